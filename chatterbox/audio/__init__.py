@@ -1,0 +1,1 @@
+"""Float32 samples into files and frames, incrementally."""

@@ -1,0 +1,1 @@
+"""The heart: slots, schedule, sampling, decoding, one request's way."""

@@ -1,0 +1,1 @@
+"""Which graphs, from where, in which session, with which provider options."""

@@ -1,0 +1,1 @@
+"""Sockets in, requests out: routes per dialect, guards, metrics."""

@@ -1,0 +1,1 @@
+"""What will be spoken: normalise, tags, split, tokenise. Pure, linear time."""
