@@ -1,0 +1,114 @@
+"""How are samples written in the formats that need a codec and a container (through PyAV)?
+
+Knows no names of formats and no media types; `encode.py` has the table.
+"""
+
+from dataclasses import dataclass, field
+
+import av
+
+from chatterbox.audio.pcm import to_int16
+from chatterbox.model.contract import F32, SAMPLES_PER_CODE
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What FFmpeg is asked for."""
+
+    muxer: str
+    codec: str
+    codec_options: dict[str, str]
+    muxer_options: dict[str, str] = field(default_factory=dict)
+
+
+_EVERY_MUXER = {
+    "flush_packets": "1",  # a packet goes out when it is made, not when a buffer is full
+    "fflags": "+bitexact",  # no random serial numbers: equal samples give equal bytes
+}
+
+FLAC = Recipe(
+    "flac",
+    "flac",
+    # FFmpeg's own choice at 24 kHz is 96 ms, which a listener would wait for.
+    {"frame_size": str(SAMPLES_PER_CODE)},
+    {"metadata_header_padding": "0"},  # else 8 KiB of zeros lead the stream
+)
+
+
+class _Sink:
+    """A file for FFmpeg that can only be written to: what cannot seek cannot be rewritten."""
+
+    def __init__(self) -> None:
+        self._pending = bytearray()
+
+    def write(self, data: bytes) -> int:
+        self._pending += data
+        return len(data)
+
+    def take(self) -> bytes:
+        taken = bytes(self._pending)
+        self._pending.clear()
+        return taken
+
+
+class ContainerEncoder:
+    """Any recipe: samples go in as frames, packets come out as they are made."""
+
+    def __init__(self, recipe: Recipe, sample_rate_hz: int, total_samples: int | None) -> None:
+        self._sample_rate_hz = sample_rate_hz
+        self._total_samples = total_samples
+        self._fed_samples = 0
+        self._sink = _Sink()
+        self._container = av.open(
+            self._sink, "w", format=recipe.muxer, options=_EVERY_MUXER | recipe.muxer_options
+        )
+        self._stream = self._container.add_stream(
+            recipe.codec, rate=sample_rate_hz, layout="mono", options=recipe.codec_options
+        )
+
+    def start(self) -> bytes:
+        """The container's header."""
+        self._container.start_encoding()
+        return self._sink.take()
+
+    def feed(self, samples: F32) -> bytes:
+        """Packets that became complete; the rest waits for more samples."""
+        if len(samples) == 0:
+            return b""
+        frame = av.AudioFrame.from_ndarray(to_int16(samples)[None, :], format="s16", layout="mono")
+        frame.sample_rate = self._sample_rate_hz
+        frame.pts = self._fed_samples
+        self._fed_samples += len(samples)
+        self._container.mux(self._stream.encode(frame))
+        return self._sink.take()
+
+    def finish(self) -> bytes:
+        """The last packets and the container's trailer."""
+        total = self._total_samples
+        assert total in (None, self._fed_samples), f"{self._fed_samples} samples, not {total}"
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
+        return self._sink.take()
+
+
+_FLAC_TOTAL_OFFSET = 21
+"""Byte of a FLAC file in whose low half the 36-bit count of samples begins (RFC 9639, 8.2)."""
+_FLAC_TOTAL_LIMIT = 1 << 36
+
+
+class FlacEncoder(ContainerEncoder):
+    """Lossless at 16 bit."""
+
+    def __init__(self, sample_rate_hz: int, total_samples: int | None) -> None:
+        super().__init__(FLAC, sample_rate_hz, total_samples)
+
+    def start(self) -> bytes:
+        """The header; with the length where it is known, for FFmpeg would write it at the end,
+        over the zeros that have long been sent."""
+        header = bytearray(super().start())
+        assert header[:4] == b"fLaC", "the stream does not begin as FLAC"
+        if self._total_samples is not None and self._total_samples < _FLAC_TOTAL_LIMIT:
+            high, low = divmod(self._total_samples, 1 << 32)
+            header[_FLAC_TOTAL_OFFSET] |= high
+            header[_FLAC_TOTAL_OFFSET + 1 : _FLAC_TOTAL_OFFSET + 5] = low.to_bytes(4, "big")
+        return bytes(header)
