@@ -26,6 +26,11 @@ def default_data_dir() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "share") / "chatterbox"
 
 
+def silence_telemetry() -> None:
+    """Tell onnxruntime, before it is imported, to send nothing from this machine."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+
 class _Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,

@@ -1,0 +1,34 @@
+"""Is the sound marked as synthetic? resemble-perth's inaudible watermark, where it is installed.
+
+Knows no request: samples in, samples out.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from chatterbox.errors import ConfigError
+from chatterbox.model.contract import F32, SAMPLE_RATE_HZ
+
+Watermark = Callable[[F32], F32]
+
+
+def load_watermark(wanted: bool) -> Watermark:
+    """The marker, or the identity when it is not wanted. Raises ConfigError when it is wanted and
+    the package is missing."""
+    if not wanted:
+        return lambda samples: samples
+    try:
+        import perth
+    except ImportError:
+        raise ConfigError(
+            "CHATTERBOX_APPLY_WATERMARK=true needs the package resemble-perth: "
+            "pip install resemble-perth"
+        ) from None
+    marker = perth.PerthImplicitWatermarker()
+
+    def mark(samples: F32) -> F32:
+        marked = marker.apply_watermark(samples, sample_rate=SAMPLE_RATE_HZ)
+        return np.asarray(marked, dtype=np.float32)
+
+    return mark

@@ -1,0 +1,105 @@
+"""Who may start now, who waits, who is sent away? Decided before any work is done.
+
+Belongs to the event loop; knows no model and no socket.
+"""
+
+import asyncio
+import math
+import random
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from chatterbox.errors import DeadlineExceeded, Draining, Overloaded
+
+RETRY_AFTER_MIN_S, RETRY_AFTER_MAX_S = 1, 30  # bounds of an honest hint (FAULTS: admission)
+SMOOTHING = 0.2  # weight of the newest request in the running mean of service times
+
+
+class Admission:
+    """`capacity` requests at once and `queue_capacity` behind them, first come first served."""
+
+    def __init__(self, capacity: int, queue_capacity: int) -> None:
+        self.capacity = capacity
+        self.queue_capacity = queue_capacity
+        self.active = 0
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._closed = False
+        self._service_s = 1.0  # running mean of how long a permit is held
+
+    @property
+    def queued(self) -> int:
+        """Requests waiting for a permit."""
+        return len(self._waiters)
+
+    @asynccontextmanager
+    async def permit(self, *, timeout_s: float) -> AsyncIterator[None]:
+        """Hold one place for the time of the `async with`.
+
+        Raises Overloaded at once when queue and places are full, Draining once closed, and
+        DeadlineExceeded when no place came free within `timeout_s`.
+        """
+        await self._enter(timeout_s)
+        since = time.monotonic()
+        try:
+            yield
+        finally:
+            held_s = time.monotonic() - since
+            self._service_s += SMOOTHING * (held_s - self._service_s)
+            self._leave()
+
+    def close(self) -> None:
+        """No new work; those still waiting are sent away, those inside go on."""
+        self._closed = True
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_exception(_draining())
+
+    def retry_after_s(self) -> int:
+        """When a place is likely to be free: the queue's length over the measured rate, with
+        jitter so that those sent away together do not come back together."""
+        wait_s = self._service_s * (self.queued + 1) / self.capacity
+        jittered = wait_s * random.uniform(1.0, 1.5)
+        return max(RETRY_AFTER_MIN_S, min(RETRY_AFTER_MAX_S, math.ceil(jittered)))
+
+    async def _enter(self, timeout_s: float) -> None:
+        if self._closed:
+            raise _draining()
+        if self.active < self.capacity and not self._waiters:
+            self.active += 1
+            return
+        if self.queued >= self.queue_capacity:
+            raise Overloaded(
+                "All places are taken and the queue is full; try again shortly.",
+                retry_after_s=self.retry_after_s(),
+            )
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await waiter
+        except BaseException as fault:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self._leave()  # the place came at the very moment of leaving: hand it on
+            elif waiter in self._waiters:
+                self._waiters.remove(waiter)
+            if isinstance(fault, TimeoutError):
+                raise DeadlineExceeded(
+                    "No place came free in time.", retry_after_s=self.retry_after_s()
+                ) from None
+            raise
+
+    def _leave(self) -> None:
+        self.active -= 1
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                self.active += 1
+                waiter.set_result(None)
+                return
+
+
+def _draining() -> Draining:
+    return Draining("The server is shutting down.", retry_after_s=RETRY_AFTER_MIN_S)

@@ -1,0 +1,170 @@
+"""What is the engine from outside? `TTSEngine`: load, speak, close.
+
+Puts the rooms together: model, voices, loop thread, decode pool. Knows no HTTP.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+
+from chatterbox.audio.watermark import Watermark, load_watermark
+from chatterbox.config import TTSConfig
+from chatterbox.engine.admission import Admission
+from chatterbox.engine.loop import EngineLoop
+from chatterbox.engine.outbox import FinishReason, SegmentEnd
+from chatterbox.engine.pool import NORMAL, URGENT, PriorityPool
+from chatterbox.engine.scheduler import SegmentJob
+from chatterbox.engine.speech import SpeechRequest, SpeechStream
+from chatterbox.engine.stats import EngineStats, timed
+from chatterbox.errors import GenerationFailed, InvalidValue, NotReady
+from chatterbox.model.contract import Voice
+from chatterbox.model.load import LoadedModel, ModelInfo, load_model
+from chatterbox.text import SegmentLimits, prepare
+from chatterbox.voices.library import VoiceLibrary
+
+log = logging.getLogger(__name__)
+
+State = Literal["loading", "ready", "dead", "closed"]
+
+
+class TTSEngine:
+    """One loaded model, its voices, one engine thread and a pool of decoding threads."""
+
+    def __init__(self, config: TTSConfig, *, on_death: Callable[[], None] | None = None) -> None:
+        """Cheap; `load` does the work. `on_death` is called, from the engine thread, after a
+        fault has ended the engine and every open request has been told."""
+        self.config = config
+        self.state: State = "loading"
+        self.fault: str | None = None
+        self.admission = Admission(config.max_concurrent_requests, config.max_queued_requests)
+        self.pool = PriorityPool(config.thread_pool_size, "pool")
+        self.on_death = on_death
+        self._stats = EngineStats()
+        self._limits = SegmentLimits(
+            first_words=config.first_segment_words,
+            next_words=config.next_segment_words,
+            tail_words=config.tail_segment_words,
+            max_chars=config.max_segment_chars,
+        )
+
+    # --- life
+
+    def load(self, model: LoadedModel | None = None) -> None:
+        """Load and start; blocking. Raises ModelError or ConfigError with one line. `model`
+        replaces the configured one (tests drive the engine with fakes this way)."""
+        self._watermark: Watermark = load_watermark(self.config.apply_watermark)
+        self._model = model or load_model(self.config, log.warning)
+        self._voices = VoiceLibrary(
+            self.config.data_dir / "voices",
+            encode=self._model.encoder.encode,
+            model_key=self._model.voice_key,
+            cache_size=self.config.voice_cache_size,
+            cache_bytes=self.config.voice_cache_mb * 1024 * 1024,
+            max_seconds=self.config.max_voice_seconds,
+            default_voice=self.config.default_voice,
+        )
+        self._voices.start()
+        self._loop = EngineLoop(self._model.language_model, self._finish, self._stats)
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread.start()
+        self.warm(self._voices.get(None))
+        self.state = "ready"
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Stop: open requests get an error, threads end. Safe to call in any state, twice."""
+        self.admission.close()
+        if self.state == "ready":
+            self.state = "closed"
+            self._loop.close()
+            self._thread.join(timeout_s)
+            self._voices.close()
+        self.pool.shutdown(wait=False, cancel_futures=True)
+
+    def _run(self) -> None:
+        try:
+            self._loop.run()
+        except BaseException as fault:
+            self.state = "dead"
+            self.fault = f"{type(fault).__name__}: {fault}"
+            log.exception("the engine stopped on a fault")
+            if self.on_death is not None:
+                self.on_death()
+
+    # --- use
+
+    @property
+    def info(self) -> ModelInfo:
+        """What is loaded."""
+        return self._model.info
+
+    @property
+    def voices(self) -> VoiceLibrary:
+        """The voices; its methods block, so call them in `pool`."""
+        return self._voices
+
+    def stats(self) -> EngineStats:
+        """A snapshot of the engine's counters."""
+        return self._stats.copy()
+
+    def warm(self, voice: Voice) -> None:
+        """Prepare the language model for a voice before its first request."""
+        self._loop.warm(voice)
+
+    def speak(self, request: SpeechRequest) -> SpeechStream:
+        """The sound of `request`; see SpeechStream. Raises, before any work: NotReady, EmptyText,
+        InvalidText, InvalidValue."""
+        if self.state != "ready":
+            raise NotReady("The engine is not ready.", retry_after_s=1)
+        segments = prepare(request.text, self._limits)
+        self._check_length(request)
+        return SpeechStream(
+            request,
+            segments,
+            tokenizer=self._model.tokenizer,
+            submit=self._loop.submit,
+            wake=self._loop.wake,
+            ceiling_codes=self._ceiling_codes(request.voice),
+            segments_ahead=self.config.segments_ahead,
+            pause_s=self.config.segment_pause_ms / 1000,
+        )
+
+    def _ceiling_codes(self, voice: Voice) -> int:
+        """Codes one segment may take: the setting, or what the model's positions leave behind the
+        voice's rows and the longest text (a byte tokenizer gives up to four ids a character)."""
+        text_ids = 4 * self.config.max_segment_chars + 2
+        room = self._model.language_model.capacity - len(voice.tensors.features) - text_ids
+        return min(self.config.max_new_tokens, room)
+
+    def _check_length(self, request: SpeechRequest) -> None:
+        ceiling = self._ceiling_codes(request.voice)
+        if request.max_new_tokens is not None and request.max_new_tokens > ceiling:
+            raise InvalidValue(f"max_new_tokens is at most {ceiling} here.", param="max_new_tokens")
+
+    # --- decoding: on the pool's threads
+
+    def _finish(self, job: SegmentJob, codes: tuple[int, ...], reason: FinishReason) -> None:
+        priority = URGENT if job.ordinal == 0 else NORMAL
+        self.pool.submit_at(priority, self._decode, job, codes, reason)
+
+    def _decode(self, job: SegmentJob, codes: tuple[int, ...], reason: FinishReason) -> None:
+        if job.outbox.closed:
+            return
+        try:
+            with timed(self._stats, "decode_s"):
+                samples = self._model.decoder.decode(
+                    np.array(codes, dtype=np.int64), job.voice, job.seed
+                )
+            if not len(samples) or not np.isfinite(samples).all():
+                raise GenerationFailed("The decoder gave no usable sound for this text.")
+            job.outbox.put(self._watermark(samples))
+        except GenerationFailed as fault:
+            job.outbox.end(fault)
+        except Exception:
+            log.exception("decoding a segment failed")
+            job.outbox.end(GenerationFailed("The decoder failed on this text."))
+        else:
+            self._stats.decoded_samples += len(samples)
+            job.outbox.end(SegmentEnd(codes, reason))

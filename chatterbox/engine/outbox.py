@@ -1,0 +1,105 @@
+"""How does a segment's audio get from the threads that make it to the one that reads it?
+
+A bounded mailbox, one for each segment. Knows no event loop, no socket and no model.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from chatterbox.errors import ChatterboxError
+from chatterbox.model.contract import F32, SAMPLE_RATE_HZ
+
+FinishReason = Literal["stop", "length"]
+
+CAPACITY_SAMPLES = 20 * SAMPLE_RATE_HZ
+"""A reader this far behind is slow: its row is not scheduled until it has caught up. One piece
+may overshoot it, so a mailbox holds at most this plus one segment (a segment is ≤ 41 s)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentEnd:
+    """The segment is whole."""
+
+    codes: tuple[int, ...]
+    finish_reason: FinishReason
+
+
+Terminal = SegmentEnd | ChatterboxError
+
+
+class Outbox:
+    """Pieces of one segment in order, then exactly one terminal, which is never lost.
+
+    The producer puts, then finishes or fails. The consumer takes, and closes when it leaves:
+    `closed` is all the producer ever learns of it.
+    """
+
+    __slots__ = ("_closed", "_listener", "_lock", "_pieces", "_samples", "_terminal")
+
+    def __init__(self, listener: Callable[[], None] | None = None) -> None:
+        """`listener` is called, from the producer's thread, whenever there is something new."""
+        self._lock = threading.Lock()
+        self._pieces: deque[F32] = deque()
+        self._samples = 0
+        self._terminal: Terminal | None = None
+        self._closed = False
+        self._listener = listener
+
+    # --- producer
+
+    def put(self, samples: F32) -> None:
+        """Add a piece [samples]; dropped when the consumer has left."""
+        with self._lock:
+            assert self._terminal is None, "a piece after the end"
+            if self._closed:
+                return
+            self._pieces.append(samples)
+            self._samples += len(samples)
+        self._notify()
+
+    def end(self, terminal: Terminal) -> None:
+        """The segment is whole, or it failed. The first terminal stands."""
+        with self._lock:
+            if self._terminal is None:
+                self._terminal = terminal
+        self._notify()
+
+    @property
+    def full(self) -> bool:
+        """Whether the reader is so far behind that its row should wait."""
+        return self._samples >= CAPACITY_SAMPLES
+
+    @property
+    def closed(self) -> bool:
+        """Whether the reader has left."""
+        return self._closed
+
+    @property
+    def ended(self) -> bool:
+        """Whether the terminal is in."""
+        return self._terminal is not None
+
+    # --- consumer
+
+    def take(self) -> F32 | Terminal | None:
+        """The next piece; after the last one the terminal; None when there is nothing yet."""
+        with self._lock:
+            if self._pieces:
+                piece = self._pieces.popleft()
+                self._samples -= len(piece)
+                return piece
+            return self._terminal
+
+    def close(self) -> None:
+        """The reader leaves; what was not read is dropped."""
+        with self._lock:
+            self._closed = True
+            self._pieces.clear()
+            self._samples = 0
+
+    def _notify(self) -> None:
+        if self._listener is not None:
+            self._listener()

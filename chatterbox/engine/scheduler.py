@@ -1,0 +1,118 @@
+"""Which rows run, in which slots, and who is next?
+
+Knows no model, no audio and no thread: rows in, slots out. A row is waiting, running or gone.
+"""
+
+import heapq
+import itertools
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chatterbox.engine.outbox import Outbox
+from chatterbox.engine.sampling import Sampling
+from chatterbox.model.contract import I64, Voice
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SegmentJob:
+    """One segment to be spoken."""
+
+    voice: Voice
+    ids: I64  # [S]: text ids with both end tokens
+    sampling: Sampling
+    draws: NDArray[np.float64]  # [cap]: the row's random stream; its length caps the codes
+    seed: int
+    ordinal: int  # place within its request: first segments go first
+    outbox: Outbox
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """A segment in work."""
+
+    job: SegmentJob
+    slot: int = -1
+    codes: list[int] = field(default_factory=list)
+
+    @property
+    def cap(self) -> int:
+        """Most codes this row may take."""
+        return len(self.job.draws)
+
+
+class Scheduler:
+    """Waiting rows and a fixed number of slots. First segments are admitted before later ones,
+    otherwise in order of arrival; nobody starves, since a request holds its permit, and so keeps
+    newcomers out, until its last segment is done."""
+
+    def __init__(self, slots: int) -> None:
+        self._free = list(range(slots))
+        self._waiting: list[tuple[int, int, Row]] = []
+        self._arrivals = itertools.count()
+        self._running: dict[int, Row] = {}  # slot → row, in order of admission
+
+    @property
+    def waiting(self) -> int:
+        """Rows without a slot."""
+        return len(self._waiting)
+
+    @property
+    def running(self) -> tuple[Row, ...]:
+        """Rows with a slot, in order of admission."""
+        return tuple(self._running.values())
+
+    @property
+    def free_slots(self) -> int:
+        """Slots without a row."""
+        return len(self._free)
+
+    def submit(self, job: SegmentJob) -> Row:
+        """Queue a segment."""
+        row = Row(job)
+        key = (min(job.ordinal, 1), next(self._arrivals))
+        heapq.heappush(self._waiting, (*key, row))
+        return row
+
+    def admit(self) -> Row | None:
+        """Give the next waiting row a slot; None when there is no row or no slot."""
+        while self._waiting and self._free:
+            _, _, row = heapq.heappop(self._waiting)
+            if row.job.outbox.closed:
+                continue
+            row.slot = self._free.pop()
+            self._running[row.slot] = row
+            return row
+        return None
+
+    def runnable(self) -> list[Row]:
+        """Running rows whose reader keeps up."""
+        return [row for row in self._running.values() if not row.job.outbox.full]
+
+    def left(self) -> list[Row]:
+        """Running rows whose reader has left."""
+        return [row for row in self._running.values() if row.job.outbox.closed]
+
+    def drop_waiting(self) -> None:
+        """Forget waiting rows whose reader has left."""
+        if any(row.job.outbox.closed for _, _, row in self._waiting):
+            self._waiting = [entry for entry in self._waiting if not entry[2].job.outbox.closed]
+            heapq.heapify(self._waiting)
+
+    def release(self, row: Row) -> int:
+        """Take a running row's slot back; returns the slot."""
+        slot = row.slot
+        assert self._running.get(slot) is row, "a slot is released by the row that holds it"
+        del self._running[slot]
+        row.slot = -1
+        self._free.append(slot)
+        return slot
+
+    def clear(self) -> list[Row]:
+        """Every row there is, waiting and running; afterwards there is none."""
+        rows = [*self._running.values(), *(entry[2] for entry in self._waiting)]
+        for row in list(self._running.values()):
+            self.release(row)
+        self._waiting.clear()
+        return rows

@@ -1,0 +1,174 @@
+"""How does one request become sound? Text → segments → rows → pieces in order → one stream.
+
+Belongs to the event loop; knows no HTTP, no model and no slot.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from chatterbox.audio.join import SegmentJoiner
+from chatterbox.engine.budget import code_cap
+from chatterbox.engine.outbox import FinishReason, Outbox, SegmentEnd
+from chatterbox.engine.sampling import Sampling, uniforms
+from chatterbox.engine.scheduler import SegmentJob
+from chatterbox.errors import ChatterboxError
+from chatterbox.model.contract import F32, SAMPLE_RATE_HZ, Voice
+from chatterbox.text import Segment
+from chatterbox.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechRequest:
+    """What to say, in whose voice, and how."""
+
+    text: str
+    voice: Voice
+    sampling: Sampling
+    seed: int
+    max_new_tokens: int | None = None  # codes for each segment; None: the configured ceiling
+
+
+@dataclass(slots=True)
+class SpeechReport:
+    """What came of a request; complete once its stream has ended."""
+
+    segments: int
+    segment_codes: list[tuple[int, ...]] = field(default_factory=list)
+    audio_s: float = 0.0
+    first_audio_s: float | None = None  # since `speak`
+    generation_s: float = 0.0  # since `speak`
+    finish_reason: FinishReason = "stop"  # "length" when any segment met its cap
+
+    @property
+    def codes(self) -> int:
+        """Codes of all segments."""
+        return sum(len(codes) for codes in self.segment_codes)
+
+    @property
+    def rtf(self) -> float:
+        """Generation time over audio time; 0 when there is no audio."""
+        return self.generation_s / self.audio_s if self.audio_s else 0.0
+
+
+class SpeechStream:
+    """The sound of one request, in order: an async context manager and iterator of [samples]
+    float32 at 24 kHz. Leaving the context is the cancel: all its rows go at the next step."""
+
+    def __init__(
+        self,
+        request: SpeechRequest,
+        segments: Sequence[Segment],
+        *,
+        tokenizer: Tokenizer,
+        submit: Callable[[SegmentJob], None],
+        wake: Callable[[], None],
+        ceiling_codes: int,
+        segments_ahead: int,
+        pause_s: float,
+    ) -> None:
+        self.report = SpeechReport(segments=len(segments))
+        self._request = request
+        self._segments = segments
+        self._tokenizer = tokenizer
+        self._submit = submit
+        self._wake = wake
+        self._ceiling_codes = min(ceiling_codes, request.max_new_tokens or ceiling_codes)
+        self._segments_ahead = segments_ahead
+        self._pause_s = pause_s
+        self._outboxes: list[Outbox] = []
+        self._joiner = SegmentJoiner()
+        self._started = time.monotonic()
+        self._news: asyncio.Event | None = None
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        news = self._news = asyncio.Event()
+        self._listener = lambda: _call_soon(loop, news.set)
+        self._submit_ahead(0)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for outbox in self._outboxes:
+            outbox.close()
+        self._wake()
+
+    async def __aiter__(self) -> AsyncIterator[F32]:
+        for index, segment in enumerate(self._segments):
+            self._submit_ahead(index)
+            pause_s = segment.pause_before_s or (self._pause_s if index else 0.0)
+            if pause_s:
+                yield self._count(self._joiner.silence(pause_s), audible=False)
+            async for piece in self._pieces(self._outboxes[index]):
+                yield self._count(piece)
+            if segment.pause_after_s:
+                silence = self._joiner.silence(segment.pause_after_s)
+                yield self._count(silence, audible=False)
+        self.report.generation_s = time.monotonic() - self._started
+
+    def _submit_ahead(self, index: int) -> None:
+        """Have segment `index` and the ones after it, as far as allowed, in work."""
+        wanted = min(index + self._segments_ahead, len(self._segments))
+        while len(self._outboxes) < wanted:
+            ordinal = len(self._outboxes)
+            text = self._segments[ordinal].text
+            request = self._request
+            outbox = Outbox(self._listener)
+            self._outboxes.append(outbox)
+            cap = code_cap(len(text), self._ceiling_codes)
+            self._submit(
+                SegmentJob(
+                    voice=request.voice,
+                    ids=self._tokenizer.encode(text),
+                    sampling=request.sampling,
+                    draws=uniforms(request.seed, ordinal, 0, cap),
+                    seed=request.seed,
+                    ordinal=ordinal,
+                    outbox=outbox,
+                )
+            )
+
+    async def _pieces(self, outbox: Outbox) -> AsyncIterator[F32]:
+        assert self._news is not None, "a SpeechStream is used inside `async with`"
+        while True:
+            self._news.clear()
+            was_full = outbox.full
+            item = outbox.take()
+            if item is None:
+                await self._news.wait()
+            elif isinstance(item, ChatterboxError):
+                raise item
+            elif isinstance(item, SegmentEnd):
+                self.report.segment_codes.append(item.codes)
+                if item.finish_reason == "length":
+                    self.report.finish_reason = "length"
+                if len(tail := self._joiner.end_segment()):
+                    yield tail
+                return
+            else:
+                if len(piece := self._joiner.feed(item)):
+                    yield piece
+                if was_full:
+                    self._wake()
+
+    def _count(self, samples: F32, *, audible: bool = True) -> F32:
+        report = self.report
+        if audible and report.first_audio_s is None:
+            report.first_audio_s = time.monotonic() - self._started
+        report.audio_s += len(samples) / SAMPLE_RATE_HZ
+        return samples
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+    try:
+        loop.call_soon_threadsafe(call)
+    except RuntimeError:  # the loop is closed: nobody is left to hear
+        return

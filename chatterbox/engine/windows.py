@@ -1,0 +1,219 @@
+"""Which codes of a stream are decoded next, and which samples of the result may leave?
+
+Knows no decoder, no thread and no clock: code counts and seconds in, windows and samples out.
+
+A stream is decoded in windows. Every window is fed some codes it has been fed before (left
+context), its fresh codes, and codes whose sound is not final yet (look-ahead); the last one is fed
+the silence codes instead. How many fresh codes a window takes follows from three times: how long
+the listener's audio lasts (`slack_s`), how long a decode takes (`DecodeCost`), and how long the
+decoded codes will play.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from chatterbox.model.contract import (
+    CODE_RATE_HZ,
+    F32,
+    SAMPLE_RATE_HZ,
+    SAMPLES_PER_CODE,
+    TAIL_SILENCE_CODES,
+)
+
+CODE_S = 1.0 / CODE_RATE_HZ
+FADED_CODES = 1
+"""The decoder mutes the first 20 ms of every call and fades in over the next 20 ms [card]."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowSettings:
+    """What a decoder needs around its windows, and how large they may be."""
+
+    look_ahead_codes: int = 3  # the flow's encoder sees this far ahead [source]
+    left_context_codes: int = 25  # 1 s: docs/decoder.md has the measurement
+    first_least_codes: int = 4  # 160 ms: less is gone before anything can follow it
+    first_most_codes: int = 10  # 400 ms: more only delays the first sound
+    most_codes: int = 75  # 3 s: a longer one keeps other streams' first windows waiting
+    grid_codes: int = 1  # fed codes come in multiples of this where the context allows
+    cross_fade_ms: int = 15
+    reserve_s: float = 0.15  # audio the listener should still have when a window arrives
+
+    def __post_init__(self) -> None:
+        assert self.look_ahead_codes >= 0
+        assert 1 <= self.first_least_codes <= self.first_most_codes <= self.most_codes
+        assert self.grid_codes >= 1
+        assert self.cross_fade_samples <= SAMPLES_PER_CODE
+        assert self.left_context_codes > FADED_CODES, "the faded part must never be heard again"
+
+    @property
+    def cross_fade_samples(self) -> int:
+        """Samples over which two windows are blended."""
+        return self.cross_fade_ms * SAMPLE_RATE_HZ // 1000
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeCost:
+    """Expected seconds from asking for a window to having it: `fixed_s + per_code_s × fed`."""
+
+    fixed_s: float
+    per_code_s: float
+
+    def seconds(self, fed_codes: int) -> float:
+        """For a window that is fed so many codes."""
+        return self.fixed_s + self.per_code_s * fed_codes
+
+    def scaled(self, load: float) -> "DecodeCost":
+        """When `load` windows want the decoder at once."""
+        return DecodeCost(self.fixed_s * load, self.per_code_s * load)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One decode of one stream, in codes counted from the segment's first."""
+
+    begin: int  # the first code fed
+    fresh: int  # the first code not decoded before
+    end: int  # codes before this one come out final
+    stop: int  # fed up to here: look-ahead included
+    last: bool  # the silence codes are fed too, and everything comes out
+
+    @property
+    def fed_codes(self) -> int:
+        """Codes the decoder is given, silence included, prompt not."""
+        return self.stop - self.begin + (TAIL_SILENCE_CODES if self.last else 0)
+
+    @property
+    def end_sample(self) -> int:
+        """Where the final samples end, counted from the segment's first sample."""
+        return (self.end + (TAIL_SILENCE_CODES if self.last else 0)) * SAMPLES_PER_CODE
+
+
+class Windows:
+    """The windows of one stream, in order. Mutable; owned by whoever drives the stream."""
+
+    def __init__(self, settings: WindowSettings) -> None:
+        self._settings = settings
+        self._next = 0  # codes before this one are decoded
+        self._done = False
+
+    @property
+    def decoded_codes(self) -> int:
+        """Codes handed out as fresh so far."""
+        return self._next
+
+    @property
+    def done(self) -> bool:
+        """The last window has been handed out."""
+        return self._done
+
+    def next(self, codes: int, ended: bool, slack_s: float, cost: DecodeCost) -> Window | None:
+        """The window to decode now, or None while it is better to wait for more codes.
+
+        `codes` is how many there are, `ended` whether no more will come (fewer than were decoded
+        already: then the stream ends where it is). `slack_s` is how long the listener's audio
+        lasts: 0 or less when they hear nothing yet, infinite when nobody listens while it is made.
+        """
+        if self._done:
+            return None
+        fresh = self._fresh_codes(codes, ended, slack_s, cost)
+        if fresh is None:
+            return None
+        codes = max(codes, self._next)
+        end = self._next + fresh
+        last = ended and end == codes
+        stop = codes if last else min(end + self._settings.look_ahead_codes, codes)
+        begin = self._widened(max(0, self._next - self._settings.left_context_codes), stop, last)
+        window = Window(begin, self._next, end, stop, last)
+        self._next, self._done = end, last
+        return window
+
+    def _fresh_codes(self, codes: int, ended: bool, slack_s: float, cost: DecodeCost) -> int | None:
+        most = self._settings.most_codes
+        held_back = 0 if ended else self._settings.look_ahead_codes
+        ready = codes - held_back - self._next
+        if ended and ready <= 0:
+            return 0  # only the silence codes are left
+        least = self._least_codes(cost)
+        if not ended and ready < least:
+            return None
+        within = max(least, self._codes_within(slack_s, cost))
+        if ended:
+            # Nothing smaller than a useful window is left over for the last one.
+            return ready if ready <= min(within, most) + least else min(within, most)
+        if ready < min(within, most):
+            return None
+        return self._on_grid(min(ready, within, most), least)
+
+    def _least_codes(self, cost: DecodeCost) -> int:
+        """A window should play at least as long as the decode of the one after it takes."""
+        s = self._settings
+        around = min(self._next, s.left_context_codes) + s.look_ahead_codes
+        gain_s = CODE_S - cost.per_code_s
+        fixed_s = cost.seconds(around)
+        lasting = math.ceil(fixed_s / gain_s) if fixed_s < gain_s * s.most_codes else s.most_codes
+        return min(
+            max(lasting, s.first_least_codes), s.most_codes if self._next else s.first_most_codes
+        )
+
+    def _codes_within(self, slack_s: float, cost: DecodeCost) -> int:
+        """How many fresh codes can be decoded while the listener's audio lasts."""
+        s = self._settings
+        around = min(self._next, s.left_context_codes) + s.look_ahead_codes
+        spare_s = slack_s - s.reserve_s - cost.seconds(around)
+        if spare_s <= 0:
+            return 0
+        if spare_s >= cost.per_code_s * s.most_codes:
+            return s.most_codes
+        return int(spare_s / cost.per_code_s)
+
+    def _on_grid(self, fresh: int, least: int) -> int:
+        """Fewer codes if that makes a first window's fed length a common one."""
+        stop = self._next + fresh + self._settings.look_ahead_codes
+        if stop > self._settings.left_context_codes:
+            return fresh  # the left context is widened instead
+        excess = stop % self._settings.grid_codes
+        return fresh - excess if fresh - excess >= least else fresh
+
+    def _widened(self, begin: int, stop: int, last: bool) -> int:
+        """More left context if that makes the fed length a common one."""
+        fed = stop - begin + (TAIL_SILENCE_CODES if last else 0)
+        return max(0, begin - (-fed % self._settings.grid_codes))
+
+
+class Seams:
+    """Joins the windows' samples into one continuous stream; owned as `Windows` is.
+
+    The last samples of every window are held back and blended into the next one's.
+    """
+
+    def __init__(self, cross_fade_samples: int) -> None:
+        # Raised cosine: the two weights sum to 1, since both windows render the same sound.
+        phase = (np.arange(cross_fade_samples, dtype=np.float32) + 0.5) / max(cross_fade_samples, 1)
+        self._ramp: F32 = (0.5 - 0.5 * np.cos(np.pi * phase)).astype(np.float32)
+        self._held: F32 = np.zeros(0, np.float32)
+        self._sent = 0
+
+    @property
+    def sent_samples(self) -> int:
+        """Samples let go so far."""
+        return self._sent
+
+    @property
+    def needs_from(self) -> int:
+        """The next window's samples must begin here or before."""
+        return self._sent
+
+    def join(self, samples: F32, at: int, last: bool) -> F32:
+        """`samples` [n] are final from `at` on, counted from the segment's first sample; returns
+        those that may leave."""
+        assert at <= self._sent, "a window begins where the one before it ended, or earlier"
+        body = samples[self._sent - at :].astype(np.float32)  # a copy
+        held = self._held.size
+        assert body.size >= held, "a window covers what was held back"
+        body[:held] = self._held + (body[:held] - self._held) * self._ramp[:held]
+        keep = 0 if last else min(self._ramp.size, body.size)
+        out, self._held = body[: body.size - keep], body[body.size - keep :]
+        self._sent += out.size
+        return out

@@ -1,0 +1,99 @@
+"""How are the encoder, the embedding and the decoder called? Typed wrappers around sessions.
+
+Knows the contract's names and shapes; knows no file, no batch and no thread.
+"""
+
+import numpy as np
+import onnxruntime as ort
+
+from chatterbox.errors import ModelError
+from chatterbox.model.contract import (
+    F32,
+    I64,
+    SILENCE_CODE,
+    TAIL_SILENCE_CODES,
+    Voice,
+    VoiceTensors,
+)
+
+
+def require(session: ort.InferenceSession, graph: str, inputs: set[str], outputs: set[str]) -> None:
+    """Raise ModelError unless the session has these inputs and outputs."""
+    missing = (inputs - {i.name for i in session.get_inputs()}) | (
+        outputs - {o.name for o in session.get_outputs()}
+    )
+    if missing:
+        raise ModelError(
+            f"{graph} has no {', '.join(sorted(missing))}: not a Chatterbox Turbo graph"
+        )
+
+
+class EncoderGraph:
+    """speech_encoder: a reference → voice tensors. Safe to call from several threads."""
+
+    OUTPUTS = ("audio_features", "audio_tokens", "speaker_embeddings", "speaker_features")
+
+    def __init__(self, session: ort.InferenceSession) -> None:
+        require(session, "speech_encoder", {"audio_values"}, set(self.OUTPUTS))
+        self._session = session
+
+    def encode(self, audio: F32) -> VoiceTensors:
+        """`audio` [samples] at 24 kHz → tensors without their batch axis."""
+        features, codes, speaker, mel = self._session.run(
+            list(self.OUTPUTS), {"audio_values": audio[None].astype(np.float32)}
+        )
+        return VoiceTensors(
+            features=np.ascontiguousarray(features[0], np.float32),
+            prompt_codes=np.ascontiguousarray(codes[0], np.int64),
+            speaker=np.ascontiguousarray(speaker[0], np.float32),
+            prompt_mel=np.ascontiguousarray(mel[0], np.float32),
+        )
+
+
+class EmbedGraph:
+    """embed_tokens: ids → the language model's rows."""
+
+    def __init__(self, session: ort.InferenceSession) -> None:
+        require(session, "embed_tokens", {"input_ids"}, {"inputs_embeds"})
+        self._session = session
+
+    def text(self, ids: I64) -> F32:
+        """Text ids [S ≥ 3], the two end tokens last, which become start codes → [S, hidden]."""
+        assert len(ids) >= 3, "an id standing alone would be read as a speech code"
+        rows: F32 = self._run(ids[None])[0]
+        return rows
+
+    def codes(self, codes: I64) -> F32:
+        """Speech codes [B] → [B, hidden]; a sequence of one is read as a speech code."""
+        rows: F32 = self._run(codes[:, None])[:, 0]
+        return rows
+
+    def _run(self, ids: I64) -> F32:
+        embeds: F32 = self._session.run(["inputs_embeds"], {"input_ids": ids})[0]
+        return embeds
+
+
+class StockDecoder:
+    """conditional_decoder as published: one whole segment a call, its noise drawn inside, so two
+    calls with equal arguments differ a little. Safe to call from several threads."""
+
+    def __init__(self, session: ort.InferenceSession) -> None:
+        inputs = {"speech_tokens", "speaker_embeddings", "speaker_features"}
+        require(session, "conditional_decoder", inputs, {"waveform"})
+        self._session = session
+
+    def decode(self, codes: I64, voice: Voice, seed: int) -> F32:  # noqa: ARG002 - see the class
+        """Codes [T] → waveform [(T + 3) × 960]: three silence codes are the look-ahead."""
+        tensors = voice.tensors
+        tail = np.full(TAIL_SILENCE_CODES, SILENCE_CODE, np.int64)
+        tokens = np.concatenate([tensors.prompt_codes, codes, tail])
+        waveform = self._session.run(
+            ["waveform"],
+            {
+                "speech_tokens": tokens[None],
+                "speaker_embeddings": tensors.speaker[None],
+                "speaker_features": tensors.prompt_mel[None],
+            },
+        )[0]
+        samples: F32 = np.ascontiguousarray(waveform[0], np.float32)
+        return samples

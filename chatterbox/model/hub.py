@@ -1,0 +1,104 @@
+"""How do the published files come onto this disk? Fetched once, resumed, checked, then offline.
+
+Knows the hub and the model directory; knows no session.
+"""
+
+import json
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from chatterbox.errors import ModelError
+
+PROBE_S = 4.0
+"""How long the hub gets to answer; so the whole decision stays under 5 s without a network."""
+RECEIPT = ".complete.json"
+
+Progress = Callable[[str], None]
+
+
+def local_directory(data_dir: Path, repository: str, revision: str) -> Path:
+    """Where a hub model lives: real files, no links into a cache."""
+    return data_dir / "models" / repository.replace("/", "--") / revision
+
+
+def complete(directory: Path, files: Sequence[str]) -> bool:
+    """Whether all `files` have been fetched and still have the size the hub gave."""
+    sizes = _receipt(directory)
+    return all(
+        name in sizes
+        and (directory / name).is_file()
+        and (directory / name).stat().st_size == sizes[name]
+        for name in files
+    )
+
+
+def reachable(repository: str, revision: str) -> bool:
+    """Whether the hub answers for this repository within PROBE_S."""
+    answer: list[bool] = []
+
+    def ask() -> None:
+        from huggingface_hub import HfApi
+
+        try:
+            HfApi().model_info(repository, revision=revision, timeout=PROBE_S)
+        except Exception:  # noqa: BLE001 - offline, refused, unknown: all mean "not from there"
+            answer.append(False)
+        else:
+            answer.append(True)
+
+    thread = threading.Thread(target=ask, name="hub-probe", daemon=True)
+    thread.start()
+    thread.join(PROBE_S)  # a name lookup can hang longer than any timeout given to it
+    return answer == [True]
+
+
+def fetch(
+    repository: str, revision: str, files: Sequence[str], directory: Path, say: Progress
+) -> None:
+    """Bring `files` into `directory`, going on where an earlier try broke off.
+
+    Raises ModelError with one line when a file cannot be had or has the wrong size.
+    """
+    from huggingface_hub import HfApi, hf_hub_download
+
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        infos = HfApi().get_paths_info(repository, list(files), revision=revision)
+        sizes = {info.path: info.size for info in infos if hasattr(info, "size")}
+        if missing := [name for name in files if name not in sizes]:
+            raise ModelError(f"{repository} has no {missing[0]} at revision {revision[:12]}")
+        total_gb = sum(sizes.values()) / 1e9
+        say(f"Fetching {repository}: {len(files)} files, {total_gb:.1f} GB, into {directory}")
+        for name in files:
+            if not complete(directory, [name]):
+                hf_hub_download(repository, name, revision=revision, local_dir=directory)
+                _check_size(directory / name, sizes[name])
+                _sign(directory, {name: sizes[name]})
+    except ModelError:
+        raise
+    except Exception as fault:
+        reason = (str(fault).strip().splitlines() or [type(fault).__name__])[0][:300]
+        raise ModelError(f"{repository} could not be fetched: {reason}") from fault
+
+
+def _check_size(path: Path, size: int) -> None:
+    if path.stat().st_size != size:
+        have = path.stat().st_size
+        path.unlink()
+        raise ModelError(f"{path.name} came with {have} bytes instead of {size}; start again")
+
+
+def _receipt(directory: Path) -> dict[str, int]:
+    try:
+        value = json.loads((directory / RECEIPT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _sign(directory: Path, sizes: dict[str, int]) -> None:
+    """Add to the receipt, atomically."""
+    temporary = directory / (RECEIPT + ".tmp")
+    temporary.write_text(json.dumps(_receipt(directory) | sizes, indent=1), encoding="utf-8")
+    temporary.replace(directory / RECEIPT)
