@@ -169,11 +169,12 @@ class Windows:
         return int(spare_s / cost.per_code_s)
 
     def _on_grid(self, fresh: int, least: int) -> int:
-        """Fewer codes if that makes a first window's fed length a common one."""
+        """Fewer codes where the fed length can be made a common one in no other way."""
         stop = self._next + fresh + self._settings.look_ahead_codes
-        if stop > self._settings.left_context_codes:
+        begin = max(0, self._next - self._settings.left_context_codes)
+        excess = (stop - begin) % self._settings.grid_codes
+        if excess == 0 or begin >= self._settings.grid_codes - excess:
             return fresh  # the left context is widened instead
-        excess = stop % self._settings.grid_codes
         return fresh - excess if fresh - excess >= least else fresh
 
     def _widened(self, begin: int, stop: int, last: bool) -> int:

@@ -1,0 +1,271 @@
+"""Do the windows cover every code once, and do the joined samples equal the whole decode?
+
+Knows no real decoder: a fake one whose samples depend on nearby codes alone.
+"""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatterbox.engine.windows import DecodeCost, Seams, Window, Windows, WindowSettings
+from chatterbox.model.contract import (
+    F32,
+    I64,
+    SAMPLES_PER_CODE,
+    SILENCE_CODE,
+    TAIL_SILENCE_CODES,
+)
+
+QUICK = DecodeCost(fixed_s=0.02, per_code_s=0.001)
+SLOW = DecodeCost(fixed_s=0.3, per_code_s=0.01)
+SETTINGS = WindowSettings()
+FOREVER = math.inf
+
+settings_st = st.builds(
+    WindowSettings,
+    look_ahead_codes=st.integers(0, 4),
+    left_context_codes=st.integers(4, 40),  # a blended code, a muted one, two heard behind it
+    first_least_codes=st.integers(1, 4),
+    first_most_codes=st.integers(4, 10),
+    most_codes=st.integers(10, 90),
+    grid_codes=st.sampled_from([1, 4, 16]),
+    cross_fade_ms=st.integers(0, 20),
+)
+cost_st = st.builds(DecodeCost, fixed_s=st.floats(0.001, 2.0), per_code_s=st.floats(0.0, 0.06))
+moment_st = st.tuples(st.integers(0, 30), st.floats(-1.0, 5.0) | st.just(FOREVER), cost_st)
+
+
+def drive(
+    windows: Windows, total: int, moments: list[tuple[int, float, DecodeCost]]
+) -> list[Window]:
+    """Codes arrive in bursts; then the stream ends and the rest is asked for."""
+    taken, codes = [], 0
+    for burst, slack_s, cost in moments:
+        codes = min(codes + burst, total)
+        window = windows.next(codes, False, slack_s, cost)
+        if window is not None:
+            taken.append(window)
+    for n in range(total + 2):
+        slack_s, cost = moments[n % len(moments)][1:] if moments else (0.0, QUICK)
+        window = windows.next(total, True, slack_s, cost)
+        if window is None:
+            return taken
+        taken.append(window)
+    raise AssertionError("a stream ends")
+
+
+class LocalDecoder:
+    """A code's sound depends on the look-ahead and on two codes before it; as the real one, it
+    mutes the start of every call."""
+
+    def __init__(self, look_ahead: int) -> None:
+        self._look_ahead = look_ahead
+        self._mix = np.linspace(1.0, 2.0, look_ahead + 3)
+
+    def __call__(self, codes: I64) -> F32:
+        padded = np.concatenate([np.zeros(2), codes, np.zeros(self._look_ahead)])
+        mixed = np.convolve(padded, self._mix, mode="valid")
+        samples = np.sin(
+            np.repeat(mixed, SAMPLES_PER_CODE) + np.tile(np.arange(SAMPLES_PER_CODE), len(codes))
+        )
+        samples[:SAMPLES_PER_CODE] = 0
+        return samples.astype(np.float32)
+
+    def window(self, codes: I64, window: Window) -> F32:
+        fed = codes[window.begin : window.stop]
+        if window.last:
+            fed = with_silence(fed)
+        samples = self(fed)
+        return samples[: window.end_sample - window.begin * SAMPLES_PER_CODE]
+
+
+def with_silence(codes: I64) -> I64:
+    return np.concatenate([codes, np.full(TAIL_SILENCE_CODES, SILENCE_CODE)])
+
+
+@given(settings_st, st.integers(0, 300), st.lists(moment_st, max_size=20))
+def test_every_code_is_fresh_exactly_once(settings, total, moments):
+    windows = Windows(settings)
+    taken = drive(windows, total, moments)
+    assert windows.done
+    assert windows.decoded_codes == total
+    assert [w.fresh for w in taken] == [0, *(w.end for w in taken[:-1])]
+    assert [w.last for w in taken] == [False] * (len(taken) - 1) + [True]
+    assert taken[-1].end == taken[-1].stop == total
+    assert taken[-1].end_sample == (total + TAIL_SILENCE_CODES) * SAMPLES_PER_CODE
+    for w in taken:
+        assert 0 <= w.begin <= w.fresh <= w.end <= w.stop <= total
+        assert w.last or w.end > w.fresh, "a window brings something"
+
+
+@given(settings_st, st.integers(0, 300), st.lists(moment_st, max_size=20))
+def test_context_and_look_ahead_are_always_there_and_bounded(settings, total, moments):
+    for w in drive(Windows(settings), total, moments):
+        context = w.fresh - w.begin
+        assert context >= min(w.fresh, settings.left_context_codes)
+        assert context < settings.left_context_codes + settings.grid_codes
+        assert w.end - w.fresh <= 2 * settings.most_codes
+        if w.end < total:
+            assert w.stop == min(w.end + settings.look_ahead_codes, total)
+
+
+@given(settings_st, st.integers(0, 200), st.lists(moment_st, max_size=20))
+def test_streamed_equals_whole(settings, total, moments):
+    codes = np.random.default_rng(total).integers(0, 6561, total)
+    decoder = LocalDecoder(settings.look_ahead_codes)
+    seams = Seams(settings.cross_fade_samples)
+    pieces = []
+    for w in drive(Windows(settings), total, moments):
+        at = w.begin * SAMPLES_PER_CODE
+        assert at <= seams.needs_from
+        pieces.append(seams.join(decoder.window(codes, w), at, w.last))
+    streamed = np.concatenate(pieces)
+    whole = decoder(with_silence(codes))
+    assert streamed.size == seams.sent_samples == whole.size
+    np.testing.assert_allclose(streamed, whole, atol=1e-6)
+
+
+@given(st.integers(0, 300), st.lists(moment_st, max_size=20))
+def test_a_grid_leaves_few_fed_lengths(total, moments):
+    settings = WindowSettings(grid_codes=16)
+    for w in drive(Windows(settings), total, moments):
+        assert w.fed_codes % 16 == 0 or w.begin == 0
+
+
+# --- how large, and when
+
+
+def test_the_first_window_does_not_wait_for_more_than_it_needs():
+    windows = Windows(SETTINGS)
+    assert windows.next(6, False, 0.0, QUICK) is None, "4 codes and 3 of look-ahead"
+    window = windows.next(7, False, 0.0, QUICK)
+    assert window == Window(begin=0, fresh=0, end=4, stop=7, last=False)
+
+
+def test_a_slow_or_loaded_decoder_gets_a_larger_first_window_but_never_over_ten_codes():
+    quick = Windows(SETTINGS).next(200, False, 0.0, QUICK)
+    loaded = Windows(SETTINGS).next(200, False, 0.0, QUICK.scaled(8))
+    slow = Windows(SETTINGS).next(200, False, 0.0, SLOW)
+    assert quick is not None
+    assert loaded is not None
+    assert slow is not None
+    assert quick.end == 4
+    assert 4 < loaded.end <= 10
+    assert slow.end == 10
+
+
+def test_later_windows_wait_while_the_listener_has_audio():
+    windows = Windows(SETTINGS)
+    windows.next(7, False, 0.0, QUICK)
+    assert windows.next(40, False, 3.0, QUICK) is None
+    window = windows.next(40, False, 0.2, QUICK)
+    assert window is not None
+    assert window.fresh == 4
+    assert window.end <= 37
+
+
+def test_a_window_takes_what_can_be_decoded_in_time():
+    windows = Windows(SETTINGS)
+    windows.next(13, False, 0.0, SLOW)
+    window = windows.next(200, False, 1.0, SLOW)
+    assert window is not None
+    affordable_s = 1.0 - SETTINGS.reserve_s
+    assert SLOW.seconds(window.fed_codes) == pytest.approx(affordable_s, abs=SLOW.per_code_s)
+
+
+def test_windows_grow_while_the_listener_gets_further_ahead():
+    windows, codes, played_s, ready_s, sizes = Windows(SETTINGS), 0, 0.0, 0.0, []
+    now_s = 0.0
+    while len(sizes) < 6:  # a model of 100 codes a second and a quick decoder
+        now_s += 0.01
+        codes += 1
+        slack_s = ready_s - (now_s - played_s) if sizes else 0.0
+        window = windows.next(codes, False, slack_s, QUICK)
+        if window is not None:
+            if not sizes:
+                played_s = now_s + QUICK.seconds(window.fed_codes)
+            now_s += QUICK.seconds(window.fed_codes)
+            ready_s += (window.end - window.fresh) * 0.04
+            sizes.append(window.end - window.fresh)
+    assert sizes[0] == 4
+    assert sizes[1:4] == sorted(sizes[1:4])
+    assert max(sizes) > 3 * sizes[0]
+
+
+def test_a_decoder_that_cannot_keep_up_gets_the_largest_windows():
+    windows = Windows(SETTINGS)
+    hopeless = DecodeCost(fixed_s=1.0, per_code_s=0.05)
+    windows.next(13, False, 0.0, hopeless)
+    assert windows.next(60, False, -1.0, hopeless) is None
+    window = windows.next(200, False, -1.0, hopeless)
+    assert window is not None
+    assert window.end - window.fresh == SETTINGS.most_codes
+
+
+def test_without_a_listener_only_whole_windows_are_taken():
+    windows = Windows(SETTINGS)
+    assert windows.next(70, False, FOREVER, QUICK) is None
+    window = windows.next(SETTINGS.most_codes + 3, False, FOREVER, QUICK)
+    assert window is not None
+    assert window.end == SETTINGS.most_codes
+
+
+def test_no_crumb_is_left_for_the_last_window():
+    windows = Windows(SETTINGS)
+    first = windows.next(7, False, 0.0, QUICK)
+    last = windows.next(SETTINGS.most_codes + 6, True, FOREVER, QUICK)
+    assert first is not None
+    assert last is not None
+    assert last.last
+    assert last.end - last.fresh == SETTINGS.most_codes + 2
+
+
+def test_a_stream_without_codes_is_one_window_of_silence():
+    windows = Windows(SETTINGS)
+    assert windows.next(0, True, 0.0, QUICK) == Window(0, 0, 0, 0, True)
+    assert windows.next(0, True, 0.0, QUICK) is None
+
+
+def test_a_stream_cut_behind_what_is_decoded_ends_where_it_is():
+    windows = Windows(SETTINGS)
+    windows.next(60, False, 1.0, QUICK)
+    decoded = windows.decoded_codes
+    window = windows.next(decoded - 2, True, 0.0, QUICK)
+    assert window == Window(max(0, decoded - 25), decoded, decoded, decoded, True)
+
+
+def test_settings_that_would_let_the_muted_start_be_heard_are_a_bug():
+    with pytest.raises(AssertionError):
+        WindowSettings(left_context_codes=1)
+
+
+# --- seams
+
+
+def test_a_seam_is_blended_and_nothing_else_is_touched():
+    seams = Seams(100)
+    first = seams.join(np.zeros(1000, np.float32), 0, last=False)
+    second = seams.join(np.ones(600, np.float32), 700, last=True)
+    assert first.size == 900
+    assert second.size == 400
+    assert seams.sent_samples == 1300
+    assert np.all(np.diff(second[:100]) > 0)
+    np.testing.assert_array_equal(second[100:], 1.0)
+
+
+def test_equal_samples_pass_a_seam_bit_for_bit():
+    sound = np.random.default_rng(1).normal(size=4000).astype(np.float32)
+    seams = Seams(360)
+    pieces = [seams.join(sound[:2000], 0, last=False), seams.join(sound[1200:], 1200, last=True)]
+    np.testing.assert_array_equal(np.concatenate(pieces), sound)
+
+
+def test_the_callers_samples_are_not_changed():
+    mine = np.ones(2000, np.float32)
+    seams = Seams(100)
+    seams.join(np.zeros(1000, np.float32), 0, last=False)
+    seams.join(mine, 500, last=False)
+    np.testing.assert_array_equal(mine, 1.0)
