@@ -18,7 +18,7 @@ from chatterbox.engine.outbox import FinishReason, SegmentEnd
 from chatterbox.engine.pool import NORMAL, URGENT, PriorityPool
 from chatterbox.engine.scheduler import SegmentJob
 from chatterbox.engine.speech import SpeechRequest, SpeechStream
-from chatterbox.engine.stats import EngineStats, timed
+from chatterbox.engine.stats import Counters, EngineStats
 from chatterbox.errors import GenerationFailed, InvalidValue, NotReady
 from chatterbox.model.contract import Voice
 from chatterbox.model.load import LoadedModel, ModelInfo, load_model
@@ -42,7 +42,7 @@ class TTSEngine:
         self.admission = Admission(config.max_concurrent_requests, config.max_queued_requests)
         self.pool = PriorityPool(config.thread_pool_size, "pool")
         self.on_death = on_death
-        self._stats = EngineStats()
+        self._counters = Counters()
         self._limits = SegmentLimits(
             first_words=config.first_segment_words,
             next_words=config.next_segment_words,
@@ -67,7 +67,7 @@ class TTSEngine:
             default_voice=self.config.default_voice,
         )
         self._voices.start()
-        self._loop = EngineLoop(self._model.language_model, self._finish, self._stats)
+        self._loop = EngineLoop(self._model.language_model, self._finish, self._counters)
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
         self.warm(self._voices.get(None))
@@ -107,7 +107,7 @@ class TTSEngine:
 
     def stats(self) -> EngineStats:
         """A snapshot of the engine's counters."""
-        return self._stats.copy()
+        return self._counters.snapshot()
 
     def warm(self, voice: Voice) -> None:
         """Prepare the language model for a voice before its first request."""
@@ -153,7 +153,7 @@ class TTSEngine:
         if job.outbox.closed:
             return
         try:
-            with timed(self._stats, "decode_s"):
+            with self._counters.timed("decode_s"):
                 samples = self._model.decoder.decode(
                     np.array(codes, dtype=np.int64), job.voice, job.seed
                 )
@@ -166,5 +166,5 @@ class TTSEngine:
             log.exception("decoding a segment failed")
             job.outbox.end(GenerationFailed("The decoder failed on this text."))
         else:
-            self._stats.decoded_samples += len(samples)
+            self._counters.add(decoded_samples=len(samples))
             job.outbox.end(SegmentEnd(codes, reason))

@@ -13,7 +13,7 @@ import numpy as np
 from chatterbox.engine.outbox import FinishReason
 from chatterbox.engine.sampling import INVALID_ROW, Sampler
 from chatterbox.engine.scheduler import Row, Scheduler, SegmentJob
-from chatterbox.engine.stats import EngineStats, timed
+from chatterbox.engine.stats import Counters
 from chatterbox.errors import ChatterboxError, EngineDead, GenerationFailed
 from chatterbox.model.contract import F32, STOP_CODE, LanguageModel, Voice
 
@@ -24,10 +24,10 @@ FinishRow = Callable[[SegmentJob, tuple[int, ...], FinishReason], None]
 class EngineLoop:
     """Continuous batching over one language model."""
 
-    def __init__(self, model: LanguageModel, finish: FinishRow, stats: EngineStats) -> None:
+    def __init__(self, model: LanguageModel, finish: FinishRow, counters: Counters) -> None:
         self._model = model
         self._finish = finish
-        self.stats = stats
+        self._counters = counters
         self._scheduler = Scheduler(model.slots)
         self._sampler = Sampler(model.slots, model.vocab)
         self._inbox: deque[SegmentJob | Voice] = deque()
@@ -85,8 +85,9 @@ class EngineLoop:
         rows = self._scheduler.runnable()
         if rows:
             self._advance(rows)
-        self.stats.running_rows = len(self._scheduler.running)
-        self.stats.waiting_rows = self._scheduler.waiting
+        self._counters.gauge(
+            running_rows=len(self._scheduler.running), waiting_rows=self._scheduler.waiting
+        )
         return bool(rows) or admitted
 
     def _sleep(self) -> None:
@@ -105,7 +106,7 @@ class EngineLoop:
     def _reap(self) -> None:
         self._scheduler.drop_waiting()
         for row in self._scheduler.left():
-            self.stats.cancelled_segments += 1
+            self._counters.add(cancelled_segments=1)
             self._release(row)
 
     def _admit(self) -> bool:
@@ -114,24 +115,23 @@ class EngineLoop:
         if row is None:
             return False
         self._sampler.begin(row.slot, row.job.sampling)
-        with timed(self.stats, "prefill_s"):
+        with self._counters.timed("prefill_s"):
             logits = self._model.begin(row.slot, row.job.voice, row.job.ids)
         self._sample([row], logits[None])
         return True
 
     def _advance(self, rows: list[Row]) -> None:
         codes = np.array([row.codes[-1] for row in rows], dtype=np.int64)
-        with timed(self.stats, "step_s"):
+        with self._counters.timed("step_s"):
             logits = self._model.step([row.slot for row in rows], codes)
-        self.stats.steps += 1
-        self.stats.stepped_rows += len(rows)
+        self._counters.add(steps=1, stepped_rows=len(rows))
         self._sample(rows, logits)
 
     def _sample(self, rows: list[Row], logits: F32) -> None:
         slots = np.array([row.slot for row in rows])
         draws = np.array([row.job.draws[len(row.codes)] for row in rows])
         first = not rows[0].codes  # only `_admit` passes new rows, one at a time
-        with timed(self.stats, "sample_s"):
+        with self._counters.timed("sample_s"):
             codes = self._sampler.sample(logits, slots, draws, first=first)
         for row, code in zip(rows, codes.tolist(), strict=True):
             self._deliver(row, code)
@@ -139,20 +139,20 @@ class EngineLoop:
     def _deliver(self, row: Row, code: int) -> None:
         if code == INVALID_ROW:
             row.job.outbox.end(GenerationFailed("The model gave no usable numbers for this text."))
-            self.stats.failed_segments += 1
+            self._counters.add(failed_segments=1)
             self._release(row)
             return
         if code == STOP_CODE:
             self._complete(row, "stop")
             return
         row.codes.append(code)
-        self.stats.codes += 1
+        self._counters.add(codes=1)
         if len(row.codes) == row.cap:
-            self.stats.capped_segments += 1
+            self._counters.add(capped_segments=1)
             self._complete(row, "length")
 
     def _complete(self, row: Row, reason: FinishReason) -> None:
-        self.stats.segments += 1
+        self._counters.add(segments=1)
         self._release(row)
         self._finish(row.job, tuple(row.codes), reason)
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from chatterbox.audio.join import SegmentJoiner
+import numpy as np
+
+from chatterbox.audio.join import Joiner
 from chatterbox.engine.budget import code_cap
 from chatterbox.engine.outbox import FinishReason, Outbox, SegmentEnd
 from chatterbox.engine.sampling import Sampling, uniforms
@@ -80,7 +82,7 @@ class SpeechStream:
         self._segments_ahead = segments_ahead
         self._pause_s = pause_s
         self._outboxes: list[Outbox] = []
-        self._joiner = SegmentJoiner()
+        self._joiner = Joiner()
         self._started = time.monotonic()
         self._news: asyncio.Event | None = None
 
@@ -137,27 +139,34 @@ class SpeechStream:
             )
 
     async def _pieces(self, outbox: Outbox) -> AsyncIterator[F32]:
+        """The pieces of one segment, its edges faded; what is empty is not passed on."""
         assert self._news is not None, "a SpeechStream is used inside `async with`"
+        first = True
         while True:
             self._news.clear()
             was_full = outbox.full
             item = outbox.take()
             if item is None:
                 await self._news.wait()
-            elif isinstance(item, ChatterboxError):
+                continue
+            if isinstance(item, ChatterboxError):
                 raise item
-            elif isinstance(item, SegmentEnd):
-                self.report.segment_codes.append(item.codes)
-                if item.finish_reason == "length":
-                    self.report.finish_reason = "length"
-                if len(tail := self._joiner.end_segment()):
-                    yield tail
+            last = isinstance(item, SegmentEnd)
+            samples = np.zeros(0, np.float32) if isinstance(item, SegmentEnd) else item
+            piece = self._joiner.piece(samples, first_of_segment=first, last_of_segment=last)
+            first = False
+            if len(piece):
+                yield piece
+            if was_full and not outbox.full:
+                self._wake()
+            if isinstance(item, SegmentEnd):
+                self._note(item)
                 return
-            else:
-                if len(piece := self._joiner.feed(item)):
-                    yield piece
-                if was_full:
-                    self._wake()
+
+    def _note(self, end: SegmentEnd) -> None:
+        self.report.segment_codes.append(end.codes)
+        if end.finish_reason == "length":
+            self.report.finish_reason = "length"
 
     def _count(self, samples: F32, *, audible: bool = True) -> F32:
         report = self.report

@@ -3,13 +3,14 @@
 Knows no metric format.
 """
 
+import dataclasses
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
 
 
-@dataclass(slots=True)
+@dataclasses.dataclass(slots=True)
 class EngineStats:
     """Totals since the start, and two gauges. Seconds are wall time spent in a stage."""
 
@@ -28,16 +29,36 @@ class EngineStats:
     running_rows: int = 0
     waiting_rows: int = 0
 
-    def copy(self) -> "EngineStats":
-        """A snapshot."""
-        return EngineStats(**{f.name: getattr(self, f.name) for f in fields(self)})
 
+class Counters:
+    """The live counters, safe to add to from any thread."""
 
-@contextmanager
-def timed(stats: EngineStats, stage: str) -> Iterator[None]:
-    """Add the time of the `with` to the counter `stage`, also when it fails."""
-    started = time.perf_counter()
-    try:
-        yield
-    finally:
-        setattr(stats, stage, getattr(stats, stage) + time.perf_counter() - started)
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stats = EngineStats()
+
+    def add(self, **amounts: float) -> None:
+        """Add to the totals named."""
+        with self._lock:
+            for name, amount in amounts.items():
+                setattr(self._stats, name, getattr(self._stats, name) + amount)
+
+    def gauge(self, *, running_rows: int, waiting_rows: int) -> None:
+        """Set the gauges."""
+        with self._lock:
+            self._stats.running_rows = running_rows
+            self._stats.waiting_rows = waiting_rows
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the time of the `with` to the total `stage`, also when it fails."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(**{stage: time.perf_counter() - started})
+
+    def snapshot(self) -> EngineStats:
+        """A copy of all of them."""
+        with self._lock:
+            return dataclasses.replace(self._stats)

@@ -1,0 +1,135 @@
+"""Stand-ins for the graphs: deterministic, instant, strict about how they are driven."""
+
+import hashlib
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+
+from chatterbox.model.contract import (
+    F32,
+    I64,
+    SAMPLES_PER_CODE,
+    STOP_CODE,
+    TAIL_SILENCE_CODES,
+    Voice,
+    VoiceTensors,
+)
+
+VOCAB = 6563
+CODES_PER_ID = 2
+
+
+def fake_voice(key: str = "someone", rows: int = 4) -> Voice:
+    rng = np.random.default_rng(int(hashlib.sha256(key.encode()).hexdigest()[:8], 16))
+    tensors = VoiceTensors(
+        features=rng.standard_normal((rows, 8)).astype(np.float32),
+        prompt_codes=rng.integers(0, 6561, 5),
+        speaker=rng.standard_normal(192).astype(np.float32),
+        prompt_mel=rng.standard_normal((10, 80)).astype(np.float32),
+    )
+    return Voice(key, tensors)
+
+
+class FakeLanguageModel:
+    """Logits are a hash of everything the row has seen, so any mix-up of rows changes codes.
+
+    A row stops by itself after CODES_PER_ID codes for each text id.
+    """
+
+    def __init__(self, slots: int = 4, capacity: int = 4096) -> None:
+        self._slots = slots
+        self._capacity = capacity
+        self.held: dict[int, tuple[int, list[object]]] = {}  # slot → (stop after, history)
+        self.steps = 0
+        self.begun = 0
+        self.warmed: list[str] = []
+        self.fail_at_step: int | None = None
+        self.poison: set[str] = set()  # keys of voices whose logits are NaN from the third code on
+        self.endless: set[str] = set()  # keys of voices that never stop
+        self.thread: int | None = None
+
+    @property
+    def slots(self) -> int:
+        return self._slots
+
+    @property
+    def capacity(self) -> int:
+        return self._capacity
+
+    @property
+    def vocab(self) -> int:
+        return VOCAB
+
+    def begin(self, slot: int, voice: Voice, ids: I64) -> F32:
+        self._own_thread()
+        assert slot not in self.held, "a slot is begun twice"
+        self.begun += 1
+        history: list[object] = [voice.key, *ids.tolist()]
+        self.held[slot] = (len(history) + CODES_PER_ID * len(ids), history)
+        return self._logits(slot)
+
+    def step(self, slots: Sequence[int], codes: I64) -> F32:
+        self._own_thread()
+        assert len(set(slots)) == len(slots) == len(codes)
+        self.steps += 1
+        if self.steps == self.fail_at_step:
+            raise RuntimeError("the device is gone")
+        for slot, code in zip(slots, codes.tolist(), strict=True):
+            self.held[slot][1].append(code)
+        return np.stack([self._logits(slot) for slot in slots])
+
+    def release(self, slot: int) -> None:
+        del self.held[slot]
+
+    def warm(self, voice: Voice) -> None:
+        self.warmed.append(voice.key)
+
+    def _logits(self, slot: int) -> F32:
+        stop_at, history = self.held[slot]
+        digest = hashlib.sha256(repr(history).encode()).digest()
+        rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+        logits = rng.standard_normal(VOCAB).astype(np.float32)
+        stops = len(history) >= stop_at and history[0] not in self.endless
+        logits[STOP_CODE] = 100.0 if stops else -100.0
+        if history[0] in self.poison and len(history) >= stop_at - 3:
+            logits[17] = np.nan
+        return logits
+
+    def _own_thread(self) -> None:
+        """Only one thread may ever call; the first one does."""
+        self.thread = self.thread or threading.get_ident()
+        assert self.thread == threading.get_ident(), "the language model has one owner"
+
+
+class FakeDecoder:
+    """A code becomes 960 samples of its own level, so that audio can be read back as codes."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.fail_for: set[str] = set()
+
+    def decode(self, codes: I64, voice: Voice, seed: int) -> F32:
+        self.calls += 1
+        if voice.key in self.fail_for:
+            raise ValueError("no")
+        levels = np.append(codes, np.zeros(TAIL_SILENCE_CODES, np.int64)) / VOCAB
+        return np.repeat(levels.astype(np.float32), SAMPLES_PER_CODE)
+
+
+class FakeEncoder:
+    """Tensors from a hash of the audio."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def encode(self, audio: F32) -> VoiceTensors:
+        self.calls += 1
+        return fake_voice(hashlib.sha256(audio.tobytes()).hexdigest()).tensors
+
+
+class FakeTokenizer:
+    """Bytes, then two end ids."""
+
+    def encode(self, text: str) -> I64:
+        return np.array([*text.encode(), 256, 256], dtype=np.int64)
