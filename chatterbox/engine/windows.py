@@ -123,7 +123,7 @@ class Windows:
         codes = max(codes, self._next)
         end = self._next + fresh
         last = ended and end == codes
-        stop = codes if last else min(end + self._settings.look_ahead_codes, codes)
+        stop = codes if last else end + self._settings.look_ahead_codes
         begin = self._widened(max(0, self._next - self._settings.left_context_codes), stop, last)
         window = Window(begin, self._next, end, stop, last)
         self._next, self._done = end, last
@@ -140,8 +140,9 @@ class Windows:
             return None
         within = max(least, self._codes_within(slack_s, cost))
         if ended:
-            # Nothing smaller than a useful window is left over for the last one.
-            return ready if ready <= min(within, most) + least else min(within, most)
+            # What is left for the last window is a useful one, and enough to look ahead to.
+            crumb = max(least, self._settings.look_ahead_codes)
+            return ready if ready <= min(within, most) + crumb else min(within, most)
         if ready < min(within, most):
             return None
         return self._on_grid(min(ready, within, most), least)

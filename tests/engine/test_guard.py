@@ -161,7 +161,8 @@ def test_an_attempt_is_repeated_three_times_then_ended():
     assert remedies[-1] == EndAt(80)
     warmth = [r.temperature for r in retries]
     assert warmth == sorted(warmth)
-    assert warmth[0] > 0.8 and warmth[-1] <= 1.0
+    assert warmth[0] > 0.8
+    assert warmth[-1] <= 1.0
 
 
 def test_greedy_sampling_that_loops_is_given_up():
