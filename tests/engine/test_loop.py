@@ -1,0 +1,267 @@
+"""The engine thread's work, step by step, on a fake model."""
+
+import numpy as np
+import pytest
+from fakes import CODES_PER_ID, FakeLanguageModel, FakeTokenizer, fake_voice
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from chatterbox.engine.loop import EngineLoop
+from chatterbox.engine.outbox import CAPACITY_SAMPLES, Outbox, SegmentEnd
+from chatterbox.engine.sampling import Sampling, uniforms
+from chatterbox.engine.scheduler import SegmentJob
+from chatterbox.engine.stats import Counters
+from chatterbox.errors import EngineDead, GenerationFailed
+from chatterbox.model.contract import SAMPLES_PER_CODE
+
+SLOTS = 3
+
+
+def job(text: str = "hi", *, key: str = "v", seed: int = 0, ordinal: int = 0, cap: int = 200):
+    return SegmentJob(
+        voice=fake_voice(key),
+        ids=FakeTokenizer().encode(text),
+        sampling=Sampling(),
+        draws=uniforms(seed, ordinal, 0, cap),
+        seed=seed,
+        ordinal=ordinal,
+        outbox=Outbox(),
+    )
+
+
+class Bench:
+    """A loop whose finished rows land at once in their outboxes, as (codes) samples."""
+
+    def __init__(self, slots: int = SLOTS) -> None:
+        self.model = FakeLanguageModel(slots)
+        self.counters = Counters()
+        self.loop = EngineLoop(self.model, self.finish, self.counters)
+
+    @staticmethod
+    def finish(done: SegmentJob, codes, reason) -> None:
+        done.outbox.put(np.zeros(len(codes) * SAMPLES_PER_CODE, np.float32))
+        done.outbox.end(SegmentEnd(codes, reason))
+
+    def run(self) -> None:
+        for _ in range(10_000):
+            if not self.loop.step():
+                return
+        raise AssertionError("the loop does not come to rest")
+
+
+def outcome(outbox: Outbox):
+    item = outbox.take()
+    while isinstance(item, np.ndarray):
+        item = outbox.take()
+    return item
+
+
+def solo(text: str, **kwargs) -> tuple[int, ...]:
+    bench = Bench()
+    one = job(text, **kwargs)
+    bench.loop.submit(one)
+    bench.run()
+    end = outcome(one.outbox)
+    assert isinstance(end, SegmentEnd)
+    return end.codes
+
+
+def test_a_segment_stops_by_itself():
+    codes = solo("hello")
+    assert len(codes) == CODES_PER_ID * (len("hello") + 2)
+
+
+def test_twenty_rows_in_three_slots_have_the_codes_of_their_solo_runs():
+    jobs = [job("text " * (i % 5 + 1), key=f"voice {i % 3}", seed=i) for i in range(20)]
+    bench = Bench()
+    for one in jobs:
+        bench.loop.submit(one)
+    bench.run()
+    for i, one in enumerate(jobs):
+        end = outcome(one.outbox)
+        assert end.codes == solo("text " * (i % 5 + 1), key=f"voice {i % 3}", seed=i)
+    assert not bench.model.held
+
+
+def test_the_cap_ends_a_row_that_never_stops_and_loses_no_code():
+    bench = Bench()
+    bench.model.endless.add("v")
+    one = job(cap=25)
+    bench.loop.submit(one)
+    bench.run()
+    end = outcome(one.outbox)
+    assert (len(end.codes), end.finish_reason) == (25, "length")
+    assert bench.counters.snapshot().capped_segments == 1
+
+
+def test_first_segments_go_before_later_ones():
+    bench = Bench(slots=1)
+    order = []
+    bench.loop._finish = lambda done, codes, reason: order.append(done.ordinal)
+    for ordinal in (2, 1, 0, 0):
+        bench.loop.submit(job(ordinal=ordinal))
+    bench.run()
+    assert order == [0, 0, 2, 1]
+
+
+def test_a_poisoned_row_fails_alone():
+    bench = Bench()
+    bench.model.poison.add("bad")
+    good, bad = job("one two", key="good"), job("one two", key="bad")
+    bench.loop.submit(good)
+    bench.loop.submit(bad)
+    bench.run()
+    assert isinstance(outcome(bad.outbox), GenerationFailed)
+    assert outcome(good.outbox).codes == solo("one two", key="good")
+    assert not bench.model.held
+
+
+@pytest.mark.parametrize("step", [1, 7])
+def test_a_fault_of_the_model_tells_everyone_and_ends_the_loop(step):
+    bench = Bench()
+    bench.model.fail_at_step = step
+    jobs = [job("some words", seed=i) for i in range(SLOTS + 2)]
+    for one in jobs:
+        bench.loop.submit(one)
+    with pytest.raises(RuntimeError):
+        bench.loop.run()
+    assert all(isinstance(outcome(one.outbox), EngineDead) for one in jobs)
+    with pytest.raises(EngineDead):
+        bench.loop.submit(job())
+
+
+def test_a_closed_outbox_frees_its_slot_within_one_step():
+    bench = Bench()
+    one = job("a long text " * 9)
+    bench.loop.submit(one)
+    for _ in range(5):
+        bench.loop.step()
+    one.outbox.close()
+    begun, steps = bench.model.begun, bench.model.steps
+    bench.loop.step()
+    assert not bench.model.held
+    assert (bench.model.begun, bench.model.steps) == (begun, steps)
+
+
+def test_a_job_left_while_waiting_is_never_begun():
+    bench = Bench(slots=1)
+    first, second = job("something long " * 5), job("never")
+    bench.loop.submit(first)
+    bench.loop.submit(second)
+    bench.loop.step()
+    second.outbox.close()
+    bench.run()
+    assert bench.model.begun == 1
+
+
+def test_a_slow_reader_pauses_its_own_row_only():
+    bench = Bench()
+    slow, quick = job("same text here", key="slow"), job("same text here", key="quick")
+    bench.loop.submit(slow)
+    bench.loop.submit(quick)
+    for _ in range(4):
+        bench.loop.step()
+    slow.outbox.put(np.zeros(CAPACITY_SAMPLES, np.float32))
+    bench.run()
+    assert outcome(quick.outbox).codes == solo("same text here", key="quick")
+    assert slow.outbox.take() is not None  # the reader comes back
+    bench.run()
+    assert outcome(slow.outbox).codes == solo("same text here", key="slow")
+
+
+def test_voices_are_warmed_on_the_engine_thread():
+    bench = Bench()
+    bench.loop.warm(fake_voice("anna"))
+    bench.run()
+    assert bench.model.warmed == ["anna"]
+
+
+def test_close_ends_everything():
+    bench = Bench()
+    one = job()
+    bench.loop.submit(one)
+    bench.loop.close()
+    bench.loop.run()
+    assert isinstance(outcome(one.outbox), EngineDead)
+
+
+class EngineMachine(RuleBasedStateMachine):
+    """Submit, step, cancel, stall, resume, fail a row, drain, in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bench = Bench()
+        self.bench.model.poison.add("bad")
+        self.open: list[tuple[str, str, int, SegmentJob]] = []
+        self.stalled: list[SegmentJob] = []
+        self.submitted = 0
+
+    @rule(words=st.integers(1, 6), key=st.sampled_from(["a", "b", "bad"]), later=st.booleans())
+    def submit(self, words: int, key: str, later: bool) -> None:
+        text = "w" * words
+        one = job(text, key=key, seed=self.submitted, ordinal=int(later))
+        self.bench.loop.submit(one)
+        self.open.append((text, key, int(later), one))
+        self.submitted += 1
+
+    @rule(count=st.integers(1, 8))
+    def step(self, count: int) -> None:
+        for _ in range(count):
+            self.bench.loop.step()
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data())
+    def cancel(self, data) -> None:
+        entry = data.draw(st.sampled_from(self.open))
+        entry[3].outbox.close()
+        self.open.remove(entry)
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data())
+    def stall(self, data) -> None:
+        one = data.draw(st.sampled_from(self.open))[3]
+        if not one.outbox.ended and not one.outbox.full:
+            one.outbox.put(np.zeros(CAPACITY_SAMPLES, np.float32))
+            self.stalled.append(one)
+
+    @precondition(lambda self: self.stalled)
+    @rule()
+    def resume(self) -> None:
+        self.stalled.pop().outbox.take()
+
+    @rule()
+    def drain(self) -> None:
+        while self.stalled:
+            self.stalled.pop().outbox.take()
+        self.bench.run()
+        for text, key, ordinal, one in self.open:
+            end = outcome(one.outbox)
+            if key == "bad":
+                assert isinstance(end, GenerationFailed)
+            else:
+                assert end.codes == solo(text, key=key, seed=one.seed, ordinal=ordinal)
+        self.open.clear()
+        assert not self.bench.model.held
+        stats = self.bench.counters.snapshot()
+        assert (stats.running_rows, stats.waiting_rows) == (0, 0)
+
+    @invariant()
+    def slots_are_conserved(self) -> None:
+        scheduler = self.bench.loop._scheduler
+        running = scheduler.running
+        assert len(running) + scheduler.free_slots == SLOTS
+        assert {row.slot for row in running} == set(self.bench.model.held)
+
+    @invariant()
+    def only_bad_rows_end_in_errors(self) -> None:
+        for _, key, _, one in self.open:
+            if one.outbox.ended and key != "bad":
+                assert isinstance(outcome(one.outbox), SegmentEnd)
+
+    def teardown(self) -> None:
+        self.drain()
+
+
+TestEngineMachine = EngineMachine.TestCase
+TestEngineMachine.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
