@@ -23,10 +23,13 @@ WALL_S = 15.0
 CLOSE_S = 5.0
 """For a killed process to be gone."""
 
-CHILD_PROGRAM = (
-    "import sys; sys.path[:] = sys.argv[1:]; "
-    "from chatterbox.voices.decode_child import main; main()"
-)
+CHILD_PROGRAM = """
+import os, sys
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # each thread of it reserves address space for nothing
+sys.path[:] = sys.argv[1:]
+from chatterbox.voices.decode_child import main
+main()
+"""
 
 
 class AudioDecoder(Protocol):
@@ -138,7 +141,6 @@ def _start(program: str) -> _Child:
         [sys.executable, "-I", "-c", program, *sys.path],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C in the server's terminal is not for the child
     )
     assert process.stdin is not None
