@@ -1,0 +1,119 @@
+"""Fetching: resumed, checked, offline afterwards; with a stand-in for the hub."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+
+from chatterbox.errors import ModelError
+from chatterbox.model import hub
+
+FILES = ["config.json", "onnx/a.onnx", "onnx/a.onnx_data"]
+REPOSITORY, REVISION = "someone/some-model", "0123456789abcdef"
+
+
+@dataclass
+class Info:
+    path: str
+    size: int
+
+
+class FakeHub:
+    """Serves bytes by name; can break off, lie about a size, or hang."""
+
+    def __init__(self) -> None:
+        self.content = {name: name.encode() * 10 for name in FILES}
+        self.stated = {name: len(data) for name, data in self.content.items()}
+        self.break_at: str | None = None
+        self.downloads: list[str] = []
+        self.hang_s = 0.0
+
+    def model_info(self, repository, *, revision, timeout):
+        time.sleep(self.hang_s)
+        assert (repository, revision) == (REPOSITORY, REVISION)
+
+    def get_paths_info(self, repository, names, *, revision):
+        return [Info(name, self.stated[name]) for name in names if name in self.stated]
+
+    def download(self, repository, name, *, revision, local_dir):
+        if name == self.break_at:
+            raise ConnectionError("the line went dead\nsecond line")
+        self.downloads.append(name)
+        path = Path(local_dir) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(self.content[name])
+
+
+@pytest.fixture
+def fake_hub(monkeypatch):
+    fake = FakeHub()
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: fake)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fake.download)
+    return fake
+
+
+def fetch(directory: Path) -> list[str]:
+    said: list[str] = []
+    hub.fetch(REPOSITORY, REVISION, FILES, directory, said.append)
+    return said
+
+
+def test_everything_is_fetched_once(fake_hub, tmp_path):
+    assert not hub.complete(tmp_path, FILES)
+    said = fetch(tmp_path)
+    assert hub.complete(tmp_path, FILES)
+    assert REPOSITORY in said[0]
+    fetch(tmp_path)
+    assert fake_hub.downloads == FILES
+
+
+def test_a_break_is_one_line_and_the_next_try_goes_on(fake_hub, tmp_path):
+    fake_hub.break_at = FILES[2]
+    with pytest.raises(ModelError) as broken:
+        fetch(tmp_path)
+    assert str(broken.value) == f"{REPOSITORY} could not be fetched: the line went dead"
+    assert not hub.complete(tmp_path, FILES)
+    fake_hub.break_at = None
+    fetch(tmp_path)
+    assert fake_hub.downloads == FILES
+    assert hub.complete(tmp_path, FILES)
+
+
+def test_a_file_of_the_wrong_size_is_not_kept(fake_hub, tmp_path):
+    fake_hub.stated[FILES[1]] += 1
+    with pytest.raises(ModelError, match=r"a\.onnx came with 110 bytes instead of 111"):
+        fetch(tmp_path)
+    assert not (tmp_path / FILES[1]).exists()
+    assert not hub.complete(tmp_path, FILES)
+
+
+def test_a_file_cut_short_later_is_noticed_and_fetched_again(fake_hub, tmp_path):
+    fetch(tmp_path)
+    (tmp_path / FILES[2]).write_bytes(b"short")
+    assert not hub.complete(tmp_path, FILES)
+    fetch(tmp_path)
+    assert hub.complete(tmp_path, FILES)
+
+
+def test_a_file_the_hub_does_not_have_is_named(fake_hub, tmp_path):
+    del fake_hub.stated[FILES[1]]
+    with pytest.raises(ModelError, match=r"has no onnx/a\.onnx at revision 0123456789ab"):
+        fetch(tmp_path)
+
+
+def test_a_hub_that_hangs_is_no_hub(fake_hub, monkeypatch):
+    monkeypatch.setattr(hub, "PROBE_S", 0.05)
+    fake_hub.hang_s = 0.5
+    assert not hub.reachable(REPOSITORY, REVISION)
+    fake_hub.hang_s = 0.0
+    monkeypatch.setattr(hub, "PROBE_S", 4.0)
+    assert hub.reachable(REPOSITORY, REVISION)
+    assert not hub.reachable("someone/else", REVISION)
+
+
+def test_a_damaged_receipt_means_not_complete(fake_hub, tmp_path):
+    fetch(tmp_path)
+    (tmp_path / hub.RECEIPT).write_text("[1, 2")
+    assert not hub.complete(tmp_path, FILES)

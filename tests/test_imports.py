@@ -1,0 +1,94 @@
+"""The house's import rules: who may know whom."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "chatterbox"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+PURE = [
+    "text/*.py",
+    "engine/sampling.py",
+    "engine/scheduler.py",
+    "engine/budget.py",
+    "engine/outbox.py",
+    "engine/windows.py",
+    "engine/guard.py",
+    "audio/join.py",
+    "errors.py",
+]
+# Each room may import only from rooms named here, besides itself and the roots.
+ROOTS = {"errors", "config", "__init__"}
+MAY_KNOW = {
+    "text": set(),
+    "mini": set(),
+    "model": {"mini", "text"},
+    "audio": {"model"},
+    "voices": {"model"},
+    "engine": {"audio", "model", "text", "voices"},
+    "server": {"audio", "engine", "model", "text", "voices"},
+    "bench": set(),
+}
+
+
+def imported(path: Path) -> set[str]:
+    """Dotted names of every module a file imports, function bodies included."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            names.add(node.module)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def roots(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imported(path)}
+
+
+def room(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).parts
+    return parts[0] if len(parts) > 1 else Path(parts[0]).stem
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_rooms_know_only_their_neighbours(path: Path):
+    here = room(path)
+    if here not in MAY_KNOW:  # the roots and the command line
+        return
+    known = {n.split(".")[1] for n in imported(path) if n.startswith("chatterbox.")}
+    modules = {p.name.removesuffix(".py") for p in PACKAGE.iterdir()} - {"__pycache__"}
+    assert known & modules <= MAY_KNOW[here] | ROOTS | {here}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_libraries_stay_in_their_rooms(path: Path):
+    names = roots(path)
+    where = room(path)
+    if where != "model":
+        assert "onnxruntime" not in names
+    if where != "server":
+        assert not names & {"fastapi", "starlette", "uvicorn"}
+    assert "torch" not in names
+    assert "pickle" not in names
+
+
+@pytest.mark.parametrize(
+    "path", [p for pattern in PURE for p in sorted(PACKAGE.glob(pattern))], ids=lambda p: p.name
+)
+def test_pure_cores_touch_neither_graphs_nor_loops(path: Path):
+    assert not roots(path) & {"onnxruntime", "onnx", "asyncio", "fastapi", "httpx", "socket"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_only_config_reads_the_environment(path: Path):
+    if path == PACKAGE / "config.py":
+        return
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            assert (node.value.id, node.attr) not in {("os", "environ"), ("os", "getenv")}
