@@ -76,6 +76,13 @@ class BodyTooLarge(_InvalidRequest):
     status = 413
 
 
+class BodyTimeout(_InvalidRequest):
+    """The body stopped arriving."""
+
+    code = "body_timeout"
+    status = 408
+
+
 class InvalidValue(_InvalidRequest):
     """A field is missing, of the wrong type or out of bounds."""
 
