@@ -1,0 +1,199 @@
+"""What does the speech encoder get of a recording, and what should its owner know about it?
+
+Knows no container and no store: `decoder.py` gives the samples, `store.py` keeps the result.
+"""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chatterbox.errors import AudioSilent, AudioTooShort
+from chatterbox.model.contract import F32, LM_PROMPT_S, REFERENCE_LUFS, SAMPLE_RATE_HZ
+from chatterbox.voices.decoder import AudioDecoder
+from chatterbox.voices.intake import Decoded
+from chatterbox.voices.speech_window import FRAME_SAMPLES, Activity, choose_window, find_activity
+
+MIN_REFERENCE_S = 1.0
+"""Less than this is refused."""
+GOOD_REFERENCE_S = 5.0
+"""Less than this gets a warning: the authors' own code asks for more than 5 s."""
+MIN_SOUND_S = 0.2
+"""Less audible sound than this is silence with a click in it."""
+PEAK_LIMIT = 0.99
+"""No sample of a prepared reference is louder; the authors' vocoder clamps there too."""
+PCM_SCALE = 32767.0
+"""A reference is kept as 16-bit samples, so that the file, the id and the encoder's input agree."""
+ID_HEX_CHARS = 20
+"""80 bits of SHA-256: no two recordings will meet."""
+
+CLIPPED_SHARE = 0.001
+"""Above this share of full-scale samples, clipping can be heard."""
+QUIET_LUFS = -45.0
+"""Below this, amplifying to -27 LUFS raises the noise of a usual recording by 18 dB."""
+NOISY_CONTRAST_DB = 20.0
+"""Clean speech has pauses 30 dB and more below its vowels."""
+SILENT_SHARE = 0.5
+LOW_RATE_HZ = 16_000
+
+I16 = NDArray[np.int16]
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceReport:
+    """What was found in a recording. Levels are those of the file, before loudness."""
+
+    duration_s: float
+    used_start_s: float
+    used_duration_s: float
+    loudness_lufs: float | None  # of the used stretch; None where it cannot be measured
+    peak: float
+    clipped_share: float
+    silence_share: float
+    sample_rate_hz: int
+    warnings: tuple[str, ...]  # "name: a sentence for people"
+
+    def as_json(self) -> dict[str, Any]:
+        """For an answer."""
+        return asdict(self) | {"warnings": list(self.warnings)}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reference:
+    """A recording as the speech encoder gets it."""
+
+    audio: F32  # [samples] mono 24 kHz at -27 LUFS, 1 to 15 s, exact in 16 bits
+    report: ReferenceReport
+
+
+def prepare_reference(decoder: AudioDecoder, data: bytes, *, max_seconds: float) -> Reference:
+    """The whole way from an untrusted file to a reference.
+
+    Raises what decoding raises, AudioTooShort (under 1 s) and AudioSilent.
+    """
+    return prepare(decoder.decode(data, max_seconds=max_seconds))
+
+
+def prepare(decoded: Decoded) -> Reference:
+    """The best stretch of a recording at the encoder's loudness."""
+    if decoded.duration_s < MIN_REFERENCE_S:
+        raise AudioTooShort(
+            f"The recording is {decoded.duration_s:.1f} s long; a voice needs at least "
+            f"{MIN_REFERENCE_S:g} s, and sounds right from {GOOD_REFERENCE_S:g} s on.",
+            param="voice_file",
+        )
+    activity = find_activity(decoded.audio)
+    if activity.sound_s < MIN_SOUND_S:
+        raise AudioSilent("No sound can be heard in the recording.", param="voice_file")
+    first, end = choose_window(
+        activity,
+        max_frames=int(LM_PROMPT_S * SAMPLE_RATE_HZ) // FRAME_SAMPLES,
+        min_frames=int(MIN_REFERENCE_S * SAMPLE_RATE_HZ) // FRAME_SAMPLES,
+    )
+    used = decoded.audio[first * FRAME_SAMPLES : end * FRAME_SAMPLES].astype(np.float64)
+    used -= used.mean()
+    loudness = _loudness_lufs(used)
+    audio = pcm_to_float(_to_pcm(used, loudness))
+    return Reference(audio, _report(decoded, activity, first, len(audio), loudness))
+
+
+def voice_id(reference: Reference) -> str:
+    """The id of this sound: the same recording gives the same id."""
+    pcm = float_to_pcm(reference.audio)
+    digest = hashlib.sha256(pcm.astype("<i2").tobytes()).hexdigest()
+    return f"v-{digest[:ID_HEX_CHARS]}"
+
+
+def pcm_to_float(pcm: I16) -> F32:
+    """The one meaning of a kept 16-bit sample."""
+    return (pcm / PCM_SCALE).astype(np.float32)
+
+
+def float_to_pcm(audio: F32) -> I16:
+    """The inverse of `pcm_to_float`, exactly."""
+    return np.round(audio.astype(np.float64) * PCM_SCALE).astype(np.int16)
+
+
+def _loudness_lufs(used: NDArray[np.float64]) -> float | None:
+    """BS.1770 integrated loudness, None where every block lies below its gate."""
+    import pyloudnorm  # slow to import: only where a recording is prepared
+
+    # Its blocks of 0.4 s always fit: a used stretch has at least 1 s.
+    with np.errstate(all="ignore"):
+        lufs = float(pyloudnorm.Meter(SAMPLE_RATE_HZ).integrated_loudness(used))
+    return lufs if np.isfinite(lufs) else None
+
+
+def _to_pcm(used: NDArray[np.float64], loudness_lufs: float | None) -> I16:
+    """At REFERENCE_LUFS where the loudness is known, but never above PEAK_LIMIT."""
+    gain = 1.0 if loudness_lufs is None else 10.0 ** ((REFERENCE_LUFS - loudness_lufs) / 20)
+    peak = float(np.abs(used).max())
+    scaled = used * min(gain, PEAK_LIMIT / peak)
+    return np.round(scaled * PCM_SCALE).astype(np.int16)
+
+
+def _report(
+    decoded: Decoded, activity: Activity, first: int, samples: int, loudness_lufs: float | None
+) -> ReferenceReport:
+    used_s = samples / SAMPLE_RATE_HZ
+    return ReferenceReport(
+        duration_s=round(decoded.duration_s, 3),
+        used_start_s=first * FRAME_SAMPLES / SAMPLE_RATE_HZ,
+        used_duration_s=used_s,
+        loudness_lufs=None if loudness_lufs is None else round(loudness_lufs, 1),
+        peak=round(decoded.peak, 4),
+        clipped_share=round(decoded.clipped_share, 6),
+        silence_share=round(activity.silence_share, 3),
+        sample_rate_hz=decoded.sample_rate_hz,
+        warnings=tuple(_warnings(decoded, activity, used_s, loudness_lufs)),
+    )
+
+
+def _warnings(
+    decoded: Decoded, activity: Activity, used_s: float, loudness_lufs: float | None
+) -> list[str]:
+    """What the owner of the recording could do better, most important first."""
+    found = []
+    if used_s < GOOD_REFERENCE_S:
+        found.append(
+            f"short_reference: only {used_s:.1f} s of speech were found; "
+            "record 10 to 15 s for a voice that resembles its speaker."
+        )
+    if decoded.cut:
+        found.append(
+            "cut_file: the file ends before its stated length; what was there is used. "
+            "Upload it again if that was not meant."
+        )
+    if decoded.clipped_share > CLIPPED_SHARE:
+        found.append(
+            f"clipped: {decoded.clipped_share:.1%} of the samples are at full scale; "
+            "record again with less gain, or the distortion becomes part of the voice."
+        )
+    if activity.contrast_db < NOISY_CONTRAST_DB:
+        found.append(
+            "noisy: the pauses are hardly quieter than the speech; record in a quiet room "
+            "without music, or the noise becomes part of the voice."
+        )
+    if loudness_lufs is None or loudness_lufs < QUIET_LUFS:
+        found.append(
+            "quiet: the recording is very quiet, so its noise was raised with it; "
+            "speak closer to the microphone or use more gain."
+        )
+    if activity.silence_share > SILENT_SHARE:
+        found.append(
+            f"mostly_silent: {activity.silence_share:.0%} of the recording is silence; "
+            "cut the pauses out."
+        )
+    if decoded.sample_rate_hz < LOW_RATE_HZ:
+        found.append(
+            f"low_sample_rate: {decoded.sample_rate_hz} Hz has no high frequencies, as on the "
+            "telephone; record at 24000 Hz or more."
+        )
+    if decoded.duration_s > LM_PROMPT_S and used_s < decoded.duration_s:
+        found.append(
+            f"long_reference: the model hears at most {LM_PROMPT_S:g} s; "
+            "the stretch with the most speech was chosen."
+        )
+    return found
