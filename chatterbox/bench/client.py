@@ -1,0 +1,186 @@
+"""How is the server called, and what came back? The native HTTP calls, as a client sees them.
+
+Knows nothing of load: one call at a time, each measured by itself.
+"""
+
+import asyncio
+import time
+from http import HTTPStatus
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from chatterbox.bench.listener import BadAudio, Listener
+from chatterbox.bench.summary import Outcome
+from chatterbox.bench.workload import Workload
+
+CONNECT_TIMEOUT_S = 5.0
+POLL_S = 0.2
+KEEPALIVE_S = 2.0
+"""Below the 5 s after which uvicorn closes an idle connection: no request meets a closing one."""
+CONTENT_SHOWN_CHARS = 200
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+
+class BenchmarkError(Exception):
+    """The benchmark cannot go on: one line for the person who started it, and the exit code."""
+
+    def __init__(self, message: str, exit_code: int = EXIT_FAILED) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class Server:
+    """One server under test."""
+
+    def __init__(self, url: str, *, api_key: str | None, timeout_s: float) -> None:
+        self.url = url.rstrip("/")
+        try:
+            self._http = httpx.AsyncClient(
+                base_url=self.url,
+                headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
+                timeout=httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
+                limits=httpx.Limits(keepalive_expiry=KEEPALIVE_S),  # as many as the level asks
+                trust_env=False,  # no proxy between the clock and the server
+            )
+        except (httpx.InvalidURL, ValueError) as failure:
+            raise BenchmarkError(f"--url {url}: {failure}", EXIT_USAGE) from None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        failure: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._http.aclose()
+
+    async def ready(self, wait_s: float) -> dict[str, Any]:
+        """What /health says once the server is ready; BenchmarkError if that takes too long."""
+        give_up_s = time.perf_counter() + wait_s
+        while True:
+            try:
+                return await self._health()
+            except BenchmarkError as failure:
+                if failure.exit_code == EXIT_USAGE or time.perf_counter() >= give_up_s:
+                    raise
+            await asyncio.sleep(POLL_S)
+
+    async def _health(self) -> dict[str, Any]:
+        response = await self._call("GET", "/health")
+        health = _json_object(response)
+        if response.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            raise BenchmarkError(f"{self.url} wants a key: use --api-key.", EXIT_USAGE)
+        if "ready" not in health and "status" not in health:
+            raise BenchmarkError(
+                f"{self.url} answers, but /health is not that of a speech server "
+                f"(HTTP {response.status_code})."
+            )
+        if not health.get("ready", response.is_success):
+            status = health.get("status", f"HTTP {response.status_code}")
+            raise BenchmarkError(f"The server at {self.url} is not ready yet: {status}.")
+        return health
+
+    async def register(self, path: Path) -> str:
+        """Upload a reference recording; returns the voice's id."""
+        try:
+            recording = path.read_bytes()
+        except OSError as failure:
+            raise BenchmarkError(
+                f"Cannot read the voice file {path}: {failure.strerror}.", EXIT_USAGE
+            ) from None
+        response = await self._call(
+            "POST",
+            "/voices/register",
+            files={"voice_file": (path.name, recording)},
+            data={"name": path.stem},
+        )
+        voice_id = _json_object(response).get("voice_id")
+        if not response.is_success or not isinstance(voice_id, str):
+            raise BenchmarkError(f"The server refused the voice file {path}: {_refusal(response)}")
+        return voice_id
+
+    async def _call(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        try:
+            return await self._http.request(method, path, **arguments)
+        except httpx.UnsupportedProtocol:
+            raise BenchmarkError(
+                f"--url {self.url}: must begin with http:// or https://", EXIT_USAGE
+            ) from None
+        except httpx.ConnectError:
+            raise BenchmarkError(
+                f"No server answers at {self.url}. Start one with ./run.sh, or name it with --url."
+            ) from None
+        except httpx.TimeoutException:
+            raise BenchmarkError(f"{self.url}{path} does not answer in time.") from None
+        except httpx.HTTPError as failure:
+            raise BenchmarkError(f"{self.url}{path}: {failure}") from None
+
+    async def speak(self, workload: Workload, number: int, due_s: float) -> Outcome:
+        """Send request `number` and listen to the whole reply. Faults are outcomes too."""
+        listener = Listener()
+        error: str | None = None
+        server_rtf: float | None = None
+        try:
+            async with self._http.stream("POST", "/tts", data=workload.form(number)) as response:
+                if response.status_code != HTTPStatus.OK:
+                    await response.aread()
+                    error = _error_code(response)
+                else:
+                    server_rtf = _number(response.headers.get("X-RTF"))
+                    async for data in response.aiter_raw():
+                        listener.hear(data, time.perf_counter())
+                    listener.finish()
+        except BadAudio as failure:
+            error = str(failure)
+        except httpx.TimeoutException:
+            error = "timeout"
+        except httpx.ConnectError:
+            error = "connection_refused"
+        except httpx.HTTPError:
+            error = "broken_reply"
+        audible_s = listener.first_audible_s
+        return Outcome(
+            started_s=due_s,
+            ended_s=time.perf_counter(),
+            error=error,
+            audio_s=listener.audio_s,
+            first_audible_s=None if audible_s is None else audible_s - due_s,
+            underruns=listener.underruns,
+            silent_s=listener.silent_s,
+            server_rtf=server_rtf,
+        )
+
+
+def _json_object(response: httpx.Response) -> dict[str, Any]:
+    try:
+        body = response.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _error_code(response: httpx.Response) -> str:
+    error = _json_object(response).get("error")
+    code = error.get("code") if isinstance(error, dict) else None
+    return code if isinstance(code, str) and code else f"http_{response.status_code}"
+
+
+def _refusal(response: httpx.Response) -> str:
+    error = _json_object(response).get("error")
+    message = error.get("message") if isinstance(error, dict) else None
+    said = message if isinstance(message, str) else response.text[:CONTENT_SHOWN_CHARS]
+    return f"HTTP {response.status_code} {' '.join(said.split())}"
+
+
+def _number(header: str | None) -> float | None:
+    try:
+        return None if header is None else float(header)
+    except ValueError:
+        return None

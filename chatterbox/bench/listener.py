@@ -1,0 +1,112 @@
+"""What would a listener have heard, and when? WAV bytes with their arrival times in.
+
+Knows no network and no clock: the caller says when each piece arrived.
+"""
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+I16 = NDArray[np.int16]
+
+AUDIBLE_DBFS = -50.0
+"""A sample above this is sound; one below it is lead-in silence or a fade's first step."""
+PLAYER_BUFFER_S = 0.005
+"""The simulated player starts this long after the first samples: the client's own scheduling
+jitter is no underrun."""
+
+_AUDIBLE_INT16 = int(32768 * 10 ** (AUDIBLE_DBFS / 20))
+_SAMPLE_BYTES = 2
+_INTEGER_PCM = 1
+_UNKNOWN_SIZE = 0xFFFF_FFFF
+
+
+class BadAudio(Exception):
+    """The reply is not audio that can be listened to here; the message is an error code."""
+
+
+@dataclass(frozen=True, slots=True)
+class WavHeader:
+    """What stands before the samples."""
+
+    sample_rate_hz: int
+    announced_samples: int | None  # None: not known when the header was sent
+    size_bytes: int
+
+
+def parse_header(data: bytes) -> WavHeader | None:
+    """The header of a mono 16-bit WAV, None while bytes of it are missing, or BadAudio."""
+    if not b"RIFF".startswith(data[:4]) or not b"WAVE".startswith(data[8:12]):
+        raise BadAudio("not_wav")
+    offset = 12
+    sample_rate_hz = 0
+    while len(data) >= offset + 8:
+        name, size = struct.unpack_from("<4sI", data, offset)
+        body = offset + 8
+        if name == b"data":
+            if not sample_rate_hz:
+                raise BadAudio("not_wav")
+            announced = None if size == _UNKNOWN_SIZE else size // _SAMPLE_BYTES
+            return WavHeader(sample_rate_hz, announced, body)
+        if name == b"fmt ":
+            if len(data) < body + 16:
+                return None
+            kind, channels, sample_rate_hz, _, _, bits = struct.unpack_from("<HHIIHH", data, body)
+            if (kind, channels, bits) != (_INTEGER_PCM, 1, 8 * _SAMPLE_BYTES):
+                raise BadAudio("not_wav")
+        offset = body + size + size % 2
+    return None
+
+
+class Listener:
+    """One reply: takes its bytes as they arrive, notes when sound came and where it broke off."""
+
+    def __init__(self) -> None:
+        self.samples = 0
+        self.first_audible_s: float | None = None  # arrival of the first audible sample
+        self.underruns = 0
+        self.silent_s = 0.0  # time a player stood still, all underruns together
+        self._header: WavHeader | None = None
+        self._pending = b""
+        self._plays_until_s = 0.0
+
+    @property
+    def audio_s(self) -> float:
+        """Length of what has arrived."""
+        return self.samples / self._header.sample_rate_hz if self._header else 0.0
+
+    def hear(self, data: bytes, at_s: float) -> None:
+        """More bytes of the reply; BadAudio where they are no mono 16-bit WAV."""
+        self._pending += data
+        if self._header is None:
+            self._header = parse_header(self._pending)
+            if self._header is None:
+                return
+            self._pending = self._pending[self._header.size_bytes :]
+        whole_bytes = len(self._pending) - len(self._pending) % _SAMPLE_BYTES
+        samples = np.frombuffer(self._pending[:whole_bytes], "<i2")
+        self._pending = self._pending[whole_bytes:]
+        if len(samples):
+            self._play(samples, at_s, self._header.sample_rate_hz)
+
+    def finish(self) -> None:
+        """The reply has ended; BadAudio where there was none or less than announced."""
+        if self._header is None or self.samples == 0:
+            raise BadAudio("no_audio")
+        if self._header.announced_samples not in (None, self.samples):
+            raise BadAudio("short_audio")
+
+    def _play(self, samples: I16, at_s: float, sample_rate_hz: int) -> None:
+        if self.samples == 0:
+            self._plays_until_s = at_s + PLAYER_BUFFER_S
+        elif at_s > self._plays_until_s:
+            self.underruns += 1
+            self.silent_s += at_s - self._plays_until_s
+            self._plays_until_s = at_s + PLAYER_BUFFER_S
+        self._plays_until_s += len(samples) / sample_rate_hz
+        self.samples += len(samples)
+        # int32: the absolute value of -32768 does not fit 16 bit
+        if self.first_audible_s is None and np.abs(samples.astype(np.int32)).max() > _AUDIBLE_INT16:
+            self.first_audible_s = at_s

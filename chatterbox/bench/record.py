@@ -1,0 +1,90 @@
+"""What must be written down so that a figure can be believed and repeated?
+
+Knows no measuring and no layout; `docs/benchmarking.md` documents the JSON made here.
+"""
+
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from chatterbox import __version__
+from chatterbox.bench.load import Bound
+from chatterbox.bench.report import largest_realtime, optimal
+from chatterbox.bench.search import SearchResult
+from chatterbox.bench.summary import Level
+from chatterbox.bench.workload import Workload
+
+SCHEMA = 1
+"""Raised when a field changes its meaning or goes away."""
+GIT_TIMEOUT_S = 5.0
+
+
+def commit(directory: Path) -> str | None:
+    """The short commit of a checkout, `-dirty` if tracked files differ; None outside of one."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    try:
+        done = subprocess.run(  # noqa: S603 - fixed arguments, no shell
+            [git, "-C", str(directory), "describe", "--always", "--dirty", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=GIT_TIMEOUT_S,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
+
+
+def record(
+    *,
+    started: datetime,
+    url: str,
+    health: Mapping[str, Any],
+    workload: Workload,
+    bound: Bound,
+    warmup: int,
+    levels: Sequence[Level],
+    search: SearchResult | None,
+) -> dict[str, Any]:
+    """The whole run as one JSON object."""
+    lengths_chars = [len(text) for text in workload.texts]
+    best = optimal(levels)
+    by_mean, by_p95 = largest_realtime(levels)
+    return {
+        "schema": SCHEMA,
+        "started": started.isoformat(timespec="seconds"),
+        "client": {
+            "version": __version__,
+            "commit": commit(Path(__file__).parent),
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "cpus": os.cpu_count(),
+        },
+        "server": {"url": url, **health},
+        "workload": {
+            "stream": workload.stream,
+            "voice_id": workload.voice_id,
+            "seed": workload.seed,
+            "warmup_requests": warmup,
+            "requests": bound.requests,
+            "duration_s": bound.duration_s,
+            "texts": len(lengths_chars),
+            "text_chars_min": min(lengths_chars),
+            "text_chars_mean": statistics.fmean(lengths_chars),
+            "text_chars_max": max(lengths_chars),
+        },
+        "levels": [asdict(level) for level in levels],
+        "optimal": best.load if best else None,
+        "largest_realtime_mean": by_mean.load if by_mean else None,
+        "largest_realtime_p95": by_p95.load if by_p95 else None,
+        "search": asdict(search) if search is not None else None,
+    }

@@ -1,0 +1,288 @@
+"""The benchmark as a user starts it, against a fake server."""
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import benchmark
+from tests.bench.fake_server import VOICE_ID, Behaviour, serving
+
+ROOT = Path(__file__).parent.parent
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture
+def fake() -> Behaviour:
+    return Behaviour()
+
+
+@pytest.fixture
+def url(fake: Behaviour) -> Iterator[str]:
+    with serving(fake) as address:
+        yield address
+
+
+@pytest.fixture
+def measure(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Run the benchmark to success; returns what it printed and its JSON."""
+
+    def run(*flags: str) -> tuple[str, dict[str, Any]]:
+        figures = tmp_path / "out" / "figures.json"
+        code = benchmark.main(["--url", url, "--no-plot", "--json", str(figures), *flags])
+        assert code == 0
+        return capsys.readouterr().out, json.loads(figures.read_text())
+
+    return run
+
+
+@pytest.fixture
+def complaint(capsys: pytest.CaptureFixture[str]):
+    """Run the benchmark to failure; returns its exit code and the one line it complains with."""
+
+    def run(*flags: str) -> tuple[int, str]:
+        try:
+            code = benchmark.main([*flags, "--no-plot"])
+        except SystemExit as stopped:
+            code = int(str(stopped.code))
+        lines = capsys.readouterr().err.splitlines()
+        return code, lines[-1] if lines else ""
+
+    return run
+
+
+def test_register_and_ladder(measure, fake: Behaviour, tmp_path: Path) -> None:
+    voice = tmp_path / "my voice.wav"
+    voice.write_bytes(b"RIFF and so on")
+    out, figures = measure(
+        "--register-voice", str(voice), "--concurrency", "1,2,4", "--requests", "6", "--warmup", "1"
+    )
+    assert fake.uploads == [("my voice", b"RIFF and so on")]
+    assert len(fake.forms) == 3 * (6 + 1)
+    assert {form["voice_id"] for form in fake.forms} == {VOICE_ID}
+    assert {form["stream"] for form in fake.forms} == {"false"}
+    assert [level["concurrency"] for level in figures["levels"]] == [1, 2, 4]
+    assert [level["succeeded"] for level in figures["levels"]] == [6, 6, 6]
+    assert figures["levels"][0]["audio_s"] == pytest.approx(6.0)
+    assert figures["levels"][0]["server_rtf_mean"] == 0.25
+    assert figures["optimal"] in (1, 2, 4)
+    assert figures["server"]["model"] == "fake"
+    assert figures["workload"]["text_chars_min"] > 0
+    assert "fake, fp32, cpu" in out
+    assert "Optimal concurrency (lowest mean RTF)" in out
+    for column in ("Conc", "RTF Mean", "RTF P95", "Throughput", "Audio/s"):
+        assert column in out
+
+
+def test_every_level_asks_the_same_with_different_seeds(measure, fake: Behaviour) -> None:
+    measure("--concurrency", "1,2", "--requests", "9", "--warmup", "0", "--seed", "100")
+    first, second = fake.forms[:9], fake.forms[9:]
+    assert [form["seed"] for form in first] == [str(100 + n) for n in range(9)]
+    assert sorted(form["seed"] for form in second) == [form["seed"] for form in first]
+    assert len({form["text"] for form in first}) == len(benchmark.DEFAULT_TEXTS)
+    assert "voice_id" not in first[0]
+
+
+def test_a_level_has_a_request_for_each_client(measure, fake: Behaviour) -> None:
+    measure("--concurrency", "5", "--requests", "2", "--warmup", "0")
+    assert len(fake.forms) == 5
+
+
+def test_streamed_replies(measure, fake: Behaviour) -> None:
+    fake.lead_in_s = 0.4
+    fake.stall_s = 0.2
+    out, figures = measure("--stream", "--concurrency", "1", "--requests", "2", "--warmup", "0")
+    level = figures["levels"][0]
+    assert {form["stream"] for form in fake.forms} == {"true"}
+    assert level["audio_s"] == pytest.approx(2.0)
+    assert level["server_rtf_mean"] is None
+    assert level["first_audible_s"]["p50"] < level["latency_s"]["p50"] - 0.1
+    assert level["underruns"] == 0
+    assert "streamed replies" in out
+
+
+def test_underruns_are_counted(measure, fake: Behaviour) -> None:
+    fake.audio_s = 0.1
+    fake.stall_s = 0.3
+    out, figures = measure("--stream", "--concurrency", "1", "--requests", "3", "--warmup", "0")
+    level = figures["levels"][0]
+    assert (level["underruns"], level["replies_with_underruns"]) == (3, 3)
+    assert level["underrun_s"] > 0.3
+    assert "3 of 3 replies broke off" in out
+
+
+def test_refusals_are_outcomes(measure, fake: Behaviour) -> None:
+    fake.full_above = 2
+    fake.stall_s = 0.05  # so that all four clients overlap
+    out, figures = measure("--stream", "--concurrency", "1,4", "--requests", "8", "--warmup", "0")
+    assert figures["levels"][0]["errors"] == {}
+    assert figures["levels"][1]["errors"]["overloaded"] >= 2
+    assert "x overloaded (of 8 requests)" in out
+
+
+def test_the_search_stops_at_refusals(measure, fake: Behaviour) -> None:
+    fake.full_above = 3
+    fake.stall_s = 0.05
+    out, figures = measure("--find-max-concurrency", "--stream", "--warmup", "0")
+    assert figures["search"]["best"] == 3
+    assert figures["search"]["stopped_at"] == 4
+    assert "overloaded" in figures["search"]["stopped_by"]
+    assert [level["concurrency"] for level in figures["levels"]] == [1, 2, 4, 3]
+    assert "Maximum concurrency: 3; stopped at 4 by errors" in out
+
+
+def test_the_search_stops_at_the_limit(measure) -> None:
+    out, figures = measure(
+        "--find-max-concurrency", "--max-concurrency", "3", "--requests", "3", "--warmup", "0"
+    )
+    assert figures["search"] == {"best": 3, "stopped_at": None, "stopped_by": "the limit of 3"}
+    assert "not by the server" in out
+
+
+def test_the_search_stops_at_rtf(measure, fake: Behaviour) -> None:
+    fake.slow_above = 0
+    fake.audio_s = 0.2
+    _, figures = measure(
+        "--find-max-concurrency", "--requests", "1", "--warmup", "0", "--max-concurrency", "2"
+    )
+    assert (figures["search"]["best"], figures["search"]["stopped_at"]) == (0, 1)
+    assert figures["search"]["stopped_by"].startswith("RTF (p95 1.")
+
+
+def test_poisson_arrivals(measure, fake: Behaviour) -> None:
+    out, figures = measure("--rate", "200,400", "--requests", "10", "--warmup", "0")
+    assert [level["rate_hz"] for level in figures["levels"]] == [200.0, 400.0]
+    assert [level["requests"] for level in figures["levels"]] == [10, 10]
+    assert out.splitlines()[5].split()[0] == "Rate"
+    assert "Optimal rate" in out
+    assert len(fake.forms) == 20
+
+
+def test_a_duration_bounds_a_level(measure, fake: Behaviour) -> None:
+    out, figures = measure("--concurrency", "2", "--duration", "0.05", "--warmup", "0")
+    assert figures["workload"]["requests"] is None
+    assert figures["levels"][0]["requests"] == len(fake.forms) >= 2
+    assert "a level is 0.05 s" in out
+
+
+@pytest.mark.parametrize(("fault", "code"), [("cut", "broken_reply"), ("html", "not_wav")])
+def test_a_bad_reply_is_an_error(
+    complaint, fake: Behaviour, url: str, tmp_path: Path, fault: str, code: str
+) -> None:
+    fake.fault = fault
+    figures = tmp_path / "figures.json"
+    exit_code, _ = complaint(
+        "--url", url, "--stream", "--concurrency", "1", "--requests", "2", "--json", str(figures)
+    )
+    assert exit_code == 1
+    assert json.loads(figures.read_text())["levels"][0]["errors"] == {code: 2}
+
+
+def test_inaudible_replies_are_noted(measure, fake: Behaviour) -> None:
+    fake.fault = "silent"
+    out, figures = measure("--concurrency", "1", "--requests", "2", "--warmup", "0")
+    assert figures["levels"][0]["first_audible_s"] is None
+    assert "2 replies were inaudible" in out
+
+
+def test_texts_from_a_file(measure, fake: Behaviour, tmp_path: Path) -> None:
+    texts = tmp_path / "texts.txt"
+    texts.write_text("One.\n\n  Zwei Wörter. \n", encoding="utf-8")
+    _, figures = measure("--texts", str(texts), "--concurrency", "1", "--requests", "3")
+    assert {form["text"] for form in fake.forms} == {"One.", "Zwei Wörter."}
+    assert figures["workload"]["text_chars_max"] == 12
+
+
+def test_the_picture(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = tmp_path / "new" / "picture.png"
+    flags = ["--concurrency", "1,2", "--requests", "2", "--warmup", "0", "--plot", str(picture)]
+    assert benchmark.main(["--url", url, *flags]) == 0
+    assert picture.read_bytes().startswith(PNG)
+    assert f"Picture: {picture}" in capsys.readouterr().out
+
+
+def test_a_key(measure, complaint, fake: Behaviour, url: str) -> None:
+    fake.api_key = "secret"
+    measure("--api-key", "secret", "--concurrency", "1", "--requests", "1")
+    exit_code, line = complaint("--url", url)
+    assert (exit_code, line) == (2, f"benchmark.py: {url} wants a key: use --api-key.")
+
+
+def test_nobody_there(complaint) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        exit_code, line = complaint("--url", url)
+    assert exit_code == 1
+    assert line.startswith(f"benchmark.py: No server answers at {url}.")
+
+
+def test_a_server_that_is_not_ready(complaint, fake: Behaviour, url: str) -> None:
+    fake.ready = False
+    fake.health["status"] = "loading"
+    exit_code, line = complaint("--url", url, "--wait", "0.3")
+    assert exit_code == 1
+    assert line == f"benchmark.py: The server at {url} is not ready yet: loading."
+
+
+def test_another_kind_of_server(complaint, fake: Behaviour, url: str) -> None:
+    exit_code, line = complaint("--url", f"{url}/elsewhere")
+    assert exit_code == 1
+    assert "not that of a speech server (HTTP 404)" in line
+
+
+def test_a_refused_voice(complaint, url: str, tmp_path: Path) -> None:
+    voice = tmp_path / "voice.txt"
+    voice.write_text("no audio")
+    exit_code, line = complaint("--url", url, "--register-voice", str(voice))
+    assert exit_code == 1
+    assert line.endswith("HTTP 415 No: unsupported_audio.")
+
+
+def test_an_unreadable_voice(complaint, url: str, tmp_path: Path) -> None:
+    missing = tmp_path / "missing.wav"
+    exit_code, line = complaint("--url", url, "--register-voice", str(missing))
+    assert exit_code == 2
+    assert line == f"benchmark.py: Cannot read the voice file {missing}: No such file or directory."
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--concurrency", "0"],
+        ["--concurrency", "1,x"],
+        ["--rate", "nan"],
+        ["--rate", "1", "--find-max-concurrency"],
+        ["--requests", "-1"],
+        ["--seed", str(2**32)],
+        ["--duration", "inf"],
+        ["--voice-id", "a", "--register-voice", "b.wav"],
+        ["--url", "localhost:8000"],
+        ["--url", "http://a:b"],
+        ["--texts", "/nowhere/texts.txt"],
+    ],
+)
+def test_wrong_flags(complaint, flags: list[str]) -> None:
+    exit_code, line = complaint(*flags)
+    assert exit_code == 2
+    assert line.startswith("benchmark.py: ")
+    assert "_" not in line.split(":")[1]  # no names of ours
+
+
+def test_as_a_program(url: str, tmp_path: Path) -> None:
+    flags = ["--concurrency", "1", "--requests", "3", "--plot", "picture.png"]
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmark.py", "--url", url, *flags],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "Optimal concurrency" in done.stdout
+    assert "concurrency 1:" in done.stderr  # the progress bar
+    assert (tmp_path / "picture.png").read_bytes().startswith(PNG)
