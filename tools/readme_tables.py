@@ -1,0 +1,56 @@
+"""Which calls, settings, errors and metrics are there? Writes README's tables from the code.
+
+`python tools/readme_tables.py` rewrites the blocks between `<!-- name -->` and `<!-- /name -->`;
+tests/test_readme.py fails when that would change anything.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from chatterbox.config import CONFIGS, default_data_dir
+from chatterbox.errors import error_table
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(cells) + " |" for cells in [header, *rows]]
+    lines.insert(1, "|" + "---|" * len(header))
+    return "\n".join(lines)
+
+
+def settings() -> str:
+    rows = []
+    for config in CONFIGS:
+        for name, field in config.model_fields.items():
+            default = field.get_default(call_default_factory=True)
+            shown = "(user data)" if default == default_data_dir() else str(default)
+            rows.append([f"`{name}`", f"`{shown}`", field.description or ""])
+    return table(["setting", "default", "what it is"], rows)
+
+
+def errors() -> str:
+    rows = [
+        [f"`{code}`", str(cls.status), (cls.__doc__ or "").split("\n")[0]]
+        for code, cls in error_table().items()
+    ]
+    return table(["code", "status", "meaning"], rows)
+
+
+BLOCKS = {"settings": settings, "errors": errors}
+
+
+def rewritten(text: str) -> str:
+    """README with its tables as the code has them."""
+    for name, make in BLOCKS.items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        text, count = pattern.subn(lambda m, make=make: m[1] + make() + "\n" + m[2], text)
+        assert count == 1, f"README has no block {name}"
+    return text
+
+
+if __name__ == "__main__":
+    readme = ROOT / "README.md"
+    readme.write_text(rewritten(readme.read_text(encoding="utf-8")), encoding="utf-8")
