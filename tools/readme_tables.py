@@ -8,11 +8,12 @@ import re
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from chatterbox.config import CONFIGS, default_data_dir
 from chatterbox.errors import error_table
+
+README = Path(__file__).resolve().parent.parent / "README.md"
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
@@ -27,7 +28,8 @@ def settings() -> str:
         for name, field in config.model_fields.items():
             default = field.get_default(call_default_factory=True)
             shown = "(user data)" if default == default_data_dir() else str(default)
-            rows.append([f"`{name}`", f"`{shown}`", field.description or ""])
+            said = (field.description or "").replace("|", "\\|")
+            rows.append([f"`{name}`", f"`{shown}`", said])
     return table(["setting", "default", "what it is"], rows)
 
 
@@ -52,5 +54,4 @@ def rewritten(text: str) -> str:
 
 
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
-    readme.write_text(rewritten(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    README.write_text(rewritten(README.read_text(encoding="utf-8")), encoding="utf-8")
