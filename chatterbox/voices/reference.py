@@ -5,10 +5,11 @@ Knows no container and no store: `decoder.py` gives the samples, `store.py` keep
 
 import hashlib
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict
 
 from chatterbox.errors import AudioSilent, AudioTooShort
 from chatterbox.model.contract import F32, LM_PROMPT_S, REFERENCE_LUFS, SAMPLE_RATE_HZ
@@ -44,6 +45,8 @@ I16 = NDArray[np.int16]
 @dataclass(frozen=True, slots=True)
 class ReferenceReport:
     """What was found in a recording. Levels are those of the file, before loudness."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, allow_inf_nan=False)
 
     duration_s: float
     used_start_s: float

@@ -1,0 +1,125 @@
+"""Which voice is meant by an id, a name or an alias? One immutable table, replaced as a whole.
+
+Knows no file, no audio and no tensors.
+"""
+
+import unicodedata
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from chatterbox.errors import InvalidVoiceId, shown
+from chatterbox.voices.reference import ReferenceReport
+
+MAX_NAME_CHARS = 100
+MAX_ALIASES = 32
+"""Of one voice: nothing grows without bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceInfo:
+    """A voice as its owner sees it."""
+
+    voice_id: str
+    name: str
+    aliases: tuple[str, ...]
+    created_at: float  # Unix seconds
+    built_in: bool
+    report: ReferenceReport
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Everything it is called by beside its id."""
+        return (self.name, *self.aliases)
+
+    def as_json(self) -> dict[str, Any]:
+        """For an answer."""
+        return {
+            "voice_id": self.voice_id,
+            "name": self.name,
+            "aliases": list(self.aliases),
+            "created_at": int(self.created_at),
+            "built_in": self.built_in,
+            "report": self.report.as_json(),
+        }
+
+
+def checked_name(name: str) -> str:
+    """The name as it is kept: free text, trimmed, in one Unicode form. Raises InvalidVoiceId."""
+    if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name):
+        raise InvalidVoiceId("A voice's name cannot contain control characters.", param="name")
+    kept = unicodedata.normalize("NFC", name).strip()
+    if not 0 < len(kept) <= MAX_NAME_CHARS:
+        raise InvalidVoiceId(
+            f"A voice's name has 1 to {MAX_NAME_CHARS} characters, this one has {len(kept)}.",
+            param="name",
+        )
+    return kept
+
+
+def _key(name: str) -> str:
+    """Names that differ only in case or in Unicode form are the same name."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).strip().casefold())
+
+
+class Catalogue:
+    """All voices by id, and their ids by name. Immutable, so readers need no lock."""
+
+    def __init__(self, voices: Mapping[str, VoiceInfo] | None = None) -> None:
+        self.voices: Mapping[str, VoiceInfo] = dict(voices or {})
+        self._ids: dict[str, str] = {}
+        for info in self.voices.values():
+            for name in info.names:
+                self._ids.setdefault(_key(name), info.voice_id)
+
+    def find(self, id_or_name: str) -> VoiceInfo | None:
+        """By exact id first, then by name or alias."""
+        direct = self.voices.get(id_or_name)
+        if direct:
+            return direct
+        found = self._ids.get(_key(id_or_name))
+        return self.voices[found] if found else None
+
+    def free_name(self, name: str, voice_id: str) -> str:
+        """`name` as it is kept, where no other voice than `voice_id` answers to it.
+        Raises InvalidVoiceId."""
+        kept = checked_name(name)
+        holder = self.find(kept) or self.voices.get(_key(kept))
+        if holder and holder.voice_id != voice_id:
+            raise InvalidVoiceId(
+                f"The name {shown(kept)!r} belongs to another voice; "
+                "choose another name or rename that voice.",
+                param="name",
+            )
+        return kept
+
+    def free_names(self, names: Iterable[str], voice_id: str) -> list[str]:
+        """Those of `names` that a voice can be called by and no other one is."""
+        free = []
+        for name in names:
+            with suppress(InvalidVoiceId):
+                free.append(self.free_name(name, voice_id))
+        return free
+
+    def with_voice(self, info: VoiceInfo) -> "Catalogue":
+        """With `info` added, or in place of the voice with its id."""
+        return Catalogue({**self.voices, info.voice_id: info})
+
+    def without(self, voice_id: str) -> "Catalogue":
+        """With that voice gone."""
+        return Catalogue({key: info for key, info in self.voices.items() if key != voice_id})
+
+
+def with_alias(info: VoiceInfo, alias: str) -> tuple[str, ...]:
+    """The aliases of `info` and one more. Raises InvalidVoiceId where there are too many."""
+    if _key(alias) in {_key(name) for name in info.names}:
+        return info.aliases
+    if len(info.aliases) >= MAX_ALIASES:
+        raise InvalidVoiceId(f"A voice has at most {MAX_ALIASES} aliases.", param="name")
+    return (*info.aliases, alias)
+
+
+def without_alias(info: VoiceInfo, alias: str) -> tuple[str, ...]:
+    """The aliases of `info` but one."""
+    return tuple(kept for kept in info.aliases if _key(kept) != _key(alias))

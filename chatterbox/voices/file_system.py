@@ -1,0 +1,65 @@
+"""Which operations on files does the voice store use? Few, each named: the seam for fault tests.
+
+Knows no voice; every method may raise OSError and nothing else.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+BINARY = getattr(os, "O_BINARY", 0)
+
+
+class FileSystem:
+    """The real one. The fakes of the tests make its n-th operation fail."""
+
+    def make_directory(self, path: Path) -> None:
+        """A new directory in an existing one."""
+        path.mkdir()
+
+    def make_directories(self, path: Path) -> None:
+        """A directory with all its parents; fine where it exists."""
+        path.mkdir(parents=True, exist_ok=True)
+
+    def write_file(self, path: Path, data: bytes) -> None:
+        """A new file, on disk when this returns."""
+        with path.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def sync_directory(self, path: Path) -> None:
+        """Names made or renamed in `path` are on disk when this returns."""
+        if os.name == "nt":  # directories cannot be opened there
+            return
+        directory = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """At once and wholly; an existing file is replaced, a directory with files is not."""
+        source.replace(target)
+
+    def remove_file(self, path: Path) -> None:
+        """One name."""
+        path.unlink()
+
+    def remove_directory(self, path: Path) -> None:
+        """An empty directory."""
+        path.rmdir()
+
+    def read_file(self, path: Path, limit_bytes: int) -> bytes:
+        """At most `limit_bytes` of a file that is not a link."""
+        with os.fdopen(os.open(path, os.O_RDONLY | NO_FOLLOW | BINARY), "rb") as file:
+            return file.read(limit_bytes)
+
+    def names(self, path: Path) -> Sequence[str]:
+        """What is in a directory, sorted."""
+        return sorted(os.listdir(path))  # noqa: PTH208 - names, not paths
+
+    def is_plain_directory(self, path: Path) -> bool:
+        """Whether it is a directory itself and not a link to one."""
+        return path.is_dir() and not path.is_symlink()

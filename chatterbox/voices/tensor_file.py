@@ -1,0 +1,129 @@
+"""How do voice tensors and samples stand in a file? As safetensors with a checksum of all of it.
+
+Knows no directory and no model; reads untrusted bytes, and never unpickles.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from chatterbox.model.contract import (
+    CODE_COUNT,
+    CODE_RATE_HZ,
+    DECODER_PROMPT_S,
+    LM_PROMPT_S,
+    MEL_FRAMES_PER_CODE,
+    VoiceTensors,
+)
+
+Arrays = dict[str, NDArray[Any]]
+
+DTYPES: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"),
+    "I64": np.dtype("<i8"),
+    "I16": np.dtype("<i2"),
+}
+CHECKSUM = "sha256"
+LENGTH_BYTES = 8  # of the safetensors header's length field
+RANKS = (2, 2, 1, 1)
+"""Of features, prompt_mel, prompt_codes and speaker."""
+MAX_FEATURE_ROWS = int(LM_PROMPT_S * CODE_RATE_HZ) + 1
+"""One speaker row and a row for each code of the prompt."""
+MAX_PROMPT_CODES = int(DECODER_PROMPT_S * CODE_RATE_HZ)
+
+
+class DamagedFile(Exception):
+    """Not such a file, or not as it was written; the text says why."""
+
+
+def pack(arrays: Arrays, metadata: Mapping[str, str]) -> bytes:
+    """One file of named arrays and strings."""
+    checked = {**metadata, CHECKSUM: _checksum(arrays, metadata)}
+    packed: bytes = safetensors.numpy.save(arrays, metadata=checked)
+    return packed
+
+
+def unpack(data: bytes) -> tuple[Arrays, dict[str, str]]:
+    """The inverse of `pack`. Raises DamagedFile."""
+    try:
+        entries = safetensors.deserialize(data)  # type: ignore[no-untyped-call]
+        size = int.from_bytes(data[:LENGTH_BYTES], "little")
+        header = json.loads(data[LENGTH_BYTES : LENGTH_BYTES + size])
+        metadata: dict[str, str] = dict(header.get("__metadata__", {}))
+        arrays = {name: _array(entry) for name, entry in entries}
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RecursionError) as bad:
+        raise DamagedFile("not a safetensors file of a voice") from bad
+    if metadata.pop(CHECKSUM, None) != _checksum(arrays, metadata):
+        raise DamagedFile("its checksum is wrong")
+    return arrays, metadata
+
+
+def _array(entry: Mapping[str, Any]) -> NDArray[Any]:
+    return np.frombuffer(entry["data"], DTYPES[entry["dtype"]]).reshape(entry["shape"])
+
+
+def tensors_to_arrays(tensors: VoiceTensors) -> Arrays:
+    """For `pack`."""
+    return {
+        "features": np.ascontiguousarray(tensors.features, np.float32),
+        "prompt_codes": np.ascontiguousarray(tensors.prompt_codes, np.int64),
+        "speaker": np.ascontiguousarray(tensors.speaker, np.float32),
+        "prompt_mel": np.ascontiguousarray(tensors.prompt_mel, np.float32),
+    }
+
+
+def arrays_to_tensors(arrays: Arrays) -> VoiceTensors:
+    """The inverse of `tensors_to_arrays`, checked. Raises DamagedFile."""
+    try:
+        tensors = VoiceTensors(
+            features=arrays["features"],
+            prompt_codes=arrays["prompt_codes"],
+            speaker=arrays["speaker"],
+            prompt_mel=arrays["prompt_mel"],
+        )
+    except KeyError as missing:
+        raise DamagedFile(f"it has no tensor {missing}") from missing
+    fault = tensors_fault(tensors)
+    if fault:
+        raise DamagedFile(fault)
+    return tensors
+
+
+def tensors_fault(tensors: VoiceTensors) -> str | None:
+    """Why these cannot be a voice's tensors, None where they can."""
+    floats = (tensors.features, tensors.speaker, tensors.prompt_mel)
+    codes = tensors.prompt_codes
+    if any(array.dtype != np.float32 for array in floats) or codes.dtype != np.int64:
+        return "a tensor has the wrong type"
+    if (tensors.features.ndim, tensors.prompt_mel.ndim, codes.ndim, tensors.speaker.ndim) != RANKS:
+        return "a tensor has the wrong rank"
+    if not 1 <= len(tensors.features) <= MAX_FEATURE_ROWS:
+        return "the number of conditioning rows is out of bounds"
+    if len(codes) > MAX_PROMPT_CODES or len(tensors.prompt_mel) != MEL_FRAMES_PER_CODE * len(codes):
+        return "prompt codes and prompt mel do not belong together"
+    if bool(((codes < 0) | (codes >= CODE_COUNT)).any()):
+        return "a prompt code is not a speech code"
+    if not all(bool(np.isfinite(array).all()) for array in floats):
+        return "a tensor is not finite"
+    return None
+
+
+def tensors_digest(tensors: VoiceTensors) -> str:
+    """Equal for equal tensors, and for no others."""
+    return _checksum(tensors_to_arrays(tensors), {})
+
+
+def _checksum(arrays: Arrays, metadata: Mapping[str, str]) -> str:
+    """Over all names, types, shapes, bytes and strings, in one order."""
+    digest = hashlib.sha256()
+    digest.update(json.dumps(sorted(metadata.items())).encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
