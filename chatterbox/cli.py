@@ -1,0 +1,292 @@
+"""What can be done from a shell? `serve`, `say`, `voices`: flags in, exit code out.
+
+Knows the settings; imports a room only once its command is run, so that `--help` is quick.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from chatterbox import __version__
+from chatterbox.config import ServerConfig, TTSConfig, add_flags, load, unknown_environment
+from chatterbox.errors import (
+    EXIT_BAD_CONFIG,
+    EXIT_BAD_MODEL,
+    ChatterboxError,
+    ConfigError,
+    ModelError,
+)
+
+if TYPE_CHECKING:
+    from chatterbox.engine.engine import TTSEngine
+    from chatterbox.engine.speech import SpeechReport
+    from chatterbox.model.load import ModelInfo
+    from chatterbox.voices.catalogue import VoiceInfo
+
+EXIT_REFUSED = 1
+"""The command was understood and could not be done: a bad recording, an unknown voice."""
+EXIT_INTERRUPTED = 130
+HELLO = "Hello, this is Chatterbox speaking."
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    flags = _parser().parse_args(argv)
+    try:
+        code: int = flags.run(flags)
+    except ConfigError as fault:
+        return _complain(str(fault), EXIT_BAD_CONFIG)
+    except ModelError as fault:
+        return _complain(str(fault), EXIT_BAD_MODEL)
+    except ChatterboxError as fault:
+        return _complain(fault.message, EXIT_REFUSED)
+    except OSError as fault:
+        what = f"{fault.filename}: {fault.strerror}" if fault.filename else str(fault)
+        return _complain(what, EXIT_REFUSED)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="chatterbox",
+        description="Text and a few seconds of a voice in, that voice speaking out.",
+        epilog="Every setting is also read from CHATTERBOX_<NAME> and from a file `.env`.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"chatterbox {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    serve = commands.add_parser("serve", help="run the server", allow_abbrev=False)
+    serve.set_defaults(run=_serve)
+    add_flags(serve, ServerConfig)
+
+    say = commands.add_parser("say", help="speak into a file, without a server", allow_abbrev=False)
+    say.set_defaults(run=_say)
+    say.add_argument("text", help="what to say; - reads it from standard input")
+    say.add_argument("--voice", metavar="FILE|NAME", help="a recording, or a voice's id or name")
+    say.add_argument("--out", type=Path, default=Path("speech.wav"), metavar="FILE")
+    say.add_argument("--seed", type=int, metavar="N", help="equal seeds, equal speech")
+
+    voices = commands.add_parser("voices", help="list and manage voices", allow_abbrev=False)
+    voices.set_defaults(run=_voices, action="list")
+    actions = voices.add_subparsers(metavar="ACTION", dest="action")
+    actions.add_parser("list", help="all voices (the default action)")
+    add = actions.add_parser("add", help="register a recording")
+    add.add_argument("file", type=Path)
+    add.add_argument("--name")
+    delete = actions.add_parser("delete", help="forget a voice")
+    delete.add_argument("voice", metavar="ID|NAME")
+    export = actions.add_parser("export", help="write a voice to one file")
+    export.add_argument("voice", metavar="ID|NAME")
+    export.add_argument("file", type=Path)
+    take = actions.add_parser("import", help="read a voice that was exported")
+    take.add_argument("file", type=Path)
+
+    for command in (serve, say, voices):
+        add_flags(command, TTSConfig)
+    return parser
+
+
+def _complain(line: str, code: int) -> int:
+    print(f"chatterbox: {line}", file=sys.stderr)
+    return code
+
+
+def _warn_of_unknown_settings() -> None:
+    for name in unknown_environment():
+        print(f"chatterbox: warning: there is no setting {name}; ignored", file=sys.stderr)
+
+
+# --- serve --------------------------------------------------------------------------------------
+
+
+def _serve(flags: argparse.Namespace) -> NoReturn:
+    code = EXIT_BAD_CONFIG
+    try:
+        code = _served(flags)
+    except ConfigError as fault:
+        code = _complain(str(fault), EXIT_BAD_CONFIG)
+    except ModelError as fault:
+        code = _complain(str(fault), EXIT_BAD_MODEL)
+    # Threads may still be inside a download, a driver or a graph; taking the interpreter down
+    # around them can hang or crash, and would lose the exit code.
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _served(flags: argparse.Namespace) -> int:
+    started = time.monotonic()
+    tts_config = load(TTSConfig, vars(flags))
+    server_config = load(ServerConfig, vars(flags))
+    _warn_of_unknown_settings()
+    logging.basicConfig(level=server_config.log_level.upper(), format=LOG_FORMAT)
+    for chatty in ("uvicorn.error", "httpx"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+    from chatterbox.server.run import address_of, bind
+
+    sock = bind(server_config.host, server_config.port)
+    print(f"Chatterbox {__version__}: loading at {address_of(sock)} (Ctrl-C stops)", flush=True)
+
+    from chatterbox.engine.engine import TTSEngine
+    from chatterbox.server.run import serve
+
+    engine = TTSEngine(tts_config)
+
+    def announce(address: str) -> None:
+        print(ready_message(address, engine.info, time.monotonic() - started), flush=True)
+
+    return serve(engine, server_config, sock, announce)
+
+
+def ready_message(address: str, info: "ModelInfo", took_s: float) -> str:
+    """What a person reads when the server is ready; the curl line works as printed."""
+    lines = [
+        *model_notice(info),
+        f"Ready at {address} after {took_s:.1f} s: "
+        f"{info.name}, {info.precision_text}, {info.device}",
+        "",
+        f'  curl -f -o hello.wav -F "text={HELLO}" {address}/tts',
+        "",
+        f"Calls: {address}/docs   Health: {address}/health",
+    ]
+    return "\n".join(lines)
+
+
+def model_notice(info: "ModelInfo") -> list[str]:
+    """Loud, where what speaks is not what a person may think it is."""
+    lines: list[str] = []
+    if info.name == "mini":
+        rule = "*" * 78
+        lines = [
+            rule,
+            "* This is `mini`, a small demonstration model. It is NOT Chatterbox Turbo:",
+            "* it shows that everything works, but does not sound like it.",
+            *([f"* Why: {info.fallback}."] if info.fallback else []),
+            rule,
+        ]
+    return [*lines, *(f"Note: {note}" for note in info.notes)]
+
+
+# --- say ----------------------------------------------------------------------------------------
+
+
+def _say(flags: argparse.Namespace) -> int:
+    from chatterbox.audio.encode import FORMATS
+
+    out: Path = flags.out
+    if out.suffix.lstrip(".").lower() not in FORMATS:
+        raise ConfigError(f"--out {out}: the file must end in .{' or .'.join(FORMATS)}")
+    if flags.seed is not None and not 0 <= flags.seed < 2**32:
+        raise ConfigError(f"--seed {flags.seed}: from 0 to {2**32 - 1}")
+    text = sys.stdin.read() if flags.text == "-" else flags.text
+    with _engine(flags) as engine:
+        started = time.monotonic()
+        report = asyncio.run(_speak(engine, text, flags.voice, flags.seed, out))
+        took_s = time.monotonic() - started
+        print(
+            f"{out}: {report.audio_s:.1f} s of speech in {took_s:.1f} s "
+            f"({engine.info.name}, {engine.info.precision_text}, {engine.info.device})"
+        )
+    return 0
+
+
+async def _speak(
+    engine: "TTSEngine", text: str, voice: str | None, seed: int | None, out: Path
+) -> "SpeechReport":
+    import secrets
+
+    from chatterbox.audio.encode import encoder_for
+    from chatterbox.engine.sampling import Sampling
+    from chatterbox.engine.speech import SpeechRequest
+
+    config = engine.config
+    if voice is not None and Path(voice).is_file():
+        spoken_by, report = engine.voices.temporary(Path(voice).read_bytes())
+        for warning in report.warnings:
+            print(f"{voice}: {warning}", file=sys.stderr)
+    else:
+        spoken_by = engine.voices.get(voice)
+    request = SpeechRequest(
+        text=text,
+        voice=spoken_by,
+        sampling=Sampling(
+            config.temperature, config.top_k, config.top_p, config.repetition_penalty
+        ),
+        seed=secrets.randbits(32) if seed is None else seed,
+    )
+    async with engine.speak(request) as stream:
+        samples = [piece async for piece in stream]
+    encoder = encoder_for(
+        out.suffix.lstrip(".").lower(), total_samples=sum(len(piece) for piece in samples)
+    )
+    parts = [encoder.start(), *(encoder.feed(piece) for piece in samples), encoder.finish()]
+    await asyncio.to_thread(out.write_bytes, b"".join(parts))
+    return stream.report
+
+
+# --- voices -------------------------------------------------------------------------------------
+
+
+def _voices(flags: argparse.Namespace) -> int:
+    with _engine(flags) as engine:
+        library = engine.voices
+        match flags.action:
+            case "add":
+                info, created = library.register(flags.file.read_bytes(), flags.name)
+                print(f"{'Registered' if created else 'Known already'}: {_voice_line(info)}")
+                for warning in info.report.warnings:
+                    print(f"  {warning}")
+            case "delete":
+                info = library.info(flags.voice)
+                library.delete(flags.voice)
+                print(f"Deleted: {_voice_line(info)}")
+            case "export":
+                flags.file.write_bytes(library.export(flags.voice))
+                print(f"{flags.file}: {_voice_line(library.info(flags.voice))}")
+            case "import":
+                info, created = library.import_(flags.file.read_bytes())
+                print(f"{'Imported' if created else 'Known already'}: {_voice_line(info)}")
+            case _:
+                for info in library.list():
+                    print(_voice_line(info))
+                for voice_id, reason in library.skipped.items():
+                    print(f"{voice_id}: skipped, {reason}", file=sys.stderr)
+    return 0
+
+
+def _voice_line(info: "VoiceInfo") -> str:
+    names = ", ".join(info.names)
+    kind = ", built in" if info.built_in else ""
+    return f"{info.voice_id}  {names}  ({info.report.used_duration_s:.1f} s{kind})"
+
+
+@contextlib.contextmanager
+def _engine(flags: argparse.Namespace) -> "Iterator[TTSEngine]":
+    """A loaded engine for the time of a command."""
+    config = load(TTSConfig, vars(flags))
+    _warn_of_unknown_settings()
+    logging.basicConfig(level=logging.WARNING, format="chatterbox: %(message)s")
+
+    from chatterbox.engine.engine import TTSEngine
+
+    engine = TTSEngine(config)
+    try:
+        engine.load()
+        for line in model_notice(engine.info):
+            print(line, file=sys.stderr)
+        yield engine
+    finally:
+        engine.close()

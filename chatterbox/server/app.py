@@ -1,0 +1,70 @@
+"""Which routes does the server have, and what surrounds them?
+
+Puts the server's parts together around one engine; knows no socket and no process.
+"""
+
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from pydantic import BaseModel
+
+from chatterbox import __version__
+from chatterbox.config import ServerConfig
+from chatterbox.engine.engine import TTSEngine
+from chatterbox.server.errors import add_error_handlers
+from chatterbox.server.lifecycle import Lifecycle
+from chatterbox.server.metrics import Metrics
+from chatterbox.server.request_scope import RequestScope
+from chatterbox.server.speech import SpeechService
+from chatterbox.server.speech_routes import SpeechRoutes
+from chatterbox.server.status_routes import status_router
+from chatterbox.server.voice_routes import voice_router
+
+
+class ErrorFacts(BaseModel):
+    """What went wrong."""
+
+    message: str
+    type: str
+    code: str
+    param: str | None
+    request_id: str
+
+
+class ErrorAnswer(BaseModel):
+    """Every error's body."""
+
+    error: ErrorFacts
+
+
+ERROR_ANSWERS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": ErrorAnswer, "description": "The call was refused"},
+    "5XX": {"model": ErrorAnswer, "description": "The server could not answer"},
+}
+
+
+def create_app(
+    engine: TTSEngine, config: ServerConfig, *, lifecycle: Lifecycle | None = None
+) -> FastAPI:
+    """The application around an engine, which may still be loading. `lifecycle` is given by whoever
+    wants to drain it."""
+    lifecycle = lifecycle or Lifecycle(engine)
+    metrics = Metrics(engine, lifecycle)
+    app = FastAPI(
+        title="Chatterbox Server",
+        version=__version__,
+        description="Text and a few seconds of a voice in, that voice speaking out.",
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    add_error_handlers(app)
+    app.add_middleware(RequestScope, ended=metrics.ended)
+    service = SpeechService(engine, config, lifecycle)
+    routers: tuple[APIRouter, ...] = (
+        SpeechRoutes(service, lifecycle, engine.config, config).router(),
+        voice_router(engine, config, lifecycle),
+        status_router(engine, lifecycle, metrics),
+    )
+    for router in routers:
+        app.include_router(router, responses=ERROR_ANSWERS)
+    return app

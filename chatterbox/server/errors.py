@@ -1,0 +1,132 @@
+"""How does an error look on the wire? One JSON shape for every status.
+
+Knows the error table and Starlette's own exceptions; knows no route and no engine.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic_core import ErrorDetails
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from chatterbox.errors import (
+    BodyTooLarge,
+    ChatterboxError,
+    InternalError,
+    InvalidBody,
+    InvalidText,
+    InvalidValue,
+    MethodNotAllowed,
+    RouteNotFound,
+    UnknownField,
+    UnsupportedMediaType,
+    shown,
+)
+from chatterbox.server.record import record_of
+
+INVALID_TEXT = "invalid_text"
+"""Type of the validation error for a string that is not Unicode (see `schemas.py`)."""
+
+_BY_STATUS: Mapping[int, tuple[type[ChatterboxError], str]] = {
+    400: (InvalidBody, "The request cannot be read."),
+    404: (RouteNotFound, "There is no such route; GET / lists them."),
+    405: (MethodNotAllowed, "This route does not know that method."),
+    413: (BodyTooLarge, "The body is too large."),
+    415: (UnsupportedMediaType, "This route does not read that content type."),
+    422: (InvalidValue, "A value is not valid."),
+}
+
+
+def error_body(error: ChatterboxError, request_id: str) -> dict[str, Any]:
+    """The one shape: `{"error": {message, type, code, param, request_id}}`."""
+    return {
+        "error": {
+            "message": error.message,
+            "type": error.kind,
+            "code": error.code,
+            "param": error.param,
+            "request_id": request_id,
+        }
+    }
+
+
+def error_headers(error: ChatterboxError) -> dict[str, str]:
+    """What goes with it: Retry-After where trying again makes sense."""
+    headers = {"Cache-Control": "no-store"}
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+    return headers
+
+
+def error_response(
+    error: ChatterboxError, request_id: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    """The answer to an error; ASCII and strict JSON whatever the message holds."""
+    content = json.dumps(error_body(error, request_id), ensure_ascii=True, allow_nan=False)
+    return Response(
+        content,
+        status_code=error.status,
+        headers={**error_headers(error), **(headers or {})},
+        media_type="application/json",
+    )
+
+
+def from_validation(errors: Sequence[ErrorDetails], known: Sequence[str] = ()) -> ChatterboxError:
+    """The first of pydantic's errors as ours. Never repeats the input, but for the name of a
+    field that does not exist, cut and escaped."""
+    first = errors[0]
+    where = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
+    param = shown(".".join(where)) if where else None
+    if first["type"] == "extra_forbidden":
+        near = get_close_matches(where[-1] if where else "", known, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else "."
+        return UnknownField(f"There is no field '{param}'{hint}", param=param)
+    if first["type"] == INVALID_TEXT:
+        return InvalidText(f"'{param}' is not valid Unicode text.", param=param)
+    if first["type"] == "missing":
+        return InvalidValue(f"'{param}' is required.", param=param)
+    reason = first["msg"]
+    return InvalidValue(f"'{param}': {reason}." if param else f"{reason}.", param=param)
+
+
+def from_http(fault: HTTPException) -> ChatterboxError:
+    """Starlette's own refusals in our shape."""
+    kind, message = _BY_STATUS.get(
+        fault.status_code, (InternalError, "The server could not answer.")
+    )
+    return kind(message)
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Every error leaves in the one shape; what nobody expected is `internal_error`, see
+    `RequestScope`."""
+
+    async def ours(request: Request, fault: Exception) -> Response:
+        assert isinstance(fault, ChatterboxError)
+        return _answer(request, fault)
+
+    async def invalid(request: Request, fault: Exception) -> Response:
+        assert isinstance(fault, RequestValidationError)
+        return _answer(request, from_validation(fault.errors()))
+
+    async def http(request: Request, fault: Exception) -> Response:
+        assert isinstance(fault, HTTPException)
+        return _answer(request, from_http(fault), fault.headers)
+
+    app.add_exception_handler(ChatterboxError, ours)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, http)
+
+
+def _answer(
+    request: Request, error: ChatterboxError, headers: Mapping[str, str] | None = None
+) -> Response:
+    record = record_of(request.scope)
+    record.failed(error)
+    return error_response(error, record.id, headers)

@@ -1,0 +1,214 @@
+"""What has the server done so far, in numbers? As JSON for people, as Prometheus text for machines.
+
+Knows request records and the engine's counters; labels come from closed sets only.
+"""
+
+import math
+import time
+from collections import Counter as Tally
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from chatterbox.engine.engine import TTSEngine
+from chatterbox.engine.stats import EngineStats
+from chatterbox.server.lifecycle import Lifecycle
+from chatterbox.server.record import OK, RequestRecord
+
+RECENT_REQUESTS = 1000
+"""Means and quantiles in the JSON are over this many finished requests at most."""
+RATE_WINDOW_S = 60.0
+RTF_BUCKETS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 5.0)
+LATENCY_BUCKETS_S = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+STAGES = ("prefill", "step", "sample", "decode")
+
+
+class Metrics:
+    """Counts every request at its end. One for each server; no global registry."""
+
+    def __init__(self, engine: TTSEngine, lifecycle: Lifecycle) -> None:
+        self._engine = engine
+        self._started = time.monotonic()
+        self._outcomes: Tally[str] = Tally()  # of speech calls
+        self._rtf: deque[float] = deque(maxlen=RECENT_REQUESTS)
+        self._first_audio_s: deque[float] = deque(maxlen=RECENT_REQUESTS)
+        self._finished: deque[tuple[float, float]] = deque(maxlen=RECENT_REQUESTS)  # (when, audio)
+        self._audio_s = 0.0
+        self._registry = CollectorRegistry(auto_describe=True)
+        self._requests = Counter(
+            "chatterbox_requests",
+            "Requests by route and outcome (`ok` or an error's code)",
+            ["route", "outcome"],
+            registry=self._registry,
+        )
+        self._rtf_histogram = Histogram(
+            "chatterbox_rtf",
+            "Generation time over audio time of finished speech",
+            buckets=RTF_BUCKETS,
+            registry=self._registry,
+        )
+        self._first_audio_histogram = Histogram(
+            "chatterbox_first_audio_seconds",
+            "From the engine's start on a request to its first sound",
+            buckets=LATENCY_BUCKETS_S,
+            registry=self._registry,
+        )
+        self._audio_counter = Counter(
+            "chatterbox_audio_seconds", "Speech made for finished requests", registry=self._registry
+        )
+        self._registry.register(_EngineCollector(engine, lifecycle))
+        ProcessCollector(registry=self._registry)
+
+    def ended(self, record: RequestRecord) -> None:
+        """A request has ended."""
+        self._requests.labels(record.route, record.outcome).inc()
+        if not record.speech:
+            return
+        self._outcomes[record.outcome] += 1
+        report = record.report
+        if record.outcome != OK or report is None:
+            return
+        self._rtf.append(report.rtf)
+        self._rtf_histogram.observe(report.rtf)
+        if report.first_audio_s is not None:
+            self._first_audio_s.append(report.first_audio_s)
+            self._first_audio_histogram.observe(report.first_audio_s)
+        self._audio_s += report.audio_s
+        self._audio_counter.inc(report.audio_s)
+        self._finished.append((time.monotonic(), report.audio_s))
+
+    def as_json(self) -> dict[str, Any]:
+        """For people and for the benchmark."""
+        stats = self._engine.stats()
+        admission = self._engine.admission
+        return {
+            "uptime_s": round(time.monotonic() - self._started, 3),
+            "requests": {
+                "total": sum(self._outcomes.values()),
+                "by_outcome": dict(sorted(self._outcomes.items())),
+            },
+            "active": admission.active,
+            "queued": admission.queued,
+            "rtf": _summary(self._rtf),
+            "first_audio_s": _summary(self._first_audio_s),
+            "throughput": self._throughput(),
+            "audio_s": round(self._audio_s, 3),
+            "codes": stats.codes,
+            "batch": {
+                "mean_rows": _mean_rows(stats),
+                "steps": stats.steps,
+                "running_rows": stats.running_rows,
+                "waiting_rows": stats.waiting_rows,
+            },
+            "segments": {
+                "finished": stats.segments,
+                "failed": stats.failed_segments,
+                "cancelled": stats.cancelled_segments,
+                "capped": stats.capped_segments,
+            },
+            "stage_s": {stage: round(getattr(stats, f"{stage}_s"), 3) for stage in STAGES},
+        }
+
+    def as_text(self, accept: str) -> tuple[bytes, str]:
+        """For Prometheus: the body and its content type."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
+
+    def _throughput(self) -> dict[str, float]:
+        """Of the last minute, or of the time since the start when that is shorter."""
+        now = time.monotonic()
+        recent = [audio_s for when, audio_s in self._finished if now - when <= RATE_WINDOW_S]
+        window_s = max(min(RATE_WINDOW_S, now - self._started), 1e-9)
+        if len(recent) == RECENT_REQUESTS:  # the memory, not the window, is the bound
+            window_s = max(now - self._finished[0][0], 1e-9)
+        return {
+            "window_s": round(window_s, 3),
+            "requests_per_s": round(len(recent) / window_s, 4),
+            "audio_s_per_s": round(sum(recent) / window_s, 4),
+        }
+
+
+def wants_prometheus(accept: str) -> bool:
+    """Whether `Accept` asks for the text format. Browsers' programs name both text and JSON, and
+    mean JSON."""
+    asked = accept.lower()
+    if "application/openmetrics-text" in asked:
+        return True
+    return "text/plain" in asked and "application/json" not in asked
+
+
+def _summary(values: Sequence[float] | deque[float]) -> dict[str, float | int | None]:
+    ordered = sorted(values)
+    count = len(ordered)
+    if not count:
+        return {"count": 0, "mean": None, "p50": None, "p95": None}
+    return {
+        "count": count,
+        "mean": round(sum(ordered) / count, 4),
+        "p50": round(_quantile(ordered, 0.50), 4),
+        "p95": round(_quantile(ordered, 0.95), 4),
+    }
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float:
+    """The smallest value that `share` of all do not exceed."""
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+def _mean_rows(stats: EngineStats) -> float | None:
+    return round(stats.stepped_rows / stats.steps, 3) if stats.steps else None
+
+
+class _EngineCollector(Collector):
+    """Reads the engine's own counters when asked, so that nothing is counted twice."""
+
+    def __init__(self, engine: TTSEngine, lifecycle: Lifecycle) -> None:
+        self._engine = engine
+        self._lifecycle = lifecycle
+
+    def collect(self) -> Iterable[Metric]:
+        stats = self._engine.stats()
+        yield from self._gauges(stats)
+        yield from self._counters(stats)
+        stages = CounterMetricFamily(
+            "chatterbox_stage_seconds", "Wall time by stage", labels=["stage"]
+        )
+        for stage in STAGES:
+            stages.add_metric([stage], getattr(stats, f"{stage}_s"))
+        yield stages
+
+    def _gauges(self, stats: EngineStats) -> Iterator[Metric]:
+        admission = self._engine.admission
+        for name, text, value in (
+            ("ready", "1 while new work should be sent here", self._lifecycle.ready),
+            ("active_requests", "Requests that hold a place", admission.active),
+            ("queued_requests", "Requests that wait for one", admission.queued),
+            ("running_rows", "Segments in the batch", stats.running_rows),
+            ("waiting_rows", "Segments waiting for a slot", stats.waiting_rows),
+        ):
+            yield GaugeMetricFamily(f"chatterbox_{name}", text, value=float(value))
+
+    def _counters(self, stats: EngineStats) -> Iterator[Metric]:
+        segments = CounterMetricFamily(
+            "chatterbox_segments", "Segments by how they ended", labels=["outcome"]
+        )
+        segments.add_metric(["finished"], stats.segments)
+        segments.add_metric(["failed"], stats.failed_segments)
+        segments.add_metric(["cancelled"], stats.cancelled_segments)
+        segments.add_metric(["capped"], stats.capped_segments)
+        yield segments
+        for name, text, value in (
+            ("codes", "Speech codes sampled", stats.codes),
+            ("steps", "Steps of the language model", stats.steps),
+            (
+                "stepped_rows",
+                "Rows over all steps; divided by steps: batch size",
+                stats.stepped_rows,
+            ),
+        ):
+            yield CounterMetricFamily(f"chatterbox_{name}", text, value=value)

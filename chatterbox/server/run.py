@@ -1,0 +1,206 @@
+"""How does the process live? Bind, load, serve, drain, exit with a code that says why.
+
+Knows signals, sockets and exit codes; knows no route.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+import uvicorn
+
+from chatterbox.config import ServerConfig
+from chatterbox.engine.engine import TTSEngine
+from chatterbox.errors import EXIT_ENGINE_DEAD, ConfigError
+from chatterbox.server.app import create_app
+from chatterbox.server.lifecycle import Lifecycle
+
+log = logging.getLogger(__name__)
+
+HEADER_BYTES = 64 * 1024
+"""Request line and headers together; more gets 400 (h11 bounds them, httptools does not)."""
+BACKLOG = 256
+GRACE_S = 2
+"""What connections get to close once nothing is left to answer, before they are cut."""
+DEATH_NOTICE_S = 1.0
+"""A dead engine's open requests have had their errors by then; the process must exit in 5 s."""
+CLOSE_S = 2.0
+"""For the engine thread to leave its step; a device that hangs must not keep the process."""
+POLL_S = 0.05
+
+Announce = Callable[[str], None]
+"""Told the server's address once it is ready."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening-to-be socket. Raises ConfigError with one line when the address cannot be had."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        sock = socket.socket(family, kind, protocol)
+    except OSError as fault:
+        raise ConfigError(f"--host {host}: {fault.strerror or fault}") from None
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(BACKLOG)  # fails here, not later, where another server has the port
+    except OSError as fault:
+        sock.close()
+        raise ConfigError(
+            f"Cannot listen on {host}:{port}: {fault.strerror}. "
+            "Is a server running there already? Choose another port with --port."
+        ) from None
+    sock.setblocking(False)
+    return sock
+
+
+def address_of(sock: socket.socket) -> str:
+    """The URL a person on this machine would use."""
+    host, port = sock.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def serve(engine: TTSEngine, config: ServerConfig, sock: socket.socket, announce: Announce) -> int:
+    """Serve until told to stop; returns the exit code. Raises ModelError and ConfigError from
+    loading. `sock` answers `/health` while the model loads."""
+    process = _Process(engine, config, sock, announce)
+    with asyncio.Runner(loop_factory=process.server.config.get_loop_factory()) as runner:
+        return runner.run(process.run())
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handling: a signal here means drain first, then exit."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class _Process:
+    def __init__(
+        self, engine: TTSEngine, config: ServerConfig, sock: socket.socket, announce: Announce
+    ) -> None:
+        self._engine = engine
+        self._config = config
+        self._sock = sock
+        self._announce = announce
+        self._lifecycle = Lifecycle(engine)
+        self._signal: int | None = None
+        self._second_signal = False
+        self._died = threading.Event()
+        engine.on_death = self._died.set
+        self.server = _Server(
+            uvicorn.Config(
+                create_app(engine, config, lifecycle=self._lifecycle),
+                http="h11",
+                h11_max_incomplete_event_size=HEADER_BYTES,
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=GRACE_S,
+            )
+        )
+
+    async def run(self) -> int:
+        """Everything from the first accepted connection to the exit code."""
+        with self._signals():
+            serving = asyncio.create_task(self.server.serve(sockets=[self._sock]))
+            loading = _in_thread(self._engine.load)
+            try:
+                return await self._live(loading)
+            finally:
+                await self._stop(serving)
+
+    async def _live(self, loading: "asyncio.Future[None]") -> int:
+        announced = False
+        while self._signal is None and not self._died.is_set():
+            if not announced and loading.done():
+                loading.result()  # raises what loading raised
+                self._announce(address_of(self._sock))
+                announced = True
+            await asyncio.sleep(POLL_S)
+        if self._died.is_set():
+            await asyncio.sleep(DEATH_NOTICE_S)
+            return EXIT_ENGINE_DEAD
+        assert self._signal is not None
+        await self._drain()
+        return 128 + self._signal
+
+    async def _drain(self) -> None:
+        """Running requests go on until `drain_timeout`, new ones are sent away; probes see 503.
+        A second signal ends the wait."""
+        self._lifecycle.drain()
+        admission = self._engine.admission
+        log.info("draining: %d requests are running", admission.active)
+        give_up = time.monotonic() + self._config.drain_timeout
+        while admission.active and time.monotonic() < give_up and not self._second_signal:
+            await asyncio.sleep(POLL_S)
+        if admission.active:
+            log.warning("%d requests are cut off", admission.active)
+
+    async def _stop(self, serving: "asyncio.Task[None]") -> None:
+        """Close the engine, which ends every open request with an error, then the sockets."""
+        self._lifecycle.drain()
+        closing = _in_thread(lambda: self._engine.close(CLOSE_S))
+        await asyncio.wait({closing}, timeout=CLOSE_S + 1)
+        self.server.should_exit = True
+        await asyncio.wait({serving})
+        if not serving.cancelled() and (fault := serving.exception()) is not None:
+            raise fault
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM for the time of the context, where this thread can have them."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def note(number: int, _frame: FrameType | None) -> None:
+            self._second_signal = self._signal is not None
+            self._signal = self._signal or number
+
+        previous = {number: signal.signal(number, note) for number in _SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def _in_thread(call: Callable[[], None]) -> "asyncio.Future[None]":
+    """Run in a thread that does not keep the process: loading may hang in a download or a
+    driver, and a signal must still end it."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[None] = loop.create_future()
+
+    def tell(fault: BaseException | None) -> None:
+        if future.done():
+            return
+        if fault is None:
+            future.set_result(None)
+        else:
+            future.set_exception(fault)
+
+    def run() -> None:
+        fault: BaseException | None = None
+        try:
+            call()
+        except BaseException as raised:  # noqa: BLE001 - carried to whoever awaits
+            fault = raised
+        with contextlib.suppress(RuntimeError):  # the loop is gone: the process is ending
+            loop.call_soon_threadsafe(tell, fault)
+
+    threading.Thread(target=run, name="loading", daemon=True).start()
+    return future

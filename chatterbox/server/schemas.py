@@ -1,0 +1,124 @@
+"""Which fields does a native speech call have, with which bounds?
+
+Knows the wire's names and types; knows no engine. Unset fields take the server's defaults.
+"""
+
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.functional_validators import BeforeValidator
+from pydantic_core import PydanticCustomError
+
+from chatterbox.audio.encode import FORMATS
+from chatterbox.errors import InvalidValue, UnknownField, shown
+from chatterbox.server.body import Body
+from chatterbox.server.errors import INVALID_TEXT, from_validation
+
+M = TypeVar("M", bound="Call")
+SEED_LIMIT = 2**32
+"""Seeds are below this: what every client language can hold and a header can show."""
+MAX_NAME_CHARS = 256
+"""No id, name or format is longer; a bound before any look-up."""
+
+
+def _unicode(value: object) -> object:
+    """A lone surrogate is no text: JSON can carry one, no encoder can."""
+    if isinstance(value, str):
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise PydanticCustomError(INVALID_TEXT, "Not valid Unicode") from None
+    return value
+
+
+Text = Annotated[str, BeforeValidator(_unicode)]
+Name = Annotated[str, Field(max_length=MAX_NAME_CHARS), BeforeValidator(_unicode)]
+
+
+class Call(BaseModel):
+    """A call's fields. A field it does not have is an error: a misspelt one must not pass."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
+
+
+class SpeechFields(Call):
+    """`/tts` and `/tts/json`. The bounds are those of the settings of the same names."""
+
+    text: Text = Field(description="What to say")
+    voice_id: Name | None = Field(
+        None, description="Id or name of a registered voice; none: the default voice"
+    )
+    temperature: float | None = Field(None, ge=0.0, le=5.0, description="0: greedy")
+    top_k: int | None = Field(None, ge=0, le=6563, description="0: off")
+    top_p: float | None = Field(None, gt=0.0, le=1.0, description="1: off")
+    repetition_penalty: float | None = Field(None, ge=0.5, le=5.0, description="1: off")
+    seed: int | None = Field(
+        None, ge=0, lt=SEED_LIMIT, description="Equal seeds, equal speech; none: drawn"
+    )
+    max_new_tokens: int | None = Field(
+        None, ge=8, le=4096, description="Most codes of a segment; 25 codes are a second"
+    )
+    response_format: Name = Field(
+        "wav", description="Container", json_schema_extra={"enum": list(FORMATS)}
+    )
+    stream: bool = Field(True, description="Send sound while it is made")
+
+
+class RegisterFields(Call):
+    """`/voices/register`, beside `voice_file`."""
+
+    name: Name | None = Field(None, description="A name to call the voice by")
+
+
+class NoFields(Call):
+    """A call that takes a file and nothing else."""
+
+
+def fields_of(kind: type[M], body: Body) -> M:
+    """The body's fields, checked. JSON is held to its types; a form's strings are converted,
+    and an empty one counts as not given. Raises UnknownField, InvalidText and InvalidValue."""
+    given = body.fields
+    if not body.typed:
+        given = {name: value for name, value in given.items() if value != "" or name == "text"}
+    try:
+        return kind.model_validate(given, strict=body.typed)
+    except ValidationError as fault:
+        raise from_validation(fault.errors(include_url=False), list(kind.model_fields)) from None
+
+
+def only_file(body: Body, name: str, *, required: bool) -> Any:
+    """The one upload a call may have. Raises InvalidValue for any other, or for none."""
+    for other in body.files:
+        if other != name:
+            raise UnknownField(
+                f"There is no file '{shown(other)}' in this call.", param=shown(other)
+            )
+    if name in body.files:
+        return body.files[name]
+    if required:
+        raise InvalidValue(f"'{name}' is required: send it as a multipart file.", param=name)
+    return None
+
+
+def form_schema(kind: type[Call], *, file: str | None = None) -> dict[str, Any]:
+    """OpenAPI's request body for a call that is read by content type."""
+    schema = TypeAdapter(kind).json_schema(ref_template="#/components/schemas/{model}")
+    content: dict[str, Any] = {}
+    if file is None or kind is SpeechFields:
+        content["application/json"] = {"schema": schema}
+        content["application/x-www-form-urlencoded"] = {"schema": schema}
+    properties = dict(schema.get("properties", {}))
+    if file is not None:
+        properties[file] = {
+            "type": "string",
+            "format": "binary",
+            "description": "A recording of the voice: 5 to 15 s of clean speech are best",
+        }
+    required = list(schema.get("required", ()))
+    if file is not None and kind is not SpeechFields:
+        required.append(file)
+    multipart = {**schema, "properties": properties, "required": required}
+    content["multipart/form-data"] = {"schema": multipart}
+    return {"requestBody": {"required": True, "content": content}}

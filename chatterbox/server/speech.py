@@ -1,0 +1,162 @@
+"""How does a call become sound on its way out? Permit → voice → text → first sound → the rest.
+
+Belongs to every dialect: knows neither field names nor routes.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from starlette.datastructures import UploadFile
+
+from chatterbox.config import ServerConfig
+from chatterbox.engine.engine import TTSEngine
+from chatterbox.engine.pool import NORMAL, URGENT
+from chatterbox.engine.sampling import Sampling
+from chatterbox.engine.speech import SpeechReport, SpeechRequest, SpeechStream
+from chatterbox.errors import DeadlineExceeded, EmptyText, GenerationFailed, TextTooLong
+from chatterbox.model.contract import F32, Voice
+from chatterbox.server.body import read_upload
+from chatterbox.server.lifecycle import Lifecycle
+from chatterbox.server.record import RequestRecord
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechCall:
+    """What any dialect asks for, in our words."""
+
+    text: str
+    voice: str | None  # id or name; None: the default voice
+    reference: UploadFile | None  # a recording to speak like, instead of `voice`
+    sampling: Sampling
+    seed: int
+    max_new_tokens: int | None
+    response_format: str
+
+
+class Speaking:
+    """A call that has begun to sound: an async iterator of [samples] float32 at 24 kHz."""
+
+    def __init__(
+        self, pieces: AsyncGenerator[F32, None], report: SpeechReport, timer: asyncio.Timeout
+    ) -> None:
+        self.report = report
+        self._pieces = pieces
+        self._timer = timer
+        self._ready: deque[F32] = deque()
+        self._limit_at: float | None = None
+
+    async def begin(self) -> None:
+        """Wait for the first audible piece (a pause alone may still be followed by an error)."""
+        while self.report.first_audio_s is None:
+            piece = await anext(self._pieces, None)
+            if piece is None:
+                raise GenerationFailed("The model made no sound for this text.")
+            self._ready.append(piece)
+
+    def end_by(self, at: float, *, plus_sound: bool) -> None:
+        """The deadline of the rest. `plus_sound` moves it on by the sound already made, so that a
+        listener who reads at the speed of speech is never cut off."""
+        self._limit_at = at if plus_sound else None
+        self._timer.reschedule(at)
+        self._extend()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> F32:
+        if self._ready:
+            return self._ready.popleft()
+        piece = await anext(self._pieces)
+        self._extend()
+        return piece
+
+    def _extend(self) -> None:
+        if self._limit_at is not None:
+            self._timer.reschedule(self._limit_at + self.report.audio_s)
+
+
+class SpeechService:
+    """Speaks calls, within the server's limits and deadlines."""
+
+    def __init__(self, engine: TTSEngine, config: ServerConfig, lifecycle: Lifecycle) -> None:
+        self._engine = engine
+        self._config = config
+        self._lifecycle = lifecycle
+
+    def check(self, call: SpeechCall) -> None:
+        """What can be refused before waiting for a place. Raises EmptyText and TextTooLong."""
+        limit = self._config.max_text_length
+        if len(call.text) > limit:
+            raise TextTooLong(f"The text is longer than {limit} characters.", param="text")
+        if not call.text.strip():
+            raise EmptyText("The text is empty.", param="text")
+
+    @asynccontextmanager
+    async def open(
+        self, call: SpeechCall, record: RequestRecord, *, plus_sound: bool
+    ) -> AsyncIterator[Speaking]:
+        """Hold a place, and speak in it; entered once there is sound to hear. Everything is given
+        back on leaving, however that happens. `plus_sound`: see `Speaking.end_by`.
+
+        Raises, besides what the engine and the voices do: Overloaded, Draining, DeadlineExceeded.
+        """
+        self.check(call)
+        self._lifecycle.check_open()
+        total_s = self._config.request_timeout
+        first_s = min(self._config.first_audio_timeout, total_s)
+        began_at = asyncio.get_running_loop().time()
+        async with (
+            self._engine.admission.permit(timeout_s=first_s),
+            _deadline(began_at + first_s) as timer,
+        ):
+            request = SpeechRequest(
+                text=call.text,
+                voice=await self._voice(call),
+                sampling=call.sampling,
+                seed=call.seed,
+                max_new_tokens=call.max_new_tokens,
+            )
+            async with self._engine.speak(request) as stream, _closing(stream) as pieces:
+                record.report = stream.report
+                speaking = Speaking(pieces, stream.report, timer)
+                await speaking.begin()
+                speaking.end_by(began_at + total_s, plus_sound=plus_sound)
+                yield speaking
+
+    async def whole(self, call: SpeechCall, record: RequestRecord) -> tuple[F32, SpeechReport]:
+        """All of the sound [samples], and what came of the call."""
+        async with self.open(call, record, plus_sound=False) as speaking:
+            pieces = [piece async for piece in speaking]
+            return np.concatenate(pieces), speaking.report
+
+    async def _voice(self, call: SpeechCall) -> Voice:
+        """Looking a voice up goes ahead of other work in the pool, encoding one does not."""
+        voices, pool = self._engine.voices, self._engine.pool
+        if call.reference is None:
+            return await asyncio.wrap_future(pool.submit_at(URGENT, voices.get, call.voice))
+        limit_bytes = self._config.max_voice_file_size
+        data = await read_upload(call.reference, "voice_file", limit_bytes)
+        voice, _ = await asyncio.wrap_future(pool.submit_at(NORMAL, voices.temporary, data))
+        return voice
+
+
+@asynccontextmanager
+async def _closing(stream: SpeechStream) -> AsyncIterator[AsyncGenerator[F32, None]]:
+    pieces = aiter(stream)
+    assert isinstance(pieces, AsyncGenerator)
+    async with aclosing(pieces):
+        yield pieces
+
+
+@asynccontextmanager
+async def _deadline(at: float) -> AsyncIterator[asyncio.Timeout]:
+    try:
+        async with asyncio.timeout_at(at) as timer:
+            yield timer
+    except TimeoutError:
+        raise DeadlineExceeded("The request was not done within its time.") from None

@@ -1,0 +1,114 @@
+"""How is the server? Health, probes, metrics, and what a program finds at `/`.
+
+None of these waits for the engine, takes a place or touches the pool.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.routing import APIRoute
+from starlette.responses import JSONResponse, Response
+
+from chatterbox import __version__
+from chatterbox.engine.engine import TTSEngine
+from chatterbox.errors import EngineDead, NotReady
+from chatterbox.model.contract import SAMPLE_RATE_HZ
+from chatterbox.server.lifecycle import RESTART_RETRY_S, Lifecycle
+from chatterbox.server.metrics import Metrics, wants_prometheus
+
+NAME = "chatterbox"
+MINI_NOTICE = (
+    "This is the embedded demonstration model, not Chatterbox Turbo: it shows that everything "
+    "works, but sounds nothing like it."
+)
+NO_STORE = {"Cache-Control": "no-store"}
+
+Get = Callable[[Request], Any]
+
+
+def status_router(engine: TTSEngine, lifecycle: Lifecycle, metrics: Metrics) -> APIRouter:
+    """The routes that answer in every phase of the server's life."""
+    router = APIRouter(tags=["server"])
+
+    async def health() -> Response:
+        """What is loaded and whether it is ready. Always 200: probes use the two below."""
+        return JSONResponse(health_body(engine, lifecycle), headers=NO_STORE)
+
+    async def live() -> Response:
+        """200 while the process should be left alone, 503 `engine_dead` once it should not."""
+        if lifecycle.phase == "dead":
+            raise EngineDead("The engine stopped on a fault.", retry_after_s=RESTART_RETRY_S)
+        return JSONResponse({"status": "live"}, headers=NO_STORE)
+
+    async def ready() -> Response:
+        """200 while new work should be sent here, else 503: loading, draining, dead or crowded."""
+        lifecycle.check_open()
+        if not lifecycle.ready:
+            retry_s = engine.admission.retry_after_s()
+            raise NotReady("The queue is nearly full.", retry_after_s=retry_s)
+        return JSONResponse({"status": "ready"}, headers=NO_STORE)
+
+    async def counted(request: Request) -> Response:
+        """Counters and distributions: JSON, or Prometheus text where `Accept` asks for it."""
+        accept = ",".join(request.headers.getlist("accept"))
+        if wants_prometheus(accept):
+            body, content_type = metrics.as_text(accept)
+            return Response(body, headers={**NO_STORE, "Content-Type": content_type})
+        return JSONResponse(metrics.as_json(), headers=NO_STORE)
+
+    async def root(request: Request) -> Response:
+        """What this server is and which calls it has."""
+        return JSONResponse(root_body(request.app))
+
+    for path, answer in (
+        ("/", root),
+        ("/health", health),
+        ("/health/live", live),
+        ("/health/ready", ready),
+        ("/metrics", counted),
+    ):
+        router.add_api_route(path, answer, methods=["GET"], response_class=JSONResponse)
+        router.add_api_route(path, answer, methods=["HEAD"], include_in_schema=False)
+    return router
+
+
+def health_body(engine: TTSEngine, lifecycle: Lifecycle) -> dict[str, Any]:
+    """What `/health` says; the console's ready message is made of the same facts."""
+    phase = lifecycle.phase
+    body: dict[str, Any] = {
+        "status": "ok" if phase == "ready" else phase,
+        "ready": lifecycle.ready,
+        "version": __version__,
+        "model": None,
+        "precision": None,
+        "device": None,
+        "sample_rate_hz": SAMPLE_RATE_HZ,
+        "active": engine.admission.active,
+        "queued": engine.admission.queued,
+    }
+    if engine.state in ("ready", "dead"):  # what is loaded stays known after a fault
+        info = engine.info
+        body |= {
+            "model": info.name,
+            "precision": info.precision_text,
+            "graphs": dict(info.precision),
+            "device": info.device,
+            "fallback": info.fallback,
+            "notice": MINI_NOTICE if info.name == "mini" else None,
+            "notes": list(info.notes),
+            "default_voice": engine.config.default_voice,
+            "skipped_voices": engine.voices.skipped,
+        }
+    return body
+
+
+def root_body(app: FastAPI) -> dict[str, Any]:
+    """Name, version and the list of calls."""
+    calls = [
+        {"method": method, "path": route.path, "does": route.summary or ""}
+        for route in app.routes
+        if isinstance(route, APIRoute) and route.include_in_schema
+        for method in sorted(route.methods or ())
+    ]
+    return {"name": NAME, "version": __version__, "docs": "/docs", "calls": calls}

@@ -1,0 +1,144 @@
+#!/usr/bin/env bash
+# Sets up .venv and runs the server, its commands or its tests.
+# Needs Python 3.11 or newer and nothing else: no root, no compiler. See ./run.sh help.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+venv=$root/.venv
+newest_first="python3.13 python3.12 python3.11 python3 python"
+
+export MALLOC_ARENA_MAX=2 # glibc keeps an arena for each thread otherwise, and its memory with it
+export ORT_DISABLE_TELEMETRY=1
+export PIP_DISABLE_PIP_VERSION_CHECK=1
+export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
+
+usage() {
+    cat <<'TEXT'
+./run.sh [FLAGS]               set up, then serve (same as ./run.sh serve [FLAGS])
+./run.sh say TEXT [FLAGS]      speak into a file, without a server
+./run.sh voices [ACTION]       list, add, delete, export and import voices
+./run.sh benchmark [FLAGS]     measure a running server
+./run.sh test [--all] [ARGS]   formatter, linter, type checker, tests; --all: the slow ones too
+./run.sh setup                 only set up
+
+`serve --help`, `say --help` and so on list the flags. Settings are also read from CHATTERBOX_*
+and from a file .env. PYTHON=/path/to/python chooses the interpreter for .venv.
+TEXT
+}
+
+say() { printf 'run.sh: %s\n' "$*" >&2; }
+
+die() {
+    say "$*"
+    exit 1
+}
+
+# The first interpreter that is new enough, runs (a pyenv shim may not) and can make a venv.
+find_python() {
+    local name found=
+    for name in ${PYTHON:+"$PYTHON"} $newest_first; do
+        "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 || continue
+        found=$name
+        "$name" -c 'import ensurepip, venv' >/dev/null 2>&1 || continue
+        command -v "$name"
+        return
+    done
+    if [ -n "$found" ]; then
+        die "$found cannot make a virtual environment: its module ensurepip is missing." \
+            "On Debian and Ubuntu: apt install python3-venv. Or choose another: PYTHON=... ./run.sh"
+    fi
+    die "Python 3.11 or newer was not found (looked for: $newest_first)." \
+        "Install it from your system or from python.org, or name it: PYTHON=/path/to/python ./run.sh"
+}
+
+venv_python() {
+    if [ -d "$venv/Scripts" ]; then # Windows
+        printf '%s' "$venv/Scripts/python.exe"
+    else
+        printf '%s' "$venv/bin/python"
+    fi
+}
+
+make_venv() {
+    "$(venv_python)" -c '' >/dev/null 2>&1 && return
+    local python
+    python=$(find_python)
+    say "making .venv with $("$python" --version) ($python)"
+    "$python" -m venv --clear "$venv" || die "could not make $venv"
+}
+
+# Installs a requirements file unless exactly this one was installed before: a second start neither
+# needs the network nor waits for pip.
+install() {
+    local file=$root/$1 stamp=$venv/.installed-$1 sum
+    sum=$(cksum <"$file")
+    if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$sum" ]; then
+        return
+    fi
+    say "installing $1"
+    rm -f "$stamp"
+    "$(venv_python)" -m pip install -r "$file" ||
+        die "could not install $1; run ./run.sh again to go on (pip's reason is above)"
+    printf '%s\n' "$sum" >"$stamp"
+}
+
+has_nvidia_gpu() { nvidia-smi -L 2>/dev/null | grep -q '^GPU'; }
+
+setup() {
+    make_venv
+    install requirements.txt
+    if has_nvidia_gpu; then
+        install requirements-cuda.txt
+    fi
+}
+
+run_tests() {
+    local python marks=(-m "not slow")
+    if [ "${1:-}" = --all ]; then
+        marks=()
+        shift
+    fi
+    cd "$root"
+    install requirements-dev.txt
+    python=$(venv_python)
+    "$python" -m ruff format --check .
+    "$python" -m ruff check .
+    "$python" -m mypy
+    exec "$python" -m pytest ${marks[@]+"${marks[@]}"} "$@"
+}
+
+case ${1:-serve} in
+help | -h | --help)
+    usage
+    ;;
+setup)
+    setup
+    ;;
+test)
+    shift
+    setup
+    run_tests "$@"
+    ;;
+benchmark)
+    shift
+    setup
+    exec "$(venv_python)" "$root/benchmark.py" "$@"
+    ;;
+serve | say | voices)
+    setup
+    command=${1:-serve}
+    if [ $# -gt 0 ]; then
+        shift
+    fi
+    exec "$(venv_python)" -P -m chatterbox "$command" "$@"
+    ;;
+-*)
+    setup
+    exec "$(venv_python)" -P -m chatterbox serve "$@"
+    ;;
+*)
+    say "there is no command '$1'"
+    usage >&2
+    exit 2
+    ;;
+esac
