@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-import benchmark
+from chatterbox.bench.flags import parser
+from chatterbox.bench.main import main
+from chatterbox.bench.workload import DEFAULT_TEXTS
 from tests.bench.fake_server import VOICE_ID, Behaviour, serving
 
 ROOT = Path(__file__).parent.parent
@@ -34,7 +36,7 @@ def measure(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
 
     def run(*flags: str) -> tuple[str, dict[str, Any]]:
         figures = tmp_path / "out" / "figures.json"
-        code = benchmark.main(["--url", url, "--no-plot", "--json", str(figures), *flags])
+        code = main(["--url", url, "--no-plot", "--json", str(figures), *flags])
         assert code == 0
         return capsys.readouterr().out, json.loads(figures.read_text())
 
@@ -47,7 +49,7 @@ def complaint(capsys: pytest.CaptureFixture[str]):
 
     def run(*flags: str) -> tuple[int, str]:
         try:
-            code = benchmark.main([*flags, "--no-plot"])
+            code = main([*flags, "--no-plot"])
         except SystemExit as stopped:
             code = int(str(stopped.code))
         lines = capsys.readouterr().err.splitlines()
@@ -62,7 +64,7 @@ def test_register_and_ladder(measure, fake: Behaviour, tmp_path: Path) -> None:
     out, figures = measure(
         "--register-voice", str(voice), "--concurrency", "1,2,4", "--requests", "6", "--warmup", "1"
     )
-    assert fake.uploads == [("my voice", b"RIFF and so on")]
+    assert fake.uploads == [("my voice.wav", b"RIFF and so on")]
     assert len(fake.forms) == 3 * (6 + 1)
     assert {form["voice_id"] for form in fake.forms} == {VOICE_ID}
     assert {form["stream"] for form in fake.forms} == {"false"}
@@ -84,7 +86,7 @@ def test_every_level_asks_the_same_with_different_seeds(measure, fake: Behaviour
     first, second = fake.forms[:9], fake.forms[9:]
     assert [form["seed"] for form in first] == [str(100 + n) for n in range(9)]
     assert sorted(form["seed"] for form in second) == [form["seed"] for form in first]
-    assert len({form["text"] for form in first}) == len(benchmark.DEFAULT_TEXTS)
+    assert len({form["text"] for form in first}) == len(DEFAULT_TEXTS)
     assert "voice_id" not in first[0]
 
 
@@ -201,7 +203,7 @@ def test_texts_from_a_file(measure, fake: Behaviour, tmp_path: Path) -> None:
 def test_the_picture(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = tmp_path / "new" / "picture.png"
     flags = ["--concurrency", "1,2", "--requests", "2", "--warmup", "0", "--plot", str(picture)]
-    assert benchmark.main(["--url", url, *flags]) == 0
+    assert main(["--url", url, *flags]) == 0
     assert picture.read_bytes().startswith(PNG)
     assert f"Picture: {picture}" in capsys.readouterr().out
 
@@ -286,3 +288,32 @@ def test_as_a_program(url: str, tmp_path: Path) -> None:
     assert "Optimal concurrency" in done.stdout
     assert "concurrency 1:" in done.stderr  # the progress bar
     assert (tmp_path / "picture.png").read_bytes().startswith(PNG)
+
+
+def test_the_documentation_names_every_flag_and_figure(measure) -> None:
+    documented = (ROOT / "docs" / "benchmarking.md").read_text(encoding="utf-8")
+    for action in parser()._actions:
+        for flag in action.option_strings:
+            assert flag in ("-h", "--help") or f"`{flag}" in documented, flag
+    _, figures = measure("--concurrency", "1", "--requests", "1")
+    keys = {*figures, *figures["workload"], *figures["levels"][0], *figures["client"]}
+    assert [key for key in sorted(keys) if f"`{key}`" not in documented] == []
+
+
+@pytest.mark.parametrize("set_up", [False, True])
+def test_a_python_without_the_packages_finds_the_projects_own(tmp_path: Path, set_up: bool) -> None:
+    alone = tmp_path / "benchmark.py"
+    alone.write_bytes((ROOT / "benchmark.py").read_bytes())
+    if set_up:
+        own = tmp_path / ".venv" / "bin" / "python"
+        own.parent.mkdir(parents=True)
+        own.write_text('#!/bin/sh\necho "own python runs $*"\n', encoding="utf-8")
+        own.chmod(0o755)
+    started = [sys.executable, "-I", "-S", alone, "--stream"]
+    done = subprocess.run(started, capture_output=True, text=True, check=False, cwd=tmp_path)
+    if set_up:
+        assert done.stdout == f"own python runs {alone} --stream\n"
+    else:
+        assert done.returncode == 2
+        assert done.stderr.endswith("run ./run.sh setup first\n")
+        assert len(done.stderr.splitlines()) == 1

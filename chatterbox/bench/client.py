@@ -95,12 +95,8 @@ class Server:
             raise BenchmarkError(
                 f"Cannot read the voice file {path}: {failure.strerror}.", EXIT_USAGE
             ) from None
-        response = await self._call(
-            "POST",
-            "/voices/register",
-            files={"voice_file": (path.name, recording)},
-            data={"name": path.stem},
-        )
+        upload = {"voice_file": (path.name, recording)}  # no name: the id is enough
+        response = await self._call("POST", "/voices/register", files=upload)
         voice_id = _json_object(response).get("voice_id")
         if not response.is_success or not isinstance(voice_id, str):
             raise BenchmarkError(f"The server refused the voice file {path}: {_refusal(response)}")

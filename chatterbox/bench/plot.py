@@ -50,7 +50,7 @@ def draw(levels: Sequence[Level], title: str, path: Path) -> None:
             axes.set_xscale("log", base=2)
         axes.set_xticks(loads, [f"{load:g}" for load in loads])
         axes.minorticks_off()
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, axes.get_ylim()[1])
         axes.set_xlabel("requests per second sent" if open_loop else "concurrent requests")
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)

@@ -42,7 +42,7 @@ class Behaviour:
         }
     )  # fmt: skip
     forms: list[dict[str, str]] = field(default_factory=list)  # what was asked, in order
-    uploads: list[tuple[str, bytes]] = field(default_factory=list)  # name, file
+    uploads: list[tuple[str, bytes]] = field(default_factory=list)  # file name, content
     busy: int = 0
     busy_max: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -96,8 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not recording.startswith(b"RIFF"):
             self.refuse(415, "unsupported_audio")
             return
-        name = fields["name"].get_payload(decode=True).decode()
-        self.fake.uploads.append((name, recording))
+        self.fake.uploads.append((fields["voice_file"].get_filename(), recording))
         self.reply(201, {"voice_id": VOICE_ID, "message": "Registered."})
 
     def tts(self, form: dict[str, str]) -> None:

@@ -1,0 +1,162 @@
+"""What happens in which order? Find the server, register, measure, report, draw.
+
+Knows the order of things only; measuring, judging and drawing are in the files beside it.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from chatterbox.bench import plot, report
+from chatterbox.bench.client import EXIT_FAILED, BenchmarkError, Server
+from chatterbox.bench.flags import DEFAULT_LADDER, bound, parser, texts
+from chatterbox.bench.load import Bound
+from chatterbox.bench.record import record
+from chatterbox.bench.runner import Runner
+from chatterbox.bench.search import SearchResult, find_largest
+from chatterbox.bench.summary import Level
+from chatterbox.bench.workload import Workload
+
+SEARCH_ROUNDS = 3
+"""Requests of a probe for each of its clients, so that most of it runs at full load."""
+EXIT_INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a run, whole or interrupted, has brought."""
+
+    started: datetime
+    health: Mapping[str, Any]
+    workload: Workload
+    bound: Bound
+    levels: Sequence[Level]
+    search: SearchResult | None
+    interrupted: bool
+
+
+def say(line: str) -> None:
+    """One line of the report."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def under_test(health: Mapping[str, Any]) -> str:
+    """`mini, q4, cpu` from what /health says."""
+    parts = []
+    for key in ("model", "precision", "device"):
+        value = health.get(key, "?")
+        choices = value.values() if isinstance(value, dict) else [value]
+        parts.append("/".join(dict.fromkeys(map(str, choices))))
+    return ", ".join(parts)
+
+
+def _introduce(server: Server, flags: argparse.Namespace, measured: Measured) -> None:
+    workload, level = measured.workload, measured.bound
+    lengths = [len(text) for text in workload.texts]
+    until = [f"{level.requests} requests"] if level.requests is not None else []
+    until += [f"{level.duration_s:g} s"] if level.duration_s is not None else []
+    say(f"Server  {server.url}: {under_test(measured.health)}")
+    source = f" ({flags.register_voice})" if flags.register_voice else ""
+    say(f"Voice   {workload.voice_id or 'the default of the server'}{source}")
+    say(f"Texts   {len(lengths)} of {min(lengths)} to {max(lengths)} characters, seed {flags.seed}")
+    say(
+        f"Load    {'streamed' if flags.stream else 'whole'} replies; a level is "
+        f"{' or '.join(until)}, after {flags.warmup} of warm-up"
+    )
+    say("")
+    say(report.header(open_loop=flags.rate is not None))
+
+
+async def measure(flags: argparse.Namespace) -> Measured:
+    """Everything that talks to the server."""
+    started = datetime.now(UTC)
+    spoken, until = texts(flags), bound(flags)
+    async with Server(flags.url, api_key=flags.api_key, timeout_s=flags.timeout) as server:
+        health = await server.ready(flags.wait)
+        voice_id = flags.voice_id
+        if flags.register_voice is not None:
+            voice_id = await server.register(flags.register_voice)
+        workload = Workload(spoken, voice_id, flags.seed, flags.stream)
+        runner = Runner(
+            speak=lambda number, due_s: server.speak(workload, number, due_s),
+            bound=until,
+            warmup=flags.warmup,
+            seed=flags.seed,
+            shown=lambda level: say(report.row(level, streamed=flags.stream)),
+        )
+        measured = Measured(started, health, workload, until, runner.levels, None, False)
+        _introduce(server, flags, measured)
+        return await _levels(runner, flags, measured)
+
+
+async def _levels(runner: Runner, flags: argparse.Namespace, measured: Measured) -> Measured:
+    try:
+        if flags.find_max_concurrency:
+            search = await find_largest(
+                lambda n: runner.at_concurrency(n, rounds=SEARCH_ROUNDS), flags.max_concurrency
+            )
+            return replace(measured, search=search)
+        if flags.rate is not None:
+            for rate_hz in flags.rate:
+                await runner.at_rate(rate_hz)
+        else:
+            for concurrency in flags.concurrency or DEFAULT_LADDER:
+                await runner.at_concurrency(concurrency)
+    except asyncio.CancelledError:  # Ctrl-C: what is done is still worth a report
+        return replace(measured, interrupted=True)
+    return measured
+
+
+def publish(flags: argparse.Namespace, measured: Measured) -> None:
+    """The lines below the table, the JSON file and the picture."""
+    for paragraph in (
+        report.notes(measured.levels),
+        ["Interrupted."] if measured.interrupted else [],
+        report.verdicts(measured.levels, measured.search),
+    ):
+        if paragraph:
+            say("\n" + "\n".join(paragraph))
+    if flags.json is not None:
+        document = record(
+            started=measured.started,
+            url=flags.url,
+            health=measured.health,
+            workload=measured.workload,
+            bound=measured.bound,
+            warmup=flags.warmup,
+            levels=measured.levels,
+            search=measured.search,
+        )
+        flags.json.parent.mkdir(parents=True, exist_ok=True)
+        flags.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        say(f"Figures: {flags.json}")
+    if not flags.no_plot and any(level.succeeded for level in measured.levels):
+        title = under_test(measured.health) + (", streamed" if flags.stream else "")
+        try:
+            plot.draw(measured.levels, title, flags.plot)
+        except ImportError:
+            sys.stderr.write("No picture: matplotlib is not installed.\n")
+        else:
+            say(f"Picture: {flags.plot}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0: measured; 1: could not be; 2: wrong flags or files; 130: interrupted."""
+    flags = parser().parse_args(arguments)
+    try:
+        measured = asyncio.run(measure(flags))
+        publish(flags, measured)
+    except (BenchmarkError, OSError) as failure:
+        sys.stderr.write(f"benchmark.py: {failure}\n")
+        return failure.exit_code if isinstance(failure, BenchmarkError) else EXIT_FAILED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    if measured.interrupted:
+        return EXIT_INTERRUPTED
+    return 0 if any(level.succeeded for level in measured.levels) else EXIT_FAILED
