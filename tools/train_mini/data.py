@@ -1,0 +1,99 @@
+"""How does the training speech lie in memory? Features, lengths, texts, voices of many shards.
+
+Knows no model.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .features import BANDS
+from .speech import VOICES
+
+LOUD_BELOW_PEAK = 6.0
+"""Frames this many nats below the loudest one don't count for a speaker's mean spectrum."""
+WARPS = tuple(np.linspace(0.88, 1.12, 9))
+PLAIN = 4  # WARPS[PLAIN] is 1
+F0_SHIFT_SEMITONES = 4.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Corpus:
+    """All utterances; `features` is [frames, 82] float16 with utterance i at `starts[i]`."""
+
+    features: torch.Tensor
+    starts: np.ndarray
+    lengths: np.ndarray
+    numbers: np.ndarray
+    texts: list[str]
+    voices: np.ndarray  # index into VOICES
+    phones: list[str]
+    stats: torch.Tensor  # [voices, 81]: mean log-mel, mean log f0
+
+
+def load(folder: Path, most: int = 10**9) -> Corpus:
+    """Read every finished shard under `folder`."""
+    parts = []
+    for path in sorted(folder.glob("speech_*.npz"))[:most]:
+        try:
+            with np.load(path) as shard:
+                parts.append({key: shard[key] for key in shard.files})
+        except (OSError, ValueError, EOFError):  # still being written
+            continue
+    lengths = np.concatenate([p["lengths"] for p in parts])
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    voices = np.concatenate([[VOICES.index(v) for v in p["voices"]] for p in parts])
+    features = torch.from_numpy(np.concatenate([p["features"] for p in parts]))
+    stats = []
+    for voice in range(len(VOICES)):
+        chosen = [
+            features[starts[i] : starts[i] + lengths[i]]
+            for i in np.flatnonzero(voices == voice)[:200]
+        ]
+        stats.append(speaker_stats(torch.cat(chosen).float()))
+    return Corpus(
+        features, starts, lengths,
+        np.concatenate([p["numbers"] for p in parts]),
+        [str(t) for p in parts for t in p["texts"]],
+        voices,
+        [str(t) for p in parts for t in p["phones"]],
+        torch.stack(stats),
+    )  # fmt: skip
+
+
+def speaker_stats(features: torch.Tensor) -> torch.Tensor:
+    """[frames, 82] → [81]: mean log-mel of louder frames, mean log f0 of voiced frames, both
+    without outliers; the speech encoder's graph computes the same."""
+    mel, log_f0, voiced = features[:, :BANDS], features[:, BANDS], features[:, BANDS + 1]
+    loudness = mel.mean(1)
+    loud = (loudness > loudness.max() - LOUD_BELOW_PEAK).float()[:, None]
+    mean_mel = (mel * loud).sum(0) / loud.sum()
+    first = (log_f0 * voiced).sum() / voiced.sum().clamp(min=1.0)
+    near = voiced * ((log_f0 - first).abs() < 0.4).float()
+    mean_f0 = (log_f0 * near).sum() / near.sum().clamp(min=1.0)
+    return torch.cat([mean_mel, mean_f0[None]])
+
+
+def warp_matrices() -> torch.Tensor:
+    """Frequency warps of log-mel rows: [warps, BANDS, BANDS], `mel @ matrix`."""
+    from .features import band_centres_hz
+
+    centres = band_centres_hz()
+    matrices = np.zeros((len(WARPS), BANDS, BANDS), np.float32)
+    for w, factor in enumerate(WARPS):
+        wanted = np.interp(centres / factor, centres, np.arange(BANDS))
+        low = np.minimum(wanted.astype(int), BANDS - 2)
+        part = wanted - low
+        matrices[w, low, np.arange(BANDS)] += 1 - part
+        matrices[w, low + 1, np.arange(BANDS)] += part
+    return torch.from_numpy(matrices)
+
+
+def relative(features: torch.Tensor, stats: torch.Tensor) -> torch.Tensor:
+    """Features [..., 82] less the speaker's means [..., 81]: what the codec sees."""
+    mel = (features[..., :BANDS] - stats[..., :BANDS]) / 2.0
+    voiced = features[..., BANDS + 1 :]
+    f0 = (features[..., BANDS : BANDS + 1] - stats[..., BANDS:]).clamp(-0.8, 0.8) * voiced
+    return torch.cat([mel, f0 * 4.0, voiced], dim=-1)
