@@ -257,12 +257,12 @@ def _voices(flags: argparse.Namespace) -> int:
                 flags.file.write_bytes(library.export(flags.voice))
                 print(f"{flags.file}: {_voice_line(library.info(flags.voice))}")
             case "import":
-                info, created = library.import_(flags.file.read_bytes())
-                print(f"{'Imported' if created else 'Known already'}: {_voice_line(info)}")
+                info = library.import_(flags.file.read_bytes())
+                print(f"Imported: {_voice_line(info)}")
             case _:
                 for info in library.list():
                     print(_voice_line(info))
-                for voice_id, reason in library.skipped.items():
+                for voice_id, reason in library.skipped:
                     print(f"{voice_id}: skipped, {reason}", file=sys.stderr)
     return 0
 

@@ -18,7 +18,7 @@ from chatterbox.server.request_scope import RequestScope
 from chatterbox.server.speech import SpeechService
 from chatterbox.server.speech_routes import SpeechRoutes
 from chatterbox.server.status_routes import status_router
-from chatterbox.server.voice_routes import voice_router
+from chatterbox.server.voice_routes import VoiceRoutes
 
 
 class ErrorFacts(BaseModel):
@@ -62,7 +62,7 @@ def create_app(
     service = SpeechService(engine, config, lifecycle)
     routers: tuple[APIRouter, ...] = (
         SpeechRoutes(service, lifecycle, engine.config, config).router(),
-        voice_router(engine, config, lifecycle),
+        VoiceRoutes(engine, config, lifecycle).router(),
         status_router(engine, lifecycle, metrics),
     )
     for router in routers:

@@ -72,6 +72,12 @@ class RegisterFields(Call):
     name: Name | None = Field(None, description="A name to call the voice by")
 
 
+class NameFields(Call):
+    """`/voices/{voice_id}/name`."""
+
+    name: Name = Field(description="The new name")
+
+
 class NoFields(Call):
     """A call that takes a file and nothing else."""
 

@@ -98,7 +98,9 @@ def health_body(engine: TTSEngine, lifecycle: Lifecycle) -> dict[str, Any]:
             "notice": MINI_NOTICE if info.name == "mini" else None,
             "notes": list(info.notes),
             "default_voice": engine.config.default_voice,
-            "skipped_voices": engine.voices.skipped,
+            "skipped_voices": [
+                {"voice": name, "reason": reason} for name, reason in engine.voices.skipped
+            ],
         }
     return body
 
