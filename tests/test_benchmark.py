@@ -1,6 +1,7 @@
 """The benchmark as a user starts it, against a fake server."""
 
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -288,6 +289,25 @@ def test_as_a_program(url: str, tmp_path: Path) -> None:
     assert "Optimal concurrency" in done.stdout
     assert "concurrency 1:" in done.stderr  # the progress bar
     assert (tmp_path / "picture.png").read_bytes().startswith(PNG)
+
+
+def test_an_interrupted_run_reports_what_it_has(url: str, tmp_path: Path) -> None:
+    flags = ["--rate", "1000,0.01", "--requests", "2", "--warmup", "0"]  # the second: 68 s
+    with subprocess.Popen(
+        [sys.executable, ROOT / "benchmark.py", "--url", url, "--no-plot", *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as started:
+        assert started.stdout is not None
+        while not started.stdout.readline().strip().startswith("1000 "):
+            pass
+        started.send_signal(signal.SIGINT)
+        rest = started.stdout.read()
+        assert started.wait() == 130
+    assert "Interrupted." in rest
+    assert "Optimal rate (lowest mean RTF): 1000" in rest
 
 
 def test_the_documentation_names_every_flag_and_figure(measure) -> None:

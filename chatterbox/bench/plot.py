@@ -12,6 +12,8 @@ STRONG, PALE = "#1f5fa8", "#8fb4dc"
 LIMIT = "#c0392b"
 SIZE_INCHES = (10, 7)
 DPI = 120
+HEADROOM = 1.1
+"""Of the highest point, so that its marker is not cut off."""
 
 
 def draw(levels: Sequence[Level], title: str, path: Path) -> None:
@@ -50,7 +52,7 @@ def draw(levels: Sequence[Level], title: str, path: Path) -> None:
             axes.set_xscale("log", base=2)
         axes.set_xticks(loads, [f"{load:g}" for load in loads])
         axes.minorticks_off()
-        axes.set_ylim(0, axes.get_ylim()[1])
+        axes.set_ylim(0, HEADROOM * axes.get_ylim()[1])
         axes.set_xlabel("requests per second sent" if open_loop else "concurrent requests")
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
