@@ -19,7 +19,7 @@ from chatterbox.engine.pool import NORMAL, URGENT, PriorityPool
 from chatterbox.engine.scheduler import SegmentJob
 from chatterbox.engine.speech import SpeechRequest, SpeechStream
 from chatterbox.engine.stats import Counters, EngineStats
-from chatterbox.errors import GenerationFailed, InvalidValue, NotReady
+from chatterbox.errors import Draining, EngineDead, GenerationFailed, InvalidValue, NotReady
 from chatterbox.model.contract import Voice
 from chatterbox.model.load import LoadedModel, ModelInfo, load_model
 from chatterbox.text import SegmentLimits, prepare
@@ -114,10 +114,9 @@ class TTSEngine:
         self._loop.warm(voice)
 
     def speak(self, request: SpeechRequest) -> SpeechStream:
-        """The sound of `request`; see SpeechStream. Raises, before any work: NotReady, EmptyText,
-        InvalidText, InvalidValue."""
-        if self.state != "ready":
-            raise NotReady("The engine is not ready.", retry_after_s=1)
+        """The sound of `request`; see SpeechStream. Raises, before any work: NotReady, EngineDead,
+        Draining, EmptyText, InvalidText, InvalidValue."""
+        self._check_ready()
         segments = prepare(request.text, self._limits)
         self._check_length(request)
         return SpeechStream(
@@ -130,6 +129,14 @@ class TTSEngine:
             segments_ahead=self.config.segments_ahead,
             pause_s=self.config.segment_pause_ms / 1000,
         )
+
+    def _check_ready(self) -> None:
+        if self.state == "loading":
+            raise NotReady("The model is still loading.", retry_after_s=1)
+        if self.state == "dead":
+            raise EngineDead("The engine stopped on a fault and is restarting.", retry_after_s=5)
+        if self.state == "closed":
+            raise Draining("The server is shutting down.", retry_after_s=1)
 
     def _ceiling_codes(self, voice: Voice) -> int:
         """Codes one segment may take: the setting, or what the model's positions leave behind the
