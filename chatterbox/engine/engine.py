@@ -15,11 +15,18 @@ from chatterbox.config import TTSConfig
 from chatterbox.engine.admission import Admission
 from chatterbox.engine.loop import EngineLoop
 from chatterbox.engine.outbox import FinishReason, SegmentEnd
-from chatterbox.engine.pool import NORMAL, URGENT, PriorityPool
+from chatterbox.engine.pool import LAST, NORMAL, URGENT, PriorityPool
 from chatterbox.engine.scheduler import SegmentJob
 from chatterbox.engine.speech import SpeechRequest, SpeechStream
 from chatterbox.engine.stats import Counters, EngineStats
-from chatterbox.errors import Draining, EngineDead, GenerationFailed, InvalidValue, NotReady
+from chatterbox.errors import (
+    ChatterboxError,
+    Draining,
+    EngineDead,
+    GenerationFailed,
+    InvalidValue,
+    NotReady,
+)
 from chatterbox.model.contract import Voice
 from chatterbox.model.load import LoadedModel, ModelInfo, load_model
 from chatterbox.text import SegmentLimits, prepare
@@ -70,8 +77,10 @@ class TTSEngine:
         self._loop = EngineLoop(self._model.language_model, self._finish, self._counters)
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
-        self.warm(self._voices.get(None))
+        self._prepare(self.config.default_voice)
         self.state = "ready"
+        for info in self._voices.list():
+            self.pool.submit_at(LAST, self._prepare, info.voice_id)
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Stop: open requests get an error, threads end. Safe to call in any state, twice."""
@@ -92,6 +101,13 @@ class TTSEngine:
             log.exception("the engine stopped on a fault")
             if self.on_death is not None:
                 self.on_death()
+
+    def _prepare(self, voice: str) -> None:
+        """Encode a voice for this model where that has not been done, and warm it."""
+        try:
+            self.warm(self._voices.get(voice))
+        except ChatterboxError as error:
+            log.warning("voice %s was not prepared: %s", voice, error.message)
 
     # --- use
 
