@@ -1,0 +1,214 @@
+"""Where does a tuned graph come from? From the cache, or read, written, proved and put there.
+
+Knows files, hashes and tolerances; does not know how a graph is read, written or run.
+"""
+
+import hashlib
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from chatterbox.errors import ModelError
+from chatterbox.model.contract import Precision
+from chatterbox.model.memory import Memory
+from chatterbox.model.sessions import SessionSettings, open_session
+from chatterbox.model.tune.prove import Deviation, deviation, exact_deviation
+from chatterbox.model.tune.reader import NotRecognisedError, StockGraph
+from chatterbox.model.tune.recognise import recognise
+from chatterbox.model.tune.weights import GPT2
+from chatterbox.model.tune.write import GRAPH_FILE, SIDECAR_FILE, Recipe, write
+
+VERSION = 1
+"""Raised whenever the same source would give another graph."""
+
+RECEIPT_FILE = "tuned.json"
+TEMPORARY_PREFIX = ".writing-"
+STALE_S = 3600.0  # a temporary directory this old was left by a process that died
+HASH_DIGITS = 20
+
+EXACT_TOLERANCE: dict[Precision, float] = {
+    "fp32": 1e-3,
+    "q8": 1e-3,
+    "q4": 1e-3,
+    "fp16": 5e-2,
+    "q4f16": 5e-2,
+}
+"""Worst deviation of any logit, in standard deviations, when both graphs compute as exactly as
+they can: measured 1e-5 and 1e-2 at full size (docs/language-model.md); a wrong mask, position, row
+or activation gives 0.1 to 3."""
+SERVED_TOLERANCE = 0.5
+"""The same as it is served, inputs rounded to int8: measured 0.1 at full size."""
+LOSSY_TOLERANCE = 5.0
+"""Where weights were quantised here, only a broken graph is refused."""
+
+Progress = Callable[[float, str], None]
+"""Told how much of the work is done, 0 to 1, and what is done now."""
+
+
+@dataclass(frozen=True, slots=True)
+class TunedGraph:
+    """A graph proven to compute what its source computes."""
+
+    path: Path
+    exact: Deviation
+    served: Deviation
+
+
+@dataclass(frozen=True, slots=True)
+class Untuned:
+    """Why the stock graph is kept; one line for the operator."""
+
+    reason: str
+
+
+def recipe_for(device: str, precision: Precision) -> Recipe:
+    """A CPU has no fast fp16 arithmetic: there fp16 weights are widened, which is exact."""
+    half = device == "cuda" and precision in ("fp16", "q4f16")
+    return Recipe(compute="fp16" if half else "fp32")
+
+
+def tune(
+    source: Path,
+    precision: Precision,
+    cache_dir: Path,
+    settings: SessionSettings,
+    *,
+    recipe: Recipe | None = None,
+    progress: Progress = lambda _done, _stage: None,
+) -> TunedGraph | Untuned:
+    """The tuned form of the stock graph at `source`, from `cache_dir` if it was made before.
+
+    Never raises for what a file holds or a disk lacks: the reason comes back as `Untuned`.
+    """
+    chosen = recipe or recipe_for(settings.device, precision)
+    try:
+        return _Job(source, precision, cache_dir, settings, chosen, progress).result()
+    except NotRecognisedError as reason:
+        return Untuned(f"not recognised: {reason}")
+    except OSError as fault:
+        return Untuned(f"could not be written: {fault.strerror or fault}")
+    except ModelError as fault:
+        return Untuned(str(fault))
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    source: Path
+    precision: Precision
+    cache_dir: Path
+    settings: SessionSettings
+    recipe: Recipe
+    progress: Progress
+
+    def result(self) -> TunedGraph | Untuned:
+        self.progress(0.0, "reading")
+        entry = self.cache_dir / f"{source_hash(self.source)}-{self.recipe.label}-v{VERSION}"
+        if (cached := _cached(entry)) is not None:
+            return cached
+        self.cache_dir.mkdir(parents=True, exist_ok=True)
+        _remove_stale(self.cache_dir)
+        working = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=self.cache_dir))
+        try:
+            receipt = self._make(recognise(StockGraph(self.source)), working)
+            (working / RECEIPT_FILE).write_text(json.dumps(receipt, indent=1), encoding="utf-8")
+            _move(working, entry)
+        finally:
+            shutil.rmtree(working, ignore_errors=True)
+        self._forget_older(entry)
+        self.progress(1.0, "done")
+        found = _cached(entry)
+        return found or Untuned("what was written could not be read back")
+
+    def _make(self, model: GPT2, working: Path) -> dict[str, Any]:
+        """Write and prove; the receipt."""
+        kept = replace(self.recipe, bits=None)
+        write(model, kept, working, lambda done: self.progress(0.5 * done, "writing"))
+        self.progress(0.5, "proving")
+        exact = exact_deviation(
+            self.source, working / GRAPH_FILE, model.hidden, self.settings.threads
+        )
+        receipt: dict[str, Any] = {"source": str(self.source), "recipe": asdict(self.recipe)}
+        if not exact.worst <= EXACT_TOLERANCE[self.precision]:
+            return receipt | _refusal(working, "its logits", exact, EXACT_TOLERANCE[self.precision])
+        tolerance = SERVED_TOLERANCE
+        if self.recipe.bits is not None:
+            tolerance = LOSSY_TOLERANCE
+            write(model, self.recipe, working, lambda d: self.progress(0.6 + 0.2 * d, "quantising"))
+        self.progress(0.8, "proving as served")
+        served = self._served(model, working)
+        if not served.worst <= tolerance:
+            return receipt | _refusal(working, "its logits as served", served, tolerance)
+        size = (working / SIDECAR_FILE).stat().st_size
+        proof = {"exact": asdict(exact), "served": asdict(served)}
+        return receipt | {"sidecar_bytes": size, "proof": proof}
+
+    def _served(self, model: GPT2, working: Path) -> Deviation:
+        """As the server runs them."""
+        stock = open_session(self.source, self.settings)
+        tuned = open_session(working / GRAPH_FILE, self.settings)
+        device_id = int(self.settings.cuda_options.get("device_id", 0))
+        memory = Memory(self.settings.device, device_id)
+        return deviation(stock, tuned, model.hidden, memory)
+
+    def _forget_older(self, entry: Path) -> None:
+        """Drop what was made of the same file and recipe before it changed: nothing grows."""
+        own = _receipt(entry)
+        for other in self.cache_dir.iterdir():
+            same = _receipt(other)
+            if other != entry and all(same.get(k) == own.get(k) for k in ("source", "recipe")):
+                shutil.rmtree(other, ignore_errors=True)
+
+
+def source_hash(source: Path) -> str:
+    """Over the graph and all of its external data."""
+    digest = hashlib.sha256(source.read_bytes())
+    for name in StockGraph(source).locations:
+        with (source.parent / name).open("rb") as data:
+            digest.update(hashlib.file_digest(data, "sha256").digest())
+    return digest.hexdigest()[:HASH_DIGITS]
+
+
+def _cached(entry: Path) -> TunedGraph | Untuned | None:
+    receipt = _receipt(entry)
+    if "refused" in receipt:
+        return Untuned(receipt["refused"])
+    sidecar = entry / SIDECAR_FILE
+    if not sidecar.is_file() or sidecar.stat().st_size != receipt.get("sidecar_bytes"):
+        return None
+    proof = {name: Deviation(**numbers) for name, numbers in receipt["proof"].items()}
+    return TunedGraph(entry / GRAPH_FILE, **proof)
+
+
+def _receipt(entry: Path) -> dict[str, Any]:
+    try:
+        value = json.loads((entry / RECEIPT_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _refusal(working: Path, what: str, found: Deviation, tolerance: float) -> dict[str, str]:
+    """A refusal is remembered without its graph."""
+    (working / GRAPH_FILE).unlink()
+    (working / SIDECAR_FILE).unlink()
+    return {
+        "refused": f"{what} differ from the stock graph's by {found.worst:.2g} standard "
+        f"deviations where {tolerance:g} is allowed"
+    }
+
+
+def _move(working: Path, entry: Path) -> None:
+    """Into place at once; what is there was damaged, or was made meanwhile by another process."""
+    shutil.rmtree(entry, ignore_errors=True)
+    working.rename(entry)
+
+
+def _remove_stale(cache_dir: Path) -> None:
+    for left in cache_dir.glob(f"{TEMPORARY_PREFIX}*"):
+        if time.time() - left.stat().st_mtime > STALE_S:
+            shutil.rmtree(left, ignore_errors=True)

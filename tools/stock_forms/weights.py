@@ -1,0 +1,71 @@
+"""Random weights of a GPT-2 as the tuner's own value type; full size or small.
+
+Knows no file.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from chatterbox.model.tune.weights import GPT2, Dense, Layer, Linear, Norm
+
+GAIN = 1.0
+"""Outputs of a linear are about as large as its inputs: attention then tells positions apart, and
+a wrong mask, position or cache row shows in the logits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Dimensions of a language model."""
+
+    layers: int = 24
+    heads: int = 16
+    head_dim: int = 64
+    inner: int = 4096
+    vocab: int = 6563
+    positions: int = 8196
+
+    @property
+    def hidden(self) -> int:
+        """Width of the residual stream."""
+        return self.heads * self.head_dim
+
+
+TURBO = Size()
+SMALL = Size(layers=3, heads=4, head_dim=16, inner=256, vocab=163, positions=96)
+
+
+def random_model(size: Size, *, seed: int = 0, activation: Literal["tanh", "erf"] = "tanh") -> GPT2:
+    """A GPT-2 that reads all of its cache and means nothing."""
+    rng = np.random.default_rng(seed)
+
+    def linear(inputs: int, outputs: int) -> Linear:
+        values = rng.standard_normal((inputs, outputs), np.float32) * (GAIN / inputs**0.5)
+        return Linear(Dense(values), rng.standard_normal(outputs, np.float32) * 0.1)
+
+    def norm() -> Norm:
+        gamma = 1 + 0.1 * rng.standard_normal(size.hidden, np.float32)
+        return Norm(gamma, 0.1 * rng.standard_normal(size.hidden, np.float32), 1e-5)
+
+    hidden, inner = size.hidden, size.inner
+    layers = tuple(
+        Layer(
+            norm(),
+            linear(hidden, 3 * hidden),
+            linear(hidden, hidden),
+            norm(),
+            linear(hidden, inner),
+            linear(inner, hidden),
+        )
+        for _ in range(size.layers)
+    )
+    return GPT2(
+        positions=0.3 * rng.standard_normal((size.positions, hidden), np.float32),
+        layers=layers,
+        norm=norm(),
+        head=linear(hidden, size.vocab),
+        heads=size.heads,
+        head_dim=size.head_dim,
+        activation=activation,
+    )
