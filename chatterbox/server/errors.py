@@ -5,7 +5,7 @@ Knows the error table and Starlette's own exceptions; knows no route and no engi
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from chatterbox.errors import (
+    SHOWN_INPUT_CHARS,
     BodyTooLarge,
     ChatterboxError,
     InternalError,
@@ -77,16 +78,21 @@ def error_response(
     )
 
 
-def from_validation(errors: Sequence[ErrorDetails], known: Sequence[str] = ()) -> ChatterboxError:
+def unknown_field(name: str, known: Iterable[str] = ()) -> ChatterboxError:
+    """`name`, cut and escaped, is none of the `known` fields; but perhaps one was meant."""
+    near = get_close_matches(name[:SHOWN_INPUT_CHARS], known, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else "."
+    return UnknownField(f"There is no field '{shown(name)}'{hint}", param=shown(name))
+
+
+def from_validation(errors: Sequence[ErrorDetails]) -> ChatterboxError:
     """The first of pydantic's errors as ours. Never repeats the input, but for the name of a
     field that does not exist, cut and escaped."""
     first = errors[0]
     where = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
     param = shown(".".join(where)) if where else None
     if first["type"] == "extra_forbidden":
-        near = get_close_matches(where[-1] if where else "", known, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else "."
-        return UnknownField(f"There is no field '{param}'{hint}", param=param)
+        return unknown_field(".".join(where))
     if first["type"] == INVALID_TEXT:
         return InvalidText(f"'{param}' is not valid Unicode text.", param=param)
     if first["type"] == "missing":

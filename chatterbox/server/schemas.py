@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from chatterbox.audio.encode import FORMATS
 from chatterbox.errors import InvalidValue, UnknownField, shown
 from chatterbox.server.body import Body
-from chatterbox.server.errors import INVALID_TEXT, from_validation
+from chatterbox.server.errors import INVALID_TEXT, from_validation, unknown_field
 
 M = TypeVar("M", bound="Call")
 SEED_LIMIT = 2**32
@@ -88,10 +88,13 @@ def fields_of(kind: type[M], body: Body) -> M:
     given = body.fields
     if not body.typed:
         given = {name: value for name, value in given.items() if value != "" or name == "text"}
+    for name in given:
+        if name not in kind.model_fields:
+            raise unknown_field(name, kind.model_fields)
     try:
         return kind.model_validate(given, strict=body.typed)
     except ValidationError as fault:
-        raise from_validation(fault.errors(include_url=False), list(kind.model_fields)) from None
+        raise from_validation(fault.errors(include_url=False)) from None
 
 
 def only_file(body: Body, name: str, *, required: bool) -> Any:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
-from fastapi.routing import APIRoute
 from starlette.responses import JSONResponse, Response
 
 from chatterbox import __version__
@@ -108,9 +107,8 @@ def health_body(engine: TTSEngine, lifecycle: Lifecycle) -> dict[str, Any]:
 def root_body(app: FastAPI) -> dict[str, Any]:
     """Name, version and the list of calls."""
     calls = [
-        {"method": method, "path": route.path, "does": route.summary or ""}
-        for route in app.routes
-        if isinstance(route, APIRoute) and route.include_in_schema
-        for method in sorted(route.methods or ())
+        {"method": method.upper(), "path": path, "does": call["description"].splitlines()[0]}
+        for path, methods in app.openapi()["paths"].items()
+        for method, call in methods.items()
     ]
     return {"name": NAME, "version": __version__, "docs": "/docs", "calls": calls}

@@ -1,0 +1,226 @@
+"""A server around fakes: an engine that says tones, a library of made-up voices."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+import httpx
+import numpy as np
+from fakes import fake_voice
+
+from chatterbox.config import ServerConfig, TTSConfig
+from chatterbox.engine.admission import Admission
+from chatterbox.engine.pool import PriorityPool
+from chatterbox.engine.speech import SpeechReport, SpeechRequest
+from chatterbox.engine.stats import EngineStats
+from chatterbox.errors import ChatterboxError, EmptyText, UnsupportedAudio, VoiceNotFound
+from chatterbox.model.contract import SAMPLE_RATE_HZ
+from chatterbox.model.load import ModelInfo
+from chatterbox.server.app import create_app
+from chatterbox.server.lifecycle import Lifecycle
+from chatterbox.voices.catalogue import VoiceInfo
+from chatterbox.voices.reference import ReferenceReport
+
+PIECE_SAMPLES = SAMPLE_RATE_HZ // 10
+SPEECH = {"text": "Hello there.", "seed": 7}
+
+
+def report_of(warnings: tuple[str, ...] = ()) -> ReferenceReport:
+    return ReferenceReport(6.0, 0.0, 6.0, -23.0, 0.5, 0.0, 0.1, 24_000, warnings)
+
+
+class FakeVoices:
+    """Remembers what it was called with; `RIFF…` is audio, nothing else is."""
+
+    def __init__(self) -> None:
+        self.infos = {"slt": VoiceInfo("slt", "slt", (), 1.0, True, report_of())}
+        self.skipped = (("broken", "meta.json is empty"),)
+        self.looked_up: list[str | None] = []
+        self.temporaries = 0
+
+    def info(self, wanted: str) -> VoiceInfo:
+        for info in self.infos.values():
+            if wanted in (info.voice_id, *info.names):
+                return info
+        raise VoiceNotFound("There is no such voice.", param="voice_id")
+
+    def get(self, wanted: str | None):
+        self.looked_up.append(wanted)
+        return fake_voice(self.info(wanted or "slt").voice_id)
+
+    def register(self, data: bytes, name: str | None = None):
+        self._check(data)
+        voice_id = f"v{len(data)}"
+        created = voice_id not in self.infos
+        if created:
+            warnings = ("short_reference: under 5 s.",)
+            info = VoiceInfo(voice_id, name or voice_id, (), 2.0, False, report_of(warnings))
+            self.infos[voice_id] = info
+        return self.infos[voice_id], created
+
+    def temporary(self, data: bytes):
+        self._check(data)
+        self.temporaries += 1
+        return fake_voice("temporary"), report_of()
+
+    def list(self):
+        return list(self.infos.values())
+
+    def delete(self, wanted: str) -> None:
+        del self.infos[self.info(wanted).voice_id]
+
+    def export(self, wanted: str) -> bytes:
+        return b"VOICE" + self.info(wanted).name.encode()
+
+    def import_(self, data: bytes) -> VoiceInfo:
+        return self.register(b"RIFF" + data)[0]
+
+    def _change(self, info: VoiceInfo, **changes) -> VoiceInfo:
+        import dataclasses
+
+        self.infos[info.voice_id] = dataclasses.replace(info, **changes)
+        return self.infos[info.voice_id]
+
+    def rename(self, wanted: str, name: str) -> VoiceInfo:
+        return self._change(self.info(wanted), name=name)
+
+    def set_alias(self, wanted: str, alias: str) -> VoiceInfo:
+        info = self.info(wanted)
+        return self._change(info, aliases=(*info.aliases, alias))
+
+    def remove_alias(self, alias: str) -> VoiceInfo:
+        info = self.info(alias)
+        return self._change(info, aliases=tuple(a for a in info.aliases if a != alias))
+
+    @staticmethod
+    def _check(data: bytes) -> None:
+        if not data.startswith(b"RIFF"):
+            raise UnsupportedAudio("This is not audio of a kind that is read here.")
+
+
+class FakeStream:
+    """One piece for each script entry: a number of samples, a wait, a fault."""
+
+    def __init__(self, engine: "FakeEngine", request: SpeechRequest) -> None:
+        self.report = SpeechReport(segments=1)
+        self._engine = engine
+        self._request = request
+
+    async def __aenter__(self):
+        self._engine.open_streams += 1
+        return self
+
+    async def __aexit__(self, *_exception) -> None:
+        self._engine.open_streams -= 1
+        self._engine.closed_streams += 1
+
+    async def __aiter__(self):
+        report = self.report
+        for item in self._engine.script:
+            if isinstance(item, Exception):
+                raise item
+            if isinstance(item, asyncio.Event):
+                await item.wait()
+                continue
+            if isinstance(item, float):
+                await asyncio.sleep(item)
+                continue
+            report.first_audio_s = report.first_audio_s or 0.01
+            report.audio_s += item / SAMPLE_RATE_HZ
+            self._engine.delivered += 1
+            yield np.full(item, 0.25, np.float32)
+        report.segment_codes.append(tuple(range(10)))
+        report.generation_s = 0.02
+
+
+class FakeEngine:
+    """Just what the server uses of `TTSEngine`."""
+
+    def __init__(
+        self,
+        *,
+        capacity: int = 2,
+        queue_capacity: int = 2,
+        script: Iterable[object] = (PIECE_SAMPLES, PIECE_SAMPLES),
+    ) -> None:
+        self.config = TTSConfig(model="mini", _env_file=None)
+        self.info = ModelInfo(
+            name="mini",
+            precision={"language_model": "q4", "conditional_decoder": "fp32"},
+            device="cpu",
+            fallback="the hub cannot be reached",
+            notes=("a note",),
+        )
+        self.state = "ready"
+        self.fault = None
+        self.on_death = None
+        self.admission = Admission(capacity, queue_capacity)
+        self.voices = FakeVoices()
+        self.pool = PriorityPool(1, "fake")
+        self.script = list(script)
+        self.requests: list[SpeechRequest] = []
+        self.open_streams = 0
+        self.closed_streams = 0
+        self.delivered = 0
+        self.warmed: list[str] = []
+        self.text_error: ChatterboxError | None = None
+        self.load_fault: Exception | None = None
+        self.load_gate = threading.Event()
+        self.load_gate.set()
+
+    def load(self) -> None:
+        self.state = "loading"
+        self.load_gate.wait()
+        if self.load_fault:
+            raise self.load_fault
+        self.state = "ready"
+
+    def speak(self, request: SpeechRequest) -> FakeStream:
+        if not any(c.isalnum() for c in request.text):
+            raise EmptyText("Nothing in the text can be spoken.", param="text")
+        if self.text_error:
+            raise self.text_error
+        self.requests.append(request)
+        return FakeStream(self, request)
+
+    def stats(self) -> EngineStats:
+        return EngineStats(steps=4, stepped_rows=6, codes=60, step_s=0.5, running_rows=1)
+
+    def warm(self, voice) -> None:
+        self.warmed.append(voice.key)
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        self.admission.close()
+        self.pool.shutdown(wait=False, cancel_futures=True)
+
+
+def server_config(**changes) -> ServerConfig:
+    return ServerConfig(_env_file=None, **changes)
+
+
+@asynccontextmanager
+async def serving(engine: FakeEngine | None = None, **config) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an app around `engine`, within this event loop."""
+    engine = engine or FakeEngine()
+    lifecycle = Lifecycle(engine)
+    app = create_app(engine, server_config(**config), lifecycle=lifecycle)
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        client.engine, client.lifecycle, client.app = engine, lifecycle, app
+        yield client
+    engine.close()
+
+
+def error_of(response: httpx.Response, status: int, code: str, param: str | None = None) -> dict:
+    """The error in a response, which must be this one, in the one shape and nothing more."""
+    assert (response.status_code, response.headers["content-type"]) == (status, "application/json")
+    body = response.json(parse_constant=lambda text: 1 / 0)
+    assert body.keys() == {"error"}
+    error = body["error"]
+    assert error.keys() == {"message", "type", "code", "param", "request_id"}
+    assert (error["code"], error["param"]) == (code, param), error
+    assert error["request_id"] == response.headers["x-request-id"]
+    assert error["message"]
+    assert "Traceback" not in response.text
+    return error

@@ -1,0 +1,238 @@
+"""Status, metrics, voices, and every path and method that is none of ours."""
+
+import logging
+import random
+import re
+import string
+from urllib.parse import quote
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from server.harness import SPEECH, FakeEngine, error_of, serving
+
+WAV = {"voice_file": ("me.wav", b"RIFF1234", "audio/wav")}
+PROMETHEUS = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*"
+
+
+# --- status
+
+
+async def test_health_says_what_is_loaded():
+    async with serving() as client:
+        health = (await client.get("/health")).json()
+        assert health["status"] == "ok"
+        assert health["ready"] is True
+        assert (health["model"], health["device"]) == ("mini", "cpu")
+        assert health["precision"] == "language_model=q4 conditional_decoder=fp32"
+        assert health["fallback"] == "the hub cannot be reached"
+        assert "not Chatterbox Turbo" in health["notice"]
+        assert health["skipped_voices"] == [{"voice": "broken", "reason": "meta.json is empty"}]
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "live"), [("loading", "not_ready", 200), ("dead", "engine_dead", 503)]
+)
+async def test_work_is_refused_unless_ready(state, code, live):
+    async with serving() as client:
+        client.engine.state = state
+        health = await client.get("/health")
+        assert health.status_code == 200
+        assert (health.json()["status"], health.json()["ready"]) == (state, False)
+        assert (await client.get("/health/live")).status_code == live
+        for response in (
+            await client.get("/health/ready"),
+            await client.post("/tts", json=SPEECH),
+            await client.post("/tts", content=b"not even a body"),
+            await client.post("/voices/register", files=WAV),
+            await client.get("/voices"),
+            await client.delete("/voices/slt"),
+        ):
+            error_of(response, 503, code)
+            assert int(response.headers["retry-after"]) > 0
+        assert (await client.get("/metrics")).status_code == 200
+
+
+async def test_draining_refuses_new_work_and_stays_live():
+    async with serving() as client:
+        client.lifecycle.drain()
+        error_of(await client.post("/tts", json=SPEECH), 503, "draining")
+        error_of(await client.get("/health/ready"), 503, "draining")
+        assert (await client.get("/health/live")).status_code == 200
+        assert (await client.get("/health")).json()["status"] == "draining"
+
+
+async def test_a_nearly_full_queue_is_not_ready():
+    async with serving(FakeEngine(capacity=1, queue_capacity=1)) as client:
+        assert (await client.get("/health/ready")).status_code == 200
+        client.engine.admission._waiters.append(None)
+        error_of(await client.get("/health/ready"), 503, "not_ready")
+        client.engine.admission._waiters.clear()
+
+
+async def test_root_lists_the_calls():
+    async with serving() as client:
+        body = (await client.get("/")).json()
+        assert body["name"] == "chatterbox"
+        calls = {(call["method"], call["path"]) for call in body["calls"]}
+        assert {("POST", "/tts"), ("GET", "/voices"), ("GET", "/health")} <= calls
+        assert all(call["does"] for call in body["calls"])
+        assert (await client.head("/health/ready")).status_code == 200
+
+
+# --- requests around it
+
+
+@pytest.mark.parametrize(
+    ("offered", "taken"),
+    [
+        ("abc-DEF_1", True),
+        ("x" * 64, True),
+        ("x" * 65, False),
+        ("a b", False),
+        ("é", False),
+        ("", False),
+    ],
+)
+async def test_request_ids(offered, taken):
+    async with serving() as client:
+        headers = {"x-request-id": offered.encode("latin-1")}
+        answer = (await client.get("/health", headers=headers)).headers["x-request-id"]
+        assert (answer == offered) is taken
+        assert taken or answer.startswith("req-")
+
+
+async def test_one_log_line_without_text_or_names(caplog):
+    caplog.set_level(logging.INFO)
+    async with serving() as client:
+        await client.post("/tts", json={"text": "my secret words", "voice_id": "slt"})
+        await client.get("/voices/private-name")
+        await client.get("/no/such/private-path")
+        lines = [r.message for r in caplog.records if r.name == "chatterbox.requests"]
+        assert [line.split(" ms=")[0] for line in lines] == [
+            "POST /tts status=200 outcome=ok",
+            "GET /voices/{voice_id} status=404 outcome=voice_not_found",
+            "GET other status=404 outcome=not_found",
+        ]
+        assert "codes=10 audio_s=0.20 first_ms=10 rtf=0.100 id=req-" in lines[0]
+        assert "secret" not in caplog.text
+        assert "private" not in "".join(lines)
+
+
+async def test_f58_f59_other_paths_and_methods():
+    rng = random.Random(58)
+    methods = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "TRACE", "BREW"]
+    ours = ["/tts", "/tts/", "/voices", "/health", "/metrics", "/voices/slt/export", "//", "/%00"]
+    async with serving() as client:
+        for number in range(300):
+            path = rng.choice(ours)
+            if number % 2:
+                path = "/" + quote("".join(rng.choices(string.printable + "%/.~é", k=12)), "%/")
+            method = rng.choice(methods)
+            url = httpx.URL("http://test").copy_with(raw_path=path.encode())
+            response = await client.request(method, url)
+            assert response.status_code in (200, 400, 404, 405), (method, path)
+            if response.status_code == 405:
+                assert response.headers["allow"]
+                if method != "HEAD":
+                    error_of(response, 405, "method_not_allowed")
+        text = (await client.get("/metrics", headers={"accept": "text/plain"})).text
+        routes = set(re.findall('route="([^"]*)"', text))
+        assert routes <= {"other", *client.app.openapi()["paths"]}
+
+
+async def test_docs_are_there():
+    async with serving() as client:
+        assert "swagger" in (await client.get("/docs")).text
+        assert (await client.get("/openapi.json")).json()["info"]["title"] == "Chatterbox Server"
+
+
+# --- metrics
+
+
+async def test_metrics_as_json():
+    async with serving() as client:
+        empty = (await client.get("/metrics")).json()
+        assert empty["rtf"] == {"count": 0, "mean": None, "p50": None, "p95": None}
+        for _ in range(3):
+            await client.post("/tts", json=SPEECH)
+        await client.post("/tts", json={"text": "..."})
+        metrics = (
+            await client.get("/metrics", headers={"accept": "application/json, text/plain, */*"})
+        ).json()
+        assert metrics["requests"] == {"total": 4, "by_outcome": {"empty_text": 1, "ok": 3}}
+        assert (metrics["active"], metrics["queued"]) == (0, 0)
+        assert metrics["rtf"] == {"count": 3, "mean": 0.1, "p50": 0.1, "p95": 0.1}
+        assert metrics["first_audio_s"]["p95"] == 0.01
+        assert metrics["audio_s"] == 0.6
+        assert metrics["throughput"]["audio_s_per_s"] > 0
+        assert metrics["batch"]["mean_rows"] == 1.5
+        assert metrics["stage_s"]["step"] == 0.5
+
+
+@pytest.mark.parametrize("accept", [PROMETHEUS, "text/plain"])
+async def test_metrics_for_prometheus(accept):
+    async with serving() as client:
+        await client.post("/tts", json=SPEECH)
+        await client.get("/nowhere")
+        response = await client.get("/metrics", headers={"accept": accept})
+        assert response.headers["content-type"].split(";")[0] in accept
+        samples = {
+            (s.name, *sorted(s.labels.values())): s.value
+            for family in text_string_to_metric_families(response.text.replace("# EOF\n", ""))
+            for s in family.samples
+        }
+        assert samples["chatterbox_requests_total", "/tts", "ok"] == 1
+        assert samples["chatterbox_requests_total", "not_found", "other"] == 1
+        assert samples["chatterbox_rtf_count",] == 1
+        assert samples["chatterbox_first_audio_seconds_bucket", "0.05"] == 1
+        assert samples["chatterbox_audio_seconds_total",] == pytest.approx(0.2)
+        assert samples["chatterbox_stage_seconds_total", "step"] == 0.5
+        assert samples["chatterbox_stepped_rows_total",] == 6
+        assert samples["chatterbox_ready",] == 1
+
+
+# --- voices
+
+
+async def test_a_voice_from_recording_to_deletion():
+    async with serving() as client:
+        response = await client.post("/voices/register", files=WAV, data={"name": "me"})
+        body = response.json()
+        assert (response.status_code, body["voice_id"], body["name"]) == (201, "v8", "me")
+        assert body["message"] == "The voice is registered."
+        assert body["warnings"] == ["short_reference: under 5 s."]
+        assert body["report"]["duration_s"] == 6.0
+        assert client.engine.warmed == ["v8"]
+        again = await client.post("/voices/register", files=WAV)
+        assert (again.status_code, again.json()["voice_id"]) == (200, "v8")
+
+        listed = (await client.get("/voices")).json()
+        assert [voice["voice_id"] for voice in listed["voices"]] == ["slt", "v8"]
+        assert listed["default_voice"] == "slt"
+        assert (await client.get("/voices/me")).json()["voice_id"] == "v8"
+        export = await client.get("/voices/me/export")
+        assert export.content == b"VOICEme"
+        assert export.headers["content-disposition"] == 'attachment; filename="v8.voice"'
+        imported = await client.post("/voices/import", files={"voice_file": ("x", export.content)})
+        assert (imported.status_code, imported.json()["voice_id"]) == (200, "v11")
+
+        assert (await client.put("/voices/v8/name", json={"name": "you"})).json()["name"] == "you"
+        aliased = await client.put("/voices/v8/aliases/alloy")
+        assert aliased.json()["aliases"] == ["alloy"]
+        response = await client.delete("/voices/slt/aliases/alloy")
+        error_of(response, 404, "voice_not_found", "alias")
+        assert (await client.delete("/voices/v8/aliases/alloy")).json()["aliases"] == []
+
+        gone = await client.delete("/voices/you")
+        assert (gone.json()["voice_id"], gone.json()["message"]) == ("v8", "The voice is deleted.")
+        error_of(await client.get("/voices/you"), 404, "voice_not_found", "voice_id")
+        assert client.engine.admission.active == 0
+
+
+@pytest.mark.parametrize("wanted", ["../x", "..%2fx", "%00", "/etc/passwd", "con", "x" * 300, "é"])
+async def test_f73_no_such_voice(wanted):
+    async with serving() as client:
+        response = await client.get(f"/voices/{wanted}")
+        assert response.status_code == 404
+        assert response.json()["error"]["code"] in ("voice_not_found", "not_found")
