@@ -76,6 +76,13 @@ class BodyTooLarge(_InvalidRequest):
     status = 413
 
 
+class HeadersTooLarge(_InvalidRequest):
+    """The request line and headers together are too large."""
+
+    code = "headers_too_large"
+    status = 431
+
+
 class BodyTimeout(_InvalidRequest):
     """The body stopped arriving."""
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from chatterbox.errors import InternalError
+from chatterbox.errors import HeadersTooLarge, InternalError
 from chatterbox.server.errors import error_response
 from chatterbox.server.record import OTHER_ROUTE, RequestRecord, attach, request_id
 
@@ -18,6 +18,10 @@ log = logging.getLogger("chatterbox.requests")
 
 Ended = Callable[[RequestRecord], None]
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+MAX_HEAD_BYTES = 32 * 1024
+"""Request line and headers. The HTTP parser's own bound is for what is still incomplete: a head
+that comes in one piece passes it (FAULTS F53)."""
 
 
 class RequestScope:
@@ -45,22 +49,32 @@ class RequestScope:
             await send(message)
 
         try:
+            if _head_bytes(scope) > MAX_HEAD_BYTES:
+                raise HeadersTooLarge(f"Headers are at most {MAX_HEAD_BYTES} bytes in all.")
             await self._app(scope, receive, noting)
         except asyncio.CancelledError:
             record.outcome = "cancelled"
             raise
+        except HeadersTooLarge as error:
+            record.failed(error)
+            await error_response(error, record.id)(scope, receive, noting)
         except Exception:
             # Once the status is out there is only one honest signal left: returning here without
             # a last chunk makes the server cut the connection.
             log.exception("unexpected fault in request %s", record.id)
-            error = InternalError("The server failed on this request; its log has the reason.")
-            record.failed(error)
+            bug = InternalError("The server failed on this request; its log has the reason.")
+            record.failed(bug)
             if record.status is None:
-                await error_response(error, record.id)(scope, receive, noting)
+                await error_response(bug, record.id)(scope, receive, noting)
         finally:
             record.route = _route(scope)
             log.info("%s", record.line())
             self._ended(record)
+
+
+def _head_bytes(scope: Scope) -> int:
+    headers = sum(len(name) + len(value) for name, value in scope["headers"])
+    return headers + len(scope.get("raw_path", b"")) + len(scope["query_string"])
 
 
 def _route(scope: Scope) -> str:

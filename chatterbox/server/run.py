@@ -20,11 +20,10 @@ from chatterbox.engine.engine import TTSEngine
 from chatterbox.errors import EXIT_ENGINE_DEAD, ConfigError
 from chatterbox.server.app import create_app
 from chatterbox.server.lifecycle import Lifecycle
+from chatterbox.server.request_scope import MAX_HEAD_BYTES
 
 log = logging.getLogger(__name__)
 
-HEADER_BYTES = 64 * 1024
-"""Request line and headers together; more gets 400 (h11 bounds them, httptools does not)."""
 BACKLOG = 256
 GRACE_S = 2
 """What connections get to close once nothing is left to answer, before they are cut."""
@@ -71,9 +70,16 @@ def address_of(sock: socket.socket) -> str:
 def serve(engine: TTSEngine, config: ServerConfig, sock: socket.socket, announce: Announce) -> int:
     """Serve until told to stop; returns the exit code. Raises ModelError and ConfigError from
     loading. `sock` answers `/health` while the model loads."""
+    logging.getLogger("uvicorn.error").addFilter(_worth_logging)
     process = _Process(engine, config, sock, announce)
     with asyncio.Runner(loop_factory=process.server.config.get_loop_factory()) as runner:
         return runner.run(process.run())
+
+
+def _worth_logging(entry: logging.LogRecord) -> bool:
+    """Not what uvicorn says of answers that were cut off on purpose: they have their own line."""
+    cancelled = entry.exc_info is not None and entry.exc_info[0] is asyncio.CancelledError
+    return not cancelled and "without completing response" not in entry.getMessage()
 
 
 class _Server(uvicorn.Server):
@@ -100,8 +106,8 @@ class _Process:
         self.server = _Server(
             uvicorn.Config(
                 create_app(engine, config, lifecycle=self._lifecycle),
-                http="h11",
-                h11_max_incomplete_event_size=HEADER_BYTES,
+                http="h11",  # bounds the size of headers; httptools does not
+                h11_max_incomplete_event_size=MAX_HEAD_BYTES,
                 lifespan="off",
                 log_config=None,
                 access_log=False,
@@ -125,6 +131,7 @@ class _Process:
         while self._signal is None and not self._died.is_set():
             if not announced and loading.done():
                 loading.result()  # raises what loading raised
+                self._engine.prepare_voices()
                 self._announce(address_of(self._sock))
                 announced = True
             await asyncio.sleep(POLL_S)

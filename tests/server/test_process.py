@@ -1,0 +1,241 @@
+"""A real process on a real socket: signals, exit codes, departures, what HTTP itself refuses."""
+
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from server.harness import SPEECH
+
+from chatterbox.errors import ConfigError
+from chatterbox.server.run import address_of, bind
+
+SCRIPT = Path(__file__).with_name("fake_process.py")
+
+
+class Server:
+    """A fake server's process."""
+
+    def __init__(self, scenario: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, SCRIPT, scenario],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.url = self.line("bound")
+        self.host, port = self.url.removeprefix("http://").split(":")
+        self.port = int(port)
+        self.client = httpx.Client(base_url=self.url)
+
+    def line(self, word: str) -> str:
+        line = self.process.stdout.readline()
+        assert line.startswith(word), line + self.process.stderr.read()
+        return line.split()[1]
+
+    def metrics(self) -> dict:
+        return self.client.get("/metrics").json()
+
+    def until(self, condition) -> None:
+        give_up = time.monotonic() + 5
+        while not condition():
+            assert time.monotonic() < give_up
+            time.sleep(0.02)
+
+    def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
+        self.process.send_signal(number)
+        return self.ended()
+
+    def ended(self) -> tuple[int, str]:
+        _, log = self.process.communicate(timeout=15)
+        return self.process.returncode, log
+
+    def raw(self, request: bytes) -> socket.socket:
+        connection = socket.create_connection((self.host, self.port), timeout=10)
+        connection.sendall(request)
+        return connection
+
+
+@contextmanager
+def running(scenario: str = "", *, ready: bool = True) -> Iterator[Server]:
+    server = Server(scenario)
+    try:
+        if ready:
+            server.line("ready")
+        yield server
+    finally:
+        server.client.close()
+        if server.process.poll() is None:
+            server.process.kill()
+            server.process.communicate()
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Server]:
+    with running() as server:
+        yield server
+
+
+def rest_of(connection: socket.socket) -> bytes:
+    return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def speech(text: str = "hello") -> bytes:
+    body = b'{"text": "%s"}' % text.encode()
+    return (
+        b"POST /tts HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+    )
+
+
+def test_sound_arrives_before_the_synthesis_ends(shared):
+    with shared.client.stream("POST", "/tts", json=SPEECH) as response:
+        assert response.headers["transfer-encoding"] == "chunked"
+        pieces = response.iter_raw()
+        next(pieces)
+        assert shared.metrics()["active"] == 1
+        assert b"".join(pieces)
+    shared.until(lambda: shared.metrics()["active"] == 0)
+
+
+def test_f20_a_reset_connection_frees_its_place(shared):
+    before = shared.metrics()["requests"]["by_outcome"].get("cancelled", 0)
+    with shared.raw(speech()) as connection:
+        assert b"200 OK" in connection.recv(4096)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    shared.until(lambda: shared.metrics()["active"] == 0)
+    assert shared.metrics()["requests"]["by_outcome"]["cancelled"] == before + 1
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 1_000_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: a\r\n" * 20_000 + b"\r\n",
+        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST /tts HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"POST /tts HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200) + b"\r\n\r\n",
+    ],
+    ids=["large header", "many headers", "long URL", "negative length", "two lengths", "TLS"],
+)
+def test_f53_f54_what_is_no_request_is_refused(shared, request_bytes):
+    with shared.raw(b"") as connection:
+        try:
+            connection.sendall(request_bytes)
+            answer = connection.recv(4096)
+        except (BrokenPipeError, ConnectionResetError):  # closed while we were still sending
+            answer = b""
+    assert answer == b"" or answer.split()[1] in (b"400", b"431")
+    assert shared.client.get("/health/live").status_code == 200
+
+
+def test_f59_http_1_0_and_pipelining(shared):
+    with shared.raw(b"GET /health/live HTTP/1.0\r\n\r\n") as connection:
+        assert rest_of(connection).startswith(b"HTTP/1.1 200")
+    with shared.raw(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n" * 100) as connection:
+        answer = b""
+        while answer.count(b"HTTP/1.1 200") < 100:
+            answer += connection.recv(65536)
+
+
+def test_a_large_body_is_refused_while_it_is_sent(shared):
+    body = b"a" * 5_000_000
+    headers = {"content-type": "application/json"}
+    response = shared.client.post("/tts", content=body, headers=headers)
+    assert response.json()["error"]["code"] == "body_too_large"
+
+
+def test_f30_sigterm_idle():
+    with running() as server:
+        started = time.monotonic()
+        code, log = server.stop()
+        assert code == 143
+        assert time.monotonic() - started < 3  # far below any timeout of the shutdown
+        assert "Traceback" not in log
+
+
+def test_f31_sigterm_lets_running_requests_finish():
+    with running() as server:
+        with server.raw(speech()) as connection:
+            assert b"200 OK" in connection.recv(4096)
+            server.process.send_signal(signal.SIGTERM)
+            server.until(lambda: server.client.get("/health").json()["status"] == "draining")
+            assert server.client.post("/tts", json=SPEECH).json()["error"]["code"] == "draining"
+            assert server.client.get("/health/ready").status_code == 503
+            assert server.client.get("/health/live").status_code == 200
+            assert rest_of(connection).endswith(b"0\r\n\r\n")  # whole
+        code, log = server.ended()
+        assert code == 143
+        assert "outcome=ok" in log
+
+
+def test_f32_sigterm_with_a_stuck_stream():
+    with running("stuck") as server:
+        with server.raw(speech()) as connection:
+            assert b"200 OK" in connection.recv(4096)
+            code, log = server.stop()
+            assert code == 143
+            assert not rest_of(connection).endswith(b"0\r\n\r\n")  # cut off, and told so by that
+        assert "Task was destroyed" not in log
+        assert "Traceback" not in log
+
+
+def test_f33_sigterm_and_sigint_while_loading():
+    for number, expected in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+        with running("loads forever", ready=False) as server:
+            health = server.client.get("/health").json()
+            assert (health["status"], health["ready"]) == ("loading", False)
+            assert server.client.post("/tts", json=SPEECH).status_code == 503
+            code, log = server.stop(number)
+            assert (code, "Traceback" in log) == (expected, False)
+
+
+def test_a_second_signal_ends_the_wait():
+    with running() as server, server.raw(speech()) as connection:
+        assert b"200 OK" in connection.recv(4096)
+        server.process.send_signal(signal.SIGTERM)
+        server.until(lambda: server.client.get("/health").json()["status"] == "draining")
+        code, _ = server.stop(signal.SIGINT)
+        assert code == 143
+
+
+def test_f43_a_dead_engine_ends_the_process():
+    with running() as server:
+        response = server.client.post("/tts", json={"text": "die"})
+        assert (response.status_code, response.json()["error"]["code"]) == (503, "engine_dead")
+        assert server.client.get("/health/live").status_code == 503
+        started = time.monotonic()
+        code, _ = server.ended()
+        assert code == 70
+        assert time.monotonic() - started < 5
+
+
+def test_a_model_that_cannot_be_had():
+    with running("fails", ready=False) as server:
+        code, log = server.ended()
+        assert code == 3
+        assert "Traceback" not in log
+
+
+def test_a_taken_port_is_one_clear_line():
+    with bind("127.0.0.1", 0) as taken:
+        port = int(address_of(taken).rsplit(":", 1)[1])
+        with pytest.raises(ConfigError, match=re.escape(f"127.0.0.1:{port}: Address already in")):
+            bind("127.0.0.1", port)
+    with pytest.raises(ConfigError, match="--host no such host"):
+        bind("no such host", 8000)
+
+
+def test_the_address_is_one_to_click_on():
+    for host, shown in (("0.0.0.0", "127.0.0.1"), ("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")):
+        with bind(host, 0) as sock:
+            assert re.fullmatch(rf"http://{re.escape(shown)}:\d+", address_of(sock))
