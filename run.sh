@@ -77,7 +77,8 @@ install() {
     fi
     say "installing $1"
     rm -f "$stamp"
-    "$(venv_python)" -m pip install -r "$file" ||
+    # What is there already is not worth a line; pipefail keeps pip's own exit code.
+    "$(venv_python)" -m pip install -r "$file" | { grep -v '^Requirement already satisfied' || true; } ||
         die "could not install $1; run ./run.sh again to go on (pip's reason is above)"
     printf '%s\n' "$sum" >"$stamp"
 }

@@ -5,6 +5,7 @@ Puts the rooms together: model, voices, loop thread, decode pool. Knows no HTTP.
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Literal
 
@@ -77,20 +78,27 @@ class TTSEngine:
         self._loop = EngineLoop(self._model.language_model, self._finish, self._counters)
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
-        self._prepare(self.config.default_voice)
         self.state = "ready"
-        for info in self._voices.list():
-            self.pool.submit_at(LAST, self._prepare, info.voice_id)
+
+    def prepare_voices(self) -> None:
+        """Encode, for this model, every voice that has not been yet, the default one first, and
+        warm it: in the background, behind all other work."""
+        default = self.config.default_voice
+        for voice in [default, *(info.voice_id for info in self._voices.list())]:
+            self.pool.submit_at(LAST, self._prepare, voice)
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Stop: open requests get an error, threads end. Safe to call in any state, twice."""
         self.admission.close()
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        until = time.monotonic() + timeout_s
         if self.state == "ready":
             self.state = "closed"
             self._loop.close()
             self._thread.join(timeout_s)
             self._voices.close()
-        self.pool.shutdown(wait=False, cancel_futures=True)
+        # A graph that runs in a thread while the interpreter goes away aborts the process.
+        self.pool.join(until - time.monotonic())
 
     def _run(self) -> None:
         try:

@@ -6,6 +6,7 @@ Knows nothing of the work.
 import itertools
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any, ParamSpec, TypeVar
@@ -69,8 +70,13 @@ class PriorityPool(Executor):
             for _ in self._threads:
                 self._queue.put((LAST + 1, next(self._order), None))
         if wait:
-            for thread in self._threads:
-                thread.join()
+            self.join(None)
+
+    def join(self, timeout_s: float | None) -> None:
+        """Wait, after `shutdown`, until the threads are done with what they are doing."""
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(None if until is None else max(0.0, until - time.monotonic()))
 
     def _drop_queued(self) -> None:
         kept: list[Any] = []

@@ -21,6 +21,7 @@ from chatterbox.model.contract import (
     SAMPLES_PER_CODE,
     TAIL_SILENCE_CODES,
 )
+from chatterbox.model.decoder_contract import Window
 
 CODE_S = 1.0 / CODE_RATE_HZ
 FADED_CODES = 1
@@ -67,27 +68,6 @@ class DecodeCost:
     def scaled(self, load: float) -> "DecodeCost":
         """When `load` windows want the decoder at once."""
         return DecodeCost(self.fixed_s * load, self.per_code_s * load)
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """One decode of one stream, in codes counted from the segment's first."""
-
-    begin: int  # the first code fed
-    fresh: int  # the first code not decoded before
-    end: int  # codes before this one come out final
-    stop: int  # fed up to here: look-ahead included
-    last: bool  # the silence codes are fed too, and everything comes out
-
-    @property
-    def fed_codes(self) -> int:
-        """Codes the decoder is given, silence included, prompt not."""
-        return self.stop - self.begin + (TAIL_SILENCE_CODES if self.last else 0)
-
-    @property
-    def end_sample(self) -> int:
-        """Where the final samples end, counted from the segment's first sample."""
-        return (self.end + (TAIL_SILENCE_CODES if self.last else 0)) * SAMPLES_PER_CODE
 
 
 class Windows:
