@@ -68,7 +68,6 @@ class Endless:
 
     @staticmethod
     def _without_stop(logits: Any) -> Any:
-        logits = logits.copy()
         logits[..., STOP_CODE] = -1e4
         return logits
 

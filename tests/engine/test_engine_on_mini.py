@@ -1,0 +1,90 @@
+"""The whole engine on the embedded model: real graphs, real voices, real text."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from chatterbox.config import TTSConfig
+from chatterbox.engine.engine import TTSEngine
+from chatterbox.engine.sampling import Sampling
+from chatterbox.engine.speech import SpeechRequest
+
+TEXTS = (
+    "Hello there.",
+    "The quick brown fox jumps over the lazy dog.",
+    "First this sentence is said. Then another one follows it! And does a third?",
+)
+VOICES = ("slt", "rms", "awb")
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    data = tmp_path_factory.mktemp("data")
+    engine = TTSEngine(
+        TTSConfig(model="mini", device="cpu", threads=1, data_dir=data, first_segment_words=6)
+    )
+    engine.load()
+    yield engine
+    engine.close()
+
+
+def request(engine: TTSEngine, text: str, voice: str, seed: int) -> SpeechRequest:
+    return SpeechRequest(text, engine.voices.get(voice), Sampling(), seed)
+
+
+async def hear(engine: TTSEngine, asked: SpeechRequest):
+    async with engine.speak(asked) as stream:
+        pieces = [piece async for piece in stream]
+    return np.concatenate(pieces), stream.report
+
+
+async def test_twenty_at_once_in_three_voices_have_the_codes_of_their_solo_runs(engine):
+    asked = [request(engine, TEXTS[i % len(TEXTS)], VOICES[i // 7], seed=i % 4) for i in range(20)]
+    together = await asyncio.gather(*(hear(engine, one) for one in asked))
+    for one, (_, report) in zip(asked, together, strict=True):
+        _, solo = await hear(engine, one)
+        assert report.segment_codes == solo.segment_codes
+    stats = engine.stats()
+    assert stats.stepped_rows > 1.5 * stats.steps  # they really shared steps
+
+
+async def test_it_behaves_like_a_speaker(engine):
+    short, brief = await hear(engine, request(engine, TEXTS[0], "slt", 1))
+    longer, report = await hear(engine, request(engine, TEXTS[1], "slt", 1))
+    assert brief.finish_reason == report.finish_reason == "stop"
+    assert len(longer) > 2 * len(short)
+    loudness = np.sqrt(np.mean(longer**2))
+    assert 0.01 < loudness < 0.5
+    assert np.abs(longer).max() < 1.0
+    other, _ = await hear(engine, request(engine, TEXTS[1], "rms", 1))
+    assert not np.array_equal(other[:10_000], longer[:10_000])
+
+
+async def test_seeds_decide_the_codes(engine):
+    runs = [await hear(engine, request(engine, TEXTS[1], "slt", seed)) for seed in (5, 5, 6)]
+    first, again, different = (report.segment_codes for _, report in runs)
+    assert first == again
+    assert first != different
+
+
+async def test_a_registered_recording_speaks_and_survives_a_restart(engine):
+    from chatterbox.voices.library import VoiceLibrary
+
+    clip = engine.voices.export("rms")
+    voice = engine.voices.import_(clip)
+    _, report = await hear(engine, request(engine, TEXTS[0], voice.voice_id, 1))
+    assert report.codes > 0
+    again = VoiceLibrary(
+        engine.config.data_dir / "voices",
+        encode=lambda audio: pytest.fail("encoded twice"),
+        model_key=engine._model.voice_key,
+        cache_size=10,
+        cache_bytes=10**8,
+        max_seconds=300,
+        default_voice="slt",
+    )
+    again.start()
+    tensors = again.get(voice.voice_id).tensors
+    assert np.array_equal(tensors.speaker, engine.voices.get(voice.voice_id).tensors.speaker)
+    again.close()

@@ -1,0 +1,66 @@
+"""A model directory: whole, or named where it is not."""
+
+import shutil
+
+import pytest
+
+from chatterbox import mini
+from chatterbox.errors import ModelError
+from chatterbox.model.contract import GRAPHS, PRECISIONS
+from chatterbox.model.files import ModelFiles
+
+
+@pytest.fixture
+def copy(tmp_path) -> ModelFiles:
+    directory = tmp_path / "model"
+    shutil.copytree(mini.path(), directory)
+    return ModelFiles(directory, dict.fromkeys(GRAPHS, "q4"))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_embedded_model_is_whole_in_every_precision(precision):
+    ModelFiles(mini.path(), dict.fromkeys(GRAPHS, precision)).check()
+
+
+def test_a_missing_graph_is_named(copy):
+    copy.graph("language_model").unlink()
+    with pytest.raises(ModelError, match=r"language_model_q4\.onnx is missing"):
+        copy.check()
+
+
+def test_a_missing_sidecar_is_named(copy):
+    copy.sidecar("embed_tokens").unlink()
+    with pytest.raises(ModelError, match=r"embed_tokens_q4\.onnx_data is missing"):
+        copy.check()
+
+
+def test_a_sidecar_cut_short_is_named(copy):
+    sidecar = copy.sidecar("conditional_decoder")
+    sidecar.write_bytes(sidecar.read_bytes()[:-1])
+    with pytest.raises(ModelError, match=r"conditional_decoder_q4\.onnx_data has \d+ bytes where"):
+        copy.check()
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"\x00" * 100])
+def test_what_is_no_graph_is_named(copy, content):
+    copy.graph("speech_encoder").write_bytes(content)
+    with pytest.raises(ModelError, match=r"speech_encoder_q4\.onnx is not an ONNX file"):
+        copy.check()
+
+
+def test_the_fingerprint_follows_graph_and_weights(copy):
+    before = copy.fingerprint("speech_encoder")
+    assert before == copy.fingerprint("speech_encoder")
+    sidecar = copy.sidecar("speech_encoder")
+    data = bytearray(sidecar.read_bytes())
+    data[0] ^= 1
+    sidecar.write_bytes(data)
+    assert copy.fingerprint("speech_encoder") != before
+
+
+def test_a_broken_config_is_one_line(copy):
+    (copy.directory / "config.json").write_text("{")
+    with pytest.raises(ModelError, match=r"config\.json cannot be read"):
+        copy.config()
+    (copy.directory / "config.json").unlink()
+    assert copy.config() == {}

@@ -1,0 +1,96 @@
+"""The published kind of graph, stepped: batch ≡ alone, whatever joins, leaves or pauses."""
+
+import numpy as np
+import pytest
+from fakes import fake_voice
+
+from chatterbox import mini
+from chatterbox.config import TTSConfig
+from chatterbox.errors import ModelError
+from chatterbox.model.contract import PRECISIONS, Voice, VoiceTensors
+from chatterbox.model.files import ModelFiles
+from chatterbox.model.graphs import EmbedGraph, EncoderGraph, StockDecoder
+from chatterbox.model.select import precisions
+from chatterbox.model.sessions import open_session, session_settings
+from chatterbox.model.stock_lm import BATCH_TOLERANCE, StockLanguageModel
+from chatterbox.text.tokenizer import Tokenizer
+
+SETTINGS = session_settings(TTSConfig(device="cpu", threads=1))
+
+
+def files(precision: str) -> ModelFiles:
+    return ModelFiles(mini.path(), precisions(TTSConfig(model_dtype=precision), "cpu"))
+
+
+def language_model(precision: str = "fp32", slots: int = 4) -> StockLanguageModel:
+    model = files(precision)
+    embed = EmbedGraph(open_session(model.graph("embed_tokens"), SETTINGS))
+    session = open_session(model.graph("language_model"), SETTINGS)
+    return StockLanguageModel(session, embed, slots=slots, capacity=2048)
+
+
+@pytest.fixture(scope="module")
+def voice() -> Voice:
+    encoder = EncoderGraph(open_session(files("fp32").graph("speech_encoder"), SETTINGS))
+    rng = np.random.default_rng(0)
+    return Voice("noise", encoder.encode((rng.standard_normal(48_000) * 0.05).astype(np.float32)))
+
+
+def ids(text: str):
+    return Tokenizer.from_file(mini.path() / "tokenizer.json").encode(text)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_rows_join_leave_pause_and_return_as_if_alone(precision, voice):
+    model, alone = language_model(precision), language_model(precision)
+    assert model.batched
+    alone.batched = False
+    texts = {0: "Hello there.", 1: "A somewhat longer text than that.", 2: "Hm."}
+    rng = np.random.default_rng(1)
+    codes = rng.integers(0, 6561, (8, 3))
+    plan = [(0,), (0, 1), (0, 1), (1, 0, 2), (2,), (0, 2), (2, 1), (0, 1, 2)]
+    scale = None
+    for step, slots in enumerate(plan):
+        for slot in slots:
+            if all(slot not in earlier for earlier in plan[:step]):
+                first = [m.begin(slot, voice, ids(texts[slot])) for m in (model, alone)]
+                scale = scale or first[1].std()
+                assert np.abs(first[0] - first[1]).max() <= BATCH_TOLERANCE * scale
+        batch = codes[step, list(slots)]
+        got, want = model.step(slots, batch), alone.step(slots, batch)
+        assert np.abs(got - want).max() <= BATCH_TOLERANCE * scale, (step, slots)
+    for slot in (1, 0, 2):
+        model.release(slot)
+    assert not model._batch.slots
+    assert not model._alone
+
+
+def test_what_the_session_says_is_read_not_assumed():
+    shape = language_model("fp16").shape
+    assert shape.kv_type is np.float16
+    assert len(shape.past_names) == 2 * shape.layers
+    assert language_model("q4").shape.kv_type is np.float32
+
+
+def test_a_graph_of_another_kind_is_refused():
+    decoder = open_session(files("q4").graph("conditional_decoder"), SETTINGS)
+    embed = EmbedGraph(open_session(files("q4").graph("embed_tokens"), SETTINGS))
+    with pytest.raises(ModelError, match="not a Chatterbox Turbo graph"):
+        StockLanguageModel(decoder, embed, slots=1, capacity=10)
+    with pytest.raises(ModelError, match="speech_encoder has no .*audio_values"):
+        EncoderGraph(decoder)
+
+
+def test_the_decoder_gives_960_samples_a_code_and_three_codes_of_tail(voice):
+    decoder = StockDecoder(open_session(files("q4").graph("conditional_decoder"), SETTINGS))
+    samples = decoder.decode(np.arange(20, dtype=np.int64), voice, seed=0)
+    assert samples.shape == (23 * 960,)
+    assert np.isfinite(samples).all()
+
+
+def test_fakes_have_the_shapes_of_the_real_thing(voice):
+    real, fake = voice.tensors, fake_voice().tensors
+    for name in VoiceTensors.__slots__:
+        assert getattr(real, name).ndim == getattr(fake, name).ndim
+        assert getattr(real, name).dtype == getattr(fake, name).dtype
+    assert len(real.prompt_mel) == 2 * len(real.prompt_codes)
