@@ -48,7 +48,7 @@ class Scheduler:
     newcomers out, until its last segment is done."""
 
     def __init__(self, slots: int) -> None:
-        self._free = list(range(slots))
+        self._free = list(range(slots))  # a heap: low slots first keeps the running ones together
         self._waiting: list[tuple[int, int, Row]] = []
         self._arrivals = itertools.count()
         self._running: dict[int, Row] = {}  # slot → row, in order of admission
@@ -81,7 +81,7 @@ class Scheduler:
             _, _, row = heapq.heappop(self._waiting)
             if row.job.outbox.closed:
                 continue
-            row.slot = self._free.pop()
+            row.slot = heapq.heappop(self._free)
             self._running[row.slot] = row
             return row
         return None
@@ -106,7 +106,7 @@ class Scheduler:
         assert self._running.get(slot) is row, "a slot is released by the row that holds it"
         del self._running[slot]
         row.slot = -1
-        self._free.append(slot)
+        heapq.heappush(self._free, slot)
         return slot
 
     def clear(self) -> list[Row]:
