@@ -1,0 +1,101 @@
+"""Which characters does the rest of the room get to see?
+
+Knows single characters only: no words, no numbers, no markup. One spelling for each blank, quote,
+dash, digit and compatibility form; no controls, no emoji, no piles of accents.
+"""
+
+import re
+import unicodedata
+
+MAX_MARKS = 4
+"""Combining marks kept on one letter. Devanagari and Hebrew words pile up three or four, Zalgo
+dozens; `unicodedata.normalize` is quadratic in an unbounded pile (CPython 3.11)."""
+
+_VULGAR = {
+    ord(c): " " + unicodedata.normalize("NFKC", c).replace("⁄", "/") for c in "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
+}
+"""With a blank before: `1½` must not become `11/2`."""
+_SUPERSCRIPT = {ord(c): d for c, d in zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-", strict=True)}
+_SUPERSCRIPTS = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+")
+_FOOTNOTE = re.compile("(?:(?<=[a-z]{4})|(?<=[.,;!?]))[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
+"""Raised figures after a word or a stop number a footnote; after `x`, `km`, `10` they raise it."""
+
+_BEFORE_NFKC = (
+    _VULGAR
+    | dict.fromkeys(map(ord, "“”„‟«»‹›″〝〞＂"), '"')
+    | dict.fromkeys(map(ord, "‘’‚‛′´ʼʹ＇"), "'")
+    | dict.fromkeys(map(ord, "‐‑‒−﹣－"), "-")
+    | dict.fromkeys(map(ord, "。｡।۔"), ". ")
+    | dict.fromkeys(map(ord, "、､،，"), ", ")
+    | dict.fromkeys(map(ord, "！"), "! ")
+    | dict.fromkeys(map(ord, "？؟"), "? ")
+    | dict.fromkeys(map(ord, "；؛"), "; ")
+    | dict.fromkeys(map(ord, "：︰"), ": ")
+    | dict.fromkeys(map(ord, "‣◦▪●○⁃∙"), "•")
+    | {ord("—"): "—", ord("―"): "—", ord("…"): "…", ord("№"): "number "}
+    # NFKC would turn these signs and emoji into letters
+    | dict.fromkeys(map(ord, "™®©℠ℹⓂ㊗㊙¨¯¸˙˚˛˜˝"), " ")
+)
+"""Characters that NFKC would spoil, or would not bring together."""
+
+_KEPT_SIGNS = frozenset("°%‰&@#*+=<>/\\|^~_$£€¥₹₩₽₿¢§×÷±≈≤≥≠√∞•`\"'()[]{}.,!?;:-–—…")
+"""Signs that a later step reads or takes away itself; any other is a blank."""
+
+_EMOJI_BLOCKS = re.compile("[\U0001f000-\U0001fbff]+")
+"""Pictographs and their modifiers; some of them would have letters as compatibility forms."""
+_DECORATION = re.compile(
+    "[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe00-\ufe0f\ufe20-\ufe2f]"
+)
+"""Accents for which NFKC found no letter, and variation selectors: no language needs them here."""
+_KEYCAP = re.compile("\ufe0f?\u20e3")
+_ANSI = re.compile(r"\x1b\[[0-9;?]*+[ -/]*+[@-~]")
+_LINE_END = re.compile("\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+
+
+def readable(text: str) -> str:
+    """`text` in known characters: letters and their accents, ASCII digits, blanks, line feeds and
+    `_KEPT_SIGNS`. Linear time."""
+    text = _LINE_END.sub("\n", _ANSI.sub("", text))
+    if text.isascii():
+        return text.translate(_written(text))
+    text = _EMOJI_BLOCKS.sub(" ", _KEYCAP.sub(" ", text))
+    text = _FOOTNOTE.sub("", text)
+    text = _SUPERSCRIPTS.sub(lambda m: "^" + m[0].translate(_SUPERSCRIPT), text)
+    text = _few_marks(text.translate(_BEFORE_NFKC))
+    text = "…".join(unicodedata.normalize("NFKC", part) for part in text.split("…"))
+    return text.translate(_written(text))
+
+
+def _few_marks(text: str) -> str:
+    """At most MAX_MARKS combining marks in a row."""
+    marks = {char for char in set(text) if unicodedata.category(char)[0] == "M"}
+    if not marks:
+        return text
+    kept, run = [], 0
+    for char in text:
+        run = run + 1 if char in marks else 0
+        if run <= MAX_MARKS:
+            kept.append(char)
+    return "".join(kept)
+
+
+def _written(text: str) -> dict[int, str]:
+    """How each distinct character of `text` is written from now on."""
+    return {ord(char): _one(char) for char in set(text)}
+
+
+def _one(char: str) -> str:
+    if char in ("\n", " ") or char in _KEPT_SIGNS:
+        return char
+    if ord(char) in _BEFORE_NFKC:
+        return _BEFORE_NFKC[ord(char)]  # came out of NFKC itself
+    kind = unicodedata.category(char)
+    if kind[0] == "M":
+        return "" if kind == "Me" or _DECORATION.match(char) else char
+    if kind[0] == "L":
+        return char
+    if kind == "Nd":
+        return str(unicodedata.decimal(char))
+    if char == "\t" or kind[0] in "ZPSN":
+        return " "
+    return ""  # controls, joiners, direction marks, soft hyphens, unassigned

@@ -1,0 +1,92 @@
+"""Which stops, dashes and line ends are left, and what does each line end with?
+
+Knows no words. What comes out has one blank between words, one stop in a place, no parentheses,
+and a sentence's stop at the end of each line.
+"""
+
+import re
+
+from chatterbox.text.check import is_speakable
+from chatterbox.text.markup import TAG
+
+_WRAPPED_CHARS = 60
+"""A line at least this long that ends without a stop was wrapped by an editor (they wrap at 60 to
+80); a shorter one is a heading, an address or a verse."""
+
+_BLANKS = re.compile(" {2,}")
+_PLURAL = re.compile(r"(?<=\w)\((e?s)\)")
+_CLOSING = re.compile(r" ?\)(?= ?\w)")
+_DASH = re.compile(r"(?: ?(?:—|--+) ?)++|(?: [-–]+)++ |–")
+_LOOSE_HYPHEN = re.compile(r"(?<!\w)-+|-+(?!\w)")
+_CLUSTER = re.compile(r" ?[,.!?;:](?: ?[,.!?;:])*+")
+_DASHED_STOP = re.compile(r" — ?(?=[,.!?;:])|(?<=[,.!?;:]) ?—(?= )")
+_TOUCHING = re.compile(r"[,.!?;:](?=[\w\[])")
+_LEADING = re.compile(r"^[ ,.!?;:—-]+")
+_TRAILING = re.compile(r"[ ,;:—-]+$")
+
+
+def squeezed(text: str) -> str:
+    """Runs of blanks to one."""
+    return _BLANKS.sub(" ", text) if "  " in text else text
+
+
+def unwrapped(text: str) -> str:
+    """One line per paragraph: lines that an editor wrapped are joined, blank lines dropped."""
+    joined: list[str] = []
+    previous = ""
+    for written in squeezed(text).split("\n"):
+        line = written.strip()
+        if line:
+            wrapped = previous and previous[-1] not in ".!?:"
+            runs_on = wrapped and (len(previous) >= _WRAPPED_CHARS or line[0].islower())
+            joined.append((" " if runs_on else "\n") + line)
+        previous = line
+    return "".join(joined).lstrip("\n")
+
+
+def tidy(text: str) -> str:
+    """Lines of words with clean stops; lines without words are dropped. Linear time."""
+    if "(" in text or ")" in text:
+        text = _CLOSING.sub(", ", _PLURAL.sub(r"\1", text)).replace("(", ", ").replace(")", " ")
+    text = squeezed(text.replace("…", ", "))
+    if "-" in text or "—" in text or "–" in text:
+        text = _LOOSE_HYPHEN.sub(" ", _DASH.sub(" — ", text))
+        text = _DASHED_STOP.sub("", squeezed(text))
+    text = squeezed(_TOUCHING.sub(r"\g<0> ", _CLUSTER.sub(_one_stop, text)))
+    return "\n".join(_with_tags([_ended(line) for line in text.split("\n") if is_speakable(line)]))
+
+
+def _one_stop(match: re.Match[str]) -> str:
+    """The one stop that a run of them amounts to."""
+    marks = set(match[0]) - {" "}
+    asked = "".join(mark for mark in "?!" if mark in marks)
+    if asked:
+        return asked
+    if "." in marks:
+        if "," in marks:
+            return ","  # an abbreviation's stop inside a sentence
+        return "..." if match[0].count(".") > 1 else "."
+    return next(mark for mark in match[0] if mark != " ")
+
+
+def _ended(line: str) -> str:
+    """Begins with a word, ends with a stop; a line of tags alone has none."""
+    line = _TRAILING.sub("", _LEADING.sub("", line))
+    if not is_speakable(TAG.sub("", line)):
+        return " ".join(TAG.findall(line))
+    return line if line[-1] in ".!?" else line + "."
+
+
+def _with_tags(lines: list[str]) -> list[str]:
+    """Lines of tags alone join the line after them, at the end the line before."""
+    joined: list[str] = []
+    tags = ""
+    for line in lines:
+        if line[-1] == "]":
+            tags = f"{tags}{line} "
+        else:
+            joined.append(tags + line)
+            tags = ""
+    if tags:
+        joined[-1:] = [" ".join([*joined[-1:], tags.rstrip()])]
+    return joined

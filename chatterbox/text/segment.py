@@ -1,0 +1,46 @@
+"""Which segments, with which pauses between them, is a request's text spoken in?
+
+Knows the way from a text to its segments; each step is a file of its own.
+"""
+
+from dataclasses import dataclass, replace
+
+from chatterbox.text.check import nothing_speakable, require_unicode
+from chatterbox.text.cleanup import clean_up
+from chatterbox.text.markup import MAX_PAUSE_S, PAUSE_MARK
+from chatterbox.text.normalisation import normalise
+from chatterbox.text.split import SegmentLimits, split
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """What the model is given at once, and the silence that the text asks for around it.
+
+    A pause between two segments belongs to the later one; only the last segment of a text has one
+    after it. 0: none was asked for.
+    """
+
+    text: str
+    pause_before_s: float = 0.0
+    pause_after_s: float = 0.0
+
+
+def prepare(text: str, limits: SegmentLimits) -> list[Segment]:
+    """The whole way: check, normalise, split, clean up. At least one segment. Linear time.
+
+    Raises InvalidText for a lone surrogate, EmptyText where nothing can be spoken.
+    """
+    require_unicode(text)
+    segments: list[Segment] = []
+    pause_s = 0.0
+    for at, part in enumerate(PAUSE_MARK.split(normalise(text))):
+        if at % 2:  # the seconds between two stretches of words
+            pause_s = min(pause_s + float(part), MAX_PAUSE_S)
+        elif words := part.strip():
+            for piece in split(words, limits, first=not segments):
+                segments.append(Segment(clean_up(piece), pause_before_s=pause_s))
+                pause_s = 0.0
+    if not segments:
+        raise nothing_speakable()
+    segments[-1] = replace(segments[-1], pause_after_s=pause_s)
+    return segments

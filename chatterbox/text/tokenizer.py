@@ -1,0 +1,60 @@
+"""Which ids does the model read for a segment's text?
+
+Knows the hub's `tokenizer.json` through the `tokenizers` library; nothing of normalising.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer as _Library
+
+from chatterbox.errors import EmptyText, ModelError
+from chatterbox.text.markup import TAGS
+
+END_OF_TEXT = "<|endoftext|>"
+END_TOKENS = 2
+"""The embedding reads the last two ids as speech codes (the start code twice): MODEL.md's note on
+embed_tokens. `tokenizer.json` appends them."""
+
+
+class Tokenizer:
+    """Text → ids. Of all the added tokens only the model's tags are read from text; a text that
+    spells out a control token is spoken, never obeyed."""
+
+    def __init__(self, library: Any, end_id: int) -> None:
+        self._library = library
+        self._end_id = end_id
+
+    @classmethod
+    def from_file(cls, path: Path) -> "Tokenizer":
+        """Read `tokenizer.json`. Raises ModelError where it is damaged or lacks the end token."""
+        try:
+            written = json.loads(path.read_text(encoding="utf-8"))
+            for token in written["added_tokens"]:
+                # "special" ones are then passed over in texts: `encode_special_tokens`
+                token["special"] = token["content"][1:-1] not in TAGS
+            library = _Library.from_str(json.dumps(written))
+        except Exception as failure:
+            raise ModelError(f"{path.name} cannot be read: {failure}") from failure
+        library.encode_special_tokens = True
+        library.no_padding()
+        library.no_truncation()
+        end_id = library.token_to_id(END_OF_TEXT)
+        if end_id is None:
+            raise ModelError(f"{path.name} has no token {END_OF_TEXT}")
+        return cls(library, end_id)
+
+    def encode(self, text: str) -> NDArray[np.int64]:
+        """Ids of `text` [S ≥ 3], the last two of them end-of-text.
+
+        Raises EmptyText where the model has no id for anything in it.
+        """
+        ids = self._library.encode(text).ids
+        while ids and ids[-1] == self._end_id:
+            ids.pop()
+        if not ids:
+            raise EmptyText("The model has no letters for this text.", param="text")
+        return np.array([*ids, *[self._end_id] * END_TOKENS], dtype=np.int64)
