@@ -4,14 +4,19 @@
 tests/test_readme.py fails when that would change anything.
 """
 
+import functools
 import re
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from chatterbox.config import CONFIGS, default_data_dir
+from fastapi import FastAPI
+
+from chatterbox.config import CONFIGS, ServerConfig, TTSConfig, default_data_dir
+from chatterbox.engine.engine import TTSEngine
 from chatterbox.errors import error_table
+from chatterbox.server.app import create_app
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 
@@ -41,7 +46,31 @@ def errors() -> str:
     return table(["code", "status", "meaning"], rows)
 
 
-BLOCKS = {"settings": settings, "errors": errors}
+def calls() -> str:
+    rows = []
+    for path, methods in app().openapi()["paths"].items():
+        for method, call in methods.items():
+            said = call.get("description", "").split("\n\n")[0].replace("\n", " ")
+            rows.append([f"`{method.upper()} {path}`", said.replace("|", "\\|")])
+    return table(["call", "what it does"], rows)
+
+
+def metrics() -> str:
+    families = app().state.metrics.families()
+    rows = [[f"`{f.name}`", f.type, f.documentation] for f in families]
+    return table(["metric", "type", "meaning"], rows)
+
+
+@functools.cache
+def app() -> FastAPI:
+    engine = TTSEngine(TTSConfig(model="mini"))
+    try:
+        return create_app(engine, ServerConfig())
+    finally:
+        engine.close()
+
+
+BLOCKS = {"calls": calls, "settings": settings, "errors": errors, "metrics": metrics}
 
 
 def rewritten(text: str) -> str:

@@ -57,6 +57,7 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
+    app.state.metrics = metrics
     add_error_handlers(app)
     app.add_middleware(RequestScope, ended=metrics.ended)
     service = SpeechService(engine, config, lifecycle)

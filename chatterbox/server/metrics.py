@@ -119,6 +119,10 @@ class Metrics:
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
 
+    def families(self) -> list[Metric]:
+        """Every metric there is, with its kind and meaning; README's table is made of it."""
+        return list(self._registry.collect())
+
     def _throughput(self) -> dict[str, float]:
         """Of the last minute, or of the time since the start when that is shorter."""
         now = time.monotonic()
