@@ -73,8 +73,9 @@ def _read_pyav(data: bytes, container: Container, max_seconds: float) -> Decoded
             if not file.streams.audio:
                 raise UnsupportedAudio("This file has no sound.", param="voice_file")
             stream = file.streams.audio[0]
-            _check_codec(container, container.formats[0], stream.codec_context.name)
-            stream.codec_context.thread_count = 1
+            codec = stream.codec_context  # None where FFmpeg knows no decoder
+            _check_codec(container, container.formats[0], codec.name if codec else "")
+            codec.thread_count = 1
             return _read_stream(file, stream, max_seconds)
     except (av.FFmpegError, RuntimeError, ValueError, OverflowError, MemoryError) as failure:
         raise _unreadable() from failure

@@ -11,8 +11,7 @@ import numpy as np
 
 from chatterbox import errors
 from chatterbox.errors import ChatterboxError
-from chatterbox.model.contract import F32, SAMPLE_RATE_HZ
-from chatterbox.voices.intake import Decoded
+from chatterbox.voices.intake import ENCODER_RATE_HZ, F32, Decoded
 
 REQUEST = struct.Struct("<dQ")  # the cap in seconds, bytes of audio that follow
 ANSWER = struct.Struct("<IQ")  # bytes of JSON that follow, then bytes of float32 samples
@@ -88,7 +87,7 @@ def read_answer(stream: BinaryIO, max_seconds: float) -> Decoded:
     """Server side: the recording, or the refusal raised. The child is not trusted: a decoder
     bug may have made it say anything. Raises BrokenChannel where it does."""
     head_bytes, audio_bytes = ANSWER.unpack(_read(stream, ANSWER.size))
-    if head_bytes > MAX_JSON_BYTES or audio_bytes > 4 * SAMPLE_RATE_HZ * (max_seconds + SLACK_S):
+    if head_bytes > MAX_JSON_BYTES or audio_bytes > 4 * ENCODER_RATE_HZ * (max_seconds + SLACK_S):
         raise BrokenChannel("an answer beyond its bounds")
     head, samples = _read(stream, head_bytes), _read(stream, audio_bytes)
     try:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol, cast
 
-from chatterbox.errors import UnreadableAudio
+from chatterbox.errors import Draining, UnreadableAudio
 from chatterbox.voices import decode_wire
 from chatterbox.voices.audio_file import decode_audio
 from chatterbox.voices.intake import Decoded
@@ -36,7 +36,7 @@ class AudioDecoder(Protocol):
     """Untrusted bytes → a recording."""
 
     def decode(self, data: bytes, *, max_seconds: float) -> Decoded:
-        """Raises what `decode_audio` raises, and nothing else."""
+        """Raises what `decode_audio` raises, and Draining after `close`."""
         ...
 
     def close(self) -> None:
@@ -77,7 +77,8 @@ class DecodeChild:
     def decode(self, data: bytes, *, max_seconds: float) -> Decoded:
         """As AudioDecoder.decode; a child that hangs, dies or talks nonsense is UnreadableAudio."""
         with self._lock:
-            assert not self._closed, "decode after close"
+            if self._closed:
+                raise Draining("The server is shutting down.")
             try:
                 return self._ask(self._running(), data, max_seconds)
             except (decode_wire.BrokenChannel, OSError) as failure:

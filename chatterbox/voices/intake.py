@@ -7,11 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import soxr
+from numpy.typing import NDArray
 
 from chatterbox.errors import AudioNotFinite, AudioTooLong, UnreadableAudio
-from chatterbox.model.contract import F32, SAMPLE_RATE_HZ
 from chatterbox.voices.containers import check_shape
 
+F32 = NDArray[np.float32]
+ENCODER_RATE_HZ = 24_000
+"""The contract's SAMPLE_RATE_HZ (a test compares them), not imported from there: the model room
+loads all settings, which would nearly double the decode child's start."""
 CLIPPED_AT = 0.999
 """A sample at full scale or next to it counts as clipped (16-bit files clip at 0.99997)."""
 MAX_AMPLITUDE = 1e6
@@ -45,8 +49,8 @@ class Intake:
         self._max_seconds = max_seconds
         self._resampler = (
             None
-            if rate_hz == SAMPLE_RATE_HZ
-            else soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
+            if rate_hz == ENCODER_RATE_HZ
+            else soxr.ResampleStream(rate_hz, ENCODER_RATE_HZ, 1, dtype="float32", quality="HQ")
         )
         self._blocks: list[F32] = []
         self._frames = 0

@@ -1,0 +1,49 @@
+"""A process to be killed: registers and deletes voices in a loop, and says what is done.
+
+Run by `test_crash.py`. Loads everything once and forks, so that each life costs milliseconds.
+"""
+
+import itertools
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from chatterbox.voices.reference import ReferenceReport
+from chatterbox.voices.store import SCHEMA, VoiceRecord, VoiceStore
+
+REPORT = ReferenceReport(5, 0, 5, -20.5, 0.5, 0, 0.1, 24_000, ())
+DATA = os.urandom(200_000)
+
+
+def live(directory: Path, life: int) -> None:
+    """Work until killed; each finished step is one line."""
+    store = VoiceStore(directory)
+    store.prepare()
+    for number in itertools.count():
+        voice_id = f"v-{life}-{number}"
+        record = VoiceRecord(SCHEMA, voice_id, voice_id, (), 1.0, REPORT, {})
+        stored = store.create(record, {"reference.flac": DATA})
+        os.write(1, f"created {voice_id}\n".encode())
+        store.add_file(stored, "encoded-m.safetensors", DATA)
+        if number % 2:
+            os.write(1, f"deleting {voice_id}\n".encode())
+            store.delete(voice_id)
+            os.write(1, f"deleted {voice_id}\n".encode())
+
+
+def main() -> None:
+    """`lives` children, each killed after another while."""
+    directory, lives = Path(sys.argv[1]), int(sys.argv[2])
+    for life in range(lives):
+        child = os.fork()
+        if child == 0:
+            live(directory, life)
+        time.sleep(0.01 + 0.0037 * (life % 17))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+if __name__ == "__main__":
+    main()

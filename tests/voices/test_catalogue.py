@@ -1,0 +1,103 @@
+"""Names: free text, one owner each, ids before names."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatterbox.errors import InvalidVoiceId
+from chatterbox.voices.catalogue import (
+    MAX_ALIASES,
+    Catalogue,
+    VoiceInfo,
+    checked_name,
+    with_alias,
+    without_alias,
+)
+from chatterbox.voices.reference import ReferenceReport
+
+REPORT = ReferenceReport(1, 0, 1, None, 0, 0, 0, 24_000, ())
+
+
+def info(voice_id: str, name: str, *aliases: str) -> VoiceInfo:
+    return VoiceInfo(voice_id, name, aliases, 1.5, False, REPORT)
+
+
+CATALOGUE = Catalogue({"v-1": info("v-1", "Anna", "narrator"), "v-2": info("v-2", "v-1x")})
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("v-1", "v-1"),
+        ("anna", "v-1"),
+        (" ANNA ", "v-1"),
+        ("Narrator", "v-1"),
+        ("v-1X", "v-2"),
+        ("V-1", None),
+        ("", None),
+        ("../v-1", None),
+    ],
+)
+def test_finding(asked, found):
+    voice = CATALOGUE.find(asked)
+    assert (voice.voice_id if voice else None) == found
+
+
+def test_case_and_unicode_form_make_no_other_name():
+    catalogue = Catalogue({"v-1": info("v-1", "Zo\u00eb Stra\u00dfe")})
+    assert catalogue.find("ZOE\u0308 STRASSE") is not None
+
+
+@pytest.mark.parametrize("name", ["ANNA", "narrator", "v-1", "V-1", "v-2"])
+def test_taken_names(name):
+    with pytest.raises(InvalidVoiceId, match="belongs to another voice"):
+        CATALOGUE.free_name(name, "v-3")
+
+
+def test_own_names_are_free():
+    assert CATALOGUE.free_name("ANNA", "v-1") == "ANNA"
+    assert CATALOGUE.free_names(["anna", "x\n", "Ben", "v-2"], "v-3") == ["Ben"]
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a" * 101, "a\nb", "a\x00", "\ud800", "a\u2028b"])
+def test_impossible_names(name):
+    with pytest.raises(InvalidVoiceId):
+        checked_name(name)
+
+
+@given(st.text(max_size=120))
+def test_a_checked_name_stays_as_it_is(name):
+    try:
+        kept = checked_name(name)
+    except InvalidVoiceId:
+        return
+    assert checked_name(kept) == kept
+    catalogue = Catalogue({"v-1": info("v-1", kept)})
+    assert catalogue.find(name) is not None
+
+
+def test_aliases_are_bounded_and_not_doubled():
+    voice = info("v-1", "Anna", *(f"a{i}" for i in range(MAX_ALIASES)))
+    assert with_alias(voice, "A0") == voice.aliases
+    assert with_alias(voice, "anna") == voice.aliases
+    with pytest.raises(InvalidVoiceId):
+        with_alias(voice, "one more")
+    assert without_alias(voice, "A0") == voice.aliases[1:]
+
+
+def test_a_catalogue_does_not_change():
+    more = CATALOGUE.with_voice(info("v-3", "Ben"))
+    assert CATALOGUE.find("ben") is None
+    assert more.find("ben") is not None
+    assert more.without("v-3").find("ben") is None
+
+
+def test_json():
+    assert info("v-1", "Anna", "x").as_json() == {
+        "voice_id": "v-1",
+        "name": "Anna",
+        "aliases": ["x"],
+        "created_at": 1,
+        "built_in": False,
+        "report": REPORT.as_json(),
+    }

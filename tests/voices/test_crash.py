@@ -1,0 +1,39 @@
+"""`kill -9` at any time: what was acknowledged is there, nothing is half there."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from chatterbox.voices.store import VoiceStore
+
+LIVES = 20
+
+
+def test_kill_dash_nine(tmp_path):
+    worker = Path(__file__).with_name("crash_worker.py")
+    root = Path(__file__).resolve().parents[2]
+    lines = subprocess.run(
+        [sys.executable, worker, tmp_path, str(LIVES)],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=root,
+        env={"PYTHONPATH": str(root)},
+    ).stdout.splitlines()
+    said: dict[str, set[str]] = {"created": set(), "deleting": set(), "deleted": set()}
+    for line in lines:
+        word, voice_id = line.split()
+        said[word].add(voice_id)
+    assert said["created"], "no life was long enough"
+
+    store = VoiceStore(tmp_path)
+    store.prepare()
+    records, skipped = store.scan()
+    assert skipped == []
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+    for record in records:
+        for name in record.files:
+            store.read(record, name)
+    found = {record.voice_id for record in records}
+    assert said["created"] - said["deleting"] <= found
+    assert not found & said["deleted"]

@@ -1,0 +1,234 @@
+"""The guarded child: whatever happens to it, the caller gets a refusal and the next file works."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import psutil
+import pytest
+
+from chatterbox.errors import AudioTooLong, Draining, UnreadableAudio, UnsupportedAudio
+from chatterbox.model.contract import SAMPLE_RATE_HZ
+from chatterbox.voices import decode_wire
+from chatterbox.voices.audio_file import decode_audio
+from chatterbox.voices.decoder import CHILD_PROGRAM, DecodeChild, InProcessDecoder, guarded_decoder
+from chatterbox.voices.intake import ENCODER_RATE_HZ
+
+from .clips import babble, encoded, muxed
+
+GOOD = encoded(babble(1.5, 44_100), "FLAC", None, 44_100)
+
+# A child that runs the Python in a file that begins with BAD!, and decodes the others.
+HOSTILE = """
+import os, signal, socket, sys, time
+sys.path[:] = sys.argv[1:]
+from chatterbox.voices import decode_child
+decode = decode_child.decode_audio
+def spy(data, *, max_seconds):
+    if data[:4] == b"BAD!":
+        exec(data[4:])
+    return decode(data, max_seconds=max_seconds)
+decode_child.decode_audio = spy
+decode_child.CPU_S = 0
+decode_child.main()
+"""
+
+
+@pytest.fixture
+def child():
+    decoder = DecodeChild()
+    yield decoder
+    decoder.close()
+
+
+@pytest.fixture(scope="module")
+def hostile():
+    decoder = DecodeChild(program=HOSTILE)
+    yield decoder
+    decoder.close()
+
+
+def gone(pid: int) -> bool:
+    """Ended and reaped."""
+    return not psutil.pid_exists(pid)
+
+
+def test_it_decodes_as_this_process_does(child):
+    for data in (GOOD, encoded(babble(1)), muxed(babble(1, 48_000), "ipod", "aac")):
+        far, near = child.decode(data, max_seconds=10), decode_audio(data, max_seconds=10)
+        assert np.array_equal(far.audio, near.audio)
+        assert (far.duration_s, far.sample_rate_hz, far.channels, far.peak, far.clipped_share) == (
+            *(near.duration_s, near.sample_rate_hz, near.channels, near.peak),
+            near.clipped_share,
+        )
+
+
+def test_the_child_knows_the_encoders_rate():
+    assert ENCODER_RATE_HZ == SAMPLE_RATE_HZ
+
+
+def test_it_starts_at_the_first_file_and_stays(child):
+    assert child.pid is None
+    child.decode(GOOD, max_seconds=10)
+    pid = child.pid
+    child.decode(GOOD, max_seconds=10)
+    assert child.pid == pid is not None
+    child.close()
+    assert child.pid is None
+    assert gone(pid)
+    with pytest.raises(Draining):
+        child.decode(GOOD, max_seconds=10)
+
+
+def test_refusals_come_through_and_the_child_lives(child):
+    with pytest.raises(UnsupportedAudio, match="not read here"):
+        child.decode(b"text", max_seconds=10)
+    pid = child.pid
+    with pytest.raises(AudioTooLong, match="longer than 1 s"):
+        child.decode(GOOD, max_seconds=1)
+    assert child.pid == pid
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "time.sleep(60)",
+        "os.kill(os.getpid(), signal.SIGSEGV)",
+        "bytearray(8 << 30)",
+        "while True: pass",
+        "1 / 0",
+        "open('/dev/null')",
+        "socket.socket()",
+        "[os.write(out, b'junk' * 100) for out in range(3, 6)]",
+    ],
+)
+def test_a_file_that_kills_the_decoder_costs_one_child(hostile, monkeypatch, bad):
+    hostile.decode(GOOD, max_seconds=10)
+    first = hostile.pid
+    with monkeypatch.context() as patch:
+        if "sleep" in bad:
+            patch.setattr(hostile, "_wall_s", 0.2)
+        with pytest.raises(UnreadableAudio):
+            hostile.decode(b"BAD!" + bad.encode(), max_seconds=10)
+    assert gone(first)
+    assert hostile.decode(GOOD, max_seconds=10).duration_s == 1.5
+    assert hostile.pid not in (first, None)
+
+
+def test_a_child_that_died_between_files_is_replaced(child):
+    child.decode(GOOD, max_seconds=10)
+    process = psutil.Process(child.pid)
+    process.kill()
+    psutil.wait_procs([process], timeout=5)
+    assert child.decode(GOOD, max_seconds=10).duration_s == 1.5
+
+
+def test_a_child_that_cannot_start_is_a_refusal():
+    decoder = DecodeChild(program="raise SystemExit(1)")
+    with pytest.raises(UnreadableAudio):
+        decoder.decode(GOOD, max_seconds=10)
+    decoder.close()
+
+
+def test_it_is_bounded(child):
+    child.decode(GOOD, max_seconds=10)
+    process = psutil.Process(child.pid)
+    assert process.rlimit(psutil.RLIMIT_AS) == (1 << 30, 1 << 30)
+    assert process.rlimit(psutil.RLIMIT_NOFILE) == (0, 0)
+    assert process.rlimit(psutil.RLIMIT_FSIZE) == (0, 0)
+    assert process.rlimit(psutil.RLIMIT_CPU)[0] <= 13
+
+
+def test_many_threads_take_turns(child):
+    results = []
+
+    def decode(seconds: int) -> None:
+        data = encoded(babble(seconds))
+        results.append((seconds, child.decode(data, max_seconds=10).duration_s))
+
+    threads = [threading.Thread(target=decode, args=(1 + i % 4,)) for i in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 12
+    assert all(asked == got for asked, got in results)
+
+
+def test_closing_while_a_file_is_decoded_ends_it():
+    decoder = DecodeChild(program=HOSTILE)
+    decoder.decode(GOOD, max_seconds=10)
+    outcome = []
+
+    def decode() -> None:
+        try:
+            decoder.decode(b"BAD!time.sleep(60)", max_seconds=10)
+        except UnreadableAudio as refusal:
+            outcome.append(refusal)
+
+    thread = threading.Thread(target=decode)
+    thread.start()
+    while not decoder._lock.locked():
+        time.sleep(0.001)
+    decoder.close()
+    thread.join(10)
+    assert len(outcome) == 1
+
+
+def test_the_child_ends_with_its_server():
+    """Its end of the pipe closes when the server is killed: no orphan stays."""
+    requests = subprocess.Popen(
+        [sys.executable, "-I", "-c", CHILD_PROGRAM, *sys.path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert requests.stdin is not None
+    assert requests.stdout is not None
+    with requests.stdout:
+        requests.stdin.close()
+        assert requests.wait(20) == 0
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"short",
+        decode_wire.ANSWER.pack(1 << 31, 0),
+        decode_wire.ANSWER.pack(2, 1 << 60) + b"{}",
+        decode_wire.ANSWER.pack(2, 0) + b"{}",
+        decode_wire.ANSWER.pack(2, 0) + b"[]",
+        decode_wire.ANSWER.pack(4, 0) + b"null",
+        decode_wire.ANSWER.pack(60_000, 0) + b"[" * 60_000,
+        decode_wire.ANSWER.pack(21, 0) + b'{"code":"no_such_one"}'[:21],
+        decode_wire.ANSWER.pack(30, 0) + b'{"code":"other","message":"x"}',
+    ],
+)
+def test_a_lying_child_is_not_believed(answer):
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "wb") as out:
+        out.write(answer)
+    with os.fdopen(reader, "rb") as stream, pytest.raises(decode_wire.BrokenChannel):
+        decode_wire.read_answer(stream, 10)
+
+
+def test_samples_from_a_lying_child_are_checked():
+    decoded = decode_audio(GOOD, max_seconds=10)
+    decoded.audio[7] = np.nan
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "wb") as out:
+        threading.Thread(target=decode_wire.write_decoded, args=(out, decoded)).start()
+        with os.fdopen(reader, "rb") as stream, pytest.raises(decode_wire.BrokenChannel):
+            decode_wire.read_answer(stream, 10)
+
+
+def test_systems_without_limits_decode_in_process(monkeypatch):
+    assert isinstance(guarded_decoder(), DecodeChild)
+    monkeypatch.setattr(sys, "platform", "win32")
+    decoder = guarded_decoder()
+    assert isinstance(decoder, InProcessDecoder)
+    assert decoder.decode(GOOD, max_seconds=10).duration_s == 1.5
+    decoder.close()

@@ -1,0 +1,176 @@
+"""Exported files and stored tensors: exact there and back, refused when anything is changed."""
+
+import json
+import struct
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chatterbox.errors import InvalidVoiceFile
+from chatterbox.model.contract import VoiceTensors
+from chatterbox.voices.reference import ReferenceReport
+from chatterbox.voices.reference_file import flac_to_reference, reference_to_flac
+from chatterbox.voices.tensor_file import (
+    MAX_FEATURE_ROWS,
+    DamagedFile,
+    arrays_to_tensors,
+    pack,
+    tensors_digest,
+    tensors_fault,
+    tensors_to_arrays,
+    unpack,
+)
+from chatterbox.voices.voice_file import ExportedVoice, read_voice_file, write_voice_file
+
+from .clips import MODEL, FakeEncoder, babble, encoded
+
+REPORT = ReferenceReport(5, 0, 5, None, 0.5, 0, 0.1, 24_000, ("noisy: …",))
+PCM = (babble(2) * 20_000).astype(np.int16)
+TENSORS = FakeEncoder()(babble(1))
+
+
+def exported(**changes: object) -> ExportedVoice:
+    fields = {
+        "name": "Anna",
+        "aliases": ("a", "é"),
+        "report": REPORT,
+        "reference": PCM,
+        "model_key": MODEL,
+        "tensors": TENSORS,
+    }
+    return ExportedVoice(**(fields | changes))  # type: ignore[arg-type]
+
+
+def changed(**changes: object) -> VoiceTensors:
+    names = ("features", "prompt_codes", "speaker", "prompt_mel")
+    return VoiceTensors(**{name: changes.get(name, getattr(TENSORS, name)) for name in names})
+
+
+FILE = write_voice_file(exported())
+
+
+def test_tensors_round_trip():
+    arrays, metadata = unpack(pack(tensors_to_arrays(TENSORS), {"a": "b"}))
+    assert metadata == {"a": "b"}
+    assert tensors_digest(arrays_to_tensors(arrays)) == tensors_digest(TENSORS)
+    assert tensors_digest(changed(speaker=TENSORS.speaker + 1)) != tensors_digest(TENSORS)
+
+
+def test_references_round_trip():
+    assert np.array_equal(flac_to_reference(reference_to_flac(PCM)), PCM)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"fLaC",
+        reference_to_flac(PCM)[:5000],
+        encoded(PCM, "WAV"),
+        encoded(PCM, "FLAC", None, 16_000),
+        encoded(np.stack([PCM, PCM], axis=1), "FLAC"),
+        reference_to_flac(PCM[:0]),
+    ],
+)
+def test_other_files_are_no_references(data):
+    with pytest.raises(DamagedFile):
+        flac_to_reference(data)
+
+
+def test_voices_round_trip():
+    again = read_voice_file(FILE)
+    assert (again.name, again.aliases, again.report) == ("Anna", ("a", "é"), REPORT)
+    assert again.model_key == MODEL
+    assert np.array_equal(again.reference, PCM)
+    assert tensors_digest(again.tensors) == tensors_digest(TENSORS)
+
+
+@pytest.mark.parametrize("size", [0, 4, 8, 100, len(FILE) // 2, len(FILE) - 1])
+def test_a_cut_file_is_refused(size):
+    with pytest.raises(InvalidVoiceFile):
+        read_voice_file(FILE[:size])
+
+
+@settings(max_examples=150, deadline=None)
+@given(at=st.integers(0, len(FILE) - 1), bit=st.integers(0, 7))
+def test_any_changed_bit_is_found(at, bit):
+    data = bytearray(FILE)
+    data[at] ^= 1 << bit
+    with pytest.raises(InvalidVoiceFile):
+        read_voice_file(bytes(data))
+
+
+@given(st.binary(max_size=300))
+def test_random_bytes_are_refused(data):
+    with pytest.raises(InvalidVoiceFile):
+        read_voice_file(data)
+    with pytest.raises(InvalidVoiceFile):
+        read_voice_file(struct.pack("<Q", len(data)) + data)
+
+
+def forged(drop: str = "", arrays: dict | None = None, **metadata: str) -> bytes:
+    """A file with a right checksum and wrong contents."""
+    good_arrays, good_metadata = unpack(FILE)
+    contents = good_metadata | metadata
+    contents.pop(drop, None)
+    return pack({k: v for k, v in (good_arrays | (arrays or {})).items() if k != drop}, contents)
+
+
+NAN_REPORT = json.dumps(REPORT.as_json() | {"peak": float("nan")})
+FORGERIES = {
+    "other format": forged(format="x"),
+    "other version": forged(version="2"),
+    "no format": forged("format"),
+    "no names": forged("names"),
+    "names no list": forged(names='"Anna"'),
+    "names empty": forged(names="[]"),
+    "names no strings": forged(names="[1]"),
+    "names deep": forged(names="[" * 15_000),
+    "report no JSON": forged(report="{"),
+    "report NaN": forged(report=NAN_REPORT),
+    "report huge": forged(report=json.dumps(REPORT.as_json() | {"warnings": ["x" * 20_000]})),
+    "no key": forged("model_key"),
+    "no reference": forged("reference_pcm"),
+    "no tensor": forged("speaker"),
+    "reference empty": forged(arrays={"reference_pcm": PCM[:0]}),
+    "reference float": forged(arrays={"reference_pcm": PCM.astype(np.float32)}),
+    "reference long": forged(arrays={"reference_pcm": np.resize(PCM, 24_000 * 16)}),
+    "no checksum": safetensors.numpy.save(tensors_to_arrays(TENSORS), {"format": "x"}),
+    "other type": safetensors.numpy.save({"features": np.zeros(3, np.float64)}),
+}
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_forgeries_are_refused(name):
+    with pytest.raises(InvalidVoiceFile) as caught:
+        read_voice_file(FORGERIES[name])
+    assert caught.value.message.startswith("This")
+
+
+FAULTY = {
+    "rank": changed(speaker=TENSORS.features),
+    "type": changed(features=TENSORS.features.astype(np.float64)),
+    "codes type": changed(prompt_codes=TENSORS.prompt_codes.astype(np.int32)),
+    "no rows": changed(features=TENSORS.features[:0]),
+    "too many rows": changed(features=np.zeros((MAX_FEATURE_ROWS + 1, 4), np.float32)),
+    "too many codes": changed(
+        prompt_codes=np.zeros(251, np.int64), prompt_mel=np.zeros((502, 3), np.float32)
+    ),
+    "mel and codes": changed(prompt_mel=TENSORS.prompt_mel[:-1]),
+    "code above": changed(prompt_codes=np.full(5, 6561)),
+    "code below": changed(prompt_codes=np.full(5, -1)),
+    "nan": changed(speaker=np.full(6, np.nan, np.float32)),
+}
+
+
+@pytest.mark.parametrize("name", FAULTY)
+def test_faulty_tensors_are_refused(name):
+    assert tensors_fault(TENSORS) is None
+    assert tensors_fault(FAULTY[name])
+    with pytest.raises(DamagedFile):
+        arrays_to_tensors(
+            {field: getattr(FAULTY[name], field) for field in tensors_to_arrays(TENSORS)}
+        )
