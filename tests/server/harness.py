@@ -176,6 +176,9 @@ class FakeEngine:
             raise self.load_fault
         self.state = "ready"
 
+    def prepare_voices(self) -> None:
+        self.warmed.append("all")
+
     def speak(self, request: SpeechRequest) -> FakeStream:
         if not any(c.isalnum() for c in request.text):
             raise EmptyText("Nothing in the text can be spoken.", param="text")

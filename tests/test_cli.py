@@ -1,0 +1,182 @@
+"""The command line: what it prints, what it leaves behind, with which exit code."""
+
+import io
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from chatterbox import cli
+from chatterbox.model.load import ModelInfo
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORDING = ROOT / "chatterbox" / "voices" / "builtin" / "rms.flac"
+HEAVY = ("fastapi", "uvicorn", "onnxruntime", "numpy", "av", "soundfile", "scipy", "librosa")
+
+
+@pytest.fixture(autouse=True)
+def own_directory(tmp_path, monkeypatch):
+    """No `.env` and no settings of whoever runs the tests."""
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if name.startswith("CHATTERBOX_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("CHATTERBOX_MODEL", "mini")
+    monkeypatch.setenv("CHATTERBOX_DATA_DIR", str(tmp_path / "data"))
+
+
+def run(*words: str, **options) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-m", "chatterbox", *words],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=60,
+        check=False,
+        **options,
+    )
+
+
+def test_help_imports_no_room():
+    program = f"""
+import sys
+from chatterbox.cli import main
+try:
+    main(["serve", "--help"])
+except SystemExit as leave:
+    assert leave.code == 0
+loaded = [name for name in {HEAVY} if name in sys.modules]
+assert not loaded, loaded
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--max-concurrent-requests" in done.stdout
+    assert "--drain-timeout" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "line"),
+    [
+        (["serve", "--port", "x"], 2, "--port='x': Input should be a valid integer"),
+        (["serve", "--port", "70000"], 2, "--port='70000': Input should be less than"),
+        (["serve", "--temperature", "nan"], 2, "--temperature='nan'"),
+        (["serve", "--host", "no such host"], 2, "--host no such host: "),
+        (["serve", "--port", "0", "--model", "/nowhere"], 3, "CHATTERBOX_MODEL=/nowhere"),
+        (["say", "hello", "--out", "x.exe"], 2, "--out x.exe: the file must end in .wav"),
+        (["say", "hello", "--seed", "-1"], 2, "--seed -1: from 0 to 4294967295"),
+    ],
+)
+def test_a_wrong_setting_is_one_clear_line(words, code, line):
+    done = run(*words)
+    assert done.returncode == code, done.stderr
+    assert line in done.stderr
+    assert len([x for x in done.stderr.splitlines() if x.startswith("chatterbox: ")]) == 1
+    assert "Traceback" not in done.stderr
+
+
+def say(*words: str) -> int:
+    return cli.main(["say", *words])
+
+
+def test_say_with_a_recording_and_by_name(tmp_path, capsys):
+    assert say("Hello there.", "--voice", str(RECORDING), "--out", "a.wav", "--seed", "7") == 0
+    said = capsys.readouterr()
+    assert re.search(r"a\.wav: \d+\.\d s of speech in \d+\.\d s \(mini, q4, cpu\)", said.out)
+    assert "NOT Chatterbox Turbo" in said.err
+    samples, rate = soundfile.read("a.wav")
+    assert rate == 24_000
+    assert np.abs(samples).max() > 0.01
+    assert say("Hello there.", "--voice", "rms", "--out", "b.flac", "--seed", "7") == 0
+    again, _ = soundfile.read("b.flac")
+    assert len(again) == len(samples)  # the built-in voice is that recording
+
+
+def test_say_reads_standard_input_and_refuses_in_one_line(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("sys.stdin", io.StringIO("Hello from a pipe."))
+    assert say("-") == 0
+    assert Path("speech.wav").stat().st_size > 1000
+    capsys.readouterr()
+    (tmp_path / "text.wav").write_text("no sound in here")
+    for words in (["..."], ["a", "--voice", "nobody"], ["a", "--voice", "text.wav"]):
+        assert say(*words) == 1
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert last.startswith("chatterbox: ")
+    assert say("a", "--out", "no/such/directory/x.wav") == 1
+    assert "no/such/directory/x.wav: No such file" in capsys.readouterr().err
+
+
+def test_voices_from_a_recording_to_deletion(capsys):
+    def voices(*words: str) -> str:
+        assert cli.main(["voices", *words]) == 0
+        return capsys.readouterr().out
+
+    assert len(voices().splitlines()) == 4
+    samples, rate = soundfile.read(RECORDING)
+    soundfile.write("me.wav", samples[: 6 * rate], rate)
+    added = voices("add", "me.wav", "--name", "me")
+    assert added.startswith("Registered: ")
+    assert "me  (" in voices("list")
+    assert voices("export", "me", "me.voice").startswith("me.voice: ")
+    assert voices("delete", "me").startswith("Deleted: ")
+    assert len(voices().splitlines()) == 4
+    assert voices("import", "me.voice").startswith("Imported: ")
+    assert "me  (" in voices()
+    assert cli.main(["voices", "delete", "slt"]) == 1
+    assert "built-in" in capsys.readouterr().err
+
+
+def test_misspelt_variables_are_warned_of(monkeypatch, capsys):
+    monkeypatch.setenv("CHATTERBOX_PROT", "9000")
+    assert cli.main(["voices"]) == 0
+    assert "there is no setting CHATTERBOX_PROT" in capsys.readouterr().err
+
+
+INFO = ModelInfo("mini", {"language_model": "q4"}, "cpu", "the hub cannot be reached", ("a note",))
+
+
+def test_the_ready_message_is_loud_where_it_must_be():
+    message = cli.ready_message("http://127.0.0.1:8000", INFO, 1.23)
+    assert "NOT Chatterbox Turbo" in message
+    assert "Why: the hub cannot be reached." in message
+    assert "Note: a note" in message
+    assert "Ready at http://127.0.0.1:8000 after 1.2 s: mini, q4, cpu" in message
+    full = ModelInfo("ResembleAI/chatterbox-turbo-ONNX", {"language_model": "q4"}, "cpu", None, ())
+    assert "*" not in cli.ready_message("http://127.0.0.1:8000", full, 1.0)
+
+
+def test_serve_prints_a_line_that_works_as_printed():
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CHATTERBOX_PORT": "0"}
+    server = subprocess.Popen(
+        [sys.executable, "-m", "chatterbox", "serve"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    try:
+        line = next(line for line in server.stdout if line.startswith("  curl "))
+        curl = subprocess.run(shlex.split(line), capture_output=True, timeout=60, check=False)
+        assert curl.returncode == 0, curl.stderr
+        samples, rate = soundfile.read("hello.wav")
+        assert rate == 24_000
+        assert np.abs(samples).max() > 0.01
+    finally:
+        server.terminate()
+        _, log = server.communicate(timeout=15)
+    assert server.returncode == 143
+    assert log.count("\n") == 1, log
+    assert "POST /tts status=200 outcome=ok" in log
