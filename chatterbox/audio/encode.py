@@ -5,10 +5,12 @@ Knows nothing of HTTP: one encoder makes one continuous file, whoever carries it
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Protocol
 
-from chatterbox.audio.container import FlacEncoder
+from chatterbox.audio.container import A_LAW, AAC, MP3, MU_LAW, OPUS, ContainerEncoder, FlacEncoder
+from chatterbox.audio.resample import Resampler, resampled_samples
 from chatterbox.audio.wave import PcmEncoder, WavEncoder
 from chatterbox.errors import InvalidValue, shown
 from chatterbox.model.contract import F32, SAMPLE_RATE_HZ
@@ -34,49 +36,114 @@ class Encoder(Protocol):
         ...
 
 
+USUAL_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+OPUS_RATES_HZ = (8000, 12000, 16000, 24000, 48000)  # RFC 6716, 2
+TELEPHONE_RATES_HZ = (8000,)  # ITU-T G.711
+
+Make = Callable[[int, int | None, int | None], Encoder]
+"""(sample_rate_hz, total_samples, bit_rate)"""
+
+
 @dataclass(frozen=True, slots=True)
 class Format:
     """One row of the table of formats."""
 
     media_type: str
-    make: Callable[[int, int | None], Encoder]  # (sample_rate_hz, total_samples)
+    make: Make
+    rates_hz: tuple[int, ...] = USUAL_RATES_HZ
+
+    @property
+    def default_rate_hz(self) -> int:
+        """The model's own rate where the format has it: then nothing is resampled."""
+        return SAMPLE_RATE_HZ if SAMPLE_RATE_HZ in self.rates_hz else self.rates_hz[0]
+
+
+def _plain(make: Callable[[int, int | None], Encoder]) -> Make:
+    """For a format that has no bit rate to choose."""
+    return lambda sample_rate_hz, total_samples, _bit_rate: make(sample_rate_hz, total_samples)
 
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
     {
-        "wav": Format("audio/wav", WavEncoder),
-        "pcm": Format("audio/pcm", PcmEncoder),
-        "flac": Format("audio/flac", FlacEncoder),
+        "wav": Format("audio/wav", _plain(WavEncoder)),
+        "pcm": Format("audio/pcm", _plain(PcmEncoder)),
+        "mp3": Format("audio/mpeg", partial(ContainerEncoder, MP3)),
+        "opus": Format("audio/ogg", partial(ContainerEncoder, OPUS), OPUS_RATES_HZ),
+        "aac": Format("audio/aac", partial(ContainerEncoder, AAC)),
+        "flac": Format("audio/flac", _plain(FlacEncoder)),
+        "ulaw": Format("audio/basic", partial(ContainerEncoder, MU_LAW), TELEPHONE_RATES_HZ),
+        "alaw": Format("audio/PCMA", partial(ContainerEncoder, A_LAW), TELEPHONE_RATES_HZ),
     }
 )
 
 
-def _format(name: str) -> Format:
-    try:
-        return FORMATS[name]
-    except KeyError:
+@dataclass(frozen=True, slots=True)
+class AudioFormat:
+    """What a listener is sent; made by `audio_format`, which checks it."""
+
+    name: str
+    sample_rate_hz: int
+    bit_rate: int | None = None  # bits per second; None: the format's own
+
+    @property
+    def media_type(self) -> str:
+        """Its Content-Type."""
+        return FORMATS[self.name].media_type
+
+    def encoder(self, total_samples: int | None = None) -> Encoder:
+        """A fresh encoder of samples at 24 kHz. `total_samples` is their exact number where it is
+        known beforehand: it goes into the header."""
+        rate_hz, make = self.sample_rate_hz, FORMATS[self.name].make
+        if rate_hz == SAMPLE_RATE_HZ:
+            return make(rate_hz, total_samples, self.bit_rate)
+        total = None if total_samples is None else resampled_samples(total_samples, rate_hz)
+        return _Resampled(make(rate_hz, total, self.bit_rate), rate_hz)
+
+    def encode_whole(self, samples: F32) -> bytes:
+        """One complete file of [n] samples at 24 kHz."""
+        encoder = self.encoder(total_samples=len(samples))
+        return encoder.start() + encoder.feed(samples) + encoder.finish()
+
+
+def audio_format(
+    name: str, sample_rate_hz: int | None = None, bit_rate: int | None = None
+) -> AudioFormat:
+    """The format of that name, at the rate that suits it where none is given. Raises InvalidValue
+    for a name or a rate that it does not have."""
+    row = FORMATS.get(name)
+    if row is None:
         raise InvalidValue(
             f"Unknown response_format '{shown(name)}'; one of: {', '.join(FORMATS)}.",
             param="response_format",
-        ) from None
-
-
-def media_type(name: str) -> str:
-    """The Content-Type of a format; InvalidValue for an unknown name."""
-    return _format(name).media_type
+        )
+    rate_hz = row.default_rate_hz if sample_rate_hz is None else sample_rate_hz
+    if rate_hz not in row.rates_hz:
+        raise InvalidValue(
+            f"{name} is made at {', '.join(map(str, row.rates_hz))} Hz.", param="sample_rate"
+        )
+    return AudioFormat(name, rate_hz, bit_rate)
 
 
 def encoder_for(
-    name: str, *, sample_rate_hz: int = SAMPLE_RATE_HZ, total_samples: int | None = None
+    name: str, *, sample_rate_hz: int | None = None, total_samples: int | None = None
 ) -> Encoder:
-    """A fresh encoder; InvalidValue for an unknown name.
-
-    `total_samples` is the exact length where it is known beforehand: it goes into the header.
-    """
-    return _format(name).make(sample_rate_hz, total_samples)
+    """A fresh encoder of samples at 24 kHz; InvalidValue for an unknown name."""
+    return audio_format(name, sample_rate_hz).encoder(total_samples)
 
 
-def encode_whole(name: str, samples: F32) -> bytes:
-    """One complete file of [n] samples at 24 kHz; InvalidValue for an unknown name."""
-    encoder = encoder_for(name, total_samples=len(samples))
-    return encoder.start() + encoder.feed(samples) + encoder.finish()
+class _Resampled:
+    """An encoder that is fed at another rate than its own."""
+
+    def __init__(self, encoder: Encoder, sample_rate_hz: int) -> None:
+        self._encoder = encoder
+        self._resampler = Resampler(sample_rate_hz)
+
+    def start(self) -> bytes:
+        return self._encoder.start()
+
+    def feed(self, samples: F32) -> bytes:
+        return self._encoder.feed(self._resampler.feed(samples))
+
+    def finish(self) -> bytes:
+        rest = self._encoder.feed(self._resampler.finish())
+        return rest + self._encoder.finish()

@@ -5,32 +5,78 @@ Knows formats and HTTP; knows neither fields nor voices.
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from typing import Protocol
 
 from starlette.responses import Response
 from starlette.types import Receive, Send
 
-from chatterbox.audio.encode import encode_whole, encoder_for, media_type
 from chatterbox.engine.speech import SpeechReport
-from chatterbox.errors import ChatterboxError
+from chatterbox.errors import Cancelled, ChatterboxError
 from chatterbox.model.contract import F32, SAMPLE_RATE_HZ
 from chatterbox.server.departure import while_listening
+from chatterbox.server.ignored import ignored_header
 from chatterbox.server.record import RequestRecord
 from chatterbox.server.speech import SpeechCall, SpeechService
 
-PART_SAMPLES = SAMPLE_RATE_HZ
-"""A piece is encoded and sent a second at a time, with a turn of the event loop between: a whole
-segment at once would hold up every other connection."""
+PART_SAMPLES = SAMPLE_RATE_HZ // 2
+"""A piece is encoded and sent half a second at a time, with a turn of the event loop between: a
+whole segment at once would hold up every other connection, and in a line of JSON it would be more
+than some clients read (aiohttp: 128 KiB)."""
 
 
-def audio_headers(call: SpeechCall) -> dict[str, str]:
+class Carrier(Protocol):
+    """What stands around the encoded bytes on their way: nothing, events, lines of JSON."""
+
+    def media_type(self, call: SpeechCall) -> str:
+        """The answer's Content-Type."""
+        ...
+
+    def wrap(self, data: bytes, report: SpeechReport, /) -> bytes:
+        """The next bytes of the file, as they are sent; `data` is never empty."""
+        ...
+
+    def end(self, report: SpeechReport, /) -> bytes:
+        """What follows the last of them."""
+        ...
+
+    def broken(self, error: ChatterboxError, request_id: str, /) -> bytes:
+        """What is said, in place of the rest, before the connection is cut."""
+        ...
+
+
+class Bare:
+    """The file itself."""
+
+    def media_type(self, call: SpeechCall) -> str:
+        """The format's."""
+        return call.format.media_type
+
+    def wrap(self, data: bytes, _report: SpeechReport, /) -> bytes:
+        """As it is."""
+        return data
+
+    def end(self, _report: SpeechReport, /) -> bytes:
+        """Nothing."""
+        return b""
+
+    def broken(self, _error: ChatterboxError, _request_id: str, /) -> bytes:
+        """Nothing: it would be taken for sound."""
+        return b""
+
+
+BARE = Bare()
+
+
+def audio_headers(call: SpeechCall, carrier: Carrier = BARE) -> dict[str, str]:
     """What is known of the sound before it is made."""
     return {
-        "Content-Type": media_type(call.response_format),
-        "Content-Disposition": f'inline; filename="speech.{call.response_format}"',
+        "Content-Type": carrier.media_type(call),
+        "Content-Disposition": f'inline; filename="speech.{call.format.name}"',
         "Cache-Control": "no-store",
         "X-Accel-Buffering": "no",  # nginx would collect the stream before passing it on
-        "X-Sample-Rate": str(SAMPLE_RATE_HZ),
+        "X-Sample-Rate": str(call.format.sample_rate_hz),
         "X-Seed": str(call.seed),
+        **ignored_header(call.ignored),
     }
 
 
@@ -45,7 +91,14 @@ def report_headers(report: SpeechReport) -> dict[str, str]:
 
 
 async def send_streamed(
-    service: SpeechService, call: SpeechCall, record: RequestRecord, receive: Receive, send: Send
+    service: SpeechService,
+    call: SpeechCall,
+    record: RequestRecord,
+    receive: Receive,
+    send: Send,
+    *,
+    carrier: Carrier = BARE,
+    headers: Mapping[str, str] | None = None,
 ) -> None:
     """Speak `call` to the client as it is made.
 
@@ -53,19 +106,25 @@ async def send_streamed(
     After it there is no status left: the answer stays without its last chunk, which makes the
     server cut the connection, and the client sees a broken transfer rather than a short file.
     """
-    encoder = encoder_for(call.response_format)
+    encoder = call.format.encoder()
     started = False
 
     async def speak() -> None:
         nonlocal started
         async with service.open(call, record, plus_sound=True) as speaking:
+            report = speaking.report
             started = True
-            await _send_start(send, audio_headers(call))
-            await _send_body(send, encoder.start())
+            await _send_start(send, {**audio_headers(call, carrier), **(headers or {})})
+
+            async def carry(data: bytes) -> None:
+                await _send_body(send, carrier.wrap(data, report) if data else b"")
+
+            await carry(encoder.start())
             async for piece in speaking:
                 for part in _parts(piece):
-                    await _send_body(send, encoder.feed(part))
-            await _send_body(send, encoder.finish())
+                    await carry(encoder.feed(part))
+            await carry(encoder.finish())
+            await _send_body(send, carrier.end(report))
 
     try:
         await while_listening(receive, speak())
@@ -73,6 +132,8 @@ async def send_streamed(
         if not started:
             raise
         record.failed(error)
+        if not isinstance(error, Cancelled):
+            await _send_body(send, carrier.broken(error, record.id))
     else:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -82,7 +143,7 @@ async def whole_response(
 ) -> Response:
     """Speak `call` to its end, then answer with one file whose header has its true length."""
     samples, report = await while_listening(receive, service.whole(call, record))
-    data = await asyncio.to_thread(encode_whole, call.response_format, samples)
+    data = await asyncio.to_thread(call.format.encode_whole, samples)
     return Response(data, headers={**audio_headers(call), **report_headers(report)})
 
 

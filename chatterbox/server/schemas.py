@@ -63,6 +63,9 @@ class SpeechFields(Call):
     response_format: Name = Field(
         "wav", description="Container", json_schema_extra={"enum": list(FORMATS)}
     )
+    sample_rate: int | None = Field(
+        None, description="Hz; none: the model's own, or the format's where it has but one"
+    )
     stream: bool = Field(True, description="Send sound while it is made")
 
 

@@ -11,11 +11,9 @@ from starlette.datastructures import UploadFile
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from chatterbox.audio.encode import media_type
+from chatterbox.audio.encode import FORMATS, audio_format
 from chatterbox.config import ServerConfig, TTSConfig
-from chatterbox.engine.sampling import Sampling
 from chatterbox.errors import InvalidValue
-from chatterbox.model.contract import SAMPLE_RATE_HZ
 from chatterbox.server.audio_response import send_streamed, whole_response
 from chatterbox.server.body import BodyLimits, read_body
 from chatterbox.server.departure import while_listening
@@ -28,10 +26,10 @@ from chatterbox.server.schemas import (
     form_schema,
     only_file,
 )
-from chatterbox.server.speech import SpeechCall, SpeechService
+from chatterbox.server.speech import SpeechCall, SpeechService, sampling_over
 
 AUDIO_ANSWER: dict[int | str, dict[str, Any]] = {
-    200: {"description": "Sound", "content": {"audio/wav": {}, "audio/pcm": {}, "audio/flac": {}}}
+    200: {"description": "Sound", "content": {row.media_type: {} for row in FORMATS.values()}}
 }
 
 
@@ -105,7 +103,6 @@ class SpeechRoutes:
 
     def call(self, fields: SpeechFields, reference: UploadFile | None) -> SpeechCall:
         """The call in our words. Raises InvalidValue."""
-        media_type(fields.response_format)  # refuses an unknown one
         if reference is not None and fields.voice_id is not None:
             raise InvalidValue("Give 'voice_id' or 'voice_file', not both.", param="voice_id")
         seed = secrets.randbelow(SEED_LIMIT) if fields.seed is None else fields.seed
@@ -113,10 +110,16 @@ class SpeechRoutes:
             text=fields.text,
             voice=fields.voice_id,
             reference=reference,
-            sampling=self._sampling(fields),
+            sampling=sampling_over(
+                self._defaults,
+                temperature=fields.temperature,
+                top_k=fields.top_k,
+                top_p=fields.top_p,
+                repetition_penalty=fields.repetition_penalty,
+            ),
             seed=seed,
             max_new_tokens=fields.max_new_tokens,
-            response_format=fields.response_format,
+            format=audio_format(fields.response_format, fields.sample_rate),
         )
 
     async def metadata(self, call: SpeechCall, record: RequestRecord, receive: Receive) -> Response:
@@ -131,20 +134,8 @@ class SpeechRoutes:
             "segments": report.segments,
             "first_audio": None if report.first_audio_s is None else round(report.first_audio_s, 3),
             "finish_reason": report.finish_reason,
-            "sample_rate": SAMPLE_RATE_HZ,
+            "sample_rate": call.format.sample_rate_hz,
             "seed": call.seed,
         }
         headers = {"Cache-Control": "no-store", "X-Seed": str(call.seed)}
         return JSONResponse(body, headers=headers)
-
-    def _sampling(self, fields: SpeechFields) -> Sampling:
-        """The call's values over the server's defaults."""
-        names = ("temperature", "top_k", "top_p", "repetition_penalty")
-        values = {name: getattr(fields, name) for name in names}
-        defaults = self._defaults
-        return Sampling(
-            **{
-                name: getattr(defaults, name) if value is None else value
-                for name, value in values.items()
-            }
-        )

@@ -7,6 +7,7 @@ import pytest
 from pydantic.fields import FieldInfo
 from server.harness import SPEECH, error_of, serving
 
+from chatterbox.audio.encode import FORMATS
 from chatterbox.config import TTSConfig
 from chatterbox.server.schemas import SpeechFields
 
@@ -123,7 +124,8 @@ async def test_f15_an_unknown_field_is_named_with_the_one_that_was_meant():
         ("repetition_penalty", [0.5, 5], [0.49, 5.01]),
         ("max_new_tokens", [8, 4096], [7, 4097]),
         ("seed", [0, 2**32 - 1], [-1, 2**32]),
-        ("response_format", ["wav", "pcm", "flac"], ["WAV", "exe", ""]),
+        ("response_format", list(FORMATS), ["WAV", "exe", ""]),
+        ("sample_rate", [8000, 24000, 44100], [0, -1, 44101, 1e9]),
         ("stream", [True, False], [1, "maybe"]),
     ],
 )

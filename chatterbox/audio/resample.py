@@ -1,0 +1,44 @@
+"""How does sound get another sample rate, piece by piece and without a seam?
+
+Knows no format: float32 at 24 kHz in, float32 at the other rate out.
+"""
+
+import numpy as np
+import soxr
+
+from chatterbox.model.contract import F32, SAMPLE_RATE_HZ
+
+QUALITY = "HQ"
+"""soxr's quality for 16-bit sound: linear phase, stop band below what 16 bit can hold."""
+
+
+def resampled_samples(samples: int, sample_rate_hz: int) -> int:
+    """How many samples `samples` of them at 24 kHz become: the nearest whole number, halves up."""
+    return (2 * samples * sample_rate_hz + SAMPLE_RATE_HZ) // (2 * SAMPLE_RATE_HZ)
+
+
+class Resampler:
+    """One continuous signal; the pieces it is cut into change no sample of the result.
+
+    The filter's delay is taken off, so that a moment stays the moment it was: what `feed` holds
+    back, `finish` returns.
+    """
+
+    def __init__(self, sample_rate_hz: int) -> None:
+        self._stream = soxr.ResampleStream(
+            SAMPLE_RATE_HZ, sample_rate_hz, 1, dtype="float32", quality=QUALITY
+        )
+
+    def feed(self, samples: F32) -> F32:
+        """What of [n] more samples is settled, as [m]."""
+        if len(samples) == 0:
+            return samples
+        return self._out(np.ascontiguousarray(samples, dtype=np.float32), last=False)
+
+    def finish(self) -> F32:
+        """The rest."""
+        return self._out(np.zeros(0, np.float32), last=True)
+
+    def _out(self, samples: F32, *, last: bool) -> F32:
+        resampled: F32 = self._stream.resample_chunk(samples, last=last)
+        return resampled

@@ -1,0 +1,31 @@
+"""Which of a call's parameters change nothing? Named in the answer, never passed over in silence.
+
+Native calls refuse what they cannot honour; dialects whose clients insist take it in and say so.
+"""
+
+from collections.abc import Collection, Iterable
+
+from chatterbox.errors import shown
+
+HEADER = "X-Ignored-Params"
+MAX_NAMED = 16
+"""A header has its bounds; a call has no more parameters than this to ignore."""
+
+
+def ignored_header(names: Iterable[str]) -> dict[str, str]:
+    """The header that names them, in their order; no header where there are none."""
+    named = [shown(name).replace(",", "\\x2c") for name in dict.fromkeys(names)]
+    if len(named) > MAX_NAMED:
+        named[MAX_NAMED - 1 :] = ["..."]
+    return {HEADER: ", ".join(named)} if named else {}
+
+
+def unhonoured(
+    given: dict[str, object], honoured: Collection[str], *, harmless: Collection[str] = ()
+) -> tuple[str, ...]:
+    """The names in `given` with a value that are neither `honoured` nor `harmless`."""
+    return tuple(
+        name
+        for name, value in given.items()
+        if value is not None and name not in honoured and name not in harmless
+    )
