@@ -3,6 +3,8 @@
 Knows the command line; `tools/model_builder` writes the files.
 
     python tools/build_model.py mini chatterbox/mini/model
+    python tools/build_model.py random DIRECTORY --precision fp32,q4
+    python tools/build_model.py random DIRECTORY --layers 2 --heads 2 --inner 256 --stand-ins 0.125
 """
 
 import argparse
@@ -11,26 +13,88 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from chatterbox.model.contract import PRECISIONS, Precision
+from chatterbox.model.contract import (
+    END_OF_TEXT_ID,
+    GRAPHS,
+    PRECISIONS,
+    STOP_CODE,
+    GraphName,
+    Precision,
+)
+from tools.model_builder.language_model import LanguageModelSize
+from tools.model_builder.layout import BYTES
 from tools.model_builder.mini import write_mini
+from tools.model_builder.random_decoder import DecoderSize
+from tools.model_builder.random_model import PUBLISHED_LANGUAGE_MODEL, ModelSize, write_random
+from tools.model_builder.random_speech_encoder import EncoderSize
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Parse and write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=["mini"])
-    parser.add_argument("directory", type=Path)
-    parser.add_argument("--precision", type=_precisions, default=list(PRECISIONS))
-    given = parser.parse_args()
-    write_mini(given.directory, given.precision)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    mini = kinds.add_parser("mini", help="the embedded model, with made weights")
+    random = kinds.add_parser("random", help="any size, for benchmarks; default: the published one")
+    for kind in (mini, random):
+        kind.add_argument("directory", type=Path)
+        kind.add_argument("--precision", type=_precisions, default=list(PRECISIONS))
+    _add_sizes(random)
+    given = parser.parse_args(arguments)
+    if given.kind == "mini":
+        write_mini(given.directory, given.precision)
+    else:
+        write_random(given.directory, _size(given), given.precision, given.graphs, given.seed)
+
+
+def _add_sizes(parser: argparse.ArgumentParser) -> None:
+    full = PUBLISHED_LANGUAGE_MODEL
+    parser.add_argument("--graphs", type=_graphs, default=list(GRAPHS))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--layers", type=int, default=full.layers)
+    parser.add_argument("--heads", type=int, default=full.heads)
+    parser.add_argument("--head-dim", type=int, default=full.head_dim)
+    parser.add_argument("--inner", type=int, default=full.inner, help="feed-forward width")
+    parser.add_argument("--positions", type=int, default=full.positions)
+    parser.add_argument(
+        "--end-id", type=int, default=END_OF_TEXT_ID, help=f"at least {BYTES}; 20 ids follow"
+    )
+    parser.add_argument(
+        "--stand-ins", type=float, default=1.0, help="width of encoder and decoder, 1: published"
+    )
+
+
+def _size(given: argparse.Namespace) -> ModelSize:
+    return ModelSize(
+        language_model=LanguageModelSize(
+            layers=given.layers,
+            heads=given.heads,
+            head_dim=given.head_dim,
+            inner=given.inner,
+            positions=given.positions,
+            vocab=STOP_CODE + 1,
+        ),
+        end_id=given.end_id,
+        encoder=EncoderSize().scaled(given.stand_ins),
+        decoder=DecoderSize().scaled(given.stand_ins),
+    )
 
 
 def _precisions(text: str) -> list[Precision]:
+    return [name for name in PRECISIONS if name in _known(text, PRECISIONS)]
+
+
+def _graphs(text: str) -> list[GraphName]:
+    return [name for name in GRAPHS if name in _known(text, GRAPHS)]
+
+
+def _known(text: str, names: tuple[str, ...]) -> list[str]:
     chosen = text.split(",")
-    unknown = [name for name in chosen if name not in PRECISIONS]
+    unknown = [name for name in chosen if name not in names]
     if unknown:
-        raise argparse.ArgumentTypeError(f"{unknown[0]} is none of {', '.join(PRECISIONS)}")
-    return [name for name in PRECISIONS if name in chosen]
+        raise argparse.ArgumentTypeError(f"{unknown[0]} is none of {', '.join(names)}")
+    return chosen
 
 
 if __name__ == "__main__":

@@ -76,7 +76,9 @@ class Graph:
 
     # --- edges ----------------------------------------------------------------------------------
 
-    def input(self, name: str, dtype: type[np.generic], shape: Sequence[Dim]) -> str:
+    def input(
+        self, name: str, dtype: type[np.generic] | np.dtype[Any], shape: Sequence[Dim]
+    ) -> str:
         """Declare an input; a named dimension is dynamic."""
         kind = ONNX_TYPE[np.dtype(dtype)]
         self._inputs.append(helper.make_tensor_value_info(name, kind, list(shape)))

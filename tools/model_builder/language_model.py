@@ -15,6 +15,9 @@ from tools.model_builder.graph import Graph, ints
 
 Array = NDArray[Any]
 LAYER_NORM_EPSILON = 1e-5  # GPT-2's
+LOWEST = {2: float(np.finfo(np.float16).min), 4: float(np.finfo(np.float32).min)}
+"""By bytes of a number: the score of what must not be read. Finite, so that a row which may read
+nothing (padding) stays finite too."""
 GELU_INNER = float(np.sqrt(2 / np.pi))
 GELU_CUBIC = 0.044715  # gelu_new
 
@@ -84,8 +87,8 @@ class _LanguageModel:
 
     def _cache_input(self, layer: int, kind: str) -> str:
         size = self._size
-        shape = ["batch", size.heads, "past", size.head_dim]
-        return self._g.input(f"past_key_values.{layer}.{kind}", self._g.act.type, shape)
+        shape = ("batch", size.heads, "past", size.head_dim)
+        return self._g.input(f"past_key_values.{layer}.{kind}", self._g.act, shape)
 
     def _allowed(self, embeds: str, mask: str) -> str:
         """[batch, 1, sequence, total]: which columns each row may read."""
@@ -108,7 +111,7 @@ class _LanguageModel:
         self._present += [(f"present.{layer}.key", k), (f"present.{layer}.value", v)]
         scaled = g.op("Mul", q, g.num(size.head_dim**-0.5))
         scores = g.op("MatMul", scaled, g.op("Transpose", k, perm=[0, 1, 3, 2]))
-        lowest = np.array(np.finfo(g.act).min, g.act)
+        lowest = np.array(LOWEST[g.act.itemsize], g.act)
         shares = g.op("Softmax", g.op("Where", allowed, scores, lowest), axis=-1)
         mixed = g.op("Transpose", g.op("MatMul", shares, v), perm=[0, 2, 1, 3])
         flat = g.op("Reshape", mixed, ints(0, 0, size.hidden))

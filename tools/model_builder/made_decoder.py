@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from chatterbox.model.contract import (
     CODE_COUNT,
     MEL_BANDS,
-    MEL_FRAMES_PER_CODE,
     SAMPLE_RATE_HZ,
     SAMPLES_PER_CODE,
     SILENCE_CODE,
@@ -32,6 +31,7 @@ from tools.model_builder.made_speech_encoder import (
     SPEAKER_F0,
 )
 from tools.model_builder.quantise import BLOCK
+from tools.model_builder.waveform import after, faded_in, prompt_codes
 
 Array = NDArray[Any]
 
@@ -40,8 +40,6 @@ FRAME = SAMPLES_PER_CODE // FRAMES_PER_CODE
 HARMONICS = 32
 TOP_HZ = 9000.0
 """Harmonics fade out towards here, well under half the sampling rate."""
-FADE_FROM, FADE_OVER = 480, 480
-"""The first 20 ms are zero, the next 20 ms fade in, as in the published decoder."""
 CEILING = 0.95
 LEVEL = 0.12
 """Brings speech to about −22 LUFS."""
@@ -99,8 +97,7 @@ class _Decoder:
         tokens = g.input("speech_tokens", np.int64, ["batch", "tokens"])
         speaker = g.input("speaker_embeddings", np.float32, ["batch", SPEAKER_DIM])
         prompt = g.input("speaker_features", np.float32, ["batch", "frames", MEL_BANDS])
-        prompt_codes = g.op("Div", g.shape(prompt, 1), ints(MEL_FRAMES_PER_CODE))
-        new = g.op("Slice", tokens, prompt_codes, g.shape(tokens, 1), ints(1))
+        new = after(g, tokens, prompt_codes(g, prompt), 1)
         track = self._track(new)  # [B, frames, 6]
         buzz, hiss, pitch = (self._column(track, i) for i in range(3))
         f0 = self._f0(speaker, pitch)  # [B, frames, 1] Hz
@@ -109,8 +106,7 @@ class _Decoder:
         sound = g.op("Add", self._voice(f0, levels), self._noise(hiss))
         loud = g.op("Mul", g.op("Tanh", g.op("Mul", sound, real(LEVEL / CEILING))), real(CEILING))
         flat = g.op("Reshape", loud, ints(0, -1))
-        waveform = g.op("Mul", flat, self._fade(flat))
-        g.output("waveform", waveform, np.float32, ["batch", "samples"])
+        g.output("waveform", faded_in(g, flat), np.float32, ["batch", "samples"])
 
     def _track(self, codes: str) -> str:
         """Codes [B, T] → their sounds' six numbers at every 10 ms [B, 4T, 6]."""
@@ -216,16 +212,6 @@ class _Decoder:
             axis=2,
         )
         return g.op("Mul", g.op("Sub", white, shifted), g.op("Mul", hiss, real(0.25)))
-
-    def _fade(self, samples: str) -> str:
-        g = self._g
-        index = g.op(
-            "Range", np.array(0, np.int64), g.scalar(g.shape(samples, 1)), np.array(1, np.int64)
-        )
-        ramp = g.op(
-            "Mul", g.op("Sub", g.cast(index, np.float32), real(FADE_FROM)), real(1 / FADE_OVER)
-        )
-        return g.op("Clip", ramp, real(0), real(1))
 
 
 def _sound_table() -> Array:

@@ -45,13 +45,13 @@ FLAG_DIM = PHASES  # the first dimension of a head that phases leave free
 
 # What layer normalisation divides by, measured over rows of that kind; nothing needs them exact.
 TEXT_SIGMA = 0.42
-CODE_SIGMA = 0.52
+LAST_SIGMA = 0.7
 
 LIKED = (1.0, 0.55, -0.1)
 """Taste of a character's three sounds; times TASTE_TO_LOGIT their logits differ by about 0.7 and
 1.8 (probabilities .6, .3, .1)."""
 DISLIKED = -1.0
-TASTE_TO_LOGIT = 1.6
+TASTE_TO_LOGIT = 1.1
 
 FETCH = 5.0  # start row → last conditioning row: a score near 30
 SINK = 5.5  # every other row → the speaker row, which carries no pointer: a score near 15
@@ -64,7 +64,7 @@ OWN_TASTE = 0.15  # a code likes its own sound again
 
 POINTER_TO_LOGIT = 3.6
 HALF_TO_LOGIT = 4.5
-END_TO_LOGIT = 32.0
+END_TO_LOGIT = 48.0
 CODE_BIAS, STOP_BIAS, START_BIAS = -36.0, -20.0, -60.0
 
 
@@ -181,7 +181,7 @@ def _first_qkv_bias() -> Array:
 
 def _first_out() -> Array:
     w = np.zeros((HIDDEN, HIDDEN), np.float32)
-    w[np.arange(PHASES), np.arange(POINTER.start, POINTER.stop)] = CODE_SIGMA
+    w[np.arange(PHASES), np.arange(POINTER.start, POINTER.stop)] = LAST_SIGMA
     shares = ((1, VOICE_SHARE), (2, SO_FAR_SHARE), (3, NEIGHBOUR_SHARE))
     for head, share in shares:
         rows = head * SIZE.head_dim + np.arange(CODES_PER_PLACE)

@@ -43,6 +43,7 @@ from tools.model_builder.spectrum import (
     power_spectrum,
     waves,
 )
+from tools.model_builder.waveform import count_up
 
 Array = NDArray[Any]
 
@@ -149,10 +150,8 @@ class _Encoder:
     def _flags(self, codes: str) -> str:
         """[rows, 3 + 14]: prompt, first, last, and on the last row the first text position."""
         g = self._g
-        zero, one = np.array(0, np.int64), np.array(1, np.int64)
         rows = g.op("Add", codes, ints(1))
-        index = g.op("Range", zero, g.scalar(rows), one)
-        index = g.op("Unsqueeze", index, ints(1))
+        index = g.op("Unsqueeze", count_up(g, rows), ints(1))
         first = g.cast(g.op("Equal", index, ints(0)), np.float32)
         last = g.cast(g.op("Equal", index, codes), np.float32)
         every = g.cast(g.op("GreaterOrEqual", index, ints(0)), np.float32)
@@ -166,24 +165,22 @@ class _Encoder:
         """Codes [B, codes] of the reference: which sixth of the spectrum stands out."""
         g = self._g
         sixths = np.zeros((MEL_BANDS, SOUNDS), np.float32)
-        for sound in range(SOUNDS):
-            sixths[sound * MEL_BANDS // SOUNDS : (sound + 1) * MEL_BANDS // SOUNDS, sound] = 1
+        sixths[np.arange(MEL_BANDS), np.arange(MEL_BANDS) * SOUNDS // MEL_BANDS] = 1
         standing_out = g.op("MatMul", g.op("Sub", mel, mean), real(sixths))
         sound = g.op("ArgMax", standing_out, axis=2, keepdims=0)
-        count = g.scalar(g.shape(sound, 1))
-        index = g.op("Range", np.array(0, np.int64), count, np.array(1, np.int64))
-        codes = g.op("Add", g.op("Mul", index, ints(SOUNDS)), sound)
+        index = count_up(g, g.shape(sound, 1))
+        tokens = g.op("Add", g.op("Mul", index, ints(SOUNDS)), sound)
         loudness = g.op("ReduceMean", mel, ints(2), keepdims=0)
         silent = g.op("Less", loudness, real(SILENT_LOG_MEL))
-        return g.op("Where", silent, ints(SILENCE_CODE), codes)
+        return g.op("Where", silent, ints(SILENCE_CODE), tokens)
 
     def _centred(self, mel: str) -> str:
         g = self._g
         return g.op("Mul", g.op("Sub", mel, real(MEL_CENTRE)), real(MEL_SCALE))
 
     def _noise(self, inputs: int, outputs: int) -> Array:
-        matrix = self._rng.standard_normal((inputs, outputs)) / np.sqrt(inputs)
-        return matrix.astype(np.float32)
+        matrix: Array = self._rng.standard_normal((inputs, outputs), np.float32)
+        return matrix / np.float32(np.sqrt(inputs))
 
     def _linear(self, x: str, matrix: Array) -> str:
         """A product in the precision's weights, between float32 edges."""
@@ -197,7 +194,8 @@ def _window_autocorrelation() -> Array:
     spectrum = np.abs(np.fft.fft(window)) ** 2
     circular = np.fft.ifft(spectrum).real
     lags = np.arange(SHORTEST_LAG, LONGEST_LAG + 1)
-    return np.maximum(circular[lags] / circular[0], 0.1)
+    fallen: Array = np.maximum(circular[lags] / circular[0], 0.1)
+    return fallen
 
 
 def _placing() -> Array:
