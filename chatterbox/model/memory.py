@@ -50,6 +50,7 @@ class HostBuffer:
 
     def put(self, values: Array) -> None:
         """Overwrite all of it."""
+        assert values.shape == self.shape, "a value of another shape would be spread over it"
         self.array[...] = values
 
     def get(self) -> Array:

@@ -11,13 +11,13 @@ when it goes on. Each slot has one position more than `capacity` for that.
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 import onnxruntime as ort
 
 from chatterbox.model.capture import Buckets
 from chatterbox.model.contract import F32, I64, Voice
+from chatterbox.model.embedding import Embedder
 from chatterbox.model.memory import Buffer, Memory, Window
 from chatterbox.model.prefix import Prefix, PrefixLoader
 from chatterbox.model.prefix_cache import PrefixCache
@@ -25,18 +25,6 @@ from chatterbox.model.tuned_call import Call, TunedShape
 
 KEPT_CALLS = 256
 """Bound call shapes kept for reuse; one holds a few kilobytes and saves about 0.3 ms a step."""
-
-
-class Embedder(Protocol):
-    """Ids → rows of the language model."""
-
-    def text(self, ids: I64) -> F32:
-        """Text ids [S ≥ 3] → [S, hidden]."""
-        ...
-
-    def codes(self, codes: I64) -> F32:
-        """Speech codes [B] → [B, hidden]."""
-        ...
 
 
 class TunedLanguageModel:

@@ -33,7 +33,7 @@ class Form:
     linear: Literal["matmul", "gemm"] = "matmul"
     norm: Literal["operator", "spelled", "skip"] = "operator"
     gelu: Literal["operator", "spelled", "bias"] = "spelled"
-    attention: Literal["plain", "mha"] = "plain"
+    attention: Literal["plain", "mha", "gqa"] = "plain"
     table: Literal["uint4", "uint8"] = "uint8"
     accuracy_level: int = 0
 
@@ -267,6 +267,8 @@ class _Builder:
         return self.node("Mul", [half, self.node("Add", [inner, self.number(1)])])
 
     def attention(self, index: int, source: str, layer: Layer, bias: str) -> str:
+        if self.form.attention == "gqa":
+            return self.grouped_attention(index, self.linear(source, layer.qkv))
         parts = self.projections(source, layer.qkv)
         if self.form.attention == "mha":
             return self.fused_attention(index, parts, layer.qkv.bias, bias)
@@ -315,6 +317,29 @@ class _Builder:
                 [output, *presents],
                 domain=CONTRIB,
                 num_heads=self.m.heads,
+            )
+        )
+        return output
+
+    def grouped_attention(self, index: int, packed: str) -> str:
+        """Packed queries, keys and values; lengths counted from the mask, as exporters do."""
+        total = self.node(
+            "Gather", [self.node("Shape", ["attention_mask"]), self.tensor(np.array(1))]
+        )
+        count = self.node("ReduceSum", ["attention_mask", self.ints(1)], keepdims=0)
+        last = self.node("Sub", [count, self.ints(1)])
+        lengths = [self.node("Cast", [x], to=TensorProto.INT32) for x in (last, total)]
+        output = f"/{index}/gqa"
+        pasts = [f"past_key_values.{index}.{kind}" for kind in ("key", "value")]
+        presents = [f"present.{index}.{kind}" for kind in ("key", "value")]
+        self.nodes.append(
+            helper.make_node(
+                "GroupQueryAttention",
+                [packed, "", "", *pasts, *lengths],
+                [output, *presents],
+                domain=CONTRIB,
+                num_heads=self.m.heads,
+                kv_num_heads=self.m.heads,
             )
         )
         return output

@@ -13,7 +13,7 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from chatterbox.model.tune.weights import Array, unpack
+from chatterbox.model.tune.weights import Array, pack, unpack
 
 SHAPING = ("Concat", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
 FOLDABLE = frozenset(("Cast", "Constant", "DequantizeLinear", "Div", "Mul", *SHAPING))
@@ -84,9 +84,12 @@ class StockGraph:
         if tensor is None or tensor.data_type not in NIBBLE_SIGNED:
             codes = self.constant(name)
             return None if codes is None or codes.dtype != np.uint8 else Packed(codes, 0, False)
-        shape = (*tensor.dims[:-1], -(-tensor.dims[-1] // 2))
-        codes = self._bytes(tensor, np.dtype(np.uint8), math.prod(shape)).reshape(shape)
         signed = NIBBLE_SIGNED[tensor.data_type]
+        if tensor.dims[-1] % 2:  # rows begin inside a byte
+            numbers = self._read(tensor)
+            return Packed(pack(numbers + 8 if signed else numbers, 4), 4, signed)
+        shape = (*tensor.dims[:-1], tensor.dims[-1] // 2)
+        codes = self._bytes(tensor, np.dtype(np.uint8), math.prod(shape)).reshape(shape)
         return Packed(codes ^ np.uint8(SIGN_OF_BOTH_NIBBLES) if signed else codes, 4, signed)
 
     def upstream(self, name: str, stop: set[int]) -> Iterator[NodeProto]:

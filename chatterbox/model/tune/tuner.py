@@ -17,7 +17,13 @@ from chatterbox.errors import ModelError
 from chatterbox.model.contract import Precision
 from chatterbox.model.memory import Memory
 from chatterbox.model.sessions import SessionSettings, open_session
-from chatterbox.model.tune.prove import Deviation, deviation, exact_deviation
+from chatterbox.model.tune.prove import (
+    EXACT_STEPS,
+    Deviation,
+    deviation,
+    exact_session,
+    stock_trial,
+)
 from chatterbox.model.tune.reader import NotRecognisedError, StockGraph
 from chatterbox.model.tune.recognise import recognise
 from chatterbox.model.tune.weights import GPT2
@@ -32,17 +38,17 @@ STALE_S = 3600.0  # a temporary directory this old was left by a process that di
 HASH_DIGITS = 20
 
 EXACT_TOLERANCE: dict[Precision, float] = {
-    "fp32": 1e-3,
-    "q8": 1e-3,
-    "q4": 1e-3,
-    "fp16": 5e-2,
-    "q4f16": 5e-2,
+    "fp32": 3e-4,
+    "q8": 3e-4,
+    "q4": 3e-4,
+    "fp16": 2e-2,
+    "q4f16": 2e-2,
 }
-"""Worst deviation of any logit, in standard deviations, when both graphs compute as exactly as
-they can: measured 1e-5 and 1e-2 at full size (docs/language-model.md); a wrong mask, position, row
-or activation gives 0.1 to 3."""
-SERVED_TOLERANCE = 0.5
-"""The same as it is served, inputs rounded to int8: measured 0.1 at full size."""
+"""Worst deviation of any logit, in standard deviations of the stock graph's, when both compute as
+exactly as they can. Measured at full size: 1e-5, and 4e-3 where the stock graph rounds to fp16.
+The least mistake there is, GELU's other form, makes 5e-4 in two layers."""
+SERVED_TOLERANCE = 0.3
+"""The same as it is served, products taking their input rounded to int8: measured 0.06."""
 LOSSY_TOLERANCE = 5.0
 """Where weights were quantised here, only a broken graph is refused."""
 
@@ -94,6 +100,9 @@ def tune(
         return Untuned(f"could not be written: {fault.strerror or fault}")
     except ModelError as fault:
         return Untuned(str(fault))
+    except Exception as fault:  # noqa: BLE001 - onnxruntime raises its own kinds; none may end the start
+        line = (str(fault).strip().splitlines() or [type(fault).__name__])[0]
+        return Untuned(f"the proof broke off: {line[:300]}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +138,10 @@ class _Job:
         kept = replace(self.recipe, bits=None)
         write(model, kept, working, lambda done: self.progress(0.5 * done, "writing"))
         self.progress(0.5, "proving")
-        exact = exact_deviation(
-            self.source, working / GRAPH_FILE, model.hidden, self.settings.threads
-        )
+        threads = self.settings.threads
+        trial = stock_trial(self.source, model.hidden, threads)
+        unrounded = exact_session(working / GRAPH_FILE, threads)
+        exact = deviation(trial, unrounded, model.hidden, steps=EXACT_STEPS)
         receipt: dict[str, Any] = {"source": str(self.source), "recipe": asdict(self.recipe)}
         if not exact.worst <= EXACT_TOLERANCE[self.precision]:
             return receipt | _refusal(working, "its logits", exact, EXACT_TOLERANCE[self.precision])
@@ -140,20 +150,17 @@ class _Job:
             tolerance = LOSSY_TOLERANCE
             write(model, self.recipe, working, lambda d: self.progress(0.6 + 0.2 * d, "quantising"))
         self.progress(0.8, "proving as served")
-        served = self._served(model, working)
+        as_served = open_session(working / GRAPH_FILE, self.settings)
+        served = deviation(trial, as_served, model.hidden, memory=self._memory)
         if not served.worst <= tolerance:
             return receipt | _refusal(working, "its logits as served", served, tolerance)
         size = (working / SIDECAR_FILE).stat().st_size
         proof = {"exact": asdict(exact), "served": asdict(served)}
         return receipt | {"sidecar_bytes": size, "proof": proof}
 
-    def _served(self, model: GPT2, working: Path) -> Deviation:
-        """As the server runs them."""
-        stock = open_session(self.source, self.settings)
-        tuned = open_session(working / GRAPH_FILE, self.settings)
-        device_id = int(self.settings.cuda_options.get("device_id", 0))
-        memory = Memory(self.settings.device, device_id)
-        return deviation(stock, tuned, model.hidden, memory)
+    @property
+    def _memory(self) -> Memory:
+        return Memory(self.settings.device, int(self.settings.cuda_options.get("device_id", 0)))
 
     def _forget_older(self, entry: Path) -> None:
         """Drop what was made of the same file and recipe before it changed: nothing grows."""

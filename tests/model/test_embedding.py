@@ -1,0 +1,49 @@
+"""Rows read from the tables ≡ rows from the session, in every precision; or no host tables."""
+
+import numpy as np
+import onnx
+import pytest
+
+from chatterbox import mini
+from chatterbox.model.contract import PRECISION_SUFFIX, PRECISIONS
+from chatterbox.model.embedding import host_embedder
+from chatterbox.model.graphs import EmbedGraph
+from chatterbox.model.sessions import SessionSettings, open_session
+from chatterbox.text.tokenizer import Tokenizer
+
+CPU = SessionSettings("cpu", 1, {})
+VOCAB = 6563
+IDS = Tokenizer.from_file(mini.path() / "tokenizer.json").encode("Hello there, [laugh] you!")
+END_ID = int(IDS[-1])
+
+
+def graph(precision="fp32"):
+    return mini.path() / "onnx" / f"embed_tokens{PRECISION_SUFFIX[precision]}.onnx"
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_tables_give_what_the_session_gives(precision):
+    session = EmbedGraph(open_session(graph(precision), CPU))
+    host = host_embedder(graph(precision), session, VOCAB, END_ID)
+    assert host is not None
+    np.testing.assert_allclose(host.text(IDS), session.text(IDS), atol=1e-6)
+    codes = np.arange(0, 6562, 7)
+    found = host.codes(codes)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, session.codes(codes), atol=1e-6)
+
+
+def test_tables_that_do_not_give_what_the_session_gives_are_not_used():
+    session = EmbedGraph(open_session(graph(), CPU))
+    assert host_embedder(graph(), session, VOCAB, END_ID - 1) is None
+
+
+def test_tables_that_cannot_be_told_apart_are_not_used(tmp_path):
+    session = EmbedGraph(open_session(graph(), CPU))
+    assert host_embedder(graph(), session, VOCAB + 1, END_ID) is None
+    model = onnx.load(str(graph()))
+    tables = [node for node in model.graph.node if node.op_type == "Gather"]
+    del tables[0].input[0]
+    path = tmp_path / "one.onnx"
+    onnx.save(model, str(path))
+    assert host_embedder(path, session, VOCAB, END_ID) is None

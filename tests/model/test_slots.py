@@ -1,0 +1,207 @@
+"""Rows in slots: together ≡ alone, cached prefix ≡ none, whatever joins, leaves or pauses."""
+
+import numpy as np
+import psutil
+import pytest
+
+from chatterbox.errors import ModelError
+from chatterbox.model.capture import Buckets
+from chatterbox.model.memory import HostBuffer, Memory
+from chatterbox.model.prefix import Prefix, load_by_graph, pad_session
+from chatterbox.model.sessions import SessionSettings, open_session
+from chatterbox.model.slots import TunedLanguageModel
+from chatterbox.model.tune.prove import RandomEmbedder, StockRow, random_voice
+from chatterbox.model.tune.tuner import tune
+from chatterbox.model.tuned_call import TunedShape
+from tools.stock_forms.plain import Form, write_plain
+from tools.stock_forms.weights import Size, random_model
+
+CPU = SessionSettings("cpu", 1, {})
+SIZE = Size(layers=2, heads=2, head_dim=16, inner=64, vocab=83, positions=64)
+EMBED = RandomEmbedder(SIZE.hidden)
+CAPACITY = 40
+SLOTS = 5
+VOICES = [random_voice(rows, SIZE.hidden, rows) for rows in (3, 6, 9)]
+CACHE_BYTES = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory):
+    """A stock graph's path."""
+    return write_plain(random_model(SIZE), Form(), tmp_path_factory.mktemp("stock"))
+
+
+@pytest.fixture(scope="module")
+def tuned(stock):
+    """A session on its tuned form."""
+    return open_session(tune(stock, "fp32", stock.parent / "cache", CPU).path, CPU)
+
+
+@pytest.fixture(scope="module")
+def reference(stock):
+    """The stock graph's session."""
+    return open_session(stock, CPU)
+
+
+def model(tuned, **changes):
+    given = {"slots": SLOTS, "capacity": CAPACITY, "prefix_cache_bytes": CACHE_BYTES, **changes}
+    return TunedLanguageModel(tuned, EMBED, **given)
+
+
+def close(found, expected):
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+class Row:
+    """What a slot should hold, by the stock graph."""
+
+    def __init__(self, session, voice, ids):
+        self._row = StockRow(session)
+        rows = np.concatenate([voice.tensors.features, EMBED.text(ids)])
+        self.length = len(rows)
+        self.logits = self._row.advance(rows)[-1]
+
+    def step(self, code):
+        self.length += 1
+        self.logits = self._row.advance(EMBED.codes(np.array([code])))[-1]
+
+
+@pytest.mark.parametrize("bucketed", [False, True])
+def test_rows_join_leave_pause_and_step_in_any_company(tuned, reference, bucketed):
+    """Every row always has the logits of its stock row, whichever slots step with it."""
+    rng = np.random.default_rng(7)
+    buckets = Buckets(SLOTS, capture=False) if bucketed else None
+    engine = model(tuned, buckets=buckets)
+    rows = {}
+    for _ in range(120):
+        free = [slot for slot in range(SLOTS) if slot not in rows]
+        if free and rng.random() < 0.35:
+            slot = int(rng.choice(free))
+            voice, ids = VOICES[rng.integers(3)], rng.integers(0, 64, rng.integers(3, 9))
+            rows[slot] = Row(reference, voice, ids)
+            close(engine.begin(slot, voice, ids), rows[slot].logits)
+        going = [s for s, row in rows.items() if row.length < CAPACITY and rng.random() < 0.7]
+        if going:
+            rng.shuffle(going)
+            codes = rng.integers(0, 64, len(going))
+            found = engine.step(going, codes)
+            for slot, code, logits in zip(going, codes, found, strict=True):
+                rows[slot].step(code)
+                close(logits, rows[slot].logits)
+        for slot in [s for s in rows if rows[s].length >= CAPACITY or rng.random() < 0.04]:
+            if rng.random() < 0.5:  # a full row may also wait a while
+                engine.release(slot)
+                del rows[slot]
+
+
+def test_a_full_row_that_waits_stays_whole(tuned, reference):
+    engine = model(tuned, capacity=14)
+    full, other = Row(reference, VOICES[1], np.arange(5)), Row(reference, VOICES[0], np.arange(4))
+    engine.begin(1, VOICES[1], np.arange(5))
+    for slot in (0, 2):
+        engine.begin(slot, VOICES[0], np.arange(4))
+    for code in (1, 2, 3):
+        full.step(code)
+        close(engine.step([1], np.array([code]))[0], full.logits)
+    assert full.length == engine.capacity
+    for code in (5, 6):
+        other.step(code)
+        close(engine.step([0, 2], np.array([code, code])), np.stack([other.logits] * 2))
+    arena = engine._arena[0].get()[1]
+    again = model(tuned, capacity=14)
+    again.begin(1, VOICES[1], np.arange(5))
+    for code in (1, 2, 3):
+        again.step([1], np.array([code]))
+    np.testing.assert_array_equal(arena[:, :14], again._arena[0].get()[1][:, :14])
+
+
+def test_a_cached_prefix_gives_what_no_cache_gives(tuned):
+    with_cache, without = model(tuned), model(tuned, prefix_cache_bytes=0)
+    ids = np.arange(6)
+    first = with_cache.begin(0, VOICES[2], ids)
+    np.testing.assert_array_equal(with_cache.begin(1, VOICES[2], ids), first)
+    np.testing.assert_array_equal(without.begin(0, VOICES[2], ids), first)
+    assert with_cache.prefix_bytes == 9 * 2 * SIZE.layers * SIZE.hidden * 4
+    assert without.prefix_bytes == 0
+
+
+def test_a_warm_voice_is_not_computed_again(tuned, monkeypatch):
+    engine = model(tuned)
+    engine.warm(VOICES[2])
+    held = engine.prefix_bytes
+    calls = []
+    prefill = TunedLanguageModel._prefill
+    monkeypatch.setattr(
+        TunedLanguageModel, "_prefill", lambda *given: calls.append(given) or prefill(*given)
+    )
+    engine.begin(0, VOICES[2], np.arange(5))
+    assert len(calls) == 1  # the text alone
+    assert engine.prefix_bytes == held
+
+
+def test_a_voice_without_rows_begins_with_its_text(tuned, reference):
+    nobody = random_voice(0, SIZE.hidden, 0)
+    row = Row(reference, nobody, np.arange(4))
+    engine = model(tuned)
+    close(engine.begin(0, nobody, np.arange(4)), row.logits)
+    row.step(3)
+    close(engine.step([0], np.array([3]))[0], row.logits)
+
+
+def test_a_prefix_copied_by_a_graph_lies_where_a_copied_one_does(tuned):
+    """What a GPU does, done by a CPU session."""
+    shape = TunedShape.of(tuned)
+    memory = Memory("cpu")
+    rng = np.random.default_rng(0)
+    caches = []
+    for _ in range(2 * shape.layers):
+        cache = HostBuffer(shape.cache_shape(1, 6), shape.kv_type)
+        cache.put(rng.standard_normal(cache.shape))
+        caches.append(cache)
+    arena = [HostBuffer(shape.cache_shape(3, 11), shape.kv_type) for _ in caches]
+    load_by_graph(pad_session(shape, memory), memory, Prefix(6, tuple(caches)), arena, 1)
+    for source, target in zip(caches, arena, strict=True):
+        np.testing.assert_array_equal(target.array[1, :, :6], source.array[0])
+        assert not target.array[[0, 2]].any()
+
+
+def test_nothing_grows(tuned):
+    engine = model(tuned)
+    process = psutil.Process()
+
+    def serve(requests):
+        for request in range(requests):
+            slots = sorted({request % SLOTS, (request * 3 + 1) % SLOTS})
+            for slot in slots:
+                engine.begin(slot, VOICES[(request + slot) % 3], np.arange(3 + request % 7))
+            engine.step(slots, np.zeros(len(slots), np.int64))
+            for slot in slots:
+                engine.release(slot)
+
+    serve(200)
+    before, held = process.memory_info().rss, engine.prefix_bytes
+    serve(1000)
+    assert engine.prefix_bytes == held
+    assert process.memory_info().rss - before < 8 * 1024 * 1024
+    assert engine.arena_bytes == SLOTS * (CAPACITY + 1) * 2 * SIZE.layers * SIZE.hidden * 4
+
+
+def test_sizes_come_from_the_graph(tuned):
+    engine = model(tuned, capacity=10_000)
+    assert (engine.slots, engine.capacity, engine.vocab) == (SLOTS, SIZE.positions, SIZE.vocab)
+
+
+def test_a_stock_graph_is_not_taken_for_a_tuned_one(reference):
+    with pytest.raises(ModelError, match="chatterbox tune"):
+        model(reference)
+
+
+def test_stepping_a_free_or_full_slot_is_a_bug(tuned):
+    engine = model(tuned, capacity=10)
+    with pytest.raises(AssertionError):
+        engine.step([0], np.array([1]))
+    engine.begin(0, VOICES[1], np.arange(4))
+    with pytest.raises(AssertionError):
+        engine.step([0], np.array([1]))
+    with pytest.raises(AssertionError):
+        engine.begin(1, VOICES[2], np.arange(4))
