@@ -39,7 +39,11 @@ class SpeechReport:
     """What came of a request; complete once its stream has ended."""
 
     segments: int
-    segment_codes: list[tuple[int, ...]] = field(default_factory=list)
+    segment_texts: tuple[str, ...] = ()  # as they are spoken
+    segment_starts_s: list[float] = field(default_factory=list)  # in the sound, of those begun
+    segment_ends_s: list[float] = field(default_factory=list)  # of those whose sound is complete
+    segment_codes: list[tuple[int, ...]] = field(default_factory=list)  # of the same
+    text_ids: int = 0  # of the segments put to work so far
     audio_s: float = 0.0
     first_audio_s: float | None = None  # since `speak`
     generation_s: float = 0.0  # since `speak`
@@ -72,7 +76,8 @@ class SpeechStream:
         segments_ahead: int,
         pause_s: float,
     ) -> None:
-        self.report = SpeechReport(segments=len(segments))
+        texts = tuple(segment.text for segment in segments)
+        self.report = SpeechReport(segments=len(segments), segment_texts=texts)
         self._request = request
         self._segments = segments
         self._tokenizer = tokenizer
@@ -109,6 +114,7 @@ class SpeechStream:
             pause_s = segment.pause_before_s or (self._pause_s if index else 0.0)
             if pause_s:
                 yield self._count(self._joiner.silence(pause_s), audible=False)
+            self.report.segment_starts_s.append(self.report.audio_s)
             async for piece in self._pieces(self._outboxes[index]):
                 yield self._count(piece)
             if segment.pause_after_s:
@@ -126,10 +132,12 @@ class SpeechStream:
             outbox = Outbox(self._listener)
             self._outboxes.append(outbox)
             cap = code_cap(len(text), self._ceiling_codes)
+            ids = self._tokenizer.encode(text)
+            self.report.text_ids += len(ids)
             self._submit(
                 SegmentJob(
                     voice=request.voice,
-                    ids=self._tokenizer.encode(text),
+                    ids=ids,
                     sampling=request.sampling,
                     draws=uniforms(request.seed, ordinal, 0, cap),
                     seed=request.seed,
@@ -155,18 +163,23 @@ class SpeechStream:
             samples = np.zeros(0, np.float32) if isinstance(item, SegmentEnd) else item
             piece = self._joiner.piece(samples, first_of_segment=first, last_of_segment=last)
             first = False
+            if isinstance(item, SegmentEnd):
+                self._note(item, len(piece))
             if len(piece):
                 yield piece
             if was_full and not outbox.full:
                 self._wake()
-            if isinstance(item, SegmentEnd):
-                self._note(item)
+            if last:
                 return
 
-    def _note(self, end: SegmentEnd) -> None:
-        self.report.segment_codes.append(end.codes)
+    def _note(self, end: SegmentEnd, last_samples: int) -> None:
+        """The segment is whole with its last piece, which is about to be passed on: whoever gets
+        that piece finds the segment's end in the report."""
+        report = self.report
+        report.segment_codes.append(end.codes)
+        report.segment_ends_s.append(report.audio_s + last_samples / SAMPLE_RATE_HZ)
         if end.finish_reason == "length":
-            self.report.finish_reason = "length"
+            report.finish_reason = "length"
 
     def _count(self, samples: F32, *, audible: bool = True) -> F32:
         report = self.report

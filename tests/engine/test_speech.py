@@ -80,6 +80,23 @@ async def test_long_text_is_delivered_in_order_with_pauses(stage):
     assert first == report.segment_codes[0][0]
 
 
+async def test_the_report_says_where_each_segment_lies(stage):
+    heard, ends = 0, []
+    async with stage.engine.speak(request(LONG)) as stream:
+        report = stream.report
+        assert len(report.segment_texts) == 5
+        async for piece in stream:
+            heard += len(piece)
+            if len(report.segment_ends_s) > len(ends):  # its last piece is the one just passed on
+                ends.append(heard / SAMPLE_RATE_HZ)
+    assert report.segment_ends_s == pytest.approx(ends)
+    assert report.segment_starts_s == pytest.approx([0.0, *(end + 0.12 for end in ends[:-1])])
+    lengths = [len(codes) + TAIL_SILENCE_CODES for codes in report.segment_codes]
+    for start, end, length in zip(report.segment_starts_s, ends, lengths, strict=True):
+        assert end - start == pytest.approx(length / 25)
+    assert report.text_ids == sum(len(text.encode()) + 2 for text in report.segment_texts)
+
+
 async def test_the_first_segment_sounds_before_the_second_is_begun(stage):
     async with stage.engine.speak(request(LONG)) as stream:
         pieces = aiter(stream)
