@@ -353,7 +353,7 @@ class Muon:
             matrix.grad = None
 
 
-def train(folder: Path, steps: int, seed: int, minutes: float, batch_codes: int = 2200) -> Model:
+def train(folder: Path, steps: int, seed: int, minutes: float, batch_codes: int = 1600) -> Model:
     """Train, or go on training, the language model of `folder`."""
     torch.manual_seed(seed)
     model, done = Model(), 0

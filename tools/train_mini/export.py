@@ -1,0 +1,137 @@
+"""How does a checkpoint become a model directory? Codec and language model → the hub's layout.
+
+Knows where weights lie; `graphs.py` knows what is computed with them.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from chatterbox.model.contract import CODE_COUNT, SILENCE_CODE, START_CODE, Precision
+from tools.model_builder.language_model import LanguageModelSize, write_language_model
+from tools.model_builder.layout import BYTES, text_ids, write_layout
+from tools.model_builder.mini import END_ID, NAME
+
+from . import align, codec, graphs, lm
+
+Array = NDArray[Any]
+
+SAMPLING = {"temperature": 0.35, "top_k": 1000, "top_p": 0.95, "repetition_penalty": 1.0}
+"""What this model speaks best with; the large one's 0.8 and 1.2 make a small one stumble."""
+READ_AS = {";": ",", ":": ",", "-": " ", '"': " ", "\n": " ", "(": ",", ")": ","}
+BLANK = 0  # align.LETTERS[0]
+
+
+class LanguageModelWeights:
+    """`tools.model_builder.language_model.Weights` from an `lm.Model`."""
+
+    def __init__(self, model: lm.Model) -> None:
+        with torch.no_grad():
+            self._named = {
+                "positions": model.wpe,
+                "head": model.head().t(),
+                "head.bias": model.head_b,
+                "norm.gamma": model.ln_f,
+                "norm.beta": model.ln_f_b,
+            }
+            for i in range(lm.LAYERS):
+                qkv = torch.cat([model.q[i], model.k[i], model.v[i]], 1)
+                qkv_b = torch.cat([model.q_b[i], model.k_b[i], model.v_b[i]])
+                self._named |= {
+                    f"{i}.norm_1.gamma": model.ln[i, 0],
+                    f"{i}.norm_1.beta": model.ln_b[i, 0],
+                    f"{i}.qkv": qkv,
+                    f"{i}.qkv.bias": qkv_b,
+                    f"{i}.out": model.o[i],
+                    f"{i}.out.bias": model.o_b[i],
+                    f"{i}.norm_2.gamma": model.ln[i, 1],
+                    f"{i}.norm_2.beta": model.ln_b[i, 1],
+                    f"{i}.up": model.fc[i],
+                    f"{i}.up.bias": model.fc_b[i],
+                    f"{i}.down": model.proj[i],
+                    f"{i}.down.bias": model.proj_b[i],
+                }
+
+    def get(self, name: str, *shape: int) -> Array:
+        """The weight `name`."""
+        values: Array = self._named[name].detach().float().numpy()
+        assert values.shape == shape, (name, values.shape, shape)
+        return values
+
+
+def _letter_of(symbol: str) -> int:
+    symbol = READ_AS.get(symbol.lower(), symbol.lower())
+    return align.LETTERS.index(symbol) if symbol in align.LETTERS else BLANK
+
+
+def text_tables(model: lm.Model, lasting: Array) -> dict[str, Array]:
+    """Tables of `graphs.write_embed_tokens`. Bytes that were not trained read as a blank."""
+    rows = np.full(text_ids(END_ID), BLANK)
+    for byte in range(128):
+        rows[byte] = _letter_of(chr(byte))
+    assert END_ID == BYTES
+    with torch.no_grad():
+        letters = model.letters.numpy()
+        free = torch.cat([model.embed_free, model.digit_rows], 1)
+        extra = torch.zeros(lm.VOCAB, 8)  # one column each for start and stop; 96 in all
+        extra[START_CODE, 0] = extra[START_CODE + 1, 1] = 1.0
+        speech = torch.cat([free, extra], 1).numpy()
+        padding = torch.zeros(6, lm.WIDTH)
+        mix = torch.cat([model.embed_mix, model.embed_digits, model.start, padding]).numpy()
+    spoken = lasting.copy()
+    return {
+        "letters": letters[rows],
+        "lasting": spoken[rows].astype(np.float32),
+        "expected": model.expected.detach().numpy(),
+        "speech": speech,
+        "mix": mix,
+    }
+
+
+def swap_of(found: codec.Codec, folder: Path) -> int:
+    """The raw code of silence, kept beside the codec once it has been found."""
+    path = folder / "silence.json"
+    if not path.exists():
+        from . import data
+
+        swap = lm.silence_swap(found, data.load(folder / "speech", 6))
+        path.write_text(json.dumps(int((swap == SILENCE_CODE).nonzero()[0])))
+    silence = int(json.loads(path.read_text()))
+    assert 0 <= silence < CODE_COUNT
+    return silence
+
+
+def export(folder: Path, target: Path, precisions: tuple[Precision, ...] = ("fp32",)) -> None:
+    """Write the model directory `target` from the checkpoints in `folder`."""
+    found = codec.Codec().eval()
+    found.load_state_dict(torch.load(folder / "codec.pt")["model"])
+    model = lm.Model().eval()
+    model.load_state_dict(torch.load(folder / "lm.pt")["model"])
+    with np.load(folder / "align.npz") as aligned:
+        lasting = aligned["letter_codes"]
+    silence = swap_of(found, folder)
+    size = LanguageModelSize(
+        lm.LAYERS, lm.HEADS, lm.WIDTH // lm.HEADS, 4 * lm.WIDTH, lm.POSITIONS, lm.VOCAB
+    )
+    write_layout(target, size, END_ID, NAME)
+    settings = target / "generation_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | SAMPLING, indent=2) + "\n")
+
+    def arrays(module: torch.nn.Module) -> dict[str, Array]:
+        return {name: value.numpy() for name, value in module.state_dict().items()}
+
+    speaker = {k: v.detach().numpy() for k, v in model.speaker.named_parameters()}
+    for precision in precisions:
+        onnx = target / "onnx"
+        graphs.write_speech_encoder(onnx, precision, arrays(found.encoder), speaker, silence)
+        graphs.write_embed_tokens(
+            onnx, precision, text_tables(model, lasting), END_ID, lm.FIRST_CODE - 1 + lm.LEAD_CODES
+        )
+        write_language_model(onnx, precision, size, LanguageModelWeights(model))
+        graphs.write_conditional_decoder(
+            onnx, precision, arrays(found.decoder), silence, codec.Decoder.PADS
+        )
