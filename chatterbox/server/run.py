@@ -147,7 +147,8 @@ class _Process:
         A second signal ends the wait."""
         self._lifecycle.drain()
         admission = self._engine.admission
-        log.info("draining: %d requests are running", admission.active)
+        if admission.active:
+            log.info("stopping once %d running requests are done", admission.active)
         give_up = time.monotonic() + self._config.drain_timeout
         while admission.active and time.monotonic() < give_up and not self._second_signal:
             await asyncio.sleep(POLL_S)

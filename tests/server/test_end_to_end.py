@@ -52,6 +52,15 @@ def recording(name: str = "kal16", seconds: float = 6.0) -> dict:
     return {"voice_file": ("me.wav", file.getvalue(), "audio/wav")}
 
 
+SAME = 0.9
+"""Correlation of equal codes decoded twice: the graphs draw their own noise. Measured: above 0.99
+for equal codes, below 0.3 for others."""
+
+
+def same_speech(one: np.ndarray, other: np.ndarray) -> bool:
+    return len(one) == len(other) and np.corrcoef(one, other)[0, 1] > SAME
+
+
 def pcm(response: httpx.Response) -> np.ndarray:
     assert response.status_code == 200, response.text
     return np.frombuffer(response.content, "<i2")
@@ -73,7 +82,8 @@ async def test_register_speak_restart_speak_again(engine, data_dir):
     try:
         async with calling(restarted) as client:
             assert (await client.get("/voices/me")).json()["voice_id"] == voice_id
-            assert (await client.post("/tts", data=form)).content == spoken.content
+            again, _ = soundfile.read(io.BytesIO((await client.post("/tts", data=form)).content))
+            assert same_speech(again, samples)
     finally:
         restarted.close()
 
@@ -83,7 +93,7 @@ async def test_streamed_whole_and_once_only_are_the_same_sound(engine):
     async with calling(engine) as client:
         streamed = pcm(await client.post("/tts", data=form))
         answer = await client.post("/tts", data={**form, "stream": "false"})
-        assert np.array_equal(pcm(answer), streamed)
+        assert same_speech(pcm(answer), streamed)
         assert float(answer.headers["x-audio-duration"]) == pytest.approx(
             len(streamed) / 24_000, abs=1e-3
         )
@@ -92,7 +102,7 @@ async def test_streamed_whole_and_once_only_are_the_same_sound(engine):
         assert facts["finish_reason"] in ("stop", "length")
         once = await client.post("/tts", data=form, files=recording("rms", 11.0))
         assert len(pcm(once)) > 0
-        assert not np.array_equal(pcm(once), streamed)
+        assert not same_speech(pcm(once), streamed)
 
 
 async def test_alone_and_in_company(engine):
@@ -104,7 +114,7 @@ async def test_alone_and_in_company(engine):
         together = await asyncio.gather(*(client.post("/tts", json=call) for call in calls))
         for call, answer in zip(calls, together, strict=True):
             alone = await client.post("/tts", json=call)
-            assert np.array_equal(pcm(answer), pcm(alone))
+            assert same_speech(pcm(answer), pcm(alone))
         metrics = (await client.get("/metrics")).json()
         assert metrics["batch"]["mean_rows"] > 1
         assert (metrics["active"], metrics["queued"]) == (0, 0)
