@@ -1,0 +1,37 @@
+"""The watermark: off by default, a clear error where the package is missing, applied where not."""
+
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from chatterbox.audio.watermark import load_watermark
+from chatterbox.errors import ConfigError
+
+
+def test_off_changes_nothing():
+    samples = np.ones(4, np.float32)
+    assert load_watermark(False)(samples) is samples
+
+
+def test_wanted_but_missing_is_one_clear_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "perth", None)
+    with pytest.raises(ConfigError, match="pip install resemble-perth") as missing:
+        load_watermark(True)
+    assert "\n" not in str(missing.value)
+
+
+def test_wanted_and_there_is_applied_at_our_rate(monkeypatch):
+    calls = []
+
+    class Marker:
+        def apply_watermark(self, samples, *, sample_rate):
+            calls.append(sample_rate)
+            return samples.astype(np.float64) + 1
+
+    monkeypatch.setitem(sys.modules, "perth", SimpleNamespace(PerthImplicitWatermarker=Marker))
+    marked = load_watermark(True)(np.zeros(4, np.float32))
+    assert calls == [24_000]
+    assert marked.dtype == np.float32
+    assert (marked == 1).all()
