@@ -51,7 +51,8 @@ _SIGNS = {
     "=": "equals",
     "&": "and",
 }
-_SIGN = re.compile("([" + re.escape("".join(_SIGNS)) + "])")
+_SIGN = re.compile(r"([/:@+~=&_-]|(?<!\d)\.|\.(?!\d))")
+"""Those of `_SIGNS`; a point between digits is left to a version or an IP address."""
 
 
 def spell_out(text: str) -> str:

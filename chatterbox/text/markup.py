@@ -22,7 +22,7 @@ DEFAULT_PAUSE_S = 0.5
 _STRENGTH_S = {"none": 0.0, "x-weak": 0.1, "weak": 0.25, "medium": 0.5, "strong": 1, "x-strong": 2}
 
 _COMMENT = re.compile(r"<!--(?:(?!-->|<!--).)*+-->|<[!?][A-Za-z][^<>]{0,500}+>", re.DOTALL)
-_LINK = re.compile(r"<((?:https?://|mailto:)[^<>\s]{1,2000})>")
+_LINK = re.compile(r"<((?:https?://|mailto:)[^<>\s]{1,2000}|[^<>\s@]{1,64}@[^<>\s@]{1,255})>")
 _ELEMENT = re.compile(
     r"""<(?P<end>/?)(?P<name>[A-Za-z][\w:-]{0,30})
         (?P<attributes>(?:\s++[\w:.-]{1,64}+\s*+=\s*+

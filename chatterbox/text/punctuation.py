@@ -13,8 +13,14 @@ _WRAPPED_CHARS = 60
 """A line at least this long that ends without a stop was wrapped by an editor (they wrap at 60 to
 80); a shorter one is a heading, an address or a verse."""
 
+_UNFINISHED = re.compile(
+    r"(?:^| )(?:a|an|the|of|to|and|or|in|on|at|by|for|from|with|as|is|are|was|were|that|this|his"
+    r"|her|its|their|our|my|your)$"
+)
+"""No line ends here but by wrapping."""
 _BLANKS = re.compile(" {2,}")
 _PLURAL = re.compile(r"(?<=\w)\((e?s)\)")
+_AFTER_STOP = re.compile(r"(?<=[,.!?;:])\)|(?<=[,.!?;:] )\(")
 _CLOSING = re.compile(r" ?\)(?= ?\w)")
 _DASH = re.compile(r"(?: ?(?:—|--+) ?)++|(?: [-–]+)++ |–")
 _LOOSE_HYPHEN = re.compile(r"(?<!\w)-+|-+(?!\w)")
@@ -38,7 +44,11 @@ def unwrapped(text: str) -> str:
         line = written.strip()
         if line:
             wrapped = previous and previous[-1] not in ".!?:"
-            runs_on = wrapped and (len(previous) >= _WRAPPED_CHARS or line[0].islower())
+            runs_on = wrapped and (
+                len(previous) >= _WRAPPED_CHARS
+                or line[0].islower()
+                or _UNFINISHED.search(previous[-8:])
+            )
             joined.append((" " if runs_on else "\n") + line)
         previous = line
     return "".join(joined).lstrip("\n")
@@ -47,7 +57,8 @@ def unwrapped(text: str) -> str:
 def tidy(text: str) -> str:
     """Lines of words with clean stops; lines without words are dropped. Linear time."""
     if "(" in text or ")" in text:
-        text = _CLOSING.sub(", ", _PLURAL.sub(r"\1", text)).replace("(", ", ").replace(")", " ")
+        text = _AFTER_STOP.sub("", _PLURAL.sub(r"\1", text))
+        text = _CLOSING.sub(", ", text).replace("(", ", ").replace(")", " ")
     text = squeezed(text.replace("…", ", "))
     if "-" in text or "—" in text or "–" in text:
         text = _LOOSE_HYPHEN.sub(" ", _DASH.sub(" — ", text))

@@ -9,10 +9,10 @@ _FEET = re.compile(r"(?<![\w.])(\d{1,2})' ?(\d{1,2})(?:\"|'')")
 _SMILEY = re.compile(r"(?<!\S)(?:[:;=]'?-?[()DPpO/|3]+|<3+|[xX]D+|\^_*\^)(?!\S)")
 _ELISION = r"(?:tis|twas|em|til|cause|bout|round|neath|n)\b"
 _LOOSE_QUOTE = re.compile(
-    rf"(?<![^\W\d_])'(?!{_ELISION}|\d\d\b|\d0s\b)|(?<=[^\W\d_rs])'(?![^\W\d_])|(?<=\d)'(?!s\b)",
+    rf"(?<![^\W\d_])'(?!{_ELISION}|\d\d\b|\d0s\b)|(?<=[^\W\d_s])'(?![^\W\d_])|(?<=\d)'(?!s\b)",
     re.I,
 )
-"""An apostrophe stays between letters, after s (`the dogs' tails`) and r (`'er'`), in elisions."""
+"""An apostrophe stays between letters, after s (`the dogs' tails`), in elisions."""
 
 _SIGNS: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
     (sign, re.compile(pattern), put)

@@ -31,7 +31,7 @@ _Span = tuple[int, int]
 
 _STOPS = ".!?"
 _SENTENCE_END = re.compile(r"[ \n](?:(?<=\n)|(?<=[.!?] ))")
-_WORD = re.compile(r"(?:\[clear throat\]|\S)+")
+_WORD = re.compile(r"(?:\[clear throat\]|[^\s—])+")
 _CUTS = tuple(
     re.compile(pattern)
     for pattern in (
@@ -44,6 +44,8 @@ _CUTS = tuple(
     )
 )
 """Where a sentence that is too long alone is cut, the best kind of place first."""
+_LOOK_AHEAD_CHARS = 12
+"""What the longest of `_CUTS` needs to see: ` although `."""
 _LEAST_FILL = 0.4
 """A place is passed over for a less good one where the piece before it would fill less of what
 fits than this: `Oh,` alone is too short to speak well."""
@@ -133,7 +135,8 @@ def _cut(text: str, start: int, end: int, room: int, limits: SegmentLimits) -> _
     target = start + (end - start) // max(2, -(-(end - start) // size))
     least = min(target, start + int(size * _LEAST_FILL))
     for pattern in _CUTS:
-        places = [m.span() for m in pattern.finditer(text, max(least, start + 1), window + 1)]
+        found = pattern.finditer(text, max(least, start + 1), window + _LOOK_AHEAD_CHARS)
+        places = [match.span() for match in found if match.start() <= window]
         if places:
             return min(places, key=lambda place: abs(place[0] - target))
     return window, window
@@ -141,7 +144,7 @@ def _cut(text: str, start: int, end: int, room: int, limits: SegmentLimits) -> _
 
 def _written(text: str, start: int, end: int) -> str:
     """The piece; one that ends inside a sentence ends in a comma, so that the voice stays up."""
-    piece = text[start:end].replace("\n", " ")
+    piece = text[start:end].replace("\n", " ").lstrip("— ")
     if end == len(text) or piece[-1] in _STOPS or piece[-1] == "]":
         return piece
     return piece.rstrip(",;:—- ") + ","
