@@ -13,7 +13,7 @@ from chatterbox.errors import UnreadableAudio, UnsupportedAudio
 from chatterbox.voices.containers import Container, sniff
 from chatterbox.voices.intake import Decoded, Intake
 
-BLOCK_FRAMES = 2048
+BLOCK_FRAMES = 4096
 """Read at once: what a decoder error in the middle of a damaged file costs at most."""
 UNKNOWN_FRAMES = 2**62
 """libsndfile answers about 2**63 where a header does not say its length (streamed FLAC)."""

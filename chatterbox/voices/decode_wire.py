@@ -15,6 +15,8 @@ from chatterbox.voices.intake import ENCODER_RATE_HZ, F32, Decoded
 
 REQUEST = struct.Struct("<dQ")  # the cap in seconds, bytes of audio that follow
 ANSWER = struct.Struct("<IQ")  # bytes of JSON that follow, then bytes of float32 samples
+USUAL_CAP_S = 300.0
+"""The default cap, for which the child's limits on time are made."""
 MAX_JSON_BYTES = 64 * 1024
 SLACK_S = 1.0
 """A resampler may give a few samples more than the cap; a second is beyond doubt."""
@@ -33,6 +35,11 @@ REFUSALS: dict[str, type[ChatterboxError]] = {
 
 class BrokenChannel(Exception):
     """The other side is gone or speaks nonsense."""
+
+
+def patience(max_seconds: float) -> float:
+    """How many times the usual time a file may take: one, in proportion for a larger cap."""
+    return max(1.0, max_seconds / USUAL_CAP_S)
 
 
 def _read(stream: BinaryIO, size: int) -> bytes:

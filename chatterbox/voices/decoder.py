@@ -19,7 +19,7 @@ from chatterbox.voices.intake import Decoded
 log = logging.getLogger(__name__)
 
 WALL_S = 15.0
-"""From request to answer, start of the child included; then it is killed."""
+"""From request to answer with the usual cap, start of the child included; then it is killed."""
 CLOSE_S = 5.0
 """For a killed process to be gone."""
 
@@ -92,7 +92,8 @@ class DecodeChild:
     def _ask(self, child: "_Child", data: bytes, max_seconds: float) -> Decoded:
         """One question; the child is killed when the answer is not there in time, which ends
         every read and write here."""
-        killer = threading.Timer(self._wall_s, child.process.kill)
+        wall_s = self._wall_s * decode_wire.patience(max_seconds)
+        killer = threading.Timer(wall_s, child.process.kill)
         killer.daemon = True
         killer.start()
         try:

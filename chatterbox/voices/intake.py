@@ -52,7 +52,7 @@ class Intake:
             if rate_hz == ENCODER_RATE_HZ
             else soxr.ResampleStream(rate_hz, ENCODER_RATE_HZ, 1, dtype="float32", quality="HQ")
         )
-        self._blocks: list[F32] = []
+        self._samples = bytearray()  # grows in place: joining blocks would double the peak
         self._frames = 0
         self._clipped = 0
         self._peak = 0.0
@@ -82,7 +82,7 @@ class Intake:
             self._peak = max(self._peak, float(levels.max()))
         self._clipped += int(np.count_nonzero(levels >= CLIPPED_AT))
         mono = block.mean(axis=1, dtype=np.float32)
-        self._blocks.append(self._resampler.resample_chunk(mono) if self._resampler else mono)
+        self._samples += (self._resampler.resample_chunk(mono) if self._resampler else mono).data
 
     def finish(self, declared_frames: int | None) -> Decoded:
         """The recording. `declared_frames` is the header's word, None where it says nothing."""
@@ -94,9 +94,9 @@ class Intake:
                 param="voice_file",
             )
         if self._resampler:
-            self._blocks.append(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+            self._samples += self._resampler.resample_chunk(np.zeros(0, np.float32), last=True).data
         return Decoded(
-            audio=np.concatenate(self._blocks),
+            audio=np.frombuffer(self._samples, np.float32),
             duration_s=duration_s,
             sample_rate_hz=self._rate_hz,
             channels=self._channels,

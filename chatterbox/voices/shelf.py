@@ -60,30 +60,29 @@ class Shelf:
         return tuple(self._skipped)
 
     def open(self) -> list[VoiceInfo]:
-        """Clean up, and all voices, the oldest first. A directory that cannot be used leaves the
-        built-in ones."""
+        """Clean up, and all voices, the built-in ones first, then by age. A directory that cannot
+        be used leaves the built-in ones."""
         try:
             self._store.prepare()
         except STORAGE_ERRORS:
             log.warning("voices cannot be stored: the data directory cannot be written")
-        records: list[VoiceRecord] = []
+        stored: dict[str, VoiceRecord] = {}
         self._skipped = []
         with suppress(*STORAGE_ERRORS):
             records, self._skipped = self._store.scan()
-        for record in records:
-            if _well_named(record):
-                self._records[record.voice_id] = record
-            else:
-                self._skipped.append((record.voice_id, "its name cannot be a voice's name"))
-        for voice in built_in_voices():
-            self._built_in[voice.voice_id] = voice
-            self._records[voice.voice_id] = self._built_in_record(voice)
+            for record in sorted(records, key=lambda record: record.created_at):
+                if _well_named(record):
+                    stored[record.voice_id] = record
+                else:
+                    self._skipped.append((record.voice_id, "its name cannot be a voice's name"))
+        self._built_in = {voice.voice_id: voice for voice in built_in_voices()}
+        self._records = {
+            voice.voice_id: self._built_in_record(voice, stored.pop(voice.voice_id, None))
+            for voice in self._built_in.values()
+        } | stored
         for name, reason in self._skipped:
             log.warning("voice directory %s skipped: %s", name, reason)
-        return [
-            self._info(record)
-            for record in sorted(self._records.values(), key=lambda record: record.created_at)
-        ]
+        return [self._info(record) for record in self._records.values()]
 
     def add(self, info: VoiceInfo, reference: I16, tensors: VoiceTensors) -> None:
         """Store a new voice, wholly or not at all. A damaged one in its place is set aside."""
@@ -174,9 +173,8 @@ class Shelf:
             report=record.report,
         )
 
-    def _built_in_record(self, voice: BuiltInVoice) -> VoiceRecord:
+    def _built_in_record(self, voice: BuiltInVoice, stored: VoiceRecord | None) -> VoiceRecord:
         """What is on disk of it, or, before that and when the clip has changed, only its facts."""
-        stored = self._records.get(voice.voice_id)
         if stored and stored.files.get(REFERENCE_NAME) == voice.sha256:
             return replace(stored, name=voice.voice_id, created_at=0, report=voice.report)
         if stored:

@@ -12,6 +12,8 @@ from chatterbox.model.contract import F32, SAMPLE_RATE_HZ
 
 FRAME_SAMPLES = SAMPLE_RATE_HZ // 50
 """20 ms, the usual step of speech activity: a pitch period fits in, a syllable does not."""
+FRAMES_AT_ONCE = 3000
+"""One minute: an hour at once would need gigabytes in between."""
 FLOOR_DB = -60.0
 """Frames below this are silence whatever the rest is; quiet rooms record near -60 dBFS."""
 BELOW_LOUD_DB = 35.0
@@ -57,8 +59,12 @@ class Activity:
 def find_activity(audio: F32) -> Activity:
     """Levels and activity of `audio` [samples]; a rest shorter than a frame is left out."""
     count = len(audio) // FRAME_SAMPLES
-    frames = audio[: count * FRAME_SAMPLES].reshape(count, FRAME_SAMPLES).astype(np.float64)
-    power = frames.var(axis=1)  # the variance leaves out a constant offset
+    frames = audio[: count * FRAME_SAMPLES].reshape(count, FRAME_SAMPLES)
+    power = np.zeros(count)
+    for first in range(0, count, FRAMES_AT_ONCE):
+        some = slice(first, first + FRAMES_AT_ONCE)
+        # The variance leaves out a constant offset.
+        power[some] = frames[some].var(axis=1, dtype=np.float64)
     level_db = np.full(count, SILENCE_DB)
     np.log10(power, out=level_db, where=power > 0)
     level_db[power > 0] *= 10

@@ -208,6 +208,8 @@ def test_built_in_voices(tmp_path):
     assert library.get(None) is library.get("SLT")
     assert encoder.calls == 1
     again = FakeEncoder()
+    library.get("awb")
+    assert [info.voice_id for info in open_library(tmp_path).list()] == BUILT_IN
     assert open_library(tmp_path, again).get(None).key == library.get("slt").key
     assert again.calls == 0
 
