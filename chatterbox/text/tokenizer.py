@@ -16,8 +16,8 @@ from chatterbox.text.markup import TAGS
 
 END_OF_TEXT = "<|endoftext|>"
 END_TOKENS = 2
-"""The embedding reads the last two ids as speech codes (the start code twice): MODEL.md's note on
-embed_tokens. `tokenizer.json` appends them."""
+"""The published embedding graph reads the last two ids of a text as speech codes, the start code
+twice; `tokenizer.json` appends them."""
 
 
 class Tokenizer:
