@@ -22,18 +22,18 @@ from chatterbox.errors import (
     ChatterboxError,
     ConfigError,
     ModelError,
+    VoiceNotFound,
 )
 
 if TYPE_CHECKING:
     from chatterbox.engine.engine import TTSEngine
     from chatterbox.engine.speech import SpeechReport
-    from chatterbox.model.load import ModelInfo
+    from chatterbox.model.contract import Voice
     from chatterbox.voices.catalogue import VoiceInfo
 
 EXIT_REFUSED = 1
 """The command was understood and could not be done: a bad recording, an unknown voice."""
 EXIT_INTERRUPTED = 130
-HELLO = "Hello, this is Chatterbox speaking."
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -66,20 +66,32 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"chatterbox {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    serve = commands.add_parser("serve", help="run the server", allow_abbrev=False)
+    serve = commands.add_parser(
+        "serve", help="run the server", allow_abbrev=False, usage="chatterbox serve [FLAGS]"
+    )
     serve.set_defaults(run=_serve)
     add_flags(serve, ServerConfig)
 
-    say = commands.add_parser("say", help="speak into a file, without a server", allow_abbrev=False)
+    say = commands.add_parser(
+        "say",
+        help="speak into a file, without a server",
+        allow_abbrev=False,
+        usage="chatterbox say TEXT [--voice FILE|NAME] [--out FILE] [--seed N] [FLAGS]",
+    )
     say.set_defaults(run=_say)
     say.add_argument("text", help="what to say; - reads it from standard input")
     say.add_argument("--voice", metavar="FILE|NAME", help="a recording, or a voice's id or name")
     say.add_argument("--out", type=Path, default=Path("speech.wav"), metavar="FILE")
     say.add_argument("--seed", type=int, metavar="N", help="equal seeds, equal speech")
 
-    voices = commands.add_parser("voices", help="list and manage voices", allow_abbrev=False)
+    voices = commands.add_parser(
+        "voices",
+        help="list and manage voices",
+        allow_abbrev=False,
+        usage="chatterbox voices [FLAGS] [list | add | delete | export | import]",
+    )
     voices.set_defaults(run=_voices, action="list")
-    actions = voices.add_subparsers(metavar="ACTION", dest="action")
+    actions = voices.add_subparsers(metavar="ACTION", dest="action", prog="chatterbox voices")
     actions.add_parser("list", help="all voices (the default action)")
     add = actions.add_parser("add", help="register a recording")
     add.add_argument("file", type=Path)
@@ -140,6 +152,7 @@ def _served(flags: argparse.Namespace) -> int:
     sock = bind(server_config.host, server_config.port)
     print(f"Chatterbox {__version__}: loading at {address_of(sock)} (Ctrl-C stops)", flush=True)
 
+    from chatterbox.console import ready_message
     from chatterbox.engine.engine import TTSEngine
     from chatterbox.server.run import serve
 
@@ -151,40 +164,12 @@ def _served(flags: argparse.Namespace) -> int:
     return serve(engine, server_config, sock, announce)
 
 
-def ready_message(address: str, info: "ModelInfo", took_s: float) -> str:
-    """What a person reads when the server is ready; the curl line works as printed."""
-    lines = [
-        *model_notice(info),
-        f"Ready at {address} after {took_s:.1f} s: "
-        f"{info.name}, {info.precision_text}, {info.device}",
-        "",
-        f'  curl -f -o hello.wav -F "text={HELLO}" {address}/tts',
-        "",
-        f"Calls: {address}/docs   Health: {address}/health",
-    ]
-    return "\n".join(lines)
-
-
-def model_notice(info: "ModelInfo") -> list[str]:
-    """Loud, where what speaks is not what a person may think it is."""
-    lines: list[str] = []
-    if info.name == "mini":
-        rule = "*" * 78
-        lines = [
-            rule,
-            "* This is `mini`, a small demonstration model. It is NOT Chatterbox Turbo:",
-            "* it shows that everything works, but does not sound like it.",
-            *([f"* Why: {info.fallback}."] if info.fallback else []),
-            rule,
-        ]
-    return [*lines, *(f"Note: {note}" for note in info.notes)]
-
-
 # --- say ----------------------------------------------------------------------------------------
 
 
 def _say(flags: argparse.Namespace) -> int:
     from chatterbox.audio.encode import FORMATS
+    from chatterbox.console import model_notice
 
     out: Path = flags.out
     if out.suffix.lstrip(".").lower() not in FORMATS:
@@ -193,6 +178,8 @@ def _say(flags: argparse.Namespace) -> int:
         raise ConfigError(f"--seed {flags.seed}: from 0 to {2**32 - 1}")
     text = sys.stdin.read() if flags.text == "-" else flags.text
     with _engine(flags) as engine:
+        for line in model_notice(engine.info):
+            print(line, file=sys.stderr)
         started = time.monotonic()
         report = asyncio.run(_speak(engine, text, flags.voice, flags.seed, out))
         took_s = time.monotonic() - started
@@ -213,15 +200,9 @@ async def _speak(
     from chatterbox.engine.speech import SpeechRequest
 
     config = engine.config
-    if voice is not None and Path(voice).is_file():
-        spoken_by, report = engine.voices.temporary(Path(voice).read_bytes())
-        for warning in report.warnings:
-            print(f"{voice}: {warning}", file=sys.stderr)
-    else:
-        spoken_by = engine.voices.get(voice)
     request = SpeechRequest(
         text=text,
-        voice=spoken_by,
+        voice=_voice_of(engine, voice),
         sampling=Sampling(
             config.temperature, config.top_k, config.top_p, config.repetition_penalty
         ),
@@ -235,6 +216,21 @@ async def _speak(
     parts = [encoder.start(), *(encoder.feed(piece) for piece in samples), encoder.finish()]
     await asyncio.to_thread(out.write_bytes, b"".join(parts))
     return stream.report
+
+
+def _voice_of(engine: "TTSEngine", wanted: str | None) -> "Voice":
+    """A recording's voice where `wanted` is a file, else the library's."""
+    if wanted is not None and Path(wanted).is_file():
+        voice, report = engine.voices.temporary(Path(wanted).read_bytes())
+        for warning in report.warnings:
+            print(f"{wanted}: {warning}", file=sys.stderr)
+        return voice
+    try:
+        return engine.voices.get(wanted)
+    except VoiceNotFound:
+        raise ConfigError(
+            f"--voice {wanted}: neither a file nor a voice; `chatterbox voices` lists the voices"
+        ) from None
 
 
 # --- voices -------------------------------------------------------------------------------------
@@ -285,8 +281,6 @@ def _engine(flags: argparse.Namespace) -> "Iterator[TTSEngine]":
     engine = TTSEngine(config)
     try:
         engine.load()
-        for line in model_notice(engine.info):
-            print(line, file=sys.stderr)
         yield engine
     finally:
         engine.close()

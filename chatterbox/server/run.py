@@ -5,6 +5,7 @@ Knows signals, sockets and exit codes; knows no route.
 
 import asyncio
 import contextlib
+import errno
 import logging
 import signal
 import socket
@@ -51,9 +52,10 @@ def bind(host: str, port: int) -> socket.socket:
         sock.listen(BACKLOG)  # fails here, not later, where another server has the port
     except OSError as fault:
         sock.close()
+        hint = " Is a server running there already?" if fault.errno == errno.EADDRINUSE else ""
         raise ConfigError(
-            f"Cannot listen on {host}:{port}: {fault.strerror}. "
-            "Is a server running there already? Choose another port with --port."
+            f"Cannot listen on {host}:{port}: {fault.strerror}.{hint}"
+            " --host and --port choose another address."
         ) from None
     sock.setblocking(False)
     return sock
