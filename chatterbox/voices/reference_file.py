@@ -11,7 +11,6 @@ from chatterbox.model.contract import LM_PROMPT_S, SAMPLE_RATE_HZ
 from chatterbox.voices.reference import I16
 from chatterbox.voices.tensor_file import DamagedFile
 
-REFERENCE_NAME = "reference.flac"
 MAX_SAMPLES = int(LM_PROMPT_S * SAMPLE_RATE_HZ)
 
 

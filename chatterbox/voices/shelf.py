@@ -13,12 +13,9 @@ from chatterbox.model.contract import VoiceTensors
 from chatterbox.voices.built_in import BuiltInVoice, built_in_voices
 from chatterbox.voices.catalogue import VoiceInfo, checked_name
 from chatterbox.voices.reference import I16
-from chatterbox.voices.reference_file import (
-    REFERENCE_NAME,
-    flac_to_reference,
-    reference_to_flac,
-)
+from chatterbox.voices.reference_file import flac_to_reference, reference_to_flac
 from chatterbox.voices.store import (
+    REFERENCE_NAME,
     SCHEMA,
     STORAGE_ERRORS,
     BadEntry,

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 SCHEMA = 1
 VOICE_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 META_NAME = "meta.json"
+REFERENCE_NAME = "reference.flac"
+"""The one file without which a voice is lost; all others can be made from it."""
 TEMPORARY = ".tmp-"
 DELETED = ".del-"
 SET_ASIDE = ".bad-"
@@ -70,7 +72,7 @@ def sha256(data: bytes) -> str:
 
 
 @contextmanager
-def _storage_errors() -> Iterator[None]:
+def storage_errors() -> Iterator[None]:
     """OSError → what a caller may be told."""
     try:
         yield
@@ -98,7 +100,7 @@ class VoiceStore:
     def prepare(self) -> None:
         """Make the directory and remove what an interrupted process left. Raises
         StorageUnavailable where that cannot be done; reading may work nevertheless."""
-        with _storage_errors():
+        with storage_errors():
             self._files.make_directories(self._directory)
             for name in self._files.names(self._directory):
                 if name.startswith((TEMPORARY, DELETED)):
@@ -108,7 +110,7 @@ class VoiceStore:
         """All good records, and (directory name, reason) of each entry that is not one."""
         records: list[VoiceRecord] = []
         skipped: list[tuple[str, str]] = []
-        with _storage_errors():
+        with storage_errors():
             names = self._files.names(self._directory)
         for name in names:
             if name.startswith((TEMPORARY, DELETED)):
@@ -136,14 +138,14 @@ class VoiceStore:
             raise BadEntry(f"{META_NAME} cannot be read ({reason})") from failure
         if record.voice_id != voice_id:
             raise BadEntry(f"{META_NAME} is another voice's")
-        missing = sorted(set(record.files) - set(names))
-        if missing:
-            raise BadEntry(f"{shown(missing[0])} is missing")
-        return record
+        present = {name: sha for name, sha in record.files.items() if name in names}
+        if REFERENCE_NAME not in present:
+            raise BadEntry(f"{REFERENCE_NAME} is missing")
+        return replace(record, files=present)
 
     def exists(self, voice_id: str) -> bool:
         """Whether anything has this name, good or bad."""
-        with _storage_errors():
+        with storage_errors():
             return voice_id in self._files.names(self._directory)
 
     def create(self, record: VoiceRecord, contents: Mapping[str, bytes]) -> VoiceRecord:
@@ -153,7 +155,7 @@ class VoiceStore:
         temporary = self._unused(TEMPORARY)
         final = self._path(record.voice_id)
         renamed = False
-        with _storage_errors():
+        with storage_errors():
             try:
                 self._files.make_directory(temporary)
                 for name, data in contents.items():
@@ -174,20 +176,20 @@ class VoiceStore:
     def add_file(self, record: VoiceRecord, name: str, data: bytes) -> VoiceRecord:
         """Add or replace one file of a voice. It counts once the record lists its hash."""
         changed = replace(record, files={**record.files, name: sha256(data)})
-        with _storage_errors():
+        with storage_errors():
             self._put(self._path(record.voice_id) / name, data)
         self.update(changed)
         return changed
 
     def update(self, record: VoiceRecord) -> None:
         """Replace a voice's record."""
-        with _storage_errors():
+        with storage_errors():
             self._put(self._path(record.voice_id) / META_NAME, RECORD_JSON.dump_json(record))
 
     def read(self, record: VoiceRecord, name: str) -> bytes:
         """A file of a voice as it was written. Raises BadEntry where it is not that any more,
         StorageUnavailable where that cannot be told now."""
-        with _storage_errors():
+        with storage_errors():
             try:
                 data = self._files.read_file(self._path(record.voice_id) / name, MAX_FILE_BYTES)
             except OSError as failure:
@@ -201,7 +203,7 @@ class VoiceStore:
     def delete(self, voice_id: str) -> None:
         """Remove a voice. It is gone once the rename is done; the rest can be swept later."""
         doomed = self._unused(DELETED)
-        with _storage_errors():
+        with storage_errors():
             self._files.rename(self._path(voice_id), doomed)
             try:
                 self._files.sync_directory(self._directory)
@@ -212,7 +214,7 @@ class VoiceStore:
 
     def set_aside(self, voice_id: str) -> None:
         """Make room for a good voice where a damaged one has its name; nothing is deleted."""
-        with _storage_errors():
+        with storage_errors():
             self._files.rename(self._path(voice_id), self._unused(f"{SET_ASIDE}{voice_id}-"))
 
     def _path(self, voice_id: str) -> Path:

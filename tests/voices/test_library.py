@@ -406,12 +406,14 @@ def test_what_the_encoder_hears_is_the_same_after_a_restart(tmp_path):
     assert np.array_equal(first.heard[0], second.heard[0])
 
 
-def test_damaged_tensors_are_made_again(tmp_path):
+def test_lost_or_damaged_tensors_are_made_again(tmp_path):
     info, _ = open_library(tmp_path).register(ANNA)
     path = tmp_path / info.voice_id / f"encoded-{MODEL}.safetensors"
     good = path.read_bytes()
-    for bad in (b"", good[:-1], bytes(len(good))):
-        path.write_bytes(bad)
+    for bad in (None, b"", good[:-1], bytes(len(good))):
+        path.unlink()
+        if bad is not None:
+            path.write_bytes(bad)
         encoder = FakeEncoder()
         open_library(tmp_path, encoder).get(info.voice_id)
         assert encoder.calls == 1

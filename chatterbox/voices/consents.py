@@ -1,0 +1,129 @@
+"""Which speakers have agreed to their voices being used? A small book on disk, newest first.
+
+Knows no voice: whoever runs the server answers for consent, the book only keeps what was said.
+"""
+
+import json
+import secrets
+import threading
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from chatterbox.errors import RouteNotFound, StorageFull, StorageUnavailable, shown
+from chatterbox.voices.catalogue import checked_name
+from chatterbox.voices.file_system import FileSystem
+from chatterbox.voices.store import sha256, storage_errors
+
+MAX_CONSENTS = 1000
+"""Nothing grows without bound; a server with more speakers keeps its own book."""
+MAX_BOOK_BYTES = 4 * 1024 * 1024
+"""Far above the largest book there can be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """One speaker's. Of the recording only the SHA-256 is kept: enough to recognise it later."""
+
+    id: str
+    name: str
+    language: str
+    created_at: int  # Unix seconds
+    sha256: str
+
+
+_BOOK = TypeAdapter(list[Consent])
+
+
+class ConsentBook:
+    """All consents of a data directory, in one file that is replaced as a whole. Methods block
+    and may be called from any thread."""
+
+    def __init__(self, path: Path, files: FileSystem | None = None) -> None:
+        """Cheap; the file is read when it is first needed."""
+        self._path = path
+        self._files = files or FileSystem()
+        self._lock = threading.Lock()
+        self._consents: list[Consent] | None = None
+
+    def add(self, name: str, language: str, recording: bytes) -> Consent:
+        """Note a new one. Raises InvalidVoiceId for a name that cannot be, and storage errors."""
+        consent = Consent(
+            id=f"cons_{secrets.token_hex(12)}",
+            name=checked_name(name),
+            language=language,
+            created_at=int(time.time()),
+            sha256=sha256(recording),
+        )
+        with self._lock:
+            consents = self._read()
+            if len(consents) >= MAX_CONSENTS:
+                raise StorageFull(f"There is room for {MAX_CONSENTS} consents; delete some first.")
+            self._write([consent, *consents])
+        return consent
+
+    def find(self, consent_id: str) -> Consent | None:
+        """One, or none of that id."""
+        with self._lock:
+            return next((one for one in self._read() if one.id == consent_id), None)
+
+    def get(self, consent_id: str) -> Consent:
+        """One. Raises RouteNotFound."""
+        with self._lock:
+            return self._read()[self._index(consent_id)]
+
+    def page(self, after: str | None, limit: int) -> tuple[list[Consent], bool]:
+        """At most `limit` of those behind the one with the id `after`, and whether there are
+        more. Raises RouteNotFound for an `after` that is not there."""
+        with self._lock:
+            rest = self._read()[0 if after is None else self._index(after) + 1 :]
+        return rest[:limit], len(rest) > limit
+
+    def rename(self, consent_id: str, name: str) -> Consent:
+        """Give one another name. Raises RouteNotFound, InvalidVoiceId and storage errors."""
+        kept = checked_name(name)
+        with self._lock:
+            consents = list(self._read())
+            at = self._index(consent_id)
+            consents[at] = replace(consents[at], name=kept)
+            self._write(consents)
+        return consents[at]
+
+    def delete(self, consent_id: str) -> None:
+        """Strike one out. Raises RouteNotFound and storage errors."""
+        with self._lock:
+            at = self._index(consent_id)
+            self._write([one for index, one in enumerate(self._read()) if index != at])
+
+    def _index(self, consent_id: str) -> int:
+        for index, consent in enumerate(self._read()):
+            if consent.id == consent_id:
+                return index
+        raise RouteNotFound(f"There is no consent '{shown(consent_id)}'.", param="consent_id")
+
+    def _read(self) -> list[Consent]:
+        if self._consents is None:
+            try:
+                with storage_errors():
+                    data = self._files.read_file(self._path, MAX_BOOK_BYTES)
+                self._consents = _BOOK.validate_json(data)
+            except StorageUnavailable as fault:
+                if not isinstance(fault.__cause__, FileNotFoundError):
+                    raise
+                self._consents = []
+            except ValidationError:
+                raise StorageUnavailable("The book of consents is damaged.") from None
+        return self._consents
+
+    def _write(self, consents: list[Consent]) -> None:
+        temporary = self._path.with_name(f".tmp-{self._path.name}")
+        data = json.dumps(_BOOK.dump_python(consents, mode="json"), indent=1).encode("utf-8")
+        with storage_errors():
+            self._files.make_directories(self._path.parent)
+            temporary.unlink(missing_ok=True)
+            self._files.write_file(temporary, data)
+            self._files.rename(temporary, self._path)
+            self._files.sync_directory(self._path.parent)
+        self._consents = consents
