@@ -1,0 +1,141 @@
+"""run.sh with a made-up PATH: which Python it takes, when it calls pip, what it starts."""
+
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+TOOLS = ("bash", "cat", "chmod", "cksum", "cp", "dirname", "grep", "mkdir", "rm")
+
+GOOD_PYTHON = """#!/usr/bin/env bash
+# Stands for an interpreter: makes a .venv whose python writes down how it is called.
+case "$*" in
+"-m venv --clear "*)
+    mkdir -p "$4/bin"
+    printf '#!/usr/bin/env bash\\n[ "$1" = -c ] || echo "$*" >>"$CALLS"\\n' >"$4/bin/python"
+    chmod +x "$4/bin/python"
+    ;;
+--version) echo "Python 3.11.7" ;;
+esac
+"""
+NO_ENSUREPIP = '#!/usr/bin/env bash\ncase "$*" in *ensurepip*) exit 1 ;; esac\n'
+BROKEN_SHIM = '#!/usr/bin/env bash\necho "pyenv: command not found" >&2\nexit 127\n'
+OLD = '#!/usr/bin/env bash\ncase "$*" in *version_info*) exit 1 ;; esac\n'
+GPU = '#!/usr/bin/env bash\necho "GPU 0: NVIDIA H200"\n'
+
+
+class Machine:
+    """A copy of run.sh, and a directory that is all of its PATH."""
+
+    def __init__(self, directory: Path) -> None:
+        self.project = directory / "project"
+        self.bin = directory / "bin"
+        self.calls_file = directory / "calls"
+        self.project.mkdir()
+        self.bin.mkdir()
+        shutil.copy(ROOT / "run.sh", self.project)
+        for name in ("requirements.txt", "requirements-cuda.txt", "requirements-dev.txt"):
+            (self.project / name).write_text("something==1\n")
+        for name in TOOLS:
+            (self.bin / name).symlink_to(str(shutil.which(name)))
+
+    def has(self, name: str, script: str) -> None:
+        path = self.bin / name
+        path.write_text(script.replace("/usr/bin/env bash", str(shutil.which("bash"))))
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        self.calls_file.write_text("")
+        command = [str(shutil.which("bash")), str(self.project / "run.sh"), *words]
+        environment = {"PATH": str(self.bin), "CALLS": str(self.calls_file)}
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=30, check=False
+        )
+
+    def calls(self) -> list[str]:
+        return self.calls_file.read_text().replace(str(self.project), "").splitlines()
+
+
+@pytest.fixture
+def machine(tmp_path) -> Machine:
+    return Machine(tmp_path)
+
+
+def test_the_first_python_that_works_is_taken(machine):
+    machine.has("python3.13", BROKEN_SHIM)
+    machine.has("python3.12", OLD)
+    machine.has("python3.11", NO_ENSUREPIP)
+    machine.has("python3", GOOD_PYTHON)
+    done = machine.run("setup")
+    assert done.returncode == 0, done.stderr
+    assert f"making .venv with Python 3.11.7 ({machine.bin}/python3)" in done.stderr
+    assert machine.calls() == ["-m pip install -r /requirements.txt"]
+
+
+def test_no_python_and_no_ensurepip_are_said_clearly(machine):
+    machine.has("python3", OLD)
+    done = machine.run()
+    assert done.returncode == 1
+    assert "Python 3.11 or newer was not found" in done.stderr
+    machine.has("python3", NO_ENSUREPIP)
+    done = machine.run()
+    assert done.returncode == 1
+    assert "apt install python3-venv" in done.stderr
+
+
+def test_pip_is_called_only_for_what_has_changed(machine):
+    machine.has("python3", GOOD_PYTHON)
+    machine.run("setup")
+    assert machine.run("setup").stderr == ""
+    assert machine.calls() == []
+    (machine.project / "requirements.txt").write_text("something==2\n")
+    machine.run("setup")
+    assert machine.calls() == ["-m pip install -r /requirements.txt"]
+    machine.has("nvidia-smi", GPU)
+    machine.run("setup")
+    assert machine.calls() == ["-m pip install -r /requirements-cuda.txt"]
+    machine.run("setup")
+    assert machine.calls() == []
+
+
+@pytest.mark.parametrize(
+    ("words", "started"),
+    [
+        ([], "-P -m chatterbox serve"),
+        (["--port", "9000"], "-P -m chatterbox serve --port 9000"),
+        (["serve", "--port", "9000"], "-P -m chatterbox serve --port 9000"),
+        (["say", "two words", "--out", "x.wav"], "-P -m chatterbox say two words --out x.wav"),
+        (["voices"], "-P -m chatterbox voices"),
+        (["benchmark", "--stream"], "/benchmark.py --stream"),
+    ],
+)
+def test_what_is_started(machine, words, started):
+    machine.has("python3", GOOD_PYTHON)
+    machine.run("setup")
+    assert machine.run(*words).returncode == 0
+    assert machine.calls() == [started]
+
+
+def test_what_test_runs(machine):
+    machine.has("python3", GOOD_PYTHON)
+    machine.run("setup")
+    assert machine.run("test", "tests/text").returncode == 0
+    assert machine.calls() == [
+        "-m pip install -r /requirements-dev.txt",
+        "-m ruff format --check .",
+        "-m ruff check .",
+        "-m mypy",
+        "-m pytest -m not slow tests/text",
+    ]
+    machine.run("test", "--all")
+    assert machine.calls()[-1] == "-m pytest"
+
+
+def test_help_and_a_wrong_word_set_nothing_up(machine):
+    assert "./run.sh say TEXT" in machine.run("--help").stdout
+    done = machine.run("sereve")
+    assert (done.returncode, machine.calls()) == (2, [])
+    assert "there is no command 'sereve'" in done.stderr
