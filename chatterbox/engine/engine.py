@@ -30,10 +30,13 @@ from chatterbox.errors import (
 )
 from chatterbox.model.contract import Voice
 from chatterbox.model.load import LoadedModel, ModelInfo, load_model
-from chatterbox.text import SegmentLimits, prepare
+from chatterbox.text import Segment, SegmentLimits, prepare
 from chatterbox.voices.library import VoiceLibrary
 
 log = logging.getLogger(__name__)
+
+MAX_PAUSES_S = 120
+"""Of one request, all `[pause:…]` together."""
 
 State = Literal["loading", "ready", "dead", "closed"]
 
@@ -142,6 +145,7 @@ class TTSEngine:
         Draining, EmptyText, InvalidText, InvalidValue."""
         self._check_ready()
         segments = prepare(request.text, self._limits)
+        _check_pauses(segments)
         self._check_length(request)
         return SpeechStream(
             request,
@@ -199,3 +203,10 @@ class TTSEngine:
         else:
             self._counters.add(decoded_samples=len(samples))
             job.outbox.end(SegmentEnd(codes, reason))
+
+
+def _check_pauses(segments: list[Segment]) -> None:
+    """A short text can ask for hours of silence."""
+    asked_s = sum(segment.pause_before_s + segment.pause_after_s for segment in segments)
+    if asked_s > MAX_PAUSES_S:
+        raise InvalidValue(f"The pauses add up to more than {MAX_PAUSES_S} s.", param="text")

@@ -164,6 +164,11 @@ def test_nothing_speakable_and_too_many_codes_are_refused_before_any_work(stage)
     assert stage.model.begun == 0
 
 
+def test_hours_of_pauses_are_refused(stage):
+    with pytest.raises(InvalidValue, match="pauses add up"):
+        stage.engine.speak(request("Well [pause:9s] so. " * 20))
+
+
 async def test_max_new_tokens_caps_each_segment(stage):
     stage.model.endless.add("v")
     _, report = await hear(stage.engine, request(LONG, max_new_tokens=20))
