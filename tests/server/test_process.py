@@ -8,15 +8,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
-from server.harness import SPEECH
+from server.harness import SPEECH, FakeEngine, server_config
 
-from chatterbox.errors import ConfigError
-from chatterbox.server.run import address_of, bind
+from chatterbox.errors import EXIT_ENGINE_DEAD, ConfigError, ModelError
+from chatterbox.server.run import address_of, bind, serve
 
 SCRIPT = Path(__file__).with_name("fake_process.py")
 
@@ -80,8 +81,14 @@ def running(scenario: str = "", *, ready: bool = True) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Server]:
+    """One server for all tests that leave it as it was; F30 at its end."""
     with running() as server:
         yield server
+        started = time.monotonic()
+        code, log = server.stop()
+        assert code == 143
+        assert time.monotonic() - started < 3  # far below any timeout of the shutdown
+        assert "Traceback" not in log
 
 
 def rest_of(connection: socket.socket) -> bytes:
@@ -154,15 +161,6 @@ def test_a_large_body_is_refused_while_it_is_sent(shared):
     assert response.json()["error"]["code"] == "body_too_large"
 
 
-def test_f30_sigterm_idle():
-    with running() as server:
-        started = time.monotonic()
-        code, log = server.stop()
-        assert code == 143
-        assert time.monotonic() - started < 3  # far below any timeout of the shutdown
-        assert "Traceback" not in log
-
-
 def test_f31_sigterm_lets_running_requests_finish():
     with running() as server:
         with server.raw(speech()) as connection:
@@ -189,14 +187,13 @@ def test_f32_sigterm_with_a_stuck_stream():
         assert "Traceback" not in log
 
 
-def test_f33_sigterm_and_sigint_while_loading():
-    for number, expected in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
-        with running("loads forever", ready=False) as server:
-            health = server.client.get("/health").json()
-            assert (health["status"], health["ready"]) == ("loading", False)
-            assert server.client.post("/tts", json=SPEECH).status_code == 503
-            code, log = server.stop(number)
-            assert (code, "Traceback" in log) == (expected, False)
+def test_f33_sigint_while_loading():
+    with running("loads forever", ready=False) as server:
+        health = server.client.get("/health").json()
+        assert (health["status"], health["ready"]) == ("loading", False)
+        assert server.client.post("/tts", json=SPEECH).status_code == 503
+        code, log = server.stop(signal.SIGINT)
+        assert (code, "Traceback" in log) == (130, False)
 
 
 def test_a_second_signal_ends_the_wait():
@@ -209,21 +206,29 @@ def test_a_second_signal_ends_the_wait():
 
 
 def test_f43_a_dead_engine_ends_the_process():
-    with running() as server:
-        response = server.client.post("/tts", json={"text": "die"})
-        assert (response.status_code, response.json()["error"]["code"]) == (503, "engine_dead")
-        assert server.client.get("/health/live").status_code == 503
-        started = time.monotonic()
-        code, _ = server.ended()
-        assert code == 70
-        assert time.monotonic() - started < 5
+    engine = FakeEngine()
+
+    def serve_it() -> int:
+        return serve(engine, server_config(), sock, lambda address: None)
+
+    with bind("127.0.0.1", 0) as sock, ThreadPoolExecutor() as threads:
+        serving = threads.submit(serve_it)
+        with httpx.Client(base_url=address_of(sock)) as client:
+            while client.get("/health/ready").status_code != 200:
+                time.sleep(0.02)
+            engine.state = "dead"
+            engine.on_death()
+            response = client.post("/tts", json=SPEECH)
+            assert (response.status_code, response.json()["error"]["code"]) == (503, "engine_dead")
+            assert client.get("/health/live").status_code == 503
+        assert serving.result(timeout=5) == EXIT_ENGINE_DEAD
 
 
-def test_a_model_that_cannot_be_had():
-    with running("fails", ready=False) as server:
-        code, log = server.ended()
-        assert code == 3
-        assert "Traceback" not in log
+def test_a_model_that_cannot_be_had_ends_it_too():
+    engine = FakeEngine()
+    engine.load_fault = ModelError("no such model")
+    with bind("127.0.0.1", 0) as sock, pytest.raises(ModelError, match="no such model"):
+        serve(engine, server_config(), sock, lambda address: None)
 
 
 def test_a_taken_port_is_one_clear_line():
