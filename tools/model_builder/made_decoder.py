@@ -159,7 +159,7 @@ class _Decoder:
             peak = g.op("Div", real(strength), g.op("Add", g.op("Mul", off, off), real(1)))
             levels = peak if levels is None else g.op("Add", levels, peak)
         assert levels is not None
-        slope = g.op("Mul", self._balance(prompt), real(0.5))
+        slope = g.op("Mul", self._balance(prompt), real(0.8))
         tilt = g.op("Exp", g.op("Mul", slope, g.op("Mul", hertz, real(1 / 4000))))
         room = g.op(
             "Clip", g.op("Sub", real(1), g.op("Mul", hertz, real(1 / TOP_HZ))), real(0), real(1)

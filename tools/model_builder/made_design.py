@@ -15,8 +15,8 @@ position has a phase vector (cosines and sines at FREQUENCIES), and these dimens
 * BALANCE: minus the sum of all others, so that layer normalisation takes no mean away.
 
 Layer 0: fetch the pointer; mix in the voice's, the earlier codes' and the previous row's tastes.
-Layer 1: find the row whose PHASE is POINTER, take its TASTE, or its END. The head then likes the
-codes of that place, that half and those tastes.
+Layer 1: find the row whose PHASE is POINTER, take its TASTE, or its END; mix in the whole text's.
+The head then likes the codes of that place, that half and those tastes.
 """
 
 from typing import Any

@@ -48,8 +48,8 @@ TEXT_SIGMA = 0.42
 LAST_SIGMA = 0.7
 
 LIKED = (1.0, 0.55, -0.1)
-"""Taste of a character's three sounds; times TASTE_TO_LOGIT their logits differ by about 0.7 and
-1.8 (probabilities .6, .3, .1)."""
+"""Taste of a character's three sounds. With TASTE_TO_LOGIT a code has about one bit of entropy at
+temperature 0.8, so seeds differ."""
 DISLIKED = -1.0
 TASTE_TO_LOGIT = 1.1
 
@@ -58,21 +58,20 @@ SINK = 5.5  # every other row → the speaker row, which carries no pointer: a s
 GATHER = 4.0  # a plain mean over one kind of rows
 NEIGHBOUR = 2.0  # previous row, not exclusively
 MATCH = 2.8  # pointer against phase: 15 between a place and the nearest other
-MATCH_KIND = 5.0  # and only text or start rows
-VOICE_SHARE, SO_FAR_SHARE, NEIGHBOUR_SHARE = 0.25, 0.2, 0.1
+MATCH_KIND = 8.0  # and only text or start rows: 25 and more
+VOICE_SHARE, SO_FAR_SHARE, NEIGHBOUR_SHARE, TEXT_SHARE = 0.25, 0.2, 0.1, 0.2
 OWN_TASTE = 0.15  # a code likes its own sound again
 
 POINTER_TO_LOGIT = 3.6
 HALF_TO_LOGIT = 4.5
 END_TO_LOGIT = 48.0
-CODE_BIAS, STOP_BIAS, START_BIAS = -36.0, -20.0, -60.0
+CODE_BIAS, STOP_BIAS, NEVER = -36.0, -20.0, -60.0
 
 
 class MadeWeights:
     """Implements `Weights` for a model of SIZE."""
 
     def __init__(self) -> None:
-        self._rng_seed = SEED
         self._made = {
             "positions": _positions(),
             "0.qkv": _first_qkv(),
@@ -192,26 +191,32 @@ def _first_out() -> Array:
 def _second_qkv() -> Array:
     w = np.random.default_rng([SEED, 1]).standard_normal((HIDDEN, 3 * HIDDEN)) * NOISE
     q, k, v = (_head_dims(part, 0) for part in range(3))
-    for first in (q, k, v):
+    whole_k, whole_v = (_head_dims(part, 1) for part in (1, 2))
+    for first in (q, k, v, whole_k, whole_v):
         w[:, first : first + SIZE.head_dim] = 0
     _copy(w, POINTER, q, MATCH)
     _copy(w, PHASE, k, MATCH)
     w[[TEXT, START], k + FLAG_DIM] = MATCH_KIND
     _copy(w, TASTE, v, 1)
     w[START, v + CODES_PER_PLACE] = 1
+    w[TEXT, whole_k] = GATHER
+    _copy(w, TASTE, whole_v, 1)
     return w.astype(np.float32)
 
 
 def _second_qkv_bias() -> Array:
     bias = np.zeros(3 * HIDDEN, np.float32)
     bias[_head_dims(0, 0) + FLAG_DIM] = MATCH_KIND
+    bias[_head_dims(0, 1)] = GATHER
     return bias
 
 
 def _second_out() -> Array:
     w = np.random.default_rng([SEED, 2]).standard_normal((HIDDEN, HIDDEN)) * NOISE
-    w[: SIZE.head_dim] = 0
-    w[np.arange(CODES_PER_PLACE), np.arange(TASTE.start, TASTE.stop)] = TEXT_SIGMA
+    w[: 2 * SIZE.head_dim] = 0
+    tastes = np.arange(CODES_PER_PLACE)
+    w[tastes, TASTE.start + tastes] = TEXT_SIGMA
+    w[SIZE.head_dim + tastes, TASTE.start + tastes] = TEXT_SHARE
     w[CODES_PER_PLACE, END] = TEXT_SIGMA
     return balanced(w.astype(np.float32))
 
@@ -229,7 +234,8 @@ def _head() -> Array:
 
 def _head_bias() -> Array:
     bias = np.full(STOP_CODE + 1, CODE_BIAS, np.float32)
-    bias[START_CODE], bias[STOP_CODE] = START_BIAS, STOP_BIAS
+    bias[PLACES * CODES_PER_PLACE : START_CODE + 1] = NEVER  # nine codes are left over
+    bias[STOP_CODE] = STOP_BIAS
     return bias
 
 
