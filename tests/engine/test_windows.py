@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatterbox.engine.windows import DecodeCost, Seams, Window, Windows, WindowSettings
+from chatterbox.engine.windows import DecodeCost, Seams, Windows, WindowSettings
 from chatterbox.model.contract import (
     F32,
     I64,
@@ -18,6 +18,7 @@ from chatterbox.model.contract import (
     SILENCE_CODE,
     TAIL_SILENCE_CODES,
 )
+from chatterbox.model.decoder_contract import Window
 
 QUICK = DecodeCost(fixed_s=0.02, per_code_s=0.001)
 SLOW = DecodeCost(fixed_s=0.3, per_code_s=0.01)

@@ -1,0 +1,209 @@
+"""How are windows of several streams decoded by a flow and a vocoder?
+
+Knows sessions and positions; nothing of deadlines, and nothing of where the two graphs come from.
+
+A window's codes go through the flow behind the voice's prompt. Of the mel that comes out, the
+frames behind the stream's last are new; the vocoder is given them behind a few frames that it was
+given before, so that its convolutions see no edge where the last window ended.
+"""
+
+from collections import defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnxruntime as ort
+
+from chatterbox.model.contract import (
+    F32,
+    MEL_BANDS,
+    MEL_FRAMES_PER_CODE,
+    SAMPLES_PER_CODE,
+    SILENCE_CODE,
+    TAIL_SILENCE_CODES,
+    Voice,
+)
+from chatterbox.model.decoder_contract import DecodeJob, Rendered
+from chatterbox.model.split.draws import Draw
+from chatterbox.model.split.extents import Extent, Length
+from chatterbox.model.split.feeds import Draws, Place, Sums
+from chatterbox.model.split.phase import RunningSum
+from chatterbox.model.split.study import (
+    CODES,
+    LENGTHS,
+    PROMPT_MEL,
+    SPEAKER,
+    WAVEFORM,
+    Feeds,
+    row_lengths,
+)
+
+LOOK_AHEAD_CODES = 3  # of the flow's encoder [source]
+SAMPLES_PER_FRAME = SAMPLES_PER_CODE // MEL_FRAMES_PER_CODE
+PADDED_GRID_CODES = 16
+"""Rows whose lengths differ by less share a call where padding is possible."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSettings:
+    """What streaming costs and how good it is: docs/decoder.md has the measurements."""
+
+    prompt_codes: int = 75
+    """Of the voice's prompt; 3 s. Every window decodes it anew."""
+    vocoder_context_frames: int = 12
+    """Frames vocoded again before a window's first new one."""
+    max_rows: int = 1
+    """Windows in one call: one on a CPU, where a second costs as much again."""
+    int8: bool = False
+    """The flow's matrix products in 8 bits; for CPUs."""
+
+
+@dataclass(slots=True, eq=False)
+class Stream:
+    """What is kept of a stream between two windows."""
+
+    voice: Voice
+    seed: int
+    mel: F32 = field(default_factory=lambda: np.zeros((MEL_BANDS, 0), np.float32))  # [80, frames]:
+    # the last frames before the next window's first new one
+    carry: Feeds | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """A session and what became of its draws."""
+
+    session: ort.InferenceSession
+    draws: Mapping[Draw, list[Extent]]
+
+
+class SplitDecoder:
+    """A `StreamingDecoder` of two graphs."""
+
+    look_ahead_codes = LOOK_AHEAD_CODES
+
+    def __init__(
+        self,
+        flow: Part,
+        vocoder: Part,
+        mel: str,
+        sums: Mapping[RunningSum, list[Extent]],
+        settings: StreamSettings,
+        *,
+        padded: bool,
+    ) -> None:
+        """`padded`: rows of different length have been proven to share a call."""
+        self._flow, self._vocoder = flow.session, vocoder.session
+        self._lengths = any(i.name == LENGTHS for i in flow.session.get_inputs())
+        self._flow_draws = Draws(flow.draws, first_stream=0)
+        self._vocoder_draws = Draws(vocoder.draws, first_stream=len(flow.draws))
+        self._mel = mel
+        self._sums = Sums(sums)
+        self._settings = settings
+        self._padded = padded
+
+    @property
+    def max_rows(self) -> int:
+        """Most jobs that gain from sharing a call."""
+        return self._settings.max_rows
+
+    def open(self, voice: Voice, seed: int) -> Stream:
+        """A new stream."""
+        return Stream(voice, seed)
+
+    def bucket(self, job: DecodeJob) -> Hashable:
+        """Rows of one call have equally long prompts, and equally many codes or nearly."""
+        fed = job.window.fed_codes
+        return self._prompt(job), -(-fed // PADDED_GRID_CODES) if self._padded else fed
+
+    def run(self, jobs: Sequence[DecodeJob]) -> list[Rendered]:
+        """Decode jobs of one bucket together; in order."""
+        mels = self._mels(jobs)
+        plans = [_Vocoding(job, mel, self._settings.vocoder_context_frames)
+                 for job, mel in zip(jobs, mels, strict=True)]  # fmt: skip
+        groups: dict[Hashable, list[int]] = defaultdict(list)
+        for row, plan in enumerate(plans):
+            groups[plan.group].append(row)
+        made: dict[int, Rendered] = {}
+        for rows in groups.values():
+            made |= zip(rows, self._vocoded([plans[row] for row in rows]), strict=True)
+        return [made[row] for row in range(len(jobs))]
+
+    def _prompt(self, job: DecodeJob) -> int:
+        return min(len(_stream(job).voice.tensors.prompt_codes), self._settings.prompt_codes)
+
+    def _mels(self, jobs: Sequence[DecodeJob]) -> list[F32]:
+        """The flow: [80, 2 × fed codes] for each job."""
+        prompt = self._prompt(jobs[0])
+        fed = [job.window.fed_codes for job in jobs]
+        length = Length(prompt, max(fed))
+        codes = np.full((len(jobs), prompt + length.codes), SILENCE_CODE, np.int64)
+        for row, job in enumerate(jobs):
+            codes[row, :prompt] = _stream(job).voice.tensors.prompt_codes[:prompt]
+            codes[row, prompt : prompt + len(job.codes)] = job.codes
+        voices = [_stream(job).voice.tensors for job in jobs]
+        feeds: Feeds = {
+            CODES: codes,
+            SPEAKER: np.stack([v.speaker for v in voices]),
+            PROMPT_MEL: np.stack([v.prompt_mel[: prompt * MEL_FRAMES_PER_CODE] for v in voices]),
+        }
+        if self._lengths:
+            feeds[LENGTHS] = row_lengths([prompt + n for n in fed])
+        places = [Place(length, job.window.begin) for job in jobs]
+        feeds |= self._flow_draws.feeds([_stream(job).seed for job in jobs], places)
+        mel = self._flow.run([self._mel], feeds)[0]
+        return [mel[row, :, : n * MEL_FRAMES_PER_CODE] for row, n in enumerate(fed)]
+
+    def _vocoded(self, plans: Sequence["_Vocoding"]) -> list[Rendered]:
+        """The vocoder, for rows that begin alike."""
+        one = plans[0]
+        frames = one.mel.shape[1]
+        length = Length(0, frames // MEL_FRAMES_PER_CODE)
+        places = [Place(length, plan.first / MEL_FRAMES_PER_CODE) for plan in plans]
+        feeds = self._vocoder_draws.feeds([plan.stream.seed for plan in plans], places)
+        carries = [plan.stream.carry for plan in plans]
+        feeds |= self._sums.feeds(carries, length, one.anchor, one.mark)
+        feeds[self._mel] = np.stack([plan.mel for plan in plans])
+        waves, *told = self._vocoder.run([WAVEFORM, *self._sums.outputs], feeds)
+        made = []
+        for row, plan in enumerate(plans):
+            plan.keep(self._sums.told(told, row))
+            at = plan.first * SAMPLES_PER_FRAME
+            end = plan.job.window.end_sample
+            made.append(Rendered(np.asarray(waves[row, : end - at], np.float32), at))
+        return made
+
+
+def _stream(job: DecodeJob) -> Stream:
+    assert isinstance(job.stream, Stream), "a stream goes back to the decoder that opened it"
+    return job.stream
+
+
+class _Vocoding:
+    """One job on its way through the vocoder."""
+
+    def __init__(self, job: DecodeJob, mel: F32, context_frames: int) -> None:
+        self.job, self.stream = job, _stream(job)
+        self._context = context_frames
+        window = job.window
+        known = self.stream.mel
+        fresh = (window.fresh - window.begin) * MEL_FRAMES_PER_CODE
+        self.mel: F32 = np.concatenate([known, mel[:, fresh:]], axis=1)  # [80, frames]
+        self.first = window.fresh * MEL_FRAMES_PER_CODE - known.shape[1]  # frame of the stream
+        self.anchor = job.needs_from - self.first * SAMPLES_PER_FRAME  # sample of the call
+        self.mark = job.next_from - self.first * SAMPLES_PER_FRAME
+
+    @property
+    def group(self) -> Hashable:
+        """Rows that can share a call of the vocoder, which knows no padding."""
+        return self.mel.shape[1], self.anchor, self.mark, self.stream.carry is None
+
+    def keep(self, told: Feeds) -> None:
+        """What the stream's next window needs of this one."""
+        window = self.job.window
+        codes = window.end + (TAIL_SILENCE_CODES if window.last else 0)
+        end = codes * MEL_FRAMES_PER_CODE - self.first
+        # An even number of frames, so that a call of the vocoder begins with a whole code.
+        begin = max(0, end - self._context)
+        self.stream.mel = self.mel[:, begin + begin % MEL_FRAMES_PER_CODE : end].copy()
+        self.stream.carry = told

@@ -1,0 +1,144 @@
+"""What does a decoder graph draw, sum and cut into, found out by running it a few times?
+
+Knows the decoder's inputs and output by the contract's names; nothing of streaming.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnx import helper
+
+from chatterbox.model.contract import (
+    CODE_COUNT,
+    I64,
+    MEL_BANDS,
+    MEL_FRAMES_PER_CODE,
+    SAMPLES_PER_CODE,
+    SPEAKER_DIM,
+)
+from chatterbox.model.split.cut import find_mel
+from chatterbox.model.split.draws import Draw, draws_as_outputs, find_draws
+from chatterbox.model.split.errors import NotSplittable
+from chatterbox.model.split.extents import PROBES, Extent, Length, extents, time_axis
+from chatterbox.model.split.graph_edit import inlined
+from chatterbox.model.split.phase import RunningSum, find_sums, sums_as_outputs
+
+OpenGraph = Callable[[onnx.ModelProto], ort.InferenceSession]
+"""Opens a graph whose external weights lie beside the file it came from."""
+
+Feeds = dict[str, NDArray[Any]]
+CODES, SPEAKER, PROMPT_MEL = "speech_tokens", "speaker_embeddings", "speaker_features"
+LENGTHS = "code_lengths"
+"""Each row's own number of codes; a graph that has this input takes rows of different length."""
+WAVEFORM = "waveform"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """One run of the whole decoder: what went in, what it drew, what came out."""
+
+    length: Length
+    feeds: Feeds
+    draws: Feeds
+    mel: NDArray[Any] | None
+    waveform: NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Study:
+    """What is known of a decoder graph. `model` is as it was, functions written out."""
+
+    model: onnx.ModelProto
+    ragged: bool
+    draws: Mapping[Draw, list[Extent]]
+    sums: Mapping[RunningSum, list[Extent]]
+    mel: str | None  # the tensor between flow and vocoder
+    why_whole: str  # why there is none
+    proof: Run
+
+
+def study(model: onnx.ModelProto, open_graph: OpenGraph) -> Study:
+    """Raises NotSplittable when not even the draws can be had."""
+    model = inlined(model)
+    draws = find_draws(model)
+    sums = find_sums(model)
+    mel, why = _mel(model)
+    told = onnx.ModelProto()
+    told.CopyFrom(model)
+    draws_as_outputs(told, draws)
+    sums_as_outputs(told, sums)
+    if mel is not None:
+        told.graph.output.append(helper.make_empty_tensor_value_info(mel))
+    session = open_graph(told)
+    ragged = any(i.name == LENGTHS for i in model.graph.input)
+    runs = {length: _run(session, length, ragged) for length in PROBES}
+    laws = {n: extents({p: r[n].shape for p, r in runs.items()}) for n in runs[PROBES[0]]}
+    if laws[WAVEFORM] != [Extent(0, 0, 1), Extent(SAMPLES_PER_CODE, 0, 0)]:
+        raise NotSplittable("the waveform is not 960 samples for each code behind the prompt")
+    if mel is not None and laws[mel] != _mel_law():
+        mel, why = None, "what feeds the vocoder is not a mel of the speech alone"
+    last = PROBES[-1]
+    outputs = runs[last]
+    proof = Run(
+        last,
+        probe_feeds(last, ragged),
+        {d.name: outputs[d.name] for d in draws},
+        outputs[mel] if mel is not None else None,
+        outputs[WAVEFORM],
+    )
+    carried = [s for s in sums if _is_phase(outputs[s.name], laws[s.name])]
+    return Study(
+        model,
+        ragged,
+        {d: laws[d.name] for d in draws},
+        {s: laws[s.name] for s in carried},
+        mel,
+        why,
+        proof,
+    )
+
+
+def _mel(model: onnx.ModelProto) -> tuple[str | None, str]:
+    try:
+        return find_mel(model), ""
+    except NotSplittable as reason:
+        return None, str(reason)
+
+
+def _mel_law() -> list[Extent]:
+    return [Extent(0, 0, 1), Extent(0, 0, MEL_BANDS), Extent(MEL_FRAMES_PER_CODE, 0, 0)]
+
+
+def _is_phase(values: NDArray[Any], law: list[Extent]) -> bool:
+    """A sum over the speech's time, in floating point: not the count of a mask or the like."""
+    axis = time_axis(law)
+    return values.dtype == np.float32 and axis is not None and law[axis].per_prompt == 0
+
+
+def _run(session: ort.InferenceSession, length: Length, ragged: bool) -> Feeds:
+    names = [o.name for o in session.get_outputs()]
+    return dict(zip(names, session.run(names, probe_feeds(length, ragged)), strict=True))
+
+
+def probe_feeds(length: Length, ragged: bool, seed: int = 0) -> Feeds:
+    """Some input of this length: any codes, any voice."""
+    rng = np.random.default_rng([seed, length.prompt, length.codes])
+    total = length.prompt + length.codes
+    frames = length.prompt * MEL_FRAMES_PER_CODE
+    feeds: Feeds = {
+        CODES: rng.integers(0, CODE_COUNT, (1, total)),
+        SPEAKER: rng.normal(size=(1, SPEAKER_DIM)).astype(np.float32),
+        # Log-mel of speech lies about -6 ± 2.5.
+        PROMPT_MEL: rng.normal(-6.0, 2.5, (1, frames, MEL_BANDS)).astype(np.float32),
+    }
+    return feeds | ({LENGTHS: row_lengths([total])} if ragged else {})
+
+
+def row_lengths(totals: list[int]) -> I64:
+    """The input `code_lengths`."""
+    return np.array(totals, np.int64)

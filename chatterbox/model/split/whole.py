@@ -1,0 +1,90 @@
+"""How are windows decoded by a decoder that could not be cut?
+
+Knows one session; nothing of deadlines. The last resort: every window goes through the whole
+graph, prompt and left context included. Its draws are inputs, where it has any, so that the same
+seed gives the same samples; its running sums, where it has any, go on from window to window.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime as ort
+
+from chatterbox.model.contract import (
+    MEL_FRAMES_PER_CODE,
+    SAMPLES_PER_CODE,
+    SILENCE_CODE,
+    Voice,
+)
+from chatterbox.model.decoder_contract import DecodeJob, Rendered
+from chatterbox.model.split.draws import Draw
+from chatterbox.model.split.extents import Extent, Length
+from chatterbox.model.split.feeds import Draws, Place, Sums
+from chatterbox.model.split.phase import RunningSum
+from chatterbox.model.split.streaming import LOOK_AHEAD_CODES, StreamSettings
+from chatterbox.model.split.study import CODES, LENGTHS, PROMPT_MEL, SPEAKER, WAVEFORM, Feeds
+
+
+@dataclass(slots=True, eq=False)
+class WholeStream:
+    """What is kept of a stream between two windows."""
+
+    voice: Voice
+    seed: int
+    carry: Feeds | None = None
+
+
+class WholeDecoder:
+    """A `StreamingDecoder` of one graph, one row a call."""
+
+    look_ahead_codes = LOOK_AHEAD_CODES
+    max_rows = 1
+
+    def __init__(
+        self,
+        session: ort.InferenceSession,
+        draws: Mapping[Draw, list[Extent]],
+        sums: Mapping[RunningSum, list[Extent]],
+        settings: StreamSettings,
+    ) -> None:
+        self._session = session
+        self._draws = Draws(draws, first_stream=0)
+        self._sums = Sums(sums)
+        self._settings = settings
+        self._ragged = any(i.name == LENGTHS for i in session.get_inputs())
+
+    def open(self, voice: Voice, seed: int) -> WholeStream:
+        """A new stream."""
+        return WholeStream(voice, seed)
+
+    def bucket(self, job: DecodeJob) -> Hashable:
+        """Every job goes alone."""
+        return id(job)
+
+    def run(self, jobs: Sequence[DecodeJob]) -> list[Rendered]:
+        """Decode jobs one after the other."""
+        return [self._run(job) for job in jobs]
+
+    def _run(self, job: DecodeJob) -> Rendered:
+        stream, window = job.stream, job.window
+        assert isinstance(stream, WholeStream), "a stream goes back to the decoder that opened it"
+        voice = stream.voice.tensors
+        prompt = min(len(voice.prompt_codes), self._settings.prompt_codes)
+        length = Length(prompt, window.fed_codes)
+        codes = np.full(prompt + length.codes, SILENCE_CODE, np.int64)
+        codes[:prompt] = voice.prompt_codes[:prompt]
+        codes[prompt : prompt + len(job.codes)] = job.codes
+        feeds: Feeds = {
+            CODES: codes[None],
+            SPEAKER: voice.speaker[None],
+            PROMPT_MEL: voice.prompt_mel[None, : prompt * MEL_FRAMES_PER_CODE],
+        }
+        if self._ragged:
+            feeds[LENGTHS] = np.array([codes.size], np.int64)
+        at = window.begin * SAMPLES_PER_CODE
+        feeds |= self._draws.feeds([stream.seed], [Place(length, window.begin)])
+        feeds |= self._sums.feeds([stream.carry], length, job.needs_from - at, job.next_from - at)
+        wave, *told = self._session.run([WAVEFORM, *self._sums.outputs], feeds)
+        stream.carry = self._sums.told(told, 0)
+        return Rendered(np.asarray(wave[0, : window.end_sample - at], np.float32), at)
