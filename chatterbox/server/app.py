@@ -11,6 +11,8 @@ from pydantic import BaseModel
 from chatterbox import __version__
 from chatterbox.config import ServerConfig
 from chatterbox.engine.engine import TTSEngine
+from chatterbox.server.dialects import registry
+from chatterbox.server.dialects.backend import Backend
 from chatterbox.server.errors import add_error_handlers
 from chatterbox.server.lifecycle import Lifecycle
 from chatterbox.server.metrics import Metrics
@@ -19,6 +21,7 @@ from chatterbox.server.speech import SpeechService
 from chatterbox.server.speech_routes import SpeechRoutes
 from chatterbox.server.status_routes import status_router
 from chatterbox.server.voice_routes import VoiceRoutes
+from chatterbox.server.voice_work import VoiceWork
 
 
 class ErrorFacts(BaseModel):
@@ -58,13 +61,16 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.metrics = metrics
-    add_error_handlers(app)
-    app.add_middleware(RequestScope, ended=metrics.ended)
+    add_error_handlers(app, registry.error_shape)
+    app.add_middleware(RequestScope, ended=metrics.ended, shape_of=registry.error_shape)
     service = SpeechService(engine, config, lifecycle)
+    voices = VoiceWork(engine, config, lifecycle)
+    backend = Backend(engine, config, service, voices)
     routers: tuple[APIRouter, ...] = (
-        SpeechRoutes(service, lifecycle, engine.config, config).router(),
-        VoiceRoutes(engine, config, lifecycle).router(),
+        SpeechRoutes(service, engine.config, registry.guests(backend)).router(),
+        VoiceRoutes(voices).router(),
         status_router(engine, lifecycle, metrics),
+        *registry.routers(backend),
     )
     for router in routers:
         app.include_router(router, responses=ERROR_ANSWERS)

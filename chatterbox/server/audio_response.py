@@ -138,12 +138,9 @@ async def send_streamed(
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def whole_response(
-    service: SpeechService, call: SpeechCall, record: RequestRecord, receive: Receive
-) -> Response:
-    """Speak `call` to its end, then answer with one file whose header has its true length."""
-    samples, report = await while_listening(receive, service.whole(call, record))
-    data = await asyncio.to_thread(call.format.encode_whole, samples)
+def whole_file(call: SpeechCall, samples: F32, report: SpeechReport) -> Response:
+    """All the sound as one file whose header has its true length, and its figures."""
+    data = call.format.encode_whole(samples)
     return Response(data, headers={**audio_headers(call), **report_headers(report)})
 
 

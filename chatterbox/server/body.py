@@ -5,7 +5,7 @@ Knows content types and sizes; knows no field by name. Nothing else in the serve
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,16 +58,21 @@ class BodyLimits:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What was sent. `typed`: the values have JSON's types; else every value is a string."""
+    """What was sent. `typed`: the values have JSON's types; else every value is a string.
+    `repeated`: names that were sent again, where that is allowed; the first one counts."""
 
     fields: dict[str, Any]
     files: dict[str, UploadFile] = field(default_factory=dict)
     typed: bool = False
+    repeated: tuple[str, ...] = ()
 
 
 @asynccontextmanager
-async def read_body(request: Request, limits: BodyLimits) -> AsyncIterator[Body]:
-    """The body by its content type; its files live as long as the context.
+async def read_body(
+    request: Request, limits: BodyLimits, *, repeatable: Collection[str] = ()
+) -> AsyncIterator[Body]:
+    """The body by its content type; its files live as long as the context. Of `repeatable` names
+    a form may have several.
 
     Raises InvalidBody, UnsupportedMediaType, BodyTooLarge, BodyTimeout, InvalidValue,
     StorageFull, and Cancelled when the client leaves.
@@ -77,7 +82,7 @@ async def read_body(request: Request, limits: BodyLimits) -> AsyncIterator[Body]
     if kind == MULTIPART:
         form = await _multipart(request, limits)
         try:
-            yield _from_multipart(form)
+            yield _from_multipart(form, repeatable)
         finally:
             await form.close()
     elif kind == FORM:
@@ -88,6 +93,11 @@ async def read_body(request: Request, limits: BodyLimits) -> AsyncIterator[Body]
         raise InvalidBody("There is no body; send the fields as JSON, as a form or as multipart.")
     else:
         raise UnsupportedMediaType(f"Send the fields as {JSON}, {FORM} or {MULTIPART}.")
+
+
+def read_query(request: Request) -> Body:
+    """A call that has its fields in the address. Raises InvalidValue."""
+    return Body(_once(request.query_params.multi_items()))
 
 
 async def read_upload(upload: UploadFile, param: str, limit_bytes: int) -> bytes:
@@ -195,17 +205,22 @@ async def _multipart(request: Request, limits: BodyLimits) -> FormData:
         raise InvalidBody("The multipart body cannot be read as text.") from None
 
 
-def _from_multipart(form: FormData) -> Body:
-    values = _once(form.multi_items())
+def _from_multipart(form: FormData, repeatable: Collection[str]) -> Body:
+    sent = form.multi_items()
+    names = [name for name, _ in sent]
+    again = tuple(n for n in dict.fromkeys(names) if n in repeatable and names.count(n) > 1)
+    values = _once(sent, repeatable)
     files = {name: value for name, value in values.items() if isinstance(value, UploadFile)}
     fields = {name: value for name, value in values.items() if name not in files}
-    return Body(fields, files)
+    return Body(fields, files, repeated=again)
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _once(pairs: list[tuple[str, Any]], repeatable: Collection[str] = ()) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, value in pairs:
         if name in values:
+            if name in repeatable:
+                continue
             param = shown(name)
             raise InvalidValue(f"'{param}' is given more than once.", param=param)
         values[name] = value

@@ -5,7 +5,7 @@ Knows the error table and Starlette's own exceptions; knows no route and no engi
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -44,6 +44,12 @@ _BY_STATUS: Mapping[int, tuple[type[ChatterboxError], str]] = {
 }
 
 
+ErrorShape = Callable[[ChatterboxError, str], tuple[int, Any]]
+"""(error, request id) → status and JSON: how one dialect's clients expect to be refused."""
+ShapeOf = Callable[[str], ErrorShape]
+"""Path → shape."""
+
+
 def error_body(error: ChatterboxError, request_id: str) -> dict[str, Any]:
     """The one shape: `{"error": {message, type, code, param, request_id}}`."""
     return {
@@ -57,22 +63,34 @@ def error_body(error: ChatterboxError, request_id: str) -> dict[str, Any]:
     }
 
 
+def native_shape(error: ChatterboxError, request_id: str) -> tuple[int, Any]:
+    """The one shape, with the status of the error table."""
+    return error.status, error_body(error, request_id)
+
+
 def error_headers(error: ChatterboxError) -> dict[str, str]:
-    """What goes with it: Retry-After where trying again makes sense."""
-    headers = {"Cache-Control": "no-store"}
+    """What goes with it: when, and whether at all, trying again makes sense. OpenAI's clients
+    would otherwise try 408, 409, 429 and 5xx again by themselves."""
+    headers = {"Cache-Control": "no-store", "X-Should-Retry": "false"}
     if error.retry_after_s is not None:
+        headers["X-Should-Retry"] = "true"
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+        headers["Retry-After-Ms"] = str(max(1, math.ceil(error.retry_after_s * 1000)))
     return headers
 
 
 def error_response(
-    error: ChatterboxError, request_id: str, headers: Mapping[str, str] | None = None
+    error: ChatterboxError,
+    request_id: str,
+    headers: Mapping[str, str] | None = None,
+    *,
+    shape: ErrorShape = native_shape,
 ) -> Response:
     """The answer to an error; ASCII and strict JSON whatever the message holds."""
-    content = json.dumps(error_body(error, request_id), ensure_ascii=True, allow_nan=False)
+    status, body = shape(error, request_id)
     return Response(
-        content,
-        status_code=error.status,
+        json.dumps(body, ensure_ascii=True, allow_nan=False),
+        status_code=status,
         headers={**error_headers(error), **(headers or {})},
         media_type="application/json",
     )
@@ -109,30 +127,29 @@ def from_http(fault: HTTPException) -> ChatterboxError:
     return kind(message)
 
 
-def add_error_handlers(app: FastAPI) -> None:
-    """Every error leaves in the one shape; what nobody expected is `internal_error`, see
+def add_error_handlers(app: FastAPI, shape_of: ShapeOf) -> None:
+    """Every error leaves in its path's shape; what nobody expected is `internal_error`, see
     `RequestScope`."""
+
+    def answer(
+        request: Request, error: ChatterboxError, headers: Mapping[str, str] | None = None
+    ) -> Response:
+        record = record_of(request.scope)
+        record.failed(error)
+        return error_response(error, record.id, headers, shape=shape_of(request.scope["path"]))
 
     async def ours(request: Request, fault: Exception) -> Response:
         assert isinstance(fault, ChatterboxError)
-        return _answer(request, fault)
+        return answer(request, fault)
 
     async def invalid(request: Request, fault: Exception) -> Response:
         assert isinstance(fault, RequestValidationError)
-        return _answer(request, from_validation(fault.errors()))
+        return answer(request, from_validation(fault.errors()))
 
     async def http(request: Request, fault: Exception) -> Response:
         assert isinstance(fault, HTTPException)
-        return _answer(request, from_http(fault), fault.headers)
+        return answer(request, from_http(fault), fault.headers)
 
     app.add_exception_handler(ChatterboxError, ours)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
-
-
-def _answer(
-    request: Request, error: ChatterboxError, headers: Mapping[str, str] | None = None
-) -> Response:
-    record = record_of(request.scope)
-    record.failed(error)
-    return error_response(error, record.id, headers)

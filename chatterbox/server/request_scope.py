@@ -11,7 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chatterbox.errors import HeadersTooLarge, InternalError
-from chatterbox.server.errors import error_response
+from chatterbox.server.errors import ShapeOf, error_response
 from chatterbox.server.record import OTHER_ROUTE, RequestRecord, attach, request_id
 
 log = logging.getLogger("chatterbox.requests")
@@ -27,9 +27,10 @@ that comes in one piece passes it (FAULTS F53)."""
 class RequestScope:
     """The outermost layer. `ended` is told of every request once, at its end."""
 
-    def __init__(self, app: ASGIApp, ended: Ended) -> None:
+    def __init__(self, app: ASGIApp, ended: Ended, shape_of: ShapeOf) -> None:
         self._app = app
         self._ended = ended
+        self._shape_of = shape_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -41,6 +42,7 @@ class RequestScope:
             method=method if method in _METHODS else "OTHER",
         )
         attach(scope, record)
+        shape = self._shape_of(scope["path"])
 
         async def noting(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -57,7 +59,7 @@ class RequestScope:
             raise
         except HeadersTooLarge as error:
             record.failed(error)
-            await error_response(error, record.id)(scope, receive, noting)
+            await error_response(error, record.id, shape=shape)(scope, receive, noting)
         except Exception:
             # Once the status is out there is only one honest signal left: returning here without
             # a last chunk makes the server cut the connection.
@@ -65,7 +67,7 @@ class RequestScope:
             bug = InternalError("The server failed on this request; its log has the reason.")
             record.failed(bug)
             if record.status is None:
-                await error_response(bug, record.id)(scope, receive, noting)
+                await error_response(bug, record.id, shape=shape)(scope, receive, noting)
         finally:
             record.route = _route(scope)
             log.info("%s", record.line())

@@ -15,6 +15,7 @@ from chatterbox.server.body import Body
 from chatterbox.server.errors import INVALID_TEXT, from_validation, unknown_field
 
 M = TypeVar("M", bound="Call")
+L = TypeVar("L", bound="LenientCall")
 SEED_LIMIT = 2**32
 """Seeds are below this: what every client language can hold and a header can show."""
 MAX_NAME_CHARS = 256
@@ -41,6 +42,28 @@ class Call(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True
     )
+
+
+class LenientCall(BaseModel):
+    """The same for a dialect: what it does not know is not refused but named as ignored."""
+
+    model_config = ConfigDict(
+        extra="ignore", frozen=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
+
+
+class SamplingFields(LenientCall):
+    """What dialects may ask of the sampler, under the names that everybody uses. The bounds are
+    those of the settings of the same names."""
+
+    temperature: float | None = Field(None, ge=0.0, le=5.0)
+    top_k: int | None = Field(None, ge=0, le=6563)
+    top_p: float | None = Field(None, gt=0.0, le=1.0)
+    repetition_penalty: float | None = Field(None, ge=0.5, le=5.0)
+
+    def sampling(self) -> dict[str, float | None]:
+        """The four by name."""
+        return {name: getattr(self, name) for name in SamplingFields.model_fields}
 
 
 class SpeechFields(Call):
@@ -100,6 +123,21 @@ def fields_of(kind: type[M], body: Body) -> M:
         raise from_validation(fault.errors(include_url=False)) from None
 
 
+def lenient_fields_of(kind: type[L], body: Body) -> tuple[L, tuple[str, ...]]:
+    """The body's fields, checked and converted, and the names of those that `kind` does not have.
+    Null, and an empty string of a form, count as not given. Raises InvalidText, InvalidValue."""
+    given = {
+        name: value
+        for name, value in body.fields.items()
+        if value is not None and (body.typed or value != "")
+    }
+    try:
+        fields = kind.model_validate(given)
+    except ValidationError as fault:
+        raise from_validation(fault.errors(include_url=False)) from None
+    return fields, tuple(name for name in given if name not in kind.model_fields)
+
+
 def only_file(body: Body, name: str, *, required: bool) -> Any:
     """The one upload a call may have. Raises InvalidValue for any other, or for none."""
     for other in body.files:
@@ -114,7 +152,7 @@ def only_file(body: Body, name: str, *, required: bool) -> Any:
     return None
 
 
-def form_schema(kind: type[Call], *, file: str | None = None) -> dict[str, Any]:
+def form_schema(kind: type[BaseModel], *, file: str | None = None) -> dict[str, Any]:
     """OpenAPI's request body for a call that is read by content type."""
     schema = TypeAdapter(kind).json_schema(ref_template="#/components/schemas/{model}")
     content: dict[str, Any] = {}

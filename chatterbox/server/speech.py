@@ -21,7 +21,7 @@ from chatterbox.engine.sampling import Sampling
 from chatterbox.engine.speech import SpeechReport, SpeechRequest, SpeechStream
 from chatterbox.errors import DeadlineExceeded, EmptyText, GenerationFailed, TextTooLong
 from chatterbox.model.contract import F32, Voice
-from chatterbox.server.body import read_upload
+from chatterbox.server.body import BodyLimits, read_upload
 from chatterbox.server.lifecycle import Lifecycle
 from chatterbox.server.record import RequestRecord
 
@@ -96,7 +96,8 @@ class SpeechService:
     def __init__(self, engine: TTSEngine, config: ServerConfig, lifecycle: Lifecycle) -> None:
         self._engine = engine
         self._config = config
-        self._lifecycle = lifecycle
+        self.lifecycle = lifecycle
+        self.limits = BodyLimits.for_text(config.max_text_length, config.max_voice_file_size)
 
     def check(self, call: SpeechCall) -> None:
         """What can be refused before waiting for a place. Raises EmptyText and TextTooLong."""
@@ -116,7 +117,7 @@ class SpeechService:
         Raises, besides what the engine and the voices do: Overloaded, Draining, DeadlineExceeded.
         """
         self.check(call)
-        self._lifecycle.check_open()
+        self.lifecycle.check_open()
         total_s = self._config.request_timeout
         first_s = min(self._config.first_audio_timeout, total_s)
         began_at = asyncio.get_running_loop().time()

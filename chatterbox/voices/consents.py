@@ -64,10 +64,10 @@ class ConsentBook:
             self._write([consent, *consents])
         return consent
 
-    def find(self, consent_id: str) -> Consent | None:
-        """One, or none of that id."""
+    def knows(self, consent_id: str) -> bool:
+        """Whether there is one of that id."""
         with self._lock:
-            return next((one for one in self._read() if one.id == consent_id), None)
+            return any(one.id == consent_id for one in self._read())
 
     def get(self, consent_id: str) -> Consent:
         """One. Raises RouteNotFound."""
@@ -105,14 +105,13 @@ class ConsentBook:
 
     def _read(self) -> list[Consent]:
         if self._consents is None:
-            try:
-                with storage_errors():
+            with storage_errors():
+                try:
                     data = self._files.read_file(self._path, MAX_BOOK_BYTES)
+                except FileNotFoundError:
+                    data = b"[]"
+            try:
                 self._consents = _BOOK.validate_json(data)
-            except StorageUnavailable as fault:
-                if not isinstance(fault.__cause__, FileNotFoundError):
-                    raise
-                self._consents = []
             except ValidationError:
                 raise StorageUnavailable("The book of consents is damaged.") from None
         return self._consents

@@ -1,0 +1,83 @@
+"""How is a call for speech answered, whoever's words it came in? Read, checked, spoken, sent.
+
+Knows no field: a dialect hands in how to read its body, and what its answer looks like.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from chatterbox.engine.speech import SpeechReport
+from chatterbox.model.contract import F32
+from chatterbox.server.audio_response import BARE, Carrier, send_streamed
+from chatterbox.server.body import Body, read_body, read_query
+from chatterbox.server.departure import while_listening
+from chatterbox.server.record import record_of
+from chatterbox.server.speech import SpeechCall, SpeechService
+
+Whole = Callable[[SpeechCall, F32, SpeechReport], Response]
+"""Makes one answer of all the sound; runs in a thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A call, and the way its sound goes out: carried while it is made, unless `whole` is given."""
+
+    call: SpeechCall
+    carrier: Carrier = BARE
+    whole: Whole | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Read = Callable[[Body], Spoken]
+
+
+class SpeechAnswer(Response):
+    """Reads the call and answers it, all inside one scope: an upload, a place and the engine's
+    rows are given back when this returns, however it does."""
+
+    def __init__(
+        self, service: SpeechService, request: Request, read: Read, *, from_query: bool = False
+    ) -> None:
+        super().__init__()
+        self._service = service
+        self._request = request
+        self._read = read
+        self._from_query = from_query
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        service, record = self._service, record_of(scope)
+        record.speech = True
+        service.lifecycle.check_room()
+        async with self._body() as body:
+            spoken = self._read(body)
+            call = spoken.call
+            service.check(call)
+            if spoken.whole is None:
+                await send_streamed(
+                    service,
+                    call,
+                    record,
+                    receive,
+                    send,
+                    carrier=spoken.carrier,
+                    headers=spoken.headers,
+                )
+                return
+            samples, report = await while_listening(receive, service.whole(call, record))
+            answer = await asyncio.to_thread(spoken.whole, call, samples, report)
+        answer.headers.update(spoken.headers)
+        await answer(scope, receive, send)
+
+    @asynccontextmanager
+    async def _body(self) -> AsyncIterator[Body]:
+        if self._from_query:
+            yield read_query(self._request)
+            return
+        async with read_body(self._request, self._service.limits) as body:
+            yield body

@@ -1,0 +1,60 @@
+"""What does a dialect stand on? The service that speaks, the voices, and calls made of its words.
+
+Knows no dialect.
+"""
+
+import secrets
+from dataclasses import dataclass
+
+from chatterbox.audio.encode import AudioFormat
+from chatterbox.config import ServerConfig
+from chatterbox.engine.engine import TTSEngine
+from chatterbox.server.schemas import SEED_LIMIT, SamplingFields
+from chatterbox.server.speech import SpeechCall, SpeechService, sampling_over
+from chatterbox.server.voice_work import VoiceWork
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """One for each server."""
+
+    engine: TTSEngine
+    config: ServerConfig
+    service: SpeechService
+    voices: VoiceWork
+
+    def call(
+        self,
+        text: str,
+        voice: str | None,
+        form: AudioFormat,
+        *,
+        sampling: SamplingFields | None = None,
+        seed: int | None = None,
+        max_new_tokens: int | None = None,
+        ignored: tuple[str, ...] = (),
+    ) -> SpeechCall:
+        """A call in our words. A seed may be any whole number, and a cap above the server's own
+        is none."""
+        defaults = self.engine.config
+        wanted = {} if sampling is None else sampling.sampling()
+        capped = max_new_tokens is not None and max_new_tokens < defaults.max_new_tokens
+        return SpeechCall(
+            text=text,
+            voice=voice,
+            reference=None,
+            sampling=sampling_over(defaults, **wanted),
+            seed=secrets.randbelow(SEED_LIMIT) if seed is None else seed % SEED_LIMIT,
+            max_new_tokens=max_new_tokens if capped else None,
+            format=form,
+            ignored=ignored,
+        )
+
+
+def is_english(language: str | None) -> bool:
+    """Whether a language code asks for what the model speaks; none asks for nothing else."""
+    return language is None or language.lower().replace("_", "-").split("-")[0] in (
+        "",
+        "en",
+        "auto",
+    )

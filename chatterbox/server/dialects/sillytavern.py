@@ -1,0 +1,149 @@
+"""What do the clients of Chatterbox-TTS-Server send, SillyTavern's Chatterbox provider first?
+
+Translates; its JSON on `POST /tts` is told from the native one by its fields.
+"""
+
+from pathlib import PurePosixPath
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import Field
+from starlette.datastructures import UploadFile
+from starlette.responses import JSONResponse, Response
+
+from chatterbox.audio.encode import audio_format
+from chatterbox.errors import ChatterboxError, InvalidValue, VoiceNotFound
+from chatterbox.server.audio_response import whole_file
+from chatterbox.server.body import Body
+from chatterbox.server.delivery import SpeechAnswer, Spoken
+from chatterbox.server.dialects.backend import Backend, is_english
+from chatterbox.server.ignored import ignored_header
+from chatterbox.server.schemas import Name, SamplingFields, Text, lenient_fields_of
+from chatterbox.server.speech_routes import Guest
+from chatterbox.server.voice_work import UploadAnswer
+
+PATHS = ("/tts-stream", "/get_predefined_voices", "/get_reference_files", "/upload_reference")
+MARKS = frozenset(
+    {"voice_mode", "predefined_voice_id", "reference_audio_filename", "output_format"}
+)
+"""Any of these in a JSON body on `/tts`: it is theirs. No native field has one of the names."""
+NOBODY = "S1"
+"""What SillyTavern sends before a voice is chosen."""
+FILES = "files"
+HARMLESS = ("split_text", "chunk_size")
+"""How long text is cut: here the model's own limits decide."""
+
+
+class SpeechFields(SamplingFields):
+    """What of their call means something here."""
+
+    text: Text
+    voice_mode: Literal["predefined", "clone"] = "predefined"
+    predefined_voice_id: Name | None = None
+    reference_audio_filename: Name | None = None
+    output_format: Literal["wav", "opus", "mp3"] = "wav"
+    seed: int | None = Field(None, description="0 or less: drawn")
+    speed_factor: float = 1.0
+    language: Name | None = None
+
+
+def shape(error: ChatterboxError, _request_id: str) -> tuple[int, Any]:
+    """`detail` is a text; SillyTavern shows the body as it is."""
+    return error.status, {"detail": error.message}
+
+
+def voice_for(backend: Backend, name: str | None) -> str | None:
+    """Who is meant by a file's name, with or without its ending. Raises VoiceNotFound."""
+    if name is None or name == NOBODY:
+        return None
+    library = backend.voices.library
+    try:
+        return library.info(name).voice_id
+    except VoiceNotFound:
+        return library.info(PurePosixPath(name).stem).voice_id
+
+
+def call_of(backend: Backend, body: Body) -> Spoken:
+    """Their call in our words."""
+    fields, unknown = lenient_fields_of(SpeechFields, body)
+    ignored = [name for name in unknown if name not in HARMLESS]
+    if fields.speed_factor != 1.0:
+        ignored.append("speed_factor")
+    if not is_english(fields.language):
+        ignored.append("language")
+    cloned = fields.voice_mode == "clone"
+    name = fields.reference_audio_filename if cloned else fields.predefined_voice_id
+    return Spoken(
+        backend.call(
+            fields.text,
+            voice_for(backend, name),
+            audio_format(fields.output_format),
+            sampling=fields,
+            seed=fields.seed if fields.seed is not None and fields.seed > 0 else None,
+            ignored=tuple(ignored),
+        )
+    )
+
+
+def guest(backend: Backend) -> Guest:
+    """Reads `POST /tts` where it is theirs. They wait for all of it, so it gets its true length."""
+
+    def read(body: Body) -> Spoken | None:
+        if not body.typed or not MARKS & body.fields.keys():
+            return None
+        return Spoken(call_of(backend, body).call, whole=whole_file)
+
+    return read
+
+
+def router(backend: Backend) -> APIRouter:
+    """Their other calls."""
+    routes = APIRouter(tags=["chatterbox-tts-server"])
+    voices = backend.voices
+
+    @routes.get("/tts-stream")
+    async def stream(request: Request) -> Response:
+        """SillyTavern: the sound while it is made, with the call in the address."""
+        return SpeechAnswer(
+            backend.service, request, lambda body: call_of(backend, body), from_query=True
+        )
+
+    @routes.get("/get_predefined_voices")
+    async def predefined() -> Response:
+        """SillyTavern: the voices that came with the server."""
+        built_in = [info for info in await voices.listed() if info.built_in]
+        return JSONResponse(
+            [{"display_name": info.name, "filename": info.voice_id} for info in built_in]
+        )
+
+    @routes.get("/get_reference_files")
+    async def references() -> Response:
+        """SillyTavern: the voices that were registered, by name."""
+        return JSONResponse([info.name for info in await voices.listed() if not info.built_in])
+
+    @routes.post("/upload_reference")
+    async def upload(request: Request) -> Response:
+        """Chatterbox-TTS-Server: a recording becomes a voice called like its file."""
+
+        async def work(body: Body, file: UploadFile) -> Response:
+            name = PurePosixPath((file.filename or "").replace("\\", "/")).stem
+            info, _ = await voices.register(file, FILES, name or None)
+            answer = {
+                "message": "The voice is registered.",
+                "uploaded_files": [info.name],
+                "all_reference_files": [
+                    info.name for info in await voices.listed() if not info.built_in
+                ],
+                "errors": [],
+            }
+            again = [f"{name}[1:]" for name in body.repeated]
+            return JSONResponse(answer, headers=ignored_header(again))
+
+        def find(body: Body) -> UploadFile:
+            if FILES not in body.files:
+                raise InvalidValue(f"'{FILES}' is required: send a recording.", param=FILES)
+            return body.files[FILES]
+
+        return UploadAnswer(request, voices, find, work, repeatable=(FILES,))
+
+    return routes
