@@ -7,7 +7,6 @@ its own.
 from collections.abc import Sequence
 
 import onnx
-from onnx import TensorProto
 
 from chatterbox.model.contract import MEL_BANDS
 from chatterbox.model.split.errors import NotSplittable
@@ -83,12 +82,11 @@ def _count(dims: Sequence[int]) -> int:
     return made
 
 
-def cut(model: onnx.ModelProto, mel: str) -> tuple[onnx.ModelProto, onnx.ModelProto]:
-    """The flow, which gives the tensor `mel`, and the vocoder, which is given it. Raises
-    NotSplittable if the vocoder needs anything else of the flow."""
+def cut(model: onnx.ModelProto, mel: str, kind: int) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """The flow, which gives the tensor `mel` of element type `kind`, and the vocoder, which is
+    given it. Raises NotSplittable if the vocoder needs anything else of the flow."""
     graph = model.graph
     declared = {i.name: i for i in graph.input}
-    kind = _kind(model, mel)
     middle = value(mel, kind, 3)
     _, behind = before(graph, [o.name for o in graph.output], [mel])
     _, ahead = before(graph, [mel])
@@ -98,12 +96,3 @@ def cut(model: onnx.ModelProto, mel: str) -> tuple[onnx.ModelProto, onnx.ModelPr
     flow = cut_out(model, [i for n, i in declared.items() if n in ahead], [middle])
     inputs = [middle, *(i for n, i in declared.items() if n in behind)]
     return flow, cut_out(model, inputs, list(graph.output))
-
-
-def _kind(model: onnx.ModelProto, tensor: str) -> int:
-    """Element type of a tensor: what the model says, else float."""
-    known = {v.name: v.type.tensor_type.elem_type for v in model.graph.value_info}
-    node = index(model.graph).producer[tensor]
-    if node.op_type == "Cast":
-        return int(next(a.i for a in node.attribute if a.name == "to"))
-    return int(known.get(tensor) or TensorProto.FLOAT)

@@ -66,12 +66,13 @@ def draws_as_outputs(model: onnx.ModelProto, draws: list[Draw]) -> None:
     )
 
 
-def draws_as_inputs(model: onnx.ModelProto, draws: list[Draw], ranks: dict[str, int]) -> None:
-    """Let `model` be told what it would have drawn."""
+def draws_as_inputs(
+    model: onnx.ModelProto, draws: list[Draw], ranks: dict[str, int], kinds: dict[str, int]
+) -> None:
+    """Let `model` be told what it would have drawn; `kinds` are element types."""
     producer = index(model.graph).producer
     for draw in draws:
-        node = producer[draw.name]
-        kind = next((a.i for a in node.attribute if a.name == "dtype"), onnx.TensorProto.FLOAT)
         dims = [f"{draw.name}_{axis}" for axis in range(ranks[draw.name])]
-        model.graph.input.append(helper.make_tensor_value_info(draw.name, kind, dims))
-        model.graph.node.remove(node)
+        declared = helper.make_tensor_value_info(draw.name, kinds[draw.name], dims)
+        model.graph.input.append(declared)
+        model.graph.node.remove(producer[draw.name])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 from numpy.typing import NDArray
 
 from chatterbox.model.contract import SAMPLES_PER_CODE
@@ -18,6 +19,16 @@ from chatterbox.model.split.phase import RunningSum
 from chatterbox.model.split.study import Feeds
 
 Array = NDArray[Any]
+DECLARED = {"tensor(float16)": np.float16, "tensor(float)": np.float32}
+
+
+def as_declared(session: ort.InferenceSession, feeds: Feeds) -> Feeds:
+    """The same numbers in the precision that the session's inputs have."""
+    kinds = {i.name: DECLARED.get(i.type) for i in session.get_inputs()}
+    return {
+        name: values if (kind := kinds[name]) is None else values.astype(kind, copy=False)
+        for name, values in feeds.items()
+    }
 
 
 @dataclass(frozen=True, slots=True)

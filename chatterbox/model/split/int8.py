@@ -71,7 +71,7 @@ def _product(node: onnx.NodeProto, known: Index) -> Product | None:
     weight = known.initializers.get(node.input[1])
     if weight is None:
         return None
-    if node.op_type == "MatMulNBits" and _blocks(node) is not None:
+    if node.op_type == "MatMulNBits" and _in_single_precision(node, known):
         bias = node.input[5] if len(node.input) > 5 else ""
         return Product(node, weight.name, bias, node.output[0], None)
     if weight.data_type != onnx.TensorProto.FLOAT or len(weight.dims) != 2:
@@ -103,11 +103,16 @@ def _plain_gemm(node: onnx.NodeProto) -> bool:
     return all(given.get(name, usual) == usual for name, usual in plain.items())
 
 
-def _blocks(node: onnx.NodeProto) -> tuple[int, int, int, int] | None:
-    """K, N, bits and block of a MatMulNBits whose zero points are packed or left out."""
+def _in_single_precision(node: onnx.NodeProto, known: Index) -> bool:
+    """A MatMulNBits of float activations whose input columns stand in order."""
+    scales = known.initializers.get(node.input[2])
+    reordered = len(node.input) > 4 and node.input[4]
+    return not reordered and scales is not None and scales.data_type == onnx.TensorProto.FLOAT
+
+
+def _blocks(node: onnx.NodeProto) -> tuple[int, int, int, int]:
+    """K, N, bits and block of a MatMulNBits."""
     given = {a.name: a.i for a in node.attribute}
-    if len(node.input) > 4 and node.input[4]:  # reordered input columns
-        return None
     return given["K"], given["N"], given.get("bits", 4), given["block_size"]
 
 
@@ -133,12 +138,11 @@ def _values(node: onnx.NodeProto, known: Index, folder: Path) -> F32:
         values: NDArray[Any] = numpy_helper.to_array(tensor)
         return values
 
-    blocks = _blocks(node) if node.op_type == "MatMulNBits" else None
-    if blocks is None:
+    if node.op_type != "MatMulNBits":
         matrix = stored(1)
         turned = any(a.name == "transB" and a.i for a in node.attribute)
         return np.ascontiguousarray(matrix.T if turned else matrix, np.float32)
-    inside, outside, bits, block = blocks
+    inside, outside, bits, block = _blocks(node)
     count = -(-inside // block)
     codes = unpack(stored(1).reshape(outside, count, -1), bits, block).astype(np.float32)
     zeros: NDArray[Any] = np.full((outside, count), 1 << (bits - 1), np.float32)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 from numpy.typing import NDArray
 
 from chatterbox.model.contract import F32, MEL_FRAMES_PER_CODE, SAMPLES_PER_CODE
@@ -20,7 +21,7 @@ from chatterbox.model.split.cut import cut
 from chatterbox.model.split.draws import Draw, draws_as_inputs
 from chatterbox.model.split.errors import NotSplittable
 from chatterbox.model.split.extents import PROBES, Extent, Length, time_axis
-from chatterbox.model.split.feeds import Draws, Place, Sums
+from chatterbox.model.split.feeds import Draws, Place, Sums, as_declared
 from chatterbox.model.split.int8 import products_in_int8
 from chatterbox.model.split.mish import quick_mish
 from chatterbox.model.split.phase import carry_over
@@ -65,7 +66,8 @@ def _with_inputs(known: Study) -> onnx.ModelProto:
     model = onnx.ModelProto()
     model.CopyFrom(known.model)
     ranks = {draw.name: len(law) for draw, law in known.draws.items()}
-    draws_as_inputs(model, list(known.draws), ranks)
+    kinds = {draw.name: known.kind(draw.name) for draw in known.draws}
+    draws_as_inputs(model, list(known.draws), ranks, kinds)
     return model
 
 
@@ -85,10 +87,8 @@ def _unused(known: Study) -> Feeds:
 
 def _whole(known: Study, open_graph: OpenGraph, settings: StreamSettings, why: str) -> Opened:
     model = _with_inputs(known)
-    proof = known.proof
     session = open_graph(_carrying(model, known, wide=False))
-    wave = session.run([WAVEFORM], {**proof.feeds, **proof.draws, **_unused(known)})[0]
-    alike = likeness_db(proof.waveform, wave)
+    alike = likeness_db(known.proof.told[WAVEFORM], _proof_run(known, session, WAVEFORM))
     del session
     if alike < EQUAL_DB:
         decoder = WholeDecoder(open_graph(known.model), {}, {}, settings)
@@ -102,13 +102,11 @@ def _split(known: Study, folder: Path, open_graph: OpenGraph, settings: StreamSe
     mel = known.mel
     if mel is None:
         raise NotSplittable(known.why_whole)
-    flow_model, vocoder_model = cut(_with_inputs(known), mel)
+    flow_model, vocoder_model = cut(_with_inputs(known), mel, known.kind(mel))
     flow, how = _flow(known, flow_model, folder, open_graph, settings)
     vocoder_draws = _draws_of(vocoder_model, known)
-    assert known.proof.mel is not None
-    given_mel: Feeds = {mel: known.proof.mel}
     narrow = Part(open_graph(_carrying(vocoder_model, known, wide=False)), vocoder_draws)
-    _prove(known, narrow, given_mel, WAVEFORM, known.proof.waveform)
+    _prove(known, narrow, WAVEFORM)
     del narrow
     vocoder = Part(open_graph(_carrying(vocoder_model, known, wide=True)), vocoder_draws)
     sharing = _sharing(known, mel, flow, vocoder) if settings.max_rows > 1 else Sharing.ALONE
@@ -133,16 +131,16 @@ def _flow(
     if settings.int8:
         small = onnx.ModelProto()
         small.CopyFrom(model)
-        quick_mish(small)
-        products_in_int8(small, folder)
-        flow = Part(open_graph(small), draws)
-        assert known.proof.mel is not None
-        off_db = mel_distance_db(known.proof.mel, _proof_run(known, flow, {}, known.mel))
-        if off_db <= MEL_LIMIT_DB:
-            return flow, f"flow in 8 bits, {off_db:.2f} dB from exact"
-        why = f"exact, since 8 bits are {off_db:.2f} dB off"
+        if products_in_int8(small, folder):
+            quick_mish(small)
+            flow = Part(open_graph(small), draws)
+            made = _proof_run(known, flow.session, known.mel)
+            off_db = mel_distance_db(known.proof.told[known.mel], made)
+            if off_db <= MEL_LIMIT_DB:
+                return flow, f"flow in 8 bits, {off_db:.2f} dB from exact"
+            why = f"exact, since 8 bits are {off_db:.2f} dB off"
     flow = Part(open_graph(model), draws)
-    _prove(known, flow, {}, known.mel, known.proof.mel)
+    _prove(known, flow, known.mel)
     return flow, f"flow {why}"
 
 
@@ -151,21 +149,18 @@ def _draws_of(part: onnx.ModelProto, known: Study) -> dict[Draw, list[Extent]]:
     return {draw: law for draw, law in known.draws.items() if draw.name in inputs}
 
 
-def _proof_run(known: Study, part: Part, given: Feeds, output: str) -> NDArray[Any]:
-    """What a part makes of the proof's input and draws."""
-    proof = known.proof
-    feeds = {**proof.draws, **proof.feeds, **_unused(known), **given}
-    wanted = [i.name for i in part.session.get_inputs()]
-    made: NDArray[Any] = part.session.run([output], {name: feeds[name] for name in wanted})[0]
+def _proof_run(known: Study, session: ort.InferenceSession, output: str) -> NDArray[Any]:
+    """What a part makes of what the whole was given and drew."""
+    feeds = {**known.proof.told, **known.proof.feeds, **_unused(known)}
+    wanted = [i.name for i in session.get_inputs()]
+    made: NDArray[Any] = session.run([output], {name: feeds[name] for name in wanted})[0]
     return made
 
 
-def _prove(
-    known: Study, part: Part, given: Feeds, output: str, reference: NDArray[Any] | None
-) -> None:
+def _prove(known: Study, part: Part, output: str) -> None:
     """Raises NotSplittable unless a part gives what the whole gave on the same draws."""
-    assert reference is not None
-    alike = likeness_db(reference, _proof_run(known, part, given, output))
+    made = _proof_run(known, part.session, output)
+    alike = likeness_db(known.proof.told[output], made)
     if alike < EQUAL_DB:
         raise NotSplittable(f"cut in two it is only {alike:.0f} dB alike")
 
@@ -201,7 +196,7 @@ def _rows_equal(known: Study, mel: str, flow: Part, vocoder: Part) -> bool:
 
 def _flow_feeds(flow: Part, length: Length, ragged: bool, seed: int) -> Feeds:
     draws = Draws(flow.draws, first_stream=0).feeds([seed], [Place(length, 0)])
-    return {**probe_feeds(length, ragged, seed), **draws}
+    return as_declared(flow.session, {**probe_feeds(length, ragged, seed), **draws})
 
 
 def _flow_rows_db(flow: Part, mel: str, lengths: Sequence[Length], ragged: bool) -> float:
@@ -217,7 +212,8 @@ def _vocoder_rows_db(known: Study, mel: str, vocoder: Part, mels: Sequence[F32])
     def feeds(rows: Sequence[int]) -> Feeds:
         made = draws.feeds(rows, [Place(length, 0)] * len(rows))
         made |= sums.feeds([None] * len(rows), length, 0, 0)
-        return made | {mel: np.concatenate([mels[row] for row in rows])}
+        made |= {mel: np.concatenate([mels[row] for row in rows])}
+        return as_declared(vocoder.session, made)
 
     alone = [feeds([row]) for row in range(len(mels))]
     together = feeds(range(len(mels)))

@@ -26,7 +26,7 @@ from chatterbox.model.contract import (
 from chatterbox.model.decoder_contract import DecodeJob, Rendered
 from chatterbox.model.split.draws import Draw
 from chatterbox.model.split.extents import Extent, Length
-from chatterbox.model.split.feeds import Draws, Place, Sums
+from chatterbox.model.split.feeds import Draws, Place, Sums, as_declared
 from chatterbox.model.split.phase import RunningSum
 from chatterbox.model.split.study import (
     CODES,
@@ -50,7 +50,7 @@ class StreamSettings:
 
     prompt_codes: int = 75
     """Of the voice's prompt; 3 s. Every window decodes it anew."""
-    vocoder_context_frames: int = 12
+    vocoder_context_frames: int = 8
     """Frames vocoded again before a window's first new one."""
     max_rows: int = 1
     """Windows in one call: one on a CPU, where a second costs as much again."""
@@ -151,7 +151,7 @@ class SplitDecoder:
             feeds[LENGTHS] = row_lengths([prompt + n for n in fed])
         places = [Place(length, job.window.begin) for job in jobs]
         feeds |= self._flow_draws.feeds([_stream(job).seed for job in jobs], places)
-        mel = self._flow.run([self._mel], feeds)[0]
+        mel = self._flow.run([self._mel], as_declared(self._flow, feeds))[0]
         return [mel[row, :, : n * MEL_FRAMES_PER_CODE] for row, n in enumerate(fed)]
 
     def _vocoded(self, plans: Sequence["_Vocoding"]) -> list[Rendered]:
@@ -164,7 +164,8 @@ class SplitDecoder:
         carries = [plan.stream.carry for plan in plans]
         feeds |= self._sums.feeds(carries, length, one.anchor, one.mark)
         feeds[self._mel] = np.stack([plan.mel for plan in plans])
-        waves, *told = self._vocoder.run([WAVEFORM, *self._sums.outputs], feeds)
+        outputs = [WAVEFORM, *self._sums.outputs]
+        waves, *told = self._vocoder.run(outputs, as_declared(self._vocoder, feeds))
         made = []
         for row, plan in enumerate(plans):
             plan.keep(self._sums.told(told, row))

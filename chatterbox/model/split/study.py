@@ -40,13 +40,11 @@ WAVEFORM = "waveform"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
-    """One run of the whole decoder: what went in, what it drew, what came out."""
+    """One run of the whole decoder."""
 
     length: Length
-    feeds: Feeds
-    draws: Feeds
-    mel: NDArray[Any] | None
-    waveform: NDArray[Any]
+    feeds: Feeds  # what went in
+    told: Feeds  # what it drew, its mel if known, the waveform
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +58,10 @@ class Study:
     mel: str | None  # the tensor between flow and vocoder
     why_whole: str  # why there is none
     proof: Run
+
+    def kind(self, tensor: str) -> int:
+        """Element type of a draw or the mel."""
+        return int(helper.np_dtype_to_tensor_dtype(self.proof.told[tensor].dtype))
 
 
 def study(model: onnx.ModelProto, open_graph: OpenGraph) -> Study:
@@ -84,13 +86,7 @@ def study(model: onnx.ModelProto, open_graph: OpenGraph) -> Study:
         mel, why = None, "what feeds the vocoder is not a mel of the speech alone"
     last = PROBES[-1]
     outputs = runs[last]
-    proof = Run(
-        last,
-        probe_feeds(last, ragged),
-        {d.name: outputs[d.name] for d in draws},
-        outputs[mel] if mel is not None else None,
-        outputs[WAVEFORM],
-    )
+    proof = Run(last, probe_feeds(last, ragged), outputs)
     carried = [s for s in sums if _is_phase(outputs[s.name], laws[s.name])]
     return Study(
         model,

@@ -20,7 +20,7 @@ from chatterbox.model.contract import (
 from chatterbox.model.decoder_contract import DecodeJob, Rendered
 from chatterbox.model.split.draws import Draw
 from chatterbox.model.split.extents import Extent, Length
-from chatterbox.model.split.feeds import Draws, Place, Sums
+from chatterbox.model.split.feeds import Draws, Place, Sums, as_declared
 from chatterbox.model.split.phase import RunningSum
 from chatterbox.model.split.streaming import LOOK_AHEAD_CODES, StreamSettings
 from chatterbox.model.split.study import CODES, LENGTHS, PROMPT_MEL, SPEAKER, WAVEFORM, Feeds
@@ -85,6 +85,7 @@ class WholeDecoder:
         at = window.begin * SAMPLES_PER_CODE
         feeds |= self._draws.feeds([stream.seed], [Place(length, window.begin)])
         feeds |= self._sums.feeds([stream.carry], length, job.needs_from - at, job.next_from - at)
-        wave, *told = self._session.run([WAVEFORM, *self._sums.outputs], feeds)
+        outputs = [WAVEFORM, *self._sums.outputs]
+        wave, *told = self._session.run(outputs, as_declared(self._session, feeds))
         stream.carry = self._sums.told(told, 0)
         return Rendered(np.asarray(wave[0, : window.end_sample - at], np.float32), at)
