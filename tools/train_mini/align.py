@@ -11,10 +11,50 @@ import numpy as np
 from .features import CODE_SAMPLES, RATE_HZ
 
 LETTERS = " abcdefghijklmnopqrstuvwxyz',.?!"
-PHONES = (
-    "aa ae ah ao aw ax ay b ch d dh eh er ey f g hh ih iy jh k l m n ng ow oy p pau r s sh t th "
-    "uh uw v w y z zh ssil"
-).split()
+PHONES = [
+    "aa",
+    "ae",
+    "ah",
+    "ao",
+    "aw",
+    "ax",
+    "ay",
+    "b",
+    "ch",
+    "d",
+    "dh",
+    "eh",
+    "er",
+    "ey",
+    "f",
+    "g",
+    "hh",
+    "ih",
+    "iy",
+    "jh",
+    "k",
+    "l",
+    "m",
+    "n",
+    "ng",
+    "ow",
+    "oy",
+    "p",
+    "pau",
+    "r",
+    "s",
+    "sh",
+    "t",
+    "th",
+    "uh",
+    "uw",
+    "v",
+    "w",
+    "y",
+    "z",
+    "zh",
+    "ssil",
+]
 STEPS = 9  # a phone may lie at most this many letters after the one before, less one
 CODE_S = CODE_SAMPLES / RATE_HZ
 _PHONE_ID = {p: i for i, p in enumerate(PHONES)}
@@ -61,7 +101,9 @@ class Aligner:
         self.step = np.log(np.array([0.15, 0.45, 0.2, 0.1, 0.04, 0.02, 0.01, 0.01, 0.01]) + 1e-3)
         counts = np.full(self.emit.shape, 0.02)
         for ids, letters in pairs:  # start: a straight line from first to last letter
-            where = np.minimum((np.arange(len(ids)) + 0.5) / len(ids) * len(letters), 1e9).astype(int)
+            where = np.minimum((np.arange(len(ids)) + 0.5) / len(ids) * len(letters), 1e9).astype(
+                int
+            )
             for shift, weight in ((-1, 0.5), (0, 1.0), (1, 0.5)):
                 at = np.clip(where + shift, 0, len(letters) - 1)
                 np.add.at(counts, (ids, letters[at]), weight)
@@ -113,4 +155,6 @@ def prepare(corpus, folder: Path) -> None:
     codes = letter_codes(corpus.texts, paths, corpus.phones)
     np.savez(folder / "align.npz", where=np.concatenate(where), phones=np.concatenate(said),
              letter_codes=codes)  # fmt: skip
-    (folder / "letters.json").write_text(json.dumps(dict(zip(LETTERS, codes.round(2), strict=True))))
+    (folder / "letters.json").write_text(
+        json.dumps(dict(zip(LETTERS, codes.round(2), strict=True)))
+    )

@@ -34,7 +34,16 @@ class Corpus:
 
 
 def load(folder: Path, most: int = 10**9) -> Corpus:
-    """Read every finished shard under `folder`."""
+    """Read every finished shard under `folder`, or what `pack` made of them."""
+    if (folder / "packed.npz").exists() and most == 10**9:
+        with np.load(folder / "packed.npz") as packed:
+            rest = {key: packed[key] for key in packed.files}
+        mapped = np.load(folder / "packed_features.npy", mmap_mode="c")
+        return Corpus(
+            torch.from_numpy(mapped), rest["starts"], rest["lengths"], rest["numbers"],
+            [str(t) for t in rest["texts"]], rest["voices"], [str(t) for t in rest["phones"]],
+            torch.from_numpy(rest["stats"]),
+        )  # fmt: skip
     parts = []
     for path in sorted(folder.glob("speech_*.npz"))[:most]:
         try:
@@ -60,6 +69,17 @@ def load(folder: Path, most: int = 10**9) -> Corpus:
         voices,
         [str(t) for p in parts for t in p["phones"]],
         torch.stack(stats),
+    )  # fmt: skip
+
+
+def pack(folder: Path) -> None:
+    """Put all shards into one mapped array, which starts at once and shares memory."""
+    corpus = load(folder)
+    np.save(folder / "packed_features.npy", corpus.features.numpy())
+    np.savez(
+        folder / "packed.npz", starts=corpus.starts, lengths=corpus.lengths,
+        numbers=corpus.numbers, texts=np.array(corpus.texts), voices=corpus.voices,
+        phones=np.array(corpus.phones), stats=corpus.stats.numpy(),
     )  # fmt: skip
 
 

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from chatterbox.model.contract import CODE_COUNT, SILENCE_CODE, START_CODE, Precision
+from chatterbox.model.contract import START_CODE, Precision
 from tools.model_builder.language_model import LanguageModelSize, write_language_model
 from tools.model_builder.layout import BYTES, text_ids, write_layout
 from tools.model_builder.mini import END_ID, NAME
 
 from . import align, codec, graphs, lm
+from .units import ROW, Units
 
 Array = NDArray[Any]
 
@@ -76,12 +77,13 @@ def text_tables(model: lm.Model, lasting: Array) -> dict[str, Array]:
     assert END_ID == BYTES
     with torch.no_grad():
         letters = model.letters.numpy()
-        free = torch.cat([model.embed_free, model.digit_rows], 1)
-        extra = torch.zeros(lm.VOCAB, 8)  # one column each for start and stop; 96 in all
-        extra[START_CODE, 0] = extra[START_CODE + 1, 1] = 1.0
-        speech = torch.cat([free, extra], 1).numpy()
-        padding = torch.zeros(6, lm.WIDTH)
-        mix = torch.cat([model.embed_mix, model.embed_digits, model.start, padding]).numpy()
+        # One column each for start and stop, and as many as make whole blocks of 32.
+        extra = -(lm.EMBED_RANK + ROW) % 32
+        own = torch.zeros(lm.VOCAB, extra)
+        own[START_CODE, 0] = own[START_CODE + 1, 1] = 1.0
+        speech = torch.cat([model.embed_free, model.code_rows, own], 1).numpy()
+        start = torch.cat([model.start, torch.zeros(extra - 2, lm.WIDTH)])
+        mix = torch.cat([model.embed_mix, model.embed_rows, start]).numpy()
     spoken = lasting.copy()
     return {
         "letters": letters[rows],
@@ -92,28 +94,15 @@ def text_tables(model: lm.Model, lasting: Array) -> dict[str, Array]:
     }
 
 
-def swap_of(found: codec.Codec, folder: Path) -> int:
-    """The raw code of silence, kept beside the codec once it has been found."""
-    path = folder / "silence.json"
-    if not path.exists():
-        from . import data
-
-        swap = lm.silence_swap(found, data.load(folder / "speech", 6))
-        path.write_text(json.dumps(int((swap == SILENCE_CODE).nonzero()[0])))
-    silence = int(json.loads(path.read_text()))
-    assert 0 <= silence < CODE_COUNT
-    return silence
-
-
 def export(folder: Path, target: Path, precisions: tuple[Precision, ...] = ("fp32",)) -> None:
     """Write the model directory `target` from the checkpoints in `folder`."""
     found = codec.Codec().eval()
     found.load_state_dict(torch.load(folder / "codec.pt")["model"])
-    model = lm.Model().eval()
-    model.load_state_dict(torch.load(folder / "lm.pt")["model"])
+    units = Units.load(folder)
+    model = lm.Model(units).eval()
+    model.load_state_dict(torch.load(folder / "lm.pt")["average"])
     with np.load(folder / "align.npz") as aligned:
         lasting = aligned["letter_codes"]
-    silence = swap_of(found, folder)
     size = LanguageModelSize(
         lm.LAYERS, lm.HEADS, lm.WIDTH // lm.HEADS, 4 * lm.WIDTH, lm.POSITIONS, lm.VOCAB
     )
@@ -127,11 +116,11 @@ def export(folder: Path, target: Path, precisions: tuple[Precision, ...] = ("fp3
     speaker = {k: v.detach().numpy() for k, v in model.speaker.named_parameters()}
     for precision in precisions:
         onnx = target / "onnx"
-        graphs.write_speech_encoder(onnx, precision, arrays(found.encoder), speaker, silence)
+        graphs.write_speech_encoder(onnx, precision, arrays(found.encoder), speaker, units)
         graphs.write_embed_tokens(
             onnx, precision, text_tables(model, lasting), END_ID, lm.FIRST_CODE - 1 + lm.LEAD_CODES
         )
         write_language_model(onnx, precision, size, LanguageModelWeights(model))
         graphs.write_conditional_decoder(
-            onnx, precision, arrays(found.decoder), silence, codec.Decoder.PADS
+            onnx, precision, arrays(found.decoder), units, codec.Decoder.PADS
         )

@@ -85,7 +85,7 @@ def analyse(audio: F32) -> F32:
     frames = len(audio) // HOP
     side = (N_FFT - HOP) // 2
     padded = np.pad(audio, (side, side + N_FFT))
-    view = np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[:: HOP][:frames]
+    view = np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[::HOP][:frames]
     power = np.abs(np.fft.rfft(view * _WINDOW).astype(np.complex64)) ** 2
     log_mel = np.log(power @ _FILTERS + LOG_FLOOR)
     low = np.sqrt(power[:, :PITCH_BINS])
@@ -100,6 +100,4 @@ def analyse(audio: F32) -> F32:
     log_f0 = np.log(RATE_HZ / (inner + MIN_LAG + shift))
     loud = log_mel.mean(1)
     voiced = (b > VOICED_AT) & (loud > loud.max(initial=-99.0) - VOICED_ABOVE_PEAK)
-    return np.concatenate(
-        [log_mel, log_f0[:, None], voiced[:, None]], axis=1, dtype=np.float32
-    )
+    return np.concatenate([log_mel, log_f0[:, None], voiced[:, None]], axis=1, dtype=np.float32)

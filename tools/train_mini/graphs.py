@@ -25,13 +25,13 @@ from tools.model_builder.graph import Graph, ints, real
 
 from . import features as f
 from . import render
+from .units import LEVEL_EDGES, LEVELS, MIDDLE_LEVEL, PAIRS, PAUSE, PHONES, SILENCE, Units
 
 Array = NDArray[Any]
 Weights = dict[str, Array]
 
 DECODER_PROMPT_CODES = int(DECODER_PROMPT_S * 25)
 LM_PROMPT_CODES = int(LM_PROMPT_S * 25)
-DIGITS = 8
 LOUD_BELOW_PEAK = 6.0  # data.LOUD_BELOW_PEAK
 F0_OUTLIER = 0.4
 END = 2**31
@@ -40,6 +40,7 @@ END = 2**31
 def waves(g: Graph, kind: str, rows: Array, columns: Array, period: int) -> str:
     """cos or sin of 2π · row · column / period, computed by the graph: takes no room in files.
     `rows` and `columns` are (first, end) of consecutive numbers."""
+
     def numbers(bounds: Array) -> str:
         return g.op("Range", *(np.array(v, np.int64) for v in (bounds[0], bounds[1], 1)))
 
@@ -91,7 +92,7 @@ def framed(g: Graph, wave: str, size: int, hop: int) -> str:
 
 
 def write_speech_encoder(
-    folder: Path, precision: Precision, encoder: Weights, speaker: Weights, silence: int
+    folder: Path, precision: Precision, encoder: Weights, speaker: Weights, units: Units
 ) -> None:
     """Reference → LM row, prompt codes, speaker vector, prompt mel."""
     with Graph(folder, "speech_encoder", precision) as g:
@@ -102,7 +103,9 @@ def write_speech_encoder(
         mean, mean_f0 = _speaker_means(g, mel, log_f0, voiced)
         rows = _speaker_row(g, mean, mean_f0, speaker)
         prompt = g.op("Min", codes, ints(DECODER_PROMPT_CODES))
-        tokens = _encode(g, _relative(g, mel, log_f0, voiced, mean, mean_f0), encoder, silence)
+        relative = _relative(g, mel, log_f0, voiced, mean, mean_f0)
+        level = _level(g, log_f0, voiced, mean_f0)
+        tokens = _encode(g, relative, level, encoder, units)
         tokens = g.op("Slice", tokens, ints(0), prompt, ints(1))
         frames = g.op("Mul", prompt, ints(f.FRAMES_PER_CODE))
         step = f.FRAMES_PER_CODE // MEL_FRAMES_PER_CODE
@@ -215,23 +218,46 @@ def _relative(g: Graph, mel: str, log_f0: str, voiced: str, mean: str, mean_f0: 
     return g.op("Concat", rel, g.op("Mul", g.op("Mul", f0, voiced), real(4.0)), voiced, axis=2)
 
 
-def _encode(g: Graph, x: str, w: Weights, silence: int) -> str:
-    """`codec.Encoder` and `codec.to_codes`: codes [B, T]."""
+def _level(g: Graph, log_f0: str, voiced: str, mean_f0: str) -> str:
+    """Pitch level of each code [B, T]; the middle one where less than half of it is voiced."""
+
+    def four(x: str) -> str:
+        return g.op("Reshape", x, ints(0, -1, f.FRAMES_PER_CODE))
+
+    off = g.op("Sub", log_f0, mean_f0)
+    sure = g.op("Mul", voiced, g.cast(g.op("Less", g.op("Abs", off), real(0.5)), np.float32))
+    count = g.op("ReduceSum", four(sure), ints(2), keepdims=0)
+    total = g.op("ReduceSum", four(g.op("Mul", off, sure)), ints(2), keepdims=0)
+    mean = g.op("Div", total, g.op("Max", count, real(1.0)))
+    level = None
+    for edge in LEVEL_EDGES:
+        above = g.cast(g.op("GreaterOrEqual", mean, real(edge)), np.int64)
+        level = above if level is None else g.op("Add", level, above)
+    assert level is not None
+    return g.op("Where", g.op("Greater", count, real(1.5)), level, ints(MIDDLE_LEVEL))
+
+
+def _encode(g: Graph, x: str, level: str, w: Weights, units: Units) -> str:
+    """`codec.Encoder`, the likelier phones, and `Units.encode`: codes [B, T]."""
     x = gelu(g, convolution(g, x, w["first.weight"], w["first.bias"], 2, 2))
     x = gelu(g, convolution(g, x, w["down.weight"], w["down.bias"], 2, 2, f.FRAMES_PER_CODE))
     middle = gelu(g, convolution(g, x, w["middle.weight"], w["middle.bias"], 1, 1))
     x = linear(g, g.op("Add", x, middle), w["last.weight"][:, :, 0], w["last.bias"])
-    digits = g.op("Add", g.op("Round", g.op("Tanh", x)), real(1.0))
-    powers = real(3.0 ** np.arange(DIGITS))
-    index = g.op("ReduceSum", g.op("Mul", digits, powers), ints(2), keepdims=0)
-    return _swap(g, g.cast(index, np.int64), silence)
+    first, second = (
+        g.op("ArgMax", part(g, x, k * PHONES, (k + 1) * PHONES, 2), axis=2, keepdims=0)
+        for k in (0, 1)
+    )
+    place = g.op("Add", g.op("Mul", first, ints(PHONES)), second)
+    pair = g.op("Gather", units.index.ravel(), place, axis=0)
+    quiet = g.op("Equal", place, ints(PAUSE * PHONES + PAUSE))
+    level = g.op("Where", quiet, ints(MIDDLE_LEVEL), level)
+    return _swap(g, g.op("Add", g.op("Mul", pair, ints(LEVELS)), level), units.swapped)
 
 
 def _swap(g: Graph, codes: str, silence: int) -> str:
     """Silence's own code and the reserved one change places."""
-    reserved = 4299
-    is_silence, is_reserved = (g.op("Equal", codes, ints(c)) for c in (silence, reserved))
-    codes = g.op("Where", is_silence, ints(reserved), codes)
+    is_silence, is_reserved = (g.op("Equal", codes, ints(c)) for c in (silence, SILENCE))
+    codes = g.op("Where", is_silence, ints(SILENCE), codes)
     return g.op("Where", is_reserved, ints(silence), codes)
 
 
@@ -275,7 +301,7 @@ def write_embed_tokens(
 
 
 def write_conditional_decoder(
-    folder: Path, precision: Precision, w: Weights, silence: int, pads: tuple[tuple[int, int], ...]
+    folder: Path, precision: Precision, w: Weights, units: Units, pads: tuple[tuple[int, int], ...]
 ) -> None:
     """Codes → features (`codec.Decoder`) → sound (`render.Renderer`)."""
     with Graph(folder, "conditional_decoder", precision) as g:
@@ -286,10 +312,11 @@ def write_conditional_decoder(
         new = g.op("Slice", tokens, prompt_codes, ints(END), ints(1))
         inside = g.op("And", g.op("GreaterOrEqual", new, ints(0)),
                       g.op("Less", new, ints(CODE_COUNT)))  # fmt: skip
-        raw = _swap(g, g.op("Where", inside, new, ints(4299)), silence)
+        raw = _swap(g, g.op("Where", inside, new, ints(SILENCE)), units.swapped)
         mean = _loud_mean(g, prompt)
         mean_f0 = g.op("Unsqueeze", part(g, speaker, MEL_BANDS, MEL_BANDS + 1, 1), ints(1))
-        out = _decode(g, raw, _centred(g, mean, mean_f0), w, pads)
+        x = _described(g, raw, w, units)
+        out = _decode(g, x, _centred(g, mean, mean_f0), w, pads)
         mel = g.op("Add", g.op("Mul", part(g, out, 0, MEL_BANDS, 2), real(2.0)), mean)
         log_f0 = g.op("Mul", part(g, out, MEL_BANDS, MEL_BANDS + 1, 2), real(0.25))
         log_f0 = g.op("Add", log_f0, mean_f0)
@@ -298,11 +325,23 @@ def write_conditional_decoder(
         g.output("waveform", g.op("Mul", wave, _fade(g, wave)), np.float32, ["batch", "samples"])
 
 
-def _decode(g: Graph, raw: str, stats: str, w: Weights, pads: tuple[tuple[int, int], ...]) -> str:
-    place = ints(*(3**i for i in range(DIGITS)))
-    digits = g.op("Mod", g.op("Div", g.op("Unsqueeze", raw, ints(2)), place), ints(3))
-    digits = g.op("Sub", g.cast(digits, np.float32), real(1.0))
-    x = linear(g, digits, w["digits.weight"], w["digits.bias"])
+def _described(g: Graph, raw: str, w: Weights, units: Units) -> str:
+    """Codes as the decoder's first layer sees them: two phones and a level [B, T, width]."""
+    pair = g.op("Min", g.op("Div", raw, ints(LEVELS)), ints(PAIRS - 1))
+    rows = [
+        g.op("Gather", units.pairs[:, 0], pair, axis=0),
+        g.op("Add", g.op("Gather", units.pairs[:, 1], pair, axis=0), ints(PHONES)),
+        g.op("Add", g.op("Mod", raw, ints(LEVELS)), ints(2 * PHONES)),
+    ]
+    table = np.ascontiguousarray(w["codes.weight"].T)
+    total = g.f32(g.param(w["codes.bias"]))
+    for row in rows:
+        total = g.op("Add", g.f32(g.lookup(table, row)), total)
+    return total
+
+
+def _decode(g: Graph, x: str, stats: str, w: Weights, pads: tuple[tuple[int, int], ...]) -> str:
+    """`codec.Decoder` from its first layer on."""
     x = g.op("Add", x, linear(g, stats, w["speaker.weight"], w["speaker.bias"]))
     for i, (left, right) in enumerate(pads):
         y = convolution(g, x, w[f"coarse.{i}.weight"], w[f"coarse.{i}.bias"], left, right)

@@ -16,11 +16,13 @@ from torch.nn import functional as fn
 
 from . import align, codec, data
 from .features import BANDS, FRAMES_PER_CODE
+from .units import CODES, ROW, Units
 
 WIDTH, LAYERS, HEADS, POSITIONS = 192, 6, 3, 1152
 START, STOP, VOCAB = 6561, 6562, 6563
-EMBED_RANK = 64
-"""The speech table is stored as rank 64 + 24 digit rows; a full table would not fit 25 MB."""
+EMBED_RANK = 6
+"""A code's embedding is that of its two phones and its level, and a little of its own: a full
+table would not fit 25 MB."""
 GUIDED = (2, 3)
 """Layers whose first head is led to the letter being said."""
 PHONE_LAYER = 4
@@ -29,9 +31,13 @@ FIRST_CODE = 3
 LEAD_CODES = 2
 """Silence before the first phone (`speech.LEAD_S`)."""
 CORRUPTED = 0.12
+AVERAGED_OVER = 300
+"""Steps over which the shipped weights are averaged: most of what a falling rate would give, at any
+moment of a run that may go on."""
 JOINED = 0.15
 """Share of training items made of two sentences of one voice."""
 AUGMENTED = 0.35
+"""Share of training items whose speaker is another than flite's: codes don't change with him."""
 
 
 def sinusoids(rows: int, width: int) -> torch.Tensor:
@@ -41,17 +47,15 @@ def sinusoids(rows: int, width: int) -> torch.Tensor:
     return torch.cat([angles.sin(), angles.cos()], 1)
 
 
-def digit_rows() -> torch.Tensor:
-    """Each code's eight digits, one-hot: [VOCAB, 24]; start and stop have none."""
-    digits = (codec.to_digits(torch.arange(codec.CODES)) + 1).long()
-    rows = fn.one_hot(digits, 3).reshape(codec.CODES, -1).float()
-    return torch.cat([rows, torch.zeros(2, rows.shape[1])])
+def code_rows(units: Units) -> torch.Tensor:
+    """Descriptions of all codes; start and stop have none. [VOCAB, ROW]"""
+    return torch.cat([units.rows(), torch.zeros(2, ROW)])
 
 
 class Model(nn.Module):
     """GPT-2 with the tables around it. Block weights are stacked over layers: [LAYERS, in, out]."""
 
-    def __init__(self) -> None:
+    def __init__(self, units: Units) -> None:
         super().__init__()
 
         def matrix(rows: int, columns: int, scale: float = 1.0) -> nn.Parameter:
@@ -73,22 +77,22 @@ class Model(nn.Module):
         self.letters = nn.Parameter(torch.randn(len(align.LETTERS), WIDTH) * 0.5)
         self.speaker = nn.Linear(codec.STATS, WIDTH)
         self.embed_free = zeros(VOCAB, EMBED_RANK)
-        self.embed_mix = nn.Parameter(torch.randn(EMBED_RANK, WIDTH) / 8)
-        self.embed_digits = nn.Parameter(torch.randn(24, WIDTH) * 0.2)
+        self.embed_mix = nn.Parameter(torch.randn(EMBED_RANK, WIDTH) / 3)
+        self.embed_rows = nn.Parameter(torch.randn(ROW, WIDTH) * 0.3)
         self.start = nn.Parameter(torch.randn(2, WIDTH) * 0.3)
         self.head_free, self.head_b = zeros(VOCAB, WIDTH), zeros(VOCAB)
-        self.head_digits = nn.Parameter(torch.randn(24, WIDTH) * 0.05)
+        self.head_rows = nn.Parameter(torch.randn(ROW, WIDTH) * 0.05)
         self.phone = nn.Linear(WIDTH, len(align.PHONES))
-        self.register_buffer("digit_rows", digit_rows(), persistent=False)
+        self.register_buffer("code_rows", code_rows(units), persistent=False)
 
     def speech_table(self) -> torch.Tensor:
         """Embeddings of codes, start and stop. [VOCAB, WIDTH]"""
-        table = self.embed_free @ self.embed_mix + self.digit_rows @ self.embed_digits
-        return torch.cat([table[: codec.CODES], table[codec.CODES :] + self.start])
+        table = self.embed_free @ self.embed_mix + self.code_rows @ self.embed_rows
+        return torch.cat([table[:CODES], table[CODES:] + self.start])
 
     def head(self) -> torch.Tensor:
         """Output weights. [VOCAB, WIDTH]"""
-        return self.head_free + self.digit_rows @ self.head_digits
+        return self.head_free + self.code_rows @ self.head_rows
 
     def _layer(self, x: torch.Tensor, i: int, keep_guide: bool):
         b, s, _ = x.shape
@@ -144,17 +148,15 @@ class Items:
     def __init__(self, folder: Path, seed: int) -> None:
         self.corpus = data.load(folder / "speech")
         self.rng = np.random.default_rng(seed)
-        state = torch.load(folder / "codec.pt")
-        self.codec = codec.Codec().eval()
-        self.codec.load_state_dict(state["model"])
-        self.swap = silence_swap(self.codec, self.corpus)
         c = self.corpus
+        with np.load(folder / "units.npz") as found:
+            self.codes = torch.from_numpy(found["codes"].astype(np.int64))
         with np.load(folder / "align.npz") as found:
             self.where, self.phones = found["where"], found["phones"]
             self.lasting = torch.from_numpy(found["letter_codes"]).float()
         self.sizes = c.lengths // FRAMES_PER_CODE
         self.first = np.concatenate([[0], np.cumsum(self.sizes)])
-        assert self.first[-1] == len(self.where), "align.npz is of another corpus"
+        assert self.first[-1] == len(self.where) == len(self.codes), "files of different corpora"
         self.letters = [torch.from_numpy(align.letter_ids(t)) for t in c.texts]
         self.warps = data.warp_matrices()
         self.curves = torch.cos(
@@ -162,39 +164,25 @@ class Items:
         )
         held = c.numbers % 97 == 5
         self.train_ids, self.valid_ids = np.flatnonzero(~held), np.flatnonzero(held)
-        self.plain: dict[int, torch.Tensor] = {}  # codes as spoken, filled on first use
 
-    @torch.no_grad()
-    def _encode(self, i: int, stats: torch.Tensor, warp: torch.Tensor | None, shift: float):
-        c = self.corpus
-        x = c.features[c.starts[i] : c.starts[i] + self.sizes[i] * FRAMES_PER_CODE].float()
-        if warp is not None:
-            x = torch.cat([x[:, :BANDS] @ warp, x[:, BANDS:]], 1)
-            x[:, BANDS] += shift
-        digits = self.codec.encoder(data.relative(x, stats)[None])[0]
-        return self.swap[codec.to_codes(digits)]
-
-    def speaker_of(self, voice: int, training: bool):
-        """(means as the model is told them, warp, pitch shift, exact means)."""
-        stats = self.corpus.stats[voice].clone()
+    def speaker_of(self, voice: int, training: bool) -> torch.Tensor:
+        """The speaker's means as the model is told them."""
+        told = self.corpus.stats[voice].clone()
         if not training:
-            return stats, None, 0.0, stats
+            return told
         rng = self.rng
-        warp, shift, told = None, 0.0, stats.clone()
         if rng.random() < AUGMENTED:
             warp = self.warps[rng.integers(0, 9)]
             shift = rng.uniform(-1, 1) * data.F0_SHIFT_SEMITONES * math.log(2) / 12
-            stats = torch.cat([stats[:BANDS] @ warp, stats[BANDS:] + shift])
-            told = stats.clone()
             tilt = torch.from_numpy(rng.normal(0, 0.5, 4).astype(np.float32))
-            told[:BANDS] += tilt @ self.curves
+            told = torch.cat([told[:BANDS] @ warp + tilt @ self.curves, told[BANDS:] + shift])
         told[:BANDS] += rng.normal(0, 0.12)
         told[BANDS] += rng.normal(0, 0.02)
-        return told, warp, shift, stats
+        return told
 
     def item(self, i: int, training: bool = True) -> dict:
         """One utterance, sometimes with a second one of its voice behind it."""
-        told, warp, shift, stats = self.speaker_of(self.corpus.voices[i], training)
+        told = self.speaker_of(self.corpus.voices[i], training)
         chosen = [i]
         if training and self.rng.random() < JOINED and self.sizes[i] < 180:
             j = int(self.rng.choice(self.train_ids))
@@ -205,11 +193,9 @@ class Items:
             if offset:
                 letters.append(torch.zeros(1, dtype=torch.long))  # a blank between sentences
                 offset += 1
-            if warp is None and j not in self.plain:
-                self.plain[j] = self._encode(j, stats, None, 0.0)
-            codes.append(self.plain[j] if warp is None else self._encode(j, stats, warp, shift))
-            letters.append(self.letters[j])
             span = slice(self.first[j], self.first[j + 1])
+            codes.append(self.codes[span])
+            letters.append(self.letters[j])
             where.append(self.where[span] + offset)
             phones.append(self.phones[span])
             offset += len(self.letters[j])
@@ -226,7 +212,7 @@ class Items:
             for first in range(0, len(order), 512):
                 pool = order[first : first + 512]
                 pool = pool[np.argsort(self.sizes[pool], kind="stable")]
-                block, total = [], 0
+                block, _total = [], 0
                 for i in pool:
                     if block and (len(block) + 1) * self.sizes[i] > codes_per_batch:
                         blocks.append(block)
@@ -237,23 +223,9 @@ class Items:
                 yield [self.item(i) for i in blocks[b]]
 
 
-def silence_swap(model: codec.Codec, corpus: data.Corpus, reserved: int = 4299) -> torch.Tensor:
-    """Permutation of raw codes that puts silence's most frequent code at `reserved`."""
-    counts = np.zeros(codec.CODES, int)
-    with torch.no_grad():
-        for i in range(0, len(corpus.texts), max(1, len(corpus.texts) // 300)):
-            x = corpus.features[corpus.starts[i] : corpus.starts[i] + corpus.lengths[i]].float()
-            stats = corpus.stats[corpus.voices[i]]
-            found = codec.to_codes(model.encoder(data.relative(x, stats)[None])[0]).numpy()
-            counts[found[0]] += 1
-            counts[found[-1]] += 1
-    silence = int(counts.argmax())
-    swap = torch.arange(codec.CODES)
-    swap[silence], swap[reserved] = reserved, silence
-    return swap
-
-
-def collate(model: Model, items: list[dict], lasting: torch.Tensor, corrupt: np.random.Generator | None):
+def collate(
+    model: Model, items: list[dict], lasting: torch.Tensor, corrupt: np.random.Generator | None
+):
     """Items → embedded rows, and flat indices and targets of the rows that predict codes."""
     sizes = [FIRST_CODE + len(i["letters"]) + len(i["codes"]) for i in items]
     width = max(sizes)
@@ -268,7 +240,7 @@ def collate(model: Model, items: list[dict], lasting: torch.Tensor, corrupt: np.
         fed = codes
         if corrupt is not None:
             wrong = torch.from_numpy(corrupt.random(len(codes)) < CORRUPTED)
-            other = torch.from_numpy(corrupt.integers(0, codec.CODES, len(codes)))
+            other = torch.from_numpy(corrupt.integers(0, CODES, len(codes)))
             fed = torch.where(wrong, other, codes)
         inputs.append(torch.cat([torch.tensor([START, START]), fed]))
         targets.append(torch.cat([codes, torch.tensor([STOP])]))
@@ -283,8 +255,8 @@ def collate(model: Model, items: list[dict], lasting: torch.Tensor, corrupt: np.
         x.append(fn.pad(torch.cat([speakers[b : b + 1], text[t : t + n], speech[s : s + c]]),
                         (0, 0, 0, width - 1 - n - c)))  # fmt: skip
         t, s = t + n, s + c
-    return (torch.stack(x), torch.cat(rows), torch.cat(targets),
-            torch.from_numpy(np.concatenate(where)), torch.from_numpy(np.concatenate(phones)))  # fmt: skip
+    guide, said = (torch.from_numpy(np.concatenate(parts)) for parts in (where, phones))
+    return torch.stack(x), torch.cat(rows), torch.cat(targets), guide, said
 
 
 def losses(model: Model, items: list[dict], lasting: torch.Tensor, corrupt) -> dict:
@@ -353,10 +325,12 @@ class Muon:
             matrix.grad = None
 
 
-def train(folder: Path, steps: int, seed: int, minutes: float, batch_codes: int = 1600) -> Model:
+def train(
+    folder: Path, steps: int, seed: int, minutes: float = math.inf, batch_codes: int = 1600
+) -> Model:
     """Train, or go on training, the language model of `folder`."""
     torch.manual_seed(seed)
-    model, done = Model(), 0
+    model, done = Model(Units.load(folder)), 0
     blocks = [model.q, model.k, model.v, model.o, model.fc, model.proj]
     chosen = {id(b) for b in blocks}
     rest = [p for p in model.parameters() if id(p) not in chosen]
@@ -369,11 +343,15 @@ def train(folder: Path, steps: int, seed: int, minutes: float, batch_codes: int 
         adam.load_state_dict(state["adam"])
         muon.momenta = state["muon"]
         done = state["step"]
+    average = {name: value.clone() for name, value in model.state_dict().items()}
+    if path.exists():
+        average = state.get("average", average)
     items = Items(folder, seed + done)
     batches = items.batches(batch_codes)
     valid = [items.item(int(i), training=False) for i in items.valid_ids[:48]]
     began, started_at, kept = time.monotonic(), done, time.monotonic()
     sums: dict[str, float] = {}
+    counted = 0
     with (folder / "lm_losses.jsonl").open("a") as log:
         while done < steps:
             clock = (time.monotonic() - began) / 60 / minutes
@@ -392,31 +370,52 @@ def train(folder: Path, steps: int, seed: int, minutes: float, batch_codes: int 
             adam.step()
             adam.zero_grad()
             muon.step(rate)
-            done += 1
+            done, counted = done + 1, counted + 1
+            keep = 1 - 1 / min(AVERAGED_OVER, 1 + done / 4)
+            with torch.no_grad():
+                for name, value in model.state_dict().items():
+                    average[name].lerp_(value, 1 - keep)
             for key, value in found.items():
                 sums[key] = sums.get(key, 0.0) + float(value.detach())
             if done % 100 == 0:
-                line = {"step": done} | {k: round(v / 100, 4) for k, v in sums.items()}
-                sums = {}
-                if done % 500 == 0:
+                line = {"step": done} | {k: round(v / counted, 4) for k, v in sums.items()}
+                sums, counted = {}, 0
+                if done % 300 == 0:
+                    current = {k: v.clone() for k, v in model.state_dict().items()}
+                    model.load_state_dict(average)
                     model.eval()
                     with torch.no_grad():
                         checked = [losses(model, valid[k : k + 12], items.lasting, None)
                                    for k in range(0, len(valid), 12)]  # fmt: skip
                     line["valid"] = round(float(np.mean([float(c["code"]) for c in checked])), 4)
-                    line["valid_right"] = round(float(np.mean([float(c["right"]) for c in checked])), 4)
+                    line["valid_right"] = round(
+                        float(np.mean([float(c["right"]) for c in checked])), 4
+                    )
+                    model.load_state_dict(current)
                 line |= {"rate": round(rate, 6), "seconds": round(time.monotonic() - began)}
                 print(json.dumps(line), file=log, flush=True)
             if time.monotonic() - kept > 150:
-                _save(path, model, adam, muon, done)
+                _save(path, model, average, adam, muon, done)
                 kept = time.monotonic()
-        _save(path, model, adam, muon, done)
+        _save(path, model, average, adam, muon, done)
     assert done > started_at or done >= steps
     return model
 
 
-def _save(path: Path, model: Model, adam: torch.optim.Optimizer, muon: Muon, step: int) -> None:
-    state = {"model": model.state_dict(), "adam": adam.state_dict(), "muon": muon.momenta,
-             "step": step}  # fmt: skip
+def _save(
+    path: Path,
+    model: Model,
+    average: dict[str, torch.Tensor],
+    adam: torch.optim.Optimizer,
+    muon: Muon,
+    step: int,
+) -> None:
+    state = {
+        "model": model.state_dict(),
+        "average": average,
+        "adam": adam.state_dict(),
+        "muon": muon.momenta,
+        "step": step,
+    }
     torch.save(state, path.with_suffix(".tmp"))
     path.with_suffix(".tmp").replace(path)

@@ -87,7 +87,9 @@ class Renderer(nn.Module):
         count = (0.46 / f0).floor()[..., None]
         below = phase.sin()
         small = below.abs() < 1e-4
-        kernel = torch.sin((2 * count + 1) * phase) / torch.where(small, torch.ones_like(below), below)
+        kernel = torch.sin((2 * count + 1) * phase) / torch.where(
+            small, torch.ones_like(below), below
+        )
         kernel = torch.where(small, (2 * count + 1).expand_as(kernel), kernel)
         cosines = (kernel - 1) / 2
         wave = cosines * (4 * f0).sqrt()[..., None]
@@ -102,7 +104,9 @@ class Renderer(nn.Module):
         real = piece @ self.wave_cos[:, :PIECE].t()
         return real, piece @ self.wave_sin[:, :PIECE].t()
 
-    def forward(self, mel: torch.Tensor, log_f0: torch.Tensor, voicing: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, mel: torch.Tensor, log_f0: torch.Tensor, voicing: torch.Tensor
+    ) -> torch.Tensor:
         trend = mel @ self.trend
         mel = trend + (mel - trend) * self.sharpen
         power = (mel @ self.envelope).clamp(max=4.0)

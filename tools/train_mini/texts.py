@@ -38,18 +38,65 @@ HELD_OUT_EVERY = 40
 _TAG = re.compile(r"<(script|style|pre|code)\b.*?</\1>|<[^>]+>", re.S | re.I)
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')]*\s+(?=[A-Z\"'(])")
 _ALLOWED = re.compile(r"[a-z',.?! ]+")
-_ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
-    "fifteen sixteen seventeen eighteen nineteen"
-).split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-_ORDINALS = (
-    "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth "
-    "thirteenth fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth"
-).split()
-_MONTHS = (
-    "january february march april may june july august september october november december"
-).split()
+_ONES = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+]
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+_ORDINALS = [
+    "first",
+    "second",
+    "third",
+    "fourth",
+    "fifth",
+    "sixth",
+    "seventh",
+    "eighth",
+    "ninth",
+    "tenth",
+    "eleventh",
+    "twelfth",
+    "thirteenth",
+    "fourteenth",
+    "fifteenth",
+    "sixteenth",
+    "seventeenth",
+    "eighteenth",
+    "nineteenth",
+    "twentieth",
+]
+_MONTHS = [
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+]
 _OWN = (
     "hello.|hello there.|hello world.|good morning.|good evening, how are you?|thank you.|"
     "thank you very much.|yes.|no.|maybe.|please wait.|one moment, please.|how are you today?|"
@@ -118,12 +165,17 @@ def _documents(root: Path) -> Iterator[tuple[str, str]]:
         is_bible = "bible" in str(path) and name.endswith((".rawtext", ".txt.gz", ".txt"))
         if not (is_html or is_fortune or is_text or is_bible):
             continue
-        if is_html and not re.search(r"(\.en\.|/en/|/en-US/|anarchism|policy|handbook|git|faq|"
-                                     r"aptitude|reference)", str(path)):
+        if is_html and not re.search(
+            r"(\.en\.|/en/|/en-US/|anarchism|policy|handbook|git|faq|"
+            r"aptitude|reference)",
+            str(path),
+        ):
             continue
-        if re.search(r"/(de|fr|es|it|ja|zh|ru|pt|pt-BR|pl|ro|ar|cs|da|el|fi|hu|ko|nb|nl|sv|tr|vi|"
-                     r"[a-z]{2}-[A-Z]{2}|[a-z]{2}_[A-Z]{2}|sr|uk|id|hr|fa|ca)/", str(path)) and (
-                "en-US" not in str(path)):
+        if re.search(
+            r"/(de|fr|es|it|ja|zh|ru|pt|pt-BR|pl|ro|ar|cs|da|el|fi|hu|ko|nb|nl|sv|tr|vi|"
+            r"[a-z]{2}-[A-Z]{2}|[a-z]{2}_[A-Z]{2}|sr|uk|id|hr|fa|ca)/",
+            str(path),
+        ) and ("en-US" not in str(path)):
             continue
         data = path.read_bytes()
         if name.endswith((".gz", ".dz")):
@@ -158,33 +210,49 @@ def _made(rng: random.Random, common: list[str], rare: list[str]) -> Iterator[st
     """Endless made sentences: numbers, dates and times in words, and rare words in a row."""
     while True:
         kind = rng.random()
-        n = spell_number(rng.choice((rng.randrange(100), rng.randrange(2000), rng.randrange(10**6))))
+        n = spell_number(
+            rng.choice((rng.randrange(100), rng.randrange(2000), rng.randrange(10**6)))
+        )
         year = rng.randrange(1500, 2090)
         year_text = f"{spell_number(year // 100)} {spell_number(max(year % 100, 10))}"
         w = [rng.choice(common) for _ in range(6)]
         r = [rng.choice(rare) for _ in range(8)]
         day = rng.choice(_ORDINALS)
         if kind < 0.45:
-            yield rng.choice((
-                f"there are {n} {w[0]} in the {w[1]}.",
-                f"the {w[0]} was {n} {w[1]} {w[2]}.",
-                f"on the {day} of {rng.choice(_MONTHS)}, {year_text}, the {w[0]} came.",
-                f"{n}.",
-                f"it is {spell_number(rng.randrange(1, 13))} {spell_number(rng.randrange(10, 60))}"
-                f" {rng.choice(('in the morning', 'in the evening', 'already', 'now'))}.",
-                f"chapter {spell_number(rng.randrange(1, 60))}, the {w[0]} and the {w[1]}.",
-                f"it costs {n} dollars and {spell_number(rng.randrange(2, 100))} cents.",
-                f"{n} point {spell_number(rng.randrange(10))} percent of the {w[0]}.",
-                f"call {' '.join(rng.choice(_ONES[:10]) for _ in range(rng.randrange(3, 8)))}.",
-                f"we need {n} more {w[0]}, not {spell_number(rng.randrange(100))}.",
-                f"the year {year_text} was a good {w[0]}.",
-            ))
+            yield rng.choice(
+                (
+                    f"there are {n} {w[0]} in the {w[1]}.",
+                    f"the {w[0]} was {n} {w[1]} {w[2]}.",
+                    f"on the {day} of {rng.choice(_MONTHS)}, {year_text}, the {w[0]} came.",
+                    f"{n}.",
+                    f"it is {spell_number(rng.randrange(1, 13))} "
+                    f"{spell_number(rng.randrange(10, 60))} "
+                    f"{rng.choice(('in the morning', 'in the evening', 'already', 'now'))}.",
+                    f"chapter {spell_number(rng.randrange(1, 60))}, the {w[0]} and the {w[1]}.",
+                    f"it costs {n} dollars and {spell_number(rng.randrange(2, 100))} cents.",
+                    f"{n} point {spell_number(rng.randrange(10))} percent of the {w[0]}.",
+                    f"call {' '.join(rng.choice(_ONES[:10]) for _ in range(rng.randrange(3, 8)))}.",
+                    f"we need {n} more {w[0]}, not {spell_number(rng.randrange(100))}.",
+                    f"the year {year_text} was a good {w[0]}.",
+                )
+            )
         elif kind < 0.6:
-            yield rng.choice((f"{w[0]}.", f"{w[0]} {w[1]}.", f"{w[0]} {w[1]} {w[2]}.",
-                              f"the {w[0]}.", f"{w[0]}, {w[1]}.", f"{r[0]}.", f"the {r[0]}?"))
+            yield rng.choice(
+                (
+                    f"{w[0]}.",
+                    f"{w[0]} {w[1]}.",
+                    f"{w[0]} {w[1]} {w[2]}.",
+                    f"the {w[0]}.",
+                    f"{w[0]}, {w[1]}.",
+                    f"{r[0]}.",
+                    f"the {r[0]}?",
+                )
+            )
         else:
-            words = [rng.choice((rng.choice(rare), rng.choice(rare), rng.choice(common)))
-                     for _ in range(rng.randrange(2, 9))]
+            words = [
+                rng.choice((rng.choice(rare), rng.choice(rare), rng.choice(common)))
+                for _ in range(rng.randrange(2, 9))
+            ]
             if rng.random() < 0.5:
                 words[rng.randrange(len(words))] += rng.choice((",", " and", " of the", " in a"))
             yield " ".join(words).strip(" ,") + rng.choice("..?!")
@@ -214,7 +282,7 @@ def collect(root: Path, count: int, seed: int) -> list[str]:
     plain = {w for w in listed if w.isalpha() and w.islower() and w.isascii() and len(w) > 3}
     rare = sorted(plain)
     made = _made(rng, common, rare)
-    own = [s for s in _OWN.split("|")]
+    own = list(_OWN.split("|"))
     texts = [next(made) for _ in range(count // 5)] + own * 2
     # A source gives at most a quarter, so that scripture or politics doesn't set the tone.
     pools = [rng.sample(g, len(g)) for _, g in sorted(found.items())]

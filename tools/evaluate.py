@@ -1,0 +1,253 @@
+"""How well does a model speak? Words, endings, length, pitch, voice, precision, speed; as JSON.
+
+    python tools/evaluate.py --model DIRECTORY --json figures.json
+
+Drives the project's own engine over a model in the hub's layout, the large one too. The reference
+voices and the reading that it is compared with are flite's (Debian package `flite`); words are
+heard by `pocketsphinx` (requirements-dev.txt).
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import pyloudnorm
+
+from chatterbox.config import TTSConfig
+from chatterbox.engine.engine import TTSEngine
+from chatterbox.engine.sampling import Sampling
+from chatterbox.engine.speech import SpeechRequest
+from chatterbox.model.contract import (
+    F32,
+    GRAPHS,
+    PRECISIONS,
+    REFERENCE_LUFS,
+    SAMPLE_RATE_HZ,
+    Precision,
+    Voice,
+)
+from chatterbox.model.files import ModelFiles
+from chatterbox.model.load import LoadedModel, load_model
+from tools.train_mini.judges import Impression, Recogniser, impression, word_errors, words
+from tools.train_mini.sentences import REFERENCE, SETS
+from tools.train_mini.speech import VOICES, speak
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """One sentence in one voice, by the model and by flite."""
+
+    voice: str
+    text: str
+    words: int
+    errors: int
+    flite_errors: int
+    heard: str
+    ended: bool
+    duration_ratio: float
+    f0_ratio: float
+    nearest: str
+    rtf: float
+    first_audio_ms: float
+
+
+class Judge:
+    """flite's readings, made and heard once, and the recogniser."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "flite.wav"
+        self._recogniser = Recogniser()
+        self._flite: dict[tuple[str, str], tuple[int, Impression]] = {}
+        self.references = {v: self._loud(speak(REFERENCE, v, self._file)[0]) for v in VOICES}
+        self.impressions = {v: impression(audio) for v, audio in self.references.items()}
+        timbres = np.stack([i.timbre for i in self.impressions.values()])
+        self._spread = timbres.std(0) + 1e-3
+
+    def _loud(self, audio: F32) -> F32:
+        loudness = pyloudnorm.Meter(SAMPLE_RATE_HZ).integrated_loudness(audio.astype(np.float64))
+        return (audio * 10 ** ((REFERENCE_LUFS - loudness) / 20)).astype(np.float32)
+
+    def errors(self, text: str, audio: F32) -> tuple[int, str]:
+        """Word errors and what was heard."""
+        heard = self._recogniser.hear(audio)
+        return word_errors(words(text), heard), " ".join(heard)
+
+    def flite(self, text: str, voice: str) -> tuple[int, Impression]:
+        """Errors and impression of flite's own reading."""
+        if (text, voice) not in self._flite:
+            audio = speak(text, voice, self._file)[0]
+            self._flite[text, voice] = (self.errors(text, audio)[0], impression(audio))
+        return self._flite[text, voice]
+
+    def nearest(self, found: Impression) -> str:
+        """Which of flite's voices the cepstra are most like. Pitch has no say."""
+
+        def distance(voice: str) -> float:
+            difference = (found.timbre - self.impressions[voice].timbre) / self._spread
+            return float(np.square(difference).sum())
+
+        return min(VOICES, key=distance)
+
+
+@contextlib.contextmanager
+def engine_of(model: Path, precision: Precision) -> Iterator[tuple[TTSEngine, LoadedModel]]:
+    """The model, loaded."""
+    with tempfile.TemporaryDirectory() as data:
+        config = TTSConfig(model=str(model), model_dtype=precision, data_dir=Path(data))
+        loaded = load_model(config, print)
+        engine = TTSEngine(config)
+        engine.load(loaded)
+        try:
+            yield engine, loaded
+        finally:
+            engine.close()
+
+
+def default_sampling(files: ModelFiles) -> Sampling:
+    """The model's own, from `generation_config.json`."""
+    stated = files.generation_config()
+    known = {k: stated[k] for k in Sampling.__dataclass_fields__ if k in stated}
+    return Sampling(**known)
+
+
+async def say(engine: TTSEngine, text: str, voice: Voice, sampling: Sampling, seed: int) -> Any:
+    """Samples and report of one request."""
+    async with engine.speak(SpeechRequest(text, voice, sampling, seed)) as stream:
+        pieces = [piece async for piece in stream]
+        return np.concatenate(pieces), stream.report
+
+
+def judged(
+    engine: TTSEngine, judge: Judge, voices: dict[str, Voice], texts: list[str], sampling: Sampling
+) -> list[Spoken]:
+    """Every text in every voice, one request at a time."""
+    rows = []
+    for seed, text in enumerate(texts):
+        for name, voice in voices.items():
+            audio, report = asyncio.run(say(engine, text, voice, sampling, seed))
+            spoken = " ".join(report.segment_texts)
+            errors, heard = judge.errors(spoken, audio)
+            flite_errors, flite = judge.flite(spoken, name)
+            found = impression(audio)
+            rows.append(Spoken(
+                name, spoken, len(words(spoken)), errors, flite_errors, heard,
+                report.finish_reason == "stop",
+                found.speech_s / flite.speech_s,
+                found.f0_hz / judge.impressions[name].f0_hz,
+                judge.nearest(found), report.rtf, 1000 * (report.first_audio_s or 0.0),
+            ))  # fmt: skip
+    return rows
+
+
+def rate(rows: list[Spoken], key: str = "errors") -> float:
+    """Word error rate in percent."""
+    return round(100 * sum(getattr(r, key) for r in rows) / sum(r.words for r in rows), 1)
+
+
+def figures(rows: list[Spoken]) -> dict[str, Any]:
+    """What a set of utterances shows."""
+    by_voice: dict[str, list[Spoken]] = defaultdict(list)
+    for row in rows:
+        by_voice[row.voice].append(row)
+    ratios = np.array([r.duration_ratio for r in rows])
+    return {
+        "utterances": len(rows),
+        "wer": rate(rows),
+        "wer_flite": rate(rows, "flite_errors"),
+        "wer_by_voice": {v: [rate(r), rate(r, "flite_errors")] for v, r in by_voice.items()},
+        "ended_share": round(float(np.mean([r.ended for r in rows])), 3),
+        "duration_ratio_mean": round(float(ratios.mean()), 3),
+        "duration_ratio_sd": round(float(ratios.std()), 3),
+        "duration_within_25_percent": round(float((abs(ratios - 1) <= 0.25).mean()), 3),
+        "f0_ratio_by_voice": {
+            v: round(float(np.median([x.f0_ratio for x in r])), 3) for v, r in by_voice.items()
+        },
+        "right_voice_share": round(float(np.mean([r.nearest == r.voice for r in rows])), 3),
+        "rtf_median": round(float(np.median([r.rtf for r in rows])), 4),
+        "first_audio_ms_median": round(float(np.median([r.first_audio_ms for r in rows])), 1),
+    }
+
+
+def recordings(engine: TTSEngine, loaded: LoadedModel, judge: Judge, paths: list[Path],
+               sampling: Sampling) -> dict[str, float]:  # fmt: skip
+    """Pitch of the model over pitch of each recording."""
+    import librosa
+
+    ratios = {}
+    for path in paths:
+        audio = judge._loud(librosa.load(path, sr=SAMPLE_RATE_HZ, mono=True)[0][: 15 * 24_000])
+        voice = Voice(str(path), loaded.encoder.encode(audio))
+        found = []
+        for seed, text in enumerate(SETS["short"][:5]):
+            said, _ = asyncio.run(say(engine, text, voice, sampling, seed))
+            found.append(impression(said).f0_hz)
+        ratios[path.name] = round(float(np.median(found)) / impression(audio).f0_hz, 3)
+    return ratios
+
+
+def evaluate(given: argparse.Namespace) -> dict[str, Any]:
+    """All figures of a model."""
+    present = [
+        p for p in PRECISIONS
+        if all(ModelFiles(given.model, dict.fromkeys(GRAPHS, p)).graph(g).is_file() for g in GRAPHS)
+    ]  # fmt: skip
+    chosen: list[Precision] = [p for p in (given.precisions or present) if p in present]
+    if not chosen:
+        sys.exit(f"{given.model} has none of these precisions; it has: {', '.join(present)}")
+    sampling = default_sampling(ModelFiles(given.model, dict.fromkeys(GRAPHS, chosen[0])))
+    result: dict[str, Any] = {"model": given.model.name, "sampling": asdict(sampling)}
+    with tempfile.TemporaryDirectory() as folder:
+        judge = Judge(Path(folder))
+        for precision in chosen:
+            with engine_of(given.model, precision) as (engine, loaded):
+                voices = {
+                    v: Voice(f"{v}-{precision}", loaded.encoder.encode(audio))
+                    for v, audio in judge.references.items()
+                }
+                names = list(SETS) if precision == chosen[0] else ["short"]
+                for name in names:
+                    texts = SETS[name][: given.sentences]
+                    rows = judged(engine, judge, voices, texts, sampling)
+                    result.setdefault(precision, {})[name] = figures(rows)
+                    print(precision, name, json.dumps(figures(rows)), flush=True)
+                    if given.verbose:
+                        for row in rows:
+                            print(
+                                f"  {row.voice} {row.errors}/{row.words} {row.text} | {row.heard}"
+                            )
+                if given.recording and precision == chosen[0]:
+                    result["recordings_f0_ratio"] = recordings(
+                        engine, loaded, judge, given.recording, sampling
+                    )
+    return result
+
+
+def main() -> None:
+    """Parse, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path, required=True, help="a directory in hub layout")
+    parser.add_argument("--precisions", nargs="*", help="the first gets all sets, the others short")
+    parser.add_argument("--sentences", type=int, default=50, help="at most this many of each set")
+    parser.add_argument("--recording", type=Path, action="append", help="a human voice")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--verbose", action="store_true", help="print what was heard")
+    given = parser.parse_args()
+    result = evaluate(given)
+    print(json.dumps(result, indent=2))
+    if given.json:
+        given.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""How is the embedded model made from nothing? `python -m tools.train_mini --work DIR --out DIR`
+
+Stages that are done are not done again, and training goes on from its checkpoint. Equal seeds and
+step counts give equal weights on the same machine type with `--threads 1`; `--minutes` ends a
+training run by the clock, and then they don't. Needs `flite`, `apt-get`, torch and scipy
+(requirements.txt beside this file).
+"""
+
+import argparse
+import json
+import math
+from pathlib import Path
+
+import torch
+
+from . import align, codec, data, export, lm, speech, texts, units
+
+
+def main() -> None:
+    """Parse and run the stages in order."""
+    parser = argparse.ArgumentParser(prog="python -m tools.train_mini")
+    parser.add_argument("--work", type=Path, required=True, help="data, checkpoints and logs")
+    parser.add_argument("--out", type=Path, required=True, help="the model directory to write")
+    parser.add_argument("--sentences", type=int, default=16_000)
+    parser.add_argument("--codec-steps", type=int, default=9_000)
+    parser.add_argument("--lm-steps", type=int, default=8_000)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="limit of each training")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--precisions", nargs="*", default=["fp32"])
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    given.work.mkdir(parents=True, exist_ok=True)
+    make_data(given.work, given.sentences, given.seed, given.threads)
+    codec.train(given.work, given.codec_steps, given.seed, given.minutes)
+    lm.train(given.work, given.lm_steps, given.seed, given.minutes)
+    export.export(given.work, given.out, tuple(given.precisions))
+
+
+def make_data(work: Path, count: int, seed: int, workers: int) -> None:
+    """Texts, flite's speech, letters matched to phones, codes."""
+    listed = work / "texts.json"
+    if not listed.exists():
+        texts.fetch(work / "debs")
+        listed.write_text(json.dumps(texts.collect(work / "debs" / "root", count, seed)))
+    if not (work / "speech" / "packed.npz").exists():
+        sentences = json.loads(listed.read_text())
+        trained = [s for i, s in enumerate(sentences) if i % texts.HELD_OUT_EVERY]
+        speech.generate(trained, work / "speech", workers)
+        data.pack(work / "speech")
+    corpus = data.load(work / "speech")
+    if not (work / "align.npz").exists():
+        align.prepare(corpus, work)
+    if not (work / "units.npz").exists():
+        units.prepare(corpus, work)
+
+
+if __name__ == "__main__":
+    main()
