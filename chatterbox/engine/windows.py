@@ -80,16 +80,17 @@ class Windows:
 
     @property
     def decoded_codes(self) -> int:
-        """Codes handed out as fresh so far."""
+        """Codes taken as fresh so far."""
         return self._next
 
     @property
     def done(self) -> bool:
-        """The last window has been handed out."""
+        """The last window has been taken."""
         return self._done
 
-    def next(self, codes: int, ended: bool, slack_s: float, cost: DecodeCost) -> Window | None:
-        """The window to decode now, or None while it is better to wait for more codes.
+    def plan(self, codes: int, ended: bool, slack_s: float, cost: DecodeCost) -> Window | None:
+        """The window to decode now, or None while it is better to wait for more codes. Changes
+        nothing: a window that is decoded is reported by `take`.
 
         `codes` is how many there are, `ended` whether no more will come (fewer than were decoded
         already: then the stream ends where it is). `slack_s` is how long the listener's audio
@@ -105,9 +106,20 @@ class Windows:
         last = ended and end == codes
         stop = codes if last else end + self._settings.look_ahead_codes
         begin = self._widened(max(0, self._next - self._settings.left_context_codes), stop, last)
-        window = Window(begin, self._next, end, stop, last)
-        self._next, self._done = end, last
+        return Window(begin, self._next, end, stop, last)
+
+    def next(self, codes: int, ended: bool, slack_s: float, cost: DecodeCost) -> Window | None:
+        """`plan`, and `take` what it gives."""
+        window = self.plan(codes, ended, slack_s, cost)
+        if window is not None:
+            self.take(window)
         return window
+
+    def take(self, window: Window) -> None:
+        """`window`, as planned, is being decoded."""
+        assert window.fresh == self._next
+        assert not self._done
+        self._next, self._done = window.end, window.last
 
     def _fresh_codes(self, codes: int, ended: bool, slack_s: float, cost: DecodeCost) -> int | None:
         most = self._settings.most_codes

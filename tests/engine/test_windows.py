@@ -237,6 +237,12 @@ def test_a_stream_cut_behind_what_is_decoded_ends_where_it_is():
     assert window == Window(max(0, decoded - 25), decoded, decoded, decoded, True)
 
 
+def test_planning_changes_nothing():
+    windows = Windows(SETTINGS)
+    assert windows.plan(30, False, 0.0, QUICK) == windows.plan(30, False, 0.0, QUICK)
+    assert windows.decoded_codes == 0
+
+
 def test_settings_that_would_let_the_muted_start_be_heard_are_a_bug():
     with pytest.raises(AssertionError):
         WindowSettings(left_context_codes=1)

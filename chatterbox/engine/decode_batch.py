@@ -1,0 +1,57 @@
+"""Which windows are decoded next, and which of them share a call?
+
+Knows windows that are due and what they would be decoded as; no stream, no thread, no decoder.
+
+First windows go first, longest waiting in front; then the listener whose audio ends first. The most
+urgent window decides the bucket of the call; others of that bucket join it, in the same order.
+"""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+GATHER_S = 0.003
+"""How long a due window may wait for others where a call takes several rows: between the 2 and 5 ms
+that cost no listener anything."""
+LOOK_AGAIN_S = 0.01
+"""How often streams are to be asked again without news: their listeners' audio runs on meanwhile."""
+PRESSING_S = 2.0
+"""Listeners with less audio than this count as load: their windows may want the decoder at once."""
+PATIENCE_S = 5.0
+"""A window that nobody waits for is as urgent after this long as one that is due now."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Due(Generic[T]):
+    """A window that could be decoded now."""
+
+    what: T  # whatever the caller wants back
+    bucket: Hashable  # windows of equal bucket can share a call
+    first: bool  # its listener has heard nothing yet
+    slack_s: float  # how long their audio lasts
+    waited_s: float  # since the window could first have been decoded
+
+    @property
+    def urgency(self) -> tuple[bool, float]:
+        """The smallest goes first."""
+        if self.first:
+            return False, -self.waited_s
+        return True, min(self.slack_s, PATIENCE_S - self.waited_s)
+
+
+def choose(due: Sequence[Due[T]], max_rows: int) -> list[Due[T]]:
+    """The windows of the next call, most urgent first; at most `max_rows`."""
+    ordered = sorted(due, key=lambda d: d.urgency)  # stable: equals in order of arrival
+    return [d for d in ordered if d.bucket == ordered[0].bucket][:max_rows]
+
+
+def worth_gathering(chosen: int, streams: int, max_rows: int) -> bool:
+    """Whether waiting GATHER_S may fill the call: there is room, and somebody to fill it."""
+    return chosen < max_rows and streams > chosen
+
+
+def load(slacks_s: Sequence[float], max_rows: int) -> float:
+    """How many calls' worth of listeners want the decoder; scales the expected cost."""
+    return max(1.0, sum(slack_s < PRESSING_S for slack_s in slacks_s) / max_rows)
