@@ -16,6 +16,7 @@ from chatterbox.server.dialects.backend import Backend
 from chatterbox.server.errors import add_error_handlers
 from chatterbox.server.lifecycle import Lifecycle
 from chatterbox.server.metrics import Metrics
+from chatterbox.server.page.page import Page
 from chatterbox.server.request_scope import RequestScope
 from chatterbox.server.speech import SpeechService
 from chatterbox.server.speech_routes import SpeechRoutes
@@ -53,10 +54,12 @@ def create_app(
     wants to drain it."""
     lifecycle = lifecycle or Lifecycle(engine)
     metrics = Metrics(engine, lifecycle)
+    page = Page()
     app = FastAPI(
         title="Chatterbox Server",
         version=__version__,
         description="Text and a few seconds of a voice in, that voice speaking out.",
+        docs_url=None,  # its scripts come from another host; `page.py` has one of our own
         redoc_url=None,
         redirect_slashes=False,
     )
@@ -69,7 +72,8 @@ def create_app(
     routers: tuple[APIRouter, ...] = (
         SpeechRoutes(service, engine.config, registry.guests(backend)).router(),
         VoiceRoutes(voices).router(),
-        status_router(engine, lifecycle, metrics),
+        status_router(engine, lifecycle, metrics, page),
+        page.router(),
         *registry.routers(backend),
     )
     for router in routers:

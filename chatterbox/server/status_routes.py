@@ -15,6 +15,7 @@ from chatterbox.errors import EngineDead, NotReady
 from chatterbox.model.contract import SAMPLE_RATE_HZ
 from chatterbox.server.lifecycle import RESTART_RETRY_S, Lifecycle
 from chatterbox.server.metrics import Metrics, wants_prometheus
+from chatterbox.server.page.page import Page, wants_page
 
 NAME = "chatterbox"
 MINI_NOTICE = (
@@ -26,7 +27,9 @@ NO_STORE = {"Cache-Control": "no-store"}
 Get = Callable[[Request], Any]
 
 
-def status_router(engine: TTSEngine, lifecycle: Lifecycle, metrics: Metrics) -> APIRouter:
+def status_router(
+    engine: TTSEngine, lifecycle: Lifecycle, metrics: Metrics, page: Page
+) -> APIRouter:
     """The routes that answer in every phase of the server's life."""
     router = APIRouter(tags=["server"])
 
@@ -57,8 +60,10 @@ def status_router(engine: TTSEngine, lifecycle: Lifecycle, metrics: Metrics) -> 
         return JSONResponse(metrics.as_json(), headers=NO_STORE)
 
     async def root(request: Request) -> Response:
-        """What this server is and which calls it has."""
-        return JSONResponse(root_body(request.app))
+        """What this server is and which calls it has; to browsers, a page to use them."""
+        if wants_page(request):
+            return page.answer("index.html", request)
+        return JSONResponse(root_body(request.app), headers={"Vary": "Accept"})
 
     for path, answer in (
         ("/", root),

@@ -143,7 +143,7 @@ async def test_f58_f59_other_paths_and_methods():
 
 async def test_docs_are_there():
     async with serving() as client:
-        assert "swagger" in (await client.get("/docs")).text
+        assert "page/reference.js" in (await client.get("/docs")).text
         assert (await client.get("/openapi.json")).json()["info"]["title"] == "Chatterbox Server"
 
 

@@ -1,0 +1,103 @@
+// How does sound look while it grows? Bars on a canvas, those already heard in another colour.
+// Knows samples and seconds; knows neither the server nor the player.
+
+const PEAKS_PER_S = 100;
+const BAR_PX = 3;
+const GAP_PX = 2;
+const QUIETEST_FULL = 0.15; // the bars' full height is the loudest peak, but at least this
+const HEIGHT_SHARE = 0.92;
+
+export class Wave {
+  #canvas;
+  #peaks = []; // loudest sample of each 1/PEAKS_PER_S second
+  #open = { peak: 0, samples: 0 }; // of the one that is not full yet
+  #loudest = QUIETEST_FULL;
+  #expectedS = 0;
+  #position = 0;
+  #frame = 0;
+
+  constructor(canvas) {
+    this.#canvas = canvas;
+    new ResizeObserver(() => this.#redraw()).observe(canvas);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#redraw());
+  }
+
+  /** Begin again; `expectedS` is a guess at the length, so that the wave grows to the right. */
+  reset(expectedS) {
+    this.#peaks = [];
+    this.#open = { peak: 0, samples: 0 };
+    this.#loudest = QUIETEST_FULL;
+    this.#expectedS = expectedS;
+    this.move(0);
+  }
+
+  push(samples, sampleRate) {
+    const each = Math.round(sampleRate / PEAKS_PER_S);
+    for (const sample of samples) {
+      this.#open.peak = Math.max(this.#open.peak, Math.abs(sample));
+      if (++this.#open.samples < each) continue;
+      this.#peaks.push(this.#open.peak);
+      this.#loudest = Math.max(this.#loudest, this.#open.peak);
+      this.#open = { peak: 0, samples: 0 };
+    }
+    this.#redraw();
+  }
+
+  /** No more will come: what there is fills the width. */
+  finish() {
+    this.#expectedS = 0;
+    this.#redraw();
+  }
+
+  /** Seconds that were heard. */
+  move(position) {
+    this.#position = position;
+    this.#redraw();
+  }
+
+  /** The second under a pixel of the canvas. */
+  secondAt(x) {
+    return (x / this.#canvas.clientWidth) * this.#lengthS;
+  }
+
+  get #lengthS() {
+    return Math.max(this.#expectedS, this.#peaks.length / PEAKS_PER_S);
+  }
+
+  #redraw() {
+    this.#frame ||= requestAnimationFrame(() => {
+      this.#frame = 0;
+      this.#draw();
+    });
+  }
+
+  #draw() {
+    const { clientWidth: width, clientHeight: height } = this.#canvas;
+    const scale = devicePixelRatio || 1;
+    this.#canvas.width = Math.round(width * scale);
+    this.#canvas.height = Math.round(height * scale);
+    const context = this.#canvas.getContext("2d");
+    context.scale(scale, scale);
+    const style = getComputedStyle(this.#canvas);
+    const [heard, known, none] = ["--heard", "--known", "--none"].map((name) => style.getPropertyValue(name));
+    const bars = Math.floor((width + GAP_PX) / (BAR_PX + GAP_PX));
+    const perBar = (this.#lengthS * PEAKS_PER_S) / bars;
+    const heardBars = this.#lengthS ? (this.#position / this.#lengthS) * bars : 0;
+    for (let bar = 0; bar < bars; bar++) {
+      const peak = this.#peakIn(bar * perBar, (bar + 1) * perBar);
+      const share = peak === null ? 0 : Math.sqrt(peak / this.#loudest) * HEIGHT_SHARE;
+      const tall = Math.max(BAR_PX, share * height);
+      context.fillStyle = peak === null ? none : bar < heardBars ? heard : known;
+      context.beginPath();
+      context.roundRect(bar * (BAR_PX + GAP_PX), (height - tall) / 2, BAR_PX, tall, BAR_PX / 2);
+      context.fill();
+    }
+  }
+
+  #peakIn(from, to) {
+    const first = Math.floor(from);
+    if (first >= this.#peaks.length) return null;
+    const end = Math.max(first + 1, Math.floor(to));
+    return this.#peaks.slice(first, end).reduce((most, peak) => Math.max(most, peak), 0);
+  }
+}
