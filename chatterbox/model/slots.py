@@ -26,6 +26,8 @@ from chatterbox.model.tuned_call import Call, TunedShape
 KEPT_CALLS = 256
 """Bound call shapes kept for reuse; one holds a few kilobytes and saves about 0.3 ms a step."""
 
+REHEARSALS = 3  # onnxruntime runs a shape twice before it captures it
+
 
 class TunedLanguageModel:
     """Implements `LanguageModel` on a tuned graph."""
@@ -113,6 +115,15 @@ class TunedLanguageModel:
     def warm(self, voice: Voice) -> None:
         """Compute the voice's prefix unless it is cached. Safe from any thread."""
         self._prefix(voice)
+
+    def rehearse(self) -> None:
+        """Step every bucket, for onnxruntime to capture it. Only before the first row begins."""
+        assert self._buckets is not None
+        assert not self._lengths.any(), "a step writes into every slot of its bucket"
+        nothing = np.zeros((1, self._shape.hidden), np.float32)
+        for _ in range(REHEARSALS):
+            for size in self._buckets.sizes:
+                self._step_captured(np.array([size - 1]), nothing)
 
     def _step_smallest(self, active: I64, embeds: F32) -> F32:
         first = int(active.min())

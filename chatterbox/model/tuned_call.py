@@ -20,6 +20,7 @@ from chatterbox.model.tune.write import METADATA_KEY, past_name, present_name
 KV_TYPES: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
+    "tensor(int8)": np.int8,
 }
 
 

@@ -10,18 +10,19 @@ from chatterbox.model.memory import HostBuffer, Memory
 from chatterbox.model.prefix import Prefix, load_by_graph, pad_session
 from chatterbox.model.sessions import SessionSettings, open_session
 from chatterbox.model.slots import TunedLanguageModel
-from chatterbox.model.tune.prove import RandomEmbedder, StockRow, random_voice
+from chatterbox.model.tune.prove import StockRow, random_embedder, sampled_voice
 from chatterbox.model.tune.tuner import tune
+from chatterbox.model.tune.write import Recipe
 from chatterbox.model.tuned_call import TunedShape
 from tools.stock_forms.plain import Form, write_plain
 from tools.stock_forms.weights import Size, random_model
 
 CPU = SessionSettings("cpu", 1, {})
 SIZE = Size(layers=2, heads=2, head_dim=16, inner=64, vocab=83, positions=64)
-EMBED = RandomEmbedder(SIZE.hidden)
+EMBED = random_embedder(SIZE.hidden)
 CAPACITY = 40
 SLOTS = 5
-VOICES = [random_voice(rows, SIZE.hidden, rows) for rows in (3, 6, 9)]
+VOICES = [sampled_voice(rows, EMBED, rows) for rows in (3, 6, 9)]
 CACHE_BYTES = 1 << 20
 
 
@@ -125,6 +126,39 @@ def test_a_cached_prefix_gives_what_no_cache_gives(tuned):
     assert without.prefix_bytes == 0
 
 
+@pytest.fixture(scope="module")
+def small_cache(stock):
+    """A session on the tuned form that keeps its cache in int8."""
+    recipe = Recipe(cache="int8")
+    found = tune(stock, "fp32", stock.parent / "cache", CPU, recipe=recipe, embed=EMBED)
+    return open_session(found.path, CPU)
+
+
+def test_an_int8_cache_is_a_quarter_of_the_size_and_close(tuned, small_cache):
+    plain, small = model(tuned), model(small_cache)
+    assert small.arena_bytes * 4 == plain.arena_bytes
+    ids = np.arange(6)
+    for engine in (plain, small):
+        engine.begin(1, VOICES[2], ids)
+        engine.begin(4, VOICES[0], ids)
+    codes = np.array([3, 9])
+    expected, found = (engine.step([4, 1], codes) for engine in (plain, small))
+    difference = np.abs(found - expected)
+    assert 0 < difference.max() < 0.2 * expected.std()
+    assert small.prefix_bytes * 4 == plain.prefix_bytes
+
+
+def test_an_int8_row_in_company_is_the_row_alone(small_cache):
+    """To the last bit: its codes must not depend on who else speaks."""
+    company, alone = model(small_cache), model(small_cache, prefix_cache_bytes=0)
+    for slot in (0, 1, 4):
+        company.begin(slot, VOICES[slot % 3], np.arange(3 + slot))
+    alone.begin(2, VOICES[1], np.arange(4))
+    for code in range(10):
+        together = company.step([4, 1, 0], np.array([5, code, 8]))
+        np.testing.assert_array_equal(together[1], alone.step([2], np.array([code]))[0])
+
+
 def test_a_warm_voice_is_not_computed_again(tuned, monkeypatch):
     engine = model(tuned)
     engine.warm(VOICES[2])
@@ -140,7 +174,7 @@ def test_a_warm_voice_is_not_computed_again(tuned, monkeypatch):
 
 
 def test_a_voice_without_rows_begins_with_its_text(tuned, reference):
-    nobody = random_voice(0, SIZE.hidden, 0)
+    nobody = sampled_voice(0, EMBED, 0)
     row = Row(reference, nobody, np.arange(4))
     engine = model(tuned)
     close(engine.begin(0, nobody, np.arange(4)), row.logits)

@@ -14,10 +14,16 @@ from chatterbox.model.contract import PRECISIONS
 from chatterbox.model.files import ModelFiles
 from chatterbox.model.sessions import SessionSettings, open_session
 from chatterbox.model.tune import tuner
-from chatterbox.model.tune.prove import EXACT_STEPS, deviation, exact_session, stock_trial
+from chatterbox.model.tune.prove import (
+    EXACT_STEPS,
+    deviation,
+    exact_session,
+    random_embedder,
+    stock_trial,
+)
 from chatterbox.model.tune.reader import StockGraph
 from chatterbox.model.tune.recognise import recognise
-from chatterbox.model.tune.tuner import EXACT_TOLERANCE, TunedGraph, Untuned, tune
+from chatterbox.model.tune.tuner import EXACT_TOLERANCE, TunedGraph, Untuned, recipe_for, tune
 from chatterbox.model.tune.weights import Linear
 from chatterbox.model.tune.write import GRAPH_FILE, SIDECAR_FILE, Recipe, write
 from tools.stock_forms.plain import Form, plain_model, write_plain
@@ -105,6 +111,20 @@ def test_plain_weights_can_be_quantised(bits, stock, tmp_path):
     assert "MatMul" not in kinds
 
 
+def test_quantised_models_keep_their_cache_in_int8_on_a_cpu():
+    kinds = {(d, p): recipe_for(d, p) for d in ("cpu", "cuda") for p in PRECISIONS}
+    assert {p for (d, p), recipe in kinds.items() if recipe.cache == "int8"} == {
+        "q8",
+        "q4",
+        "q4f16",
+    }
+    assert {k for k, recipe in kinds.items() if recipe.compute == "fp16"} == {
+        ("cuda", "fp16"),
+        ("cuda", "q4f16"),
+    }
+    assert all(d == "cpu" for (d, _), recipe in kinds.items() if recipe.cache == "int8")
+
+
 def shifted(values):
     return np.roll(values, 1, axis=0)
 
@@ -135,8 +155,8 @@ MISTAKES = {
 def test_the_proof_notices_a_wrong_weight(mistake, stock, tmp_path):
     write(MISTAKES[mistake](MODEL), Recipe(), tmp_path, lambda _: None)
     session = exact_session(tmp_path / GRAPH_FILE, 1)
-    trial = stock_trial(stock, MODEL.hidden, 1)
-    found = deviation(trial, session, MODEL.hidden, steps=EXACT_STEPS)
+    trial = stock_trial(stock, random_embedder(MODEL.hidden), 1)
+    found = deviation(trial, session, steps=EXACT_STEPS)
     assert found.worst > EXACT_TOLERANCE["fp32"]
 
 
@@ -154,10 +174,10 @@ def test_the_proof_notices_a_wrong_input(mistake, stock, tmp_path):
         node.input.extend(renamed)
     graph.graph.node.insert(0, zero)
     onnx.save(graph, str(tmp_path / GRAPH_FILE))
-    trial = stock_trial(stock, MODEL.hidden, 1)
+    trial = stock_trial(stock, random_embedder(MODEL.hidden), 1)
     session = open_session(tmp_path / GRAPH_FILE, CPU)
     try:
-        worst = deviation(trial, session, MODEL.hidden).worst
+        worst = deviation(trial, session).worst
     except RuntimeError:  # onnxruntime's own check of lengths
         worst = np.inf
     assert worst > EXACT_TOLERANCE["fp32"]
@@ -259,7 +279,7 @@ def test_what_a_killed_process_left_is_removed_in_time(stock, tmp_path, monkeypa
     assert not old.exists()
     monkeypatch.setattr(tuner, "STALE_S", 3600.0)
     new.mkdir()
-    shutil.rmtree(next(tmp_path.glob("*-v1")))
+    shutil.rmtree(next(tmp_path.glob("*-v?")))
     tune(stock, "fp32", tmp_path, CPU)
     assert new.exists()
 

@@ -12,12 +12,15 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from chatterbox.model.contract import F32, I64, Voice, VoiceTensors
+from chatterbox.model.contract import CODE_COUNT, F32, I64, Voice, VoiceTensors
+from chatterbox.model.embedding import Embedder
 from chatterbox.model.memory import Memory
 from chatterbox.model.sessions import SEVERITY_ERROR
 from chatterbox.model.slots import TunedLanguageModel
 
 TABLE_ROWS = 64
+SURE_TEXT_IDS = 256  # a byte-level vocabulary has at least these
+END_IDS = 2  # the last two ids of a text are read as start codes
 STEPS = 8  # forced codes for each row
 SINGLE_STEPS = [1, 2]  # where the stock graph's pieces end: two single steps, then the rest
 EXACT_STEPS = 2  # that the tuned graph makes without rounding, where it is as slow
@@ -37,18 +40,32 @@ class Deviation:
     argmax_share: float  # rows whose most likely code is the same
 
 
-class RandomEmbedder:
-    """Rows of a fixed random table, as wide as the model, in place of the embedding."""
+class TableEmbedder:
+    """Rows of a small table in place of the embedding; an id is taken modulo its size."""
 
-    def __init__(self, hidden: int, seed: int = 0) -> None:
-        self._table = np.random.default_rng(seed).standard_normal((TABLE_ROWS, hidden), np.float32)
+    def __init__(self, table: F32) -> None:
+        self._table = table
 
     def text(self, ids: I64) -> F32:
         """[S] → [S, hidden]."""
-        rows: F32 = self._table[ids % TABLE_ROWS]
+        rows: F32 = self._table[ids % len(self._table)]
         return rows
 
     codes = text
+
+
+def random_embedder(hidden: int) -> TableEmbedder:
+    """Rows of noise."""
+    rng = np.random.default_rng(0)
+    return TableEmbedder(rng.standard_normal((TABLE_ROWS, hidden), np.float32))
+
+
+def sampled_embedder(embed: Embedder) -> TableEmbedder:
+    """Some rows of the model's own embedding, speech and text."""
+    rng = np.random.default_rng(0)
+    half = TABLE_ROWS // 2
+    text = embed.text(rng.integers(0, SURE_TEXT_IDS, half + END_IDS))[:half]
+    return TableEmbedder(np.concatenate([embed.codes(rng.integers(0, CODE_COUNT, half)), text]))
 
 
 class StockRow:
@@ -82,34 +99,32 @@ class StockRow:
         return rows
 
 
-def random_voice(rows: int, hidden: int, seed: int) -> Voice:
-    """A voice of conditioning rows only."""
-    features = np.random.default_rng(seed).standard_normal((rows, hidden), np.float32)
-    nothing = np.zeros(0, np.float32)
-    return Voice(
-        f"random-{rows}-{seed}",
-        VoiceTensors(features, np.zeros(0, np.int64), nothing, nothing.reshape(0, 0)),
-    )
+def sampled_voice(rows: int, embed: Embedder, seed: int) -> Voice:
+    """A voice of conditioning rows only; nearly all of a real one are embedded speech codes."""
+    features = embed.codes(np.random.default_rng(seed).integers(0, TABLE_ROWS, rows))
+    nothing = np.zeros((0, 0), np.float32)
+    tensors = VoiceTensors(features, np.zeros(0, np.int64), nothing, nothing)
+    return Voice(f"sampled-{rows}-{seed}", tensors)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trial:
     """Random rows and what the stock graph says to them."""
 
+    embed: Embedder
     voices: dict[int, Voice]  # by slot
     texts: dict[int, I64]
     codes: dict[int, I64]  # STEPS for each
     logits: F32  # [rows, 1 + STEPS, vocab]: after the prefill and after each step
 
 
-def stock_trial(source: Path, hidden: int, threads: int) -> Trial:
+def stock_trial(source: Path, embed: Embedder, threads: int) -> Trial:
     """The rows one by one through the stock graph, on the CPU. Only some steps are made one at a
     time, for the stock graph gives the logits of every position of a longer piece (and without
     int8 rounding takes a second for each call in 8 bits)."""
     session = exact_session(source, threads)
-    embed = RandomEmbedder(hidden)
     rng = np.random.default_rng(1)
-    voices = {slot: random_voice(rows, hidden, slot) for slot, (rows, _) in ROWS.items()}
+    voices = {slot: sampled_voice(rows, embed, slot) for slot, (rows, _) in ROWS.items()}
     texts = {slot: rng.integers(0, TABLE_ROWS, ids) for slot, (_, ids) in ROWS.items()}
     codes = {slot: rng.integers(0, TABLE_ROWS, STEPS) for slot in ROWS}
     logits = []
@@ -119,13 +134,12 @@ def stock_trial(source: Path, hidden: int, threads: int) -> Trial:
         pieces = np.split(embed.codes(codes[slot]), SINGLE_STEPS)
         after = [row.advance(piece) for piece in (prompt, *pieces)]
         logits.append(np.concatenate([after[0][-1:], *after[1:]]))
-    return Trial(voices, texts, codes, np.stack(logits))
+    return Trial(embed, voices, texts, codes, np.stack(logits))
 
 
 def deviation(
     trial: Trial,
     tuned: ort.InferenceSession,
-    hidden: int,
     *,
     steps: int = STEPS,
     memory: Memory | None = None,
@@ -133,7 +147,7 @@ def deviation(
     """The same rows on the tuned graph, stepped together in slots that do not lie side by side."""
     model = TunedLanguageModel(
         tuned,
-        RandomEmbedder(hidden),
+        trial.embed,
         slots=SLOTS,
         capacity=CAPACITY,
         prefix_cache_bytes=0,

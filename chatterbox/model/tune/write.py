@@ -18,7 +18,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from chatterbox.model.tune.quantise import in_blocks
-from chatterbox.model.tune.weights import GPT2, Array, Blocks, Dense, Layer, Linear, Norm, Weight
+from chatterbox.model.tune.weights import GPT2, Array, Blocks, Dense, Layer, Linear, Norm
 
 GRAPH_FILE = "language_model.onnx"
 SIDECAR_FILE = GRAPH_FILE + "_data"
@@ -43,16 +43,17 @@ Progress = Callable[[float], None]
 class Recipe:
     """What of the graph is a choice."""
 
-    compute: Compute = "fp32"  # activations, and keys and values
+    compute: Compute = "fp32"  # activations
     accuracy_level: int = ACCURACY_INT8
     bits: int | None = None  # quantise dense weights to 4 or 8 bits; None: take all as they are
     block: int = 128
+    cache: Literal["float", "int8"] = "float"  # keys and values; float: as they are computed
 
     @property
     def label(self) -> str:
         """For file names."""
         kept = "kept" if self.bits is None else f"q{self.bits}b{self.block}"
-        return f"{kept}-{self.compute}-a{self.accuracy_level}"
+        return f"{kept}-{self.compute}-a{self.accuracy_level}-{self.cache}"
 
 
 def past_name(layer: int, kind: str) -> str:
@@ -225,11 +226,3 @@ class _Writer:
         ]
         logits = value("logits", TensorProto.FLOAT, ["rows_active", model.vocab])
         return inputs, [logits, *(value(present_name(*kind), self._type, slots) for kind in kinds)]
-
-
-def total_bytes(weight: Weight) -> int:
-    """Bytes read for one product with this weight."""
-    if isinstance(weight, Dense):
-        return int(weight.values.nbytes)
-    zeros = 0 if weight.zero_points is None else weight.zero_points.nbytes
-    return int(weight.codes.nbytes + weight.scales.nbytes + zeros)

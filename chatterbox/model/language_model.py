@@ -1,0 +1,157 @@
+"""Which language model is served? The tuned one where it is proven, else the stock one, and why.
+
+Knows the configuration and both runners; knows no request.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from tqdm import tqdm
+
+from chatterbox.config import TTSConfig
+from chatterbox.model.capture import Buckets
+from chatterbox.model.contract import LanguageModel
+from chatterbox.model.embedding import Embedder, host_embedder
+from chatterbox.model.files import ModelFiles
+from chatterbox.model.graphs import EmbedGraph
+from chatterbox.model.memory import Memory
+from chatterbox.model.sessions import SessionSettings, open_session
+from chatterbox.model.slots import TunedLanguageModel
+from chatterbox.model.stock_lm import StockLanguageModel
+from chatterbox.model.tune.tuner import Progress, TunedGraph, Untuned, recipe_for, tune
+from chatterbox.model.tune.write import Recipe
+
+TUNED_DIRECTORY = "tuned"  # below the data directory
+MIB = 1024 * 1024
+CAPTURE_OPTIONS = {"enable_cuda_graph": "1"}
+PUBLISHED_POSITIONS = 8196
+"""Rows of the published model's position table (its sidecar's size says so); used where
+`config.json` does not give a number."""
+POSITION_KEYS = ("n_positions", "max_position_embeddings", "n_ctx")
+
+
+class TuningBar:
+    """A progress bar that appears only when there is something to wait for."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm[None] | None = None
+
+    def __enter__(self) -> "TuningBar":
+        return self
+
+    def __call__(self, done: float, stage: str) -> None:
+        """Told by the tuner; a graph found in the cache reports nothing between 0 and 1."""
+        if self._bar is None:
+            if not 0.0 < done < 1.0:
+                return
+            self._bar = tqdm(total=100, unit="%", bar_format="{desc}: {percentage:3.0f}% {bar}")
+        self._bar.set_description(f"tuning the language model, {stage}")
+        self._bar.update(round(100 * done) - self._bar.n)
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageModelParts:
+    """What a language model is opened from."""
+
+    config: TTSConfig
+    files: ModelFiles
+    settings: SessionSettings
+    end_id: int  # the tokenizer's end of text
+
+    @property
+    def positions(self) -> int:
+        """Of a slot: what is configured, at most what the model has embeddings for."""
+        stated = self.files.config()
+        known = [n for key in POSITION_KEYS if isinstance(n := stated.get(key), int)]
+        return min(self.config.max_positions, *known, PUBLISHED_POSITIONS)
+
+
+def open_language_model(parts: LanguageModelParts) -> tuple[LanguageModel, str]:
+    """The tuned form where it is proven equal, else the graph as published; and which it was."""
+    session = EmbedGraph(open_session(parts.files.graph("embed_tokens"), parts.settings))
+    if not parts.config.tune:
+        return _stock(parts, session, "tuning is switched off")
+    with TuningBar() as progress:
+        result = tuned_graph(parts, session, progress)
+    if isinstance(result, Untuned):
+        return _stock(parts, session, result.reason)
+    path = parts.files.graph("embed_tokens")
+    embed = host_embedder(path, session, result.vocab, parts.end_id) or session
+    if parts.settings.device == "cuda" and parts.config.cuda_graphs:
+        return _captured(parts, embed, result)
+    return _runner(parts, embed, result), "tuned, proven equal"
+
+
+def tuned_graph(
+    parts: LanguageModelParts, embed: Embedder, progress: Progress
+) -> TunedGraph | Untuned:
+    """From the cache in the data directory, or made now: what `chatterbox tune` runs."""
+    result: TunedGraph | Untuned = Untuned("no recipe was tried")
+    precision = parts.files.precisions["language_model"]
+    for recipe in _recipes(parts, recipe_for(parts.settings.device, precision)):
+        result = tune(
+            parts.files.graph("language_model"),
+            precision,
+            parts.config.data_dir / TUNED_DIRECTORY,
+            parts.settings,
+            recipe=recipe,
+            embed=embed,
+            progress=progress,
+        )
+        if isinstance(result, TunedGraph):
+            break
+    return result
+
+
+def _recipes(parts: LanguageModelParts, usual: Recipe) -> Iterator[Recipe]:
+    """The one asked for; or else the usual one, then the one that rounds less."""
+    asked = parts.config.kv_dtype
+    if asked != "auto":
+        yield replace(usual, cache=asked)
+        return
+    yield usual
+    if usual.cache == "int8":
+        yield replace(usual, cache="float")
+
+
+def _captured(
+    parts: LanguageModelParts, embed: Embedder, graph: TunedGraph
+) -> tuple[LanguageModel, str]:
+    try:
+        model = _runner(parts, embed, graph, Buckets(parts.config.max_batch_size, capture=True))
+        model.rehearse()
+    except Exception as fault:  # noqa: BLE001 - onnxruntime raises its own kinds
+        line = (str(fault).strip().splitlines() or [type(fault).__name__])[0]
+        return _runner(parts, embed, graph), f"tuned, proven equal; no CUDA graphs: {line[:200]}"
+    return model, "tuned, proven equal; steps captured as CUDA graphs"
+
+
+def _runner(
+    parts: LanguageModelParts, embed: Embedder, graph: TunedGraph, buckets: Buckets | None = None
+) -> TunedLanguageModel:
+    options = CAPTURE_OPTIONS if buckets else None
+    config = parts.config
+    return TunedLanguageModel(
+        open_session(graph.path, parts.settings, provider_options=options),
+        embed,
+        slots=config.max_batch_size,
+        capacity=parts.positions,
+        prefix_cache_bytes=config.prefix_cache_mb * MIB,
+        memory=Memory(parts.settings.device, config.gpu_device_id),
+        buckets=buckets,
+    )
+
+
+def _stock(parts: LanguageModelParts, embed: EmbedGraph, why: str) -> tuple[LanguageModel, str]:
+    model = StockLanguageModel(
+        open_session(parts.files.graph("language_model"), parts.settings),
+        embed,
+        slots=parts.config.max_batch_size,
+        capacity=parts.positions,
+    )
+    how = "rows share a batch" if model.batched else "rows differ in a batch, so one by one"
+    return model, f"as published ({why}); {how}"
