@@ -16,7 +16,7 @@ GATHER_S = 0.003
 """How long a due window may wait for others where a call takes several rows: between the 2 and 5 ms
 that cost no listener anything."""
 LOOK_AGAIN_S = 0.01
-"""How often streams are to be asked again without news: their listeners' audio runs on meanwhile."""
+"""How often streams are to be asked again without news: their audio runs on meanwhile."""
 PRESSING_S = 2.0
 """Listeners with less audio than this count as load: their windows may want the decoder at once."""
 PATIENCE_S = 5.0

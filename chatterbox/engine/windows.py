@@ -32,7 +32,7 @@ FADED_CODES = 1
 class WindowSettings:
     """What a decoder needs around its windows, and how large they may be."""
 
-    look_ahead_codes: int = 3  # the flow's encoder sees this far ahead [source]
+    look_ahead_codes: int = 5  # the flow sees 3 ahead [source], the vocoder 2: docs/decoder.md
     left_context_codes: int = 25  # 1 s: docs/decoder.md has the measurement
     first_least_codes: int = 4  # 160 ms: less is gone before anything can follow it
     first_most_codes: int = 10  # 400 ms: more only delays the first sound

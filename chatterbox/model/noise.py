@@ -31,7 +31,7 @@ class Noise:
         radius = np.sqrt(-2.0 * np.log((high + np.float32(0.5)) * np.float32(2.0**-32)))
         angle = low * np.float32(2.0 * np.pi * 2.0**-32)
         pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
-        flat: F32 = pairs.reshape(pairs.shape[0], -1)[:, :width].astype(np.float32)
+        flat: F32 = pairs.reshape(len(words), 2 * words.shape[1])[:, :width].astype(np.float32)
         return self._trimmed(flat, start, count)
 
     def uniform(self, start: int, count: int, width: int, low: float, high: float) -> F32:
@@ -50,7 +50,7 @@ class Noise:
         counts = -(-words // WORDS_PER_COUNT)
         philox = np.random.Philox(key=self._key, counter=first * counts)
         raw = philox.random_raw((last - first) * counts * WORDS_PER_COUNT)
-        return np.asarray(raw, np.uint64).reshape(last - first, -1)[:, :words]
+        return np.asarray(raw, np.uint64).reshape(last - first, counts * WORDS_PER_COUNT)[:, :words]
 
     @staticmethod
     def _trimmed(blocks: F32, start: int, count: int) -> F32:

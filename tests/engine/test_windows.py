@@ -22,7 +22,7 @@ from chatterbox.model.decoder_contract import Window
 
 QUICK = DecodeCost(fixed_s=0.02, per_code_s=0.001)
 SLOW = DecodeCost(fixed_s=0.3, per_code_s=0.01)
-SETTINGS = WindowSettings()
+SETTINGS = WindowSettings(look_ahead_codes=3)
 FOREVER = math.inf
 
 settings_st = st.builds(

@@ -1,0 +1,138 @@
+"""Small decoders in the published form, and how tests open and stream them.
+
+Knows the builder in tools/decoder; random weights.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+from chatterbox.engine.windows import DecodeCost, Seams, Windows, WindowSettings
+from chatterbox.model.contract import F32, I64, Voice, VoiceTensors
+from chatterbox.model.decoder_contract import DecodeJob, StreamingDecoder, Window
+from chatterbox.model.split.study import OpenGraph
+from tools.decoder.graph import FLOAT, INT64, Graph
+from tools.decoder.vocoder import waveform
+from tools.decoder.weights import TINY, Array, random_weights
+
+QUICK = DecodeCost(fixed_s=0.01, per_code_s=0.001)
+
+
+def opener(folder: Path) -> OpenGraph:
+    """Sessions of one thread whose weights may lie in `folder`."""
+
+    def open_graph(model: onnx.ModelProto) -> ort.InferenceSession:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 4
+        options.enable_mem_reuse = options.enable_mem_pattern = False
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", str(folder)
+        )
+        return ort.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+
+    return open_graph
+
+
+def voice(prompt_codes: int = 12, seed: int = 0) -> Voice:
+    """Any voice."""
+    rng = np.random.default_rng(seed)
+    tensors = VoiceTensors(
+        features=np.zeros((1, 8), np.float32),
+        prompt_codes=rng.integers(0, 6561, prompt_codes),
+        speaker=rng.normal(size=192).astype(np.float32),
+        prompt_mel=rng.normal(-6, 2.5, (2 * prompt_codes, 80)).astype(np.float32),
+    )
+    return Voice(f"voice-{seed}", tensors)
+
+
+def some_codes(count: int, seed: int = 0) -> I64:
+    """Any speech."""
+    return np.random.default_rng([seed, 77]).integers(0, 6561, count)
+
+
+def local_decoder_model(weights: dict[str, Array] | None = None) -> onnx.ModelProto:
+    """A decoder whose flow hears each code and the three behind it, and nothing else: streamed, its
+    sound can equal the whole. Its vocoder is the real one, small."""
+    weights = random_weights(TINY) if weights is None else weights
+    rng = np.random.default_rng(5)
+    g = Graph(weights)
+    codes = g.input("speech_tokens", INT64, ["batch", "codes"])
+    speaker = g.input("speaker_embeddings", FLOAT, ["batch", 192])
+    prompt = g.input("speaker_features", FLOAT, ["batch", "prompt_frames", 80])
+    rows = g.op("Gather", g.const(rng.normal(0, 1, (6561, 80))), codes, axis=0)
+    kernel = rng.normal(0, 0.5, (80, 1, 4))
+    ahead = g.op("Conv", g.swap(rows), g.const(kernel), pads=[0, 3], group=80)
+    loudness = g.op("Unsqueeze", g.op("ReduceMean", speaker, g.ints(1), keepdims=1), g.ints(2))
+    pairs = g.op("Unsqueeze", g.add(ahead, loudness), g.ints(3))
+    frames = g.op("Reshape", g.cat(pairs, pairs, axis=3), g.ints(0, 80, -1))
+    mel = g.add(frames, g.mul(g.op("RandomNormalLike", frames), g.const(0.3)))
+    mel = g.slice(mel, g.size(prompt, 1), g.ints(np.iinfo(np.int64).max), 2)
+    g.output(waveform(g, mel), "waveform", FLOAT, ["batch", "samples"])
+    return g.model()
+
+
+def saved(model: onnx.ModelProto, folder: Path, *, external: bool = False) -> Path:
+    """Write a model, as the hub does: weights in a file beside it."""
+    path = folder / "conditional_decoder.onnx"
+    onnx.save(
+        model,
+        str(path),
+        save_as_external_data=external,
+        location=f"{path.name}_data",
+        size_threshold=1024,
+    )
+    return path
+
+
+def stream(
+    decoder: StreamingDecoder,
+    codes: I64,
+    settings: WindowSettings,
+    *,
+    who: Voice | None = None,
+    seed: int = 7,
+    slack_s: float = 0.0,
+) -> tuple[F32, list[Window]]:
+    """One stream, decoded alone, all its codes known from the start."""
+    windows, seams = Windows(settings), Seams(settings.cross_fade_samples)
+    opened = decoder.open(voice() if who is None else who, seed)
+    pieces, taken = [], []
+    while (window := windows.next(len(codes), True, slack_s, QUICK)) is not None:
+        rendered = decoder.run([job(opened, codes, window, seams, settings)])[0]
+        pieces.append(seams.join(rendered.samples, rendered.at, window.last))
+        taken.append(window)
+    return np.concatenate(pieces), taken
+
+
+def job(
+    opened: object, codes: I64, window: Window, seams: Seams, settings: WindowSettings
+) -> DecodeJob:
+    """What the engine would ask of the decoder."""
+    held_back = 0 if window.last else settings.cross_fade_samples
+    return DecodeJob(
+        opened,  # type: ignore[arg-type] # whatever `open` gave
+        window,
+        codes[window.begin : window.stop],
+        seams.needs_from,
+        window.end_sample - held_back,
+    )
+
+
+def whole(settings: WindowSettings = WindowSettings()) -> WindowSettings:  # noqa: B008 - frozen
+    """Settings that decode everything at once."""
+    return WindowSettings(
+        first_most_codes=1000, most_codes=1000, first_least_codes=1000,
+        cross_fade_ms=settings.cross_fade_ms,
+    )  # fmt: skip
+
+
+def snr_db(reference: Array, other: Array) -> float:
+    """How far the difference lies below the reference."""
+    wrong = float(np.square(reference - other, dtype=np.float64).sum())
+    wanted = float(np.square(reference, dtype=np.float64).sum())
+    return float("inf") if wrong == 0 else 10 * float(np.log10(wanted / wrong))
