@@ -92,6 +92,27 @@ class TTSConfig(_Settings):
         0, ge=0, le=256, description="CPU threads of each session; 0: the cores of this process"
     )
 
+    # --- graphs
+    tune: bool = Field(
+        True, description="Rebuild the language model around an in-place cache, once, if equal"
+    )
+    kv_dtype: Literal["auto", "float", "int8"] = Field(
+        "float", description="Keys and values; int8 is faster at long contexts and less exact"
+    )
+    cuda_graphs: bool = Field(True, description="Replay captured steps on a GPU")
+    max_positions: int = Field(
+        2048, ge=512, le=8196, description="Conditioning rows, text and codes that a slot can hold"
+    )
+    prefix_cache_mb: int = Field(
+        1024, ge=0, le=1_000_000, description="Memory for the prepared prefixes of voices"
+    )
+    decoder_prompt_seconds: float = Field(
+        3.0, ge=1.0, le=10.0, description="Reference sound that every decoded window is given"
+    )
+    decoder_int8: bool = Field(
+        True, description="On a CPU, the decoder's matrix products in 8 bits where close enough"
+    )
+
     # --- engine
     max_concurrent_requests: int = Field(
         8, ge=1, le=1024, description="Requests synthesised at once"
@@ -103,7 +124,7 @@ class TTSConfig(_Settings):
         16, ge=1, le=1024, description="Rows (segments) the language model steps together"
     )
     thread_pool_size: int = Field(
-        2, ge=1, le=64, description="Threads for decoding and voice encoding"
+        2, ge=1, le=64, description="Threads that read recordings and encode voices"
     )
     max_new_tokens: int = Field(
         1024, ge=8, le=4096, description="Most codes for one segment (25 codes are a second)"
@@ -112,6 +133,9 @@ class TTSConfig(_Settings):
     top_k: int = Field(1000, ge=0, le=6563, description="0: off")
     top_p: float = Field(0.95, gt=0.0, le=1.0, description="1: off")
     repetition_penalty: float = Field(1.2, ge=0.5, le=5.0, description="1: off")
+    guard: bool = Field(
+        True, description="Notice loops, runaways and dead air; retry or end the segment"
+    )
     segments_ahead: int = Field(
         3, ge=1, le=64, description="Segments of one request that are in work at once"
     )
@@ -155,6 +179,13 @@ class ServerConfig(_Settings):
     )
     drain_timeout: float = Field(
         20, ge=0, le=3600, description="Seconds that running requests get when asked to stop"
+    )
+    max_sockets: int = Field(256, ge=0, le=65536, description="Open WebSockets; more get 503")
+    socket_idle_timeout: float = Field(
+        60, gt=0, le=3600, description="Seconds a socket may be silent while nothing is spoken"
+    )
+    wyoming_port: int = Field(
+        0, ge=0, le=65535, description="Port of the Wyoming protocol (usually 10200); 0: off"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Log level")
 

@@ -203,6 +203,14 @@ class MethodNotAllowed(_InvalidRequest):
     status = 405
 
 
+class OriginForbidden(ChatterboxError):
+    """A page of another site tried to open a socket."""
+
+    code = "origin_forbidden"
+    status = 403
+    kind = "permission_error"
+
+
 # --- load and life ------------------------------------------------------------------------------
 
 
@@ -212,6 +220,20 @@ class Overloaded(ChatterboxError):
     code = "overloaded"
     status = 429
     kind = "rate_limit_error"
+
+
+class TooManyConnections(ChatterboxError):
+    """As many sockets are open as this server keeps."""
+
+    code = "too_many_connections"
+    status = 503
+
+
+class IdleTimeout(_InvalidRequest):
+    """Nothing came on a socket for too long."""
+
+    code = "idle_timeout"
+    status = 408
 
 
 class DeadlineExceeded(ChatterboxError):

@@ -2,7 +2,8 @@
 
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from chatterbox.model.contract import (
     Voice,
     VoiceTensors,
 )
+from chatterbox.model.decoder_contract import DecodeJob, Rendered
 
 VOCAB = 6563
 CODES_PER_ID = 2
@@ -102,19 +104,45 @@ class FakeLanguageModel:
         assert self.thread == threading.get_ident(), "the language model has one owner"
 
 
+@dataclass(slots=True, eq=False)
+class FakeStream:
+    voice: Voice
+    seed: int
+    decoded: int = 0
+
+
 class FakeDecoder:
     """A code becomes 960 samples of its own level, so that audio can be read back as codes."""
 
-    def __init__(self) -> None:
-        self.calls = 0
+    look_ahead_codes = 3
+
+    def __init__(self, max_rows: int = 1) -> None:
+        self.max_rows = max_rows
+        self.calls: list[int] = []  # rows of each
         self.fail_for: set[str] = set()
 
-    def decode(self, codes: I64, voice: Voice, seed: int) -> F32:
-        self.calls += 1
-        if voice.key in self.fail_for:
+    def open(self, voice: Voice, seed: int) -> FakeStream:
+        return FakeStream(voice, seed)
+
+    def bucket(self, job: DecodeJob) -> Hashable:
+        return None
+
+    def run(self, jobs: Sequence[DecodeJob]) -> list[Rendered]:
+        self.calls.append(len(jobs))
+        return [self._run(job) for job in jobs]
+
+    def _run(self, job: DecodeJob) -> Rendered:
+        stream, window = job.stream, job.window
+        assert isinstance(stream, FakeStream)
+        if stream.voice.key in self.fail_for:
             raise ValueError("no")
-        levels = np.append(codes, np.zeros(TAIL_SILENCE_CODES, np.int64)) / VOCAB
-        return np.repeat(levels.astype(np.float32), SAMPLES_PER_CODE)
+        assert window.fresh == stream.decoded, "windows come in order, each once"
+        assert len(job.codes) == window.stop - window.begin
+        stream.decoded = window.end
+        levels = np.append(job.codes, np.zeros(TAIL_SILENCE_CODES, np.int64)) / VOCAB
+        samples = np.repeat(levels.astype(np.float32), SAMPLES_PER_CODE)
+        at = window.begin * SAMPLES_PER_CODE
+        return Rendered(samples[: window.end_sample - at], at)
 
 
 class FakeEncoder:

@@ -13,11 +13,11 @@ from chatterbox.model.contract import F32, SAMPLE_RATE_HZ
 Watermark = Callable[[F32], F32]
 
 
-def load_watermark(wanted: bool) -> Watermark:
-    """The marker, or the identity when it is not wanted. Raises ConfigError when it is wanted and
-    the package is missing."""
+def load_watermark(wanted: bool) -> Watermark | None:
+    """The marker, None when it is not wanted. Raises ConfigError when it is wanted and the
+    package is missing."""
     if not wanted:
-        return lambda samples: samples
+        return None
     try:
         import perth
     except ImportError:

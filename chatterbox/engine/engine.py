@@ -1,6 +1,6 @@
 """What is the engine from outside? `TTSEngine`: load, speak, close.
 
-Puts the rooms together: model, voices, loop thread, decode pool. Knows no HTTP.
+Puts the rooms together: model, voices, engine thread, decode thread, pool. Knows no HTTP.
 """
 
 import logging
@@ -9,22 +9,19 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
-import numpy as np
-
-from chatterbox.audio.watermark import Watermark, load_watermark
+from chatterbox.audio.watermark import load_watermark
 from chatterbox.config import TTSConfig
 from chatterbox.engine.admission import Admission
+from chatterbox.engine.decoding import DecodeLoop
 from chatterbox.engine.loop import EngineLoop
-from chatterbox.engine.outbox import FinishReason, SegmentEnd
-from chatterbox.engine.pool import LAST, NORMAL, URGENT, PriorityPool
-from chatterbox.engine.scheduler import SegmentJob
+from chatterbox.engine.pool import LAST, PriorityPool
 from chatterbox.engine.speech import SpeechRequest, SpeechStream
 from chatterbox.engine.stats import Counters, EngineStats
+from chatterbox.engine.windows import WindowSettings
 from chatterbox.errors import (
     ChatterboxError,
     Draining,
     EngineDead,
-    GenerationFailed,
     InvalidValue,
     NotReady,
 )
@@ -42,7 +39,7 @@ State = Literal["loading", "ready", "dead", "closed"]
 
 
 class TTSEngine:
-    """One loaded model, its voices, one engine thread and a pool of decoding threads."""
+    """One loaded model, its voices, an engine thread, a decode thread, a pool for voices."""
 
     def __init__(self, config: TTSConfig, *, on_death: Callable[[], None] | None = None) -> None:
         """Cheap; `load` does the work. `on_death` is called, from the engine thread, after a
@@ -66,7 +63,7 @@ class TTSEngine:
     def load(self, model: LoadedModel | None = None) -> None:
         """Load and start; blocking. Raises ModelError or ConfigError with one line. `model`
         replaces the configured one (tests drive the engine with fakes this way)."""
-        self._watermark: Watermark = load_watermark(self.config.apply_watermark)
+        watermark = load_watermark(self.config.apply_watermark)
         self._model = model or load_model(self.config, log.warning)
         self._voices = VoiceLibrary(
             self.config.data_dir / "voices",
@@ -78,9 +75,19 @@ class TTSEngine:
             default_voice=self.config.default_voice,
         )
         self._voices.start()
-        self._loop = EngineLoop(self._model.language_model, self._finish, self._counters)
-        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
-        self._thread.start()
+        self._decoding = DecodeLoop(self._model.decoder, self._windows(), self._counters, watermark)
+        self._loop = EngineLoop(
+            self._model.language_model,
+            self._decoding,
+            self._counters,
+            guarded=self.config.guard,
+        )
+        self._threads = [
+            threading.Thread(target=self._run, name="engine", daemon=True),
+            threading.Thread(target=self._decoding.run, name="decoder", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
         self.state = "ready"
 
     def prepare_voices(self) -> None:
@@ -98,7 +105,9 @@ class TTSEngine:
         if self.state == "ready":
             self.state = "closed"
             self._loop.close()
-            self._thread.join(timeout_s)
+            self._decoding.close(EngineDead("The engine has been stopped."))
+            for thread in self._threads:
+                thread.join(until - time.monotonic())
             self._voices.close()
         # A graph that runs in a thread while the interpreter goes away aborts the process.
         self.pool.join(until - time.monotonic())
@@ -109,6 +118,7 @@ class TTSEngine:
         except BaseException as fault:
             self.state = "dead"
             self.fault = f"{type(fault).__name__}: {fault}"
+            self._decoding.close(EngineDead("The engine stopped on a fault and is restarting."))
             log.exception("the engine stopped on a fault")
             if self.on_death is not None:
                 self.on_death()
@@ -152,11 +162,21 @@ class TTSEngine:
             segments,
             tokenizer=self._model.tokenizer,
             submit=self._loop.submit,
-            wake=self._loop.wake,
-            ceiling_codes=self._ceiling_codes(request.voice),
+            wake=self._wake,
+            ceiling_codes=self.config.max_new_tokens,
+            positions=self._model.language_model.capacity,
             segments_ahead=self.config.segments_ahead,
             pause_s=self.config.segment_pause_ms / 1000,
         )
+
+    def _wake(self) -> None:
+        """A listener has left or caught up."""
+        self._loop.wake()
+        self._decoding.wake()
+
+    def _windows(self) -> WindowSettings:
+        """How the decoder is streamed."""
+        return WindowSettings(look_ahead_codes=self._model.decoder.look_ahead_codes)
 
     def _check_ready(self) -> None:
         if self.state == "loading":
@@ -166,43 +186,10 @@ class TTSEngine:
         if self.state == "closed":
             raise Draining("The server is shutting down.", retry_after_s=1)
 
-    def _ceiling_codes(self, voice: Voice) -> int:
-        """Codes one segment may take: the setting, or what the model's positions leave behind the
-        voice's rows and the longest text (a byte tokenizer gives up to four ids a character)."""
-        text_ids = 4 * self.config.max_segment_chars + 2
-        room = self._model.language_model.capacity - len(voice.tensors.features) - text_ids
-        return min(self.config.max_new_tokens, room)
-
     def _check_length(self, request: SpeechRequest) -> None:
-        ceiling = self._ceiling_codes(request.voice)
+        ceiling = self.config.max_new_tokens
         if request.max_new_tokens is not None and request.max_new_tokens > ceiling:
             raise InvalidValue(f"max_new_tokens is at most {ceiling} here.", param="max_new_tokens")
-
-    # --- decoding: on the pool's threads
-
-    def _finish(self, job: SegmentJob, codes: tuple[int, ...], reason: FinishReason) -> None:
-        priority = URGENT if job.ordinal == 0 else NORMAL
-        self.pool.submit_at(priority, self._decode, job, codes, reason)
-
-    def _decode(self, job: SegmentJob, codes: tuple[int, ...], reason: FinishReason) -> None:
-        if job.outbox.closed:
-            return
-        try:
-            with self._counters.timed("decode_s"):
-                samples = self._model.decoder.decode(
-                    np.array(codes, dtype=np.int64), job.voice, job.seed
-                )
-            if not len(samples) or not np.isfinite(samples).all():
-                raise GenerationFailed("The decoder gave no usable sound for this text.")
-            job.outbox.put(self._watermark(samples))
-        except GenerationFailed as fault:
-            job.outbox.end(fault)
-        except Exception:
-            log.exception("decoding a segment failed")
-            job.outbox.end(GenerationFailed("The decoder failed on this text."))
-        else:
-            self._counters.add(decoded_samples=len(samples))
-            job.outbox.end(SegmentEnd(codes, reason))
 
 
 def _check_pauses(segments: list[Segment]) -> None:

@@ -1,37 +1,55 @@
 """What does the engine do, step by step? The heart: take in → reap → admit → step → deliver.
 
 One thread runs it and owns the language model, the slots and the sampler. Knows no text, no event
-loop and no socket; it meets the others at the inbox, the outboxes and the decode pool.
+loop and no socket; it meets the others at the inbox, the tracks and the outboxes.
 """
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 
+from chatterbox.engine.attempts import Attempt, after, first_attempt, judge
+from chatterbox.engine.guard import Verdict
 from chatterbox.engine.outbox import FinishReason
 from chatterbox.engine.sampling import INVALID_ROW, Sampler
 from chatterbox.engine.scheduler import Row, Scheduler, SegmentJob
 from chatterbox.engine.stats import Counters
+from chatterbox.engine.track import Track
 from chatterbox.errors import ChatterboxError, EngineDead, GenerationFailed
 from chatterbox.model.contract import F32, STOP_CODE, LanguageModel, Voice
 
-FinishRow = Callable[[SegmentJob, tuple[int, ...], FinishReason], None]
-"""Given a row's codes, sees to it that its outbox gets audio and an end."""
+
+class Sound(Protocol):
+    """Who turns codes into sound: `DecodeLoop`, or a fake."""
+
+    def open(self, job: SegmentJob, retries: int = 0) -> Track:
+        """Where the codes of an attempt at `job` go."""
+        ...
+
+    def wake(self) -> None:
+        """Codes have come, or an attempt has ended."""
+        ...
 
 
 class EngineLoop:
     """Continuous batching over one language model."""
 
-    def __init__(self, model: LanguageModel, finish: FinishRow, counters: Counters) -> None:
+    def __init__(
+        self, model: LanguageModel, sound: Sound, counters: Counters, *, guarded: bool = True
+    ) -> None:
+        """`guarded`: whether codes that are no speech of their text any more are noticed."""
         self._model = model
-        self._finish = finish
+        self._sound = sound
         self._counters = counters
+        self._guarded = guarded
         self._scheduler = Scheduler(model.slots)
+        self._attempts: dict[int, Attempt] = {}  # slot → what its row is doing
         self._sampler = Sampler(model.slots, model.vocab)
         self._inbox: deque[SegmentJob | Voice] = deque()
         self._wake = threading.Condition()
+        self._news = False
         self._closing = False
         self._fault: ChatterboxError | None = None
 
@@ -48,6 +66,7 @@ class EngineLoop:
     def wake(self) -> None:
         """An outbox was closed or read: look again."""
         with self._wake:
+            self._news = True
             self._wake.notify()
 
     def close(self) -> None:
@@ -92,8 +111,9 @@ class EngineLoop:
 
     def _sleep(self) -> None:
         with self._wake:
-            if not self._inbox and not self._closing and not self._scheduler.left():
+            if not (self._inbox or self._closing or self._news):
                 self._wake.wait(timeout=1.0)
+            self._news = False
 
     def _take_in(self) -> None:
         while self._inbox:
@@ -114,56 +134,78 @@ class EngineLoop:
         row = self._scheduler.admit()
         if row is None:
             return False
-        self._sampler.begin(row.slot, row.job.sampling)
+        self._begin(row, first_attempt(row.job, self._sound.open, guarded=self._guarded))
+        return True
+
+    def _begin(self, row: Row, attempt: Attempt) -> None:
+        self._attempts[row.slot] = attempt
+        self._sampler.begin(row.slot, attempt.sampling)
         with self._counters.timed("prefill_s"):
             logits = self._model.begin(row.slot, row.job.voice, row.job.ids)
         self._sample([row], logits[None])
-        return True
 
     def _advance(self, rows: list[Row]) -> None:
-        codes = np.array([row.codes[-1] for row in rows], dtype=np.int64)
+        codes = np.array([self._attempts[row.slot].codes[-1] for row in rows], dtype=np.int64)
         with self._counters.timed("step_s"):
             logits = self._model.step([row.slot for row in rows], codes)
         self._counters.add(steps=1, stepped_rows=len(rows))
         self._sample(rows, logits)
 
     def _sample(self, rows: list[Row], logits: F32) -> None:
+        attempts = [self._attempts[row.slot] for row in rows]
         slots = np.array([row.slot for row in rows])
-        draws = np.array([row.job.draws[len(row.codes)] for row in rows])
-        first = not rows[0].codes  # only `_admit` passes new rows, one at a time
+        draws = np.array([attempt.next_draw for attempt in attempts])
+        first = not attempts[0].codes  # only `_begin` passes new rows, one at a time
         with self._counters.timed("sample_s"):
             codes = self._sampler.sample(logits, slots, draws, first=first)
-        for row, code in zip(rows, codes.tolist(), strict=True):
-            self._deliver(row, code)
+        for row, attempt, code in zip(rows, attempts, codes.tolist(), strict=True):
+            self._deliver(row, attempt, code)
+        self._sound.wake()
 
-    def _deliver(self, row: Row, code: int) -> None:
+    def _deliver(self, row: Row, attempt: Attempt, code: int) -> None:
         if code == INVALID_ROW:
             row.job.outbox.end(GenerationFailed("The model gave no usable numbers for this text."))
             self._counters.add(failed_segments=1)
             self._release(row)
             return
         if code == STOP_CODE:
-            self._complete(row, "stop")
+            self._complete(row, attempt, "stop")
             return
-        row.codes.append(code)
+        attempt.codes.append(code)
         self._counters.add(codes=1)
-        if len(row.codes) == row.cap:
+        verdict = judge(attempt, code)
+        if verdict is not None:
+            self._cure(row, attempt, verdict)
+        elif attempt.full:
             self._counters.add(capped_segments=1)
-            self._complete(row, "length")
+            self._complete(row, attempt, "length")
 
-    def _complete(self, row: Row, reason: FinishReason) -> None:
+    def _cure(self, row: Row, attempt: Attempt, verdict: Verdict) -> None:
+        another = after(attempt, verdict, self._sound.open)
+        if another is None:
+            self._counters.add(segments=1, guarded_segments=1)
+            self._release(row)
+            return
+        self._counters.add(retried_segments=1)
+        self._model.release(row.slot)
+        self._begin(row, another)
+
+    def _complete(self, row: Row, attempt: Attempt, reason: FinishReason) -> None:
         self._counters.add(segments=1)
+        attempt.track.finish(len(attempt.codes), reason)
         self._release(row)
-        self._finish(row.job, tuple(row.codes), reason)
 
     def _release(self, row: Row) -> None:
-        self._model.release(self._scheduler.release(row))
+        slot = self._scheduler.release(row)
+        del self._attempts[slot]
+        self._model.release(slot)
 
     def _end_all(self, error: ChatterboxError) -> None:
         with self._wake:
             self._fault = error
             messages = list(self._inbox)
             self._inbox.clear()
+        self._attempts.clear()
         for row in self._scheduler.clear():
             row.job.outbox.end(error)
         for message in messages:

@@ -12,7 +12,8 @@ from typing import Literal
 from chatterbox.errors import ChatterboxError
 from chatterbox.model.contract import F32, SAMPLE_RATE_HZ
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "guard"]
+"""The model ended it; its cap did; the guard did, since it was no speech of its text any more."""
 
 CAPACITY_SAMPLES = 20 * SAMPLE_RATE_HZ
 """A reader this far behind is slow: its row is not scheduled until it has caught up. One piece
@@ -25,6 +26,7 @@ class SegmentEnd:
 
     codes: tuple[int, ...]
     finish_reason: FinishReason
+    retries: int = 0  # attempts that the guard threw away
 
 
 Terminal = SegmentEnd | ChatterboxError
@@ -51,10 +53,9 @@ class Outbox:
     # --- producer
 
     def put(self, samples: F32) -> None:
-        """Add a piece [samples]; dropped when the consumer has left."""
+        """Add a piece [samples]; dropped when the consumer has left or an error has ended it."""
         with self._lock:
-            assert self._terminal is None, "a piece after the end"
-            if self._closed:
+            if self._closed or self._terminal is not None:
                 return
             self._pieces.append(samples)
             self._samples += len(samples)

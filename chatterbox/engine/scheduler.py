@@ -5,12 +5,10 @@ Knows no model, no audio and no thread: rows in, slots out. A row is waiting, ru
 
 import heapq
 import itertools
-from dataclasses import dataclass, field
-
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import dataclass
 
 from chatterbox.engine.outbox import Outbox
+from chatterbox.engine.playback import Playback
 from chatterbox.engine.sampling import Sampling
 from chatterbox.model.contract import I64, Voice
 
@@ -21,25 +19,21 @@ class SegmentJob:
 
     voice: Voice
     ids: I64  # [S]: text ids with both end tokens
+    text_chars: int
     sampling: Sampling
-    draws: NDArray[np.float64]  # [cap]: the row's random stream; its length caps the codes
+    cap_codes: int  # never more than so many
     seed: int
     ordinal: int  # place within its request: first segments go first
     outbox: Outbox
+    playback: Playback  # of its request
 
 
 @dataclass(slots=True, eq=False)
 class Row:
-    """A segment in work."""
+    """A segment that waits or runs."""
 
     job: SegmentJob
     slot: int = -1
-    codes: list[int] = field(default_factory=list)
-
-    @property
-    def cap(self) -> int:
-        """Most codes this row may take."""
-        return len(self.job.draws)
 
 
 class Scheduler:

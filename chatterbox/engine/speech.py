@@ -13,14 +13,17 @@ from typing import Self
 import numpy as np
 
 from chatterbox.audio.join import Joiner
-from chatterbox.engine.budget import code_cap
 from chatterbox.engine.outbox import FinishReason, Outbox, SegmentEnd
-from chatterbox.engine.sampling import Sampling, uniforms
+from chatterbox.engine.playback import Playback
+from chatterbox.engine.sampling import Sampling
 from chatterbox.engine.scheduler import SegmentJob
-from chatterbox.errors import ChatterboxError
+from chatterbox.errors import ChatterboxError, TextTooLong
 from chatterbox.model.contract import F32, SAMPLE_RATE_HZ, Voice
 from chatterbox.text import Segment
 from chatterbox.text.tokenizer import Tokenizer
+
+LEAST_CODES = 25  # a second of sound
+BADNESS: tuple[FinishReason, ...] = ("stop", "length", "guard")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,7 @@ class SpeechRequest:
     sampling: Sampling
     seed: int
     max_new_tokens: int | None = None  # codes for each segment; None: the configured ceiling
+    streamed: bool = True  # whether somebody hears it while it is made
 
 
 @dataclass(slots=True)
@@ -47,7 +51,8 @@ class SpeechReport:
     audio_s: float = 0.0
     first_audio_s: float | None = None  # since `speak`
     generation_s: float = 0.0  # since `speak`
-    finish_reason: FinishReason = "stop"  # "length" when any segment met its cap
+    finish_reason: FinishReason = "stop"  # the worst of all segments
+    retries: int = 0  # attempts at segments that the guard threw away
 
     @property
     def codes(self) -> int:
@@ -73,6 +78,7 @@ class SpeechStream:
         submit: Callable[[SegmentJob], None],
         wake: Callable[[], None],
         ceiling_codes: int,
+        positions: int,
         segments_ahead: int,
         pause_s: float,
     ) -> None:
@@ -84,9 +90,11 @@ class SpeechStream:
         self._submit = submit
         self._wake = wake
         self._ceiling_codes = min(ceiling_codes, request.max_new_tokens or ceiling_codes)
+        self._positions = positions - len(request.voice.tensors.features)
         self._segments_ahead = segments_ahead
         self._pause_s = pause_s
         self._outboxes: list[Outbox] = []
+        self._playback = Playback(listening=request.streamed)
         self._joiner = Joiner()
         self._started = time.monotonic()
         self._news: asyncio.Event | None = None
@@ -131,20 +139,28 @@ class SpeechStream:
             request = self._request
             outbox = Outbox(self._listener)
             self._outboxes.append(outbox)
-            cap = code_cap(len(text), self._ceiling_codes)
             ids = self._tokenizer.encode(text)
             self.report.text_ids += len(ids)
             self._submit(
                 SegmentJob(
                     voice=request.voice,
                     ids=ids,
+                    text_chars=len(text),
                     sampling=request.sampling,
-                    draws=uniforms(request.seed, ordinal, 0, cap),
+                    cap_codes=self._cap_codes(len(ids)),
                     seed=request.seed,
                     ordinal=ordinal,
                     outbox=outbox,
+                    playback=self._playback,
                 )
             )
+
+    def _cap_codes(self, ids: int) -> int:
+        """The ceiling, or what the model's positions leave behind voice and text."""
+        room = self._positions - ids
+        if room < LEAST_CODES:
+            raise TextTooLong("A sentence of the text has too many symbols for this model.")
+        return min(self._ceiling_codes, room)
 
     async def _pieces(self, outbox: Outbox) -> AsyncIterator[F32]:
         """The pieces of one segment, its edges faded; what is empty is not passed on."""
@@ -178,8 +194,8 @@ class SpeechStream:
         report = self.report
         report.segment_codes.append(end.codes)
         report.segment_ends_s.append(report.audio_s + last_samples / SAMPLE_RATE_HZ)
-        if end.finish_reason == "length":
-            report.finish_reason = "length"
+        report.retries += end.retries
+        report.finish_reason = max(report.finish_reason, end.finish_reason, key=BADNESS.index)
 
     def _count(self, samples: F32, *, audible: bool = True) -> F32:
         report = self.report

@@ -21,6 +21,8 @@ class EngineStats:
     failed_segments: int = 0
     cancelled_segments: int = 0
     capped_segments: int = 0
+    guarded_segments: int = 0  # ended by the guard
+    retried_segments: int = 0  # attempts that the guard threw away
     prefill_s: float = 0.0
     step_s: float = 0.0
     sample_s: float = 0.0

@@ -129,12 +129,3 @@ class LanguageModel(Protocol):
     def warm(self, voice: Voice) -> None:
         """Compute once, and keep, what `begin` will need of this voice; may do nothing."""
         ...
-
-
-class Decoder(Protocol):
-    """Codes and voice → waveform. Called from several threads."""
-
-    def decode(self, codes: I64, voice: Voice, seed: int) -> F32:
-        """`codes` [T] without prompt or trailing silence → waveform [(T + 3) × 960], float32 at
-        24 kHz. Equal arguments give equal samples wherever the graph allows it."""
-        ...

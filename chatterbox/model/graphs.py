@@ -1,4 +1,4 @@
-"""How are the encoder, the embedding and the decoder called? Typed wrappers around sessions.
+"""How are the encoder and the embedding called? Typed wrappers around sessions.
 
 Knows the contract's names and shapes; knows no file, no batch and no thread.
 """
@@ -7,14 +7,7 @@ import numpy as np
 import onnxruntime as ort
 
 from chatterbox.errors import ModelError
-from chatterbox.model.contract import (
-    F32,
-    I64,
-    SILENCE_CODE,
-    TAIL_SILENCE_CODES,
-    Voice,
-    VoiceTensors,
-)
+from chatterbox.model.contract import F32, I64, VoiceTensors
 
 
 def require(session: ort.InferenceSession, graph: str, inputs: set[str], outputs: set[str]) -> None:
@@ -71,29 +64,3 @@ class EmbedGraph:
     def _run(self, ids: I64) -> F32:
         embeds: F32 = self._session.run(["inputs_embeds"], {"input_ids": ids})[0]
         return embeds
-
-
-class StockDecoder:
-    """conditional_decoder as published: one whole segment a call, its noise drawn inside, so two
-    calls with equal arguments differ a little. Safe to call from several threads."""
-
-    def __init__(self, session: ort.InferenceSession) -> None:
-        inputs = {"speech_tokens", "speaker_embeddings", "speaker_features"}
-        require(session, "conditional_decoder", inputs, {"waveform"})
-        self._session = session
-
-    def decode(self, codes: I64, voice: Voice, seed: int) -> F32:  # noqa: ARG002 - see the class
-        """Codes [T] → waveform [(T + 3) × 960]: three silence codes are the look-ahead."""
-        tensors = voice.tensors
-        tail = np.full(TAIL_SILENCE_CODES, SILENCE_CODE, np.int64)
-        tokens = np.concatenate([tensors.prompt_codes, codes, tail])
-        waveform = self._session.run(
-            ["waveform"],
-            {
-                "speech_tokens": tokens[None],
-                "speaker_embeddings": tensors.speaker[None],
-                "speaker_features": tensors.prompt_mel[None],
-            },
-        )[0]
-        samples: F32 = np.ascontiguousarray(waveform[0], np.float32)
-        return samples

@@ -5,6 +5,7 @@ Knows the configuration and both runners; knows no request.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from tqdm import tqdm
 
@@ -34,7 +35,7 @@ class TuningBar:
     """A progress bar that appears only when there is something to wait for."""
 
     def __init__(self) -> None:
-        self._bar: tqdm[None] | None = None
+        self._bar: Any = None
 
     def __enter__(self) -> "TuningBar":
         return self

@@ -3,22 +3,32 @@
 Knows which wrapper belongs to which graph; knows no request.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import onnx
+import onnxruntime as ort
 
 from chatterbox.config import TTSConfig
-from chatterbox.model.contract import Decoder, GraphName, LanguageModel, Precision, SpeechEncoder
+from chatterbox.model.contract import (
+    CODE_RATE_HZ,
+    GraphName,
+    LanguageModel,
+    Precision,
+    SpeechEncoder,
+)
+from chatterbox.model.decoder_contract import StreamingDecoder
 from chatterbox.model.files import ModelFiles
-from chatterbox.model.graphs import EmbedGraph, EncoderGraph, StockDecoder
+from chatterbox.model.graphs import EncoderGraph
 from chatterbox.model.hub import Progress
+from chatterbox.model.language_model import LanguageModelParts, open_language_model
 from chatterbox.model.select import select
 from chatterbox.model.sessions import SessionSettings, open_session, session_settings
-from chatterbox.model.stock_lm import StockLanguageModel
+from chatterbox.model.split.load import Opened, open_decoder
+from chatterbox.model.split.streaming import StreamSettings
 from chatterbox.text.tokenizer import Tokenizer
 
-PUBLISHED_POSITIONS = 8196
-"""Rows of the published model's position table (its sidecar's size says so); used where
-`config.json` does not give a number."""
-POSITION_KEYS = ("n_positions", "max_position_embeddings", "n_ctx")
+GPU_DECODER_ROWS = 16
+"""Windows in one call of the decoder on a GPU; not measured yet (docs/benchmarks.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +58,7 @@ class LoadedModel:
     tokenizer: Tokenizer
     encoder: SpeechEncoder
     language_model: LanguageModel
-    decoder: Decoder
+    decoder: StreamingDecoder
     voice_key: str  # names the encoder: voices encoded under another key are encoded again
 
 
@@ -57,39 +67,36 @@ def load_model(config: TTSConfig, say: Progress) -> LoadedModel:
     settings = session_settings(config)
     selection = select(config, settings.device, say)
     files = selection.files
-    embed = EmbedGraph(open_session(files.graph("embed_tokens"), settings))
-    language_model, notes = _language_model(config, files, settings, embed)
+    tokenizer = Tokenizer.from_file(files.tokenizer)
+    parts = LanguageModelParts(config, files, settings, end_id=int(tokenizer.encode("a")[-1]))
+    language_model, lm_note = open_language_model(parts)
+    opened = _decoder(config, files, settings)
     info = ModelInfo(
         name=selection.name,
         precision=files.precisions,
         device=settings.device,
         fallback=selection.fallback,
-        notes=tuple(notes),
+        notes=(f"language model: {lm_note}", f"decoder: {opened.kind}, {opened.note}"),
     )
     return LoadedModel(
         info=info,
-        tokenizer=Tokenizer.from_file(files.tokenizer),
+        tokenizer=tokenizer,
         encoder=EncoderGraph(open_session(files.graph("speech_encoder"), settings)),
         language_model=language_model,
-        decoder=StockDecoder(open_session(files.graph("conditional_decoder"), settings)),
+        decoder=opened.decoder,
         voice_key=files.fingerprint("speech_encoder"),
     )
 
 
-def _language_model(
-    config: TTSConfig, files: ModelFiles, settings: SessionSettings, embed: EmbedGraph
-) -> tuple[LanguageModel, list[str]]:
-    stated = files.config()
-    capacity = next(
-        (int(stated[key]) for key in POSITION_KEYS if isinstance(stated.get(key), int)),
-        PUBLISHED_POSITIONS,
-    )
-    model = StockLanguageModel(
-        open_session(files.graph("language_model"), settings),
-        embed,
-        slots=config.max_batch_size,
-        capacity=capacity,
-    )
-    if model.batched:
-        return model, []
-    return model, ["rows of this language model differ in a batch: they are stepped one by one"]
+def _decoder(config: TTSConfig, files: ModelFiles, settings: SessionSettings) -> Opened:
+    path = files.graph("conditional_decoder")
+
+    def open_graph(model: onnx.ModelProto) -> ort.InferenceSession:
+        return open_session(model.SerializeToString(), settings, weights_in=path.parent)
+
+    streaming = StreamSettings(prompt_codes=round(config.decoder_prompt_seconds * CODE_RATE_HZ))
+    if settings.device == "cuda":
+        streaming = replace(streaming, max_rows=GPU_DECODER_ROWS)
+    else:
+        streaming = replace(streaming, int8=config.decoder_int8)
+    return open_decoder(path, open_graph, streaming)

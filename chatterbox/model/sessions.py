@@ -21,6 +21,7 @@ Device = Literal["cpu", "cuda"]
 
 SEVERITY_ERROR = 3  # onnxruntime's log levels: 2 warning, 3 error, 4 fatal
 SEVERITY_FATAL = 4
+WEIGHTS_FOLDER_KEY = "session.model_external_initializers_file_folder_path"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +122,9 @@ def open_session(
     settings: SessionSettings,
     *,
     provider_options: dict[str, str] | None = None,
+    weights_in: Path | None = None,
 ) -> ort.InferenceSession:
-    """A session on `source` (a path, so that external data is found, or a whole model).
+    """A session on `source`: a path, or a model in memory whose weights lie in `weights_in`.
 
     Its threads do not spin while idle: the language model, the decoder and the encoder share the
     cores, and a spinning pool of one would take them from another. Raises ModelError.
@@ -132,6 +134,8 @@ def open_session(
     options.inter_op_num_threads = 1
     options.log_severity_level = SEVERITY_ERROR
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if weights_in is not None:
+        options.add_session_config_entry(WEIGHTS_FOLDER_KEY, str(weights_in))
     providers = settings.providers
     if provider_options and settings.device == "cuda":
         providers[0] = ("CUDAExecutionProvider", {**settings.cuda_options, **provider_options})

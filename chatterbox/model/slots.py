@@ -43,14 +43,15 @@ class TunedLanguageModel:
         memory: Memory | None = None,
         buckets: Buckets | None = None,
     ) -> None:
-        """`capacity`: positions of a slot, at most what the graph has embeddings for. `buckets`:
+        """`capacity`: positions of a slot; the graph's embeddings bound it, less one for a row that
+        is full and waits. `buckets`:
         step in fixed shapes that can be captured as CUDA graphs; none: in the smallest shape."""
         self._shape = TunedShape.of(session)
         self._session = session
         self._embed = embed
         self._memory = memory or Memory("cpu")
         self._buckets = buckets
-        self._capacity = min(capacity, self._shape.positions)
+        self._capacity = min(capacity, self._shape.positions - 1)
         arena = self._shape.cache_shape(slots, self._capacity + 1)
         self._arena = [
             self._memory.buffer(arena, self._shape.kv_type) for _ in range(2 * self._shape.layers)

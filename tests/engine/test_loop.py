@@ -9,9 +9,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from chatterbox.engine.loop import EngineLoop
 from chatterbox.engine.outbox import CAPACITY_SAMPLES, Outbox, SegmentEnd
-from chatterbox.engine.sampling import Sampling, uniforms
+from chatterbox.engine.playback import Playback
+from chatterbox.engine.sampling import Sampling
 from chatterbox.engine.scheduler import SegmentJob
 from chatterbox.engine.stats import Counters
+from chatterbox.engine.track import Track
 from chatterbox.errors import EngineDead, GenerationFailed
 from chatterbox.model.contract import SAMPLES_PER_CODE
 
@@ -22,26 +24,45 @@ def job(text: str = "hi", *, key: str = "v", seed: int = 0, ordinal: int = 0, ca
     return SegmentJob(
         voice=fake_voice(key),
         ids=FakeTokenizer().encode(text),
+        text_chars=len(text),
         sampling=Sampling(),
-        draws=uniforms(seed, ordinal, 0, cap),
+        cap_codes=cap,
         seed=seed,
         ordinal=ordinal,
         outbox=Outbox(),
+        playback=Playback(),
     )
 
 
+class Sound:
+    """Ended attempts land at once in their outboxes, as samples for their codes."""
+
+    def __init__(self) -> None:
+        self.open_tracks: list[Track] = []
+        self.order: list[int] = []
+
+    def open(self, job: SegmentJob, retries: int = 0) -> Track:
+        track = Track(job, retries)
+        self.open_tracks.append(track)
+        return track
+
+    def wake(self) -> None:
+        for track in [t for t in self.open_tracks if t.end is not None]:
+            self.open_tracks.remove(track)
+            self.order.append(track.job.ordinal)
+            codes = tuple(track.codes[: track.end])
+            track.job.outbox.put(np.zeros(len(codes) * SAMPLES_PER_CODE, np.float32))
+            track.job.outbox.end(SegmentEnd(codes, track.finish_reason, track.retries))
+
+
 class Bench:
-    """A loop whose finished rows land at once in their outboxes, as (codes) samples."""
+    """A loop on a fake model and fake sound."""
 
     def __init__(self, slots: int = SLOTS) -> None:
         self.model = FakeLanguageModel(slots)
+        self.sound = Sound()
         self.counters = Counters()
-        self.loop = EngineLoop(self.model, self.finish, self.counters)
-
-    @staticmethod
-    def finish(done: SegmentJob, codes, reason) -> None:
-        done.outbox.put(np.zeros(len(codes) * SAMPLES_PER_CODE, np.float32))
-        done.outbox.end(SegmentEnd(codes, reason))
+        self.loop = EngineLoop(self.model, self.sound, self.counters)
 
     def run(self) -> None:
         for _ in range(10_000):
@@ -97,12 +118,10 @@ def test_the_cap_ends_a_row_that_never_stops_and_loses_no_code():
 
 def test_first_segments_go_before_later_ones():
     bench = Bench(slots=1)
-    order = []
-    bench.loop._finish = lambda done, codes, reason: order.append(done.ordinal)
     for ordinal in (2, 1, 0, 0):
         bench.loop.submit(job(ordinal=ordinal))
     bench.run()
-    assert order == [0, 0, 2, 1]
+    assert bench.sound.order == [0, 0, 2, 1]
 
 
 def test_a_poisoned_row_fails_alone():

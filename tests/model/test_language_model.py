@@ -89,7 +89,7 @@ def test_an_embedding_that_cannot_be_read_is_called(tmp_path, monkeypatch):
 
 def test_slots_are_as_long_as_configured_and_the_model_allows(tmp_path):
     assert open_language_model(parts(tmp_path, max_positions=600))[0].capacity == 600
-    assert open_language_model(parts(tmp_path, max_positions=8196))[0].capacity == 2048
+    assert open_language_model(parts(tmp_path, max_positions=8196))[0].capacity == 2047
 
 
 def test_the_bar_shows_only_while_something_is_made(tmp_path, capfd):

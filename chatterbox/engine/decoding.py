@@ -1,0 +1,253 @@
+"""How do codes become sound while more codes come? Windows of all segments, the most urgent first.
+
+One thread runs it and owns the decoder. Knows no language model and no event loop; it meets the
+engine thread at the tracks and the listeners at the outboxes.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+
+from chatterbox.audio.watermark import Watermark
+from chatterbox.engine.decode_batch import (
+    GATHER_S,
+    LOOK_AGAIN_S,
+    Due,
+    choose,
+    load,
+    worth_gathering,
+)
+from chatterbox.engine.decode_cost import CostMeter
+from chatterbox.engine.outbox import SegmentEnd
+from chatterbox.engine.scheduler import SegmentJob
+from chatterbox.engine.stats import Counters
+from chatterbox.engine.track import Track
+from chatterbox.engine.windows import DecodeCost, Seams, Windows, WindowSettings
+from chatterbox.errors import ChatterboxError, GenerationFailed
+from chatterbox.model.contract import F32, SAMPLES_PER_CODE
+from chatterbox.model.decoder_contract import (
+    DecodeJob,
+    DecodeStream,
+    Rendered,
+    StreamingDecoder,
+    Window,
+)
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class _Voicing:
+    """A track on its way to sound."""
+
+    track: Track
+    windows: Windows
+    seams: Seams
+    stream: DecodeStream
+    unmarked: list[F32] = field(default_factory=list)
+    due_since_s: float | None = None
+
+    def held_back(self, samples: F32, watermark: Watermark, last: bool) -> F32:
+        """The whole segment, marked, with its last samples; nothing before."""
+        self.unmarked.append(samples)
+        return watermark(np.concatenate(self.unmarked)) if last else samples[:0]
+
+    def plan(self, slack_s: float, cost: DecodeCost) -> Window | None:
+        """The window to decode now, if any; none for a reader who is far behind."""
+        if self.track.job.outbox.full:
+            return None
+        ended = self.track.end is not None  # asked first: the count is final once this is so
+        return self.windows.plan(self.track.ready, ended, slack_s, cost)
+
+    def due(self, what: T, bucket: Hashable, slack_s: float, now_s: float) -> Due[T]:
+        """What the choice of the next call needs to know of a planned window."""
+        self.due_since_s = now_s if self.due_since_s is None else self.due_since_s
+        return Due(
+            what=what,
+            bucket=bucket,
+            first=self.track.job.ordinal == 0 and not self.seams.sent_samples,
+            slack_s=slack_s,
+            waited_s=now_s - self.due_since_s,
+        )
+
+
+class DecodeLoop:
+    """Decodes the windows of all open tracks, several in one call where the decoder gains by it."""
+
+    def __init__(
+        self,
+        decoder: StreamingDecoder,
+        settings: WindowSettings,
+        counters: Counters,
+        watermark: Watermark | None = None,
+    ) -> None:
+        """`watermark` marks segments as wholes, so that with one nothing leaves before a segment
+        is complete."""
+        self._decoder = decoder
+        self._watermark = watermark
+        self._settings = settings
+        self._counters = counters
+        self._cost = CostMeter()
+        self._inbox: deque[Track] = deque()
+        self._open: list[_Voicing] = []
+        self._wake = threading.Condition()
+        self._news = False
+        self._end: ChatterboxError | None = None
+
+    # --- called from other threads
+
+    def open(self, job: SegmentJob, retries: int = 0) -> Track:
+        """Where the codes of an attempt at `job` go. Its outbox gets sound and an end."""
+        track = Track(job, retries)
+        self._inbox.append(track)
+        return track
+
+    def wake(self) -> None:
+        """Codes have come, an attempt has ended, an outbox was closed or read."""
+        with self._wake:
+            self._news = True
+            self._wake.notify()
+
+    def close(self, error: ChatterboxError) -> None:
+        """Stop after the current call; every open outbox gets `error`."""
+        self._end = error
+        self.wake()
+
+    # --- the decode thread
+
+    def run(self) -> None:
+        """Until closed."""
+        while self._end is None:
+            if not self.step():
+                with self._wake:
+                    if not self._news and self._end is None:
+                        # Nobody says when a listener's sound has become short.
+                        self._wake.wait(timeout=LOOK_AGAIN_S if self._open else None)
+                    self._news = False
+        self._take_in()
+        for voicing in self._open:
+            voicing.track.job.outbox.end(self._end)
+        self._open.clear()
+
+    def step(self) -> bool:
+        """One call of the decoder; False when there was nothing to decode."""
+        rows = self._decoder.max_rows
+        chosen = choose(self._due(), rows)
+        if chosen and worth_gathering(len(chosen), len(self._open), rows):
+            time.sleep(GATHER_S)
+            chosen = choose(self._due(), rows)
+        if not chosen:
+            return False
+        for due in chosen:
+            voicing, job = due.what
+            voicing.windows.take(job.window)
+            voicing.due_since_s = None
+        self._decode([due.what for due in chosen])
+        return True
+
+    def _take_in(self) -> None:
+        while self._inbox:
+            track = self._inbox.popleft()
+            self._open.append(
+                _Voicing(
+                    track,
+                    Windows(self._settings),
+                    Seams(self._settings.cross_fade_samples),
+                    self._decoder.open(track.job.voice, track.job.seed),
+                )
+            )
+
+    def _due(self) -> list[Due[tuple[_Voicing, DecodeJob]]]:
+        """Every window that could be decoded now."""
+        self._take_in()
+        self._open = [v for v in self._open if not _over(v.track)]
+        now_s = time.monotonic()
+        slacks_s = [v.track.job.playback.slack_s(now_s) for v in self._open]
+        cost = self._cost.estimate().scaled(load(slacks_s, self._decoder.max_rows))
+        due = []
+        for voicing, slack_s in zip(self._open, slacks_s, strict=True):
+            window = voicing.plan(slack_s, cost)
+            if window is not None:
+                job = self._job(voicing, window)
+                due.append(voicing.due((voicing, job), self._decoder.bucket(job), slack_s, now_s))
+        return due
+
+    def _job(self, voicing: _Voicing, window: Window) -> DecodeJob:
+        held_back = 0 if window.last else self._settings.cross_fade_samples
+        return DecodeJob(
+            stream=voicing.stream,
+            window=window,
+            codes=np.array(voicing.track.codes[window.begin : window.stop], np.int64),
+            needs_from=voicing.seams.needs_from,
+            next_from=window.end_sample - held_back,
+        )
+
+    def _decode(self, batch: list[tuple[_Voicing, DecodeJob]]) -> None:
+        started = time.monotonic()
+        try:
+            with self._counters.timed("decode_s"):
+                rendered = self._decoder.run([job for _, job in batch])
+        except Exception:
+            log.exception("decoding failed")
+            if len(batch) > 1:  # one row's fault must not be the others'
+                for one in batch:
+                    self._decode([one])
+                return
+            self._fail(batch[0][0], "The decoder failed on this text.")
+            return
+        took_s = (time.monotonic() - started) / len(batch)
+        for (voicing, job), result in zip(batch, rendered, strict=True):
+            self._cost.add(job.window.fed_codes, took_s)
+            self._deliver(voicing, job, result)
+
+    def _deliver(self, voicing: _Voicing, job: DecodeJob, result: Rendered) -> None:
+        track, window, outbox = voicing.track, job.window, voicing.track.job.outbox
+        if not np.isfinite(result.samples).all():
+            self._fail(voicing, "The decoder gave no usable sound for this text.")
+            return
+        samples = voicing.seams.join(result.samples, result.at, window.last)
+        if self._watermark is not None:
+            samples = voicing.held_back(samples, self._watermark, window.last)
+        if len(samples):
+            if not track.claim():
+                return
+            outbox.put(samples)
+            track.job.playback.sent(len(samples), time.monotonic())
+            self._counters.add(decoded_samples=len(samples))
+        track.heard.append(_became(job, result))
+        if window.last:
+            self._open.remove(voicing)
+            if track.claim():
+                assert track.end is not None
+                codes = tuple(track.codes[: track.end])
+                outbox.end(SegmentEnd(codes, track.finish_reason, track.retries))
+
+    def _fail(self, voicing: _Voicing, message: str) -> None:
+        self._open.remove(voicing)
+        self._counters.add(failed_segments=1)
+        if voicing.track.claim():
+            voicing.track.job.outbox.end(GenerationFailed(message))
+
+
+def _over(track: Track) -> bool:
+    """Whether nobody wants the sound of this attempt any more."""
+    outbox = track.job.outbox
+    return track.void or outbox.closed or outbox.ended
+
+
+def _became(
+    job: DecodeJob, result: Rendered
+) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], F32]:
+    """The window's fresh codes and their samples."""
+    window = job.window
+    codes = job.codes[window.fresh - window.begin : window.end - window.begin]
+    start = max(window.fresh * SAMPLES_PER_CODE - result.at, 0)
+    return codes, result.samples[start : window.end * SAMPLES_PER_CODE - result.at]
