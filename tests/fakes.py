@@ -49,6 +49,7 @@ class FakeLanguageModel:
         self.fail_at_step: int | None = None
         self.poison: set[str] = set()  # keys of voices whose logits are NaN from the third code on
         self.endless: set[str] = set()  # keys of voices that never stop
+        self.loop_period: int | None = None  # every row repeats so many codes for ever
         self.thread: int | None = None
 
     @property
@@ -89,6 +90,10 @@ class FakeLanguageModel:
 
     def _logits(self, slot: int) -> F32:
         stop_at, history = self.held[slot]
+        if self.loop_period:
+            logits = np.full(VOCAB, -100.0, np.float32)
+            logits[1000 + len(history) % self.loop_period] = 100.0
+            return logits
         digest = hashlib.sha256(repr(history).encode()).digest()
         rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
         logits = rng.standard_normal(VOCAB).astype(np.float32)
@@ -129,13 +134,13 @@ class FakeDecoder:
 
     def run(self, jobs: Sequence[DecodeJob]) -> list[Rendered]:
         self.calls.append(len(jobs))
+        if any(job.stream.voice.key in self.fail_for for job in jobs):
+            raise ValueError("no")  # before any stream has moved on
         return [self._run(job) for job in jobs]
 
     def _run(self, job: DecodeJob) -> Rendered:
         stream, window = job.stream, job.window
         assert isinstance(stream, FakeStream)
-        if stream.voice.key in self.fail_for:
-            raise ValueError("no")
         assert window.fresh == stream.decoded, "windows come in order, each once"
         assert len(job.codes) == window.stop - window.begin
         stream.decoded = window.end

@@ -205,6 +205,68 @@ def test_close_ends_everything():
     assert isinstance(outcome(one.outbox), EngineDead)
 
 
+def looping(bench: Bench, period: int, times: int) -> None:
+    """From now on the model repeats itself in a row's first `times` attempts."""
+    honest, attempts = bench.model.begin, []
+
+    def begin(slot, voice, ids):
+        attempts.append(1)
+        bench.model.loop_period = period if len(attempts) <= times else None
+        return honest(slot, voice, ids)
+
+    bench.model.begin = begin
+
+
+def test_a_loop_nobody_has_heard_is_tried_again():
+    bench = Bench()
+    looping(bench, period=5, times=2)
+    one = job("a text that is long enough to loop in")
+    bench.loop.submit(one)
+    bench.run()
+    end = outcome(one.outbox)
+    assert (end.finish_reason, end.retries) == ("stop", 2)
+    assert bench.counters.snapshot().retried_segments == 2
+
+
+def test_after_three_retries_the_best_attempt_is_kept():
+    bench = Bench()
+    looping(bench, period=5, times=99)
+    one = job("a text that is long enough to loop in")
+    bench.loop.submit(one)
+    bench.run()
+    end = outcome(one.outbox)
+    assert (end.finish_reason, end.retries) == ("guard", 3)
+    assert bench.model.begun == 4
+    assert bench.counters.snapshot().guarded_segments == 1
+    assert not bench.model.held
+
+
+def test_a_loop_that_was_heard_ends_at_the_last_good_code():
+    bench = Bench()
+    looping(bench, period=5, times=99)
+    one = job("a text that is long enough to loop in")
+    bench.loop.submit(one)
+    for _ in range(20):
+        bench.loop.step()
+    assert bench.sound.open_tracks[0].claim()
+    bench.run()
+    end = outcome(one.outbox)
+    assert (end.finish_reason, end.retries) == ("guard", 0)
+    assert len(end.codes) < 32
+    assert bench.model.begun == 1
+
+
+def test_the_guard_can_be_switched_off():
+    bench = Bench()
+    bench.loop = EngineLoop(bench.model, bench.sound, bench.counters, guarded=False)
+    bench.model.endless.add("v")
+    looping(bench, period=5, times=99)
+    one = job("short", cap=300)
+    bench.loop.submit(one)
+    bench.run()
+    assert outcome(one.outbox).finish_reason == "length"
+
+
 class EngineMachine(RuleBasedStateMachine):
     """Submit, step, cancel, stall, resume, fail a row, drain, in any order."""
 

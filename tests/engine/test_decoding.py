@@ -1,0 +1,222 @@
+"""Codes of many segments become sound while they come: in order, complete, the urgent first."""
+
+import time
+
+import numpy as np
+import pytest
+from fakes import VOCAB, FakeDecoder, fake_voice
+
+from chatterbox.engine.decode_cost import START, CostMeter
+from chatterbox.engine.decoding import DecodeLoop
+from chatterbox.engine.outbox import CAPACITY_SAMPLES, Outbox, SegmentEnd
+from chatterbox.engine.playback import Playback
+from chatterbox.engine.sampling import Sampling
+from chatterbox.engine.scheduler import SegmentJob
+from chatterbox.engine.stats import Counters
+from chatterbox.engine.windows import WindowSettings
+from chatterbox.errors import EngineDead, GenerationFailed
+from chatterbox.model.contract import SAMPLES_PER_CODE, TAIL_SILENCE_CODES
+
+
+def job(*, key: str = "v", ordinal: int = 0, listening: bool = True) -> SegmentJob:
+    return SegmentJob(
+        voice=fake_voice(key),
+        ids=np.zeros(3, np.int64),
+        text_chars=40,
+        sampling=Sampling(),
+        cap_codes=1000,
+        seed=0,
+        ordinal=ordinal,
+        outbox=Outbox(),
+        playback=Playback(listening=listening),
+    )
+
+
+class Bench:
+    def __init__(self, rows: int = 1, watermark=None) -> None:
+        self.decoder = FakeDecoder(rows)
+        self.counters = Counters()
+        self.loop = DecodeLoop(self.decoder, WindowSettings(), self.counters, watermark)
+
+    def rest(self) -> None:
+        while self.loop.step():
+            pass
+
+
+def heard(outbox: Outbox):
+    pieces = []
+    while isinstance(item := outbox.take(), np.ndarray):
+        pieces.append(item)
+    return pieces, item
+
+
+def codes_in(samples) -> list[int]:
+    middle = samples.reshape(-1, SAMPLES_PER_CODE)[:, SAMPLES_PER_CODE // 2]
+    return np.round(middle * VOCAB).astype(int).tolist()
+
+
+@pytest.mark.parametrize("listening", [True, False])
+@pytest.mark.parametrize("step", [1, 3, 50])
+def test_every_code_sounds_once_however_they_come(step, listening):
+    bench = Bench()
+    one = job(listening=listening)
+    track = bench.loop.open(one)
+    codes = np.random.default_rng(0).integers(0, 6561, 200).tolist()
+    for start in range(0, len(codes), step):
+        track.codes.extend(codes[start : start + step])
+        bench.loop.step()
+    track.finish(len(track.codes), "stop")
+    bench.rest()
+    pieces, end = heard(one.outbox)
+    assert codes_in(np.concatenate(pieces)) == [*codes, *[0] * TAIL_SILENCE_CODES]
+    assert end == SegmentEnd(tuple(codes), "stop")
+    assert bench.loop._open == []
+
+
+def test_sound_leaves_long_before_the_segment_is_complete():
+    bench = Bench()
+    one = job()
+    track = bench.loop.open(one)
+    track.codes.extend(range(16))
+    bench.rest()
+    pieces, end = heard(one.outbox)
+    assert pieces
+    assert end is None
+
+
+def test_the_codes_that_do_not_count_are_not_heard():
+    bench = Bench()
+    one = job(listening=False)
+    track = bench.loop.open(one)
+    track.codes.extend(range(100))
+    track.finish(60, "guard")
+    bench.rest()
+    pieces, end = heard(one.outbox)
+    assert codes_in(np.concatenate(pieces))[:60] == list(range(60))
+    assert len(np.concatenate(pieces)) == 63 * SAMPLES_PER_CODE
+    assert (len(end.codes), end.finish_reason) == (60, "guard")
+
+
+def test_an_attempt_taken_back_is_never_heard():
+    bench = Bench()
+    one = job()
+    first = bench.loop.open(one)
+    first.codes.extend([1, 2])
+    bench.loop.step()
+    assert first.take_back()
+    first.codes.extend(range(50))
+    second = bench.loop.open(one, retries=1)
+    second.codes.extend([7] * 20)
+    second.finish(20, "stop")
+    bench.rest()
+    pieces, end = heard(one.outbox)
+    assert codes_in(np.concatenate(pieces)) == [*[7] * 20, 0, 0, 0]
+    assert end.retries == 1
+
+
+def test_what_was_heard_cannot_be_taken_back():
+    bench = Bench()
+    track = bench.loop.open(job())
+    track.codes.extend(range(40))
+    bench.rest()
+    assert not track.take_back()
+    assert track.heard
+
+
+def test_rows_share_calls_where_the_decoder_gains_by_it():
+    bench = Bench(rows=4)
+    jobs = [job(key=f"v{i}") for i in range(6)]
+    for one in jobs:
+        bench.loop.open(one).codes.extend(range(30))
+    bench.rest()
+    assert bench.decoder.calls[0] == 4
+
+
+def test_a_row_that_fails_takes_no_other_with_it():
+    bench = Bench(rows=4)
+    bench.decoder.fail_for.add("bad")
+    jobs = [job(key=key) for key in ("a", "bad", "c")]
+    for one in jobs:
+        track = bench.loop.open(one)
+        track.codes.extend(range(30))
+        track.finish(30, "stop")
+    bench.rest()
+    ends = [heard(one.outbox)[1] for one in jobs]
+    assert isinstance(ends[1], GenerationFailed)
+    assert isinstance(ends[0], SegmentEnd)
+    assert isinstance(ends[2], SegmentEnd)
+
+
+def test_a_first_sound_goes_before_a_later_segment():
+    bench = Bench()
+    later, first = job(key="later", ordinal=1), job(key="first")
+    for one in (later, first):
+        bench.loop.open(one).codes.extend(range(20))
+    bench.loop.step()
+    assert heard(first.outbox)[0]
+    assert not heard(later.outbox)[0]
+
+
+def test_a_reader_far_behind_is_not_decoded_for():
+    bench = Bench()
+    one = job()
+    track = bench.loop.open(one)
+    one.outbox.put(np.zeros(CAPACITY_SAMPLES, np.float32))
+    track.codes.extend(range(100))
+    assert not bench.loop.step()
+    one.outbox.take()
+    assert bench.loop.step()
+
+
+def test_a_watermark_is_put_on_the_segment_as_a_whole():
+    marked = []
+
+    def mark(samples):
+        marked.append(len(samples))
+        return samples + 1
+
+    bench = Bench(watermark=mark)
+    one = job()
+    track = bench.loop.open(one)
+    track.codes.extend(range(100))
+    bench.rest()
+    assert not heard(one.outbox)[0]
+    track.finish(100, "stop")
+    bench.rest()
+    pieces, _ = heard(one.outbox)
+    assert marked == [103 * SAMPLES_PER_CODE]
+    assert (np.concatenate(pieces) >= 1).all()
+
+
+def test_closing_tells_every_listener():
+    bench = Bench()
+    jobs = [job() for _ in range(3)]
+    for one in jobs:
+        bench.loop.open(one).codes.extend(range(5))
+    bench.loop.close(EngineDead("over"))
+    bench.loop.run()
+    assert all(isinstance(heard(one.outbox)[1], EngineDead) for one in jobs)
+
+
+def test_the_cost_is_learnt():
+    meter = CostMeter()
+    assert meter.estimate() == START
+    for fed in (10, 20, 40, 80, 20, 10):
+        meter.add(fed, 0.1 + 0.01 * fed)
+    learnt = meter.estimate()
+    assert learnt.fixed_s == pytest.approx(0.1, abs=0.01)
+    assert learnt.per_code_s == pytest.approx(0.01, abs=0.001)
+    flat = CostMeter()
+    for _ in range(5):
+        flat.add(30, 0.3)
+    assert flat.estimate().seconds(30) == pytest.approx(0.3)
+
+
+def test_playback_knows_how_long_sound_lasts():
+    playback = Playback()
+    assert playback.slack_s(5.0) == 0.0
+    playback.sent(24_000, 10.0)
+    playback.sent(12_000, 10.5)
+    assert playback.slack_s(11.0) == pytest.approx(0.5)
+    assert playback.slack_s(12.0) == pytest.approx(-0.5)
+    assert Playback(listening=False).slack_s(time.monotonic()) == float("inf")
