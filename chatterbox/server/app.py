@@ -18,6 +18,7 @@ from chatterbox.server.lifecycle import Lifecycle
 from chatterbox.server.metrics import Metrics
 from chatterbox.server.page.page import Page
 from chatterbox.server.request_scope import RequestScope
+from chatterbox.server.sockets.routes import router as socket_router
 from chatterbox.server.speech import SpeechService
 from chatterbox.server.speech_routes import SpeechRoutes
 from chatterbox.server.status_routes import status_router
@@ -75,6 +76,7 @@ def create_app(
         status_router(engine, lifecycle, metrics, page),
         page.router(),
         *registry.routers(backend),
+        socket_router(backend, metrics.ended),
     )
     for router in routers:
         app.include_router(router, responses=ERROR_ANSWERS)

@@ -22,6 +22,7 @@ from chatterbox.errors import EXIT_ENGINE_DEAD, ConfigError
 from chatterbox.server.app import create_app
 from chatterbox.server.lifecycle import Lifecycle
 from chatterbox.server.request_scope import MAX_HEAD_BYTES
+from chatterbox.server.sockets.connection import MAX_FRAME_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,8 @@ DEATH_NOTICE_S = 1.0
 CLOSE_S = 2.0
 """For the engine thread to leave its step; a device that hangs must not keep the process."""
 POLL_S = 0.05
+PING_S = 15.0
+"""A WebSocket whose client does not answer a ping within this is closed (FAULTS F27: 40 s)."""
 
 Announce = Callable[[str], None]
 """Told the server's address once it is ready."""
@@ -79,9 +82,11 @@ def serve(engine: TTSEngine, config: ServerConfig, sock: socket.socket, announce
 
 
 def _worth_logging(entry: logging.LogRecord) -> bool:
-    """Not what uvicorn says of answers that were cut off on purpose: they have their own line."""
+    """Not what uvicorn says of answers that were cut off on purpose: they have their own line. Nor
+    of sockets: it would repeat the whole address, keys in it included."""
     cancelled = entry.exc_info is not None and entry.exc_info[0] is asyncio.CancelledError
-    return not cancelled and "without completing response" not in entry.getMessage()
+    said = str(entry.msg)
+    return not (cancelled or "without completing response" in said or "WebSocket %s" in said)
 
 
 class _Server(uvicorn.Server):
@@ -115,6 +120,10 @@ class _Process:
                 access_log=False,
                 server_header=False,
                 timeout_graceful_shutdown=GRACE_S,
+                ws="websockets-sansio",
+                ws_max_size=MAX_FRAME_BYTES,
+                ws_ping_interval=PING_S,  # half-open sockets are found out within twice of it
+                ws_ping_timeout=PING_S,
             )
         )
 

@@ -103,7 +103,7 @@ class FakeStream:
     """One piece for each script entry: a number of samples, a wait, a fault."""
 
     def __init__(self, engine: "FakeEngine", request: SpeechRequest) -> None:
-        self.report = SpeechReport(segments=1)
+        self.report = SpeechReport(segments=1, segment_texts=(request.text,))
         self._engine = engine
         self._request = request
 
@@ -117,6 +117,7 @@ class FakeStream:
 
     async def __aiter__(self):
         report = self.report
+        report.segment_starts_s.append(0.0)
         for item in self._engine.script:
             if isinstance(item, Exception):
                 raise item
@@ -131,6 +132,7 @@ class FakeStream:
             self._engine.delivered += 1
             yield np.full(item, 0.25, np.float32)
         report.segment_codes.append(tuple(range(10)))
+        report.segment_ends_s.append(report.audio_s)
         report.generation_s = 0.02
 
 

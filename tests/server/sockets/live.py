@@ -1,0 +1,123 @@
+"""A real server on loopback, in a thread of its own, around any engine."""
+
+import asyncio
+import contextlib
+import json
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import uvicorn
+import websockets
+from server.harness import FakeEngine, server_config
+from websockets.asyncio.client import connect
+
+from chatterbox.server.app import create_app
+from chatterbox.server.run import address_of, bind
+from chatterbox.server.sockets.connection import MAX_FRAME_BYTES
+
+WAIT_S = 20
+
+
+class Quiet(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self):
+        yield
+
+
+class Live:
+    """Where the server is, and the engine behind it. `call` runs in the server's own loop."""
+
+    def __init__(self, engine, app, sock) -> None:
+        self.engine, self.app = engine, app
+        self.http = address_of(sock)
+        self.ws = self.http.replace("http", "ws")
+        self.server = Quiet(
+            uvicorn.Config(
+                app,
+                http="h11",
+                ws="websockets-sansio",
+                ws_max_size=MAX_FRAME_BYTES,
+                lifespan="off",
+                log_config=None,
+                timeout_graceful_shutdown=1,
+            )
+        )
+
+    def connect(self, path: str, **more):
+        return connect(self.ws + path, max_size=2**24, **more)
+
+    def run(self, sock) -> None:
+        with asyncio.Runner() as runner:
+            runner.run(self.server.serve(sockets=[sock]))
+
+    def outcomes(self) -> dict[str, int]:
+        return self.app.state.metrics.as_json()["requests"]["by_outcome"]
+
+
+@contextmanager
+def live(engine=None, **config) -> Iterator[Live]:
+    engine = engine or FakeEngine()
+    sock = bind("127.0.0.1", 0)
+    server = Live(engine, create_app(engine, server_config(**config)), sock)
+    thread = threading.Thread(target=server.run, args=(sock,))
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.server.should_exit = True
+        thread.join(WAIT_S)
+        sock.close()
+        if isinstance(engine, FakeEngine):
+            engine.close()
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def talking(server: Live, path: str, **more) -> AsyncIterator["Talk"]:
+    async with asyncio.timeout(WAIT_S), server.connect(path, **more) as socket:
+        yield Talk(socket)
+
+
+class Talk:
+    """JSON out, JSON or bytes in."""
+
+    def __init__(self, socket) -> None:
+        self.socket = socket
+
+    async def say(self, **body) -> None:
+        await self.socket.send(json.dumps(body))
+
+    async def hear(self):
+        message = await self.socket.recv()
+        return message if isinstance(message, bytes) else json.loads(message)
+
+    async def hear_until(self, last) -> list:
+        """Every message up to the first for which `last` holds, that one included."""
+        heard = []
+        while not (heard and last(heard[-1])):
+            heard.append(await self.hear())
+        return heard
+
+    async def closed(self) -> tuple[int, list]:
+        """Everything until the close, and its code."""
+        heard = []
+        with contextlib.suppress(websockets.ConnectionClosed):
+            while True:
+                heard.append(await self.hear())
+        return self.socket.close_code, heard
+
+
+def kinds(messages: list) -> list[str]:
+    """What the messages are, in short; runs of sound as one."""
+    found: list[str] = []
+    for message in messages:
+        kind = "sound" if isinstance(message, bytes) else message["type"]
+        if kind != "sound" or found[-1:] != ["sound"]:
+            found.append(kind)
+    return found
