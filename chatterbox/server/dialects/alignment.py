@@ -113,7 +113,9 @@ class _Match:
         left, right = self._spoken_at[after - 1] + 1, self._spoken_at[after]
         share = (self._heard[nth] - self._heard[left]) / (self._heard[right] - self._heard[left])
         target = self._seen[first] + share * (self._seen[last] - self._seen[first])
-        return min(last, bisect_left(self._seen, target, first))
+        behind = min(last, bisect_left(self._seen, target, first))
+        nearest = (max(first, behind - 1), behind)
+        return min(nearest, key=lambda word: abs(self._seen[word] - target))
 
 
 def _anchors(written: Sequence[str], spoken: Sequence[str]) -> list[tuple[int, int]]:
