@@ -13,6 +13,8 @@ from typing import Self
 import numpy as np
 
 from chatterbox.audio.join import Joiner
+from chatterbox.audio.loudness import Loudness
+from chatterbox.audio.pace import Pace
 from chatterbox.engine.outbox import FinishReason, Outbox, SegmentEnd
 from chatterbox.engine.playback import Playback
 from chatterbox.engine.sampling import Sampling
@@ -36,6 +38,8 @@ class SpeechRequest:
     seed: int
     max_new_tokens: int | None = None  # codes for each segment; None: the configured ceiling
     streamed: bool = True  # whether somebody hears it while it is made
+    speed: float = 1.0  # 0.25 to 4, the pitch kept
+    loudness_lufs: float | None = None  # None: as the model speaks
 
 
 @dataclass(slots=True)
@@ -96,6 +100,8 @@ class SpeechStream:
         self._outboxes: list[Outbox] = []
         self._playback = Playback(listening=request.streamed)
         self._joiner = Joiner()
+        self._pace = Pace(request.speed)
+        self._loudness = Loudness(request.loudness_lufs) if request.loudness_lufs else None
         self._started = time.monotonic()
         self._news: asyncio.Event | None = None
 
@@ -117,6 +123,16 @@ class SpeechStream:
         self._wake()
 
     async def __aiter__(self) -> AsyncIterator[F32]:
+        async for samples in self._joined():
+            piece = self._pace.feed(self._loudness.feed(samples) if self._loudness else samples)
+            if len(piece):
+                yield piece
+        if len(rest := self._pace.finish()):
+            yield rest
+        self.report.generation_s = time.monotonic() - self._started
+
+    async def _joined(self) -> AsyncIterator[F32]:
+        """The segments and the pauses between them, at the model's own pace."""
         for index, segment in enumerate(self._segments):
             self._submit_ahead(index)
             pause_s = segment.pause_before_s or (self._pause_s if index else 0.0)
@@ -128,7 +144,6 @@ class SpeechStream:
             if segment.pause_after_s:
                 silence = self._joiner.silence(segment.pause_after_s)
                 yield self._count(silence, audible=False)
-        self.report.generation_s = time.monotonic() - self._started
 
     def _submit_ahead(self, index: int) -> None:
         """Have segment `index` and the ones after it, as far as allowed, in work."""
@@ -193,7 +208,7 @@ class SpeechStream:
         that piece finds the segment's end in the report."""
         report = self.report
         report.segment_codes.append(end.codes)
-        report.segment_ends_s.append(report.audio_s + last_samples / SAMPLE_RATE_HZ)
+        report.segment_ends_s.append(report.audio_s + self._seconds(last_samples))
         report.retries += end.retries
         report.finish_reason = max(report.finish_reason, end.finish_reason, key=BADNESS.index)
 
@@ -201,8 +216,12 @@ class SpeechStream:
         report = self.report
         if audible and report.first_audio_s is None:
             report.first_audio_s = time.monotonic() - self._started
-        report.audio_s += len(samples) / SAMPLE_RATE_HZ
+        report.audio_s += self._seconds(len(samples))
         return samples
+
+    def _seconds(self, samples: int) -> float:
+        """How long so much of the model's sound lasts at the request's speed."""
+        return samples / SAMPLE_RATE_HZ / self._request.speed
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:

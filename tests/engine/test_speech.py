@@ -164,6 +164,22 @@ def test_nothing_speakable_and_too_many_codes_are_refused_before_any_work(stage)
     assert stage.model.begun == 0
 
 
+@pytest.mark.parametrize("speed", [0.5, 2.0])
+async def test_speed_changes_the_length_and_the_times_of_segments(stage, speed):
+    usual, report = await hear(stage.engine, request(LONG))
+    changed, other = await hear(stage.engine, request(LONG, speed=speed))
+    assert other.segment_codes == report.segment_codes
+    assert len(changed) == pytest.approx(len(usual) / speed, rel=0.02)
+    assert other.audio_s == pytest.approx(len(changed) / SAMPLE_RATE_HZ, rel=0.02)
+    assert other.segment_ends_s == pytest.approx([t / speed for t in report.segment_ends_s])
+
+
+async def test_loudness_is_what_was_asked_for(stage):
+    quiet, _ = await hear(stage.engine, request(LONG, loudness_lufs=-40.0))
+    loud, _ = await hear(stage.engine, request(LONG, loudness_lufs=-20.0))
+    assert np.square(loud).mean() > 10 * np.square(quiet).mean()
+
+
 def test_hours_of_pauses_are_refused(stage):
     with pytest.raises(InvalidValue, match="pauses add up"):
         stage.engine.speak(request("Well [pause:9s] so. " * 20))
