@@ -9,13 +9,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tools.decoder.graph import FLOAT, INT32, MICROSOFT, Array, Graph
+from tools.decoder.graph import INT32, MICROSOFT, Array, Graph
 
 HEAD_DIM = 64  # of the estimator's attention; the weights do not tell
 TIME_SCALE = 1000.0
 ENCODER = "flow.encoder"
 ESTIMATOR = "flow.decoder.estimator"
-MASKED = np.float32(-1e9)
+MASKED = -6e4  # the least that half precision has
 
 
 def mel_frames(
@@ -31,8 +31,9 @@ def mel_frames(
     mask = _mask(g, lengths, total)
     mask2 = _mask(g, g.mul(lengths, g.ints(2)), g.mul(total, g.ints(2)))
     mu = _encoder(g, codes, mask, mask2)
-    noise = g.swap(g.op("RandomNormalLike", g.swap(mu)))
-    mel = _estimate(g, noise, mu, _speaker(g, speaker), prompt, mask2, steps)
+    with g.single():
+        noise = g.swap(g.op("RandomNormalLike", g.cast(g.swap(mu))))
+    mel = _estimate(g, g.cast(noise), mu, _speaker(g, speaker), g.cast(prompt), mask2, steps)
     g.scope = "flow"
     return g.slice(g.swap(mel), g.size(prompt, 1), g.ints(np.iinfo(np.int64).max), 2)
 
@@ -42,7 +43,7 @@ def _mask(g: Graph, lengths: str, total: str) -> str:
     scalar = g.op("Squeeze", total)
     positions = g.op("Range", g.const(0, np.int64), scalar, g.const(1, np.int64))
     inside = g.op("Less", positions, g.op("Unsqueeze", lengths, g.ints(1)))
-    return g.op("Cast", inside, to=FLOAT)
+    return g.cast(inside)
 
 
 def _column(g: Graph, mask: str) -> str:
@@ -59,9 +60,10 @@ def _key_bias(g: Graph, mask: str) -> str:
 def _speaker(g: Graph, speaker: str) -> str:
     """x-vector [B, 192] → [B, 1, 80]."""
     g.scope = "speaker"
-    norm = g.op("Max", g.op("ReduceL2", speaker, g.ints(1), keepdims=1), g.const(1e-12))
-    made = g.linear(g.op("Div", speaker, norm), "flow.spk_embed_affine_layer")
-    return g.op("Unsqueeze", made, g.ints(1))
+    with g.single():
+        norm = g.op("Max", g.op("ReduceL2", speaker, g.ints(1), keepdims=1), g.const(1e-12))
+        made = g.linear(g.op("Div", speaker, norm), "flow.spk_embed_affine_layer")
+    return g.cast(g.op("Unsqueeze", made, g.ints(1)))
 
 
 # --- encoder
@@ -129,10 +131,11 @@ def _relative_positions(g: Graph, x: str, width: int) -> str:
         g.const(-1, np.int64),
     )
     rates = np.exp(np.arange(0, width, 2, dtype=np.float32) * -(math.log(10000.0) / width))
-    column = g.op("Unsqueeze", g.op("Cast", distances, to=FLOAT), g.ints(1))
-    angles = g.mul(column, g.const(rates[None]))
-    waves = [g.op("Unsqueeze", g.op(wave, angles), g.ints(2)) for wave in ("Sin", "Cos")]
-    return g.op("Reshape", g.cat(*waves, axis=2), g.ints(-1, width))
+    with g.single():
+        column = g.op("Unsqueeze", g.cast(distances), g.ints(1))
+        angles = g.mul(column, g.const(rates[None]))
+        waves = [g.op("Unsqueeze", g.op(wave, angles), g.ints(2)) for wave in ("Sin", "Cos")]
+    return g.cast(g.op("Reshape", g.cat(*waves, axis=2), g.ints(-1, width)))
 
 
 def _relative_attention(g: Graph, x: str, positions: str, bias: str, name: str) -> str:

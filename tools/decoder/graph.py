@@ -3,7 +3,8 @@
 Knows no model: operators, constants and the names of what they give.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,10 @@ MICROSOFT = "com.microsoft"
 class Graph:
     """Nodes and constants in order of writing. Every method returns the name of a tensor."""
 
-    def __init__(self, weights: Mapping[str, Array]) -> None:
+    def __init__(self, weights: Mapping[str, Array], *, half: bool = False) -> None:
+        """`half`: in half precision, but for what is written inside `single`."""
         self.weights = weights
+        self._kind: Any = np.float16 if half else np.float32
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
         self._inputs: list[onnx.ValueInfoProto] = []
@@ -55,9 +58,26 @@ class Graph:
         )
         return made
 
-    def const(self, value: Any, kind: Any = np.float32) -> str:
-        """A constant; equal small ones are stored once."""
-        array = np.asarray(value, dtype=kind)
+    @contextmanager
+    def single(self) -> Iterator[None]:
+        """What is written inside is in single precision."""
+        kind, self._kind = self._kind, np.float32
+        yield
+        self._kind = kind
+
+    @property
+    def kind(self) -> int:
+        """ONNX's number for the precision that is written now."""
+        return int(helper.np_dtype_to_tensor_dtype(np.dtype(self._kind)))
+
+    def cast(self, x: str) -> str:
+        """`x` in the precision that is written now."""
+        return self.op("Cast", x, to=self.kind)
+
+    def const(self, value: Any, kind: Any = None) -> str:
+        """A constant, of this precision if not of another `kind`; equal small ones are stored
+        once."""
+        array = np.asarray(value, dtype=kind or self._kind)
         name = f"const/{array.dtype}/{array.shape}/{array.tobytes().hex()}"
         if array.size > 8:
             self._count += 1
@@ -75,7 +95,7 @@ class Graph:
         if name not in self._constants:
             value = self.weights[name] if array is None else array
             self._constants[name] = numpy_helper.from_array(
-                np.ascontiguousarray(value, dtype=np.float32), name
+                np.ascontiguousarray(value, dtype=self._kind), name
             )
         return name
 

@@ -13,12 +13,13 @@ from tools.decoder.vocoder import waveform
 
 
 def decoder_model(
-    weights: Mapping[str, Array], *, steps: int = 2, ragged: bool = True
+    weights: Mapping[str, Array], *, steps: int = 2, ragged: bool = True, half: bool = False
 ) -> onnx.ModelProto:
-    """The published graph's inputs, output and draws inside. `ragged` adds the input
+    """The published graph's inputs, output and draws inside. `half`: in half precision but for
+    pitch, phase and the inputs and output. `ragged` adds the input
     `code_lengths` [B]: each row's own number of `speech_tokens`, prompt included, so that rows of
     different length share a call and equal what they are alone."""
-    g = Graph(weights)
+    g = Graph(weights, half=half)
     codes = g.input("speech_tokens", INT64, ["batch", "codes"])
     lengths = g.input("code_lengths", INT64, ["batch"]) if ragged else None
     speaker = g.input("speaker_embeddings", FLOAT, ["batch", 192])

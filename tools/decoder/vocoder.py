@@ -22,8 +22,14 @@ MUTED_SAMPLES = SAMPLE_RATE_HZ // 50
 
 
 def waveform(g: Graph, mel: str) -> str:
-    """mel [B, 80, F] → waveform [B, 480 F]."""
-    return _faded_in(g, _filter(g, mel, _source(g, _pitch(g, mel))))
+    """mel [B, 80, F] → waveform [B, 480 F], in single precision, as pitch and source are in every
+    edition: half a hertz is a turn of phase in two seconds."""
+    with g.single():
+        source = _source(g, _pitch(g, g.cast(mel)))
+        spectrum = _stft(g, source)
+    x = _filter(g, mel, g.cast(spectrum))
+    with g.single():
+        return _faded_in(g, _samples(g, g.cast(x)))
 
 
 def _conv(g: Graph, x: str, name: str, *, dilation: int = 1, padding: int | None = None) -> str:
@@ -85,10 +91,9 @@ def _held(g: Graph, frames: str) -> str:
     return g.op("Reshape", wide, g.ints(0, 1, -1))
 
 
-def _filter(g: Graph, mel: str, source: str) -> str:
-    """mel and excitation → waveform [B, 480 F]."""
+def _filter(g: Graph, mel: str, spectrum: str) -> str:
+    """mel and the excitation's spectrum → loudness and phase of 9 bins [B, 18, 120 F + 1]."""
     g.scope = "filter"
-    spectrum = _stft(g, source)
     stages = len({k.split(".")[2] for k in g.weights if k.startswith(f"{TOP}.ups.")})
     kernels = len({k.split(".")[2] for k in g.weights if k.startswith(f"{TOP}.resblocks.")})
     kernels //= stages
@@ -100,7 +105,12 @@ def _filter(g: Graph, mel: str, source: str) -> str:
         x = g.add(x, _residual(g, _downsampled(g, spectrum, i), f"{TOP}.source_resblocks.{i}"))
         blocks = [_residual(g, x, f"{TOP}.resblocks.{i * kernels + j}") for j in range(kernels)]
         x = g.mul(g.op("Sum", *blocks), g.const(1.0 / kernels))
-    x = _conv(g, g.op("LeakyRelu", x, alpha=0.01), f"{TOP}.conv_post")
+    return _conv(g, g.op("LeakyRelu", x, alpha=0.01), f"{TOP}.conv_post")
+
+
+def _samples(g: Graph, x: str) -> str:
+    """Loudness and phase of 9 bins → waveform [B, 480 F]."""
+    g.scope = "samples"
     bins = N_FFT // 2 + 1
     loud, turned = g.ops("Split", x, g.ints(bins, bins), outputs=2, axis=1)
     loud = g.op("Min", g.op("Exp", loud), g.const(1e2))

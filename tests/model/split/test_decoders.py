@@ -32,6 +32,7 @@ from chatterbox.model.decoder_contract import DecodeJob, Rendered
 from chatterbox.model.split.load import Opened, open_decoder
 from chatterbox.model.split.streaming import SplitDecoder, StreamSettings
 from chatterbox.model.split.study import study
+from tools.decoder.build import write_decoder
 from tools.decoder.model import decoder_model
 from tools.decoder.weights import TINY, random_weights
 
@@ -134,6 +135,20 @@ def decode_once(made: Opened, count: int) -> Rendered:
     assert window is not None
     given = job(made.decoder.open(voice(), 1), codes, window, seams, everything)
     return made.decoder.run([given])[0]
+
+
+@pytest.mark.parametrize("edition", ["fp16", "int8"])
+def test_editions_open_and_sound_alike(edition, local, tmp_path):
+    weights = random_weights(TINY)
+    paths = [write_decoder(weights, tmp_path, e, ragged=False) for e in ("fp32", edition)]
+    exact, other = (
+        open_decoder(path, opener(path.parent), StreamSettings()).decoder for path in paths
+    )
+    codes = some_codes(20)
+    a, b = (stream(d, codes, whole())[0] for d in (exact, other))
+    # As loud in every 20 ms; the phases may have drifted apart.
+    loud = [np.log(np.square(x[960:].reshape(-1, 480)).mean(axis=1)) for x in (a, b)]
+    assert abs(loud[0] - loud[1]).mean() < 0.2
 
 
 # --- sound

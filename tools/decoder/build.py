@@ -1,0 +1,80 @@
+"""How is a `conditional_decoder` made from the authors' published weights?
+
+    python -m tools.decoder.build --weights s3gen_meanflow.safetensors --out DIR
+
+writes `DIR/onnx/conditional_decoder<suffix>.onnx` with its sidecar: the published graph's inputs,
+output and function, but rows of different length may share a call, one Euler step may do, and
+matrix products may run in 8 bits. Knows files and precisions; `--random` needs no weights.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import onnx
+
+from chatterbox.model.contract import PRECISION_SUFFIX, Precision
+from chatterbox.model.split.int8 import products_in_int8
+from chatterbox.model.split.mish import quick_mish
+from tools.decoder.graph import Array
+from tools.decoder.model import decoder_model
+from tools.decoder.weights import Sizes, random_weights, read_weights
+
+Edition = Literal["fp32", "fp16", "int8"]
+EDITIONS: dict[Edition, Precision] = {"fp32": "fp32", "fp16": "fp16", "int8": "q8"}
+"""What can be made, and under which of the published precisions' names it is stored."""
+
+STORED_INLINE_BYTES = 1024
+
+
+def edition_of(
+    weights: dict[str, Array], edition: Edition, *, steps: int = 2, ragged: bool = True
+) -> onnx.ModelProto:
+    """The decoder in one of the precisions."""
+    model = decoder_model(weights, steps=steps, ragged=ragged, half=edition == "fp16")
+    if edition == "int8":
+        products_in_int8(model, Path())
+        quick_mish(model)
+    return model
+
+
+def write_decoder(
+    weights: dict[str, Array], out: Path, edition: Edition, *, steps: int = 2, ragged: bool = True
+) -> Path:
+    """Write graph and sidecar; returns the graph's path."""
+    model = edition_of(weights, edition, steps=steps, ragged=ragged)
+    path = out / "onnx" / f"conditional_decoder{PRECISION_SUFFIX[EDITIONS[edition]]}.onnx"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sidecar = path.with_name(f"{path.name}_data")
+    sidecar.unlink(missing_ok=True)  # onnx appends
+    onnx.save(
+        model,
+        str(path),
+        save_as_external_data=True,
+        location=sidecar.name,
+        size_threshold=STORED_INLINE_BYTES,
+    )
+    return path
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--weights", type=Path, help="s3gen_meanflow.safetensors")
+    source.add_argument("--random", action="store_true", help="random weights, for benchmarks")
+    parser.add_argument("--out", type=Path, required=True, help="a model's directory")
+    parser.add_argument("--edition", choices=list(EDITIONS), default="fp32")
+    parser.add_argument("--steps", type=int, choices=(1, 2), default=2, help="Euler steps")
+    parser.add_argument("--alone", action="store_true", help="as published: equal rows only")
+    given = parser.parse_args(arguments)
+    weights = random_weights(Sizes()) if given.random else read_weights(given.weights)
+    path = write_decoder(
+        weights, given.out, given.edition, steps=given.steps, ragged=not given.alone
+    )
+    print(path)
+
+
+if __name__ == "__main__":
+    main()
