@@ -33,6 +33,7 @@ MULTI_PATH = "/v1/text-to-speech/{voice_id}/multi-stream-input"
 DEFAULT_IDLE_S, MOST_IDLE_S = 20, 180  # ElevenLabs' own
 DEFAULT_CONTEXT = "default"
 MOST_SCHEDULE = 32
+_STOPS = ".!?…"
 
 _WORDS: dict[type[ChatterboxError], str] = {
     IdleTimeout: "input_timeout_exceeded",
@@ -92,6 +93,7 @@ class Context:
         self._seed = secrets.randbelow(SEED_LIMIT) if query.seed is None else query.seed
         self._encoder = self._form.encoder()
         self._fed = False
+        self._ended = False  # the text so far ends in a stop
         self._begun = False
         self._sound_s = 0.0  # of utterances that are done
         self._sent_s = 0.0  # sound that is in messages already
@@ -116,8 +118,10 @@ class Context:
         inbox = self.voicing.inbox
         if message.text and (self._fed or message.text.strip()):  # a blank opens a context
             self._fed = True
+            ended, self._ended = self._ended, message.text[-1] in _STOPS
+            apart = ended and self._query.auto_mode and message.text[0].isalnum()
             inbox.feed(
-                message.text,
+                " " + message.text if apart else message.text,
                 complete=self._query.auto_mode,
                 at_once=message.try_trigger_generation,
             )

@@ -94,7 +94,7 @@ class Session:
     async def run(self) -> None:
         """Until everything is said."""
         if self._packs:
-            await send_packed(self._socket, type="Ready")
+            await send_packed(self._socket, {"type": "Ready"})
         await first_of(self._read(), self._voicing.run())
 
     async def _read(self) -> None:
@@ -164,9 +164,8 @@ class Session:
         if not self._packs:
             return
         for word in words:
-            await send_packed(
-                self._socket, type="Text", text=word.text, start_s=word.start_s, stop_s=word.end_s
-            )
+            times = {"start_s": word.start_s, "stop_s": word.end_s}
+            await send_packed(self._socket, {"type": "Text", "text": word.text, **times})
 
     async def _carry(self, samples: F32, *, last: bool) -> None:
         if self._opus is None:
@@ -176,7 +175,7 @@ class Session:
         self._begun = True
         data += self._opus.finish() if last else self._opus.feed(samples)
         if data and self._packs:
-            await send_packed(self._socket, type="OggOpus", data=data)
+            await send_packed(self._socket, {"type": "OggOpus", "data": data})
         elif data:
             await self._socket.send(data)
 
@@ -189,7 +188,7 @@ class Session:
         for start in range(0, whole, BLOCK_SAMPLES):
             block = held[start : start + BLOCK_SAMPLES].astype("<f4")
             if self._packs:
-                await send_packed(self._socket, type="Audio", pcm=block.tolist())
+                await send_packed(self._socket, {"type": "Audio", "pcm": block.tolist()})
             else:
                 await self._socket.send(block.tobytes())
         self._block = held[whole:]
@@ -200,7 +199,7 @@ async def _tell_error(socket: Socket, error: ChatterboxError) -> None:
     if not socket.query.get("format", "OggOpus").endswith("MessagePack"):
         return
     message = "no free channels" if isinstance(error, Overloaded) else error.message
-    await send_packed(socket, type="Error", message=message)
+    await send_packed(socket, {"type": "Error", "message": message})
 
 
 def _timed(call: SpeechCall, samples: F32, report: SpeechReport) -> Response:

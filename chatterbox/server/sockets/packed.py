@@ -8,7 +8,7 @@ from typing import Any
 import msgpack
 
 from chatterbox.errors import InvalidBody, UnsupportedMediaType
-from chatterbox.server.sockets.connection import MAX_FRAME_BYTES, Socket
+from chatterbox.server.sockets.connection import Socket
 
 
 def packed(body: dict[str, Any]) -> bytes:
@@ -22,7 +22,7 @@ def unpacked(message: str | bytes) -> dict[str, Any]:
     if isinstance(message, str):
         raise UnsupportedMediaType("Send MessagePack in binary frames here.")
     try:
-        value = msgpack.unpackb(message, max_buffer_size=MAX_FRAME_BYTES)
+        value = msgpack.unpackb(message)
     except (ValueError, msgpack.UnpackException, RecursionError):
         raise InvalidBody("The message is not MessagePack.") from None
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
@@ -30,6 +30,6 @@ def unpacked(message: str | bytes) -> dict[str, Any]:
     return value
 
 
-async def send_packed(socket: Socket, **body: Any) -> None:
+async def send_packed(socket: Socket, body: dict[str, Any]) -> None:
     """To the client."""
     await socket.send(packed(body))

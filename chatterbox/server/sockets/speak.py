@@ -45,7 +45,7 @@ class Session:
         if self._socket.query.get("ready") == "json":
             await self._socket.send_json({"type": "Ready"})
         else:
-            await send_packed(self._socket, type="Ready")
+            await send_packed(self._socket, {"type": "Ready"})
         await first_of(self._read(), self._voicing.run())
 
     async def _read(self) -> None:
@@ -81,18 +81,18 @@ class Session:
 
     async def sounds(self, _utterance: Utterance, samples: F32) -> None:
         """Samples."""
-        await send_packed(self._socket, type="Audio", pcm=self._encoder.feed(samples))
+        await send_packed(self._socket, {"type": "Audio", "pcm": self._encoder.feed(samples)})
 
     async def ends(self, _utterance: Utterance) -> None:
         """Nothing is said of it: a mark follows."""
 
     async def reaches(self, token: Any) -> None:
         """The mark itself: a marker comes back as it was sent."""
-        await send_packed(self._socket, **token)
+        await send_packed(self._socket, token)
 
 
 async def _tell_error(socket: Socket, error: ChatterboxError) -> None:
-    await send_packed(socket, type="Error", message=error.message)
+    await send_packed(socket, {"type": "Error", "message": error.message})
 
 
 def router(desk: Desk) -> APIRouter:

@@ -1,0 +1,154 @@
+"""Text in pieces: which of it is spoken when, and which characters go with which sound."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatterbox.engine.speech import SpeechReport
+from chatterbox.errors import Overloaded, TextTooLong
+from chatterbox.server.sockets.inbox import MOST_ITEMS, Inbox, Mark
+from chatterbox.server.sockets.sentences import MOST_CHARS, SentenceBuffer
+from chatterbox.server.sockets.timing import Timing, Words
+
+
+def parts(*pieces: str, **how) -> list[str]:
+    buffer, found = SentenceBuffer(**how), []
+    for piece in pieces:
+        buffer.feed(piece)
+        if part := buffer.take():
+            found.append(part)
+    return [*found, buffer.flush()]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "expected"),
+    [
+        (["Hello the", "re. How", " are you"], ["Hello there.", " How are you"]),
+        (["It costs 3", ".5", " dollars. Good", "."], ["It costs 3.5 dollars.", " Good."]),
+        (["Ask Dr", ". ", "Smith. ", "He knows."], ["Ask Dr. Smith.", " He knows."]),
+        (["See e", ".g. ", "the first. ", "Yes"], ["See e.g. the first.", " Yes"]),
+        (["J. ", "R. ", "Smith wrote. ", "It"], ["J. R. Smith wrote.", " It"]),
+        (["He said “so it is.” ", "She"], ["He said “so it is.”", " She"]),
+        (["Really now?! ", "Yes"], ["Really now?!", " Yes"]),
+        (["Oh. ", "I see that. ", "Fine"], ["Oh. I see that.", " Fine"]),
+        (["a heading here\n", "and text"], ["a heading here\n", "and text"]),
+        (["wait... what? ", "no"], ["wait... what?", " no"]),
+        (["これは文です。次", "の文。"], ["これは文です。次の文。"]),
+        (["", ""], [""]),
+    ],
+)
+def test_sentences_leave_as_soon_as_they_are_whole(pieces, expected):
+    assert parts(*pieces) == expected
+
+
+def test_a_sentence_without_end_is_cut_where_a_clause_ends():
+    text = "and then he went on, and on " * 20
+    found = parts(*(word + " " for word in text.split()))
+    assert len(found) > 2
+    assert all(len(part) <= MOST_CHARS for part in found)
+    assert all(part.rstrip().endswith(",") for part in found[:-1])
+    assert len(parts("x" * 1000, "y")[0]) == MOST_CHARS
+
+
+def test_a_schedule_waits_for_more():
+    sentence = "Twenty characters ok. "
+    assert parts(*[sentence] * 5, least_chars=[60, 20]) == [
+        (sentence * 3).rstrip(),
+        " " + sentence.rstrip(),
+        " " + sentence.rstrip(),
+        " ",
+    ]
+    buffer = SentenceBuffer([60])
+    buffer.feed(sentence)
+    assert buffer.take() == ""
+    assert buffer.take(at_once=True) == sentence.rstrip()
+
+
+def test_a_complete_piece_ends_without_the_blank_after_it():
+    buffer = SentenceBuffer()
+    buffer.feed("This is whole.", complete=True)
+    assert buffer.take() == "This is whole."
+    buffer.feed("This is not", complete=True)
+    assert buffer.take() == ""
+
+
+@given(st.lists(st.text(alphabet="aB.!?,\n “”3Dr", max_size=12), max_size=40))
+def test_no_character_is_lost_or_changed(pieces):
+    assert "".join(parts(*pieces)) == "".join(pieces)
+
+
+async def test_the_inbox_keeps_the_order_and_its_bounds():
+    inbox = Inbox(max_chars=40)
+    inbox.feed("One sentence. And")
+    inbox.mark(1)
+    inbox.feed("Another")
+    inbox.end()
+    assert [await inbox.next() for _ in range(4)] == ["One sentence. And", Mark(1), "Another", None]
+    inbox = Inbox(max_chars=40)
+    inbox.feed("a" * 40)
+    with pytest.raises(TextTooLong):
+        inbox.feed("b")
+    inbox.flush()
+    with pytest.raises(TextTooLong):
+        inbox.feed("b")
+    await inbox.next()
+    inbox.feed("b")
+    for nth in range(MOST_ITEMS - 1):
+        inbox.mark(nth)
+    with pytest.raises(Overloaded):
+        inbox.mark("one more")
+
+
+# --- timing
+
+
+def report(*ends_s: float, texts: tuple[str, ...]) -> SpeechReport:
+    made = SpeechReport(segments=len(texts), segment_texts=texts)
+    made.segment_starts_s = [0.0, *(end + 0.1 for end in ends_s)][: len(texts)]
+    made.segment_ends_s = list(ends_s)
+    return made
+
+
+TEXT = "The first part. And the second part."
+TEXTS = ("The first part.", "And the second part.")
+
+
+@pytest.mark.parametrize("step_s", [0.01, 0.3, 0.5, 10])
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("lead_s", [0.0, 0.12])
+def test_every_character_comes_once_and_fills_its_time(step_s, known, lead_s):
+    full = report(1.0, 2.5, texts=TEXTS)
+    seen = full if known else report(texts=TEXTS)
+    timing = Timing(TEXT, seen, lead_s)
+    end_s, now_s, found = lead_s + 2.5, 0.0, []
+    while now_s < end_s:
+        now_s = min(end_s, now_s + step_s)
+        if not known:  # told late, when each segment has ended
+            seen.segment_ends_s = [e for e in full.segment_ends_s if lead_s + e <= now_s]
+            seen.segment_starts_s = [0.0, 1.1][: 1 + len(seen.segment_ends_s)]
+        found.append((timing.until(now_s), now_s))
+    found.append((timing.rest(end_s), end_s))
+    told_until_s = 0.0
+    for alignment, until_s in found:
+        if alignment.characters:
+            assert alignment.starts_s[0] == pytest.approx(told_until_s, abs=2e-3)
+            assert alignment.ends_s[-1] <= until_s + 1e-9
+            for end, start in zip(alignment.ends_s, alignment.starts_s[1:], strict=False):
+                assert start == pytest.approx(end, abs=2e-3)
+            told_until_s = alignment.ends_s[-1]
+    assert told_until_s == pytest.approx(end_s, abs=2e-3)
+    letters = itertools.chain.from_iterable(a.characters for a, _ in found)
+    assert "".join(letters) == TEXT
+
+
+def test_words_end_where_a_blank_follows():
+    timing, words = Timing(TEXT, report(1.0, 2.5, texts=TEXTS)), Words()
+    found = [*words.feed(timing.rest(2.5), 10.0), *words.flush()]
+    assert [w.text for w in found] == TEXT.split()
+    assert found[0].start_s == 10.0
+    assert found[2].end_s == pytest.approx(11.0, abs=2e-3)
+    assert found[3].start_s == pytest.approx(11.1, abs=2e-3)
+    assert found[-1].end_s == pytest.approx(12.5, abs=2e-3)
+    assert words.flush() == []
