@@ -1,0 +1,187 @@
+"""What does bench_lm measure? A step of each graph at each batch and context, ready to be called.
+
+Knows how each graph is driven; measures nothing but prefills.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chatterbox.model.capture import Buckets
+from chatterbox.model.contract import PRECISION_SUFFIX
+from chatterbox.model.memory import Memory
+from chatterbox.model.sessions import SessionSettings, open_session
+from chatterbox.model.slots import TunedLanguageModel
+from chatterbox.model.tune.prove import random_embedder, sampled_voice
+from chatterbox.model.tune.tuner import Untuned, recipe_for, tune
+
+MARGIN = 64  # positions beyond the context, for the steps themselves
+PREFIX_ROWS = 376
+TEXT_IDS = 40
+PREFILLS = (
+    f"{PREFIX_ROWS} rows of a voice and {TEXT_IDS} text ids",
+    f"{TEXT_IDS} text ids behind the cached rows",
+)
+Step = Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What is measured."""
+
+    graph: str  # stock, tuned, torch; tuned+graphs: steps captured as CUDA graphs
+    precision: str
+    batch: int
+    context: int
+
+
+class Subjects:
+    """Builds steps, one session at a time."""
+
+    def __init__(self, given: argparse.Namespace, settings: SessionSettings) -> None:
+        self._given = given
+        self._settings = settings
+        self._prefill_s: dict[tuple[str, str], list[float]] = defaultdict(list)
+
+    def cells(self, graph: str, precision: str) -> Iterator[tuple[Cell, Step]]:
+        """Everything that is measured of one graph; each step is only good until the next."""
+        if graph == "stock" and ":" not in precision:
+            yield from self._stock(precision)
+        elif graph.startswith("tuned"):
+            yield from self._tuned(precision, graph)
+        elif graph == "torch" and precision == "fp32" and self._given.authors:
+            yield from self._torch()
+
+    def prefills(self) -> list[str]:
+        """A line for each kind of prefill."""
+        return [
+            f"{graph}: {what}: {statistics.median(seconds):.3f} s"
+            for (graph, what), seconds in self._prefill_s.items()
+        ]
+
+    def _path(self, precision: str) -> Path:
+        suffix = PRECISION_SUFFIX[precision]  # type: ignore[index]
+        return self._given.directory / f"language_model{suffix}.onnx"
+
+    def _stock(self, precision: str) -> Iterator[tuple[Cell, Step]]:
+        session = open_session(self._path(precision), self._settings)
+        pasts = [i for i in session.get_inputs() if i.name.startswith("past_key_values.")]
+        kind = np.float16 if pasts[0].type == "tensor(float16)" else np.float32
+        _, heads, _, head_dim = pasts[0].shape
+        hidden = session.get_inputs()[0].shape[2]
+        names = ["logits", *(i.name.replace("past_key_values", "present") for i in pasts)]
+        for context in self._given.contexts:
+            for batch in self._given.batches:
+                cache = np.full((batch, heads, context, head_dim), 0.1, kind)
+                feeds = {i.name: cache for i in pasts}
+                feeds["inputs_embeds"] = np.ones((batch, 1, hidden), np.float32)
+                feeds["position_ids"] = np.full((batch, 1), context)
+                feeds["attention_mask"] = np.ones((batch, context + 1), np.int64)
+                yield (
+                    Cell("stock", precision, batch, context),
+                    lambda feeds=feeds: session.run(names, feeds),
+                )
+
+    def _tuned(self, precision: str, graph: str) -> Iterator[tuple[Cell, Step]]:
+        captured = graph == "tuned+graphs"
+        options = {"enable_cuda_graph": "1"} if captured else None
+        session = open_session(self.tuned_path(precision), self._settings, provider_options=options)
+        memory = Memory(self._settings.device, self._device_id)
+        slots = max(self._given.batches)
+        buckets = Buckets(slots, capture=True) if captured else None
+        hidden = int(session.get_inputs()[0].shape[2])
+        model = TunedLanguageModel(
+            session,
+            random_embedder(hidden),
+            slots=slots,
+            capacity=max(self._given.contexts) + MARGIN,
+            prefix_cache_bytes=1 << 30,
+            memory=memory,
+            buckets=buckets,
+        )
+        self._prefill(model, hidden, f"{graph} {precision}")
+        for context in self._given.contexts:
+            self._fill(model, context)
+            for batch in self._given.batches:
+                codes = np.arange(batch)
+
+                def step(batch: int = batch, context: int = context, codes: Any = codes) -> None:
+                    model._lengths[:batch] = context  # every step at this very context
+                    model.step(range(batch), codes)
+
+                yield Cell(graph, precision, batch, context), step
+
+    def tuned_path(self, precision: str) -> Path:
+        """The tuned graph: `q4` takes the stock q4 file over; `fp32:q4` quantises the fp32 file."""
+        source, _, target = precision.partition(":")
+        recipe = recipe_for(self._settings.device, source)  # type: ignore[arg-type]
+        if target:
+            recipe = replace(recipe, bits=int(target[1:]), cache=recipe_for("cpu", target).cache)
+        if self._given.kv_dtype:
+            recipe = replace(recipe, cache=self._given.kv_dtype)
+        found = tune(
+            self._path(source),
+            source,  # type: ignore[arg-type]
+            self._given.cache or self._given.directory / "tuned",
+            self._settings,
+            recipe=recipe,
+        )
+        if isinstance(found, Untuned):
+            sys.exit(f"{precision}: {found.reason}")
+        return found.path
+
+    @property
+    def _device_id(self) -> int:
+        return int(self._settings.cuda_options.get("device_id", 0))
+
+    def _fill(self, model: TunedLanguageModel, context: int) -> None:
+        """All slots at `context`, their memory really taken."""
+        model._lengths[:] = context
+        if self._settings.device == "cpu":
+            for buffer in model._arena:
+                buffer.get()[:, :, : context + 1] = 0.1
+
+    def _prefill(self, model: TunedLanguageModel, hidden: int, name: str) -> None:
+        """A voice's rows, then text behind the cached prefix."""
+        cold, cached = ((name, what) for what in PREFILLS)
+        voice = sampled_voice(PREFIX_ROWS, random_embedder(hidden), len(self._prefill_s[cold]))
+        text = np.arange(TEXT_IDS)
+        for key in (cold, cached):
+            start = time.perf_counter()
+            model.begin(0, voice, text)
+            self._prefill_s[key].append(time.perf_counter() - start)
+
+    def _torch(self) -> Iterator[tuple[Cell, Step]]:
+        import torch
+        from transformers import DynamicCache
+
+        from tools.stock_forms.authors import load_t3
+
+        torch.set_num_threads(self._settings.threads)
+        t3 = load_t3(self._given.authors)
+        heads, width = t3.cfg.n_head, t3.cfg.n_embd
+        for context in self._given.contexts:
+            for batch in self._given.batches:
+                cache = DynamicCache()
+                for layer in range(t3.cfg.n_layer):
+                    values = torch.full((batch, heads, context, width // heads), 0.1)
+                    cache.update(values, values, layer)
+                embeds = torch.ones(batch, 1, width)
+
+                def step(cache: Any = cache, embeds: Any = embeds, context: int = context) -> None:
+                    with torch.inference_mode():
+                        hidden = t3.tfmr(
+                            inputs_embeds=embeds, past_key_values=cache, use_cache=True
+                        )[0]
+                        t3.speech_head(hidden)
+                        cache.crop(context)
+
+                yield Cell("torch", "fp32", batch, context), step
