@@ -10,6 +10,7 @@ from pydantic.functional_validators import BeforeValidator
 from pydantic_core import PydanticCustomError
 
 from chatterbox.audio.encode import FORMATS
+from chatterbox.audio.pace import FASTEST, SLOWEST
 from chatterbox.errors import InvalidValue, UnknownField, shown
 from chatterbox.server.body import Body
 from chatterbox.server.errors import INVALID_TEXT, from_validation, unknown_field
@@ -82,6 +83,10 @@ class SpeechFields(Call):
     )
     max_new_tokens: int | None = Field(
         None, ge=8, le=4096, description="Most codes of a segment; 25 codes are a second"
+    )
+    speed: float = Field(1.0, ge=SLOWEST, le=FASTEST, description="Tempo; the pitch is kept")
+    loudness: float | None = Field(
+        None, ge=-50.0, le=-5.0, description="LUFS to bring the sound to; none: as it comes"
     )
     response_format: Name = Field(
         "wav", description="Container", json_schema_extra={"enum": list(FORMATS)}

@@ -37,6 +37,8 @@ class SpeechCall:
     seed: int
     max_new_tokens: int | None
     format: AudioFormat
+    speed: float = 1.0
+    loudness_lufs: float | None = None  # None: as the model speaks
     ignored: tuple[str, ...] = ()  # parameters taken in, by their names, that change nothing
 
 
@@ -131,6 +133,9 @@ class SpeechService:
                 sampling=call.sampling,
                 seed=call.seed,
                 max_new_tokens=call.max_new_tokens,
+                streamed=plus_sound,
+                speed=call.speed,
+                loudness_lufs=call.loudness_lufs,
             )
             async with self._engine.speak(request) as stream, _closing(stream) as pieces:
                 record.report = stream.report

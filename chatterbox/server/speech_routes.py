@@ -104,6 +104,8 @@ class SpeechRoutes:
             seed=seed,
             max_new_tokens=fields.max_new_tokens,
             format=audio_format(fields.response_format, fields.sample_rate),
+            speed=fields.speed,
+            loudness_lufs=fields.loudness,
         )
         return call, fields.stream
 

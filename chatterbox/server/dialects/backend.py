@@ -32,6 +32,7 @@ class Backend:
         sampling: SamplingFields | None = None,
         seed: int | None = None,
         max_new_tokens: int | None = None,
+        speed: float = 1.0,
         ignored: tuple[str, ...] = (),
     ) -> SpeechCall:
         """A call in our words. A seed may be any whole number, and a cap above the server's own
@@ -47,6 +48,7 @@ class Backend:
             seed=secrets.randbelow(SEED_LIMIT) if seed is None else seed % SEED_LIMIT,
             max_new_tokens=max_new_tokens if capped else None,
             format=form,
+            speed=speed,
             ignored=ignored,
         )
 

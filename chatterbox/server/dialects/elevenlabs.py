@@ -8,10 +8,11 @@ import json
 from typing import Any
 
 from fastapi import APIRouter, Request
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 
 from chatterbox.audio.encode import AudioFormat, audio_format
+from chatterbox.audio.pace import FASTEST, SLOWEST
 from chatterbox.engine.speech import SpeechReport
 from chatterbox.errors import (
     ChatterboxError,
@@ -62,13 +63,21 @@ _STATUSES: dict[type[ChatterboxError], tuple[int, str]] = {
 }
 
 
+class VoiceSettings(BaseModel):
+    """What of their voice settings means something here; the rest is named as ignored."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False, hide_input_in_errors=True)
+
+    speed: float | None = Field(None, ge=SLOWEST, le=FASTEST, description="The pitch is kept")
+
+
 class SpeechFields(LenientCall):
     """What of their call means something here; the rest is named as ignored."""
 
     text: Text
     model_id: Name | None = None
     language_code: Name | None = None
-    voice_settings: dict[str, Any] | None = Field(None, description="Only `speed` 1 is made")
+    voice_settings: VoiceSettings | None = None
     seed: int | None = None
 
 
@@ -221,9 +230,9 @@ def router(backend: Backend) -> APIRouter:
 def _call(backend: Backend, request: Request, voice_id: str, body: Body) -> SpeechCall:
     fields, unknown = lenient_fields_of(SpeechFields, body)
     ignored = [name for name in unknown if not _harmless(name, body.fields[name])]
-    for name, value in (fields.voice_settings or {}).items():
-        if value is not None and not (name == "speed" and value == 1):
-            ignored.append(f"voice_settings.{name}")
+    settings = fields.voice_settings or VoiceSettings()
+    extra = settings.model_extra or {}
+    ignored += [f"voice_settings.{name}" for name, value in extra.items() if value is not None]
     if not is_english(fields.language_code):
         ignored.append("language_code")
     return backend.call(
@@ -231,6 +240,7 @@ def _call(backend: Backend, request: Request, voice_id: str, body: Body) -> Spee
         backend.voices.library.info(voice_id).voice_id,
         output_format(request.query_params.get("output_format")),
         seed=fields.seed,
+        speed=settings.speed or 1.0,
         ignored=tuple(ignored),
     )
 

@@ -63,7 +63,7 @@ class SpeechFields(SamplingFields):
     )
     response_format: Name = Field("mp3", json_schema_extra={"enum": list(FORMATS)})
     stream_format: Literal["audio", "sse"] = "audio"
-    speed: float = Field(1.0, ge=0.25, le=4.0, description="Only 1 is made; others are named")
+    speed: float = Field(1.0, ge=0.25, le=4.0, description="Tempo; the pitch is kept")
     max_tokens: int | None = Field(None, ge=8, description="Most codes of a segment")
     seed: int | None = Field(None, description="Equal seeds, equal speech; none: drawn")
 
@@ -126,8 +126,6 @@ def router(backend: Backend) -> APIRouter:
     def read(body: Body) -> Spoken:
         fields, unknown = lenient_fields_of(SpeechFields, body)
         ignored = unhonoured(dict.fromkeys(unknown, True), (), harmless=HARMLESS)
-        if fields.speed != 1.0:
-            ignored = ("speed", *ignored)
         call = backend.call(
             fields.input,
             voice_for(backend, fields.voice),
@@ -135,6 +133,7 @@ def router(backend: Backend) -> APIRouter:
             sampling=fields,
             seed=fields.seed,
             max_new_tokens=fields.max_tokens,
+            speed=fields.speed,
             ignored=ignored,
         )
         carrier: Carrier = Events() if fields.stream_format == "sse" else BARE

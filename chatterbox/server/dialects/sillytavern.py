@@ -12,6 +12,7 @@ from starlette.datastructures import UploadFile
 from starlette.responses import JSONResponse, Response
 
 from chatterbox.audio.encode import audio_format
+from chatterbox.audio.pace import FASTEST, SLOWEST
 from chatterbox.errors import ChatterboxError, InvalidValue, VoiceNotFound
 from chatterbox.server.audio_response import whole_file
 from chatterbox.server.body import Body
@@ -43,7 +44,7 @@ class SpeechFields(SamplingFields):
     reference_audio_filename: Name | None = None
     output_format: Literal["wav", "opus", "mp3"] = "wav"
     seed: int | None = Field(None, description="0 or less: drawn")
-    speed_factor: float = 1.0
+    speed_factor: float = Field(1.0, ge=SLOWEST, le=FASTEST, description="The pitch is kept")
     language: Name | None = None
 
 
@@ -67,8 +68,6 @@ def call_of(backend: Backend, body: Body) -> Spoken:
     """Their call in our words."""
     fields, unknown = lenient_fields_of(SpeechFields, body)
     ignored = [name for name in unknown if name not in HARMLESS]
-    if fields.speed_factor != 1.0:
-        ignored.append("speed_factor")
     if not is_english(fields.language):
         ignored.append("language")
     cloned = fields.voice_mode == "clone"
@@ -80,6 +79,7 @@ def call_of(backend: Backend, body: Body) -> Spoken:
             audio_format(fields.output_format),
             sampling=fields,
             seed=fields.seed if fields.seed is not None and fields.seed > 0 else None,
+            speed=fields.speed_factor,
             ignored=tuple(ignored),
         )
     )

@@ -149,7 +149,7 @@ def test_parameters_are_honoured_or_named(client):
         response_format="pcm",
         extra_body={"seed": 5, "temperature": 0.5, "top_p": 0.9, "volume": 2, "max_tokens": 30000},
     )
-    assert raw.headers["x-ignored-params"] == "speed, instructions, volume"
+    assert raw.headers["x-ignored-params"] == "instructions, volume"
     assert raw.headers["x-seed"] == "5"
     raw = client.audio.speech.with_raw_response.create(
         model="tts-1", voice="slt", input="Hello.", speed=1.0, extra_body={"max_tokens": 20}
