@@ -77,8 +77,10 @@ startSpeaking();
 startLibrary();
 startIntake();
 $("key").value = getKey();
-$("key").addEventListener("change", () => {
+$("key-form").addEventListener("submit", (event) => {
+  event.preventDefault();
   setKey($("key").value);
+  $("key-box").open = false;
   $("health").dataset.state = "loading";
   showSnippet();
   checkHealth();

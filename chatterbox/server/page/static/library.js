@@ -47,10 +47,11 @@ function markChosen() {
 
 function item(voice, open) {
   const { voice_id: id, name, report, built_in: builtIn } = voice;
+  const count = report.warnings.length;
   const badges = [
     id === defaultId() && "default",
     builtIn && "built in",
-    report.warnings.length && `${report.warnings.length} to improve`,
+    count && `${count} warning${count > 1 ? "s" : ""}`,
   ].filter(Boolean);
   const summary = el(
     "summary", {},

@@ -4,8 +4,8 @@
 const PEAKS_PER_S = 100;
 const BAR_PX = 3;
 const GAP_PX = 2;
-const QUIETEST_FULL = 0.15; // the bars' full height is the loudest peak, but at least this
-const HEIGHT_SHARE = 0.92;
+const QUIETEST_FULL = 0.15; // the loudest peak has the full height, but never less than this one
+const CURVE = 0.8; // a little more room for what is quiet
 
 export class Wave {
   #canvas;
@@ -84,20 +84,21 @@ export class Wave {
     const perBar = (this.#lengthS * PEAKS_PER_S) / bars;
     const heardBars = this.#lengthS ? (this.#position / this.#lengthS) * bars : 0;
     for (let bar = 0; bar < bars; bar++) {
-      const peak = this.#peakIn(bar * perBar, (bar + 1) * perBar);
-      const share = peak === null ? 0 : Math.sqrt(peak / this.#loudest) * HEIGHT_SHARE;
+      const level = this.#levelIn(bar * perBar, (bar + 1) * perBar);
+      const share = level === null ? 0 : (level / this.#loudest) ** CURVE;
       const tall = Math.max(BAR_PX, share * height);
-      context.fillStyle = peak === null ? none : bar < heardBars ? heard : known;
+      context.fillStyle = level === null ? none : bar < heardBars ? heard : known;
       context.beginPath();
       context.roundRect(bar * (BAR_PX + GAP_PX), (height - tall) / 2, BAR_PX, tall, BAR_PX / 2);
       context.fill();
     }
   }
 
-  #peakIn(from, to) {
+  /** The mean of some peaks: it shows syllables, where the largest of them would show a wall. */
+  #levelIn(from, to) {
     const first = Math.floor(from);
     if (first >= this.#peaks.length) return null;
-    const end = Math.max(first + 1, Math.floor(to));
-    return this.#peaks.slice(first, end).reduce((most, peak) => Math.max(most, peak), 0);
+    const peaks = this.#peaks.slice(first, Math.max(first + 1, Math.floor(to)));
+    return peaks.reduce((sum, peak) => sum + peak, 0) / peaks.length;
   }
 }

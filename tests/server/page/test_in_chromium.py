@@ -1,0 +1,242 @@
+"""The page as a person uses it: Chromium, a real server, the embedded model."""
+
+import ast
+import base64
+import json
+import subprocess
+import sys
+import wave
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser
+from server.page.browser import Visit, chromium, clip, noise_free_tone, served
+
+pytestmark = pytest.mark.slow
+
+MARKUP = '<img src=x onerror="alert(1)">'
+PHONE = {"viewport": {"width": 360, "height": 740}}
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory) -> Iterator[str]:
+    with served(tmp_path_factory.mktemp("data")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory) -> Iterator[Browser]:
+    microphone = noise_free_tone(tmp_path_factory.mktemp("microphone") / "tone.wav")
+    with chromium(microphone) as browser:
+        yield browser
+
+
+def inked(visit: Visit) -> float:
+    """Share of the waveform's pixels that are painted."""
+    return visit.page.evaluate("""() => {
+        const canvas = document.querySelector("#wave");
+        const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+        return data.filter((value, i) => i % 4 === 3 && value > 0).length / (data.length / 4);
+    }""")
+
+
+def test_register_by_file_speak_and_play(browser, address, tmp_path):
+    with Visit(browser, address).ready() as visit:
+        assert "not Chatterbox Turbo" in visit.text("#notice")
+        assert "mini" in visit.text("#health")
+        blank = inked(visit)
+        visit.register(clip(tmp_path / "me.wav", seconds=4.0), MARKUP)
+        assert "of speech were found" in visit.text("#new-warnings")
+        visit.speak("Hello from the voice that was just made.")
+        visit.spoken()
+        assert inked(visit) > 4 * blank
+        figures = {
+            name: visit.text(name)
+            for name in ("#first-audio", "#rtf", "#duration", "#codes", "#take-seed")
+        }
+        assert all(float(value.removesuffix(" s")) > 0 for value in figures.values()), figures
+        visit.page.evaluate("document.querySelector('#audio').play()")
+        visit.until("document.querySelector('#audio').currentTime > 0.2")
+        length_s = visit.page.evaluate("document.querySelector('#audio').duration")
+        assert length_s == pytest.approx(float(figures["#duration"].removesuffix(" s")), abs=0.01)
+        with visit.page.expect_download() as download:
+            visit.page.click("#download")
+        with wave.open(str(download.value.path())) as file:
+            assert file.getnframes() / file.getframerate() == pytest.approx(length_s, abs=0.01)
+        spoken = visit.page.locator("#voice option:checked")
+        assert spoken.inner_text() == MARKUP
+
+
+def test_f77_names_are_text(browser, address, tmp_path):
+    with Visit(browser, address).ready() as visit:
+        visit.register(clip(tmp_path / "a.wav", skip_s=1.0), "<b>&amp;</b> \"; filename=x '")
+        names = visit.page.locator("#voices .name").all_inner_texts()
+        assert "<b>&amp;</b> \"; filename=x '" in names
+        assert visit.page.locator("#voices img, #voices b, #new-status b").count() == 0
+        inline = "const s = document.createElement('script'); s.textContent = 'window.bad = 1';"
+        visit.page.evaluate(f"() => {{ {inline} document.body.append(s); }}")
+        assert visit.page.evaluate("window.bad === undefined")
+        assert any("Content Security Policy" in complaint for complaint in visit.complaints)
+        visit.complaints.clear()
+
+
+def test_errors_are_shown_as_the_server_says_them(browser, address, tmp_path):
+    with Visit(browser, address).ready() as visit:
+        visit.speak("   ")
+        visit.until("!document.querySelector('#speak-error').hidden")
+        assert "The text is empty." in visit.text("#speak-error")
+        assert "empty_text" in visit.text("#speak-error")
+        assert visit.page.evaluate("document.activeElement.id") == "text"
+        visit.page.click("#advanced summary")
+        visit.page.fill("#temperature", "warm")
+        visit.page.click("#advanced summary")
+        visit.speak("Hello.")
+        visit.until("document.querySelector('#temperature').ariaInvalid === 'true'")
+        assert "temperature" in visit.text("#speak-error")
+        assert visit.page.evaluate("document.activeElement.id") == "temperature"
+        (tmp_path / "notes.wav").write_text("this is no sound")
+        visit.page.set_input_files("#choose", tmp_path / "notes.wav")
+        visit.page.click("#register")
+        visit.until("!document.querySelector('#new-error').hidden")
+        assert "unsupported_audio" in visit.text("#new-error")
+
+
+def test_an_error_after_the_first_sound_is_shown(browser, address):
+    def event(body: dict) -> str:
+        return f"data: {json.dumps(body)}\n\n"
+
+    sound = base64.b64encode(bytes(9600)).decode()
+    begun = event({"type": "speech.audio.delta", "audio": sound})
+    error = {"message": "The device is full.", "code": "out_of_memory", "param": None}
+    headers = {"Content-Type": "text/event-stream", "X-Sample-Rate": "24000", "X-Seed": "1"}
+    for rest, said in ((event({"type": "error", "error": error}), "device is full"), ("", "cut")):
+        with Visit(browser, address).ready() as visit:
+            answer = {"headers": headers, "body": begun + rest}
+            visit.page.route("**/v1/audio/speech", lambda call, _, a=answer: call.fulfill(**a))
+            visit.speak("Hello.")
+            visit.until("!document.querySelector('#speak-error').hidden")
+            assert said in visit.text("#speak-error")
+            assert visit.page.is_disabled("#stop")
+            assert visit.page.is_visible("#audio")
+
+
+def test_escape_stops_the_work_too(browser, address):
+    with Visit(browser, address).ready() as visit:
+        before = visit.metrics()["requests"]["by_outcome"].get("cancelled", 0)
+        visit.page.fill("#text", "And on it goes, one sentence after the other. " * 100)
+        visit.page.press("#text", "Control+Enter")
+        visit.until("document.querySelector('#first-audio').textContent.endsWith('s')")
+        visit.page.keyboard.press("Escape")
+        visit.until("document.querySelector('#progress').textContent.startsWith('Stopped')")
+        assert visit.page.is_visible("#audio")
+        visit.until("document.querySelector('#stop').disabled")
+        while (metrics := visit.metrics())["active"]:
+            pass
+        assert metrics["requests"]["by_outcome"]["cancelled"] == before + 1
+
+
+def test_a_voice_from_the_microphone(browser, address):
+    with Visit(browser, address).ready() as visit:
+        visit.page.click("#record")
+        visit.until("document.querySelector('#recording-status').textContent.includes(' 2 of')")
+        visit.until("document.querySelector('#level').value > 0.1")
+        visit.page.click("#record")
+        visit.until("!document.querySelector('#draft').hidden")
+        visit.page.fill("#name", "from the microphone")
+        visit.page.press("#name", "Enter")
+        visit.until("document.querySelector('#new-status').textContent.includes('in use now')")
+        assert "from the microphone" in visit.page.locator("#voices .name").all_inner_texts()
+
+
+def test_export_rename_delete_and_import(browser, address, tmp_path):
+    with Visit(browser, address).ready() as visit:
+        visit.register(clip(tmp_path / "b.wav", voice="awb"), "short-lived")
+        entry = visit.page.locator("#voices li", has_text="short-lived")
+        entry.locator("summary").click()
+        with visit.page.expect_download() as download:
+            entry.get_by_text("Export").click()
+        kept = tmp_path / "kept.voice"
+        download.value.save_as(kept)
+
+        entry.get_by_text("Rename").click()
+        assert visit.page.evaluate("document.activeElement.id") == "ask-name"
+        visit.page.keyboard.type("better")
+        visit.page.keyboard.press("Enter")
+        visit.until("document.querySelector('#voices-status').textContent.includes('renamed')")
+        entry = visit.page.locator("#voices li", has_text="better")
+
+        entry.get_by_text("Delete").click()
+        visit.page.keyboard.press("Escape")
+        assert entry.count() == 1
+        entry.get_by_text("Delete").click()
+        visit.page.click("#ask-yes")
+        visit.until("document.querySelector('#voices-status').textContent.includes('deleted')")
+        assert entry.count() == 0
+
+        visit.page.set_input_files("#choose", kept)
+        visit.until("document.querySelector('#new-status').textContent.includes('imported')")
+        assert visit.page.locator("#voices li", has_text="short-lived").count() == 1
+
+
+def test_the_programs_do_the_same(browser, address, tmp_path):
+    text = 'It\'s "quoted", costs $HOME `or` \\ more; a&b=c\n@and a second line.'
+    with Visit(browser, address).ready() as visit:
+        visit.page.fill("#text", text)
+        visit.page.click("#advanced summary")
+        visit.page.fill("#seed", "7")
+        visit.page.fill("#max_tokens", "300")
+        shell = visit.page.text_content("#snippet")
+        visit.page.check("[name=snippet][value=python]")
+        program = visit.page.text_content("#snippet")
+        visit.page.check("[name=snippet][value=openai]")
+        openai = visit.page.text_content("#snippet")
+        assert "OpenAI" in openai and "base_url" in openai
+        fields = ast.literal_eval(program.split("fields = ")[1].split("\nheaders")[0])
+        assert fields == {"text": text, "voice_id": "slt", "seed": 7, "max_new_tokens": 300}
+        ast.parse(openai)
+        sizes = []
+        for command in (["bash", "-c", shell], [sys.executable, "-c", program]):
+            subprocess.run(command, cwd=tmp_path, check=True, timeout=60, capture_output=True)
+            sizes.append((tmp_path / "speech.wav").stat().st_size)
+            (tmp_path / "speech.wav").unlink()
+        assert sizes[0] == sizes[1] > 48_000
+
+
+def test_the_key_is_sent_and_never_shown(browser, address):
+    with Visit(browser, address).ready() as visit:
+        sent: list[str | None] = []
+        visit.page.on("request", lambda call: sent.append(call.headers.get("authorization")))
+        visit.page.click("#key-box summary")
+        visit.page.fill("#key", " secret-key ")
+        visit.page.press("#key", "Enter")
+        visit.until("!document.querySelector('#key-box').open")
+        visit.ready()
+        visit.speak("Hello.")
+        visit.spoken()
+        assert set(sent) == {"Bearer secret-key"}
+        for kind in ("curl", "python", "openai"):
+            visit.page.check(f"[name=snippet][value={kind}]")
+            assert "CHATTERBOX_API_KEY" in visit.text("#snippet")
+            assert "secret-key" not in visit.text("body")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_scrolls_in_one_direction_only(browser, address, tmp_path, scheme):
+    with Visit(browser, address, color_scheme=scheme, **PHONE).ready() as visit:
+        visit.register(clip(tmp_path / "c.wav", voice="rms", skip_s=2.0), scheme + "M" * 90)
+        visit.page.set_input_files("#choose", tmp_path / "c.wav")
+        for summary in visit.page.locator("summary").all():
+            summary.click()
+        visit.speak("x" * 3000)
+        visit.until("document.querySelector('#progress').textContent !== 'Speaking …'")
+        wide = visit.page.evaluate("document.documentElement.scrollWidth")
+        assert wide == visit.page.evaluate("innerWidth") == 360
+
+
+def test_the_reference_lists_every_call(browser, address):
+    with Visit(browser, address, "/docs", **PHONE) as visit:
+        visit.until("document.querySelectorAll('#calls details').length > 10")
+        entry = visit.page.locator("#calls details", has_text="/tts").first
+        entry.locator("summary").click()
+        assert "voice_file" in entry.inner_text()
+        assert visit.page.evaluate("document.documentElement.scrollWidth") == 360
