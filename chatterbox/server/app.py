@@ -70,6 +70,7 @@ def create_app(
     service = SpeechService(engine, config, lifecycle)
     voices = VoiceWork(engine, config, lifecycle)
     backend = Backend(engine, config, service, voices)
+    app.state.backend = backend
     routers: tuple[APIRouter, ...] = (
         SpeechRoutes(service, engine.config, registry.guests(backend)).router(),
         VoiceRoutes(voices).router(),

@@ -23,6 +23,7 @@ from chatterbox.server.app import create_app
 from chatterbox.server.lifecycle import Lifecycle
 from chatterbox.server.request_scope import MAX_HEAD_BYTES
 from chatterbox.server.sockets.connection import MAX_FRAME_BYTES
+from chatterbox.server.wyoming.listener import WyomingListener
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ Announce = Callable[[str], None]
 """Told the server's address once it is ready."""
 
 
-def bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int, flag: str = "--port") -> socket.socket:
     """A listening-to-be socket. Raises ConfigError with one line when the address cannot be had."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -58,7 +59,7 @@ def bind(host: str, port: int) -> socket.socket:
         hint = " Is a server running there already?" if fault.errno == errno.EADDRINUSE else ""
         raise ConfigError(
             f"Cannot listen on {host}:{port}: {fault.strerror}.{hint}"
-            " --host and --port choose another address."
+            f" --host and {flag} choose another address."
         ) from None
     sock.setblocking(False)
     return sock
@@ -110,9 +111,14 @@ class _Process:
         self._second_signal = False
         self._died = threading.Event()
         engine.on_death = self._died.set
+        app = create_app(engine, config, lifecycle=self._lifecycle)
+        self._wyoming: WyomingListener | None = None
+        if config.wyoming_port:
+            port = bind(config.host, config.wyoming_port, "--wyoming-port")
+            self._wyoming = WyomingListener(app.state.backend, app.state.metrics.ended, port)
         self.server = _Server(
             uvicorn.Config(
-                create_app(engine, config, lifecycle=self._lifecycle),
+                app,
                 http="h11",  # bounds the size of headers; httptools does not
                 h11_max_incomplete_event_size=MAX_HEAD_BYTES,
                 lifespan="off",
@@ -131,6 +137,8 @@ class _Process:
         """Everything from the first accepted connection to the exit code."""
         with self._signals():
             serving = asyncio.create_task(self.server.serve(sockets=[self._sock]))
+            if self._wyoming is not None:
+                await self._wyoming.open()
             loading = _in_thread(self._engine.load)
             try:
                 return await self._live(loading)
@@ -171,6 +179,8 @@ class _Process:
         self._lifecycle.drain()
         closing = _in_thread(lambda: self._engine.close(CLOSE_S))
         await asyncio.wait({closing}, timeout=CLOSE_S + 1)
+        if self._wyoming is not None:
+            await self._wyoming.close()
         self.server.should_exit = True
         await asyncio.wait({serving})
         if not serving.cancelled() and (fault := serving.exception()) is not None:

@@ -29,7 +29,12 @@ def main(scenario: str) -> int:
         engine.script = [PIECE_SAMPLES, 3600.0]
     if scenario == "loads forever":
         engine.load_gate.clear()
-    config = server_config(port=0, drain_timeout=0.3 if scenario == "stuck" else 10)
+    scenario, _, wyoming_port = scenario.partition(":")
+    config = server_config(
+        port=0,
+        drain_timeout=0.3 if scenario == "stuck" else 10,
+        wyoming_port=int(wyoming_port or 0),
+    )
     sock = bind("127.0.0.1", 0)
     tell("bound", address_of(sock))
     return serve(engine, config, sock, lambda address: tell("ready", address))

@@ -5,6 +5,7 @@ them, decides: see docs/dialects.md.
 """
 
 import base64
+import itertools
 import secrets
 from typing import Any
 
@@ -98,6 +99,7 @@ class Context:
         self._sound_s = 0.0  # of utterances that are done
         self._sent_s = 0.0  # sound that is in messages already
         self._held = b""  # sound that no character has been found for yet
+        self._characters = Alignment()  # and the other way round, by the context's clock
         schedule = first.generation_config.chunk_length_schedule if first.generation_config else []
         self.voicing = Voicing(
             desk.backend,
@@ -143,56 +145,63 @@ class Context:
 
     async def sounds(self, utterance: Utterance, samples: F32) -> None:
         """Each message has the characters of all its sound: their clients move their clocks on by
-        what the last character says, so a message waits until there is one."""
+        what the last character says, so neither goes without the other."""
         if not self._begun:
             self._begun = True
             self._held = self._encoder.start()
         self._held += self._encoder.feed(samples)
-        await self._send(utterance.timing.until(utterance.heard_s), utterance.heard_s)
+        self._note(utterance.timing.until(utterance.heard_s))
+        await self._send()
 
     async def ends(self, utterance: Utterance) -> None:
         """The last characters, with whatever sound is left of it."""
-        found = utterance.timing.rest(utterance.heard_s)
-        if not found.characters and self._sound_s + utterance.heard_s > self._sent_s:
-            since_s = self._sent_s - self._sound_s
-            found = Alignment([" "], [since_s], [utterance.heard_s])
-        await self._send(found, utterance.heard_s)
+        self._note(utterance.timing.rest(utterance.heard_s))
         self._sound_s += utterance.heard_s
+        if self._held and not self._characters.characters and self._sound_s > self._sent_s:
+            self._characters = Alignment([" "], [self._sent_s], [self._sound_s])
+        await self._send()
 
     async def reaches(self, _token: Any) -> None:
         """What the encoder held back, and the end."""
-        if self._begun and (data := self._held + self._encoder.finish()):
-            await self._tell(audio=_base64(data), isFinal=False, **_times(None))
+        if self._begun:
+            self._held += self._encoder.finish()
+            await self._send(anyway=True)
         await self.tell_final()
 
     async def tell_final(self) -> None:
         """`isFinal` is true and nothing else is: their clients test its identity."""
         await self._tell(audio=None, isFinal=True, **_times(None))
 
-    async def _send(self, alignment: Alignment, heard_s: float) -> None:
-        if not alignment.characters or not self._held:
+    def _note(self, found: Alignment) -> None:
+        shift_s = self._sound_s
+        starts_s = [shift_s + start_s for start_s in found.starts_s]
+        ends_s = [shift_s + end_s for end_s in found.ends_s]
+        self._characters.extend(Alignment(found.characters, starts_s, ends_s))
+
+    async def _send(self, *, anyway: bool = False) -> None:
+        found = self._characters
+        if not self._held or not (found.characters or anyway):
             return
+        times = None
+        if found.characters:
+            clock_s = 0.0 if self._query.sync_alignment else self._sent_s
+            times = _milliseconds(found, clock_s)
+            self._sent_s, self._characters = found.ends_s[-1], Alignment()
         data, self._held = self._held, b""
-        clock_s = 0.0 if self._query.sync_alignment else self._sent_s
-        shift_s = self._sound_s - clock_s
-        self._sent_s = self._sound_s + heard_s
-        await self._tell(
-            audio=_base64(data), isFinal=False, **_times(_milliseconds(alignment, shift_s))
-        )
+        await self._tell(audio=_base64(data), isFinal=False, **_times(times))
 
     async def _tell(self, **body: Any) -> None:
         await self._socket.send_json({**body, **self._named})
 
 
-def _milliseconds(alignment: Alignment, shift_s: float) -> dict[str, Any]:
-    """Whole milliseconds, each character beginning where the one before it ends."""
-    starts = [round((shift_s + start_s) * 1000) for start_s in alignment.starts_s]
-    ends = [*starts[1:], round((shift_s + alignment.ends_s[-1]) * 1000)]
-    durations = [end - start for start, end in zip(starts, ends, strict=True)]
+def _milliseconds(alignment: Alignment, clock_s: float) -> dict[str, Any]:
+    """Whole milliseconds since `clock_s`, each character beginning where the last one ends."""
+    bounds_s = [*alignment.starts_s, alignment.ends_s[-1]]
+    bounds = [round((bound_s - clock_s) * 1000) for bound_s in bounds_s]
     return {
         "chars": alignment.characters,
-        "charStartTimesMs": starts,
-        "charDurationsMs": durations,
+        "charStartTimesMs": bounds[:-1],
+        "charDurationsMs": [end - start for start, end in itertools.pairwise(bounds)],
     }
 
 

@@ -86,7 +86,6 @@ class Voicing:
         *,
         call_of: Callable[[str], SpeechCall],
         least_chars: tuple[int, ...] = (),
-        pauses: bool = True,
     ) -> None:
         self.inbox = Inbox(backend.config.max_text_length, least_chars)
         self.speaking = False
@@ -96,7 +95,8 @@ class Voicing:
         self._route = route
         self._listener = listener
         self._call_of = call_of
-        self._pause_s = backend.engine.config.segment_pause_ms / 1000 if pauses else 0.0
+        self._pause_s = backend.engine.config.segment_pause_ms / 1000
+        self._continues = False  # the next utterance continues the sound of the last one
 
     @property
     def busy(self) -> bool:
@@ -107,9 +107,11 @@ class Voicing:
         """Raises what stops a call from being spoken; text without words is passed over."""
         while (item := await self.inbox.next()) is not None:
             if isinstance(item, Mark):
+                self._continues = False
                 await self._listener.reaches(item.token)
                 continue
             call = self._call_of(item) if isinstance(item, str) else item
+            self._continues = self._continues and isinstance(item, str)
             if not call.text.strip():
                 continue
             self.speaking = True
@@ -123,10 +125,11 @@ class Voicing:
         service = self._backend.service
         with _recorded(self._route, self._ended) as record:
             async with service.open(call, record, plus_sound=True) as speaking:
-                lead_s = self._pause_s if self.spoken else 0.0
+                lead_s = self._pause_s if self._continues else 0.0
                 timing = Timing(call.text, speaking.report, lead_s)
                 utterance = Utterance(self.spoken, call, speaking.report, timing)
                 self.spoken += 1
+                self._continues = True
                 await self._listener.begins(utterance)
                 if lead_s:
                     silence = np.zeros(round(lead_s * SAMPLE_RATE_HZ), np.float32)

@@ -44,9 +44,7 @@ class Session:
         self._settings = Message()
         self._patient = False
         self._encoder = PCM.encoder()
-        self._voicing = Voicing(
-            desk.backend, desk.ended, PATH, self, call_of=self._no_pieces, pauses=False
-        )
+        self._voicing = Voicing(desk.backend, desk.ended, PATH, self, call_of=self._no_pieces)
         socket.busy = lambda: self._voicing.busy
 
     async def run(self) -> None:

@@ -1,0 +1,1 @@
+"""What Home Assistant speaks: the Wyoming protocol, on a port of its own."""
