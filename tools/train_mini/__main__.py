@@ -24,7 +24,9 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, default=16_000)
     parser.add_argument("--codec-steps", type=int, default=9_000)
     parser.add_argument("--lm-steps", type=int, default=8_000)
-    parser.add_argument("--minutes", type=float, default=math.inf, help="limit of each training")
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="CPU minutes of each training"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--precisions", nargs="*", default=["fp32"])

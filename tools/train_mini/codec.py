@@ -7,6 +7,7 @@ import json
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import nn
 from torch.nn import functional as fn
 
 from . import data
+from .checkpoint import Keeper
 from .features import BANDS, FRAMES_PER_CODE
 from .units import PHONES, ROW, Units
 
@@ -155,8 +157,8 @@ class Batches:
 
 
 def train(folder: Path, steps: int, seed: int, minutes: float = math.inf) -> Codec:
-    """Train, or go on training, the codec of `folder`. A limit in minutes makes the result depend
-    on the machine; without one it depends on `seed` alone."""
+    """Train, or go on training, the codec of `folder`. A limit in minutes of computing makes the
+    result depend on the machine; without one it depends on `seed` alone."""
     torch.manual_seed(seed)
     codec, done = Codec(), 0
     optimiser = torch.optim.AdamW(codec.parameters(), 2e-3, betas=(0.9, 0.98), weight_decay=0.01)
@@ -170,12 +172,12 @@ def train(folder: Path, steps: int, seed: int, minutes: float = math.inf) -> Cod
     rows, parts_of = units.rows(), torch.from_numpy(units.parts())
     with np.load(folder / "units.npz") as found:
         batches = Batches(data.load(folder / "speech"), found["codes"], seed + done)
-    began, kept = time.monotonic(), time.monotonic()
+    began, keeper = time.process_time(), Keeper(state_path)
     sums: dict[str, float] = {}
     counted = 0
     with (folder / "codec_losses.jsonl").open("a") as log:
-        while done < steps:
-            part = max(done / steps, (time.monotonic() - began) / 60 / minutes)
+        while done < steps and not keeper.asked_to_end:
+            part = max(done / steps, (time.process_time() - began) / 60 / minutes)
             if part >= 1:
                 break
             rate = 2e-3 * min(1.0, (done + 1) / 100) * min(1.0, 1.6 * (1 - part))
@@ -205,17 +207,14 @@ def train(folder: Path, steps: int, seed: int, minutes: float = math.inf) -> Cod
                 sums[key] = sums.get(key, 0.0) + float(value.detach())
             if done % 200 == 0:
                 line = {"step": done} | {k: round(v / counted, 4) for k, v in sums.items()}
-                line |= {"rate": round(rate, 6), "seconds": round(time.monotonic() - began)}
+                line |= {"rate": round(rate, 6), "cpu_s": round(time.process_time() - began)}
                 print(json.dumps(line), file=log, flush=True)
                 sums, counted = {}, 0
-            if time.monotonic() - kept > 120:
-                _save(state_path, codec, optimiser, done)
-                kept = time.monotonic()
-    _save(state_path, codec, optimiser, done)
+            if keeper.due():
+                keeper.write(_state(codec, optimiser, done))
+    keeper.write(_state(codec, optimiser, done))
     return codec
 
 
-def _save(path: Path, codec: Codec, optimiser: torch.optim.Optimizer, step: int) -> None:
-    state = {"model": codec.state_dict(), "optimiser": optimiser.state_dict(), "step": step}
-    torch.save(state, path.with_suffix(".tmp"))
-    path.with_suffix(".tmp").replace(path)
+def _state(codec: Codec, optimiser: torch.optim.Optimizer, step: int) -> dict[str, Any]:
+    return {"model": codec.state_dict(), "optimiser": optimiser.state_dict(), "step": step}

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from chatterbox.model.contract import START_CODE, Precision
+from chatterbox.model.contract import Precision
 from tools.model_builder.language_model import LanguageModelSize, write_language_model
 from tools.model_builder.layout import BYTES, text_ids, write_layout
 from tools.model_builder.mini import END_ID, NAME
 
 from . import align, codec, graphs, lm
-from .units import ROW, Units
+from .units import PHONES, ROW, Units
 
 Array = NDArray[Any]
 
@@ -69,7 +69,7 @@ def _letter_of(symbol: str) -> int:
     return align.LETTERS.index(symbol) if symbol in align.LETTERS else BLANK
 
 
-def text_tables(model: lm.Model, lasting: Array) -> dict[str, Array]:
+def embed_tables(model: lm.Model, lasting: Array, units: Units) -> dict[str, Array]:
     """Tables of `graphs.write_embed_tokens`. Bytes that were not trained read as a blank."""
     rows = np.full(text_ids(END_ID), BLANK)
     for byte in range(128):
@@ -77,20 +77,17 @@ def text_tables(model: lm.Model, lasting: Array) -> dict[str, Array]:
     assert END_ID == BYTES
     with torch.no_grad():
         letters = model.letters.numpy()
-        # One column each for start and stop, and as many as make whole blocks of 32.
-        extra = -(lm.EMBED_RANK + ROW) % 32
-        own = torch.zeros(lm.VOCAB, extra)
-        own[START_CODE, 0] = own[START_CODE + 1, 1] = 1.0
-        speech = torch.cat([model.embed_free, model.code_rows, own], 1).numpy()
-        start = torch.cat([model.start, torch.zeros(extra - 2, lm.WIDTH)])
-        mix = torch.cat([model.embed_mix, model.embed_rows, start]).numpy()
-    spoken = lasting.copy()
+        # Start and stop are rows of their own; the last row is nothing.
+        rows_of_codes = torch.cat([model.embed_rows, model.start, torch.zeros(1, lm.WIDTH)])
+    start, stop, nothing = ROW, ROW + 1, ROW + 2
+    parts = units.parts() + np.array([0, PHONES, 2 * PHONES])
+    parts = np.concatenate([parts, [[start, nothing, nothing], [stop, nothing, nothing]]])
     return {
         "letters": letters[rows],
-        "lasting": spoken[rows].astype(np.float32),
+        "lasting": lasting[rows].astype(np.float32),
         "expected": model.expected.detach().numpy(),
-        "speech": speech,
-        "mix": mix,
+        "rows": rows_of_codes.numpy(),
+        "parts": parts.astype(np.int64),
     }
 
 
@@ -118,7 +115,11 @@ def export(folder: Path, target: Path, precisions: tuple[Precision, ...] = ("fp3
         onnx = target / "onnx"
         graphs.write_speech_encoder(onnx, precision, arrays(found.encoder), speaker, units)
         graphs.write_embed_tokens(
-            onnx, precision, text_tables(model, lasting), END_ID, lm.FIRST_CODE - 1 + lm.LEAD_CODES
+            onnx,
+            precision,
+            embed_tables(model, lasting, units),
+            END_ID,
+            lm.FIRST_CODE - 1 + lm.LEAD_CODES,
         )
         write_language_model(onnx, precision, size, LanguageModelWeights(model))
         graphs.write_conditional_decoder(

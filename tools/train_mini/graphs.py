@@ -269,8 +269,8 @@ def write_embed_tokens(
 ) -> None:
     """`lm.Model.embed_text` and the speech table, chosen by place as the contract says.
 
-    `tables`: letters [ids, H], lasting [ids], expected [positions, H], speech [codes, rank] and
-    mix [rank, H].
+    `tables`: letters [ids, H], lasting [ids], expected [positions, H], and for speech the rows
+    [ROW + 3, H] whose sum of three, `parts` [codes, 3], is a code's embedding.
     """
     with Graph(folder, "embed_tokens", precision) as g:
         ids = g.input("input_ids", np.int64, ["batch", "sequence"])
@@ -290,8 +290,11 @@ def write_embed_tokens(
         at = g.op("Min", at, ints(len(tables["expected"]) - 1))
         letters = g.f32(g.lookup(tables["letters"], text))
         letters = g.op("Add", letters, g.f32(g.lookup(tables["expected"], at)))
-        speech = g.f32(g.lookup(tables["speech"], codes))
-        speech = linear(g, speech, tables["mix"].T, None)
+        shares = [
+            g.f32(g.lookup(tables["rows"], g.op("Gather", tables["parts"][:, k], codes, axis=0)))
+            for k in range(3)
+        ]
+        speech = g.op("Add", g.op("Add", shares[0], shares[1]), shares[2])
         rows = g.op("Concat", letters, speech, axis=1)
         g.output("inputs_embeds", rows, np.float32,
                  ["batch", "sequence", tables["letters"].shape[1]])  # fmt: skip

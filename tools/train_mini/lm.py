@@ -8,6 +8,7 @@ import json
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,14 +16,14 @@ from torch import nn
 from torch.nn import functional as fn
 
 from . import align, codec, data
+from .checkpoint import Keeper
 from .features import BANDS, FRAMES_PER_CODE
 from .units import CODES, ROW, Units
 
-WIDTH, LAYERS, HEADS, POSITIONS = 192, 6, 3, 1152
+WIDTH, LAYERS, HEADS, POSITIONS = 192, 6, 3, 2048
 START, STOP, VOCAB = 6561, 6562, 6563
-EMBED_RANK = 6
-"""A code's embedding is that of its two phones and its level, and a little of its own: a full
-table would not fit 25 MB."""
+EXPECTED_POSITIONS = 1152
+"""Letters of the longest segment are expected well before this."""
 GUIDED = (2, 3)
 """Layers whose first head is led to the letter being said."""
 PHONE_LAYER = 4
@@ -73,11 +74,9 @@ class Model(nn.Module):
         self.ln_b = zeros(LAYERS, 2, WIDTH)
         self.ln_f, self.ln_f_b = nn.Parameter(torch.ones(WIDTH)), zeros(WIDTH)
         self.wpe = nn.Parameter(sinusoids(POSITIONS, WIDTH) * 0.35)
-        self.expected = nn.Parameter(sinusoids(POSITIONS, WIDTH) * 0.35)
+        self.expected = nn.Parameter(sinusoids(EXPECTED_POSITIONS, WIDTH) * 0.35)
         self.letters = nn.Parameter(torch.randn(len(align.LETTERS), WIDTH) * 0.5)
         self.speaker = nn.Linear(codec.STATS, WIDTH)
-        self.embed_free = zeros(VOCAB, EMBED_RANK)
-        self.embed_mix = nn.Parameter(torch.randn(EMBED_RANK, WIDTH) / 3)
         self.embed_rows = nn.Parameter(torch.randn(ROW, WIDTH) * 0.3)
         self.start = nn.Parameter(torch.randn(2, WIDTH) * 0.3)
         self.head_free, self.head_b = zeros(VOCAB, WIDTH), zeros(VOCAB)
@@ -87,8 +86,7 @@ class Model(nn.Module):
 
     def speech_table(self) -> torch.Tensor:
         """Embeddings of codes, start and stop. [VOCAB, WIDTH]"""
-        table = self.embed_free @ self.embed_mix + self.code_rows @ self.embed_rows
-        return torch.cat([table[:CODES], table[CODES:] + self.start])
+        return torch.cat([self.code_rows[:CODES] @ self.embed_rows, self.start])
 
     def head(self) -> torch.Tensor:
         """Output weights. [VOCAB, WIDTH]"""
@@ -139,7 +137,12 @@ def expected_positions(lasting: torch.Tensor) -> torch.Tensor:
     """Each letter's expected position in the whole sequence, from letters' lengths [n]."""
     n = len(lasting)
     before = lasting.cumsum(0) - lasting
-    return (before + float(n + FIRST_CODE - 1 + LEAD_CODES)).round().long().clamp(max=POSITIONS - 1)
+    return (
+        (before + float(n + FIRST_CODE - 1 + LEAD_CODES))
+        .round()
+        .long()
+        .clamp(max=EXPECTED_POSITIONS - 1)
+    )
 
 
 class Items:
@@ -340,7 +343,8 @@ def train(
     if path.exists():
         state = torch.load(path)
         model.load_state_dict(state["model"])
-        adam.load_state_dict(state["adam"])
+        if "adam" in state:
+            adam.load_state_dict(state["adam"])
         muon.momenta = state["muon"]
         done = state["step"]
     average = {name: value.clone() for name, value in model.state_dict().items()}
@@ -349,12 +353,12 @@ def train(
     items = Items(folder, seed + done)
     batches = items.batches(batch_codes)
     valid = [items.item(int(i), training=False) for i in items.valid_ids[:48]]
-    began, started_at, kept = time.monotonic(), done, time.monotonic()
+    began, keeper = time.process_time(), Keeper(path)
     sums: dict[str, float] = {}
     counted = 0
     with (folder / "lm_losses.jsonl").open("a") as log:
-        while done < steps:
-            clock = (time.monotonic() - began) / 60 / minutes
+        while done < steps and not keeper.asked_to_end:
+            clock = (time.process_time() - began) / 60 / minutes
             part = max(done / steps, clock)
             if part >= 1:
                 break
@@ -392,30 +396,25 @@ def train(
                         float(np.mean([float(c["right"]) for c in checked])), 4
                     )
                     model.load_state_dict(current)
-                line |= {"rate": round(rate, 6), "seconds": round(time.monotonic() - began)}
+                line |= {"rate": round(rate, 6), "cpu_s": round(time.process_time() - began)}
                 print(json.dumps(line), file=log, flush=True)
-            if time.monotonic() - kept > 150:
-                _save(path, model, average, adam, muon, done)
-                kept = time.monotonic()
-        _save(path, model, average, adam, muon, done)
-    assert done > started_at or done >= steps
+            if keeper.due():
+                keeper.write(_state(model, average, adam, muon, done))
+        keeper.write(_state(model, average, adam, muon, done))
     return model
 
 
-def _save(
-    path: Path,
+def _state(
     model: Model,
     average: dict[str, torch.Tensor],
     adam: torch.optim.Optimizer,
     muon: Muon,
     step: int,
-) -> None:
-    state = {
+) -> dict[str, Any]:
+    return {
         "model": model.state_dict(),
         "average": average,
         "adam": adam.state_dict(),
         "muon": muon.momenta,
         "step": step,
     }
-    torch.save(state, path.with_suffix(".tmp"))
-    path.with_suffix(".tmp").replace(path)
