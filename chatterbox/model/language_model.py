@@ -19,7 +19,7 @@ from chatterbox.model.memory import Memory
 from chatterbox.model.sessions import SessionSettings, open_session
 from chatterbox.model.slots import TunedLanguageModel
 from chatterbox.model.stock_lm import StockLanguageModel
-from chatterbox.model.tune.tuner import Progress, TunedGraph, Untuned, recipe_for, tune
+from chatterbox.model.tune.tuner import TunedGraph, Untuned, recipe_for, tune
 from chatterbox.model.tune.write import Recipe
 
 TUNED_DIRECTORY = "tuned"  # below the data directory
@@ -70,14 +70,17 @@ class LanguageModelParts:
         known = [n for key in POSITION_KEYS if isinstance(n := stated.get(key), int)]
         return min(self.config.max_positions, *known, PUBLISHED_POSITIONS)
 
+    def embedding(self) -> EmbedGraph:
+        """A session on embed_tokens."""
+        return EmbedGraph(open_session(self.files.graph("embed_tokens"), self.settings))
+
 
 def open_language_model(parts: LanguageModelParts) -> tuple[LanguageModel, str]:
     """The tuned form where it is proven equal, else the graph as published; and which it was."""
-    session = EmbedGraph(open_session(parts.files.graph("embed_tokens"), parts.settings))
+    session = parts.embedding()
     if not parts.config.tune:
         return _stock(parts, session, "tuning is switched off")
-    with TuningBar() as progress:
-        result = tuned_graph(parts, session, progress)
+    result = tuned_graph(parts, session)
     if isinstance(result, Untuned):
         return _stock(parts, session, result.reason)
     path = parts.files.graph("embed_tokens")
@@ -87,22 +90,27 @@ def open_language_model(parts: LanguageModelParts) -> tuple[LanguageModel, str]:
     return _runner(parts, embed, result), "tuned, proven equal"
 
 
-def tuned_graph(
-    parts: LanguageModelParts, embed: Embedder, progress: Progress
-) -> TunedGraph | Untuned:
-    """From the cache in the data directory, or made now: what `chatterbox tune` runs."""
+def tune_language_model(parts: LanguageModelParts) -> TunedGraph | Untuned:
+    """What `chatterbox tune` runs: the tuned graph from the cache in the data directory, or made
+    now with a progress bar; or why there is none."""
+    return tuned_graph(parts, parts.embedding())
+
+
+def tuned_graph(parts: LanguageModelParts, embed: Embedder) -> TunedGraph | Untuned:
+    """By the first recipe whose graph is proven. `embed`: the model's own embedding."""
     result: TunedGraph | Untuned = Untuned("no recipe was tried")
     precision = parts.files.precisions["language_model"]
     for recipe in _recipes(parts, recipe_for(parts.settings.device, precision)):
-        result = tune(
-            parts.files.graph("language_model"),
-            precision,
-            parts.config.data_dir / TUNED_DIRECTORY,
-            parts.settings,
-            recipe=recipe,
-            embed=embed,
-            progress=progress,
-        )
+        with TuningBar() as progress:
+            result = tune(
+                parts.files.graph("language_model"),
+                precision,
+                parts.config.data_dir / TUNED_DIRECTORY,
+                parts.settings,
+                recipe=recipe,
+                embed=embed,
+                progress=progress,
+            )
         if isinstance(result, TunedGraph):
             break
     return result

@@ -9,11 +9,16 @@ from chatterbox.model import language_model
 from chatterbox.model.contract import GRAPHS, Voice, VoiceTensors
 from chatterbox.model.embedding import HostEmbedder
 from chatterbox.model.files import ModelFiles
-from chatterbox.model.language_model import LanguageModelParts, open_language_model
+from chatterbox.model.language_model import (
+    LanguageModelParts,
+    open_language_model,
+    tune_language_model,
+)
 from chatterbox.model.sessions import SessionSettings
 from chatterbox.model.slots import TunedLanguageModel
 from chatterbox.model.stock_lm import StockLanguageModel
 from chatterbox.model.tune import tuner
+from chatterbox.model.tune.tuner import TunedGraph
 from chatterbox.text.tokenizer import Tokenizer
 
 IDS = Tokenizer.from_file(mini.path() / "tokenizer.json").encode("How are you?")
@@ -38,7 +43,7 @@ def logits(model):
 
 @pytest.mark.parametrize(("precision", "kind"), [("q4", np.int8), ("fp32", np.float32)])
 def test_a_proven_graph_is_served_with_the_cache_that_suits_it(tmp_path, precision, kind):
-    model, note = open_language_model(parts(tmp_path, precision))
+    model, note = open_language_model(parts(tmp_path, precision, kv_dtype="auto"))
     assert isinstance(model, TunedLanguageModel)
     assert isinstance(model._embed, HostEmbedder)
     assert model._shape.kv_type == kind
@@ -56,7 +61,7 @@ def test_it_says_what_the_stock_graph_says(tmp_path):
 
 def test_where_an_int8_cache_is_too_coarse_a_float_one_is_used(tmp_path, monkeypatch):
     monkeypatch.setitem(tuner.SERVED_TOLERANCE, "int8", 0.0)
-    model, _ = open_language_model(parts(tmp_path))
+    model, _ = open_language_model(parts(tmp_path, kv_dtype="auto"))
     assert isinstance(model, TunedLanguageModel)
     assert model._shape.kv_type == np.float32
 
@@ -97,3 +102,11 @@ def test_the_bar_shows_only_while_something_is_made(tmp_path, capfd):
     assert "tuning the language model" in capfd.readouterr().err
     open_language_model(parts(tmp_path))
     assert not capfd.readouterr().err
+
+
+def test_tuning_by_hand_prepares_what_the_next_start_serves(tmp_path, capfd):
+    given = parts(tmp_path)
+    assert isinstance(tune_language_model(given), TunedGraph)
+    capfd.readouterr()
+    open_language_model(given)
+    assert not capfd.readouterr().err  # nothing was left to make

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from chatterbox.model.contract import CODE_COUNT, F32, I64, Voice, VoiceTensors
 from chatterbox.model.embedding import Embedder
 from chatterbox.model.memory import Memory
-from chatterbox.model.sessions import SEVERITY_ERROR
+from chatterbox.model.sessions import SessionSettings, open_session
 from chatterbox.model.slots import TunedLanguageModel
 
 TABLE_ROWS = 64
@@ -28,7 +28,6 @@ SLOTS = 4
 ROWS = {0: (7, 5), 3: (4, 11)}
 """Slot → conditioning rows and text ids: rows of different length, with free slots between."""
 CAPACITY = 48
-DATA_FOLDER_KEY = "session.model_external_initializers_file_folder_path"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,13 +168,8 @@ def exact_session(path: Path, threads: int) -> ort.InferenceSession:
             kept = [a for a in node.attribute if a.name != "accuracy_level"]
             del node.attribute[:]
             node.attribute.extend(kept)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = SEVERITY_ERROR
-    options.add_session_config_entry(DATA_FOLDER_KEY, str(path.parent))
-    return ort.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    cpu = SessionSettings("cpu", threads, {})
+    return open_session(model.SerializeToString(), cpu, weights_in=path.parent)
 
 
 def compare(expected: F32, found: F32) -> Deviation:
