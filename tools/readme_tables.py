@@ -5,13 +5,17 @@ tests/test_readme.py fails when that would change anything.
 """
 
 import functools
+import inspect
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from fastapi import FastAPI
+from fastapi.routing import APIWebSocketRoute
+from starlette.routing import BaseRoute
 
 from chatterbox.config import CONFIGS, ServerConfig, TTSConfig, default_data_dir
 from chatterbox.engine.engine import TTSEngine
@@ -52,7 +56,17 @@ def calls() -> str:
         for method, call in methods.items():
             said = call.get("description", "").split("\n\n")[0].replace("\n", " ")
             rows.append([f"`{method.upper()} {path}`", said.replace("|", "\\|")])
+    rows += [[f"`WS {r.path}`", inspect.getdoc(r.endpoint) or ""] for r in sockets(app().routes)]
     return table(["call", "what it does"], rows)
+
+
+def sockets(routes: list[BaseRoute]) -> Iterator[APIWebSocketRoute]:
+    """The WebSockets, which OpenAPI does not know."""
+    for route in routes:
+        if isinstance(route, APIWebSocketRoute):
+            yield route
+        elif (router := getattr(route, "original_router", None)) is not None:
+            yield from sockets(router.routes)
 
 
 def metrics() -> str:

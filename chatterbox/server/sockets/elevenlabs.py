@@ -354,6 +354,8 @@ def router(desk: Desk) -> APIRouter:
 
     @routes.websocket(PATH)
     async def single(websocket: WebSocket) -> None:
+        """ElevenLabs: one text, spoken while it is written."""
+
         async def protocol(socket: Socket) -> None:
             await Single(desk, socket, *await opened(socket)).run()
 
@@ -361,6 +363,8 @@ def router(desk: Desk) -> APIRouter:
 
     @routes.websocket(MULTI_PATH)
     async def multi(websocket: WebSocket) -> None:
+        """ElevenLabs: the same with contexts side by side."""
+
         async def protocol(socket: Socket) -> None:
             await Multi(desk, socket, *await opened(socket)).run()
 

@@ -218,6 +218,8 @@ def router(desk: Desk) -> APIRouter:
 
     @routes.websocket(PATH)
     async def streaming(websocket: WebSocket) -> None:
+        """Kyutai: words in, samples or Ogg Opus and the words' times out."""
+
         async def protocol(socket: Socket) -> None:
             query, _ = lenient_fields_of(Query, Body(dict(socket.query)))
             voice = await desk.voice(None if query.voice in NO_VOICES else query.voice)

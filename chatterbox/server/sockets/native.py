@@ -263,6 +263,7 @@ def router(desk: Desk) -> APIRouter:
 
     @routes.websocket(PATH)
     async def stream(websocket: WebSocket) -> None:
+        """Native: text in as it is written, sound out; contexts, times, `input.cancel`."""
         await desk.serve(websocket, lambda socket: Session(desk, socket).run(), tell_error)
 
     return routes

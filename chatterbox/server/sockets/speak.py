@@ -101,6 +101,7 @@ def router(desk: Desk) -> APIRouter:
 
     @routes.websocket(PATH)
     async def speak(websocket: WebSocket) -> None:
+        """unmute's MessagePack service: Speak in, Audio, EndSpeak and Marker out."""
         await desk.serve(websocket, lambda socket: Session(desk, socket).run(), _tell_error)
 
     return routes

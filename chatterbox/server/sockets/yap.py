@@ -130,6 +130,7 @@ def router(desk: Desk) -> APIRouter:
 
     @routes.websocket(PATH)
     async def tts(websocket: WebSocket) -> None:
+        """Yap: texts in, 16-bit samples and `__END__` out."""
         await desk.serve(websocket, lambda socket: Session(desk, socket).run(), _tell_error)
 
     @routes.get("/healthz", tags=["server"])
