@@ -130,7 +130,8 @@ class Context:
             self.flushed = False
         if message.flush:
             inbox.flush()
-            self.flushed = True
+            # LiveKit, in auto mode, flushes with every sentence and once more, alone, at the end.
+            self.flushed = not (message.text and self._query.auto_mode)
 
     def finish(self) -> None:
         """Nothing more comes: say the rest, then `isFinal`."""

@@ -188,6 +188,17 @@ async def test_closing_a_context_that_was_not_flushed_silences_it(flushed):
             assert [m["contextId"] for m in rest if final(m)] == ["b"]
 
 
+async def test_in_auto_mode_a_flush_with_text_is_no_end_of_a_turn():
+    engine = FakeEngine(script=[PIECE_SAMPLES, NEVER])
+    with live(engine) as server:
+        async with talking(server, MULTI + "&auto_mode=true") as talk:
+            await talk.say(text="A sentence that never ends. ", context_id="a", flush=True)
+            await until(lambda: engine.delivered == 1)
+            await talk.say(context_id="a", close_context=True)
+            assert (await talk.hear_until(final))[-1]["contextId"] == "a"
+            assert engine.admission.active == 0
+
+
 async def test_one_context_fails_alone():
     engine = FakeEngine(capacity=1, queue_capacity=0, script=[PIECE_SAMPLES, NEVER])
     with live(engine) as server:
