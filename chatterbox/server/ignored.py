@@ -3,7 +3,7 @@
 Native calls refuse what they cannot honour; dialects whose clients insist take it in and say so.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
 from chatterbox.errors import shown
 
@@ -18,14 +18,3 @@ def ignored_header(names: Iterable[str]) -> dict[str, str]:
     if len(named) > MAX_NAMED:
         named[MAX_NAMED - 1 :] = ["..."]
     return {HEADER: ", ".join(named)} if named else {}
-
-
-def unhonoured(
-    given: dict[str, object], honoured: Collection[str], *, harmless: Collection[str] = ()
-) -> tuple[str, ...]:
-    """The names in `given` with a value that are neither `honoured` nor `harmless`."""
-    return tuple(
-        name
-        for name, value in given.items()
-        if value is not None and name not in honoured and name not in harmless
-    )

@@ -5,10 +5,10 @@ Translates fields, output formats, alignment and errors; the voices are in `elev
 
 import base64
 import json
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.responses import JSONResponse, Response
 
 from chatterbox.audio.encode import AudioFormat, audio_format
@@ -77,7 +77,9 @@ class SpeechFields(LenientCall):
     text: Text
     model_id: Name | None = None
     language_code: Name | None = None
-    voice_settings: VoiceSettings | None = None
+    voice_settings: Annotated[VoiceSettings | None, WithJsonSchema({"type": "object"})] = Field(
+        None, description="Only `speed` is honoured"
+    )
     seed: int | None = None
 
 

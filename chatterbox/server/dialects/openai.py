@@ -20,7 +20,6 @@ from chatterbox.server.body import Body
 from chatterbox.server.delivery import SpeechAnswer, Spoken
 from chatterbox.server.dialects.backend import Backend
 from chatterbox.server.errors import native_shape
-from chatterbox.server.ignored import unhonoured
 from chatterbox.server.schemas import Name, SamplingFields, Text, form_schema, lenient_fields_of
 from chatterbox.server.speech import SpeechCall
 
@@ -44,8 +43,8 @@ VOICE_ALIASES = {
 """OpenAI's names → the built-in voice nearest in kind. Clients send these without being asked
 (Pipecat refuses any other), so they must speak; a real voice of that name goes first."""
 
-HARMLESS = ("model", "stream")
-"""`model`: every name is the loaded model's. `stream`: the answer is streamed anyway."""
+HARMLESS = ("stream",)
+"""The answer is streamed anyway."""
 
 
 def _voice_name(value: object) -> object:
@@ -125,7 +124,6 @@ def router(backend: Backend) -> APIRouter:
 
     def read(body: Body) -> Spoken:
         fields, unknown = lenient_fields_of(SpeechFields, body)
-        ignored = unhonoured(dict.fromkeys(unknown, True), (), harmless=HARMLESS)
         call = backend.call(
             fields.input,
             voice_for(backend, fields.voice),
@@ -134,7 +132,7 @@ def router(backend: Backend) -> APIRouter:
             seed=fields.seed,
             max_new_tokens=fields.max_tokens,
             speed=fields.speed,
-            ignored=ignored,
+            ignored=tuple(name for name in unknown if name not in HARMLESS),
         )
         carrier: Carrier = Events() if fields.stream_format == "sse" else BARE
         return Spoken(call, carrier)

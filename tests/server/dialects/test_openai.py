@@ -169,7 +169,9 @@ async def test_sampling_reaches_the_engine():
             "seed": -1,
         }
         client.audio.speech.create(model="a", voice="slt", input="Hello.", extra_body=extra)
-    (request,) = engine.requests
+        client.audio.speech.create(model="a", voice="slt", input="Hello.", speed=1.5)
+    request, faster = engine.requests
+    assert (request.speed, faster.speed) == (1.0, 1.5)
     sampling = request.sampling
     assert (sampling.temperature, sampling.top_p, sampling.top_k) == (0.3, 0.7, 7)
     assert (sampling.repetition_penalty, request.max_new_tokens) == (1.5, 50)

@@ -84,6 +84,7 @@ async def test_what_it_asks_for_in_vain_is_named():
     async with serving() as client:
         answer = await client.post("/tts", json=asked)
         assert answer.headers["x-ignored-params"] == "language"
+        assert client.engine.requests[0].speed == 1.5
 
 
 async def test_errors():
