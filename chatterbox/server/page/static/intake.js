@@ -55,6 +55,7 @@ async function send(work) {
     reset();
     $("new-status").textContent = `${message} It is called “${name}” and in use now.`;
     $("new-warnings").replaceChildren(...warningsOf(warnings).children);
+    $("new-title").focus(); // what had the focus is gone
   } catch (fault) {
     $("new-status").textContent = "";
     showError($("new-error"), fault);

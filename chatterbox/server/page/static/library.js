@@ -119,6 +119,7 @@ async function act(action) {
   } catch (fault) {
     showError($("voices-error"), fault);
   }
+  if (document.activeElement === document.body) $("voices-title").focus(); // its entry was redrawn
 }
 
 const pathOf = ({ voice_id: id }) => `voices/${encodeURIComponent(id)}`;
@@ -147,7 +148,6 @@ async function remove(voice) {
   if (!sure) return null;
   const { message } = await getJson(pathOf(voice), { method: "DELETE" });
   await refreshVoices();
-  $("voices-title").focus();
   return message;
 }
 

@@ -8,7 +8,7 @@ import { Wave } from "./wave.js";
 
 const CHARS_PER_S = 14; // of usual English speech; only the waveform's first width hangs on it
 const SHORTEST_GUESS_S = 2;
-const NUMBERS = ["temperature", "top_p", "top_k", "repetition_penalty", "max_tokens", "seed"];
+const NUMBERS = ["temperature", "top_p", "top_k", "repetition_penalty", "max_tokens", "speed", "seed"];
 const FIELD_OF_PARAM = { input: "text", max_new_tokens: "max_tokens" };
 
 const wave = new Wave($("wave"));
