@@ -1,0 +1,41 @@
+"""docs/dialects.md says what the code does."""
+
+import re
+from pathlib import Path
+
+from server.harness import serving
+
+from chatterbox.audio.encode import FORMATS
+from chatterbox.server.dialects.elevenlabs import OUTPUT_FORMATS
+from chatterbox.server.dialects.openai import VOICE_ALIASES
+
+DOCS = (Path(__file__).resolve().parents[3] / "docs" / "dialects.md").read_text(encoding="utf-8")
+TAGS = {"openai", "elevenlabs", "models", "chatterbox-tts-server", "xtts"}
+
+
+async def test_every_call_is_named():
+    async with serving() as client:
+        paths = client.app.openapi()["paths"].items()
+    for path, methods in paths:
+        if TAGS & {tag for call in methods.values() for tag in call["tags"]}:
+            last = path.rstrip("/").split("/")[-1]
+            assert last.startswith("{") or last in DOCS, path
+
+
+def test_every_voice_name_is_where_the_code_sends_it():
+    section = DOCS.split("## OpenAI\n")[1].split("## ElevenLabs")[0]
+    rows = re.findall(r"\| ([a-z, ]+) \| `(\w+)` \|", section)
+    assert {name: voice for names, voice in rows for name in names.split(", ")} == VOICE_ALIASES
+
+
+def test_every_format_is_there():
+    for name, row in FORMATS.items():
+        assert f"`{name}`" in DOCS
+        assert row.media_type in DOCS
+    shown = re.sub(
+        r"([\w{},]+)_\{([\d,]+)\}",
+        lambda m: " ".join(f"{m[1]}_{rate}" for rate in m[2].split(",")),
+        DOCS,
+    )
+    shown = re.sub(r"\{pcm,wav\}_(\d+)", r"pcm_\1 wav_\1", shown)
+    assert [name for name in OUTPUT_FORMATS if name not in shown] == []
