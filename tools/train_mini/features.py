@@ -24,6 +24,8 @@ PITCH_BINS = 64
 MIN_LAG = 60  # samples: 400 Hz
 MAX_LAG = 400  # samples: 60 Hz
 OCTAVE_COST = 0.12
+LAG_FLOOR = 0.35
+"""Long lags are not raised beyond this: a steady tone would be heard an octave too low."""
 VOICED_AT = 0.42
 VOICED_ABOVE_PEAK = 7.0
 """A frame this many nats (of power) below the loudest one is never voiced."""
@@ -67,7 +69,7 @@ def lag_matrix() -> F32:
 def lag_window() -> F32:
     """What a perfect tone would show at each lag: a Hann lobe's magnitudes transform to a Hann."""
     lags = np.arange(MIN_LAG, MAX_LAG + 1)
-    return (0.5 + 0.5 * np.cos(2 * np.pi * lags / N_FFT)).astype(np.float32)
+    return np.maximum(0.5 + 0.5 * np.cos(2 * np.pi * lags / N_FFT), LAG_FLOOR).astype(np.float32)
 
 
 def octave_penalty() -> F32:

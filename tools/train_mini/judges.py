@@ -12,7 +12,7 @@ from scipy.signal import resample_poly
 
 from .features import BANDS, F32, HOP, RATE_HZ, analyse
 
-SILENT_BELOW_PEAK = 8.0  # nats of mean log-mel
+SILENT_BELOW_PEAK = 6.0  # nats of mean log-mel; flite's pauses lie 7 to 8 below its vowels
 CEPSTRA = 20
 
 
