@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,9 +27,9 @@ FLAGS = (
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
 )
-BUILT_IN = Path(__file__).resolve().parents[3] / "chatterbox" / "voices" / "builtin"
-PATIENCE_S = 60.0
 ROOT = Path(__file__).resolve().parents[3]
+BUILT_IN = ROOT / "chatterbox" / "voices" / "builtin"
+PATIENCE_S = 60.0
 
 
 def clip(path: Path, *, voice: str = "kal16", seconds: float = 6.0, skip_s: float = 0.0) -> Path:
@@ -44,6 +44,13 @@ def noise_free_tone(path: Path) -> Path:
     at = np.arange(24_000 * 4) / 24_000
     soundfile.write(path, 0.3 * np.sin(2 * np.pi * 220 * at) * (np.sin(7 * at) > 0), 24_000)
     return path
+
+
+def wait_for(condition: Callable[[], bool], name: str) -> None:
+    give_up = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < give_up, name
+        time.sleep(0.05)
 
 
 @contextmanager
@@ -120,10 +127,7 @@ class Visit:
 
     def until(self, condition: str) -> None:
         """Waits for a JavaScript expression; the policy forbids Playwright's own way of waiting."""
-        give_up = time.monotonic() + PATIENCE_S
-        while not self.page.evaluate(condition):
-            assert time.monotonic() < give_up, f"{condition}\n{self.page.inner_text('body')}"
-            time.sleep(0.05)
+        wait_for(lambda: self.page.evaluate(condition), condition)
 
     def text(self, selector: str) -> str:
         return self.page.inner_text(selector)
@@ -148,3 +152,6 @@ class Visit:
 
     def metrics(self) -> dict:
         return httpx.get(self.address + "/metrics").json()
+
+    def until_metrics(self, condition: Callable[[dict], bool]) -> None:
+        wait_for(lambda: condition(self.metrics()), "metrics")

@@ -152,9 +152,8 @@ def test_escape_stops_the_work_too(browser, address):
         visit.until("document.querySelector('#progress').textContent.startsWith('Stopped')")
         assert visit.page.is_visible("#audio")
         visit.until("document.querySelector('#stop').disabled")
-        while (metrics := visit.metrics())["active"]:
-            pass
-        assert metrics["requests"]["by_outcome"]["cancelled"] == before + 1
+        visit.until_metrics(lambda metrics: metrics["active"] == 0)
+        assert visit.metrics()["requests"]["by_outcome"]["cancelled"] == before + 1
 
 
 def test_the_focus_goes_from_top_to_bottom(browser, address):
