@@ -184,6 +184,11 @@ class ServerConfig(_Settings):
     socket_idle_timeout: float = Field(
         60, gt=0, le=3600, description="Seconds a socket may be silent while nothing is spoken"
     )
+    cors_origins: str = Field(
+        "",
+        pattern=r"^(\*|https?://[^\s,/*]+(, *https?://[^\s,/*]+)*)?$",
+        description="Web pages elsewhere that may call, as `http://host:port`, with commas between",
+    )
     wyoming_port: int = Field(
         0, ge=0, le=65535, description="Port of the Wyoming protocol (usually 10200); 0: off"
     )

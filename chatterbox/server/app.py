@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from chatterbox import __version__
 from chatterbox.config import ServerConfig
 from chatterbox.engine.engine import TTSEngine
+from chatterbox.server.cors import add_cors
 from chatterbox.server.dialects import registry
 from chatterbox.server.dialects.backend import Backend
 from chatterbox.server.errors import add_error_handlers
@@ -65,6 +66,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.metrics = metrics
+    add_cors(app, config)
     add_error_handlers(app, registry.error_shape)
     app.add_middleware(RequestScope, ended=metrics.ended, shape_of=registry.error_shape)
     service = SpeechService(engine, config, lifecycle)
