@@ -21,7 +21,9 @@ CLIPPED_AT = 0.999
 MAX_AMPLITUDE = 1e6
 """Float files are sometimes scaled to ±32768; what is far beyond that is a broken file."""
 COMPLETE_SHARE = 0.98
-"""Headers of compressed files over-state their length a little; below this share it is cut."""
+COMPLETE_MISSING_S = 0.5
+"""Headers of compressed files over-state their length a little (a browser's recording of 6 s by
+0.12 s); a file is cut when it lacks more than this share and more than this time."""
 MIN_CUT_S = 1.0
 """Of a file that ends early, less than this is too little to be called readable."""
 
@@ -87,7 +89,10 @@ class Intake:
     def finish(self, declared_frames: int | None) -> Decoded:
         """The recording. `declared_frames` is the header's word, None where it says nothing."""
         duration_s = self._frames / self._rate_hz
-        cut = declared_frames is not None and self._frames < COMPLETE_SHARE * declared_frames
+        missing = 0 if declared_frames is None else declared_frames - self._frames
+        cut = missing > COMPLETE_MISSING_S * self._rate_hz and (
+            self._frames < COMPLETE_SHARE * (self._frames + missing)
+        )
         if self._frames == 0 or (cut and duration_s < MIN_CUT_S):
             raise UnreadableAudio(
                 "No sound could be decoded from this file; it seems damaged or cut short.",
