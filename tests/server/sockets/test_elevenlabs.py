@@ -188,6 +188,16 @@ async def test_closing_a_context_that_was_not_flushed_silences_it(flushed):
             assert [m["contextId"] for m in rest if final(m)] == ["b"]
 
 
+async def test_one_context_too_many_is_refused_alone(server):
+    async with talking(server, MULTI) as talk:
+        for nth in range(17):
+            await talk.say(text=" ", context_id=f"c{nth}")
+        refused = await talk.hear()
+        assert (refused["error"], refused["context_id"]) == ("system_busy", "c16")
+        await talk.say(text="The others go on.", context_id="c0", flush=True)
+        assert (await talk.hear())["context_id"] == "c0"
+
+
 async def test_in_auto_mode_a_flush_with_text_is_no_end_of_a_turn():
     engine = FakeEngine(script=[PIECE_SAMPLES, NEVER])
     with live(engine) as server:
