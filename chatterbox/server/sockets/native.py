@@ -11,6 +11,7 @@ from fastapi import APIRouter, WebSocket
 from pydantic import Field
 
 from chatterbox.audio.encode import AudioFormat, Encoder, audio_format
+from chatterbox.audio.pace import FASTEST, SLOWEST
 from chatterbox.errors import ChatterboxError, InvalidValue, shown
 from chatterbox.model.contract import F32
 from chatterbox.server.body import Body
@@ -43,6 +44,7 @@ class Config(SamplingFields):
     word_timestamps: bool = False
     max_new_tokens: int | None = Field(None, ge=8)
     seed: int | None = None
+    speed: float = Field(1.0, ge=SLOWEST, le=FASTEST, description="Tempo; the pitch is kept")
 
 
 class Input(LenientCall):
@@ -77,6 +79,7 @@ class Context:
             sampling=config,
             seed=config.seed,
             max_new_tokens=config.max_new_tokens,
+            speed=config.speed,
         )
 
     async def tell(self, kind: str, **facts: Any) -> None:
@@ -197,12 +200,10 @@ class Session:
     async def _configure(self, name: str | None, message: dict[str, Any]) -> None:
         """For this context, or for all that are opened from here on. What it was saying is cut."""
         given = {key: value for key, value in message.items() if key not in HARMLESS}
-        speed = given.pop("speed", None)
-        config, unknown = lenient_fields_of(Config, Body(given, typed=True))
+        config, ignored = lenient_fields_of(Config, Body(given, typed=True))
         form = audio_format(config.response_format, config.sample_rate)
         voice = await asyncio.to_thread(voice_for, self._desk.backend, config.voice)
         config = config.model_copy(update={"voice": voice})
-        ignored = [*unknown, *(["speed"] if speed not in (None, 1, 1.0) else [])]
         dropped = await self._contexts.drop(name)
         if name is None:
             self._config, self._form = config, form
