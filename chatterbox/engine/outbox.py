@@ -4,9 +4,10 @@ A bounded mailbox, one for each segment. Knows no event loop, no socket and no m
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from chatterbox.errors import ChatterboxError
@@ -27,6 +28,7 @@ class SegmentEnd:
     codes: tuple[int, ...]
     finish_reason: FinishReason
     retries: int = 0  # attempts that the guard threw away
+    at_s: float = field(default_factory=time.monotonic, compare=False)  # when it was made
 
 
 Terminal = SegmentEnd | ChatterboxError

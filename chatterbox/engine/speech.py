@@ -54,7 +54,7 @@ class SpeechReport:
     text_ids: int = 0  # of the segments put to work so far
     audio_s: float = 0.0
     first_audio_s: float | None = None  # since `speak`
-    generation_s: float = 0.0  # since `speak`
+    generation_s: float = 0.0  # since `speak`; not the time that a slow reader takes
     finish_reason: FinishReason = "stop"  # the worst of all segments
     retries: int = 0  # attempts at segments that the guard threw away
 
@@ -129,7 +129,6 @@ class SpeechStream:
                 yield piece
         if len(rest := self._pace.finish()):
             yield rest
-        self.report.generation_s = time.monotonic() - self._started
 
     async def _joined(self) -> AsyncIterator[F32]:
         """The segments and the pauses between them, at the model's own pace."""
@@ -209,6 +208,7 @@ class SpeechStream:
         report = self.report
         report.segment_codes.append(end.codes)
         report.segment_ends_s.append(report.audio_s + self._seconds(last_samples))
+        report.generation_s = max(report.generation_s, end.at_s - self._started)
         report.retries += end.retries
         report.finish_reason = max(report.finish_reason, end.finish_reason, key=BADNESS.index)
 

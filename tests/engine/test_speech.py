@@ -185,6 +185,13 @@ def test_hours_of_pauses_are_refused(stage):
         stage.engine.speak(request("Well [pause:9s] so. " * 20))
 
 
+async def test_a_slow_reader_is_not_generation_time(stage):
+    async with stage.engine.speak(request()) as stream:
+        async for _ in stream:
+            await asyncio.sleep(0.15)
+    assert 0 < stream.report.generation_s < 0.15
+
+
 async def test_max_new_tokens_caps_each_segment(stage):
     stage.model.endless.add("v")
     _, report = await hear(stage.engine, request(LONG, max_new_tokens=20))
