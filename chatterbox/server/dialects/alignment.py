@@ -35,6 +35,11 @@ class Alignment:
         self.starts_s += later.starts_s
         self.ends_s += later.ends_s
 
+    def scale(self, by: float) -> None:
+        """Turn the clock: a change of tempo keeps lengths only nearly (to 50 ms)."""
+        self.starts_s = [_floor_ms(time_s * by) for time_s in self.starts_s]
+        self.ends_s = [_floor_ms(time_s * by) for time_s in self.ends_s]
+
     def end_at(self, end_s: float) -> None:
         """Let the last character last until then: silence after it is its own."""
         if self.ends_s:

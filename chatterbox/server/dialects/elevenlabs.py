@@ -22,7 +22,7 @@ from chatterbox.errors import (
     TextTooLong,
     shown,
 )
-from chatterbox.model.contract import F32
+from chatterbox.model.contract import F32, SAMPLE_RATE_HZ
 from chatterbox.server.audio_response import BARE, Carrier, audio_headers, whole_file
 from chatterbox.server.body import Body
 from chatterbox.server.delivery import SpeechAnswer, Spoken, Whole
@@ -269,8 +269,11 @@ def _timed_whole(call: SpeechCall, samples: F32, report: SpeechReport) -> Respon
     headers = {**audio_headers(call), "Content-Type": "application/json"}
     del headers["Content-Disposition"]
     times = _Timing(call.text).news(report)
+    heard_s = len(samples) / SAMPLE_RATE_HZ
     for alignment in times:
-        alignment.end_at(report.audio_s)
+        if call.speed != 1.0:
+            alignment.scale(heard_s / report.audio_s)
+        alignment.end_at(heard_s)
     return JSONResponse(timed_audio(data, *times), headers=headers)
 
 

@@ -115,6 +115,14 @@ def test_whole_with_timestamps(client, text):
         assert "Doctor Smith paid three dollars" in normalised
 
 
+@pytest.mark.parametrize("speed", [0.7, 1.2])
+def test_times_at_another_speed(client, speed):
+    answer = client.text_to_speech.convert_with_timestamps(
+        "slt", text=TEXT, output_format="pcm_24000", voice_settings={"speed": speed}
+    )
+    check(answer.alignment, TEXT, len(base64.b64decode(answer.audio_base_64)) / 48_000)
+
+
 @pytest.mark.parametrize("name", ["mp3_44100_128", "pcm_44100"])
 def test_streamed_with_timestamps(client, name):
     lines = list(client.text_to_speech.stream_with_timestamps("slt", text=LONG, output_format=name))
