@@ -215,7 +215,7 @@ def evaluate(given: argparse.Namespace) -> dict[str, Any]:
                     v: Voice(f"{v}-{precision}", loaded.encoder.encode(audio))
                     for v, audio in judge.references.items()
                 }
-                names = list(SETS) if precision == chosen[0] else ["short"]
+                names = given.sets if precision == chosen[0] else given.sets[:1]
                 for name in names:
                     texts = SETS[name][: given.sentences]
                     rows = judged(engine, judge, voices, texts, sampling)
@@ -237,8 +237,9 @@ def main() -> None:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, required=True, help="a directory in hub layout")
-    parser.add_argument("--precisions", nargs="*", help="the first gets all sets, the others short")
+    parser.add_argument("--precisions", nargs="*", help="the first gets all sets, the others one")
     parser.add_argument("--sentences", type=int, default=50, help="at most this many of each set")
+    parser.add_argument("--sets", nargs="*", choices=list(SETS), default=list(SETS))
     parser.add_argument("--recording", type=Path, action="append", help="a human voice")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--verbose", action="store_true", help="print what was heard")

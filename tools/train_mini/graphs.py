@@ -346,8 +346,12 @@ def _described(g: Graph, raw: str, w: Weights, units: Units) -> str:
 def _decode(g: Graph, x: str, stats: str, w: Weights, pads: tuple[tuple[int, int], ...]) -> str:
     """`codec.Decoder` from its first layer on."""
     x = g.op("Add", x, linear(g, stats, w["speaker.weight"], w["speaker.bias"]))
+    film = linear(g, stats, w["film.weight"], w["film.bias"])  # [B, 1, 2 × layers × width]
+    width = len(w["codes.bias"])
     for i, (left, right) in enumerate(pads):
         y = convolution(g, x, w[f"coarse.{i}.weight"], w[f"coarse.{i}.bias"], left, right)
+        scale, offset = (part(g, film, k * width, (k + 1) * width, 2) for k in (2 * i, 2 * i + 1))
+        y = g.op("Add", g.op("Mul", y, g.op("Add", scale, real(1.0))), offset)
         x = g.op("Add", x, gelu(g, y))
     x = linear(g, x, w["up.weight"], w["up.bias"])
     x = g.op("Reshape", x, ints(0, -1, len(w["fine_speaker.bias"])))
