@@ -9,6 +9,7 @@ the same noise; prints one line for each comparison.
 
 import argparse
 import contextlib
+import importlib
 import io
 import sys
 import types
@@ -28,6 +29,7 @@ from chatterbox.model.split.prove import likeness_db, mel_distance_db
 from tools.decoder.build import EDITIONS, edition_of
 from tools.decoder.graph import Array
 from tools.decoder.weights import PREFIXES, folded
+from tools.stock_forms.authors import ALIAS
 
 PROMPT, CODES = 25, 60
 PITCH_HZ = 150.0
@@ -35,30 +37,20 @@ PITCH_HZ = 150.0
 
 def authors_decoder(package: Path) -> Any:
     """Their `S3Token2Wav(meanflow=True)` with random weights."""
-    for name in ("torchaudio", "torchaudio.transforms", "torchaudio.compliance.kaldi"):
-        sys.modules.setdefault(name, _Standin(name))  # imported by them, not needed here
-    ours = {k: sys.modules.pop(k) for k in list(sys.modules) if k.split(".")[0] == "chatterbox"}
-    root = types.ModuleType("chatterbox")  # their package's own start imports everything
-    root.__path__ = [str(package / "chatterbox")]
-    sys.modules["chatterbox"] = root
-    try:
-        from chatterbox.models.s3gen.s3gen import S3Token2Wav  # type: ignore[import-not-found]
-    finally:
-        theirs = [k for k in sys.modules if k.split(".")[0] == "chatterbox"]
-        kept = {k: sys.modules.pop(k) for k in theirs}
-        sys.modules.update(ours)
-        _THEIRS.update(kept)
     import torch
 
+    for name in ("torchaudio", "torchaudio.transforms", "torchaudio.compliance.kaldi"):
+        sys.modules.setdefault(name, _Standin(name))  # imported by them, not needed here
+    root = types.ModuleType(ALIAS)  # their package has our package's name
+    root.__path__ = [str(package / "chatterbox")]
+    sys.modules.setdefault(ALIAS, root)
+    theirs = importlib.import_module(f"{ALIAS}.models.s3gen.s3gen")
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    made = S3Token2Wav(meanflow=True).eval()
+    made = theirs.S3Token2Wav(meanflow=True).eval()
     with torch.no_grad():  # voiced, so that the harmonics count
         made.mel2wav.f0_predictor.classifier.bias.fill_(PITCH_HZ)
     return made
-
-
-_THEIRS: dict[str, Any] = {}
 
 
 class _Standin(types.ModuleType):
@@ -105,7 +97,7 @@ def fixed_draws(given: Case) -> Iterator[None]:
     """Have the authors' code draw the case's numbers."""
     import torch
 
-    hifigan = _THEIRS["chatterbox.models.s3gen.hifigan"]
+    hifigan = sys.modules[f"{ALIAS}.models.s3gen.hifigan"]
     like, uniform = torch.randn_like, hifigan.Uniform
 
     class Fixed:

@@ -1,0 +1,304 @@
+"""How soon does the first sound leave, how fast is the rest, and do listeners run out of it? The
+engine, and beside it what one would use instead, in one run.
+
+    python tools/bench_stream.py --model DIR --clients 1,4 --peers card --json FILE
+    python tools/bench_stream.py --model DIR --rates 1,10,20            (open loop, Poisson)
+    python tools/bench_stream.py --model DIR --soak 500
+
+Drives `TTSEngine` in this process, without HTTP. Weights may be random: the number of codes is
+fixed (`--codes`), and cost does not depend on their values. Rounds go through all subjects in turn,
+so that a slow spell of the machine falls on all of them.
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import psutil
+
+from chatterbox.config import TTSConfig
+from chatterbox.engine.engine import TTSEngine
+from chatterbox.engine.sampling import Sampling
+from chatterbox.engine.speech import SpeechRequest
+from chatterbox.model.contract import SAMPLE_RATE_HZ, Voice, VoiceTensors
+from tools.bench_peers import CardLoop
+
+TEXT = "The lamp on the harbour wall was lit an hour before the boats came home that evening."
+PROMPT_CODES, LM_ROWS = 250, 376
+AUDIBLE = 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One utterance as its listener got it."""
+
+    first_s: float
+    total_s: float
+    audio_s: float
+    late_s: float = 0.0  # how long the listener had nothing to hear after the first sound
+    gaps: int = 0
+
+
+@dataclass(slots=True)
+class Result:
+    """One line of the table."""
+
+    peer: str
+    edition: str
+    precision: str
+    clients: int | str
+    first_audio_ms_p50: float = 0.0
+    first_audio_ms_p95: float = 0.0
+    rtf: float = 0.0
+    audio_s_per_s: float = 0.0
+    underruns: int = 0
+    late_ms_p95: float = 0.0
+    utterances: int = 0
+    heard: list[Heard] = field(default_factory=list, repr=False)
+    busy_s: float = 0.0
+
+    def add(self, heard: Sequence[Heard], busy_s: float) -> None:
+        """What one round gave."""
+        self.heard += heard
+        self.busy_s += busy_s
+        firsts = [1000 * h.first_s for h in self.heard]
+        self.utterances = len(self.heard)
+        self.first_audio_ms_p50 = statistics.median(firsts)
+        self.first_audio_ms_p95 = float(np.percentile(firsts, 95))
+        self.rtf = statistics.median(h.total_s / h.audio_s for h in self.heard)
+        self.audio_s_per_s = sum(h.audio_s for h in self.heard) / self.busy_s
+        self.underruns = sum(h.gaps for h in self.heard)
+        self.late_ms_p95 = float(np.percentile([1000 * h.late_s for h in self.heard], 95))
+
+    def row(self) -> dict[str, Any]:
+        """For --json."""
+        return {k: v for k, v in asdict(self).items() if k not in ("heard", "busy_s")}
+
+
+def random_voice(hidden: int) -> Voice:
+    """A voice of full length; its values cost nothing."""
+    rng = np.random.default_rng(0)
+    tensors = VoiceTensors(
+        features=(0.1 * rng.normal(size=(LM_ROWS, hidden))).astype(np.float32),
+        prompt_codes=rng.integers(0, 6561, PROMPT_CODES),
+        speaker=rng.normal(size=192).astype(np.float32),
+        prompt_mel=rng.normal(-6, 2.5, (2 * PROMPT_CODES, 80)).astype(np.float32),
+    )
+    return Voice("random", tensors)
+
+
+class Ours:
+    """The engine."""
+
+    def __init__(self, config: TTSConfig, voice: str | None, codes: int) -> None:
+        self.engine = TTSEngine(config)
+        began = time.perf_counter()
+        self.engine.load()
+        self.load_s = time.perf_counter() - began
+        hidden = int(json.loads((Path(config.model) / "config.json").read_text())["hidden_size"])
+        self.voice = self.engine.voices.get(voice) if voice else random_voice(hidden)
+        self.codes = codes
+        self.engine.warm(self.voice)
+
+    async def speak(self, seed: int) -> Heard:
+        """One utterance."""
+        request = SpeechRequest(TEXT, self.voice, Sampling(), seed, max_new_tokens=self.codes)
+        began = time.perf_counter()
+        first_s: float | None = None
+        played_s = late_s = 0.0  # sound delivered so far; silence the listener had to bear
+        gaps = 0
+        async with self.engine.speak(request) as stream:
+            async for piece in stream:
+                now_s = time.perf_counter() - began
+                if first_s is None and np.abs(piece).max(initial=0.0) > AUDIBLE:
+                    first_s = now_s
+                if first_s is not None:
+                    gap_s = now_s - first_s - late_s - played_s
+                    if gap_s > 0:
+                        late_s, gaps = late_s + gap_s, gaps + 1
+                    played_s += len(piece) / SAMPLE_RATE_HZ
+        total_s = time.perf_counter() - began
+        return Heard(first_s or total_s, total_s, stream.report.audio_s, late_s, gaps)
+
+    async def together(self, clients: int, seed: int) -> list[Heard]:
+        """One utterance for each of so many clients, begun at once."""
+        return await asyncio.gather(*(self.speak(seed + i) for i in range(clients)))
+
+    async def open_loop(self, rate_hz: float, seconds: float) -> list[Heard]:
+        """Listeners who come as they like."""
+        rng = random.Random(0)
+        tasks, until = [], time.perf_counter() + seconds
+        while time.perf_counter() < until:
+            tasks.append(asyncio.create_task(self.speak(len(tasks))))
+            await asyncio.sleep(rng.expovariate(rate_hz))
+        return await asyncio.gather(*tasks)
+
+
+class Torch:
+    """The authors' code in its own process and Python."""
+
+    def __init__(self, python: str, authors: Path, codes: int, threads: int) -> None:
+        command = [python, "-m", "tools.bench_peers", "--authors", str(authors)]
+        command += ["--codes", str(codes), "--threads", str(threads)]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            text=True, cwd=Path(__file__).resolve().parents[1],
+        )  # fmt: skip
+        self._answer()
+
+    def _answer(self) -> Any:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            sys.exit("the authors' PyTorch did not start: run tools.bench_peers by itself")
+        return json.loads(line)
+
+    def speak(self) -> Heard:
+        """One utterance."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return Heard(**self._answer())
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.terminate()
+        self._process.wait()
+
+
+def engine_rounds(ours: Ours, result: Result, clients: int) -> Callable[[int], None]:
+    """A round of the engine at one number of clients."""
+
+    def round_(seed: int) -> None:
+        began = time.perf_counter()
+        heard = asyncio.run(ours.together(clients, seed))
+        result.add(heard, time.perf_counter() - began)
+
+    return round_
+
+
+def peer_rounds(speak: Callable[[], Heard], result: Result) -> Callable[[int], None]:
+    """A round of a peer, one client."""
+
+    def round_(_: int) -> None:
+        heard = speak()
+        result.add([heard], heard.total_s)
+
+    return round_
+
+
+def subjects(given: argparse.Namespace, ours: Ours, config: TTSConfig) -> list[Any]:
+    """(result, round) for everything that is compared."""
+    info = ours.engine.info
+    note = next((n for n in info.notes if n.startswith("decoder")), "")
+    edition = "split, int8 flow" if "8 bits" in note else note.partition(",")[0]
+    made = []
+    for clients in given.clients:
+        result = Result("this engine", edition, info.precision_text, clients)
+        made.append((result, engine_rounds(ours, result, clients)))
+    if "card" in given.peers:
+        lm, decoder = info.precision["language_model"], info.precision["conditional_decoder"]
+        card = CardLoop(Path(config.model) / "onnx", lm, decoder, given.threads)
+        ids = ours.engine._model.tokenizer.encode(TEXT)
+        result = Result("card's loop", "stock", f"lm {lm} decoder {decoder}", 1)
+
+        def by_card() -> Heard:
+            total_s, audio_s = card.speak(ids, ours.voice.tensors, given.codes)
+            return Heard(total_s, total_s, audio_s)
+
+        made.append((result, peer_rounds(by_card, result)))
+    if "torch" in given.peers:
+        torch = Torch(given.torch_python, given.authors, given.codes, given.threads)
+        result = Result("authors' PyTorch", "eager", "fp32", 1)
+        made.append((result, peer_rounds(torch.speak, result)))
+    return made
+
+
+def soak(ours: Ours, requests: int) -> None:
+    """Print the process's memory every tenth of the way, and its slope over the second half."""
+    process, sizes = psutil.Process(), []
+    for i in range(requests):
+        asyncio.run(ours.together(1, i))
+        sizes.append(process.memory_info().rss / 2**20)
+        if (i + 1) % max(1, requests // 10) == 0:
+            print(f"after {i + 1:5} requests: RSS {sizes[-1]:.0f} MiB", flush=True)
+    half = np.array(sizes[len(sizes) // 2 :])
+    slope = np.polyfit(np.arange(len(half)), half, 1)[0]
+    print(f"slope over the second half: {1000 * slope:.2f} KiB a request (1000 KiB = 1 MiB)")
+
+
+def show(results: Sequence[Result]) -> None:
+    """The table."""
+    print("| peer | edition | precision | clients | first audio ms p50 / p95 | RTF | audio-s/s |"
+          " underruns | late ms p95 | n |")  # fmt: skip
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for r in results:
+        print(
+            f"| {r.peer} | {r.edition} | {r.precision} | {r.clients} "
+            f"| {r.first_audio_ms_p50:.0f} / {r.first_audio_ms_p95:.0f} | {r.rtf:.2f} "
+            f"| {r.audio_s_per_s:.2f} | {r.underruns} | {r.late_ms_p95:.0f} | {r.utterances} |"
+        )
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--model", required=True, help="a model's directory")
+    parser.add_argument("--clients", type=lambda s: [int(c) for c in s.split(",")], default=[1, 4])
+    parser.add_argument("--rates", type=lambda s: [float(r) for r in s.split(",")], default=[])
+    parser.add_argument("--seconds", type=float, default=30, help="of each rate")
+    parser.add_argument("--codes", type=int, default=150, help="25 are a second")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--peers", default="", help="card, torch")
+    parser.add_argument("--torch-python", default=sys.executable)
+    parser.add_argument("--authors", type=Path, help="unpacked chatterbox-tts, for torch")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--voice", help="a voice's name; without, a random one")
+    parser.add_argument("--soak", type=int, default=0, help="requests, one after the other")
+    parser.add_argument("--set", action="append", default=[], metavar="SETTING=VALUE")
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    settings = dict(s.split("=", 1) for s in given.set)
+    config = TTSConfig(model=given.model, threads=given.threads, guard=False, **settings)
+    ours = Ours(config, given.voice, given.codes)
+    print(f"loaded in {ours.load_s:.1f} s: {'; '.join(ours.engine.info.notes)}", flush=True)
+    if given.soak:
+        soak(ours, given.soak)
+        return
+    compared = subjects(given, ours, config)
+    for _, round_ in compared:
+        round_(0)  # warm-up
+    for result, _ in compared:
+        result.heard.clear()
+        result.busy_s = 0.0
+    for number in range(given.rounds):
+        for _, round_ in compared:
+            round_(1000 * (number + 1))
+    results = [result for result, _ in compared]
+    for rate in given.rates:
+        result = Result("this engine", results[0].edition, results[0].precision, f"{rate:g}/s")
+        began = time.perf_counter()
+        heard = asyncio.run(ours.open_loop(rate, given.seconds))
+        result.add(heard, time.perf_counter() - began)
+        results.append(result)
+    show(results)
+    if given.json:
+        given.json.write_text(json.dumps([r.row() for r in results], indent=1))
+
+
+if __name__ == "__main__":
+    main()
