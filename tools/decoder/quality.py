@@ -2,16 +2,18 @@
 
     python -m tools.decoder.quality --decoder DIR/onnx/conditional_decoder.onnx
 
-Same codes, same noise; one line for each setting: waveform SNR, distance of the sound's log-mel,
-and the energy steps at the seams beside the steps at the same places of the one-shot decode. Knows
-the decoder's seam and the windows; no engine, no language model. Random weights will do: the
-numbers then say what streaming does to a decoder as sensitive to its context as random ones are.
+Same codes, same noise; one line for each setting. `flow`: mean difference of the mel that the
+flow gives. `vocoder`: waveform SNR when the vocoder's windows get the one-shot mel. `sound`:
+waveform SNR and log-mel difference of all of it. `steps`: change of energy from the 10 ms before a
+seam to the 10 ms behind it, beside the same places of the one-shot decode. Knows the windows and a
+split decoder's inside; no engine. Random weights will do; what the flow's context does is then that
+of random attention, which looks everywhere alike.
 """
 
 import argparse
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,9 +24,10 @@ import onnxruntime as ort
 
 from chatterbox.engine.windows import DecodeCost, Seams, Windows, WindowSettings
 from chatterbox.model.contract import F32, I64, SAMPLE_RATE_HZ, Voice, VoiceTensors
-from chatterbox.model.decoder_contract import DecodeJob, StreamingDecoder
+from chatterbox.model.decoder_contract import DecodeJob, StreamingDecoder, Window
 from chatterbox.model.split.load import open_decoder
-from chatterbox.model.split.streaming import StreamSettings
+from chatterbox.model.split.prove import mel_distance_db
+from chatterbox.model.split.streaming import SplitDecoder, StreamSettings
 from chatterbox.model.split.study import OpenGraph
 
 STEP_SAMPLES = SAMPLE_RATE_HZ // 100  # energy is compared from one 10 ms to the next
@@ -153,46 +156,96 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only-default", action="store_true", help="the first setting alone")
     given = parser.parse_args()
-    head = "prompt context ahead most | seams  SNR dB  mel dB | step dB p50 p95 max"
-    print(head, "| one-shot p50 p95 max | cpu s per audio s: streamed, one-shot")
-    opened: dict[int, StreamingDecoder] = {}
+    print(
+        "| prompt codes | context | look-ahead | most | flow dB | vocoder SNR dB | sound SNR dB "
+        "| sound mel dB | seams | steps dB p50 / p95 / max | one-shot, same places "
+        "| cpu s per audio s | one-shot |\n" + "|---" * 13 + "|"
+    )
+    opened: dict[int, SplitDecoder] = {}
     for prompt, settings in settings_to_compare():
         if prompt not in opened:
             opened.clear()
             how = StreamSettings(prompt_codes=prompt, int8=given.int8)
             made = open_decoder(given.decoder, opener(given.decoder.parent, given.threads), how)
-            print("#", made.kind, made.note, flush=True)
+            assert isinstance(made.decoder, SplitDecoder), made.note
             opened[prompt] = made.decoder
         compare(opened[prompt], prompt, settings, given.streams, given.codes)
         if given.only_default:
             break
 
 
+class Mels:
+    """Stands between a decoder's flow and its vocoder: notes the windows' mels, or replaces them
+    by parts of a given one."""
+
+    def __init__(self, decoder: SplitDecoder, given: F32 | None = None) -> None:
+        self._flow = decoder._mels
+        self._given = given
+        self.seen: list[tuple[Window, F32]] = []
+        decoder._mels = self  # type: ignore[method-assign, assignment]
+
+    def __call__(self, jobs: Sequence[DecodeJob]) -> list[F32]:
+        """In the place of `SplitDecoder._mels`."""
+        made = []
+        for job in jobs:
+            window = job.window
+            first, last = 2 * window.begin, 2 * (window.begin + window.fed_codes)
+            mel = self._flow([job])[0] if self._given is None else self._given[:, first:last]
+            self.seen.append((window, mel))
+            made.append(mel)
+        return made
+
+    def final(self) -> F32:
+        """The frames that were kept, in a row: [80, frames]."""
+        parts = []
+        for window, mel in self.seen:
+            first = 2 * (window.fresh - window.begin)
+            parts.append(mel[:, first : None if window.last else 2 * (window.end - window.begin)])
+        return np.concatenate(parts, axis=1)
+
+    def leave(self, decoder: SplitDecoder) -> "Mels":
+        """Let the flow through again."""
+        decoder._mels = self._flow  # type: ignore[method-assign]
+        return self
+
+
 def compare(
-    decoder: StreamingDecoder, prompt: int, settings: WindowSettings, streams: int, count: int
+    decoder: SplitDecoder, prompt: int, settings: WindowSettings, streams: int, count: int
 ) -> None:
     """One line of the table."""
-    snrs, mels, steps, controls, costs = [], [], [], [], []
+    kept: dict[str, list[float]] = {k: [] for k in ("flow", "vocoder", "snr", "mel", "cost", "one")}
+    steps, controls = [], []
     for seed in range(streams):
         codes, voice = some_codes(count, seed), some_voice(seed)
+        hook = Mels(decoder)
         whole = stream(decoder, codes, voice, at_once(settings))
+        whole_mel = hook.leave(decoder).final()
+        hook = Mels(decoder)
         parts = stream(decoder, codes, voice, settings)
-        snrs.append(snr_db(whole.samples, parts.samples))
-        mels.append(np.abs(log_mel(whole.samples) - log_mel(parts.samples)).mean())
+        parts_mel = hook.leave(decoder).final()
+        hook = Mels(decoder, whole_mel)
+        vocoded = stream(decoder, codes, voice, settings)
+        hook.leave(decoder)
+        audio_s = len(whole.samples) / SAMPLE_RATE_HZ
+        kept["flow"].append(mel_distance_db(whole_mel, parts_mel))
+        kept["vocoder"].append(snr_db(whole.samples, vocoded.samples))
+        kept["snr"].append(snr_db(whole.samples, parts.samples))
+        kept["mel"].append(float(np.abs(log_mel(whole.samples) - log_mel(parts.samples)).mean()))
+        kept["cost"].append(parts.cpu_s / audio_s)
+        kept["one"].append(whole.cpu_s / audio_s)
         steps.append(energy_steps(parts.samples, parts.seams))
         controls.append(energy_steps(whole.samples, parts.seams))
-        audio_s = len(whole.samples) / SAMPLE_RATE_HZ
-        costs.append((parts.cpu_s / audio_s, whole.cpu_s / audio_s))
     at_seams, there = np.concatenate(steps), np.concatenate(controls)
+    mean = {name: float(np.mean(values)) for name, values in kept.items()}
 
     def spread(values: F32) -> str:
-        return " ".join(f"{v:5.2f}" for v in (*np.percentile(values, [50, 95]), values.max()))
+        return " / ".join(f"{v:.2f}" for v in (*np.percentile(values, [50, 95]), values.max()))
 
     print(
-        f"{prompt:6} {settings.left_context_codes:7} {settings.look_ahead_codes:5} "
-        f"{settings.most_codes:4} | {len(at_seams):5} {np.mean(snrs):7.1f} {np.mean(mels):7.2f} |"
-        f" {spread(at_seams)} | {spread(there)} | "
-        f"{np.mean(costs, axis=0)[0]:.2f}, {np.mean(costs, axis=0)[1]:.2f}",
+        f"| {prompt} | {settings.left_context_codes} | {settings.look_ahead_codes} "
+        f"| {settings.most_codes} | {mean['flow']:.2f} | {mean['vocoder']:.1f} "
+        f"| {mean['snr']:.1f} | {mean['mel']:.2f} | {len(at_seams)} "
+        f"| {spread(at_seams)} | {spread(there)} | {mean['cost']:.2f} | {mean['one']:.2f} |",
         flush=True,
     )
 
