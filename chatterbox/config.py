@@ -97,9 +97,11 @@ class TTSConfig(_Settings):
         True, description="Rebuild the language model around an in-place cache, once, if equal"
     )
     kv_dtype: Literal["auto", "float", "int8"] = Field(
-        "float", description="Keys and values; int8 is faster at long contexts and less exact"
+        "auto", description="Keys and values; auto: int8 for quantised models on a CPU"
     )
-    cuda_graphs: bool = Field(True, description="Replay captured steps on a GPU")
+    cuda_graphs: bool = Field(
+        False, description="Replay captured steps on a GPU (not measured yet)"
+    )
     max_positions: int = Field(
         2048, ge=512, le=8196, description="Conditioning rows, text and codes that a slot can hold"
     )
