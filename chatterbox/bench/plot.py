@@ -12,6 +12,8 @@ STRONG, PALE = "#1f5fa8", "#8fb4dc"
 LIMIT = "#c0392b"
 SIZE_INCHES = (10, 7)
 DPI = 120
+LABEL_RATIO = 1.2
+"""On a logarithmic axis, labels closer than this overlap."""
 HEADROOM = 1.1
 """Of the highest point, so that its marker is not cut off."""
 
@@ -50,7 +52,8 @@ def draw(levels: Sequence[Level], title: str, path: Path) -> None:
     for axes in (rtf, first, rate, audio):
         if len(loads) > 1 and not open_loop:
             axes.set_xscale("log", base=2)
-        axes.set_xticks(loads, [f"{load:g}" for load in loads])
+        labelled = _apart(loads)
+        axes.set_xticks(labelled, [f"{load:g}" for load in labelled])
         axes.minorticks_off()
         axes.set_ylim(0, HEADROOM * axes.get_ylim()[1])
         axes.set_xlabel("requests per second sent" if open_loop else "concurrent requests")
@@ -61,3 +64,12 @@ def draw(levels: Sequence[Level], title: str, path: Path) -> None:
     figure.suptitle(title)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, format="png", dpi=DPI)
+
+
+def _apart(loads: Sequence[float]) -> list[float]:
+    """Of loads that a search has brought close together, as many as can be labelled."""
+    shown: list[float] = []
+    for load in sorted(loads):
+        if not shown or load >= LABEL_RATIO * shown[-1]:
+            shown.append(load)
+    return shown

@@ -1,7 +1,7 @@
 """How are stock language models put on disk? `python -m tools.stock_forms DIRECTORY …`
 
-    python -m tools.stock_forms /tmp/forms --precision fp32,q4
-    python -m tools.stock_forms /tmp/forms --form torchscript,dynamo --authors authors
+    python -m tools.stock_forms forms --precision fp32,q4
+    python -m tools.stock_forms forms --form torchscript,dynamo --authors authors
 
 Writes `<directory>/<form>/language_model<suffix>.onnx` and sidecars; full size unless --layers says
 otherwise. The exported forms need requirements-torch.txt.
