@@ -17,6 +17,7 @@ import numpy as np
 
 from chatterbox.model.capture import Buckets
 from chatterbox.model.contract import PRECISION_SUFFIX
+from chatterbox.model.language_model import SPIN_US
 from chatterbox.model.memory import Memory
 from chatterbox.model.sessions import SessionSettings, open_session
 from chatterbox.model.slots import TunedLanguageModel

@@ -24,6 +24,9 @@ from chatterbox.model.tune.write import Recipe
 
 TUNED_DIRECTORY = "tuned"  # below the data directory
 MIB = 1024 * 1024
+SPIN_US = 20
+"""How long the step's threads wait for the next operator awake: long enough for the gaps within a
+step (a fifth of its time, otherwise spent waking up), too short to keep a core from the decoder."""
 CAPTURE_OPTIONS = {"enable_cuda_graph": "1"}
 PUBLISHED_POSITIONS = 8196
 """Rows of the published model's position table (its sidecar's size says so); used where
@@ -145,7 +148,7 @@ def _runner(
     options = CAPTURE_OPTIONS if buckets else None
     config = parts.config
     return TunedLanguageModel(
-        open_session(graph.path, parts.settings, provider_options=options),
+        open_session(graph.path, parts.settings, provider_options=options, spin_us=SPIN_US),
         embed,
         slots=config.max_batch_size,
         capacity=parts.positions,

@@ -123,17 +123,22 @@ def open_session(
     *,
     provider_options: dict[str, str] | None = None,
     weights_in: Path | None = None,
+    spin_us: int = 0,
 ) -> ort.InferenceSession:
     """A session on `source`: a path, or a model in memory whose weights lie in `weights_in`.
 
-    Its threads do not spin while idle: the language model, the decoder and the encoder share the
-    cores, and a spinning pool of one would take them from another. Raises ModelError.
+    Its threads do not spin while idle, or only for `spin_us`: the language model, the decoder and
+    the encoder share the cores, and a spinning pool of one would take them from another
+    (docs/language-model.md has the figures). Raises ModelError.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = settings.threads
     options.inter_op_num_threads = 1
     options.log_severity_level = SEVERITY_ERROR
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if spin_us:
+        options.add_session_config_entry("session.intra_op.spin_duration_us", str(spin_us))
+    else:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if weights_in is not None:
         options.add_session_config_entry(WEIGHTS_FOLDER_KEY, str(weights_in))
     providers = settings.providers
