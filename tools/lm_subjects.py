@@ -73,7 +73,7 @@ class Subjects:
         return self._given.directory / f"language_model{suffix}.onnx"
 
     def _stock(self, precision: str) -> Iterator[tuple[Cell, Step]]:
-        session = open_session(self._path(precision), self._settings)
+        session = open_session(self._path(precision), self._settings, spin_us=SPIN_US)
         pasts = [i for i in session.get_inputs() if i.name.startswith("past_key_values.")]
         kind = np.float16 if pasts[0].type == "tensor(float16)" else np.float32
         _, heads, _, head_dim = pasts[0].shape
@@ -94,7 +94,8 @@ class Subjects:
     def _tuned(self, precision: str, graph: str) -> Iterator[tuple[Cell, Step]]:
         captured = graph == "tuned+graphs"
         options = {"enable_cuda_graph": "1"} if captured else None
-        session = open_session(self.tuned_path(precision), self._settings, provider_options=options)
+        path = self.tuned_path(precision)
+        session = open_session(path, self._settings, provider_options=options, spin_us=SPIN_US)
         memory = Memory(self._settings.device, self._device_id)
         slots = max(self._given.batches)
         buckets = Buckets(slots, capture=True) if captured else None
