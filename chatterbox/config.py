@@ -97,9 +97,8 @@ class TTSConfig(_Settings):
         True, description="Rebuild the language model around an in-place cache, once, if equal"
     )
     kv_dtype: Literal["auto", "float", "int8"] = Field(
-        # Not "auto": `mini` misses its stop with an int8 cache (docs/experiments.md, 2026-11-21).
-        "float",
-        description="Keys and values; auto: int8 for quantised models on a CPU (less exact)",
+        "auto",
+        description="Keys and values; auto: int8 for quantised models on a CPU, once proven",
     )
     cuda_graphs: bool = Field(
         False, description="Replay captured steps on a GPU (not measured yet)"

@@ -3,7 +3,6 @@
 Knows the configuration and both runners; knows no request.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +10,7 @@ from tqdm import tqdm
 
 from chatterbox.config import TTSConfig
 from chatterbox.model.capture import Buckets
-from chatterbox.model.contract import LanguageModel
+from chatterbox.model.contract import I64, LanguageModel
 from chatterbox.model.embedding import Embedder, host_embedder
 from chatterbox.model.files import ModelFiles
 from chatterbox.model.graphs import EmbedGraph
@@ -22,6 +21,8 @@ from chatterbox.model.stock_lm import StockLanguageModel
 from chatterbox.model.tune.tuner import TunedGraph, Untuned, recipe_for, tune
 from chatterbox.model.tune.write import Recipe
 
+PROOF_SENTENCE = "Well, the quick brown fox jumps over the lazy dog, and then it rests."
+"""Spoken while the tuned graph is proven."""
 TUNED_DIRECTORY = "tuned"  # below the data directory
 MIB = 1024 * 1024
 SPIN_US = 20
@@ -64,7 +65,12 @@ class LanguageModelParts:
     config: TTSConfig
     files: ModelFiles
     settings: SessionSettings
-    end_id: int  # the tokenizer's end of text
+    sentence: I64  # ids of PROOF_SENTENCE, which ends in the tokenizer's end tokens
+
+    @property
+    def end_id(self) -> int:
+        """The tokenizer's end of text."""
+        return int(self.sentence[-1])
 
     @property
     def positions(self) -> int:
@@ -90,7 +96,7 @@ def open_language_model(parts: LanguageModelParts) -> tuple[LanguageModel, str]:
     embed = host_embedder(path, session, result.vocab, parts.end_id) or session
     if parts.settings.device == "cuda" and parts.config.cuda_graphs:
         return _captured(parts, embed, result)
-    return _runner(parts, embed, result), "tuned, proven equal"
+    return _runner(parts, embed, result), f"tuned, proven equal; cache in {result.cache}"
 
 
 def tune_language_model(parts: LanguageModelParts) -> TunedGraph | Untuned:
@@ -103,7 +109,7 @@ def tuned_graph(parts: LanguageModelParts, embed: Embedder) -> TunedGraph | Untu
     """By the first recipe whose graph is proven. `embed`: the model's own embedding."""
     result: TunedGraph | Untuned = Untuned("no recipe was tried")
     precision = parts.files.precisions["language_model"]
-    for recipe in _recipes(parts, recipe_for(parts.settings.device, precision)):
+    for recipe in _recipes(parts):
         with TuningBar() as progress:
             result = tune(
                 parts.files.graph("language_model"),
@@ -112,6 +118,7 @@ def tuned_graph(parts: LanguageModelParts, embed: Embedder) -> TunedGraph | Untu
                 parts.settings,
                 recipe=recipe,
                 embed=embed,
+                sentence=parts.sentence,
                 progress=progress,
             )
         if isinstance(result, TunedGraph):
@@ -119,15 +126,12 @@ def tuned_graph(parts: LanguageModelParts, embed: Embedder) -> TunedGraph | Untu
     return result
 
 
-def _recipes(parts: LanguageModelParts, usual: Recipe) -> Iterator[Recipe]:
-    """The one asked for; or else the usual one, then the one that rounds less."""
+def _recipes(parts: LanguageModelParts) -> list[Recipe]:
+    """The one asked for, and after an int8 cache one in float: it always passes where any does."""
+    usual = recipe_for(parts.settings.device, parts.files.precisions["language_model"])
     asked = parts.config.kv_dtype
-    if asked != "auto":
-        yield replace(usual, cache=asked)
-        return
-    yield usual
-    if usual.cache == "int8":
-        yield replace(usual, cache="float")
+    first = usual if asked == "auto" else replace(usual, cache=asked)
+    return [first] if first.cache == "float" else [first, replace(first, cache="float")]
 
 
 def _captured(

@@ -20,7 +20,11 @@ from chatterbox.model.decoder_contract import StreamingDecoder
 from chatterbox.model.files import ModelFiles
 from chatterbox.model.graphs import EncoderGraph
 from chatterbox.model.hub import Progress
-from chatterbox.model.language_model import LanguageModelParts, open_language_model
+from chatterbox.model.language_model import (
+    PROOF_SENTENCE,
+    LanguageModelParts,
+    open_language_model,
+)
 from chatterbox.model.select import select
 from chatterbox.model.sessions import SessionSettings, open_session, session_settings
 from chatterbox.model.split.load import Opened, open_decoder
@@ -68,7 +72,7 @@ def load_model(config: TTSConfig, say: Progress) -> LoadedModel:
     selection = select(config, settings.device, say)
     files = selection.files
     tokenizer = Tokenizer.from_file(files.tokenizer)
-    parts = LanguageModelParts(config, files, settings, end_id=int(tokenizer.encode("a")[-1]))
+    parts = LanguageModelParts(config, files, settings, tokenizer.encode(PROOF_SENTENCE))
     language_model, lm_note = open_language_model(parts)
     opened = _decoder(config, files, settings)
     info = ModelInfo(

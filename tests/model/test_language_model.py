@@ -27,7 +27,7 @@ IDS = Tokenizer.from_file(mini.path() / "tokenizer.json").encode("How are you?")
 def parts(tmp_path, precision="q4", **settings):
     config = TTSConfig(data_dir=tmp_path, max_batch_size=2, **settings)
     files = ModelFiles(mini.path(), dict.fromkeys(GRAPHS, precision))
-    return LanguageModelParts(config, files, SessionSettings("cpu", 1, {}), end_id=int(IDS[-1]))
+    return LanguageModelParts(config, files, SessionSettings("cpu", 1, {}), IDS)
 
 
 def voice(hidden=64):
@@ -41,13 +41,11 @@ def logits(model):
     return np.stack([first, model.step([0], np.array([17]))[0]])
 
 
-@pytest.mark.parametrize(("precision", "kind"), [("q4", np.int8), ("fp32", np.float32)])
-def test_a_proven_graph_is_served_with_the_cache_that_suits_it(tmp_path, precision, kind):
-    model, note = open_language_model(parts(tmp_path, precision, kv_dtype="auto"))
+def test_a_proven_graph_is_served_and_embedded_on_the_host(tmp_path):
+    model, note = open_language_model(parts(tmp_path))
     assert isinstance(model, TunedLanguageModel)
     assert isinstance(model._embed, HostEmbedder)
-    assert model._shape.kv_type == kind
-    assert note == "tuned, proven equal"
+    assert note == "tuned, proven equal; cache in float"
 
 
 def test_it_says_what_the_stock_graph_says(tmp_path):
@@ -59,20 +57,19 @@ def test_it_says_what_the_stock_graph_says(tmp_path):
     assert np.abs(logits(tuned) - expected).max() < 1e-4 * expected.std()
 
 
-def test_where_an_int8_cache_is_too_coarse_a_float_one_is_used(tmp_path, monkeypatch):
-    monkeypatch.setitem(tuner.SERVED_TOLERANCE, "int8", 0.0)
-    model, _ = open_language_model(parts(tmp_path, kv_dtype="auto"))
-    assert isinstance(model, TunedLanguageModel)
+@pytest.mark.parametrize("asked", ["auto", "int8"])
+def test_the_embedded_model_keeps_a_float_cache_as_int8_changes_what_it_says(tmp_path, asked):
+    model, note = open_language_model(parts(tmp_path, kv_dtype=asked))
     assert model._shape.kv_type == np.float32
+    assert note.endswith("cache in float")
 
 
-def test_the_cache_type_asked_for_is_taken_or_none(tmp_path, monkeypatch):
-    model, _ = open_language_model(parts(tmp_path, kv_dtype="float"))
-    assert model._shape.kv_type == np.float32
-    monkeypatch.setitem(tuner.SERVED_TOLERANCE, "int8", 0.0)
-    model, note = open_language_model(parts(tmp_path, kv_dtype="int8"))
-    assert isinstance(model, StockLanguageModel)
-    assert "standard deviations" in note
+def test_where_nothing_changes_the_cache_is_in_int8(tmp_path, monkeypatch):
+    monkeypatch.setattr(tuner, "SPOKEN_TOLERANCE", np.inf)
+    monkeypatch.setattr(tuner, "SPOKEN_WORST", np.inf)
+    model, note = open_language_model(parts(tmp_path, kv_dtype="auto"))
+    assert model._shape.kv_type == np.int8
+    assert note.endswith("cache in int8")
 
 
 def test_a_graph_that_is_not_recognised_is_served_as_published(tmp_path, monkeypatch):

@@ -111,6 +111,16 @@ def test_plain_weights_can_be_quantised(bits, stock, tmp_path):
     assert "MatMul" not in kinds
 
 
+def test_an_int8_cache_that_changes_what_is_said_is_refused(stock, tmp_path, monkeypatch):
+    fine = tune(stock, "fp32", tmp_path, CPU, recipe=Recipe(cache="int8"))
+    assert isinstance(fine, TunedGraph)
+    monkeypatch.setattr(tuner, "SPOKEN_TOLERANCE", 1e-9)
+    monkeypatch.setattr(tuner, "VERSION", tuner.VERSION + 1)
+    result = tune(stock, "fp32", tmp_path, CPU, recipe=Recipe(cache="int8"))
+    assert isinstance(result, Untuned)
+    assert result.reason.startswith("an int8 cache changes what is said")
+
+
 def test_quantised_models_keep_their_cache_in_int8_on_a_cpu():
     kinds = {(d, p): recipe_for(d, p) for d in ("cpu", "cuda") for p in PRECISIONS}
     assert {p for (d, p), recipe in kinds.items() if recipe.cache == "int8"} == {
