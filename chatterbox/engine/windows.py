@@ -24,6 +24,8 @@ from chatterbox.model.contract import (
 from chatterbox.model.decoder_contract import Window
 
 CODE_S = 1.0 / CODE_RATE_HZ
+CATCH_UP_GROWTH = 1.5
+"""How much larger each window of a stream gets that is behind its listener."""
 FADED_CODES = 1
 """The decoder mutes the first 20 ms of every call and fades in over the next 20 ms [card]."""
 
@@ -56,10 +58,14 @@ class WindowSettings:
 
 @dataclass(frozen=True, slots=True)
 class DecodeCost:
-    """Expected seconds from asking for a window to having it: `fixed_s + per_code_s × fed`."""
+    """Expected seconds from asking for a window to having it: `fixed_s + per_code_s × fed`.
+
+    `made_s` is what a new code costs the same processor before that: a step of the language model
+    where both share their cores, 0 where it runs beside the decoder."""
 
     fixed_s: float
     per_code_s: float
+    made_s: float = 0.0
 
     def seconds(self, fed_codes: int) -> float:
         """For a window that is fed so many codes."""
@@ -67,7 +73,7 @@ class DecodeCost:
 
     def scaled(self, load: float) -> "DecodeCost":
         """When `load` windows want the decoder at once."""
-        return DecodeCost(self.fixed_s * load, self.per_code_s * load)
+        return DecodeCost(self.fixed_s * load, self.per_code_s * load, self.made_s)
 
 
 class Windows:
@@ -76,6 +82,7 @@ class Windows:
     def __init__(self, settings: WindowSettings) -> None:
         self._settings = settings
         self._next = 0  # codes before this one are decoded
+        self._last_fresh = 0
         self._done = False
 
     @property
@@ -119,6 +126,7 @@ class Windows:
         """`window`, as planned, is being decoded."""
         assert window.fresh == self._next
         assert not self._done
+        self._last_fresh = window.end - window.fresh
         self._next, self._done = window.end, window.last
 
     def _fresh_codes(self, codes: int, ended: bool, slack_s: float, cost: DecodeCost) -> int | None:
@@ -127,7 +135,7 @@ class Windows:
         ready = codes - held_back - self._next
         if ended and ready <= 0:
             return 0  # only the silence codes are left
-        least = self._least_codes(cost)
+        least = self._least_codes(cost, late=slack_s <= 0)
         if not ended and ready < least:
             return None
         within = max(least, self._codes_within(slack_s, cost))
@@ -139,16 +147,19 @@ class Windows:
             return None
         return self._on_grid(min(ready, within, most), least)
 
-    def _least_codes(self, cost: DecodeCost) -> int:
-        """A window should play at least as long as the decode of the one after it takes."""
+    def _least_codes(self, cost: DecodeCost, *, late: bool) -> int:
+        """A window should play at least as long as it takes until the one after it is there. A
+        listener who has run out of sound is helped by larger ones: they take less in all."""
         s = self._settings
         around = min(self._next, s.left_context_codes) + s.look_ahead_codes
-        gain_s = CODE_S - cost.per_code_s
+        gain_s = CODE_S - cost.per_code_s - cost.made_s
         fixed_s = cost.seconds(around)
         lasting = math.ceil(fixed_s / gain_s) if fixed_s < gain_s * s.most_codes else s.most_codes
-        return min(
-            max(lasting, s.first_least_codes), s.most_codes if self._next else s.first_most_codes
-        )
+        if not self._next:
+            return min(max(lasting, s.first_least_codes), s.first_most_codes)
+        if late:
+            lasting = max(lasting, math.ceil(CATCH_UP_GROWTH * self._last_fresh))
+        return min(max(lasting, s.first_least_codes), s.most_codes)
 
     def _codes_within(self, slack_s: float, cost: DecodeCost) -> int:
         """How many fresh codes can be decoded while the listener's audio lasts."""

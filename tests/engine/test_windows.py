@@ -205,6 +205,28 @@ def test_a_decoder_that_cannot_keep_up_gets_the_largest_windows():
     assert window.end - window.fresh == SETTINGS.most_codes
 
 
+def test_a_stream_behind_its_listener_gets_larger_windows_each_time():
+    windows, sizes = Windows(SETTINGS), []
+    for _ in range(6):
+        window = windows.next(1000, False, -0.5, SLOW)
+        assert window is not None
+        sizes.append(window.end - window.fresh)
+    assert sizes == sorted(sizes)
+    assert sizes[-1] == SETTINGS.most_codes
+
+
+def test_codes_that_cost_the_same_cores_make_windows_larger():
+    beside, shared = DecodeCost(0.2, 0.005), DecodeCost(0.2, 0.005, made_s=0.015)
+    sizes = []
+    for cost in (beside, shared, shared.scaled(1.5)):
+        windows = Windows(SETTINGS)
+        windows.next(100, False, 0.0, cost)
+        window = windows.next(100, False, 0.01, cost)
+        assert window is not None
+        sizes.append(window.end - window.fresh)
+    assert sizes[0] < sizes[1] < sizes[2]
+
+
 def test_without_a_listener_only_whole_windows_are_taken():
     windows = Windows(SETTINGS)
     assert windows.next(70, False, FOREVER, QUICK) is None

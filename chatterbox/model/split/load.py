@@ -22,7 +22,6 @@ from chatterbox.model.split.draws import Draw, draws_as_inputs
 from chatterbox.model.split.errors import NotSplittable
 from chatterbox.model.split.extents import PROBES, Extent, Length, time_axis
 from chatterbox.model.split.feeds import Draws, Place, Sums, as_declared
-from chatterbox.model.split.flat_conv import convolutions_in_2d
 from chatterbox.model.split.int8 import products_in_int8
 from chatterbox.model.split.mish import quick_mish
 from chatterbox.model.split.phase import carry_over
@@ -37,8 +36,6 @@ from chatterbox.model.split.prove import (
 from chatterbox.model.split.streaming import Part, SplitDecoder, StreamSettings
 from chatterbox.model.split.study import WAVEFORM, Feeds, OpenGraph, Study, probe_feeds, study
 from chatterbox.model.split.whole import WholeDecoder
-
-CPU = "CPUExecutionProvider"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +105,6 @@ def _split(known: Study, folder: Path, open_graph: OpenGraph, settings: StreamSe
     flow_model, vocoder_model = cut(_with_inputs(known), mel, known.kind(mel))
     flow, how = _flow(known, flow_model, folder, open_graph, settings)
     vocoder_draws = _draws_of(vocoder_model, known)
-    if flow.session.get_providers()[0] == CPU:
-        convolutions_in_2d(vocoder_model)
     narrow = Part(open_graph(_carrying(vocoder_model, known, wide=False)), vocoder_draws)
     _prove(known, narrow, WAVEFORM)
     del narrow

@@ -16,7 +16,6 @@ from chatterbox.model.split.cut import cut, find_mel
 from chatterbox.model.split.draws import Draw, draws_as_inputs, draws_as_outputs, find_draws
 from chatterbox.model.split.errors import NotSplittable
 from chatterbox.model.split.extents import PROBES, Extent, Length, extents, time_axis
-from chatterbox.model.split.flat_conv import convolutions_in_2d
 from chatterbox.model.split.graph_edit import inlined
 from chatterbox.model.split.int8 import products_in_int8
 from chatterbox.model.split.mish import quick_mish
@@ -334,37 +333,3 @@ def test_a_softplus_that_is_no_mish_stays():
             y = Add (s, t)
         }""")
     assert quick_mish(model) == 0
-
-
-# --- convolutions
-
-
-@pytest.mark.parametrize(
-    "attributes",
-    [{}, {"pads": [3, 1]}, {"dilations": [3], "pads": [2, 2]}, {"strides": [2]}, {"group": 2}],
-)
-def test_a_1d_convolution_is_the_same_in_2d(attributes, tmp_path):
-    rng = np.random.default_rng(0)
-    g = Graph({})
-    x = g.input("x", FLOAT, [2, 4, "t"])
-    weight = g.const(rng.normal(size=(6, 4 // attributes.get("group", 1), 3)))
-    made = g.op("Conv", x, weight, g.const(rng.normal(size=6)), **attributes)
-    g.output(g.op("Conv", made, g.const(rng.normal(size=(5, 6, 7)))), "y", FLOAT, [2, 5, "s"])
-    model = g.model()
-    sound = rng.normal(size=(2, 4, 40)).astype(np.float32)
-    exact = run(model, {"x": sound})[0]
-    onnx.save(model, tmp_path / "m.onnx", save_as_external_data=True, size_threshold=0)
-    referring = onnx.load(tmp_path / "m.onnx", load_external_data=False)
-    assert convolutions_in_2d(referring) == 2
-    np.testing.assert_allclose(
-        run(referring, {"x": sound}, tmp_path)[0], exact, rtol=1e-4, atol=1e-4
-    )
-
-
-def test_a_weight_that_something_else_reads_stays():
-    g = Graph({})
-    x = g.input("x", FLOAT, [1, 4, "t"])
-    weight = g.const(np.ones((6, 4, 3)))
-    made = g.add(g.op("Conv", x, weight), g.op("ReduceMax", weight, keepdims=0))
-    g.output(made, "y", FLOAT, [1, 6, "s"])
-    assert convolutions_in_2d(g.model()) == 0
