@@ -1,0 +1,55 @@
+"""Who computes now, where language model and decoder share the same cores? One at a time.
+
+Knows neither. Two thread pools on the same few cores wait for each other at every small operation,
+and both get slower than by turns; so on a CPU a decode that is due runs alone and at once, and the
+language model steps in between. On a GPU nobody waits.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Turns:
+    """Mutual exclusion of two threads, one of which goes first."""
+
+    def __init__(self, *, shared: bool) -> None:
+        """`shared`: both use the same cores. Otherwise nobody ever waits."""
+        self._shared = shared
+        self._change = threading.Condition()
+        self._busy = False
+        self._decoder_waits = False
+
+    @contextmanager
+    def decoder(self) -> Iterator[None]:
+        """Around a decode: waits for the step that is running, no longer."""
+        if not self._shared:
+            yield
+            return
+        with self._change:
+            self._decoder_waits = True
+            self._change.wait_for(lambda: not self._busy)
+            self._busy, self._decoder_waits = True, False
+        try:
+            yield
+        finally:
+            self._leave()
+
+    @contextmanager
+    def model(self) -> Iterator[None]:
+        """Around a prefill or a step: waits for a decode that runs or wants to."""
+        if not self._shared:
+            yield
+            return
+        with self._change:
+            self._change.wait_for(lambda: not (self._busy or self._decoder_waits))
+            self._busy = True
+        try:
+            yield
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        with self._change:
+            self._busy = False
+            self._change.notify_all()
