@@ -173,7 +173,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--authors", type=Path, help="unpacked chatterbox-tts: the torch column")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--graph", help="stock,tuned,torch; on CUDA tuned+graphs too")
-    parser.add_argument("--precision", default="fp32,q8,q4", help="fp32:q4 quantises fp32 to q4")
+    parser.add_argument(
+        "--precision", help="default: fp32,q8,q4; on CUDA fp16,q4f16; fp32:q4 quantises fp32"
+    )
     parser.add_argument("--batch", help="default: 1,2,4,8,16; on CUDA 1,8,32,64,128")
     parser.add_argument("--context", default="450,1000")
     parser.add_argument("--kv-dtype", choices=["float", "int8"], help="default: the recipe's")
@@ -191,6 +193,7 @@ def arguments() -> argparse.Namespace:
     given = parser.parse_args()
     cuda = given.device == "cuda"
     given.graph = given.graph or ("stock,tuned,tuned+graphs" if cuda else "stock,tuned,torch")
+    given.precision = given.precision or ("fp16,q4f16" if cuda else "fp32,q8,q4")
     given.batch = given.batch or ("1,8,32,64,128" if cuda else "1,2,4,8,16")
     given.batches = [int(b) for b in given.batch.split(",")]
     given.contexts = [int(c) for c in given.context.split(",")]

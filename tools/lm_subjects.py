@@ -124,10 +124,10 @@ class Subjects:
     def tuned_path(self, precision: str) -> Path:
         """The tuned graph: `q4` takes the stock q4 file over; `fp32:q4` quantises the fp32 file."""
         source, _, target = precision.partition(":")
-        recipe = recipe_for(self._settings.device, source)  # type: ignore[arg-type]
-        if target:
-            recipe = replace(recipe, bits=int(target[1:]), cache=recipe_for("cpu", target).cache)
-        if self._given.kv_dtype:
+        recipe = recipe_for(self._settings.device, target or source)  # type: ignore[arg-type]
+        if recipe is not None and target:
+            recipe = replace(recipe, bits=int(target[1:]))
+        if recipe is not None and self._given.kv_dtype:
             recipe = replace(recipe, cache=self._given.kv_dtype)
         found = tune(
             self._path(source),

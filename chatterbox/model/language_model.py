@@ -107,11 +107,11 @@ def tune_language_model(parts: LanguageModelParts) -> TunedGraph | Untuned:
 
 def tuned_graph(parts: LanguageModelParts, embed: Embedder) -> TunedGraph | Untuned:
     """By the first recipe whose graph is proven. `embed`: the model's own embedding."""
-    result: TunedGraph | Untuned = Untuned("no recipe was tried")
     precision = parts.files.precisions["language_model"]
-    for recipe in _recipes(parts):
+
+    def made(recipe: Recipe | None) -> TunedGraph | Untuned:
         with TuningBar() as progress:
-            result = tune(
+            return tune(
                 parts.files.graph("language_model"),
                 precision,
                 parts.config.data_dir / TUNED_DIRECTORY,
@@ -121,17 +121,15 @@ def tuned_graph(parts: LanguageModelParts, embed: Embedder) -> TunedGraph | Untu
                 sentence=parts.sentence,
                 progress=progress,
             )
-        if isinstance(result, TunedGraph):
-            break
-    return result
 
-
-def _recipes(parts: LanguageModelParts) -> list[Recipe]:
-    """The one asked for, and after an int8 cache one in float: it always passes where any does."""
-    usual = recipe_for(parts.settings.device, parts.files.precisions["language_model"])
+    recipe = recipe_for(parts.settings.device, precision)
     asked = parts.config.kv_dtype
-    first = usual if asked == "auto" else replace(usual, cache=asked)
-    return [first] if first.cache == "float" else [first, replace(first, cache="float")]
+    if recipe is not None and asked != "auto":
+        recipe = replace(recipe, cache=asked)
+    result = made(recipe)
+    if isinstance(result, Untuned) and recipe is not None and recipe.cache == "int8":
+        result = made(replace(recipe, cache="float"))  # which always passes where any does
+    return result
 
 
 def _captured(

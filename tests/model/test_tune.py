@@ -56,7 +56,8 @@ def test_every_form_is_recognised_and_computes_the_same(form, tmp_path):
     source = write_plain(MODEL, form, tmp_path)
     result = tune(source, form.precision, tmp_path / "cache", CPU)
     assert isinstance(result, TunedGraph)
-    assert result.exact.worst < EXACT_TOLERANCE[form.precision] / 3
+    tolerance = EXACT_TOLERANCE["fp16" if form.half else "fp32"]
+    assert result.exact.worst < tolerance / 3
     assert result.served.argmax_share > 0.8
 
 
@@ -121,18 +122,19 @@ def test_an_int8_cache_that_changes_what_is_said_is_refused(stock, tmp_path, mon
     assert result.reason.startswith("an int8 cache changes what is said")
 
 
-def test_quantised_models_keep_their_cache_in_int8_on_a_cpu():
-    kinds = {(d, p): recipe_for(d, p) for d in ("cpu", "cuda") for p in PRECISIONS}
-    assert {p for (d, p), recipe in kinds.items() if recipe.cache == "int8"} == {
-        "q8",
-        "q4",
-        "q4f16",
-    }
-    assert {k for k, recipe in kinds.items() if recipe.compute == "fp16"} == {
-        ("cuda", "fp16"),
-        ("cuda", "q4f16"),
-    }
-    assert all(d == "cpu" for (d, _), recipe in kinds.items() if recipe.cache == "int8")
+def test_the_usual_recipe_suits_the_device():
+    cpu = {p: recipe_for("cpu", p) for p in PRECISIONS}
+    assert all(recipe.compute == "fp32" for recipe in cpu.values())
+    assert {p for p, recipe in cpu.items() if recipe.cache == "int8"} == {"q8", "q4", "q4f16"}
+    cuda = {p: recipe_for("cuda", p) for p in PRECISIONS}
+    assert cuda.pop("fp32") is None
+    assert all(r.compute == "fp16" and r.cache == "float" for r in cuda.values())
+
+
+def test_fp32_on_a_gpu_stays_as_published(stock, tmp_path):
+    result = tune(stock, "fp32", tmp_path, SessionSettings("cuda", 1, {}))
+    assert result == Untuned("a GPU steps in place in fp16, not in fp32")
+    assert not list(tmp_path.iterdir())
 
 
 def shifted(values):
@@ -323,3 +325,17 @@ def test_a_graph_that_cannot_run_is_refused(stock, tmp_path, monkeypatch):
     monkeypatch.setattr(tuner, "stock_trial", broken)
     result = tune(stock, "fp32", tmp_path, CPU)
     assert result == Untuned("the proof broke off: no kernel")
+
+
+@pytest.mark.parametrize("precision", ["fp16", "q8", "q4", "q4f16"])
+def test_the_form_for_a_gpu_computes_in_half_precision(precision, tmp_path):
+    """Run on a CPU, which has the kernels, if slow ones."""
+    source = write_plain(MODEL, Form(precision), tmp_path)
+    recipe = recipe_for("cuda", precision)
+    result = tune(source, precision, tmp_path / "cache", CPU, recipe=recipe)
+    assert isinstance(result, TunedGraph)
+    session = open_session(result.path, CPU)
+    assert {i.type for i in session.get_inputs() if i.name.startswith("past.")} == {
+        "tensor(float16)"
+    }
+    assert result.exact.worst < EXACT_TOLERANCE["fp16"]

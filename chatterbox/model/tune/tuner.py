@@ -40,21 +40,16 @@ from chatterbox.model.tune.write import GRAPH_FILE, SIDECAR_FILE, Recipe, write
 VERSION = 1
 """Raised whenever the same source would give another graph."""
 
+HALF_PRECISIONS = ("fp16", "q4f16")  # stock graphs that round to fp16 after each operator
 RECEIPT_FILE = "tuned.json"
 TEMPORARY_PREFIX = ".writing-"
 STALE_S = 3600.0  # a temporary directory this old was left by a process that died
 HASH_DIGITS = 20
 
-EXACT_TOLERANCE: dict[Precision, float] = {
-    "fp32": 3e-4,
-    "q8": 3e-4,
-    "q4": 3e-4,
-    "fp16": 2e-2,
-    "q4f16": 2e-2,
-}
+EXACT_TOLERANCE = {"fp32": 3e-4, "fp16": 2e-2}
 """Worst deviation of any logit, in standard deviations of the stock graph's, when both compute as
-exactly as they can. Measured at full size: 1e-5, and 4e-3 where the stock graph rounds to fp16.
-The least mistake there is, GELU's other form, makes 5e-4 in two layers."""
+exactly as they can, by the coarser type that either computes in. Measured at full size: 1e-5, and
+4e-3. The least mistake there is, GELU's other form, makes 5e-4 in two layers."""
 SERVED_TOLERANCE = {"float": 0.3, "int8": 0.5}
 """The same as it is served, by the cache's type: products take their input rounded to int8, which
 at full size makes 0.06; a cache in int8 besides makes 0.12."""
@@ -88,11 +83,15 @@ class Untuned:
     reason: str
 
 
-def recipe_for(device: str, precision: Precision) -> Recipe:
-    """A CPU has no fast fp16 arithmetic: there fp16 weights are widened, which is exact, and
-    quantised models keep their cache in int8, whose error is below that of 8-bit weights."""
+def recipe_for(device: str, precision: Precision) -> Recipe | None:
+    """How a stock graph is usually tuned; None where it cannot be.
+
+    A CPU has no fast fp16 arithmetic: there fp16 weights are widened, which is exact, and quantised
+    models keep their cache in int8, whose error is below that of 8-bit weights. On a GPU attention
+    in place has no fp32 kernel: what is quantised computes in fp16, and fp32 stays as it is.
+    """
     if device == "cuda":
-        return Recipe(compute="fp16" if precision in ("fp16", "q4f16") else "fp32")
+        return None if precision == "fp32" else Recipe(compute="fp16")
     return Recipe(cache="float" if precision in ("fp32", "fp16") else "int8")
 
 
@@ -114,6 +113,8 @@ def tune(
     Never raises for what a file holds or a disk lacks: the reason comes back as `Untuned`.
     """
     chosen = recipe or recipe_for(settings.device, precision)
+    if chosen is None:
+        return Untuned("a GPU steps in place in fp16, not in fp32")
     try:
         return _Job(
             source, precision, cache_dir, settings, chosen, embed, sentence, progress
@@ -171,8 +172,10 @@ class _Job:
         exact = deviation(trial, exact_session(graph, threads), steps=EXACT_STEPS)
         facts = {"source": str(self.source), "recipe": asdict(self.recipe), "vocab": model.vocab}
         receipt: dict[str, Any] = facts
-        if not exact.worst <= EXACT_TOLERANCE[self.precision]:
-            return receipt | _refusal(working, _differs(exact, EXACT_TOLERANCE[self.precision]))
+        half = self.recipe.compute == "fp16" or self.precision in HALF_PRECISIONS
+        tolerance = EXACT_TOLERANCE["fp16" if half else "fp32"]
+        if not exact.worst <= tolerance:
+            return receipt | _refusal(working, _differs(exact, tolerance))
         if self.recipe.bits is not None:
             write(model, self.recipe, working, lambda d: self.progress(0.6 + 0.2 * d, "quantising"))
         if self.recipe.cache == "int8":
