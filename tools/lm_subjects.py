@@ -81,8 +81,8 @@ class Subjects:
         names = ["logits", *(i.name.replace("past_key_values", "present") for i in pasts)]
         for context in self._given.contexts:
             for batch in self._given.batches:
-                cache = np.full((batch, heads, context, head_dim), 0.1, kind)
-                feeds = {i.name: cache for i in pasts}
+                cache = (batch, heads, context, head_dim)
+                feeds = {i.name: np.full(cache, 0.1, kind) for i in pasts}
                 feeds["inputs_embeds"] = np.ones((batch, 1, hidden), np.float32)
                 feeds["position_ids"] = np.full((batch, 1), context)
                 feeds["attention_mask"] = np.ones((batch, context + 1), np.int64)
