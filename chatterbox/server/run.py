@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from chatterbox.config import ServerConfig
 from chatterbox.engine.engine import TTSEngine
@@ -90,6 +91,25 @@ def _worth_logging(entry: logging.LogRecord) -> bool:
     return not (cancelled or "without completing response" in said or "WebSocket %s" in said)
 
 
+def http_config(app: ASGIApp) -> uvicorn.Config:
+    """How HTTP is spoken, here and in tests: its bounds are part of the behaviour."""
+    return uvicorn.Config(
+        app,
+        interface="asgi3",
+        http="h11",  # bounds the size of headers; httptools does not
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+        ws="websockets-sansio",
+        ws_max_size=MAX_FRAME_BYTES,
+        ws_ping_interval=PING_S,  # half-open sockets are found out within twice of it
+        ws_ping_timeout=PING_S,
+    )
+
+
 class _Server(uvicorn.Server):
     """uvicorn without its own signal handling: a signal here means drain first, then exit."""
 
@@ -116,22 +136,7 @@ class _Process:
         if config.wyoming_port:
             port = bind(config.host, config.wyoming_port, "--wyoming-port")
             self._wyoming = WyomingListener(app.state.backend, app.state.metrics.ended, port)
-        self.server = _Server(
-            uvicorn.Config(
-                app,
-                http="h11",  # bounds the size of headers; httptools does not
-                h11_max_incomplete_event_size=MAX_HEAD_BYTES,
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                timeout_graceful_shutdown=GRACE_S,
-                ws="websockets-sansio",
-                ws_max_size=MAX_FRAME_BYTES,
-                ws_ping_interval=PING_S,  # half-open sockets are found out within twice of it
-                ws_ping_timeout=PING_S,
-            )
-        )
+        self.server = _Server(http_config(app))
 
     async def run(self) -> int:
         """Everything from the first accepted connection to the exit code."""

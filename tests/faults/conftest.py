@@ -1,0 +1,28 @@
+"""The rig, for every row."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from faults.harness import Rig, running
+
+
+@pytest.fixture
+async def rig(tmp_path) -> AsyncIterator[Rig]:
+    """A server with default settings."""
+    async with running(tmp_path) as rig:
+        yield rig
+
+
+@pytest.fixture(scope="session")
+def right(tmp_path_factory) -> Callable[[dict], bytes]:
+    """The sound of a call, as every server on the same fakes makes it."""
+
+    def answer(call: dict) -> bytes:
+        async def speak() -> bytes:
+            async with running(tmp_path_factory.mktemp("right")) as rig:
+                return await rig._right(call)
+
+        return asyncio.run(speak())
+
+    return answer

@@ -1,0 +1,353 @@
+"""One server, one fault, six invariants: what FAULTS.md promises after every row.
+
+`Rig` is the whole server (HTTP, admission, engine thread, decode thread, voices) on fake graphs,
+on a real socket, in the test's own event loop, so that a test sees both sides of it. Where signals
+or exit codes matter, see `process.py`.
+
+    async def test_f99_something(rig):
+        async with rig.fault():  # a golden request is in the air
+            response = await rig.speak("...")
+            error_of(response, 422, "invalid_value", "text")
+
+Leaving `fault` checks: I1/I2 probes as stated; I3 the golden request and one after it, bit for bit;
+I4 everything held is given back within 2 s; I5 every error the client saw has its path's shape; I6
+one outcome line for each HTTP request, and neither text nor key in any line.
+"""
+
+import asyncio
+import logging
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+import httpx
+import psutil
+from fakes import FakeDecoder, FakeEncoder, FakeLanguageModel, FakeTokenizer
+from server.harness import server_config
+
+from chatterbox.config import TTSConfig
+from chatterbox.engine.engine import TTSEngine
+from chatterbox.model.load import LoadedModel, ModelInfo
+from chatterbox.server.app import create_app
+from chatterbox.server.dialects.registry import error_shape
+from chatterbox.server.errors import native_shape
+from chatterbox.server.lifecycle import Lifecycle
+from chatterbox.server.run import _Server, http_config
+
+SECRET = "zebrafish"
+"""Every text and key of these tests has this word in it; no log line ever may."""
+KEY = f"sk-{SECRET}-0123456789abcdef"
+SHORT = {"text": f"A {SECRET}.", "seed": 11, "response_format": "pcm"}
+LONG_TEXT = " ".join(f"My {SECRET} swims {n}." for n in ("one", "two", "three", "four", "five"))
+GOLDEN = {"text": LONG_TEXT, "seed": 7, "response_format": "pcm"}
+"""More segments than are in work at once, so that it is half done while its reader waits."""
+SETTINGS = {"first_segment_words": 3, "next_segment_words": 3, "tail_segment_words": 0}
+SETTLE_S = 2.0  # FAULTS I4
+SEND_BUFFER_BYTES = RECEIVE_BUFFER_BYTES = 32_768
+"""Small, so that a reader who waits is noticed by the server soon."""
+
+
+class Model(FakeLanguageModel):
+    """A hook before each prefill and step, called on the engine thread; it may block or raise."""
+
+    def __init__(self, slots: int) -> None:
+        super().__init__(slots)
+        self.on_begin: Callable[[str], None] = lambda key: None
+        self.on_step: Callable[[list[str]], None] = lambda keys: None
+
+    def begin(self, slot, voice, ids):
+        self.on_begin(voice.key)
+        return super().begin(slot, voice, ids)
+
+    def step(self, slots: Sequence[int], codes):
+        self.on_step([str(self.held[slot][1][0]) for slot in slots])
+        return super().step(slots, codes)
+
+
+def fake_engine(directory: Path, *, slots: int = 4, decoder_rows: int = 1, **settings) -> TTSEngine:
+    """An engine on fakes, loaded; its parts are in `engine.parts`."""
+    config = TTSConfig(data_dir=directory, _env_file=None, **(SETTINGS | settings))
+    engine = TTSEngine(config)
+    engine.parts = LoadedModel(
+        ModelInfo("fake", {}, "cpu", None, ()),
+        FakeTokenizer(),
+        FakeEncoder(),
+        Model(slots),
+        FakeDecoder(decoder_rows),
+        voice_key="fake",
+    )
+    engine.load(engine.parts)
+    return engine
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a server holds (I4)."""
+
+    active: int
+    queued: int
+    slots: int
+    waiting_rows: int
+    open_tracks: int
+    temporary_files: int
+    children: int
+    descriptors: int
+    threads: int
+    tasks: int
+
+    def beyond(self, before: "Held") -> dict[str, tuple[int, int]]:
+        """What is more than it was."""
+        pairs = {f.name: (getattr(before, f.name), getattr(self, f.name)) for f in fields(self)}
+        return {name: pair for name, pair in pairs.items() if pair[1] > pair[0]}
+
+
+class Log(logging.Handler):
+    """Every line that anybody logs."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.setFormatter(logging.Formatter("%(name)s %(message)s"))
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record))
+
+    @property
+    def outcomes(self) -> list[str]:
+        """The lines that say how requests ended."""
+        return [line for line in self.lines if line.startswith("chatterbox.requests ")]
+
+
+class Rig:
+    """See the top of this file. Made by `running`."""
+
+    _golden: ClassVar[dict[tuple[object, ...], bytes]] = {}  # what is right, by request
+
+    def __init__(self, engine: TTSEngine, directory: Path, **server: Any) -> None:
+        self.directory = directory
+        self.engine = engine
+        self.model: Model = engine.parts.language_model
+        self.decoder: FakeDecoder = engine.parts.decoder
+        self.encoder: FakeEncoder = engine.parts.encoder
+        self.lifecycle = Lifecycle(engine)
+        self.app = create_app(engine, server_config(**server), lifecycle=self.lifecycle)
+        self.log = Log()
+        self.headers: dict[str, str] = {}  # of every call, a key for instance
+        self._begun = 0  # HTTP requests that reached the app
+
+    # --- life
+
+    async def open(self) -> None:
+        """Listen on a free port."""
+        sock = self._sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        sock.bind(("127.0.0.1", 0))
+        sock.listen(512)
+        self.port: int = sock.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        root = logging.getLogger()
+        self._level = root.level
+        root.addHandler(self.log)
+        root.setLevel(logging.INFO)
+        logging.getLogger("httpx").setLevel(logging.WARNING)
+        self._server = _Server(http_config(self._counted))
+        self._serving = asyncio.create_task(self._server.serve(sockets=[sock]))
+        while not self._server.started:
+            await asyncio.sleep(0)
+        self.client = self.new_client()
+
+    async def close(self) -> None:
+        """Stop, whatever is stuck."""
+        await self.client.aclose()
+        self.engine.close(1.0)
+        self._serving.cancel()  # it would look for its end every 0.1 s only
+        with suppress(asyncio.CancelledError):
+            await self._serving
+        self._server.force_exit = True
+        await self._server.shutdown([self._sock])
+        logging.getLogger().removeHandler(self.log)
+        logging.getLogger().setLevel(self._level)
+
+    def new_client(self, *, narrow: bool = False) -> httpx.AsyncClient:
+        """A client that checks I5 on every answer; `narrow`: with little room for what it has not
+        read."""
+        options = [(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)] if narrow else []
+        return httpx.AsyncClient(
+            base_url=self.url,
+            transport=httpx.AsyncHTTPTransport(socket_options=options),
+            headers=self.headers,
+            timeout=10,
+            event_hooks={"response": [_check_error_shape]},
+        )
+
+    async def _counted(self, scope, receive, send) -> None:
+        self._begun += scope["type"] == "http"
+        await self.app(scope, receive, send)
+
+    # --- calls
+
+    async def speak(self, text: str | None = None, **body: object) -> httpx.Response:
+        """One POST /tts."""
+        call = SHORT | body | ({} if text is None else {"text": text})
+        return await self.client.post("/tts", json=call, headers=self.headers)
+
+    async def raw(self, data: bytes = b"") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A bare connection that has sent `data`."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(data)
+        await writer.drain()
+        return reader, writer
+
+    async def until(self, true: Callable[[], object], timeout_s: float = 5.0) -> None:
+        """Wait for something to become so."""
+        give_up = time.monotonic() + timeout_s
+        while not true():
+            assert time.monotonic() < give_up, f"it did not happen; holding {self.held()}"
+            await asyncio.sleep(0.002)
+
+    # --- the row
+
+    @asynccontextmanager
+    async def fault(
+        self, *, live: int = 200, ready: int = 200, golden: bool = True
+    ) -> AsyncIterator[None]:
+        """The fault happens inside. `live` and `ready` are the probes' statuses right after it;
+        `golden`: whether the request in the air survives it, and one after it is spoken."""
+        for call in (GOLDEN, SHORT):
+            await self._right(call)
+        await self.settled()
+        before, lines, begun = self.held(), len(self.log.lines), self._begun
+        half, go_on = asyncio.Event(), asyncio.Event()
+        flying = asyncio.create_task(self._listen(GOLDEN, half, go_on))
+        await asyncio.wait(
+            {flying, asyncio.create_task(half.wait())}, return_when="FIRST_COMPLETED"
+        )
+        assert half.is_set(), flying.result()
+        try:
+            yield
+        finally:
+            go_on.set()
+            heard = (await asyncio.gather(flying, return_exceptions=True))[0]
+        await self._probe(live, ready)
+        if golden:
+            assert heard == await self._right(GOLDEN), "I3: the golden request is damaged"
+            after = await self._listen(SHORT)
+            assert after == await self._right(SHORT), "I3: the request after it is damaged"
+        await self.client.aclose()
+        self.client = self.new_client()
+        await self.settled(before)
+        self._check_log(self.log.lines[lines:], self._begun - begun)
+
+    async def settled(self, before: Held | None = None) -> None:
+        """I4: nothing more is held than `before`; without it, nothing is being worked at."""
+        give_up = time.monotonic() + SETTLE_S
+        while True:
+            now = self.held()
+            beyond = now.beyond(before) if before else {}
+            if not (beyond or now.active or now.queued or now.slots or now.waiting_rows):
+                return
+            assert time.monotonic() < give_up, f"I4: still held (before, now): {beyond or now}"
+            await asyncio.sleep(0.005)
+
+    def held(self) -> Held:
+        """Everything that a request may hold."""
+        engine, voices = self.engine, self.directory / "voices"
+        here = psutil.Process()
+        children = here.children(recursive=True)
+        pools = ("asyncio_", "AnyIO", "ThreadPoolExecutor")  # bounded, and kept once started
+        return Held(
+            active=engine.admission.active,
+            queued=engine.admission.queued,
+            slots=len(self.model.held) if engine.state != "dead" else 0,
+            waiting_rows=engine._loop._scheduler.waiting,
+            open_tracks=len(engine._decoding._open) + len(engine._decoding._inbox),
+            temporary_files=sum(
+                path.name.startswith((".tmp", ".del")) for path in voices.iterdir()
+            ),
+            children=max(0, len(children) - 1),  # one decode child is kept warm
+            descriptors=here.num_fds() - 2 * bool(children),
+            threads=sum(not t.name.startswith(pools) for t in threading.enumerate()),
+            tasks=len(asyncio.all_tasks()),
+        )
+
+    async def _right(self, call: dict[str, Any]) -> bytes:
+        key = (*call.items(), self.engine.config.default_voice)
+        if key not in self._golden:
+            self._golden[key] = await self._listen(call)
+        return self._golden[key]
+
+    async def _listen(
+        self,
+        call: dict[str, Any],
+        half: asyncio.Event | None = None,
+        go_on: asyncio.Event | None = None,
+    ) -> bytes:
+        """The sound of `call`, read to the end by a client of its own; where told, it reads a
+        little, says so and waits."""
+        heard = bytearray()
+        async with (
+            self.new_client(narrow=half is not None) as client,
+            client.stream("POST", "/tts", json=call, headers=self.headers) as response,
+        ):
+            if response.status_code != 200:
+                return await response.aread()
+            async for chunk in response.aiter_raw():
+                heard += chunk
+                if half is not None and go_on is not None and not half.is_set():
+                    half.set()
+                    await go_on.wait()
+                    stream = response.extensions["network_stream"].get_extra_info("socket")
+                    stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        return bytes(heard)
+
+    async def _probe(self, live: int, ready: int) -> None:
+        async with self.new_client() as client:
+            probes = [
+                (await client.get(f"/health/{name}")).status_code for name in ("live", "ready")
+            ]
+        assert probes == [live, ready], "I2: live, ready"
+
+    def _check_log(self, lines: list[str], begun: int) -> None:
+        outcomes = [line for line in lines if line.startswith("chatterbox.requests ")]
+        ids = [line.rsplit("id=", 1)[1] for line in outcomes]
+        requests = [line for line in outcomes if not line.startswith("chatterbox.requests WS ")]
+        assert len(set(ids)) == len(ids), f"I6: a request has two outcomes: {outcomes}"
+        assert len(requests) == begun, f"I6: {begun} requests, outcomes: {outcomes}"
+        said = [line for line in lines if SECRET in line.lower()]
+        assert not said, f"I6: text or a key is in the log: {said}"
+
+
+async def _check_error_shape(response: httpx.Response) -> None:
+    """I5, where the native shape is spoken; other dialects have their own tests."""
+    path = response.request.url.path
+    if response.status_code < 400 or response.request.method == "HEAD":
+        return
+    await response.aread()
+    assert "Traceback" not in response.text, "I5: a traceback left"
+    if error_shape(path) is not native_shape:
+        return
+    assert response.headers["content-type"] == "application/json", "I5: content type"
+    error = response.json(parse_constant=lambda text: 1 / 0)["error"]
+    assert error.keys() == {"message", "type", "code", "param", "request_id"}, "I5: shape"
+    assert error["request_id"] == response.headers["x-request-id"], "I5: request id"
+
+
+@asynccontextmanager
+async def running(
+    directory: Path,
+    *,
+    engine: dict[str, Any] | None = None,
+    **server: Any,
+) -> AsyncIterator[Rig]:
+    """A rig with these settings of the engine (and `slots`, `decoder_rows`) and of the server."""
+    rig = Rig(fake_engine(directory, **(engine or {})), directory, **server)
+    await rig.open()
+    try:
+        yield rig
+    finally:
+        await rig.close()
