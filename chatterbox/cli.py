@@ -196,16 +196,12 @@ async def _speak(
     import secrets
 
     from chatterbox.audio.encode import encoder_for
-    from chatterbox.engine.sampling import Sampling
     from chatterbox.engine.speech import SpeechRequest
 
-    config = engine.config
     request = SpeechRequest(
         text=text,
         voice=_voice_of(engine, voice),
-        sampling=Sampling(
-            config.temperature, config.top_k, config.top_p, config.repetition_penalty
-        ),
+        sampling=engine.sampling(),
         seed=secrets.randbits(32) if seed is None else seed,
     )
     async with engine.speak(request) as stream:

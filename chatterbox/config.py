@@ -19,6 +19,15 @@ ENV_PREFIX = "CHATTERBOX_"
 
 PrecisionSetting = Literal["auto", "fp32", "fp16", "q8", "q4", "q4f16"]
 
+SAMPLING_BOUNDS = {
+    "temperature": (0.0, 5.0),
+    "top_k": (0, 6563),
+    "top_p": (1e-6, 1.0),
+    "repetition_penalty": (0.5, 5.0),
+}
+"""What a model may say of itself (`generation_config.json`); the settings' own bounds, which are
+those of a call too."""
+
 
 def default_data_dir() -> Path:
     """`$XDG_DATA_HOME/chatterbox`, else `~/.local/share/chatterbox`."""
@@ -132,10 +141,14 @@ class TTSConfig(_Settings):
     max_new_tokens: int = Field(
         1024, ge=8, le=4096, description="Most codes for one segment (25 codes are a second)"
     )
-    temperature: float = Field(0.8, ge=0.0, le=5.0, description="0: greedy")
-    top_k: int = Field(1000, ge=0, le=6563, description="0: off")
-    top_p: float = Field(0.95, gt=0.0, le=1.0, description="1: off")
-    repetition_penalty: float = Field(1.2, ge=0.5, le=5.0, description="1: off")
+    temperature: float | None = Field(
+        None, ge=0.0, le=5.0, description="0: greedy; none: as the model's own settings say"
+    )
+    top_k: int | None = Field(None, ge=0, le=6563, description="0: off; none: as the model says")
+    top_p: float | None = Field(None, gt=0.0, le=1.0, description="1: off; none: as the model says")
+    repetition_penalty: float | None = Field(
+        None, ge=0.5, le=5.0, description="1: off; none: as the model says"
+    )
     guard: bool = Field(
         True, description="Notice loops, runaways and dead air; retry or end the segment"
     )
@@ -165,6 +178,10 @@ class TTSConfig(_Settings):
     @classmethod
     def _expand(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    def sampling(self) -> dict[str, float | None]:
+        """How codes are drawn, as far as it is set here."""
+        return {name: getattr(self, name) for name in SAMPLING_BOUNDS}
 
 
 class ServerConfig(_Settings):

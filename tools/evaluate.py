@@ -114,13 +114,6 @@ def engine_of(model: Path, precision: Precision) -> Iterator[tuple[TTSEngine, Lo
             engine.close()
 
 
-def default_sampling(files: ModelFiles) -> Sampling:
-    """The model's own, from `generation_config.json`."""
-    stated = files.generation_config()
-    known = {k: stated[k] for k in Sampling.__dataclass_fields__ if k in stated}
-    return Sampling(**known)
-
-
 async def say(engine: TTSEngine, text: str, voice: Voice, sampling: Sampling, seed: int) -> Any:
     """Samples and report of one request."""
     async with engine.speak(SpeechRequest(text, voice, sampling, seed)) as stream:
@@ -205,12 +198,13 @@ def evaluate(given: argparse.Namespace) -> dict[str, Any]:
     chosen: list[Precision] = [p for p in (given.precisions or present) if p in present]
     if not chosen:
         sys.exit(f"{given.model} has none of these precisions; it has: {', '.join(present)}")
-    sampling = default_sampling(ModelFiles(given.model, dict.fromkeys(GRAPHS, chosen[0])))
-    result: dict[str, Any] = {"model": given.model.name, "sampling": asdict(sampling)}
+    result: dict[str, Any] = {"model": given.model.name}
     with tempfile.TemporaryDirectory() as folder:
         judge = Judge(Path(folder))
         for precision in chosen:
             with engine_of(given.model, precision) as (engine, loaded):
+                sampling = engine.sampling()
+                result["sampling"] = asdict(sampling)
                 voices = {
                     v: Voice(f"{v}-{precision}", loaded.encoder.encode(audio))
                     for v, audio in judge.references.items()

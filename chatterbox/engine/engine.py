@@ -6,7 +6,8 @@ Puts the rooms together: model, voices, engine thread, decode thread, pool. Know
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Literal
 
 from chatterbox.audio.watermark import load_watermark
@@ -15,6 +16,7 @@ from chatterbox.engine.admission import Admission
 from chatterbox.engine.decoding import DecodeLoop
 from chatterbox.engine.loop import EngineLoop
 from chatterbox.engine.pool import LAST, PriorityPool
+from chatterbox.engine.sampling import Sampling
 from chatterbox.engine.speech import SpeechRequest, SpeechStream
 from chatterbox.engine.stats import Counters, EngineStats
 from chatterbox.engine.windows import WindowSettings
@@ -50,6 +52,7 @@ class TTSEngine:
         self.admission = Admission(config.max_concurrent_requests, config.max_queued_requests)
         self.pool = PriorityPool(config.thread_pool_size, "pool")
         self.on_death = on_death
+        self._model_sampling: Mapping[str, float] = {}
         self._counters = Counters()
         self._limits = SegmentLimits(
             first_words=config.first_segment_words,
@@ -65,6 +68,7 @@ class TTSEngine:
         replaces the configured one (tests drive the engine with fakes this way)."""
         watermark = load_watermark(self.config.apply_watermark)
         self._model = model or load_model(self.config, log.warning)
+        self._model_sampling = self._model.sampling
         self._voices = VoiceLibrary(
             self.config.data_dir / "voices",
             encode=self._model.encoder.encode,
@@ -145,6 +149,10 @@ class TTSEngine:
     def stats(self) -> EngineStats:
         """A snapshot of the engine's counters."""
         return self._counters.snapshot()
+
+    def sampling(self, wanted: Mapping[str, float | None] = MappingProxyType({})) -> Sampling:
+        """What a request wants, else what is configured, else what the model says of itself."""
+        return Sampling.first_said(wanted, self.config.sampling(), self._model_sampling)
 
     def warm(self, voice: Voice) -> None:
         """Prepare the language model for a voice before its first request."""

@@ -7,7 +7,9 @@ repetition penalty, last → softmax → one draw. Every step works along the la
 result does not depend on the rows beside it.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +28,17 @@ class Sampling:
     top_k: int = 1000  # 0: off
     top_p: float = 0.95  # 1: off
     repetition_penalty: float = 1.2  # 1: off
+
+    @classmethod
+    def first_said(cls, *sources: Mapping[str, float | None]) -> "Sampling":
+        """Each parameter from the first source that states it; None and a missing key don't."""
+        chosen: dict[str, Any] = {}
+        for field in fields(cls):
+            stated = (source.get(field.name) for source in sources)
+            value = next((v for v in stated if v is not None), None)
+            if value is not None:
+                chosen[field.name] = value
+        return cls(**chosen)
 
 
 def uniforms(seed: int, segment: int, attempt: int, count: int) -> NDArray[np.float64]:

@@ -3,12 +3,13 @@
 Knows which wrapper belongs to which graph; knows no request.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import onnx
 import onnxruntime as ort
 
-from chatterbox.config import TTSConfig
+from chatterbox.config import SAMPLING_BOUNDS, TTSConfig
 from chatterbox.model.contract import (
     CODE_RATE_HZ,
     GraphName,
@@ -64,6 +65,7 @@ class LoadedModel:
     language_model: LanguageModel
     decoder: StreamingDecoder
     voice_key: str  # names the encoder: voices encoded under another key are encoded again
+    sampling: Mapping[str, float] = field(default_factory=dict)  # what it says of its own
 
 
 def load_model(config: TTSConfig, say: Progress) -> LoadedModel:
@@ -89,7 +91,19 @@ def load_model(config: TTSConfig, say: Progress) -> LoadedModel:
         language_model=language_model,
         decoder=opened.decoder,
         voice_key=files.fingerprint("speech_encoder"),
+        sampling=own_sampling(files),
     )
+
+
+def own_sampling(files: ModelFiles) -> dict[str, float]:
+    """How the model's `generation_config.json` wants its codes drawn: whatever of it is usable as
+    a setting of the same name."""
+    stated = files.generation_config()
+    return {
+        name: stated[name]
+        for name, (lowest, highest) in SAMPLING_BOUNDS.items()
+        if isinstance(stated.get(name), int | float) and lowest <= stated[name] <= highest
+    }
 
 
 def _decoder(config: TTSConfig, files: ModelFiles, settings: SessionSettings) -> Opened:

@@ -74,7 +74,7 @@ def create_app(
     backend = Backend(engine, config, service, voices)
     app.state.backend = backend
     routers: tuple[APIRouter, ...] = (
-        SpeechRoutes(service, engine.config, registry.guests(backend)).router(),
+        SpeechRoutes(service, engine, registry.guests(backend)).router(),
         VoiceRoutes(voices).router(),
         status_router(engine, lifecycle, metrics, page),
         page.router(),

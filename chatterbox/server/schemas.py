@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from chatterbox.audio.encode import FORMATS
 from chatterbox.audio.pace import FASTEST, SLOWEST
+from chatterbox.config import SAMPLING_BOUNDS
 from chatterbox.errors import InvalidValue, UnknownField, shown
 from chatterbox.server.body import Body
 from chatterbox.server.errors import INVALID_TEXT, from_validation, unknown_field
@@ -53,6 +54,11 @@ class LenientCall(BaseModel):
     )
 
 
+def sampling_of(fields: BaseModel) -> dict[str, float | None]:
+    """The sampler's parameters among `fields`."""
+    return {name: getattr(fields, name) for name in SAMPLING_BOUNDS}
+
+
 class SamplingFields(LenientCall):
     """What dialects may ask of the sampler, under the names that everybody uses. The bounds are
     those of the settings of the same names."""
@@ -64,7 +70,7 @@ class SamplingFields(LenientCall):
 
     def sampling(self) -> dict[str, float | None]:
         """The four by name."""
-        return {name: getattr(self, name) for name in SamplingFields.model_fields}
+        return sampling_of(self)
 
 
 class SpeechFields(Call):

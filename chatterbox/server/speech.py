@@ -14,7 +14,7 @@ import numpy as np
 from starlette.datastructures import UploadFile
 
 from chatterbox.audio.encode import AudioFormat
-from chatterbox.config import ServerConfig, TTSConfig
+from chatterbox.config import ServerConfig
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.pool import NORMAL, URGENT
 from chatterbox.engine.sampling import Sampling
@@ -40,14 +40,6 @@ class SpeechCall:
     speed: float = 1.0
     loudness_lufs: float | None = None  # None: as the model speaks
     ignored: tuple[str, ...] = ()  # parameters taken in, by their names, that change nothing
-
-
-def sampling_over(defaults: TTSConfig, **wanted: float | None) -> Sampling:
-    """The server's settings, with what a call wants otherwise; None: it does not say."""
-    names = ("temperature", "top_k", "top_p", "repetition_penalty")
-    chosen = {name: getattr(defaults, name) for name in names}
-    chosen |= {name: value for name, value in wanted.items() if value is not None}
-    return Sampling(**chosen)
 
 
 class Speaking:

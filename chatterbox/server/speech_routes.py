@@ -12,7 +12,7 @@ from starlette.datastructures import UploadFile
 from starlette.responses import JSONResponse, Response
 
 from chatterbox.audio.encode import FORMATS, audio_format
-from chatterbox.config import TTSConfig
+from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.speech import SpeechReport
 from chatterbox.errors import InvalidValue
 from chatterbox.model.contract import F32
@@ -26,8 +26,9 @@ from chatterbox.server.schemas import (
     fields_of,
     form_schema,
     only_file,
+    sampling_of,
 )
-from chatterbox.server.speech import SpeechCall, SpeechService, sampling_over
+from chatterbox.server.speech import SpeechCall, SpeechService
 
 AUDIO_ANSWER: dict[int | str, dict[str, Any]] = {
     200: {"description": "Sound", "content": {row.media_type: {} for row in FORMATS.values()}}
@@ -41,10 +42,10 @@ class SpeechRoutes:
     """What the two calls share."""
 
     def __init__(
-        self, service: SpeechService, defaults: TTSConfig, guests: Sequence[Guest] = ()
+        self, service: SpeechService, engine: TTSEngine, guests: Sequence[Guest] = ()
     ) -> None:
         self._service = service
-        self._defaults = defaults
+        self._engine = engine
         self._guests = guests
 
     def router(self) -> APIRouter:
@@ -94,13 +95,7 @@ class SpeechRoutes:
             text=fields.text,
             voice=fields.voice_id,
             reference=reference,
-            sampling=sampling_over(
-                self._defaults,
-                temperature=fields.temperature,
-                top_k=fields.top_k,
-                top_p=fields.top_p,
-                repetition_penalty=fields.repetition_penalty,
-            ),
+            sampling=self._engine.sampling(sampling_of(fields)),
             seed=seed,
             max_new_tokens=fields.max_new_tokens,
             format=audio_format(fields.response_format, fields.sample_rate),

@@ -159,3 +159,11 @@ def test_streams_differ_by_seed_segment_and_attempt_and_by_nothing_else():
     }
     assert len(set(streams.values())) == len(streams)
     assert tuple(uniforms(1, 0, 0, 9)[:4]) == streams[1, 0, 0]
+
+
+def test_a_parameter_is_taken_from_the_first_source_that_states_it():
+    call = {"temperature": 0, "top_k": None}
+    settings = {"temperature": 0.5, "top_k": 7, "top_p": None}
+    model = {"top_k": 9, "top_p": 0.4}
+    assert Sampling.first_said(call, settings, model) == Sampling(0, 7, 0.4, 1.2)
+    assert Sampling.first_said() == Sampling()

@@ -26,7 +26,7 @@ def request(text: str = "Hello there.", *, key: str = "v", seed: int = 1, **more
 class Stage:
     """An engine on fakes."""
 
-    def __init__(self, tmp_path, **settings) -> None:
+    def __init__(self, tmp_path, *, own_sampling=None, **settings) -> None:
         self.model = FakeLanguageModel(slots=4)
         self.decoder = FakeDecoder()
         self.engine = TTSEngine(
@@ -41,7 +41,13 @@ class Stage:
         info = ModelInfo("fake", {}, "cpu", None, ())
         self.engine.load(
             LoadedModel(
-                info, FakeTokenizer(), FakeEncoder(), self.model, self.decoder, voice_key="fake"
+                info,
+                FakeTokenizer(),
+                FakeEncoder(),
+                self.model,
+                self.decoder,
+                voice_key="fake",
+                sampling=own_sampling or {},
             )
         )
 
@@ -219,3 +225,11 @@ async def wait_until(true, timeout_s: float = 5.0) -> None:
     while not true():
         assert time.monotonic() < until, "it did not happen"
         await asyncio.sleep(0.005)
+
+
+def test_a_call_goes_before_the_settings_and_they_before_the_model(tmp_path):
+    said = {"temperature": 0.3, "top_p": 0.9, "repetition_penalty": 1.0}
+    stage = Stage(tmp_path, own_sampling=said, repetition_penalty=1.1)
+    assert stage.engine.sampling() == Sampling(0.3, 1000, 0.9, 1.1)
+    assert stage.engine.sampling({"temperature": 0, "top_p": None}) == Sampling(0, 1000, 0.9, 1.1)
+    stage.engine.close()

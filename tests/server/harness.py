@@ -12,6 +12,7 @@ from fakes import fake_voice
 from chatterbox.config import ServerConfig, TTSConfig
 from chatterbox.engine.admission import Admission
 from chatterbox.engine.pool import PriorityPool
+from chatterbox.engine.sampling import Sampling
 from chatterbox.engine.speech import SpeechReport, SpeechRequest
 from chatterbox.engine.stats import EngineStats
 from chatterbox.errors import ChatterboxError, EmptyText, UnsupportedAudio, VoiceNotFound
@@ -188,6 +189,9 @@ class FakeEngine:
             raise self.text_error
         self.requests.append(request)
         return FakeStream(self, request)
+
+    def sampling(self, wanted=None) -> Sampling:
+        return Sampling.first_said(wanted or {}, self.config.sampling())
 
     def stats(self) -> EngineStats:
         return EngineStats(steps=4, stepped_rows=6, codes=60, step_s=0.5, running_rows=1)

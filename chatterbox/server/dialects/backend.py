@@ -10,7 +10,7 @@ from chatterbox.audio.encode import AudioFormat
 from chatterbox.config import ServerConfig
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.server.schemas import SEED_LIMIT, SamplingFields
-from chatterbox.server.speech import SpeechCall, SpeechService, sampling_over
+from chatterbox.server.speech import SpeechCall, SpeechService
 from chatterbox.server.voice_work import VoiceWork
 
 
@@ -37,14 +37,13 @@ class Backend:
     ) -> SpeechCall:
         """A call in our words. A seed may be any whole number, and a cap above the server's own
         is none."""
-        defaults = self.engine.config
-        wanted = {} if sampling is None else sampling.sampling()
-        capped = max_new_tokens is not None and max_new_tokens < defaults.max_new_tokens
+        ceiling = self.engine.config.max_new_tokens
+        capped = max_new_tokens is not None and max_new_tokens < ceiling
         return SpeechCall(
             text=text,
             voice=voice,
             reference=None,
-            sampling=sampling_over(defaults, **wanted),
+            sampling=self.engine.sampling({} if sampling is None else sampling.sampling()),
             seed=secrets.randbelow(SEED_LIMIT) if seed is None else seed % SEED_LIMIT,
             max_new_tokens=max_new_tokens if capped else None,
             format=form,

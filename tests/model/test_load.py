@@ -1,0 +1,36 @@
+"""What does a model say of how its codes are to be drawn?"""
+
+import json
+
+import pytest
+
+from chatterbox.config import SAMPLING_BOUNDS, TTSConfig
+from chatterbox.model.files import ModelFiles
+from chatterbox.model.load import own_sampling
+
+
+def said(directory, **stated):
+    (directory / "generation_config.json").write_text(json.dumps(stated))
+    return own_sampling(ModelFiles(directory, {}))
+
+
+def test_the_models_own_sampling_is_read_and_other_settings_are_not(tmp_path):
+    stated = {"temperature": 0.3, "top_k": 50, "repetition_penalty": 1}
+    assert said(tmp_path, **stated, eos_token_id=6562, do_sample=True) == stated
+
+
+@pytest.mark.parametrize(
+    "stated", [{}, {"temperature": "hot"}, {"temperature": 9.0}, {"top_p": 0}, {"top_k": None}]
+)
+def test_what_is_no_usable_setting_is_as_if_not_said(tmp_path, stated):
+    assert said(tmp_path, **stated) == {}
+
+
+def test_no_file_says_nothing(tmp_path):
+    assert own_sampling(ModelFiles(tmp_path, {})) == {}
+
+
+@pytest.mark.parametrize("name", SAMPLING_BOUNDS)
+def test_the_bounds_are_those_of_the_settings(name):
+    for value in SAMPLING_BOUNDS[name]:
+        assert getattr(TTSConfig(_env_file=None, **{name: value}), name) == value
