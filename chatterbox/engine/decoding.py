@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -28,6 +28,7 @@ from chatterbox.engine.outbox import SegmentEnd
 from chatterbox.engine.scheduler import SegmentJob
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.track import Track
+from chatterbox.engine.turns import Turns
 from chatterbox.engine.windows import DecodeCost, Seams, Windows, WindowSettings
 from chatterbox.errors import ChatterboxError, GenerationFailed
 from chatterbox.model.contract import F32, SAMPLES_PER_CODE
@@ -88,11 +89,13 @@ class DecodeLoop:
         settings: WindowSettings,
         counters: Counters,
         watermark: Watermark | None = None,
+        turns: Turns | None = None,
     ) -> None:
-        """`watermark` marks segments as wholes, so that with one nothing leaves before a segment
-        is complete."""
+        """`turns`: with whom the cores are shared, if with anybody. `watermark` marks segments as
+        wholes, so that with one nothing leaves before a segment is complete."""
         self._decoder = decoder
         self._watermark = watermark
+        self._turns = turns or Turns(shared=False)
         self._settings = settings
         self._counters = counters
         self._cost = CostMeter()
@@ -171,7 +174,8 @@ class DecodeLoop:
         self._open = [v for v in self._open if not _over(v.track)]
         now_s = time.monotonic()
         slacks_s = [v.track.job.playback.slack_s(now_s) for v in self._open]
-        cost = self._cost.estimate().scaled(load(slacks_s, self._decoder.max_rows))
+        cost = replace(self._cost.estimate(), made_s=self._turns.step_s)
+        cost = cost.scaled(load(slacks_s, self._decoder.max_rows))
         due = []
         for voicing, slack_s in zip(self._open, slacks_s, strict=True):
             window = voicing.plan(slack_s, cost)
@@ -191,10 +195,11 @@ class DecodeLoop:
         )
 
     def _decode(self, batch: list[tuple[_Voicing, DecodeJob]]) -> None:
-        started = time.monotonic()
         try:
-            with self._counters.timed("decode_s"):
+            with self._turns.decoder(), self._counters.timed("decode_s"):
+                started = time.monotonic()
                 rendered = self._decoder.run([job for _, job in batch])
+                took_s = (time.monotonic() - started) / len(batch)
         except Exception:
             log.exception("decoding failed")
             if len(batch) > 1:  # one row's fault must not be the others'
@@ -203,7 +208,6 @@ class DecodeLoop:
                 return
             self._fail(batch[0][0], "The decoder failed on this text.")
             return
-        took_s = (time.monotonic() - started) / len(batch)
         for (voicing, job), result in zip(batch, rendered, strict=True):
             self._cost.add(job.window.fed_codes, took_s)
             self._deliver(voicing, job, result)

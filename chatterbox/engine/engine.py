@@ -19,6 +19,7 @@ from chatterbox.engine.pool import LAST, PriorityPool
 from chatterbox.engine.sampling import Sampling
 from chatterbox.engine.speech import SpeechRequest, SpeechStream
 from chatterbox.engine.stats import Counters, EngineStats
+from chatterbox.engine.turns import Turns
 from chatterbox.engine.windows import WindowSettings
 from chatterbox.errors import (
     ChatterboxError,
@@ -79,11 +80,15 @@ class TTSEngine:
             default_voice=self.config.default_voice,
         )
         self._voices.start()
-        self._decoding = DecodeLoop(self._model.decoder, self._windows(), self._counters, watermark)
+        turns = Turns(shared=self._model.info.device == "cpu")
+        self._decoding = DecodeLoop(
+            self._model.decoder, self._windows(), self._counters, watermark, turns
+        )
         self._loop = EngineLoop(
             self._model.language_model,
             self._decoding,
             self._counters,
+            turns=turns,
             guarded=self.config.guard,
         )
         self._threads = [

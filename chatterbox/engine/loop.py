@@ -17,6 +17,7 @@ from chatterbox.engine.sampling import INVALID_ROW, Sampler
 from chatterbox.engine.scheduler import Row, Scheduler, SegmentJob
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.track import Track
+from chatterbox.engine.turns import Turns
 from chatterbox.errors import ChatterboxError, EngineDead, GenerationFailed
 from chatterbox.model.contract import F32, STOP_CODE, LanguageModel, Voice
 
@@ -37,10 +38,18 @@ class EngineLoop:
     """Continuous batching over one language model."""
 
     def __init__(
-        self, model: LanguageModel, sound: Sound, counters: Counters, *, guarded: bool = True
+        self,
+        model: LanguageModel,
+        sound: Sound,
+        counters: Counters,
+        *,
+        turns: Turns | None = None,
+        guarded: bool = True,
     ) -> None:
-        """`guarded`: whether codes that are no speech of their text any more are noticed."""
+        """`turns`: with whom the cores are shared, if with anybody. `guarded`: whether codes that
+        are no speech of their text any more are noticed."""
         self._model = model
+        self._turns = turns or Turns(shared=False)
         self._sound = sound
         self._counters = counters
         self._guarded = guarded
@@ -119,7 +128,8 @@ class EngineLoop:
         while self._inbox:
             message = self._inbox.popleft()
             if isinstance(message, Voice):
-                self._model.warm(message)
+                with self._turns.model():
+                    self._model.warm(message)
             else:
                 self._scheduler.submit(message)
 
@@ -140,13 +150,13 @@ class EngineLoop:
     def _begin(self, row: Row, attempt: Attempt) -> None:
         self._attempts[row.slot] = attempt
         self._sampler.begin(row.slot, attempt.sampling)
-        with self._counters.timed("prefill_s"):
+        with self._turns.model(), self._counters.timed("prefill_s"):
             logits = self._model.begin(row.slot, row.job.voice, row.job.ids)
         self._sample([row], logits[None])
 
     def _advance(self, rows: list[Row]) -> None:
         codes = np.array([self._attempts[row.slot].codes[-1] for row in rows], dtype=np.int64)
-        with self._counters.timed("step_s"):
+        with self._turns.step(), self._counters.timed("step_s"):
             logits = self._model.step([row.slot for row in rows], codes)
         self._counters.add(steps=1, stepped_rows=len(rows))
         self._sample(rows, logits)

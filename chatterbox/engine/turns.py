@@ -6,6 +6,7 @@ language model steps in between. On a GPU nobody waits.
 """
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,6 +20,8 @@ class Turns:
         self._change = threading.Condition()
         self._busy = False
         self._decoder_waits = False
+        self.step_s = 0.0
+        """What the last step kept the decoder from the cores; 0 where they are not shared."""
 
     @contextmanager
     def decoder(self) -> Iterator[None]:
@@ -48,6 +51,14 @@ class Turns:
             yield
         finally:
             self._leave()
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """As `model`, around a step: how long it took is kept."""
+        with self.model():
+            began = time.monotonic()
+            yield
+            self.step_s = time.monotonic() - began if self._shared else 0.0
 
     def _leave(self) -> None:
         with self._change:
