@@ -197,6 +197,12 @@ class ServerConfig(_Settings):
     first_audio_timeout: float = Field(
         60, gt=0, le=3600, description="Seconds until a request's first sound"
     )
+    stall_timeout: float = Field(
+        30,
+        gt=0,
+        le=3600,
+        description="Seconds that one step of the engine may take before the process ends itself",
+    )
     drain_timeout: float = Field(
         20, ge=0, le=3600, description="Seconds that running requests get when asked to stop"
     )

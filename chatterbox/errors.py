@@ -320,6 +320,7 @@ def error_table() -> dict[str, type[ChatterboxError]]:
 EXIT_BAD_CONFIG = 2
 EXIT_BAD_MODEL = 3
 EXIT_ENGINE_DEAD = 70
+EXIT_STALLED = 75
 
 
 class ConfigError(Exception):

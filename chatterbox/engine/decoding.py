@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -25,6 +25,8 @@ from chatterbox.engine.decode_batch import (
 )
 from chatterbox.engine.decode_cost import CostMeter
 from chatterbox.engine.outbox import SegmentEnd
+from chatterbox.engine.portions import Portions
+from chatterbox.engine.pulse import Pulse
 from chatterbox.engine.scheduler import SegmentJob
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.track import Track
@@ -39,6 +41,7 @@ from chatterbox.model.decoder_contract import (
     StreamingDecoder,
     Window,
 )
+from chatterbox.model.graph_faults import ROWS_OWN, device_is_lost
 
 T = TypeVar("T")
 
@@ -80,6 +83,9 @@ class _Voicing:
         )
 
 
+_Asked = tuple[_Voicing, DecodeJob]
+
+
 class DecodeLoop:
     """Decodes the windows of all open tracks, several in one call where the decoder gains by it."""
 
@@ -99,6 +105,9 @@ class DecodeLoop:
         self._settings = settings
         self._counters = counters
         self._cost = CostMeter()
+        # Whatever is not the device's is the row's: a decoder sees only codes and a voice.
+        self._calls: Portions[_Asked, list[Rendered]] = Portions(lambda f: not device_is_lost(f))
+        self.pulse = Pulse("decoder")
         self._inbox: deque[Track] = deque()
         self._open: list[_Voicing] = []
         self._wake = threading.Condition()
@@ -124,6 +133,12 @@ class DecodeLoop:
         self._end = error
         self.wake()
 
+    def give_up(self, error: ChatterboxError) -> None:
+        """As `close`, for when this thread may hang in a call or is no more."""
+        self.close(error)
+        for track in [*(voicing.track for voicing in list(self._open)), *list(self._inbox)]:
+            track.job.outbox.end(error)
+
     # --- the decode thread
 
     def run(self) -> None:
@@ -132,6 +147,7 @@ class DecodeLoop:
             if not self.step():
                 with self._wake:
                     if not self._news and self._end is None:
+                        self.pulse.rest()
                         # Nobody says when a listener's sound has become short.
                         self._wake.wait(timeout=LOOK_AGAIN_S if self._open else None)
                     self._news = False
@@ -142,6 +158,7 @@ class DecodeLoop:
 
     def step(self) -> bool:
         """One call of the decoder; False when there was nothing to decode."""
+        self.pulse.beat()
         rows = self._decoder.max_rows
         chosen = choose(self._due(), rows)
         if chosen and worth_gathering(len(chosen), len(self._open), rows):
@@ -159,14 +176,14 @@ class DecodeLoop:
     def _take_in(self) -> None:
         while self._inbox:
             track = self._inbox.popleft()
-            self._open.append(
-                _Voicing(
-                    track,
-                    Windows(self._settings),
-                    Seams(self._settings.cross_fade_samples),
-                    self._decoder.open(track.job.voice, track.job.seed),
-                )
-            )
+            try:
+                stream = self._decoder.open(track.job.voice, track.job.seed)
+            except ROWS_OWN:
+                log.exception("a stream could not be opened")
+                self._end_failed(track, GenerationFailed("The decoder failed on this voice."))
+                continue
+            seams = Seams(self._settings.cross_fade_samples)
+            self._open.append(_Voicing(track, Windows(self._settings), seams, stream))
 
     def _due(self) -> list[Due[tuple[_Voicing, DecodeJob]]]:
         """Every window that could be decoded now."""
@@ -194,28 +211,35 @@ class DecodeLoop:
             next_from=window.end_sample - held_back,
         )
 
-    def _decode(self, batch: list[tuple[_Voicing, DecodeJob]]) -> None:
-        try:
-            with self._turns.decoder(), self._counters.timed("decode_s"):
-                started = time.monotonic()
-                rendered = self._decoder.run([job for _, job in batch])
-                took_s = (time.monotonic() - started) / len(batch)
-        except Exception:
-            log.exception("decoding failed")
-            if len(batch) > 1:  # one row's fault must not be the others'
-                for one in batch:
-                    self._decode([one])
-                return
-            self._fail(batch[0][0], "The decoder failed on this text.")
-            return
-        for (voicing, job), result in zip(batch, rendered, strict=True):
+    def _decode(self, batch: list[_Asked]) -> None:
+        for part, rendered in self._calls.run(batch, self._render):
+            if isinstance(rendered, ChatterboxError):
+                for voicing, _ in part:
+                    self._fail(voicing, rendered)
+                continue
+            for (voicing, job), result in zip(part, rendered, strict=True):
+                try:
+                    self._deliver(voicing, job, result)
+                except ROWS_OWN:
+                    log.exception("a segment's sound could not be joined")
+                    self._fail(voicing, GenerationFailed("The decoder failed on this text."))
+
+    def _render(self, batch: Sequence[_Asked]) -> list[Rendered]:
+        with self._turns.decoder(), self._counters.timed("decode_s"):
+            started = time.monotonic()
+            rendered = self._decoder.run([job for _, job in batch])
+            took_s = (time.monotonic() - started) / len(batch)
+        for _, job in batch:
             self._cost.add(job.window.fed_codes, took_s)
-            self._deliver(voicing, job, result)
+        self.pulse.beat()
+        return rendered
 
     def _deliver(self, voicing: _Voicing, job: DecodeJob, result: Rendered) -> None:
         track, window, outbox = voicing.track, job.window, voicing.track.job.outbox
-        if not np.isfinite(result.samples).all():
-            self._fail(voicing, "The decoder gave no usable sound for this text.")
+        complete = result.at + len(result.samples) >= window.end_sample
+        if not (complete and np.isfinite(result.samples).all()):
+            error = GenerationFailed("The decoder gave no usable sound for this text.")
+            self._fail(voicing, error)
             return
         samples = voicing.seams.join(result.samples, result.at, window.last)
         if self._watermark is not None:
@@ -234,11 +258,15 @@ class DecodeLoop:
                 codes = tuple(track.codes[: track.end])
                 outbox.end(SegmentEnd(codes, track.finish_reason, track.retries))
 
-    def _fail(self, voicing: _Voicing, message: str) -> None:
-        self._open.remove(voicing)
+    def _fail(self, voicing: _Voicing, error: ChatterboxError) -> None:
+        if voicing in self._open:
+            self._open.remove(voicing)
+        self._end_failed(voicing.track, error)
+
+    def _end_failed(self, track: Track, error: ChatterboxError) -> None:
         self._counters.add(failed_segments=1)
-        if voicing.track.claim():
-            voicing.track.job.outbox.end(GenerationFailed(message))
+        if track.claim():
+            track.job.outbox.end(error)
 
 
 def _over(track: Track) -> bool:

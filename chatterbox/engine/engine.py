@@ -16,6 +16,7 @@ from chatterbox.engine.admission import Admission
 from chatterbox.engine.decoding import DecodeLoop
 from chatterbox.engine.loop import EngineLoop
 from chatterbox.engine.pool import LAST, PriorityPool
+from chatterbox.engine.pulse import Pulse
 from chatterbox.engine.sampling import Sampling
 from chatterbox.engine.speech import SpeechRequest, SpeechStream
 from chatterbox.engine.stats import Counters, EngineStats
@@ -27,8 +28,10 @@ from chatterbox.errors import (
     EngineDead,
     InvalidValue,
     NotReady,
+    OutOfMemory,
 )
-from chatterbox.model.contract import Voice
+from chatterbox.model.contract import F32, Voice, VoiceTensors
+from chatterbox.model.graph_faults import device_is_lost, is_out_of_memory
 from chatterbox.model.load import LoadedModel, ModelInfo, load_model
 from chatterbox.text import Segment, SegmentLimits, prepare
 from chatterbox.voices.library import VoiceLibrary
@@ -38,6 +41,9 @@ log = logging.getLogger(__name__)
 MAX_PAUSES_S = 120
 """Of one request, all `[pause:…]` together."""
 
+ENCODE_RETRY_S = 5
+"""Other requests have moved on by then."""
+
 State = Literal["loading", "ready", "dead", "closed"]
 
 
@@ -45,8 +51,8 @@ class TTSEngine:
     """One loaded model, its voices, an engine thread, a decode thread, a pool for voices."""
 
     def __init__(self, config: TTSConfig, *, on_death: Callable[[], None] | None = None) -> None:
-        """Cheap; `load` does the work. `on_death` is called, from the engine thread, after a
-        fault has ended the engine and every open request has been told."""
+        """Cheap; `load` does the work. `on_death` is called, from whichever thread noticed,
+        after a fault has ended the engine and every open request has been told."""
         self.config = config
         self.state: State = "loading"
         self.fault: str | None = None
@@ -55,6 +61,7 @@ class TTSEngine:
         self.on_death = on_death
         self._model_sampling: Mapping[str, float] = {}
         self._counters = Counters()
+        self._encodings: dict[Pulse, None] = {}  # voices being encoded now
         self._limits = SegmentLimits(
             first_words=config.first_segment_words,
             next_words=config.next_segment_words,
@@ -72,7 +79,7 @@ class TTSEngine:
         self._model_sampling = self._model.sampling
         self._voices = VoiceLibrary(
             self.config.data_dir / "voices",
-            encode=self._model.encoder.encode,
+            encode=self._encode,
             model_key=self._model.voice_key,
             cache_size=self.config.voice_cache_size,
             cache_bytes=self.config.voice_cache_mb * 1024 * 1024,
@@ -92,8 +99,8 @@ class TTSEngine:
             guarded=self.config.guard,
         )
         self._threads = [
-            threading.Thread(target=self._run, name="engine", daemon=True),
-            threading.Thread(target=self._decoding.run, name="decoder", daemon=True),
+            threading.Thread(target=self._run, args=[run], name=name, daemon=True)
+            for name, run in (("engine", self._loop.run), ("decoder", self._decoding.run))
         ]
         for thread in self._threads:
             thread.start()
@@ -116,21 +123,57 @@ class TTSEngine:
             self._loop.close()
             self._decoding.close(EngineDead("The engine has been stopped."))
             for thread in self._threads:
-                thread.join(until - time.monotonic())
+                thread.join(max(0.0, until - time.monotonic()))
+        if self.state in ("closed", "dead"):
             self._voices.close()
         # A graph that runs in a thread while the interpreter goes away aborts the process.
-        self.pool.join(until - time.monotonic())
+        self.pool.join(max(0.0, until - time.monotonic()))
 
-    def _run(self) -> None:
+    @property
+    def pulses(self) -> list[Pulse]:
+        """Of the threads that must get on, and of the voices being encoded, once there are any."""
+        if self.state != "ready":
+            return []
+        return [self._loop.pulse, self._decoding.pulse, *list(self._encodings)]
+
+    def give_up(self, reason: str) -> None:
+        """The engine is of no use any more: every open request is told, whatever its thread does,
+        and no new one is taken."""
+        if self.state != "ready":
+            return
+        self.state = "dead"
+        self.fault = reason
+        self._loop.give_up(_dead())
+        self._decoding.give_up(_dead())
+        if self.on_death is not None:
+            self.on_death()
+
+    def _run(self, run: Callable[[], None]) -> None:
         try:
-            self._loop.run()
+            run()
         except BaseException as fault:
-            self.state = "dead"
-            self.fault = f"{type(fault).__name__}: {fault}"
-            self._decoding.close(EngineDead("The engine stopped on a fault and is restarting."))
-            log.exception("the engine stopped on a fault")
-            if self.on_death is not None:
-                self.on_death()
+            log.exception("the %s stopped on a fault", threading.current_thread().name)
+            self.give_up(_named(fault))
+
+    def _encode(self, audio: F32) -> VoiceTensors:
+        pulse = Pulse("speech encoder")
+        pulse.beat()
+        self._encodings[pulse] = None
+        try:
+            return self._model.encoder.encode(audio)
+        except Exception as fault:
+            if is_out_of_memory(fault):
+                log.warning("no memory to encode a voice: %s", fault)
+                raise OutOfMemory(
+                    "The device has no memory left to encode a voice; nothing was stored.",
+                    retry_after_s=ENCODE_RETRY_S,
+                ) from fault
+            if device_is_lost(fault):
+                self.give_up(_named(fault))
+                raise _dead() from fault
+            raise
+        finally:
+            del self._encodings[pulse]
 
     def _prepare(self, voice: str) -> None:
         """Encode a voice for this model where that has not been done, and warm it."""
@@ -195,7 +238,7 @@ class TTSEngine:
         if self.state == "loading":
             raise NotReady("The model is still loading.", retry_after_s=1)
         if self.state == "dead":
-            raise EngineDead("The engine stopped on a fault and is restarting.", retry_after_s=5)
+            raise _dead()
         if self.state == "closed":
             raise Draining("The server is shutting down.", retry_after_s=1)
 
@@ -203,6 +246,14 @@ class TTSEngine:
         ceiling = self.config.max_new_tokens
         if request.max_new_tokens is not None and request.max_new_tokens > ceiling:
             raise InvalidValue(f"max_new_tokens is at most {ceiling} here.", param="max_new_tokens")
+
+
+def _dead() -> EngineDead:
+    return EngineDead("The engine stopped on a fault and is restarting.", retry_after_s=5)
+
+
+def _named(fault: BaseException) -> str:
+    return f"{type(fault).__name__}: {fault}"
 
 
 def _check_pauses(segments: list[Segment]) -> None:

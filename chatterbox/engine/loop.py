@@ -4,8 +4,10 @@ One thread runs it and owns the language model, the slots and the sampler. Knows
 loop and no socket; it meets the others at the inbox, the tracks and the outboxes.
 """
 
+import logging
 import threading
 from collections import deque
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +15,8 @@ import numpy as np
 from chatterbox.engine.attempts import Attempt, after, first_attempt, judge
 from chatterbox.engine.guard import Verdict
 from chatterbox.engine.outbox import FinishReason
+from chatterbox.engine.portions import Portions
+from chatterbox.engine.pulse import Pulse
 from chatterbox.engine.sampling import INVALID_ROW, Sampler
 from chatterbox.engine.scheduler import Row, Scheduler, SegmentJob
 from chatterbox.engine.stats import Counters
@@ -20,6 +24,9 @@ from chatterbox.engine.track import Track
 from chatterbox.engine.turns import Turns
 from chatterbox.errors import ChatterboxError, EngineDead, GenerationFailed
 from chatterbox.model.contract import F32, STOP_CODE, LanguageModel, Voice
+from chatterbox.model.graph_faults import ROWS_OWN, is_out_of_memory, is_rows_own
+
+log = logging.getLogger(__name__)
 
 
 class Sound(Protocol):
@@ -57,6 +64,9 @@ class EngineLoop:
         self._attempts: dict[int, Attempt] = {}  # slot → what its row is doing
         self._sampler = Sampler(model.slots, model.vocab)
         self._inbox: deque[SegmentJob | Voice] = deque()
+        self._prefills: Portions[Row, F32] = Portions(is_rows_own)
+        self._steps: Portions[Row, F32] = Portions(is_rows_own)
+        self.pulse = Pulse("engine")
         self._wake = threading.Condition()
         self._news = False
         self._closing = False
@@ -84,6 +94,15 @@ class EngineLoop:
             self._closing = True
             self._wake.notify()
 
+    def give_up(self, error: ChatterboxError) -> None:
+        """As `close`, for when this thread may hang in a step: it is not waited for."""
+        with self._wake:
+            self._fault = error
+            jobs = [message for message in self._inbox if isinstance(message, SegmentJob)]
+        self.close()
+        for job in [*jobs, *self._scheduler.jobs()]:
+            job.outbox.end(error)
+
     def _post(self, message: SegmentJob | Voice) -> None:
         with self._wake:
             if self._fault is not None or self._closing:
@@ -107,6 +126,7 @@ class EngineLoop:
 
     def step(self) -> bool:
         """One turn; False when there was nothing to do."""
+        self.pulse.beat()
         self._take_in()
         self._reap()
         admitted = self._admit()
@@ -121,6 +141,7 @@ class EngineLoop:
     def _sleep(self) -> None:
         with self._wake:
             if not (self._inbox or self._closing or self._news):
+                self.pulse.rest()
                 self._wake.wait(timeout=1.0)
             self._news = False
 
@@ -128,10 +149,19 @@ class EngineLoop:
         while self._inbox:
             message = self._inbox.popleft()
             if isinstance(message, Voice):
-                with self._turns.model():
-                    self._model.warm(message)
+                self._prepare(message)
             else:
                 self._scheduler.submit(message)
+
+    def _prepare(self, voice: Voice) -> None:
+        """Warm a voice. Nobody waits for it: what goes wrong, its first request will meet."""
+        try:
+            with self._turns.model():
+                self._model.warm(voice)
+        except Exception as fault:
+            if not (is_out_of_memory(fault) or is_rows_own(fault)):
+                raise
+            log.warning("a voice could not be warmed: %s", fault)
 
     def _reap(self) -> None:
         self._scheduler.drop_waiting()
@@ -150,33 +180,65 @@ class EngineLoop:
     def _begin(self, row: Row, attempt: Attempt) -> None:
         self._attempts[row.slot] = attempt
         self._sampler.begin(row.slot, attempt.sampling)
+        ((_, logits),) = self._prefills.run([row], self._prefill)
+        self.pulse.beat()
+        if isinstance(logits, ChatterboxError):
+            self._fail(row, logits, begun=False)
+        else:
+            self._sample([row], logits)
+
+    def _prefill(self, rows: Sequence[Row]) -> F32:
+        """Logits [1, vocab] for the first code of one row."""
+        (row,) = rows
         with self._turns.model(), self._counters.timed("prefill_s"):
-            logits = self._model.begin(row.slot, row.job.voice, row.job.ids)
-        self._sample([row], logits[None])
+            return self._model.begin(row.slot, row.job.voice, row.job.ids)[None]
 
     def _advance(self, rows: list[Row]) -> None:
+        for part, logits in self._steps.run(rows, self._step):
+            if isinstance(logits, ChatterboxError):
+                for row in part:
+                    self._fail(row, logits)
+            else:
+                self._sample(part, logits)
+
+    def _step(self, rows: Sequence[Row]) -> F32:
+        """Logits [B, vocab] for the next code of each."""
         codes = np.array([self._attempts[row.slot].codes[-1] for row in rows], dtype=np.int64)
         with self._turns.step(), self._counters.timed("step_s"):
             logits = self._model.step([row.slot for row in rows], codes)
         self._counters.add(steps=1, stepped_rows=len(rows))
-        self._sample(rows, logits)
+        return logits
 
-    def _sample(self, rows: list[Row], logits: F32) -> None:
+    def _sample(self, rows: Sequence[Row], logits: F32) -> None:
+        try:
+            codes = self._draw(rows, logits)
+        except ROWS_OWN:
+            if len(rows) == 1:
+                self._fail_unexpectedly(rows[0])
+            else:
+                for i, row in enumerate(rows):
+                    self._sample([row], logits[i : i + 1])
+            return
+        for row, code in zip(rows, codes, strict=True):
+            try:
+                self._deliver(row, self._attempts[row.slot], code)
+            except ROWS_OWN:  # only what came of this row's text is looked at there
+                self._fail_unexpectedly(row)
+        self._sound.wake()
+
+    def _draw(self, rows: Sequence[Row], logits: F32) -> list[int]:
         attempts = [self._attempts[row.slot] for row in rows]
         slots = np.array([row.slot for row in rows])
         draws = np.array([attempt.next_draw for attempt in attempts])
         first = not attempts[0].codes  # only `_begin` passes new rows, one at a time
         with self._counters.timed("sample_s"):
-            codes = self._sampler.sample(logits, slots, draws, first=first)
-        for row, attempt, code in zip(rows, attempts, codes.tolist(), strict=True):
-            self._deliver(row, attempt, code)
-        self._sound.wake()
+            codes: list[int] = self._sampler.sample(logits, slots, draws, first=first).tolist()
+        return codes
 
     def _deliver(self, row: Row, attempt: Attempt, code: int) -> None:
         if code == INVALID_ROW:
-            row.job.outbox.end(GenerationFailed("The model gave no usable numbers for this text."))
-            self._counters.add(failed_segments=1)
-            self._release(row)
+            error = GenerationFailed("The model gave no usable numbers for this text.")
+            self._fail(row, error)
             return
         if code == STOP_CODE:
             self._complete(row, attempt, "stop")
@@ -189,6 +251,12 @@ class EngineLoop:
         elif attempt.full:
             self._counters.add(capped_segments=1)
             self._complete(row, attempt, "length")
+
+    def _fail(self, row: Row, error: ChatterboxError, *, begun: bool = True) -> None:
+        """This row alone; `begun`: whether the model holds something of it."""
+        row.job.outbox.end(error)
+        self._counters.add(failed_segments=1)
+        self._release(row, begun=begun)
 
     def _cure(self, row: Row, attempt: Attempt, verdict: Verdict) -> None:
         another = after(attempt, verdict, self._sound.open)
@@ -205,10 +273,15 @@ class EngineLoop:
         attempt.track.finish(len(attempt.codes), reason)
         self._release(row)
 
-    def _release(self, row: Row) -> None:
+    def _fail_unexpectedly(self, row: Row) -> None:
+        log.exception("a row failed")
+        self._fail(row, GenerationFailed("The model failed on this text."))
+
+    def _release(self, row: Row, *, begun: bool = True) -> None:
         slot = self._scheduler.release(row)
         del self._attempts[slot]
-        self._model.release(slot)
+        if begun:
+            self._model.release(slot)
 
     def _end_all(self, error: ChatterboxError) -> None:
         with self._wake:

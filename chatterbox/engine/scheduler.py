@@ -103,6 +103,10 @@ class Scheduler:
         heapq.heappush(self._free, slot)
         return slot
 
+    def jobs(self) -> list[SegmentJob]:
+        """Of every row there is, running and waiting. May be asked by another thread."""
+        return [row.job for row in (*self.running, *(row for _, _, row in list(self._waiting)))]
+
     def clear(self) -> list[Row]:
         """Every row there is, waiting and running; afterwards there is none."""
         rows = [*self._running.values(), *(entry[2] for entry in self._waiting)]

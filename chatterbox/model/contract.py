@@ -94,7 +94,8 @@ class SpeechEncoder(Protocol):
 class LanguageModel(Protocol):
     """A fixed number of slots, each holding one row's keys and values; ragged rows step together.
 
-    Called by the engine thread alone. Any exception is engine-wide.
+    Called by the engine thread alone. A call that raises has changed nothing: a slot whose `begin`
+    failed is free. What an exception means for whom: `graph_faults.py`.
     """
 
     @property

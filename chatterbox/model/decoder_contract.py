@@ -85,5 +85,5 @@ class StreamingDecoder(Protocol):
         ...
 
     def run(self, jobs: Sequence[DecodeJob]) -> list[Rendered]:
-        """Decode jobs of one bucket together; in order."""
+        """Decode jobs of one bucket together; in order. Raising, it has moved no stream on."""
         ...

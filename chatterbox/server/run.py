@@ -19,11 +19,13 @@ from starlette.types import ASGIApp
 
 from chatterbox.config import ServerConfig
 from chatterbox.engine.engine import TTSEngine
-from chatterbox.errors import EXIT_ENGINE_DEAD, ConfigError
+from chatterbox.engine.pulse import Pulse
+from chatterbox.errors import EXIT_ENGINE_DEAD, EXIT_STALLED, ConfigError
 from chatterbox.server.app import create_app
 from chatterbox.server.lifecycle import Lifecycle
 from chatterbox.server.request_scope import MAX_HEAD_BYTES
 from chatterbox.server.sockets.connection import MAX_FRAME_BYTES
+from chatterbox.server.watchdog import Watchdog
 from chatterbox.server.wyoming.listener import WyomingListener
 
 log = logging.getLogger(__name__)
@@ -130,6 +132,9 @@ class _Process:
         self._signal: int | None = None
         self._second_signal = False
         self._died = threading.Event()
+        self._exit_code = EXIT_ENGINE_DEAD
+        self._pulse = Pulse("event loop")
+        self._watchdog = Watchdog(self._pulses, config.stall_timeout, self._stalled)
         engine.on_death = self._died.set
         app = create_app(engine, config, lifecycle=self._lifecycle)
         self._wyoming: WyomingListener | None = None
@@ -145,10 +150,21 @@ class _Process:
             if self._wyoming is not None:
                 await self._wyoming.open()
             loading = _in_thread(self._engine.load)
+            self._watchdog.start()
             try:
                 return await self._live(loading)
             finally:
                 await self._stop(serving)
+                self._watchdog.stop()
+
+    def _pulses(self) -> list[Pulse]:
+        return [self._pulse, *self._engine.pulses]
+
+    def _stalled(self, name: str) -> None:
+        """From the watchdog's thread."""
+        self._exit_code = EXIT_STALLED
+        self._engine.give_up(f"the {name} hangs")
+        self._died.set()  # also where the engine was closed or dead already
 
     async def _live(self, loading: "asyncio.Future[None]") -> int:
         announced = False
@@ -158,10 +174,12 @@ class _Process:
                 self._engine.prepare_voices()
                 self._announce(address_of(self._sock))
                 announced = True
+            self._pulse.beat()
             await asyncio.sleep(POLL_S)
+        self._pulse.rest()  # what follows is bounded by itself
         if self._died.is_set():
             await asyncio.sleep(DEATH_NOTICE_S)
-            return EXIT_ENGINE_DEAD
+            return self._exit_code
         assert self._signal is not None
         await self._drain()
         return 128 + self._signal

@@ -158,6 +158,7 @@ class FakeEngine:
         self.state = "ready"
         self.fault = None
         self.on_death = None
+        self.pulses = []
         self.admission = Admission(capacity, queue_capacity)
         self.voices = FakeVoices()
         self.pool = PriorityPool(1, "fake")

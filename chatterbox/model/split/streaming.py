@@ -119,17 +119,20 @@ class SplitDecoder:
         return self._prompt(job), -(-fed // PADDED_GRID_CODES) if self._padded else fed
 
     def run(self, jobs: Sequence[DecodeJob]) -> list[Rendered]:
-        """Decode jobs of one bucket together; in order."""
+        """Decode jobs of one bucket together; in order. Streams move on once all is done, so that
+        a call that failed can be made again with fewer."""
         mels = self._mels(jobs)
         plans = [_Vocoding(job, mel, self._settings.vocoder_context_frames)
                  for job, mel in zip(jobs, mels, strict=True)]  # fmt: skip
         groups: dict[Hashable, list[int]] = defaultdict(list)
         for row, plan in enumerate(plans):
             groups[plan.group].append(row)
-        made: dict[int, Rendered] = {}
+        made: dict[int, tuple[Rendered, Feeds]] = {}
         for rows in groups.values():
             made |= zip(rows, self._vocoded([plans[row] for row in rows]), strict=True)
-        return [made[row] for row in range(len(jobs))]
+        for row, plan in enumerate(plans):
+            plan.keep(made[row][1])
+        return [made[row][0] for row in range(len(jobs))]
 
     def _prompt(self, job: DecodeJob) -> int:
         return min(len(_stream(job).voice.tensors.prompt_codes), self._settings.prompt_codes)
@@ -156,8 +159,8 @@ class SplitDecoder:
         mel = self._flow.run([self._mel], as_declared(self._flow, feeds))[0]
         return [mel[row, :, : n * MEL_FRAMES_PER_CODE] for row, n in enumerate(fed)]
 
-    def _vocoded(self, plans: Sequence["_Vocoding"]) -> list[Rendered]:
-        """The vocoder, for rows that begin alike."""
+    def _vocoded(self, plans: Sequence["_Vocoding"]) -> list[tuple[Rendered, Feeds]]:
+        """The vocoder, for rows that begin alike; and what their next windows need of it."""
         one = plans[0]
         frames = one.mel.shape[1]
         length = Length(0, frames // MEL_FRAMES_PER_CODE)
@@ -170,10 +173,10 @@ class SplitDecoder:
         waves, *told = self._vocoder.run(outputs, as_declared(self._vocoder, feeds))
         made = []
         for row, plan in enumerate(plans):
-            plan.keep(self._sums.told(told, row))
             at = plan.first * SAMPLES_PER_FRAME
             end = plan.job.window.end_sample
-            made.append(Rendered(np.asarray(waves[row, : end - at], np.float32), at))
+            sound = Rendered(np.asarray(waves[row, : end - at], np.float32), at)
+            made.append((sound, self._sums.told(told, row)))
         return made
 
 

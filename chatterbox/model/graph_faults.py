@@ -1,0 +1,41 @@
+"""What does a graph's failure mean? Too little memory, a lost device, or one row's own fault.
+
+Knows the words that ONNX Runtime and CUDA use; knows no session and no row.
+"""
+
+_NO_MEMORY = (
+    "failed to allocate memory",  # ONNX Runtime's arenas, on every device
+    "bfcarena",
+    "out of memory",  # CUDA error 2
+    "bad allocation",  # std::bad_alloc, by compiler
+    "bad_alloc",
+    "cudaerrormemoryallocation",
+    "cublas_status_alloc_failed",
+    "cudnn_status_alloc_failed",
+)
+_DEVICE = ("cuda", "cudnn", "cublas", "cufft", "curand")
+
+ROWS_OWN = (ValueError, LookupError, TypeError, ArithmeticError, AssertionError)
+"""What our own code raises on data that it cannot use."""
+INVALID_ARGUMENT = "InvalidArgument"
+"""ONNX Runtime's class for inputs of a wrong shape or type."""
+
+
+def is_out_of_memory(fault: BaseException) -> bool:
+    """Whether less at once may do: nothing is broken."""
+    text = str(fault).lower()
+    return isinstance(fault, MemoryError) or any(words in text for words in _NO_MEMORY)
+
+
+def device_is_lost(fault: BaseException) -> bool:
+    """Whether the device itself failed. CUDA keeps such an error for the rest of the process: every
+    later call fails too, and only a new process helps."""
+    text = str(fault).lower()
+    return not is_out_of_memory(fault) and any(word in text for word in _DEVICE)
+
+
+def is_rows_own(fault: BaseException) -> bool:
+    """Whether what was handed in is to blame, so that other rows are not concerned."""
+    if device_is_lost(fault):
+        return False
+    return isinstance(fault, ROWS_OWN) or type(fault).__name__ == INVALID_ARGUMENT
