@@ -206,6 +206,9 @@ class ServerConfig(_Settings):
     drain_timeout: float = Field(
         20, ge=0, le=3600, description="Seconds that running requests get when asked to stop"
     )
+    lame_duck: float = Field(
+        0, ge=0, le=300, description="Seconds to go on listening when asked to stop, for a balancer"
+    )
     max_sockets: int = Field(256, ge=0, le=65536, description="Open WebSockets; more get 503")
     socket_idle_timeout: float = Field(
         60, gt=0, le=3600, description="Seconds a socket may be silent while nothing is spoken"

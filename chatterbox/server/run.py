@@ -185,14 +185,18 @@ class _Process:
         return 128 + self._signal
 
     async def _drain(self) -> None:
-        """Running requests go on until `drain_timeout`, new ones are sent away; probes see 503.
-        A second signal ends the wait."""
+        """Running requests go on until `drain_timeout`, new ones are sent away; probes see 503, for
+        `lame_duck` at least. A second signal ends the wait."""
         self._lifecycle.drain()
         admission = self._engine.admission
         if admission.active:
             log.info("stopping once %d running requests are done", admission.active)
-        give_up = time.monotonic() + self._config.drain_timeout
-        while admission.active and time.monotonic() < give_up and not self._second_signal:
+        now = time.monotonic()
+        shown, give_up = now + self._config.lame_duck, now + self._config.drain_timeout
+        while not self._second_signal:
+            now = time.monotonic()
+            if now >= shown and (now >= give_up or not admission.active):
+                break
             await asyncio.sleep(POLL_S)
         if admission.active:
             log.warning("%d requests are cut off", admission.active)
