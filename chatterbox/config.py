@@ -5,11 +5,12 @@ The only file that reads environment variables. Knows nothing of what the settin
 
 import argparse
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from chatterbox.errors import ConfigError
@@ -38,6 +39,17 @@ def default_data_dir() -> Path:
 def silence_telemetry() -> None:
     """Tell onnxruntime, before it is imported, to send nothing from this machine."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+
+MIN_KEY_CHARS = 8
+"""Guesses are slowed down (`server/access.py`); a key that is a short word would still be found."""
+MAX_KEY_CHARS = 512
+_KEY = re.compile(r"[!-~]+")
+
+
+def key_list(keys: SecretStr) -> list[str]:
+    """The keys in the setting `api_keys`."""
+    return [key.strip() for key in keys.get_secret_value().split(",") if key.strip()]
 
 
 class _Settings(BaseSettings):
@@ -209,6 +221,23 @@ class ServerConfig(_Settings):
     lame_duck: float = Field(
         0, ge=0, le=300, description="Seconds to go on listening when asked to stop, for a balancer"
     )
+    api_keys: SecretStr = Field(
+        SecretStr(""), description="Keys, with commas between; none: anyone may call"
+    )
+    max_requests_per_key: int | None = Field(
+        None,
+        ge=1,
+        le=65536,
+        description="Of one key at once; none: all, or of several keys each three quarters",
+    )
+    allowed_hosts: str = Field(
+        "",
+        pattern=r"^(\*|[\w.-]+(, *[\w.-]+)*)?$",
+        description="Names that this server is called by, with commas between; *: any",
+    )
+    max_connections: int = Field(
+        512, ge=16, le=65536, description="Open connections; idle ones make room, then 503"
+    )
     max_sockets: int = Field(256, ge=0, le=65536, description="Open WebSockets; more get 503")
     socket_idle_timeout: float = Field(
         60, gt=0, le=3600, description="Seconds a socket may be silent while nothing is spoken"
@@ -222,6 +251,16 @@ class ServerConfig(_Settings):
         0, ge=0, le=65535, description="Port of the Wyoming protocol (usually 10200); 0: off"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Log level")
+
+    @field_validator("api_keys")
+    @classmethod
+    def _plain(cls, value: SecretStr) -> SecretStr:
+        for key in key_list(value):
+            if not (MIN_KEY_CHARS <= len(key) <= MAX_KEY_CHARS and _KEY.fullmatch(key)):
+                raise ValueError(
+                    f"a key is {MIN_KEY_CHARS} to {MAX_KEY_CHARS} visible ASCII characters"
+                )
+        return value
 
 
 CONFIGS: tuple[type[_Settings], ...] = (TTSConfig, ServerConfig)
@@ -252,8 +291,9 @@ def load(config: type[C], flags: dict[str, Any] | None = None) -> C:
         first = failure.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
         source = f"--{name.replace('_', '-')}" if name in given else f"{ENV_PREFIX}{name.upper()}"
-        value = first.get("input")
-        raise ConfigError(f"{source}={value!r}: {first['msg']}") from None
+        secret = name in config.model_fields and config.model_fields[name].annotation is SecretStr
+        value = "…" if secret else repr(first.get("input"))
+        raise ConfigError(f"{source}={value}: {first['msg']}") from None
 
 
 def unknown_environment(names: Sequence[str] | None = None) -> list[str]:

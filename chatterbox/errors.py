@@ -76,6 +76,20 @@ class BodyTooLarge(_InvalidRequest):
     status = 413
 
 
+class InvalidHttp(_InvalidRequest):
+    """What came is not a request of HTTP/1.1, or its length can be read in two ways."""
+
+    code = "invalid_http"
+    status = 400
+
+
+class HeadTimeout(_InvalidRequest):
+    """The request line and headers did not arrive in time."""
+
+    code = "head_timeout"
+    status = 408
+
+
 class HeadersTooLarge(_InvalidRequest):
     """The request line and headers together are too large."""
 
@@ -203,8 +217,40 @@ class MethodNotAllowed(_InvalidRequest):
     status = 405
 
 
+class InvalidApiKey(ChatterboxError):
+    """The key is missing or wrong."""
+
+    code = "invalid_api_key"
+    status = 401
+    kind = "authentication_error"
+
+
+class TooManyAttempts(ChatterboxError):
+    """Too many wrong keys came from this address."""
+
+    code = "too_many_attempts"
+    status = 429
+    kind = "rate_limit_error"
+
+
+class KeyLimit(ChatterboxError):
+    """This key has as many requests in work as one key may have."""
+
+    code = "key_limit"
+    status = 429
+    kind = "rate_limit_error"
+
+
+class HostForbidden(ChatterboxError):
+    """The request names a host that this server is not."""
+
+    code = "host_forbidden"
+    status = 421
+    kind = "permission_error"
+
+
 class OriginForbidden(ChatterboxError):
-    """A page of another site tried to open a socket."""
+    """A page of another site tried to change something or to open a socket."""
 
     code = "origin_forbidden"
     status = 403
@@ -223,7 +269,7 @@ class Overloaded(ChatterboxError):
 
 
 class TooManyConnections(ChatterboxError):
-    """As many sockets are open as this server keeps."""
+    """As many connections or sockets are open as this server keeps."""
 
     code = "too_many_connections"
     status = 503

@@ -9,16 +9,19 @@ from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel
 
 from chatterbox import __version__
-from chatterbox.config import ServerConfig
+from chatterbox.config import ServerConfig, key_list
 from chatterbox.engine.engine import TTSEngine
+from chatterbox.server.access import Access, Keyring
 from chatterbox.server.cors import add_cors
 from chatterbox.server.dialects import registry
 from chatterbox.server.dialects.backend import Backend
 from chatterbox.server.errors import add_error_handlers
+from chatterbox.server.hosts import Hosts
 from chatterbox.server.lifecycle import Lifecycle
 from chatterbox.server.metrics import Metrics
 from chatterbox.server.page.page import Page
 from chatterbox.server.request_scope import RequestScope
+from chatterbox.server.shares import Shares, limit_of
 from chatterbox.server.sockets.routes import router as socket_router
 from chatterbox.server.speech import SpeechService
 from chatterbox.server.speech_routes import SpeechRoutes
@@ -66,11 +69,17 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.metrics = metrics
+    shape_of = registry.error_shape
+    add_error_handlers(app, shape_of)
+    # The last one added is the outermost.
+    app.add_middleware(Access, keyring=Keyring(key_list(config.api_keys)), shape_of=shape_of)
     add_cors(app, config)
-    add_error_handlers(app, registry.error_shape)
-    app.add_middleware(RequestScope, ended=metrics.ended, shape_of=registry.error_shape)
-    service = SpeechService(engine, config, lifecycle)
-    voices = VoiceWork(engine, config, lifecycle)
+    app.add_middleware(Hosts, config=config, shape_of=shape_of)
+    app.add_middleware(RequestScope, ended=metrics.ended, shape_of=shape_of)
+    admission = engine.admission
+    shares = Shares(limit_of(config, admission.capacity), admission.retry_after_s)
+    service = SpeechService(engine, config, lifecycle, shares)
+    voices = VoiceWork(engine, config, lifecycle, shares)
     backend = Backend(engine, config, service, voices)
     app.state.backend = backend
     routers: tuple[APIRouter, ...] = (

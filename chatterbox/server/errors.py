@@ -20,6 +20,7 @@ from chatterbox.errors import (
     BodyTooLarge,
     ChatterboxError,
     InternalError,
+    InvalidApiKey,
     InvalidBody,
     InvalidText,
     InvalidValue,
@@ -72,6 +73,8 @@ def error_headers(error: ChatterboxError) -> dict[str, str]:
     """What goes with it: when, and whether at all, trying again makes sense. OpenAI's clients
     would otherwise try 408, 409, 429 and 5xx again by themselves."""
     headers = {"Cache-Control": "no-store", "X-Should-Retry": "false"}
+    if isinstance(error, InvalidApiKey):
+        headers["WWW-Authenticate"] = 'Bearer realm="chatterbox"'
     if error.retry_after_s is not None:
         headers["X-Should-Retry"] = "true"
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))

@@ -10,14 +10,21 @@ from collections.abc import Callable
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from chatterbox.errors import HeadersTooLarge, InternalError
+from chatterbox.errors import ChatterboxError, HeadersTooLarge, InternalError, InvalidHttp
 from chatterbox.server.errors import ShapeOf, error_response
-from chatterbox.server.record import OTHER_ROUTE, RequestRecord, attach, request_id
+from chatterbox.server.record import (
+    OTHER_ROUTE,
+    RequestRecord,
+    attach,
+    record_of,
+    request_id,
+)
 
 log = logging.getLogger("chatterbox.requests")
 
 Ended = Callable[[RequestRecord], None]
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WS"})
+_STARTS = ("http.response.start", "websocket.http.response.start")
 
 MAX_HEAD_BYTES = 32 * 1024
 """Request line and headers. The HTTP parser's own bound is for what is still incomplete: a head
@@ -33,10 +40,10 @@ class RequestScope:
         self._shape_of = shape_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        method = scope["method"]
+        method = scope.get("method", "WS")
         record = RequestRecord(
             id=request_id(Headers(scope=scope).get("x-request-id")),
             method=method if method in _METHODS else "OTHER",
@@ -45,33 +52,60 @@ class RequestScope:
         shape = self._shape_of(scope["path"])
 
         async def noting(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] in _STARTS:
                 record.status = message["status"]
                 MutableHeaders(scope=message)["X-Request-ID"] = record.id
             await send(message)
 
         try:
-            if _head_bytes(scope) > MAX_HEAD_BYTES:
-                raise HeadersTooLarge(f"Headers are at most {MAX_HEAD_BYTES} bytes in all.")
+            _check_head(scope)
             await self._app(scope, receive, noting)
         except asyncio.CancelledError:
             record.outcome = "cancelled"
             raise
-        except HeadersTooLarge as error:
-            record.failed(error)
-            await error_response(error, record.id, shape=shape)(scope, receive, noting)
+        except (HeadersTooLarge, InvalidHttp) as error:
+            await refuse(error, self._shape_of, scope, receive, noting, close=True)
         except Exception:
             # Once the status is out there is only one honest signal left: returning here without
             # a last chunk makes the server cut the connection.
             log.exception("unexpected fault in request %s", record.id)
             bug = InternalError("The server failed on this request; its log has the reason.")
             record.failed(bug)
-            if record.status is None:
+            if record.status is None and scope["type"] == "http":
                 await error_response(bug, record.id, shape=shape)(scope, receive, noting)
         finally:
-            record.route = _route(scope)
-            log.info("%s", record.line())
-            self._ended(record)
+            # A socket that was let in has a line for each utterance instead.
+            if scope["type"] == "http" or record.status is not None:
+                record.route = _route(scope)
+                log.info("%s", record.line())
+                self._ended(record)
+
+
+async def refuse(
+    error: ChatterboxError,
+    shape_of: ShapeOf,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    *,
+    close: bool = False,
+) -> None:
+    """A layer's answer to a request or a socket that it does not let through."""
+    record = record_of(scope)
+    record.failed(error)
+    headers = {"Connection": "close"} if close else None
+    answer = error_response(error, record.id, headers, shape=shape_of(scope["path"]))
+    await answer(scope, receive, send)
+
+
+def _check_head(scope: Scope) -> None:
+    """Raises HeadersTooLarge and InvalidHttp."""
+    if _head_bytes(scope) > MAX_HEAD_BYTES:
+        raise HeadersTooLarge(f"Headers are at most {MAX_HEAD_BYTES} bytes in all.")
+    names = {name for name, _ in scope["headers"]}
+    if b"content-length" in names and b"transfer-encoding" in names:
+        # A proxy before us may have believed the other one (request smuggling, FAULTS F54).
+        raise InvalidHttp("A body has either a Content-Length or a Transfer-Encoding.")
 
 
 def _head_bytes(scope: Scope) -> int:

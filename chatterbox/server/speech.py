@@ -24,6 +24,7 @@ from chatterbox.model.contract import F32, Voice
 from chatterbox.server.body import BodyLimits, read_upload
 from chatterbox.server.lifecycle import Lifecycle
 from chatterbox.server.record import RequestRecord
+from chatterbox.server.shares import Shares
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +88,20 @@ class Speaking:
 class SpeechService:
     """Speaks calls, within the server's limits and deadlines."""
 
-    def __init__(self, engine: TTSEngine, config: ServerConfig, lifecycle: Lifecycle) -> None:
+    def __init__(
+        self, engine: TTSEngine, config: ServerConfig, lifecycle: Lifecycle, shares: Shares
+    ) -> None:
         self._engine = engine
         self._config = config
+        self._shares = shares
         self.lifecycle = lifecycle
         self.limits = BodyLimits.for_text(config.max_text_length, config.max_voice_file_size)
+
+    def check_room(self) -> None:
+        """What can be refused before a body is read. Raises what `Lifecycle.check_room` does, and
+        KeyLimit."""
+        self.lifecycle.check_room()
+        self._shares.check()
 
     def check(self, call: SpeechCall) -> None:
         """What can be refused before waiting for a place. Raises EmptyText and TextTooLong."""
@@ -108,7 +118,8 @@ class SpeechService:
         """Hold a place, and speak in it; entered once there is sound to hear. Everything is given
         back on leaving, however that happens. `plus_sound`: see `Speaking.end_by`.
 
-        Raises, besides what the engine and the voices do: Overloaded, Draining, DeadlineExceeded.
+        Raises, besides what the engine and the voices do: Overloaded, KeyLimit, Draining,
+        DeadlineExceeded.
         """
         self.check(call)
         self.lifecycle.check_open()
@@ -116,6 +127,7 @@ class SpeechService:
         first_s = min(self._config.first_audio_timeout, total_s)
         began_at = asyncio.get_running_loop().time()
         async with (
+            self._shares.hold(),
             self._engine.admission.permit(timeout_s=first_s),
             _deadline(began_at + first_s) as timer,
         ):

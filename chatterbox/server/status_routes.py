@@ -22,6 +22,8 @@ MINI_NOTICE = (
     "This is the embedded demonstration model, not Chatterbox Turbo: it shows that everything "
     "works, but sounds nothing like it."
 )
+REFERENCE = "reference"
+"""`/?reference` is `/docs` for browsers, which can send no key with an address."""
 NO_STORE = {"Cache-Control": "no-store"}
 
 Get = Callable[[Request], Any]
@@ -61,8 +63,9 @@ def status_router(
 
     async def root(request: Request) -> Response:
         """What this server is and which calls it has; to browsers, a page to use them."""
-        if wants_page(request):
-            return page.answer("index.html", request)
+        if wants_page(request.headers.getlist("accept")):
+            shown = "docs.html" if REFERENCE in request.query_params else "index.html"
+            return page.answer(shown, request)
         return JSONResponse(root_body(request.app), headers={"Vary": "Accept"})
 
     for path, answer in (

@@ -4,8 +4,8 @@ Belongs to every dialect: knows neither their fields nor their answers.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+from contextlib import asynccontextmanager
 from typing import Concatenate, ParamSpec, TypeVar
 
 from starlette.datastructures import UploadFile
@@ -18,6 +18,7 @@ from chatterbox.engine.engine import TTSEngine
 from chatterbox.server.body import Body, BodyLimits, read_body, read_upload
 from chatterbox.server.departure import while_listening
 from chatterbox.server.lifecycle import Lifecycle
+from chatterbox.server.shares import Shares
 from chatterbox.voices.catalogue import VoiceInfo
 from chatterbox.voices.library import VoiceLibrary
 
@@ -31,8 +32,11 @@ FIELDS_BYTES = 64 * 1024
 class VoiceWork:
     """The voice library, whose calls all block, for handlers that must not."""
 
-    def __init__(self, engine: TTSEngine, config: ServerConfig, lifecycle: Lifecycle) -> None:
+    def __init__(
+        self, engine: TTSEngine, config: ServerConfig, lifecycle: Lifecycle, shares: Shares
+    ) -> None:
         self._engine = engine
+        self._shares = shares
         self.lifecycle = lifecycle
         self.max_bytes = config.max_voice_file_size
         self._permit_s = config.first_audio_timeout
@@ -84,10 +88,18 @@ class VoiceWork:
         """A library call that may touch the disk, but not the model."""
         return await asyncio.to_thread(call, *args, **kwargs)
 
-    def _place(self) -> AbstractAsyncContextManager[None]:
+    def check_room(self) -> None:
+        """What can be refused before an upload is read. Raises what `Lifecycle.check_room` does,
+        and KeyLimit."""
+        self.lifecycle.check_room()
+        self._shares.check()
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
         """What may run the speech encoder holds a place, as speech does: when the server is full,
         uploads are refused too, and no more of them are in memory than there are places."""
-        return self._engine.admission.permit(timeout_s=self._permit_s)
+        async with self._shares.hold(), self._engine.admission.permit(timeout_s=self._permit_s):
+            yield
 
     async def _in_pool(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.wrap_future(self._engine.pool.submit(call, *args, **kwargs))
@@ -127,7 +139,7 @@ class UploadAnswer(Response):
         self._repeatable = repeatable
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._voices.lifecycle.check_room()
+        self._voices.check_room()
         limits = BodyLimits(FIELDS_BYTES, self._voices.max_bytes)
         async with read_body(self._request, limits, repeatable=self._repeatable) as body:
             answer = await while_listening(receive, self._work(body, self._find(body)))

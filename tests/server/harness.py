@@ -216,7 +216,7 @@ async def serving(engine: FakeEngine | None = None, **config) -> AsyncIterator[h
     lifecycle = Lifecycle(engine)
     app = create_app(engine, server_config(**config), lifecycle=lifecycle)
     transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         client.engine, client.lifecycle, client.app = engine, lifecycle, app
         yield client
     engine.close()

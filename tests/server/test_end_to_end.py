@@ -41,7 +41,7 @@ def engine(data_dir) -> Iterator[TTSEngine]:
 @asynccontextmanager
 async def calling(engine: TTSEngine):
     transport = httpx.ASGITransport(create_app(engine, server_config()))
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield client
 
 

@@ -98,7 +98,7 @@ def rest_of(connection: socket.socket) -> bytes:
 def speech(text: str = "hello") -> bytes:
     body = b'{"text": "%s"}' % text.encode()
     return (
-        b"POST /tts HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"POST /tts HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
     )
 
@@ -125,11 +125,11 @@ def test_f20_a_reset_connection_frees_its_place(shared):
 @pytest.mark.parametrize(
     "request_bytes",
     [
-        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 1_000_000 + b"\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: a\r\n" * 20_000 + b"\r\n",
-        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"POST /tts HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-        b"POST /tts HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 1_000_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: a\r\n" * 20_000 + b"\r\n",
+        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"POST /tts HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        b"POST /tts HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200) + b"\r\n\r\n",
     ],
     ids=["large header", "many headers", "long URL", "negative length", "two lengths", "TLS"],
@@ -148,7 +148,7 @@ def test_f53_f54_what_is_no_request_is_refused(shared, request_bytes):
 def test_f59_http_1_0_and_pipelining(shared):
     with shared.raw(b"GET /health/live HTTP/1.0\r\n\r\n") as connection:
         assert rest_of(connection).startswith(b"HTTP/1.1 200")
-    with shared.raw(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n" * 100) as connection:
+    with shared.raw(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100) as connection:
         answer = b""
         while answer.count(b"HTTP/1.1 200") < 100:
             answer += connection.recv(65536)

@@ -4,7 +4,7 @@ The files stand in `static/` as they are sent: nothing is built and nothing is f
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from fastapi import APIRouter, Request
@@ -75,6 +75,6 @@ class Page:
         return router
 
 
-def wants_page(request: Request) -> bool:
-    """Browsers name HTML; programs say `*/*` or nothing."""
-    return any("text/html" in value for value in request.headers.getlist("accept"))
+def wants_page(accept: Iterable[str]) -> bool:
+    """Browsers name HTML in `Accept`; programs say `*/*` or nothing."""
+    return any("text/html" in value for value in accept)

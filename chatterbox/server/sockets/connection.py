@@ -7,12 +7,10 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from fastapi import WebSocket, WebSocketDisconnect
-from starlette.responses import Response
 
 from chatterbox.errors import (
     BodyTooLarge,
@@ -21,15 +19,16 @@ from chatterbox.errors import (
     IdleTimeout,
     InternalError,
     InvalidBody,
-    OriginForbidden,
+    KeyLimit,
     OutOfMemory,
     Overloaded,
     TooManyConnections,
     UnsupportedMediaType,
 )
+from chatterbox.server.access import SUBPROTOCOL
 from chatterbox.server.dialects.backend import Backend
 from chatterbox.server.errors import error_response
-from chatterbox.server.record import request_id
+from chatterbox.server.record import record_of
 from chatterbox.server.sockets.voicing import Ended
 
 log = logging.getLogger(__name__)
@@ -55,6 +54,7 @@ _CODES: tuple[tuple[type[ChatterboxError], int], ...] = (
     (InvalidBody, INVALID),
     (BodyTooLarge, TOO_BIG),
     (Overloaded, TRY_LATER),
+    (KeyLimit, TRY_LATER),
     (OutOfMemory, TRY_LATER),
 )
 
@@ -142,14 +142,15 @@ class Desk:
     async def serve(self, websocket: WebSocket, protocol: Protocol, tell: TellError) -> None:
         """Run `protocol` on a socket until it returns, which closes it normally, or raises: then
         the client is told in its own words, and the close code says what kind of error it was."""
-        refusal = self._refusal(websocket)
-        if refusal is not None:
-            response: Response = error_response(refusal, request_id(None))
-            await websocket.send_denial_response(response)
+        if self.open_sockets >= self.backend.config.max_sockets:
+            full = TooManyConnections("There are too many open sockets.", retry_after_s=5)
+            record = record_of(websocket.scope)
+            record.failed(full)
+            await websocket.send_denial_response(error_response(full, record.id))
             return
         self.open_sockets += 1
         try:
-            await websocket.accept()
+            await websocket.accept(subprotocol_of(websocket.scope["subprotocols"]))
             socket = Socket(websocket, self.backend.config.socket_idle_timeout)
             await self._converse(socket, protocol, tell)
         finally:
@@ -175,15 +176,6 @@ class Desk:
             await tell(socket, error)
         await socket.close(close_code(error), error.code)
 
-    def _refusal(self, websocket: WebSocket) -> ChatterboxError | None:
-        """What is said before the handshake, as HTTP."""
-        origin = websocket.headers.get("origin")
-        if not origin_allowed(origin, websocket.headers.get("host", "")):
-            return OriginForbidden("Pages of other sites may not open sockets here.")
-        if self.open_sockets >= self.backend.config.max_sockets:
-            return TooManyConnections("There are too many open sockets.", retry_after_s=5)
-        return None
-
     async def voice(self, name: str | None) -> str | None:
         """The id of a voice that a client names. Raises VoiceNotFound."""
         if not name:
@@ -191,10 +183,11 @@ class Desk:
         return (await self.backend.voices.info(name)).voice_id
 
 
-def origin_allowed(origin: str | None, host: str) -> bool:
-    """Programs send no Origin; a browser sends the site of the page, which must be ours. Without
-    this any page a user visits could speak to a server on their machine."""
-    return origin is None or (bool(host) and urlsplit(origin).netloc.lower() == host.lower())
+def subprotocol_of(offered: Sequence[str]) -> str | None:
+    """The answer to `Sec-WebSocket-Protocol`, without which a browser that offers any closes the
+    socket: the first that is no key. None of them changes what is said."""
+    key = SUBPROTOCOL.decode("ascii")
+    return next((word for word in offered if not word.startswith(key)), None)
 
 
 def json_object(message: str | bytes) -> dict[str, Any]:
