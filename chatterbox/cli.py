@@ -152,10 +152,12 @@ def _served(flags: argparse.Namespace) -> int:
     sock = bind(server_config.host, server_config.port)
     print(f"Chatterbox {__version__}: loading at {address_of(sock)} (Ctrl-C stops)", flush=True)
 
-    from chatterbox.console import ready_message
+    from chatterbox.console import exposure_notice, ready_message
     from chatterbox.engine.engine import TTSEngine
     from chatterbox.server.run import serve
 
+    for line in exposure_notice(server_config):
+        print(line, file=sys.stderr, flush=True)
     engine = TTSEngine(tts_config)
 
     def announce(address: str) -> None:

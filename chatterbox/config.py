@@ -4,6 +4,7 @@ The only file that reads environment variables. Knows nothing of what the settin
 """
 
 import argparse
+import ipaddress
 import os
 import re
 from collections.abc import Sequence
@@ -251,6 +252,14 @@ class ServerConfig(_Settings):
         0, ge=0, le=65535, description="Port of the Wyoming protocol (usually 10200); 0: off"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Log level")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine reaches it."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host.lower() == "localhost"
 
     @field_validator("api_keys")
     @classmethod

@@ -1,10 +1,12 @@
 """What does a person read when a command is ready to work?
 
-Knows what was loaded; prints nothing itself.
+Knows what was loaded and who can reach it; prints nothing itself.
 """
 
+from chatterbox.config import ServerConfig, key_list
 from chatterbox.model.load import ModelInfo
 
+RULE = "*" * 78
 HELLO = "Hello, this is Chatterbox speaking."
 
 
@@ -26,12 +28,24 @@ def model_notice(info: ModelInfo) -> list[str]:
     """Loud, where what speaks is not what a person may think it is."""
     lines: list[str] = []
     if info.name == "mini":
-        rule = "*" * 78
         lines = [
-            rule,
+            RULE,
             "* This is `mini`, a small demonstration model. It is NOT Chatterbox Turbo:",
             "* it shows that everything works, but does not sound like it.",
             *([f"* Why: {info.fallback}."] if info.fallback else []),
-            rule,
+            RULE,
         ]
     return [*lines, *(f"Note: {note}" for note in info.notes)]
+
+
+def exposure_notice(config: ServerConfig) -> list[str]:
+    """Loud, where people elsewhere may use this server without being asked who they are."""
+    if key_list(config.api_keys) or config.is_local:
+        return []
+    return [
+        RULE,
+        f"* Listening on {config.host}, and no key is set: whoever reaches it can speak in every",
+        "* voice, and add and delete voices. CHATTERBOX_API_KEYS=KEY lets in who knows the key;",
+        "* docs/operations.md says more.",
+        RULE,
+    ]

@@ -9,6 +9,7 @@ from chatterbox.config import (
     ServerConfig,
     TTSConfig,
     add_flags,
+    key_list,
     load,
     unknown_environment,
 )
@@ -67,6 +68,17 @@ def test_a_wrong_value_is_one_clear_line(monkeypatch, config, name, value, said)
         load(config)
     assert said in str(wrong.value)
     assert "\n" not in str(wrong.value)
+
+
+def test_a_wrong_key_is_not_repeated(monkeypatch):
+    monkeypatch.setenv("CHATTERBOX_API_KEYS", "long-enough-key,short")
+    with pytest.raises(ConfigError, match="a key is 8 to 512 visible") as wrong:
+        load(ServerConfig)
+    assert "short" not in str(wrong.value)
+    monkeypatch.setenv("CHATTERBOX_API_KEYS", " long-enough-key, , another-key ")
+    settings = load(ServerConfig)
+    assert key_list(settings.api_keys) == ["long-enough-key", "another-key"]
+    assert "long-enough-key" not in repr(settings)
 
 
 def test_a_wrong_flag_is_named_as_a_flag():

@@ -29,13 +29,6 @@ def host_of(authority: str) -> str:
     return (match[1] or match[2]) if match else ""
 
 
-def is_loopback(host: str) -> bool:
-    """Whether what listens on `host` is reached from this machine alone."""
-    if is_address(host):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"
-
-
 def is_address(host: str) -> bool:
     """Whether `host` is an address rather than a name."""
     try:
@@ -59,7 +52,7 @@ class Hosts:
         self._names = listed(config.allowed_hosts)
         # Rebinding reaches any server that a browser does. Beyond this machine nobody can know
         # what a server is called, unless they are told.
-        self._any_name = ANY in self._names or not (self._names or is_loopback(config.host))
+        self._any_name = ANY in self._names or not (self._names or config.is_local)
         self._names |= {config.host.lower()}
         self._origins = listed(config.cors_origins)
 

@@ -17,7 +17,7 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
-from chatterbox.config import ServerConfig
+from chatterbox.config import ServerConfig, key_list
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.pulse import Pulse
 from chatterbox.errors import EXIT_ENGINE_DEAD, EXIT_STALLED, ConfigError
@@ -86,11 +86,12 @@ def serve(engine: TTSEngine, config: ServerConfig, sock: socket.socket, announce
 
 
 def _worth_logging(entry: logging.LogRecord) -> bool:
-    """Not what uvicorn says of answers that were cut off on purpose: they have their own line. Nor
-    of sockets: it would repeat the whole address, keys in it included."""
+    """Not what uvicorn says of answers that were cut off on purpose, and of sockets that were
+    refused: they have their own line. Nor of sockets: it would repeat the whole address, keys in
+    it included."""
     cancelled = entry.exc_info is not None and entry.exc_info[0] is asyncio.CancelledError
     said = str(entry.msg)
-    return not (cancelled or "without completing response" in said or "WebSocket %s" in said)
+    return not (cancelled or "without completing" in said or "WebSocket %s" in said)
 
 
 def http_config(app: ASGIApp) -> uvicorn.Config:
@@ -139,6 +140,7 @@ class _Process:
         app = create_app(engine, config, lifecycle=self._lifecycle)
         self._wyoming: WyomingListener | None = None
         if config.wyoming_port:
+            _check_wyoming(config)
             port = bind(config.host, config.wyoming_port, "--wyoming-port")
             self._wyoming = WyomingListener(app.state.backend, app.state.metrics.ended, port)
         self.server = _Server(http_config(app))
@@ -230,6 +232,16 @@ class _Process:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+
+
+def _check_wyoming(config: ServerConfig) -> None:
+    """Raises ConfigError where Wyoming would be a way around the keys: it knows none."""
+    if key_list(config.api_keys) and not config.is_local:
+        raise ConfigError(
+            "--wyoming-port: Wyoming's clients cannot send keys, so with keys set it is served on"
+            " this machine only (--host 127.0.0.1). A server of its own, without keys, can serve"
+            " them."
+        )
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -37,7 +37,7 @@ from chatterbox.server.app import create_app
 from chatterbox.server.dialects.registry import error_shape
 from chatterbox.server.errors import native_shape
 from chatterbox.server.lifecycle import Lifecycle
-from chatterbox.server.run import _Server, http_config
+from chatterbox.server.run import _Server, _worth_logging, http_config
 
 SECRET = "zebrafish"
 """Every text and key of these tests has this word in it; no log line ever may."""
@@ -155,6 +155,7 @@ class Rig:
         root.addHandler(self.log)
         root.setLevel(logging.INFO)
         logging.getLogger("httpx").setLevel(logging.WARNING)
+        logging.getLogger("uvicorn.error").addFilter(_worth_logging)  # as `serve` does
         self._server = _Server(http_config(self._counted))
         self._serving = asyncio.create_task(self._server.serve(sockets=[sock]))
         while not self._server.started:

@@ -72,7 +72,7 @@ class Process:
     def raw(self, call: dict | None = None) -> socket.socket:
         """A bare connection that has asked for speech."""
         body = json.dumps(call or GOLDEN).encode()
-        head = f"POST /tts HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+        head = f"POST /tts HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
         connection = socket.create_connection(("127.0.0.1", self.port), timeout=ENDS_S)
         connection.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
         return connection
