@@ -94,14 +94,17 @@ class FakeLanguageModel:
             logits = np.full(VOCAB, -100.0, np.float32)
             logits[1000 + len(history) % self.loop_period] = 100.0
             return logits
-        digest = hashlib.sha256(repr(history).encode()).digest()
-        rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
-        logits = rng.standard_normal(VOCAB).astype(np.float32)
+        logits = self._noise(history)
         stops = len(history) >= stop_at and history[0] not in self.endless
         logits[STOP_CODE] = 100.0 if stops else -100.0
         if history[0] in self.poison and len(history) >= stop_at - 3:
             logits[17] = np.nan
         return logits
+
+    def _noise(self, history: list[object]) -> F32:
+        digest = hashlib.sha256(repr(history).encode()).digest()
+        rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+        return rng.standard_normal(VOCAB).astype(np.float32)
 
     def _own_thread(self) -> None:
         """Only one thread may ever call; the first one does."""

@@ -109,7 +109,11 @@ class SpeechStream:
         loop = asyncio.get_running_loop()
         news = self._news = asyncio.Event()
         self._listener = lambda: _call_soon(loop, news.set)
-        self._submit_ahead(0)
+        try:
+            self._submit_ahead(0)
+        except BaseException:
+            self._leave()  # those already in work have no reader
+            raise
         return self
 
     async def __aexit__(
@@ -118,6 +122,9 @@ class SpeechStream:
         fault: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
         for outbox in self._outboxes:
             outbox.close()
         self._wake()

@@ -1,7 +1,12 @@
-"""A whole server on fake graphs as a process of its own: `python fake_server.py DIRECTORY JSON`.
+"""Whole servers on fake graphs as processes of their own.
 
-JSON: `engine` and `server` settings, and `fault`, the name of one of FAULTS; it happens at the
-first step (or prefill, or decode: `at`) after a file `armed` has appeared in DIRECTORY.
+Started once, this process has everything imported and forks a server for each line that it reads:
+`{"directory": …, "settings": {…}}`, answered with its process id; `{"wait": pid}` is answered with
+its exit code, or null while it runs. A server's output is in `out` and `log` in its directory.
+
+Settings: `engine` and `server`; `pace_s`, how long a step takes; and `fault`, the name of one of
+FAULTS, which happens at the first step (or prefill, or decode: `at`) after a file `armed` has
+appeared in the directory.
 """
 
 import json
@@ -10,6 +15,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -49,13 +55,14 @@ def slow() -> None:
 FAULTS = {fault.__name__: fault for fault in (sticky, killed, out_of_memory, hang, slow)}
 
 
-def tell(*words: str) -> None:
+def say(*words: str) -> None:
     sys.stdout.write(" ".join(words) + "\n")
     sys.stdout.flush()
 
 
 def main(directory: Path, settings: dict) -> int:
     logging.basicConfig(level="INFO")
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     engine = fake_engine(directory, **settings.get("engine", {}))
     engine.load = lambda: None  # it is
     parts = engine.parts
@@ -75,10 +82,41 @@ def main(directory: Path, settings: dict) -> int:
         run = parts.decoder.run
         parts.decoder.run = lambda jobs: (on_step(), run(jobs))[1]
     sock = bind("127.0.0.1", settings.get("port", 0))
-    tell("bound", address_of(sock))
+    say("bound", address_of(sock))
     config = server_config(port=0, **settings.get("server", {}))
-    return serve(engine, config, sock, lambda address: tell("ready", address))
+    return serve(engine, config, sock, lambda address: say("ready", address))
+
+
+def fork(directory: Path, settings: dict) -> int:
+    """The new server's process id."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            for name, number in (("out", 1), ("log", 2)):
+                file = os.open(directory / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+                os.dup2(file, number)
+                os.close(file)
+            os.close(0)
+            code = main(directory, settings)
+            sys.stderr.flush()
+            os._exit(code)
+        except BaseException:  # noqa: BLE001 - a child must never go on as its parent
+            traceback.print_exc()
+            os._exit(1)
+    return pid
+
+
+def exit_code(pid: int) -> int | None:
+    """Of a server, None while it runs; minus the signal's number where one killed it."""
+    found, status = os.waitpid(pid, os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if found else None
 
 
 if __name__ == "__main__":
-    os._exit(main(Path(sys.argv[1]), json.loads(sys.argv[2])))
+    for line in sys.stdin:
+        order = json.loads(line)
+        if "wait" in order:
+            answer = exit_code(order["wait"])
+        else:
+            answer = fork(Path(order["directory"]), order["settings"])
+        say(json.dumps(answer))

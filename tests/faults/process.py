@@ -1,6 +1,7 @@
 """A server process for the rows about signals, crashes and exit codes."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -17,35 +18,63 @@ SCRIPT = Path(__file__).with_name("fake_server.py")
 ENDS_S = 15
 
 
-class Process:
-    """`fake_server.py`, running. `log` is complete once it has ended."""
+class Forge:
+    """The process that makes servers."""
 
-    def __init__(self, directory: Path, **settings: object) -> None:
-        self.directory = directory
-        self._log = (directory / "log").open("w+")
-        self.popen = subprocess.Popen(
-            [sys.executable, SCRIPT, str(directory), json.dumps(settings)],
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
+    def __init__(self) -> None:
+        self._popen = subprocess.Popen(
+            [sys.executable, SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        self.url = self._told("bound")
-        self.port = int(self.url.rsplit(":", 1)[1])
-        self.client = httpx.Client(base_url=self.url, timeout=10)
 
-    def _told(self, word: str) -> str:
-        line = self.popen.stdout.readline()
-        assert line.startswith(word), line + self.log
-        return line.split()[1]
+    def ask(self, order: dict) -> int | None:
+        """One line there and one back."""
+        self._popen.stdin.write(json.dumps(order) + "\n")
+        self._popen.stdin.flush()
+        return json.loads(self._popen.stdout.readline())
+
+    def close(self) -> None:
+        """It ends with its input."""
+        self._popen.stdin.close()
+        self._popen.wait()
+        self._popen.stdout.close()
+
+
+class Process:
+    """A server that runs."""
+
+    def __init__(self, forge: Forge, directory: Path, settings: dict) -> None:
+        self.directory = directory
+        self._forge = forge
+        self._code: int | None = None
+        for name in ("out", "log"):
+            (directory / name).write_text("")
+        self.pid = forge.ask({"directory": str(directory), "settings": settings})
+        self.until(lambda: "bound" in self._out)
+        self.url = self._out.split()[1]
+        self.port = int(self.url.rsplit(":", 1)[1])
+        self.client = httpx.Client(
+            base_url=self.url, timeout=10, transport=httpx.HTTPTransport(verify=False)
+        )
 
     def wait_ready(self) -> None:
         """Until it has said so."""
-        self._told("ready")
+        self.until(lambda: "ready" in self._out)
+
+    @property
+    def _out(self) -> str:
+        return (self.directory / "out").read_text()
 
     @property
     def log(self) -> str:
         """What it has logged so far."""
         return (self.directory / "log").read_text()
+
+    @property
+    def code(self) -> int | None:
+        """The exit code, None while it runs."""
+        if self._code is None:
+            self._code = self._forge.ask({"wait": self.pid})
+        return self._code
 
     def arm(self) -> None:
         """The fault happens at the next occasion."""
@@ -67,7 +96,7 @@ class Process:
         give_up = time.monotonic() + timeout_s
         while not true():
             assert time.monotonic() < give_up, self.log
-            time.sleep(0.01)
+            time.sleep(0.005)
 
     def raw(self, call: dict | None = None) -> socket.socket:
         """A bare connection that has asked for speech."""
@@ -79,33 +108,44 @@ class Process:
 
     def signal(self, number: int = signal.SIGTERM) -> float:
         """Send it; when that was."""
-        self.popen.send_signal(number)
+        os.kill(self.pid, number)
         return time.monotonic()
 
     def ended(self) -> int:
         """Wait for the exit code; checks what must hold of every log (I6)."""
-        code = self.popen.wait(ENDS_S)
+        self.until(lambda: self.code is not None, ENDS_S)
         log = self.log
         assert SECRET not in log.lower(), log
         assert "Task was destroyed" not in log, log
         ids = [line.rsplit("id=", 1)[1] for line in log.splitlines() if " outcome=" in line]
         assert len(set(ids)) == len(ids), log
-        return code
+        assert self.code is not None
+        return self.code
 
 
-@contextmanager
-def process(directory: Path, *, ready: bool = True, **settings: object) -> Iterator[Process]:
-    """A server with these settings; it is killed at the end where it still runs."""
-    directory.mkdir(parents=True, exist_ok=True)
-    running = Process(directory, **settings)
-    try:
-        if ready:
-            running.wait_ready()
-        yield running
-    finally:
-        running.client.close()
-        if running.popen.poll() is None:
-            running.popen.kill()
-        running.popen.wait()
-        running.popen.stdout.close()
-        running._log.close()
+class Servers:
+    """Starts servers; a fixture of the session."""
+
+    def __init__(self) -> None:
+        self._forge = Forge()
+
+    @contextmanager
+    def __call__(
+        self, directory: Path, *, ready: bool = True, **settings: object
+    ) -> Iterator[Process]:
+        """A server with these settings; it is killed at the end where it still runs."""
+        directory.mkdir(parents=True, exist_ok=True)
+        running = Process(self._forge, directory, settings)
+        try:
+            if ready:
+                running.wait_ready()
+            yield running
+        finally:
+            running.client.close()
+            if running.code is None:
+                os.kill(running.pid, signal.SIGKILL)
+                running.until(lambda: running.code is not None)
+
+    def close(self) -> None:
+        """No more of them."""
+        self._forge.close()

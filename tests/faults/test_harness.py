@@ -5,7 +5,6 @@ import logging
 
 import pytest
 from faults.harness import GOLDEN, SECRET, running
-from faults.process import process
 from server.harness import error_of
 
 
@@ -58,7 +57,7 @@ async def test_the_golden_request_is_half_done_during_the_fault(rig):
     assert rig.model.begun > begun + 1  # and has gone on since
 
 
-def test_a_process_on_fakes(tmp_path, right):
+def test_a_process_on_fakes(process, tmp_path, right):
     with process(tmp_path) as server:
         assert server.speak(GOLDEN).content == right(GOLDEN)
         assert (server.status("live"), server.status("ready")) == (200, 200)
