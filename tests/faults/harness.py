@@ -229,6 +229,13 @@ class Rig:
             assert time.monotonic() < give_up, f"it did not happen; holding {self.held()}"
             await asyncio.sleep(0.002)
 
+    async def quiet(self) -> None:
+        """Until the engine has nothing to do: whoever is being spoken to does not read."""
+        steps = -1
+        while steps != self.model.steps:
+            steps = self.model.steps
+            await asyncio.sleep(0.05)
+
     # --- the row
 
     @asynccontextmanager
@@ -278,7 +285,7 @@ class Rig:
         engine, voices = self.engine, self.directory / "voices"
         dead = engine.state == "dead"
         here = psutil.Process()
-        children = here.children(recursive=True)
+        decoders = int(engine.voices._decoder.pid is not None)  # one is kept warm
         pools = ("asyncio_", "AnyIO", "ThreadPoolExecutor")  # bounded, and kept once started
         return Held(
             active=engine.admission.active,
@@ -289,8 +296,8 @@ class Rig:
             temporary_files=sum(
                 path.name.startswith((".tmp", ".del")) for path in voices.iterdir()
             ),
-            children=max(0, len(children) - 1),  # one decode child is kept warm
-            descriptors=here.num_fds() - 2 * bool(children),
+            children=len(here.children(recursive=True)) - decoders,
+            descriptors=here.num_fds() - 2 * decoders,
             threads=sum(not t.name.startswith(pools) for t in threading.enumerate()),
             tasks=len(asyncio.all_tasks()),
         )

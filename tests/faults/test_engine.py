@@ -131,7 +131,7 @@ async def test_f42_a_text_that_cannot_be_read_is_its_own_fault(rig):
 
     rig.engine.parts.tokenizer.encode = broken
     async with rig.fault():
-        await rig.until(lambda: rig.model.begun and not rig.model.held)
+        await rig.quiet()
         steps = rig.model.steps
         error_of(await rig.speak(f"My good {SECRET}. My bad {SECRET}."), 500, "internal_error")
         await rig.until(lambda: not rig.model.held)
@@ -332,7 +332,7 @@ async def test_f50_nor_the_decode_thread(rig):
 
 async def test_f48_probes_cost_nothing(rig):
     async with rig.fault():
-        await rig.until(lambda: rig.model.begun and not rig.model.held)
+        await rig.quiet()
         steps, begun = rig.model.steps, rig.model.begun
         for _ in range(100):
             for probe in ("live", "ready"):
