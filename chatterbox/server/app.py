@@ -15,6 +15,7 @@ from chatterbox.server.access import Access, Keyring
 from chatterbox.server.cors import add_cors
 from chatterbox.server.dialects import registry
 from chatterbox.server.dialects.backend import Backend
+from chatterbox.server.door import Door
 from chatterbox.server.errors import add_error_handlers
 from chatterbox.server.hosts import Hosts
 from chatterbox.server.lifecycle import Lifecycle
@@ -69,6 +70,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.metrics = metrics
+    app.state.door = Door(config.max_connections, metrics.ended)
     shape_of = registry.error_shape
     add_error_handlers(app, shape_of)
     # The last one added is the outermost.

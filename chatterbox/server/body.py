@@ -21,14 +21,19 @@ from chatterbox.errors import (
     BodyTooLarge,
     Cancelled,
     InvalidBody,
+    InvalidHttp,
     InvalidValue,
     StorageFull,
     UnsupportedMediaType,
     shown,
 )
+from chatterbox.server.request_scope import TOO_FINE
 
 STALL_S = 30.0
 """A body may take its time, but not pause for longer than this (FAULTS F52)."""
+LEAST_BYTES_PER_S = 1024
+"""Slower than any line that speech could be heard over; else every connection there may be could
+be kept busy with a byte now and then."""
 MAX_PARTS = 32
 """Fields, and files, of one form: twice the fields of any call here."""
 MULTIPART_SLACK_BYTES = 64 * 1024
@@ -111,26 +116,32 @@ async def read_upload(upload: UploadFile, param: str, limit_bytes: int) -> bytes
 
 
 async def _chunks(request: Request, limit_bytes: int) -> AsyncGenerator[bytes, None]:
-    """The body as it comes, within its size and without a pause longer than STALL_S."""
+    """The body as it comes, within its size, without a pause longer than STALL_S, and in all not
+    much slower than LEAST_BYTES_PER_S."""
     too_large = BodyTooLarge(f"The body is larger than {limit_bytes} bytes.")
     stated = request.headers.get("content-length", "")
     if stated.isdecimal() and (len(stated) > LENGTH_DIGITS or int(stated) > limit_bytes):
         raise too_large
     received = 0
+    now = asyncio.get_running_loop().time
+    began_at = now()
     async with aclosing(request.stream()) as stream:
         while True:
             try:
-                async with asyncio.timeout(STALL_S):
+                slow_at = began_at + STALL_S + received / LEAST_BYTES_PER_S
+                async with asyncio.timeout_at(min(now() + STALL_S, slow_at)):
                     chunk = await anext(stream)
             except StopAsyncIteration:
                 return
             except TimeoutError:
-                raise BodyTimeout(f"Nothing came for {STALL_S:.0f} s.") from None
+                raise BodyTimeout("The body comes too slowly, or not at all.") from None
             except ClientDisconnect:
                 raise Cancelled("The client left while sending.") from None
             received += len(chunk)
             if received > limit_bytes:
                 raise too_large
+            if request.scope.get(TOO_FINE):
+                raise InvalidHttp("The body's chunks are too small.")
             yield chunk
 
 

@@ -10,7 +10,13 @@ from collections.abc import Callable
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from chatterbox.errors import ChatterboxError, HeadersTooLarge, InternalError, InvalidHttp
+from chatterbox.errors import (
+    ChatterboxError,
+    HeadersTooLarge,
+    InternalError,
+    InvalidHttp,
+    TooManyConnections,
+)
 from chatterbox.server.errors import ShapeOf, error_response
 from chatterbox.server.record import (
     OTHER_ROUTE,
@@ -24,6 +30,11 @@ log = logging.getLogger("chatterbox.requests")
 
 Ended = Callable[[RequestRecord], None]
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WS"})
+CROWDED_RETRY_S = 5.0
+CROWDED = "chatterbox.crowded"
+"""In a scope: its connection is one too many (`protocols.py`)."""
+TOO_FINE = "chatterbox.too_fine"
+"""In a scope: its body comes in chunks that are mostly framing."""
 _STARTS = ("http.response.start", "websocket.http.response.start")
 
 MAX_HEAD_BYTES = 32 * 1024
@@ -63,7 +74,7 @@ class RequestScope:
         except asyncio.CancelledError:
             record.outcome = "cancelled"
             raise
-        except (HeadersTooLarge, InvalidHttp) as error:
+        except (HeadersTooLarge, InvalidHttp, TooManyConnections) as error:
             await refuse(error, self._shape_of, scope, receive, noting, close=True)
         except Exception:
             # Once the status is out there is only one honest signal left: returning here without
@@ -99,9 +110,13 @@ async def refuse(
 
 
 def _check_head(scope: Scope) -> None:
-    """Raises HeadersTooLarge and InvalidHttp."""
+    """Raises TooManyConnections, HeadersTooLarge and InvalidHttp."""
+    if scope.get(CROWDED):
+        raise TooManyConnections("There are too many connections.", retry_after_s=CROWDED_RETRY_S)
     if _head_bytes(scope) > MAX_HEAD_BYTES:
         raise HeadersTooLarge(f"Headers are at most {MAX_HEAD_BYTES} bytes in all.")
+    if scope["http_version"] not in ("1.0", "1.1"):
+        raise InvalidHttp("HTTP/1.1 is spoken here.")
     names = {name for name, _ in scope["headers"]}
     if b"content-length" in names and b"transfer-encoding" in names:
         # A proxy before us may have believed the other one (request smuggling, FAULTS F54).

@@ -22,7 +22,9 @@ from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.pulse import Pulse
 from chatterbox.errors import EXIT_ENGINE_DEAD, EXIT_STALLED, ConfigError
 from chatterbox.server.app import create_app
+from chatterbox.server.door import Door
 from chatterbox.server.lifecycle import Lifecycle
+from chatterbox.server.protocols import HttpConfig
 from chatterbox.server.request_scope import MAX_HEAD_BYTES
 from chatterbox.server.sockets.connection import MAX_FRAME_BYTES
 from chatterbox.server.watchdog import Watchdog
@@ -86,27 +88,26 @@ def serve(engine: TTSEngine, config: ServerConfig, sock: socket.socket, announce
 
 
 def _worth_logging(entry: logging.LogRecord) -> bool:
-    """Not what uvicorn says of answers that were cut off on purpose, and of sockets that were
-    refused: they have their own line. Nor of sockets: it would repeat the whole address, keys in
-    it included."""
+    """Not what uvicorn says of answers that were cut off on purpose, and of what was refused: they
+    have their own line. Nor of sockets: it would repeat the whole address, keys in it included."""
     cancelled = entry.exc_info is not None and entry.exc_info[0] is asyncio.CancelledError
     said = str(entry.msg)
-    return not (cancelled or "without completing" in said or "WebSocket %s" in said)
+    ours = ("without completing", "WebSocket %s", "Invalid HTTP request", "Unsupported upgrade")
+    return not (cancelled or any(start in said for start in ours))
 
 
-def http_config(app: ASGIApp) -> uvicorn.Config:
+def http_config(app: ASGIApp, door: Door) -> uvicorn.Config:
     """How HTTP is spoken, here and in tests: its bounds are part of the behaviour."""
-    return uvicorn.Config(
+    return HttpConfig(
         app,
+        door,
         interface="asgi3",
-        http="h11",  # bounds the size of headers; httptools does not
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
-        ws="websockets-sansio",
         ws_max_size=MAX_FRAME_BYTES,
         ws_ping_interval=PING_S,  # half-open sockets are found out within twice of it
         ws_ping_timeout=PING_S,
@@ -143,7 +144,7 @@ class _Process:
             _check_wyoming(config)
             port = bind(config.host, config.wyoming_port, "--wyoming-port")
             self._wyoming = WyomingListener(app.state.backend, app.state.metrics.ended, port)
-        self.server = _Server(http_config(app))
+        self.server = _Server(http_config(app, app.state.door))
 
     async def run(self) -> int:
         """Everything from the first accepted connection to the exit code."""

@@ -55,6 +55,8 @@ SETTINGS = {
     "tail_segment_words": 0,
     "top_k": 50,  # quicker to sample
 }
+NO_REQUEST = ("chatterbox.requests WS ", "chatterbox.requests - ")
+"""How lines of utterances begin, and of what was refused before it was a request."""
 SETTLE_S = 2.0  # FAULTS I4
 SEND_BUFFER_BYTES = RECEIVE_BUFFER_BYTES = 32_768
 """Small, so that a reader who waits is noticed by the server soon."""
@@ -174,7 +176,7 @@ class Rig:
         root.setLevel(logging.INFO)
         logging.getLogger("httpx").setLevel(logging.WARNING)
         logging.getLogger("uvicorn.error").addFilter(_worth_logging)  # as `serve` does
-        self._server = _Server(http_config(self._counted))
+        self._server = _Server(http_config(self._counted, self.app.state.door))
         self._serving = asyncio.create_task(self._server.serve(sockets=[sock]))
         while not self._server.started:
             await asyncio.sleep(0)
@@ -342,7 +344,7 @@ class Rig:
     def _check_log(self, lines: list[str], begun: int) -> None:
         outcomes = [line for line in lines if _is_outcome(line)]
         ids = [line.rsplit("id=", 1)[1] for line in outcomes]
-        requests = [line for line in outcomes if not line.startswith("chatterbox.requests WS ")]
+        requests = [line for line in outcomes if not line.startswith(NO_REQUEST)]
         assert len(set(ids)) == len(ids), f"I6: a request has two outcomes: {outcomes}"
         assert len(requests) == begun, f"I6: {begun} requests, outcomes: {outcomes}"
         said = [line for line in lines if SECRET in line.lower()]

@@ -14,7 +14,7 @@ import uvicorn
 from server.harness import server_config
 
 from chatterbox.server.app import create_app
-from chatterbox.server.run import bind
+from chatterbox.server.run import bind, http_config
 from chatterbox.voices.built_in import DIRECTORY
 
 TEXT = "Hello there. This is a test of the speech."
@@ -37,9 +37,7 @@ class Gate(asyncio.Event):
 def live(engine, **config) -> Iterator[str]:
     """The address of a server around `engine`, as `run.py` would set it up."""
     app = create_app(engine, server_config(**config))
-    server = uvicorn.Server(
-        uvicorn.Config(app, http="h11", lifespan="off", log_config=None, access_log=False)
-    )
+    server = uvicorn.Server(http_config(app, app.state.door))
     sock = bind("127.0.0.1", 0)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
     thread.start()

@@ -13,8 +13,7 @@ from server.harness import FakeEngine, server_config
 from websockets.asyncio.client import connect
 
 from chatterbox.server.app import create_app
-from chatterbox.server.run import address_of, bind
-from chatterbox.server.sockets.connection import MAX_FRAME_BYTES
+from chatterbox.server.run import address_of, bind, http_config
 
 WAIT_S = 20
 
@@ -32,17 +31,7 @@ class Live:
         self.engine, self.app = engine, app
         self.http = address_of(sock)
         self.ws = self.http.replace("http", "ws")
-        self.server = Quiet(
-            uvicorn.Config(
-                app,
-                http="h11",
-                ws="websockets-sansio",
-                ws_max_size=MAX_FRAME_BYTES,
-                lifespan="off",
-                log_config=None,
-                timeout_graceful_shutdown=1,
-            )
-        )
+        self.server = Quiet(http_config(app, app.state.door))
 
     def connect(self, path: str, **more):
         return connect(self.ws + path, max_size=2**24, **more)
