@@ -106,7 +106,7 @@ async def test_f51_the_silent_make_room(tmp_path):
             await gone(writer)
 
 
-async def test_f29_too_many_that_are_busy(tmp_path):
+async def test_f51_too_many_that_are_busy(tmp_path):
     stalled = POST + b"Content-Length: 10\r\n\r\n{"
     socket = LIVE.replace(b"/health/live", b"/ws")[:-2] + (
         b"Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"

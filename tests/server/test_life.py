@@ -73,6 +73,7 @@ class Caller:
         self._body: list[dict] = [{"type": "http.request", "body": body, "more_body": more_body}]
         scope = {
             "type": "http",
+            "http_version": "1.1",
             "method": "POST",
             "path": path,
             "raw_path": path.encode(),
