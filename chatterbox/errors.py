@@ -345,6 +345,12 @@ class Cancelled(ChatterboxError):
     kind = "invalid_request_error"
 
 
+class SlowClient(Cancelled):
+    """The caller did not read its answer and was cut off; nobody sees this but the log."""
+
+    code = "slow_client"
+
+
 class InternalError(ChatterboxError):
     """A bug of ours."""
 
@@ -354,11 +360,10 @@ class InternalError(ChatterboxError):
 def error_table() -> dict[str, type[ChatterboxError]]:
     """Every error a caller can meet, by its code; the README's table is tested against it."""
 
-    def leaves(cls: type[ChatterboxError]) -> list[type[ChatterboxError]]:
-        below = cls.__subclasses__()
-        return [cls] if not below else [leaf for sub in below for leaf in leaves(sub)]
+    def below(cls: type[ChatterboxError]) -> list[type[ChatterboxError]]:
+        return [kind for sub in cls.__subclasses__() for kind in (sub, *below(sub))]
 
-    return {cls.code: cls for cls in leaves(ChatterboxError)}
+    return {cls.code: cls for cls in below(ChatterboxError) if "code" in vars(cls)}
 
 
 # --- process exits: never seen over HTTP --------------------------------------------------------

@@ -23,6 +23,7 @@ from chatterbox.server.metrics import Metrics
 from chatterbox.server.page.page import Page
 from chatterbox.server.request_scope import RequestScope
 from chatterbox.server.shares import Shares, limit_of
+from chatterbox.server.slow_readers import SlowReaders
 from chatterbox.server.sockets.routes import router as socket_router
 from chatterbox.server.speech import SpeechService
 from chatterbox.server.speech_routes import SpeechRoutes
@@ -77,6 +78,7 @@ def create_app(
     app.add_middleware(Access, keyring=Keyring(key_list(config.api_keys)), shape_of=shape_of)
     add_cors(app, config)
     app.add_middleware(Hosts, config=config, shape_of=shape_of)
+    app.add_middleware(SlowReaders)
     app.add_middleware(RequestScope, ended=metrics.ended, shape_of=shape_of)
     admission = engine.admission
     shares = Shares(limit_of(config, admission.capacity), admission.retry_after_s)

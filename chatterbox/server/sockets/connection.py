@@ -22,6 +22,7 @@ from chatterbox.errors import (
     KeyLimit,
     OutOfMemory,
     Overloaded,
+    SlowClient,
     TooManyConnections,
     UnsupportedMediaType,
 )
@@ -29,6 +30,7 @@ from chatterbox.server.access import SUBPROTOCOL
 from chatterbox.server.dialects.backend import Backend
 from chatterbox.server.errors import error_response
 from chatterbox.server.record import record_of
+from chatterbox.server.slow_readers import STALL_S
 from chatterbox.server.sockets.voicing import Ended
 
 log = logging.getLogger(__name__)
@@ -36,8 +38,6 @@ log = logging.getLogger(__name__)
 MAX_FRAME_BYTES = 64 * 1024
 """Of one message from a client: no protocol here sends more than text. Enforced by the server
 process (`ws_max_size`), which closes with 1009."""
-SEND_STALL_S = 30.0
-"""A reader that takes nothing for so long is gone (FAULTS F25)."""
 NORMAL, GOING_AWAY, UNSUPPORTED, INVALID, POLICY, TOO_BIG, FAULT, TRY_LATER = (
     1000,
     1001,
@@ -110,7 +110,7 @@ class Socket:
         """One frame; waits for a slow reader, and only its own context does."""
         websocket = self._websocket
         try:
-            async with asyncio.timeout(SEND_STALL_S):
+            async with asyncio.timeout(STALL_S):
                 if isinstance(data, str):
                     await websocket.send_text(data)
                 else:
@@ -118,12 +118,12 @@ class Socket:
         except (WebSocketDisconnect, RuntimeError):
             raise Cancelled("The client left.") from None
         except TimeoutError:
-            raise Cancelled("The client stopped reading.") from None
+            raise SlowClient("The client stopped reading.") from None
 
     async def close(self, code: int, reason: str = "") -> None:
         """Say goodbye; who is gone already does not hear it."""
         with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
-            async with asyncio.timeout(SEND_STALL_S):
+            async with asyncio.timeout(STALL_S):
                 await self._websocket.close(code, reason)
 
 

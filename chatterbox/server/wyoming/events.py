@@ -8,8 +8,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from chatterbox.errors import BodyTooLarge, Cancelled, InvalidBody
-from chatterbox.server.sockets.connection import MAX_FRAME_BYTES, SEND_STALL_S
+from chatterbox.errors import BodyTooLarge, Cancelled, InvalidBody, SlowClient
+from chatterbox.server.slow_readers import STALL_S
+from chatterbox.server.sockets.connection import MAX_FRAME_BYTES
 
 VERSION = "1.10.2"  # of the protocol's own package, whose client the tests drive
 
@@ -53,10 +54,12 @@ async def write_event(writer: asyncio.StreamWriter, event: Event) -> None:
     if event.payload:
         header["payload_length"] = len(event.payload)
     try:
-        async with asyncio.timeout(SEND_STALL_S):
+        async with asyncio.timeout(STALL_S):
             writer.write(json.dumps(header).encode("ascii") + b"\n" + data + event.payload)
             await writer.drain()
-    except (ConnectionError, TimeoutError):
+    except TimeoutError:
+        raise SlowClient("The client stopped reading.") from None
+    except ConnectionError:
         raise Cancelled("The client left.") from None
 
 
