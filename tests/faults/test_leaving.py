@@ -1,0 +1,259 @@
+"""Section C: clients that leave or crawl. Rows F20 to F29."""
+
+import asyncio
+import signal
+import sys
+
+import pytest
+from faults.calls import heard_some, post, reset, unread
+from faults.harness import GOLDEN, KEY, LONG_TEXT, SECRET, running
+
+LONG = {"text": LONG_TEXT, "voice_id": "awb", "seed": 5, "response_format": "pcm"}
+
+
+def outcomes(rig) -> str:
+    return "\n".join(rig.log.outcomes)
+
+
+async def endless(rig) -> str:
+    """The voice `awb` speaks until it is stopped; its key."""
+    key = (await asyncio.to_thread(rig.engine.voices.get, "awb")).key
+    rig.model.endless.add(key)
+    return key
+
+
+@pytest.mark.parametrize("how", ["reset", "close"])
+async def test_f20_leaving_after_the_first_sound_stops_the_work(tmp_path, how):
+    async with running(tmp_path, engine={"guard": False}) as rig:
+        key = await endless(rig)
+        stepped = []
+        rig.model.on_step = lambda keys: stepped.append(key in keys)
+        async with rig.fault():
+            _, writer = await heard_some(rig, LONG)
+            assert rig.engine.admission.active == 2
+            if how == "reset":
+                reset(writer)
+            else:
+                writer.close()
+            await rig.until(lambda: rig.engine.admission.active == 1)
+            await rig.quiet()
+            steps = sum(stepped)
+            assert (await rig.speak()).status_code == 200
+            assert sum(stepped) == steps
+    assert "outcome=cancelled" in outcomes(rig)
+
+
+async def crowd(rig, count: int) -> None:
+    """So many clients that ask for a long text, in one process, which is then killed."""
+    program = (
+        "import socket, sys\n"
+        "port, count = int(sys.argv[1]), int(sys.argv[2])\n"
+        "call = sys.stdin.buffer.read()\n"
+        "calls = [socket.create_connection(('127.0.0.1', port)) for _ in range(count)]\n"
+        "for one in calls: one.sendall(call)\n"
+        "calls[0].recv(100)\n"
+        "print('heard', flush=True)\n"
+        "sys.stdin = None\n"
+        "import time; time.sleep(60)\n"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        program,
+        str(rig.port),
+        str(count),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    process.stdin.write(post(LONG))
+    process.stdin.write_eof()
+    assert await process.stdout.readline() == b"heard\n"
+    process.kill()
+    await process.wait()
+
+
+async def test_f21_two_hundred_clients_killed_at_once_three_times(tmp_path):
+    queue = {"max_concurrent_requests": 16, "max_queued_requests": 300, "segments_ahead": 1}
+    async with running(tmp_path, engine=queue) as rig:
+        await endless(rig)
+        for _ in range(3):
+            async with rig.fault():
+                await crowd(rig, 200)
+                await rig.until(lambda: rig.engine.admission.active <= 1)
+                assert (await rig.speak()).status_code == 200
+        answered = [line for line in rig.log.outcomes if "outcome=cancelled" in line]
+        assert len(answered) >= 3 * 150  # some had not been read when they died
+
+
+WAYS = {
+    "whole": LONG | {"stream": False},
+    "streamed": LONG,
+    "JSON": LONG,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("queued", [False, True])
+async def test_f22_leaving_before_anything_came_with_every_layer_on(tmp_path, way, queued):
+    """Keys, hosts and CORS are on: none of them may hide that the client has left."""
+    places = {"max_concurrent_requests": 2, "guard": False}
+    async with running(
+        tmp_path, engine=places, api_keys=KEY, cors_origins="https://example.com"
+    ) as rig:
+        rig.headers["Authorization"] = f"Bearer {KEY}"
+        rig.client.headers["Authorization"] = f"Bearer {KEY}"
+        key = await endless(rig)
+        async with rig.fault():
+            more = {
+                "headers": f"Authorization: Bearer {KEY}\r\nOrigin: https://example.com\r\n",
+                "path": "/tts/json" if way == "JSON" else "/tts",
+            }
+            holder = None
+            if queued:
+                _, holder = await heard_some(rig, LONG, headers=more["headers"])
+            begun = []
+            rig.model.on_begin = begun.append
+            body = WAYS[way] | {"voice_id": "rms" if queued else "awb"}
+            _, writer = await rig.raw(post(body, **more))
+            if queued:
+                await rig.until(lambda: rig.engine.admission.queued == 1)
+                reset(writer)
+                await rig.until(lambda: rig.engine.admission.queued == 0)
+                reset(holder)
+            else:
+                await rig.until(lambda: any(row[1][0] == key for row in rig.model.held.values()))
+                reset(writer)
+            await rig.until(lambda: rig.engine.admission.active == 1)
+            await rig.quiet()
+            assert not queued or not any(key.startswith("rms") for key in begun)
+        assert "outcome=cancelled" in outcomes(rig)
+
+
+async def test_f23_leaving_during_an_upload(rig):
+    async with rig.fault():
+        head = (
+            "POST /voices/register HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 500000\r\n"
+            "Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+            '--b\r\nContent-Disposition: form-data; name="voice_file"; filename="a.wav"\r\n\r\nRIFF'
+        )
+        _, writer = await rig.raw(head.encode() + bytes(100_000))
+        await rig.until(lambda: rig._begun > 0)
+        await asyncio.sleep(0.05)
+        reset(writer)
+        await rig.until(lambda: "outcome=cancelled" in outcomes(rig))
+        assert all(info.built_in for info in rig.engine.voices.list())
+
+
+FORMATS = ("mp3", "opus", "flac", "aac", "wav")
+
+
+def test_f24_leaving_in_the_middle_of_every_encoder(process, tmp_path, right):
+    places = {"max_concurrent_requests": 64, "max_queued_requests": 64}
+    with process(tmp_path, engine=places) as server:
+        calls = [
+            server.raw(LONG | {"response_format": FORMATS[i % len(FORMATS)], "seed": i})
+            for i in range(50)
+        ]
+        for i, call in enumerate(calls):
+            assert call.recv(200 + 100 * (i % 7))
+            call.close()
+        server.until(lambda: server.client.get("/metrics").json()["active"] == 0)
+        assert server.speak(GOLDEN).content == right(GOLDEN)
+        server.signal(signal.SIGTERM)
+        assert server.ended() == 143  # asked to stop, and nothing crashed before
+
+
+@pytest.fixture
+def impatient(monkeypatch) -> None:
+    """A reader may rest for a moment only, and is paused after a second of sound."""
+    monkeypatch.setattr("chatterbox.server.slow_readers.STALL_S", 0.4)
+    monkeypatch.setattr("chatterbox.engine.outbox.CAPACITY_SAMPLES", 24_000)
+
+
+@pytest.mark.parametrize("count", [6, pytest.param(32, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("whole", [False, True])
+async def test_f25_readers_that_do_not_read_are_cut_off(tmp_path, impatient, count, whole):
+    room = {"max_concurrent_requests": 40, "slots": 40, "segments_ahead": 2}
+    async with running(tmp_path, engine=room) as rig:
+        async with rig.fault(golden=False):  # it would be one of them
+            body = LONG | {"text": LONG_TEXT * 3, "stream": not whole}
+            slow = [await unread(rig, body | {"seed": i}) for i in range(count)]
+            assert await rig._listen(GOLDEN) == await rig._right(GOLDEN)
+            await rig.until(lambda: outcomes(rig).count("slow_client") > count, 20)
+            assert rig.engine.admission.active == 0
+            for sock in slow:
+                sock.close()
+        assert 'chatterbox_requests_total{outcome="slow_client",route="/tts"} ' in _metrics(rig)
+        # A reader who rests, but not for too long, is none of them.
+        reader, writer = await heard_some(rig, LONG)
+        for _ in range(4):
+            await asyncio.sleep(0.2)
+            await reader.read(30_000)
+        reset(writer)
+
+
+def _metrics(rig) -> str:
+    return rig.app.state.metrics.as_text("text/plain")[0].decode()
+
+
+async def test_f26_the_end_comes_behind_a_full_outbox(tmp_path, monkeypatch):
+    monkeypatch.setattr("chatterbox.engine.outbox.CAPACITY_SAMPLES", 24_000)
+    async with running(tmp_path) as rig:
+        key = (await asyncio.to_thread(rig.engine.voices.get, "awb")).key
+        async with rig.fault():  # the golden request is such a one
+            rig.model.poison.add(key)
+            reader, writer = await heard_some(rig, LONG)
+            await rig.quiet()
+            rest = await reader.read(-1)
+            writer.close()
+            assert not rest.endswith(b"0\r\n\r\n")
+        assert "status=200 outcome=generation_failed" in outcomes(rig)
+
+
+async def handshake(rig, path: str = "/v1/audio/speech/stream"):
+    """A WebSocket by hand: whatever comes afterwards is not answered."""
+    reader, writer = await rig.raw(
+        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Key: MTIzNDU2Nzg5MDEyMzQ1Ng==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+    )
+    answer = await reader.readuntil(b"\r\n\r\n")
+    assert b" 101 " in answer.split(b"\r\n")[0]
+    return reader, writer
+
+
+def frame(text: str) -> bytes:
+    """A masked text frame; the mask is zero."""
+    data = text.encode()
+    assert len(data) < 126
+    return bytes([0x81, 0x80 | len(data), 0, 0, 0, 0]) + data
+
+
+async def drain(reader: asyncio.StreamReader) -> None:
+    while await reader.read(65_536):
+        pass
+
+
+@pytest.mark.parametrize("how", ["no answer to pings", "does not read", "gone without a goodbye"])
+async def test_f27_half_open_sockets_are_found_out(tmp_path, monkeypatch, how):
+    monkeypatch.setattr("chatterbox.server.run.PING_S", 0.2)
+    monkeypatch.setattr("chatterbox.server.sockets.connection.STALL_S", 0.4)
+    async with running(tmp_path, engine={"guard": False}) as rig:
+        await endless(rig)
+        async with rig.fault():
+            reader, writer = await handshake(rig)
+            writer.write(frame('{"type": "session.config", "voice": "awb"}'))
+            writer.write(frame(f'{{"type": "input.text", "text": "A {SECRET}. "}}'))
+            writer.write(frame('{"type": "input.done"}'))
+            await rig.until(lambda: rig.engine.admission.active == 2)
+            reading = None
+            if how == "no answer to pings":
+                reading = asyncio.create_task(drain(reader))
+            elif how == "does not read":
+                reader._transport.pause_reading()
+            else:
+                reset(writer)
+            await rig.until(lambda: rig.engine.admission.active == 1, 10)
+            writer.transport.abort()
+            if reading is not None:
+                await asyncio.wait({reading})
+        assert "WS /v1/audio/speech/stream" in outcomes(rig)
