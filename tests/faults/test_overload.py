@@ -1,0 +1,221 @@
+"""Section A: overload and deadlines. Rows F01 to F05; F16 to F18 on lengths."""
+
+import asyncio
+import itertools
+import statistics
+import threading
+import time
+
+import pytest
+from faults.calls import post
+from faults.harness import GOLDEN, SECRET, SHORT, running
+from faults.virtual_time import run
+from server.harness import error_of
+
+from chatterbox.engine.admission import Admission
+from chatterbox.errors import DeadlineExceeded, Overloaded
+
+# --- F01
+
+
+async def test_f01_as_many_as_places_and_queue_hold_and_no_more(tmp_path):
+    places = {"max_concurrent_requests": 3, "max_queued_requests": 3}  # one place is the golden's
+    async with running(tmp_path, engine=places) as rig:
+        gate = threading.Event()
+        async with rig.fault():
+            await rig.quiet()
+            rig.model.on_begin = lambda key: gate.wait(10)
+            calls = [asyncio.create_task(rig.speak(seed=seed)) for seed in range(2 + 3 + 10)]
+            await rig.until(lambda: sum(call.done() for call in calls) == 10)
+            assert (rig.engine.admission.active, rig.engine.admission.queued) == (3, 3)
+            assert (await rig.client.get("/health/ready")).status_code == 503  # the queue is full
+            begun = rig.model.begun
+            gate.set()
+            refused = [answer for call in calls if (answer := await call).status_code != 200]
+            assert len(refused) == 10
+            for answer in refused:
+                error_of(answer, 429, "overloaded")
+                assert 1 <= int(answer.headers["retry-after"]) <= 30
+            assert rig.model.begun - begun <= 2 + 3 + 10  # nothing of those sent away
+
+
+# --- F02, in virtual time
+
+SERVICE_S = 1.5
+PLACES, QUEUE = 8, 32
+LENGTH_S = 60.0
+WAIT_S = 60.0  # `first_audio_timeout`
+
+
+class Crowd:
+    """Clients that ask, and ask again when they are sent away, as long as the server says."""
+
+    def __init__(self, monkeypatch, clients: int) -> None:
+        self.admission = Admission(PLACES, QUEUE)
+        self.clients = clients
+        self.done = 0
+        self.waits_s: list[float] = []
+        self.order: list[tuple[int, int]] = []  # (asked, served), both counted
+        self._asked = itertools.count()
+        self._served = itertools.count()
+        self._monkeypatch = monkeypatch
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        clock = type("Clock", (), {"monotonic": staticmethod(loop.time)})
+        self._monkeypatch.setattr("chatterbox.engine.admission.time", clock)
+        clients = [asyncio.create_task(self._client()) for _ in range(self.clients)]
+        await asyncio.sleep(LENGTH_S)
+        for client in clients:
+            client.cancel()
+        await asyncio.gather(*clients, return_exceptions=True)
+        assert (self.admission.active, self.admission.queued) == (0, 0)
+
+    async def _client(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            asked, number = loop.time(), next(self._asked)
+            try:
+                async with self.admission.permit(timeout_s=WAIT_S):
+                    self.waits_s.append(loop.time() - asked)
+                    self.order.append((number, next(self._served)))
+                    await asyncio.sleep(SERVICE_S)
+                    self.done += 1
+            except Overloaded as refused:
+                await asyncio.sleep(refused.retry_after_s)
+            except DeadlineExceeded:
+                continue
+
+
+def test_f02_goodput_at_ten_times_the_capacity(monkeypatch):
+    alone = Crowd(monkeypatch, PLACES)
+    run(alone.run())
+    crowd = Crowd(monkeypatch, 10 * PLACES)
+    run(crowd.run())
+    assert crowd.done >= 0.9 * alone.done
+    p99 = statistics.quantiles(crowd.waits_s, n=100)[98]
+    assert p99 <= WAIT_S
+    # First come, first served: nobody who was let in was overtaken by more than the places.
+    accepted = sorted(crowd.order)
+    served = [turn for _, turn in accepted]
+    assert all(abs(turn - place) < PLACES for place, turn in enumerate(served))
+
+
+def test_f02_clients_that_never_wait_gain_nothing_and_harm_nobody(monkeypatch):
+    """Those who do not listen to Retry-After are only sent away more often."""
+    crowd = Crowd(monkeypatch, 10 * PLACES)
+    monkeypatch.setattr(Admission, "retry_after_s", lambda self: 0.05)
+    run(crowd.run())
+    assert crowd.done >= 0.9 * PLACES * LENGTH_S / SERVICE_S
+
+
+# --- F03
+
+
+async def test_f03_a_storm_of_retries(tmp_path):
+    places = {"max_concurrent_requests": 2, "max_queued_requests": 2}
+    async with running(tmp_path, engine=places) as rig:
+        gate = threading.Event()
+        async with rig.fault():
+            await rig.quiet()
+            rig.model.on_begin = lambda key: gate.wait(10)
+            held = [asyncio.create_task(rig.speak(seed=seed)) for seed in range(3)]
+            await rig.until(lambda: rig.engine.admission.queued == 2)
+
+            async def stubborn() -> set[int]:
+                return {(await rig.speak()).status_code for _ in range(3)}
+
+            statuses = await asyncio.gather(*(stubborn() for _ in range(60)))
+            assert set().union(*statuses) == {429}
+            assert (await rig.client.get("/health/live")).status_code == 200
+            gate.set()
+            assert [(await call).status_code for call in held] == [200] * 3
+
+
+# --- F04, F05
+
+
+async def test_f04_who_waits_too_long_never_reaches_the_model(tmp_path):
+    async with (
+        running(tmp_path, engine={"max_concurrent_requests": 1}, first_audio_timeout=0.4) as rig,
+        rig.fault(),
+    ):
+        await rig.quiet()
+        begun = []
+        rig.model.on_begin = begun.append
+        answer = await rig.speak(voice_id="awb")
+        error_of(answer, 504, "deadline_exceeded")
+        assert not any(key.startswith("awb") for key in begun)
+
+
+async def test_f05_the_total_deadline_cuts_off_what_is_too_slow(tmp_path):
+    """Slower than speech: the sound made moves the deadline on, but not fast enough."""
+    async with running(tmp_path, request_timeout=0.4) as rig:
+        body = {"text": GOLDEN["text"], "voice_id": "awb", "seed": 3, "response_format": "pcm"}
+        whole = (await rig.speak(**body)).content
+        key = (await asyncio.to_thread(rig.engine.voices.get, "awb")).key
+
+        steps = itertools.count()
+
+        def slow(keys: list[str]) -> None:
+            if key in keys and next(steps) > 15:
+                time.sleep(0.12)  # three times as long as what it makes
+
+        rig.model.on_step = slow
+        async with rig.fault():
+            reader, writer = await rig.raw(post(body))
+            answer = await reader.read(-1)
+            writer.close()
+            await rig.until(lambda: not rig.model.held, 1)
+            assert not answer.endswith(b"0\r\n\r\n")
+            assert whole.startswith(_unchunked(answer))
+        assert "status=200 outcome=deadline_exceeded" in "\n".join(rig.log.outcomes)
+
+
+def _unchunked(answer: bytes) -> bytes:
+    """The body of an answer in chunks, the last of which may be cut."""
+    rest = answer.partition(b"\r\n\r\n")[2]
+    body = b""
+    while rest:
+        size, _, rest = rest.partition(b"\r\n")
+        body += rest[: int(size, 16)]
+        rest = rest[int(size, 16) + 2 :]
+    assert len(body) > 1000
+    return body
+
+
+# --- F16, F17, F18
+
+
+@pytest.mark.parametrize("count", [30, pytest.param(1000, marks=pytest.mark.slow)])
+async def test_f16_the_shortest_texts(rig, count):
+    async with rig.fault():
+        cap = rig.engine.config.max_new_tokens
+        for number in range(count):
+            answer = await rig.speak(("a", "Hi!", "I", "7")[number % 4], seed=number)
+            assert answer.status_code == 200
+            assert 0 < len(answer.content) / 2 / 960 <= cap
+
+
+@pytest.mark.slow
+async def test_f17_one_word_beside_three_hundred(tmp_path):
+    async with running(tmp_path, request_timeout=600) as rig:
+        long = " ".join(f"The {SECRET} says number {n} now." for n in range(60))
+        calls = [SHORT | {"text": f"{SECRET}."}, GOLDEN | {"text": long, "voice_id": "awb"}]
+        alone = [(await rig.speak(**call)).content for call in calls]
+        async with rig.fault():
+            for _ in range(2):
+                together = await asyncio.gather(*(rig.speak(**call) for call in calls))
+                assert [answer.content for answer in together] == alone
+
+
+async def test_f18_a_model_that_never_stops(tmp_path):
+    async with running(tmp_path, engine={"guard": False}) as rig:
+        key = (await asyncio.to_thread(rig.engine.voices.get, "awb")).key
+        rig.model.endless.add(key)
+        async with rig.fault():
+            body = {"text": f"A {SECRET}.", "voice_id": "awb", "max_new_tokens": 50}
+            answer = await rig.client.post("/tts/json", json=body)
+            assert answer.json()["finish_reason"] == "length"
+            assert answer.json()["tokens_generated"] == 50
+        assert rig.engine.stats().capped_segments == 1
