@@ -201,15 +201,21 @@ class VoiceStore:
         return data
 
     def delete(self, voice_id: str) -> None:
-        """Remove a voice. It is gone once the rename is done; the rest can be swept later."""
+        """Remove a voice. It is gone once the rename is done; the rest can be swept later. Where the
+        rename can be neither flushed nor taken back, it is gone too: to say otherwise would promise
+        a voice that no restart finds."""
         doomed = self._unused(DELETED)
         with storage_errors():
-            self._files.rename(self._path(voice_id), doomed)
+            try:
+                self._files.rename(self._path(voice_id), doomed)
+            except FileNotFoundError:  # somebody has removed it by hand
+                return
             try:
                 self._files.sync_directory(self._directory)
-            except OSError:
-                self._files.rename(doomed, self._path(voice_id))
-                raise
+            except OSError as failure:
+                if self._renamed(doomed, self._path(voice_id)):
+                    raise
+                log.warning("a deleted voice may be back after a power failure: %s", failure)
         self._discard(doomed)
 
     def set_aside(self, voice_id: str) -> None:
@@ -234,6 +240,13 @@ class VoiceStore:
         except OSError:
             self._discard(temporary)
             raise
+
+    def _renamed(self, source: Path, target: Path) -> bool:
+        try:
+            self._files.rename(source, target)
+        except OSError:
+            return False
+        return True
 
     def _discard(self, path: Path) -> None:
         """Remove our own temporary file or directory as far as possible; `prepare` tries again."""

@@ -4,9 +4,9 @@ Started once, this process has everything imported and forks a server for each l
 `{"directory": …, "settings": {…}}`, answered with its process id; `{"wait": pid}` is answered with
 its exit code, or null while it runs. A server's output is in `out` and `log` in its directory.
 
-Settings: `engine` and `server`; `pace_s`, how long a step takes; and `fault`, the name of one of
-FAULTS, which happens at the first step (or prefill, or decode: `at`) after a file `armed` has
-appeared in the directory.
+Settings: `engine` and `server`; `pace_s`, how long a step takes; `in_process`: no decode child; and
+`fault`, the name of one of FAULTS, which happens at the first step (or prefill, or decode: `at`)
+after a file `armed` has appeared in the directory.
 """
 
 import json
@@ -24,8 +24,11 @@ sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 if True:  # the imports below need the path above
     from faults.harness import fake_engine
     from server.harness import server_config
+    from voices.clips import babble, encoded
 
     from chatterbox.server.run import address_of, bind, serve
+    from chatterbox.voices.decoder import InProcessDecoder
+    from chatterbox.voices.reference import prepare_reference
 
 
 class Killed(BaseException):
@@ -66,6 +69,8 @@ def main(directory: Path, settings: dict) -> int:
     engine = fake_engine(directory, **settings.get("engine", {}))
     engine.load = lambda: None  # it is
     parts = engine.parts
+    if settings.get("in_process"):  # no child, so that a life costs little
+        engine._voices._decoder = InProcessDecoder()
     pace_s = settings.get("pace_s", 0.0)
 
     def on_step(*_about: object) -> None:
@@ -113,6 +118,8 @@ def exit_code(pid: int) -> int | None:
 
 
 if __name__ == "__main__":
+    # What registering a voice imports late is imported by now.
+    prepare_reference(InProcessDecoder(), encoded(babble(2, 8000), rate_hz=8000), max_seconds=9)
     for line in sys.stdin:
         order = json.loads(line)
         if "wait" in order:

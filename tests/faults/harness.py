@@ -287,7 +287,7 @@ class Rig:
         engine, voices = self.engine, self.directory / "voices"
         dead = engine.state == "dead"
         here = psutil.Process()
-        decoders = int(engine.voices._decoder.pid is not None)  # one is kept warm
+        decoders = int(getattr(engine.voices._decoder, "pid", None) is not None)  # one is kept warm
         pools = ("asyncio_", "AnyIO", "ThreadPoolExecutor")  # bounded, and kept once started
         return Held(
             active=engine.admission.active,

@@ -106,11 +106,13 @@ def stream_cannot_open(rig, key: str) -> None:
     rig.decoder.open = broken
 
 
-F41 = [nan_logits, id_out_of_range, empty_decode, nan_decode]
-F42 = [prefill_raises, step_raises, late_decode, decoder_raises, stream_cannot_open]
+SLOW = pytest.mark.slow
+F41 = [nan_logits, empty_decode]
+F42 = [prefill_raises, step_raises, late_decode]
+MORE = [id_out_of_range, nan_decode, decoder_raises, stream_cannot_open]
 
 
-@pytest.mark.parametrize("fault", F41 + F42)
+@pytest.mark.parametrize("fault", F41 + F42 + [pytest.param(fault, marks=SLOW) for fault in MORE])
 async def test_f41_f42_a_faulty_row_fails_alone(tmp_path, fault):
     async with running(tmp_path, engine={"decoder_rows": 4}) as rig:
         right = await alone(rig)
@@ -156,7 +158,7 @@ def _http(text: str, voice: str) -> bytes:
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-@pytest.mark.parametrize("step", [1, 11, 37])
+@pytest.mark.parametrize("step", [1, 11, pytest.param(37, marks=SLOW)])
 async def test_f43_every_request_is_told_of_a_dead_engine(rig, step):
     begun = rig.model.steps
     async with rig.fault(live=503, ready=503, golden=False):
@@ -263,9 +265,6 @@ def _recording() -> dict:
     return {"voice_file": ("me.wav", encoded(babble(6)), "audio/wav")}
 
 
-SLOW = pytest.mark.slow
-
-
 @pytest.mark.parametrize(
     "where", ["step", pytest.param("prefill", marks=SLOW), pytest.param("decode", marks=SLOW)]
 )
@@ -309,7 +308,7 @@ def test_f43_f50_a_dead_engine_ends_the_process(process, tmp_path, fault, right)
         assert server.speak(GOLDEN).content == right(GOLDEN)
 
 
-@pytest.mark.parametrize("fault", [MemoryError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("fault", [MemoryError, pytest.param(SystemExit, marks=SLOW)])
 async def test_f50_nothing_ends_the_engine_thread_unnoticed(rig, fault):
     async with rig.fault(live=503, ready=503, golden=False):
 

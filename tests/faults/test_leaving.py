@@ -22,7 +22,10 @@ async def endless(rig) -> str:
     return key
 
 
-@pytest.mark.parametrize("how", ["reset", "close"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("how", ["reset", pytest.param("close", marks=SLOW)])
 async def test_f20_leaving_after_the_first_sound_stops_the_work(tmp_path, how):
     async with running(tmp_path, engine={"guard": False}) as rig:
         key = await endless(rig)
@@ -92,8 +95,15 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("queued", [False, True])
+@pytest.mark.parametrize(
+    ("way", "queued"),
+    [
+        ("whole", False),
+        ("JSON", True),
+        *(pytest.param(*case, marks=SLOW) for case in (("streamed", False), ("JSON", False))),
+        *(pytest.param(*case, marks=SLOW) for case in (("whole", True), ("streamed", True))),
+    ],
+)
 async def test_f22_leaving_before_anything_came_with_every_layer_on(tmp_path, way, queued):
     """Keys, hosts and CORS are on: none of them may hide that the client has left."""
     places = {"max_concurrent_requests": 2, "guard": False}
@@ -170,8 +180,10 @@ def impatient(monkeypatch) -> None:
     monkeypatch.setattr("chatterbox.engine.outbox.CAPACITY_SAMPLES", 24_000)
 
 
-@pytest.mark.parametrize("count", [6, pytest.param(32, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize(
+    ("count", "whole"),
+    [(6, False), pytest.param(6, True, marks=SLOW), pytest.param(32, False, marks=SLOW)],
+)
 async def test_f25_readers_that_do_not_read_are_cut_off(tmp_path, impatient, count, whole):
     room = {"max_concurrent_requests": 40, "slots": 40, "segments_ahead": 2}
     async with running(tmp_path, engine=room) as rig:
@@ -233,7 +245,14 @@ async def drain(reader: asyncio.StreamReader) -> None:
         pass
 
 
-@pytest.mark.parametrize("how", ["no answer to pings", "does not read", "gone without a goodbye"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "no answer to pings",
+        pytest.param("does not read", marks=SLOW),
+        pytest.param("gone without a goodbye", marks=SLOW),
+    ],
+)
 async def test_f27_half_open_sockets_are_found_out(tmp_path, monkeypatch, how):
     monkeypatch.setattr("chatterbox.server.run.PING_S", 0.2)
     monkeypatch.setattr("chatterbox.server.sockets.connection.STALL_S", 0.4)

@@ -1,0 +1,171 @@
+"""Section D: stopping and crashing. Rows F30 to F34, F40."""
+
+import ast
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from faults.harness import GOLDEN, SHORT
+from voices.clips import babble, encoded
+
+from chatterbox.voices.store import VoiceStore
+
+PACKAGE = Path(__file__).resolve().parents[2] / "chatterbox"
+
+
+def test_f30_f31_sigterm_without_and_with_a_lame_duck(process, tmp_path):
+    with process(tmp_path / "a") as server:
+        server.signal(signal.SIGTERM)
+        assert server.ended() == 143
+    with process(tmp_path / "b", server={"lame_duck": 0.5}) as server:
+        began = server.signal(signal.SIGTERM)
+        server.until(lambda: server.status("ready") == 503)
+        assert server.status("live") == 200  # it still listens, so that a balancer sees it
+        error = server.speak(SHORT)
+        assert (error.status_code, error.json()["error"]["code"]) == (503, "draining")
+        assert "retry-after" in error.headers
+        assert server.ended() == 143
+        assert time.monotonic() - began >= 0.5
+
+
+def test_f31_eight_streams_are_finished_first(process, tmp_path, right):
+    with process(tmp_path, pace_s=0.02) as server, ThreadPoolExecutor(8) as clients:
+        calls = [clients.submit(_speak, server.url) for _ in range(8)]
+        server.until(lambda: server.client.get("/metrics").json()["active"] == 8)
+        server.signal(signal.SIGTERM)
+        server.until(lambda: server.status("ready") == 503)
+        assert server.client.get("/health").json()["status"] == "draining"
+        assert server.status("live") == 200
+        assert server.speak(SHORT).json()["error"]["code"] == "draining"
+        assert [call.result() for call in calls] == [right(SHORT)] * 8
+        assert server.ended() == 143
+        assert server.log.count("outcome=ok") >= 8
+
+
+def _speak(url: str) -> bytes:
+    return httpx.post(f"{url}/tts", json=SHORT, timeout=20).content
+
+
+@pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.slow), 2])
+def test_f32_f33_whatever_is_stuck_it_ends(process, tmp_path, times):
+    """The engine hangs in a step; once the drain's time is over, or with a second signal, the
+    process goes, and the answer is cut."""
+    drain_s = 0.3 if times == 1 else 60
+    with (
+        process(tmp_path, fault="hang", server={"drain_timeout": drain_s}) as server,
+        server.raw(GOLDEN) as connection,
+    ):
+        assert b"200 OK" in connection.recv(100)
+        server.arm()
+        for _ in range(times):
+            server.signal(signal.SIGTERM if times == 1 else signal.SIGINT)
+            server.until(lambda: server.status("ready") in (503, 0))
+        assert server.ended() == (143 if times == 1 else 130)
+        rest = b"".join(iter(lambda: connection.recv(65_536), b""))
+        assert not rest.endswith(b"0\r\n\r\n")
+
+
+class Owner:
+    """Somebody who registers voices and deletes some, and remembers what was acknowledged."""
+
+    def __init__(self) -> None:
+        self.clips = [
+            encoded(babble(1.2, rate_hz=8000, seed=seed) * np.float32(0.9), rate_hz=8000)
+            for seed in range(7)
+        ]
+        self.there: set[str] = set()  # acknowledged
+        self.maybe: set[str] = set()  # asked for when the line went dead
+        self.gone: set[str] = set()
+        self.acknowledged = 0
+        self.number = 0
+
+    def work(self, url: str, stop: threading.Event) -> None:
+        with httpx.Client(base_url=url, timeout=10) as client:
+            while not stop.is_set():
+                self.number += 1
+                try:
+                    self._one(client, self.number)
+                except httpx.TransportError:
+                    return
+
+    def _one(self, client: httpx.Client, number: int) -> None:
+        # Bytes behind the end change nothing, a sample does: every clip is a new voice.
+        clip = bytearray(self.clips[number % len(self.clips)])
+        clip[2000:2004] = number.to_bytes(4, "little")
+        answer = client.post("/voices/register", files={"voice_file": ("a.wav", bytes(clip))})
+        if answer.status_code == 503:  # not ready yet
+            time.sleep(0.01)
+            return
+        assert answer.status_code in (200, 201), answer.text
+        voice = answer.json()["voice_id"]
+        self.gone.discard(voice)
+        self.there.add(voice)
+        self.acknowledged += answer.status_code == 201
+        if number % 2:
+            self.there.discard(voice)
+            self.maybe.add(voice)
+            deleted = client.delete(f"/voices/{voice}")
+            assert deleted.status_code in (200, 204), deleted.text
+            self.maybe.discard(voice)
+            self.gone.add(voice)
+
+    def check(self, directory: Path) -> None:
+        """What a restart finds."""
+        store = VoiceStore(directory / "voices")
+        store.prepare()
+        records, skipped = store.scan()
+        assert skipped == []
+        for record in records:
+            for name in record.files:
+                store.read(record, name)  # its hash is right
+        found = {record.voice_id for record in records}
+        assert self.there <= found, "an acknowledged voice is lost"
+        assert not self.gone & found, "a deleted voice is back"
+        assert not [p for p in (directory / "voices").iterdir() if p.name.startswith(".")]
+
+
+@pytest.mark.parametrize("lives", [4, pytest.param(200, marks=pytest.mark.slow)])
+def test_f34_kill_dash_nine_while_voices_come_and_go(process, tmp_path, lives):
+    owner = Owner()
+    rng = np.random.default_rng(7)
+    for _ in range(lives):
+        with process(tmp_path, in_process=True) as server:
+            stop = threading.Event()
+            worker = threading.Thread(target=owner.work, args=[server.url, stop])
+            worker.start()
+            time.sleep(rng.uniform(0.02, 0.25))
+            server.signal(signal.SIGKILL)
+            worker.join()
+            stop.set()
+            assert server.ended() == -signal.SIGKILL
+        owner.check(tmp_path)
+    assert owner.acknowledged >= lives / 2, "no life was long enough"
+
+
+async def test_f40_a_clock_that_jumps_ends_nothing(rig, monkeypatch):
+    real = time.time
+    async with rig.fault():
+        for days in (1, -2, 1):
+            monkeypatch.setattr(time, "time", lambda days=days: real() + 86_400 * days)
+            assert (await rig.speak()).status_code == 200
+
+
+def test_f40_no_wait_depends_on_the_clock():
+    """The wall clock says when something was, never how long it takes."""
+    told = {
+        "voices/library.py",  # when a voice was made
+        "voices/consents.py",
+        "server/dialects/models.py",
+        "model/tune/tuner.py",  # how old a file is
+    }
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and ast.unparse(node) == "time.time":
+                found.add(str(path.relative_to(PACKAGE)))
+    assert found <= told
