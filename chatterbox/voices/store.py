@@ -201,7 +201,7 @@ class VoiceStore:
         return data
 
     def delete(self, voice_id: str) -> None:
-        """Remove a voice. It is gone once the rename is done; the rest can be swept later. Where the
+        """Remove a voice. It is gone once the rename is done, the rest can be swept. Where the
         rename can be neither flushed nor taken back, it is gone too: to say otherwise would promise
         a voice that no restart finds."""
         doomed = self._unused(DELETED)

@@ -150,7 +150,7 @@ async def test_f04_who_waits_too_long_never_reaches_the_model(tmp_path):
 
 async def test_f05_the_total_deadline_cuts_off_what_is_too_slow(tmp_path):
     """Slower than speech: the sound made moves the deadline on, but not fast enough."""
-    async with running(tmp_path, request_timeout=0.4) as rig:
+    async with running(tmp_path, request_timeout=0.8) as rig:
         body = {"text": GOLDEN["text"], "voice_id": "awb", "seed": 3, "response_format": "pcm"}
         whole = (await rig.speak(**body)).content
         key = (await asyncio.to_thread(rig.engine.voices.get, "awb")).key
@@ -159,7 +159,7 @@ async def test_f05_the_total_deadline_cuts_off_what_is_too_slow(tmp_path):
 
         def slow(keys: list[str]) -> None:
             if key in keys and next(steps) > 15:
-                time.sleep(0.12)  # three times as long as what it makes
+                time.sleep(0.16)  # four times as long as what it makes
 
         rig.model.on_step = slow
         async with rig.fault():
