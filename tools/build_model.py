@@ -1,8 +1,8 @@
-"""How is a model directory made? `python tools/build_model.py mini|random DIRECTORY …`
+"""How is a model directory made? `python tools/build_model.py made|random DIRECTORY …`
 
 Knows the command line; `tools/model_builder` writes the files.
 
-    python tools/build_model.py mini chatterbox/mini/model
+    python tools/build_model.py made DIRECTORY
     python tools/build_model.py random DIRECTORY --precision fp32,q4
     python tools/build_model.py random DIRECTORY --layers 2 --heads 2 --inner 256 --stand-ins 0.125
 """
@@ -23,7 +23,7 @@ from chatterbox.model.contract import (
 )
 from tools.model_builder.language_model import LanguageModelSize
 from tools.model_builder.layout import BYTES
-from tools.model_builder.mini import write_mini
+from tools.model_builder.made import write_made
 from tools.model_builder.random_decoder import DecoderSize
 from tools.model_builder.random_model import PUBLISHED_LANGUAGE_MODEL, ModelSize, write_random
 from tools.model_builder.random_speech_encoder import EncoderSize
@@ -35,15 +35,15 @@ def main(arguments: list[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     kinds = parser.add_subparsers(dest="kind", required=True)
-    mini = kinds.add_parser("mini", help="the embedded model, with made weights")
+    made = kinds.add_parser("made", help="a tiny one for tests, with made weights")
     random = kinds.add_parser("random", help="any size, for benchmarks; default: the published one")
-    for kind in (mini, random):
+    for kind in (made, random):
         kind.add_argument("directory", type=Path)
         kind.add_argument("--precision", type=_precisions, default=list(PRECISIONS))
     _add_sizes(random)
     given = parser.parse_args(arguments)
-    if given.kind == "mini":
-        write_mini(given.directory, given.precision)
+    if given.kind == "made":
+        write_made(given.directory, given.precision)
     else:
         write_random(given.directory, _size(given), given.precision, given.graphs, given.seed)
 

@@ -1,10 +1,10 @@
 """Rows read from the tables ≡ rows from the session, in every precision; or no host tables."""
 
+import made
 import numpy as np
 import onnx
 import pytest
 
-from chatterbox import mini
 from chatterbox.model.contract import PRECISION_SUFFIX, PRECISIONS
 from chatterbox.model.embedding import host_embedder
 from chatterbox.model.graphs import EmbedGraph
@@ -13,12 +13,12 @@ from chatterbox.text.tokenizer import Tokenizer
 
 CPU = SessionSettings("cpu", 1, {})
 VOCAB = 6563
-IDS = Tokenizer.from_file(mini.path() / "tokenizer.json").encode("Hello there, [laugh] you!")
+IDS = Tokenizer.from_file(made.path() / "tokenizer.json").encode("Hello there, [laugh] you!")
 END_ID = int(IDS[-1])
 
 
 def graph(precision="fp32"):
-    return mini.path() / "onnx" / f"embed_tokens{PRECISION_SUFFIX[precision]}.onnx"
+    return made.path() / "onnx" / f"embed_tokens{PRECISION_SUFFIX[precision]}.onnx"
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -2,9 +2,9 @@
 
 import shutil
 
+import made
 import pytest
 
-from chatterbox import mini
 from chatterbox.errors import ModelError
 from chatterbox.model.contract import GRAPHS, PRECISIONS
 from chatterbox.model.files import ModelFiles
@@ -13,13 +13,13 @@ from chatterbox.model.files import ModelFiles
 @pytest.fixture
 def copy(tmp_path) -> ModelFiles:
     directory = tmp_path / "model"
-    shutil.copytree(mini.path(), directory)
+    shutil.copytree(made.path(), directory)
     return ModelFiles(directory, dict.fromkeys(GRAPHS, "q4"))
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_the_embedded_model_is_whole_in_every_precision(precision):
-    ModelFiles(mini.path(), dict.fromkeys(GRAPHS, precision)).check()
+def test_a_model_is_whole_in_every_precision(precision):
+    ModelFiles(made.path(), dict.fromkeys(GRAPHS, precision)).check()
 
 
 def test_a_missing_graph_is_named(copy):

@@ -1,9 +1,9 @@
 """The tuned language model where it is proven, a less rounded one next, else the stock one."""
 
+import made
 import numpy as np
 import pytest
 
-from chatterbox import mini
 from chatterbox.config import TTSConfig
 from chatterbox.model import language_model
 from chatterbox.model.contract import GRAPHS, Voice, VoiceTensors
@@ -21,12 +21,12 @@ from chatterbox.model.tune import tuner
 from chatterbox.model.tune.tuner import TunedGraph
 from chatterbox.text.tokenizer import Tokenizer
 
-IDS = Tokenizer.from_file(mini.path() / "tokenizer.json").encode("How are you?")
+IDS = Tokenizer.from_file(made.path() / "tokenizer.json").encode("How are you?")
 
 
 def parts(tmp_path, precision="q4", **settings):
     config = TTSConfig(data_dir=tmp_path, max_batch_size=2, **settings)
-    files = ModelFiles(mini.path(), dict.fromkeys(GRAPHS, precision))
+    files = ModelFiles(made.path(), dict.fromkeys(GRAPHS, precision))
     return LanguageModelParts(config, files, SessionSettings("cpu", 1, {}), IDS)
 
 

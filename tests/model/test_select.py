@@ -1,8 +1,8 @@
 """Which model is served, and what happens when it cannot be."""
 
+import made
 import pytest
 
-from chatterbox import mini
 from chatterbox.config import TTSConfig
 from chatterbox.errors import ModelError
 from chatterbox.model import hub, select
@@ -31,7 +31,7 @@ def test_auto_uses_what_is_on_disk_without_asking_anyone(tmp_path, monkeypatch):
     settings = config(tmp_path, model="auto", model_dtype="q4")
     directory = hub.local_directory(tmp_path, select.HUB_MODEL, settings.model_revision)
     directory.parent.mkdir(parents=True)
-    directory.symlink_to(mini.path())  # a whole model in the hub's layout
+    directory.symlink_to(made.path())  # a whole model in the hub's layout
     monkeypatch.setattr(hub, "complete", lambda where, names: where == directory)
     monkeypatch.setattr(hub, "reachable", lambda *_: pytest.fail("asked the network"))
     chosen = select.select(settings, "cpu", print)

@@ -1,10 +1,10 @@
 """The published kind of graph, stepped: batch ≡ alone, whatever joins, leaves or pauses."""
 
+import made
 import numpy as np
 import pytest
 from fakes import fake_voice
 
-from chatterbox import mini
 from chatterbox.config import TTSConfig
 from chatterbox.errors import ModelError
 from chatterbox.model.contract import PRECISIONS, Voice, VoiceTensors
@@ -19,7 +19,7 @@ SETTINGS = session_settings(TTSConfig(device="cpu", threads=1))
 
 
 def files(precision: str) -> ModelFiles:
-    return ModelFiles(mini.path(), precisions(TTSConfig(model_dtype=precision), "cpu"))
+    return ModelFiles(made.path(), precisions(TTSConfig(model_dtype=precision), "cpu"))
 
 
 def language_model(precision: str = "fp32", slots: int = 4) -> StockLanguageModel:
@@ -37,7 +37,7 @@ def voice() -> Voice:
 
 
 def ids(text: str):
-    return Tokenizer.from_file(mini.path() / "tokenizer.json").encode(text)
+    return Tokenizer.from_file(made.path() / "tokenizer.json").encode(text)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -4,12 +4,12 @@ import dataclasses
 import json
 import shutil
 
+import made
 import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from chatterbox import mini
 from chatterbox.model.contract import PRECISIONS
 from chatterbox.model.files import ModelFiles
 from chatterbox.model.sessions import SessionSettings, open_session
@@ -72,7 +72,7 @@ def test_the_exact_gelu_is_told_from_the_approximate_one(tmp_path):
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_embedded_model_is_tuned(precision, tmp_path):
     names = ("speech_encoder", "embed_tokens", "language_model", "conditional_decoder")
-    files = ModelFiles(mini.path(), dict.fromkeys(names, precision))
+    files = ModelFiles(made.path(), dict.fromkeys(names, precision))
     result = tune(files.graph("language_model"), precision, tmp_path, CPU)
     assert isinstance(result, TunedGraph)
 

@@ -12,8 +12,6 @@ import torch
 from .features import BANDS
 from .speech import VOICES
 
-LOUD_BELOW_PEAK = 6.0
-"""Frames this many nats below the loudest one don't count for a speaker's mean spectrum."""
 WARPS = tuple(np.linspace(0.88, 1.12, 9))
 PLAIN = 4  # WARPS[PLAIN] is 1
 F0_SHIFT_SEMITONES = 4.0
@@ -55,20 +53,15 @@ def load(folder: Path, most: int = 10**9) -> Corpus:
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
     voices = np.concatenate([[VOICES.index(v) for v in p["voices"]] for p in parts])
     features = torch.from_numpy(np.concatenate([p["features"] for p in parts]))
-    stats = []
-    for voice in range(len(VOICES)):
-        chosen = [
-            features[starts[i] : starts[i] + lengths[i]]
-            for i in np.flatnonzero(voices == voice)[:200]
-        ]
-        stats.append(speaker_stats(torch.cat(chosen).float()))
+    told = np.concatenate([p["stats"] for p in parts])
+    stats = np.stack([told[voices == voice].mean(0) for voice in range(len(VOICES))])
     return Corpus(
         features, starts, lengths,
         np.concatenate([p["numbers"] for p in parts]),
         [str(t) for p in parts for t in p["texts"]],
         voices,
         [str(t) for p in parts for t in p["phones"]],
-        torch.stack(stats),
+        torch.from_numpy(stats.astype(np.float32)),
     )  # fmt: skip
 
 
@@ -81,19 +74,6 @@ def pack(folder: Path) -> None:
         numbers=corpus.numbers, texts=np.array(corpus.texts), voices=corpus.voices,
         phones=np.array(corpus.phones), stats=corpus.stats.numpy(),
     )  # fmt: skip
-
-
-def speaker_stats(features: torch.Tensor) -> torch.Tensor:
-    """[frames, 82] → [81]: mean log-mel of louder frames, mean log f0 of voiced frames, both
-    without outliers; the speech encoder's graph computes the same."""
-    mel, log_f0, voiced = features[:, :BANDS], features[:, BANDS], features[:, BANDS + 1]
-    loudness = mel.mean(1)
-    loud = (loudness > loudness.max() - LOUD_BELOW_PEAK).float()[:, None]
-    mean_mel = (mel * loud).sum(0) / loud.sum()
-    first = (log_f0 * voiced).sum() / voiced.sum().clamp(min=1.0)
-    near = voiced * ((log_f0 - first).abs() < 0.4).float()
-    mean_f0 = (log_f0 * near).sum() / near.sum().clamp(min=1.0)
-    return torch.cat([mean_mel, mean_f0[None]])
 
 
 def warp_matrices() -> torch.Tensor:

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from chatterbox.model.contract import Precision
 from tools.model_builder.language_model import LanguageModelSize, write_language_model
 from tools.model_builder.layout import BYTES, text_ids, write_layout
-from tools.model_builder.mini import END_ID, NAME
+from tools.model_builder.made import END_ID
 
 from . import align, codec, graphs, lm
 from .units import PHONES, ROW, Units
 
 Array = NDArray[Any]
 
+NAME = "chatterbox-mini"
 SAMPLING = {"temperature": 0.35, "top_k": 1000, "top_p": 0.95, "repetition_penalty": 1.0}
 """What this model speaks best with; the large one's 0.8 and 1.2 make a small one stumble."""
 READ_AS = {";": ",", ":": ",", "-": " ", '"': " ", "\n": " ", "(": ",", ")": ","}

@@ -32,8 +32,8 @@ Weights = dict[str, Array]
 
 DECODER_PROMPT_CODES = int(DECODER_PROMPT_S * 25)
 LM_PROMPT_CODES = int(LM_PROMPT_S * 25)
-LOUD_BELOW_PEAK = 6.0  # data.LOUD_BELOW_PEAK
-F0_OUTLIER = 0.4
+
+
 END = 2**31
 
 
@@ -176,7 +176,7 @@ def _smooth(g: Graph, x: str) -> str:
 def _loud_mean(g: Graph, mel: str) -> str:
     """Mean log-mel of the louder frames [B, 1, 80]."""
     loud = g.op("ReduceMean", mel, ints(2), keepdims=1)
-    floor = g.op("Sub", g.op("ReduceMax", loud, ints(1), keepdims=1), real(LOUD_BELOW_PEAK))
+    floor = g.op("Sub", g.op("ReduceMax", loud, ints(1), keepdims=1), real(f.LOUD_BELOW_PEAK))
     counted = g.cast(g.op("Greater", loud, floor), np.float32)
     return _mean(g, mel, counted)
 
@@ -193,7 +193,7 @@ UNVOICED_F0_HZ = 120.0
 
 def _speaker_means(g: Graph, mel: str, log_f0: str, voiced: str) -> tuple[str, str]:
     first = _mean(g, log_f0, voiced)
-    near = g.op("Less", g.op("Abs", g.op("Sub", log_f0, first)), real(F0_OUTLIER))
+    near = g.op("Less", g.op("Abs", g.op("Sub", log_f0, first)), real(f.F0_OUTLIER))
     near = g.op("Mul", voiced, g.cast(near, np.float32))
     mean_f0 = _mean(g, log_f0, near)
     some = g.op("Greater", g.op("ReduceSum", near, ints(1), keepdims=1), real(0.5))

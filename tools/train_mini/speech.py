@@ -57,7 +57,7 @@ def _trim(audio: features.F32, phones: list[tuple[str, float]]):
 def _shard(job: tuple[Path, list[tuple[int, str, str]]]) -> None:
     target, entries = job
     scratch = target.with_suffix(".wav")
-    rows, phones_all, index = [], [], []
+    rows, stats, phones_all, index = [], [], [], []
     for number, text, voice in entries:
         try:
             audio, phones = speak(text, voice, scratch)
@@ -66,13 +66,15 @@ def _shard(job: tuple[Path, list[tuple[int, str, str]]]) -> None:
         if len(phones) < 3:
             continue
         audio, phones = _trim(level(audio), phones)
-        rows.append(features.analyse(audio).astype(np.float16))
+        rows.append(features.analyse_to_say(audio).astype(np.float16))
+        stats.append(features.speaker_stats(features.analyse(audio)))
         phones_all.append(" ".join(f"{p}:{t:.3f}" for p, t in phones))
         index.append((number, text, voice))
     np.savez(
         target,
         features=np.concatenate(rows),
         lengths=np.array([len(r) for r in rows]),
+        stats=np.stack(stats),
         numbers=np.array([n for n, _, _ in index]),
         texts=np.array([t for _, t, _ in index]),
         voices=np.array([v for _, _, v in index]),

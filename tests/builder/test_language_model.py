@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from mini.drive import Array, Model
+from builder.drive import Array, Model
 
 from chatterbox.model.contract import PRECISIONS
 

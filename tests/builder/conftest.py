@@ -1,11 +1,11 @@
-"""What the tests of the embedded model share: its sessions, opened once, and two voices."""
+"""What the tests of the made model share: its sessions, opened once, and two voices."""
 
 from collections.abc import Callable
 
+import made
 import pytest
-from mini.drive import Array, Model, voice_like
+from builder.drive import Array, Model, voice_like
 
-from chatterbox import mini
 from chatterbox.model.contract import Precision
 
 Models = Callable[[Precision], Model]
@@ -13,11 +13,11 @@ Models = Callable[[Precision], Model]
 
 @pytest.fixture(scope="session")
 def model() -> Models:
-    """The shipped model in a precision."""
+    """The made model in a precision."""
     opened: dict[Precision, Model] = {}
 
     def of(precision: Precision) -> Model:
-        return opened.setdefault(precision, Model(mini.path(), precision))
+        return opened.setdefault(precision, Model(made.path(), precision))
 
     return of
 

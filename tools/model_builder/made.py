@@ -1,4 +1,4 @@
-"""Which parts make up the embedded model? All five precisions of the made graphs.
+"""Which parts make up the model that tests know by heart? All five precisions of the made graphs.
 
 Knows where each part is written, not what is in it.
 """
@@ -15,11 +15,11 @@ from tools.model_builder.made_decoder import write_conditional_decoder
 from tools.model_builder.made_speech_encoder import write_speech_encoder
 
 END_ID = BYTES
-NAME = "chatterbox-mini"
+NAME = "chatterbox-made"
 
 
-def write_mini(directory: Path, precisions: Iterable[Precision] = PRECISIONS) -> None:
-    """Write the embedded model."""
+def write_made(directory: Path, precisions: Iterable[Precision] = PRECISIONS) -> None:
+    """Write the made model."""
     write_layout(directory, made.SIZE, END_ID, NAME)
     text, speech = made.text_table(text_ids(END_ID), END_ID), made.speech_table()
     folder = directory / "onnx"

@@ -1,15 +1,15 @@
-"""The tool that writes models: the shipped files are its own, and it builds any size."""
+"""The tool that writes models: always the same files, in any size."""
 
 import hashlib
 import subprocess
 import sys
 from pathlib import Path
 
+import made
 import numpy as np
 import pytest
-from mini.drive import Model, voice_like
+from builder.drive import Model, voice_like
 
-from chatterbox import mini
 from chatterbox.model.contract import PRECISIONS
 from chatterbox.model.files import ROOT_FILES, graph_file, sidecar_file
 from tools.build_model import main
@@ -29,9 +29,9 @@ def digests(directory: Path) -> dict[str, str]:
     }
 
 
-def test_shipped_files_are_a_fresh_build(tmp_path):
-    main(["mini", str(tmp_path)])
-    assert digests(tmp_path) == digests(mini.path())
+def test_two_builds_are_equal(tmp_path):
+    main(["made", str(tmp_path)])
+    assert digests(tmp_path) == digests(made.path())
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def tiny(tmp_path_factory) -> Path:
 
 
 def test_random_has_the_same_layout(tiny):
-    assert set(digests(tiny)) == set(digests(mini.path()))
+    assert set(digests(tiny)) == set(digests(made.path()))
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -133,7 +133,7 @@ def test_signs_and_zero_are_exact_in_four_bits():
 def test_a_wrong_precision_is_one_line():
     tool = Path(__file__).parents[2] / "tools" / "build_model.py"
     done = subprocess.run(
-        [sys.executable, str(tool), "mini", "nowhere", "--precision", "q4,q5"],
+        [sys.executable, str(tool), "made", "nowhere", "--precision", "q4,q5"],
         capture_output=True,
         text=True,
         check=False,

@@ -1,9 +1,9 @@
-"""The embedded model behaves like a speaker: it ends by itself and sounds like text and voice."""
+"""The made model behaves like a speaker: it ends by itself and sounds like text and voice."""
 
 import numpy as np
 import pyloudnorm
 import pytest
-from mini.drive import SILENCE, STOP, Array, Model
+from builder.drive import SILENCE, STOP, Array, Model
 
 from chatterbox.model.contract import PRECISIONS
 

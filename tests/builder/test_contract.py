@@ -2,12 +2,12 @@
 
 import json
 
+import made
 import numpy as np
 import onnx
 import pytest
 from tokenizers import Tokenizer
 
-from chatterbox import mini
 from chatterbox.model.contract import GRAPHS, PRECISION_SUFFIX, PRECISIONS
 from chatterbox.model.files import ROOT_FILES, graph_file, sidecar_file
 
@@ -21,12 +21,12 @@ def test_files_are_the_hubs():
     for graph in GRAPHS:
         for precision in PRECISIONS:
             expected |= {graph_file(graph, precision), sidecar_file(graph, precision)}
-    files = {p.relative_to(mini.path()).as_posix() for p in mini.path().rglob("*") if p.is_file()}
+    files = {p.relative_to(made.path()).as_posix() for p in made.path().rglob("*") if p.is_file()}
     assert files == expected
 
 
 def test_all_of_it_is_small():
-    assert sum(p.stat().st_size for p in mini.path().rglob("*") if p.is_file()) <= MOST_BYTES
+    assert sum(p.stat().st_size for p in made.path().rglob("*") if p.is_file()) <= MOST_BYTES
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -83,7 +83,7 @@ def test_names_types_and_shapes(model, precision):
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_weights_lie_in_one_sidecar_which_they_fill(precision):
     for graph in GRAPHS:
-        path = mini.path() / graph_file(graph, precision)
+        path = made.path() / graph_file(graph, precision)
         loaded = onnx.load(str(path), load_external_data=False)
         ends = set()
         for tensor in loaded.graph.initializer:
@@ -91,14 +91,14 @@ def test_weights_lie_in_one_sidecar_which_they_fill(precision):
                 entry = {e.key: e.value for e in tensor.external_data}
                 assert entry["location"] == path.name + "_data"
                 ends.add(int(entry["offset"]) + int(entry["length"]))
-        assert max(ends) == (mini.path() / sidecar_file(graph, precision)).stat().st_size
+        assert max(ends) == (made.path() / sidecar_file(graph, precision)).stat().st_size
 
 
 @pytest.mark.parametrize("precision", ["q8", "q4", "q4f16"])
 def test_small_precisions_use_blocks(precision):
     suffix = PRECISION_SUFFIX[precision]
     loaded = onnx.load(
-        str(mini.path() / f"onnx/language_model{suffix}.onnx"), load_external_data=False
+        str(made.path() / f"onnx/language_model{suffix}.onnx"), load_external_data=False
     )
     kinds = [node.op_type for node in loaded.graph.node]
     assert kinds.count("MatMulNBits") == 9
@@ -154,7 +154,7 @@ def test_embedding_of_a_batch(model):
 
 
 def test_tokenizer_has_bytes_tags_and_two_ends():
-    tokenizer = Tokenizer.from_file(str(mini.path() / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(made.path() / "tokenizer.json"))
     assert tokenizer.encode("Hi [laugh]é").ids == [72, 105, 32, 275, 195, 169, END, END]
     assert tokenizer.encode("[clear throat]").ids == [267, END, END]
     assert tokenizer.encode("[Laugh]").ids == [*b"[Laugh]", END, END]
@@ -165,10 +165,10 @@ def test_tokenizer_has_bytes_tags_and_two_ends():
 
 
 def test_config_says_what_the_graphs_are():
-    config = json.loads((mini.path() / "config.json").read_text())
-    graph = onnx.load(str(mini.path() / "onnx/language_model.onnx"), load_external_data=False).graph
+    config = json.loads((made.path() / "config.json").read_text())
+    graph = onnx.load(str(made.path() / "onnx/language_model.onnx"), load_external_data=False).graph
     shapes = {tuple(t.dims) for t in graph.initializer}
     assert (config["n_positions"], config["hidden_size"]) in shapes
     assert (config["hidden_size"], config["vocab_size"]) in shapes
-    generation = json.loads((mini.path() / "generation_config.json").read_text())
+    generation = json.loads((made.path() / "generation_config.json").read_text())
     assert (generation["bos_token_id"], generation["eos_token_id"]) == (6561, 6562)
