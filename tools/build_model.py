@@ -1,10 +1,11 @@
-"""How is a model directory made? `python tools/build_model.py made|random DIRECTORY …`
+"""How is a model directory made? `python tools/build_model.py made|random|convert DIRECTORY …`
 
 Knows the command line; `tools/model_builder` writes the files.
 
     python tools/build_model.py made DIRECTORY
     python tools/build_model.py random DIRECTORY --precision fp32,q4
     python tools/build_model.py random DIRECTORY --layers 2 --heads 2 --inner 256 --stand-ins 0.125
+    python tools/build_model.py convert DIRECTORY --of chatterbox/mini/model --precision q4
 """
 
 import argparse
@@ -21,6 +22,7 @@ from chatterbox.model.contract import (
     GraphName,
     Precision,
 )
+from tools.model_builder.convert import convert
 from tools.model_builder.language_model import LanguageModelSize
 from tools.model_builder.layout import BYTES
 from tools.model_builder.made import write_made
@@ -37,13 +39,17 @@ def main(arguments: list[str] | None = None) -> None:
     kinds = parser.add_subparsers(dest="kind", required=True)
     made = kinds.add_parser("made", help="a tiny one for tests, with made weights")
     random = kinds.add_parser("random", help="any size, for benchmarks; default: the published one")
-    for kind in (made, random):
+    converted = kinds.add_parser("convert", help="a model that is there in fp32, in others too")
+    converted.add_argument("--of", type=Path, required=True, help="the directory with its fp32")
+    for kind in (made, random, converted):
         kind.add_argument("directory", type=Path)
         kind.add_argument("--precision", type=_precisions, default=list(PRECISIONS))
     _add_sizes(random)
     given = parser.parse_args(arguments)
     if given.kind == "made":
         write_made(given.directory, given.precision)
+    elif given.kind == "convert":
+        convert(given.of, given.directory, given.precision)
     else:
         write_random(given.directory, _size(given), given.precision, given.graphs, given.seed)
 

@@ -23,6 +23,8 @@ Dim = str | int
 OPSET = 18
 IR_VERSION = 9
 CONTRIB = "com.microsoft"
+LEARNT = "weight"
+"""Begins the name of a weight that other precisions store otherwise."""
 BITS: dict[Precision, int] = {"q8": 8, "q4": 4, "q4f16": 4}
 HALF: frozenset[Precision] = frozenset(("fp16", "q4f16"))
 ONNX_TYPE = {
@@ -149,9 +151,9 @@ class Graph:
 
     # --- weights --------------------------------------------------------------------------------
 
-    def weight(self, array: Array) -> str:
-        """A weight in the sidecar, as it is."""
-        name = self._new("weight")
+    def weight(self, array: Array, kind: str = "fixed") -> str:
+        """A weight in the sidecar, as it is, in any precision."""
+        name = self._new(kind)
         data = np.ascontiguousarray(array)
         tensor = TensorProto(
             name=name,
@@ -169,7 +171,7 @@ class Graph:
 
     def param(self, array: Array) -> str:
         """A weight in the activations' type."""
-        return self.weight(array.astype(self.act))
+        return self.weight(array.astype(self.act), LEARNT)
 
     def linear(self, x: str, matrix: Array, bias: Array | None = None) -> str:
         """x [..., K] · matrix [K, N] + bias [N]; the matrix in this graph's precision."""
