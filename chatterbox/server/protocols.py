@@ -29,6 +29,7 @@ from chatterbox.server.errors import error_response
 from chatterbox.server.record import RequestRecord, request_id
 from chatterbox.server.request_scope import CROWDED, CROWDED_RETRY_S, TOO_FINE
 
+LAST_CHUNK = b"0\r\n\r\n"
 LINE_SLACK_BYTES = 32
 """Method, version and blanks of a line."""
 log = logging.getLogger("chatterbox.requests")
@@ -59,7 +60,8 @@ class Http(H11Protocol):
     def __init__(self, config: uvicorn.Config, *arguments: Any, **more: Any) -> None:
         super().__init__(config, *arguments, **more)
         self._door = _door(config)
-        self._deaf = False  # what comes is not for us any more
+        self._deaf = False  # what comes is not parsed any more
+        self._tail = b""  # of that
         self._framing_bytes = 0  # of the current request's body, beyond its content
         self._counted: object = None  # the request that this is of
 
@@ -101,7 +103,10 @@ class Http(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         for start in range(0, len(data), SLICE_BYTES):
-            if self._deaf or self.transport.is_closing():
+            if self._deaf:
+                self._drop(data[start:])
+                return
+            if self.transport.is_closing():
                 return
             part = data[start : start + SLICE_BYTES]
             waiting = self._unread_bytes
@@ -121,11 +126,6 @@ class Http(H11Protocol):
             self._door.leave(self)
             super().handle_websocket_upgrade(event)
 
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if self._deaf:
-            self.transport.close()
-
     def send_400_response(self, _msg: str) -> None:
         """Called while h11's refusal is being handled."""
         fault = sys.exc_info()[1]
@@ -142,23 +142,32 @@ class Http(H11Protocol):
         return len(self.cycle.body) if self.cycle is not None else 0
 
     def _count(self, part_bytes: int, waiting_bytes: int) -> None:
-        """Compare what came with what of it is content. Content that nobody will read is none."""
+        """Of a chunked body: compare what came with what of it is content."""
         if self.cycle is None or self.conn.their_state is not h11.SEND_BODY:
+            return
+        if b"transfer-encoding" not in {name for name, _ in self.headers}:
+            return
+        if self.conn.our_state is h11.DONE:
+            self._deaf = True
             return
         if self._counted is not self.cycle:
             self._counted, self._framing_bytes = self.cycle, 0
             return  # this part has its head in it
-        if b"transfer-encoding" not in {name for name, _ in self.headers}:
-            return
         content_bytes = self._unread_bytes - waiting_bytes
         self._framing_bytes += part_bytes - 2 * content_bytes
         if self._framing_bytes > CHUNK_OVERHEAD_BYTES:
             self._deaf = True
-            if self.cycle.response_complete:
-                self.transport.close()
             scope: Scope = self.scope  # type: ignore[assignment]  # it is a dict
             scope[TOO_FINE] = True  # whoever reads the body says so
             self.cycle.message_event.set()
+
+    def _drop(self, data: bytes) -> None:
+        """Chunks that nobody reads are not worth parsing; but a client may send all of them before
+        it looks at the answer."""
+        self._unset_keepalive_if_required()  # the door will not wait for ever
+        self._tail = (self._tail + data[-len(LAST_CHUNK) :])[-len(LAST_CHUNK) :]
+        if self._tail == LAST_CHUNK and self.conn.our_state is h11.DONE:
+            self.transport.close()
 
     def _refuse(self, error: ChatterboxError) -> None:
         """Answer where there is still a way to, and close."""
