@@ -19,6 +19,7 @@ usage() {
 ./run.sh voices [ACTION]       list, add, delete, export and import voices
 ./run.sh benchmark [FLAGS]     measure a running server
 ./run.sh test [--all] [ARGS]   formatter, linter, type checker, tests; --all: the slow ones too
+./run.sh test --soak [MINUTES] use it for two hours, or so many minutes, and show what has grown
 ./run.sh setup                 only set up
 
 `serve --help`, `say --help` and so on list the flags. Settings are also read from CHATTERBOX_*
@@ -94,18 +95,29 @@ setup() {
 }
 
 run_tests() {
-    local python marks=(-m "not slow")
-    if [ "${1:-}" = --all ]; then
-        marks=()
-        shift
-    fi
+    local python marks=(-m "not slow and not soak")
     cd "$root"
     install requirements-dev.txt
     python=$(venv_python)
+    case ${1:-} in
+    --soak)
+        shift
+        marks=(tests/soak -m soak)
+        if [[ ${1:-} =~ ^[0-9.]+$ ]]; then
+            marks+=("--soak-minutes=$1")
+            shift
+        fi
+        exec "$python" -m pytest "${marks[@]}" "$@"
+        ;;
+    --all)
+        marks=(-m "not soak")
+        shift
+        ;;
+    esac
     "$python" -m ruff format --check .
     "$python" -m ruff check .
     "$python" -m mypy
-    exec "$python" -m pytest ${marks[@]+"${marks[@]}"} "$@"
+    exec "$python" -m pytest "${marks[@]}" "$@"
 }
 
 case ${1:-serve} in

@@ -128,10 +128,14 @@ def test_what_test_runs(machine):
         "-m ruff format --check .",
         "-m ruff check .",
         "-m mypy",
-        "-m pytest -m not slow tests/text",
+        "-m pytest -m not slow and not soak tests/text",
     ]
     machine.run("test", "--all")
-    assert machine.calls()[-1] == "-m pytest"
+    assert machine.calls()[-1] == "-m pytest -m not soak"
+    machine.run("test", "--soak")
+    assert machine.calls() == ["-m pytest tests/soak -m soak"]
+    machine.run("test", "--soak", "4.5", "-x")
+    assert machine.calls() == ["-m pytest tests/soak -m soak --soak-minutes=4.5 -x"]
 
 
 def test_help_and_a_wrong_word_set_nothing_up(machine):

@@ -3,6 +3,7 @@
 Knows request records and the engine's counters; labels come from closed sets only.
 """
 
+import asyncio
 import math
 import time
 from collections import Counter as Tally
@@ -164,6 +165,13 @@ def _quantile(ordered: Sequence[float], share: float) -> float:
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
+def _tasks() -> int:
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:  # asked outside of a loop
+        return 0
+
+
 def _mean_rows(stats: EngineStats) -> float | None:
     return round(stats.stepped_rows / stats.steps, 3) if stats.steps else None
 
@@ -194,6 +202,7 @@ class _EngineCollector(Collector):
             ("queued_requests", "Requests that wait for one", admission.queued),
             ("running_rows", "Segments in the batch", stats.running_rows),
             ("waiting_rows", "Segments waiting for a slot", stats.waiting_rows),
+            ("tasks", "Tasks of the event loop", _tasks()),
         ):
             yield GaugeMetricFamily(f"chatterbox_{name}", text, value=float(value))
 

@@ -51,7 +51,9 @@ def test_what_a_row_says_is_so(row):
 def test_every_test_named_after_a_row_is_in_it():
     """A row's tests can be found from the table."""
     rows = {name: tests for name, _, tests, _ in table()}
-    for path in sorted((TESTS / "faults").glob("test_*.py")):
+    for path in sorted(
+        path for room in ("faults", "soak") for path in (TESTS / room).glob("test_*.py")
+    ):
         for function in functions(path):
             numbers = re.match(r"test_((?:f\d\db?_)+)", function)
             for number in numbers[1].rstrip("_").split("_") if numbers else ():

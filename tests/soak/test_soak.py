@@ -1,0 +1,207 @@
+"""Section I, and the long forms of F02 and F48: what only time shows. Run by
+`./run.sh test --soak [MINUTES]`; the parts share the time given.
+
+What depends on chance is judged only where the run is long enough for it (JUDGED_MINUTES), and
+printed in any case.
+"""
+
+import asyncio
+import gc
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+from faults.harness import GOLDEN, SHORT, fake_engine
+from faults.process import Servers
+from faults.test_shutdown import Owner
+from soak.load import LONG, Server, Users, serving
+from soak.slopes import HEADER, slope
+from voices.clips import babble, encoded, open_library
+
+from chatterbox.engine.outbox import Outbox
+from chatterbox.engine.sampling import Sampling
+from chatterbox.engine.speech import SpeechRequest, SpeechStream
+
+pytestmark = pytest.mark.soak
+
+JUDGED_MINUTES = 60
+WARM_UP = 0.25
+"""Of a run: allocators, caches and pools are still being filled."""
+RSS_CAP_MIB = 64
+PEOPLE = 6
+UNITS = {"RSS": "MiB", "descriptors": "", "threads": "", "tasks": ""}
+
+
+@pytest.fixture(scope="session")
+def process() -> Iterator[Servers]:
+    servers = Servers()
+    yield servers
+    servers.close()
+
+
+async def test_f81_f83_f48_mixed_use(tmp_path, minutes, tell):
+    seconds = 0.55 * minutes * 60
+    async with serving(tmp_path, **{"log-level": "warning"}) as (server, seen):
+        await Users(server, seen, seed=1).run(PEOPLE, seconds)
+    warm = WARM_UP * seconds
+    tell(f"F81 mixed use by {PEOPLE} people for {seconds:.0f} s: {dict(seen.statuses)} answers,")
+    tell(f"    {seen.left} left early, {seen.voices} voices, {seen.probes} probes")
+    tell(HEADER)
+    for name, unit in UNITS.items():
+        found = slope(name, unit, [sample for sample in seen.samples[name] if sample[0] > warm])
+        tell(found.row)
+        grown = found.last - found.first
+        if minutes >= JUDGED_MINUTES:
+            assert found.flat or found.per_hour * found.hours < (1 if unit == "" else 4), found
+        assert grown < (RSS_CAP_MIB if name == "RSS" else 2 * PEOPLE + 10), found
+    assert set(seen.statuses) <= {200, 201, 429}, seen.statuses
+    _first_audio(seen, warm, minutes, tell)
+
+
+def _first_audio(seen, warm: float, minutes: float, tell: Callable[[str], None]) -> None:
+    """F83."""
+    times = [value for when, value in seen.first_audio if when > warm]
+    part = max(5, len(times) // 6)
+    early, late = sorted(times[:part]), sorted(times[-part:])
+    for share in (0.5, 0.99):
+        one, other = (x[min(len(x) - 1, int(share * len(x)))] for x in (early, late))
+        tell(f"F83 first audio, p{share * 100:.0f}: {one:.3f} s early, {other:.3f} s late")
+        if minutes >= JUDGED_MINUTES and share == 0.5:
+            assert other <= 1.05 * one
+
+
+async def test_f02_goodput_at_ten_times_the_capacity(tmp_path, minutes, tell):
+    """As many as there are places, then ten times as many, who do as Retry-After says."""
+    seconds = 0.1 * minutes * 60
+    places = {"max-concurrent-requests": 4, "max-queued-requests": 16, "log-level": "warning"}
+    async with serving(tmp_path, **places) as (server, _):
+        once = await _goodput(server, 4, seconds)
+        ten_times = await _goodput(server, 40, seconds)
+    tell(f"F02 goodput at 1 x: {once:.2f}/s, at 10 x: {ten_times:.2f}/s ({ten_times / once:.0%})")
+    assert ten_times >= (0.9 if minutes >= JUDGED_MINUTES else 0.8) * once
+
+
+async def _goodput(server: Server, clients: int, seconds: float) -> float:
+    done = 0
+    until = time.monotonic() + seconds
+    body = {"text": LONG, "stream": False, "seed": 1}
+
+    async def client() -> None:
+        nonlocal done
+        async with httpx.AsyncClient(base_url=server.url, timeout=150) as http:
+            while time.monotonic() < until:
+                answer = await http.post("/tts", json=body)
+                if answer.status_code == 429:
+                    await asyncio.sleep(float(answer.headers["retry-after"]))
+                    continue
+                assert answer.status_code == 200, answer.text
+                done += time.monotonic() < until
+
+    await asyncio.gather(*(client() for _ in range(clients)))
+    return done / seconds
+
+
+async def test_f82_many_tiny_requests(tmp_path, minutes, tell):
+    until = time.monotonic() + 0.1 * minutes * 60
+    engine = fake_engine(tmp_path)
+    voice = engine.voices.get(None)
+    counts: list[int] = []
+    done = 0
+
+    async def speak(seed: int) -> None:
+        async with engine.speak(SpeechRequest("a", voice, Sampling(top_k=50), seed)) as stream:
+            async for _ in stream:
+                pass
+
+    while done < 100_000 and time.monotonic() < until:
+        for _ in range(20):
+            await asyncio.gather(*(speak(done + i) for i in range(8)))
+            done += 8
+        gc.collect()
+        counts.append(len(gc.get_objects()))
+    while engine._decoding._open or engine._loop._attempts:
+        await asyncio.sleep(0.01)
+    assert not (engine._loop._inbox or engine._decoding._inbox or engine._loop._scheduler.waiting)
+    left = [o for o in gc.get_objects() if isinstance(o, Outbox | SpeechStream)]
+    engine.close()
+    tell(f"F82 {done} tiny requests: {counts[1]} objects early, {counts[-1]} at the end")
+    assert not left
+    assert counts[-1] - counts[1] < 500  # nothing for each request
+
+
+def test_f84_many_voices_through_a_small_cache(tmp_path, minutes, tell):
+    until = time.monotonic() + 0.05 * minutes * 60
+    budget = 2**20
+    library = open_library(tmp_path, cache_size=64, cache_bytes=budget)
+    kept: dict[int, tuple[bytes, object]] = {}
+    number = 0
+    base = babble(1.1, rate_hz=8000)
+    while number < 10_000 and time.monotonic() < until:
+        clip = base.copy()
+        clip[500] = number / 20_000
+        data = encoded(clip, rate_hz=8000, subtype="FLOAT")
+        voice, _ = library.temporary(data)
+        count, size = library.cached
+        assert count <= 64
+        assert size <= budget
+        if number % 100 == 0:
+            kept[number] = data, voice
+        number += 1
+    for data, voice in kept.values():
+        assert library.temporary(data)[0].key == voice.key  # the key has the tensors' digest
+    tell(f"F84 {number} voices through 64 places: never more, and {len(kept)} came back equal")
+    assert number > 64
+
+
+def test_f85_killed_again_and_again(process, tmp_path, minutes, tell):
+    """Clients who ask again get everything; nothing that was acknowledged is lost."""
+    seconds = 0.2 * minutes * 60
+    lives = 50 if minutes >= JUDGED_MINUTES else max(5, round(seconds / 4))
+    owner, stop = Owner(), threading.Event()
+    url: list[str] = [""]
+    heard: list[bytes] = []
+    tries: list[int] = []
+
+    def client() -> None:
+        while not stop.is_set():
+            for attempt in range(1000):
+                try:
+                    answer = httpx.post(f"{url[0]}/tts", json=GOLDEN, timeout=20)
+                except (httpx.TransportError, httpx.UnsupportedProtocol):
+                    time.sleep(0.05)
+                    continue
+                if answer.status_code == 200:
+                    heard.append(answer.content)
+                    tries.append(attempt)
+                    break
+                assert answer.status_code in (429, 503), answer.text
+                time.sleep(0.05)
+
+    clients = [threading.Thread(target=client) for _ in range(3)]
+    for _ in range(lives):
+        with process(tmp_path, in_process=True) as server:
+            url[0] = server.url
+            for thread in clients:
+                if not thread.is_alive():
+                    thread.start()
+            worker = threading.Thread(target=owner.work, args=[server.url, stop])
+            worker.start()
+            time.sleep(seconds / lives)
+            server.signal(signal.SIGKILL)
+            worker.join()
+            assert server.ended() == -signal.SIGKILL
+        owner.check(tmp_path)
+    with process(tmp_path, in_process=True) as server:
+        url[0] = server.url
+        stop.set()
+        for thread in clients:
+            thread.join()
+        assert server.speak(SHORT).status_code == 200
+    again = sum(attempt > 0 for attempt in tries)
+    tell(f"F85 killed {lives} times: {len(heard)} requests, all equal, {again} asked again;")
+    tell(f"    {owner.acknowledged} voices acknowledged, none lost")
+    assert len(set(heard)) == 1
+    assert len(heard) > lives
