@@ -1,0 +1,67 @@
+"""What stands in deploy/ names settings that exist and keeps what docs/operations.md promises."""
+
+import configparser
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from chatterbox.config import CONFIGS, ENV_PREFIX, ServerConfig
+from chatterbox.errors import EXIT_BAD_CONFIG, EXIT_BAD_MODEL
+
+ROOT = Path(__file__).resolve().parents[1]
+DEPLOY = ROOT / "deploy"
+SETTINGS = {ENV_PREFIX + field.upper() for config in CONFIGS for field in config.model_fields}
+DRAIN_S = ServerConfig.model_fields["drain_timeout"].default + 5
+
+
+@pytest.mark.parametrize("path", sorted(DEPLOY.iterdir()), ids=lambda path: path.name)
+def test_every_setting_exists(path):
+    named = set(re.findall(r"CHATTERBOX_[A-Z_]+", path.read_text(encoding="utf-8")))
+    assert named <= SETTINGS
+
+
+def test_the_unit():
+    parser = configparser.RawConfigParser(strict=False)  # of keys that come twice: the last
+    parser.optionxform = str
+    parser.read(DEPLOY / "chatterbox.service", encoding="utf-8")
+    service = parser["Service"]
+    assert service["User"] != "root"
+    assert float(service["TimeoutStopSec"]) > DRAIN_S
+    assert service["RestartPreventExitStatus"].split() == [
+        str(EXIT_BAD_CONFIG),
+        str(EXIT_BAD_MODEL),
+    ]
+    assert service["ExecStart"].endswith("python -P -m chatterbox serve")
+    for guard in ("NoNewPrivileges", "ProtectHome", "PrivateTmp", "RestrictNamespaces"):
+        assert service[guard] == "yes"
+    assert (service["ProtectSystem"], service["CapabilityBoundingSet"]) == ("strict", "")
+
+
+def test_the_image():
+    text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    steps = [line.split(maxsplit=1) for line in text.splitlines() if re.match(r"[A-Z]+ ", line)]
+    names = [name for name, _ in steps]
+    users = [what for name, what in steps if name == "USER"]
+    assert users == ["10001"]
+    assert names.index("USER") > max(i for i, name in enumerate(names) if name in ("RUN", "COPY"))
+    assert any(name == "HEALTHCHECK" and "/health/live" in what for name, what in steps)
+    for name, what in steps:
+        for source in what.split()[:-1] if name == "COPY" else ():
+            assert (ROOT / source).exists()
+    kept = (DEPLOY / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
+    assert kept[0] == "*"
+    assert all((ROOT / line[1:]).exists() for line in kept if line.startswith("!"))
+
+
+def test_the_composition():
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    assert services.keys() == {"cpu", "gpu"}
+    for service in services.values():
+        assert service["read_only"]
+        assert service["cap_drop"] == ["ALL"]
+        assert float(service["stop_grace_period"].removesuffix("s")) > DRAIN_S
+        assert service["ports"][0].startswith("127.0.0.1:")
+        assert (DEPLOY / service["build"]["context"] / service["build"]["dockerfile"]).exists()
+    assert services["gpu"]["environment"]["CHATTERBOX_API_KEYS"]
