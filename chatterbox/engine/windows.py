@@ -26,6 +26,9 @@ from chatterbox.model.decoder_contract import Window
 CODE_S = 1.0 / CODE_RATE_HZ
 CATCH_UP_GROWTH = 1.5
 """How much larger each window of a stream gets that is behind its listener."""
+AHEAD_GROWTH = 2.0
+"""Windows are this much larger than the least that keeps up with a listener: what they gain makes
+the next ones larger still, and a large one costs less for each code."""
 FADED_CODES = 1
 """The decoder mutes the first 20 ms of every call and fades in over the next 20 ms [card]."""
 
@@ -35,7 +38,7 @@ class WindowSettings:
     """What a decoder needs around its windows, and how large they may be."""
 
     look_ahead_codes: int = 5  # the flow sees 3 ahead [source], the vocoder 2: docs/decoder.md
-    left_context_codes: int = 25  # 1 s: docs/decoder.md has the measurement
+    left_context_codes: int = 12  # half a second: docs/decoder.md has the measurement
     first_least_codes: int = 4  # 160 ms: less is gone before anything can follow it
     first_most_codes: int = 10  # 400 ms: more only delays the first sound
     most_codes: int = 75  # 3 s: a longer one keeps other streams' first windows waiting
@@ -157,6 +160,7 @@ class Windows:
         lasting = math.ceil(fixed_s / gain_s) if fixed_s < gain_s * s.most_codes else s.most_codes
         if not self._next:
             return min(max(lasting, s.first_least_codes), s.first_most_codes)
+        lasting = math.ceil(AHEAD_GROWTH * lasting)
         if late:
             lasting = max(lasting, math.ceil(CATCH_UP_GROWTH * self._last_fresh))
         return min(max(lasting, s.first_least_codes), s.most_codes)

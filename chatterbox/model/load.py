@@ -32,6 +32,9 @@ from chatterbox.model.split.load import Opened, open_decoder
 from chatterbox.model.split.streaming import StreamSettings
 from chatterbox.text.tokenizer import Tokenizer
 
+DECODER_SPIN_US = 100
+"""How long the decoder's threads stay awake for the next of its thousands of small operators: a
+tenth faster windows (docs/decoder.md), and nobody computes beside it (engine/turns.py)."""
 GPU_DECODER_ROWS = 16
 """Windows in one call of the decoder on a GPU; not measured yet (docs/benchmarks.md)."""
 
@@ -110,7 +113,12 @@ def _decoder(config: TTSConfig, files: ModelFiles, settings: SessionSettings) ->
     path = files.graph("conditional_decoder")
 
     def open_graph(model: onnx.ModelProto) -> ort.InferenceSession:
-        return open_session(model.SerializeToString(), settings, weights_in=path.parent)
+        return open_session(
+            model.SerializeToString(),
+            settings,
+            weights_in=path.parent,
+            spin_us=DECODER_SPIN_US,
+        )
 
     streaming = StreamSettings(prompt_codes=round(config.decoder_prompt_seconds * CODE_RATE_HZ))
     if settings.device == "cuda":

@@ -127,9 +127,10 @@ def open_session(
 ) -> ort.InferenceSession:
     """A session on `source`: a path, or a model in memory whose weights lie in `weights_in`.
 
-    Its threads do not spin while idle, or only for `spin_us`: the language model, the decoder and
-    the encoder share the cores, and a spinning pool of one would take them from another
-    (docs/language-model.md has the figures). Raises ModelError.
+    Its threads do not spin while idle, or for up to `spin_us` between the operators of a run: the
+    language model, the decoder and the encoder share the cores, and a pool of one that spins after
+    its run would take them from another (docs/language-model.md has the figures). Raises
+    ModelError.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = settings.threads
@@ -137,6 +138,7 @@ def open_session(
     options.log_severity_level = SEVERITY_ERROR
     if spin_us:
         options.add_session_config_entry("session.intra_op.spin_duration_us", str(spin_us))
+        options.add_session_config_entry("session.force_spinning_stop", "1")  # when a run ends
     else:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if weights_in is not None:

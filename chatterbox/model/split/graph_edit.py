@@ -1,14 +1,18 @@
 """How are tensors of an ONNX graph found, cut out and replaced?
 
-Knows no decoder: names, nodes, what comes before and what after. Weights in external files are
-never read here; they stay references.
+Knows no decoder: names, nodes, what comes before and what after. Weights in external files stay
+references unless they are asked for.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import onnx
-from onnx import helper, inliner
+from numpy.typing import NDArray
+from onnx import helper, inliner, numpy_helper
+from onnx.external_data_helper import load_external_data_for_tensor
 
 
 @dataclass(slots=True)
@@ -108,6 +112,25 @@ def through(
         name = node.input[0]
         node = graph.producer.get(name)
     return name
+
+
+def stored_values(tensor: onnx.TensorProto, folder: Path) -> NDArray[Any]:
+    """The numbers of an initializer, read from its file in `folder` where they lie there."""
+    copy = onnx.TensorProto()
+    copy.CopyFrom(tensor)
+    if copy.data_location == onnx.TensorProto.EXTERNAL:
+        load_external_data_for_tensor(copy, str(folder))
+    values: NDArray[Any] = numpy_helper.to_array(copy)
+    return values
+
+
+def forget_unused(graph: onnx.GraphProto) -> None:
+    """Drop initializers that nothing reads any more."""
+    used = {name for node in graph.node for name in reads(node)}
+    used |= {o.name for o in graph.output}
+    kept = [i for i in graph.initializer if i.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
 
 
 def replace_nodes(

@@ -14,10 +14,15 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
-from onnx.external_data_helper import load_external_data_for_tensor
 
 from chatterbox.model.contract import F32
-from chatterbox.model.split.graph_edit import Index, index, replace_nodes
+from chatterbox.model.split.graph_edit import (
+    Index,
+    forget_unused,
+    index,
+    replace_nodes,
+    stored_values,
+)
 from chatterbox.model.tune.weights import unpack
 
 SMALLEST_WEIGHT = 64 * 64
@@ -59,10 +64,15 @@ def products_in_int8(model: onnx.ModelProto, folder: Path) -> int:
         insert.append(made)
     remove = [n for p in products for n in (p.node, p.added) if n is not None]
     replace_nodes(graph, remove, insert)
-    _forget_unused(graph)
+    forget_unused(graph)
+    use_microsoft(model)
+    return len(insert)
+
+
+def use_microsoft(model: onnx.ModelProto) -> None:
+    """Declare the runtime's own operators where that has not been done."""
     if not any(o.domain == MICROSOFT for o in model.opset_import):
         model.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
-    return len(insert)
 
 
 def _product(node: onnx.NodeProto, known: Index) -> Product | None:
@@ -72,8 +82,9 @@ def _product(node: onnx.NodeProto, known: Index) -> Product | None:
     if weight is None:
         return None
     if node.op_type == "MatMulNBits" and _in_single_precision(node, known):
-        bias = node.input[5] if len(node.input) > 5 else ""
-        return Product(node, weight.name, bias, node.output[0], None)
+        if len(node.input) > 5 and node.input[5]:
+            return Product(node, weight.name, node.input[5], node.output[0], None)
+        return _with_bias(node, weight, known)
     if weight.data_type != onnx.TensorProto.FLOAT or len(weight.dims) != 2:
         return None
     if weight.dims[0] * weight.dims[1] < SMALLEST_WEIGHT:
@@ -87,12 +98,13 @@ def _product(node: onnx.NodeProto, known: Index) -> Product | None:
 
 
 def _with_bias(node: onnx.NodeProto, weight: onnx.TensorProto, known: Index) -> Product:
-    """A MatMul, and the Add of a constant row behind it if nothing else reads the product."""
+    """A product, and the Add of a constant row behind it if nothing else reads the product."""
+    columns = _blocks(node)[1] if node.op_type == "MatMulNBits" else weight.dims[1]
     readers = known.consumers.get(node.output[0], [])
     if len(readers) == 1 and readers[0].op_type == "Add":
         other = next(n for n in readers[0].input if n != node.output[0])
         row = known.initializers.get(other)
-        if row is not None and list(row.dims) == [weight.dims[1]]:
+        if row is not None and list(row.dims) == [columns]:
             return Product(node, weight.name, row.name, readers[0].output[0], readers[0])
     return Product(node, weight.name, "", node.output[0], None)
 
@@ -131,12 +143,7 @@ def _values(node: onnx.NodeProto, known: Index, folder: Path) -> F32:
     """The constant matrix [K, N]."""
 
     def stored(position: int) -> NDArray[Any]:
-        tensor = onnx.TensorProto()
-        tensor.CopyFrom(known.initializers[node.input[position]])
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            load_external_data_for_tensor(tensor, str(folder))
-        values: NDArray[Any] = numpy_helper.to_array(tensor)
-        return values
+        return stored_values(known.initializers[node.input[position]], folder)
 
     if node.op_type != "MatMulNBits":
         matrix = stored(1)
@@ -153,12 +160,3 @@ def _values(node: onnx.NodeProto, known: Index, folder: Path) -> F32:
     spread = stored(2).reshape(outside, count, 1).astype(np.float32)
     matrix = (codes - zeros.reshape(outside, count, 1)) * spread
     return np.ascontiguousarray(matrix.reshape(outside, -1)[:, :inside].T, np.float32)
-
-
-def _forget_unused(graph: onnx.GraphProto) -> None:
-    """Drop initializers that nothing reads any more."""
-    used = {name for node in graph.node for name in node.input}
-    used |= {o.name for o in graph.output}
-    kept = [i for i in graph.initializer if i.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)

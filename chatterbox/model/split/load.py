@@ -17,17 +17,20 @@ from numpy.typing import NDArray
 
 from chatterbox.model.contract import F32, MEL_FRAMES_PER_CODE, SAMPLES_PER_CODE
 from chatterbox.model.decoder_contract import StreamingDecoder
+from chatterbox.model.split.attention import one_attention
 from chatterbox.model.split.cut import cut
 from chatterbox.model.split.draws import Draw, draws_as_inputs
 from chatterbox.model.split.errors import NotSplittable
 from chatterbox.model.split.extents import PROBES, Extent, Length, time_axis
 from chatterbox.model.split.feeds import Draws, Place, Sums, as_declared
 from chatterbox.model.split.int8 import products_in_int8
+from chatterbox.model.split.int8_convs import convs_in_int8
 from chatterbox.model.split.mish import quick_mish
 from chatterbox.model.split.phase import carry_over
 from chatterbox.model.split.prove import (
     EQUAL_DB,
     MEL_LIMIT_DB,
+    WAVE_LIMIT_DB,
     likeness_db,
     mel_distance_db,
     rows_alike_db,
@@ -104,17 +107,13 @@ def _split(known: Study, folder: Path, open_graph: OpenGraph, settings: StreamSe
         raise NotSplittable(known.why_whole)
     flow_model, vocoder_model = cut(_with_inputs(known), mel, known.kind(mel))
     flow, how = _flow(known, flow_model, folder, open_graph, settings)
-    vocoder_draws = _draws_of(vocoder_model, known)
-    narrow = Part(open_graph(_carrying(vocoder_model, known, wide=False)), vocoder_draws)
-    _prove(known, narrow, WAVEFORM)
-    del narrow
-    vocoder = Part(open_graph(_carrying(vocoder_model, known, wide=True)), vocoder_draws)
+    vocoder, how_heard = _vocoder(known, vocoder_model, folder, open_graph, settings)
     sharing = _sharing(known, mel, flow, vocoder) if settings.max_rows > 1 else Sharing.ALONE
     if sharing is Sharing.ALONE:
         settings = replace(settings, max_rows=1)
     padded = sharing is Sharing.PADDED
     decoder = SplitDecoder(flow, vocoder, mel, known.sums, settings, padded=padded)
-    return Opened(decoder, "split", f"flow and vocoder; {how}; {sharing.value}")
+    return Opened(decoder, "split", f"{how}; {how_heard}; {sharing.value}")
 
 
 def _flow(
@@ -131,8 +130,9 @@ def _flow(
     if settings.int8:
         small = onnx.ModelProto()
         small.CopyFrom(model)
-        if products_in_int8(small, folder):
+        if products_in_int8(small, folder) + convs_in_int8(small, folder):
             quick_mish(small)
+            one_attention(small)
             flow = Part(open_graph(small), draws)
             made = _proof_run(known, flow.session, known.mel)
             off_db = mel_distance_db(known.proof.told[known.mel], made)
@@ -142,6 +142,34 @@ def _flow(
     flow = Part(open_graph(model), draws)
     _prove(known, flow, known.mel)
     return flow, f"flow {why}"
+
+
+def _vocoder(
+    known: Study,
+    model: onnx.ModelProto,
+    folder: Path,
+    open_graph: OpenGraph,
+    settings: StreamSettings,
+) -> tuple[Part, str]:
+    """As `_flow`. What pitch and phase are made of stays exact: a phase adds its errors up."""
+    draws = _draws_of(model, known)
+    why = "exact"
+    if settings.int8:
+        small = onnx.ModelProto()
+        small.CopyFrom(model)
+        if convs_in_int8(small, folder, exact=[s.name for s in known.sums]):
+            narrow = Part(open_graph(_carrying(small, known, wide=False)), draws)
+            made = _proof_run(known, narrow.session, WAVEFORM)
+            alike = likeness_db(known.proof.told[WAVEFORM], made)
+            del narrow
+            if alike >= WAVE_LIMIT_DB:
+                part = Part(open_graph(_carrying(small, known, wide=True)), draws)
+                return part, f"vocoder in 8 bits, {alike:.0f} dB from exact"
+            why = f"exact, since in 8 bits it is {alike:.0f} dB from that"
+    narrow = Part(open_graph(_carrying(model, known, wide=False)), draws)
+    _prove(known, narrow, WAVEFORM)
+    del narrow
+    return Part(open_graph(_carrying(model, known, wide=True)), draws), f"vocoder {why}"
 
 
 def _draws_of(part: onnx.ModelProto, known: Study) -> dict[Draw, list[Extent]]:

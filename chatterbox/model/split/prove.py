@@ -24,6 +24,11 @@ MEL_LIMIT_DB = 1.0
 just noticeable difference in a band's loudness."""
 
 
+WAVE_LIMIT_DB = 25.0
+"""A vocoder in 8 bits is used when its error is this far below the sound, which it follows in
+level and band."""
+
+
 def mel_distance_db(reference: NDArray[Any], other: NDArray[Any]) -> float:
     """Mean absolute difference of two log-mels; infinite when one is no mel."""
     if reference.shape != other.shape or not np.all(np.isfinite(other)):

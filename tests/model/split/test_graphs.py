@@ -12,12 +12,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 from tiny_decoder import opener
 
+from chatterbox.model.split.attention import one_attention
 from chatterbox.model.split.cut import cut, find_mel
 from chatterbox.model.split.draws import Draw, draws_as_inputs, draws_as_outputs, find_draws
 from chatterbox.model.split.errors import NotSplittable
 from chatterbox.model.split.extents import PROBES, Extent, Length, extents, time_axis
 from chatterbox.model.split.graph_edit import inlined
 from chatterbox.model.split.int8 import products_in_int8
+from chatterbox.model.split.int8_convs import convs_in_int8
 from chatterbox.model.split.mish import quick_mish
 from chatterbox.model.split.phase import carry_over, find_sums
 from chatterbox.model.tune.quantise import in_blocks
@@ -254,10 +256,10 @@ def product_model(kind: str, k: int = 96, n: int = 80) -> onnx.ModelProto:
     if kind == "gemm":
         y = g.op("Gemm", x, g.weight("p.weight"), g.weight("p.bias"), transB=1)
     else:
-        y = g.linear(x, "p", bias=kind == "biased")
+        y = g.linear(x, "p", bias="biased" in kind)
     g.output(y, "y", FLOAT, ["t", n])
     model = g.model()
-    if kind == "blocks":
+    if "blocks" in kind:
         in_4_bits(model, rng.normal(size=(k, n)).astype(np.float32))
     return model
 
@@ -272,11 +274,13 @@ def in_4_bits(model: onnx.ModelProto, matrix: Any) -> None:
         K=matrix.shape[0], N=matrix.shape[1], bits=4, block_size=32,
     )  # fmt: skip
     node.CopyFrom(product)
+    kept = [i for i in model.graph.initializer if i.dims[:] == [matrix.shape[1]]]
     del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
     model.graph.initializer.extend(numpy_helper.from_array(v, name) for name, v in parts.items())
 
 
-@pytest.mark.parametrize("kind", ["plain", "biased", "gemm", "blocks"])
+@pytest.mark.parametrize("kind", ["plain", "biased", "gemm", "blocks", "blocks biased"])
 def test_products_of_every_make_run_in_8_bits(kind, tmp_path):
     model = product_model(kind)
     x = np.random.default_rng(1).normal(size=(50, 96)).astype(np.float32)
@@ -284,7 +288,7 @@ def test_products_of_every_make_run_in_8_bits(kind, tmp_path):
     assert products_in_int8(model, tmp_path) == 1
     kinds = [node.op_type for node in model.graph.node]
     assert kinds == ["DynamicQuantizeMatMul", "Identity"]
-    assert len(model.graph.initializer) == 2 + (kind in ("biased", "gemm"))
+    assert len(model.graph.initializer) == 2 + (kind in ("biased", "gemm", "blocks biased"))
     off = run(model, {"x": x})[0] - exact
     assert np.square(off).mean() < np.square(exact).mean() * 10**-3.5
 
@@ -306,6 +310,110 @@ def test_small_products_and_half_precision_stay(tmp_path):
         values = numpy_helper.to_array(weight).astype(np.float16)
         weight.CopyFrom(numpy_helper.from_array(values, weight.name))
     assert products_in_int8(half, tmp_path) == 0
+
+
+# --- convolutions in 8 bits
+
+
+def conv_model(taps: int, *, biased: bool = True, width: int = 64, **how: Any) -> onnx.ModelProto:
+    rng = np.random.default_rng(taps)
+    kernel = rng.normal(size=(width, width, taps), scale=(taps * width) ** -0.5)
+    g = Graph({"c.weight": kernel, "c.bias": rng.normal(size=width)})
+    inputs = [g.input("x", FLOAT, ["rows", width, "steps"]), g.weight("c.weight")]
+    inputs += [g.weight("c.bias")] if biased else []
+    g.output(g.op("Conv", *inputs, **how), "y", FLOAT, ["rows", width, "n"])
+    return g.model()
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"taps": 1},
+        {"taps": 3, "pads": [1, 1]},
+        {"taps": 3, "biased": False, "pads": [2, 0]},
+        {"taps": 7, "pads": [9, 9], "dilations": [3]},
+        {"taps": 4},
+    ],
+)
+def test_convolutions_run_in_8_bits(how, tmp_path):
+    model = conv_model(**how)
+    x = np.random.default_rng(1).normal(size=(1, 64, 50)).astype(np.float32)
+    exact = run(model, {"x": x})[0]
+    assert convs_in_int8(model, tmp_path) == 1
+    kinds = {node.op_type for node in model.graph.node}
+    assert "MatMulIntegerToFloat" in kinds
+    assert "Conv" not in kinds
+    made = run(model, {"x": x})[0]
+    assert made.shape == exact.shape
+    assert np.square(made - exact).mean() < np.square(exact).mean() * 10**-3.5
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"taps": 3, "strides": [2]},
+        {"taps": 3, "width": 16},
+        {"taps": 3, "auto_pad": "SAME_UPPER"},
+    ],
+)
+def test_other_convolutions_stay(how, tmp_path):
+    assert convs_in_int8(conv_model(**how), tmp_path) == 0
+
+
+def test_what_must_be_exact_stays_exact(tmp_path):
+    assert convs_in_int8(conv_model(3), tmp_path, exact=["y"]) == 0
+
+
+# --- attention
+
+
+ATTENTION = """
+    g (float[1, n, 64] q, float[1, n, 64] k, float[1, n, 64] v) => (float[1, n, 64] y)
+    <int64[4] parted = {0, 0, 4, 16}, int64[3] joined = {0, 0, 64}, float scale = {0.25}>
+    {
+        q4 = Reshape (q, parted)
+        k4 = Reshape (k, parted)
+        v4 = Reshape (v, parted)
+        qh = Transpose <perm = [0, 2, 1, 3]> (q4)
+        kh = Transpose <perm = [0, 2, 1, 3]> (k4)
+        vh = Transpose <perm = [0, 2, 1, 3]> (v4)
+        kt = Transpose <perm = [0, 1, 3, 2]> (kh)
+        qs = Mul (qh, scale)
+        s = MatMul (qs, kt)
+        p = Softmax <axis = -1> (s)
+        o = MatMul (p, vh)
+        oh = Transpose <perm = [0, 2, 1, 3]> (o)
+        y = Reshape (oh, joined)
+    }"""
+
+
+def test_attention_is_the_same_in_one_operator():
+    model = model_of(ATTENTION)
+    rng = np.random.default_rng(3)
+    feeds = {name: rng.normal(size=(1, 30, 64)).astype(np.float32) for name in "qkv"}
+    exact = run(model, feeds)[0]
+    assert one_attention(model) == 1
+    assert [node.op_type for node in model.graph.node] == ["MultiHeadAttention"]
+    assert not model.graph.initializer
+    np.testing.assert_allclose(run(model, feeds)[0], exact, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("was", "now"),
+    [
+        ("s = MatMul (qs, kt)", "t = MatMul (qs, kt)\n s = Abs (t)"),
+        ("p = Softmax <axis = -1> (s)", "t = Softmax <axis = -1> (s)\n p = Abs (t)"),
+        ("vh = Transpose <perm = [0, 2, 1, 3]> (v4)", "vh = Transpose <perm = [0, 2, 3, 1]> (v4)"),
+        (
+            "y = Reshape (oh, joined)",
+            "z = Reshape (oh, joined)\n w = ReduceSum (p)\n y = Add (z, w)",
+        ),
+        ("qs = Mul (qh, scale)", "qs = Mul (qh, qh)"),
+    ],
+)
+def test_attention_of_another_form_stays(was, now):
+    assert was in ATTENTION
+    assert one_attention(model_of(ATTENTION.replace(was, now))) == 0
 
 
 # --- mish
