@@ -281,6 +281,7 @@ def test_f46_what_hangs_is_found_and_ended(process, tmp_path, where):
         assert "most recent call first" in server.log
 
 
+@SLOW
 def test_f47_a_step_that_is_slow_is_none_that_hangs(process, tmp_path):
     """Each takes half as long as is allowed; several in a row take far longer."""
     with process(tmp_path, fault="slow", server={"stall_timeout": 0.6}) as server:

@@ -75,17 +75,18 @@ async def crowd(rig, count: int) -> None:
     await process.wait()
 
 
-async def test_f21_two_hundred_clients_killed_at_once_three_times(tmp_path):
+@pytest.mark.parametrize(("clients", "times"), [(60, 1), pytest.param(200, 3, marks=SLOW)])
+async def test_f21_two_hundred_clients_killed_at_once_three_times(tmp_path, clients, times):
     queue = {"max_concurrent_requests": 16, "max_queued_requests": 300, "segments_ahead": 1}
     async with running(tmp_path, engine=queue) as rig:
         await endless(rig)
-        for _ in range(3):
+        for _ in range(times):
             async with rig.fault():
-                await crowd(rig, 200)
+                await crowd(rig, clients)
                 await rig.until(lambda: rig.engine.admission.active <= 1)
                 assert (await rig.speak()).status_code == 200
         answered = [line for line in rig.log.outcomes if "outcome=cancelled" in line]
-        assert len(answered) >= 3 * 150  # some had not been read when they died
+        assert len(answered) >= 0.75 * times * clients  # some had not been read when they died
 
 
 WAYS = {
@@ -157,6 +158,7 @@ async def test_f23_leaving_during_an_upload(rig):
 FORMATS = ("mp3", "opus", "flac", "aac", "wav")
 
 
+@SLOW
 def test_f24_leaving_in_the_middle_of_every_encoder(process, tmp_path, right):
     places = {"max_concurrent_requests": 64, "max_queued_requests": 64}
     with process(tmp_path, engine=places) as server:

@@ -33,6 +33,7 @@ def test_f30_f31_sigterm_without_and_with_a_lame_duck(process, tmp_path):
         assert time.monotonic() - began >= 0.5
 
 
+@pytest.mark.slow
 def test_f31_eight_streams_are_finished_first(process, tmp_path, right):
     with process(tmp_path, pace_s=0.02) as server, ThreadPoolExecutor(8) as clients:
         calls = [clients.submit(_speak, server.url) for _ in range(8)]
@@ -51,7 +52,8 @@ def _speak(url: str) -> bytes:
     return httpx.post(f"{url}/tts", json=SHORT, timeout=20).content
 
 
-@pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [1, 2])
 def test_f32_f33_whatever_is_stuck_it_ends(process, tmp_path, times):
     """The engine hangs in a step; once the drain's time is over, or with a second signal, the
     process goes, and the answer is cut."""
@@ -68,6 +70,9 @@ def test_f32_f33_whatever_is_stuck_it_ends(process, tmp_path, times):
         assert server.ended() == (143 if times == 1 else 130)
         rest = b"".join(iter(lambda: connection.recv(65_536), b""))
         assert not rest.endswith(b"0\r\n\r\n")
+
+
+LIVES = 200
 
 
 class Owner:
@@ -129,11 +134,11 @@ class Owner:
         assert not [p for p in (directory / "voices").iterdir() if p.name.startswith(".")]
 
 
-@pytest.mark.parametrize("lives", [4, pytest.param(200, marks=pytest.mark.slow)])
-def test_f34_kill_dash_nine_while_voices_come_and_go(process, tmp_path, lives):
+@pytest.mark.slow
+def test_f34_kill_dash_nine_while_voices_come_and_go(process, tmp_path):
     owner = Owner()
     rng = np.random.default_rng(7)
-    for _ in range(lives):
+    for _ in range(LIVES):
         with process(tmp_path, in_process=True) as server:
             stop = threading.Event()
             worker = threading.Thread(target=owner.work, args=[server.url, stop])
@@ -144,7 +149,7 @@ def test_f34_kill_dash_nine_while_voices_come_and_go(process, tmp_path, lives):
             stop.set()
             assert server.ended() == -signal.SIGKILL
         owner.check(tmp_path)
-    assert owner.acknowledged >= lives / 2, "no life was long enough"
+    assert owner.acknowledged >= LIVES / 2, "no life was long enough"
 
 
 async def test_f40_a_clock_that_jumps_ends_nothing(rig, monkeypatch):
