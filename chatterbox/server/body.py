@@ -205,7 +205,7 @@ async def _multipart(request: Request, limits: BodyLimits) -> FormData:
     )
     try:
         async with aclosing(chunks):
-            return await parser.parse()
+            form = await parser.parse()
     except MultiPartException as fault:
         if fault.message.startswith("Part exceeded"):
             raise BodyTooLarge(f"A field is larger than {limits.fields_bytes} bytes.") from None
@@ -214,6 +214,12 @@ async def _multipart(request: Request, limits: BodyLimits) -> FormData:
         raise StorageFull("There is no room to take in the upload.") from None
     except UnicodeError:  # a charset that Python knows and text cannot have
         raise InvalidBody("The multipart body cannot be read as text.") from None
+    begun = parser._files_to_close_on_error
+    if len(begun) > sum(isinstance(value, UploadFile) for _, value in form.multi_items()):
+        for file in begun:  # the parser forgets one that the body's end has cut
+            file.close()
+        raise InvalidBody("The multipart body ends in the middle of a file.")
+    return form
 
 
 def _from_multipart(form: FormData, repeatable: Collection[str]) -> Body:

@@ -3,16 +3,20 @@
 import ast
 import asyncio
 import hashlib
+import pickle
 import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import websockets
 from faults.harness import KEY, SECRET, SHORT, Rig, running
 from server.harness import FakeEngine, error_of, server_config
+from voices.clips import babble, encoded
 from websockets.asyncio.client import connect
 
+import chatterbox
 from chatterbox.console import exposure_notice
 from chatterbox.errors import ConfigError, TooManyAttempts
 from chatterbox.server import access
@@ -397,3 +401,57 @@ async def test_f79_what_is_said_of_errors(rig):
             assert answer.status_code in (404, 422)
             assert "Traceback" not in answer.text
             assert str(rig.directory) not in answer.text
+
+
+async def test_f77_names_are_data(rig):
+    names = ('<img src=x onerror="alert(1)">', 'a"; filename="b.exe', "${7*7}", "a'b")
+    async with rig.fault():
+        for number, name in enumerate(names):
+            files = {"voice_file": ("a.wav", encoded(babble(1.5, seed=number)))}
+            made = await rig.client.post("/voices/register", files=files, data={"name": name})
+            assert (made.status_code, made.json()["name"]) == (201, name)
+            voice_id = made.json()["voice_id"]
+            exported = await rig.client.get(f"/voices/{voice_id}/export")
+            said = exported.headers.get_list("content-disposition")
+            assert said == [f'attachment; filename="{voice_id}.voice"']
+            assert (await rig.client.delete(f"/voices/{voice_id}")).status_code == 200
+        for name in ("a\r\nX-Evil: 1", "a\x00b", "\x1b[31m"):
+            files = {"voice_file": ("a.wav", encoded(babble(1.5, seed=9)))}
+            made = await rig.client.post("/voices/register", files=files, data={"name": name})
+            error_of(made, 422, "invalid_voice_id", made.json()["error"]["param"])
+        page = await rig.client.get("/", headers=PAGE)
+        assert "default-src 'self'" in page.headers["content-security-policy"]
+
+
+async def test_f78_a_pickle_among_the_voices(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "sprung",))
+
+    voices = tmp_path / "voices"
+    for name in ("v0123456789abcdef0123", "trap"):
+        (voices / name).mkdir(parents=True)
+        for file in ("meta.json", "reference.flac", "tensors.safetensors", "voice.pt", "a.npy"):
+            np.save(voices / name / file, np.array([Trap()]), allow_pickle=True)
+            (voices / name / file).write_bytes(pickle.dumps(Trap()))
+    async with running(tmp_path) as rig, rig.fault():
+        listed = (await rig.client.get("/voices")).json()["voices"]
+        assert all(voice["built_in"] for voice in listed)
+        skipped = (await rig.client.get("/health")).json()["skipped_voices"]
+        assert {entry["voice"] for entry in skipped} >= {"v0123456789abcdef0123"}
+        for name in ("v0123456789abcdef0123", "trap"):
+            error_of(await rig.speak(voice_id=name), 404, "voice_not_found", "voice_id")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_f78_nothing_here_unpickles():
+    for path in Path(chatterbox.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = {alias.name for alias in node.names} | {getattr(node, "module", None)}
+                assert not names & {"pickle", "marshal", "shelve", "dill", "joblib"}, path
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("np.load", "numpy.load"):
+                allowed = {k.arg: ast.unparse(k.value) for k in node.keywords}
+                assert allowed.get("allow_pickle") == "False", path
+            if isinstance(node, ast.Call):
+                assert ast.unparse(node.func) not in ("eval", "exec", "torch.load"), path
