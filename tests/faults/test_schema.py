@@ -1,0 +1,106 @@
+"""Whatever fits the schema, and much that does not: never a fault of the server's.
+
+schemathesis makes the calls out of `/openapi.json`, with a key and without one.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+import requests
+import schemathesis
+from faults.harness import KEY
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis.checks import not_a_server_error
+from server.harness import FakeEngine, server_config
+from server.sockets.live import live
+
+from chatterbox.server.access import PROBES
+from chatterbox.server.app import create_app
+
+SCHEMA = schemathesis.openapi.from_dict(create_app(FakeEngine(), server_config()).openapi())
+OPERATIONS = {found.ok().label: found.ok() for found in SCHEMA.get_all_operations()}
+GENERATE = {"phases": [Phase.generate], "suppress_health_check": list(HealthCheck)}
+MODES = schemathesis.GenerationMode
+
+
+@dataclass
+class Server:
+    url: str
+    session: requests.Session
+
+    def answer(self, case: schemathesis.Case, key: str | None = None) -> schemathesis.Response:
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        return case.call(base_url=self.url, session=self.session, headers=headers)
+
+
+@contextmanager
+def server(**config) -> Iterator[Server]:
+    with live(FakeEngine(), **config) as running, requests.Session() as session:
+        yield Server(running.http, session)
+
+
+@pytest.fixture(scope="module")
+def unlocked() -> Iterator[Server]:
+    with server() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def locked() -> Iterator[Server]:
+    with server(api_keys=KEY) as running:
+        yield running
+
+
+def cases(name: str) -> st.SearchStrategy[schemathesis.Case]:
+    operation = OPERATIONS[name]
+    right = operation.as_strategy()
+    wrong = operation.as_strategy(generation_mode=MODES.NEGATIVE)
+    return right if operation.label.startswith("GET") else st.one_of(right, wrong)
+
+
+def check(case: schemathesis.Case, answer: schemathesis.Response) -> None:
+    case.validate_response(answer, checks=[not_a_server_error])
+    if answer.status_code >= 400:
+        assert answer.json().keys() in ({"error"}, {"detail"}), answer.text
+        assert "Traceback" not in answer.text
+
+
+def test_the_schema_has_every_call():
+    assert len(OPERATIONS) > 55
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_any_call_gets_an_answer(unlocked, name):
+    @settings(max_examples=4, **GENERATE)
+    @given(cases(name))
+    def calls(case) -> None:
+        check(case, unlocked.answer(case))
+
+    calls()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_any_call_gets_an_answer_many_times(unlocked, locked, name):
+    @settings(max_examples=150, **GENERATE)
+    @given(cases(name))
+    def calls(case) -> None:
+        check(case, unlocked.answer(case))
+        check(case, locked.answer(case, KEY))
+
+    calls()
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_f70_f80_without_a_key_no_call_is_answered(locked, name):
+    @settings(max_examples=1, **GENERATE)
+    @given(cases(name))
+    def calls(case) -> None:
+        answer = locked.answer(case)
+        check(case, answer)
+        assert answer.status_code == (200 if OPERATIONS[name].path in PROBES else 401)
+
+    calls()
