@@ -14,7 +14,12 @@ MAX_NAMED = 16
 
 def ignored_header(names: Iterable[str]) -> dict[str, str]:
     """The header that names them, in their order; no header where there are none."""
-    named = [shown(name).replace(",", "\\x2c") for name in dict.fromkeys(names)]
+    named = [_word(name) for name in dict.fromkeys(names)]
     if len(named) > MAX_NAMED:
         named[MAX_NAMED - 1 :] = ["..."]
     return {HEADER: ", ".join(named)} if named else {}
+
+
+def _word(name: str) -> str:
+    """No comma, which parts them; and no blank or nothing at an end, which no header may have."""
+    return shown(name).replace(",", "\\x2c").replace(" ", "\\x20") or '""'

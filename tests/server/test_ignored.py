@@ -13,6 +13,10 @@ def test_any_name_fits_into_a_header():
     assert value.isascii()
     assert value.isprintable()
     assert value.count(", ") == 2
+    for blank in ("", " ", "a "):
+        value = ignored_header([blank])[HEADER]
+        assert value
+        assert value == value.strip()
 
 
 def test_there_is_an_end_to_it():
