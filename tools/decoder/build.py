@@ -15,8 +15,8 @@ from typing import Literal
 import onnx
 
 from chatterbox.model.contract import PRECISION_SUFFIX, Precision
+from chatterbox.model.split.activations import quick_mish
 from chatterbox.model.split.int8 import products_in_int8
-from chatterbox.model.split.mish import quick_mish
 from tools.decoder.graph import Array
 from tools.decoder.model import decoder_model
 from tools.decoder.weights import Sizes, random_weights, read_weights

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from chatterbox.model.contract import F32, MEL_FRAMES_PER_CODE, SAMPLES_PER_CODE
 from chatterbox.model.decoder_contract import StreamingDecoder
+from chatterbox.model.split.activations import one_gelu, quick_mish
 from chatterbox.model.split.attention import one_attention
 from chatterbox.model.split.cut import cut
 from chatterbox.model.split.draws import Draw, draws_as_inputs
@@ -25,7 +26,6 @@ from chatterbox.model.split.extents import PROBES, Extent, Length, time_axis
 from chatterbox.model.split.feeds import Draws, Place, Sums, as_declared
 from chatterbox.model.split.int8 import products_in_int8
 from chatterbox.model.split.int8_convs import convs_in_int8
-from chatterbox.model.split.mish import quick_mish
 from chatterbox.model.split.phase import carry_over
 from chatterbox.model.split.prove import (
     EQUAL_DB,
@@ -132,6 +132,7 @@ def _flow(
         small.CopyFrom(model)
         if products_in_int8(small, folder) + convs_in_int8(small, folder):
             quick_mish(small)
+            one_gelu(small)
             one_attention(small)
             flow = Part(open_graph(small), draws)
             made = _proof_run(known, flow.session, known.mel)

@@ -12,6 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 from tiny_decoder import opener
 
+from chatterbox.model.split.activations import one_gelu, quick_mish
 from chatterbox.model.split.attention import one_attention
 from chatterbox.model.split.cut import cut, find_mel
 from chatterbox.model.split.draws import Draw, draws_as_inputs, draws_as_outputs, find_draws
@@ -20,7 +21,6 @@ from chatterbox.model.split.extents import PROBES, Extent, Length, extents, time
 from chatterbox.model.split.graph_edit import inlined
 from chatterbox.model.split.int8 import products_in_int8
 from chatterbox.model.split.int8_convs import convs_in_int8
-from chatterbox.model.split.mish import quick_mish
 from chatterbox.model.split.phase import carry_over, find_sums
 from chatterbox.model.tune.quantise import in_blocks
 from chatterbox.model.tune.weights import Dense
@@ -441,3 +441,40 @@ def test_a_softplus_that_is_no_mish_stays():
             y = Add (s, t)
         }""")
     assert quick_mish(model) == 0
+
+
+# --- gelu
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "n = Mul (x, narrow)\n e = Erf (n)\n r = Add (e, one)\n h = Mul (x, half)\n y = Mul (h, r)",
+        "n = Div (x, root)\n e = Erf (n)\n r = Add (e, one)\n p = Mul (x, r)\n y = Mul (p, half)",
+    ],
+)
+def test_gelu_is_the_same_in_one_operator(body):
+    model = model_of(gelu(body))
+    x = np.linspace(-9, 9, 300).astype(np.float32)
+    exact = run(model, {"x": x})[0]
+    assert one_gelu(model) == 1
+    assert [node.op_type for node in model.graph.node] == ["Gelu"]
+    np.testing.assert_allclose(run(model, {"x": x})[0], exact, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "n = Mul (x, half)\n e = Erf (n)\n r = Add (e, one)\n h = Mul (x, half)\n y = Mul (h, r)",
+        "n = Mul (x, narrow)\n e = Erf (n)\n r = Add (e, n)\n h = Mul (x, half)\n y = Mul (h, r)",
+        "n = Mul (x, narrow)\n e = Erf (n)\n r = Add (e, one)\n h = Mul (e, half)\n y = Mul (h, r)",
+        "n = Mul (x, narrow)\n e = Erf (n)\n r = Add (e, one)\n y = Mul (x, r)",
+    ],
+)
+def test_what_is_no_gelu_stays(body):
+    assert one_gelu(model_of(gelu(body))) == 0
+
+
+def gelu(body: str) -> str:
+    constants = "float narrow = {0.70710677}, float root = {1.4142135}, float one = {1.0}"
+    return f"g (float[n] x) => (float[n] y) <{constants}, float half = {{0.5}}> {{ {body} }}"
