@@ -205,6 +205,7 @@ async def _speak(
         voice=_voice_of(engine, voice),
         sampling=engine.sampling(),
         seed=secrets.randbits(32) if seed is None else seed,
+        repeatable=True,
     )
     async with engine.speak(request) as stream:
         samples = [piece async for piece in stream]

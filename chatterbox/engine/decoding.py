@@ -183,7 +183,11 @@ class DecodeLoop:
                 self._end_failed(track, GenerationFailed("The decoder failed on this voice."))
                 continue
             seams = Seams(self._settings.cross_fade_samples)
-            self._open.append(_Voicing(track, Windows(self._settings), seams, stream))
+            self._open.append(
+                _Voicing(
+                    track, Windows(self._settings, by_table=track.job.repeatable), seams, stream
+                )
+            )
 
     def _due(self) -> list[Due[tuple[_Voicing, DecodeJob]]]:
         """Every window that could be decoded now."""

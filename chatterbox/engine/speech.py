@@ -40,6 +40,8 @@ class SpeechRequest:
     streamed: bool = True  # whether somebody hears it while it is made
     speed: float = 1.0  # 0.25 to 4, the pitch kept
     loudness_lufs: float | None = None  # None: as the model speaks
+    repeatable: bool = False  # the same samples again for the same request: nothing about the
+    # sound then depends on time
 
 
 @dataclass(slots=True)
@@ -173,6 +175,7 @@ class SpeechStream:
                     ordinal=ordinal,
                     outbox=outbox,
                     playback=self._playback,
+                    repeatable=request.repeatable,
                 )
             )
 

@@ -82,8 +82,11 @@ class DecodeCost:
 class Windows:
     """The windows of one stream, in order. Mutable; owned by whoever drives the stream."""
 
-    def __init__(self, settings: WindowSettings) -> None:
+    def __init__(self, settings: WindowSettings, *, by_table: bool = False) -> None:
+        """`by_table`: windows of fixed sizes, whatever the listener and the cost, so that the same
+        codes are always decoded in the same windows."""
         self._settings = settings
+        self._by_table = by_table
         self._next = 0  # codes before this one are decoded
         self._last_fresh = 0
         self._done = False
@@ -133,6 +136,8 @@ class Windows:
         self._next, self._done = window.end, window.last
 
     def _fresh_codes(self, codes: int, ended: bool, slack_s: float, cost: DecodeCost) -> int | None:
+        if self._by_table:
+            return self._from_table(codes - self._next, ended)
         most = self._settings.most_codes
         held_back = 0 if ended else self._settings.look_ahead_codes
         ready = codes - held_back - self._next
@@ -149,6 +154,16 @@ class Windows:
         if ready < min(within, most):
             return None
         return self._on_grid(min(ready, within, most), least)
+
+    def _from_table(self, left: int, ended: bool) -> int | None:
+        """The first window is of the usual most, each one after it twice as large up to the
+        largest; what is left when no further one fits is the last. Whether the end was known when
+        a window was due changes nothing."""
+        s = self._settings
+        size = min(2 * self._last_fresh or s.first_most_codes, s.most_codes)
+        if left >= size + s.look_ahead_codes:
+            return size
+        return max(left, 0) if ended else None
 
     def _least_codes(self, cost: DecodeCost, *, late: bool) -> int:
         """A window should play at least as long as it takes until the one after it is there. A

@@ -40,6 +40,7 @@ class SpeechCall:
     format: AudioFormat
     speed: float = 1.0
     loudness_lufs: float | None = None  # None: as the model speaks
+    repeatable: bool = False  # the caller named the seed, and is to get the same samples again
     ignored: tuple[str, ...] = ()  # parameters taken in, by their names, that change nothing
 
 
@@ -140,6 +141,7 @@ class SpeechService:
                 streamed=plus_sound,
                 speed=call.speed,
                 loudness_lufs=call.loudness_lufs,
+                repeatable=call.repeatable,
             )
             async with self._engine.speak(request) as stream, _closing(stream) as pieces:
                 record.report = stream.report

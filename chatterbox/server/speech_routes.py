@@ -101,6 +101,7 @@ class SpeechRoutes:
             format=audio_format(fields.response_format, fields.sample_rate),
             speed=fields.speed,
             loudness_lufs=fields.loudness,
+            repeatable=fields.seed is not None,
         )
         return call, fields.stream
 

@@ -18,7 +18,9 @@ from chatterbox.errors import EngineDead, GenerationFailed
 from chatterbox.model.contract import SAMPLES_PER_CODE, TAIL_SILENCE_CODES
 
 
-def job(*, key: str = "v", ordinal: int = 0, listening: bool = True) -> SegmentJob:
+def job(
+    *, key: str = "v", ordinal: int = 0, listening: bool = True, repeatable: bool = False
+) -> SegmentJob:
     return SegmentJob(
         voice=fake_voice(key),
         ids=np.zeros(3, np.int64),
@@ -29,6 +31,7 @@ def job(*, key: str = "v", ordinal: int = 0, listening: bool = True) -> SegmentJ
         ordinal=ordinal,
         outbox=Outbox(),
         playback=Playback(listening=listening),
+        repeatable=repeatable,
     )
 
 
@@ -71,6 +74,25 @@ def test_every_code_sounds_once_however_they_come(step, listening):
     assert codes_in(np.concatenate(pieces)) == [*codes, *[0] * TAIL_SILENCE_CODES]
     assert end == SegmentEnd(tuple(codes), "stop")
     assert bench.loop._open == []
+
+
+@pytest.mark.parametrize("listening", [True, False])
+@pytest.mark.parametrize("step", [1, 7, 200])
+def test_a_repeatable_segment_is_decoded_in_the_same_windows_however_its_codes_come(
+    step, listening
+):
+    bench = Bench()
+    one = job(repeatable=True, listening=listening)
+    track = bench.loop.open(one)
+    for start in range(0, 200, step):
+        track.codes.extend(range(start, min(start + step, 200)))
+        bench.rest()
+    track.finish(200, "stop")
+    bench.rest()
+    pieces, _ = heard(one.outbox)
+    cross_fade = WindowSettings().cross_fade_samples
+    ends = np.cumsum([len(piece) for piece in pieces])[:-1] + cross_fade
+    assert (ends / SAMPLES_PER_CODE).tolist() == [10, 30, 70, 145]
 
 
 def test_sound_leaves_long_before_the_segment_is_complete():

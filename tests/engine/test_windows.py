@@ -135,6 +135,26 @@ def test_a_grid_leaves_few_fed_lengths(total, moments):
         assert w.fed_codes % 16 == 0 or w.begin == 0
 
 
+# --- by table
+
+
+@given(settings_st, st.integers(0, 300), st.lists(moment_st, max_size=20))
+def test_windows_by_table_do_not_depend_on_when_codes_come(settings, total, moments):
+    known_at_once = drive(Windows(settings, by_table=True), total, [])
+    taken = drive(Windows(settings, by_table=True), total, moments)
+    assert taken == known_at_once
+    assert [w.fresh for w in taken] == [0, *(w.end for w in taken[:-1])]
+    assert taken[-1].end == total
+    assert taken[-1].last
+    assert all(w.stop == w.end + settings.look_ahead_codes for w in taken[:-1])
+
+
+def test_windows_by_table_grow_from_a_quick_first_one():
+    windows = Windows(WindowSettings(), by_table=True)
+    sizes = [w.end - w.fresh for w in drive(windows, 250, [])]
+    assert sizes == [10, 20, 40, 75, 75, 30]
+
+
 # --- how large, and when
 
 

@@ -34,9 +34,10 @@ class Backend:
         max_new_tokens: int | None = None,
         speed: float = 1.0,
         ignored: tuple[str, ...] = (),
+        repeatable: bool = True,
     ) -> SpeechCall:
         """A call in our words. A seed may be any whole number, and a cap above the server's own
-        is none."""
+        is none. `repeatable`: a seed that is given is the client's own, not one drawn for it."""
         ceiling = self.engine.config.max_new_tokens
         capped = max_new_tokens is not None and max_new_tokens < ceiling
         return SpeechCall(
@@ -48,6 +49,7 @@ class Backend:
             max_new_tokens=max_new_tokens if capped else None,
             format=form,
             speed=speed,
+            repeatable=repeatable and seed is not None,
             ignored=ignored,
         )
 

@@ -74,6 +74,7 @@ class Context:
         self._query = query
         self._named = {} if name is None else {"contextId": name, "context_id": name}
         self._form = output_format(query.output_format)
+        self._repeatable = query.seed is not None
         self._seed = secrets.randbelow(SEED_LIMIT) if query.seed is None else query.seed
         self._encoder = self._form.encoder()
         self._fed = False
@@ -96,7 +97,9 @@ class Context:
     def _call(self, text: str) -> SpeechCall:
         if self.voicing.spoken and not text[0].isspace():
             text = " " + text  # sentences are sent without the blank between, words are read by it
-        return self._desk.backend.call(text, self._voice, self._form, seed=self._seed)
+        return self._desk.backend.call(
+            text, self._voice, self._form, seed=self._seed, repeatable=self._repeatable
+        )
 
     def take(self, message: Message) -> None:
         """Text, which may ask to be spoken as it is."""
