@@ -224,12 +224,16 @@ async def test_f26_the_end_comes_behind_a_full_outbox(tmp_path, monkeypatch):
         assert "status=200 outcome=generation_failed" in outcomes(rig)
 
 
-async def handshake(rig, path: str = "/v1/audio/speech/stream"):
+_UPGRADE = (
+    b"GET /v1/audio/speech/stream HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
+    b"Connection: Upgrade\r\nSec-WebSocket-Key: MTIzNDU2Nzg5MDEyMzQ1Ng==\r\n"
+    b"Sec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+async def handshake(rig):
     """A WebSocket by hand: whatever comes afterwards is not answered."""
-    reader, writer = await rig.raw(
-        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        "Sec-WebSocket-Key: MTIzNDU2Nzg5MDEyMzQ1Ng==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
-    )
+    reader, writer = await rig.raw(_UPGRADE)
     answer = await reader.readuntil(b"\r\n\r\n")
     assert b" 101 " in answer.split(b"\r\n")[0]
     return reader, writer
@@ -278,3 +282,20 @@ async def test_f27_half_open_sockets_are_found_out(tmp_path, monkeypatch, how):
             if reading is not None:
                 await asyncio.wait({reading})
         assert "WS /v1/audio/speech/stream" in outcomes(rig)
+
+
+@pytest.mark.parametrize(("count", "most"), [(60, 20), pytest.param(1000, 512, marks=SLOW)])
+async def test_f29_idle_connections_make_room_for_others(tmp_path, count, most):
+    async with running(tmp_path, max_connections=most, max_sockets=4) as rig, rig.fault():
+        idle = [await rig.raw(b"GET /health/live HTTP/1.1\r\n" * (n % 2)) for n in range(count)]
+        async with rig.new_client() as client:
+            for probe in ("live", "ready"):
+                assert (await client.get(f"/health/{probe}")).status_code == 200
+            answer = await client.post("/tts", json=LONG)
+            assert answer.status_code == 200
+        sockets = [await handshake(rig) for _ in range(4)]
+        reader, refused = await rig.raw(_UPGRADE)
+        assert b" 503 " in await reader.readline()
+        idle += [*sockets, (reader, refused)]
+        for _, writer in idle:
+            writer.transport.abort()
