@@ -24,11 +24,13 @@ from chatterbox.model.contract import (
 from chatterbox.model.decoder_contract import Window
 
 CODE_S = 1.0 / CODE_RATE_HZ
-CATCH_UP_GROWTH = 1.5
-"""How much larger each window of a stream gets that is behind its listener."""
-AHEAD_GROWTH = 2.0
-"""Windows are this much larger than the least that keeps up with a listener: what they gain makes
-the next ones larger still, and a large one costs less for each code."""
+GROWTH = 1.7
+"""Each window of a stream is at most so much larger than the one before, unless the listener's
+audio allows more: the jump to a large one would leave a gap. One behind its listener grows so."""
+AHEAD = 3.0
+"""Windows grow to so many times the size that just keeps up with a listener: every window decodes
+prompt and context anew, so large ones cost less for each code, and what they gain is the time for
+the next."""
 FADED_CODES = 1
 """The decoder mutes the first 20 ms of every call and fades in over the next 20 ms [card]."""
 
@@ -175,9 +177,8 @@ class Windows:
         lasting = math.ceil(fixed_s / gain_s) if fixed_s < gain_s * s.most_codes else s.most_codes
         if not self._next:
             return min(max(lasting, s.first_least_codes), s.first_most_codes)
-        lasting = math.ceil(AHEAD_GROWTH * lasting)
-        if late:
-            lasting = max(lasting, math.ceil(CATCH_UP_GROWTH * self._last_fresh))
+        grown = max(lasting, math.ceil(GROWTH * self._last_fresh))
+        lasting = grown if late else min(math.ceil(AHEAD * lasting), grown)
         return min(max(lasting, s.first_least_codes), s.most_codes)
 
     def _codes_within(self, slack_s: float, cost: DecodeCost) -> int:

@@ -235,6 +235,17 @@ def test_a_stream_behind_its_listener_gets_larger_windows_each_time():
     assert sizes[-1] == SETTINGS.most_codes
 
 
+def test_windows_grow_beyond_what_keeps_up_step_by_step():
+    cost = DecodeCost(0.2, 0.008, made_s=0.012)
+    windows = Windows(WindowSettings())
+    sizes = []
+    for _ in range(5):
+        window = windows.next(500, False, 0.01, cost)
+        sizes.append(window.end - window.fresh)
+    assert sizes[:3] == [10, 17, 29], "each 1.7 times the one before"
+    assert sizes[3:] == [50, 51], "three times (0.2 + 0.008 × 17) / 0.02 = 17, which keeps up"
+
+
 def test_codes_that_cost_the_same_cores_make_windows_larger():
     beside, shared = DecodeCost(0.2, 0.005), DecodeCost(0.2, 0.005, made_s=0.015)
     sizes = []
