@@ -188,6 +188,9 @@ class Http(H11Protocol):
                 self.transport.write(self.conn.send(event) or b"")
             log.info("%s", record.line())
             self._door.ended(record)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True  # its answer has no way out any more
+            self.cycle.message_event.set()
         self.transport.close()
 
 

@@ -7,6 +7,8 @@ import asyncio
 import contextlib
 import json
 import logging
+import re
+import socket
 
 import msgpack
 import pytest
@@ -19,8 +21,10 @@ from starlette.requests import Request
 from websockets.sync.client import connect
 
 from chatterbox.errors import Cancelled, ChatterboxError
+from chatterbox.server import body
 from chatterbox.server.access import Keyring, offered_keys
 from chatterbox.server.body import BodyLimits, read_body, read_upload
+from chatterbox.server.door import Patience
 from chatterbox.server.hosts import host_of
 from chatterbox.server.ignored import ignored_header
 from chatterbox.server.record import request_id
@@ -76,8 +80,8 @@ def refusals():
 # --- bodies
 
 
-def request_of(body: bytes, kind: bytes) -> Request:
-    parts = [body[at : at + 50] for at in range(0, len(body), 50)] or [b""]
+def request_of(sent: bytes, kind: bytes) -> Request:
+    parts = [sent[at : at + 50] for at in range(0, len(sent), 50)] or [b""]
     messages = [
         {"type": "http.request", "body": part, "more_body": at < len(parts) - 1}
         for at, part in enumerate(parts)
@@ -112,11 +116,11 @@ KINDS = st.one_of(
 
 
 @MORE
-@given(body=st.one_of(FORMS, TEXTS.map(lambda t: t.encode("utf-8", "replace"))), kind=KINDS)
-def test_bodies(body, kind):
+@given(sent=st.one_of(FORMS, TEXTS.map(lambda t: t.encode("utf-8", "replace"))), kind=KINDS)
+def test_bodies(sent, kind):
     async def read() -> None:
         with refusals():
-            async with read_body(request_of(body, kind), BodyLimits(2000, 5000)) as found:
+            async with read_body(request_of(sent, kind), BodyLimits(2000, 5000)) as found:
                 assert all(isinstance(name, str) for name in [*found.fields, *found.files])
                 for name, file in found.files.items():
                     with refusals():
@@ -226,15 +230,15 @@ def server():
 
 def converse(server, path: str, messages: list[str | bytes]) -> int | None:
     """Say all of it; how the server ends the conversation."""
-    with connect(server.ws + path, max_size=2**24) as socket:
+    with connect(server.ws + path, max_size=2**24) as talk:
         try:
             for message in messages:
-                socket.send(message)
+                talk.send(message)
             while True:
-                socket.recv(timeout=5)
+                talk.recv(timeout=5)
         except websockets.ConnectionClosed:
             pass
-        return socket.close_code
+        return talk.close_code
 
 
 def check_socket(server, path: str, examples: int, caplog) -> None:
@@ -260,6 +264,72 @@ def test_sockets(server, path, caplog):
 @pytest.mark.parametrize("path", SOCKETS)
 def test_sockets_many_times(server, path, caplog):
     check_socket(server, path, 300, caplog)
+
+
+# --- whole requests
+
+BASES = [
+    b"GET /voices HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    b"POST /tts HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    b'Content-Length: 15\r\nConnection: close\r\n\r\n{"text": "Hi."}',
+    b"POST /tts HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    b'Transfer-Encoding: chunked\r\nConnection: close\r\n\r\nf\r\n{"text": "Hi."}\r\n0\r\n\r\n',
+    b"GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n\x81\x00",
+]
+EDITS = st.lists(
+    st.tuples(
+        st.integers(0, 200),
+        st.integers(0, 3),
+        st.one_of(
+            st.binary(max_size=3), st.sampled_from([b"\r\n", b"\n", b":", b" ", b"\0", b"9"])
+        ),
+    ),
+    max_size=4,
+)
+
+
+def asked(server, data: bytes) -> bytes:
+    """All that comes for it, up to the handshake of a socket."""
+    heard = b""
+    port = int(server.http.rsplit(":", 1)[1])
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=5) as connection,
+        contextlib.suppress(ConnectionError),
+    ):
+        connection.sendall(data)
+        while (part := connection.recv(65_536)) and b"HTTP/1.1 101" not in heard:
+            heard += part
+    return heard
+
+
+def check_requests(server, examples: int, caplog, monkeypatch) -> None:
+    @settings(suppress_health_check=list(HealthCheck), max_examples=examples)
+    @given(st.sampled_from(BASES), EDITS)
+    def ask(data, edits):
+        for at, cut, put in edits:
+            data = data[:at] + put + data[at + cut :]
+        try:
+            heard = asked(server, data)
+        except TimeoutError:
+            raise AssertionError(data) from None
+        for status in re.findall(rb"^HTTP/1.1 (\d+)", heard):
+            assert int(status) < 500, data
+
+    server.app.state.door.patience = Patience(0.05, 0.05, 0.05, 0.01)
+    monkeypatch.setattr(body, "STALL_S", 0.05)
+    caplog.set_level(logging.ERROR)
+    ask()
+    assert not [r for r in caplog.records if not r.name.startswith("uvicorn")]
+
+
+def test_requests(server, caplog, monkeypatch):
+    check_requests(server, 60, caplog, monkeypatch)
+
+
+@pytest.mark.slow
+def test_requests_many_times(server, caplog, monkeypatch):
+    check_requests(server, 600, caplog, monkeypatch)
 
 
 def test_wyomings_end_is_no_error():
