@@ -5,7 +5,10 @@ import json
 import socket
 import struct
 
+import pytest
+import websockets
 from faults.harness import Rig
+from websockets.asyncio.client import connect
 
 
 def post(body: dict, path: str = "/tts", headers: str = "") -> bytes:
@@ -40,3 +43,12 @@ async def unread(rig: Rig, body: dict) -> socket.socket:
     await loop.sock_connect(sock, ("127.0.0.1", rig.port))
     await loop.sock_sendall(sock, post(body))
     return sock
+
+
+async def refusal_of(rig: Rig, path: str, **more) -> tuple[int, str]:
+    """How a socket is refused before it is accepted."""
+    with pytest.raises(websockets.InvalidStatus) as refusal:
+        async with connect(f"ws://127.0.0.1:{rig.port}{path}", **more):
+            pass
+    answer = refusal.value.response
+    return answer.status_code, answer.body.decode()

@@ -1,8 +1,7 @@
-"""FAULTS H: keys, guesses, foreign names and pages, ids that are paths."""
+"""FAULTS F73 to F79: ids that are paths, foreign names and pages, addresses, pickles."""
 
 import ast
 import asyncio
-import hashlib
 import pickle
 import re
 import sys
@@ -10,236 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import websockets
-from faults.harness import KEY, SECRET, SHORT, Rig, running
-from server.harness import FakeEngine, error_of, server_config
+from faults.calls import refusal_of
+from faults.harness import KEY, SECRET, SHORT, running
+from server.harness import error_of, server_config
 from voices.clips import babble, encoded
 from websockets.asyncio.client import connect
 
 import chatterbox
 from chatterbox.console import exposure_notice
-from chatterbox.errors import ConfigError, TooManyAttempts
-from chatterbox.server import access
-from chatterbox.server.access import Keyring
-from chatterbox.server.attempts import MOST_ADDRESSES, MOST_FAILURES, WINDOW_S, Attempts
 from chatterbox.server.hosts import host_of
-from chatterbox.server.run import bind, serve
 
-OTHER_KEY = f"other-{SECRET}-0123456789"
 PAGE = {"accept": "text/html"}
-PUBLIC = {"/health/live", "/health/ready", "/healthz", "/page/{name}"}
-
-
-def routes(router) -> list[tuple[str, str]]:
-    """(method, path) of every route there is; WS for sockets."""
-    found = []
-    for route in router:
-        if (inner := getattr(route, "original_router", None)) is not None:
-            found += routes(inner.routes)
-        else:
-            methods = getattr(route, "methods", None) or {"WS"}
-            found += [(method, route.path) for method in methods]
-    return found
-
-
-def refused(response, request: str) -> None:
-    """401, in the shape of the path's clients."""
-    assert response.status_code == 401, request
-    assert response.headers["www-authenticate"].startswith("Bearer"), request
-    if response.request.method != "HEAD":
-        text = response.text
-        assert "invalid_api_key" in text or "key" in response.json()["detail"], request
-        assert SECRET not in text
-
-
-async def refusal_of(rig: Rig, path: str, **more) -> tuple[int, str]:
-    """How a socket is refused before it is accepted."""
-    with pytest.raises(websockets.InvalidStatus) as refusal:
-        async with connect(f"ws://127.0.0.1:{rig.port}{path}", **more):
-            pass
-    answer = refusal.value.response
-    return answer.status_code, answer.body.decode()
-
-
-@pytest.fixture
-async def locked(tmp_path):
-    """A server that wants a key."""
-    async with running(tmp_path, api_keys=f"{OTHER_KEY}, {KEY}") as rig:
-        rig.headers = {"authorization": f"Bearer {KEY}"}
-        yield rig
-
-
-async def test_f70_f80_every_route_wants_a_key(locked):
-    async with locked.fault():
-        table = routes(locked.app.routes)
-        assert len(table) > 70
-        for method, pattern in table:
-            path = re.sub(r"\{[^}]+\}", "slt", pattern)
-            if method == "WS":
-                status, body = await refusal_of(locked, path)
-                assert (status, "invalid_api_key" in body) == (401, True), path
-            elif pattern not in PUBLIC:
-                refused(await locked.client.request(method, path, headers={}), path)
-        for path in ("/nowhere", "/metrics", "/docs", "/openapi.json", "/page/%2e%2e/metrics"):
-            url = locked.client.base_url.copy_with(raw_path=path.encode())
-            response = await locked.client.get(url)
-            assert response.status_code == (404 if "page" in path else 401), path
-
-
-async def test_f70_probes_and_the_page_do_not(locked):
-    async with locked.fault():
-        for path in ("/health/live", "/health/ready", "/healthz", "/page/app.js"):
-            assert (await locked.client.get(path)).status_code == 200
-            assert (await locked.client.post(path)).status_code == 401
-        for path in ("/", "/?reference"):
-            answer = await locked.client.get(path, headers=PAGE)
-            assert answer.text.startswith("<!doctype html>")
-            refused(await locked.client.get(path, headers={"accept": "*/*"}), path)
-
-
-KEYS = (
-    [("authorization", f"Bearer {KEY}")],
-    [("authorization", f"bearer {KEY}")],
-    [("authorization", f"Token {KEY}")],
-    [("xi-api-key", KEY)],
-    [("kyutai-api-key", OTHER_KEY)],
-    [("authorization", "Basic cHJveHk6cHJveHk="), ("xi-api-key", KEY)],
-    [("authorization", f"Bearer {KEY}"), ("xi-api-key", KEY)],
-)
-NO_KEYS = (
-    {},
-    {"authorization": ""},
-    {"authorization": "Bearer"},
-    {"authorization": f"Bearer  {KEY}"},
-    {"authorization": f"Bearer {KEY}x"},
-    {"authorization": f"Bearer {KEY[:-1]}"},
-    {"authorization": f"Bearer {KEY.upper()}"},
-    {"authorization": KEY},
-    {"authorization": f"Basic {KEY}"},
-    {"authorization": f"Bearer {KEY}, Bearer {KEY}"},
-    {"authorization": "Bearer ключ".encode()},
-    {"authorization": b"Bearer \xff\xfe"},
-    [("authorization", f"Bearer {KEY}"), ("authorization", "Bearer wrong")],
-    [("authorization", f"Bearer {KEY}"), ("xi-api-key", OTHER_KEY)],
-    {"x-api-key": KEY},
-    {"cookie": f"key={KEY}"},
-)
-
-
-async def test_f70_each_dialects_header(locked):
-    async with locked.fault():
-        for headers in KEYS:
-            assert (await locked.client.get("/voices", headers=headers)).status_code == 200
-            path = f"ws://127.0.0.1:{locked.port}/ws/tts"
-            async with connect(path, additional_headers=headers):
-                pass
-
-
-async def test_f70_a_browsers_socket_brings_its_key_as_a_subprotocol(locked):
-    async with locked.fault():
-        url = f"ws://127.0.0.1:{locked.port}/v1/audio/speech/stream"
-        words = ["realtime", f"openai-insecure-api-key.{KEY}"]
-        async with connect(url, subprotocols=words) as socket:
-            assert socket.subprotocol == "realtime"
-        words = ["realtime", "openai-insecure-api-key.wrong"]
-        assert (await refusal_of(locked, "/v1/audio/speech/stream", subprotocols=words))[0] == 401
-
-
-async def test_f70_what_is_no_key(locked):
-    async with locked.fault():
-        for headers in NO_KEYS:
-            response = await locked.client.get("/voices", headers=headers)
-            error_of(response, 401, "invalid_api_key")
-            refused(response, repr(headers))
-        in_address = f"/voices?api_key={KEY}&key={KEY}&authorization=Bearer%20{KEY}"
-        error_of(await locked.client.get(in_address), 401, "invalid_api_key")
-        assert (await refusal_of(locked, f"/api/tts_streaming?auth_id={KEY}"))[0] == 401
-
-
-async def test_f70_in_each_dialects_shape(locked):
-    async with locked.fault():
-        post = locked.client.post
-        assert (await post("/v1/text-to-speech/slt")).json()["detail"]["status"] == (
-            "invalid_api_key"
-        )
-        error = (await post("/v1/audio/speech")).json()["error"]
-        assert (error["type"], error["code"]) == ("authentication_error", "invalid_api_key")
-        assert isinstance((await post("/tts_to_audio/")).json()["detail"], str)
-        status, body = await refusal_of(locked, "/v1/text-to-speech/slt/stream-input")
-        assert (status, '"status": "invalid_api_key"' in body) == (401, True)
-
-
-async def test_f70_without_keys_anyone_may_call_and_any_key_will_do(rig):
-    async with rig.fault():
-        for headers in ({}, {"authorization": "Bearer anything"}, {"xi-api-key": "anything"}):
-            assert (await rig.client.get("/voices", headers=headers)).status_code == 200
-
-
-def test_f70_wyoming_is_no_way_around_the_keys():
-    config = server_config(host="0.0.0.0", api_keys=KEY, wyoming_port=1)
-    with bind("127.0.0.1", 0) as sock, pytest.raises(ConfigError, match="Wyoming"):
-        serve(FakeEngine(), config, sock, lambda address: None)
-
-
-def test_f71_keys_are_hashes_compared_all_and_in_constant_time(monkeypatch):
-    compared = []
-
-    def compare(one: bytes, other: bytes) -> bool:
-        compared.append((one, other))
-        return one == other
-
-    monkeypatch.setattr(access.hmac, "compare_digest", compare)
-    keyring = Keyring(["first-key", "second-key", "third-key"])
-    assert [keyring.find(key) for key in (b"first-key", b"third-key", b"none")] == [0, 2, None]
-    assert len(compared) == 9, "it stopped at the first that fitted"
-    assert all(len(one) == len(other) == hashlib.sha256().digest_size for one, other in compared)
-    assert not any(b"key" in part for pair in compared for part in pair)
-
-
-def test_f71_no_key_is_compared_in_any_other_way():
-    tree = ast.parse(Path(access.__file__).read_text())
-    keyring = next(n for n in ast.walk(tree) if isinstance(n, ast.ClassDef) and n.name == "Keyring")
-    assert "hmac.compare_digest" in ast.unparse(keyring)
-    for node in ast.walk(keyring):
-        assert not isinstance(node, ast.Break | ast.Return) or "find" not in ast.unparse(node)
-        assert not isinstance(node, ast.Compare), ast.unparse(node)
-
-
-async def test_f72_guesses_are_slowed_down(locked):
-    async with locked.fault():
-        wrong = {"authorization": "Bearer wrong"}
-        answers = [await locked.client.get("/voices", headers=wrong) for _ in range(30)]
-        statuses = [answer.status_code for answer in answers]
-        assert statuses == [401] * MOST_FAILURES + [429] * (30 - MOST_FAILURES)
-        error_of(answers[-1], 429, "too_many_attempts")
-        assert 1 <= int(answers[-1].headers["retry-after"]) <= WINDOW_S
-        assert (await refusal_of(locked, "/ws", additional_headers=wrong))[0] == 429
-        # A key that this address has not shown before may be a guess that is right…
-        guess = {"authorization": f"Bearer {OTHER_KEY}"}
-        assert (await locked.client.get("/voices", headers=guess)).status_code == 429
-        # … but nobody is locked out by a neighbour, and who shows no key is told so.
-        assert (await locked.client.get("/voices", headers=locked.headers)).status_code == 200
-        assert (await locked.client.get("/voices")).status_code == 401
-        assert (await locked.client.get("/health/live")).status_code == 200
-
-
-def test_f72_the_window_ends_and_the_table_is_bounded():
-    now = [0.0]
-    attempts = Attempts(now=lambda: now[0])
-    for _ in range(MOST_FAILURES):
-        attempts.note("2001:db8::1", None)
-    for address in ("2001:db8::1", "2001:db8::ffff"):  # one customer's network
-        with pytest.raises(TooManyAttempts):
-            attempts.note(address, 0)
-    attempts.note("2001:db8:1::1", None)
-    attempts.note("10.0.0.1", None)
-    now[0] = WINDOW_S
-    attempts.note("2001:db8::1", 0)
-    for number in range(MOST_ADDRESSES + 50):
-        attempts.note(f"a proxy's word {number}" * 9, None)
-    assert len(attempts) == MOST_ADDRESSES
-
-
 IDS = ["../x", "..%2f..%2fetc%2fpasswd", "%00", "%2fetc%2fpasswd", "C:%5cx", "con", "a" * 300]
 IDS += ["%D1%95lt", ".tmp-1", "%2e%2e", "~root", "slt%0d%0aX-Evil:%201"]
 
