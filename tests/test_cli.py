@@ -86,7 +86,7 @@ def say(*words: str) -> int:
 def test_say_with_a_recording_and_by_name(tmp_path, capsys):
     assert say("Hello there.", "--voice", str(RECORDING), "--out", "a.wav", "--seed", "7") == 0
     said = capsys.readouterr()
-    assert re.search(r"a\.wav: \d+\.\d s of speech in \d+\.\d s \(mini, q4, cpu\)", said.out)
+    assert re.search(r"a\.wav: \d+\.\d s of speech in \d+\.\d s \(mini, fp32, cpu\)", said.out)
     assert "NOT Chatterbox Turbo" in said.err
     samples, rate = soundfile.read("a.wav")
     assert rate == 24_000

@@ -1,9 +1,13 @@
 """Where is the embedded model? A small one in the hub's layout, shipped with the package.
 
-Knows no graph. `tools/build_model.py mini` made the files.
+Knows no graph. `python -m tools.train_mini` made the files; docs/mini.md says of what.
 """
 
 from pathlib import Path
+from typing import Literal
+
+PRECISION: Literal["fp32"] = "fp32"
+"""The one that is shipped. `tools/build_model.py convert` makes the others."""
 
 
 def path() -> Path:

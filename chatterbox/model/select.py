@@ -42,9 +42,9 @@ def precisions(config: TTSConfig, device: str) -> dict[GraphName, Precision]:
 def select(config: TTSConfig, device: str, say: hub.Progress) -> Selection:
     """Find, and where need be fetch, the model. Raises ModelError: a model named explicitly never
     falls back."""
-    wanted = precisions(config, device)
     if config.model == "mini":
-        return _checked("mini", ModelFiles(mini.path(), wanted))
+        return _embedded(config)
+    wanted = precisions(config, device)
     if config.model == "auto":
         return _automatic(config, wanted, say)
     directory = Path(config.model).expanduser()
@@ -64,15 +64,26 @@ def _automatic(
     if not hub.complete(directory, needed_files(wanted)) and not hub.reachable(
         HUB_MODEL, config.model_revision
     ):
-        return _fallback(wanted, f"{HUB_MODEL} is not on this disk and the hub cannot be reached")
+        return _fallback(f"{HUB_MODEL} is not on this disk and the hub cannot be reached")
     try:
         return _from_hub(HUB_MODEL, config, wanted, say)
     except ModelError as fault:
-        return _fallback(wanted, str(fault))
+        return _fallback(str(fault))
 
 
-def _fallback(wanted: dict[GraphName, Precision], reason: str) -> Selection:
-    chosen = _checked("mini", ModelFiles(mini.path(), wanted))
+def _embedded(config: TTSConfig) -> Selection:
+    asked = {config.model_dtype, *(getattr(config, f"{graph}_dtype") for graph in GRAPHS)}
+    if asked - {None, "auto", mini.PRECISION}:
+        raise ModelError(
+            f"The embedded model is there in {mini.PRECISION} alone; leave the precision to `auto`,"
+            " or make another with `python tools/build_model.py convert`"
+        )
+    return _fallback()
+
+
+def _fallback(reason: str | None = None) -> Selection:
+    """The embedded model, in the one precision that it has."""
+    chosen = _checked("mini", ModelFiles(mini.path(), dict.fromkeys(GRAPHS, mini.PRECISION)))
     return Selection(chosen.name, chosen.files, fallback=reason)
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import onnx
 import pytest
 
+from chatterbox import mini
 from chatterbox.model.contract import PRECISION_SUFFIX, PRECISIONS
 from chatterbox.model.embedding import host_embedder
 from chatterbox.model.graphs import EmbedGraph
@@ -46,4 +47,13 @@ def test_tables_that_cannot_be_told_apart_are_not_used(tmp_path):
     del tables[0].input[0]
     path = tmp_path / "one.onnx"
     onnx.save(model, str(path))
+    assert host_embedder(path, session, VOCAB, END_ID) is None
+
+
+def test_tables_that_are_only_a_part_of_a_row_are_not_used():
+    """The embedded model adds to each letter where its sound is expected, and parts of codes."""
+    path = mini.path() / "onnx" / "embed_tokens.onnx"
+    session = EmbedGraph(open_session(path, CPU))
+    again = session.text(np.array([104, 104, END_ID, END_ID]))
+    assert np.abs(again[0] - again[1]).max() > 0.01
     assert host_embedder(path, session, VOCAB, END_ID) is None

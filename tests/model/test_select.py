@@ -27,6 +27,14 @@ def test_auto_falls_back_to_mini_and_says_why(tmp_path):
     assert select.HUB_MODEL in (chosen.fallback or "")
 
 
+@pytest.mark.parametrize("settings", [{"model_dtype": "q4"}, {"embed_tokens_dtype": "fp16"}])
+def test_the_embedded_model_has_one_precision_and_says_so(tmp_path, settings):
+    with pytest.raises(ModelError, match="in fp32 alone"):
+        select.select(config(tmp_path, model="mini", **settings), "cpu", print)
+    chosen = select.select(config(tmp_path, model="auto", **settings), "cpu", print)
+    assert set(chosen.files.precisions.values()) == {"fp32"}
+
+
 def test_auto_uses_what_is_on_disk_without_asking_anyone(tmp_path, monkeypatch):
     settings = config(tmp_path, model="auto", model_dtype="q4")
     directory = hub.local_directory(tmp_path, select.HUB_MODEL, settings.model_revision)

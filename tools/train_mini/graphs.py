@@ -316,8 +316,12 @@ def write_conditional_decoder(
         inside = g.op("And", g.op("GreaterOrEqual", new, ints(0)),
                       g.op("Less", new, ints(CODE_COUNT)))  # fmt: skip
         raw = _swap(g, g.op("Where", inside, new, ints(SILENCE)), units.swapped)
-        mean = _loud_mean(g, prompt)
-        mean_f0 = g.op("Unsqueeze", part(g, speaker, MEL_BANDS, MEL_BANDS + 1, 1), ints(1))
+        # From the speaker vector, which heard all of the reference; the prompt may be cut short.
+        means = g.op("Unsqueeze", speaker, ints(1))
+        mean, mean_f0 = (
+            part(g, means, first, end, 2)
+            for first, end in ((0, MEL_BANDS), (MEL_BANDS, MEL_BANDS + 1))
+        )
         x = _described(g, raw, w, units)
         out = _decode(g, x, _centred(g, mean, mean_f0), w, pads)
         mel = g.op("Add", g.op("Mul", part(g, out, 0, MEL_BANDS, 2), real(2.0)), mean)

@@ -1,0 +1,77 @@
+"""Text → speech → recognised words, seeds fixed: does the embedded model say what it is told?"""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from chatterbox.config import TTSConfig
+from chatterbox.engine.engine import TTSEngine
+from chatterbox.engine.speech import SpeechRequest
+from tools.train_mini.judges import Recogniser, impression, word_errors, words
+
+SENTENCES = (
+    "The children were playing in the garden all day.",
+    "The doctor said that she would be fine.",
+)
+VOICES = ("slt", "rms", "awb", "kal16")
+SEED = 1
+MOST_WRONG = 0.3
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    data = tmp_path_factory.mktemp("data")
+    engine = TTSEngine(TTSConfig(model="mini", device="cpu", threads=1, data_dir=data))
+    engine.load()
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def spoken(engine):
+    """(voice, sentence) → samples and report, all at the model's own sampling."""
+
+    async def say(voice, text):
+        asked = SpeechRequest(text, engine.voices.get(voice), engine.sampling(), SEED)
+        async with engine.speak(asked) as stream:
+            return np.concatenate([piece async for piece in stream]), stream.report
+
+    pairs = [(voice, text) for voice in VOICES for text in SENTENCES]
+
+    async def all_of_them():
+        return await asyncio.gather(*(say(*pair) for pair in pairs))
+
+    return dict(zip(pairs, asyncio.run(all_of_them()), strict=True))
+
+
+def test_its_sampling_is_its_own(engine):
+    assert engine.sampling().temperature < 0.8
+    assert engine.sampling().repetition_penalty == 1.0
+
+
+def test_most_words_are_understood(spoken):
+    recogniser = Recogniser()
+    errors = {
+        pair: word_errors(words(pair[1]), recogniser.hear(audio))
+        for pair, (audio, _) in spoken.items()
+    }
+    said = len(VOICES) * sum(len(words(text)) for text in SENTENCES)
+    assert sum(errors.values()) / said < MOST_WRONG, errors
+
+
+def test_it_ends_by_itself_in_a_speakers_time(spoken):
+    for (_, text), (audio, report) in spoken.items():
+        assert report.finish_reason == "stop"
+        assert 0.03 < impression(audio).speech_s / len(text) < 0.12
+
+
+def test_it_takes_on_the_pitch_of_the_voice(engine, spoken):
+    heard = {
+        voice: np.median([impression(spoken[voice, text][0]).f0_hz for text in SENTENCES])
+        for voice in VOICES
+    }
+    assert heard["slt"] == pytest.approx(175, rel=0.1)
+    assert heard["rms"] == pytest.approx(103, rel=0.1)
+    assert heard["awb"] == pytest.approx(132, rel=0.1)
+    assert heard["kal16"] == pytest.approx(89, rel=0.1)
