@@ -78,8 +78,8 @@ async def test_f60_files_that_are_no_recordings(rig):
         await noise(rig, 50)
 
 
-async def noise(rig: Rig, count: int) -> None:
-    rng = random.Random(60)
+async def noise(rig: Rig, count: int, seed: int = 60) -> None:
+    rng = random.Random(seed)
     heads = [b"", GOOD[:60], encoded(SOUND)[:60], encoded(SOUND, "OGG", "VORBIS")[:200]]
     for _ in range(count):
         answer = await send(rig, rng.choice(heads) + rng.randbytes(rng.randrange(1, 3000)))
@@ -88,8 +88,9 @@ async def noise(rig: Rig, count: int) -> None:
 
 @pytest.mark.slow
 async def test_f60_ten_thousand_times(rig):
-    async with rig.fault():
-        await noise(rig, 10_000)
+    for part in range(20):  # the golden request waits for 30 s at most
+        async with rig.fault():
+            await noise(rig, 500, seed=part)
 
 
 def half_an_hour() -> bytes:
