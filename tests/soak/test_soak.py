@@ -83,7 +83,7 @@ async def test_f02_goodput_at_ten_times_the_capacity(tmp_path, minutes, tell):
         once = await _goodput(server, 4, seconds)
         ten_times = await _goodput(server, 40, seconds)
     tell(f"F02 goodput at 1 x: {once:.2f}/s, at 10 x: {ten_times:.2f}/s ({ten_times / once:.0%})")
-    assert ten_times >= (0.9 if minutes >= JUDGED_MINUTES else 0.8) * once
+    assert ten_times >= (0.9 if minutes >= JUDGED_MINUTES else 0.7) * once
 
 
 async def _goodput(server: Server, clients: int, seconds: float) -> float:
