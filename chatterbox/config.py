@@ -310,3 +310,8 @@ def unknown_environment(names: Sequence[str] | None = None) -> list[str]:
     known = {ENV_PREFIX + f.upper() for config in CONFIGS for f in config.model_fields}
     present = names if names is not None else list(os.environ)
     return sorted(n for n in present if n.upper().startswith(ENV_PREFIX) and n.upper() not in known)
+
+
+def environment_for_others() -> dict[str, str]:
+    """The environment without our settings: a child that reads untrusted files is given no keys."""
+    return {n: value for n, value in os.environ.items() if not n.upper().startswith(ENV_PREFIX)}

@@ -133,6 +133,16 @@ def test_a_child_that_cannot_start_is_a_refusal():
     decoder.close()
 
 
+def test_the_child_is_given_none_of_our_settings(monkeypatch):
+    monkeypatch.setenv("CHATTERBOX_API_KEYS", "a-secret")
+    decoder = DecodeChild()
+    decoder.decode(GOOD, max_seconds=10)
+    given = psutil.Process(decoder.pid).environ()
+    decoder.close()
+    assert "PATH" in given
+    assert not [name for name in given if name.startswith("CHATTERBOX_")]
+
+
 def test_it_is_bounded(child):
     child.decode(GOOD, max_seconds=10)
     process = psutil.Process(child.pid)
