@@ -22,7 +22,7 @@ from .units import PHONES, ROW, Units
 Array = NDArray[Any]
 
 NAME = "chatterbox-mini"
-SAMPLING = {"temperature": 0.2, "top_k": 1000, "top_p": 0.95, "repetition_penalty": 1.0}
+SAMPLING = {"temperature": 0.5, "top_k": 1000, "top_p": 0.95, "repetition_penalty": 1.0}
 """What this model speaks best with; the large one's 0.8 and 1.2 make a small one stumble."""
 READ_AS = {";": ",", ":": ",", "-": " ", '"': " ", "\n": " ", "(": ",", ")": ","}
 BLANK = 0  # align.LETTERS[0]
