@@ -136,6 +136,8 @@ def open_session(
     options.intra_op_num_threads = settings.threads
     options.inter_op_num_threads = 1
     options.log_severity_level = SEVERITY_ERROR
+    # A pattern is kept for every shape ever seen, and there is no end of lengths.
+    options.enable_mem_pattern = False
     if spin_us:
         options.add_session_config_entry("session.intra_op.spin_duration_us", str(spin_us))
         options.add_session_config_entry("session.force_spinning_stop", "1")  # when a run ends
