@@ -95,7 +95,7 @@ setup() {
 }
 
 run_tests() {
-    local python marks=(-m "not slow and not soak")
+    local python marks=(-m "not slow and not soak" -n 2) # in two processes
     cd "$root"
     install requirements-dev.txt
     python=$(venv_python)
