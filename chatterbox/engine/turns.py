@@ -26,31 +26,23 @@ class Turns:
     @contextmanager
     def decoder(self) -> Iterator[None]:
         """Around a decode: waits for the step that is running, no longer."""
-        if not self._shared:
+        if self._shared:
+            with self._change:
+                self._decoder_waits = True
+                self._change.wait_for(lambda: not self._busy)
+                self._busy, self._decoder_waits = True, False
+        with self._inside():
             yield
-            return
-        with self._change:
-            self._decoder_waits = True
-            self._change.wait_for(lambda: not self._busy)
-            self._busy, self._decoder_waits = True, False
-        try:
-            yield
-        finally:
-            self._leave()
 
     @contextmanager
     def model(self) -> Iterator[None]:
         """Around a prefill or a step: waits for a decode that runs or wants to."""
-        if not self._shared:
+        if self._shared:
+            with self._change:
+                self._change.wait_for(lambda: not (self._busy or self._decoder_waits))
+                self._busy = True
+        with self._inside():
             yield
-            return
-        with self._change:
-            self._change.wait_for(lambda: not (self._busy or self._decoder_waits))
-            self._busy = True
-        try:
-            yield
-        finally:
-            self._leave()
 
     @contextmanager
     def step(self) -> Iterator[None]:
@@ -60,7 +52,12 @@ class Turns:
             yield
             self.step_s = time.monotonic() - began if self._shared else 0.0
 
-    def _leave(self) -> None:
-        with self._change:
-            self._busy = False
-            self._change.notify_all()
+    @contextmanager
+    def _inside(self) -> Iterator[None]:
+        """The turn itself; others are told when it ends, however that is."""
+        try:
+            yield
+        finally:
+            with self._change:
+                self._busy = False
+                self._change.notify_all()
