@@ -21,7 +21,7 @@ def convert(source: Path, precision: Precision, directory: Path) -> Path:
     path = directory / f"language_model{PRECISION_SUFFIX[precision]}.onnx"
     model = onnx.load(str(source))
     if precision in BITS:
-        model = _in_blocks(_without_gemm(model), BITS[precision])
+        model = in_blocks(_without_gemm(model), BITS[precision])
     if precision in ("fp16", "q4f16"):
         boundary = ["inputs_embeds", "logits"]
         model = convert_float_to_float16(
@@ -34,7 +34,7 @@ def convert(source: Path, precision: Precision, directory: Path) -> Path:
     return path
 
 
-def _in_blocks(model: onnx.ModelProto, bits: int) -> onnx.ModelProto:
+def in_blocks(model: onnx.ModelProto, bits: int) -> onnx.ModelProto:
     from onnxruntime.quantization import matmul_nbits_quantizer as tool
 
     logging.getLogger(tool.__name__).setLevel(logging.WARNING)

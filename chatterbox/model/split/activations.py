@@ -1,9 +1,10 @@
-"""How are mish and GELU computed quickly on a CPU?
+"""How are mish, GELU and snake computed quickly on a CPU?
 
-Knows two patterns of nodes. Exporters write both functions as they are defined. Softplus has no
+Knows three patterns of nodes. Exporters write both functions as they are defined. Softplus has no
 vector kernel in the runtime and takes a tenth of a flow's time: with n = eˣ(eˣ + 2),
 tanh(softplus(x)) is n / (n + 2). And x/2 · (1 + erf(x/√2)) is one operator of the runtime's, which
-goes over its input once instead of five times.
+goes over its input once instead of five times. Snake is x + sin²(αx)/α; a sine is computed number
+by number there, a quarter of a vocoder's time.
 """
 
 import math
@@ -17,6 +18,11 @@ from chatterbox.model.split.int8 import MICROSOFT, use_microsoft
 
 LARGEST = 20.0
 """Beyond this both are 1 in single precision, and the square of the exponential stays finite."""
+
+SQUARED_SINE = (9.8666752, -32.3538596, 41.2948062, -22.9905265)
+"""sin²(πr) for r in ±1/2, of the powers of r²: of the polynomials without a constant the one whose
+largest error is least (2.3e-5), by linear programming. The 8-bit convolution behind it rounds a
+hundred times as coarsely."""
 
 
 def quick_mish(model: onnx.ModelProto) -> int:
@@ -74,6 +80,64 @@ def one_gelu(model: onnx.ModelProto) -> int:
         forget_unused(graph)
         use_microsoft(model)
     return len(insert)
+
+
+def quick_snake(model: onnx.ModelProto) -> int:
+    """Rewrite every squared sine; returns how many. Its error is below 3e-5 of its height."""
+    graph = model.graph
+    known = index(graph)
+    remove, insert = [], []
+    for node in graph.node:
+        squared = _squaring(node, known) if node.op_type == "Sin" else None
+        if squared is not None:
+            remove += [node, squared]
+            insert += _squared_sine(node.input[0], squared.output[0])
+    if insert:
+        for name, value in {
+            "snake.rate": 1 / math.pi,
+            "snake.half": 0.5,
+            **{f"snake.{i}": c for i, c in enumerate(SQUARED_SINE, 1)},
+        }.items():
+            graph.initializer.append(numpy_helper.from_array(np.float32(value), name))
+        replace_nodes(graph, remove, insert)
+    return len(remove) // 2
+
+
+def _squaring(sine: onnx.NodeProto, known: Index) -> onnx.NodeProto | None:
+    """The only reader of `sine`, if it squares it."""
+    readers = known.consumers.get(sine.output[0], [])
+    if len({id(reader) for reader in readers}) != 1:
+        return None
+    reader = readers[0]
+    if reader.op_type == "Mul" and list(reader.input) == [sine.output[0]] * 2:
+        return reader
+    if reader.op_type == "Pow" and reader.input[0] == sine.output[0]:
+        return reader if _constant(reader.input[1], known) == 2.0 else None
+    return None
+
+
+def _squared_sine(x: str, output: str) -> list[onnx.NodeProto]:
+    """sin²(x) of the distance r of x/π from the nearest whole number, a polynomial in r²."""
+
+    def part(what: str) -> str:
+        return f"{output}.{what}"
+
+    def make(kind: str, inputs: list[str], made: str) -> onnx.NodeProto:
+        return helper.make_node(kind, inputs, [made], name=f"{made}/{kind}")
+
+    nodes = [
+        make("Mul", [x, "snake.rate"], part("turns")),
+        make("Add", [part("turns"), "snake.half"], part("raised")),
+        make("Floor", [part("raised")], part("whole")),  # Round is three times slower there
+        make("Sub", [part("turns"), part("whole")], part("r")),
+        make("Mul", [part("r"), part("r")], part("r2")),
+    ]
+    made = f"snake.{len(SQUARED_SINE)}"
+    for i in range(len(SQUARED_SINE), 1, -1):
+        nodes.append(make("Mul", [made, part("r2")], part(f"times{i}")))
+        nodes.append(make("Add", [part(f"times{i}"), f"snake.{i - 1}"], part(f"plus{i}")))
+        made = part(f"plus{i}")
+    return [*nodes, make("Mul", [made, part("r2")], output)]
 
 
 def _around(erf: onnx.NodeProto, known: Index) -> tuple[str, list[onnx.NodeProto], str] | None:

@@ -37,10 +37,28 @@ def index(graph: onnx.GraphProto) -> Index:
 
 
 def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy in which functions of the model's own are written out."""
+    """A copy in which functions of the model's own are written out, and constants stand among the
+    weights."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    return inliner.inline_local_functions(copy) if model.functions else copy
+    if model.functions:
+        copy = inliner.inline_local_functions(copy)
+    kept = []
+    for node in copy.graph.node:
+        value = node.attribute[0].t if _holds_a_tensor(node) else None
+        if value is None:
+            kept.append(node)
+        else:
+            value.name = node.output[0]
+            copy.graph.initializer.append(value)
+    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
+    del copy.graph.node[:]
+    copy.graph.node.extend(kept)
+    return copy
+
+
+def _holds_a_tensor(node: onnx.NodeProto) -> bool:
+    return bool(node.op_type == "Constant" and node.attribute[0].name == "value")
 
 
 def reads(node: onnx.NodeProto) -> list[str]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from chatterbox.model.contract import F32, MEL_FRAMES_PER_CODE, SAMPLES_PER_CODE
 from chatterbox.model.decoder_contract import StreamingDecoder
-from chatterbox.model.split.activations import one_gelu, quick_mish
+from chatterbox.model.split.activations import one_gelu, quick_mish, quick_snake
 from chatterbox.model.split.attention import one_attention
 from chatterbox.model.split.cut import cut
 from chatterbox.model.split.draws import Draw, draws_as_inputs
@@ -133,7 +133,7 @@ def _flow(
         if products_in_int8(small, folder) + convs_in_int8(small, folder):
             quick_mish(small)
             one_gelu(small)
-            one_attention(small)
+            one_attention(small, known.attention)
             flow = Part(open_graph(small), draws)
             made = _proof_run(known, flow.session, known.mel)
             off_db = mel_distance_db(known.proof.told[known.mel], made)
@@ -159,6 +159,7 @@ def _vocoder(
         small = onnx.ModelProto()
         small.CopyFrom(model)
         if convs_in_int8(small, folder, exact=[s.name for s in known.sums]):
+            quick_snake(small)
             narrow = Part(open_graph(_carrying(small, known, wide=False)), draws)
             made = _proof_run(known, narrow.session, WAVEFORM)
             alike = likeness_db(known.proof.told[WAVEFORM], made)

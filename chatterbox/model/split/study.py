@@ -21,6 +21,7 @@ from chatterbox.model.contract import (
     SAMPLES_PER_CODE,
     SPEAKER_DIM,
 )
+from chatterbox.model.split.attention import Seen, questions, seen
 from chatterbox.model.split.cut import find_mel
 from chatterbox.model.split.draws import Draw, draws_as_outputs, find_draws
 from chatterbox.model.split.errors import NotSplittable
@@ -57,6 +58,7 @@ class Study:
     sums: Mapping[RunningSum, list[Extent]]
     mel: str | None  # the tensor between flow and vocoder
     why_whole: str  # why there is none
+    attention: Seen
     proof: Run
 
     def kind(self, tensor: str) -> int:
@@ -76,9 +78,15 @@ def study(model: onnx.ModelProto, open_graph: OpenGraph) -> Study:
     sums_as_outputs(told, sums)
     if mel is not None:
         told.graph.output.append(helper.make_empty_tensor_value_info(mel))
+    asked = questions(model)
+    told.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in asked)
     session = open_graph(told)
     ragged = any(i.name == LENGTHS for i in model.graph.input)
     runs = {length: _run(session, length, ragged) for length in PROBES}
+    attention = seen(list(runs.values()), asked)
+    for run in runs.values():
+        for name in asked:
+            del run[name]
     laws = {n: extents({p: r[n].shape for p, r in runs.items()}) for n in runs[PROBES[0]]}
     if laws[WAVEFORM] != [Extent(0, 0, 1), Extent(SAMPLES_PER_CODE, 0, 0)]:
         raise NotSplittable("the waveform is not 960 samples for each code behind the prompt")
@@ -95,6 +103,7 @@ def study(model: onnx.ModelProto, open_graph: OpenGraph) -> Study:
         {s: laws[s.name] for s in carried},
         mel,
         why,
+        attention,
         proof,
     )
 

@@ -12,8 +12,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 from tiny_decoder import opener
 
-from chatterbox.model.split.activations import one_gelu, quick_mish
-from chatterbox.model.split.attention import one_attention
+from chatterbox.model.split.activations import one_gelu, quick_mish, quick_snake
+from chatterbox.model.split.attention import Seen, one_attention, questions, seen
 from chatterbox.model.split.cut import cut, find_mel
 from chatterbox.model.split.draws import Draw, draws_as_inputs, draws_as_outputs, find_draws
 from chatterbox.model.split.errors import NotSplittable
@@ -387,15 +387,84 @@ ATTENTION = """
     }"""
 
 
-def test_attention_is_the_same_in_one_operator():
-    model = model_of(ATTENTION)
-    rng = np.random.default_rng(3)
-    feeds = {name: rng.normal(size=(1, 30, 64)).astype(np.float32) for name in "qkv"}
+COMPUTED = """
+    g (float[1, n, 64] q, float[1, n, 64] k, float[1, n, 64] v, float[1, 1, 1, n] mask)
+        => (float[1, n, 64] y)
+    <int64[1] three = {3}, int64[1] four = {4}, int64[4] parted = {0, -1, 4, 16}, float one = {1.0}>
+    {
+        q4 = Reshape (q, parted)
+        k4 = Reshape (k, parted)
+        v4 = Reshape (v, parted)
+        qh = Transpose <perm = [0, 2, 1, 3]> (q4)
+        kt = Transpose <perm = [0, 2, 3, 1]> (k4)
+        vh = Transpose <perm = [0, 2, 1, 3]> (v4)
+        sizes = Shape (qh)
+        width = Slice (sizes, three, four)
+        wide = Cast <to = 1> (width)
+        root = Sqrt (wide)
+        half = Sqrt (root)
+        scale = Reciprocal (half)
+        qs = Mul (qh, scale)
+        ks = Mul (kt, scale)
+        m = MatMul (qs, ks)
+        hides = Mul (mask, one)
+        s = Add (m, hides)
+        p = Softmax <axis = -1> (s)
+        o = MatMul (p, vh)
+        oh = Transpose <perm = [0, 2, 1, 3]> (o)
+        joined = Constant <value = int64[3] {0, -1, 64}> ()
+        y = Reshape (oh, joined)
+    }"""
+"""As an exporter writes it: the scale from a shape, half of it on each side, and a mask."""
+
+
+def attention_feeds(steps: int, masked: float = 0.0) -> dict[str, Any]:
+    rng = np.random.default_rng(steps)
+    feeds: dict[str, Any] = {
+        name: rng.normal(size=(1, steps, 64)).astype(np.float32) for name in "qkv"
+    }
+    return feeds | {"mask": np.full((1, 1, 1, steps), masked, np.float32)}
+
+
+def told_of(model: onnx.ModelProto, masked: float = 0.0) -> Seen:
+    """What runs of two lengths show."""
+    asked = questions(model)
+    asking = onnx.ModelProto()
+    asking.CopyFrom(model)
+    asking.graph.output.extend(onnx.helper.make_empty_tensor_value_info(n) for n in asked)
+    session = opener(Path())(asking)
+    wanted = [i.name for i in session.get_inputs()]
+    made = []
+    for steps in (20, 30):
+        feeds = attention_feeds(steps, masked)
+        values = session.run(asked, {name: feeds[name] for name in wanted})
+        made.append(dict(zip(asked, values, strict=True)))
+    return seen(made, asked)
+
+
+@pytest.mark.parametrize("text", [ATTENTION, COMPUTED])
+def test_attention_is_the_same_in_one_operator(text):
+    model = inlined(model_of(text))
+    feeds = {i.name: attention_feeds(30)[i.name] for i in model.graph.input}
     exact = run(model, feeds)[0]
-    assert one_attention(model) == 1
-    assert [node.op_type for node in model.graph.node] == ["MultiHeadAttention"]
-    assert not model.graph.initializer
+    assert one_attention(model, told_of(model)) == 1
+    kinds = {node.op_type for node in model.graph.node}
+    assert "MultiHeadAttention" in kinds
+    assert not kinds & {"MatMul", "Softmax", "Reshape", "Transpose", "Shape", "Sqrt"}
     np.testing.assert_allclose(run(model, feeds)[0], exact, atol=2e-6)
+
+
+def test_attention_with_a_mask_that_hides_something_stays():
+    model = inlined(model_of(COMPUTED))
+    assert one_attention(model, told_of(model, masked=-1.0)) == 0
+
+
+def test_attention_whose_sizes_serve_others_too_stays():
+    text = COMPUTED.replace(
+        "y = Reshape (oh, joined)", "t = Reshape (oh, joined)\n y = Mul (t, wide)"
+    )
+    model = inlined(model_of(text))
+    assert one_attention(model, told_of(model)) == 0
 
 
 @pytest.mark.parametrize(
@@ -413,7 +482,39 @@ def test_attention_is_the_same_in_one_operator():
 )
 def test_attention_of_another_form_stays(was, now):
     assert was in ATTENTION
-    assert one_attention(model_of(ATTENTION.replace(was, now))) == 0
+    told = told_of(model_of(ATTENTION))
+    assert one_attention(model_of(ATTENTION.replace(was, now)), told) == 0
+
+
+# --- snake
+
+
+@pytest.mark.parametrize("square", ["Mul (z, z)", "Pow (z, two)"])
+def test_snake_is_nearly_the_same_only_quicker(square):
+    model = inlined(
+        model_of(f"""
+        g (float[n] x) => (float[n] y) {{
+            two = Constant <value = float {{2.0}}> ()
+            z = Sin (x)
+            q = {square}
+            y = Add (x, q)
+        }}""")
+    )
+    x = np.linspace(-200, 200, 40001).astype(np.float32)
+    exact = run(model, {"x": x})[0]
+    assert quick_snake(model) == 1
+    assert "Sin" not in {node.op_type for node in model.graph.node}
+    np.testing.assert_allclose(run(model, {"x": x})[0], exact, rtol=1e-6, atol=5e-5)
+
+
+@pytest.mark.parametrize("square", ["Mul (z, x)", "Pow (z, three)"])
+def test_a_sine_that_is_not_squared_stays(square):
+    model = model_of(f"""
+        g (float[n] x) => (float[n] y) <float three = {{3.0}}> {{
+            z = Sin (x)
+            y = {square}
+        }}""")
+    assert quick_snake(model) == 0
 
 
 # --- mish
