@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import av
+import av.container
 
 from chatterbox.audio.pcm import to_int16
 from chatterbox.model.contract import F32, SAMPLES_PER_CODE
@@ -74,6 +75,9 @@ class _Sink:
         return taken
 
 
+Coding = tuple[av.container.OutputContainer, av.AudioStream]
+
+
 class ContainerEncoder:
     """Any recipe: samples go in as frames, packets come out as they are made."""
 
@@ -88,21 +92,23 @@ class ContainerEncoder:
         self._total_samples = total_samples
         self._fed_samples = 0
         self._sink = _Sink()
-        self._container = av.open(
+        container = av.open(
             self._sink, "w", format=recipe.muxer, options={**_EVERY_MUXER, **recipe.muxer_options}
         )
-        self._stream = self._container.add_stream(
+        stream = container.add_stream(
             recipe.codec,
             rate=sample_rate_hz,
             layout="mono",
             options={**_EVERY_CODEC, **recipe.codec_options},
         )
         if (wanted := bit_rate or recipe.bit_rate) is not None:
-            self._stream.bit_rate = wanted
+            stream.bit_rate = wanted
+        self._coding: Coding | None = container, stream
 
     def start(self) -> bytes:
         """The container's header."""
-        self._container.start_encoding()
+        container, _ = self._opened()
+        container.start_encoding()
         return self._sink.take()
 
     def feed(self, samples: F32) -> bytes:
@@ -113,16 +119,29 @@ class ContainerEncoder:
         frame.sample_rate = self._sample_rate_hz
         frame.pts = self._fed_samples
         self._fed_samples += len(samples)
-        self._container.mux(self._stream.encode(frame))
+        container, stream = self._opened()
+        container.mux(stream.encode(frame))
         return self._sink.take()
 
     def finish(self) -> bytes:
         """The last packets and the container's trailer."""
         total = self._total_samples
         assert total in (None, self._fed_samples), f"{self._fed_samples} samples, not {total}"
-        self._container.mux(self._stream.encode(None))
-        self._container.close()
+        container, stream = self._opened()
+        container.mux(stream.encode(None))
+        self.close()
         return self._sink.take()
+
+    def close(self) -> None:
+        """Container and codec refer to each other: left alone they stay, with 7 MiB for FLAC and
+        two threads, until Python's garbage collector comes by."""
+        coding, self._coding = self._coding, None
+        if coding is not None:
+            coding[0].close()
+
+    def _opened(self) -> Coding:
+        assert self._coding is not None, "a closed encoder takes nothing"
+        return self._coding
 
 
 _FLAC_TOTAL_OFFSET = 21

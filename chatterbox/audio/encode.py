@@ -4,6 +4,7 @@ Knows nothing of HTTP: one encoder makes one continuous file, whoever carries it
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -17,10 +18,10 @@ from chatterbox.model.contract import F32, SAMPLE_RATE_HZ
 
 
 class Encoder(Protocol):
-    """Samples in, one file out, in the order start, feed…, finish.
+    """Samples in, one file out, in the order start, feed…, finish, close.
 
-    The bytes returned, joined, are the file. An encoder that is dropped before `finish` leaves
-    nothing behind, and a file that was not finished must not be passed off as whole.
+    The bytes returned, joined, are the file. One that was not finished must not be passed off as
+    whole.
     """
 
     def start(self) -> bytes:
@@ -33,6 +34,11 @@ class Encoder(Protocol):
 
     def finish(self) -> bytes:
         """What was held back, and what stands after the last sample."""
+        ...
+
+    def close(self) -> None:
+        """Give back what it holds, at any time; twice is as good as once. A codec holds megabytes
+        and is not freed by being dropped."""
         ...
 
 
@@ -101,8 +107,8 @@ class AudioFormat:
 
     def encode_whole(self, samples: F32) -> bytes:
         """One complete file of [n] samples at 24 kHz."""
-        encoder = self.encoder(total_samples=len(samples))
-        return encoder.start() + encoder.feed(samples) + encoder.finish()
+        with closing(self.encoder(total_samples=len(samples))) as encoder:
+            return encoder.start() + encoder.feed(samples) + encoder.finish()
 
 
 def audio_format(
@@ -147,3 +153,6 @@ class _Resampled:
     def finish(self) -> bytes:
         rest = self._encoder.feed(self._resampler.finish())
         return rest + self._encoder.finish()
+
+    def close(self) -> None:
+        self._encoder.close()

@@ -61,6 +61,9 @@ class PcmEncoder:
         assert total in (None, self._fed_samples), f"{self._fed_samples} samples, not {total}"
         return b""
 
+    def close(self) -> None:
+        """Nothing is held."""
+
 
 class WavEncoder(PcmEncoder):
     """The same behind a WAV header."""

@@ -5,11 +5,13 @@ Knows formats and HTTP; knows neither fields nor voices.
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from typing import Protocol
 
 from starlette.responses import Response
 from starlette.types import Receive, Send
 
+from chatterbox.audio.encode import Encoder
 from chatterbox.engine.speech import SpeechReport
 from chatterbox.errors import Cancelled, ChatterboxError
 from chatterbox.model.contract import F32, SAMPLE_RATE_HZ
@@ -106,10 +108,9 @@ async def send_streamed(
     After it there is no status left: the answer stays without its last chunk, which makes the
     server cut the connection, and the client sees a broken transfer rather than a short file.
     """
-    encoder = call.format.encoder()
     started = False
 
-    async def speak() -> None:
+    async def speak(encoder: Encoder) -> None:
         nonlocal started
         async with service.open(call, record, plus_sound=True) as speaking:
             report = speaking.report
@@ -127,7 +128,8 @@ async def send_streamed(
             await _send_body(send, carrier.end(report))
 
     try:
-        await while_listening(receive, speak())
+        with closing(call.format.encoder()) as encoder:
+            await while_listening(receive, speak(encoder))
     except ChatterboxError as error:
         if not started:
             raise

@@ -39,7 +39,7 @@ class Single:
         context = Context(self._desk, self._socket, self._voice, self._query, None, message)
         self._socket.busy = lambda: context.voicing.busy
         self._take(context, message)
-        await first_of(self._read(context), context.voicing.run())
+        await first_of(self._read(context), context.run())
 
     async def _read(self, context: Context) -> None:
         while True:
@@ -109,7 +109,7 @@ class Multi:
 
     def _open(self, name: str, first: Message) -> Context:
         context = Context(self._desk, self._socket, self._voice, self._query, name, first)
-        return self._contexts.open(name, context, context.voicing.run)
+        return self._contexts.open(name, context, context.run)
 
     async def _end(self, name: str | None, context: Context) -> None:
         """Closed: what was flushed is still said; else, or when told twice, it is cut here."""

@@ -6,10 +6,12 @@ Knows no socket's life: `elevenlabs.py` opens, closes and interrupts contexts.
 import base64
 import itertools
 import secrets
+from contextlib import closing
 from typing import Any
 
 from pydantic import Field
 
+from chatterbox.audio.encode import Encoder
 from chatterbox.model.contract import F32
 from chatterbox.server.dialects.alignment import Alignment
 from chatterbox.server.dialects.elevenlabs import output_format
@@ -76,7 +78,7 @@ class Context:
         self._form = output_format(query.output_format)
         self._repeatable = query.seed is not None
         self._seed = secrets.randbelow(SEED_LIMIT) if query.seed is None else query.seed
-        self._encoder = self._form.encoder()
+        self._encoder: Encoder
         self._fed = False
         self._ended = False  # the text so far ends in a stop
         self._begun = False
@@ -124,6 +126,11 @@ class Context:
         self.closing = True
         self.voicing.inbox.mark("final")
         self.voicing.inbox.end()
+
+    async def run(self) -> None:
+        """Until it is finished or cancelled."""
+        with closing(self._form.encoder()) as self._encoder:
+            await self.voicing.run()
 
     # --- Listener
 

@@ -95,7 +95,11 @@ class Session:
         """Until everything is said."""
         if self._packs:
             await send_packed(self._socket, {"type": "Ready"})
-        await first_of(self._read(), self._voicing.run())
+        try:
+            await first_of(self._read(), self._voicing.run())
+        finally:
+            if self._opus is not None:
+                self._opus.close()
 
     async def _read(self) -> None:
         while True:

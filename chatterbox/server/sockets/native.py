@@ -86,6 +86,14 @@ class Context:
         """One JSON message, with the context's name where it has one."""
         await self._socket.send_json({"type": kind, **_named(self._name), **facts})
 
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        try:
+            await self.voicing.run()
+        finally:
+            if self._encoder is not None:
+                self._encoder.close()
+
     # --- Listener
 
     async def begins(self, utterance: Utterance) -> None:
@@ -216,7 +224,7 @@ class Session:
 
     def _open(self, name: str | None, config: Config, form: AudioFormat) -> Context:
         context = Context(self._desk, self._socket, name, config, form)
-        return self._contexts.open(name, context, context.voicing.run)
+        return self._contexts.open(name, context, context.run)
 
     async def _cancel(self, name: str | None) -> None:
         context = await self._contexts.drop(name)
