@@ -13,6 +13,11 @@ from chatterbox.engine.sampling import Sampling
 from chatterbox.model.contract import I64, Voice
 
 
+KEPT_SHARE = 8
+"""One slot in so many is for first segments: what others say ahead may not keep a listener, who has
+heard nothing yet, waiting for one of their segments to end."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SegmentJob:
     """One segment to be spoken."""
@@ -38,11 +43,12 @@ class Row:
 
 
 class Scheduler:
-    """Waiting rows and a fixed number of slots. First segments are admitted before later ones,
-    otherwise in order of arrival; nobody starves, since a request holds its permit, and so keeps
+    """Waiting rows and a fixed number of slots. First segments are admitted before later ones, and
+    some slots are kept for them; otherwise in order of arrival. Nobody starves, since a request holds its permit, and so keeps
     newcomers out, until its last segment is done."""
 
     def __init__(self, slots: int) -> None:
+        self._kept = slots // KEPT_SHARE
         self._free = list(range(slots))  # a heap: low slots first keeps the running ones together
         self._waiting: list[tuple[int, int, Row]] = []
         self._arrivals = itertools.count()
@@ -71,8 +77,11 @@ class Scheduler:
         return row
 
     def admit(self) -> Row | None:
-        """Give the next waiting row a slot; None when there is no row or no slot."""
+        """Give the next waiting row a slot; None when there is no row or no slot for it."""
         while self._waiting and self._free:
+            later = self._waiting[0][0]
+            if later and len(self._free) <= self._kept:
+                return None
             _, _, row = heapq.heappop(self._waiting)
             if row.job.outbox.closed:
                 continue

@@ -116,6 +116,23 @@ def test_the_cap_ends_a_row_that_never_stops_and_loses_no_code():
     assert bench.counters.snapshot().capped_segments == 1
 
 
+def test_slots_are_kept_for_first_segments():
+    """Whoever has heard nothing yet does not wait for what others say ahead."""
+    bench = Bench(slots=16)
+    for ordinal in range(20):
+        bench.loop.submit(job("a long text", ordinal=ordinal))
+    for _ in range(20):
+        bench.loop.step()
+    assert len(bench.loop._scheduler.running) == 14
+    newcomers = [job("hello", key="other") for _ in range(2)]
+    for newcomer in newcomers:
+        bench.loop.submit(newcomer)
+        bench.loop.step()
+    assert len(bench.loop._scheduler.running) == 16
+    bench.run()
+    assert outcome(newcomers[0].outbox).codes == solo("hello", key="other")
+
+
 def test_first_segments_go_before_later_ones():
     bench = Bench(slots=1)
     for ordinal in (2, 1, 0, 0):

@@ -1,0 +1,462 @@
+"""Are the bounds of docs/faults.md that speak of time kept? A server with the embedded model, and
+clients that crowd, leave, crawl and guess.
+
+    python tools/bench_faults.py --json FILE
+    python tools/bench_faults.py --only leaving,goodput --rounds 20
+
+Each part has a server of its own, and clients in other processes where they would disturb the
+clock. Linux only: what a server's threads do is read from /proc. On a shared machine the figures
+are upper bounds.
+"""
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import random
+import re
+import socket
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from chatterbox.server.access import Keyring
+from tools.fault_calls import ENDLESS, SENTENCE, TRANSPORTS, Server, ask, post
+
+PLACES, QUEUE = 4, 8
+SPAWN = multiprocessing.get_context("spawn")
+STREAM = {"text": ENDLESS, "stream": True, "response_format": "pcm"}
+SHORT = {"text": "Hello there.", "stream": True, "response_format": "pcm", "seed": 1}
+WHOLE = {"text": SENTENCE * 3, "stream": False, "response_format": "pcm", "seed": 1}
+IMPATIENT_S = 0.05
+SLEEPERS = 4
+"""So few that all are as far behind as they may be before the first of them is cut off."""
+KEYS = "0123456789abcdef0123456789abcdef"
+GUESSES = 18
+"""Of one address in a minute; 20 are the limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table. `bound`: what the largest, or where `of` says so the median, keeps."""
+
+    row: str
+    what: str
+    unit: str
+    values: int
+    p50: float
+    p95: float
+    most: float
+    bound: float | None = None
+    of: str = "most"
+    least: bool = False  # the bound is one from below
+
+    @property
+    def kept(self) -> bool | None:
+        if self.bound is None:
+            return None
+        value: float = getattr(self, self.of)
+        return value >= self.bound if self.least else value <= self.bound
+
+    def __str__(self) -> str:
+        figures = "".join(f"{value:>10.3g}" for value in (self.p50, self.p95, self.most))
+        sign = "" if self.bound is None else f"{'≥' if self.least else '≤'} {self.bound:g}"
+        word = {None: "", True: "kept", False: "MISSED"}[self.kept]
+        return (
+            f"{self.row:<5}{self.what:<52}{self.values:>6}{figures} {self.unit:<6}{sign:>8} {word}"
+        )
+
+
+HEADER = f"{'row':<5}{'what':<52}{'n':>6}{'p50':>10}{'p95':>10}{'most':>10} {'unit':<6}{'bound':>8}"
+
+
+def row_of(
+    row: str,
+    what: str,
+    unit: str,
+    values: Sequence[float],
+    bound: float | None = None,
+    **more: object,
+) -> Row:
+    """The quantiles of `values`."""
+    ordered = sorted(values)
+    p95 = ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
+    facts = (len(ordered), statistics.median(ordered), p95, ordered[-1])
+    return Row(row, what, unit, *facts, bound, **more)  # type: ignore[arg-type]
+
+
+# --- Clients
+
+
+async def _held(port: int, body: dict[str, object], *headers: str) -> tuple[int, float, float]:
+    """One call, read to its end: status, seconds to the first sound or the refusal, and in all."""
+    began = time.monotonic()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(post("/tts", body, "Connection: close", *headers))
+        head = await reader.readuntil(b"\r\n\r\n")
+        status = int(head.split()[1])
+        if status != 200:
+            return status, float(_retry_after(head) or 0), time.monotonic() - began
+        await reader.read(1)
+        first_s = time.monotonic() - began
+        while await reader.read(1 << 16):
+            pass
+        return status, first_s, time.monotonic() - began
+    finally:
+        writer.close()
+
+
+def _retry_after(head: bytes) -> int | None:
+    found = re.search(rb"(?i)retry-after: (\d+)", head)
+    return int(found[1]) if found else None
+
+
+def crowd(port: int, people: int, patience_s: float, headers: tuple[str, ...] = ()) -> None:
+    """In a process of its own: ask for endless speech again and again, for ever."""
+
+    async def person() -> None:
+        while True:
+            try:
+                status, _, _ = await _held(port, STREAM, *headers)
+            except (OSError, asyncio.IncompleteReadError):
+                status = 0
+            if status != 200:
+                await asyncio.sleep(patience_s)
+
+    async def everybody() -> None:
+        await asyncio.gather(*(person() for _ in range(people)))
+
+    asyncio.run(everybody())
+
+
+def sleepers(port: int, people: int) -> None:
+    """In a process of its own: ask, and read nothing of the answer."""
+    calls = []
+    for _ in range(people):
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.connect(("127.0.0.1", port))
+        sock.sendall(post("/tts", {**STREAM, "sample_rate": 48_000}))  # fills buffers sooner
+        calls.append(sock)
+    time.sleep(3600)
+
+
+@contextmanager
+def beside(work: Callable[..., None], *given: object) -> Iterator[None]:
+    """Clients in a process of their own, killed at the end of the scope."""
+    process = SPAWN.Process(target=work, args=given, daemon=True)
+    process.start()
+    try:
+        yield
+    finally:
+        process.kill()
+        process.join()
+
+
+async def until_full(server: Server, queued: int) -> None:
+    """Wait until so many wait for a place."""
+    while server.metrics()["queued"] < queued:
+        await asyncio.sleep(0.05)
+
+
+async def first_sound_s(server: Server, times: int, *headers: str) -> list[float]:
+    """Of short requests, one after the other."""
+    found = []
+    for _ in range(times):
+        status, first_s, _ = await _held(server.port, SHORT, *headers)
+        assert status == 200, status
+        found.append(first_s)
+    return found
+
+
+# --- Parts
+
+
+async def refusals(rounds: int) -> Iterator[Row]:
+    """F01, F03, and the probes, while every place is taken and the queue is full."""
+    call = post("/tts", SHORT, "Connection: close")
+    refused, hints, probes = [], [], []
+    with Server(max_concurrent_requests=PLACES, max_queued_requests=QUEUE) as server:
+        with beside(crowd, server.port, 2 * (PLACES + QUEUE), IMPATIENT_S):
+            await until_full(server, QUEUE)
+            for number in range(20 * rounds):
+                await asyncio.sleep(random.uniform(0.005, 0.03))
+                began = time.monotonic()
+                if number % 4:
+                    head = _first_bytes(server.port, call)
+                    if b" 429 " in head:
+                        refused.append((time.monotonic() - began) * 1e3)
+                        hints.append(float(_retry_after(head) or 0))
+                else:
+                    ask(server.port, b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                    probes.append((time.monotonic() - began) * 1e3)
+        rows = [
+            row_of("F01", "a refusal, from connecting to its status", "ms", refused, 20),
+            row_of("F01", "its Retry-After", "s", hints, 30),
+            row_of("F49", "a probe at full load", "ms", probes, 50),
+        ]
+    rows.append(await _storm())
+    return iter(rows)
+
+
+def _first_bytes(port: int, call: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), 30) as sock:
+        sock.sendall(call)
+        return sock.recv(4096)
+
+
+async def _storm() -> Row:
+    """200 clients that ask again at once."""
+    shares = []
+    with Server(max_concurrent_requests=PLACES, max_queued_requests=QUEUE) as server:
+        with beside(crowd, server.port, 200, 0.0):
+            await until_full(server, QUEUE)
+            for _ in range(10):
+                worked_s, began = server.worked_s(main_thread=True), time.monotonic()
+                await asyncio.sleep(0.5)
+                spent_s = time.monotonic() - began
+                shares.append((server.worked_s(main_thread=True) - worked_s) / spent_s)
+        total = server.metrics()["requests"]["by_outcome"].get("overloaded", 0)
+    what = f"cores for refusing 200 impatient clients ({total} times)"
+    return row_of("F03", what, "cores", shares, 1)
+
+
+async def leaving(rounds: int) -> Iterator[Row]:
+    """F20, on every transport: from leaving to the last work."""
+    rows = []
+    with Server() as server:
+        for transport in TRANSPORTS:
+            times = []
+            for number in range(rounds):
+                before = server.metrics()["requests"]["by_outcome"].get("cancelled", 0)
+                leave = await transport.speak(server)
+                leave(number % 2 == 0)
+                times.append(1e3 * await server.rests_after_s())
+                metrics = server.metrics()
+                assert metrics["active"] == 0, transport.name
+                assert metrics["requests"]["by_outcome"]["cancelled"] > before, transport.name
+            rows.append(row_of("F20", f"until the work stops: {transport.name}", "ms", times, 250))
+    return iter(rows)
+
+
+async def goodput(rounds: int) -> Iterator[Row]:
+    """F02: as many clients as places, ten times as many who do as Retry-After says, in turn."""
+    ratios, waits = [], []
+    with Server(max_concurrent_requests=PLACES, max_queued_requests=4 * PLACES) as server:
+        await _finished(server, PLACES, 3, [])
+        for _ in range(max(2, rounds // 4)):
+            once = await _finished(server, PLACES, 12, [])
+            ratios.append(100 * await _finished(server, 10 * PLACES, 12, waits) / once)
+    return iter(
+        (
+            row_of(
+                "F02", "goodput at 10 × in % of that at 1 ×", "%", ratios, 90, of="p50", least=True
+            ),
+            row_of("F02", "who is let in has all of it within", "s", waits, 60),
+        )
+    )
+
+
+async def _finished(server: Server, clients: int, seconds: float, waits: list[float]) -> float:
+    """Requests finished in a second."""
+    begin = time.monotonic()
+    done = 0
+
+    async def client() -> None:
+        nonlocal done
+        while True:
+            status, hint_s, whole_s = await _held(server.port, WHOLE)
+            if status == 200:
+                done += 1
+                waits.append(whole_s)
+            else:
+                await asyncio.sleep(hint_s)
+
+    tasks = [asyncio.create_task(client()) for _ in range(clients)]
+    await asyncio.sleep(seconds)
+    rate = done / (time.monotonic() - begin)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    while server.metrics()["active"]:
+        await asyncio.sleep(0.05)
+    return rate
+
+
+async def departures(rounds: int) -> Iterator[Row]:
+    """F21: the first sound after 200 clients were killed at once, and on an idle server."""
+    idle, after = [], []
+    with Server(max_queued_requests=300) as server:
+        await first_sound_s(server, 5)
+        for _ in range(rounds):
+            idle += await first_sound_s(server, 3)
+            with beside(crowd, server.port, 200, 1.0):
+                await until_full(server, 150)
+            after += await first_sound_s(server, 1)
+    ratio = 100 * (statistics.median(after) / statistics.median(idle) - 1)
+    return iter(
+        (
+            row_of("F21", "first sound, idle", "ms", [1e3 * x for x in idle]),
+            row_of(
+                "F21", "first sound after 200 were killed at once", "ms", [1e3 * x for x in after]
+            ),
+            row_of("F21", "the one above the other, by the median", "%", [ratio], 10),
+        )
+    )
+
+
+async def neighbours(rounds: int) -> Iterator[Row]:
+    """F25: speech beside some who do not read theirs; F05b: a key beside one that floods."""
+    alone, beside_them = [], []
+    with Server() as server:
+        for _ in range(2):
+            alone += [await _whole_s(server) for _ in range(rounds)]
+            with beside(sleepers, server.port, SLEEPERS):
+                while server.metrics()["active"] < SLEEPERS:
+                    await asyncio.sleep(0.05)
+                await server.rests_after_s()  # all are as far behind as they may be
+                beside_them += [await _whole_s(server) for _ in range(rounds)]
+            await server.rests_after_s()
+    slower = 100 * (statistics.median(beside_them) / statistics.median(alone) - 1)
+    mine, theirs = ("Authorization: Bearer " + key for key in ("my-key-0123", "their-key-0123"))
+    with Server(api_keys="my-key-0123,their-key-0123") as server:
+        idle = await first_sound_s(server, 3 * rounds, mine)
+        with beside(crowd, server.port, 40, IMPATIENT_S, (theirs,)):
+            await asyncio.sleep(3)
+            flooded = await first_sound_s(server, 3 * rounds, mine)
+    times = statistics.median(flooded) / statistics.median(idle)
+    return iter(
+        (
+            row_of("F25", "a request alone", "ms", [1e3 * x for x in alone]),
+            row_of(
+                "F25", f"beside {SLEEPERS} who do not read", "ms", [1e3 * x for x in beside_them]
+            ),
+            row_of("F25", "the one above the other, by the median", "%", [slower], 10),
+            row_of("F05b", "first sound for a key alone", "ms", [1e3 * x for x in idle]),
+            row_of("F05b", "beside a key that floods", "ms", [1e3 * x for x in flooded]),
+            row_of("F05b", "the one over the other, by the median", "times", [times], 2),
+        )
+    )
+
+
+async def _whole_s(server: Server) -> float:
+    status, _, whole_s = await _held(server.port, WHOLE)
+    assert status == 200, status
+    return whole_s
+
+
+async def hostile(rounds: int) -> Iterator[Row]:
+    """F09 and F57: what is refused, or passed over, at once."""
+    head = "POST /tts HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
+    def raw(body: bytes) -> bytes:
+        return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+    ranges = b",".join(b"%d-%d" % (n, n) for n in range(5000))
+    calls = {
+        ("F09", "JSON, 20 000 deep", 50): raw(b'{"text":' + b"[" * 20_000),
+        ("F09", "a number of 5000 digits", 50): raw(b'{"text":"a","seed":' + b"9" * 5000 + b"}"),
+        ("F57", "5000 ranges", 50): b"GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n"
+        b"Range: bytes=" + ranges + b"\r\n\r\n",
+    }
+    rows = []
+    with Server() as server:
+        for (row, what, bound), call in calls.items():
+            times = []
+            for _ in range(2 * rounds):
+                began = time.monotonic()
+                ask(server.port, call)
+                times.append(1e3 * (time.monotonic() - began))
+            rows.append(row_of(row, what, "ms", times, bound))
+    return iter(rows)
+
+
+async def keys(rounds: int) -> Iterator[Row]:
+    """F71: how long a guess is looked at, right in all but its last letter and wrong in its first,
+    in turn: 10⁵ of each in this process, and some over HTTP, each address with a few."""
+    near, far = (KEYS[:-1] + "X"), ("X" + KEYS[1:])
+    ring, right = Keyring([KEYS]), KEYS.encode()
+    inside: dict[str, list[float]] = {"near": [], "far": [], "right": []}
+    for _ in range(100_000):
+        guesses = [("near", near.encode()), ("far", far.encode()), ("right", right)]
+        random.shuffle(guesses)
+        for name, guess in guesses:
+            began = time.perf_counter_ns()
+            ring.find(guess)
+            inside[name].append((time.perf_counter_ns() - began) / 1e3)
+    rows = [
+        row_of("F71", f"a key looked up, {name}", "µs", values) for name, values in inside.items()
+    ]
+    rows.append(_told_apart("looked up: near", inside["near"], "far", inside["far"]))
+    outside: dict[str, list[float]] = {"near": [], "far": []}
+    with Server(api_keys=KEYS) as server:
+        for number in range(10 * rounds):
+            source = f"127.{1 + number // 250 % 250}.{number % 250}.1"
+            guesses = [("near", near), ("far", far)] * (GUESSES // 2)
+            random.shuffle(guesses)
+            for name, guess in guesses:
+                call = b"GET /voices HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "
+                began = time.monotonic()
+                answer = ask(server.port, call + guess.encode() + b"\r\n\r\n", source=source)
+                outside[name].append(1e3 * (time.monotonic() - began))
+                assert b" 401 " in answer, answer
+    rows += [row_of("F71", f"over HTTP, {name}", "ms", values) for name, values in outside.items()]
+    rows.append(_told_apart("over HTTP: near", outside["near"], "far", outside["far"]))
+    return iter(rows)
+
+
+def _told_apart(what: str, one: list[float], name: str, other: list[float]) -> Row:
+    """How often a time of the one kind is longer than one of the other: 50 % where they are alike,
+    with what 95 % of such draws would show by chance as the bound."""
+    longer = _longer(one, other)
+    chance = 1.96 * ((len(one) + len(other) + 1) / (12 * len(one) * len(other))) ** 0.5
+    off, bound = 100 * abs(longer - 0.5), max(100 * chance, 0.5)
+    return row_of("F71", f"{what} longer than {name}: away from 50 %", "%", [off], round(bound, 2))
+
+
+def _longer(one: list[float], other: list[float]) -> float:
+    """Mann and Whitney's U over its largest value; ties count half."""
+    import numpy as np
+
+    ordered = np.sort(np.asarray(other))
+    values = np.asarray(one)
+    below = np.searchsorted(ordered, values, "left")
+    upto = np.searchsorted(ordered, values, "right")
+    return float((below + upto).mean() / 2 / len(ordered))
+
+
+PARTS = {
+    part.__name__: part
+    for part in (refusals, leaving, goodput, departures, neighbours, hostile, keys)
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--only", default=",".join(PARTS), help="parts, with commas between")
+    parser.add_argument("--rounds", type=int, default=10, help="how often; more is more precise")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="the table, for programs")
+    flags = parser.parse_args()
+    rows: list[Row] = []
+    print(HEADER, flush=True)
+    for name in flags.only.split(","):
+        for row in asyncio.run(PARTS[name](flags.rounds)):
+            print(row, flush=True)
+            rows.append(row)
+    if flags.json:
+        found = [{**asdict(row), "kept": row.kept} for row in rows]
+        flags.json.write_text(json.dumps(found, indent=1) + "\n")
+    return 0 if all(row.kept is not False for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
