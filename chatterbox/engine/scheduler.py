@@ -12,7 +12,6 @@ from chatterbox.engine.playback import Playback
 from chatterbox.engine.sampling import Sampling
 from chatterbox.model.contract import I64, Voice
 
-
 KEPT_SHARE = 8
 """One slot in so many is for first segments: what others say ahead may not keep a listener, who has
 heard nothing yet, waiting for one of their segments to end."""
@@ -44,8 +43,8 @@ class Row:
 
 class Scheduler:
     """Waiting rows and a fixed number of slots. First segments are admitted before later ones, and
-    some slots are kept for them; otherwise in order of arrival. Nobody starves, since a request holds its permit, and so keeps
-    newcomers out, until its last segment is done."""
+    some slots are kept for them; otherwise in order of arrival. Nobody starves, since a request
+    holds its permit, and so keeps newcomers out, until its last segment is done."""
 
     def __init__(self, slots: int) -> None:
         self._kept = slots // KEPT_SHARE
