@@ -134,6 +134,13 @@ class TTSConfig(_Settings):
     decoder_prompt_seconds: float = Field(
         3.0, ge=1.0, le=10.0, description="Reference sound that every decoded window is given"
     )
+    decoder_memory_mb: int = Field(
+        320,
+        ge=0,
+        le=1_000_000,
+        description="On a CPU: memory for voices' prompts, decoded once (35 MB a voice at 3 s)"
+        " instead of in every window; 0: in every window",
+    )
     decoder_int8: bool = Field(
         True, description="On a CPU, the decoder's matrix products in 8 bits where close enough"
     )

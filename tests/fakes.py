@@ -128,6 +128,12 @@ class FakeDecoder:
         self.max_rows = max_rows
         self.calls: list[int] = []  # rows of each
         self.fail_for: set[str] = set()
+        self.warmed: list[str] = []
+
+    def warm(self, voice: Voice) -> None:
+        self.warmed.append(voice.key)
+        if voice.key in self.fail_for:
+            raise ValueError(voice.key)
 
     def open(self, voice: Voice, seed: int) -> FakeStream:
         return FakeStream(voice, seed)

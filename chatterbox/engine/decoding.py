@@ -33,7 +33,7 @@ from chatterbox.engine.track import Track
 from chatterbox.engine.turns import Turns
 from chatterbox.engine.windows import DecodeCost, Seams, Windows, WindowSettings
 from chatterbox.errors import ChatterboxError, GenerationFailed
-from chatterbox.model.contract import F32, SAMPLES_PER_CODE
+from chatterbox.model.contract import F32, SAMPLES_PER_CODE, Voice
 from chatterbox.model.decoder_contract import (
     DecodeJob,
     DecodeStream,
@@ -41,7 +41,12 @@ from chatterbox.model.decoder_contract import (
     StreamingDecoder,
     Window,
 )
-from chatterbox.model.graph_faults import ROWS_OWN, device_is_lost
+from chatterbox.model.graph_faults import (
+    ROWS_OWN,
+    device_is_lost,
+    is_out_of_memory,
+    is_rows_own,
+)
 
 T = TypeVar("T")
 
@@ -109,6 +114,7 @@ class DecodeLoop:
         self._calls: Portions[_Asked, list[Rendered]] = Portions(lambda f: not device_is_lost(f))
         self.pulse = Pulse("decoder")
         self._inbox: deque[Track] = deque()
+        self._to_warm: deque[Voice] = deque()
         self._open: list[_Voicing] = []
         self._wake = threading.Condition()
         self._news = False
@@ -121,6 +127,11 @@ class DecodeLoop:
         track = Track(job, retries)
         self._inbox.append(track)
         return track
+
+    def warm(self, voice: Voice) -> None:
+        """Have the decoder prepare for `voice` when it next has a moment."""
+        self._to_warm.append(voice)
+        self.wake()
 
     def wake(self) -> None:
         """Codes have come, an attempt has ended, an outbox was closed or read."""
@@ -165,12 +176,26 @@ class DecodeLoop:
             time.sleep(GATHER_S)
             chosen = choose(self._due(), rows)
         if not chosen:
-            return False
+            return self._warm_one()
         for due in chosen:
             voicing, job = due.what
             voicing.windows.take(job.window)
             voicing.due_since_s = None
         self._decode([due.what for due in chosen])
+        return True
+
+    def _warm_one(self) -> bool:
+        """Prepare for a voice that waits for it, if any does."""
+        if not self._to_warm:
+            return False
+        voice = self._to_warm.popleft()
+        try:
+            with self._turns.decoder():
+                self._decoder.warm(voice)
+        except Exception as fault:
+            if not (is_out_of_memory(fault) or is_rows_own(fault)):
+                raise
+            log.warning("the decoder could not be warmed for a voice: %s", fault)
         return True
 
     def _take_in(self) -> None:

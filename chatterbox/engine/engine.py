@@ -203,8 +203,9 @@ class TTSEngine:
         return Sampling.first_said(wanted, self.config.sampling(), self._model_sampling)
 
     def warm(self, voice: Voice) -> None:
-        """Prepare the language model for a voice before its first request."""
+        """Prepare language model and decoder for a voice before its first request."""
         self._loop.warm(voice)
+        self._decoding.warm(voice)
 
     def speak(self, request: SpeechRequest) -> SpeechStream:
         """The sound of `request`; see SpeechStream. Raises, before any work: NotReady, EngineDead,

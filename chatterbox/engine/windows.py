@@ -163,7 +163,7 @@ class Windows:
         a window was due changes nothing."""
         s = self._settings
         size = min(2 * self._last_fresh or s.first_most_codes, s.most_codes)
-        if left >= size + s.look_ahead_codes:
+        if left >= size + max(s.look_ahead_codes, 1):  # so that it cannot be the last
             return size
         return max(left, 0) if ended else None
 

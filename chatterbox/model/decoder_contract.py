@@ -80,6 +80,10 @@ class StreamingDecoder(Protocol):
         """A new stream. Equal voice, seed and windows give equal samples."""
         ...
 
+    def warm(self, voice: Voice) -> None:
+        """Compute once, and keep, what windows in this voice will need; may do nothing."""
+        ...
+
     def bucket(self, job: DecodeJob) -> Hashable:
         """Jobs of equal bucket may share a call."""
         ...

@@ -124,5 +124,6 @@ def _decoder(config: TTSConfig, files: ModelFiles, settings: SessionSettings) ->
     if settings.device == "cuda":
         streaming = replace(streaming, max_rows=GPU_DECODER_ROWS)
     else:
-        streaming = replace(streaming, int8=config.decoder_int8)
+        memory_bytes = config.decoder_memory_mb * 1024 * 1024
+        streaming = replace(streaming, int8=config.decoder_int8, memory_bytes=memory_bytes)
     return open_decoder(path, open_graph, streaming)

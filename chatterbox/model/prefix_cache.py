@@ -1,4 +1,4 @@
-"""Which voices' conditioning rows are already computed? Least recently used out, bounded by bytes.
+"""What was already computed of which voices? Least recently used out, bounded by bytes.
 
 Knows no session and not what an entry holds, only how many bytes it is.
 """

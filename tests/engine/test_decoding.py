@@ -179,6 +179,29 @@ def test_a_first_sound_goes_before_a_later_segment():
     assert not heard(later.outbox)[0]
 
 
+def test_voices_are_warmed_when_there_is_nothing_to_decode():
+    bench = Bench()
+    track = bench.loop.open(job())
+    track.codes.extend(range(40))
+    bench.loop.warm(fake_voice("anna"))
+    assert bench.loop.step()
+    assert bench.decoder.warmed == []
+    bench.rest()
+    assert bench.decoder.warmed == ["anna"]
+
+
+def test_a_voice_that_cannot_be_warmed_harms_nobody(caplog):
+    bench = Bench()
+    bench.decoder.fail_for = {"anna"}
+    bench.loop.warm(fake_voice("anna"))
+    bench.rest()
+    assert "could not be warmed" in caplog.text
+    one = job()
+    bench.loop.open(one).codes.extend(range(40))
+    bench.rest()
+    assert heard(one.outbox)[0]
+
+
 def test_a_reader_far_behind_is_not_decoded_for():
     bench = Bench()
     one = job()

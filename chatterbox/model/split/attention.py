@@ -22,6 +22,9 @@ HEADS_FIRST = [0, 2, 1, 3]
 KEYS_TURNED = [0, 1, 3, 2]
 KEYS_AT_ONCE = [0, 2, 3, 1]
 """Both in one Transpose."""
+ATTENTION = "MultiHeadAttention"
+QUERY_KEY_VALUE = 3  # its first inputs
+KEY_MASK = 4  # its input that says which keys may be seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +32,10 @@ class Seen:
     """What tensors around attention were in every run of the graph."""
 
     heads: Mapping[str, int]  # of tensors [rows, steps, heads, width]
+    widths: Mapping[str, int]  # of float32 tensors [rows, steps, width]
     factors: Mapping[str, float]  # single numbers, always the same
-    nothing: frozenset[str]  # always zero: masks that hide nothing
+    nothing: frozenset[str]  # always zero: masks that hide nothing when added
+    everything: frozenset[str]  # never zero: masks that say what may be seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,38 +56,55 @@ def questions(model: onnx.ModelProto) -> list[str]:
     for node in model.graph.node:
         if node.op_type == "Softmax":
             asked |= dict.fromkeys(_around_softmax(node, known))
+        elif node.op_type == ATTENTION:
+            asked |= dict.fromkeys(name for name in node.input if name)
     return [name for name in asked if name in known.producer]
 
 
-def seen(runs: Sequence[Mapping[str, NDArray[Any]]], asked: Sequence[str]) -> Seen:
-    """From what the tensors were in runs of different length."""
+def seen(runs: Sequence[Mapping[str, NDArray[Any]]], asked: Sequence[str], *, masks: bool) -> Seen:
+    """From what the tensors were in runs of different length. `masks`: whether what hid nothing in
+    these never will."""
     heads: dict[str, int] = {}
+    widths: dict[str, int] = {}
     factors: dict[str, float] = {}
-    nothing = set()
+    nothing: set[str] = set()
+    everything: set[str] = set()
     for name in asked:
         values = [run[name] for run in runs]
-        if {value.ndim for value in values} == {4} and len({v.shape[2:] for v in values}) == 1:
+        ranks = {value.ndim for value in values}
+        if ranks == {4} and len({value.shape[2:] for value in values}) == 1:
             heads[name] = values[0].shape[2]
+        if ranks == {3} and {(v.shape[2], v.dtype.name) for v in values} == {
+            (values[0].shape[2], "float32")
+        }:
+            widths[name] = values[0].shape[2]
         if all(v.size == 1 for v in values) and len({float(v.item()) for v in values}) == 1:
             factors[name] = float(values[0].item())
         if not any(np.any(value) for value in values):
             nothing.add(name)
-    return Seen(heads, factors, frozenset(nothing))
+        if all(np.all(value) for value in values):
+            everything.add(name)
+    if not masks:
+        nothing, everything = set(), set()
+    return Seen(heads, widths, factors, frozenset(nothing), frozenset(everything))
 
 
 def one_attention(model: onnx.ModelProto, told: Seen) -> int:
-    """Rewrite every attention that is masked by nothing; returns how many. Exact but for
-    rounding."""
+    """Rewrite every attention that is masked by nothing, and let go of such masks where it is one
+    operator already; returns how many were rewritten. Exact but for rounding."""
     graph = model.graph
+    for node in graph.node:
+        if node.op_type == ATTENTION and _sees_all(node, told):
+            del node.input[QUERY_KEY_VALUE:]
     known = index(graph)
     found = [a for n in graph.node if n.op_type == "Softmax" and (a := _around(n, known, told))]
     if found:
         insert = [
             helper.make_node(
-                "MultiHeadAttention",
+                ATTENTION,
                 a.inputs,
                 [a.output],
-                name=f"{a.output}/MultiHeadAttention",
+                name=f"{a.output}/{ATTENTION}",
                 domain=MICROSOFT,
                 num_heads=a.heads,
                 scale=a.scale,
@@ -93,6 +115,12 @@ def one_attention(model: onnx.ModelProto, told: Seen) -> int:
         forget_unused(graph)
         use_microsoft(model)
     return len(found)
+
+
+def _sees_all(node: onnx.NodeProto, told: Seen) -> bool:
+    """Whether all that an attention has besides queries, keys and values is a mask of nothing."""
+    more = {i: name for i, name in enumerate(node.input) if i >= QUERY_KEY_VALUE and name}
+    return set(more) == {KEY_MASK} and more[KEY_MASK] in told.everything
 
 
 def _around_softmax(softmax: onnx.NodeProto, known: Index) -> list[str]:
@@ -108,7 +136,7 @@ def _around_softmax(softmax: onnx.NodeProto, known: Index) -> list[str]:
         return []
     for name in (*scores.input, weighted.input[-1]):
         node = known.producer.get(name)
-        while node is not None and node.op_type in ("Mul", "Transpose"):
+        while node is not None and node.op_type in ("Mul", "Transpose", "Reshape"):
             names += list(node.input)
             node = known.producer.get(node.input[0])
     return names

@@ -9,34 +9,23 @@ given before, so that its convolutions see no edge where the last window ended.
 
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
-import onnxruntime as ort
 
 from chatterbox.model.contract import (
     F32,
-    MEL_BANDS,
     MEL_FRAMES_PER_CODE,
     SAMPLES_PER_CODE,
-    SILENCE_CODE,
     TAIL_SILENCE_CODES,
     Voice,
 )
 from chatterbox.model.decoder_contract import DecodeJob, Rendered
-from chatterbox.model.split.draws import Draw
 from chatterbox.model.split.extents import Extent, Length
 from chatterbox.model.split.feeds import Draws, Place, Sums, as_declared
+from chatterbox.model.split.flow import Flow, Part, Stream, stream_of
 from chatterbox.model.split.phase import RunningSum
-from chatterbox.model.split.study import (
-    CODES,
-    LENGTHS,
-    PROMPT_MEL,
-    SPEAKER,
-    WAVEFORM,
-    Feeds,
-    row_lengths,
-)
+from chatterbox.model.split.study import WAVEFORM, Feeds
 
 LOOK_AHEAD_CODES = 5
 """The flow's encoder sees 3 codes ahead [source]. 2 more let the vocoder, whose filters reach about
@@ -51,32 +40,15 @@ class StreamSettings:
     """What streaming costs and how good it is: docs/decoder.md has the measurements."""
 
     prompt_codes: int = 75
-    """Of the voice's prompt; 3 s. Every window decodes it anew."""
+    """Of the voice's prompt; 3 s."""
     vocoder_context_frames: int = 8
     """Frames vocoded again before a window's first new one."""
     max_rows: int = 1
     """Windows in one call: one on a CPU, where a second costs as much again."""
     int8: bool = False
     """The flow's matrix products in 8 bits; for CPUs."""
-
-
-@dataclass(slots=True, eq=False)
-class Stream:
-    """What is kept of a stream between two windows."""
-
-    voice: Voice
-    seed: int
-    mel: F32 = field(default_factory=lambda: np.zeros((MEL_BANDS, 0), np.float32))  # [80, frames]:
-    # the last frames before the next window's first new one
-    carry: Feeds | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Part:
-    """A session and what became of its draws."""
-
-    session: ort.InferenceSession
-    draws: Mapping[Draw, list[Extent]]
+    memory_bytes: int = 0
+    """For the prompts of voices, so that windows need not decode them again; with `int8` alone."""
 
 
 class SplitDecoder:
@@ -86,7 +58,7 @@ class SplitDecoder:
 
     def __init__(
         self,
-        flow: Part,
+        flow: Flow,
         vocoder: Part,
         mel: str,
         sums: Mapping[RunningSum, list[Extent]],
@@ -95,10 +67,8 @@ class SplitDecoder:
         padded: bool,
     ) -> None:
         """`padded`: rows of different length have been proven to share a call."""
-        self._flow, self._vocoder = flow.session, vocoder.session
-        self._lengths = any(i.name == LENGTHS for i in flow.session.get_inputs())
-        self._flow_draws = Draws(flow.draws, first_stream=0)
-        self._vocoder_draws = Draws(vocoder.draws, first_stream=len(flow.draws))
+        self.flow, self._vocoder = flow, vocoder.session
+        self._vocoder_draws = Draws(vocoder.draws, first_stream=flow.sources)
         self._mel = mel
         self._sums = Sums(sums)
         self._settings = settings
@@ -113,15 +83,19 @@ class SplitDecoder:
         """A new stream."""
         return Stream(voice, seed)
 
+    def warm(self, voice: Voice) -> None:
+        """Compute once, and keep, what windows in this voice will need."""
+        self.flow.warm(voice)
+
     def bucket(self, job: DecodeJob) -> Hashable:
         """Rows of one call have equally long prompts, and equally many codes or nearly."""
         fed = job.window.fed_codes
-        return self._prompt(job), -(-fed // PADDED_GRID_CODES) if self._padded else fed
+        return self.flow.prompt(job), -(-fed // PADDED_GRID_CODES) if self._padded else fed
 
     def run(self, jobs: Sequence[DecodeJob]) -> list[Rendered]:
         """Decode jobs of one bucket together; in order. Streams move on once all is done, so that
         a call that failed can be made again with fewer."""
-        mels = self._mels(jobs)
+        mels = self.flow.mels(jobs)
         plans = [_Vocoding(job, mel, self._settings.vocoder_context_frames)
                  for job, mel in zip(jobs, mels, strict=True)]  # fmt: skip
         groups: dict[Hashable, list[int]] = defaultdict(list)
@@ -133,31 +107,6 @@ class SplitDecoder:
         for row, plan in enumerate(plans):
             plan.keep(made[row][1])
         return [made[row][0] for row in range(len(jobs))]
-
-    def _prompt(self, job: DecodeJob) -> int:
-        return min(len(_stream(job).voice.tensors.prompt_codes), self._settings.prompt_codes)
-
-    def _mels(self, jobs: Sequence[DecodeJob]) -> list[F32]:
-        """The flow: [80, 2 × fed codes] for each job."""
-        prompt = self._prompt(jobs[0])
-        fed = [job.window.fed_codes for job in jobs]
-        length = Length(prompt, max(fed))
-        codes = np.full((len(jobs), prompt + length.codes), SILENCE_CODE, np.int64)
-        for row, job in enumerate(jobs):
-            codes[row, :prompt] = _stream(job).voice.tensors.prompt_codes[:prompt]
-            codes[row, prompt : prompt + len(job.codes)] = job.codes
-        voices = [_stream(job).voice.tensors for job in jobs]
-        feeds: Feeds = {
-            CODES: codes,
-            SPEAKER: np.stack([v.speaker for v in voices]),
-            PROMPT_MEL: np.stack([v.prompt_mel[: prompt * MEL_FRAMES_PER_CODE] for v in voices]),
-        }
-        if self._lengths:
-            feeds[LENGTHS] = row_lengths([prompt + n for n in fed])
-        places = [Place(length, job.window.begin) for job in jobs]
-        feeds |= self._flow_draws.feeds([_stream(job).seed for job in jobs], places)
-        mel = self._flow.run([self._mel], as_declared(self._flow, feeds))[0]
-        return [mel[row, :, : n * MEL_FRAMES_PER_CODE] for row, n in enumerate(fed)]
 
     def _vocoded(self, plans: Sequence["_Vocoding"]) -> list[tuple[Rendered, Feeds]]:
         """The vocoder, for rows that begin alike; and what their next windows need of it."""
@@ -180,16 +129,11 @@ class SplitDecoder:
         return made
 
 
-def _stream(job: DecodeJob) -> Stream:
-    assert isinstance(job.stream, Stream), "a stream goes back to the decoder that opened it"
-    return job.stream
-
-
 class _Vocoding:
     """One job on its way through the vocoder."""
 
     def __init__(self, job: DecodeJob, mel: F32, context_frames: int) -> None:
-        self.job, self.stream = job, _stream(job)
+        self.job, self.stream = job, stream_of(job)
         self._context = context_frames
         window = job.window
         known = self.stream.mel

@@ -58,7 +58,7 @@ class Study:
     sums: Mapping[RunningSum, list[Extent]]
     mel: str | None  # the tensor between flow and vocoder
     why_whole: str  # why there is none
-    attention: Seen
+    attention: Seen  # of one row, or rows of equal length
     proof: Run
 
     def kind(self, tensor: str) -> int:
@@ -83,7 +83,8 @@ def study(model: onnx.ModelProto, open_graph: OpenGraph) -> Study:
     session = open_graph(told)
     ragged = any(i.name == LENGTHS for i in model.graph.input)
     runs = {length: _run(session, length, ragged) for length in PROBES}
-    attention = seen(list(runs.values()), asked)
+    # Rows of different length are masked only when they share a call, which these runs don't show.
+    attention = seen(list(runs.values()), asked, masks=not ragged)
     for run in runs.values():
         for name in asked:
             del run[name]

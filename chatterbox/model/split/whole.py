@@ -58,6 +58,9 @@ class WholeDecoder:
         """A new stream."""
         return WholeStream(voice, seed)
 
+    def warm(self, voice: Voice) -> None:
+        """Nothing is kept."""
+
     def bucket(self, job: DecodeJob) -> Hashable:
         """Every job goes alone."""
         return id(job)

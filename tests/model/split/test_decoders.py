@@ -39,7 +39,7 @@ from tools.decoder.weights import TINY, random_weights
 PUBLISHED = WindowSettings(first_most_codes=6, most_codes=20)
 
 
-def opened(model: onnx.ModelProto, folder: Path, rows: int = 4, **more: bool) -> Opened:
+def opened(model: onnx.ModelProto, folder: Path, rows: int = 4, **more: int) -> Opened:
     path = saved(model, folder)
     return open_decoder(path, opener(folder), StreamSettings(max_rows=rows, **more))
 
@@ -83,7 +83,7 @@ def test_external_weights_stay_in_their_file(tmp_path):
 
 
 def test_8_bits_that_hurt_are_not_used(tmp_path, monkeypatch):
-    monkeypatch.setattr("chatterbox.model.split.load.MEL_LIMIT_DB", 0.0)
+    monkeypatch.setattr("chatterbox.model.split.forms.MEL_LIMIT_DB", 0.0)
     made = opened(decoder_model(random_weights(TINY), ragged=False), tmp_path, int8=True)
     assert "exact, since 8 bits are" in made.note
 
@@ -277,6 +277,28 @@ def test_streams_in_a_batch_do_not_mix(ragged):
             pieces[row].append(plans[row][1].join(made.samples, made.at, jobs[row].window.last))
     for row, reference in enumerate(alone):
         assert snr_db(reference, np.concatenate(pieces[row])) > 60
+
+
+def test_a_call_that_fails_half_way_has_moved_no_stream_on(ragged, monkeypatch):
+    """Rows whose vocoder calls differ: the second call fails, and both are made again."""
+    decoder = ragged.decoder
+    _, jobs = windows_of(ragged, [13, 9])
+    expected = [made.samples for made in decoder.run(jobs)]
+    _, jobs = windows_of(ragged, [13, 9])
+    vocoded, calls = decoder._vocoded, []
+
+    def failing(plans):
+        calls.append(plans)
+        if len(calls) == 2:
+            raise MemoryError
+        return vocoded(plans)
+
+    monkeypatch.setattr(decoder, "_vocoded", failing)
+    with pytest.raises(MemoryError):
+        decoder.run(jobs)
+    assert [(j.stream.mel.shape, j.stream.carry) for j in jobs] == [((80, 0), None)] * 2
+    for made, samples in zip(decoder.run(jobs), expected, strict=True):
+        np.testing.assert_array_equal(made.samples, samples)
 
 
 # --- what was learnt

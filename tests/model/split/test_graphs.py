@@ -3,6 +3,7 @@
 Knows small graphs written by hand; runs them.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -439,7 +440,7 @@ def told_of(model: onnx.ModelProto, masked: float = 0.0) -> Seen:
         feeds = attention_feeds(steps, masked)
         values = session.run(asked, {name: feeds[name] for name in wanted})
         made.append(dict(zip(asked, values, strict=True)))
-    return seen(made, asked)
+    return seen(made, asked, masks=True)
 
 
 @pytest.mark.parametrize("text", [ATTENTION, COMPUTED])
@@ -457,6 +458,34 @@ def test_attention_is_the_same_in_one_operator(text):
 def test_attention_with_a_mask_that_hides_something_stays():
     model = inlined(model_of(COMPUTED))
     assert one_attention(model, told_of(model, masked=-1.0)) == 0
+
+
+def test_masks_stay_where_rows_of_different_length_may_come():
+    model = inlined(model_of(COMPUTED))
+    told = told_of(model)
+    assert told.nothing == {"hides"}
+    assert one_attention(model, replace(told, nothing=frozenset())) == 0
+
+
+def test_attention_in_one_operator_lets_go_of_a_mask_that_lets_all_be_seen():
+    text = """
+    g (float[1, n, 64] q, float[1, n, 64] k, float[1, n, 64] v, float[1, 1, 1, n] mask)
+        => (float[1, n, 64] y)
+    <int64[2] flat = {1, -1}, float one = {1.0}>
+    {
+        raised = Add (mask, one)
+        row = Reshape (raised, flat)
+        seen = Cast <to = 6> (row)
+        y = com.microsoft.MultiHeadAttention <num_heads: int = 4> (q, k, v, , seen)
+    }"""
+    model = model_of(text)
+    feeds = attention_feeds(30)
+    exact = run(model, feeds)[0]
+    told = told_of(model)
+    assert one_attention(model, told) == 0
+    (node,) = [n for n in model.graph.node if n.op_type == "MultiHeadAttention"]
+    assert list(node.input) == ["q", "k", "v"]
+    np.testing.assert_allclose(run(model, feeds)[0], exact, atol=2e-6)
 
 
 def test_attention_whose_sizes_serve_others_too_stays():

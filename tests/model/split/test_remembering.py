@@ -1,0 +1,164 @@
+"""Does a decoder as a CPU runs it, in 8 bits and with a remembered prompt, still say the same?
+
+Knows small decoders with random weights; runs them.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_decoder import opener, saved, some_codes, voice
+
+from chatterbox.engine.decoding import DecodeLoop
+from chatterbox.engine.outbox import Outbox, SegmentEnd
+from chatterbox.engine.playback import Playback
+from chatterbox.engine.sampling import Sampling
+from chatterbox.engine.scheduler import SegmentJob
+from chatterbox.engine.stats import Counters
+from chatterbox.engine.windows import WindowSettings
+from chatterbox.model.contract import I64, Voice
+from chatterbox.model.decoder_contract import DecodeJob, Window
+from chatterbox.model.split import forms
+from chatterbox.model.split.extents import Length
+from chatterbox.model.split.feeds import Draws, Place
+from chatterbox.model.split.flow import PlainFlow, fed_to_flow
+from chatterbox.model.split.load import Opened, open_decoder
+from chatterbox.model.split.prove import mel_distance_db
+from chatterbox.model.split.remembering import RememberingFlow
+from chatterbox.model.split.streaming import SplitDecoder, StreamSettings
+from tools.decoder.model import decoder_model
+from tools.decoder.weights import TINY, random_weights
+
+WIDE = replace(TINY, channels=64, vocoder=64)
+"""Wide enough for products and convolutions to be worth 8 bits."""
+
+
+def small_and_quick(folder: Path, memory_bytes: int = 1 << 28) -> Opened:
+    path = saved(decoder_model(random_weights(WIDE), ragged=False), folder)
+    return open_decoder(path, opener(folder), StreamSettings(int8=True, memory_bytes=memory_bytes))
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    """As on a CPU."""
+    return small_and_quick(tmp_path_factory.mktemp("quick"))
+
+
+@pytest.fixture(scope="module")
+def forgetful(tmp_path_factory):
+    """The same without memory."""
+    return small_and_quick(tmp_path_factory.mktemp("forgetful"), memory_bytes=0)
+
+
+def mels_of(made: Opened, who: Voice, codes: I64, begins: list[int]) -> list[np.ndarray]:
+    """The frames of windows of 20 codes."""
+    assert isinstance(made.decoder, SplitDecoder)
+    opened_stream = made.decoder.open(who, seed=1)
+    asked = [Window(begin, begin, begin + 15, begin + 20, last=False) for begin in begins]
+    jobs = [DecodeJob(opened_stream, w, codes[w.begin : w.stop], 0, 0) for w in asked]
+    return [made.decoder.flow.mels([one])[0] for one in jobs]
+
+
+def test_windows_behind_a_remembered_prompt_are_near_those_behind_a_decoded_one(quick, forgetful):
+    assert "remembering its prompt" in quick.note
+    assert "vocoder in 8 bits" in quick.note
+    assert "remembering" not in forgetful.note
+    codes, who = some_codes(60), voice(40)
+    remembered = mels_of(quick, who, codes, [0, 30])
+    decoded = mels_of(forgetful, who, codes, [0, 30])
+    for one, other in zip(decoded, remembered, strict=True):
+        assert one.shape == other.shape == (80, 40)
+        assert 0 < mel_distance_db(one[:, 20:], other[:, 20:]) < 1.0
+
+
+def test_with_the_whole_prompt_two_halves_are_the_flow(quick, forgetful):
+    halved = quick.decoder.flow
+    assert isinstance(halved, RememberingFlow)
+    feeds = fed_to_flow(voice(20), 20, some_codes(15), 15)
+    place = Place(Length(20, 15), 0)
+    made = halved.run(feeds, place, 1, halved.nothing(), [quick.decoder._mel])[0]
+    plain = forgetful.decoder.flow.part
+    drawn = Draws(plain.draws, first_stream=0).feeds([1], [place])
+    exact = plain.session.run([quick.decoder._mel], {**feeds, **drawn})[0]
+    np.testing.assert_allclose(made, exact, atol=1e-4)
+
+
+def test_a_voice_is_remembered_once_and_the_same_for_every_stream(quick, monkeypatch):
+    flow = quick.decoder.flow
+    remembered = []
+    remember = flow.remember
+    monkeypatch.setattr(flow, "remember", lambda v, n: remembered.append(v.key) or remember(v, n))
+    who, codes = voice(30, seed=5), some_codes(40)
+    quick.decoder.warm(who)
+    first = mels_of(quick, who, codes, [0, 20])
+    again = mels_of(quick, who, codes, [0, 20])
+    assert remembered == [who.key]
+    for one, other in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_where_no_memory_is_to_spare_a_stream_keeps_its_own(tmp_path, monkeypatch):
+    made = small_and_quick(tmp_path, memory_bytes=1)
+    flow = made.decoder.flow
+    remembered = []
+    remember = flow.remember
+    monkeypatch.setattr(flow, "remember", lambda v, n: remembered.append(v.key) or remember(v, n))
+    mels_of(made, voice(30), some_codes(60), [0, 15, 30])
+    assert len(remembered) == 1
+    mels_of(made, voice(30), some_codes(60), [0])
+    assert len(remembered) == 2
+
+
+def test_a_prompt_shorter_than_what_is_joined_on_to(quick):
+    (mel,) = mels_of(quick, voice(5, seed=2), some_codes(20), [0])
+    assert mel.shape == (80, 40)
+    assert np.isfinite(mel).all()
+
+
+def test_memory_that_loses_too_much_is_not_used(tmp_path, monkeypatch):
+    monkeypatch.setattr(forms, "lost_by_remembering_db", lambda *_: 3.0)
+    made = small_and_quick(tmp_path)
+    assert "remembering its prompt 3.00 and so not" in made.note
+    assert isinstance(made.decoder.flow, PlainFlow)
+
+
+def test_a_vocoder_that_8_bits_hurt_is_exact(tmp_path, monkeypatch):
+    monkeypatch.setattr(forms, "WAVE_LIMIT_DB", 1000.0)
+    made = small_and_quick(tmp_path)
+    assert "vocoder exact, since in 8 bits it is" in made.note
+
+
+@pytest.mark.parametrize("come", [1, 7, 60])
+def test_a_repeatable_segment_has_the_same_samples_however_its_codes_come(quick, come):
+    """Flow, vocoder, windows by table and seams together."""
+    codes = some_codes(60).tolist()
+
+    def spoken(step: int) -> np.ndarray:
+        loop = DecodeLoop(quick.decoder, WindowSettings(), Counters())
+        asked = SegmentJob(
+            voice=voice(30, seed=3),
+            ids=np.zeros(3, np.int64),
+            text_chars=40,
+            sampling=Sampling(),
+            cap_codes=1000,
+            seed=0,
+            ordinal=0,
+            outbox=Outbox(),
+            playback=Playback(listening=True),
+            repeatable=True,
+        )
+        track = loop.open(asked)
+        for start in range(0, len(codes), step):
+            track.codes.extend(codes[start : start + step])
+            loop.step()
+        track.finish(len(codes), "stop")
+        while loop.step():
+            pass
+        pieces = []
+        while isinstance(item := asked.outbox.take(), np.ndarray):
+            pieces.append(item)
+        assert isinstance(item, SegmentEnd)
+        return np.concatenate(pieces)
+
+    np.testing.assert_array_equal(spoken(come), spoken(13))
