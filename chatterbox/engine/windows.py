@@ -28,9 +28,9 @@ GROWTH = 1.7
 """Each window of a stream is at most so much larger than the one before, unless the listener's
 audio allows more: the jump to a large one would leave a gap. One behind its listener grows so."""
 AHEAD = 3.0
-"""Windows grow to so many times the size that just keeps up with a listener: every window decodes
-prompt and context anew, so large ones cost less for each code, and what they gain is the time for
-the next."""
+"""Windows are, the first one too, or grow to be, so many times the size that just keeps up with a
+listener: every window costs something whatever its size, so large ones cost less for each code, and
+what they gain is the time for the next."""
 FADED_CODES = 1
 """The decoder mutes the first 20 ms of every call and fades in over the next 20 ms [card]."""
 
@@ -176,7 +176,7 @@ class Windows:
         fixed_s = cost.seconds(around)
         lasting = math.ceil(fixed_s / gain_s) if fixed_s < gain_s * s.most_codes else s.most_codes
         if not self._next:
-            return min(max(lasting, s.first_least_codes), s.first_most_codes)
+            return min(max(math.ceil(AHEAD * lasting), s.first_least_codes), s.first_most_codes)
         grown = max(lasting, math.ceil(GROWTH * self._last_fresh))
         lasting = grown if late else min(math.ceil(AHEAD * lasting), grown)
         return min(max(lasting, s.first_least_codes), s.most_codes)

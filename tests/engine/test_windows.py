@@ -247,12 +247,10 @@ def test_windows_grow_beyond_what_keeps_up_step_by_step():
 
 
 def test_codes_that_cost_the_same_cores_make_windows_larger():
-    beside, shared = DecodeCost(0.2, 0.005), DecodeCost(0.2, 0.005, made_s=0.015)
+    beside, shared = DecodeCost(0.03, 0.005), DecodeCost(0.03, 0.005, made_s=0.015)
     sizes = []
     for cost in (beside, shared, shared.scaled(1.5)):
-        windows = Windows(SETTINGS)
-        windows.next(100, False, 0.0, cost)
-        window = windows.next(100, False, 0.01, cost)
+        window = Windows(SETTINGS).next(100, False, 0.0, cost)
         assert window is not None
         sizes.append(window.end - window.fresh)
     assert sizes[0] < sizes[1] < sizes[2]
