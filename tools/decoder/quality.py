@@ -12,6 +12,7 @@ of random attention, which looks everywhere alike.
 
 import argparse
 import math
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -151,6 +152,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--decoder", type=Path, required=True, help="conditional_decoder*.onnx")
     parser.add_argument("--int8", action="store_true", help="the flow's products in 8 bits")
+    parser.add_argument(
+        "--memory-mb", type=float, default=320, help="for prompts, with --int8; 0: in every window"
+    )
     parser.add_argument("--codes", type=int, default=200, help="of each stream")
     parser.add_argument("--streams", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
@@ -161,17 +165,28 @@ def main() -> None:
         "| sound mel dB | seams | steps dB p50 / p95 / max | one-shot, same places "
         "| cpu s per audio s | one-shot |\n" + "|---" * 13 + "|"
     )
-    opened: dict[int, SplitDecoder] = {}
+    opened: dict[int, tuple[SplitDecoder, SplitDecoder]] = {}
     for prompt, settings in settings_to_compare():
         if prompt not in opened:
             opened.clear()
-            how = StreamSettings(prompt_codes=prompt, int8=given.int8)
-            made = open_decoder(given.decoder, opener(given.decoder.parent, given.threads), how)
-            assert isinstance(made.decoder, SplitDecoder), made.note
-            opened[prompt] = made.decoder
-        compare(opened[prompt], prompt, settings, given.streams, given.codes)
+            opened[prompt] = pair(given, prompt)
+        compare(*opened[prompt], prompt, settings, given.streams, given.codes)
         if given.only_default:
             break
+
+
+def pair(given: argparse.Namespace, prompt: int) -> tuple[SplitDecoder, SplitDecoder]:
+    """One that decodes the prompt in every call, for the one-shot decode, and one as asked for."""
+    made = []
+    for memory_bytes in (0, int(given.memory_mb * 1024 * 1024)):
+        how = StreamSettings(prompt_codes=prompt, int8=given.int8, memory_bytes=memory_bytes)
+        one = open_decoder(given.decoder, opener(given.decoder.parent, given.threads), how)
+        assert isinstance(one.decoder, SplitDecoder), one.note
+        print(one.note, file=sys.stderr)
+        made.append(one.decoder)
+        if not memory_bytes and not given.memory_mb:
+            return made[0], made[0]
+    return made[0], made[1]
 
 
 class Mels:
@@ -179,13 +194,13 @@ class Mels:
     by parts of a given one."""
 
     def __init__(self, decoder: SplitDecoder, given: F32 | None = None) -> None:
-        self._flow = decoder._mels
+        self._flow = decoder.flow.mels
         self._given = given
         self.seen: list[tuple[Window, F32]] = []
-        decoder._mels = self  # type: ignore[method-assign, assignment]
+        decoder.flow.mels = self  # type: ignore[method-assign]
 
     def __call__(self, jobs: Sequence[DecodeJob]) -> list[F32]:
-        """In the place of `SplitDecoder._mels`."""
+        """In the place of `Flow.mels`."""
         made = []
         for job in jobs:
             window = job.window
@@ -205,21 +220,26 @@ class Mels:
 
     def leave(self, decoder: SplitDecoder) -> "Mels":
         """Let the flow through again."""
-        decoder._mels = self._flow  # type: ignore[method-assign]
+        decoder.flow.mels = self._flow  # type: ignore[method-assign]
         return self
 
 
 def compare(
-    decoder: SplitDecoder, prompt: int, settings: WindowSettings, streams: int, count: int
+    once: SplitDecoder,
+    decoder: SplitDecoder,
+    prompt: int,
+    settings: WindowSettings,
+    streams: int,
+    count: int,
 ) -> None:
-    """One line of the table."""
+    """One line of the table: `decoder` in windows, beside `once` in one."""
     kept: dict[str, list[float]] = {k: [] for k in ("flow", "vocoder", "snr", "mel", "cost", "one")}
     steps, controls = [], []
     for seed in range(streams):
         codes, voice = some_codes(count, seed), some_voice(seed)
-        hook = Mels(decoder)
-        whole = stream(decoder, codes, voice, at_once(settings))
-        whole_mel = hook.leave(decoder).final()
+        hook = Mels(once)
+        whole = stream(once, codes, voice, at_once(settings))
+        whole_mel = hook.leave(once).final()
         hook = Mels(decoder)
         parts = stream(decoder, codes, voice, settings)
         parts_mel = hook.leave(decoder).final()
