@@ -238,6 +238,9 @@ class ServerConfig(_Settings):
         le=65536,
         description="Of one key at once; none: all, or of several keys each three quarters",
     )
+    max_characters_per_key: int | None = Field(
+        None, ge=1, description="Characters of one key's requests at once; none: any"
+    )
     allowed_hosts: str = Field(
         "",
         pattern=r"^(\*|[\w.-]+(, *[\w.-]+)*)?$",
@@ -247,6 +250,12 @@ class ServerConfig(_Settings):
         512, ge=16, le=65536, description="Open connections; idle ones make room, then 503"
     )
     max_sockets: int = Field(256, ge=0, le=65536, description="Open WebSockets; more get 503")
+    max_sockets_per_key: int | None = Field(
+        None,
+        ge=1,
+        le=65536,
+        description="Of one key; none: all, or of several keys each three quarters",
+    )
     socket_idle_timeout: float = Field(
         60, gt=0, le=3600, description="Seconds a socket may be silent while nothing is spoken"
     )

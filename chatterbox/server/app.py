@@ -22,7 +22,7 @@ from chatterbox.server.lifecycle import Lifecycle
 from chatterbox.server.metrics import Metrics
 from chatterbox.server.page.page import Page
 from chatterbox.server.request_scope import RequestScope
-from chatterbox.server.shares import Shares, limit_of
+from chatterbox.server.shares import Shares, limits_of
 from chatterbox.server.slow_readers import SlowReaders
 from chatterbox.server.sockets.routes import router as socket_router
 from chatterbox.server.speech import SpeechService
@@ -81,7 +81,7 @@ def create_app(
     app.add_middleware(SlowReaders)
     app.add_middleware(RequestScope, ended=metrics.ended, shape_of=shape_of)
     admission = engine.admission
-    shares = Shares(limit_of(config, admission.capacity), admission.retry_after_s)
+    shares = Shares(limits_of(config, admission.capacity), admission.retry_after_s)
     service = SpeechService(engine, config, lifecycle, shares)
     voices = VoiceWork(engine, config, lifecycle, shares)
     backend = Backend(engine, config, service, voices)

@@ -94,7 +94,7 @@ class SpeechService:
     ) -> None:
         self._engine = engine
         self._config = config
-        self._shares = shares
+        self.shares = shares
         self.lifecycle = lifecycle
         self.limits = BodyLimits.for_text(config.max_text_length, config.max_voice_file_size)
 
@@ -102,7 +102,7 @@ class SpeechService:
         """What can be refused before a body is read. Raises what `Lifecycle.check_room` does, and
         KeyLimit."""
         self.lifecycle.check_room()
-        self._shares.check()
+        self.shares.check()
 
     def check(self, call: SpeechCall) -> None:
         """What can be refused before waiting for a place. Raises EmptyText and TextTooLong."""
@@ -128,7 +128,7 @@ class SpeechService:
         first_s = min(self._config.first_audio_timeout, total_s)
         began_at = asyncio.get_running_loop().time()
         async with (
-            self._shares.hold(),
+            self.shares.hold(len(call.text)),
             self._engine.admission.permit(timeout_s=first_s),
             _deadline(began_at + first_s) as timer,
         ):

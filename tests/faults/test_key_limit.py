@@ -2,6 +2,7 @@
 
 from contextlib import AsyncExitStack
 
+from faults.calls import refusal_of
 from faults.harness import GOLDEN, KEY, SECRET, SHORT, running
 from server.harness import error_of
 from websockets.asyncio.client import connect
@@ -45,6 +46,28 @@ async def test_f05b_a_flood_leaves_places_for_others(tmp_path):
             answer = await rig.client.post("/tts", json=SHORT, headers=bearer(KEY))
             assert answer.status_code == 200
             assert rig.engine.admission.active == SHARE + 1
+
+
+async def test_f05b_sockets_and_characters_are_shared_too(tmp_path):
+    keys = f"{KEY},{FLOODER}"
+    limits = {"max_sockets": 4, "max_characters_per_key": 20}
+    async with running(tmp_path, engine=ENGINE, api_keys=keys, **limits) as rig:
+        rig.headers = bearer(KEY)
+        flooding = bearer(FLOODER)
+        async with rig.fault(), AsyncExitStack() as held:
+            client = await held.enter_async_context(rig.new_client(narrow=True))
+            longer = {**GOLDEN, "text": GOLDEN["text"] + " and so on"}  # alone, any is spoken
+            call = client.stream("POST", "/tts", json=longer, headers=flooding)
+            assert (await held.enter_async_context(call)).status_code == 200
+            answer = await rig.client.post("/tts", json=SHORT, headers=flooding)
+            error_of(answer, 429, "key_limit")
+            url = f"ws://127.0.0.1:{rig.port}/ws/tts"
+            for _ in range(3):  # three quarters of four
+                await held.enter_async_context(connect(url, additional_headers=flooding))
+            status, body = await refusal_of(rig, "/ws/tts", additional_headers=flooding)
+            assert (status, "key_limit" in body) == (429, True)
+            async with connect(url, additional_headers=bearer(KEY)):
+                pass
 
 
 async def test_f05b_a_key_alone_has_all_places(tmp_path):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import random
 import subprocess
@@ -16,6 +17,7 @@ import httpx
 import numpy as np
 import psutil
 from voices.clips import babble, encoded
+from websockets.asyncio.client import connect
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = "Hello there."
@@ -36,6 +38,7 @@ class Seen:
     probes: int = 0
     voices: int = 0
     left: int = 0
+    sockets: int = 0
 
     def now(self) -> float:
         return time.monotonic() - self.began
@@ -105,7 +108,8 @@ class Users:
     async def _person(self, client: httpx.AsyncClient, until: float, number: int) -> None:
         await asyncio.sleep(self.rng.random())
         while time.monotonic() < until:
-            act = self.rng.choices((self._speak, self._leave, self._voice), (12, 3, 1))[0]
+            acts = (self._speak, self._leave, self._voice, self._talk)
+            act = self.rng.choices(acts, (12, 3, 1, 2))[0]
             with contextlib.suppress(httpx.RemoteProtocolError):
                 await act(client)
 
@@ -153,6 +157,22 @@ class Users:
             voice = answer.json()["voice_id"]
             await client.post("/tts", json={"text": SHORT, "voice_id": voice})
             await client.delete(f"/voices/{voice}")
+
+    async def _talk(self, _client: httpx.AsyncClient) -> None:
+        """Somebody on a socket, who may hang up in the middle."""
+        address = self.server.url.replace("http", "ws", 1) + "/v1/audio/speech/stream"
+        form = self.rng.choice(("pcm", "opus", "flac"))
+        patience = self.rng.choice((3, 10_000))
+        async with connect(address, max_size=None) as socket:
+            await socket.send(json.dumps({"type": "session.config", "response_format": form}))
+            await socket.send(json.dumps({"type": "input.text", "text": LONG}))
+            await socket.send(json.dumps({"type": "input.done"}))
+            for _ in range(patience):
+                message = await socket.recv()
+                if isinstance(message, str) and json.loads(message)["type"] == "session.done":
+                    break
+                assert not (isinstance(message, str) and "overloaded" in message), message
+            self.seen.sockets += 1
 
     async def _watch(self, client: httpx.AsyncClient, until: float) -> None:
         process = self.server.process

@@ -28,13 +28,19 @@ from chatterbox.engine.speech import SpeechRequest, SpeechStream
 pytestmark = pytest.mark.soak
 
 JUDGED_MINUTES = 60
-WARM_UP = 0.25
+FLAT_MINUTES = 45
+"""From here on growth must be none: its interval has zero in it, or it is next to nothing."""
+WARM_UP = 1 / 3
 """Of a run: allocators, caches and pools are still being filled."""
-RSS_CAP_MIB = 64
 PEOPLE = 6
+UNITS = {"RSS": "MiB", "descriptors": "", "threads": "", "tasks": ""}
+CAPS = {"RSS": 20, "descriptors": 10, "threads": 10, "tasks": 10}
+"""Growth of any run, after its warm-up, by the line through it. What is in the air when memory is
+looked at makes 4 MiB of difference, rarely 10; encoders that were left half-way and not closed made
+25 to 40 within two minutes."""
+SPECK = {"RSS": 4, "descriptors": 1, "threads": 1, "tasks": 1}
 SMALL_CACHES = {"voice-cache-size": 8, "prefix-cache-mb": 4, "log-level": "warning"}
 """Full before the measurement begins: a cache that is still being filled looks like a leak."""
-UNITS = {"RSS": "MiB", "descriptors": "", "threads": "", "tasks": ""}
 
 
 @pytest.fixture(scope="session")
@@ -48,19 +54,39 @@ async def test_f81_f83_f48_mixed_use(tmp_path, minutes, tell):
     seconds = 0.55 * minutes * 60
     async with serving(tmp_path, **SMALL_CACHES) as (server, seen):
         await Users(server, seen, seed=1).run(PEOPLE, seconds)
+        await _nothing_is_left(server)
     warm = WARM_UP * seconds
     tell(f"F81 mixed use by {PEOPLE} people for {seconds:.0f} s: {dict(seen.statuses)} answers,")
-    tell(f"    {seen.left} left early, {seen.voices} voices, {seen.probes} probes")
+    tell(
+        f"    {seen.left} left early, {seen.sockets} sockets, {seen.voices} voices, "
+        f"{seen.probes} probes"
+    )
     tell(HEADER)
     for name, unit in UNITS.items():
         found = slope(name, unit, [sample for sample in seen.samples[name] if sample[0] > warm])
         tell(found.row)
-        grown = found.last - found.first
-        if minutes >= JUDGED_MINUTES:
-            assert found.flat or found.per_hour * found.hours < (1 if unit == "" else 4), found
-        assert grown < (RSS_CAP_MIB if name == "RSS" else 2 * PEOPLE + 10), found
+        grown = found.per_hour * found.hours
+        assert grown < CAPS[name], found
+        if minutes >= FLAT_MINUTES:
+            assert found.flat or grown < SPECK[name], found
     assert set(seen.statuses) <= {200, 201, 429}, seen.statuses
     _first_audio(seen, warm, minutes, tell)
+
+
+async def _nothing_is_left(server: Server) -> None:
+    """Of all that was asked for."""
+    async with httpx.AsyncClient(base_url=server.url) as client:
+        for _ in range(100):
+            metrics = (await client.get("/metrics")).json()
+            left = [metrics["active"], metrics["queued"], *_rows(metrics)]
+            if not any(left):
+                return
+            await asyncio.sleep(0.1)
+    raise AssertionError(f"still in work after 10 s: {left}")
+
+
+def _rows(metrics: dict) -> tuple[int, int]:
+    return metrics["batch"]["running_rows"], metrics["batch"]["waiting_rows"]
 
 
 def _first_audio(seen, warm: float, minutes: float, tell: Callable[[str], None]) -> None:

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 from fastapi import WebSocket, WebSocketDisconnect
@@ -142,19 +142,27 @@ class Desk:
     async def serve(self, websocket: WebSocket, protocol: Protocol, tell: TellError) -> None:
         """Run `protocol` on a socket until it returns, which closes it normally, or raises: then
         the client is told in its own words, and the close code says what kind of error it was."""
-        if self.open_sockets >= self.backend.config.max_sockets:
-            full = TooManyConnections("There are too many open sockets.", retry_after_s=5)
+        try:
+            with self._room():
+                await websocket.accept(subprotocol_of(websocket.scope["subprotocols"]))
+                socket = Socket(websocket, self.backend.config.socket_idle_timeout)
+                await self._converse(socket, protocol, tell)
+        except (TooManyConnections, KeyLimit) as full:  # those of a conversation were told in it
             record = record_of(websocket.scope)
             record.failed(full)
             await websocket.send_denial_response(error_response(full, record.id))
-            return
-        self.open_sockets += 1
-        try:
-            await websocket.accept(subprotocol_of(websocket.scope["subprotocols"]))
-            socket = Socket(websocket, self.backend.config.socket_idle_timeout)
-            await self._converse(socket, protocol, tell)
-        finally:
-            self.open_sockets -= 1
+
+    @contextlib.contextmanager
+    def _room(self) -> Iterator[None]:
+        """One socket more. Raises TooManyConnections and KeyLimit."""
+        if self.open_sockets >= self.backend.config.max_sockets:
+            raise TooManyConnections("There are too many open sockets.", retry_after_s=5)
+        with self.backend.service.shares.hold_socket():
+            self.open_sockets += 1
+            try:
+                yield
+            finally:
+                self.open_sockets -= 1
 
     async def _converse(self, socket: Socket, protocol: Protocol, tell: TellError) -> None:
         try:
