@@ -11,169 +11,46 @@ are upper bounds.
 
 import argparse
 import asyncio
+import io
 import json
-import multiprocessing
 import random
-import re
 import socket
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import numpy as np
+import soundfile as sf
+
 from chatterbox.server.access import Keyring
-from tools.fault_calls import ENDLESS, SENTENCE, TRANSPORTS, Server, ask, post
+from tools.fault_calls import SENTENCE, TRANSPORTS, Server, ask, post
+from tools.fault_crowds import (
+    SHORT,
+    beside,
+    crowd,
+    first_sound_s,
+    held,
+    retry_after,
+    sleepers,
+    until_full,
+)
+from tools.fault_table import HEADER, Row, row_of, told_apart
 
 PLACES, QUEUE = 4, 8
-SPAWN = multiprocessing.get_context("spawn")
-STREAM = {"text": ENDLESS, "stream": True, "response_format": "pcm"}
-SHORT = {"text": "Hello there.", "stream": True, "response_format": "pcm", "seed": 1}
 WHOLE = {"text": SENTENCE * 3, "stream": False, "response_format": "pcm", "seed": 1}
 IMPATIENT_S = 0.05
+STOPPED_S = 0.25
+"""The bound of F20."""
 SLEEPERS = 4
 """So few that all are as far behind as they may be before the first of them is cut off."""
 KEYS = "0123456789abcdef0123456789abcdef"
 GUESSES = 18
 """Of one address in a minute; 20 are the limit."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the table. `bound`: what the largest, or where `of` says so the median, keeps."""
-
-    row: str
-    what: str
-    unit: str
-    values: int
-    p50: float
-    p95: float
-    most: float
-    bound: float | None = None
-    of: str = "most"
-    least: bool = False  # the bound is one from below
-
-    @property
-    def kept(self) -> bool | None:
-        if self.bound is None:
-            return None
-        value: float = getattr(self, self.of)
-        return value >= self.bound if self.least else value <= self.bound
-
-    def __str__(self) -> str:
-        figures = "".join(f"{value:>10.3g}" for value in (self.p50, self.p95, self.most))
-        sign = "" if self.bound is None else f"{'≥' if self.least else '≤'} {self.bound:g}"
-        word = {None: "", True: "kept", False: "MISSED"}[self.kept]
-        return (
-            f"{self.row:<5}{self.what:<52}{self.values:>6}{figures} {self.unit:<6}{sign:>8} {word}"
-        )
-
-
-HEADER = f"{'row':<5}{'what':<52}{'n':>6}{'p50':>10}{'p95':>10}{'most':>10} {'unit':<6}{'bound':>8}"
-
-
-def row_of(
-    row: str,
-    what: str,
-    unit: str,
-    values: Sequence[float],
-    bound: float | None = None,
-    **more: object,
-) -> Row:
-    """The quantiles of `values`."""
-    ordered = sorted(values)
-    p95 = ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
-    facts = (len(ordered), statistics.median(ordered), p95, ordered[-1])
-    return Row(row, what, unit, *facts, bound, **more)  # type: ignore[arg-type]
-
-
-# --- Clients
-
-
-async def _held(port: int, body: dict[str, object], *headers: str) -> tuple[int, float, float]:
-    """One call, read to its end: status, seconds to the first sound or the refusal, and in all."""
-    began = time.monotonic()
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        writer.write(post("/tts", body, "Connection: close", *headers))
-        head = await reader.readuntil(b"\r\n\r\n")
-        status = int(head.split()[1])
-        if status != 200:
-            return status, float(_retry_after(head) or 0), time.monotonic() - began
-        await reader.read(1)
-        first_s = time.monotonic() - began
-        while await reader.read(1 << 16):
-            pass
-        return status, first_s, time.monotonic() - began
-    finally:
-        writer.close()
-
-
-def _retry_after(head: bytes) -> int | None:
-    found = re.search(rb"(?i)retry-after: (\d+)", head)
-    return int(found[1]) if found else None
-
-
-def crowd(port: int, people: int, patience_s: float, headers: tuple[str, ...] = ()) -> None:
-    """In a process of its own: ask for endless speech again and again, for ever."""
-
-    async def person() -> None:
-        while True:
-            try:
-                status, _, _ = await _held(port, STREAM, *headers)
-            except (OSError, asyncio.IncompleteReadError):
-                status = 0
-            if status != 200:
-                await asyncio.sleep(patience_s)
-
-    async def everybody() -> None:
-        await asyncio.gather(*(person() for _ in range(people)))
-
-    asyncio.run(everybody())
-
-
-def sleepers(port: int, people: int) -> None:
-    """In a process of its own: ask, and read nothing of the answer."""
-    calls = []
-    for _ in range(people):
-        sock = socket.socket()
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        sock.connect(("127.0.0.1", port))
-        sock.sendall(post("/tts", {**STREAM, "sample_rate": 48_000}))  # fills buffers sooner
-        calls.append(sock)
-    time.sleep(3600)
-
-
-@contextmanager
-def beside(work: Callable[..., None], *given: object) -> Iterator[None]:
-    """Clients in a process of their own, killed at the end of the scope."""
-    process = SPAWN.Process(target=work, args=given, daemon=True)
-    process.start()
-    try:
-        yield
-    finally:
-        process.kill()
-        process.join()
-
-
-async def until_full(server: Server, queued: int) -> None:
-    """Wait until so many wait for a place."""
-    while server.metrics()["queued"] < queued:
-        await asyncio.sleep(0.05)
-
-
-async def first_sound_s(server: Server, times: int, *headers: str) -> list[float]:
-    """Of short requests, one after the other."""
-    found = []
-    for _ in range(times):
-        status, first_s, _ = await _held(server.port, SHORT, *headers)
-        assert status == 200, status
-        found.append(first_s)
-    return found
 
 
 # --- Parts
@@ -193,7 +70,7 @@ async def refusals(rounds: int) -> Iterator[Row]:
                     head = _first_bytes(server.port, call)
                     if b" 429 " in head:
                         refused.append((time.monotonic() - began) * 1e3)
-                        hints.append(float(_retry_after(head) or 0))
+                        hints.append(float(retry_after(head) or 0))
                 else:
                     ask(server.port, b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
                     probes.append((time.monotonic() - began) * 1e3)
@@ -272,7 +149,7 @@ async def _finished(server: Server, clients: int, seconds: float, waits: list[fl
     async def client() -> None:
         nonlocal done
         while True:
-            status, hint_s, whole_s = await _held(server.port, WHOLE)
+            status, hint_s, whole_s = await held(server.port, WHOLE)
             if status == 200:
                 done += 1
                 waits.append(whole_s)
@@ -291,25 +168,31 @@ async def _finished(server: Server, clients: int, seconds: float, waits: list[fl
 
 
 async def departures(rounds: int) -> Iterator[Row]:
-    """F21: the first sound after 200 clients were killed at once, and on an idle server."""
-    idle, after = [], []
+    """F21: the first sound after 200 clients were killed at once, and on an idle server; for who
+    asks in that very moment, and for who asks when their work must have stopped (F20)."""
+    idle, at_once, after = [], [], []
     with Server(max_queued_requests=300) as server:
         await first_sound_s(server, 5)
-        for _ in range(rounds):
+        for number in range(2 * rounds):
             idle += await first_sound_s(server, 3)
             with beside(crowd, server.port, 200, 1.0):
                 await until_full(server, 150)
-            after += await first_sound_s(server, 1)
-    ratio = 100 * (statistics.median(after) / statistics.median(idle) - 1)
+            if number % 2:
+                await asyncio.sleep(STOPPED_S)
+            (after if number % 2 else at_once).extend(await first_sound_s(server, 1))
+    above = 100 * (statistics.median(after) / statistics.median(idle) - 1)
     return iter(
         (
-            row_of("F21", "first sound, idle", "ms", [1e3 * x for x in idle]),
-            row_of(
-                "F21", "first sound after 200 were killed at once", "ms", [1e3 * x for x in after]
-            ),
-            row_of("F21", "the one above the other, by the median", "%", [ratio], 10),
+            row_of("F21", "first sound, idle", "ms", _ms(idle)),
+            row_of("F21", "asked for while 200 are being killed", "ms", _ms(at_once)),
+            row_of("F21", "asked for 0.25 s later", "ms", _ms(after)),
+            row_of("F21", "that above idle, by the median", "%", [above], 10),
         )
     )
+
+
+def _ms(seconds: Sequence[float]) -> list[float]:
+    return [1e3 * value for value in seconds]
 
 
 async def neighbours(rounds: int) -> Iterator[Row]:
@@ -334,26 +217,24 @@ async def neighbours(rounds: int) -> Iterator[Row]:
     times = statistics.median(flooded) / statistics.median(idle)
     return iter(
         (
-            row_of("F25", "a request alone", "ms", [1e3 * x for x in alone]),
-            row_of(
-                "F25", f"beside {SLEEPERS} who do not read", "ms", [1e3 * x for x in beside_them]
-            ),
+            row_of("F25", "a request alone", "ms", _ms(alone)),
+            row_of("F25", f"beside {SLEEPERS} who do not read", "ms", _ms(beside_them)),
             row_of("F25", "the one above the other, by the median", "%", [slower], 10),
-            row_of("F05b", "first sound for a key alone", "ms", [1e3 * x for x in idle]),
-            row_of("F05b", "beside a key that floods", "ms", [1e3 * x for x in flooded]),
+            row_of("F05b", "first sound for a key alone", "ms", _ms(idle)),
+            row_of("F05b", "beside a key that floods", "ms", _ms(flooded)),
             row_of("F05b", "the one over the other, by the median", "times", [times], 2),
         )
     )
 
 
 async def _whole_s(server: Server) -> float:
-    status, _, whole_s = await _held(server.port, WHOLE)
+    status, _, whole_s = await held(server.port, WHOLE)
     assert status == 200, status
     return whole_s
 
 
 async def hostile(rounds: int) -> Iterator[Row]:
-    """F09 and F57: what is refused, or passed over, at once."""
+    """F09, F57 and F61: what is refused, or passed over, at once."""
     head = "POST /tts HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
     def raw(body: bytes) -> bytes:
@@ -365,6 +246,7 @@ async def hostile(rounds: int) -> Iterator[Row]:
         ("F09", "a number of 5000 digits", 50): raw(b'{"text":"a","seed":' + b"9" * 5000 + b"}"),
         ("F57", "5000 ranges", 50): b"GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n"
         b"Range: bytes=" + ranges + b"\r\n\r\n",
+        ("F61", "half an hour in a small FLAC", 1000): _upload(_bomb()),
     }
     rows = []
     with Server() as server:
@@ -372,10 +254,25 @@ async def hostile(rounds: int) -> Iterator[Row]:
             times = []
             for _ in range(2 * rounds):
                 began = time.monotonic()
-                ask(server.port, call)
+                answer = ask(server.port, call)
+                assert answer.split()[1] in (b"200", b"400", b"422", b"431"), answer[:200]
                 times.append(1e3 * (time.monotonic() - began))
             rows.append(row_of(row, what, "ms", times, bound))
     return iter(rows)
+
+
+def _bomb() -> bytes:
+    """Half an hour of silence in 131 KiB."""
+    file = io.BytesIO()
+    sf.write(file, np.zeros(1800 * 24_000, np.int16), 24_000, format="FLAC")
+    return file.getvalue()
+
+
+def _upload(data: bytes) -> bytes:
+    field = b'--x\r\nContent-Disposition: form-data; name="voice_file"; filename="a"\r\n\r\n'
+    body = field + data + b"\r\n--x--\r\n"
+    head = "POST /voices/register HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data;"
+    return f"{head} boundary=x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 async def keys(rounds: int) -> Iterator[Row]:
@@ -394,7 +291,7 @@ async def keys(rounds: int) -> Iterator[Row]:
     rows = [
         row_of("F71", f"a key looked up, {name}", "µs", values) for name, values in inside.items()
     ]
-    rows.append(_told_apart("looked up: near", inside["near"], "far", inside["far"]))
+    rows.append(told_apart("looked up: near", inside["near"], "far", inside["far"]))
     outside: dict[str, list[float]] = {"near": [], "far": []}
     with Server(api_keys=KEYS) as server:
         for number in range(10 * rounds):
@@ -408,28 +305,8 @@ async def keys(rounds: int) -> Iterator[Row]:
                 outside[name].append(1e3 * (time.monotonic() - began))
                 assert b" 401 " in answer, answer
     rows += [row_of("F71", f"over HTTP, {name}", "ms", values) for name, values in outside.items()]
-    rows.append(_told_apart("over HTTP: near", outside["near"], "far", outside["far"]))
+    rows.append(told_apart("over HTTP: near", outside["near"], "far", outside["far"]))
     return iter(rows)
-
-
-def _told_apart(what: str, one: list[float], name: str, other: list[float]) -> Row:
-    """How often a time of the one kind is longer than one of the other: 50 % where they are alike,
-    with what 95 % of such draws would show by chance as the bound."""
-    longer = _longer(one, other)
-    chance = 1.96 * ((len(one) + len(other) + 1) / (12 * len(one) * len(other))) ** 0.5
-    off, bound = 100 * abs(longer - 0.5), max(100 * chance, 0.5)
-    return row_of("F71", f"{what} longer than {name}: away from 50 %", "%", [off], round(bound, 2))
-
-
-def _longer(one: list[float], other: list[float]) -> float:
-    """Mann and Whitney's U over its largest value; ties count half."""
-    import numpy as np
-
-    ordered = np.sort(np.asarray(other))
-    values = np.asarray(one)
-    below = np.searchsorted(ordered, values, "left")
-    upto = np.searchsorted(ordered, values, "right")
-    return float((below + upto).mean() / 2 / len(ordered))
 
 
 PARTS = {
