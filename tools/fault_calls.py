@@ -31,7 +31,7 @@ HEARD_BYTES = 4000
 SAMPLE_S = 0.005
 BUSY_SHARE = 0.2
 """Of one core, over one sample: more than this is work."""
-SETTLED_S = 1.0
+SETTLED_S = 0.5
 """After so long without work it has stopped."""
 GIVE_UP_S = 30.0
 
