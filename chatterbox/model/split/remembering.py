@@ -208,9 +208,8 @@ def tell(encoder: ort.InferenceSession, names: Iterable[str], feeds: Feeds) -> F
 def _law(name: str, runs: Mapping[Length, Feeds]) -> _Told:
     """Raises NotSplittable where neither sizes nor numbers follow from the length."""
     shape = extents({length: run[name].shape for length, run in runs.items()})
-    if not np.issubdtype(runs[PROBES[0]][name].dtype, np.integer):
-        return _Told(shape, None)
-    if time_axis(shape) is not None:
+    sized = time_axis(shape) is not None
+    if sized or not np.issubdtype(runs[PROBES[0]][name].dtype, np.integer):
         return _Told(shape, None)
     numbers = {length: tuple(run[name].ravel().tolist()) for length, run in runs.items()}
     return _Told(shape, extents(numbers))
