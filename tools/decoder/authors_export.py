@@ -5,6 +5,7 @@
 DIR of `--package` is the unpacked `chatterbox-tts` wheel. Their code, random weights, the published
 inputs and output; matrices in blocks by onnxruntime's own tool. Needs what
 `tools.decoder.against_authors` needs. So the loader can be tried on a graph that nobody here wrote.
+Prints how well graph and code agree on the same draws.
 
 What any exporter has to replace is replaced here: a mask's length read out as a number, STFT and
 its inverse (as convolutions), and in-place writes of the harmonics.
@@ -23,7 +24,15 @@ import numpy as np
 import onnx
 
 from chatterbox.model.contract import MEL_BANDS, PRECISION_SUFFIX, SPEAKER_DIM, Precision
-from tools.decoder.against_authors import ALIAS, authors_decoder
+from chatterbox.model.split.extents import Length
+from chatterbox.model.split.feeds import Sums, as_declared
+from chatterbox.model.split.forms import carrying
+from chatterbox.model.split.load import with_inputs
+from chatterbox.model.split.prove import likeness_db
+from chatterbox.model.split.study import study
+from tools.decoder.against_authors import ALIAS, Case, authors_decoder, by_authors, case
+from tools.decoder.graph import Array
+from tools.decoder.quality import opener
 from tools.stock_forms.convert import in_blocks
 from tools.stock_forms.plain import BITS
 
@@ -33,11 +42,10 @@ EXAMPLE_PROMPT, EXAMPLE_CODES = 12, 17
 STORED_INLINE_BYTES = 1024
 
 
-def export(package: Path, out: Path) -> Path:
-    """Write the graph in fp32."""
+def export(theirs: Any, out: Path) -> Path:
+    """Write the graph in fp32. `theirs` is changed on the way."""
     import torch
 
-    theirs = authors_decoder(package)
     _exportable(theirs)
     path = out / "onnx" / "conditional_decoder.onnx"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,6 +76,33 @@ def export(package: Path, out: Path) -> Path:
             dynamo=False,
         )
     return _stored(onnx.load(str(path)), path)
+
+
+def agreement(path: Path, given: Case, mel: Array, wave: Array) -> str:
+    """How far the graph's mel and waveform are from the code's on the same draws. PyTorch adds the
+    pitch up in double precision, onnxruntime in single unless told, as it is when served."""
+    open_graph = opener(path.parent, 1)
+    known = study(onnx.load(str(path), load_external_data=False), open_graph)
+    assert known.mel is not None, known.why_whole
+    unit = (given.phases / np.pi + 1) / 2  # as the graph draws it, before it becomes an angle
+    noises = iter((given.flow_noise, given.source_noise))
+    feeds = {d.name: unit if d.kind == "uniform" else next(noises) for d in known.draws}
+    feeds |= {"speech_tokens": given.codes, "speaker_embeddings": given.speaker}
+    feeds |= {"speaker_features": given.prompt_mel}
+    sizes = Length(given.prompt_mel.shape[1] // 2, given.source_noise.shape[2] // 960)
+    feeds |= Sums(known.sums).feeds([None], sizes, 0, 0)
+    told = []
+    for wide in (False, True):
+        model = carrying(with_inputs(known), known, wide=wide)
+        model.graph.output.append(onnx.helper.make_empty_tensor_value_info(known.mel))
+        session = open_graph(model)
+        wanted = as_declared(session, {i.name: feeds[i.name] for i in session.get_inputs()})
+        made_wave, made_mel = session.run(["waveform", known.mel], wanted)
+        told.append(
+            f"{'as served' if wide else 'as exported'}: mel {likeness_db(mel, made_mel):.1f} dB, "
+            f"waveform {likeness_db(wave, made_wave):.1f} dB"
+        )
+    return "\n".join(told)
 
 
 def convert(source: Path, precision: Precision) -> Path:
@@ -232,8 +267,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="a model's directory")
     parser.add_argument("--precision", default="fp32,q4", help="fp32, and of q8 and q4 any")
     given = parser.parse_args()
-    source = export(given.package, given.out)
-    print(source)
+    theirs, one = authors_decoder(given.package), case(1)
+    mel, wave = by_authors(theirs, one, EULER_STEPS)
+    source = export(theirs, given.out)
+    print(source, agreement(source, one, mel, wave), sep="\n")
     for precision in given.precision.split(","):
         if precision != "fp32":
             print(convert(source, precision))

@@ -51,7 +51,7 @@ def open_decoder(path: Path, open_graph: OpenGraph, settings: StreamSettings) ->
         return _whole(known, open_graph, settings, str(reason))
 
 
-def _with_inputs(known: Study) -> onnx.ModelProto:
+def with_inputs(known: Study) -> onnx.ModelProto:
     """The whole graph, its draws made inputs."""
     model = onnx.ModelProto()
     model.CopyFrom(known.model)
@@ -62,7 +62,7 @@ def _with_inputs(known: Study) -> onnx.ModelProto:
 
 
 def _whole(known: Study, open_graph: OpenGraph, settings: StreamSettings, why: str) -> Opened:
-    model = _with_inputs(known)
+    model = with_inputs(known)
     session = open_graph(carrying(model, known, wide=False))
     alike = likeness_db(known.proof.told[WAVEFORM], proof_run(known, session, WAVEFORM))
     del session
@@ -78,7 +78,7 @@ def _split(known: Study, folder: Path, open_graph: OpenGraph, settings: StreamSe
     mel = known.mel
     if mel is None:
         raise NotSplittable(known.why_whole)
-    flow_model, vocoder_model = cut(_with_inputs(known), mel, known.kind(mel))
+    flow_model, vocoder_model = cut(with_inputs(known), mel, known.kind(mel))
     forms = Forms(known, folder, open_graph, settings)
     flow, how = forms.flow(flow_model)
     vocoder, how_heard = forms.vocoder(vocoder_model)
