@@ -44,6 +44,8 @@ from tools.fault_table import HEADER, Row, row_of, told_apart
 PLACES, QUEUE = 4, 8
 WHOLE = {"text": SENTENCE * 3, "stream": False, "response_format": "pcm", "seed": 1}
 IMPATIENT_S = 0.05
+WAITING_S = 0.25
+"""Of the two who keep the queue full: they are not to be what a refusal waits for."""
 STOPPED_S = 0.25
 """The bound of F20."""
 SLEEPERS = 4
@@ -62,7 +64,7 @@ async def refusals(rounds: int) -> Iterator[Row]:
     call = post("/tts", SHORT, "Connection: close")
     refused, hints, probes = [], [], []
     with Server(max_concurrent_requests=PLACES, max_queued_requests=QUEUE) as server:
-        with beside(crowd, server.port, 2 * (PLACES + QUEUE), IMPATIENT_S):
+        with beside(crowd, server.port, PLACES + QUEUE + 2, WAITING_S):
             await until_full(server, QUEUE)
             for number in range(20 * rounds):
                 await asyncio.sleep(random.uniform(0.005, 0.03))
