@@ -234,9 +234,17 @@ class Rig:
     async def quiet(self) -> None:
         """Until the engine has nothing to do: whoever is being spoken to does not read."""
         steps = -1
-        while steps != self.model.steps:
+        while steps != self.model.steps or not self._all_wait():
             steps = self.model.steps
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.02)
+
+    def _all_wait(self) -> bool:
+        """Whether every row there is waits for its reader: on a busy machine the engine's thread
+        may not have had a turn for long, and still have work."""
+        loop = self.engine._loop
+        return not loop._inbox and all(
+            job.outbox.full or job.outbox.closed for job in loop._scheduler.jobs()
+        )
 
     # --- the row
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from faults.calls import refusal_of
 from faults.harness import KEY, SECRET, SHORT, running
+from faults.source import dotted, nodes
 from server.harness import error_of, server_config
 from voices.clips import babble, encoded
 from websockets.asyncio.client import connect
@@ -225,13 +226,12 @@ async def test_f78_a_pickle_among_the_voices(tmp_path):
 
 
 def test_f78_nothing_here_unpickles():
-    for path in Path(chatterbox.__file__).parent.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import | ast.ImportFrom):
-                names = {alias.name for alias in node.names} | {getattr(node, "module", None)}
-                assert not names & {"pickle", "marshal", "shelve", "dill", "joblib"}, path
-            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("np.load", "numpy.load"):
+    for path, node in nodes(Path(chatterbox.__file__).parent):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = {alias.name for alias in node.names} | {getattr(node, "module", None)}
+            assert not names & {"pickle", "marshal", "shelve", "dill", "joblib"}, path
+        if isinstance(node, ast.Call):
+            assert dotted(node.func) not in ("eval", "exec", "torch.load"), path
+            if dotted(node.func) in ("np.load", "numpy.load"):
                 allowed = {k.arg: ast.unparse(k.value) for k in node.keywords}
                 assert allowed.get("allow_pickle") == "False", path
-            if isinstance(node, ast.Call):
-                assert ast.unparse(node.func) not in ("eval", "exec", "torch.load"), path

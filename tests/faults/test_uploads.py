@@ -238,12 +238,15 @@ async def test_f67_forms_that_are_none(rig):
     ],
 )
 async def test_f68_a_child_that_dies(rig, bad, monkeypatch):
-    child = DecodeChild(program=HOSTILE, wall_s=1.0)
+    child = DecodeChild(program=HOSTILE)
     monkeypatch.setattr(rig.engine.voices, "_decoder", child)
     try:
         async with rig.fault():
             assert code_of(await send(rig, GOOD)) == "ok"
+            monkeypatch.setattr(child, "_wall_s", 1.0)
             answer = await send(rig, b"BAD!" + bad.encode())
+            monkeypatch.undo()
+            monkeypatch.setattr(rig.engine.voices, "_decoder", child)
             assert (answer.status_code, code_of(answer)) == (422, "unreadable_audio")
             assert code_of(await send(rig, encoded(babble(2.5, seed=3)))) == "ok"
     finally:

@@ -1,0 +1,22 @@
+"""What our own code says, for tests of what it must not say."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def nodes(package: Path) -> Iterator[tuple[Path, ast.AST]]:
+    """Of every file, with it."""
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            yield path, node
+
+
+def dotted(node: ast.AST) -> str:
+    """`name` or `name.attribute` as it is written; nothing for whatever else (`ast.unparse` of
+    every call would take seconds)."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        return f"{node.value.id}.{node.attr}"
+    return ""
