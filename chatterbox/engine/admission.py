@@ -27,6 +27,7 @@ class Admission:
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._closed = False
         self._service_s = 1.0  # running mean of how long a permit is held
+        self._since: list[float] = []  # when those inside came in
 
     @property
     def queued(self) -> int:
@@ -42,9 +43,11 @@ class Admission:
         """
         await self._enter(timeout_s)
         since = time.monotonic()
+        self._since.append(since)
         try:
             yield
         finally:
+            self._since.remove(since)
             held_s = time.monotonic() - since
             self._service_s += SMOOTHING * (held_s - self._service_s)
             self._leave()
@@ -60,9 +63,15 @@ class Admission:
     def retry_after_s(self) -> int:
         """When a place is likely to be free: the queue's length over the measured rate, with
         jitter so that those sent away together do not come back together."""
-        wait_s = self._service_s * (self.queued + 1) / self.capacity
+        wait_s = self._typical_s() * (self.queued + 1) / self.capacity
         jittered = wait_s * random.uniform(1.0, 1.5)
         return max(RETRY_AFTER_MIN_S, min(RETRY_AFTER_MAX_S, math.ceil(jittered)))
+
+    def _typical_s(self) -> float:
+        """How long a permit is held: as it was of late, and no less than those inside have theirs
+        already."""
+        ages_s = [time.monotonic() - since for since in self._since]
+        return max(self._service_s, sum(ages_s) / max(len(ages_s), 1))
 
     async def _enter(self, timeout_s: float) -> None:
         if self._closed:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,6 +43,18 @@ async def test_places_then_queue_then_refusal():
         await settle()
         assert entered == [0, 1, 2, 3, 4]  # first come, first served
     assert (admission.active, admission.queued) == (0, 0)
+
+
+async def test_the_hint_knows_how_long_those_inside_are_there_already(monkeypatch):
+    now = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0])
+    monkeypatch.setattr("chatterbox.engine.admission.time", clock)
+    admission = Admission(1, 1)
+    async with holders(admission, 1):
+        assert admission.retry_after_s() <= 2  # nothing is known yet but the first guess
+        now[0] = 20.0
+        assert admission.retry_after_s() >= 20
+    assert admission.retry_after_s() >= 4  # and it is remembered
 
 
 async def test_leaving_the_queue_gives_the_place_back():
