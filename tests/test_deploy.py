@@ -55,6 +55,15 @@ def test_the_image():
     assert all((ROOT / line[1:]).exists() for line in kept if line.startswith("!"))
 
 
+def test_memory_is_given_back_everywhere():
+    files = (ROOT / "run.sh", DEPLOY / "chatterbox.service", DEPLOY / "Dockerfile")
+    told = [
+        set(re.findall(r"MALLOC_[A-Z_]+=\d+", path.read_text(encoding="utf-8"))) for path in files
+    ]
+    assert len(told[0]) == 3
+    assert told[0] == told[1] == told[2]
+
+
 def test_the_composition():
     services = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))["services"]
     assert services.keys() == {"cpu", "gpu"}
