@@ -22,8 +22,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="data, checkpoints and logs")
     parser.add_argument("--out", type=Path, required=True, help="the model directory to write")
     parser.add_argument("--sentences", type=int, default=16_000)
-    parser.add_argument("--codec-steps", type=int, default=9_000)
-    parser.add_argument("--lm-steps", type=int, default=8_000)
+    parser.add_argument("--codec-steps", type=int, default=14_000)
+    parser.add_argument("--lm-steps", type=int, default=15_000)
     parser.add_argument(
         "--minutes", type=float, default=math.inf, help="CPU minutes of each training"
     )
