@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from chatterbox.model.contract import MEL_BANDS, PRECISION_SUFFIX, SPEAKER_DIM, Precision
+from chatterbox.model.contract import MEL_BANDS, SPEAKER_DIM, Precision
 from chatterbox.model.split.extents import Length
 from chatterbox.model.split.feeds import Sums, as_declared
 from chatterbox.model.split.forms import carrying
@@ -31,6 +31,7 @@ from chatterbox.model.split.load import with_inputs
 from chatterbox.model.split.prove import likeness_db
 from chatterbox.model.split.study import study
 from tools.decoder.against_authors import ALIAS, Case, authors_decoder, by_authors, case
+from tools.decoder.build import decoder_file, stored
 from tools.decoder.graph import Array
 from tools.decoder.quality import opener
 from tools.stock_forms.convert import in_blocks
@@ -39,7 +40,6 @@ from tools.stock_forms.plain import BITS
 OPSET = 18
 EULER_STEPS = 2
 EXAMPLE_PROMPT, EXAMPLE_CODES = 12, 17
-STORED_INLINE_BYTES = 1024
 
 
 def export(theirs: Any, out: Path) -> Path:
@@ -47,7 +47,7 @@ def export(theirs: Any, out: Path) -> Path:
     import torch
 
     _exportable(theirs)
-    path = out / "onnx" / "conditional_decoder.onnx"
+    path = out / "onnx" / decoder_file("fp32")
     path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
 
@@ -75,7 +75,7 @@ def export(theirs: Any, out: Path) -> Path:
             opset_version=OPSET,
             dynamo=False,
         )
-    return _stored(onnx.load(str(path)), path)
+    return stored(onnx.load(str(path)), path)
 
 
 def agreement(path: Path, given: Case, mel: Array, wave: Array) -> str:
@@ -107,8 +107,8 @@ def agreement(path: Path, given: Case, mel: Array, wave: Array) -> str:
 
 def convert(source: Path, precision: Precision) -> Path:
     """The graph again, its matrices in blocks of 32."""
-    path = source.with_name(f"conditional_decoder{PRECISION_SUFFIX[precision]}.onnx")
-    return _stored(in_blocks(_weights_named_once(onnx.load(str(source))), BITS[precision]), path)
+    path = source.with_name(decoder_file(precision))
+    return stored(in_blocks(_weights_named_once(onnx.load(str(source))), BITS[precision]), path)
 
 
 def _weights_named_once(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -127,20 +127,6 @@ def _weights_named_once(model: onnx.ModelProto) -> onnx.ModelProto:
     del model.graph.node[:]
     model.graph.node.extend(kept)
     return model
-
-
-def _stored(model: onnx.ModelProto, path: Path) -> Path:
-    sidecar = path.with_name(path.name + "_data")
-    for old in (path, sidecar):
-        old.unlink(missing_ok=True)  # onnx appends
-    onnx.save(
-        model,
-        str(path),
-        save_as_external_data=True,
-        location=sidecar.name,
-        size_threshold=STORED_INLINE_BYTES,
-    )
-    return path
 
 
 def _contract(theirs: Any) -> Any:

@@ -44,10 +44,20 @@ def write_decoder(
 ) -> Path:
     """Write graph and sidecar; returns the graph's path."""
     model = edition_of(weights, edition, steps=steps, ragged=ragged)
-    path = out / "onnx" / f"conditional_decoder{PRECISION_SUFFIX[EDITIONS[edition]]}.onnx"
+    return stored(model, out / "onnx" / decoder_file(EDITIONS[edition]))
+
+
+def decoder_file(precision: Precision) -> str:
+    """The published name."""
+    return f"conditional_decoder{PRECISION_SUFFIX[precision]}.onnx"
+
+
+def stored(model: onnx.ModelProto, path: Path) -> Path:
+    """Write a graph and, beside it, its sidecar, in the place of what was there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sidecar = path.with_name(f"{path.name}_data")
-    sidecar.unlink(missing_ok=True)  # onnx appends
+    for old in (path, sidecar):
+        old.unlink(missing_ok=True)  # onnx appends
     onnx.save(
         model,
         str(path),

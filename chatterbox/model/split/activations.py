@@ -8,6 +8,7 @@ by number there, a quarter of a vocoder's time.
 """
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import onnx
@@ -40,26 +41,31 @@ def quick_mish(model: onnx.ModelProto) -> int:
             remove += [inner, node]
             insert += _quick(inner.input[0], node.output[0])
     if insert:
-        for name, value in (("mish.largest", LARGEST), ("mish.two", 2.0)):
-            graph.initializer.append(numpy_helper.from_array(np.float32(value), name))
+        _add_numbers(graph, {"mish.largest": LARGEST, "mish.two": 2.0})
         replace_nodes(graph, remove, insert)
     return len(remove) // 2
 
 
-def _quick(x: str, output: str) -> list[onnx.NodeProto]:
-    def make(kind: str, inputs: list[str], made: str) -> onnx.NodeProto:
-        return helper.make_node(kind, inputs, [made], name=f"{made}/{kind}")
+def _add_numbers(graph: onnx.GraphProto, numbers: Mapping[str, float]) -> None:
+    for name, value in numbers.items():
+        graph.initializer.append(numpy_helper.from_array(np.float32(value), name))
 
+
+def _node(kind: str, inputs: list[str], made: str) -> onnx.NodeProto:
+    return helper.make_node(kind, inputs, [made], name=f"{made}/{kind}")
+
+
+def _quick(x: str, output: str) -> list[onnx.NodeProto]:
     def part(what: str) -> str:
         return f"{output}.{what}"
 
     return [
-        make("Min", [x, "mish.largest"], part("bounded")),
-        make("Exp", [part("bounded")], part("e")),
-        make("Add", [part("e"), "mish.two"], part("e+2")),
-        make("Mul", [part("e"), part("e+2")], part("n")),
-        make("Add", [part("n"), "mish.two"], part("n+2")),
-        make("Div", [part("n"), part("n+2")], output),
+        _node("Min", [x, "mish.largest"], part("bounded")),
+        _node("Exp", [part("bounded")], part("e")),
+        _node("Add", [part("e"), "mish.two"], part("e+2")),
+        _node("Mul", [part("e"), part("e+2")], part("n")),
+        _node("Add", [part("n"), "mish.two"], part("n+2")),
+        _node("Div", [part("n"), part("n+2")], output),
     ]
 
 
@@ -93,12 +99,8 @@ def quick_snake(model: onnx.ModelProto) -> int:
             remove += [node, squared]
             insert += _squared_sine(node.input[0], squared.output[0])
     if insert:
-        for name, value in {
-            "snake.rate": 1 / math.pi,
-            "snake.half": 0.5,
-            **{f"snake.{i}": c for i, c in enumerate(SQUARED_SINE, 1)},
-        }.items():
-            graph.initializer.append(numpy_helper.from_array(np.float32(value), name))
+        powers = {f"snake.{i}": c for i, c in enumerate(SQUARED_SINE, 1)}
+        _add_numbers(graph, {"snake.rate": 1 / math.pi, "snake.half": 0.5, **powers})
         replace_nodes(graph, remove, insert)
     return len(remove) // 2
 
@@ -122,22 +124,19 @@ def _squared_sine(x: str, output: str) -> list[onnx.NodeProto]:
     def part(what: str) -> str:
         return f"{output}.{what}"
 
-    def make(kind: str, inputs: list[str], made: str) -> onnx.NodeProto:
-        return helper.make_node(kind, inputs, [made], name=f"{made}/{kind}")
-
     nodes = [
-        make("Mul", [x, "snake.rate"], part("turns")),
-        make("Add", [part("turns"), "snake.half"], part("raised")),
-        make("Floor", [part("raised")], part("whole")),  # Round is three times slower there
-        make("Sub", [part("turns"), part("whole")], part("r")),
-        make("Mul", [part("r"), part("r")], part("r2")),
+        _node("Mul", [x, "snake.rate"], part("turns")),
+        _node("Add", [part("turns"), "snake.half"], part("raised")),
+        _node("Floor", [part("raised")], part("whole")),  # Round is three times slower there
+        _node("Sub", [part("turns"), part("whole")], part("r")),
+        _node("Mul", [part("r"), part("r")], part("r2")),
     ]
     made = f"snake.{len(SQUARED_SINE)}"
     for i in range(len(SQUARED_SINE), 1, -1):
-        nodes.append(make("Mul", [made, part("r2")], part(f"times{i}")))
-        nodes.append(make("Add", [part(f"times{i}"), f"snake.{i - 1}"], part(f"plus{i}")))
+        nodes.append(_node("Mul", [made, part("r2")], part(f"times{i}")))
+        nodes.append(_node("Add", [part(f"times{i}"), f"snake.{i - 1}"], part(f"plus{i}")))
         made = part(f"plus{i}")
-    return [*nodes, make("Mul", [made, part("r2")], output)]
+    return [*nodes, _node("Mul", [made, part("r2")], output)]
 
 
 def _around(erf: onnx.NodeProto, known: Index) -> tuple[str, list[onnx.NodeProto], str] | None:
