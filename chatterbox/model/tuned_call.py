@@ -75,7 +75,10 @@ class Call:
         *,
         active: int,
         new: int,
+        logits: Buffer | None = None,
     ) -> None:
+        """`logits`: [active, vocab], where several calls put theirs, one at a time; none: into
+        memory of its own."""
         slots = caches[0].shape[0]
         self._session = session
         self._new = new
@@ -87,7 +90,7 @@ class Call:
             "seqlens_k": memory.buffer((slots,), np.int32),
         }
         self._total = HostBuffer((), np.int32)  # the operator reads it on the host
-        self._logits = memory.buffer((active, shape.vocab), np.float32)
+        self._logits = logits or memory.buffer((active, shape.vocab), np.float32)
         self._binding = session.io_binding()
         for name, buffer in self._inputs.items():
             memory.bind_input(self._binding, name, buffer)

@@ -1,5 +1,7 @@
 """Rows in slots: together ≡ alone, cached prefix ≡ none, whatever joins, leaves or pauses."""
 
+from itertools import combinations
+
 import numpy as np
 import psutil
 import pytest
@@ -218,6 +220,27 @@ def test_nothing_grows(tuned):
     assert engine.prefix_bytes == held
     assert process.memory_info().rss - before < 8 * 1024 * 1024
     assert engine.arena_bytes == SLOTS * (CAPACITY + 1) * 2 * SIZE.layers * SIZE.hidden * 4
+
+
+def test_shapes_of_as_many_rows_share_their_logits(tuned, monkeypatch):
+    """Use finds new shapes for hours; what each one holds must be small."""
+    made = []
+    buffer = Memory.buffer
+
+    def noted(memory, shape, dtype):
+        made.append(shape)
+        return buffer(memory, shape, dtype)
+
+    monkeypatch.setattr(Memory, "buffer", noted)
+    engine = model(tuned)
+    for slot in range(SLOTS):
+        engine.begin(slot, VOICES[0], np.arange(3))
+    made.clear()
+    for rows in range(1, SLOTS + 1):
+        for slots in combinations(range(SLOTS), rows):
+            engine.step(slots, np.zeros(rows, np.int64))
+    logits = [shape for shape in made if shape[-1] == SIZE.vocab]
+    assert sorted(logits) == [(rows, SIZE.vocab) for rows in range(1, SLOTS + 1)]
 
 
 def test_sizes_come_from_the_graph(tuned):

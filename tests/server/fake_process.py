@@ -3,8 +3,10 @@
 `python fake_process.py SCENARIO`; prints `ready URL` once it is.
 """
 
+import asyncio
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -30,6 +32,10 @@ def main(scenario: str) -> int:
     if scenario == "loads forever":
         engine.load_gate.clear()
     scenario, _, wyoming_port = scenario.partition(":")
+    if scenario == "held":  # speech goes on once the test says so
+        go_on = asyncio.Event()
+        signal.signal(signal.SIGUSR1, lambda *_: go_on.set())
+        engine.script = [PIECE_SAMPLES, go_on, PIECE_SAMPLES]
     config = server_config(
         port=0,
         drain_timeout=0.3 if scenario == "stuck" else 10,

@@ -228,6 +228,7 @@ def test_f85_killed_again_and_again(process, tmp_path, minutes, tell):
         for thread in clients:
             thread.join()
         assert server.speak(SHORT).status_code == 200
+    owner.check(tmp_path, wholly=True)
     again = sum(attempt > 0 for attempt in tries)
     tell(f"F85 killed {lives} times: {len(heard)} requests, all equal, {again} asked again;")
     tell(f"    {owner.acknowledged} voices acknowledged, none lost")

@@ -3,11 +3,11 @@
 import asyncio
 import signal
 
-import httpx
 from server.test_process import running
 from wyoming.audio import AudioChunk, AudioStop
 from wyoming.client import AsyncTcpClient
 from wyoming.error import Error
+from wyoming.ping import Ping, Pong
 from wyoming.tts import Synthesize
 
 from chatterbox.server.run import bind
@@ -20,19 +20,25 @@ def free_port() -> int:
 
 async def test_it_lives_as_long_as_the_server():
     port = free_port()
-    with running(f"slow:{port}") as server:
-        async with asyncio.timeout(20), AsyncTcpClient("127.0.0.1", port) as client:
+    with running(f"held:{port}") as server:
+        async with (
+            asyncio.timeout(20),
+            AsyncTcpClient("127.0.0.1", port) as client,
+            AsyncTcpClient("127.0.0.1", port) as late,
+        ):
+            await late.write_event(Ping().event())
+            assert Pong.is_type((await late.read_event()).type)
             await client.write_event(Synthesize("Said to the end.").event())
             while not AudioChunk.is_type((event := await client.read_event()).type):
                 pass
             server.process.send_signal(signal.SIGTERM)
-            while httpx.get(server.url + "/health/ready").status_code == 200:
+            while server.client.get("/health/ready").status_code == 200:
                 await asyncio.sleep(0.01)
-            while not AudioStop.is_type(event.type):  # what is running goes on
+            await late.write_event(Synthesize("Too late.").event())
+            assert Error.from_event(await late.read_event()).code == "draining"
+            server.process.send_signal(signal.SIGUSR1)  # what is running goes on
+            while not AudioStop.is_type(event.type):
                 event = await client.read_event()
-            await client.write_event(Synthesize("Too late.").event())
-            while (event := await client.read_event()) is not None:
-                assert Error.from_event(event).code == "draining"
         assert server.ended()[0] == 128 + signal.SIGTERM
 
 
