@@ -7,8 +7,10 @@ engine, and beside it what one would use instead, in one run.
 
 Drives `TTSEngine` in this process, without HTTP. Weights may be random: the number of codes is
 fixed (`--codes`), and cost does not depend on their values. Rounds go through all subjects in turn,
-so that a slow spell of the machine falls on all of them; on a shared machine `--quiet 0.1` waits
-for other processes to leave the cores alone, and repeats what they disturbed.
+so that a slow spell of the machine falls on all of them. In its turn each speaks `--in-a-row`
+times: on a virtual machine, memory that nobody has used for half a minute is slow at first. On a
+shared machine `--quiet 0.1` waits for other processes to leave the cores alone, and repeats what
+they disturbed.
 """
 
 import argparse
@@ -301,7 +303,8 @@ def main() -> None:
     parser.add_argument("--rates", type=lambda s: [float(r) for r in s.split(",")], default=[])
     parser.add_argument("--seconds", type=float, default=30, help="of each rate")
     parser.add_argument("--codes", type=int, default=150, help="25 are a second")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--in-a-row", type=int, default=3, help="utterances of each turn")
     parser.add_argument("--peers", default="", help="card, torch")
     parser.add_argument("--torch-python", default=sys.executable)
     parser.add_argument("--authors", type=Path, help="unpacked chatterbox-tts, for torch")
@@ -328,7 +331,8 @@ def main() -> None:
         result.busy_s = 0.0
     for number in range(given.rounds):
         for result, round_ in compared:
-            undisturbed(result, round_, 1000 * (number + 1), given)
+            for again in range(given.in_a_row):
+                undisturbed(result, round_, 1000 * (number + 1) + 10 * again, given)
     results = [result for result, _ in compared if result.heard]
     for rate in given.rates:
         result = Result("this engine", results[0].edition, results[0].precision, f"{rate:g}/s")

@@ -65,7 +65,7 @@ def after(attempt: Attempt, verdict: Verdict, open_track: OpenTrack) -> Attempt 
     job, retries = attempt.track.job, len(attempt.earlier)
     cure = remedy(
         verdict,
-        sent=not attempt.track.take_back(),
+        sent=_first_one_stands(job) or not attempt.track.take_back(),
         attempt=retries,
         temperature=job.sampling.temperature,
         repetition_penalty=job.sampling.repetition_penalty,
@@ -86,6 +86,12 @@ def after(attempt: Attempt, verdict: Verdict, open_track: OpenTrack) -> Attempt 
         return None
     _keep_best([*attempt.earlier, tuple(attempt.codes[: cure.end])], job, open_track)
     return None
+
+
+def _first_one_stands(job: SegmentJob) -> bool:
+    """Whether some of its sound has left is a matter of time: where nothing may depend on time, and
+    somebody listens, it counts as left from the first."""
+    return job.repeatable and job.playback.listening
 
 
 def _keep_best(attempts: list[tuple[int, ...]], job: SegmentJob, open_track: OpenTrack) -> None:

@@ -61,19 +61,24 @@ class _Voicing:
     windows: Windows
     seams: Seams
     stream: DecodeStream
-    unmarked: list[F32] = field(default_factory=list)
+    held: list[F32] = field(default_factory=list)
     due_since_s: float | None = None
 
-    def held_back(self, samples: F32, watermark: Watermark, last: bool) -> F32:
-        """The whole segment, marked, with its last samples; nothing before."""
-        self.unmarked.append(samples)
-        return watermark(np.concatenate(self.unmarked)) if last else samples[:0]
+    def held_back(self, samples: F32, last: bool) -> F32:
+        """The whole segment with its last samples; nothing before."""
+        self.held.append(samples)
+        return np.concatenate(self.held) if last else samples[:0]
 
     def plan(self, slack_s: float, cost: DecodeCost) -> Window | None:
         """The window to decode now, if any; none for a reader who is far behind."""
         if self.track.job.outbox.full:
             return None
         ended = self.track.end is not None  # asked first: the count is final once this is so
+        if ended and self.track.job.repeatable:
+            # What was due before the end was known is decoded, whether or not there was time.
+            due = self.windows.plan(len(self.track.codes), False, slack_s, cost)
+            if due is not None:
+                return due
         return self.windows.plan(self.track.ready, ended, slack_s, cost)
 
     def due(self, what: T, bucket: Hashable, slack_s: float, now_s: float) -> Due[T]:
@@ -103,7 +108,8 @@ class DecodeLoop:
         turns: Turns | None = None,
     ) -> None:
         """`turns`: with whom the cores are shared, if with anybody. `watermark` marks segments as
-        wholes, so that with one nothing leaves before a segment is complete."""
+        wholes, so that with one nothing leaves before a segment is complete; nor does it where
+        nobody listens meanwhile, so that the guard may take any attempt back."""
         self._decoder = decoder
         self._watermark = watermark
         self._turns = turns or Turns(shared=False)
@@ -271,15 +277,18 @@ class DecodeLoop:
             self._fail(voicing, error)
             return
         samples = voicing.seams.join(result.samples, result.at, window.last)
-        if self._watermark is not None:
-            samples = voicing.held_back(samples, self._watermark, window.last)
+        if self._watermark is not None or not track.job.playback.listening:
+            samples = voicing.held_back(samples, window.last)
         if len(samples):
+            if self._watermark is not None:
+                samples = self._watermark(samples)
             if not track.claim():
                 return
             outbox.put(samples)
             track.job.playback.sent(len(samples), time.monotonic())
             self._counters.add(decoded_samples=len(samples))
-        track.heard.append(_became(job, result))
+        if not track.job.repeatable:  # when it is heard is a matter of time
+            track.heard.append(_became(job, result))
         if window.last:
             self._open.remove(voicing)
             if track.claim():

@@ -13,11 +13,16 @@ class Playback:
     """The listener is taken to play from the moment the first sound leaves."""
 
     def __init__(self, *, listening: bool = True) -> None:
-        """`listening`: whether anybody hears the sound while it is made."""
+        """`listening`: see the property."""
         self._listening = listening
         self._lock = threading.Lock()
         self._began_s: float | None = None
         self._samples = 0
+
+    @property
+    def listening(self) -> bool:
+        """Whether anybody hears the sound while it is made."""
+        return self._listening
 
     def sent(self, samples: int, now_s: float) -> None:
         """So many samples have left."""

@@ -30,7 +30,7 @@ class SegmentJob:
     ordinal: int  # place within its request: first segments go first
     outbox: Outbox
     playback: Playback  # of its request
-    repeatable: bool = False  # decoded in windows that do not depend on time
+    repeatable: bool = False  # nothing about its sound depends on time
 
 
 @dataclass(slots=True, eq=False)

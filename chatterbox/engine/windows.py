@@ -24,13 +24,17 @@ from chatterbox.model.contract import (
 from chatterbox.model.decoder_contract import Window
 
 CODE_S = 1.0 / CODE_RATE_HZ
-GROWTH = 1.7
-"""Each window of a stream is at most so much larger than the one before, unless the listener's
-audio allows more: the jump to a large one would leave a gap. One behind its listener grows so."""
 AHEAD = 3.0
-"""Windows are, the first one too, or grow to be, so many times the size that just keeps up with a
-listener: every window costs something whatever its size, so large ones cost less for each code, and
-what they gain is the time for the next."""
+"""The first window is so many times the size that just keeps up with a listener, within the bounds
+of `WindowSettings`: every window costs something whatever its size, so large ones cost less."""
+GROWTH = 1.4
+"""A window waits for codes as long as it will still be in time, but at least until it is so many
+times as large as the one before, or as keeps up: one that is just in time and no larger leaves the
+next as little time, and so on for ever. A short gap once is the price (docs/decoder.md)."""
+LATE_GROWTH = 1.7
+"""What comes too late in any case is so many times as large as the one before."""
+RESERVED = 1 / 2
+"""Of the sound by which a window is longer than what keeps up."""
 FADED_CODES = 1
 """The decoder mutes the first 20 ms of every call and fades in over the next 20 ms [card]."""
 
@@ -138,31 +142,27 @@ class Windows:
         self._next, self._done = window.end, window.last
 
     def _fresh_codes(self, codes: int, ended: bool, slack_s: float, cost: DecodeCost) -> int | None:
+        s = self._settings
         if self._by_table:
             return self._from_table(codes - self._next, ended)
-        most = self._settings.most_codes
-        held_back = 0 if ended else self._settings.look_ahead_codes
-        ready = codes - held_back - self._next
-        if ended and ready <= 0:
-            return 0  # only the silence codes are left
+        ready = codes - (0 if ended else s.look_ahead_codes) - self._next
         least = self._least_codes(cost, late=slack_s <= 0)
-        if not ended and ready < least:
-            return None
-        within = max(least, self._codes_within(slack_s, cost))
+        most = min(max(least, self._codes_within(slack_s, cost)), s.most_codes)
         if ended:
             # What is left for the last window is a useful one, and enough to look ahead to.
-            crumb = max(least, self._settings.look_ahead_codes)
-            return ready if ready <= min(within, most) + crumb else min(within, most)
-        if ready < min(within, most):
+            crumb = max(least, s.look_ahead_codes)
+            return max(ready, 0) if ready <= most + crumb else most
+        if ready < least or (ready < most and self._has_time(ready + 1, slack_s, cost)):
             return None
-        return self._on_grid(min(ready, within, most), least)
+        return self._on_grid(min(ready, most), least)
 
     def _from_table(self, left: int, ended: bool) -> int | None:
-        """The first window is of the usual most, each one after it twice as large up to the
-        largest; what is left when no further one fits is the last. Whether the end was known when
-        a window was due changes nothing."""
+        """The first window is of the usual most, each one after it larger up to the largest; what
+        is left when no further one fits is the last. Whether the end was known when a window was
+        due changes nothing."""
         s = self._settings
-        size = min(2 * self._last_fresh or s.first_most_codes, s.most_codes)
+        grown = math.ceil(GROWTH * self._last_fresh) or s.first_most_codes
+        size = min(grown, s.most_codes)
         if left >= size + max(s.look_ahead_codes, 1):  # so that it cannot be the last
             return size
         return max(left, 0) if ended else None
@@ -171,25 +171,47 @@ class Windows:
         """A window should play at least as long as it takes until the one after it is there. A
         listener who has run out of sound is helped by larger ones: they take less in all."""
         s = self._settings
-        around = min(self._next, s.left_context_codes) + s.look_ahead_codes
-        gain_s = CODE_S - cost.per_code_s - cost.made_s
-        fixed_s = cost.seconds(around)
-        lasting = math.ceil(fixed_s / gain_s) if fixed_s < gain_s * s.most_codes else s.most_codes
+        lasting = self._lasting_codes(cost)
         if not self._next:
             return min(max(math.ceil(AHEAD * lasting), s.first_least_codes), s.first_most_codes)
-        grown = max(lasting, math.ceil(GROWTH * self._last_fresh))
-        lasting = grown if late else min(math.ceil(AHEAD * lasting), grown)
-        return min(max(lasting, s.first_least_codes), s.most_codes)
+        least = max(lasting, math.ceil((LATE_GROWTH if late else GROWTH) * self._last_fresh))
+        if not late:
+            least = min(least, math.ceil(LATE_GROWTH * self._last_fresh))
+        return min(max(least, s.first_least_codes), s.most_codes)
+
+    def _lasting_codes(self, cost: DecodeCost) -> int:
+        """Windows of so many codes just keep up with a listener."""
+        most = self._settings.most_codes
+        gain_s = CODE_S - cost.per_code_s - cost.made_s
+        fixed_s = cost.seconds(self._around)
+        return math.ceil(fixed_s / gain_s) if fixed_s < gain_s * most else most
+
+    @property
+    def _around(self) -> int:
+        """Codes that the next window is fed besides its fresh ones."""
+        return min(self._next, self._settings.left_context_codes) + self._settings.look_ahead_codes
+
+    def _spare_s(self, slack_s: float, cost: DecodeCost) -> float:
+        """How long a decode may take: what the last window was longer than need be is kept in part
+        for a next one that takes longer than expected."""
+        reserve_s = self._settings.reserve_s
+        if self._next:
+            beyond_s = CODE_S * (self._last_fresh - self._lasting_codes(cost))
+            reserve_s = min(reserve_s, max(RESERVED * beyond_s, 0.0))
+        return slack_s - reserve_s
+
+    def _has_time(self, fresh: int, slack_s: float, cost: DecodeCost) -> bool:
+        """Whether a window of so many codes, the last of which is still to be made, is in time."""
+        needed_s = cost.made_s + cost.seconds(self._around + fresh)
+        return needed_s <= self._spare_s(slack_s, cost)
 
     def _codes_within(self, slack_s: float, cost: DecodeCost) -> int:
         """How many fresh codes can be decoded while the listener's audio lasts."""
-        s = self._settings
-        around = min(self._next, s.left_context_codes) + s.look_ahead_codes
-        spare_s = slack_s - s.reserve_s - cost.seconds(around)
+        spare_s = self._spare_s(slack_s, cost) - cost.seconds(self._around)
         if spare_s <= 0:
             return 0
-        if spare_s >= cost.per_code_s * s.most_codes:
-            return s.most_codes
+        if spare_s >= cost.per_code_s * self._settings.most_codes:
+            return self._settings.most_codes
         return int(spare_s / cost.per_code_s)
 
     def _on_grid(self, fresh: int, least: int) -> int:

@@ -130,7 +130,7 @@ class SpeechService:
         async with (
             self.shares.hold(len(call.text)),
             self._engine.admission.permit(timeout_s=first_s),
-            _deadline(began_at + first_s) as timer,
+            _deadline(began_at + (first_s if plus_sound else total_s)) as timer,
         ):
             request = SpeechRequest(
                 text=call.text,

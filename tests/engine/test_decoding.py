@@ -92,7 +92,40 @@ def test_a_repeatable_segment_is_decoded_in_the_same_windows_however_its_codes_c
     pieces, _ = heard(one.outbox)
     cross_fade = WindowSettings().cross_fade_samples
     ends = np.cumsum([len(piece) for piece in pieces])[:-1] + cross_fade
-    assert (ends / SAMPLES_PER_CODE).tolist() == [10, 30, 70, 145]
+    assert (ends / SAMPLES_PER_CODE).tolist() == ([10, 24, 44, 72, 112, 168] if listening else [])
+
+
+@pytest.mark.parametrize("good", [5, 60, 71, 72, 99])
+@pytest.mark.parametrize("step", [1, 7, 100])
+def test_where_a_repeatable_segment_is_cut_does_not_depend_on_how_far_the_decoder_was(good, step):
+    """The guard found out at code 100 that only `good` of them are speech."""
+    bench = Bench()
+    one = job(repeatable=True)
+    track = bench.loop.open(one)
+    for start in range(0, 100, step):
+        track.codes.extend(range(start, min(start + step, 100)))
+        if step < 100:
+            bench.rest()
+    track.finish(good, "guard")
+    bench.rest()
+    pieces, end = heard(one.outbox)
+    spoken = max(good, 72)  # windows of 10, 14, 20 and 28 were due
+    assert codes_in(np.concatenate(pieces)) == [*range(spoken), *[0] * TAIL_SILENCE_CODES]
+    assert (len(end.codes), end.finish_reason) == (good, "guard")
+    assert not track.heard
+
+
+def test_nothing_leaves_before_the_end_where_nobody_listens():
+    bench = Bench()
+    one = job(listening=False)
+    track = bench.loop.open(one)
+    track.codes.extend(range(200))
+    bench.rest()
+    assert bench.counters.snapshot().decoded_samples == 0
+    assert track.heard
+    assert track.take_back()
+    bench.rest()
+    assert heard(one.outbox) == ([], None)
 
 
 def test_sound_leaves_long_before_the_segment_is_complete():

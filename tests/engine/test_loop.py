@@ -20,7 +20,16 @@ from chatterbox.model.contract import SAMPLES_PER_CODE
 SLOTS = 3
 
 
-def job(text: str = "hi", *, key: str = "v", seed: int = 0, ordinal: int = 0, cap: int = 200):
+def job(
+    text: str = "hi",
+    *,
+    key: str = "v",
+    seed: int = 0,
+    ordinal: int = 0,
+    cap: int = 200,
+    repeatable: bool = False,
+    listening: bool = True,
+):
     return SegmentJob(
         voice=fake_voice(key),
         ids=FakeTokenizer().encode(text),
@@ -30,7 +39,8 @@ def job(text: str = "hi", *, key: str = "v", seed: int = 0, ordinal: int = 0, ca
         seed=seed,
         ordinal=ordinal,
         outbox=Outbox(),
-        playback=Playback(),
+        playback=Playback(listening=listening),
+        repeatable=repeatable,
     )
 
 
@@ -271,6 +281,25 @@ def test_a_loop_that_was_heard_ends_at_the_last_good_code():
     assert (end.finish_reason, end.retries) == ("guard", 0)
     assert len(end.codes) < 32
     assert bench.model.begun == 1
+
+
+def test_a_repeatable_stream_is_not_tried_again_whether_or_not_it_was_heard():
+    bench = Bench()
+    looping(bench, period=5, times=1)
+    one = job("a text that is long enough to loop in", repeatable=True)
+    bench.loop.submit(one)
+    bench.run()
+    assert (outcome(one.outbox).finish_reason, bench.model.begun) == ("guard", 1)
+
+
+def test_a_repeatable_answer_is_tried_again_where_nobody_listens():
+    bench = Bench()
+    looping(bench, period=5, times=1)
+    one = job("a text that is long enough to loop in", repeatable=True, listening=False)
+    bench.loop.submit(one)
+    bench.run()
+    end = outcome(one.outbox)
+    assert (end.finish_reason, end.retries) == ("stop", 1)
 
 
 def test_the_guard_can_be_switched_off():

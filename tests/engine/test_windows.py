@@ -152,7 +152,7 @@ def test_windows_by_table_do_not_depend_on_when_codes_come(settings, total, mome
 def test_windows_by_table_grow_from_a_quick_first_one():
     windows = Windows(WindowSettings(), by_table=True)
     sizes = [w.end - w.fresh for w in drive(windows, 250, [])]
-    assert sizes == [10, 20, 40, 75, 75, 30]
+    assert sizes == [10, 14, 20, 28, 40, 56, 75, 7]
 
 
 # --- how large, and when
@@ -181,7 +181,7 @@ def test_later_windows_wait_while_the_listener_has_audio():
     windows = Windows(SETTINGS)
     windows.next(7, False, 0.0, QUICK)
     assert windows.next(40, False, 3.0, QUICK) is None
-    window = windows.next(40, False, 0.2, QUICK)
+    window = windows.next(40, False, 0.1, QUICK)
     assert window is not None
     assert window.fresh == 4
     assert window.end <= 37
@@ -192,8 +192,31 @@ def test_a_window_takes_what_can_be_decoded_in_time():
     windows.next(13, False, 0.0, SLOW)
     window = windows.next(200, False, 1.0, SLOW)
     assert window is not None
-    affordable_s = 1.0 - SETTINGS.reserve_s
+    affordable_s = 1.0  # nothing stays in reserve while windows are no longer than what keeps up
     assert SLOW.seconds(window.fed_codes) == pytest.approx(affordable_s, abs=SLOW.per_code_s)
+
+
+def test_a_window_waits_for_another_code_while_that_is_in_time():
+    cost = DecodeCost(0.1, 0.005, made_s=0.015)
+    windows = Windows(SETTINGS)
+    windows.next(13, False, 0.0, cost)
+    # 30 codes and 13 around them take 0.315 s, one more and its making 0.335 s. 9 codes keep up
+    # with a listener; half of what 10 are more stays in reserve.
+    assert windows.plan(43, False, 0.336 + 0.02, cost) is None
+    window = windows.plan(43, False, 0.334 + 0.02, cost)
+    assert window is not None
+    assert window.end - window.fresh == 30
+
+
+def test_a_window_is_never_just_in_time_and_hardly_larger():
+    """So that the next has more time."""
+    cost = DecodeCost(0.1, 0.005, made_s=0.015)
+    windows = Windows(SETTINGS)
+    windows.next(13, False, 0.0, cost)
+    assert windows.plan(10 + 13 + 3, False, 0.2, cost) is None, "13 codes, no time for more"
+    window = windows.plan(10 + 14 + 3, False, 0.18, cost)
+    assert window is not None
+    assert window.end - window.fresh == 14, "1.4 times 10"
 
 
 def test_windows_grow_while_the_listener_gets_further_ahead():
@@ -235,15 +258,16 @@ def test_a_stream_behind_its_listener_gets_larger_windows_each_time():
     assert sizes[-1] == SETTINGS.most_codes
 
 
-def test_windows_grow_beyond_what_keeps_up_step_by_step():
-    cost = DecodeCost(0.2, 0.008, made_s=0.012)
+def test_windows_without_time_to_spare_grow_step_by_step():
+    cost = DecodeCost(0.1, 0.005, made_s=0.012)
     windows = Windows(WindowSettings())
     sizes = []
     for _ in range(5):
         window = windows.next(500, False, 0.01, cost)
         sizes.append(window.end - window.fresh)
-    assert sizes[:3] == [10, 17, 29], "each 1.7 times the one before"
-    assert sizes[3:] == [50, 51], "three times (0.2 + 0.008 × 17) / 0.02 = 17, which keeps up"
+    assert sizes == [10, 14, 20, 28, 40], "each 1.4 times the one before"
+    late = windows.next(500, False, 0.0, cost)
+    assert late.end - late.fresh == 68, "1.7 times"
 
 
 def test_codes_that_cost_the_same_cores_make_windows_larger():
