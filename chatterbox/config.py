@@ -215,7 +215,10 @@ class ServerConfig(_Settings):
     )
     request_timeout: float = Field(120, gt=0, le=3600, description="Seconds for a whole request")
     first_audio_timeout: float = Field(
-        60, gt=0, le=3600, description="Seconds until a request's first sound"
+        60,
+        gt=0,
+        le=3600,
+        description="Seconds until a request has a place and, if streamed, its first sound",
     )
     stall_timeout: float = Field(
         30,
