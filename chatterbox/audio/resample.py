@@ -13,8 +13,9 @@ QUALITY = "HQ"
 
 
 def resampled_samples(samples: int, sample_rate_hz: int) -> int:
-    """How many samples `samples` of them at 24 kHz become: the nearest whole number, halves up."""
-    return (2 * samples * sample_rate_hz + SAMPLE_RATE_HZ) // (2 * SAMPLE_RATE_HZ)
+    """How many samples `samples` of them at 24 kHz become: the nearest whole number, halves down
+    (soxr takes now the one, now the other; what is not there cannot be added)."""
+    return (2 * samples * sample_rate_hz + SAMPLE_RATE_HZ - 1) // (2 * SAMPLE_RATE_HZ)
 
 
 class Resampler:
@@ -28,6 +29,8 @@ class Resampler:
         self._stream = soxr.ResampleStream(
             SAMPLE_RATE_HZ, sample_rate_hz, 1, dtype="float32", quality=QUALITY
         )
+        self._rate_hz = sample_rate_hz
+        self._fed = self._given = 0  # samples
 
     def feed(self, samples: F32) -> F32:
         """What of [n] more samples is settled, as [m]."""
@@ -36,9 +39,12 @@ class Resampler:
         return self._out(np.ascontiguousarray(samples, dtype=np.float32), last=False)
 
     def finish(self) -> F32:
-        """The rest."""
-        return self._out(np.zeros(0, np.float32), last=True)
+        """The rest: as many as `resampled_samples` says in all."""
+        missing = resampled_samples(self._fed, self._rate_hz) - self._given
+        return self._out(np.zeros(0, np.float32), last=True)[:missing]
 
     def _out(self, samples: F32, *, last: bool) -> F32:
         resampled: F32 = self._stream.resample_chunk(samples, last=last)
+        self._fed += len(samples)
+        self._given += len(resampled)
         return resampled
