@@ -1,0 +1,79 @@
+"""Are draws found and made inputs in graphs of every make?
+
+Knows small graphs written by hand; runs them.
+"""
+
+import numpy as np
+import pytest
+from model.split.graphs import FLOAT_KIND, model_of, run
+from onnx import helper, parser
+
+from chatterbox.model.split.draws import Draw, draws_as_inputs, draws_as_outputs, find_draws
+from chatterbox.model.split.errors import NotSplittable
+from chatterbox.model.split.graph_edit import inlined
+
+DRAWING = """
+g (float[n] x) => (float[n] y) {
+    a = RandomNormalLike <mean: float = 2.0, scale: float = 0.5> (x)
+    s = Shape (x)
+    zero = ConstantOfShape (s)
+    b = RandomUniformLike <low: float = -3.0, high: float = 1.0> (zero)
+    dead = RandomNormalLike (x)
+    t = Add (x, a)
+    y = Add (t, b)
+}"""
+
+
+def test_draws_are_found_with_their_distributions_and_dead_ones_are_not():
+    assert find_draws(model_of(DRAWING)) == [
+        Draw("a", "normal", 2.0, 0.5),
+        Draw("b", "uniform", -3.0, 1.0),
+    ]
+
+
+def test_a_graph_given_what_it_drew_does_it_again():
+    told = model_of(DRAWING)
+    draws = find_draws(told)
+    draws_as_outputs(told, draws)
+    x = np.arange(5, dtype=np.float32)
+    y, a, b = run(told, {"x": x})
+    given = model_of(DRAWING)
+    draws_as_inputs(given, draws, {"a": 1, "b": 1}, FLOAT_KIND)
+    assert find_draws(given) == []
+    np.testing.assert_array_equal(run(given, {"x": x, "a": a, "b": b})[0], y)
+
+
+def test_draws_of_fixed_shape_are_draws_too():
+    model = model_of("""
+        g (float[2] x) => (float[2] y) {
+            a = RandomNormal <shape = [2]> ()
+            b = RandomUniform <shape = [2]> ()
+            t = Add (x, a)
+            y = Add (t, b)
+        }""")
+    assert find_draws(model) == [Draw("a", "normal", 0.0, 1.0), Draw("b", "uniform", 0.0, 1.0)]
+
+
+def test_draws_inside_functions_of_the_models_own_are_reached():
+    model = parser.parse_model("""
+        <ir_version: 9, opset_import: ["" : 18, "own" : 1]>
+        g (float[n] x) => (float[n] y) { y = own.blurred (x) }
+        <domain: "own", opset_import: ["" : 18]>
+        blurred (x) => (y) { a = RandomNormalLike (x)  y = Add (x, a) }
+    """)
+    assert len(find_draws(inlined(model))) == 1
+
+
+def test_draws_out_of_reach_are_told():
+    branch = helper.make_graph(
+        [helper.make_node("RandomNormalLike", ["x"], ["r"])],
+        "branch",
+        [],
+        [helper.make_empty_tensor_value_info("r")],
+    )
+    model = model_of("g (float[n] x, bool c) => (float[n] y) { y = Identity (x) }")
+    model.graph.node[0].CopyFrom(
+        helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)
+    )
+    with pytest.raises(NotSplittable):
+        find_draws(model)
