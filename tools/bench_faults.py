@@ -39,6 +39,7 @@ from tools.fault_crowds import (
     sleepers,
     until_full,
 )
+from tools.fault_machine import naps
 from tools.fault_table import HEADER, Row, row_of, told_apart
 
 PLACES, QUEUE = 4, 8
@@ -123,6 +124,8 @@ async def leaving(rounds: int) -> Iterator[Row]:
                 assert metrics["active"] == 0, transport.name
                 assert metrics["requests"]["by_outcome"]["cancelled"] > before, transport.name
             rows.append(row_of("F20", f"until the work stops: {transport.name}", "ms", times, 250))
+        late = "the meter of this itself came late by"
+        rows.append(row_of("F20", late, "ms", server.meter_late_ms))
     return iter(rows)
 
 
@@ -317,9 +320,20 @@ async def keys(rounds: int) -> Iterator[Row]:
     return iter(rows)
 
 
+async def machine(rounds: int) -> Iterator[Row]:
+    """What of all this is the machine's: how late a thread wakes that only sleeps."""
+    found = naps(3 * rounds)
+    return iter(
+        (
+            row_of("-", "no server: a sleep of 5 ms lasts longer by", "ms", found.late_ms),
+            row_of("-", "of the cores, taken by the host", "%", [found.stolen_percent]),
+        )
+    )
+
+
 PARTS = {
     part.__name__: part
-    for part in (refusals, leaving, goodput, departures, neighbours, hostile, keys)
+    for part in (machine, refusals, leaving, goodput, departures, neighbours, hostile, keys)
 }
 
 

@@ -41,6 +41,7 @@ class Server:
 
     def __init__(self, **settings: object) -> None:
         self._directory = tempfile.TemporaryDirectory()
+        self.meter_late_ms: list[float] = []  # the most of each wait for rest
         self.wyoming_port = _free_port()
         settings |= {"wyoming_port": self.wyoming_port}
         flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
@@ -99,14 +100,17 @@ class Server:
     async def rests_after_s(self) -> float:
         """From now until the last work, as seconds."""
         began = last = time.monotonic()
-        before_s, before = self.worked_s(), began
+        before_s, before, late_s = self.worked_s(), began, 0.0
         while time.monotonic() - last < SETTLED_S:
+            napping = time.monotonic()
             await asyncio.sleep(SAMPLE_S)
             worked_s, now = self.worked_s(), time.monotonic()
+            late_s = max(late_s, now - napping - SAMPLE_S)
             if worked_s - before_s > BUSY_SHARE * (now - before):
                 last = now
             before_s, before = worked_s, now
             assert now - began < GIVE_UP_S, "the work does not stop"
+        self.meter_late_ms.append(1e3 * late_s)
         return last - began
 
 
