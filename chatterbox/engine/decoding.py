@@ -31,6 +31,7 @@ from chatterbox.engine.scheduler import SegmentJob
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.track import Track
 from chatterbox.engine.turns import Turns
+from chatterbox.engine.warming import warmed
 from chatterbox.engine.windows import DecodeCost, Seams, Windows, WindowSettings
 from chatterbox.errors import ChatterboxError, GenerationFailed
 from chatterbox.model.contract import F32, SAMPLES_PER_CODE, Voice
@@ -41,12 +42,7 @@ from chatterbox.model.decoder_contract import (
     StreamingDecoder,
     Window,
 )
-from chatterbox.model.graph_faults import (
-    ROWS_OWN,
-    device_is_lost,
-    is_out_of_memory,
-    is_rows_own,
-)
+from chatterbox.model.graph_faults import ROWS_OWN, device_is_lost
 
 T = TypeVar("T")
 
@@ -194,14 +190,8 @@ class DecodeLoop:
         """Prepare for a voice that waits for it, if any does."""
         if not self._to_warm:
             return False
-        voice = self._to_warm.popleft()
-        try:
-            with self._turns.decoder():
-                self._decoder.warm(voice)
-        except Exception as fault:
-            if not (is_out_of_memory(fault) or is_rows_own(fault)):
-                raise
-            log.warning("the decoder could not be warmed for a voice: %s", fault)
+        with self._turns.decoder():
+            warmed(self._decoder.warm, self._to_warm.popleft())
         return True
 
     def _take_in(self) -> None:

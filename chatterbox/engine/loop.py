@@ -22,9 +22,10 @@ from chatterbox.engine.scheduler import Row, Scheduler, SegmentJob
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.track import Track
 from chatterbox.engine.turns import Turns
+from chatterbox.engine.warming import warmed
 from chatterbox.errors import ChatterboxError, EngineDead, GenerationFailed
 from chatterbox.model.contract import F32, STOP_CODE, LanguageModel, Voice
-from chatterbox.model.graph_faults import ROWS_OWN, is_out_of_memory, is_rows_own
+from chatterbox.model.graph_faults import ROWS_OWN, is_rows_own
 
 log = logging.getLogger(__name__)
 
@@ -149,19 +150,10 @@ class EngineLoop:
         while self._inbox:
             message = self._inbox.popleft()
             if isinstance(message, Voice):
-                self._prepare(message)
+                with self._turns.model():
+                    warmed(self._model.warm, message)
             else:
                 self._scheduler.submit(message)
-
-    def _prepare(self, voice: Voice) -> None:
-        """Warm a voice. Nobody waits for it: what goes wrong, its first request will meet."""
-        try:
-            with self._turns.model():
-                self._model.warm(voice)
-        except Exception as fault:
-            if not (is_out_of_memory(fault) or is_rows_own(fault)):
-                raise
-            log.warning("a voice could not be warmed: %s", fault)
 
     def _reap(self) -> None:
         self._scheduler.drop_waiting()

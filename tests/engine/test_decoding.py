@@ -228,7 +228,7 @@ def test_a_voice_that_cannot_be_warmed_harms_nobody(caplog):
     bench.decoder.fail_for = {"anna"}
     bench.loop.warm(fake_voice("anna"))
     bench.rest()
-    assert "could not be warmed" in caplog.text
+    assert "could not be prepared" in caplog.text
     one = job()
     bench.loop.open(one).codes.extend(range(40))
     bench.rest()
