@@ -16,6 +16,8 @@ from faults.harness import GOLDEN, SECRET, SHORT
 
 SCRIPT = Path(__file__).with_name("fake_server.py")
 ENDS_S = 15
+STARTS_S = 60
+"""A start takes a second, and on a machine with ten jobs for each core more than ten."""
 
 
 class Forge:
@@ -49,7 +51,7 @@ class Process:
         for name in ("out", "log"):
             (directory / name).write_text("")
         self.pid = forge.ask({"directory": str(directory), "settings": settings})
-        self.until(lambda: "bound" in self._out)
+        self.until(lambda: "bound" in self._out, STARTS_S)
         self.url = self._out.split()[1]
         self.port = int(self.url.rsplit(":", 1)[1])
         self.client = httpx.Client(
@@ -58,7 +60,7 @@ class Process:
 
     def wait_ready(self) -> None:
         """Until it has said so."""
-        self.until(lambda: "ready" in self._out)
+        self.until(lambda: "ready" in self._out, STARTS_S)
 
     @property
     def _out(self) -> str:
