@@ -123,6 +123,7 @@ class FakeDecoder:
     """A code becomes 960 samples of its own level, so that audio can be read back as codes."""
 
     look_ahead_codes = 3
+    left_context_codes = 8
 
     def __init__(self, max_rows: int = 1) -> None:
         self.max_rows = max_rows

@@ -233,7 +233,11 @@ class TTSEngine:
 
     def _windows(self) -> WindowSettings:
         """How the decoder is streamed."""
-        return WindowSettings(look_ahead_codes=self._model.decoder.look_ahead_codes)
+        decoder = self._model.decoder
+        return WindowSettings(
+            look_ahead_codes=decoder.look_ahead_codes,
+            left_context_codes=decoder.left_context_codes,
+        )
 
     def _check_ready(self) -> None:
         if self.state == "loading":

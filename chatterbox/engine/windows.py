@@ -44,7 +44,7 @@ class WindowSettings:
     """What a decoder needs around its windows, and how large they may be."""
 
     look_ahead_codes: int = 5  # the flow sees 3 ahead [source], the vocoder 2: docs/decoder.md
-    left_context_codes: int = 12  # half a second: docs/decoder.md has the measurement
+    left_context_codes: int = 8
     first_least_codes: int = 4  # 160 ms: less is gone before anything can follow it
     first_most_codes: int = 10  # 400 ms: more only delays the first sound
     most_codes: int = 75  # 3 s: a longer one keeps other streams' first windows waiting

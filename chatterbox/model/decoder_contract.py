@@ -72,6 +72,11 @@ class StreamingDecoder(Protocol):
         ...
 
     @property
+    def left_context_codes(self) -> int:
+        """How many codes before a window should be fed with it, where there are any."""
+        ...
+
+    @property
     def max_rows(self) -> int:
         """Most jobs that gain from sharing a call."""
         ...

@@ -30,7 +30,7 @@ from chatterbox.model.split.flow import fed_to_flow, stream_of
 from chatterbox.model.split.halves import estimator, halves, past
 from chatterbox.model.split.study import Feeds, OpenGraph, probe_feeds
 
-AGAIN_CODES = 12
+AGAIN_CODES = 8
 """Of the prompt, decoded again before a stream's first codes: what they are joined on to."""
 MEMORY_SEED = 0
 """The prompt's own noise: a voice's memory serves all streams."""

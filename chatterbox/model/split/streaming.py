@@ -55,6 +55,7 @@ class SplitDecoder:
     """A `StreamingDecoder` of two graphs."""
 
     look_ahead_codes = LOOK_AHEAD_CODES
+    left_context_codes = 8  # a third of a second: docs/decoder.md has the measurement
 
     def __init__(
         self,
