@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from . import align, codec, data, export, lm, speech, texts, units
+from . import align, codec, data, export, heard, lm, speech, texts, units
 
 
 def main() -> None:
@@ -22,7 +22,10 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="data, checkpoints and logs")
     parser.add_argument("--out", type=Path, required=True, help="the model directory to write")
     parser.add_argument("--sentences", type=int, default=16_000)
+    parser.add_argument("--more", type=int, default=3800, help="sentences for the language model")
+    parser.add_argument("--heard", type=int, default=1500, help="sentences whose sound is kept")
     parser.add_argument("--codec-steps", type=int, default=14_000)
+    parser.add_argument("--heard-steps", type=int, default=3000)
     parser.add_argument("--lm-steps", type=int, default=15_000)
     parser.add_argument(
         "--minutes", type=float, default=math.inf, help="CPU minutes of each training"
@@ -34,7 +37,11 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     given.work.mkdir(parents=True, exist_ok=True)
     make_data(given.work, given.sentences, given.seed, given.threads)
+    if not (given.work / "heard.npz").exists():
+        heard.prepare(data.load(given.work / "speech"), given.work, given.heard)
+    make_further(given.work, given.more, given.seed, given.threads)
     codec.train(given.work, given.codec_steps, given.seed, given.minutes)
+    heard.train(given.work, given.heard_steps, given.seed)
     lm.train(given.work, given.lm_steps, given.seed, given.minutes)
     export.export(given.work, given.out, tuple(given.precisions))
 
@@ -55,6 +62,28 @@ def make_data(work: Path, count: int, seed: int, workers: int) -> None:
         align.prepare(corpus, work)
     if not (work / "units.npz").exists():
         units.prepare(corpus, work)
+
+
+def make_further(work: Path, count: int, seed: int, workers: int) -> None:
+    """Codes of further sentences, and of everyday words, for the language model alone."""
+    known = json.loads((work / "texts.json").read_text())
+    makers = {
+        "more": lambda: texts.collect(work / "debs" / "root", count, seed + 1, known),
+        "everyday": lambda: texts.everyday(known, seed + 2),
+    }
+    for name in lm.FURTHER:
+        folder = work / name
+        folder.mkdir(exist_ok=True)
+        if not (folder / "texts.json").exists():
+            (folder / "texts.json").write_text(json.dumps(makers[name]()))
+        sentences = json.loads((folder / "texts.json").read_text())
+        known = known + sentences
+        speech.generate(sentences, folder / "speech", workers, spectra=False)
+        corpus = data.load(folder / "speech")
+        if not (folder / "units.npz").exists():
+            units.prepare(corpus, folder, units.Units.load(work))
+        if not (folder / "align.npz").exists():
+            align.prepare(corpus, folder)
 
 
 if __name__ == "__main__":

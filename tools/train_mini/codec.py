@@ -17,6 +17,7 @@ from torch.nn import functional as fn
 from . import data
 from .checkpoint import Keeper
 from .features import BANDS, FRAMES_PER_CODE
+from .render import sharpening_matrix
 from .speech import VOICES
 from .units import PHONES, ROW, Units
 
@@ -56,11 +57,11 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Descriptions of codes [B, T, ROW] and speaker means [B, 81] → relative features [B, 4T, 82].
 
-    Looks two codes and two frames ahead at most: a stream that holds back three codes hears no
+    Looks four codes and two frames ahead at most: a stream that holds back five codes hears no
     difference. (left, right) padding is given per layer.
     """
 
-    PADS = ((2, 2), (4, 0), (4, 0), (4, 0))
+    PADS = ((2, 2), (2, 2), (4, 0), (4, 0))
 
     def __init__(self, width: int = 192, fine: int = 112) -> None:
         super().__init__()
@@ -76,6 +77,8 @@ class Decoder(nn.Module):
         self.fine_speaker = nn.Linear(STATS, fine)
         self.fines = nn.ModuleList(nn.Conv1d(fine, fine, 3, padding=1) for _ in range(2))
         self.out = nn.Linear(fine, IN)
+        # Log-mel as foreseen → as rendered; `heard.py` trains it.
+        self.sharp = nn.Parameter(sharpening_matrix())
 
     def forward(self, rows: torch.Tensor, stats: torch.Tensor) -> torch.Tensor:
         stats = centre_stats(stats)
@@ -100,21 +103,25 @@ class Codec(nn.Module):
         self.decoder = Decoder()
 
 
-def loss_parts(out: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Mel (louder frames count more; slopes over time and frequency too), pitch, voicing."""
-    mel, wanted = out[..., :BANDS], target[..., :BANDS]
+def mel_loss(mel: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Absolute error; louder frames count more, slopes over frequency and time too."""
     weight = 0.15 + torch.sigmoid(wanted.mean(-1, keepdim=True) * 2.0 + 2.5)
     error = mel - wanted
     over_bands = error[..., 2:] - error[..., :-2]
     over_time = error[:, 1:] - error[:, :-1]
-    mel_loss = (
+    return (
         (weight * error.abs()).mean()
         + 0.7 * (weight * over_bands.abs()).mean()
         + 0.3 * (weight[:, 1:] * over_time.abs()).mean()
     )
+
+
+def loss_parts(out: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Mel, pitch, voicing."""
     voiced = target[..., BANDS + 1]
     pitch = ((out[..., BANDS] - target[..., BANDS]).abs() * voiced).sum() / voiced.sum().clamp(1)
-    return mel_loss, pitch, fn.binary_cross_entropy_with_logits(out[..., BANDS + 1], voiced)
+    voicing = fn.binary_cross_entropy_with_logits(out[..., BANDS + 1], voiced)
+    return mel_loss(out[..., :BANDS], target[..., :BANDS]), pitch, voicing
 
 
 class Batches:
@@ -225,10 +232,11 @@ def train(folder: Path, steps: int, seed: int, minutes: float = math.inf) -> Cod
                 print(json.dumps(line), file=log, flush=True)
                 sums, counted = {}, 0
             if keeper.due():
-                keeper.write(_state(codec, optimiser, done))
-    keeper.write(_state(codec, optimiser, done))
+                keeper.write(state_of(codec, optimiser, done))
+    keeper.write(state_of(codec, optimiser, done))
     return codec
 
 
-def _state(codec: Codec, optimiser: torch.optim.Optimizer, step: int) -> dict[str, Any]:
+def state_of(codec: Codec, optimiser: torch.optim.Optimizer, step: int) -> dict[str, Any]:
+    """What a checkpoint keeps."""
     return {"model": codec.state_dict(), "optimiser": optimiser.state_dict(), "step": step}

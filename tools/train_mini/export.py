@@ -95,7 +95,7 @@ def embed_tables(model: lm.Model, lasting: Array, units: Units) -> dict[str, Arr
 def export(folder: Path, target: Path, precisions: tuple[Precision, ...] = ("fp32",)) -> None:
     """Write the model directory `target` from the checkpoints in `folder`."""
     found = codec.Codec().eval()
-    found.load_state_dict(torch.load(folder / "codec.pt")["model"])
+    found.load_state_dict(torch.load(folder / "heard.pt")["model"])
     units = Units.load(folder)
     model = lm.Model(units).eval()
     model.load_state_dict(torch.load(folder / "lm.pt")["average"])

@@ -328,7 +328,7 @@ def write_conditional_decoder(
         log_f0 = g.op("Mul", part(g, out, MEL_BANDS, MEL_BANDS + 1, 2), real(0.25))
         log_f0 = g.op("Add", log_f0, mean_f0)
         voicing = part(g, out, MEL_BANDS + 1, MEL_BANDS + 2, 2)
-        wave = _render(g, mel, log_f0, voicing)
+        wave = _render(g, mel, log_f0, voicing, w["sharp"])
         g.output("waveform", g.op("Mul", wave, _fade(g, wave)), np.float32, ["batch", "samples"])
 
 
@@ -367,11 +367,9 @@ def _decode(g: Graph, x: str, stats: str, w: Weights, pads: tuple[tuple[int, int
     return linear(g, gelu(g, x), w["out.weight"], w["out.bias"])
 
 
-def _render(g: Graph, mel: str, log_f0: str, voicing: str) -> str:
+def _render(g: Graph, mel: str, log_f0: str, voicing: str, sharp: Array) -> str:
     """`render.Renderer`, float32 in every precision: [B, T × 240]."""
-    trend = g.op("MatMul", mel, g.weight(render.smoothing_matrix().numpy()))
-    detail = g.op("Mul", g.op("Sub", mel, trend), real(render.SHARPEN))
-    power = g.op("MatMul", g.op("Add", trend, detail), g.weight(render.envelope_matrix().numpy()))
+    power = g.op("MatMul", mel, g.weight(sharp @ render.envelope_matrix().numpy()))
     power = g.op("Min", power, real(4.0))
     renderer = render.Renderer()
     gain = g.op("Mul", g.op("Exp", g.op("Mul", power, real(0.5))), real(renderer.audible.numpy()))

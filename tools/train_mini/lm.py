@@ -27,6 +27,9 @@ EXPECTED_POSITIONS = 1152
 GUIDED = (2, 3)
 """Layers whose first head is led to the letter being said."""
 PHONE_LAYER = 4
+FURTHER = {"more": 1, "everyday": 4}
+"""Folders of sentences that only the language model learns from, and how often each comes in a
+round: their sound is not kept. Everyday words are few and their spelling is no guide."""
 FIRST_CODE = 3
 """[speaker] + two start codes come before the first code, besides the letters."""
 LEAD_CODES = 2
@@ -148,32 +151,51 @@ def expected_positions(lasting: torch.Tensor) -> torch.Tensor:
     )
 
 
+def _labelled(folder: Path) -> dict[str, Any]:
+    """What a corpus tells the language model: codes, letters, and where each is said."""
+    corpus = data.load(folder / "speech")
+    with np.load(folder / "units.npz") as found:
+        codes = found["codes"].astype(np.int64)
+    with np.load(folder / "align.npz") as found:
+        where, phones = found["where"], found["phones"]
+        lasting = torch.from_numpy(found["letter_codes"]).float()
+    return {
+        "codes": codes, "where": where, "phones": phones, "lasting": lasting,
+        "sizes": corpus.lengths // FRAMES_PER_CODE, "voices": corpus.voices,
+        "texts": corpus.texts, "stats": corpus.stats, "numbers": corpus.numbers,
+    }  # fmt: skip
+
+
 class Items:
     """Training items: codes, letters, guide positions and phones of one or two sentences."""
 
     def __init__(self, folder: Path, seed: int) -> None:
-        self.corpus = data.load(folder / "speech")
         self.rng = np.random.default_rng(seed)
-        c = self.corpus
-        with np.load(folder / "units.npz") as found:
-            self.codes = torch.from_numpy(found["codes"].astype(np.int64))
-        with np.load(folder / "align.npz") as found:
-            self.where, self.phones = found["where"], found["phones"]
-            self.lasting = torch.from_numpy(found["letter_codes"]).float()
-        self.sizes = c.lengths // FRAMES_PER_CODE
+        times = {folder: 1} | {folder / name: often for name, often in FURTHER.items()}
+        times = {f: often for f, often in times.items() if (f / "align.npz").exists()}
+        parts = [_labelled(f) for f in times]
+        codes, where, phones, sizes, voices = (
+            np.concatenate([p[k] for p in parts])
+            for k in ("codes", "where", "phones", "sizes", "voices")
+        )
+        self.codes, self.where, self.phones = torch.from_numpy(codes), where, phones
+        self.sizes, self.voices = sizes, voices
         self.first = np.concatenate([[0], np.cumsum(self.sizes)])
         assert self.first[-1] == len(self.where) == len(self.codes), "files of different corpora"
-        self.letters = [torch.from_numpy(align.letter_ids(t)) for t in c.texts]
+        self.stats, self.lasting = parts[0]["stats"], parts[0]["lasting"]
+        self.letters = [torch.from_numpy(align.letter_ids(t)) for p in parts for t in p["texts"]]
         self.warps = data.warp_matrices()
         self.curves = torch.cos(
             torch.arange(BANDS)[None] / BANDS * math.pi * torch.arange(4)[:, None]
         )
-        held = c.numbers % 97 == 5
-        self.train_ids, self.valid_ids = np.flatnonzero(~held), np.flatnonzero(held)
+        often = np.repeat(list(times.values()), [len(p["sizes"]) for p in parts])
+        often[: len(parts[0]["sizes"])] = parts[0]["numbers"] % 97 != 5
+        self.train_ids = np.repeat(np.arange(len(sizes)), often)
+        self.valid_ids = np.flatnonzero(often == 0)
 
     def speaker_of(self, voice: int, training: bool) -> torch.Tensor:
         """The speaker's means as the model is told them."""
-        told = self.corpus.stats[voice].clone()
+        told = self.stats[voice].clone()
         if not training:
             return told
         rng = self.rng
@@ -188,11 +210,11 @@ class Items:
 
     def item(self, i: int, training: bool = True) -> dict:
         """One utterance, sometimes with a second one of its voice behind it."""
-        told = self.speaker_of(self.corpus.voices[i], training)
+        told = self.speaker_of(self.voices[i], training)
         chosen = [i]
         if training and self.rng.random() < JOINED and self.sizes[i] < 180:
             j = int(self.rng.choice(self.train_ids))
-            if self.corpus.voices[j] == self.corpus.voices[i] and self.sizes[j] < 180:
+            if self.voices[j] == self.voices[i] and self.sizes[j] < 180:
                 chosen.append(j)
         codes, letters, where, phones, offset = [], [], [], [], 0
         for j in chosen:

@@ -21,8 +21,8 @@ BUZZ_BELOW_HZ, BUZZ_EDGE_HZ = 4800.0, 500.0
 SILENT_SAMPLES = FADE_SAMPLES = 480
 """Every call starts with 20 ms of nothing and fades in over the next 20 ms, as upstream's."""
 SHARPEN = 1.6
-"""Peaks of the predicted spectrum are raised by this much: a codec trained on absolute error
-flattens them."""
+"""Peaks of the predicted spectrum are raised by this much at first: a codec trained on absolute
+error flattens them. `heard.py` goes on from here."""
 
 
 def waves(bins: int, size: int, kind: str) -> torch.Tensor:
@@ -49,14 +49,18 @@ def smoothing_matrix(width: float = 5.0) -> torch.Tensor:
     return torch.from_numpy((near / near.sum(0)).astype(np.float32))
 
 
+def sharpening_matrix(sharpen: float = SHARPEN) -> torch.Tensor:
+    """Log-mel → the same with what stands out from its trend raised. [BANDS, BANDS]"""
+    return sharpen * torch.eye(BANDS) + (1 - sharpen) * smoothing_matrix()
+
+
 class Renderer(nn.Module):
     """log-mel [B, T, 80], log f0 [B, T], voicing logits [B, T] → samples [B, T × 240]."""
 
-    def __init__(self, sharpen: float = SHARPEN) -> None:
+    def __init__(self, sharp: torch.Tensor | None = None) -> None:
         super().__init__()
-        self.sharpen = sharpen
+        self.register_buffer("sharp", sharpening_matrix() if sharp is None else sharp)
         self.register_buffer("envelope", envelope_matrix())
-        self.register_buffer("trend", smoothing_matrix())
         hz = torch.arange(BINS) * RATE_HZ / FFT
         buzz = torch.sigmoid((BUZZ_BELOW_HZ - hz) / BUZZ_EDGE_HZ)
         self.register_buffer("buzz", buzz)
@@ -104,20 +108,22 @@ class Renderer(nn.Module):
         real = piece @ self.wave_cos[:, :PIECE].t()
         return real, piece @ self.wave_sin[:, :PIECE].t()
 
+    def filters(
+        self, mel: torch.Tensor, voicing: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What harmonics and noise are multiplied by. [B, T, BINS] each"""
+        power = (mel @ self.sharp @ self.envelope).clamp(max=4.0)
+        gain = torch.exp(power * 0.5) * self.audible
+        buzz = torch.sigmoid(voicing * 2.0)[..., None] * self.buzz
+        return gain * buzz.sqrt(), gain * (1 - buzz).sqrt()
+
     def forward(
         self, mel: torch.Tensor, log_f0: torch.Tensor, voicing: torch.Tensor
     ) -> torch.Tensor:
-        trend = mel @ self.trend
-        mel = trend + (mel - trend) * self.sharpen
-        power = (mel @ self.envelope).clamp(max=4.0)
-        gain = torch.exp(power * 0.5) * self.audible
-        voiced = torch.sigmoid(voicing * 2.0)[..., None]
-        buzz = voiced * self.buzz
+        tone, hiss = self.filters(mel, voicing)
         tone_real, tone_imag = self.pieces(self.harmonics(log_f0))
         shape = torch.zeros_like(log_f0)[..., None].expand(-1, -1, HOP).reshape(log_f0.shape[0], -1)
         noise_real, noise_imag = self.pieces(torch.randn_like(shape))
-        tone = gain * buzz.sqrt()
-        hiss = gain * (1 - buzz).sqrt()
         real = (tone_real * tone + noise_real * hiss) * self.inverse
         imag = (tone_imag * tone + noise_imag * hiss) * self.inverse
         # The piece lies at 0 … 480 of 768; the filter answers 144 samples to either side.

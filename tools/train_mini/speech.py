@@ -43,7 +43,8 @@ def level(audio: features.F32) -> features.F32:
                                           1e-4))  # fmt: skip
 
 
-def _trim(audio: features.F32, phones: list[tuple[str, float]]):
+def trim(audio: features.F32, phones: list[tuple[str, float]]):
+    """Leave LEAD_S before and TRAIL_S after what is said, in whole codes."""
     start = phones[0][1] if phones and phones[0][0] == "pau" else 0.0
     end = phones[-2][1] if len(phones) > 2 and phones[-1][0] == "pau" else phones[-1][1]
     first = max(0, round((start - LEAD_S) * features.RATE_HZ))
@@ -54,8 +55,8 @@ def _trim(audio: features.F32, phones: list[tuple[str, float]]):
     return kept, [(p, t - offset) for p, t in phones]
 
 
-def _shard(job: tuple[Path, list[tuple[int, str, str]]]) -> None:
-    target, entries = job
+def _shard(job: tuple[Path, list[tuple[int, str, str]], bool]) -> None:
+    target, entries, spectra = job
     scratch = target.with_suffix(".wav")
     rows, stats, phones_all, index = [], [], [], []
     for number, text, voice in entries:
@@ -65,9 +66,11 @@ def _shard(job: tuple[Path, list[tuple[int, str, str]]]) -> None:
             continue
         if len(phones) < 3:
             continue
-        audio, phones = _trim(level(audio), phones)
-        rows.append(features.analyse_to_say(audio).astype(np.float16))
-        stats.append(features.speaker_stats(features.analyse(audio)))
+        audio, phones = trim(level(audio), phones)
+        plain = features.analyse(audio)
+        said = features.analyse_to_say(audio) if spectra else plain[:, features.BANDS :]
+        rows.append(said.astype(np.float16))
+        stats.append(features.speaker_stats(plain))
         phones_all.append(" ".join(f"{p}:{t:.3f}" for p, t in phones))
         index.append((number, text, voice))
     np.savez(
@@ -83,8 +86,9 @@ def _shard(job: tuple[Path, list[tuple[int, str, str]]]) -> None:
     scratch.unlink(missing_ok=True)
 
 
-def generate(sentences: list[str], folder: Path, workers: int) -> None:
-    """One voice per sentence, in turn; shards that exist are kept."""
+def generate(sentences: list[str], folder: Path, workers: int, spectra: bool = True) -> None:
+    """One voice per sentence, in turn; shards that exist are kept. Without spectra features are
+    pitch and voicing alone: enough for codes, at half the cost."""
     folder.mkdir(parents=True, exist_ok=True)
     jobs = []
     for first in range(0, len(sentences), SHARD):
@@ -95,7 +99,7 @@ def generate(sentences: list[str], folder: Path, workers: int) -> None:
             (n, sentences[n], VOICES[(n + n // 4) % 4])
             for n in range(first, min(first + SHARD, len(sentences)))
         ]
-        jobs.append((target, entries))
+        jobs.append((target, entries, spectra))
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         for _ in pool.imap_unordered(_shard, jobs):
             pass

@@ -9,8 +9,10 @@ import random
 import re
 import subprocess
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from .everyday import WORDS
 
 PACKAGES = (
     "fortunes",
@@ -258,13 +260,46 @@ def _made(rng: random.Random, common: list[str], rare: list[str]) -> Iterator[st
             yield " ".join(words).strip(" ,") + rng.choice("..?!")
 
 
-def collect(root: Path, count: int, seed: int) -> list[str]:
-    """`count` distinct sentences, in a random order fixed by `seed`."""
+_PLAIN = (
+    "the {} {} the {} in the {}.|{} and {} are {}, but {} is {}.|she said the {} was {} and {}.|"
+    "do you {} the {} {}?|my {} {} with a {} {}.|he {} his {} to the {} of {}.|"
+    "they {} a {} {} near the {}.|we {} {} {} {}.|{}, {}, {}, and {}.|a {} of {} is {} {}.|"
+    "please {} the {} before the {}.|there is no {} {} at the {}.|it was the {} {} that {} us.|"
+    "i {} to {} the {} on {}.|his {} {} all {}.|her {} is {} and very {}."
+)
+TIMES_EACH = 10
+
+
+def everyday(known: Iterable[str], seed: int) -> list[str]:
+    """Sentences without sense until every common word has come TIMES_EACH times, those in `known`
+    counted."""
+    rng = random.Random(seed)
+    counts: dict[str, int] = {}
+    for sentence in known:
+        for word in re.findall(r"[a-z']+", sentence):
+            counts[word] = counts.get(word, 0) + 1
+    wanting = [
+        word
+        for word in sorted(set(WORDS.split()))
+        for _ in range(max(1, TIMES_EACH - counts.get(word, 0)))
+    ]
+    rng.shuffle(wanting)
+    templates, made = _PLAIN.split("|"), []
+    while wanting:
+        template = rng.choice(templates)
+        slots = template.count("{}")
+        words = [wanting.pop() if wanting else rng.choice(WORDS.split()) for _ in range(slots)]
+        made.append(template.format(*words))
+    return made
+
+
+def collect(root: Path, count: int, seed: int, known: Iterable[str] = ()) -> list[str]:
+    """`count` distinct sentences that are not `known`, in a random order fixed by `seed`."""
     rng = random.Random(seed)
     listed = (root / "usr/share/dict/american-english").read_text().split()
     lexicon = {w.lower() for w in listed}
     found: dict[str, list[str]] = {}
-    seen: set[str] = set()
+    seen = set(known)
     for source, text in _documents(root):
         for raw in _sentences(text):
             if any(c.isdigit() for c in raw) or re.search(r"[/\\=<>{}$#@|+~^%\[\]]|[A-Z]{2,}", raw):
@@ -282,7 +317,7 @@ def collect(root: Path, count: int, seed: int) -> list[str]:
     plain = {w for w in listed if w.isalpha() and w.islower() and w.isascii() and len(w) > 3}
     rare = sorted(plain)
     made = _made(rng, common, rare)
-    own = list(_OWN.split("|"))
+    own = [] if known else list(_OWN.split("|"))
     texts = [next(made) for _ in range(count // 5)] + own * 2
     # A source gives at most a quarter, so that scripture or politics doesn't set the tone.
     pools = [rng.sample(g, len(g)) for _, g in sorted(found.items())]

@@ -105,8 +105,8 @@ class Units:
         return torch.cat(hot, 1).float()
 
 
-def prepare(corpus: data.Corpus, folder: Path) -> None:
-    """Write `units.npz`: the pairs, and every utterance's codes end to end."""
+def prepare(corpus: data.Corpus, folder: Path, known: Units | None = None) -> None:
+    """Write `units.npz`: the pairs, or those that are known, and every utterance's codes."""
     found = [
         halves(p, int(n) // FRAMES_PER_CODE)
         for p, n in zip(corpus.phones, corpus.lengths, strict=True)
@@ -114,11 +114,11 @@ def prepare(corpus: data.Corpus, folder: Path) -> None:
     counts = np.zeros((PHONES, PHONES))
     for phones in found:
         np.add.at(counts, (phones[:, 0], phones[:, 1]), 1)
-    units = Units.of(counts)
+    units = known or Units.of(counts)
     codes = []
     for i, phones in enumerate(found):
         span = slice(corpus.starts[i], corpus.starts[i] + corpus.lengths[i])
-        track = corpus.features[span, BANDS:].float().numpy()
+        track = corpus.features[span, -2:].float().numpy()
         relative = track[:, 0] - float(corpus.stats[corpus.voices[i], BANDS])
         codes.append(units.encode(phones, levels(relative, track[:, 1])))
     np.savez(folder / "units.npz", pairs=units.pairs, codes=np.concatenate(codes).astype(np.int16))
