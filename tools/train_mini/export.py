@@ -16,7 +16,7 @@ from tools.model_builder.language_model import LanguageModelSize, write_language
 from tools.model_builder.layout import BYTES, text_ids, write_layout
 from tools.model_builder.made import END_ID
 
-from . import align, codec, graphs, lm
+from . import align, codec, graphs, lm, render
 from .units import PHONES, ROW, Units
 
 Array = NDArray[Any]
@@ -111,6 +111,8 @@ def export(folder: Path, target: Path, precisions: tuple[Precision, ...] = ("fp3
     def arrays(module: torch.nn.Module) -> dict[str, Array]:
         return {name: value.numpy() for name, value in module.state_dict().items()}
 
+    decoder = arrays(found.decoder)
+    decoder["sharp"] = decoder["sharp"] @ render.sharpening_matrix(render.EMPHASIS).numpy()
     speaker = {k: v.detach().numpy() for k, v in model.speaker.named_parameters()}
     for precision in precisions:
         onnx = target / "onnx"
@@ -123,6 +125,4 @@ def export(folder: Path, target: Path, precisions: tuple[Precision, ...] = ("fp3
             lm.FIRST_CODE - 1 + lm.LEAD_CODES,
         )
         write_language_model(onnx, precision, size, LanguageModelWeights(model))
-        graphs.write_conditional_decoder(
-            onnx, precision, arrays(found.decoder), units, codec.Decoder.PADS
-        )
+        graphs.write_conditional_decoder(onnx, precision, decoder, units, codec.Decoder.PADS)

@@ -20,9 +20,11 @@ BUZZ_BELOW_HZ, BUZZ_EDGE_HZ = 4800.0, 500.0
 """Voiced frames are harmonic below this and noise above, as breath is."""
 SILENT_SAMPLES = FADE_SAMPLES = 480
 """Every call starts with 20 ms of nothing and fades in over the next 20 ms, as upstream's."""
-SHARPEN = 1.6
+SHARPEN = 1.3
 """Peaks of the predicted spectrum are raised by this much at first: a codec trained on absolute
 error flattens them. `heard.py` goes on from here."""
+EMPHASIS = 1.2
+"""And by this much more in what ships: `heard.py` takes absolute errors too."""
 
 
 def waves(bins: int, size: int, kind: str) -> torch.Tensor:
