@@ -26,7 +26,7 @@ from chatterbox.model.tuned_call import Call, TunedShape
 KEPT_CALLS = 256
 """Bound call shapes kept for reuse; one saves about 0.3 ms a step. It holds some 20 kilobytes, for
 calls of as many rows share their logits: those would be 26 kilobytes for each row, 45 MiB for all
-calls, and use finds new shapes for hours."""
+calls, and use goes on finding rare ones."""
 
 REHEARSALS = 3  # onnxruntime runs a shape twice before it captures it
 

@@ -223,7 +223,7 @@ def test_nothing_grows(tuned):
 
 
 def test_shapes_of_as_many_rows_share_their_logits(tuned, monkeypatch):
-    """Use finds new shapes for hours; what each one holds must be small."""
+    """Use goes on finding rare ones; what each holds must be small."""
     made = []
     buffer = Memory.buffer
 
