@@ -17,6 +17,9 @@ from chatterbox.model.files import ROOT_FILES, graph_file, sidecar_file
 from tools.model_builder.graph import BITS, CONTRIB, HALF, LEARNT, Array
 from tools.model_builder.quantise import BLOCK, quantise
 
+SOUND: tuple[GraphName, ...] = ("speech_encoder", "conditional_decoder")
+SOUND_BITS = 8
+"""Layers as small as these graphs' do not bear four bits: docs/mini.md has the word errors."""
 SMALL = 1024
 """Tensors of fewer numbers stay as they are, inside the graph."""
 
@@ -30,9 +33,15 @@ def convert(source: Path, target: Path, precisions: Iterable[Precision]) -> None
         for graph in GRAPHS:
             model = onnx.load(str(source / graph_file(graph, "fp32")))
             if precision != "fp32":
-                _Conversion(model.graph, precision).run()
+                _Conversion(model.graph, precision, _bits(graph, precision)).run()
                 _declare_contrib(model)
             _save(model, target, graph, precision)
+
+
+def _bits(graph: GraphName, precision: Precision) -> int | None:
+    """Of a matrix' numbers; None: as they are."""
+    bits = BITS.get(precision)
+    return max(bits, SOUND_BITS) if bits and graph in SOUND else bits
 
 
 def _declare_contrib(model: ModelProto) -> None:
@@ -55,9 +64,9 @@ def _save(model: ModelProto, target: Path, graph: GraphName, precision: Precisio
 class _Conversion:
     """One graph, changed in place."""
 
-    def __init__(self, graph: GraphProto, precision: Precision) -> None:
+    def __init__(self, graph: GraphProto, precision: Precision, bits: int | None) -> None:
         self._graph = graph
-        self._bits = BITS.get(precision)
+        self._bits = bits
         self._half = precision in HALF
         self._weights = {
             tensor.name: tensor
