@@ -2,11 +2,12 @@
 
 import made
 import numpy as np
+import onnx
 import pytest
 from builder.drive import Model
 
 from chatterbox.model.contract import GRAPHS, PRECISIONS
-from chatterbox.model.files import ModelFiles
+from chatterbox.model.files import ModelFiles, graph_file
 from tools.build_model import main
 
 
@@ -34,6 +35,22 @@ def test_a_converted_model_says_the_same(converted, model, precision, low_voice)
     sound, other = ours.decode(codes, voice), built.decode(codes, expected)
     assert sound.shape == other.shape
     assert np.isfinite(sound).all()
+
+
+@pytest.mark.parametrize("precision", ["q8", "q4", "q4f16"])
+def test_what_hears_and_makes_sound_keeps_eight_bits(converted, precision):
+    found = {}
+    for graph in GRAPHS:
+        loaded = onnx.load(converted / graph_file(graph, precision), load_external_data=False)
+        found[graph] = {
+            attribute.i
+            for node in loaded.graph.node
+            for attribute in node.attribute
+            if attribute.name == "bits"
+        }
+    others = 8 if precision == "q8" else 4
+    assert found["language_model"] == found["embed_tokens"] == {others}
+    assert found["speech_encoder"] | found["conditional_decoder"] == {8}
 
 
 def test_fewer_bits_are_fewer_bytes(converted):

@@ -4,10 +4,12 @@ import asyncio
 
 import numpy as np
 import pytest
+from tiny_decoder import snr_db, stream, whole
 
 from chatterbox.config import TTSConfig
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.speech import SpeechRequest
+from chatterbox.engine.windows import WindowSettings
 from tools.train_mini.judges import Recogniser, impression, word_errors, words
 
 SENTENCES = (
@@ -75,3 +77,17 @@ def test_it_takes_on_the_pitch_of_the_voice(engine, spoken):
     assert heard["rms"] == pytest.approx(103, rel=0.1)
     assert heard["awb"] == pytest.approx(132, rel=0.1)
     assert heard["kal16"] == pytest.approx(89, rel=0.1)
+
+
+def test_windows_of_its_decoder_are_its_one_shot_decode(engine, spoken):
+    """With the left context that the decoder asks for."""
+    _, report = spoken["slt", SENTENCES[0]]
+    decoder, voice = engine._model.decoder, engine.voices.get("slt")
+    settings = WindowSettings(
+        look_ahead_codes=decoder.look_ahead_codes, left_context_codes=decoder.left_context_codes
+    )
+    codes = np.array(report.segment_codes[0])
+    parts, windows = stream(decoder, codes, settings, who=voice)
+    once, (_,) = stream(decoder, codes, whole(settings), who=voice)
+    assert len(windows) > 1
+    assert snr_db(once, parts) > 100

@@ -47,13 +47,26 @@ async def test_f04_waiting_longer_than_allowed_never_reaches_the_engine():
         assert (await slow).status_code == 200
 
 
-@pytest.mark.parametrize("stream", [True, False])
-async def test_no_sound_in_time_is_504(stream):
+@pytest.mark.parametrize(
+    ("stream", "limit"), [(True, "first_audio_timeout"), (False, "request_timeout")]
+)
+async def test_no_sound_in_time_is_504(stream, limit):
     engine = FakeEngine(script=[NEVER])
-    async with serving(engine, first_audio_timeout=0.05) as client:
+    async with serving(engine, **{limit: 0.05}) as client:
         response = await client.post("/tts", json={**SPEECH, "stream": stream})
         error_of(response, 504, "deadline_exceeded")
         assert (engine.open_streams, engine.admission.active) == (0, 0)
+
+
+async def test_whole_speech_may_begin_late():
+    """It comes in whole segments, and nobody listens meanwhile."""
+    gate = asyncio.Event()
+    engine = FakeEngine(script=[gate, PIECE_SAMPLES])
+    async with serving(engine, first_audio_timeout=0.05) as client:
+        whole = asyncio.create_task(client.post("/tts", json={**SPEECH, "stream": False}))
+        await asyncio.sleep(0.1)
+        gate.set()
+        assert (await whole).status_code == 200
 
 
 async def test_whole_speech_that_takes_too_long_is_504():

@@ -39,7 +39,7 @@ class WholeDecoder:
     """A `StreamingDecoder` of one graph, one row a call."""
 
     look_ahead_codes = LOOK_AHEAD_CODES
-    left_context_codes = 16  # as far back as the embedded model's decoder looks, and two
+    left_context_codes = 16  # further than the embedded model's decoder looks back
     max_rows = 1
 
     def __init__(
