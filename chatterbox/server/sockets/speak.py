@@ -14,7 +14,7 @@ from chatterbox.server.body import Body
 from chatterbox.server.schemas import LenientCall, Name, Text, lenient_fields_of
 from chatterbox.server.sockets.connection import Desk, Socket, first_of
 from chatterbox.server.sockets.orpheus import voice_of
-from chatterbox.server.sockets.packed import send_packed, unpacked
+from chatterbox.server.sockets.packed import packed, send_packed, unpacked
 from chatterbox.server.sockets.voicing import Utterance, Voicing
 from chatterbox.server.speech import SpeechCall
 
@@ -51,17 +51,18 @@ class Session:
     async def _read(self) -> None:
         inbox = self._voicing.inbox
         while True:
-            message = unpacked(await self._socket.receive())
+            sent = await self._socket.receive()
+            message = unpacked(sent)
             match message.get("type"):
                 case "Speak":
                     inbox.call(self._call((await self._said(message)).text))
-                    inbox.mark({"type": "EndSpeak"})
+                    inbox.mark(packed({"type": "EndSpeak"}))
                 case "Text":
                     inbox.feed((await self._said(message)).text)
                 case "Eos":
-                    inbox.mark({"type": "Eos"})
+                    inbox.mark(packed({"type": "Eos"}))
                 case "Marker":
-                    inbox.mark(message)
+                    inbox.mark(sent)
                 case other:
                     raise InvalidValue(f"There is no message '{shown(other)}'.", param="type")
 
@@ -87,8 +88,8 @@ class Session:
         """Nothing is said of it: a mark follows."""
 
     async def reaches(self, token: Any) -> None:
-        """The mark itself: a marker comes back as it was sent."""
-        await send_packed(self._socket, token)
+        """The mark is the message to send: a marker comes back as it was sent, to the byte."""
+        await self._socket.send(token)
 
 
 async def _tell_error(socket: Socket, error: ChatterboxError) -> None:

@@ -147,12 +147,13 @@ async def test_the_golden_transcript_of_speak(server, said):
         packed = Packed(talk)
         assert msgpack.unpackb(await talk.hear()) == {"type": "Ready"}
         await packed.say(type="Speak", text="The first words.", voice="tara")
-        await packed.say(type="Marker", id=7, data=b"\x00\xff")
+        marker = {"type": "Marker", "id": 7, "data": b"\x00\xff", "at": [0.1, 1e300]}
+        await packed.say(**marker)
         await packed.say(type="Speak", text="The second words.", voice="tara")
         heard = await packed.hear_until("EndSpeak") + await packed.hear_until("EndSpeak")
         order = [m["type"] for m in heard if m["type"] != "Audio"]
         assert order == ["EndSpeak", "Marker", "EndSpeak"]
-        assert {"type": "Marker", "id": 7, "data": b"\x00\xff"} in heard
+        assert marker in heard  # no float has become single precision
         audio = b"".join(m["pcm"] for m in heard if m["type"] == "Audio")
         assert len(audio) == 2 * UTTERANCE_BYTES
         first = heard.index({"type": "EndSpeak"})
