@@ -123,7 +123,7 @@ class TTSConfig(_Settings):
         description="Keys and values; auto: int8 for quantised models on a CPU, once proven",
     )
     cuda_graphs: bool = Field(
-        False, description="Replay captured steps on a GPU (not measured yet)"
+        False, description="Replay captured steps and windows on a GPU (not measured yet)"
     )
     max_positions: int = Field(
         2048, ge=512, le=8196, description="Conditioning rows, text and codes that a slot can hold"

@@ -16,6 +16,9 @@ Kind = Literal[
 SHOWN_INPUT_CHARS = 64
 """No message repeats more of what the caller sent than this (FAULTS: error body)."""
 
+REASON_CHARS = 300
+"""Of a library's error that a message of ours repeats."""
+
 
 def shown(value: object) -> str:
     """A caller's value as it may stand in a message: escaped, at most 64 characters."""
@@ -24,6 +27,12 @@ def shown(value: object) -> str:
     if len(printable) > SHOWN_INPUT_CHARS:
         return printable[: SHOWN_INPUT_CHARS - 3] + "..."
     return printable
+
+
+def first_line(fault: BaseException) -> str:
+    """What a library's error says, for a message of ours: its first line, or else its class."""
+    lines = str(fault).strip().splitlines() or [type(fault).__name__]
+    return lines[0][:REASON_CHARS]
 
 
 class ChatterboxError(Exception):

@@ -124,6 +124,7 @@ class FakeDecoder:
 
     look_ahead_codes = 3
     left_context_codes = 8
+    window_codes = ()
 
     def __init__(self, max_rows: int = 1) -> None:
         self.max_rows = max_rows

@@ -237,6 +237,7 @@ class TTSEngine:
         return WindowSettings(
             look_ahead_codes=decoder.look_ahead_codes,
             left_context_codes=decoder.left_context_codes,
+            sizes=decoder.window_codes,
         )
 
     def _check_ready(self) -> None:

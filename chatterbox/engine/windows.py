@@ -48,14 +48,17 @@ class WindowSettings:
     first_least_codes: int = 4  # 160 ms: less is gone before anything can follow it
     first_most_codes: int = 10  # 400 ms: more only delays the first sound
     most_codes: int = 75  # 3 s: a longer one keeps other streams' first windows waiting
-    grid_codes: int = 1  # fed codes come in multiples of this where the context allows
+    sizes: tuple[int, ...] = ()
+    """Fresh codes of every window but the last, smallest first, so that few shapes come and rows of
+    one shape meet; none: as many as suit."""
     cross_fade_ms: int = 15
     reserve_s: float = 0.15  # audio the listener should still have when a window arrives
 
     def __post_init__(self) -> None:
         assert self.look_ahead_codes >= 0
         assert 1 <= self.first_least_codes <= self.first_most_codes <= self.most_codes
-        assert self.grid_codes >= 1
+        assert list(self.sizes) == sorted(self.sizes)
+        assert not self.sizes or {self.first_most_codes, self.most_codes} <= {*self.sizes}
         assert self.cross_fade_samples <= SAMPLES_PER_CODE
         assert self.left_context_codes > FADED_CODES, "the faded part must never be heard again"
 
@@ -124,7 +127,9 @@ class Windows:
         end = self._next + fresh
         last = ended and end == codes
         stop = codes if last else end + self._settings.look_ahead_codes
-        begin = self._widened(max(0, self._next - self._settings.left_context_codes), stop, last)
+        begin = max(0, self._next - self._settings.left_context_codes)
+        if last:
+            begin = self._widened(begin, stop + TAIL_SILENCE_CODES)
         return Window(begin, self._next, end, stop, last)
 
     def next(self, codes: int, ended: bool, slack_s: float, cost: DecodeCost) -> Window | None:
@@ -146,15 +151,17 @@ class Windows:
         if self._by_table:
             return self._from_table(codes - self._next, ended)
         ready = codes - (0 if ended else s.look_ahead_codes) - self._next
-        least = self._least_codes(cost, late=slack_s <= 0)
-        most = min(max(least, self._codes_within(slack_s, cost)), s.most_codes)
+        least = self._size_from(self._least_codes(cost, late=slack_s <= 0))
+        within = self._codes_within(slack_s, cost)
+        most = self._size_within(min(max(least, within), s.most_codes))
         if ended:
             # What is left for the last window is a useful one, and enough to look ahead to.
             crumb = max(least, s.look_ahead_codes)
             return max(ready, 0) if ready <= most + crumb else most
-        if ready < least or (ready < most and self._has_time(ready + 1, slack_s, cost)):
+        more = self._size_from(ready + 1)
+        if ready < least or (ready < most and self._has_time(more, slack_s, cost)):
             return None
-        return self._on_grid(min(ready, most), least)
+        return self._size_within(min(ready, most))
 
     def _from_table(self, left: int, ended: bool) -> int | None:
         """The first window is of the usual most, each one after it larger up to the largest; what
@@ -162,7 +169,7 @@ class Windows:
         due changes nothing."""
         s = self._settings
         grown = math.ceil(GROWTH * self._last_fresh) or s.first_most_codes
-        size = min(grown, s.most_codes)
+        size = self._size_from(min(grown, s.most_codes))
         if left >= size + max(s.look_ahead_codes, 1):  # so that it cannot be the last
             return size
         return max(left, 0) if ended else None
@@ -201,7 +208,7 @@ class Windows:
         return slack_s - reserve_s
 
     def _has_time(self, fresh: int, slack_s: float, cost: DecodeCost) -> bool:
-        """Whether a window of so many codes, the last of which is still to be made, is in time."""
+        """Whether a window of so many codes, some of which are still to be made, is in time."""
         needed_s = cost.made_s + cost.seconds(self._around + fresh)
         return needed_s <= self._spare_s(slack_s, cost)
 
@@ -214,19 +221,20 @@ class Windows:
             return self._settings.most_codes
         return int(spare_s / cost.per_code_s)
 
-    def _on_grid(self, fresh: int, least: int) -> int:
-        """Fewer codes where the fed length can be made a common one in no other way."""
-        stop = self._next + fresh + self._settings.look_ahead_codes
-        begin = max(0, self._next - self._settings.left_context_codes)
-        excess = (stop - begin) % self._settings.grid_codes
-        if excess == 0 or begin >= self._settings.grid_codes - excess:
-            return fresh  # the left context is widened instead
-        return fresh - excess if fresh - excess >= least else fresh
+    def _widened(self, begin: int, end: int) -> int:
+        """More left context where the last window then feeds as many codes as others do."""
+        around = self._settings.left_context_codes + self._settings.look_ahead_codes
+        usual = [end - around - size for size in self._settings.sizes]
+        return max((b for b in usual if 0 <= b <= begin), default=begin)
 
-    def _widened(self, begin: int, stop: int, last: bool) -> int:
-        """More left context if that makes the fed length a common one."""
-        fed = stop - begin + (TAIL_SILENCE_CODES if last else 0)
-        return max(0, begin - (-fed % self._settings.grid_codes))
+    def _size_from(self, codes: int) -> int:
+        """The smallest size of so many codes or more; the largest where none is."""
+        sizes = self._settings.sizes or (codes,)
+        return next((size for size in sizes if size >= codes), sizes[-1])
+
+    def _size_within(self, codes: int) -> int:
+        """The largest size of so many codes or fewer, of which there is one."""
+        return max(size for size in self._settings.sizes or (codes,) if size <= codes)
 
 
 class Seams:

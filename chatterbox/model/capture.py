@@ -1,4 +1,4 @@
-"""In which fixed shapes does the language model step on a GPU, and are they really fixed?
+"""In which fixed shapes do graphs run on a GPU, and are the language model's really fixed?
 
 Knows bucket sizes and addresses; calls nothing. A CUDA graph replays the kernels, shapes and
 addresses of its capture whatever it is given, and onnxruntime does not check that an id comes back
@@ -12,12 +12,23 @@ import onnxruntime as ort
 GRAPH_ID_KEY = "gpu_graph_id"
 NO_CAPTURE = "-1"
 """onnxruntime's own value for "run this one without capture or replay"."""
+CAPTURE_OPTIONS = {"enable_cuda_graph": "1"}
+"""Of the CUDA provider, for a session that captures."""
+REHEARSALS = 3
+"""Two runs until onnxruntime captures [ORT], and one that replays."""
 
 
 def bucket_sizes(slots: int) -> tuple[int, ...]:
     """1, 2, 4, … and the number of slots itself."""
     powers = [1 << i for i in range(slots.bit_length()) if 1 << i < slots]
     return (*powers, slots)
+
+
+def run_options(graph_id: str) -> ort.RunOptions:
+    """To capture, and then replay, the graph of that id."""
+    options = ort.RunOptions()
+    options.add_run_config_entry(GRAPH_ID_KEY, graph_id)
+    return options
 
 
 class Buckets:
@@ -27,8 +38,8 @@ class Buckets:
         self._sizes = bucket_sizes(slots)
         self._capture = capture
         self._signatures: dict[int, tuple[Any, ...]] = {}
-        self._options = {size: _run_options(str(size)) for size in self._sizes}
-        self._uncaptured = _run_options(NO_CAPTURE)
+        self._options = {size: run_options(str(size)) for size in self._sizes}
+        self._uncaptured = run_options(NO_CAPTURE)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -49,9 +60,3 @@ class Buckets:
     def uncaptured(self) -> ort.RunOptions | None:
         """How to run a call that is no bucket's, a prefill."""
         return self._uncaptured if self._capture else None
-
-
-def _run_options(graph_id: str) -> ort.RunOptions:
-    options = ort.RunOptions()
-    options.add_run_config_entry(GRAPH_ID_KEY, graph_id)
-    return options

@@ -77,6 +77,12 @@ class StreamingDecoder(Protocol):
         ...
 
     @property
+    def window_codes(self) -> tuple[int, ...]:
+        """The numbers of fresh codes that windows should come in, smallest first, so that rows of
+        one shape meet; none: it does not matter."""
+        ...
+
+    @property
     def max_rows(self) -> int:
         """Most jobs that gain from sharing a call."""
         ...

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from chatterbox.errors import ModelError
+from chatterbox.errors import ModelError, first_line
 
 PROBE_S = 4.0
 """How long the hub gets to answer; so the whole decision stays under 5 s without a network."""
@@ -78,8 +78,7 @@ def fetch(
     except ModelError:
         raise
     except Exception as fault:
-        reason = (str(fault).strip().splitlines() or [type(fault).__name__])[0][:300]
-        raise ModelError(f"{repository} could not be fetched: {reason}") from fault
+        raise ModelError(f"{repository} could not be fetched: {first_line(fault)}") from fault
 
 
 def _check_size(path: Path, size: int) -> None:

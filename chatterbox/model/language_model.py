@@ -9,7 +9,8 @@ from typing import Any
 from tqdm import tqdm
 
 from chatterbox.config import TTSConfig
-from chatterbox.model.capture import Buckets
+from chatterbox.errors import first_line
+from chatterbox.model.capture import CAPTURE_OPTIONS, Buckets
 from chatterbox.model.contract import I64, LanguageModel
 from chatterbox.model.embedding import Embedder, host_embedder
 from chatterbox.model.files import ModelFiles
@@ -28,7 +29,6 @@ MIB = 1024 * 1024
 SPIN_US = 20
 """How long the step's threads wait for the next operator awake: long enough for the gaps within a
 step (a fifth of its time, otherwise spent waking up), too short to keep a core from the decoder."""
-CAPTURE_OPTIONS = {"enable_cuda_graph": "1"}
 PUBLISHED_POSITIONS = 8196
 """Rows of the published model's position table (its sidecar's size says so); used where
 `config.json` does not give a number."""
@@ -139,8 +139,8 @@ def _captured(
         model = _runner(parts, embed, graph, Buckets(parts.config.max_batch_size, capture=True))
         model.rehearse()
     except Exception as fault:  # noqa: BLE001 - onnxruntime raises its own kinds
-        line = (str(fault).strip().splitlines() or [type(fault).__name__])[0]
-        return _runner(parts, embed, graph), f"tuned, proven equal; no CUDA graphs: {line[:200]}"
+        why = first_line(fault)
+        return _runner(parts, embed, graph), f"tuned, proven equal; no CUDA graphs: {why}"
     return model, "tuned, proven equal; steps captured as CUDA graphs"
 
 

@@ -10,6 +10,8 @@ import onnx
 import onnxruntime as ort
 
 from chatterbox.config import SAMPLING_BOUNDS, TTSConfig
+from chatterbox.errors import first_line
+from chatterbox.model.capture import CAPTURE_OPTIONS
 from chatterbox.model.contract import (
     CODE_RATE_HZ,
     GraphName,
@@ -26,9 +28,11 @@ from chatterbox.model.language_model import (
     LanguageModelParts,
     open_language_model,
 )
+from chatterbox.model.memory import Memory
 from chatterbox.model.select import select
 from chatterbox.model.sessions import SessionSettings, open_session, session_settings
 from chatterbox.model.split.load import Opened, open_decoder
+from chatterbox.model.split.replay import Replays
 from chatterbox.model.split.streaming import StreamSettings
 from chatterbox.text.tokenizer import Tokenizer
 
@@ -37,6 +41,9 @@ DECODER_SPIN_US = 100
 tenth faster windows (docs/decoder.md), and nobody computes beside it (engine/turns.py)."""
 GPU_DECODER_ROWS = 16
 """Windows in one call of the decoder on a GPU; not measured yet (docs/benchmarks.md)."""
+GPU_WINDOWS = (5, 10, 20, 40, 75)
+"""Fresh codes that windows come in on a GPU, so that they meet in calls: 0.2 s, less than which is
+gone before anything can follow it, to 3 s, each about twice the one before; not measured yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,18 +119,32 @@ def own_sampling(files: ModelFiles) -> dict[str, float]:
 def _decoder(config: TTSConfig, files: ModelFiles, settings: SessionSettings) -> Opened:
     path = files.graph("conditional_decoder")
 
-    def open_graph(model: onnx.ModelProto) -> ort.InferenceSession:
+    def opened(model: onnx.ModelProto, options: dict[str, str] | None) -> ort.InferenceSession:
         return open_session(
             model.SerializeToString(),
             settings,
+            provider_options=options,
             weights_in=path.parent,
             spin_us=DECODER_SPIN_US,
         )
 
+    def open_graph(model: onnx.ModelProto) -> ort.InferenceSession:
+        return opened(model, None)
+
+    def record(model: onnx.ModelProto) -> Replays:
+        memory = Memory(settings.device, config.gpu_device_id)
+        return Replays(opened(model, CAPTURE_OPTIONS), memory)
+
     streaming = StreamSettings(prompt_codes=round(config.decoder_prompt_seconds * CODE_RATE_HZ))
     if settings.device == "cuda":
-        streaming = replace(streaming, max_rows=GPU_DECODER_ROWS)
+        streaming = replace(streaming, max_rows=GPU_DECODER_ROWS, sizes=GPU_WINDOWS)
     else:
         memory_bytes = config.decoder_memory_mb * 1024 * 1024
         streaming = replace(streaming, int8=config.decoder_int8, memory_bytes=memory_bytes)
-    return open_decoder(path, open_graph, streaming)
+    if settings.device == "cpu" or not config.cuda_graphs:
+        return open_decoder(path, open_graph, streaming)
+    try:
+        return open_decoder(path, open_graph, streaming, record)
+    except Exception as fault:  # noqa: BLE001 - onnxruntime raises its own kinds
+        made = open_decoder(path, open_graph, streaming)
+        return replace(made, note=f"{made.note}; no CUDA graphs: {first_line(fault)}")

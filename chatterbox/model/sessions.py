@@ -15,7 +15,7 @@ import onnx
 import onnxruntime as ort
 
 from chatterbox.config import TTSConfig
-from chatterbox.errors import ConfigError, ModelError
+from chatterbox.errors import ConfigError, ModelError, first_line
 
 Device = Literal["cpu", "cuda"]
 
@@ -96,7 +96,7 @@ def cuda_problem(device_id: int) -> str | None:
             providers=[("CUDAExecutionProvider", {"device_id": str(device_id)})],
         )
     except Exception as fault:  # noqa: BLE001 - onnxruntime raises its own kinds; any of them is a no
-        return f"CUDA did not start: {str(fault).splitlines()[0][:200]}"
+        return f"CUDA did not start: {first_line(fault)}"
     if session.get_providers()[0] != "CUDAExecutionProvider":
         return (
             "the CUDA 13 or cuDNN 9 libraries were not found (pip install -r requirements-cuda.txt)"
@@ -160,5 +160,4 @@ def _as_model_error(name: str) -> Iterator[None]:
     try:
         yield
     except Exception as fault:
-        reason = str(fault).splitlines()[0][:300]
-        raise ModelError(f"{name} cannot be loaded: {reason}") from fault
+        raise ModelError(f"{name} cannot be loaded: {first_line(fault)}") from fault

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnxruntime as ort
 
-from chatterbox.model.capture import Buckets
+from chatterbox.model.capture import REHEARSALS, Buckets
 from chatterbox.model.contract import F32, I64, Voice
 from chatterbox.model.embedding import Embedder
 from chatterbox.model.memory import Buffer, Memory, Window
@@ -27,8 +27,6 @@ KEPT_CALLS = 256
 """Bound call shapes kept for reuse; one saves about 0.3 ms a step. It holds some 20 kilobytes, for
 calls of as many rows share their logits: those would be 26 kilobytes for each row, 45 MiB for all
 calls, and use goes on finding rare ones."""
-
-REHEARSALS = 3  # onnxruntime runs a shape twice before it captures it
 
 
 class TunedLanguageModel:

@@ -4,6 +4,7 @@ Knows no real decoder: a fake one whose samples depend on nearby codes alone.
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,16 +26,26 @@ SLOW = DecodeCost(fixed_s=0.3, per_code_s=0.01)
 SETTINGS = WindowSettings(look_ahead_codes=3)
 FOREVER = math.inf
 
-settings_st = st.builds(
+any_size_st = st.builds(
     WindowSettings,
     look_ahead_codes=st.integers(0, 4),
     left_context_codes=st.integers(4, 40),  # a blended code, a muted one, two heard behind it
     first_least_codes=st.integers(1, 4),
     first_most_codes=st.integers(4, 10),
     most_codes=st.integers(10, 90),
-    grid_codes=st.sampled_from([1, 4, 16]),
     cross_fade_ms=st.integers(0, 20),
 )
+
+
+def in_sizes(settings: WindowSettings, between: list[int]) -> WindowSettings:
+    """The same with few sizes of windows, some of them `between` the bounds."""
+    bounds = settings.first_most_codes, settings.most_codes
+    sizes = {*bounds, *(n for n in between if n < settings.most_codes)}
+    return replace(settings, sizes=tuple(sorted(sizes)))
+
+
+sized_st = st.builds(in_sizes, any_size_st, st.lists(st.integers(1, 60), max_size=4))
+settings_st = any_size_st | sized_st
 cost_st = st.builds(DecodeCost, fixed_s=st.floats(0.001, 2.0), per_code_s=st.floats(0.0, 0.06))
 moment_st = st.tuples(st.integers(0, 30), st.floats(-1.0, 5.0) | st.just(FOREVER), cost_st)
 
@@ -106,8 +117,8 @@ def test_every_code_is_fresh_exactly_once(settings, total, moments):
 def test_context_and_look_ahead_are_always_there_and_bounded(settings, total, moments):
     for w in drive(Windows(settings), total, moments):
         context = w.fresh - w.begin
-        assert context >= min(w.fresh, settings.left_context_codes)
-        assert context < settings.left_context_codes + settings.grid_codes
+        usual = min(w.fresh, settings.left_context_codes)
+        assert context == usual or (w.last and usual < context < usual + settings.most_codes)
         assert w.end - w.fresh <= 2 * settings.most_codes
         assert w.last or w.stop == w.end + settings.look_ahead_codes
 
@@ -128,11 +139,18 @@ def test_streamed_equals_whole(settings, total, moments):
     np.testing.assert_allclose(streamed, whole, atol=1e-6)
 
 
-@given(st.integers(0, 300), st.lists(moment_st, max_size=20))
-def test_a_grid_leaves_few_fed_lengths(total, moments):
-    settings = WindowSettings(grid_codes=16)
-    for w in drive(Windows(settings), total, moments):
-        assert w.fed_codes % 16 == 0 or w.begin == 0
+@given(sized_st, st.integers(0, 300), st.lists(moment_st, max_size=20), st.booleans())
+def test_few_sizes_leave_few_shapes(settings, total, moments, by_table):
+    taken = drive(Windows(settings, by_table=by_table), total, moments)
+    assert {w.end - w.fresh for w in taken[:-1]} <= {*settings.sizes}
+    around = settings.left_context_codes + settings.look_ahead_codes
+    usual = {around + size for size in settings.sizes}
+    for w in taken:
+        if w.fresh > settings.left_context_codes and w.fed_codes not in usual:
+            assert w.last
+            # It brings more than any other, or there is not enough before it to feed with it.
+            longer = [n for n in usual if n >= w.fed_codes]
+            assert not longer or w.begin < min(longer) - w.fed_codes
 
 
 # --- by table

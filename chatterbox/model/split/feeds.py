@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from chatterbox.model.contract import SAMPLES_PER_CODE
@@ -16,13 +15,13 @@ from chatterbox.model.noise import Noise
 from chatterbox.model.split.draws import Draw
 from chatterbox.model.split.extents import Extent, Length, time_axis
 from chatterbox.model.split.phase import RunningSum
-from chatterbox.model.split.study import Feeds
+from chatterbox.model.split.study import Feeds, Session
 
 Array = NDArray[Any]
 DECLARED = {"tensor(float16)": np.float16, "tensor(float)": np.float32}
 
 
-def as_declared(session: ort.InferenceSession, feeds: Feeds) -> Feeds:
+def as_declared(session: Session, feeds: Feeds) -> Feeds:
     """The same numbers in the precision that the session's inputs have."""
     kinds = {i.name: DECLARED.get(i.type) for i in session.get_inputs()}
     return {

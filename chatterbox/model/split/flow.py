@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import onnxruntime as ort
 
 from chatterbox.model.contract import F32, MEL_BANDS, MEL_FRAMES_PER_CODE, SILENCE_CODE, Voice
 from chatterbox.model.decoder_contract import DecodeJob
@@ -21,6 +20,7 @@ from chatterbox.model.split.study import (
     PROMPT_MEL,
     SPEAKER,
     Feeds,
+    Session,
     row_lengths,
 )
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 class Part:
     """A session and what became of its draws."""
 
-    session: ort.InferenceSession
+    session: Session
     draws: Mapping[Draw, list[Extent]]
 
 

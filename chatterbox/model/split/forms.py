@@ -7,12 +7,10 @@ few words which form it was and why.
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 
-from chatterbox.model.contract import I64, MEL_FRAMES_PER_CODE, Voice, VoiceTensors
+from chatterbox.model.contract import I64, MEL_FRAMES_PER_CODE
 from chatterbox.model.split.activations import one_gelu, quick_mish, quick_snake
 from chatterbox.model.split.attention import one_attention
 from chatterbox.model.split.draws import Draw
@@ -31,16 +29,17 @@ from chatterbox.model.split.prove import (
     mel_distance_db,
 )
 from chatterbox.model.split.remembering import AGAIN_CODES, RememberingFlow, remembering
+from chatterbox.model.split.replay import Record
 from chatterbox.model.split.streaming import StreamSettings
 from chatterbox.model.split.study import (
     CODES,
-    PROMPT_MEL,
-    SPEAKER,
     WAVEFORM,
     Feeds,
     OpenGraph,
+    Session,
     Study,
     probe_feeds,
+    probe_voice,
 )
 
 PROVEN_CODES = 25
@@ -51,12 +50,18 @@ class Forms:
     """What can be made of the parts of one decoder."""
 
     def __init__(
-        self, known: Study, folder: Path, open_graph: OpenGraph, settings: StreamSettings
+        self,
+        known: Study,
+        folder: Path,
+        open_graph: OpenGraph,
+        settings: StreamSettings,
+        record: Record | None = None,
     ) -> None:
-        """`folder` holds the file's weights."""
+        """`folder` holds the file's weights. With `record`, exact parts can replay."""
         assert known.mel is not None, "only what was cut has parts"
         self._known, self._mel = known, known.mel
         self._folder, self._open, self._settings = folder, open_graph, settings
+        self._open_part = record or open_graph
 
     def flow(self, model: onnx.ModelProto) -> tuple[Flow, str]:
         """In 8 bits with a remembered prompt, in 8 bits, or exact."""
@@ -112,7 +117,7 @@ class Forms:
         )
 
     def _plain(self, model: onnx.ModelProto) -> PlainFlow:
-        part = Part(self._open(model), draws_of(model, self._known))
+        part = Part(self._open_part(model), draws_of(model, self._known))
         return PlainFlow(part, self._mel, self._settings.prompt_codes)
 
     def vocoder(self, model: onnx.ModelProto) -> tuple[Part, str]:
@@ -131,21 +136,18 @@ class Forms:
                 return part, f"vocoder in 8 bits, {alike:.0f} dB from exact"
             why = f"exact, since in 8 bits it is {alike:.0f} dB from that"
         _must_equal(known, self._open(carrying(model, known, wide=False)), WAVEFORM)
-        return Part(self._open(carrying(model, known, wide=True)), draws), f"vocoder {why}"
+        return Part(self._open_part(carrying(model, known, wide=True)), draws), f"vocoder {why}"
 
 
 def lost_by_remembering_db(flow: RememberingFlow, mel: str, prompt: int) -> float:
     """How far windows behind a remembered prompt are from windows behind a decoded one: the worse
     of a stream's first window and a later one."""
-    given = probe_feeds(Length(prompt, PROVEN_CODES + AGAIN_CODES), ragged=False)
-    codes: I64 = given[CODES][0]
-    features = np.zeros((1, 1), np.float32)  # the language model's; nothing is asked of them here
-    tensors = VoiceTensors(features, codes[:prompt], given[SPEAKER][0], given[PROMPT_MEL][0])
-    voice = Voice("proof", tensors)
+    voice = probe_voice(prompt)
+    codes: I64 = probe_feeds(Length(0, PROVEN_CODES + AGAIN_CODES), ragged=False)[CODES][0]
     memory = flow.remember(voice, prompt)
     worst = 0.0
     for context in (0, AGAIN_CODES):
-        spoken = codes[prompt : prompt + context + PROVEN_CODES]
+        spoken = codes[: context + PROVEN_CODES]
         feeds = fed_to_flow(voice, prompt, spoken, len(spoken))
         again = 0 if context else min(AGAIN_CODES, prompt)
         made = []
@@ -174,7 +176,7 @@ def carrying(model: onnx.ModelProto, known: Study, *, wide: bool) -> onnx.ModelP
     return made
 
 
-def proof_run(known: Study, session: ort.InferenceSession, output: str) -> NDArray[Any]:
+def proof_run(known: Study, session: Session, output: str) -> NDArray[Any]:
     """What a part makes of what the whole was given and drew; no sum carries anything on."""
     unused: Feeds = Sums(known.sums).feeds([None], known.proof.length, 0, 0)
     feeds = {**known.proof.told, **known.proof.feeds, **unused}
@@ -183,7 +185,7 @@ def proof_run(known: Study, session: ort.InferenceSession, output: str) -> NDArr
     return made
 
 
-def _must_equal(known: Study, session: ort.InferenceSession, output: str) -> None:
+def _must_equal(known: Study, session: Session, output: str) -> None:
     """Raises NotSplittable unless a part gives what the whole gave on the same draws."""
     alike = likeness_db(known.proof.told[output], proof_run(known, session, output))
     if alike < EQUAL_DB:

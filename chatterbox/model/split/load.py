@@ -6,6 +6,7 @@ why.
 """
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -23,6 +24,8 @@ from chatterbox.model.split.feeds import Draws, Place, Sums, as_declared
 from chatterbox.model.split.flow import Part, PlainFlow
 from chatterbox.model.split.forms import Forms, carrying, proof_run
 from chatterbox.model.split.prove import EQUAL_DB, likeness_db, rows_alike_db, stacked
+from chatterbox.model.split.rehearse import rehearse
+from chatterbox.model.split.replay import Record, Replays
 from chatterbox.model.split.streaming import SplitDecoder, StreamSettings
 from chatterbox.model.split.study import WAVEFORM, Feeds, OpenGraph, Study, probe_feeds, study
 from chatterbox.model.split.whole import WholeDecoder
@@ -37,8 +40,12 @@ class Opened:
     note: str
 
 
-def open_decoder(path: Path, open_graph: OpenGraph, settings: StreamSettings) -> Opened:
-    """`open_graph` must find the weights beside `path`."""
+def open_decoder(
+    path: Path, open_graph: OpenGraph, settings: StreamSettings, record: Record | None = None
+) -> Opened:
+    """`open_graph` and `record` must find the weights beside `path`. With `record`, two parts
+    replay the shapes of `rehearse`; whatever fails then is raised, and the caller opens it again
+    without."""
     model = onnx.load(str(path), load_external_data=False)
     try:
         known = study(model, open_graph)
@@ -46,7 +53,7 @@ def open_decoder(path: Path, open_graph: OpenGraph, settings: StreamSettings) ->
         decoder = WholeDecoder(open_graph(model), {}, {}, settings)
         return Opened(decoder, "as published", f"the decoder's draws stay its own: {reason}")
     try:
-        return _split(known, path.parent, open_graph, settings)
+        return _split(known, path.parent, open_graph, settings, record)
     except NotSplittable as reason:
         return _whole(known, open_graph, settings, str(reason))
 
@@ -74,12 +81,18 @@ def _whole(known: Study, open_graph: OpenGraph, settings: StreamSettings, why: s
     return Opened(decoder, "whole", f"{why}; its draws are inputs ({alike:.0f} dB alike)")
 
 
-def _split(known: Study, folder: Path, open_graph: OpenGraph, settings: StreamSettings) -> Opened:
+def _split(
+    known: Study,
+    folder: Path,
+    open_graph: OpenGraph,
+    settings: StreamSettings,
+    record: Record | None,
+) -> Opened:
     mel = known.mel
     if mel is None:
         raise NotSplittable(known.why_whole)
     flow_model, vocoder_model = cut(with_inputs(known), mel, known.kind(mel))
-    forms = Forms(known, folder, open_graph, settings)
+    forms = Forms(known, folder, open_graph, settings, record)
     flow, how = forms.flow(flow_model)
     vocoder, how_heard = forms.vocoder(vocoder_model)
     sharing = Sharing.ALONE
@@ -88,8 +101,26 @@ def _split(known: Study, folder: Path, open_graph: OpenGraph, settings: StreamSe
     if sharing is Sharing.ALONE:
         settings = replace(settings, max_rows=1)
     padded = sharing is Sharing.PADDED
-    decoder = SplitDecoder(flow, vocoder, mel, known.sums, settings, padded=padded)
-    return Opened(decoder, "split", f"{how}; {how_heard}; {sharing.value}")
+    parts = [flow.part.session, vocoder.session] if isinstance(flow, PlainFlow) else []
+    replays = [part for part in parts if isinstance(part, Replays)]
+    decoder = SplitDecoder(
+        flow, vocoder, mel, known.sums, settings, padded=padded, replayed=bool(replays)
+    )
+    how_often = _replayed(decoder, replays, settings.prompt_codes)
+    return Opened(decoder, "split", f"{how}; {how_heard}; {sharing.value}{how_often}")
+
+
+def _replayed(decoder: SplitDecoder, parts: Sequence[Replays], prompt_codes: int) -> str:
+    """Have `parts` record what will come; and what came of it."""
+    if not parts:
+        return ""
+    with ExitStack() as stack:
+        for part in parts:
+            stack.enter_context(part.recording())
+        rehearse(decoder, prompt_codes)
+    recorded, refused = sum(p.recorded for p in parts), sum(p.refused for p in parts)
+    differing = f", {refused} not, since they came out otherwise" if refused else ""
+    return f"; {recorded} shapes replayed{differing}"
 
 
 class Sharing(Enum):

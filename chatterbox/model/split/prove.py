@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
-from chatterbox.model.split.study import Feeds
+from chatterbox.model.split.study import Feeds, Session
 
 EQUAL_DB = 60.0
 """Two results are the same computation when their difference is this far below them: single
@@ -46,7 +45,7 @@ def likeness_db(reference: NDArray[Any], other: NDArray[Any]) -> float:
 
 
 def rows_alike_db(
-    session: ort.InferenceSession,
+    session: Session,
     output: str,
     alone: Sequence[Feeds],
     together: Feeds,

@@ -10,9 +10,11 @@ given before, so that its convolutions see no edge where the last window ended.
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
+from chatterbox.model.capture import bucket_sizes
 from chatterbox.model.contract import (
     F32,
     MEL_FRAMES_PER_CODE,
@@ -26,6 +28,8 @@ from chatterbox.model.split.feeds import Draws, Place, Sums, as_declared
 from chatterbox.model.split.flow import Flow, Part, Stream, stream_of
 from chatterbox.model.split.phase import RunningSum
 from chatterbox.model.split.study import WAVEFORM, Feeds
+
+T = TypeVar("T")
 
 LOOK_AHEAD_CODES = 5
 """The flow's encoder sees 3 codes ahead [source]. 2 more let the vocoder, whose filters reach about
@@ -45,6 +49,8 @@ class StreamSettings:
     """Frames vocoded again before a window's first new one."""
     max_rows: int = 1
     """Windows in one call: one on a CPU, where a second costs as much again."""
+    sizes: tuple[int, ...] = ()
+    """Fresh codes that windows come in, where rows share calls; none: any."""
     int8: bool = False
     """The flow's matrix products in 8 bits; for CPUs."""
     memory_bytes: int = 0
@@ -66,14 +72,22 @@ class SplitDecoder:
         settings: StreamSettings,
         *,
         padded: bool,
+        replayed: bool = False,
     ) -> None:
-        """`padded`: rows of different length have been proven to share a call."""
+        """`padded`: rows of different length have been proven to share a call. `replayed`: calls
+        come in few numbers of rows."""
         self.flow, self._vocoder = flow, vocoder.session
         self._vocoder_draws = Draws(vocoder.draws, first_stream=flow.sources)
         self._mel = mel
         self._sums = Sums(sums)
         self._settings = settings
         self._padded = padded
+        self._row_counts = bucket_sizes(settings.max_rows) if replayed else ()
+
+    @property
+    def window_codes(self) -> tuple[int, ...]:
+        """Sizes that windows should come in."""
+        return self._settings.sizes
 
     @property
     def max_rows(self) -> int:
@@ -96,7 +110,7 @@ class SplitDecoder:
     def run(self, jobs: Sequence[DecodeJob]) -> list[Rendered]:
         """Decode jobs of one bucket together; in order. Streams move on once all is done, so that
         a call that failed can be made again with fewer."""
-        mels = self.flow.mels(jobs)
+        mels = self.flow.mels(self._filled(jobs))[: len(jobs)]
         plans = [_Vocoding(job, mel, self._settings.vocoder_context_frames)
                  for job, mel in zip(jobs, mels, strict=True)]  # fmt: skip
         groups: dict[Hashable, list[int]] = defaultdict(list)
@@ -104,10 +118,16 @@ class SplitDecoder:
             groups[plan.group].append(row)
         made: dict[int, tuple[Rendered, Feeds]] = {}
         for rows in groups.values():
-            made |= zip(rows, self._vocoded([plans[row] for row in rows]), strict=True)
+            some = self._filled([plans[row] for row in rows])
+            made |= zip(rows, self._vocoded(some)[: len(rows)], strict=True)
         for row, plan in enumerate(plans):
             plan.keep(made[row][1])
         return [made[row][0] for row in range(len(jobs))]
+
+    def _filled(self, rows: Sequence[T]) -> Sequence[T]:
+        """With copies of the first up to the next number that calls come in."""
+        count = next((n for n in self._row_counts if n >= len(rows)), len(rows))
+        return [*rows, *[rows[0]] * (count - len(rows))]
 
     def _vocoded(self, plans: Sequence["_Vocoding"]) -> list[tuple[Rendered, Feeds]]:
         """The vocoder, for rows that begin alike; and what their next windows need of it."""

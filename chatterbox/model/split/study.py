@@ -3,9 +3,9 @@
 Knows the decoder's inputs and output by the contract's names; nothing of streaming.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnx
@@ -20,6 +20,8 @@ from chatterbox.model.contract import (
     MEL_FRAMES_PER_CODE,
     SAMPLES_PER_CODE,
     SPEAKER_DIM,
+    Voice,
+    VoiceTensors,
 )
 from chatterbox.model.split.attention import Seen, questions, seen
 from chatterbox.model.split.cut import find_mel
@@ -29,10 +31,24 @@ from chatterbox.model.split.extents import PROBES, Extent, Length, extents, time
 from chatterbox.model.split.graph_edit import inlined
 from chatterbox.model.split.phase import RunningSum, find_sums, sums_as_outputs
 
+Feeds = dict[str, NDArray[Any]]
+
+
+class Session(Protocol):
+    """What is asked of onnxruntime's session, and of what stands in for it."""
+
+    def get_inputs(self) -> Sequence[Any]:
+        """Name, type and shape of each input."""
+        ...
+
+    def run(self, outputs: Sequence[str], feeds: Feeds) -> Sequence[NDArray[Any]]:
+        """The outputs, in that order."""
+        ...
+
+
 OpenGraph = Callable[[onnx.ModelProto], ort.InferenceSession]
 """Opens a graph whose external weights lie beside the file it came from."""
 
-Feeds = dict[str, NDArray[Any]]
 CODES, SPEAKER, PROMPT_MEL = "speech_tokens", "speaker_embeddings", "speaker_features"
 LENGTHS = "code_lengths"
 """Each row's own number of codes; a graph that has this input takes rows of different length."""
@@ -143,6 +159,15 @@ def probe_feeds(length: Length, ragged: bool, seed: int = 0) -> Feeds:
         PROMPT_MEL: rng.normal(-6.0, 2.5, (1, frames, MEL_BANDS)).astype(np.float32),
     }
     return feeds | ({LENGTHS: row_lengths([total])} if ragged else {})
+
+
+def probe_voice(prompt: int) -> Voice:
+    """A voice that nobody has, with a prompt of so many codes; the language model is told nothing
+    of it."""
+    feeds = probe_feeds(Length(prompt, 0), ragged=False)
+    features = np.zeros((1, 1), np.float32)
+    tensors = VoiceTensors(features, feeds[CODES][0], feeds[SPEAKER][0], feeds[PROMPT_MEL][0])
+    return Voice("nobody's", tensors)
 
 
 def row_lengths(totals: list[int]) -> I64:

@@ -40,6 +40,7 @@ class WholeDecoder:
 
     look_ahead_codes = LOOK_AHEAD_CODES
     left_context_codes = 16  # further than the embedded model's decoder looks back
+    window_codes = ()  # no two rows ever meet
     max_rows = 1
 
     def __init__(

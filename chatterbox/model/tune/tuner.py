@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from chatterbox.errors import ModelError
+from chatterbox.errors import ModelError, first_line
 from chatterbox.model.contract import I64, Precision
 from chatterbox.model.embedding import Embedder
 from chatterbox.model.memory import Memory
@@ -126,8 +126,7 @@ def tune(
     except ModelError as fault:
         return Untuned(str(fault))
     except Exception as fault:  # noqa: BLE001 - onnxruntime raises its own kinds; none may end the start
-        line = (str(fault).strip().splitlines() or [type(fault).__name__])[0]
-        return Untuned(f"the proof broke off: {line[:300]}")
+        return Untuned(f"the proof broke off: {first_line(fault)}")
 
 
 @dataclass(frozen=True, slots=True)

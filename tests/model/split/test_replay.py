@@ -1,0 +1,192 @@
+"""Do windows sound the same when their shapes are replayed, and is a false replay found out?
+
+Knows tiny decoders on a CPU, where a replay is a run at fixed addresses. That a GPU captures them
+cannot be seen here.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import pytest
+from tiny_decoder import opener, saved, some_codes, stream, voice
+
+from chatterbox.config import TTSConfig
+from chatterbox.engine.windows import Seams, WindowSettings
+from chatterbox.errors import ModelError
+from chatterbox.model import load
+from chatterbox.model.capture import CAPTURE_OPTIONS
+from chatterbox.model.contract import F32, SAMPLES_PER_CODE
+from chatterbox.model.decoder_contract import DecodeJob, Window
+from chatterbox.model.memory import HostBuffer, Memory
+from chatterbox.model.sessions import SessionSettings
+from chatterbox.model.split.load import Opened, open_decoder
+from chatterbox.model.split.replay import Replays
+from chatterbox.model.split.streaming import LOOK_AHEAD_CODES, SplitDecoder, StreamSettings
+from tools.decoder.model import decoder_model
+from tools.decoder.weights import TINY, random_weights
+
+DECODER = "conditional_decoder.onnx"
+SIZES = (3, 6, 12)
+STREAMING = StreamSettings(prompt_codes=12, max_rows=4, sizes=SIZES)
+WINDOWS = WindowSettings(first_least_codes=3, first_most_codes=6, most_codes=12, sizes=SIZES)
+SHAPES = 3 * (5 + 4)
+"""1, 2 and 4 rows. The flow: 3 codes, 6 behind them, 12 behind these; 6 codes, 12 behind them, with
+less left context than behind 9. To the vocoder, which has its own, both windows of 12 are one."""
+
+
+class StuckMemory(Memory):
+    """Its buffers take what they are given first, and nothing after: as inputs look from a graph
+    that was captured elsewhere."""
+
+    def buffer(self, shape, dtype):
+        return StuckBuffer(shape, dtype)
+
+
+class StuckBuffer(HostBuffer):
+    taken = False
+
+    def put(self, values):
+        if not self.taken:
+            super().put(values)
+        self.taken = True
+
+
+@pytest.fixture(scope="module", params=["equal", "ragged"])
+def model(request) -> onnx.ModelProto:
+    """As the authors' graph, and with lengths."""
+    return decoder_model(random_weights(TINY), ragged=request.param == "ragged")
+
+
+@pytest.fixture(scope="module")
+def folder(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("decoder")
+    saved(model, folder)
+    return folder
+
+
+def replaying(folder: Path, memory: Memory) -> Opened:
+    def record(part: onnx.ModelProto) -> Replays:
+        return Replays(opener(folder)(part), memory)
+
+    return open_decoder(folder / DECODER, opener(folder), STREAMING, record)
+
+
+@pytest.fixture(scope="module")
+def plain(folder):
+    return open_decoder(folder / DECODER, opener(folder), STREAMING).decoder
+
+
+@pytest.fixture(scope="module")
+def replayed(folder):
+    return replaying(folder, Memory("cpu"))
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Which calls are replayed."""
+    calls = []
+    run = Replays.run
+
+    def counting(self, outputs, feeds):
+        shape = tuple(outputs), tuple((name, values.shape) for name, values in feeds.items())
+        calls.append(self._calls.get(shape) is not None)
+        return run(self, outputs, feeds)
+
+    monkeypatch.setattr(Replays, "run", counting)
+    return calls
+
+
+def together(decoder: SplitDecoder, rows: int, windows: list[Window]) -> Iterator[F32]:
+    """Several streams of different codes, each window of all of them in one call."""
+    codes = [some_codes(60, seed) for seed in range(rows)]
+    streams = [decoder.open(voice(seed=seed), seed) for seed in range(rows)]
+    seams = [Seams(0) for _ in range(rows)]
+    for w in windows:
+        jobs = [
+            DecodeJob(s, w, c[w.begin : w.stop], w.fresh * SAMPLES_PER_CODE, w.end_sample)
+            for s, c in zip(streams, codes, strict=True)
+        ]
+        for seam, made in zip(seams, decoder.run(jobs), strict=True):
+            yield seam.join(made.samples, made.at, w.last)
+
+
+def growing(*sizes: int) -> list[Window]:
+    ends = np.cumsum(sizes).tolist()
+    starts = [0, *ends[:-1]]
+    return [
+        Window(max(0, start - 8), start, end, end + LOOK_AHEAD_CODES, False)
+        for start, end in zip(starts, ends, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_replayed_windows_sound_as_plain_ones(plain, replayed, counted, rows):
+    heard = list(together(replayed.decoder, rows, growing(3, 6, 12, 12)))
+    assert counted
+    assert all(counted), "every window that is not the last comes in a shape that is known"
+    for one, other in zip(together(plain, rows, growing(3, 6, 12, 12)), heard, strict=True):
+        np.testing.assert_allclose(other, one, atol=1e-5)
+
+
+def test_what_came_otherwise_runs_as_ever(plain, replayed, counted):
+    assert replayed.note.endswith(f"; {SHAPES} shapes replayed")
+    for count in (2, 17, 50):
+        sound, windows = stream(replayed.decoder, some_codes(count), WINDOWS)
+        reference, same = stream(plain, some_codes(count), WINDOWS)
+        assert windows == same
+        np.testing.assert_allclose(sound, reference, atol=1e-5)
+    assert not all(counted)
+    assert any(counted)
+    short = voice(prompt_codes=5)  # a reference too short for the usual prompt
+    counted.clear()
+    stream(replayed.decoder, some_codes(30), WINDOWS, who=short)
+    assert not any(counted[::2]), "a flow with another prompt"
+
+
+def test_a_replay_that_does_something_else_is_not_used(plain, folder):
+    opened = replaying(folder, StuckMemory("cpu"))
+    assert f"0 shapes replayed, {SHAPES} not" in opened.note
+    sound, _ = stream(opened.decoder, some_codes(40), WINDOWS)
+    reference, _ = stream(plain, some_codes(40), WINDOWS)
+    np.testing.assert_allclose(sound, reference, atol=1e-5)
+
+
+# --- whether to
+
+
+def loaded(folder: Path, monkeypatch, open_session) -> Opened:
+    """On a machine with a GPU, whose sessions `open_session` opens."""
+    monkeypatch.setattr(load, "open_session", open_session)
+    monkeypatch.setattr(load, "GPU_WINDOWS", SIZES)
+    monkeypatch.setattr(load, "GPU_DECODER_ROWS", 2)
+    config = TTSConfig(data_dir=folder, cuda_graphs=True)
+    files = SimpleNamespace(graph=lambda _: folder / DECODER)
+    return load._decoder(config, files, SessionSettings("cuda", 1, {}))
+
+
+def test_a_graph_that_cannot_be_captured_is_decoded_without(folder, monkeypatch):
+    def refusing(source, settings, *, provider_options, **_):
+        if provider_options:
+            raise ModelError("not all of it is on the GPU\nor something like that")
+        return opener(folder)(onnx.load_from_string(source))
+
+    opened = loaded(folder, monkeypatch, refusing)
+    assert opened.note.endswith("; no CUDA graphs: not all of it is on the GPU")
+    assert opened.decoder.window_codes == SIZES
+    assert stream(opened.decoder, some_codes(20), WINDOWS)[0].any()
+
+
+def test_only_what_windows_run_through_is_opened_for_capture(folder, monkeypatch):
+    asked = []
+
+    def noting(source, settings, *, provider_options, **_):
+        asked.append(provider_options)
+        return opener(folder)(onnx.load_from_string(source))
+
+    monkeypatch.setattr(load, "Memory", lambda device, number: Memory("cpu"))
+    opened = loaded(folder, monkeypatch, noting)
+    assert "shapes replayed" in opened.note
+    assert [options for options in asked if options] == [CAPTURE_OPTIONS] * 2
