@@ -179,6 +179,8 @@ class DecodeLoop:
             chosen = choose(self._due(), rows)
         if not chosen:
             return self._warm_one()
+        if not chosen[0].pressing and self._turns.shared and any(map(_is_hoped_for, self._open)):
+            return False  # the language model has the cores meanwhile
         for due in chosen:
             voicing, job = due.what
             voicing.windows.take(job.window)
@@ -295,6 +297,13 @@ class DecodeLoop:
         self._counters.add(failed_segments=1)
         if track.claim():
             track.job.outbox.end(error)
+
+
+def _is_hoped_for(voicing: _Voicing) -> bool:
+    """Whether a listener waits for the first sound, and its codes are being made."""
+    job = voicing.track.job
+    silent = job.ordinal == 0 and job.playback.listening and not voicing.seams.sent_samples
+    return silent and voicing.track.end is None
 
 
 def _over(track: Track) -> bool:

@@ -16,7 +16,7 @@ class Turns:
 
     def __init__(self, *, shared: bool) -> None:
         """`shared`: both use the same cores. Otherwise nobody ever waits."""
-        self._shared = shared
+        self.shared = shared
         self._change = threading.Condition()
         self._busy = False
         self._decoder_waits = False
@@ -26,7 +26,7 @@ class Turns:
     @contextmanager
     def decoder(self) -> Iterator[None]:
         """Around a decode: waits for the step that is running, no longer."""
-        if self._shared:
+        if self.shared:
             with self._change:
                 self._decoder_waits = True
                 self._change.wait_for(lambda: not self._busy)
@@ -37,7 +37,7 @@ class Turns:
     @contextmanager
     def model(self) -> Iterator[None]:
         """Around a prefill or a step: waits for a decode that runs or wants to."""
-        if self._shared:
+        if self.shared:
             with self._change:
                 self._change.wait_for(lambda: not (self._busy or self._decoder_waits))
                 self._busy = True
@@ -50,7 +50,7 @@ class Turns:
         with self.model():
             began = time.monotonic()
             yield
-            self.step_s = time.monotonic() - began if self._shared else 0.0
+            self.step_s = time.monotonic() - began if self.shared else 0.0
 
     @contextmanager
     def _inside(self) -> Iterator[None]:

@@ -13,6 +13,7 @@ from chatterbox.engine.playback import Playback
 from chatterbox.engine.sampling import Sampling
 from chatterbox.engine.scheduler import SegmentJob
 from chatterbox.engine.stats import Counters
+from chatterbox.engine.turns import Turns
 from chatterbox.engine.windows import WindowSettings
 from chatterbox.errors import EngineDead, GenerationFailed
 from chatterbox.model.contract import SAMPLES_PER_CODE, TAIL_SILENCE_CODES
@@ -36,10 +37,10 @@ def job(
 
 
 class Bench:
-    def __init__(self, rows: int = 1, watermark=None) -> None:
+    def __init__(self, rows: int = 1, watermark=None, turns: Turns | None = None) -> None:
         self.decoder = FakeDecoder(rows)
         self.counters = Counters()
-        self.loop = DecodeLoop(self.decoder, WindowSettings(), self.counters, watermark)
+        self.loop = DecodeLoop(self.decoder, WindowSettings(), self.counters, watermark, turns)
 
     def rest(self) -> None:
         while self.loop.step():
@@ -298,3 +299,50 @@ def test_playback_knows_how_long_sound_lasts():
     assert playback.slack_s(11.0) == pytest.approx(0.5)
     assert playback.slack_s(12.0) == pytest.approx(-0.5)
     assert Playback(listening=False).slack_s(time.monotonic()) == float("inf")
+
+
+# --- whose turn it is
+
+
+@pytest.fixture(params=["much sound", "nobody listens"])
+def patient(request):
+    """Cores are shared with the language model, and a window is due for which nobody waits."""
+    bench = Bench(turns=Turns(shared=True))
+    listening = request.param == "much sound"
+    calm = job(listening=listening)
+    bench.loop.open(calm).codes.extend(range(400))
+    bench.loop.step()
+    if listening:
+        calm.playback.sent(100 * SAMPLES_PER_CODE, time.monotonic())
+    return bench
+
+
+def test_a_window_nobody_waits_for_lets_first_sounds_be_made(patient):
+    calls = len(patient.decoder.calls)
+    silent = patient.loop.open(job())
+    silent.codes.extend(range(3))  # too few for a window yet
+    assert not patient.loop.step()
+    assert len(patient.decoder.calls) == calls
+    silent.codes.extend(range(20))
+    assert patient.loop.step(), "the first sound"
+    patient.rest()
+    assert len(patient.decoder.calls) > calls + 1, "then the others again"
+
+
+def test_but_not_for_whom_nobody_hopes_nor_for_long(patient, monkeypatch):
+    calls = len(patient.decoder.calls)
+    patient.loop.open(job(listening=False)).codes.extend(range(3))
+    patient.loop.open(job(ordinal=1)).codes.extend(range(3))
+    assert patient.loop.step(), "these are not waited for"
+    patient.loop.open(job()).codes.extend(range(3))
+    assert not patient.loop.step()
+    monkeypatch.setattr("chatterbox.engine.decode_batch.YIELDING_S", 0.0)
+    assert patient.loop.step()
+    assert len(patient.decoder.calls) == calls + 2
+
+
+def test_on_a_gpu_nobody_lets_anybody_go_first():
+    bench = Bench()
+    bench.loop.open(job(listening=False)).codes.extend(range(400))
+    bench.loop.open(job()).codes.extend(range(3))
+    assert bench.loop.step()
