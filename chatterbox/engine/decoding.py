@@ -60,6 +60,12 @@ class _Voicing:
     held: list[F32] = field(default_factory=list)
     due_since_s: float | None = None
 
+    @property
+    def silent(self) -> bool:
+        """Whether somebody listens and has heard nothing yet."""
+        job = self.track.job
+        return job.ordinal == 0 and job.playback.listening and not self.seams.sent_samples
+
     def held_back(self, samples: F32, last: bool) -> F32:
         """The whole segment with its last samples; nothing before."""
         self.held.append(samples)
@@ -83,7 +89,7 @@ class _Voicing:
         return Due(
             what=what,
             bucket=bucket,
-            first=self.track.job.ordinal == 0 and not self.seams.sent_samples,
+            first=self.silent,
             slack_s=slack_s,
             waited_s=now_s - self.due_since_s,
         )
@@ -300,10 +306,8 @@ class DecodeLoop:
 
 
 def _is_hoped_for(voicing: _Voicing) -> bool:
-    """Whether a listener waits for the first sound, and its codes are being made."""
-    job = voicing.track.job
-    silent = job.ordinal == 0 and job.playback.listening and not voicing.seams.sent_samples
-    return silent and voicing.track.end is None
+    """Whether codes are being made of a first sound that somebody waits for."""
+    return voicing.silent and voicing.track.end is None
 
 
 def _over(track: Track) -> bool:

@@ -341,6 +341,15 @@ def test_but_not_for_whom_nobody_hopes_nor_for_long(patient, monkeypatch):
     assert len(patient.decoder.calls) == calls + 2
 
 
+def test_the_first_window_of_a_whole_answer_is_nobodys_first_sound():
+    bench = Bench()
+    heard_at_once = job()
+    bench.loop.open(job(listening=False)).codes.extend(range(200))
+    bench.loop.open(heard_at_once).codes.extend(range(200))
+    bench.loop.step()
+    assert heard_at_once.outbox.take() is not None
+
+
 def test_on_a_gpu_nobody_lets_anybody_go_first():
     bench = Bench()
     bench.loop.open(job(listening=False)).codes.extend(range(400))
