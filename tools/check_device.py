@@ -1,0 +1,255 @@
+"""Does a device compute what a CPU does, and do its shortcuts? Before anything is timed on it.
+
+    python tools/check_device.py --model DIR --device cuda --set model_dtype=fp16
+
+The model is opened three times: as published on the CPU in single precision (`--reference` names
+another), as the server runs it on `--device`, and there with CUDA graphs. Each gets the same ids,
+forced codes and noise. Printed are the encoder's and the language model's differences, the
+decoder's SNR, whether rows change each other, and whether a seed speaks the same alone and in
+company; the exit code is 1 where a figure is beyond its bound. `--device cpu` tries the tool
+itself.
+"""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+
+from chatterbox.config import TTSConfig
+from chatterbox.engine.engine import TTSEngine
+from chatterbox.engine.sampling import Sampling
+from chatterbox.engine.speech import SpeechRequest
+from chatterbox.engine.windows import DecodeCost, Seams, Windows, WindowSettings
+from chatterbox.errors import ChatterboxError
+from chatterbox.model.contract import F32, I64, LanguageModel, Voice
+from chatterbox.model.decoder_contract import DecodeJob, StreamingDecoder
+from chatterbox.model.load import LoadedModel, load_model
+from chatterbox.model.split.prove import likeness_db
+
+TEXTS = (
+    "The lamp on the harbour wall was lit an hour before the boats came home.",
+    "Yes.",
+    "She counted eleven herons, then a twelfth, and wrote the number down twice.",
+    "Not today, and not tomorrow either.",
+)
+CODES = 80
+"""Forced on every row, and decoded: 3.2 s."""
+LOGITS_BOUND = 0.3
+"""Of their standard deviation: what four-bit weights may do (model/tune/prove.py); half precision
+does a tenth of it."""
+EXACT_BOUND = 0.02
+"""The same, for the same kernels in another company of rows."""
+SOUND_BOUND_DB = 20.0
+"""Half precision moves phases; a wrong window or wrong noise is below 5."""
+SAME_BOUND_DB = 40.0
+"""The same graph in another company of rows, or replayed."""
+NOBODY_WAITS = DecodeCost(fixed_s=0.0, per_code_s=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the table."""
+
+    what: str
+    figure: float
+    unit: str
+    bound: float
+    more_is_better: bool = False
+
+    @property
+    def kept(self) -> bool:
+        """Whether the figure is within its bound; NaN never is."""
+        if self.more_is_better:
+            return self.figure >= self.bound
+        return self.figure <= self.bound
+
+    @property
+    def line(self) -> str:
+        """For people."""
+        sign = "≥" if self.more_is_better else "≤"
+        verdict = "kept" if self.kept else "NOT KEPT"
+        return f"{self.what:<62}{self.figure:10.3g} {self.unit:<4}{sign} {self.bound:<6g}{verdict}"
+
+
+def forced_codes(rows: int) -> I64:
+    """[rows, CODES] of any speech."""
+    return np.random.default_rng(5).integers(0, 6561, (rows, CODES))
+
+
+def logits_of(model: LanguageModel, voice: Voice, ids: Sequence[I64]) -> F32:
+    """[rows, 1 + CODES, vocab]: rows begin one after the other and step together."""
+    codes = forced_codes(len(ids))
+    slots = list(range(len(ids)))
+    told = [np.stack([model.begin(slot, voice, row) for slot, row in zip(slots, ids, strict=True)])]
+    told += [model.step(slots, codes[:, at]).copy() for at in range(CODES)]
+    for slot in slots:
+        model.release(slot)
+    return np.stack(told, axis=1)
+
+
+def sound_of(decoder: StreamingDecoder, voices: Sequence[Voice]) -> list[F32]:
+    """Of as many streams as there are voices, by table, every window of all of them in one call."""
+    settings = WindowSettings(
+        look_ahead_codes=decoder.look_ahead_codes,
+        left_context_codes=decoder.left_context_codes,
+        sizes=decoder.window_codes,
+    )
+    codes = forced_codes(len(voices))
+    streams = [decoder.open(voice, seed) for seed, voice in enumerate(voices)]
+    seams = [Seams(settings.cross_fade_samples) for _ in voices]
+    windows = Windows(settings, by_table=True)
+    made: list[list[F32]] = [[] for _ in voices]
+    while (window := windows.next(CODES, True, 0.0, NOBODY_WAITS)) is not None:
+        held_back = 0 if window.last else settings.cross_fade_samples
+        jobs = [
+            DecodeJob(
+                stream,
+                window,
+                codes[row, window.begin : window.stop],
+                seams[row].needs_from,
+                window.end_sample - held_back,
+            )
+            for row, stream in enumerate(streams)
+        ]
+        most = decoder.max_rows
+        parts = [decoder.run(jobs[at : at + most]) for at in range(0, len(jobs), most)]
+        for row, rendered in enumerate(r for part in parts for r in part):
+            made[row].append(seams[row].join(rendered.samples, rendered.at, window.last))
+    return [np.concatenate(pieces) for pieces in made]
+
+
+def off(reference: F32, other: F32) -> float:
+    """The largest difference of two rows' logits over the deviation of the first."""
+    return float(np.abs(reference - other).max() / reference.std())
+
+
+def worst_db(reference: Sequence[F32], other: Sequence[F32]) -> float:
+    """Of several sounds' SNR, the worst; 200 stands for equal."""
+    both = zip(reference, other, strict=True)
+    return min(200.0, *(likeness_db(one, two) for one, two in both))
+
+
+def compared(
+    reference: LoadedModel, plain: LoadedModel, graphs: LoadedModel, voice: Voice, clip: F32
+) -> Iterator[Finding]:
+    """Everything but whole speech."""
+    theirs, ours = reference.encoder.encode(clip), plain.encoder.encode(clip)
+    for name in ("features", "speaker", "prompt_mel"):
+        snr = worst_db([getattr(theirs, name)], [getattr(ours, name)])
+        yield Finding(f"speech encoder: {name}", snr, "dB", SOUND_BOUND_DB, more_is_better=True)
+    alike = 100 * float(np.mean(theirs.prompt_codes == ours.prompt_codes))
+    yield Finding("speech encoder: equal codes of the prompt", alike, "%", 90, more_is_better=True)
+
+    ids = [reference.tokenizer.encode(text) for text in TEXTS]
+    exact = logits_of(reference.language_model, voice, ids)
+    here = logits_of(plain.language_model, voice, ids)
+    yield Finding(
+        "language model: logits, from the reference's", off(exact, here), "", LOGITS_BOUND
+    )
+    agreed = 100 * float(np.mean(exact.argmax(-1) == here.argmax(-1)))
+    yield Finding("language model: the same code on top", agreed, "%", 80, more_is_better=True)
+    alone = logits_of(plain.language_model, voice, ids[:1])
+    yield Finding("language model: a row alone, from it in company", off(alone[0], here[0]), "",
+                  EXACT_BOUND)  # fmt: skip
+    captured = logits_of(graphs.language_model, voice, ids)
+    yield Finding("language model: with CUDA graphs, from without", off(here, captured), "",
+                  EXACT_BOUND)  # fmt: skip
+
+    voices = [voice] * len(TEXTS)
+    sound = sound_of(plain.decoder, voices)
+    whole = sound_of(reference.decoder, voices)
+    yield Finding("decoder: sound, from the reference's", worst_db(whole, sound), "dB",
+                  SOUND_BOUND_DB, more_is_better=True)  # fmt: skip
+    solo = sound_of(plain.decoder, voices[:1])
+    yield Finding("decoder: a row alone, from it in company", worst_db(solo, sound[:1]), "dB",
+                  SAME_BOUND_DB, more_is_better=True)  # fmt: skip
+    replayed = sound_of(graphs.decoder, voices)
+    yield Finding("decoder: with CUDA graphs, from without", worst_db(sound, replayed), "dB",
+                  SAME_BOUND_DB, more_is_better=True)  # fmt: skip
+
+
+async def spoken(engine: TTSEngine, voice: Voice, seeds: Sequence[int]) -> list[tuple[Any, F32]]:
+    """Codes and samples of one sentence for each seed, all at once."""
+
+    async def speak(seed: int) -> tuple[Any, F32]:
+        request = SpeechRequest(
+            TEXTS[0], voice, Sampling(), seed, max_new_tokens=CODES, repeatable=True
+        )
+        async with engine.speak(request) as stream:
+            pieces = [piece async for piece in stream]
+        return stream.report.segment_codes, np.concatenate(pieces)
+
+    return await asyncio.gather(*(speak(seed) for seed in seeds))
+
+
+def seeds_hold(engine: TTSEngine, voice: Voice, name: str) -> Iterator[Finding]:
+    """One seed alone, and beside seven others."""
+    ((codes, sound),) = asyncio.run(spoken(engine, voice, [1]))
+    (again, heard), *_ = asyncio.run(spoken(engine, voice, range(1, 9)))
+    equal = 100.0 * (codes == again)
+    yield Finding(f"{name}: a seed's codes in company", equal, "%", 100, more_is_better=True)
+    if sound.shape == heard.shape:
+        yield Finding(f"{name}: its sound in company", worst_db([sound], [heard]), "dB",
+                      SAME_BOUND_DB, more_is_better=True)  # fmt: skip
+
+
+def opened(config: TTSConfig) -> TTSEngine:
+    """The engine on a model, and what it said of it."""
+    engine = TTSEngine(config)
+    engine.load(load_model(config, print))
+    print(f"{config.device}, {engine.info.precision_text}: {'; '.join(engine.info.notes)}")
+    return engine
+
+
+def findings(model: str, device: str, reference: str, settings: dict[str, str]) -> list[Finding]:
+    """All of it."""
+    base: dict[str, Any] = {"model": model, "guard": False}
+    exact: dict[str, Any] = {
+        "device": "cpu",
+        "model_dtype": reference,
+        "tune": False,
+        "decoder_int8": False,
+    }
+    cpu = opened(TTSConfig(**base, **exact))
+    plain = opened(TTSConfig(**base, device=device, **settings))
+    graphs = opened(TTSConfig(**base, device=device, cuda_graphs=True, **settings))
+    voice = cpu.voices.get(None)
+    clip = np.random.default_rng(1).normal(0, 0.05, 11 * 24_000).astype(np.float32)
+    made = list(compared(cpu._model, plain._model, graphs._model, voice, clip))
+    for engine, name in ((plain, "engine"), (graphs, "engine with CUDA graphs")):
+        made += seeds_hold(engine, voice, name)
+    for engine in (cpu, plain, graphs):
+        engine.close()
+    return made
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--model", default="mini", help="mini, or a model's directory")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda")
+    parser.add_argument("--reference", default="fp32", help="precision of the CPU's run")
+    parser.add_argument("--set", action="append", default=[], metavar="SETTING=VALUE")
+    given = parser.parse_args()
+    settings = dict(s.split("=", 1) for s in given.set)
+    try:
+        made = findings(given.model, given.device, given.reference, settings)
+    except ChatterboxError as error:
+        sys.exit(error.message)
+    print()
+    for finding in made:
+        print(finding.line)
+    return int(not all(finding.kept for finding in made))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
