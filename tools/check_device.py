@@ -44,12 +44,12 @@ CODES = 80
 LOGITS_BOUND = 0.3
 """Of their standard deviation: what four-bit weights may do (model/tune/prove.py); half precision
 does a tenth of it."""
-EXACT_BOUND = 0.02
-"""The same, for the same kernels in another company of rows."""
+SAME = 0.02
+"""The same, for the same graph in another company of rows, or captured."""
 SOUND_BOUND_DB = 20.0
 """Half precision moves phases; a wrong window or wrong noise is below 5."""
-SAME_BOUND_DB = 40.0
-"""The same graph in another company of rows, or replayed."""
+SAME_DB = 40.0
+"""As `SAME`."""
 NOBODY_WAITS = DecodeCost(fixed_s=0.0, per_code_s=0.0)
 
 
@@ -75,7 +75,22 @@ class Finding:
         """For people."""
         sign = "≥" if self.more_is_better else "≤"
         verdict = "kept" if self.kept else "NOT KEPT"
-        return f"{self.what:<62}{self.figure:10.3g} {self.unit:<4}{sign} {self.bound:<6g}{verdict}"
+        return f"{self.what:<56}{self.figure:10.3g} {self.unit:<4}{sign} {self.bound:<6g}{verdict}"
+
+
+def deviations(what: str, figure: float, bound: float) -> Finding:
+    """Of logits, in standard deviations."""
+    return Finding(what, figure, "σ", bound)
+
+
+def decibels(what: str, figure: float, bound: float) -> Finding:
+    """How far a difference lies below what it is a difference of."""
+    return Finding(what, figure, "dB", bound, more_is_better=True)
+
+
+def percent(what: str, share: float, bound: float) -> Finding:
+    """Of a share between 0 and 1."""
+    return Finding(what, 100 * float(share), "%", bound, more_is_better=True)
 
 
 def forced_codes(rows: int) -> I64:
@@ -142,37 +157,29 @@ def compared(
     """Everything but whole speech."""
     theirs, ours = reference.encoder.encode(clip), plain.encoder.encode(clip)
     for name in ("features", "speaker", "prompt_mel"):
-        snr = worst_db([getattr(theirs, name)], [getattr(ours, name)])
-        yield Finding(f"speech encoder: {name}", snr, "dB", SOUND_BOUND_DB, more_is_better=True)
-    alike = 100 * float(np.mean(theirs.prompt_codes == ours.prompt_codes))
-    yield Finding("speech encoder: equal codes of the prompt", alike, "%", 90, more_is_better=True)
+        alike = worst_db([getattr(theirs, name)], [getattr(ours, name)])
+        yield decibels(f"speech encoder: {name}", alike, SOUND_BOUND_DB)
+    equal = np.mean(theirs.prompt_codes == ours.prompt_codes)
+    yield percent("speech encoder: equal codes of the prompt", equal, 90)
 
     ids = [reference.tokenizer.encode(text) for text in TEXTS]
     exact = logits_of(reference.language_model, voice, ids)
     here = logits_of(plain.language_model, voice, ids)
-    yield Finding(
-        "language model: logits, from the reference's", off(exact, here), "", LOGITS_BOUND
-    )
-    agreed = 100 * float(np.mean(exact.argmax(-1) == here.argmax(-1)))
-    yield Finding("language model: the same code on top", agreed, "%", 80, more_is_better=True)
     alone = logits_of(plain.language_model, voice, ids[:1])
-    yield Finding("language model: a row alone, from it in company", off(alone[0], here[0]), "",
-                  EXACT_BOUND)  # fmt: skip
     captured = logits_of(graphs.language_model, voice, ids)
-    yield Finding("language model: with CUDA graphs, from without", off(here, captured), "",
-                  EXACT_BOUND)  # fmt: skip
+    agreed = np.mean(exact.argmax(-1) == here.argmax(-1))
+    yield deviations("language model: from the reference", off(exact, here), LOGITS_BOUND)
+    yield percent("language model: the same code on top", agreed, 80)
+    yield deviations("language model: a row alone and in company", off(alone[0], here[0]), SAME)
+    yield deviations("language model: CUDA graphs and none", off(here, captured), SAME)
 
     voices = [voice] * len(TEXTS)
     sound = sound_of(plain.decoder, voices)
-    whole = sound_of(reference.decoder, voices)
-    yield Finding("decoder: sound, from the reference's", worst_db(whole, sound), "dB",
-                  SOUND_BOUND_DB, more_is_better=True)  # fmt: skip
+    whole, replayed = sound_of(reference.decoder, voices), sound_of(graphs.decoder, voices)
     solo = sound_of(plain.decoder, voices[:1])
-    yield Finding("decoder: a row alone, from it in company", worst_db(solo, sound[:1]), "dB",
-                  SAME_BOUND_DB, more_is_better=True)  # fmt: skip
-    replayed = sound_of(graphs.decoder, voices)
-    yield Finding("decoder: with CUDA graphs, from without", worst_db(sound, replayed), "dB",
-                  SAME_BOUND_DB, more_is_better=True)  # fmt: skip
+    yield decibels("decoder: from the reference", worst_db(whole, sound), SOUND_BOUND_DB)
+    yield decibels("decoder: a row alone and in company", worst_db(solo, sound[:1]), SAME_DB)
+    yield decibels("decoder: CUDA graphs and none", worst_db(sound, replayed), SAME_DB)
 
 
 async def spoken(engine: TTSEngine, voice: Voice, seeds: Sequence[int]) -> list[tuple[Any, F32]]:
@@ -193,11 +200,9 @@ def seeds_hold(engine: TTSEngine, voice: Voice, name: str) -> Iterator[Finding]:
     """One seed alone, and beside seven others."""
     ((codes, sound),) = asyncio.run(spoken(engine, voice, [1]))
     (again, heard), *_ = asyncio.run(spoken(engine, voice, range(1, 9)))
-    equal = 100.0 * (codes == again)
-    yield Finding(f"{name}: a seed's codes in company", equal, "%", 100, more_is_better=True)
-    if sound.shape == heard.shape:
-        yield Finding(f"{name}: its sound in company", worst_db([sound], [heard]), "dB",
-                      SAME_BOUND_DB, more_is_better=True)  # fmt: skip
+    yield percent(f"{name}: a seed's codes alone and in company", codes == again, 100)
+    alike = worst_db([sound], [heard])
+    yield decibels(f"{name}: a seed's sound alone and in company", alike, SAME_DB)
 
 
 def opened(config: TTSConfig) -> TTSEngine:
@@ -208,7 +213,7 @@ def opened(config: TTSConfig) -> TTSEngine:
     return engine
 
 
-def findings(model: str, device: str, reference: str, settings: dict[str, str]) -> list[Finding]:
+def findings(model: str, device: str, reference: str, settings: dict[str, Any]) -> list[Finding]:
     """All of it."""
     base: dict[str, Any] = {"model": model, "guard": False}
     exact: dict[str, Any] = {
@@ -240,7 +245,7 @@ def main() -> int:
     parser.add_argument("--reference", default="fp32", help="precision of the CPU's run")
     parser.add_argument("--set", action="append", default=[], metavar="SETTING=VALUE")
     given = parser.parse_args()
-    settings = dict(s.split("=", 1) for s in given.set)
+    settings: dict[str, Any] = dict(s.split("=", 1) for s in given.set)
     try:
         made = findings(given.model, given.device, given.reference, settings)
     except ChatterboxError as error:
