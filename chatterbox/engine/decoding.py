@@ -138,7 +138,11 @@ class DecodeLoop:
             chosen = choose(self._due(), rows)
         if not chosen:
             return self._warm_one()
-        if not chosen[0].pressing and self._turns.shared and any(v.hoped_for for v in self._open):
+        if (
+            not chosen[0].pressing
+            and self._turns.shared
+            and any(s.in_the_making for s in self._open)
+        ):
             return False  # the language model has the cores meanwhile
         for due in chosen:
             sounding, job = due.what
@@ -173,9 +177,9 @@ class DecodeLoop:
     def _due(self) -> list[Due[tuple[Sounding, DecodeJob]]]:
         """Every window that could be decoded now."""
         self._take_in()
-        self._open = [v for v in self._open if not v.over]
+        self._open = [s for s in self._open if not s.over]
         now_s = time.monotonic()
-        slacks_s = [v.track.job.playback.slack_s(now_s) for v in self._open]
+        slacks_s = [s.track.job.playback.slack_s(now_s) for s in self._open]
         cost = replace(self._cost.estimate(), made_s=self._turns.step_s)
         cost = cost.scaled(load(slacks_s, self._decoder.max_rows))
         due = []

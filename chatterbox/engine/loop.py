@@ -6,6 +6,7 @@ loop and no socket; it meets the others at the inbox, the tracks and the outboxe
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
@@ -13,6 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from chatterbox.engine.attempts import Attempt, after, first_attempt, judge
+from chatterbox.engine.favour import Favour, calm
 from chatterbox.engine.guard import Verdict
 from chatterbox.engine.outbox import FinishReason
 from chatterbox.engine.portions import Portions
@@ -60,6 +62,7 @@ class EngineLoop:
         self._turns = turns or Turns(shared=False)
         self._sound = sound
         self._counters = counters
+        self._favour = Favour(shared=self._turns.shared)
         self._guarded = guarded
         self._scheduler = Scheduler(model.slots)
         self._attempts: dict[int, Attempt] = {}  # slot → what its row is doing
@@ -130,10 +133,11 @@ class EngineLoop:
         self.pulse.beat()
         self._take_in()
         self._reap()
-        admitted = self._admit()
+        favouring = self._favour.due(row.job for row in self._scheduler.running)
+        admitted = self._admit(first_only=favouring)
         rows = self._scheduler.runnable()
         if rows:
-            self._advance(rows)
+            self._advance(rows, favouring=favouring)
         self._counters.gauge(
             running_rows=len(self._scheduler.running), waiting_rows=self._scheduler.waiting
         )
@@ -161,9 +165,9 @@ class EngineLoop:
             self._counters.add(cancelled_segments=1)
             self._release(row)
 
-    def _admit(self) -> bool:
+    def _admit(self, *, first_only: bool) -> bool:
         """At most one prefill a step, so that running rows do not wait for several."""
-        row = self._scheduler.admit()
+        row = self._scheduler.admit(first_only=first_only)
         if row is None:
             return False
         self._begin(row, first_attempt(row.job, self._sound.open, guarded=self._guarded))
@@ -185,13 +189,16 @@ class EngineLoop:
         with self._turns.model(), self._counters.timed("prefill_s"):
             return self._model.begin(row.slot, row.job.voice, row.job.ids)[None]
 
-    def _advance(self, rows: list[Row]) -> None:
-        for part, logits in self._steps.run(rows, self._step):
+    def _advance(self, rows: list[Row], *, favouring: bool) -> None:
+        now_s = time.monotonic()
+        pressing = [row for row in rows if not (favouring and calm(row.job, now_s))] or rows
+        for part, logits in self._steps.run(pressing, self._step):
             if isinstance(logits, ChatterboxError):
                 for row in part:
                     self._fail(row, logits)
             else:
                 self._sample(part, logits)
+        self._favour.stepped(self._turns.step_s, without_some=len(pressing) < len(rows))
 
     def _step(self, rows: Sequence[Row]) -> F32:
         """Logits [B, vocab] for the next code of each."""

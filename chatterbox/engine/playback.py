@@ -24,6 +24,11 @@ class Playback:
         """Whether anybody hears the sound while it is made."""
         return self._listening
 
+    @property
+    def silent(self) -> bool:
+        """Whether somebody listens and has heard nothing yet."""
+        return self._listening and self._began_s is None
+
     def sent(self, samples: int, now_s: float) -> None:
         """So many samples have left."""
         with self._lock:

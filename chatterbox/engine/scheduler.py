@@ -75,11 +75,12 @@ class Scheduler:
         heapq.heappush(self._waiting, (*key, row))
         return row
 
-    def admit(self) -> Row | None:
-        """Give the next waiting row a slot; None when there is no row or no slot for it."""
+    def admit(self, *, first_only: bool = False) -> Row | None:
+        """Give the next waiting row a slot; None when there is no row or no slot for it.
+        `first_only`: later segments go on waiting."""
         while self._waiting and self._free:
             later = self._waiting[0][0]
-            if later and len(self._free) <= self._kept:
+            if later and (first_only or len(self._free) <= self._kept):
                 return None
             _, _, row = heapq.heappop(self._waiting)
             if row.job.outbox.closed:

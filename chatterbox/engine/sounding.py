@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from chatterbox.engine.decode_batch import Due
+from chatterbox.engine.favour import hoped_for
 from chatterbox.engine.track import Track
 from chatterbox.engine.windows import DecodeCost, Seams, Windows
 from chatterbox.model.contract import F32, I64, SAMPLES_PER_CODE
@@ -31,13 +32,12 @@ class Sounding:
 
     @property
     def silent(self) -> bool:
-        """Whether somebody listens and has heard nothing yet."""
-        job = self.track.job
-        return job.ordinal == 0 and job.playback.listening and not self.seams.sent_samples
+        """Whether somebody waits for its first sound."""
+        return hoped_for(self.track.job)
 
     @property
-    def hoped_for(self) -> bool:
-        """Whether codes are being made of a first sound that somebody waits for."""
+    def in_the_making(self) -> bool:
+        """Whether codes of such a first sound are being made."""
         return self.silent and self.track.end is None
 
     @property

@@ -1,5 +1,7 @@
 """The engine thread's work, step by step, on a fake model."""
 
+import time
+
 import numpy as np
 import pytest
 from fakes import CODES_PER_ID, FakeLanguageModel, FakeTokenizer, fake_voice
@@ -14,10 +16,12 @@ from chatterbox.engine.sampling import Sampling
 from chatterbox.engine.scheduler import SegmentJob
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.track import Track
+from chatterbox.engine.turns import Turns
 from chatterbox.errors import EngineDead, GenerationFailed
-from chatterbox.model.contract import SAMPLES_PER_CODE
+from chatterbox.model.contract import SAMPLE_RATE_HZ, SAMPLES_PER_CODE
 
 SLOTS = 3
+LONG = "a text of some length"
 
 
 def job(
@@ -68,11 +72,12 @@ class Sound:
 class Bench:
     """A loop on a fake model and fake sound."""
 
-    def __init__(self, slots: int = SLOTS) -> None:
+    def __init__(self, slots: int = SLOTS, *, shared: bool = False) -> None:
+        """`shared`: the cores are, as on a CPU."""
         self.model = FakeLanguageModel(slots)
         self.sound = Sound()
         self.counters = Counters()
-        self.loop = EngineLoop(self.model, self.sound, self.counters)
+        self.loop = EngineLoop(self.model, self.sound, self.counters, turns=Turns(shared=shared))
 
     def run(self) -> None:
         for _ in range(10_000):
@@ -149,6 +154,41 @@ def test_first_segments_go_before_later_ones():
         bench.loop.submit(job(ordinal=ordinal))
     bench.run()
     assert bench.sound.order == [0, 0, 2, 1]
+
+
+def codes_of(bench: Bench, one: SegmentJob) -> int:
+    (track,) = [t for t in bench.sound.open_tracks if t.job is one]
+    return len(track.codes)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_on_shared_cores_a_first_sound_is_not_kept_by_who_has_time(shared):
+    bench = Bench(slots=16, shared=shared)
+    silent, late, ahead, whole = job(LONG), job(LONG), job(LONG), job(LONG, listening=False)
+    next_of_silent = job(LONG, ordinal=1)
+    ahead.playback.sent(100 * SAMPLE_RATE_HZ, time.monotonic())
+    late.playback.sent(SAMPLE_RATE_HZ, time.monotonic())
+    calm = [whole, ahead]
+    for one in (*calm, late):
+        bench.loop.submit(one)
+        bench.loop.step()
+    before = [codes_of(bench, one) for one in (*calm, late)]
+    bench.loop.submit(silent)
+    bench.loop.submit(next_of_silent)
+    bench.loop.step()  # begins it, and steps everybody once more
+    for _ in range(5):
+        bench.loop.step()
+    gained = [codes_of(bench, one) - had for one, had in zip((*calm, late), before, strict=True)]
+    assert gained == ([1, 1, 6] if shared else [6, 6, 6])
+    assert codes_of(bench, silent) == 7
+    begun = [t for t in bench.sound.open_tracks if t.job is next_of_silent]
+    assert len(begun) == (0 if shared else 1), "what comes after it is not begun before it"
+    silent.playback.sent(1000, time.monotonic())
+    bench.loop.step()
+    assert codes_of(bench, whole) == before[0] + gained[0] + 1
+    bench.run()
+    for one in (silent, whole, late, ahead):
+        assert outcome(one.outbox).codes == solo(LONG)
 
 
 def test_a_poisoned_row_fails_alone():
@@ -318,16 +358,24 @@ class EngineMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.bench = Bench()
+        self.bench = Bench(shared=True)
         self.bench.model.poison.add("bad")
         self.open: list[tuple[str, str, int, SegmentJob]] = []
         self.stalled: list[SegmentJob] = []
         self.submitted = 0
 
-    @rule(words=st.integers(1, 6), key=st.sampled_from(["a", "b", "bad"]), later=st.booleans())
-    def submit(self, words: int, key: str, later: bool) -> None:
+    @rule(
+        words=st.integers(1, 6),
+        key=st.sampled_from(["a", "b", "bad"]),
+        later=st.booleans(),
+        heard_s=st.sampled_from([None, 0.0, 1.0, 100.0]),
+    )
+    def submit(self, words: int, key: str, later: bool, heard_s: float | None) -> None:
+        """`heard_s`: how much sound their listener has; none: nobody listens."""
         text = "w" * words
-        one = job(text, key=key, seed=self.submitted, ordinal=int(later))
+        listening = heard_s is not None
+        one = job(text, key=key, seed=self.submitted, ordinal=int(later), listening=listening)
+        one.playback.sent(round((heard_s or 0) * SAMPLE_RATE_HZ), time.monotonic())
         self.bench.loop.submit(one)
         self.open.append((text, key, int(later), one))
         self.submitted += 1
