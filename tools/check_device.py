@@ -28,7 +28,7 @@ from chatterbox.engine.sampling import Sampling
 from chatterbox.engine.speech import SpeechRequest
 from chatterbox.engine.windows import DecodeCost, Seams, Windows, WindowSettings
 from chatterbox.errors import ChatterboxError
-from chatterbox.model.contract import F32, I64, LanguageModel, Voice
+from chatterbox.model.contract import F32, I64, SAMPLE_RATE_HZ, LanguageModel, Voice
 from chatterbox.model.decoder_contract import DecodeJob, StreamingDecoder
 from chatterbox.model.load import LoadedModel, load_model
 from chatterbox.model.split.prove import likeness_db
@@ -205,32 +205,27 @@ def seeds_hold(engine: TTSEngine, voice: Voice, name: str) -> Iterator[Finding]:
     yield decibels(f"{name}: a seed's sound alone and in company", alike, SAME_DB)
 
 
-def opened(config: TTSConfig) -> TTSEngine:
-    """The engine on a model, and what it said of it."""
-    engine = TTSEngine(config)
-    engine.load(load_model(config, print))
-    print(f"{config.device}, {engine.info.precision_text}: {'; '.join(engine.info.notes)}")
-    return engine
+def opened(config: TTSConfig) -> LoadedModel:
+    """The model, and what is said of it."""
+    model = load_model(config, print)
+    print(f"{config.device}, {model.info.precision_text}: {'; '.join(model.info.notes)}")
+    return model
 
 
 def findings(model: str, device: str, reference: str, settings: dict[str, Any]) -> list[Finding]:
-    """All of it."""
+    """All of it. Seeds are tried on engines of their own, whose threads capture for themselves."""
     base: dict[str, Any] = {"model": model, "guard": False}
-    exact: dict[str, Any] = {
-        "device": "cpu",
-        "model_dtype": reference,
-        "tune": False,
-        "decoder_int8": False,
-    }
-    cpu = opened(TTSConfig(**base, **exact))
-    plain = opened(TTSConfig(**base, device=device, **settings))
-    graphs = opened(TTSConfig(**base, device=device, cuda_graphs=True, **settings))
-    voice = cpu.voices.get(None)
-    clip = np.random.default_rng(1).normal(0, 0.05, 11 * 24_000).astype(np.float32)
-    made = list(compared(cpu._model, plain._model, graphs._model, voice, clip))
-    for engine, name in ((plain, "engine"), (graphs, "engine with CUDA graphs")):
+    exact: dict[str, Any] = {"model_dtype": reference, "tune": False, "decoder_int8": False}
+    cpu = opened(TTSConfig(**base, device="cpu", **exact))
+    clip = np.random.default_rng(1).normal(0, 0.05, 11 * SAMPLE_RATE_HZ).astype(np.float32)
+    voice = Voice("noise", cpu.encoder.encode(clip))
+    on_device = TTSConfig(**base, device=device, **settings)
+    with_graphs = TTSConfig(**base, device=device, cuda_graphs=True, **settings)
+    made = list(compared(cpu, opened(on_device), opened(with_graphs), voice, clip))
+    for config, name in ((on_device, "engine"), (with_graphs, "engine with CUDA graphs")):
+        engine = TTSEngine(config)
+        engine.load()
         made += seeds_hold(engine, voice, name)
-    for engine in (cpu, plain, graphs):
         engine.close()
     return made
 

@@ -15,6 +15,7 @@ from chatterbox.config import TTSConfig
 from chatterbox.engine.admission import Admission
 from chatterbox.engine.decoding import DecodeLoop
 from chatterbox.engine.loop import EngineLoop
+from chatterbox.engine.owner import Owner
 from chatterbox.engine.pool import LAST, PriorityPool
 from chatterbox.engine.pulse import Pulse
 from chatterbox.engine.sampling import Sampling
@@ -74,8 +75,21 @@ class TTSEngine:
     def load(self, model: LoadedModel | None = None) -> None:
         """Load and start; blocking. Raises ModelError or ConfigError with one line. `model`
         replaces the configured one (tests drive the engine with fakes this way)."""
+        owners = Owner("engine"), Owner("decoder")
+        try:
+            self._open(model, owners)
+        except BaseException:
+            for owner in owners:
+                owner.dismiss()
+            raise
+        self.state = "ready"
+
+    def _open(self, model: LoadedModel | None, owners: tuple[Owner, Owner]) -> None:
+        ours, decoders = owners
         watermark = load_watermark(self.config.apply_watermark)
-        self._model = model or load_model(self.config, log.warning)
+        self._model = model or load_model(
+            self.config, log.warning, with_model=ours.call, with_decoder=decoders.call
+        )
         self._model_sampling = self._model.sampling
         self._voices = VoiceLibrary(
             self.config.data_dir / "voices",
@@ -98,13 +112,9 @@ class TTSEngine:
             turns=turns,
             guarded=self.config.guard,
         )
-        self._threads = [
-            threading.Thread(target=self._run, args=[run], name=name, daemon=True)
-            for name, run in (("engine", self._loop.run), ("decoder", self._decoding.run))
-        ]
-        for thread in self._threads:
-            thread.start()
-        self.state = "ready"
+        self._owners = owners
+        ours.devote(lambda: self._run(self._loop.run))
+        decoders.devote(lambda: self._run(self._decoding.run))
 
     def prepare_voices(self) -> None:
         """Encode, for this model, every voice that has not been yet, the default one first, and
@@ -122,8 +132,8 @@ class TTSEngine:
             self.state = "closed"
             self._loop.close()
             self._decoding.close(EngineDead("The engine has been stopped."))
-            for thread in self._threads:
-                thread.join(max(0.0, until - time.monotonic()))
+            for owner in self._owners:
+                owner.join(max(0.0, until - time.monotonic()))
         if self.state in ("closed", "dead"):
             self._voices.close()
         # A graph that runs in a thread while the interpreter goes away aborts the process.

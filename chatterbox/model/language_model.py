@@ -16,7 +16,7 @@ from chatterbox.model.embedding import Embedder, host_embedder
 from chatterbox.model.files import ModelFiles
 from chatterbox.model.graphs import EmbedGraph
 from chatterbox.model.memory import Memory
-from chatterbox.model.sessions import SessionSettings, open_session
+from chatterbox.model.sessions import SessionSettings, captures, open_session
 from chatterbox.model.slots import TunedLanguageModel
 from chatterbox.model.stock_lm import StockLanguageModel
 from chatterbox.model.tune.tuner import TunedGraph, Untuned, recipe_for, tune
@@ -94,7 +94,7 @@ def open_language_model(parts: LanguageModelParts) -> tuple[LanguageModel, str]:
         return _stock(parts, session, result.reason)
     path = parts.files.graph("embed_tokens")
     embed = host_embedder(path, session, result.vocab, parts.end_id) or session
-    if parts.settings.device == "cuda" and parts.config.cuda_graphs:
+    if captures(parts.config, parts.settings):
         return _captured(parts, embed, result)
     return _runner(parts, embed, result), f"tuned, proven equal; cache in {result.cache}"
 

@@ -3,8 +3,9 @@
 Knows which wrapper belongs to which graph; knows no request.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol, TypeVar
 
 import onnx
 import onnxruntime as ort
@@ -30,11 +31,13 @@ from chatterbox.model.language_model import (
 )
 from chatterbox.model.memory import Memory
 from chatterbox.model.select import select
-from chatterbox.model.sessions import SessionSettings, open_session, session_settings
+from chatterbox.model.sessions import SessionSettings, captures, open_session, session_settings
 from chatterbox.model.split.load import Opened, open_decoder
 from chatterbox.model.split.replay import Replays
 from chatterbox.model.split.streaming import StreamSettings
 from chatterbox.text.tokenizer import Tokenizer
+
+T = TypeVar("T")
 
 DECODER_SPIN_US = 100
 """How long the decoder's threads stay awake for the next of its thousands of small operators: a
@@ -78,15 +81,34 @@ class LoadedModel:
     sampling: Mapping[str, float] = field(default_factory=dict)  # what it says of its own
 
 
-def load_model(config: TTSConfig, say: Progress) -> LoadedModel:
-    """Select, check and open everything. Raises ModelError or ConfigError with one line."""
+class Doing(Protocol):
+    """Has work done in some thread, and gives what comes of it."""
+
+    def __call__(self, work: Callable[[], T]) -> T:
+        """Returns or raises what `work` does."""
+        ...
+
+
+def here(work: Callable[[], T]) -> T:
+    """In this thread."""
+    return work()
+
+
+def load_model(
+    config: TTSConfig, say: Progress, *, with_model: Doing = here, with_decoder: Doing = here
+) -> LoadedModel:
+    """Select, check and open everything. What is captured is so in the threads that will call it:
+    onnxruntime keeps CUDA graphs for each. (Opened there without need, a full-size model leaves
+    96 MiB behind in their allocator's arenas.) Raises ModelError or ConfigError with one line."""
     settings = session_settings(config)
     selection = select(config, settings.device, say)
     files = selection.files
     tokenizer = Tokenizer.from_file(files.tokenizer)
     parts = LanguageModelParts(config, files, settings, tokenizer.encode(PROOF_SENTENCE))
-    language_model, lm_note = open_language_model(parts)
-    opened = _decoder(config, files, settings)
+    if not captures(config, settings):
+        with_model = with_decoder = here
+    language_model, lm_note = with_model(lambda: open_language_model(parts))
+    opened = with_decoder(lambda: _decoder(config, files, settings))
     info = ModelInfo(
         name=selection.name,
         precision=files.precisions,
@@ -141,7 +163,7 @@ def _decoder(config: TTSConfig, files: ModelFiles, settings: SessionSettings) ->
     else:
         memory_bytes = config.decoder_memory_mb * 1024 * 1024
         streaming = replace(streaming, int8=config.decoder_int8, memory_bytes=memory_bytes)
-    if settings.device == "cpu" or not config.cuda_graphs:
+    if not captures(config, settings):
         return open_decoder(path, open_graph, streaming)
     try:
         return open_decoder(path, open_graph, streaming, record)

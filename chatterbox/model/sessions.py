@@ -78,6 +78,11 @@ def cuda_options(config: TTSConfig) -> dict[str, str]:
     return options
 
 
+def captures(config: TTSConfig, settings: SessionSettings) -> bool:
+    """Whether shapes that come again are to be CUDA graphs."""
+    return settings.device == "cuda" and config.cuda_graphs
+
+
 def cuda_problem(device_id: int) -> str | None:
     """Why CUDA cannot be used here, in one clause; None when it can."""
     if "CUDAExecutionProvider" not in ort.get_available_providers():
