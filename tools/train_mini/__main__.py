@@ -13,7 +13,11 @@ from pathlib import Path
 
 import torch
 
-from . import align, codec, data, export, heard, lm, speech, texts, units
+from . import align, codec, data, export, heard, lm, speech, stumbles, texts, units
+
+FIRST, THEN = ("more", "everyday"), ("common", "hard")
+"""Further sentences before and after the language model's first run, each made in the light of
+those before."""
 
 
 def main() -> None:
@@ -26,7 +30,8 @@ def main() -> None:
     parser.add_argument("--heard", type=int, default=1500, help="sentences whose sound is kept")
     parser.add_argument("--codec-steps", type=int, default=14_000)
     parser.add_argument("--heard-steps", type=int, default=3000)
-    parser.add_argument("--lm-steps", type=int, default=15_000)
+    parser.add_argument("--lm-steps", type=int, default=12_000)
+    parser.add_argument("--lm-again", type=int, default=5000, help="steps with common words")
     parser.add_argument(
         "--minutes", type=float, default=math.inf, help="CPU minutes of each training"
     )
@@ -39,10 +44,12 @@ def main() -> None:
     make_data(given.work, given.sentences, given.seed, given.threads)
     if not (given.work / "heard.npz").exists():
         heard.prepare(data.load(given.work / "speech"), given.work, given.heard)
-    make_further(given.work, given.more, given.seed, given.threads)
+    make_further(given.work, FIRST, given.more, given.seed, given.threads)
     codec.train(given.work, given.codec_steps, given.seed, given.minutes)
     heard.train(given.work, given.heard_steps, given.seed)
     lm.train(given.work, given.lm_steps, given.seed, given.minutes)
+    make_further(given.work, THEN, given.more, given.seed, given.threads)
+    lm.train(given.work, given.lm_steps + given.lm_again, given.seed, given.minutes)
     export.export(given.work, given.out, tuple(given.precisions))
 
 
@@ -64,14 +71,20 @@ def make_data(work: Path, count: int, seed: int, workers: int) -> None:
         units.prepare(corpus, work)
 
 
-def make_further(work: Path, count: int, seed: int, workers: int) -> None:
-    """Codes of further sentences, and of everyday words, for the language model alone."""
+def make_further(work: Path, names: tuple[str, ...], count: int, seed: int, workers: int) -> None:
+    """Codes of further sentences, and of common words, for the language model alone."""
+    root = work / "debs" / "root"
     known = json.loads((work / "texts.json").read_text())
-    makers = {
-        "more": lambda: texts.collect(work / "debs" / "root", count, seed + 1, known),
-        "everyday": lambda: texts.everyday(known, seed + 2),
-    }
     for name in lm.FURTHER:
+        if name not in names and (work / name / "texts.json").exists():
+            known = known + json.loads((work / name / "texts.json").read_text())
+    makers = {
+        "more": lambda: texts.collect(root, count, seed + 1, known),
+        "everyday": lambda: texts.everyday(known, seed + 2),
+        "common": lambda: texts.common(root, known, seed + 3),
+        "hard": lambda: texts.hard(root, stumbles.scores(work, texts.common_words(root)), seed + 4),
+    }
+    for name in names:
         folder = work / name
         folder.mkdir(exist_ok=True)
         if not (folder / "texts.json").exists():
