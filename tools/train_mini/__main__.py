@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from . import align, codec, data, export, heard, lm, speech, stumbles, texts, units
+from . import align, codec, data, export, heard, lm, nonsense, speech, stumbles, texts, units
 
 FIRST, THEN = ("more", "everyday"), ("common", "hard")
 """Further sentences before and after the language model's first run, each made in the light of
@@ -80,9 +80,11 @@ def make_further(work: Path, names: tuple[str, ...], count: int, seed: int, work
             known = known + json.loads((work / name / "texts.json").read_text())
     makers = {
         "more": lambda: texts.collect(root, count, seed + 1, known),
-        "everyday": lambda: texts.everyday(known, seed + 2),
-        "common": lambda: texts.common(root, known, seed + 3),
-        "hard": lambda: texts.hard(root, stumbles.scores(work, texts.common_words(root)), seed + 4),
+        "everyday": lambda: nonsense.everyday(known, seed + 2),
+        "common": lambda: nonsense.common(root, known, seed + 3),
+        "hard": lambda: nonsense.hard(
+            root, stumbles.scores(work, nonsense.common_words(root)), seed + 4
+        ),
     }
     for name in names:
         folder = work / name

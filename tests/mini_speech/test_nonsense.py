@@ -1,11 +1,11 @@
-"""Do the made sentences of `tools/train_mini/texts.py` say each word as often as they are to?"""
+"""Do the made sentences of `tools/train_mini/nonsense.py` say each word as often as they are to?"""
 
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tools.train_mini import texts
+from tools.train_mini import nonsense
 from tools.train_mini.align import LETTERS
 
 COMMON, LESS_COMMON = ("about", "heard", "woman"), ("apple", "orchid", "soup", "zebra")
@@ -28,14 +28,14 @@ def said(sentences: list[str]) -> Counter[str]:
 
 def test_common_words_come_as_often_as_is_wanted(root: Path) -> None:
     known = ["the woman heard the woman."] * 3
-    sentences = texts.common(root, known, 1)
-    assert sentences == texts.common(root, known, 1)
+    sentences = nonsense.common(root, known, 1)
+    assert sentences == nonsense.common(root, known, 1)
     counts, before = said(sentences), said(known)
     for word in (*COMMON, "color"):
-        least = texts.COMMON_TIMES[10] - before[word]
+        least = nonsense.COMMON_TIMES[10] - before[word]
         assert counts[word] >= max(0, least), word
     for word in LESS_COMMON:
-        assert counts[word] == texts.COMMON_TIMES[20]
+        assert counts[word] == nonsense.COMMON_TIMES[20]
     assert not counts["bach"] + counts["it's"]
     assert all(set(text) <= set(LETTERS) and len(text.split()) <= 14 for text in sentences)
     assert "a apple" not in " ".join(sentences)
@@ -43,7 +43,7 @@ def test_common_words_come_as_often_as_is_wanted(root: Path) -> None:
 
 def test_words_that_are_known_well_are_not_said_again(root: Path) -> None:
     scores = {"heard": 1.0, "about": 0.01, "soup": 0.5, "apple": 0.1}
-    counts = said(texts.hard(root, scores, 1))
-    assert counts["heard"] == sum(texts.HARD_TIMES[10])
+    counts = said(nonsense.hard(root, scores, 1))
+    assert counts["heard"] == sum(nonsense.HARD_TIMES[10])
     assert counts["soup"] == 3
     assert not counts["apple"] + counts["woman"]
