@@ -19,9 +19,6 @@ LOOK_AGAIN_S = 0.01
 """How often streams are to be asked again without news: their audio runs on meanwhile."""
 PRESSING_S = 2.0
 """Listeners with less audio than this count as load: their windows may want the decoder at once."""
-YIELDING_S = 1.0
-"""How long a window that nobody waits for lets those go first who have heard nothing yet: about as
-long as a first sound takes beside others."""
 PATIENCE_S = 5.0
 """A window that nobody waits for is as urgent after this long as one that is due now."""
 
@@ -45,8 +42,8 @@ class Due(Generic[T]):
 
     @property
     def pressing(self) -> bool:
-        """Whether somebody would notice, or has been kept, if it was put off."""
-        return self.first or self.slack_s <= PRESSING_S or self.waited_s >= YIELDING_S
+        """Whether a listener would soon notice if it was put off."""
+        return self.first or self.slack_s <= PRESSING_S
 
 
 def choose(due: Sequence[Due[T]], max_rows: int) -> list[Due[T]]:

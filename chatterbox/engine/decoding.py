@@ -138,17 +138,20 @@ class DecodeLoop:
             chosen = choose(self._due(), rows)
         if not chosen:
             return self._warm_one()
-        if (
-            not chosen[0].pressing
-            and self._turns.shared
-            and any(s.in_the_making for s in self._open)
-        ):
+        if self._stands_aside(chosen[0]):
             return False  # the language model has the cores meanwhile
         for due in chosen:
             sounding, job = due.what
             sounding.taken(job.window)
         self._decode([due.what for due in chosen])
         return True
+
+    def _stands_aside(self, most_urgent: Due[_Asked]) -> bool:
+        """Whether no window is decoded for now, for the sake of a first sound's codes."""
+        hoped_for = (s.track.job for s in self._open if s.in_the_making)
+        aside = not most_urgent.pressing and self._turns.favour.due(hoped_for)
+        self._turns.favour.decoder_stands(aside=aside, now_s=time.monotonic())
+        return aside
 
     def _warm_one(self) -> bool:
         """Prepare for a voice that waits for it, if any does."""
@@ -207,9 +210,11 @@ class DecodeLoop:
         with self._turns.decoder(), self._counters.timed("decode_s"):
             started = time.monotonic()
             rendered = self._decoder.run([job for _, job in batch])
-            took_s = (time.monotonic() - started) / len(batch)
+            took_s = time.monotonic() - started
         for _, job in batch:
-            self._cost.add(job.window.fed_codes, took_s)
+            self._cost.add(job.window.fed_codes, took_s / len(batch))
+        if not any(sounding.silent for sounding, _ in batch):
+            self._turns.favour.pay_back(took_s)
         self.pulse.beat()
         return rendered
 

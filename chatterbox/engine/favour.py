@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from chatterbox.engine.decode_batch import PRESSING_S
 from chatterbox.engine.scheduler import SegmentJob
 
-MOST_LENT_S = 0.3
-"""So long the others may be kept waiting in a row: as long as a first sound's steps take at full
-size on two cores, and half as much again."""
+MOST_LENT_S = 1.0
+"""So long all others may be kept waiting at once: three times what a first sound's steps take at
+full size on two cores."""
 SHARE = 1 / 4
-"""Of the time of steps that may go to first sounds alone, where there is always one."""
+"""Of the cores' time that may go to first sounds alone, where there is always one."""
 
 
 def hoped_for(job: SegmentJob) -> bool:
@@ -31,20 +31,29 @@ def calm(job: SegmentJob, now_s: float) -> bool:
 
 
 class Favour:
-    """Time lent to first sounds, and paid back."""
+    """Time lent to first sounds, and paid back; one account for language model and decoder."""
 
     def __init__(self, *, shared: bool) -> None:
         """`shared`: cores are; on a GPU a step takes as long for all, and nobody stands aside."""
         self._shared = shared
         self._lent_s = 0.0
+        self._aside_since_s: float | None = None  # a window, for as long as is not yet counted
 
     def due(self, jobs: Iterable[SegmentJob]) -> bool:
-        """Whether the calm ones of `jobs`, if any, stand aside in the next step."""
+        """Whether what is calm stands aside for whom of `jobs` is hoped for."""
         return self._shared and self._lent_s < MOST_LENT_S and any(map(hoped_for, jobs))
 
-    def stepped(self, took_s: float, *, without_some: bool) -> None:
-        """How long a step took, and whether it left anybody out."""
-        if without_some:
+    def decoder_stands(self, *, aside: bool, now_s: float) -> None:
+        """Told again and again while a window stands aside, and when none does any more."""
+        if self._aside_since_s is not None:
+            self._lent_s += now_s - self._aside_since_s
+        self._aside_since_s = now_s if aside else None
+
+    def lend(self, took_s: float) -> None:
+        """A step left somebody out and took so long."""
+        if self._aside_since_s is None:  # else it is counted already
             self._lent_s += took_s
-        else:
-            self._lent_s = max(0.0, self._lent_s - took_s * SHARE / (1 - SHARE))
+
+    def pay_back(self, took_s: float) -> None:
+        """A step of everybody, or a window that was not of a first sound, took so long."""
+        self._lent_s = max(0.0, self._lent_s - took_s * SHARE / (1 - SHARE))

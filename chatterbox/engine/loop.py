@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from chatterbox.engine.attempts import Attempt, after, first_attempt, judge
-from chatterbox.engine.favour import Favour, calm
+from chatterbox.engine.favour import calm
 from chatterbox.engine.guard import Verdict
 from chatterbox.engine.outbox import FinishReason
 from chatterbox.engine.portions import Portions
@@ -62,7 +62,7 @@ class EngineLoop:
         self._turns = turns or Turns(shared=False)
         self._sound = sound
         self._counters = counters
-        self._favour = Favour(shared=self._turns.shared)
+        self._favour = self._turns.favour
         self._guarded = guarded
         self._scheduler = Scheduler(model.slots)
         self._attempts: dict[int, Attempt] = {}  # slot → what its row is doing
@@ -198,7 +198,8 @@ class EngineLoop:
                     self._fail(row, logits)
             else:
                 self._sample(part, logits)
-        self._favour.stepped(self._turns.step_s, without_some=len(pressing) < len(rows))
+        left_out = len(pressing) < len(rows)
+        (self._favour.lend if left_out else self._favour.pay_back)(self._turns.step_s)
 
     def _step(self, rows: Sequence[Row]) -> F32:
         """Logits [B, vocab] for the next code of each."""

@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from chatterbox.engine.favour import Favour
+
 
 class Turns:
     """Mutual exclusion of two threads, one of which goes first."""
@@ -20,6 +22,7 @@ class Turns:
         self._change = threading.Condition()
         self._busy = False
         self._decoder_waits = False
+        self.favour = Favour(shared=shared)
         self.step_s = 0.0
         """What the last step kept the decoder from the cores; 0 where they are not shared."""
 

@@ -336,7 +336,7 @@ def test_but_not_for_whom_nobody_hopes_nor_for_long(patient, monkeypatch):
     assert patient.loop.step(), "these are not waited for"
     patient.loop.open(job()).codes.extend(range(3))
     assert not patient.loop.step()
-    monkeypatch.setattr("chatterbox.engine.decode_batch.YIELDING_S", 0.0)
+    monkeypatch.setattr("chatterbox.engine.favour.MOST_LENT_S", 0.0)
     assert patient.loop.step()
     assert len(patient.decoder.calls) == calls + 2
 

@@ -37,10 +37,10 @@ def test_nobody_stands_aside_for_nobody_nor_where_cores_are_not_shared():
 def test_the_others_have_their_share_where_there_is_always_a_first_sound(alone_s, all_s):
     favour, spent = Favour(shared=True), {True: 0.0, False: 0.0}
     longest_s = waited_s = 0.0
-    for _ in range(5000):
+    for _ in range(20_000):
         favoured = favour.due([job()])
         took_s = alone_s if favoured else all_s
-        favour.stepped(took_s, without_some=favoured)
+        (favour.lend if favoured else favour.pay_back)(took_s)
         spent[favoured] += took_s
         waited_s = waited_s + took_s if favoured else 0.0
         longest_s = max(longest_s, waited_s)
