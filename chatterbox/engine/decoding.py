@@ -137,6 +137,7 @@ class DecodeLoop:
             time.sleep(GATHER_S)
             chosen = choose(self._due(), rows)
         if not chosen:
+            self._turns.favour.decoder_stands(aside=False, now_s=time.monotonic())
             return self._warm_one()
         if self._stands_aside(chosen[0]):
             return False  # the language model has the cores meanwhile

@@ -8,6 +8,7 @@ from fakes import VOCAB, FakeDecoder, fake_voice
 
 from chatterbox.engine.decode_cost import START, CostMeter
 from chatterbox.engine.decoding import DecodeLoop
+from chatterbox.engine.favour import MOST_LENT_S
 from chatterbox.engine.outbox import CAPACITY_SAMPLES, Outbox, SegmentEnd
 from chatterbox.engine.playback import Playback
 from chatterbox.engine.sampling import Sampling
@@ -339,6 +340,17 @@ def test_but_not_for_whom_nobody_hopes_nor_for_long(patient, monkeypatch):
     monkeypatch.setattr("chatterbox.engine.favour.MOST_LENT_S", 0.0)
     assert patient.loop.step()
     assert len(patient.decoder.calls) == calls + 2
+
+
+def test_a_window_that_is_wanted_no_more_stands_aside_no_more(patient):
+    patient.loop.open(job()).codes.extend(range(3))
+    assert not patient.loop.step()
+    for sounding in patient.loop._open:
+        sounding.track.job.outbox.close()
+    assert not patient.loop.step()
+    favour = patient.loop._turns.favour
+    favour.lend(MOST_LENT_S)  # counted, as it is not while a window stands aside
+    assert not favour.due([job()])
 
 
 def test_the_first_window_of_a_whole_answer_is_nobodys_first_sound():
