@@ -2,7 +2,7 @@
 
 import hashlib
 import threading
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,6 +129,7 @@ class FakeDecoder:
     def __init__(self, max_rows: int = 1) -> None:
         self.max_rows = max_rows
         self.calls: list[int] = []  # rows of each
+        self.on_start: Callable[[], None] = lambda: None  # in the middle of each
         self.fail_for: set[str] = set()
         self.warmed: list[str] = []
 
@@ -142,6 +143,10 @@ class FakeDecoder:
 
     def bucket(self, job: DecodeJob) -> Hashable:
         return None
+
+    def start(self, jobs: Sequence[DecodeJob]) -> Callable[[], list[Rendered]]:
+        self.on_start()
+        return lambda: self.run(jobs)
 
     def run(self, jobs: Sequence[DecodeJob]) -> list[Rendered]:
         self.calls.append(len(jobs))

@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -24,6 +24,7 @@ from chatterbox.engine.decode_batch import (
     worth_gathering,
 )
 from chatterbox.engine.decode_cost import CostMeter
+from chatterbox.engine.favour import calm
 from chatterbox.engine.outbox import SegmentEnd
 from chatterbox.engine.portions import Portions
 from chatterbox.engine.pulse import Pulse
@@ -117,16 +118,19 @@ class DecodeLoop:
         """Until closed."""
         while self._end is None:
             if not self.step():
-                with self._wake:
-                    if not self._news and self._end is None:
-                        self.pulse.rest()
-                        # Nobody says when a listener's sound has become short.
-                        self._wake.wait(timeout=LOOK_AGAIN_S if self._open else None)
-                    self._news = False
+                # Nobody says when a listener's sound has become short.
+                self._sleep(LOOK_AGAIN_S if self._open else None)
         self._take_in()
         for sounding in self._open:
             sounding.track.job.outbox.end(self._end)
         self._open.clear()
+
+    def _sleep(self, timeout_s: float | None) -> None:
+        with self._wake:
+            if not self._news and self._end is None:
+                self.pulse.rest()
+                self._wake.wait(timeout=timeout_s)
+            self._news = False
 
     def step(self) -> bool:
         """One call of the decoder; False when there was nothing to decode."""
@@ -136,23 +140,44 @@ class DecodeLoop:
         if chosen and worth_gathering(len(chosen), len(self._open), rows):
             time.sleep(GATHER_S)
             chosen = choose(self._due(), rows)
-        if not chosen:
-            self._turns.favour.decoder_stands(aside=False, now_s=time.monotonic())
-            return self._warm_one()
-        if self._stands_aside(chosen[0]):
+        if self._stands_aside(patient=bool(chosen) and not chosen[0].pressing):
             return False  # the language model has the cores meanwhile
+        if not chosen:
+            return self._warm_one()
+        self._take(chosen)
+        return True
+
+    def _take(self, chosen: list[Due[_Asked]]) -> None:
         for due in chosen:
             sounding, job = due.what
             sounding.taken(job.window)
         self._decode([due.what for due in chosen])
-        return True
 
-    def _stands_aside(self, most_urgent: Due[_Asked]) -> bool:
-        """Whether no window is decoded for now, for the sake of a first sound's codes."""
+    def _stands_aside(self, *, patient: bool) -> bool:
+        """Whether nothing is decoded for now, for the sake of a first sound's codes. `patient`:
+        there is something, and nobody would notice if it waited."""
         hoped_for = (s.track.job for s in self._open if s.in_the_making)
-        aside = not most_urgent.pressing and self._turns.favour.due(hoped_for)
+        aside = patient and self._turns.favour.due(hoped_for)
         self._turns.favour.decoder_stands(aside=aside, now_s=time.monotonic())
         return aside
+
+    def _let_through(self, batch: Sequence[_Asked]) -> None:
+        """In the middle of decoding `batch`: first sounds go first, on cores that are shared."""
+        if not self._turns.shared or any(sounding.silent for sounding, _ in batch):
+            return
+        while self._end is None:
+            first = choose([due for due in self._due() if due.first], self._decoder.max_rows)
+            now_s = time.monotonic()
+            patient = not first and all(calm(sounding.track.job, now_s) for sounding, _ in batch)
+            aside = self._stands_aside(patient=patient)
+            if not (first or aside):
+                return
+            with self._turns.handed_over():
+                if aside:
+                    self._sleep(LOOK_AGAIN_S)
+                else:
+                    self._take(first)
+            self.pulse.beat()
 
     def _warm_one(self) -> bool:
         """Prepare for a voice that waits for it, if any does."""
@@ -208,19 +233,30 @@ class DecodeLoop:
                     self._fail(sounding, GenerationFailed("The decoder failed on this text."))
 
     def _render(self, batch: Sequence[_Asked]) -> list[Rendered]:
-        with self._turns.decoder(), self._counters.timed("decode_s"):
-            started = time.monotonic()
-            rendered = self._decoder.run([job for _, job in batch])
-            took_s = time.monotonic() - started
+        jobs = [job for _, job in batch]
+        with self._turns.decoder():
+            finish, began_s = self._timed(lambda: self._decoder.start(jobs))
+            self._let_through(batch)
+            rendered, ended_s = self._timed(finish)
+        took_s = began_s + ended_s
         for _, job in batch:
             self._cost.add(job.window.fed_codes, took_s / len(batch))
         if not any(sounding.silent for sounding, _ in batch):
             self._turns.favour.pay_back(took_s)
-        self.pulse.beat()
         return rendered
+
+    def _timed(self, work: Callable[[], T]) -> tuple[T, float]:
+        """What came of work on the decoder, and the seconds it took."""
+        started = time.monotonic()
+        with self._counters.timed("decode_s"):
+            result = work()
+        self.pulse.beat()
+        return result, time.monotonic() - started
 
     def _deliver(self, sounding: Sounding, job: DecodeJob, result: Rendered) -> None:
         track, window, outbox = sounding.track, job.window, sounding.track.job.outbox
+        if sounding not in self._open:
+            return  # its listener left meanwhile
         complete = result.at + len(result.samples) >= window.end_sample
         if not (complete and np.isfinite(result.samples).all()):
             error = GenerationFailed("The decoder gave no usable sound for this text.")

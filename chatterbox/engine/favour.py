@@ -6,7 +6,8 @@ and those that nobody listens to, let them go first, within bounds: nobody starv
 once are cheaper than few.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from itertools import chain
 
 from chatterbox.engine.decode_batch import PRESSING_S
 from chatterbox.engine.scheduler import SegmentJob
@@ -36,12 +37,20 @@ class Favour:
     def __init__(self, *, shared: bool) -> None:
         """`shared`: cores are; on a GPU a step takes as long for all, and nobody stands aside."""
         self._shared = shared
+        self._newcomers: Callable[[], Iterable[SegmentJob]] = tuple
         self._lent_s = 0.0
         self._aside_since_s: float | None = None  # a window, for as long as is not yet counted
 
+    def hear_of(self, newcomers: Callable[[], Iterable[SegmentJob]]) -> None:
+        """`newcomers`: whoever has come and was not seen to yet. May be asked by any thread."""
+        self._newcomers = newcomers
+
     def due(self, jobs: Iterable[SegmentJob]) -> bool:
-        """Whether what is calm stands aside for whom of `jobs` is hoped for."""
-        return self._shared and self._lent_s < MOST_LENT_S and any(map(hoped_for, jobs))
+        """Whether what is calm stands aside for whom of `jobs`, or of the newcomers, is hoped
+        for."""
+        if not self._shared or self._lent_s >= MOST_LENT_S:
+            return False
+        return any(map(hoped_for, chain(jobs, self._newcomers())))
 
     def decoder_stands(self, *, aside: bool, now_s: float) -> None:
         """Told again and again while a window stands aside, and when none does any more."""

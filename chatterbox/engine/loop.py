@@ -63,6 +63,7 @@ class EngineLoop:
         self._sound = sound
         self._counters = counters
         self._favour = self._turns.favour
+        self._favour.hear_of(self._newcomers)
         self._guarded = guarded
         self._scheduler = Scheduler(model.slots)
         self._attempts: dict[int, Attempt] = {}  # slot → what its row is doing
@@ -102,10 +103,13 @@ class EngineLoop:
         """As `close`, for when this thread may hang in a step: it is not waited for."""
         with self._wake:
             self._fault = error
-            jobs = [message for message in self._inbox if isinstance(message, SegmentJob)]
+            jobs = self._newcomers()
         self.close()
         for job in [*jobs, *self._scheduler.jobs()]:
             job.outbox.end(error)
+
+    def _newcomers(self) -> list[SegmentJob]:
+        return [message for message in list(self._inbox) if isinstance(message, SegmentJob)]
 
     def _post(self, message: SegmentJob | Voice) -> None:
         with self._wake:
@@ -131,6 +135,7 @@ class EngineLoop:
     def step(self) -> bool:
         """One turn; False when there was nothing to do."""
         self.pulse.beat()
+        self._turns.until_free()  # who comes meanwhile is seen to before the others' next step
         self._take_in()
         self._reap()
         favouring = self._favour.due(row.job for row in self._scheduler.running)

@@ -29,23 +29,41 @@ class Turns:
     @contextmanager
     def decoder(self) -> Iterator[None]:
         """Around a decode: waits for the step that is running, no longer."""
+        self._begin_decode()
+        try:
+            yield
+        finally:
+            self._end()
+
+    @contextmanager
+    def handed_over(self) -> Iterator[None]:
+        """Within a decode: a while for others."""
+        self._end()
+        try:
+            yield
+        finally:
+            self._begin_decode()
+
+    def until_free(self) -> None:
+        """Waits for a decode that runs or wants to."""
         if self.shared:
             with self._change:
-                self._decoder_waits = True
-                self._change.wait_for(lambda: not self._busy)
-                self._busy, self._decoder_waits = True, False
-        with self._inside():
-            yield
+                self._change.wait_for(self._free)
+
+    def _free(self) -> bool:
+        return not (self._busy or self._decoder_waits)
 
     @contextmanager
     def model(self) -> Iterator[None]:
-        """Around a prefill or a step: waits for a decode that runs or wants to."""
+        """Around a prefill or a step, behind a decode that runs or wants to."""
         if self.shared:
             with self._change:
-                self._change.wait_for(lambda: not (self._busy or self._decoder_waits))
+                self._change.wait_for(self._free)
                 self._busy = True
-        with self._inside():
+        try:
             yield
+        finally:
+            self._end()
 
     @contextmanager
     def step(self) -> Iterator[None]:
@@ -55,12 +73,15 @@ class Turns:
             yield
             self.step_s = time.monotonic() - began if self.shared else 0.0
 
-    @contextmanager
-    def _inside(self) -> Iterator[None]:
-        """The turn itself; others are told when it ends, however that is."""
-        try:
-            yield
-        finally:
+    def _begin_decode(self) -> None:
+        if self.shared:
             with self._change:
-                self._busy = False
-                self._change.notify_all()
+                self._decoder_waits = True
+                self._change.wait_for(lambda: not self._busy)
+                self._busy, self._decoder_waits = True, False
+
+    def _end(self) -> None:
+        """Of a turn, however that came; others are told."""
+        with self._change:
+            self._busy = False
+            self._change.notify_all()

@@ -6,7 +6,7 @@ A stream is one segment of one request. The engine asks `Windows` (engine/window
 come next, hands the decoder jobs of several streams at once, and joins what comes back (`Seams`).
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -99,6 +99,11 @@ class StreamingDecoder(Protocol):
         """Jobs of equal bucket may share a call."""
         ...
 
+    def start(self, jobs: Sequence[DecodeJob]) -> Callable[[], list[Rendered]]:
+        """Begin to decode jobs of one bucket together; what it returns does the rest, in order.
+        Other streams may be decoded in between. Raising, either has moved no stream on."""
+        ...
+
     def run(self, jobs: Sequence[DecodeJob]) -> list[Rendered]:
-        """Decode jobs of one bucket together; in order. Raising, it has moved no stream on."""
+        """Both at once."""
         ...

@@ -1,5 +1,6 @@
 """Codes of many segments become sound while they come: in order, complete, the urgent first."""
 
+import threading
 import time
 
 import numpy as np
@@ -14,6 +15,7 @@ from chatterbox.engine.playback import Playback
 from chatterbox.engine.sampling import Sampling
 from chatterbox.engine.scheduler import SegmentJob
 from chatterbox.engine.stats import Counters
+from chatterbox.engine.track import Track
 from chatterbox.engine.turns import Turns
 from chatterbox.engine.windows import WindowSettings
 from chatterbox.errors import EngineDead, GenerationFailed
@@ -367,3 +369,84 @@ def test_on_a_gpu_nobody_lets_anybody_go_first():
     bench.loop.open(job(listening=False)).codes.extend(range(400))
     bench.loop.open(job()).codes.extend(range(3))
     assert bench.loop.step()
+
+
+def test_windows_stand_aside_for_who_is_still_at_the_engines_door(patient):
+    door = [job()]
+    patient.loop._turns.favour.hear_of(lambda: door)
+    assert not patient.loop.step()
+    door.clear()
+    assert patient.loop.step()
+
+
+# --- in the middle of a window
+
+
+def comes_meanwhile(bench: Bench, what: SegmentJob, codes: int) -> list[Track]:
+    """`what` comes once, with so many codes, when the next window is half done."""
+    tracks: list[Track] = []
+
+    def comes() -> None:
+        if not tracks:
+            tracks.append(bench.loop.open(what))
+            tracks[0].codes.extend(range(codes))
+
+    bench.decoder.on_start = comes
+    return tracks
+
+
+def test_a_first_sound_goes_before_the_second_half_of_another_window(patient):
+    newcomer, calls = job(key="newcomer"), []
+    run = patient.decoder.run
+    patient.decoder.run = lambda jobs: (calls.append(jobs[0].stream.voice.key), run(jobs))[1]
+    comes_meanwhile(patient, newcomer, 20)
+    assert patient.loop.step()
+    assert calls == ["newcomer", "v"]
+    assert newcomer.outbox.take() is not None
+
+
+def test_a_window_waits_half_done_while_a_first_sounds_codes_are_made(patient):
+    newcomer, calls = job(), len(patient.decoder.calls)
+    tracks = comes_meanwhile(patient, newcomer, 3)
+    worker = threading.Thread(target=patient.loop.step)
+    worker.start()
+    while not (tracks and patient.loop.pulse.state is None):
+        time.sleep(0.001)
+    with patient.loop._turns.model():
+        assert len(patient.decoder.calls) == calls, "the cores are the language model's"
+    tracks[0].codes.extend(range(20))
+    patient.loop.wake()
+    worker.join(5)
+    assert len(patient.decoder.calls) == calls + 2
+    assert newcomer.outbox.take() is not None
+
+
+def test_but_not_for_long(patient, monkeypatch):
+    monkeypatch.setattr("chatterbox.engine.favour.MOST_LENT_S", 0.05)
+    calls = len(patient.decoder.calls)
+    comes_meanwhile(patient, job(), 3)
+    assert patient.loop.step()
+    assert len(patient.decoder.calls) == calls + 1
+
+
+def test_who_leaves_while_a_window_is_half_done_gets_nothing_and_harms_nobody(patient):
+    (leaving,) = [sounding.track.job for sounding in patient.loop._open]
+    newcomer, failed = job(), patient.counters.snapshot().failed_segments
+    tracks = comes_meanwhile(patient, newcomer, 20)
+    come = patient.decoder.on_start
+    patient.decoder.on_start = lambda: (leaving.outbox.close(), come())
+    assert patient.loop.step()
+    tracks[0].finish(20, "stop")
+    patient.rest()
+    assert heard(newcomer.outbox)[1] == SegmentEnd(tuple(range(20)), "stop")
+    assert patient.loop._open == []
+    assert patient.counters.snapshot().failed_segments == failed
+
+
+def test_on_a_gpu_a_window_is_decoded_at_one_go():
+    bench = Bench()
+    bench.loop.open(job(listening=False)).codes.extend(range(400))
+    newcomer = job()
+    comes_meanwhile(bench, newcomer, 20)
+    assert bench.loop.step()
+    assert newcomer.outbox.take() is None

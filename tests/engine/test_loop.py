@@ -1,5 +1,6 @@
 """The engine thread's work, step by step, on a fake model."""
 
+import threading
 import time
 
 import numpy as np
@@ -129,6 +130,28 @@ def test_the_cap_ends_a_row_that_never_stops_and_loses_no_code():
     end = outcome(one.outbox)
     assert (len(end.codes), end.finish_reason) == (25, "length")
     assert bench.counters.snapshot().capped_segments == 1
+
+
+def test_who_comes_while_a_window_is_decoded_is_seen_to_before_the_others_next_step():
+    bench = Bench(shared=True)
+    turns = bench.loop._turns
+    bench.loop.submit(job("one"))
+    bench.loop.step()
+    decoding = threading.Event()
+
+    def decode() -> None:
+        with turns.decoder():
+            decoding.set()
+            while not turns._change._waiters:
+                time.sleep(0.001)
+            bench.loop.submit(job("another"))
+
+    decoder = threading.Thread(target=decode)
+    decoder.start()
+    assert decoding.wait(5)
+    bench.loop.step()
+    decoder.join(5)
+    assert bench.model.begun == 2
 
 
 def test_slots_are_kept_for_first_segments():

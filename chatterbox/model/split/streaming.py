@@ -8,8 +8,9 @@ given before, so that its convolutions see no edge where the last window ended.
 """
 
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -107,10 +108,18 @@ class SplitDecoder:
         fed = job.window.fed_codes
         return self.flow.prompt(job), -(-fed // PADDED_GRID_CODES) if self._padded else fed
 
-    def run(self, jobs: Sequence[DecodeJob]) -> list[Rendered]:
-        """Decode jobs of one bucket together; in order. Streams move on once all is done, so that
-        a call that failed can be made again with fewer."""
+    def start(self, jobs: Sequence[DecodeJob]) -> Callable[[], list[Rendered]]:
+        """The flow; the vocoder is the rest."""
         mels = self.flow.mels(self._filled(jobs))[: len(jobs)]
+        return partial(self._finish, jobs, mels)
+
+    def run(self, jobs: Sequence[DecodeJob]) -> list[Rendered]:
+        """Decode jobs of one bucket together; in order."""
+        return self.start(jobs)()
+
+    def _finish(self, jobs: Sequence[DecodeJob], mels: Sequence[F32]) -> list[Rendered]:
+        """Streams move on once all is done, so that a call that failed can be made again with
+        fewer."""
         plans = [_Vocoding(job, mel, self._settings.vocoder_context_frames)
                  for job, mel in zip(jobs, mels, strict=True)]  # fmt: skip
         groups: dict[Hashable, list[int]] = defaultdict(list)

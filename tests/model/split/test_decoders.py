@@ -279,6 +279,18 @@ def test_streams_in_a_batch_do_not_mix(ragged):
         assert snr_db(reference, np.concatenate(pieces[row])) > 60
 
 
+@pytest.mark.parametrize("kind", ["ragged", "published", "local"])
+def test_another_window_in_the_middle_of_one_changes_neither(kind, request):
+    decoder = request.getfixturevalue(kind).decoder
+    alone, mixed = windows_of(request.getfixturevalue(kind), [9, 9])
+    expected = [decoder.run([j])[0].samples for j in alone]
+    finish = decoder.start([mixed[0]])
+    (between,) = decoder.run([mixed[1]])
+    (around,) = finish()
+    for samples, made in zip(expected, (around, between), strict=True):
+        np.testing.assert_array_equal(made.samples, samples)
+
+
 def test_a_call_that_fails_half_way_has_moved_no_stream_on(ragged, monkeypatch):
     """Rows whose vocoder calls differ: the second call fails, and both are made again."""
     decoder = ragged.decoder
