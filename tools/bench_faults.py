@@ -177,13 +177,15 @@ async def _finished(
 
 
 async def departures(rounds: int) -> Iterator[Row]:
-    """F21: the first sound after 200 clients were killed at once, and on an idle server; for who
-    asks in that very moment, and for who asks when their work must have stopped (F20)."""
+    """F21: the first sound after 200 clients were killed at once, and on an idle server behind the
+    same pause; for who asks in that very moment, and for who asks when their work must have stopped
+    (F20)."""
     idle, at_once, after = [], [], []
     with Server(max_queued_requests=300) as server:
         await first_sound_s(server, 5)
         for number in range(2 * rounds):
-            idle += await first_sound_s(server, 3)
+            await asyncio.sleep(STOPPED_S)
+            idle += await first_sound_s(server, 1)
             with beside(crowd, server.port, 200, 1.0):
                 await until_full(server, 150)
             if number % 2:
