@@ -80,7 +80,8 @@ def octave_penalty() -> F32:
 
 
 _WINDOW, _FILTERS, _LAGS, _PENALTY = window(), filters(), lag_matrix(), octave_penalty()
-_SMOOTH = np.array([1, 2, 3, 2, 1], np.float32) / 9
+SMOOTH_TAPS = np.array([1, 2, 3, 2, 1], np.float32) / 9
+"""Over frames, for how periodic each lag is."""
 
 
 def _frames(audio: F32) -> F32:
@@ -99,7 +100,7 @@ def analyse(audio: F32) -> F32:
     low = np.sqrt(power[:, :PITCH_BINS])
     strength = low @ _LAGS / (low[:, 2:].sum(1, keepdims=True) + 1e-4)
     padded_strength = np.pad(strength, ((2, 2), (0, 0)), mode="edge")
-    strength = sum(_SMOOTH[k] * padded_strength[k : k + frames] for k in range(5))
+    strength = sum(SMOOTH_TAPS[k] * padded_strength[k : k + frames] for k in range(5))
     best = (strength - _PENALTY).argmax(1)
     inner = np.clip(best, 1, strength.shape[1] - 2)
     rows = np.arange(frames)

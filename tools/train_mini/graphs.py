@@ -1,9 +1,10 @@
 """How do the trained parts become ONNX graphs? Written node by node, in any of the five precisions.
 
 Knows the networks' shapes (`codec.py`, `lm.py`) and the renderer's rules (`render.py`), which it
-repeats in operators; tests hold both against each other.
+repeats in operators.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,7 @@ def _analyse(g: Graph, audio: str, codes: str) -> tuple[str, str, str]:
     lags = g.op("Mul", lags, real(heard / f.lag_window()[None]))
     total = g.op("ReduceSum", part(g, low, 2, END, 2), ints(2), keepdims=1)
     strength = g.op("Div", g.op("MatMul", low, lags), g.op("Add", total, real(1e-4)))
-    strength = _smooth(g, strength)
+    strength = _over_frames(g, strength, f.SMOOTH_TAPS)
     best = g.op("ArgMax", g.op("Sub", strength, real(f.octave_penalty())), axis=2, keepdims=1)
     count = f.MAX_LAG - f.MIN_LAG + 1
     best = g.op("Max", g.op("Min", best, ints(count - 2)), ints(1))
@@ -160,12 +161,13 @@ def _analyse(g: Graph, audio: str, codes: str) -> tuple[str, str, str]:
     return mel, log_f0, g.cast(voiced, np.float32)
 
 
-def _smooth(g: Graph, x: str) -> str:
-    """Weights 1 2 3 2 1 over frames, edges repeated."""
-    padded = g.op("Pad", x, ints(0, 2, 0, 0, 2, 0), mode="edge")
+def _over_frames(g: Graph, x: str, taps: Sequence[float]) -> str:
+    """x [B, T, C] through a filter of an odd number of `taps` over frames, edges repeated."""
+    side = len(taps) // 2
+    padded = g.op("Pad", x, ints(0, side, 0, 0, side, 0), mode="edge")
     terms = [
-        g.op("Mul", part(g, padded, k, k - 4 if k < 4 else END, 1), real(weight / 9))
-        for k, weight in enumerate((1, 2, 3, 2, 1))
+        g.op("Mul", part(g, padded, k, k - 2 * side if k < 2 * side else END, 1), real(tap))
+        for k, tap in enumerate(taps)
     ]
     total = terms[0]
     for term in terms[1:]:
@@ -369,6 +371,7 @@ def _decode(g: Graph, x: str, stats: str, w: Weights, pads: tuple[tuple[int, int
 
 def _render(g: Graph, mel: str, log_f0: str, voicing: str, sharp: Array) -> str:
     """`render.Renderer`, float32 in every precision: [B, T × 240]."""
+    mel = _over_frames(g, mel, render.quickening_taps())
     power = g.op("MatMul", mel, g.weight(sharp @ render.envelope_matrix().numpy()))
     power = g.op("Min", power, real(4.0))
     renderer = render.Renderer()
