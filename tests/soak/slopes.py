@@ -1,8 +1,9 @@
-"""Does a figure grow with time? A line through the means of blocks, with its 95 % confidence."""
+"""Does a figure grow with time? A line through means of blocks, with its 95 % confidence."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 BLOCKS = 20
 """Samples that follow each other are alike; means of blocks hardly are."""
@@ -16,7 +17,7 @@ class Slope:
 
     name: str
     unit: str
-    first: float  # mean of the first block
+    first: float  # of the first block
     last: float
     per_hour: float
     half_width: float  # of the interval around it
@@ -31,6 +32,11 @@ class Slope:
         return self.per_hour + self.half_width
 
     @property
+    def grown(self) -> float:
+        """In all, by the line."""
+        return self.per_hour * self.hours
+
+    @property
     def flat(self) -> bool:
         """Whether no growth at all is within the interval."""
         return self.low <= 0
@@ -39,7 +45,7 @@ class Slope:
     def row(self) -> str:
         """Of the table."""
         return (
-            f"{self.name:<28}{self.first:>12.1f}{self.last:>12.1f}{self.per_hour:>14.2f}"
+            f"{self.name:<28}{self.first:>12.4g}{self.last:>12.4g}{self.per_hour:>14.2f}"
             f"   [{self.low:.2f}, {self.high:.2f}] {self.unit}/h"
         )
 
@@ -47,13 +53,18 @@ class Slope:
 HEADER = f"{'figure':<28}{'first':>12}{'last':>12}{'slope':>14}   95 % confidence"
 
 
-def slope(name: str, unit: str, samples: Sequence[tuple[float, float]]) -> Slope:
-    """Of (seconds, value) samples in order of time."""
+def slope(
+    name: str,
+    unit: str,
+    samples: Sequence[tuple[float, float]],
+    middle: Callable[[Sequence[float]], float] = fmean,
+) -> Slope:
+    """Of (seconds, value) samples in order of time; `middle` of each block."""
     assert len(samples) >= 2 * BLOCKS, f"{name}: {len(samples)} samples are too few"
     size = len(samples) // BLOCKS
     blocks = [samples[i * size : (i + 1) * size] for i in range(BLOCKS)]
     x = [sum(t for t, _ in block) / size / 3600 for block in blocks]
-    y = [sum(v for _, v in block) / size for block in blocks]
+    y = [middle([v for _, v in block]) for block in blocks]
     mean_x, mean_y = sum(x) / BLOCKS, sum(y) / BLOCKS
     spread = sum((a - mean_x) ** 2 for a in x)
     per_hour = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / spread

@@ -1,5 +1,7 @@
 """The soak's ruler: it finds growth, and does not see any in noise."""
 
+from statistics import median
+
 import numpy as np
 import pytest
 from soak.slopes import slope
@@ -25,6 +27,11 @@ def test_noise_is_no_growth():
     found = slope("RSS", "MiB", samples(0, noise=2))
     assert found.flat
     assert found.low < 0 < found.high
+
+
+def test_a_few_large_values_do_not_move_a_median():
+    with_tail = [(t, v if i % 20 else 10 * v) for i, (t, v) in enumerate(samples(0, noise=2))]
+    assert slope("first audio", "s", with_tail, median).first == pytest.approx(100, abs=1.5)
 
 
 def test_a_few_samples_are_no_measurement():

@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from statistics import median
 
 import httpx
 import pytest
@@ -38,6 +39,8 @@ CAPS = {"RSS": 20, "descriptors": 10, "threads": 10, "tasks": 10}
 """Growth of any run, after its warm-up, by the line through it. What is in the air when memory is
 looked at makes 4 MiB of difference, rarely 10; encoders that were left half-way and not closed made
 25 to 40 within two minutes."""
+MOST_SLOWER = 0.05
+"""First audio at the end, above the beginning (FAULTS F83)."""
 SPECK = {"RSS": 4, "descriptors": 1, "threads": 1, "tasks": 1}
 SMALL = {"voice-cache-size": 8, "prefix-cache-mb": 4, "max-batch-size": 8, "log-level": "warning"}
 """Full before the measurement begins: a cache that is still being filled looks like a leak, and so
@@ -66,10 +69,9 @@ async def test_f81_f83_f48_mixed_use(tmp_path, minutes, tell):
     for name, unit in UNITS.items():
         found = slope(name, unit, [sample for sample in seen.samples[name] if sample[0] > warm])
         tell(found.row)
-        grown = found.per_hour * found.hours
-        assert grown < CAPS[name], found
+        assert found.grown < CAPS[name], found
         if minutes >= FLAT_MINUTES:
-            assert found.flat or grown < SPECK[name], found
+            assert found.flat or found.grown < SPECK[name], found
     assert set(seen.statuses) <= {200, 201, 429}, seen.statuses
     _first_audio(seen, warm, minutes, tell)
 
@@ -91,15 +93,19 @@ def _rows(metrics: dict) -> tuple[int, int]:
 
 
 def _first_audio(seen, warm: float, minutes: float, tell: Callable[[str], None]) -> None:
-    """F83."""
-    times = [value for when, value in seen.first_audio if when > warm]
+    """F83: between the first and the last of some hundred, chance alone is more than 5 %; so the
+    medians of all blocks are judged, by the line through them."""
+    measured = [(when, value) for when, value in seen.first_audio if when > warm]
+    times = [value for _, value in measured]
     part = max(5, len(times) // 6)
     early, late = sorted(times[:part]), sorted(times[-part:])
     for share in (0.5, 0.99):
         one, other = (x[min(len(x) - 1, int(share * len(x)))] for x in (early, late))
         tell(f"F83 first audio, p{share * 100:.0f}: {one:.3f} s early, {other:.3f} s late")
-        if minutes >= JUDGED_MINUTES and share == 0.5:
-            assert other <= 1.05 * one
+    if minutes >= JUDGED_MINUTES:
+        found = slope("F83 median first audio", "s", measured, median)
+        tell(found.row)
+        assert found.flat or found.grown <= MOST_SLOWER * found.first, found
 
 
 async def test_f02_goodput_at_ten_times_the_capacity(tmp_path, minutes, tell):
