@@ -63,11 +63,10 @@ class Spoken:
 
 
 class Judge:
-    """flite's readings, made and heard once, and the recogniser."""
+    """flite's readings, made and heard once."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "flite.wav"
-        self._recogniser = Recogniser()
         self._flite: dict[tuple[str, str], tuple[int, Impression]] = {}
         self.references = {v: self._loud(speak(REFERENCE, v, self._file)[0]) for v in VOICES}
         self.impressions = {v: impression(audio) for v, audio in self.references.items()}
@@ -79,8 +78,9 @@ class Judge:
         return (audio * 10 ** ((REFERENCE_LUFS - loudness) / 20)).astype(np.float32)
 
     def errors(self, text: str, audio: F32) -> tuple[int, str]:
-        """Word errors and what was heard."""
-        heard = self._recogniser.hear(audio)
+        """Word errors and what was heard, by a new recogniser: one that has heard something else
+        before hears one utterance in ten differently."""
+        heard = Recogniser().hear(audio)
         return word_errors(words(text), heard), " ".join(heard)
 
     def flite(self, text: str, voice: str) -> tuple[int, Impression]:
