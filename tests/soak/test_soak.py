@@ -93,8 +93,8 @@ def _rows(metrics: dict) -> tuple[int, int]:
 
 
 def _first_audio(seen, warm: float, minutes: float, tell: Callable[[str], None]) -> None:
-    """F83: between the first and the last of some hundred, chance alone is more than 5 %; so the
-    medians of all blocks are judged, by the line through them."""
+    """F83: two medians of some hundred each may differ by more than 5 % by chance; so those of all
+    blocks are judged, by the line through them."""
     measured = [(when, value) for when, value in seen.first_audio if when > warm]
     times = [value for _, value in measured]
     part = max(5, len(times) // 6)
