@@ -410,7 +410,9 @@ def test_a_window_waits_half_done_while_a_first_sounds_codes_are_made(patient):
     tracks = comes_meanwhile(patient, newcomer, 3)
     worker = threading.Thread(target=patient.loop.step)
     worker.start()
+    until = time.monotonic() + 5
     while not (tracks and patient.loop.pulse.state is None):
+        assert time.monotonic() < until, "it did not wait"
         time.sleep(0.001)
     with patient.loop._turns.model():
         assert len(patient.decoder.calls) == calls, "the cores are the language model's"
