@@ -58,6 +58,7 @@ class Spoken:
     duration_ratio: float
     f0_ratio: float
     nearest: str
+    likeness: float
     rtf: float
     first_audio_ms: float
 
@@ -71,7 +72,7 @@ class Judge:
         self.references = {v: self._loud(speak(REFERENCE, v, self._file)[0]) for v in VOICES}
         self.impressions = {v: impression(audio) for v, audio in self.references.items()}
         timbres = np.stack([i.timbre for i in self.impressions.values()])
-        self._spread = timbres.std(0) + 1e-3
+        self._middle, self._spread = timbres.mean(0), timbres.std(0) + 1e-3
 
     def _loud(self, audio: F32) -> F32:
         loudness = pyloudnorm.Meter(SAMPLE_RATE_HZ).integrated_loudness(audio.astype(np.float64))
@@ -99,12 +100,22 @@ class Judge:
 
         return min(VOICES, key=distance)
 
+    def likeness(self, found: Impression, voice: str) -> float:
+        """How far speech goes the reference's way: the cosine between what sets either apart from
+        the mean of the four voices. 1: the same timbre; 0: nothing of it."""
+        said, own = (
+            (i.timbre - self._middle) / self._spread for i in (found, self.impressions[voice])
+        )
+        return float(said @ own / np.sqrt((said @ said) * (own @ own)))
+
 
 @contextlib.contextmanager
-def engine_of(model: Path, precision: Precision) -> Iterator[tuple[TTSEngine, LoadedModel]]:
+def engine_of(
+    model: Path, precision: Precision, **settings: Any
+) -> Iterator[tuple[TTSEngine, LoadedModel]]:
     """The model, loaded."""
     with tempfile.TemporaryDirectory() as data:
-        config = TTSConfig(model=str(model), model_dtype=precision, data_dir=Path(data))
+        config = TTSConfig(model=str(model), model_dtype=precision, data_dir=Path(data), **settings)
         loaded = load_model(config, print)
         engine = TTSEngine(config)
         engine.load(loaded)
@@ -138,7 +149,8 @@ def judged(
                 report.finish_reason == "stop",
                 found.speech_s / flite.speech_s,
                 found.f0_hz / judge.impressions[name].f0_hz,
-                judge.nearest(found), report.rtf, 1000 * (report.first_audio_s or 0.0),
+                judge.nearest(found), judge.likeness(found, name),
+                report.rtf, 1000 * (report.first_audio_s or 0.0),
             ))  # fmt: skip
     return rows
 
@@ -167,6 +179,7 @@ def figures(rows: list[Spoken]) -> dict[str, Any]:
             v: round(float(np.median([x.f0_ratio for x in r])), 3) for v, r in by_voice.items()
         },
         "right_voice_share": round(float(np.mean([r.nearest == r.voice for r in rows])), 3),
+        "likeness_mean": round(float(np.mean([r.likeness for r in rows])), 3),
         "rtf_median": round(float(np.median([r.rtf for r in rows])), 4),
         "first_audio_ms_median": round(float(np.median([r.first_audio_ms for r in rows])), 1),
     }
@@ -189,6 +202,28 @@ def recordings(engine: TTSEngine, loaded: LoadedModel, judge: Judge, paths: list
     return ratios
 
 
+def voices_of(loaded: LoadedModel, judge: Judge, name: str) -> dict[str, Voice]:
+    """The four references, encoded."""
+    return {
+        v: Voice(f"{v}-{name}", loaded.encoder.encode(audio))
+        for v, audio in judge.references.items()
+    }
+
+
+def prompts(given: argparse.Namespace, judge: Judge, precision: Precision) -> dict[str, Any]:
+    """Likeness to the speaker and cost, by how much of the reference the decoder hears."""
+    found = {}
+    for seconds in given.prompt_seconds:
+        with engine_of(given.model, precision, decoder_prompt_seconds=seconds) as (engine, loaded):
+            voices = voices_of(loaded, judge, precision)
+            texts = SETS[given.sets[0]][: given.sentences]
+            all_of = figures(judged(engine, judge, voices, texts, engine.sampling()))
+        keys = ("likeness_mean", "right_voice_share", "wer", "rtf_median", "first_audio_ms_median")
+        found[f"{seconds:g}"] = {key: all_of[key] for key in keys}
+        print("prompt of", seconds, "s", json.dumps(found[f"{seconds:g}"]), flush=True)
+    return found
+
+
 def evaluate(given: argparse.Namespace) -> dict[str, Any]:
     """All figures of a model."""
     present = [
@@ -201,14 +236,13 @@ def evaluate(given: argparse.Namespace) -> dict[str, Any]:
     result: dict[str, Any] = {"model": given.model.name}
     with tempfile.TemporaryDirectory() as folder:
         judge = Judge(Path(folder))
+        if given.prompt_seconds:
+            return result | {"by_prompt_seconds": prompts(given, judge, chosen[0])}
         for precision in chosen:
             with engine_of(given.model, precision) as (engine, loaded):
                 sampling = engine.sampling()
                 result["sampling"] = asdict(sampling)
-                voices = {
-                    v: Voice(f"{v}-{precision}", loaded.encoder.encode(audio))
-                    for v, audio in judge.references.items()
-                }
+                voices = voices_of(loaded, judge, precision)
                 names = given.sets if precision == chosen[0] else given.sets[:1]
                 for name in names:
                     texts = SETS[name][: given.sentences]
@@ -235,6 +269,10 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, default=50, help="at most this many of each set")
     parser.add_argument("--sets", nargs="*", choices=list(SETS), default=list(SETS))
     parser.add_argument("--recording", type=Path, action="append", help="a human voice")
+    parser.add_argument(
+        "--prompt-seconds", type=float, nargs="*",
+        help="only likeness and cost of the first set, the decoder hearing so much of a reference",
+    )  # fmt: skip
     parser.add_argument("--json", type=Path)
     parser.add_argument("--verbose", action="store_true", help="print what was heard")
     given = parser.parse_args()
