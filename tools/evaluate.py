@@ -108,6 +108,16 @@ class Judge:
         )
         return float(said @ own / np.sqrt((said @ said) * (own @ own)))
 
+    def likeness_of_itself(self, seconds: float) -> float:
+        """Of so much of each voice's own speech, reading something else: how well it tells who
+        speaks, whatever a model makes of it."""
+        found, size = [], round(seconds * SAMPLE_RATE_HZ)
+        for voice in VOICES:
+            read = np.concatenate([speak(text, voice, self._file)[0] for text in SETS["long"][:6]])
+            pieces = read[: len(read) // size * size].reshape(-1, size)
+            found += [self.likeness(impression(piece), voice) for piece in pieces]
+        return round(float(np.mean(found)), 3)
+
 
 @contextlib.contextmanager
 def engine_of(
@@ -219,7 +229,8 @@ def prompts(given: argparse.Namespace, judge: Judge, precision: Precision) -> di
             texts = SETS[given.sets[0]][: given.sentences]
             all_of = figures(judged(engine, judge, voices, texts, engine.sampling()))
         keys = ("likeness_mean", "right_voice_share", "wer", "rtf_median", "first_audio_ms_median")
-        found[f"{seconds:g}"] = {key: all_of[key] for key in keys}
+        found[f"{seconds:g}"] = {"likeness_of_so_much_speech": judge.likeness_of_itself(seconds)}
+        found[f"{seconds:g}"] |= {key: all_of[key] for key in keys}
         print("prompt of", seconds, "s", json.dumps(found[f"{seconds:g}"]), flush=True)
     return found
 

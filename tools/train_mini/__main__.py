@@ -15,9 +15,9 @@ import torch
 
 from . import align, codec, data, export, heard, lm, nonsense, speech, stumbles, texts, units
 
-FIRST, THEN = ("more", "everyday"), ("common", "hard")
-"""Further sentences before and after the language model's first run, each made in the light of
-those before."""
+RUNS = (("more", "everyday"), ("common", "hard"), ("again",))
+"""Further sentences that each run of the language model begins with, made in the light of the runs
+before."""
 
 
 def main() -> None:
@@ -30,8 +30,9 @@ def main() -> None:
     parser.add_argument("--heard", type=int, default=1500, help="sentences whose sound is kept")
     parser.add_argument("--codec-steps", type=int, default=14_000)
     parser.add_argument("--heard-steps", type=int, default=3000)
-    parser.add_argument("--lm-steps", type=int, default=12_000)
-    parser.add_argument("--lm-again", type=int, default=5000, help="steps with common words")
+    parser.add_argument(
+        "--lm-steps", type=int, nargs=len(RUNS), default=[12_000, 5000, 3000], help="of each run"
+    )
     parser.add_argument(
         "--minutes", type=float, default=math.inf, help="CPU minutes of each training"
     )
@@ -44,12 +45,11 @@ def main() -> None:
     make_data(given.work, given.sentences, given.seed, given.threads)
     if not (given.work / "heard.npz").exists():
         heard.prepare(data.load(given.work / "speech"), given.work, given.heard)
-    make_further(given.work, FIRST, given.more, given.seed, given.threads)
     codec.train(given.work, given.codec_steps, given.seed, given.minutes)
     heard.train(given.work, given.heard_steps, given.seed)
-    lm.train(given.work, given.lm_steps, given.seed, given.minutes)
-    make_further(given.work, THEN, given.more, given.seed, given.threads)
-    lm.train(given.work, given.lm_steps + given.lm_again, given.seed, given.minutes)
+    for run, names in enumerate(RUNS):
+        make_further(given.work, names, given.more, given.seed, given.threads)
+        lm.train(given.work, sum(given.lm_steps[: run + 1]), given.seed, given.minutes)
     export.export(given.work, given.out, tuple(given.precisions))
 
 
@@ -78,13 +78,16 @@ def make_further(work: Path, names: tuple[str, ...], count: int, seed: int, work
     for name in lm.FURTHER:
         if name not in names and (work / name / "texts.json").exists():
             known = known + json.loads((work / name / "texts.json").read_text())
+
+    def stumbled(seed: int) -> list[str]:
+        return nonsense.hard(root, stumbles.scores(work, nonsense.common_words(root)), seed)
+
     makers = {
         "more": lambda: texts.collect(root, count, seed + 1, known),
         "everyday": lambda: nonsense.everyday(known, seed + 2),
         "common": lambda: nonsense.common(root, known, seed + 3),
-        "hard": lambda: nonsense.hard(
-            root, stumbles.scores(work, nonsense.common_words(root)), seed + 4
-        ),
+        "hard": lambda: stumbled(seed + 4),
+        "again": lambda: stumbled(seed + 5),
     }
     for name in names:
         folder = work / name

@@ -27,7 +27,7 @@ EXPECTED_POSITIONS = 1152
 GUIDED = (2, 3)
 """Layers whose first head is led to the letter being said."""
 PHONE_LAYER = 4
-FURTHER = {"more": 1, "everyday": 2, "common": 1, "hard": 4}
+FURTHER = {"more": 1, "everyday": 2, "common": 1, "hard": 2, "again": 4}
 """Folders of sentences that only the language model learns from, and how often each comes in a
 round: their sound is not kept. Common words are few and their spelling is no guide."""
 FIRST_CODE = 3
