@@ -221,6 +221,8 @@ class DecodeLoop:
 
     def _decode(self, batch: list[_Asked]) -> None:
         for part, rendered in self._calls.run(batch, self._render):
+            for sounding, _ in part:
+                sounding.in_work = False
             if isinstance(rendered, ChatterboxError):
                 for sounding, _ in part:
                     self._fail(sounding, rendered)

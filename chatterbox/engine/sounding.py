@@ -29,6 +29,7 @@ class Sounding:
     stream: DecodeStream
     held: list[F32] = field(default_factory=list)
     due_since_s: float | None = None
+    in_work: bool = False  # a window of it is being decoded, or waits within its batch
 
     @property
     def silent(self) -> bool:
@@ -47,8 +48,9 @@ class Sounding:
         return self.track.void or outbox.closed or outbox.ended
 
     def plan(self, slack_s: float, cost: DecodeCost) -> Window | None:
-        """The window to decode now, if any; none for a reader who is far behind."""
-        if self.track.job.outbox.full:
+        """The window to decode now, if any; none for a reader who is far behind, and none before
+        the window in work is done: windows follow each other."""
+        if self.in_work or self.track.job.outbox.full:
             return None
         ended = self.track.end is not None  # asked first: the count is final once this is so
         if ended and self.track.job.repeatable:
@@ -83,6 +85,7 @@ class Sounding:
         """`window` is being decoded."""
         self.windows.take(window)
         self.due_since_s = None
+        self.in_work = True
 
     def held_back(self, samples: F32, last: bool) -> F32:
         """The whole segment with its last samples; nothing before."""

@@ -445,6 +445,30 @@ def test_who_leaves_while_a_window_is_half_done_gets_nothing_and_harms_nobody(pa
     assert patient.counters.snapshot().failed_segments == failed
 
 
+def test_a_window_whose_batch_is_halved_is_not_overtaken_by_the_next_of_its_stream():
+    """The halves of a batch, for which memory did not suffice, are handed out together; until then
+    the first one's listener has heard nothing, and their next window may be due."""
+    bench = Bench(rows=4, turns=Turns(shared=True))
+    first, calm = job(key="first", repeatable=True), job(listening=False)
+    for what in (first, calm):
+        track = bench.loop.open(what)
+        track.codes.extend(range(100))
+        track.finish(100, "stop")
+    run = bench.decoder.run
+
+    def small(jobs):
+        if len(jobs) > 1:
+            raise RuntimeError("CUDA out of memory")
+        return run(jobs)
+
+    bench.decoder.run = small
+    bench.rest()
+    for what in (first, calm):
+        pieces, end = heard(what.outbox)
+        assert end == SegmentEnd(tuple(range(100)), "stop")
+        assert codes_in(np.concatenate(pieces))[:100] == list(range(100))
+
+
 def test_on_a_gpu_a_window_is_decoded_at_one_go():
     bench = Bench()
     bench.loop.open(job(listening=False)).codes.extend(range(400))
