@@ -2,8 +2,9 @@
 
 Knows windows that are due and what they would be decoded as; no stream, no thread, no decoder.
 
-First windows go first, longest waiting in front; then the listener whose audio ends first. The most
-urgent window decides the bucket of the call; others of that bucket join it, in the same order.
+First windows go first: those of the party with the least in work, then those who have waited
+longest; after them the listener whose audio ends first. The most urgent window decides the bucket
+of the call; others of that bucket join it, in the same order.
 """
 
 from collections.abc import Hashable, Sequence
@@ -30,20 +31,16 @@ class Due(Generic[T]):
     what: T  # whatever the caller wants back
     bucket: Hashable  # windows of equal bucket can share a call
     first: bool  # its listener has heard nothing yet
+    in_work: int  # of its party: of first windows, who has least goes first
     slack_s: float  # how long their audio lasts
     waited_s: float  # since the window could first have been decoded
 
     @property
-    def urgency(self) -> tuple[bool, float]:
+    def urgency(self) -> tuple[bool, int, float]:
         """The smallest goes first."""
         if self.first:
-            return False, -self.waited_s
-        return True, min(self.slack_s, PATIENCE_S - self.waited_s)
-
-    @property
-    def pressing(self) -> bool:
-        """Whether a listener would soon notice if it was put off."""
-        return self.first or self.slack_s <= PRESSING_S
+            return False, self.in_work, -self.waited_s
+        return True, 0, min(self.slack_s, PATIENCE_S - self.waited_s)
 
 
 def choose(due: Sequence[Due[T]], max_rows: int) -> list[Due[T]]:

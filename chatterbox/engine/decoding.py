@@ -5,6 +5,7 @@ engine thread at the tracks and the listeners at the outboxes.
 """
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -24,7 +25,7 @@ from chatterbox.engine.decode_batch import (
     worth_gathering,
 )
 from chatterbox.engine.decode_cost import CostMeter
-from chatterbox.engine.favour import calm
+from chatterbox.engine.favour import Standing, hoped_for
 from chatterbox.engine.outbox import SegmentEnd
 from chatterbox.engine.portions import Portions
 from chatterbox.engine.pulse import Pulse
@@ -136,16 +137,16 @@ class DecodeLoop:
         """One call of the decoder; False when there was nothing to decode."""
         self.pulse.beat()
         rows = self._decoder.max_rows
-        chosen = choose(self._due(), rows)
+        due, aside = self._due_now()
+        chosen = choose(due, rows)
         if chosen and worth_gathering(len(chosen), len(self._open), rows):
             time.sleep(GATHER_S)
-            chosen = choose(self._due(), rows)
-        if self._stands_aside(patient=bool(chosen) and not chosen[0].pressing):
-            return False  # the language model has the cores meanwhile
-        if not chosen:
-            return self._warm_one()
-        self._take(chosen)
-        return True
+            due, aside = self._due_now()
+            chosen = choose(due, rows)
+        if chosen:
+            self._take(chosen)
+            return True
+        return not aside and self._warm_one()
 
     def _take(self, chosen: list[Due[_Asked]]) -> None:
         for due in chosen:
@@ -153,23 +154,31 @@ class DecodeLoop:
             sounding.taken(job.window)
         self._decode([due.what for due in chosen])
 
-    def _stands_aside(self, *, patient: bool) -> bool:
-        """Whether nothing is decoded for now, for the sake of a first sound's codes. `patient`:
-        there is something, and nobody would notice if it waited."""
-        hoped_for = (s.track.job for s in self._open if s.in_the_making)
-        aside = patient and self._turns.favour.due(hoped_for)
-        self._turns.favour.decoder_stands(aside=aside, now_s=time.monotonic())
-        return aside
+    def _due_now(self) -> tuple[list[Due[_Asked]], bool]:
+        """What could be decoded and does not stand aside; whether nothing is left of it, so that
+        the language model has the cores for a first sound's codes."""
+        standing, due = self._look()
+        left = [one for one in due if not standing.aside(one.what[0].track.job)]
+        aside = bool(due) and not left
+        self._turns.favour.decoder_stands(standing, aside=aside)
+        return left, aside
 
     def _let_through(self, batch: Sequence[_Asked]) -> None:
-        """In the middle of decoding `batch`: first sounds go first, on cores that are shared."""
-        if not self._turns.shared or any(sounding.silent for sounding, _ in batch):
+        """In the middle of decoding `batch`, where cores are shared: first sounds go first; before
+        other first sounds those of parties with less in work; before a crowd everything else."""
+        if not self._turns.shared:
             return
+        jobs = [sounding.track.job for sounding, _ in batch]
         while self._end is None:
-            first = choose([due for due in self._due() if due.first], self._decoder.max_rows)
-            now_s = time.monotonic()
-            patient = not first and all(calm(sounding.track.job, now_s) for sounding, _ in batch)
-            aside = self._stands_aside(patient=patient)
+            standing, due = self._look()
+            left = [one for one in due if not standing.aside(one.what[0].track.job)]
+            if not all(map(standing.gives_way, jobs)):
+                silent = (standing.in_work(job) for job in jobs if hoped_for(job))
+                mine = min(silent, default=math.inf)
+                left = [one for one in left if one.first and one.in_work < mine]
+            first = choose(left, self._decoder.max_rows)
+            aside = not first and all(map(standing.aside, jobs))
+            self._turns.favour.decoder_stands(standing, aside=aside)
             if not (first or aside):
                 return
             with self._turns.handed_over():
@@ -203,11 +212,12 @@ class DecodeLoop:
                 )
             )
 
-    def _due(self) -> list[Due[tuple[Sounding, DecodeJob]]]:
-        """Every window that could be decoded now."""
+    def _look(self) -> tuple[Standing, list[Due[_Asked]]]:
+        """Who goes before whom, and every window that could be decoded now."""
         self._take_in()
         self._open = [s for s in self._open if not s.over]
-        now_s = time.monotonic()
+        standing = self._standing()
+        now_s = standing.now_s
         slacks_s = [s.track.job.playback.slack_s(now_s) for s in self._open]
         cost = replace(self._cost.estimate(), made_s=self._turns.step_s)
         cost = cost.scaled(load(slacks_s, self._decoder.max_rows))
@@ -216,8 +226,20 @@ class DecodeLoop:
             window = sounding.plan(slack_s, cost)
             if window is not None:
                 job = sounding.job(window, self._settings.cross_fade_samples)
-                due.append(sounding.due((sounding, job), self._decoder.bucket(job), slack_s, now_s))
-        return due
+                due.append(
+                    sounding.due(
+                        (sounding, job),
+                        self._decoder.bucket(job),
+                        in_work=standing.in_work(sounding.track.job),
+                        slack_s=slack_s,
+                        now_s=now_s,
+                    )
+                )
+        return standing, due
+
+    def _standing(self) -> Standing:
+        making = [s.track.job for s in self._open if not s.track.job.outbox.full]
+        return self._turns.favour.standing(making, time.monotonic())
 
     def _decode(self, batch: list[_Asked]) -> None:
         for part, rendered in self._calls.run(batch, self._render):
@@ -243,8 +265,9 @@ class DecodeLoop:
         took_s = began_s + ended_s
         for _, job in batch:
             self._cost.add(job.window.fed_codes, took_s / len(batch))
-        if not any(sounding.silent for sounding, _ in batch):
-            self._turns.favour.pay_back(took_s)
+        self._turns.favour.decoded(
+            self._standing(), [sounding.track.job for sounding, _ in batch], took_s
+        )
         return rendered
 
     def _timed(self, work: Callable[[], T]) -> tuple[T, float]:

@@ -1,22 +1,32 @@
-"""Who stands aside while somebody waits for a first sound?
+"""Who stands aside for whom, where language model and decoder share the same cores?
 
-Knows jobs, their listeners and seconds; no model. On a CPU a step takes the longer the more rows it
-has, so that whoever has heard nothing would wait for everybody's codes. Rows with sound in hand,
-and those that nobody listens to, let them go first, within bounds: nobody starves, and many rows at
-once are cheaper than few.
+Knows jobs, their parties, their listeners and seconds; no model. On a CPU a step takes the longer
+the more rows it has, and windows follow each other, so that everybody waits for everybody. Two
+rules, each with an account of the time it lends, so that nobody starves:
+
+* while somebody waits for a first sound, rows with sound in hand, and those that nobody listens to,
+  let it go first;
+* a party that has more than twice as much in work as another lets that go first in all that it
+  needs now: whoever floods is slow by itself.
 """
 
-from collections.abc import Callable, Iterable
-from itertools import chain
+import math
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 
 from chatterbox.engine.decode_batch import PRESSING_S
 from chatterbox.engine.scheduler import SegmentJob
 
 MOST_LENT_S = 1.0
-"""So long all others may be kept waiting at once: three times what a first sound's steps take at
+"""So long the others may be kept waiting at once: three times what a first sound's steps take at
 full size on two cores."""
-SHARE = 1 / 4
+TO_FIRST_SOUNDS = 1 / 4
 """Of the cores' time that may go to first sounds alone, where there is always one."""
+TO_PARTIES = 1 / 2
+"""Of the cores' time that may go to parties with little in work alone, where one has much."""
+CROWD = 2
+"""Times as much in work as who has least of those that need something: more is a crowd."""
 
 
 def hoped_for(job: SegmentJob) -> bool:
@@ -31,38 +41,140 @@ def calm(job: SegmentJob, now_s: float) -> bool:
     return job.playback.slack_s(now_s) > PRESSING_S
 
 
+class Standing:
+    """Who goes before whom, at one moment."""
+
+    def __init__(
+        self,
+        jobs: Iterable[SegmentJob],
+        making: Sequence[SegmentJob],
+        now_s: float,
+        *,
+        calm_may: bool = True,
+        crowds_may: bool = True,
+    ) -> None:
+        """`jobs`: all that are in work. `making`: what can be gone on with, and stood aside for,
+        where the calm and the crowds may be asked to."""
+        self.now_s = now_s
+        self._in_work = Counter(job.party for job in jobs)
+        needy = (job for job in making if not (job.playback.listening and calm(job, now_s)))
+        self._bound = CROWD * max(min(map(self.in_work, needy), default=math.inf), 1)
+        self._crowds_may = crowds_may
+        hoped = (job for job in making if hoped_for(job))
+        self.hoping = calm_may and any(not self.gives_way(job) for job in hoped)
+        """Whether what is calm stands aside."""
+
+    @property
+    def crowded(self) -> bool:
+        """Whether any party is a crowd."""
+        return max(self._in_work.values(), default=0) > self._bound
+
+    def in_work(self, job: SegmentJob) -> int:
+        """How much the job's party has."""
+        return self._in_work[job.party]
+
+    def of_crowd(self, job: SegmentJob) -> bool:
+        """Whether the job's party is a crowd."""
+        return self.in_work(job) > self._bound
+
+    def gives_way(self, job: SegmentJob) -> bool:
+        """Whether it stands aside since its party is a crowd."""
+        return self._crowds_may and self.of_crowd(job)
+
+    def aside(self, job: SegmentJob) -> bool:
+        """Whether it stands aside."""
+        return self.gives_way(job) or (self.hoping and calm(job, self.now_s))
+
+
+class Account:
+    """Time lent by others, and paid back by what they have."""
+
+    def __init__(self, share: float) -> None:
+        """`share`: of the time, lent in the long run."""
+        self._paid_back = share / (1 - share)
+        self._owed_s = 0.0
+
+    @property
+    def open(self) -> bool:
+        """Whether more may be lent."""
+        return self._owed_s < MOST_LENT_S
+
+    def lend(self, took_s: float) -> None:
+        """The others were left out for so long."""
+        self._owed_s += took_s
+
+    def pay_back(self, took_s: float) -> None:
+        """The others had so much."""
+        self._owed_s = max(0.0, self._owed_s - took_s * self._paid_back)
+
+
 class Favour:
-    """Time lent to first sounds, and paid back; one account for language model and decoder."""
+    """All that is in work, and the two accounts, for language model and decoder alike."""
 
     def __init__(self, *, shared: bool) -> None:
         """`shared`: cores are; on a GPU a step takes as long for all, and nobody stands aside."""
         self._shared = shared
+        self._lock = threading.Lock()
+        self._jobs: list[SegmentJob] = []
         self._newcomers: Callable[[], Iterable[SegmentJob]] = tuple
-        self._lent_s = 0.0
-        self._aside_since_s: float | None = None  # a window, for as long as is not yet counted
+        self._first_sounds = Account(TO_FIRST_SOUNDS)
+        self._parties = Account(TO_PARTIES)
+        self._aside: tuple[float, Account] | None = None  # all windows: since when, on which
+
+    def enter(self, job: SegmentJob) -> None:
+        """It is in work until its outbox has an end or its reader leaves."""
+        with self._lock:
+            self._jobs.append(job)
 
     def hear_of(self, newcomers: Callable[[], Iterable[SegmentJob]]) -> None:
         """`newcomers`: whoever has come and was not seen to yet. May be asked by any thread."""
         self._newcomers = newcomers
 
-    def due(self, jobs: Iterable[SegmentJob]) -> bool:
-        """Whether what is calm stands aside for whom of `jobs`, or of the newcomers, is hoped
-        for."""
-        if not self._shared or self._lent_s >= MOST_LENT_S:
-            return False
-        return any(map(hoped_for, chain(jobs, self._newcomers())))
+    def standing(self, making: Iterable[SegmentJob], now_s: float) -> Standing:
+        """Now. `making`: what can be gone on with; newcomers always can."""
+        with self._lock:
+            self._jobs = [j for j in self._jobs if not (j.outbox.closed or j.outbox.ended)]
+            jobs = self._jobs
+        return Standing(
+            jobs,
+            [*making, *self._newcomers()],
+            now_s,
+            calm_may=self._shared and self._first_sounds.open,
+            crowds_may=self._shared and self._parties.open,
+        )
 
-    def decoder_stands(self, *, aside: bool, now_s: float) -> None:
-        """Told again and again while a window stands aside, and when none does any more."""
-        if self._aside_since_s is not None:
-            self._lent_s += now_s - self._aside_since_s
-        self._aside_since_s = now_s if aside else None
+    def stepped(
+        self, standing: Standing, jobs: Sequence[SegmentJob], took_s: float, *, calm_left_out: bool
+    ) -> None:
+        """A step of `jobs` took so long."""
+        self._between_parties(standing, jobs, took_s)
+        if calm_left_out:
+            self._lend(self._first_sounds, took_s)
+        else:
+            self._first_sounds.pay_back(took_s)
 
-    def lend(self, took_s: float) -> None:
-        """A step left somebody out and took so long."""
-        if self._aside_since_s is None:  # else it is counted already
-            self._lent_s += took_s
+    def decoded(self, standing: Standing, jobs: Sequence[SegmentJob], took_s: float) -> None:
+        """Windows of `jobs` took so long."""
+        self._between_parties(standing, jobs, took_s)
+        if not any(map(hoped_for, jobs)):
+            self._first_sounds.pay_back(took_s)
 
-    def pay_back(self, took_s: float) -> None:
-        """A step of everybody, or a window that was not of a first sound, took so long."""
-        self._lent_s = max(0.0, self._lent_s - took_s * SHARE / (1 - SHARE))
+    def decoder_stands(self, standing: Standing, *, aside: bool) -> None:
+        """Told again and again while all windows stand aside, and when they do no more."""
+        if self._aside is not None:
+            since_s, account = self._aside
+            account.lend(standing.now_s - since_s)
+        account = self._parties if standing.crowded else self._first_sounds
+        self._aside = (standing.now_s, account) if aside else None
+
+    def _between_parties(
+        self, standing: Standing, jobs: Sequence[SegmentJob], took_s: float
+    ) -> None:
+        if any(map(standing.of_crowd, jobs)):
+            self._parties.pay_back(took_s)
+        elif standing.crowded:
+            self._lend(self._parties, took_s)
+
+    def _lend(self, account: Account, took_s: float) -> None:
+        if self._aside is None or self._aside[1] is not account:  # else it is counted already
+            account.lend(took_s)

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from chatterbox.engine.attempts import Attempt, after, first_attempt, judge
-from chatterbox.engine.favour import calm
+from chatterbox.engine.favour import Standing
 from chatterbox.engine.guard import Verdict
 from chatterbox.engine.outbox import FinishReason
 from chatterbox.engine.portions import Portions
@@ -81,6 +81,7 @@ class EngineLoop:
 
     def submit(self, job: SegmentJob) -> None:
         """Queue a segment; its outbox gets everything that follows. Raises EngineDead."""
+        self._favour.enter(job)
         self._post(job)
 
     def warm(self, voice: Voice) -> None:
@@ -135,18 +136,25 @@ class EngineLoop:
     def step(self) -> bool:
         """One turn; False when there was nothing to do."""
         self.pulse.beat()
-        self._turns.until_free()  # who comes meanwhile is seen to before the others' next step
-        self._take_in()
-        self._reap()
-        favouring = self._favour.due(row.job for row in self._scheduler.running)
-        admitted = self._admit(first_only=favouring)
-        rows = self._scheduler.runnable()
-        if rows:
-            self._advance(rows, favouring=favouring)
+        # Who goes is decided once the cores are free: whoever came until then is thought of.
+        with self._turns.model():
+            self._take_in()
+            self._reap()
+            begun = self._admit()
+        if begun is not None:
+            self._sample_first(*begun)
+        with self._turns.model():
+            stepped = self._advance()
+        for rows, logits in stepped:
+            if isinstance(logits, ChatterboxError):
+                for row in rows:
+                    self._fail(row, logits)
+            else:
+                self._sample(rows, logits)
         self._counters.gauge(
             running_rows=len(self._scheduler.running), waiting_rows=self._scheduler.waiting
         )
-        return bool(rows) or admitted
+        return begun is not None or bool(stepped or self._scheduler.runnable())
 
     def _sleep(self) -> None:
         with self._wake:
@@ -159,8 +167,7 @@ class EngineLoop:
         while self._inbox:
             message = self._inbox.popleft()
             if isinstance(message, Voice):
-                with self._turns.model():
-                    warmed(self._model.warm, message)
+                warmed(self._model.warm, message)
             else:
                 self._scheduler.submit(message)
 
@@ -170,19 +177,31 @@ class EngineLoop:
             self._counters.add(cancelled_segments=1)
             self._release(row)
 
-    def _admit(self, *, first_only: bool) -> bool:
-        """At most one prefill a step, so that running rows do not wait for several."""
-        row = self._scheduler.admit(first_only=first_only)
-        if row is None:
-            return False
-        self._begin(row, first_attempt(row.job, self._sound.open, guarded=self._guarded))
-        return True
+    def _standing(self) -> Standing:
+        rows = [*self._scheduler.runnable(), *self._scheduler.admissible()]
+        return self._favour.standing([row.job for row in rows], time.monotonic())
 
-    def _begin(self, row: Row, attempt: Attempt) -> None:
+    def _admit(self) -> tuple[Row, F32 | ChatterboxError] | None:
+        """At most one prefill a step, so that running rows do not wait for several."""
+        standing = self._standing()
+
+        def aside(job: SegmentJob) -> bool:
+            return (standing.hoping and job.ordinal > 0) or standing.aside(job)
+
+        row = self._scheduler.admit(aside)
+        if row is None:
+            return None
+        attempt = first_attempt(row.job, self._sound.open, guarded=self._guarded)
+        return row, self._begin(row, attempt)
+
+    def _begin(self, row: Row, attempt: Attempt) -> F32 | ChatterboxError:
         self._attempts[row.slot] = attempt
         self._sampler.begin(row.slot, attempt.sampling)
         ((_, logits),) = self._prefills.run([row], self._prefill)
         self.pulse.beat()
+        return logits
+
+    def _sample_first(self, row: Row, logits: F32 | ChatterboxError) -> None:
         if isinstance(logits, ChatterboxError):
             self._fail(row, logits, begun=False)
         else:
@@ -191,25 +210,32 @@ class EngineLoop:
     def _prefill(self, rows: Sequence[Row]) -> F32:
         """Logits [1, vocab] for the first code of one row."""
         (row,) = rows
-        with self._turns.model(), self._counters.timed("prefill_s"):
+        with self._counters.timed("prefill_s"):
             return self._model.begin(row.slot, row.job.voice, row.job.ids)[None]
 
-    def _advance(self, rows: list[Row], *, favouring: bool) -> None:
-        now_s = time.monotonic()
-        pressing = [row for row in rows if not (favouring and calm(row.job, now_s))] or rows
-        for part, logits in self._steps.run(pressing, self._step):
-            if isinstance(logits, ChatterboxError):
-                for row in part:
-                    self._fail(row, logits)
-            else:
-                self._sample(part, logits)
-        left_out = len(pressing) < len(rows)
-        (self._favour.lend if left_out else self._favour.pay_back)(self._turns.step_s)
+    def _advance(self) -> list[tuple[Sequence[Row], F32 | ChatterboxError]]:
+        """One step of all that do not stand aside."""
+        rows, standing = self._scheduler.runnable(), self._standing()
+        pressing = [row for row in rows if not standing.aside(row.job)]
+        if not pressing and (self._inbox or self._scheduler.admissible()):
+            return []  # they stand aside for who is begun next
+        pressing = pressing or rows
+        if not pressing:
+            return []
+        began_s = time.monotonic()
+        stepped = self._steps.run(pressing, self._step)
+        took_s = time.monotonic() - began_s
+        self._turns.stepped(took_s)
+        left_out = [row for row in rows if not (row in pressing or standing.gives_way(row.job))]
+        self._favour.stepped(
+            standing, [row.job for row in pressing], took_s, calm_left_out=bool(left_out)
+        )
+        return stepped
 
     def _step(self, rows: Sequence[Row]) -> F32:
         """Logits [B, vocab] for the next code of each."""
         codes = np.array([self._attempts[row.slot].codes[-1] for row in rows], dtype=np.int64)
-        with self._turns.step(), self._counters.timed("step_s"):
+        with self._counters.timed("step_s"):
             logits = self._model.step([row.slot for row in rows], codes)
         self._counters.add(steps=1, stepped_rows=len(rows))
         return logits
@@ -271,7 +297,9 @@ class EngineLoop:
             return
         self._counters.add(retried_segments=1)
         self._model.release(row.slot)
-        self._begin(row, another)
+        with self._turns.model():
+            logits = self._begin(row, another)
+        self._sample_first(row, logits)
 
     def _complete(self, row: Row, attempt: Attempt, reason: FinishReason) -> None:
         self._counters.add(segments=1)

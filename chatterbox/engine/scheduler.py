@@ -4,7 +4,8 @@ Knows no model, no audio and no thread: rows in, slots out. A row is waiting, ru
 """
 
 import heapq
-import itertools
+from collections import Counter
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 from chatterbox.engine.outbox import Outbox
@@ -30,6 +31,7 @@ class SegmentJob:
     ordinal: int  # place within its request: first segments go first
     outbox: Outbox
     playback: Playback  # of its request
+    party: Hashable = None  # who asks, where askers are told apart
     repeatable: bool = False  # nothing about its sound depends on time
 
 
@@ -43,14 +45,14 @@ class Row:
 
 class Scheduler:
     """Waiting rows and a fixed number of slots. First segments are admitted before later ones, and
-    some slots are kept for them; otherwise in order of arrival. Nobody starves, since a request
-    holds its permit, and so keeps newcomers out, until its last segment is done."""
+    some slots are kept for them; then those of the party with the fewest rows running; then in
+    order of arrival. Nobody starves, since a request holds its permit, and so keeps newcomers out,
+    until its last segment is done."""
 
     def __init__(self, slots: int) -> None:
         self._kept = slots // KEPT_SHARE
         self._free = list(range(slots))  # a heap: low slots first keeps the running ones together
-        self._waiting: list[tuple[int, int, Row]] = []
-        self._arrivals = itertools.count()
+        self._waiting: list[Row] = []  # in order of arrival
         self._running: dict[int, Row] = {}  # slot → row, in order of admission
 
     @property
@@ -71,24 +73,32 @@ class Scheduler:
     def submit(self, job: SegmentJob) -> Row:
         """Queue a segment."""
         row = Row(job)
-        key = (min(job.ordinal, 1), next(self._arrivals))
-        heapq.heappush(self._waiting, (*key, row))
+        self._waiting.append(row)
         return row
 
-    def admit(self, *, first_only: bool = False) -> Row | None:
-        """Give the next waiting row a slot; None when there is no row or no slot for it.
-        `first_only`: later segments go on waiting."""
-        while self._waiting and self._free:
-            later = self._waiting[0][0]
-            if later and (first_only or len(self._free) <= self._kept):
-                return None
-            _, _, row = heapq.heappop(self._waiting)
-            if row.job.outbox.closed:
-                continue
-            row.slot = heapq.heappop(self._free)
-            self._running[row.slot] = row
-            return row
-        return None
+    def admit(self, aside: Callable[[SegmentJob], bool]) -> Row | None:
+        """Give the next waiting row a slot; None when there is no row or no slot for it. Whoever
+        stands `aside` goes on waiting."""
+        fit = [row for row in self.admissible() if not aside(row.job)]
+        if not fit:
+            return None
+        running = Counter(row.job.party for row in self._running.values())
+        row = min(fit, key=lambda row: (row.job.ordinal > 0, running[row.job.party]))
+        self._waiting.remove(row)
+        row.slot = heapq.heappop(self._free)
+        self._running[row.slot] = row
+        return row
+
+    def admissible(self) -> list[Row]:
+        """Waiting rows for which there is a slot."""
+        if not (self._waiting and self._free):
+            return []
+        later_too = len(self._free) > self._kept
+        return [
+            row
+            for row in self._waiting
+            if (later_too or not row.job.ordinal) and not row.job.outbox.closed
+        ]
 
     def runnable(self) -> list[Row]:
         """Running rows whose reader keeps up."""
@@ -100,9 +110,7 @@ class Scheduler:
 
     def drop_waiting(self) -> None:
         """Forget waiting rows whose reader has left."""
-        if any(row.job.outbox.closed for _, _, row in self._waiting):
-            self._waiting = [entry for entry in self._waiting if not entry[2].job.outbox.closed]
-            heapq.heapify(self._waiting)
+        self._waiting = [row for row in self._waiting if not row.job.outbox.closed]
 
     def release(self, row: Row) -> int:
         """Take a running row's slot back; returns the slot."""
@@ -115,11 +123,11 @@ class Scheduler:
 
     def jobs(self) -> list[SegmentJob]:
         """Of every row there is, running and waiting. May be asked by another thread."""
-        return [row.job for row in (*self.running, *(row for _, _, row in list(self._waiting)))]
+        return [row.job for row in (*self.running, *list(self._waiting))]
 
     def clear(self) -> list[Row]:
         """Every row there is, waiting and running; afterwards there is none."""
-        rows = [*self._running.values(), *(entry[2] for entry in self._waiting)]
+        rows = [*self._running.values(), *self._waiting]
         for row in list(self._running.values()):
             self.release(row)
         self._waiting.clear()

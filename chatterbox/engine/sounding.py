@@ -37,11 +37,6 @@ class Sounding:
         return hoped_for(self.track.job)
 
     @property
-    def in_the_making(self) -> bool:
-        """Whether codes of such a first sound are being made."""
-        return self.silent and self.track.end is None
-
-    @property
     def over(self) -> bool:
         """Whether nobody wants the sound of this attempt any more."""
         outbox = self.track.job.outbox
@@ -70,13 +65,16 @@ class Sounding:
             next_from=window.end_sample - (0 if window.last else cross_fade_samples),
         )
 
-    def due(self, what: T, bucket: Hashable, slack_s: float, now_s: float) -> Due[T]:
+    def due(
+        self, what: T, bucket: Hashable, *, in_work: int, slack_s: float, now_s: float
+    ) -> Due[T]:
         """What the choice of the next call needs to know of a planned window."""
         self.due_since_s = now_s if self.due_since_s is None else self.due_since_s
         return Due(
             what=what,
             bucket=bucket,
             first=self.silent,
+            in_work=in_work,
             slack_s=slack_s,
             waited_s=now_s - self.due_since_s,
         )

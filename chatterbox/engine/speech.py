@@ -5,7 +5,7 @@ Belongs to the event loop; knows no HTTP, no model and no slot.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -40,6 +40,7 @@ class SpeechRequest:
     streamed: bool = True  # whether somebody hears it while it is made
     speed: float = 1.0  # 0.25 to 4, the pitch kept
     loudness_lufs: float | None = None  # None: as the model speaks
+    party: Hashable = None  # who asks, where askers are told apart
     repeatable: bool = False  # the same samples again for the same request: nothing about the
     # sound then depends on time
 
@@ -175,6 +176,7 @@ class SpeechStream:
                     ordinal=ordinal,
                     outbox=outbox,
                     playback=self._playback,
+                    party=request.party,
                     repeatable=request.repeatable,
                 )
             )

@@ -6,7 +6,6 @@ language model steps in between. On a GPU nobody waits.
 """
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -44,18 +43,12 @@ class Turns:
         finally:
             self._begin_decode()
 
-    def until_free(self) -> None:
-        """Waits for a decode that runs or wants to."""
-        if self.shared:
-            with self._change:
-                self._change.wait_for(self._free)
-
     def _free(self) -> bool:
         return not (self._busy or self._decoder_waits)
 
     @contextmanager
     def model(self) -> Iterator[None]:
-        """Around a prefill or a step, behind a decode that runs or wants to."""
+        """Around a choice and its prefill or step, behind a decode that runs or wants to."""
         if self.shared:
             with self._change:
                 self._change.wait_for(self._free)
@@ -65,13 +58,9 @@ class Turns:
         finally:
             self._end()
 
-    @contextmanager
-    def step(self) -> Iterator[None]:
-        """As `model`, around a step: how long it took is kept."""
-        with self.model():
-            began = time.monotonic()
-            yield
-            self.step_s = time.monotonic() - began if self.shared else 0.0
+    def stepped(self, took_s: float) -> None:
+        """A step took so long."""
+        self.step_s = took_s if self.shared else 0.0
 
     def _begin_decode(self) -> None:
         if self.shared:

@@ -53,7 +53,7 @@ class SpeechAnswer(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         service, record = self._service, record_of(scope)
         record.speech = True
-        service.check_room()
+        await service.check_room()
         async with self._body() as body:
             spoken = self._read(body)
             call = spoken.call

@@ -3,6 +3,7 @@
 Knows keys by their numbers; without keys nobody is told apart, and nothing is counted.
 """
 
+import asyncio
 import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -15,6 +16,12 @@ from chatterbox.server.access import holder
 
 SHARE = 0.75
 """Of the places and of the sockets, for one of several keys: the others find one at once."""
+
+
+KEPT_WAITING_S = 1.0
+"""A refusal of who comes again too soon; the shortest time that anybody is told to stay away."""
+MOST_KEPT_WAITING = 64
+"""Of one key: they are connections that others may need. Beyond that a refusal comes at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +55,29 @@ class Shares:
         self._requests = _Tally("requests in work", limits.requests)
         self._characters = _Tally("characters in work", limits.characters)
         self._sockets = _Tally("sockets open", limits.sockets)
+        self._back_at: dict[int, float] = {}  # key → when it was told to come again
+        self._kept_waiting: Counter[int] = Counter()  # refusals of a key
 
-    def check(self) -> None:
-        """Raises KeyLimit where `hold` would, whatever the text."""
-        self._check(self._requests, 1)
+    async def check(self) -> None:
+        """Raises KeyLimit where `hold` would, whatever the text. Whoever comes again before they
+        were told to is told so a second later: a flood of refusals takes the others' time too."""
+        try:
+            self._check(self._requests, 1)
+        except KeyLimit as refusal:
+            await self._wait_back(refusal.retry_after_s or 0.0)
+            raise
+
+    async def _wait_back(self, retry_after_s: float) -> None:
+        key, now = holder.get(), asyncio.get_running_loop().time()
+        assert key is not None, "without keys nobody is told apart"
+        early = now < self._back_at.get(key, 0.0)
+        self._back_at[key] = now + retry_after_s
+        if early and self._kept_waiting[key] < MOST_KEPT_WAITING:
+            self._kept_waiting[key] += 1
+            try:
+                await asyncio.sleep(KEPT_WAITING_S)
+            finally:
+                self._kept_waiting[key] -= 1
 
     @asynccontextmanager
     async def hold(self, characters: int = 0) -> AsyncIterator[None]:

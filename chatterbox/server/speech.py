@@ -21,6 +21,7 @@ from chatterbox.engine.sampling import Sampling
 from chatterbox.engine.speech import SpeechReport, SpeechRequest, SpeechStream
 from chatterbox.errors import DeadlineExceeded, EmptyText, GenerationFailed, TextTooLong
 from chatterbox.model.contract import F32, Voice
+from chatterbox.server.access import holder
 from chatterbox.server.body import BodyLimits, read_upload
 from chatterbox.server.lifecycle import Lifecycle
 from chatterbox.server.record import RequestRecord
@@ -98,11 +99,11 @@ class SpeechService:
         self.lifecycle = lifecycle
         self.limits = BodyLimits.for_text(config.max_text_length, config.max_voice_file_size)
 
-    def check_room(self) -> None:
+    async def check_room(self) -> None:
         """What can be refused before a body is read. Raises what `Lifecycle.check_room` does, and
         KeyLimit."""
         self.lifecycle.check_room()
-        self.shares.check()
+        await self.shares.check()
 
     def check(self, call: SpeechCall) -> None:
         """What can be refused before waiting for a place. Raises EmptyText and TextTooLong."""
@@ -141,6 +142,7 @@ class SpeechService:
                 streamed=plus_sound,
                 speed=call.speed,
                 loudness_lufs=call.loudness_lufs,
+                party=holder.get(),
                 repeatable=call.repeatable,
             )
             async with self._engine.speak(request) as stream, _closing(stream) as pieces:

@@ -88,11 +88,11 @@ class VoiceWork:
         """A library call that may touch the disk, but not the model."""
         return await asyncio.to_thread(call, *args, **kwargs)
 
-    def check_room(self) -> None:
+    async def check_room(self) -> None:
         """What can be refused before an upload is read. Raises what `Lifecycle.check_room` does,
         and KeyLimit."""
         self.lifecycle.check_room()
-        self._shares.check()
+        await self._shares.check()
 
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:
@@ -139,7 +139,7 @@ class UploadAnswer(Response):
         self._repeatable = repeatable
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._voices.check_room()
+        await self._voices.check_room()
         limits = BodyLimits(FIELDS_BYTES, self._voices.max_bytes)
         async with read_body(self._request, limits, repeatable=self._repeatable) as body:
             answer = await while_listening(receive, self._work(body, self._find(body)))

@@ -24,10 +24,11 @@ def due(
     bucket: int = 0,
     *,
     first: bool = False,
+    in_work: int = 1,
     slack_s: float = 1.0,
     waited_s: float = 0.0,
 ) -> Due[str]:
-    return Due(what, bucket, first, slack_s, waited_s)
+    return Due(what, bucket, first, in_work, slack_s, waited_s)
 
 
 def names(chosen: list[Due[str]]) -> list[str]:
@@ -46,6 +47,13 @@ def test_first_windows_go_before_urgent_ones():
 def test_the_longest_waiting_first_window_goes_first():
     offered = [due("b", first=True, waited_s=0.1), due("a", first=True, waited_s=0.4)]
     assert names(choose(offered, 2)) == ["a", "b"]
+
+
+def test_of_first_windows_those_of_the_party_with_the_least_in_work_go_first():
+    offered = [due("b", first=True, in_work=9, waited_s=0.4), due("a", first=True)]
+    assert names(choose(offered, 2)) == ["a", "b"]
+    offered = [due("b", in_work=1, slack_s=0.2), due("a", in_work=9, slack_s=0.1)]
+    assert names(choose(offered, 2)) == ["a", "b"], "of later ones who needs it first"
 
 
 def test_then_the_listener_whose_audio_ends_first():
@@ -74,6 +82,7 @@ dues = st.builds(
     what=st.integers(),
     bucket=st.integers(0, 2),
     first=st.booleans(),
+    in_work=st.integers(1, 20),
     slack_s=st.floats(-5, 5) | st.just(math.inf),
     waited_s=st.floats(0, 20),
 )

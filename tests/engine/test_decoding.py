@@ -23,7 +23,12 @@ from chatterbox.model.contract import SAMPLES_PER_CODE, TAIL_SILENCE_CODES
 
 
 def job(
-    *, key: str = "v", ordinal: int = 0, listening: bool = True, repeatable: bool = False
+    *,
+    key: str = "v",
+    ordinal: int = 0,
+    listening: bool = True,
+    repeatable: bool = False,
+    party: str | None = None,
 ) -> SegmentJob:
     return SegmentJob(
         voice=fake_voice(key),
@@ -35,6 +40,7 @@ def job(
         ordinal=ordinal,
         outbox=Outbox(),
         playback=Playback(listening=listening),
+        party=party,
         repeatable=repeatable,
     )
 
@@ -351,8 +357,9 @@ def test_a_window_that_is_wanted_no_more_stands_aside_no_more(patient):
         sounding.track.job.outbox.close()
     assert not patient.loop.step()
     favour = patient.loop._turns.favour
-    favour.lend(MOST_LENT_S)  # counted, as it is not while a window stands aside
-    assert not favour.due([job()])
+    # Lent time is not counted twice while a window stands aside.
+    favour.stepped(favour.standing([], 0.0), [], MOST_LENT_S, calm_left_out=True)
+    assert not favour.standing([job()], 0.0).hoping
 
 
 def test_the_first_window_of_a_whole_answer_is_nobodys_first_sound():
@@ -362,6 +369,42 @@ def test_the_first_window_of_a_whole_answer_is_nobodys_first_sound():
     bench.loop.open(heard_at_once).codes.extend(range(200))
     bench.loop.step()
     assert heard_at_once.outbox.take() is not None
+
+
+def crowded(*keys: str) -> tuple[Bench, list[SegmentJob], SegmentJob]:
+    """A bench, a flood's jobs with a window due for each, and a job of another party's."""
+    bench = Bench(turns=Turns(shared=True))
+    crowd = [job(party="flood", key=key) for key in keys]
+    modest = job(party="modest", key="modest")
+    for one in [*crowd, modest]:
+        bench.loop._turns.favour.enter(one)
+    for one in crowd:
+        bench.loop.open(one).codes.extend(range(20))
+    return bench, crowd, modest
+
+
+def test_a_flood_lets_the_codes_of_others_be_made():
+    bench, crowd, modest = crowded("a", "b", "c")
+    track = bench.loop.open(modest)
+    assert not bench.loop.step()
+    track.codes.extend(range(20))
+    assert bench.loop.step()
+    assert modest.outbox.take() is not None
+    assert all(one.outbox.take() is None for one in crowd)
+    modest.outbox.close()
+    bench.rest()
+    assert all(one.outbox.take() is not None for one in crowd), "then the flood"
+
+
+def test_but_not_while_these_are_not_read_nor_for_long(monkeypatch):
+    bench, _, modest = crowded("a", "b", "c")
+    bench.loop.open(modest)
+    modest.outbox.put(np.zeros(CAPACITY_SAMPLES, np.float32))
+    assert bench.loop.step()
+    modest.outbox.take()
+    assert not bench.loop.step()
+    monkeypatch.setattr("chatterbox.engine.favour.MOST_LENT_S", 0.0)
+    assert bench.loop.step()
 
 
 def test_on_a_gpu_nobody_lets_anybody_go_first():
@@ -396,13 +439,43 @@ def comes_meanwhile(bench: Bench, what: SegmentJob, codes: int) -> list[Track]:
 
 
 def test_a_first_sound_goes_before_the_second_half_of_another_window(patient):
-    newcomer, calls = job(key="newcomer"), []
-    run = patient.decoder.run
-    patient.decoder.run = lambda jobs: (calls.append(jobs[0].stream.voice.key), run(jobs))[1]
+    newcomer, calls = job(key="newcomer"), decoded_in(patient)
     comes_meanwhile(patient, newcomer, 20)
     assert patient.loop.step()
     assert calls == ["newcomer", "v"]
     assert newcomer.outbox.take() is not None
+
+
+def decoded_in(bench: Bench) -> list[str]:
+    """Whose windows are decoded from now on, by their voices."""
+    calls, run = [], bench.decoder.run
+    bench.decoder.run = lambda jobs: (calls.append(jobs[0].stream.voice.key), run(jobs))[1]
+    return calls
+
+
+@pytest.mark.parametrize("keys", [("a", "b"), ("a", "b", "c")], ids=["two", "a flood"])
+def test_the_first_sound_of_who_has_less_in_work_goes_before_a_second_half(keys):
+    bench, _, modest = crowded(*keys)
+    calls = decoded_in(bench)
+    comes_meanwhile(bench, modest, 20)
+    assert bench.loop.step()
+    assert calls == ["modest", "a"]
+
+
+def test_a_floods_window_waits_half_done_for_another_ones_next_window():
+    bench, _, modest = crowded("a", "b", "c")
+    track = bench.loop.open(modest)
+    track.codes.extend(range(20))
+    bench.loop.step()
+    modest.playback._began_s = time.monotonic() - 9  # it has run out of sound
+    bench.loop._turns.favour._parties.lend(10)
+    calls = decoded_in(bench)
+    bench.decoder.on_start = lambda: (
+        track.codes.extend(range(20, 60)),
+        bench.loop._turns.favour._parties.pay_back(10),
+    )
+    assert bench.loop.step()
+    assert calls[0] == "modest"
 
 
 def test_a_window_waits_half_done_while_a_first_sounds_codes_are_made(patient):

@@ -34,6 +34,7 @@ def job(
     cap: int = 200,
     repeatable: bool = False,
     listening: bool = True,
+    party: str | None = None,
 ):
     return SegmentJob(
         voice=fake_voice(key),
@@ -45,6 +46,7 @@ def job(
         ordinal=ordinal,
         outbox=Outbox(),
         playback=Playback(listening=listening),
+        party=party,
         repeatable=repeatable,
     )
 
@@ -198,11 +200,10 @@ def test_on_shared_cores_a_first_sound_is_not_kept_by_who_has_time(shared):
     before = [codes_of(bench, one) for one in (*calm, late)]
     bench.loop.submit(silent)
     bench.loop.submit(next_of_silent)
-    bench.loop.step()  # begins it, and steps everybody once more
-    for _ in range(5):
+    for _ in range(6):
         bench.loop.step()
     gained = [codes_of(bench, one) - had for one, had in zip((*calm, late), before, strict=True)]
-    assert gained == ([1, 1, 6] if shared else [6, 6, 6])
+    assert gained == ([0, 0, 6] if shared else [6, 6, 6])
     assert codes_of(bench, silent) == 7
     begun = [t for t in bench.sound.open_tracks if t.job is next_of_silent]
     assert len(begun) == (0 if shared else 1), "what comes after it is not begun before it"
@@ -212,6 +213,38 @@ def test_on_shared_cores_a_first_sound_is_not_kept_by_who_has_time(shared):
     bench.run()
     for one in (silent, whole, late, ahead):
         assert outcome(one.outbox).codes == solo(LONG)
+
+
+def test_a_flood_waits_for_what_others_need():
+    bench = Bench(slots=16, shared=True)
+    flood = [job(LONG, party="flood") for _ in range(4)]
+    flood[0].playback.sent(SAMPLE_RATE_HZ, time.monotonic())
+    for one in flood[:3]:
+        bench.loop.submit(one)
+        bench.loop.step()
+    before = [codes_of(bench, one) for one in flood[:3]]
+    modest = job(LONG, party="modest", listening=False)
+    bench.loop.submit(flood[3])
+    bench.loop.submit(modest)
+    for _ in range(6):
+        bench.loop.step()
+    assert codes_of(bench, modest) == 7
+    assert [codes_of(bench, one) for one in flood[:3]] == before
+    assert flood[3] not in [track.job for track in bench.sound.open_tracks], "it is not begun"
+    bench.run()
+    for one in (*flood, modest):
+        assert outcome(one.outbox).codes == solo(LONG)
+
+
+def test_slots_go_to_the_party_that_has_the_fewest():
+    bench = Bench(slots=2)
+    flood = [job(LONG, party="flood") for _ in range(4)]
+    for one in flood:
+        bench.loop.submit(one)
+    bench.loop.step()
+    bench.loop.submit(modest := job(LONG, party="modest"))
+    bench.loop.step()
+    assert {track.job for track in bench.sound.open_tracks} == {flood[0], modest}
 
 
 def test_a_poisoned_row_fails_alone():

@@ -331,7 +331,7 @@ async def test_f50_nor_the_decode_thread(rig):
         def killed():
             raise MemoryError
 
-        rig.engine._decoding._due = killed
+        rig.engine._decoding._look = killed
         error_of(await rig.speak(), 503, "engine_dead")
 
 

@@ -1,0 +1,91 @@
+"""Is a key that floods kept to its share, and kept from taking everybody's time with refusals?"""
+
+import asyncio
+from contextlib import contextmanager
+
+import pytest
+from faults.virtual_time import run
+
+from chatterbox.errors import KeyLimit
+from chatterbox.server.access import holder
+from chatterbox.server.shares import KEPT_WAITING_S, MOST_KEPT_WAITING, Limits, Shares
+
+MINE, THEIRS = 0, 1
+RETRY_AFTER_S = 5.0
+
+
+@pytest.fixture
+def shares():
+    return Shares(Limits(requests=1, characters=None, sockets=None), lambda: RETRY_AFTER_S)
+
+
+@contextmanager
+def coming_with(key):
+    token = holder.set(key)
+    try:
+        yield
+    finally:
+        holder.reset(token)
+
+
+async def refused_after_s(shares) -> float:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    with pytest.raises(KeyLimit):
+        await shares.check()
+    return loop.time() - began
+
+
+def test_a_refusal_comes_at_once_and_later_to_who_comes_again_too_soon(shares):
+    async def main():
+        with coming_with(MINE):
+            await shares.check()
+            async with shares.hold():
+                assert await refused_after_s(shares) == 0
+                assert await refused_after_s(shares) == KEPT_WAITING_S
+                await asyncio.sleep(RETRY_AFTER_S)  # as it was told
+                assert await refused_after_s(shares) == 0
+            await shares.check()
+
+    run(main())
+
+
+def test_others_are_not_kept_waiting_nor_is_a_whole_crowd(shares):
+    async def main():
+        with coming_with(THEIRS):
+            async with shares.hold():
+                await refused_after_s(shares)
+                come = range(2 * MOST_KEPT_WAITING)
+                crowd = [asyncio.create_task(refused_after_s(shares)) for _ in come]
+                with coming_with(MINE):
+                    await shares.check()
+                    async with shares.hold():
+                        assert await refused_after_s(shares) == 0
+                waited = await asyncio.gather(*crowd)
+                assert waited.count(KEPT_WAITING_S) == waited.count(0) == MOST_KEPT_WAITING
+
+    run(main())
+
+
+def test_who_leaves_meanwhile_is_not_counted(shares):
+    async def main():
+        with coming_with(MINE):
+            async with shares.hold():
+                await refused_after_s(shares)
+                come = range(MOST_KEPT_WAITING)
+                waiting = [asyncio.create_task(shares.check()) for _ in come]
+                await asyncio.sleep(KEPT_WAITING_S / 2)
+                for task in waiting:
+                    task.cancel()
+                await asyncio.gather(*waiting, return_exceptions=True)
+                assert await refused_after_s(shares) == KEPT_WAITING_S
+
+    run(main())
+
+
+def test_without_keys_nobody_is_counted(shares):
+    async def main():
+        async with shares.hold():
+            await shares.check()
+
+    run(main())
