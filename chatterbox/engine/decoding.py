@@ -6,7 +6,6 @@ engine thread at the tracks and the listeners at the outboxes.
 
 import logging
 import math
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 
 from chatterbox.audio.watermark import Watermark
+from chatterbox.engine.bell import Bell
 from chatterbox.engine.decode_batch import (
     GATHER_S,
     LOOK_AGAIN_S,
@@ -30,12 +30,12 @@ from chatterbox.engine.outbox import SegmentEnd
 from chatterbox.engine.portions import Portions
 from chatterbox.engine.pulse import Pulse
 from chatterbox.engine.scheduler import SegmentJob
-from chatterbox.engine.sounding import Sounding, became
+from chatterbox.engine.sounding import Asked, Sounding, became
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.track import Track
 from chatterbox.engine.turns import Turns
 from chatterbox.engine.warming import warmed
-from chatterbox.engine.windows import Seams, Windows, WindowSettings
+from chatterbox.engine.windows import WindowSettings
 from chatterbox.errors import ChatterboxError, GenerationFailed
 from chatterbox.model.contract import Voice
 from chatterbox.model.decoder_contract import (
@@ -46,11 +46,7 @@ from chatterbox.model.decoder_contract import (
 from chatterbox.model.graph_faults import ROWS_OWN, device_is_lost
 
 T = TypeVar("T")
-
 log = logging.getLogger(__name__)
-
-
-_Asked = tuple[Sounding, DecodeJob]
 
 
 class DecodeLoop:
@@ -74,13 +70,12 @@ class DecodeLoop:
         self._counters = counters
         self._cost = CostMeter()
         # Whatever is not the device's is the row's: a decoder sees only codes and a voice.
-        self._calls: Portions[_Asked, list[Rendered]] = Portions(lambda f: not device_is_lost(f))
+        self._calls: Portions[Asked, list[Rendered]] = Portions(lambda f: not device_is_lost(f))
         self.pulse = Pulse("decoder")
         self._inbox: deque[Track] = deque()
         self._to_warm: deque[Voice] = deque()
         self._open: list[Sounding] = []
-        self._wake = threading.Condition()
-        self._news = False
+        self._bell = Bell()
         self._end: ChatterboxError | None = None
 
     # --- called from other threads
@@ -98,9 +93,7 @@ class DecodeLoop:
 
     def wake(self) -> None:
         """Codes have come, an attempt has ended, an outbox was closed or read."""
-        with self._wake:
-            self._news = True
-            self._wake.notify()
+        self._bell.ring()
 
     def close(self, error: ChatterboxError) -> None:
         """Stop after the current call; every open outbox gets `error`."""
@@ -120,18 +113,11 @@ class DecodeLoop:
         while self._end is None:
             if not self.step():
                 # Nobody says when a listener's sound has become short.
-                self._sleep(LOOK_AGAIN_S if self._open else None)
+                self._bell.sleep(self.pulse, LOOK_AGAIN_S if self._open else None)
         self._take_in()
         for sounding in self._open:
             sounding.track.job.outbox.end(self._end)
         self._open.clear()
-
-    def _sleep(self, timeout_s: float | None) -> None:
-        with self._wake:
-            if not self._news and self._end is None:
-                self.pulse.rest()
-                self._wake.wait(timeout=timeout_s)
-            self._news = False
 
     def step(self) -> bool:
         """One call of the decoder; False when there was nothing to decode."""
@@ -148,13 +134,13 @@ class DecodeLoop:
             return True
         return not aside and self._warm_one()
 
-    def _take(self, chosen: list[Due[_Asked]]) -> None:
+    def _take(self, chosen: list[Due[Asked]]) -> None:
         for due in chosen:
             sounding, job = due.what
             sounding.taken(job.window)
         self._decode([due.what for due in chosen])
 
-    def _due_now(self) -> tuple[list[Due[_Asked]], bool]:
+    def _due_now(self) -> tuple[list[Due[Asked]], bool]:
         """What could be decoded and does not stand aside; whether nothing is left of it, so that
         the language model has the cores for a first sound's codes."""
         standing, due = self._look()
@@ -163,7 +149,7 @@ class DecodeLoop:
         self._turns.favour.decoder_stands(standing, aside=aside)
         return left, aside
 
-    def _let_through(self, batch: Sequence[_Asked]) -> None:
+    def _let_through(self, batch: Sequence[Asked]) -> None:
         """In the middle of decoding `batch`, where cores are shared: first sounds go first; before
         other first sounds those of parties with less in work; before a crowd everything else."""
         if not self._turns.shared:
@@ -183,7 +169,7 @@ class DecodeLoop:
                 return
             with self._turns.handed_over():
                 if aside:
-                    self._sleep(LOOK_AGAIN_S)
+                    self._bell.sleep(self.pulse, LOOK_AGAIN_S)
                 else:
                     self._take(first)
             self.pulse.beat()
@@ -205,43 +191,27 @@ class DecodeLoop:
                 log.exception("a stream could not be opened")
                 self._end_failed(track, GenerationFailed("The decoder failed on this voice."))
                 continue
-            seams = Seams(self._settings.cross_fade_samples)
-            self._open.append(
-                Sounding(
-                    track, Windows(self._settings, by_table=track.job.repeatable), seams, stream
-                )
-            )
+            self._open.append(Sounding(track, stream, self._settings))
 
-    def _look(self) -> tuple[Standing, list[Due[_Asked]]]:
+    def _look(self) -> tuple[Standing, list[Due[Asked]]]:
         """Who goes before whom, and every window that could be decoded now."""
         self._take_in()
         self._open = [s for s in self._open if not s.over]
         standing = self._standing()
-        now_s = standing.now_s
-        slacks_s = [s.track.job.playback.slack_s(now_s) for s in self._open]
+        slacks_s = [s.track.job.playback.slack_s(standing.now_s) for s in self._open]
         cost = replace(self._cost.estimate(), made_s=self._turns.step_s)
         cost = cost.scaled(load(slacks_s, self._decoder.max_rows))
-        due = []
-        for sounding, slack_s in zip(self._open, slacks_s, strict=True):
-            window = sounding.plan(slack_s, cost)
-            if window is not None:
-                job = sounding.job(window, self._settings.cross_fade_samples)
-                due.append(
-                    sounding.due(
-                        (sounding, job),
-                        self._decoder.bucket(job),
-                        in_work=standing.in_work(sounding.track.job),
-                        slack_s=slack_s,
-                        now_s=now_s,
-                    )
-                )
-        return standing, due
+        due = [
+            s.offer(self._decoder, slack, cost, standing)
+            for s, slack in zip(self._open, slacks_s, strict=True)
+        ]
+        return standing, [one for one in due if one is not None]
 
     def _standing(self) -> Standing:
         making = [s.track.job for s in self._open if not s.track.job.outbox.full]
         return self._turns.favour.standing(making, time.monotonic())
 
-    def _decode(self, batch: list[_Asked]) -> None:
+    def _decode(self, batch: list[Asked]) -> None:
         for part, rendered in self._calls.run(batch, self._render):
             for sounding, _ in part:
                 sounding.in_work = False
@@ -256,7 +226,7 @@ class DecodeLoop:
                     log.exception("a segment's sound could not be joined")
                     self._fail(sounding, GenerationFailed("The decoder failed on this text."))
 
-    def _render(self, batch: Sequence[_Asked]) -> list[Rendered]:
+    def _render(self, batch: Sequence[Asked]) -> list[Rendered]:
         jobs = [job for _, job in batch]
         with self._turns.decoder():
             finish, began_s = self._timed(lambda: self._decoder.start(jobs))

@@ -5,17 +5,17 @@ loop and no socket; it meets the others at the inbox, the tracks and the outboxe
 """
 
 import logging
-import threading
 import time
-from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
 from chatterbox.engine.attempts import Attempt, after, first_attempt, judge
+from chatterbox.engine.bell import Bell
 from chatterbox.engine.favour import Standing
 from chatterbox.engine.guard import Verdict
+from chatterbox.engine.inbox import Inbox
 from chatterbox.engine.outbox import FinishReason
 from chatterbox.engine.portions import Portions
 from chatterbox.engine.pulse import Pulse
@@ -30,6 +30,9 @@ from chatterbox.model.contract import F32, STOP_CODE, LanguageModel, Voice
 from chatterbox.model.graph_faults import ROWS_OWN, is_rows_own
 
 log = logging.getLogger(__name__)
+
+LOOK_AGAIN_S = 1.0
+"""Without news; nothing is known that would need it."""
 
 
 class Sound(Protocol):
@@ -63,19 +66,17 @@ class EngineLoop:
         self._sound = sound
         self._counters = counters
         self._favour = self._turns.favour
-        self._favour.hear_of(self._newcomers)
+        self._inbox = Inbox()
+        self._favour.hear_of(self._inbox.segments)
         self._guarded = guarded
         self._scheduler = Scheduler(model.slots)
         self._attempts: dict[int, Attempt] = {}  # slot → what its row is doing
         self._sampler = Sampler(model.slots, model.vocab)
-        self._inbox: deque[SegmentJob | Voice] = deque()
         self._prefills: Portions[Row, F32] = Portions(is_rows_own)
         self._steps: Portions[Row, F32] = Portions(is_rows_own)
         self.pulse = Pulse("engine")
-        self._wake = threading.Condition()
-        self._news = False
+        self._bell = Bell()
         self._closing = False
-        self._fault: ChatterboxError | None = None
 
     # --- called from other threads
 
@@ -90,34 +91,24 @@ class EngineLoop:
 
     def wake(self) -> None:
         """An outbox was closed or read: look again."""
-        with self._wake:
-            self._news = True
-            self._wake.notify()
+        self._bell.ring()
 
     def close(self) -> None:
         """Stop after the current step; every open outbox gets an error."""
-        with self._wake:
-            self._closing = True
-            self._wake.notify()
+        self._inbox.shut(_stopped())
+        self._closing = True
+        self._bell.ring()
 
     def give_up(self, error: ChatterboxError) -> None:
         """As `close`, for when this thread may hang in a step: it is not waited for."""
-        with self._wake:
-            self._fault = error
-            jobs = self._newcomers()
+        self._inbox.shut(error)
         self.close()
-        for job in [*jobs, *self._scheduler.jobs()]:
+        for job in [*self._inbox.segments(), *self._scheduler.jobs()]:
             job.outbox.end(error)
 
-    def _newcomers(self) -> list[SegmentJob]:
-        return [message for message in list(self._inbox) if isinstance(message, SegmentJob)]
-
     def _post(self, message: SegmentJob | Voice) -> None:
-        with self._wake:
-            if self._fault is not None or self._closing:
-                raise self._fault or _stopped()
-            self._inbox.append(message)
-            self._wake.notify()
+        self._inbox.put(message)
+        self._bell.ring()
 
     # --- the engine thread
 
@@ -127,7 +118,7 @@ class EngineLoop:
         try:
             while not self._closing:
                 if not self.step():
-                    self._sleep()
+                    self._bell.sleep(self.pulse, LOOK_AGAIN_S)
             self._end_all(_stopped())
         except BaseException:
             self._end_all(EngineDead("The engine stopped on a fault and is restarting."))
@@ -156,16 +147,8 @@ class EngineLoop:
         )
         return begun is not None or bool(stepped or self._scheduler.runnable())
 
-    def _sleep(self) -> None:
-        with self._wake:
-            if not (self._inbox or self._closing or self._news):
-                self.pulse.rest()
-                self._wake.wait(timeout=1.0)
-            self._news = False
-
     def _take_in(self) -> None:
-        while self._inbox:
-            message = self._inbox.popleft()
+        while (message := self._inbox.take()) is not None:
             if isinstance(message, Voice):
                 warmed(self._model.warm, message)
             else:
@@ -317,14 +300,11 @@ class EngineLoop:
             self._model.release(slot)
 
     def _end_all(self, error: ChatterboxError) -> None:
-        with self._wake:
-            self._fault = error
-            messages = list(self._inbox)
-            self._inbox.clear()
+        self._inbox.shut(error)
         self._attempts.clear()
         for row in self._scheduler.clear():
             row.job.outbox.end(error)
-        for message in messages:
+        while (message := self._inbox.take()) is not None:
             if isinstance(message, SegmentJob):
                 message.outbox.end(error)
 

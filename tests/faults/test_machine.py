@@ -118,7 +118,7 @@ class EngineMachine(RuleBasedStateMachine):
         def begin(row, attempt):
             if row.job.ordinal == 0 and row.job.seed not in self.begun:
                 self.begun.append(row.job.seed)
-            first(row, attempt)
+            return first(row, attempt)
 
         self.bench.loop._begin = begin
 
