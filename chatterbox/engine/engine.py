@@ -6,7 +6,7 @@ Puts the rooms together: model, voices, engine thread, decode thread, pool. Know
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal
 
@@ -217,16 +217,24 @@ class TTSEngine:
         self._loop.warm(voice)
         self._decoding.warm(voice)
 
-    def speak(self, request: SpeechRequest) -> SpeechStream:
-        """The sound of `request`; see SpeechStream. Raises, before any work: NotReady, EngineDead,
-        Draining, EmptyText, InvalidText, InvalidValue."""
-        self._check_ready()
-        segments = prepare(request.text, self._limits)
+    def segments(self, text: str) -> list[Segment]:
+        """What `text` is spoken as. May be called by any thread: a long one takes 20 ms. Raises
+        EmptyText, InvalidText, InvalidValue."""
+        segments = prepare(text, self._limits)
         _check_pauses(segments)
+        return segments
+
+    def speak(
+        self, request: SpeechRequest, segments: Sequence[Segment] | None = None
+    ) -> SpeechStream:
+        """The sound of `request`; see SpeechStream. `segments`: of its text, where they are known.
+        Raises, before any work: NotReady, EngineDead, Draining, InvalidValue, and what `segments`
+        does."""
+        self._check_ready()
         self._check_length(request)
         return SpeechStream(
             request,
-            segments,
+            self.segments(request.text) if segments is None else segments,
             tokenizer=self._model.tokenizer,
             submit=self._loop.submit,
             wake=self._wake,

@@ -26,6 +26,7 @@ from chatterbox.server.body import BodyLimits, read_upload
 from chatterbox.server.lifecycle import Lifecycle
 from chatterbox.server.record import RequestRecord
 from chatterbox.server.shares import Shares
+from chatterbox.text import Segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +134,10 @@ class SpeechService:
             self._engine.admission.permit(timeout_s=first_s),
             _deadline(began_at + (first_s if plus_sound else total_s)) as timer,
         ):
+            voice, segments = await self._prepared(call)
             request = SpeechRequest(
                 text=call.text,
-                voice=await self._voice(call),
+                voice=voice,
                 sampling=call.sampling,
                 seed=call.seed,
                 max_new_tokens=call.max_new_tokens,
@@ -145,7 +147,8 @@ class SpeechService:
                 party=holder.get(),
                 repeatable=call.repeatable,
             )
-            async with self._engine.speak(request) as stream, _closing(stream) as pieces:
+            stream = self._engine.speak(request, segments)
+            async with stream, _closing(stream) as pieces:
                 record.report = stream.report
                 speaking = Speaking(pieces, stream.report, timer)
                 await speaking.begin()
@@ -158,15 +161,23 @@ class SpeechService:
             pieces = [piece async for piece in speaking]
             return np.concatenate(pieces), speaking.report
 
-    async def _voice(self, call: SpeechCall) -> Voice:
-        """Looking a voice up goes ahead of other work in the pool, encoding one does not."""
-        voices, pool = self._engine.voices, self._engine.pool
-        if call.reference is None:
-            return await asyncio.wrap_future(pool.submit_at(URGENT, voices.get, call.voice))
-        limit_bytes = self._config.max_voice_file_size
-        data = await read_upload(call.reference, "voice_file", limit_bytes)
-        voice, _ = await asyncio.wrap_future(pool.submit_at(NORMAL, voices.temporary, data))
-        return voice
+    async def _prepared(self, call: SpeechCall) -> tuple[Voice, list[Segment]]:
+        """Both from the pool, so that no other client waits for them. Looking a voice up goes ahead
+        of other work there, encoding one does not."""
+        engine, data = self._engine, b""
+        if call.reference is not None:
+            limit_bytes = self._config.max_voice_file_size
+            data = await read_upload(call.reference, "voice_file", limit_bytes)
+
+        def prepared() -> tuple[Voice, list[Segment]]:
+            if call.reference is None:
+                voice = engine.voices.get(call.voice)
+            else:
+                voice, _ = engine.voices.temporary(data)
+            return voice, engine.segments(call.text)
+
+        priority = URGENT if call.reference is None else NORMAL
+        return await asyncio.wrap_future(engine.pool.submit_at(priority, prepared))
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 import httpx
@@ -20,6 +20,7 @@ from chatterbox.model.contract import SAMPLE_RATE_HZ
 from chatterbox.model.load import ModelInfo
 from chatterbox.server.app import create_app
 from chatterbox.server.lifecycle import Lifecycle
+from chatterbox.text import Segment
 from chatterbox.voices.catalogue import VoiceInfo
 from chatterbox.voices.reference import ReferenceReport
 
@@ -183,11 +184,16 @@ class FakeEngine:
     def prepare_voices(self) -> None:
         self.warmed.append("all")
 
-    def speak(self, request: SpeechRequest) -> FakeStream:
-        if not any(c.isalnum() for c in request.text):
+    def segments(self, text: str) -> list[Segment]:
+        assert threading.current_thread() is not threading.main_thread(), "it may be long"
+        if not any(c.isalnum() for c in text):
             raise EmptyText("Nothing in the text can be spoken.", param="text")
         if self.text_error:
             raise self.text_error
+        return [Segment(text)]
+
+    def speak(self, request: SpeechRequest, segments: Sequence[Segment]) -> FakeStream:
+        assert "".join(segment.text for segment in segments) == request.text
         self.requests.append(request)
         return FakeStream(self, request)
 

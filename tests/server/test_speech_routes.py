@@ -174,7 +174,7 @@ async def test_silence_before_an_error_does_not_cost_it_its_status():
             raise GenerationFailed("no")
 
     speak = engine.speak
-    engine.speak = lambda request: Pausing(speak(request))
+    engine.speak = lambda *given: Pausing(speak(*given))
     async with serving(engine) as client:
         error_of(await client.post("/tts", json=SPEECH), 500, "generation_failed")
 

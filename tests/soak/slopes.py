@@ -7,6 +7,7 @@ from statistics import fmean
 
 BLOCKS = 20
 """Samples that follow each other are alike; means of blocks hardly are."""
+LEAST_SAMPLES = 2 * BLOCKS
 T_95 = 2.101
 """Student's t for 95 % on both sides and BLOCKS - 2 degrees of freedom."""
 
@@ -60,7 +61,7 @@ def slope(
     middle: Callable[[Sequence[float]], float] = fmean,
 ) -> Slope:
     """Of (seconds, value) samples in order of time; `middle` of each block."""
-    assert len(samples) >= 2 * BLOCKS, f"{name}: {len(samples)} samples are too few"
+    assert len(samples) >= LEAST_SAMPLES, f"{name}: {len(samples)} samples are too few"
     size = len(samples) // BLOCKS
     blocks = [samples[i * size : (i + 1) * size] for i in range(BLOCKS)]
     x = [sum(t for t, _ in block) / size / 3600 for block in blocks]
