@@ -6,8 +6,8 @@ Knows keys by their numbers; without keys nobody is told apart, and nothing is c
 import asyncio
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from chatterbox.config import ServerConfig, key_list
@@ -16,8 +16,6 @@ from chatterbox.server.access import holder
 
 SHARE = 0.75
 """Of the places and of the sockets, for one of several keys: the others find one at once."""
-
-
 KEPT_WAITING_S = 1.0
 """A refusal of who comes again too soon; the shortest time that anybody is told to stay away."""
 MOST_KEPT_WAITING = 64
@@ -59,17 +57,35 @@ class Shares:
         self._kept_waiting: Counter[int] = Counter()  # refusals of a key
 
     async def check(self) -> None:
-        """Raises KeyLimit where `hold` would, whatever the text. Whoever comes again before they
-        were told to is told so a second later: a flood of refusals takes the others' time too."""
-        try:
-            self._check(self._requests, 1)
-        except KeyLimit as refusal:
-            await self._wait_back(refusal.retry_after_s or 0.0)
-            raise
+        """Raises KeyLimit where `hold` would, whatever the text."""
+        await self._check(self._requests, 1)
 
-    async def _wait_back(self, retry_after_s: float) -> None:
-        key, now = holder.get(), asyncio.get_running_loop().time()
-        assert key is not None, "without keys nobody is told apart"
+    @asynccontextmanager
+    async def hold(self, characters: int = 0) -> AsyncIterator[None]:
+        """One request of the current key's, waiting or in work. Raises KeyLimit."""
+        async with self._held(self._requests, 1), self._held(self._characters, characters):
+            yield
+
+    @asynccontextmanager
+    async def hold_socket(self) -> AsyncIterator[None]:
+        """One socket of the current key's. Raises KeyLimit."""
+        async with self._held(self._sockets, 1):
+            yield
+
+    async def _check(self, tally: "_Tally", amount: int) -> None:
+        key = holder.get()
+        if key is None or not tally.refuses(key, amount):
+            return
+        retry_after_s = self._retry_after_s()
+        await self._keep_waiting(key, retry_after_s)
+        raise KeyLimit(
+            f"This key may have {tally.limit} {tally.what} at once.", retry_after_s=retry_after_s
+        )
+
+    async def _keep_waiting(self, key: int, retry_after_s: float) -> None:
+        """A second, whoever comes again before they were told to: a flood of refusals takes the
+        others' time too."""
+        now = asyncio.get_running_loop().time()
         early = now < self._back_at.get(key, 0.0)
         self._back_at[key] = now + retry_after_s
         if early and self._kept_waiting[key] < MOST_KEPT_WAITING:
@@ -80,28 +96,8 @@ class Shares:
                 self._kept_waiting[key] -= 1
 
     @asynccontextmanager
-    async def hold(self, characters: int = 0) -> AsyncIterator[None]:
-        """One request of the current key's, waiting or in work. Raises KeyLimit."""
-        with self._held(self._requests, 1), self._held(self._characters, characters):
-            yield
-
-    @contextmanager
-    def hold_socket(self) -> Iterator[None]:
-        """One socket of the current key's. Raises KeyLimit."""
-        with self._held(self._sockets, 1):
-            yield
-
-    def _check(self, tally: "_Tally", amount: int) -> None:
-        key = holder.get()
-        if key is not None and tally.refuses(key, amount):
-            raise KeyLimit(
-                f"This key may have {tally.limit} {tally.what} at once.",
-                retry_after_s=self._retry_after_s(),
-            )
-
-    @contextmanager
-    def _held(self, tally: "_Tally", amount: int) -> Iterator[None]:
-        self._check(tally, amount)
+    async def _held(self, tally: "_Tally", amount: int) -> AsyncIterator[None]:
+        await self._check(tally, amount)
         key = holder.get()
         if key is None:
             yield

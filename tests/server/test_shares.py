@@ -16,7 +16,7 @@ RETRY_AFTER_S = 5.0
 
 @pytest.fixture
 def shares():
-    return Shares(Limits(requests=1, characters=None, sockets=None), lambda: RETRY_AFTER_S)
+    return Shares(Limits(requests=1, characters=None, sockets=1), lambda: RETRY_AFTER_S)
 
 
 @contextmanager
@@ -46,6 +46,22 @@ def test_a_refusal_comes_at_once_and_later_to_who_comes_again_too_soon(shares):
                 await asyncio.sleep(RETRY_AFTER_S)  # as it was told
                 assert await refused_after_s(shares) == 0
             await shares.check()
+
+    run(main())
+
+
+def test_sockets_and_texts_are_no_way_around_it(shares):
+    async def main():
+        with coming_with(MINE):
+            async with shares.hold(), shares.hold_socket():
+                loop = asyncio.get_running_loop()
+                await refused_after_s(shares)
+                for again in (shares.hold, shares.hold_socket):
+                    began = loop.time()
+                    with pytest.raises(KeyLimit):
+                        async with again():
+                            pass
+                    assert loop.time() - began == KEPT_WAITING_S
 
     run(main())
 

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from fastapi import WebSocket, WebSocketDisconnect
@@ -143,7 +143,7 @@ class Desk:
         """Run `protocol` on a socket until it returns, which closes it normally, or raises: then
         the client is told in its own words, and the close code says what kind of error it was."""
         try:
-            with self._room():
+            async with self._room():
                 await websocket.accept(subprotocol_of(websocket.scope["subprotocols"]))
                 socket = Socket(websocket, self.backend.config.socket_idle_timeout)
                 await self._converse(socket, protocol, tell)
@@ -152,12 +152,12 @@ class Desk:
             record.failed(full)
             await websocket.send_denial_response(error_response(full, record.id))
 
-    @contextlib.contextmanager
-    def _room(self) -> Iterator[None]:
+    @contextlib.asynccontextmanager
+    async def _room(self) -> AsyncIterator[None]:
         """One socket more. Raises TooManyConnections and KeyLimit."""
         if self.open_sockets >= self.backend.config.max_sockets:
             raise TooManyConnections("There are too many open sockets.", retry_after_s=5)
-        with self.backend.service.shares.hold_socket():
+        async with self.backend.service.shares.hold_socket():
             self.open_sockets += 1
             try:
                 yield
