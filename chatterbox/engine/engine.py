@@ -218,7 +218,7 @@ class TTSEngine:
         self._decoding.warm(voice)
 
     def segments(self, text: str) -> list[Segment]:
-        """What `text` is spoken as. May be called by any thread: a long one takes 20 ms. Raises
+        """What `text` is spoken as. May be called by any thread: a long one takes a while. Raises
         EmptyText, InvalidText, InvalidValue."""
         segments = prepare(text, self._limits)
         _check_pauses(segments)

@@ -32,7 +32,7 @@ from chatterbox.model.graph_faults import ROWS_OWN, is_rows_own
 log = logging.getLogger(__name__)
 
 LOOK_AGAIN_S = 1.0
-"""Without news; nothing is known that would need it."""
+"""Without news, should some have been missed."""
 
 
 class Sound(Protocol):
@@ -166,6 +166,8 @@ class EngineLoop:
 
     def _admit(self) -> tuple[Row, F32 | ChatterboxError] | None:
         """At most one prefill a step, so that running rows do not wait for several."""
+        if not self._scheduler.admissible():
+            return None
         standing = self._standing()
 
         def aside(job: SegmentJob) -> bool:

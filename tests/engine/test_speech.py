@@ -65,6 +65,14 @@ async def hear(engine: TTSEngine, asked: SpeechRequest):
     return np.concatenate(pieces), stream.report
 
 
+async def test_every_segment_is_known_to_be_its_askers(stage):
+    jobs, submit = [], stage.engine._loop.submit
+    stage.engine._loop.submit = lambda job: (jobs.append(job), submit(job))
+    await hear(stage.engine, request(LONG, party="who asks"))
+    assert len(jobs) > 1
+    assert {job.party for job in jobs} == {"who asks"}
+
+
 async def test_a_request_becomes_sound_of_its_codes(stage):
     samples, report = await hear(stage.engine, request())
     assert report.segments == 1
