@@ -18,15 +18,20 @@ OPSET = 17
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prefix:
-    """Keys and values of a voice's conditioning rows, layer by layer."""
+    """Keys and values of a voice's conditioning rows, in one piece: a small model's voices have few
+    bytes in each layer, and objects for each would take more than they hold."""
 
     rows: int
-    caches: tuple[Buffer, ...]  # 2 × layers of [1, heads, rows, head_dim]
+    buffer: Buffer  # [2 × layers, heads, rows, head_dim]
 
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        return sum(int(np.prod(cache.shape)) * cache.dtype.itemsize for cache in self.caches)
+        return int(np.prod(self.buffer.shape)) * self.buffer.dtype.itemsize
+
+    def layers(self) -> list[Window]:
+        """2 × layers of [1, heads, rows, head_dim]: where they are."""
+        return [Window(self.buffer, i, 1) for i in range(self.buffer.shape[0])]
 
 
 class PrefixLoader:
@@ -43,10 +48,9 @@ class PrefixLoader:
         if self._session is not None:
             load_by_graph(self._session, self._memory, prefix, arena, slot)
             return
-        for source, target in zip(prefix.caches, arena, strict=True):
-            assert isinstance(source, HostBuffer)
+        for source, target in zip(prefix.buffer.get(), arena, strict=True):
             assert isinstance(target, HostBuffer)
-            target.array[slot, :, : prefix.rows] = source.array[0]
+            target.array[slot, :, : prefix.rows] = source
 
 
 def pad_session(shape: TunedShape, memory: Memory) -> ort.InferenceSession:
@@ -82,7 +86,7 @@ def load_by_graph(
     Memory("cpu").bind_input(binding, "pads", pads)
     names = [i.name for i in session.get_inputs()][1:]
     outputs = [o.name for o in session.get_outputs()]
-    for name, output, source, target in zip(names, outputs, prefix.caches, arena, strict=True):
+    for name, output, source, target in zip(names, outputs, prefix.layers(), arena, strict=True):
         memory.bind_input(binding, name, source)
         memory.bind_output(binding, output, Window(target, slot, 1))
     session.run_with_iobinding(binding)

@@ -152,14 +152,11 @@ class TunedLanguageModel:
         if held is not None:
             return held
         features = voice.tensors.features
-        caches = [
-            self._memory.buffer(self._shape.cache_shape(1, len(features)), self._shape.kv_type)
-            for _ in self._arena
-        ]
-        if len(features):
-            self._prefill(caches, features, 0)
-        prefix = Prefix(len(features), tuple(caches))
-        self._prefixes.put(voice.key, prefix, prefix.nbytes)
+        layers = self._shape.cache_shape(len(self._arena), len(features))
+        prefix = Prefix(len(features), self._memory.buffer(layers, self._shape.kv_type))
+        if prefix.rows:  # else there is nothing to hold, nor to bound it by
+            self._prefill(prefix.layers(), features, 0)
+            self._prefixes.put(voice.key, prefix, prefix.nbytes)
         return prefix
 
     def _prefill(self, caches: Sequence[Buffer | Window], embeds: F32, past: int) -> F32:

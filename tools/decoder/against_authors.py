@@ -10,6 +10,7 @@ the same noise; prints one line for each comparison.
 import argparse
 import contextlib
 import importlib
+import importlib.machinery
 import io
 import sys
 import types
@@ -54,6 +55,12 @@ def authors_decoder(package: Path) -> Any:
 
 
 class _Standin(types.ModuleType):
+    """Has a spec: diffusers lets transformers ask for it, where that is installed too."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__spec__ = importlib.machinery.ModuleSpec(name, None)
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
