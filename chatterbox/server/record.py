@@ -4,7 +4,6 @@ Knows no engine and no format of either.
 """
 
 import re
-import secrets
 import time
 from collections.abc import MutableMapping
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 
 from chatterbox.engine.speech import SpeechReport
 from chatterbox.errors import ChatterboxError
+from chatterbox.server.draws import drawn_id
 
 OTHER_ROUTE = "other"
 """Routes that do not exist share one label: labels come from closed sets."""
@@ -67,7 +67,7 @@ def request_id(offered: str | None) -> str:
     """The client's id where it is a plain word, else one of ours."""
     if offered is not None and _CLIENT_ID.fullmatch(offered):
         return offered
-    return f"req-{secrets.token_hex(8)}"
+    return drawn_id()
 
 
 def attach(scope: MutableMapping[str, Any], record: RequestRecord) -> None:

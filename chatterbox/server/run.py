@@ -10,6 +10,7 @@ import gc
 import logging
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -41,6 +42,9 @@ DEATH_NOTICE_S = 1.0
 CLOSE_S = 2.0
 """For the engine thread to leave its step; a device that hangs must not keep the process."""
 POLL_S = 0.05
+LOCK_S = 0.001
+"""So long a thread that computes may keep the interpreter's lock from the event loop's, which wants
+it several times for every connection; Python's own 0.005 makes one refusal of a hundred late."""
 PING_S = 15.0
 """A WebSocket whose client does not answer a ping within this is closed (FAULTS F27: 40 s)."""
 
@@ -83,6 +87,7 @@ def serve(engine: TTSEngine, config: ServerConfig, sock: socket.socket, announce
     """Serve until told to stop; returns the exit code. Raises ModelError and ConfigError from
     loading. `sock` answers `/health` while the model loads."""
     logging.getLogger("uvicorn.error").addFilter(_worth_logging)
+    sys.setswitchinterval(LOCK_S)
     process = _Process(engine, config, sock, announce)
     with asyncio.Runner(loop_factory=process.server.config.get_loop_factory()) as runner:
         return runner.run(process.run())

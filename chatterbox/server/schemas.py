@@ -14,12 +14,11 @@ from chatterbox.audio.pace import FASTEST, SLOWEST
 from chatterbox.config import SAMPLING_BOUNDS
 from chatterbox.errors import InvalidValue, UnknownField, shown
 from chatterbox.server.body import Body
+from chatterbox.server.draws import SEED_LIMIT
 from chatterbox.server.errors import INVALID_TEXT, from_validation, unknown_field
 
 M = TypeVar("M", bound="Call")
 L = TypeVar("L", bound="LenientCall")
-SEED_LIMIT = 2**32
-"""Seeds are below this: what every client language can hold and a header can show."""
 MAX_NAME_CHARS = 256
 """No id, name or format is longer; a bound before any look-up."""
 

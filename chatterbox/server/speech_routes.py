@@ -3,7 +3,6 @@
 Translates their fields into a SpeechCall; knows nothing of how it is spoken.
 """
 
-import secrets
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,9 +18,9 @@ from chatterbox.model.contract import F32
 from chatterbox.server.audio_response import whole_file
 from chatterbox.server.body import Body
 from chatterbox.server.delivery import SpeechAnswer, Spoken
+from chatterbox.server.draws import drawn_seed
 from chatterbox.server.record import record_of
 from chatterbox.server.schemas import (
-    SEED_LIMIT,
     SpeechFields,
     fields_of,
     form_schema,
@@ -90,7 +89,7 @@ class SpeechRoutes:
         reference: UploadFile | None = only_file(body, "voice_file", required=False)
         if reference is not None and fields.voice_id is not None:
             raise InvalidValue("Give 'voice_id' or 'voice_file', not both.", param="voice_id")
-        seed = secrets.randbelow(SEED_LIMIT) if fields.seed is None else fields.seed
+        seed = drawn_seed() if fields.seed is None else fields.seed
         call = SpeechCall(
             text=fields.text,
             voice=fields.voice_id,

@@ -231,6 +231,17 @@ def test_a_model_that_cannot_be_had_ends_it_too():
         serve(engine, server_config(), sock, lambda address: None)
 
 
+def test_f01_the_event_loop_waits_a_millisecond_for_the_interpreter_s_lock():
+    engine, before = FakeEngine(), sys.getswitchinterval()
+    engine.load_fault = ModelError("no such model")
+    try:
+        with bind("127.0.0.1", 0) as sock, pytest.raises(ModelError):
+            serve(engine, server_config(), sock, lambda address: None)
+        assert sys.getswitchinterval() <= 0.001
+    finally:
+        sys.setswitchinterval(before)
+
+
 def test_a_taken_port_is_one_clear_line():
     with bind("127.0.0.1", 0) as taken:
         port = int(address_of(taken).rsplit(":", 1)[1])

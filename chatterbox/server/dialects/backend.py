@@ -3,13 +3,13 @@
 Knows no dialect.
 """
 
-import secrets
 from dataclasses import dataclass
 
 from chatterbox.audio.encode import AudioFormat
 from chatterbox.config import ServerConfig
 from chatterbox.engine.engine import TTSEngine
-from chatterbox.server.schemas import SEED_LIMIT, SamplingFields
+from chatterbox.server.draws import SEED_LIMIT, drawn_seed
+from chatterbox.server.schemas import SamplingFields
 from chatterbox.server.speech import SpeechCall, SpeechService
 from chatterbox.server.voice_work import VoiceWork
 
@@ -45,7 +45,7 @@ class Backend:
             voice=voice,
             reference=None,
             sampling=self.engine.sampling({} if sampling is None else sampling.sampling()),
-            seed=secrets.randbelow(SEED_LIMIT) if seed is None else seed % SEED_LIMIT,
+            seed=drawn_seed() if seed is None else seed % SEED_LIMIT,
             max_new_tokens=max_new_tokens if capped else None,
             format=form,
             speed=speed,

@@ -5,7 +5,6 @@ Knows no socket's life: `elevenlabs.py` opens, closes and interrupts contexts.
 
 import base64
 import itertools
-import secrets
 from contextlib import closing
 from typing import Any
 
@@ -15,7 +14,8 @@ from chatterbox.audio.encode import Encoder
 from chatterbox.model.contract import F32
 from chatterbox.server.dialects.alignment import Alignment
 from chatterbox.server.dialects.elevenlabs import output_format
-from chatterbox.server.schemas import MAX_NAME_CHARS, SEED_LIMIT, LenientCall, Text
+from chatterbox.server.draws import drawn_seed
+from chatterbox.server.schemas import MAX_NAME_CHARS, LenientCall, Text
 from chatterbox.server.sockets.connection import Desk, Socket
 from chatterbox.server.sockets.voicing import Utterance, Voicing
 from chatterbox.server.speech import SpeechCall
@@ -77,7 +77,7 @@ class Context:
         self._named = {} if name is None else {"contextId": name, "context_id": name}
         self._form = output_format(query.output_format)
         self._repeatable = query.seed is not None
-        self._seed = secrets.randbelow(SEED_LIMIT) if query.seed is None else query.seed
+        self._seed = drawn_seed() if query.seed is None else query.seed
         self._encoder: Encoder
         self._fed = False
         self._ended = False  # the text so far ends in a stop
