@@ -3,6 +3,7 @@
 Puts the rooms together: model, voices, engine thread, decode thread, pool. Knows no HTTP.
 """
 
+import asyncio
 import logging
 import threading
 import time
@@ -41,6 +42,13 @@ log = logging.getLogger(__name__)
 
 MAX_PAUSES_S = 120
 """Of one request, all `[pause:…]` together."""
+
+REHEARSED = "Good morning, everybody."
+REHEARSED_CODES = 30
+REHEARSALS = 2
+"""The first touches all weights and memory, so that only the second tells what windows cost."""
+REHEARSAL_S = 60
+"""A device that hangs is the watchdog's."""
 
 ENCODE_RETRY_S = 5
 """Other requests have moved on by then."""
@@ -115,6 +123,20 @@ class TTSEngine:
         self._owners = owners
         ours.devote(lambda: self._run(self._loop.run))
         decoders.devote(lambda: self._run(self._decoding.run))
+
+    def rehearse(self) -> None:
+        """Speak to nobody, blocking, so that the first listener need not wait for cold memory. What
+        fails here fails again where somebody hears of it."""
+        try:
+            voice = self._voices.get(self.config.default_voice)
+            self.warm(voice)
+            codes = min(REHEARSED_CODES, self.config.max_new_tokens)
+            request = SpeechRequest(REHEARSED, voice, self.sampling(), 0, max_new_tokens=codes)
+            for _ in range(REHEARSALS):
+                asyncio.run(_unheard(self.speak(request)))
+        except (ChatterboxError, TimeoutError) as fault:
+            if self.state == "ready":  # else it was cut off
+                log.warning("the rehearsal failed: %s", fault or "it took too long")
 
     def prepare_voices(self) -> None:
         """Encode, for this model, every voice that has not been yet, the default one first, and
@@ -270,6 +292,12 @@ class TTSEngine:
         ceiling = self.config.max_new_tokens
         if request.max_new_tokens is not None and request.max_new_tokens > ceiling:
             raise InvalidValue(f"max_new_tokens is at most {ceiling} here.", param="max_new_tokens")
+
+
+async def _unheard(stream: SpeechStream) -> None:
+    async with asyncio.timeout(REHEARSAL_S), stream:
+        async for _ in stream:
+            pass
 
 
 def _dead() -> EngineDead:

@@ -23,6 +23,8 @@ class Lifecycle:
     def __init__(self, engine: TTSEngine) -> None:
         self._engine = engine
         self.draining = False
+        self.rehearsing = False
+        """Requests are taken, but nobody should be sent here yet."""
 
     @property
     def phase(self) -> Phase:
@@ -36,12 +38,15 @@ class Lifecycle:
     @property
     def ready(self) -> bool:
         """Whether new work should be sent here."""
+        return self.phase == "ready" and not self.rehearsing and not self._crowded
+
+    @property
+    def _crowded(self) -> bool:
         admission = self._engine.admission
-        crowded = (
+        return (
             admission.queue_capacity > 0
             and admission.queued >= READY_QUEUE_SHARE * admission.queue_capacity
         )
-        return self.phase == "ready" and not crowded
 
     def drain(self) -> None:
         """No new work from here on; what is running goes on."""
@@ -60,6 +65,15 @@ class Lifecycle:
                     "The engine stopped on a fault; the server is about to restart.",
                     retry_after_s=RESTART_RETRY_S,
                 )
+
+    def check_ready(self) -> None:
+        """Raises NotReady, Draining or EngineDead unless new work should be sent here."""
+        self.check_open()
+        if self.rehearsing:
+            raise NotReady("The server is warming up.", retry_after_s=LOADING_RETRY_S)
+        if self._crowded:
+            retry_s = self._engine.admission.retry_after_s()
+            raise NotReady("The queue is nearly full.", retry_after_s=retry_s)
 
     def check_room(self) -> None:
         """As `check_open`, and Overloaded where a permit could not even be waited for: said

@@ -137,6 +137,7 @@ class _Process:
         self._sock = sock
         self._announce = announce
         self._lifecycle = Lifecycle(engine)
+        self._lifecycle.rehearsing = True
         self._signal: int | None = None
         self._second_signal = False
         self._died = threading.Event()
@@ -158,13 +159,17 @@ class _Process:
             serving = asyncio.create_task(self.server.serve(sockets=[self._sock]))
             if self._wyoming is not None:
                 await self._wyoming.open()
-            loading = _in_thread(self._engine.load)
+            loading = _in_thread(self._load)
             self._watchdog.start()
             try:
                 return await self._live(loading)
             finally:
                 await self._stop(serving)
                 self._watchdog.stop()
+
+    def _load(self) -> None:
+        self._engine.load()
+        self._engine.rehearse()
 
     def _pulses(self) -> list[Pulse]:
         return [self._pulse, *self._engine.pulses]
@@ -182,6 +187,7 @@ class _Process:
                 loading.result()  # raises what loading raised
                 self._engine.prepare_voices()
                 _keep_for_good()
+                self._lifecycle.rehearsing = False
                 self._announce(address_of(self._sock))
                 announced = True
             self._pulse.beat()

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from chatterbox import __version__
 from chatterbox.engine.engine import TTSEngine
-from chatterbox.errors import EngineDead, NotReady
+from chatterbox.errors import EngineDead
 from chatterbox.model.contract import SAMPLE_RATE_HZ
 from chatterbox.server.lifecycle import RESTART_RETRY_S, Lifecycle
 from chatterbox.server.metrics import Metrics, wants_prometheus
@@ -46,11 +46,8 @@ def status_router(
         return JSONResponse({"status": "live"}, headers=NO_STORE)
 
     async def ready() -> Response:
-        """200 while new work should be sent here, else 503: loading, draining, dead or crowded."""
-        lifecycle.check_open()
-        if not lifecycle.ready:
-            retry_s = engine.admission.retry_after_s()
-            raise NotReady("The queue is nearly full.", retry_after_s=retry_s)
+        """200 while new work should be sent here, else 503: not warm, draining, dead or crowded."""
+        lifecycle.check_ready()
         return JSONResponse({"status": "ready"}, headers=NO_STORE)
 
     async def counted(request: Request) -> Response:

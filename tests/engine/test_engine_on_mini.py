@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from chatterbox.config import TTSConfig
-from chatterbox.engine.engine import TTSEngine
+from chatterbox.engine.engine import REHEARSALS, REHEARSED_CODES, TTSEngine
 from chatterbox.engine.sampling import Sampling
 from chatterbox.engine.speech import SpeechRequest
 
@@ -47,6 +47,26 @@ async def test_twenty_at_once_in_three_voices_have_the_codes_of_their_solo_runs(
         assert report.segment_codes == solo.segment_codes
     stats = engine.stats()
     assert stats.stepped_rows > 1.5 * stats.steps  # they really shared steps
+
+
+def test_a_rehearsal_leaves_nothing_behind(engine, caplog):
+    before = engine.stats()
+    engine.rehearse()
+    after = engine.stats()
+    assert after.segments == before.segments + REHEARSALS
+    assert after.cancelled_segments == before.cancelled_segments
+    assert after.codes - before.codes <= REHEARSALS * REHEARSED_CODES
+    assert (after.running_rows, after.waiting_rows) == (0, 0)
+    assert not caplog.records
+
+
+def test_a_rehearsal_that_fails_is_said_and_does_no_harm(engine, caplog, monkeypatch):
+    nobodys = engine.config.model_copy(update={"default_voice": "nobody"})
+    monkeypatch.setattr(engine, "config", nobodys)
+    engine.rehearse()
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "There is no voice 'nobody'" in caplog.text
+    assert engine.state == "ready"
 
 
 async def test_it_behaves_like_a_speaker(engine):

@@ -31,6 +31,8 @@ def main(scenario: str) -> int:
         engine.script = [PIECE_SAMPLES, 3600.0]
     if scenario == "loads forever":
         engine.load_gate.clear()
+    if scenario == "rehearses forever":
+        engine.rehearse_gate.clear()
     scenario, _, wyoming_port = scenario.partition(":")
     if scenario == "held":  # speech goes on once the test says so
         go_on = asyncio.Event()

@@ -173,6 +173,8 @@ class FakeEngine:
         self.load_fault: Exception | None = None
         self.load_gate = threading.Event()
         self.load_gate.set()
+        self.rehearse_gate = threading.Event()
+        self.rehearse_gate.set()
 
     def load(self) -> None:
         self.state = "loading"
@@ -180,6 +182,9 @@ class FakeEngine:
         if self.load_fault:
             raise self.load_fault
         self.state = "ready"
+
+    def rehearse(self) -> None:
+        self.rehearse_gate.wait()
 
     def prepare_voices(self) -> None:
         self.warmed.append("all")

@@ -196,6 +196,19 @@ def test_f33_sigint_while_loading():
         assert (code, "Traceback" in log) == (130, False)
 
 
+def test_f49_nobody_is_sent_to_a_server_that_is_not_warm_but_who_comes_is_served():
+    with running("rehearses forever", ready=False) as server:
+        server.until(lambda: server.client.get("/health").json()["status"] == "ok")
+        assert server.client.get("/health").json()["ready"] is False
+        probe = server.client.get("/health/ready")
+        assert (probe.status_code, probe.json()["error"]["code"]) == (503, "not_ready")
+        assert "warming up" in probe.json()["error"]["message"]
+        assert server.client.get("/health/live").status_code == 200
+        assert server.client.post("/tts", json=SPEECH).status_code == 200
+        code, log = server.stop(signal.SIGINT)
+        assert (code, "Traceback" in log) == (130, False)
+
+
 def test_a_second_signal_ends_the_wait():
     with running() as server, server.raw(speech()) as connection:
         assert b"200 OK" in connection.recv(4096)
