@@ -23,6 +23,7 @@ class Slope:
     per_hour: float
     half_width: float  # of the interval around it
     hours: float
+    blocks: tuple[float, ...]
 
     @property
     def low(self) -> float:
@@ -50,6 +51,11 @@ class Slope:
             f"   [{self.low:.2f}, {self.high:.2f}] {self.unit}/h"
         )
 
+    @property
+    def course(self) -> str:
+        """Block by block: a step is no slope."""
+        return f"{self.name}: {' '.join(f'{value:.4g}' for value in self.blocks)}"
+
 
 HEADER = f"{'figure':<28}{'first':>12}{'last':>12}{'slope':>14}   95 % confidence"
 
@@ -71,4 +77,4 @@ def slope(
     per_hour = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / spread
     off = [b - mean_y - per_hour * (a - mean_x) for a, b in zip(x, y, strict=True)]
     error = math.sqrt(sum(o * o for o in off) / (BLOCKS - 2) / spread)
-    return Slope(name, unit, y[0], y[-1], per_hour, T_95 * error, x[-1] - x[0])
+    return Slope(name, unit, y[0], y[-1], per_hour, T_95 * error, x[-1] - x[0], tuple(y))

@@ -18,8 +18,8 @@ import pytest
 from faults.harness import GOLDEN, SHORT, fake_engine
 from faults.process import Servers
 from faults.test_shutdown import Owner
-from soak.load import LONG, Server, Users, serving
-from soak.slopes import HEADER, LEAST_SAMPLES, slope
+from soak.load import LONG, Seen, Server, Users, serving
+from soak.slopes import HEADER, LEAST_SAMPLES, Slope, slope
 from voices.clips import babble, encoded, open_library
 
 from chatterbox.engine.outbox import Outbox
@@ -66,15 +66,23 @@ async def test_f81_f83_f48_mixed_use(tmp_path, minutes, tell):
         f"    {seen.left} left early, {seen.sockets} sockets, {seen.voices} voices, "
         f"{seen.probes} probes"
     )
+    growth = [
+        slope(name, unit, [sample for sample in seen.samples[name] if sample[0] > warm])
+        for name, unit in UNITS.items()
+    ]
+    slowing = _first_audio(seen, warm, tell)
     tell(HEADER)
-    for name, unit in UNITS.items():
-        found = slope(name, unit, [sample for sample in seen.samples[name] if sample[0] > warm])
+    for found in growth + slowing:
         tell(found.row)
-        assert found.grown < CAPS[name], found
-        if minutes >= FLAT_MINUTES:
-            assert found.flat or found.grown < SPECK[name], found
+    tell(growth[0].course)
     assert set(seen.statuses) <= {200, 201, 429}, seen.statuses
-    _first_audio(seen, warm, minutes, tell)
+    for found in growth:
+        assert found.grown < CAPS[found.name], found
+        if minutes >= FLAT_MINUTES:
+            assert found.flat or found.grown < SPECK[found.name], found
+    if minutes >= JUDGED_MINUTES:
+        for found in slowing:
+            assert found.flat or found.grown <= MOST_SLOWER * found.first, found
 
 
 async def _nothing_is_left(server: Server) -> None:
@@ -93,7 +101,7 @@ def _rows(metrics: dict) -> tuple[int, int]:
     return metrics["batch"]["running_rows"], metrics["batch"]["waiting_rows"]
 
 
-def _first_audio(seen, warm: float, minutes: float, tell: Callable[[str], None]) -> None:
+def _first_audio(seen: Seen, warm: float, tell: Callable[[str], None]) -> list[Slope]:
     """F83: figures of some hundred each may differ by more than 5 % by chance; so those of all
     blocks are judged, by the line through them."""
     measured = [(when, value) for when, value in seen.first_audio if when > warm]
@@ -104,12 +112,9 @@ def _first_audio(seen, warm: float, minutes: float, tell: Callable[[str], None])
         one, other = (x[min(len(x) - 1, int(share * len(x)))] for x in (early, late))
         tell(f"F83 first audio, p{share * 100:.0f}: {one:.3f} s early, {other:.3f} s late")
     if len(measured) < LEAST_SAMPLES:
-        return
-    for name, middle in (("median", median), ("p98", _p98)):
-        found = slope(f"F83 first audio, {name}", "s", measured, middle)
-        tell(found.row)
-        if minutes >= JUDGED_MINUTES:
-            assert found.flat or found.grown <= MOST_SLOWER * found.first, found
+        return []
+    middles = {"median": median, "p98": _p98}
+    return [slope(f"F83 first audio, {name}", "s", measured, m) for name, m in middles.items()]
 
 
 def _p98(values: Sequence[float]) -> float:
