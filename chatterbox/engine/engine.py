@@ -43,8 +43,8 @@ log = logging.getLogger(__name__)
 MAX_PAUSES_S = 120
 """Of one request, all `[pause:…]` together."""
 
-REHEARSED = "Good morning, everybody."
-REHEARSED_CODES = 30
+REHEARSED = "Hello there."
+REHEARSED_CODES = 60
 REHEARSALS = 2
 """The first touches all weights and memory, so that only the second tells what windows cost."""
 REHEARSAL_S = 60

@@ -55,6 +55,7 @@ def test_a_rehearsal_leaves_nothing_behind(engine, caplog):
     after = engine.stats()
     assert after.segments == before.segments + REHEARSALS
     assert after.cancelled_segments == before.cancelled_segments
+    assert after.capped_segments == before.capped_segments
     assert after.codes - before.codes <= REHEARSALS * REHEARSED_CODES
     assert (after.running_rows, after.waiting_rows) == (0, 0)
     assert not caplog.records
