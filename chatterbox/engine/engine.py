@@ -131,12 +131,14 @@ class TTSEngine:
             voice = self._voices.get(self.config.default_voice)
             self.warm(voice)
             codes = min(REHEARSED_CODES, self.config.max_new_tokens)
-            request = SpeechRequest(REHEARSED, voice, self.sampling(), 0, max_new_tokens=codes)
+            request = SpeechRequest(REHEARSED, voice, self.sampling(), seed=0, max_new_tokens=codes)
             for _ in range(REHEARSALS):
                 asyncio.run(_unheard(self.speak(request)))
-        except (ChatterboxError, TimeoutError) as fault:
+        except Exception as fault:  # one voice's fault must not keep all others from theirs
             if self.state == "ready":  # else it was cut off
-                log.warning("the rehearsal failed: %s", fault or "it took too long")
+                known = isinstance(fault, (ChatterboxError, TimeoutError))
+                told = str(fault) or type(fault).__name__
+                log.warning("the rehearsal failed: %s", told, exc_info=not known)
 
     def prepare_voices(self) -> None:
         """Encode, for this model, every voice that has not been yet, the default one first, and

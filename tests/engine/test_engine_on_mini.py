@@ -70,6 +70,18 @@ def test_a_rehearsal_that_fails_is_said_and_does_no_harm(engine, caplog, monkeyp
     assert engine.state == "ready"
 
 
+def test_a_rehearsal_whose_voice_breaks_a_graph_keeps_nobody_from_theirs(
+    engine, caplog, monkeypatch
+):
+    def broken(_voice):
+        raise RuntimeError("a node of the graph failed")
+
+    monkeypatch.setattr(engine.voices, "get", broken)
+    engine.rehearse()
+    assert "a node of the graph failed" in caplog.text
+    assert engine.state == "ready"
+
+
 async def test_it_behaves_like_a_speaker(engine):
     short, brief = await hear(engine, request(engine, TEXTS[0], "slt", 1))
     longer, report = await hear(engine, request(engine, TEXTS[1], "slt", 1))
