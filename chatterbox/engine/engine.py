@@ -71,6 +71,7 @@ class TTSEngine:
         self._model_sampling: Mapping[str, float] = {}
         self._counters = Counters()
         self._encodings: dict[Pulse, None] = {}  # voices being encoded now
+        self._preparing = threading.Lock()
         self._limits = SegmentLimits(
             first_words=config.first_segment_words,
             next_words=config.next_segment_words,
@@ -244,7 +245,10 @@ class TTSEngine:
     def segments(self, text: str) -> list[Segment]:
         """What `text` is spoken as. May be called by any thread: a long one takes a while. Raises
         EmptyText, InvalidText, InvalidValue."""
-        segments = prepare(text, self._limits)
+        # Two at once would not be quicker, and the event loop would get the interpreter's lock back
+        # after both of them.
+        with self._preparing:
+            segments = prepare(text, self._limits)
         _check_pauses(segments)
         return segments
 

@@ -1,11 +1,13 @@
 """The whole engine on the embedded model: real graphs, real voices, real text."""
 
 import asyncio
+import threading
 
 import numpy as np
 import pytest
 
 from chatterbox.config import TTSConfig
+from chatterbox.engine import engine as engine_module
 from chatterbox.engine.engine import REHEARSALS, REHEARSED_CODES, TTSEngine
 from chatterbox.engine.sampling import Sampling
 from chatterbox.engine.speech import SpeechRequest
@@ -47,6 +49,29 @@ async def test_twenty_at_once_in_three_voices_have_the_codes_of_their_solo_runs(
         assert report.segment_codes == solo.segment_codes
     stats = engine.stats()
     assert stats.stepped_rows > 1.5 * stats.steps  # they really shared steps
+
+
+def test_one_text_is_prepared_at_a_time(engine, monkeypatch):
+    """Texts are Python alone: two threads of it keep the event loop's from running."""
+    together = threading.Barrier(2)
+    met = []
+
+    def prepare(_text, _limits):
+        try:
+            together.wait(0.2)
+        except threading.BrokenBarrierError:
+            met.append(False)
+        else:
+            met.append(True)
+        return []
+
+    monkeypatch.setattr(engine_module, "prepare", prepare)
+    threads = [threading.Thread(target=engine.segments, args=["Hello."]) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert met == [False, False]
 
 
 def test_a_rehearsal_leaves_nothing_behind(engine, caplog):
