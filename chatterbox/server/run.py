@@ -145,7 +145,7 @@ class _Process:
         self._pulse = Pulse("event loop")
         self._watchdog = Watchdog(self._pulses, config.stall_timeout, self._stalled)
         engine.on_death = self._died.set
-        app = create_app(engine, config, lifecycle=self._lifecycle)
+        self._app = app = create_app(engine, config, lifecycle=self._lifecycle)
         self._wyoming: WyomingListener | None = None
         if config.wyoming_port:
             _check_wyoming(config)
@@ -168,6 +168,7 @@ class _Process:
                 self._watchdog.stop()
 
     def _load(self) -> None:
+        self._app.openapi()  # builds all routes: else the first requests do, on the event loop
         self._engine.load()
         self._engine.rehearse()
 

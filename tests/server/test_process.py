@@ -17,6 +17,8 @@ import pytest
 from server.harness import SPEECH, FakeEngine, server_config
 
 from chatterbox.errors import EXIT_ENGINE_DEAD, ConfigError, ModelError
+from chatterbox.server import run
+from chatterbox.server.app import create_app
 from chatterbox.server.run import address_of, bind, serve
 
 SCRIPT = Path(__file__).with_name("fake_process.py")
@@ -253,6 +255,21 @@ def test_f01_the_event_loop_waits_a_millisecond_for_the_interpreter_s_lock():
         assert sys.getswitchinterval() <= 0.001
     finally:
         sys.setswitchinterval(before)
+
+
+def test_routes_are_built_before_anybody_asks(monkeypatch):
+    """FastAPI builds them when first asked for: tens of milliseconds of the event loop's time."""
+    apps, engine = [], FakeEngine()
+    engine.load_fault = ModelError("what follows the routes")
+
+    def create(*given, **named):
+        apps.append(create_app(*given, **named))
+        return apps[-1]
+
+    monkeypatch.setattr(run, "create_app", create)
+    with bind("127.0.0.1", 0) as sock, pytest.raises(ModelError):
+        serve(engine, server_config(), sock, lambda address: None)
+    assert apps[0].openapi_schema is not None
 
 
 def test_a_taken_port_is_one_clear_line():
