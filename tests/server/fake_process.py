@@ -27,6 +27,7 @@ def tell(*words: str) -> None:
 def main(scenario: str) -> int:
     script = [PIECE_SAMPLES, 0.5, PIECE_SAMPLES]
     engine = FakeEngine(script=script)
+    engine.state = "loading"  # as a real one begins
     if scenario == "stuck":
         engine.script = [PIECE_SAMPLES, 3600.0]
     if scenario == "loads forever":
