@@ -19,6 +19,7 @@ from chatterbox.engine.loop import EngineLoop
 from chatterbox.engine.owner import Owner
 from chatterbox.engine.pool import LAST, PriorityPool
 from chatterbox.engine.pulse import Pulse
+from chatterbox.engine.rehearsal import REHEARSALS, rehearsed, unheard
 from chatterbox.engine.sampling import Sampling
 from chatterbox.engine.speech import SpeechRequest, SpeechStream
 from chatterbox.engine.stats import Counters, EngineStats
@@ -42,13 +43,6 @@ log = logging.getLogger(__name__)
 
 MAX_PAUSES_S = 120
 """Of one request, all `[pause:…]` together."""
-
-REHEARSED = "Hello there."
-REHEARSED_CODES = 60
-REHEARSALS = 2
-"""The first touches all weights and memory, so that only the second tells what windows cost."""
-REHEARSAL_S = 60
-"""A device that hangs is the watchdog's."""
 
 ENCODE_RETRY_S = 5
 """Other requests have moved on by then."""
@@ -131,10 +125,9 @@ class TTSEngine:
         try:
             voice = self._voices.get(self.config.default_voice)
             self.warm(voice)
-            codes = min(REHEARSED_CODES, self.config.max_new_tokens)
-            request = SpeechRequest(REHEARSED, voice, self.sampling(), seed=0, max_new_tokens=codes)
+            request = rehearsed(voice, self.sampling(), self.config.max_new_tokens)
             for _ in range(REHEARSALS):
-                asyncio.run(_unheard(self.speak(request)))
+                asyncio.run(unheard(self.speak(request)))
         except Exception as fault:  # one voice's fault must not keep all others from theirs
             if self.state == "ready":  # else it was cut off
                 known = isinstance(fault, (ChatterboxError, TimeoutError))
@@ -298,12 +291,6 @@ class TTSEngine:
         ceiling = self.config.max_new_tokens
         if request.max_new_tokens is not None and request.max_new_tokens > ceiling:
             raise InvalidValue(f"max_new_tokens is at most {ceiling} here.", param="max_new_tokens")
-
-
-async def _unheard(stream: SpeechStream) -> None:
-    async with asyncio.timeout(REHEARSAL_S), stream:
-        async for _ in stream:
-            pass
 
 
 def _dead() -> EngineDead:

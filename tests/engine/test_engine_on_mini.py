@@ -8,7 +8,8 @@ import pytest
 
 from chatterbox.config import TTSConfig
 from chatterbox.engine import engine as engine_module
-from chatterbox.engine.engine import REHEARSALS, REHEARSED_CODES, TTSEngine
+from chatterbox.engine.engine import TTSEngine
+from chatterbox.engine.rehearsal import REHEARSALS, REHEARSED_CODES
 from chatterbox.engine.sampling import Sampling
 from chatterbox.engine.speech import SpeechRequest
 
