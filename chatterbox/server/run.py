@@ -29,6 +29,7 @@ from chatterbox.server.lifecycle import Lifecycle
 from chatterbox.server.protocols import HttpConfig
 from chatterbox.server.request_scope import MAX_HEAD_BYTES
 from chatterbox.server.sockets.connection import MAX_FRAME_BYTES
+from chatterbox.server.trimmer import Trimmer
 from chatterbox.server.watchdog import Watchdog
 from chatterbox.server.wyoming.listener import WyomingListener
 
@@ -144,6 +145,7 @@ class _Process:
         self._exit_code = EXIT_ENGINE_DEAD
         self._pulse = Pulse("event loop")
         self._watchdog = Watchdog(self._pulses, config.stall_timeout, self._stalled)
+        self._trimmer = Trimmer()
         engine.on_death = self._died.set
         self._app = app = create_app(engine, config, lifecycle=self._lifecycle)
         self._wyoming: WyomingListener | None = None
@@ -161,10 +163,12 @@ class _Process:
                 await self._wyoming.open()
             loading = _in_thread(self._load)
             self._watchdog.start()
+            self._trimmer.start()
             try:
                 return await self._live(loading)
             finally:
                 await self._stop(serving)
+                self._trimmer.stop()
                 self._watchdog.stop()
 
     def _load(self) -> None:

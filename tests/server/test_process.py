@@ -6,6 +6,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from chatterbox.errors import EXIT_ENGINE_DEAD, ConfigError, ModelError
 from chatterbox.server import run
 from chatterbox.server.app import create_app
 from chatterbox.server.run import address_of, bind, serve
+from chatterbox.server.trimmer import Trimmer
 
 SCRIPT = Path(__file__).with_name("fake_process.py")
 
@@ -270,6 +272,22 @@ def test_routes_are_built_before_anybody_asks(monkeypatch):
     with bind("127.0.0.1", 0) as sock, pytest.raises(ModelError):
         serve(engine, server_config(), sock, lambda address: None)
     assert apps[0].openapi_schema is not None
+
+
+def test_free_memory_goes_back_to_the_system_from_the_start_to_the_end(monkeypatch):
+    trimmed, engine = threading.Event(), FakeEngine()
+    trimmer = Trimmer(trimmed.set, every_s=0.01)
+
+    def load() -> None:
+        assert trimmed.wait(10)
+        raise ModelError("what ends it")
+
+    monkeypatch.setattr(run, "Trimmer", lambda: trimmer)
+    monkeypatch.setattr(engine, "load", load)
+    with bind("127.0.0.1", 0) as sock, pytest.raises(ModelError, match="what ends it"):
+        serve(engine, server_config(), sock, lambda address: None)
+    trimmer._thread.join(10)
+    assert not trimmer._thread.is_alive()
 
 
 def test_a_taken_port_is_one_clear_line():

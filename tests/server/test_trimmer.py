@@ -1,0 +1,49 @@
+"""Memory that is free goes back to the system."""
+
+import platform
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from chatterbox.server.trimmer import Trimmer
+
+HOLES = """
+import psutil
+from chatterbox.server.trimmer import trim
+
+def rss_mib():
+    return psutil.Process().memory_info().rss / 2**20
+
+blocks = [b"x" * 65_536 for _ in range(1600)]  # 100 MiB, none large enough for pages of its own
+kept = blocks[::2]
+del blocks
+with_holes = rss_mib()
+trim()
+print(with_holes - rss_mib())
+"""
+
+
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="other C libraries have no holes to trim"
+)
+def test_holes_in_the_heap_are_handed_back():
+    done = subprocess.run([sys.executable, "-c", HOLES], capture_output=True, text=True, check=True)
+    assert float(done.stdout) > 40  # of 50
+
+
+def test_again_and_again_until_it_is_stopped():
+    three, times = threading.Event(), []
+
+    def trim() -> None:
+        times.append(0)
+        if len(times) == 3:
+            three.set()
+
+    trimmer = Trimmer(trim, every_s=0.001)
+    trimmer.start()
+    assert three.wait(10)
+    trimmer.stop()
+    trimmer._thread.join(10)
+    assert not trimmer._thread.is_alive()
