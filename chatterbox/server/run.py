@@ -8,12 +8,14 @@ import contextlib
 import errno
 import gc
 import logging
+import os
 import signal
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 
 import uvicorn
@@ -157,6 +159,7 @@ class _Process:
 
     async def run(self) -> int:
         """Everything from the first accepted connection to the exit code."""
+        asyncio.get_running_loop().set_default_executor(_started_pool())
         with self._signals():
             serving = asyncio.create_task(self.server.serve(sockets=[self._sock]))
             if self._wyoming is not None:
@@ -251,6 +254,17 @@ class _Process:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+
+
+def _started_pool() -> ThreadPoolExecutor:
+    """asyncio's usual pool with all its threads there. By itself it starts one more whenever those
+    it has happen to be busy, and none ends, so that threads and memory grow by chance for hours."""
+    threads = min(32, (os.cpu_count() or 1) + 4)  # as Python's own
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="blocking")
+    met = threading.Barrier(threads)
+    for _ in range(threads):
+        pool.submit(met.wait)
+    return pool
 
 
 def _check_wyoming(config: ServerConfig) -> None:

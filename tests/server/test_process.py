@@ -1,5 +1,6 @@
 """A real process on a real socket: signals, exit codes, departures, what HTTP itself refuses."""
 
+import os
 import re
 import signal
 import socket
@@ -288,6 +289,27 @@ def test_free_memory_goes_back_to_the_system_from_the_start_to_the_end(monkeypat
         serve(engine, server_config(), sock, lambda address: None)
     trimmer._thread.join(10)
     assert not trimmer._thread.is_alive()
+
+
+def test_all_threads_for_what_blocks_are_there_from_the_start(monkeypatch):
+    """Else one more comes whenever the others happen to be busy."""
+    engine, counts = FakeEngine(), []
+
+    def load() -> None:
+        until = time.monotonic() + 10
+        while not (there := blocking()) and time.monotonic() < until:
+            time.sleep(0.01)
+        counts.append(there)
+        raise ModelError("what ends it")
+
+    def blocking() -> int:
+        return sum(t.name.startswith("blocking") for t in threading.enumerate())
+
+    monkeypatch.setattr(engine, "load", load)
+    with bind("127.0.0.1", 0) as sock, pytest.raises(ModelError, match="what ends it"):
+        serve(engine, server_config(), sock, lambda address: None)
+    assert counts == [min(32, os.cpu_count() + 4)]
+    assert blocking() == 0
 
 
 def test_a_taken_port_is_one_clear_line():
