@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 
 TRIM_EVERY_S = 60.0
-"""Each time took 1 to 4 ms of one thread (docs/experiments.md), the interpreter's lock given away."""
+"""Each time took 1 to 4 ms of one thread (docs/experiments.md), without the interpreter's lock."""
 
 
 def _found() -> Callable[[int], int] | None:
