@@ -3,6 +3,7 @@
 Knows the configuration and both runners; knows no request.
 """
 
+import sys
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,21 +37,29 @@ POSITION_KEYS = ("n_positions", "max_position_embeddings", "n_ctx")
 
 
 class TuningBar:
-    """A progress bar that appears only when there is something to wait for."""
+    """A progress bar that appears only when there is something to wait for; where standard error
+    is no terminal (a service's log), a line for each stage."""
 
     def __init__(self) -> None:
         self._bar: Any = None
+        self._stage = ""  # the last one told of in a log
 
     def __enter__(self) -> "TuningBar":
         return self
 
     def __call__(self, done: float, stage: str) -> None:
         """Told by the tuner; a graph found in the cache reports nothing between 0 and 1."""
+        if self._bar is None and not self._stage and not 0.0 < done < 1.0:
+            return
+        title = f"tuning the language model, {stage}"
+        if not sys.stderr.isatty():
+            if stage != self._stage:
+                sys.stderr.write(f"{title}\n")
+            self._stage = stage
+            return
         if self._bar is None:
-            if not 0.0 < done < 1.0:
-                return
             self._bar = tqdm(total=100, unit="%", bar_format="{desc}: {percentage:3.0f}% {bar}")
-        self._bar.set_description(f"tuning the language model, {stage}")
+        self._bar.set_description(title)
         self._bar.update(round(100 * done) - self._bar.n)
 
     def __exit__(self, *_: object) -> None:

@@ -1,5 +1,8 @@
 """The tuned language model where it is proven, a less rounded one next, else the stock one."""
 
+import sys
+from itertools import pairwise
+
 import made
 import numpy as np
 import pytest
@@ -94,11 +97,23 @@ def test_slots_are_as_long_as_configured_and_the_model_allows(tmp_path):
     assert open_language_model(parts(tmp_path, max_positions=8196))[0].capacity == 2047
 
 
-def test_the_bar_shows_only_while_something_is_made(tmp_path, capfd):
+def test_the_bar_shows_only_while_something_is_made(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     open_language_model(parts(tmp_path))
-    assert "tuning the language model" in capfd.readouterr().err
+    err = capfd.readouterr().err
+    assert "tuning the language model" in err
+    assert "100%" in err
     open_language_model(parts(tmp_path))
     assert not capfd.readouterr().err
+
+
+def test_a_log_has_a_line_for_each_stage_and_no_bar(tmp_path, capfd):
+    open_language_model(parts(tmp_path))
+    lines = capfd.readouterr().err.splitlines()
+    stages = [line.removeprefix("tuning the language model, ") for line in lines]
+    assert stages[0] == "writing"
+    assert stages[-1] == "done"
+    assert all(one != next_one for one, next_one in pairwise(stages))
 
 
 def test_tuning_by_hand_prepares_what_the_next_start_serves(tmp_path, capfd):
