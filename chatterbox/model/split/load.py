@@ -78,7 +78,8 @@ def _whole(known: Study, open_graph: OpenGraph, settings: StreamSettings, why: s
         return Opened(decoder, "as published", f"with draws as inputs only {alike:.0f} dB alike")
     session = open_graph(carrying(model, known, wide=True))
     decoder = WholeDecoder(session, known.draws, known.sums, settings)
-    return Opened(decoder, "whole", f"{why}; its draws are inputs ({alike:.0f} dB alike)")
+    same = "which changes nothing" if alike == np.inf else f"{alike:.0f} dB alike"
+    return Opened(decoder, "whole", f"{why}; its draws are inputs, {same}")
 
 
 def _split(
