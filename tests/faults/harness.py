@@ -161,6 +161,7 @@ class Rig:
         self.log = Log()
         self.headers: dict[str, str] = {}  # of every call, a key for instance
         self._begun = 0  # HTTP requests that reached the app
+        self._raw: list[asyncio.StreamWriter] = []  # bare connections
 
     # --- life
 
@@ -183,7 +184,9 @@ class Rig:
         self.client = self.new_client()
 
     async def close(self) -> None:
-        """Stop, whatever is stuck."""
+        """Stop, whatever is stuck. What a failed test left open is no fault of the next one."""
+        for writer in self._raw:
+            writer.transport.abort()
         await self.client.aclose()
         self.engine.close(1.0)
         self._serving.cancel()  # it would look for its end every 0.1 s only
@@ -220,6 +223,7 @@ class Rig:
     async def raw(self, data: bytes = b"") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A bare connection that has sent `data`."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        self._raw.append(writer)
         writer.write(data)
         await writer.drain()
         return reader, writer

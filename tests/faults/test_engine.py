@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from faults.calls import heard_some
 from faults.harness import GOLDEN, SECRET, SHORT, running
 from server.harness import error_of
 from voices.clips import babble, encoded
@@ -140,22 +141,17 @@ async def test_f42_a_text_that_cannot_be_read_is_its_own_fault(rig):
         assert rig.model.steps - steps < 5, "a segment without a reader goes on"
 
 
-async def test_f41_in_mid_stream_the_answer_is_cut(rig):
-    rig.model.poison.add(await other_voice(rig))
-    long = f"One {SECRET} that is long enough to be heard before its end, it goes on and on."
-    async with rig.fault():
-        reader, writer = await rig.raw(_http(long, "awb"))
-        answer = await reader.read()
-        writer.close()
-        assert b"200 OK" in answer.split(b"\r\n")[0]
-        assert not answer.endswith(b"0\r\n\r\n")
-    assert "status=200 outcome=generation_failed" in " ".join(rig.log.outcomes)
-
-
-def _http(text: str, voice: str) -> bytes:
-    body = b'{"text": "%s", "voice_id": "%s"}' % (text.encode(), voice.encode())
-    head = "POST /tts HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+async def test_f41_in_mid_stream_the_answer_is_cut(tmp_path):
+    async with running(tmp_path, engine={"guard": False}) as rig:
+        key = await other_voice(rig)
+        rig.model.endless.add(key)
+        async with rig.fault():
+            reader, writer = await heard_some(rig, SHORT | {"voice_id": "awb"})
+            rig.model.poison.add(key)
+            rest = await reader.read()
+            writer.close()
+            assert not rest.endswith(b"0\r\n\r\n")
+        assert "status=200 outcome=generation_failed" in " ".join(rig.log.outcomes)
 
 
 @pytest.mark.parametrize("step", [1, 11, pytest.param(37, marks=SLOW)])

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from faults.calls import heard_some, post, reset, unread
-from faults.harness import GOLDEN, KEY, LONG_TEXT, SECRET, running
+from faults.harness import GOLDEN, KEY, LONG_TEXT, SECRET, SHORT, running
 
 LONG = {"text": LONG_TEXT, "voice_id": "awb", "seed": 5, "response_format": "pcm"}
 
@@ -212,14 +212,19 @@ def _metrics(rig) -> str:
 
 async def test_f26_the_end_comes_behind_a_full_outbox(tmp_path, monkeypatch):
     monkeypatch.setattr("chatterbox.engine.outbox.CAPACITY_SAMPLES", 24_000)
-    async with running(tmp_path) as rig:
-        key = (await asyncio.to_thread(rig.engine.voices.get, "awb")).key
-        async with rig.fault():  # the golden request is such a one
-            rig.model.poison.add(key)
-            reader, writer = await heard_some(rig, LONG)
+    async with running(tmp_path, engine={"guard": False}) as rig:
+        key = await endless(rig)
+        async with rig.fault():  # the golden request is such a one, and ends well
+            reader, writer = await heard_some(rig, SHORT | {"voice_id": "awb"})
             await rig.quiet()
+            jobs = rig.engine._loop._scheduler.jobs()
+            (full,) = (job.outbox for job in jobs if job.voice.key == key)
+            unread_bytes = 2 * sum(map(len, full._pieces))
+            assert unread_bytes >= 2 * 24_000
+            rig.model.poison.add(key)  # its next step, which comes once something is read
             rest = await reader.read(-1)
             writer.close()
+            assert len(rest) > unread_bytes
             assert not rest.endswith(b"0\r\n\r\n")
         assert "status=200 outcome=generation_failed" in outcomes(rig)
 
