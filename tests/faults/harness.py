@@ -186,7 +186,8 @@ class Rig:
     async def close(self) -> None:
         """Stop, whatever is stuck. What a failed test left open is no fault of the next one."""
         for writer in self._raw:
-            writer.transport.abort()
+            if not writer.is_closing():
+                writer.transport.abort()
         await self.client.aclose()
         self.engine.close(1.0)
         self._serving.cancel()  # it would look for its end every 0.1 s only
