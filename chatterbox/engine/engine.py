@@ -66,6 +66,7 @@ class TTSEngine:
         self._counters = Counters()
         self._encodings: dict[Pulse, None] = {}  # voices being encoded now
         self._preparing = threading.Lock()
+        self._closing = False
         self._limits = SegmentLimits(
             first_words=config.first_segment_words,
             next_words=config.next_segment_words,
@@ -77,7 +78,8 @@ class TTSEngine:
 
     def load(self, model: LoadedModel | None = None) -> None:
         """Load and start; blocking. Raises ModelError or ConfigError with one line. `model`
-        replaces the configured one (tests drive the engine with fakes this way)."""
+        replaces the configured one (tests drive the engine with fakes this way). Closed meanwhile,
+        it is closed once it has loaded."""
         owners = Owner("engine"), Owner("decoder")
         try:
             self._open(model, owners)
@@ -86,6 +88,8 @@ class TTSEngine:
                 owner.dismiss()
             raise
         self.state = "ready"
+        if self._closing:
+            self.close()
 
     def _open(self, model: LoadedModel | None, owners: tuple[Owner, Owner]) -> None:
         ours, decoders = owners
@@ -143,6 +147,7 @@ class TTSEngine:
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Stop: open requests get an error, threads end. Safe to call in any state, twice."""
+        self._closing = True  # before the state is looked at, which `load` does the other way round
         self.admission.close()
         self.pool.shutdown(wait=False, cancel_futures=True)
         until = time.monotonic() + timeout_s

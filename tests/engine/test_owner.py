@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from fakes import FakeDecoder, FakeEncoder, FakeLanguageModel, FakeTokenizer
 
 from chatterbox.config import TTSConfig
 from chatterbox.engine.engine import TTSEngine
@@ -65,11 +66,35 @@ def test_what_is_captured_is_opened_by_the_thread_that_calls_it(captures, monkey
 
 
 def test_a_model_that_cannot_be_had_leaves_no_thread(tmp_path):
+    before = threading.enumerate()  # a hanging engine of another test may still hang
     engine = TTSEngine(TTSConfig(model=str(tmp_path / "none"), data_dir=tmp_path))
     with pytest.raises(ModelError):
         engine.load()
     engine.close()
-    left = [t for t in threading.enumerate() if t.name in ("engine", "decoder")]
+    left = [t for t in threading.enumerate() if t not in before]
     for thread in left:
         thread.join(5)
     assert not any(thread.is_alive() for thread in left)
+
+
+def test_closed_while_it_loads_it_closes_once_it_has(tmp_path, monkeypatch):
+    before = threading.enumerate()
+    asked, told = threading.Event(), threading.Event()
+
+    def slowly(*_args, **_more) -> load.LoadedModel:
+        asked.set()
+        assert told.wait(5)
+        info = load.ModelInfo("fake", {}, "cpu", None, ())
+        parts = FakeTokenizer(), FakeEncoder(), FakeLanguageModel(), FakeDecoder()
+        return load.LoadedModel(info, *parts, voice_key="fake")
+
+    monkeypatch.setattr("chatterbox.engine.engine.load_model", slowly)
+    engine = TTSEngine(TTSConfig(data_dir=tmp_path))
+    loading = threading.Thread(target=engine.load)
+    loading.start()
+    assert asked.wait(5)
+    engine.close()
+    told.set()
+    loading.join(5)
+    assert engine.state == "closed"
+    assert not [t for t in threading.enumerate() if t not in before]
