@@ -108,12 +108,17 @@ class DecodeLoop:
 
     # --- the decode thread
 
-    def run(self) -> None:
-        """Until closed."""
-        while self._end is None:
-            if not self.step():
-                # Nobody says when a listener's sound has become short.
-                self._bell.sleep(self.pulse, LOOK_AGAIN_S if self._open else None)
+    def run(self, on_fault: Callable[[BaseException], None]) -> None:
+        """Until closed. A fault that is nobody's own ends the loop and is given to `on_fault`,
+        which gives it up."""
+        try:
+            while self._end is None:
+                if not self.step():
+                    # Nobody says when a listener's sound has become short.
+                    self._bell.sleep(self.pulse, LOOK_AGAIN_S if self._open else None)
+        except BaseException as fault:  # noqa: BLE001 - `on_fault` says what it was
+            on_fault(fault)
+            return
         self._take_in()
         for sounding in self._open:
             sounding.track.job.outbox.end(self._end)

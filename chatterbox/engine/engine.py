@@ -120,8 +120,8 @@ class TTSEngine:
             guarded=self.config.guard,
         )
         self._owners = owners
-        ours.devote(lambda: self._run(self._loop.run))
-        decoders.devote(lambda: self._run(self._decoding.run))
+        ours.devote(lambda: self._loop.run(self._stopped_by))
+        decoders.devote(lambda: self._decoding.run(self._stopped_by))
 
     def rehearse(self) -> None:
         """Speak to nobody, blocking, so that the first listener need not wait for cold memory. What
@@ -181,12 +181,10 @@ class TTSEngine:
         if self.on_death is not None:
             self.on_death()
 
-    def _run(self, run: Callable[[], None]) -> None:
-        try:
-            run()
-        except BaseException as fault:
-            log.exception("the %s stopped on a fault", threading.current_thread().name)
-            self.give_up(_named(fault))
+    def _stopped_by(self, fault: BaseException) -> None:
+        """From the thread that ends by it."""
+        log.error("the %s stopped on a fault", threading.current_thread().name, exc_info=fault)
+        self.give_up(_named(fault))
 
     def _encode(self, audio: F32) -> VoiceTensors:
         pulse = Pulse("speech encoder")

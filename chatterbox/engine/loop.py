@@ -6,7 +6,7 @@ loop and no socket; it meets the others at the inbox, the tracks and the outboxe
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -112,17 +112,17 @@ class EngineLoop:
 
     # --- the engine thread
 
-    def run(self) -> None:
-        """Until closed. A fault of the model ends the loop and is raised; whatever was in work
-        has been told by then."""
+    def run(self, on_fault: Callable[[BaseException], None]) -> None:
+        """Until closed. A fault of the model ends the loop: `on_fault` is called with it, and only
+        then is told whatever was in work, so that nobody who knows finds the engine alive."""
         try:
             while not self._closing:
                 if not self.step():
                     self._bell.sleep(self.pulse, LOOK_AGAIN_S)
             self._end_all(_stopped())
-        except BaseException:
+        except BaseException as fault:  # noqa: BLE001 - `on_fault` says what it was
+            on_fault(fault)
             self._end_all(EngineDead("The engine stopped on a fault and is restarting."))
-            raise
 
     def step(self) -> bool:
         """One turn; False when there was nothing to do."""

@@ -282,7 +282,7 @@ def test_closing_tells_every_listener():
     for one in jobs:
         bench.loop.open(one).codes.extend(range(5))
     bench.loop.close(EngineDead("over"))
-    bench.loop.run()
+    bench.loop.run(pytest.fail)
     assert all(isinstance(heard(one.outbox)[1], EngineDead) for one in jobs)
 
 
