@@ -169,7 +169,7 @@ async def test_f43_every_request_is_told_of_a_dead_engine(rig, step):
         started = time.monotonic()
         for answer in await asyncio.gather(*calls):
             error_of(answer, 503, "engine_dead")
-            assert answer.headers["retry-after"] == "5"
+            assert "retry-after" in answer.headers
         assert time.monotonic() - started < 1
         error_of(await rig.speak(), 503, "engine_dead")
 
