@@ -18,6 +18,7 @@ from chatterbox.text import (
     words,
 )
 from chatterbox.text.characters import readable
+from chatterbox.text.rules import Allowance, apply, by_blocks
 
 _FIGURE = re.compile(r"\d")
 _OPENS_SENTENCE = re.compile(r"(?m)(?:^|(?<=[.!?] ))(?=[$£€¥.-]{0,2}\d)")
@@ -27,30 +28,59 @@ character, which `readable` lets through from nobody."""
 _TO_CAPITALISE = re.compile(_CAPITAL + r" *(\w?)")
 
 
-def normalise(text: str) -> str:
+def _opened(text: str) -> str:
+    """Figures that open a sentence, marked."""
+    return _OPENS_SENTENCE.sub(_CAPITAL, text)
+
+
+def _capitalised(text: str) -> str:
+    """The words of these figures, capitalised."""
+    return _TO_CAPITALISE.sub(lambda m: m[1].upper(), text)
+
+
+_MARKUP = (markup.without_elements, readable, markup.plain)
+_LINES = (punctuation.unwrapped,)
+_WORDS = (
+    signs.without_quotes,
+    addresses.spell_out,
+    punctuation.squeezed,
+    words.spell_out,
+    roman.spell_out,
+)
+_FIGURES = (
+    _opened,
+    dates.spell_out,
+    figures.identifiers,
+    figures.powers,
+    figures.decades,
+    quantities.spell_out,
+    figures.rest,
+    _capitalised,
+)
+_SIGNS = (signs.spell_out, punctuation.tidy)
+"""All the rules, in their order. Those up to `_LINES` see the whole text, the others a block."""
+
+
+def normalise(text: str, allowance: Allowance | None = None) -> str:
     """`text` as words: letters, blanks, `' , . ! ? ; : -` and the em dash, a paragraph per line,
     the model's tags in brackets, and pauses as `markup.PAUSE_MARK` on lines of their own.
 
     Linear time. What it gives stays as it is when given again, but for an abbreviation without
     its stop at the end of a line (`in Nov`), which gets the stop that makes it one.
+
+    A rule that fails is left out for the sentence at fault. Raises TextTooLong where the
+    `allowance` of time is used up, and nothing else.
     """
-    text = markup.plain(readable(markup.without_elements(text)))
-    parts = markup.PAUSE_MARK.split(text)  # words, seconds, words, seconds, … words
-    said = [
-        markup.pause_mark(float(part)) if at % 2 else _in_words(part)
+    allowance = allowance or Allowance()
+    parts = markup.PAUSE_MARK.split(apply(_MARKUP, text, allowance))
+    said = [  # parts: words, seconds, words, seconds, … words
+        markup.pause_mark(float(part)) if at % 2 else _in_words(part, allowance)
         for at, part in enumerate(parts)
     ]
     return "\n".join(part for part in said if part)
 
 
-def _in_words(text: str) -> str:
-    text = signs.without_quotes(punctuation.unwrapped(text))
-    text = words.spell_out(punctuation.squeezed(addresses.spell_out(text)))
-    text = roman.spell_out(text)
-    if _FIGURE.search(text):
-        text = _OPENS_SENTENCE.sub(_CAPITAL, text)
-        text = figures.identifiers(dates.spell_out(text))
-        text = figures.decades(figures.powers(text))
-        text = figures.rest(quantities.spell_out(text))
-        text = _TO_CAPITALISE.sub(lambda m: m[1].upper(), text)
-    return punctuation.tidy(signs.spell_out(text))
+def _in_words(text: str, allowance: Allowance) -> str:
+    figured = _FIGURES if _FIGURE.search(text) else ()
+    text = apply(_LINES, text, allowance)
+    return by_blocks((*_WORDS, *figured, *_SIGNS), text, allowance)

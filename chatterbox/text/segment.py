@@ -9,6 +9,7 @@ from chatterbox.text.check import nothing_speakable, require_unicode
 from chatterbox.text.cleanup import clean_up
 from chatterbox.text.markup import MAX_PAUSE_S, PAUSE_MARK
 from chatterbox.text.normalisation import normalise
+from chatterbox.text.rules import Allowance
 from chatterbox.text.split import SegmentLimits, split
 
 
@@ -28,12 +29,15 @@ class Segment:
 def prepare(text: str, limits: SegmentLimits) -> list[Segment]:
     """The whole way: check, normalise, split, clean up. At least one segment. Linear time.
 
-    Raises InvalidText for a lone surrogate, EmptyText where nothing can be spoken.
+    Raises InvalidText for a lone surrogate, EmptyText where nothing can be spoken, TextTooLong
+    where reading it takes too long.
     """
     require_unicode(text)
     segments: list[Segment] = []
     pause_s = 0.0
-    for at, part in enumerate(PAUSE_MARK.split(normalise(text))):
+    allowance = Allowance()
+    for at, part in enumerate(PAUSE_MARK.split(normalise(text, allowance))):
+        allowance.check()
         if at % 2:  # the seconds between two stretches of words
             pause_s = min(pause_s + float(part), MAX_PAUSE_S)
         elif words := part.strip():
