@@ -52,12 +52,12 @@ def first_attempt(job: SegmentJob, open_track: OpenTrack, *, guarded: bool) -> A
 
 def judge(attempt: Attempt, code: int) -> Verdict | None:
     """The guard's word on the code just taken, after what has been heard of earlier ones."""
-    guard = attempt.guard
-    if guard is None:
-        return None
-    while attempt.track.heard:
-        guard.hear(*attempt.track.heard.popleft())
-    return guard.push(code)
+    guard, heard = attempt.guard, attempt.track.heard
+    while heard:  # also without a guard: nobody else takes it, and it would pile up
+        codes, sound = heard.popleft()
+        if guard is not None:
+            guard.hear(codes, sound)
+    return None if guard is None else guard.push(code)
 
 
 def after(attempt: Attempt, verdict: Verdict, open_track: OpenTrack) -> Attempt | None:

@@ -299,7 +299,10 @@ class EngineLoop:
         slot = self._scheduler.release(row)
         del self._attempts[slot]
         if begun:
-            self._model.release(slot)
+            try:
+                self._model.release(slot)
+            except ROWS_OWN:  # the next row in the slot begins anew anyway
+                log.exception("slot %d was not released as it should", slot)
 
     def _end_all(self, error: ChatterboxError) -> None:
         self._inbox.shut(error)

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from chatterbox.model.contract import F32, I64, START_CODE, STOP_CODE
 
+MIN_TEMPERATURE = 1e-3
+"""Below it sampling is greedy: logits divided by less could leave float32's range."""
 INVALID_ROW = -1
 """Returned in place of a code for a row whose logits are not finite."""
 
@@ -24,7 +26,7 @@ INVALID_ROW = -1
 class Sampling:
     """One request's sampling parameters; defaults are upstream's for Turbo."""
 
-    temperature: float = 0.8  # ≤ 0: greedy, as is top_k = 1
+    temperature: float = 0.8  # < MIN_TEMPERATURE: greedy, as is top_k = 1
     top_k: int = 1000  # 0: off
     top_p: float = 0.95  # 1: off
     repetition_penalty: float = 1.2  # 1: off
@@ -65,7 +67,7 @@ class Sampler:
     def begin(self, slot: int, sampling: Sampling) -> None:
         """A new row in `slot`: nothing said yet."""
         self._seen[slot] = False
-        greedy = sampling.temperature <= 0
+        greedy = sampling.temperature < MIN_TEMPERATURE
         self._greedy[slot] = greedy
         self._temperature[slot] = 1.0 if greedy else sampling.temperature
         self._top_k[slot] = 1 if greedy else min(sampling.top_k or self._vocab, self._vocab)

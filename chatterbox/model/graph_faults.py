@@ -3,6 +3,8 @@
 Knows the words that ONNX Runtime and CUDA use; knows no session and no row.
 """
 
+import re
+
 _NO_MEMORY = (
     "failed to allocate memory",  # ONNX Runtime's arenas, on every device
     "bfcarena",
@@ -13,7 +15,18 @@ _NO_MEMORY = (
     "cublas_status_alloc_failed",
     "cudnn_status_alloc_failed",
 )
-_DEVICE = ("cuda", "cudnn", "cublas", "cufft", "curand")
+_DEVICE = re.compile(
+    r"\b(cuda|cudnn|cudnn_fe|cublas|cublaslt|cufft|curand|cusparse|nccl)"
+    r"( runtime)? (failure|error)\b"
+    r"|\bcuda_?error_?[a-z]+|\b(cudnn|cublas|cufft|curand|cusparse)_(status|backend)_[a-z]+"
+    r"|\bdevice-side assert|\billegal memory access|\bunspecified launch failure"
+)
+"""How CUDA's libraries, and ONNX Runtime for them, report an error ("CUDA failure 700: …"). Their
+names alone say nothing: messages hold paths such as `providers/cuda/nn/conv.cc`."""
+_ARGUMENT = re.compile(
+    r"_(bad_param|invalid_value|not_supported)\b|cuda_?error_?invalid_?value|: invalid argument\b"
+)
+"""Errors of theirs that blame what was handed in and leave the device as it was."""
 
 ROWS_OWN = (ValueError, LookupError, TypeError, ArithmeticError, AssertionError)
 """What our own code raises on data that it cannot use."""
@@ -31,7 +44,9 @@ def device_is_lost(fault: BaseException) -> bool:
     """Whether the device itself failed. CUDA keeps such an error for the rest of the process: every
     later call fails too, and only a new process helps."""
     text = str(fault).lower()
-    return not is_out_of_memory(fault) and any(word in text for word in _DEVICE)
+    if is_out_of_memory(fault) or _ARGUMENT.search(text):
+        return False
+    return _DEVICE.search(text) is not None
 
 
 def is_rows_own(fault: BaseException) -> bool:

@@ -140,17 +140,23 @@ class StockLanguageModel:
         embeds = self._embed.codes(codes)
         if not self.batched:
             rows = zip(slots, embeds, strict=True)
-            return np.concatenate([self._step_alone(slot, row) for slot, row in rows])
-        # Rows that pause stay in the arrays' owner `_alone` until they run again.
-        for slot in [s for s in self._batch.slots if s not in slots]:
-            self._alone[slot] = self._batch.pick([slot])
-        if self._batch.slots != list(slots):
-            known = [s for s in slots if s in self._batch.slots]
-            batch = self._batch.pick(known)
+            stepped = [self._run(self._alone[slot], row[None, None]) for slot, row in rows]
+            self._alone.update(zip(slots, [batch for _, batch in stepped], strict=True))
+            return np.concatenate([logits for logits, _ in stepped])
+        batch = self._batch
+        # Rows that pause stay in `_alone` until they run again.
+        paused = {slot: batch.pick([slot]) for slot in batch.slots if slot not in slots}
+        if batch.slots != list(slots):
+            known = [s for s in slots if s in batch.slots]
+            batch = batch.pick(known)
             for slot in [s for s in slots if s not in known]:
-                batch = batch.join(self._alone.pop(slot))
-            self._batch = batch.pick(slots)
-        logits, self._batch = self._run(self._batch, embeds[:, None])
+                batch = batch.join(self._alone[slot])
+            batch = batch.pick(slots)
+        logits, batch = self._run(batch, embeds[:, None])
+        # Only now may anything change: a call that raises is made again for some of the rows.
+        rows_alone = self._alone | paused
+        self._alone = {slot: row for slot, row in rows_alone.items() if slot not in slots}
+        self._batch = batch
         return logits
 
     def release(self, slot: int) -> None:
@@ -168,10 +174,6 @@ class StockLanguageModel:
         logits, self._alone[slot] = self._run(_Batch([slot], [0], empty), embeds[None])
         last: F32 = logits[0]
         return last
-
-    def _step_alone(self, slot: int, embed: F32) -> F32:
-        logits, self._alone[slot] = self._run(self._alone[slot], embed[None, None])
-        return logits
 
     def _run(self, batch: _Batch, embeds: F32) -> tuple[F32, _Batch]:
         """`embeds` [B, S, hidden] behind the batch's past → last logits [B, vocab], new batch."""
@@ -198,9 +200,9 @@ class StockLanguageModel:
         rows = [self._embed.text(ids) for ids in texts]
         for slot, row in enumerate(rows):
             self._prefill(slot, row)
-        embeds = self._embed.codes(np.array([7, 1234], np.int64))
+        codes = np.array([7, 1234], np.int64)
         both = self._alone[0].join(self._alone[1])
-        together, _ = self._run(both, embeds[:, None])
-        alone = np.concatenate([self._step_alone(slot, embeds[slot]) for slot in (0, 1)])
+        together, _ = self._run(both, self._embed.codes(codes)[:, None])
+        alone = self.step((0, 1), codes)  # not batched so far
         self._alone.clear()
         return bool(np.abs(together - alone).max() <= BATCH_TOLERANCE * (alone.std() + 1e-6))

@@ -111,6 +111,8 @@ class Metrics:
                 "failed": stats.failed_segments,
                 "cancelled": stats.cancelled_segments,
                 "capped": stats.capped_segments,
+                "guarded": stats.guarded_segments,
+                "retried": stats.retried_segments,
             },
             "stage_s": {stage: round(getattr(stats, f"{stage}_s"), 3) for stage in STAGES},
         }
@@ -214,8 +216,14 @@ class _EngineCollector(Collector):
         segments.add_metric(["failed"], stats.failed_segments)
         segments.add_metric(["cancelled"], stats.cancelled_segments)
         segments.add_metric(["capped"], stats.capped_segments)
+        segments.add_metric(["guarded"], stats.guarded_segments)
         yield segments
         for name, text, value in (
+            (
+                "retried_attempts",
+                "Attempts at a segment that the guard threw away",
+                stats.retried_segments,
+            ),
             ("codes", "Speech codes sampled", stats.codes),
             ("steps", "Steps of the language model", stats.steps),
             (

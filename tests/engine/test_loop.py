@@ -415,6 +415,51 @@ def test_the_guard_can_be_switched_off():
     assert outcome(one.outbox).finish_reason == "length"
 
 
+def test_without_a_guard_the_sound_of_an_attempt_is_not_kept_for_it():
+    bench = Bench()
+    bench.loop = EngineLoop(bench.model, bench.sound, bench.counters, guarded=False)
+    bench.model.endless.add("v")
+    bench.loop.submit(job("short", cap=300))
+    kept = []
+    for _ in range(200):
+        bench.loop.step()
+        heard = bench.sound.open_tracks[0].heard
+        heard.append((np.zeros(1, np.int64), np.zeros(960, np.float32)))
+        kept.append(len(heard))
+    assert max(kept) <= 2
+
+
+@pytest.mark.parametrize("outcome_of", ["stop", "left", "poison", "guard"])
+def test_a_slot_that_cannot_be_released_does_not_end_the_engine(outcome_of):
+    bench = Bench()
+    release = bench.model.release
+
+    def failing(slot):
+        release(slot)
+        raise KeyError(slot)
+
+    bench.model.release = failing
+    bench.model.poison.add("bad")
+    one = job(LONG, key="bad" if outcome_of == "poison" else "v")
+    if outcome_of == "guard":
+        looping(bench, period=5, times=99)
+    bench.loop.submit(one)
+    bench.loop.step()
+    if outcome_of == "left":
+        one.outbox.close()
+    bench.run()
+    bench.model.release = release
+    later = job("hello", key="later")
+    bench.loop.submit(later)
+    if outcome_of == "guard":
+        bench.model.loop_period, bench.model.begin = (
+            None,
+            type(bench.model).begin.__get__(bench.model),
+        )
+    bench.run()
+    assert outcome(later.outbox).codes == solo("hello", key="later")
+
+
 class EngineMachine(RuleBasedStateMachine):
     """Submit, step, cancel, stall, resume, fail a row, drain, in any order."""
 

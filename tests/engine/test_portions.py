@@ -98,6 +98,23 @@ def test_what_faults_mean():
     for text in (str(LOST), "CUDNN failure 4: CUDNN_STATUS_INTERNAL_ERROR", "CUBLAS failure 14"):
         assert device_is_lost(RuntimeError(text))
         assert not is_rows_own(ValueError(text))
+    for text in (
+        "CUDA error: device-side assert triggered",
+        "cudaErrorLaunchFailure: unspecified launch failure",
+        "CUFFT failure 6: CUFFT_EXEC_FAILED ; GPU=0",
+        "Non-zero status code: CUBLAS_STATUS_EXECUTION_FAILED",
+        "/src/core/providers/cuda/cuda_call.cc:129 CUDA failure 719: CUDA_ERROR_LAUNCH_FAILED",
+    ):
+        assert device_is_lost(RuntimeError(text)), text
+    for text in (
+        "/onnxruntime_src/onnxruntime/core/providers/cuda/tensor/gather_impl.cc:40 Check failed",
+        "Node 'Gather_12' on CUDAExecutionProvider: indices element out of data bounds, idx=9",
+        "cudnn_conv1d_pad_to_nc1d is not an integer",
+        "CUDNN failure 3000: CUDNN_STATUS_BAD_PARAM ; GPU=0",
+        "CUDA failure 1: invalid argument ; GPU=0",
+    ):
+        assert not device_is_lost(RuntimeError(text)), text
+        assert is_rows_own(ValueError(text)), text
     assert is_rows_own(IndexError())
     assert is_rows_own(type("InvalidArgument", (Exception,), {})())
     assert not is_rows_own(RuntimeError("what is this"))

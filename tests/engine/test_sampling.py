@@ -167,3 +167,16 @@ def test_a_parameter_is_taken_from_the_first_source_that_states_it():
     model = {"top_k": 9, "top_p": 0.4}
     assert Sampling.first_said(call, settings, model) == Sampling(0, 7, 0.4, 1.2)
     assert Sampling.first_said() == Sampling()
+
+
+@pytest.mark.parametrize("temperature", [1e-45, 1e-38, 1e-20, 1e-6, 9e-4])
+def test_a_tiny_temperature_is_greedy(temperature):
+    rng = np.random.default_rng(7)
+    logits = (rng.standard_normal((1, VOCAB)) * 5).astype(np.float32)
+    codes = []
+    for each in (0.0, temperature):
+        sampler = Sampler(1, VOCAB)
+        sampler.begin(0, Sampling(temperature=each))
+        with np.errstate(all="raise"):
+            codes.append([int(sampler.sample(logits, np.array([0]), rng.random(1))[0])])
+    assert codes[1] == codes[0] == [int(np.delete(logits[0], START_CODE).argmax())]

@@ -12,7 +12,7 @@ from chatterbox.model.files import ModelFiles
 from chatterbox.model.graphs import EmbedGraph, EncoderGraph
 from chatterbox.model.select import precisions
 from chatterbox.model.sessions import open_session, session_settings
-from chatterbox.model.stock_lm import BATCH_TOLERANCE, StockLanguageModel
+from chatterbox.model.stock_lm import BATCH_TOLERANCE, StockLanguageModel, _Batch
 from chatterbox.text.tokenizer import Tokenizer
 
 SETTINGS = session_settings(TTSConfig(device="cpu", threads=1))
@@ -87,3 +87,40 @@ def test_fakes_have_the_shapes_of_the_real_thing(voice):
         assert getattr(real, name).ndim == getattr(fake, name).ndim
         assert getattr(real, name).dtype == getattr(fake, name).dtype
     assert len(real.prompt_mel) == 2 * len(real.prompt_codes)
+
+
+def failing(call, nth: int):
+    """`call`, but the n-th time it finds no memory."""
+    left = iter(range(1, 100))
+
+    def called(*arguments):
+        if next(left) == nth:
+            raise MemoryError("none left")
+        return call(*arguments)
+
+    return called
+
+
+@pytest.mark.parametrize(
+    ("batched", "where", "nth"),
+    [(True, "join", 1), (True, "run", 1), (False, "run", 1), (False, "run", 2), (False, "run", 3)],
+)
+def test_a_step_that_raises_has_changed_nothing(batched, where, nth, voice, monkeypatch):
+    """Rows 0 and 2 run together, row 1 has paused and joins them in the call that fails."""
+    logits = []
+    for fails in (False, True):
+        model = language_model()
+        model.batched = batched
+        for slot, text in enumerate(("Hello.", "One more.", "And a third one.")):
+            model.begin(slot, voice, ids(text))
+        model.step((0, 2), np.array([10, 20]))
+        if fails:
+            with monkeypatch.context() as patch:
+                if where == "join":
+                    patch.setattr(_Batch, "join", failing(_Batch.join, nth))
+                else:
+                    patch.setattr(model, "_run", failing(model._run, nth))
+                with pytest.raises(MemoryError):
+                    model.step((2, 1, 0), np.array([5, 6, 7]))
+        logits.append(model.step((2, 1, 0), np.array([5, 6, 7])))
+    assert np.array_equal(*logits)

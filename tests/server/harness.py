@@ -206,7 +206,15 @@ class FakeEngine:
         return Sampling.first_said(wanted or {}, self.config.sampling())
 
     def stats(self) -> EngineStats:
-        return EngineStats(steps=4, stepped_rows=6, codes=60, step_s=0.5, running_rows=1)
+        return EngineStats(
+            steps=4,
+            stepped_rows=6,
+            codes=60,
+            step_s=0.5,
+            running_rows=1,
+            guarded_segments=2,
+            retried_segments=5,
+        )
 
     def warm(self, voice) -> None:
         self.warmed.append(voice.key)

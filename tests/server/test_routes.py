@@ -168,6 +168,7 @@ async def test_metrics_as_json():
         assert metrics["throughput"]["audio_s_per_s"] > 0
         assert metrics["batch"]["mean_rows"] == 1.5
         assert metrics["stage_s"]["step"] == 0.5
+        assert (metrics["segments"]["guarded"], metrics["segments"]["retried"]) == (2, 5)
 
 
 @pytest.mark.parametrize("accept", [PROMETHEUS, "text/plain"])
@@ -190,6 +191,8 @@ async def test_metrics_for_prometheus(accept):
         assert samples["chatterbox_stage_seconds_total", "step"] == 0.5
         assert samples["chatterbox_stepped_rows_total",] == 6
         assert samples["chatterbox_ready",] == 1
+        assert samples["chatterbox_segments_total", "guarded"] == 2
+        assert samples["chatterbox_retried_attempts_total",] == 5
 
 
 # --- voices

@@ -98,11 +98,6 @@ class GPT2:
         return self.head.weight.shape[1]
 
 
-def zero_bias(weight: Weight) -> Linear:
-    """A linear without a bias of its own."""
-    return Linear(weight, np.zeros(weight.shape[1], np.float32))
-
-
 def side_by_side(parts: list[Linear]) -> Linear:
     """Linears over the same input as one: their outputs follow each other. Exact.
 

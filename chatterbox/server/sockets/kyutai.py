@@ -93,9 +93,9 @@ class Session:
 
     async def run(self) -> None:
         """Until everything is said."""
-        if self._packs:
-            await send_packed(self._socket, {"type": "Ready"})
         try:
+            if self._packs:
+                await send_packed(self._socket, {"type": "Ready"})
             await first_of(self._read(), self._voicing.run())
         finally:
             if self._opus is not None:

@@ -13,6 +13,9 @@ import soundfile
 from server.harness import PIECE_SAMPLES, FakeEngine
 from server.sockets.live import live, talking, until
 
+from chatterbox.errors import Cancelled
+from chatterbox.server.sockets.kyutai import OPUS
+
 NEVER = 3600.0
 YAP = "/ws/tts"
 END = b"__END__"
@@ -256,6 +259,24 @@ async def test_kyutai_errors(server, query, message, code, kinds):
         closed, heard = await talk.closed()
         assert closed == code
         assert [k for m in heard if (k := msgpack.unpackb(m)["type"]) != "Ready"] == kinds
+
+
+async def test_kyutai_closes_its_encoder_for_a_client_that_leaves_at_once(server, monkeypatch):
+    encoders = []
+
+    class Opus:
+        def encoder(self):
+            encoders.append(OPUS.encoder())
+            return encoders[-1]
+
+    async def left(_socket, _message):
+        raise Cancelled("The client left.")
+
+    monkeypatch.setattr("chatterbox.server.sockets.kyutai.OPUS", Opus())
+    monkeypatch.setattr("chatterbox.server.sockets.kyutai.send_packed", left)
+    async with talking(server, KYUTAI + "OggOpusMessagePack") as talk:
+        await talk.closed()
+    assert [encoder._coding for encoder in encoders] == [None]
 
 
 async def test_kyutai_over_http(server, said):
