@@ -22,13 +22,13 @@ _BLANKS = re.compile(" {2,}")
 _PLURAL = re.compile(r"(?<=\w)\((e?s)\)")
 _AFTER_STOP = re.compile(r"(?<=[,.!?;:])\)|(?<=[,.!?;:] )\(")
 _CLOSING = re.compile(r" ?\)(?= ?\w)")
-_DASH = re.compile(r"(?: ?(?:—|--+) ?)++|(?: [-–]+)++ |–")
+_DASHES = re.compile(r" ?[-–—](?: ?[-–—])*+ ?")
 _LOOSE_HYPHEN = re.compile(r"(?<!\w)-+|-+(?!\w)")
 _CLUSTER = re.compile(r" ?[,.!?;:](?: ?[,.!?;:])*+")
 _DASHED_STOP = re.compile(r" — ?(?=[,.!?;:])|(?<=[,.!?;:]) ?—(?= )")
 _TOUCHING = re.compile(r"[,.!?;:](?=[\w\[])")
-_LEADING = re.compile(r"^[ ,.!?;:—-]+")
-_TRAILING = re.compile(r"[ ,;:—-]+$")
+_LEADING = " ,.!?;:—-"
+_TRAILING = " ,;:—-"
 
 
 def squeezed(text: str) -> str:
@@ -61,10 +61,17 @@ def tidy(text: str) -> str:
         text = _CLOSING.sub(", ", text).replace("(", ", ").replace(")", " ")
     text = squeezed(text.replace("…", ", "))
     if "-" in text or "—" in text or "–" in text:
-        text = _LOOSE_HYPHEN.sub(" ", _DASH.sub(" — ", text))
+        text = _LOOSE_HYPHEN.sub(" ", _DASHES.sub(_one_dash, text))
         text = _DASHED_STOP.sub("", squeezed(text))
     text = squeezed(_TOUCHING.sub(r"\g<0> ", _CLUSTER.sub(_one_stop, text)))
     return "\n".join(_with_tags([_ended(line) for line in text.split("\n") if is_speakable(line)]))
+
+
+def _one_dash(match: re.Match[str]) -> str:
+    """A run of dashes as one; hyphens that touch a word stay."""
+    run = match[0]
+    is_dash = "–" in run or "—" in run or "--" in run or (run[0] == " " and run[-1] == " ")
+    return " — " if is_dash else run
 
 
 def _one_stop(match: re.Match[str]) -> str:
@@ -82,7 +89,7 @@ def _one_stop(match: re.Match[str]) -> str:
 
 def _ended(line: str) -> str:
     """Begins with a word, ends with a stop; a line of tags alone has none."""
-    line = _TRAILING.sub("", _LEADING.sub("", line))
+    line = line.lstrip(_LEADING).rstrip(_TRAILING)
     if not is_speakable(TAG.sub("", line)):
         return " ".join(TAG.findall(line))
     return line if line[-1] in ".!?" else line + "."

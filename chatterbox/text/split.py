@@ -79,7 +79,7 @@ def split(text: str, limits: SegmentLimits, *, first: bool = True) -> list[str]:
         joined = pieces[-2][0], pieces[-1][1]
         if _length(text, *joined) <= limits.max_chars:
             pieces[-2:] = [joined]
-    return [_written(text, *piece) for piece in pieces]
+    return [written for piece in pieces if (written := _written(text, *piece))]
 
 
 def _sentences(text: str) -> Iterator[_Span]:
@@ -143,8 +143,9 @@ def _cut(text: str, start: int, end: int, room: int, limits: SegmentLimits) -> _
 
 
 def _written(text: str, start: int, end: int) -> str:
-    """The piece; one that ends inside a sentence ends in a comma, so that the voice stays up."""
+    """The piece, empty where it is only dashes; one that ends inside a sentence ends in a comma, so
+    that the voice stays up."""
     piece = text[start:end].replace("\n", " ").lstrip("— ")
-    if end == len(text) or piece[-1] in _STOPS or piece[-1] == "]":
+    if end == len(text) or piece.endswith((*_STOPS, "]")) or not piece:
         return piece
     return piece.rstrip(",;:—- ") + ","

@@ -1,0 +1,65 @@
+"""Does the time that a text takes grow with its length, whatever is repeated in it?"""
+
+import itertools
+import time
+
+import pytest
+
+from chatterbox.errors import EmptyText
+from chatterbox.text import SegmentLimits, prepare
+
+LIMITS = SegmentLimits()
+UNITS = (
+    *("–", " –", "– ", "<-=", "–\0", "—", " -", "-", "a-", "1-", "1,", "1.", "1/", "1 ", "$1 "),
+    *(
+        "a.",
+        "A. ",
+        "I.",
+        ".",
+        " .",
+        ",",
+        "'",
+        '"',
+        "\\",
+        "\\a",
+        "`",
+        "*",
+        "* ",
+        "_",
+        "#",
+        "^",
+        "x^",
+    ),
+    *("[", "](", "[a](", "[1]", "[1, ", "[a]: ", "(", ")", "{", "|", "| ", "<a ", "<", "</a>"),
+    *("&", "&amp;", "@", "a@", "a/", "http://", "~", "=", "%", "5 km ", "St. ", "1 N ", "no. "),
+    *(" > ", "→", "->", "<think>", "</think>", "【", "<sup>", "a\n", "- a\n", "1. a\n", "> ", "\n"),
+)
+SHORT, LONG = 4_000, 16_000
+
+
+def seconds(unit: str, chars: int, before: str, after: str) -> float:
+    start = time.process_time()
+    try:
+        prepare(before + unit * (chars // len(unit)) + after, LIMITS)
+    except EmptyText:
+        pass
+    return time.process_time() - start
+
+
+@pytest.mark.parametrize(
+    "unit", [*UNITS, *map("".join, itertools.pairwise(UNITS))], ids=lambda unit: ascii(unit)
+)
+@pytest.mark.parametrize(("before", "after"), [("", ""), ("Hello", "x world")])
+def test_time_grows_with_the_length(unit: str, before: str, after: str) -> None:
+    """Four times as long takes four times as long, not sixteen times. Short times say nothing."""
+    long = seconds(unit, LONG, before, after)
+    if long > 0.5:
+        short = min(seconds(unit, SHORT, before, after) for _ in range(3))
+        long = min(long, seconds(unit, LONG, before, after))
+        assert long < 9 * short
+
+
+@pytest.mark.parametrize("dashes", ["–" * 274, " –" * 274, "—" * 400, " - " * 300, "–\0" * 274])
+def test_a_run_of_dashes_is_one_dash(dashes: str) -> None:
+    (segment,) = prepare(f"Hello{dashes}world", LIMITS)
+    assert segment.text == "Hello - world."
