@@ -248,14 +248,37 @@ def test_what_was_made_is_found_again(stock, tmp_path, monkeypatch):
     assert tune(stock, "fp32", tmp_path, CPU) == first
 
 
-def test_a_damaged_entry_is_made_again(stock, tmp_path):
+def one_bit_turned(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 4]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("name", "damaged"),
+    [
+        (SIDECAR_FILE, lambda content: content[:-100]),
+        (SIDECAR_FILE, lambda content: content[: len(content) // 2].ljust(len(content), b"\0")),
+        (SIDECAR_FILE, one_bit_turned),
+        (GRAPH_FILE, one_bit_turned),
+        (GRAPH_FILE, lambda _: None),
+        ("tuned.json", lambda _: b"{"),
+        ("tuned.json", lambda _: b"{}"),
+        ("tuned.json", lambda content: content.replace(b'"proof"', b'"prof"')),
+        ("tuned.json", lambda content: content.replace(b'"vocab"', b'"vocal"')),
+    ],
+)
+def test_a_damaged_entry_is_made_again(name, damaged, stock, tmp_path, caplog):
     first = tune(stock, "fp32", tmp_path, CPU)
-    sidecar = first.path.parent / SIDECAR_FILE
-    sidecar.write_bytes(sidecar.read_bytes()[:-100])
+    directory = first.path.parent
+    content = {path.name: path.read_bytes() for path in directory.iterdir()}
+    if (new := damaged(content[name])) is None:
+        (directory / name).unlink()
+    else:
+        (directory / name).write_bytes(new)
     assert tune(stock, "fp32", tmp_path, CPU) == first
-    (first.path.parent / "tuned.json").write_text("{")
-    assert tune(stock, "fp32", tmp_path, CPU) == first
-    assert len(list(tmp_path.iterdir())) == 1
+    assert "making it again" in caplog.text
+    assert {path.name: path.read_bytes() for path in directory.iterdir()} == content
+    assert [path.name for path in tmp_path.iterdir()] == [directory.name]
 
 
 def test_a_changed_source_is_tuned_anew_and_the_old_forgotten(tmp_path):

@@ -5,6 +5,7 @@ Knows files, hashes and tolerances; does not know how a graph is read, written o
 
 import hashlib
 import json
+import logging
 import shutil
 import tempfile
 import time
@@ -36,6 +37,8 @@ from chatterbox.model.tune.recognise import recognise
 from chatterbox.model.tune.speak import Divergence, divergence
 from chatterbox.model.tune.weights import GPT2
 from chatterbox.model.tune.write import GRAPH_FILE, SIDECAR_FILE, Recipe, write
+
+log = logging.getLogger(__name__)
 
 VERSION = 1
 """Raised whenever the same source would give another graph."""
@@ -145,6 +148,8 @@ class _Job:
         entry = self.cache_dir / f"{source_hash(self.source)}-{self.recipe.label}-v{VERSION}"
         if (cached := _cached(entry)) is not None:
             return cached
+        if entry.exists():
+            log.warning("the tuned graph in %s is damaged or was changed; making it again", entry)
         self.cache_dir.mkdir(parents=True, exist_ok=True)
         _remove_stale(self.cache_dir)
         working = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=self.cache_dir))
@@ -187,9 +192,8 @@ class _Job:
         served = deviation(trial, open_session(graph, self.settings), memory=self._memory)
         if not served.worst <= tolerance:
             return receipt | _refusal(working, "as served " + _differs(served, tolerance))
-        size = (working / SIDECAR_FILE).stat().st_size
         proof = {"exact": asdict(exact), "served": asdict(served)}
-        return receipt | {"sidecar_bytes": size, "proof": proof}
+        return receipt | {"sha256": _hashes(working), "proof": proof}
 
     def _int8_cache(self, graph: Path, embed: Embedder) -> Divergence:
         """Give the graph an int8 cache; what that changes in what is said."""
@@ -223,16 +227,28 @@ def source_hash(source: Path) -> str:
     return digest.hexdigest()[:HASH_DIGITS]
 
 
+def _hashes(entry: Path) -> dict[str, str]:
+    """SHA-256 of each file that makes up a tuned graph. About a second for each GB."""
+    found = {}
+    for name in (GRAPH_FILE, SIDECAR_FILE):
+        with (entry / name).open("rb") as file:
+            found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
 def _cached(entry: Path) -> TunedGraph | Untuned | None:
+    """What was made before, once its files are seen to be what was proven; None: make it."""
     receipt = _receipt(entry)
     if "refused" in receipt:
-        return Untuned(receipt["refused"])
-    sidecar = entry / SIDECAR_FILE
-    if not sidecar.is_file() or sidecar.stat().st_size != receipt.get("sidecar_bytes"):
-        return None
-    proof = {name: Deviation(**numbers) for name, numbers in receipt["proof"].items()}
-    cache = receipt["recipe"]["cache"]
-    return TunedGraph(entry / GRAPH_FILE, receipt["vocab"], cache, **proof)
+        return Untuned(str(receipt["refused"]))
+    try:
+        if receipt["sha256"] == _hashes(entry):
+            proof = {name: Deviation(**numbers) for name, numbers in receipt["proof"].items()}
+            cache = receipt["recipe"]["cache"]
+            return TunedGraph(entry / GRAPH_FILE, receipt["vocab"], cache, **proof)
+    except (OSError, LookupError, TypeError, AttributeError):
+        pass  # files or facts are missing
+    return None
 
 
 def _receipt(entry: Path) -> dict[str, Any]:
