@@ -5,8 +5,8 @@ Knows units and currencies; a figure without either is `figures`' question.
 
 import re
 
-from chatterbox.text.lexicon import CURRENCIES, SCALES, UNITS, Currency
 from chatterbox.text.numbers import NUMBER, cardinal, is_one, number
+from chatterbox.text.units import CURRENCIES, SCALES, UNITS, Currency
 
 _START = r"(?<![\w.])(?<!\d,)"
 _SIGN = r"(?:(?:US|AU|CA|[AC])?\$|[£€¥₹₩₽₿])"
@@ -21,7 +21,7 @@ _ONLY_TOUCHING = frozenset({"in", "x", "us"})
 
 _MEASURE = re.compile(
     rf"{_START}(?P<a>{NUMBER})(?: ?(?P<to>[-–—]|to|±|or) ?(?P<b>{NUMBER}))?(?P<gap>[ -]?)"
-    r"(?P<square>(?:sq|cu)\.? ?)?(?P<unit>(?:°(?: ?[CFK]\b)?|[A-Za-zμ][A-Za-zΩ]{0,4}|Ω|[%‰]))"
+    r"(?P<square>(?:sq|cu)(?:\. ?| ))?(?P<unit>(?:°(?: ?[CFK]\b)?|[A-Za-zμ][A-Za-zΩ]{0,4}|Ω|[%‰]))"
     r"(?:\^?(?P<power>[23]))?(?:/(?P<per>[A-Za-zμ]{1,8})(?:\^?(?P<per_power>[23]))?)?"
     r"(?:\.(?= [a-z]))?(?![\w^])"
 )
