@@ -1,50 +1,243 @@
-"""Which Roman numerals are safe to read as numbers?
+"""Reads Roman numerals: `Chapter IV`, `Henry VIII`, `Rocky II`, `I, II and III`, `XXI century`.
 
-Knows the words and names they follow; a numeral after anything else stays as it is written.
+A numeral is read where a word, a name or its own length says that it is one. `I` is a pronoun far
+more often than a numeral, so it needs the clearest sign. Anything else stays as it is written.
 """
 
 import re
+from itertools import pairwise
 
-from chatterbox.text.lexicon import STARTERS
-from chatterbox.text.numbers import cardinal, ordinal
+from chatterbox.text.lexicon import BEFORE_FIGURE, STARTERS, listed
+from chatterbox.text.numbers import cardinal, ordinal, year
 
-_ROMAN = r"(?=[IVXLC]+\b)C{0,3}(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})"
-_VALUES = {"C": 100, "L": 50, "X": 10, "V": 5, "I": 1}
-
-_NUMBERED = re.compile(
-    r"\b((?i:chapter|part|act|scene|book|volume|section|phase|article|appendix|level|type|class"
-    r"|episode|stage|grade|title|figure|table|world war|super bowl|mark|tier)"
-    rf") ({_ROMAN})\b(?!['.]\w)"
+_RULERS = sorted(
+    listed(
+        "Abdul Adrian Ahmed Albert Alexander Alfonso Alexios Amenhotep Antiochus Artaxerxes "
+        "Baudouin Bayezid Benedict Boniface Boris Carlos Casimir Catherine Celestine Charles "
+        "Christian Clement Constantine Cyrus Darius David Edmund Edward Elizabeth Emmanuel Eric "
+        "Erik Eugene Felipe Ferdinand Francis Frederick Friedrich George Gregory Gustav Haakon "
+        "Hadrian Harald Henry Honorius Innocent Isabella Ivan James John Joseph Juan Julius "
+        "Justinian Kenneth Leo Leopold Louis Magnus Manuel Margaret Margrethe Maria Mary Mehmed "
+        "Michael Mithridates Murad Napoleon Nicholas Olav Osman Otto Paul Pedro Peter Philip Pius "
+        "Ptolemy Rama Rameses Ramesses Ramses Richard Robert Rudolf Sancho Selim Seti Sigismund "
+        "Sixtus Stephen Suleiman Theodosius Thutmose Umberto Urban Valentinian Victor Wilhelm "
+        "William Xerxes"
+    )
 )
-_RULER = re.compile(
-    r"\b(Henry|Elizabeth|Louis|George|Charles|William|Edward|James|Richard|Philip|Frederick|Francis"
-    r"|Napoleon|Nicholas|Catherine|Peter|Alexander|Benedict|Pius|Leo|Ivan|Ferdinand|Gustav|Mary"
-    r"|Ramesses|Ptolemy|Paul|Gregory|Innocent|Clement|Urban|Wilhelm|Friedrich|Otto|Rudolf|Joseph"
-    rf"|Leopold|Constantine|Darius|Xerxes) ({_ROMAN})\b(?!['.]\w\w)(?P<after> (?:of|was)\b|[,.]|$)?"
+"""Names of more than one monarch or pope: a numeral after them is `the second`."""
+_PRONOUN_VERBS = listed(
+    "am was were can could cannot will would shall should must may might have had do did never "
+    "ever always also just only still already often once now then think thought know knew like "
+    "liked love loved hate hated want wanted need needed see saw got get bought buy read wrote "
+    "write made make took take gave give told tell said say use used feel felt found find hope "
+    "hoped mean meant mention mentioned prefer preferred enjoy enjoyed remember remembered play "
+    "played chose choose picked watched heard learned learnt wear wore work worked live lived "
+    "believe believed expect expected suppose guess wish wished missed borrowed lent taught keep "
+    "kept lost left myself"
+)
+"""After `I` as the one who speaks, not as a numeral."""
+
+_VALUES = {"M": 1000, "D": 500, "C": 100, "L": 50, "X": 10, "V": 5, "I": 1}
+_TENS = r"(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})"
+_SMALL = rf"(?>(?=[IVXL]){_TENS})(?!\w)"
+"""A canonical numeral below 100. Atomic and followed by no letter, so it is never empty."""
+_LARGE = rf"(?>(?=[IVXLCDM])M{{0,3}}(?:CM|CD|D?C{{0,3}}){_TENS})(?!\w)"
+_UP_TO_39 = r"(?>(?=[IVX])X{0,3}(?:IX|IV|V?I{0,3}))(?!\w)"
+
+_CLASSES = "type|phase|stage|class|grade|level|tier"
+_WORD = (
+    "chapter|part|act|scene|book|volume|section|article|appendix|episode|title|figure|table"
+    rf"|world war|super bowl|mark|canto|{_CLASSES}"
+)
+_NOTED = "|".join(sorted({*BEFORE_FIGURE, "pt", "bk"} - {"p", "pp", "c", "ca"}))
+
+_POSSIBLE = re.compile(r"(?<!\w)(?:[ivx]{1,6}|W?W?[IVXLCDM]{1,9}(?:th|st|nd|rd)?|WW ?\d)(?!\w)")
+_WW = re.compile(r"\bWW ?(I{1,3}|[123])\b")
+_RUN = re.compile(
+    rf"(?<![\w'.-])(?P<word>(?i:{_WORD})s? )?"
+    rf"(?P<run>{_SMALL}(?:(?:, (?:and |or )?| (?:and|or|to|through|&) |[/–-]){_SMALL})+)"
+    r"(?!['.-]\w)"
+)
+_RUN_PART = re.compile(r"[IVXL]+|[/–-]")
+_NUMBERED = re.compile(
+    rf"\b(?P<word>(?i:{_WORD})) (?P<numeral>{_LARGE})(?![/&-]\w)"
+    r"(?P<tail>'(?:m|ve|ll|d|re)\b|\.(?=\w))?"
+)
+_LOWER = r"(?>x{0,3}(?:ix|iv|v?i{0,3}))(?!\w|['.]\w)"
+_NUMBERED_SMALL = re.compile(
+    rf"\b((?i:{_WORD}|page)s?) (?=[ivx]{{2}}|(?<=[Aa]ct )[iv]|(?<=[Ss]cene )[iv])({_LOWER})"
+    rf"(?:( to | and |[–-])(?=[ivx])({_LOWER}))?"
+)
+_NOTED_NUMERAL = re.compile(
+    rf"\b((?i:{_NOTED})|pp?(?=\. [ivx]))\. (?!(?<=[Nn]o\. )I\b)"
+    rf"({_SMALL}|(?=[ivx]{{2}}){_LOWER})(?!['.]\w)(?:( to | and |[–-])(?=[ivx])({_LOWER}))?"
+)
+_TITLED = re.compile(
+    r"\b((?:King|Queen|Pope|Emperor|Empress|Tsar|Czar|Kaiser|Sultan|Pharaoh|Shah|Prince|Patriarch)"
+    rf" [A-Z]\w{{1,30}}(?: [A-Z]\w{{1,30}})?) ({_UP_TO_39})(?!'(?:m|ve|ll|d)\b)"
+)
+_RULER = re.compile(rf"\b((?:{'|'.join(_RULERS)})) ({_UP_TO_39})(?!'(?:m|ve|ll|d)\b)")
+_HEIR = re.compile(
+    rf"\b((?:{'|'.join(_RULERS)})(?: [A-Z]\.?)? [A-Z][a-z]{{1,30}}) (I[IV]|III)(?!\w)"
+)
+_OF_LAND = re.compile(rf"\b([A-Z][a-z]{{2,30}}) (?!I )({_UP_TO_39})(?= of [A-Z])")
+_BARE = r"(?>(?=[IVX])X{0,3}(?:IX|IV|V?I{0,3}))"
+_NTH = re.compile(
+    rf"\b(?:({_BARE})(?:th)?( and | or | to |[/–-]))?({_BARE})"
+    r"(?:(?:(?<=[VX])th|(?<=[IVX]{2})(?:st|nd|rd|th))(?!\w)|(?!\w)(?= (?:[Cc]entur(?:y|ies)"
+    r"|[Dd]ynasty|Olympi|Legion|Corps|Congress|Amendment)))"
 )
 _SEQUEL = re.compile(
-    r"\b([A-Za-z][\w'-]{0,30}) (?:(?P<sure>II|III|VII|VIII|IX|XII|XIII|XIV|XVI|XVII|XVIII|XIX)\b"
-    r"|(?P<named>(?:VI|XI|XV|XX)\b|IV\b(?! \w)))"
+    rf"\b([A-Za-z][\w'-]{{0,30}}) (?:(?P<sure>(?=II\b|[IVX]{{3}}|LI?[IVX]{{3}})(?!XXX\b){_SMALL})"
+    r"|(?P<named>(?:VI|IX|XI|XV|XX)\b|IV\b(?! (?:drips?|lines?|bags?|fluids?|antibiotics?|poles?"
+    r"|push|access|catheters?|therapy|treatments?|infusions?|needles?|medications?|drugs?|iron)"
+    r"\b)))(?!['.]\w\w)"
+)
+_YEAR = re.compile(r"\b(?>(?=M[MDCLXVI]{3})M{1,3}(?:CM|CD|D?C{0,3})" + _TENS + r")(?!\w)")
+
+_NEXT = re.compile(r" (\w[\w']*)(?: (\w+))?")
+_NO_VERB = listed("the a an of in at on by from to for with is has who whose which as")
+"""Never stands after the pronoun `I`."""
+_VERBS_IN_S = listed("was always perhaps sometimes as thus besides afterwards")
+_SINGULAR = re.compile(
+    r"(?:error|trial|study|cancer|fiber|device|recall|evidence|listed|building|railroad|disease"
+    r"|tumor|trauma|hospital|supernova|drug|substance|muscle|cell|school|medical|clinical|mode"
+    r"|\w+(?:[st]ion|ity|osis|oma|ogen|eron|ive|ical|ial))$"
+)
+_MONARCH_WAS = re.compile(
+    r" was (?:the|an?|also|king|queen|emperor|crowned|born|beheaded|executed|succeeded|married"
+    r"|deposed|assassinated|buried|known|murdered|killed|elected|proclaimed|forced)\b| was[.,]?$"
+)
+_REIGNED = listed(
+    "abdicated adopted ascended became began besieged built commissioned conquered converted "
+    "created crushed declared defeated died divorced established expanded fled founded fought "
+    "granted invaded issued legalized legalised moved ordered persecuted proclaimed reformed "
+    "reigned restored ruled signed succeeded"
 )
 
 
 def spell_out(text: str) -> str:
     """`text` with safe Roman numerals as words. Linear time; single blanks only."""
-    text = _NUMBERED.sub(lambda m: f"{m[1]} {cardinal(_value(m[2]))}", text)
-    return _SEQUEL.sub(_say_sequel, _RULER.sub(_say_ruler, text))
+    if not _POSSIBLE.search(text):
+        return text
+    text = _WW.sub(lambda m: f"World War {cardinal(_value(m[1]))}", text)
+    text = _RUN.sub(_say_run, _NTH.sub(_say_nth, text))
+    text = _NUMBERED_SMALL.sub(lambda m: m[1] + _said_small(m), text)
+    text = _NUMBERED.sub(_say_numbered, text)
+    text = _NOTED_NUMERAL.sub(_say_noted, text)
+    text = _TITLED.sub(_say_titled, _HEIR.sub(_say_ordinal, text))
+    text = _OF_LAND.sub(_say_ordinal, _RULER.sub(_say_ruler, text))
+    return _YEAR.sub(lambda m: year(_value(m[0])), _SEQUEL.sub(_say_sequel, text))
 
 
 def _value(numeral: str) -> int:
+    if numeral.isdigit():
+        return int(numeral)
     values = [_VALUES[c] for c in numeral]
     following = [*values[1:], 0]
     return sum(-v if v < after else v for v, after in zip(values, following, strict=True))
 
 
+def _say_run(match: re.Match[str]) -> str:
+    """Acts I and II, Phase III/IV; without such a word only upwards and with two letters."""
+    values = [_value(part) for part in _RUN_PART.findall(match["run"]) if part.isalpha()]
+    upwards = all(a < b for a, b in pairwise(values))
+    numbered = match["word"] and match["word"][-2] == "s"
+    if not upwards or not (
+        numbered or any(v in range(2, 40) and v % 10 and v != 5 for v in values)
+    ):
+        return match[0]
+    said = _RUN_PART.sub(_say_run_part, match["run"])
+    return f"{match['word'] or ''}{said}"
+
+
+def _say_run_part(match: re.Match[str]) -> str:
+    if match[0].isalpha():
+        return cardinal(_value(match[0]))
+    return " " if match[0] == "/" else " to "
+
+
+def _say_nth(match: re.Match[str]) -> str:
+    """XXI century, the XIXth, XIX-XX centuries."""
+    if not match[3] or (match[2] and not match[1]):
+        return match[0]
+    said = ordinal(_value(match[3]))
+    if not match[1]:
+        return said
+    between = " to " if match[2] in "/–-" else match[2]
+    return f"{ordinal(_value(match[1]))}{between}{said}"
+
+
+def _say_numbered(match: re.Match[str]) -> str:
+    word, numeral, tail = match.group("word", "numeral", "tail")
+    if numeral in ("C", "L", "D", "M") or (len(numeral) == 2 and set(numeral) & set("CDM")):
+        return match[0]  # Type C, Class CD
+    pronoun = numeral == "I" and (tail or _is_pronoun(word, match))
+    if pronoun or (tail and tail[0] == "'"):
+        return match[0]
+    if not tail:
+        return f"{word} {cardinal(_value(numeral))}"
+    following = match.string[match.end() : match.end() + 2]
+    if following[0].isdigit():
+        return f"{word} {_value(numeral)}."
+    alone = following[0].isupper() and not following[1:].isalnum()
+    return f"{word} {cardinal(_value(numeral))}{' ' if alone else '. '}"
+
+
+def _is_pronoun(word: str, match: re.Match[str]) -> bool:
+    """Whether `I` after `word` is who speaks: `the part I liked`, but `Part I describes`."""
+    following = _NEXT.match(match.string, match.end("numeral"))
+    if following is None or word.lower() in ("world war", "super bowl"):
+        return False
+    after = following[1].lower()
+    if after in _NO_VERB or (
+        after.endswith("s") and after[-2:] != "ss" and after not in _VERBS_IN_S
+    ):
+        return False
+    if after in _PRONOUN_VERBS or after.endswith(("n't", "ly")):
+        return True
+    if word[0].isupper():
+        before = match.string[max(0, match.start() - 5) : match.start()].lower()
+        return before.endswith(("the ", "a ", "this ", "that ", "every ")) and after.endswith("ed")
+    return not (re.fullmatch(_CLASSES, word) and _SINGULAR.match(after))
+
+
+def _say_noted(match: re.Match[str]) -> str:
+    said = BEFORE_FIGURE.get(match[1].lower()) or {"pt": "part", "bk": "book"}[match[1].lower()]
+    said = said.capitalize() if match[1][0].isupper() else said
+    return said + _said_small(match)
+
+
+def _said_small(match: re.Match[str]) -> str:
+    """iv; ix–xii."""
+    first = f" {cardinal(_value(match[2].upper()))}"
+    if not match[3]:
+        return first
+    between = " to " if match[3] in "–-" else match[3]
+    return f"{first}{between}{cardinal(_value(match[4].upper()))}"
+
+
+def _say_ordinal(match: re.Match[str]) -> str:
+    if match[1] in STARTERS:
+        return match[0]
+    return f"{match[1]} the {ordinal(_value(match[2]))}"
+
+
+def _say_titled(match: re.Match[str]) -> str:
+    following = _NEXT.match(match.string, match.end())
+    pronoun = match[2] == "I" and following and following[1] in _PRONOUN_VERBS - {"was", "had"}
+    return match[0] if pronoun else _say_ordinal(match)
+
+
 def _say_ruler(match: re.Match[str]) -> str:
     """Henry VIII; `Mary I think` is no queen."""
-    if match[2] == "I" and match["after"] is None:
-        return match[0]
-    return f"{match[1]} the {ordinal(_value(match[2]))}{match['after'] or ''}"
+    if match[2] == "I":
+        following = _NEXT.match(match.string, match.end())
+        after = following[1].lower() if following else ""
+        reigns = after in _REIGNED or after in _NO_VERB or after in ("", "and", "or")
+        if not reigns and not _MONARCH_WAS.match(match.string, match.end()):
+            return match[0]
+    return _say_ordinal(match)
 
 
 def _say_sequel(match: re.Match[str]) -> str:
