@@ -138,7 +138,7 @@ class EmptyText(_InvalidRequest):
 
 
 class TextTooLong(_InvalidRequest):
-    """The text is longer than `max_text_length`."""
+    """The text is longer than `max_text_length`, or takes too long to read."""
 
     code = "text_too_long"
 
@@ -364,6 +364,10 @@ class InternalError(ChatterboxError):
     """A bug of ours."""
 
     code = "internal_error"
+
+
+class TextFault(InternalError):
+    """A bug of ours in reading this text; on a socket it costs the sentence."""
 
 
 def error_table() -> dict[str, type[ChatterboxError]]:

@@ -240,11 +240,17 @@ class TTSEngine:
 
     def segments(self, text: str) -> list[Segment]:
         """What `text` is spoken as. May be called by any thread: a long one takes a while. Raises
-        EmptyText, InvalidText, InvalidValue."""
+        EmptyText, InvalidText, InvalidValue, TextTooLong, TextFault."""
         # Two at once would not be quicker, and the event loop would get the interpreter's lock back
         # after both of them.
         with self._preparing:
-            segments = prepare(text, self._limits)
+            try:
+                segments = prepare(text, self._limits)
+            except ChatterboxError:
+                raise
+            except Exception as fault:
+                log.warning("A text could not be read (%s).", type(fault).__name__)
+                raise TextFault("The server failed to read this text.", param="text") from None
         _check_pauses(segments)
         return segments
 

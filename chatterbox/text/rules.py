@@ -79,15 +79,19 @@ def _applied(rule: Rule, text: str) -> str:
     try:
         return rule(text)
     except Exception as fault:  # noqa: BLE001 - whatever no rule can read is left as it is written
-        place = traceback.extract_tb(fault.__traceback__)[-1]
-        _report(f"{rule.__module__}.{rule.__name__}", type(fault).__name__, str(place.lineno))
+        report(rule, fault)
     sentences = _SENTENCE_END.split(text)  # sentence, blank, sentence, …
     if len(sentences) == 1:
         return text
     return "".join(_applied(rule, part) if part.strip() else part for part in sentences)
 
 
+def report(rule: Callable[..., object], fault: Exception) -> None:
+    """Warn of a fault, once. Never with the text, which the fault's own message may repeat."""
+    line = traceback.extract_tb(fault.__traceback__)[-1].lineno
+    _warn(f"{rule.__module__}.{rule.__name__}", type(fault).__name__, str(line))
+
+
 @functools.cache
-def _report(rule: str, fault: str, line: str) -> None:
-    """Warn of a fault once. Never with the text, which the fault's own message may repeat."""
+def _warn(rule: str, fault: str, line: str) -> None:
     log.warning("The rule %s failed (%s, line %s); text is read without it.", rule, fault, line)

@@ -3,13 +3,14 @@
 Knows the way from a text to its segments; each step is a file of its own.
 """
 
+import textwrap
 from dataclasses import dataclass, replace
 
 from chatterbox.text.check import nothing_speakable, require_unicode
 from chatterbox.text.cleanup import clean_up
 from chatterbox.text.markup import MAX_PAUSE_S, PAUSE_MARK
 from chatterbox.text.normalisation import normalise
-from chatterbox.text.rules import Allowance
+from chatterbox.text.rules import Allowance, report
 from chatterbox.text.split import SegmentLimits, split
 
 
@@ -41,10 +42,19 @@ def prepare(text: str, limits: SegmentLimits) -> list[Segment]:
         if at % 2:  # the seconds between two stretches of words
             pause_s = min(pause_s + float(part), MAX_PAUSE_S)
         elif words := part.strip():
-            for piece in split(words, limits, first=not segments):
+            for piece in _pieces(words, limits, first=not segments):
                 segments.append(Segment(clean_up(piece), pause_before_s=pause_s))
                 pause_s = 0.0
     if not segments:
         raise nothing_speakable()
     segments[-1] = replace(segments[-1], pause_after_s=pause_s)
     return segments
+
+
+def _pieces(words: str, limits: SegmentLimits, *, first: bool) -> list[str]:
+    """As `split`; where that fails, pieces of the longest length, cut at blanks."""
+    try:
+        return split(words, limits, first=first)
+    except Exception as fault:  # noqa: BLE001 - the text is to be spoken all the same
+        report(split, fault)
+        return textwrap.wrap(words, limits.max_chars - 2)

@@ -7,6 +7,7 @@ import pytest
 
 from chatterbox.errors import TextTooLong
 from chatterbox.text import SegmentLimits, dates, normalisation, normalise, prepare, roman, rules
+from chatterbox.text import segment as segments
 
 TEXT = "Henry VIII paid $5.\nMr. Marsh took Chapter IV on May 5.\nIt is 10 km & more."
 
@@ -17,7 +18,7 @@ def failing(*_: object) -> str:
 
 def test_a_fault_costs_its_rule_in_its_sentence_only(monkeypatch, caplog):
     monkeypatch.setattr(roman, "ordinal", failing)  # of kings
-    rules._report.cache_clear()
+    rules._warn.cache_clear()
     with caplog.at_level(logging.WARNING, "chatterbox.text"):
         for _ in range(3):
             assert normalise(TEXT) == (
@@ -56,6 +57,14 @@ def test_a_fault_is_looked_for_sentence_by_sentence(monkeypatch):
 
     monkeypatch.setattr(dates, "time_of_day", noon_fails)
     assert "three thirty PM" in normalise("At 12:30 pm it rang. At 3:30 pm it rang again.")
+
+
+def test_where_cutting_fails_the_text_is_cut_at_blanks(monkeypatch):
+    monkeypatch.setattr(segments, "split", failing)
+    limits = SegmentLimits(max_chars=40)
+    found = [segment.text for segment in prepare("Some words to say. " * 9, limits)]
+    assert "".join(found).replace(" ", "").replace(".", "") == "Somewordstosay" * 9
+    assert all(len(text) <= 40 for text in found)
 
 
 def test_a_text_that_takes_too_long_is_refused(monkeypatch):

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from chatterbox.engine.speech import SpeechReport
-from chatterbox.errors import ChatterboxError, EmptyText, InternalError
+from chatterbox.errors import ChatterboxError, EmptyText, InternalError, TextFault
 from chatterbox.model.contract import F32, SAMPLE_RATE_HZ
 from chatterbox.server.dialects.backend import Backend
 from chatterbox.server.record import RequestRecord, request_id
@@ -104,7 +104,8 @@ class Voicing:
         return self.speaking or self.inbox.waiting
 
     async def run(self) -> None:
-        """Raises what stops a call from being spoken; text without words is passed over."""
+        """Raises what stops a call from being spoken. Passed over, but in the log: text without
+        words, and a text that could not be read for a fault of ours."""
         while (item := await self.inbox.next()) is not None:
             if isinstance(item, Mark):
                 self._continues = False
@@ -116,7 +117,7 @@ class Voicing:
                 continue
             self.speaking = True
             try:
-                with contextlib.suppress(EmptyText):
+                with contextlib.suppress(EmptyText, TextFault):
                     await self._speak(call)
             finally:
                 self.speaking = False
