@@ -183,6 +183,9 @@ class TTSConfig(_Settings):
         12, ge=0, le=1000, description="A last one of fewer words joins the one before"
     )
     max_segment_chars: int = Field(280, ge=40, le=1000, description="Ceiling over all of these")
+    code_blocks: Literal["skip", "speak"] = Field(
+        "skip", description="Fenced code in Markdown; skip: a short pause instead, speak: read out"
+    )
     segment_pause_ms: int = Field(120, ge=0, le=5000, description="Silence between segments")
 
     # --- voices

@@ -32,11 +32,12 @@ from chatterbox.errors import (
     InvalidValue,
     NotReady,
     OutOfMemory,
+    TextFault,
 )
 from chatterbox.model.contract import F32, Voice, VoiceTensors
 from chatterbox.model.graph_faults import device_is_lost, is_out_of_memory
 from chatterbox.model.load import LoadedModel, ModelInfo, load_model
-from chatterbox.text import Segment, SegmentLimits, prepare
+from chatterbox.text import CodeBlocks, Segment, SegmentLimits, prepare
 from chatterbox.voices.library import VoiceLibrary
 
 log = logging.getLogger(__name__)
@@ -238,17 +239,18 @@ class TTSEngine:
         self._loop.warm(voice)
         self._decoding.warm(voice)
 
-    def segments(self, text: str) -> list[Segment]:
-        """What `text` is spoken as. May be called by any thread: a long one takes a while. Raises
-        EmptyText, InvalidText, InvalidValue, TextTooLong, TextFault."""
+    def segments(self, text: str, code_blocks: CodeBlocks | None = None) -> list[Segment]:
+        """What `text` is spoken as. `code_blocks`: none, as configured. May be called by any
+        thread: a long text takes a while. Raises EmptyText, InvalidText, InvalidValue, TextTooLong,
+        TextFault."""
         # Two at once would not be quicker, and the event loop would get the interpreter's lock back
         # after both of them.
         with self._preparing:
             try:
-                segments = prepare(text, self._limits)
+                segments = prepare(text, self._limits, code_blocks or self.config.code_blocks)
             except ChatterboxError:
                 raise
-            except Exception as fault:
+            except Exception as fault:  # noqa: BLE001 - a fault here is this text's alone
                 log.warning("A text could not be read (%s).", type(fault).__name__)
                 raise TextFault("The server failed to read this text.", param="text") from None
         _check_pauses(segments)

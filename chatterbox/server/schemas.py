@@ -16,6 +16,7 @@ from chatterbox.errors import InvalidValue, UnknownField, shown
 from chatterbox.server.body import Body
 from chatterbox.server.draws import SEED_LIMIT
 from chatterbox.server.errors import INVALID_TEXT, from_validation, unknown_field
+from chatterbox.text import CodeBlocks
 
 M = TypeVar("M", bound="Call")
 L = TypeVar("L", bound="LenientCall")
@@ -92,6 +93,9 @@ class SpeechFields(Call):
     speed: float = Field(1.0, ge=SLOWEST, le=FASTEST, description="Tempo; the pitch is kept")
     loudness: float | None = Field(
         None, ge=-50.0, le=-5.0, description="LUFS to bring the sound to; none: as it comes"
+    )
+    code_blocks: CodeBlocks | None = Field(
+        None, description="Fenced code in the text: `skip` or `speak`; none: as configured"
     )
     response_format: Name = Field(
         "wav", description="Container", json_schema_extra={"enum": list(FORMATS)}

@@ -26,7 +26,7 @@ from chatterbox.server.body import BodyLimits, read_upload
 from chatterbox.server.lifecycle import Lifecycle
 from chatterbox.server.record import RequestRecord
 from chatterbox.server.shares import Shares
-from chatterbox.text import Segment
+from chatterbox.text import CodeBlocks, Segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ class SpeechCall:
     format: AudioFormat
     speed: float = 1.0
     loudness_lufs: float | None = None  # None: as the model speaks
+    code_blocks: CodeBlocks | None = None  # None: as configured
     repeatable: bool = False  # the caller named the seed, and is to get the same samples again
     ignored: tuple[str, ...] = ()  # parameters taken in, by their names, that change nothing
 
@@ -174,7 +175,7 @@ class SpeechService:
                 voice = engine.voices.get(call.voice)
             else:
                 voice, _ = engine.voices.temporary(data)
-            return voice, engine.segments(call.text)
+            return voice, engine.segments(call.text, call.code_blocks)
 
         priority = URGENT if call.reference is None else NORMAL
         return await asyncio.wrap_future(engine.pool.submit_at(priority, prepared))

@@ -100,6 +100,7 @@ class SpeechRoutes:
             format=audio_format(fields.response_format, fields.sample_rate),
             speed=fields.speed,
             loudness_lufs=fields.loudness,
+            code_blocks=fields.code_blocks,
             repeatable=fields.seed is not None,
         )
         return call, fields.stream

@@ -8,6 +8,7 @@ import re
 
 from chatterbox.text import (
     addresses,
+    code_blocks,
     dates,
     figures,
     markup,
@@ -18,6 +19,7 @@ from chatterbox.text import (
     words,
 )
 from chatterbox.text.characters import readable
+from chatterbox.text.code_blocks import CodeBlocks
 from chatterbox.text.rules import Allowance, apply, by_blocks
 
 _FIGURE = re.compile(r"\d")
@@ -61,7 +63,9 @@ _SIGNS = (signs.spell_out, punctuation.tidy)
 """All the rules, in their order. Those up to `_LINES` see the whole text, the others a block."""
 
 
-def normalise(text: str, allowance: Allowance | None = None) -> str:
+def normalise(
+    text: str, allowance: Allowance | None = None, fenced_code: CodeBlocks = "skip"
+) -> str:
     """`text` as words: letters, blanks, `' , . ! ? ; : -` and the em dash, a paragraph per line,
     the model's tags in brackets, and pauses as `markup.PAUSE_MARK` on lines of their own.
 
@@ -72,7 +76,8 @@ def normalise(text: str, allowance: Allowance | None = None) -> str:
     `allowance` of time is used up, and nothing else.
     """
     allowance = allowance or Allowance()
-    parts = markup.PAUSE_MARK.split(apply(_MARKUP, text, allowance))
+    first = (code_blocks.skipped,) if fenced_code == "skip" else ()
+    parts = markup.PAUSE_MARK.split(apply((*first, *_MARKUP), text, allowance))
     said = [  # parts: words, seconds, words, seconds, … words
         markup.pause_mark(float(part)) if at % 2 else _in_words(part, allowance)
         for at, part in enumerate(parts)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from chatterbox.text.check import nothing_speakable, require_unicode
 from chatterbox.text.cleanup import clean_up
+from chatterbox.text.code_blocks import CodeBlocks
 from chatterbox.text.markup import MAX_PAUSE_S, PAUSE_MARK
 from chatterbox.text.normalisation import normalise
 from chatterbox.text.rules import Allowance, report
@@ -27,7 +28,7 @@ class Segment:
     pause_after_s: float = 0.0
 
 
-def prepare(text: str, limits: SegmentLimits) -> list[Segment]:
+def prepare(text: str, limits: SegmentLimits, code_blocks: CodeBlocks = "skip") -> list[Segment]:
     """The whole way: check, normalise, split, clean up. At least one segment. Linear time.
 
     Raises InvalidText for a lone surrogate, EmptyText where nothing can be spoken, TextTooLong
@@ -37,7 +38,7 @@ def prepare(text: str, limits: SegmentLimits) -> list[Segment]:
     segments: list[Segment] = []
     pause_s = 0.0
     allowance = Allowance()
-    for at, part in enumerate(PAUSE_MARK.split(normalise(text, allowance))):
+    for at, part in enumerate(PAUSE_MARK.split(normalise(text, allowance, code_blocks))):
         allowance.check()
         if at % 2:  # the seconds between two stretches of words
             pause_s = min(pause_s + float(part), MAX_PAUSE_S)

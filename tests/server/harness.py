@@ -169,6 +169,7 @@ class FakeEngine:
         self.closed_streams = 0
         self.delivered = 0
         self.warmed: list[str] = []
+        self.code_blocks: list[str | None] = []
         self.text_error: ChatterboxError | None = None
         self.load_fault: Exception | None = None
         self.load_gate = threading.Event()
@@ -189,8 +190,9 @@ class FakeEngine:
     def prepare_voices(self) -> None:
         self.warmed.append("all")
 
-    def segments(self, text: str) -> list[Segment]:
+    def segments(self, text: str, code_blocks=None) -> list[Segment]:
         assert threading.current_thread() is not threading.main_thread(), "it may be long"
+        self.code_blocks.append(code_blocks)
         if not any(c.isalnum() for c in text):
             raise EmptyText("Nothing in the text can be spoken.", param="text")
         if self.text_error:

@@ -219,3 +219,18 @@ async def test_openapi_has_the_calls():
         assert "voice_file" not in body["application/json"]["schema"]["properties"]
         assert "422" not in paths["/voices/{voice_id}"]["get"]["responses"]  # FastAPI's own shape
         assert "detail" not in json.dumps(paths)
+
+
+async def test_code_blocks_are_asked_for_by_call():
+    async with serving() as client:
+        for wanted in ("skip", "speak", None):
+            fields = {"code_blocks": wanted} if wanted else {}
+            assert (await client.post("/tts", json={"text": "a"} | fields)).status_code == 200
+            assert (await client.post("/tts", data={"text": "a"} | fields)).status_code == 200
+            answer = await client.post("/v1/audio/speech", json={"input": "a"} | fields)
+            assert answer.status_code == 200
+            assert answer.headers.get("x-ignored-params") is None
+            assert client.engine.code_blocks[-3:] == [wanted] * 3
+        for path, name in (("/tts", "text"), ("/v1/audio/speech", "input")):
+            answer = await client.post(path, json={name: "a", "code_blocks": "read"})
+            error_of(answer, 422, "invalid_value", "code_blocks")

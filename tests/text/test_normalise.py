@@ -201,7 +201,6 @@ MARKUP = [
     ("[a link](https://x.org/a_(b)) and ![a cat](c.png)", "a link and a cat."),
     ("# Title\n\nText\nhere", "Title.\nText here."),
     ("- one\n* two\n1. first\n2) second", "one.\ntwo.\nOne, first.\nTwo, second."),
-    ("```python\nx = 5\n```", "x equals five."),
     ("| a | b |\n|---|:-:|\n| 1 | 2 |", "a, b.\nOne, two."),
     ("> quoted\n\n---\n\nafter", "quoted.\nafter."),
     ("text.[3] More[^1] text", "text. More text."),

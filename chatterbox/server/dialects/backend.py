@@ -12,6 +12,7 @@ from chatterbox.server.draws import SEED_LIMIT, drawn_seed
 from chatterbox.server.schemas import SamplingFields
 from chatterbox.server.speech import SpeechCall, SpeechService
 from chatterbox.server.voice_work import VoiceWork
+from chatterbox.text import CodeBlocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Backend:
         seed: int | None = None,
         max_new_tokens: int | None = None,
         speed: float = 1.0,
+        code_blocks: CodeBlocks | None = None,
         ignored: tuple[str, ...] = (),
         repeatable: bool = True,
     ) -> SpeechCall:
@@ -49,6 +51,7 @@ class Backend:
             max_new_tokens=max_new_tokens if capped else None,
             format=form,
             speed=speed,
+            code_blocks=code_blocks,
             repeatable=repeatable and seed is not None,
             ignored=ignored,
         )

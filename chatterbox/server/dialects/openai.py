@@ -22,6 +22,7 @@ from chatterbox.server.dialects.backend import Backend
 from chatterbox.server.errors import native_shape
 from chatterbox.server.schemas import Name, SamplingFields, Text, form_schema, lenient_fields_of
 from chatterbox.server.speech import SpeechCall
+from chatterbox.text import CodeBlocks
 
 PATHS = ("/v1/audio",)
 
@@ -64,6 +65,9 @@ class SpeechFields(SamplingFields):
     stream_format: Literal["audio", "sse"] = "audio"
     speed: float = Field(1.0, ge=0.25, le=4.0, description="Tempo; the pitch is kept")
     max_tokens: int | None = Field(None, ge=8, description="Most codes of a segment")
+    code_blocks: CodeBlocks | None = Field(
+        None, description="Fenced code in the text: `skip` or `speak`; none: as configured"
+    )
     seed: int | None = Field(None, description="Equal seeds, equal speech; none: drawn")
 
 
@@ -132,6 +136,7 @@ def router(backend: Backend) -> APIRouter:
             seed=fields.seed,
             max_new_tokens=fields.max_tokens,
             speed=fields.speed,
+            code_blocks=fields.code_blocks,
             ignored=tuple(name for name in unknown if name not in HARMLESS),
         )
         carrier: Carrier = Events() if fields.stream_format == "sse" else BARE

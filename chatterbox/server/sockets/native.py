@@ -29,6 +29,7 @@ from chatterbox.server.sockets.contexts import Contexts
 from chatterbox.server.sockets.timing import Word, Words
 from chatterbox.server.sockets.voicing import Utterance, Voicing
 from chatterbox.server.speech import SpeechCall
+from chatterbox.text import CodeBlocks
 
 PATH = "/v1/audio/speech/stream"
 HARMLESS = ("type", "model", "context", "split_granularity", "stream_audio")
@@ -44,6 +45,7 @@ class Config(SamplingFields):
     word_timestamps: bool = False
     max_new_tokens: int | None = Field(None, ge=8)
     seed: int | None = None
+    code_blocks: CodeBlocks | None = None
     speed: float = Field(1.0, ge=SLOWEST, le=FASTEST, description="Tempo; the pitch is kept")
 
 
@@ -80,6 +82,7 @@ class Context:
             seed=config.seed,
             max_new_tokens=config.max_new_tokens,
             speed=config.speed,
+            code_blocks=config.code_blocks,
         )
 
     async def tell(self, kind: str, **facts: Any) -> None:

@@ -63,6 +63,20 @@ async def test_the_golden_transcript(server):
         assert await talk.closed() == (1000, [])
 
 
+async def test_code_blocks_are_asked_for_by_context():
+    with live() as server:
+        async with talking(server, PATH) as talk:
+            for wanted in ("skip", "speak"):
+                await talk.say(type="session.config", code_blocks=wanted)
+                await talk.say(type="input.text", text="A sentence.")
+                await talk.say(type="input.done")
+                await talk.hear_until(done)
+                assert server.engine.code_blocks[-1] == wanted
+            await talk.say(type="session.config", code_blocks="never")
+            code, heard = await talk.closed()
+        assert (code, heard[-1]["param"]) == (1008, "code_blocks")
+
+
 async def test_a_sentence_is_spoken_before_the_next_is_written(server):
     async with talking(server, PATH) as talk:
         await talk.say(type="input.text", text="The first sentence is whole. The sec")
