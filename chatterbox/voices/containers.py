@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from chatterbox.errors import UnreadableAudio, UnsupportedAudio
+from chatterbox.voices.mpeg import after_id3, first_frame, frame_at
 
 ReaderName = Literal["libsndfile", "pyav"]
 
-ACCEPTED = "WAV (PCM or float), FLAC, OGG (Vorbis or Opus), MP3, M4A/AAC and WebM"
+ACCEPTED = "WAV (PCM or float), FLAC, OGG (Vorbis, Opus or FLAC), MP3, M4A/AAC and WebM"
 
 MIN_RATE_HZ = 8_000
 MAX_RATE_HZ = 192_000
@@ -28,7 +29,8 @@ MAX_WAVE_CHUNKS = 64
 """Chunks looked at before `data`; real files have fewer than ten."""
 OGG_HEAD_BYTES = 64
 EBML_HEAD_BYTES = 64
-ID3_HEADER_BYTES = 10
+WAVE_UNKNOWN_BYTES = 1 << 30
+"""A size of `data` from here on, or 0, says nothing: the writer did not know it yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ WAV = Container(
 )
 FLAC = Container("libsndfile", ("FLAC",), ("PCM_S8", "PCM_16", "PCM_24"))
 OGG = Container("libsndfile", ("OGG",), ("VORBIS", "OPUS"))
+OGG_FLAC = Container("pyav", ("ogg",), ("flac",))
 MP3 = Container("libsndfile", ("MP3", "MPEG"), ("MPEG_LAYER_III",))
 MP4 = Container("pyav", ("mp4",), ("aac", "alac", "mp3", "mp3float", "opus", "libopus"))
 ADTS = Container("pyav", ("aac",), ("aac",))
@@ -74,10 +77,8 @@ def check_shape(rate_hz: int, channels: int) -> None:
 
 def sniff(data: bytes) -> Container:
     """The container that `data` claims to be. Raises UnsupportedAudio or UnreadableAudio."""
-    if data[:3] == b"ID3":
-        return _after_id3(data)
     if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
-        _check_wave(data)
+        wave_data(data)
         return WAV
     if data[:4] == b"fLaC":
         return FLAC
@@ -87,46 +88,30 @@ def sniff(data: bytes) -> Container:
         return MP4
     if data[:4] == b"\x1a\x45\xdf\xa3":
         return _ebml(data[:EBML_HEAD_BYTES])
-    found = _mpeg_audio(data[:4])
-    if found is None:
-        raise _refused("This kind of file" if data else "An empty file")
-    return found
+    return _mpeg_audio(data)
 
 
-def _mpeg_audio(head: bytes) -> Container | None:
-    """MP3 or ADTS by the sync word, layer and the header values that no real frame has."""
-    if len(head) < 3 or head[0] != 0xFF:
-        return None
-    if head[1] & 0xF6 == 0xF0:
-        return ADTS if (head[2] >> 2) & 0xF < 13 else None  # 13 sample rates are defined
-    version, layer = (head[1] >> 3) & 3, (head[1] >> 1) & 3
-    bitrate, rate = head[2] >> 4, (head[2] >> 2) & 3
-    is_mp3 = head[1] & 0xE0 == 0xE0 and version != 1 and layer == 1
-    return MP3 if is_mp3 and bitrate != 15 and rate != 3 else None
-
-
-def _after_id3(data: bytes) -> Container:
-    """An ID3 tag stands before MP3, sometimes before AAC; what counts is what follows it."""
-    if len(data) < ID3_HEADER_BYTES:
-        raise UnreadableAudio("The file ends inside its tag.", param="voice_file")
-    size = 0
-    for byte in data[6:ID3_HEADER_BYTES]:
-        size = size << 7 | byte & 0x7F
-    body = data[ID3_HEADER_BYTES + size :][:4]
-    if not body:
-        raise UnreadableAudio("The file ends inside its tag.", param="voice_file")
-    found = _mpeg_audio(body)
-    if found is None:
+def _mpeg_audio(data: bytes) -> Container:
+    """MP3 or ADTS, which may begin with a tag, zeros or the rest of a frame."""
+    at = first_frame(data)
+    if at is None:
+        if data[:3] != b"ID3":
+            raise _refused("This kind of file" if data else "An empty file")
+        if not 0 < after_id3(data) < len(data):
+            raise UnreadableAudio("The file ends inside its tag.", param="voice_file")
         raise _refused("What follows this file's ID3 tag")
-    return found
+    frame = frame_at(data, at)
+    return ADTS if frame is not None and frame.kind == "adts" else MP3
 
 
 def _ogg(head: bytes) -> Container:
     if b"\x01vorbis" in head or b"OpusHead" in head:
         return OGG
+    if b"\x7fFLAC" in head:
+        return OGG_FLAC
     if len(head) < OGG_HEAD_BYTES:
         raise UnreadableAudio("The file ends inside its header.", param="voice_file")
-    raise _refused("OGG with another codec than Vorbis or Opus")
+    raise _refused("OGG with another codec than Vorbis, Opus or FLAC")
 
 
 def _ebml(head: bytes) -> Container:
@@ -135,9 +120,24 @@ def _ebml(head: bytes) -> Container:
     raise _refused("This kind of file")
 
 
-def _check_wave(data: bytes) -> None:
+@dataclass(frozen=True, slots=True)
+class WaveData:
+    """A WAV file's samples."""
+
+    at: int  # where the first one is
+    size: int  # bytes by the header; it may say more than there are, or nothing
+    frame_bytes: int
+
+    @property
+    def frames(self) -> int | None:
+        """By the header; None where it says nothing."""
+        return self.size // self.frame_bytes if 0 < self.size < WAVE_UNKNOWN_BYTES else None
+
+
+def wave_data(data: bytes) -> WaveData:
     """Raises unless there is exactly one `fmt ` before `data` and it says plain PCM or float."""
     fmt: bytes | None = None
+    frame_bytes = 0
     at = 12
     for _ in range(MAX_WAVE_CHUNKS):
         head = data[at : at + 8]
@@ -147,17 +147,18 @@ def _check_wave(data: bytes) -> None:
         if name == b"data":
             if fmt is None:
                 raise UnreadableAudio("The WAV file has no format header.", param="voice_file")
-            return
+            return WaveData(at + 8, size, frame_bytes)
         if name == b"fmt ":
             if fmt is not None:
                 raise _refused("A WAV file with two format headers")
             fmt = data[at + 8 : at + 8 + size]
-            _check_wave_format(fmt)
+            frame_bytes = _wave_frame_bytes(fmt)
         at += 8 + size + (size & 1)
     raise UnreadableAudio("The WAV file's samples were not found.", param="voice_file")
 
 
-def _check_wave_format(fmt: bytes) -> None:
+def _wave_frame_bytes(fmt: bytes) -> int:
+    """Bytes of one sample of each channel. Raises unless the format is on the list."""
     if len(fmt) < WAVE_FMT_BYTES:
         raise UnreadableAudio("The WAV file's format header is cut short.", param="voice_file")
     tag, channels, rate_hz, _, _, bits = struct.unpack("<HHIIHH", fmt[:WAVE_FMT_BYTES])
@@ -171,3 +172,4 @@ def _check_wave_format(fmt: bytes) -> None:
     }:
         raise _refused("WAV with this codec")
     check_shape(rate_hz, channels)
+    return int(channels * bits // 8)

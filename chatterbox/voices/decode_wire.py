@@ -71,6 +71,7 @@ def write_decoded(stream: BinaryIO, decoded: Decoded) -> None:
         "peak": decoded.peak,
         "clipped_share": decoded.clipped_share,
         "cut": decoded.cut,
+        "opposite_polarity": decoded.opposite_polarity,
     }
     _write_answer(stream, facts, decoded.audio)
 
@@ -109,6 +110,7 @@ def read_answer(stream: BinaryIO, max_seconds: float) -> Decoded:
             peak=float(facts["peak"]),
             clipped_share=float(facts["clipped_share"]),
             cut=bool(facts["cut"]),
+            opposite_polarity=bool(facts["opposite_polarity"]),
         )
     except (ValueError, KeyError, TypeError, RecursionError) as nonsense:
         raise BrokenChannel("an answer that is not one") from nonsense

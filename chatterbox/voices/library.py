@@ -115,8 +115,9 @@ class VoiceLibrary:
 
     def register(self, data: bytes, name: str | None = None) -> tuple[VoiceInfo, bool]:
         """Keep the voice of a recording, and whether it is new. The same recording again gives
-        the same voice, with `name` as a further name. Raises what `prepare_reference` raises,
-        InvalidVoiceId for a name that cannot be or is another voice's, and storage errors."""
+        the same voice, with `name` as a further name, and the report of this file. Raises what
+        `prepare_reference` raises, InvalidVoiceId for a name that cannot be or is another voice's,
+        and storage errors."""
         kept_name = checked_name(name) if name else None
         reference = prepare_reference(self._decoder, data, max_seconds=self._max_seconds)
         key = voice_id(reference)
@@ -129,10 +130,10 @@ class VoiceLibrary:
                 info = _new_info(key, kept_name or key, (), reference.report)
                 self._add(info, float_to_pcm(reference.audio), voice)
                 return info, True
-        if kept_name is None:
-            return existing, False
-        unnamed = existing.name == key
-        return (self.rename if unnamed else self.set_alias)(key, kept_name), False
+        if kept_name is not None:
+            give_name = self.rename if existing.name == key else self.set_alias
+            existing = give_name(key, kept_name)
+        return replace(existing, report=reference.report), False
 
     def temporary(self, data: bytes) -> tuple[Voice, ReferenceReport]:
         """The voice of a recording for one request: in memory for the next one, not on disk."""

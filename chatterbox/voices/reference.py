@@ -169,6 +169,11 @@ def _warnings(
             "cut_file: the file ends before its stated length; what was there is used. "
             "Upload it again if that was not meant."
         )
+    if decoded.opposite_polarity:
+        found.append(
+            "opposite_polarity: the channels cancel each other, so only the loudest one is used. "
+            "Check the microphone's cable, or export the recording in mono."
+        )
     if decoded.clipped_share > CLIPPED_SHARE:
         found.append(
             f"clipped: {decoded.clipped_share:.1%} of the samples are at full scale; "

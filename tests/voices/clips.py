@@ -54,7 +54,8 @@ def muxed(audio: F32, kind: str, codec: str, rate_hz: int = 48_000) -> bytes:
         frames = [*resampler.resample(frame), *resampler.resample(None)]
         for piece in [*frames, None]:
             for packet in stream.encode(piece):
-                file.mux(packet)
+                if packet.size:  # FLAC's encoder ends with an empty one, which Ogg does not take
+                    file.mux(packet)
     return buffer.getvalue()
 
 

@@ -43,6 +43,19 @@ def entries(directory: Path) -> set[str]:
 # --- registering and finding
 
 
+@pytest.mark.parametrize("name", [None, "Nora"])
+def test_the_report_is_that_of_the_file_just_sent(tmp_path, name):
+    library = open_library(tmp_path)
+    sound = babble(6, seed=4)
+    first, _ = library.register(encoded(sound, "WAV", "FLOAT"))
+    longer = np.concatenate([sound, np.zeros(12 * 24_000, np.float32)])
+    again, created = library.register(encoded(longer, "WAV", "FLOAT"), name)
+    assert (again.voice_id, created) == (first.voice_id, False)
+    assert (first.report.duration_s, again.report.duration_s) == (6, 18)
+    assert any(warning.startswith("mostly_silent") for warning in again.report.warnings)
+    assert library.info(first.voice_id).report == first.report
+
+
 def test_register_and_speak(tmp_path):
     encoder = FakeEncoder()
     library = open_library(tmp_path, encoder)

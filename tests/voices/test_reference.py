@@ -167,6 +167,21 @@ def test_a_file_cut_short_is_warned_of():
     assert "cut_file" in names(part) - names(whole)
 
 
+def test_opposite_channels_are_told_and_lose_nothing():
+    sound = babble(6)
+    opposite = prepared(np.stack([sound, -0.9 * sound], axis=1))
+    assert names(opposite) == {"opposite_polarity"}
+    assert voice_id(opposite) == voice_id(prepared(sound))
+
+
+def test_one_channel_of_eight_is_not_quiet():
+    sound = babble(6, level=0.02)
+    many = np.zeros((len(sound), 8), np.float32)
+    many[:, 5] = sound
+    assert not names(prepared(many))
+    assert voice_id(prepared(many)) == voice_id(prepared(sound))
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     runs=st.lists(st.tuples(st.integers(1, 60), st.booleans()), min_size=1, max_size=12),
