@@ -193,6 +193,9 @@ class TTSConfig(_Settings):
     voice_cache_size: int = Field(100, ge=1, le=100_000, description="Encoded voices in memory")
     voice_cache_mb: int = Field(512, ge=1, le=1_000_000, description="And their bytes in memory")
     max_voice_seconds: float = Field(300, ge=5, le=3600, description="Longest reference read")
+    max_voices: int = Field(
+        10_000, ge=1, le=1_000_000, description="Voices kept on disk; one more gets 507"
+    )
     apply_watermark: bool = Field(
         False, description="Inaudible watermark; needs the package resemble-perth"
     )

@@ -34,7 +34,7 @@ from chatterbox.engine.sounding import Asked, Sounding, became
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.track import Track
 from chatterbox.engine.turns import Turns
-from chatterbox.engine.warming import warmed
+from chatterbox.engine.warming import Warming
 from chatterbox.engine.windows import WindowSettings
 from chatterbox.errors import ChatterboxError, GenerationFailed
 from chatterbox.model.contract import Voice
@@ -73,7 +73,7 @@ class DecodeLoop:
         self._calls: Portions[Asked, list[Rendered]] = Portions(lambda f: not device_is_lost(f))
         self.pulse = Pulse("decoder")
         self._inbox: deque[Track] = deque()
-        self._to_warm: deque[Voice] = deque()
+        self.warming = Warming(decoder, lambda: self._turns.favour.idle)
         self._open: list[Sounding] = []
         self._bell = Bell()
         self._end: ChatterboxError | None = None
@@ -87,8 +87,8 @@ class DecodeLoop:
         return track
 
     def warm(self, voice: Voice) -> None:
-        """Have the decoder prepare for `voice` when it next has a moment."""
-        self._to_warm.append(voice)
+        """Have the decoder prepare for `voice` once nothing is in work."""
+        self.warming.add(voice)
         self.wake()
 
     def wake(self) -> None:
@@ -115,7 +115,8 @@ class DecodeLoop:
             while self._end is None:
                 if not self.step():
                     # Nobody says when a listener's sound has become short.
-                    self._bell.sleep(self.pulse, LOOK_AGAIN_S if self._open else None)
+                    looking = self._open or self.warming  # nor when nothing is in work any more
+                    self._bell.sleep(self.pulse, LOOK_AGAIN_S if looking else None)
         except BaseException as fault:  # noqa: BLE001 - `on_fault` says what it was
             on_fault(fault)
             return
@@ -128,16 +129,16 @@ class DecodeLoop:
         """One call of the decoder; False when there was nothing to decode."""
         self.pulse.beat()
         rows = self._decoder.max_rows
-        due, aside = self._due_now()
+        due = self._due_now()
         chosen = choose(due, rows)
         if chosen and worth_gathering(len(chosen), len(self._open), rows):
             time.sleep(GATHER_S)
-            due, aside = self._due_now()
+            due = self._due_now()
             chosen = choose(due, rows)
         if chosen:
             self._take(chosen)
             return True
-        return not aside and self._warm_one()
+        return bool(self.warming) and self._warm_one()
 
     def _take(self, chosen: list[Due[Asked]]) -> None:
         for due in chosen:
@@ -145,14 +146,13 @@ class DecodeLoop:
             sounding.taken(job.window)
         self._decode([due.what for due in chosen])
 
-    def _due_now(self) -> tuple[list[Due[Asked]], bool]:
-        """What could be decoded and does not stand aside; whether nothing is left of it, so that
-        the language model has the cores for a first sound's codes."""
+    def _due_now(self) -> list[Due[Asked]]:
+        """What could be decoded and does not stand aside; where nothing is left of it, the language
+        model has the cores for a first sound's codes."""
         standing, due = self._look()
         left = [one for one in due if not standing.aside(one.what[0].track.job)]
-        aside = bool(due) and not left
-        self._turns.favour.decoder_stands(standing, aside=aside)
-        return left, aside
+        self._turns.favour.decoder_stands(standing, aside=bool(due) and not left)
+        return left
 
     def _let_through(self, batch: Sequence[Asked]) -> None:
         """In the middle of decoding `batch`, where cores are shared: first sounds go first; before
@@ -180,12 +180,9 @@ class DecodeLoop:
             self.pulse.beat()
 
     def _warm_one(self) -> bool:
-        """Prepare for a voice that waits for it, if any does."""
-        if not self._to_warm:
-            return False
+        """One voice, then windows are looked for again, and the pulse beats."""
         with self._turns.decoder():
-            warmed(self._decoder.warm, self._to_warm.popleft())
-        return True
+            return self.warming.one()
 
     def _take_in(self) -> None:
         while self._inbox:

@@ -17,7 +17,7 @@ from chatterbox.engine.admission import Admission
 from chatterbox.engine.decoding import DecodeLoop
 from chatterbox.engine.loop import EngineLoop
 from chatterbox.engine.owner import Owner
-from chatterbox.engine.pool import LAST, PriorityPool
+from chatterbox.engine.pool import PriorityPool
 from chatterbox.engine.pulse import Pulse
 from chatterbox.engine.rehearsal import REHEARSALS, rehearsed, unheard
 from chatterbox.engine.sampling import Sampling
@@ -48,6 +48,9 @@ MAX_PAUSES_S = 120
 ENCODE_RETRY_S = 5
 """Other requests have moved on by then."""
 
+REST_LOOK_S = 0.05
+"""How often is looked whether the next voice can be prepared."""
+
 State = Literal["loading", "ready", "dead", "closed"]
 
 
@@ -68,6 +71,8 @@ class TTSEngine:
         self._encodings: dict[Pulse, None] = {}  # voices being encoded now
         self._preparing = threading.Lock()
         self._closing = False
+        self._stop_preparing = threading.Event()
+        self._preparation: threading.Thread | None = None
         self._limits = SegmentLimits(
             first_words=config.first_segment_words,
             next_words=config.next_segment_words,
@@ -107,6 +112,7 @@ class TTSEngine:
             cache_bytes=self.config.voice_cache_mb * 1024 * 1024,
             max_seconds=self.config.max_voice_seconds,
             default_voice=self.config.default_voice,
+            max_voices=self.config.max_voices,
         )
         self._voices.start()
         turns = Turns(shared=self._model.info.device == "cpu")
@@ -140,17 +146,19 @@ class TTSEngine:
                 log.warning("the rehearsal failed: %s", told, exc_info=not known)
 
     def prepare_voices(self) -> None:
-        """Encode, for this model, every voice that has not been yet, the default one first, and
-        warm it: in the background, behind all other work."""
-        default = self.config.default_voice
-        for voice in [default, *(info.voice_id for info in self._voices.list())]:
-            self.pool.submit_at(LAST, self._prepare, voice)
+        """In the background: encode, for this model, every voice that has not been yet, and warm as
+        many as memory holds, the default one first. One at a time, while nothing is in work."""
+        self._preparation = threading.Thread(
+            target=self._prepare_all, name="preparing voices", daemon=True
+        )
+        self._preparation.start()
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Stop: open requests get an error, threads end. Safe to call in any state, twice."""
         self._closing = True  # before the state is looked at, which `load` does the other way round
         self.admission.close()
         self.pool.shutdown(wait=False, cancel_futures=True)
+        self._stop_preparing.set()
         until = time.monotonic() + timeout_s
         if self.state == "ready":
             self.state = "closed"
@@ -162,6 +170,8 @@ class TTSEngine:
             self._voices.close()
         # A graph that runs in a thread while the interpreter goes away aborts the process.
         self.pool.join(max(0.0, until - time.monotonic()))
+        if self._preparation is not None:
+            self._preparation.join(max(0.0, until - time.monotonic()))
 
     @property
     def pulses(self) -> list[Pulse]:
@@ -207,12 +217,28 @@ class TTSEngine:
         finally:
             del self._encodings[pulse]
 
-    def _prepare(self, voice: str) -> None:
-        """Encode a voice for this model where that has not been done, and warm it."""
-        try:
-            self.warm(self._voices.get(voice))
-        except ChatterboxError as error:
-            log.warning("voice %s was not prepared: %s", voice, error.message)
+    def _prepare_all(self) -> None:
+        voices = [self.config.default_voice, *(info.voice_id for info in self._voices.list())]
+        for voice in dict.fromkeys(voices):
+            while not self._resting():
+                if self._stop_preparing.wait(REST_LOOK_S):
+                    return
+            if self.state != "ready":
+                return
+            try:
+                prepared = self._voices.prepare(voice)
+            except ChatterboxError as error:
+                log.warning("voice %s was not prepared: %s", voice, error.message)
+            except Exception:  # as where somebody asks for this voice: all others are prepared
+                log.exception("voice %s was not prepared", voice)
+            else:
+                if prepared is not None:
+                    self.warm(prepared)
+
+    def _resting(self) -> bool:
+        """Whether nobody would be kept waiting by a voice that is prepared now."""
+        waiting = self._loop.warming or self._decoding.warming
+        return not (self.admission.active or waiting) and self._loop.idle
 
     # --- use
 

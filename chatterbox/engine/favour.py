@@ -126,22 +126,29 @@ class Favour:
         with self._lock:
             self._jobs.append(job)
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is in work."""
+        return not self._in_work()
+
     def hear_of(self, newcomers: Callable[[], Iterable[SegmentJob]]) -> None:
         """`newcomers`: whoever has come and was not seen to yet. May be asked by any thread."""
         self._newcomers = newcomers
 
     def standing(self, making: Iterable[SegmentJob], now_s: float) -> Standing:
         """Now. `making`: what can be gone on with; newcomers always can."""
-        with self._lock:
-            self._jobs = [j for j in self._jobs if not (j.outbox.closed or j.outbox.ended)]
-            jobs = self._jobs
         return Standing(
-            jobs,
+            self._in_work(),
             [*making, *self._newcomers()],
             now_s,
             calm_may=self._shared and self._first_sounds.open,
             crowds_may=self._shared and self._parties.open,
         )
+
+    def _in_work(self) -> list[SegmentJob]:
+        with self._lock:
+            self._jobs = [j for j in self._jobs if not (j.outbox.closed or j.outbox.ended)]
+            return self._jobs
 
     def stepped(
         self, standing: Standing, jobs: Sequence[SegmentJob], took_s: float, *, calm_left_out: bool

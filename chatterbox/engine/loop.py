@@ -24,7 +24,7 @@ from chatterbox.engine.scheduler import Row, Scheduler, SegmentJob
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.track import Track
 from chatterbox.engine.turns import Turns
-from chatterbox.engine.warming import warmed
+from chatterbox.engine.warming import Warming
 from chatterbox.errors import ChatterboxError, EngineDead, GenerationFailed
 from chatterbox.model.contract import F32, STOP_CODE, LanguageModel, Voice
 from chatterbox.model.graph_faults import ROWS_OWN, is_rows_own
@@ -68,6 +68,7 @@ class EngineLoop:
         self._favour = self._turns.favour
         self._inbox = Inbox()
         self._favour.hear_of(self._inbox.segments)
+        self.warming = Warming(model, lambda: self.idle)
         self._guarded = guarded
         self._scheduler = Scheduler(model.slots)
         self._attempts: dict[int, Attempt] = {}  # slot → what its row is doing
@@ -83,15 +84,22 @@ class EngineLoop:
     def submit(self, job: SegmentJob) -> None:
         """Queue a segment; its outbox gets everything that follows. Raises EngineDead."""
         self._favour.enter(job)
-        self._post(job)
+        self._inbox.put(job)
+        self._bell.ring()
 
     def warm(self, voice: Voice) -> None:
-        """Have the language model prepare for `voice` when it next has a moment."""
-        self._post(voice)
+        """Have the language model prepare for `voice` once nothing is in work."""
+        self.warming.add(voice)
+        self._bell.ring()
 
     def wake(self) -> None:
         """An outbox was closed or read: look again."""
         self._bell.ring()
+
+    @property
+    def idle(self) -> bool:
+        """Whether no segment is in work."""
+        return self._favour.idle
 
     def close(self) -> None:
         """Stop after the current step; every open outbox gets an error."""
@@ -105,10 +113,6 @@ class EngineLoop:
         self.close()
         for job in [*self._inbox.segments(), *self._scheduler.jobs()]:
             job.outbox.end(error)
-
-    def _post(self, message: SegmentJob | Voice) -> None:
-        self._inbox.put(message)
-        self._bell.ring()
 
     # --- the engine thread
 
@@ -145,14 +149,18 @@ class EngineLoop:
         self._counters.gauge(
             running_rows=len(self._scheduler.running), waiting_rows=self._scheduler.waiting
         )
-        return begun is not None or bool(stepped or self._scheduler.runnable())
+        if begun is not None or stepped or self._scheduler.runnable():
+            return True
+        return bool(self.warming) and self._warm_one()
+
+    def _warm_one(self) -> bool:
+        """One voice, then requests are looked for again, and the pulse beats."""
+        with self._turns.model():
+            return self.warming.one()
 
     def _take_in(self) -> None:
-        while (message := self._inbox.take()) is not None:
-            if isinstance(message, Voice):
-                warmed(self._model.warm, message)
-            else:
-                self._scheduler.submit(message)
+        while (job := self._inbox.take()) is not None:
+            self._scheduler.submit(job)
 
     def _reap(self) -> None:
         self._scheduler.drop_waiting()
@@ -309,9 +317,8 @@ class EngineLoop:
         self._attempts.clear()
         for row in self._scheduler.clear():
             row.job.outbox.end(error)
-        while (message := self._inbox.take()) is not None:
-            if isinstance(message, SegmentJob):
-                message.outbox.end(error)
+        while (job := self._inbox.take()) is not None:
+            job.outbox.end(error)
 
 
 def _stopped() -> EngineDead:

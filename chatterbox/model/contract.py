@@ -128,5 +128,6 @@ class LanguageModel(Protocol):
         ...
 
     def warm(self, voice: Voice) -> None:
-        """Compute once, and keep, what `begin` will need of this voice; may do nothing."""
+        """Compute once, and keep, what `begin` will need of this voice, where memory for it is
+        left; may do nothing."""
         ...

@@ -32,6 +32,10 @@ class PrefixCache(Generic[Entry]):
             self._entries.move_to_end(key)
             return self._entries[key][0]
 
+    def has_room(self, nbytes: int) -> bool:
+        """Whether so many more could be held without dropping any."""
+        return self._bytes + nbytes <= self._max_bytes
+
     def put(self, key: str, entry: Entry, nbytes: int) -> None:
         """Hold `entry`, dropping the least recently used ones; one above the bound is not held."""
         with self._lock:

@@ -9,6 +9,7 @@ free one counts as empty, and what is written behind a paused one's last positio
 when it goes on. Each slot has one position more than `capacity` for that.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -115,8 +116,11 @@ class TunedLanguageModel:
         self._lengths[slot] = 0
 
     def warm(self, voice: Voice) -> None:
-        """Compute the voice's prefix unless it is cached. Safe from any thread."""
-        self._prefix(voice)
+        """Compute the voice's prefix unless it is cached, or would push out another one. Safe from
+        any thread."""
+        layers = self._prefix_shape(voice)
+        if self._prefixes.has_room(math.prod(layers) * np.dtype(self._shape.kv_type).itemsize):
+            self._prefix(voice)
 
     def rehearse(self) -> None:
         """Step every bucket, for onnxruntime to capture it. Only before the first row begins."""
@@ -152,12 +156,15 @@ class TunedLanguageModel:
         if held is not None:
             return held
         features = voice.tensors.features
-        layers = self._shape.cache_shape(len(self._arena), len(features))
+        layers = self._prefix_shape(voice)
         prefix = Prefix(len(features), self._memory.buffer(layers, self._shape.kv_type))
         if prefix.rows:  # else there is nothing to hold, nor to bound it by
             self._prefill(prefix.layers(), features, 0)
             self._prefixes.put(voice.key, prefix, prefix.nbytes)
         return prefix
+
+    def _prefix_shape(self, voice: Voice) -> tuple[int, ...]:
+        return self._shape.cache_shape(len(self._arena), len(voice.tensors.features))
 
     def _prefill(self, caches: Sequence[Buffer | Window], embeds: F32, past: int) -> F32:
         """Rows behind the `past` positions of one slot → logits [vocab] of the last."""

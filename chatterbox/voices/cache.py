@@ -29,6 +29,15 @@ class VoiceCache:
         with self._lock:
             return self._nbytes
 
+    @property
+    def has_room(self) -> bool:
+        """Whether one more, of the usual size, would push none out."""
+        with self._lock:
+            held = len(self._voices)
+            return held < self._max_voices and self._nbytes * (held + 1) <= self._max_bytes * max(
+                held, 1
+            )
+
     def get(self, voice_id: str) -> Voice | None:
         """The voice, now the most recently used; None where it is not held."""
         with self._lock:

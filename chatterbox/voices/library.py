@@ -12,7 +12,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from chatterbox.errors import GenerationFailed, VoiceNotFound, VoiceProtected, shown
+from chatterbox.errors import (
+    GenerationFailed,
+    StorageFull,
+    VoiceNotFound,
+    VoiceProtected,
+    shown,
+)
 from chatterbox.model.contract import F32, Voice, VoiceTensors
 from chatterbox.voices.cache import VoiceCache
 from chatterbox.voices.catalogue import (
@@ -63,6 +69,7 @@ class VoiceLibrary:
         cache_bytes: int,
         max_seconds: float,
         default_voice: str,
+        max_voices: int = 10_000,
         decoder: AudioDecoder | None = None,
         files: FileSystem | None = None,
     ) -> None:
@@ -70,6 +77,7 @@ class VoiceLibrary:
         self._model_key = model_key
         self._max_seconds = max_seconds
         self._default_voice = default_voice
+        self._max_voices = max_voices
         self._decoder = decoder or guarded_decoder()
         self._shelf = Shelf(VoiceStore(directory, files), model_key=model_key)
         self._cache = VoiceCache(max_voices=cache_size, max_bytes=cache_bytes)
@@ -111,6 +119,17 @@ class VoiceLibrary:
         encoded from its reference for this model. Raises VoiceNotFound."""
         return self._voice(self.info(self._default_voice if id_or_name is None else id_or_name))
 
+    def prepare(self, id_or_name: str) -> Voice | None:
+        """Encode a voice for this model, where that has not been done. Gives the voice where memory
+        can hold it beside all that it holds. Raises VoiceNotFound."""
+        info = self.info(id_or_name)
+        if self._cache.has_room:
+            return self._voice(info)
+        if not self._shelf.is_encoded(info.voice_id):
+            with self._flights.holding(info.voice_id):
+                self._load(info)
+        return None
+
     # --- recordings
 
     def register(self, data: bytes, name: str | None = None) -> tuple[VoiceInfo, bool]:
@@ -123,6 +142,7 @@ class VoiceLibrary:
         key = voice_id(reference)
         if kept_name:
             self._catalogue.free_name(kept_name, key)  # before the slow part
+        self._check_room(key)
         with self._flights.holding(key):
             existing = self._existing(key)
             if existing is None:
@@ -214,6 +234,7 @@ class VoiceLibrary:
             existing = self._existing(key)
             if existing:
                 return existing
+            self._check_room(key)
             if exported.model_key == self._model_key and self._fit(exported.tensors):
                 voice = _voice_of(key, exported.tensors)
             else:
@@ -242,20 +263,22 @@ class VoiceLibrary:
         if voice:
             return voice
         with self._flights.holding(key):
-            voice = self._cache.get(key)
-            if voice:
-                return voice
-            try:
-                tensors = self._shelf.tensors(key)
-            except BadEntry:  # deleted since it was found
-                raise _not_found(key) from None
-            if tensors:
-                voice = _voice_of(key, tensors)
-            else:
-                voice = self._encode(key, pcm_to_float(self._reference(info)))
-                with self._changing:
-                    self._shelf.keep_tensors(key, voice.tensors)
+            voice = self._cache.get(key) or self._load(info)
             self._cache.put(key, voice)
+        return voice
+
+    def _load(self, info: VoiceInfo) -> Voice:
+        """From disk, else encoded, and stored."""
+        key = info.voice_id
+        try:
+            tensors = self._shelf.tensors(key)
+        except BadEntry:  # deleted since it was found
+            raise _not_found(key) from None
+        if tensors:
+            return _voice_of(key, tensors)
+        voice = self._encode(key, pcm_to_float(self._reference(info)))
+        with self._changing:
+            self._shelf.keep_tensors(key, voice.tensors)
         return voice
 
     def _reference(self, info: VoiceInfo) -> I16:
@@ -285,9 +308,18 @@ class VoiceLibrary:
                     self._catalogue = self._catalogue.with_voice(info)
         return info
 
+    def _check_room(self, key: str) -> None:
+        """Raises StorageFull where `key` would be one voice too many."""
+        voices = self._catalogue.voices
+        if key not in voices and len(voices) - self._shelf.built_in >= self._max_voices:
+            raise StorageFull(
+                f"There is room for {self._max_voices} voices (max_voices); delete some first."
+            )
+
     def _add(self, info: VoiceInfo, reference: I16, voice: Voice) -> None:
         with self._changing:
             self._catalogue.free_name(info.name, info.voice_id)  # again, now that none can come
+            self._check_room(info.voice_id)
             self._shelf.add(info, reference, voice.tensors)
             self._catalogue = self._catalogue.with_voice(info)
         self._cache.put(info.voice_id, voice)

@@ -56,6 +56,16 @@ class Shelf:
         """(directory name, reason) of everything that is not a good voice."""
         return tuple(self._skipped)
 
+    @property
+    def built_in(self) -> int:
+        """How many voices came with the program."""
+        return len(self._built_in)
+
+    def is_encoded(self, voice_id: str) -> bool:
+        """Whether tensors for this model are kept of the voice."""
+        record = self._records.get(voice_id)
+        return record is not None and self._tensors_name in record.files
+
     def open(self) -> list[VoiceInfo]:
         """Clean up, and all voices, the built-in ones first, then by age. A directory that cannot
         be used leaves the built-in ones."""

@@ -34,7 +34,8 @@ def functions(path: Path) -> set[str]:
 
 def test_every_row_is_there_once():
     found = [row for row, *_ in table()]
-    assert sorted(found) == sorted(ROWS)
+    assert len(found) == len(set(found))
+    assert set(found) >= ROWS
 
 
 @pytest.mark.parametrize("row", table(), ids=lambda row: row[0])

@@ -106,8 +106,10 @@ class RememberingFlow:
         return [self._mel_of(job) for job in jobs]
 
     def warm(self, voice: Voice) -> None:
-        """Have the voice's memory."""
-        self._memory_of(voice)
+        """Have the voice's memory, unless it would push out another one."""
+        frames = self._prompt_of(voice) * MEL_FRAMES_PER_CODE
+        if self._memories.has_room(frames * sum(self._widths.values()) * np.float32().itemsize):
+            self._memory_of(voice)
 
     def _prompt_of(self, voice: Voice) -> int:
         return min(len(voice.tensors.prompt_codes), self._prompt_codes)

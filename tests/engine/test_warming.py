@@ -1,0 +1,187 @@
+"""Voices are prepared when nobody needs the engine, one at a time; nobody waits for them all."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from engine.test_loop import Bench, job, outcome
+from fakes import FakeDecoder, FakeLanguageModel, fake_voice
+from faults.harness import fake_engine
+from voices.clips import babble, encoded
+
+from chatterbox.engine.decoding import DecodeLoop
+from chatterbox.engine.outbox import SegmentEnd
+from chatterbox.engine.stats import Counters
+from chatterbox.engine.turns import Turns
+from chatterbox.engine.warming import MOST_WAITING, Warming
+from chatterbox.engine.windows import WindowSettings
+from chatterbox.errors import GenerationFailed
+
+WARM_S = 0.1
+VOICES = 50
+
+
+def slow(model, events: list[str], seconds: float = WARM_S) -> None:
+    """Warming takes a while; `events` says when each voice was warmed, and each row begun."""
+    warm, begin = model.warm, getattr(model, "begin", None)
+
+    def warming(voice):
+        events.append(voice.key)
+        time.sleep(seconds)
+        warm(voice)
+
+    def beginning(slot, voice, ids):
+        events.append("begun")
+        return begin(slot, voice, ids)
+
+    model.warm, model.begin = warming, beginning
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_f86_a_segment_is_begun_within_one_warming_and_the_pulse_beats_between_them(shared):
+    bench, events, beats = Bench(shared=shared), [], []
+    slow(bench.model, events)
+    warm = bench.model.warm
+    bench.model.warm = lambda voice: (beats.append(bench.loop.pulse.state), warm(voice))
+    for number in range(VOICES):
+        bench.loop.warm(fake_voice(f"voice {number}"))
+    runs = threading.Thread(target=bench.loop.run, args=[pytest.fail])
+    runs.start()
+    try:
+        while len(events) < 3:
+            time.sleep(0.005)
+        asked = time.monotonic()
+        one = job()
+        bench.loop.submit(one)
+        while (end := outcome(one.outbox)) is None:
+            time.sleep(0.005)
+        took_s = time.monotonic() - asked
+        done = events.index("begun")
+    finally:
+        bench.loop.close()
+        runs.join()
+    assert isinstance(end, SegmentEnd)
+    assert done <= 4  # the third was being warmed, or the fourth
+    assert took_s < VOICES * WARM_S / 4
+    assert len(set(beats)) == len(beats)  # each in a turn of its own
+
+
+def test_f86_nothing_is_warmed_while_a_row_runs_or_waits():
+    bench = Bench(slots=1)
+    for number in range(3):
+        bench.loop.warm(fake_voice(f"voice {number}"))
+    jobs = [job("a text", seed=number) for number in range(4)]
+    for one in jobs:
+        bench.loop.submit(one)
+    while not all(one.outbox.ended for one in jobs):
+        assert bench.loop.step()
+        if not all(one.outbox.ended for one in jobs):
+            assert bench.model.warmed == []
+    bench.run()
+    assert bench.model.warmed == [f"voice {number}" for number in range(3)]
+
+
+def test_f86_the_decoder_warms_nothing_while_codes_are_made_for_a_first_sound():
+    decoder, turns = FakeDecoder(), Turns(shared=True)
+    loop = DecodeLoop(decoder, WindowSettings(), Counters(), turns=turns)
+    one = job()
+    turns.favour.enter(one)
+    loop.warm(fake_voice("anna"))
+    assert not loop.step()
+    assert decoder.warmed == []
+    one.outbox.end(GenerationFailed("no"))
+    assert loop.step()
+    assert decoder.warmed == ["anna"]
+
+
+def test_f86_a_decoder_that_waits_to_warm_looks_again_by_itself():
+    decoder, turns = FakeDecoder(), Turns(shared=False)
+    loop = DecodeLoop(decoder, WindowSettings(), Counters(), turns=turns)
+    one = job()
+    turns.favour.enter(one)
+    loop.warm(fake_voice("anna"))
+    runs = threading.Thread(target=loop.run, args=[pytest.fail])
+    runs.start()
+    time.sleep(0.05)
+    one.outbox.end(GenerationFailed("no"))  # by the engine's thread, which wakes nobody
+    until = time.monotonic() + 5
+    while not decoder.warmed and time.monotonic() < until:
+        time.sleep(0.01)
+    loop.close(GenerationFailed("over"))
+    runs.join()
+    assert decoder.warmed == ["anna"]
+
+
+def test_f86_those_that_wait_have_a_bound_and_the_newest_stay():
+    model = FakeLanguageModel()
+    warming = Warming(model, lambda: True)
+    for number in range(MOST_WAITING + 5):
+        warming.add(fake_voice(str(number)))
+    while warming.one():
+        pass
+    assert model.warmed == [str(number) for number in range(5, MOST_WAITING + 5)]
+
+
+@pytest.fixture
+def engine(tmp_path):
+    engine = fake_engine(tmp_path, model="mini", voice_cache_size=8)
+    yield engine
+    engine.close()
+
+
+def registered(engine, count: int) -> None:
+    for seed in range(count):
+        engine.voices.register(encoded(babble(1.5, seed=seed)))
+
+
+def until(condition) -> None:
+    give_up = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+async def test_f86_preparing_stands_aside_for_requests_and_stops_at_what_memory_holds(engine):
+    events: list[str] = []
+    slow(engine.parts.language_model, events, 0.02)
+    registered(engine, 20)
+    for info in engine.voices.list():
+        engine.voices._cache.drop(info.voice_id)
+    async with engine.admission.permit(timeout_s=1):
+        engine.prepare_voices()
+        time.sleep(0.3)
+        assert events == []
+    until(lambda: not engine._preparation.is_alive())
+    until(lambda: len(events) == 8)
+    time.sleep(0.2)
+    assert len(events) == 8  # as many as are held
+    assert events[0].startswith("slt.")
+    assert engine.voices.cached[0] == 8
+    assert engine.voices._cache.get("slt")  # pushed out by nobody
+
+
+def test_f86_an_engine_that_prepares_voices_ends_at_once(engine):
+    encode = engine.parts.encoder.encode
+    engine.parts.encoder.encode = lambda audio: (time.sleep(0.05), encode(audio))[1]
+    engine.prepare_voices()
+    engine.close()
+    assert not engine._preparation.is_alive()
+
+
+def test_a_voice_whose_encoding_breaks_keeps_no_other_from_being_prepared(engine, caplog):
+    encode, calls = engine.parts.encoder.encode, []
+
+    def once_broken(audio):
+        calls.append(1)
+        if len(calls) == 1:
+            raise ValueError("a node of the graph failed")
+        return encode(audio)
+
+    engine.parts.encoder.encode = once_broken
+    engine.prepare_voices()
+    until(lambda: not engine._preparation.is_alive())
+    assert "was not prepared" in caplog.text
+    assert len(calls) >= 4  # every built-in voice
+    assert engine.state == "ready"
+    assert np.isfinite(engine.voices.get("rms").tensors.speaker).all()
