@@ -33,6 +33,7 @@ _BARE = re.compile(
 )
 _FILE = re.compile(rf"(?<=[\w)])\.(?=(?:{_FILES}|{_ENDINGS})\b)|(?<![\w.])\.(?=[A-Za-z]{{2}})")
 _HASHTAG = re.compile(r"(?<![\w&#])#(?=[^\W\d_])(\w{1,64})")
+_DIRECTIVE = re.compile(r"(?<![\w&#])#(?=(?:include|define|ifn?def|endif|pragma|undef)\b)")
 _HANDLE = re.compile(r"(?<![\w@])@(?=\w)")
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
@@ -62,6 +63,7 @@ def spell_out(text: str) -> str:
     if "." in text or ":" in text:
         text = _FILE.sub(" dot ", _BARE.sub(_say, _URL.sub(_say, text)))
     if "#" in text:
+        text = _DIRECTIVE.sub("hash ", text)
         text = _HASHTAG.sub(lambda m: "hashtag " + _HUMP.sub(" ", m[1]), text)
     return _HANDLE.sub("at ", text) if "@" in text else text
 

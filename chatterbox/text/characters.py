@@ -22,23 +22,26 @@ _FOOTNOTE = re.compile("(?:(?<=[a-z]{4})|(?<=[.,;!?]))[⁰¹²³⁴⁵⁶⁷⁸�
 
 _BEFORE_NFKC = (
     _VULGAR
-    | dict.fromkeys(map(ord, "“”„‟«»‹›″〝〞＂"), '"')
-    | dict.fromkeys(map(ord, "‘’‚‛′´ʼʹ＇"), "'")
-    | dict.fromkeys(map(ord, "‐‑‒−﹣－"), "-")
-    | dict.fromkeys(map(ord, "。｡।۔"), ". ")
-    | dict.fromkeys(map(ord, "、､،，"), ", ")
+    | dict.fromkeys(map(ord, "“”„‟«»‹›″〝〞＂״"), '"')
+    | dict.fromkeys(map(ord, "‘’‚‛′´ʼʹ＇׳"), "'")
+    | dict.fromkeys(map(ord, "‐‑‒−﹣－־"), "-")
+    | dict.fromkeys(map(ord, "。｡।॥۔։።။។"), ". ")
+    | dict.fromkeys(map(ord, "、､،，၊"), ", ")
     | dict.fromkeys(map(ord, "！"), "! ")
     | dict.fromkeys(map(ord, "？؟"), "? ")
     | dict.fromkeys(map(ord, "；؛"), "; ")
     | dict.fromkeys(map(ord, "：︰"), ": ")
     | dict.fromkeys(map(ord, "‣◦▪●○⁃∙"), "•")
+    | dict.fromkeys(map(ord, "⇒⟶⟹➔➜➝➞➡⮕↦⇨"), "→")
+    | dict.fromkeys(map(ord, "⟵⇐⬅"), "←")
+    | dict.fromkeys(map(ord, "⇔⟷"), "↔")
     | {ord("—"): "—", ord("―"): "—", ord("…"): "…", ord("№"): "number "}
     # NFKC would turn these signs and emoji into letters
     | dict.fromkeys(map(ord, "™®©℠ℹⓂ㊗㊙¨¯¸˙˚˛˜˝"), " ")
 )
 """Characters that NFKC would spoil, or would not bring together."""
 
-_KEPT_SIGNS = frozenset("°%‰&@#*+=<>/\\|^~_$£€¥₹₩₽₿¢§×÷±≈≤≥≠√∞•`\"'()[]{}.,!?;:-–—…")
+_KEPT_SIGNS = frozenset("°%‰&@#*+=<>/\\|^~_$£€¥₹₩₽₿¢§×÷±≈≤≥≠√∞→←↔↑↓•`\"'()[]{}.,!?;:-–—…")
 """Signs that a later step reads or takes away itself; any other is a blank."""
 
 _EMOJI_BLOCKS = re.compile("[\U0001f000-\U0001fbff]+")
@@ -48,6 +51,10 @@ _DECORATION = re.compile(
 )
 """Accents for which NFKC found no letter, and variation selectors: no language needs them here."""
 _KEYCAP = re.compile("\ufe0f?\u20e3")
+_CRUMB = re.compile("(?<=\\S)[ \xa0][›»▸][ \xa0](?=\\S)")
+"""Between the steps of a path on a page; elsewhere these are quotation marks."""
+_SLIPPED = re.compile(r"(?<=!!)[!1]++(?!\w)")
+"""`!!!1!`: the shift key let go too soon."""
 _ANSI = re.compile(r"\x1b\[[0-9;?]*+[ -/]*+[@-~]")
 _LINE_END = re.compile("\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 
@@ -56,9 +63,12 @@ def readable(text: str) -> str:
     """`text` in known characters: letters and their accents, ASCII digits, blanks, line feeds and
     `_KEPT_SIGNS`. Linear time."""
     text = _LINE_END.sub("\n", _ANSI.sub("", text))
+    text = _SLIPPED.sub("", text) if "!!" in text else text
     if text.isascii():
         return text.translate(_written(text))
     text = _EMOJI_BLOCKS.sub(" ", _KEYCAP.sub(" ", text))
+    if "«" not in text and "‹" not in text:
+        text = _CRUMB.sub(" > ", text)
     text = _FOOTNOTE.sub("", text)
     text = _SUPERSCRIPTS.sub(lambda m: "^" + m[0].translate(_SUPERSCRIPT), text)
     text = _few_marks(text.translate(_BEFORE_NFKC))

@@ -1,10 +1,9 @@
-"""What in the text is notation rather than words: HTML, SSML, Markdown, square brackets?
+"""Markdown, square brackets and pauses: the marks are left away, their text stays.
 
 Knows no numbers and no abbreviations. Leaves plain text in which square brackets stand only around
 the model's own tags and around pauses (`[pause:0.5s]`).
 """
 
-import html
 import re
 
 from chatterbox.text.lexicon import listed
@@ -19,24 +18,6 @@ Exact and case-sensitive; the model spells out any other."""
 MAX_PAUSE_S = 10.0
 """Longest silence one place can ask for: SSML's own limit in the large speech services."""
 DEFAULT_PAUSE_S = 0.5
-_STRENGTH_S = {"none": 0.0, "x-weak": 0.1, "weak": 0.25, "medium": 0.5, "strong": 1, "x-strong": 2}
-
-_COMMENT = re.compile(r"<!--(?:(?!-->|<!--).)*+-->|<[!?][A-Za-z][^<>]{0,500}+>", re.DOTALL)
-_LINK = re.compile(r"<((?:https?://|mailto:)[^<>\s]{1,2000}|[^<>\s@]{1,64}@[^<>\s@]{1,255})>")
-_ELEMENT = re.compile(
-    r"""<(?P<end>/?)(?P<name>[A-Za-z][\w:-]{0,30})
-        (?P<attributes>(?:\s++[\w:.-]{1,64}+\s*+=\s*+
-            (?:"[^"<>]{0,1000}+"|'[^'<>]{0,1000}+'|[^\s"'<>=/]{1,1000}+))*+)
-        \s*+/?>""",
-    re.VERBOSE,
-)
-_ATTRIBUTE = re.compile(r"""\b(time|strength)\s*+=\s*+["']?+\s*+([\w.+-]{1,16})""")
-_BLOCKS = listed(
-    "article blockquote br dd div dl dt figcaption h1 h2 h3 h4 h5 h6 hr li ol p paragraph pre s "
-    "section sentence table td th tr ul"
-)
-"""Elements whose edge ends a sentence; `s` is SSML's sentence."""
-_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 
 _BLANKS = re.compile(" {2,}")
 _LINE_MARKS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
@@ -44,12 +25,13 @@ _LINE_MARKS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     for pattern, put in (
         (r"^ ?(?:```|~~~)[^`\n]*$", "\n"),  # code fence
         (r"^ ?(?:[-*_=] ?){3,}+$", "\n"),  # rule, or underline of a heading
-        (r"^ ?\|?+ ?:?+--++[-:| ]*+$", ""),  # second line of a table
+        (r"^(?=[|: ]*+-)[-:| ]++$", ""),  # second line of a table
         (r"^ ?>[> ]*+", ""),  # quotation
         (r"^ ?#{1,6} (.*)$", "\n\\1\n"),  # heading
-        (r"^ ?[-*+•–—] (?:\[[xX ]\] )?+", "\n"),  # list item, to-do item
+        (r"^ ?(?:[-*+•–—→]|[-=]>) (?:\[[xX ]\] )?+", "\n"),  # list item, to-do item
         (r"^ ?(\d{1,3})[.)] (?=\S)", "\n\\1, "),  # numbered item
-        (r"^ ?\| ?| ?\| ?$", ""),  # edge of a table row
+        (r"^ ?\|[| ]*+(.*)", "\n\\1\n"),  # row of a table, without its edge
+        (r"\\([!-/:-@[-`{-~])", "\\1"),  # escaped sign
     )
 )
 _LINK_TO = (
@@ -60,32 +42,22 @@ _INLINE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), put)
     for pattern, put in (
         (_LINK_TO, "\\1"),
-        (r"(?<=[\w.,;:!?\"')])\[\d{1,3}+\]|\[\^\w{1,20}+\]", ""),  # note, as in `word.[3]`
         (r"<\||\|>", " "),
-        (r" \|+ |•", ", "),
+        (r"(?<=\w) \|\| (?=\w)", " or "),
+        (r" ?(?:[|•] ?)++", ", "),
         (r"(?<=\d) ?\* ?(?=\d)", " times "),
-        (r"~~|[`*|]", ""),
+        (r"(?<![`\w])([A-Za-z]{1,20}+)`(?=(?:s|t|re|ve|ll|d|m)\b)", "\\1'"),
+        (r"~~|[`*]", ""),
     )
 )
 _BRACKETED = re.compile(r"\[([^\[\]\n]{0,64})\]")
-_PAUSE = re.compile(
-    r"pause(?:[: ] {0,3}+(\d{0,6}(?:\.\d{0,6})?) {0,3}+(ms|s|sec|seconds?)?)?", re.I
-)
+PAUSE = re.compile(r"pause(?:[: ] {0,3}+(\d{0,6}(?:\.\d{0,6})?) {0,3}+(ms|s|sec|seconds?)?)?", re.I)
 _TAG_OR_BRACKET = re.compile(
     r"(?P<keep>\[(?:" + "|".join(sorted(TAGS)) + r"|pause:\d++\.\d++s)\])|[\[\]]"
 )
 PAUSE_MARK = re.compile(r"\[pause:(\d++\.\d++)s\]")
 """How `plain` writes a pause, with the seconds as its group."""
 TAG = re.compile(r"\[(?:" + "|".join(sorted(TAGS)) + r")\]")
-
-
-def without_elements(text: str) -> str:
-    """HTML and SSML taken away, their text kept; `<break time="1s"/>` becomes a pause; entities
-    (`&amp;`) become what they stand for."""
-    if "<" in text:
-        text = _LINK.sub(r" \1 ", _COMMENT.sub(" ", text))
-        text = _ELEMENT.sub(_element, text)
-    return _ENTITY.sub(lambda m: html.unescape(m[0]), text) if "&" in text else text
 
 
 def plain(text: str) -> str:
@@ -107,28 +79,23 @@ def pause_mark(seconds: float) -> str:
     return f"[pause:{min(seconds, MAX_PAUSE_S):.3f}s]"
 
 
-def _element(match: re.Match[str]) -> str:
-    name = match["name"].lower()
-    if name == "break":
-        wanted = dict(_ATTRIBUTE.findall(match["attributes"]))
-        if "time" not in wanted:
-            return pause_mark(_STRENGTH_S.get(wanted.get("strength", "medium"), DEFAULT_PAUSE_S))
-        pause = _PAUSE.fullmatch("pause:" + wanted["time"])
-        return pause_mark(_seconds(pause)) if pause else ""
-    return "\n\n" if name in _BLOCKS else ""
-
-
 def _bracketed(match: re.Match[str]) -> str:
     inner = match[1]
     if inner in TAGS:
         return match[0]
-    pause = _PAUSE.fullmatch(inner)
+    pause = PAUSE.fullmatch(inner)
     if pause:
-        return pause_mark(_seconds(pause))
-    return inner if len(inner) == 1 else f" {inner} "  # `[s]he` is one word
+        return pause_mark(pause_seconds(pause))
+    if len(inner) > 1:
+        return f" {inner} "
+    text, start, end = match.string, match.start(), match.end()
+    before, after = text[max(0, start - 1) : start], text[end : end + 1]
+    is_index = inner != "s" and before.isalnum() and not after.isalnum()
+    return f" {inner} " if is_index else inner  # `x[i]`; `[s]he` and `word[s]` are one word
 
 
-def _seconds(pause: re.Match[str]) -> float:
+def pause_seconds(pause: re.Match[str]) -> float:
+    """The silence that a match of PAUSE asks for."""
     figure, unit = pause[1], pause[2]
     if not figure or figure == ".":
         return DEFAULT_PAUSE_S

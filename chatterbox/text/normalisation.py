@@ -8,8 +8,11 @@ import re
 
 from chatterbox.text import (
     addresses,
+    arrows,
+    citations,
     code_blocks,
     dates,
+    elements,
     figures,
     markup,
     punctuation,
@@ -40,10 +43,16 @@ def _capitalised(text: str) -> str:
     return _TO_CAPITALISE.sub(lambda m: m[1].upper(), text)
 
 
-_MARKUP = (markup.without_elements, readable, markup.plain)
+_MARKUP = (
+    elements.without_elements,
+    citations.without_citations,
+    readable,
+    markup.plain,
+)
 _LINES = (punctuation.unwrapped,)
 _WORDS = (
     signs.without_quotes,
+    arrows.spell_out,
     addresses.spell_out,
     punctuation.squeezed,
     words.spell_out,
