@@ -24,6 +24,7 @@ from chatterbox.errors import (
     ModelError,
     VoiceNotFound,
 )
+from chatterbox.hardening import deny_inspection, make_files_private
 
 if TYPE_CHECKING:
     from chatterbox.engine.engine import TTSEngine
@@ -140,6 +141,8 @@ def _serve(flags: argparse.Namespace) -> NoReturn:
 
 def _served(flags: argparse.Namespace) -> int:
     started = time.monotonic()
+    make_files_private()
+    deny_inspection()
     tts_config = load(TTSConfig, vars(flags))
     server_config = load(ServerConfig, vars(flags))
     _warn_of_unknown_settings()

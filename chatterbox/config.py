@@ -337,6 +337,17 @@ def unknown_environment(names: Sequence[str] | None = None) -> list[str]:
     return sorted(n for n in present if n.upper().startswith(ENV_PREFIX) and n.upper() not in known)
 
 
-def environment_for_others() -> dict[str, str]:
-    """The environment without our settings: a child that reads untrusted files is given no keys."""
-    return {n: value for n, value in os.environ.items() if not n.upper().startswith(ENV_PREFIX)}
+CHILD_VARIABLES = re.compile(
+    r"PATH|LD_LIBRARY_PATH|DYLD_LIBRARY_PATH|TZ|LANG|LC_\w+|MALLOC_\w+|OPENBLAS_\w+"
+)
+"""What an interpreter and its libraries need; a list of what to leave out would miss a secret."""
+
+
+def environment_for_child() -> dict[str, str]:
+    """The environment of a child that reads untrusted files: no keys, no tokens, no settings."""
+    return {n: value for n, value in os.environ.items() if CHILD_VARIABLES.fullmatch(n)}
+
+
+def notify_socket() -> str | None:
+    """Where systemd listens for the state of the service; None where it did not start this."""
+    return os.environ.get("NOTIFY_SOCKET")

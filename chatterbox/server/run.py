@@ -6,6 +6,7 @@ Knows signals, sockets and exit codes; knows no route.
 import asyncio
 import contextlib
 import errno
+import functools
 import gc
 import logging
 import os
@@ -21,7 +22,7 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
-from chatterbox.config import ServerConfig, key_list
+from chatterbox.config import ServerConfig, key_list, notify_socket
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.pulse import Pulse
 from chatterbox.errors import EXIT_ENGINE_DEAD, EXIT_STALLED, ConfigError
@@ -30,9 +31,10 @@ from chatterbox.server.door import Door
 from chatterbox.server.lifecycle import Lifecycle
 from chatterbox.server.protocols import HttpConfig
 from chatterbox.server.request_scope import MAX_HEAD_BYTES
+from chatterbox.server.service_manager import ALIVE, READY, STOPPING, notify
 from chatterbox.server.sockets.connection import MAX_FRAME_BYTES
 from chatterbox.server.trimmer import Trimmer
-from chatterbox.server.watchdog import Watchdog
+from chatterbox.server.watchdog import LockFreeTimer, Watchdog
 from chatterbox.server.wyoming.listener import WyomingListener
 
 log = logging.getLogger(__name__)
@@ -146,7 +148,14 @@ class _Process:
         self._died = threading.Event()
         self._exit_code = EXIT_ENGINE_DEAD
         self._pulse = Pulse("event loop")
-        self._watchdog = Watchdog(self._pulses, config.stall_timeout, self._stalled)
+        self._notify = functools.partial(notify, address=notify_socket())
+        self._watchdog = Watchdog(
+            self._pulses,
+            config.stall_timeout,
+            self._stalled,
+            on_look=lambda: self._notify(ALIVE),
+            timer=LockFreeTimer(),
+        )
         self._trimmer = Trimmer()
         engine.on_death = self._died.set
         self._app = app = create_app(engine, config, lifecycle=self._lifecycle)
@@ -197,6 +206,7 @@ class _Process:
                 _keep_for_good()
                 self._lifecycle.rehearsing = False
                 self._announce(address_of(self._sock))
+                self._notify(READY)
                 announced = True
             self._pulse.beat()
             await asyncio.sleep(POLL_S)
@@ -211,6 +221,7 @@ class _Process:
     async def _drain(self) -> None:
         """Running requests go on until `drain_timeout`, new ones are sent away; probes see 503, for
         `lame_duck` at least. A second signal ends the wait."""
+        self._notify(STOPPING)
         self._lifecycle.drain()
         admission = self._engine.admission
         if admission.active:
@@ -227,6 +238,7 @@ class _Process:
 
     async def _stop(self, serving: "asyncio.Task[None]") -> None:
         """Close the engine, which ends every open request with an error, then the sockets."""
+        self._notify(STOPPING)
         self._lifecycle.drain()
         closing = _in_thread(lambda: self._engine.close(CLOSE_S))
         await asyncio.wait({closing}, timeout=CLOSE_S + 1)

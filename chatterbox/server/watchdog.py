@@ -1,10 +1,13 @@
-"""Does everything get on? A thread of its own looks, and ends a process in which something hangs.
+"""Ends the process when part of it hangs: a thread looks at heartbeats, a timer at the thread.
 
-Knows pulses and nothing of what beats them.
+The thread finds what makes no step and ends the process with EXIT_STALLED. Where something holds
+the interpreter's lock, no Python thread runs, this one included; then faulthandler's timer, which
+is a C thread and needs no lock, ends the process with its own exit code, 1.
 """
 
 import faulthandler
 import logging
+import math
 import os
 import sys
 import threading
@@ -17,12 +20,28 @@ log = logging.getLogger(__name__)
 
 LOOKS = 30
 """Within the time that a pulse may stand still: a look a second by default."""
+LONGEST_PAUSE_S = 5.0
+"""Between two looks: a service manager waits for a sign of life."""
 LAST_RESORT_S = 10.0
 """After which the process ends even where whoever was told cannot end it: the event loop hangs."""
 
 
+class LockFreeTimer:
+    """Writes all stacks to standard error and ends the process with exit code 1, unless it is set
+    again in time. One for a process: faulthandler has no more."""
+
+    def set(self, seconds: float) -> None:
+        """Start anew."""
+        faulthandler.dump_traceback_later(seconds, exit=True, file=2)
+
+    def cancel(self) -> None:
+        """Nothing will happen."""
+        faulthandler.cancel_dump_traceback_later()
+
+
 class Watchdog:
-    """Looks from `start` to `stop`. `on_stall` is called at most once, from its thread."""
+    """Looks from `start` to `stop`. `on_stall` is called at most once, from its thread; `on_look`
+    after every look that found nothing."""
 
     def __init__(
         self,
@@ -30,12 +49,16 @@ class Watchdog:
         stall_s: float,
         on_stall: Callable[[str], None],
         *,
+        on_look: Callable[[], None] = lambda: None,
+        timer: LockFreeTimer | None = None,
         last_resort_s: float = LAST_RESORT_S,
         leave: Callable[[int], None] = os._exit,
     ) -> None:
         self._pulses = pulses
         self._stall_s = stall_s
         self._on_stall = on_stall
+        self._on_look = on_look
+        self._timer = timer
         self._last_resort_s = last_resort_s
         self._leave = leave
         self._stopped = threading.Event()
@@ -50,12 +73,20 @@ class Watchdog:
         self._stopped.set()
 
     def _run(self) -> None:
-        watch = Watch(LOOKS)
-        while not self._stopped.wait(self._stall_s / LOOKS):
-            name = watch.look(self._pulses())
-            if name is not None:
-                self._tell(name)
-                return
+        looks = max(LOOKS, math.ceil(self._stall_s / LONGEST_PAUSE_S))
+        watch = Watch(looks)
+        try:
+            while not self._stopped.wait(self._stall_s / looks):
+                if self._timer is not None:
+                    self._timer.set(self._stall_s + self._last_resort_s)
+                name = watch.look(self._pulses())
+                if name is not None:
+                    self._tell(name)
+                    return
+                self._on_look()
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
 
     def _tell(self, name: str) -> None:
         log.critical("the %s has hung for %g s; the process ends", name, self._stall_s)

@@ -15,6 +15,7 @@ import numpy as np
 import soundfile
 
 from chatterbox.errors import ChatterboxError
+from chatterbox.hardening import deny_inspection
 from chatterbox.voices import decode_wire
 from chatterbox.voices.audio_file import decode_audio
 
@@ -58,7 +59,7 @@ def guard() -> None:
     """Bound this process for good. What is open stays open, but no descriptor can be made any
     more, so no file and no socket either."""
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_BYTES, ADDRESS_SPACE_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    deny_inspection()
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
 

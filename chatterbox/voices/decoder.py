@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol, cast
 
-from chatterbox.config import environment_for_others
+from chatterbox.config import environment_for_child
 from chatterbox.errors import Draining, UnreadableAudio
 from chatterbox.voices import decode_wire
 from chatterbox.voices.audio_file import decode_audio
@@ -144,7 +144,7 @@ def _start(program: str) -> _Child:
         [sys.executable, "-I", "-c", program, *sys.path],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=environment_for_others(),
+        env=environment_for_child(),
         start_new_session=True,  # Ctrl-C in the server's terminal is not for the child
     )
     assert process.stdin is not None

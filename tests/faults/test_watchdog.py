@@ -1,6 +1,11 @@
-"""The watchdog by itself: F46 where not even the event loop can end the process, F40."""
+"""The watchdog by itself: F46 and F109 where not even the event loop can end the process, F40."""
 
+import subprocess
+import sys
 import threading
+import time
+
+import pytest
 
 from chatterbox.engine.pulse import Pulse
 from chatterbox.errors import EXIT_STALLED
@@ -58,3 +63,58 @@ def test_f47_what_rests_or_gets_on_is_left_alone():
     dog.stop()
     dog._thread.join(10)
     assert (told, left) == ([], [])
+
+
+HELD = """
+import ctypes, re, sys, time
+from chatterbox.engine.pulse import Pulse
+from chatterbox.server.watchdog import LockFreeTimer, Watchdog
+
+pulse = Pulse("event loop")
+dog = Watchdog(
+    lambda: [pulse], 0.3, print, timer=LockFreeTimer(), last_resort_s=0.3, leave=print
+)
+dog.start()
+time.sleep(0.2)
+{hold}
+print("let go")
+"""
+
+
+def held(hold: str) -> subprocess.CompletedProcess[str]:
+    """A process with a watchdog whose main thread does `hold`."""
+    program = [sys.executable, "-c", HELD.format(hold=hold)]
+    return subprocess.run(program, capture_output=True, text=True, timeout=50, check=False)
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        "ctypes.PyDLL(None).sleep(40)",
+        'pulse.beat(); re.fullmatch("(a|a?)+$", "a" * 40 + "b")',
+        "sum(range(10**11))",
+    ],
+)
+def test_f109_who_keeps_the_interpreters_lock_is_ended_without_it(hold):
+    began_at = time.monotonic()
+    done = held(hold)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Timeout (0:00:00.6" in done.stderr
+    assert 'File "<string>", line 12' in done.stderr  # the stacks
+    assert time.monotonic() - began_at < 30
+
+
+def test_f109_who_lets_go_in_time_is_left_alone():
+    stay = "for _ in range(15): ctypes.PyDLL(None).usleep(150_000); time.sleep(0.05)"
+    done = held(stay + "\ndog.stop(); dog._thread.join(); time.sleep(1)")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "let go\n", "")
+
+
+def test_a_service_manager_hears_of_every_look():
+    pulse, looks = Pulse("engine"), threading.Semaphore(0)
+    dog, _, _, gone = watched([pulse], on_look=looks.release)
+    for _ in range(20):
+        assert looks.acquire(timeout=10)
+    dog.stop()
+    dog._thread.join(10)
+    assert not gone.is_set()

@@ -325,3 +325,17 @@ def test_the_address_is_one_to_click_on():
     for host, shown in (("0.0.0.0", "127.0.0.1"), ("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")):
         with bind(host, 0) as sock:
             assert re.fullmatch(rf"http://{re.escape(shown)}:\d+", address_of(sock))
+
+
+def test_f109_systemd_hears_ready_alive_and_stopping(tmp_path, monkeypatch):
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(10)
+        with running() as server:
+            heard = [manager.recv(100) for _ in range(4)]
+            code, _ = server.stop()
+            while heard[-1] != b"STOPPING=1":
+                heard.append(manager.recv(100))
+    assert (code, set(heard)) == (143, {b"READY=1", b"WATCHDOG=1", b"STOPPING=1"})
+    assert heard.count(b"READY=1") == 1

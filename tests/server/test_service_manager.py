@@ -1,0 +1,31 @@
+"""What systemd is told, over a socket of our own."""
+
+import socket
+
+import pytest
+
+from chatterbox.server.service_manager import ALIVE, READY, notify
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_the_state_arrives(abstract, tmp_path):
+    name = f"@chatterbox-test-{tmp_path.name}" if abstract else str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(name.replace("@", "\0", 1) if abstract else name)
+        manager.settimeout(10)
+        for state in (READY, ALIVE):
+            notify(state, name)
+            assert manager.recv(100).decode() == state
+
+
+@pytest.mark.parametrize("address", [None, "", "/nowhere/at/all", "@nobody", "x" * 300, "a\0b"])
+def test_nobody_who_listens_changes_nothing(address):
+    notify(READY, address)
+
+
+def test_a_manager_that_does_not_read_is_not_waited_for(tmp_path):
+    name = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(name)
+        for _ in range(5000):
+            notify(ALIVE, name)
