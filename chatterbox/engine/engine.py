@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Literal
 
@@ -33,6 +34,7 @@ from chatterbox.errors import (
     NotReady,
     OutOfMemory,
     TextFault,
+    first_line,
 )
 from chatterbox.model.contract import F32, Voice, VoiceTensors
 from chatterbox.model.graph_faults import device_is_lost, is_out_of_memory
@@ -146,8 +148,9 @@ class TTSEngine:
                 log.warning("the rehearsal failed: %s", told, exc_info=not known)
 
     def prepare_voices(self) -> None:
-        """In the background: encode, for this model, every voice that has not been yet, and warm as
-        many as memory holds, the default one first. One at a time, while nothing is in work."""
+        """In the background: rehearse a registration; then encode, for this model, every voice that
+        has not been yet, and warm as many as memory holds, the default one first. One at a time,
+        while nothing is in work."""
         self._preparation = threading.Thread(
             target=self._prepare_all, name="preparing voices", daemon=True
         )
@@ -219,21 +222,31 @@ class TTSEngine:
 
     def _prepare_all(self) -> None:
         voices = [self.config.default_voice, *(info.voice_id for info in self._voices.list())]
-        for voice in dict.fromkeys(voices):
+        of_voices = (partial(self._prepare, voice) for voice in dict.fromkeys(voices))
+        for step in (self._rehearse_registration, *of_voices):
             while not self._resting():
                 if self._stop_preparing.wait(REST_LOOK_S):
                     return
             if self.state != "ready":
                 return
-            try:
-                prepared = self._voices.prepare(voice)
-            except ChatterboxError as error:
-                log.warning("voice %s was not prepared: %s", voice, error.message)
-            except Exception:  # as where somebody asks for this voice: all others are prepared
-                log.exception("voice %s was not prepared", voice)
-            else:
-                if prepared is not None:
-                    self.warm(prepared)
+            step()
+
+    def _rehearse_registration(self) -> None:
+        try:
+            self._voices.rehearse()
+        except Exception as fault:  # noqa: BLE001 - what fails here fails again where it is heard of
+            log.info("no registration was rehearsed: %s", first_line(fault))
+
+    def _prepare(self, voice: str) -> None:
+        try:
+            prepared = self._voices.prepare(voice)
+        except ChatterboxError as error:
+            log.warning("voice %s was not prepared: %s", voice, error.message)
+        except Exception:  # as where somebody asks for this voice: all others are prepared
+            log.exception("voice %s was not prepared", voice)
+        else:
+            if prepared is not None:
+                self.warm(prepared)
 
     def _resting(self) -> bool:
         """Whether nobody would be kept waiting by a voice that is prepared now."""

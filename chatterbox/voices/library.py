@@ -40,6 +40,7 @@ from chatterbox.voices.reference import (
     prepare_reference,
     voice_id,
 )
+from chatterbox.voices.reference_file import reference_to_flac
 from chatterbox.voices.shelf import Shelf
 from chatterbox.voices.single_flight import KeyedLocks
 from chatterbox.voices.store import BadEntry, VoiceStore
@@ -168,6 +169,13 @@ class VoiceLibrary:
                 voice = self._encode(key, reference.audio)
                 self._cache.put(key, voice)
         return voice, reference.report
+
+    def rehearse(self) -> None:
+        """Do once all that a registration needs (decode child, loudness meter, encoder), with the
+        default voice's recording, and keep nothing: the first caller need not wait for it."""
+        recording = reference_to_flac(self._reference(self.info(self._default_voice)))
+        reference = prepare_reference(self._decoder, recording, max_seconds=self._max_seconds)
+        self._encode(voice_id(reference), reference.audio)
 
     # --- changing
 

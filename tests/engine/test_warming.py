@@ -174,7 +174,7 @@ def test_a_voice_whose_encoding_breaks_keeps_no_other_from_being_prepared(engine
 
     def once_broken(audio):
         calls.append(1)
-        if len(calls) == 1:
+        if len(calls) == 2:  # the first is of the registration that is rehearsed
             raise ValueError("a node of the graph failed")
         return encode(audio)
 
@@ -182,6 +182,28 @@ def test_a_voice_whose_encoding_breaks_keeps_no_other_from_being_prepared(engine
     engine.prepare_voices()
     until(lambda: not engine._preparation.is_alive())
     assert "was not prepared" in caplog.text
-    assert len(calls) >= 4  # every built-in voice
+    assert len(calls) >= 5  # every built-in voice
     assert engine.state == "ready"
     assert np.isfinite(engine.voices.get("rms").tensors.speaker).all()
+
+
+def test_a_registration_is_rehearsed_before_the_first_one(engine):
+    known = engine.voices.list()
+    assert engine.voices._decoder.pid is None
+    engine.prepare_voices()
+    until(lambda: not engine._preparation.is_alive())
+    child = engine.voices._decoder.pid
+    assert child is not None
+    assert engine.voices.list() == known
+    engine.voices.register(encoded(babble(1.5)))
+    assert engine.voices._decoder.pid == child
+
+
+def test_a_rehearsal_that_fails_keeps_no_voice_from_being_prepared(engine):
+    def broken(data, *, max_seconds):
+        raise OSError("no child can be started")
+
+    engine.voices._decoder.decode = broken
+    engine.prepare_voices()
+    until(lambda: not engine._preparation.is_alive())
+    assert engine.voices._cache.get("rms")
