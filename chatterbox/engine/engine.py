@@ -222,8 +222,9 @@ class TTSEngine:
 
     def _prepare_all(self) -> None:
         voices = [self.config.default_voice, *(info.voice_id for info in self._voices.list())]
-        of_voices = (partial(self._prepare, voice) for voice in dict.fromkeys(voices))
-        for step in (self._rehearse_registration, *of_voices):
+        steps: list[Callable[[], None]] = [self._rehearse_registration]
+        steps += [partial(self._prepare, voice) for voice in dict.fromkeys(voices)]
+        for step in steps:
             while not self._resting():
                 if self._stop_preparing.wait(REST_LOOK_S):
                     return
