@@ -15,6 +15,7 @@ from chatterbox.text import (
     elements,
     figures,
     markup,
+    mathematics,
     punctuation,
     quantities,
     roman,
@@ -45,8 +46,10 @@ def _capitalised(text: str) -> str:
 
 _MARKUP = (
     elements.without_elements,
+    mathematics.formulas,
     citations.without_citations,
     readable,
+    mathematics.spell_out,
     markup.plain,
 )
 _LINES = (punctuation.unwrapped,)
