@@ -7,6 +7,9 @@ dash, digit and compatibility form; no controls, no emoji, no piles of accents.
 import re
 import unicodedata
 
+from chatterbox.text.symbols import CHARACTERS
+from chatterbox.text.units import CURRENCY_SIGNS
+
 MAX_MARKS = 4
 """Combining marks kept on one letter. Devanagari and Hebrew words pile up three or four, Zalgo
 dozens; `unicodedata.normalize` is quadratic in an unbounded pile (CPython 3.11)."""
@@ -15,14 +18,25 @@ _VULGAR = {
     ord(c): " " + unicodedata.normalize("NFKC", c).replace("⁄", "/") for c in "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
 }
 """With a blank before: `1½` must not become `11/2`."""
-_SUPERSCRIPT = {ord(c): d for c, d in zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-", strict=True)}
-_SUPERSCRIPTS = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+")
+_SUPERSCRIPT = {ord(c): d for c, d in zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺⁽⁾ⁿⁱ", "0123456789-+()ni", strict=True)}
+_SUPERSCRIPTS = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺⁽⁾ⁿⁱ]+")
 _FOOTNOTE = re.compile("(?:(?<=[a-z]{4})|(?<=[.,;!?]))[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
 """Raised figures after a word or a stop number a footnote; after `x`, `km`, `10` they raise it."""
 
+_GROUPED = re.compile(
+    "(?<![\\d.,+\xa0\u2009\u202f-])[1-9]\\d{0,2}(?:[\xa0\u2009\u202f]\\d{3})+(?![\\d\xa0])"
+)
+"""1 234 567 with blanks that do not break, as ISO and SI want it."""
+_DEGREES = re.compile(r"(?<=\d) ?[º˚]")
+_PRODUCT = re.compile(r"(?<=[\d)]) ?[·⋅] ?(?=[\d(])")
+
 _BEFORE_NFKC = (
     _VULGAR
-    | dict.fromkeys(map(ord, "“”„‟«»‹›″〝〞＂״"), '"')
+    | {ord(char): f" {said} " for char, said in CHARACTERS.items()}
+    | dict.fromkeys(map(ord, "⁄∕"), "/")
+    | dict.fromkeys(map(ord, "⟶➔➜➝➞➡"), "→")
+    | {ord("″"): "''"}
+    | dict.fromkeys(map(ord, "“”„‟«»‹›〝〞＂״"), '"')
     | dict.fromkeys(map(ord, "‘’‚‛′´ʼʹ＇׳"), "'")
     | dict.fromkeys(map(ord, "‐‑‒−﹣－־"), "-")
     | dict.fromkeys(map(ord, "。｡।॥۔։።။។"), ". ")
@@ -41,7 +55,7 @@ _BEFORE_NFKC = (
 )
 """Characters that NFKC would spoil, or would not bring together."""
 
-_KEPT_SIGNS = frozenset("°%‰&@#*+=<>/\\|^~_$£€¥₹₩₽₿¢§×÷±≈≤≥≠√∞→←↔↑↓•`\"'()[]{}.,!?;:-–—…")
+_KEPT_SIGNS = frozenset("°%‰&@#*+=<>/\\|^~_§×÷±≈≤≥≠√∞→←↔↑↓•`\"'()[]{}.,!?;:-–—…" + CURRENCY_SIGNS)
 """Signs that a later step reads or takes away itself; any other is a blank."""
 
 _EMOJI_BLOCKS = re.compile("[\U0001f000-\U0001fbff]+")
@@ -70,10 +84,20 @@ def readable(text: str) -> str:
     if "«" not in text and "‹" not in text:
         text = _CRUMB.sub(" > ", text)
     text = _FOOTNOTE.sub("", text)
-    text = _SUPERSCRIPTS.sub(lambda m: "^" + m[0].translate(_SUPERSCRIPT), text)
+    text = _PRODUCT.sub(" × ", _DEGREES.sub("°", _GROUPED.sub(_with_commas, text)))
+    text = _SUPERSCRIPTS.sub(_raised, text)
     text = _few_marks(text.translate(_BEFORE_NFKC))
     text = "…".join(unicodedata.normalize("NFKC", part) for part in text.split("…"))
     return text.translate(_written(text))
+
+
+def _with_commas(match: re.Match[str]) -> str:
+    return re.sub(r"\D", ",", match[0])
+
+
+def _raised(match: re.Match[str]) -> str:
+    power = match[0].translate(_SUPERSCRIPT)
+    return f"^{power}" if power.lstrip("-").isdigit() else f"^{{{power}}}"
 
 
 def _few_marks(text: str) -> str:

@@ -34,8 +34,8 @@ _LEADING_POINT = re.compile(r"(?<![\w.])\.(?=\d)")
 # --- powers and products -------------------------------------------------------------------------
 _SCIENCE = re.compile(rf"{_ALONE}(\d{{1,9}}(?:\.\d{{1,18}})?)[eE]([+-]?)(\d{{1,3}})\b")
 _POWER = re.compile(r"(?<=[\w)])\^(-?)(\d{1,9})(?!\d)")
-_TIMES = re.compile(r"(?<=\d) × (?=\d)")
-_BY = re.compile(r"(?<=\d)(?<!\b0) ?[x×] ?(?=\d)")
+_TIMES = re.compile(r"(?<=\d) × (?=\d)|(?<=\d) ?[x×] ?(?=10\^)")
+_BY = re.compile(r"(?<=\d)(?<!\b0) ?[x×] ?(?=\d)(?!10\^)")
 
 # --- years ---------------------------------------------------------------------------------------
 _DECADE = re.compile(r"(?<![\w.,])'?((?:1[1-9]|20)\d0)'?s\b|(?<!\w)'([2-9]0)'?s\b")
@@ -67,7 +67,7 @@ _FRACTION = re.compile(r"(?<![\w.,/])(?:(\d{1,4})(?: |-))?(\d{1,4})/(\d{1,4})(?!
 _RATIO = re.compile(rf"{_ALONE}(\d{{1,4}}) ?:(\d{{1,4}})(?![\w:]|[.,]\d)")
 _RANGE = re.compile(rf"{_ALONE}(?<!-)({NUMBER}) ?([-–—]) ?({NUMBER})(?![\w-]|[.,]\d)")
 _NUMBER_SIGN = re.compile(r"# ?(?=\d)")
-_MINUS = re.compile(r"(?<![\w)\].,%°$£€¥-])-(?=[$£€¥]?\d)")
+_MINUS = re.compile(r"(?<![\w)\].,%°$£€¥^-])-(?=[^\w\s-]?\d|[A-Z]{1,2}\$\d)")
 _MILLIONS = re.compile(r"(?<=\d)M\b")
 _PLUS = re.compile(r"(?<![\w+])\+(?=\d)")
 _ANY = re.compile(NUMBER)

@@ -1,7 +1,4 @@
-"""LaTeX in words: what stands in `$…$`, `$$…$$`, `\\(…\\)`, `\\[…\\]`, and commands outside them.
-
-Reads every formula to its end: what has no words is read symbol by symbol.
-"""
+"""A formula in LaTeX becomes words; what has none is read symbol by symbol. Linear time."""
 
 import re
 
@@ -19,25 +16,6 @@ from chatterbox.text.symbols import (
 )
 from chatterbox.text.units import unit
 
-_FORMULA = re.compile(
-    r"(?<!\\)\$\$(?P<display>[^$]{1,4000}+)\$\$"
-    r"|(?<![\w$\\])\$(?![\s$])(?P<inline>(?:[^$\n\\]|\\.){1,500}+)(?<![\s,;:/+*=<(-])\$(?![\d$])"
-    r"|\\{1,2}\((?P<round>(?:[^\\]|\\[^()]){1,4000}+)\\{1,2}\)"
-    r"|\\{1,2}\[(?P<square>(?:[^\\]|\\[^\[\]]){1,4000}+)\\{1,2}\]"
-)
-_NO_FORMULA = re.compile(
-    r"[\"“”`;]|\. [A-Z]|^\d[\d,.]* ?[a-z]{2,} |^\d[^\\]*[ (](?:US|AU|CA|HK|NZ|NT|[AC])$"
-    r"|(?<![\\{A-Za-z])(?:an|and|at|by|for|in|is|it|of|on|or|per|the|to|a(?= [A-Za-z]{2}))(?= )"
-)
-"""What stands between two dollars in prose: `$5 or 6$`, `$5 (7 A$`."""
-_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{4,}")
-_MARKED = re.compile(r"\\[A-Za-z]|[\^_]")
-
-_COMMAND = re.compile(
-    r"(?<![:\\.])(?<![A-Za-z]{2})\\(?:"
-    + "|".join(sorted({*COMMANDS, *STRUCTURE}, key=len, reverse=True))
-    + r")(?![A-Za-z])"
-)
 _TOKEN = re.compile(
     rf"\s*(\\[A-Za-z]+|\\.|{NUMBER}|(?:{'|'.join(sorted(FUNCTIONS))}|lim|mod)(?![A-Za-z])"
     r"|[a-z]{4,}|:=|[<>!]=|[-=]>|\S)",
@@ -61,41 +39,15 @@ _MAX_DEPTH = 30
 """Braces within braces that are told apart; Python's own stack ends far below."""
 
 
-def spell_out(text: str) -> str:
-    """`text` with its formulas in words. Linear time."""
-    if "$" in text or "\\" in text:
-        text = _FORMULA.sub(_say_formula, text)
-    return _outside(text) if "\\" in text else text
-
-
-def _say_formula(match: re.Match[str]) -> str:
-    inline = match["inline"]
-    body = inline or match["display"] or match["round"] or match["square"]
-    if match["display"] is None and not _is_formula(body):
-        return match[0]
-    return f" {formula(body)} "
-
-
-def _is_formula(body: str) -> bool:
-    """Whether it is mathematics, and neither prices, a shell's variables nor brackets in prose."""
-    if _NO_FORMULA.search(body):
-        return False
-    return _MARKED.search(body) is not None or _WORD.search(body) is None
-
-
 def formula(body: str) -> str:
     """A formula without its dollars, in words."""
     return _Reader(_SPACED_FIGURE.sub(",", body)).sequence(None)
 
 
-def _outside(text: str) -> str:
-    """Commands that stand in no formula; the text between them is left to the other steps."""
-    said, start = [], 0
-    while match := _COMMAND.search(text, start):
-        reader = _Reader(text, match.start())
-        said += [text[start : match.start()], " ", reader.atom(), " "]
-        start = reader.at
-    return "".join(said) + text[start:] if said else text
+def command(text: str, at: int) -> tuple[str, int]:
+    """The command at `at` with what it applies to, in words, and where it ends."""
+    reader = _Reader(text, at)
+    return reader.atom(), reader.at
 
 
 class _Reader:

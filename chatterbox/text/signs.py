@@ -5,6 +5,8 @@ Knows no figures: they are words already when `spell_out` runs.
 
 import re
 
+from chatterbox.text.symbols import GREEK
+
 _FEET = re.compile(r"(?<![\w.])(\d{1,2})' ?(\d{1,2})(?:\"|'')")
 _SMILEY = re.compile(r"(?<!\S)(?:[:;=]'?-?[()DPpO/|3]+|<3+|[xX]D+|\^_*\^)(?!\S)")
 _ELISION = r"(?:tis|twas|em|til|cause|bout|round|neath|n)\b"
@@ -17,9 +19,12 @@ _LOOSE_QUOTE = re.compile(
 _SIGNS: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
     (sign, re.compile(pattern), put)
     for sign, pattern, put in (
-        ("#", r"(?<=\b[CFAGJ])#(?!\w)", " sharp"),
-        ("+", r"(?<=\b[Cg])\+\+", " plus plus"),
+        ("#", r"(?<=\b[CDEFGAJ])#(?![A-Za-z])", " sharp "),
+        ("b", r"(?<=\b[A-G])b(?= (?:major|minor|maj|min)\b)", " flat"),
+        ("+", r"(?<=\w)\+\+(?!\+)", " plus plus "),
+        ("+", r"(?<=\w)\+(?![\w+])(?! ?[\w(])|(?<=\d)\+(?= )", " plus "),
         ("~", r"~ ?(?=\w)", " about "),
+        ("≈", r"(?<=\w) ?≈", " is about "),
         ("≈", r"≈", " about "),
         ("≠", r"≠", " is not equal to "),
         ("!=", r"!=", " is not equal to "),
@@ -27,13 +32,13 @@ _SIGNS: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
         ("<=", r"<=", " is at most "),
         ("≥", r"≥", " is at least "),
         (">=", r">=", " is at least "),
-        (">", r"[-=]>", " to "),
-        ("=", r"(?<=[\w)]) ?={1,3} ?(?=[\w(])", " equals "),
+        (">", r"-{1,3}>|=>", " to "),
+        ("=", r"(?<=[\w)]) {0,2}={1,3} {0,2}(?=[\w(])", " equals "),
         ("<", r"(?<=\w) < ?(?=\w)", " is less than "),
         (">", r"(?<=\w) > ?(?=\w)", " is greater than "),
         ("<", r"<(?= ?\w+\b(?!>))", " less than "),
         (">", r">(?= ?\w)", " greater than "),
-        ("&", r"&", " and "),
+        ("&", r"&{1,2}", " and "),
         ("+", r"(?<=[\w)]) ?\+ ?(?=[\w(])", " plus "),
         ("±", r"±", " plus or minus "),
         ("×", r"×", " times "),
@@ -41,7 +46,15 @@ _SIGNS: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
         ("√", r"√ ?", " square root of "),
         ("∞", r"∞", " infinity "),
         ("§", r"§{1,2}", " section "),
-        ("%", r"(?<=[a-z])%", " percent"),
+        ("%", r"(?<=[a-z])%|(?<!\S)%(?!\w)", " percent "),
+        ("$", r"(?<=\w )\$(?= [a-z])", " dollar "),
+        ("£", r"(?<!\S)£(?!\S)", " pound "),
+        ("€", r"(?<!\S)€(?!\S)", " euro "),
+        (
+            "-",
+            r"(?<=\b[A-DF])-(?= ?(?:[.,;!?)\n]|$|(?:in|on|for|to|average|grade|student)\b))",
+            " minus ",
+        ),
         ("°", r"(?<=[a-z])°", " degrees"),
         (":", r"(?<=\w):(?=[\\/]\w)", " colon "),
         ("/", r"(?:(?<![\w/])|(?<=\w))/(?=\w)", " slash "),
@@ -50,6 +63,9 @@ _SIGNS: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
     )
 )
 """Sign to look for first (a text has few of them), pattern, what is said. In this order."""
+_GREEK_LETTER = re.compile(
+    f"(?<![{''.join(GREEK)}])[{''.join(GREEK)}](?![{''.join(GREEK)}\u0370-\u03ff])"
+)
 _UNSAID = re.compile(r"[^\w\s'.,!?;:()…—–\[\]-]|_")
 
 
@@ -62,6 +78,7 @@ def without_quotes(text: str) -> str:
 
 def spell_out(text: str) -> str:
     """`text` with signs in words, and blanks for those that nobody says. Linear time."""
+    text = text if text.isascii() else _GREEK_LETTER.sub(lambda m: f" {GREEK[m[0]]} ", text)
     for sign, pattern, said in _SIGNS:
         if sign in text:
             text = pattern.sub(said, text)

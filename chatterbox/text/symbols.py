@@ -61,12 +61,12 @@ _SYMBOLS = _rows(
     to rightarrow longrightarrow | to
     mapsto longmapsto ↦ | maps to
     leftarrow gets | from
-    leftrightarrow ↔ ⟷ | to and from
+    leftrightarrow ⟷ | to and from
     Rightarrow implies Longrightarrow ⇒ ⟹ | implies
     Leftarrow impliedby ⟸ | is implied by
     Leftrightarrow iff Longleftrightarrow ⇔ ⟺ | if and only if
-    uparrow ↑ | up
-    downarrow ↓ | down
+    uparrow | up
+    downarrow | down
     rightleftharpoons ⇌ ⇄ | is in equilibrium with
     infty | infinity
     partial ∂ | partial

@@ -1,0 +1,164 @@
+"""Mathematics in words: LaTeX in `$…$`, `$$…$$`, `\\(…\\)`, `\\[…\\]` or bare, and plain text.
+
+Of two meanings of a sign, its neighbours decide: `-` is minus in a chain of figures and variables
+that holds a relation (`8-5=3`), a formula stands between dollars only where no prose does.
+"""
+
+import re
+
+from chatterbox.text.latex import command, formula
+from chatterbox.text.symbols import COMMANDS, STRUCTURE
+
+_FORMULA = re.compile(
+    r"(?<!\\)\$\$(?P<display>[^$]{1,4000}+)\$\$"
+    r"|(?<![\w$\\])\$(?![\s$])(?P<inline>(?:[^$\n\\]|\\.){1,500}+)(?<![\s,;:/+*=<(-])\$(?![\d$])"
+    r"|\\{1,2}\((?P<round>(?:[^\\]|\\[^()]){1,4000}+)\\{1,2}\)"
+    r"|\\{1,2}\[(?P<square>(?:[^\\]|\\[^\[\]]){1,4000}+)\\{1,2}\]"
+)
+_NO_FORMULA = re.compile(
+    r"[\"“”`;]|\. [A-Z]|^\d[\d,.]* ?[a-z]{2,} |^\d[^\\]*[ (](?:US|AU|CA|HK|NZ|NT|[AC])$"
+    r"|(?<![\\{A-Za-z])(?:an|and|at|by|for|in|is|it|of|on|or|per|the|to|a(?= [A-Za-z]{2}))(?= )"
+)
+"""What stands between two dollars in prose: `$5 or 6$`, `$5 (7 A$`."""
+_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{4,}")
+_MARKED = re.compile(r"\\[A-Za-z]|[\^_]")
+
+_COMMAND = re.compile(
+    r"(?<![:\\.])(?<![A-Za-z]{2})\\(?:"
+    + "|".join(sorted({*COMMANDS, *STRUCTURE}, key=len, reverse=True))
+    + r")(?![A-Za-z])"
+)
+
+_INDEX = re.compile(r"_\{(\w{1,8})\}")
+_ORDINAL_POWER = re.compile(r"(?<=\w)\^\{?(st|nd|rd|th)\b\}?")
+_POWER = re.compile(
+    r"(?<=[\w)\]])\^(?:\{([^{}\n]{1,60})\}|\(([^()\n]{1,60})\)"
+    r"|(-?(?:\d{1,9}\.\d{1,9}|\d{0,3}[A-Za-z]{1,2}))(?!\w))"
+)
+_INTEGER = re.compile(r"-?\d{1,9}")
+_STAR_POWER = re.compile(r"(?<![\w*])(\d{1,9}|[A-Za-z]|\))\*\*(-?\d{1,9}|[A-Za-z])(?![\w*])")
+_STAR = re.compile(
+    r"(?:(?<=\d)|(?<=[\d)][a-zA-Z])|(?<=\))|(?<![\w*])(?<=[A-Za-z]))(?<!\*)"
+    r" ?\*(?!\*) ?(?=\d|\(|[A-Za-z](?![A-Za-z*]))"
+)
+_PRODUCT = re.compile(r"(?<![\w*])[A-Za-z](?:\*[A-Za-z]){1,9}(?![\w*])")
+_QUOTIENT = re.compile(r"(?<![\w.])(\d{1,9})/(\d{1,9})(?![\w.])")
+_PLUS_MINUS = re.compile(r"\+ ?/ ?[-–]|\+-(?=\d)")
+_CHANGED = re.compile(r"(?<=\w) ?([-+*/])= ?(?=[\w(])")
+_NAMED = {"+": "plus", "-": "minus", "–": "minus", "*": "times", "×": "times", "x": "times"} | {
+    "/": "divided by"
+}
+_CALL = re.compile(
+    r"(?<![\w.])(?:([fghpFGHPT])\(([a-z\d](?:, ?[a-z\d]){0,3}|[A-Z](?:\|[A-Z])?)\)"
+    r"|(sin|cos|tan|log|ln|exp|sqrt|max|min)\(([^()\n]{1,40})\))"
+)
+
+_OPERAND = (
+    r"[(\[]{0,2}[-–]?[(\[]?(?:[$£€¥₹]?\d{1,12}(?:,\d{3})*(?:\.\d{1,12})?(?: ?[A-Za-z%°]{1,3}\b|%)?"
+    r"|(?!(?:am|an|as|at|be|by|do|go|he|if|in|is|it|me|my|no|of|on|or|so|to|up|us|we)\b)"
+    r"[A-Za-z]{1,2}\d?)(?:\^-?\w{1,3})?[)\]!]{0,2}"
+)
+_OPERATOR = r" ?(?:[<>!=]=|[-+*/×÷=<>≤≥≠≈–]|(?<=\d)x(?=\d)|(?<=\d) x (?=\d)) ?"
+_CHAIN = re.compile(
+    rf"(?P<asked>(?i:\b(?:what|how much)(?: is|'s)|\b(?:calculate|compute|evaluate|solve)) )?"
+    rf"(?<![\w.,/?&=#@%$^:-])(?P<chain>{_OPERAND}(?:{_OPERATOR}{_OPERAND}){{1,30}}+)"
+    r"(?![\w/@-]|\.\w)(?P<end> ?[?.!]?)"
+)
+_IN_CHAIN = re.compile(
+    r"(?P<before>^|[(\[]|.) ?(?P<sign>[-–*/×]|(?<=\d)x(?=\d)|(?<=\d) x(?= \d)) ?"
+)
+_RELATION = re.compile(r"[=<>≤≥≠≈]")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d|\d-\d+-\d{4}")
+_VARIABLE = re.compile(r"(?<![A-Za-z])(?<!\d )[nxyz](?![A-Za-z])")
+_CONSTANT = re.compile(r"(?<![\w.,^])\d[\d.]*(?![\w.,])")
+
+
+def formulas(text: str) -> str:
+    """`text` with its LaTeX in words. Linear time."""
+    if "$" in text or "\\" in text:
+        text = _FORMULA.sub(_say_formula, text)
+    return _outside(text) if "\\" in text else text
+
+
+def _say_formula(match: re.Match[str]) -> str:
+    inline = match["inline"]
+    body = inline or match["display"] or match["round"] or match["square"]
+    if match["display"] is None and not _is_formula(body):
+        return match[0]
+    return f" {formula(body)} "
+
+
+def _is_formula(body: str) -> bool:
+    """Whether it is mathematics, and neither prices, a shell's variables nor brackets in prose."""
+    if _NO_FORMULA.search(body):
+        return False
+    return _MARKED.search(body) is not None or _WORD.search(body) is None
+
+
+def _outside(text: str) -> str:
+    """Commands that stand in no formula; the text between them is left to the other steps."""
+    said, start = [], 0
+    while match := _COMMAND.search(text, start):
+        words, end = command(text, match.start())
+        said += [text[start : match.start()], " ", words, " "]
+        start = end
+    return "".join(said) + text[start:] if said else text
+
+
+def spell_out(text: str) -> str:
+    """`text` with plain-text mathematics in words, as far as Markdown would take its signs away;
+    whole powers (`m^2`) are left to the step that knows units. Linear time."""
+    if "^" in text:
+        text = _POWER.sub(_say_power, _ORDINAL_POWER.sub(r"\1", text))
+    if "_{" in text:
+        text = _INDEX.sub(r" \1", text)
+    if "(" in text:
+        text = _CALL.sub(_say_call, text)
+    if "*" in text:
+        text = _PRODUCT.sub(lambda m: m[0].replace("*", " times "), text)
+        text = _STAR.sub(" times ", _STAR_POWER.sub(r"\1^\2", text))
+    text = _PLUS_MINUS.sub("±", text) if "+" in text else text
+    if "=" in text:
+        text = _CHANGED.sub(lambda m: f" {_NAMED[m[1]]} equals ", text)
+    return _CHAIN.sub(_say_chain, text)
+
+
+def _say_power(match: re.Match[str]) -> str:
+    exponent = match[1] or match[2] or match[3]
+    if _INTEGER.fullmatch(exponent):
+        return f"^{exponent}"
+    return f" to the power of {formula(exponent)} "
+
+
+def _say_call(match: re.Match[str]) -> str:
+    if match[1]:
+        return f"{match[1]} of {match[2].replace('|', ' given ')}"
+    name = "the square root" if match[3] == "sqrt" else COMMANDS[match[3]]
+    touching = match.string[match.end() : match.end() + 1].isalnum()
+    return f"{name} of {match[4]}{' ' * touching}"
+
+
+def _say_chain(match: re.Match[str]) -> str:
+    """Operators in words where the chain is an equation, a question or a term in x."""
+    chain, after = match["chain"], match["end"]
+    asked = match["asked"] is not None and after.strip() != ""
+    term = _VARIABLE.search(chain) is not None and _CONSTANT.search(chain) is not None
+    if not (asked or term or _RELATION.search(chain)) or _DATE.search(chain):
+        return match[0]
+    chain = _QUOTIENT.sub(_say_quotient, chain)
+    return f"{match['asked'] or ''}{_IN_CHAIN.sub(_say_operator, chain)}{after}"
+
+
+def _say_quotient(match: re.Match[str]) -> str:
+    """1/2 stays a fraction."""
+    divided = int(match[1]) > int(match[2])
+    return f"{match[1]} divided by {match[2]}" if divided else match[0]
+
+
+def _say_operator(match: re.Match[str]) -> str:
+    before, sign = match["before"], match["sign"].strip()
+    if sign == "/" and " " not in match[0]:
+        return match[0]  # a fraction
+    if before in "([=<>≤≥≠≈+*/×":
+        return f"{before} {'minus' if sign in '-–' else sign} "
+    return f"{before} {_NAMED[sign]} "
