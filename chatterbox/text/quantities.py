@@ -27,6 +27,9 @@ _MEASURE = re.compile(
 )
 
 
+_OPERATOR = re.compile(r" ?(?:[-+*/=^<>≤≥≠]|(?:plus|minus|times|divided)\b)")
+
+
 def spell_out(text: str) -> str:
     """`text` with sums, measures and percentages in words. Linear time."""
     if any(sign in text for sign in CURRENCIES if len(sign) == 1):
@@ -81,6 +84,8 @@ def _say_measure(match: re.Match[str]) -> str:
     first, second, unit = match["a"], match["b"], match["unit"]
     if match["gap"] and unit in _ONLY_TOUCHING:
         return match[0]
+    if unit == "x" and (match["power"] or _OPERATOR.match(match.string, match.end())):
+        return f"{number(first)} x{match[0].partition('x')[2]}"
     singular = match["gap"] == "-" or (is_one(first) and second is None)
     name = _named(unit, match["power"], match["square"], singular)
     if name is None:

@@ -50,7 +50,7 @@ NO_MATHEMATICS = [
     ("It costs $7 and $8.", "It costs seven dollars and eight dollars."),
     ("It was $5, not 6$.", "It was five dollars, not six dollars."),
     (
-        "$30-$40 or US$9 (12 A$)",
+        "$30-$40 or US$9 (A$12)",
         "Thirty to forty dollars or nine dollars, twelve Australian dollars.",
     ),
     (r"C:\delta\times", "C colon backslash delta backslash times."),
