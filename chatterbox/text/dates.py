@@ -1,98 +1,88 @@
-"""How are dates and times of day read?
+"""Reads dates: `Nov 3-5`, `2024-11-21`, `due 10/14`. Month names are full ones by now.
 
-Knows the figures of a calendar and a clock only; a bare year is `figures`' question.
+A bare year is the question of `years`, a time of day that of `clock`.
 """
 
 import re
 
+from chatterbox.text.calendar_names import MONTHS
+from chatterbox.text.clock import time_of_day
 from chatterbox.text.numbers import cardinal, ordinal, year
 
-_MONTHS = (
-    *("January", "February", "March", "April", "May", "June"),
-    *("July", "August", "September", "October", "November", "December"),
-)
-_NAME = (
-    r"(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?"
-    r"|Sept?(?:ember)?|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)\b"
-)
-_NAMED = re.compile(rf"\b{_NAME}")
-_MONTH = f"(?P<month>{_NAME})"
-_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_NAME = "(?:" + "|".join(MONTHS) + r")\b"
+_NAMED = re.compile(_NAME)
 _ALONE = r"(?<![\w./:-])(?<!\d,)"
-_END = r"(?![\w/]|[.,:-]\d)"
+_END = r"(?![\w/%°]|[.,:-]\d)"
+_YEAR = r"(?:(?P<comma>,?) (?P<year>\d{4}|'\d\d))"
 
 _ISO = re.compile(
-    _ALONE + r"(\d{4})-(\d{2})-(\d{2})(?:(?:T| )(\d{2}):(\d{2})(?::\d{2}(?:\.\d{1,9})?)?"
-    r"(Z|[+-]\d{2}:?\d{2})?+)?+(?![\w-])"
+    _ALONE + r"(\d{4})([-/.])(\d{1,2})\2(\d{1,2})(?:(?:T| )(\d{2}):(\d{2})(?::\d{2}(?:\.\d{1,9})?)?"
+    r"(Z|[+-]\d{2}:?\d{2})?+)?+(?![\w/-]|\.\d)"
 )
+_YEAR_MONTH = re.compile(_ALONE + r"((?:19|20)\d\d)([-/])(0[1-9]|1[0-2])(?![\w/-]|[.,:]\d)")
 _SLASHED = re.compile(_ALONE + r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4}|\d{2})" + _END)
-_WEEKDAY = re.compile(
-    rf"\b(Mon|Tues?|Wed|Thu(?:rs?)?|Fri|Sat|Sun)\b\.?,?+(?= (?:\d{{1,2}} )?{_NAME})"
+_NO_YEAR = re.compile(
+    r"(?i)\b(on|due|by|until|before|after|since|dated?|starting|ending|starts|ends|deadline"
+    r"|effective|as of|week of|for|born|through)(:? )(\d{1,2})/(\d{1,2})(?![\w/%]|[.,:]\d| of\b)"
 )
+_MAYBE_FRACTION = frozenset({"by", "for", "until", "before", "after", "since", "through"})
+_USUAL_BOTTOMS = frozenset({2, 3, 4, 5, 6, 8, 10, 12, 16})
+_DAYS = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?"
+_TO = r"(?P<to> ?[-–—~] ?| (?:to|through|and|or|&) )(?P<last>\d{1,2})(?:st|nd|rd|th)?"
 _MONTH_DAY = re.compile(
-    rf"\b{_MONTH} (?P<day>\d{{1,2}})(?:st|nd|rd|th)?(?:(?P<comma>,?) (?P<year>\d{{4}}))?{_END}"
+    rf"\b(?P<month>{_NAME}) {_DAYS}(?:{_TO}(?!\d| ?[ap]m\b|[%°:/]))?"
+    rf"(?:{_YEAR}(?! [a-z]+s\b))?{_END}"
+    r"(?! (?:people|men|women|children|more|other)\b)"
 )
 _DAY_MONTH = re.compile(
-    rf"{_ALONE}(?P<the>[Tt]he )?+(?P<day>\d{{1,2}})(?:st|nd|rd|th)?(?: of)? {_MONTH}"
-    rf"(?:,? (?P<year>\d{{4}}){_END})?+"
+    rf"{_ALONE}(?P<the>[Tt]he )?+{_DAYS}(?:{_TO})?(?: of)? (?P<month>{_NAME})"
+    rf"(?:{_YEAR}{_END})?+"
 )
-_MONTH_YEAR = re.compile(rf"\b{_MONTH} (?P<year>1\d{{3}}|20\d\d){_END}")
-
-_HALF = r"(?P<half>[AaPp])[Mm]\b"
-_CLOCK = re.compile(
-    rf"{_ALONE}(?P<h>\d{{1,2}})[:.](?P<m>[0-5]\d)(?::(?P<s>[0-5]\d))? ?{_HALF}"
-    rf"|{_ALONE}(?P<h2>[01]?\d|2[0-4]):(?P<m2>[0-5]\d)(?::(?P<s2>[0-5]\d))?(?![\w:]|[.,]\d)"
-)
-_FROM_TO = re.compile(
-    rf"{_ALONE}(\d{{1,2}}(?::[0-5]\d)?(?: ?[AaPp][Mm])?) ?[-–—] ?"
-    r"(?=\d{1,2}(?:[:.][0-5]\d(?: ?[AaPp][Mm])?| ?[AaPp][Mm])\b)"
-)
-_HOUR = re.compile(rf"(?<![\w.:])(?P<h>1[0-2]|0?[1-9]) ?{_HALF}")
+_BETWEEN_DATES = re.compile(rf"(?<=\d|[a-z]) ?[-–—] ?(?={_NAME} \d|\d{{1,2}} {_NAME})")
+_MONTH_YEAR = re.compile(rf"\b(?P<month>{_NAME}),? (?P<year>1\d{{3}}|20\d\d|'\d\d){_END}")
 
 
 def spell_out(text: str) -> str:
-    """`text` with every date and every time of day in words. Linear time."""
+    """`text` with every date in words. Linear time."""
     text = _SLASHED.sub(_say_slashed, _ISO.sub(_say_iso, text))
+    text = _NO_YEAR.sub(_say_no_year, _YEAR_MONTH.sub(_say_year_month, text))
     if _NAMED.search(text):
-        text = _DAY_MONTH.sub(_say_day_month, _WEEKDAY.sub(_say_weekday, text))
+        text = _DAY_MONTH.sub(_say_day_month, _BETWEEN_DATES.sub(" to ", text))
         text = _MONTH_DAY.sub(_say_month_day, text)
-        text = _MONTH_YEAR.sub(lambda m: f"{_month(m['month'])} {year(int(m['year']))}", text)
-    text = _CLOCK.sub(_say_clock, _FROM_TO.sub(r"\1 to ", text))
-    return _HOUR.sub(_say_hour, text)
+        text = _MONTH_YEAR.sub(lambda m: f"{m['month']} {_year(m['year'])}", text)
+    return text
 
 
-def time_of_day(hour: int, minute: int, half: str = "") -> str:
-    """14, 5 → fourteen oh five; 3, 0, p → three PM; 10, 0 → ten o'clock."""
-    after = f" {half.upper()}M" if half else ""
-    if minute:
-        return f"{cardinal(hour)} {'oh ' if minute < 10 else ''}{cardinal(minute)}{after}"
-    if half:
-        return cardinal(hour) + after
-    return f"{cardinal(hour)} o'clock" if 0 < hour < 13 else f"{cardinal(hour)} hundred hours"
-
-
-def _month(written: str) -> str:
-    return next(month for month in _MONTHS if month[:3] == written[:3])
-
-
-def _say_weekday(match: re.Match[str]) -> str:
-    return next(day for day in _WEEKDAYS if day[:3] == match[1][:3]) + ","
+def _year(written: str) -> str:
+    """2024; '24."""
+    if written[0] != "'":
+        return year(int(written))
+    return ("oh " if written[1] == "0" else "") + cardinal(int(written[1:]))
 
 
 def _date(a_year: int | None, month: int, day: int) -> str:
-    said = f"{_MONTHS[month - 1]} {ordinal(day)}"
+    said = f"{MONTHS[month - 1]} {ordinal(day)}"
     return said if a_year is None else f"{said}, {year(a_year)}"
 
 
 def _say_iso(match: re.Match[str]) -> str:
-    a_year, month, day = int(match[1]), int(match[2]), int(match[3])
-    if not (1 <= month <= 12 and 1 <= day <= 31):
+    a_year, month, day = int(match[1]), int(match[3]), int(match[4])
+    short = len(match[3]) + len(match[4]) < 4
+    if not (1 <= month <= 12 and 1 <= day <= 31) or (short and match[2] != "/"):
         return match[0]
     said = _date(a_year, month, day)
-    if match[4] is None:
+    if match[5] is None:
         return said
-    zone = " UTC" if match[6] == "Z" else ""
-    return f"{said}, {time_of_day(int(match[4]), int(match[5]))}{zone}"
+    zone = " UTC" if match[7] == "Z" else ""
+    return f"{said}, {time_of_day(int(match[5]), int(match[6]))}{zone}"
+
+
+def _say_year_month(match: re.Match[str]) -> str:
+    """2024-05; where the second figure is the greater, it is a later year: 2003-05."""
+    a_year, month = int(match[1]), int(match[3])
+    if month > a_year % 100:
+        return match[0]
+    return f"{MONTHS[month - 1]} {year(a_year)}"
 
 
 def _say_slashed(match: re.Match[str]) -> str:
@@ -109,34 +99,38 @@ def _say_slashed(match: re.Match[str]) -> str:
     return _date(a_year, month, day)
 
 
-def _say_month_day(match: re.Match[str]) -> str:
-    day = int(match["day"])
-    if not 1 <= day <= 31:
+def _say_no_year(match: re.Match[str]) -> str:
+    """on 12/25, due 3/4; not `by 3/4`, nor 9/11, which has a name of its own."""
+    first, second = int(match[3]), int(match[4])
+    month, day = (second, first) if first > 12 else (first, second)
+    fraction = first < second and second in _USUAL_BOTTOMS
+    if not (1 <= month <= 12 and 1 <= day <= 31) or (first, second) == (9, 11):
         return match[0]
-    said = f"{_month(match['month'])} {ordinal(day)}"
-    return f"{said}, {year(int(match['year']))}" if match["year"] else said
+    if fraction and match[1].lower() in _MAYBE_FRACTION:
+        return match[0]
+    return f"{match[1]}{match[2]}{_date(None, month, day)}"
+
+
+def _days(match: re.Match[str]) -> str | None:
+    """The day, or the first and the last of several; None where there are no such days."""
+    days = [int(day) for day in match.group("day", "last") if day]
+    if not all(1 <= day <= 31 for day in days):
+        return None
+    link = (match["to"] or "").strip()
+    between = f" {link} " if link.isalpha() else " and " if link == "&" else " to "
+    return between.join(ordinal(day) for day in days)
+
+
+def _say_month_day(match: re.Match[str]) -> str:
+    days = _days(match)
+    if days is None:
+        return match[0]
+    return f"{match['month']} {days}" + (f", {_year(match['year'])}" if match["year"] else "")
 
 
 def _say_day_month(match: re.Match[str]) -> str:
-    day = int(match["day"])
-    if not 1 <= day <= 31:
+    days = _days(match)
+    if days is None:
         return match[0]
-    said = f"{match['the'] or 'the '}{ordinal(day)} of {_month(match['month'])}"
-    return f"{said}, {year(int(match['year']))}" if match["year"] else said
-
-
-def _say_clock(match: re.Match[str]) -> str:
-    hour = int(match["h"] or match["h2"])
-    minute = int(match["m"] or match["m2"])
-    if match["half"] and hour > 23:
-        return match[0]
-    second = match["s"] or match["s2"]
-    said = time_of_day(hour, minute, "" if second else match["half"] or "")
-    if not second:
-        return said
-    half = f" {match['half'].upper()}M" if match["half"] else ""
-    return f"{said} and {cardinal(int(second))} {'second' if second == '01' else 'seconds'}{half}"
-
-
-def _say_hour(match: re.Match[str]) -> str:
-    return time_of_day(int(match["h"]), 0, match["half"])
+    said = f"{match['the'] or 'the '}{days} of {match['month']}"
+    return f"{said}, {_year(match['year'])}" if match["year"] else said

@@ -9,7 +9,9 @@ import re
 from chatterbox.text import (
     addresses,
     arrows,
+    calendar_names,
     citations,
+    clock,
     code_blocks,
     dates,
     elements,
@@ -58,12 +60,14 @@ _WORDS = (
     arrows.spell_out,
     addresses.spell_out,
     punctuation.squeezed,
+    calendar_names.spell_out,
     words.spell_out,
     roman.spell_out,
 )
 _FIGURES = (
     _opened,
     dates.spell_out,
+    clock.spell_out,
     figures.identifiers,
     figures.powers,
     figures.decades,

@@ -1,0 +1,75 @@
+"""Reads times of day and lengths of time: `3:30 pm`, `14:05`, `9-5pm`, `45:30`."""
+
+import re
+
+from chatterbox.text.numbers import cardinal
+
+_ALONE = r"(?<![\w./:-])(?<!\d,)"
+_HALF = r"(?P<half>[AaPp])[Mm]\b"
+_CLOCK = re.compile(
+    rf"{_ALONE}(?P<h>\d{{1,2}})[:.](?P<m>[0-5]\d)(?::(?P<s>[0-5]\d))? ?{_HALF}"
+    rf"|{_ALONE}(?P<h2>[01]?\d|2[0-4]):(?P<m2>[0-5]\d)(?::(?P<s2>[0-5]\d))?(?![\w:]|[.,]\d)"
+)
+_LENGTH = re.compile(rf"{_ALONE}(?P<min>2[5-9]|[3-9]\d):(?P<sec>[0-5]\d)(?![\w:]|[.,]\d)")
+_FROM_TO = re.compile(
+    rf"{_ALONE}(\d{{1,2}}(?::[0-5]\d)?(?: ?[AaPp][Mm])?) ?[-–—] ?"
+    r"(?=\d{1,2}(?:[:.][0-5]\d(?: ?[AaPp][Mm])?| ?[AaPp][Mm])\b)"
+)
+_HOUR = re.compile(rf"(?<![\w.:])(?P<h>1[0-2]|0?[1-9]) ?{_HALF}")
+_OPENING = re.compile(rf"{_ALONE}(\d{{1,2}}) ?[-–—] ?(\d{{1,2}})(?![\w%-]|[.,:]\d)")
+_OPENS = re.compile(
+    r"(?i)(?:day|\b(?:daily|hours?|open|works?|working|weekdays|weekends)),?(?: from)?:? $"
+)
+_JOB = re.compile(r" (?:jobs?|shifts?|hours|schedule|workday|grind)\b")
+
+
+def spell_out(text: str) -> str:
+    """`text` with every time of day in words. Linear time."""
+    if ":" in text:
+        text = _LENGTH.sub(_say_length, text)
+    text = _CLOCK.sub(_say_clock, _FROM_TO.sub(r"\1 to ", text))
+    return _OPENING.sub(_say_opening, _HOUR.sub(_say_hour, text))
+
+
+def time_of_day(hour: int, minute: int, half: str = "") -> str:
+    """14, 5 → fourteen oh five; 3, 0, p → three PM; 10, 0 → ten o'clock."""
+    after = f" {half.upper()}M" if half else ""
+    if minute:
+        return f"{cardinal(hour)} {'oh ' if minute < 10 else ''}{cardinal(minute)}{after}"
+    if half:
+        return cardinal(hour) + after
+    return f"{cardinal(hour)} o'clock" if 0 < hour < 13 else f"{cardinal(hour)} hundred hours"
+
+
+def _say_length(match: re.Match[str]) -> str:
+    """45:30 is no time of day; 60:40 is a share of a hundred."""
+    minutes, seconds = int(match["min"]), int(match["sec"])
+    if minutes + seconds == 100:
+        return match[0]
+    return f"{cardinal(minutes)} minutes{' ' + cardinal(seconds) if seconds else ''}"
+
+
+def _say_clock(match: re.Match[str]) -> str:
+    hour = int(match["h"] or match["h2"])
+    minute = int(match["m"] or match["m2"])
+    if match["half"] and hour > 23:
+        return match[0]
+    second = match["s"] or match["s2"]
+    said = time_of_day(hour, minute, "" if second else match["half"] or "")
+    if not second:
+        return said
+    half = f" {match['half'].upper()}M" if match["half"] else ""
+    return f"{said} and {cardinal(int(second))} {'second' if second == '01' else 'seconds'}{half}"
+
+
+def _say_hour(match: re.Match[str]) -> str:
+    return time_of_day(int(match["h"]), 0, match["half"])
+
+
+def _say_opening(match: re.Match[str]) -> str:
+    """`open daily 9-5`, `a 9-5 job`: hours, not the score that `won 9-5` is."""
+    first, second, text = int(match[1]), int(match[2]), match.string
+    opens = _OPENS.search(text[max(0, match.start() - 24) : match.start()])
+    if not (opens or _JOB.match(text, match.end())) or not second < first <= 12:
+        return match[0]
+    return f"{cardinal(first)} to {cardinal(second)}"
