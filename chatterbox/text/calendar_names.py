@@ -10,7 +10,7 @@ MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
     *("July", "August", "September", "October", "November", "December"),
 )
-_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 _MONTH = (
     r"(?i:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
@@ -67,7 +67,7 @@ def spell_out(text: str) -> str:
 
 def _full(short: str) -> str:
     start = short[:3].capitalize()
-    return next(name for name in (*MONTHS, *_WEEKDAYS) if name.startswith(start))
+    return next(name for name in (*MONTHS, *WEEKDAYS) if name.startswith(start))
 
 
 def _say_run(match: re.Match[str]) -> str:

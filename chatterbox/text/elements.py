@@ -33,10 +33,9 @@ _BLOCKS = listed(
 )
 """Elements whose edge ends a sentence; `s` is SSML's sentence."""
 
-_THOUGHTS = ("think", "thinking", "thought", "reasoning")
-_HIDDEN = re.compile(
-    rf"(?i)(?<!`)<(/?)({'|'.join(_THOUGHTS)}|script|style|template|details)(?![\w:-])([^<>]{{0,500}}+)>"
-)
+THOUGHTS = ("think", "thinking", "thought", "reasoning")
+HIDDEN = (*THOUGHTS, "script", "style", "template")
+_HIDDEN = re.compile(rf"(?i)(?<!`)<(/?)({'|'.join(HIDDEN)}|details)(?![\w:-])([^<>]{{0,500}}+)>")
 """Elements that are left away with all that is in them: a chat model's thoughts, a page's code;
 `details` only where its attributes say `reasoning`."""
 _RAISED = re.compile(
@@ -68,7 +67,7 @@ def _without_hidden(text: str) -> str:
         elif inside == name and end:
             kept.append(text[at:opened])
             inside, at = "", match.end()
-        elif not inside and end and name in _THOUGHTS and _ends_line(text, match.end()):
+        elif not inside and end and name in THOUGHTS and _ends_line(text, match.end()):
             kept, at = [], match.end()
     if inside and not text[:opened].rpartition("\n")[2].strip():
         return "\n\n".join([*kept, text[at:opened]])

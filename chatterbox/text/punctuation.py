@@ -36,6 +36,16 @@ def squeezed(text: str) -> str:
     return _BLANKS.sub(" ", text) if "  " in text else text
 
 
+def runs_on(previous: str, line: str, earlier: int = 0) -> bool:
+    """Whether an editor has wrapped `previous`, so that it goes on in `line`. `earlier`: characters
+    of the same line before `previous`."""
+    return previous[-1] not in ".!?:" and (
+        len(previous) + earlier >= _WRAPPED_CHARS
+        or line[0].islower()
+        or _UNFINISHED.search(previous[-8:]) is not None
+    )
+
+
 def unwrapped(text: str) -> str:
     """One line per paragraph: lines that an editor wrapped are joined, blank lines dropped."""
     joined: list[str] = []
@@ -43,13 +53,7 @@ def unwrapped(text: str) -> str:
     for written in squeezed(text).split("\n"):
         line = written.strip()
         if line:
-            wrapped = previous and previous[-1] not in ".!?:"
-            runs_on = wrapped and (
-                len(previous) >= _WRAPPED_CHARS
-                or line[0].islower()
-                or _UNFINISHED.search(previous[-8:])
-            )
-            joined.append((" " if runs_on else "\n") + line)
+            joined.append((" " if previous and runs_on(previous, line) else "\n") + line)
         previous = line
     return "".join(joined).lstrip("\n")
 

@@ -106,7 +106,8 @@ _SINGULAR = re.compile(
 )
 _MONARCH_WAS = re.compile(
     r" was (?:the|an?|also|king|queen|emperor|crowned|born|beheaded|executed|succeeded|married"
-    r"|deposed|assassinated|buried|known|murdered|killed|elected|proclaimed|forced)\b| was[.,]?$"
+    r"|deposed|assassinated|buried|known|murdered|killed|elected|proclaimed|forced)\b"
+    r"| was[.,]?(?=\n|$)"
 )
 _REIGNED = listed(
     "abdicated adopted ascended became began besieged built commissioned conquered converted "

@@ -12,6 +12,7 @@ from typing import Any
 from chatterbox.errors import Overloaded, TextTooLong
 from chatterbox.server.sockets.sentences import SentenceBuffer
 from chatterbox.server.speech import SpeechCall
+from chatterbox.text import CodeBlocks
 
 MOST_ITEMS = 256
 """Calls and marks that wait on one socket: more of them is nobody's speech."""
@@ -30,9 +31,15 @@ Item = str | SpeechCall | Mark
 class Inbox:
     """Filled by whoever reads the socket, emptied by whoever speaks."""
 
-    def __init__(self, max_chars: int, least_chars: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        max_chars: int,
+        least_chars: Sequence[int] = (),
+        *,
+        code_blocks: CodeBlocks = "skip",
+    ) -> None:
         self._max_chars = max_chars
-        self._buffer = SentenceBuffer(least_chars)
+        self._buffer = SentenceBuffer(least_chars, code_blocks=code_blocks)
         self._ready: deque[Item] = deque()
         self._ready_chars = 0
         self._at_once = False
@@ -53,28 +60,26 @@ class Inbox:
 
     def flush(self) -> None:
         """What is there is all there is of its sentence."""
-        rest = self._buffer.flush()
-        if rest.strip():
+        if not self._buffer.is_blank():  # blanks will lead what comes next
+            rest = self._buffer.flush()
             self._put(rest)
             self._ready_chars += len(rest)
-        else:
-            self._buffer.feed(rest)  # it will lead what comes next
 
     def call(self, call: SpeechCall) -> None:
         """A text that is whole by itself. Raises TextTooLong and Overloaded."""
         self._check_room(len(call.text))
-        self.flush()
+        self._close()
         self._put(call)
         self._ready_chars += len(call.text)
 
     def mark(self, token: Any) -> None:
         """Have `token` come out once everything before it has been spoken. Raises Overloaded."""
-        self.flush()
+        self._close()
         self._put(Mark(token))
 
     def end(self) -> None:
         """Nothing more comes."""
-        self.flush()
+        self._close()
         self._ended = True
         self._news.set()
 
@@ -92,6 +97,11 @@ class Inbox:
                 return None
             self._news.clear()
             await self._news.wait()
+
+    def _close(self) -> None:
+        """This text is over: code that was not closed does not reach into the next."""
+        self.flush()
+        self._buffer.close()
 
     def _put(self, item: Item) -> None:
         if len(self._ready) >= MOST_ITEMS:

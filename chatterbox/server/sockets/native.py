@@ -70,7 +70,14 @@ class Context:
         self._words = Words()
         self._turn_s = 0.0  # of sound, of the utterances of this turn that are done
         self._first = 0  # index of the turn's first utterance
-        self.voicing = Voicing(desk.backend, desk.ended, PATH, self, call_of=self._call)
+        self.voicing = Voicing(
+            desk.backend,
+            desk.ended,
+            PATH,
+            self,
+            call_of=self._call,
+            code_blocks=config.code_blocks,
+        )
 
     def _call(self, text: str) -> SpeechCall:
         config = self.config

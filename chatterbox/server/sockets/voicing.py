@@ -21,6 +21,7 @@ from chatterbox.server.record import RequestRecord, request_id
 from chatterbox.server.sockets.inbox import Inbox, Mark
 from chatterbox.server.sockets.timing import Timing
 from chatterbox.server.speech import Speaking, SpeechCall
+from chatterbox.text import CodeBlocks
 
 log = logging.getLogger("chatterbox.requests")
 
@@ -86,8 +87,13 @@ class Voicing:
         *,
         call_of: Callable[[str], SpeechCall],
         least_chars: tuple[int, ...] = (),
+        code_blocks: CodeBlocks | None = None,
     ) -> None:
-        self.inbox = Inbox(backend.config.max_text_length, least_chars)
+        self.inbox = Inbox(
+            backend.config.max_text_length,
+            least_chars,
+            code_blocks=code_blocks or backend.engine.config.code_blocks,
+        )
         self.speaking = False
         self.spoken = 0  # utterances
         self._backend = backend

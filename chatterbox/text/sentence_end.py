@@ -1,0 +1,106 @@
+"""Does a sentence end at this stop? Answered while text is still arriving: yes, no, or wait.
+
+Says the same as the whole text would: what may be an abbreviation waits for the next letter or
+word, an ordinary word does not.
+"""
+
+import re
+
+from chatterbox.text.calendar_names import MONTHS, WEEKDAYS
+from chatterbox.text.lexicon import (
+    ABBREVIATIONS,
+    BARE_TITLES,
+    BEFORE_FIGURE,
+    STARTERS,
+    STREETS,
+    TITLES,
+)
+from chatterbox.text.units import UNITS
+
+STOP = re.compile(r"""(?<![.!?…])[.!?…]+["'”’)\]*_]*(?=\s)|[。！？]""")
+"""Where a sentence may end."""
+
+_LAST_WORD = re.compile(r"[^\s(\[{\"'“‘*_/|—–]*$")
+_LEADING_FIGURES = re.compile(r"^[$£€#~]?[\d.,:½¼¾-]*(?=[^\W\d]|$)")
+_AFTER_FIGURE = re.compile(r"[\d½¼¾][ -]?[A-Za-z]+$")
+_INITIALS = re.compile(r"[^\W\d_]|[^\W\d_](?:\.[^\W\d_]{1,2})+")
+_FOLLOWING = re.compile(r"(?P<gap>\s{0,64})(?P<opening>[\"'“”‘’(\[{*_]*)(?P<word>[^\W_]*)")
+_LINE_MARK = re.compile(r"(?:[-*+•–—>#|]+|\d{1,3}[.)])(?:\s|$)|[-*+•–—>#|]+$|\d{1,3}$")
+"""What would be an item, a heading, a quotation or a table's edge where a line began with it."""
+_NUMERAL = re.compile(r"[IVXLC]+")
+_LONGEST_STARTER = max(map(len, STARTERS))
+
+_CALENDAR = {
+    form
+    for name in (*(name[:3] for name in (*MONTHS, *WEEKDAYS)), "Sept", "Tues", "Thur", "Thurs")
+    for form in (name, name.upper(), name.lower())
+} - {"may", "mar", "sat", "sun", "wed"}
+_ABBREVIATED = {word.rstrip(".").lower() for word in ABBREVIATIONS}
+_SHORT = _ABBREVIATED | {"fl"} | {word.lower() for word in (*TITLES, *STREETS, *BEFORE_FIGURE)}
+"""Words that a stop may belong to; so it may to a unit, behind a figure."""
+
+
+def ends_sentence(text: str, stop: re.Match[str]) -> bool | None:
+    """Whether a sentence of `text` ends at `stop` (a match of STOP); None: more text will tell."""
+    following = _FOLLOWING.match(text, stop.end())
+    assert following is not None, "all its parts may be empty"
+    if stop[0] in "。！？" or "\n" in following["gap"] or len(following["gap"]) == 64:
+        return True
+    first = text[following.end("gap") : following.end("gap") + 1]
+    word = _word_before(text, stop)
+    if not first:
+        return None if _may_go_on(word, text, stop) else True
+    if following["word"][:1].islower():
+        return False
+    mark = _LINE_MARK.match(text, following.end("gap"))
+    if mark:  # at the beginning of a text of its own it would be read as one
+        return None if mark.end() == len(text) else False
+    if not _may_go_on(word, text, stop):
+        return True
+    if not following["word"] and following.end() == len(text):
+        return None
+    return _after_abbreviation(word, following, len(text))
+
+
+def _word_before(text: str, stop: re.Match[str]) -> str:
+    """The word that the stop stands behind, without figures that touch it: `5km`."""
+    found = _LAST_WORD.search(text[max(0, stop.start() - 32) : stop.start()])
+    return _LEADING_FIGURES.sub("", found[0] if found else "")
+
+
+def _may_go_on(word: str, text: str, stop: re.Match[str]) -> bool:
+    """Whether what stands before the stop is no ordinary word: the stop may be its own."""
+    if stop[0][0] not in ".…":
+        return False
+    if stop[0][0] == "…" or stop[0].startswith(".."):
+        return True
+    if not word:  # a figure: `1.` numbers an item where a line begins with it
+        line = text.rfind("\n", 0, stop.start()) + 1
+        return stop.start() - line <= 4
+    if word in UNITS and _AFTER_FIGURE.search(text[max(0, stop.start() - 16) : stop.start()]):
+        return True
+    return word.lower() in _SHORT or word in _CALENDAR or _INITIALS.fullmatch(word) is not None
+
+
+def _after_abbreviation(word: str, following: re.Match[str], end: int) -> bool | None:
+    """The same rules as `words`: most of these end a sentence only where the next word shows it."""
+    next_word = following["word"]
+    if not word:
+        return next_word == "" or not next_word[0].isalnum()
+    abbreviated = word.lower() in _ABBREVIATED
+    one_letter = len(word) == 1 and word.islower()
+    if one_letter or word in _CALENDAR or word == "fl":
+        return not next_word[:1].isdigit()
+    if word.lower() in BEFORE_FIGURE and word not in TITLES and not abbreviated:
+        if next_word == "I" and following.end() == end:
+            return None
+        return not (next_word[:1].isdigit() or _NUMERAL.fullmatch(next_word))
+    street, title = word in STREETS, word in TITLES or word in BARE_TITLES
+    initials = _INITIALS.fullmatch(word) is not None and word != "I"
+    if not (street or title or initials or abbreviated):
+        return True  # a unit, an ellipsis
+    if next_word[:1].isdigit() or not next_word:
+        return len(word) == 1
+    if following.end() == end and len(next_word) <= _LONGEST_STARTER:
+        return None
+    return next_word in STARTERS or (street and not title)

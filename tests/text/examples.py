@@ -1,0 +1,32 @@
+"""Every text that the tests of reading have, whichever file it stands in."""
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """What is written in rows of (written, said)."""
+    if isinstance(value, dict):
+        yield from _texts(list(value.items()))
+    elif isinstance(value, list | tuple):
+        for row in value:
+            if isinstance(row, tuple) and row and isinstance(row[0], str):
+                yield row[0]
+            elif isinstance(row, tuple):
+                yield from _texts(row)
+
+
+def written() -> list[str]:
+    """The first column of all tables in capitals in `tests/text`, each once."""
+    found: dict[str, None] = {}
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        if not module.name.startswith("test_"):
+            continue
+        names = vars(importlib.import_module(f"text.{module.name}"))
+        for name, value in names.items():
+            if name.isupper() and name != "TABLE":
+                found.update(dict.fromkeys(_texts(value)))
+    return list(found)
