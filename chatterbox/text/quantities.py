@@ -1,99 +1,137 @@
-"""How are sums of money, measures and percentages read?
-
-Knows units and currencies; a figure without either is `figures`' question.
-"""
+"""Measures, fractions of them and percentages in words: `5-10 km`, `1/2 tsp`, `57.9 million km`."""
 
 import re
 
-from chatterbox.text.numbers import NUMBER, cardinal, is_one, number
-from chatterbox.text.units import CURRENCIES, SCALES, UNITS, Currency
+from chatterbox.text import slashes
+from chatterbox.text.attributive import is_attributive
+from chatterbox.text.numbers import NUMBER, fraction, is_one, number
+from chatterbox.text.slashes import each, raised
+from chatterbox.text.unit_meaning import meant
+from chatterbox.text.units import UNITS, unit
 
 _START = r"(?<![\w.])(?<!\d,)"
-_SIGN = r"(?:(?:US|AU|CA|[AC])?\$|[£€¥₹₩₽₿])"
-_CODE = r"(?:[€£¥₹₩₽₿¢$]|(?:USD|EUR|GBP|JPY|CHF|AUD|CAD|INR)\b)"
-_SCALE = r"(?: ?(?P<scale>thousand|million|billion|trillion|mio|mn|mm|bn|tn|[kKmMbB])\b)?"
-_RANGE = rf"(?P<a>{NUMBER})(?: ?[-–—] ?{_SIGN}?(?P<b>{NUMBER}))?"
-_EACH = r"(?:/(?P<per>[A-Za-z]{1,8})\b)?"
-_BEFORE = re.compile(rf"(?P<what>{_SIGN}) ?(?P<minus>-)?{_RANGE}{_SCALE}{_EACH}")
-_AFTER = re.compile(rf"{_START}(?P<minus>-)?{_RANGE}{_SCALE} ?(?P<what>{_CODE}){_EACH}")
-_ONLY_TOUCHING = frozenset({"in", "x", "us"})
-"""Units that are also words: read as units only where nothing stands between figure and unit."""
-
+_VALUE = rf"(?:(?:\d{{1,4}}[ -])?\d{{1,3}}/\d{{1,3}}(?![\d/])|{NUMBER})"
+_UNIT = r"(?:°(?: ?[CFKcfk]\b)?|[A-Za-zμΩ][A-Za-zΩ]{0,4}|[%‰])"
+_SCALE = r"(?: (?P<scale>hundred|thousand|million|billion|trillion|lakh|crore))?"
 _MEASURE = re.compile(
-    rf"{_START}(?P<a>{NUMBER})(?: ?(?P<to>[-–—]|to|±|or) ?(?P<b>{NUMBER}))?(?P<gap>[ -]?)"
-    r"(?P<square>(?:sq|cu)(?:\. ?| ))?(?P<unit>(?:°(?: ?[CFK]\b)?|[A-Za-zμ][A-Za-zΩ]{0,4}|Ω|[%‰]))"
-    r"(?:\^?(?P<power>[23]))?(?:/(?P<per>[A-Za-zμ]{1,8})(?:\^?(?P<per_power>[23]))?)?"
+    rf"{_START}(?P<a>{_VALUE})(?: ?(?P<to>[-–—~]|to|±|or|by) ?(?P<b>{_VALUE}))?{_SCALE}"
+    rf"(?P<gap>[ -]?)(?P<square>(?:sq|cu)(?:\. ?| )|fl\.? ?(?=oz))?"
+    rf"(?P<unit>N[ ·]?m\b|kW h\b|{_UNIT})"
+    r"(?:\^?(?P<power>[23]))?"
+    r"(?:(?: ?/ ?)(?P<many>\d{1,4} ?)?(?P<per>[A-Za-zμ]{1,10})(?:\^?(?P<per_power>[23]))?"
+    r"(?P<and>[ ·]?K\b)?| ?(?P<inverse>[A-Za-z]{1,3})\^-(?P<inverse_power>[123]))?"
     r"(?:\.(?= [a-z]))?(?![\w^])"
+)
+_SAME_UNIT = re.compile(
+    rf"{_START}(?P<a>{_VALUE} ?(?P<unit>{_UNIT}))(?P<sep> ?[-–—~] ?| ?[x×] ?)"
+    rf"(?=-?{_VALUE} ?{_UNIT}(?!\w))"
+)
+_THOUSANDS = re.compile(rf"{_START}({NUMBER})([kKM]) ?[-–—~] ?({NUMBER})\2\b")
+_COMMA = re.compile(rf"(?<![\d.,])(\d{{1,4}}),(\d{{1,2}})(?= ?(?:{_UNIT}(?!\w)|degrees|percent))")
+_DURATION = re.compile(
+    r"(?<![\w.])(\d{1,3}) ?h(?:rs?)? ?(\d{1,2}) ?m(?:ins?)?\b(?: ?(\d{1,2}) ?s(?:ecs?)?\b)?"
+    r"|(?<![\w.])(\d{1,3}) ?m(?:ins?)? ?(\d{1,2}) ?s(?:ecs?)?\b"
 )
 
 
-_OPERATOR = re.compile(r" ?(?:[-+*/=^<>≤≥≠]|(?:plus|minus|times|divided)\b)")
-
-
 def spell_out(text: str) -> str:
-    """`text` with sums, measures and percentages in words. Linear time."""
-    if any(sign in text for sign in CURRENCIES if len(sign) == 1):
-        text = _BEFORE.sub(_say_money, text)
-    text = _AFTER.sub(_say_money, text)
-    return _MEASURE.sub(_say_measure, text)
+    """`text` with measures and percentages in words. Linear time."""
+    text = slashes.spell_out(text)
+    text = _THOUSANDS.sub(_say_thousands, text)
+    if "," in text:
+        text = _COMMA.sub(r"\1.\2", text)
+    text = _SAME_UNIT.sub(_say_between, _DURATION.sub(_say_duration, text))
+    return _MEASURE.sub(_say, text)
 
 
-def _say_money(match: re.Match[str]) -> str:
-    first, second, scale = match["a"], match["b"], match["scale"]
-    said = f"{number(first)} to {number(second)}" if second else number(first)
-    if scale:
-        sum_of = f"{said} {SCALES[scale.lower()]} {CURRENCIES[match['what']][1]}"
-    elif second:
-        sum_of = f"{said} {CURRENCIES[match['what']][1]}"
-    else:
-        sum_of = _sum(first, CURRENCIES[match["what"]])
-    per = f" per {_each(match['per'], None)}" if match["per"] else ""
-    return f" {'minus ' if match['minus'] else ''}{sum_of}{per}"
+def _say_thousands(match: re.Match[str]) -> str:
+    scale = "million" if match[2] == "M" else "thousand"
+    return f"{number(match[1])} to {number(match[3])} {scale}"
 
 
-def _sum(figures: str, currency: Currency) -> str:
-    """1234.56 → … dollars and fifty-six cents; 2.5 → two point five dollars."""
-    one, many, cent, cents = currency
-    whole, _, hundredths = figures.partition(".")
-    if len(hundredths) != 2 or cents is None:
-        return f"{number(figures)} {one if is_one(figures) else many}"
-    main = f"{number(whole)} {one if is_one(whole) else many}"
-    if hundredths == "00":
-        return main
-    small = f"{cardinal(int(hundredths))} {cent if hundredths == '01' else cents}"
-    return small if whole == "0" else f"{main} and {small}"
+def _say_duration(match: re.Match[str]) -> str:
+    """Minutes beside hours or seconds: `m` alone is meters."""
+    parts = [(match[1], "h"), (match[2] or match[4], "min"), (match[3] or match[5], "s")]
+    return " ".join(f"{figure} {sign}" for figure, sign in parts if figure)
 
 
-def _each(unit: str, power: str | None) -> str:
-    """What stands after `per`: a unit in the singular, or the word itself."""
-    if unit == "s" and power == "2":
-        return "second squared"  # of acceleration, never `square second`
-    return _named(unit, power, None, singular=True) or unit
-
-
-def _named(unit: str, power: str | None, square: str | None, singular: bool) -> str | None:
-    """A unit by its sign, or None for a word that is none."""
-    names = UNITS.get(unit.replace(" ", ""))
-    if names is None:
-        return None
-    raised = {"2": "square ", "3": "cubic ", "s": "square ", "c": "cubic ", "": ""}
-    return raised[power or (square or "")[:1]] + names[0 if singular else 1]
-
-
-def _say_measure(match: re.Match[str]) -> str:
-    first, second, unit = match["a"], match["b"], match["unit"]
-    if match["gap"] and unit in _ONLY_TOUCHING:
+def _say_between(match: re.Match[str]) -> str:
+    """A unit on both sides: `5km-10km`, `5 cm x 8 cm`."""
+    if unit(match["unit"]) is None:
         return match[0]
-    if unit == "x" and (match["power"] or _OPERATOR.match(match.string, match.end())):
-        return f"{number(first)} x{match[0].partition('x')[2]}"
-    singular = match["gap"] == "-" or (is_one(first) and second is None)
-    name = _named(unit, match["power"], match["square"], singular)
-    if name is None:
+    return f"{match['a']} {'by' if match['sep'].strip() in 'x×' else 'to'} "
+
+
+def _say(match: re.Match[str]) -> str:
+    sign = meant(match)
+    if sign is None:
         return match[0]
-    said = number(first)
+    first, second = match["a"], match["b"]
+    text, start = match.string, match.start()
+    singular = match["gap"] == "-" or is_attributive(
+        text, start, match.end() if not match["per"] else len(text)
+    )
+    singular = singular and not (match["unit"][:-1] in UNITS and sign != "bp")  # lbs
+    raise_by = raised(match["power"] or (match["square"] or "")[:1])
+    one, many = (raise_by + name for name in UNITS[sign])
+    return _amount(first, second, match["to"], match["scale"], (one, many), singular) + _per(match)
+
+
+def _amount(
+    first: str,
+    second: str | None,
+    to: str | None,
+    scale: str | None,
+    names: tuple[str, str],
+    singular: bool,
+) -> str:
+    one, many = names
+    said = _value(first)
     if second:
-        between = {"±": "plus or minus", "or": "or"}.get(match["to"], "to")
-        said = f"{said} {between} {number(second)}"
-    if match["per"]:
-        name = f"{name} per {_each(match['per'], match['per_power'])}"
-    return f"{said} {name}"
+        between = {"±": "plus or minus", "or": "or", "by": "by"}.get(to or "", "to")
+        said = f"{said} {between} {_value(second)}"
+    if scale:
+        return f"{said} {scale} {one if singular else many}"
+    last = second or first
+    if "/" in last and not re.search("[ -]", last) and _is_part(last):
+        if singular:
+            return f"{said.removeprefix('one ') if not second else said} {one}"
+        if second:
+            return f"{said} {one}"
+        of = "an" if one[0] in "aeio" or one == "hour" else "a"
+        return f"half {of} {one}" if last == "1/2" else f"{said} of {of} {one}"
+    return f"{said} {one if singular or (is_one(first) and not second) else many}"
+
+
+def _value(written: str) -> str:
+    """A number, a fraction or both: 2 1/2 → two and a half, 120/80 → … over eighty."""
+    if "/" not in written:
+        return number(written)
+    *before, parts = re.split("[ -]", written)
+    whole = before[0] if before else ""
+    top, bottom = parts.split("/")
+    if not _is_part(parts):
+        return f"{number(whole) + ' ' if whole else ''}{number(top)} over {number(bottom)}"
+    said = fraction(int(top), int(bottom))
+    if not whole:
+        return said
+    return f"{number(whole)} and {'a half' if said == 'one half' else said}"
+
+
+def _is_part(written: str) -> bool:
+    top, bottom = written.split("/")
+    return 0 < int(top) < int(bottom) <= 100
+
+
+def _per(match: re.Match[str]) -> str:
+    """` per second`, or nothing."""
+    if match["inverse"]:
+        power = match["inverse_power"]
+        return f" per {each(match['inverse'], power if power != '1' else None)}"
+    if not match["per"]:
+        return ""
+    said = each(match["per"], match["per_power"])
+    if match["many"]:
+        found = unit(match["per"])
+        said = f"{number(match['many'].strip())} {UNITS[found][1] if found else match['per']}"
+    return f" per {said}{' kelvin' if match['and'] else ''}"

@@ -137,6 +137,8 @@ UNITS = {
         gal | gallon
         qt | quart
         pt | pint
+        pts | point
+        bp | basis point
         floz | fluid ounce
         tsp | teaspoon
         tbsp | tablespoon
@@ -222,7 +224,6 @@ UNITS = {
         kBq | kilobecquerel
         kgf | kilogram force | kilograms force
         lbf | pound force | pounds force
-        B | byte
         kB KB | kilobyte
         MB | megabyte
         GB | gigabyte
@@ -294,9 +295,15 @@ UNITS = {
 }
 LENGTHS = listed("nm μm um mm cm dm m km kms mi ft in yd")
 """Units that may be squared or cubed."""
+WORDS_FOR_EACH = listed(
+    "second minute hour day night week month quarter year person head user seat item piece unit "
+    "serving dose capita pixel inch foot mile yard pound ounce gram kilogram liter litre gallon "
+    "page line game pair box bottle ticket share ton tonne acre visit session"
+)
+"""What stands after a slash that is said as `per`: `5 times/day`."""
 _ONE_WAY = listed(
-    "IN AC PT MI MO MS PA VA MA HA LY CD ATM BAR RAD MOL PS NS DM KT KN US NM ETH In Us Ms Mo Mi Ma"
-    " Pa Pt Ha Dm Ns Ps Ac Cd Rad Bar Mol Va Kn Kt Ly pa va"
+    "IN AC PT MI MO MS PA VA MA HA LY CD ATM BAR RAD MOL PS NS DM KT KN US NM DB ETH In Us Ms Mo "
+    "Mi Ma Pa Pt Ha Dm Ns Ps Ac Cd Rad Bar Mol Va Kn Kt Ly pa va"
 )
 """States, titles and words: no other way of writing a unit."""
 _IN_SMALL = {sign.lower(): sign for sign in reversed(UNITS) if len(sign) > 1}

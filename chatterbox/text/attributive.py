@@ -1,0 +1,46 @@
+"""Whether a sum or a measure stands before its noun, as in `a $20 bill` or `the 50mm lens`: it is
+then read in the singular."""
+
+import re
+
+from chatterbox.text.lexicon import listed
+
+_NO_ADJECTIVE = listed(
+    "of for to in at with from by is was are were be and or than then about over under only just "
+    "few further total whole mere good full cool staggering"
+)
+_ARTICLE = re.compile(
+    r"(?i)(?:\b(?P<sure>an?|another|each|every|one)|\b(?:the|this|that|these|those|two|three|four"
+    r"|five|several|my|your|his|her|its|our|their)|(?<=[a-z])'s)(?: (?P<adjective>[a-z]{2,15}))? $"
+)
+_NOUN = re.compile(
+    r" (?:(?:tall|long|wide|deep|high|thick|old|heavy) (?=[a-z]))?([a-z]{3,20})\b(?!')"
+)
+_NO_NOUN = listed(
+    "and but nor into from with was were are been has had have will would can could may might must "
+    "should does did that which who whom when where while than then not per more less away ago "
+    "long wide tall deep high thick apart above below over under off down out each every later "
+    "earlier before after between across around within without through until onto via plus minus "
+    "times equals divided she they you his her their our your this these those there here now "
+    "today tomorrow yesterday only just also too again back because since though although extra "
+    "total worth left remaining for the its per all any both cash off once twice heavier longer "
+    "taller shorter lighter faster slower cheaper higher lower bigger smaller larger wider deeper "
+    "old heavy upfront upward upwards downward and one two three four five six seven eight nine ten"
+)
+_SURE_NOUN = re.compile(r" (?:bill|note|coin|banknote|ticket|gift card|fee|fine|bonus)s?\b|-an?-")
+
+
+def is_attributive(text: str, start: int, end: int) -> bool:
+    """Whether what stands from `start` to `end` belongs to the noun behind it."""
+    noun = _NOUN.match(text, end)
+    if noun is None or noun[1] in _NO_NOUN:
+        return False
+    article = _ARTICLE.search(text, max(0, start - 40), start)
+    if article is None or article["adjective"] in _NO_ADJECTIVE:
+        return False
+    return article["sure"] is not None or not noun[1].endswith(("ed", "ly"))
+
+
+def names_price(text: str, end: int) -> bool:
+    """Whether a sum up to `end` names a note or a price: `$20 bills`, `$9-an-hour`."""
+    return _SURE_NOUN.match(text, end) is not None
