@@ -27,7 +27,9 @@ _SAME_UNIT = re.compile(
     rf"(?=-?{_VALUE} ?{_UNIT}(?!\w))"
 )
 _THOUSANDS = re.compile(rf"{_START}({NUMBER})([kKM]) ?[-–—~] ?({NUMBER})\2\b")
-_COMMA = re.compile(rf"(?<![\d.,])(\d{{1,4}}),(\d{{1,2}})(?= ?(?:{_UNIT}(?!\w)|degrees|percent))")
+_COMMA = re.compile(
+    rf"(?<![\d.,])(\d{{1,4}}),(\d{{1,2}})(?=( ?)((?:degrees|percent|{_UNIT})(?!\w)))"
+)
 _DURATION = re.compile(
     r"(?<![\w.])(\d{1,3}) ?h(?:rs?)? ?(\d{1,2}) ?m(?:ins?)?\b(?: ?(\d{1,2}) ?s(?:ecs?)?\b)?"
     r"|(?<![\w.])(\d{1,3}) ?m(?:ins?)? ?(\d{1,2}) ?s(?:ecs?)?\b"
@@ -39,9 +41,17 @@ def spell_out(text: str) -> str:
     text = slashes.spell_out(text)
     text = _THOUSANDS.sub(_say_thousands, text)
     if "," in text:
-        text = _COMMA.sub(r"\1.\2", text)
+        text = _COMMA.sub(_with_point, text)
     text = _SAME_UNIT.sub(_say_between, _DURATION.sub(_say_duration, text))
     return _MEASURE.sub(_say, text)
+
+
+def _with_point(match: re.Match[str]) -> str:
+    """A decimal comma before a unit: `12,5 kg`; `verses 3,4 in Mark` are two figures."""
+    is_unit = match[4] in ("degrees", "percent") or unit(match[4])
+    if not is_unit or (match[3] and match[4] in ("in", "x", "us", "p")):
+        return match[0]
+    return f"{match[1]}.{match[2]}"
 
 
 def _say_thousands(match: re.Match[str]) -> str:
@@ -71,7 +81,7 @@ def _say(match: re.Match[str]) -> str:
     singular = match["gap"] == "-" or is_attributive(
         text, start, match.end() if not match["per"] else len(text)
     )
-    singular = singular and not (match["unit"][:-1] in UNITS and sign != "bp")  # lbs
+    singular = singular and not (match["unit"][-1] == "s" and match["unit"][:-1] in UNITS)  # lbs
     raise_by = raised(match["power"] or (match["square"] or "")[:1])
     one, many = (raise_by + name for name in UNITS[sign])
     return _amount(first, second, match["to"], match["scale"], (one, many), singular) + _per(match)
