@@ -5,19 +5,15 @@ Knows no figures: digits inside an address are left to the steps that follow.
 
 import re
 
-from chatterbox.text.lexicon import listed
+from chatterbox.text.lexicon import ABBREVIATIONS, TITLES, listed
 
 _LANDS = "uk|us|eu|de|fr|es|nl|ch|se|dk|fi|pl|pt|ie|ca|au|nz|jp|cn|kr|br|mx|ru|za"
 _ENDINGS = (
     "com|org|net|edu|gov|mil|int|info|biz|io|ai|app|dev|xyz|tech|cloud|online|site|store|blog|tv|"
     "co|me|" + _LANDS
 )
-"""Endings by which a bare `name.ending` is known as an address; others need `http` or `www`."""
-_FILES = (
-    "txt|pdf|docx?|xlsx?|pptx?|csv|json|xml|html?|css|js|ts|py|rs|java|cpp|sh|exe|dll|zip|tar|gz|"
-    "mp3|mp4|wav|flac|ogg|jpe?g|png|gif|svg|webp|md|ya?ml|toml|ini|cfg|conf|log|bin|iso|onnx|srt|"
-    "epub|tex|db|sql|bak|tmp"
-)
+"""Endings by which a bare `name.ending` is known as an address; others need a path, `http` or
+`www`."""
 _WORDS = listed("com org net edu gov mil int info biz app dev co me")
 """Endings of up to three letters that are said as words; others are spelled: `io`, `uk`, `xyz`."""
 
@@ -28,10 +24,19 @@ _MAIL = re.compile(
 _SCHEME = re.compile(r"(?:https?|ftps?|wss?|file|mailto):(?://)?(?=\w)", re.I)
 _URL = re.compile(rf"(?<!\w)(?:{_SCHEME.pattern}|www\.)[^\s<>\"|]++", re.I)
 _BARE = re.compile(
-    rf"(?<![\w.@/-])(?:[A-Za-z0-9-]{{1,63}}+\.){{1,6}}(?:{_ENDINGS})(?![\w@-])(?!\.\w)"
+    rf"(?<![\w.@/-])(?:[A-Za-z0-9-]{{1,63}}+\.){{1,6}}"
+    rf"(?:{_ENDINGS}|{_ENDINGS.upper()}|Com|Org|Net|Edu|Gov|[a-z]{{2,12}}(?=/\w))(?![\w@-])(?!\.\w)"
     r"(?::\d{1,5}+)?(?:/[^\s<>\"|]*+)?"
 )
-_FILE = re.compile(rf"(?<=[\w)])\.(?=(?:{_FILES}|{_ENDINGS})\b)|(?<![\w.])\.(?=[A-Za-z]{{2}})")
+_POINT = re.compile(r"(?<=[\w)\]])\.(?=[^\W\d])|(?<![\w.])\.(?=[a-z]{2}|[A-Z]{2,}\b)")
+_NAME_BEFORE = re.compile(r"\w*$")
+_WORD = re.compile(r"\w+")
+_INITIALS = re.compile(r"(?:[^\W\d_]\.){2,8}(?!\w)|(?i:e\.g|i\.e|[ap]\.m|w\.r\.t)\b")
+_ENDED = re.compile(r"(?<!\w)(?:(?:[A-Z]\.)+[A-Z]|(?i:e\.g|i\.e|[ap]\.m|a\.k\.a|w\.r\.t))$")
+"""Initials that begin behind a point, and some that end before it."""
+_CODE = re.compile(r"(?!Ma?c)[A-Z][a-z]+[A-Z]\w*|[A-Z]\w*\(")
+_FILE = re.compile(r"(?:pdf|docx?|xlsx?|csv|txt|json|zip|jpe?g|png|gif|mp[34]|wav|html?|md|log)\b")
+_NEAR_CHARS = 40
 _HASHTAG = re.compile(r"(?<![\w&#])#(?=[^\W\d_])(\w{1,64})")
 _DIRECTIVE = re.compile(r"(?<![\w&#])#(?=(?:include|define|ifn?def|endif|pragma|undef)\b)")
 _HANDLE = re.compile(r"(?<![\w@])@(?=\w)")
@@ -61,11 +66,31 @@ def spell_out(text: str) -> str:
     if "@" in text:
         text = _MAIL.sub(_say, text)
     if "." in text or ":" in text:
-        text = _FILE.sub(" dot ", _BARE.sub(_say, _URL.sub(_say, text)))
+        text = _POINT.sub(_say_point, _BARE.sub(_say, _URL.sub(_say, text.replace("()", ""))))
     if "#" in text:
         text = _DIRECTIVE.sub("hash ", text)
         text = _HASHTAG.sub(lambda m: "hashtag " + _HUMP.sub(" ", m[1]), text)
     return _HANDLE.sub("at ", text) if "@" in text else text
+
+
+def _say_point(match: re.Match[str]) -> str:
+    """`dot` where names are joined: before a small letter, capitals, a call. A stop stays one where
+    only the blank behind it is missing (`end.Next`), and so do those of abbreviations."""
+    text, start, end = match.string, match.start(), match.end()
+    before = text[max(0, start - _NEAR_CHARS) : start]
+    name, after = _NAME_BEFORE.findall(before)[0], text[end : end + _NEAR_CHARS]
+    word = _WORD.findall(after)[0]
+    if f"{name}." in ABBREVIATIONS or name in TITLES or _ENDED.search(before):
+        return ". " if len(word) > 1 else "."
+    if not name[:-1].strip("0123456789") and _INITIALS.match(f"{name[-1:]}.{after}"):
+        return match[0]
+    if name.isdigit():
+        is_name = _FILE.match(after) is not None
+    elif word.isupper():
+        is_name = len(word) > 1 and (len(word) < 5 or not name.isupper())
+    else:
+        is_name = not word[0].isupper() or _CODE.match(after) is not None
+    return " dot " if is_name else match[0]
 
 
 def _say(match: re.Match[str]) -> str:
@@ -75,8 +100,8 @@ def _say(match: re.Match[str]) -> str:
     address = re.split("[?#]", _SCHEME.sub("", address, count=1), maxsplit=1)[0].rstrip("/")
     host, slash, path = address.removeprefix("www.").partition("/")
     name, dot, ending = host.rpartition(".")
-    if dot and len(ending) <= 3 and ending.isalpha() and ending not in _WORDS:
-        host = name + dot + " ".join(ending.upper())
+    if dot and len(ending) <= 3 and ending.isalpha():
+        host = name + dot + (low if (low := ending.lower()) in _WORDS else " ".join(ending.upper()))
     spoken = _ESCAPED.sub(" ", host + slash + path)
     parts = (_SIGNS.get(part, part) for part in _SIGN.split(spoken))
     return " " + " ".join(parts) + closing

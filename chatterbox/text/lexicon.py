@@ -30,6 +30,12 @@ TITLES = {
     "Rev": "Reverend",
     "Hon": "Honorable",
     "Pres": "President",
+    "Adm": "Admiral",
+    "Cpl": "Corporal",
+    "Pvt": "Private",
+    "Supt": "Superintendent",
+    "Insp": "Inspector",
+    "Messrs": "Messrs",
     "St": "Saint",
     "Mt": "Mount",
     "Ft": "Fort",
@@ -42,20 +48,50 @@ STREETS = {
     "St": "Street",
     "Dr": "Drive",
     "Ave": "Avenue",
+    "Av": "Avenue",
     "Blvd": "Boulevard",
     "Rd": "Road",
     "Ln": "Lane",
+    "Ct": "Court",
+    "Pl": "Place",
     "Hwy": "Highway",
     "Pkwy": "Parkway",
+    "Expy": "Expressway",
+    "Expwy": "Expressway",
+    "Fwy": "Freeway",
+    "Tpke": "Turnpike",
     "Sq": "Square",
+    "Ter": "Terrace",
+    "Cir": "Circle",
+    "Trl": "Trail",
+    "Aly": "Alley",
+    "Plz": "Plaza",
+    "Cres": "Crescent",
 }
 """After a name or an ordinal."""
-BARE_STREETS = listed("Ave Blvd Rd Hwy Pkwy")
+BARE_STREETS = listed("St Ln Ave Blvd Rd Hwy Pkwy Expy Expwy Fwy Tpke")
+"""Also written without a stop where no house number stands before the name."""
+DIRECTIONS = {
+    "N": "North",
+    "S": "South",
+    "E": "East",
+    "W": "West",
+    "NE": "Northeast",
+    "NW": "Northwest",
+    "SE": "Southeast",
+    "SW": "Southwest",
+}
+"""Before the name of a street and behind it."""
+LANDS = "Korea|Africa|America|Virginia|Carolina|Dakota|Ireland|Sudan|Macedonia|Coast|Side|Bank"
+"""Names that a direction with a stop belongs to: `N. Korea`."""
 ABBREVIATIONS = {
     "e.g.": "for example",
+    "e.g": "for example",
     "eg.": "for example",
     "i.e.": "that is",
+    "i.e": "that is",
     "ie.": "that is",
+    "w.r.t.": "with respect to",
     "etc.": "et cetera",
     "vs.": "versus",
     "vs": "versus",
@@ -64,6 +100,9 @@ ABBREVIATIONS = {
     "al.": "al",
     "a.k.a.": "also known as",
     "approx.": "approximately",
+    "max.": "maximum",
+    "govt.": "government",
+    "Govt.": "Government",
     "avg.": "average",
     "dept.": "department",
     "Dept.": "Department",
@@ -103,23 +142,48 @@ ABBREVIATIONS = {
     "km/h": "kilometers per hour",
 }
 """Anywhere; a stop is kept where it also ends the sentence."""
-BEFORE_FIGURE = {
-    "no": "number",
-    "nos": "numbers",
-    "p": "page",
-    "pp": "pages",
-    "vol": "volume",
-    "ch": "chapter",
-    "fig": "figure",
-    "figs": "figures",
-    "sec": "section",
-    "eq": "equation",
-    "ext": "extension",
-    "art": "article",
-    "ca": "circa",
-    "c": "circa",
-}
+
+
+def _rows(rows: str) -> dict[str, str]:
+    """`ch chap: chapter, fig: figure` → {"ch": "chapter", "chap": "chapter", "fig": "figure"}."""
+    table = {}
+    for row in rows.split(","):
+        written, said = row.split(":")
+        table.update(dict.fromkeys(written.split(), said.strip()))
+    return table
+
+
+BEFORE_FIGURE = _rows(
+    "no: number, nos: numbers, p: page, art: article, arts: articles, sec: section, ca c: circa, "
+    "max: maximum, min: minimum, rev: revision, op: opus, v: verse, vv: verses, ps: psalm, "
+    "ref: reference, col: column, rm: room, bk: book, pt: part, cl: clause, ll: lines, nn: notes, "
+    "est: estimated, pp pgs: pages, pg: page, vol: volume, vols: volumes, ch chap: chapter, "
+    "chs chaps: chapters, fig: figure, figs: figures, eq: equation, eqs: equations, "
+    "ext: extension, para: paragraph, paras: paragraphs, sect: section, sects: sections, "
+    "qty: quantity, apt: apartment, ste: suite, ver: version, rt rte: route, hwy: highway, "
+    "bldg: building, acct: account, inv: invoice, lvl: level, approx: approximately, "
+    "w/e: week ending"
+)
 """Only before a figure: `No. 5`, `pp. 3-5`."""
+BARE_BEFORE_FIGURE = listed(
+    "pp pgs pg vol vols ch chap chs chaps fig figs eq eqs ext para paras sect sects qty apt ste "
+    "ver rt rte hwy bldg acct inv lvl approx w/e"
+)
+"""Also without a stop: `Fig 3`, `Apt 4`."""
+BEFORE_YEAR = _rows("est: established, b: born, d: died, fl: flourished, r: reigned")
+"""Only before a figure of three or four, with a stop: `(b. 1945)`."""
+BOOKS = _rows(
+    "Gen: Genesis, Ex Exod: Exodus, Lev: Leviticus, Num: Numbers, Deut Dt: Deuteronomy, "
+    "Josh: Joshua, Judg: Judges, Sam: Samuel, Kgs: Kings, Chr Chron: Chronicles, Neh: Nehemiah, "
+    "Esth: Esther, Ps Psa: Psalm, Pss: Psalms, Prov: Proverbs, Eccl Eccles: Ecclesiastes, "
+    "Isa: Isaiah, Jer: Jeremiah, Lam: Lamentations, Ezek: Ezekiel, Dan: Daniel, Hos: Hosea, "
+    "Mic: Micah, Hab: Habakkuk, Zeph: Zephaniah, Hag: Haggai, Zech: Zechariah, Mal: Malachi, "
+    "Matt Mt: Matthew, Mk: Mark, Lk: Luke, Jn: John, Rom: Romans, Cor: Corinthians, "
+    "Gal: Galatians, Eph: Ephesians, Phil: Philippians, Col: Colossians, Thess: Thessalonians, "
+    "Tim: Timothy, Tit: Titus, Philem Phlm: Philemon, Heb: Hebrews, Jas: James, Pet: Peter, "
+    "Rev: Revelation"
+)
+"""Books of the Bible, before chapter and verse: `Matt. 5:3`."""
 
 STARTERS = listed(
     "The A An This That These Those There It He She We They You I His Her Its Our Their My Your In "

@@ -23,6 +23,7 @@ from chatterbox.text import (
     quantities,
     roman,
     signs,
+    streets,
     words,
 )
 from chatterbox.text.characters import readable
@@ -62,6 +63,7 @@ _WORDS = (
     addresses.spell_out,
     punctuation.squeezed,
     calendar_names.spell_out,
+    streets.spell_out,
     words.spell_out,
     roman.spell_out,
 )

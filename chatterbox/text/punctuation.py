@@ -20,6 +20,10 @@ _UNFINISHED = re.compile(
 """No line ends here but by wrapping."""
 _BLANKS = re.compile(" {2,}")
 _PLURAL = re.compile(r"(?<=\w)\((e?s)\)")
+_TOUCHING_NAME = re.compile(
+    r"(?<=[\w)])\((\w|[ivx]{1,4}|one|two|three|four|five|six|seven|eight|nine|ten)\)"
+)
+"""The letter or figure of a clause, `501(c)(3)`; figures are words by then."""
 _AFTER_STOP = re.compile(r"(?<=[,.!?;:])\)|(?<=[,.!?;:] )\(")
 _CLOSING = re.compile(r" ?\)(?= ?\w)")
 _DASHES = re.compile(r" ?[-–—](?: ?[-–—])*+ ?")
@@ -61,7 +65,8 @@ def unwrapped(text: str) -> str:
 def tidy(text: str) -> str:
     """Lines of words with clean stops; lines without words are dropped. Linear time."""
     if "(" in text or ")" in text:
-        text = _AFTER_STOP.sub("", _PLURAL.sub(r"\1", text))
+        text = _TOUCHING_NAME.sub(r" \1 ", _PLURAL.sub(r"\1", text))
+        text = _AFTER_STOP.sub("", text)
         text = _CLOSING.sub(", ", text).replace("(", ", ").replace(")", " ")
     text = squeezed(text.replace("…", ", "))
     if "-" in text or "—" in text or "–" in text:

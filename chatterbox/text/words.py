@@ -7,14 +7,19 @@ import re
 
 from chatterbox.text.lexicon import (
     ABBREVIATIONS,
+    BARE_BEFORE_FIGURE,
     BARE_STREETS,
     BARE_TITLES,
     BEFORE_FIGURE,
+    BEFORE_YEAR,
+    BOOKS,
     SAID_TITLES,
     STARTERS,
     STREETS,
     TITLES,
+    listed,
 )
+from chatterbox.text.streets import any_of
 
 _TITLE_OR_STREET = re.compile(
     r"(?:\b(?P<prev>[A-Z][\w'-]{0,30}|\d{1,4}(?:st|nd|rd|th)) )?"
@@ -24,9 +29,27 @@ _TITLE_OR_STREET = re.compile(
 _ABBREVIATION = re.compile(
     r"(?<![\w.'/])(?:[A-Za-z]{1,6}+(?:[./][A-Za-z]{1,3}(?![A-Za-z])){0,3}+[./]?+|vs\b)"
 )
+
 _FIGURED = re.compile(
-    rf"(?i)\b({'|'.join(sorted(BEFORE_FIGURE, key=len, reverse=True))})\. ?(?=\d)"
+    rf"(?i)(?<![\w.'/-])(?:(?P<year>{any_of(BEFORE_YEAR)})\. ?(?=\d{{4}}\b)"
+    rf"|(?P<bare>{any_of(BARE_BEFORE_FIGURE)})(?:\. ?| )(?=\d)"
+    rf"|(?P<stop>{any_of(BEFORE_FIGURE)})\. ?(?=\d))"
+    rf"|\b(?P<room>(?-i:Apt|Ste|Bldg|Rm))\.? (?=(?-i:[A-Z])\d{{0,3}}\b)"
 )
+_VERSE = re.compile(rf"\b(?:([123]) )?({any_of(BOOKS)})(?:\. ?| )(?=\d{{1,3}}:\d)")
+_NAMES = listed("Dan Gal Gen Jn Josh Mal Mic Phil Sam Tim")
+"""Books whose abbreviation without a stop is a name or a word."""
+_ORDINAL = {"1": "First", "2": "Second", "3": "Third"}
+_HALF_DAY = re.compile(r"(?<=\d) ?([AaPp])\. ?[Mm]\b\.?")
+_STANDARD = re.compile(r"(?<![\w.'])([A-Z])\.(?:(\d)(\d\d)|(\d{1,2}))(?![\w.]\d|\w)")
+_CASE = re.compile(
+    r"\b(?!Chapter|Part|Section|Act|Book|Article)([A-Z][\w'&-]{1,30}[.,]?) v\.? "
+    rf"(?=[A-Z])(?!(?:{'|'.join(STARTERS)})\b)"
+)
+_DIVISION = re.compile(r"(?i)\b(?:article|section|part|chapter|title|table|book|appendix)s? $")
+_WITH = re.compile(r"\bw/(?=[A-Za-z]{2}|\d)")
+_COUPLE = re.compile(rf"\b({any_of(TITLES)})\.? (and|&) (?=(?:{any_of(TITLES)})\b)")
+_PLAN = re.compile(r"(?<![\w.,$])(\d)(\d)(\d)(?=\([a-z]\))")
 _INITIALS = re.compile(r"\b(?:[A-Z]\.){2,}")
 _INITIAL = re.compile(r"(?<![°\d])(?<!\d )\b([A-HJ-Z])\. ?(?=([A-Z][\w']{0,30}))")
 _NEXT_WORD = re.compile(r" ([^\W\d_][\w']{0,30})")
@@ -34,10 +57,13 @@ _NEXT_WORD = re.compile(r" ([^\W\d_][\w']{0,30})")
 
 def spell_out(text: str) -> str:
     """`text` with abbreviations and initials as words. Linear time; single blanks only."""
-    text = _FIGURED.sub(_say_before_figure, text)
+    text = _VERSE.sub(_say_book, _STANDARD.sub(_say_standard, _CASE.sub(r"\1 versus ", text)))
+    text = _FIGURED.sub(_say_before_figure, _HALF_DAY.sub(_say_half_day, text))
+    text = _WITH.sub("with ", _PLAN.sub(_say_plan, text))
+    text = _COUPLE.sub(lambda m: f"{TITLES[m[1]]} {m[2]} ", text)
     text = _TITLE_OR_STREET.sub(_say_title_or_street, text)
     text = _ABBREVIATION.sub(_say_abbreviation, text)
-    text = _INITIALS.sub(lambda m: m[0].replace(".", "") + _stop(m), text)
+    text = _INITIALS.sub(lambda m: m[0].replace(".", "") + _stop(m) + _gap(m), text)
     return _INITIAL.sub(lambda m: m[0] if m[2] in STARTERS else m[1] + " ", text)
 
 
@@ -55,8 +81,39 @@ def _at_end(match: re.Match[str]) -> bool:
 
 
 def _say_before_figure(match: re.Match[str]) -> str:
-    said = BEFORE_FIGURE[match[1].lower()]
-    return (said.capitalize() if match[1][0].isupper() else said) + " "
+    written, start = match[match.lastgroup or 0], match.start()
+    if written in ("min", "sec") and match.string[max(0, start - 2) : start - 1].isdigit():
+        return match[0]  # 5 min. 30
+    if written in ("v", "V") and match[0][-1] != " ":
+        return "version " if written == "v" else match[0]  # v.2, Article V.2
+    said = (BEFORE_YEAR if match["year"] else BEFORE_FIGURE)[written.lower()]
+    return (said.capitalize() if written[0].isupper() else said) + " "
+
+
+def _say_book(match: re.Match[str]) -> str:
+    if match[2] in _NAMES and not match[1] and "." not in match[0]:
+        return match[0]  # Tim 9:30
+    return f"{_ORDINAL[match[1]]} {BOOKS[match[2]]} " if match[1] else f"{BOOKS[match[2]]} "
+
+
+def _say_half_day(match: re.Match[str]) -> str:
+    return f" {match[1].upper()}M{_stop(match) if match[0][-1] == '.' else ''}"
+
+
+def _say_standard(match: re.Match[str]) -> str:
+    """H.264 → H 2 64, X.25 → X 25, M.2 → M dot 2."""
+    letter, hundreds, tens, small = match.groups()
+    if _DIVISION.search(match.string[max(0, match.start() - 12) : match.start()]):
+        return match[0]  # Article V.2
+    if hundreds:
+        return f"{letter} {hundreds} {'oh ' if tens[0] == '0' else ''}{int(tens)}"
+    return f"{letter} {small}" if len(small) > 1 else f"{letter} dot {small}"
+
+
+def _say_plan(match: re.Match[str]) -> str:
+    """401(k) → 4 oh 1, 457(b) → 4 57."""
+    first, middle, last = match.groups()
+    return f"{first} oh {last}" if middle == "0" else f"{first} {middle}{last}"
 
 
 def _say_title_or_street(match: re.Match[str]) -> str:
@@ -79,7 +136,7 @@ def _say_abbreviation(match: re.Match[str]) -> str:
     written = match[0]
     if written in ABBREVIATIONS:
         return ABBREVIATIONS[written] + (_stop(match) if written[-1] == "." else "") + _gap(match)
-    if written[:-1] in ABBREVIATIONS:
+    if written[-1] in "./" and written[:-1] in ABBREVIATIONS:
         return ABBREVIATIONS[written[:-1]] + written[-1]
     return written
 
