@@ -11,6 +11,7 @@ from chatterbox.text.lexicon import (
     ABBREVIATIONS,
     BARE_TITLES,
     BEFORE_FIGURE,
+    DIRECTIONS,
     STARTERS,
     STREETS,
     TITLES,
@@ -88,7 +89,8 @@ def _after_abbreviation(word: str, following: re.Match[str], end: int) -> bool |
     if not word:
         return next_word == "" or not next_word[0].isalnum()
     abbreviated = word.lower() in _ABBREVIATED
-    one_letter = len(word) == 1 and word.islower()
+    versus = word == "v" and next_word[:1].isupper()
+    one_letter = len(word) == 1 and word.islower() and not versus
     if one_letter or word in _CALENDAR or word == "fl":
         return not next_word[:1].isdigit()
     if word.lower() in BEFORE_FIGURE and word not in TITLES and not abbreviated:
@@ -100,7 +102,7 @@ def _after_abbreviation(word: str, following: re.Match[str], end: int) -> bool |
     if not (street or title or initials or abbreviated):
         return True  # a unit, an ellipsis
     if next_word[:1].isdigit() or not next_word:
-        return len(word) == 1
+        return len(word) == 1 and word not in DIRECTIONS
     if following.end() == end and len(next_word) <= _LONGEST_STARTER:
         return None
     return next_word in STARTERS or (street and not title)

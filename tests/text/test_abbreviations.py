@@ -4,7 +4,7 @@ import pytest
 
 from chatterbox.text import normalise
 
-TABLE = [
+ABBREVIATED = [
     ("max. 8, min. 2, qty. 3, Ver. 4", "maximum eight, minimum two, quantity three, Version four."),
     ("Fig 2 and Rte. 66, para. 1", "Figure two and Route sixty-six, paragraph one."),
     ("est. 300 people, (b. 1950)", "estimated three hundred people, born nineteen fifty."),
@@ -16,14 +16,14 @@ TABLE = [
     ("Doe v. Bolton, Leeds v Hull", "Doe versus Bolton, Leeds versus Hull."),
     ("Chapter v. The end.", "Chapter v. The end."),
     ("a 403(b), 501(c)(4), 457(b)", "a four oh three b, five oh one c four, four fifty-seven b."),
-    ("rule 3(g)(ii), f(x), word(s)", "rule three g ii, f x, words."),
+    ("rule 3(g)(ii), f(x), word(s)", "rule three g ii, f of x, words."),
     ("Mr. and Mrs. Day", "Mister and Missus Day."),
     ("in 5 min. and so", "in five minutes and so."),
     ("He said no. Six came.", "He said no. Six came."),
 ]
 
 
-@pytest.mark.parametrize(("written", "said"), TABLE, ids=[row[0][:32] for row in TABLE])
+@pytest.mark.parametrize(("written", "said"), ABBREVIATED, ids=[row[0][:32] for row in ABBREVIATED])
 def test_reads_as(written: str, said: str) -> None:
     assert normalise(written) == said
 
