@@ -14,7 +14,6 @@ import h11
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import MAX_LINE_LENGTH, MAX_NUM_HEADERS
 
 from chatterbox.errors import (
@@ -34,6 +33,7 @@ from chatterbox.server.request_scope import (
     MAX_HEAD_BYTES,
     TOO_FINE,
 )
+from chatterbox.server.websocket_protocol import WebSocket
 
 LAST_CHUNK = b"0\r\n\r\n"
 _BARE_LF = re.compile(rb"(?<!\r)\n")
@@ -215,32 +215,6 @@ class Http(H11Protocol):
             self.cycle.disconnected = True  # its answer has no way out any more
             self.cycle.message_event.set()
         self.transport.close()
-
-
-class WebSocket(WebSocketsSansIOProtocol):
-    """One socket. Once it is closing, its last bytes must be read."""
-
-    def __init__(self, config: uvicorn.Config, *arguments: Any, **more: Any) -> None:
-        super().__init__(config, *arguments, **more)
-        self._door = _door(config)
-
-    def waits(self) -> tuple[Waits | None, object]:
-        """See door.py. How long it may be silent is its protocol's business."""
-        if self.transport.is_closing():
-            return Waits.READING, None
-        return (None if self.handshake_initiated else Waits.HEAD), None
-
-    def give_up(self, _waits: Waits) -> None:
-        """It is gone."""
-        self.transport.abort()
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        self._door.enter(self)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._door.leave(self)
-        super().connection_lost(exc)
 
 
 def _fits(headers: Sequence[tuple[bytes, bytes]], target: bytes) -> bool:

@@ -36,8 +36,10 @@ class Live:
     def connect(self, path: str, **more):
         return connect(self.ws + path, max_size=2**24, **more)
 
+    loop_factory = None  # asyncio's own
+
     def run(self, sock) -> None:
-        with asyncio.Runner() as runner:
+        with asyncio.Runner(loop_factory=self.loop_factory) as runner:
             runner.run(self.server.serve(sockets=[sock]))
 
     def outcomes(self) -> dict[str, int]:
