@@ -93,7 +93,7 @@ def _after_abbreviation(word: str, following: re.Match[str], end: int) -> bool |
     one_letter = len(word) == 1 and word.islower() and not versus
     if one_letter or word in _CALENDAR or word == "fl":
         return not next_word[:1].isdigit()
-    if word.lower() in BEFORE_FIGURE and word not in TITLES and not abbreviated:
+    if word.lower() in BEFORE_FIGURE and not (word in TITLES or abbreviated or versus):
         if next_word == "I" and following.end() == end:
             return None
         return not (next_word[:1].isdigit() or _NUMERAL.fullmatch(next_word))
