@@ -95,7 +95,7 @@ def normalise(
     A rule that fails is left out for the sentence at fault. Raises TextTooLong where the
     `allowance` of time is used up, and nothing else.
     """
-    allowance = allowance or Allowance()
+    allowance = allowance or Allowance(len(text))
     first = (code_blocks.skipped,) if fenced_code == "skip" else ()
     parts = markup.PAUSE_MARK.split(apply((*first, *_MARKUP), text, allowance))
     said = [  # parts: words, seconds, words, seconds, … words

@@ -18,8 +18,10 @@ log = logging.getLogger("chatterbox.text")
 Rule = Callable[[str], str]
 
 BLOCK_CHARS = 2000
-MAX_TEXT_S = 5.0
-"""Processor time for reading one text. Ordinary text takes 8 ms for 1,000 characters."""
+LEAST_TEXT_S = 5.0
+CHAR_S = 50e-6
+"""Processor time for reading one text, whatever its length, and more for each character. Ordinary
+text takes about 8 µs a character."""
 
 _SENTENCE_END = re.compile(r"((?<=[.!?]) |\n)")
 _BLOCK_ENDS = tuple(
@@ -32,8 +34,8 @@ _BLOCK_ENDS = tuple(
 class Allowance:
     """The processor time that one text may take, on the thread that reads it."""
 
-    def __init__(self, seconds: float = MAX_TEXT_S) -> None:
-        self._until_s = time.thread_time() + seconds
+    def __init__(self, chars: int) -> None:
+        self._until_s = time.thread_time() + LEAST_TEXT_S + CHAR_S * chars
 
     def check(self) -> None:
         """Raise TextTooLong where the time is used up."""

@@ -37,7 +37,7 @@ def prepare(text: str, limits: SegmentLimits, code_blocks: CodeBlocks = "skip") 
     require_unicode(text)
     segments: list[Segment] = []
     pause_s = 0.0
-    allowance = Allowance()
+    allowance = Allowance(len(text))
     for at, part in enumerate(PAUSE_MARK.split(normalise(text, allowance, code_blocks))):
         allowance.check()
         if at % 2:  # the seconds between two stretches of words

@@ -28,6 +28,8 @@ _INITIALS = re.compile(r"[^\W\d_]|[^\W\d_](?:\.[^\W\d_]{1,2})+")
 _FOLLOWING = re.compile(r"(?P<gap>\s{0,64})(?P<opening>[\"'“”‘’(\[{*_]*)(?P<word>[^\W_]*)")
 _LINE_MARK = re.compile(r"(?:[-*+•–—>#|]+|\d{1,3}[.)])(?:\s|$)|[-*+•–—>#|]+$|\d{1,3}$")
 """What would be an item, a heading, a quotation or a table's edge where a line began with it."""
+_NAMED = re.compile(rf"(?:^|\s)(?!(?:{'|'.join(STARTERS)})\s)(?:[A-Z][\w'-]*|\d+\w\w) \w+$")
+"""A name before the last word: this is a street, no saint and no doctor."""
 _NUMERAL = re.compile(r"[IVXLC]+")
 _LONGEST_STARTER = max(map(len, STARTERS))
 
@@ -60,7 +62,8 @@ def ends_sentence(text: str, stop: re.Match[str]) -> bool | None:
         return True
     if not following["word"] and following.end() == len(text):
         return None
-    return _after_abbreviation(word, following, len(text))
+    before = text[max(0, stop.start() - 64) : stop.start()]
+    return _after_abbreviation(word, before, following, len(text))
 
 
 def _word_before(text: str, stop: re.Match[str]) -> str:
@@ -83,7 +86,7 @@ def _may_go_on(word: str, text: str, stop: re.Match[str]) -> bool:
     return word.lower() in _SHORT or word in _CALENDAR or _INITIALS.fullmatch(word) is not None
 
 
-def _after_abbreviation(word: str, following: re.Match[str], end: int) -> bool | None:
+def _after_abbreviation(word: str, before: str, following: re.Match[str], end: int) -> bool | None:
     """The same rules as `words`: most of these end a sentence only where the next word shows it."""
     next_word = following["word"]
     if not word:
@@ -105,4 +108,6 @@ def _after_abbreviation(word: str, following: re.Match[str], end: int) -> bool |
         return len(word) == 1 and word not in DIRECTIONS
     if following.end() == end and len(next_word) <= _LONGEST_STARTER:
         return None
-    return next_word in STARTERS or (street and not title)
+    if title:  # `Main St. The`, but `St. John` and `Dr. Who`
+        return street and next_word in STARTERS and _NAMED.search(before) is not None
+    return next_word in STARTERS or street

@@ -75,7 +75,8 @@ def test_a_text_that_takes_too_long_is_refused(monkeypatch):
         return text
 
     monkeypatch.setattr(normalisation, "_WORDS", (slow,))
-    monkeypatch.setattr(rules.Allowance.__init__, "__defaults__", (0.1,))
+    monkeypatch.setattr(rules, "LEAST_TEXT_S", 0.1)
+    monkeypatch.setattr(rules, "CHAR_S", 0.0)
     assert prepare("A short text.", SegmentLimits())
     with pytest.raises(TextTooLong) as caught:
         prepare("A long text of many words. " * 3000, SegmentLimits())
@@ -98,7 +99,7 @@ def test_no_rule_sees_more_than_a_block(text):
         seen.append(block)
         return block
 
-    rules.by_blocks((look,), text, rules.Allowance())
+    rules.by_blocks((look,), text, rules.Allowance(len(text)))
     assert all(len(block) <= rules.BLOCK_CHARS for block in seen)
     assert "".join("".join(seen).split()) == "".join(text.split())
     assert all(block.count("[") == block.count("]") for block in seen)
