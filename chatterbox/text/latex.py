@@ -94,7 +94,7 @@ class _Reader:
             said = self._bracket(before)
         elif symbol in ("|", "\\|", "\\mid"):
             said = self._bar(symbol, before)
-        elif symbol[0].isdigit():
+        elif symbol[0].isdecimal():
             return self._scripts(symbol, self._figure(symbol))
         elif symbol[0] == "\\" and symbol[1:2].isalpha():
             said = self._command(symbol[1:], figure)
@@ -178,11 +178,11 @@ class _Reader:
         return "the norm of" if symbol == "\\|" else "the absolute value of"
 
     def _figure(self, symbol: str) -> str:
-        if symbol.isdigit() and self._peek() == "/":
+        if symbol.isdecimal() and self._peek() == "/":
             at = self.at
             self._take()
             bottom = self._peek()
-            if bottom.isdigit() and _is_simple(symbol, bottom):
+            if bottom.isdecimal() and _is_simple(symbol, bottom):
                 self._take()
                 return fraction(int(symbol), int(bottom))
             self.at = at
@@ -191,7 +191,7 @@ class _Reader:
 
     def _dollars(self) -> str:
         """`\\$5`: left to the step that knows sums of money."""
-        return "$" + self._take() if self._peek()[:1].isdigit() else "dollars"
+        return "$" + self._take() if self._peek()[:1].isdecimal() else "dollars"
 
     def _scripts(self, symbol: str, said: str) -> str:
         """`_` and `^` after a symbol: bounds, an index, a power."""
@@ -309,7 +309,7 @@ class _Reader:
 
 
 def _spoken(symbol: str) -> str:
-    if symbol[0].isdigit():
+    if symbol[0].isdecimal():
         return number(symbol)
     return GREEK.get(symbol, symbol) if symbol.isalnum() else SIGNS.get(symbol, "")
 
