@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import wave
 from pathlib import Path
 
 import numpy as np
@@ -168,6 +169,8 @@ def test_serve_prints_a_line_that_works_as_printed():
         assert curl.returncode == 0, curl.stderr
         samples, rate = soundfile.read("hello.wav")
         assert rate == 24_000
+        with wave.open("hello.wav") as file:
+            assert file.getnframes() == len(samples)  # its true length
         assert np.abs(samples).max() > 0.01
     finally:
         server.terminate()

@@ -16,6 +16,7 @@ from chatterbox.errors import InvalidValue, UnknownField, shown
 from chatterbox.server.body import Body
 from chatterbox.server.draws import SEED_LIMIT
 from chatterbox.server.errors import INVALID_TEXT, from_validation, unknown_field
+from chatterbox.server.ignored import names_recording
 from chatterbox.text import CodeBlocks
 
 M = TypeVar("M", bound="Call")
@@ -54,12 +55,16 @@ class LenientCall(BaseModel):
     )
 
 
+class SpokenCall(LenientCall):
+    """A dialect's call for speech: a recording to imitate is refused where it is not taken."""
+
+
 def sampling_of(fields: BaseModel) -> dict[str, float | None]:
     """The sampler's parameters among `fields`."""
     return {name: getattr(fields, name) for name in SAMPLING_BOUNDS}
 
 
-class SamplingFields(LenientCall):
+class SamplingFields(SpokenCall):
     """What dialects may ask of the sampler, under the names that everybody uses. The bounds are
     those of the settings of the same names."""
 
@@ -139,7 +144,8 @@ def fields_of(kind: type[M], body: Body) -> M:
 
 def lenient_fields_of(kind: type[L], body: Body) -> tuple[L, tuple[str, ...]]:
     """The body's fields, checked and converted, and the names of those that `kind` does not have.
-    Null, and an empty string of a form, count as not given. Raises InvalidText, InvalidValue."""
+    Null, and an empty string of a form, count as not given. Raises InvalidText, InvalidValue, and
+    UnknownField for a recording that a call for speech would have to imitate."""
     given = {
         name: value
         for name, value in body.fields.items()
@@ -149,7 +155,16 @@ def lenient_fields_of(kind: type[L], body: Body) -> tuple[L, tuple[str, ...]]:
         fields = kind.model_validate(given)
     except ValidationError as fault:
         raise from_validation(fault.errors(include_url=False)) from None
-    return fields, tuple(name for name in given if name not in kind.model_fields)
+    unknown = tuple(name for name in given if name not in kind.model_fields)
+    if issubclass(kind, SpokenCall):
+        for name in unknown:
+            if given[name] and names_recording(name):
+                raise UnknownField(
+                    f"'{shown(name)}' is not taken here: register the recording with POST "
+                    "/voices/register, and ask for the voice by its name.",
+                    param=shown(name),
+                )
+    return fields, unknown
 
 
 def only_file(body: Body, name: str, *, required: bool) -> Any:

@@ -33,6 +33,10 @@ class VoiceInfo:
         """Everything it is called by beside its id."""
         return (self.name, *self.aliases)
 
+    def called(self, name: str) -> str:
+        """How it writes `name`; its first name where it is not called so."""
+        return next((own for own in self.names if _key(own) == _key(name)), self.name)
+
     def as_json(self) -> dict[str, Any]:
         """For an answer."""
         return {
@@ -53,6 +57,19 @@ def checked_name(name: str) -> str:
     if not 0 < len(kept) <= MAX_NAME_CHARS:
         raise InvalidVoiceId(
             f"A voice's name has 1 to {MAX_NAME_CHARS} characters, this one has {len(kept)}.",
+            param="name",
+        )
+    return kept
+
+
+def new_name(name: str) -> str:
+    """As `checked_name`, for names that are given from now on: none that no address can hold.
+    Raises InvalidVoiceId."""
+    kept = checked_name(name)
+    if "/" in kept or kept in (".", ".."):
+        raise InvalidVoiceId(
+            "A voice's name cannot contain '/', nor be '.' or '..': it is a part of addresses "
+            "such as /voices/NAME. Choose another name.",
             param="name",
         )
     return kept
@@ -98,7 +115,7 @@ class Catalogue:
     def free_name(self, name: str, voice_id: str) -> str:
         """`name` as it is kept, where no other voice than `voice_id` answers to it.
         Raises InvalidVoiceId."""
-        kept = checked_name(name)
+        kept = new_name(name)
         holder = self.find(kept) or self.voices.get(_key(kept))
         if holder and holder.voice_id != voice_id:
             raise InvalidVoiceId(

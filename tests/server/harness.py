@@ -59,6 +59,8 @@ class FakeVoices:
             warnings = ("short_reference: under 5 s.",)
             info = VoiceInfo(voice_id, name or voice_id, (), 2.0, False, report_of(warnings))
             self.infos[voice_id] = info
+        elif name and name not in self.infos[voice_id].names:
+            self.set_alias(voice_id, name)
         return self.infos[voice_id], created
 
     def temporary(self, data: bytes):

@@ -54,6 +54,19 @@ def test_taken_names(name):
         CATALOGUE.free_name(name, "v-3")
 
 
+@pytest.mark.parametrize("name", ["Zoe/2", "/", "a/", " /b", ".", ".."])
+def test_names_that_no_address_can_hold(name):
+    with pytest.raises(InvalidVoiceId, match="cannot contain '/'"):
+        CATALOGUE.free_name(name, "v-3")
+    assert CATALOGUE.free_names([name, "Ben"], "v-3") == ["Ben"]
+    assert checked_name(name)  # where it was kept before, it stays
+
+
+@pytest.mark.parametrize("name", ["a.b", "...", "Zoe, 2", "half\\half", "50 %", "#1?"])
+def test_names_that_addresses_hold_when_they_are_quoted(name):
+    assert CATALOGUE.free_name(name, "v-3") == name
+
+
 def test_own_names_are_free():
     assert CATALOGUE.free_name("ANNA", "v-1") == "ANNA"
     assert CATALOGUE.free_names(["anna", "x\n", "Ben", "v-2"], "v-3") == ["Ben"]

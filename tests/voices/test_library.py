@@ -23,6 +23,7 @@ from chatterbox.errors import (
     VoiceNotFound,
     VoiceProtected,
 )
+from chatterbox.voices import catalogue
 from chatterbox.voices.decoder import DecodeChild
 from chatterbox.voices.tensor_file import tensors_digest
 from chatterbox.voices.voice_file import read_voice_file
@@ -649,3 +650,16 @@ library.close()
 """
     root = Path(__file__).resolve().parents[2]
     subprocess.run([sys.executable, "-c", program], check=True, cwd=root)
+
+
+def test_a_voice_whose_name_holds_a_slash_from_before_stays(tmp_path, monkeypatch):
+    with monkeypatch.context() as before:
+        before.setattr(catalogue, "new_name", catalogue.checked_name)
+        kept, _ = open_library(tmp_path).register(ANNA, "Zoe/2")
+    library = open_library(tmp_path)
+    assert library.info("zoe/2").voice_id == kept.voice_id
+    with pytest.raises(InvalidVoiceId, match="cannot contain '/'"):
+        library.register(BEN, "Zoe/3")
+    with pytest.raises(InvalidVoiceId, match="cannot contain '/'"):
+        library.set_alias(kept.voice_id, "Zoe/3")
+    assert library.rename(kept.voice_id, "Zoe").name == "Zoe"

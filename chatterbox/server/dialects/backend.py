@@ -3,16 +3,22 @@
 Knows no dialect.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from chatterbox.audio.encode import AudioFormat
 from chatterbox.config import ServerConfig
 from chatterbox.engine.engine import TTSEngine
+from chatterbox.errors import VoiceNotFound
 from chatterbox.server.draws import SEED_LIMIT, drawn_seed
 from chatterbox.server.schemas import SamplingFields
 from chatterbox.server.speech import SpeechCall, SpeechService
 from chatterbox.server.voice_work import VoiceWork
 from chatterbox.text import CodeBlocks
+from chatterbox.voices.catalogue import VoiceInfo
+
+AUDIO_SUFFIXES = (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".mp4", ".aac", ".webm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +29,18 @@ class Backend:
     config: ServerConfig
     service: SpeechService
     voices: VoiceWork
+
+    def voice_id(self, name: str) -> str:
+        """Of the voice that is meant by an id, a name, or the name of a recording's file. Raises
+        VoiceNotFound."""
+        library = self.voices.library
+        try:
+            return library.info(name).voice_id
+        except VoiceNotFound:
+            path = PurePosixPath(name.replace("\\", "/"))
+            if path.suffix.lower() not in AUDIO_SUFFIXES:
+                raise
+        return library.info(path.stem).voice_id
 
     def call(
         self,
@@ -55,6 +73,11 @@ class Backend:
             repeatable=repeatable and seed is not None,
             ignored=ignored,
         )
+
+
+def names_of(voices: Iterable[VoiceInfo]) -> list[str]:
+    """Everything that one of them can be asked for by, for clients that know names alone."""
+    return [name for info in voices for name in info.names]
 
 
 def is_english(language: str | None) -> bool:

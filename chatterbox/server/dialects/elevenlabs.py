@@ -29,7 +29,7 @@ from chatterbox.server.delivery import SpeechAnswer, Spoken, Whole
 from chatterbox.server.dialects.alignment import Alignment, original_pieces, spread
 from chatterbox.server.dialects.backend import Backend, is_english
 from chatterbox.server.record import record_of
-from chatterbox.server.schemas import LenientCall, Name, Text, form_schema, lenient_fields_of
+from chatterbox.server.schemas import Name, SpokenCall, Text, form_schema, lenient_fields_of
 from chatterbox.server.speech import SpeechCall
 
 PATHS = ("/v1/text-to-speech", "/v1/voices", "/v2/voices", "/v1/user")
@@ -71,7 +71,7 @@ class VoiceSettings(BaseModel):
     speed: float | None = Field(None, ge=SLOWEST, le=FASTEST, description="The pitch is kept")
 
 
-class SpeechFields(LenientCall):
+class SpeechFields(SpokenCall):
     """What of their call means something here; the rest is named as ignored."""
 
     text: Text

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from chatterbox.audio.encode import FORMATS, audio_format
 from chatterbox.engine.speech import SpeechReport
 from chatterbox.errors import ChatterboxError, VoiceNotFound
-from chatterbox.server.audio_response import BARE, Carrier
+from chatterbox.server.audio_response import whole_file
 from chatterbox.server.body import Body
 from chatterbox.server.delivery import SpeechAnswer, Spoken
 from chatterbox.server.dialects.backend import Backend
@@ -44,9 +44,6 @@ VOICE_ALIASES = {
 """OpenAI's names → the built-in voice nearest in kind. Clients send these without being asked
 (Pipecat refuses any other), so they must speak; a real voice of that name goes first."""
 
-HARMLESS = ("stream",)
-"""The answer is streamed anyway."""
-
 
 def _voice_name(value: object) -> object:
     """`{"id": "voice_…"}` is how OpenAI's clients name a voice of their own."""
@@ -68,6 +65,7 @@ class SpeechFields(SamplingFields):
     code_blocks: CodeBlocks | None = Field(
         None, description="Fenced code in the text: `skip` or `speak`; none: as configured"
     )
+    stream: bool | None = Field(None, description="false: one file with its true length")
     seed: int | None = Field(None, description="Equal seeds, equal speech; none: drawn")
 
 
@@ -109,15 +107,14 @@ def voice_for(backend: Backend, name: str | None) -> str | None:
     """Who speaks when `name` is asked for. Raises VoiceNotFound."""
     if name is None:
         return None
-    library = backend.voices.library
     try:
-        return library.info(name).voice_id
+        return backend.voice_id(name)
     except VoiceNotFound:
         alias = VOICE_ALIASES.get(name.lower())
         if alias is None:
             raise
     try:
-        return library.info(alias).voice_id
+        return backend.voices.library.info(alias).voice_id
     except VoiceNotFound:  # its recording is lost
         return None
 
@@ -137,10 +134,11 @@ def router(backend: Backend) -> APIRouter:
             max_new_tokens=fields.max_tokens,
             speed=fields.speed,
             code_blocks=fields.code_blocks,
-            ignored=tuple(name for name in unknown if name not in HARMLESS),
+            ignored=unknown,
         )
-        carrier: Carrier = Events() if fields.stream_format == "sse" else BARE
-        return Spoken(call, carrier)
+        if fields.stream_format == "sse":
+            return Spoken(call, Events())
+        return Spoken(call, whole=whole_file if fields.stream is False else None)
 
     @routes.post("/v1/audio/speech", openapi_extra=form_schema(SpeechFields))
     async def speech(request: Request) -> Response:

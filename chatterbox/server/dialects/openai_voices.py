@@ -3,6 +3,7 @@
 Translates; what a voice is, `voices/` knows.
 """
 
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
@@ -12,14 +13,14 @@ from starlette.responses import JSONResponse, Response
 
 from chatterbox.errors import InvalidValue
 from chatterbox.server.body import Body, BodyLimits, read_body, read_upload
-from chatterbox.server.dialects.backend import Backend
+from chatterbox.server.dialects.backend import Backend, is_english, names_of
 from chatterbox.server.ignored import ignored_header
 from chatterbox.server.schemas import LenientCall, Name, form_schema, lenient_fields_of
 from chatterbox.server.voice_work import FIELDS_BYTES, UploadAnswer, VoiceWork
 from chatterbox.voices.catalogue import VoiceInfo
 from chatterbox.voices.consents import Consent, ConsentBook
 
-SAMPLE, RECORDING = "audio_sample", "recording"
+SAMPLE, RECORDING, FILE = "audio_sample", "recording", "voice_file"
 PAGE, MAX_PAGE = 20, 100
 """Consents of one answer where none, and at most, are asked for: OpenAI's own numbers."""
 
@@ -30,6 +31,13 @@ class VoiceFields(LenientCall):
     name: Name | None = None
     consent: Name | None = None
     type: Literal["audio_sample", "prompt"] = "audio_sample"
+
+
+class LibraryFields(LenientCall):
+    """A new voice as travisvn's server takes it, beside its recording."""
+
+    voice_name: Name
+    language: Name | None = None
 
 
 class ConsentFields(LenientCall):
@@ -66,10 +74,14 @@ def voice_body(info: VoiceInfo) -> dict[str, Any]:
 def voice_list(infos: list[VoiceInfo], *, names_only: bool) -> dict[str, Any]:
     """OpenAI has no such call; its imitators do not agree on the answer. `data` is read by
     Marinara and mlx-audio, `voices` by Open WebUI as objects and by llama-swap as names."""
-    voices = [{"id": info.voice_id, "name": info.name} for info in infos]
+    voices = [
+        {"id": info.voice_id if name == info.name else name, "name": name}
+        for info in infos
+        for name in info.names
+    ]
     return {
         "object": "list",
-        "voices": [info.name for info in infos] if names_only else voices,
+        "voices": names_of(infos) if names_only else voices,
         "data": [voice_body(info) for info in infos],
     }
 
@@ -91,6 +103,7 @@ def router(backend: Backend) -> APIRouter:
     book = ConsentBook(backend.engine.config.data_dir / "consents.json")
     _add_voices(routes, backend.voices, book)
     _add_consents(routes, backend.voices, book)
+    _add_library(routes, backend.voices)
     return routes
 
 
@@ -131,6 +144,38 @@ def _add_voices(routes: APIRouter, voices: VoiceWork, book: ConsentBook) -> None
         info = await voices.delete(voice_id)
         gone = {"id": info.voice_id, "object": "audio.voice.deleted", "deleted": True}
         return JSONResponse(gone)
+
+
+def _add_library(routes: APIRouter, voices: VoiceWork) -> None:
+    @routes.post("/v1/voices", openapi_extra=form_schema(LibraryFields, file=FILE))
+    @routes.post("/voices", include_in_schema=False)
+    async def upload_voice(request: Request) -> Response:
+        """travisvn's Chatterbox API: a recording becomes a voice."""
+
+        async def work(body: Body, upload: UploadFile) -> Response:
+            fields, unknown = lenient_fields_of(LibraryFields, body)
+            info, _ = await voices.register(upload, FILE, fields.voice_name)
+            made_at = datetime.fromtimestamp(info.created_at, UTC).isoformat()
+            voice = {
+                "id": info.voice_id,
+                "name": info.called(fields.voice_name),
+                "filename": upload.filename,
+                "file_size": upload.size,
+                "upload_date": made_at,
+                "language": "en",
+            }
+            ignored = unknown if is_english(fields.language) else ("language", *unknown)
+            return JSONResponse(
+                {"message": "Voice uploaded successfully", "voice": voice},
+                status_code=201,
+                headers=ignored_header(ignored),
+            )
+
+        def find(body: Body) -> UploadFile:
+            lenient_fields_of(LibraryFields, body)
+            return _file(body, FILE)
+
+        return UploadAnswer(request, voices, find, work)
 
 
 def _add_consents(routes: APIRouter, voices: VoiceWork, book: ConsentBook) -> None:

@@ -13,15 +13,15 @@ from starlette.responses import JSONResponse, Response
 
 from chatterbox.audio.encode import audio_format
 from chatterbox.audio.pace import FASTEST, SLOWEST
-from chatterbox.errors import ChatterboxError, InvalidValue, VoiceNotFound
+from chatterbox.errors import ChatterboxError, InvalidValue
 from chatterbox.server.audio_response import whole_file
 from chatterbox.server.body import Body
 from chatterbox.server.delivery import SpeechAnswer, Spoken
-from chatterbox.server.dialects.backend import Backend, is_english
+from chatterbox.server.dialects.backend import Backend, is_english, names_of
 from chatterbox.server.ignored import ignored_header
 from chatterbox.server.schemas import Name, SamplingFields, Text, lenient_fields_of
 from chatterbox.server.speech_routes import Guest
-from chatterbox.server.voice_work import UploadAnswer
+from chatterbox.server.voice_work import UploadAnswer, VoiceWork
 
 PATHS = ("/tts-stream", "/get_predefined_voices", "/get_reference_files", "/upload_reference")
 MARKS = frozenset(
@@ -57,11 +57,7 @@ def voice_for(backend: Backend, name: str | None) -> str | None:
     """Who is meant by a file's name, with or without its ending. Raises VoiceNotFound."""
     if name is None or name == NOBODY:
         return None
-    library = backend.voices.library
-    try:
-        return library.info(name).voice_id
-    except VoiceNotFound:
-        return library.info(PurePosixPath(name).stem).voice_id
+    return backend.voice_id(name)
 
 
 def call_of(backend: Backend, body: Body) -> Spoken:
@@ -113,13 +109,17 @@ def router(backend: Backend) -> APIRouter:
         """SillyTavern: the voices that came with the server."""
         built_in = [info for info in await voices.listed() if info.built_in]
         return JSONResponse(
-            [{"display_name": info.name, "filename": info.voice_id} for info in built_in]
+            [
+                {"display_name": name, "filename": name if name != info.name else info.voice_id}
+                for info in built_in
+                for name in info.names
+            ]
         )
 
     @routes.get("/get_reference_files")
     async def references() -> Response:
         """SillyTavern: the voices that were registered, by name."""
-        return JSONResponse([info.name for info in await voices.listed() if not info.built_in])
+        return JSONResponse(await _registered(voices))
 
     @routes.post("/upload_reference")
     async def upload(request: Request) -> Response:
@@ -130,10 +130,8 @@ def router(backend: Backend) -> APIRouter:
             info, _ = await voices.register(file, FILES, name or None)
             answer = {
                 "message": "The voice is registered.",
-                "uploaded_files": [info.name],
-                "all_reference_files": [
-                    info.name for info in await voices.listed() if not info.built_in
-                ],
+                "uploaded_files": [info.called(name)],
+                "all_reference_files": await _registered(voices),
                 "errors": [],
             }
             again = [f"{name}[1:]" for name in body.repeated]
@@ -147,3 +145,7 @@ def router(backend: Backend) -> APIRouter:
         return UploadAnswer(request, voices, find, work, repeatable=(FILES,))
 
     return routes
+
+
+async def _registered(voices: VoiceWork) -> list[str]:
+    return names_of(info for info in await voices.listed() if not info.built_in)

@@ -18,10 +18,10 @@ from chatterbox.model.contract import F32
 from chatterbox.server.audio_response import whole_file
 from chatterbox.server.body import Body, BodyLimits, read_body
 from chatterbox.server.delivery import SpeechAnswer, Spoken
-from chatterbox.server.dialects.backend import Backend, is_english
+from chatterbox.server.dialects.backend import Backend, is_english, names_of
 from chatterbox.server.dialects.sillytavern import voice_for
 from chatterbox.server.ignored import ignored_header
-from chatterbox.server.schemas import LenientCall, Name, Text, lenient_fields_of
+from chatterbox.server.schemas import LenientCall, Name, SpokenCall, Text, lenient_fields_of
 from chatterbox.server.speech import SpeechCall
 from chatterbox.server.speech_routes import Guest
 from chatterbox.server.voice_work import FIELDS_BYTES, UploadAnswer
@@ -42,7 +42,7 @@ MAX_HANDLE = 64
 """An id has at most 63 characters."""
 
 
-class SpeakerFields(LenientCall):
+class SpeakerFields(SpokenCall):
     """xtts-api-server's call."""
 
     text: Text
@@ -134,15 +134,16 @@ def _add_speakers(routes: APIRouter, backend: Backend) -> None:
         """xtts-api-server: all voices."""
         return JSONResponse(
             [
-                {"name": info.name, "voice_id": info.voice_id, "preview_url": ""}
+                {"name": name, "voice_id": info.voice_id, "preview_url": ""}
                 for info in await voices.listed()
+                for name in info.names
             ]
         )
 
     @routes.get("/speakers_list")
     async def speaker_names() -> Response:
         """xtts-api-server: their names."""
-        return JSONResponse([info.name for info in await voices.listed()])
+        return JSONResponse(names_of(await voices.listed()))
 
     @routes.get("/languages")
     async def languages() -> Response:
@@ -159,7 +160,8 @@ def _add_speakers(routes: APIRouter, backend: Backend) -> None:
     @routes.get("/studio_speakers")
     async def studio() -> Response:
         """Coqui: all voices, as latents."""
-        return JSONResponse({info.name: latents(info.voice_id) for info in await voices.listed()})
+        listed = await voices.listed()
+        return JSONResponse({n: latents(info.voice_id) for info in listed for n in info.names})
 
     @routes.post("/clone_speaker")
     async def clone(request: Request) -> Response:

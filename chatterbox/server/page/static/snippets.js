@@ -7,11 +7,11 @@ const KEY_VARIABLE = "CHATTERBOX_API_KEY";
 const base = new URL(".", location.href).href;
 
 const shell = (value) => `'${String(value).replaceAll("'", "'\\''")}'`;
-const python = (value) => JSON.stringify(value); // strings and numbers are written alike
+const python = (value) => (value === false ? "False" : JSON.stringify(value)); // others are written alike
 
-/** The form's names are OpenAI's; these are the native ones. */
+/** The form's names are OpenAI's; these are the native ones. A file gets its true length. */
 function native({ input, voice, max_tokens, ...rest }) {
-  return { text: input, voice_id: voice, ...rest, ...(max_tokens && { max_new_tokens: max_tokens }) };
+  return { text: input, voice_id: voice, ...rest, ...(max_tokens && { max_new_tokens: max_tokens }), stream: false };
 }
 
 function curl(fields) {
@@ -35,13 +35,12 @@ headers = {
 }
 request = urllib.request.Request(${python(`${base}tts`)}, json.dumps(fields).encode(), headers)
 with urllib.request.urlopen(request) as speech, open("speech.wav", "wb") as file:
-    shutil.copyfileobj(speech, file)  # arrives while it is made`;
+    shutil.copyfileobj(speech, file)`;
 }
 
 function openai({ input, voice, ...rest }) {
   const key = getKey() ? `os.environ["${KEY_VARIABLE}"]` : `"none"`;
-  const extra = Object.entries(rest).map(([name, value]) => `${python(name)}: ${python(value)}`);
-  const extraLine = extra.length ? `\n    extra_body={${extra.join(", ")}},` : "";
+  const extra = Object.entries({ ...rest, stream: false }).map(([name, value]) => `${python(name)}: ${python(value)}`);
   return `${getKey() ? "import os\n\n" : ""}from openai import OpenAI
 
 client = OpenAI(base_url=${python(`${base}v1`)}, api_key=${key})
@@ -49,7 +48,8 @@ with client.audio.speech.with_streaming_response.create(
     model="chatterbox",
     voice=${python(voice)},
     input=${python(input)},
-    response_format="wav",${extraLine}
+    response_format="wav",
+    extra_body={${extra.join(", ")}},
 ) as speech:
     speech.stream_to_file("speech.wav")`;
 }
