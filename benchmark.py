@@ -17,7 +17,7 @@ except ImportError as missing:
     python = ENVIRONMENT / "bin" / "python"
     if python.exists() and Path(sys.prefix) != ENVIRONMENT:
         os.execv(python, [str(python), *sys.argv])  # noqa: S606 - our own file, no shell
-    print(f"benchmark.py: {missing}; run ./run.sh setup first", file=sys.stderr)
+    print(f"benchmark.py: {missing}; use ./run.sh benchmark, which installs it", file=sys.stderr)
     sys.exit(EXIT_USAGE)
 
 if __name__ == "__main__":

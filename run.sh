@@ -19,10 +19,11 @@ usage() {
 ./run.sh [FLAGS]               set up, then serve (same as ./run.sh serve [FLAGS])
 ./run.sh say TEXT [FLAGS]      speak into a file, without a server
 ./run.sh voices [ACTION]       list, add, delete, export and import voices
+./run.sh health [FLAGS]        ask whether a server is alive (exit code 0 or 1)
 ./run.sh benchmark [FLAGS]     measure a running server
 ./run.sh test [--all] [ARGS]   formatter, linter, type checker, tests; --all: the slow ones too
 ./run.sh test --soak [MINUTES] use it for two hours, or so many minutes, and show what has grown
-./run.sh setup                 only set up
+./run.sh setup                 only set up the server
 
 `serve --help`, `say --help` and so on list the flags. Settings are also read from CHATTERBOX_*
 and from a file .env. PYTHON=/path/to/python chooses the interpreter for .venv.
@@ -71,28 +72,38 @@ make_venv() {
 }
 
 # Installs a requirements file unless exactly this one was installed before: a second start neither
-# needs the network nor waits for pip.
+# needs the network nor waits for pip. A lock file names every package with its hashes, and nothing of
+# it is built here.
 install() {
     local file=$root/$1 stamp=$venv/.installed-$1 sum
+    local -a how=()
     sum=$(cksum <"$file")
     if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$sum" ]; then
         return
     fi
     say "installing $1"
     rm -f "$stamp"
+    case $1 in *.lock) how=(--no-deps --require-hashes --only-binary :all:) ;; esac
+    # uv is quicker, but reads other settings than pip: of an index of one's own it may not know.
     # What is there already is not worth a line; pipefail keeps pip's own exit code.
-    "$(venv_python)" -m pip install -r "$file" | { grep -v '^Requirement already satisfied' || true; } ||
+    uv_install ${how[@]+"${how[@]}"} -r "$file" ||
+        "$(venv_python)" -m pip install ${how[@]+"${how[@]}"} -r "$file" |
+        { grep -v '^Requirement already satisfied' >&2 || true; } ||
         die "could not install $1; run ./run.sh again to go on (pip's reason is above)"
     printf '%s\n' "$sum" >"$stamp"
+}
+
+uv_install() {
+    command -v uv >/dev/null && uv pip install --quiet --python "$(venv_python)" "$@"
 }
 
 has_nvidia_gpu() { nvidia-smi -L 2>/dev/null | grep -q '^GPU'; }
 
 setup() {
     make_venv
-    install requirements.txt
+    install requirements.lock
     if has_nvidia_gpu; then
-        install requirements-cuda.txt
+        install requirements-cuda.lock
     fi
 }
 
@@ -137,9 +148,10 @@ test)
 benchmark)
     shift
     setup
+    install requirements-bench.txt
     exec "$(venv_python)" "$root/benchmark.py" "$@"
     ;;
-serve | say | voices)
+serve | say | voices | health)
     setup
     command=${1:-serve}
     if [ $# -gt 0 ]; then

@@ -80,4 +80,4 @@ while [ "${now%% *}" = "loading" ] || { [ -n "$server" ] && [ "$now" != "ready" 
     now="$(state)"
 done
 
-"$python" "$root/benchmark.py" --register-voice "$voice" "$@"
+"$root/run.sh" benchmark --register-voice "$voice" "$@"

@@ -1,4 +1,4 @@
-"""What can be done from a shell? `serve`, `say`, `voices`: flags in, exit code out.
+"""The command line: `serve`, `say`, `voices`, `health`; flags in, exit code out.
 
 Knows the settings; imports a room only once its command is run, so that `--help` is quick.
 """
@@ -105,7 +105,19 @@ def _parser() -> argparse.ArgumentParser:
     take = actions.add_parser("import", help="read a voice that was exported")
     take.add_argument("file", type=Path)
 
-    for command in (serve, say, voices):
+    health = commands.add_parser(
+        "health",
+        help="ask whether a server is alive: exit code 0 or 1",
+        allow_abbrev=False,
+        usage="chatterbox health [--pid PID] [FLAGS]",
+    )
+    health.set_defaults(run=_health)
+    health.add_argument(
+        "--pid", type=int, metavar="PID", help="a process with the server's flags (Linux)"
+    )
+    add_flags(health, ServerConfig)
+
+    for command in (serve, say, voices, health):
         add_flags(command, TTSConfig)
     return parser
 
@@ -167,6 +179,18 @@ def _served(flags: argparse.Namespace) -> int:
         print(ready_message(address, engine.info, time.monotonic() - started), flush=True)
 
     return serve(engine, server_config, sock, announce)
+
+
+# --- health -------------------------------------------------------------------------------------
+
+
+def _health(flags: argparse.Namespace) -> int:
+    from chatterbox.health import fault_of_server, words_of
+
+    words = words_of(flags.pid) if flags.pid is not None else []
+    given = vars(_parser().parse_args(words)) if words else {}
+    fault = fault_of_server({**given, **vars(flags)})
+    return 0 if fault is None else _complain(fault, EXIT_REFUSED)
 
 
 # --- say ----------------------------------------------------------------------------------------

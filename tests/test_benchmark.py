@@ -335,5 +335,5 @@ def test_a_python_without_the_packages_finds_the_projects_own(tmp_path: Path, se
         assert done.stdout == f"own python runs {alone} --stream\n"
     else:
         assert done.returncode == 2
-        assert done.stderr.endswith("run ./run.sh setup first\n")
+        assert done.stderr.endswith("use ./run.sh benchmark, which installs it\n")
         assert len(done.stderr.splitlines()) == 1

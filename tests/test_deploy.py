@@ -9,10 +9,12 @@ import yaml
 
 from chatterbox.config import CONFIGS, ENV_PREFIX, ServerConfig
 from chatterbox.errors import EXIT_BAD_CONFIG, EXIT_BAD_MODEL
+from chatterbox.server.watchdog import LAST_RESORT_S
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
 SETTINGS = {ENV_PREFIX + field.upper() for config in CONFIGS for field in config.model_fields}
+STALL_S = ServerConfig.model_fields["stall_timeout"].default
 DRAIN_S = ServerConfig.model_fields["drain_timeout"].default + 5
 
 
@@ -34,6 +36,13 @@ def test_the_unit():
         str(EXIT_BAD_MODEL),
     ]
     assert service["ExecStart"].endswith("python -P -m chatterbox serve")
+    assert service["EnvironmentFile"].startswith("/")  # a missing file must not start without keys
+    assert (service["Type"], service["UMask"]) == ("notify", "0077")
+    assert float(service["WatchdogSec"]) > STALL_S + LAST_RESORT_S
+    assert parser["Unit"]["StartLimitIntervalSec"] == "0"  # started again without a limit
+    assert int(service["RestartSteps"]) > 1
+    assert float(service["RestartMaxDelaySec"]) > float(service["RestartSec"])
+    assert {"MemoryMax", "TasksMax"} <= service.keys()
     for guard in ("NoNewPrivileges", "ProtectHome", "PrivateTmp", "RestrictNamespaces"):
         assert service[guard] == "yes"
     assert (service["ProtectSystem"], service["CapabilityBoundingSet"]) == ("strict", "")
@@ -46,7 +55,10 @@ def test_the_image():
     users = [what for name, what in steps if name == "USER"]
     assert users == ["10001"]
     assert names.index("USER") > max(i for i, name in enumerate(names) if name in ("RUN", "COPY"))
-    assert any(name == "HEALTHCHECK" and "/health/live" in what for name, what in steps)
+    assert any(name == "HEALTHCHECK" and '"health", "--pid", "1"' in what for name, what in steps)
+    installs = [what for name, what in steps if name == "RUN" and "pip install" in what]
+    assert all("--require-hashes" in what and "requirements.lock" in what for what in installs)
+    assert dict(steps)["FROM"] == "${PYTHON_IMAGE}"  # by digest where it is known
     for name, what in steps:
         for source in what.split()[:-1] if name == "COPY" else ():
             assert (ROOT / source).exists()
@@ -73,4 +85,12 @@ def test_the_composition():
         assert float(service["stop_grace_period"].removesuffix("s")) > DRAIN_S
         assert service["ports"][0].startswith("127.0.0.1:")
         assert (DEPLOY / service["build"]["context"] / service["build"]["dockerfile"]).exists()
-    assert services["gpu"]["environment"]["CHATTERBOX_API_KEYS"]
+        assert service["restart"] == "unless-stopped"  # without a limit
+        assert {"cpus", "mem_limit", "pids_limit", "tmpfs"} <= service.keys()
+        told = service["environment"]
+        assert {
+            "CHATTERBOX_API_KEYS",
+            "CHATTERBOX_ALLOWED_HOSTS",
+            "FORWARDED_ALLOW_IPS",
+        } <= told.keys()
+        assert "*" not in told["CHATTERBOX_ALLOWED_HOSTS"] + told["FORWARDED_ALLOW_IPS"]

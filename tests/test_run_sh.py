@@ -10,6 +10,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ("bash", "cat", "chmod", "cksum", "cp", "dirname", "grep", "mkdir", "rm")
 
+SERVER, CUDA = "requirements.lock", "requirements-cuda.lock"
+LOCKED = "--no-deps --require-hashes --only-binary :all: -r "
+
 GOOD_PYTHON = """#!/usr/bin/env bash
 # Stands for an interpreter: makes a .venv whose python writes down how it is called.
 case "$*" in
@@ -37,7 +40,7 @@ class Machine:
         self.project.mkdir()
         self.bin.mkdir()
         shutil.copy(ROOT / "run.sh", self.project)
-        for name in ("requirements.txt", "requirements-cuda.txt", "requirements-dev.txt"):
+        for name in (SERVER, CUDA, "requirements-bench.txt", "requirements-dev.txt"):
             (self.project / name).write_text("something==1\n")
         for name in TOOLS:
             (self.bin / name).symlink_to(str(shutil.which(name)))
@@ -72,7 +75,7 @@ def test_the_first_python_that_works_is_taken(machine):
     done = machine.run("setup")
     assert done.returncode == 0, done.stderr
     assert f"making .venv with Python 3.11.7 ({machine.bin}/python3)" in done.stderr
-    assert machine.calls() == ["-m pip install -r /requirements.txt"]
+    assert machine.calls() == [f"-m pip install {LOCKED}/{SERVER}"]
 
 
 def test_no_python_and_no_ensurepip_are_said_clearly(machine):
@@ -91,12 +94,12 @@ def test_pip_is_called_only_for_what_has_changed(machine):
     machine.run("setup")
     assert machine.run("setup").stderr == ""
     assert machine.calls() == []
-    (machine.project / "requirements.txt").write_text("something==2\n")
+    (machine.project / SERVER).write_text("something==2\n")
     machine.run("setup")
-    assert machine.calls() == ["-m pip install -r /requirements.txt"]
+    assert machine.calls() == [f"-m pip install {LOCKED}/{SERVER}"]
     machine.has("nvidia-smi", GPU)
     machine.run("setup")
-    assert machine.calls() == ["-m pip install -r /requirements-cuda.txt"]
+    assert machine.calls() == [f"-m pip install {LOCKED}/{CUDA}"]
     machine.run("setup")
     assert machine.calls() == []
 
@@ -109,7 +112,6 @@ def test_pip_is_called_only_for_what_has_changed(machine):
         (["serve", "--port", "9000"], "-P -m chatterbox serve --port 9000"),
         (["say", "two words", "--out", "x.wav"], "-P -m chatterbox say two words --out x.wav"),
         (["voices"], "-P -m chatterbox voices"),
-        (["benchmark", "--stream"], "/benchmark.py --stream"),
     ],
 )
 def test_what_is_started(machine, words, started):
@@ -117,6 +119,37 @@ def test_what_is_started(machine, words, started):
     machine.run("setup")
     assert machine.run(*words).returncode == 0
     assert machine.calls() == [started]
+
+
+def test_the_benchmark_installs_what_it_needs_and_nobody_else_does(machine):
+    machine.has("python3", GOOD_PYTHON)
+    machine.run("setup")
+    assert "-m pip install -r /requirements-bench.txt" not in machine.calls()
+    assert machine.run("benchmark", "--stream").stdout == ""
+    assert machine.calls() == [
+        "-m pip install -r /requirements-bench.txt",
+        "/benchmark.py --stream",
+    ]
+    machine.run("benchmark")
+    assert machine.calls() == ["/benchmark.py"]
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_uv_is_used_where_there_is_one_that_works(machine, works):
+    machine.has("python3", GOOD_PYTHON)
+    machine.has("uv", f'#!/usr/bin/env bash\necho "uv $*" >>"$CALLS"\nexit {0 if works else 1}\n')
+    assert machine.run("setup").returncode == 0
+    uv = f"uv pip install --quiet --python /.venv/bin/python {LOCKED}/{SERVER}"
+    assert machine.calls() == [uv] if works else [uv, f"-m pip install {LOCKED}/{SERVER}"]
+
+
+def test_a_failed_installation_is_said_and_tried_again(machine):
+    failing = GOOD_PYTHON.replace('echo "$*" >>"$CALLS"', '{ echo "$*" >>"$CALLS"; exit 1; }')
+    machine.has("python3", failing)
+    for _ in range(2):
+        done = machine.run("serve")
+        assert (done.returncode, len(machine.calls())) == (1, 1)
+        assert f"could not install {SERVER}" in done.stderr
 
 
 def test_what_test_runs(machine):
