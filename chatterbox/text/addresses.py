@@ -89,7 +89,7 @@ def _say_point(match: re.Match[str]) -> str:
     elif word.isupper():
         is_name = len(word) > 1 and (len(word) < 5 or not name.isupper())
     else:
-        is_name = not word[0].isupper() or _CODE.match(after) is not None
+        is_name = word[0].islower() or word[0] == "_" or _CODE.match(after) is not None
     return " dot " if is_name else match[0]
 
 

@@ -49,6 +49,7 @@ _BEFORE_NFKC = (
     | dict.fromkeys(map(ord, "⇒⟶⟹➔➜➝➞➡⮕↦⇨"), "→")
     | dict.fromkeys(map(ord, "⟵⇐⬅"), "←")
     | dict.fromkeys(map(ord, "⇔⟷"), "↔")
+    | {ord("٫"): ".", ord("٬"): ",", ord("٪"): "%"}
     | {ord("—"): "—", ord("―"): "—", ord("…"): "…", ord("№"): "number "}
     # NFKC would turn these signs and emoji into letters
     | dict.fromkeys(map(ord, "™®©℠ℹⓂ㊗㊙¨¯¸˙˚˛˜˝"), " ")
@@ -61,9 +62,18 @@ _KEPT_SIGNS = frozenset("°%‰&@#*+=<>/\\|^~_§×÷±≈≤≥≠√∞→←�
 _EMOJI_BLOCKS = re.compile("[\U0001f000-\U0001fbff]+")
 """Pictographs and their modifiers; some of them would have letters as compatibility forms."""
 _DECORATION = re.compile(
-    "[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe00-\ufe0f\ufe20-\ufe2f]"
+    "(?:[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe00-\ufe0f\ufe20-\ufe2f])+"
 )
-"""Accents for which NFKC found no letter, and variation selectors: no language needs them here."""
+"""Accents for which NFKC found no letter, and variation selectors."""
+_ACCENTS = frozenset(
+    "\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0323\u0331"
+)
+"""Those that a language needs where they stand alone (Yoruba, stress in Russian)."""
+_WHOLE = re.compile("([…ำຳ])")
+"""What NFKC would take apart."""
+_JOINER = re.compile("(?<![\u0600-\u1fff])[\u200c\u200d]|[\u200c\u200d](?![\u0600-\u1fff])")
+"""Joiners but for those inside words (Persian, Indian scripts)."""
+_STARS = re.compile("(?<=\\d)[ \xa0]?[★⭐]\ufe0f?(?![★☆⭐])|(?<![★☆⭐])[★⭐]{1,5}☆{0,4}(?![★☆⭐])")
 _KEYCAP = re.compile("\ufe0f?\u20e3")
 _CRUMB = re.compile("(?<=\\S)[ \xa0][›»▸][ \xa0](?=\\S)")
 """Between the steps of a path on a page; elsewhere these are quotation marks."""
@@ -80,15 +90,17 @@ def readable(text: str) -> str:
     text = _SLIPPED.sub("", text) if "!!" in text else text
     if text.isascii():
         return text.translate(_written(text))
-    text = _EMOJI_BLOCKS.sub(" ", _KEYCAP.sub(" ", text))
+    text = _EMOJI_BLOCKS.sub(" ", _KEYCAP.sub(" ", _STARS.sub(_stars, text)))
     if "«" not in text and "‹" not in text:
         text = _CRUMB.sub(" > ", text)
     text = _FOOTNOTE.sub("", text)
     text = _PRODUCT.sub(" × ", _DEGREES.sub("°", _GROUPED.sub(_with_commas, text)))
     text = _SUPERSCRIPTS.sub(_raised, text)
     text = _few_marks(text.translate(_BEFORE_NFKC))
-    text = "…".join(unicodedata.normalize("NFKC", part) for part in text.split("…"))
-    return text.translate(_written(text))
+    parts = _WHOLE.split(text)
+    parts[::2] = [unicodedata.normalize("NFKC", part) for part in parts[::2]]
+    text = _DECORATION.sub(lambda m: m[0] if m[0] in _ACCENTS else "", "".join(parts))
+    return _JOINER.sub("", text.translate(_written(text)))
 
 
 def _with_commas(match: re.Match[str]) -> str:
@@ -100,16 +112,31 @@ def _raised(match: re.Match[str]) -> str:
     return f"^{power}" if power.lstrip("-").isdigit() else f"^{{{power}}}"
 
 
+def _stars(match: re.Match[str]) -> str:
+    """5★ and ★★★★☆; any other stars are decoration."""
+    stars = match[0].strip("\xa0 \ufe0f")
+    if match.string[match.start() - 1 : match.start()].isdigit():
+        alone = re.search(r"(?<![\d.])1$", match.string[max(0, match.start() - 2) : match.start()])
+        return " star" if alone else " stars"
+    return f" {5 - stars.count('☆')} stars " if len(stars) == 5 else " "
+
+
 def _few_marks(text: str) -> str:
-    """At most MAX_MARKS combining marks in a row."""
+    """At most MAX_MARKS combining marks in a row, and none but on a letter."""
     marks = {char for char in set(text) if unicodedata.category(char)[0] == "M"}
     if not marks:
         return text
-    kept, run = [], 0
+    kept, room = [], 0
     for char in text:
-        run = run + 1 if char in marks else 0
-        if run <= MAX_MARKS:
+        is_mark = char in marks
+        if room or not is_mark:
             kept.append(char)
+        if is_mark:
+            room = max(0, room - 1)
+        elif char.isalpha():
+            room = MAX_MARKS
+        elif char not in "\u200c\u200d":
+            room = 0
     return "".join(kept)
 
 
@@ -119,13 +146,13 @@ def _written(text: str) -> dict[int, str]:
 
 
 def _one(char: str) -> str:
-    if char in ("\n", " ") or char in _KEPT_SIGNS:
+    if char in "\n \u200c\u200d" or char in _KEPT_SIGNS:
         return char
     if ord(char) in _BEFORE_NFKC:
         return _BEFORE_NFKC[ord(char)]  # came out of NFKC itself
     kind = unicodedata.category(char)
     if kind[0] == "M":
-        return "" if kind == "Me" or _DECORATION.match(char) else char
+        return "" if kind == "Me" else char
     if kind[0] == "L":
         return char
     if kind == "Nd":

@@ -4,6 +4,7 @@ Knows no figures: they are words already when `spell_out` runs.
 """
 
 import re
+import unicodedata
 
 from chatterbox.text.symbols import GREEK
 
@@ -82,4 +83,9 @@ def spell_out(text: str) -> str:
     for sign, pattern, said in _SIGNS:
         if sign in text:
             text = pattern.sub(said, text)
-    return _UNSAID.sub(" ", text)
+    return _UNSAID.sub(" " if text.isascii() else _unsaid, text)
+
+
+def _unsaid(match: re.Match[str]) -> str:
+    """Vowel signs and joiners are parts of words in many scripts, though no letters."""
+    return match[0] if unicodedata.category(match[0]) in ("Mn", "Mc", "Cf") else " "
