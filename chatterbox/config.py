@@ -255,6 +255,18 @@ class ServerConfig(_Settings):
         pattern=r"^(\*|[\w.-]+(, *[\w.-]+)*)?$",
         description="Names that this server is called by, with commas between; *: any",
     )
+    body_memory_mb: int = Field(
+        64,
+        ge=1,
+        le=1_000_000,
+        description="Memory for the fields of all requests at once; more get 429",
+    )
+    upload_disk_mb: int = Field(
+        256,
+        ge=1,
+        le=1_000_000,
+        description="Space in the temporary directory for all uploads at once; more get 507",
+    )
     max_connections: int = Field(
         512, ge=16, le=65536, description="Open connections; idle ones make room, then 503"
     )

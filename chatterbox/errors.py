@@ -22,7 +22,8 @@ REASON_CHARS = 300
 
 def shown(value: object) -> str:
     """A caller's value as it may stand in a message: escaped, at most 64 characters."""
-    text = str(value).encode("ascii", "backslashreplace").decode("ascii")
+    cut = str(value)[: SHOWN_INPUT_CHARS + 1]  # escaping makes it no shorter
+    text = cut.encode("ascii", "backslashreplace").decode("ascii")
     printable = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
     if len(printable) > SHOWN_INPUT_CHARS:
         return printable[: SHOWN_INPUT_CHARS - 3] + "..."

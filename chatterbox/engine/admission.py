@@ -24,6 +24,7 @@ class Admission:
         self.capacity = capacity
         self.queue_capacity = queue_capacity
         self.active = 0
+        self._parts: list[Admission] = []
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._closed = False
         self._service_s = 1.0  # running mean of how long a permit is held
@@ -52,9 +53,18 @@ class Admission:
             self._service_s += SMOOTHING * (held_s - self._service_s)
             self._leave()
 
+    def half(self) -> "Admission":
+        """A queue and places of its own for one kind of work, half as many; closed with this one.
+        Whoever does that work takes a place there first, and one here only when it needs it."""
+        part = Admission(max(1, self.capacity // 2), max(1, self.queue_capacity // 2))
+        self._parts.append(part)
+        return part
+
     def close(self) -> None:
         """No new work; those still waiting are sent away, those inside go on."""
         self._closed = True
+        for part in self._parts:
+            part.close()
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():

@@ -3,13 +3,13 @@
 Knows nothing of the work.
 """
 
+import heapq
 import itertools
-import queue
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -18,18 +18,22 @@ URGENT, NORMAL, LAST = 0, 1, 2
 
 
 class PriorityPool(Executor):
-    """A thread pool with a priority queue. `submit` is NORMAL work; see `submit_at`."""
+    """A thread pool with a priority queue. `submit` is NORMAL work; see `submit_at`. One thread
+    more takes URGENT work only: recordings never keep a text waiting (FAULTS F98)."""
 
     def __init__(self, threads: int, name: str) -> None:
-        self._queue: queue.PriorityQueue[tuple[int, int, Callable[[], None] | None]] = (
-            queue.PriorityQueue()
-        )
+        self._waiting: list[tuple[int, int, Callable[[], None]]] = []  # a heap
         self._order = itertools.count()
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._closed = False
         self._threads = [
-            threading.Thread(target=self._work, name=f"{name}-{i}", daemon=True)
-            for i in range(threads)
+            threading.Thread(
+                target=self._work,
+                args=[LAST if number < threads else URGENT],
+                name=f"{name}-{number}",
+                daemon=True,
+            )
+            for number in range(threads + 1)
         ]
         for thread in self._threads:
             thread.start()
@@ -54,21 +58,20 @@ class PriorityPool(Executor):
             else:
                 future.set_result(result)
 
-        with self._lock:
+        with self._changed:
             if self._closed:
                 raise RuntimeError("the pool is closed")
-            self._queue.put((priority, next(self._order), run))
+            heapq.heappush(self._waiting, (priority, next(self._order), run))
+            self._changed.notify_all()
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """No new work; what is queued is still done unless `cancel_futures`."""
-        with self._lock:
-            already, self._closed = self._closed, True
-        if cancel_futures:
-            self._drop_queued()
-        if not already:
-            for _ in self._threads:
-                self._queue.put((LAST + 1, next(self._order), None))
+        with self._changed:
+            self._closed = True
+            if cancel_futures:
+                self._waiting.clear()
+            self._changed.notify_all()
         if wait:
             self.join(None)
 
@@ -78,18 +81,15 @@ class PriorityPool(Executor):
         for thread in self._threads:
             thread.join(None if until is None else max(0.0, until - time.monotonic()))
 
-    def _drop_queued(self) -> None:
-        kept: list[Any] = []
-        while True:
-            try:
-                entry = self._queue.get_nowait()
-            except queue.Empty:
-                break
-            if entry[2] is None:
-                kept.append(entry)
-        for entry in kept:
-            self._queue.put(entry)
-
-    def _work(self) -> None:
-        while (run := self._queue.get()[2]) is not None:
+    def _work(self, least: int) -> None:
+        """Do what is at least so urgent."""
+        while (run := self._next(least)) is not None:
             run()
+
+    def _next(self, least: int) -> Callable[[], None] | None:
+        with self._changed:
+            while not (self._waiting and self._waiting[0][0] <= least):
+                if self._closed:
+                    return None
+                self._changed.wait()
+            return heapq.heappop(self._waiting)[2]

@@ -22,12 +22,14 @@ from chatterbox.server.lifecycle import Lifecycle
 from chatterbox.server.metrics import Metrics
 from chatterbox.server.page.page import Page
 from chatterbox.server.request_scope import RequestScope
+from chatterbox.server.room import Rooms
 from chatterbox.server.shares import Shares, limits_of
 from chatterbox.server.slow_readers import SlowReaders
 from chatterbox.server.sockets.routes import router as socket_router
 from chatterbox.server.speech import SpeechService
 from chatterbox.server.speech_routes import SpeechRoutes
 from chatterbox.server.status_routes import status_router
+from chatterbox.server.upload import UploadPlaces
 from chatterbox.server.voice_routes import VoiceRoutes
 from chatterbox.server.voice_work import VoiceWork
 
@@ -71,6 +73,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.metrics = metrics
+    app.state.rooms = Rooms.of(config)
     app.state.door = Door(config.max_connections, metrics.ended)
     shape_of = registry.error_shape
     add_error_handlers(app, shape_of)
@@ -82,8 +85,9 @@ def create_app(
     app.add_middleware(RequestScope, ended=metrics.ended, shape_of=shape_of)
     admission = engine.admission
     shares = Shares(limits_of(config, admission.capacity), admission.retry_after_s)
-    service = SpeechService(engine, config, lifecycle, shares)
-    voices = VoiceWork(engine, config, lifecycle, shares)
+    uploads = UploadPlaces(admission.half(), shares, config.first_audio_timeout)
+    service = SpeechService(engine, config, lifecycle, shares, uploads)
+    voices = VoiceWork(engine, config, lifecycle, shares, uploads)
     backend = Backend(engine, config, service, voices)
     app.state.backend = backend
     routers: tuple[APIRouter, ...] = (

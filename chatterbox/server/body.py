@@ -5,15 +5,18 @@ Knows content types and sizes; knows no field by name. Nothing else in the serve
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Collection
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    aclosing,
+    asynccontextmanager,
+    nullcontext,
+)
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
-from python_multipart.multipart import parse_options_header
-from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from chatterbox.errors import (
@@ -23,25 +26,33 @@ from chatterbox.errors import (
     InvalidBody,
     InvalidHttp,
     InvalidValue,
-    StorageFull,
     UnsupportedMediaType,
     shown,
 )
+from chatterbox.server.multipart import UTF8, Part, Splitter, charset_of, header_options, text_of
 from chatterbox.server.request_scope import TOO_FINE
+from chatterbox.server.room import Rooms, Take
+from chatterbox.server.upload import Upload
 
 STALL_S = 30.0
-"""A body may take its time, but not pause for longer than this (FAULTS F52)."""
-LEAST_BYTES_PER_S = 1024
-"""Slower than any line that speech could be heard over; else every connection there may be could
-be kept busy with a byte now and then."""
+"""How far a body may fall behind LEAST_BYTES_PER_S, and so how long it may pause (FAULTS F52)."""
+LEAST_BYTES_PER_S = 16 * 1024
+"""As slow as a line that speech in MP3 could be heard over. What came sooner does not count later:
+a body that is held back ends within STALL_S, however much of it has come (FAULTS F99)."""
 MAX_PARTS = 32
 """Fields, and files, of one form: twice the fields of any call here."""
+MAX_JSON_FIELDS = 256
+"""Clients of other servers send some dozens that mean nothing here."""
 MULTIPART_SLACK_BYTES = 64 * 1024
 """Boundaries, part headers and the other fields beside an upload."""
 ESCAPED_CHAR_BYTES = 12
 """The longest way to send one character: a pair of JSON's `\\uXXXX` escapes."""
 LENGTH_DIGITS = 18
 """A Content-Length of more digits is too large whatever it says."""
+INLINE_BYTES = 16 * 1024
+"""What is longer is parsed in a thread: the worst body of this size takes 2 ms."""
+CHARSET_FIELD = "_charset_"
+"""HTML's field that names the encoding of all others."""
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
@@ -49,87 +60,91 @@ MULTIPART = "multipart/form-data"
 
 
 @dataclass(frozen=True, slots=True)
+class Files:
+    """Which file a call takes, up to which size. `place` is held from the file's first byte until
+    it is closed. `repeatable`: of several the first counts."""
+
+    name: str
+    limit_bytes: int
+    place: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
+    repeatable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """Most bytes of a body. `upload_bytes` 0: this call takes no files."""
+    """Most bytes of all fields together, and the file that comes with them."""
 
     fields_bytes: int
-    upload_bytes: int = 0
+    files: Files | None = None
 
     @classmethod
-    def for_text(cls, chars: int, upload_bytes: int = 0) -> "BodyLimits":
+    def for_text(cls, chars: int, files: Files | None = None) -> "BodyLimits":
         """Room for a text of `chars` characters however it is escaped."""
-        return cls(MULTIPART_SLACK_BYTES + ESCAPED_CHAR_BYTES * chars, upload_bytes)
+        return cls(MULTIPART_SLACK_BYTES + ESCAPED_CHAR_BYTES * chars, files)
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
     """What was sent. `typed`: the values have JSON's types; else every value is a string.
+    `other_files`: names of files that the call does not take; their bytes are not kept.
     `repeated`: names that were sent again, where that is allowed; the first one counts."""
 
     fields: dict[str, Any]
-    files: dict[str, UploadFile] = field(default_factory=dict)
     typed: bool = False
+    file: Upload | None = None
+    other_files: tuple[str, ...] = ()
     repeated: tuple[str, ...] = ()
 
 
 @asynccontextmanager
-async def read_body(
-    request: Request, limits: BodyLimits, *, repeatable: Collection[str] = ()
-) -> AsyncIterator[Body]:
-    """The body by its content type; its files live as long as the context. Of `repeatable` names
-    a form may have several.
+async def read_body(request: Request, limits: BodyLimits) -> AsyncIterator[Body]:
+    """The body by its content type; its files live as long as the context.
 
-    Raises InvalidBody, UnsupportedMediaType, BodyTooLarge, BodyTimeout, InvalidValue,
-    StorageFull, and Cancelled when the client leaves.
+    Raises InvalidBody, UnsupportedMediaType, BodyTooLarge, BodyTimeout, InvalidValue, StorageFull,
+    Overloaded, what `limits.files.place` raises, and Cancelled when the client leaves.
     """
     _refuse_encoding(request)
-    kind = parse_options_header(request.headers.get("content-type"))[0].decode("latin-1").lower()
-    if kind == MULTIPART:
-        form = await _multipart(request, limits)
-        try:
-            yield _from_multipart(form, repeatable)
-        finally:
-            await form.close()
-    elif kind == FORM:
-        yield Body(_from_form(await _whole(request, limits.fields_bytes)))
-    elif kind == JSON or (kind.startswith("application/") and kind.endswith("+json")):
-        yield Body(_from_json(await _whole(request, limits.fields_bytes)), typed=True)
-    elif not kind and not await _whole(request, limits.fields_bytes):
-        raise InvalidBody("There is no body; send the fields as JSON, as a form or as multipart.")
-    else:
-        raise UnsupportedMediaType(f"Send the fields as {JSON}, {FORM} or {MULTIPART}.")
+    kind, options = header_options(request.headers.get("content-type", "").encode("latin-1"))
+    charset = charset_of(options.get(b"charset", b"utf-8"))
+    rooms: Rooms = request.app.state.rooms
+    async with AsyncExitStack() as held:
+        take = held.enter_context(rooms.memory.held())
+        if kind == MULTIPART:
+            form = _Multipart(limits, take, rooms, held)
+            yield await form.read(request, options.get(b"boundary", b""), charset)
+        elif kind == FORM:
+            data = await _whole(request, limits.fields_bytes, take)
+            yield Body(await _parsed(_from_form, data, charset))
+        elif kind == JSON or (kind.startswith("application/") and kind.endswith("+json")):
+            if charset != UTF8:
+                raise UnsupportedMediaType("JSON is read as UTF-8.")
+            data = await _whole(request, limits.fields_bytes, take)
+            yield Body(await _parsed(_from_json, data), typed=True)
+        elif not kind and not await _whole(request, limits.fields_bytes, take):
+            raise InvalidBody(f"There is no body; send the fields as {JSON} or as a form.")
+        else:
+            raise UnsupportedMediaType(f"Send the fields as {JSON}, {FORM} or {MULTIPART}.")
 
 
 def read_query(request: Request) -> Body:
     """A call that has its fields in the address. Raises InvalidValue."""
-    return Body(_once(request.query_params.multi_items()))
-
-
-async def read_upload(upload: UploadFile, param: str, limit_bytes: int) -> bytes:
-    """A file's bytes, now wanted in memory. Raises BodyTooLarge and InvalidValue (no bytes)."""
-    if upload.size is not None and upload.size > limit_bytes:
-        raise BodyTooLarge(f"'{param}' is larger than {limit_bytes} bytes.", param=param)
-    data = await upload.read()
-    if not data:
-        raise InvalidValue(f"'{param}' is empty.", param=param)
-    return data
+    _refuse_repeated(name for name, _ in request.query_params.multi_items())
+    return Body(dict(request.query_params))
 
 
 async def _chunks(request: Request, limit_bytes: int) -> AsyncGenerator[bytes, None]:
-    """The body as it comes, within its size, without a pause longer than STALL_S, and in all not
-    much slower than LEAST_BYTES_PER_S."""
+    """The body as it comes, within its size, and never further behind than STALL_S."""
     too_large = BodyTooLarge(f"The body is larger than {limit_bytes} bytes.")
     stated = request.headers.get("content-length", "")
     if stated.isdecimal() and (len(stated) > LENGTH_DIGITS or int(stated) > limit_bytes):
         raise too_large
     received = 0
     now = asyncio.get_running_loop().time
-    began_at = now()
+    late_at = now() + STALL_S
     async with aclosing(request.stream()) as stream:
         while True:
             try:
-                slow_at = began_at + STALL_S + received / LEAST_BYTES_PER_S
-                async with asyncio.timeout_at(min(now() + STALL_S, slow_at)):
+                async with asyncio.timeout_at(late_at):
                     chunk = await anext(stream)
             except StopAsyncIteration:
                 return
@@ -142,12 +157,25 @@ async def _chunks(request: Request, limit_bytes: int) -> AsyncGenerator[bytes, N
                 raise too_large
             if request.scope.get(TOO_FINE):
                 raise InvalidHttp("The body's chunks are too small.")
+            came_at = now()
             yield chunk
+            kept_s = now() - came_at  # waiting for a place or the disk is not the client's fault
+            late_at = min(late_at + len(chunk) / LEAST_BYTES_PER_S, came_at + STALL_S) + kept_s
 
 
-async def _whole(request: Request, limit_bytes: int) -> bytes:
+async def _whole(request: Request, limit_bytes: int, take: Take) -> bytes:
+    data = bytearray()
     async with aclosing(_chunks(request, limit_bytes)) as chunks:
-        return b"".join([chunk async for chunk in chunks])
+        async for chunk in chunks:
+            take(len(chunk))
+            data += chunk
+    return bytes(data)
+
+
+async def _parsed(parse: Callable[..., dict[str, Any]], data: bytes, *more: str) -> dict[str, Any]:
+    if len(data) <= INLINE_BYTES:
+        return parse(data, *more)
+    return await asyncio.to_thread(parse, data, *more)
 
 
 def _refuse_encoding(request: Request) -> None:
@@ -171,16 +199,19 @@ def _from_json(data: bytes) -> dict[str, Any]:
         raise InvalidBody("The JSON body holds a number with too many digits.") from None
     if not isinstance(value, dict):
         raise InvalidBody("The JSON body must be an object.")
+    if len(value) > MAX_JSON_FIELDS:
+        raise InvalidBody(f"The JSON body has more than {MAX_JSON_FIELDS} fields.")
     return value
 
 
-def _from_form(data: bytes) -> dict[str, Any]:
+def _from_form(data: bytes, charset: str) -> dict[str, Any]:
     """Read here rather than by Starlette, which takes raw UTF-8 (`curl -d`) for Latin-1."""
     try:
+        text = data.decode(charset)
         pairs = parse_qsl(
-            data.decode("utf-8"),
+            text,
             keep_blank_values=True,
-            encoding="utf-8",
+            encoding=charset,
             errors="strict",
             max_num_fields=MAX_PARTS,
         )
@@ -188,57 +219,94 @@ def _from_form(data: bytes) -> dict[str, Any]:
         raise InvalidBody("The form is not UTF-8.") from None
     except ValueError:
         raise InvalidBody(f"The form has more than {MAX_PARTS} fields.") from None
-    return _once(pairs)
+    _refuse_repeated(name for name, _ in pairs)
+    fields = dict(pairs)
+    stated = charset_of(str(fields.pop(CHARSET_FIELD, charset)).encode("utf-8"))
+    return fields if stated == charset else _from_form(data, stated)
 
 
-async def _multipart(request: Request, limits: BodyLimits) -> FormData:
-    limit_bytes = limits.fields_bytes
-    if limits.upload_bytes:
-        limit_bytes = limits.upload_bytes + max(MULTIPART_SLACK_BYTES, limits.fields_bytes)
-    chunks = _chunks(request, limit_bytes)
-    parser = MultiPartParser(
-        request.headers,
-        chunks,
-        max_files=MAX_PARTS if limits.upload_bytes else 0,
-        max_fields=MAX_PARTS,
-        max_part_size=limits.fields_bytes,
-    )
-    try:
-        async with aclosing(chunks):
-            form = await parser.parse()
-    except MultiPartException as fault:
-        if fault.message.startswith("Part exceeded"):
-            raise BodyTooLarge(f"A field is larger than {limits.fields_bytes} bytes.") from None
-        raise InvalidBody(f"The multipart body cannot be read: {fault.message}") from None
-    except OSError:
-        raise StorageFull("There is no room to take in the upload.") from None
-    except UnicodeError:  # a charset that Python knows and text cannot have
-        raise InvalidBody("The multipart body cannot be read as text.") from None
-    begun = parser._files_to_close_on_error
-    if len(begun) > sum(isinstance(value, UploadFile) for _, value in form.multi_items()):
-        for file in begun:  # the parser forgets one that the body's end has cut
-            file.close()
-        raise InvalidBody("The multipart body ends in the middle of a file.")
-    return form
+class _Multipart:
+    """One form while it is read."""
+
+    def __init__(self, limits: BodyLimits, take: Take, rooms: Rooms, held: AsyncExitStack) -> None:
+        self._limits = limits
+        self._take = take
+        self._rooms = rooms
+        self._held = held
+        self._fields: list[tuple[Part, bytearray]] = []
+        self._files: list[str] = []  # names of all that came
+        self._upload: Upload | None = None  # the one that counts
+        self._fields_bytes = 0
+        self._add: Callable[[bytes], Awaitable[None]] = self._drop  # where content belongs
+
+    async def read(self, request: Request, boundary: bytes, charset: str) -> Body:
+        """All of it."""
+        limit_bytes = self._limits.fields_bytes
+        if (files := self._limits.files) is not None:
+            limit_bytes = files.limit_bytes + max(MULTIPART_SLACK_BYTES, limit_bytes)
+        splitter = Splitter(boundary)
+        async with aclosing(_chunks(request, limit_bytes)) as chunks:
+            async for chunk in chunks:
+                for found in splitter.feed(chunk):
+                    await (self._begin(found) if isinstance(found, Part) else self._add(found))
+        if not splitter.done:
+            raise InvalidBody("The multipart body ends too early.")
+        return self._body(charset)
+
+    async def _begin(self, part: Part) -> None:
+        if part.filename is None:
+            if len(self._fields) == MAX_PARTS:
+                raise InvalidBody(f"The form has more than {MAX_PARTS} fields.")
+            self._fields.append((part, bytearray()))
+            self._add = self._add_to_field
+            return
+        files = self._limits.files
+        if files is None or len(self._files) == MAX_PARTS:
+            raise InvalidBody("The form has too many files.")
+        name = text_of(part.name, UTF8)
+        self._files.append(name)
+        self._add = self._drop
+        if name == files.name and self._upload is None:
+            own = await self._held.enter_async_context(AsyncExitStack())
+            await own.enter_async_context(files.place())
+            self._upload = Upload(text_of(part.filename, UTF8), self._rooms.disk, own)
+            self._add = self._upload.write
+
+    async def _add_to_field(self, data: bytes) -> None:
+        self._fields_bytes += len(data)
+        if self._fields_bytes > self._limits.fields_bytes:
+            raise BodyTooLarge(f"The fields are larger than {self._limits.fields_bytes} bytes.")
+        self._take(len(data))
+        self._fields[-1][1].extend(data)
+
+    async def _drop(self, data: bytes) -> None:
+        """Of a file that does not count, or of no part."""
+
+    def _body(self, charset: str) -> Body:
+        stated = (bytes(data) for part, data in self._fields if part.name == b"_charset_")
+        charset = charset_of(next(stated, charset.encode("ascii")))
+        fields = [
+            (text_of(part.name, charset), text_of(data, part.charset or charset))
+            for part, data in self._fields
+            if part.name != b"_charset_"
+        ]
+        files, names = self._limits.files, [name for name, _ in fields] + self._files
+        again = files is not None and files.repeatable and names.count(files.name) > 1
+        repeated = (files.name,) if files is not None and again else ()
+        _refuse_repeated(name for name in names if name not in repeated)
+        wanted = None if files is None else files.name
+        return Body(
+            dict(fields),
+            file=self._upload,
+            other_files=tuple(name for name in self._files if name != wanted),
+            repeated=repeated,
+        )
 
 
-def _from_multipart(form: FormData, repeatable: Collection[str]) -> Body:
-    sent = form.multi_items()
-    names = [name for name, _ in sent]
-    again = tuple(n for n in dict.fromkeys(names) if n in repeatable and names.count(n) > 1)
-    values = _once(sent, repeatable)
-    files = {name: value for name, value in values.items() if isinstance(value, UploadFile)}
-    fields = {name: value for name, value in values.items() if name not in files}
-    return Body(fields, files, repeated=again)
-
-
-def _once(pairs: list[tuple[str, Any]], repeatable: Collection[str] = ()) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in values:
-            if name in repeatable:
-                continue
+def _refuse_repeated(names: Iterable[str]) -> None:
+    seen = set()
+    for name in names:
+        if name in seen:
             param = shown(name)
             raise InvalidValue(f"'{param}' is given more than once.", param=param)
-        values[name] = value
-    return values
+        seen.add(name)

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from chatterbox.engine.speech import SpeechReport
 from chatterbox.model.contract import F32
 from chatterbox.server.audio_response import BARE, Carrier, send_streamed
-from chatterbox.server.body import Body, read_body, read_query
+from chatterbox.server.body import Body, BodyLimits, read_body, read_query
 from chatterbox.server.departure import while_listening
 from chatterbox.server.record import record_of
 from chatterbox.server.speech import SpeechCall, SpeechService
@@ -42,12 +42,19 @@ class SpeechAnswer(Response):
     rows are given back when this returns, however it does."""
 
     def __init__(
-        self, service: SpeechService, request: Request, read: Read, *, from_query: bool = False
+        self,
+        service: SpeechService,
+        request: Request,
+        read: Read,
+        *,
+        limits: BodyLimits | None = None,
+        from_query: bool = False,
     ) -> None:
         super().__init__()
         self._service = service
         self._request = request
         self._read = read
+        self._limits = limits or service.limits
         self._from_query = from_query
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,5 +86,5 @@ class SpeechAnswer(Response):
         if self._from_query:
             yield read_query(self._request)
             return
-        async with read_body(self._request, self._service.limits) as body:
+        async with read_body(self._request, self._limits) as body:
             yield body

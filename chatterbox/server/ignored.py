@@ -5,6 +5,7 @@ Native calls refuse what they cannot honour; dialects whose clients insist take 
 
 import re
 from collections.abc import Iterable
+from itertools import islice
 
 from chatterbox.errors import shown
 
@@ -34,7 +35,7 @@ def names_recording(name: str) -> bool:
 
 def ignored_header(names: Iterable[str]) -> dict[str, str]:
     """The header that names them, in their order; no header where there are none."""
-    named = [_word(name) for name in dict.fromkeys(names)]
+    named = [_word(name) for name in islice(dict.fromkeys(names), MAX_NAMED + 1)]
     if len(named) > MAX_NAMED:
         named[MAX_NAMED - 1 :] = ["..."]
     return {HEADER: ", ".join(named)} if named else {}

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from chatterbox.audio.encode import FORMATS
 from chatterbox.audio.pace import FASTEST, SLOWEST
 from chatterbox.config import SAMPLING_BOUNDS
-from chatterbox.errors import InvalidValue, UnknownField, shown
+from chatterbox.errors import UnknownField, shown
 from chatterbox.server.body import Body
 from chatterbox.server.draws import SEED_LIMIT
 from chatterbox.server.errors import INVALID_TEXT, from_validation, unknown_field
@@ -167,18 +167,10 @@ def lenient_fields_of(kind: type[L], body: Body) -> tuple[L, tuple[str, ...]]:
     return fields, unknown
 
 
-def only_file(body: Body, name: str, *, required: bool) -> Any:
-    """The one upload a call may have. Raises InvalidValue for any other, or for none."""
-    for other in body.files:
-        if other != name:
-            raise UnknownField(
-                f"There is no file '{shown(other)}' in this call.", param=shown(other)
-            )
-    if name in body.files:
-        return body.files[name]
-    if required:
-        raise InvalidValue(f"'{name}' is required: send it as a multipart file.", param=name)
-    return None
+def refuse_other_files(body: Body) -> None:
+    """Raises UnknownField where a file came that the call does not take."""
+    for other in body.other_files:
+        raise UnknownField(f"There is no file '{shown(other)}' in this call.", param=shown(other))
 
 
 def form_schema(kind: type[BaseModel], *, file: str | None = None) -> dict[str, Any]:

@@ -29,6 +29,7 @@ class Limits:
     requests: int | None
     characters: int | None
     sockets: int | None
+    uploads: int | None = None
 
 
 def limits_of(config: ServerConfig, places: int) -> Limits:
@@ -42,6 +43,7 @@ def limits_of(config: ServerConfig, places: int) -> Limits:
         config.max_requests_per_key or share(places),
         config.max_characters_per_key,
         config.max_sockets_per_key or share(config.max_sockets),
+        share(places // 2),
     )
 
 
@@ -53,6 +55,7 @@ class Shares:
         self._requests = _Tally("requests in work", limits.requests)
         self._characters = _Tally("characters in work", limits.characters)
         self._sockets = _Tally("sockets open", limits.sockets)
+        self._uploads = _Tally("uploads", limits.uploads)
         self._back_at: dict[int, float] = {}  # key → when it was told to come again
         self._kept_waiting: Counter[int] = Counter()  # refusals of a key
 
@@ -64,6 +67,12 @@ class Shares:
     async def hold(self, characters: int = 0) -> AsyncIterator[None]:
         """One request of the current key's, waiting or in work. Raises KeyLimit."""
         async with self._held(self._requests, 1), self._held(self._characters, characters):
+            yield
+
+    @asynccontextmanager
+    async def hold_upload(self) -> AsyncIterator[None]:
+        """One upload of the current key's, from its first byte. Raises KeyLimit."""
+        async with self._held(self._uploads, 1):
             yield
 
     @asynccontextmanager

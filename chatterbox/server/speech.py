@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from starlette.datastructures import UploadFile
 
 from chatterbox.audio.encode import AudioFormat
 from chatterbox.config import ServerConfig
@@ -22,11 +21,15 @@ from chatterbox.engine.speech import SpeechReport, SpeechRequest, SpeechStream
 from chatterbox.errors import DeadlineExceeded, EmptyText, GenerationFailed, TextTooLong
 from chatterbox.model.contract import F32, Voice
 from chatterbox.server.access import holder
-from chatterbox.server.body import BodyLimits, read_upload
+from chatterbox.server.body import BodyLimits, Files
 from chatterbox.server.lifecycle import Lifecycle
 from chatterbox.server.record import RequestRecord
 from chatterbox.server.shares import Shares
+from chatterbox.server.upload import Upload, UploadPlaces
 from chatterbox.text import CodeBlocks, Segment
+
+RECORDING = "voice_file"
+"""The file to speak like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class SpeechCall:
 
     text: str
     voice: str | None  # id or name; None: the default voice
-    reference: UploadFile | None  # a recording to speak like, instead of `voice`
+    reference: Upload | None  # a recording to speak like, instead of `voice`
     sampling: Sampling
     seed: int
     max_new_tokens: int | None
@@ -93,13 +96,20 @@ class SpeechService:
     """Speaks calls, within the server's limits and deadlines."""
 
     def __init__(
-        self, engine: TTSEngine, config: ServerConfig, lifecycle: Lifecycle, shares: Shares
+        self,
+        engine: TTSEngine,
+        config: ServerConfig,
+        lifecycle: Lifecycle,
+        shares: Shares,
+        uploads: UploadPlaces,
     ) -> None:
         self._engine = engine
         self._config = config
         self.shares = shares
         self.lifecycle = lifecycle
-        self.limits = BodyLimits.for_text(config.max_text_length, config.max_voice_file_size)
+        self.limits = BodyLimits.for_text(config.max_text_length)
+        recording = Files(RECORDING, config.max_voice_file_size, uploads.place)
+        self.limits_with_recording = BodyLimits.for_text(config.max_text_length, recording)
 
     async def check_room(self) -> None:
         """What can be refused before a body is read. Raises what `Lifecycle.check_room` does, and
@@ -165,20 +175,21 @@ class SpeechService:
     async def _prepared(self, call: SpeechCall) -> tuple[Voice, list[Segment]]:
         """Both from the pool, so that no other client waits for them. Looking a voice up goes ahead
         of other work there, encoding one does not."""
-        engine, data = self._engine, b""
-        if call.reference is not None:
-            limit_bytes = self._config.max_voice_file_size
-            data = await read_upload(call.reference, "voice_file", limit_bytes)
+        engine, limit_bytes = self._engine, self._config.max_voice_file_size
 
         def prepared() -> tuple[Voice, list[Segment]]:
             if call.reference is None:
                 voice = engine.voices.get(call.voice)
             else:
-                voice, _ = engine.voices.temporary(data)
+                recording = call.reference.read(RECORDING, limit_bytes)
+                voice, _ = engine.voices.temporary(recording)
             return voice, engine.segments(call.text, call.code_blocks)
 
         priority = URGENT if call.reference is None else NORMAL
-        return await asyncio.wrap_future(engine.pool.submit_at(priority, prepared))
+        made = await asyncio.wrap_future(engine.pool.submit_at(priority, prepared))
+        if call.reference is not None:
+            await call.reference.close()  # the next upload need not wait for the speech
+        return made
 
 
 @asynccontextmanager

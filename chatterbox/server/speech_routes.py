@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.datastructures import UploadFile
 from starlette.responses import JSONResponse, Response
 
 from chatterbox.audio.encode import FORMATS, audio_format
@@ -24,7 +23,7 @@ from chatterbox.server.schemas import (
     SpeechFields,
     fields_of,
     form_schema,
-    only_file,
+    refuse_other_files,
     sampling_of,
 )
 from chatterbox.server.speech import SpeechCall, SpeechService
@@ -59,7 +58,8 @@ class SpeechRoutes:
         )
         async def tts(request: Request) -> Response:
             """Text to speech, streamed while it is made unless `stream` is false."""
-            return SpeechAnswer(self._service, request, self._sound)
+            limits = self._service.limits_with_recording
+            return SpeechAnswer(self._service, request, self._sound, limits=limits)
 
         @router.post("/tts/json", openapi_extra=form_schema(SpeechFields, file="voice_file"))
         async def tts_json(request: Request) -> Response:
@@ -72,7 +72,8 @@ class SpeechRoutes:
             def read(body: Body) -> Spoken:
                 return Spoken(self._call(body)[0], whole=figures)
 
-            return SpeechAnswer(self._service, request, read)
+            limits = self._service.limits_with_recording
+            return SpeechAnswer(self._service, request, read, limits=limits)
 
         return router
 
@@ -86,14 +87,14 @@ class SpeechRoutes:
     def _call(self, body: Body) -> tuple[SpeechCall, bool]:
         """The call in our words, and whether it is to be streamed. Raises InvalidValue."""
         fields = fields_of(SpeechFields, body)
-        reference: UploadFile | None = only_file(body, "voice_file", required=False)
-        if reference is not None and fields.voice_id is not None:
+        refuse_other_files(body)
+        if body.file is not None and fields.voice_id is not None:
             raise InvalidValue("Give 'voice_id' or 'voice_file', not both.", param="voice_id")
         seed = drawn_seed() if fields.seed is None else fields.seed
         call = SpeechCall(
             text=fields.text,
             voice=fields.voice_id,
-            reference=reference,
+            reference=body.file,
             sampling=self._engine.sampling(sampling_of(fields)),
             seed=seed,
             max_new_tokens=fields.max_new_tokens,

@@ -6,7 +6,6 @@ Translates between HTTP and `voice_work.py`.
 from collections.abc import Callable
 
 from fastapi import APIRouter, Request
-from starlette.datastructures import UploadFile
 from starlette.responses import JSONResponse, Response
 
 from chatterbox.errors import VoiceNotFound
@@ -18,8 +17,9 @@ from chatterbox.server.schemas import (
     RegisterFields,
     fields_of,
     form_schema,
-    only_file,
+    refuse_other_files,
 )
+from chatterbox.server.upload import Upload
 from chatterbox.server.voice_work import FIELDS_BYTES, UploadAnswer, VoiceWork
 from chatterbox.voices.catalogue import VoiceInfo
 
@@ -75,33 +75,22 @@ class VoiceRoutes:
     async def register(self, request: Request) -> Response:
         """A recording becomes a voice; the same recording gives the same id. 201 when it is new."""
 
-        async def work(body: Body, upload: UploadFile) -> Response:
+        async def work(body: Body, upload: Upload) -> Response:
             name = fields_of(RegisterFields, body).name
             info, created = await self._work.register(upload, FILE, name)
             message = "The voice is registered." if created else "This recording was known already."
             return _answer(info, message, status=201 if created else 200)
 
-        return UploadAnswer(request, self._work, self._only_file(RegisterFields), work)
+        return UploadAnswer(request, self._work, FILE, work, check=_checks(RegisterFields))
 
     async def import_voice(self, request: Request) -> Response:
         """An exported voice becomes a voice here."""
 
-        async def work(_body: Body, upload: UploadFile) -> Response:
+        async def work(_body: Body, upload: Upload) -> Response:
             info = await self._work.import_(upload, FILE)
             return _answer(info, "The voice is imported.")
 
-        return UploadAnswer(request, self._work, self._only_file(NoFields), work)
-
-    @staticmethod
-    def _only_file(kind: type[Call]) -> Callable[[Body], UploadFile]:
-        """The call's file, once its fields are known to be right."""
-
-        def find(body: Body) -> UploadFile:
-            fields_of(kind, body)
-            upload: UploadFile = only_file(body, FILE, required=True)
-            return upload
-
-        return find
+        return UploadAnswer(request, self._work, FILE, work, check=_checks(NoFields))
 
     # --- changing
 
@@ -130,6 +119,16 @@ class VoiceRoutes:
             raise VoiceNotFound("The voice has no such alias.", param="alias")
         info = await self._work.ask(self._work.library.remove_alias, alias)
         return _answer(info, "The alias is gone.")
+
+
+def _checks(kind: type[Call]) -> Callable[[Body], None]:
+    """Whether the fields are right, and no other file came."""
+
+    def check(body: Body) -> None:
+        fields_of(kind, body)
+        refuse_other_files(body)
+
+    return check
 
 
 def _answer(info: VoiceInfo, message: str, *, status: int = 200) -> Response:

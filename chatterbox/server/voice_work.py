@@ -4,21 +4,22 @@ Belongs to every dialect: knows neither their fields nor their answers.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Concatenate, ParamSpec, TypeVar
 
-from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from chatterbox.config import ServerConfig
 from chatterbox.engine.engine import TTSEngine
-from chatterbox.server.body import Body, BodyLimits, read_body, read_upload
+from chatterbox.errors import InvalidValue
+from chatterbox.server.body import Body, BodyLimits, Files, read_body
 from chatterbox.server.departure import while_listening
 from chatterbox.server.lifecycle import Lifecycle
 from chatterbox.server.shares import Shares
+from chatterbox.server.upload import Upload, UploadPlaces
 from chatterbox.voices.catalogue import VoiceInfo
 from chatterbox.voices.library import VoiceLibrary
 
@@ -33,10 +34,16 @@ class VoiceWork:
     """The voice library, whose calls all block, for handlers that must not."""
 
     def __init__(
-        self, engine: TTSEngine, config: ServerConfig, lifecycle: Lifecycle, shares: Shares
+        self,
+        engine: TTSEngine,
+        config: ServerConfig,
+        lifecycle: Lifecycle,
+        shares: Shares,
+        uploads: UploadPlaces,
     ) -> None:
         self._engine = engine
         self._shares = shares
+        self._uploads = uploads
         self.lifecycle = lifecycle
         self.max_bytes = config.max_voice_file_size
         self._permit_s = config.first_audio_timeout
@@ -61,14 +68,14 @@ class VoiceWork:
         return await self.ask(self.library.info, voice)
 
     async def register(
-        self, upload: UploadFile, param: str, name: str | None
+        self, upload: Upload, param: str, name: str | None
     ) -> tuple[VoiceInfo, bool]:
         """A recording becomes a voice that is ready to speak; and whether it is new."""
         info, created = await self._take_in(upload, param, self.library.register, name)
         self._engine.warm(await self.ask(self.library.get, info.voice_id))
         return info, created
 
-    async def import_(self, upload: UploadFile, param: str) -> VoiceInfo:
+    async def import_(self, upload: Upload, param: str) -> VoiceInfo:
         """An exported voice becomes a voice here."""
         return await self._take_in(upload, param, self.library.import_)
 
@@ -97,50 +104,71 @@ class VoiceWork:
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:
         """What may run the speech encoder holds a place, as speech does: when the server is full,
-        uploads are refused too, and no more of them are in memory than there are places."""
+        uploads are refused too."""
         async with self._shares.hold(), self._engine.admission.permit(timeout_s=self._permit_s):
             yield
 
     async def _in_pool(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.wrap_future(self._engine.pool.submit(call, *args, **kwargs))
 
+    async def hashed(self, upload: Upload, param: str) -> str:
+        """The SHA-256 of a file that is not kept."""
+        async with self._place():
+            return await self._in_pool(upload.sha256, param, self.max_bytes)
+
+    def limits(self, file: str, *, repeatable: bool = False) -> BodyLimits:
+        """What may be sent to a call that takes this file."""
+        files = Files(file, self.max_bytes, self._uploads.place, repeatable)
+        return BodyLimits(FIELDS_BYTES, files)
+
     async def _take_in(
         self,
-        upload: UploadFile,
+        upload: Upload,
         param: str,
         call: Callable[Concatenate[bytes, P], T],
         /,
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
+        """Read in the pool, so that no more files are in memory than it has threads."""
+
+        def work() -> T:
+            return call(upload.read(param, self.max_bytes), *args, **kwargs)
+
         async with self._place():
-            data = await read_upload(upload, param, self.max_bytes)
-            return await self._in_pool(call, data, *args, **kwargs)
+            return await self._in_pool(work)
 
 
 class UploadAnswer(Response):
-    """Takes in a form, finds its file with `find`, hands both to `work` and sends its answer; when
-    the client leaves, whatever has not begun is not done."""
+    """Takes in a form, looks at it with `check`, hands it and its file to `work` and sends the
+    answer; when the client leaves, whatever has not begun is not done."""
 
     def __init__(
         self,
         request: Request,
         voices: VoiceWork,
-        find: Callable[[Body], UploadFile],
-        work: Callable[[Body, UploadFile], Coroutine[object, object, Response]],
+        file: str,
+        work: Callable[[Body, Upload], Coroutine[object, object, Response]],
         *,
-        repeatable: Collection[str] = (),
+        check: Callable[[Body], None] | None = None,
+        repeatable: bool = False,
     ) -> None:
         super().__init__()
         self._request = request
         self._voices = voices
-        self._find = find
+        self._file = file
         self._work = work
-        self._repeatable = repeatable
+        self._check = check
+        self._limits = voices.limits(file, repeatable=repeatable)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._voices.check_room()
-        limits = BodyLimits(FIELDS_BYTES, self._voices.max_bytes)
-        async with read_body(self._request, limits, repeatable=self._repeatable) as body:
-            answer = await while_listening(receive, self._work(body, self._find(body)))
+        async with read_body(self._request, self._limits) as body:
+            if self._check is not None:
+                self._check(body)
+            if body.file is None:
+                raise InvalidValue(
+                    f"'{self._file}' is required: send it as a multipart file.", param=self._file
+                )
+            answer = await while_listening(receive, self._work(body, body.file))
         await answer(scope, receive, send)

@@ -15,10 +15,12 @@ from pydantic import TypeAdapter, ValidationError
 from chatterbox.errors import RouteNotFound, StorageFull, StorageUnavailable, shown
 from chatterbox.voices.catalogue import checked_name
 from chatterbox.voices.file_system import FileSystem
-from chatterbox.voices.store import sha256, storage_errors
+from chatterbox.voices.store import storage_errors
 
 MAX_CONSENTS = 1000
 """Nothing grows without bound; a server with more speakers keeps its own book."""
+MAX_OF_ONE_KEY = 250
+"""So that others find room; where no keys are set, nobody is told apart."""
 MAX_BOOK_BYTES = 4 * 1024 * 1024
 """Far above the largest book there can be."""
 
@@ -32,6 +34,7 @@ class Consent:
     language: str
     created_at: int  # Unix seconds
     sha256: str
+    owner: int | None = None  # the number of the key it came in with
 
 
 _BOOK = TypeAdapter(list[Consent])
@@ -48,17 +51,20 @@ class ConsentBook:
         self._lock = threading.Lock()
         self._consents: list[Consent] | None = None
 
-    def add(self, name: str, language: str, recording: bytes) -> Consent:
+    def add(self, name: str, language: str, sha256: str, owner: int | None = None) -> Consent:
         """Note a new one. Raises InvalidVoiceId for a name that cannot be, and storage errors."""
         consent = Consent(
             id=f"cons_{secrets.token_hex(12)}",
             name=checked_name(name),
             language=language,
             created_at=int(time.time()),
-            sha256=sha256(recording),
+            sha256=sha256,
+            owner=owner,
         )
         with self._lock:
             consents = self._read()
+            if owner is not None and sum(one.owner == owner for one in consents) >= MAX_OF_ONE_KEY:
+                raise StorageFull(f"A key may keep {MAX_OF_ONE_KEY} consents; delete some first.")
             if len(consents) >= MAX_CONSENTS:
                 raise StorageFull(f"There is room for {MAX_CONSENTS} consents; delete some first.")
             self._write([consent, *consents])

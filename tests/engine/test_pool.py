@@ -18,6 +18,17 @@ def test_urgent_work_goes_first_and_equals_in_order():
     assert order == ["a", "a2", "b", "c"]
 
 
+def test_urgent_work_waits_for_no_other():
+    pool = PriorityPool(2, "test")
+    gate = threading.Event()
+    slow = [pool.submit(gate.wait) for _ in range(5)]
+    assert [pool.submit_at(URGENT, int, "7").result(timeout=5) for _ in range(3)] == [7] * 3
+    assert not any(future.done() for future in slow)
+    gate.set()
+    pool.shutdown(wait=True)
+    assert all(future.done() for future in slow)
+
+
 def test_results_and_faults_reach_the_future():
     pool = PriorityPool(2, "test")
     assert pool.submit(int, "7").result(timeout=5) == 7

@@ -9,13 +9,14 @@ import json
 import logging
 import re
 import socket
+from types import SimpleNamespace
 
 import msgpack
 import pytest
 import websockets
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from server.harness import FakeEngine
+from server.harness import FakeEngine, server_config
 from server.sockets.live import live
 from starlette.requests import Request
 from websockets.sync.client import connect
@@ -23,11 +24,12 @@ from websockets.sync.client import connect
 from chatterbox.errors import Cancelled, ChatterboxError
 from chatterbox.server import body
 from chatterbox.server.access import Keyring, offered_keys
-from chatterbox.server.body import BodyLimits, read_body, read_upload
+from chatterbox.server.body import BodyLimits, Files, read_body
 from chatterbox.server.door import Patience
 from chatterbox.server.hosts import host_of
 from chatterbox.server.ignored import ignored_header
 from chatterbox.server.record import request_id
+from chatterbox.server.room import Rooms
 from chatterbox.server.sockets.connection import json_object
 from chatterbox.server.sockets.packed import unpacked
 from chatterbox.server.wyoming.events import Event, read_event
@@ -79,6 +81,8 @@ def refusals():
 
 # --- bodies
 
+ROOMS = Rooms.of(server_config())
+
 
 def request_of(sent: bytes, kind: bytes) -> Request:
     parts = [sent[at : at + 50] for at in range(0, len(sent), 50)] or [b""]
@@ -91,7 +95,8 @@ def request_of(sent: bytes, kind: bytes) -> Request:
         return messages.pop(0)
 
     headers = [(b"content-type", kind)]
-    scope = {"type": "http", "method": "POST", "headers": headers, "query_string": b""}
+    app = SimpleNamespace(state=SimpleNamespace(rooms=ROOMS))
+    scope = {"type": "http", "method": "POST", "headers": headers, "query_string": b"", "app": app}
     return Request(scope, receive)
 
 
@@ -99,7 +104,12 @@ DISPOSITION = b'--x\r\nContent-Disposition: form-data; name="%s"; filename="%s"\
 FORMS = st.one_of(
     st.binary(max_size=300),
     st.lists(
-        st.tuples(st.binary(max_size=8), st.binary(max_size=8), st.binary(max_size=60)), max_size=4
+        st.tuples(
+            st.one_of(st.just(b"a"), st.binary(max_size=8)),
+            st.binary(max_size=8),
+            st.binary(max_size=60),
+        ),
+        max_size=4,
     ).map(lambda parts: b"".join(DISPOSITION % part for part in parts) + b"--x--\r\n"),
     st.lists(
         st.sampled_from([b"--x", b"--x--", b"\r\n", b": ", b"Content-Disposition", b"name="])
@@ -109,6 +119,7 @@ KINDS = st.one_of(
     st.just(b"application/json"),
     st.just(b"application/x-www-form-urlencoded"),
     st.just(b"multipart/form-data; boundary=x"),
+    st.just(b"multipart/form-data; boundary=x; charset=latin-1"),
     st.just(b"multipart/form-data; boundary=x; charset=rot13"),
     st.just(b"multipart/form-data; boundary="),
     st.binary(max_size=40),
@@ -120,11 +131,15 @@ KINDS = st.one_of(
 def test_bodies(sent, kind):
     async def read() -> None:
         with refusals():
-            async with read_body(request_of(sent, kind), BodyLimits(2000, 5000)) as found:
-                assert all(isinstance(name, str) for name in [*found.fields, *found.files])
-                for name, file in found.files.items():
+            limits = BodyLimits(2000, Files("a", 5000))
+            async with read_body(request_of(sent, kind), limits) as found:
+                names = [*found.fields, *found.other_files, *found.repeated]
+                assert all(isinstance(name, str) for name in names)
+                if found.file is not None:
                     with refusals():
-                        assert await read_upload(file, name, 5000)
+                        assert found.file.read("a", 5000)
+        assert not ROOMS.memory.used_bytes
+        assert not ROOMS.disk.used_bytes
 
     asyncio.run(read())
 

@@ -259,7 +259,7 @@ def test_the_list_of_calls_is_whole():
     using = {
         path.name
         for path in server.rglob("*.py")
-        if "UploadFile" in path.read_text() and "router" in path.read_text()
+        if "Upload" in path.read_text() and "router" in path.read_text()
     }
     assert using == {
         "elevenlabs_voices.py",

@@ -51,7 +51,8 @@ async def test_f07_lone_surrogates():
         (b"", "application/json", 400, "invalid_body"),
         (b"{", "application/json", 400, "invalid_body"),
         (b"[1]", "application/json", 400, "invalid_body"),
-        (b'"text"', "application/json; charset=latin-1", 400, "invalid_body"),
+        (b'"text"', "application/json; charset=utf8", 400, "invalid_body"),
+        (b'"text"', "application/json; charset=latin-1", 415, "unsupported_media_type"),
         (b"[" * 100_000, "application/json", 400, "invalid_body"),
         (b'{"seed": ' + b"9" * 5_000 + b"}", "application/json", 400, "invalid_body"),
         (b'{"text": "a"}', "text/plain", 415, "unsupported_media_type"),
@@ -189,7 +190,7 @@ async def test_a_strange_charset_is_no_crash(charset):
     headers = {"content-type": f"multipart/form-data; boundary=x; charset={charset}"}
     async with serving() as client:
         response = await client.post("/tts", content=body, headers=headers)
-        assert response.status_code in (200, 400, 422), response.text
+        error_of(response, 415, "unsupported_media_type")
 
 
 async def test_f79_a_value_is_never_repeated():

@@ -7,14 +7,14 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import Field
-from starlette.datastructures import UploadFile
 from starlette.responses import JSONResponse, Response
 
 from chatterbox.errors import InvalidValue
-from chatterbox.server.body import Body, BodyLimits, read_body
+from chatterbox.server.body import Body, BodyLimits, Files, read_body
 from chatterbox.server.dialects.backend import Backend
 from chatterbox.server.ignored import ignored_header
 from chatterbox.server.schemas import LenientCall, Name, form_schema, lenient_fields_of
+from chatterbox.server.upload import Upload
 from chatterbox.server.voice_work import FIELDS_BYTES, UploadAnswer, VoiceWork
 from chatterbox.voices.catalogue import VoiceInfo
 
@@ -123,22 +123,22 @@ def _add_changes(routes: APIRouter, voices: VoiceWork) -> None:
     async def add_voice(request: Request) -> Response:
         """ElevenLabs: a recording becomes a voice. Of several recordings the first counts."""
 
-        async def work(body: Body, upload: UploadFile) -> Response:
+        async def work(body: Body, upload: Upload) -> Response:
             fields, unknown = lenient_fields_of(VoiceFields, body)
             info, _ = await voices.register(upload, FILES, fields.name)
             answer = {"voice_id": info.voice_id, "requires_verification": False}
             return JSONResponse(answer, headers=ignored_header(_unkept(body, unknown)))
 
-        return UploadAnswer(request, voices, _first_file, work, repeatable=(FILES,))
+        return UploadAnswer(request, voices, FILES, work, repeatable=True)
 
     @routes.post("/v1/voices/{voice_id}/edit", openapi_extra=form_schema(VoiceFields))
     async def edit_voice(request: Request, voice_id: str) -> Response:
         """ElevenLabs: give a voice another name."""
         voices.lifecycle.check_open()
-        limits = BodyLimits(FIELDS_BYTES, voices.max_bytes)
-        async with read_body(request, limits, repeatable=(FILES,)) as body:
+        recordings = Files("", voices.max_bytes)  # none is kept
+        async with read_body(request, BodyLimits(FIELDS_BYTES, recordings)) as body:
             fields, unknown = lenient_fields_of(VoiceFields, body)
-            ignored = (*_unkept(body, unknown), *body.files)
+            ignored = (*_unkept(body, unknown), *body.other_files)
         if (await voices.info(voice_id)).name != fields.name:
             await voices.ask(voices.library.rename, voice_id, fields.name)
         return JSONResponse({"status": "ok"}, headers=ignored_header(ignored))
@@ -239,9 +239,3 @@ def _unkept(body: Body, unknown: tuple[str, ...]) -> tuple[str, ...]:
     """What is not kept of a voice. Where there are no labels, the SDK sends them as `null`."""
     said = tuple(name for name in unknown if body.fields[name] not in ("null", "false"))
     return (*said, *(f"{name}[1:]" for name in body.repeated))
-
-
-def _first_file(body: Body) -> UploadFile:
-    if FILES not in body.files:
-        raise InvalidValue(f"'{FILES}' is required: send a recording.", param=FILES)
-    return body.files[FILES]

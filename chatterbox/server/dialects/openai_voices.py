@@ -8,14 +8,15 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import Field
-from starlette.datastructures import UploadFile
 from starlette.responses import JSONResponse, Response
 
 from chatterbox.errors import InvalidValue
-from chatterbox.server.body import Body, BodyLimits, read_body, read_upload
+from chatterbox.server.access import holder
+from chatterbox.server.body import Body, BodyLimits, read_body
 from chatterbox.server.dialects.backend import Backend, is_english, names_of
 from chatterbox.server.ignored import ignored_header
 from chatterbox.server.schemas import LenientCall, Name, form_schema, lenient_fields_of
+from chatterbox.server.upload import Upload
 from chatterbox.server.voice_work import FIELDS_BYTES, UploadAnswer, VoiceWork
 from chatterbox.voices.catalogue import VoiceInfo
 from chatterbox.voices.consents import Consent, ConsentBook
@@ -119,19 +120,18 @@ def _add_voices(routes: APIRouter, voices: VoiceWork, book: ConsentBook) -> None
     async def create_voice(request: Request) -> Response:
         """OpenAI: a recording becomes a voice."""
 
-        async def work(body: Body, upload: UploadFile) -> Response:
+        async def work(body: Body, upload: Upload) -> Response:
             fields, unknown = lenient_fields_of(VoiceFields, body)
             known = fields.consent is None or await voices.ask(book.knows, fields.consent)
             info, _ = await voices.register(upload, SAMPLE, fields.name)
             ignored = unknown if known else ("consent", *unknown)
             return JSONResponse(voice_body(info), headers=ignored_header(ignored))
 
-        def find(body: Body) -> UploadFile:
+        def check(body: Body) -> None:
             if lenient_fields_of(VoiceFields, body)[0].type == "prompt":
                 raise InvalidValue("Voices are made of recordings here.", param="type")
-            return _file(body, SAMPLE)
 
-        return UploadAnswer(request, voices, find, work)
+        return UploadAnswer(request, voices, SAMPLE, work, check=check)
 
     @routes.get("/v1/audio/voices/{voice_id}")
     async def get_voice(voice_id: str) -> Response:
@@ -185,13 +185,13 @@ def _add_consents(routes: APIRouter, voices: VoiceWork, book: ConsentBook) -> No
     async def create_consent(request: Request) -> Response:
         """OpenAI: note that a speaker has agreed. Of the recording its SHA-256 is kept."""
 
-        async def work(body: Body, upload: UploadFile) -> Response:
+        async def work(body: Body, upload: Upload) -> Response:
             fields, unknown = lenient_fields_of(ConsentFields, body)
-            data = await read_upload(upload, RECORDING, voices.max_bytes)
-            consent = await voices.ask(book.add, fields.name, fields.language, data)
+            digest = await voices.hashed(upload, RECORDING)
+            consent = await voices.ask(book.add, fields.name, fields.language, digest, holder.get())
             return JSONResponse(consent_body(consent), headers=ignored_header(unknown))
 
-        return UploadAnswer(request, voices, lambda body: _file(body, RECORDING), work)
+        return UploadAnswer(request, voices, RECORDING, work)
 
     @routes.get(base)
     async def list_consents(request: Request) -> Response:
@@ -229,9 +229,3 @@ def _add_consents(routes: APIRouter, voices: VoiceWork, book: ConsentBook) -> No
         await voices.ask(book.delete, consent_id)
         gone = {"id": consent_id, "object": "audio.voice_consent", "deleted": True}
         return JSONResponse(gone)
-
-
-def _file(body: Body, param: str) -> UploadFile:
-    if param not in body.files:
-        raise InvalidValue(f"'{param}' is required: send it as a multipart file.", param=param)
-    return body.files[param]

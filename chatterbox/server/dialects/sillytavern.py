@@ -8,12 +8,11 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import Field
-from starlette.datastructures import UploadFile
 from starlette.responses import JSONResponse, Response
 
 from chatterbox.audio.encode import audio_format
 from chatterbox.audio.pace import FASTEST, SLOWEST
-from chatterbox.errors import ChatterboxError, InvalidValue
+from chatterbox.errors import ChatterboxError
 from chatterbox.server.audio_response import whole_file
 from chatterbox.server.body import Body
 from chatterbox.server.delivery import SpeechAnswer, Spoken
@@ -21,6 +20,7 @@ from chatterbox.server.dialects.backend import Backend, is_english, names_of
 from chatterbox.server.ignored import ignored_header
 from chatterbox.server.schemas import Name, SamplingFields, Text, lenient_fields_of
 from chatterbox.server.speech_routes import Guest
+from chatterbox.server.upload import Upload
 from chatterbox.server.voice_work import UploadAnswer, VoiceWork
 
 PATHS = ("/tts-stream", "/get_predefined_voices", "/get_reference_files", "/upload_reference")
@@ -125,8 +125,8 @@ def router(backend: Backend) -> APIRouter:
     async def upload(request: Request) -> Response:
         """Chatterbox-TTS-Server: a recording becomes a voice called like its file."""
 
-        async def work(body: Body, file: UploadFile) -> Response:
-            name = PurePosixPath((file.filename or "").replace("\\", "/")).stem
+        async def work(body: Body, file: Upload) -> Response:
+            name = PurePosixPath(file.filename.replace("\\", "/")).stem
             info, _ = await voices.register(file, FILES, name or None)
             answer = {
                 "message": "The voice is registered.",
@@ -137,12 +137,7 @@ def router(backend: Backend) -> APIRouter:
             again = [f"{name}[1:]" for name in body.repeated]
             return JSONResponse(answer, headers=ignored_header(again))
 
-        def find(body: Body) -> UploadFile:
-            if FILES not in body.files:
-                raise InvalidValue(f"'{FILES}' is required: send a recording.", param=FILES)
-            return body.files[FILES]
-
-        return UploadAnswer(request, voices, find, work, repeatable=(FILES,))
+        return UploadAnswer(request, voices, FILES, work, repeatable=True)
 
     return routes
 

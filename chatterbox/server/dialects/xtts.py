@@ -8,7 +8,6 @@ import base64
 
 from fastapi import APIRouter, Request
 from pydantic import Field
-from starlette.datastructures import UploadFile
 from starlette.responses import JSONResponse, Response
 
 from chatterbox.audio.encode import audio_format
@@ -24,6 +23,7 @@ from chatterbox.server.ignored import ignored_header
 from chatterbox.server.schemas import LenientCall, Name, SpokenCall, Text, lenient_fields_of
 from chatterbox.server.speech import SpeechCall
 from chatterbox.server.speech_routes import Guest
+from chatterbox.server.upload import Upload
 from chatterbox.server.voice_work import FIELDS_BYTES, UploadAnswer
 
 PATHS = (
@@ -167,16 +167,11 @@ def _add_speakers(routes: APIRouter, backend: Backend) -> None:
     async def clone(request: Request) -> Response:
         """Coqui: a recording becomes a voice, and the voice numbers to keep."""
 
-        async def work(_body: Body, upload: UploadFile) -> Response:
+        async def work(_body: Body, upload: Upload) -> Response:
             info, _ = await voices.register(upload, FILE, None)
             return JSONResponse(latents(info.voice_id))
 
-        def find(body: Body) -> UploadFile:
-            if FILE not in body.files:
-                raise InvalidValue(f"'{FILE}' is required: send a recording.", param=FILE)
-            return body.files[FILE]
-
-        return UploadAnswer(request, voices, find, work)
+        return UploadAnswer(request, voices, FILE, work)
 
 
 def _from_latents(backend: Backend, body: Body) -> Spoken:
