@@ -15,15 +15,17 @@ def path(tmp_path):
     return tmp_path / "data" / "consents.json"
 
 
+DIGEST = "0" * 64
+
+
 def test_a_consent_outlives_the_process(path):
     book = ConsentBook(path)
-    consent = book.add("Ann", "en-US", b"I agree.")
-    other = book.add("Ben", "en-GB", b"Me too.")
+    consent = book.add("Ann", "en-US", DIGEST)
+    other = book.add("Ben", "en-GB", DIGEST)
     again = ConsentBook(path)
     assert again.get(consent.id) == consent
     assert again.page(None, 1) == ([other], True)
     assert again.page(other.id, 1) == ([consent], False)
-    assert b"agree" not in path.read_bytes()
     again.rename(consent.id, "Anna")
     again.delete(other.id)
     assert [one.name for one in ConsentBook(path).page(None, 9)[0]] == ["Anna"]
@@ -39,7 +41,7 @@ def test_what_is_not_there(path):
     with pytest.raises(RouteNotFound):
         book.page("cons_1", 5)
     with pytest.raises(InvalidVoiceId):
-        book.add("a\nb", "en", b"x")
+        book.add("a\nb", "en", DIGEST)
     assert not path.exists()
 
 
@@ -48,7 +50,7 @@ def test_a_damaged_book_is_not_written_over(path):
     for damaged in (b"", b"{}", b'[{"id": 1}]', b"\xff", json.dumps([{"id": "a"}]).encode()):
         path.write_bytes(damaged)
         with pytest.raises(StorageUnavailable, match="damaged"):
-            ConsentBook(path).add("Ann", "en", b"x")
+            ConsentBook(path).add("Ann", "en", DIGEST)
         assert path.read_bytes() == damaged
 
 
@@ -57,10 +59,10 @@ def test_a_full_disk_changes_nothing(path):
         def rename(self, source, target):
             raise OSError(28, "no space")
 
-    ConsentBook(path).add("Ann", "en", b"x")
+    ConsentBook(path).add("Ann", "en", DIGEST)
     book = ConsentBook(path, Full())
     with pytest.raises(StorageFull):
-        book.add("Ben", "en", b"x")
+        book.add("Ben", "en", DIGEST)
     assert [one.name for one in book.page(None, 9)[0]] == ["Ann"]
     assert [one.name for one in ConsentBook(path).page(None, 9)[0]] == ["Ann"]
 
@@ -68,7 +70,27 @@ def test_a_full_disk_changes_nothing(path):
 def test_the_book_is_bounded(path, monkeypatch):
     monkeypatch.setattr(consents, "MAX_CONSENTS", 2)
     book = ConsentBook(path)
-    book.add("a", "en", b"x")
-    book.add("b", "en", b"x")
+    book.add("a", "en", DIGEST)
+    book.add("b", "en", DIGEST)
     with pytest.raises(StorageFull, match="room for 2"):
-        book.add("c", "en", b"x")
+        book.add("c", "en", DIGEST)
+
+
+def test_one_key_leaves_room(path, monkeypatch):
+    monkeypatch.setattr(consents, "MAX_OF_ONE_KEY", 2)
+    book = ConsentBook(path)
+    for _ in range(2):
+        book.add("a", "en", DIGEST, owner=1)
+    with pytest.raises(StorageFull, match="A key"):
+        ConsentBook(path).add("a", "en", DIGEST, owner=1)
+    book.add("a", "en", DIGEST, owner=0)
+    book.add("a", "en", DIGEST)
+
+
+def test_a_book_without_owners_is_read(path):
+    book = ConsentBook(path)
+    book.add("a", "en", DIGEST)
+    written = json.loads(path.read_bytes())
+    del written[0]["owner"]
+    path.write_text(json.dumps(written))
+    assert ConsentBook(path).page(None, 9)[0][0].name == "a"
