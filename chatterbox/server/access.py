@@ -26,6 +26,8 @@ SUBPROTOCOL = b"openai-insecure-api-key."
 """What pages of OpenAI's put before a key: a browser's sockets can send no header."""
 PROBES = ("/health/live", "/health/ready", "/healthz")
 PAGE_FILES = "/page/"
+PEER = "chatterbox.peer"
+"""In a scope: who is at the other end of the connection, whatever a proxy's headers say."""
 
 holder: ContextVar[int | None] = ContextVar("holder", default=None)
 """Which key the current request or socket came in with: its number, never the key."""
@@ -111,9 +113,11 @@ class Access:
         offered = offered_keys(scope["headers"])
         if not offered:
             raise InvalidApiKey("A key is needed: send it as 'Authorization: Bearer KEY'.")
+        key = min(offered)
         # Two different ones are nobody's: a layer before us may have read the other.
-        found = self._keyring.find(offered.pop()) if len(offered) == 1 else None
-        self._attempts.note((scope.get("client") or ("",))[0], found)
+        found = self._keyring.find(key) if len(offered) == 1 else None
         if found is None:
+            addresses = (scope.get(of) or ("",) for of in ("client", PEER))
+            self._attempts.note_wrong((address[0] for address in addresses), key)
             raise InvalidApiKey("This key is not known here.")
         return found

@@ -1,32 +1,35 @@
-"""Does somebody guess keys? Counts wrong ones by address, in a table that does not grow.
+"""Does somebody guess keys? Counts wrong ones by address and by how they begin, in a table that
+does not grow.
 
-Knows no key, only its number.
+Knows no key but wrong ones, and of those a digest.
 """
 
+import hashlib
 import ipaddress
 import time
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from chatterbox.errors import TooManyAttempts
 
 MOST_FAILURES = 20
-"""Wrong keys of one address within the window; the next ones are not even compared (FAULTS F72)."""
+"""Wrong keys of one address, or of one beginning, within the window (FAULTS F72, F103)."""
 WINDOW_S = 60.0
-MOST_ADDRESSES = 4096
-"""The address that was silent longest is forgotten."""
+MOST_COUNTED = 4096
+"""What was silent longest is forgotten."""
 IPV6_PREFIX = 64
 """One customer's network: its addresses are one."""
 SHOWN_CHARS = 45
 """The longest IPv6 address; a proxy may hand on anything."""
+BEGINNING_BYTES = 8
+"""Of a key: whoever knows some of it and guesses the rest may have many addresses."""
 
 
 @dataclass(slots=True)
-class _Address:
+class _Count:
     since: float
     failures: int = 0
-    known: set[int] = field(default_factory=set)  # numbers of the keys that it showed rightly
 
 
 class Attempts:
@@ -34,38 +37,38 @@ class Attempts:
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._addresses: OrderedDict[str, _Address] = OrderedDict()
+        self._counts: OrderedDict[str, _Count] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._addresses)
+        return len(self._counts)
 
-    def note(self, address: str, key: int | None) -> None:
-        """Somebody at `address` showed the key of this number; None: a wrong one.
+    def note_wrong(self, addresses: Iterable[str], key: bytes) -> None:
+        """Somebody showed a wrong key. `addresses`: theirs, as far as it is known, and that of the
+        proxy that says so: what a client may choose itself does not count alone.
 
-        Raises TooManyAttempts where too many were wrong. A right key is then refused too, or
-        guessing would not be slowed down; but not where that address had shown it before, or
-        guessing would lock out whoever shares its address.
+        Raises TooManyAttempts where too many were wrong. Right keys are not asked for here: nobody
+        who has one is locked out, however many wrong ones come from where they are.
         """
         now = self._now()
-        entry = self._entry(_network(address), now)
-        if entry.failures >= MOST_FAILURES and key not in entry.known:
+        beginning = hashlib.sha256(key[:BEGINNING_BYTES]).hexdigest()
+        counts = [self._count(what, now) for what in {*map(_network, addresses), beginning}]
+        full = [count.since for count in counts if count.failures >= MOST_FAILURES]
+        if full:
             raise TooManyAttempts(
                 "Too many wrong keys came from this address.",
-                retry_after_s=entry.since + WINDOW_S - now,
+                retry_after_s=max(full) + WINDOW_S - now,
             )
-        if key is None:
-            entry.failures += 1
-        else:
-            entry.known.add(key)
+        for count in counts:
+            count.failures += 1
 
-    def _entry(self, address: str, now: float) -> _Address:
-        entry = self._addresses.setdefault(address, _Address(now))
-        self._addresses.move_to_end(address)
-        if len(self._addresses) > MOST_ADDRESSES:
-            self._addresses.popitem(last=False)
-        if now - entry.since >= WINDOW_S:
-            entry.since, entry.failures = now, 0
-        return entry
+    def _count(self, what: str, now: float) -> _Count:
+        count = self._counts.setdefault(what, _Count(now))
+        self._counts.move_to_end(what)
+        if len(self._counts) > MOST_COUNTED:
+            self._counts.popitem(last=False)
+        if now - count.since >= WINDOW_S:
+            count.since, count.failures = now, 0
+        return count
 
 
 def _network(address: str) -> str:

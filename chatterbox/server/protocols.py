@@ -23,13 +23,14 @@ from chatterbox.errors import (
     InvalidHttp,
     TooManyConnections,
 )
-from chatterbox.server.access import PROBES
+from chatterbox.server.access import PEER, PROBES
 from chatterbox.server.door import Door, Waits
 from chatterbox.server.errors import error_response
 from chatterbox.server.record import RequestRecord, request_id
 from chatterbox.server.request_scope import (
     CROWDED,
     CROWDED_RETRY_S,
+    GUARDS,
     MAX_HEAD_BYTES,
     TOO_FINE,
 )
@@ -38,6 +39,10 @@ from chatterbox.server.websocket_protocol import WebSocket
 LAST_CHUNK = b"0\r\n\r\n"
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _HEAD_END = re.compile(rb"\n\r?\n")
+_AMBIGUOUS = re.compile(
+    rb"\n[ \t]|\ncontent-length[ \t]*:(?:[^\n]*,|(?:[^\n]*\n)+content-length[ \t]*:)", re.IGNORECASE
+)
+"""A folded line, a list of lengths, a second length."""
 LINE_SLACK_BYTES = 32
 """Method, version and blanks of a line."""
 log = logging.getLogger("chatterbox.requests")
@@ -56,6 +61,11 @@ class HttpConfig(uvicorn.Config):
         super().__init__(app, http=Http, ws=WebSocket, **more)
         self.door = door
 
+    def load(self) -> None:
+        """As uvicorn's, with the connection's own address kept beside what a proxy says."""
+        super().load()
+        self.loaded_app = _with_peer(self.loaded_app)
+
 
 def _door(config: uvicorn.Config) -> Door:
     assert isinstance(config, HttpConfig)
@@ -63,8 +73,9 @@ def _door(config: uvicorn.Config) -> Door:
 
 
 class _Connection(h11.Connection):
-    """h11 takes lines of a head that end in LF alone, as RFC 9112 (2.2) lets it; what stands before
-    us may see one line there, and another request behind it (FAULTS F54)."""
+    """h11 takes lines of a head that end in LF alone or go on in the next one, and a length that is
+    given twice, as RFC 9112 lets it; what stands before us may read them in another way, and see
+    another request behind them (FAULTS F54, F104)."""
 
     def next_event(self) -> Any:
         """As h11's; a bare LF is no HTTP."""
@@ -73,6 +84,8 @@ class _Connection(h11.Connection):
             end = _HEAD_END.search(data)
             if _BARE_LF.search(data, 0, end.end() if end else len(data)):
                 raise h11.RemoteProtocolError("a line of the head ends in LF alone")
+            if end and _AMBIGUOUS.search(data, 0, end.end()):
+                raise h11.RemoteProtocolError("the head can be read in two ways")
         return super().next_event()
 
 
@@ -197,7 +210,7 @@ class Http(H11Protocol):
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             record = RequestRecord(id=request_id(None), method="-", status=error.status)
             record.failed(error)
-            headers = {"Connection": "close", "X-Request-ID": record.id}
+            headers = {"Connection": "close", "X-Request-ID": record.id, **GUARDS}
             answer = error_response(error, record.id, headers)
             for event in (
                 h11.Response(
@@ -221,6 +234,16 @@ def _fits(headers: Sequence[tuple[bytes, bytes]], target: bytes) -> bool:
     """Whether the library that parses a handshake again will; it does not say so when it won't."""
     longest = max(len(target), *(len(name) + len(value) for name, value in headers))
     return longest + LINE_SLACK_BYTES < MAX_LINE_LENGTH and len(headers) <= MAX_NUM_HEADERS
+
+
+def _with_peer(app: ASGIApp) -> ASGIApp:
+    """Runs before what reads a proxy's headers."""
+
+    async def noting(scope: Scope, receive: Receive, send: Send) -> None:
+        scope[PEER] = scope.get("client")
+        await app(scope, receive, send)
+
+    return noting
 
 
 def _only_probes(app: ASGIApp) -> ASGIApp:

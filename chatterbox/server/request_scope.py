@@ -36,6 +36,9 @@ CROWDED = "chatterbox.crowded"
 TOO_FINE = "chatterbox.too_fine"
 """In a scope: its body comes in chunks that are mostly framing."""
 _STARTS = ("http.response.start", "websocket.http.response.start")
+RESOURCE_POLICY = "Cross-Origin-Resource-Policy"
+GUARDS = {RESOURCE_POLICY: "same-origin", "X-Content-Type-Options": "nosniff"}
+"""On every answer: no other site's page embeds it, no browser takes it for another kind."""
 
 MAX_HEAD_BYTES = 32 * 1024
 """Request line and headers. The HTTP parser's own bound is for what is still incomplete: a head
@@ -65,7 +68,10 @@ class RequestScope:
         async def noting(message: Message) -> None:
             if message["type"] in _STARTS:
                 record.status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = record.id
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = record.id
+                for name, value in GUARDS.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         try:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from chatterbox.config import ServerConfig, key_list
 from chatterbox.errors import KeyLimit
 from chatterbox.server.access import holder
+from chatterbox.server.hosts import refuse_foreign_page
 
 SHARE = 0.75
 """Of the places and of the sockets, for one of several keys: the others find one at once."""
@@ -60,12 +61,15 @@ class Shares:
         self._kept_waiting: Counter[int] = Counter()  # refusals of a key
 
     async def check(self) -> None:
-        """Raises KeyLimit where `hold` would, whatever the text."""
+        """Raises KeyLimit and OriginForbidden where `hold` would, whatever the text."""
+        refuse_foreign_page()
         await self._check(self._requests, 1)
 
     @asynccontextmanager
     async def hold(self, characters: int = 0) -> AsyncIterator[None]:
-        """One request of the current key's, waiting or in work. Raises KeyLimit."""
+        """One request of the current key's, waiting or in work. Raises KeyLimit, and
+        OriginForbidden where a page of another site makes it."""
+        refuse_foreign_page()
         async with self._held(self._requests, 1), self._held(self._characters, characters):
             yield
 

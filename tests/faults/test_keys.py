@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import itertools
 import re
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from websockets.asyncio.client import connect
 from chatterbox.errors import ConfigError, TooManyAttempts
 from chatterbox.server import access
 from chatterbox.server.access import Keyring
-from chatterbox.server.attempts import MOST_ADDRESSES, MOST_FAILURES, WINDOW_S, Attempts
+from chatterbox.server.attempts import MOST_COUNTED, MOST_FAILURES, WINDOW_S, Attempts
 from chatterbox.server.run import bind, serve
 
 OTHER_KEY = f"other-{SECRET}-0123456789"
@@ -197,27 +198,53 @@ async def test_f72_guesses_are_slowed_down(locked):
         error_of(answers[-1], 429, "too_many_attempts")
         assert 1 <= int(answers[-1].headers["retry-after"]) <= WINDOW_S
         assert (await refusal_of(locked, "/ws", additional_headers=wrong))[0] == 429
-        # A key that this address has not shown before may be a guess that is right…
-        guess = {"authorization": f"Bearer {OTHER_KEY}"}
-        assert (await locked.client.get("/voices", headers=guess)).status_code == 429
-        # … but nobody is locked out by a neighbour, and who shows no key is told so.
-        assert (await locked.client.get("/voices", headers=locked.headers)).status_code == 200
+        # Nobody who has a key is locked out by a neighbour, and who shows none is told so.
+        for key in (OTHER_KEY, KEY):
+            right = {"authorization": f"Bearer {key}"}
+            assert (await locked.client.get("/voices", headers=right)).status_code == 200
         assert (await locked.client.get("/voices")).status_code == 401
         assert (await locked.client.get("/health/live")).status_code == 200
 
 
 def test_f72_the_window_ends_and_the_table_is_bounded():
-    now = [0.0]
+    now, guesses = [0.0], itertools.count()
     attempts = Attempts(now=lambda: now[0])
+
+    def guess(address: str) -> None:
+        attempts.note_wrong([address], b"%d begins anew" % next(guesses))
+
     for _ in range(MOST_FAILURES):
-        attempts.note("2001:db8::1", None)
+        guess("2001:db8::1")
     for address in ("2001:db8::1", "2001:db8::ffff"):  # one customer's network
         with pytest.raises(TooManyAttempts):
-            attempts.note(address, 0)
-    attempts.note("2001:db8:1::1", None)
-    attempts.note("10.0.0.1", None)
+            guess(address)
+    guess("2001:db8:1::1")
+    guess("10.0.0.1")
     now[0] = WINDOW_S
-    attempts.note("2001:db8::1", 0)
-    for number in range(MOST_ADDRESSES + 50):
-        attempts.note(f"a proxy's word {number}" * 9, None)
-    assert len(attempts) == MOST_ADDRESSES
+    guess("2001:db8::1")
+    for number in range(MOST_COUNTED + 50):
+        guess(f"a proxy's word {number}" * 9)
+    assert len(attempts) == MOST_COUNTED
+
+
+async def test_f103_a_forwarded_address_gives_no_further_guesses(locked):
+    """From this machine any `X-Forwarded-For` is believed; of the connection there is one."""
+    async with locked.fault():
+        statuses = []
+        for number in range(60):
+            guess = f"{number:03}-{SECRET}-{number}"
+            headers = {"x-forwarded-for": f"198.51.100.{number}", "xi-api-key": guess}
+            statuses.append((await locked.client.get("/voices", headers=headers)).status_code)
+        assert statuses == [401] * MOST_FAILURES + [429] * (60 - MOST_FAILURES)
+        for number in range(5):
+            headers = {**locked.headers, "x-forwarded-for": f"198.51.100.{number}"}
+            assert (await locked.client.get("/voices", headers=headers)).status_code == 200
+
+
+def test_f103_many_addresses_guess_the_end_of_one_key_no_faster():
+    attempts = Attempts()
+    for number in range(MOST_FAILURES):
+        attempts.note_wrong([f"10.0.0.{number}"], f"sk-known-{number}".encode())
+    with pytest.raises(TooManyAttempts):
+        attempts.note_wrong(["10.0.1.1"], b"sk-known-again")
+    attempts.note_wrong(["10.0.1.1"], b"sk-other")

@@ -240,6 +240,33 @@ async def test_f54_what_could_be_read_in_two_ways(rig):
         assert all("outcome=invalid_http" in line for line in log)
 
 
+async def test_f104_lines_that_go_on_and_lengths_said_twice(rig):
+    """h11 would take them."""
+    body, chunk = b'{"text":""}', b"Transfer-Encoding: chunked\r\n"
+    heads = (
+        b"Content-Length: 11, 11\r\n\r\n",
+        b"Content-Length: 11,11\r\n\r\n",
+        b"content-length:11\r\nX: a\r\nContent-Length: 11\r\n\r\n",
+        b"Content-Length: 11\r\nX: a\r\n b\r\n\r\n",
+        b"X: a\r\n\tb\r\nContent-Length: 11\r\n\r\n",
+        b"X: a\r\n \r\nContent-Length: 11\r\n\r\n",
+        b"Content-Length:\r\n 11\r\n\r\n",
+        chunk.replace(b": ", b":\r\n ") + b"\r\n",
+    )
+    async with rig.fault():
+        for head in heads:
+            answer = await answer_of(rig, POST + head + body + NEXT)
+            assert status_of(answer) == 400, head
+            assert error_in(answer) == "invalid_http", head
+            assert len(re.findall(rb"HTTP/1.1 \d", answer)) == 1, head
+        for fine in (
+            b"X: Content-Length: 5, 5\r\nContent-Length: 11\r\n\r\n",
+            b"X-Content-Length: 5, 5\r\nContent-Length: 11\r\nAccept: a, b\r\n\r\n",
+        ):
+            closing = POST + b"Connection: close\r\n" + fine + body
+            assert status_of(await answer_of(rig, closing)) == 422
+
+
 def chunked(count: int, size: int) -> bytes:
     return (b"%x\r\n%s\r\n" % (size, b"a" * size)) * count + b"0\r\n\r\n"
 

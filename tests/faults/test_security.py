@@ -114,6 +114,100 @@ async def test_f74_our_own_page_does(tmp_path):
             assert answer.status_code == 200, headers
 
 
+FOREIGN = (
+    {"sec-fetch-site": "cross-site"},
+    {"sec-fetch-site": "cross-site", "sec-fetch-dest": "audio", "sec-fetch-mode": "no-cors"},
+    {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "iframe"},
+    {"sec-fetch-site": "cross-site", "origin": "http://evil.example"},
+    {"sec-fetch-site": "cross-site", "referer": "http://evil.example/http://tavern.example:8000"},
+    {"sec-fetch-site": "same-site", "origin": "http://evil.localhost"},
+    {"origin": "http://evil.example"},
+    {"origin": "null"},
+)
+SPOKEN = (
+    "/tts_stream?text=a&speaker_wav=slt&language=en",
+    "/tts_stream/?text=a",
+    "/tts-stream?text=a",
+    "/voices/slt/export",
+)
+
+
+async def test_f101_foreign_pages_take_no_place(tmp_path):
+    async with running(tmp_path, cors_origins="http://tavern.example:8000") as rig, rig.fault():
+        for headers in FOREIGN:
+            for path in SPOKEN:
+                answer = await rig.client.get(path, headers=headers)
+                assert answer.status_code == 403, (path, headers)
+                assert "of other sites" in answer.text
+                assert answer.headers["cross-origin-resource-policy"] != "cross-origin"
+            assert (await rig.client.post("/tts", json=SHORT, headers=headers)).status_code == 403
+            for path in ("/", "/health/live", "/voices"):  # a link to the page is none of ours
+                answer = await rig.client.get(path, headers={**PAGE, **headers})
+                assert answer.status_code == 200
+        assert rig.engine.admission.active == 1
+
+
+async def test_f101_who_is_named_or_no_page_does(tmp_path):
+    named = {"sec-fetch-site": "cross-site", "referer": "http://tavern.example:8000/chat?a=b"}
+    async with running(tmp_path, cors_origins="http://tavern.example:8000") as rig, rig.fault():
+        for headers, policy in (
+            ({}, "same-site"),
+            ({"sec-fetch-site": "none"}, "same-site"),
+            ({"sec-fetch-site": "same-site"}, "same-site"),  # a page on another of our ports
+            ({"sec-fetch-site": "same-origin", "origin": "https://behind.a.proxy"}, "same-site"),
+            ({"origin": rig.url}, "same-site"),
+            (named, "cross-origin"),
+            ({**named, "origin": "HTTP://Tavern.example:8000"}, "cross-origin"),
+        ):
+            for path in SPOKEN:
+                answer = await rig.client.get(path, headers=headers)
+                assert answer.status_code == 200, (path, headers)
+                assert answer.headers["cross-origin-resource-policy"] == policy
+    async with running(tmp_path, cors_origins="*") as rig:
+        answer = await rig.client.get(SPOKEN[0], headers=FOREIGN[1])
+        assert answer.status_code == 200
+        assert answer.headers["cross-origin-resource-policy"] == "cross-origin"
+
+
+async def test_f102_every_answer_is_kept_from_other_sites(tmp_path):
+    """Whoever makes it: routes, layers, the protocol, a socket's handshake."""
+    begin = b"GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"
+    key = b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+    raw = (
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n\r\n",
+        b"GET /page/app.js HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /page/nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"PUT /tts HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"HEAD /health HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /tts_stream?text=a HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /voices HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 40_000 + b"\r\n\r\n",
+        b"nothing\r\n\r\n",
+        begin + key + b"Sec-WebSocket-Version: 13\r\n\r\n",
+        begin + key + b"Sec-WebSocket-Version: 13\r\nOrigin: http://evil.example\r\n\r\n",
+        begin.replace(b"/ws", b"/nowhere") + key + b"Sec-WebSocket-Version: 13\r\n\r\n",
+        begin + key + b"Sec-WebSocket-Version: 12\r\n\r\n",
+        begin + b"Sec-WebSocket-Version: 13\r\n\r\n",
+    )
+    async with running(tmp_path) as rig, rig.fault():
+        for request in raw:
+            reader, writer = await rig.raw(request)
+            async with asyncio.timeout(10):
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            for name, value in (
+                (b"cross-origin-resource-policy", b"same-origin"),
+                (b"x-content-type-options", b"nosniff"),
+            ):
+                assert head.count(b"\r\n" + name + b": " + value + b"\r\n") == 1, head
+            writer.transport.abort()
+    async with running(tmp_path, api_keys=KEY) as rig:
+        answer = await rig.client.get("/voices")
+        assert answer.status_code == 401
+        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+
+
 async def test_f75_sockets_of_foreign_pages(rig):
     async with rig.fault():
         for origin in ("http://evil.example", "null"):
