@@ -12,8 +12,10 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
+from websockets.http11 import Request, Response
 
 from chatterbox.server.door import Door, Waits
+from chatterbox.server.request_scope import GUARDS
 
 SLICE_BYTES = 4 * 1024
 """Parsed between two looks at whether to go on: at most 682 frames, some 5 ms."""
@@ -97,6 +99,21 @@ class WebSocket(WebSocketsSansIOProtocol):
         """As uvicorn's."""
         await super().send(message)
         self._parse_soon()  # a close lets reading go on
+
+    # --- the handshake
+
+    def handle_connect(self, event: Request) -> None:
+        """As uvicorn's, whose own refusals get the headers of every answer here."""
+        send = self.conn.send_response
+
+        def send_guarded(response: Response) -> None:
+            for name, value in GUARDS.items():
+                if name not in response.headers:
+                    response.headers[name] = value
+            send(response)
+
+        self.conn.send_response = send_guarded  # type: ignore[method-assign]
+        super().handle_connect(event)
 
     # --- frames
 
