@@ -152,7 +152,7 @@ def _add_library(routes: APIRouter, voices: VoiceWork) -> None:
     async def upload_voice(request: Request) -> Response:
         """travisvn's Chatterbox API: a recording becomes a voice."""
 
-        async def work(body: Body, upload: UploadFile) -> Response:
+        async def work(body: Body, upload: Upload) -> Response:
             fields, unknown = lenient_fields_of(LibraryFields, body)
             info, _ = await voices.register(upload, FILE, fields.voice_name)
             made_at = datetime.fromtimestamp(info.created_at, UTC).isoformat()
@@ -171,11 +171,10 @@ def _add_library(routes: APIRouter, voices: VoiceWork) -> None:
                 headers=ignored_header(ignored),
             )
 
-        def find(body: Body) -> UploadFile:
+        def check(body: Body) -> None:
             lenient_fields_of(LibraryFields, body)
-            return _file(body, FILE)
 
-        return UploadAnswer(request, voices, find, work)
+        return UploadAnswer(request, voices, FILE, work, check=check)
 
 
 def _add_consents(routes: APIRouter, voices: VoiceWork, book: ConsentBook) -> None:
