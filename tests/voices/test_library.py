@@ -201,10 +201,12 @@ def test_unknown_voices_touch_no_file(tmp_path, asked):
 def test_files_stay_in_their_directory(tmp_path):
     files = healthy()
     library = open_library(tmp_path / "voices", files=files)
-    info, _ = library.register(ANNA, "../../escape")
+    with pytest.raises(InvalidVoiceId):
+        library.register(ANNA, "../../escape")
+    info, _ = library.register(ANNA, "..\\..\\escape")
     library.export(info.voice_id)
     library.get("slt")
-    library.delete("../../escape")
+    library.delete("..\\..\\escape")
     assert all(
         path == tmp_path / "voices" or (tmp_path / "voices") in path.resolve().parents
         for path in files.paths
