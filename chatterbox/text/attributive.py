@@ -27,18 +27,24 @@ _NO_NOUN = listed(
     "taller shorter lighter faster slower cheaper higher lower bigger smaller larger wider deeper "
     "old heavy upfront upward upwards downward and one two three four five six seven eight nine ten"
 )
+_ENDS_CLAUSE = re.compile(r" [a-z]+(?:ed|ly)\b")
 _SURE_NOUN = re.compile(r" (?:bill|note|coin|banknote|ticket|gift card|fee|fine|bonus)s?\b|-an?-")
 
 
 def is_attributive(text: str, start: int, end: int) -> bool:
     """Whether what stands from `start` to `end` belongs to the noun behind it."""
-    noun = _NOUN.match(text, end)
-    if noun is None or noun[1] in _NO_NOUN:
+    if not has_noun(text, end):
         return False
     article = _ARTICLE.search(text, max(0, start - 40), start)
     if article is None or article["adjective"] in _NO_ADJECTIVE:
         return False
-    return article["sure"] is not None or not noun[1].endswith(("ed", "ly"))
+    return article["sure"] is not None or _ENDS_CLAUSE.match(text, end) is None
+
+
+def has_noun(text: str, end: int) -> bool:
+    """Whether a noun stands behind `end`, as far as its form tells."""
+    noun = _NOUN.match(text, end)
+    return noun is not None and noun[1] not in _NO_NOUN
 
 
 def names_price(text: str, end: int) -> bool:

@@ -139,7 +139,6 @@ ABBREVIATIONS = {
     "he/she": "he or she",
     "his/her": "his or her",
     "him/her": "him or her",
-    "km/h": "kilometers per hour",
 }
 """Anywhere; a stop is kept where it also ends the sentence."""
 

@@ -33,7 +33,7 @@ _INDEX = re.compile(r"_\{(\w{1,8})\}")
 _ORDINAL_POWER = re.compile(r"(?<=\w)\^\{?(st|nd|rd|th)\b\}?")
 _POWER = re.compile(
     r"(?<=[\w)\]])\^(?:\{([^{}\n]{1,60})\}|\(([^()\n]{1,60})\)"
-    r"|(-?(?:\d{1,9}\.\d{1,9}|\d{0,3}[A-Za-z]{1,2}))(?!\w))"
+    r"|(-?(?:\d{1,9}\.\d{1,9}|\d{0,3}[a-z]{1,2}|[A-Z]))(?!\w))"
 )
 _INTEGER = re.compile(r"-?\d{1,9}")
 _STAR_POWER = re.compile(r"(?<![\w*])(\d{1,9}|[A-Za-z]|\))\*\*(-?\d{1,9}|[A-Za-z])(?![\w*])")

@@ -33,7 +33,7 @@ _BEFORE = re.compile(
 )
 """`TRY 5 times`, `PHP 8` and `ETH 2.0` are no sums."""
 _AFTER = re.compile(
-    rf"(?<![\w.])(?<!\d,)(?P<minus>-)?{_RANGE} ?(?P<what>{_SIGN}(?! ?\d)|(?:{_CODES})\b){_EACH}"
+    rf"(?<![\w.])(?<!\d,)(?P<minus>-)?{_RANGE} ?(?P<what>{_SIGN}(?!\d)|(?:{_CODES})\b){_EACH}"
 )
 _COMMA = re.compile(r"(?<![\d.,])(\d{1,3}(?:\.\d{3}){1,4}|\d{1,9}),(\d{1,2})(?![\d,]|\.\d)")
 _BEHIND_COMMA = re.compile(rf" ?(?:{_CHARS}|(?:{_CODES}|euros?|dollars|pounds|francs)\b)")

@@ -16,6 +16,7 @@ from chatterbox.text import (
     dates,
     elements,
     figures,
+    marks,
     markup,
     mathematics,
     money,
@@ -23,15 +24,17 @@ from chatterbox.text import (
     quantities,
     roman,
     signs,
+    slashes,
     streets,
     words,
 )
 from chatterbox.text.characters import readable
 from chatterbox.text.code_blocks import CodeBlocks
 from chatterbox.text.rules import Allowance, apply, by_blocks
+from chatterbox.text.units import CURRENCY_SIGNS
 
 _FIGURE = re.compile(r"\d")
-_OPENS_SENTENCE = re.compile(r"(?m)(?:^|(?<=[.!?] ))(?=[$£€¥.-]{0,2}\d)")
+_OPENS_SENTENCE = re.compile(rf"(?m)(?:^|(?<=[.!?] ))(?=[{CURRENCY_SIGNS}.-]{{0,2}}\d)")
 _CAPITAL = "\ue000"
 """Stands before a figure that opens a sentence, whose first word is to be capitalised; a private
 character, which `readable` lets through from nobody."""
@@ -58,12 +61,14 @@ _MARKUP = (
 )
 _LINES = (punctuation.unwrapped,)
 _WORDS = (
+    marks.spell_out,
     signs.without_quotes,
     arrows.spell_out,
     addresses.spell_out,
     punctuation.squeezed,
     calendar_names.spell_out,
     streets.spell_out,
+    slashes.spell_out,
     words.spell_out,
     roman.spell_out,
 )

@@ -2,7 +2,6 @@
 
 import re
 
-from chatterbox.text import slashes
 from chatterbox.text.attributive import is_attributive
 from chatterbox.text.numbers import NUMBER, fraction, is_one, number
 from chatterbox.text.slashes import each, raised
@@ -38,7 +37,6 @@ _DURATION = re.compile(
 
 def spell_out(text: str) -> str:
     """`text` with measures and percentages in words. Linear time."""
-    text = slashes.spell_out(text)
     text = _THOUSANDS.sub(_say_thousands, text)
     if "," in text:
         text = _COMMA.sub(_with_point, text)
@@ -81,7 +79,9 @@ def _say(match: re.Match[str]) -> str:
     singular = match["gap"] == "-" or is_attributive(
         text, start, match.end() if not match["per"] else len(text)
     )
-    singular = singular and not (match["unit"][-1] == "s" and match["unit"][:-1] in UNITS)  # lbs
+    singular = singular and not (
+        match["unit"][-1] == "s" and sign[:-1] in UNITS and sign != "bps"
+    )  # lbs
     raise_by = raised(match["power"] or (match["square"] or "")[:1])
     one, many = (raise_by + name for name in UNITS[sign])
     return _amount(first, second, match["to"], match["scale"], (one, many), singular) + _per(match)
@@ -125,7 +125,9 @@ def _value(written: str) -> str:
     said = fraction(int(top), int(bottom))
     if not whole:
         return said
-    return f"{number(whole)} and {'a half' if said == 'one half' else said}"
+    if said in ("one half", "one quarter"):
+        said = f"a {said.removeprefix('one ')}"
+    return f"{number(whole)} and {said}"
 
 
 def _is_part(written: str) -> bool:

@@ -8,7 +8,6 @@ import unicodedata
 
 from chatterbox.text.symbols import GREEK
 
-_FEET = re.compile(r"(?<![\w.])(\d{1,2})' ?(\d{1,2})(?:\"|'')")
 _SMILEY = re.compile(r"(?<!\S)(?:[:;=]'?-?[()DPpO/|3]+|<3+|[xX]D+|\^_*\^)(?!\S)")
 _ELISION = r"(?:tis|twas|em|til|cause|bout|round|neath|n)\b"
 _LOOSE_QUOTE = re.compile(
@@ -20,7 +19,7 @@ _LOOSE_QUOTE = re.compile(
 _SIGNS: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
     (sign, re.compile(pattern), put)
     for sign, pattern, put in (
-        ("#", r"(?<=\b[CDEFGAJ])#(?![A-Za-z])", " sharp "),
+        ("#", r"(?<=\b[CDEFGAJ])#(?!\w)", " sharp "),
         ("b", r"(?<=\b[A-G])b(?= (?:major|minor|maj|min)\b)", " flat"),
         ("+", r"(?<=\w)\+\+(?!\+)", " plus plus "),
         ("+", r"(?<=\w)\+(?![\w+])(?! ?[\w(])|(?<=\d)\+(?= )", " plus "),
@@ -72,8 +71,8 @@ _UNSAID = re.compile(r"[^\w\s'.,!?;:()…—–\[\]-]|_")
 
 def without_quotes(text: str) -> str:
     """Double quotes gone (the model stumbles over them), single ones kept only where they are
-    apostrophes; 6'2" in feet and inches; smileys gone."""
-    text = _FEET.sub(r"\1 foot \2", _SMILEY.sub(" ", text)).replace('"', "")
+    apostrophes; smileys gone."""
+    text = _SMILEY.sub(" ", text).replace('"', "")
     return _LOOSE_QUOTE.sub("", text) if "'" in text else text
 
 
