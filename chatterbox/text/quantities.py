@@ -79,9 +79,9 @@ def _say(match: re.Match[str]) -> str:
     singular = match["gap"] == "-" or is_attributive(
         text, start, match.end() if not match["per"] else len(text)
     )
-    singular = singular and not (
-        match["unit"][-1] == "s" and sign[:-1] in UNITS and sign != "bps"
-    )  # lbs
+    written = match["unit"]
+    is_plural = written[-1] == "s" and written[:-1] in UNITS and written != "bps"  # lbs
+    singular = singular and not is_plural
     raise_by = raised(match["power"] or (match["square"] or "")[:1])
     one, many = (raise_by + name for name in UNITS[sign])
     return _amount(first, second, match["to"], match["scale"], (one, many), singular) + _per(match)

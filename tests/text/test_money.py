@@ -4,7 +4,7 @@ import pytest
 
 from chatterbox.text import normalise
 
-TABLE = [
+SUMS = [
     ("$30k-$40k, $2m–$3m", "Thirty to forty thousand dollars, two to three million dollars."),
     ("$700k-$2m", "Seven hundred thousand to two million dollars."),
     (
@@ -63,6 +63,6 @@ TABLE = [
 ]
 
 
-@pytest.mark.parametrize(("written", "said"), TABLE, ids=[row[0][:32] for row in TABLE])
+@pytest.mark.parametrize(("written", "said"), SUMS, ids=[row[0][:32] for row in SUMS])
 def test_reads_as(written: str, said: str) -> None:
     assert normalise(written) == said

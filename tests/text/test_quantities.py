@@ -122,7 +122,7 @@ SIGNS = [
 ]
 NO_UNITS = [
     ("Put 4 in the bag, 9 in all.", "Put four in the bag, nine in all."),
-    ("250 W 12th St, 90 L Street", "Two hundred and fifty W twelfth Street, ninety L Street."),
+    ("250 W 12th St, 90 L Street", "Two hundred and fifty West twelfth Street, ninety L Street."),
     ("5G, 4K, Room 12C, seat 7A", "Five G, four K, Room twelve C, seat seven A."),
     ('He said "I am 12" and left.', "He said I am twelve and left."),
     ("in '1984' and '12'", "in nineteen eighty-four and twelve."),
