@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
 from typing import Literal
@@ -36,6 +37,7 @@ from chatterbox.errors import (
     TextFault,
     first_line,
 )
+from chatterbox.hardening import make_private
 from chatterbox.model.contract import F32, Voice, VoiceTensors
 from chatterbox.model.graph_faults import device_is_lost, is_out_of_memory
 from chatterbox.model.load import LoadedModel, ModelInfo, load_model
@@ -101,6 +103,8 @@ class TTSEngine:
 
     def _open(self, model: LoadedModel | None, owners: tuple[Owner, Owner]) -> None:
         ours, decoders = owners
+        with suppress(OSError):  # voices say so, and it is read nevertheless
+            make_private(self.config.data_dir)
         watermark = load_watermark(self.config.apply_watermark)
         self._model = model or load_model(
             self.config, log.warning, with_model=ours.call, with_decoder=decoders.call

@@ -12,6 +12,7 @@ from typing import Any
 import onnx
 
 from chatterbox.errors import ModelError
+from chatterbox.hardening import read_plain
 from chatterbox.model.contract import GRAPHS, PRECISION_SUFFIX, GraphName, Precision
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -76,10 +77,10 @@ class ModelFiles:
 
     def _json(self, name: str) -> dict[str, Any]:
         try:
-            value = json.loads((self.directory / name).read_text(encoding="utf-8"))
+            value = json.loads(read_plain(self.directory / name))
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as fault:
+        except (OSError, ValueError, RecursionError) as fault:
             raise ModelError(f"{self.directory / name} cannot be read: {fault}") from None
         return value if isinstance(value, dict) else {}
 

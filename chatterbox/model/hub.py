@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from chatterbox.errors import ModelError, first_line
+from chatterbox.hardening import read_plain
 
 PROBE_S = 4.0
 """How long the hub gets to answer; so the whole decision stays under 5 s without a network."""
@@ -90,8 +91,8 @@ def _check_size(path: Path, size: int) -> None:
 
 def _receipt(directory: Path) -> dict[str, int]:
     try:
-        value = json.loads((directory / RECEIPT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        value = json.loads(read_plain(directory / RECEIPT))
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 

@@ -3,7 +3,10 @@
 None of these waits for the engine, takes a place or touches the pool.
 """
 
+import os
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
@@ -24,6 +27,9 @@ MINI_NOTICE = (
 )
 REFERENCE = "reference"
 """`/?reference` is `/docs` for browsers, which can send no key with an address."""
+MOST_SKIPPED = 100
+"""Voices named in `/health`, which is asked often."""
+DIRECTORIES = re.compile(r"(?<![\w:/.])(?:/[^/\s'\":]+)+/|\b[A-Za-z]:\\(?:[^\\\s]+\\)*")
 NO_STORE = {"Cache-Control": "no-store"}
 
 Get = Callable[[Request], Any]
@@ -92,21 +98,27 @@ def health_body(engine: TTSEngine, lifecycle: Lifecycle) -> dict[str, Any]:
         "queued": engine.admission.queued,
     }
     if engine.state in ("ready", "dead"):  # what is loaded stays known after a fault
-        info = engine.info
+        info, data_dir = engine.info, engine.config.data_dir
         body |= {
             "model": info.name,
             "precision": info.precision_text,
             "graphs": dict(info.precision),
             "device": info.device,
-            "fallback": info.fallback,
+            "fallback": info.fallback and without_directories(info.fallback, data_dir),
             "notice": MINI_NOTICE if info.name == "mini" else None,
-            "notes": list(info.notes),
+            "notes": [without_directories(note, data_dir) for note in info.notes],
             "default_voice": engine.config.default_voice,
             "skipped_voices": [
-                {"voice": name, "reason": reason} for name, reason in engine.voices.skipped
+                {"voice": name, "reason": reason}
+                for name, reason in engine.voices.skipped[:MOST_SKIPPED]
             ],
         }
     return body
+
+
+def without_directories(text: str, data_dir: Path) -> str:
+    """Files by their names alone: where they lie is nobody's business who only calls."""
+    return DIRECTORIES.sub("", text.replace(f"{data_dir}{os.sep}", ""))
 
 
 def root_body(app: FastAPI) -> dict[str, Any]:

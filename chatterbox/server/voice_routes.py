@@ -4,28 +4,42 @@ Translates between HTTP and `voice_work.py`.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from fastapi import APIRouter, Request
+from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
-from chatterbox.errors import VoiceNotFound
+from chatterbox.errors import VoiceNotFound, shown
 from chatterbox.server.body import Body, BodyLimits, read_body
 from chatterbox.server.schemas import (
     Call,
+    LenientCall,
+    Name,
     NameFields,
     NoFields,
     RegisterFields,
     fields_of,
     form_schema,
+    lenient_fields_of,
     refuse_other_files,
 )
 from chatterbox.server.upload import Upload
 from chatterbox.server.voice_work import FIELDS_BYTES, UploadAnswer, VoiceWork
 from chatterbox.voices.catalogue import VoiceInfo
+from chatterbox.voices.voice_file import MAX_BYTES
 
 FILE = "voice_file"
 EXPORT_TYPE = "application/octet-stream"
 EXPORT_SUFFIX = ".voice"
+MAX_PAGE = 1000
+
+
+class PageFields(LenientCall):
+    """Which part of the list; without any, all of it."""
+
+    after: Name | None = None
+    limit: int | None = Field(None, ge=1, le=MAX_PAGE)
 
 
 class VoiceRoutes:
@@ -54,10 +68,19 @@ class VoiceRoutes:
 
     # --- looking
 
-    async def list_voices(self) -> Response:
-        """All voices: the built-in ones, then the others from old to new."""
-        voices = [info.as_json() for info in await self._work.listed()]
-        return JSONResponse({"voices": voices, "default_voice": self._work.default_voice})
+    async def list_voices(self, request: Request) -> Response:
+        """All voices: the built-in ones, then the others from old to new. With `limit`, a page of
+        them, behind the one with the id `after`."""
+        fields, _ = lenient_fields_of(PageFields, Body(dict(request.query_params)))
+        default = self._work.default_voice
+
+        def all_of_them(voices: list[VoiceInfo]) -> dict[str, Any]:
+            return {"voices": [info.as_json() for info in voices], "default_voice": default}
+
+        if fields.limit is None and fields.after is None:
+            return await self._work.list_answer("native", all_of_them)
+        page, more = _page(await self._work.listed(), fields)
+        return JSONResponse(all_of_them(page) | {"has_more": more})
 
     async def get_voice(self, voice_id: str) -> Response:
         """One voice, by id, name or alias."""
@@ -90,7 +113,8 @@ class VoiceRoutes:
             info = await self._work.import_(upload, FILE)
             return _answer(info, "The voice is imported.")
 
-        return UploadAnswer(request, self._work, FILE, work, check=_checks(NoFields))
+        check = _checks(NoFields)
+        return UploadAnswer(request, self._work, FILE, work, check=check, most_bytes=MAX_BYTES)
 
     # --- changing
 
@@ -129,6 +153,18 @@ def _checks(kind: type[Call]) -> Callable[[Body], None]:
         refuse_other_files(body)
 
     return check
+
+
+def _page(voices: list[VoiceInfo], fields: PageFields) -> tuple[list[VoiceInfo], bool]:
+    """The voices asked for, and whether there are more behind them."""
+    start = 0
+    if fields.after is not None:
+        ids = [info.voice_id for info in voices]
+        if fields.after not in ids:
+            raise VoiceNotFound(f"There is no voice {shown(fields.after)!r}.", param="after")
+        start = ids.index(fields.after) + 1
+    end = start + (fields.limit or MAX_PAGE)
+    return voices[start:end], end < len(voices)
 
 
 def _answer(info: VoiceInfo, message: str, *, status: int = 200) -> Response:

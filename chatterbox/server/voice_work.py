@@ -5,7 +5,7 @@ Belongs to every dialect: knows neither their fields nor their answers.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Concatenate, ParamSpec, TypeVar
 
 from starlette.requests import Request
@@ -14,12 +14,13 @@ from starlette.types import Receive, Scope, Send
 
 from chatterbox.config import ServerConfig
 from chatterbox.engine.engine import TTSEngine
-from chatterbox.errors import InvalidValue
+from chatterbox.errors import ChatterboxError, InvalidValue
 from chatterbox.server.body import Body, BodyLimits, Files, read_body
 from chatterbox.server.departure import while_listening
 from chatterbox.server.lifecycle import Lifecycle
 from chatterbox.server.shares import Shares
 from chatterbox.server.upload import Upload, UploadPlaces
+from chatterbox.server.voice_lists import ListAnswer, Render, VoiceLists
 from chatterbox.voices.catalogue import VoiceInfo
 from chatterbox.voices.library import VoiceLibrary
 
@@ -47,6 +48,7 @@ class VoiceWork:
         self.lifecycle = lifecycle
         self.max_bytes = config.max_voice_file_size
         self._permit_s = config.first_audio_timeout
+        self._lists = VoiceLists()
 
     @property
     def default_voice(self) -> str:
@@ -63,6 +65,14 @@ class VoiceWork:
         """All voices: the built-in ones, then the others from old to new."""
         return await self.ask(self.library.list)
 
+    async def list_body(self, kind: str, render: Render) -> bytes:
+        """`render` of all voices as JSON. `kind`: equal ones are rendered alike."""
+        return await self._lists.encoded(kind, await self.listed(), render)
+
+    async def list_answer(self, kind: str, render: Render) -> Response:
+        """As `list_body`, to be sent."""
+        return ListAnswer(await self.list_body(kind, render))
+
     async def info(self, voice: str) -> VoiceInfo:
         """One voice, by id, name or alias. Raises VoiceNotFound."""
         return await self.ask(self.library.info, voice)
@@ -71,8 +81,10 @@ class VoiceWork:
         self, upload: Upload, param: str, name: str | None
     ) -> tuple[VoiceInfo, bool]:
         """A recording becomes a voice that is ready to speak; and whether it is new."""
-        info, created = await self._take_in(upload, param, self.library.register, name)
-        self._engine.warm(await self.ask(self.library.get, info.voice_id))
+        library = self.library
+        info, created = await self._take_in(upload, param, library.register, name)
+        with suppress(ChatterboxError):  # it is stored, whatever has become of it or of the engine
+            self._engine.warm(await self.ask(library.get, info.voice_id))
         return info, created
 
     async def import_(self, upload: Upload, param: str) -> VoiceInfo:
@@ -116,9 +128,12 @@ class VoiceWork:
         async with self._place():
             return await self._in_pool(upload.sha256, param, self.max_bytes)
 
-    def limits(self, file: str, *, repeatable: bool = False) -> BodyLimits:
+    def limits(
+        self, file: str, *, repeatable: bool = False, most_bytes: int | None = None
+    ) -> BodyLimits:
         """What may be sent to a call that takes this file."""
-        files = Files(file, self.max_bytes, self._uploads.place, repeatable)
+        max_bytes = min(self.max_bytes, most_bytes or self.max_bytes)
+        files = Files(file, max_bytes, self._uploads.place, repeatable)
         return BodyLimits(FIELDS_BYTES, files)
 
     async def _take_in(
@@ -152,14 +167,16 @@ class UploadAnswer(Response):
         *,
         check: Callable[[Body], None] | None = None,
         repeatable: bool = False,
+        most_bytes: int | None = None,
     ) -> None:
+        """`most_bytes`: of the file, where that is less than of a recording."""
         super().__init__()
         self._request = request
         self._voices = voices
         self._file = file
         self._work = work
         self._check = check
-        self._limits = voices.limits(file, repeatable=repeatable)
+        self._limits = voices.limits(file, repeatable=repeatable, most_bytes=most_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._voices.check_room()

@@ -3,10 +3,11 @@
 Knows no file, no audio and no tensors.
 """
 
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from chatterbox.errors import InvalidVoiceId, shown
@@ -15,6 +16,22 @@ from chatterbox.voices.reference import ReferenceReport
 MAX_NAME_CHARS = 100
 MAX_ALIASES = 32
 """Of one voice: nothing grows without bound."""
+RESERVED = frozenset(
+    """
+    alloy ash ballad cedar coral echo fable marin nova onyx sage shimmer verse
+    auto default nil none null random undefined
+    """.split()  # noqa: SIM905 - OpenAI's voices, then words for no voice at all
+)
+"""What clients ask for without having chosen a voice: only built-in ones may answer to that, or
+somebody's voice would speak for everybody."""
+INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+"""Beside all of category Cf."""
+JOINERS = "\u200c\u200d\ufe0f"
+"""Names in Persian and emoji need them; between Latin letters and digits they only hide."""
+WORD = re.compile(r"[^\W\d_]+")
+LOOK_ALIKE_SCRIPTS = ("LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +44,8 @@ class VoiceInfo:
     created_at: float  # Unix seconds
     built_in: bool
     report: ReferenceReport
+    imported: bool = field(default=False, compare=False)
+    """Its tensors came with an import: nobody here knows of what recording they were made."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -46,7 +65,7 @@ class VoiceInfo:
             "created_at": int(self.created_at),
             "built_in": self.built_in,
             "report": self.report.as_json(),
-        }
+        } | ({"imported": True} if self.imported else {})
 
 
 def checked_name(name: str) -> str:
@@ -63,8 +82,8 @@ def checked_name(name: str) -> str:
 
 
 def new_name(name: str) -> str:
-    """As `checked_name`, for names that are given from now on: none that no address can hold.
-    Raises InvalidVoiceId."""
+    """As `checked_name`, for names that are given from now on: none that no address can hold, that
+    hides what it is or looks like another one. Raises InvalidVoiceId."""
     kept = checked_name(name)
     if "/" in kept or kept in (".", ".."):
         raise InvalidVoiceId(
@@ -72,12 +91,40 @@ def new_name(name: str) -> str:
             "such as /voices/NAME. Choose another name.",
             param="name",
         )
+    if any(_hides(kept, at) for at in range(len(kept))):
+        raise InvalidVoiceId("A voice's name cannot contain invisible characters.", param="name")
+    if any(len(_scripts(word)) > 1 for word in WORD.findall(kept)):
+        raise InvalidVoiceId(
+            "A word of a voice's name cannot mix letters of scripts that look alike.", param="name"
+        )
     return kept
 
 
+def _hides(name: str, at: int) -> bool:
+    """Whether that character cannot be seen, and is not one that joins others beside it."""
+    if not _invisible(name[at]):
+        return False
+    beside = name[max(0, at - 1) : at] + name[at + 1 : at + 2]
+    return name[at] not in JOINERS or at == 0 or any(c.isascii() and c.isalnum() for c in beside)
+
+
+def _invisible(character: str) -> bool:
+    return unicodedata.category(character) == "Cf" or bool(INVISIBLE.match(character))
+
+
+def _scripts(word: str) -> set[str]:
+    """Of its letters, those among which letters of one are taken for letters of another."""
+    names = {unicodedata.name(c, "").partition(" ")[0] for c in word}
+    return names.intersection(LOOK_ALIKE_SCRIPTS)
+
+
 def _key(name: str) -> str:
-    """Names that differ only in case or in Unicode form are the same name."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).strip().casefold())
+    """Names that differ only in case, Unicode form, blanks or what cannot be seen are the same."""
+    seen = name
+    if not name.isascii():
+        seen = "".join(c for c in unicodedata.normalize("NFKC", name) if not _invisible(c))
+        seen = unicodedata.normalize("NFKC", seen.casefold())
+    return " ".join((seen or name).casefold().split())
 
 
 class Catalogue:
@@ -116,6 +163,13 @@ class Catalogue:
         """`name` as it is kept, where no other voice than `voice_id` answers to it.
         Raises InvalidVoiceId."""
         kept = new_name(name)
+        owner = self.voices.get(voice_id)
+        if _key(kept) in RESERVED and not (owner and owner.built_in):
+            raise InvalidVoiceId(
+                f"The name {shown(kept)!r} is reserved: clients send it without having chosen a "
+                "voice. Choose another name.",
+                param="name",
+            )
         holder = self.find(kept) or self.voices.get(_key(kept))
         if holder and holder.voice_id != voice_id:
             raise InvalidVoiceId(

@@ -3,7 +3,6 @@
 Knows no voice: whoever runs the server answers for consent, the book only keeps what was said.
 """
 
-import json
 import secrets
 import threading
 import time
@@ -21,8 +20,8 @@ MAX_CONSENTS = 1000
 """Nothing grows without bound; a server with more speakers keeps its own book."""
 MAX_OF_ONE_KEY = 250
 """So that others find room; where no keys are set, nobody is told apart."""
-MAX_BOOK_BYTES = 4 * 1024 * 1024
-"""Far above the largest book there can be."""
+MAX_BOOK_BYTES = 8 * 1024 * 1024
+"""Far above the largest book there can be. A larger one is neither written nor read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +123,9 @@ class ConsentBook:
 
     def _write(self, consents: list[Consent]) -> None:
         temporary = self._path.with_name(f".tmp-{self._path.name}")
-        data = json.dumps(_BOOK.dump_python(consents, mode="json"), indent=1).encode("utf-8")
+        data = _BOOK.dump_json(consents, indent=1)
+        if len(data) > MAX_BOOK_BYTES:
+            raise StorageFull("The book of consents has no room; delete some first.")
         with storage_errors():
             self._files.make_directories(self._path.parent)
             temporary.unlink(missing_ok=True)

@@ -79,12 +79,14 @@ class DecodeChild:
         """As AudioDecoder.decode; a child that hangs, dies or talks nonsense is UnreadableAudio."""
         with self._lock:
             if self._closed:
-                raise Draining("The server is shutting down.")
+                raise _draining()
             try:
                 return self._ask(self._running(), data, max_seconds)
             except (decode_wire.BrokenChannel, OSError) as failure:
-                log.warning("the decode child failed: %s", failure)
                 self._stop()
+                if self._closed:
+                    raise _draining() from failure
+                log.warning("the decode child failed: %s", failure)
                 raise UnreadableAudio(
                     "The file looks like audio but decoding it failed; it seems damaged.",
                     param="voice_file",
@@ -104,12 +106,12 @@ class DecodeChild:
             killer.cancel()
 
     def close(self) -> None:
-        """End the child; safe while a file is being decoded (that one ends as unreadable)."""
+        """End the child; safe while a file is decoded. Whoever waits for it starts no other one."""
+        self._closed = True
         child = self._child
         if child:
             child.process.kill()
         with self._lock:
-            self._closed = True
             self._stop()
 
     def _running(self) -> "_Child":
@@ -118,6 +120,8 @@ class DecodeChild:
             self._stop()
         if self._child is None:
             self._child = _start(self._program)
+            if self._closed:  # by who saw no child to kill
+                raise OSError("closed meanwhile")
         return self._child
 
     def _stop(self) -> None:
@@ -129,6 +133,10 @@ class DecodeChild:
             with suppress(OSError):  # what was still to be written has no reader any more
                 pipe.close()
         child.process.wait(CLOSE_S)
+
+
+def _draining() -> Draining:
+    return Draining("The server is shutting down.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from chatterbox.hardening import PRIVATE_DIRECTORY, make_private, open_plain
+
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
-BINARY = getattr(os, "O_BINARY", 0)
+PRIVATE_FILE = 0o600
+"""Recordings are nobody's business but the owner's."""
 
 
 class FileSystem:
@@ -16,15 +19,15 @@ class FileSystem:
 
     def make_directory(self, path: Path) -> None:
         """A new directory in an existing one."""
-        path.mkdir()
+        path.mkdir(PRIVATE_DIRECTORY)
 
     def make_directories(self, path: Path) -> None:
-        """A directory with all its parents; fine where it exists."""
-        path.mkdir(parents=True, exist_ok=True)
+        """A directory with all its parents; fine where it exists. Closed to others from now on."""
+        make_private(path)
 
     def write_file(self, path: Path, data: bytes) -> None:
         """A new file, on disk when this returns."""
-        with path.open("xb") as file:
+        with open(path, "xb", opener=_private) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -52,8 +55,9 @@ class FileSystem:
         path.rmdir()
 
     def read_file(self, path: Path, limit_bytes: int) -> bytes:
-        """At most `limit_bytes` of a file that is not a link."""
-        with os.fdopen(os.open(path, os.O_RDONLY | NO_FOLLOW | BINARY), "rb") as file:
+        """At most `limit_bytes` of a plain file: no link, and nothing whose opening or reading may
+        wait for others, as a pipe's does."""
+        with open_plain(path, NO_FOLLOW) as file:
             return file.read(limit_bytes)
 
     def names(self, path: Path) -> Sequence[str]:
@@ -63,3 +67,7 @@ class FileSystem:
     def is_plain_directory(self, path: Path) -> bool:
         """Whether it is a directory itself and not a link to one."""
         return path.is_dir() and not path.is_symlink()
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, PRIVATE_FILE)

@@ -4,33 +4,19 @@ Knows no HTTP and no graph: the speech encoder is a function that it is given. A
 (disk, decoder, encoder) and may be called from any thread.
 """
 
-import builtins
-import logging
-import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from chatterbox.errors import (
-    GenerationFailed,
-    StorageFull,
-    VoiceNotFound,
-    VoiceProtected,
-    shown,
-)
+from chatterbox.errors import GenerationFailed, VoiceNotFound
 from chatterbox.model.contract import F32, Voice, VoiceTensors
 from chatterbox.voices.cache import VoiceCache
-from chatterbox.voices.catalogue import (
-    MAX_ALIASES,
-    Catalogue,
-    VoiceInfo,
-    checked_name,
-    with_alias,
-    without_alias,
-)
+from chatterbox.voices.catalogue import MAX_ALIASES, VoiceInfo, checked_name
 from chatterbox.voices.decoder import AudioDecoder, guarded_decoder
 from chatterbox.voices.file_system import FileSystem
+from chatterbox.voices.index import VoiceIndex, not_found
 from chatterbox.voices.reference import (
     I16,
     Reference,
@@ -47,18 +33,13 @@ from chatterbox.voices.store import BadEntry, VoiceStore
 from chatterbox.voices.tensor_file import tensors_digest, tensors_fault
 from chatterbox.voices.voice_file import ExportedVoice, read_voice_file, write_voice_file
 
-log = logging.getLogger(__name__)
-
 KEY_HEX_CHARS = 12
 """Of the tensors' digest in `Voice.key`, behind the id: equal key, equal tensors."""
 
 
-class VoiceLibrary:
-    """All voices of one data directory for one model.
-
-    Work on one recording is done once however many ask for it (`_flights`); changes of the
-    catalogue and the disk are done one at a time (`_changing`); finding needs no lock.
-    """
+class VoiceLibrary(VoiceIndex):
+    """All voices of one data directory for one model. Work on one recording is done once however
+    many ask for it (`_flights`)."""
 
     def __init__(
         self,
@@ -77,29 +58,15 @@ class VoiceLibrary:
         self._encoder = encode
         self._model_key = model_key
         self._max_seconds = max_seconds
-        self._default_voice = default_voice
-        self._max_voices = max_voices
         self._decoder = decoder or guarded_decoder()
-        self._shelf = Shelf(VoiceStore(directory, files), model_key=model_key)
         self._cache = VoiceCache(max_voices=cache_size, max_bytes=cache_bytes)
-        self._catalogue = Catalogue()
         self._flights = KeyedLocks()
-        self._changing = threading.Lock()
-
-    def start(self) -> None:
-        """Clean up after an interrupted process and list the voices. Encodes nothing."""
-        self._catalogue = Catalogue({info.voice_id: info for info in self._shelf.open()})
-        if self._catalogue.find(self._default_voice) is None:
-            log.warning("there is no voice %s, the default one", shown(self._default_voice))
+        shelf = Shelf(VoiceStore(directory, files), model_key=model_key)
+        super().__init__(shelf, default_voice=default_voice, max_voices=max_voices)
 
     def close(self) -> None:
         """End the decode child."""
         self._decoder.close()
-
-    @property
-    def skipped(self) -> tuple[tuple[str, str], ...]:
-        """(directory name, reason) of what is in the voices' directory but is no good voice."""
-        return self._shelf.skipped
 
     @property
     def cached(self) -> tuple[int, int]:
@@ -107,13 +74,6 @@ class VoiceLibrary:
         return len(self._cache), self._cache.nbytes
 
     # --- finding
-
-    def info(self, id_or_name: str) -> VoiceInfo:
-        """One voice. Raises VoiceNotFound."""
-        found = self._catalogue.find(id_or_name)
-        if found is None:
-            raise _not_found(id_or_name)
-        return found
 
     def get(self, id_or_name: str | None) -> Voice:
         """A voice to speak with, None for the default one: from memory, else from disk, else
@@ -144,24 +104,41 @@ class VoiceLibrary:
         if kept_name:
             self._catalogue.free_name(kept_name, key)  # before the slow part
         self._check_room(key)
+        while True:
+            with suppress(VoiceNotFound):  # deleted meanwhile: it is stored once more
+                return self._registered(key, reference, kept_name)
+
+    def _registered(
+        self, key: str, reference: Reference, name: str | None
+    ) -> tuple[VoiceInfo, bool]:
         with self._flights.holding(key):
             existing = self._existing(key)
             if existing is None:
                 voice = self._cache.get(key) or self._encode(key, reference.audio)
-                info = _new_info(key, kept_name or key, (), reference.report)
+                info = _new_info(key, name or key, (), reference.report)
                 self._add(info, float_to_pcm(reference.audio), voice)
                 return info, True
-        if kept_name is not None:
-            give_name = self.rename if existing.name == key else self.set_alias
-            existing = give_name(key, kept_name)
+            if existing.imported:
+                existing = self._encoded_here(key, reference)
+        if name is not None:
+            existing = (self.rename if existing.name == key else self.set_alias)(key, name)
         return replace(existing, report=reference.report), False
+
+    def _encoded_here(self, key: str, reference: Reference) -> VoiceInfo:
+        """Tensors that came with an import answer for nobody's recording but the importer's: the
+        voice gets its own. Raises VoiceNotFound where it is gone, and storage errors."""
+        voice = self._encode(key, reference.audio)
+        info = self._replace_tensors(key, voice.tensors, reference.report)
+        self._cache.drop(_imported(key))
+        self._cache.put(key, voice)
+        return info
 
     def temporary(self, data: bytes) -> tuple[Voice, ReferenceReport]:
         """The voice of a recording for one request: in memory for the next one, not on disk."""
         reference = prepare_reference(self._decoder, data, max_seconds=self._max_seconds)
         key = voice_id(reference)
         registered = self._catalogue.voices.get(key)
-        if registered:
+        if registered and not registered.imported:
             return self._voice(registered), reference.report
         with self._flights.holding(key):
             voice = self._cache.get(key)
@@ -176,44 +153,6 @@ class VoiceLibrary:
         recording = reference_to_flac(self._reference(self.info(self._default_voice)))
         reference = prepare_reference(self._decoder, recording, max_seconds=self._max_seconds)
         self._encode(voice_id(reference), reference.audio)
-
-    # --- changing
-
-    def rename(self, id_or_name: str, name: str) -> VoiceInfo:
-        """Give a voice another name. Raises VoiceNotFound, VoiceProtected, InvalidVoiceId."""
-        with self._changing:
-            info = self.info(id_or_name)
-            if info.built_in:
-                raise VoiceProtected("A built-in voice keeps its name; give it an alias instead.")
-            kept = self._catalogue.free_name(name, info.voice_id)
-            return self._update(replace(info, name=kept, aliases=without_alias(info, kept)))
-
-    def set_alias(self, id_or_name: str, alias: str) -> VoiceInfo:
-        """Let a voice answer to a further name. Raises VoiceNotFound, InvalidVoiceId."""
-        with self._changing:
-            info = self.info(id_or_name)
-            kept = self._catalogue.free_name(alias, info.voice_id)
-            return self._update(replace(info, aliases=with_alias(info, kept)))
-
-    def remove_alias(self, alias: str) -> VoiceInfo:
-        """Take an alias away from its voice. Raises VoiceNotFound."""
-        with self._changing:
-            info = self.info(alias)
-            kept = without_alias(info, alias)
-            if kept == info.aliases:  # it is the voice's id or name
-                raise _not_found(alias)
-            return self._update(replace(info, aliases=kept))
-
-    def delete(self, id_or_name: str) -> None:
-        """Delete a voice; requests that speak with it finish. Raises VoiceNotFound,
-        VoiceProtected and storage errors."""
-        with self._changing:
-            info = self.info(id_or_name)
-            if info.built_in:
-                raise VoiceProtected("A built-in voice cannot be deleted.", param="voice_id")
-            self._shelf.remove(info.voice_id)
-            self._catalogue = self._catalogue.without(info.voice_id)
-        self._cache.drop(info.voice_id)
 
     # --- moving
 
@@ -240,23 +179,26 @@ class VoiceLibrary:
         key = voice_id(Reference(audio, exported.report))
         with self._flights.holding(key):
             existing = self._existing(key)
+            usable = exported.model_key == self._model_key and self._fit(exported.tensors)
             if existing:
+                # Two imports of one recording: where they differ, neither is believed.
+                given = _voice_of(key, exported.tensors)
+                if existing.imported and self._load(existing)[0].key != given.key:
+                    return self._encoded_here(key, Reference(audio, existing.report))
                 return existing
             self._check_room(key)
-            if exported.model_key == self._model_key and self._fit(exported.tensors):
-                voice = _voice_of(key, exported.tensors)
-            else:
-                voice = self._encode(key, audio)
+            voice = _voice_of(key, exported.tensors) if usable else self._encode(key, audio)
             names = self._catalogue.free_names((exported.name, *exported.aliases), key)
             aliases = tuple(names[1 : MAX_ALIASES + 1])
             info = _new_info(key, names[0] if names else key, aliases, exported.report)
+            info = replace(info, imported=usable)
             self._add(info, exported.reference, voice)
         return info
 
     def _fit(self, tensors: VoiceTensors) -> bool:
         """Whether a stranger's tensors have the widths that this model's have: others would
-        end the engine, not only the request."""
-        own = self.get(None).tensors
+        end the engine, not only the request. A built-in voice is always there."""
+        own = self._voice(self.list()[0]).tensors
         return (
             tensors.features.shape[1] == own.features.shape[1]
             and tensors.speaker.shape == own.speaker.shape
@@ -267,37 +209,41 @@ class VoiceLibrary:
 
     def _voice(self, info: VoiceInfo) -> Voice:
         key = info.voice_id
-        voice = self._cache.get(key)
+        held_as = _imported(key) if info.imported else key
+        voice = self._cache.get(held_as)
         if voice:
             return voice
         with self._flights.holding(key):
-            voice = self._cache.get(key) or self._load(info)
-            self._cache.put(key, voice)
+            voice = self._cache.get(held_as)
+            if voice is None:
+                voice, held_as = self._load(info)
+                self._cache.put(held_as, voice)
         return voice
 
-    def _load(self, info: VoiceInfo) -> Voice:
-        """From disk, else encoded, and stored."""
+    def _load(self, info: VoiceInfo) -> tuple[Voice, str]:
+        """From disk, else encoded, and stored; and what it may be held as in memory."""
         key = info.voice_id
         try:
-            tensors = self._shelf.tensors(key)
+            tensors, imported = self._shelf.tensors(key)
         except BadEntry:  # deleted since it was found
-            raise _not_found(key) from None
+            raise not_found(key) from None
         if tensors:
-            return _voice_of(key, tensors)
+            return _voice_of(key, tensors), _imported(key) if imported else key
         voice = self._encode(key, pcm_to_float(self._reference(info)))
-        with self._changing:
-            self._shelf.keep_tensors(key, voice.tensors)
-        return voice
+        self._keep_tensors(info, voice.tensors)
+        return voice, key
 
-    def _reference(self, info: VoiceInfo) -> I16:
-        """The kept recording. A voice whose recording is lost leaves the catalogue."""
-        try:
-            return self._shelf.reference(info.voice_id)
-        except BadEntry as lost:
-            with self._changing:
-                self._shelf.skip(info.voice_id, str(lost))
-                self._catalogue = self._catalogue.without(info.voice_id)
-            raise _not_found(info.voice_id) from lost
+    def delete(self, id_or_name: str) -> VoiceInfo:
+        """Delete a voice; requests that speak with it finish. Raises VoiceNotFound,
+        VoiceProtected and storage errors."""
+        info = super().delete(id_or_name)
+        for held_as in (info.voice_id, _imported(info.voice_id)):
+            self._cache.drop(held_as)
+        return info
+
+    def _add(self, info: VoiceInfo, reference: I16, voice: Voice) -> None:
+        self._enter(info, reference, voice.tensors)
+        self._cache.put(_imported(info.voice_id) if info.imported else info.voice_id, voice)
 
     def _encode(self, key: str, audio: F32) -> Voice:
         tensors = self._encoder(audio)
@@ -306,46 +252,10 @@ class VoiceLibrary:
             raise GenerationFailed(f"The model could not encode this recording: {fault}.")
         return _voice_of(key, tensors)
 
-    def _existing(self, key: str) -> VoiceInfo | None:
-        """The voice of that id, also where only the disk knows it."""
-        info = self._catalogue.voices.get(key)
-        if info is None:
-            with self._changing:
-                info = self._shelf.rediscover(key)
-                if info:
-                    self._catalogue = self._catalogue.with_voice(info)
-        return info
 
-    def _check_room(self, key: str) -> None:
-        """Raises StorageFull where `key` would be one voice too many."""
-        voices = self._catalogue.voices
-        if key not in voices and len(voices) - self._shelf.built_in >= self._max_voices:
-            raise StorageFull(
-                f"There is room for {self._max_voices} voices (max_voices); delete some first."
-            )
-
-    def _add(self, info: VoiceInfo, reference: I16, voice: Voice) -> None:
-        with self._changing:
-            self._catalogue.free_name(info.name, info.voice_id)  # again, now that none can come
-            self._check_room(info.voice_id)
-            self._shelf.add(info, reference, voice.tensors)
-            self._catalogue = self._catalogue.with_voice(info)
-        self._cache.put(info.voice_id, voice)
-
-    def _update(self, info: VoiceInfo) -> VoiceInfo:
-        self._shelf.update(info)
-        self._catalogue = self._catalogue.with_voice(info)
-        return info
-
-    def list(self) -> builtins.list[VoiceInfo]:
-        """All voices: the built-in ones, then the others from old to new."""
-        return sorted(self._catalogue.voices.values(), key=lambda info: info.created_at)
-
-
-def _not_found(asked: str) -> VoiceNotFound:
-    return VoiceNotFound(
-        f"There is no voice {shown(asked)!r}; GET /voices lists the voices.", param="voice_id"
-    )
+def _imported(key: str) -> str:
+    """Where a voice's imported tensors are held in memory: under its id stand those made here."""
+    return f"imported {key}"
 
 
 def _voice_of(key: str, tensors: VoiceTensors) -> Voice:

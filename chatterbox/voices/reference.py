@@ -4,7 +4,7 @@ Knows no container and no store: `decoder.py` gives the samples, `store.py` keep
 """
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -60,7 +60,8 @@ class ReferenceReport:
 
     def as_json(self) -> dict[str, Any]:
         """For an answer."""
-        return asdict(self) | {"warnings": list(self.warnings)}
+        found: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
+        return found | {"warnings": list(self.warnings)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

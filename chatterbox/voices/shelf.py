@@ -12,7 +12,7 @@ from chatterbox.errors import InvalidVoiceId
 from chatterbox.model.contract import VoiceTensors
 from chatterbox.voices.built_in import BuiltInVoice, built_in_voices
 from chatterbox.voices.catalogue import VoiceInfo, checked_name
-from chatterbox.voices.reference import I16
+from chatterbox.voices.reference import I16, ReferenceReport
 from chatterbox.voices.reference_file import flac_to_reference, reference_to_flac
 from chatterbox.voices.store import (
     REFERENCE_NAME,
@@ -93,7 +93,10 @@ class Shelf:
 
     def add(self, info: VoiceInfo, reference: I16, tensors: VoiceTensors) -> None:
         """Store a new voice, wholly or not at all. A damaged one in its place is set aside."""
-        self._create(_record(info), reference_to_flac(reference), tensors)
+        record = _record(info)
+        if info.imported:
+            record = replace(record, imported=(self._tensors_name,))
+        self._create(record, reference_to_flac(reference), tensors)
 
     def rediscover(self, voice_id: str) -> VoiceInfo | None:
         """A good voice that is on disk but unknown here: stored when taking it back failed."""
@@ -106,18 +109,18 @@ class Shelf:
         self._records[voice_id] = record
         return self._info(record)
 
-    def tensors(self, voice_id: str) -> VoiceTensors | None:
-        """The voice's tensors, None where there are none for this model. Raises BadEntry for an
-        unknown voice."""
+    def tensors(self, voice_id: str) -> tuple[VoiceTensors | None, bool]:
+        """The voice's tensors, None where there are none for this model, and whether they came
+        with an import. Raises BadEntry for an unknown voice."""
         record = self._record(voice_id)
         if self._tensors_name not in record.files:
-            return None
+            return None, False
         try:
             arrays, _ = unpack(self._store.read(record, self._tensors_name))
-            return arrays_to_tensors(arrays)
+            return arrays_to_tensors(arrays), self._tensors_name in record.imported
         except (BadEntry, DamagedFile) as damage:
             log.warning("voice %s is encoded again: %s", voice_id, damage)
-            return None
+            return None, False
 
     def keep_tensors(self, voice_id: str, tensors: VoiceTensors) -> None:
         """Store tensors for this model, where that is possible: they can be made again."""
@@ -132,6 +135,16 @@ class Shelf:
                 self._create(record, self._built_in[voice_id].clip(), tensors)
         except STORAGE_ERRORS:
             log.warning("voice %s will be encoded again after a restart", voice_id)
+
+    def replace_tensors(
+        self, voice_id: str, tensors: VoiceTensors, report: ReferenceReport
+    ) -> VoiceInfo:
+        """Store what was made here in place of what came with an import. Raises BadEntry for an
+        unknown voice, and storage errors."""
+        record = replace(self._record(voice_id), report=report)
+        record = self._store.add_file(record, self._tensors_name, self._pack(tensors))
+        self._records[voice_id] = record
+        return self._info(record)
 
     def reference(self, voice_id: str) -> I16:
         """The voice's prepared recording. Raises BadEntry where it is lost."""
@@ -178,6 +191,7 @@ class Shelf:
             created_at=record.created_at,
             built_in=record.voice_id in self._built_in,
             report=record.report,
+            imported=self._tensors_name in record.imported,
         )
 
     def _built_in_record(self, voice: BuiltInVoice, stored: VoiceRecord | None) -> VoiceRecord:

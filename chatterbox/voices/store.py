@@ -31,11 +31,12 @@ TEMPORARY = ".tmp-"
 DELETED = ".del-"
 SET_ASIDE = ".bad-"
 MAX_META_BYTES = 64 * 1024
-MAX_FILE_BYTES = 256 * 1024 * 1024
+"""What is larger is neither written nor read: whatever was acknowledged can be read again."""
+MAX_FILE_BYTES = 8 * 1024 * 1024
 """No file of a voice comes near: an encoded one has about 2 MB, a reference under 1 MB."""
 RETRY_STORAGE_S = 30.0
-GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
-"""Errors that trying again will not heal: the file is not there, or is a link or a directory."""
+GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENODEV, errno.ENXIO)
+"""Errors that trying again will not heal: the file is not there, or is no plain file."""
 STORAGE_ERRORS = (StorageFull, StorageUnavailable)
 
 
@@ -56,6 +57,7 @@ class VoiceRecord:
     created_at: float  # Unix seconds
     report: ReferenceReport
     files: Mapping[str, str]  # name → SHA-256 of its bytes
+    imported: tuple[str, ...] = ()  # those files that came with an import: nobody made them here
 
 
 RECORD_JSON = TypeAdapter(VoiceRecord)
@@ -152,6 +154,7 @@ class VoiceStore:
         """Store a new voice. On any error nothing of it is left, except where even taking it
         back fails: then it is wholly there."""
         stored = replace(record, files={name: sha256(data) for name, data in contents.items()})
+        meta = _meta(stored)
         temporary = self._unused(TEMPORARY)
         final = self._path(record.voice_id)
         renamed = False
@@ -160,7 +163,7 @@ class VoiceStore:
                 self._files.make_directory(temporary)
                 for name, data in contents.items():
                     self._files.write_file(temporary / name, data)
-                self._files.write_file(temporary / META_NAME, RECORD_JSON.dump_json(stored))
+                self._files.write_file(temporary / META_NAME, meta)
                 self._files.sync_directory(temporary)
                 self._files.rename(temporary, final)
                 renamed = True
@@ -174,8 +177,13 @@ class VoiceStore:
         return stored
 
     def add_file(self, record: VoiceRecord, name: str, data: bytes) -> VoiceRecord:
-        """Add or replace one file of a voice. It counts once the record lists its hash."""
-        changed = replace(record, files={**record.files, name: sha256(data)})
+        """Add or replace one file of a voice, made here. It counts once the record lists its
+        hash."""
+        changed = replace(
+            record,
+            files={**record.files, name: sha256(data)},
+            imported=tuple(one for one in record.imported if one != name),
+        )
         with storage_errors():
             self._put(self._path(record.voice_id) / name, data)
         self.update(changed)
@@ -183,8 +191,9 @@ class VoiceStore:
 
     def update(self, record: VoiceRecord) -> None:
         """Replace a voice's record."""
+        meta = _meta(record)
         with storage_errors():
-            self._put(self._path(record.voice_id) / META_NAME, RECORD_JSON.dump_json(record))
+            self._put(self._path(record.voice_id) / META_NAME, meta)
 
     def read(self, record: VoiceRecord, name: str) -> bytes:
         """A file of a voice as it was written. Raises BadEntry where it is not that any more,
@@ -257,6 +266,14 @@ class VoiceStore:
                 self._files.remove_directory(path)
             else:
                 self._files.remove_file(path)
+
+
+def _meta(record: VoiceRecord) -> bytes:
+    """What `_parse` reads. Raises StorageFull where it would not."""
+    data = RECORD_JSON.dump_json(record)
+    if len(data) > MAX_META_BYTES:
+        raise StorageFull("The voice's names and report take too much room; nothing was changed.")
+    return data
 
 
 def _parse(data: bytes) -> VoiceRecord:

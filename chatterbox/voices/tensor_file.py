@@ -30,7 +30,13 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "I16": np.dtype("<i2"),
 }
 CHECKSUM = "sha256"
+METADATA = "__metadata__"
+NAMES = frozenset({"features", "prompt_codes", "speaker", "prompt_mel", "reference_pcm"})
+"""All arrays that such a file may hold."""
 LENGTH_BYTES = 8  # of the safetensors header's length field
+MAX_HEADER_BYTES = 64 * 1024
+"""Five arrays take 500 bytes of it; a voice's names and report at most some 45 KiB. Readers are
+given no larger one: they take gigabytes for a header of 46 MiB."""
 RANKS = (2, 2, 1, 1)
 """Of features, prompt_mel, prompt_codes and speaker."""
 MAX_FEATURE_ROWS = int(LM_PROMPT_S * CODE_RATE_HZ) + 1
@@ -52,16 +58,28 @@ def pack(arrays: Arrays, metadata: Mapping[str, str]) -> bytes:
 def unpack(data: bytes) -> tuple[Arrays, dict[str, str]]:
     """The inverse of `pack`. Raises DamagedFile."""
     try:
+        header = _header(data)
+        if not header.keys() <= NAMES | {METADATA}:
+            raise DamagedFile("it holds something else than a voice")
         entries = safetensors.deserialize(data)  # type: ignore[no-untyped-call]
-        size = int.from_bytes(data[:LENGTH_BYTES], "little")
-        header = json.loads(data[LENGTH_BYTES : LENGTH_BYTES + size])
-        metadata: dict[str, str] = dict(header.get("__metadata__", {}))
+        metadata: dict[str, str] = dict(header.get(METADATA, {}))
         arrays = {name: _array(entry) for name, entry in entries}
+        if metadata.pop(CHECKSUM, None) != _checksum(arrays, metadata):
+            raise DamagedFile("its checksum is wrong")
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RecursionError) as bad:
         raise DamagedFile("not a safetensors file of a voice") from bad
-    if metadata.pop(CHECKSUM, None) != _checksum(arrays, metadata):
-        raise DamagedFile("its checksum is wrong")
     return arrays, metadata
+
+
+def _header(data: bytes) -> dict[str, Any]:
+    """Bounded by its length field before anything of it is parsed. Raises ValueError as well."""
+    size = int.from_bytes(data[:LENGTH_BYTES], "little")
+    if size > MAX_HEADER_BYTES:
+        raise DamagedFile("its header is too large")
+    header = json.loads(data[LENGTH_BYTES : LENGTH_BYTES + size].decode("utf-8"))
+    if not isinstance(header, dict):
+        raise DamagedFile("its header is no object")
+    return header
 
 
 def _array(entry: Mapping[str, Any]) -> NDArray[Any]:

@@ -1,5 +1,6 @@
 """A model directory: whole, or named where it is not."""
 
+import os
 import shutil
 
 import made
@@ -64,3 +65,20 @@ def test_a_broken_config_is_one_line(copy):
         copy.config()
     (copy.directory / "config.json").unlink()
     assert copy.config() == {}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such files")
+@pytest.mark.parametrize("name", ["generation_config.json", "config.json", "graph", "sidecar"])
+def test_f91_a_pipe_in_a_model_directory_is_refused_and_not_waited_for(copy, name):
+    paths = {"graph": copy.graph("language_model"), "sidecar": copy.sidecar("embed_tokens")}
+    path = paths.get(name, copy.directory / name)
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    with pytest.raises(ModelError, match=path.name.replace(".", r"\.")):
+        copy.check() if name in paths else (copy.config(), copy.generation_config())
+
+
+def test_a_config_nested_deeply_is_named(copy):
+    (copy.directory / "config.json").write_text("[" * 100_000, encoding="utf-8")
+    with pytest.raises(ModelError, match=r"config\.json cannot be read"):
+        copy.config()

@@ -78,15 +78,15 @@ def test_register_and_speak(tmp_path):
 def test_a_voice_survives_restart_without_encoding(tmp_path):
     first = open_library(tmp_path)
     info, _ = first.register(ANNA, "Anna")
-    first.set_alias("Anna", "alloy")
+    first.set_alias("Anna", "teller")
     before = first.get("Anna")
     encoder = FakeEncoder()
     second = open_library(tmp_path, encoder)
-    again = second.info("alloy")
+    again = second.info("teller")
     assert again.voice_id == info.voice_id
     assert again.report == info.report
     assert again.created_at == info.created_at
-    voice = second.get("alloy")
+    voice = second.get("teller")
     assert voice.key == before.key
     assert tensors_digest(voice.tensors) == tensors_digest(before.tensors)
     assert encoder.calls == 0
@@ -286,14 +286,14 @@ def test_names_and_aliases(tmp_path):
         library.rename("Anna", "ben")
     with pytest.raises(InvalidVoiceId):
         library.set_alias("Anna", "ben")
-    library.set_alias("anna", "alloy")
-    renamed = library.rename("alloy", "Alloy")
-    assert (renamed.name, renamed.aliases) == ("Alloy", ())
+    library.set_alias("anna", "teller")
+    renamed = library.rename("teller", "Teller")
+    assert (renamed.name, renamed.aliases) == ("Teller", ())
     with pytest.raises(VoiceNotFound):
         library.info("Anna")
-    library.set_alias("alloy", "Anna")
+    library.set_alias("teller", "Anna")
     assert library.remove_alias("anna").aliases == ()
-    for not_an_alias in ("Alloy", info.voice_id, "nobody"):
+    for not_an_alias in ("Teller", info.voice_id, "nobody"):
         with pytest.raises(VoiceNotFound):
             library.remove_alias(not_an_alias)
     assert open_library(tmp_path).info(info.voice_id) == renamed
@@ -566,15 +566,15 @@ def test_a_read_only_directory_with_voices(tmp_path):
 def test_export_and_import(tmp_path):
     here = open_library(tmp_path / "a")
     info, _ = here.register(ANNA, "Anna")
-    here.set_alias("Anna", "alloy")
-    data = here.export("alloy")
+    here.set_alias("Anna", "teller")
+    data = here.export("teller")
     encoder = FakeEncoder()
     there = open_library(tmp_path / "b", encoder)
     there.get(None)
     moved = there.import_(data)
     assert moved.voice_id == info.voice_id
-    assert (moved.name, moved.aliases, moved.report) == ("Anna", ("alloy",), info.report)
-    assert there.get("alloy").key == here.get("Anna").key
+    assert (moved.name, moved.aliases, moved.report) == ("Anna", ("teller",), info.report)
+    assert there.get("teller").key == here.get("Anna").key
     assert encoder.calls == 1  # the default voice's
     assert there.import_(data) == moved
     assert there.register(ANNA) == (moved, False)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from chatterbox.errors import ModelError, first_line
+from chatterbox.hardening import open_plain, read_plain
 from chatterbox.model.contract import I64, Precision
 from chatterbox.model.embedding import Embedder
 from chatterbox.model.memory import Memory
@@ -231,7 +232,7 @@ def _hashes(entry: Path) -> dict[str, str]:
     """SHA-256 of each file that makes up a tuned graph. About a second for each GB."""
     found = {}
     for name in (GRAPH_FILE, SIDECAR_FILE):
-        with (entry / name).open("rb") as file:
+        with open_plain(entry / name) as file:
             found[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return found
 
@@ -253,8 +254,8 @@ def _cached(entry: Path) -> TunedGraph | Untuned | None:
 
 def _receipt(entry: Path) -> dict[str, Any]:
     try:
-        value = json.loads((entry / RECEIPT_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        value = json.loads(read_plain(entry / RECEIPT_FILE))
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 

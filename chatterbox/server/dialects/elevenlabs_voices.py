@@ -82,14 +82,16 @@ def _add_lists(routes: APIRouter, voices: VoiceWork) -> None:
     @routes.get("/v1/voices")
     async def list_voices() -> Response:
         """ElevenLabs: all voices."""
-        return JSONResponse({"voices": [voice_body(info) for info in await voices.listed()]})
+        return await voices.list_answer(
+            "elevenlabs", lambda infos: {"voices": [voice_body(info) for info in infos]}
+        )
 
     @routes.get("/v2/voices")
     async def search_voices(request: Request) -> Response:
         """ElevenLabs: the voices whose name, alias, id or category has the words, page by page."""
         query = dict(request.query_params)
         fields, unknown = lenient_fields_of(SearchFields, Body(query))
-        found = _sorted([info for info in await voices.listed() if _wanted(info, fields)], fields)
+        found = await voices.ask(_found, await voices.listed(), fields)
         start = _page_start(fields.next_page_token)
         page = found[start : start + fields.page_size]
         more = start + len(page) < len(found)
@@ -216,7 +218,8 @@ def _wanted(info: VoiceInfo, fields: SearchFields) -> bool:
     return not fields.voice_type or fields.voice_type in kinds
 
 
-def _sorted(found: list[VoiceInfo], fields: SearchFields) -> list[VoiceInfo]:
+def _found(voices: list[VoiceInfo], fields: SearchFields) -> list[VoiceInfo]:
+    found = [info for info in voices if _wanted(info, fields)]
     if fields.sort == "name":
         found = sorted(found, key=lambda info: info.name.casefold())
     return found[::-1] if fields.sort_direction == "desc" else found  # listed from old to new

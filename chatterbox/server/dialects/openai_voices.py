@@ -4,6 +4,7 @@ Translates; what a voice is, `voices/` knows.
 """
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
@@ -114,7 +115,8 @@ def _add_voices(routes: APIRouter, voices: VoiceWork, book: ConsentBook) -> None
         """All voices. With `model`, as llama-swap asks, or `format=names`: `voices` is of names."""
         query = request.query_params
         names_only = query.get("format", "names" if "model" in query else "objects") == "names"
-        return JSONResponse(voice_list(await voices.listed(), names_only=names_only))
+        kind = f"openai, names only: {names_only}"
+        return await voices.list_answer(kind, partial(voice_list, names_only=names_only))
 
     @routes.post("/v1/audio/voices", openapi_extra=form_schema(VoiceFields, file=SAMPLE))
     async def create_voice(request: Request) -> Response:

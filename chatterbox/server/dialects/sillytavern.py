@@ -21,7 +21,8 @@ from chatterbox.server.ignored import ignored_header
 from chatterbox.server.schemas import Name, SamplingFields, Text, lenient_fields_of
 from chatterbox.server.speech_routes import Guest
 from chatterbox.server.upload import Upload
-from chatterbox.server.voice_work import UploadAnswer, VoiceWork
+from chatterbox.server.voice_work import UploadAnswer
+from chatterbox.voices.catalogue import VoiceInfo
 
 PATHS = ("/tts-stream", "/get_predefined_voices", "/get_reference_files", "/upload_reference")
 MARKS = frozenset(
@@ -119,7 +120,7 @@ def router(backend: Backend) -> APIRouter:
     @routes.get("/get_reference_files")
     async def references() -> Response:
         """SillyTavern: the voices that were registered, by name."""
-        return JSONResponse(await _registered(voices))
+        return await voices.list_answer("registered names", _registered)
 
     @routes.post("/upload_reference")
     async def upload(request: Request) -> Response:
@@ -131,7 +132,7 @@ def router(backend: Backend) -> APIRouter:
             answer = {
                 "message": "The voice is registered.",
                 "uploaded_files": [info.called(name)],
-                "all_reference_files": await _registered(voices),
+                "all_reference_files": _registered(await voices.listed()),
                 "errors": [],
             }
             again = [f"{name}[1:]" for name in body.repeated]
@@ -142,5 +143,5 @@ def router(backend: Backend) -> APIRouter:
     return routes
 
 
-async def _registered(voices: VoiceWork) -> list[str]:
-    return names_of(info for info in await voices.listed() if not info.built_in)
+def _registered(voices: list[VoiceInfo]) -> list[str]:
+    return names_of(info for info in voices if not info.built_in)

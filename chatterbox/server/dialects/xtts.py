@@ -132,18 +132,19 @@ def _add_speakers(routes: APIRouter, backend: Backend) -> None:
     @routes.get("/speakers")
     async def speakers() -> Response:
         """xtts-api-server: all voices."""
-        return JSONResponse(
-            [
+        return await voices.list_answer(
+            "xtts speakers",
+            lambda infos: [
                 {"name": name, "voice_id": info.voice_id, "preview_url": ""}
-                for info in await voices.listed()
+                for info in infos
                 for name in info.names
-            ]
+            ],
         )
 
     @routes.get("/speakers_list")
     async def speaker_names() -> Response:
         """xtts-api-server: their names."""
-        return JSONResponse(names_of(await voices.listed()))
+        return await voices.list_answer("names", names_of)
 
     @routes.get("/languages")
     async def languages() -> Response:
@@ -160,8 +161,10 @@ def _add_speakers(routes: APIRouter, backend: Backend) -> None:
     @routes.get("/studio_speakers")
     async def studio() -> Response:
         """Coqui: all voices, as latents."""
-        listed = await voices.listed()
-        return JSONResponse({n: latents(info.voice_id) for info in listed for n in info.names})
+        return await voices.list_answer(
+            "xtts latents",
+            lambda infos: {n: latents(info.voice_id) for info in infos for n in info.names},
+        )
 
     @routes.post("/clone_speaker")
     async def clone(request: Request) -> Response:

@@ -22,6 +22,7 @@ class Event:
     type: str
     data: dict[str, Any] = field(default_factory=dict)
     payload: bytes = b""
+    encoded: bytes = b""  # its data, where that is JSON already
 
 
 async def read_event(reader: asyncio.StreamReader) -> Event:
@@ -48,7 +49,7 @@ async def read_event(reader: asyncio.StreamReader) -> Event:
 async def write_event(writer: asyncio.StreamWriter, event: Event) -> None:
     """Send one, waiting for a slow reader. Raises Cancelled where it has left, or reads no more."""
     header: dict[str, Any] = {"type": event.type, "version": VERSION}
-    data = json.dumps(event.data).encode("ascii") if event.data else b""
+    data = event.encoded or (json.dumps(event.data).encode("ascii") if event.data else b"")
     if data:
         header["data_length"] = len(data)
     if event.payload:

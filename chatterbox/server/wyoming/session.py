@@ -18,6 +18,7 @@ from chatterbox.server.sockets.connection import first_of
 from chatterbox.server.sockets.voicing import Ended, Utterance, Voicing
 from chatterbox.server.speech import SpeechCall
 from chatterbox.server.wyoming.events import Event
+from chatterbox.voices.catalogue import VoiceInfo
 
 ROUTE = "wyoming"
 PCM = audio_format("pcm")
@@ -79,7 +80,7 @@ class Session:
         inbox = self._voicing.inbox
         match event.type:
             case "describe":
-                await self._write(Event("info", await self._info()))
+                await self._write(Event("info", encoded=await self._info()))
             case "ping":
                 text = event.data.get("text")
                 await self._write(Event("pong", {"text": text if isinstance(text, str) else None}))
@@ -104,30 +105,8 @@ class Session:
         self._voice = (await self._backend.voices.info(name)).voice_id if name else None
         return asked
 
-    async def _info(self) -> dict[str, Any]:
-        voices = await self._backend.voices.listed()
-        program = {
-            "name": "chatterbox",
-            "description": "Speech in any voice",
-            "attribution": ATTRIBUTION,
-            "installed": True,
-            "version": __version__,
-            "supports_synthesize_streaming": True,
-            "voices": [
-                {
-                    "name": voice.voice_id,
-                    "description": voice.name,
-                    "attribution": ATTRIBUTION,
-                    "installed": True,
-                    "version": None,
-                    "languages": LANGUAGES,
-                    "speakers": None,
-                }
-                for voice in voices
-            ],
-        }
-        others = ("asr", "handle", "intent", "wake", "mic", "snd")
-        return {"tts": [program], **{kind: [] for kind in others}, "satellite": None}
+    async def _info(self) -> bytes:
+        return await self._backend.voices.list_body("wyoming", _programs)
 
     def _call(self, text: str) -> SpeechCall:
         return self._backend.call(text, self._voice, PCM)
@@ -157,6 +136,32 @@ class Session:
         if not self._sounding:
             self._sounding = True
             await self._write(Event("audio-start", SOUND))
+
+
+def _programs(voices: list[VoiceInfo]) -> dict[str, Any]:
+    """What there is to be used, as `info` says it."""
+    program = {
+        "name": "chatterbox",
+        "description": "Speech in any voice",
+        "attribution": ATTRIBUTION,
+        "installed": True,
+        "version": __version__,
+        "supports_synthesize_streaming": True,
+        "voices": [
+            {
+                "name": voice.voice_id,
+                "description": voice.name,
+                "attribution": ATTRIBUTION,
+                "installed": True,
+                "version": None,
+                "languages": LANGUAGES,
+                "speakers": None,
+            }
+            for voice in voices
+        ],
+    }
+    others = ("asr", "handle", "intent", "wake", "mic", "snd")
+    return {"tts": [program], **{kind: [] for kind in others}, "satellite": None}
 
 
 def _fields(event: Event) -> Synthesize:

@@ -1,0 +1,163 @@
+"""Which voices there are: found, added, renamed and deleted, on disk and in the catalogue.
+
+Knows no audio and no model. All methods block (disk) and may be called from any thread.
+"""
+
+import builtins
+import logging
+import threading
+from dataclasses import replace
+
+from chatterbox.errors import StorageFull, VoiceNotFound, VoiceProtected, shown
+from chatterbox.model.contract import VoiceTensors
+from chatterbox.voices.catalogue import Catalogue, VoiceInfo, with_alias, without_alias
+from chatterbox.voices.reference import I16, ReferenceReport
+from chatterbox.voices.shelf import Shelf
+from chatterbox.voices.store import BadEntry
+
+log = logging.getLogger(__name__)
+
+
+class VoiceIndex:
+    """Changes of the catalogue and the disk are done one at a time (`_changing`); finding needs no
+    lock."""
+
+    def __init__(self, shelf: Shelf, *, default_voice: str, max_voices: int) -> None:
+        self._shelf = shelf
+        self._default_voice = default_voice
+        self._max_voices = max_voices
+        self._catalogue = Catalogue()
+        self._changing = threading.Lock()
+
+    def start(self) -> None:
+        """Clean up after an interrupted process and list the voices. Encodes nothing."""
+        self._catalogue = Catalogue({info.voice_id: info for info in self._shelf.open()})
+        if self._catalogue.find(self._default_voice) is None:
+            log.warning("there is no voice %s, the default one", shown(self._default_voice))
+
+    @property
+    def skipped(self) -> tuple[tuple[str, str], ...]:
+        """(directory name, reason) of what is in the voices' directory but is no good voice."""
+        return self._shelf.skipped
+
+    # --- finding
+
+    def info(self, id_or_name: str) -> VoiceInfo:
+        """One voice. Raises VoiceNotFound."""
+        found = self._catalogue.find(id_or_name)
+        if found is None:
+            raise not_found(id_or_name)
+        return found
+
+    def list(self) -> builtins.list[VoiceInfo]:
+        """All voices: the built-in ones, then the others from old to new."""
+        return sorted(self._catalogue.voices.values(), key=lambda info: info.created_at)
+
+    # --- changing
+
+    def rename(self, id_or_name: str, name: str) -> VoiceInfo:
+        """Give a voice another name. Raises VoiceNotFound, VoiceProtected, InvalidVoiceId."""
+        with self._changing:
+            info = self.info(id_or_name)
+            if info.built_in:
+                raise VoiceProtected("A built-in voice keeps its name; give it an alias instead.")
+            kept = self._catalogue.free_name(name, info.voice_id)
+            return self._update(replace(info, name=kept, aliases=without_alias(info, kept)))
+
+    def set_alias(self, id_or_name: str, alias: str) -> VoiceInfo:
+        """Let a voice answer to a further name. Raises VoiceNotFound, InvalidVoiceId."""
+        with self._changing:
+            info = self.info(id_or_name)
+            kept = self._catalogue.free_name(alias, info.voice_id)
+            return self._update(replace(info, aliases=with_alias(info, kept)))
+
+    def remove_alias(self, alias: str) -> VoiceInfo:
+        """Take an alias away from its voice. Raises VoiceNotFound."""
+        with self._changing:
+            info = self.info(alias)
+            kept = without_alias(info, alias)
+            if kept == info.aliases:  # it is the voice's id or name
+                raise not_found(alias)
+            return self._update(replace(info, aliases=kept))
+
+    def delete(self, id_or_name: str) -> VoiceInfo:
+        """Delete a voice; requests that speak with it finish. Raises VoiceNotFound,
+        VoiceProtected and storage errors."""
+        with self._changing:
+            info = self.info(id_or_name)
+            if info.built_in:
+                raise VoiceProtected("A built-in voice cannot be deleted.", param="voice_id")
+            self._shelf.remove(info.voice_id)
+            self._catalogue = self._catalogue.without(info.voice_id)
+        return info
+
+    # --- for the library
+
+    def _reference(self, info: VoiceInfo) -> I16:
+        """The kept recording. A voice whose recording is lost leaves the catalogue."""
+        try:
+            return self._shelf.reference(info.voice_id)
+        except BadEntry as lost:
+            with self._changing:
+                self._shelf.skip(info.voice_id, str(lost))
+                self._catalogue = self._catalogue.without(info.voice_id)
+            raise not_found(info.voice_id) from lost
+
+    def _existing(self, key: str) -> VoiceInfo | None:
+        """The voice of that id, also where only the disk knows it."""
+        info = self._catalogue.voices.get(key)
+        if info is None:
+            with self._changing:
+                info = self._shelf.rediscover(key)
+                if info:
+                    self._catalogue = self._catalogue.with_voice(info)
+        return info
+
+    def _check_room(self, key: str) -> None:
+        """Raises StorageFull where `key` would be one voice too many."""
+        voices = self._catalogue.voices
+        if key not in voices and len(voices) - self._shelf.built_in >= self._max_voices:
+            raise StorageFull(
+                f"There is room for {self._max_voices} voices (max_voices); delete some first."
+            )
+
+    def _enter(self, info: VoiceInfo, reference: I16, tensors: VoiceTensors) -> None:
+        """A new voice."""
+        with self._changing:
+            self._catalogue.free_name(info.name, info.voice_id)  # again, now that none can come
+            self._check_room(info.voice_id)
+            self._shelf.add(info, reference, tensors)
+            self._catalogue = self._catalogue.with_voice(info)
+
+    def _keep_tensors(self, info: VoiceInfo, tensors: VoiceTensors) -> None:
+        """What was made here of a known voice, where it can be stored."""
+        with self._changing:
+            self._shelf.keep_tensors(info.voice_id, tensors)
+            known = self._catalogue.voices.get(info.voice_id)
+            if known and known.imported:  # and what came with the import was lost
+                self._catalogue = self._catalogue.with_voice(replace(known, imported=False))
+
+    def _replace_tensors(
+        self, key: str, tensors: VoiceTensors, report: ReferenceReport
+    ) -> VoiceInfo:
+        """What was made here, in place of what came with an import. Raises VoiceNotFound where the
+        voice is gone, and storage errors."""
+        with self._changing:
+            try:
+                info = self._shelf.replace_tensors(key, tensors, report)
+            except BadEntry:
+                raise not_found(key) from None
+            self._catalogue = self._catalogue.with_voice(info)
+        return info
+
+    def _update(self, info: VoiceInfo) -> VoiceInfo:
+        self._shelf.update(info)
+        self._catalogue = self._catalogue.with_voice(info)
+        return info
+
+
+def not_found(asked: str) -> VoiceNotFound:
+    """The error for a voice that is not there."""
+    return VoiceNotFound(
+        f"There is no voice {shown(asked)!r}; GET /voices lists the voices.", param="voice_id"
+    )

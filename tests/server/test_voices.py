@@ -1,0 +1,225 @@
+"""Voices over HTTP: lists of thousands, and registrations at a bad moment."""
+
+import asyncio
+import json
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from server.harness import FakeEngine, error_of, report_of, serving
+from server.test_life import until
+
+from chatterbox.errors import VoiceNotFound
+from chatterbox.server import voice_lists
+from chatterbox.server.status_routes import without_directories
+from chatterbox.server.voice_lists import PIECE_BYTES, ListAnswer, VoiceLists, _json
+from chatterbox.voices.catalogue import VoiceInfo
+
+WAV = {"voice_file": ("me.wav", b"RIFFfour", "audio/wav")}
+LISTS = (
+    "/voices",
+    "/v1/voices",
+    "/v1/audio/voices",
+    "/v1/audio/voices?format=names",
+    "/speakers",
+    "/speakers_list",
+    "/studio_speakers",
+    "/get_reference_files",
+)
+
+
+def many(engine: FakeEngine, count: int) -> None:
+    for number in range(count):
+        name = f"voice {number} ü"
+        aliases = (f"a {number}", f"b {number}")
+        report = report_of(("x: y",))
+        info = VoiceInfo(f"v-{number:020x}", name, aliases, 2.0, False, report)
+        engine.voices.infos[info.voice_id] = info
+
+
+# --- at a bad moment
+
+
+async def test_f90_a_registration_that_runs_at_sigterm_is_told_that_it_is_stored():
+    async with serving() as client:
+        register, begun = client.engine.voices.register, []
+
+        def slow(data, name=None):
+            begun.append(1)
+            while not client.lifecycle.draining:
+                time.sleep(0.001)
+            return register(data, name)
+
+        client.engine.voices.register = slow
+        asked = asyncio.create_task(client.post("/voices/register", files=WAV))
+        await until(lambda: begun)
+        client.lifecycle.drain()
+        answer = await asked
+        assert (answer.status_code, answer.json()["voice_id"]) == (201, "v8")
+        late = await client.post("/voices/register", files=WAV)
+        error_of(late, 503, "draining")
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/voices/register", "/v1/audio/voices", "/v1/voices/add", "/clone_speaker"],
+)
+async def test_f90_a_voice_that_is_deleted_once_it_is_stored_was_registered(path):
+    fields = {
+        "/voices/register": "voice_file",
+        "/v1/audio/voices": "audio_sample",
+        "/v1/voices/add": "files",
+        "/clone_speaker": "wav_file",
+    }
+    async with serving() as client:
+
+        def gone(_wanted):
+            raise VoiceNotFound("There is no such voice.", param="voice_id")
+
+        client.engine.voices.get = gone
+        files = {fields[path]: ("me.wav", b"RIFFfour", "audio/wav")}
+        data = {} if path == "/clone_speaker" else {"name": "me"}
+        answer = await client.post(path, files=files, data=data)
+        assert answer.status_code in (200, 201)
+
+
+async def test_f87_a_voice_file_is_bounded_before_it_is_read():
+    async with serving() as client:
+        files = {"voice_file": ("x.voice", b"x" * (9 << 20))}
+        error_of(await client.post("/voices/import", files=files), 413, "body_too_large")
+        assert client.engine.admission.active == 0
+
+
+# --- lists
+
+
+@pytest.mark.parametrize("path", LISTS)
+async def test_a_list_follows_every_change(path):
+    async with serving() as client:
+        many(client.engine, 2)
+        first = await client.get(path)
+        assert first.headers["content-type"] == "application/json"
+        assert first.content == (await client.get(path)).content
+        info = client.engine.voices.infos.pop("v-00000000000000000000")
+        assert (await client.get(path)).content != first.content
+        client.engine.voices.infos[info.voice_id] = info  # now the last one
+        again = (await client.get(path)).content
+        assert sorted(again) == sorted(first.content)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        [],
+        {"a": []},
+        [{}, [], "x", None, 1.5, {"a": {"b": [1, {"c": "ü"}]}}],
+        {"a": [1, 2], "ü": {"b": None, 'q"': True}},
+        "alone",
+        [[[[1]]]],
+    ],
+)
+def test_pieces_are_what_json_writes(value):
+    written = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    assert _json(value) == written.encode()
+
+
+@pytest.mark.parametrize("path", LISTS)
+async def test_f92_a_long_list_keeps_nobody_waiting(path, monkeypatch):
+    """It is encoded by another thread, a little at a time, so that the event loop goes on."""
+    sizes, threads, dumped = [], set(), voice_lists._dumped
+
+    def noted(value):
+        sizes.append(len(dumped(value)))
+        threads.add(threading.current_thread())
+        return dumped(value)
+
+    monkeypatch.setattr(voice_lists, "_dumped", noted)
+    async with serving() as client:
+        many(client.engine, 1000)
+        answers = await asyncio.gather(*(client.get(path) for _ in range(4)))
+        assert {answer.status_code for answer in answers} == {200}
+        assert len({answer.content for answer in answers}) == 1
+        assert max(sizes) < 1000
+        assert sum(sizes) < 1.1 * len(answers[0].content)  # once
+        assert threading.main_thread() not in threads
+
+
+async def test_f92_a_list_is_encoded_once_for_all_who_ask():
+    lists, calls = VoiceLists(), []
+
+    def render(voices):
+        calls.append(1)
+        return [info.name for info in voices]
+
+    engine = FakeEngine()
+    many(engine, 3)
+    bodies = await asyncio.gather(
+        *(lists.encoded("names", engine.voices.list(), render) for _ in range(9))
+    )
+    assert len(set(bodies)) == len(calls) == 1
+    engine.close()
+
+
+async def test_f92_a_list_is_sent_in_pieces():
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    body = b"x" * (3 * PIECE_BYTES + 1)
+    await ListAnswer(body)({}, None, send)
+    assert sent[0]["status"] == 200
+    assert (b"content-length", str(len(body)).encode()) in sent[0]["headers"]
+    assert [len(part["body"]) for part in sent[1:]] == [*[PIECE_BYTES] * 3, 1]
+    assert [part["more_body"] for part in sent[1:]] == [True, True, True, False]
+
+
+async def test_pages_of_voices():
+    async with serving() as client:
+        many(client.engine, 7)
+        everyone = [one["voice_id"] for one in (await client.get("/voices")).json()["voices"]]
+        found, query = [], "?limit=3"
+        while query:
+            page = (await client.get(f"/voices{query}")).json()
+            assert page["default_voice"] == "slt"
+            found += [one["voice_id"] for one in page["voices"]]
+            query = f"?limit=3&after={found[-1]}" if page["has_more"] else ""
+        assert found == everyone
+        error_of(await client.get("/voices?limit=0"), 422, "invalid_value", "limit")
+        error_of(await client.get("/voices?limit=9999"), 422, "invalid_value", "limit")
+        error_of(await client.get("/voices?after=nobody"), 404, "voice_not_found", "after")
+        assert "has_more" not in (await client.get("/voices?anything=else")).json()
+
+
+# --- what is told
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("/srv/data/models/a--b/onnx/x.onnx is missing", "models/a--b/onnx/x.onnx is missing"),
+        ("/opt/m/x.onnx is no ONNX file; delete it", "x.onnx is no ONNX file; delete it"),
+        ("Load model from '/a/b c.onnx' failed", "Load model from 'b c.onnx' failed"),
+        ("a/b cannot be reached at https://hub.example/a/b", None),
+        ("either/or, 24 kHz/16 bits, and/or", None),
+        (r"C:\data\models\x.onnx is missing", "x.onnx is missing"),
+    ],
+)
+def test_f95_where_files_lie_is_not_told(said, told):
+    assert without_directories(said, Path("/srv/data")) == (told or said)
+
+
+async def test_f95_health_tells_no_path_and_not_thousands_of_skipped_voices():
+    import dataclasses
+
+    engine = FakeEngine()
+    reason = f"{engine.config.data_dir}/models/x/onnx/model.onnx is missing"
+    engine.info = dataclasses.replace(engine.info, fallback=reason, notes=("see /opt/x/y.log",))
+    engine.voices.skipped = tuple((f"bad {n}", "meta.json is empty") for n in range(5000))
+    async with serving(engine) as client:
+        body = (await client.get("/health")).json()
+        assert body["fallback"] == "models/x/onnx/model.onnx is missing"
+        assert body["notes"] == ["see y.log"]
+        assert len(body["skipped_voices"]) == 100
