@@ -244,10 +244,10 @@ def test_f89_a_record_that_would_not_be_read_is_not_written(tmp_path):
 def test_f89_the_fullest_book_of_consents_is_read_again(tmp_path):
     path = tmp_path / "consents.json"
     book = ConsentBook(path)
-    book.add(EMOJI * 100, EMOJI * 100, b"")
+    book.add(EMOJI * 100, EMOJI * 100, "0" * 64)
     one = book._read()[0]
     book._write([one] * (MAX_CONSENTS - 1))
-    book.add("Anna", EMOJI * 100, b"")
+    book.add("Anna", EMOJI * 100, "0" * 64)
     again, more = ConsentBook(path).page(None, 1)
     assert (again[0].name, more) == ("Anna", True)
 
@@ -255,10 +255,10 @@ def test_f89_the_fullest_book_of_consents_is_read_again(tmp_path):
 def test_f89_a_book_that_would_not_be_read_is_not_written(tmp_path, monkeypatch):
     monkeypatch.setattr("chatterbox.voices.consents.MAX_BOOK_BYTES", 600)
     book = ConsentBook(tmp_path / "consents.json")
-    book.add("Anna", "en", b"")
-    book.add("Ben", "en", b"")
+    book.add("Anna", "en", "0" * 64)
+    book.add("Ben", "en", "0" * 64)
     with pytest.raises(StorageFull):
-        book.add("Carl" * 25, "en", b"")
+        book.add("Carl" * 25, "en", "0" * 64)
     assert ConsentBook(tmp_path / "consents.json").page(None, 100)[0]
 
 
@@ -363,7 +363,7 @@ def test_f95_recordings_are_nobody_elses(tmp_path):
         library = open_library(data / "voices")
         library.register(ANNA, "Anna")
         library.set_alias("slt", "narrator")
-        ConsentBook(data / "consents.json").add("Anna", "en", b"")
+        ConsentBook(data / "consents.json").add("Anna", "en", "0" * 64)
     finally:
         os.umask(mask)
     modes = {path: stat.S_IMODE(path.stat().st_mode) for path in [data, *data.rglob("*")]}
