@@ -19,7 +19,7 @@ from chatterbox.engine.pool import NORMAL, URGENT
 from chatterbox.engine.sampling import Sampling
 from chatterbox.engine.speech import SpeechReport, SpeechRequest, SpeechStream
 from chatterbox.errors import DeadlineExceeded, EmptyText, GenerationFailed, TextTooLong
-from chatterbox.model.contract import F32, Voice
+from chatterbox.model.contract import F32, SAMPLE_RATE_HZ, Voice
 from chatterbox.server.access import holder
 from chatterbox.server.body import BodyLimits, Files
 from chatterbox.server.lifecycle import Lifecycle
@@ -30,6 +30,8 @@ from chatterbox.text import CodeBlocks, Segment
 
 RECORDING = "voice_file"
 """The file to speak like."""
+WORDLESS_S = 0.1
+"""Sound of a text without words, where a client that cuts at punctuation would show an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class SpeechCall:
     speed: float = 1.0
     loudness_lufs: float | None = None  # None: as the model speaks
     code_blocks: CodeBlocks | None = None  # None: as configured
+    silence_if_wordless: bool = False  # a short silence for `---` or an emoji, not EmptyText
     repeatable: bool = False  # the caller named the seed, and is to get the same samples again
     ignored: tuple[str, ...] = ()  # parameters taken in, by their names, that change nothing
 
@@ -145,7 +148,14 @@ class SpeechService:
             self._engine.admission.permit(timeout_s=first_s),
             _deadline(began_at + (first_s if plus_sound else total_s)) as timer,
         ):
-            voice, segments = await self._prepared(call)
+            try:
+                voice, segments = await self._prepared(call)
+            except EmptyText:
+                if not call.silence_if_wordless:
+                    raise
+                record.report = SpeechReport(segments=0)
+                yield Speaking(_silence(record.report), record.report, timer)
+                return
             request = SpeechRequest(
                 text=call.text,
                 voice=voice,
@@ -190,6 +200,11 @@ class SpeechService:
         if call.reference is not None:
             await call.reference.close()  # the next upload need not wait for the speech
         return made
+
+
+async def _silence(report: SpeechReport) -> AsyncGenerator[F32, None]:
+    report.first_audio_s, report.audio_s = 0.0, WORDLESS_S
+    yield np.zeros(round(WORDLESS_S * SAMPLE_RATE_HZ), np.float32)
 
 
 @asynccontextmanager

@@ -127,7 +127,10 @@ async def test_f10_nothing_to_say(rig):
         for text in NOTHING:
             error_of(await rig.speak(text), 422, "empty_text", "text")
             answer = await rig.client.post("/v1/audio/speech", json={"input": text})
-            error_of(answer, 422, "empty_text", answer.json()["error"]["param"])
+            if text.strip():  # clients that cut at punctuation send such pieces
+                assert answer.status_code == 200
+            else:
+                error_of(answer, 422, "empty_text", "input")
     begun = rig.model.begun
     for text in NOTHING:
         await rig.speak(text)

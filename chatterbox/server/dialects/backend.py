@@ -53,6 +53,7 @@ class Backend:
         max_new_tokens: int | None = None,
         speed: float = 1.0,
         code_blocks: CodeBlocks | None = None,
+        silence_if_wordless: bool = False,
         ignored: tuple[str, ...] = (),
         repeatable: bool = True,
     ) -> SpeechCall:
@@ -70,6 +71,7 @@ class Backend:
             format=form,
             speed=speed,
             code_blocks=code_blocks,
+            silence_if_wordless=silence_if_wordless,
             repeatable=repeatable and seed is not None,
             ignored=ignored,
         )

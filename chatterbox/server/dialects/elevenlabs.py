@@ -243,6 +243,7 @@ def _call(backend: Backend, request: Request, voice_id: str, body: Body) -> Spee
         output_format(request.query_params.get("output_format")),
         seed=fields.seed,
         speed=settings.speed or 1.0,
+        silence_if_wordless=True,
         ignored=tuple(ignored),
     )
 

@@ -134,6 +134,7 @@ def router(backend: Backend) -> APIRouter:
             max_new_tokens=fields.max_tokens,
             speed=fields.speed,
             code_blocks=fields.code_blocks,
+            silence_if_wordless=True,
             ignored=unknown,
         )
         if fields.stream_format == "sse":

@@ -77,6 +77,7 @@ def call_of(backend: Backend, body: Body) -> Spoken:
             sampling=fields,
             seed=fields.seed if fields.seed is not None and fields.seed > 0 else None,
             speed=fields.speed_factor,
+            silence_if_wordless=True,
             ignored=tuple(ignored),
         )
     )

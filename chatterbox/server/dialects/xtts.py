@@ -103,7 +103,9 @@ def _add_speech(routes: APIRouter, backend: Backend) -> None:
         fields, unknown = lenient_fields_of(SpeakerFields, body)
         ignored = unknown if is_english(fields.language) else ("language", *unknown)
         voice = voice_for(backend, fields.speaker_wav)
-        return Spoken(backend.call(fields.text, voice, audio_format("wav"), ignored=ignored))
+        form = audio_format("wav")
+        call = backend.call(fields.text, voice, form, silence_if_wordless=True, ignored=ignored)
+        return Spoken(call)
 
     def read_whole(body: Body) -> Spoken:
         return Spoken(read(body).call, whole=whole_file)
@@ -185,4 +187,6 @@ def _from_latents(backend: Backend, body: Body) -> Spoken:
         ignored.append("language")
     form = audio_format("wav" if fields.add_wav_header else "pcm")
     voice = backend.voices.library.info(voice_in(fields.speaker_embedding)).voice_id
-    return Spoken(backend.call(fields.text, voice, form, ignored=tuple(ignored)))
+    return Spoken(
+        backend.call(fields.text, voice, form, silence_if_wordless=True, ignored=tuple(ignored))
+    )

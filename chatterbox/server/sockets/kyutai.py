@@ -240,6 +240,7 @@ def router(desk: Desk) -> APIRouter:
             WAV,
             sampling=fields,
             seed=fields.seed,
+            silence_if_wordless=True,
             ignored=unknown,
         )
         whole: Whole = _timed if fields.return_timestamps else whole_file

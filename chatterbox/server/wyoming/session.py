@@ -86,7 +86,7 @@ class Session:
                 await self._write(Event("pong", {"text": text if isinstance(text, str) else None}))
             case "synthesize" if not self._streaming:
                 asked = await self._asked(event)
-                inbox.call(self._call(asked.text))
+                inbox.call(self._call(asked.text, silence_if_wordless=True))
                 inbox.mark("audio-stop")
             case "synthesize-start":
                 await self._asked(event)
@@ -108,8 +108,8 @@ class Session:
     async def _info(self) -> bytes:
         return await self._backend.voices.list_body("wyoming", _programs)
 
-    def _call(self, text: str) -> SpeechCall:
-        return self._backend.call(text, self._voice, PCM)
+    def _call(self, text: str, *, silence_if_wordless: bool = False) -> SpeechCall:
+        return self._backend.call(text, self._voice, PCM, silence_if_wordless=silence_if_wordless)
 
     # --- Listener
 

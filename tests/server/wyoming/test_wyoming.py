@@ -20,6 +20,7 @@ from wyoming.tts import (
     SynthesizeVoice,
 )
 
+from chatterbox.errors import TextFault
 from chatterbox.server.app import create_app
 from chatterbox.server.run import bind
 from chatterbox.server.wyoming.listener import WyomingListener
@@ -110,7 +111,18 @@ async def test_streamed_text():
 async def test_nothing_to_say_is_still_answered():
     async with listening() as (_, port), AsyncTcpClient("127.0.0.1", port) as client:
         await client.write_event(Synthesize("🙂").event())
-        assert kinds(await heard_until(client, AudioStop)) == ["audio-start", "audio-stop"]
+        heard = await heard_until(client, AudioStop)
+        assert kinds(heard) == ["audio-start", "audio-chunk", "audio-stop"]
+        assert sound(heard) == bytes(2 * 2400)
+
+
+async def test_a_text_that_cannot_be_read_costs_itself():
+    async with listening() as (engine, port), AsyncTcpClient("127.0.0.1", port) as client:
+        for fault in (None, TextFault("no"), None):
+            engine.text_error = fault
+            await client.write_event(Synthesize("Turn on the light.").event())
+            sounds = "audio-chunk" in kinds(await heard_until(client, AudioStop))
+            assert sounds is (fault is None)
 
 
 @pytest.mark.parametrize(
