@@ -139,9 +139,10 @@ def _say_science(match: re.Match[str]) -> str:
 
 def _say_power(match: re.Match[str]) -> str:
     minus, exponent = match[1], int(match[2])
+    after = " " * match.string[match.end() : match.end() + 1].isalpha()
     if not minus and exponent in (2, 3):
-        return " squared" if exponent == 2 else " cubed"
-    return f" to the power of {'minus ' if minus else ''}{cardinal(exponent)}"
+        return f" {'squared' if exponent == 2 else 'cubed'}{after}"
+    return f" to the power of {'minus ' if minus else ''}{cardinal(exponent)}{after}"
 
 
 def _short_year(figures: str) -> str:

@@ -35,6 +35,8 @@ _ENVIRONMENTS = re.compile(
 _PLAIN_TEXT = re.compile(r"[^\\{}^_$]*")
 _SPACED_FIGURE = re.compile(r"(?<=\d)(?:\{,\}|\\,)(?=\d{3}(?!\d))")
 _UNIT = re.compile(r"([A-Za-zμΩ°%]{1,6})(?:/[A-Za-z]{1,4})?")
+_CALLED = FUNCTIONS | listed("mathcal mathbb mathrm mathbf operatorname")
+_ARGUMENTS = re.compile(r"[a-z](?: , [a-z])*|[a-z] given .*")
 _MAX_DEPTH = 30
 """Braces within braces that are told apart; Python's own stack ends far below."""
 
@@ -159,7 +161,9 @@ class _Reader:
     def _bracket(self, before: str) -> str:
         said = self._deeper(")")
         self._before = ")"
-        if before.lstrip("\\") in FUNCTIONS or before in tuple("fghEFGHOPT") or before == "'":
+        if before.lstrip("\\") in _CALLED or before in tuple("fghEFGHOPT'"):
+            return f"of {said}"
+        if before.isalpha() and _ARGUMENTS.fullmatch(said):
             return f"of {said}"
         return f"times {said}" if before and (before[0].isalnum() or before in ")}") else said
 
@@ -208,6 +212,7 @@ class _Reader:
             if figure and high == "degrees" and re.match(r"C|F", self._peek()):
                 high += " Celsius" if self._take() == "C" else " Fahrenheit"
         name = symbol.lstrip("\\")
+        low = low.replace(" is in ", " in ")
         if name in BIG:
             return _bounded(name, said, low, high)
         if symbol in ("(", "[") and high:
@@ -246,7 +251,7 @@ class _Reader:
             return f"{self._argument()} choose {self._argument()}"
         if name in ACCENTS:
             return f"{self._argument()} {ACCENTS[name]}"
-        if name == "vec":
+        if name in ("vec", "overrightarrow"):
             return f"vector {self._argument()}"
         return self._layout(name)
 

@@ -7,7 +7,7 @@ from chatterbox.text.attributive import has_noun
 from chatterbox.text.units import CURRENCY_SIGNS, unit
 
 _COORDINATE = re.compile(
-    r"(?<![\w.])(\d{1,3}(?:\.\d{1,8})?)° ?(?:(\d{1,2}(?:\.\d{1,5})?)' ?"
+    r"(?<![\w.])(\d{1,3}(?:\.\d{1,8})?)° ?(?:(\d{1,2}(?:\.\d{1,5})?)(?:' ?|(?!\w))"
     r"(?:(\d{1,2}(?:\.\d{1,5})?)(?:\"|'') ?)?)?([NSEW]\b)?"
 )
 _DIRECTIONS = {"N": "north", "S": "south", "E": "east", "W": "west"}

@@ -5,6 +5,7 @@ that holds a relation (`8-5=3`), a formula stands between dollars only where no 
 """
 
 import re
+import unicodedata
 
 from chatterbox.text.latex import command, formula
 from chatterbox.text.symbols import COMMANDS, STRUCTURE
@@ -15,6 +16,8 @@ _FORMULA = re.compile(
     r"|\\{1,2}\((?P<round>(?:[^\\]|\\[^()]){1,4000}+)\\{1,2}\)"
     r"|\\{1,2}\[(?P<square>(?:[^\\]|\\[^\[\]]){1,4000}+)\\{1,2}\]"
 )
+_BIG_NAMES = {"∑": "sum", "∏": "prod", "∫": "int"}
+_BIG = re.compile("([∑∏∫])(?=[^\\s])([₀-₉₊₋₌ₐ-ₜᵢ-ᵥⱼ]*)([⁰¹²³⁴-⁹⁺⁻ⁿⁱ∞]*)(?<![∑∏∫])")
 _NO_FORMULA = re.compile(
     r"[\"“”`;]|\. [A-Z]|^\d[\d,.]* ?[a-z]{2,} |^\d[^\\]*[ (](?:US|AU|CA|HK|NZ|NT|[AC])$"
     r"|(?<![\\{A-Za-z])(?:an|and|at|by|for|in|is|it|of|on|or|per|the|to|a(?= [A-Za-z]{2}))(?= )"
@@ -29,6 +32,8 @@ _COMMAND = re.compile(
     + r")(?![A-Za-z])"
 )
 
+_NAME = re.compile(r"(?<!\w)\$(?=[A-Za-z_])")
+"""The dollar of a variable, as in shells: `$x`."""
 _INDEX = re.compile(r"_\{(\w{1,8})\}")
 _ORDINAL_POWER = re.compile(r"(?<=\w)\^\{?(st|nd|rd|th)\b\}?")
 _POWER = re.compile(
@@ -42,14 +47,16 @@ _STAR = re.compile(
     r" ?\*(?!\*) ?(?=\d|\(|[A-Za-z](?![A-Za-z*]))"
 )
 _PRODUCT = re.compile(r"(?<![\w*])[A-Za-z](?:\*[A-Za-z]){1,9}(?![\w*])")
-_QUOTIENT = re.compile(r"(?<![\w.])(\d{1,9})/(\d{1,9})(?![\w.])")
+_QUOTIENT = re.compile(r"(?<![\w.])(?:(\d{1,9})/(\d{1,9})|([A-Za-z])/([A-Za-z]))(?![\w.])")
+_FACTORIAL = re.compile(r"(?<=[\w)])!(?= ?[=+*/×)-])")
 _PLUS_MINUS = re.compile(r"\+ ?/ ?[-–]|\+-(?=\d)")
 _CHANGED = re.compile(r"(?<=\w) ?([-+*/])= ?(?=[\w(])")
 _NAMED = {"+": "plus", "-": "minus", "–": "minus", "*": "times", "×": "times", "x": "times"} | {
     "/": "divided by"
 }
 _CALL = re.compile(
-    r"(?<![\w.])(?:([fghpFGHPT])\(([a-z\d](?:, ?[a-z\d]){0,3}|[A-Z](?:\|[A-Z])?)\)"
+    r"(?<![\w.])(?:([fghpFGHPT]'{0,2})\(([a-z\d](?:, ?[a-z\d]){0,3}"
+    r"|[A-Z](?: ?(?:\|| (?:union|intersection) ) ?[A-Z])?)\)|(O)\(([\w^ ]{1,20})\)"
     r"|(sin|cos|tan|log|ln|exp|sqrt|max|min)\(([^()\n]{1,40})\))"
 )
 
@@ -75,9 +82,18 @@ _CONSTANT = re.compile(r"(?<![\w.,^])\d[\d.]*(?![\w.,])")
 
 def formulas(text: str) -> str:
     """`text` with its LaTeX in words. Linear time."""
+    if not text.isascii():
+        text = _BIG.sub(_as_command, text)
     if "$" in text or "\\" in text:
         text = _FORMULA.sub(_say_formula, text)
     return _outside(text) if "\\" in text else text
+
+
+def _as_command(match: re.Match[str]) -> str:
+    """`∑ᵢ₌₁ⁿ` as LaTeX has it."""
+    sign, low, high = match[1], match[2], match[3]
+    bounds = f"{low and f'_{{{low}}}'}{high and f'^{{{high}}}'}"
+    return f"\\{_BIG_NAMES[sign]}{unicodedata.normalize('NFKC', bounds)} "
 
 
 def _say_formula(match: re.Match[str]) -> str:
@@ -108,6 +124,8 @@ def _outside(text: str) -> str:
 def spell_out(text: str) -> str:
     """`text` with plain-text mathematics in words, as far as Markdown would take its signs away;
     whole powers (`m^2`) are left to the step that knows units. Linear time."""
+    if "$" in text:
+        text = _NAME.sub("", text)
     if "^" in text:
         text = _POWER.sub(_say_power, _ORDINAL_POWER.sub(r"\1", text))
     if "_{" in text:
@@ -131,11 +149,13 @@ def _say_power(match: re.Match[str]) -> str:
 
 
 def _say_call(match: re.Match[str]) -> str:
-    if match[1]:
-        return f"{match[1]} of {match[2].replace('|', ' given ')}"
-    name = "the square root" if match[3] == "sqrt" else COMMANDS[match[3]]
-    touching = match.string[match.end() : match.end() + 1].isalnum()
-    return f"{name} of {match[4]}{' ' * touching}"
+    letter, of, big_o, order, function, value = match.groups()
+    touching = " " * match.string[match.end() : match.end() + 1].isalnum()
+    if letter or big_o:
+        name = (letter or big_o).replace("'", " prime")
+        return f"{name} of {(of or order).replace('|', ' given ')}{touching}"
+    name = "the square root" if function == "sqrt" else COMMANDS[function]
+    return f"{name} of {value}{touching}"
 
 
 def _say_chain(match: re.Match[str]) -> str:
@@ -145,12 +165,14 @@ def _say_chain(match: re.Match[str]) -> str:
     term = _VARIABLE.search(chain) is not None and _CONSTANT.search(chain) is not None
     if not (asked or term or _RELATION.search(chain)) or _DATE.search(chain):
         return match[0]
-    chain = _QUOTIENT.sub(_say_quotient, chain)
+    chain = _FACTORIAL.sub(" factorial", _QUOTIENT.sub(_say_quotient, chain))
     return f"{match['asked'] or ''}{_IN_CHAIN.sub(_say_operator, chain)}{after}"
 
 
 def _say_quotient(match: re.Match[str]) -> str:
     """1/2 stays a fraction."""
+    if match[3]:
+        return f"{match[3]} over {match[4]}"
     divided = int(match[1]) > int(match[2])
     return f"{match[1]} divided by {match[2]}" if divided else match[0]
 

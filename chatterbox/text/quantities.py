@@ -22,7 +22,7 @@ _MEASURE = re.compile(
     r"(?:\.(?= [a-z]))?(?![\w^])"
 )
 _SAME_UNIT = re.compile(
-    rf"{_START}(?P<a>{_VALUE} ?(?P<unit>{_UNIT}))(?P<sep> ?[-–—~] ?| ?[x×] ?)"
+    rf"{_START}(?P<a>{_VALUE} ?(?P<unit>{_UNIT})(?:/[A-Za-z]{{1,4}})?)(?P<sep> ?[-–—~] ?| ?[x×] ?)"
     rf"(?=-?{_VALUE} ?{_UNIT}(?!\w))"
 )
 _THOUSANDS = re.compile(rf"{_START}({NUMBER})([kKM]) ?[-–—~] ?({NUMBER})\2\b")
@@ -81,7 +81,7 @@ def _say(match: re.Match[str]) -> str:
     )
     written = match["unit"]
     is_plural = written[-1] == "s" and written[:-1] in UNITS and written != "bps"  # lbs
-    singular = singular and not is_plural
+    singular = singular and not is_plural and sign != "x"
     raise_by = raised(match["power"] or (match["square"] or "")[:1])
     one, many = (raise_by + name for name in UNITS[sign])
     return _amount(first, second, match["to"], match["scale"], (one, many), singular) + _per(match)

@@ -24,7 +24,7 @@ _SIGNS: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
         ("+", r"(?<=\w)\+\+(?!\+)", " plus plus "),
         ("+", r"(?<=\w)\+(?![\w+])(?! ?[\w(])|(?<=\d)\+(?= )", " plus "),
         ("~", r"~ ?(?=\w)", " about "),
-        ("≈", r"(?<=\w) ?≈", " is about "),
+        ("≈", r"(?<=\w) {0,2}≈", " is about "),
         ("≈", r"≈", " about "),
         ("≠", r"≠", " is not equal to "),
         ("!=", r"!=", " is not equal to "),
@@ -47,16 +47,18 @@ _SIGNS: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
         ("∞", r"∞", " infinity "),
         ("§", r"§{1,2}", " section "),
         ("%", r"(?<=[a-z])%|(?<!\S)%(?!\w)", " percent "),
-        ("$", r"(?<=\w )\$(?= [a-z])", " dollar "),
-        ("£", r"(?<!\S)£(?!\S)", " pound "),
-        ("€", r"(?<!\S)€(?!\S)", " euro "),
+        ("$", r"(?<=\w )\$(?= [a-z]|[.,;!?]|$)", " dollar "),
+        ("£", r"(?<!\S)£(?!\w)", " pound "),
+        ("€", r"(?<!\S)€(?!\w)", " euro "),
         (
             "-",
-            r"(?<=\b[A-DF])-(?= ?(?:[.,;!?)\n]|$|(?:in|on|for|to|average|grade|student)\b))",
+            r"(?<=\b[A-DF])-(?= ?(?:[.,;!?)\n]|$|(?:in|on|for|to|average|grade|student|rating)\b))"
+            r"|(?<=\b[Aan] [A-DF])-(?=[\s.,;!?)]|$)",
             " minus ",
         ),
         ("°", r"(?<=[a-z])°", " degrees"),
         (":", r"(?<=\w):(?=[\\/]\w)", " colon "),
+        ("/", r"(?<=\w)/ {0,2}(?=partial )", " over "),
         ("/", r"(?:(?<![\w/])|(?<=\w))/(?=\w)", " slash "),
         ("\\", r"\\(?=\w)", " backslash "),
         ("@", r"@", " at "),
@@ -76,9 +78,15 @@ def without_quotes(text: str) -> str:
     return _LOOSE_QUOTE.sub("", text) if "'" in text else text
 
 
+def _say_greek(match: re.Match[str]) -> str:
+    text, start, end = match.string, match.start(), match.end()
+    before = " " * text[max(0, start - 1) : start].isalnum()
+    return f"{before}{GREEK[match[0]]}{' ' * text[end : end + 1].isalnum()}"
+
+
 def spell_out(text: str) -> str:
     """`text` with signs in words, and blanks for those that nobody says. Linear time."""
-    text = text if text.isascii() else _GREEK_LETTER.sub(lambda m: f" {GREEK[m[0]]} ", text)
+    text = text if text.isascii() else _GREEK_LETTER.sub(_say_greek, text)
     for sign, pattern, said in _SIGNS:
         if sign in text:
             text = pattern.sub(said, text)

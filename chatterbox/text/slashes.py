@@ -8,11 +8,11 @@ from chatterbox.text.units import UNITS, WORDS_FOR_EACH, unit
 _START = r"(?<![\w.])(?<!\d,)"
 _PER_WORD = re.compile(
     rf"(?i)(?:\b(once|twice|[a-z]{{3,15}}s)|(?<=\d )([a-z]{{3,15}})) ?/ ?"
-    rf"(?=(?:{'|'.join(sorted(WORDS_FOR_EACH))})\b)"
+    rf"({'|'.join(sorted(WORDS_FOR_EACH))}|s|sec|min|h|hr|yr|mo)\b"
 )
 _PER_UNIT = re.compile(
     r"(?<![\w/.])(km|mi|mg|kg|mL|ml|μg|MB|GB|Mbit|kWh|ft|m|L|g|W|J)/"
-    r"(h|hr|s|sec|min|L|l|dL|kg|day|m\^?[23])(?![\w/])"
+    r"(h|hr|s|sec|min|L|l|dL|kg|day|m\^?[23])( ?K\b)?(?![\w/])"
 )
 _SCORE = re.compile(
     rf"{_START}({NUMBER})/(\d{{1,3}})(?= (?:stars?|points?|rating|marks?)\b)"
@@ -32,7 +32,7 @@ def spell_out(text: str) -> str:
         return text
     text = _ORDINAL_FRACTION.sub(r"\1", _STEP.sub(r"\1 \2 of \3", text))
     text = _SCORE.sub(lambda m: f"{m[1] or m[3]} out of {m[2] or m[4]}", text)
-    text = _PER_WORD.sub(lambda m: f"{m[1] or m[2]} per ", text)
+    text = _PER_WORD.sub(lambda m: f"{m[1] or m[2]} per {each(m[3], None)}", text)
     text = _PER_UNIT.sub(_say_per_unit, text)
     return _QUOTIENT.sub(r"\1 divided by ", text)
 
@@ -44,7 +44,7 @@ def _say_per_unit(match: re.Match[str]) -> str:
         match.string[max(0, match.start() - 2) : match.start() - 1].isdigit()
     ):
         return match[0]
-    return f"{UNITS[match[1]][1]} per {each(per, power)}"
+    return f"{UNITS[match[1]][1]} per {each(per, power)}{' kelvin' if match[3] else ''}"
 
 
 def each(sign: str, power: str | None) -> str:

@@ -259,6 +259,6 @@ STRUCTURE = listed(
     "vec hat widehat bar overline dot ddot tilde widetilde underline underbrace overbrace left "
     "right big Big bigl bigr Bigl Bigr bigg Bigg displaystyle textstyle limits nolimits quad qquad "
     "begin end label tag pmod xrightarrow overset underset stackrel textcolor color cancel phantom "
-    "hspace not"
+    "hspace not overrightarrow"
 )
 """Commands that arrange others: read with what they apply to."""

@@ -43,8 +43,14 @@ PLAIN = [
     ),
     ("g(x) = sqrt(9)", "g of x equals the square root of nine."),
     ("y += 2; i++", "y plus equals two; i plus plus."),
-    ("α-particles, Δv, 2π", "alpha particles, delta v, two pi."),
+    ("α-particles, Δv, 2π", "alpha-particles, delta v, two pi."),
     ("λόγος", "λόγος."),
+    (
+        "∑ₖ₌₁ⁿ k, P(A ∩ B), g'(t)",
+        "the sum from k equals one to n of k, P of A intersection B, g prime of t.",
+    ),
+    ("3! = 6, a = b/c", "Three factorial equals six, a equals b over c."),
+    ("$y = $x * 2;", "y equals x times two."),
 ]
 NO_MATHEMATICS = [
     ("It costs $7 and $8.", "It costs seven dollars and eight dollars."),
