@@ -22,7 +22,7 @@ import onnxruntime as ort
 from chatterbox.config import TTSConfig
 from chatterbox.engine.loop import EngineLoop
 from chatterbox.engine.outbox import Outbox
-from chatterbox.engine.playback import Playback
+from chatterbox.engine.playback import PlaybackClock
 from chatterbox.engine.sampling import Sampling
 from chatterbox.engine.scheduler import SegmentJob
 from chatterbox.engine.stats import Counters
@@ -104,7 +104,7 @@ def overhead_ms(model: LoadedModel, clock: Clock, voice: Voice, rows: int, steps
             seed=seed,
             ordinal=0,
             outbox=Outbox(),
-            playback=Playback(),
+            playback=PlaybackClock(),
         )
         for seed in range(rows)
     ]

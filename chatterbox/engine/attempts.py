@@ -91,7 +91,7 @@ def after(attempt: Attempt, verdict: Verdict, open_track: OpenTrack) -> Attempt 
 def _first_one_stands(job: SegmentJob) -> bool:
     """Whether some of its sound has left is a matter of time: where nothing may depend on time, and
     somebody listens, it counts as left from the first."""
-    return job.repeatable and job.playback.listening
+    return job.repeatable and job.playback.live
 
 
 def _keep_best(attempts: list[tuple[int, ...]], job: SegmentJob, open_track: OpenTrack) -> None:

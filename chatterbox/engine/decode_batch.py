@@ -7,7 +7,7 @@ longest; after them the listener whose audio ends first. The most urgent window 
 of the call; others of that bucket join it, in the same order.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -34,13 +34,14 @@ class Due(Generic[T]):
     in_work: int  # of its party: of first windows, who has least goes first
     slack_s: float  # how long their audio lasts
     waited_s: float  # since the window could first have been decoded
+    ordinal: int = 0  # of the segment within its request: earlier ones go first
 
     @property
-    def urgency(self) -> tuple[bool, int, float]:
+    def urgency(self) -> tuple[bool, int, float, int]:
         """The smallest goes first."""
         if self.first:
-            return False, self.in_work, -self.waited_s
-        return True, 0, min(self.slack_s, PATIENCE_S - self.waited_s)
+            return False, self.in_work, -self.waited_s, 0
+        return True, 0, min(self.slack_s, PATIENCE_S - self.waited_s), self.ordinal
 
 
 def choose(due: Sequence[Due[T]], max_rows: int) -> list[Due[T]]:
@@ -54,6 +55,6 @@ def worth_gathering(chosen: int, streams: int, max_rows: int) -> bool:
     return chosen < max_rows and streams > chosen
 
 
-def load(slacks_s: Sequence[float], max_rows: int) -> float:
+def load(slacks_s: Iterable[float], max_rows: int) -> float:
     """How many calls' worth of listeners want the decoder; scales the expected cost."""
     return max(1.0, sum(slack_s < PRESSING_S for slack_s in slacks_s) / max_rows)

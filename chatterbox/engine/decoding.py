@@ -37,7 +37,7 @@ from chatterbox.engine.turns import Turns
 from chatterbox.engine.warming import Warming
 from chatterbox.engine.windows import WindowSettings
 from chatterbox.errors import ChatterboxError, GenerationFailed
-from chatterbox.model.contract import Voice
+from chatterbox.model.contract import SAMPLE_RATE_HZ, Voice
 from chatterbox.model.decoder_contract import (
     DecodeJob,
     Rendered,
@@ -200,12 +200,15 @@ class DecodeLoop:
         self._take_in()
         self._open = [s for s in self._open if not s.over]
         standing = self._standing()
-        slacks_s = [s.track.job.playback.slack_s(standing.now_s) for s in self._open]
+        listeners = {s.track.job.playback for s in self._open}
+        buffered_s = {one: one.buffered_s(standing.now_s) for one in listeners}
         cost = replace(self._cost.estimate(), made_s=self._turns.step_s)
-        cost = cost.scaled(load(slacks_s, self._decoder.max_rows))
+        cost = cost.scaled(load(buffered_s.values(), self._decoder.max_rows))
+        for sounding in self._open:
+            sounding.tell_listener(cost)
         due = [
-            s.offer(self._decoder, slack, cost, standing)
-            for s, slack in zip(self._open, slacks_s, strict=True)
+            s.offer(self._decoder, buffered_s[s.track.job.playback], cost, standing)
+            for s in self._open
         ]
         return standing, [one for one in due if one is not None]
 
@@ -260,7 +263,7 @@ class DecodeLoop:
             self._fail(sounding, error)
             return
         samples = sounding.seams.join(result.samples, result.at, window.last)
-        if self._watermark is not None or not track.job.playback.listening:
+        if self._watermark is not None or not track.job.playback.live:
             samples = sounding.held_back(samples, window.last)
         if len(samples):
             if self._watermark is not None:
@@ -268,12 +271,17 @@ class DecodeLoop:
             if not track.claim():
                 return
             outbox.put(samples)
-            track.job.playback.sent(len(samples), time.monotonic())
-            self._counters.add(decoded_samples=len(samples))
+            now_s = time.monotonic()
+            seconds = len(samples) / SAMPLE_RATE_HZ
+            silence_s = track.job.playback.add(track.job.ordinal, seconds, now_s)
+            self._counters.add(
+                decoded_samples=len(samples), underruns=silence_s > 0, underrun_s=silence_s
+            )
         if not track.job.repeatable:  # when it is heard is a matter of time
             track.heard.append(became(job, result))
         if window.last:
             self._open.remove(sounding)
+            track.job.playback.complete(track.job.ordinal, time.monotonic())
             if track.claim():
                 assert track.end is not None
                 codes = tuple(track.codes[: track.end])

@@ -1,11 +1,12 @@
 """Who stands aside for whom, where language model and decoder share the same cores?
 
 Knows jobs, their parties, their listeners and seconds; no model. On a CPU a step takes the longer
-the more rows it has, and windows follow each other, so that everybody waits for everybody. Two
-rules, each with an account of the time it lends, so that nobody starves:
+the more rows it has, and windows follow each other, so that everybody waits for everybody. Three
+rules, two with an account of the time they lend, so that nobody starves:
 
 * while somebody waits for a first sound, rows with sound in hand, and those that nobody listens to,
   let it go first;
+* a later segment of a request waits where its work would leave a listener short of sound;
 * a party that has more than twice as much in work as another lets that go first in all that it
   needs now: whoever floods is slow by itself.
 """
@@ -14,8 +15,10 @@ import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 
 from chatterbox.engine.decode_batch import PRESSING_S
+from chatterbox.engine.playback import PlaybackClock
 from chatterbox.engine.scheduler import SegmentJob
 
 MOST_LENT_S = 1.0
@@ -29,16 +32,21 @@ CROWD = 2
 """Times as much in work as who has least of those that need something: more is a crowd."""
 
 
+SPARE_S = 0.3
+"""Sound that every listener keeps beyond what the next window takes before later segments get any
+of the cores' time: enough for a few steps, and for a window that takes longer than expected."""
+
+
 def hoped_for(job: SegmentJob) -> bool:
     """Whether a listener waits for its first sound."""
-    return job.ordinal == 0 and job.playback.silent
+    return job.ordinal == 0 and job.playback.awaits_first
 
 
 def calm(job: SegmentJob, now_s: float) -> bool:
     """Whether nobody would notice if it stood aside for a moment."""
-    if job.playback.silent:
+    if job.playback.awaits_first:
         return job.ordinal > 0  # what comes after a first sound
-    return job.playback.slack_s(now_s) > PRESSING_S
+    return job.playback.buffered_s(now_s) > PRESSING_S
 
 
 class Standing:
@@ -56,8 +64,12 @@ class Standing:
         """`jobs`: all that are in work. `making`: what can be gone on with, and stood aside for,
         where the calm and the crowds may be asked to."""
         self.now_s = now_s
+        self._earliest: dict[PlaybackClock, int] = {}  # segment of each request
+        for job in making:
+            earliest = self._earliest.get(job.playback, job.ordinal)
+            self._earliest[job.playback] = min(earliest, job.ordinal)
         self._in_work = Counter(job.party for job in jobs)
-        needy = (job for job in making if not (job.playback.listening and calm(job, now_s)))
+        needy = (job for job in making if not (job.playback.live and calm(job, now_s)))
         self._bound = CROWD * max(min(map(self.in_work, needy), default=math.inf), 1)
         self._crowds_may = crowds_may
         hoped = (job for job in making if hoped_for(job))
@@ -80,6 +92,18 @@ class Standing:
     def gives_way(self, job: SegmentJob) -> bool:
         """Whether it stands aside since its party is a crowd."""
         return self._crowds_may and self.of_crowd(job)
+
+    def too_early(self, job: SegmentJob, takes_s: float) -> bool:
+        """Whether it is a later segment of its request, and work of so many seconds for it would
+        leave some listener short of sound."""
+        if not job.playback.live or job.ordinal <= self._earliest.get(job.playback, job.ordinal):
+            return False
+        return self._least_spare_s < takes_s + SPARE_S
+
+    @cached_property
+    def _least_spare_s(self) -> float:
+        playing = (one for one in self._earliest if not one.awaits_first)
+        return min((one.spare_s(self.now_s) for one in playing), default=math.inf)
 
     def aside(self, job: SegmentJob) -> bool:
         """Whether it stands aside."""

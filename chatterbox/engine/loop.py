@@ -13,6 +13,7 @@ import numpy as np
 
 from chatterbox.engine.attempts import Attempt, after, first_attempt, judge
 from chatterbox.engine.bell import Bell
+from chatterbox.engine.decode_cost import CostMeter
 from chatterbox.engine.favour import Standing
 from chatterbox.engine.guard import Verdict
 from chatterbox.engine.inbox import Inbox
@@ -76,6 +77,8 @@ class EngineLoop:
         self._prefills: Portions[Row, F32] = Portions(is_rows_own)
         self._steps: Portions[Row, F32] = Portions(is_rows_own)
         self.pulse = Pulse("engine")
+        self._prefill_s = 0.0  # what the last one took
+        self._step_cost = CostMeter()  # by rows
         self._bell = Bell()
         self._closing = False
 
@@ -179,7 +182,11 @@ class EngineLoop:
         standing = self._standing()
 
         def aside(job: SegmentJob) -> bool:
-            return (standing.hoping and job.ordinal > 0) or standing.aside(job)
+            return (
+                (standing.hoping and job.ordinal > 0)
+                or standing.aside(job)
+                or (self._turns.shared and standing.too_early(job, self._prefill_s))
+            )
 
         row = self._scheduler.admit(aside)
         if row is None:
@@ -190,7 +197,9 @@ class EngineLoop:
     def _begin(self, row: Row, attempt: Attempt) -> F32 | ChatterboxError:
         self._attempts[row.slot] = attempt
         self._sampler.begin(row.slot, attempt.sampling)
+        began_s = time.monotonic()
         ((_, logits),) = self._prefills.run([row], self._prefill)
+        self._prefill_s = time.monotonic() - began_s
         self.pulse.beat()
         return logits
 
@@ -209,6 +218,8 @@ class EngineLoop:
     def _advance(self) -> list[tuple[Sequence[Row], F32 | ChatterboxError]]:
         """One step of all that do not stand aside."""
         rows, standing = self._scheduler.runnable(), self._standing()
+        if self._turns.shared:
+            rows = [row for row in rows if not standing.too_early(row.job, 0.0)]
         pressing = [row for row in rows if not standing.aside(row.job)]
         if not pressing and (self._inbox or self._scheduler.admissible()):
             return []  # they stand aside for who is begun next
@@ -218,7 +229,9 @@ class EngineLoop:
         began_s = time.monotonic()
         stepped = self._steps.run(pressing, self._step)
         took_s = time.monotonic() - began_s
-        self._turns.stepped(took_s)
+        self._step_cost.add(len(pressing), took_s)
+        first = sum(row.job.ordinal <= row.job.playback.segment for row in pressing)
+        self._turns.stepped(self._step_cost.estimate().seconds(max(first, 1)))
         left_out = [row for row in rows if not (row in pressing or standing.gives_way(row.job))]
         self._favour.stepped(
             standing, [row.job for row in pressing], took_s, calm_left_out=bool(left_out)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 from chatterbox.engine.outbox import Outbox
-from chatterbox.engine.playback import Playback
+from chatterbox.engine.playback import PlaybackClock
 from chatterbox.engine.sampling import Sampling
 from chatterbox.model.contract import I64, Voice
 
@@ -30,7 +30,7 @@ class SegmentJob:
     seed: int
     ordinal: int  # place within its request: first segments go first
     outbox: Outbox
-    playback: Playback  # of its request
+    playback: PlaybackClock  # of its request
     party: Hashable = None  # who asks, where askers are told apart
     repeatable: bool = False  # nothing about its sound depends on time
 

@@ -27,7 +27,9 @@ class Sounding:
         self.in_work = False  # a window of it is being decoded, or waits within its batch
         self.seams = Seams(settings.cross_fade_samples)
         self._stream = stream
-        self._windows = Windows(settings, by_table=track.job.repeatable)
+        self._windows = Windows(
+            settings, by_table=track.job.repeatable, speed=track.job.playback.speed
+        )
         self._cross_fade_samples = settings.cross_fade_samples
         self._held: list[F32] = []
         self._due_since_s: float | None = None
@@ -49,10 +51,10 @@ class Sounding:
         """The window to decode now, if any, and what its choice needs to know of it. None for a
         reader who is far behind, and none before the window in work is done: windows follow each
         other."""
-        window = None
-        if not (self.in_work or self.track.job.outbox.full):
-            window = self._plan(slack_s, cost)
-        if window is None:
+        if self.in_work or self.track.job.outbox.full:
+            return None
+        window = self._plan(slack_s, cost)
+        if window is None or standing.too_early(self.track.job, cost.seconds(window.fed_codes)):
             return None
         now_s, job = standing.now_s, self._asked(window)
         self._due_since_s = now_s if self._due_since_s is None else self._due_since_s
@@ -62,8 +64,16 @@ class Sounding:
             first=self.silent,
             in_work=standing.in_work(self.track.job),
             slack_s=slack_s,
+            ordinal=self.track.job.ordinal,
             waited_s=now_s - self._due_since_s,
         )
+
+    def tell_listener(self, cost: DecodeCost) -> None:
+        """Note how much work there is until the listener of this segment has more sound."""
+        job, track = self.track.job, self.track
+        if job.ordinal == job.playback.segment:
+            ended = track.end is not None
+            job.playback.next_window_s = self._windows.next_window_s(track.ready, ended, cost)
 
     def _plan(self, slack_s: float, cost: DecodeCost) -> Window | None:
         ended = self.track.end is not None  # asked first: the count is final once this is so

@@ -16,7 +16,7 @@ from chatterbox.audio.join import Joiner
 from chatterbox.audio.loudness import Loudness
 from chatterbox.audio.pace import Pace
 from chatterbox.engine.outbox import FinishReason, Outbox, SegmentEnd
-from chatterbox.engine.playback import Playback
+from chatterbox.engine.playback import PlaybackClock
 from chatterbox.engine.sampling import Sampling
 from chatterbox.engine.scheduler import SegmentJob
 from chatterbox.errors import ChatterboxError, TextTooLong
@@ -101,7 +101,7 @@ class SpeechStream:
         self._segments_ahead = segments_ahead
         self._pause_s = pause_s
         self._outboxes: list[Outbox] = []
-        self._playback = Playback(listening=request.streamed)
+        self._playback = PlaybackClock(live=request.streamed, speed=request.speed)
         self._joiner = Joiner()
         self._pace = Pace(request.speed)
         self._loudness = Loudness(request.loudness_lufs) if request.loudness_lufs else None
@@ -144,8 +144,7 @@ class SpeechStream:
         """The segments and the pauses between them, at the model's own pace."""
         for index, segment in enumerate(self._segments):
             self._submit_ahead(index)
-            pause_s = segment.pause_before_s or (self._pause_s if index else 0.0)
-            if pause_s:
+            if pause_s := self._pause_before_s(index):
                 yield self._count(self._joiner.silence(pause_s), audible=False)
             self.report.segment_starts_s.append(self.report.audio_s)
             async for piece in self._pieces(self._outboxes[index]):
@@ -165,6 +164,8 @@ class SpeechStream:
             self._outboxes.append(outbox)
             ids = self._tokenizer.encode(text)
             self.report.text_ids += len(ids)
+            if ordinal:
+                self._playback.add(ordinal, self._pause_before_s(ordinal), time.monotonic())
             self._submit(
                 SegmentJob(
                     voice=request.voice,
@@ -180,6 +181,10 @@ class SpeechStream:
                     repeatable=request.repeatable,
                 )
             )
+
+    def _pause_before_s(self, index: int) -> float:
+        """The silence that the text asks for before a segment, or the usual one."""
+        return self._segments[index].pause_before_s or (self._pause_s if index else 0.0)
 
     def _cap_codes(self, ids: int) -> int:
         """The ceiling, or what the model's positions leave behind voice and text."""

@@ -28,6 +28,8 @@ class EngineStats:
     sample_s: float = 0.0
     decode_s: float = 0.0
     decoded_samples: int = 0
+    underruns: int = 0  # times that a listener in real time had nothing to play
+    underrun_s: float = 0.0
     running_rows: int = 0
     waiting_rows: int = 0
 

@@ -27,12 +27,18 @@ CODE_S = 1.0 / CODE_RATE_HZ
 AHEAD = 3.0
 """The first window is so many times the size that just keeps up with a listener, within the bounds
 of `WindowSettings`: every window costs something whatever its size, so large ones cost less."""
-GROWTH = 1.4
-"""A window waits for codes as long as it will still be in time, but at least until it is so many
-times as large as the one before, or as keeps up: one that is just in time and no larger leaves the
-next as little time, and so on for ever. A short gap once is the price (docs/decoder.md)."""
+GROWTH = 1.25
+"""A window waits for codes as long as it will still be in time, and at least until it is so many
+times as large as the one before: one that is just in time and no larger leaves the next as little
+time, and so on for ever. Short gaps are the price (docs/decoder.md): a larger factor makes them
+fewer and longer."""
 LATE_GROWTH = 1.7
-"""What comes too late in any case is so many times as large as the one before."""
+"""The same factor where sound comes too late whatever is done: fewer, larger windows cost less."""
+SURPLUS = 1.5
+"""Windows stop growing at a listener's expense at so many times the size that just keeps up; from
+there on each leaves more sound than it takes time."""
+TABLE_GROWTH = 1.4
+"""From one fixed size to the next."""
 RESERVED = 1 / 2
 """Of the sound by which a window is longer than what keeps up."""
 FADED_CODES = 1
@@ -91,10 +97,13 @@ class DecodeCost:
 class Windows:
     """The windows of one stream, in order. Mutable; owned by whoever drives the stream."""
 
-    def __init__(self, settings: WindowSettings, *, by_table: bool = False) -> None:
+    def __init__(
+        self, settings: WindowSettings, *, by_table: bool = False, speed: float = 1.0
+    ) -> None:
         """`by_table`: windows of fixed sizes, whatever the listener and the cost, so that the same
-        codes are always decoded in the same windows."""
+        codes are always decoded in the same windows. `speed`: how fast the listener plays them."""
         self._settings = settings
+        self._code_s = CODE_S / speed
         self._by_table = by_table
         self._next = 0  # codes before this one are decoded
         self._last_fresh = 0
@@ -163,12 +172,21 @@ class Windows:
             return None
         return self._size_within(min(ready, most))
 
+    def next_window_s(self, codes: int, ended: bool, cost: DecodeCost) -> float:
+        """Seconds of work until the next window of the least useful size is there: `made_s` for
+        each code that is missing, and the decode."""
+        least = self._least_codes(cost, late=False)
+        if ended:
+            return cost.seconds(self._around + min(least, max(codes - self._next, 0)))
+        missing = self._next + least + self._settings.look_ahead_codes - codes
+        return cost.made_s * max(missing, 0) + cost.seconds(self._around + least)
+
     def _from_table(self, left: int, ended: bool) -> int | None:
         """The first window is of the usual most, each one after it larger up to the largest; what
         is left when no further one fits is the last. Whether the end was known when a window was
         due changes nothing."""
         s = self._settings
-        grown = math.ceil(GROWTH * self._last_fresh) or s.first_most_codes
+        grown = math.ceil(TABLE_GROWTH * self._last_fresh) or s.first_most_codes
         size = self._size_from(min(grown, s.most_codes))
         if left >= size + max(s.look_ahead_codes, 1):  # so that it cannot be the last
             return size
@@ -181,15 +199,19 @@ class Windows:
         lasting = self._lasting_codes(cost)
         if not self._next:
             return min(max(math.ceil(AHEAD * lasting), s.first_least_codes), s.first_most_codes)
-        least = max(lasting, math.ceil((LATE_GROWTH if late else GROWTH) * self._last_fresh))
-        if not late:
-            least = min(least, math.ceil(LATE_GROWTH * self._last_fresh))
+        late_least = math.ceil(LATE_GROWTH * self._last_fresh)
+        if late:
+            least = max(lasting, late_least)
+        elif lasting >= s.most_codes:  # no size keeps up
+            least = late_least
+        else:
+            least = min(math.ceil(GROWTH * self._last_fresh), math.ceil(SURPLUS * lasting))
         return min(max(least, s.first_least_codes), s.most_codes)
 
     def _lasting_codes(self, cost: DecodeCost) -> int:
         """Windows of so many codes just keep up with a listener."""
         most = self._settings.most_codes
-        gain_s = CODE_S - cost.per_code_s - cost.made_s
+        gain_s = self._code_s - cost.per_code_s - cost.made_s
         fixed_s = cost.seconds(self._around)
         return math.ceil(fixed_s / gain_s) if fixed_s < gain_s * most else most
 
@@ -203,7 +225,7 @@ class Windows:
         for a next one that takes longer than expected."""
         reserve_s = self._settings.reserve_s
         if self._next:
-            beyond_s = CODE_S * (self._last_fresh - self._lasting_codes(cost))
+            beyond_s = self._code_s * (self._last_fresh - self._lasting_codes(cost))
             reserve_s = min(reserve_s, max(RESERVED * beyond_s, 0.0))
         return slack_s - reserve_s
 

@@ -224,6 +224,12 @@ class _EngineCollector(Collector):
                 "Attempts at a segment that the guard threw away",
                 stats.retried_segments,
             ),
+            (
+                "underruns",
+                "Times that a listener in real time had nothing to play",
+                stats.underruns,
+            ),
+            ("underrun_seconds", "Seconds that listeners had nothing to play", stats.underrun_s),
             ("codes", "Speech codes sampled", stats.codes),
             ("steps", "Steps of the language model", stats.steps),
             (

@@ -15,7 +15,6 @@ from chatterbox.engine.favour import (
     hoped_for,
 )
 from chatterbox.errors import EngineDead
-from chatterbox.model.contract import SAMPLE_RATE_HZ
 
 NOW_S = 1000.0
 
@@ -23,7 +22,7 @@ NOW_S = 1000.0
 def heard(seconds: float, **kwargs):
     """A job whose listener has so much sound left."""
     one = job(**kwargs)
-    one.playback.sent(round(seconds * SAMPLE_RATE_HZ), NOW_S)
+    one.playback.add(0, seconds, NOW_S)
     return one
 
 

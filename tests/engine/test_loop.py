@@ -12,14 +12,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from chatterbox.engine.loop import EngineLoop
 from chatterbox.engine.outbox import CAPACITY_SAMPLES, Outbox, SegmentEnd
-from chatterbox.engine.playback import Playback
+from chatterbox.engine.playback import PlaybackClock
 from chatterbox.engine.sampling import Sampling
 from chatterbox.engine.scheduler import SegmentJob
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.track import Track
 from chatterbox.engine.turns import Turns
 from chatterbox.errors import EngineDead, GenerationFailed
-from chatterbox.model.contract import SAMPLE_RATE_HZ, SAMPLES_PER_CODE
+from chatterbox.model.contract import SAMPLES_PER_CODE
 
 SLOTS = 3
 LONG = "a text of some length"
@@ -45,7 +45,7 @@ def job(
         seed=seed,
         ordinal=ordinal,
         outbox=Outbox(),
-        playback=Playback(listening=listening),
+        playback=PlaybackClock(live=listening),
         party=party,
         repeatable=repeatable,
     )
@@ -191,8 +191,8 @@ def test_on_shared_cores_a_first_sound_is_not_kept_by_who_has_time(shared):
     bench = Bench(slots=16, shared=shared)
     silent, late, ahead, whole = job(LONG), job(LONG), job(LONG), job(LONG, listening=False)
     next_of_silent = job(LONG, ordinal=1)
-    ahead.playback.sent(100 * SAMPLE_RATE_HZ, time.monotonic())
-    late.playback.sent(SAMPLE_RATE_HZ, time.monotonic())
+    ahead.playback.add(0, 100.0, time.monotonic())
+    late.playback.add(0, 1.0, time.monotonic())
     calm = [whole, ahead]
     for one in (*calm, late):
         bench.loop.submit(one)
@@ -207,7 +207,7 @@ def test_on_shared_cores_a_first_sound_is_not_kept_by_who_has_time(shared):
     assert codes_of(bench, silent) == 7
     begun = [t for t in bench.sound.open_tracks if t.job is next_of_silent]
     assert len(begun) == (0 if shared else 1), "what comes after it is not begun before it"
-    silent.playback.sent(1000, time.monotonic())
+    silent.playback.add(0, 0.04, time.monotonic())
     bench.loop.step()
     assert codes_of(bench, whole) == before[0] + gained[0] + 1
     bench.run()
@@ -218,7 +218,7 @@ def test_on_shared_cores_a_first_sound_is_not_kept_by_who_has_time(shared):
 def test_a_flood_waits_for_what_others_need():
     bench = Bench(slots=16, shared=True)
     flood = [job(LONG, party="flood") for _ in range(4)]
-    flood[0].playback.sent(SAMPLE_RATE_HZ, time.monotonic())
+    flood[0].playback.add(0, 1.0, time.monotonic())
     for one in flood[:3]:
         bench.loop.submit(one)
         bench.loop.step()
@@ -482,7 +482,7 @@ class EngineMachine(RuleBasedStateMachine):
         text = "w" * words
         listening = heard_s is not None
         one = job(text, key=key, seed=self.submitted, ordinal=int(later), listening=listening)
-        one.playback.sent(round((heard_s or 0) * SAMPLE_RATE_HZ), time.monotonic())
+        one.playback.add(0, heard_s or 0.0, time.monotonic())
         self.bench.loop.submit(one)
         self.open.append((text, key, int(later), one))
         self.submitted += 1

@@ -231,10 +231,10 @@ def test_a_window_is_never_just_in_time_and_hardly_larger():
     cost = DecodeCost(0.1, 0.005, made_s=0.015)
     windows = Windows(SETTINGS)
     windows.next(13, False, 0.0, cost)
-    assert windows.plan(10 + 13 + 3, False, 0.2, cost) is None, "13 codes, no time for more"
-    window = windows.plan(10 + 14 + 3, False, 0.18, cost)
+    assert windows.plan(10 + 11 + 3, False, 0.2, cost) is None, "11 codes, no time for more"
+    window = windows.plan(10 + 12 + 3, False, 0.15, cost)
     assert window is not None
-    assert window.end - window.fresh == 14, "1.4 times 10"
+    assert window.end - window.fresh == 12, "1.5 times the 8 that keep up"
 
 
 def test_windows_grow_while_the_listener_gets_further_ahead():
@@ -277,15 +277,38 @@ def test_a_stream_behind_its_listener_gets_larger_windows_each_time():
 
 
 def test_windows_without_time_to_spare_grow_step_by_step():
-    cost = DecodeCost(0.1, 0.005, made_s=0.012)
+    cost = DecodeCost(0.1, 0.005, made_s=0.03)
     windows = Windows(WindowSettings())
     sizes = []
     for _ in range(5):
         window = windows.next(500, False, 0.01, cost)
         sizes.append(window.end - window.fresh)
-    assert sizes == [10, 14, 20, 28, 40], "each 1.4 times the one before"
+    assert sizes == [10, 13, 17, 22, 28], "each 1.25 times the one before"
     late = windows.next(500, False, 0.0, cost)
-    assert late.end - late.fresh == 68, "1.7 times"
+    assert late.end - late.fresh == 48, "1.7 times"
+
+
+def test_windows_stop_growing_once_each_leaves_more_sound_than_it_takes():
+    cost = DecodeCost(0.1, 0.005, made_s=0.012)  # 8 codes keep up
+    windows = Windows(WindowSettings())
+    sizes = []
+    for _ in range(4):
+        window = windows.next(500, False, 0.01, cost)
+        sizes.append(window.end - window.fresh)
+    assert sizes == [10, 12, 12, 12]
+    assert Windows(WindowSettings(), speed=2.0).next_window_s(
+        0, False, cost
+    ) > windows.next_window_s(500, False, cost)
+
+
+def test_who_plays_faster_needs_larger_windows():
+    cost, sizes = DecodeCost(0.1, 0.005, made_s=0.01), []
+    for speed in (1.0, 1.5):
+        windows = Windows(WindowSettings(), speed=speed)
+        for _ in range(6):
+            window = windows.next(500, False, 0.01, cost)
+        sizes.append(window.end - window.fresh)
+    assert sizes == [11, 23]
 
 
 def test_codes_that_cost_the_same_cores_make_windows_larger():

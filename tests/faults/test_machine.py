@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from chatterbox.engine.decoding import DecodeLoop
 from chatterbox.engine.loop import EngineLoop
 from chatterbox.engine.outbox import CAPACITY_SAMPLES, Outbox, SegmentEnd
-from chatterbox.engine.playback import Playback
+from chatterbox.engine.playback import PlaybackClock
 from chatterbox.engine.sampling import Sampling
 from chatterbox.engine.scheduler import SegmentJob
 from chatterbox.engine.stats import Counters
@@ -65,7 +65,7 @@ def job(words: int, key: str, seed: int, ordinal: int) -> SegmentJob:
         seed=seed,
         ordinal=ordinal,
         outbox=Outbox(),
-        playback=Playback(listening=False),
+        playback=PlaybackClock(live=False),
     )
 
 

@@ -12,7 +12,7 @@ from tiny_decoder import opener, saved, some_codes, voice
 
 from chatterbox.engine.decoding import DecodeLoop
 from chatterbox.engine.outbox import Outbox, SegmentEnd
-from chatterbox.engine.playback import Playback
+from chatterbox.engine.playback import PlaybackClock
 from chatterbox.engine.sampling import Sampling
 from chatterbox.engine.scheduler import SegmentJob
 from chatterbox.engine.stats import Counters
@@ -145,7 +145,7 @@ def test_a_repeatable_segment_has_the_same_samples_however_its_codes_come(quick,
             seed=0,
             ordinal=0,
             outbox=Outbox(),
-            playback=Playback(listening=True),
+            playback=PlaybackClock(live=True),
             repeatable=True,
         )
         track = loop.open(asked)
