@@ -21,6 +21,7 @@ _MARK = re.compile(
     rf"{_VALUE}(?P<mark>\"|''|'(?![\w']))|(?P<double>\")|(?P<open>(?<!\w)'(?=\w)(?!\d\ds?\b))"
     r"|(?P<close>(?<=[\w.,!?])'(?!\w))|\n"
 )
+_QUOTED_FIGURE = re.compile(r"\d['\"]")
 _MINUS = re.compile(
     rf"(?<![\w)\].%°{CURRENCY_SIGNS}'\"–-])(?<![\d%] )–(?=(?:[A-Z]{{1,2}}\$|[{CURRENCY_SIGNS}])?\d)"
 )
@@ -31,6 +32,7 @@ _BLANKS = re.compile(
     r"(?= ?([A-Za-zμ%°]{1,5})?)"
 )
 _POINTS = re.compile(r"(?<![\w.,])[1-9]\d{0,2}(?:\.\d{3}){2,4}(?![\w.]|,\d{3})")
+_GROUP = re.compile(r"\d[ .]\d{3}(?!\d)")
 _CODE = re.compile(
     r"(?i)\b(?:code|pin|otp|number|no|call|dial|phone|tel|fax|text|account|card|id|ending in"
     r"|order|is|extension|ref|zip)[.:]? $"
@@ -47,9 +49,11 @@ def spell_out(text: str) -> str:
         text = _RUPEES.sub("₹", text)
     if "°" in text:
         text = _COORDINATE.sub(_say_coordinate, text)
-    if "'" in text or '"' in text:
+    if _QUOTED_FIGURE.search(text):
         text = _MARK.sub(_Quotes().say, _HEIGHT.sub(_say_height, text))
-    return _POINTS.sub(_with_commas, _BLANKS.sub(_grouped, text))
+    if _GROUP.search(text):
+        text = _POINTS.sub(_with_commas, _BLANKS.sub(_grouped, text))
+    return text
 
 
 def _say_coordinate(match: re.Match[str]) -> str:

@@ -18,6 +18,8 @@ _FORMULA = re.compile(
 )
 _BIG_NAMES = {"∑": "sum", "∏": "prod", "∫": "int"}
 _BIG = re.compile("([∑∏∫])(?=[^\\s])([₀-₉₊₋₌ₐ-ₜᵢ-ᵥⱼ]*)([⁰¹²³⁴-⁹⁺⁻ⁿⁱ∞]*)(?<![∑∏∫])")
+_CLOSES = re.compile(r"\$\$|\\[)\]]|\$(?<=[^\s$]\$)(?!\d)")
+"""A cheap look for the end of a formula."""
 _NO_FORMULA = re.compile(
     r"[\"“”`;]|\. [A-Z]|^\d[\d,.]* ?[a-z]{2,} |^\d[^\\]*[ (](?:US|AU|CA|HK|NZ|NT|[AC])$"
     r"|(?<![\\{A-Za-z])(?:an|and|at|by|for|in|is|it|of|on|or|per|the|to|a(?= [A-Za-z]{2}))(?= )"
@@ -71,6 +73,10 @@ _CHAIN = re.compile(
     rf"(?<![\w.,/?&=#@%$^:-])(?P<chain>{_OPERAND}(?:{_OPERATOR}{_OPERAND}){{1,30}}+)"
     r"(?![\w/@-]|\.\w)(?P<end> ?[?.!]?)"
 )
+_TELLS_OF_CHAIN = re.compile(
+    r"[=<>≤≥≠≈]|[nxyz](?<![A-Za-z][nxyz])(?![A-Za-z])"
+    r"|[Ww]hat|[Hh]ow much|[Cc]alc|[Cc]omp|[Ee]val|[Ss]olve"
+)
 _IN_CHAIN = re.compile(
     r"(?P<before>^|[(\[]|.) ?(?P<sign>[-–*/×]|(?<=\d)x(?=\d)|(?<=\d) x(?= \d)) ?"
 )
@@ -85,7 +91,7 @@ def formulas(text: str) -> str:
     if not text.isascii():
         text = _BIG.sub(_as_command, text)
     if "$" in text or "\\" in text:
-        text = _FORMULA.sub(_say_formula, text)
+        text = _FORMULA.sub(_say_formula, text) if _CLOSES.search(text) else text
     return _outside(text) if "\\" in text else text
 
 
@@ -138,7 +144,7 @@ def spell_out(text: str) -> str:
     text = _PLUS_MINUS.sub("±", text) if "+" in text else text
     if "=" in text:
         text = _CHANGED.sub(lambda m: f" {_NAMED[m[1]]} equals ", text)
-    return _CHAIN.sub(_say_chain, text)
+    return _CHAIN.sub(_say_chain, text) if _TELLS_OF_CHAIN.search(text) else text
 
 
 def _say_power(match: re.Match[str]) -> str:

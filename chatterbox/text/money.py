@@ -15,8 +15,10 @@ from chatterbox.text.units import (
 )
 
 _CHARS = f"[{CURRENCY_SIGNS}]"
-_SIGN = rf"(?:(?:US|AU|CA|NZ|HK|SG|NT|MX|[ACRS])?\$|CN¥|{_CHARS})"
-_CODES = "|".join([*(code for code in CURRENCIES if re.fullmatch("[A-Z]{3}", code)), "kr", "zł"])
+_LETTERED = r"(?:(?:US|AU|CA|NZ|HK|SG|NT|MX|[ACRS])\$|CN¥)"
+_SIGN = rf"(?:{_LETTERED}|{_CHARS})"
+_ALL_CODES = [*(code for code in CURRENCIES if re.fullmatch("[A-Z]{3}", code)), "kr", "zł"]
+_CODES = "|".join(_ALL_CODES)
 _LETTERS = r"(?i:mio|mil|mln|mn|mm|bil|bln|bn|tn|[kmb])"
 _WORDS = r"(?:hundred|thousand|million|billion|trillion|lakh|lac|crore)"
 _SCALE = rf"(?:[ -]?{_WORDS}\b| ?{_LETTERS}(?![\w&'])(?!-[A-Za-z])|[tT](?![\w&'])(?!-[A-Za-z]))"
@@ -27,9 +29,12 @@ _RANGE = (
     rf"(?: ?[-–—~] ?(?:{_SIGN} ?)?(?P<b>{NUMBER})(?P<scale_b>{_SCALED})?)?"
 )
 _EACH = r"(?:/(?P<per>(?:sq\.? ?)?[A-Za-z]{1,10})\b| / (?P<per_word>[a-z]{1,10})\b)?"
-_BEFORE = re.compile(
-    rf"(?:(?<![\w.])(?!TRY|PHP|ETH|kr|zł)(?P<code>{_CODES}) ?(?:{_SIGN} ?)?(?=-?\d)"
-    rf"|(?<![A-Za-z\d])(?<!\d (?=[€¢]))(?P<what>{_SIGN}) ?)(?P<minus>-)?{_RANGE}{_BEHIND}{_EACH}"
+_AMOUNT = rf"(?P<minus>-)?{_RANGE}{_BEHIND}{_EACH}"
+_SIGN_BEFORE = re.compile(
+    rf"(?P<what>{_CHARS}(?<![A-Za-z\d]{_CHARS})|(?<![A-Za-z\d]){_LETTERED})(?<!\d [€¢]) ?{_AMOUNT}"
+)
+_CODE_BEFORE = re.compile(
+    rf"(?<![\w.])(?!TRY|PHP|ETH|kr|zł)(?P<what>{_CODES}) ?(?:{_SIGN} ?)?(?=-?\d){_AMOUNT}"
 )
 """`TRY 5 times`, `PHP 8` and `ETH 2.0` are no sums."""
 _AFTER = re.compile(
@@ -44,7 +49,12 @@ def spell_out(text: str) -> str:
     """`text` with sums of money in words. Linear time."""
     if "," in text:
         text = _COMMA.sub(_with_point, text)
-    return _AFTER.sub(_say, _BEFORE.sub(_say, text))
+    has_code = any(code in text for code in _ALL_CODES)
+    if has_code:
+        text = _CODE_BEFORE.sub(_say, text)
+    if has_code or any(sign in text for sign in CURRENCY_SIGNS):
+        text = _AFTER.sub(_say, _SIGN_BEFORE.sub(_say, text))
+    return text
 
 
 def _with_point(match: re.Match[str]) -> str:
@@ -65,7 +75,7 @@ def _say(match: re.Match[str]) -> str:
         if found["per_word"] and not each:
             return match[0]
         each = f" per {each or per}"
-    code = (found.get("code_after") or found.get("code") or found["what"]).strip()
+    code = (found.get("code_after") or found["what"]).strip()
     currency = CURRENCIES[code]
     end = match.end() if not per else len(match.string)
     if is_attributive(match.string, match.start(), end) or names_price(match.string, end):

@@ -25,10 +25,12 @@ _SAME_UNIT = re.compile(
     rf"{_START}(?P<a>{_VALUE} ?(?P<unit>{_UNIT})(?:/[A-Za-z]{{1,4}})?)(?P<sep> ?[-–—~] ?| ?[x×] ?)"
     rf"(?=-?{_VALUE} ?{_UNIT}(?!\w))"
 )
+_BOTH_SIDES = re.compile(r"\d ?[^\s\d]{0,6} ?[-–—~x×] ?-?\d")
 _THOUSANDS = re.compile(rf"{_START}({NUMBER})([kKM]) ?[-–—~] ?({NUMBER})\2\b")
 _COMMA = re.compile(
     rf"(?<![\d.,])(\d{{1,4}}),(\d{{1,2}})(?=( ?)((?:degrees|percent|{_UNIT})(?!\w)))"
 )
+_CLOCKED = re.compile(r"\d ?[hm]")
 _DURATION = re.compile(
     r"(?<![\w.])(\d{1,3}) ?h(?:rs?)? ?(\d{1,2}) ?m(?:ins?)?\b(?: ?(\d{1,2}) ?s(?:ecs?)?\b)?"
     r"|(?<![\w.])(\d{1,3}) ?m(?:ins?)? ?(\d{1,2}) ?s(?:ecs?)?\b"
@@ -37,10 +39,12 @@ _DURATION = re.compile(
 
 def spell_out(text: str) -> str:
     """`text` with measures and percentages in words. Linear time."""
-    text = _THOUSANDS.sub(_say_thousands, text)
+    if _BOTH_SIDES.search(text):
+        text = _SAME_UNIT.sub(_say_between, _THOUSANDS.sub(_say_thousands, text))
     if "," in text:
         text = _COMMA.sub(_with_point, text)
-    text = _SAME_UNIT.sub(_say_between, _DURATION.sub(_say_duration, text))
+    if _CLOCKED.search(text):
+        text = _DURATION.sub(_say_duration, text)
     return _MEASURE.sub(_say, text)
 
 

@@ -7,21 +7,21 @@ from chatterbox.text.units import UNITS, WORDS_FOR_EACH, unit
 
 _START = r"(?<![\w.])(?<!\d,)"
 _PER_WORD = re.compile(
-    rf"(?i)(?:\b(once|twice|[a-z]{{3,15}}s)|(?<=\d )([a-z]{{3,15}})) ?/ ?"
-    rf"({'|'.join(sorted(WORDS_FOR_EACH))}|s|sec|min|h|hr|yr|mo)\b"
+    rf"(?<=[A-Za-z]) ?/ ?({'|'.join(sorted(WORDS_FOR_EACH))}|s|sec|min|h|hr|yr|mo)\b", re.I
 )
+_COUNTED = re.compile(r"(?:\b(?:once|twice|[a-z]{3,15}s)|\d [a-z]{3,15})$", re.I)
 _PER_UNIT = re.compile(
     r"(?<![\w/.])(km|mi|mg|kg|mL|ml|μg|MB|GB|Mbit|kWh|ft|m|L|g|W|J)/"
     r"(h|hr|s|sec|min|L|l|dL|kg|day|m\^?[23])( ?K\b)?(?![\w/])"
 )
-_SCORE = re.compile(
-    rf"{_START}({NUMBER})/(\d{{1,3}})(?= (?:stars?|points?|rating|marks?)\b)"
-    rf"|{_START}(\d{{1,3}}\.\d{{1,2}})/(\d{{1,3}})(?![\w/]|[.,]\d)"
+_OF = re.compile(r"(?<=\d)/(?=\d{1,3}(?![\w/]|[.,]\d))")
+_ITEM = re.compile(
+    r"\b(?:step|part|page|slide|chapter|lesson|question|round|level|day|week|phase|episode|item"
+    r"|stage|section|attempt|batch|epoch) \d{1,3}$",
+    re.I,
 )
-_STEP = re.compile(
-    r"(?i)\b(step|part|page|slide|chapter|lesson|question|round|level|day|week|phase|episode|item"
-    r"|stage|section|attempt|batch|epoch) (\d{1,3})/(\d{1,3})(?![\w/])"
-)
+_SCORED = re.compile(r"\.\d{1,2}$")
+_RATED = re.compile(r"\d{1,3} (?:star|point|rating|mark)")
 _ORDINAL_FRACTION = re.compile(r"(?<![\w/.])(\d{1,3}/\d{1,3})(?i:st|nd|rd|th)s?\b")
 _QUOTIENT = re.compile(rf"{_START}({NUMBER}) / (?={NUMBER}(?![\w/]))")
 
@@ -30,11 +30,26 @@ def spell_out(text: str) -> str:
     """`text` with slashes in words, but for those of measures, dates and addresses. Linear time."""
     if "/" not in text:
         return text
-    text = _ORDINAL_FRACTION.sub(r"\1", _STEP.sub(r"\1 \2 of \3", text))
-    text = _SCORE.sub(lambda m: f"{m[1] or m[3]} out of {m[2] or m[4]}", text)
-    text = _PER_WORD.sub(lambda m: f"{m[1] or m[2]} per {each(m[3], None)}", text)
-    text = _PER_UNIT.sub(_say_per_unit, text)
-    return _QUOTIENT.sub(r"\1 divided by ", text)
+    text = _OF.sub(_say_of, _ORDINAL_FRACTION.sub(r"\1", text))
+    text = _PER_UNIT.sub(_say_per_unit, _PER_WORD.sub(_say_per_word, text))
+    return _QUOTIENT.sub(r"\1 divided by ", text) if " / " in text else text
+
+
+def _before(match: re.Match[str]) -> str:
+    return match.string[max(0, match.start() - 20) : match.start()]
+
+
+def _say_of(match: re.Match[str]) -> str:
+    before = _before(match)
+    if _ITEM.search(before):
+        return " of "
+    rated = _SCORED.search(before) or _RATED.match(match.string, match.end())
+    return " out of " if rated else match[0]
+
+
+def _say_per_word(match: re.Match[str]) -> str:
+    counted = _COUNTED.search(_before(match))
+    return f" per {each(match[1], None)}" if counted else match[0]
 
 
 def _say_per_unit(match: re.Match[str]) -> str:
