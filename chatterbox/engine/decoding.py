@@ -59,14 +59,17 @@ class DecodeLoop:
         counters: Counters,
         watermark: Watermark | None = None,
         turns: Turns | None = None,
+        loudest_rms: float | None = None,
     ) -> None:
         """`turns`: with whom the cores are shared, if with anybody. `watermark` marks segments as
         wholes, so that with one nothing leaves before a segment is complete; nor does it where
-        nobody listens meanwhile, so that the guard may take any attempt back."""
+        nobody listens meanwhile, so that the guard may take any attempt back. `loudest_rms`: what
+        is louder is turned down; none: nothing is."""
         self._decoder = decoder
         self._watermark = watermark
         self._turns = turns or Turns(shared=False)
         self._settings = settings
+        self._loudest_rms = loudest_rms
         self._counters = counters
         self._cost = CostMeter()
         # Whatever is not the device's is the row's: a decoder sees only codes and a voice.
@@ -193,7 +196,7 @@ class DecodeLoop:
                 log.exception("a stream could not be opened")
                 self._end_failed(track, GenerationFailed("The decoder failed on this voice."))
                 continue
-            self._open.append(Sounding(track, stream, self._settings))
+            self._open.append(Sounding(track, stream, self._settings, self._loudest_rms))
 
     def _look(self) -> tuple[Standing, list[Due[Asked]]]:
         """Who goes before whom, and every window that could be decoded now."""
@@ -262,7 +265,7 @@ class DecodeLoop:
             error = GenerationFailed("The decoder gave no usable sound for this text.")
             self._fail(sounding, error)
             return
-        samples = sounding.seams.join(result.samples, result.at, window.last)
+        samples = sounding.join(result, last=window.last)
         if self._watermark is not None or not track.job.playback.live:
             samples = sounding.held_back(samples, window.last)
         if len(samples):

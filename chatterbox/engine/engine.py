@@ -123,7 +123,12 @@ class TTSEngine:
         self._voices.start()
         turns = Turns(shared=self._model.info.device == "cpu")
         self._decoding = DecodeLoop(
-            self._model.decoder, self._windows(), self._counters, watermark, turns
+            self._model.decoder,
+            self._windows(),
+            self._counters,
+            watermark,
+            turns,
+            self._model.loudest_rms,
         )
         self._loop = EngineLoop(
             self._model.language_model,

@@ -5,6 +5,7 @@ Knows one track, its windows and its seams; calls no decoder.
 
 import numpy as np
 
+from chatterbox.audio.ceiling import Ceiling
 from chatterbox.engine.decode_batch import Due
 from chatterbox.engine.favour import Standing, hoped_for
 from chatterbox.engine.track import Track
@@ -22,10 +23,17 @@ from chatterbox.model.decoder_contract import (
 class Sounding:
     """A track on its way to sound."""
 
-    def __init__(self, track: Track, stream: DecodeStream, settings: WindowSettings) -> None:
+    def __init__(
+        self,
+        track: Track,
+        stream: DecodeStream,
+        settings: WindowSettings,
+        loudest_rms: float | None = None,
+    ) -> None:
         self.track = track
+        self._ceiling = Ceiling(loudest_rms) if loudest_rms else None
         self.in_work = False  # a window of it is being decoded, or waits within its batch
-        self.seams = Seams(settings.cross_fade_samples)
+        self._seams = Seams(settings.cross_fade_samples)
         self._stream = stream
         self._windows = Windows(
             settings, by_table=track.job.repeatable, speed=track.job.playback.speed
@@ -33,6 +41,11 @@ class Sounding:
         self._cross_fade_samples = settings.cross_fade_samples
         self._held: list[F32] = []
         self._due_since_s: float | None = None
+
+    def join(self, result: Rendered, *, last: bool) -> F32:
+        """The next samples, of the window that was decoded."""
+        samples = self._seams.join(result.samples, result.at, last)
+        return self._ceiling.limited(samples) if self._ceiling else samples
 
     @property
     def silent(self) -> bool:
@@ -89,7 +102,7 @@ class Sounding:
             stream=self._stream,
             window=window,
             codes=np.array(self.track.codes[window.begin : window.stop], np.int64),
-            needs_from=self.seams.needs_from,
+            needs_from=self._seams.needs_from,
             next_from=window.end_sample - (0 if window.last else self._cross_fade_samples),
         )
 

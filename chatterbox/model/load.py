@@ -15,6 +15,7 @@ from chatterbox.errors import first_line
 from chatterbox.model.capture import CAPTURE_OPTIONS
 from chatterbox.model.contract import (
     CODE_RATE_HZ,
+    LOUDEST_SPEECH_RMS,
     GraphName,
     LanguageModel,
     Precision,
@@ -79,6 +80,7 @@ class LoadedModel:
     decoder: StreamingDecoder
     voice_key: str  # names the encoder: voices encoded under another key are encoded again
     sampling: Mapping[str, float] = field(default_factory=dict)  # what it says of its own
+    loudest_rms: float | None = None  # what is louder is no speech of it, and turned down
 
 
 class Doing(Protocol):
@@ -124,6 +126,7 @@ def load_model(
         decoder=opened.decoder,
         voice_key=files.fingerprint("speech_encoder"),
         sampling=own_sampling(files),
+        loudest_rms=LOUDEST_SPEECH_RMS,
     )
 
 

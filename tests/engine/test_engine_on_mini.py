@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.rehearsal import REHEARSALS, REHEARSED_CODES
 from chatterbox.engine.sampling import Sampling
 from chatterbox.engine.speech import SpeechRequest
+from chatterbox.model.contract import LOUDEST_SPEECH_RMS, Voice, VoiceTensors
 
 TEXTS = (
     "Hello there.",
@@ -147,3 +149,39 @@ async def test_a_registered_recording_speaks_and_survives_a_restart(engine):
     tensors = again.get(voice.voice_id).tensors
     assert np.array_equal(tensors.speaker, engine.voices.get(voice.voice_id).tensors.speaker)
     again.close()
+
+
+async def test_f94_a_voice_that_would_hurt_is_turned_down_and_speech_is_not_touched(
+    engine, monkeypatch
+):
+    """Forged tensors and tonal references drive the vocoder to full scale."""
+    own = [engine.voices.get(voice) for voice in VOICES]
+    silence = {
+        name: np.zeros_like(getattr(own[0].tensors, name))
+        for name in ("features", "prompt_codes", "speaker", "prompt_mel")
+    }
+    hostile = [Voice("silence", VoiceTensors(**silence))]
+    for shift in (3.0, 8.0):
+        mel = own[0].tensors.prompt_mel + np.float32(shift)
+        hostile.append(Voice(f"shifted {shift}", replace(own[0].tensors, prompt_mel=mel)))
+
+    async def heard(voices) -> list:
+        asked = [
+            SpeechRequest(text, voice, Sampling(), seed=3, repeatable=True)
+            for voice in voices
+            for text in TEXTS
+        ]
+        return [(await hear(engine, one))[0] for one in asked]
+
+    decoding = engine._decoding
+    monkeypatch.setattr(decoding, "_loudest_rms", None)
+    before, hurts = await heard(own), await heard(hostile)
+    monkeypatch.setattr(decoding, "_loudest_rms", LOUDEST_SPEECH_RMS)
+    assert all(map(np.array_equal, before, await heard(own)))
+    assert max(map(rms, hurts)) > 1.5 * LOUDEST_SPEECH_RMS
+    assert max(map(rms, await heard(hostile))) < 1.3 * LOUDEST_SPEECH_RMS
+
+
+def rms(samples) -> float:
+    """As it is heard: every encoder cuts at full scale."""
+    return float(np.sqrt(np.mean(np.square(np.clip(samples, -1, 1), dtype=np.float64))))
