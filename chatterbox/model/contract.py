@@ -49,7 +49,7 @@ DECODER_PROMPT_S = 10.0
 """The decoder is prompted with at most the first 10 s of the reference [source]."""
 LOUDEST_SPEECH_RMS = 10 ** (-10 / 20)
 """No speech is louder for 0.2 s: references are brought to -27 LUFS, and speech in such a voice
-stays 10 dB below this at its loudest syllable (measured on the embedded model)."""
+stays 9 dB below this at its loudest (measured on the embedded model)."""
 REFERENCE_LUFS = -27.0
 """Loudness the reference is brought to before encoding [source]."""
 
