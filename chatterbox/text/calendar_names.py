@@ -1,4 +1,4 @@
-"""Writes the short names of months and weekdays out: `jan. 5`, `Mon–Fri`, `(b. 1945)`, `1:00a.m.`
+"""Writes the short names of months and weekdays out: `jan. 5`, `Mon–Fri`, `(b. 1945)`
 
 Runs before abbreviations, which would take their stops for the ends of sentences. Every month that
 belongs to a date leaves with its full name and a capital, which is all that `dates` knows.
@@ -52,14 +52,13 @@ _LEADS = re.compile(
     r"|born|early|late|mid)) ?$"
 )
 _COUNTED = re.compile(r" (?:[a-z]{2,}s|people|men|women|children|percent|km|mi|or more)\b")
-_HALF_DAY = re.compile(r"(?<=\d)(?=[AaPp]\.[Mm]\b)")
 _LIFE = re.compile(r"(?:(?<=\()|(?<=[,;] ))(b|d|fl|r|m)\. ?(?=(?:c\. ?|ca\. ?)?\d{3,4}\b)")
 _LIVES = {"b": "born ", "d": "died ", "fl": "flourished ", "r": "reigned ", "m": "married "}
 
 
 def spell_out(text: str) -> str:
     """`text` with the names of its months and weekdays in full. Linear time."""
-    text = _LIFE.sub(lambda m: _LIVES[m[1]], _HALF_DAY.sub(" ", text))
+    text = _LIFE.sub(lambda m: _LIVES[m[1]], text)
     text = _AFTER_FIGURE.sub(_say_after_figure, _RUN.sub(_say_run, text))
     text = _BEFORE_FIGURE.sub(_say_before_figure, text)
     return _ALONE.sub(lambda m: _full(m[0].rstrip(".")), text)

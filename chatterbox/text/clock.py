@@ -2,7 +2,7 @@
 
 import re
 
-from chatterbox.text.numbers import cardinal
+from chatterbox.text.numbers import cardinal, digits
 
 _ALONE = r"(?<![\w./:-])(?<!\d,)"
 _HALF = r"(?P<half>[AaPp])[Mm]\b"
@@ -11,6 +11,7 @@ _CLOCK = re.compile(
     rf"|{_ALONE}(?P<h2>[01]?\d|2[0-4]):(?P<m2>[0-5]\d)(?::(?P<s2>[0-5]\d))?(?![\w:]|[.,]\d)"
 )
 _LENGTH = re.compile(rf"{_ALONE}(?P<min>2[5-9]|[3-9]\d):(?P<sec>[0-5]\d)(?![\w:]|[.,]\d)")
+_LAP = re.compile(rf"{_ALONE}(\d{{1,2}}):([0-5]\d)\.(\d{{1,3}})(?![\w:]|[.,]\d| ?[AaPp][Mm]\b)")
 _FROM_TO = re.compile(
     rf"{_ALONE}(\d{{1,2}}(?::[0-5]\d)?(?: ?[AaPp][Mm])?) ?[-–—] ?"
     r"(?=\d{1,2}(?:[:.][0-5]\d(?: ?[AaPp][Mm])?| ?[AaPp][Mm])\b)"
@@ -26,7 +27,7 @@ _JOB = re.compile(r" (?:jobs?|shifts?|hours|schedule|workday|grind)\b")
 def spell_out(text: str) -> str:
     """`text` with every time of day in words. Linear time."""
     if ":" in text:
-        text = _LENGTH.sub(_say_length, text)
+        text = _LAP.sub(_say_lap, _LENGTH.sub(_say_length, text))
     text = _CLOCK.sub(_say_clock, _FROM_TO.sub(r"\1 to ", text))
     return _OPENING.sub(_say_opening, _HOUR.sub(_say_hour, text))
 
@@ -47,6 +48,11 @@ def _say_length(match: re.Match[str]) -> str:
     if minutes + seconds == 100:
         return match[0]
     return f"{cardinal(minutes)} minutes{' ' + cardinal(seconds) if seconds else ''}"
+
+
+def _say_lap(match: re.Match[str]) -> str:
+    """3:26.05, as races are timed."""
+    return f"{time_of_day(int(match[1]), int(match[2]))} point {digits(match[3])}"
 
 
 def _say_clock(match: re.Match[str]) -> str:

@@ -16,17 +16,20 @@ from chatterbox.text import (
     dates,
     elements,
     figures,
+    identifiers,
     marks,
     markup,
     mathematics,
     money,
     punctuation,
     quantities,
+    ranges,
     roman,
     signs,
     slashes,
     streets,
     words,
+    years,
 )
 from chatterbox.text.characters import readable
 from chatterbox.text.code_blocks import CodeBlocks
@@ -74,13 +77,20 @@ _WORDS = (
 )
 _FIGURES = (
     _opened,
+    identifiers.verses,
+    figures.pressure,
+    ranges.linked,
     dates.spell_out,
     clock.spell_out,
-    figures.identifiers,
+    identifiers.spell_out,
     figures.powers,
-    figures.decades,
+    years.decades,
     money.spell_out,
     quantities.spell_out,
+    years.ranges,
+    figures.fractions,
+    ranges.spell_out,
+    years.spell_out,
     figures.rest,
     _capitalised,
 )

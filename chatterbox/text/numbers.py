@@ -58,20 +58,30 @@ def is_one(figures: str) -> bool:
     return figures == "1"
 
 
-def year(value: int) -> str:
-    """1999 → nineteen ninety-nine, 1900 → nineteen hundred, 2005 → two thousand and five."""
-    century, rest = divmod(value, 100)
-    if value < 1000 or value % 1000 < 10:
+def paired(value: int) -> str:
+    """As names and years are said: 737 → seven thirty-seven, 404 → four oh four, 4090 → forty
+    ninety, 1900 → nineteen hundred, 2005 → two thousand and five."""
+    hundreds, rest = divmod(value, 100)
+    if value < 100 or value % 1000 < 10 or (value < 1000 and rest == 0):
         return cardinal(value)
     if rest == 0:
-        return f"{cardinal(century)} hundred"
-    return f"{cardinal(century)} {'oh ' if rest < 10 else ''}{cardinal(rest)}"
+        return f"{cardinal(hundreds)} hundred"
+    return f"{cardinal(hundreds)} {'oh ' if rest < 10 else ''}{cardinal(rest)}"
+
+
+def year(value: int) -> str:
+    """1999 → nineteen ninety-nine; 476 → four hundred and seventy-six."""
+    return cardinal(value) if value < 1000 else paired(value)
+
+
+def plural(said: str) -> str:
+    """twenty → twenties, six → sixes, five → fives."""
+    return said[:-1] + "ies" if said[-1] == "y" else said + ("es" if said[-1] == "x" else "s")
 
 
 def decade(value: int) -> str:
-    """1990 → nineteen nineties, 80 → eighties, 1800 → eighteen hundreds."""
-    said = year(value) if value >= 100 else cardinal(value)
-    return said[:-1] + "ies" if said.endswith("y") else said + "s"
+    """1990 → nineteen nineties, 830 → eight thirties, 1800 → eighteen hundreds."""
+    return plural(paired(value))
 
 
 def fraction(top: int, bottom: int) -> str:

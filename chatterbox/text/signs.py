@@ -11,10 +11,11 @@ from chatterbox.text.symbols import GREEK
 _SMILEY = re.compile(r"(?<!\S)(?:[:;=]'?-?[()DPpO/|3]+|<3+|[xX]D+|\^_*\^)(?!\S)")
 _ELISION = r"(?:tis|twas|em|til|cause|bout|round|neath|n)\b"
 _LOOSE_QUOTE = re.compile(
-    rf"(?<![^\W\d_])'(?!{_ELISION}|\d\d\b|\d0s\b)|(?<=[^\W\d_s])'(?![^\W\d_])|(?<=\d)'(?!s\b)",
+    rf"(?<![^\W_])'(?!{_ELISION}|\d\d\b|\d0s\b)|(?<=[^\W\d_s])'(?![^\W\d_])|(?<=\d)'(?!s\b)",
     re.I,
 )
 """An apostrophe stays between letters, after s (`the dogs' tails`), in elisions."""
+_BETWEEN_FIGURES = re.compile(r"(?<=\d)'(?=\d)")
 
 _SIGNS: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
     (sign, re.compile(pattern), put)
@@ -75,7 +76,7 @@ def without_quotes(text: str) -> str:
     """Double quotes gone (the model stumbles over them), single ones kept only where they are
     apostrophes; smileys gone."""
     text = _SMILEY.sub(" ", text).replace('"', "")
-    return _LOOSE_QUOTE.sub("", text) if "'" in text else text
+    return _LOOSE_QUOTE.sub("", _BETWEEN_FIGURES.sub(" ", text)) if "'" in text else text
 
 
 def _say_greek(match: re.Match[str]) -> str:

@@ -26,7 +26,7 @@ NUMBERS = [
     ("Zero: 0.", "Zero: zero."),
     (
         "Card 4111111111111111.",
-        "Card four one one one one one one one one one one one one one one one.",
+        "Card four one one one, one one one one, one one one one, one one one one.",
     ),
     ("1,000,000,000,000,000 stars", "One quadrillion stars."),
     ("the 1st, 2nd, 3rd and 21st", "the first, second, third and twenty-first."),

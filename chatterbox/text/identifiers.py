@@ -1,0 +1,253 @@
+"""Reads figures that are names: telephone numbers, codes, versions, models, house numbers, verses.
+
+What has to be typed in is read digit by digit, in its groups; what is said as a name is read in
+pairs: `RTX 4090`, `flight BA2490`, `error 404`, `1428 Elm Street`.
+"""
+
+import re
+
+from chatterbox.text.lexicon import BOOKS
+from chatterbox.text.numbers import cardinal, digits, number, paired
+
+# --- telephone numbers ---------------------------------------------------------------------------
+_PHONE = re.compile(
+    r"(?<![\w.+-])(?:\+?\d{1,3}(?:[ .-]|(?=\()))?(?:\(\d{3}\)[ -]?"
+    r"|\d{3}[ .-])\d{3}[ .-]\d{4}(?![\w-])"
+    r"|(?<![\w.+-])\d{3}-\d{4}(?![\w-])|(?<![\w.+,$-])555 \d{4}(?![\w-]|[.,]\d)"
+    r"|(?<!\w)\(0\d{1,5}\)[ -]?\d{3,4}[ -]?\d{3,6}(?![\w-])"
+)
+_INTERNATIONAL = re.compile(r"(?<![\w+])\+\d[\d ().-]{6,20}\d(?!\d)")
+_GROUPS = re.compile(r"(?<![\w.-])\d++(?:-\d++){2,}+(?!\w)(?! ?=)")
+_BLANKS = re.compile(r"(?<![\w.,$£€¥-])\d{2,8}(?: \d{2,8}){1,6}(?![\w%-]|[.,]\d)")
+_CALL = re.compile(
+    r"(?i)\b(call|dial|called|dialed|dialled|ring|phone|text|telephone|tel|fax|mobile|cell|hotline)"
+    r"((?: (?:me|us|him|her|them|now|on|at|is|to|number|no))*:? )"
+    r"(\d{3}|\d{5,15})(?![\w%-]|[.,:]\d)(?! (?:[a-z]+s|people|men|women|more|of)\b)"
+)
+_EMERGENCY = re.compile(
+    r"\b(911|999|112|988|[2-8]11)(?= (?:operators?|calls?|callers?|dispatch\w*|emergenc\w+"
+    r"|cent(?:er|re)s?"
+    r"|hotline|lifeline|services?|tapes?|systems?|recordings?)\b)"
+)
+_LONG = re.compile(r"(?<![\w.,$£€¥])(?!\d+000\b)\d{10,}(?![\w.,%]*\d|%)(?! [a-z]+s\b)")
+
+# --- codes ---------------------------------------------------------------------------------------
+_VALUE = r"(?P<value>(?=[A-Za-z-]{0,6}\d)[A-Za-z\d]{2,24}(?:[ -]\d{2,6}){0,5})(?![\w%]|[.,:/]\d)"
+_LINK = (
+    r"(?P<link>(?:(?:,? (?:is|was|are|number|no\.?|now|reads|ending in|ending with)|:| ?#| ?=))"
+    r"{0,3} ?)"
+)
+_COUNTED = (
+    r"(?! ?(?:digits?|characters?|chars|letters?|lines?|bytes?|bits?|of|people|times|minutes?"
+    r"|points"
+    r"|hours?|days?|years?|mm|cm|km|m|kg|g|mg|ml|ft|or more)\b)"
+)
+_STRONG = re.compile(
+    r"(?P<word>\b(?:(?i:codes?|otp|passcodes?|passwords?|zip|zipcode|postcode|ext|extension|cvv|cvc"
+    r"|ssn|imei|pin code|pin number)|PIN|pin(?= is| was|:)))\b"
+    rf"(?<!\d code){_LINK}{_VALUE}{_COUNTED}"
+)
+_WEAK = re.compile(
+    r"(?P<word>\b(?i:accounts?|acct|cards?|confirmation|tracking|orders?|reference|ref|booking"
+    r"|reservation|invoice|ticket|case|claim|policy|member|membership|customer|passport|licen[cs]e"
+    r"|serial|routing|receipt|employee|student|user|badge|parcel|transaction|registration|phone"
+    rf"|part|product|ID|IBAN|VIN|SKU))\b{_LINK}{_VALUE}{_COUNTED}(?! [a-z]+s\b(?<!has|.is|was))"
+)
+_ENDING = re.compile(
+    r"(?i)\b((?:card|account|number|visa|mastercard|amex|phone|iban|debit|credit)\b[^.!?\d]{0,30}"
+    r"(?:ending|ends|ended) (?:in|with) )(\d{2,6})\b"
+)
+_USED = re.compile(
+    r"(?i)\b((?:enter|type|key in|use|reply|verify with) )(\d{4,8})(?=[.!]|$| (?:to [a-z]|as|on"
+    r"|at)\b)"
+    r"|(?<![\w.,$£€-])(\d{4,8})(?= is (?:your|the)(?: [\w-]+){0,3} (?:code|pin|otp|password"
+    r"|passcode)\b)"
+)
+_STATE = re.compile(
+    r"(\b(?:A[LKZR]|C[AOT]|D[CE]|FL|GA|HI|I[DLNA]|K[SY]|LA|M[EDAINSOT]|N[EVHJMYCD]|O[HKR]|PA|PR|RI"
+    r"|S[CD]|T[NX]|UT|V[TAI]|W[AVIY]),? |, [A-Z][a-z]{3,12} )(\d{5}(?:-\d{4})?)"
+    r"(?![\w-]|,\d)(?! [a-z])"
+)
+
+# --- versions and names --------------------------------------------------------------------------
+_VERSION = re.compile(
+    r"(?<![\w.])(?:[vV] ?)?(\d++(?:\.\d++){2,}+)|\bv(\d{1,4}(?:\.\d{1,4})?)(?![\w.]\d)"
+)
+_RELEASE = re.compile(
+    r"(?i)\b(version |release |python |java |ubuntu |ios |android |macos |node |php |ruby |kernel "
+    r"|django |swift |go )(\d{1,2}\.[1-9]\d|\d\d\.\d\d)(?!\w|\.\d)"
+)
+_WIFI = re.compile(r"\b802\.(\d{1,2})(?=[a-z]{0,2}\b)")
+_SERIES = re.compile(r"\b(7[0-8]7|A3\d\d)-(\d{2,4})(?=[A-Z]{0,3}\b)")
+_JET = re.compile(r"(?<=\b[Aa] )7[0-8]7\b(?! [a-z]+s\b|[.,:%-]\d)|(?<![\w.,$-])7[0-8]7(?=s\b)")
+_LINES = re.compile(r"(?<![\w.,$])(?:144|240|360|480|576|720|1080|1440|2160|4320)(?=[pi]\b)")
+_MODEL = re.compile(
+    r"(?<![\w.,$£€-])(?!(?:ISO|USD|EUR|GBP|JPY|CHF|CAD|AUD|INR|CNY|Q\d|FY|CY|v|EN|DIN)-?\d)"
+    r"([A-Z][A-Za-z]{0,4}-?|[ixh])(\d{3,4})(?![\d%]|[.,:/]\d|-\d)"
+)
+_NAMED = re.compile(
+    r"\b((?i:RTX|GTX|RX|form|Radeon|GeForce|Ryzen|port|error|HTTP|RFC|flight|room|suite|apartment|apt"
+    r"|route"
+    r"|highway|interstate|boeing|airbus|porsche|ferrari|peugeot|BMW|nokia|bus|train|locker|gate"
+    r"|channel|extension)) (\d{3,4})(?![\d%]|[.,:/]\d|-\d)(?! (?:[a-z]+s|people|men|women)\b)"
+)
+_STREET = (
+    r"(?:Street|Avenue|Road|Drive|Lane|Boulevard|Court|Place|Way|Highway|Parkway|Square|Terrace"
+    r"|Circle|Expressway|Crescent|St|Ave|Rd|Dr|Ln|Blvd|Ct|Pl|Hwy|Pkwy)\b"
+)
+_HOUSE = re.compile(
+    r"(?<![\w.,$£€-])(\d{3,4})(?= (?:(?:[NSEW]|[NS][EW]|North|South|East|West)\.? )?"
+    rf"(?!{_STREET})(?:[A-Z][\w'-]*\.?|\d{{1,3}}(?:st|nd|rd|th)) (?:[A-Z][\w'-]* ){{0,2}}{_STREET})"
+)
+_BOOKS = "|".join(BOOKS.values()) + (
+    "|Ruth|Ezra|Job|Joel|Amos|Obadiah|Jonah|Nahum|Acts|Jude|Maccabees|Tobit|Judith|Sirach|Baruch"
+    "|Surah?|Quran|Koran"
+)
+_VERSE = re.compile(
+    rf"(?:(?<![\w.])([123]) )?\b({_BOOKS}) (\d{{1,3}}):(\d{{1,3}})"
+    r"(?: ?[-–—] ?(\d{1,3})(?![:\d]))?(?![\w:])"
+)
+
+# --- signs before figures ------------------------------------------------------------------------
+_LEADING_POINT = re.compile(r"(?<![\w.])\.(?=\d)")
+_MINUS = re.compile(r"(?<![\w)\].,%°$£€¥^-])-(?=[^\w\s-]?\d|[A-Z]{1,2}\$\d)")
+_PLUS = re.compile(r"(?<![\w+])\+(?=\d)")
+
+
+def verses(text: str) -> str:
+    """Romans 8:28-30, 1 Peter 5:7: must be taken before times of day."""
+    return _VERSE.sub(_say_verse, text) if ":" in text else text
+
+
+def spell_out(text: str) -> str:
+    """`text` with the figures that are names in words. Linear time."""
+    text = _code(text)
+    text = _INTERNATIONAL.sub(_say_international, _PHONE.sub(lambda m: digits(m[0]), text))
+    text = _CALL.sub(lambda m: m[1] + m[2] + _in_groups(m[3]), text)
+    text = _EMERGENCY.sub(lambda m: digits(m[0]), text)
+    text = _LONG.sub(lambda m: _in_groups(m[0]), text)
+    text = _BLANKS.sub(_say_blanks, _GROUPS.sub(lambda m: digits(m[0]), text))
+    text = _names(text)
+    return _PLUS.sub("plus ", _MINUS.sub("minus ", _LEADING_POINT.sub("0.", text)))
+
+
+def _code(text: str) -> str:
+    text = _ENDING.sub(lambda m: m[1] + digits(m[2]), text)
+    text = _WEAK.sub(_say_weak, _STRONG.sub(_say_strong, text))
+    text = _USED.sub(lambda m: (m[1] or "") + digits(m[2] or m[3]), text)
+    return _STATE.sub(lambda m: m[1] + digits(m[2]), text)
+
+
+def _names(text: str) -> str:
+    text = _VERSION.sub(_say_version, text)
+    text = _RELEASE.sub(lambda m: m[1] + _dotted(m[2]), text)
+    text = _WIFI.sub(lambda m: f"eight oh two dot {cardinal(int(m[1]))} ", text)
+    text = _SERIES.sub(_say_series, text)
+    text = _NAMED.sub(lambda m: f"{m[1]} {paired(int(m[2]))}", text)
+    text = _MODEL.sub(_say_model, text)
+    for pattern in (_JET, _LINES, _HOUSE):
+        text = pattern.sub(_say_name, text)
+    return text
+
+
+def _say_name(match: re.Match[str]) -> str:
+    following = match.string[match.end() : match.end() + 1]
+    return _named(match[0]) + (" " if following.isalpha() and following != "s" else "")
+
+
+def _named(figures: str) -> str:
+    return digits(figures) if figures[0] == "0" else paired(int(figures))
+
+
+def _in_groups(figures: str) -> str:
+    """Digit by digit with pauses, as long numbers are dictated: 4155552671 → 415, 555, 2671."""
+    if len(figures) == 16:
+        return digits(" ".join(figures[at : at + 4] for at in range(0, 16, 4)))
+    if len(figures) in (7, 10):
+        return digits(" ".join((figures[:-7], figures[-7:-4], figures[-4:])))
+    return digits(figures)
+
+
+def _spelled(value: str) -> str:
+    """A code sign by sign: AB12-34 → A B one two, three four."""
+    parts = re.findall(r"\d+|[A-Za-z]+|[ -]", value)
+    said = (
+        _in_groups(part)
+        if part.isdigit()
+        else ","
+        if part in " -"
+        else part
+        if len(part) > 4
+        else " ".join(part.upper())
+        for part in parts
+    )
+    return " ".join(said).replace(" ,", ",")
+
+
+def _say_strong(match: re.Match[str]) -> str:
+    count = sum(c.isdigit() for c in match["value"])
+    if count < 3:
+        return match[0]
+    return f"{match['word']}{match['link']}{_spelled(match['value'])}"
+
+
+def _say_weak(match: re.Match[str]) -> str:
+    """`order number 1234`, `order 12345`; not `order 1234`, which counts."""
+    link, value = match["link"], match["value"]
+    count = sum(c.isdigit() for c in value)
+    marked = re.search(r"number|no\b|[#:=]|ending|is|was", link) or match["word"].upper() == "ID"
+    if count < (4 if marked else 5) or (value.endswith("000") and not marked):
+        return match[0]
+    return f"{match['word']}{link}{_spelled(value)}"
+
+
+def _say_blanks(match: re.Match[str]) -> str:
+    """07911 123456, 4111 1111 1111 1111; not 1 000 000 or 2019 2020 2021."""
+    groups = match[0].split(" ")
+    total = sum(map(len, groups))
+    if groups[0][0] == "0":
+        dialled = 8 <= total <= 16
+    else:
+        thousands = all(len(group) == 3 for group in groups[1:])
+        years = all(len(group) == 4 and group[:2] in ("18", "19", "20") for group in groups)
+        phone = [len(group) for group in groups] == [3, 3, 4]
+        short = min(map(len, groups)) < 3
+        dialled = phone or (10 <= total <= 19 and not (thousands or years or short))
+    return digits(match[0]) if dialled else match[0]
+
+
+def _say_international(match: re.Match[str]) -> str:
+    count = sum(c.isdigit() for c in match[0])
+    return f"plus {digits(match[0])}" if 8 <= count <= 15 else match[0]
+
+
+def _dotted(version: str) -> str:
+    """3.10 → three point ten: the parts of a version are numbers of their own."""
+    return " point ".join(number(part) for part in version.split("."))
+
+
+def _say_version(match: re.Match[str]) -> str:
+    parts = (match[1] or match[2]).split(".")
+    if len(parts) == 4 and all(len(p) < 4 and int(p) < 256 for p in parts):
+        return " dot ".join(digits(p) for p in parts)  # an IPv4 address
+    said = _dotted(match[1] or match[2])
+    return f" version {said}" if match[0].lstrip()[0] in "vV" else said
+
+
+def _say_series(match: re.Match[str]) -> str:
+    """737-800, A320-200."""
+    first = match[1].replace("A", "A ")
+    after = " " if match.string[match.end() : match.end() + 1].isalpha() else ""
+    return f"{first[:-3]}{_named(first[-3:])} {_named(match[2])}{after}"
+
+
+def _say_model(match: re.Match[str]) -> str:
+    after = match.string[match.end() : match.end() + 1]
+    return f"{match[1].rstrip('-')} {_named(match[2])}{' ' if after.isalpha() else ''}"
+
+
+def _say_verse(match: re.Match[str]) -> str:
+    book, book_name, chapter, first, last = match.groups()
+    volume = ("First ", "Second ", "Third ")[int(book) - 1] if book else ""
+    said = f"{volume}{book_name} {cardinal(int(chapter))} {cardinal(int(first))}"
+    return f"{said} to {cardinal(int(last))}" if last else said

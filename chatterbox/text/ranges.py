@@ -1,0 +1,88 @@
+"""Reads two figures with a sign between them: `3-5`, `10 - 15 minutes`, `16:9`, `9th–12th`.
+
+A hyphen means `to` where the figures rise, `minus` beside other arithmetic, and nothing at all
+between the figures of a score.
+"""
+
+import re
+
+from chatterbox.text.numbers import NUMBER, cardinal, number
+
+_ALONE = r"(?<![\w.])(?<!\d,)"
+_TILDE = re.compile(r"(?<=[\d%°CFkKm]) ?~ ?(?=[$£€]?\d)")
+_ORDINALS = re.compile(r"(?<=\d(?:st|nd|rd|th)) ?[-–—] ?(?=\d{1,4}(?:st|nd|rd|th)\b)")
+_RATIO_NAMED = re.compile(
+    r"(?i)(\b(?:ratio|scale|odds|split|dilution)(?: of| is| was|:)? )(\d{1,4}):(\d{1,4})\b"
+    r"|(?<![\w.:])(\d{1,4}):(\d{1,4})(?= (?:ratio|scale|odds|mix|split|dilution|majority|aspect)\b)"
+)
+_RATIO = re.compile(rf"{_ALONE}(\d{{1,4}}) ?:(\d{{1,4}})(?![\w:]|[.,]\d)")
+_RANGE = re.compile(rf"{_ALONE}(?<!\d-)(?<!^-)({NUMBER})( - | – |[-–—])({NUMBER})(?![\w-]|[.,]\d)")
+_REST_OF_SUM = re.compile(r"[ \d.,()+*/×÷–-]{0,40}=|(?: [+*×÷] | ?[+*×÷])\d")
+_START_OF_SUM = re.compile(
+    r"(?i)(?:[=+*×÷(] ?|- |\b(?:what is|what's|whats|calculate|compute|solve|evaluate|equals|is) )$"
+)
+_SPORT = re.compile(
+    r"(?i)\b(?:w[io]ns?|winning|lost|loss(?:es)?|lead(?:s|ing)?|led|beat|victory|defeat(?:ed)?"
+    r"|scores?"
+    r"|scored|tied?|draws?|drew|games?|match|sets?|ahead|trail\w*|final|team|series|season|goals?"
+    r"|points?|half-?time|finished|at home|record|upset|rout)\b"
+)
+
+
+def linked(text: str) -> str:
+    """20~30, 9th–12th, a ratio of 1:20: must be taken before dates, times and measures."""
+    if "~" in text:
+        text = _TILDE.sub("–", text)
+    if ":" in text:
+        text = _RATIO_NAMED.sub(_say_ratio, text)
+    return _ORDINALS.sub(" to ", text)
+
+
+def spell_out(text: str) -> str:
+    """`text` with ranges, scores, differences and ratios of plain numbers in words. Linear time."""
+    return _RANGE.sub(_say_range, _RATIO.sub(_say_ratio, text))
+
+
+def _say_ratio(match: re.Match[str]) -> str:
+    before, *figures = (group for group in ("", *match.groups()) if group is not None)
+    if len(figures) == 3:
+        before, *figures = figures
+    return f"{before}{cardinal(int(figures[0]))} to {cardinal(int(figures[1]))}"
+
+
+def _say_range(match: re.Match[str]) -> str:
+    """3-5 counts upwards; 5-3 is a score, 5 - 3 a sum."""
+    first, sign, second = match.groups()
+    size, after = _size(first), _size(second)
+    if "-" in sign and _in_sum(match, spaced=sign == " - "):
+        return f"{number(first)} minus {number(second)}"
+    if size < after:
+        return f"{number(first)} to {number(second)}"
+    if sign == "-" or sign == "–":
+        return f"{number(first)} {number(second)}"
+    text = match.string
+    around = text[max(0, match.start() - 40) : match.start()], text[match.end() :][:40]
+    if size == after or any(map(_SPORT.search, around)):
+        return f"{number(first)} to {number(second)}"
+    if sign != " - " or (len(first) == 4 and len(second) < 3):
+        return match[0]  # a dash in a sentence
+    return f"{number(first)} minus {number(second)}"
+
+
+def _in_sum(match: re.Match[str], *, spaced: bool) -> bool:
+    """Whether the hyphen stands in a calculation."""
+    text = match.string
+    before = text[max(0, match.start() - 12) : match.start()]
+    if _REST_OF_SUM.match(text, match.end()):
+        return True
+    start = _START_OF_SUM.search(before)
+    if start is None:
+        return False
+    asked = text[match.end() : match.end() + 1] in ("?", "", ".") or spaced
+    return start[0].strip() in ("=", "+", "*", "×", "÷") or (start[0].strip() != "(" and asked)
+
+
+def _size(figures: str) -> tuple[int, str, str]:
+    """Orders figures of any length without computing with them."""
+    whole, _, hundredths = figures.replace(",", "").partition(".")
+    return len(whole.lstrip("0")), whole.lstrip("0"), hundredths

@@ -1,0 +1,70 @@
+"""What has to be typed in, and figures that are names."""
+
+import pytest
+
+from chatterbox.text import normalise
+
+READ = [
+    (
+        "The PIN is 7391, OTP: 550128",
+        "The PIN is seven three nine one, OTP: five five zero one two eight.",
+    ),
+    ("password is xk4821", "password is X K four eight two one."),
+    (
+        "account number 3312, account 99887766",
+        "account number three three one two, account nine nine eight eight seven seven six six.",
+    ),
+    ("the card ending in 4477", "the card ending in four four seven seven."),
+    ("Austin, TX 78701-2000", "Austin, TX seven eight seven zero one, two zero zero zero."),
+    (
+        "071 234 5678, 07700 900123",
+        "Zero seven one, two three four, five six seven eight, zero seven seven zero zero, "
+        "nine zero zero one two three.",
+    ),
+    (
+        "(212)-555-0188, +1(212) 555-0188",
+        "two one two, five five five, zero one eight eight, one, two one two, five five "
+        "five, zero one eight eight.",
+    ),
+    (
+        "2125550188, dial 5550188",
+        "Two one two, five five five, zero one eight eight, dial five five five, zero one "
+        "eight eight.",
+    ),
+    (
+        "5500 0000 0000 0004",
+        "Five five zero zero, zero zero zero zero, zero zero zero zero, zero zero zero four.",
+    ),
+    ("999 calls", "Nine nine nine calls."),
+    (
+        "RTX 3080, error 502, 1440p, 802.11n",
+        "RTX thirty eighty, error five oh two, fourteen forty p, eight oh two dot eleven n.",
+    ),
+    (
+        "flight UA1175, F-150, Boeing 767-300",
+        "flight UA eleven seventy-five, F one fifty, Boeing seven sixty-seven three hundred.",
+    ),
+    (
+        "1313 Pine St. and 742 Elm Ave",
+        "Thirteen thirteen Pine Street and seven forty-two Elm Avenue.",
+    ),
+    ("Python 3.12, Ubuntu 24.04", "Python three point twelve, Ubuntu twenty-four point zero four."),
+    (
+        "the code has 300 lines, order 1300 units",
+        "the code has three hundred lines, order one thousand three hundred units.",
+    ),
+    (
+        "the war ending in 1918, call 200 people",
+        "the war ending in nineteen eighteen, call two hundred people.",
+    ),
+    (
+        "100 200 300 400; 2001 2002 2003",
+        "One hundred two hundred three hundred four hundred; two thousand and one two "
+        "thousand and two two thousand and three.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("written", "said"), READ)
+def test_reads(written: str, said: str) -> None:
+    assert normalise(written) == said
