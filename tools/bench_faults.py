@@ -1,5 +1,5 @@
 """Are the bounds of docs/faults.md that speak of time kept? A server with the embedded model, and
-clients that crowd, leave, crawl and guess.
+clients that crowd, leave, crawl, guess and attack.
 
     python tools/bench_faults.py --json FILE
     python tools/bench_faults.py --only leaving,goodput --rounds 20
@@ -28,6 +28,7 @@ import numpy as np
 import soundfile as sf
 
 from chatterbox.server.access import Keyring
+from tools.fault_attacked import under_attack
 from tools.fault_calls import SENTENCE, TRANSPORTS, Server, ask, post
 from tools.fault_crowds import (
     SHORT,
@@ -324,6 +325,11 @@ async def keys(rounds: int) -> Iterator[Row]:
     return iter(rows)
 
 
+async def attacks(rounds: int) -> Iterator[Row]:
+    """F96 to F105."""
+    return await under_attack(max(2.0, rounds / 2))
+
+
 async def machine(rounds: int) -> Iterator[Row]:
     """What of all this is the machine's: how late a thread wakes that only sleeps."""
     found = naps(3 * rounds)
@@ -337,7 +343,17 @@ async def machine(rounds: int) -> Iterator[Row]:
 
 PARTS = {
     part.__name__: part
-    for part in (machine, refusals, leaving, goodput, departures, neighbours, hostile, keys)
+    for part in (
+        machine,
+        refusals,
+        leaving,
+        goodput,
+        departures,
+        neighbours,
+        hostile,
+        keys,
+        attacks,
+    )
 }
 
 

@@ -192,3 +192,38 @@ class Users:
                 assert answer.status_code == 200 or probe == "ready", answer.text
                 self.seen.probes += 1
             await asyncio.sleep(2 / PROBES_PER_S)
+
+
+class Listener:
+    """Somebody who plays what they ask for while it comes, with a key of their own."""
+
+    def __init__(self, server: Server, key: str) -> None:
+        self._server = server
+        self._headers = {"Authorization": f"Bearer {key}"}
+        self.statuses: Counter[int] = Counter()
+        self.heard_s = self.waited_s = 0.0
+        self.late_s = 0.0  # how long a player without a buffer stood still at most
+
+    async def listen(self, seconds: float) -> None:
+        """One long text after the other."""
+        until = time.monotonic() + seconds
+        body = {"text": LONG, "response_format": "pcm", "seed": 1}
+        async with httpx.AsyncClient(base_url=self._server.url, timeout=60) as client:
+            while time.monotonic() < until:
+                call = client.stream("POST", "/tts", json=body, headers=self._headers)
+                async with call as answer:
+                    self.statuses[answer.status_code] += 1
+                    if answer.status_code == 200:
+                        await self._play(answer)
+                    else:
+                        await asyncio.sleep(1)
+
+    async def _play(self, answer: httpx.Response) -> None:
+        began: float | None = None
+        heard_s = 0.0
+        async for chunk in answer.aiter_raw():
+            began = began or time.monotonic()
+            self.late_s = max(self.late_s, time.monotonic() - began - heard_s)
+            heard_s += len(chunk) / 2 / 24_000
+        self.heard_s += heard_s
+        self.waited_s += time.monotonic() - (began or 0.0)

@@ -7,9 +7,11 @@ printed in any case.
 
 import asyncio
 import gc
+import json
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 
@@ -18,13 +20,15 @@ import pytest
 from faults.harness import GOLDEN, SHORT, fake_engine
 from faults.process import Servers
 from faults.test_shutdown import Owner
-from soak.load import LONG, Seen, Server, Users, serving
+from soak.load import LONG, Listener, Seen, Server, Users, serving
 from soak.slopes import HEADER, LEAST_SAMPLES, Slope, slope
 from voices.clips import babble, encoded, open_library
 
 from chatterbox.engine.outbox import Outbox
 from chatterbox.engine.sampling import Sampling
 from chatterbox.engine.speech import SpeechRequest, SpeechStream
+from tools.fault_attacks import ATTACKS, mix
+from tools.fault_crowds import beside
 
 pytestmark = pytest.mark.soak
 
@@ -34,6 +38,11 @@ FLAT_MINUTES = 45
 WARM_UP = 1 / 3
 """Of a run: allocators, caches and pools are still being filled."""
 PEOPLE = 6
+OWNER, ATTACKER = "owner-0123456789abcdef", "attacker-0123456789abcdef"
+DUE = {"503", "504", "507"}
+"""No room, no time, no disk: what a server says that is being flooded. Never 500."""
+MOST_LATE_S = 1.0
+"""A player that has buffered so much never stops."""
 UNITS = {"RSS": "MiB", "descriptors": "", "threads": "", "tasks": ""}
 CAPS = {"RSS": 20, "descriptors": 10, "threads": 10, "tasks": 10}
 """Growth of any run, after its warm-up, by the line through it. What is in the air when memory is
@@ -56,7 +65,7 @@ def process() -> Iterator[Servers]:
 
 
 async def test_f81_f83_f48_mixed_use(tmp_path, minutes, tell):
-    seconds = 0.55 * minutes * 60
+    seconds = 0.45 * minutes * 60
     async with serving(tmp_path, **SMALL) as (server, seen):
         await Users(server, seen, seed=1).run(PEOPLE, seconds)
         await _nothing_is_left(server)
@@ -120,6 +129,42 @@ def _first_audio(seen: Seen, warm: float, tell: Callable[[str], None]) -> list[S
 def _p98(values: Sequence[float]) -> float:
     """A block is too short for the 99th percentile."""
     return sorted(values)[int(0.98 * len(values))]
+
+
+async def test_f105_hostile_mix(tmp_path, minutes, tell):
+    """Every attack in random order, with a key of its own, beside somebody who listens."""
+    seconds = max(45.0, 0.1 * minutes * 60)
+    keys = {"api-keys": f"{OWNER},{ATTACKER}", "max-voices": 64}
+    answers = tmp_path / "answers"
+    async with serving(tmp_path, **SMALL, **keys) as (server, _):
+        port, pid = int(server.url.rpartition(":")[2]), server.process.pid
+        listener = Listener(server, OWNER)
+        with beside(mix, port, ATTACKER, 1, str(answers)):
+            await listener.listen(seconds / 3)  # what caches and pools take, they keep
+            before = await _resting_mib(server)
+            await listener.listen(2 * seconds / 3)
+        after = await _resting_mib(server)
+        assert server.process.pid == pid and server.process.is_running()
+    rounds = [json.loads(line) for line in answers.read_text().splitlines()]
+    statuses = sum((Counter(found) for _, found in rounds), Counter())
+    tell(f"F105 {len(rounds)} attacks in {seconds:.0f} s, answered with {dict(statuses)};")
+    tell(f"    the listener heard {listener.heard_s:.0f} s of speech in {listener.waited_s:.0f} s,")
+    tell(f"    late by {listener.late_s:.2f} s at most; RSS {before:.0f} → {after:.0f} MiB")
+    assert listener.statuses.keys() == {200}, listener.statuses
+    assert listener.late_s < MOST_LATE_S
+    assert listener.heard_s > listener.waited_s
+    assert after < 1.1 * before
+    assert not {status for status in statuses if int(status) >= 500} - DUE, statuses
+    assert len(rounds) > len(ATTACKS) / 2
+
+
+async def _resting_mib(server: Server) -> float:
+    """Its memory, the least of some seconds: uploads and speech go on meanwhile."""
+    found = []
+    for _ in range(20):
+        found.append(server.process.memory_info().rss / 2**20)
+        await asyncio.sleep(0.25)
+    return min(found)
 
 
 async def test_f02_goodput_at_ten_times_the_capacity(tmp_path, minutes, tell):
