@@ -139,23 +139,28 @@ async def test_f105_hostile_mix(tmp_path, minutes, tell):
     async with serving(tmp_path, **SMALL, **keys) as (server, _):
         port, pid = int(server.url.rpartition(":")[2]), server.process.pid
         listener = Listener(server, OWNER)
+        answers.touch()
         with beside(mix, port, ATTACKER, 1, str(answers)):
-            await listener.listen(seconds / 3)  # what caches and pools take, they keep
+            until = time.monotonic() + seconds
+            while len(answers.read_text().splitlines()) < len(ATTACKS):  # all have been once
+                await listener.listen(1)
             before = await _resting_mib(server)
-            await listener.listen(2 * seconds / 3)
+            while time.monotonic() < until:
+                await listener.listen(1)
         after = await _resting_mib(server)
-        assert server.process.pid == pid and server.process.is_running()
+        assert server.process.pid == pid
+        assert server.process.is_running()
     rounds = [json.loads(line) for line in answers.read_text().splitlines()]
     statuses = sum((Counter(found) for _, found in rounds), Counter())
     tell(f"F105 {len(rounds)} attacks in {seconds:.0f} s, answered with {dict(statuses)};")
     tell(f"    the listener heard {listener.heard_s:.0f} s of speech in {listener.waited_s:.0f} s,")
     tell(f"    late by {listener.late_s:.2f} s at most; RSS {before:.0f} → {after:.0f} MiB")
     assert listener.statuses.keys() == {200}, listener.statuses
-    assert listener.late_s < MOST_LATE_S
-    assert listener.heard_s > listener.waited_s
-    assert after < 1.1 * before
     assert not {status for status in statuses if int(status) >= 500} - DUE, statuses
-    assert len(rounds) > len(ATTACKS) / 2
+    assert after < 1.1 * before + SPECK["RSS"]
+    assert listener.heard_s > listener.waited_s
+    if minutes >= JUDGED_MINUTES:
+        assert listener.late_s < MOST_LATE_S
 
 
 async def _resting_mib(server: Server) -> float:
