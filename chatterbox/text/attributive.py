@@ -14,7 +14,8 @@ _ARTICLE = re.compile(
     r"|five|several|my|your|his|her|its|our|their)|(?<=[a-z])'s)(?: (?P<adjective>[a-z]{2,15}))? $"
 )
 _NOUN = re.compile(
-    r" (?:(?:tall|long|wide|deep|high|thick|old|heavy) (?=[a-z]))?([a-z]{3,20})\b(?!')"
+    r" (?:(?:tall|long|wide|deep|high|thick|old|heavy) (?=[a-z]))?"
+    r"([a-z]{3,20}|[A-Z][A-Za-z]{1,19})\b(?!')"
 )
 _NO_NOUN = listed(
     "and but nor into from with was were are been has had have will would can could may might must "
@@ -27,7 +28,8 @@ _NO_NOUN = listed(
     "taller shorter lighter faster slower cheaper higher lower bigger smaller larger wider deeper "
     "old heavy upfront upward upwards downward and one two three four five six seven eight nine ten"
 )
-_ENDS_CLAUSE = re.compile(r" [a-z]+(?:ed|ly)\b")
+_ENDS_CLAUSE = re.compile(r" (?:[a-z]+(?:ed|ly)|[A-Z][a-z]+)\b")
+"""After `the`: `the 5 MB used`, `the 20 kg Bob carried`."""
 _SURE_NOUN = re.compile(r" (?:bill|note|coin|banknote|ticket|gift card|fee|fine|bonus)s?\b|-an?-")
 
 
@@ -44,7 +46,7 @@ def is_attributive(text: str, start: int, end: int) -> bool:
 def has_noun(text: str, end: int) -> bool:
     """Whether a noun stands behind `end`, as far as its form tells."""
     noun = _NOUN.match(text, end)
-    return noun is not None and noun[1] not in _NO_NOUN
+    return noun is not None and noun[1].lower() not in _NO_NOUN
 
 
 def names_price(text: str, end: int) -> bool:

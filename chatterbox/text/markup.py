@@ -26,7 +26,7 @@ _LINE_MARKS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"^ ?(?:```|~~~)[^`\n]*$", "\n"),  # code fence
         (r"^ ?(?:[-*_=] ?){3,}+$", "\n"),  # rule, or underline of a heading
         (r"^(?=[|: ]*+-)[-:| ]++$", ""),  # second line of a table
-        (r"^ ?>(?![$€£]?\d| [$€£]?\d[^\n]{0,40}+(?<![.!?])$)[> ]*+", ""),  # quotation
+        (r"^ ?>(?!=|[$€£]?\d| [$€£]?\d[^\n]{0,40}+(?<![.!?])$)[> ]*+", ""),  # quotation
         (r"^ ?#{1,6} (.*)$", "\n\\1\n"),  # heading
         (r"^ ?(?:[-*+•–—→]|[-=]>) (?:\[[xX ]\] )?+", "\n"),  # list item, to-do item
         (r"^ ?(\d{1,3})[.)] (?=\S)", "\n\\1, "),  # numbered item

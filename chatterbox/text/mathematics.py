@@ -49,7 +49,10 @@ _STAR = re.compile(
     r" ?\*(?!\*) ?(?=\d|\(|[A-Za-z](?![A-Za-z*]))"
 )
 _PRODUCT = re.compile(r"(?<![\w*])[A-Za-z](?:\*[A-Za-z]){1,9}(?![\w*])")
-_QUOTIENT = re.compile(r"(?<![\w.])(?:(\d{1,9})/(\d{1,9})|([A-Za-z])/([A-Za-z]))(?![\w.])")
+_QUOTIENT = re.compile(
+    r"(?<![\w.])(?:(\d{1,9})/(\d{1,9})(?= ?[=≈])|([A-Za-z])/([A-Za-z]))(?![\w.])"
+)
+_RATIO = re.compile(r"(?<![A-Za-z]{2})(?<=[\w!)]) ?/ ?(?=\()|(?<=\)) ?/ ?(?=[\w(])")
 _FACTORIAL = re.compile(r"(?<=[\w)])!(?= ?[=+*/×)-])")
 _PLUS_MINUS = re.compile(r"\+ ?/ ?[-–]|\+-(?=\d)")
 _CHANGED = re.compile(r"(?<=\w) ?([-+*/])= ?(?=[\w(])")
@@ -137,6 +140,7 @@ def spell_out(text: str) -> str:
     if "_{" in text:
         text = _INDEX.sub(r" \1", text)
     if "(" in text:
+        text = _RATIO.sub(" over ", text)
         text = _CALL.sub(_say_call, text)
     if "*" in text:
         text = _PRODUCT.sub(lambda m: m[0].replace("*", " times "), text)

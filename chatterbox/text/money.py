@@ -22,13 +22,18 @@ _CODES = "|".join(_ALL_CODES)
 _LETTERS = r"(?i:mio|mil|mln|mn|mm|bil|bln|bn|tn|[kmb])"
 _WORDS = r"(?:hundred|thousand|million|billion|trillion|lakh|lac|crore)"
 _SCALE = rf"(?:[ -]?{_WORDS}\b| ?{_LETTERS}(?![\w&'])(?!-[A-Za-z])|[tT](?![\w&'])(?!-[A-Za-z]))"
-_BEHIND = rf"(?:(?P<code_after> ?(?:{_CODES})\b)| (?:dollars?|pounds?|euros?|rupees?|yen|bucks)\b)?"
+_BEHIND = (
+    rf"(?:(?P<code_after> ?(?:{_CODES})\b)|[ -](?:dollars?|pounds?|euros?|rupees?|yen|bucks)\b)?"
+)
 _SCALED = rf"(?:{_SCALE}|{_LETTERS}(?=(?:{_CODES})\b))"
 _RANGE = (
     rf"(?P<a>{NUMBER})(?P<scale_a>{_SCALED})?"
     rf"(?: ?[-–—~] ?(?:{_SIGN} ?)?(?P<b>{NUMBER})(?P<scale_b>{_SCALED})?)?"
 )
-_EACH = r"(?:/(?P<per>(?:sq\.? ?)?[A-Za-z]{1,10})\b| / (?P<per_word>[a-z]{1,10})\b)?"
+_EACH = (
+    r"(?:/(?P<per>(?:sq\.? ?)?[A-Za-z]{1,10}(?:/[A-Za-z]{1,10})?)\b"
+    r"| / (?P<per_word>[a-z]{1,10})\b)?"
+)
 _AMOUNT = rf"(?P<minus>-)?{_RANGE}{_BEHIND}{_EACH}"
 _SIGN_BEFORE = re.compile(
     rf"(?P<what>{_CHARS}(?<![A-Za-z\d]{_CHARS})|(?<![A-Za-z\d]){_LETTERED})(?<!\d [€¢]) ?{_AMOUNT}"
@@ -71,10 +76,9 @@ def _say(match: re.Match[str]) -> str:
     found = match.groupdict()
     per, each = found["per"] or found["per_word"], ""
     if per:
-        each = _each(per)
-        if found["per_word"] and not each:
+        if found["per_word"] and not _each(per):
             return match[0]
-        each = f" per {each or per}"
+        each = "".join(f" per {_each(part) or part}" for part in per.split("/"))
     code = (found.get("code_after") or found["what"]).strip()
     currency = CURRENCIES[code]
     end = match.end() if not per else len(match.string)

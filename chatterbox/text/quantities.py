@@ -17,13 +17,13 @@ _MEASURE = re.compile(
     rf"(?P<gap>[ -]?)(?P<square>(?:sq|cu)(?:\. ?| )|fl\.? ?(?=oz))?"
     rf"(?P<unit>N[ ·]?m\b|kW h\b|{_UNIT})"
     r"(?:\^?(?P<power>[23]))?"
-    r"(?:(?: ?/ ?)(?P<many>\d{1,4} ?)?(?P<per>[A-Za-zμ]{1,10})(?:\^?(?P<per_power>[23]))?"
+    r"(?:(?: ?/ ?)(?P<many>10{1,3} ?)?(?P<per>[A-Za-zμ]{1,10})(?:\^?(?P<per_power>[23]))?"
     r"(?P<and>[ ·]?K\b)?| ?(?P<inverse>[A-Za-z]{1,3})\^-(?P<inverse_power>[123]))?"
     r"(?:\.(?= [a-z]))?(?![\w^])"
 )
 _SAME_UNIT = re.compile(
     rf"{_START}(?P<a>{_VALUE} ?(?P<unit>{_UNIT})(?:/[A-Za-z]{{1,4}})?)(?P<sep> ?[-–—~] ?| ?[x×] ?)"
-    rf"(?=-?{_VALUE} ?{_UNIT}(?!\w))"
+    rf"(?=-?{_VALUE}[ -]?{_UNIT}(?!\w))"
 )
 _BOTH_SIDES = re.compile(r"\d ?[^\s\d]{0,6} ?[-–—~x×] ?-?\d")
 _THOUSANDS = re.compile(rf"{_START}({NUMBER})([kKM]) ?[-–—~] ?({NUMBER})\2\b")
@@ -136,7 +136,7 @@ def _value(written: str) -> str:
 
 def _is_part(written: str) -> bool:
     top, bottom = written.split("/")
-    return 0 < int(top) < int(bottom) <= 100
+    return 0 < int(top) < int(bottom) and (top == "1" or int(bottom) <= 100)
 
 
 def _per(match: re.Match[str]) -> str:

@@ -14,6 +14,10 @@ _SEAT = re.compile(r"(?i)\b(?:seat|row|room|gate|apt|apartment|unit|suite|block|
 _HEAT = re.compile(
     r"(?i)heat|oven|bak|roast|cook|boil|freez|temp|degree|weather|cold|warm|cool|water|thermo|°"
 )
+_AMPS = re.compile(
+    r"[).,;/]|$| (?:fuse|current|circuit|breaker|supply|charger|max|at|of|and|or|rating|load)\b"
+)
+_MANY = re.compile(r" (?:[a-z]+s|people)\b")
 _STREET = re.compile(
     r"\.? (?:[NSEW]{1,2}\b\.? )?(?:(?:[A-Z][\w'.]*|\d+(?:st|nd|rd|th)) ){0,3}"
     r"(?:St|Ave|Rd|Blvd|Dr|Ln|Pl|Ct|Hwy|Pkwy|Sq|Street|Avenue|Road|Boulevard|Drive|Lane|Place|Court"
@@ -28,7 +32,7 @@ _LENGTH_BEFORE = re.compile(r"(?:ft|feet|foot|lb|')\.? $")
 _OPERATOR = re.compile(r" ?(?:[-+*/=^<>≤≥≠]|(?:plus|minus|times|divided)\b)")
 _TYPE = re.compile(r" (?:font|type|text|size|Times|Arial|Helvetica|Courier|bold)\b")
 _TIMER = re.compile(
-    r"(?i)(?:\b(?:timer|alarm|countdown|snooze|wait|pause|sleep|timeout|break)\b[^.,\n]{0,20}"
+    r"(?i)(?:\b(?:timer|alarm|countdown|snooze|wait|pause|sleep|timeout|break|prep|cook|bake|simmer|total|took|takes?)\b[^.,\n]{0,20}"
     r"|\b(?:in|for|after|every|last|past|next|within)(?: about)?) $"
 )
 _DISTANCE = re.compile(
@@ -91,7 +95,11 @@ def _times(match: re.Match[str]) -> str | None:
 
 def _inches(match: re.Match[str]) -> str | None:
     behind = _INCHES.match(match.string, match.end("unit"))
-    return "in" if _is_touching(match) or behind or _LENGTH_BEFORE.search(_before(match)) else None
+    return (
+        "in"
+        if _is_touching(match) or match["per"] or behind or _LENGTH_BEFORE.search(_before(match))
+        else None
+    )
 
 
 def _minutes(match: re.Match[str]) -> str:
@@ -120,7 +128,18 @@ def _pence(match: re.Match[str]) -> str | None:
     return "p" if small and not half else None
 
 
+def _amps(match: re.Match[str]) -> str | None:
+    return "A" if _AMPS.match(match.string, match.end()) else None
+
+
+def _kelvin(match: re.Match[str]) -> str | None:
+    """`300 K`; 50 K people are thousands."""
+    return None if _MANY.match(match.string, match.end()) else "K"
+
+
 _IN_CONTEXT: dict[str, Callable[[re.Match[str]], str | None]] = {
+    "A": _amps,
+    "K": _kelvin,
     "x": _times,
     "in": _inches,
     "m": _minutes,

@@ -49,6 +49,7 @@ PLAIN = [
         "∑ₖ₌₁ⁿ k, P(A ∩ B), g'(t)",
         "the sum from k equals one to n of k, P of A intersection B, g prime of t.",
     ),
+    ("(n+1)/2, V = 4/3", "n plus one, over two, V equals four thirds."),
     ("3! = 6, a = b/c", "Three factorial equals six, a equals b over c."),
     ("$y = $x * 2;", "y equals x times two."),
 ]

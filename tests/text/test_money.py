@@ -51,6 +51,10 @@ SUMS = [
         "Eight dollars per month, fifteen dollars per hour, nine dollar-an-hour.",
     ),
     (
+        "$3/seat/month, a $2 million-dollar idea",
+        "Three dollars per seat per month, a two million dollar idea.",
+    ),
+    (
         "€2,75 and 3,20 € and 1.500,75 EUR",
         "Two euros and seventy-five cents and three euros and "
         "twenty cents and one thousand five hundred euros and seventy-five cents.",

@@ -64,6 +64,10 @@ SINGULAR = [
         "a 30cm gap, the 35mm lens, a new 40W bulb",
         "a thirty centimeter gap, the thirty-five millimeter lens, a new forty watt bulb.",
     ),
+    (
+        'an 8" TV, a 4TB SSD, the 9 kg Ann bought',
+        "an eight inch TV, a four terabyte SSD, the nine kilograms Ann bought.",
+    ),
     ("a 5 ft tall boy, the 5 km to go", "a five foot tall boy, the five kilometers to go."),
     (
         "the 3 kg needed, a weight of 3 kg more",
@@ -85,6 +89,7 @@ LENGTHS = [
 MINUTES = [
     ("2h 15m, 4m10s", "Two hours fifteen minutes, four minutes ten seconds."),
     ("Timer set for 8m.", "Timer set for eight minutes."),
+    ("prep 5m, cook 1h 5m", "prep five minutes, cook one hour five minutes."),
     ("back in 5m, in 5m of water", "back in five minutes, in five meters of water."),
 ]
 PLACES = [
@@ -123,6 +128,7 @@ SIGNS = [
 NO_UNITS = [
     ("Put 4 in the bag, 9 in all.", "Put four in the bag, nine in all."),
     ("250 W 12th St, 90 L Street", "Two hundred and fifty West twelfth Street, ninety L Street."),
+    ("a 3 A fuse, 7 A students, 90 K fans", "a three amp fuse, seven A students, ninety K fans."),
     ("5G, 4K, Room 12C, seat 7A", "Five G, four K, Room twelve C, seat seven A."),
     ('He said "I am 12" and left.', "He said I am twelve and left."),
     ("in '1984' and '12'", "in nineteen eighty-four and twelve."),
