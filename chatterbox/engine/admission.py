@@ -4,12 +4,14 @@ Belongs to the event loop; knows no model and no socket.
 """
 
 import asyncio
+import functools
 import math
 import random
 import time
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from chatterbox.errors import DeadlineExceeded, Draining, Overloaded
 
@@ -36,13 +38,16 @@ class Admission:
         return len(self._waiters)
 
     @asynccontextmanager
-    async def permit(self, *, timeout_s: float) -> AsyncIterator[None]:
+    async def permit(
+        self, *, timeout_s: float, unless: asyncio.Future[Any] | None = None
+    ) -> AsyncIterator[None]:
         """Hold one place for the time of the `async with`.
 
-        Raises Overloaded at once when queue and places are full, Draining once closed, and
-        DeadlineExceeded when no place came free within `timeout_s`.
+        Raises Overloaded at once when queue and places are full, Draining once closed,
+        DeadlineExceeded when no place came free within `timeout_s`, and while waiting what `unless`
+        raises: work whose failure makes a place needless.
         """
-        await self._enter(timeout_s)
+        await self._enter(timeout_s, unless)
         since = time.monotonic()
         self._since.append(since)
         try:
@@ -83,7 +88,7 @@ class Admission:
         ages_s = [time.monotonic() - since for since in self._since]
         return max(self._service_s, sum(ages_s) / max(len(ages_s), 1))
 
-    async def _enter(self, timeout_s: float) -> None:
+    async def _enter(self, timeout_s: float, unless: asyncio.Future[Any] | None) -> None:
         if self._closed:
             raise _draining()
         if self.active < self.capacity and not self._waiters:
@@ -96,6 +101,8 @@ class Admission:
             )
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
+        if unless is not None:
+            unless.add_done_callback(functools.partial(_fail_with, waiter))
         try:
             async with asyncio.timeout(timeout_s):
                 await waiter
@@ -118,6 +125,13 @@ class Admission:
                 self.active += 1
                 waiter.set_result(None)
                 return
+
+
+def _fail_with(waiter: asyncio.Future[None], work: asyncio.Future[Any]) -> None:
+    if waiter.done() or work.cancelled():
+        return
+    if (fault := work.exception()) is not None:
+        waiter.set_exception(fault)
 
 
 def _draining() -> Draining:

@@ -95,6 +95,9 @@ class Speaking:
             self._timer.reschedule(self._limit_at + self.report.audio_s)
 
 
+_Read = tuple[list[Segment], Voice | None]
+
+
 class SpeechService:
     """Speaks calls, within the server's limits and deadlines."""
 
@@ -145,17 +148,16 @@ class SpeechService:
         began_at = asyncio.get_running_loop().time()
         async with (
             self.shares.hold(len(call.text)),
-            self._engine.admission.permit(timeout_s=first_s),
+            self._reading(call) as reading,
+            self._engine.admission.permit(timeout_s=first_s, unless=reading),
             _deadline(began_at + (first_s if plus_sound else total_s)) as timer,
         ):
-            try:
-                voice, segments = await self._prepared(call)
-            except EmptyText:
-                if not call.silence_if_wordless:
-                    raise
+            segments, known = await reading
+            if not segments:
                 record.report = SpeechReport(segments=0)
                 yield Speaking(_silence(record.report), record.report, timer)
                 return
+            voice = known or await self._encoded(call)
             request = SpeechRequest(
                 text=call.text,
                 voice=voice,
@@ -182,24 +184,40 @@ class SpeechService:
             pieces = [piece async for piece in speaking]
             return np.concatenate(pieces), speaking.report
 
-    async def _prepared(self, call: SpeechCall) -> tuple[Voice, list[Segment]]:
-        """Both from the pool, so that no other client waits for them. Looking a voice up goes ahead
-        of other work there, encoding one does not."""
-        engine, limit_bytes = self._engine, self._config.max_voice_file_size
+    @asynccontextmanager
+    async def _reading(self, call: SpeechCall) -> AsyncIterator[asyncio.Future[_Read]]:
+        """The text's segments (none: silence), and the voice unless it comes with the call: made in
+        the pool while the call waits for its place, which what cannot be spoken does not need."""
+        engine = self._engine
 
-        def prepared() -> tuple[Voice, list[Segment]]:
-            if call.reference is None:
-                voice = engine.voices.get(call.voice)
-            else:
-                recording = call.reference.read(RECORDING, limit_bytes)
-                voice, _ = engine.voices.temporary(recording)
-            return voice, engine.segments(call.text, call.code_blocks)
+        def read() -> _Read:
+            voice = engine.voices.get(call.voice) if call.reference is None else None
+            try:
+                return engine.segments(call.text, call.code_blocks), voice
+            except EmptyText:
+                if not call.silence_if_wordless:
+                    raise
+                return [], voice
 
-        priority = URGENT if call.reference is None else NORMAL
-        made = await asyncio.wrap_future(engine.pool.submit_at(priority, prepared))
-        if call.reference is not None:
-            await call.reference.close()  # the next upload need not wait for the speech
-        return made
+        reading = asyncio.wrap_future(engine.pool.submit_at(URGENT, read))
+        reading.add_done_callback(lambda done: done.cancelled() or done.exception())  # is seen
+        try:
+            yield reading
+        finally:
+            reading.cancel()
+
+    async def _encoded(self, call: SpeechCall) -> Voice:
+        """The voice of a recording that came with the call; looking voices up goes ahead of it."""
+        engine, reference = self._engine, call.reference
+        assert reference is not None
+
+        def encoded() -> Voice:
+            recording = reference.read(RECORDING, self._config.max_voice_file_size)
+            return engine.voices.temporary(recording)[0]
+
+        voice = await asyncio.wrap_future(engine.pool.submit_at(NORMAL, encoded))
+        await reference.close()  # the next upload need not wait for the speech
+        return voice
 
 
 async def _silence(report: SpeechReport) -> AsyncGenerator[F32, None]:

@@ -188,3 +188,27 @@ async def test_a_body_that_stalls(monkeypatch):
         headers = {"content-type": "application/json"}
         response = await client.post("/tts", content=stalling(), headers=headers)
         error_of(response, 408, "body_timeout")
+
+
+@pytest.mark.parametrize("path", ["/tts", "/tts/json"])
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"text": "Hello.", "voice_id": "nobody"}, (404, "voice_not_found", "voice_id")),
+        ({"text": "?!"}, (422, "empty_text", "text")),
+    ],
+)
+async def test_what_needs_no_place_does_not_wait_for_one(path, fields, error):
+    gate = asyncio.Event()
+    engine = FakeEngine(script=[gate, PIECE_SAMPLES], capacity=1, queue_capacity=1)
+    async with serving(engine) as client:
+        speaking = asyncio.create_task(client.post("/tts", json=SPEECH))
+        await until(lambda: engine.requests)
+        error_of(await client.post(path, json=fields), *error)
+        assert engine.admission.queued == 0
+        waiting = asyncio.create_task(client.post("/tts", json=SPEECH))
+        await until(lambda: engine.admission.queued)
+        error_of(await client.post("/tts", json=fields), 429, "overloaded")
+        gate.set()
+        assert [(await each).status_code for each in (speaking, waiting)] == [200, 200]
+    assert len(engine.requests) == 2
