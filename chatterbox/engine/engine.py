@@ -31,7 +31,9 @@ from chatterbox.errors import (
     ChatterboxError,
     Draining,
     EngineDead,
+    GenerationFailed,
     InvalidValue,
+    ModelError,
     NotReady,
     OutOfMemory,
     TextFault,
@@ -143,7 +145,8 @@ class TTSEngine:
 
     def rehearse(self) -> None:
         """Speak to nobody, blocking, so that the first listener need not wait for cold memory. What
-        fails here fails again where somebody hears of it."""
+        one voice's fault may be fails again where somebody hears of it; raises ModelError where a
+        voice that came with the program cannot be spoken with."""
         try:
             voice = self._voices.get(self.config.default_voice)
             self.warm(voice)
@@ -152,9 +155,19 @@ class TTSEngine:
                 asyncio.run(unheard(self.speak(request)))
         except Exception as fault:  # one voice's fault must not keep all others from theirs
             if self.state == "ready":  # else it was cut off
+                self._blame_model(fault)
                 known = isinstance(fault, (ChatterboxError, TimeoutError))
                 told = str(fault) or type(fault).__name__
                 log.warning("the rehearsal failed: %s", told, exc_info=not known)
+
+    def _blame_model(self, fault: Exception) -> None:
+        """Raise ModelError where the fault can be nobody else's."""
+        try:
+            built_in = self._voices.info(self.config.default_voice).built_in
+        except ChatterboxError:
+            return
+        if built_in and isinstance(fault, GenerationFailed):
+            raise ModelError(f"the model cannot speak: {fault.message}") from None
 
     def prepare_voices(self) -> None:
         """In the background: rehearse a registration; then encode, for this model, every voice that

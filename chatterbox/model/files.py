@@ -14,6 +14,7 @@ import onnx
 from chatterbox.errors import ModelError
 from chatterbox.hardening import read_plain
 from chatterbox.model.contract import GRAPHS, PRECISION_SUFFIX, GraphName, Precision
+from chatterbox.model.external_data import ExternalData, is_external
 
 TOKENIZER_FILE = "tokenizer.json"
 ROOT_FILES = (
@@ -116,7 +117,10 @@ def check_graph(path: Path) -> None:
         raise ModelError(f"{path} is not an ONNX file; delete it and start again") from None
     if not model.graph.node:
         raise ModelError(f"{path} is not an ONNX file; delete it and start again")
-    needed = _external_bytes(model)
+    try:
+        needed = _external_bytes(model)
+    except ModelError as fault:
+        raise ModelError(f"{path} cannot be loaded: {fault}") from None
     for name, size in needed.items():
         data = path.parent / name
         if not data.is_file():
@@ -131,10 +135,8 @@ def check_graph(path: Path) -> None:
 def _external_bytes(model: onnx.ModelProto) -> dict[str, int]:
     """For each external data file of a graph: the least size it must have."""
     needed: dict[str, int] = {}
-    for tensor in model.graph.initializer:
-        if tensor.data_location != onnx.TensorProto.EXTERNAL:
-            continue
-        entry = {e.key: e.value for e in tensor.external_data}
-        end = int(entry.get("offset", 0)) + int(entry.get("length", 0))
-        needed[entry["location"]] = max(needed.get(entry["location"], 0), end)
+    for tensor in filter(is_external, model.graph.initializer):
+        place = ExternalData.of(tensor)
+        end = place.offset + (place.length or 0)
+        needed[place.location] = max(needed.get(place.location, 0), end)
     return needed

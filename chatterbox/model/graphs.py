@@ -8,6 +8,7 @@ import onnxruntime as ort
 
 from chatterbox.errors import ModelError
 from chatterbox.model.contract import F32, I64, VoiceTensors
+from chatterbox.model.sessions import SEVERITY_FATAL
 
 
 def require(session: ort.InferenceSession, graph: str, inputs: set[str], outputs: set[str]) -> None:
@@ -55,6 +56,17 @@ class EmbedGraph:
         assert len(ids) >= 3, "an id standing alone would be read as a speech code"
         rows: F32 = self._run(ids[None])[0]
         return rows
+
+    def has_row(self, text_id: int, end_id: int) -> bool:
+        """Whether a text may hold that id."""
+        options = ort.RunOptions()
+        options.log_severity_level = SEVERITY_FATAL
+        ids = np.array([[text_id, end_id, end_id]], np.int64)
+        try:
+            self._session.run(["inputs_embeds"], {"input_ids": ids}, options)
+        except Exception:  # noqa: BLE001 - onnxruntime raises its own kinds
+            return False
+        return True
 
     def codes(self, codes: I64) -> F32:
         """Speech codes [B] → [B, hidden]; a sequence of one is read as a speech code."""

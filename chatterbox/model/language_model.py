@@ -10,7 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from chatterbox.config import TTSConfig
-from chatterbox.errors import first_line
+from chatterbox.errors import ModelError, first_line
 from chatterbox.model.capture import CAPTURE_OPTIONS, Buckets
 from chatterbox.model.contract import I64, LanguageModel
 from chatterbox.model.embedding import Embedder, host_embedder
@@ -75,6 +75,7 @@ class LanguageModelParts:
     files: ModelFiles
     settings: SessionSettings
     sentence: I64  # ids of PROOF_SENTENCE, which ends in the tokenizer's end tokens
+    largest_id: int  # of the tokenizer
 
     @property
     def end_id(self) -> int:
@@ -90,7 +91,14 @@ class LanguageModelParts:
 
     def embedding(self) -> EmbedGraph:
         """A session on embed_tokens."""
-        return EmbedGraph(open_session(self.files.graph("embed_tokens"), self.settings))
+        path = self.files.graph("embed_tokens")
+        graph = EmbedGraph(open_session(path, self.settings))
+        if not graph.has_row(self.largest_id, self.end_id):
+            raise ModelError(
+                f"{self.files.tokenizer} has ids up to {self.largest_id}, for which {path.name} "
+                "has no rows: they are of different models"
+            )
+        return graph
 
 
 def open_language_model(parts: LanguageModelParts) -> tuple[LanguageModel, str]:

@@ -3,6 +3,7 @@
 Knows which wrapper belongs to which graph; knows no request.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
@@ -11,7 +12,7 @@ import onnx
 import onnxruntime as ort
 
 from chatterbox.config import SAMPLING_BOUNDS, TTSConfig
-from chatterbox.errors import first_line
+from chatterbox.errors import ConfigError, ModelError, first_line
 from chatterbox.model.capture import CAPTURE_OPTIONS
 from chatterbox.model.contract import (
     CODE_RATE_HZ,
@@ -37,6 +38,8 @@ from chatterbox.model.split.load import Opened, open_decoder
 from chatterbox.model.split.replay import Replays
 from chatterbox.model.split.streaming import StreamSettings
 from chatterbox.text.tokenizer import Tokenizer
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -103,10 +106,29 @@ def load_model(
     onnxruntime keeps CUDA graphs for each. (Opened there without need, a full-size model leaves
     96 MiB behind in their allocator's arenas.) Raises ModelError or ConfigError with one line."""
     settings = session_settings(config)
+    try:
+        return _loaded(config, settings, say, with_model, with_decoder)
+    except (ModelError, ConfigError):
+        raise
+    except Exception as fault:  # a file that passed all checks may still break whatever reads it
+        log.debug("the model cannot be loaded", exc_info=True)
+        kind = type(fault).__name__
+        raise ModelError(f"the model cannot be loaded: {kind}: {first_line(fault)}") from fault
+
+
+def _loaded(
+    config: TTSConfig,
+    settings: SessionSettings,
+    say: Progress,
+    with_model: Doing,
+    with_decoder: Doing,
+) -> LoadedModel:
     selection = select(config, settings.device, say)
     files = selection.files
     tokenizer = Tokenizer.from_file(files.tokenizer)
-    parts = LanguageModelParts(config, files, settings, tokenizer.encode(PROOF_SENTENCE))
+    parts = LanguageModelParts(
+        config, files, settings, tokenizer.encode(PROOF_SENTENCE), tokenizer.largest_id
+    )
     if not captures(config, settings):
         with_model = with_decoder = here
     language_model, lm_note = with_model(lambda: open_language_model(parts))

@@ -16,6 +16,7 @@ import onnxruntime as ort
 
 from chatterbox.config import TTSConfig
 from chatterbox.errors import ConfigError, ModelError, first_line
+from chatterbox.model.external_data import has_links, without_links
 
 Device = Literal["cpu", "cuda"]
 
@@ -148,16 +149,26 @@ def open_session(
         options.add_session_config_entry("session.force_spinning_stop", "1")  # when a run ends
     else:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if weights_in is not None:
-        options.add_session_config_entry(WEIGHTS_FOLDER_KEY, str(weights_in))
     providers = settings.providers
     if provider_options and settings.device == "cuda":
         providers[0] = ("CUDAExecutionProvider", {**settings.cuda_options, **provider_options})
     name = source.name if isinstance(source, Path) else "a graph in memory"
     with _as_model_error(name):
-        return ort.InferenceSession(
-            str(source) if isinstance(source, Path) else source, options, providers=providers
-        )
+        given, folder = _readable(source, weights_in)
+        if folder is not None:
+            options.add_session_config_entry(WEIGHTS_FOLDER_KEY, str(folder))
+        return ort.InferenceSession(given, options, providers=providers)
+
+
+def _readable(source: Path | bytes, weights_in: Path | None) -> tuple[str | bytes, Path | None]:
+    """The graph as onnxruntime can read it, and the folder of its weights where that is not the
+    graph's own."""
+    folder = source.parent if isinstance(source, Path) else weights_in
+    if folder is None or not has_links(folder):
+        return (str(source) if isinstance(source, Path) else source), weights_in
+    model = onnx.load_from_string(source.read_bytes() if isinstance(source, Path) else source)
+    folder = without_links(model, folder)
+    return model.SerializeToString(), folder
 
 
 @contextmanager

@@ -47,6 +47,11 @@ class Tokenizer:
             raise ModelError(f"{path.name} has no token {END_OF_TEXT}")
         return cls(library, end_id)
 
+    @property
+    def largest_id(self) -> int:
+        """Of all tokens."""
+        return int(max(self._library.get_vocab().values()))
+
     def encode(self, text: str) -> NDArray[np.int64]:
         """Ids of `text` [S ≥ 3], the last two of them end-of-text.
 

@@ -13,6 +13,7 @@ from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.rehearsal import REHEARSALS, REHEARSED_CODES
 from chatterbox.engine.sampling import Sampling
 from chatterbox.engine.speech import SpeechRequest
+from chatterbox.errors import GenerationFailed, ModelError
 from chatterbox.model.contract import LOUDEST_SPEECH_RMS, Voice, VoiceTensors
 
 TEXTS = (
@@ -108,6 +109,15 @@ def test_a_rehearsal_whose_voice_breaks_a_graph_keeps_nobody_from_theirs(
     engine.rehearse()
     assert "a node of the graph failed" in caplog.text
     assert engine.state == "ready"
+
+
+def test_a_model_that_cannot_speak_is_not_ready(engine, monkeypatch):
+    def broken(_request):
+        raise GenerationFailed("a node of the graph failed")
+
+    monkeypatch.setattr(engine, "speak", broken)
+    with pytest.raises(ModelError, match="the model cannot speak: a node of the graph failed"):
+        engine.rehearse()
 
 
 async def test_it_behaves_like_a_speaker(engine):

@@ -30,7 +30,7 @@ IDS = Tokenizer.from_file(made.path() / "tokenizer.json").encode("How are you?")
 def parts(tmp_path, precision="q4", **settings):
     config = TTSConfig(data_dir=tmp_path, max_batch_size=2, **settings)
     files = ModelFiles(made.path(), dict.fromkeys(GRAPHS, precision))
-    return LanguageModelParts(config, files, SessionSettings("cpu", 1, {}), IDS)
+    return LanguageModelParts(config, files, SessionSettings("cpu", 1, {}), IDS, int(IDS.max()))
 
 
 def voice(hidden=64):

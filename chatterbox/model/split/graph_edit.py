@@ -12,7 +12,8 @@ from typing import Any
 import onnx
 from numpy.typing import NDArray
 from onnx import helper, inliner, numpy_helper
-from onnx.external_data_helper import load_external_data_for_tensor
+
+from chatterbox.model.external_data import is_external, read_bytes
 
 
 @dataclass(slots=True)
@@ -136,8 +137,10 @@ def stored_values(tensor: onnx.TensorProto, folder: Path) -> NDArray[Any]:
     """The numbers of an initializer, read from its file in `folder` where they lie there."""
     copy = onnx.TensorProto()
     copy.CopyFrom(tensor)
-    if copy.data_location == onnx.TensorProto.EXTERNAL:
-        load_external_data_for_tensor(copy, str(folder))
+    if is_external(copy):  # onnx's own reader refuses files with links
+        copy.raw_data = read_bytes(tensor, folder)
+        copy.data_location = onnx.TensorProto.DEFAULT
+        del copy.external_data[:]
     values: NDArray[Any] = numpy_helper.to_array(copy)
     return values
 
