@@ -60,7 +60,7 @@ def test_one_text_is_prepared_at_a_time(engine, monkeypatch):
     together = threading.Barrier(2)
     met = []
 
-    def prepare(_text, _limits):
+    def prepare(*_, **__):
         try:
             together.wait(0.2)
         except threading.BrokenBarrierError:
