@@ -23,7 +23,7 @@ _WEEKDAY = (
 _STOP = r"(?:\.(?![.\w]))?"
 _BETWEEN = r"(?: ?[-–—/] ?|,? (?:and|or|to|through|thru|until|&) |, (?:and |or )?)"
 _RUN = re.compile(
-    rf"(?<![\w'-])(?:(?={_WEEKDAY}){_WEEKDAY}{_STOP}(?:{_BETWEEN}{_WEEKDAY}{_STOP})+"
+    rf"(?<![\w'-])(?=[JFMASONDTWjfmasondtw])(?:{_WEEKDAY}{_STOP}(?:{_BETWEEN}{_WEEKDAY}{_STOP})+"
     rf"|{_MONTH}{_STOP}(?:{_BETWEEN}{_MONTH}{_STOP})+)(?![\w'])"
 )
 _IN_RUN = re.compile(r"[A-Za-z]{3,}\.?|[^A-Za-z]+|[A-Za-z]+")
@@ -31,8 +31,10 @@ _LINKS = frozenset({"and", "or", "to", "through", "thru", "until"})
 
 _DAY = r"\d{1,2}(?:st|nd|rd|th)?(?![\w%°$€£]|[.,:]\d)"
 _BEFORE_FIGURE = re.compile(
-    rf"(?<![\w'])({_MONTH})\.?(?P<gap> ?- ?| )(?P<day>'?(?:{_DAY}|\d{{4}}(?![\w%]|[.,:]\d)))"
+    r"(?<![\w'])(?=[JFMASONDjfmasond])([A-Za-z]{3,9})\.?(?: ?- ?| )"
+    rf"(?P<day>'?(?:{_DAY}|\d{{4}}(?![\w%]|[.,:]\d)))"
 )
+_IS_MONTH = re.compile(rf"{_MONTH}$")
 _AFTER_FIGURE = re.compile(
     rf"(?<![\w.:/$-])(?P<day>\d{{1,2}}(?:st|nd|rd|th)?)(?P<gap> of |[ -])({_MONTH})"
     r"(?:(?P<hyphen>-(?=(?P<full>\d{4})\b|\d\d\b))|(?P<stop>\.?)"
@@ -40,7 +42,7 @@ _AFTER_FIGURE = re.compile(
     re.M,
 )
 _ALONE = re.compile(
-    r"\b(?:(?P<sure>Feb|Apr|Jul|Aug|Sept?|Oct|Nov|Dec|Tues?|Thurs?|Thu|Fri)"
+    r"\b(?=[JFMASONDTW])(?:(?P<sure>Feb|Apr|Jul|Aug|Sept?|Oct|Nov|Dec|Tues?|Thurs?|Thu|Fri)"
     r"|(?<=[Ii]n )(?P<month>Jan|Mar|Jun)(?!')|(?<=[Ee]arly )(?:Jan|Mar|Jun)|(?<=[Ll]ate )Jan"
     r"|(?:(?<=[Oo]n )|(?<=[Ee]very )|(?<=[Nn]ext )|(?<=[Ll]ast )|(?<=until ))(?:Mon|Wed|Sat|Sun)"
     r"(?! [A-Z])|(?:Mon|Wed|Sat|Sun)(?=,? (?:\d{1,2}(?::\d\d|(?:st|nd|rd|th)\b| ?[AaPp]\.?[Mm]\b"
@@ -98,6 +100,8 @@ def _say_in_run(part: str) -> str:
 def _say_before_figure(match: re.Match[str]) -> str:
     """jan. 5, JULY 22, Jan-15; not `they march 10 miles`, `it may 5 times`."""
     month = match[1]
+    if not _IS_MONTH.match(month):
+        return match[0]
     if month in _LOWER_WORDS:
         text = match.string
         leads = _LEADS.search(text[max(0, match.start() - 8) : match.start()])

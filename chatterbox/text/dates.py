@@ -45,7 +45,9 @@ _MONTH_YEAR = re.compile(rf"\b(?P<month>{_NAME}),? (?P<year>1\d{{3}}|20\d\d|'\d\
 def spell_out(text: str) -> str:
     """`text` with every date in words. Linear time."""
     text = _SLASHED.sub(_say_slashed, _ISO.sub(_say_iso, text))
-    text = _NO_YEAR.sub(_say_no_year, _YEAR_MONTH.sub(_say_year_month, text))
+    text = _YEAR_MONTH.sub(_say_year_month, text)
+    if "/" in text:
+        text = _NO_YEAR.sub(_say_no_year, text)
     if _NAMED.search(text):
         text = _DAY_MONTH.sub(_say_day_month, _BETWEEN_DATES.sub(" to ", text))
         text = _MONTH_DAY.sub(_say_month_day, text)

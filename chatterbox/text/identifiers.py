@@ -6,7 +6,7 @@ pairs: `RTX 4090`, `flight BA2490`, `error 404`, `1428 Elm Street`.
 
 import re
 
-from chatterbox.text.lexicon import BOOKS
+from chatterbox.text.lexicon import BOOKS, listed
 from chatterbox.text.numbers import cardinal, digits, number, paired
 
 # --- telephone numbers ---------------------------------------------------------------------------
@@ -31,6 +31,8 @@ _EMERGENCY = re.compile(
 )
 _LONG = re.compile(r"(?<![\w.,$£€¥])(?!\d+000\b)\d{10,}(?![\w.,%]*\d|%)(?! [a-z]+s\b)")
 
+_THREE_FIGURES = re.compile(r"\d{3}|\+\d|\d\d[ -]\d\d")
+
 # --- codes ---------------------------------------------------------------------------------------
 _VALUE = r"(?P<value>(?=[A-Za-z-]{0,6}\d)[A-Za-z\d]{2,24}(?:[ -]\d{2,6}){0,5})(?![\w%]|[.,:/]\d)"
 _LINK = (
@@ -47,11 +49,16 @@ _STRONG = re.compile(
     r"|ssn|imei|pin code|pin number)|PIN|pin(?= is| was|:)))\b"
     rf"(?<!\d code){_LINK}{_VALUE}{_COUNTED}"
 )
+_STRONG_WORDS = ("code", "otp", "pin", "pass", "zip", "ext", "cvv", "cvc", "ssn", "imei")
+_WEAK_WORDS = listed(
+    "account accounts acct card cards confirmation tracking order orders reference ref booking "
+    "reservation invoice ticket case claim policy member membership customer passport license "
+    "licence serial routing receipt employee student user badge parcel transaction registration "
+    "phone part product id iban vin sku"
+)
 _WEAK = re.compile(
-    r"(?P<word>\b(?i:accounts?|acct|cards?|confirmation|tracking|orders?|reference|ref|booking"
-    r"|reservation|invoice|ticket|case|claim|policy|member|membership|customer|passport|licen[cs]e"
-    r"|serial|routing|receipt|employee|student|user|badge|parcel|transaction|registration|phone"
-    rf"|part|product|ID|IBAN|VIN|SKU))\b{_LINK}{_VALUE}{_COUNTED}(?! [a-z]+s\b(?<!has|.is|was))"
+    r"\b(?P<word>[A-Za-z]{2,12})\b(?!')"
+    rf"(?=[:,#= ]){_LINK}{_VALUE}{_COUNTED}(?! [a-z]+s\b(?<!has|.is|was))"
 )
 _ENDING = re.compile(
     r"(?i)\b((?:card|account|number|visa|mastercard|amex|phone|iban|debit|credit)\b[^.!?\d]{0,30}"
@@ -73,10 +80,10 @@ _STATE = re.compile(
 _VERSION = re.compile(
     r"(?<![\w.])(?:[vV] ?)?(\d++(?:\.\d++){2,}+)|\bv(\d{1,4}(?:\.\d{1,4})?)(?![\w.]\d)"
 )
-_RELEASE = re.compile(
-    r"(?i)\b(version |release |python |java |ubuntu |ios |android |macos |node |php |ruby |kernel "
-    r"|django |swift |go )(\d{1,2}\.[1-9]\d|\d\d\.\d\d)(?!\w|\.\d)"
+_RELEASED = listed(
+    "version release python java ubuntu ios android macos node php ruby kernel django swift go"
 )
+_RELEASE = re.compile(r"\b([A-Za-z]{2,7}) (\d{1,2}\.[1-9]\d|\d\d\.\d\d)(?!\w|\.\d)")
 _WIFI = re.compile(r"\b802\.(\d{1,2})(?=[a-z]{0,2}\b)")
 _SERIES = re.compile(r"\b(7[0-8]7|A3\d\d)-(\d{2,4})(?=[A-Z]{0,3}\b)")
 _JET = re.compile(r"(?<=\b[Aa] )7[0-8]7\b(?! [a-z]+s\b|[.,:%-]\d)|(?<![\w.,$-])7[0-8]7(?=s\b)")
@@ -85,11 +92,13 @@ _MODEL = re.compile(
     r"(?<![\w.,$£€-])(?!(?:ISO|USD|EUR|GBP|JPY|CHF|CAD|AUD|INR|CNY|Q\d|FY|CY|v|EN|DIN)-?\d)"
     r"([A-Z][A-Za-z]{0,4}-?|[ixh])(\d{3,4})(?![\d%]|[.,:/]\d|-\d)"
 )
+_NAMES = listed(
+    "rtx gtx rx radeon geforce ryzen form port error http rfc flight room suite apartment apt "
+    "route highway interstate boeing airbus porsche ferrari peugeot bmw nokia bus train locker gate "
+    "channel extension"
+)
 _NAMED = re.compile(
-    r"\b((?i:RTX|GTX|RX|form|Radeon|GeForce|Ryzen|port|error|HTTP|RFC|flight|room|suite|apartment|apt"
-    r"|route"
-    r"|highway|interstate|boeing|airbus|porsche|ferrari|peugeot|BMW|nokia|bus|train|locker|gate"
-    r"|channel|extension)) (\d{3,4})(?![\d%]|[.,:/]\d|-\d)(?! (?:[a-z]+s|people|men|women)\b)"
+    r"\b([A-Za-z]{2,10}) (\d{3,4})(?![\d%]|[.,:/]\d|-\d)(?! (?:[a-z]+s|people|men|women)\b)"
 )
 _STREET = (
     r"(?:Street|Avenue|Road|Drive|Lane|Boulevard|Court|Place|Way|Highway|Parkway|Square|Terrace"
@@ -121,33 +130,46 @@ def verses(text: str) -> str:
 
 def spell_out(text: str) -> str:
     """`text` with the figures that are names in words. Linear time."""
-    text = _code(text)
-    text = _INTERNATIONAL.sub(_say_international, _PHONE.sub(lambda m: digits(m[0]), text))
-    text = _CALL.sub(lambda m: m[1] + m[2] + _in_groups(m[3]), text)
-    text = _EMERGENCY.sub(lambda m: digits(m[0]), text)
-    text = _LONG.sub(lambda m: _in_groups(m[0]), text)
-    text = _BLANKS.sub(_say_blanks, _GROUPS.sub(lambda m: digits(m[0]), text))
+    if _THREE_FIGURES.search(text):
+        text = _phones(_code(text))
+    if text.count("-") > 1:
+        text = _GROUPS.sub(lambda m: digits(m[0]), text)
     text = _names(text)
     return _PLUS.sub("plus ", _MINUS.sub("minus ", _LEADING_POINT.sub("0.", text)))
 
 
+def _phones(text: str) -> str:
+    text = _INTERNATIONAL.sub(_say_international, _PHONE.sub(lambda m: digits(m[0]), text))
+    text = _CALL.sub(lambda m: m[1] + m[2] + _in_groups(m[3]), text)
+    text = _EMERGENCY.sub(lambda m: digits(m[0]), text)
+    return _BLANKS.sub(_say_blanks, _LONG.sub(lambda m: _in_groups(m[0]), text))
+
+
 def _code(text: str) -> str:
-    text = _ENDING.sub(lambda m: m[1] + digits(m[2]), text)
-    text = _WEAK.sub(_say_weak, _STRONG.sub(_say_strong, text))
+    small = text.lower()
+    if any(word in small for word in _STRONG_WORDS):
+        text = _STRONG.sub(_say_strong, text)
+    text = _WEAK.sub(_say_weak, _ENDING.sub(lambda m: m[1] + digits(m[2]), text))
     text = _USED.sub(lambda m: (m[1] or "") + digits(m[2] or m[3]), text)
     return _STATE.sub(lambda m: m[1] + digits(m[2]), text)
 
 
 def _names(text: str) -> str:
     text = _VERSION.sub(_say_version, text)
-    text = _RELEASE.sub(lambda m: m[1] + _dotted(m[2]), text)
+    text = _RELEASE.sub(_say_release, text)
+    if not _THREE_FIGURES.search(text):
+        return text
     text = _WIFI.sub(lambda m: f"eight oh two dot {cardinal(int(m[1]))} ", text)
     text = _SERIES.sub(_say_series, text)
-    text = _NAMED.sub(lambda m: f"{m[1]} {paired(int(m[2]))}", text)
-    text = _MODEL.sub(_say_model, text)
+    text = _MODEL.sub(_say_model, _NAMED.sub(_say_named, text))
     for pattern in (_JET, _LINES, _HOUSE):
         text = pattern.sub(_say_name, text)
     return text
+
+
+def _say_named(match: re.Match[str]) -> str:
+    named = match[1].lower() in _NAMES
+    return f"{match[1]} {paired(int(match[2]))}" if named else match[0]
 
 
 def _say_name(match: re.Match[str]) -> str:
@@ -194,6 +216,8 @@ def _say_strong(match: re.Match[str]) -> str:
 def _say_weak(match: re.Match[str]) -> str:
     """`order number 1234`, `order 12345`; not `order 1234`, which counts."""
     link, value = match["link"], match["value"]
+    if match["word"].lower() not in _WEAK_WORDS or (match["word"] in ("id", "Id") and not link):
+        return match[0]
     count = sum(c.isdigit() for c in value)
     marked = re.search(r"number|no\b|[#:=]|ending|is|was", link) or match["word"].upper() == "ID"
     if count < (4 if marked else 5) or (value.endswith("000") and not marked):
@@ -224,6 +248,12 @@ def _say_international(match: re.Match[str]) -> str:
 def _dotted(version: str) -> str:
     """3.10 → three point ten: the parts of a version are numbers of their own."""
     return " point ".join(number(part) for part in version.split("."))
+
+
+def _say_release(match: re.Match[str]) -> str:
+    """Python 3.12."""
+    released = match[1].lower() in _RELEASED
+    return f"{match[1]} {_dotted(match[2])}" if released else match[0]
 
 
 def _say_version(match: re.Match[str]) -> str:

@@ -10,19 +10,17 @@ from itertools import pairwise
 from chatterbox.text.lexicon import BEFORE_FIGURE, STARTERS, listed
 from chatterbox.text.numbers import cardinal, ordinal, year
 
-_RULERS = sorted(
-    listed(
-        "Abdul Adrian Ahmed Albert Alexander Alfonso Alexios Amenhotep Antiochus Artaxerxes "
-        "Baudouin Bayezid Benedict Boniface Boris Carlos Casimir Catherine Celestine Charles "
-        "Christian Clement Constantine Cyrus Darius David Edmund Edward Elizabeth Emmanuel Eric "
-        "Erik Eugene Felipe Ferdinand Francis Frederick Friedrich George Gregory Gustav Haakon "
-        "Hadrian Harald Henry Honorius Innocent Isabella Ivan James John Joseph Juan Julius "
-        "Justinian Kenneth Leo Leopold Louis Magnus Manuel Margaret Margrethe Maria Mary Mehmed "
-        "Michael Mithridates Murad Napoleon Nicholas Olav Osman Otto Paul Pedro Peter Philip Pius "
-        "Ptolemy Rama Rameses Ramesses Ramses Richard Robert Rudolf Sancho Selim Seti Sigismund "
-        "Sixtus Stephen Suleiman Theodosius Thutmose Umberto Urban Valentinian Victor Wilhelm "
-        "William Xerxes"
-    )
+_RULERS = listed(
+    "Abdul Adrian Ahmed Albert Alexander Alfonso Alexios Amenhotep Antiochus Artaxerxes "
+    "Baudouin Bayezid Benedict Boniface Boris Carlos Casimir Catherine Celestine Charles "
+    "Christian Clement Constantine Cyrus Darius David Edmund Edward Elizabeth Emmanuel Eric "
+    "Erik Eugene Felipe Ferdinand Francis Frederick Friedrich George Gregory Gustav Haakon "
+    "Hadrian Harald Henry Honorius Innocent Isabella Ivan James John Joseph Juan Julius "
+    "Justinian Kenneth Leo Leopold Louis Magnus Manuel Margaret Margrethe Maria Mary Mehmed "
+    "Michael Mithridates Murad Napoleon Nicholas Olav Osman Otto Paul Pedro Peter Philip Pius "
+    "Ptolemy Rama Rameses Ramesses Ramses Richard Robert Rudolf Sancho Selim Seti Sigismund "
+    "Sixtus Stephen Suleiman Theodosius Thutmose Umberto Urban Valentinian Victor Wilhelm "
+    "William Xerxes"
 )
 """Names of more than one monarch or pope: a numeral after them is `the second`."""
 _PRONOUN_VERBS = listed(
@@ -44,41 +42,43 @@ _SMALL = rf"(?>(?=[IVXL]){_TENS})(?!\w)"
 _LARGE = rf"(?>(?=[IVXLCDM])M{{0,3}}(?:CM|CD|D?C{{0,3}}){_TENS})(?!\w)"
 _UP_TO_39 = r"(?>(?=[IVX])X{0,3}(?:IX|IV|V?I{0,3}))(?!\w)"
 
-_CLASSES = "type|phase|stage|class|grade|level|tier"
-_WORD = (
-    "chapter|part|act|scene|book|volume|section|article|appendix|episode|title|figure|table"
-    rf"|world war|super bowl|mark|canto|{_CLASSES}"
+_CLASSES = listed("type phase stage class grade level tier")
+_WORDS = _CLASSES | listed(
+    "chapter part act scene book volume section article appendix episode title figure table mark "
+    "canto"
 )
-_NOTED = "|".join(sorted({*BEFORE_FIGURE, "pt", "bk"} - {"p", "pp", "c", "ca"}))
+_NOTED = {**BEFORE_FIGURE, "pt": "part", "bk": "book", "p": "page", "pp": "pages"}
+_PROPER = frozenset({"world war", "super bowl"})
+_NOT_NOTED = frozenset({"c", "ca"})
 
 _POSSIBLE = re.compile(r"(?<!\w)(?:[ivx]{1,6}|W?W?[IVXLCDM]{1,9}(?:th|st|nd|rd)?|WW ?\d)(?!\w)")
 _WW = re.compile(r"\bWW ?(I{1,3}|[123])\b")
 _RUN = re.compile(
-    rf"(?<![\w'.-])(?P<word>(?i:{_WORD})s? )?"
-    rf"(?P<run>{_SMALL}(?:(?:, (?:and |or )?| (?:and|or|to|through|&) |[/–-]){_SMALL})+)"
+    rf"(?<![\w'.-]){_SMALL}(?:(?:, (?:and |or )?| (?:and|or|to|through|&) |[/–-]){_SMALL})+"
     r"(?!['.-]\w)"
 )
+_PLURAL_WORD = re.compile(r"([A-Za-z]{3,8})s $|([Ww]orld [Ww]ar) $")
 _RUN_PART = re.compile(r"[IVXL]+|[/–-]")
 _NUMBERED = re.compile(
-    rf"\b(?P<word>(?i:{_WORD})) (?P<numeral>{_LARGE})(?![/&-]\w)"
+    rf"\b(?P<word>(?i:world |super )?[A-Za-z]{{3,8}}) (?P<numeral>{_LARGE})(?![/&-]\w)"
     r"(?P<tail>'(?:m|ve|ll|d|re)\b|\.(?=\w))?"
 )
 _LOWER = r"(?>x{0,3}(?:ix|iv|v?i{0,3}))(?!\w|['.]\w)"
 _NUMBERED_SMALL = re.compile(
-    rf"\b((?i:{_WORD}|page)s?) (?=[ivx]{{2}}|(?<=[Aa]ct )[iv]|(?<=[Ss]cene )[iv])({_LOWER})"
+    rf"\b([A-Za-z]{{3,8}}) (?=[ivx]{{2}}|(?<=[Aa]ct )[iv]|(?<=[Ss]cene )[iv])({_LOWER})"
     rf"(?:( to | and |[–-])(?=[ivx])({_LOWER}))?"
 )
 _NOTED_NUMERAL = re.compile(
-    rf"\b((?i:{_NOTED})|pp?(?=\. [ivx]))\. (?!(?<=[Nn]o\. )I\b)"
+    rf"\b([A-Za-z]{{1,6}})\. (?!(?<=[Nn]o\. )I\b|(?<=[Pp]\. )[A-Z])"
     rf"({_SMALL}|(?=[ivx]{{2}}){_LOWER})(?!['.]\w)(?:( to | and |[–-])(?=[ivx])({_LOWER}))?"
 )
 _TITLED = re.compile(
     r"\b((?:King|Queen|Pope|Emperor|Empress|Tsar|Czar|Kaiser|Sultan|Pharaoh|Shah|Prince|Patriarch)"
     rf" [A-Z]\w{{1,30}}(?: [A-Z]\w{{1,30}})?) ({_UP_TO_39})(?!'(?:m|ve|ll|d)\b)"
 )
-_RULER = re.compile(rf"\b((?:{'|'.join(_RULERS)})) ({_UP_TO_39})(?!'(?:m|ve|ll|d)\b)")
+_RULER = re.compile(rf"\b([A-Z][a-z]{{2,11}}) ({_UP_TO_39})(?!'(?:m|ve|ll|d)\b)")
 _HEIR = re.compile(
-    rf"\b((?:{'|'.join(_RULERS)})(?: [A-Z]\.?)? [A-Z][a-z]{{1,30}}) (I[IV]|III)(?!\w)"
+    rf"\b((?:{'|'.join(sorted(_RULERS))})(?: [A-Z]\.?)? [A-Z][a-z]{{1,30}}) (I[IV]|III)(?!\w)"
 )
 _OF_LAND = re.compile(rf"\b([A-Z][a-z]{{2,30}}) (?!I )({_UP_TO_39})(?= of [A-Z])")
 _BARE = r"(?>(?=[IVX])X{0,3}(?:IX|IV|V?I{0,3}))"
@@ -123,10 +123,12 @@ def spell_out(text: str) -> str:
         return text
     text = _WW.sub(lambda m: f"World War {cardinal(_value(m[1]))}", text)
     text = _RUN.sub(_say_run, _NTH.sub(_say_nth, text))
-    text = _NUMBERED_SMALL.sub(lambda m: m[1] + _said_small(m), text)
+    text = _NUMBERED_SMALL.sub(_say_numbered_small, text)
     text = _NUMBERED.sub(_say_numbered, text)
     text = _NOTED_NUMERAL.sub(_say_noted, text)
-    text = _TITLED.sub(_say_titled, _HEIR.sub(_say_ordinal, text))
+    if "II" in text or "IV" in text:
+        text = _HEIR.sub(_say_ordinal, text)
+    text = _TITLED.sub(_say_titled, text)
     text = _OF_LAND.sub(_say_ordinal, _RULER.sub(_say_ruler, text))
     return _YEAR.sub(lambda m: year(_value(m[0])), _SEQUEL.sub(_say_sequel, text))
 
@@ -141,15 +143,15 @@ def _value(numeral: str) -> int:
 
 def _say_run(match: re.Match[str]) -> str:
     """Acts I and II, Phase III/IV; without such a word only upwards and with two letters."""
-    values = [_value(part) for part in _RUN_PART.findall(match["run"]) if part.isalpha()]
+    values = [_value(part) for part in _RUN_PART.findall(match[0]) if part.isalpha()]
     upwards = all(a < b for a, b in pairwise(values))
-    numbered = match["word"] and match["word"][-2] == "s"
+    before = _PLURAL_WORD.search(match.string[max(0, match.start() - 12) : match.start()])
+    numbered = before and (before[2] or before[1].lower() in _WORDS | {"clas"})
     if not upwards or not (
         numbered or any(v in range(2, 40) and v % 10 and v != 5 for v in values)
     ):
         return match[0]
-    said = _RUN_PART.sub(_say_run_part, match["run"])
-    return f"{match['word'] or ''}{said}"
+    return _RUN_PART.sub(_say_run_part, match[0])
 
 
 def _say_run_part(match: re.Match[str]) -> str:
@@ -171,6 +173,8 @@ def _say_nth(match: re.Match[str]) -> str:
 
 def _say_numbered(match: re.Match[str]) -> str:
     word, numeral, tail = match.group("word", "numeral", "tail")
+    if word.split()[-1].lower() not in _WORDS and word.lower() not in _PROPER:
+        return match[0]
     if numeral in ("C", "L", "D", "M") or (len(numeral) == 2 and set(numeral) & set("CDM")):
         return match[0]  # Type C, Class CD
     pronoun = numeral == "I" and (tail or _is_pronoun(word, match))
@@ -188,7 +192,7 @@ def _say_numbered(match: re.Match[str]) -> str:
 def _is_pronoun(word: str, match: re.Match[str]) -> bool:
     """Whether `I` after `word` is who speaks: `the part I liked`, but `Part I describes`."""
     following = _NEXT.match(match.string, match.end("numeral"))
-    if following is None or word.lower() in ("world war", "super bowl"):
+    if following is None or word.lower() in _PROPER:
         return False
     after = following[1].lower()
     if after in _NO_VERB or (
@@ -200,13 +204,19 @@ def _is_pronoun(word: str, match: re.Match[str]) -> bool:
     if word[0].isupper():
         before = match.string[max(0, match.start() - 5) : match.start()].lower()
         return before.endswith(("the ", "a ", "this ", "that ", "every ")) and after.endswith("ed")
-    return not (re.fullmatch(_CLASSES, word) and _SINGULAR.match(after))
+    return not (word in _CLASSES and _SINGULAR.match(after))
 
 
 def _say_noted(match: re.Match[str]) -> str:
-    said = BEFORE_FIGURE.get(match[1].lower()) or {"pt": "part", "bk": "book"}[match[1].lower()]
-    said = said.capitalize() if match[1][0].isupper() else said
-    return said + _said_small(match)
+    said = _NOTED.get(match[1].lower())
+    if said is None or match[1].lower() in _NOT_NOTED:
+        return match[0]
+    return (said.capitalize() if match[1][0].isupper() else said) + _said_small(match)
+
+
+def _say_numbered_small(match: re.Match[str]) -> str:
+    known = match[1].lower().rstrip("s") in _WORDS | {"page", "clas"}
+    return match[1] + _said_small(match) if known else match[0]
 
 
 def _said_small(match: re.Match[str]) -> str:
@@ -232,6 +242,8 @@ def _say_titled(match: re.Match[str]) -> str:
 
 def _say_ruler(match: re.Match[str]) -> str:
     """Henry VIII; `Mary I think` is no queen."""
+    if match[1] not in _RULERS:
+        return match[0]
     if match[2] == "I":
         following = _NEXT.match(match.string, match.end())
         after = following[1].lower() if following else ""
