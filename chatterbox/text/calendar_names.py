@@ -11,6 +11,7 @@ MONTHS = (
     *("July", "August", "September", "October", "November", "December"),
 )
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_NAMES = {name[:3].lower(): name for name in (*MONTHS, *WEEKDAYS)}
 
 _MONTH = (
     r"(?i:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
@@ -67,8 +68,7 @@ def spell_out(text: str) -> str:
 
 
 def _full(short: str) -> str:
-    start = short[:3].capitalize()
-    return next(name for name in (*MONTHS, *WEEKDAYS) if name.startswith(start))
+    return _NAMES[short[:3].lower()]
 
 
 def _say_run(match: re.Match[str]) -> str:

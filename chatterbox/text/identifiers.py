@@ -94,8 +94,8 @@ _MODEL = re.compile(
 )
 _NAMES = listed(
     "rtx gtx rx radeon geforce ryzen form port error http rfc flight room suite apartment apt "
-    "route highway interstate boeing airbus porsche ferrari peugeot bmw nokia bus train locker gate "
-    "channel extension"
+    "route highway interstate boeing airbus porsche ferrari peugeot bmw nokia bus train locker "
+    "gate channel extension"
 )
 _NAMED = re.compile(
     r"\b([A-Za-z]{2,10}) (\d{3,4})(?![\d%]|[.,:/]\d|-\d)(?! (?:[a-z]+s|people|men|women)\b)"
