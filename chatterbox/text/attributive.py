@@ -30,7 +30,9 @@ _NO_NOUN = listed(
 )
 _ENDS_CLAUSE = re.compile(r" (?:[a-z]+(?:ed|ly)|[A-Z][a-z]+)\b")
 """After `the`: `the 5 MB used`, `the 20 kg Bob carried`."""
-_SURE_NOUN = re.compile(r" (?:bill|note|coin|banknote|ticket|gift card|fee|fine|bonus)s?\b|-an?-")
+_SURE_NOUN = re.compile(
+    r" (?:bill|note|coin|banknote|ticket|gift card|fee|fine|bonus)s?\b|-(?:an?|per)-"
+)
 
 
 def is_attributive(text: str, start: int, end: int) -> bool:

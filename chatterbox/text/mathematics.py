@@ -53,6 +53,10 @@ _QUOTIENT = re.compile(
     r"(?<![\w.])(?:(\d{1,9})/(\d{1,9})(?= ?[=≈])|([A-Za-z])/([A-Za-z]))(?![\w.])"
 )
 _RATIO = re.compile(r"(?<![A-Za-z]{2})(?<=[\w!)]) ?/ ?(?=\()|(?<=\)) ?/ ?(?=[\w(])")
+_FACTOR = re.compile(r"(?<=\d)\((?=[\w ]{1,10}[-+*/×][\w ]{1,10}\))(?!\d{3}-)")
+_OVER = re.compile(
+    r"(?<![\w/.:-])(?!y/n)(?:(\d{1,4}|[a-zA-Z]|d[a-z])/([nxyz]|d[a-z])|([xyz])/(\d{1,2}))(?![\w/.-])"
+)
 _FACTORIAL = re.compile(r"(?<=[\w)])!(?= ?[=+*/×)-])")
 _PLUS_MINUS = re.compile(r"\+ ?/ ?[-–]|\+-(?=\d)")
 _CHANGED = re.compile(r"(?<=\w) ?([-+*/])= ?(?=[\w(])")
@@ -140,8 +144,10 @@ def spell_out(text: str) -> str:
     if "_{" in text:
         text = _INDEX.sub(r" \1", text)
     if "(" in text:
-        text = _RATIO.sub(" over ", text)
+        text = _FACTOR.sub(" times (", _RATIO.sub(" over ", text))
         text = _CALL.sub(_say_call, text)
+    if "/" in text:
+        text = _OVER.sub(lambda m: f"{m[1] or m[3]} over {m[2] or m[4]}", text)
     if "*" in text:
         text = _PRODUCT.sub(lambda m: m[0].replace("*", " times "), text)
         text = _STAR.sub(" times ", _STAR_POWER.sub(r"\1^\2", text))
@@ -172,10 +178,15 @@ def _say_chain(match: re.Match[str]) -> str:
     """Operators in words where the chain is an equation, a question or a term in x."""
     chain, after = match["chain"], match["end"]
     asked = match["asked"] is not None and after.strip() != ""
-    term = _VARIABLE.search(chain) is not None and _CONSTANT.search(chain) is not None
+    term = (
+        " - " in chain
+        and _VARIABLE.search(chain) is not None
+        and _CONSTANT.search(chain) is not None
+    )
     if not (asked or term or _RELATION.search(chain)) or _DATE.search(chain):
         return match[0]
-    chain = _FACTORIAL.sub(" factorial", _QUOTIENT.sub(_say_quotient, chain))
+    chain = _QUOTIENT.sub(_say_quotient, chain + "=" * asked).removesuffix("=" * asked)
+    chain = _FACTORIAL.sub(" factorial", chain)
     return f"{match['asked'] or ''}{_IN_CHAIN.sub(_say_operator, chain)}{after}"
 
 

@@ -21,14 +21,16 @@ _ALL_CODES = [*(code for code in CURRENCIES if re.fullmatch("[A-Z]{3}", code)), 
 _CODES = "|".join(_ALL_CODES)
 _LETTERS = r"(?i:mio|mil|mln|mn|mm|bil|bln|bn|tn|[kmb])"
 _WORDS = r"(?:hundred|thousand|million|billion|trillion|lakh|lac|crore)"
-_SCALE = rf"(?:[ -]?{_WORDS}\b| ?{_LETTERS}(?![\w&'])(?!-[A-Za-z])|[tT](?![\w&'])(?!-[A-Za-z]))"
+_ALONE = r"(?![\w&'])(?!-(?!an?-|per-)[A-Za-z])"
+_SCALE = rf"(?:[ -]?{_WORDS}\b| ?{_LETTERS}{_ALONE}|[tT]{_ALONE})"
 _BEHIND = (
     rf"(?:(?P<code_after> ?(?:{_CODES})\b)|[ -](?:dollars?|pounds?|euros?|rupees?|yen|bucks)\b)?"
 )
 _SCALED = rf"(?:{_SCALE}|{_LETTERS}(?=(?:{_CODES})\b))"
 _RANGE = (
     rf"(?P<a>{NUMBER})(?P<scale_a>{_SCALED})?"
-    rf"(?: ?[-–—~] ?(?:{_SIGN} ?)?(?P<b>{NUMBER})(?P<scale_b>{_SCALED})?)?"
+    rf"(?:(?: ?{_CHARS}(?= ?[-–—~]))? ?[-–—~] ?(?:{_SIGN} ?)?"
+    rf"(?P<b>{NUMBER})(?P<scale_b>{_SCALED})?)?"
 )
 _EACH = (
     r"(?:/(?P<per>(?:sq\.? ?)?[A-Za-z]{1,10}(?:/[A-Za-z]{1,10})?)\b"

@@ -17,7 +17,8 @@ _MEASURE = re.compile(
     rf"(?P<gap>[ -]?)(?P<square>(?:sq|cu)(?:\. ?| )|fl\.? ?(?=oz))?"
     rf"(?P<unit>N[ ·]?m\b|kW h\b|{_UNIT})"
     r"(?:\^?(?P<power>[23]))?"
-    r"(?:(?: ?/ ?)(?P<many>10{1,3} ?)?(?P<per>[A-Za-zμ]{1,10})(?:\^?(?P<per_power>[23]))?"
+    r"(?:\.?(?: ?/ ?)(?P<many>10{1,3} ?)?(?P<per>[A-Za-zμ]{1,10})(?:\^?(?P<per_power>[23]))?"
+    r"(?:/(?P<per_too>[A-Za-z]{1,6}))?"
     r"(?P<and>[ ·]?K\b)?| ?(?P<inverse>[A-Za-z]{1,3})\^-(?P<inverse_power>[123]))?"
     r"(?:\.(?= [a-z]))?(?![\w^])"
 )
@@ -150,4 +151,5 @@ def _per(match: re.Match[str]) -> str:
     if match["many"]:
         found = unit(match["per"])
         said = f"{number(match['many'].strip())} {UNITS[found][1] if found else match['per']}"
-    return f" per {said}{' kelvin' if match['and'] else ''}"
+    too = f" per {each(match['per_too'], None)}" if match["per_too"] else ""
+    return f" per {said}{' kelvin' if match['and'] else ''}{too}"

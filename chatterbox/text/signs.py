@@ -34,7 +34,7 @@ _SIGNS: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
         ("≥", r"≥", " is at least "),
         (">=", r">=", " is at least "),
         (">", r"-{1,3}>|=>", " to "),
-        ("=", r"(?<=[\w)]) {0,2}={1,3} {0,2}(?=[\w(])", " equals "),
+        ("=", r"(?<=[^\s=<>!]) {0,2}={1,3} {0,2}(?=[\w(])", " equals "),
         ("<", r"(?<=\w) < ?(?=\w)", " is less than "),
         (">", r"(?<=\w) > ?(?=\w)", " is greater than "),
         ("<", r"<(?= ?\w+\b(?!>))", " less than "),

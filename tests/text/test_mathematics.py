@@ -50,6 +50,11 @@ PLAIN = [
         "the sum from k equals one to n of k, P of A intersection B, g prime of t.",
     ),
     ("(n+1)/2, V = 4/3", "n plus one, over two, V equals four thirds."),
+    (
+        "3(1+4)=15, 1/x, dz/dt",
+        "Three times, one plus four, equals fifteen, one over x, dz over dt.",
+    ),
+    ("How much is 8/4?", "How much is eight divided by four?"),
     ("3! = 6, a = b/c", "Three factorial equals six, a equals b over c."),
     ("$y = $x * 2;", "y equals x times two."),
 ]

@@ -55,6 +55,10 @@ SUMS = [
         "Three dollars per seat per month, a two million dollar idea.",
     ),
     (
+        "20€-30€, a $3m-a-year job",
+        "Twenty to thirty euros, a three million dollar-a-year job.",
+    ),
+    (
         "€2,75 and 3,20 € and 1.500,75 EUR",
         "Two euros and seventy-five cents and three euros and "
         "twenty cents and one thousand five hundred euros and seventy-five cents.",

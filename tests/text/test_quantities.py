@@ -12,7 +12,7 @@ FRACTIONS = [
     ("1/2 %, 2⁄3 cup", "Half a percent, two thirds cup."),
     ("1/4-1/2 tsp", "One quarter to one half teaspoon."),
     ("2/3rds of it, 1/8th", "Two thirds of it, one eighth."),
-    ("130/85 mmHg", "One hundred and thirty over eighty-five millimeters of mercury."),
+    ("130/85 mmHg", "One thirty over eighty-five millimeters of mercury."),
 ]
 RANGES = [
     (
@@ -127,7 +127,7 @@ SIGNS = [
 ]
 NO_UNITS = [
     ("Put 4 in the bag, 9 in all.", "Put four in the bag, nine in all."),
-    ("250 W 12th St, 90 L Street", "Two hundred and fifty West twelfth Street, ninety L Street."),
+    ("250 W 12th St, 90 L Street", "Two fifty West twelfth Street, ninety L Street."),
     ("a 3 A fuse, 7 A students, 90 K fans", "a three amp fuse, seven A students, ninety K fans."),
     ("5G, 4K, Room 12C, seat 7A", "Five G, four K, Room twelve C, seat seven A."),
     ('He said "I am 12" and left.', "He said I am twelve and left."),
