@@ -1,4 +1,4 @@
-"""F106, F107: frames that carry nothing, and answers that nobody reads, on a real server."""
+"""F106 to F108: frames that carry nothing, answers that nobody reads, on a real server."""
 
 import contextlib
 import socket
@@ -135,7 +135,7 @@ async def test_f107_who_pings_as_clients_do_is_served(server):
     assert b"".join(heard)
 
 
-async def test_messages_wait_for_the_application_without_limit_or_loss(server, monkeypatch):
+async def test_f108_messages_wait_for_the_application_without_limit_or_loss(server, monkeypatch):
     longest = 0
     receive = websocket_protocol.WebSocket.receive
 
