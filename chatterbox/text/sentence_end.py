@@ -11,6 +11,8 @@ from chatterbox.text.lexicon import (
     ABBREVIATIONS,
     BARE_TITLES,
     BEFORE_FIGURE,
+    BEFORE_YEAR,
+    BOOKS,
     DIRECTIONS,
     STARTERS,
     STREETS,
@@ -38,8 +40,10 @@ _CALENDAR = {
     for name in (*(name[:3] for name in (*MONTHS, *WEEKDAYS)), "Sept", "Tues", "Thur", "Thurs")
     for form in (name, name.upper(), name.lower())
 } - {"may", "mar", "sat", "sun", "wed"}
+_BEFORE_DAY = (_CALENDAR | {*BOOKS, *BEFORE_YEAR}) - {*TITLES}
+"""Months, books of verses and the like: a stop is theirs before a figure only."""
 _ABBREVIATED = {word.rstrip(".").lower() for word in ABBREVIATIONS}
-_SHORT = _ABBREVIATED | {"fl"} | {word.lower() for word in (*TITLES, *STREETS, *BEFORE_FIGURE)}
+_SHORT = _ABBREVIATED | {word.lower() for word in (*TITLES, *STREETS, *BEFORE_FIGURE)}
 """Words that a stop may belong to; so it may to a unit, behind a figure."""
 
 
@@ -83,7 +87,7 @@ def _may_go_on(word: str, text: str, stop: re.Match[str]) -> bool:
         return stop.start() - line <= 4
     if word in UNITS and _AFTER_FIGURE.search(text[max(0, stop.start() - 16) : stop.start()]):
         return True
-    return word.lower() in _SHORT or word in _CALENDAR or _INITIALS.fullmatch(word) is not None
+    return word.lower() in _SHORT or word in _BEFORE_DAY or _INITIALS.fullmatch(word) is not None
 
 
 def _after_abbreviation(word: str, before: str, following: re.Match[str], end: int) -> bool | None:
@@ -94,7 +98,7 @@ def _after_abbreviation(word: str, before: str, following: re.Match[str], end: i
     abbreviated = word.lower() in _ABBREVIATED
     versus = word == "v" and next_word[:1].isupper()
     one_letter = len(word) == 1 and word.islower() and not versus
-    if one_letter or word in _CALENDAR or word == "fl":
+    if one_letter or word in _BEFORE_DAY:
         return not next_word[:1].isdigit()
     if word.lower() in BEFORE_FIGURE and not (word in TITLES or abbreviated or versus):
         if next_word == "I" and following.end() == end:
