@@ -70,7 +70,9 @@ class VoiceInfo:
 
 def checked_name(name: str) -> str:
     """The name as it is kept: free text, trimmed, in one Unicode form. Raises InvalidVoiceId."""
-    if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name):
+    if not name.isprintable() and any(
+        unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name
+    ):
         raise InvalidVoiceId("A voice's name cannot contain control characters.", param="name")
     kept = unicodedata.normalize("NFC", name).strip()
     if not 0 < len(kept) <= MAX_NAME_CHARS:

@@ -4,6 +4,7 @@ Knows no voice; every method may raise OSError and nothing else.
 """
 
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -66,7 +67,10 @@ class FileSystem:
 
     def is_plain_directory(self, path: Path) -> bool:
         """Whether it is a directory itself and not a link to one."""
-        return path.is_dir() and not path.is_symlink()
+        try:
+            return stat.S_ISDIR(path.lstat().st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
 
 def _private(path: str, flags: int) -> int:

@@ -178,6 +178,17 @@ def test_a_warm_voice_is_not_computed_again(tuned, monkeypatch):
     assert engine.prefix_bytes == held
 
 
+def test_f86_warming_pushes_no_other_voice_out(tuned):
+    engine = model(tuned)
+    for number in range(200):
+        engine.warm(replace(VOICES[number % 3], key=f"voice {number}"))
+    held = engine.prefix_bytes
+    assert CACHE_BYTES * 0.5 < held <= CACHE_BYTES
+    assert engine._prefixes.get("voice 0")
+    engine.begin(0, VOICES[0], np.arange(5))  # who speaks is held, the one longest unused is not
+    assert engine._prefixes.get(VOICES[0].key)
+
+
 def test_prefixes_take_what_is_counted(tuned):
     """A small model's voices have few bytes in each layer; objects for each took more than they
     held, so that twice the bound was in use, and voices without any row were never dropped."""

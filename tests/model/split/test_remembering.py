@@ -98,6 +98,15 @@ def test_a_voice_is_remembered_once_and_the_same_for_every_stream(quick, monkeyp
         np.testing.assert_array_equal(one, other)
 
 
+def test_f86_warming_remembers_as_many_voices_as_there_is_room_for_and_forgets_none(tmp_path):
+    size = small_and_quick(tmp_path, memory_bytes=1 << 30).decoder.flow._memory_of(voice(30)).nbytes
+    made = small_and_quick(tmp_path, memory_bytes=2 * size)
+    for seed in range(4):
+        made.decoder.warm(voice(30, seed=seed))
+    held = [made.decoder.flow._memories.get(voice(30, seed=seed).key) for seed in range(4)]
+    assert [one is not None for one in held] == [True, True, False, False]
+
+
 def test_where_no_memory_is_to_spare_a_stream_keeps_its_own(tmp_path, monkeypatch):
     made = small_and_quick(tmp_path, memory_bytes=1)
     flow = made.decoder.flow
