@@ -56,7 +56,7 @@ def test_every_test_named_after_a_row_is_in_it():
         path for room in ("faults", "soak") for path in (TESTS / room).glob("test_*.py")
     ):
         for function in functions(path):
-            numbers = re.match(r"test_((?:f\d\db?_)+)", function)
+            numbers = re.match(r"test_((?:f\d{2,3}b?_)+)", function)
             for number in numbers[1].rstrip("_").split("_") if numbers else ():
                 name = "F" + number[1:]
                 assert f"::{function}`" in rows[name], (
