@@ -32,7 +32,7 @@ _LINKS = frozenset({"and", "or", "to", "through", "thru", "until"})
 
 _DAY = r"\d{1,2}(?:st|nd|rd|th)?(?![\w%°$€£]|[.,:]\d)"
 _BEFORE_FIGURE = re.compile(
-    r"(?<![\w'])(?=[JFMASONDjfmasond])([A-Za-z]{3,9})\.?(?: ?- ?| )"
+    r"(?<![\w'])(?=[JFMASONDjfmasond])([A-Za-z]{3,9})\.?[ -]"
     rf"(?P<day>'?(?:{_DAY}|\d{{4}}(?![\w%]|[.,:]\d)))"
 )
 _IS_MONTH = re.compile(rf"{_MONTH}$")

@@ -14,24 +14,14 @@ _BY = re.compile(r"(?<=\d)(?<!\b0) ?[x×] ?(?=\d)(?!10\^)")
 
 # --- small forms ---------------------------------------------------------------------------------
 _ORDINAL = re.compile(rf"{_ALONE}(\d{{1,3}}(?:,\d{{3}})+|\d{{1,15}})(?:st|nd|rd|th|ST|ND|RD|TH)\b")
-_FRACTION = re.compile(
-    r"(?<![\w.,/])(?:(\d{1,4})(?: |-))?(\d{1,4})/(\d{1,4})((?i:st|nd|rd|th)(?i:s)?)?(?![\w/]"
-    r"|[.,]\d)"
-)
-_OUT_OF = re.compile(r"(?<![\w.,/])(\d{1,4}\.\d{1,3})/(\d{1,4})(?![\w/]|[.,]\d)")
+_FRACTION = re.compile(r"(?<![\w.,/])(?:(\d{1,4})(?: |-))?(\d{1,4})/(\d{1,4})(?![\w/]|[.,]\d)")
 _PRESSURE = re.compile(
     r"(?i)(\b(?:blood pressure|bp)\b[^\d.]{0,20})?(?<![\w./,-])([89]\d|1\d\d|2[0-4]\d)/([4-9]\d"
     r"|1[0-4]\d)"
     r"(?![\w/]|[.,]\d)( ?mm ?Hg\b)?"
 )
-_RATED = re.compile(r" (?:stars?|points?|marks?|rating|correct|votes?)\b")
 _RATING = re.compile(
     r"(?i)\b(?:rat(?:ed?|ing|es)|scored?|review|grade|marks?)(?: of| is| was| it)?:? $"
-)
-_OF_SERIES = re.compile(
-    r"(?i)\b(?:step|page|part|chapter|question|day|slide|round|week|attempt|phase|level|lesson"
-    r"|stage"
-    r"|episode|try|item|test|file|track|disc|disk|tweet|post|image|photo|section|task|turn):? $"
 )
 _MUSIC = re.compile(r" (?:time|meter|metre|signature)\b")
 _NUMBER_SIGN = re.compile(r"# ?(?=\d)")
@@ -56,7 +46,6 @@ def fractions(text: str) -> str:
     """Powers, ordinals and fractions, which end before ranges begin."""
     text = _POWER.sub(_say_power, text)
     text = _MILLIONS.sub(" million", _NUMBER_SIGN.sub("number ", text))
-    text = _OUT_OF.sub(lambda m: f"{number(m[1])} out of {number(m[2])}", text)
     text = _FRACTION.sub(_say_fraction, text)
     return _ORDINAL.sub(lambda m: ordinal(int(m[1].replace(",", ""))), text)
 
@@ -101,7 +90,7 @@ def _say_fraction(match: re.Match[str]) -> str:
         said = f"a {said.removeprefix('one ')}" if top == 1 and bottom in (2, 4) else said
         return f"{number(whole)} and {said}"
     before = f"{number(whole)} " if whole else ""
-    link = None if match[4] else _link(match, top, bottom)
+    link = _link(match, top, bottom)
     if link is None and top > 0 and 1 < bottom <= 64:
         return before + fraction(top, bottom)
     return f"{before}{cardinal(top)}{link or ' over '}{cardinal(bottom)}"
@@ -111,10 +100,8 @@ def _link(match: re.Match[str], top: int, bottom: int) -> str | None:
     """What stands between the two figures, where they are no fraction."""
     text = match.string
     before = text[max(0, match.start() - 20) : match.start()]
-    if _RATED.match(text, match.end()) or _RATING.search(before):
+    if _RATING.search(before):
         return " out of "
-    if _OF_SERIES.search(before):
-        return " of "
     if top > 1 and bottom in (2, 4, 8, 16) and _MUSIC.match(text, match.end()):
         return " "
     if (top, bottom) in ((24, 7), (9, 11), (7, 11)) or top == bottom > 10 or 24 <= top > bottom:

@@ -21,8 +21,8 @@ _GROUPS = re.compile(r"(?<![\w.-])\d++(?:-\d++){2,}+(?!\w)(?! ?=)")
 _BLANKS = re.compile(r"(?<![\w.,$£€¥-])\d{2,8}(?: \d{2,8}){1,6}(?![\w%-]|[.,]\d)")
 _CALL = re.compile(
     r"(?i)\b(call|dial|called|dialed|dialled|ring|phone|text|telephone|tel|fax|mobile|cell|hotline)"
-    r"((?: (?:me|us|him|her|them|now|on|at|is|to|number|no))*:? )"
-    r"(\d{3}|\d{5,15})(?![\w%-]|[.,:]\d)(?! (?:[a-z]+s|people|men|women|more|of)\b)"
+    r"((?: (?:me|us|him|her|them|now|on|at|is|number|no))*(?: [A-Z]{2,10})?(?: to)?:? )"
+    r"(\d{3}|\d{5,15})(?![\w%-]|[.,:]\d)(?! (?:\d|[a-z]+s|people|men|women|more|of)\b)"
 )
 _EMERGENCY = re.compile(
     r"\b(911|999|112|988|[2-8]11)(?= (?:operators?|calls?|callers?|dispatch\w*|emergenc\w+"
@@ -62,7 +62,7 @@ _WEAK = re.compile(
 )
 _ENDING = re.compile(
     r"(?i)\b((?:card|account|number|visa|mastercard|amex|phone|iban|debit|credit)\b[^.!?\d]{0,30}"
-    r"(?:ending|ends|ended) (?:in|with) )(\d{2,6})\b"
+    r"(?:ending|ends|ended) (?:in |with )?)(\d{2,6})\b"
 )
 _USED = re.compile(
     r"(?i)\b((?:enter|type|key in|use|reply|verify with) )(\d{4,8})(?=[.!]|$| (?:to [a-z]|as|on"
@@ -70,6 +70,7 @@ _USED = re.compile(
     r"|(?<![\w.,$£€-])(\d{4,8})(?= is (?:your|the)(?: [\w-]+){0,3} (?:code|pin|otp|password"
     r"|passcode)\b)"
 )
+_IBAN = re.compile(r"\b[A-Z]{2}\d\d(?: ?[A-Z\d]{4}){3,7}(?: ?[A-Z\d]{1,3})?\b")
 _STATE = re.compile(
     r"(\b(?:A[LKZR]|C[AOT]|D[CE]|FL|GA|HI|I[DLNA]|K[SY]|LA|M[EDAINSOT]|N[EVHJMYCD]|O[HKR]|PA|PR|RI"
     r"|S[CD]|T[NX]|UT|V[TAI]|W[AVIY]),? |, [A-Z][a-z]{3,12} )(\d{5}(?:-\d{4})?)"
@@ -85,9 +86,13 @@ _RELEASED = listed(
 )
 _RELEASE = re.compile(r"\b([A-Za-z]{2,7}) (\d{1,2}\.[1-9]\d|\d\d\.\d\d)(?!\w|\.\d)")
 _WIFI = re.compile(r"\b802\.(\d{1,2})(?=[a-z]{0,2}\b)")
-_SERIES = re.compile(r"\b(7[0-8]7|A3\d\d)-(\d{2,4})(?=[A-Z]{0,3}\b)")
-_JET = re.compile(r"(?<=\b[Aa] )7[0-8]7\b(?! [a-z]+s\b|[.,:%-]\d)|(?<![\w.,$-])7[0-8]7(?=s\b)")
-_LINES = re.compile(r"(?<![\w.,$])(?:144|240|360|480|576|720|1080|1440|2160|4320)(?=[pi]\b)")
+_SERIES = re.compile(r"\b(7[0-8]7|A3\d\d)-(\d{1,4})(?=[A-Z]{0,3}\b)")
+_JET = re.compile(
+    r"(?<=\b[Aa] )7[0-8]7\b(?! [a-z]+s\b|[.,:%-]\d)|(?<![\w.,$-])7[0-8]7(?=s\b| MAX\b)"
+)
+_LINES = re.compile(
+    r"(?<![\w.,$])(?:144|240|360|480|576|720|1080|1440|2160|4320)(?=[pi](?:\d\d)?\b)"
+)
 _MODEL = re.compile(
     r"(?<![\w.,$£€-])(?!(?:ISO|USD|EUR|GBP|JPY|CHF|CAD|AUD|INR|CNY|Q\d|FY|CY|v|EN|DIN)-?\d)"
     r"([A-Z][A-Za-z]{0,4}-?|[ixh])(\d{3,4})(?![\d%]|[.,:/]\d|-\d)"
@@ -140,12 +145,13 @@ def spell_out(text: str) -> str:
 
 def _phones(text: str) -> str:
     text = _INTERNATIONAL.sub(_say_international, _PHONE.sub(lambda m: digits(m[0]), text))
+    text = _BLANKS.sub(_say_blanks, _LONG.sub(lambda m: _in_groups(m[0]), text))
     text = _CALL.sub(lambda m: m[1] + m[2] + _in_groups(m[3]), text)
-    text = _EMERGENCY.sub(lambda m: digits(m[0]), text)
-    return _BLANKS.sub(_say_blanks, _LONG.sub(lambda m: _in_groups(m[0]), text))
+    return _EMERGENCY.sub(lambda m: digits(m[0]), text)
 
 
 def _code(text: str) -> str:
+    text = _IBAN.sub(lambda m: _spelled(m[0]), text)
     small = text.lower()
     if any(word in small for word in _STRONG_WORDS):
         text = _STRONG.sub(_say_strong, text)
@@ -199,7 +205,7 @@ def _spelled(value: str) -> str:
         else ","
         if part in " -"
         else part
-        if len(part) > 4
+        if len(part) > 3
         else " ".join(part.upper())
         for part in parts
     )

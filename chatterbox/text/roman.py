@@ -42,10 +42,10 @@ _SMALL = rf"(?>(?=[IVXL]){_TENS})(?!\w)"
 _LARGE = rf"(?>(?=[IVXLCDM])M{{0,3}}(?:CM|CD|D?C{{0,3}}){_TENS})(?!\w)"
 _UP_TO_39 = r"(?>(?=[IVX])X{0,3}(?:IX|IV|V?I{0,3}))(?!\w)"
 
-_CLASSES = listed("type phase stage class grade level tier")
+_CLASSES = listed("type phase stage class grade level tier schedule category division")
 _WORDS = _CLASSES | listed(
     "chapter part act scene book volume section article appendix episode title figure table mark "
-    "canto"
+    "canto annex"
 )
 _NOTED = {**BEFORE_FIGURE, "pt": "part", "bk": "book", "p": "page", "pp": "pages"}
 _PROPER = frozenset({"world war", "super bowl"})
@@ -57,6 +57,7 @@ _RUN = re.compile(
     rf"(?<![\w'.-]){_SMALL}(?:(?:, (?:and |or )?| (?:and|or|to|through|&) |[/–-]){_SMALL})+"
     r"(?!['.-]\w)"
 )
+_NAME_BEFORE = re.compile(r"\b([A-Z][a-z]+) $")
 _PLURAL_WORD = re.compile(r"([A-Za-z]{3,8})s $|([Ww]orld [Ww]ar) $")
 _RUN_PART = re.compile(r"[IVXL]+|[/–-]")
 _NUMBERED = re.compile(
@@ -88,7 +89,8 @@ _NTH = re.compile(
     r"|[Dd]ynasty|Olympi|Legion|Corps|Congress|Amendment)))"
 )
 _SEQUEL = re.compile(
-    rf"\b([A-Za-z][\w'-]{{0,30}}) (?:(?P<sure>(?=II\b|[IVX]{{3}}|LI?[IVX]{{3}})(?!XXX\b){_SMALL})"
+    rf"\b([A-Za-z][\w'-]{{0,30}}) (?:(?P<sure>(?=II\b|[IVX]{{3}}|LI?[IVX]{{3}}|XL[IVX])(?!XXX\b)"
+    rf"{_SMALL})"
     r"|(?P<named>(?:VI|IX|XI|XV|XX)\b|IV\b(?! (?:drips?|lines?|bags?|fluids?|antibiotics?|poles?"
     r"|push|access|catheters?|therapy|treatments?|infusions?|needles?|medications?|drugs?|iron)"
     r"\b)))(?!['.]\w\w)"
@@ -99,6 +101,7 @@ _NEXT = re.compile(r" (\w[\w']*)(?: (\w+))?")
 _NO_VERB = listed("the a an of in at on by from to for with is has who whose which as")
 """Never stands after the pronoun `I`."""
 _VERBS_IN_S = listed("was always perhaps sometimes as thus besides afterwards")
+_DETERMINER = re.compile(r"(?i)\b(?:the|a|this|that|every) $")
 _SINGULAR = re.compile(
     r"(?:error|trial|study|cancer|fiber|device|recall|evidence|listed|building|railroad|disease"
     r"|tumor|trauma|hospital|supernova|drug|substance|muscle|cell|school|medical|clinical|mode"
@@ -146,6 +149,9 @@ def _say_run(match: re.Match[str]) -> str:
     values = [_value(part) for part in _RUN_PART.findall(match[0]) if part.isalpha()]
     upwards = all(a < b for a, b in pairwise(values))
     before = _PLURAL_WORD.search(match.string[max(0, match.start() - 12) : match.start()])
+    ruler = _NAME_BEFORE.search(match.string[max(0, match.start() - 16) : match.start()])
+    if upwards and ruler and ruler[1] in _RULERS:
+        return "the " + re.sub("[IVXL]+", lambda m: ordinal(_value(m[0])), match[0])
     numbered = before and (before[2] or before[1].lower() in _WORDS | {"clas"})
     if not upwards or not (
         numbered or any(v in range(2, 40) and v % 10 and v != 5 for v in values)
@@ -199,11 +205,13 @@ def _is_pronoun(word: str, match: re.Match[str]) -> bool:
         after.endswith("s") and after[-2:] != "ss" and after not in _VERBS_IN_S
     ):
         return False
+    if after == "was" and word[0].isupper():
+        return bool(_DETERMINER.search(match.string[max(0, match.start() - 6) : match.start()]))
     if after in _PRONOUN_VERBS or after.endswith(("n't", "ly")):
         return True
     if word[0].isupper():
-        before = match.string[max(0, match.start() - 5) : match.start()].lower()
-        return before.endswith(("the ", "a ", "this ", "that ", "every ")) and after.endswith("ed")
+        before = match.string[max(0, match.start() - 6) : match.start()]
+        return bool(_DETERMINER.search(before)) and after.endswith("ed")
     return not (word in _CLASSES and _SINGULAR.match(after))
 
 

@@ -17,7 +17,8 @@ _PER_UNIT = re.compile(
 _OF = re.compile(r"(?<=\d)/(?=\d{1,3}(?![\w/]|[.,]\d))")
 _ITEM = re.compile(
     r"\b(?:step|part|page|slide|chapter|lesson|question|round|level|day|week|phase|episode|item"
-    r"|stage|section|attempt|batch|epoch) \d{1,3}$",
+    r"|stage|section|attempt|batch|epoch|try|test|file|track|dis[ck]|tweet|post|image|photo"
+    r"|task|turn):? \d{1,3}$",
     re.I,
 )
 _SCORED = re.compile(r"\.\d{1,2}$")

@@ -14,6 +14,7 @@ _RUN = re.compile(
     rf"(?<![\w.,$£€/]){_TENS}(?:(?: ?[-–—/] ?|,? (?:and|or|to|through|&) |, ){_TENS})+(?!\w)"
 )
 _IN_RUN = re.compile(r"'?(\d+)'?[sS]|[-–—/]")
+_DECADE_TO = re.compile(r"(?<=\d0s) ?[–-] ?(?=(?:early|mid|late)[ -])")
 _DECADE = re.compile(r"(?<![\w.,])'?((?:1[1-9]|20)\d0)'?[sS]\b|(?<!\w)'([1-9]0)'?s\b")
 _OF_TIME = (
     r"(?! (?:timeouts?|delays?|intervals?|clips?|videos?|timers?|pauses?|waits?|limits?|later|ago"
@@ -42,7 +43,8 @@ _SPAN = re.compile(
 _COUNTING = re.compile(
     r"(?i)(?:\b(?:two|three|four|five|six|several|these|those|many|some|all|both|double|\d|counts?"
     r" by|counted by|counting by|(?:pair|couple|row|string|bunch|stack|pack|set|lot|column|series"
-    r"|sequence|group|multiple|handful)s? of|of all|and|or|in) |[A-Za-z]-)$"
+    r"|sequence|group|multiple|handful)s? of|of all|and|or|in|(?-i:[a-z]{1,3}[A-Z])\w+) "
+    r"|[A-Za-z]-)$"
 )
 _FIGURES_S = re.compile(r"(?<![\w.,$£€:/])(?:(?<=[A-Za-z]-)|(?<!-))(\d{1,4})s\b")
 _POSSESSIVE = re.compile(rf"(?<![\d$£€])(?<!\d[.,])({NUMBER})'[sS]\b")
@@ -99,7 +101,7 @@ _PERSONS = re.compile(r" (?:people|men|women|children|feet|times|more|of)\b")
 def decades(text: str) -> str:
     """1990s, the 80s, GPT-3's, two 5s: must be taken before seconds."""
     if _WITH_S.search(text):
-        text = _RUN.sub(_say_run, text)
+        text = _RUN.sub(_say_run, _DECADE_TO.sub(" to ", text))
         text = _DECADE.sub(lambda m: decade(int(m[1] or m[2])), text)
         text = _POSSESSIVE.sub(_say_possessive, text)
         text = _DEFINITE.sub(lambda m: m[1] + _plural(m[2]), text)
@@ -160,14 +162,15 @@ def _say_plural(match: re.Match[str]) -> str:
     figures, text = match[1], match.string
     before, after = text[max(0, match.start() - 14) : match.start()], text[match.end() :][:24]
     counting = _COUNTING.search(before) and re.match(_OF_TIME, after)
-    binary = figures in ("0", "1") and (
-        re.match(r"(?:,| and| or) [01]s\b", after) or re.search(r"\b[01]s(?:,| and| or) $", before)
+    paired_up = re.match(r"(?: and| or) \d{1,3}s\b", after) or re.search(
+        r"\b\d{1,3}s(?: and| or) $", before
     )
-    if not (counting or binary or int(figures) == 0):
+    several = paired_up and not _SPAN.search(before) and re.match(_OF_TIME, after)
+    if not (counting or several or int(figures) == 0):
         return match[0]
     if before.lower().endswith("in ") and len(figures) < 4:
         return match[0]
-    if before.endswith(("and ", "or ")) and not re.search(r"(?:s|zero|one)\s(?:and|or) $", before):
+    if before.endswith((" and ", " or ")) and not several:
         return match[0]
     return _plural(figures)
 
