@@ -26,6 +26,7 @@ from chatterbox.errors import (
     InvalidBody,
     InvalidHttp,
     InvalidValue,
+    UnknownField,
     UnsupportedMediaType,
     shown,
 )
@@ -261,9 +262,15 @@ class _Multipart:
             self._add = self._add_to_field
             return
         files = self._limits.files
-        if files is None or len(self._files) == MAX_PARTS:
-            raise InvalidBody("The form has too many files.")
         name = text_of(part.name, UTF8)
+        if files is None:
+            raise UnknownField(
+                "This call takes no files. Register a recording with POST /voices/register, and "
+                "ask for the voice by its name.",
+                param=shown(name),
+            )
+        if len(self._files) == MAX_PARTS:
+            raise InvalidBody("The form has too many files.")
         self._files.append(name)
         self._add = self._drop
         if name == files.name and self._upload is None:

@@ -179,3 +179,19 @@ async def test_openais_call_is_streamed_unless_it_says_otherwise(stream):
         assert answer.content[40:44] == b"\xff" * 4
         events = await client.post(SPEECH, json=call | {"stream_format": "sse", "stream": False})
         assert events.headers["content-type"].startswith("text/event-stream")
+
+
+@pytest.mark.parametrize("name", ["voice_file", "file", "ref_audio"])
+@pytest.mark.parametrize(
+    ("path", "call"),
+    [
+        (SPEECH, {"input": "Hi.", "voice": "slt"}),
+        ("/tts_to_audio/", {"text": "Hi."}),
+        ("/v1/text-to-speech/slt", {"text": "Hi."}),
+    ],
+)
+async def test_nor_is_a_file_along_with_a_call(path, call, name):
+    async with serving() as client:
+        answer = await client.post(path, data=call, files={name: ("a.wav", b"RIFF1234")})
+        assert answer.status_code == 422
+        assert "takes no files" in answer.text
