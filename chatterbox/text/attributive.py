@@ -7,11 +7,12 @@ from chatterbox.text.lexicon import listed
 
 _NO_ADJECTIVE = listed(
     "of for to in at with from by is was are were be and or than then about over under only just "
-    "few further total whole mere good full cool staggering"
+    "few minus plus not further total whole mere good full cool staggering"
 )
 _ARTICLE = re.compile(
     r"(?i)(?:\b(?P<sure>an?|another|each|every|one)|\b(?:the|this|that|these|those|two|three|four"
-    r"|five|several|my|your|his|her|its|our|their)|(?<=[a-z])'s)(?: (?P<adjective>[a-z]{2,15}))? $"
+    r"|five|several|my|your|his|her|its|our|their)"
+    r"|(?<=[a-z])(?<!\bit)(?<!he)(?<!at)(?<!ho)(?<!re)(?<!let)'s)(?: (?P<adjective>[a-z]{2,15}))? $"
 )
 _NOUN = re.compile(
     r" (?:(?:tall|long|wide|deep|high|thick|old|heavy) (?=[a-z]))?"
@@ -26,10 +27,11 @@ _NO_NOUN = listed(
     "today tomorrow yesterday only just also too again back because since though although extra "
     "total worth left remaining for the its per all any both cash off once twice heavier longer "
     "taller shorter lighter faster slower cheaper higher lower bigger smaller larger wider deeper "
-    "old heavy upfront upward upwards downward and one two three four five six seven eight nine ten"
+    "upfront upward upwards downward and one two three four five six seven eight nine ten"
 )
 _ENDS_CLAUSE = re.compile(r" (?:[a-z]+(?:ed|ly)|[A-Z][a-z]+)\b")
 """After `the`: `the 5 MB used`, `the 20 kg Bob carried`."""
+_JOINED = re.compile(r"-(?:long|wide|tall|high|deep|thick|old|heavy)\b")
 _SURE_NOUN = re.compile(
     r" (?:bill|note|coin|banknote|ticket|gift card|fee|fine|bonus)s?\b|-(?:an?|per)-"
 )
@@ -37,6 +39,8 @@ _SURE_NOUN = re.compile(
 
 def is_attributive(text: str, start: int, end: int) -> bool:
     """Whether what stands from `start` to `end` belongs to the noun behind it."""
+    if _JOINED.match(text, end):
+        return True
     if not has_noun(text, end):
         return False
     article = _ARTICLE.search(text, max(0, start - 40), start)

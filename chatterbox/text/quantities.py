@@ -8,8 +8,8 @@ from chatterbox.text.slashes import each, raised
 from chatterbox.text.unit_meaning import meant
 from chatterbox.text.units import UNITS, unit
 
-_START = r"(?<![\w.])(?<!\d,)"
-_VALUE = rf"(?:(?:\d{{1,4}}[ -])?\d{{1,3}}/\d{{1,3}}(?![\d/])|{NUMBER})"
+_START = r"(?<![\w.^])(?<!\d,)"
+_VALUE = rf"(?:(?:\d{{1,4}}[ -])?\d{{1,3}}/\d{{1,3}}(?![\d/])|{NUMBER}(?:\^-?\d{{1,3}})?)"
 _UNIT = r"(?:°(?: ?[CFKcfk]\b)?|[A-Za-zμΩ][A-Za-zΩ]{0,4}|[%‰])"
 _SCALE = r"(?: (?P<scale>hundred|thousand|million|billion|trillion|lakh|crore))?"
 _MEASURE = re.compile(
@@ -26,6 +26,10 @@ _SAME_UNIT = re.compile(
     rf"{_START}(?P<a>{_VALUE} ?(?P<unit>{_UNIT})(?:/[A-Za-z]{{1,4}})?)(?P<sep> ?[-–—~] ?| ?[x×] ?)"
     rf"(?=-?{_VALUE}[ -]?{_UNIT}(?!\w))"
 )
+_COUNTED = re.compile(
+    r"(?<=\d)(?:mn\b|bn\b|m(?= (?:people|users|views|followers|subscribers|customers|copies"
+    r"|downloads|residents|jobs|homes|children|shares|visitors|viewers|listeners|voters)\b))"
+)
 _BOTH_SIDES = re.compile(r"\d ?[^\s\d]{0,6} ?[-–—~x×] ?-?\d")
 _THOUSANDS = re.compile(rf"{_START}({NUMBER})([kKM]) ?[-–—~] ?({NUMBER})\2\b")
 _COMMA = re.compile(
@@ -40,6 +44,7 @@ _DURATION = re.compile(
 
 def spell_out(text: str) -> str:
     """`text` with measures and percentages in words. Linear time."""
+    text = _COUNTED.sub(lambda m: " million" if m[0][0] == "m" else " billion", text)
     if _BOTH_SIDES.search(text):
         text = _SAME_UNIT.sub(_say_between, _THOUSANDS.sub(_say_thousands, text))
     if "," in text:
@@ -120,6 +125,10 @@ def _amount(
 
 def _value(written: str) -> str:
     """A number, a fraction or both: 2 1/2 → two and a half, 120/80 → … over eighty."""
+    if "^" in written:
+        base, exponent = written.split("^")
+        minus = "minus " if exponent[0] == "-" else ""
+        return f"{number(base)} to the power of {minus}{number(exponent.lstrip('-'))}"
     if "/" not in written:
         return number(written)
     *before, parts = re.split("[ -]", written)

@@ -7,6 +7,7 @@ import re
 import unicodedata
 
 from chatterbox.text.symbols import GREEK
+from chatterbox.text.units import CURRENCIES, CURRENCY_SIGNS
 
 _SMILEY = re.compile(r"(?<!\S)(?:[:;=]'?-?[()DPpO/|3]+|<3+|[xX]D+|\^_*\^)(?!\S)")
 _ELISION = r"(?:tis|twas|em|til|cause|bout|round|neath|n)\b"
@@ -49,8 +50,10 @@ _SIGNS: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
         ("§", r"§{1,2}", " section "),
         ("%", r"(?<=[a-z])%|(?<!\S)%(?!\w)", " percent "),
         ("$", r"(?<=\w )\$(?= [a-z]|[.,;!?]|$)", " dollar "),
-        ("£", r"(?<!\S)£(?!\w)", " pound "),
-        ("€", r"(?<!\S)€(?!\w)", " euro "),
+        *(
+            (sign, rf"(?<!\S){sign}(?!\w)", f" {CURRENCIES[sign][0]} ")
+            for sign in CURRENCY_SIGNS.replace("$", "")
+        ),
         (
             "-",
             r"(?<=\b[A-DF])-(?= ?(?:[.,;!?)\n]|$|(?:in|on|for|to|average|grade|student|rating)\b))"

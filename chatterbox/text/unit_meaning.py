@@ -79,7 +79,7 @@ def _degrees(match: re.Match[str]) -> str | None:
     """`350 F`, `70F`; `Room 12C` and `34C` are none."""
     text, value, before = match.string, match["b"] or match["a"], _before(match)
     written = match["unit"]
-    if _SEAT.search(before) or _NAME.match(text, match.end()) or "/" in value:
+    if _SEAT.search(before) or _NAME.match(text, match.end()) or "/" in value or "^" in value:
         return None
     warm = _HEAT.search(before) or _HEAT.search(text, match.end(), match.end() + 60)
     likely = len(value) >= 2 and float(value.replace(",", "")) >= (60 if written == "F" else 100)

@@ -303,7 +303,7 @@ WORDS_FOR_EACH = listed(
 """What stands after a slash that is said as `per`: `5 times/day`."""
 _ONE_WAY = listed(
     "IN AC PT MI MO MS PA VA MA HA LY CD ATM BAR RAD MOL PS NS DM KT KN US NM DB ETH In Us Ms Mo "
-    "Mi Ma Pa Pt Ha Dm Ns Ps Ac Cd Rad Bar Mol Va Kn Kt Ly pa va"
+    "Mi Ma Pa Pt Ha Dm Ns Ps Ac Cd Rad Bar Mol Va Kn Kt Ly pa va mn"
 )
 """States, titles and words: no other way of writing a unit."""
 _IN_SMALL = {sign.lower(): sign for sign in reversed(UNITS) if len(sign) > 1}

@@ -64,7 +64,7 @@ SUMS = [
         "twenty cents and one thousand five hundred euros and seventy-five cents.",
     ),
     ("profit: –$4m, -€3", "profit: minus four million dollars, minus three euros."),
-    ("in $ terms", "in dollar terms."),
+    ("in $ terms, the ₹", "in dollar terms, the rupee."),
     ("TRY 5 times; PHP 8", "TRY five times; PHP eight."),
     ("$5 T-shirts and 5€ 3 times", "Five dollars T-shirts and five euros three times."),
     ("80p a bag", "Eighty pence a bag."),

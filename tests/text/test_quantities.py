@@ -56,6 +56,12 @@ UNITS = [
         "Celsius, heat to three hundred and seventy-five degrees Fahrenheit, it is seventy-five "
         "degrees Fahrenheit.",
     ),
+    (
+        "4 × 10^5 m/s, 10⁻⁹ m, 10^-19 C",
+        "Four times ten to the power of five meters per second, ten to the power of minus nine "
+        "meters, ten to the power of minus nineteen C.",
+    ),
+    ("7m people, 7mn, 7m away", "Seven million people, seven million, seven meters away."),
     ("A 12pt font", "A twelve point font."),
     ("7,5 kg and 36,6 degrees", "Seven point five kilograms and thirty-six point six degrees."),
 ]
@@ -68,6 +74,8 @@ SINGULAR = [
         'an 8" TV, a 4TB SSD, the 9 kg Ann bought',
         "an eight inch TV, a four terabyte SSD, the nine kilograms Ann bought.",
     ),
+    ("the 4 km-long wall; my 3 yr old", "the four kilometer-long wall; my three year old."),
+    ("It's 9 kg more. Ann's 9 km walk", "It's nine kilograms more. Ann's nine kilometer walk."),
     ("a 5 ft tall boy, the 5 km to go", "a five foot tall boy, the five kilometers to go."),
     (
         "the 3 kg needed, a weight of 3 kg more",
