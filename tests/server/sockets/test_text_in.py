@@ -1,6 +1,7 @@
 """Text in pieces: which of it is spoken when, and which characters go with which sound."""
 
 import itertools
+import time
 
 import pytest
 from hypothesis import given
@@ -42,6 +43,72 @@ def parts(*pieces: str, **how) -> list[str]:
 )
 def test_sentences_leave_as_soon_as_they_are_whole(pieces, expected):
     assert parts(*pieces) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("It is done. ", "It costs $5. ", "Is it done? ", "The list is here:\n"),
+        *("It weighs 5 lbs. I", "The answer is no. It", "It was long ago... T"),
+        *("Title of the text\nT", "It ends at 5 p.m. The "),
+    ],
+)
+def test_a_sentence_leaves_with_the_letter_that_decides_it(text):
+    buffer = SentenceBuffer()
+    for letter in text[:-1]:
+        buffer.feed(letter)
+        assert buffer.take() == ""
+    buffer.feed(text[-1])
+    assert buffer.take()
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_code_and_thoughts_are_left_away_as_they_arrive(size):
+    text = (
+        "<think>\nHm. Well. No.\n</think>\nHere it is:\n\n```python\nx = 1. \n\ny = 2\n```\n"
+        "Run `x. y` now. See\n> ~~~\n> z. Z\n> ~~~\nAnd so on. "
+    )
+    found = parts(*(text[at : at + size] for at in range(0, len(text), size)))
+    left = "Here it is: ``` ``` Run `x. y` now. See ``` ``` And so on."
+    assert " ".join("".join(found).split()) == left
+    spoken = parts(*text[text.index("Here") :], code_blocks="speak")
+    assert "".join(spoken) == text[text.index("Here") :]
+
+
+def test_open_code_survives_a_flush_and_ends_with_its_text():
+    buffer = SentenceBuffer()
+    buffer.feed("Here it is:\n```\nx = 1. \ny")
+    assert buffer.flush() == "Here it is:\n"
+    assert buffer.is_blank()
+    buffer.feed(" = 2\n```\nIt ran well. N")
+    assert buffer.take() == "```\n```\nIt ran well."
+    buffer.feed("ow:\n```\nx")
+    assert buffer.flush().strip() == "Now:"
+    buffer.close()
+    buffer.feed("The next one begins. A")
+    assert buffer.take() == "The next one begins."
+
+
+def test_a_long_block_of_code_takes_no_room():
+    buffer = SentenceBuffer()
+    buffer.feed("```\n")
+    for _ in range(2000):
+        buffer.feed("some_call(of=something)\n")
+        assert len(buffer) < 100
+    assert buffer.take() == ""
+
+
+@pytest.mark.parametrize(
+    "unit", ["a. ", "U.S. ", "[a](b", "<a b=", "`a ", "\\[", "...", "a\n", "\n "]
+)
+def test_the_work_for_a_letter_does_not_grow_with_what_waits(unit):
+    def seconds(chars: int) -> float:
+        buffer, began = SentenceBuffer(), time.thread_time()
+        for letter in (unit * chars)[:chars]:
+            buffer.feed(letter)
+        return time.thread_time() - began
+
+    assert seconds(16_000) < 10 * seconds(4_000) + 0.1
 
 
 def test_a_sentence_without_end_is_cut_where_a_clause_ends():
