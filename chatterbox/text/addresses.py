@@ -28,6 +28,7 @@ _BARE = re.compile(
     rf"(?:{_ENDINGS}|{_ENDINGS.upper()}|Com|Org|Net|Edu|Gov|[a-z]{{2,12}}(?=/\w))(?![\w@-])(?!\.\w)"
     r"(?::\d{1,5}+)?(?:/[^\s<>\"|]*+)?"
 )
+_JOINED = re.compile(r"\.[^\W\d]")
 _POINT = re.compile(r"(?<=[\w)\]])\.(?=[^\W\d])|(?<![\w.])\.(?=[a-z]{2}|[A-Z]{2,}\b)")
 _NAME_BEFORE = re.compile(r"\w*$")
 _WORD = re.compile(r"\w+")
@@ -65,7 +66,7 @@ def spell_out(text: str) -> str:
     """`text` with every address, handle, hashtag and file name in words. Linear time."""
     if "@" in text:
         text = _MAIL.sub(_say, text)
-    if "." in text or ":" in text:
+    if ":" in text or _JOINED.search(text):
         text = _POINT.sub(_say_point, _BARE.sub(_say, _URL.sub(_say, text.replace("()", ""))))
     if "#" in text:
         text = _DIRECTIVE.sub("hash ", text)

@@ -43,7 +43,6 @@ TITLES = {
 """Before a name; the stop never ends a sentence."""
 BARE_TITLES = listed("Mr Mrs Ms Dr Prof St")
 """Also written without a stop."""
-SAID_TITLES = frozenset(TITLES.values())
 STREETS = {
     "St": "Street",
     "Dr": "Drive",
@@ -169,8 +168,6 @@ BARE_BEFORE_FIGURE = listed(
     "ver rt rte hwy bldg acct inv lvl approx w/e"
 )
 """Also without a stop: `Fig 3`, `Apt 4`."""
-BEFORE_YEAR = _rows("est: established, b: born, d: died, fl: flourished, r: reigned")
-"""Only before a figure of three or four, with a stop: `(b. 1945)`."""
 BOOKS = _rows(
     "Gen: Genesis, Ex Exod: Exodus, Lev: Leviticus, Num: Numbers, Deut Dt: Deuteronomy, "
     "Josh: Joshua, Judg: Judges, Sam: Samuel, Kgs: Kings, Chr Chron: Chronicles, Neh: Nehemiah, "

@@ -11,9 +11,7 @@ from chatterbox.text.lexicon import (
     BARE_STREETS,
     BARE_TITLES,
     BEFORE_FIGURE,
-    BEFORE_YEAR,
     BOOKS,
-    SAID_TITLES,
     STARTERS,
     STREETS,
     TITLES,
@@ -22,25 +20,20 @@ from chatterbox.text.lexicon import (
 from chatterbox.text.streets import any_of
 
 _TITLE_OR_STREET = re.compile(
-    r"(?:\b(?P<prev>[A-Z][\w'-]{0,30}|\d{1,4}(?:st|nd|rd|th)) )?"
-    rf"\b(?P<word>{'|'.join(sorted({*TITLES, *STREETS}, key=len, reverse=True))})\b"
+    rf"\b(?=[A-Z])(?P<word>{any_of({*TITLES, *STREETS})})\b"
     r"(?P<stop>\.?)(?P<gap> ?)(?=(?P<next>[^\W\d_][\w']{0,30})?)"
 )
+_NAME_BEFORE = re.compile(r"\b([A-Z][\w'-]{0,30}|\d{1,4}(?:st|nd|rd|th)) $")
 _ABBREVIATION = re.compile(
     r"(?<![\w.'/])(?:[A-Za-z]{1,6}+(?:[./][A-Za-z]{1,3}(?![A-Za-z])){0,3}+[./]?+|vs\b)"
 )
 
-_FIGURED = re.compile(
-    rf"(?i)(?<![\w.'/-])(?:(?P<year>{any_of(BEFORE_YEAR)})\. ?(?=\d{{4}}\b)"
-    rf"|(?P<bare>{any_of(BARE_BEFORE_FIGURE)})(?:\. ?| )(?=\d)"
-    rf"|(?P<stop>{any_of(BEFORE_FIGURE)})\. ?(?=\d))"
-    rf"|\b(?P<room>(?-i:Apt|Ste|Bldg|Rm))\.? (?=(?-i:[A-Z])\d{{0,3}}\b)"
-)
+_FIGURED = re.compile(r"(?<![\w.'/-])(?P<word>[A-Za-z/]{1,7}+)(?P<gap>\. ?| )(?=\d)")
+_ROOM = re.compile(r"\b(Apt|Ste|Bldg|Rm)\.? (?=[A-Z]\d{0,3}\b)")
 _VERSE = re.compile(rf"\b(?:([123]) )?({any_of(BOOKS)})(?:\. ?| )(?=\d{{1,3}}:\d)")
 _NAMES = listed("Dan Gal Gen Jn Josh Mal Mic Phil Sam Tim")
 """Books whose abbreviation without a stop is a name or a word."""
 _ORDINAL = {"1": "First", "2": "Second", "3": "Third"}
-_HALF_DAY = re.compile(r"(?<=\d) ?([AaPp])\. ?[Mm]\b\.?")
 _STANDARD = re.compile(r"(?<![\w.'])([A-Z])\.(?:(\d)(\d\d)|(\d{1,2}))(?![\w.]\d|\w)")
 _CASE = re.compile(
     r"\b(?!Chapter|Part|Section|Act|Book|Article)([A-Z][\w'&-]{1,30}[.,]?) v\.? "
@@ -48,7 +41,10 @@ _CASE = re.compile(
 )
 _DIVISION = re.compile(r"(?i)\b(?:article|section|part|chapter|title|table|book|appendix)s? $")
 _WITH = re.compile(r"\bw/(?=[A-Za-z]{2}|\d)")
-_COUPLE = re.compile(rf"\b({any_of(TITLES)})\.? (and|&) (?=(?:{any_of(TITLES)})\b)")
+_TITLE = re.compile(rf"(?:and|or) (?:{any_of(TITLES)})\b")
+_FIGURE = re.compile(r"\d")
+_YEAR = re.compile(r"\d{4}\b")
+_SAID_TITLES = TITLES.keys() | TITLES.values()
 _PLAN = re.compile(r"(?<![\w.,$])(\d)(\d)(\d)(?=\([a-z]\))")
 _INITIALS = re.compile(r"\b(?:[A-Z]\.){2,}")
 _INITIAL = re.compile(r"(?<![°\d])(?<!\d )\b([A-HJ-Z])\. ?(?=([A-Z][\w']{0,30}))")
@@ -57,12 +53,18 @@ _NEXT_WORD = re.compile(r" ([^\W\d_][\w']{0,30})")
 
 def spell_out(text: str) -> str:
     """`text` with abbreviations and initials as words. Linear time; single blanks only."""
-    text = _VERSE.sub(_say_book, _STANDARD.sub(_say_standard, _CASE.sub(r"\1 versus ", text)))
-    text = _FIGURED.sub(_say_before_figure, _HALF_DAY.sub(_say_half_day, text))
-    text = _WITH.sub("with ", _PLAN.sub(_say_plan, text))
-    text = _COUPLE.sub(lambda m: f"{TITLES[m[1]]} {m[2]} ", text)
+    if " v" in text:
+        text = _CASE.sub(r"\1 versus ", text)
+    if "w/" in text:
+        text = _WITH.sub("with ", text)
+    if _FIGURE.search(text):
+        text = _VERSE.sub(_say_book, text) if ":" in text else text
+        text = _PLAN.sub(_say_plan, _STANDARD.sub(_say_standard, text))
+        text = _FIGURED.sub(_say_before_figure, text)
     text = _TITLE_OR_STREET.sub(_say_title_or_street, text)
     text = _ABBREVIATION.sub(_say_abbreviation, text)
+    if "." not in text:
+        return text
     text = _INITIALS.sub(lambda m: m[0].replace(".", "") + _stop(m) + _gap(m), text)
     return _INITIAL.sub(lambda m: m[0] if m[2] in STARTERS else m[1] + " ", text)
 
@@ -81,12 +83,18 @@ def _at_end(match: re.Match[str]) -> bool:
 
 
 def _say_before_figure(match: re.Match[str]) -> str:
-    written, start = match[match.lastgroup or 0], match.start()
-    if written in ("min", "sec") and match.string[max(0, start - 2) : start - 1].isdigit():
+    text, start, end = match.string, match.start(), match.end()
+    written, gap = match["word"], match["gap"]
+    word = written.lower()
+    if word not in (BARE_BEFORE_FIGURE if gap == " " else BEFORE_FIGURE):
+        return match[0]
+    if word in ("min", "sec") and text[max(0, start - 2) : start - 1].isdigit():
         return match[0]  # 5 min. 30
-    if written in ("v", "V") and match[0][-1] != " ":
+    if word == "v" and gap == ".":
         return "version " if written == "v" else match[0]  # v.2, Article V.2
-    said = (BEFORE_YEAR if match["year"] else BEFORE_FIGURE)[written.lower()]
+    said = BEFORE_FIGURE[word]
+    if word == "est" and _YEAR.match(text, end):
+        said = "established"
     return (said.capitalize() if written[0].isupper() else said) + " "
 
 
@@ -94,10 +102,6 @@ def _say_book(match: re.Match[str]) -> str:
     if match[2] in _NAMES and not match[1] and "." not in match[0]:
         return match[0]  # Tim 9:30
     return f"{_ORDINAL[match[1]]} {BOOKS[match[2]]} " if match[1] else f"{BOOKS[match[2]]} "
-
-
-def _say_half_day(match: re.Match[str]) -> str:
-    return f" {match[1].upper()}M{_stop(match) if match[0][-1] == '.' else ''}"
 
 
 def _say_standard(match: re.Match[str]) -> str:
@@ -117,18 +121,21 @@ def _say_plan(match: re.Match[str]) -> str:
 
 
 def _say_title_or_street(match: re.Match[str]) -> str:
-    previous, word, stop, following = match.group("prev", "word", "stop", "next")
-    before = f"{previous} " if previous else ""
-    named = previous is not None and previous not in STARTERS and previous not in SAID_TITLES
-    numbered = previous is not None and previous[0].isdigit()
+    word, stop, following = match.group("word", "stop", "next")
+    name = _NAME_BEFORE.search(match.string[max(0, match.start() - 32) : match.start()])
+    previous = name[1] if name else ""
+    named = previous != "" and previous not in STARTERS and previous not in _SAID_TITLES
     name_follows = following is not None and following[0].isupper()
     if word in STREETS and named and (not name_follows or following in STARTERS):
-        if stop or numbered or word in BARE_STREETS:
+        if stop or previous[0].isdigit() or word in BARE_STREETS:
             ends = stop and (following in STARTERS or _at_end(match))
-            return f"{before}{STREETS[word]}{'.' if ends else ''}{match['gap']}"
+            return f"{STREETS[word]}{'.' if ends else ''}{match['gap']}"
         return match[0]
-    if word in TITLES and name_follows and (stop or (word in BARE_TITLES and not named)):
-        return f"{before}{TITLES[word]} "
+    named_after = name_follows or (
+        following in ("and", "or") and _TITLE.match(match.string, match.end())
+    )
+    if word in TITLES and named_after and (stop or (word in BARE_TITLES and not named)):
+        return f"{TITLES[word]} "
     return match[0]
 
 
