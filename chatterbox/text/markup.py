@@ -20,35 +20,37 @@ MAX_PAUSE_S = 10.0
 DEFAULT_PAUSE_S = 0.5
 
 _BLANKS = re.compile(" {2,}")
-_LINE_MARKS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern, re.MULTILINE), put)
-    for pattern, put in (
-        (r"^ ?(?:```|~~~)[^`\n]*$", "\n"),  # code fence
-        (r"^ ?(?:[-*_=] ?){3,}+$", "\n"),  # rule, or underline of a heading
-        (r"^(?=[|: ]*+-)[-:| ]++$", ""),  # second line of a table
-        (r"^ ?>(?!=|[$€£]?\d| [$€£]?\d[^\n]{0,40}+(?<![.!?])$)[> ]*+", ""),  # quotation
-        (r"^ ?#{1,6} (.*)$", "\n\\1\n"),  # heading
-        (r"^ ?(?:[-*+•–—→]|[-=]>) (?:\[[xX ]\] )?+", "\n"),  # list item, to-do item
-        (r"^ ?(\d{1,3})[.)] (?=\S)", "\n\\1, "),  # numbered item
-        (r"^ ?\|[| ]*+(.*)", "\n\\1\n"),  # row of a table, without its edge
-        (r"\\([!-/:-@[-`{-~])", "\\1"),  # escaped sign
-    )
+_Rule = tuple[str, re.Pattern[str], str]
+
+
+def _rules(*rows: tuple[str, str, str]) -> tuple[_Rule, ...]:
+    return tuple((signs, re.compile(pattern, re.M), put) for signs, pattern, put in rows)
+
+
+_LINE_MARKS = _rules(
+    ("`~", r"^ ?(?:```|~~~)[^`\n]*$", "\n"),  # code fence
+    ("-*_=", r"^ ?(?:[-*_=] ?){3,}+$", "\n"),  # rule, or underline of a heading
+    ("-", r"^(?=[|: ]*+-)[-:| ]++$", ""),  # second line of a table
+    (">", r"^ ?>(?!=|[$€£]?\d| [$€£]?\d[^\n]{0,40}+(?<![.!?])$)[> ]*+", ""),  # quotation
+    ("#", r"^ ?#{1,6} (.*)$", "\n\\1\n"),  # heading
+    ("-*+•–—→>", r"^ ?(?:[-*+•–—→]|[-=]>) (?:\[[xX ]\] )?+", "\n"),  # list item, to-do item
+    (".)", r"^ ?(\d{1,3})[.)] (?=\S)", "\n\\1, "),  # numbered item
+    ("|", r"^ ?\|[| ]*+(.*)", "\n\\1\n"),  # row of a table, without its edge
+    ("\\", r"\\([!-/:-@[-`{-~])", "\\1"),  # escaped sign
 )
+"""Signs of which one must be there, pattern, what is put. In this order."""
 _LINK_TO = (
     r"!?\[([^\[\]\n]{0,300})\]"
     r"\((?:[^()\s]{1,2000}+|\([^()\s]{0,200}+\)){1,20}+(?: \"[^\"\n]{0,300}+\")?+\)"
 )
-_INLINE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), put)
-    for pattern, put in (
-        (_LINK_TO, "\\1"),
-        (r"<\||\|>", " "),
-        (r"(?<=\w) \|\| (?=\w)", " or "),
-        (r" ?(?:[|•] ?)++", ", "),
-        (r"(?<=\d) ?\* ?(?=\d)", " times "),
-        (r"(?<![`\w])([A-Za-z]{1,20}+)`(?=(?:s|t|re|ve|ll|d|m)\b)", "\\1'"),
-        (r"~~|[`*]", ""),
-    )
+_INLINE = _rules(
+    ("[", _LINK_TO, "\\1"),
+    ("|", r"<\||\|>", " "),
+    ("|", r"(?<=\w) \|\| (?=\w)", " or "),
+    ("|•", r" ?(?:[|•] ?)++", ", "),
+    ("*", r"(?<=\d) ?\* ?(?=\d)", " times "),
+    ("`", r"(?<![`\w])([A-Za-z]{1,20}+)`(?=(?:s|t|re|ve|ll|d|m)\b)", "\\1'"),
+    ("~`*", r"~~|[`*]", ""),
 )
 _BRACKETED = re.compile(r"\[([^\[\]\n]{0,64})\]")
 PAUSE = re.compile(r"pause(?:[: ] {0,3}+(\d{0,6}(?:\.\d{0,6})?) {0,3}+(ms|s|sec|seconds?)?)?", re.I)
@@ -64,10 +66,9 @@ def plain(text: str) -> str:
     """Markdown and square brackets taken away, their text kept. Tags stay as they are, pauses are
     written as PAUSE_MARK reads them. `text` is in the characters of `characters.readable`."""
     text = _BLANKS.sub(" ", text)
-    for pattern, put in _LINE_MARKS:
-        text = pattern.sub(put, text)
-    for pattern, put in _INLINE:
-        text = pattern.sub(put, text)
+    for signs, pattern, put in (*_LINE_MARKS, *_INLINE):
+        if any(sign in text for sign in signs):
+            text = pattern.sub(put, text)
     if "[" not in text and "]" not in text:
         return text
     text = _BRACKETED.sub(_bracketed, text)
