@@ -49,6 +49,10 @@ _ALONE = re.compile(
     r"(?! [A-Z])|(?:Mon|Wed|Sat|Sun)(?=,? (?:\d{1,2}(?::\d\d|(?:st|nd|rd|th)\b| ?[AaPp]\.?[Mm]\b"
     rf"| {_MONTH})|{_MONTH}|noon\b|(?:at|from) \d)))\b(?P<stop>\.(?=,| ?[a-z\d(]))?(?!\w|\.\w)"
 )
+_FIGURE = re.compile(r"\d")
+_ANY_NAME = re.compile(
+    r"\b(?:(?i:jan|feb|apr|jun|jul|aug|sep|oct|nov|dec|mon|tue|wed|thu|fri|sat|sun)|(?i:mar(?:ch)?|may)\b)"
+)
 _LOWER_WORDS = frozenset({"may", "march", "mar"})
 _LEADS = re.compile(
     r"(?i)(?:^|[\n(:,]|\b(?:on|by|until|till|since|from|before|after|to|for|last|next|of|due|dated"
@@ -61,7 +65,10 @@ _LIVES = {"b": "born ", "d": "died ", "fl": "flourished ", "r": "reigned ", "m":
 
 def spell_out(text: str) -> str:
     """`text` with the names of its months and weekdays in full. Linear time."""
-    text = _LIFE.sub(lambda m: _LIVES[m[1]], text)
+    if _FIGURE.search(text):
+        text = _LIFE.sub(lambda m: _LIVES[m[1]], text)
+    if not _ANY_NAME.search(text):
+        return text
     text = _AFTER_FIGURE.sub(_say_after_figure, _RUN.sub(_say_run, text))
     text = _BEFORE_FIGURE.sub(_say_before_figure, text)
     return _ALONE.sub(lambda m: _full(m[0].rstrip(".")), text)

@@ -34,6 +34,7 @@ _VERSE = re.compile(rf"\b(?:([123]) )?({any_of(BOOKS)})(?:\. ?| )(?=\d{{1,3}}:\d
 _NAMES = listed("Dan Gal Gen Jn Josh Mal Mic Phil Sam Tim")
 """Books whose abbreviation without a stop is a name or a word."""
 _ORDINAL = {"1": "First", "2": "Second", "3": "Third"}
+_HALF_DAY = re.compile(r"(?<=\d) ?([AaPp])\. ?[Mm]\b\.?")
 _STANDARD = re.compile(r"(?<![\w.'])([A-Z])\.(?:(\d)(\d\d)|(\d{1,2}))(?![\w.]\d|\w)")
 _CASE = re.compile(
     r"\b(?!Chapter|Part|Section|Act|Book|Article)([A-Z][\w'&-]{1,30}[.,]?) v\.? "
@@ -60,7 +61,7 @@ def spell_out(text: str) -> str:
     if _FIGURE.search(text):
         text = _VERSE.sub(_say_book, text) if ":" in text else text
         text = _PLAN.sub(_say_plan, _STANDARD.sub(_say_standard, text))
-        text = _FIGURED.sub(_say_before_figure, text)
+        text = _FIGURED.sub(_say_before_figure, _HALF_DAY.sub(_say_half_day, text))
     text = _TITLE_OR_STREET.sub(_say_title_or_street, text)
     text = _ABBREVIATION.sub(_say_abbreviation, text)
     if "." not in text:
@@ -102,6 +103,10 @@ def _say_book(match: re.Match[str]) -> str:
     if match[2] in _NAMES and not match[1] and "." not in match[0]:
         return match[0]  # Tim 9:30
     return f"{_ORDINAL[match[1]]} {BOOKS[match[2]]} " if match[1] else f"{BOOKS[match[2]]} "
+
+
+def _say_half_day(match: re.Match[str]) -> str:
+    return f" {match[1].upper()}M{_stop(match) if match[0][-1] == '.' else ''}"
 
 
 def _say_standard(match: re.Match[str]) -> str:
