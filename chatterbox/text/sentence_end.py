@@ -11,7 +11,6 @@ from chatterbox.text.lexicon import (
     ABBREVIATIONS,
     BARE_TITLES,
     BEFORE_FIGURE,
-    BEFORE_YEAR,
     BOOKS,
     DIRECTIONS,
     STARTERS,
@@ -40,7 +39,7 @@ _CALENDAR = {
     for name in (*(name[:3] for name in (*MONTHS, *WEEKDAYS)), "Sept", "Tues", "Thur", "Thurs")
     for form in (name, name.upper(), name.lower())
 } - {"may", "mar", "sat", "sun", "wed"}
-_BEFORE_DAY = (_CALENDAR | {*BOOKS, *BEFORE_YEAR}) - {*TITLES}
+_BEFORE_DAY = (_CALENDAR | {*BOOKS, "b", "d", "fl", "r"}) - {*TITLES}
 """Months, books of verses and the like: a stop is theirs before a figure only."""
 _ABBREVIATED = {word.rstrip(".").lower() for word in ABBREVIATIONS}
 _SHORT = _ABBREVIATED | {word.lower() for word in (*TITLES, *STREETS, *BEFORE_FIGURE)}
