@@ -46,7 +46,7 @@ _ALONE = re.compile(
     r"\b(?=[JFMASONDTW])(?:(?P<sure>Feb|Apr|Jul|Aug|Sept?|Oct|Nov|Dec|Tues?|Thurs?|Thu|Fri)"
     r"|(?<=[Ii]n )(?P<month>Jan|Mar|Jun)(?!')|(?<=[Ee]arly )(?:Jan|Mar|Jun)|(?<=[Ll]ate )Jan"
     r"|(?:(?<=[Oo]n )|(?<=[Ee]very )|(?<=[Nn]ext )|(?<=[Ll]ast )|(?<=until ))(?:Mon|Wed|Sat|Sun)"
-    r"(?! [A-Z])|(?:Mon|Wed|Sat|Sun)(?=,? (?:\d{1,2}(?::\d\d|(?:st|nd|rd|th)\b| ?[AaPp]\.?[Mm]\b"
+    r"(?! [A-Z])|(?:Mon|Wed|Sat|Sun)(?=\.?,? (?:\d{1,2}(?::\d\d|(?:st|nd|rd|th)\b| ?[AaPp]\.?[Mm]\b"
     rf"| {_MONTH})|{_MONTH}|noon\b|(?:at|from) \d)))\b(?P<stop>\.(?=,| ?[a-z\d(]))?(?!\w|\.\w)"
 )
 _FIGURE = re.compile(r"\d")
@@ -112,7 +112,7 @@ def _say_before_figure(match: re.Match[str]) -> str:
     if month in _LOWER_WORDS:
         text = match.string
         leads = _LEADS.search(text[max(0, match.start() - 8) : match.start()])
-        dated = leads or re.match(r"$|[.;:)!?\n]|, ?\d{4}\b", text[match.end() : match.end() + 7])
+        dated = leads or re.match(r",? \d{4}\b", text[match.end() : match.end() + 7])
         if not dated or _COUNTED.match(text, match.end()):
             return match[0]
     return f"{_full(month)} {match['day']}"

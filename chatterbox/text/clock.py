@@ -18,6 +18,7 @@ _FROM_TO = re.compile(
 )
 _HOUR = re.compile(rf"(?<![\w.:])(?P<h>1[0-2]|0?[1-9]) ?{_HALF}")
 _OPENING = re.compile(rf"{_ALONE}(\d{{1,2}}) ?[-–—] ?(\d{{1,2}})(?![\w%-]|[.,:]\d)")
+_DASH = re.compile(r"[-–—]")
 _OPENS = re.compile(
     r"(?i)(?:day|\b(?:daily|hours?|open|works?|working|weekdays|weekends)),?(?: from)?:? $"
 )
@@ -28,8 +29,9 @@ def spell_out(text: str) -> str:
     """`text` with every time of day in words. Linear time."""
     if ":" in text:
         text = _LAP.sub(_say_lap, _LENGTH.sub(_say_length, text))
-    text = _CLOCK.sub(_say_clock, _FROM_TO.sub(r"\1 to ", text))
-    return _OPENING.sub(_say_opening, _HOUR.sub(_say_hour, text))
+    if _DASH.search(text):
+        text = _OPENING.sub(_say_opening, _FROM_TO.sub(r"\1 to ", text))
+    return _HOUR.sub(_say_hour, _CLOCK.sub(_say_clock, text))
 
 
 def time_of_day(hour: int, minute: int, half: str = "") -> str:

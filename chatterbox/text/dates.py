@@ -32,7 +32,7 @@ _TO = r"(?P<to> ?[-–—~] ?| (?:to|through|and|or|&) )(?P<last>\d{1,2})(?:st|n
 _MONTH_DAY = re.compile(
     rf"\b(?P<month>{_NAME}) {_DAYS}(?:{_TO}(?!\d| ?[ap]m\b|[%°:/]))?"
     rf"(?:{_YEAR}(?! [a-z]+s\b))?{_END}"
-    r"(?! (?:people|men|women|children|more|other)\b)"
+    r"(?! (?:people|men|women|children|more|other|days|weeks|months|years|hours|minutes|miles)\b)"
 )
 _DAY_MONTH = re.compile(
     rf"{_ALONE}(?P<the>[Tt]he )?+{_DAYS}(?:{_TO})?(?: of)? (?P<month>{_NAME})"

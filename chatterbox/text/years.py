@@ -55,6 +55,7 @@ _SHORT_YEAR = re.compile(r"(?<!\w)'(\d\d)\b(?!')")
 _YEARS = re.compile(
     r"(?<![\w.,/$-])((?:1[1-9]|20)\d\d) ?[-–—] ?((?:1[1-9]|20)\d\d)(?![\w/-]|[.,]\d)"
 )
+_BEFORE_CHRIST = re.compile(r"(?<![\w.,/-])(\d{1,4}) ?[–-] ?(\d{1,4})(?= ?BCE?\b)")
 _SHORT_RANGE = re.compile(
     r"(?<![\w.,/$-])((?:1[1-9]|20)\d\d)([/–—-])(\d\d?|(?:19|20)\d\d)(?![\w/%-]|[.,:]\d)"
 )
@@ -80,7 +81,7 @@ _OF_EVENT = re.compile(
 _OF_QUANTITY = re.compile(
     r"(?i)\b(?:than|over|under|nearly|almost|exactly|only|approximately|least|most|all|some|every"
     r"|these|those|another|other|times|plus|minus|equals|number|costs?|weighs?|weighed|totall?ed"
-    r"|scored|counted|worth|line|page|room|up to|a|per|each) $"
+    r"|scored|counted|worth|line|page|room|up to|per|each) $"
 )
 _ERA = re.compile(r"(?<![\w.,])(\d{3,4})(?= ?(?:AD|BC|CE|BCE)\b)|(?<=\bAD )(\d{3})(?!\w|[.,]\d)")
 _NAME_BEFORE = re.compile(r"(?:^|[\w,.!?] |\n)(?:[A-Z][\w'-]+ ){1,3}$")
@@ -112,6 +113,7 @@ def decades(text: str) -> str:
 
 def ranges(text: str) -> str:
     """1914-1918, 1914–18, 2023/24: must be taken before other ranges and fractions."""
+    text = _BEFORE_CHRIST.sub(lambda m: f"{paired(int(m[1]))} to {paired(int(m[2]))}", text)
     text = _YEARS.sub(lambda m: f"{year(int(m[1]))} to {year(int(m[2]))}", text)
     return _SHORT_RANGE.sub(_say_short_range, text)
 
