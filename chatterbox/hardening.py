@@ -11,6 +11,7 @@ import errno
 import os
 import stat
 import sys
+from collections.abc import Collection
 from io import BufferedReader
 from pathlib import Path
 
@@ -36,10 +37,17 @@ def make_files_private() -> None:
     os.umask(PRIVATE_UMASK)
 
 
-def make_private(directory: Path) -> None:
-    """Make `directory` with all its parents, and close it to others. Raises OSError."""
+def make_private(directory: Path, ours: Collection[str]) -> None:
+    """Make `directory` with all its parents, and close it to others, unless it holds anything but
+    `ours`: a home or a system's directory stays as it is. Raises OSError."""
     directory.mkdir(PRIVATE_DIRECTORY, parents=True, exist_ok=True)
-    with contextlib.suppress(OSError):  # somebody else's, who lets us in
+    if all(path.name in ours or path.name.startswith(".") for path in directory.iterdir()):
+        close_to_others(directory)
+
+
+def close_to_others(directory: Path) -> None:
+    """As far as that can be done: it may be somebody else's, who lets us in."""
+    with contextlib.suppress(OSError):
         directory.chmod(PRIVATE_DIRECTORY)
 
 

@@ -54,6 +54,8 @@ MAX_PAUSES_S = 120
 ENCODE_RETRY_S = 5
 """Other requests have moved on by then."""
 
+DATA_ENTRIES = frozenset({"voices", "models", "tuned", "consents.json", "lost+found"})
+"""What there may be in a data directory of our own."""
 REST_LOOK_S = 0.05
 """How often is looked whether the next voice can be prepared."""
 
@@ -106,7 +108,7 @@ class TTSEngine:
     def _open(self, model: LoadedModel | None, owners: tuple[Owner, Owner]) -> None:
         ours, decoders = owners
         with suppress(OSError):  # voices say so, and it is read nevertheless
-            make_private(self.config.data_dir)
+            make_private(self.config.data_dir, DATA_ENTRIES)
         watermark = load_watermark(self.config.apply_watermark)
         self._model = model or load_model(
             self.config, log.warning, with_model=ours.call, with_decoder=decoders.call

@@ -14,6 +14,8 @@ from chatterbox.errors import InvalidVoiceId, shown
 from chatterbox.voices.reference import ReferenceReport
 
 MAX_NAME_CHARS = 100
+MAX_ASKED_CHARS = 4 * MAX_NAME_CHARS
+"""A name may be asked for in parts that are joined where it is kept: letters and their accents."""
 MAX_ALIASES = 32
 """Of one voice: nothing grows without bound."""
 RESERVED = frozenset(
@@ -155,6 +157,8 @@ class Catalogue:
 
     def find(self, id_or_name: str) -> VoiceInfo | None:
         """By exact id first, then by name or alias."""
+        if len(id_or_name) > MAX_ASKED_CHARS:
+            return None
         direct = self.voices.get(id_or_name)
         if direct:
             return direct

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from chatterbox.hardening import PRIVATE_DIRECTORY, make_private, open_plain
+from chatterbox.hardening import PRIVATE_DIRECTORY, open_plain
 
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 PRIVATE_FILE = 0o600
@@ -23,8 +23,8 @@ class FileSystem:
         path.mkdir(PRIVATE_DIRECTORY)
 
     def make_directories(self, path: Path) -> None:
-        """A directory with all its parents; fine where it exists. Closed to others from now on."""
-        make_private(path)
+        """A directory with all its parents; fine where it exists."""
+        path.mkdir(PRIVATE_DIRECTORY, parents=True, exist_ok=True)
 
     def write_file(self, path: Path, data: bytes) -> None:
         """A new file, on disk when this returns."""

@@ -17,6 +17,7 @@ from typing import ClassVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from chatterbox.errors import StorageFull, StorageUnavailable, shown
+from chatterbox.hardening import close_to_others
 from chatterbox.voices.file_system import FileSystem
 from chatterbox.voices.reference import ReferenceReport
 
@@ -104,6 +105,7 @@ class VoiceStore:
         StorageUnavailable where that cannot be done; reading may work nevertheless."""
         with storage_errors():
             self._files.make_directories(self._directory)
+            close_to_others(self._directory)
             for name in self._files.names(self._directory):
                 if name.startswith((TEMPORARY, DELETED)):
                     self._discard(self._directory / name)

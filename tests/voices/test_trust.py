@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
+from faults.harness import fake_engine
 
 from chatterbox.errors import Draining, InvalidVoiceFile, InvalidVoiceId, StorageFull
+from chatterbox.hardening import make_private
 from chatterbox.voices.catalogue import MAX_ALIASES, Catalogue, VoiceInfo, new_name
 from chatterbox.voices.consents import MAX_CONSENTS, ConsentBook
 from chatterbox.voices.decoder import DecodeChild
@@ -360,6 +362,7 @@ def test_f95_recordings_are_nobody_elses(tmp_path):
     data.mkdir(0o755)
     mask = os.umask(0)
     try:
+        make_private(data, {"voices"})
         library = open_library(data / "voices")
         library.register(ANNA, "Anna")
         library.set_alias("slt", "narrator")
@@ -370,6 +373,25 @@ def test_f95_recordings_are_nobody_elses(tmp_path):
     assert len(modes) > 6
     for path, mode in modes.items():
         assert mode == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_f95_a_directory_that_is_not_ours_alone_stays_open(tmp_path):
+    (tmp_path / "documents").mkdir()
+    (tmp_path / "voices").mkdir(0o755)
+    tmp_path.chmod(0o755)
+    make_private(tmp_path, {"voices"})
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+    open_library(tmp_path / "voices")
+    assert stat.S_IMODE((tmp_path / "voices").stat().st_mode) == 0o700
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such modes")
+def test_f95_the_data_directory_is_closed_at_every_start(tmp_path):
+    data = tmp_path / "data"
+    (data / "voices").mkdir(parents=True)
+    data.chmod(0o755)
+    fake_engine(data, model="mini").close()
+    assert stat.S_IMODE(data.stat().st_mode) == 0o700
 
 
 def test_f92_there_are_no_more_voices_than_are_set(tmp_path):
