@@ -26,7 +26,7 @@ _TEXTS = listed("text textbf textit textrm mathrm mathit mathsf operatorname mbo
 _DROPPED = listed("end label tag hspace vspace color textcolor phantom")
 _SILENT = listed(
     "left right big Big bigl bigr Bigl Bigr bigg Bigg displaystyle textstyle limits nolimits "
-    "nonumber hline"
+    "nonumber hline rfloor rceil langle rangle lvert rvert"
 )
 _ENVIRONMENTS = re.compile(
     r"(?:[pbBvV]?(?:small)?matrix|array|d?cases|equation|(?:fl)?align(?:ed|at)?|gather(?:ed)?|split"

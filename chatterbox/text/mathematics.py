@@ -12,7 +12,8 @@ from chatterbox.text.symbols import COMMANDS, STRUCTURE
 
 _FORMULA = re.compile(
     r"(?<!\\)\$\$(?P<display>[^$]{1,4000}+)\$\$"
-    r"|(?<![\w$\\])\$(?![\s$])(?P<inline>(?:[^$\n\\]|\\.){1,500}+)(?<![\s,;:/+*=<(-])\$(?![\d$])"
+    r"|(?<![\w$\\])\$(?![\s$])(?P<inline>(?:[^$\n\\]|\\.){1,500}+)(?<![\s,;:/+*=<(\[{|&!@.#^-])\$"
+    r"(?:(?![\w${(@])|(?=(?:th|st|nd|rd|s)\b))"
     r"|\\{1,2}\((?P<round>(?:[^\\]|\\[^()]){1,4000}+)\\{1,2}\)"
     r"|\\{1,2}\[(?P<square>(?:[^\\]|\\[^\[\]]){1,4000}+)\\{1,2}\]"
 )
@@ -21,7 +22,8 @@ _BIG = re.compile("([∑∏∫])(?=[^\\s])([₀-₉₊₋₌ₐ-ₜᵢ-ᵥⱼ]*)
 _CLOSES = re.compile(r"\$\$|\\[)\]]|\$(?<=[^\s$]\$)(?!\d)")
 """A cheap look for the end of a formula."""
 _NO_FORMULA = re.compile(
-    r"[\"“”`;]|\. [A-Z]|^\d[\d,.]* ?[a-z]{2,} |^\d[^\\]*[ (](?:US|AU|CA|HK|NZ|NT|[AC])$"
+    r"->|=~|::|&&|==|[a-z]{2}_[a-z]{2}|\\[dDwWsSbBnrtzZ](?![A-Za-z])"
+    r"|[\"“”`;]|\. [A-Z]|^\d[\d,.]* ?[a-z]{2,} |^\d[^\\]*[ (](?:US|AU|CA|HK|NZ|NT|[AC])$"
     r"|(?<![\\{A-Za-z])(?:an|and|at|by|for|in|is|it|of|on|or|per|the|to|a(?= [A-Za-z]{2}))(?= )"
 )
 """What stands between two dollars in prose: `$5 or 6$`, `$5 (7 A$`."""
@@ -119,7 +121,7 @@ def _say_formula(match: re.Match[str]) -> str:
 
 def _is_formula(body: str) -> bool:
     """Whether it is mathematics, and neither prices, a shell's variables nor brackets in prose."""
-    if _NO_FORMULA.search(body):
+    if _NO_FORMULA.search(body) or body.count("{") != body.count("}"):
         return False
     return _MARKED.search(body) is not None or _WORD.search(body) is None
 

@@ -96,6 +96,8 @@ _SYMBOLS = _rows(
     mid vert | given
     colon | to
     top | top
+    lfloor | the floor of
+    lceil | the ceiling of
     vdash ⊢ | proves
     models ⊨ | models
     Box square blacksquare qed ∎ | end of proof

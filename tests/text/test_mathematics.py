@@ -66,6 +66,8 @@ NO_MATHEMATICS = [
         "Thirty to forty dollars or nine dollars, twelve Australian dollars.",
     ),
     (r"C:\delta\times", "C colon backslash delta backslash times."),
+    ("my $a = $b->{c}; echo $x-$y", "my a equals b to c; echo x-y."),
+    (r"re.match(r'\(\d+\)', s)", r"re dot match, r, backslash d plus, s."),
     ("He said - I was 5 - no.", "He said — I was five — no."),
     ("**bold** and *5* stars", "bold and five stars."),
     ("pages 3-5, a 5-year-old", "pages three to five, a five-year-old."),
