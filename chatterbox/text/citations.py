@@ -20,7 +20,10 @@ _DEFINITION = re.compile(
 """`[1]: https://…`, alone on a line."""
 _REFERENCE = re.compile(r"(?<![\w\])])!?\[([^\[\]\n]{2,300})\]\[([^\[\]\n]{0,60})\]")
 _NUMBERED_LINK = re.compile(r"\[?(\[\d{1,3}\])\]?\([^()\s]{1,2000}+(?: \"[^\"\n]{0,300}+\")?\)")
-_MARKS = re.compile(r"(?:[ \xa0]?\[\d{1,3}(?:[ \xa0]?[,;–-][ \xa0]?\d{1,3}){0,20}\])+")
+_MARKS = re.compile(
+    r"(?:[ \xa0]?\[\d{1,3}(?:[ \xa0]?[,;–-][ \xa0]?\d{1,3}){0,20}\]"
+    r"(?:,(?: and)?(?=[ \xa0]?\[\d)| and(?= \[\d))?)+"
+)
 _FIGURES = re.compile(r"\d+")
 _WORD_BEFORE = re.compile(r"(\w*)[ \xa0]?$")
 _ARRAYS = listed(

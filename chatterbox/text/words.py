@@ -29,7 +29,7 @@ _ABBREVIATION = re.compile(
 )
 
 _FIGURED = re.compile(r"(?<![\w.'/-])(?P<word>[A-Za-z/]{1,7}+)(?P<gap>\. ?| )(?=\d)")
-_ROOM = re.compile(r"\b(Apt|Ste|Bldg|Rm)\.? (?=[A-Z]\d{0,3}\b)")
+_ROOM = re.compile(r"\b(Apt|Ste|Bldg)\.? (?=[A-Z]\d{0,3}\b)")
 _VERSE = re.compile(rf"\b(?:([123]) )?({any_of(BOOKS)})(?:\. ?| )(?=\d{{1,3}}:\d)")
 _NAMES = listed("Dan Gal Gen Jn Josh Mal Mic Phil Sam Tim")
 """Books whose abbreviation without a stop is a name or a word."""
@@ -44,11 +44,15 @@ _DIVISION = re.compile(r"(?i)\b(?:article|section|part|chapter|title|table|book|
 _WITH = re.compile(r"\bw/(?=[A-Za-z]{2}|\d)")
 _TITLE = re.compile(rf"(?:and|or) (?:{any_of(TITLES)})\b")
 _FIGURE = re.compile(r"\d")
+_BEFORE_YEAR = {"est": "established", "fl": "flourished"}
 _YEAR = re.compile(r"\d{4}\b")
 _SAID_TITLES = TITLES.keys() | TITLES.values()
 _PLAN = re.compile(r"(?<![\w.,$])(\d)(\d)(\d)(?=\([a-z]\))")
 _INITIALS = re.compile(r"\b(?:[A-Z]\.){2,}")
-_INITIAL = re.compile(r"(?<![°\d])(?<!\d )\b([A-HJ-Z])\. ?(?=([A-Z][\w']{0,30}))")
+_INITIAL = re.compile(
+    r"(?<![°\d])(?<!\d )(?<!dot )(?<!dot [A-Z] )(?<!dot [A-Z] [A-Z] )"
+    r"\b([A-HJ-Z])\. ?(?=([A-Z][\w']{0,30}))"
+)
 _NEXT_WORD = re.compile(r" ([^\W\d_][\w']{0,30})")
 
 
@@ -62,6 +66,8 @@ def spell_out(text: str) -> str:
         text = _VERSE.sub(_say_book, text) if ":" in text else text
         text = _PLAN.sub(_say_plan, _STANDARD.sub(_say_standard, text))
         text = _FIGURED.sub(_say_before_figure, _HALF_DAY.sub(_say_half_day, text))
+    if "Apt" in text or "Ste" in text or "Bldg" in text:
+        text = _ROOM.sub(lambda m: BEFORE_FIGURE[m[1].lower()].capitalize() + " ", text)
     text = _TITLE_OR_STREET.sub(_say_title_or_street, text)
     text = _ABBREVIATION.sub(_say_abbreviation, text)
     if "." not in text:
@@ -94,8 +100,8 @@ def _say_before_figure(match: re.Match[str]) -> str:
     if word == "v" and gap == ".":
         return "version " if written == "v" else match[0]  # v.2, Article V.2
     said = BEFORE_FIGURE[word]
-    if word == "est" and _YEAR.match(text, end):
-        said = "established"
+    if word in _BEFORE_YEAR and _YEAR.match(text, end):
+        said = _BEFORE_YEAR[word]
     return (said.capitalize() if written[0].isupper() else said) + " "
 
 

@@ -18,6 +18,7 @@ NET = [
     ("stop.Go now.It was", "stop. Go now. It was."),
     ("e.g.pears, i.e.fruit, etc.and so", "for example pears, that is fruit, et cetera and so."),
     ("the U.S.Navy at 5 a.m. and U.K.based", "the US Navy at five AM and UK based."),
+    ("Ask jo@shop.co.uk. Then go.", "Ask jo at shop dot co dot U K. Then go."),
     ("wait...what", "wait... what."),
     ("#define and #Define", "hash define and hashtag Define."),
 ]
@@ -33,6 +34,7 @@ STREETS = [
     ("7 Elm Ln. Apt. 3 in S. Dakota", "Seven Elm Lane Apartment three in South Dakota."),
     ("At 9 PM Dr. Day met St. Paul.", "At nine PM Doctor Day met Saint Paul."),
     ("In 1987 Wall St. fell.", "In nineteen eighty-seven Wall Street fell."),
+    ("Ste. C, Apt B, Fl. 3", "Suite C, Apartment B, Floor three."),
     ("Ann W. Hill Road, Plan E", "Ann W Hill Road, Plan E."),
 ]
 TABLE = [*NET, *STREETS]

@@ -34,6 +34,7 @@ CITATIONS = [
     ),
     ("rows[4] = 2, grid[i][j]", "rows four equals two, grid i j."),
     ("in [0, 1], x = [1, 2]", "in zero, one, x equals one, two."),
+    ("Some [2], [3] and [4] differ.", "Some differ."),
     ("as [4] shows, see [2]", "as four shows, see two."),
     ("The [guide][g] and [page].\n\n[g]: https://a.org 'A'", "The guide and page."),
     ("[sigh][laugh] Well [s]he", "[sigh] [laugh] Well she."),
