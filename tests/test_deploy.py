@@ -85,6 +85,8 @@ def test_the_composition():
         assert float(service["stop_grace_period"].removesuffix("s")) > DRAIN_S
         assert service["ports"][0].startswith("127.0.0.1:")
         assert (DEPLOY / service["build"]["context"] / service["build"]["dockerfile"]).exists()
+        (size,) = re.findall(r"/tmp:size=(\d+)m", service["tmpfs"][0])
+        assert int(size) > ServerConfig.model_fields["upload_disk_mb"].default
         assert service["restart"] == "unless-stopped"  # without a limit
         assert {"cpus", "mem_limit", "pids_limit", "tmpfs"} <= service.keys()
         told = service["environment"]

@@ -5,11 +5,13 @@ import subprocess
 import sys
 import threading
 import time
+from subprocess import Popen
 
 import numpy as np
 import psutil
 import pytest
 
+from chatterbox.config import environment_for_child
 from chatterbox.errors import AudioTooLong, Draining, UnreadableAudio, UnsupportedAudio
 from chatterbox.model.contract import SAMPLE_RATE_HZ
 from chatterbox.voices import decode_wire
@@ -137,10 +139,16 @@ def test_the_child_is_given_no_secret(monkeypatch):
     secrets = ("CHATTERBOX_API_KEYS", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "DATABASE_URL", "HOME")
     for name in (*secrets, "NOTIFY_SOCKET", "PYTHONPATH", "LD_PRELOAD_SECRET"):
         monkeypatch.setenv(name, "a-secret")
+    given = environment_for_child()
+    started = []
+    monkeypatch.setattr(
+        "chatterbox.voices.decoder.subprocess.Popen",
+        lambda *words, **how: started.append(how) or Popen(*words, **how),
+    )
     decoder = DecodeChild()
-    decoder.decode(GOOD, max_seconds=10)
-    given = psutil.Process(decoder.pid).environ()
+    assert decoder.decode(GOOD, max_seconds=10)
     decoder.close()
+    assert [how["env"] for how in started] == [given]
     assert "PATH" in given
     assert "a-secret" not in given.values()
 
