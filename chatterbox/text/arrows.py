@@ -7,7 +7,7 @@ import re
 
 _ARROW = re.compile(r" ?(<?)(?:-{1,3}>|={1,3}>|→|↔)(?: ?→)*+ ?")
 _BACKWARD = re.compile(r" ?(?:←|<-{1,3}(?= ?[A-Za-z])) ?")
-_ABOVE = re.compile(r"(?<![-=<>]) ?(?<![-=<>] )>(?![=>]) ?")
+_ABOVE = re.compile(r"(?<![-=<>]) ?(?<![-=<>] )>{1,2}(?![>=]) ?")
 _WORD_BEFORE = re.compile(r"([^\W_][\w'+./-]*)[)\]]?(?:\.\.\.)?$")
 _WORD_AFTER = re.compile(r"[\[(]?([^\W_][\w'+/-]*)")
 _MENU = re.compile(
@@ -62,14 +62,14 @@ def _say_above(match: re.Match[str]) -> str:
     """`then` between two words that begin with capitals, in a path of three steps, and where the
     words before tell of a menu; any other `>` compares."""
     left, right, near = _around(match)
-    if not left or not right or _is_short(right) or match[0] not in (">", " > "):
+    if not left or not right or _is_short(right) or match[0] not in (">", " > ", " >> "):
         return match[0]
-    is_path = " > " in near or _tells_of_menu(near)
+    is_path = " > " in near or " >> " in near or _tells_of_menu(near)
     if _is_short(left):
         is_step = is_path and right[0].isupper()
     else:
         titles = left[0].isupper() and right[0].isupper()
-        is_step = titles or (is_path and match[0] == " > ")
+        is_step = titles or (is_path and match[0] != ">")
     return ", then " if is_step else match[0]
 
 

@@ -43,6 +43,7 @@ _RAISED = re.compile(
     r"(?:</a>)?+</(?P=name)>"
 )
 _FIGURES = re.compile("[-−]?[0-9]+")
+_PLACEHOLDER = re.compile(r"(?<![\w)])<([A-Za-z][\w'-]{1,30}(?: [\w'-]{1,30}){1,6})>")
 _SUPERSCRIPT = str.maketrans("0123456789-−", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁻")
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 
@@ -53,6 +54,7 @@ def without_elements(text: str) -> str:
     if "<" in text:
         text = _without_hidden(_COMMENT.sub(" ", _INCLUDE.sub(r"\1 \2", text)))
         text = _ELEMENT.sub(_element, _RAISED.sub(_raised, _LINK.sub(r" \1 ", text)))
+        text = _PLACEHOLDER.sub(r" \1 ", text)
     return _ENTITY.sub(lambda m: html.unescape(m[0]), text) if "&" in text else text
 
 
@@ -62,6 +64,8 @@ def _without_hidden(text: str) -> str:
     kept, at, inside, opened = [], 0, "", 0
     for match in _HIDDEN.finditer(text):
         end, name = match[1], match[2].lower()
+        if match[3].strip(" \n/") and "=" not in match[3]:
+            continue  # <thinking about it>
         if not inside and not end and (name != "details" or "reasoning" in match[3]):
             inside, opened = name, match.start()
         elif inside == name and end:

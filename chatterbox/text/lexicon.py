@@ -165,7 +165,7 @@ BEFORE_FIGURE = _rows(
 )
 """Only before a figure: `No. 5`, `pp. 3-5`."""
 BARE_BEFORE_FIGURE = listed(
-    "pp pgs pg vol vols ch chap chs chaps fig figs eq eqs ext para paras sect sects qty apt ste "
+    "pp pgs pg vol vols ch chap chs chaps fig figs eq eqs ext para paras qty apt ste "
     "ver rt rte hwy bldg acct inv lvl approx w/e"
 )
 """Also without a stop: `Fig 3`, `Apt 4`."""
