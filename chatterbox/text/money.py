@@ -89,7 +89,8 @@ def _say(match: re.Match[str]) -> str:
         currency = one, one, cent, cent
     minus = "minus " if found["minus"] else ""
     after = " " if match.string[match.end() : match.end() + 1].isalnum() else ""
-    return f" {minus}{_amount(match, currency)}{each}{after}"
+    before = " " * match.string[max(0, match.start() - 1) : match.start()].isalnum()
+    return f"{before}{minus}{_amount(match, currency)}{each}{after}"
 
 
 def _amount(match: re.Match[str], currency: Currency) -> str:

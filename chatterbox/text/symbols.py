@@ -264,3 +264,10 @@ STRUCTURE = listed(
     "hspace not overrightarrow"
 )
 """Commands that arrange others: read with what they apply to."""
+DROPPED = listed("end label tag hspace vspace color textcolor phantom")
+"""Commands that say nothing, nor does what they apply to."""
+SILENT = listed(
+    "left right big Big bigl bigr Bigl Bigr bigg Bigg displaystyle textstyle limits nolimits "
+    "nonumber hline rfloor rceil langle rangle lvert rvert"
+)
+"""Commands that only set type."""

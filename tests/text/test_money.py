@@ -58,6 +58,7 @@ SUMS = [
         "20€-30€, a $3m-a-year job",
         "Twenty to thirty euros, a three million dollar-a-year job.",
     ),
+    ("$30 + $12 = $42", "Thirty dollars plus twelve dollars equals forty-two dollars."),
     (
         "€2,75 and 3,20 € and 1.500,75 EUR",
         "Two euros and seventy-five cents and three euros and "
