@@ -57,7 +57,7 @@ def voice_body(info: VoiceInfo) -> dict[str, Any]:
         "voice_id": info.voice_id,
         "name": info.name,
         "category": "premade" if info.built_in else "cloned",
-        "description": None,
+        "description": f"Also called {', '.join(info.aliases)}" if info.aliases else None,
         "labels": {},
         "samples": None,
         "preview_url": None,

@@ -150,7 +150,7 @@ def _programs(voices: list[VoiceInfo]) -> dict[str, Any]:
         "voices": [
             {
                 "name": voice.voice_id,
-                "description": voice.name,
+                "description": ", ".join(voice.names),
                 "attribution": ATTRIBUTION,
                 "installed": True,
                 "version": None,

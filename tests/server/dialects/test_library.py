@@ -72,6 +72,8 @@ async def test_a_second_name_is_shown_wherever_names_are_listed():
         voices = (await listed("/v1/audio/voices"))["voices"]
         assert [one["name"] for one in voices] == names
         assert [one["id"] for one in voices] == ["slt", "narrator", voice, "Emily"]
+        told = (await listed("/v1/voices"))["voices"]
+        assert [one["description"] for one in told] == ["Also called narrator", "Also called Emily"]
         for one in voices:
             call = {"input": "Hi.", "voice": one["id"]}
             assert (await client.post(SPEECH, json=call)).status_code == 200
