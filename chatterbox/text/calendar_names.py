@@ -46,8 +46,9 @@ _ALONE = re.compile(
     r"\b(?=[JFMASONDTW])(?:(?P<sure>Feb|Apr|Jul|Aug|Sept?|Oct|Nov|Dec|Tues?|Thurs?|Thu|Fri)"
     r"|(?<=[Ii]n )(?P<month>Jan|Mar|Jun)(?!')|(?<=[Ee]arly )(?:Jan|Mar|Jun)|(?<=[Ll]ate )Jan"
     r"|(?:(?<=[Oo]n )|(?<=[Ee]very )|(?<=[Nn]ext )|(?<=[Ll]ast )|(?<=until ))(?:Mon|Wed|Sat|Sun)"
-    r"(?! [A-Z])|(?:Mon|Wed|Sat|Sun)(?=\.?,? (?:\d{1,2}(?::\d\d|(?:st|nd|rd|th)\b| ?[AaPp]\.?[Mm]\b"
-    rf"| {_MONTH})|{_MONTH}|noon\b|(?:at|from) \d)))\b(?P<stop>\.(?=,| ?[a-z\d(]))?(?!\w|\.\w)"
+    r"(?! [A-Z])|(?:Mon|Wed|Sat|Sun)(?=\.?,? (?:\d{1,2}(?:[:/]\d{1,2}\b|(?:st|nd|rd|th)\b"
+    rf"| ?[AaPp]\.?[Mm]\b| {_MONTH})|{_MONTH}|noon\b|(?:at|from) \d)))\b"
+    r"(?P<stop>\.(?=,| ?[a-z\d(]))?(?!\w|\.\w)"
 )
 _FIGURE = re.compile(r"\d")
 _ANY_NAME = re.compile(

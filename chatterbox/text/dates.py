@@ -20,9 +20,10 @@ _ISO = re.compile(
     r"(Z|[+-]\d{2}:?\d{2})?+)?+(?![\w/-]|\.\d)"
 )
 _YEAR_MONTH = re.compile(_ALONE + r"((?:19|20)\d\d)([-/])(0[1-9]|1[0-2])(?![\w/-]|[.,:]\d)")
+_MONTH_OF_YEAR = re.compile(_ALONE + r"(0?[1-9]|1[0-2])/((?:19|20)\d\d)(?![\w/-]|[.,:]\d)")
 _SLASHED = re.compile(_ALONE + r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4}|\d{2})" + _END)
 _NO_YEAR = re.compile(
-    r"(?i)\b(on|due|by|until|before|after|since|dated?|starting|ending|starts|ends|deadline"
+    r"(?i)\b((?:mon|tues|wednes|thurs|fri|satur|sun)day,?|on|due|by|until|before|after|since|dated?|starting|ending|starts|ends|deadline"
     r"|effective|as of|week of|for|born|through)(:? )(\d{1,2})/(\d{1,2})(?![\w/%]|[.,:]\d| of\b)"
 )
 _MAYBE_FRACTION = frozenset({"by", "for", "until", "before", "after", "since", "through"})
@@ -36,7 +37,7 @@ _MONTH_DAY = re.compile(
 )
 _DAY_MONTH = re.compile(
     rf"{_ALONE}(?P<the>[Tt]he )?+{_DAYS}(?:{_TO})?(?: of)? (?P<month>{_NAME})"
-    rf"(?:{_YEAR}{_END})?+"
+    rf"(?:,? (?P<year>\d{{4}}|'\d\d|\d\d(?=[.,;:)]|$)){_END})?+"
 )
 _BETWEEN_DATES = re.compile(rf"(?<=\d|[a-z]) ?[-–—] ?(?={_NAME} \d|\d{{1,2}} {_NAME})")
 _MONTH_YEAR = re.compile(rf"\b(?P<month>{_NAME}),? (?P<year>1\d{{3}}|20\d\d|'\d\d){_END}")
@@ -47,6 +48,7 @@ def spell_out(text: str) -> str:
     text = _SLASHED.sub(_say_slashed, _ISO.sub(_say_iso, text))
     text = _YEAR_MONTH.sub(_say_year_month, text)
     if "/" in text:
+        text = _MONTH_OF_YEAR.sub(lambda m: f"{MONTHS[int(m[1]) - 1]} {year(int(m[2]))}", text)
         text = _NO_YEAR.sub(_say_no_year, text)
     if _NAMED.search(text):
         text = _DAY_MONTH.sub(_say_day_month, _BETWEEN_DATES.sub(" to ", text))
@@ -70,7 +72,7 @@ def _date(a_year: int | None, month: int, day: int) -> str:
 def _say_iso(match: re.Match[str]) -> str:
     a_year, month, day = int(match[1]), int(match[3]), int(match[4])
     short = len(match[3]) + len(match[4]) < 4
-    if not (1 <= month <= 12 and 1 <= day <= 31) or (short and match[2] != "/"):
+    if not (1 <= month <= 12 and 1 <= day <= 31) or (short and match[2] == "."):
         return match[0]
     said = _date(a_year, month, day)
     if match[5] is None:

@@ -22,7 +22,7 @@ _BLANKS = re.compile(r"(?<![\w.,$£€¥-])\d{2,8}(?: \d{2,8}){1,6}(?![\w%-]|[.,
 _CALL = re.compile(
     r"(?i)\b(call|dial|called|dialed|dialled|ring|phone|text|telephone|tel|fax|mobile|cell|hotline)"
     r"((?: (?:me|us|him|her|them|now|on|at|is|number|no))*(?: [A-Z]{2,10})?(?: to)?:? )"
-    r"(\d{3}|\d{5,15})(?![\w%-]|[.,:]\d)(?! (?:\d|[a-z]+s|people|men|women|more|of)\b)"
+    r"(\d{3}(?: \d{4})?|\d{5,15})(?![\w%-]|[.,:]\d)(?! (?:\d|[a-z]+s|people|men|women|more|of)\b)"
 )
 _EMERGENCY = re.compile(
     r"\b(911|999|112|988|[2-8]11)(?= (?:operators?|calls?|callers?|dispatch\w*|emergenc\w+"
@@ -36,7 +36,7 @@ _THREE_FIGURES = re.compile(r"\d{3}|\+\d|\d\d[ -]\d\d")
 # --- codes ---------------------------------------------------------------------------------------
 _VALUE = r"(?P<value>(?=[A-Za-z-]{0,6}\d)[A-Za-z\d]{2,24}(?:[ -]\d{2,6}){0,5})(?![\w%]|[.,:/]\d)"
 _LINK = (
-    r"(?P<link>(?:(?:,? (?:is|was|are|number|no\.?|now|reads|ending in|ending with)|:| ?#| ?=))"
+    r"(?P<link>(?:(?:'s|,? (?:is|was|are|number|no\.?|now|reads|ending in|ending with)|:| ?#| ?=))"
     r"{0,3} ?)"
 )
 _COUNTED = (
@@ -49,6 +49,7 @@ _STRONG = re.compile(
     r"|ssn|imei|pin code|pin number)|PIN|pin(?= is| was|:)))\b"
     rf"(?<!\d code){_LINK}{_VALUE}{_COUNTED}"
 )
+_CODE = re.compile(r"(?=[A-Z]*\d)(?=\d*[A-Z])[A-Z\d]{5,24}")
 _STRONG_WORDS = ("code", "otp", "pin", "pass", "zip", "ext", "cvv", "cvc", "ssn", "imei")
 _WEAK_WORDS = listed(
     "account accounts acct card cards confirmation tracking order orders reference ref booking "
@@ -91,14 +92,14 @@ _JET = re.compile(
     r"(?<=\b[Aa] )7[0-8]7\b(?! [a-z]+s\b|[.,:%-]\d)|(?<![\w.,$-])7[0-8]7(?=s\b| MAX\b)"
 )
 _LINES = re.compile(
-    r"(?<![\w.,$])(?:144|240|360|480|576|720|1080|1440|2160|4320)(?=[pi](?:\d\d)?\b)"
+    r"(?<![\w.,$])(?:144|240|360|480|576|720|1080|1440|2160|4320)(?=[pi](?:\d\d)?\b)|\b401(?=[kK]\b)"
 )
 _MODEL = re.compile(
     r"(?<![\w.,$£€-])(?!(?:ISO|USD|EUR|GBP|JPY|CHF|CAD|AUD|INR|CNY|Q\d|FY|CY|v|EN|DIN)-?\d)"
     r"([A-Z][A-Za-z]{0,4}-?|[ixh])(\d{3,4})(?![\d%]|[.,:/]\d|-\d)"
 )
 _NAMES = listed(
-    "rtx gtx rx radeon geforce ryzen form port error http rfc flight room suite apartment apt "
+    "rtx gtx rx radeon geforce ryzen form port error http rfc ieee flight room suite apartment apt "
     "route highway interstate boeing airbus porsche ferrari peugeot bmw nokia bus train locker "
     "gate channel extension"
 )
@@ -214,7 +215,7 @@ def _spelled(value: str) -> str:
 
 def _say_strong(match: re.Match[str]) -> str:
     count = sum(c.isdigit() for c in match["value"])
-    if count < 3:
+    if count < 3 and not _CODE.fullmatch(match["value"]):
         return match[0]
     return f"{match['word']}{match['link']}{_spelled(match['value'])}"
 
@@ -226,6 +227,8 @@ def _say_weak(match: re.Match[str]) -> str:
         return match[0]
     count = sum(c.isdigit() for c in value)
     marked = re.search(r"number|no\b|[#:=]|ending|is|was", link) or match["word"].upper() == "ID"
+    if _CODE.fullmatch(value):
+        return f"{match['word']}{link}{_spelled(value)}"
     if count < (4 if marked else 5) or (value.endswith("000") and not marked):
         return match[0]
     return f"{match['word']}{link}{_spelled(value)}"
@@ -238,7 +241,7 @@ def _say_blanks(match: re.Match[str]) -> str:
     if groups[0][0] == "0":
         dialled = 8 <= total <= 16
     else:
-        thousands = all(len(group) == 3 for group in groups[1:])
+        thousands = len(groups[0]) < 4 and all(len(group) == 3 for group in groups[1:])
         years = all(len(group) == 4 and group[:2] in ("18", "19", "20") for group in groups)
         phone = [len(group) for group in groups] == [3, 3, 4]
         short = min(map(len, groups)) < 3

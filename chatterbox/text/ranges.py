@@ -6,16 +6,17 @@ between the figures of a score.
 
 import re
 
-from chatterbox.text.numbers import NUMBER, cardinal, number
+from chatterbox.text.numbers import NUMBER, number
 
 _ALONE = r"(?<![\w.])(?<!\d,)"
 _TILDE = re.compile(r"(?<=[\d%°CFkKm]) ?~ ?(?=[$£€]?\d)")
+_ONE_IN = re.compile(r"(?<=\d)-in-(?=\d|a\b)")
 _ORDINALS = re.compile(r"(?<=\d(?:st|nd|rd|th)) ?[-–—] ?(?=\d{1,4}(?:st|nd|rd|th)\b)")
 _RATIO_NAMED = re.compile(
     r"(?i)(\b(?:ratio|scale|odds|split|dilution)(?: of| is| was|:)? )(\d{1,4}):(\d{1,4})\b"
     r"|(?<![\w.:])(\d{1,4}):(\d{1,4})(?= (?:ratio|scale|odds|mix|split|dilution|majority|aspect)\b)"
 )
-_RATIO = re.compile(rf"{_ALONE}(\d{{1,4}}) ?:(\d{{1,4}})(?![\w:]|[.,]\d)")
+_RATIO = re.compile(rf"{_ALONE}(\d{{1,4}}(?:\.\d{{1,2}})?) ?:(\d{{1,4}})(?![\w:]|[.,]\d)")
 _RANGE = re.compile(rf"{_ALONE}(?<!\d-)(?<!^-)({NUMBER})( - | – |[-–—])({NUMBER})(?![\w-]|[.,]\d)")
 _REST_OF_SUM = re.compile(r"[ \d.,()+*/×÷–-]{0,40}=|(?: [+*×÷] | ?[+*×÷])\d")
 _START_OF_SUM = re.compile(
@@ -35,7 +36,7 @@ def linked(text: str) -> str:
         text = _TILDE.sub("–", text)
     if ":" in text:
         text = _RATIO_NAMED.sub(_say_ratio, text)
-    return _ORDINALS.sub(" to ", text)
+    return _ONE_IN.sub(" in ", _ORDINALS.sub(" to ", text))
 
 
 def spell_out(text: str) -> str:
@@ -47,7 +48,9 @@ def _say_ratio(match: re.Match[str]) -> str:
     before, *figures = (group for group in ("", *match.groups()) if group is not None)
     if len(figures) == 3:
         before, *figures = figures
-    return f"{before}{cardinal(int(figures[0]))} to {cardinal(int(figures[1]))}"
+    first, second = figures
+    between = " " if first == second and len(first) > 1 else " to "
+    return f"{before}{number(first)}{between}{number(second)}"
 
 
 def _say_range(match: re.Match[str]) -> str:

@@ -49,19 +49,20 @@ _COUNTING = re.compile(
 _FIGURES_S = re.compile(r"(?<![\w.,$£€:/])(?:(?<=[A-Za-z]-)|(?<!-))(\d{1,4})s\b")
 _POSSESSIVE = re.compile(rf"(?<![\d$£€])(?<!\d[.,])({NUMBER})'[sS]\b")
 _GOES_ON = re.compile(r" (?!(?:and|or|to|in|on|as|for|from|by|is|are|at|with)\b)[A-Za-z]")
+_SHORT_TO = re.compile(r"(?<='\d\d) ?[–-] ?(?='\d\d\b)")
 _SHORT_YEAR = re.compile(r"(?<!\w)'(\d\d)\b(?!')")
 
 # --- years ---------------------------------------------------------------------------------------
 _YEARS = re.compile(
     r"(?<![\w.,/$-])((?:1[1-9]|20)\d\d) ?[-–—] ?((?:1[1-9]|20)\d\d)(?![\w/-]|[.,]\d)"
 )
+_FISCAL = re.compile(r"\b([FC]Y)(?=(?:19|20)\d\d)")
 _BEFORE_CHRIST = re.compile(r"(?<![\w.,/-])(\d{1,4}) ?[–-] ?(\d{1,4})(?= ?BCE?\b)")
 _SHORT_RANGE = re.compile(
     r"(?<![\w.,/$-])((?:1[1-9]|20)\d\d)([/–—-])(\d\d?|(?:19|20)\d\d)(?![\w/%-]|[.,:]\d)"
 )
 _YEAR = re.compile(
     r"(?<![\w.,/$+#=<>*^×÷])(?<![=<>+*×÷] )((?:1\d|20)\d\d)(?![\w/^%]|[.,]\d| ?[=<>+*×÷])"
-    r"|\b(?:FY|CY)((?:19|20)\d\d)(?!\w)"
 )
 _SURE_YEAR = re.compile(
     r"(?i)(?:\b(?:in|since|until|till|during|circa|year|spring|summer|autumn|fall|winter|january"
@@ -108,11 +109,14 @@ def decades(text: str) -> str:
         text = _DEFINITE.sub(lambda m: m[1] + _plural(m[2]), text)
         text = _STYLE.sub(_say_style, text)
         text = _FIGURES_S.sub(_say_plural, text)
-    return _SHORT_YEAR.sub(lambda m: _short_year(m[1]), text) if "'" in text else text
+    if "'" not in text:
+        return text
+    return _SHORT_YEAR.sub(lambda m: _short_year(m[1]), _SHORT_TO.sub(" to ", text))
 
 
 def ranges(text: str) -> str:
     """1914-1918, 1914–18, 2023/24: must be taken before other ranges and fractions."""
+    text = _FISCAL.sub(r"\1 ", text)
     text = _BEFORE_CHRIST.sub(lambda m: f"{paired(int(m[1]))} to {paired(int(m[2]))}", text)
     text = _YEARS.sub(lambda m: f"{year(int(m[1]))} to {year(int(m[2]))}", text)
     return _SHORT_RANGE.sub(_say_short_range, text)
@@ -204,8 +208,6 @@ def _say_short_range(match: re.Match[str]) -> str:
 def _say_year(match: re.Match[str]) -> str:
     """A bare figure from 1100 to 2099 is a year unless it is counted; an earlier one only where
     its neighbours say so."""
-    if match[2]:
-        return f"FY {year(int(match[2]))}"
     value, text = int(match[1]), match.string
     before = text[max(0, match.start() - 30) : match.start()]
     after = text[match.end() : match.end() + 40]

@@ -40,6 +40,10 @@ READ = [
         "due 11/23, on 3/4, by 3/4, after 9/11",
         "due November twenty-third, on March fourth, by three quarters, after nine eleven.",
     ),
+    (
+        "Mon 6/9, 7/2021, 8 Mar 22.",
+        "Monday June ninth, July twenty twenty-one, the eighth of March, twenty-two.",
+    ),
     ("Wed., Jun 4; you may 2", "Wednesday, June fourth; you may two."),
     ("at 2:00p.m. or 7:45a.m. or 8p.m.", "at two PM or seven forty-five AM or eight PM."),
     ("(b. 1931, d. 1999)", "born nineteen thirty-one, died nineteen ninety-nine."),

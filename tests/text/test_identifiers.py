@@ -35,6 +35,11 @@ READ = [
         "5500 0000 0000 0004",
         "Five five zero zero, zero zero zero zero, zero zero zero zero, zero zero zero four.",
     ),
+    (
+        "booking reference KX29Q, dial 555 0188",
+        "booking reference K X two nine Q, dial five five five, zero one eight eight.",
+    ),
+    ("1-in-20, a 401k, 2.5:1", "One in twenty, a four oh one k, two point five to one."),
     ("999 calls", "Nine nine nine calls."),
     (
         "RTX 3080, error 502, 1440p, 802.11n",

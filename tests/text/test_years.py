@@ -22,6 +22,10 @@ READ = [
     ("2021/22 and 2021-22", "Twenty twenty-one twenty-two and twenty twenty-one twenty-two."),
     ("AD 1099, 323 BC, 1250 BC", "AD ten ninety-nine, three twenty-three BC, twelve fifty BC."),
     ("a 1934 Packard; 60–30 BC", "a nineteen thirty-four Packard; sixty to thirty BC."),
+    (
+        "FY2019-20, CY2018, '14-'15",
+        "FY twenty nineteen twenty, CY twenty eighteen, fourteen to fifteen.",
+    ),
     ("from 1965 onwards", "from nineteen sixty-five onwards."),
     ("the Dogs Act of 1906 forbids it", "the Dogs Act of nineteen oh six forbids it."),
     ("Panini 1974 stickers", "Panini nineteen seventy-four stickers."),
