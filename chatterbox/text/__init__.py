@@ -6,14 +6,12 @@ from chatterbox.text.markup import TAGS
 from chatterbox.text.normalisation import normalise
 from chatterbox.text.segment import Segment, prepare
 from chatterbox.text.split import SegmentLimits
-from chatterbox.text.tokenizer import Tokenizer
 
 __all__ = [
     "TAGS",
     "CodeBlocks",
     "Segment",
     "SegmentLimits",
-    "Tokenizer",
     "clean_up",
     "normalise",
     "prepare",
