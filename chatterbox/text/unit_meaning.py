@@ -15,7 +15,7 @@ _HEAT = re.compile(
     r"(?i)heat|oven|bak|roast|cook|boil|freez|temp|degree|weather|cold|warm|cool|water|thermo|°"
 )
 _AMPS = re.compile(
-    r"[).,;/]|$| (?:fuse|current|circuit|breaker|supply|charger|max|at|of|and|or|rating|load)\b"
+    r"[).,;/]|$| (?:fuse|current|circuit|breaker|supply|charger|max|at|of|rating|load)\b"
 )
 _MANY = re.compile(r" (?:[a-z]+s|people)\b")
 _STREET = re.compile(
