@@ -124,6 +124,7 @@ _VERSE = re.compile(
 )
 
 # --- signs before figures ------------------------------------------------------------------------
+_FIGURE = re.compile(r"\d")
 _LEADING_POINT = re.compile(r"(?<![\w.])\.(?=\d)")
 _MINUS = re.compile(r"(?<![\w)\].,%°$£€¥^-])-(?=[^\w\s-]?\d|[A-Z]{1,2}\$\d)")
 _PLUS = re.compile(r"(?<![\w+])\+(?=\d)")
@@ -140,6 +141,8 @@ def spell_out(text: str) -> str:
         text = _phones(_code(text))
     if text.count("-") > 1:
         text = _GROUPS.sub(lambda m: digits(m[0]), text)
+    if not _FIGURE.search(text):
+        return text
     text = _names(text)
     return _PLUS.sub("plus ", _MINUS.sub("minus ", _LEADING_POINT.sub("0.", text)))
 

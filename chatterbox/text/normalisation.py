@@ -4,6 +4,7 @@ Knows the order of the steps, not their content. Each step takes away one kind o
 leaves only what the steps after it know.
 """
 
+import functools
 import re
 
 from chatterbox.text import (
@@ -33,7 +34,7 @@ from chatterbox.text import (
 )
 from chatterbox.text.characters import readable
 from chatterbox.text.code_blocks import CodeBlocks
-from chatterbox.text.rules import Allowance, apply, by_blocks
+from chatterbox.text.rules import Allowance, Rule, apply, by_blocks
 from chatterbox.text.units import CURRENCY_SIGNS
 
 _FIGURE = re.compile(r"\d")
@@ -52,6 +53,16 @@ def _opened(text: str) -> str:
 def _capitalised(text: str) -> str:
     """The words of these figures, capitalised."""
     return _TO_CAPITALISE.sub(lambda m: m[1].upper(), text)
+
+
+def _figured(rule: Rule) -> Rule:
+    """`rule`, where there are figures still to be read."""
+
+    @functools.wraps(rule)
+    def apply_to(text: str) -> str:
+        return rule(text) if _FIGURE.search(text) else text
+
+    return apply_to
 
 
 _MARKUP = (
@@ -76,22 +87,27 @@ _WORDS = (
     roman.spell_out,
 )
 _FIGURES = (
-    _opened,
-    identifiers.verses,
-    figures.pressure,
-    ranges.linked,
-    dates.spell_out,
-    clock.spell_out,
-    identifiers.spell_out,
-    figures.powers,
-    years.decades,
-    money.spell_out,
-    quantities.spell_out,
-    years.ranges,
-    figures.fractions,
-    ranges.spell_out,
-    years.spell_out,
-    figures.rest,
+    *map(
+        _figured,
+        (
+            _opened,
+            identifiers.verses,
+            figures.pressure,
+            ranges.linked,
+            dates.spell_out,
+            clock.spell_out,
+            identifiers.spell_out,
+            figures.powers,
+            years.decades,
+            money.spell_out,
+            quantities.spell_out,
+            years.ranges,
+            figures.fractions,
+            ranges.spell_out,
+            years.spell_out,
+            figures.rest,
+        ),
+    ),
     _capitalised,
 )
 _SIGNS = (signs.spell_out, punctuation.tidy)
@@ -121,6 +137,5 @@ def normalise(
 
 
 def _in_words(text: str, allowance: Allowance) -> str:
-    figured = _FIGURES if _FIGURE.search(text) else ()
     text = apply(_LINES, text, allowance)
-    return by_blocks((*_WORDS, *figured, *_SIGNS), text, allowance)
+    return by_blocks((*_WORDS, *_FIGURES, *_SIGNS), text, allowance)
