@@ -128,15 +128,13 @@ def _few_marks(text: str) -> str:
         return text
     kept, room = [], 0
     for char in text:
-        is_mark = char in marks
-        if room or not is_mark:
-            kept.append(char)
-        if is_mark:
-            room = max(0, room - 1)
-        elif char.isalpha():
-            room = MAX_MARKS
+        if char in marks:
+            if not room:
+                continue
+            room -= 1
         elif char not in "\u200c\u200d":
-            room = 0
+            room = MAX_MARKS if char.isalpha() else 0
+        kept.append(char)
     return "".join(kept)
 
 

@@ -46,10 +46,18 @@ def seconds(unit: str, chars: int, before: str, after: str) -> float:
     return time.process_time() - start
 
 
+AROUND = (("", ""), ("Hello", "x world"))
+PAIRS = map("".join, itertools.pairwise(UNITS))
+
+
 @pytest.mark.parametrize(
-    "unit", [*UNITS, *map("".join, itertools.pairwise(UNITS))], ids=lambda unit: ascii(unit)
+    ("unit", "before", "after"),
+    [
+        *((unit, *around) for unit in UNITS for around in AROUND),
+        *((pair, "Hello", "x world") for pair in PAIRS),
+    ],
+    ids=ascii,
 )
-@pytest.mark.parametrize(("before", "after"), [("", ""), ("Hello", "x world")])
 def test_time_grows_with_the_length(unit: str, before: str, after: str) -> None:
     """Four times as long takes four times as long, not sixteen times. Short times say nothing."""
     long = seconds(unit, LONG, before, after)
