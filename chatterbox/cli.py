@@ -28,9 +28,9 @@ from chatterbox.hardening import deny_inspection, make_files_private
 
 if TYPE_CHECKING:
     from chatterbox.engine.engine import TTSEngine
-    from chatterbox.engine.speech import SpeechReport
-    from chatterbox.model.contract import Voice
-    from chatterbox.voices.catalogue import VoiceInfo
+    from chatterbox.engine.speech_stream import SpeechReport
+    from chatterbox.runtime.contract import Voice
+    from chatterbox.voices.names import VoiceInfo
 
 EXIT_REFUSED = 1
 """The command was understood and could not be done: a bad recording, an unknown voice."""
@@ -225,14 +225,14 @@ async def _speak(
     import secrets
 
     from chatterbox.audio.encode import encoder_for
-    from chatterbox.engine.speech import SpeechRequest
+    from chatterbox.engine.speech_stream import SpeechRequest
 
     request = SpeechRequest(
         text=text,
         voice=_voice_of(engine, voice),
         sampling=engine.sampling(),
         seed=secrets.randbits(32) if seed is None else seed,
-        repeatable=True,
+        deterministic=True,
     )
     async with engine.speak(request) as stream:
         samples = [piece async for piece in stream]

@@ -43,7 +43,7 @@ def silence_telemetry() -> None:
 
 
 MIN_KEY_CHARS = 8
-"""Guesses are slowed down (`server/access.py`); a key that is a short word would still be found."""
+"""Guesses are slowed down (`server/auth.py`); a key that is a short word would still be found."""
 MAX_KEY_CHARS = 512
 _KEY = re.compile(r"[!-~]+")
 

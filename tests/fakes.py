@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chatterbox.model.contract import (
+from chatterbox.runtime.contract import (
     F32,
     I64,
     SAMPLES_PER_CODE,
@@ -16,7 +16,7 @@ from chatterbox.model.contract import (
     Voice,
     VoiceTensors,
 )
-from chatterbox.model.decoder_contract import DecodeJob, Rendered
+from chatterbox.runtime.streaming_decoder import DecodeJob, Rendered
 
 VOCAB = 6563
 CODES_PER_ID = 2

@@ -65,7 +65,7 @@ import sys
 for name in {NOT_THE_SERVERS}:
     sys.modules[name] = None  # importing it raises ImportError
 from chatterbox.cli import main
-import chatterbox.server.run, chatterbox.voices.library, chatterbox.model.load
+import chatterbox.server.run, chatterbox.voices.library, chatterbox.families.turbo.load
 sys.exit(main(["say", "Hello.", "--model", "mini", "--out", "hello.flac"]))
 """
     done = subprocess.run(

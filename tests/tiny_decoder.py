@@ -9,10 +9,10 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from chatterbox.engine.windows import DecodeCost, Seams, Windows, WindowSettings
-from chatterbox.model.contract import F32, I64, Voice, VoiceTensors
-from chatterbox.model.decoder_contract import DecodeJob, StreamingDecoder, Window
-from chatterbox.model.split.study import OpenGraph
+from chatterbox.compile.decoder.introspect import OpenGraph
+from chatterbox.engine.windows import Crossfader, DecodeCost, Windows, WindowSettings
+from chatterbox.runtime.contract import F32, I64, Voice, VoiceTensors
+from chatterbox.runtime.streaming_decoder import DecodeJob, StreamingDecoder, Window
 from tools.decoder.graph import FLOAT, INT64, Graph
 from tools.decoder.vocoder import waveform
 from tools.decoder.weights import TINY, Array, random_weights
@@ -99,7 +99,7 @@ def stream(
     slack_s: float = 0.0,
 ) -> tuple[F32, list[Window]]:
     """One stream, decoded alone, all its codes known from the start."""
-    windows, seams = Windows(settings), Seams(settings.cross_fade_samples)
+    windows, seams = Windows(settings), Crossfader(settings.cross_fade_samples)
     opened = decoder.open(voice() if who is None else who, seed)
     pieces, taken = [], []
     while (window := windows.next(len(codes), True, slack_s, QUICK)) is not None:
@@ -110,7 +110,7 @@ def stream(
 
 
 def job(
-    opened: object, codes: I64, window: Window, seams: Seams, settings: WindowSettings
+    opened: object, codes: I64, window: Window, seams: Crossfader, settings: WindowSettings
 ) -> DecodeJob:
     """What the engine would ask of the decoder."""
     held_back = 0 if window.last else settings.cross_fade_samples
@@ -118,7 +118,7 @@ def job(
         opened,  # type: ignore[arg-type] # whatever `open` gave
         window,
         codes[window.begin : window.stop],
-        seams.needs_from,
+        seams.next_sample,
         window.end_sample - held_back,
     )
 

@@ -20,15 +20,15 @@ import numpy as np
 import onnxruntime as ort
 
 from chatterbox.config import TTSConfig
-from chatterbox.engine.loop import EngineLoop
+from chatterbox.engine.generation_loop import GenerationLoop
 from chatterbox.engine.outbox import Outbox
 from chatterbox.engine.playback import PlaybackClock
-from chatterbox.engine.sampling import Sampling
-from chatterbox.engine.scheduler import SegmentJob
+from chatterbox.engine.sampler import Sampling
+from chatterbox.engine.scheduler import SegmentRequest
 from chatterbox.engine.stats import Counters
-from chatterbox.engine.track import Track
-from chatterbox.model.contract import SAMPLE_RATE_HZ, STOP_CODE, Voice
-from chatterbox.model.load import LoadedModel, load_model
+from chatterbox.engine.take import Take
+from chatterbox.families.turbo.load import LoadedModel, load_model
+from chatterbox.runtime.contract import SAMPLE_RATE_HZ, STOP_CODE, Voice
 
 GOAL_BASE_MS, GOAL_ROW_MS = 0.5, 0.1
 PHRASE = "The quick brown fox jumps over the lazy dog while the farmer looks on. "
@@ -77,8 +77,8 @@ class Endless:
 class Silence:
     """Codes become nothing."""
 
-    def open(self, job: SegmentJob, retries: int = 0) -> Track:
-        return Track(job, retries)
+    def open(self, job: SegmentRequest, retries: int = 0) -> Take:
+        return Take(job, retries)
 
     def wake(self) -> None:
         pass
@@ -93,16 +93,16 @@ def reference_voice(model: LoadedModel) -> Voice:
 
 def overhead_ms(model: LoadedModel, clock: Clock, voice: Voice, rows: int, steps: int) -> float:
     """Median time of one turn of the loop outside onnxruntime, with `rows` rows running."""
-    loop = EngineLoop(Endless(model.language_model), Silence(), Counters())
+    loop = GenerationLoop(Endless(model.language_model), Silence(), Counters())
     jobs = [
-        SegmentJob(
+        SegmentRequest(
             voice=voice,
             ids=model.tokenizer.encode(PHRASE),
             text_chars=1000,  # so that the guard's budget is never met
             sampling=Sampling(),
-            cap_codes=steps + 2 * rows + 8,
+            max_tokens=steps + 2 * rows + 8,
             seed=seed,
-            ordinal=0,
+            index=0,
             outbox=Outbox(),
             playback=PlaybackClock(),
         )

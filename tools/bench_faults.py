@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import soundfile as sf
 
-from chatterbox.server.access import Keyring
+from chatterbox.server.auth import Keyring
 from tools.fault_attacked import under_attack
 from tools.fault_calls import SENTENCE, TRANSPORTS, Server, ask, post
 from tools.fault_crowds import (

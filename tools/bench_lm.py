@@ -24,9 +24,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import chatterbox.model  # noqa: F401 - silences telemetry before onnxruntime is imported
+import chatterbox.runtime  # noqa: F401 - silences telemetry before onnxruntime is imported
+
 from chatterbox.config import TTSConfig
-from chatterbox.model.sessions import SessionSettings, open_session, session_settings
+from chatterbox.runtime.sessions import SessionSettings, open_session, session_settings
 from tools.lm_subjects import Cell, Step, Subjects
 
 QUIET_S = 0.5

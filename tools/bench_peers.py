@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from chatterbox.model.contract import (
+from chatterbox.runtime.contract import (
     CODE_COUNT,
     I64,
     PRECISION_SUFFIX,

@@ -34,9 +34,9 @@ from numpy.typing import NDArray
 
 from chatterbox.config import TTSConfig
 from chatterbox.engine.engine import TTSEngine
-from chatterbox.engine.sampling import Sampling
-from chatterbox.engine.speech import SpeechRequest
-from chatterbox.model.contract import SAMPLE_RATE_HZ, Voice, VoiceTensors
+from chatterbox.engine.sampler import Sampling
+from chatterbox.engine.speech_stream import SpeechRequest
+from chatterbox.runtime.contract import SAMPLE_RATE_HZ, Voice, VoiceTensors
 from tools.bench_lm import QUIET_S, OtherProcesses
 from tools.bench_peers import CardLoop
 

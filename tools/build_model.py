@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from chatterbox.model.contract import (
+from chatterbox.runtime.contract import (
     END_OF_TEXT_ID,
     GRAPHS,
     PRECISIONS,

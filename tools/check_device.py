@@ -22,16 +22,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
+from chatterbox.compile.decoder.equivalence import snr_db
 from chatterbox.config import TTSConfig
 from chatterbox.engine.engine import TTSEngine
-from chatterbox.engine.sampling import Sampling
-from chatterbox.engine.speech import SpeechRequest
-from chatterbox.engine.windows import DecodeCost, Seams, Windows, WindowSettings
+from chatterbox.engine.sampler import Sampling
+from chatterbox.engine.speech_stream import SpeechRequest
+from chatterbox.engine.windows import Crossfader, DecodeCost, Windows, WindowSettings
 from chatterbox.errors import ChatterboxError
-from chatterbox.model.contract import F32, I64, SAMPLE_RATE_HZ, LanguageModel, Voice
-from chatterbox.model.decoder_contract import DecodeJob, StreamingDecoder
-from chatterbox.model.load import LoadedModel, load_model
-from chatterbox.model.split.prove import likeness_db
+from chatterbox.families.turbo.load import LoadedModel, load_model
+from chatterbox.runtime.contract import F32, I64, SAMPLE_RATE_HZ, LanguageModel, Voice
+from chatterbox.runtime.streaming_decoder import DecodeJob, StreamingDecoder
 
 TEXTS = (
     "The lamp on the harbour wall was lit an hour before the boats came home.",
@@ -42,8 +42,8 @@ TEXTS = (
 CODES = 80
 """Forced on every row, and decoded: 3.2 s."""
 LOGITS_BOUND = 0.3
-"""Of their standard deviation: what four-bit weights may do (model/tune/prove.py); half precision
-does a tenth of it."""
+"""Of their standard deviation: what four-bit weights may do (compile/lm/equivalence.py);
+half precision does a tenth of it."""
 SAME = 0.02
 """The same, for the same graph in another company of rows, or captured."""
 SOUND_BOUND_DB = 20.0
@@ -118,8 +118,8 @@ def sound_of(decoder: StreamingDecoder, voices: Sequence[Voice]) -> list[F32]:
     )
     codes = forced_codes(len(voices))
     streams = [decoder.open(voice, seed) for seed, voice in enumerate(voices)]
-    seams = [Seams(settings.cross_fade_samples) for _ in voices]
-    windows = Windows(settings, by_table=True)
+    seams = [Crossfader(settings.cross_fade_samples) for _ in voices]
+    windows = Windows(settings, fixed_schedule=True)
     made: list[list[F32]] = [[] for _ in voices]
     while (window := windows.next(CODES, True, 0.0, NOBODY_WAITS)) is not None:
         held_back = 0 if window.last else settings.cross_fade_samples
@@ -128,7 +128,7 @@ def sound_of(decoder: StreamingDecoder, voices: Sequence[Voice]) -> list[F32]:
                 stream,
                 window,
                 codes[row, window.begin : window.stop],
-                seams[row].needs_from,
+                seams[row].next_sample,
                 window.end_sample - held_back,
             )
             for row, stream in enumerate(streams)
@@ -148,7 +148,7 @@ def off(reference: F32, other: F32) -> float:
 def worst_db(reference: Sequence[F32], other: Sequence[F32]) -> float:
     """Of several sounds' SNR, the worst; 200 stands for equal."""
     both = zip(reference, other, strict=True)
-    return min(200.0, *(likeness_db(one, two) for one, two in both))
+    return min(200.0, *(snr_db(one, two) for one, two in both))
 
 
 def compared(
@@ -187,7 +187,7 @@ async def spoken(engine: TTSEngine, voice: Voice, seeds: Sequence[int]) -> list[
 
     async def speak(seed: int) -> tuple[Any, F32]:
         request = SpeechRequest(
-            TEXTS[0], voice, Sampling(), seed, max_new_tokens=CODES, repeatable=True
+            TEXTS[0], voice, Sampling(), seed, max_new_tokens=CODES, deterministic=True
         )
         async with engine.speak(request) as stream:
             pieces = [piece async for piece in stream]

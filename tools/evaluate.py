@@ -26,9 +26,11 @@ import pyloudnorm
 
 from chatterbox.config import TTSConfig
 from chatterbox.engine.engine import TTSEngine
-from chatterbox.engine.sampling import Sampling
-from chatterbox.engine.speech import SpeechRequest
-from chatterbox.model.contract import (
+from chatterbox.engine.sampler import Sampling
+from chatterbox.engine.speech_stream import SpeechRequest
+from chatterbox.families.turbo.load import LoadedModel, load_model
+from chatterbox.hub.files import ModelFiles
+from chatterbox.runtime.contract import (
     F32,
     GRAPHS,
     PRECISIONS,
@@ -37,8 +39,6 @@ from chatterbox.model.contract import (
     Precision,
     Voice,
 )
-from chatterbox.model.files import ModelFiles
-from chatterbox.model.load import LoadedModel, load_model
 from tools.train_mini.judges import Impression, Recogniser, impression, word_errors, words
 from tools.train_mini.sentences import REFERENCE, SETS
 from tools.train_mini.speech import VOICES, speak

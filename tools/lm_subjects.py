@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from chatterbox.model.capture import Buckets
-from chatterbox.model.contract import PRECISION_SUFFIX
-from chatterbox.model.language_model import SPIN_US
-from chatterbox.model.memory import Memory
-from chatterbox.model.sessions import SessionSettings, open_session
-from chatterbox.model.slots import TunedLanguageModel
-from chatterbox.model.tune.prove import random_embedder, sampled_voice
-from chatterbox.model.tune.tuner import Untuned, recipe_for, tune
+from chatterbox.compile.lm.compiler import NotCompiled, recipe_for, tune
+from chatterbox.compile.lm.equivalence import random_embedder, sampled_voice
+from chatterbox.families.turbo.language_model import SPIN_US
+from chatterbox.runtime.buffers import Memory
+from chatterbox.runtime.contract import PRECISION_SUFFIX
+from chatterbox.runtime.cuda_graphs import Buckets
+from chatterbox.runtime.kv_slots import SlottedLanguageModel
+from chatterbox.runtime.sessions import SessionSettings, open_session
 
 MARGIN = 64  # positions beyond the context, for the steps themselves
 PREFIX_ROWS = 376
@@ -100,7 +100,7 @@ class Subjects:
         slots = max(self._given.batches)
         buckets = Buckets(slots, capture=True) if captured else None
         hidden = int(session.get_inputs()[0].shape[2])
-        model = TunedLanguageModel(
+        model = SlottedLanguageModel(
             session,
             random_embedder(hidden),
             slots=slots,
@@ -136,7 +136,7 @@ class Subjects:
             self._settings,
             recipe=recipe,
         )
-        if isinstance(found, Untuned):
+        if isinstance(found, NotCompiled):
             sys.exit(f"{precision}: {found.reason}")
         return found.path
 
@@ -144,14 +144,14 @@ class Subjects:
     def _device_id(self) -> int:
         return int(self._settings.cuda_options.get("device_id", 0))
 
-    def _fill(self, model: TunedLanguageModel, context: int) -> None:
+    def _fill(self, model: SlottedLanguageModel, context: int) -> None:
         """All slots at `context`, their memory really taken."""
         model._lengths[:] = context
         if self._settings.device == "cpu":
             for buffer in model._arena:
                 buffer.get()[:, :, : context + 1] = 0.1
 
-    def _prefill(self, model: TunedLanguageModel, hidden: int, name: str) -> None:
+    def _prefill(self, model: SlottedLanguageModel, hidden: int, name: str) -> None:
         """A voice's rows, then text behind the cached prefix."""
         cold, cached = ((name, what) for what in PREFILLS)
         voice = sampled_voice(PREFIX_ROWS, random_embedder(hidden), len(self._prefill_s[cold]))

@@ -31,7 +31,7 @@ from pathlib import Path
 
 import numpy as np
 
-from chatterbox.voices.decoder import InProcessDecoder
+from chatterbox.voices.sandbox import InProcessDecoder
 from chatterbox.voices.reference import float_to_pcm, prepare_reference
 from chatterbox.voices.reference_file import reference_to_flac
 from chatterbox.voices.store import sha256

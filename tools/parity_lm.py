@@ -19,13 +19,14 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import chatterbox.model  # noqa: F401 - silences telemetry before onnxruntime is imported
-from chatterbox.model.contract import F32, I64, PRECISIONS, Precision, Voice, VoiceTensors
-from chatterbox.model.embedding import HostEmbedder
-from chatterbox.model.sessions import SessionSettings, open_session
-from chatterbox.model.slots import TunedLanguageModel
-from chatterbox.model.tune.prove import Deviation, compare
-from chatterbox.model.tune.tuner import TunedGraph, tune
+import chatterbox.runtime  # noqa: F401 - silences telemetry before onnxruntime is imported
+
+from chatterbox.compile.lm.compiler import TunedGraph, tune
+from chatterbox.compile.lm.equivalence import Deviation, compare
+from chatterbox.runtime.contract import F32, I64, PRECISIONS, Precision, Voice, VoiceTensors
+from chatterbox.runtime.embedding import HostEmbedder
+from chatterbox.runtime.kv_slots import SlottedLanguageModel
+from chatterbox.runtime.sessions import SessionSettings, open_session
 from tools.stock_forms import authors
 from tools.stock_forms.convert import convert
 from tools.stock_forms.plain import Form, write_plain
@@ -119,9 +120,9 @@ class Parity:
         self._note("prefix cache to none", compare(alone, self._run(cached)))
         self._note("ragged batch to alone", compare(alone, self._run(cached, company=True)))
 
-    def _model(self, path: Path, cache_bytes: int) -> TunedLanguageModel:
+    def _model(self, path: Path, cache_bytes: int) -> SlottedLanguageModel:
         capacity = len(self._voice.tensors.features) + len(self._ids) + len(self._codes) + 8
-        return TunedLanguageModel(
+        return SlottedLanguageModel(
             open_session(path, self._settings),
             self._embed,
             slots=4,
@@ -129,7 +130,7 @@ class Parity:
             prefix_cache_bytes=cache_bytes,
         )
 
-    def _run(self, model: TunedLanguageModel, *, company: bool = False) -> F32:
+    def _run(self, model: SlottedLanguageModel, *, company: bool = False) -> F32:
         """Forced decoding in slot 2; with company, shorter rows come and go beside it."""
         logits = [model.begin(2, self._voice, self._ids)]
         beside: list[int] = []

@@ -10,11 +10,11 @@ import av
 import av.container
 
 from chatterbox.audio.pcm import to_int16
-from chatterbox.model.contract import F32, SAMPLES_PER_CODE
+from chatterbox.runtime.contract import F32, SAMPLES_PER_CODE
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class CompileOptions:
     """What FFmpeg is asked for."""
 
     muxer: str
@@ -30,7 +30,7 @@ _EVERY_MUXER = {
 }
 _EVERY_CODEC = {"flags": "+bitexact"}  # nor the library's version in the file
 
-MP3 = Recipe(
+MP3 = CompileOptions(
     "mp3",
     "libmp3lame",
     # 7 takes half the time of LAME's own 5 and has the same error: 26 dB below speech at any rate.
@@ -39,18 +39,18 @@ MP3 = Recipe(
     {"write_xing": "0", "id3v2_version": "0"},
     bit_rate=96_000,  # LAME takes the nearest that MPEG has at the sample rate
 )
-OPUS = Recipe(
+OPUS = CompileOptions(
     "ogg",
     "libopus",
     {"application": "audio"},  # "voip" changes the wave's shape
     {"page_duration": "20000"},  # µs: a page for each packet; FFmpeg's own second is a long wait
     bit_rate=64_000,
 )
-AAC = Recipe("adts", "aac", {"aac_coder": "fast"}, bit_rate=96_000)  # slower ones err more
-MU_LAW = Recipe("mulaw", "pcm_mulaw")
-A_LAW = Recipe("alaw", "pcm_alaw")
+AAC = CompileOptions("adts", "aac", {"aac_coder": "fast"}, bit_rate=96_000)  # slower ones err more
+MU_LAW = CompileOptions("mulaw", "pcm_mulaw")
+A_LAW = CompileOptions("alaw", "pcm_alaw")
 
-FLAC = Recipe(
+FLAC = CompileOptions(
     "flac",
     "flac",
     # FFmpeg's own choice at 24 kHz is 96 ms, which a listener would wait for.
@@ -83,7 +83,7 @@ class ContainerEncoder:
 
     def __init__(
         self,
-        recipe: Recipe,
+        recipe: CompileOptions,
         sample_rate_hz: int,
         total_samples: int | None,
         bit_rate: int | None = None,

@@ -14,7 +14,7 @@ from chatterbox.audio.container import A_LAW, AAC, MP3, MU_LAW, OPUS, ContainerE
 from chatterbox.audio.resample import Resampler, resampled_samples
 from chatterbox.audio.wave import PcmEncoder, WavEncoder
 from chatterbox.errors import InvalidValue, shown
-from chatterbox.model.contract import F32, SAMPLE_RATE_HZ
+from chatterbox.runtime.contract import F32, SAMPLE_RATE_HZ
 
 
 class Encoder(Protocol):

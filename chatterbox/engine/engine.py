@@ -16,17 +16,17 @@ from typing import Literal
 from chatterbox.audio.watermark import load_watermark
 from chatterbox.config import TTSConfig
 from chatterbox.engine.admission import Admission
-from chatterbox.engine.decoding import DecodeLoop
-from chatterbox.engine.loop import EngineLoop
-from chatterbox.engine.owner import Owner
+from chatterbox.engine.cpu_lock import CpuLock
+from chatterbox.engine.generation_loop import GenerationLoop
+from chatterbox.engine.heartbeat import Heartbeat
 from chatterbox.engine.pool import PriorityPool
-from chatterbox.engine.pulse import Pulse
 from chatterbox.engine.rehearsal import REHEARSALS, rehearsed, unheard
-from chatterbox.engine.sampling import Sampling
-from chatterbox.engine.speech import SpeechRequest, SpeechStream
+from chatterbox.engine.sampler import Sampling
+from chatterbox.engine.speech_stream import SpeechRequest, SpeechStream
 from chatterbox.engine.stats import Counters, EngineStats
-from chatterbox.engine.turns import Turns
+from chatterbox.engine.vocoding_loop import VocodingLoop
 from chatterbox.engine.windows import WindowSettings
+from chatterbox.engine.worker_thread import WorkerThread
 from chatterbox.errors import (
     ChatterboxError,
     Draining,
@@ -39,10 +39,10 @@ from chatterbox.errors import (
     TextFault,
     first_line,
 )
+from chatterbox.families.turbo.load import LoadedModel, ModelInfo, load_model
 from chatterbox.hardening import make_private
-from chatterbox.model.contract import F32, Voice, VoiceTensors
-from chatterbox.model.graph_faults import device_is_lost, is_out_of_memory
-from chatterbox.model.load import LoadedModel, ModelInfo, load_model
+from chatterbox.runtime.contract import F32, Voice, VoiceTensors
+from chatterbox.runtime.ort_errors import device_is_lost, is_out_of_memory
 from chatterbox.text import CodeBlocks, Segment, SegmentLimits, prepare
 from chatterbox.voices.library import VoiceLibrary
 
@@ -76,7 +76,7 @@ class TTSEngine:
         self.on_death = on_death
         self._model_sampling: Mapping[str, float] = {}
         self._counters = Counters()
-        self._encodings: dict[Pulse, None] = {}  # voices being encoded now
+        self._encodings: dict[Heartbeat, None] = {}  # voices being encoded now
         self._preparing = threading.Lock()
         self._closing = False
         self._stop_preparing = threading.Event()
@@ -94,18 +94,18 @@ class TTSEngine:
         """Load and start; blocking. Raises ModelError or ConfigError with one line. `model`
         replaces the configured one (tests drive the engine with fakes this way). Closed meanwhile,
         it is closed once it has loaded."""
-        owners = Owner("engine"), Owner("decoder")
+        owners = WorkerThread("engine"), WorkerThread("decoder")
         try:
             self._open(model, owners)
         except BaseException:
             for owner in owners:
-                owner.dismiss()
+                owner.stop()
             raise
         self.state = "ready"
         if self._closing:
             self.close()
 
-    def _open(self, model: LoadedModel | None, owners: tuple[Owner, Owner]) -> None:
+    def _open(self, model: LoadedModel | None, owners: tuple[WorkerThread, WorkerThread]) -> None:
         ours, decoders = owners
         with suppress(OSError):  # voices say so, and it is read nevertheless
             make_private(self.config.data_dir, DATA_ENTRIES)
@@ -125,25 +125,25 @@ class TTSEngine:
             max_voices=self.config.max_voices,
         )
         self._voices.start()
-        turns = Turns(shared=self._model.info.device == "cpu")
-        self._decoding = DecodeLoop(
+        cpu = CpuLock(shared=self._model.info.device == "cpu")
+        self._decoding = VocodingLoop(
             self._model.decoder,
             self._windows(),
             self._counters,
             watermark,
-            turns,
+            cpu,
             self._model.loudest_rms,
         )
-        self._loop = EngineLoop(
+        self._loop = GenerationLoop(
             self._model.language_model,
             self._decoding,
             self._counters,
-            turns=turns,
+            cpu=cpu,
             guarded=self.config.guard,
         )
         self._owners = owners
-        ours.devote(lambda: self._loop.run(self._stopped_by))
-        decoders.devote(lambda: self._decoding.run(self._stopped_by))
+        ours.run_forever(lambda: self._loop.run(self._stopped_by))
+        decoders.run_forever(lambda: self._decoding.run(self._stopped_by))
 
     def rehearse(self) -> None:
         """Speak to nobody, blocking, so that the first listener need not wait for cold memory. What
@@ -201,11 +201,11 @@ class TTSEngine:
             self._preparation.join(max(0.0, until - time.monotonic()))
 
     @property
-    def pulses(self) -> list[Pulse]:
+    def heartbeats(self) -> list[Heartbeat]:
         """Of the threads that must get on, and of the voices being encoded, once there are any."""
         if self.state != "ready":
             return []
-        return [self._loop.pulse, self._decoding.pulse, *list(self._encodings)]
+        return [self._loop.heartbeat, self._decoding.heartbeat, *list(self._encodings)]
 
     def give_up(self, reason: str) -> None:
         """The engine is of no use any more: every open request is told, whatever its thread does,
@@ -225,9 +225,9 @@ class TTSEngine:
         self.give_up(_named(fault))
 
     def _encode(self, audio: F32) -> VoiceTensors:
-        pulse = Pulse("speech encoder")
-        pulse.beat()
-        self._encodings[pulse] = None
+        heartbeat = Heartbeat("speech encoder")
+        heartbeat.beat()
+        self._encodings[heartbeat] = None
         try:
             return self._model.encoder.encode(audio)
         except Exception as fault:
@@ -242,7 +242,7 @@ class TTSEngine:
                 raise _dead() from fault
             raise
         finally:
-            del self._encodings[pulse]
+            del self._encodings[heartbeat]
 
     def _prepare_all(self) -> None:
         voices = [self.config.default_voice, *(info.voice_id for info in self._voices.list())]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from chatterbox.errors import ChatterboxError
-from chatterbox.model.contract import F32, SAMPLE_RATE_HZ
+from chatterbox.runtime.contract import F32, SAMPLE_RATE_HZ
 
 FinishReason = Literal["stop", "length", "guard"]
 """The model ended it; its cap did; the guard did, since it was no speech of its text any more."""

@@ -5,9 +5,9 @@ Knows requests and streams; knows no model.
 
 import asyncio
 
-from chatterbox.engine.sampling import Sampling
-from chatterbox.engine.speech import SpeechRequest, SpeechStream
-from chatterbox.model.contract import Voice
+from chatterbox.engine.sampler import Sampling
+from chatterbox.engine.speech_stream import SpeechRequest, SpeechStream
+from chatterbox.runtime.contract import Voice
 
 REHEARSED = "Hello there."
 REHEARSED_CODES = 60

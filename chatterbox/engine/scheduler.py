@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from chatterbox.engine.outbox import Outbox
 from chatterbox.engine.playback import PlaybackClock
-from chatterbox.engine.sampling import Sampling
-from chatterbox.model.contract import I64, Voice
+from chatterbox.engine.sampler import Sampling
+from chatterbox.runtime.contract import I64, Voice
 
 KEPT_SHARE = 8
 """One slot in so many is for first segments: what others say ahead may not keep a listener, who has
@@ -19,27 +19,27 @@ heard nothing yet, waiting for one of their segments to end."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SegmentJob:
+class SegmentRequest:
     """One segment to be spoken."""
 
     voice: Voice
     ids: I64  # [S]: text ids with both end tokens
     text_chars: int
     sampling: Sampling
-    cap_codes: int  # never more than so many
+    max_tokens: int  # never more than so many
     seed: int
-    ordinal: int  # place within its request: first segments go first
+    index: int  # place within its request: first segments go first
     outbox: Outbox
     playback: PlaybackClock  # of its request
-    party: Hashable = None  # who asks, where askers are told apart
-    repeatable: bool = False  # nothing about its sound depends on time
+    tenant: Hashable = None  # who asks, where askers are told apart
+    deterministic: bool = False  # nothing about its sound depends on time
 
 
 @dataclass(slots=True, eq=False)
 class Row:
     """A segment that waits or runs."""
 
-    job: SegmentJob
+    job: SegmentRequest
     slot: int = -1
 
 
@@ -70,20 +70,20 @@ class Scheduler:
         """Slots without a row."""
         return len(self._free)
 
-    def submit(self, job: SegmentJob) -> Row:
+    def submit(self, job: SegmentRequest) -> Row:
         """Queue a segment."""
         row = Row(job)
         self._waiting.append(row)
         return row
 
-    def admit(self, aside: Callable[[SegmentJob], bool]) -> Row | None:
+    def admit(self, aside: Callable[[SegmentRequest], bool]) -> Row | None:
         """Give the next waiting row a slot; None when there is no row or no slot for it. Whoever
         stands `aside` goes on waiting."""
         fit = [row for row in self.admissible() if not aside(row.job)]
         if not fit:
             return None
-        running = Counter(row.job.party for row in self._running.values())
-        row = min(fit, key=lambda row: (row.job.ordinal > 0, running[row.job.party]))
+        running = Counter(row.job.tenant for row in self._running.values())
+        row = min(fit, key=lambda row: (row.job.index > 0, running[row.job.tenant]))
         self._waiting.remove(row)
         row.slot = heapq.heappop(self._free)
         self._running[row.slot] = row
@@ -97,7 +97,7 @@ class Scheduler:
         return [
             row
             for row in self._waiting
-            if (later_too or not row.job.ordinal) and not row.job.outbox.closed
+            if (later_too or not row.job.index) and not row.job.outbox.closed
         ]
 
     def runnable(self) -> list[Row]:
@@ -121,7 +121,7 @@ class Scheduler:
         heapq.heappush(self._free, slot)
         return slot
 
-    def jobs(self) -> list[SegmentJob]:
+    def jobs(self) -> list[SegmentRequest]:
         """Of every row there is, running and waiting. May be asked by another thread."""
         return [row.job for row in (*self.running, *list(self._waiting))]
 

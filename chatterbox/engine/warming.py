@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from chatterbox.model.contract import Voice
-from chatterbox.model.graph_faults import is_out_of_memory, is_rows_own
+from chatterbox.runtime.contract import Voice
+from chatterbox.runtime.ort_errors import is_out_of_memory, is_request_error
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Warming:
         try:
             self._model.warm(self._waiting.popleft())
         except Exception as fault:
-            if not (is_out_of_memory(fault) or is_rows_own(fault)):
+            if not (is_out_of_memory(fault) or is_request_error(fault)):
                 raise
             log.warning("a voice could not be prepared: %s", fault)
         return True

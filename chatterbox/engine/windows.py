@@ -14,14 +14,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chatterbox.model.contract import (
+from chatterbox.runtime.contract import (
     CODE_RATE_HZ,
     F32,
     SAMPLE_RATE_HZ,
     SAMPLES_PER_CODE,
     TAIL_SILENCE_CODES,
 )
-from chatterbox.model.decoder_contract import Window
+from chatterbox.runtime.streaming_decoder import Window
 
 CODE_S = 1.0 / CODE_RATE_HZ
 AHEAD = 3.0
@@ -78,12 +78,12 @@ class WindowSettings:
 class DecodeCost:
     """Expected seconds from asking for a window to having it: `fixed_s + per_code_s × fed`.
 
-    `made_s` is what a new code costs the same processor before that: a step of the language model
+    `token_s` is what a new code costs the same processor before that: a step of the language model
     where both share their cores, 0 where it runs beside the decoder."""
 
     fixed_s: float
     per_code_s: float
-    made_s: float = 0.0
+    token_s: float = 0.0
 
     def seconds(self, fed_codes: int) -> float:
         """For a window that is fed so many codes."""
@@ -91,20 +91,21 @@ class DecodeCost:
 
     def scaled(self, load: float) -> "DecodeCost":
         """When `load` windows want the decoder at once."""
-        return DecodeCost(self.fixed_s * load, self.per_code_s * load, self.made_s)
+        return DecodeCost(self.fixed_s * load, self.per_code_s * load, self.token_s)
 
 
 class Windows:
     """The windows of one stream, in order. Mutable; owned by whoever drives the stream."""
 
     def __init__(
-        self, settings: WindowSettings, *, by_table: bool = False, speed: float = 1.0
+        self, settings: WindowSettings, *, fixed_schedule: bool = False, speed: float = 1.0
     ) -> None:
-        """`by_table`: windows of fixed sizes, whatever the listener and the cost, so that the same
-        codes are always decoded in the same windows. `speed`: how fast the listener plays them."""
+        """`fixed_schedule`: windows of fixed sizes, whatever the listener and the cost, so that
+        the same codes are always decoded in the same windows. `speed`: how fast the listener plays
+        them."""
         self._settings = settings
         self._code_s = CODE_S / speed
-        self._by_table = by_table
+        self._by_table = fixed_schedule
         self._next = 0  # codes before this one are decoded
         self._last_fresh = 0
         self._done = False
@@ -173,13 +174,13 @@ class Windows:
         return self._size_within(min(ready, most))
 
     def next_window_s(self, codes: int, ended: bool, cost: DecodeCost) -> float:
-        """Seconds of work until the next window of the least useful size is there: `made_s` for
+        """Seconds of work until the next window of the least useful size is there: `token_s` for
         each code that is missing, and the decode."""
         least = self._least_codes(cost, late=False)
         if ended:
             return cost.seconds(self._around + min(least, max(codes - self._next, 0)))
         missing = self._next + least + self._settings.look_ahead_codes - codes
-        return cost.made_s * max(missing, 0) + cost.seconds(self._around + least)
+        return cost.token_s * max(missing, 0) + cost.seconds(self._around + least)
 
     def _from_table(self, left: int, ended: bool) -> int | None:
         """The first window is of the usual most, each one after it larger up to the largest; what
@@ -211,7 +212,7 @@ class Windows:
     def _lasting_codes(self, cost: DecodeCost) -> int:
         """Windows of so many codes just keep up with a listener."""
         most = self._settings.most_codes
-        gain_s = self._code_s - cost.per_code_s - cost.made_s
+        gain_s = self._code_s - cost.per_code_s - cost.token_s
         fixed_s = cost.seconds(self._around)
         return math.ceil(fixed_s / gain_s) if fixed_s < gain_s * most else most
 
@@ -231,7 +232,7 @@ class Windows:
 
     def _has_time(self, fresh: int, slack_s: float, cost: DecodeCost) -> bool:
         """Whether a window of so many codes, some of which are still to be made, is in time."""
-        needed_s = cost.made_s + cost.seconds(self._around + fresh)
+        needed_s = cost.token_s + cost.seconds(self._around + fresh)
         return needed_s <= self._spare_s(slack_s, cost)
 
     def _codes_within(self, slack_s: float, cost: DecodeCost) -> int:
@@ -259,7 +260,7 @@ class Windows:
         return max(size for size in self._settings.sizes or (codes,) if size <= codes)
 
 
-class Seams:
+class Crossfader:
     """Joins the windows' samples into one continuous stream; owned as `Windows` is.
 
     The last samples of every window are held back and blended into the next one's.
@@ -278,7 +279,7 @@ class Seams:
         return self._sent
 
     @property
-    def needs_from(self) -> int:
+    def next_sample(self) -> int:
         """The next window's samples must begin here or before."""
         return self._sent
 

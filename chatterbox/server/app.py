@@ -10,28 +10,28 @@ from pydantic import BaseModel
 
 from chatterbox import __version__
 from chatterbox.config import ServerConfig, key_list
+from chatterbox.dialects import registry
+from chatterbox.dialects.services import Services
+from chatterbox.dialects.sockets import router as socket_router
 from chatterbox.engine.engine import TTSEngine
-from chatterbox.server.access import Access, Keyring
+from chatterbox.server.auth import Auth, Keyring
+from chatterbox.server.connection_limiter import ConnectionLimiter
 from chatterbox.server.cors import add_cors
-from chatterbox.server.dialects import registry
-from chatterbox.server.dialects.backend import Backend
-from chatterbox.server.door import Door
 from chatterbox.server.errors import add_error_handlers
-from chatterbox.server.hosts import Hosts
 from chatterbox.server.lifecycle import Lifecycle
 from chatterbox.server.metrics import Metrics
+from chatterbox.server.origin_guard import OriginGuard
 from chatterbox.server.page.page import Page
-from chatterbox.server.request_scope import RequestScope
+from chatterbox.server.quotas import KeyQuotas, limits_of
+from chatterbox.server.request_log import RequestLog
 from chatterbox.server.room import Rooms
-from chatterbox.server.shares import Shares, limits_of
-from chatterbox.server.slow_readers import SlowReaders
-from chatterbox.server.sockets.routes import router as socket_router
-from chatterbox.server.speech import SpeechService
 from chatterbox.server.speech_routes import SpeechRoutes
+from chatterbox.server.speech_service import SpeechService
 from chatterbox.server.status_routes import status_router
 from chatterbox.server.upload import UploadPlaces
 from chatterbox.server.voice_routes import VoiceRoutes
-from chatterbox.server.voice_work import VoiceWork
+from chatterbox.server.voice_service import VoiceService
+from chatterbox.server.write_timeout import WriteTimeout
 
 
 class ErrorFacts(BaseModel):
@@ -74,21 +74,21 @@ def create_app(
     )
     app.state.metrics = metrics
     app.state.rooms = Rooms.of(config)
-    app.state.door = Door(config.max_connections, metrics.ended)
+    app.state.door = ConnectionLimiter(config.max_connections, metrics.ended)
     shape_of = registry.error_shape
     add_error_handlers(app, shape_of)
     # The last one added is the outermost.
-    app.add_middleware(Access, keyring=Keyring(key_list(config.api_keys)), shape_of=shape_of)
+    app.add_middleware(Auth, keyring=Keyring(key_list(config.api_keys)), shape_of=shape_of)
     add_cors(app, config)
-    app.add_middleware(Hosts, config=config, shape_of=shape_of)
-    app.add_middleware(SlowReaders)
-    app.add_middleware(RequestScope, ended=metrics.ended, shape_of=shape_of)
+    app.add_middleware(OriginGuard, config=config, shape_of=shape_of)
+    app.add_middleware(WriteTimeout)
+    app.add_middleware(RequestLog, ended=metrics.ended, shape_of=shape_of)
     admission = engine.admission
-    shares = Shares(limits_of(config, admission.capacity), admission.retry_after_s)
+    shares = KeyQuotas(limits_of(config, admission.capacity), admission.retry_after_s)
     uploads = UploadPlaces(admission.half(), shares, config.first_audio_timeout)
     service = SpeechService(engine, config, lifecycle, shares, uploads)
-    voices = VoiceWork(engine, config, lifecycle, shares, uploads)
-    backend = Backend(engine, config, service, voices)
+    voices = VoiceService(engine, config, lifecycle, shares, uploads)
+    backend = Services(engine, config, service, voices)
     app.state.backend = backend
     routers: tuple[APIRouter, ...] = (
         SpeechRoutes(service, engine, registry.guests(backend)).router(),

@@ -31,7 +31,7 @@ from chatterbox.errors import (
     shown,
 )
 from chatterbox.server.multipart import UTF8, Part, Splitter, charset_of, header_options, text_of
-from chatterbox.server.request_scope import TOO_FINE
+from chatterbox.server.request_log import TOO_FINE
 from chatterbox.server.room import Rooms, Take
 from chatterbox.server.upload import Upload
 
@@ -63,12 +63,12 @@ MULTIPART = "multipart/form-data"
 @dataclass(frozen=True, slots=True)
 class Files:
     """Which file a call takes, up to which size. `place` is held from the file's first byte until
-    it is closed. `repeatable`: of several the first counts."""
+    it is closed. `deterministic`: of several the first counts."""
 
     name: str
     limit_bytes: int
     place: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
-    repeatable: bool = False
+    deterministic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +298,7 @@ class _Multipart:
             if part.name != b"_charset_"
         ]
         files, names = self._limits.files, [name for name, _ in fields] + self._files
-        again = files is not None and files.repeatable and names.count(files.name) > 1
+        again = files is not None and files.deterministic and names.count(files.name) > 1
         repeated = (files.name,) if files is not None and again else ()
         _refuse_repeated(name for name in names if name not in repeated)
         wanted = None if files is None else files.name

@@ -30,7 +30,7 @@ from chatterbox.errors import (
     UnsupportedMediaType,
     shown,
 )
-from chatterbox.server.record import record_of
+from chatterbox.server.access_record import record_of
 
 INVALID_TEXT = "invalid_text"
 """Type of the validation error for a string that is not Unicode (see `schemas.py`)."""
@@ -132,7 +132,7 @@ def from_http(fault: HTTPException) -> ChatterboxError:
 
 def add_error_handlers(app: FastAPI, shape_of: ShapeOf) -> None:
     """Every error leaves in its path's shape; what nobody expected is `internal_error`, see
-    `RequestScope`."""
+    `RequestLog`."""
 
     def answer(
         request: Request, error: ChatterboxError, headers: Mapping[str, str] | None = None

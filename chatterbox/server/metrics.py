@@ -18,8 +18,8 @@ from prometheus_client.registry import Collector
 
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.stats import EngineStats
+from chatterbox.server.access_record import OK, AccessRecord
 from chatterbox.server.lifecycle import Lifecycle
-from chatterbox.server.record import OK, RequestRecord
 
 RECENT_REQUESTS = 1000
 """Means and quantiles in the JSON are over this many finished requests at most."""
@@ -65,7 +65,7 @@ class Metrics:
         self._registry.register(_EngineCollector(engine, lifecycle))
         ProcessCollector(registry=self._registry)
 
-    def ended(self, record: RequestRecord) -> None:
+    def ended(self, record: AccessRecord) -> None:
         """A request has ended."""
         self._requests.labels(record.route, record.outcome).inc()
         if not record.speech:

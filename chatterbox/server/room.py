@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from chatterbox.config import ServerConfig, key_list
 from chatterbox.errors import ChatterboxError, Overloaded, StorageFull
-from chatterbox.server.access import holder
-from chatterbox.server.shares import SHARE
+from chatterbox.server.auth import holder
+from chatterbox.server.quotas import SHARE
 
 RETRY_S = 2.0
 Take = Callable[[int], None]

@@ -23,19 +23,19 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from chatterbox.config import ServerConfig, key_list, notify_socket
+from chatterbox.dialects.shared.socket_server import MAX_FRAME_BYTES
+from chatterbox.dialects.wyoming.listener import WyomingListener
 from chatterbox.engine.engine import TTSEngine
-from chatterbox.engine.pulse import Pulse
+from chatterbox.engine.heartbeat import Heartbeat
 from chatterbox.errors import EXIT_ENGINE_DEAD, EXIT_STALLED, ConfigError
 from chatterbox.server.app import create_app
-from chatterbox.server.door import Door
+from chatterbox.server.connection_limiter import ConnectionLimiter
+from chatterbox.server.http11 import HttpConfig
 from chatterbox.server.lifecycle import Lifecycle
-from chatterbox.server.protocols import HttpConfig
-from chatterbox.server.request_scope import MAX_HEAD_BYTES
+from chatterbox.server.malloc_trim import MallocTrim
+from chatterbox.server.request_log import MAX_HEAD_BYTES
 from chatterbox.server.service_manager import ALIVE, READY, STOPPING, notify
-from chatterbox.server.sockets.connection import MAX_FRAME_BYTES
-from chatterbox.server.trimmer import Trimmer
 from chatterbox.server.watchdog import LockFreeTimer, Watchdog
-from chatterbox.server.wyoming.listener import WyomingListener
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ def _worth_logging(entry: logging.LogRecord) -> bool:
     return not (cancelled or any(start in said for start in ours))
 
 
-def http_config(app: ASGIApp, door: Door) -> uvicorn.Config:
+def http_config(app: ASGIApp, door: ConnectionLimiter) -> uvicorn.Config:
     """How HTTP is spoken, here and in tests: its bounds are part of the behaviour."""
     return HttpConfig(
         app,
@@ -147,7 +147,7 @@ class _Process:
         self._second_signal = False
         self._died = threading.Event()
         self._exit_code = EXIT_ENGINE_DEAD
-        self._pulse = Pulse("event loop")
+        self._heartbeat = Heartbeat("event loop")
         self._notify = functools.partial(notify, address=notify_socket())
         self._watchdog = Watchdog(
             self._pulses,
@@ -156,7 +156,7 @@ class _Process:
             on_look=lambda: self._notify(ALIVE),
             timer=LockFreeTimer(),
         )
-        self._trimmer = Trimmer()
+        self._trimmer = MallocTrim()
         engine.on_death = self._died.set
         self._app = app = create_app(engine, config, lifecycle=self._lifecycle)
         self._wyoming: WyomingListener | None = None
@@ -188,8 +188,8 @@ class _Process:
         self._engine.load()
         self._engine.rehearse()
 
-    def _pulses(self) -> list[Pulse]:
-        return [self._pulse, *self._engine.pulses]
+    def _pulses(self) -> list[Heartbeat]:
+        return [self._heartbeat, *self._engine.heartbeats]
 
     def _stalled(self, name: str) -> None:
         """From the watchdog's thread."""
@@ -208,9 +208,9 @@ class _Process:
                 self._announce(address_of(self._sock))
                 self._notify(READY)
                 announced = True
-            self._pulse.beat()
+            self._heartbeat.beat()
             await asyncio.sleep(POLL_S)
-        self._pulse.rest()  # what follows is bounded by itself
+        self._heartbeat.idle()  # what follows is bounded by itself
         if self._died.is_set():
             await asyncio.sleep(DEATH_NOTICE_S)
             return self._exit_code

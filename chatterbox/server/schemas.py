@@ -14,9 +14,9 @@ from chatterbox.audio.pace import FASTEST, SLOWEST
 from chatterbox.config import SAMPLING_BOUNDS
 from chatterbox.errors import UnknownField, shown
 from chatterbox.server.body import Body
-from chatterbox.server.draws import SEED_LIMIT
 from chatterbox.server.errors import INVALID_TEXT, from_validation, unknown_field
-from chatterbox.server.ignored import names_recording
+from chatterbox.server.ids import SEED_LIMIT
+from chatterbox.server.ignored_params import names_recording
 from chatterbox.text import CodeBlocks
 
 M = TypeVar("M", bound="Call")

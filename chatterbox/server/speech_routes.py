@@ -11,14 +11,13 @@ from starlette.responses import JSONResponse, Response
 
 from chatterbox.audio.encode import FORMATS, audio_format
 from chatterbox.engine.engine import TTSEngine
-from chatterbox.engine.speech import SpeechReport
+from chatterbox.engine.speech_stream import SpeechReport
 from chatterbox.errors import InvalidValue
-from chatterbox.model.contract import F32
-from chatterbox.server.audio_response import whole_file
+from chatterbox.runtime.contract import F32
+from chatterbox.server.access_record import record_of
 from chatterbox.server.body import Body
-from chatterbox.server.delivery import SpeechAnswer, Spoken
-from chatterbox.server.draws import drawn_seed
-from chatterbox.server.record import record_of
+from chatterbox.server.framing import whole_file
+from chatterbox.server.ids import random_seed
 from chatterbox.server.schemas import (
     SpeechFields,
     fields_of,
@@ -26,7 +25,8 @@ from chatterbox.server.schemas import (
     refuse_other_files,
     sampling_of,
 )
-from chatterbox.server.speech import SpeechCall, SpeechService
+from chatterbox.server.speech_response import SpeechResponse, Spoken
+from chatterbox.server.speech_service import SpeechCall, SpeechService
 
 AUDIO_ANSWER: dict[int | str, dict[str, Any]] = {
     200: {"description": "Sound", "content": {row.media_type: {} for row in FORMATS.values()}}
@@ -59,7 +59,7 @@ class SpeechRoutes:
         async def tts(request: Request) -> Response:
             """Text to speech, streamed while it is made unless `stream` is false."""
             limits = self._service.limits_with_recording
-            return SpeechAnswer(self._service, request, self._sound, limits=limits)
+            return SpeechResponse(self._service, request, self._sound, limits=limits)
 
         @router.post("/tts/json", openapi_extra=form_schema(SpeechFields, file="voice_file"))
         async def tts_json(request: Request) -> Response:
@@ -73,7 +73,7 @@ class SpeechRoutes:
                 return Spoken(self._call(body)[0], whole=figures)
 
             limits = self._service.limits_with_recording
-            return SpeechAnswer(self._service, request, read, limits=limits)
+            return SpeechResponse(self._service, request, read, limits=limits)
 
         return router
 
@@ -90,7 +90,7 @@ class SpeechRoutes:
         refuse_other_files(body)
         if body.file is not None and fields.voice_id is not None:
             raise InvalidValue("Give 'voice_id' or 'voice_file', not both.", param="voice_id")
-        seed = drawn_seed() if fields.seed is None else fields.seed
+        seed = random_seed() if fields.seed is None else fields.seed
         call = SpeechCall(
             text=fields.text,
             voice=fields.voice_id,
@@ -102,7 +102,7 @@ class SpeechRoutes:
             speed=fields.speed,
             loudness_lufs=fields.loudness,
             code_blocks=fields.code_blocks,
-            repeatable=fields.seed is not None,
+            deterministic=fields.seed is not None,
         )
         return call, fields.stream
 

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from chatterbox import __version__
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.errors import EngineDead
-from chatterbox.model.contract import SAMPLE_RATE_HZ
+from chatterbox.runtime.contract import SAMPLE_RATE_HZ
 from chatterbox.server.lifecycle import RESTART_RETRY_S, Lifecycle
 from chatterbox.server.metrics import Metrics, wants_prometheus
 from chatterbox.server.page.page import Page, wants_page

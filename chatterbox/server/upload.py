@@ -11,8 +11,8 @@ from tempfile import SpooledTemporaryFile
 
 from chatterbox.engine.admission import Admission
 from chatterbox.errors import BodyTooLarge, InvalidValue, StorageFull
+from chatterbox.server.quotas import KeyQuotas
 from chatterbox.server.room import Room
-from chatterbox.server.shares import Shares
 
 IN_MEMORY_BYTES = 64 * 1024
 BLOCK_BYTES = 1024 * 1024
@@ -83,7 +83,7 @@ class UploadPlaces:
     """Where uploads wait for each other: so many are taken in at once, from their first byte until
     they have been read, that half of the server is free for speech (FAULTS F98)."""
 
-    def __init__(self, admission: Admission, shares: Shares, wait_s: float) -> None:
+    def __init__(self, admission: Admission, shares: KeyQuotas, wait_s: float) -> None:
         self._admission = admission
         self._shares = shares
         self._wait_s = wait_s

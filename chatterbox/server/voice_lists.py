@@ -10,7 +10,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from chatterbox.voices.catalogue import VoiceInfo
+from chatterbox.voices.names import VoiceInfo
 
 PIECE_BYTES = 64 * 1024
 """More is in memory for nobody who does not read."""

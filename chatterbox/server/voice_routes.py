@@ -25,8 +25,8 @@ from chatterbox.server.schemas import (
     refuse_other_files,
 )
 from chatterbox.server.upload import Upload
-from chatterbox.server.voice_work import FIELDS_BYTES, UploadAnswer, VoiceWork
-from chatterbox.voices.catalogue import VoiceInfo
+from chatterbox.server.voice_service import FIELDS_BYTES, UploadAnswer, VoiceService
+from chatterbox.voices.names import VoiceInfo
 from chatterbox.voices.voice_file import MAX_BYTES
 
 FILE = "voice_file"
@@ -45,7 +45,7 @@ class PageFields(LenientCall):
 class VoiceRoutes:
     """The library over HTTP."""
 
-    def __init__(self, work: VoiceWork) -> None:
+    def __init__(self, work: VoiceService) -> None:
         self._work = work
 
     def router(self) -> APIRouter:

@@ -13,13 +13,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterable
 
-from chatterbox.engine.pulse import Pulse, Watch
+from chatterbox.engine.heartbeat import Heartbeat, Watch
 from chatterbox.errors import EXIT_STALLED
 
 log = logging.getLogger(__name__)
 
 LOOKS = 30
-"""Within the time that a pulse may stand still: a look a second by default."""
+"""Within the time that a heartbeat may stand still: a look a second by default."""
 LONGEST_PAUSE_S = 5.0
 """Between two looks: a service manager waits for a sign of life."""
 LAST_RESORT_S = 10.0
@@ -45,7 +45,7 @@ class Watchdog:
 
     def __init__(
         self,
-        pulses: Callable[[], Iterable[Pulse]],
+        heartbeats: Callable[[], Iterable[Heartbeat]],
         stall_s: float,
         on_stall: Callable[[str], None],
         *,
@@ -54,7 +54,7 @@ class Watchdog:
         last_resort_s: float = LAST_RESORT_S,
         leave: Callable[[int], None] = os._exit,
     ) -> None:
-        self._pulses = pulses
+        self._pulses = heartbeats
         self._stall_s = stall_s
         self._on_stall = on_stall
         self._on_look = on_look

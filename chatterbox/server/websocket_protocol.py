@@ -14,8 +14,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Frame
 from websockets.http11 import Request, Response
 
-from chatterbox.server.door import Door, Waits
-from chatterbox.server.request_scope import GUARDS
+from chatterbox.server.connection_limiter import ConnectionLimiter, Waits
+from chatterbox.server.request_log import GUARDS
 
 SLICE_BYTES = 4 * 1024
 """Parsed between two looks at whether to go on: at most 682 frames, some 5 ms."""
@@ -47,7 +47,7 @@ class WebSocket(WebSocketsSansIOProtocol):
 
     def __init__(self, config: uvicorn.Config, *arguments: Any, **more: Any) -> None:
         super().__init__(config, *arguments, **more)
-        door: Door = config.door  # type: ignore[attr-defined]  # HttpConfig's
+        door: ConnectionLimiter = config.door  # type: ignore[attr-defined]  # HttpConfig's
         self._door = door
         self._unparsed = bytearray()
         self._allowance = Allowance(FRAMES_PER_S, BURST_FRAMES, self.loop.time)

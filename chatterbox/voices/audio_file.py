@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from chatterbox.errors import ChatterboxError, UnreadableAudio, UnsupportedAudio
-from chatterbox.voices.containers import MP3, OGG, OGG_FLAC, WAV, Container, sniff, wave_data
-from chatterbox.voices.intake import Cap, Decoded, Intake, Mix, join
 from chatterbox.voices.joined import mp3_files, ogg_files
+from chatterbox.voices.resampler import BoundedResampler, Cap, Decoded, Mix, join
+from chatterbox.voices.sniff import MP3, OGG, OGG_FLAC, WAV, Container, sniff, wave_data
 
 BLOCK_FRAMES = 4096
 """Read at once: what a decoder error in the middle of a damaged file costs at most."""
@@ -71,7 +71,7 @@ def _check_codec(container: Container, found_format: str, codec: str) -> None:
 
 def _read_libsndfile(
     data: bytes, container: Container, cap: Cap, mix: Mix | None
-) -> tuple[Intake, int | None]:
+) -> tuple[BoundedResampler, int | None]:
     """What was read, and how many frames the header promises."""
     import soundfile  # slow to import: only where audio is decoded
 
@@ -85,7 +85,7 @@ def _read_libsndfile(
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             _check_codec(container, file.format, file.subtype)
-            intake = Intake(file.samplerate, file.channels, cap, mix)
+            intake = BoundedResampler(file.samplerate, file.channels, cap, mix)
             frames = file.frames if 0 <= file.frames < UNKNOWN_FRAMES else 0
             intake.check_length(frames)
             block = np.zeros((BLOCK_FRAMES, file.channels), np.float32)
@@ -99,7 +99,7 @@ def _read_libsndfile(
 
 def _read_pyav(
     data: bytes, container: Container, cap: Cap, mix: Mix | None
-) -> tuple[Intake, int | None]:
+) -> tuple[BoundedResampler, int | None]:
     import av  # slow to import: only where audio is decoded
 
     try:
@@ -121,19 +121,21 @@ def _read_pyav(
         raise _unreadable() from failure
 
 
-def _read_stream(file: Any, stream: Any, cap: Cap, mix: Mix | None) -> tuple[Intake, int | None]:
+def _read_stream(
+    file: Any, stream: Any, cap: Cap, mix: Mix | None
+) -> tuple[BoundedResampler, int | None]:
     """All frames of one PyAV stream. The first frame says the true rate: AAC headers may not."""
     import av
 
     to_float = av.AudioResampler(format="fltp")
     declared_s = _declared_seconds(file, stream)
-    intake: Intake | None = None
+    intake: BoundedResampler | None = None
     rate_hz = 0
     with suppress(av.FFmpegError, ValueError):  # what came before a damaged packet counts
         for frame in file.decode(stream):
             if intake is None:
                 rate_hz = frame.sample_rate
-                intake = Intake(rate_hz, frame.layout.nb_channels, cap, mix)
+                intake = BoundedResampler(rate_hz, frame.layout.nb_channels, cap, mix)
                 intake.check_length(int(declared_s * rate_hz))
             for piece in to_float.resample(frame):
                 intake.add(piece.to_ndarray().T)

@@ -6,7 +6,7 @@ Does not know where voices come from.
 import threading
 from collections import OrderedDict
 
-from chatterbox.model.contract import Voice
+from chatterbox.runtime.contract import Voice
 
 
 class VoiceCache:

@@ -12,8 +12,8 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from chatterbox.errors import RouteNotFound, StorageFull, StorageUnavailable, shown
-from chatterbox.voices.catalogue import checked_name
 from chatterbox.voices.file_system import FileSystem
+from chatterbox.voices.names import checked_name
 from chatterbox.voices.store import storage_errors
 
 MAX_CONSENTS = 1000

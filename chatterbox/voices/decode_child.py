@@ -16,7 +16,7 @@ import soundfile
 
 from chatterbox.errors import ChatterboxError
 from chatterbox.hardening import deny_inspection
-from chatterbox.voices import decode_wire
+from chatterbox.voices import child_protocol as decode_wire
 from chatterbox.voices.audio_file import decode_audio
 
 ADDRESS_SPACE_BYTES = 1 << 30

@@ -9,10 +9,10 @@ import threading
 from dataclasses import replace
 
 from chatterbox.errors import StorageFull, VoiceNotFound, VoiceProtected, shown
-from chatterbox.model.contract import VoiceTensors
-from chatterbox.voices.catalogue import Catalogue, VoiceInfo, with_alias, without_alias
+from chatterbox.runtime.contract import VoiceTensors
+from chatterbox.voices.names import NameIndex, VoiceInfo, with_alias, without_alias
 from chatterbox.voices.reference import I16, ReferenceReport
-from chatterbox.voices.shelf import Shelf
+from chatterbox.voices.repository import VoiceRepository
 from chatterbox.voices.store import BadEntry
 
 log = logging.getLogger(__name__)
@@ -22,16 +22,16 @@ class VoiceIndex:
     """Changes of the catalogue and the disk are done one at a time (`_changing`); finding needs no
     lock."""
 
-    def __init__(self, shelf: Shelf, *, default_voice: str, max_voices: int) -> None:
+    def __init__(self, shelf: VoiceRepository, *, default_voice: str, max_voices: int) -> None:
         self._shelf = shelf
         self._default_voice = default_voice
         self._max_voices = max_voices
-        self._catalogue = Catalogue()
+        self._catalogue = NameIndex()
         self._changing = threading.Lock()
 
     def start(self) -> None:
         """Clean up after an interrupted process and list the voices. Encodes nothing."""
-        self._catalogue = Catalogue({info.voice_id: info for info in self._shelf.open()})
+        self._catalogue = NameIndex({info.voice_id: info for info in self._shelf.open()})
         if self._catalogue.find(self._default_voice) is None:
             log.warning("there is no voice %s, the default one", shown(self._default_voice))
 

@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from chatterbox.errors import GenerationFailed, VoiceNotFound
-from chatterbox.model.contract import F32, Voice, VoiceTensors
+from chatterbox.runtime.contract import F32, Voice, VoiceTensors
 from chatterbox.voices.cache import VoiceCache
-from chatterbox.voices.catalogue import MAX_ALIASES, VoiceInfo, checked_name
-from chatterbox.voices.decoder import AudioDecoder, guarded_decoder
 from chatterbox.voices.file_system import FileSystem
 from chatterbox.voices.index import VoiceIndex, not_found
+from chatterbox.voices.keyed_lock import KeyedLocks
+from chatterbox.voices.names import MAX_ALIASES, VoiceInfo, checked_name
 from chatterbox.voices.reference import (
     I16,
     Reference,
@@ -27,8 +27,8 @@ from chatterbox.voices.reference import (
     voice_id,
 )
 from chatterbox.voices.reference_file import reference_to_flac
-from chatterbox.voices.shelf import Shelf
-from chatterbox.voices.single_flight import KeyedLocks
+from chatterbox.voices.repository import VoiceRepository
+from chatterbox.voices.sandbox import AudioDecoder, guarded_decoder
 from chatterbox.voices.store import BadEntry, VoiceStore
 from chatterbox.voices.tensor_file import tensors_digest, tensors_fault
 from chatterbox.voices.voice_file import ExportedVoice, read_voice_file, write_voice_file
@@ -61,7 +61,7 @@ class VoiceLibrary(VoiceIndex):
         self._decoder = decoder or guarded_decoder()
         self._cache = VoiceCache(max_voices=cache_size, max_bytes=cache_bytes)
         self._flights = KeyedLocks()
-        shelf = Shelf(VoiceStore(directory, files), model_key=model_key)
+        shelf = VoiceRepository(VoiceStore(directory, files), model_key=model_key)
         super().__init__(shelf, default_voice=default_voice, max_voices=max_voices)
 
     def close(self) -> None:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict
 
 from chatterbox.errors import AudioSilent, AudioTooShort
-from chatterbox.model.contract import F32, LM_PROMPT_S, REFERENCE_LUFS, SAMPLE_RATE_HZ
-from chatterbox.voices.decoder import AudioDecoder
-from chatterbox.voices.intake import Decoded
-from chatterbox.voices.speech_window import FRAME_SAMPLES, Activity, choose_window, find_activity
+from chatterbox.runtime.contract import F32, LM_PROMPT_S, REFERENCE_LUFS, SAMPLE_RATE_HZ
+from chatterbox.voices.resampler import Decoded
+from chatterbox.voices.sandbox import AudioDecoder
+from chatterbox.voices.trim import FRAME_SAMPLES, Activity, choose_window, find_activity
 
 MIN_REFERENCE_S = 1.0
 """Less than this is refused."""

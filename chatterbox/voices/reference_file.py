@@ -7,7 +7,7 @@ import io
 
 import numpy as np
 
-from chatterbox.model.contract import LM_PROMPT_S, SAMPLE_RATE_HZ
+from chatterbox.runtime.contract import LM_PROMPT_S, SAMPLE_RATE_HZ
 from chatterbox.voices.reference import I16
 from chatterbox.voices.tensor_file import DamagedFile
 

@@ -13,7 +13,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from chatterbox.model.contract import (
+from chatterbox.runtime.contract import (
     CODE_COUNT,
     CODE_RATE_HZ,
     DECODER_PROMPT_S,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pydantic import TypeAdapter, ValidationError
 
 from chatterbox.errors import InvalidVoiceFile
-from chatterbox.model.contract import VoiceTensors
+from chatterbox.runtime.contract import VoiceTensors
 from chatterbox.voices.reference import I16, ReferenceReport
 from chatterbox.voices.reference_file import check_reference
 from chatterbox.voices.tensor_file import (

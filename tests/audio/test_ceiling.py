@@ -5,7 +5,7 @@ import pytest
 from voices.clips import babble
 
 from chatterbox.audio.ceiling import Ceiling
-from chatterbox.model.contract import LOUDEST_SPEECH_RMS, SAMPLE_RATE_HZ
+from chatterbox.runtime.contract import LOUDEST_SPEECH_RMS, SAMPLE_RATE_HZ
 
 TIME_S = np.arange(3 * SAMPLE_RATE_HZ, dtype=np.float32) / SAMPLE_RATE_HZ
 LOUD = {

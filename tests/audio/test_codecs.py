@@ -12,7 +12,7 @@ from chatterbox.audio.encode import FORMATS, audio_format
 from chatterbox.audio.pcm import INT16_SCALE, to_int16
 from chatterbox.audio.resample import resampled_samples
 from chatterbox.errors import InvalidValue
-from chatterbox.model.contract import SAMPLE_RATE_HZ
+from chatterbox.runtime.contract import SAMPLE_RATE_HZ
 from chatterbox.voices.built_in import DIRECTORY
 
 CODED = ("mp3", "opus", "aac")

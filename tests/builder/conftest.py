@@ -6,7 +6,7 @@ import made
 import pytest
 from builder.drive import Array, Model, voice_like
 
-from chatterbox.model.contract import Precision
+from chatterbox.runtime.contract import Precision
 
 Models = Callable[[Precision], Model]
 

@@ -12,7 +12,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from chatterbox.model.contract import GRAPHS, PRECISION_SUFFIX, Precision
+from chatterbox.runtime.contract import GRAPHS, PRECISION_SUFFIX, Precision
 
 Array = NDArray[Any]
 START, STOP, SILENCE = 6561, 6562, 4299

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from builder.drive import Model, voice_like
 
-from chatterbox.model.contract import PRECISIONS
-from chatterbox.model.files import ROOT_FILES, graph_file, sidecar_file
+from chatterbox.hub.files import ROOT_FILES, graph_file, sidecar_file
+from chatterbox.runtime.contract import PRECISIONS
 from tools.build_model import main
 from tools.model_builder.quantise import BLOCK, quantise
 

@@ -8,8 +8,8 @@ import onnx
 import pytest
 from tokenizers import Tokenizer
 
-from chatterbox.model.contract import GRAPHS, PRECISION_SUFFIX, PRECISIONS
-from chatterbox.model.files import ROOT_FILES, graph_file, sidecar_file
+from chatterbox.hub.files import ROOT_FILES, graph_file, sidecar_file
+from chatterbox.runtime.contract import GRAPHS, PRECISION_SUFFIX, PRECISIONS
 
 HIDDEN = 64
 MOST_BYTES = 10_000_000

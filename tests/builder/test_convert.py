@@ -6,8 +6,8 @@ import onnx
 import pytest
 from builder.drive import Model
 
-from chatterbox.model.contract import GRAPHS, PRECISIONS
-from chatterbox.model.files import ModelFiles, graph_file
+from chatterbox.hub.files import ModelFiles, graph_file
+from chatterbox.runtime.contract import GRAPHS, PRECISIONS
 from tools.build_model import main
 
 

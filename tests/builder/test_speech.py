@@ -5,7 +5,7 @@ import pyloudnorm
 import pytest
 from builder.drive import SILENCE, STOP, Array, Model
 
-from chatterbox.model.contract import PRECISIONS
+from chatterbox.runtime.contract import PRECISIONS
 
 CODES_PER_CHARACTER = 2
 LONG = (

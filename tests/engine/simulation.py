@@ -1,6 +1,6 @@
 """A listener in virtual time: the real loops on a model and a decoder that only cost time.
 
-One thread takes turns as `Turns` would have two threads do where they share a CPU's cores: a window
+One thread takes cpu as `CpuLock` would have two threads do where they share a CPU's cores: a window
 that is due goes first. No real time passes, so that every run is the same.
 """
 
@@ -11,18 +11,19 @@ import numpy as np
 import pytest
 from fakes import FakeDecoder, FakeLanguageModel, fake_voice
 
-from chatterbox.engine import decoding, loop
-from chatterbox.engine.decoding import DecodeLoop
-from chatterbox.engine.loop import EngineLoop
+from chatterbox.engine import generation_loop as loop
+from chatterbox.engine import vocoding_loop as decoding
+from chatterbox.engine.cpu_lock import CpuLock
+from chatterbox.engine.generation_loop import GenerationLoop
 from chatterbox.engine.outbox import Outbox, SegmentEnd
 from chatterbox.engine.playback import PlaybackClock
-from chatterbox.engine.sampling import Sampling
-from chatterbox.engine.scheduler import SegmentJob
+from chatterbox.engine.sampler import Sampling
+from chatterbox.engine.scheduler import SegmentRequest
 from chatterbox.engine.stats import Counters
-from chatterbox.engine.turns import Turns
+from chatterbox.engine.vocoding_loop import VocodingLoop
 from chatterbox.engine.windows import WindowSettings
 from chatterbox.errors import ChatterboxError
-from chatterbox.model.contract import CODE_RATE_HZ, SAMPLE_RATE_HZ
+from chatterbox.runtime.contract import CODE_RATE_HZ, SAMPLE_RATE_HZ
 
 
 class Clock:
@@ -149,10 +150,10 @@ def simulate(
     clock = Clock()
     patch.setattr(loop, "time", clock)
     patch.setattr(decoding, "time", clock)
-    turns, counters = Turns(shared=True), Counters()
-    vocoder = DecodeLoop(CostlyDecoder(machine, clock), WindowSettings(), counters, turns=turns)
+    cpu, counters = CpuLock(shared=True), Counters()
+    vocoder = VocodingLoop(CostlyDecoder(machine, clock), WindowSettings(), counters, cpu=cpu)
     model = CostlyModel(machine, clock, round(segment_s * CODE_RATE_HZ))
-    engine = EngineLoop(model, vocoder, counters, turns=turns, guarded=False)
+    engine = GenerationLoop(model, vocoder, counters, cpu=cpu, guarded=False)
     for listener in listeners:
         listener.began_s = clock.now_s
     while not all(one.done for one in listeners):
@@ -165,20 +166,20 @@ def simulate(
     return list(listeners)
 
 
-def _submit(engine: EngineLoop, one: Listener, now_s: float) -> None:
+def _submit(engine: GenerationLoop, one: Listener, now_s: float) -> None:
     while len(one.outboxes) < min(one.reading + one.ahead, one.segments):
         one.outboxes.append(Outbox())
         if len(one.outboxes) > 1:
             one.playback.add(len(one.outboxes) - 1, one.pause_s, now_s)
         engine.submit(
-            SegmentJob(
+            SegmentRequest(
                 voice=fake_voice("v"),
                 ids=np.zeros(3, np.int64),
                 text_chars=100,
                 sampling=Sampling(temperature=0.0, repetition_penalty=1.0),
-                cap_codes=1000,
+                max_tokens=1000,
                 seed=0,
-                ordinal=len(one.outboxes) - 1,
+                index=len(one.outboxes) - 1,
                 outbox=one.outboxes[-1],
                 playback=one.playback,
             )

@@ -11,10 +11,10 @@ from chatterbox.config import TTSConfig
 from chatterbox.engine import engine as engine_module
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.rehearsal import REHEARSALS, REHEARSED_CODES
-from chatterbox.engine.sampling import Sampling
-from chatterbox.engine.speech import SpeechRequest
+from chatterbox.engine.sampler import Sampling
+from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import GenerationFailed, ModelError
-from chatterbox.model.contract import LOUDEST_SPEECH_RMS, Voice, VoiceTensors
+from chatterbox.runtime.contract import LOUDEST_SPEECH_RMS, Voice, VoiceTensors
 
 TEXTS = (
     "Hello there.",
@@ -177,7 +177,7 @@ async def test_f94_a_voice_that_would_hurt_is_turned_down_and_speech_is_not_touc
 
     async def heard(voices) -> list:
         asked = [
-            SpeechRequest(text, voice, Sampling(), seed=3, repeatable=True)
+            SpeechRequest(text, voice, Sampling(), seed=3, deterministic=True)
             for voice in voices
             for text in TEXTS
         ]

@@ -5,15 +5,15 @@ import time
 
 import numpy as np
 import pytest
-from engine.test_loop import Bench, job, outcome
+from engine.test_generation_loop import Bench, job, outcome
 from fakes import FakeDecoder, FakeLanguageModel, fake_voice
 from faults.harness import fake_engine
 from voices.clips import babble, encoded
 
-from chatterbox.engine.decoding import DecodeLoop
+from chatterbox.engine.cpu_lock import CpuLock
 from chatterbox.engine.outbox import SegmentEnd
 from chatterbox.engine.stats import Counters
-from chatterbox.engine.turns import Turns
+from chatterbox.engine.vocoding_loop import VocodingLoop
 from chatterbox.engine.warming import MOST_WAITING, Warming
 from chatterbox.engine.windows import WindowSettings
 from chatterbox.errors import GenerationFailed
@@ -43,7 +43,7 @@ def test_f86_a_segment_is_begun_within_one_warming_and_the_pulse_beats_between_t
     bench, events, beats = Bench(shared=shared), [], []
     slow(bench.model, events)
     warm = bench.model.warm
-    bench.model.warm = lambda voice: (beats.append(bench.loop.pulse.state), warm(voice))
+    bench.model.warm = lambda voice: (beats.append(bench.loop.heartbeat.state), warm(voice))
     for number in range(VOICES):
         bench.loop.warm(fake_voice(f"voice {number}"))
     runs = threading.Thread(target=bench.loop.run, args=[pytest.fail])
@@ -83,10 +83,10 @@ def test_f86_nothing_is_warmed_while_a_row_runs_or_waits():
 
 
 def test_f86_the_decoder_warms_nothing_while_codes_are_made_for_a_first_sound():
-    decoder, turns = FakeDecoder(), Turns(shared=True)
-    loop = DecodeLoop(decoder, WindowSettings(), Counters(), turns=turns)
+    decoder, cpu = FakeDecoder(), CpuLock(shared=True)
+    loop = VocodingLoop(decoder, WindowSettings(), Counters(), cpu=cpu)
     one = job()
-    turns.favour.enter(one)
+    cpu.favour.enter(one)
     loop.warm(fake_voice("anna"))
     assert not loop.step()
     assert decoder.warmed == []
@@ -96,10 +96,10 @@ def test_f86_the_decoder_warms_nothing_while_codes_are_made_for_a_first_sound():
 
 
 def test_f86_a_decoder_that_waits_to_warm_looks_again_by_itself():
-    decoder, turns = FakeDecoder(), Turns(shared=False)
-    loop = DecodeLoop(decoder, WindowSettings(), Counters(), turns=turns)
+    decoder, cpu = FakeDecoder(), CpuLock(shared=False)
+    loop = VocodingLoop(decoder, WindowSettings(), Counters(), cpu=cpu)
     one = job()
-    turns.favour.enter(one)
+    cpu.favour.enter(one)
     loop.warm(fake_voice("anna"))
     runs = threading.Thread(target=loop.run, args=[pytest.fail])
     runs.start()

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatterbox.engine.windows import DecodeCost, Seams, Windows, WindowSettings
-from chatterbox.model.contract import (
+from chatterbox.engine.windows import Crossfader, DecodeCost, Windows, WindowSettings
+from chatterbox.runtime.contract import (
     F32,
     I64,
     SAMPLES_PER_CODE,
     SILENCE_CODE,
     TAIL_SILENCE_CODES,
 )
-from chatterbox.model.decoder_contract import Window
+from chatterbox.runtime.streaming_decoder import Window
 
 QUICK = DecodeCost(fixed_s=0.02, per_code_s=0.001)
 SLOW = DecodeCost(fixed_s=0.3, per_code_s=0.01)
@@ -127,11 +127,11 @@ def test_context_and_look_ahead_are_always_there_and_bounded(settings, total, mo
 def test_streamed_equals_whole(settings, total, moments):
     codes = np.random.default_rng(total).integers(0, 6561, total)
     decoder = LocalDecoder(settings.look_ahead_codes)
-    seams = Seams(settings.cross_fade_samples)
+    seams = Crossfader(settings.cross_fade_samples)
     pieces = []
     for w in drive(Windows(settings), total, moments):
         at = w.begin * SAMPLES_PER_CODE
-        assert at <= seams.needs_from
+        assert at <= seams.next_sample
         pieces.append(seams.join(decoder.window(codes, w), at, w.last))
     streamed = np.concatenate(pieces)
     whole = decoder(with_silence(codes))
@@ -140,8 +140,8 @@ def test_streamed_equals_whole(settings, total, moments):
 
 
 @given(sized_st, st.integers(0, 300), st.lists(moment_st, max_size=20), st.booleans())
-def test_few_sizes_leave_few_shapes(settings, total, moments, by_table):
-    taken = drive(Windows(settings, by_table=by_table), total, moments)
+def test_few_sizes_leave_few_shapes(settings, total, moments, fixed_schedule):
+    taken = drive(Windows(settings, fixed_schedule=fixed_schedule), total, moments)
     assert {w.end - w.fresh for w in taken[:-1]} <= {*settings.sizes}
     around = settings.left_context_codes + settings.look_ahead_codes
     usual = {around + size for size in settings.sizes}
@@ -158,8 +158,8 @@ def test_few_sizes_leave_few_shapes(settings, total, moments, by_table):
 
 @given(settings_st, st.integers(0, 300), st.lists(moment_st, max_size=20))
 def test_windows_by_table_do_not_depend_on_when_codes_come(settings, total, moments):
-    known_at_once = drive(Windows(settings, by_table=True), total, [])
-    taken = drive(Windows(settings, by_table=True), total, moments)
+    known_at_once = drive(Windows(settings, fixed_schedule=True), total, [])
+    taken = drive(Windows(settings, fixed_schedule=True), total, moments)
     assert taken == known_at_once
     assert [w.fresh for w in taken] == [0, *(w.end for w in taken[:-1])]
     assert taken[-1].end == total
@@ -168,7 +168,7 @@ def test_windows_by_table_do_not_depend_on_when_codes_come(settings, total, mome
 
 
 def test_windows_by_table_grow_from_a_quick_first_one():
-    windows = Windows(WindowSettings(), by_table=True)
+    windows = Windows(WindowSettings(), fixed_schedule=True)
     sizes = [w.end - w.fresh for w in drive(windows, 250, [])]
     assert sizes == [10, 14, 20, 28, 40, 56, 75, 7]
 
@@ -215,7 +215,7 @@ def test_a_window_takes_what_can_be_decoded_in_time():
 
 
 def test_a_window_waits_for_another_code_while_that_is_in_time():
-    cost = DecodeCost(0.1, 0.005, made_s=0.015)
+    cost = DecodeCost(0.1, 0.005, token_s=0.015)
     windows = Windows(SETTINGS)
     windows.next(13, False, 0.0, cost)
     # 30 codes and 11 around them take 0.305 s, one more and its making 0.325 s. 8 codes keep up
@@ -228,7 +228,7 @@ def test_a_window_waits_for_another_code_while_that_is_in_time():
 
 def test_a_window_is_never_just_in_time_and_hardly_larger():
     """So that the next has more time."""
-    cost = DecodeCost(0.1, 0.005, made_s=0.015)
+    cost = DecodeCost(0.1, 0.005, token_s=0.015)
     windows = Windows(SETTINGS)
     windows.next(13, False, 0.0, cost)
     assert windows.plan(10 + 11 + 3, False, 0.2, cost) is None, "11 codes, no time for more"
@@ -277,7 +277,7 @@ def test_a_stream_behind_its_listener_gets_larger_windows_each_time():
 
 
 def test_windows_without_time_to_spare_grow_step_by_step():
-    cost = DecodeCost(0.1, 0.005, made_s=0.03)
+    cost = DecodeCost(0.1, 0.005, token_s=0.03)
     windows = Windows(WindowSettings())
     sizes = []
     for _ in range(5):
@@ -289,7 +289,7 @@ def test_windows_without_time_to_spare_grow_step_by_step():
 
 
 def test_windows_stop_growing_once_each_leaves_more_sound_than_it_takes():
-    cost = DecodeCost(0.1, 0.005, made_s=0.012)  # 8 codes keep up
+    cost = DecodeCost(0.1, 0.005, token_s=0.012)  # 8 codes keep up
     windows = Windows(WindowSettings())
     sizes = []
     for _ in range(4):
@@ -302,7 +302,7 @@ def test_windows_stop_growing_once_each_leaves_more_sound_than_it_takes():
 
 
 def test_who_plays_faster_needs_larger_windows():
-    cost, sizes = DecodeCost(0.1, 0.005, made_s=0.01), []
+    cost, sizes = DecodeCost(0.1, 0.005, token_s=0.01), []
     for speed in (1.0, 1.5):
         windows = Windows(WindowSettings(), speed=speed)
         for _ in range(6):
@@ -312,7 +312,7 @@ def test_who_plays_faster_needs_larger_windows():
 
 
 def test_codes_that_cost_the_same_cores_make_windows_larger():
-    beside, shared = DecodeCost(0.03, 0.005), DecodeCost(0.03, 0.005, made_s=0.015)
+    beside, shared = DecodeCost(0.03, 0.005), DecodeCost(0.03, 0.005, token_s=0.015)
     sizes = []
     for cost in (beside, shared, shared.scaled(1.5)):
         window = Windows(SETTINGS).next(100, False, 0.0, cost)
@@ -368,7 +368,7 @@ def test_settings_that_would_let_the_muted_start_be_heard_are_a_bug():
 
 
 def test_a_seam_is_blended_and_nothing_else_is_touched():
-    seams = Seams(100)
+    seams = Crossfader(100)
     first = seams.join(np.zeros(1000, np.float32), 0, last=False)
     second = seams.join(np.ones(600, np.float32), 700, last=True)
     assert first.size == 900
@@ -380,14 +380,14 @@ def test_a_seam_is_blended_and_nothing_else_is_touched():
 
 def test_equal_samples_pass_a_seam_bit_for_bit():
     sound = np.random.default_rng(1).normal(size=4000).astype(np.float32)
-    seams = Seams(360)
+    seams = Crossfader(360)
     pieces = [seams.join(sound[:2000], 0, last=False), seams.join(sound[1200:], 1200, last=True)]
     np.testing.assert_array_equal(np.concatenate(pieces), sound)
 
 
 def test_the_callers_samples_are_not_changed():
     mine = np.ones(2000, np.float32)
-    seams = Seams(100)
+    seams = Crossfader(100)
     seams.join(np.zeros(1000, np.float32), 0, last=False)
     seams.join(mine, 500, last=False)
     np.testing.assert_array_equal(mine, 1.0)

@@ -27,8 +27,8 @@ if True:  # the imports below need the path above
     from voices.clips import babble, encoded
 
     from chatterbox.server.run import address_of, bind, serve
-    from chatterbox.voices.decoder import InProcessDecoder
     from chatterbox.voices.reference import prepare_reference
+    from chatterbox.voices.sandbox import InProcessDecoder
 
 
 class Killed(BaseException):

@@ -33,11 +33,11 @@ from fakes import VOCAB, FakeDecoder, FakeEncoder, FakeLanguageModel, FakeTokeni
 from server.harness import server_config
 
 from chatterbox.config import TTSConfig
+from chatterbox.dialects.registry import error_shape
 from chatterbox.engine.engine import TTSEngine
-from chatterbox.model.contract import F32
-from chatterbox.model.load import LoadedModel, ModelInfo
+from chatterbox.families.turbo.load import LoadedModel, ModelInfo
+from chatterbox.runtime.contract import F32
 from chatterbox.server.app import create_app
-from chatterbox.server.dialects.registry import error_shape
 from chatterbox.server.errors import native_shape
 from chatterbox.server.lifecycle import Lifecycle
 from chatterbox.server.run import _Server, _worth_logging, bind, http_config

@@ -21,18 +21,18 @@ from server.sockets.live import live
 from starlette.requests import Request
 from websockets.sync.client import connect
 
+from chatterbox.dialects.shared.msgpack_frames import unpacked
+from chatterbox.dialects.shared.socket_server import json_object
+from chatterbox.dialects.wyoming.events import Event, read_event
 from chatterbox.errors import Cancelled, ChatterboxError
 from chatterbox.server import body
-from chatterbox.server.access import Keyring, offered_keys
+from chatterbox.server.access_record import request_id
+from chatterbox.server.auth import Keyring, offered_keys
 from chatterbox.server.body import BodyLimits, Files, read_body
-from chatterbox.server.door import Patience
-from chatterbox.server.hosts import host_of
-from chatterbox.server.ignored import ignored_header
-from chatterbox.server.record import request_id
+from chatterbox.server.connection_limiter import Timeouts
+from chatterbox.server.ignored_params import ignored_header
+from chatterbox.server.origin_guard import host_of
 from chatterbox.server.room import Rooms
-from chatterbox.server.sockets.connection import json_object
-from chatterbox.server.sockets.packed import unpacked
-from chatterbox.server.wyoming.events import Event, read_event
 from chatterbox.voices.store import is_voice_id
 
 # --- pieces that get further than random bytes do
@@ -331,7 +331,7 @@ def check_requests(server, examples: int, caplog, monkeypatch) -> None:
         for status in re.findall(rb"^HTTP/1.1 (\d+)", heard):
             assert int(status) < 500, data
 
-    server.app.state.door.patience = Patience(0.05, 0.05, 0.05, 0.01)
+    server.app.state.door.patience = Timeouts(0.05, 0.05, 0.05, 0.01)
     monkeypatch.setattr(body, "STALL_S", 0.05)
     caplog.set_level(logging.ERROR)
     ask()

@@ -9,7 +9,7 @@ from faults.harness import running
 from server.harness import error_of
 from voices.clips import FaultyFileSystem, babble, encoded, healthy
 
-from chatterbox.voices.decoder import InProcessDecoder
+from chatterbox.voices.sandbox import InProcessDecoder
 from chatterbox.voices.store import VoiceStore
 
 EVER = 10**9

@@ -13,9 +13,9 @@ from server.harness import FakeEngine, error_of, server_config
 from websockets.asyncio.client import connect
 
 from chatterbox.errors import ConfigError, TooManyAttempts
-from chatterbox.server import access
-from chatterbox.server.access import Keyring
-from chatterbox.server.attempts import MOST_COUNTED, MOST_FAILURES, WINDOW_S, Attempts
+from chatterbox.server import auth as access
+from chatterbox.server.auth import Keyring
+from chatterbox.server.login_throttle import MOST_COUNTED, MOST_FAILURES, WINDOW_S, LoginThrottle
 from chatterbox.server.run import bind, serve
 
 OTHER_KEY = f"other-{SECRET}-0123456789"
@@ -208,7 +208,7 @@ async def test_f72_guesses_are_slowed_down(locked):
 
 def test_f72_the_window_ends_and_the_table_is_bounded():
     now, guesses = [0.0], itertools.count()
-    attempts = Attempts(now=lambda: now[0])
+    attempts = LoginThrottle(now=lambda: now[0])
 
     def guess(address: str) -> None:
         attempts.note_wrong([address], b"%d begins anew" % next(guesses))
@@ -242,7 +242,7 @@ async def test_f103_a_forwarded_address_gives_no_further_guesses(locked):
 
 
 def test_f103_many_addresses_guess_the_end_of_one_key_no_faster():
-    attempts = Attempts()
+    attempts = LoginThrottle()
     for number in range(MOST_FAILURES):
         attempts.note_wrong([f"10.0.0.{number}"], f"sk-known-{number}".encode())
     with pytest.raises(TooManyAttempts):

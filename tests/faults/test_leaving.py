@@ -178,7 +178,7 @@ def test_f24_leaving_in_the_middle_of_every_encoder(process, tmp_path, right):
 @pytest.fixture
 def impatient(monkeypatch) -> None:
     """A reader may rest for a moment only, and is paused after a second of sound."""
-    monkeypatch.setattr("chatterbox.server.slow_readers.STALL_S", 0.4)
+    monkeypatch.setattr("chatterbox.server.write_timeout.STALL_S", 0.4)
     monkeypatch.setattr("chatterbox.engine.outbox.CAPACITY_SAMPLES", 24_000)
 
 
@@ -266,7 +266,7 @@ async def drain(reader: asyncio.StreamReader) -> None:
 )
 async def test_f27_half_open_sockets_are_found_out(tmp_path, monkeypatch, how):
     monkeypatch.setattr("chatterbox.server.run.PING_S", 0.2)
-    monkeypatch.setattr("chatterbox.server.sockets.connection.STALL_S", 0.4)
+    monkeypatch.setattr("chatterbox.dialects.shared.socket_server.STALL_S", 0.4)
     async with running(tmp_path, engine={"guard": False}) as rig:
         await endless(rig)
         async with rig.fault():

@@ -12,13 +12,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from chatterbox.engine.decoding import DecodeLoop
-from chatterbox.engine.loop import EngineLoop
+from chatterbox.engine.generation_loop import GenerationLoop
 from chatterbox.engine.outbox import CAPACITY_SAMPLES, Outbox, SegmentEnd
 from chatterbox.engine.playback import PlaybackClock
-from chatterbox.engine.sampling import Sampling
-from chatterbox.engine.scheduler import SegmentJob
+from chatterbox.engine.sampler import Sampling
+from chatterbox.engine.scheduler import SegmentRequest
 from chatterbox.engine.stats import Counters
+from chatterbox.engine.vocoding_loop import VocodingLoop
 from chatterbox.engine.windows import WindowSettings
 from chatterbox.errors import GenerationFailed, OutOfMemory
 
@@ -37,8 +37,8 @@ class Bench:
         self.model.poison.add("poisoned")
         self.decoder.fail_for.add("undecodable")
         self.counters = Counters()
-        self.decoding = DecodeLoop(self.decoder, WindowSettings(), self.counters)
-        self.loop = EngineLoop(self.model, self.decoding, self.counters)
+        self.decoding = VocodingLoop(self.decoder, WindowSettings(), self.counters)
+        self.loop = GenerationLoop(self.model, self.decoding, self.counters)
         self.most_rows = 99  # that there is memory for
         self.model.on_step = self._remember
         run = self.decoder.run
@@ -55,15 +55,15 @@ class Bench:
         raise AssertionError("they do not come to rest")
 
 
-def job(words: int, key: str, seed: int, ordinal: int) -> SegmentJob:
-    return SegmentJob(
+def job(words: int, key: str, seed: int, index: int) -> SegmentRequest:
+    return SegmentRequest(
         voice=fake_voice(key),
         ids=FakeTokenizer().encode("w" * words),
         text_chars=words,
         sampling=Sampling(top_k=50),
-        cap_codes=200,
+        max_tokens=200,
         seed=seed,
-        ordinal=ordinal,
+        index=index,
         outbox=Outbox(),
         playback=PlaybackClock(live=False),
     )
@@ -72,8 +72,8 @@ def job(words: int, key: str, seed: int, ordinal: int) -> SegmentJob:
 class Heard:
     """A segment and what its reader has got of it."""
 
-    def __init__(self, words: int, key: str, seed: int, ordinal: int) -> None:
-        self.made_of = words, key, seed, ordinal
+    def __init__(self, words: int, key: str, seed: int, index: int) -> None:
+        self.made_of = words, key, seed, index
         self.job = job(*self.made_of)
         self.key = key
         self.pieces: list[np.ndarray] = []
@@ -116,7 +116,7 @@ class EngineMachine(RuleBasedStateMachine):
         first = self.bench.loop._begin
 
         def begin(row, attempt):
-            if row.job.ordinal == 0 and row.job.seed not in self.begun:
+            if row.job.index == 0 and row.job.seed not in self.begun:
                 self.begun.append(row.job.seed)
             return first(row, attempt)
 

@@ -13,13 +13,13 @@ from faults.harness import SECRET, Rig, running
 from server.harness import error_of
 
 from chatterbox.server import body
-from chatterbox.server.door import Door, Patience, Waits
+from chatterbox.server.connection_limiter import ConnectionLimiter, Timeouts, Waits
 
 HOST = b"Host: localhost\r\n"
 LIVE = b"GET /health/live HTTP/1.1\r\n" + HOST + b"\r\n"
 POST = b"POST /tts HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\n"
 JSON = {"content-type": "application/json"}
-BRIEF = Patience(head_s=0.15, rest_s=0.15, reading_s=0.15, round_s=0.02)
+BRIEF = Timeouts(head_s=0.15, rest_s=0.15, reading_s=0.15, round_s=0.02)
 CLOSES_S = 5.0
 
 
@@ -140,7 +140,7 @@ def test_f51_the_door_by_its_own_clock():
             self.ended_by = waits
 
     clock = [0.0]
-    door = Door(2, lambda record: None, now=lambda: clock[0])
+    door = ConnectionLimiter(2, lambda record: None, now=lambda: clock[0])
     door._timer = "none is needed"
     silent, served, unread = Somebody(Waits.HEAD), Somebody(None), Somebody(Waits.READING)
     for somebody in (silent, served, unread):
@@ -148,12 +148,12 @@ def test_f51_the_door_by_its_own_clock():
     for second in range(30):
         clock[0] = second
         served.request += 1
-        door.look_around()
+        door.sweep()
         assert (silent.ended_by is None) == (second < door.patience.head_s)
         assert (unread.ended_by is None) == (second < door.patience.reading_s)
     assert served.ended_by is None
-    assert Patience().head_s + 2 * Patience().round_s <= 10
-    assert Patience().reading_s + 2 * Patience().round_s <= 30
+    assert Timeouts().head_s + 2 * Timeouts().round_s <= 10
+    assert Timeouts().reading_s + 2 * Timeouts().round_s <= 30
 
 
 async def test_f52_a_body_that_stalls_or_crawls(brief, monkeypatch):

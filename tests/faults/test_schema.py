@@ -17,8 +17,8 @@ from schemathesis.checks import not_a_server_error
 from server.harness import FakeEngine, server_config
 from server.sockets.live import live
 
-from chatterbox.server.access import PROBES
 from chatterbox.server.app import create_app
+from chatterbox.server.auth import PROBES
 
 SCHEMA = schemathesis.openapi.from_dict(create_app(FakeEngine(), server_config()).openapi())
 OPERATIONS = {found.ok().label: found.ok() for found in SCHEMA.get_all_operations()}

@@ -18,7 +18,7 @@ from websockets.asyncio.client import connect
 
 import chatterbox
 from chatterbox.console import exposure_notice
-from chatterbox.server.hosts import host_of
+from chatterbox.server.origin_guard import host_of
 
 REPOSITORY = Path(chatterbox.__file__).parents[1]
 PAGE = {"accept": "text/html"}

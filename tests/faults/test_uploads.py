@@ -16,8 +16,8 @@ from voices.test_containers import REFUSED, wave
 from voices.test_decoder import HOSTILE
 
 import chatterbox
-from chatterbox.model.contract import LM_PROMPT_S
-from chatterbox.voices.decoder import DecodeChild
+from chatterbox.runtime.contract import LM_PROMPT_S
+from chatterbox.voices.sandbox import SandboxedDecoder
 
 SOUND = babble(2.0)
 GOOD = encoded(SOUND, "FLAC")
@@ -120,7 +120,7 @@ def test_f63_one_guard_for_all_of_them():
     """Only the decode child and the decoder itself decode; only the library asks for it."""
     package = Path(chatterbox.__file__).parent
     allowed = {
-        "decode_audio": {"voices/decoder.py", "voices/decode_child.py"},
+        "decode_audio": {"voices/sandbox.py", "voices/decode_child.py"},
         "av.open": {"voices/audio_file.py", "voices/decode_child.py", "audio/container.py"},
         # and the references that this program has written itself
         "soundfile.SoundFile": {"voices/audio_file.py", "voices/reference_file.py"},
@@ -239,7 +239,7 @@ async def test_f67_forms_that_are_none(rig):
     ],
 )
 async def test_f68_a_child_that_dies(rig, bad, monkeypatch):
-    child = DecodeChild(program=HOSTILE)
+    child = SandboxedDecoder(program=HOSTILE)
     monkeypatch.setattr(rig.engine.voices, "_decoder", child)
     try:
         async with rig.fault():
@@ -256,18 +256,18 @@ async def test_f68_a_child_that_dies(rig, bad, monkeypatch):
 
 def test_the_list_of_calls_is_whole():
     """Whoever adds a call that takes a recording adds it here."""
-    server = Path(chatterbox.__file__).parent / "server"
+    package = Path(chatterbox.__file__).parent
     using = {
-        path.name
-        for path in server.rglob("*.py")
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
         if re.search(r"\bUpload\b|_with_recording", path.read_text())
         and "router" in path.read_text()
     }
     assert using == {
-        "elevenlabs_voices.py",
-        "openai_voices.py",
-        "sillytavern.py",
-        "speech_routes.py",
-        "voice_routes.py",
-        "xtts.py",
+        "dialects/elevenlabs/voices.py",
+        "dialects/openai/voices.py",
+        "dialects/sillytavern.py",
+        "server/speech_routes.py",
+        "server/voice_routes.py",
+        "dialects/xtts.py",
     }

@@ -7,14 +7,16 @@ import time
 
 import pytest
 
-from chatterbox.engine.pulse import Pulse
+from chatterbox.engine.heartbeat import Heartbeat
 from chatterbox.errors import EXIT_STALLED
 from chatterbox.server.watchdog import Watchdog
 
 SOON_S = 0.06
 
 
-def watched(pulses: list[Pulse], **more) -> tuple[Watchdog, list[str], list[int], threading.Event]:
+def watched(
+    heartbeats: list[Heartbeat], **more
+) -> tuple[Watchdog, list[str], list[int], threading.Event]:
     told: list[str] = []
     left: list[int] = []
     gone = threading.Event()
@@ -23,23 +25,23 @@ def watched(pulses: list[Pulse], **more) -> tuple[Watchdog, list[str], list[int]
         left.append(code)
         gone.set()
 
-    dog = Watchdog(lambda: pulses, SOON_S, told.append, leave=leave, **more)
+    dog = Watchdog(lambda: heartbeats, SOON_S, told.append, leave=leave, **more)
     dog.start()
     return dog, told, left, gone
 
 
 def test_f46_an_event_loop_that_hangs(capfd):
-    pulse = Pulse("event loop")
-    pulse.beat()
-    _, told, left, gone = watched([pulse], last_resort_s=SOON_S)
+    heartbeat = Heartbeat("event loop")
+    heartbeat.beat()
+    _, told, left, gone = watched([heartbeat], last_resort_s=SOON_S)
     assert gone.wait(10)
     assert (told, left) == (["event loop"], [EXIT_STALLED])
     assert "most recent call first" in capfd.readouterr().err
 
 
 def test_f46_whoever_was_told_ends_the_process_in_time():
-    pulse, dogs = Pulse("engine"), []
-    pulse.beat()
+    heartbeat, dogs = Heartbeat("engine"), []
+    heartbeat.beat()
     told = threading.Event()
     left: list[int] = []
 
@@ -47,7 +49,7 @@ def test_f46_whoever_was_told_ends_the_process_in_time():
         dogs[0].stop()
         told.set()
 
-    dogs.append(Watchdog(lambda: [pulse], SOON_S, stalled, last_resort_s=60, leave=left.append))
+    dogs.append(Watchdog(lambda: [heartbeat], SOON_S, stalled, last_resort_s=60, leave=left.append))
     dogs[0].start()
     assert told.wait(10)
     dogs[0]._thread.join(10)
@@ -55,7 +57,7 @@ def test_f46_whoever_was_told_ends_the_process_in_time():
 
 
 def test_f47_what_rests_or_gets_on_is_left_alone():
-    resting, busy = Pulse("decoder"), Pulse("engine")
+    resting, busy = Heartbeat("decoder"), Heartbeat("engine")
     dog, told, left, gone = watched([resting, busy])
     for _ in range(60):
         busy.beat()
@@ -67,12 +69,12 @@ def test_f47_what_rests_or_gets_on_is_left_alone():
 
 HELD = """
 import ctypes, re, sys, time
-from chatterbox.engine.pulse import Pulse
+from chatterbox.engine.heartbeat import Heartbeat
 from chatterbox.server.watchdog import LockFreeTimer, Watchdog
 
-pulse = Pulse("event loop")
+heartbeat = Heartbeat("event loop")
 dog = Watchdog(
-    lambda: [pulse], 0.3, print, timer=LockFreeTimer(), last_resort_s=3, leave=print
+    lambda: [heartbeat], 0.3, print, timer=LockFreeTimer(), last_resort_s=3, leave=print
 )
 dog.start()
 time.sleep(0.2)
@@ -91,7 +93,7 @@ def held(hold: str) -> subprocess.CompletedProcess[str]:
     "hold",
     [
         "ctypes.PyDLL(None).sleep(40)",
-        'pulse.beat(); re.fullmatch("(a|a?)+$", "a" * 40 + "b")',
+        'heartbeat.beat(); re.fullmatch("(a|a?)+$", "a" * 40 + "b")',
         "sum(range(10**11))",
     ],
 )
@@ -111,8 +113,8 @@ def test_f109_who_lets_go_in_time_is_left_alone():
 
 
 def test_a_service_manager_hears_of_every_look():
-    pulse, looks = Pulse("engine"), threading.Semaphore(0)
-    dog, _, _, gone = watched([pulse], on_look=looks.release)
+    heartbeat, looks = Heartbeat("engine"), threading.Semaphore(0)
+    dog, _, _, gone = watched([heartbeat], on_look=looks.release)
     for _ in range(20):
         assert looks.acquire(timeout=10)
     dog.stop()

@@ -10,7 +10,7 @@ from tiny_decoder import snr_db, stream, whole
 
 from chatterbox.config import TTSConfig
 from chatterbox.engine.engine import TTSEngine
-from chatterbox.engine.speech import SpeechRequest
+from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.engine.windows import WindowSettings
 from tools.train_mini.features import BANDS, analyse
 from tools.train_mini.judges import Recogniser, impression, word_errors, words

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chatterbox.model.capture import GRAPH_ID_KEY, NO_CAPTURE, Buckets, bucket_sizes
+from chatterbox.runtime.cuda_graphs import GRAPH_ID_KEY, NO_CAPTURE, Buckets, bucket_sizes
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,13 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from chatterbox.compile.decoder.graph_edit import stored_values
 from chatterbox.config import TTSConfig
 from chatterbox.errors import ModelError
-from chatterbox.model.contract import GRAPHS
-from chatterbox.model.external_data import is_external
-from chatterbox.model.load import load_model
-from chatterbox.model.sessions import SessionSettings, open_session
-from chatterbox.model.split.graph_edit import stored_values
+from chatterbox.families.turbo.load import load_model
+from chatterbox.hub.external_data import is_external
+from chatterbox.runtime.contract import GRAPHS
+from chatterbox.runtime.sessions import SessionSettings, open_session
 
 PRECISION = "fp32"
 CPU = SessionSettings("cpu", 1, {})

@@ -6,11 +6,11 @@ import onnx
 import pytest
 
 from chatterbox import mini
-from chatterbox.model.contract import PRECISION_SUFFIX, PRECISIONS
-from chatterbox.model.embedding import host_embedder
-from chatterbox.model.graphs import EmbedGraph
-from chatterbox.model.sessions import SessionSettings, open_session
-from chatterbox.text.tokenizer import Tokenizer
+from chatterbox.families.turbo.tokenizer import Tokenizer
+from chatterbox.runtime.contract import PRECISION_SUFFIX, PRECISIONS
+from chatterbox.runtime.embedding import host_embedder
+from chatterbox.runtime.sessions import SessionSettings, open_session
+from chatterbox.runtime.wrappers import EmbedGraph
 
 CPU = SessionSettings("cpu", 1, {})
 VOCAB = 6563

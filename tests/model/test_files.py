@@ -7,8 +7,8 @@ import made
 import pytest
 
 from chatterbox.errors import ModelError
-from chatterbox.model.contract import GRAPHS, PRECISIONS
-from chatterbox.model.files import ModelFiles
+from chatterbox.hub.files import ModelFiles
+from chatterbox.runtime.contract import GRAPHS, PRECISIONS
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import huggingface_hub
 import pytest
 
 from chatterbox.errors import ModelError
-from chatterbox.model import hub
+from chatterbox.hub import download as hub
 
 FILES = ["config.json", "onnx/a.onnx", "onnx/a.onnx_data"]
 REPOSITORY, REVISION = "someone/some-model", "0123456789abcdef"

@@ -7,22 +7,22 @@ import made
 import numpy as np
 import pytest
 
+from chatterbox.compile.lm import compiler as tuner
+from chatterbox.compile.lm.compiler import TunedGraph
 from chatterbox.config import TTSConfig
-from chatterbox.model import language_model
-from chatterbox.model.contract import GRAPHS, Voice, VoiceTensors
-from chatterbox.model.embedding import HostEmbedder
-from chatterbox.model.files import ModelFiles
-from chatterbox.model.language_model import (
+from chatterbox.families.turbo import language_model
+from chatterbox.families.turbo.language_model import (
     LanguageModelParts,
     open_language_model,
     tune_language_model,
 )
-from chatterbox.model.sessions import SessionSettings
-from chatterbox.model.slots import TunedLanguageModel
-from chatterbox.model.stock_lm import StockLanguageModel
-from chatterbox.model.tune import tuner
-from chatterbox.model.tune.tuner import TunedGraph
-from chatterbox.text.tokenizer import Tokenizer
+from chatterbox.families.turbo.tokenizer import Tokenizer
+from chatterbox.hub.files import ModelFiles
+from chatterbox.runtime.contract import GRAPHS, Voice, VoiceTensors
+from chatterbox.runtime.embedding import HostEmbedder
+from chatterbox.runtime.kv_slots import SlottedLanguageModel
+from chatterbox.runtime.published_lm import PublishedLanguageModel
+from chatterbox.runtime.sessions import SessionSettings
 
 IDS = Tokenizer.from_file(made.path() / "tokenizer.json").encode("How are you?")
 
@@ -46,7 +46,7 @@ def logits(model):
 
 def test_a_proven_graph_is_served_and_embedded_on_the_host(tmp_path):
     model, note = open_language_model(parts(tmp_path))
-    assert isinstance(model, TunedLanguageModel)
+    assert isinstance(model, SlottedLanguageModel)
     assert isinstance(model._embed, HostEmbedder)
     assert note == "tuned, proven equal; cache in float"
 
@@ -54,7 +54,7 @@ def test_a_proven_graph_is_served_and_embedded_on_the_host(tmp_path):
 def test_it_says_what_the_stock_graph_says(tmp_path):
     tuned, _ = open_language_model(parts(tmp_path, "fp32"))
     stock, note = open_language_model(parts(tmp_path, "fp32", tune=False))
-    assert isinstance(stock, StockLanguageModel)
+    assert isinstance(stock, PublishedLanguageModel)
     assert note.startswith("as published (tuning is switched off)")
     expected = logits(stock)
     assert np.abs(logits(tuned) - expected).max() < 1e-4 * expected.std()
@@ -77,11 +77,11 @@ def test_where_nothing_changes_the_cache_is_in_int8(tmp_path, monkeypatch):
 
 def test_a_graph_that_is_not_recognised_is_served_as_published(tmp_path, monkeypatch):
     def refuse(_):
-        raise tuner.NotRecognisedError("no layers")
+        raise tuner.NotRecognizedError("no layers")
 
-    monkeypatch.setattr(tuner, "recognise", refuse)
+    monkeypatch.setattr(tuner, "match_gpt2", refuse)
     model, note = open_language_model(parts(tmp_path))
-    assert isinstance(model, StockLanguageModel)
+    assert isinstance(model, PublishedLanguageModel)
     assert note.startswith("as published (not recognised: no layers)")
 
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from chatterbox.config import SAMPLING_BOUNDS, TTSConfig
-from chatterbox.model.files import ModelFiles
-from chatterbox.model.load import own_sampling
+from chatterbox.families.turbo.load import own_sampling
+from chatterbox.hub.files import ModelFiles
 
 
 def said(directory, **stated):

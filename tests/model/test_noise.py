@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatterbox.model.noise import Noise
+from chatterbox.runtime.noise import Noise
 
 places = st.integers(-3000, 100_000)
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatterbox.model.prefix_cache import PrefixCache
+from chatterbox.runtime.lru import ByteLru
 
 BOUND = 10
 
@@ -11,7 +11,7 @@ BOUND = 10
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 14)), max_size=40))
 def test_it_holds_the_most_recently_used_that_fit(script):
     """Size 0 reads, any other size writes an entry of so many bytes."""
-    cache = PrefixCache(BOUND)
+    cache = ByteLru(BOUND)
     model = {}  # in order of use
     for key, size in script:
         if not size:

@@ -5,9 +5,10 @@ import pytest
 
 from chatterbox.config import TTSConfig
 from chatterbox.errors import ModelError
-from chatterbox.model import hub, select
-from chatterbox.model.contract import GRAPHS
-from chatterbox.model.files import needed_files
+from chatterbox.hub import download as hub
+from chatterbox.hub import select
+from chatterbox.hub.files import needed_files
+from chatterbox.runtime.contract import GRAPHS
 
 
 @pytest.fixture(autouse=True)

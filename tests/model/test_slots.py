@@ -9,16 +9,16 @@ import numpy as np
 import psutil
 import pytest
 
+from chatterbox.compile.lm.compiler import tune
+from chatterbox.compile.lm.equivalence import StockRow, random_embedder, sampled_voice
+from chatterbox.compile.lm.write import CompileOptions
 from chatterbox.errors import ModelError
-from chatterbox.model.capture import Buckets
-from chatterbox.model.memory import HostBuffer, Memory
-from chatterbox.model.prefix import Prefix, load_by_graph, pad_session
-from chatterbox.model.sessions import SessionSettings, open_session
-from chatterbox.model.slots import TunedLanguageModel
-from chatterbox.model.tune.prove import StockRow, random_embedder, sampled_voice
-from chatterbox.model.tune.tuner import tune
-from chatterbox.model.tune.write import Recipe
-from chatterbox.model.tuned_call import TunedShape
+from chatterbox.runtime.bound_call import GraphShape
+from chatterbox.runtime.buffers import HostBuffer, Memory
+from chatterbox.runtime.cuda_graphs import Buckets
+from chatterbox.runtime.kv_prefix import Prefix, load_by_graph, pad_session
+from chatterbox.runtime.kv_slots import SlottedLanguageModel
+from chatterbox.runtime.sessions import SessionSettings, open_session
 from tools.stock_forms.plain import Form, write_plain
 from tools.stock_forms.weights import Size, random_model
 
@@ -51,7 +51,7 @@ def reference(stock):
 
 def model(tuned, **changes):
     given = {"slots": SLOTS, "capacity": CAPACITY, "prefix_cache_bytes": CACHE_BYTES, **changes}
-    return TunedLanguageModel(tuned, EMBED, **given)
+    return SlottedLanguageModel(tuned, EMBED, **given)
 
 
 def close(found, expected):
@@ -134,7 +134,7 @@ def test_a_cached_prefix_gives_what_no_cache_gives(tuned):
 @pytest.fixture(scope="module")
 def small_cache(stock):
     """A session on the tuned form that keeps its cache in int8."""
-    recipe = Recipe(cache="int8")
+    recipe = CompileOptions(cache="int8")
     found = tune(stock, "fp32", stock.parent / "cache", CPU, recipe=recipe, embed=EMBED)
     return open_session(found.path, CPU)
 
@@ -169,9 +169,9 @@ def test_a_warm_voice_is_not_computed_again(tuned, monkeypatch):
     engine.warm(VOICES[2])
     held = engine.prefix_bytes
     calls = []
-    prefill = TunedLanguageModel._prefill
+    prefill = SlottedLanguageModel._prefill
     monkeypatch.setattr(
-        TunedLanguageModel, "_prefill", lambda *given: calls.append(given) or prefill(*given)
+        SlottedLanguageModel, "_prefill", lambda *given: calls.append(given) or prefill(*given)
     )
     engine.begin(0, VOICES[2], np.arange(5))
     assert len(calls) == 1  # the text alone
@@ -219,7 +219,7 @@ def test_a_voice_without_rows_begins_with_its_text(tuned, reference):
 
 def test_a_prefix_copied_by_a_graph_lies_where_a_copied_one_does(tuned):
     """What a GPU does, done by a CPU session."""
-    shape = TunedShape.of(tuned)
+    shape = GraphShape.of(tuned)
     memory = Memory("cpu")
     rng = np.random.default_rng(0)
     held = HostBuffer(shape.cache_shape(2 * shape.layers, 6), shape.kv_type)

@@ -7,13 +7,13 @@ from fakes import fake_voice
 
 from chatterbox.config import TTSConfig
 from chatterbox.errors import ModelError
-from chatterbox.model.contract import PRECISIONS, Voice, VoiceTensors
-from chatterbox.model.files import ModelFiles
-from chatterbox.model.graphs import EmbedGraph, EncoderGraph
-from chatterbox.model.select import precisions
-from chatterbox.model.sessions import open_session, session_settings
-from chatterbox.model.stock_lm import BATCH_TOLERANCE, StockLanguageModel, _Batch
-from chatterbox.text.tokenizer import Tokenizer
+from chatterbox.families.turbo.tokenizer import Tokenizer
+from chatterbox.hub.files import ModelFiles
+from chatterbox.hub.select import precisions
+from chatterbox.runtime.contract import PRECISIONS, Voice, VoiceTensors
+from chatterbox.runtime.published_lm import BATCH_TOLERANCE, PublishedLanguageModel, _Batch
+from chatterbox.runtime.sessions import open_session, session_settings
+from chatterbox.runtime.wrappers import EmbedGraph, EncoderGraph
 
 SETTINGS = session_settings(TTSConfig(device="cpu", threads=1))
 
@@ -22,11 +22,11 @@ def files(precision: str) -> ModelFiles:
     return ModelFiles(made.path(), precisions(TTSConfig(model_dtype=precision), "cpu"))
 
 
-def language_model(precision: str = "fp32", slots: int = 4) -> StockLanguageModel:
+def language_model(precision: str = "fp32", slots: int = 4) -> PublishedLanguageModel:
     model = files(precision)
     embed = EmbedGraph(open_session(model.graph("embed_tokens"), SETTINGS))
     session = open_session(model.graph("language_model"), SETTINGS)
-    return StockLanguageModel(session, embed, slots=slots, capacity=2048)
+    return PublishedLanguageModel(session, embed, slots=slots, capacity=2048)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_a_graph_of_another_kind_is_refused():
     decoder = open_session(files("q4").graph("conditional_decoder"), SETTINGS)
     embed = EmbedGraph(open_session(files("q4").graph("embed_tokens"), SETTINGS))
     with pytest.raises(ModelError, match="not a Chatterbox Turbo graph"):
-        StockLanguageModel(decoder, embed, slots=1, capacity=10)
+        PublishedLanguageModel(decoder, embed, slots=1, capacity=10)
     with pytest.raises(ModelError, match=r"speech_encoder has no .*audio_values"):
         EncoderGraph(decoder)
 

@@ -10,22 +10,28 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from chatterbox.model.contract import PRECISIONS
-from chatterbox.model.files import ModelFiles
-from chatterbox.model.sessions import SessionSettings, open_session
-from chatterbox.model.tune import tuner
-from chatterbox.model.tune.prove import (
+from chatterbox.compile.lm import compiler as tuner
+from chatterbox.compile.lm.compiler import (
+    EXACT_TOLERANCE,
+    NotCompiled,
+    TunedGraph,
+    recipe_for,
+    tune,
+)
+from chatterbox.compile.lm.equivalence import (
     EXACT_STEPS,
     deviation,
     exact_session,
     random_embedder,
     stock_trial,
 )
-from chatterbox.model.tune.reader import StockGraph
-from chatterbox.model.tune.recognise import recognise
-from chatterbox.model.tune.tuner import EXACT_TOLERANCE, TunedGraph, Untuned, recipe_for, tune
-from chatterbox.model.tune.weights import Linear
-from chatterbox.model.tune.write import GRAPH_FILE, SIDECAR_FILE, Recipe, write
+from chatterbox.compile.lm.match_gpt2 import match_gpt2
+from chatterbox.compile.lm.published import PublishedGraph
+from chatterbox.compile.lm.weights import Linear
+from chatterbox.compile.lm.write import GRAPH_FILE, SIDECAR_FILE, CompileOptions, write
+from chatterbox.hub.files import ModelFiles
+from chatterbox.runtime.contract import PRECISIONS
+from chatterbox.runtime.sessions import SessionSettings, open_session
 from tools.stock_forms.plain import Form, plain_model, write_plain
 from tools.stock_forms.weights import Size, random_model
 
@@ -65,7 +71,7 @@ def test_the_exact_gelu_is_told_from_the_approximate_one(tmp_path):
     model = random_model(TINY, activation="erf")
     for gelu in ("operator", "spelled", "bias"):
         source = write_plain(model, Form(gelu=gelu), tmp_path)
-        assert recognise(StockGraph(source)).activation == "erf"
+        assert match_gpt2(PublishedGraph(source)).activation == "erf"
         assert isinstance(tune(source, "fp32", tmp_path / "cache", CPU), TunedGraph)
 
 
@@ -103,7 +109,7 @@ def test_half_precision_weights_are_widened_exactly(tmp_path):
 
 @pytest.mark.parametrize("bits", [4, 8])
 def test_plain_weights_can_be_quantised(bits, stock, tmp_path):
-    result = tune(stock, "fp32", tmp_path, CPU, recipe=Recipe(bits=bits, block=16))
+    result = tune(stock, "fp32", tmp_path, CPU, recipe=CompileOptions(bits=bits, block=16))
     assert isinstance(result, TunedGraph)
     assert result.exact.worst < 1e-4  # before quantising
     assert result.served.mean < (0.3 if bits == 4 else 0.03)
@@ -113,12 +119,12 @@ def test_plain_weights_can_be_quantised(bits, stock, tmp_path):
 
 
 def test_an_int8_cache_that_changes_what_is_said_is_refused(stock, tmp_path, monkeypatch):
-    fine = tune(stock, "fp32", tmp_path, CPU, recipe=Recipe(cache="int8"))
+    fine = tune(stock, "fp32", tmp_path, CPU, recipe=CompileOptions(cache="int8"))
     assert isinstance(fine, TunedGraph)
     monkeypatch.setattr(tuner, "SPOKEN_TOLERANCE", 1e-9)
     monkeypatch.setattr(tuner, "VERSION", tuner.VERSION + 1)
-    result = tune(stock, "fp32", tmp_path, CPU, recipe=Recipe(cache="int8"))
-    assert isinstance(result, Untuned)
+    result = tune(stock, "fp32", tmp_path, CPU, recipe=CompileOptions(cache="int8"))
+    assert isinstance(result, NotCompiled)
     assert result.reason.startswith("an int8 cache changes what is said")
 
 
@@ -133,7 +139,7 @@ def test_the_usual_recipe_suits_the_device():
 
 def test_fp32_on_a_gpu_stays_as_published(stock, tmp_path):
     result = tune(stock, "fp32", tmp_path, SessionSettings("cuda", 1, {}))
-    assert result == Untuned("a GPU steps in place in fp16, not in fp32")
+    assert result == NotCompiled("a GPU steps in place in fp16, not in fp32")
     assert not list(tmp_path.iterdir())
 
 
@@ -165,7 +171,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_the_proof_notices_a_wrong_weight(mistake, stock, tmp_path):
-    write(MISTAKES[mistake](MODEL), Recipe(), tmp_path, lambda _: None)
+    write(MISTAKES[mistake](MODEL), CompileOptions(), tmp_path, lambda _: None)
     session = exact_session(tmp_path / GRAPH_FILE, 1)
     trial = stock_trial(stock, random_embedder(MODEL.hidden), 1)
     found = deviation(trial, session, steps=EXACT_STEPS)
@@ -175,7 +181,7 @@ def test_the_proof_notices_a_wrong_weight(mistake, stock, tmp_path):
 @pytest.mark.parametrize("mistake", ["rows", "active", "seqlens_k", "position_ids"])
 def test_the_proof_notices_a_wrong_input(mistake, stock, tmp_path):
     """A graph that reads the wrong row, slot, length or position does not pass either."""
-    write(MODEL, Recipe(), tmp_path, lambda _: None)
+    write(MODEL, CompileOptions(), tmp_path, lambda _: None)
     graph = onnx.load(str(tmp_path / GRAPH_FILE))
     kind = np.int32 if mistake == "seqlens_k" else np.int64
     zero = helper.make_node("Mul", [mistake, "no"], ["wrong"])
@@ -196,9 +202,9 @@ def test_the_proof_notices_a_wrong_input(mistake, stock, tmp_path):
 
 
 def test_a_graph_that_differs_is_refused_and_that_is_remembered(stock, tmp_path, monkeypatch):
-    monkeypatch.setattr(tuner, "recognise", lambda graph: MISTAKES["norms"](recognise(graph)))
+    monkeypatch.setattr(tuner, "match_gpt2", lambda graph: MISTAKES["norms"](match_gpt2(graph)))
     first = tune(stock, "fp32", tmp_path, CPU)
-    assert isinstance(first, Untuned)
+    assert isinstance(first, NotCompiled)
     assert "standard deviations" in first.reason
     monkeypatch.setattr(tuner, "write", None)  # the second time nothing is written
     assert tune(stock, "fp32", tmp_path, CPU) == first
@@ -238,7 +244,7 @@ def test_another_kind_of_graph_is_not_recognised(tmp_path):
         (no_positions, "position_ids"),
     ):
         result = changed(edit)
-        assert isinstance(result, Untuned)
+        assert isinstance(result, NotCompiled)
         assert reason in result.reason
 
 
@@ -302,7 +308,7 @@ def test_a_full_disk_leaves_the_stock_graph_and_nothing_else(stock, tmp_path, mo
 
     monkeypatch.setattr(tuner, "write", full)
     result = tune(stock, "fp32", tmp_path, CPU)
-    assert result == Untuned("could not be written: No space left on device")
+    assert result == NotCompiled("could not be written: No space left on device")
     assert not list(tmp_path.iterdir())
 
 
@@ -338,7 +344,7 @@ def test_a_missing_sidecar_is_said(tmp_path):
     source = write_plain(MODEL, Form(), tmp_path)
     (tmp_path / "language_model.onnx_data").unlink()
     result = tune(source, "fp32", tmp_path / "cache", CPU)
-    assert isinstance(result, Untuned)
+    assert isinstance(result, NotCompiled)
 
 
 def test_a_graph_that_cannot_run_is_refused(stock, tmp_path, monkeypatch):
@@ -347,7 +353,7 @@ def test_a_graph_that_cannot_run_is_refused(stock, tmp_path, monkeypatch):
 
     monkeypatch.setattr(tuner, "stock_trial", broken)
     result = tune(stock, "fp32", tmp_path, CPU)
-    assert result == Untuned("the proof broke off: no kernel")
+    assert result == NotCompiled("the proof broke off: no kernel")
 
 
 @pytest.mark.parametrize("precision", ["fp16", "q8", "q4", "q4f16"])

@@ -12,16 +12,16 @@ from fakes import fake_voice
 from chatterbox.config import ServerConfig, TTSConfig
 from chatterbox.engine.admission import Admission
 from chatterbox.engine.pool import PriorityPool
-from chatterbox.engine.sampling import Sampling
-from chatterbox.engine.speech import SpeechReport, SpeechRequest
+from chatterbox.engine.sampler import Sampling
+from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.engine.stats import EngineStats
 from chatterbox.errors import ChatterboxError, EmptyText, UnsupportedAudio, VoiceNotFound
-from chatterbox.model.contract import SAMPLE_RATE_HZ
-from chatterbox.model.load import ModelInfo
+from chatterbox.families.turbo.load import ModelInfo
+from chatterbox.runtime.contract import SAMPLE_RATE_HZ
 from chatterbox.server.app import create_app
 from chatterbox.server.lifecycle import Lifecycle
 from chatterbox.text import Segment
-from chatterbox.voices.catalogue import VoiceInfo
+from chatterbox.voices.names import VoiceInfo
 from chatterbox.voices.reference import ReferenceReport
 
 PIECE_SAMPLES = SAMPLE_RATE_HZ // 10
@@ -161,7 +161,7 @@ class FakeEngine:
         self.state = "ready"
         self.fault = None
         self.on_death = None
-        self.pulses = []
+        self.heartbeats = []
         self.admission = Admission(capacity, queue_capacity)
         self.voices = FakeVoices()
         self.pool = PriorityPool(1, "fake")

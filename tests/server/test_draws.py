@@ -5,8 +5,8 @@ import secrets
 
 import pytest
 
-from chatterbox.server.draws import SEED_LIMIT, drawn_id, drawn_seed
-from chatterbox.server.record import request_id
+from chatterbox.server.access_record import request_id
+from chatterbox.server.ids import SEED_LIMIT, new_request_id, random_seed
 
 
 @pytest.fixture
@@ -22,10 +22,10 @@ def a_system_without_numbers(monkeypatch):
 
 
 def test_ids_and_seeds(a_system_without_numbers):
-    ids = [drawn_id() for _ in range(1000)]
+    ids = [new_request_id() for _ in range(1000)]
     assert len(set(ids)) == 1000
     assert {len(name) for name in ids} == {len("req-0123456789abcdef")}
-    seeds = [drawn_seed() for _ in range(1000)]
+    seeds = [random_seed() for _ in range(1000)]
     assert len(set(seeds)) > 990
     assert 0 <= min(seeds) < SEED_LIMIT / 10
     assert SEED_LIMIT * 0.9 < max(seeds) < SEED_LIMIT

@@ -21,8 +21,8 @@ from server.harness import SPEECH, FakeEngine, server_config
 from chatterbox.errors import EXIT_ENGINE_DEAD, ConfigError, ModelError
 from chatterbox.server import run
 from chatterbox.server.app import create_app
+from chatterbox.server.malloc_trim import MallocTrim
 from chatterbox.server.run import address_of, bind, serve
-from chatterbox.server.trimmer import Trimmer
 
 SCRIPT = Path(__file__).with_name("fake_process.py")
 
@@ -277,13 +277,13 @@ def test_routes_are_built_before_anybody_asks(monkeypatch):
 
 def test_free_memory_goes_back_to_the_system_from_the_start_to_the_end(monkeypatch):
     trimmed, engine = threading.Event(), FakeEngine()
-    trimmer = Trimmer(trimmed.set, every_s=0.01)
+    trimmer = MallocTrim(trimmed.set, every_s=0.01)
 
     def load() -> None:
         assert trimmed.wait(10)
         raise ModelError("what ends it")
 
-    monkeypatch.setattr(run, "Trimmer", lambda: trimmer)
+    monkeypatch.setattr(run, "MallocTrim", lambda: trimmer)
     monkeypatch.setattr(engine, "load", load)
     with bind("127.0.0.1", 0) as sock, pytest.raises(ModelError, match="what ends it"):
         serve(engine, server_config(), sock, lambda address: None)

@@ -8,8 +8,8 @@ from faults.virtual_time import run
 from server.harness import FakeEngine, serving
 
 from chatterbox.errors import KeyLimit
-from chatterbox.server.access import holder
-from chatterbox.server.shares import KEPT_WAITING_S, MOST_KEPT_WAITING, Limits, Shares
+from chatterbox.server.auth import holder
+from chatterbox.server.quotas import KEPT_WAITING_S, MOST_KEPT_WAITING, KeyQuotas, Limits
 
 MINE, THEIRS = 0, 1
 RETRY_AFTER_S = 5.0
@@ -17,7 +17,7 @@ RETRY_AFTER_S = 5.0
 
 @pytest.fixture
 def shares():
-    return Shares(Limits(requests=1, characters=None, sockets=1), lambda: RETRY_AFTER_S)
+    return KeyQuotas(Limits(requests=1, characters=None, sockets=1), lambda: RETRY_AFTER_S)
 
 
 @contextmanager
@@ -106,7 +106,7 @@ async def test_the_engine_is_told_whose_a_request_is():
             headers = {"authorization": f"Bearer {key}"}
             answer = await client.post("/tts", json={"text": "Hello."}, headers=headers)
             assert answer.status_code == 200
-    second, first = (request.party for request in engine.requests)
+    second, first = (request.tenant for request in engine.requests)
     assert None not in (first, second)
     assert first != second
 

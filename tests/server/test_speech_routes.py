@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from server.harness import PIECE_SAMPLES, SPEECH, FakeEngine, error_of, serving
 
-from chatterbox.engine.sampling import Sampling
+from chatterbox.engine.sampler import Sampling
 from chatterbox.errors import EngineDead, GenerationFailed, InvalidText
 
 WAV = ("clip.wav", b"RIFF....", "audio/wav")

@@ -7,11 +7,11 @@ import threading
 
 import pytest
 
-from chatterbox.server.trimmer import Trimmer
+from chatterbox.server.malloc_trim import MallocTrim
 
 HOLES = """
 import psutil
-from chatterbox.server.trimmer import trim
+from chatterbox.server.malloc_trim import trim
 
 def rss_mib():
     return psutil.Process().memory_info().rss / 2**20
@@ -41,7 +41,7 @@ def test_again_and_again_until_it_is_stopped():
         if len(times) == 3:
             three.set()
 
-    trimmer = Trimmer(trim, every_s=0.001)
+    trimmer = MallocTrim(trim, every_s=0.001)
     trimmer.start()
     assert three.wait(10)
     trimmer.stop()

@@ -25,8 +25,8 @@ from soak.slopes import HEADER, LEAST_SAMPLES, Slope, slope
 from voices.clips import babble, encoded, open_library
 
 from chatterbox.engine.outbox import Outbox
-from chatterbox.engine.sampling import Sampling
-from chatterbox.engine.speech import SpeechRequest, SpeechStream
+from chatterbox.engine.sampler import Sampling
+from chatterbox.engine.speech_stream import SpeechRequest, SpeechStream
 from tools.fault_attacks import ATTACKS, mix
 from tools.fault_crowds import beside
 

@@ -6,8 +6,8 @@ import re
 import pytest
 from text.examples import written
 
+from chatterbox.dialects.shared.sentence_buffer import SentenceBuffer
 from chatterbox.errors import EmptyText
-from chatterbox.server.sockets.sentences import SentenceBuffer
 from chatterbox.text import SegmentLimits, prepare
 
 LIMITS = SegmentLimits()

@@ -10,8 +10,8 @@ from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
 from tokenizers import Tokenizer as Library
 
 from chatterbox.errors import EmptyText, ModelError
+from chatterbox.families.turbo.tokenizer import Tokenizer
 from chatterbox.text import TAGS
-from chatterbox.text.tokenizer import Tokenizer
 
 END = "<|endoftext|>"
 CONTROLS = [END, "[START]", "<|im_start|>"]

@@ -13,10 +13,10 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from chatterbox.model.contract import F32, VoiceTensors
-from chatterbox.voices.decoder import InProcessDecoder
+from chatterbox.runtime.contract import F32, VoiceTensors
 from chatterbox.voices.file_system import FileSystem
 from chatterbox.voices.library import VoiceLibrary
+from chatterbox.voices.sandbox import InProcessDecoder
 
 MODEL = "model-a"
 

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatterbox.errors import InvalidVoiceId
-from chatterbox.voices.catalogue import (
+from chatterbox.voices.names import (
     MAX_ALIASES,
-    Catalogue,
+    NameIndex,
     VoiceInfo,
     checked_name,
     with_alias,
@@ -22,7 +22,7 @@ def info(voice_id: str, name: str, *aliases: str) -> VoiceInfo:
     return VoiceInfo(voice_id, name, aliases, 1.5, False, REPORT)
 
 
-CATALOGUE = Catalogue({"v-1": info("v-1", "Anna", "narrator"), "v-2": info("v-2", "v-1x")})
+CATALOGUE = NameIndex({"v-1": info("v-1", "Anna", "narrator"), "v-2": info("v-2", "v-1x")})
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_finding(asked, found):
 
 
 def test_case_and_unicode_form_make_no_other_name():
-    catalogue = Catalogue({"v-1": info("v-1", "Zo\u00eb Stra\u00dfe")})
+    catalogue = NameIndex({"v-1": info("v-1", "Zo\u00eb Stra\u00dfe")})
     assert catalogue.find("ZOE\u0308 STRASSE") is not None
 
 
@@ -85,7 +85,7 @@ def test_a_checked_name_stays_as_it_is(name):
     except InvalidVoiceId:
         return
     assert checked_name(kept) == kept
-    catalogue = Catalogue({"v-1": info("v-1", kept)})
+    catalogue = NameIndex({"v-1": info("v-1", kept)})
     assert catalogue.find(name) is not None
 
 

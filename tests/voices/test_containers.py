@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatterbox.errors import UnreadableAudio, UnsupportedAudio
-from chatterbox.voices import containers
+from chatterbox.voices import sniff as containers
 from chatterbox.voices.audio_file import decode_audio
-from chatterbox.voices.containers import sniff
+from chatterbox.voices.sniff import sniff
 
 from .clips import babble, encoded, muxed
 

@@ -13,11 +13,16 @@ import pytest
 
 from chatterbox.config import environment_for_child
 from chatterbox.errors import AudioTooLong, Draining, UnreadableAudio, UnsupportedAudio
-from chatterbox.model.contract import SAMPLE_RATE_HZ
-from chatterbox.voices import decode_wire
+from chatterbox.runtime.contract import SAMPLE_RATE_HZ
+from chatterbox.voices import child_protocol as decode_wire
 from chatterbox.voices.audio_file import decode_audio
-from chatterbox.voices.decoder import CHILD_PROGRAM, DecodeChild, InProcessDecoder, guarded_decoder
-from chatterbox.voices.intake import ENCODER_RATE_HZ
+from chatterbox.voices.resampler import ENCODER_RATE_HZ
+from chatterbox.voices.sandbox import (
+    CHILD_PROGRAM,
+    InProcessDecoder,
+    SandboxedDecoder,
+    guarded_decoder,
+)
 
 from .clips import babble, encoded, muxed
 
@@ -41,14 +46,14 @@ decode_child.main()
 
 @pytest.fixture
 def child():
-    decoder = DecodeChild()
+    decoder = SandboxedDecoder()
     yield decoder
     decoder.close()
 
 
 @pytest.fixture(scope="module")
 def hostile():
-    decoder = DecodeChild(program=HOSTILE)
+    decoder = SandboxedDecoder(program=HOSTILE)
     yield decoder
     decoder.close()
 
@@ -129,7 +134,7 @@ def test_a_child_that_died_between_files_is_replaced(child):
 
 
 def test_a_child_that_cannot_start_is_a_refusal():
-    decoder = DecodeChild(program="raise SystemExit(1)")
+    decoder = SandboxedDecoder(program="raise SystemExit(1)")
     with pytest.raises(UnreadableAudio):
         decoder.decode(GOOD, max_seconds=10)
     decoder.close()
@@ -142,10 +147,10 @@ def test_the_child_is_given_no_secret(monkeypatch):
     given = environment_for_child()
     started = []
     monkeypatch.setattr(
-        "chatterbox.voices.decoder.subprocess.Popen",
+        "chatterbox.voices.sandbox.subprocess.Popen",
         lambda *words, **how: started.append(how) or Popen(*words, **how),
     )
-    decoder = DecodeChild()
+    decoder = SandboxedDecoder()
     assert decoder.decode(GOOD, max_seconds=10)
     decoder.close()
     assert [how["env"] for how in started] == [given]
@@ -179,7 +184,7 @@ def test_many_threads_take_turns(child):
 
 
 def test_closing_while_a_file_is_decoded_ends_it():
-    decoder = DecodeChild(program=HOSTILE)
+    decoder = SandboxedDecoder(program=HOSTILE)
     decoder.decode(GOOD, max_seconds=10)
     outcome = []
 
@@ -246,7 +251,7 @@ def test_samples_from_a_lying_child_are_checked():
 
 
 def test_systems_without_limits_decode_in_process(monkeypatch):
-    assert isinstance(guarded_decoder(), DecodeChild)
+    assert isinstance(guarded_decoder(), SandboxedDecoder)
     monkeypatch.setattr(sys, "platform", "win32")
     decoder = guarded_decoder()
     assert isinstance(decoder, InProcessDecoder)

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chatterbox.errors import AudioNotFinite, AudioTooLong, UnreadableAudio, UnsupportedAudio
-from chatterbox.voices.decoder import DecodeChild
+from chatterbox.voices.sandbox import SandboxedDecoder
 
 from .clips import babble, encoded, muxed
 
@@ -26,12 +26,12 @@ REFUSALS = (UnsupportedAudio, UnreadableAudio, AudioTooLong, AudioNotFinite)
 
 @pytest.fixture(scope="module")
 def child():
-    decoder = DecodeChild()
+    decoder = SandboxedDecoder()
     yield decoder
     decoder.close()
 
 
-def check(decoder: DecodeChild, data: bytes) -> bool:
+def check(decoder: SandboxedDecoder, data: bytes) -> bool:
     """Whether it was readable."""
     try:
         decoded = decoder.decode(data, max_seconds=5)

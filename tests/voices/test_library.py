@@ -23,8 +23,8 @@ from chatterbox.errors import (
     VoiceNotFound,
     VoiceProtected,
 )
-from chatterbox.voices import catalogue
-from chatterbox.voices.decoder import DecodeChild
+from chatterbox.voices import names as catalogue
+from chatterbox.voices.sandbox import SandboxedDecoder
 from chatterbox.voices.tensor_file import tensors_digest
 from chatterbox.voices.voice_file import read_voice_file
 
@@ -626,7 +626,7 @@ def test_damaged_files_are_not_imported(tmp_path):
 
 
 def test_with_the_guarded_decoder(tmp_path):
-    library = open_library(tmp_path, decoder=DecodeChild())
+    library = open_library(tmp_path, decoder=SandboxedDecoder())
     info, _ = library.register(ANNA, "Anna")
     library.close()
     assert open_library(tmp_path / "other").register(ANNA)[0].voice_id == info.voice_id

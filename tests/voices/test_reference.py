@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatterbox.errors import AudioSilent, AudioTooLong, AudioTooShort
-from chatterbox.voices.decoder import InProcessDecoder
 from chatterbox.voices.reference import (
     Reference,
     float_to_pcm,
@@ -17,8 +16,9 @@ from chatterbox.voices.reference import (
     prepare_reference,
     voice_id,
 )
-from chatterbox.voices.speech_window import FRAME_SAMPLES, choose_window, find_activity
+from chatterbox.voices.sandbox import InProcessDecoder
 from chatterbox.voices.store import is_voice_id
+from chatterbox.voices.trim import FRAME_SAMPLES, choose_window, find_activity
 
 from .clips import babble, encoded
 

@@ -16,10 +16,10 @@ from faults.harness import fake_engine
 
 from chatterbox.errors import Draining, InvalidVoiceFile, InvalidVoiceId, StorageFull
 from chatterbox.hardening import make_private
-from chatterbox.voices.catalogue import MAX_ALIASES, Catalogue, VoiceInfo, new_name
 from chatterbox.voices.consents import MAX_CONSENTS, ConsentBook
-from chatterbox.voices.decoder import DecodeChild
 from chatterbox.voices.file_system import FileSystem
+from chatterbox.voices.names import MAX_ALIASES, NameIndex, VoiceInfo, new_name
+from chatterbox.voices.sandbox import SandboxedDecoder
 from chatterbox.voices.store import META_NAME, BadEntry
 from chatterbox.voices.tensor_file import MAX_HEADER_BYTES
 from chatterbox.voices.voice_file import MAX_BYTES, read_voice_file, write_voice_file
@@ -289,7 +289,7 @@ def test_f90_a_registration_that_a_deletion_races_is_never_told_that_the_voice_i
 
 
 def test_f90_closing_the_decode_child_waits_for_no_file():
-    decoder = DecodeChild(program=HOSTILE)
+    decoder = SandboxedDecoder(program=HOSTILE)
     decoder.decode(GOOD, max_seconds=10)
     outcomes: list[Exception] = []
 
@@ -476,7 +476,7 @@ def voice(voice_id: str, name: str, *, built_in: bool = False) -> VoiceInfo:
     "name", ["alloy", "Alloy", "NOVA", " default ", "null", "None", "undefined", "ｄｅｆａｕｌｔ"]
 )
 def test_f93_what_clients_send_without_a_choice_is_nobodys_name(name):
-    catalogue = Catalogue({"slt": voice("slt", "slt", built_in=True), "v-1": voice("v-1", "Anna")})
+    catalogue = NameIndex({"slt": voice("slt", "slt", built_in=True), "v-1": voice("v-1", "Anna")})
     for voice_id in ("v-1", "v-2"):
         with pytest.raises(InvalidVoiceId, match="reserved"):
             catalogue.free_name(name, voice_id)
@@ -486,7 +486,7 @@ def test_f93_what_clients_send_without_a_choice_is_nobodys_name(name):
 
 @pytest.mark.parametrize("name", ["ｓｌｔ", "SLT", "slt ", "s  lt x"])
 def test_f93_a_name_that_reads_like_another_is_that_one(name):
-    catalogue = Catalogue({"slt": voice("slt", "slt"), "v-1": voice("v-1", "s lt x")})
+    catalogue = NameIndex({"slt": voice("slt", "slt"), "v-1": voice("v-1", "s lt x")})
     with pytest.raises(InvalidVoiceId, match="belongs to another voice"):
         catalogue.free_name(name, "v-2")
 

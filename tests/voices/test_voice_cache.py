@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatterbox.model.contract import Voice, VoiceTensors
+from chatterbox.runtime.contract import Voice, VoiceTensors
 from chatterbox.voices.cache import VoiceCache
-from chatterbox.voices.single_flight import KeyedLocks
+from chatterbox.voices.keyed_lock import KeyedLocks
 
 BASE_BYTES = 4 + 8 + 4 + 8
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatterbox.errors import InvalidVoiceFile
-from chatterbox.model.contract import VoiceTensors
+from chatterbox.runtime.contract import VoiceTensors
 from chatterbox.voices.reference import ReferenceReport
 from chatterbox.voices.reference_file import flac_to_reference, reference_to_flac
 from chatterbox.voices.tensor_file import (

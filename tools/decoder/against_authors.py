@@ -24,9 +24,9 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from chatterbox.model.split.cut import find_mel
-from chatterbox.model.split.draws import draws_as_inputs, find_draws
-from chatterbox.model.split.prove import likeness_db, mel_distance_db
+from chatterbox.compile.decoder.equivalence import mel_distance_db, snr_db
+from chatterbox.compile.decoder.random_ops import find_randoms, randoms_to_inputs
+from chatterbox.compile.decoder.split_mel import find_mel
 from tools.decoder.build import EDITIONS, edition_of
 from tools.decoder.graph import Array
 from tools.decoder.weights import PREFIXES, folded
@@ -158,10 +158,10 @@ class Ours:
     """A written decoder whose draws are inputs."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        draws = find_draws(model)
+        draws = find_randoms(model)
         self._draws = [draw.name for draw in draws]
         kinds = dict.fromkeys(self._draws, onnx.TensorProto.FLOAT)
-        draws_as_inputs(model, draws, dict.fromkeys(self._draws, 3), kinds)
+        randoms_to_inputs(model, draws, dict.fromkeys(self._draws, 3), kinds)
         self._mel = find_mel(model)
         model.graph.output.append(onnx.helper.make_empty_tensor_value_info(self._mel))
         options = ort.SessionOptions()
@@ -210,16 +210,16 @@ def main() -> None:
             ours = Ours(edition_of(weights, edition, steps=steps))
             own_mel, own_wave = ours.run([one])
             print(
-                f"{edition:8} {steps:5} {likeness_db(mel, own_mel):11.1f} "
-                f"{mel_distance_db(mel, own_mel):11.4f} {likeness_db(wave, own_wave):12.1f}"
+                f"{edition:8} {steps:5} {snr_db(mel, own_mel):11.1f} "
+                f"{mel_distance_db(mel, own_mel):11.4f} {snr_db(wave, own_wave):12.1f}"
             )
             if edition == "fp32" and steps == 2:
                 alone = ours.run([other])[0]
                 both = ours.run([one, other])[0]
                 print(
                     f"rows of {CODES} and {CODES // 2} codes in one call, against alone: "
-                    f"{likeness_db(own_mel, both[:1]):.1f} and "
-                    f"{likeness_db(alone, both[1:, :, : alone.shape[2]]):.1f} dB"
+                    f"{snr_db(own_mel, both[:1]):.1f} and "
+                    f"{snr_db(alone, both[1:, :, : alone.shape[2]]):.1f} dB"
                 )
 
 

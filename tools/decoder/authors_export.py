@@ -23,18 +23,18 @@ from typing import Any
 import numpy as np
 import onnx
 
-from chatterbox.model.contract import MEL_BANDS, SPEAKER_DIM, Precision
-from chatterbox.model.split.extents import Length
-from chatterbox.model.split.feeds import Sums, as_declared
-from chatterbox.model.split.forms import carrying
-from chatterbox.model.split.load import with_inputs
-from chatterbox.model.split.prove import likeness_db
-from chatterbox.model.split.study import study
+from chatterbox.compile.decoder.equivalence import snr_db
+from chatterbox.compile.decoder.introspect import introspect
+from chatterbox.compile.decoder.open_decoder import with_inputs
+from chatterbox.compile.decoder.variants import carrying
+from chatterbox.runtime.contract import MEL_BANDS, SPEAKER_DIM, Precision
+from chatterbox.runtime.decoder.shape_laws import ProbeLength
+from chatterbox.runtime.decoder.stream_inputs import PhaseInputs, as_declared
 from tools.decoder.against_authors import ALIAS, Case, authors_decoder, by_authors, case
 from tools.decoder.build import decoder_file, stored
 from tools.decoder.graph import Array
 from tools.decoder.quality import opener
-from tools.stock_forms.convert import in_blocks
+from tools.stock_forms.convert import quantize_blocks
 from tools.stock_forms.plain import BITS
 
 OPSET = 18
@@ -82,15 +82,15 @@ def agreement(path: Path, given: Case, mel: Array, wave: Array) -> str:
     """How far the graph's mel and waveform are from the code's on the same draws. PyTorch adds the
     pitch up in double precision, onnxruntime in single unless told, as it is when served."""
     open_graph = opener(path.parent, 1)
-    known = study(onnx.load(str(path), load_external_data=False), open_graph)
+    known = introspect(onnx.load(str(path), load_external_data=False), open_graph)
     assert known.mel is not None, known.why_whole
     unit = (given.phases / np.pi + 1) / 2  # as the graph draws it, before it becomes an angle
     noises = iter((given.flow_noise, given.source_noise))
     feeds = {d.name: unit if d.kind == "uniform" else next(noises) for d in known.draws}
     feeds |= {"speech_tokens": given.codes, "speaker_embeddings": given.speaker}
     feeds |= {"speaker_features": given.prompt_mel}
-    sizes = Length(given.prompt_mel.shape[1] // 2, given.source_noise.shape[2] // 960)
-    feeds |= Sums(known.sums).feeds([None], sizes, 0, 0)
+    sizes = ProbeLength(given.prompt_mel.shape[1] // 2, given.source_noise.shape[2] // 960)
+    feeds |= PhaseInputs(known.sums).feeds([None], sizes, 0, 0)
     told = []
     for wide in (False, True):
         model = carrying(with_inputs(known), known, wide=wide)
@@ -99,8 +99,8 @@ def agreement(path: Path, given: Case, mel: Array, wave: Array) -> str:
         wanted = as_declared(session, {i.name: feeds[i.name] for i in session.get_inputs()})
         made_wave, made_mel = session.run(["waveform", known.mel], wanted)
         told.append(
-            f"{'as served' if wide else 'as exported'}: mel {likeness_db(mel, made_mel):.1f} dB, "
-            f"waveform {likeness_db(wave, made_wave):.1f} dB"
+            f"{'as served' if wide else 'as exported'}: mel {snr_db(mel, made_mel):.1f} dB, "
+            f"waveform {snr_db(wave, made_wave):.1f} dB"
         )
     return "\n".join(told)
 
@@ -108,7 +108,9 @@ def agreement(path: Path, given: Case, mel: Array, wave: Array) -> str:
 def convert(source: Path, precision: Precision) -> Path:
     """The graph again, its matrices in blocks of 32."""
     path = source.with_name(decoder_file(precision))
-    return stored(in_blocks(_weights_named_once(onnx.load(str(source))), BITS[precision]), path)
+    return stored(
+        quantize_blocks(_weights_named_once(onnx.load(str(source))), BITS[precision]), path
+    )
 
 
 def _weights_named_once(model: onnx.ModelProto) -> onnx.ModelProto:

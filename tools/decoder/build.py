@@ -14,9 +14,9 @@ from typing import Literal
 
 import onnx
 
-from chatterbox.model.contract import PRECISION_SUFFIX, Precision
-from chatterbox.model.split.activations import quick_mish
-from chatterbox.model.split.int8 import products_in_int8
+from chatterbox.compile.decoder.fuse_activations import fast_mish
+from chatterbox.compile.decoder.int8_matmul import products_in_int8
+from chatterbox.runtime.contract import PRECISION_SUFFIX, Precision
 from tools.decoder.graph import Array
 from tools.decoder.model import decoder_model
 from tools.decoder.weights import Sizes, random_weights, read_weights
@@ -35,7 +35,7 @@ def edition_of(
     model = decoder_model(weights, steps=steps, ragged=ragged, half=edition == "fp16")
     if edition == "int8":
         products_in_int8(model, Path())
-        quick_mish(model)
+        fast_mish(model)
     return model
 
 

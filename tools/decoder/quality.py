@@ -23,13 +23,13 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from chatterbox.engine.windows import DecodeCost, Seams, Windows, WindowSettings
-from chatterbox.model.contract import F32, I64, SAMPLE_RATE_HZ, Voice, VoiceTensors
-from chatterbox.model.decoder_contract import DecodeJob, StreamingDecoder, Window
-from chatterbox.model.split.load import open_decoder
-from chatterbox.model.split.prove import mel_distance_db
-from chatterbox.model.split.streaming import SplitDecoder, StreamSettings
-from chatterbox.model.split.study import OpenGraph
+from chatterbox.compile.decoder.equivalence import mel_distance_db
+from chatterbox.compile.decoder.introspect import OpenGraph
+from chatterbox.compile.decoder.open_decoder import open_decoder
+from chatterbox.engine.windows import Crossfader, DecodeCost, Windows, WindowSettings
+from chatterbox.runtime.contract import F32, I64, SAMPLE_RATE_HZ, Voice, VoiceTensors
+from chatterbox.runtime.decoder.split_decoder import SplitDecoder, StreamSettings
+from chatterbox.runtime.streaming_decoder import DecodeJob, StreamingDecoder, Window
 
 STEP_SAMPLES = SAMPLE_RATE_HZ // 100  # energy is compared from one 10 ms to the next
 QUICK = DecodeCost(0.01, 0.0005)
@@ -87,7 +87,7 @@ def stream(
 ) -> Streamed:
     """Decode in windows, all codes known from the start: the first as small, the others as large as
     they may be."""
-    windows, seams = Windows(settings), Seams(settings.cross_fade_samples)
+    windows, seams = Windows(settings), Crossfader(settings.cross_fade_samples)
     opened = decoder.open(voice, SEED)
     pieces, places = [], []
     began = time.process_time()
@@ -96,7 +96,7 @@ def stream(
         slack_s = math.inf
         held = 0 if window.last else settings.cross_fade_samples
         fed = codes[window.begin : window.stop]
-        job = DecodeJob(opened, window, fed, seams.needs_from, window.end_sample - held)
+        job = DecodeJob(opened, window, fed, seams.next_sample, window.end_sample - held)
         made = decoder.run([job])[0]
         pieces.append(seams.join(made.samples, made.at, window.last))
         places.append(seams.sent_samples)

@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from chatterbox.model.contract import GRAPHS, GraphName, Precision
-from chatterbox.model.files import ROOT_FILES, graph_file, sidecar_file
+from chatterbox.hub.files import ROOT_FILES, graph_file, sidecar_file
+from chatterbox.runtime.contract import GRAPHS, GraphName, Precision
 from tools.model_builder.graph import BITS, CONTRIB, HALF, LEARNT, Array
 from tools.model_builder.quantise import BLOCK, quantise
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chatterbox.model.contract import START_CODE, Precision
+from chatterbox.runtime.contract import START_CODE, Precision
 from tools.model_builder.graph import Graph, ints
 
 Array = NDArray[Any]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, save_model
 
-from chatterbox.model.contract import PRECISION_SUFFIX, GraphName, Precision
+from chatterbox.runtime.contract import PRECISION_SUFFIX, GraphName, Precision
 from tools.model_builder.quantise import BLOCK, quantise
 
 Array = NDArray[Any]

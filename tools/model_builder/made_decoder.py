@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chatterbox.model.contract import (
+from chatterbox.runtime.contract import (
     CODE_COUNT,
     MEL_BANDS,
     SAMPLE_RATE_HZ,

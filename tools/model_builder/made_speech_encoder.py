@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chatterbox.model.contract import (
+from chatterbox.runtime.contract import (
     CODE_RATE_HZ,
     DECODER_PROMPT_S,
     MEL_BANDS,

@@ -10,7 +10,7 @@ from typing import Self
 
 import numpy as np
 
-from chatterbox.model.contract import (
+from chatterbox.runtime.contract import (
     CODE_COUNT,
     CODE_RATE_HZ,
     DECODER_PROMPT_S,

@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from chatterbox.model.contract import MEL_BANDS, SAMPLE_RATE_HZ
+from chatterbox.runtime.contract import MEL_BANDS, SAMPLE_RATE_HZ
 from tools.model_builder.blocks import Array, Blocks, scaled_width
 from tools.model_builder.graph import ints, real
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chatterbox.model.contract import (
+from chatterbox.runtime.contract import (
     CODE_RATE_HZ,
     LM_PROMPT_S,
     MEL_BANDS,

@@ -13,8 +13,9 @@ import sys
 from pathlib import Path
 from typing import get_args
 
-import chatterbox.model  # noqa: F401 - silences telemetry before onnxruntime is imported
-from chatterbox.model.contract import PRECISIONS, Precision
+import chatterbox.runtime  # noqa: F401 - silences telemetry before onnxruntime is imported
+
+from chatterbox.runtime.contract import PRECISIONS, Precision
 from tools.stock_forms.authors import Exporter, export, load_t3
 from tools.stock_forms.convert import convert
 from tools.stock_forms.plain import Form, write_plain

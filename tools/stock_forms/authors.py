@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from chatterbox.model.tune.weights import GPT2, Dense, Layer, Linear, Norm
+from chatterbox.compile.lm.weights import GPT2, Dense, Layer, Linear, Norm
 
 ALIAS = "chatterbox_authors"
 TEXT_IDS = 50276

@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx
 from onnx import helper
 
-from chatterbox.model.contract import PRECISION_SUFFIX, Precision
+from chatterbox.runtime.contract import PRECISION_SUFFIX, Precision
 from tools.stock_forms.plain import BITS, STOCK_BLOCK
 
 
@@ -21,7 +21,7 @@ def convert(source: Path, precision: Precision, directory: Path) -> Path:
     path = directory / f"language_model{PRECISION_SUFFIX[precision]}.onnx"
     model = onnx.load(str(source))
     if precision in BITS:
-        model = in_blocks(_without_gemm(model), BITS[precision])
+        model = quantize_blocks(_without_gemm(model), BITS[precision])
     if precision in ("fp16", "q4f16"):
         boundary = ["inputs_embeds", "logits"]
         model = convert_float_to_float16(
@@ -34,7 +34,7 @@ def convert(source: Path, precision: Precision, directory: Path) -> Path:
     return path
 
 
-def in_blocks(model: onnx.ModelProto, bits: int) -> onnx.ModelProto:
+def quantize_blocks(model: onnx.ModelProto, bits: int) -> onnx.ModelProto:
     from onnxruntime.quantization import matmul_nbits_quantizer as tool
 
     logging.getLogger(tool.__name__).setLevel(logging.WARNING)

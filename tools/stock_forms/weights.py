@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from chatterbox.model.tune.weights import GPT2, Dense, Layer, Linear, Norm
+from chatterbox.compile.lm.weights import GPT2, Dense, Layer, Linear, Norm
 
 GAIN = 1.0
 """Outputs of a linear are about as large as its inputs: attention then tells positions apart, and

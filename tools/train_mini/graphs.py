@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chatterbox.model.contract import (
+from chatterbox.runtime.contract import (
     CODE_COUNT,
     DECODER_PROMPT_S,
     LM_PROMPT_S,

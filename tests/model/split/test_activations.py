@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from model.split.graphs import model_of, run
 
-from chatterbox.model.split.activations import one_gelu, quick_mish, quick_snake
-from chatterbox.model.split.graph_edit import inlined
+from chatterbox.compile.decoder.fuse_activations import fast_mish, fast_snake, fuse_gelu
+from chatterbox.compile.decoder.graph_edit import inlined
 
 # --- snake
 
@@ -26,7 +26,7 @@ def test_snake_is_nearly_the_same_only_quicker(square):
     )
     x = np.linspace(-200, 200, 40001).astype(np.float32)
     exact = run(model, {"x": x})[0]
-    assert quick_snake(model) == 1
+    assert fast_snake(model) == 1
     assert "Sin" not in {node.op_type for node in model.graph.node}
     np.testing.assert_allclose(run(model, {"x": x})[0], exact, rtol=1e-6, atol=5e-5)
 
@@ -38,7 +38,7 @@ def test_a_sine_that_is_not_squared_stays(square):
             z = Sin (x)
             y = {square}
         }}""")
-    assert quick_snake(model) == 0
+    assert fast_snake(model) == 0
 
 
 # --- mish
@@ -53,7 +53,7 @@ def test_mish_is_the_same_only_quicker():
         }""")
     x = np.concatenate([np.linspace(-90, 90, 500), [-1e4, 1e4, 0]]).astype(np.float32)
     exact = run(model, {"x": x})[0]
-    assert quick_mish(model) == 1
+    assert fast_mish(model) == 1
     assert "Softplus" not in {node.op_type for node in model.graph.node}
     np.testing.assert_allclose(run(model, {"x": x})[0], exact, rtol=2e-6, atol=1e-6)
 
@@ -65,7 +65,7 @@ def test_a_softplus_that_is_no_mish_stays():
             t = Tanh (s)
             y = Add (s, t)
         }""")
-    assert quick_mish(model) == 0
+    assert fast_mish(model) == 0
 
 
 # --- gelu
@@ -82,7 +82,7 @@ def test_gelu_is_the_same_in_one_operator(body):
     model = model_of(gelu(body))
     x = np.linspace(-9, 9, 300).astype(np.float32)
     exact = run(model, {"x": x})[0]
-    assert one_gelu(model) == 1
+    assert fuse_gelu(model) == 1
     assert [node.op_type for node in model.graph.node] == ["Gelu"]
     np.testing.assert_allclose(run(model, {"x": x})[0], exact, atol=1e-6)
 
@@ -97,7 +97,7 @@ def test_gelu_is_the_same_in_one_operator(body):
     ],
 )
 def test_what_is_no_gelu_stays(body):
-    assert one_gelu(model_of(gelu(body))) == 0
+    assert fuse_gelu(model_of(gelu(body))) == 0
 
 
 def gelu(body: str) -> str:

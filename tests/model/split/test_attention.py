@@ -13,8 +13,8 @@ import pytest
 from model.split.graphs import model_of, run
 from tiny_decoder import opener
 
-from chatterbox.model.split.attention import Seen, one_attention, questions, seen
-from chatterbox.model.split.graph_edit import inlined
+from chatterbox.compile.decoder.fuse_attention import Seen, fuse_attention, questions, seen
+from chatterbox.compile.decoder.graph_edit import inlined
 
 ATTENTION = """
     g (float[1, n, 64] q, float[1, n, 64] k, float[1, n, 64] v) => (float[1, n, 64] y)
@@ -96,7 +96,7 @@ def test_attention_is_the_same_in_one_operator(text):
     model = inlined(model_of(text))
     feeds = {i.name: attention_feeds(30)[i.name] for i in model.graph.input}
     exact = run(model, feeds)[0]
-    assert one_attention(model, told_of(model)) == 1
+    assert fuse_attention(model, told_of(model)) == 1
     kinds = {node.op_type for node in model.graph.node}
     assert "MultiHeadAttention" in kinds
     assert not kinds & {"MatMul", "Softmax", "Reshape", "Transpose", "Shape", "Sqrt"}
@@ -105,14 +105,14 @@ def test_attention_is_the_same_in_one_operator(text):
 
 def test_attention_with_a_mask_that_hides_something_stays():
     model = inlined(model_of(COMPUTED))
-    assert one_attention(model, told_of(model, masked=-1.0)) == 0
+    assert fuse_attention(model, told_of(model, masked=-1.0)) == 0
 
 
 def test_masks_stay_where_rows_of_different_length_may_come():
     model = inlined(model_of(COMPUTED))
     told = told_of(model)
     assert told.nothing == {"hides"}
-    assert one_attention(model, replace(told, nothing=frozenset())) == 0
+    assert fuse_attention(model, replace(told, nothing=frozenset())) == 0
 
 
 def test_attention_in_one_operator_lets_go_of_a_mask_that_lets_all_be_seen():
@@ -130,7 +130,7 @@ def test_attention_in_one_operator_lets_go_of_a_mask_that_lets_all_be_seen():
     feeds = attention_feeds(30)
     exact = run(model, feeds)[0]
     told = told_of(model)
-    assert one_attention(model, told) == 0
+    assert fuse_attention(model, told) == 0
     (node,) = [n for n in model.graph.node if n.op_type == "MultiHeadAttention"]
     assert list(node.input) == ["q", "k", "v"]
     np.testing.assert_allclose(run(model, feeds)[0], exact, atol=2e-6)
@@ -141,7 +141,7 @@ def test_attention_whose_sizes_serve_others_too_stays():
         "y = Reshape (oh, joined)", "t = Reshape (oh, joined)\n y = Mul (t, wide)"
     )
     model = inlined(model_of(text))
-    assert one_attention(model, told_of(model)) == 0
+    assert fuse_attention(model, told_of(model)) == 0
 
 
 @pytest.mark.parametrize(
@@ -160,4 +160,4 @@ def test_attention_whose_sizes_serve_others_too_stays():
 def test_attention_of_another_form_stays(was, now):
     assert was in ATTENTION
     told = told_of(model_of(ATTENTION))
-    assert one_attention(model_of(ATTENTION.replace(was, now)), told) == 0
+    assert fuse_attention(model_of(ATTENTION.replace(was, now)), told) == 0

@@ -13,10 +13,16 @@ from model.split.graphs import model_of, run
 from onnx import TensorProto, numpy_helper
 from tiny_decoder import opener
 
-from chatterbox.model.split.cut import cut, find_mel
-from chatterbox.model.split.errors import NotSplittable
-from chatterbox.model.split.extents import PROBES, Extent, Length, extents, time_axis
-from chatterbox.model.split.phase import carry_over, find_sums
+from chatterbox.compile.decoder.errors import NotSplittable
+from chatterbox.compile.decoder.phase_carry import carry_over, find_sums
+from chatterbox.compile.decoder.split_mel import cut, find_mel
+from chatterbox.runtime.decoder.shape_laws import (
+    PROBES,
+    LinearDim,
+    ProbeLength,
+    fit_dims,
+    time_axis,
+)
 
 # --- the cut
 
@@ -137,20 +143,20 @@ def test_unused_and_narrow_it_is_the_sum_as_it_was():
 
 
 def test_sizes_follow_from_the_number_of_codes():
-    laws = [Extent(0, 0, 1), Extent(0, 0, 80), Extent(2, 2, 0)]
+    laws = [LinearDim(0, 0, 1), LinearDim(0, 0, 80), LinearDim(2, 2, 0)]
     seen = {p: tuple(e.at(p) for e in laws) for p in PROBES}
-    assert extents(seen) == laws
+    assert fit_dims(seen) == laws
     assert time_axis(laws) == 2
     assert time_axis(laws[:2]) is None
-    assert laws[2].at(Length(prompt=75, codes=13)) == 176
+    assert laws[2].at(ProbeLength(prompt=75, codes=13)) == 176
 
 
 @pytest.mark.parametrize("shape", [lambda p: (p.codes**2,), lambda p: (1,) * p.codes])
 def test_sizes_that_follow_no_line_are_told(shape):
     with pytest.raises(NotSplittable):
-        extents({p: shape(p) for p in PROBES})
+        fit_dims({p: shape(p) for p in PROBES})
 
 
 def test_two_axes_of_time_are_told():
     with pytest.raises(NotSplittable):
-        time_axis([Extent(2, 0, 0), Extent(2, 0, 0)])
+        time_axis([LinearDim(2, 0, 0), LinearDim(2, 0, 0)])

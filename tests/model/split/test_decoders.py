@@ -26,12 +26,12 @@ from tiny_decoder import (
     whole,
 )
 
-from chatterbox.engine.windows import Seams, Windows, WindowSettings
-from chatterbox.model.contract import MEL_FRAMES_PER_CODE, SAMPLES_PER_CODE
-from chatterbox.model.decoder_contract import DecodeJob, Rendered
-from chatterbox.model.split.load import Opened, open_decoder
-from chatterbox.model.split.streaming import SplitDecoder, StreamSettings
-from chatterbox.model.split.study import study
+from chatterbox.compile.decoder.introspect import introspect
+from chatterbox.compile.decoder.open_decoder import Opened, open_decoder
+from chatterbox.engine.windows import Crossfader, Windows, WindowSettings
+from chatterbox.runtime.contract import MEL_FRAMES_PER_CODE, SAMPLES_PER_CODE
+from chatterbox.runtime.decoder.split_decoder import SplitDecoder, StreamSettings
+from chatterbox.runtime.streaming_decoder import DecodeJob, Rendered
 from tools.decoder.build import write_decoder
 from tools.decoder.model import decoder_model
 from tools.decoder.weights import TINY, random_weights
@@ -83,7 +83,7 @@ def test_external_weights_stay_in_their_file(tmp_path):
 
 
 def test_8_bits_that_hurt_are_not_used(tmp_path, monkeypatch):
-    monkeypatch.setattr("chatterbox.model.split.forms.MEL_LIMIT_DB", 0.0)
+    monkeypatch.setattr("chatterbox.compile.decoder.variants.MEL_LIMIT_DB", 0.0)
     made = opened(decoder_model(random_weights(TINY), ragged=False), tmp_path, int8=True)
     assert "exact, since 8 bits are" in made.note
 
@@ -132,7 +132,7 @@ def test_a_graph_whose_sizes_follow_no_law_is_used_as_it_is(tmp_path):
 
 def decode_once(made: Opened, count: int) -> Rendered:
     codes, everything = some_codes(count), whole()
-    windows, seams = Windows(everything), Seams(0)
+    windows, seams = Windows(everything), Crossfader(0)
     window = windows.next(count, True, 0.0, QUICK)
     assert window is not None
     given = job(made.decoder.open(voice(), 1), codes, window, seams, everything)
@@ -173,7 +173,7 @@ def test_without_the_carried_phase_it_would_not(local):
     reference, _ = stream(local.decoder, codes, whole())
     decoder = local.decoder
     opened_stream = decoder.open(voice(), 7)
-    windows, seams, pieces = Windows(PUBLISHED), Seams(PUBLISHED.cross_fade_samples), []
+    windows, seams, pieces = Windows(PUBLISHED), Crossfader(PUBLISHED.cross_fade_samples), []
     while (window := windows.next(len(codes), True, 0.0, QUICK)) is not None:
         opened_stream.carry = None
         made = decoder.run([job(opened_stream, codes, window, seams, PUBLISHED)])[0]
@@ -230,7 +230,7 @@ def windows_of(made: Opened, lengths: list[int]) -> list[list[DecodeJob]]:
     for jobs in both:
         for row, length in enumerate(lengths):
             codes = some_codes(length, seed=row)
-            windows, seams = Windows(whole()), Seams(0)
+            windows, seams = Windows(whole()), Crossfader(0)
             window = windows.next(length, True, 0.0, QUICK)
             assert window is not None
             opened_stream = made.decoder.open(voice(12, seed=row), seed=row)
@@ -267,7 +267,7 @@ def test_streams_in_a_batch_do_not_mix(ragged):
         stream(decoder, codes, PUBLISHED, who=voice(12, seed=s), seed=s)[0]
         for s, (codes, _) in enumerate(streams, start=1)
     ]
-    plans = [(Windows(PUBLISHED), Seams(PUBLISHED.cross_fade_samples)) for _ in streams]
+    plans = [(Windows(PUBLISHED), Crossfader(PUBLISHED.cross_fade_samples)) for _ in streams]
     pieces: list[list[np.ndarray]] = [[], []]
     while not plans[0][0].done:
         jobs = []
@@ -319,7 +319,7 @@ def test_a_call_that_fails_half_way_has_moved_no_stream_on(ragged, monkeypatch):
 
 
 def test_a_study_knows_draws_sums_and_the_mel(tmp_path):
-    known = study(decoder_model(random_weights(TINY)), opener(tmp_path))
+    known = introspect(decoder_model(random_weights(TINY)), opener(tmp_path))
     assert known.ragged
     assert known.mel is not None
     rates = sorted(max(e.per_code for e in law) for law in known.draws.values())

@@ -8,9 +8,14 @@ import pytest
 from model.split.graphs import FLOAT_KIND, model_of, run
 from onnx import helper, parser
 
-from chatterbox.model.split.draws import Draw, draws_as_inputs, draws_as_outputs, find_draws
-from chatterbox.model.split.errors import NotSplittable
-from chatterbox.model.split.graph_edit import inlined
+from chatterbox.compile.decoder.errors import NotSplittable
+from chatterbox.compile.decoder.graph_edit import inlined
+from chatterbox.compile.decoder.random_ops import (
+    RandomOp,
+    find_randoms,
+    randoms_to_inputs,
+    randoms_to_outputs,
+)
 
 DRAWING = """
 g (float[n] x) => (float[n] y) {
@@ -25,21 +30,21 @@ g (float[n] x) => (float[n] y) {
 
 
 def test_draws_are_found_with_their_distributions_and_dead_ones_are_not():
-    assert find_draws(model_of(DRAWING)) == [
-        Draw("a", "normal", 2.0, 0.5),
-        Draw("b", "uniform", -3.0, 1.0),
+    assert find_randoms(model_of(DRAWING)) == [
+        RandomOp("a", "normal", 2.0, 0.5),
+        RandomOp("b", "uniform", -3.0, 1.0),
     ]
 
 
 def test_a_graph_given_what_it_drew_does_it_again():
     told = model_of(DRAWING)
-    draws = find_draws(told)
-    draws_as_outputs(told, draws)
+    draws = find_randoms(told)
+    randoms_to_outputs(told, draws)
     x = np.arange(5, dtype=np.float32)
     y, a, b = run(told, {"x": x})
     given = model_of(DRAWING)
-    draws_as_inputs(given, draws, {"a": 1, "b": 1}, FLOAT_KIND)
-    assert find_draws(given) == []
+    randoms_to_inputs(given, draws, {"a": 1, "b": 1}, FLOAT_KIND)
+    assert find_randoms(given) == []
     np.testing.assert_array_equal(run(given, {"x": x, "a": a, "b": b})[0], y)
 
 
@@ -51,7 +56,10 @@ def test_draws_of_fixed_shape_are_draws_too():
             t = Add (x, a)
             y = Add (t, b)
         }""")
-    assert find_draws(model) == [Draw("a", "normal", 0.0, 1.0), Draw("b", "uniform", 0.0, 1.0)]
+    assert find_randoms(model) == [
+        RandomOp("a", "normal", 0.0, 1.0),
+        RandomOp("b", "uniform", 0.0, 1.0),
+    ]
 
 
 def test_draws_inside_functions_of_the_models_own_are_reached():
@@ -61,7 +69,7 @@ def test_draws_inside_functions_of_the_models_own_are_reached():
         <domain: "own", opset_import: ["" : 18]>
         blurred (x) => (y) { a = RandomNormalLike (x)  y = Add (x, a) }
     """)
-    assert len(find_draws(inlined(model))) == 1
+    assert len(find_randoms(inlined(model))) == 1
 
 
 def test_draws_out_of_reach_are_told():
@@ -76,4 +84,4 @@ def test_draws_out_of_reach_are_told():
         helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)
     )
     with pytest.raises(NotSplittable):
-        find_draws(model)
+        find_randoms(model)

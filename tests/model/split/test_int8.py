@@ -11,10 +11,10 @@ import pytest
 from model.split.graphs import run
 from onnx import helper, numpy_helper
 
-from chatterbox.model.split.int8 import products_in_int8
-from chatterbox.model.split.int8_convs import convs_in_int8
-from chatterbox.model.tune.quantise import in_blocks
-from chatterbox.model.tune.weights import Dense
+from chatterbox.compile.decoder.int8_convs import convs_in_int8
+from chatterbox.compile.decoder.int8_matmul import products_in_int8
+from chatterbox.compile.lm.quantize import quantize_blocks
+from chatterbox.compile.lm.weights import Dense
 from tools.decoder.graph import FLOAT, Graph
 
 # --- 8 bits
@@ -37,7 +37,7 @@ def product_model(kind: str, k: int = 96, n: int = 80) -> onnx.ModelProto:
 
 def in_4_bits(model: onnx.ModelProto, matrix: Any) -> None:
     """Have the graph's product done as the published q4 files do it."""
-    blocks = in_blocks(Dense(matrix), 4, 32)
+    blocks = quantize_blocks(Dense(matrix), 4, 32)
     parts = {"q": blocks.codes, "s": blocks.scales.ravel(), "z": blocks.zero_points.ravel()}
     node = model.graph.node[0]
     product = helper.make_node(

@@ -10,23 +10,23 @@ import numpy as np
 import pytest
 from tiny_decoder import opener, saved, some_codes, voice
 
-from chatterbox.engine.decoding import DecodeLoop
+from chatterbox.compile.decoder import variants as forms
+from chatterbox.compile.decoder.equivalence import mel_distance_db
+from chatterbox.compile.decoder.open_decoder import Opened, open_decoder
 from chatterbox.engine.outbox import Outbox, SegmentEnd
 from chatterbox.engine.playback import PlaybackClock
-from chatterbox.engine.sampling import Sampling
-from chatterbox.engine.scheduler import SegmentJob
+from chatterbox.engine.sampler import Sampling
+from chatterbox.engine.scheduler import SegmentRequest
 from chatterbox.engine.stats import Counters
+from chatterbox.engine.vocoding_loop import VocodingLoop
 from chatterbox.engine.windows import WindowSettings
-from chatterbox.model.contract import I64, Voice
-from chatterbox.model.decoder_contract import DecodeJob, Window
-from chatterbox.model.split import forms
-from chatterbox.model.split.extents import Length
-from chatterbox.model.split.feeds import Draws, Place
-from chatterbox.model.split.flow import PlainFlow, fed_to_flow
-from chatterbox.model.split.load import Opened, open_decoder
-from chatterbox.model.split.prove import mel_distance_db
-from chatterbox.model.split.remembering import RememberingFlow
-from chatterbox.model.split.streaming import SplitDecoder, StreamSettings
+from chatterbox.runtime.contract import I64, Voice
+from chatterbox.runtime.decoder.flow import PlainFlow, fed_to_flow
+from chatterbox.runtime.decoder.prompt_kv_cache import CachedPromptFlow
+from chatterbox.runtime.decoder.shape_laws import ProbeLength
+from chatterbox.runtime.decoder.split_decoder import SplitDecoder, StreamSettings
+from chatterbox.runtime.decoder.stream_inputs import NoiseInputs, Place
+from chatterbox.runtime.streaming_decoder import DecodeJob, Window
 from tools.decoder.model import decoder_model
 from tools.decoder.weights import TINY, random_weights
 
@@ -63,7 +63,7 @@ def mels_of(made: Opened, who: Voice, codes: I64, begins: list[int]) -> list[np.
 def test_windows_behind_a_remembered_prompt_are_near_those_behind_a_decoded_one(quick, forgetful):
     assert "remembering its prompt" in quick.note
     assert "vocoder in 8 bits" in quick.note
-    assert "remembering" not in forgetful.note
+    assert "cached_prompt_flow" not in forgetful.note
     codes, who = some_codes(60), voice(40)
     remembered = mels_of(quick, who, codes, [0, 30])
     decoded = mels_of(forgetful, who, codes, [0, 30])
@@ -74,12 +74,12 @@ def test_windows_behind_a_remembered_prompt_are_near_those_behind_a_decoded_one(
 
 def test_with_the_whole_prompt_two_halves_are_the_flow(quick, forgetful):
     halved = quick.decoder.flow
-    assert isinstance(halved, RememberingFlow)
+    assert isinstance(halved, CachedPromptFlow)
     feeds = fed_to_flow(voice(20), 20, some_codes(15), 15)
-    place = Place(Length(20, 15), 0)
+    place = Place(ProbeLength(20, 15), 0)
     made = halved.run(feeds, place, 1, halved.nothing(), [quick.decoder._mel])[0]
     plain = forgetful.decoder.flow.part
-    drawn = Draws(plain.draws, first_stream=0).feeds([1], [place])
+    drawn = NoiseInputs(plain.draws, first_stream=0).feeds([1], [place])
     exact = plain.session.run([quick.decoder._mel], {**feeds, **drawn})[0]
     np.testing.assert_allclose(made, exact, atol=1e-4)
 
@@ -144,18 +144,18 @@ def test_a_repeatable_segment_has_the_same_samples_however_its_codes_come(quick,
     codes = some_codes(60).tolist()
 
     def spoken(step: int) -> np.ndarray:
-        loop = DecodeLoop(quick.decoder, WindowSettings(), Counters())
-        asked = SegmentJob(
+        loop = VocodingLoop(quick.decoder, WindowSettings(), Counters())
+        asked = SegmentRequest(
             voice=voice(30, seed=3),
             ids=np.zeros(3, np.int64),
             text_chars=40,
             sampling=Sampling(),
-            cap_codes=1000,
+            max_tokens=1000,
             seed=0,
-            ordinal=0,
+            index=0,
             outbox=Outbox(),
             playback=PlaybackClock(live=True),
-            repeatable=True,
+            deterministic=True,
         )
         track = loop.open(asked)
         for start in range(0, len(codes), step):

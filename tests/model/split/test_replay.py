@@ -13,18 +13,18 @@ import onnx
 import pytest
 from tiny_decoder import opener, saved, some_codes, stream, voice
 
+from chatterbox.compile.decoder.open_decoder import Opened, open_decoder
 from chatterbox.config import TTSConfig
-from chatterbox.engine.windows import Seams, WindowSettings
+from chatterbox.engine.windows import Crossfader, WindowSettings
 from chatterbox.errors import ModelError
-from chatterbox.model import load
-from chatterbox.model.capture import CAPTURE_OPTIONS
-from chatterbox.model.contract import F32, SAMPLES_PER_CODE
-from chatterbox.model.decoder_contract import DecodeJob, Window
-from chatterbox.model.memory import HostBuffer, Memory
-from chatterbox.model.sessions import SessionSettings
-from chatterbox.model.split.load import Opened, open_decoder
-from chatterbox.model.split.replay import Replays
-from chatterbox.model.split.streaming import LOOK_AHEAD_CODES, SplitDecoder, StreamSettings
+from chatterbox.families.turbo import load
+from chatterbox.runtime.buffers import HostBuffer, Memory
+from chatterbox.runtime.contract import F32, SAMPLES_PER_CODE
+from chatterbox.runtime.cuda_graphs import CAPTURE_OPTIONS
+from chatterbox.runtime.decoder.captured import CapturedSession
+from chatterbox.runtime.decoder.split_decoder import LOOK_AHEAD_CODES, SplitDecoder, StreamSettings
+from chatterbox.runtime.sessions import SessionSettings
+from chatterbox.runtime.streaming_decoder import DecodeJob, Window
 from tools.decoder.model import decoder_model
 from tools.decoder.weights import TINY, random_weights
 
@@ -68,8 +68,8 @@ def folder(model, tmp_path_factory):
 
 
 def replaying(folder: Path, memory: Memory) -> Opened:
-    def record(part: onnx.ModelProto) -> Replays:
-        return Replays(opener(folder)(part), memory)
+    def record(part: onnx.ModelProto) -> CapturedSession:
+        return CapturedSession(opener(folder)(part), memory)
 
     return open_decoder(folder / DECODER, opener(folder), STREAMING, record)
 
@@ -88,14 +88,14 @@ def replayed(folder):
 def counted(monkeypatch):
     """Which calls are replayed."""
     calls = []
-    run = Replays.run
+    run = CapturedSession.run
 
     def counting(self, outputs, feeds):
         shape = tuple(outputs), tuple((name, values.shape) for name, values in feeds.items())
         calls.append(self._calls.get(shape) is not None)
         return run(self, outputs, feeds)
 
-    monkeypatch.setattr(Replays, "run", counting)
+    monkeypatch.setattr(CapturedSession, "run", counting)
     return calls
 
 
@@ -103,7 +103,7 @@ def together(decoder: SplitDecoder, rows: int, windows: list[Window]) -> Iterato
     """Several streams of different codes, each window of all of them in one call."""
     codes = [some_codes(60, seed) for seed in range(rows)]
     streams = [decoder.open(voice(seed=seed), seed) for seed in range(rows)]
-    seams = [Seams(0) for _ in range(rows)]
+    seams = [Crossfader(0) for _ in range(rows)]
     for w in windows:
         jobs = [
             DecodeJob(s, w, c[w.begin : w.stop], w.fresh * SAMPLES_PER_CODE, w.end_sample)

@@ -6,8 +6,8 @@ from pathlib import Path
 from server.harness import serving
 
 from chatterbox.audio.encode import FORMATS
-from chatterbox.server.dialects.elevenlabs import OUTPUT_FORMATS
-from chatterbox.server.dialects.openai import VOICE_ALIASES
+from chatterbox.dialects.elevenlabs.http import OUTPUT_FORMATS
+from chatterbox.dialects.openai.speech import VOICE_ALIASES
 
 DOCS = (Path(__file__).resolve().parents[3] / "docs" / "dialects.md").read_text(encoding="utf-8")
 TAGS = {"openai", "elevenlabs", "models", "chatterbox-tts-server", "xtts"}

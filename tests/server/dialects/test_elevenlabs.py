@@ -13,8 +13,8 @@ from elevenlabs.core import ApiError
 from server.dialects.live import TEXT, Gate, clip, decoded, likeness, live
 from server.harness import PIECE_SAMPLES, FakeEngine
 
+from chatterbox.dialects.elevenlabs.http import OUTPUT_FORMATS
 from chatterbox.errors import GenerationFailed
-from chatterbox.server.dialects.elevenlabs import OUTPUT_FORMATS
 
 LONG = (
     "The first sentence is here, and it is about 12 words long. "

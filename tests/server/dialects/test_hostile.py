@@ -5,7 +5,9 @@ import json
 import pytest
 from server.harness import FakeEngine, serving
 
-from chatterbox.server.dialects import elevenlabs, openai, sillytavern
+from chatterbox.dialects import sillytavern
+from chatterbox.dialects.elevenlabs import http as elevenlabs
+from chatterbox.dialects.openai import speech as openai
 
 SPEECH = {
     "/v1/audio/speech": openai.SpeechFields,

@@ -13,8 +13,8 @@ import pytest
 from server.dialects.live import TEXT, Gate, clip, decoded, likeness, live
 from server.harness import PIECE_SAMPLES, FakeEngine
 
+from chatterbox.dialects.openai.speech import VOICE_ALIASES
 from chatterbox.errors import GenerationFailed
-from chatterbox.server.dialects.openai import VOICE_ALIASES
 
 FORMATS = ("mp3", "opus", "aac", "flac", "wav", "pcm")
 SEED = {"seed": 11}

@@ -13,8 +13,8 @@ import soundfile
 from server.harness import PIECE_SAMPLES, FakeEngine
 from server.sockets.live import live, talking, until
 
+from chatterbox.dialects.kyutai import OPUS
 from chatterbox.errors import Cancelled
-from chatterbox.server.sockets.kyutai import OPUS
 
 NEVER = 3600.0
 YAP = "/ws/tts"
@@ -272,8 +272,8 @@ async def test_kyutai_closes_its_encoder_for_a_client_that_leaves_at_once(server
     async def left(_socket, _message):
         raise Cancelled("The client left.")
 
-    monkeypatch.setattr("chatterbox.server.sockets.kyutai.OPUS", Opus())
-    monkeypatch.setattr("chatterbox.server.sockets.kyutai.send_packed", left)
+    monkeypatch.setattr("chatterbox.dialects.kyutai.OPUS", Opus())
+    monkeypatch.setattr("chatterbox.dialects.kyutai.send_packed", left)
     async with talking(server, KYUTAI + "OggOpusMessagePack") as talk:
         await talk.closed()
     assert [encoder._coding for encoder in encoders] == [None]

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatterbox.engine.speech import SpeechReport
+from chatterbox.dialects.shared.char_timing import Timing, Words
+from chatterbox.dialects.shared.sentence_buffer import MOST_CHARS, SentenceBuffer
+from chatterbox.dialects.shared.speech_queue import MOST_ITEMS, Mark, SpeechQueue
+from chatterbox.engine.speech_stream import SpeechReport
 from chatterbox.errors import Overloaded, TextTooLong
-from chatterbox.server.sockets.inbox import MOST_ITEMS, Inbox, Mark
-from chatterbox.server.sockets.sentences import MOST_CHARS, SentenceBuffer
-from chatterbox.server.sockets.timing import Timing, Words
 
 
 def parts(*pieces: str, **how) -> list[str]:
@@ -148,13 +148,13 @@ def test_no_character_is_lost_or_changed(pieces):
 
 
 async def test_the_inbox_keeps_the_order_and_its_bounds():
-    inbox = Inbox(max_chars=40)
+    inbox = SpeechQueue(max_chars=40)
     inbox.feed("One sentence. And")
     inbox.mark(1)
     inbox.feed("Another")
     inbox.end()
     assert [await inbox.next() for _ in range(4)] == ["One sentence. And", Mark(1), "Another", None]
-    inbox = Inbox(max_chars=40)
+    inbox = SpeechQueue(max_chars=40)
     inbox.feed("a" * 40)
     with pytest.raises(TextTooLong):
         inbox.feed("b")

@@ -20,10 +20,10 @@ from wyoming.tts import (
     SynthesizeVoice,
 )
 
+from chatterbox.dialects.wyoming.listener import WyomingListener
 from chatterbox.errors import TextFault
 from chatterbox.server.app import create_app
 from chatterbox.server.run import bind
-from chatterbox.server.wyoming.listener import WyomingListener
 
 NEVER = 3600.0
 SPOKEN_BYTES = 2 * 2 * PIECE_SAMPLES

@@ -1,0 +1,181 @@
+"""What does a decoder graph draw, sum and cut into, found out by running it a few times?
+
+Knows the decoder's inputs and output by the contract's names; nothing of streaming.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnx import helper
+
+from chatterbox.compile.decoder.errors import NotSplittable
+from chatterbox.compile.decoder.fuse_attention import Seen, questions, seen
+from chatterbox.compile.decoder.graph_edit import inlined
+from chatterbox.compile.decoder.phase_carry import PhaseSum, find_sums, sums_as_outputs
+from chatterbox.compile.decoder.random_ops import RandomOp, find_randoms, randoms_to_outputs
+from chatterbox.compile.decoder.split_mel import find_mel
+from chatterbox.runtime.contract import (
+    CODE_COUNT,
+    I64,
+    MEL_BANDS,
+    MEL_FRAMES_PER_CODE,
+    SAMPLES_PER_CODE,
+    SPEAKER_DIM,
+    Voice,
+    VoiceTensors,
+)
+from chatterbox.runtime.decoder.shape_laws import (
+    PROBES,
+    LinearDim,
+    ProbeLength,
+    fit_dims,
+    time_axis,
+)
+
+Feeds = dict[str, NDArray[Any]]
+
+
+class Session(Protocol):
+    """What is asked of onnxruntime's session, and of what stands in for it."""
+
+    def get_inputs(self) -> Sequence[Any]:
+        """Name, type and shape of each input."""
+        ...
+
+    def run(self, outputs: Sequence[str], feeds: Feeds) -> Sequence[NDArray[Any]]:
+        """The outputs, in that order."""
+        ...
+
+
+OpenGraph = Callable[[onnx.ModelProto], ort.InferenceSession]
+"""Opens a graph whose external weights lie beside the file it came from."""
+
+CODES, SPEAKER, PROMPT_MEL = "speech_tokens", "speaker_embeddings", "speaker_features"
+LENGTHS = "code_lengths"
+"""Each row's own number of codes; a graph that has this input takes rows of different length."""
+WAVEFORM = "waveform"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """One run of the whole decoder."""
+
+    length: ProbeLength
+    feeds: Feeds  # what went in
+    told: Feeds  # what it drew, its mel if known, the waveform
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DecoderFacts:
+    """What is known of a decoder graph. `model` is as it was, functions written out."""
+
+    model: onnx.ModelProto
+    ragged: bool
+    draws: Mapping[RandomOp, list[LinearDim]]
+    sums: Mapping[PhaseSum, list[LinearDim]]
+    mel: str | None  # the tensor between flow and vocoder
+    why_whole: str  # why there is none
+    attention: Seen  # of one row, or rows of equal length
+    proof: Run
+
+    def kind(self, tensor: str) -> int:
+        """Element type of a draw or the mel."""
+        return int(helper.np_dtype_to_tensor_dtype(self.proof.told[tensor].dtype))
+
+
+def introspect(model: onnx.ModelProto, open_graph: OpenGraph) -> DecoderFacts:
+    """Raises NotSplittable when not even the draws can be had."""
+    model = inlined(model)
+    draws = find_randoms(model)
+    sums = find_sums(model)
+    mel, why = _mel(model)
+    told = onnx.ModelProto()
+    told.CopyFrom(model)
+    randoms_to_outputs(told, draws)
+    sums_as_outputs(told, sums)
+    if mel is not None:
+        told.graph.output.append(helper.make_empty_tensor_value_info(mel))
+    asked = questions(model)
+    told.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in asked)
+    session = open_graph(told)
+    ragged = any(i.name == LENGTHS for i in model.graph.input)
+    runs = {length: _run(session, length, ragged) for length in PROBES}
+    # Rows of different length are masked only when they share a call, which these runs don't show.
+    attention = seen(list(runs.values()), asked, masks=not ragged)
+    for run in runs.values():
+        for name in asked:
+            del run[name]
+    laws = {n: fit_dims({p: r[n].shape for p, r in runs.items()}) for n in runs[PROBES[0]]}
+    if laws[WAVEFORM] != [LinearDim(0, 0, 1), LinearDim(SAMPLES_PER_CODE, 0, 0)]:
+        raise NotSplittable("the waveform is not 960 samples for each code behind the prompt")
+    if mel is not None and laws[mel] != _mel_law():
+        mel, why = None, "what feeds the vocoder is not a mel of the speech alone"
+    last = PROBES[-1]
+    outputs = runs[last]
+    proof = Run(last, probe_feeds(last, ragged), outputs)
+    carried = [s for s in sums if _is_phase(outputs[s.name], laws[s.name])]
+    return DecoderFacts(
+        model,
+        ragged,
+        {d: laws[d.name] for d in draws},
+        {s: laws[s.name] for s in carried},
+        mel,
+        why,
+        attention,
+        proof,
+    )
+
+
+def _mel(model: onnx.ModelProto) -> tuple[str | None, str]:
+    try:
+        return find_mel(model), ""
+    except NotSplittable as reason:
+        return None, str(reason)
+
+
+def _mel_law() -> list[LinearDim]:
+    return [LinearDim(0, 0, 1), LinearDim(0, 0, MEL_BANDS), LinearDim(MEL_FRAMES_PER_CODE, 0, 0)]
+
+
+def _is_phase(values: NDArray[Any], law: list[LinearDim]) -> bool:
+    """A sum over the speech's time, in floating point: not the count of a mask or the like."""
+    axis = time_axis(law)
+    return values.dtype == np.float32 and axis is not None and law[axis].per_prompt == 0
+
+
+def _run(session: ort.InferenceSession, length: ProbeLength, ragged: bool) -> Feeds:
+    names = [o.name for o in session.get_outputs()]
+    return dict(zip(names, session.run(names, probe_feeds(length, ragged)), strict=True))
+
+
+def probe_feeds(length: ProbeLength, ragged: bool, seed: int = 0) -> Feeds:
+    """Some input of this length: any codes, any voice."""
+    rng = np.random.default_rng([seed, length.prompt, length.codes])
+    total = length.prompt + length.codes
+    frames = length.prompt * MEL_FRAMES_PER_CODE
+    feeds: Feeds = {
+        CODES: rng.integers(0, CODE_COUNT, (1, total)),
+        SPEAKER: rng.normal(size=(1, SPEAKER_DIM)).astype(np.float32),
+        # Log-mel of speech lies about -6 ± 2.5.
+        PROMPT_MEL: rng.normal(-6.0, 2.5, (1, frames, MEL_BANDS)).astype(np.float32),
+    }
+    return feeds | ({LENGTHS: row_lengths([total])} if ragged else {})
+
+
+def probe_voice(prompt: int) -> Voice:
+    """A voice that nobody has, with a prompt of so many codes; the language model is told nothing
+    of it."""
+    feeds = probe_feeds(ProbeLength(prompt, 0), ragged=False)
+    features = np.zeros((1, 1), np.float32)
+    tensors = VoiceTensors(features, feeds[CODES][0], feeds[SPEAKER][0], feeds[PROMPT_MEL][0])
+    return Voice("nobody's", tensors)
+
+
+def row_lengths(totals: list[int]) -> I64:
+    """The input `code_lengths`."""
+    return np.array(totals, np.int64)

@@ -1,0 +1,78 @@
+"""Which random numbers does a graph draw, and how are they given to it instead?
+
+Knows the four random operators of ONNX; nothing of what the numbers are for.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import onnx
+from onnx import helper
+
+from chatterbox.compile.decoder.errors import NotSplittable
+from chatterbox.compile.decoder.graph_edit import before, index
+
+RANDOM_OPS = {
+    "RandomNormal": "normal",
+    "RandomNormalLike": "normal",
+    "RandomUniform": "uniform",
+    "RandomUniformLike": "uniform",
+}
+OTHER_RANDOM_OPS = frozenset({"Multinomial", "Bernoulli"})
+
+
+@dataclass(frozen=True, slots=True)
+class RandomOp:
+    """One random tensor of a graph."""
+
+    name: str  # of the tensor, and of the input it becomes
+    kind: Literal["normal", "uniform"]
+    first: float  # mean, or the lowest value
+    second: float  # standard deviation, or the highest value
+
+
+def find_randoms(model: onnx.ModelProto) -> list[RandomOp]:
+    """Every draw that reaches an output. Raises NotSplittable where one is out of reach."""
+    nodes, _ = before(model.graph, [o.name for o in model.graph.output])
+    for node in nodes:
+        if node.op_type in OTHER_RANDOM_OPS or _hidden(node):
+            raise NotSplittable(f"{node.op_type} {node.name} draws where no input can reach")
+    return [_draw(node) for node in nodes if node.op_type in RANDOM_OPS]
+
+
+def _draw(node: onnx.NodeProto) -> RandomOp:
+    given = {a.name: a.f for a in node.attribute}
+    if RANDOM_OPS[node.op_type] == "normal":
+        return RandomOp(node.output[0], "normal", given.get("mean", 0.0), given.get("scale", 1.0))
+    return RandomOp(node.output[0], "uniform", given.get("low", 0.0), given.get("high", 1.0))
+
+
+def _hidden(node: onnx.NodeProto) -> bool:
+    """Is there a random operator in one of the node's subgraphs?"""
+    subgraphs = [a.g for a in node.attribute if a.HasField("g")]
+    subgraphs += [g for a in node.attribute for g in a.graphs]
+    return any(
+        inner.op_type in RANDOM_OPS or inner.op_type in OTHER_RANDOM_OPS or _hidden(inner)
+        for sub in subgraphs
+        for inner in sub.node
+    )
+
+
+def randoms_to_outputs(model: onnx.ModelProto, draws: list[RandomOp]) -> None:
+    """Let `model` tell what it drew."""
+    present = {o.name for o in model.graph.output}
+    model.graph.output.extend(
+        helper.make_empty_tensor_value_info(d.name) for d in draws if d.name not in present
+    )
+
+
+def randoms_to_inputs(
+    model: onnx.ModelProto, draws: list[RandomOp], ranks: dict[str, int], kinds: dict[str, int]
+) -> None:
+    """Let `model` be told what it would have drawn; `kinds` are element types."""
+    producer = index(model.graph).producer
+    for draw in draws:
+        dims = [f"{draw.name}_{axis}" for axis in range(ranks[draw.name])]
+        declared = helper.make_tensor_value_info(draw.name, kinds[draw.name], dims)
+        model.graph.input.append(declared)
+        model.graph.node.remove(producer[draw.name])

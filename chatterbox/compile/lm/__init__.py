@@ -1,0 +1,1 @@
+"""The language model's graph, rewritten around key/value slots in place."""

@@ -1,0 +1,181 @@
+"""Does the tuned graph compute what the stock graph computes? Both run on the same random rows.
+
+Knows both contracts; does not know how one was made from the other.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from chatterbox.runtime.buffers import Memory
+from chatterbox.runtime.contract import CODE_COUNT, F32, I64, Voice, VoiceTensors
+from chatterbox.runtime.embedding import Embedder
+from chatterbox.runtime.kv_slots import SlottedLanguageModel
+from chatterbox.runtime.sessions import SessionSettings, open_session
+
+TABLE_ROWS = 64
+SURE_TEXT_IDS = 256  # a byte-level vocabulary has at least these
+END_IDS = 2  # the last two ids of a text are read as start codes
+STEPS = 8  # forced codes for each row
+SINGLE_STEPS = [1, 2]  # where the stock graph's pieces end: two single steps, then the rest
+EXACT_STEPS = 2  # that the tuned graph makes without rounding, where it is as slow
+SLOTS = 4
+ROWS = {0: (7, 5), 3: (4, 11)}
+"""Slot → conditioning rows and text ids: rows of different length, with free slots between."""
+CAPACITY = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """How far the tuned graph's logits are from the stock's, in standard deviations of these."""
+
+    worst: float
+    mean: float
+    argmax_share: float  # rows whose most likely code is the same
+
+
+class TableEmbedder:
+    """Rows of a small table in place of the embedding; an id is taken modulo its size."""
+
+    def __init__(self, table: F32) -> None:
+        self._table = table
+
+    def text(self, ids: I64) -> F32:
+        """[S] → [S, hidden]."""
+        rows: F32 = self._table[ids % len(self._table)]
+        return rows
+
+    codes = text
+
+
+def random_embedder(hidden: int) -> TableEmbedder:
+    """Rows of noise."""
+    rng = np.random.default_rng(0)
+    return TableEmbedder(rng.standard_normal((TABLE_ROWS, hidden), np.float32))
+
+
+def sampled_embedder(embed: Embedder) -> TableEmbedder:
+    """Some rows of the model's own embedding, speech and text."""
+    rng = np.random.default_rng(0)
+    half = TABLE_ROWS // 2
+    text = embed.text(rng.integers(0, SURE_TEXT_IDS, half + END_IDS))[:half]
+    return TableEmbedder(np.concatenate([embed.codes(rng.integers(0, CODE_COUNT, half)), text]))
+
+
+class StockRow:
+    """One row driven by the stock graph alone: the card's own loop."""
+
+    def __init__(self, session: ort.InferenceSession) -> None:
+        self._session = session
+        self._past: dict[str, NDArray[Any]] = {}
+        for value in session.get_inputs():
+            if value.name.startswith("past_key_values."):
+                kind = np.float16 if value.type == "tensor(float16)" else np.float32
+                _, heads, _, head_dim = value.shape
+                self._past[value.name] = np.zeros((1, heads, 0, head_dim), kind)
+        self._length = 0
+
+    def advance(self, embeds: F32) -> F32:
+        """Append rows [S, hidden]; logits [S, vocab]."""
+        new = len(embeds)
+        positions = np.arange(self._length, self._length + new)[None]
+        self._length += new
+        feeds = {
+            "inputs_embeds": embeds[None],
+            "attention_mask": np.ones((1, self._length), np.int64),
+            "position_ids": positions,
+            **self._past,
+        }
+        presents = [name.replace("past_key_values", "present") for name in self._past]
+        logits, *caches = self._session.run(["logits", *presents], feeds)
+        self._past = dict(zip(self._past, caches, strict=True))
+        rows: F32 = logits[0]
+        return rows
+
+
+def sampled_voice(rows: int, embed: Embedder, seed: int) -> Voice:
+    """A voice of conditioning rows only; nearly all of a real one are embedded speech codes."""
+    features = embed.codes(np.random.default_rng(seed).integers(0, TABLE_ROWS, rows))
+    nothing = np.zeros((0, 0), np.float32)
+    tensors = VoiceTensors(features, np.zeros(0, np.int64), nothing, nothing)
+    return Voice(f"sampled-{rows}-{seed}", tensors)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trial:
+    """Random rows and what the stock graph says to them."""
+
+    embed: Embedder
+    voices: dict[int, Voice]  # by slot
+    texts: dict[int, I64]
+    codes: dict[int, I64]  # STEPS for each
+    logits: F32  # [rows, 1 + STEPS, vocab]: after the prefill and after each step
+
+
+def stock_trial(source: Path, embed: Embedder, threads: int) -> Trial:
+    """The rows one by one through the stock graph, on the CPU. Only some steps are made one at a
+    time, for the stock graph gives the logits of every position of a longer piece (and without
+    int8 rounding takes a second for each call in 8 bits)."""
+    session = exact_session(source, threads)
+    rng = np.random.default_rng(1)
+    voices = {slot: sampled_voice(rows, embed, slot) for slot, (rows, _) in ROWS.items()}
+    texts = {slot: rng.integers(0, TABLE_ROWS, ids) for slot, (_, ids) in ROWS.items()}
+    codes = {slot: rng.integers(0, TABLE_ROWS, STEPS) for slot in ROWS}
+    logits = []
+    for slot in ROWS:
+        row = StockRow(session)
+        prompt = np.concatenate([voices[slot].tensors.features, embed.text(texts[slot])])
+        pieces = np.split(embed.codes(codes[slot]), SINGLE_STEPS)
+        after = [row.advance(piece) for piece in (prompt, *pieces)]
+        logits.append(np.concatenate([after[0][-1:], *after[1:]]))
+    return Trial(embed, voices, texts, codes, np.stack(logits))
+
+
+def deviation(
+    trial: Trial,
+    tuned: ort.InferenceSession,
+    *,
+    steps: int = STEPS,
+    memory: Memory | None = None,
+) -> Deviation:
+    """The same rows on the tuned graph, stepped together in slots that do not lie side by side."""
+    model = SlottedLanguageModel(
+        tuned,
+        trial.embed,
+        slots=SLOTS,
+        capacity=CAPACITY,
+        prefix_cache_bytes=0,
+        memory=memory,
+    )
+    slots = list(ROWS)
+    logits = [np.stack([model.begin(s, trial.voices[s], trial.texts[s]) for s in slots])]
+    for step in range(steps):
+        codes = np.array([trial.codes[slot][step] for slot in slots])
+        logits.append(model.step(slots, codes))
+    return compare(trial.logits[:, : 1 + steps], np.stack(logits, axis=1))
+
+
+def exact_session(path: Path, threads: int) -> ort.InferenceSession:
+    """On the CPU, every product in float whatever accuracy the file asks for."""
+    model = onnx.load(str(path), load_external_data=False)
+    for node in model.graph.node:
+        if node.op_type == "MatMulNBits":
+            kept = [a for a in node.attribute if a.name != "accuracy_level"]
+            del node.attribute[:]
+            node.attribute.extend(kept)
+    cpu = SessionSettings("cpu", threads, {})
+    return open_session(model.SerializeToString(), cpu, weights_in=path.parent)
+
+
+def compare(expected: F32, found: F32) -> Deviation:
+    """Logits [..., vocab] against each other."""
+    difference = np.abs(expected - found) / (expected.std() + 1e-12)
+    same = expected.argmax(axis=-1) == found.argmax(axis=-1)
+    if not np.isfinite(found).all():
+        return Deviation(float("inf"), float("inf"), 0.0)
+    return Deviation(float(difference.max()), float(difference.mean()), float(same.mean()))

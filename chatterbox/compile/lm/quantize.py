@@ -1,0 +1,24 @@
+"""How do plain weights become 8 or 4 bits? Rounded to nearest, each block with scale and zero.
+
+Knows no graph; uses the runtime's own rounding, so that blocks come out as its kernels expect.
+"""
+
+import numpy as np
+from onnxruntime.capi import _pybind_state as runtime
+
+from chatterbox.compile.lm.weights import Blocks, Dense
+
+
+def quantize_blocks(weight: Dense, bits: int, block: int) -> Blocks:
+    """Quantise to 4 or 8 bits in blocks along K, asymmetric. Lossy."""
+    values = np.ascontiguousarray(weight.values, np.float32)
+    inputs, outputs = values.shape
+    count = -(-inputs // block)
+    codes = np.zeros((outputs, count, block * bits // 8), np.uint8)
+    scales = np.zeros(outputs * count, np.float32)
+    zeros = np.zeros(outputs * (-(-count * bits // 8)), np.uint8)
+    rounding = runtime.quantize_matmul_4bits if bits == 4 else runtime.quantize_matmul_8bits
+    rounding(codes, values, scales, zeros, block, outputs, inputs, False)
+    return Blocks(
+        codes, scales.reshape(outputs, count), zeros.reshape(outputs, -1), bits, block, inputs
+    )

@@ -1,0 +1,228 @@
+"""How is the tuned graph laid out? Weights in, one ONNX file and its sidecar out.
+
+Knows operators and files; does not know where the weights came from.
+
+Rows of any length share one step. `rows` and `active` tie the n rows that step to the r arena slots
+they lie in: everything but attention is computed for the n rows alone, and attention runs over the
+whole range of slots, idle ones included, each reading and writing its own past in place.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from chatterbox.compile.lm.quantize import quantize_blocks
+from chatterbox.compile.lm.weights import GPT2, Array, Blocks, Dense, Layer, Linear, Norm
+
+GRAPH_FILE = "language_model.onnx"
+SIDECAR_FILE = GRAPH_FILE + "_data"
+METADATA_KEY = "chatterbox.tuned"
+ALIGNMENT_BYTES = 4096  # a page, so that the sidecar can be mapped
+INLINE_BYTES = 1024  # smaller tensors stay in the graph file
+CONTRIB = "com.microsoft"
+OPSET = 17  # LayerNormalization's first
+IR_VERSION = 9
+
+Compute = Literal["fp32", "fp16"]
+TYPES = {"fp32": TensorProto.FLOAT, "fp16": TensorProto.FLOAT16}
+NUMPY_TYPES = {"fp32": np.float32, "fp16": np.float16}
+ACCURACY_INT8 = 4
+"""MatMulNBits rounds its input to int8 by blocks: the fast kernels of a CPU."""
+
+Progress = Callable[[float], None]
+"""Told how much of the work is done, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompileOptions:
+    """What of the graph is a choice."""
+
+    compute: Compute = "fp32"  # activations
+    accuracy_level: int = ACCURACY_INT8
+    bits: int | None = None  # quantise dense weights to 4 or 8 bits; None: take all as they are
+    block: int = 128
+    cache: Literal["float", "int8"] = "float"  # keys and values; float: as they are computed
+
+    @property
+    def label(self) -> str:
+        """For file names."""
+        kept = "kept" if self.bits is None else f"q{self.bits}b{self.block}"
+        return f"{kept}-{self.compute}-a{self.accuracy_level}-{self.cache}"
+
+
+def past_name(layer: int, kind: str) -> str:
+    """Graph input of a layer's cached "key" or "value"."""
+    return f"past.{layer}.{kind}"
+
+
+def present_name(layer: int, kind: str) -> str:
+    """Graph output that is bound to the same memory."""
+    return f"present.{layer}.{kind}"
+
+
+def write(model: GPT2, recipe: CompileOptions, directory: Path, progress: Progress) -> None:
+    """Write GRAPH_FILE and SIDECAR_FILE into `directory`."""
+    with (directory / SIDECAR_FILE).open("wb") as sidecar:
+        graph = _Writer(model, recipe, sidecar).graph(progress)
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)]
+    proto = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
+    facts = {"positions": model.positions.shape[0], "hidden": model.hidden, "vocab": model.vocab}
+    helper.set_model_props(proto, {METADATA_KEY: json.dumps(facts)})
+    onnx.save(proto, str(directory / GRAPH_FILE))
+
+
+class _Writer:
+    def __init__(self, model: GPT2, recipe: CompileOptions, sidecar: Any) -> None:
+        self._model = model
+        self._recipe = recipe
+        self._type = TYPES[recipe.compute]
+        self._sidecar = sidecar
+        self._nodes: list[onnx.NodeProto] = []
+        self._tensors: list[TensorProto] = []
+
+    def graph(self, progress: Progress) -> onnx.GraphProto:
+        model = self._model
+        normed, stream = self._embedded()
+        for index, layer in enumerate(model.layers):
+            following = [*(later.norm_1 for later in model.layers[index + 1 :]), model.norm][0]
+            normed, stream = self._layer(index, layer, following, normed, stream)
+            progress((index + 1) / (len(model.layers) + 1))
+        last = self._node("Gather", [normed, self._constant("last", np.array(-1))], "", axis=1)
+        logits = self._linear(last, model.head, "head")
+        self._node("Cast", [logits], "", name="logits", to=TensorProto.FLOAT)
+        inputs, outputs = self._edges()
+        return helper.make_graph(self._nodes, "tuned", inputs, outputs, self._tensors)
+
+    def _embedded(self) -> tuple[str, str]:
+        """Position rows added to the embeddings → first layer's input, residual stream."""
+        table = self._weight("positions", self._model.positions)
+        positions = self._node("Gather", [table, "position_ids"], "")
+        embeds = self._node("Cast", ["embeds"], "", to=self._type)
+        return self._add_norm(embeds, positions, self._model.layers[0].norm_1, "0.norm_1")
+
+    def _layer(
+        self, index: int, layer: Layer, following: Norm, normed: str, stream: str
+    ) -> tuple[str, str]:
+        spread = self._node(
+            "Gather", [self._linear(normed, layer.qkv, f"{index}.qkv"), "rows"], "", axis=0
+        )
+        attended = self._attention(index, spread)
+        gathered = self._node("Gather", [attended, "active"], "", axis=0)
+        out = self._linear(gathered, layer.out, f"{index}.out")
+        normed, stream = self._add_norm(stream, out, layer.norm_2, f"{index}.norm_2")
+        up = self._linear(normed, layer.up, f"{index}.up")
+        gelu = "FastGelu" if self._model.activation == "tanh" else "Gelu"
+        down = self._linear(self._node(gelu, [up], CONTRIB), layer.down, f"{index}.down")
+        return self._add_norm(stream, down, following, f"{index}.following")
+
+    def _attention(self, index: int, spread: str) -> str:
+        pasts = [past_name(index, kind) for kind in ("key", "value")]
+        output = f"{index}.attended"
+        node = helper.make_node(
+            "GroupQueryAttention",
+            [spread, "", "", *pasts, "seqlens_k", "total_length"],
+            [output, *(present_name(index, kind) for kind in ("key", "value"))],
+            domain=CONTRIB,
+            num_heads=self._model.heads,
+            kv_num_heads=self._model.heads,
+        )
+        self._nodes.append(node)
+        return output
+
+    def _add_norm(self, stream: str, added: str, norm: Norm, name: str) -> tuple[str, str]:
+        """stream + added → its normalisation, itself."""
+        scale, shift = (
+            self._weight(f"{name}.{part}", values)
+            for part, values in (("gamma", norm.gamma), ("beta", norm.beta))
+        )
+        outputs = [f"{name}.normed", "", "", f"{name}.sum"]
+        self._nodes.append(
+            helper.make_node(
+                "SkipLayerNormalization",
+                [stream, added, scale, shift],
+                outputs,
+                domain=CONTRIB,
+                epsilon=norm.epsilon,
+            )
+        )
+        return outputs[0], outputs[3]
+
+    def _linear(self, source: str, linear: Linear, name: str) -> str:
+        weight = linear.weight
+        if isinstance(weight, Dense) and self._recipe.bits is not None:
+            weight = quantize_blocks(weight, self._recipe.bits, self._recipe.block)
+        bias = self._weight(f"{name}.bias", linear.bias)
+        if isinstance(weight, Dense):
+            product = self._node("MatMul", [source, self._weight(name, weight.values)], "")
+            return self._node("Add", [product, bias], "")
+        return self._block_product(source, weight, bias, name)
+
+    def _block_product(self, source: str, weight: Blocks, bias: str, name: str) -> str:
+        zeros = ""
+        if weight.zero_points is not None:
+            keep = weight.zero_points.dtype == np.uint8
+            store = self._constant if keep else self._weight
+            zeros = store(f"{name}.zeros", weight.zero_points)
+        codes = self._constant(f"{name}.codes", weight.codes)
+        scales = self._weight(f"{name}.scales", weight.scales)
+        return self._node(
+            "MatMulNBits",
+            [source, codes, scales, zeros, "", bias],
+            CONTRIB,
+            K=weight.inputs,
+            N=weight.shape[1],
+            bits=weight.bits,
+            block_size=weight.block,
+            accuracy_level=self._recipe.accuracy_level,
+        )
+
+    def _node(
+        self, kind: str, inputs: list[str], domain: str, *, name: str = "", **attributes: Any
+    ) -> str:
+        output = name or f"{kind}.{len(self._nodes)}"
+        self._nodes.append(helper.make_node(kind, inputs, [output], domain=domain, **attributes))
+        return output
+
+    def _weight(self, name: str, values: Array) -> str:
+        """Store numbers in the type they are computed in."""
+        return self._constant(name, values.astype(NUMPY_TYPES[self._recipe.compute], copy=False))
+
+    def _constant(self, name: str, values: Array) -> str:
+        tensor = TensorProto(name=name, dims=values.shape)
+        tensor.data_type = helper.np_dtype_to_tensor_dtype(values.dtype)
+        contiguous = np.ascontiguousarray(values)
+        if contiguous.nbytes < INLINE_BYTES:
+            tensor.raw_data = contiguous.tobytes()
+        else:
+            offset = -(-self._sidecar.tell() // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+            self._sidecar.seek(offset)
+            self._sidecar.write(contiguous.data)
+            tensor.data_location = TensorProto.EXTERNAL
+            facts = {"location": SIDECAR_FILE, "offset": offset, "length": contiguous.nbytes}
+            for key, value in facts.items():
+                tensor.external_data.add(key=key, value=str(value))
+        self._tensors.append(tensor)
+        return name
+
+    def _edges(self) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
+        model = self._model
+        value = helper.make_tensor_value_info
+        slots = ["slots", model.heads, "capacity", model.head_dim]
+        kinds = [(i, kind) for i in range(len(model.layers)) for kind in ("key", "value")]
+        inputs = [
+            value("embeds", TensorProto.FLOAT, ["rows_active", "new", model.hidden]),
+            value("position_ids", TensorProto.INT64, ["rows_active", "new"]),
+            value("rows", TensorProto.INT64, ["slots"]),
+            value("active", TensorProto.INT64, ["rows_active"]),
+            value("seqlens_k", TensorProto.INT32, ["slots"]),
+            value("total_length", TensorProto.INT32, []),
+            *(value(past_name(*kind), self._type, slots) for kind in kinds),
+        ]
+        logits = value("logits", TensorProto.FLOAT, ["rows_active", model.vocab])
+        return inputs, [logits, *(value(present_name(*kind), self._type, slots) for kind in kinds)]

@@ -1,0 +1,1 @@
+"""Each client's protocol: its words in, its answers out."""

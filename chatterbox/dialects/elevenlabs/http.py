@@ -1,0 +1,288 @@
+"""What do ElevenLabs' clients ask for over HTTP? `/v1/text-to-speech/…`, with and without times.
+
+Translates fields, output formats, alignment and errors; the voices are in `elevenlabs_voices.py`.
+"""
+
+import base64
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from starlette.responses import JSONResponse, Response
+
+from chatterbox.audio.encode import AudioFormat, audio_format
+from chatterbox.audio.pace import FASTEST, SLOWEST
+from chatterbox.dialects.elevenlabs.alignment import Alignment, original_pieces, spread
+from chatterbox.dialects.services import Services, is_english
+from chatterbox.engine.speech_stream import SpeechReport
+from chatterbox.errors import (
+    ChatterboxError,
+    EmptyText,
+    InvalidValue,
+    Overloaded,
+    TextTooLong,
+    shown,
+)
+from chatterbox.runtime.contract import F32, SAMPLE_RATE_HZ
+from chatterbox.server.access_record import record_of
+from chatterbox.server.body import Body
+from chatterbox.server.framing import BARE, Framing, audio_headers, whole_file
+from chatterbox.server.schemas import Name, SpokenCall, Text, form_schema, lenient_fields_of
+from chatterbox.server.speech_response import SpeechResponse, Spoken, Whole
+from chatterbox.server.speech_service import SpeechCall
+
+PATHS = ("/v1/text-to-speech", "/v1/voices", "/v2/voices", "/v1/user")
+
+_PCM_RATES_HZ = (8000, 16000, 22050, 24000, 32000, 44100, 48000)
+_KBITS = (32, 64, 96, 128, 192)
+OUTPUT_FORMATS: dict[str, AudioFormat] = {
+    "mp3_22050_32": audio_format("mp3", 22050, 32_000),
+    "mp3_24000_48": audio_format("mp3", 24000, 48_000),
+    **{f"mp3_44100_{rate}": audio_format("mp3", 44100, rate * 1000) for rate in _KBITS},
+    **{f"pcm_{rate_hz}": audio_format("pcm", rate_hz) for rate_hz in _PCM_RATES_HZ},
+    **{f"wav_{rate_hz}": audio_format("wav", rate_hz) for rate_hz in _PCM_RATES_HZ},
+    **{f"opus_48000_{rate}": audio_format("opus", 48000, rate * 1000) for rate in _KBITS},
+    "ulaw_8000": audio_format("ulaw"),
+    "alaw_8000": audio_format("alaw"),
+}
+DEFAULT_OUTPUT_FORMAT = "mp3_44100_128"
+
+HARMLESS = {
+    "model_id": None,  # any name: there is one model
+    "apply_text_normalization": ("auto", "on"),
+    "apply_language_text_normalization": (False,),
+    "use_pvc_as_ivc": None,
+}
+"""Fields that may be passed over in silence: with any value, or only with those."""
+
+_STATUSES: dict[type[ChatterboxError], tuple[int, str]] = {
+    TextTooLong: (400, "max_character_limit_exceeded"),
+    EmptyText: (400, "input_text_empty"),
+    Overloaded: (429, "system_busy"),
+}
+
+
+class VoiceSettings(BaseModel):
+    """What of their voice settings means something here; the rest is named as ignored."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False, hide_input_in_errors=True)
+
+    speed: float | None = Field(None, ge=SLOWEST, le=FASTEST, description="The pitch is kept")
+
+
+class SpeechFields(SpokenCall):
+    """What of their call means something here; the rest is named as ignored."""
+
+    text: Text
+    model_id: Name | None = None
+    language_code: Name | None = None
+    voice_settings: Annotated[VoiceSettings | None, WithJsonSchema({"type": "object"})] = Field(
+        None, description="Only `speed` is honoured"
+    )
+    seed: int | None = None
+
+
+class Lines:
+    """JSON, a line for each stretch of sound. A segment's times are known, and sent, once its
+    sound is whole; they count from the beginning of the answer."""
+
+    def __init__(self, text: str) -> None:
+        self._timing = _Timing(text)
+
+    def media_type(self, _call: SpeechCall, /) -> str:
+        """That of JSON: what ElevenLabs says of it."""
+        return "application/json"
+
+    def wrap(self, data: bytes, report: SpeechReport, /) -> bytes:
+        """One line."""
+        return json.dumps(timed_audio(data, *self._timing.news(report))).encode("ascii") + b"\n"
+
+    def end(self, report: SpeechReport, /) -> bytes:
+        """The times of what ended without another byte of sound."""
+        alignment, normalised = self._timing.news(report)
+        if not alignment.characters and not normalised.characters:
+            return b""
+        return json.dumps(timed_audio(b"", alignment, normalised)).encode("ascii") + b"\n"
+
+    def broken(self, _error: ChatterboxError, _request_id: str, /) -> bytes:
+        """Nothing: their clients know no such line."""
+        return b""
+
+
+class _Timing:
+    """The alignment, of the text as written and as spoken, in the order that it becomes known."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._pieces: list[str] | None = None
+        self._told = 0  # segments
+        self._end_s = 0.0  # of the last of them
+
+    def news(self, report: SpeechReport) -> tuple[Alignment, Alignment]:
+        """What became known since the last time."""
+        if self._pieces is None:
+            self._pieces = original_pieces(self._text, report.segment_texts)
+        original, spoken = Alignment(), Alignment()
+        for nth in range(self._told, len(report.segment_ends_s)):
+            times = (self._end_s, report.segment_starts_s[nth], report.segment_ends_s[nth])
+            text = report.segment_texts[nth]
+            original.extend(spread(self._pieces[nth], *times))
+            spoken.extend(spread(" " + text if nth else text, *times))
+            self._end_s = report.segment_ends_s[nth]
+        self._told = len(report.segment_ends_s)
+        return original, spoken
+
+
+def timed_audio(data: bytes, alignment: Alignment, normalised: Alignment) -> dict[str, Any]:
+    """Sound and times as their clients read them."""
+    return {
+        "audio_base64": base64.b64encode(data).decode("ascii"),
+        "alignment": _times(alignment),
+        "normalized_alignment": _times(normalised),
+    }
+
+
+def shape(error: ChatterboxError, request_id: str) -> tuple[int, Any]:
+    """`detail`: a list for what is wrong with a field, else an object with a status word."""
+    status, word = _STATUSES.get(type(error), (error.status, error.code))
+    if status != 422:
+        facts = {"status": word, "message": error.message, "request_id": request_id}
+        return status, {"detail": facts}
+    where = ["body", *(error.param.split(".") if error.param else ())]
+    return status, {"detail": [{"loc": where, "msg": error.message, "type": error.code}]}
+
+
+def is_client(request: Request) -> bool:
+    """Whether ElevenLabs' kind of client is asking: their SDK says so, others send their key."""
+    headers = request.headers
+    return "xi-api-key" in headers or headers.get("x-fern-sdk-name", "").lower() == "elevenlabs"
+
+
+def models(name: str, max_chars: int) -> list[dict[str, Any]]:
+    """Their list of models: one."""
+    return [
+        {
+            "model_id": name,
+            "name": name,
+            "description": "The model that this server has loaded",
+            "can_do_text_to_speech": True,
+            "can_do_voice_conversion": False,
+            "can_be_finetuned": False,
+            "can_use_style": False,
+            "can_use_speaker_boost": False,
+            "serves_pro_voices": False,
+            "requires_alpha_access": False,
+            "token_cost_factor": 0.0,
+            "maximum_text_length_per_request": max_chars,
+            "languages": [{"language_id": "en", "name": "English"}],
+        }
+    ]
+
+
+def output_format(name: str | None) -> AudioFormat:
+    """Raises InvalidValue for one that there is not."""
+    found = OUTPUT_FORMATS.get(name or DEFAULT_OUTPUT_FORMAT)
+    if found is None:
+        raise InvalidValue(
+            f"Unknown output_format '{shown(name)}'; one of: {', '.join(OUTPUT_FORMATS)}.",
+            param="output_format",
+        )
+    return found
+
+
+def router(backend: Services) -> APIRouter:
+    """The four calls."""
+    routes = APIRouter(tags=["elevenlabs"])
+    schema = form_schema(SpeechFields)
+
+    def answer(
+        request: Request, voice_id: str, *, whole: Whole | None = None, timed: bool = False
+    ) -> Response:
+        def read(body: Body) -> Spoken:
+            call = _call(backend, request, voice_id, body)
+            carrier: Framing = Lines(call.text) if timed else BARE
+            return Spoken(call, carrier, whole, _headers(backend, request, call))
+
+        return SpeechResponse(backend.service, request, read)
+
+    @routes.post("/v1/text-to-speech/{voice_id}", openapi_extra=schema)
+    async def convert(request: Request, voice_id: str) -> Response:
+        """ElevenLabs: the whole sound."""
+        return answer(request, voice_id, whole=whole_file)
+
+    @routes.post("/v1/text-to-speech/{voice_id}/stream", openapi_extra=schema)
+    async def stream(request: Request, voice_id: str) -> Response:
+        """ElevenLabs: the sound while it is made."""
+        return answer(request, voice_id)
+
+    @routes.post("/v1/text-to-speech/{voice_id}/with-timestamps", openapi_extra=schema)
+    async def convert_with_times(request: Request, voice_id: str) -> Response:
+        """ElevenLabs: the whole sound, and when each character is spoken."""
+        return answer(request, voice_id, whole=_timed_whole)
+
+    @routes.post("/v1/text-to-speech/{voice_id}/stream/with-timestamps", openapi_extra=schema)
+    async def stream_with_times(request: Request, voice_id: str) -> Response:
+        """ElevenLabs: the same while it is made, in lines of JSON."""
+        return answer(request, voice_id, timed=True)
+
+    return routes
+
+
+def _call(backend: Services, request: Request, voice_id: str, body: Body) -> SpeechCall:
+    fields, unknown = lenient_fields_of(SpeechFields, body)
+    ignored = [name for name in unknown if not _harmless(name, body.fields[name])]
+    settings = fields.voice_settings or VoiceSettings()
+    extra = settings.model_extra or {}
+    ignored += [f"voice_settings.{name}" for name, value in extra.items() if value is not None]
+    if not is_english(fields.language_code):
+        ignored.append("language_code")
+    return backend.call(
+        fields.text,
+        backend.voices.library.info(voice_id).voice_id,
+        output_format(request.query_params.get("output_format")),
+        seed=fields.seed,
+        speed=settings.speed or 1.0,
+        silence_if_wordless=True,
+        ignored=tuple(ignored),
+    )
+
+
+def _harmless(name: str, value: object) -> bool:
+    if name not in HARMLESS:
+        return False
+    values = HARMLESS[name]
+    return values is None or value in values
+
+
+def _headers(backend: Services, request: Request, call: SpeechCall) -> dict[str, str]:
+    admission = backend.engine.admission
+    return {
+        "request-id": record_of(request.scope).id,
+        "character-cost": str(len(call.text)),
+        "current-concurrent-requests": str(admission.active),
+        "maximum-concurrent-requests": str(admission.capacity),
+    }
+
+
+def _timed_whole(call: SpeechCall, samples: F32, report: SpeechReport) -> Response:
+    data = call.format.encode_whole(samples)
+    headers = {**audio_headers(call), "Content-Type": "application/json"}
+    del headers["Content-Disposition"]
+    times = _Timing(call.text).news(report)
+    heard_s = len(samples) / SAMPLE_RATE_HZ
+    for alignment in times:
+        if call.speed != 1.0:
+            alignment.scale(heard_s / report.audio_s)
+        alignment.end_at(heard_s)
+    return JSONResponse(timed_audio(data, *times), headers=headers)
+
+
+def _times(alignment: Alignment) -> dict[str, Any] | None:
+    if not alignment.characters:
+        return None
+    return {
+        "characters": alignment.characters,
+        "character_start_times_seconds": alignment.starts_s,
+        "character_end_times_seconds": alignment.ends_s,
+    }

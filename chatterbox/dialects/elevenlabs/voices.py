@@ -1,0 +1,244 @@
+"""How do ElevenLabs' clients list, make, change and delete voices, and who are they themselves?
+
+Translates; what a voice is, `voices/` knows.
+"""
+
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import Field
+from starlette.responses import JSONResponse, Response
+
+from chatterbox.dialects.services import Services
+from chatterbox.errors import InvalidValue
+from chatterbox.server.body import Body, BodyLimits, Files, read_body
+from chatterbox.server.ignored_params import ignored_header
+from chatterbox.server.schemas import LenientCall, Name, form_schema, lenient_fields_of
+from chatterbox.server.upload import Upload
+from chatterbox.server.voice_service import FIELDS_BYTES, UploadAnswer, VoiceService
+from chatterbox.voices.names import VoiceInfo
+
+FILES = "files"
+PAGE, MAX_PAGE = 10, 100
+"""Voices of one answer where none, and at most, are asked for: their own numbers."""
+SETTINGS: dict[str, Any] = {
+    "stability": 0.5,
+    "similarity_boost": 0.75,
+    "style": 0.0,
+    "use_speaker_boost": True,
+    "speed": 1.0,
+}
+"""What their service starts with. The model has no such settings, but clients read them."""
+UNLIMITED = 2**31 - 1
+"""Nothing is counted here; clients that show a quota need a number."""
+
+
+class VoiceFields(LenientCall):
+    """A new voice, beside its recordings."""
+
+    name: Name
+
+
+class SearchFields(LenientCall):
+    """Which voices of the list."""
+
+    search: Name = ""
+    page_size: int = Field(PAGE, ge=1, le=MAX_PAGE)
+    next_page_token: Name = ""
+    category: Name = ""
+    voice_type: Name = ""
+    sort: Literal["created_at_unix", "name"] = "created_at_unix"
+    sort_direction: Literal["asc", "desc"] = "asc"
+
+
+def voice_body(info: VoiceInfo) -> dict[str, Any]:
+    """A voice as their clients read it."""
+    return {
+        "voice_id": info.voice_id,
+        "name": info.name,
+        "category": "premade" if info.built_in else "cloned",
+        "description": f"Also called {', '.join(info.aliases)}" if info.aliases else None,
+        "labels": {},
+        "samples": None,
+        "preview_url": None,
+        "available_for_tiers": [],
+        "settings": None,
+        "high_quality_base_model_ids": [],
+        "is_owner": not info.built_in,
+        "created_at_unix": int(info.created_at),
+    }
+
+
+def router(backend: Services) -> APIRouter:
+    """The calls."""
+    routes = APIRouter(tags=["elevenlabs"])
+    _add_lists(routes, backend.voices)
+    _add_changes(routes, backend.voices)
+    _add_user(routes, backend)
+    return routes
+
+
+def _add_lists(routes: APIRouter, voices: VoiceService) -> None:
+    @routes.get("/v1/voices")
+    async def list_voices() -> Response:
+        """ElevenLabs: all voices."""
+        return await voices.list_answer(
+            "elevenlabs", lambda infos: {"voices": [voice_body(info) for info in infos]}
+        )
+
+    @routes.get("/v2/voices")
+    async def search_voices(request: Request) -> Response:
+        """ElevenLabs: the voices whose name, alias, id or category has the words, page by page."""
+        query = dict(request.query_params)
+        fields, unknown = lenient_fields_of(SearchFields, Body(query))
+        found = await voices.ask(_found, await voices.listed(), fields)
+        start = _page_start(fields.next_page_token)
+        page = found[start : start + fields.page_size]
+        more = start + len(page) < len(found)
+        body = {
+            "voices": [voice_body(info) for info in page],
+            "has_more": more,
+            "total_count": len(found),
+            "next_page_token": str(start + len(page)) if more else None,
+        }
+        return JSONResponse(body, headers=ignored_header(_narrowing(unknown)))
+
+    @routes.get("/v1/voices/settings/default")
+    async def default_settings() -> Response:
+        """ElevenLabs: settings that the model does not have."""
+        return JSONResponse(SETTINGS)
+
+    @routes.get("/v1/voices/{voice_id}")
+    async def get_voice(voice_id: str) -> Response:
+        """ElevenLabs: one voice."""
+        return JSONResponse({**voice_body(await voices.info(voice_id)), "settings": SETTINGS})
+
+    @routes.get("/v1/voices/{voice_id}/settings")
+    async def get_settings(voice_id: str) -> Response:
+        """ElevenLabs: the same settings for every voice."""
+        await voices.info(voice_id)
+        return JSONResponse(SETTINGS)
+
+
+def _add_changes(routes: APIRouter, voices: VoiceService) -> None:
+    @routes.post("/v1/voices/add", openapi_extra=form_schema(VoiceFields, file=FILES))
+    async def add_voice(request: Request) -> Response:
+        """ElevenLabs: a recording becomes a voice. Of several recordings the first counts."""
+
+        async def work(body: Body, upload: Upload) -> Response:
+            fields, unknown = lenient_fields_of(VoiceFields, body)
+            info, _ = await voices.register(upload, FILES, fields.name)
+            answer = {"voice_id": info.voice_id, "requires_verification": False}
+            return JSONResponse(answer, headers=ignored_header(_unkept(body, unknown)))
+
+        return UploadAnswer(request, voices, FILES, work, deterministic=True)
+
+    @routes.post("/v1/voices/{voice_id}/edit", openapi_extra=form_schema(VoiceFields))
+    async def edit_voice(request: Request, voice_id: str) -> Response:
+        """ElevenLabs: give a voice another name."""
+        voices.lifecycle.check_open()
+        recordings = Files("", voices.max_bytes)  # none is kept
+        async with read_body(request, BodyLimits(FIELDS_BYTES, recordings)) as body:
+            fields, unknown = lenient_fields_of(VoiceFields, body)
+            ignored = (*_unkept(body, unknown), *body.other_files)
+        if (await voices.info(voice_id)).name != fields.name:
+            await voices.ask(voices.library.rename, voice_id, fields.name)
+        return JSONResponse({"status": "ok"}, headers=ignored_header(ignored))
+
+    @routes.post("/v1/voices/{voice_id}/settings/edit")
+    async def edit_settings(request: Request, voice_id: str) -> Response:
+        """ElevenLabs: taken in and ignored; the model has no such settings."""
+        async with read_body(request, BodyLimits(FIELDS_BYTES)) as body:
+            ignored = tuple(body.fields)
+        await voices.info(voice_id)
+        return JSONResponse({"status": "ok"}, headers=ignored_header(ignored))
+
+    @routes.delete("/v1/voices/{voice_id}")
+    async def delete_voice(voice_id: str) -> Response:
+        """ElevenLabs: forget a voice."""
+        await voices.delete(voice_id)
+        return JSONResponse({"status": "ok"})
+
+
+def _add_user(routes: APIRouter, backend: Services) -> None:
+    async def subscription() -> dict[str, Any]:
+        owned = [info for info in await backend.voices.listed() if not info.built_in]
+        return {
+            "tier": "self-hosted",
+            "status": "active",
+            "character_count": 0,
+            "character_limit": UNLIMITED,
+            "max_credit_limit_extension": 0,
+            "can_extend_character_limit": False,
+            "allowed_to_extend_character_limit": False,
+            "voice_slots_used": len(owned),
+            "voice_limit": UNLIMITED,
+            "voice_add_edit_counter": 0,
+            "professional_voice_slots_used": 0,
+            "professional_voice_slots_used_in_workspace": 0,
+            "professional_voice_limit": 0,
+            "can_extend_voice_limit": False,
+            "can_use_instant_voice_cloning": True,
+            "can_use_professional_voice_cloning": False,
+            "current_overage": {"amount": "0", "currency": "usd"},
+            "open_invoices": [],
+            "has_open_invoices": False,
+        }
+
+    @routes.get("/v1/user/subscription")
+    async def get_subscription() -> Response:
+        """ElevenLabs: nothing is counted and nothing runs out."""
+        return JSONResponse(await subscription())
+
+    @routes.get("/v1/user")
+    async def get_user() -> Response:
+        """ElevenLabs: some clients try their key here."""
+        body = {
+            "user_id": "self-hosted",
+            "workspace_id": "self-hosted",
+            "subscription": await subscription(),
+            "is_new_user": False,
+            "can_use_delayed_payment_methods": False,
+            "is_onboarding_completed": True,
+            "is_onboarding_checklist_completed": True,
+            "created_at": 0,
+            "seat_type": "workspace_admin",
+        }
+        return JSONResponse(body)
+
+
+def _wanted(info: VoiceInfo, fields: SearchFields) -> bool:
+    body = voice_body(info)
+    text = " ".join((info.voice_id, *info.names, body["category"])).casefold()
+    if not all(word in text for word in fields.search.casefold().split()):
+        return False
+    if fields.category and body["category"] != fields.category:
+        return False
+    kinds = {"default"} if info.built_in else {"personal", "non-default", "non-community", "saved"}
+    return not fields.voice_type or fields.voice_type in kinds
+
+
+def _found(voices: list[VoiceInfo], fields: SearchFields) -> list[VoiceInfo]:
+    found = [info for info in voices if _wanted(info, fields)]
+    if fields.sort == "name":
+        found = sorted(found, key=lambda info: info.name.casefold())
+    return found[::-1] if fields.sort_direction == "desc" else found  # listed from old to new
+
+
+def _page_start(token: str) -> int:
+    if not token:
+        return 0
+    if not (token.isascii() and token.isdecimal()):
+        raise InvalidValue("This page is not there.", param="next_page_token")
+    return int(token)
+
+
+def _narrowing(unknown: tuple[str, ...]) -> tuple[str, ...]:
+    """Filters that voices here have no labels for; the others change nothing anyway."""
+    return tuple(name for name in unknown if not name.startswith("include_"))
+
+
+def _unkept(body: Body, unknown: tuple[str, ...]) -> tuple[str, ...]:
+    """What is not kept of a voice. Where there are no labels, the SDK sends them as `null`."""
+    said = tuple(name for name in unknown if body.fields[name] not in ("null", "false"))
+    return (*said, *(f"{name}[1:]" for name in body.repeated))

@@ -1,0 +1,153 @@
+"""What do OpenAI's clients ask for? `POST /v1/audio/speech`, as sound or as events.
+
+Translates fields, voice names, events and errors; the voices and models are in `openai_voices.py`
+and `models.py`.
+"""
+
+import base64
+import json
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BeforeValidator, Field
+from starlette.responses import Response
+
+from chatterbox.audio.encode import FORMATS, audio_format
+from chatterbox.dialects.services import Services
+from chatterbox.engine.speech_stream import SpeechReport
+from chatterbox.errors import ChatterboxError, VoiceNotFound
+from chatterbox.server.body import Body
+from chatterbox.server.errors import native_shape
+from chatterbox.server.framing import whole_file
+from chatterbox.server.schemas import Name, SamplingFields, Text, form_schema, lenient_fields_of
+from chatterbox.server.speech_response import SpeechResponse, Spoken
+from chatterbox.server.speech_service import SpeechCall
+from chatterbox.text import CodeBlocks
+
+PATHS = ("/v1/audio",)
+
+VOICE_ALIASES = {
+    "alloy": "slt",
+    "ash": "rms",
+    "ballad": "awb",
+    "coral": "slt",
+    "echo": "rms",
+    "fable": "awb",
+    "onyx": "kal16",
+    "nova": "slt",
+    "sage": "slt",
+    "shimmer": "slt",
+    "verse": "rms",
+    "marin": "slt",
+    "cedar": "kal16",
+}
+"""OpenAI's names → the built-in voice nearest in kind. Clients send these without being asked
+(Pipecat refuses any other), so they must speak; a real voice of that name goes first."""
+
+
+def _voice_name(value: object) -> object:
+    """`{"id": "voice_…"}` is how OpenAI's clients name a voice of their own."""
+    return value.get("id", value) if isinstance(value, dict) else value
+
+
+class SpeechFields(SamplingFields):
+    """OpenAI's own, and what the servers of Orpheus took beside them."""
+
+    input: Text = Field(description="What to say")
+    model: Name = Field("tts-1", description="Any name; there is one model")
+    voice: Annotated[Name, BeforeValidator(_voice_name)] | None = Field(
+        None, description='A name, an id, or `{"id": …}`; none: the default voice'
+    )
+    response_format: Name = Field("mp3", json_schema_extra={"enum": list(FORMATS)})
+    stream_format: Literal["audio", "sse"] = "audio"
+    speed: float = Field(1.0, ge=0.25, le=4.0, description="Tempo; the pitch is kept")
+    max_tokens: int | None = Field(None, ge=8, description="Most codes of a segment")
+    code_blocks: CodeBlocks | None = Field(
+        None, description="Fenced code in the text: `skip` or `speak`; none: as configured"
+    )
+    stream: bool | None = Field(None, description="false: one file with its true length")
+    seed: int | None = Field(None, description="Equal seeds, equal speech; none: drawn")
+
+
+class Events:
+    """Server-sent events: the file's bytes in base64, then the usage."""
+
+    def media_type(self, _call: SpeechCall, /) -> str:
+        """That of events."""
+        return "text/event-stream"
+
+    def wrap(self, data: bytes, _report: SpeechReport, /) -> bytes:
+        """One delta; joined, the deltas are the file."""
+        audio = base64.b64encode(data).decode("ascii")
+        return _event({"type": "speech.audio.delta", "audio": audio})
+
+    def end(self, report: SpeechReport, /) -> bytes:
+        """The text's ids and the speech's codes are what OpenAI calls tokens."""
+        usage = {
+            "input_tokens": report.text_ids,
+            "output_tokens": report.codes,
+            "total_tokens": report.text_ids + report.codes,
+        }
+        return _event({"type": "speech.audio.done", "usage": usage})
+
+    def broken(self, error: ChatterboxError, request_id: str, /) -> bytes:
+        """OpenAI's clients raise on an event that has `error`."""
+        return _event({"type": "error", **shape(error, request_id)[1]})
+
+
+def shape(error: ChatterboxError, request_id: str) -> tuple[int, Any]:
+    """The native one is OpenAI's; but a field at fault is called as in OpenAI's call."""
+    status, body = native_shape(error, request_id)
+    names = {"text": "input", "voice_id": "voice", "sample_rate": "response_format"}
+    body["error"]["param"] = names.get(error.param or "", error.param)
+    return status, body
+
+
+def voice_for(backend: Services, name: str | None) -> str | None:
+    """Who speaks when `name` is asked for. Raises VoiceNotFound."""
+    if name is None:
+        return None
+    try:
+        return backend.voice_id(name)
+    except VoiceNotFound:
+        alias = VOICE_ALIASES.get(name.lower())
+        if alias is None:
+            raise
+    try:
+        return backend.voices.library.info(alias).voice_id
+    except VoiceNotFound:  # its recording is lost
+        return None
+
+
+def router(backend: Services) -> APIRouter:
+    """The call."""
+    routes = APIRouter(tags=["openai"])
+
+    def read(body: Body) -> Spoken:
+        fields, unknown = lenient_fields_of(SpeechFields, body)
+        call = backend.call(
+            fields.input,
+            voice_for(backend, fields.voice),
+            audio_format(fields.response_format),
+            sampling=fields,
+            seed=fields.seed,
+            max_new_tokens=fields.max_tokens,
+            speed=fields.speed,
+            code_blocks=fields.code_blocks,
+            silence_if_wordless=True,
+            ignored=unknown,
+        )
+        if fields.stream_format == "sse":
+            return Spoken(call, Events())
+        return Spoken(call, whole=whole_file if fields.stream is False else None)
+
+    @routes.post("/v1/audio/speech", openapi_extra=form_schema(SpeechFields))
+    async def speech(request: Request) -> Response:
+        """OpenAI: text to speech, streamed as sound or as server-sent events."""
+        return SpeechResponse(backend.service, request, read)
+
+    return routes
+
+
+def _event(body: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(body).encode("ascii") + b"\n\n"

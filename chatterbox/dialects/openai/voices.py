@@ -1,0 +1,232 @@
+"""How do OpenAI's clients make, list and delete voices? `/v1/audio/voices`, `…/voice_consents`.
+
+Translates; what a voice is, `voices/` knows.
+"""
+
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import Field
+from starlette.responses import JSONResponse, Response
+
+from chatterbox.dialects.services import Services, is_english, names_of
+from chatterbox.errors import InvalidValue
+from chatterbox.server.auth import holder
+from chatterbox.server.body import Body, BodyLimits, read_body
+from chatterbox.server.ignored_params import ignored_header
+from chatterbox.server.schemas import LenientCall, Name, form_schema, lenient_fields_of
+from chatterbox.server.upload import Upload
+from chatterbox.server.voice_service import FIELDS_BYTES, UploadAnswer, VoiceService
+from chatterbox.voices.consents import Consent, ConsentBook
+from chatterbox.voices.names import VoiceInfo
+
+SAMPLE, RECORDING, FILE = "audio_sample", "recording", "voice_file"
+PAGE, MAX_PAGE = 20, 100
+"""Consents of one answer where none, and at most, are asked for: OpenAI's own numbers."""
+
+
+class VoiceFields(LenientCall):
+    """A new voice, beside its sample."""
+
+    name: Name | None = None
+    consent: Name | None = None
+    type: Literal["audio_sample", "prompt"] = "audio_sample"
+
+
+class LibraryFields(LenientCall):
+    """A new voice as travisvn's server takes it, beside its recording."""
+
+    voice_name: Name
+    language: Name | None = None
+
+
+class ConsentFields(LenientCall):
+    """A consent, beside its recording."""
+
+    name: Name
+    language: Name = "en-US"
+
+
+class ConsentName(LenientCall):
+    """Its new name."""
+
+    name: Name
+
+
+class PageFields(LenientCall):
+    """Which part of a list."""
+
+    after: Name | None = None
+    limit: int = Field(PAGE, ge=1, le=MAX_PAGE)
+
+
+def voice_body(info: VoiceInfo) -> dict[str, Any]:
+    """A voice as OpenAI's clients read it."""
+    return {
+        "object": "audio.voice",
+        "id": info.voice_id,
+        "name": info.name,
+        "created_at": int(info.created_at),
+        "type": "audio_sample",
+    }
+
+
+def voice_list(infos: list[VoiceInfo], *, names_only: bool) -> dict[str, Any]:
+    """OpenAI has no such call; its imitators do not agree on the answer. `data` is read by
+    Marinara and mlx-audio, `voices` by Open WebUI as objects and by llama-swap as names."""
+    voices = [
+        {"id": info.voice_id if name == info.name else name, "name": name}
+        for info in infos
+        for name in info.names
+    ]
+    return {
+        "object": "list",
+        "voices": names_of(infos) if names_only else voices,
+        "data": [voice_body(info) for info in infos],
+    }
+
+
+def consent_body(consent: Consent) -> dict[str, Any]:
+    """A consent as OpenAI's clients read it."""
+    return {
+        "object": "audio.voice_consent",
+        "id": consent.id,
+        "name": consent.name,
+        "language": consent.language,
+        "created_at": consent.created_at,
+    }
+
+
+def router(backend: Services) -> APIRouter:
+    """The calls."""
+    routes = APIRouter(tags=["openai"])
+    book = ConsentBook(backend.engine.config.data_dir / "consents.json")
+    _add_voices(routes, backend.voices, book)
+    _add_consents(routes, backend.voices, book)
+    _add_library(routes, backend.voices)
+    return routes
+
+
+def _add_voices(routes: APIRouter, voices: VoiceService, book: ConsentBook) -> None:
+    @routes.get("/v1/audio/voices")
+    async def list_voices(request: Request) -> Response:
+        """All voices. With `model`, as llama-swap asks, or `format=names`: `voices` is of names."""
+        query = request.query_params
+        names_only = query.get("format", "names" if "model" in query else "objects") == "names"
+        kind = f"openai, names only: {names_only}"
+        return await voices.list_answer(kind, partial(voice_list, names_only=names_only))
+
+    @routes.post("/v1/audio/voices", openapi_extra=form_schema(VoiceFields, file=SAMPLE))
+    async def create_voice(request: Request) -> Response:
+        """OpenAI: a recording becomes a voice."""
+
+        async def work(body: Body, upload: Upload) -> Response:
+            fields, unknown = lenient_fields_of(VoiceFields, body)
+            known = fields.consent is None or await voices.ask(book.knows, fields.consent)
+            info, _ = await voices.register(upload, SAMPLE, fields.name)
+            ignored = unknown if known else ("consent", *unknown)
+            return JSONResponse(voice_body(info), headers=ignored_header(ignored))
+
+        def check(body: Body) -> None:
+            if lenient_fields_of(VoiceFields, body)[0].type == "prompt":
+                raise InvalidValue("Voices are made of recordings here.", param="type")
+
+        return UploadAnswer(request, voices, SAMPLE, work, check=check)
+
+    @routes.get("/v1/audio/voices/{voice_id}")
+    async def get_voice(voice_id: str) -> Response:
+        """OpenAI: one voice."""
+        return JSONResponse(voice_body(await voices.info(voice_id)))
+
+    @routes.delete("/v1/audio/voices/{voice_id}")
+    async def delete_voice(voice_id: str) -> Response:
+        """OpenAI: forget a voice."""
+        info = await voices.delete(voice_id)
+        gone = {"id": info.voice_id, "object": "audio.voice.deleted", "deleted": True}
+        return JSONResponse(gone)
+
+
+def _add_library(routes: APIRouter, voices: VoiceService) -> None:
+    @routes.post("/v1/voices", openapi_extra=form_schema(LibraryFields, file=FILE))
+    @routes.post("/voices", include_in_schema=False)
+    async def upload_voice(request: Request) -> Response:
+        """travisvn's Chatterbox API: a recording becomes a voice."""
+
+        async def work(body: Body, upload: Upload) -> Response:
+            fields, unknown = lenient_fields_of(LibraryFields, body)
+            info, _ = await voices.register(upload, FILE, fields.voice_name)
+            made_at = datetime.fromtimestamp(info.created_at, UTC).isoformat()
+            voice = {
+                "id": info.voice_id,
+                "name": info.called(fields.voice_name),
+                "filename": upload.filename,
+                "file_size": upload.size,
+                "upload_date": made_at,
+                "language": "en",
+            }
+            ignored = unknown if is_english(fields.language) else ("language", *unknown)
+            return JSONResponse(
+                {"message": "Voice uploaded successfully", "voice": voice},
+                status_code=201,
+                headers=ignored_header(ignored),
+            )
+
+        def check(body: Body) -> None:
+            lenient_fields_of(LibraryFields, body)
+
+        return UploadAnswer(request, voices, FILE, work, check=check)
+
+
+def _add_consents(routes: APIRouter, voices: VoiceService, book: ConsentBook) -> None:
+    base = "/v1/audio/voice_consents"
+
+    @routes.post(base, openapi_extra=form_schema(ConsentFields, file=RECORDING))
+    async def create_consent(request: Request) -> Response:
+        """OpenAI: note that a speaker has agreed. Of the recording its SHA-256 is kept."""
+
+        async def work(body: Body, upload: Upload) -> Response:
+            fields, unknown = lenient_fields_of(ConsentFields, body)
+            digest = await voices.hashed(upload, RECORDING)
+            consent = await voices.ask(book.add, fields.name, fields.language, digest, holder.get())
+            return JSONResponse(consent_body(consent), headers=ignored_header(unknown))
+
+        return UploadAnswer(request, voices, RECORDING, work)
+
+    @routes.get(base)
+    async def list_consents(request: Request) -> Response:
+        """OpenAI: the consents, newest first."""
+        fields, _ = lenient_fields_of(PageFields, Body(dict(request.query_params)))
+        found, more = await voices.ask(book.page, fields.after, fields.limit)
+        data = [consent_body(consent) for consent in found]
+        ids = [consent.id for consent in found]
+        return JSONResponse(
+            {
+                "object": "list",
+                "data": data,
+                "first_id": ids[0] if ids else None,
+                "last_id": ids[-1] if ids else None,
+                "has_more": more,
+            }
+        )
+
+    @routes.get(base + "/{consent_id}")
+    async def get_consent(consent_id: str) -> Response:
+        """OpenAI: one consent."""
+        return JSONResponse(consent_body(await voices.ask(book.get, consent_id)))
+
+    @routes.post(base + "/{consent_id}", openapi_extra=form_schema(ConsentName))
+    async def rename_consent(request: Request, consent_id: str) -> Response:
+        """OpenAI: give a consent another name."""
+        async with read_body(request, BodyLimits(FIELDS_BYTES)) as body:
+            fields, _ = lenient_fields_of(ConsentName, body)
+        renamed = await voices.ask(book.rename, consent_id, fields.name)
+        return JSONResponse(consent_body(renamed))
+
+    @routes.delete(base + "/{consent_id}")
+    async def delete_consent(consent_id: str) -> Response:
+        """OpenAI: forget a consent."""
+        await voices.ask(book.delete, consent_id)
+        gone = {"id": consent_id, "object": "audio.voice_consent", "deleted": True}
+        return JSONResponse(gone)

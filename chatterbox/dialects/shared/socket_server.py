@@ -1,0 +1,225 @@
+"""How is a WebSocket kept within bounds? Admission, frames, idle time, slow readers, close codes.
+
+Knows no protocol: one is handed in, and speaks through `Socket`.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from typing import Any
+
+from fastapi import WebSocket, WebSocketDisconnect
+
+from chatterbox.dialects.services import Services
+from chatterbox.dialects.shared.incremental_speech import Ended
+from chatterbox.errors import (
+    BodyTooLarge,
+    Cancelled,
+    ChatterboxError,
+    IdleTimeout,
+    InternalError,
+    InvalidBody,
+    KeyLimit,
+    OutOfMemory,
+    Overloaded,
+    SlowClient,
+    TooManyConnections,
+    UnsupportedMediaType,
+)
+from chatterbox.server.access_record import record_of
+from chatterbox.server.auth import SUBPROTOCOL
+from chatterbox.server.errors import error_response
+from chatterbox.server.write_timeout import STALL_S
+
+log = logging.getLogger(__name__)
+
+MAX_FRAME_BYTES = 64 * 1024
+"""Of one message from a client: no protocol here sends more than text. Enforced by the server
+process (`ws_max_size`), which closes with 1009."""
+NORMAL, GOING_AWAY, UNSUPPORTED, INVALID, POLICY, TOO_BIG, FAULT, TRY_LATER = (
+    1000,
+    1001,
+    1003,
+    1007,
+    1008,
+    1009,
+    1011,
+    1013,
+)
+
+_CODES: tuple[tuple[type[ChatterboxError], int], ...] = (
+    (UnsupportedMediaType, UNSUPPORTED),
+    (InvalidBody, INVALID),
+    (BodyTooLarge, TOO_BIG),
+    (Overloaded, TRY_LATER),
+    (KeyLimit, TRY_LATER),
+    (OutOfMemory, TRY_LATER),
+)
+
+
+def close_code(error: ChatterboxError) -> int:
+    """What the socket is closed with after `error`; docs/dialects.md has the table."""
+    for kind, code in _CODES:
+        if isinstance(error, kind):
+            return code
+    if error.code in ("not_ready", "draining"):
+        return TRY_LATER
+    return FAULT if error.kind == "server_error" else POLICY
+
+
+class Socket:
+    """One accepted WebSocket. `busy` says whether it may be silent: somebody is being spoken to."""
+
+    def __init__(self, websocket: WebSocket, idle_s: float) -> None:
+        self.query = websocket.query_params
+        self.path = websocket.path_params
+        self.idle_s = idle_s
+        self.busy: Callable[[], bool] = lambda: False
+        self._websocket = websocket
+
+    # --- in
+
+    async def receive(self) -> str | bytes:
+        """The next message. Raises Cancelled once the client has left, and IdleTimeout."""
+        while True:
+            try:
+                async with asyncio.timeout(self.idle_s):
+                    message = await self._websocket.receive()
+            except TimeoutError:
+                if self.busy():
+                    continue
+                raise IdleTimeout(f"Nothing came for {self.idle_s:g} s.") from None
+            if message["type"] == "websocket.disconnect":
+                raise Cancelled("The client left.")
+            text: str | None = message.get("text")
+            return message["bytes"] if text is None else text
+
+    async def receive_json(self) -> dict[str, Any]:
+        """The next message, which must be a JSON object in a text frame."""
+        return json_object(await self.receive())
+
+    # --- out
+
+    async def send_json(self, body: dict[str, Any]) -> None:
+        """One text frame."""
+        await self.send(json.dumps(body, allow_nan=False))
+
+    async def send(self, data: str | bytes) -> None:
+        """One frame; waits for a slow reader, and only its own context does."""
+        websocket = self._websocket
+        try:
+            async with asyncio.timeout(STALL_S):
+                if isinstance(data, str):
+                    await websocket.send_text(data)
+                else:
+                    await websocket.send_bytes(data)
+        except (WebSocketDisconnect, RuntimeError):
+            raise Cancelled("The client left.") from None
+        except TimeoutError:
+            raise SlowClient("The client stopped reading.") from None
+
+    async def close(self, code: int, reason: str = "") -> None:
+        """Say goodbye; who is gone already does not hear it."""
+        with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
+            async with asyncio.timeout(STALL_S):
+                await self._websocket.close(code, reason)
+
+
+Protocol = Callable[[Socket], Coroutine[Any, Any, None]]
+TellError = Callable[[Socket, ChatterboxError], Awaitable[None]]
+
+
+class SocketServer:
+    """Where every WebSocket comes in. One for each server."""
+
+    def __init__(self, backend: Services, ended: Ended) -> None:
+        self.backend = backend
+        self.ended = ended
+        self.open_sockets = 0
+
+    async def serve(self, websocket: WebSocket, protocol: Protocol, tell: TellError) -> None:
+        """Run `protocol` on a socket until it returns, which closes it normally, or raises: then
+        the client is told in its own words, and the close code says what kind of error it was."""
+        try:
+            async with self._room():
+                await websocket.accept(subprotocol_of(websocket.scope["subprotocols"]))
+                socket = Socket(websocket, self.backend.config.socket_idle_timeout)
+                await self._converse(socket, protocol, tell)
+        except (TooManyConnections, KeyLimit) as full:  # those of a conversation were told in it
+            record = record_of(websocket.scope)
+            record.failed(full)
+            await websocket.send_denial_response(error_response(full, record.id))
+
+    @contextlib.asynccontextmanager
+    async def _room(self) -> AsyncIterator[None]:
+        """One socket more. Raises TooManyConnections and KeyLimit."""
+        if self.open_sockets >= self.backend.config.max_sockets:
+            raise TooManyConnections("There are too many open sockets.", retry_after_s=5)
+        async with self.backend.service.shares.hold_socket():
+            self.open_sockets += 1
+            try:
+                yield
+            finally:
+                self.open_sockets -= 1
+
+    async def _converse(self, socket: Socket, protocol: Protocol, tell: TellError) -> None:
+        try:
+            self.backend.service.lifecycle.check_open()
+            await protocol(socket)
+        except Cancelled:
+            await socket.close(GOING_AWAY)  # it has left, or does not read any more
+        except ChatterboxError as error:
+            await self._refuse(socket, error, tell)
+        except Exception:
+            log.exception("unexpected fault in a socket")
+            bug = InternalError("The server failed on this socket; its log has the reason.")
+            await self._refuse(socket, bug, tell)
+        else:
+            await socket.close(NORMAL)
+
+    async def _refuse(self, socket: Socket, error: ChatterboxError, tell: TellError) -> None:
+        with contextlib.suppress(Cancelled):
+            await tell(socket, error)
+        await socket.close(close_code(error), error.code)
+
+    async def voice(self, name: str | None) -> str | None:
+        """The id of a voice that a client names. Raises VoiceNotFound."""
+        if not name:
+            return None
+        return (await self.backend.voices.info(name)).voice_id
+
+
+def subprotocol_of(offered: Sequence[str]) -> str | None:
+    """The answer to `Sec-WebSocket-Protocol`, without which a browser that offers any closes the
+    socket: the first that is no key. None of them changes what is said."""
+    key = SUBPROTOCOL.decode("ascii")
+    return next((word for word in offered if not word.startswith(key)), None)
+
+
+def json_object(message: str | bytes) -> dict[str, Any]:
+    """A text frame's JSON object. Raises UnsupportedMediaType and InvalidBody."""
+    if isinstance(message, bytes):
+        raise UnsupportedMediaType("Send JSON in text frames here.")
+    try:
+        value = json.loads(message)
+    except (ValueError, RecursionError):
+        raise InvalidBody("The message is not JSON.") from None
+    if not isinstance(value, dict):
+        raise InvalidBody("The message must be a JSON object.")
+    return value
+
+
+async def first_of(*work: Coroutine[Any, Any, None]) -> None:
+    """Run all until the first returns or raises; the others are cancelled and have ended."""
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            if task in done:
+                task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

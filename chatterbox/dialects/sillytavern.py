@@ -1,0 +1,148 @@
+"""What do the clients of Chatterbox-TTS-Server send, SillyTavern's Chatterbox provider first?
+
+Translates; its JSON on `POST /tts` is told from the native one by its fields.
+"""
+
+from pathlib import PurePosixPath
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import Field
+from starlette.responses import JSONResponse, Response
+
+from chatterbox.audio.encode import audio_format
+from chatterbox.audio.pace import FASTEST, SLOWEST
+from chatterbox.dialects.services import Services, is_english, names_of
+from chatterbox.errors import ChatterboxError
+from chatterbox.server.body import Body
+from chatterbox.server.framing import whole_file
+from chatterbox.server.ignored_params import ignored_header
+from chatterbox.server.schemas import Name, SamplingFields, Text, lenient_fields_of
+from chatterbox.server.speech_response import SpeechResponse, Spoken
+from chatterbox.server.speech_routes import Guest
+from chatterbox.server.upload import Upload
+from chatterbox.server.voice_service import UploadAnswer
+from chatterbox.voices.names import VoiceInfo
+
+PATHS = ("/tts-stream", "/get_predefined_voices", "/get_reference_files", "/upload_reference")
+MARKS = frozenset(
+    {"voice_mode", "predefined_voice_id", "reference_audio_filename", "output_format"}
+)
+"""Any of these in a JSON body on `/tts`: it is theirs. No native field has one of the names."""
+NOBODY = "S1"
+"""What SillyTavern sends before a voice is chosen."""
+FILES = "files"
+HARMLESS = ("split_text", "chunk_size")
+"""How long text is cut: here the model's own limits decide."""
+
+
+class SpeechFields(SamplingFields):
+    """What of their call means something here."""
+
+    text: Text
+    voice_mode: Literal["predefined", "clone"] = "predefined"
+    predefined_voice_id: Name | None = None
+    reference_audio_filename: Name | None = None
+    output_format: Literal["wav", "opus", "mp3"] = "wav"
+    seed: int | None = Field(None, description="0 or less: drawn")
+    speed_factor: float = Field(1.0, ge=SLOWEST, le=FASTEST, description="The pitch is kept")
+    language: Name | None = None
+
+
+def shape(error: ChatterboxError, _request_id: str) -> tuple[int, Any]:
+    """`detail` is a text; SillyTavern shows the body as it is."""
+    return error.status, {"detail": error.message}
+
+
+def voice_for(backend: Services, name: str | None) -> str | None:
+    """Who is meant by a file's name, with or without its ending. Raises VoiceNotFound."""
+    if name is None or name == NOBODY:
+        return None
+    return backend.voice_id(name)
+
+
+def call_of(backend: Services, body: Body) -> Spoken:
+    """Their call in our words."""
+    fields, unknown = lenient_fields_of(SpeechFields, body)
+    ignored = [name for name in unknown if name not in HARMLESS]
+    if not is_english(fields.language):
+        ignored.append("language")
+    cloned = fields.voice_mode == "clone"
+    name = fields.reference_audio_filename if cloned else fields.predefined_voice_id
+    return Spoken(
+        backend.call(
+            fields.text,
+            voice_for(backend, name),
+            audio_format(fields.output_format),
+            sampling=fields,
+            seed=fields.seed if fields.seed is not None and fields.seed > 0 else None,
+            speed=fields.speed_factor,
+            silence_if_wordless=True,
+            ignored=tuple(ignored),
+        )
+    )
+
+
+def guest(backend: Services) -> Guest:
+    """Reads `POST /tts` where it is theirs. They wait for all of it, so it gets its true length."""
+
+    def read(body: Body) -> Spoken | None:
+        if not body.typed or not MARKS & body.fields.keys():
+            return None
+        return Spoken(call_of(backend, body).call, whole=whole_file)
+
+    return read
+
+
+def router(backend: Services) -> APIRouter:
+    """Their other calls."""
+    routes = APIRouter(tags=["chatterbox-tts-server"])
+    voices = backend.voices
+
+    @routes.get("/tts-stream")
+    async def stream(request: Request) -> Response:
+        """SillyTavern: the sound while it is made, with the call in the address."""
+        return SpeechResponse(
+            backend.service, request, lambda body: call_of(backend, body), from_query=True
+        )
+
+    @routes.get("/get_predefined_voices")
+    async def predefined() -> Response:
+        """SillyTavern: the voices that came with the server."""
+        built_in = [info for info in await voices.listed() if info.built_in]
+        return JSONResponse(
+            [
+                {"display_name": name, "filename": name if name != info.name else info.voice_id}
+                for info in built_in
+                for name in info.names
+            ]
+        )
+
+    @routes.get("/get_reference_files")
+    async def references() -> Response:
+        """SillyTavern: the voices that were registered, by name."""
+        return await voices.list_answer("registered names", _registered)
+
+    @routes.post("/upload_reference")
+    async def upload(request: Request) -> Response:
+        """Chatterbox-TTS-Server: a recording becomes a voice called like its file."""
+
+        async def work(body: Body, file: Upload) -> Response:
+            name = PurePosixPath(file.filename.replace("\\", "/")).stem
+            info, _ = await voices.register(file, FILES, name or None)
+            answer = {
+                "message": "The voice is registered.",
+                "uploaded_files": [info.called(name)],
+                "all_reference_files": _registered(await voices.listed()),
+                "errors": [],
+            }
+            again = [f"{name}[1:]" for name in body.repeated]
+            return JSONResponse(answer, headers=ignored_header(again))
+
+        return UploadAnswer(request, voices, FILES, work, deterministic=True)
+
+    return routes
+
+
+def _registered(voices: list[VoiceInfo]) -> list[str]:
+    return names_of(info for info in voices if not info.built_in)

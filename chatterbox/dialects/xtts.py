@@ -1,0 +1,192 @@
+"""What do the clients of the two XTTS servers send: xtts-api-server's and Coqui's own?
+
+Translates. Coqui's clients keep a voice's "latents" themselves; what they are given to keep is the
+voice's id, in the shape of a list of numbers.
+"""
+
+import base64
+
+from fastapi import APIRouter, Request
+from pydantic import Field
+from starlette.responses import JSONResponse, Response
+
+from chatterbox.audio.encode import audio_format
+from chatterbox.dialects.services import Services, is_english, names_of
+from chatterbox.dialects.sillytavern import voice_for
+from chatterbox.engine.speech_stream import SpeechReport
+from chatterbox.errors import InvalidValue
+from chatterbox.runtime.contract import F32
+from chatterbox.server.body import Body, BodyLimits, read_body
+from chatterbox.server.framing import whole_file
+from chatterbox.server.ignored_params import ignored_header
+from chatterbox.server.schemas import LenientCall, Name, SpokenCall, Text, lenient_fields_of
+from chatterbox.server.speech_response import SpeechResponse, Spoken
+from chatterbox.server.speech_routes import Guest
+from chatterbox.server.speech_service import SpeechCall
+from chatterbox.server.upload import Upload
+from chatterbox.server.voice_service import FIELDS_BYTES, UploadAnswer
+
+PATHS = (
+    "/speakers",
+    "/speakers_list",
+    "/languages",
+    "/tts_to_audio",
+    "/tts_stream",
+    "/set_tts_settings",
+    "/clone_speaker",
+    "/studio_speakers",
+)
+LATENTS = frozenset({"gpt_cond_latent", "speaker_embedding"})
+FILE = "wav_file"
+MAX_HANDLE = 64
+"""An id has at most 63 characters."""
+
+
+class SpeakerFields(SpokenCall):
+    """xtts-api-server's call."""
+
+    text: Text
+    speaker_wav: Name | None = None
+    language: Name | None = None
+
+
+class LatentFields(LenientCall):
+    """Coqui's call."""
+
+    text: Text
+    speaker_embedding: list[float] = Field(max_length=MAX_HANDLE)
+    language: Name | None = None
+    add_wav_header: bool = True
+
+
+def latents(voice_id: str) -> dict[str, list[float] | list[list[float]]]:
+    """A voice as Coqui's clients keep it."""
+    numbers = [float(byte) for byte in voice_id.encode("ascii")]
+    return {"gpt_cond_latent": [numbers], "speaker_embedding": numbers}
+
+
+def voice_in(numbers: list[float]) -> str:
+    """The id in what `latents` gave. Raises InvalidValue for anything else."""
+    if not numbers or not all(number.is_integer() and 32 < number < 127 for number in numbers):
+        raise InvalidValue(
+            "These numbers are not from this server; make them with POST /clone_speaker.",
+            param="speaker_embedding",
+        )
+    return bytes(int(number) for number in numbers).decode("ascii")
+
+
+def guest(backend: Services) -> Guest:
+    """Coqui's `POST /tts`: JSON with latents in, JSON text of base64 out."""
+
+    def as_text(call: SpeechCall, samples: F32, _report: SpeechReport) -> Response:
+        text = base64.b64encode(call.format.encode_whole(samples)).decode("ascii")
+        return JSONResponse(text, headers=ignored_header(call.ignored))
+
+    def read(body: Body) -> Spoken | None:
+        if not body.typed or not LATENTS & body.fields.keys():
+            return None
+        return Spoken(_from_latents(backend, body).call, whole=as_text)
+
+    return read
+
+
+def router(backend: Services) -> APIRouter:
+    """Their other calls."""
+    routes = APIRouter(tags=["xtts"])
+    _add_speech(routes, backend)
+    _add_speakers(routes, backend)
+    return routes
+
+
+def _add_speech(routes: APIRouter, backend: Services) -> None:
+    def read(body: Body) -> Spoken:
+        fields, unknown = lenient_fields_of(SpeakerFields, body)
+        ignored = unknown if is_english(fields.language) else ("language", *unknown)
+        voice = voice_for(backend, fields.speaker_wav)
+        form = audio_format("wav")
+        call = backend.call(fields.text, voice, form, silence_if_wordless=True, ignored=ignored)
+        return Spoken(call)
+
+    def read_whole(body: Body) -> Spoken:
+        return Spoken(read(body).call, whole=whole_file)
+
+    @routes.post("/tts_to_audio/")
+    @routes.post("/tts_to_audio", include_in_schema=False)
+    async def to_audio(request: Request) -> Response:
+        """xtts-api-server: the whole sound."""
+        return SpeechResponse(backend.service, request, read_whole)
+
+    @routes.get("/tts_stream")
+    @routes.get("/tts_stream/", include_in_schema=False)
+    async def stream_of_speaker(request: Request) -> Response:
+        """xtts-api-server: the sound while it is made, with the call in the address."""
+        return SpeechResponse(backend.service, request, read, from_query=True)
+
+    @routes.post("/tts_stream")
+    async def stream_of_latents(request: Request) -> Response:
+        """Coqui: the sound while it is made, as WAV or bare PCM."""
+        return SpeechResponse(backend.service, request, lambda body: _from_latents(backend, body))
+
+
+def _add_speakers(routes: APIRouter, backend: Services) -> None:
+    voices = backend.voices
+
+    @routes.get("/speakers")
+    async def speakers() -> Response:
+        """xtts-api-server: all voices."""
+        return await voices.list_answer(
+            "xtts speakers",
+            lambda infos: [
+                {"name": name, "voice_id": info.voice_id, "preview_url": ""}
+                for info in infos
+                for name in info.names
+            ],
+        )
+
+    @routes.get("/speakers_list")
+    async def speaker_names() -> Response:
+        """xtts-api-server: their names."""
+        return await voices.list_answer("names", names_of)
+
+    @routes.get("/languages")
+    async def languages() -> Response:
+        """xtts-api-server: what the model speaks."""
+        return JSONResponse({"languages": {"English": "en"}})
+
+    @routes.post("/set_tts_settings")
+    async def settings(request: Request) -> Response:
+        """xtts-api-server: taken in and ignored; one listener does not set another's sound."""
+        async with read_body(request, BodyLimits(FIELDS_BYTES)) as body:
+            ignored = ignored_header(body.fields)
+        return JSONResponse({"message": "Settings are the server's own here."}, headers=ignored)
+
+    @routes.get("/studio_speakers")
+    async def studio() -> Response:
+        """Coqui: all voices, as latents."""
+        return await voices.list_answer(
+            "xtts latents",
+            lambda infos: {n: latents(info.voice_id) for info in infos for n in info.names},
+        )
+
+    @routes.post("/clone_speaker")
+    async def clone(request: Request) -> Response:
+        """Coqui: a recording becomes a voice, and the voice numbers to keep."""
+
+        async def work(_body: Body, upload: Upload) -> Response:
+            info, _ = await voices.register(upload, FILE, None)
+            return JSONResponse(latents(info.voice_id))
+
+        return UploadAnswer(request, voices, FILE, work)
+
+
+def _from_latents(backend: Services, body: Body) -> Spoken:
+    fields, unknown = lenient_fields_of(LatentFields, body)
+    harmless = {"gpt_cond_latent", "stream_chunk_size"}
+    ignored = [name for name in unknown if name not in harmless]
+    if not is_english(fields.language):
+        ignored.append("language")
+    form = audio_format("wav" if fields.add_wav_header else "pcm")
+    voice = backend.voices.library.info(voice_in(fields.speaker_embedding)).voice_id
+    return Spoken(
+        backend.call(fields.text, voice, form, silence_if_wordless=True, ignored=tuple(ignored))
+    )

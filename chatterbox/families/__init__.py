@@ -1,0 +1,1 @@
+"""What a model is: files, prompt, vocabulary, codec, voices, loading."""

@@ -1,0 +1,197 @@
+"""How does a selected model become something the engine can drive?
+
+Knows which wrapper belongs to which graph; knows no request.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol, TypeVar
+
+import onnx
+import onnxruntime as ort
+
+from chatterbox.compile.decoder.open_decoder import Opened, open_decoder
+from chatterbox.config import SAMPLING_BOUNDS, TTSConfig
+from chatterbox.errors import ConfigError, ModelError, first_line
+from chatterbox.families.turbo.language_model import (
+    PROOF_SENTENCE,
+    LanguageModelParts,
+    open_language_model,
+)
+from chatterbox.families.turbo.tokenizer import Tokenizer
+from chatterbox.hub.download import Progress
+from chatterbox.hub.files import ModelFiles
+from chatterbox.hub.select import select
+from chatterbox.runtime.buffers import Memory
+from chatterbox.runtime.contract import (
+    CODE_RATE_HZ,
+    LOUDEST_SPEECH_RMS,
+    GraphName,
+    LanguageModel,
+    Precision,
+    SpeechEncoder,
+)
+from chatterbox.runtime.cuda_graphs import CAPTURE_OPTIONS
+from chatterbox.runtime.decoder.captured import CapturedSession
+from chatterbox.runtime.decoder.split_decoder import StreamSettings
+from chatterbox.runtime.sessions import SessionSettings, captures, open_session, session_settings
+from chatterbox.runtime.streaming_decoder import StreamingDecoder
+from chatterbox.runtime.wrappers import EncoderGraph
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+DECODER_SPIN_US = 100
+"""How long the decoder's threads stay awake for the next of its thousands of small operators: a
+tenth faster windows (docs/decoder.md), and nobody computes beside it (engine/cpu_lock.py)."""
+GPU_DECODER_ROWS = 16
+"""Windows in one call of the decoder on a GPU; not measured yet (docs/benchmarks.md)."""
+GPU_WINDOWS = (5, 10, 20, 40, 75)
+"""Fresh codes that windows come in on a GPU, so that they meet in calls: 0.2 s, less than which is
+gone before anything can follow it, to 3 s, each about twice the one before; not measured yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What was loaded, for people: /health, the console, benchmarks."""
+
+    name: str
+    precision: dict[GraphName, Precision]
+    device: str
+    fallback: str | None  # why `auto` settled for the embedded model
+    notes: tuple[str, ...]  # what else the operator should know
+
+    @property
+    def precision_text(self) -> str:
+        """One word when all graphs agree, else `graph=precision` for each."""
+        values = set(self.precision.values())
+        if len(values) == 1:
+            return values.pop()
+        return " ".join(f"{graph}={precision}" for graph, precision in self.precision.items())
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """The parts the engine drives."""
+
+    info: ModelInfo
+    tokenizer: Tokenizer
+    encoder: SpeechEncoder
+    language_model: LanguageModel
+    decoder: StreamingDecoder
+    voice_key: str  # names the encoder: voices encoded under another key are encoded again
+    sampling: Mapping[str, float] = field(default_factory=dict)  # what it says of its own
+    loudest_rms: float | None = None  # what is louder is no speech of it, and turned down
+
+
+class Doing(Protocol):
+    """Has work done in some thread, and gives what comes of it."""
+
+    def __call__(self, work: Callable[[], T]) -> T:
+        """Returns or raises what `work` does."""
+        ...
+
+
+def here(work: Callable[[], T]) -> T:
+    """In this thread."""
+    return work()
+
+
+def load_model(
+    config: TTSConfig, say: Progress, *, with_model: Doing = here, with_decoder: Doing = here
+) -> LoadedModel:
+    """Select, check and open everything. What is captured is so in the threads that will call it:
+    onnxruntime keeps CUDA graphs for each. (Opened there without need, a full-size model leaves
+    96 MiB behind in their allocator's arenas.) Raises ModelError or ConfigError with one line."""
+    settings = session_settings(config)
+    try:
+        return _loaded(config, settings, say, with_model, with_decoder)
+    except (ModelError, ConfigError):
+        raise
+    except Exception as fault:  # a file that passed all checks may still break whatever reads it
+        log.debug("the model cannot be loaded", exc_info=True)
+        kind = type(fault).__name__
+        raise ModelError(f"the model cannot be loaded: {kind}: {first_line(fault)}") from fault
+
+
+def _loaded(
+    config: TTSConfig,
+    settings: SessionSettings,
+    say: Progress,
+    with_model: Doing,
+    with_decoder: Doing,
+) -> LoadedModel:
+    selection = select(config, settings.device, say)
+    files = selection.files
+    tokenizer = Tokenizer.from_file(files.tokenizer)
+    parts = LanguageModelParts(
+        config, files, settings, tokenizer.encode(PROOF_SENTENCE), tokenizer.largest_id
+    )
+    if not captures(config, settings):
+        with_model = with_decoder = here
+    language_model, lm_note = with_model(lambda: open_language_model(parts))
+    opened = with_decoder(lambda: _decoder(config, files, settings))
+    info = ModelInfo(
+        name=selection.name,
+        precision=files.precisions,
+        device=settings.device,
+        fallback=selection.fallback,
+        notes=(f"language model: {lm_note}", f"decoder: {opened.kind}, {opened.note}"),
+    )
+    return LoadedModel(
+        info=info,
+        tokenizer=tokenizer,
+        encoder=EncoderGraph(open_session(files.graph("speech_encoder"), settings)),
+        language_model=language_model,
+        decoder=opened.decoder,
+        voice_key=files.fingerprint("speech_encoder"),
+        sampling=own_sampling(files),
+        loudest_rms=LOUDEST_SPEECH_RMS,
+    )
+
+
+def own_sampling(files: ModelFiles) -> dict[str, float]:
+    """How the model's `generation_config.json` wants its codes drawn: whatever of it is usable as
+    a setting of the same name."""
+    stated = files.generation_config()
+    return {
+        name: stated[name]
+        for name, (lowest, highest) in SAMPLING_BOUNDS.items()
+        if isinstance(stated.get(name), int | float) and lowest <= stated[name] <= highest
+    }
+
+
+def _decoder(config: TTSConfig, files: ModelFiles, settings: SessionSettings) -> Opened:
+    path = files.graph("conditional_decoder")
+
+    def opened(model: onnx.ModelProto, options: dict[str, str] | None) -> ort.InferenceSession:
+        return open_session(
+            model.SerializeToString(),
+            settings,
+            provider_options=options,
+            weights_in=path.parent,
+            spin_us=DECODER_SPIN_US,
+        )
+
+    def open_graph(model: onnx.ModelProto) -> ort.InferenceSession:
+        return opened(model, None)
+
+    def record(model: onnx.ModelProto) -> CapturedSession:
+        memory = Memory(settings.device, config.gpu_device_id)
+        return CapturedSession(opened(model, CAPTURE_OPTIONS), memory)
+
+    streaming = StreamSettings(prompt_codes=round(config.decoder_prompt_seconds * CODE_RATE_HZ))
+    if settings.device == "cuda":
+        streaming = replace(streaming, max_rows=GPU_DECODER_ROWS, sizes=GPU_WINDOWS)
+    else:
+        memory_bytes = config.decoder_memory_mb * 1024 * 1024
+        streaming = replace(streaming, int8=config.decoder_int8, memory_bytes=memory_bytes)
+    if not captures(config, settings):
+        return open_decoder(path, open_graph, streaming)
+    try:
+        return open_decoder(path, open_graph, streaming, record)
+    except Exception as fault:  # noqa: BLE001 - onnxruntime raises its own kinds
+        made = open_decoder(path, open_graph, streaming)
+        return replace(made, note=f"{made.note}; no CUDA graphs: {first_line(fault)}")

@@ -1,0 +1,1 @@
+"""Which files a model consists of, where they come from, and whether they are whole."""

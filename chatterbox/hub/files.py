@@ -1,0 +1,142 @@
+"""Which files make up a model on disk, and are they whole? The hub's layout, in one place.
+
+Knows no network and no session.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from chatterbox.errors import ModelError
+from chatterbox.hardening import read_plain
+from chatterbox.hub.external_data import ExternalData, is_external
+from chatterbox.runtime.contract import GRAPHS, PRECISION_SUFFIX, GraphName, Precision
+
+TOKENIZER_FILE = "tokenizer.json"
+ROOT_FILES = (
+    "config.json",
+    "generation_config.json",
+    "preprocessor_config.json",
+    "tokenizer_config.json",
+    TOKENIZER_FILE,
+)
+FINGERPRINT_BLOCK_BYTES = 64 * 1024
+FINGERPRINT_BLOCKS = 16
+
+
+def graph_file(graph: GraphName, precision: Precision) -> str:
+    """`onnx/<graph><suffix>.onnx`, relative to the model's directory."""
+    return f"onnx/{graph}{PRECISION_SUFFIX[precision]}.onnx"
+
+
+def sidecar_file(graph: GraphName, precision: Precision) -> str:
+    """The one external-data file of that graph."""
+    return graph_file(graph, precision) + "_data"
+
+
+def needed_files(precisions: dict[GraphName, Precision]) -> list[str]:
+    """Every file that a model in these precisions needs."""
+    graphs = [
+        name(graph, precision)
+        for graph, precision in precisions.items()
+        for name in (graph_file, sidecar_file)
+    ]
+    return [*ROOT_FILES, *graphs]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """A model directory and the precision of each graph in it."""
+
+    directory: Path
+    precisions: dict[GraphName, Precision]
+
+    def graph(self, graph: GraphName) -> Path:
+        """Path of a graph."""
+        return self.directory / graph_file(graph, self.precisions[graph])
+
+    def sidecar(self, graph: GraphName) -> Path:
+        """Path of a graph's external data."""
+        return self.directory / sidecar_file(graph, self.precisions[graph])
+
+    @property
+    def tokenizer(self) -> Path:
+        """Path of the tokenizer."""
+        return self.directory / TOKENIZER_FILE
+
+    def config(self) -> dict[str, Any]:
+        """`config.json`; empty when it is missing."""
+        return self._json("config.json")
+
+    def generation_config(self) -> dict[str, Any]:
+        """`generation_config.json`; empty when it is missing."""
+        return self._json("generation_config.json")
+
+    def _json(self, name: str) -> dict[str, Any]:
+        try:
+            value = json.loads(read_plain(self.directory / name))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, RecursionError) as fault:
+            raise ModelError(f"{self.directory / name} cannot be read: {fault}") from None
+        return value if isinstance(value, dict) else {}
+
+    def check(self) -> None:
+        """Raise ModelError, naming the first file that is missing, cut short or no ONNX."""
+        if not self.tokenizer.is_file():
+            raise ModelError(f"{self.tokenizer} is missing")
+        for graph in GRAPHS:
+            check_graph(self.graph(graph))
+
+    def fingerprint(self, graph: GraphName) -> str:
+        """16 hex digits that change when the graph or its weights do: SHA-256 over the graph, the
+        sidecar's size and sixteen blocks spread over it (a sidecar can be a gigabyte)."""
+        digest = hashlib.sha256(self.graph(graph).read_bytes())
+        sidecar = self.sidecar(graph)
+        if sidecar.is_file():
+            size = sidecar.stat().st_size
+            digest.update(str(size).encode())
+            with sidecar.open("rb") as data:
+                for block in range(FINGERPRINT_BLOCKS):
+                    data.seek(size * block // FINGERPRINT_BLOCKS)
+                    digest.update(data.read(FINGERPRINT_BLOCK_BYTES))
+        return digest.hexdigest()[:16]
+
+
+def check_graph(path: Path) -> None:
+    """Raise ModelError unless `path` is an ONNX graph whose external data is all there."""
+    if not path.is_file():
+        raise ModelError(f"{path} is missing")
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except Exception:  # noqa: BLE001 - protobuf raises its own kinds for a file that is not ONNX
+        raise ModelError(f"{path} is not an ONNX file; delete it and start again") from None
+    if not model.graph.node:
+        raise ModelError(f"{path} is not an ONNX file; delete it and start again")
+    try:
+        needed = _external_bytes(model)
+    except ModelError as fault:
+        raise ModelError(f"{path} cannot be loaded: {fault}") from None
+    for name, size in needed.items():
+        data = path.parent / name
+        if not data.is_file():
+            raise ModelError(f"{data} is missing")
+        if data.stat().st_size < size:
+            raise ModelError(
+                f"{data} has {data.stat().st_size} bytes where {path.name} needs {size}; "
+                "delete it and start again"
+            )
+
+
+def _external_bytes(model: onnx.ModelProto) -> dict[str, int]:
+    """For each external data file of a graph: the least size it must have."""
+    needed: dict[str, int] = {}
+    for tensor in filter(is_external, model.graph.initializer):
+        place = ExternalData.of(tensor)
+        end = place.offset + (place.length or 0)
+        needed[place.location] = max(needed.get(place.location, 0), end)
+    return needed

@@ -1,0 +1,189 @@
+"""How are windows of several streams decoded by a flow and a vocoder?
+
+Knows sessions and positions; nothing of deadlines, and nothing of where the two graphs come from.
+
+A window's codes go through the flow behind the voice's prompt. Of the mel that comes out, the
+frames behind the stream's last are new; the vocoder is given them behind a few frames that it was
+given before, so that its convolutions see no edge where the last window ended.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+
+from chatterbox.compile.decoder.introspect import WAVEFORM, Feeds
+from chatterbox.compile.decoder.phase_carry import PhaseSum
+from chatterbox.runtime.contract import (
+    F32,
+    MEL_FRAMES_PER_CODE,
+    SAMPLES_PER_CODE,
+    TAIL_SILENCE_CODES,
+    Voice,
+)
+from chatterbox.runtime.cuda_graphs import bucket_sizes
+from chatterbox.runtime.decoder.flow import Flow, Part, Stream, stream_of
+from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength
+from chatterbox.runtime.decoder.stream_inputs import NoiseInputs, PhaseInputs, Place, as_declared
+from chatterbox.runtime.streaming_decoder import DecodeJob, Rendered
+
+T = TypeVar("T")
+
+LOOK_AHEAD_CODES = 5
+"""The flow's encoder sees 3 codes ahead [source]. 2 more let the vocoder, whose filters reach about
+5 frames ahead, see only mel that is final: 33 dB from the one-shot decode instead of 9."""
+SAMPLES_PER_FRAME = SAMPLES_PER_CODE // MEL_FRAMES_PER_CODE
+PADDED_GRID_CODES = 16
+"""Rows whose lengths differ by less share a call where padding is possible."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSettings:
+    """What streaming costs and how good it is: docs/decoder.md has the measurements."""
+
+    prompt_codes: int = 75
+    """Of the voice's prompt; 3 s."""
+    vocoder_context_frames: int = 8
+    """Frames vocoded again before a window's first new one."""
+    max_rows: int = 1
+    """Windows in one call: one on a CPU, where a second costs as much again."""
+    sizes: tuple[int, ...] = ()
+    """Fresh codes that windows come in, where rows share calls; none: any."""
+    int8: bool = False
+    """The flow's matrix products in 8 bits; for CPUs."""
+    memory_bytes: int = 0
+    """For the prompts of voices, so that windows need not decode them again; with `int8` alone."""
+
+
+class SplitDecoder:
+    """A `StreamingDecoder` of two graphs."""
+
+    look_ahead_codes = LOOK_AHEAD_CODES
+    left_context_codes = 8  # a third of a second: docs/decoder.md has the measurement
+
+    def __init__(
+        self,
+        flow: Flow,
+        vocoder: Part,
+        mel: str,
+        sums: Mapping[PhaseSum, list[LinearDim]],
+        settings: StreamSettings,
+        *,
+        padded: bool,
+        replayed: bool = False,
+    ) -> None:
+        """`padded`: rows of different length have been proven to share a call. `replayed`: calls
+        come in few numbers of rows."""
+        self.flow, self._vocoder = flow, vocoder.session
+        self._vocoder_draws = NoiseInputs(vocoder.draws, first_stream=flow.sources)
+        self._mel = mel
+        self._sums = PhaseInputs(sums)
+        self._settings = settings
+        self._padded = padded
+        self._row_counts = bucket_sizes(settings.max_rows) if replayed else ()
+
+    @property
+    def window_codes(self) -> tuple[int, ...]:
+        """Sizes that windows should come in."""
+        return self._settings.sizes
+
+    @property
+    def max_rows(self) -> int:
+        """Most jobs that gain from sharing a call."""
+        return self._settings.max_rows
+
+    def open(self, voice: Voice, seed: int) -> Stream:
+        """A new stream."""
+        return Stream(voice, seed)
+
+    def warm(self, voice: Voice) -> None:
+        """Compute once, and keep, what windows in this voice will need."""
+        self.flow.warm(voice)
+
+    def bucket(self, job: DecodeJob) -> Hashable:
+        """Rows of one call have equally long prompts, and equally many codes or nearly."""
+        fed = job.window.fed_codes
+        return self.flow.prompt(job), -(-fed // PADDED_GRID_CODES) if self._padded else fed
+
+    def start(self, jobs: Sequence[DecodeJob]) -> Callable[[], list[Rendered]]:
+        """The flow; the vocoder is the rest."""
+        mels = self.flow.mels(self._filled(jobs))[: len(jobs)]
+        return partial(self._finish, jobs, mels)
+
+    def run(self, jobs: Sequence[DecodeJob]) -> list[Rendered]:
+        """Decode jobs of one bucket together; in order."""
+        return self.start(jobs)()
+
+    def _finish(self, jobs: Sequence[DecodeJob], mels: Sequence[F32]) -> list[Rendered]:
+        """Streams move on once all is done, so that a call that failed can be made again with
+        fewer."""
+        plans = [_Vocoding(job, mel, self._settings.vocoder_context_frames)
+                 for job, mel in zip(jobs, mels, strict=True)]  # fmt: skip
+        groups: dict[Hashable, list[int]] = defaultdict(list)
+        for row, plan in enumerate(plans):
+            groups[plan.group].append(row)
+        made: dict[int, tuple[Rendered, Feeds]] = {}
+        for rows in groups.values():
+            some = self._filled([plans[row] for row in rows])
+            made |= zip(rows, self._vocoded(some)[: len(rows)], strict=True)
+        for row, plan in enumerate(plans):
+            plan.keep(made[row][1])
+        return [made[row][0] for row in range(len(jobs))]
+
+    def _filled(self, rows: Sequence[T]) -> Sequence[T]:
+        """With copies of the first up to the next number that calls come in."""
+        count = next((n for n in self._row_counts if n >= len(rows)), len(rows))
+        return [*rows, *[rows[0]] * (count - len(rows))]
+
+    def _vocoded(self, plans: Sequence["_Vocoding"]) -> list[tuple[Rendered, Feeds]]:
+        """The vocoder, for rows that begin alike; and what their next windows need of it."""
+        one = plans[0]
+        frames = one.mel.shape[1]
+        length = ProbeLength(0, frames // MEL_FRAMES_PER_CODE)
+        places = [Place(length, plan.first / MEL_FRAMES_PER_CODE) for plan in plans]
+        feeds = self._vocoder_draws.feeds([plan.stream.seed for plan in plans], places)
+        carries = [plan.stream.carry for plan in plans]
+        feeds |= self._sums.feeds(carries, length, one.anchor, one.mark)
+        feeds[self._mel] = np.stack([plan.mel for plan in plans])
+        outputs = [WAVEFORM, *self._sums.outputs]
+        waves, *told = self._vocoder.run(outputs, as_declared(self._vocoder, feeds))
+        made = []
+        for row, plan in enumerate(plans):
+            at = plan.first * SAMPLES_PER_FRAME
+            end = plan.job.window.end_sample
+            sound = Rendered(np.asarray(waves[row, : end - at], np.float32), at)
+            made.append((sound, self._sums.told(told, row)))
+        return made
+
+
+class _Vocoding:
+    """One job on its way through the vocoder."""
+
+    def __init__(self, job: DecodeJob, mel: F32, context_frames: int) -> None:
+        self.job, self.stream = job, stream_of(job)
+        self._context = context_frames
+        window = job.window
+        known = self.stream.mel
+        fresh = (window.fresh - window.begin) * MEL_FRAMES_PER_CODE
+        self.mel: F32 = np.concatenate([known, mel[:, fresh:]], axis=1)  # [80, frames]
+        self.first = window.fresh * MEL_FRAMES_PER_CODE - known.shape[1]  # frame of the stream
+        self.anchor = job.next_sample - self.first * SAMPLES_PER_FRAME  # sample of the call
+        self.mark = job.next_from - self.first * SAMPLES_PER_FRAME
+
+    @property
+    def group(self) -> Hashable:
+        """Rows that can share a call of the vocoder, which knows no padding."""
+        return self.mel.shape[1], self.anchor, self.mark, self.stream.carry is None
+
+    def keep(self, told: Feeds) -> None:
+        """What the stream's next window needs of this one."""
+        window = self.job.window
+        codes = window.end + (TAIL_SILENCE_CODES if window.last else 0)
+        end = codes * MEL_FRAMES_PER_CODE - self.first
+        # An even number of frames, so that a call of the vocoder begins with a whole code.
+        begin = max(0, end - self._context)
+        self.stream.mel = self.mel[:, begin + begin % MEL_FRAMES_PER_CODE : end].copy()
+        self.stream.carry = told

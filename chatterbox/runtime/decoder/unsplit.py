@@ -1,0 +1,108 @@
+"""How are windows decoded by a decoder that could not be cut?
+
+Knows one session; nothing of deadlines. The last resort: every window goes through the whole
+graph, prompt and left context included. Its draws are inputs, where it has any, so that the same
+seed gives the same samples; its running sums, where it has any, go on from window to window.
+"""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import onnxruntime as ort
+
+from chatterbox.compile.decoder.introspect import (
+    CODES,
+    LENGTHS,
+    PROMPT_MEL,
+    SPEAKER,
+    WAVEFORM,
+    Feeds,
+)
+from chatterbox.compile.decoder.phase_carry import PhaseSum
+from chatterbox.compile.decoder.random_ops import RandomOp
+from chatterbox.runtime.contract import (
+    MEL_FRAMES_PER_CODE,
+    SAMPLES_PER_CODE,
+    SILENCE_CODE,
+    Voice,
+)
+from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength
+from chatterbox.runtime.decoder.split_decoder import LOOK_AHEAD_CODES, StreamSettings
+from chatterbox.runtime.decoder.stream_inputs import NoiseInputs, PhaseInputs, Place, as_declared
+from chatterbox.runtime.streaming_decoder import DecodeJob, Rendered
+
+
+@dataclass(slots=True, eq=False)
+class WholeStream:
+    """What is kept of a stream between two windows."""
+
+    voice: Voice
+    seed: int
+    carry: Feeds | None = None
+
+
+class WholeDecoder:
+    """A `StreamingDecoder` of one graph, one row a call."""
+
+    look_ahead_codes = LOOK_AHEAD_CODES
+    left_context_codes = 16  # further than the embedded model's decoder looks back
+    window_codes = ()  # no two rows ever meet
+    max_rows = 1
+
+    def __init__(
+        self,
+        session: ort.InferenceSession,
+        draws: Mapping[RandomOp, list[LinearDim]],
+        sums: Mapping[PhaseSum, list[LinearDim]],
+        settings: StreamSettings,
+    ) -> None:
+        self._session = session
+        self._draws = NoiseInputs(draws, first_stream=0)
+        self._sums = PhaseInputs(sums)
+        self._settings = settings
+        self._ragged = any(i.name == LENGTHS for i in session.get_inputs())
+
+    def open(self, voice: Voice, seed: int) -> WholeStream:
+        """A new stream."""
+        return WholeStream(voice, seed)
+
+    def warm(self, voice: Voice) -> None:
+        """Nothing is kept."""
+
+    def bucket(self, job: DecodeJob) -> Hashable:
+        """Every job goes alone."""
+        return id(job)
+
+    def start(self, jobs: Sequence[DecodeJob]) -> Callable[[], list[Rendered]]:
+        """Nothing yet: one graph has no parts."""
+        return partial(self.run, jobs)
+
+    def run(self, jobs: Sequence[DecodeJob]) -> list[Rendered]:
+        """Decode jobs one after the other."""
+        return [self._run(job) for job in jobs]
+
+    def _run(self, job: DecodeJob) -> Rendered:
+        stream, window = job.stream, job.window
+        assert isinstance(stream, WholeStream), "a stream goes back to the decoder that opened it"
+        voice = stream.voice.tensors
+        prompt = min(len(voice.prompt_codes), self._settings.prompt_codes)
+        length = ProbeLength(prompt, window.fed_codes)
+        codes = np.full(prompt + length.codes, SILENCE_CODE, np.int64)
+        codes[:prompt] = voice.prompt_codes[:prompt]
+        codes[prompt : prompt + len(job.codes)] = job.codes
+        feeds: Feeds = {
+            CODES: codes[None],
+            SPEAKER: voice.speaker[None],
+            PROMPT_MEL: voice.prompt_mel[None, : prompt * MEL_FRAMES_PER_CODE],
+        }
+        if self._ragged:
+            feeds[LENGTHS] = np.array([codes.size], np.int64)
+        at = window.begin * SAMPLES_PER_CODE
+        feeds |= self._draws.feeds([stream.seed], [Place(length, window.begin)])
+        feeds |= self._sums.feeds([stream.carry], length, job.next_sample - at, job.next_from - at)
+        outputs = [WAVEFORM, *self._sums.outputs]
+        wave, *told = self._session.run(outputs, as_declared(self._session, feeds))
+        stream.carry = self._sums.told(told, 0)
+        return Rendered(np.asarray(wave[0, : window.end_sample - at], np.float32), at)

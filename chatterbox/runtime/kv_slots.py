@@ -1,0 +1,203 @@
+"""How do rows of any length share the language model? Slots in one arena, updated in place.
+
+Knows the tuned graph and the embedding; knows no request. Nothing is copied while rows step: a row
+joins by prefill into its slot and leaves by being forgotten.
+
+Rows stepping together need not lie side by side. The graph takes the smallest range of slots that
+holds them all; a slot inside it that does not step (free, or paused) costs its attention alone: a
+free one counts as empty, and what is written behind a paused one's last position is overwritten
+when it goes on. Each slot has one position more than `capacity` for that.
+"""
+
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+import onnxruntime as ort
+
+from chatterbox.runtime.bound_call import Call, GraphShape
+from chatterbox.runtime.buffers import Buffer, Memory, Window
+from chatterbox.runtime.contract import F32, I64, Voice
+from chatterbox.runtime.cuda_graphs import REHEARSALS, Buckets
+from chatterbox.runtime.embedding import Embedder
+from chatterbox.runtime.kv_prefix import Prefix, PrefixLoader
+from chatterbox.runtime.lru import ByteLru
+
+KEPT_CALLS = 256
+"""Bound call shapes kept for reuse; one saves about 0.3 ms a step. It holds some 20 kilobytes, for
+calls of as many rows share their logits: those would be 26 kilobytes for each row, 45 MiB for all
+calls, and use goes on finding rare ones."""
+
+
+class SlottedLanguageModel:
+    """Implements `LanguageModel` on a tuned graph."""
+
+    def __init__(
+        self,
+        session: ort.InferenceSession,
+        embed: Embedder,
+        *,
+        slots: int,
+        capacity: int,
+        prefix_cache_bytes: int,
+        memory: Memory | None = None,
+        buckets: Buckets | None = None,
+    ) -> None:
+        """`capacity`: positions of a slot; the graph's embeddings bound it, less one for a row that
+        is full and waits. `buckets`:
+        step in fixed shapes that can be captured as CUDA graphs; none: in the smallest shape."""
+        self._shape = GraphShape.of(session)
+        self._session = session
+        self._embed = embed
+        self._memory = memory or Memory("cpu")
+        self._buckets = buckets
+        self._capacity = min(capacity, self._shape.positions - 1)
+        arena = self._shape.cache_shape(slots, self._capacity + 1)
+        self._arena = [
+            self._memory.buffer(arena, self._shape.kv_type) for _ in range(2 * self._shape.layers)
+        ]
+        self._lengths = np.zeros(slots, np.int64)  # positions each slot holds; 0: free
+        self._calls: OrderedDict[tuple[int, int, int], Call] = OrderedDict()
+        self._logits: dict[int, Buffer] = {}  # rows of a step → where its logits go
+        self._prefixes: ByteLru[Prefix] = ByteLru(prefix_cache_bytes)
+        self._loader = PrefixLoader(self._shape, self._memory)
+
+    @property
+    def slots(self) -> int:
+        """Rows held at once."""
+        return len(self._lengths)
+
+    @property
+    def capacity(self) -> int:
+        """Positions of one row."""
+        return self._capacity
+
+    @property
+    def vocab(self) -> int:
+        """Width of the logits."""
+        return self._shape.vocab
+
+    @property
+    def arena_bytes(self) -> int:
+        """What all slots take together when every position is in use."""
+        return sum(int(np.prod(b.shape)) * b.dtype.itemsize for b in self._arena)
+
+    @property
+    def prefix_bytes(self) -> int:
+        """What the voices' cached prefixes take now."""
+        return self._prefixes.nbytes
+
+    def begin(self, slot: int, voice: Voice, ids: I64) -> F32:
+        """The voice's rows from the cache, then the text; see `LanguageModel.begin`."""
+        embeds = self._embed.text(ids)
+        prefix = self._prefix(voice)
+        filled = prefix.rows + len(embeds)
+        assert filled <= self._capacity, "the engine admits no row that cannot fit"
+        self._loader.load(prefix, self._arena, slot)
+        self._lengths[slot] = 0  # nothing of the old row is left, should the next line fail
+        logits = self._prefill(self._windows(slot, 1), embeds, prefix.rows)
+        self._lengths[slot] = filled
+        return logits
+
+    def step(self, slots: Sequence[int], codes: I64) -> F32:
+        """One code for each of `slots`; see `LanguageModel.step`."""
+        active = np.asarray(slots, np.int64)
+        assert (self._lengths[active] > 0).all(), "only rows that have begun can step"
+        assert (self._lengths[active] < self._capacity).all(), "the row's slot is full"
+        embeds = self._embed.codes(codes)
+        logits = self._step_captured if self._buckets else self._step_smallest
+        found = logits(active, embeds)
+        self._lengths[active] += 1
+        return found
+
+    def release(self, slot: int) -> None:
+        """Forget the row in `slot`."""
+        self._lengths[slot] = 0
+
+    def warm(self, voice: Voice) -> None:
+        """Compute the voice's prefix unless it is cached, or would push out another one. Safe from
+        any thread."""
+        layers = self._prefix_shape(voice)
+        if self._prefixes.has_room(math.prod(layers) * np.dtype(self._shape.kv_type).itemsize):
+            self._prefix(voice)
+
+    def rehearse(self) -> None:
+        """Step every bucket, for onnxruntime to capture it. Only before the first row begins."""
+        assert self._buckets is not None
+        assert not self._lengths.any(), "a step writes into every slot of its bucket"
+        nothing = np.zeros((1, self._shape.hidden), np.float32)
+        for _ in range(REHEARSALS):
+            for size in self._buckets.sizes:
+                self._step_captured(np.array([size - 1]), nothing)
+
+    def _step_smallest(self, active: I64, embeds: F32) -> F32:
+        first = int(active.min())
+        span = int(active.max()) + 1 - first
+        past = self._lengths[first : first + span]
+        call = self._call(first, span, len(active))
+        return call.run(embeds[:, None], past, active - first, int(past.max()) + 1).copy()
+
+    def _step_captured(self, active: I64, embeds: F32) -> F32:
+        """All slots of a bucket step, those that are not asked for in vain."""
+        assert self._buckets is not None
+        span = self._buckets.holding(int(active.max()) + 1)
+        everyone = np.zeros((span, 1, self._shape.hidden), np.float32)
+        everyone[active, 0] = embeds
+        call = self._call(0, span, span)
+        options = self._buckets.options(span, call.signature)
+        longest = self._capacity + 1  # a captured graph must not depend on the rows' lengths
+        logits = call.run(everyone, self._lengths[:span], np.arange(span), longest, options)
+        picked: F32 = logits[active]
+        return picked
+
+    def _prefix(self, voice: Voice) -> Prefix:
+        held = self._prefixes.get(voice.key)
+        if held is not None:
+            return held
+        features = voice.tensors.features
+        layers = self._prefix_shape(voice)
+        prefix = Prefix(len(features), self._memory.buffer(layers, self._shape.kv_type))
+        if prefix.rows:  # else there is nothing to hold, nor to bound it by
+            self._prefill(prefix.layers(), features, 0)
+            self._prefixes.put(voice.key, prefix, prefix.nbytes)
+        return prefix
+
+    def _prefix_shape(self, voice: Voice) -> tuple[int, ...]:
+        return self._shape.cache_shape(len(self._arena), len(voice.tensors.features))
+
+    def _prefill(self, caches: Sequence[Buffer | Window], embeds: F32, past: int) -> F32:
+        """Rows behind the `past` positions of one slot → logits [vocab] of the last."""
+        new = len(embeds)
+        call = Call(self._session, self._shape, self._memory, caches, active=1, new=new)
+        options = self._buckets.uncaptured() if self._buckets else None
+        one = np.zeros(1, np.int64)
+        last: F32 = call.run(embeds[None], np.array([past]), one, past + new, options)[0]
+        return last.copy()
+
+    def _call(self, first: int, span: int, active: int) -> Call:
+        key = first, span, active
+        if key not in self._calls:
+            windows = self._windows(first, span)
+            self._calls[key] = Call(
+                self._session,
+                self._shape,
+                self._memory,
+                windows,
+                active=active,
+                new=1,
+                logits=self._logits_of(active),
+            )
+            if self._buckets is None and len(self._calls) > KEPT_CALLS:
+                self._calls.popitem(last=False)
+        self._calls.move_to_end(key)
+        return self._calls[key]
+
+    def _logits_of(self, rows: int) -> Buffer:
+        """For steps of so many rows; whoever steps has copied what was in it before."""
+        if rows not in self._logits:
+            self._logits[rows] = self._memory.buffer((rows, self._shape.vocab), np.float32)
+        return self._logits[rows]
+
+    def _windows(self, first: int, count: int) -> list[Window]:
+        return [Window(buffer, first, count) for buffer in self._arena]

@@ -1,0 +1,208 @@
+"""How is the published language-model graph stepped? Plain past → present, batched by padding.
+
+Knows one session and the embedding; knows no request. The fallback where a graph has not been
+tuned (docs/language-model.md): it copies its whole cache on every step.
+
+Rows of different length share a batch by left padding: each row's past ends where the longest one
+ends, the attention mask hides what is before it, and `position_ids` say where it really is.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from chatterbox.errors import ModelError
+from chatterbox.runtime.contract import F32, I64, START_CODE, Voice
+from chatterbox.runtime.wrappers import EmbedGraph, require
+
+KV_INPUT = "past_key_values.{layer}.{kind}"
+KV_OUTPUT = "present.{layer}.{kind}"
+
+BATCH_TOLERANCE = 0.02
+"""Largest difference, in standard deviations of the logits, that still counts as equal: fp16
+rounding stays under it, a row that reads its neighbour's past or the padding does not."""
+
+Cache = list[NDArray[np.floating]]  # 2 × layers of [B, heads, past, head_dim]: key, value, key, …
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageModelShape:
+    """What a language-model session says of itself."""
+
+    layers: int
+    heads: int
+    head_dim: int
+    kv_type: type[np.floating]
+    past_names: tuple[str, ...]
+    present_names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, session: ort.InferenceSession) -> "LanguageModelShape":
+        """Read from the session's metadata. Raises ModelError when it is no such graph."""
+        inputs = {i.name: i for i in session.get_inputs()}
+        layers = sum(name.startswith("past_key_values.") for name in inputs) // 2
+        kinds = [(layer, kind) for layer in range(layers) for kind in ("key", "value")]
+        past = tuple(KV_INPUT.format(layer=layer, kind=kind) for layer, kind in kinds)
+        present = tuple(KV_OUTPUT.format(layer=layer, kind=kind) for layer, kind in kinds)
+        rows = {"inputs_embeds", "attention_mask", "position_ids"}
+        require(session, "language_model", rows | set(past), {"logits", *present})
+        if not layers:
+            raise ModelError("language_model has no past_key_values inputs")
+        key = inputs[past[0]]
+        _, heads, _, head_dim = key.shape
+        if not isinstance(heads, int) or not isinstance(head_dim, int):
+            raise ModelError("language_model does not say how many heads it has")
+        kv_type = np.float16 if key.type == "tensor(float16)" else np.float32
+        return cls(layers, heads, head_dim, kv_type, past, present)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Rows whose caches stand in one array, left-padded to a common length."""
+
+    slots: list[int] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
+    cache: Cache = field(default_factory=list)
+
+    @property
+    def width(self) -> int:
+        """Positions of the common array."""
+        return self.cache[0].shape[2] if self.cache else 0
+
+    def pick(self, slots: Sequence[int]) -> "_Batch":
+        """Only `slots`, in that order, without padding that none of them needs."""
+        rows = [self.slots.index(slot) for slot in slots]
+        lengths = [self.lengths[row] for row in rows]
+        start = self.width - max(lengths, default=0)
+        return _Batch(list(slots), lengths, [kv[rows, :, start:] for kv in self.cache])
+
+    def join(self, other: "_Batch") -> "_Batch":
+        """Both, padded to the longer one."""
+        if not self.slots or not other.slots:
+            return self if self.slots else other
+        width = max(self.width, other.width)
+        pairs = zip(_padded(self.cache, width), _padded(other.cache, width), strict=True)
+        cache = [np.concatenate(pair) for pair in pairs]
+        return _Batch(self.slots + other.slots, self.lengths + other.lengths, cache)
+
+
+def _padded(cache: Cache, width: int) -> Cache:
+    missing = width - cache[0].shape[2]
+    if not missing:
+        return cache
+    return [np.pad(kv, ((0, 0), (0, 0), (missing, 0), (0, 0))) for kv in cache]
+
+
+class PublishedLanguageModel:
+    """Implements `LanguageModel` on the published graph."""
+
+    def __init__(
+        self, session: ort.InferenceSession, embed: EmbedGraph, *, slots: int, capacity: int
+    ) -> None:
+        """`capacity`: positions the graph has embeddings for."""
+        self.shape = LanguageModelShape.of(session)
+        self._session = session
+        self._embed = embed
+        self._capacity = capacity
+        self._slots = slots
+        self._batch = _Batch()
+        self._alone: dict[int, _Batch] = {}  # every row by itself, when they are not batched
+        self._vocab = START_CODE + 2
+        self.batched = False
+        self.batched = self._rows_equal_alone()
+
+    @property
+    def slots(self) -> int:
+        """Rows held at once."""
+        return self._slots
+
+    @property
+    def capacity(self) -> int:
+        """Positions of one row."""
+        return self._capacity
+
+    @property
+    def vocab(self) -> int:
+        """Width of the logits."""
+        return self._vocab
+
+    def begin(self, slot: int, voice: Voice, ids: I64) -> F32:
+        """Prefill voice rows and text; see `LanguageModel.begin`."""
+        embeds = np.concatenate([voice.tensors.features, self._embed.text(ids)])
+        return self._prefill(slot, embeds)
+
+    def step(self, slots: Sequence[int], codes: I64) -> F32:
+        """One code for each of `slots`; see `LanguageModel.step`."""
+        embeds = self._embed.codes(codes)
+        if not self.batched:
+            rows = zip(slots, embeds, strict=True)
+            stepped = [self._run(self._alone[slot], row[None, None]) for slot, row in rows]
+            self._alone.update(zip(slots, [batch for _, batch in stepped], strict=True))
+            return np.concatenate([logits for logits, _ in stepped])
+        batch = self._batch
+        # Rows that pause stay in `_alone` until they run again.
+        paused = {slot: batch.pick([slot]) for slot in batch.slots if slot not in slots}
+        if batch.slots != list(slots):
+            known = [s for s in slots if s in batch.slots]
+            batch = batch.pick(known)
+            for slot in [s for s in slots if s not in known]:
+                batch = batch.join(self._alone[slot])
+            batch = batch.pick(slots)
+        logits, batch = self._run(batch, embeds[:, None])
+        # Only now may anything change: a call that raises is made again for some of the rows.
+        rows_alone = self._alone | paused
+        self._alone = {slot: row for slot, row in rows_alone.items() if slot not in slots}
+        self._batch = batch
+        return logits
+
+    def release(self, slot: int) -> None:
+        """Forget the row in `slot`."""
+        self._alone.pop(slot, None)
+        if slot in self._batch.slots:
+            self._batch = self._batch.pick([s for s in self._batch.slots if s != slot])
+
+    def warm(self, voice: Voice) -> None:
+        """Nothing to prepare: this graph's rows are filled from the beginning each time."""
+
+    def _prefill(self, slot: int, embeds: F32) -> F32:
+        shape = (1, self.shape.heads, 0, self.shape.head_dim)
+        empty = [np.zeros(shape, self.shape.kv_type) for _ in self.shape.past_names]
+        logits, self._alone[slot] = self._run(_Batch([slot], [0], empty), embeds[None])
+        last: F32 = logits[0]
+        return last
+
+    def _run(self, batch: _Batch, embeds: F32) -> tuple[F32, _Batch]:
+        """`embeds` [B, S, hidden] behind the batch's past → last logits [B, vocab], new batch."""
+        new = embeds.shape[1]
+        past = np.array(batch.lengths)  # [B]
+        columns = np.arange(batch.width + new)
+        mask = (columns >= (batch.width - past)[:, None]).astype(np.int64)  # [B, width + S]
+        positions = past[:, None] + np.arange(new)  # [B, S]
+        feeds: dict[str, NDArray[Any]] = {
+            "inputs_embeds": embeds,
+            "attention_mask": mask,
+            "position_ids": positions,
+            **dict(zip(self.shape.past_names, batch.cache, strict=True)),
+        }
+        logits, *cache = self._session.run(["logits", *self.shape.present_names], feeds)
+        lengths = [length + new for length in batch.lengths]
+        self._vocab = logits.shape[-1]
+        return np.ascontiguousarray(logits[:, -1], np.float32), _Batch(batch.slots, lengths, cache)
+
+    def _rows_equal_alone(self) -> bool:
+        """Whether two rows of different length give the same logits together as alone."""
+        rng = np.random.default_rng(0)
+        texts = [np.append(rng.integers(0, 200, n), [0, 0]).astype(np.int64) for n in (5, 11)]
+        rows = [self._embed.text(ids) for ids in texts]
+        for slot, row in enumerate(rows):
+            self._prefill(slot, row)
+        codes = np.array([7, 1234], np.int64)
+        both = self._alone[0].join(self._alone[1])
+        together, _ = self._run(both, self._embed.codes(codes)[:, None])
+        alone = self.step((0, 1), codes)  # not batched so far
+        self._alone.clear()
+        return bool(np.abs(together - alone).max() <= BATCH_TOLERANCE * (alone.std() + 1e-6))

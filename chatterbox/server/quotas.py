@@ -1,0 +1,137 @@
+"""How much may one key ask for at once? So that one who floods does not keep the others waiting.
+
+Knows keys by their numbers; without keys nobody is told apart, and nothing is counted.
+"""
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from chatterbox.config import ServerConfig, key_list
+from chatterbox.errors import KeyLimit
+from chatterbox.server.auth import holder
+from chatterbox.server.origin_guard import refuse_foreign_page
+
+SHARE = 0.75
+"""Of the places and of the sockets, for one of several keys: the others find one at once."""
+KEPT_WAITING_S = 1.0
+"""A refusal of who comes again too soon; the shortest time that anybody is told to stay away."""
+MOST_KEPT_WAITING = 64
+"""Of one key: they are connections that others may need. Beyond that a refusal comes at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one key at once; None: as many as there are."""
+
+    requests: int | None
+    characters: int | None
+    sockets: int | None
+    uploads: int | None = None
+
+
+def limits_of(config: ServerConfig, places: int) -> Limits:
+    """What is set; else, where there are several keys, a share for each."""
+    several = len(set(key_list(config.api_keys))) > 1
+
+    def share(of: int) -> int | None:
+        return max(1, math.floor(SHARE * of)) if several else None
+
+    return Limits(
+        config.max_requests_per_key or share(places),
+        config.max_characters_per_key,
+        config.max_sockets_per_key or share(config.max_sockets),
+        share(places // 2),
+    )
+
+
+class KeyQuotas:
+    """One for each server; belongs to the event loop."""
+
+    def __init__(self, limits: Limits, retry_after_s: Callable[[], float]) -> None:
+        self._retry_after_s = retry_after_s
+        self._requests = _Tally("requests in work", limits.requests)
+        self._characters = _Tally("characters in work", limits.characters)
+        self._sockets = _Tally("sockets open", limits.sockets)
+        self._uploads = _Tally("uploads", limits.uploads)
+        self._back_at: dict[int, float] = {}  # key → when it was told to come again
+        self._kept_waiting: Counter[int] = Counter()  # refusals of a key
+
+    async def check(self) -> None:
+        """Raises KeyLimit and OriginForbidden where `hold` would, whatever the text."""
+        refuse_foreign_page()
+        await self._check(self._requests, 1)
+
+    @asynccontextmanager
+    async def hold(self, characters: int = 0) -> AsyncIterator[None]:
+        """One request of the current key's, waiting or in work. Raises KeyLimit, and
+        OriginForbidden where a page of another site makes it."""
+        refuse_foreign_page()
+        async with self._held(self._requests, 1), self._held(self._characters, characters):
+            yield
+
+    @asynccontextmanager
+    async def hold_upload(self) -> AsyncIterator[None]:
+        """One upload of the current key's, from its first byte. Raises KeyLimit."""
+        async with self._held(self._uploads, 1):
+            yield
+
+    @asynccontextmanager
+    async def hold_socket(self) -> AsyncIterator[None]:
+        """One socket of the current key's. Raises KeyLimit."""
+        async with self._held(self._sockets, 1):
+            yield
+
+    async def _check(self, tally: "_Tally", amount: int) -> None:
+        key = holder.get()
+        if key is None or not tally.refuses(key, amount):
+            return
+        retry_after_s = self._retry_after_s()
+        await self._keep_waiting(key, retry_after_s)
+        raise KeyLimit(
+            f"This key may have {tally.limit} {tally.what} at once.", retry_after_s=retry_after_s
+        )
+
+    async def _keep_waiting(self, key: int, retry_after_s: float) -> None:
+        """A second, whoever comes again before they were told to: a flood of refusals takes the
+        others' time too."""
+        now = asyncio.get_running_loop().time()
+        early = now < self._back_at.get(key, 0.0)
+        self._back_at[key] = now + retry_after_s
+        if early and self._kept_waiting[key] < MOST_KEPT_WAITING:
+            self._kept_waiting[key] += 1
+            try:
+                await asyncio.sleep(KEPT_WAITING_S)
+            finally:
+                self._kept_waiting[key] -= 1
+
+    @asynccontextmanager
+    async def _held(self, tally: "_Tally", amount: int) -> AsyncIterator[None]:
+        await self._check(tally, amount)
+        key = holder.get()
+        if key is None:
+            yield
+            return
+        tally.held[key] += amount
+        try:
+            yield
+        finally:
+            tally.held[key] -= amount
+
+
+class _Tally:
+    """What each key holds of one thing."""
+
+    def __init__(self, what: str, limit: int | None) -> None:
+        self.what = what
+        self.limit = limit
+        self.held: Counter[int] = Counter()
+
+    def refuses(self, key: int, amount: int) -> bool:
+        """Whether so much more is too much; one that holds nothing is never refused, or a text
+        longer than the limit would be for ever."""
+        held = self.held[key]
+        return self.limit is not None and held > 0 and held + amount > self.limit

@@ -1,1 +1,0 @@
-"""What is spoken over WebSockets: one file for each protocol, and what they share."""

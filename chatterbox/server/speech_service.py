@@ -1,0 +1,242 @@
+"""How does a call become sound on its way out? Permit → voice → text → first sound → the rest.
+
+Belongs to every dialect: knows neither field names nor routes.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from chatterbox.audio.encode import AudioFormat
+from chatterbox.config import ServerConfig
+from chatterbox.engine.engine import TTSEngine
+from chatterbox.engine.pool import NORMAL, URGENT
+from chatterbox.engine.sampler import Sampling
+from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest, SpeechStream
+from chatterbox.errors import DeadlineExceeded, EmptyText, GenerationFailed, TextTooLong
+from chatterbox.runtime.contract import F32, SAMPLE_RATE_HZ, Voice
+from chatterbox.server.access_record import AccessRecord
+from chatterbox.server.auth import holder
+from chatterbox.server.body import BodyLimits, Files
+from chatterbox.server.lifecycle import Lifecycle
+from chatterbox.server.quotas import KeyQuotas
+from chatterbox.server.upload import Upload, UploadPlaces
+from chatterbox.text import CodeBlocks, Segment
+
+RECORDING = "voice_file"
+"""The file to speak like."""
+WORDLESS_S = 0.1
+"""Sound of a text without words, where a client that cuts at punctuation would show an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechCall:
+    """What any dialect asks for, in our words."""
+
+    text: str
+    voice: str | None  # id or name; None: the default voice
+    reference: Upload | None  # a recording to speak like, instead of `voice`
+    sampling: Sampling
+    seed: int
+    max_new_tokens: int | None
+    format: AudioFormat
+    speed: float = 1.0
+    loudness_lufs: float | None = None  # None: as the model speaks
+    code_blocks: CodeBlocks | None = None  # None: as configured
+    silence_if_wordless: bool = False  # a short silence for `---` or an emoji, not EmptyText
+    deterministic: bool = False  # the caller named the seed, and is to get the same samples again
+    ignored: tuple[str, ...] = ()  # parameters taken in, by their names, that change nothing
+
+
+class LiveSpeech:
+    """A call that has begun to sound: an async iterator of [samples] float32 at 24 kHz."""
+
+    def __init__(
+        self, pieces: AsyncGenerator[F32, None], report: SpeechReport, timer: asyncio.Timeout
+    ) -> None:
+        self.report = report
+        self._pieces = pieces
+        self._timer = timer
+        self._ready: deque[F32] = deque()
+        self._limit_at: float | None = None
+
+    async def begin(self) -> None:
+        """Wait for the first audible piece (a pause alone may still be followed by an error)."""
+        while self.report.first_audio_s is None:
+            piece = await anext(self._pieces, None)
+            if piece is None:
+                raise GenerationFailed("The model made no sound for this text.")
+            self._ready.append(piece)
+
+    def end_by(self, at: float, *, plus_sound: bool) -> None:
+        """The deadline of the rest. `plus_sound` moves it on by the sound already made, so that a
+        listener who reads at the speed of speech is never cut off."""
+        self._limit_at = at if plus_sound else None
+        self._timer.reschedule(at)
+        self._extend()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> F32:
+        if self._ready:
+            return self._ready.popleft()
+        piece = await anext(self._pieces)
+        self._extend()
+        return piece
+
+    def _extend(self) -> None:
+        if self._limit_at is not None:
+            self._timer.reschedule(self._limit_at + self.report.audio_s)
+
+
+_Read = tuple[list[Segment], Voice | None]
+
+
+class SpeechService:
+    """Speaks calls, within the server's limits and deadlines."""
+
+    def __init__(
+        self,
+        engine: TTSEngine,
+        config: ServerConfig,
+        lifecycle: Lifecycle,
+        shares: KeyQuotas,
+        uploads: UploadPlaces,
+    ) -> None:
+        self._engine = engine
+        self._config = config
+        self.shares = shares
+        self.lifecycle = lifecycle
+        self.limits = BodyLimits.for_text(config.max_text_length)
+        recording = Files(RECORDING, config.max_voice_file_size, uploads.place)
+        self.limits_with_recording = BodyLimits.for_text(config.max_text_length, recording)
+
+    async def check_room(self) -> None:
+        """What can be refused before a body is read. Raises what `Lifecycle.check_room` does, and
+        KeyLimit."""
+        self.lifecycle.check_room()
+        await self.shares.check()
+
+    def check(self, call: SpeechCall) -> None:
+        """What can be refused before waiting for a place. Raises EmptyText and TextTooLong."""
+        limit = self._config.max_text_length
+        if len(call.text) > limit:
+            raise TextTooLong(f"The text is longer than {limit} characters.", param="text")
+        if not call.text.strip():
+            raise EmptyText("The text is empty.", param="text")
+
+    @asynccontextmanager
+    async def open(
+        self, call: SpeechCall, record: AccessRecord, *, plus_sound: bool
+    ) -> AsyncIterator[LiveSpeech]:
+        """Hold a place, and speak in it; entered once there is sound to hear. Everything is given
+        back on leaving, however that happens. `plus_sound`: see `Speaking.end_by`.
+
+        Raises, besides what the engine and the voices do: Overloaded, KeyLimit, Draining,
+        DeadlineExceeded.
+        """
+        self.check(call)
+        self.lifecycle.check_open()
+        total_s = self._config.request_timeout
+        first_s = min(self._config.first_audio_timeout, total_s)
+        began_at = asyncio.get_running_loop().time()
+        async with (
+            self.shares.hold(len(call.text)),
+            self._reading(call) as reading,
+            self._engine.admission.permit(timeout_s=first_s, unless=reading),
+            _deadline(began_at + (first_s if plus_sound else total_s)) as timer,
+        ):
+            segments, known = await reading
+            if not segments:
+                record.report = SpeechReport(segments=0)
+                yield LiveSpeech(_silence(record.report), record.report, timer)
+                return
+            voice = known or await self._encoded(call)
+            request = SpeechRequest(
+                text=call.text,
+                voice=voice,
+                sampling=call.sampling,
+                seed=call.seed,
+                max_new_tokens=call.max_new_tokens,
+                streamed=plus_sound,
+                speed=call.speed,
+                loudness_lufs=call.loudness_lufs,
+                tenant=holder.get(),
+                deterministic=call.deterministic,
+            )
+            stream = self._engine.speak(request, segments)
+            async with stream, _closing(stream) as pieces:
+                record.report = stream.report
+                speaking = LiveSpeech(pieces, stream.report, timer)
+                await speaking.begin()
+                speaking.end_by(began_at + total_s, plus_sound=plus_sound)
+                yield speaking
+
+    async def whole(self, call: SpeechCall, record: AccessRecord) -> tuple[F32, SpeechReport]:
+        """All of the sound [samples], and what came of the call."""
+        async with self.open(call, record, plus_sound=False) as speaking:
+            pieces = [piece async for piece in speaking]
+            return np.concatenate(pieces), speaking.report
+
+    @asynccontextmanager
+    async def _reading(self, call: SpeechCall) -> AsyncIterator[asyncio.Future[_Read]]:
+        """The text's segments (none: silence), and the voice unless it comes with the call: made in
+        the pool while the call waits for its place, which what cannot be spoken does not need."""
+        engine = self._engine
+
+        def read() -> _Read:
+            voice = engine.voices.get(call.voice) if call.reference is None else None
+            try:
+                return engine.segments(call.text, call.code_blocks), voice
+            except EmptyText:
+                if not call.silence_if_wordless:
+                    raise
+                return [], voice
+
+        reading = asyncio.wrap_future(engine.pool.submit_at(URGENT, read))
+        reading.add_done_callback(lambda done: done.cancelled() or done.exception())  # is seen
+        try:
+            yield reading
+        finally:
+            reading.cancel()
+
+    async def _encoded(self, call: SpeechCall) -> Voice:
+        """The voice of a recording that came with the call; looking voices up goes ahead of it."""
+        engine, reference = self._engine, call.reference
+        assert reference is not None
+
+        def encoded() -> Voice:
+            recording = reference.read(RECORDING, self._config.max_voice_file_size)
+            return engine.voices.temporary(recording)[0]
+
+        voice = await asyncio.wrap_future(engine.pool.submit_at(NORMAL, encoded))
+        await reference.close()  # the next upload need not wait for the speech
+        return voice
+
+
+async def _silence(report: SpeechReport) -> AsyncGenerator[F32, None]:
+    report.first_audio_s, report.audio_s = 0.0, WORDLESS_S
+    yield np.zeros(round(WORDLESS_S * SAMPLE_RATE_HZ), np.float32)
+
+
+@asynccontextmanager
+async def _closing(stream: SpeechStream) -> AsyncIterator[AsyncGenerator[F32, None]]:
+    pieces = aiter(stream)
+    assert isinstance(pieces, AsyncGenerator)
+    async with aclosing(pieces):
+        yield pieces
+
+
+@asynccontextmanager
+async def _deadline(at: float) -> AsyncIterator[asyncio.Timeout]:
+    try:
+        async with asyncio.timeout_at(at) as timer:
+            yield timer
+    except TimeoutError:
+        raise DeadlineExceeded("The request was not done within its time.") from None

@@ -1,0 +1,191 @@
+"""How are voices looked up, taken in and changed from the event loop? In threads and in the pool.
+
+Belongs to every dialect: knows neither their fields nor their answers.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Concatenate, ParamSpec, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from chatterbox.config import ServerConfig
+from chatterbox.engine.engine import TTSEngine
+from chatterbox.errors import ChatterboxError, InvalidValue
+from chatterbox.server.body import Body, BodyLimits, Files, read_body
+from chatterbox.server.disconnect import until_disconnect
+from chatterbox.server.lifecycle import Lifecycle
+from chatterbox.server.quotas import KeyQuotas
+from chatterbox.server.upload import Upload, UploadPlaces
+from chatterbox.server.voice_lists import ListAnswer, Render, VoiceLists
+from chatterbox.voices.library import VoiceLibrary
+from chatterbox.voices.names import VoiceInfo
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+FIELDS_BYTES = 64 * 1024
+"""Room for a voice's name and the form around it."""
+
+
+class VoiceService:
+    """The voice library, whose calls all block, for handlers that must not."""
+
+    def __init__(
+        self,
+        engine: TTSEngine,
+        config: ServerConfig,
+        lifecycle: Lifecycle,
+        shares: KeyQuotas,
+        uploads: UploadPlaces,
+    ) -> None:
+        self._engine = engine
+        self._shares = shares
+        self._uploads = uploads
+        self.lifecycle = lifecycle
+        self.max_bytes = config.max_voice_file_size
+        self._permit_s = config.first_audio_timeout
+        self._lists = VoiceLists()
+
+    @property
+    def default_voice(self) -> str:
+        """Who speaks where a call names nobody."""
+        return self._engine.config.default_voice
+
+    @property
+    def library(self) -> VoiceLibrary:
+        """The voices themselves. Raises NotReady, Draining and EngineDead."""
+        self.lifecycle.check_open()
+        return self._engine.voices
+
+    async def listed(self) -> list[VoiceInfo]:
+        """All voices: the built-in ones, then the others from old to new."""
+        return await self.ask(self.library.list)
+
+    async def list_body(self, kind: str, render: Render) -> bytes:
+        """`render` of all voices as JSON. `kind`: equal ones are rendered alike."""
+        return await self._lists.encoded(kind, await self.listed(), render)
+
+    async def list_answer(self, kind: str, render: Render) -> Response:
+        """As `list_body`, to be sent."""
+        return ListAnswer(await self.list_body(kind, render))
+
+    async def info(self, voice: str) -> VoiceInfo:
+        """One voice, by id, name or alias. Raises VoiceNotFound."""
+        return await self.ask(self.library.info, voice)
+
+    async def register(
+        self, upload: Upload, param: str, name: str | None
+    ) -> tuple[VoiceInfo, bool]:
+        """A recording becomes a voice that is ready to speak; and whether it is new."""
+        library = self.library
+        info, created = await self._take_in(upload, param, library.register, name)
+        with suppress(ChatterboxError):  # it is stored, whatever has become of it or of the engine
+            self._engine.warm(await self.ask(library.get, info.voice_id))
+        return info, created
+
+    async def import_(self, upload: Upload, param: str) -> VoiceInfo:
+        """An exported voice becomes a voice here."""
+        return await self._take_in(upload, param, self.library.import_)
+
+    async def export(self, voice: str) -> tuple[VoiceInfo, bytes]:
+        """A voice as one file."""
+        info = await self.info(voice)
+        async with self._place():
+            return info, await self._in_pool(self.library.export, info.voice_id)
+
+    async def delete(self, voice: str) -> VoiceInfo:
+        """Forget a voice; what is being spoken with it goes on."""
+        info = await self.info(voice)
+        await self.ask(self.library.delete, info.voice_id)
+        return info
+
+    async def ask(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """A library call that may touch the disk, but not the model."""
+        return await asyncio.to_thread(call, *args, **kwargs)
+
+    async def check_room(self) -> None:
+        """What can be refused before an upload is read. Raises what `Lifecycle.check_room` does,
+        and KeyLimit."""
+        self.lifecycle.check_room()
+        await self._shares.check()
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """What may run the speech encoder holds a place, as speech does: when the server is full,
+        uploads are refused too."""
+        async with self._shares.hold(), self._engine.admission.permit(timeout_s=self._permit_s):
+            yield
+
+    async def _in_pool(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.wrap_future(self._engine.pool.submit(call, *args, **kwargs))
+
+    async def hashed(self, upload: Upload, param: str) -> str:
+        """The SHA-256 of a file that is not kept."""
+        async with self._place():
+            return await self._in_pool(upload.sha256, param, self.max_bytes)
+
+    def limits(
+        self, file: str, *, deterministic: bool = False, most_bytes: int | None = None
+    ) -> BodyLimits:
+        """What may be sent to a call that takes this file."""
+        max_bytes = min(self.max_bytes, most_bytes or self.max_bytes)
+        files = Files(file, max_bytes, self._uploads.place, deterministic)
+        return BodyLimits(FIELDS_BYTES, files)
+
+    async def _take_in(
+        self,
+        upload: Upload,
+        param: str,
+        call: Callable[Concatenate[bytes, P], T],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Read in the pool, so that no more files are in memory than it has threads."""
+
+        def work() -> T:
+            return call(upload.read(param, self.max_bytes), *args, **kwargs)
+
+        async with self._place():
+            return await self._in_pool(work)
+
+
+class UploadAnswer(Response):
+    """Takes in a form, looks at it with `check`, hands it and its file to `work` and sends the
+    answer; when the client leaves, whatever has not begun is not done."""
+
+    def __init__(
+        self,
+        request: Request,
+        voices: VoiceService,
+        file: str,
+        work: Callable[[Body, Upload], Coroutine[object, object, Response]],
+        *,
+        check: Callable[[Body], None] | None = None,
+        deterministic: bool = False,
+        most_bytes: int | None = None,
+    ) -> None:
+        """`most_bytes`: of the file, where that is less than of a recording."""
+        super().__init__()
+        self._request = request
+        self._voices = voices
+        self._file = file
+        self._work = work
+        self._check = check
+        self._limits = voices.limits(file, deterministic=deterministic, most_bytes=most_bytes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._voices.check_room()
+        async with read_body(self._request, self._limits) as body:
+            if self._check is not None:
+                self._check(body)
+            if body.file is None:
+                raise InvalidValue(
+                    f"'{self._file}' is required: send it as a multipart file.", param=self._file
+                )
+            answer = await until_disconnect(receive, self._work(body, body.file))
+        await answer(scope, receive, send)

@@ -1,0 +1,167 @@
+"""Where does an untrusted file become samples? In a guarded child process that may die of it.
+
+Does not know what is decoded or why: `audio_file.py` decodes, `decode_child.py` is the child.
+"""
+
+import logging
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol, cast
+
+from chatterbox.config import environment_for_child
+from chatterbox.errors import Draining, UnreadableAudio
+from chatterbox.voices import child_protocol as decode_wire
+from chatterbox.voices.audio_file import decode_audio
+from chatterbox.voices.resampler import Decoded
+
+log = logging.getLogger(__name__)
+
+WALL_S = 15.0
+"""From request to answer with the usual cap, start of the child included; then it is killed."""
+CLOSE_S = 5.0
+"""For a killed process to be gone."""
+
+CHILD_PROGRAM = """
+import os, sys
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # each thread of it reserves address space for nothing
+sys.path[:] = sys.argv[1:]
+from chatterbox.voices.decode_child import main
+main()
+"""
+
+
+class AudioDecoder(Protocol):
+    """Untrusted bytes → a recording."""
+
+    def decode(self, data: bytes, *, max_seconds: float) -> Decoded:
+        """Raises what `decode_audio` raises, and Draining after `close`."""
+        ...
+
+    def close(self) -> None:
+        """Give back what is held."""
+        ...
+
+
+class InProcessDecoder:
+    """Decodes here: where no child can be bounded (Windows), and for files that we shipped."""
+
+    def decode(self, data: bytes, *, max_seconds: float) -> Decoded:
+        """As AudioDecoder.decode."""
+        return decode_audio(data, max_seconds=max_seconds)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class SandboxedDecoder:
+    """One child, started at the first file, kept warm between files, replaced when it dies.
+
+    Files are decoded one after the other; callers wait in line.
+    """
+
+    def __init__(self, *, program: str = CHILD_PROGRAM, wall_s: float = WALL_S) -> None:
+        self._program = program
+        self._wall_s = wall_s
+        self._lock = threading.Lock()
+        self._child: _Child | None = None
+        self._closed = False
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id, None while there is none."""
+        child = self._child
+        return child.process.pid if child else None
+
+    def decode(self, data: bytes, *, max_seconds: float) -> Decoded:
+        """As AudioDecoder.decode; a child that hangs, dies or talks nonsense is UnreadableAudio."""
+        with self._lock:
+            if self._closed:
+                raise _draining()
+            try:
+                return self._ask(self._running(), data, max_seconds)
+            except (decode_wire.BrokenChannel, OSError) as failure:
+                self._stop()
+                if self._closed:
+                    raise _draining() from failure
+                log.warning("the decode child failed: %s", failure)
+                raise UnreadableAudio(
+                    "The file looks like audio but decoding it failed; it seems damaged.",
+                    param="voice_file",
+                ) from failure
+
+    def _ask(self, child: "_Child", data: bytes, max_seconds: float) -> Decoded:
+        """One question; the child is killed when the answer is not there in time, which ends
+        every read and write here."""
+        wall_s = self._wall_s * decode_wire.patience(max_seconds)
+        killer = threading.Timer(wall_s, child.process.kill)
+        killer.daemon = True
+        killer.start()
+        try:
+            decode_wire.write_request(child.requests, data, max_seconds)
+            return decode_wire.read_answer(child.answers, max_seconds)
+        finally:
+            killer.cancel()
+
+    def close(self) -> None:
+        """End the child; safe while a file is decoded. Whoever waits for it starts no other one."""
+        self._closed = True
+        child = self._child
+        if child:
+            child.process.kill()
+        with self._lock:
+            self._stop()
+
+    def _running(self) -> "_Child":
+        """The child; a new one where there is none, or where it died since the last file."""
+        if self._child and self._child.process.poll() is not None:
+            self._stop()
+        if self._child is None:
+            self._child = _start(self._program)
+            if self._closed:  # by who saw no child to kill
+                raise OSError("closed meanwhile")
+        return self._child
+
+    def _stop(self) -> None:
+        child, self._child = self._child, None
+        if child is None:
+            return
+        child.process.kill()
+        for pipe in (child.requests, child.answers):
+            with suppress(OSError):  # what was still to be written has no reader any more
+                pipe.close()
+        child.process.wait(CLOSE_S)
+
+
+def _draining() -> Draining:
+    return Draining("The server is shutting down.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Child:
+    process: subprocess.Popen[bytes]
+    requests: BinaryIO
+    answers: BinaryIO
+
+
+def _start(program: str) -> _Child:
+    process = subprocess.Popen(  # noqa: S603 - our own program, no shell
+        # -I: neither the caller's directory nor PYTHON* variables choose what it imports.
+        [sys.executable, "-I", "-c", program, *sys.path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment_for_child(),
+        start_new_session=True,  # Ctrl-C in the server's terminal is not for the child
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    return _Child(process, cast(BinaryIO, process.stdin), cast(BinaryIO, process.stdout))
+
+
+def guarded_decoder() -> AudioDecoder:
+    """The safest decoder that this system allows."""
+    if sys.platform == "win32":
+        return InProcessDecoder()
+    return SandboxedDecoder()
