@@ -116,6 +116,7 @@ def test_underruns_are_counted(measure, fake: Behaviour) -> None:
     level = figures["levels"][0]
     assert (level["underruns"], level["replies_with_underruns"]) == (3, 3)
     assert level["underrun_s"] > 0.3
+    assert 0.1 < level["longest_underrun_s"] < level["underrun_s"]
     assert "3 of 3 replies broke off" in out
 
 

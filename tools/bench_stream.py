@@ -1,12 +1,17 @@
-"""How soon does the first sound leave, how fast is the rest, and do listeners run out of it? The
-engine, and beside it what one would use instead, in one run.
+"""Time to first sound, real-time factor, and the silences that a listener in real time hears.
+
+The engine, and beside it what one would use instead, in one run.
 
     python tools/bench_stream.py --model DIR --clients 1,4 --peers card --json FILE
+    python tools/bench_stream.py --model DIR --clients 1 --segments 1,5 --peers card
     python tools/bench_stream.py --model DIR --rates 1,10,20            (open loop, Poisson)
     python tools/bench_stream.py --model DIR --soak 500
 
 Drives `TTSEngine` in this process, without HTTP. Weights may be random: the number of codes is
-fixed (`--codes`), and cost does not depend on their values. Rounds go through all subjects in turn,
+fixed (`--codes` for each segment), and cost does not depend on their values. A text of several
+segments is heard as one stream: the listener begins with the first sound, plays on without a break
+from what has come, and stands still where nothing has. The peers speak its segments one after the
+other. Rounds go through all subjects in turn,
 so that a slow spell of the machine falls on all of them. In its turn each speaks `--in-a-row`
 times: on a virtual machine, memory that nobody has used for half a minute is slow at first. On a
 shared machine `--quiet 0.1` waits for other processes to leave the cores alone, and repeats what
@@ -15,6 +20,7 @@ they disturbed.
 
 import argparse
 import asyncio
+import itertools
 import json
 import random
 import statistics
@@ -32,6 +38,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from chatterbox.bench.listener import Player
 from chatterbox.config import TTSConfig
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.sampler import Sampling
@@ -45,6 +52,8 @@ TEXT_IDS = 22
 """What GPT-2's tokenizer makes of this text: 17 words, a full stop, twice the end of text and two
 starts. The text is cut to that many where a made tokenizer spells letters."""
 PROMPT_CODES, LM_ROWS = 250, 376
+PAUSE = " [pause:0.12s] "
+"""Between the segments of a longer text, where it is cut: as long as `segment_pause_ms`."""
 AUDIBLE = 1e-5
 TORCH = "authors' PyTorch"
 TRIES = 4
@@ -57,8 +66,7 @@ class Heard:
     first_s: float
     total_s: float
     audio_s: float
-    late_s: float = 0.0  # how long the listener had nothing to hear after the first sound
-    gaps: int = 0
+    silences_s: tuple[float, ...] = ()  # after the first sound
 
 
 @dataclass(slots=True)
@@ -69,13 +77,17 @@ class Result:
     edition: str
     precision: str
     clients: int | str
+    segments: int = 1
     first_audio_ms_p50: float = 0.0
     first_audio_ms_p95: float = 0.0
     rtf: float = 0.0
     audio_s_per_s: float = 0.0
-    underruns: int = 0
-    late_ms_p95: float = 0.0
     utterances: int = 0
+    silences: float = 0.0  # of an utterance, mean
+    silent_s_p50: float = 0.0  # of an utterance, all silences together
+    silent_s_p95: float = 0.0
+    longest_s_p50: float = 0.0  # an utterance's longest silence
+    longest_s_max: float = 0.0
     heard: list[Heard] = field(default_factory=list, repr=False)
     busy_s: float = 0.0
 
@@ -92,12 +104,15 @@ class Result:
         self.first_audio_ms_p95 = float(np.percentile(firsts, 95))
         self.rtf = statistics.median(h.total_s / h.audio_s for h in self.heard)
         self.audio_s_per_s = sum(h.audio_s for h in self.heard) / self.busy_s
-        self.underruns = sum(h.gaps for h in self.heard)
-        self.late_ms_p95 = float(np.percentile([1000 * h.late_s for h in self.heard], 95))
+        self.silences = statistics.mean(len(h.silences_s) for h in self.heard)
+        silent = [sum(h.silences_s) for h in self.heard]
+        self.silent_s_p50, self.silent_s_p95 = np.percentile(silent, [50, 95]).tolist()
+        longest = [max(h.silences_s, default=0.0) for h in self.heard]
+        self.longest_s_p50, self.longest_s_max = statistics.median(longest), max(longest)
 
     def row(self) -> dict[str, Any]:
         """For --json."""
-        return {k: v for k, v in asdict(self).items() if k not in ("heard", "busy_s")}
+        return {k: v for k, v in asdict(self).items() if k != "busy_s"}
 
 
 def random_voice(hidden: int) -> Voice:
@@ -132,36 +147,35 @@ class Ours:
         """The text as the language model gets it."""
         return self.engine._model.tokenizer.encode(self.text)
 
-    async def speak(self, seed: int) -> Heard:
+    async def speak(self, seed: int, segments: int) -> Heard:
         """One utterance."""
-        request = SpeechRequest(self.text, self.voice, Sampling(), seed, max_new_tokens=self.codes)
+        text = PAUSE.join([self.text] * segments)
+        request = SpeechRequest(text, self.voice, Sampling(), seed, max_new_tokens=self.codes)
         began = time.perf_counter()
         first_s: float | None = None
-        played_s = late_s = 0.0  # sound delivered so far; silence the listener had to bear
-        gaps = 0
+        player = Player()
         async with self.engine.speak(request) as stream:
             async for piece in stream:
                 now_s = time.perf_counter() - began
                 if first_s is None and np.abs(piece).max(initial=0.0) > AUDIBLE:
                     first_s = now_s
                 if first_s is not None:
-                    gap_s = now_s - first_s - late_s - played_s
-                    if gap_s > 0:
-                        late_s, gaps = late_s + gap_s, gaps + 1
-                    played_s += len(piece) / SAMPLE_RATE_HZ
+                    player.play(len(piece) / SAMPLE_RATE_HZ, now_s)
         total_s = time.perf_counter() - began
-        return Heard(first_s or total_s, total_s, stream.report.audio_s, late_s, gaps)
+        assert stream.report.segments == segments, stream.report.segment_texts
+        silences = tuple(player.silences_s)
+        return Heard(first_s or total_s, total_s, stream.report.audio_s, silences)
 
-    async def together(self, clients: int, seed: int) -> list[Heard]:
+    async def together(self, clients: int, seed: int, segments: int = 1) -> list[Heard]:
         """One utterance for each of so many clients, begun at once."""
-        return await asyncio.gather(*(self.speak(seed + i) for i in range(clients)))
+        return await asyncio.gather(*(self.speak(seed + i, segments) for i in range(clients)))
 
-    async def open_loop(self, rate_hz: float, seconds: float) -> list[Heard]:
+    async def open_loop(self, rate_hz: float, seconds: float, segments: int) -> list[Heard]:
         """Listeners who come as they like."""
         rng = random.Random(0)
         tasks, until = [], time.perf_counter() + seconds
         while time.perf_counter() < until:
-            tasks.append(asyncio.create_task(self.speak(len(tasks))))
+            tasks.append(asyncio.create_task(self.speak(len(tasks), segments)))
             await asyncio.sleep(rng.expovariate(rate_hz))
         return await asyncio.gather(*tasks)
 
@@ -199,22 +213,28 @@ class Torch:
 
 
 def engine_rounds(ours: Ours, result: Result, clients: int) -> Callable[[int], None]:
-    """A round of the engine at one number of clients."""
+    """A round of the engine at one number of clients and segments."""
 
     def round_(seed: int) -> None:
         began = time.perf_counter()
-        heard = asyncio.run(ours.together(clients, seed))
+        heard = asyncio.run(ours.together(clients, seed, result.segments))
         result.add(heard, time.perf_counter() - began)
 
     return round_
 
 
 def peer_rounds(speak: Callable[[], Heard], result: Result) -> Callable[[int], None]:
-    """A round of a peer, one client."""
+    """A round of a peer: one client, one segment after the other, heard as one stream."""
 
     def round_(_: int) -> None:
-        heard = speak()
-        result.add([heard], heard.total_s)
+        player, total_s, audio_s, first_s = Player(), 0.0, 0.0, 0.0
+        for _ in range(result.segments):
+            segment = speak()
+            first_s = first_s or segment.first_s
+            total_s += segment.total_s
+            audio_s += segment.audio_s
+            player.play(segment.audio_s, total_s)
+        result.add([Heard(first_s, total_s, audio_s, tuple(player.silences_s))], total_s)
 
     return round_
 
@@ -225,24 +245,26 @@ def subjects(given: argparse.Namespace, ours: Ours, config: TTSConfig) -> list[A
     note = next((n for n in info.notes if n.startswith("decoder")), "")
     edition = "split, int8 flow" if "8 bits" in note else note.partition(",")[0]
     made = []
-    for clients in given.clients:
-        result = Result("this engine", edition, info.precision_text, clients)
+    for segments, clients in itertools.product(given.segments, given.clients):
+        result = Result("this engine", edition, info.precision_text, clients, segments)
         made.append((result, engine_rounds(ours, result, clients)))
     if "card" in given.peers:
         lm, decoder = info.precision["language_model"], info.precision["conditional_decoder"]
         card = CardLoop(Path(config.model) / "onnx", lm, decoder, given.threads)
         ids = ours.ids()
-        result = Result("card's loop", "stock", f"lm {lm} decoder {decoder}", 1)
 
         def by_card() -> Heard:
             total_s, audio_s = card.speak(ids, ours.voice.tensors, given.codes)
             return Heard(total_s, total_s, audio_s)
 
-        made.append((result, peer_rounds(by_card, result)))
+        for segments in given.segments:
+            result = Result("card's loop", "stock", f"lm {lm} decoder {decoder}", 1, segments)
+            made.append((result, peer_rounds(by_card, result)))
     if "torch" in given.peers:
         torch = Torch(given.torch_python, given.authors, given.codes, given.threads)
-        result = Result(TORCH, "eager", "fp32", 1)
-        made.append((result, peer_rounds(torch.speak, result)))
+        for segments in given.segments:
+            result = Result(TORCH, "eager", "fp32", 1, segments)
+            made.append((result, peer_rounds(torch.speak, result)))
     return made
 
 
@@ -282,15 +304,22 @@ def soak(ours: Ours, requests: int) -> None:
 
 def show(results: Sequence[Result]) -> None:
     """The table."""
-    print("| peer | edition | precision | clients | first audio ms p50 / p95 | RTF | audio-s/s |"
-          " underruns | late ms p95 | n |")  # fmt: skip
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    print("| peer | edition | precision | clients | segments | first audio ms p50 / p95 | RTF |"
+          " audio-s/s | silences | silent s p50 / p95 | longest s p50 / max | n |")  # fmt: skip
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|")
     for r in results:
         print(
-            f"| {r.peer} | {r.edition} | {r.precision} | {r.clients} "
+            f"| {r.peer} | {r.edition} | {r.precision} | {r.clients} | {r.segments} "
             f"| {r.first_audio_ms_p50:.0f} / {r.first_audio_ms_p95:.0f} | {r.rtf:.2f} "
-            f"| {r.audio_s_per_s:.2f} | {r.underruns} | {r.late_ms_p95:.0f} | {r.utterances} |"
+            f"| {r.audio_s_per_s:.2f} | {r.silences:.1f} "
+            f"| {r.silent_s_p50:.2f} / {r.silent_s_p95:.2f} "
+            f"| {r.longest_s_p50:.2f} / {r.longest_s_max:.2f} | {r.utterances} |"
         )
+
+
+def counts(text: str) -> list[int]:
+    """`1,4` as numbers."""
+    return [int(part) for part in text.split(",")]
 
 
 def main() -> None:
@@ -299,10 +328,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--model", required=True, help="a model's directory")
-    parser.add_argument("--clients", type=lambda s: [int(c) for c in s.split(",")], default=[1, 4])
+    parser.add_argument("--clients", type=counts, default=[1, 4])
+    parser.add_argument("--segments", type=counts, default=[1], help="of a text: 1,5")
     parser.add_argument("--rates", type=lambda s: [float(r) for r in s.split(",")], default=[])
     parser.add_argument("--seconds", type=float, default=30, help="of each rate")
-    parser.add_argument("--codes", type=int, default=150, help="25 are a second")
+    parser.add_argument("--codes", type=int, default=150, help="of each segment; 25 are a second")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--in-a-row", type=int, default=3, help="utterances of each turn")
     parser.add_argument("--peers", default="", help="card, torch")
@@ -335,9 +365,10 @@ def main() -> None:
                 undisturbed(result, round_, 1000 * (number + 1) + 10 * again, given)
     results = [result for result, _ in compared if result.heard]
     for rate in given.rates:
-        result = Result("this engine", results[0].edition, results[0].precision, f"{rate:g}/s")
+        first = results[0]
+        result = Result(first.peer, first.edition, first.precision, f"{rate:g}/s", first.segments)
         began = time.perf_counter()
-        heard = asyncio.run(ours.open_loop(rate, given.seconds))
+        heard = asyncio.run(ours.open_loop(rate, given.seconds, result.segments))
         result.add(heard, time.perf_counter() - began)
         results.append(result)
     for result in results:

@@ -148,8 +148,7 @@ class Server:
             error=error,
             audio_s=listener.audio_s,
             first_audible_s=None if audible_s is None else audible_s - due_s,
-            underruns=listener.underruns,
-            silent_s=listener.silent_s,
+            silences_s=tuple(listener.silences_s),
             server_rtf=server_rtf,
         )
 

@@ -1,6 +1,6 @@
-"""What would a listener have heard, and when? WAV bytes with their arrival times in.
+"""What a listener in real time hears of a streamed reply, and where it breaks off.
 
-Knows no network and no clock: the caller says when each piece arrived.
+Neither network nor clock: the caller says when each piece arrived.
 """
 
 import struct
@@ -60,17 +60,37 @@ def parse_header(data: bytes) -> WavHeader | None:
     return None
 
 
+class Player:
+    """Plays one stream from its first sound on, and stands still where nothing is left to play."""
+
+    def __init__(self) -> None:
+        self.silences_s: list[float] = []  # each underrun's length
+        self._plays_until_s: float | None = None
+
+    def play(self, sound_s: float, at_s: float) -> None:
+        """So many seconds of sound have arrived at `at_s`."""
+        if self._plays_until_s is None:
+            self._plays_until_s = at_s + PLAYER_BUFFER_S
+        elif at_s > self._plays_until_s:
+            self.silences_s.append(at_s - self._plays_until_s)
+            self._plays_until_s = at_s + PLAYER_BUFFER_S
+        self._plays_until_s += sound_s
+
+
 class Listener:
     """One reply: takes its bytes as they arrive, notes when sound came and where it broke off."""
 
     def __init__(self) -> None:
         self.samples = 0
         self.first_audible_s: float | None = None  # arrival of the first audible sample
-        self.underruns = 0
-        self.silent_s = 0.0  # time a player stood still, all underruns together
         self._header: WavHeader | None = None
         self._pending = b""
-        self._plays_until_s = 0.0
+        self._player = Player()
+
+    @property
+    def silences_s(self) -> list[float]:
+        """How long playback stood still, each time."""
+        return self._player.silences_s
 
     @property
     def audio_s(self) -> float:
@@ -99,13 +119,7 @@ class Listener:
             raise BadAudio("short_audio")
 
     def _play(self, samples: I16, at_s: float, sample_rate_hz: int) -> None:
-        if self.samples == 0:
-            self._plays_until_s = at_s + PLAYER_BUFFER_S
-        elif at_s > self._plays_until_s:
-            self.underruns += 1
-            self.silent_s += at_s - self._plays_until_s
-            self._plays_until_s = at_s + PLAYER_BUFFER_S
-        self._plays_until_s += len(samples) / sample_rate_hz
+        self._player.play(len(samples) / sample_rate_hz, at_s)
         self.samples += len(samples)
         # int32: the absolute value of -32768 does not fit 16 bit
         if self.first_audible_s is None and np.abs(samples.astype(np.int32)).max() > _AUDIBLE_INT16:

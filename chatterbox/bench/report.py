@@ -1,7 +1,4 @@
-"""What does a person read? The table's rows as they come, and the answer below them.
-
-Knows no measuring; takes levels, gives text.
-"""
+"""The report that a person reads: the table's rows as they come, and the answer below them."""
 
 from collections.abc import Sequence
 
@@ -63,7 +60,8 @@ def notes(levels: Sequence[Level]) -> list[str]:
         if level.underruns:
             lines.append(
                 f"{load_name(level)}: {level.replies_with_underruns} of {level.succeeded} replies "
-                f"broke off, {level.underrun_s:.2f} s of silence in all"
+                f"broke off, {level.underrun_s:.2f} s of silence in all, the longest "
+                f"{level.longest_underrun_s:.2f} s"
             )
         if level.silent_replies:
             lines.append(f"{load_name(level)}: {level.silent_replies} replies were inaudible")

@@ -1,7 +1,4 @@
-"""What do the outcomes of one level come to?
-
-Knows no network: takes outcomes, gives numbers.
-"""
+"""The figures of one level, from the outcomes of its requests."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -19,8 +16,7 @@ class Outcome:
     error: str | None = None  # a code; None where the whole audio arrived
     audio_s: float = 0.0
     first_audible_s: float | None = None  # after the start; None: nothing audible
-    underruns: int = 0
-    silent_s: float = 0.0
+    silences_s: tuple[float, ...] = ()  # while it was played as it came, each underrun's length
     server_rtf: float | None = None  # X-RTF, where the server knew it before sending
 
     @property
@@ -65,6 +61,7 @@ class Level:
     underruns: int
     replies_with_underruns: int
     underrun_s: float
+    longest_underrun_s: float
     server_rtf_mean: float | None
 
     @property
@@ -92,6 +89,7 @@ def summarise(
     good = [o for o in outcomes if o.error is None]
     wall_s = max(o.ended_s for o in outcomes) - min(o.started_s for o in outcomes)
     audio_s = sum(o.audio_s for o in good)
+    silences_s = [silence_s for o in good for silence_s in o.silences_s]
     server_rtfs = [o.server_rtf for o in good if o.server_rtf is not None]
     return Level(
         concurrency=concurrency,
@@ -108,9 +106,10 @@ def summarise(
         latency_s=_spread([o.latency_s for o in good]),
         first_audible_s=_spread([o.first_audible_s for o in good if o.first_audible_s is not None]),
         silent_replies=sum(o.first_audible_s is None for o in good),
-        underruns=sum(o.underruns for o in good),
-        replies_with_underruns=sum(o.underruns > 0 for o in good),
-        underrun_s=sum(o.silent_s for o in good),
+        underruns=len(silences_s),
+        replies_with_underruns=sum(bool(o.silences_s) for o in good),
+        underrun_s=sum(silences_s),
+        longest_underrun_s=max(silences_s, default=0.0),
         server_rtf_mean=float(np.mean(server_rtfs)) if server_rtfs else None,
     )
 

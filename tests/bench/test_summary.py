@@ -7,7 +7,7 @@ from chatterbox.bench.summary import Outcome, summarise
 
 def test_a_level() -> None:
     outcomes = [
-        Outcome(0.0, 1.0, audio_s=2.0, first_audible_s=0.2, underruns=2, silent_s=0.3),
+        Outcome(0.0, 1.0, audio_s=2.0, first_audible_s=0.2, silences_s=(0.1, 0.2)),
         Outcome(0.5, 2.0, audio_s=2.0, first_audible_s=0.4, server_rtf=0.5),
         Outcome(1.0, 4.0, error="overloaded"),
         Outcome(3.5, 4.0, audio_s=1.0),
@@ -22,7 +22,8 @@ def test_a_level() -> None:
     assert level.first_audible_s is not None
     assert level.first_audible_s.p50 == pytest.approx(0.3)
     assert level.silent_replies == 1
-    assert (level.underruns, level.replies_with_underruns, level.underrun_s) == (2, 1, 0.3)
+    assert (level.underruns, level.replies_with_underruns) == (2, 1)
+    assert (level.underrun_s, level.longest_underrun_s) == (pytest.approx(0.3), 0.2)
     assert level.server_rtf_mean == 0.5
     assert level.in_flight_max == 2  # one leaves at the very moment the next one comes
     assert level.load == 2
