@@ -25,7 +25,6 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import chatterbox.runtime  # noqa: F401 - silences telemetry before onnxruntime is imported
-
 from chatterbox.config import TTSConfig
 from chatterbox.runtime.sessions import SessionSettings, open_session, session_settings
 from tools.lm_subjects import Cell, Step, Subjects

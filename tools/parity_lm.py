@@ -20,7 +20,6 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import chatterbox.runtime  # noqa: F401 - silences telemetry before onnxruntime is imported
-
 from chatterbox.compile.lm.compiler import TunedGraph, tune
 from chatterbox.compile.lm.equivalence import Deviation, compare
 from chatterbox.runtime.contract import F32, I64, PRECISIONS, Precision, Voice, VoiceTensors
