@@ -23,7 +23,7 @@ sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
 if True:  # the imports below need the path above
     from faults.harness import fake_engine
-    from server.harness import server_config
+    from harness import server_config
     from voices.clips import babble, encoded
 
     from chatterbox.server.run import address_of, bind, serve

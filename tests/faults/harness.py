@@ -30,7 +30,7 @@ import httpx
 import numpy as np
 import psutil
 from fakes import VOCAB, FakeDecoder, FakeEncoder, FakeLanguageModel, FakeTokenizer
-from server.harness import server_config
+from harness import server_config
 
 from chatterbox.config import TTSConfig
 from chatterbox.dialects.registry import error_shape

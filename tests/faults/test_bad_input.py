@@ -8,7 +8,7 @@ import numpy as np
 import psutil
 import pytest
 from faults.harness import LONG_TEXT, SECRET, SHORT, running
-from server.harness import error_of
+from harness import error_of
 
 from chatterbox.errors import EmptyText
 from chatterbox.text import SegmentLimits, prepare

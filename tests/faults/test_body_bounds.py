@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import numpy as np
 import psutil
 from faults.harness import GOLDEN, KEY, SECRET, Rig, running
-from server.harness import error_of
+from harness import error_of
 from voices.clips import babble, encoded
 
 from chatterbox.server import body, upload

@@ -14,10 +14,10 @@ from types import SimpleNamespace
 import msgpack
 import pytest
 import websockets
+from dialects.live import live
+from harness import FakeEngine, server_config
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from server.harness import FakeEngine, server_config
-from server.sockets.live import live
 from starlette.requests import Request
 from websockets.sync.client import connect
 

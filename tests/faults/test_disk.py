@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 from faults.harness import running
-from server.harness import error_of
+from harness import error_of
 from voices.clips import FaultyFileSystem, babble, encoded, healthy
 
 from chatterbox.voices.sandbox import InProcessDecoder

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from faults.calls import heard_some
 from faults.harness import GOLDEN, SECRET, SHORT, running
-from server.harness import error_of
+from harness import error_of
 from voices.clips import babble, encoded
 
 from chatterbox.errors import EXIT_ENGINE_DEAD, EXIT_STALLED

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 from faults.harness import GOLDEN, SECRET, running
-from server.harness import error_of
+from harness import error_of
 
 
 async def test_nothing_happens(rig):

@@ -4,7 +4,7 @@ from contextlib import AsyncExitStack
 
 from faults.calls import refusal_of
 from faults.harness import GOLDEN, KEY, SECRET, SHORT, running
-from server.harness import error_of
+from harness import error_of
 from websockets.asyncio.client import connect
 
 FLOODER = f"flood-{SECRET}-0123456789"

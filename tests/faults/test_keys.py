@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from faults.calls import refusal_of
 from faults.harness import KEY, SECRET, running
-from server.harness import FakeEngine, error_of, server_config
+from harness import FakeEngine, error_of, server_config
 from websockets.asyncio.client import connect
 
 from chatterbox.errors import ConfigError, TooManyAttempts

@@ -10,7 +10,7 @@ import pytest
 from faults.calls import post
 from faults.harness import GOLDEN, SECRET, SHORT, running
 from faults.virtual_time import run
-from server.harness import error_of
+from harness import error_of
 
 from chatterbox.engine.admission import Admission
 from chatterbox.errors import DeadlineExceeded, Overloaded

@@ -10,7 +10,7 @@ from contextlib import suppress
 import psutil
 import pytest
 from faults.harness import SECRET, Rig, running
-from server.harness import error_of
+from harness import error_of
 
 from chatterbox.server import body
 from chatterbox.server.connection_limiter import ConnectionLimiter, Timeouts, Waits

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import pytest
 import requests
 import schemathesis
+from dialects.live import live
 from faults.harness import KEY
+from harness import FakeEngine, server_config
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
-from server.harness import FakeEngine, server_config
-from server.sockets.live import live
 
 from chatterbox.server.app import create_app
 from chatterbox.server.auth import PROBES

@@ -12,7 +12,7 @@ import pytest
 from faults.calls import refusal_of
 from faults.harness import KEY, SECRET, SHORT, running
 from faults.source import dotted, nodes
-from server.harness import error_of, server_config
+from harness import error_of, server_config
 from voices.clips import babble, encoded
 from websockets.asyncio.client import connect
 

@@ -14,7 +14,7 @@ TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
 if True:  # the imports below need the path above
-    from server.harness import PIECE_SAMPLES, FakeEngine, server_config
+    from harness import PIECE_SAMPLES, FakeEngine, server_config
 
     from chatterbox.server.run import address_of, bind, serve
 

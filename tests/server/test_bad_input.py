@@ -4,8 +4,8 @@ import json
 import logging
 
 import pytest
+from harness import SPEECH, error_of, serving
 from pydantic.fields import FieldInfo
-from server.harness import SPEECH, error_of, serving
 
 from chatterbox.audio.encode import FORMATS
 from chatterbox.config import TTSConfig

@@ -1,7 +1,7 @@
 """Pages of other addresses may call only where the setting names them."""
 
 import pytest
-from server.harness import SPEECH, serving
+from harness import SPEECH, serving
 
 from chatterbox.config import ServerConfig, load
 from chatterbox.errors import ConfigError

@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
-from server.harness import error_of, server_config
+from harness import error_of, server_config
 
 from chatterbox.config import TTSConfig
 from chatterbox.engine.engine import TTSEngine

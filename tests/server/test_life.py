@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 import pytest
-from server.harness import PIECE_SAMPLES, SPEECH, FakeEngine, error_of, server_config, serving
+from harness import PIECE_SAMPLES, SPEECH, FakeEngine, error_of, server_config, serving
 
 from chatterbox.server.app import create_app
 

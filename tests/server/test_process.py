@@ -16,7 +16,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from server.harness import SPEECH, FakeEngine, server_config
+from harness import SPEECH, FakeEngine, server_config
 
 from chatterbox.errors import EXIT_ENGINE_DEAD, ConfigError, ModelError
 from chatterbox.server import run

@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from harness import SPEECH, FakeEngine, error_of, serving
 from prometheus_client.parser import text_string_to_metric_families
-from server.harness import SPEECH, FakeEngine, error_of, serving
 
 WAV = {"voice_file": ("me.wav", b"RIFF1234", "audio/wav")}
 PROMETHEUS = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*"

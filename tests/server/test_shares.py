@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 from faults.virtual_time import run
-from server.harness import FakeEngine, serving
+from harness import FakeEngine, serving
 
 from chatterbox.errors import KeyLimit
 from chatterbox.server.auth import holder

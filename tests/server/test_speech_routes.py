@@ -6,7 +6,7 @@ import json
 import av
 import numpy as np
 import pytest
-from server.harness import PIECE_SAMPLES, SPEECH, FakeEngine, error_of, serving
+from harness import PIECE_SAMPLES, SPEECH, FakeEngine, error_of, serving
 
 from chatterbox.engine.sampler import Sampling
 from chatterbox.errors import EngineDead, GenerationFailed, InvalidText

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from server.harness import FakeEngine, error_of, report_of, serving
+from harness import FakeEngine, error_of, report_of, serving
 from server.test_life import until
 
 from chatterbox.errors import VoiceNotFound

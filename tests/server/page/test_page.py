@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from server.harness import error_of, serving
+from harness import error_of, serving
 
 from chatterbox.server.page.page import HEADERS, STATIC
 

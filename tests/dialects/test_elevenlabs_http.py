@@ -8,10 +8,10 @@ import httpx
 import numpy as np
 import pytest
 import soxr
+from dialects.live import TEXT, Gate, clip, decoded, likeness, live
 from elevenlabs import AsyncElevenLabs, ElevenLabs, UnprocessableEntityError
 from elevenlabs.core import ApiError
-from server.dialects.live import TEXT, Gate, clip, decoded, likeness, live
-from server.harness import PIECE_SAMPLES, FakeEngine
+from harness import PIECE_SAMPLES, FakeEngine
 
 from chatterbox.dialects.elevenlabs.http import OUTPUT_FORMATS
 from chatterbox.errors import GenerationFailed
@@ -78,8 +78,8 @@ async def test_async_streaming(address, said):
 def test_the_first_chunk_comes_before_synthesis_ends():
     gate = Gate()
     engine = FakeEngine(script=[*[PIECE_SAMPLES] * 4, gate, PIECE_SAMPLES])
-    with live(engine) as address, httpx.Client() as http:
-        client = ElevenLabs(base_url=address, api_key="x", httpx_client=http)
+    with live(engine) as server, httpx.Client() as http:
+        client = ElevenLabs(base_url=server.http, api_key="x", httpx_client=http)
         pieces = client.text_to_speech.stream("slt", text="Hello.", output_format="pcm_24000")
         data = next(pieces)
         assert engine.delivered < 5
@@ -175,15 +175,15 @@ def test_errors_have_their_shape(client, address):
 
 def test_busy_and_broken():
     engine = FakeEngine(script=[PIECE_SAMPLES, GenerationFailed("The model failed.")])
-    with live(engine) as address, httpx.Client() as http:
-        client = ElevenLabs(base_url=address, api_key="x", httpx_client=http)
+    with live(engine) as server, httpx.Client() as http:
+        client = ElevenLabs(base_url=server.http, api_key="x", httpx_client=http)
         with pytest.raises(httpx.RemoteProtocolError):  # not a short file
             list(client.text_to_speech.stream("slt", text="Hello."))
         with pytest.raises(ApiError) as caught:
             list(client.text_to_speech.convert("slt", text="Hello."))
         assert caught.value.body["detail"]["status"] == "generation_failed"
         engine.admission.active, engine.admission.queue_capacity = engine.admission.capacity, 0
-        answer = http.post(f"{address}/v1/text-to-speech/slt", json={"text": "Hello."})
+        answer = http.post(f"{server.http}/v1/text-to-speech/slt", json={"text": "Hello."})
         assert (answer.status_code, answer.json()["detail"]["status"]) == (429, "system_busy")
 
 

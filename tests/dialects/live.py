@@ -1,21 +1,41 @@
-"""A real server on loopback, in a thread of its own, around any engine."""
+"""A real server on loopback, in its own thread, around any engine; and what its clients send and
+hear."""
 
 import asyncio
 import contextlib
+import io
 import json
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
+import av
+import numpy as np
+import soundfile
 import uvicorn
 import websockets
-from server.harness import FakeEngine, server_config
+from harness import FakeEngine, server_config
 from websockets.asyncio.client import connect
 
 from chatterbox.server.app import create_app
 from chatterbox.server.run import address_of, bind, http_config
+from chatterbox.voices.built_in import DIRECTORY
 
 WAIT_S = 20
+TEXT = "Hello there. This is a test of the speech."
+
+
+class Gate(asyncio.Event):
+    """For a script of the fake engine: opened from another thread than the server's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened = threading.Event()
+
+    async def wait(self) -> bool:
+        while not self.opened.is_set():
+            await asyncio.sleep(0.002)
+        return True
 
 
 class Quiet(uvicorn.Server):
@@ -112,3 +132,32 @@ def kinds(messages: list) -> list[str]:
         if kind != "sound" or found[-1:] != ["sound"]:
             found.append(kind)
     return found
+
+
+def clip(name: str = "kal16", seconds: float = 6.0) -> bytes:
+    """A recording as a person would upload it."""
+    samples, rate_hz = soundfile.read(DIRECTORY / f"{name}.flac", dtype="int16")
+    file = io.BytesIO()
+    soundfile.write(file, samples[: int(seconds * rate_hz)], rate_hz, format="WAV")
+    return file.getvalue()
+
+
+def decoded(data: bytes, muxer: str | None = None, rate_hz: int | None = None):
+    """([samples] float32, sample rate) of any file; `muxer` and rate for what has no header."""
+    options = {"sample_rate": str(rate_hz)} if muxer else {}
+    with av.open(io.BytesIO(data), format=muxer, options=options) as container:
+        stream = container.streams.audio[0]
+        to_float = av.AudioResampler(format="flt", layout="mono")
+        parts = [
+            part.to_ndarray().reshape(-1)
+            for frame in container.decode(stream)
+            for part in to_float.resample(frame)
+        ]
+        return np.concatenate(parts), stream.rate
+
+
+def likeness(one: np.ndarray, other: np.ndarray) -> float:
+    """The correlation of two sounds at the shift where they are most alike; 1: the same sound."""
+    size = 1 << (len(one) + len(other)).bit_length()
+    product = np.fft.rfft(one, size) * np.conj(np.fft.rfft(other, size))
+    return float(np.fft.irfft(product, size).max() / np.sqrt((one**2).sum() * (other**2).sum()))

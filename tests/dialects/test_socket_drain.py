@@ -3,7 +3,7 @@
 import signal
 
 import pytest
-from server.sockets.live import Talk
+from dialects.live import Talk
 from server.test_process import running
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed

@@ -4,7 +4,7 @@ import io
 import wave
 
 import pytest
-from server.harness import error_of, serving
+from harness import error_of, serving
 
 SPEECH = "/v1/audio/speech"
 

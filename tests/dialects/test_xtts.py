@@ -4,7 +4,7 @@ import base64
 import io
 
 import soundfile
-from server.harness import FakeEngine, error_of, serving
+from harness import FakeEngine, error_of, serving
 
 CALL = {"text": "Hello there.", "speaker_wav": "slt", "language": "en"}
 

@@ -10,8 +10,8 @@ import msgpack
 import numpy as np
 import pytest
 import soundfile
-from server.harness import PIECE_SAMPLES, FakeEngine
-from server.sockets.live import live, talking, until
+from dialects.live import live, talking, until
+from harness import PIECE_SAMPLES, FakeEngine
 
 from chatterbox.dialects.kyutai import OPUS
 from chatterbox.errors import Cancelled

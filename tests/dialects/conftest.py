@@ -1,12 +1,17 @@
 """One embedded model and one live server for all real clients."""
 
+import warnings
 from collections.abc import Iterator
 
 import pytest
-from server.dialects.live import live
+from dialects.live import Live, live
 
 from chatterbox.config import TTSConfig
 from chatterbox.engine.engine import TTSEngine
+
+with warnings.catch_warnings():  # it imports a module that Python 3.13 drops
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import wyoming.audio  # noqa: F401
 
 
 @pytest.fixture(scope="package")
@@ -19,6 +24,11 @@ def engine(tmp_path_factory) -> Iterator[TTSEngine]:
 
 
 @pytest.fixture(scope="package")
-def address(engine) -> Iterator[str]:
-    with live(engine) as url:
-        yield url
+def mini(engine) -> Iterator[Live]:
+    with live(engine) as server:
+        yield server
+
+
+@pytest.fixture(scope="package")
+def address(mini) -> str:
+    return mini.http

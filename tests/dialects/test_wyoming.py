@@ -5,7 +5,7 @@ import json
 from contextlib import asynccontextmanager
 
 import pytest
-from server.harness import PIECE_SAMPLES, FakeEngine, server_config
+from harness import PIECE_SAMPLES, FakeEngine, server_config
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.client import AsyncTcpClient
 from wyoming.error import Error

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from server.harness import FakeEngine, serving
+from harness import FakeEngine, serving
 
 from chatterbox.dialects import sillytavern
 from chatterbox.dialects.elevenlabs import http as elevenlabs

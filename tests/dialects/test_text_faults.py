@@ -2,11 +2,9 @@
 
 import msgpack
 import pytest
-from server.sockets.live import live, talking, until
+from dialects.live import talking, until
 
-from chatterbox.config import TTSConfig
 from chatterbox.engine import engine as engine_module
-from chatterbox.engine.engine import TTSEngine
 from chatterbox.text import prepare, roman
 
 NATIVE = "/v1/audio/speech/stream"
@@ -14,14 +12,9 @@ MULTI = "/v1/text-to-speech/slt/multi-stream-input?output_format=pcm_24000"
 GOOD, BAD, ALSO_GOOD = "The first is fine. ", "The broken one is not. ", "The last is fine too. "
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    data_dir = tmp_path_factory.mktemp("data")
-    engine = TTSEngine(TTSConfig(model="mini", data_dir=data_dir, _env_file=None))
-    engine.load()
-    with live(engine) as server:
-        yield server
-    engine.close()
+@pytest.fixture
+def server(mini):
+    return mini
 
 
 @pytest.fixture

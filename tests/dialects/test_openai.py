@@ -10,8 +10,8 @@ import httpx2
 import numpy as np
 import openai
 import pytest
-from server.dialects.live import TEXT, Gate, clip, decoded, likeness, live
-from server.harness import PIECE_SAMPLES, FakeEngine
+from dialects.live import TEXT, Gate, clip, decoded, likeness, live
+from harness import PIECE_SAMPLES, FakeEngine
 
 from chatterbox.dialects.openai.speech import VOICE_ALIASES
 from chatterbox.errors import GenerationFailed
@@ -79,8 +79,8 @@ def test_the_first_chunk_comes_before_synthesis_ends(name):
     gate = Gate()
     engine = FakeEngine(script=[*[PIECE_SAMPLES] * 4, gate, PIECE_SAMPLES])
     with (
-        live(engine) as address,
-        client_of(address) as client,
+        live(engine) as server,
+        client_of(server.http) as client,
         client.audio.speech.with_streaming_response.create(
             model="tts-1", voice="slt", input="Hello.", response_format=name
         ) as answer,
@@ -121,7 +121,7 @@ def test_events_join_to_one_file(client, said, name):
 
 def test_an_event_tells_of_a_fault_in_mid_stream():
     engine = FakeEngine(script=[PIECE_SAMPLES, GenerationFailed("The model failed.")])
-    with live(engine) as address, client_of(address) as client:
+    with live(engine) as server, client_of(server.http) as client:
         lines: list[str] = []
         with (
             client.audio.speech.with_streaming_response.create(
@@ -159,7 +159,7 @@ def test_parameters_are_honoured_or_named(client):
 
 async def test_sampling_reaches_the_engine():
     engine = FakeEngine()
-    with live(engine) as address, client_of(address) as client:
+    with live(engine) as server, client_of(server.http) as client:
         extra = {
             "temperature": 0.3,
             "top_p": 0.7,
@@ -181,7 +181,7 @@ async def test_sampling_reaches_the_engine():
 def test_openais_names_speak():
     engine = FakeEngine()
     looked_up = engine.voices.looked_up
-    with live(engine) as address, client_of(address) as client:
+    with live(engine) as server, client_of(server.http) as client:
         for name in VOICE_ALIASES:
             client.audio.speech.create(model="tts-1", voice=name, input="Hello.")
             client.audio.speech.create(model="tts-1", voice=name.upper(), input="Hello.")
@@ -246,9 +246,9 @@ def test_busy_is_tried_again_when_the_server_said_and_then_raised():
     seen = []
     http = openai.DefaultHttpxClient(event_hooks={"response": [seen.append]})
     with (
-        live(engine) as address,
-        client_of(address) as client,
-        client_of(address, http_client=http, max_retries=2) as second,
+        live(engine) as server,
+        client_of(server.http) as client,
+        client_of(server.http, http_client=http, max_retries=2) as second,
         client.audio.speech.with_streaming_response.create(
             model="tts-1", voice="slt", input="Hello.", response_format="pcm"
         ) as holding,
@@ -269,7 +269,7 @@ def test_busy_is_tried_again_when_the_server_said_and_then_raised():
 
 def test_what_will_not_heal_is_not_tried_again():
     engine = FakeEngine(script=[GenerationFailed("The model failed.")])
-    with live(engine) as address, client_of(address, max_retries=2) as client:
+    with live(engine) as server, client_of(server.http, max_retries=2) as client:
         error = raised(openai.InternalServerError, client)
     assert error.code == "generation_failed"
     assert engine.closed_streams == 1

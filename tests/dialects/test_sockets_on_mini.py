@@ -7,10 +7,7 @@ import msgpack
 import numpy as np
 import pytest
 import soundfile
-from server.sockets.live import live, talking, until
-
-from chatterbox.config import TTSConfig
-from chatterbox.engine.engine import TTSEngine
+from dialects.live import talking, until
 
 NATIVE = "/v1/audio/speech/stream"
 TEXT = "Hello from the other side. I have come a long way."
@@ -18,14 +15,9 @@ SENTENCES = ["One", "sentence", "here,", "and", "it", "costs", "$5.", "Another",
 LONG = "This goes on and on, for quite a while, and it does not seem to come to any end. " * 12
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    data_dir = tmp_path_factory.mktemp("data")
-    engine = TTSEngine(TTSConfig(model="mini", data_dir=data_dir, _env_file=None))
-    engine.load()
-    with live(engine) as server:
-        yield server
-    engine.close()
+@pytest.fixture
+def server(mini):
+    return mini
 
 
 async def test_words_arrive_and_are_heard(server):

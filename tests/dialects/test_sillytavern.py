@@ -5,8 +5,8 @@ import io
 import numpy as np
 import pytest
 import soundfile
-from server.dialects.live import decoded
-from server.harness import FakeEngine, error_of, serving
+from dialects.live import decoded
+from harness import FakeEngine, error_of, serving
 
 CALL = {
     "text": "Hello there.",

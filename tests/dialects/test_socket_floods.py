@@ -6,8 +6,8 @@ import sys
 import time
 
 import pytest
-from server.harness import PIECE_SAMPLES, FakeEngine
-from server.sockets.live import Live, live, talking
+from dialects.live import Live, live, talking
+from harness import PIECE_SAMPLES, FakeEngine
 
 from chatterbox.server import websocket_protocol
 from chatterbox.server.websocket_protocol import Allowance

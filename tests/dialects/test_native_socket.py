@@ -5,8 +5,8 @@ import io
 
 import pytest
 import soundfile
-from server.harness import PIECE_SAMPLES, FakeEngine
-from server.sockets.live import kinds, live, talking, until
+from dialects.live import kinds, live, talking, until
+from harness import PIECE_SAMPLES, FakeEngine
 
 PATH = "/v1/audio/speech/stream"
 NEVER = 3600.0

@@ -3,13 +3,13 @@
 import re
 from pathlib import Path
 
-from server.harness import serving
+from harness import serving
 
 from chatterbox.audio.encode import FORMATS
 from chatterbox.dialects.elevenlabs.http import OUTPUT_FORMATS
 from chatterbox.dialects.openai.speech import VOICE_ALIASES
 
-DOCS = (Path(__file__).resolve().parents[3] / "docs" / "dialects.md").read_text(encoding="utf-8")
+DOCS = (Path(__file__).resolve().parents[2] / "docs" / "dialects.md").read_text(encoding="utf-8")
 TAGS = {"openai", "elevenlabs", "models", "chatterbox-tts-server", "xtts"}
 
 
