@@ -1,10 +1,11 @@
-"""How are stock language models put on disk? `python -m tools.stock_forms DIRECTORY …`
+"""Write stock language models to disk: `python -m tools.stock_forms DIRECTORY …`
 
     python -m tools.stock_forms forms --precision fp32,q4
     python -m tools.stock_forms forms --form torchscript,dynamo --authors authors
 
 Writes `<directory>/<form>/language_model<suffix>.onnx` and sidecars; full size unless --layers says
-otherwise. The exported forms need requirements-torch.txt.
+otherwise. `genai` is the published files' form; `plain` spells attention out.
+The exported forms need requirements-torch.txt.
 """
 
 import argparse
@@ -17,10 +18,11 @@ import chatterbox.runtime  # noqa: F401 - silences telemetry before onnxruntime 
 from chatterbox.runtime.contract import PRECISIONS, Precision
 from tools.stock_forms.authors import Exporter, export, load_t3
 from tools.stock_forms.convert import convert
+from tools.stock_forms.genai import write_genai
 from tools.stock_forms.plain import Form, write_plain
 from tools.stock_forms.weights import TURBO, random_model
 
-FORMS = ("plain", *get_args(Exporter))
+FORMS = ("genai", "plain", *get_args(Exporter))
 
 
 def build(
@@ -28,8 +30,10 @@ def build(
 ) -> dict[Precision, Path]:
     """One form in some precisions; the graphs' paths."""
     directory.mkdir(parents=True, exist_ok=True)
-    if form == "plain":
+    if form in ("genai", "plain"):
         model = random_model(dataclasses.replace(TURBO, layers=layers))
+        if form == "genai":
+            return {p: write_genai(model, p, directory) for p in precisions}
         return {p: write_plain(model, Form(p), directory) for p in precisions}
     if authors is None:
         sys.exit(f"--form {form} needs --authors, the unpacked chatterbox-tts")
@@ -41,7 +45,7 @@ def main() -> None:
     """Parse and build."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("directory", type=Path)
-    parser.add_argument("--form", default="plain", help=", ".join(FORMS))
+    parser.add_argument("--form", default="genai", help=", ".join(FORMS))
     parser.add_argument("--precision", default=",".join(PRECISIONS))
     parser.add_argument("--layers", type=int, default=TURBO.layers)
     parser.add_argument("--authors", type=Path)

@@ -1,4 +1,4 @@
-"""How does an exported fp32 graph become the other four precisions? By onnxruntime's own tools.
+"""Convert an exported fp32 graph to the other four precisions with onnxruntime's own tools.
 
 What publishers use: blocks of 32 with zero points for MatMul and the position table, fp16 with the
 boundary kept in fp32 but for the cache.
@@ -8,10 +8,12 @@ import logging
 from pathlib import Path
 
 import onnx
-from onnx import helper
+from onnx import helper, numpy_helper
 
+from chatterbox.compile.lm.quantize import quantize_blocks as in_blocks
+from chatterbox.compile.lm.weights import Dense
 from chatterbox.runtime.contract import PRECISION_SUFFIX, Precision
-from tools.stock_forms.plain import BITS, STOCK_BLOCK
+from tools.stock_forms.plain import BITS, CONTRIB, STOCK_BLOCK
 
 
 def convert(source: Path, precision: Precision, directory: Path) -> Path:
@@ -24,9 +26,7 @@ def convert(source: Path, precision: Precision, directory: Path) -> Path:
         model = quantize_blocks(_without_gemm(model), BITS[precision])
     if precision in ("fp16", "q4f16"):
         boundary = ["inputs_embeds", "logits"]
-        model = convert_float_to_float16(
-            model, keep_io_types=boundary, op_block_list=["GatherBlockQuantized"]
-        )
+        model = convert_float_to_float16(model, keep_io_types=boundary)
     path.unlink(missing_ok=True)
     sidecar = path.name + "_data"
     (directory / sidecar).unlink(missing_ok=True)
@@ -47,7 +47,39 @@ def quantize_blocks(model: onnx.ModelProto, bits: int) -> onnx.ModelProto:
     )
     quantiser = tool.MatMulNBitsQuantizer(model, algo_config=config)
     quantiser.process()
-    return quantiser.model.model
+    made: onnx.ModelProto = quantiser.model.model
+    if bits == 8:
+        _tables_in_8_bits(made.graph)
+    return made
+
+
+def _tables_in_8_bits(graph: onnx.GraphProto) -> None:
+    """Lookups in 8 bits, as the published q8 files have them; the tool leaves these alone."""
+    weights = {i.name: i for i in graph.initializer}
+    for node in graph.node:
+        table = weights.get(node.input[0]) if node.op_type == "Gather" else None
+        if table is None or len(table.dims) != 2 or table.data_type != onnx.TensorProto.FLOAT:
+            continue
+        blocks = in_blocks(Dense(numpy_helper.to_array(table).T), 8, STOCK_BLOCK)
+        parts = {"Q8": blocks.codes, "scales": blocks.scales, "zero_points": blocks.zero_points}
+        names = [f"{table.name}_{part}" for part in parts]
+        for name, values in zip(names, parts.values(), strict=True):
+            flat = values.reshape(len(blocks.codes), -1)
+            graph.initializer.append(numpy_helper.from_array(flat, name))
+        graph.initializer.remove(table)
+        node.CopyFrom(
+            helper.make_node(
+                "GatherBlockQuantized",
+                [names[0], node.input[1], *names[1:]],
+                list(node.output),
+                f"{node.name}_Q8",
+                domain=CONTRIB,
+                bits=8,
+                block_size=STOCK_BLOCK,
+                gather_axis=0,
+                quantize_axis=1,
+            )
+        )
 
 
 def _without_gemm(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from chatterbox.compile.lm.weights import GPT2, Dense, Layer, Linear, Norm
+from chatterbox.compile.lm.weights import GPT2, Array, Dense, Layer, Linear, Norm
 
 GAIN = 1.0
 """Outputs of a linear are about as large as its inputs: attention then tells positions apart, and
@@ -34,6 +34,36 @@ class Size:
 
 TURBO = Size()
 SMALL = Size(layers=3, heads=4, head_dim=16, inner=256, vocab=163, positions=96)
+
+
+def blank_model(size: Size) -> GPT2:
+    """A GPT-2 of zeros that takes no memory: for what depends on shapes alone."""
+
+    def zeros(*shape: int) -> Array:
+        return np.broadcast_to(np.float32(0), shape)
+
+    def linear(inputs: int, outputs: int) -> Linear:
+        return Linear(Dense(zeros(inputs, outputs)), zeros(outputs))
+
+    hidden, inner = size.hidden, size.inner
+    norm = Norm(zeros(hidden), zeros(hidden), 1e-5)
+    layer = Layer(
+        norm,
+        linear(hidden, 3 * hidden),
+        linear(hidden, hidden),
+        norm,
+        linear(hidden, inner),
+        linear(inner, hidden),
+    )
+    return GPT2(
+        positions=zeros(size.positions, hidden),
+        layers=(layer,) * size.layers,
+        norm=norm,
+        head=linear(hidden, size.vocab),
+        heads=size.heads,
+        head_dim=size.head_dim,
+        activation="tanh",
+    )
 
 
 def random_model(size: Size, *, seed: int = 0, activation: Literal["tanh", "erf"] = "tanh") -> GPT2:
