@@ -18,15 +18,14 @@ from chatterbox.config import TTSConfig
 from chatterbox.engine.admission import Admission
 from chatterbox.engine.cpu_lock import CpuLock
 from chatterbox.engine.generation_loop import GenerationLoop
-from chatterbox.engine.heartbeat import Heartbeat
 from chatterbox.engine.pool import PriorityPool
-from chatterbox.engine.rehearsal import REHEARSALS, rehearsed, unheard
 from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.speech_stream import SpeechRequest, SpeechStream
 from chatterbox.engine.stats import Counters, EngineStats
+from chatterbox.engine.threads import Heartbeat, WorkerThread
 from chatterbox.engine.vocoding_loop import VocodingLoop
+from chatterbox.engine.warmup import WARMUP_RUNS, drain, warmup_request
 from chatterbox.engine.windows import WindowSettings
-from chatterbox.engine.worker_thread import WorkerThread
 from chatterbox.errors import (
     ChatterboxError,
     Draining,
@@ -152,9 +151,9 @@ class TTSEngine:
         try:
             voice = self._voices.get(self.config.default_voice)
             self.warm(voice)
-            request = rehearsed(voice, self.sampling(), self.config.max_new_tokens)
-            for _ in range(REHEARSALS):
-                asyncio.run(unheard(self.speak(request)))
+            request = warmup_request(voice, self.sampling(), self.config.max_new_tokens)
+            for _ in range(WARMUP_RUNS):
+                asyncio.run(drain(self.speak(request)))
         except Exception as fault:  # one voice's fault must not keep all others from theirs
             if self.state == "ready":  # else it was cut off
                 self._blame_model(fault)

@@ -12,10 +12,8 @@ from typing import Protocol
 import numpy as np
 
 from chatterbox.engine.batch_retry import SplittingBatch
-from chatterbox.engine.command_queue import CommandQueue
 from chatterbox.engine.cpu_lock import CpuLock
 from chatterbox.engine.fairness import PrioritySnapshot
-from chatterbox.engine.heartbeat import Heartbeat
 from chatterbox.engine.latency import LatencyModel
 from chatterbox.engine.outbox import FinishReason
 from chatterbox.engine.retries import Attempt, after, first_take, judge
@@ -24,8 +22,8 @@ from chatterbox.engine.sampler import INVALID_ROW, Sampler
 from chatterbox.engine.scheduler import Row, Scheduler, SegmentRequest
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.take import Take
-from chatterbox.engine.wakeup import Wakeup
-from chatterbox.engine.warming import Warming
+from chatterbox.engine.threads import CommandQueue, Heartbeat, Wakeup
+from chatterbox.engine.warmup import VoiceWarmup
 from chatterbox.errors import ChatterboxError, EngineDead, GenerationFailed
 from chatterbox.runtime.contract import F32, STOP_CODE, LanguageModel, Voice
 from chatterbox.runtime.ort_errors import REQUEST_ERRORS, is_request_error
@@ -67,9 +65,9 @@ class GenerationLoop:
         self._sound = sound
         self._counters = counters
         self._favour = self._cpu.favour
-        self._inbox = CommandQueue()
-        self._favour.watch_arrivals(self._inbox.segments)
-        self.warming = Warming(model, lambda: self.idle)
+        self._inbox: CommandQueue[SegmentRequest] = CommandQueue()
+        self._favour.watch_arrivals(self._inbox.items)
+        self.warming = VoiceWarmup(model, lambda: self.idle)
         self._guarded = guarded
         self._scheduler = Scheduler(model.slots)
         self._attempts: dict[int, Attempt] = {}  # slot → what its row is doing
@@ -114,7 +112,7 @@ class GenerationLoop:
         """As `close`, for when this thread may hang in a step: it is not waited for."""
         self._inbox.shut(error)
         self.close()
-        for job in [*self._inbox.segments(), *self._scheduler.jobs()]:
+        for job in [*self._inbox.items(), *self._scheduler.jobs()]:
             job.outbox.end(error)
 
     # --- the engine thread
@@ -159,7 +157,7 @@ class GenerationLoop:
     def _warm_one(self) -> bool:
         """One voice, then requests are looked for again, and the heartbeat beats."""
         with self._cpu.for_model():
-            return self.warming.one()
+            return self.warming.run_one()
 
     def _take_in(self) -> None:
         while (job := self._inbox.take()) is not None:

@@ -18,15 +18,14 @@ from chatterbox.audio.watermark import Watermark
 from chatterbox.engine.batch_retry import SplittingBatch
 from chatterbox.engine.cpu_lock import CpuLock
 from chatterbox.engine.fairness import PrioritySnapshot, awaits_first_audio
-from chatterbox.engine.heartbeat import Heartbeat
 from chatterbox.engine.latency import LatencyModel
 from chatterbox.engine.outbox import SegmentEnd
 from chatterbox.engine.scheduler import SegmentRequest
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.take import Take
+from chatterbox.engine.threads import Heartbeat, Wakeup
 from chatterbox.engine.vocoder_stream import Asked, StreamState, became
-from chatterbox.engine.wakeup import Wakeup
-from chatterbox.engine.warming import Warming
+from chatterbox.engine.warmup import VoiceWarmup
 from chatterbox.engine.window_queue import (
     GATHER_S,
     LOOK_AGAIN_S,
@@ -78,7 +77,7 @@ class VocodingLoop:
         )
         self.heartbeat = Heartbeat("decoder")
         self._inbox: deque[Take] = deque()
-        self.warming = Warming(decoder, lambda: self._cpu.favour.idle)
+        self.warming = VoiceWarmup(decoder, lambda: self._cpu.favour.idle)
         self._open: list[StreamState] = []
         self._wakeup = Wakeup()
         self._end: ChatterboxError | None = None
@@ -187,7 +186,7 @@ class VocodingLoop:
     def _warm_one(self) -> bool:
         """One voice, then windows are looked for again, and the heartbeat beats."""
         with self._cpu.for_decoder():
-            return self.warming.one()
+            return self.warming.run_one()
 
     def _take_in(self) -> None:
         while self._inbox:

@@ -26,7 +26,7 @@ from chatterbox.config import ServerConfig, key_list, notify_socket
 from chatterbox.dialects.shared.socket_server import MAX_FRAME_BYTES
 from chatterbox.dialects.wyoming.listener import WyomingListener
 from chatterbox.engine.engine import TTSEngine
-from chatterbox.engine.heartbeat import Heartbeat
+from chatterbox.engine.threads import Heartbeat
 from chatterbox.errors import EXIT_ENGINE_DEAD, EXIT_STALLED, ConfigError
 from chatterbox.server.app import create_app
 from chatterbox.server.connection_limiter import ConnectionLimiter

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable
 
-from chatterbox.engine.heartbeat import Heartbeat, Watch
+from chatterbox.engine.threads import Heartbeat, StallDetector
 from chatterbox.errors import EXIT_STALLED
 
 log = logging.getLogger(__name__)
@@ -74,12 +74,12 @@ class Watchdog:
 
     def _run(self) -> None:
         looks = max(LOOKS, math.ceil(self._stall_s / LONGEST_PAUSE_S))
-        watch = Watch(looks)
+        watch = StallDetector(looks)
         try:
             while not self._stopped.wait(self._stall_s / looks):
                 if self._timer is not None:
                     self._timer.set(self._stall_s + self._last_resort_s)
-                name = watch.look(self._pulses())
+                name = watch.check(self._pulses())
                 if name is not None:
                     self._tell(name)
                     return

@@ -10,9 +10,9 @@ import pytest
 from chatterbox.config import TTSConfig
 from chatterbox.engine import engine as engine_module
 from chatterbox.engine.engine import TTSEngine
-from chatterbox.engine.rehearsal import REHEARSALS, REHEARSED_CODES
 from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.speech_stream import SpeechRequest
+from chatterbox.engine.warmup import WARMUP_RUNS, WARMUP_TOKENS
 from chatterbox.errors import GenerationFailed, ModelError
 from chatterbox.runtime.contract import LOUDEST_SPEECH_RMS, Voice, VoiceTensors
 
@@ -82,10 +82,10 @@ def test_a_rehearsal_leaves_nothing_behind(engine, caplog):
     before = engine.stats()
     engine.rehearse()
     after = engine.stats()
-    assert after.segments == before.segments + REHEARSALS
+    assert after.segments == before.segments + WARMUP_RUNS
     assert after.cancelled_segments == before.cancelled_segments
     assert after.capped_segments == before.capped_segments
-    assert after.codes - before.codes <= REHEARSALS * REHEARSED_CODES
+    assert after.codes - before.codes <= WARMUP_RUNS * WARMUP_TOKENS
     assert (after.running_rows, after.waiting_rows) == (0, 0)
     assert not caplog.records
 

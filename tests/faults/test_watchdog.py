@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from chatterbox.engine.heartbeat import Heartbeat
+from chatterbox.engine.threads import Heartbeat
 from chatterbox.errors import EXIT_STALLED
 from chatterbox.server.watchdog import Watchdog
 
@@ -69,7 +69,7 @@ def test_f47_what_rests_or_gets_on_is_left_alone():
 
 HELD = """
 import ctypes, re, sys, time
-from chatterbox.engine.heartbeat import Heartbeat
+from chatterbox.engine.threads import Heartbeat
 from chatterbox.server.watchdog import LockFreeTimer, Watchdog
 
 heartbeat = Heartbeat("event loop")

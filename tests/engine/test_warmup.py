@@ -14,7 +14,7 @@ from chatterbox.engine.cpu_lock import CpuLock
 from chatterbox.engine.outbox import SegmentEnd
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.vocoding_loop import VocodingLoop
-from chatterbox.engine.warming import MOST_WAITING, Warming
+from chatterbox.engine.warmup import MAX_WAITING_VOICES, VoiceWarmup
 from chatterbox.engine.windows import WindowSettings
 from chatterbox.errors import GenerationFailed
 
@@ -23,7 +23,7 @@ VOICES = 50
 
 
 def slow(model, events: list[str], seconds: float = WARM_S) -> None:
-    """Warming takes a while; `events` says when each voice was warmed, and each row begun."""
+    """VoiceWarmup takes a while; `events` says when each voice was warmed, and each row begun."""
     warm, begin = model.warm, getattr(model, "begin", None)
 
     def warming(voice):
@@ -115,12 +115,12 @@ def test_f86_a_decoder_that_waits_to_warm_looks_again_by_itself():
 
 def test_f86_those_that_wait_have_a_bound_and_the_newest_stay():
     model = FakeLanguageModel()
-    warming = Warming(model, lambda: True)
-    for number in range(MOST_WAITING + 5):
+    warming = VoiceWarmup(model, lambda: True)
+    for number in range(MAX_WAITING_VOICES + 5):
         warming.add(fake_voice(str(number)))
-    while warming.one():
+    while warming.run_one():
         pass
-    assert model.warmed == [str(number) for number in range(5, MOST_WAITING + 5)]
+    assert model.warmed == [str(number) for number in range(5, MAX_WAITING_VOICES + 5)]
 
 
 @pytest.fixture

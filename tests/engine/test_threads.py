@@ -1,4 +1,4 @@
-"""Does one thread do all of it, and does a fault come back to who asked?"""
+"""Worker threads do what they are asked; a thread that hangs is found, one that idles is not."""
 
 import threading
 
@@ -7,7 +7,7 @@ from fakes import FakeDecoder, FakeEncoder, FakeLanguageModel, FakeTokenizer
 
 from chatterbox.config import TTSConfig
 from chatterbox.engine.engine import TTSEngine
-from chatterbox.engine.worker_thread import WorkerThread
+from chatterbox.engine.threads import Heartbeat, StallDetector, WorkerThread
 from chatterbox.errors import ModelError
 from chatterbox.families.turbo import load
 
@@ -40,7 +40,7 @@ def test_a_fault_comes_back_and_the_thread_goes_on():
     assert owner.call(lambda: 7) == 7
     owner.stop()
     owner.join(5)
-    assert not owner._thread.is_alive()
+    assert not owner.alive
 
 
 @pytest.mark.parametrize("captures", [True, False])
@@ -98,3 +98,30 @@ def test_closed_while_it_loads_it_closes_once_it_has(tmp_path, monkeypatch):
     loading.join(5)
     assert engine.state == "closed"
     assert not [t for t in threading.enumerate() if t not in before]
+
+
+def looks(watch: StallDetector, heartbeat: Heartbeat, count: int) -> list[str | None]:
+    return [watch.check([heartbeat]) for _ in range(count)]
+
+
+def test_standing_still_is_found_after_so_many_looks():
+    heartbeat, watch = Heartbeat("engine"), StallDetector(3)
+    heartbeat.beat()
+    assert looks(watch, heartbeat, 4) == [None, None, None, "engine"]
+
+
+def test_resting_and_getting_on_are_not():
+    heartbeat, watch = Heartbeat("engine"), StallDetector(3)
+    assert looks(watch, heartbeat, 9) == [None] * 9
+    for _ in range(9):
+        heartbeat.beat()
+        assert looks(watch, heartbeat, 2) == [None, None]
+    heartbeat.idle()
+    assert looks(watch, heartbeat, 9) == [None] * 9
+
+
+def test_who_comes_later_is_watched_from_then_on():
+    first, second, watch = Heartbeat("engine"), Heartbeat("speech encoder"), StallDetector(2)
+    second.beat()
+    assert [watch.check([first]) for _ in range(5)] == [None] * 5
+    assert [watch.check([first, second]) for _ in range(3)] == [None, None, "speech encoder"]

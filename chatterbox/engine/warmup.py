@@ -1,0 +1,79 @@
+"""Warm-up: voices prepared while the engine is idle, and a first sentence that nobody hears."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from chatterbox.engine.sampler import Sampling
+from chatterbox.engine.speech_stream import SpeechRequest, SpeechStream
+from chatterbox.runtime.contract import Voice
+from chatterbox.runtime.ort_errors import is_out_of_memory, is_request_error
+
+log = logging.getLogger(__name__)
+
+MAX_WAITING_VOICES = 100
+"""Each keeps its tensors in memory (2 MB); the oldest ones are dropped first."""
+WARMUP_TEXT = "Hello there."
+WARMUP_TOKENS = 60
+WARMUP_RUNS = 2
+"""The first touches all weights and memory, so that only the second tells what windows cost."""
+WARMUP_TIMEOUT_S = 60
+"""A device that hangs longer is found by the watchdog."""
+
+
+class Warmable(Protocol):
+    """A language model or a decoder."""
+
+    def warm(self, voice: Voice) -> None:
+        """Prepare for `voice`."""
+        ...
+
+
+class VoiceWarmup:
+    """Voices waiting to be prepared, one at a time, by the thread that owns the model.
+
+    Any thread adds. A voice that cannot be prepared meets its fault at its first request.
+    """
+
+    def __init__(self, model: Warmable, idle: Callable[[], bool]) -> None:
+        """`idle`: whether no segment is in work: only then is a voice prepared."""
+        self._model = model
+        self._idle = idle
+        self._waiting: deque[Voice] = deque(maxlen=MAX_WAITING_VOICES)
+
+    def __bool__(self) -> bool:
+        """Whether any voice waits."""
+        return bool(self._waiting)
+
+    def add(self, voice: Voice) -> None:
+        """Have `voice` prepared when the engine is next idle."""
+        self._waiting.append(voice)
+
+    def run_one(self) -> bool:
+        """Prepare the next voice unless something is in work; returns whether it did. Faults of
+        the voice, and a lack of memory, are logged; anything else is raised."""
+        if not (self._waiting and self._idle()):
+            return False
+        try:
+            self._model.warm(self._waiting.popleft())
+        except Exception as fault:
+            if not (is_out_of_memory(fault) or is_request_error(fault)):
+                raise
+            log.warning("a voice could not be prepared: %s", fault)
+        return True
+
+
+def warmup_request(voice: Voice, sampling: Sampling, max_tokens: int) -> SpeechRequest:
+    """A short sentence in `voice`, of `max_tokens` at most."""
+    tokens = min(WARMUP_TOKENS, max_tokens)
+    return SpeechRequest(WARMUP_TEXT, voice, sampling, seed=0, max_new_tokens=tokens)
+
+
+async def drain(stream: SpeechStream) -> None:
+    """Speak all of it to nobody. Raises TimeoutError after `WARMUP_TIMEOUT_S`, and what the stream
+    raises."""
+    async with asyncio.timeout(WARMUP_TIMEOUT_S), stream:
+        async for _ in stream:
+            pass
