@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from chatterbox import __version__
-from chatterbox.config import ServerConfig, TTSConfig, add_flags, load, unknown_environment
+from chatterbox.config import (
+    ServerConfig,
+    TTSConfig,
+    add_flags,
+    load,
+    renamed_settings,
+    unknown_environment,
+)
 from chatterbox.errors import (
     EXIT_BAD_CONFIG,
     EXIT_BAD_MODEL,
@@ -127,7 +134,10 @@ def _complain(line: str, code: int) -> int:
     return code
 
 
-def _warn_of_unknown_settings() -> None:
+def _warn_of_settings(flags: argparse.Namespace) -> None:
+    """Say which settings do not exist, and which are given by an old name."""
+    for line in renamed_settings(vars(flags)):
+        print(f"chatterbox: warning: {line}; the old name goes away", file=sys.stderr)
     for name in unknown_environment():
         print(f"chatterbox: warning: there is no setting {name}; ignored", file=sys.stderr)
 
@@ -157,7 +167,7 @@ def _served(flags: argparse.Namespace) -> int:
     deny_inspection()
     tts_config = load(TTSConfig, vars(flags))
     server_config = load(ServerConfig, vars(flags))
-    _warn_of_unknown_settings()
+    _warn_of_settings(flags)
     logging.basicConfig(level=server_config.log_level.upper(), format=LOG_FORMAT)
     for chatty in ("uvicorn.error", "httpx"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
@@ -299,7 +309,7 @@ def _voice_line(info: "VoiceInfo") -> str:
 def _engine(flags: argparse.Namespace) -> "Iterator[TTSEngine]":
     """A loaded engine for the time of a command."""
     config = load(TTSConfig, vars(flags))
-    _warn_of_unknown_settings()
+    _warn_of_settings(flags)
     logging.basicConfig(level=logging.WARNING, format="chatterbox: %(message)s")
 
     from chatterbox.engine.engine import TTSEngine

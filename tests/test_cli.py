@@ -54,7 +54,7 @@ assert not loaded, loaded
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "--max-concurrent-requests" in done.stdout
-    assert "--drain-timeout" in done.stdout
+    assert "--drain-timeout-s" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,13 @@ import pytest
 
 from chatterbox.config import (
     CONFIGS,
+    RENAMED,
     ServerConfig,
     TTSConfig,
     add_flags,
     key_list,
     load,
+    renamed_settings,
     unknown_environment,
 )
 from chatterbox.errors import ConfigError
@@ -21,7 +23,9 @@ def nowhere(tmp_path, monkeypatch):
     """No `.env` and no variables of the machine."""
     monkeypatch.chdir(tmp_path)
     for name in unknown_environment() + [
-        "CHATTERBOX_" + field.upper() for config in CONFIGS for field in config.model_fields
+        "CHATTERBOX_" + field.upper()
+        for config in CONFIGS
+        for field in [*config.model_fields, *RENAMED]
     ]:
         monkeypatch.delenv(name, raising=False)
 
@@ -36,7 +40,7 @@ def test_the_first_servers_defaults_stand():
     assert (server.host, server.port) == ("127.0.0.1", 8000)
     assert server.max_text_length == 5000
     assert server.max_voice_file_size == 50 * 1024 * 1024
-    assert server.request_timeout == 120
+    assert server.request_timeout_s == 120
 
 
 def test_flags_beat_environment_beats_dotenv_beats_default(tmp_path, monkeypatch):
@@ -82,13 +86,49 @@ def test_a_wrong_key_is_not_repeated(monkeypatch):
 
 
 def test_a_wrong_flag_is_named_as_a_flag():
-    with pytest.raises(ConfigError, match=r"--max-batch-size='x'"):
-        load(TTSConfig, {"max_batch_size": "x"})
+    with pytest.raises(ConfigError, match=r"--max-sequences='x'"):
+        load(TTSConfig, {"max_sequences": "x"})
 
 
 def test_misspelt_variables_are_found():
     names = ["CHATTERBOX_PROT", "CHATTERBOX_PORT", "HOME", "chatterbox_host"]
     assert unknown_environment(names) == ["CHATTERBOX_PROT"]
+
+
+def parsed(*words: str) -> dict[str, object]:
+    parser = argparse.ArgumentParser()
+    for config in CONFIGS:
+        add_flags(parser, config)
+    return vars(parser.parse_args(words))
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_a_renamed_setting_is_accepted_by_its_old_name(old, new, tmp_path, monkeypatch):
+    config = next(c for c in CONFIGS if new in c.model_fields)
+    default = config.model_fields[new].default
+    value = not default if isinstance(default, bool) else 7 if default is None else default + 1
+    flag, variable = "--" + old.replace("_", "-"), "CHATTERBOX_" + old.upper()
+    assert getattr(config(**{old: value}), new) == value
+    assert getattr(load(config, parsed(flag, str(value))), new) == value
+    (tmp_path / ".env").write_text(f"{variable}={value}\n")
+    assert getattr(load(config), new) == value
+    if default is not None:
+        monkeypatch.setenv(variable, str(default))
+        assert getattr(load(config), new) == default, "the environment beats .env"
+    monkeypatch.setenv("CHATTERBOX_" + new.upper(), str(value))
+    assert getattr(load(config), new) == value, "the new name beats the old one"
+    assert not unknown_environment()
+
+
+def test_old_names_are_said_with_the_new_ones(tmp_path, monkeypatch):
+    assert renamed_settings(parsed("--port", "1")) == []
+    monkeypatch.setenv("CHATTERBOX_GUARD", "false")
+    (tmp_path / ".env").write_text("chatterbox_tune=false\n")
+    assert renamed_settings(parsed("--lame-duck", "5")) == [
+        "CHATTERBOX_GUARD is now called CHATTERBOX_RUNAWAY_GUARD",
+        "CHATTERBOX_TUNE is now called CHATTERBOX_COMPILE_LM",
+        "--lame-duck is now called --shutdown-delay-s",
+    ]
 
 
 def test_every_setting_says_what_it_is():

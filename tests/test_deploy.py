@@ -14,8 +14,8 @@ from chatterbox.server.watchdog import LAST_RESORT_S
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
 SETTINGS = {ENV_PREFIX + field.upper() for config in CONFIGS for field in config.model_fields}
-STALL_S = ServerConfig.model_fields["stall_timeout"].default
-DRAIN_S = ServerConfig.model_fields["drain_timeout"].default + 5
+STALL_S = ServerConfig.model_fields["stall_timeout_s"].default
+DRAIN_S = ServerConfig.model_fields["drain_timeout_s"].default + 5
 
 
 @pytest.mark.parametrize("path", sorted(DEPLOY.iterdir()), ids=lambda path: path.name)

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NOT_THE_SERVERS = ("httpx", "matplotlib", "librosa", "numba", "pytest", "httptools", "playwright")
 BEHIND = {
     "pydantic_core": "pydantic",
+    "dotenv": "pydantic-settings",
     "starlette": "fastapi",
     "h11": "uvicorn",
     "scipy": "pyloudnorm",

@@ -132,7 +132,7 @@ def main() -> None:
     arguments = parser.parse_args()
     clock = Clock()
     rows = [int(part) for part in arguments.rows.split(",")]
-    config = TTSConfig(model=arguments.model, max_batch_size=max(rows))
+    config = TTSConfig(model=arguments.model, max_sequences=max(rows))
     model = load_model(config, print)
     voice = reference_voice(model)
     print(f"{model.info.name} {model.info.precision_text} on {model.info.device}")

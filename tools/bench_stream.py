@@ -347,7 +347,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     settings = dict(s.split("=", 1) for s in given.set)
-    config = TTSConfig(model=given.model, threads=given.threads, guard=False, **settings)
+    config = TTSConfig(model=given.model, threads=given.threads, runaway_guard=False, **settings)
     ours = Ours(config, given.voice, given.codes)
     print(f"loaded in {ours.load_s:.1f} s: {'; '.join(ours.engine.info.notes)}", flush=True)
     if given.soak:

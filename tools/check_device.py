@@ -214,8 +214,8 @@ def opened(config: TTSConfig) -> LoadedModel:
 
 def findings(model: str, device: str, reference: str, settings: dict[str, Any]) -> list[Finding]:
     """All of it. Seeds are tried on engines of their own, whose threads capture for themselves."""
-    base: dict[str, Any] = {"model": model, "guard": False}
-    exact: dict[str, Any] = {"model_dtype": reference, "tune": False, "decoder_int8": False}
+    base: dict[str, Any] = {"model": model, "runaway_guard": False}
+    exact: dict[str, Any] = {"model_dtype": reference, "compile_lm": False, "decoder_int8": False}
     cpu = opened(TTSConfig(**base, device="cpu", **exact))
     clip = np.random.default_rng(1).normal(0, 0.05, 11 * SAMPLE_RATE_HZ).astype(np.float32)
     voice = Voice("noise", cpu.encoder.encode(clip))

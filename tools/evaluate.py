@@ -224,7 +224,7 @@ def prompts(given: argparse.Namespace, judge: Judge, precision: Precision) -> di
     """Likeness to the speaker and cost, by how much of the reference the decoder hears."""
     found = {}
     for seconds in given.prompt_seconds:
-        with engine_of(given.model, precision, decoder_prompt_seconds=seconds) as (engine, loaded):
+        with engine_of(given.model, precision, decoder_prompt_s=seconds) as (engine, loaded):
             voices = voices_of(loaded, judge, precision)
             texts = SETS[given.sets[0]][: given.sentences]
             all_of = figures(judged(engine, judge, voices, texts, engine.sampling()))

@@ -71,7 +71,7 @@ class TTSEngine:
         self.state: State = "loading"
         self.fault: str | None = None
         self.admission = Admission(config.max_concurrent_requests, config.max_queued_requests)
-        self.pool = PriorityPool(config.thread_pool_size, "pool")
+        self.pool = PriorityPool(config.voice_workers, "pool")
         self.on_death = on_death
         self._model_sampling: Mapping[str, float] = {}
         self._counters = Counters()
@@ -119,7 +119,7 @@ class TTSEngine:
             model_key=self._model.voice_key,
             cache_size=self.config.voice_cache_size,
             cache_bytes=self.config.voice_cache_mb * 1024 * 1024,
-            max_seconds=self.config.max_voice_seconds,
+            max_seconds=self.config.max_reference_s,
             default_voice=self.config.default_voice,
             max_voices=self.config.max_voices,
         )
@@ -138,7 +138,7 @@ class TTSEngine:
             self._decoding,
             self._counters,
             cpu=cpu,
-            guarded=self.config.guard,
+            guarded=self.config.runaway_guard,
         )
         self._owners = owners
         ours.run_forever(lambda: self._loop.run(self._stopped_by))
@@ -335,7 +335,7 @@ class TTSEngine:
             wake=self._wake,
             ceiling_codes=self.config.max_new_tokens,
             positions=self._model.language_model.capacity,
-            segments_ahead=self.config.segments_ahead,
+            max_inflight_segments=self.config.max_inflight_segments,
             pause_s=self.config.segment_pause_ms / 1000,
         )
 

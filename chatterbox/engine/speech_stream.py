@@ -86,7 +86,7 @@ class SpeechStream:
         wake: Callable[[], None],
         ceiling_codes: int,
         positions: int,
-        segments_ahead: int,
+        max_inflight_segments: int,
         pause_s: float,
     ) -> None:
         texts = tuple(segment.text for segment in segments)
@@ -98,7 +98,7 @@ class SpeechStream:
         self._wake = wake
         self._ceiling_codes = min(ceiling_codes, request.max_new_tokens or ceiling_codes)
         self._positions = positions - len(request.voice.tensors.features)
-        self._segments_ahead = segments_ahead
+        self._segments_ahead = max_inflight_segments
         self._pause_s = pause_s
         self._outboxes: list[Outbox] = []
         self._playback = PlaybackClock(live=request.streamed, speed=request.speed)

@@ -85,7 +85,7 @@ def create_app(
     app.add_middleware(RequestLog, ended=metrics.ended, shape_of=shape_of)
     admission = engine.admission
     shares = KeyQuotas(limits_of(config, admission.capacity), admission.retry_after_s)
-    uploads = UploadPlaces(admission.half(), shares, config.first_audio_timeout)
+    uploads = UploadPlaces(admission.half(), shares, config.first_audio_timeout_s)
     service = SpeechService(engine, config, lifecycle, shares, uploads)
     voices = VoiceService(engine, config, lifecycle, shares, uploads)
     backend = Services(engine, config, service, voices)

@@ -43,7 +43,7 @@ def limits_of(config: ServerConfig, places: int) -> Limits:
     return Limits(
         config.max_requests_per_key or share(places),
         config.max_characters_per_key,
-        config.max_sockets_per_key or share(config.max_sockets),
+        config.max_websockets_per_key or share(config.max_websockets),
         share(places // 2),
     )
 

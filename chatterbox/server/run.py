@@ -151,7 +151,7 @@ class _Process:
         self._notify = functools.partial(notify, address=notify_socket())
         self._watchdog = Watchdog(
             self._pulses,
-            config.stall_timeout,
+            config.stall_timeout_s,
             self._stalled,
             on_look=lambda: self._notify(ALIVE),
             timer=LockFreeTimer(),
@@ -219,15 +219,15 @@ class _Process:
         return 128 + self._signal
 
     async def _drain(self) -> None:
-        """Running requests go on until `drain_timeout`, new ones are sent away; probes see 503, for
-        `lame_duck` at least. A second signal ends the wait."""
+        """Running requests go on until `drain_timeout_s`, new ones are sent away; probes see 503,
+        for `shutdown_delay_s` at least. A second signal ends the wait."""
         self._notify(STOPPING)
         self._lifecycle.drain()
         admission = self._engine.admission
         if admission.active:
             log.info("stopping once %d running requests are done", admission.active)
         now = time.monotonic()
-        shown, give_up = now + self._config.lame_duck, now + self._config.drain_timeout
+        shown, give_up = now + self._config.shutdown_delay_s, now + self._config.drain_timeout_s
         while not self._second_signal:
             now = time.monotonic()
             if now >= shown and (now >= give_up or not admission.active):

@@ -11,7 +11,14 @@ from pydantic_core import PydanticCustomError
 
 from chatterbox.audio.encode import FORMATS
 from chatterbox.audio.pace import FASTEST, SLOWEST
-from chatterbox.config import SAMPLING_BOUNDS
+from chatterbox.config import (
+    SAMPLING,
+    MaxNewTokens,
+    RepetitionPenalty,
+    Temperature,
+    TopK,
+    TopP,
+)
 from chatterbox.errors import UnknownField, shown
 from chatterbox.server.body import Body
 from chatterbox.server.errors import INVALID_TEXT, from_validation, unknown_field
@@ -61,17 +68,16 @@ class SpokenCall(LenientCall):
 
 def sampling_of(fields: BaseModel) -> dict[str, float | None]:
     """The sampler's parameters among `fields`."""
-    return {name: getattr(fields, name) for name in SAMPLING_BOUNDS}
+    return {name: getattr(fields, name) for name in SAMPLING}
 
 
 class SamplingFields(SpokenCall):
-    """What dialects may ask of the sampler, under the names that everybody uses. The bounds are
-    those of the settings of the same names."""
+    """The sampling parameters that a dialect's call may have, under their usual names."""
 
-    temperature: float | None = Field(None, ge=0.0, le=5.0)
-    top_k: int | None = Field(None, ge=0, le=6563)
-    top_p: float | None = Field(None, gt=0.0, le=1.0)
-    repetition_penalty: float | None = Field(None, ge=0.5, le=5.0)
+    temperature: Temperature | None = None
+    top_k: TopK | None = None
+    top_p: TopP | None = None
+    repetition_penalty: RepetitionPenalty | None = None
 
     def sampling(self) -> dict[str, float | None]:
         """The four by name."""
@@ -79,21 +85,21 @@ class SamplingFields(SpokenCall):
 
 
 class SpeechFields(Call):
-    """`/tts` and `/tts/json`. The bounds are those of the settings of the same names."""
+    """The fields of `/tts` and `/tts/json`."""
 
     text: Text = Field(description="What to say")
     voice_id: Name | None = Field(
         None, description="Id or name of a registered voice; none: the default voice"
     )
-    temperature: float | None = Field(None, ge=0.0, le=5.0, description="0: greedy")
-    top_k: int | None = Field(None, ge=0, le=6563, description="0: off")
-    top_p: float | None = Field(None, gt=0.0, le=1.0, description="1: off")
-    repetition_penalty: float | None = Field(None, ge=0.5, le=5.0, description="1: off")
+    temperature: Temperature | None = Field(None, description="0: greedy")
+    top_k: TopK | None = Field(None, description="0: off")
+    top_p: TopP | None = Field(None, description="1: off")
+    repetition_penalty: RepetitionPenalty | None = Field(None, description="1: off")
     seed: int | None = Field(
         None, ge=0, lt=SEED_LIMIT, description="Equal seeds, equal speech; none: drawn"
     )
-    max_new_tokens: int | None = Field(
-        None, ge=8, le=4096, description="Most codes of a segment; 25 codes are a second"
+    max_new_tokens: MaxNewTokens | None = Field(
+        None, description="Most codes of a segment; 25 codes are a second"
     )
     speed: float = Field(1.0, ge=SLOWEST, le=FASTEST, description="Tempo; the pitch is kept")
     loudness: float | None = Field(

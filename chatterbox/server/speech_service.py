@@ -143,8 +143,8 @@ class SpeechService:
         """
         self.check(call)
         self.lifecycle.check_open()
-        total_s = self._config.request_timeout
-        first_s = min(self._config.first_audio_timeout, total_s)
+        total_s = self._config.request_timeout_s
+        first_s = min(self._config.first_audio_timeout_s, total_s)
         began_at = asyncio.get_running_loop().time()
         async with (
             self.shares.hold(len(call.text)),

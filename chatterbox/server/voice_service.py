@@ -47,7 +47,7 @@ class VoiceService:
         self._uploads = uploads
         self.lifecycle = lifecycle
         self.max_bytes = config.max_voice_file_size
-        self._permit_s = config.first_audio_timeout
+        self._permit_s = config.first_audio_timeout_s
         self._lists = VoiceLists()
 
     @property

@@ -232,7 +232,7 @@ async def test_what_is_ignored_is_named(server):
 
 async def test_an_idle_socket_is_closed_but_not_while_it_is_spoken_to():
     engine = FakeEngine(script=[PIECE_SAMPLES, 0.5, PIECE_SAMPLES])
-    with live(engine, socket_idle_timeout=0.1) as server:
+    with live(engine, websocket_idle_timeout_s=0.1) as server:
         async with talking(server, PATH) as talk:
             await talk.say(type="input.text", text="This takes its time, half a second. ")
             code, heard = await talk.closed()
@@ -250,7 +250,7 @@ async def test_more_contexts_than_there_may_be(server):
 
 async def test_a_deadline_in_mid_speech_is_an_error(server):
     engine = FakeEngine(script=[PIECE_SAMPLES, NEVER])
-    with live(engine, request_timeout=0.1) as slow:
+    with live(engine, request_timeout_s=0.1) as slow:
         async with talking(slow, PATH) as talk:
             await talk.say(type="input.text", text="A sentence that never ends. ")
             code, heard = await talk.closed()

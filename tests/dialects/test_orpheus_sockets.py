@@ -322,7 +322,7 @@ async def test_f75_pages_of_other_sites(server, path, origin, status):
 
 
 async def test_f29_more_sockets_than_there_may_be():
-    with live(max_sockets=2) as server:
+    with live(max_websockets=2) as server:
         async with talking(server, YAP), talking(server, "/ws"):
             with pytest.raises(Exception, match="503"):
                 async with talking(server, YAP):

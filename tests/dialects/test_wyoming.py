@@ -170,7 +170,7 @@ async def test_leaving_stops_the_work():
 async def test_busy_idle_crowded_and_cut_off():
     engine = FakeEngine(capacity=1, queue_capacity=0, script=[PIECE_SAMPLES, NEVER])
     async with (
-        listening(engine, socket_idle_timeout=0.1, max_sockets=2) as (_, port),
+        listening(engine, websocket_idle_timeout_s=0.1, max_websockets=2) as (_, port),
         AsyncTcpClient("127.0.0.1", port) as one,
     ):
         await one.write_event(Synthesize("This never ends.").event())

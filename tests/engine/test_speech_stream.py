@@ -116,7 +116,11 @@ async def test_the_first_segment_sounds_before_the_second_is_begun(stage):
         pieces = aiter(stream)
         await anext(pieces)
         assert stream.report.segment_codes == []
-        assert len(stream._outboxes) == stage.engine.config.segments_ahead < stream.report.segments
+        assert (
+            len(stream._outboxes)
+            == stage.engine.config.max_inflight_segments
+            < stream.report.segments
+        )
 
 
 async def test_twenty_requests_in_company_have_the_codes_of_their_solo_runs(stage):

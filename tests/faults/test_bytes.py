@@ -239,7 +239,7 @@ CLOSES = {1000, 1001, 1003, 1007, 1008, 1009, 1013}
 
 @pytest.fixture(scope="module")
 def server():
-    with live(FakeEngine(), socket_idle_timeout=0.05) as server:
+    with live(FakeEngine(), websocket_idle_timeout_s=0.05) as server:
         yield server
 
 

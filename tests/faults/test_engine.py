@@ -142,7 +142,7 @@ async def test_f42_a_text_that_cannot_be_read_is_its_own_fault(rig):
 
 
 async def test_f41_in_mid_stream_the_answer_is_cut(tmp_path):
-    async with running(tmp_path, engine={"guard": False}) as rig:
+    async with running(tmp_path, engine={"runaway_guard": False}) as rig:
         key = await other_voice(rig)
         rig.model.endless.add(key)
         async with rig.fault():
@@ -266,7 +266,7 @@ def _recording() -> dict:
     "where", ["step", pytest.param("prefill", marks=SLOW), pytest.param("decode", marks=SLOW)]
 )
 def test_f46_what_hangs_is_found_and_ended(process, tmp_path, where):
-    with process(tmp_path, fault="hang", at=where, server={"stall_timeout": 0.6}) as server:
+    with process(tmp_path, fault="hang", at=where, server={"stall_timeout_s": 0.6}) as server:
         server.arm()
         with server.raw(SHORT) as connection:
             server.until(lambda: server.status("live") == 503)
@@ -286,7 +286,7 @@ def _until_closed(connection):
 @SLOW
 def test_f47_a_step_that_is_slow_is_none_that_hangs(process, tmp_path):
     """Each takes half as long as is allowed; several in a row take far longer."""
-    with process(tmp_path, fault="slow", server={"stall_timeout": 0.6}) as server:
+    with process(tmp_path, fault="slow", server={"stall_timeout_s": 0.6}) as server:
         server.arm()
         with server.raw(SHORT):
             for _ in range(30):
@@ -347,7 +347,7 @@ async def test_f49_probes_answer_while_every_pool_is_blocked(tmp_path):
         release = threading.Event()
         stuck = [asyncio.to_thread(release.wait) for _ in range(40)]
         waiting = asyncio.gather(*stuck)
-        for _ in range(rig.engine.config.thread_pool_size + 2):
+        for _ in range(rig.engine.config.voice_workers + 2):
             rig.engine.pool.submit(release.wait)
         await asyncio.sleep(0)
         async with asyncio.timeout(2):

@@ -51,7 +51,7 @@ async def test_f05b_a_flood_leaves_places_for_others(tmp_path, monkeypatch):
 
 async def test_f05b_sockets_and_characters_are_shared_too(tmp_path):
     keys = f"{KEY},{FLOODER}"
-    limits = {"max_sockets": 4, "max_characters_per_key": 20}
+    limits = {"max_websockets": 4, "max_characters_per_key": 20}
     async with running(tmp_path, engine=ENGINE, api_keys=keys, **limits) as rig:
         rig.headers = bearer(KEY)
         flooding = bearer(FLOODER)

@@ -27,7 +27,7 @@ SLOW = pytest.mark.slow
 
 @pytest.mark.parametrize("how", ["reset", pytest.param("close", marks=SLOW)])
 async def test_f20_leaving_after_the_first_sound_stops_the_work(tmp_path, how):
-    async with running(tmp_path, engine={"guard": False}) as rig:
+    async with running(tmp_path, engine={"runaway_guard": False}) as rig:
         key = await endless(rig)
         stepped = []
         rig.model.on_step = lambda keys: stepped.append(key in keys)
@@ -77,7 +77,7 @@ async def crowd(rig, count: int) -> None:
 
 @pytest.mark.parametrize(("clients", "times"), [(60, 1), pytest.param(200, 3, marks=SLOW)])
 async def test_f21_two_hundred_clients_killed_at_once_three_times(tmp_path, clients, times):
-    queue = {"max_concurrent_requests": 16, "max_queued_requests": 300, "segments_ahead": 1}
+    queue = {"max_concurrent_requests": 16, "max_queued_requests": 300, "max_inflight_segments": 1}
     async with running(tmp_path, engine=queue) as rig:
         await endless(rig)
         for _ in range(times):
@@ -107,7 +107,7 @@ WAYS = {
 )
 async def test_f22_leaving_before_anything_came_with_every_layer_on(tmp_path, way, queued):
     """Keys, hosts and CORS are on: none of them may hide that the client has left."""
-    places = {"max_concurrent_requests": 2, "guard": False}
+    places = {"max_concurrent_requests": 2, "runaway_guard": False}
     async with running(
         tmp_path, engine=places, api_keys=KEY, cors_origins="https://example.com"
     ) as rig:
@@ -187,7 +187,7 @@ def impatient(monkeypatch) -> None:
     [(6, False), pytest.param(6, True, marks=SLOW), pytest.param(32, False, marks=SLOW)],
 )
 async def test_f25_readers_that_do_not_read_are_cut_off(tmp_path, impatient, count, whole):
-    room = {"max_concurrent_requests": 40, "slots": 40, "segments_ahead": 2}
+    room = {"max_concurrent_requests": 40, "slots": 40, "max_inflight_segments": 2}
     async with running(tmp_path, engine=room) as rig:
         async with rig.fault(golden=False):  # it would be one of them
             body = LONG | {"text": LONG_TEXT * 3, "stream": not whole}
@@ -212,7 +212,7 @@ def _metrics(rig) -> str:
 
 async def test_f26_the_end_comes_behind_a_full_outbox(tmp_path, monkeypatch):
     monkeypatch.setattr("chatterbox.engine.outbox.CAPACITY_SAMPLES", 24_000)
-    async with running(tmp_path, engine={"guard": False}) as rig:
+    async with running(tmp_path, engine={"runaway_guard": False}) as rig:
         key = await endless(rig)
         async with rig.fault():  # the golden request is such a one, and ends well
             reader, writer = await heard_some(rig, SHORT | {"voice_id": "awb"})
@@ -267,7 +267,7 @@ async def drain(reader: asyncio.StreamReader) -> None:
 async def test_f27_half_open_sockets_are_found_out(tmp_path, monkeypatch, how):
     monkeypatch.setattr("chatterbox.server.run.PING_S", 0.2)
     monkeypatch.setattr("chatterbox.dialects.shared.socket_server.STALL_S", 0.4)
-    async with running(tmp_path, engine={"guard": False}) as rig:
+    async with running(tmp_path, engine={"runaway_guard": False}) as rig:
         await endless(rig)
         async with rig.fault():
             reader, writer = await handshake(rig)
@@ -291,7 +291,7 @@ async def test_f27_half_open_sockets_are_found_out(tmp_path, monkeypatch, how):
 
 @pytest.mark.parametrize(("count", "most"), [(60, 20), pytest.param(1000, 512, marks=SLOW)])
 async def test_f29_idle_connections_make_room_for_others(tmp_path, count, most):
-    async with running(tmp_path, max_connections=most, max_sockets=4) as rig, rig.fault():
+    async with running(tmp_path, max_connections=most, max_websockets=4) as rig, rig.fault():
         idle = [await rig.raw(b"GET /health/live HTTP/1.1\r\n" * (n % 2)) for n in range(count)]
         async with rig.new_client() as client:
             for probe in ("live", "ready"):

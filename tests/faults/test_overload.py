@@ -44,7 +44,7 @@ async def test_f01_as_many_as_places_and_queue_hold_and_no_more(tmp_path):
 SERVICE_S = 1.5
 PLACES, QUEUE = 8, 32
 LENGTH_S = 60.0
-WAIT_S = 60.0  # `first_audio_timeout`
+WAIT_S = 60.0  # `first_audio_timeout_s`
 
 
 class Crowd:
@@ -137,7 +137,7 @@ async def test_f03_a_storm_of_retries(tmp_path):
 
 async def test_f04_who_waits_too_long_never_reaches_the_model(tmp_path):
     async with (
-        running(tmp_path, engine={"max_concurrent_requests": 1}, first_audio_timeout=0.4) as rig,
+        running(tmp_path, engine={"max_concurrent_requests": 1}, first_audio_timeout_s=0.4) as rig,
         rig.fault(),
     ):
         await rig.quiet()
@@ -150,7 +150,7 @@ async def test_f04_who_waits_too_long_never_reaches_the_model(tmp_path):
 
 async def test_f05_the_total_deadline_cuts_off_what_is_too_slow(tmp_path):
     """Slower than speech: the sound made moves the deadline on, but not fast enough."""
-    async with running(tmp_path, request_timeout=0.8) as rig:
+    async with running(tmp_path, request_timeout_s=0.8) as rig:
         body = {"text": GOLDEN["text"], "voice_id": "awb", "seed": 3, "response_format": "pcm"}
         whole = (await rig.speak(**body)).content
         key = (await asyncio.to_thread(rig.engine.voices.get, "awb")).key
@@ -199,7 +199,7 @@ async def test_f16_the_shortest_texts(rig, count):
 
 @pytest.mark.slow
 async def test_f17_one_word_beside_three_hundred(tmp_path):
-    async with running(tmp_path, request_timeout=600) as rig:
+    async with running(tmp_path, request_timeout_s=600) as rig:
         long = " ".join(f"The {SECRET} says number {n} now." for n in range(60))
         calls = [SHORT | {"text": f"{SECRET}."}, GOLDEN | {"text": long, "voice_id": "awb"}]
         alone = [(await rig.speak(**call)).content for call in calls]
@@ -210,7 +210,7 @@ async def test_f17_one_word_beside_three_hundred(tmp_path):
 
 
 async def test_f18_a_model_that_never_stops(tmp_path):
-    async with running(tmp_path, engine={"guard": False}) as rig:
+    async with running(tmp_path, engine={"runaway_guard": False}) as rig:
         key = (await asyncio.to_thread(rig.engine.voices.get, "awb")).key
         rig.model.endless.add(key)
         async with rig.fault():

@@ -22,7 +22,7 @@ def test_f30_f31_sigterm_without_and_with_a_lame_duck(process, tmp_path):
     with process(tmp_path / "a") as server:
         server.signal(signal.SIGTERM)
         assert server.ended() == 143
-    with process(tmp_path / "b", server={"lame_duck": 0.5}) as server:
+    with process(tmp_path / "b", server={"shutdown_delay_s": 0.5}) as server:
         began = server.signal(signal.SIGTERM)
         server.until(lambda: server.status("ready") == 503)
         assert server.status("live") == 200  # it still listens, so that a balancer sees it
@@ -59,7 +59,7 @@ def test_f32_f33_whatever_is_stuck_it_ends(process, tmp_path, times):
     process goes, and the answer is cut."""
     drain_s = 0.3 if times == 1 else 60
     with (
-        process(tmp_path, fault="hang", server={"drain_timeout": drain_s}) as server,
+        process(tmp_path, fault="hang", server={"drain_timeout_s": drain_s}) as server,
         server.raw(GOLDEN) as connection,
     ):
         assert b"200 OK" in connection.recv(100)

@@ -22,7 +22,7 @@ from chatterbox.voices.sandbox import SandboxedDecoder
 SOUND = babble(2.0)
 GOOD = encoded(SOUND, "FLAC")
 CAP_S = 30.0
-ENGINE = {"max_voice_seconds": CAP_S}
+ENGINE = {"max_reference_s": CAP_S}
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def loaded(directory: Path, tmp_path: Path):
         model_dtype=PRECISION,
         device="cpu",
         data_dir=tmp_path / "data",
-        tune=False,
+        compile_lm=False,
     )
     return load_model(config, print)
 

@@ -28,7 +28,7 @@ IDS = Tokenizer.from_file(made.path() / "tokenizer.json").encode("How are you?")
 
 
 def parts(tmp_path, precision="q4", **settings):
-    config = TTSConfig(data_dir=tmp_path, max_batch_size=2, **settings)
+    config = TTSConfig(data_dir=tmp_path, max_sequences=2, **settings)
     files = ModelFiles(made.path(), dict.fromkeys(GRAPHS, precision))
     return LanguageModelParts(config, files, SessionSettings("cpu", 1, {}), IDS, int(IDS.max()))
 
@@ -53,7 +53,7 @@ def test_a_proven_graph_is_served_and_embedded_on_the_host(tmp_path):
 
 def test_it_says_what_the_stock_graph_says(tmp_path):
     tuned, _ = open_language_model(parts(tmp_path, "fp32"))
-    stock, note = open_language_model(parts(tmp_path, "fp32", tune=False))
+    stock, note = open_language_model(parts(tmp_path, "fp32", compile_lm=False))
     assert isinstance(stock, PublishedLanguageModel)
     assert note.startswith("as published (tuning is switched off)")
     expected = logits(stock)
@@ -93,8 +93,8 @@ def test_an_embedding_that_cannot_be_read_is_called(tmp_path, monkeypatch):
 
 
 def test_slots_are_as_long_as_configured_and_the_model_allows(tmp_path):
-    assert open_language_model(parts(tmp_path, max_positions=600))[0].capacity == 600
-    assert open_language_model(parts(tmp_path, max_positions=8196))[0].capacity == 2047
+    assert open_language_model(parts(tmp_path, max_sequence_length=600))[0].capacity == 600
+    assert open_language_model(parts(tmp_path, max_sequence_length=8196))[0].capacity == 2047
 
 
 def test_the_bar_shows_only_while_something_is_made(tmp_path, capfd, monkeypatch):

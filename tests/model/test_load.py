@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from chatterbox.config import SAMPLING_BOUNDS, TTSConfig
 from chatterbox.families.turbo.load import own_sampling
 from chatterbox.hub.files import ModelFiles
 
@@ -28,9 +27,3 @@ def test_what_is_no_usable_setting_is_as_if_not_said(tmp_path, stated):
 
 def test_no_file_says_nothing(tmp_path):
     assert own_sampling(ModelFiles(tmp_path, {})) == {}
-
-
-@pytest.mark.parametrize("name", SAMPLING_BOUNDS)
-def test_the_bounds_are_those_of_the_settings(name):
-    for value in SAMPLING_BOUNDS[name]:
-        assert getattr(TTSConfig(_env_file=None, **{name: value}), name) == value

@@ -41,7 +41,7 @@ def main(scenario: str) -> int:
         engine.script = [PIECE_SAMPLES, go_on, PIECE_SAMPLES]
     config = server_config(
         port=0,
-        drain_timeout=0.3 if scenario == "stuck" else 10,
+        drain_timeout_s=0.3 if scenario == "stuck" else 10,
         wyoming_port=int(wyoming_port or 0),
     )
     sock = bind("127.0.0.1", 0)

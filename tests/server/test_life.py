@@ -38,7 +38,7 @@ async def test_f01_more_requests_than_places_and_queue():
 async def test_f04_waiting_longer_than_allowed_never_reaches_the_engine():
     gate = asyncio.Event()
     engine = FakeEngine(capacity=1, script=[PIECE_SAMPLES, gate])
-    async with serving(engine, first_audio_timeout=0.05) as client:
+    async with serving(engine, first_audio_timeout_s=0.05) as client:
         slow = asyncio.create_task(client.post("/tts", json=SPEECH))
         await until(lambda: engine.delivered == 1)
         error_of(await client.post("/tts", json=SPEECH), 504, "deadline_exceeded")
@@ -48,7 +48,7 @@ async def test_f04_waiting_longer_than_allowed_never_reaches_the_engine():
 
 
 @pytest.mark.parametrize(
-    ("stream", "limit"), [(True, "first_audio_timeout"), (False, "request_timeout")]
+    ("stream", "limit"), [(True, "first_audio_timeout_s"), (False, "request_timeout_s")]
 )
 async def test_no_sound_in_time_is_504(stream, limit):
     engine = FakeEngine(script=[NEVER])
@@ -62,7 +62,7 @@ async def test_whole_speech_may_begin_late():
     """It comes in whole segments, and nobody listens meanwhile."""
     gate = asyncio.Event()
     engine = FakeEngine(script=[gate, PIECE_SAMPLES])
-    async with serving(engine, first_audio_timeout=0.05) as client:
+    async with serving(engine, first_audio_timeout_s=0.05) as client:
         whole = asyncio.create_task(client.post("/tts", json={**SPEECH, "stream": False}))
         await asyncio.sleep(0.1)
         gate.set()
@@ -71,7 +71,7 @@ async def test_whole_speech_may_begin_late():
 
 async def test_whole_speech_that_takes_too_long_is_504():
     engine = FakeEngine(script=[PIECE_SAMPLES, NEVER])
-    async with serving(engine, request_timeout=0.05) as client:
+    async with serving(engine, request_timeout_s=0.05) as client:
         response = await client.post("/tts", json={**SPEECH, "stream": False})
         error_of(response, 504, "deadline_exceeded")
         error_of(await client.post("/tts/json", json=SPEECH), 504, "deadline_exceeded")
@@ -150,7 +150,7 @@ async def test_f23_leaving_during_the_upload(caplog):
 async def test_f05_a_deadline_in_mid_stream_leaves_the_answer_unfinished(caplog):
     caplog.set_level(logging.INFO)
     engine = FakeEngine(script=[PIECE_SAMPLES, NEVER])
-    caller = Caller(create_app(engine, server_config(request_timeout=0.05)), b'{"text": "a"}')
+    caller = Caller(create_app(engine, server_config(request_timeout_s=0.05)), b'{"text": "a"}')
     async with asyncio.timeout(5):
         await caller.task
     start, header, piece = caller.messages
@@ -163,7 +163,7 @@ async def test_f05_a_deadline_in_mid_stream_leaves_the_answer_unfinished(caplog)
 async def test_sound_already_made_moves_the_deadline_on():
     """Half a second of sound gives half a second more: a listener at the speed of speech."""
     engine = FakeEngine(script=[PIECE_SAMPLES * 20, 0.2, PIECE_SAMPLES])
-    async with serving(engine, request_timeout=0.1) as client:
+    async with serving(engine, request_timeout_s=0.1) as client:
         assert (await client.post("/tts", json=SPEECH)).status_code == 200
 
 

@@ -38,7 +38,7 @@ def test_f86_a_server_with_ten_thousand_voices_starts_serves_and_stays(tmp_path)
     settings = {
         "CHATTERBOX_MODEL": "mini",
         "CHATTERBOX_DATA_DIR": str(tmp_path / "data"),
-        "CHATTERBOX_STALL_TIMEOUT": str(STALL_S),
+        "CHATTERBOX_STALL_TIMEOUT_S": str(STALL_S),
         "PYTHONPATH": str(ROOT),
     }
     command = [sys.executable, "-m", "chatterbox", "serve", "--port", "0"]

@@ -145,7 +145,7 @@ class SocketServer:
         try:
             async with self._room():
                 await websocket.accept(subprotocol_of(websocket.scope["subprotocols"]))
-                socket = Socket(websocket, self.backend.config.socket_idle_timeout)
+                socket = Socket(websocket, self.backend.config.websocket_idle_timeout_s)
                 await self._converse(socket, protocol, tell)
         except (TooManyConnections, KeyLimit) as full:  # those of a conversation were told in it
             record = record_of(websocket.scope)
@@ -155,7 +155,7 @@ class SocketServer:
     @contextlib.asynccontextmanager
     async def _room(self) -> AsyncIterator[None]:
         """One socket more. Raises TooManyConnections and KeyLimit."""
-        if self.open_sockets >= self.backend.config.max_sockets:
+        if self.open_sockets >= self.backend.config.max_websockets:
             raise TooManyConnections("There are too many open sockets.", retry_after_s=5)
         async with self.backend.service.shares.hold_socket():
             self.open_sockets += 1

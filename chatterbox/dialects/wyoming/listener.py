@@ -54,7 +54,7 @@ class WyomingListener:
                 await write_event(writer, Event("error", data))
 
         try:
-            if len(self._connections) > self._backend.config.max_sockets:
+            if len(self._connections) > self._backend.config.max_websockets:
                 raise TooManyConnections("There are too many open connections.")
             self._backend.service.lifecycle.check_open()
             await Session(

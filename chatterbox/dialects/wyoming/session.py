@@ -61,7 +61,7 @@ class Session:
         await first_of(self._listen(), self._voicing.run())
 
     async def _listen(self) -> None:
-        idle_s = self._backend.config.socket_idle_timeout
+        idle_s = self._backend.config.websocket_idle_timeout_s
         reading = asyncio.ensure_future(self._read())
         try:
             while True:

@@ -87,7 +87,7 @@ class LanguageModelParts:
         """Of a slot: what is configured, at most what the model has embeddings for."""
         stated = self.files.config()
         known = [n for key in POSITION_KEYS if isinstance(n := stated.get(key), int)]
-        return min(self.config.max_positions, *known, PUBLISHED_POSITIONS)
+        return min(self.config.max_sequence_length, *known, PUBLISHED_POSITIONS)
 
     def embedding(self) -> EmbedGraph:
         """A session on embed_tokens."""
@@ -104,7 +104,7 @@ class LanguageModelParts:
 def open_language_model(parts: LanguageModelParts) -> tuple[LanguageModel, str]:
     """The tuned form where it is proven equal, else the graph as published; and which it was."""
     session = parts.embedding()
-    if not parts.config.tune:
+    if not parts.config.compile_lm:
         return _stock(parts, session, "tuning is switched off")
     result = tuned_graph(parts, session)
     if isinstance(result, NotCompiled):
@@ -153,7 +153,7 @@ def _captured(
     parts: LanguageModelParts, embed: Embedder, graph: TunedGraph
 ) -> tuple[LanguageModel, str]:
     try:
-        model = _runner(parts, embed, graph, Buckets(parts.config.max_batch_size, capture=True))
+        model = _runner(parts, embed, graph, Buckets(parts.config.max_sequences, capture=True))
         model.rehearse()
     except Exception as fault:  # noqa: BLE001 - onnxruntime raises its own kinds
         why = first_line(fault)
@@ -169,9 +169,9 @@ def _runner(
     return SlottedLanguageModel(
         open_session(graph.path, parts.settings, provider_options=options, spin_us=SPIN_US),
         embed,
-        slots=config.max_batch_size,
+        slots=config.max_sequences,
         capacity=parts.positions,
-        prefix_cache_bytes=config.prefix_cache_mb * MIB,
+        prefix_cache_bytes=config.kv_prefix_cache_mb * MIB,
         memory=Memory(parts.settings.device, config.gpu_device_id),
         buckets=buckets,
     )
@@ -181,7 +181,7 @@ def _stock(parts: LanguageModelParts, embed: EmbedGraph, why: str) -> tuple[Lang
     model = PublishedLanguageModel(
         open_session(parts.files.graph("language_model"), parts.settings),
         embed,
-        slots=parts.config.max_batch_size,
+        slots=parts.config.max_sequences,
         capacity=parts.positions,
     )
     how = "rows share a batch" if model.batched else "rows differ in a batch, so one by one"

@@ -3,6 +3,7 @@
 Knows which wrapper belongs to which graph; knows no request.
 """
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -10,9 +11,10 @@ from typing import Protocol, TypeVar
 
 import onnx
 import onnxruntime as ort
+from pydantic import TypeAdapter, ValidationError
 
 from chatterbox.compile.decoder.open_decoder import Opened, open_decoder
-from chatterbox.config import SAMPLING_BOUNDS, TTSConfig
+from chatterbox.config import SAMPLING, TTSConfig
 from chatterbox.errors import ConfigError, ModelError, first_line
 from chatterbox.families.turbo.language_model import (
     PROOF_SENTENCE,
@@ -156,11 +158,11 @@ def own_sampling(files: ModelFiles) -> dict[str, float]:
     """How the model's `generation_config.json` wants its codes drawn: whatever of it is usable as
     a setting of the same name."""
     stated = files.generation_config()
-    return {
-        name: stated[name]
-        for name, (lowest, highest) in SAMPLING_BOUNDS.items()
-        if isinstance(stated.get(name), int | float) and lowest <= stated[name] <= highest
-    }
+    usable: dict[str, float] = {}
+    for name, kind in SAMPLING.items():
+        with contextlib.suppress(ValidationError):
+            usable[name] = TypeAdapter(kind).validate_python(stated.get(name), strict=True)
+    return usable
 
 
 def _decoder(config: TTSConfig, files: ModelFiles, settings: SessionSettings) -> Opened:
@@ -182,11 +184,11 @@ def _decoder(config: TTSConfig, files: ModelFiles, settings: SessionSettings) ->
         memory = Memory(settings.device, config.gpu_device_id)
         return CapturedSession(opened(model, CAPTURE_OPTIONS), memory)
 
-    streaming = StreamSettings(prompt_codes=round(config.decoder_prompt_seconds * CODE_RATE_HZ))
+    streaming = StreamSettings(prompt_codes=round(config.decoder_prompt_s * CODE_RATE_HZ))
     if settings.device == "cuda":
         streaming = replace(streaming, max_rows=GPU_DECODER_ROWS, sizes=GPU_WINDOWS)
     else:
-        memory_bytes = config.decoder_memory_mb * 1024 * 1024
+        memory_bytes = config.decoder_prompt_cache_mb * 1024 * 1024
         streaming = replace(streaming, int8=config.decoder_int8, memory_bytes=memory_bytes)
     if not captures(config, settings):
         return open_decoder(path, open_graph, streaming)

@@ -1,0 +1,67 @@
+"""The settings: two frozen objects, `TTSConfig` and `ServerConfig`.
+
+The only room that reads environment variables.
+"""
+
+import os
+from collections.abc import Sequence
+
+from chatterbox.config.server import MAX_KEY_CHARS, MIN_KEY_CHARS, ServerConfig, key_list
+from chatterbox.config.sources import (
+    ENV_PREFIX,
+    RENAMED,
+    Settings,
+    add_flags,
+    environment_for_child,
+    load,
+    notify_socket,
+    renamed_settings,
+    silence_telemetry,
+)
+from chatterbox.config.tts import (
+    SAMPLING,
+    MaxNewTokens,
+    PrecisionSetting,
+    RepetitionPenalty,
+    Temperature,
+    TopK,
+    TopP,
+    TTSConfig,
+    default_data_dir,
+)
+
+CONFIGS: tuple[type[Settings], ...] = (TTSConfig, ServerConfig)
+
+
+def unknown_environment(names: Sequence[str] | None = None) -> list[str]:
+    """`CHATTERBOX_*` variables that no setting reads (a misspelling is worth a warning)."""
+    fields = [*RENAMED, *(name for config in CONFIGS for name in config.model_fields)]
+    known = {ENV_PREFIX + name.upper() for name in fields}
+    present = names if names is not None else list(os.environ)
+    return sorted(n for n in present if n.upper().startswith(ENV_PREFIX) and n.upper() not in known)
+
+
+__all__ = [
+    "CONFIGS",
+    "MAX_KEY_CHARS",
+    "MIN_KEY_CHARS",
+    "RENAMED",
+    "SAMPLING",
+    "MaxNewTokens",
+    "PrecisionSetting",
+    "RepetitionPenalty",
+    "ServerConfig",
+    "TTSConfig",
+    "Temperature",
+    "TopK",
+    "TopP",
+    "add_flags",
+    "default_data_dir",
+    "environment_for_child",
+    "key_list",
+    "load",
+    "notify_socket",
+    "renamed_settings",
+    "silence_telemetry",
+    "unknown_environment",
+]

@@ -1,0 +1,265 @@
+"""Settings of the model, the engine and the voices, with their bounds."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from chatterbox.config.sources import Settings
+
+PrecisionSetting = Literal["auto", "fp32", "fp16", "q8", "q4", "q4f16"]
+
+Temperature = Annotated[float, Field(ge=0.0, le=5.0)]
+TopK = Annotated[int, Field(ge=0, le=6563)]
+TopP = Annotated[float, Field(gt=0.0, le=1.0)]
+RepetitionPenalty = Annotated[float, Field(ge=0.5, le=5.0)]
+MaxNewTokens = Annotated[int, Field(ge=8, le=4096)]
+SAMPLING = {
+    "temperature": Temperature,
+    "top_k": TopK,
+    "top_p": TopP,
+    "repetition_penalty": RepetitionPenalty,
+}
+"""The sampling parameters and their bounds: of the settings, of a call, and of what a model may
+say of itself in `generation_config.json`."""
+
+
+def default_data_dir() -> Path:
+    """`$XDG_DATA_HOME/chatterbox`, else `~/.local/share/chatterbox`."""
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "chatterbox"
+
+
+class TTSConfig(Settings):
+    """Model, engine and voices."""
+
+    # --- model
+    model: str = Field("auto", description="auto | mini | a hub id | a directory in hub layout")
+    model_revision: str = Field(
+        "d21799bd0354adb85e348b8a0442a8405110a2cf", description="Revision of a hub model"
+    )
+    model_dtype: PrecisionSetting = Field(
+        "auto", description="Precision of all graphs; auto: fp16 on CUDA, q4 on a CPU"
+    )
+    speech_encoder_dtype: PrecisionSetting | None = Field(
+        None, description="Precision of this graph alone"
+    )
+    embed_tokens_dtype: PrecisionSetting | None = Field(
+        None, description="Precision of this graph alone"
+    )
+    language_model_dtype: PrecisionSetting | None = Field(
+        None, description="Precision of this graph alone"
+    )
+    conditional_decoder_dtype: PrecisionSetting | None = Field(
+        None, description="Precision of this graph alone"
+    )
+    data_dir: Path = Field(
+        default_factory=default_data_dir, description="Voices, caches and downloaded models"
+    )
+
+    # --- device
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="auto: CUDA where it works, else the CPU"
+    )
+    gpu_device_id: int = Field(0, ge=0, le=63, description="Which GPU")
+    gpu_mem_limit_gb: float | None = Field(
+        None, gt=0, le=1024, description="Bound on ONNX Runtime's GPU arena; none: no bound"
+    )
+    cudnn_conv_algo_search: Literal["HEURISTIC", "EXHAUSTIVE", "DEFAULT"] = Field(
+        "HEURISTIC", description="EXHAUSTIVE costs about 0.6 s for each new shape"
+    )
+    cudnn_conv_use_max_workspace: bool = Field(True, description="Let cuDNN pick by speed alone")
+    cudnn_conv1d_pad_to_nc1d: bool = Field(False, description="Pad 1-D convolutions the other way")
+    arena_extend_strategy: Literal["kSameAsRequested", "kNextPowerOfTwo"] = Field(
+        "kSameAsRequested", description="How the GPU arena grows"
+    )
+    use_tf32: bool = Field(True, description="TF32 matrix products in fp32 graphs")
+    prefer_nhwc: bool = Field(False, description="NHWC convolutions on CUDA")
+    threads: int = Field(
+        0, ge=0, le=256, description="CPU threads of each session; 0: the cores of this process"
+    )
+
+    # --- graphs
+    compile_lm: bool = Field(
+        True,
+        description="Rebuild the language model around an in-place cache at the first start, and"
+        " use it where its output is equal; off: serve the published graph, slower",
+    )
+    kv_dtype: Literal["auto", "float", "int8"] = Field(
+        "auto",
+        description="Precision of keys and values; auto: int8 for quantised models on a CPU, once"
+        " proven equal; int8 halves their memory at least",
+    )
+    cuda_graphs: bool = Field(
+        False, description="Replay captured steps and windows on a GPU (not measured yet)"
+    )
+    max_sequence_length: int = Field(
+        2048,
+        ge=512,
+        le=8196,
+        description="Voice, text and speech tokens that one sequence can hold; more takes memory"
+        " for each of `max_sequences` and allows longer segments",
+    )
+    kv_prefix_cache_mb: int = Field(
+        1024,
+        ge=0,
+        le=1_000_000,
+        description="Memory for the language model's state of each voice; more lets more voices"
+        " start without being prepared again",
+    )
+    decoder_prompt_s: float = Field(
+        3.0,
+        ge=1.0,
+        le=10.0,
+        description="Seconds of the reference that the decoder imitates; more costs time in every"
+        " window and memory for every voice",
+    )
+    decoder_prompt_cache_mb: int = Field(
+        320,
+        ge=0,
+        le=1_000_000,
+        description="On a CPU: memory for voices' prompts, decoded once (35 MB a voice at 3 s);"
+        " more keeps more voices fast; 0: decode the prompt in every window",
+    )
+    decoder_int8: bool = Field(
+        True, description="On a CPU: the decoder's matrix products in 8 bits where close enough"
+    )
+
+    # --- engine
+    max_concurrent_requests: int = Field(
+        8,
+        ge=1,
+        le=1024,
+        description="Requests synthesised at once; more raises throughput until the processor is"
+        " busy, and makes each of them slower",
+    )
+    max_queued_requests: int = Field(
+        32,
+        ge=0,
+        le=65536,
+        description="Requests that wait for a place; more waits longer instead of getting 429",
+    )
+    max_sequences: int = Field(
+        16,
+        ge=1,
+        le=1024,
+        description="Segments that the language model steps together, in one batch; more raises"
+        " throughput and memory, and slows each step",
+    )
+    voice_workers: int = Field(
+        2,
+        ge=1,
+        le=64,
+        description="Threads that read recordings and encode voices; more registers voices faster"
+        " and takes the cores from speech",
+    )
+    max_new_tokens: MaxNewTokens = Field(
+        1024,
+        description="Most speech tokens of one segment (25 are a second); more allows longer"
+        " segments, and a runaway to last longer",
+    )
+    temperature: Temperature | None = Field(
+        None,
+        description="Higher varies more, and errs more; 0: always the likeliest token; none: as"
+        " the model says",
+    )
+    top_k: TopK | None = Field(
+        None,
+        description="Draw from so many of the likeliest tokens; higher varies more; 0: from all;"
+        " none: as the model says",
+    )
+    top_p: TopP | None = Field(
+        None,
+        description="Draw from the likeliest tokens up to this probability; higher varies more; 1:"
+        " from all; none: as the model says",
+    )
+    repetition_penalty: RepetitionPenalty | None = Field(
+        None,
+        description="Higher repeats less; 1: off; none: as the model says",
+    )
+    runaway_guard: bool = Field(
+        True,
+        description="Stop loops, endless speech and dead air, and try the segment again; off: it"
+        " runs up to `max_new_tokens`",
+    )
+    max_inflight_segments: int = Field(
+        3,
+        ge=1,
+        le=64,
+        description="Segments of one request in work at once; more finishes long texts sooner and"
+        " leaves less for others",
+    )
+
+    # --- text
+    first_segment_words: int = Field(
+        40,
+        ge=1,
+        le=1000,
+        description="Most words of the first segment; more sounds more even and starts later",
+    )
+    next_segment_words: int = Field(
+        140,
+        ge=1,
+        le=1000,
+        description="Most words of each later segment; more sounds more even and needs longer"
+        " sequences",
+    )
+    tail_segment_words: int = Field(
+        12,
+        ge=0,
+        le=1000,
+        description="A last segment of fewer words joins the one before it; more joins more often",
+    )
+    max_segment_chars: int = Field(
+        280,
+        ge=40,
+        le=1000,
+        description="Most characters of any segment; more risks that the model loses its way",
+    )
+    code_blocks: Literal["skip", "speak"] = Field(
+        "skip", description="Fenced code in Markdown; skip: a short pause instead; speak: read out"
+    )
+    segment_pause_ms: int = Field(
+        120, ge=0, le=5000, description="Silence between segments; more sounds slower"
+    )
+
+    # --- voices
+    default_voice: str = Field("slt", description="The voice of calls that name none")
+    voice_cache_size: int = Field(
+        100,
+        ge=1,
+        le=100_000,
+        description="Encoded voices kept in memory; more saves reading them from disk again",
+    )
+    voice_cache_mb: int = Field(
+        512,
+        ge=1,
+        le=1_000_000,
+        description="Memory limit of those voices (MB); more keeps more",
+    )
+    max_reference_s: float = Field(
+        300,
+        ge=5,
+        le=3600,
+        description="Longest recording of a voice that is read; more takes time and memory at"
+        " registration",
+    )
+    max_voices: int = Field(
+        10_000,
+        ge=1,
+        le=1_000_000,
+        description="Voices kept on disk; more takes disk; one beyond gets 507",
+    )
+    apply_watermark: bool = Field(
+        False, description="Inaudible watermark; needs the package resemble-perth"
+    )
+
+    @field_validator("data_dir")
+    @classmethod
+    def _expand(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    def sampling(self) -> dict[str, float | None]:
+        """The sampling parameters as far as they are set here."""
+        return {name: getattr(self, name) for name in SAMPLING}
