@@ -1,20 +1,27 @@
-"""README's tables are the code's."""
+"""README's examples, and the reference pages that are made from the code."""
 
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
+import pytest
 
-from readme_tables import README, rewritten
+from tools.reference_tables import pages
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
-def test_the_tables_are_what_the_code_says():
-    text = README.read_text(encoding="utf-8")
-    assert rewritten(text) == text, "run `python tools/readme_tables.py`"
+@pytest.mark.parametrize("name", ["calls", "settings", "errors", "metrics"])
+def test_a_reference_page_is_what_the_code_says(name):
+    (content,) = (text for path, text in pages().items() if path.stem == name)
+    written = (ROOT / "docs" / "reference" / f"{name}.md").read_text(encoding="utf-8")
+    assert written == content, "run `python tools/reference_tables.py`"
 
 
 def test_what_is_saved_in_the_examples_has_its_true_length():
-    commands = [line for line in README.read_text(encoding="utf-8").splitlines() if "curl " in line]
+    commands = [
+        line
+        for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+        if "curl " in line
+    ]
     saved = [line for line in commands if "/tts" in line and ".wav" in line.rpartition(" -o ")[2]]
     assert saved
     assert all("-F stream=false" in line for line in saved)

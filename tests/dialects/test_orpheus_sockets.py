@@ -1,6 +1,5 @@
 """Yap's socket, the MessagePack one, and Kyutai's, on a real server."""
 
-import asyncio
 import base64
 import io
 import json
@@ -299,34 +298,3 @@ async def test_kyutai_over_http(server, said):
 
 
 # --- all
-
-
-@pytest.mark.parametrize("path", [YAP, "/ws", KYUTAI + "Pcm", "/v1/audio/speech/stream"])
-@pytest.mark.parametrize(
-    ("origin", "status"), [("http://evil.example", 403), ("null", 403), ("own", 101)]
-)
-async def test_f75_pages_of_other_sites(server, path, origin, status):
-    origin = server.http if origin == "own" else origin
-    async with httpx.AsyncClient(base_url=server.http) as client:
-        headers = {
-            "Connection": "Upgrade",
-            "Upgrade": "websocket",
-            "Sec-WebSocket-Version": "13",
-            "Sec-WebSocket-Key": "x3JJHMbDL1EzLkh9GBhXDw==",
-            "Origin": origin,
-        }
-        async with client.stream("GET", path, headers=headers) as answer:
-            assert answer.status_code == status
-            if status == 403:
-                assert json.loads(await answer.aread())["error"]["code"] == "origin_forbidden"
-
-
-async def test_f29_more_sockets_than_there_may_be():
-    with live(max_websockets=2) as server:
-        async with talking(server, YAP), talking(server, "/ws"):
-            with pytest.raises(Exception, match="503"):
-                async with talking(server, YAP):
-                    pass
-        await asyncio.sleep(0)
-        async with httpx.AsyncClient(base_url=server.http) as client:
-            assert (await client.get("/health/live")).status_code == 200

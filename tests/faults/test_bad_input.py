@@ -10,15 +10,17 @@ import pytest
 from faults.harness import LONG_TEXT, SECRET, SHORT, running
 from harness import error_of
 
+from chatterbox.audio.encode import FORMATS
 from chatterbox.errors import EmptyText
 from chatterbox.text import SegmentLimits, prepare
 
 JSON = {"content-type": "application/json"}
 SAID = f"A {SECRET}."
 ELEVEN = "/v1/text-to-speech/slt"
-FLOATS = {  # path → the text's field, and every field that is a float
-    "/tts": ("text", ["temperature", "top_p", "repetition_penalty", "speed", "loudness"]),
-    "/tts/json": ("text", ["temperature", "top_p", "repetition_penalty", "speed", "loudness"]),
+FLOATS = ["temperature", "top_p", "repetition_penalty", "speed", "loudness"]
+NUMBERS = {  # path → the text's field, and its fields that are numbers
+    "/tts": ("text", [*FLOATS, "top_k", "seed", "max_new_tokens"]),
+    "/tts/json": ("text", FLOATS),
     "/v1/audio/speech": ("input", ["temperature", "top_p", "repetition_penalty", "speed"]),
     ELEVEN: ("text", ["voice_settings.speed"]),
     "/api/tts_streaming": ("text", ["temperature"]),
@@ -39,7 +41,7 @@ def strict(answer) -> dict:
 
 async def test_f06_numbers_that_are_none(rig):
     async with rig.fault():
-        for path, (text_field, fields) in FLOATS.items():
+        for path, (text_field, fields) in NUMBERS.items():
             for field in fields:
                 for value in NO_NUMBERS:
                     raw = with_field(text_field, field, value)
@@ -52,6 +54,9 @@ async def test_f06_numbers_that_are_none(rig):
                         assert body["error"]["param"] == field
                     else:
                         assert body["detail"][0]["loc"][-1] == named
+        for field in NUMBERS["/tts"][1]:
+            answer = await rig.client.post("/tts", data={"text": SAID, field: "NaN"})
+            error_of(answer, 422, "invalid_value", field)
 
 
 async def test_f07_lone_surrogates(rig):
@@ -67,6 +72,8 @@ async def test_f07_lone_surrogates(rig):
             answer = await rig.client.post("/tts", content=raw, headers=JSON)
             code = "invalid_text" if field in ("voice_id", "response_format") else "invalid_value"
             error_of(answer, 422, code, field)
+        answer = await rig.client.post("/tts", content=r'{"\ud800": 1}', headers=JSON)
+        error_of(answer, 422, "unknown_field", r"\ud800")
 
 
 BINARY = bytes(range(256)) + SECRET.encode()
@@ -83,6 +90,11 @@ NO_BODIES = [
     (b'{"text": "a"}', "text/plain", 415),
     (b'{"text": "a"}', "application/json/x", 415),
     (b"<text>a</text>", "application/xml", 415),
+    (b"[1]", "application/json", 400),
+    (b'"text"', "application/json; charset=utf8", 400),
+    (b'"text"', "application/json; charset=latin-1", 415),
+    (b"text=%FF", "application/x-www-form-urlencoded", 400),
+    (b"&".join(b"f%d=1" % i for i in range(99)), "application/x-www-form-urlencoded", 400),
 ]
 
 
@@ -103,6 +115,9 @@ async def test_f09_depths_and_lengths(rig):
             error_of(answer, 400, "invalid_body")
         for seed in (2**64, 2**32, -1, 1.5, True, "7", [7], {"a": 7}):
             error_of(await rig.speak(seed=seed), 422, "invalid_value", "seed")
+        for seed in ("18446744073709551616", "-1", "1.5", "9" * 400):
+            answer = await rig.client.post("/tts", data={"text": SAID, "seed": seed})
+            error_of(answer, 422, "invalid_value", "seed")
         for seed in (0, 2**32 - 1):
             assert (await rig.speak(seed=seed)).status_code == 200
 
@@ -241,7 +256,12 @@ async def test_f14_markup_is_text(rig):
 
 async def test_f15_unknown_fields(rig):
     async with rig.fault():
-        error_of(await rig.speak(tempreture=1), 422, "unknown_field", "tempreture")
+        error = error_of(await rig.speak(tempreture=1), 422, "unknown_field", "tempreture")
+        assert error["message"] == "There is no field 'tempreture'; did you mean 'temperature'?"
+        long = "<script>" * 50
+        error_of(await rig.speak(**{long: 1}), 422, "unknown_field", long[:61] + "...")
+        answer = await rig.client.post("/tts", data={"text": SAID, "voice_url": "file:///etc"})
+        error_of(answer, 422, "unknown_field", "voice_url")
         body = {"input": SAID, "model": "tts-1", "voice": "alloy", "tempreture": 1}
         answer = await rig.client.post("/v1/audio/speech", json=body)
         assert (answer.status_code, answer.headers["x-ignored-params"]) == (200, "tempreture")
@@ -276,6 +296,11 @@ async def test_f19_bounds(rig):
         "top_k": ((0, 6563), (-1, 6564, 1.5)),
         "repetition_penalty": ((0.5, 5), (0.49, 5.01)),
         "loudness": ((-50, -5), (-50.1, -4.9)),
+        "max_new_tokens": ((8,), (7, 4097)),
+        "seed": ((0, 2**32 - 1), (-1, 2**32)),
+        "response_format": (FORMATS, ("WAV", "exe", "")),
+        "sample_rate": ((8000, 24000, 44100), (0, -1, 44101, 1e9)),
+        "stream": ((True, False), (1, "maybe")),
     }
     async with rig.fault():
         for field, (inside, outside) in bounds.items():

@@ -29,6 +29,9 @@ async def test_f01_as_many_as_places_and_queue_hold_and_no_more(tmp_path):
             await rig.until(lambda: sum(call.done() for call in calls) == 10)
             assert (rig.engine.admission.active, rig.engine.admission.queued) == (3, 3)
             assert (await rig.client.get("/health/ready")).status_code == 503  # the queue is full
+            for path in ("/tts", "/voices/register"):
+                unread = await rig.client.post(path, content=b"a body that nobody reads")
+                error_of(unread, 429, "overloaded")
             begun = rig.model.begun
             gate.set()
             refused = [answer for call in calls if (answer := await call).status_code != 200]

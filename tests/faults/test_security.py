@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import itertools
 import pickle
 import re
 import sys
@@ -19,6 +20,7 @@ from websockets.asyncio.client import connect
 import chatterbox
 from chatterbox.console import exposure_notice
 from chatterbox.server.origin_guard import host_of
+from chatterbox.server.schemas import SpeechFields
 
 REPOSITORY = Path(chatterbox.__file__).parents[1]
 PAGE = {"accept": "text/html"}
@@ -208,15 +210,18 @@ async def test_f102_every_answer_is_kept_from_other_sites(tmp_path):
         assert answer.headers["x-content-type-options"] == "nosniff"
 
 
+SOCKETS = ("/ws", "/ws/tts", "/api/tts_streaming", "/v1/audio/speech/stream")
+
+
 async def test_f75_sockets_of_foreign_pages(rig):
     async with rig.fault():
-        for origin in ("http://evil.example", "null"):
-            status, body = await refusal_of(rig, "/ws", origin=origin)
-            assert (status, "origin_forbidden" in body) == (403, True)
+        for path, origin in itertools.product(SOCKETS, ("http://evil.example", "null")):
+            status, body = await refusal_of(rig, path, origin=origin)
+            assert (status, "origin_forbidden" in body) == (403, True), path
         async with connect(f"ws://127.0.0.1:{rig.port}/ws", origin=rig.url):
             pass
         lines = [line for line in rig.log.outcomes if "origin_forbidden" in line]
-        assert len(lines) == 2
+        assert len(lines) == 2 * len(SOCKETS)
 
 
 def test_hosts_and_addresses():
@@ -280,6 +285,10 @@ async def test_f79_what_is_said_of_errors(rig):
             assert answer.status_code in (404, 422)
             assert "Traceback" not in answer.text
             assert str(rig.directory) not in answer.text
+        for field in SpeechFields.model_fields:
+            answer = await rig.client.post("/tts", json={"text": SECRET, field: {SECRET: secret}})
+            error_of(answer, 422, "invalid_value", field)
+            assert SECRET not in answer.text
 
 
 async def test_f77_names_are_data(rig):

@@ -1,7 +1,6 @@
 """Places, deadlines and departures, within one event loop."""
 
 import asyncio
-import logging
 
 import pytest
 from harness import PIECE_SAMPLES, SPEECH, FakeEngine, error_of, server_config, serving
@@ -15,36 +14,6 @@ async def until(condition) -> None:
     async with asyncio.timeout(5):
         while not condition():
             await asyncio.sleep(0.001)
-
-
-async def test_f01_more_requests_than_places_and_queue():
-    gate = asyncio.Event()
-    engine = FakeEngine(capacity=2, queue_capacity=3, script=[gate, PIECE_SAMPLES])
-    async with serving(engine) as client:
-        kept = [asyncio.create_task(client.post("/tts", json=SPEECH)) for _ in range(5)]
-        await until(lambda: (engine.admission.active, engine.admission.queued) == (2, 3))
-        for _ in range(10):
-            response = await client.post("/tts", content=b"a body that nobody reads")
-            error_of(response, 429, "overloaded")
-            assert 1 <= int(response.headers["retry-after"]) <= 30
-        upload = await client.post("/voices/register", files={"voice_file": ("a", b"RIFF")})
-        error_of(upload, 429, "overloaded")
-        await until(lambda: len(engine.requests) == 2)
-        gate.set()
-        assert [r.status_code for r in await asyncio.gather(*kept)] == [200] * 5
-        assert (engine.admission.active, engine.open_streams) == (0, 0)
-
-
-async def test_f04_waiting_longer_than_allowed_never_reaches_the_engine():
-    gate = asyncio.Event()
-    engine = FakeEngine(capacity=1, script=[PIECE_SAMPLES, gate])
-    async with serving(engine, first_audio_timeout_s=0.05) as client:
-        slow = asyncio.create_task(client.post("/tts", json=SPEECH))
-        await until(lambda: engine.delivered == 1)
-        error_of(await client.post("/tts", json=SPEECH), 504, "deadline_exceeded")
-        assert len(engine.requests) == 1
-        gate.set()
-        assert (await slow).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -108,56 +77,6 @@ class Caller:
         self.left.set()
         async with asyncio.timeout(5):
             await self.task
-
-
-@pytest.mark.parametrize(
-    ("path", "fields"), [("/tts", ""), ("/tts", ', "stream": false'), ("/tts/json", "")]
-)
-async def test_f20_f22_leaving_stops_the_work(path, fields, caplog):
-    caplog.set_level(logging.INFO)
-    engine = FakeEngine(script=[PIECE_SAMPLES, NEVER])
-    caller = Caller(create_app(engine, server_config()), b'{"text": "a"%s}' % fields.encode(), path)
-    await until(lambda: engine.delivered == 1)
-    await caller.leave()
-    assert (engine.open_streams, engine.closed_streams, engine.admission.active) == (0, 1, 0)
-    assert "outcome=cancelled" in caplog.text
-    assert not any(m.get("more_body") is False for m in caller.messages if m.get("status") == 200)
-
-
-async def test_f22_leaving_while_queued():
-    engine = FakeEngine(capacity=1, script=[PIECE_SAMPLES, NEVER])
-    app = create_app(engine, server_config())
-    first = Caller(app, b'{"text": "a"}')
-    await until(lambda: engine.delivered == 1)
-    second = Caller(app, b'{"text": "b"}')
-    await until(lambda: engine.admission.queued == 1)
-    await second.leave()
-    assert (engine.admission.queued, len(engine.requests)) == (0, 1)
-    await first.leave()
-    assert engine.admission.active == 0
-
-
-async def test_f23_leaving_during_the_upload(caplog):
-    caplog.set_level(logging.INFO)
-    engine = FakeEngine()
-    caller = Caller(create_app(engine, server_config()), b'{"text": ', more_body=True)
-    await asyncio.sleep(0.01)
-    await caller.leave()
-    assert engine.requests == []
-    assert "outcome=cancelled" in caplog.text
-
-
-async def test_f05_a_deadline_in_mid_stream_leaves_the_answer_unfinished(caplog):
-    caplog.set_level(logging.INFO)
-    engine = FakeEngine(script=[PIECE_SAMPLES, NEVER])
-    caller = Caller(create_app(engine, server_config(request_timeout_s=0.05)), b'{"text": "a"}')
-    async with asyncio.timeout(5):
-        await caller.task
-    start, header, piece = caller.messages
-    assert start["status"] == 200
-    assert all(message["more_body"] for message in (header, piece))
-    assert "status=200 outcome=deadline_exceeded" in caplog.text
-    assert engine.admission.active == 0
 
 
 async def test_sound_already_made_moves_the_deadline_on():

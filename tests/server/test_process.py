@@ -4,13 +4,11 @@ import os
 import re
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +16,7 @@ import httpx
 import pytest
 from harness import SPEECH, FakeEngine, server_config
 
-from chatterbox.errors import EXIT_ENGINE_DEAD, ConfigError, ModelError
+from chatterbox.errors import ConfigError, ModelError
 from chatterbox.server import run
 from chatterbox.server.app import create_app
 from chatterbox.server.malloc_trim import MallocTrim
@@ -118,78 +116,11 @@ def test_sound_arrives_before_the_synthesis_ends(shared):
     shared.until(lambda: shared.metrics()["active"] == 0)
 
 
-def test_f20_a_reset_connection_frees_its_place(shared):
-    before = shared.metrics()["requests"]["by_outcome"].get("cancelled", 0)
-    with shared.raw(speech()) as connection:
-        assert b"200 OK" in connection.recv(4096)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    shared.until(lambda: shared.metrics()["active"] == 0)
-    assert shared.metrics()["requests"]["by_outcome"]["cancelled"] == before + 1
-
-
-@pytest.mark.parametrize(
-    "request_bytes",
-    [
-        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 1_000_000 + b"\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: a\r\n" * 20_000 + b"\r\n",
-        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"POST /tts HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
-        b"POST /tts HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200) + b"\r\n\r\n",
-    ],
-    ids=["large header", "many headers", "long URL", "negative length", "two lengths", "TLS"],
-)
-def test_f53_f54_what_is_no_request_is_refused(shared, request_bytes):
-    with shared.raw(b"") as connection:
-        try:
-            connection.sendall(request_bytes)
-            answer = connection.recv(4096)
-        except (BrokenPipeError, ConnectionResetError):  # closed while we were still sending
-            answer = b""
-    assert answer == b"" or answer.split()[1] in (b"400", b"431")
-    assert shared.client.get("/health/live").status_code == 200
-
-
-def test_f59_http_1_0_and_pipelining(shared):
-    with shared.raw(b"GET /health/live HTTP/1.0\r\n\r\n") as connection:
-        assert rest_of(connection).startswith(b"HTTP/1.1 200")
-    with shared.raw(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100) as connection:
-        answer = b""
-        while answer.count(b"HTTP/1.1 200") < 100:
-            answer += connection.recv(65536)
-
-
 def test_a_large_body_is_refused_while_it_is_sent(shared):
     body = b"a" * 5_000_000
     headers = {"content-type": "application/json"}
     response = shared.client.post("/tts", content=body, headers=headers)
     assert response.json()["error"]["code"] == "body_too_large"
-
-
-def test_f31_sigterm_lets_running_requests_finish():
-    with running() as server:
-        with server.raw(speech()) as connection:
-            assert b"200 OK" in connection.recv(4096)
-            server.process.send_signal(signal.SIGTERM)
-            server.until(lambda: server.client.get("/health").json()["status"] == "draining")
-            assert server.client.post("/tts", json=SPEECH).json()["error"]["code"] == "draining"
-            assert server.client.get("/health/ready").status_code == 503
-            assert server.client.get("/health/live").status_code == 200
-            assert rest_of(connection).endswith(b"0\r\n\r\n")  # whole
-        code, log = server.ended()
-        assert code == 143
-        assert "outcome=ok" in log
-
-
-def test_f32_sigterm_with_a_stuck_stream():
-    with running("stuck") as server:
-        with server.raw(speech()) as connection:
-            assert b"200 OK" in connection.recv(4096)
-            code, log = server.stop()
-            assert code == 143
-            assert not rest_of(connection).endswith(b"0\r\n\r\n")  # cut off, and told so by that
-        assert "Task was destroyed" not in log
-        assert "Traceback" not in log
 
 
 def test_f33_sigint_while_loading():
@@ -212,34 +143,6 @@ def test_f49_nobody_is_sent_to_a_server_that_is_not_warm_but_who_comes_is_served
         assert server.client.post("/tts", json=SPEECH).status_code == 200
         code, log = server.stop(signal.SIGINT)
         assert (code, "Traceback" in log) == (130, False)
-
-
-def test_a_second_signal_ends_the_wait():
-    with running() as server, server.raw(speech()) as connection:
-        assert b"200 OK" in connection.recv(4096)
-        server.process.send_signal(signal.SIGTERM)
-        server.until(lambda: server.client.get("/health").json()["status"] == "draining")
-        code, _ = server.stop(signal.SIGINT)
-        assert code == 143
-
-
-def test_f43_a_dead_engine_ends_the_process():
-    engine = FakeEngine()
-
-    def serve_it() -> int:
-        return serve(engine, server_config(), sock, lambda address: None)
-
-    with bind("127.0.0.1", 0) as sock, ThreadPoolExecutor() as threads:
-        serving = threads.submit(serve_it)
-        with httpx.Client(base_url=address_of(sock)) as client:
-            while client.get("/health/ready").status_code != 200:
-                time.sleep(0.02)
-            engine.state = "dead"
-            engine.on_death()
-            response = client.post("/tts", json=SPEECH)
-            assert (response.status_code, response.json()["error"]["code"]) == (503, "engine_dead")
-            assert client.get("/health/live").status_code == 503
-        assert serving.result(timeout=5) == EXIT_ENGINE_DEAD
 
 
 def test_a_model_that_cannot_be_had_ends_it_too():

@@ -1,12 +1,11 @@
-"""Which calls, settings, errors and metrics are there? Writes README's tables from the code.
+"""Writes the pages of docs/reference/ made from the code: calls, settings, errors, metrics.
 
-`python tools/readme_tables.py` rewrites the blocks between `<!-- name -->` and `<!-- /name -->`;
-tests/test_readme.py fails when that would change anything.
+`python tools/reference_tables.py` rewrites them; tests/test_readme.py fails when that would change
+anything.
 """
 
 import functools
 import inspect
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +21,7 @@ from chatterbox.engine.engine import TTSEngine
 from chatterbox.errors import error_table
 from chatterbox.server.app import create_app
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+DIRECTORY = Path(__file__).resolve().parent.parent / "docs" / "reference"
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
@@ -84,17 +83,43 @@ def app() -> FastAPI:
         engine.close()
 
 
-BLOCKS = {"calls": calls, "settings": settings, "errors": errors, "metrics": metrics}
+PAGES = {
+    "calls": (
+        "Calls",
+        "Every route and socket. `/docs` on a running server has the fields of each.",
+        calls,
+    ),
+    "settings": (
+        "Settings",
+        "Set by flag (`./run.sh --max-batch-size 8`), environment "
+        "(`CHATTERBOX_MAX_BATCH_SIZE=8`) or `.env`, in that order.\n"
+        "A wrong value is one line on standard error and exit code 2.",
+        settings,
+    ),
+    "errors": (
+        "Errors",
+        "Native calls answer errors as "
+        '`{"error": {"message", "type", "code", "param", "request_id"}}`;\n'
+        "each dialect has the shape that its clients read, with the same status and code.",
+        errors,
+    ),
+    "metrics": (
+        "Metrics",
+        "`/metrics` answers JSON, or Prometheus text when `Accept` asks for `text/plain`.",
+        metrics,
+    ),
+}
 
 
-def rewritten(text: str) -> str:
-    """README with its tables as the code has them."""
-    for name, make in BLOCKS.items():
-        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        text, count = pattern.subn(lambda m, make=make: m[1] + make() + "\n" + m[2], text)
-        assert count == 1, f"README has no block {name}"
-    return text
+def pages() -> dict[Path, str]:
+    """Each page's path and what is in it."""
+    note = "<!-- Made by tools/reference_tables.py. -->"
+    return {
+        DIRECTORY / f"{name}.md": f"{note}\n# {title}\n\n{lead}\n\n{table_of()}\n"
+        for name, (title, lead, table_of) in PAGES.items()
+    }
 
 
 if __name__ == "__main__":
-    README.write_text(rewritten(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for path, content in pages().items():
+        path.write_text(content, encoding="utf-8")
