@@ -372,7 +372,7 @@ class TextFault(InternalError):
 
 
 def error_table() -> dict[str, type[ChatterboxError]]:
-    """Every error a caller can meet, by its code; the README's table is tested against it."""
+    """Every error a caller can meet, by its code; docs/reference/errors.md is made of it."""
 
     def below(cls: type[ChatterboxError]) -> list[type[ChatterboxError]]:
         return [kind for sub in cls.__subclasses__() for kind in (sub, *below(sub))]

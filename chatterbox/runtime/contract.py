@@ -1,4 +1,4 @@
-"""What are the graphs' names, constants and seams? (`docs/structure.md` has the way of a request.)
+"""Names of the graphs, their constants, and the seams between the rooms (`docs/architecture.md`).
 
 Knows no session and no file: numbers, value types and the Protocols that have a fake in the tests.
 Facts marked [card] are from the model card of ResembleAI/chatterbox-turbo-ONNX, those marked

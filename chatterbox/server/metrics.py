@@ -123,7 +123,7 @@ class Metrics:
         return encode(self._registry), content_type
 
     def families(self) -> list[Metric]:
-        """Every metric there is, with its kind and meaning; README's table is made of it."""
+        """Every metric with its kind and meaning, for docs/reference/metrics.md."""
         return list(self._registry.collect())
 
     def _throughput(self) -> dict[str, float]:
