@@ -9,9 +9,13 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
+from chatterbox.compile.decoder.compiler import compile_and_open
 from chatterbox.compile.decoder.introspect import OpenGraph
 from chatterbox.engine.windows import Crossfader, DecodeCost, Windows, WindowSettings
+from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.contract import F32, I64, Voice, VoiceTensors
+from chatterbox.runtime.decoder.compiled import Opened
+from chatterbox.runtime.decoder.split_decoder import StreamSettings
 from chatterbox.runtime.streaming_decoder import DecodeJob, StreamingDecoder, Window
 from tools.decoder.graph import FLOAT, INT64, Graph
 from tools.decoder.vocoder import waveform
@@ -36,6 +40,11 @@ def opener(folder: Path) -> OpenGraph:
         )
 
     return open_graph
+
+
+def open_decoder(path: Path, settings: StreamSettings, memory: Memory | None = None) -> Opened:
+    """Compiled and opened, with nothing kept. With `memory`, it replays shapes there."""
+    return compile_and_open(path, opener(path.parent), settings, memory)
 
 
 def voice(prompt_codes: int = 12, seed: int = 0) -> Voice:

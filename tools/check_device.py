@@ -22,7 +22,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from chatterbox.compile.decoder.equivalence import snr_db
 from chatterbox.config import TTSConfig
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.sampler import Sampling
@@ -31,6 +30,7 @@ from chatterbox.engine.windows import Crossfader, DecodeCost, Windows, WindowSet
 from chatterbox.errors import ChatterboxError
 from chatterbox.families.turbo.load import LoadedModel, load_model
 from chatterbox.runtime.contract import F32, I64, SAMPLE_RATE_HZ, LanguageModel, Voice
+from chatterbox.runtime.decoder.graph_io import snr_db
 from chatterbox.runtime.streaming_decoder import DecodeJob, StreamingDecoder
 
 TEXTS = (

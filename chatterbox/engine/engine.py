@@ -53,7 +53,7 @@ MAX_PAUSES_S = 120
 ENCODE_RETRY_S = 5
 """Other requests have moved on by then."""
 
-DATA_ENTRIES = frozenset({"voices", "models", "tuned", "consents.json", "lost+found"})
+DATA_ENTRIES = frozenset({"voices", "models", "compiled", "tuned", "consents.json", "lost+found"})
 """What there may be in a data directory of our own."""
 REST_LOOK_S = 0.05
 """How often is looked whether the next voice can be prepared."""

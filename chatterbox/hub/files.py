@@ -132,6 +132,13 @@ def check_graph(path: Path) -> None:
             )
 
 
+def graph_sources(path: Path) -> list[Path]:
+    """A graph and the files that hold its weights. Raises ModelError where it names none that could
+    be read."""
+    model = onnx.load(str(path), load_external_data=False)
+    return [path, *(path.parent / name for name in sorted(_external_bytes(model)))]
+
+
 def _external_bytes(model: onnx.ModelProto) -> dict[str, int]:
     """For each external data file of a graph: the least size it must have."""
     needed: dict[str, int] = {}

@@ -12,16 +12,27 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from chatterbox.compile.lm.write import METADATA_KEY, past_name, present_name
 from chatterbox.errors import ModelError
 from chatterbox.runtime.buffers import Buffer, HostBuffer, Memory, Window
 from chatterbox.runtime.contract import F32, I64
 
+METADATA_KEY = "chatterbox.tuned"
+"""The compiled graph's metadata entry with its dimensions."""
 KV_TYPES: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
     "tensor(int8)": np.int8,
 }
+
+
+def past_name(layer: int, kind: str) -> str:
+    """Graph input of a layer's cached "key" or "value"."""
+    return f"past.{layer}.{kind}"
+
+
+def present_name(layer: int, kind: str) -> str:
+    """Graph output that is bound to the same memory."""
+    return f"present.{layer}.{kind}"
 
 
 @dataclass(frozen=True, slots=True)

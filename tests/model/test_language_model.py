@@ -101,7 +101,7 @@ def test_the_bar_shows_only_while_something_is_made(tmp_path, capfd, monkeypatch
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     open_language_model(parts(tmp_path))
     err = capfd.readouterr().err
-    assert "tuning the language model" in err
+    assert "compiling the language model" in err
     assert "100%" in err
     open_language_model(parts(tmp_path))
     assert not capfd.readouterr().err
@@ -110,7 +110,7 @@ def test_the_bar_shows_only_while_something_is_made(tmp_path, capfd, monkeypatch
 def test_a_log_has_a_line_for_each_stage_and_no_bar(tmp_path, capfd):
     open_language_model(parts(tmp_path))
     lines = capfd.readouterr().err.splitlines()
-    stages = [line.removeprefix("tuning the language model, ") for line in lines]
+    stages = [line.removeprefix("compiling the language model, ") for line in lines]
     assert stages[0] == "writing"
     assert stages[-1] == "done"
     assert all(one != next_one for one, next_one in pairwise(stages))

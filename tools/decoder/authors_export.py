@@ -23,13 +23,13 @@ from typing import Any
 import numpy as np
 import onnx
 
-from chatterbox.compile.decoder.equivalence import snr_db
+from chatterbox.compile.decoder.compiler import with_inputs
 from chatterbox.compile.decoder.introspect import introspect
-from chatterbox.compile.decoder.open_decoder import with_inputs
 from chatterbox.compile.decoder.variants import carrying
 from chatterbox.runtime.contract import MEL_BANDS, SPEAKER_DIM, Precision
+from chatterbox.runtime.decoder.graph_io import as_declared, snr_db
 from chatterbox.runtime.decoder.shape_laws import ProbeLength
-from chatterbox.runtime.decoder.stream_inputs import PhaseInputs, as_declared
+from chatterbox.runtime.decoder.stream_inputs import PhaseInputs
 from tools.decoder.against_authors import ALIAS, Case, authors_decoder, by_authors, case
 from tools.decoder.build import decoder_file, stored
 from tools.decoder.graph import Array

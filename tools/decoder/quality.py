@@ -23,9 +23,9 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
+from chatterbox.compile.decoder.compiler import compile_and_open
 from chatterbox.compile.decoder.equivalence import mel_distance_db
 from chatterbox.compile.decoder.introspect import OpenGraph
-from chatterbox.compile.decoder.open_decoder import open_decoder
 from chatterbox.engine.windows import Crossfader, DecodeCost, Windows, WindowSettings
 from chatterbox.runtime.contract import F32, I64, SAMPLE_RATE_HZ, Voice, VoiceTensors
 from chatterbox.runtime.decoder.split_decoder import SplitDecoder, StreamSettings
@@ -180,7 +180,7 @@ def pair(given: argparse.Namespace, prompt: int) -> tuple[SplitDecoder, SplitDec
     made = []
     for memory_bytes in (0, int(given.memory_mb * 1024 * 1024)):
         how = StreamSettings(prompt_codes=prompt, int8=given.int8, memory_bytes=memory_bytes)
-        one = open_decoder(given.decoder, opener(given.decoder.parent, given.threads), how)
+        one = compile_and_open(given.decoder, opener(given.decoder.parent, given.threads), how)
         assert isinstance(one.decoder, SplitDecoder), one.note
         print(one.note, file=sys.stderr)
         made.append(one.decoder)

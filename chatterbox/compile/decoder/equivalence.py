@@ -9,12 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chatterbox.compile.decoder.introspect import Feeds, Session
-
-EQUAL_DB = 60.0
-"""Two results are the same computation when their difference is this far below them: single
-precision gives 90 to 120 dB here, half precision about 60."""
-
+from chatterbox.runtime.decoder.graph_io import Feeds, Session, snr_db
 
 NEPER_DB = 8.686
 """A log-mel is in nepers; so many decibels are one."""
@@ -33,15 +28,6 @@ def mel_distance_db(reference: NDArray[Any], other: NDArray[Any]) -> float:
     if reference.shape != other.shape or not np.all(np.isfinite(other)):
         return np.inf
     return float(NEPER_DB * np.abs(np.asarray(reference, np.float64) - other).mean())
-
-
-def snr_db(reference: NDArray[Any], other: NDArray[Any]) -> float:
-    """Signal-to-noise ratio of `other` as a rendering of `reference`; infinite when equal."""
-    if reference.shape != other.shape or not np.all(np.isfinite(other)):
-        return -np.inf
-    wanted = np.square(reference, dtype=np.float64).sum()
-    wrong = np.square(np.asarray(reference, np.float64) - other).sum()
-    return float("inf") if wrong == 0 else float(10 * np.log10(wanted / wrong + 1e-30))
 
 
 def rows_alike_db(

@@ -8,11 +8,20 @@ the same need not go through it again.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import onnx
 from onnx import helper
 
+from chatterbox.compile.decoder.errors import NotSplittable
+from chatterbox.compile.decoder.fit_dims import PROBES, fit_dims
 from chatterbox.compile.decoder.fuse_attention import ATTENTION, QUERY_KEY_VALUE
 from chatterbox.compile.decoder.graph_edit import cut_out, index, reads, value
+from chatterbox.compile.decoder.introspect import OpenGraph
+from chatterbox.runtime.decoder.compiled import PromptKV
+from chatterbox.runtime.decoder.graph_io import Feeds, past
+from chatterbox.runtime.decoder.prompt_kv_cache import EncoderOutput, tell
+from chatterbox.runtime.decoder.shape_laws import ProbeLength, time_axis
+from chatterbox.runtime.decoder.warmup import probe_feeds
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,11 +32,6 @@ class EncoderEstimator:
     told: list[str]  # the encoder's outputs: all that it tells the estimator
     given: list[str]  # inputs of the flow that the estimator reads itself
     kept: list[str]  # keys and values of the estimator's attentions: [1, frames, width] each
-
-
-def past(name: str) -> str:
-    """The estimator's input that stands before the keys or values `name`."""
-    return f"{name}.past"
 
 
 def split_estimator(flow: onnx.ModelProto, noise: Sequence[str]) -> EncoderEstimator | None:
@@ -84,6 +88,43 @@ def estimator(
     model.graph.input.extend(i for i in [*declared, *pasts] if i.name not in known)
     kept = [value(name, floats, 3) for name in halved.kept]
     return cut_out(model, [*declared, *pasts], [*flow.graph.output, *kept])
+
+
+def split_for_prompt_kv(
+    flow: onnx.ModelProto,
+    noise: Sequence[str],
+    widths: Mapping[str, int],
+    open_graph: OpenGraph,
+) -> tuple[onnx.ModelProto, onnx.ModelProto, PromptKV] | None:
+    """The encoder, the estimator and what the one hands to the other; `widths` of keys and values;
+    None where a flow has no such halves."""
+    halved = split_estimator(flow, noise)
+    if halved is None or not set(halved.kept) <= set(widths):
+        return None
+    encoder = open_graph(halved.encoder)
+    names = [*halved.told, *halved.given]
+    runs = {length: tell(encoder, names, probe_feeds(length, ragged=False)) for length in PROBES}
+    try:
+        told = {name: _law(name, runs) for name in names}
+    except NotSplittable:
+        return None
+    some = runs[PROBES[0]]
+    kinds = {
+        name: (int(helper.np_dtype_to_tensor_dtype(some[name].dtype)), some[name].ndim)
+        for name in halved.told
+    }
+    kept = {name: widths[name] for name in halved.kept}
+    return halved.encoder, estimator(flow, noise, halved, kinds), PromptKV(told, kept)
+
+
+def _law(name: str, runs: Mapping[ProbeLength, Feeds]) -> EncoderOutput:
+    """Raises NotSplittable where neither sizes nor numbers follow from the length."""
+    shape = fit_dims({length: run[name].shape for length, run in runs.items()})
+    sized = time_axis(shape) is not None
+    if sized or not np.issubdtype(runs[PROBES[0]][name].dtype, np.integer):
+        return EncoderOutput(shape, None)
+    numbers = {length: tuple(run[name].ravel().tolist()) for length, run in runs.items()}
+    return EncoderOutput(shape, fit_dims(numbers))
 
 
 def _behind(graph: onnx.GraphProto, noise: Sequence[str]) -> tuple[list[onnx.NodeProto], set[str]]:

@@ -3,9 +3,9 @@
 Knows the decoder's inputs and output by the contract's names; nothing of streaming.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,51 +14,23 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from chatterbox.compile.decoder.errors import NotSplittable
+from chatterbox.compile.decoder.fit_dims import PROBES, fit_dims
 from chatterbox.compile.decoder.fuse_attention import Seen, questions, seen
 from chatterbox.compile.decoder.graph_edit import inlined
-from chatterbox.compile.decoder.phase_carry import PhaseSum, find_sums, sums_as_outputs
-from chatterbox.compile.decoder.random_ops import RandomOp, find_randoms, randoms_to_outputs
+from chatterbox.compile.decoder.phase_carry import find_sums, sums_as_outputs
+from chatterbox.compile.decoder.random_ops import find_randoms, randoms_to_outputs
 from chatterbox.compile.decoder.split_mel import find_mel
 from chatterbox.runtime.contract import (
-    CODE_COUNT,
-    I64,
     MEL_BANDS,
     MEL_FRAMES_PER_CODE,
     SAMPLES_PER_CODE,
-    SPEAKER_DIM,
-    Voice,
-    VoiceTensors,
 )
-from chatterbox.runtime.decoder.shape_laws import (
-    PROBES,
-    LinearDim,
-    ProbeLength,
-    fit_dims,
-    time_axis,
-)
-
-Feeds = dict[str, NDArray[Any]]
-
-
-class Session(Protocol):
-    """What is asked of onnxruntime's session, and of what stands in for it."""
-
-    def get_inputs(self) -> Sequence[Any]:
-        """Name, type and shape of each input."""
-        ...
-
-    def run(self, outputs: Sequence[str], feeds: Feeds) -> Sequence[NDArray[Any]]:
-        """The outputs, in that order."""
-        ...
-
+from chatterbox.runtime.decoder.graph_io import LENGTHS, WAVEFORM, Feeds, PhaseSum, RandomOp
+from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength, time_axis
+from chatterbox.runtime.decoder.warmup import probe_feeds
 
 OpenGraph = Callable[[onnx.ModelProto], ort.InferenceSession]
 """Opens a graph whose external weights lie beside the file it came from."""
-
-CODES, SPEAKER, PROMPT_MEL = "speech_tokens", "speaker_embeddings", "speaker_features"
-LENGTHS = "code_lengths"
-"""Each row's own number of codes; a graph that has this input takes rows of different length."""
-WAVEFORM = "waveform"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,31 +123,3 @@ def _is_phase(values: NDArray[Any], law: list[LinearDim]) -> bool:
 def _run(session: ort.InferenceSession, length: ProbeLength, ragged: bool) -> Feeds:
     names = [o.name for o in session.get_outputs()]
     return dict(zip(names, session.run(names, probe_feeds(length, ragged)), strict=True))
-
-
-def probe_feeds(length: ProbeLength, ragged: bool, seed: int = 0) -> Feeds:
-    """Some input of this length: any codes, any voice."""
-    rng = np.random.default_rng([seed, length.prompt, length.codes])
-    total = length.prompt + length.codes
-    frames = length.prompt * MEL_FRAMES_PER_CODE
-    feeds: Feeds = {
-        CODES: rng.integers(0, CODE_COUNT, (1, total)),
-        SPEAKER: rng.normal(size=(1, SPEAKER_DIM)).astype(np.float32),
-        # Log-mel of speech lies about -6 ± 2.5.
-        PROMPT_MEL: rng.normal(-6.0, 2.5, (1, frames, MEL_BANDS)).astype(np.float32),
-    }
-    return feeds | ({LENGTHS: row_lengths([total])} if ragged else {})
-
-
-def probe_voice(prompt: int) -> Voice:
-    """A voice that nobody has, with a prompt of so many codes; the language model is told nothing
-    of it."""
-    feeds = probe_feeds(ProbeLength(prompt, 0), ragged=False)
-    features = np.zeros((1, 1), np.float32)
-    tensors = VoiceTensors(features, feeds[CODES][0], feeds[SPEAKER][0], feeds[PROMPT_MEL][0])
-    return Voice("nobody's", tensors)
-
-
-def row_lengths(totals: list[int]) -> I64:
-    """The input `code_lengths`."""
-    return np.array(totals, np.int64)

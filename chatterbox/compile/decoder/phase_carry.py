@@ -8,47 +8,14 @@ another step for the window after. It is summed in double: in single precision t
 second alone shifts the upper harmonics by half a turn.
 """
 
-from dataclasses import dataclass
-
 import onnx
 from onnx import TensorProto, helper
 
 from chatterbox.compile.decoder.graph_edit import index, replace_nodes
+from chatterbox.runtime.decoder.graph_io import PhaseSum
 
 SUM = "CumSum"
 WAVES = frozenset({"Sin", "Cos"})
-
-
-@dataclass(frozen=True, slots=True)
-class PhaseSum:
-    """One sum over time, and what the graph calls its new inputs and output."""
-
-    name: str  # of the sum's tensor
-
-    @property
-    def carry(self) -> str:
-        """Input, f64, shaped as the sum with one step: its value at the anchor."""
-        return f"{self.name}.carry"
-
-    @property
-    def anchor(self) -> str:
-        """Input, i64 [1]: the step that gets that value."""
-        return f"{self.name}.anchor"
-
-    @property
-    def use(self) -> str:
-        """Input, f64 [1]: 1 to set the value, 0 to let the sum begin by itself."""
-        return f"{self.name}.use"
-
-    @property
-    def mark(self) -> str:
-        """Input, i64 [1]: the step to be told."""
-        return f"{self.name}.mark"
-
-    @property
-    def told(self) -> str:
-        """Output, f64, shaped as the carry: the sum at the mark."""
-        return f"{self.name}.told"
 
 
 def find_sums(model: onnx.ModelProto) -> list[PhaseSum]:

@@ -3,14 +3,12 @@
 Knows the four random operators of ONNX; nothing of what the numbers are for.
 """
 
-from dataclasses import dataclass
-from typing import Literal
-
 import onnx
 from onnx import helper
 
 from chatterbox.compile.decoder.errors import NotSplittable
 from chatterbox.compile.decoder.graph_edit import before, index
+from chatterbox.runtime.decoder.graph_io import RandomOp
 
 RANDOM_OPS = {
     "RandomNormal": "normal",
@@ -19,16 +17,6 @@ RANDOM_OPS = {
     "RandomUniformLike": "uniform",
 }
 OTHER_RANDOM_OPS = frozenset({"Multinomial", "Bernoulli"})
-
-
-@dataclass(frozen=True, slots=True)
-class RandomOp:
-    """One random tensor of a graph."""
-
-    name: str  # of the tensor, and of the input it becomes
-    kind: Literal["normal", "uniform"]
-    first: float  # mean, or the lowest value
-    second: float  # standard deviation, or the highest value
 
 
 def find_randoms(model: onnx.ModelProto) -> list[RandomOp]:

@@ -1,146 +1,148 @@
-"""In what form do the two parts of a decoder run? The fastest that holds.
+"""Rewrite the two parts of a decoder into their fastest proven form.
 
-Knows the rewritings and how each is proven, on draws that the whole graph made itself; says in a
+Each rewriting is proven on the random tensors that the whole graph made itself; a note says in a
 few words which form it was and why.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import onnx
 from numpy.typing import NDArray
 
-from chatterbox.compile.decoder.equivalence import (
-    EQUAL_DB,
-    MEL_LIMIT_DB,
-    WAVE_LIMIT_DB,
-    mel_distance_db,
-    snr_db,
-)
+from chatterbox.compile.decoder.equivalence import MEL_LIMIT_DB, WAVE_LIMIT_DB, mel_distance_db
 from chatterbox.compile.decoder.errors import NotSplittable
+from chatterbox.compile.decoder.estimator import split_for_prompt_kv
 from chatterbox.compile.decoder.fuse_activations import fast_mish, fast_snake, fuse_gelu
 from chatterbox.compile.decoder.fuse_attention import fuse_attention
 from chatterbox.compile.decoder.int8_convs import convs_in_int8
 from chatterbox.compile.decoder.int8_matmul import products_in_int8
-from chatterbox.compile.decoder.introspect import (
-    CODES,
-    WAVEFORM,
-    DecoderFacts,
-    Feeds,
-    OpenGraph,
-    Session,
-    probe_feeds,
-    probe_voice,
-)
+from chatterbox.compile.decoder.introspect import DecoderFacts, OpenGraph
 from chatterbox.compile.decoder.phase_carry import carry_over
-from chatterbox.compile.decoder.random_ops import RandomOp
 from chatterbox.runtime.contract import I64, MEL_FRAMES_PER_CODE
-from chatterbox.runtime.decoder.captured import Record
-from chatterbox.runtime.decoder.flow import Flow, Part, PlainFlow, fed_to_flow
-from chatterbox.runtime.decoder.prompt_kv_cache import (
-    AGAIN_CODES,
-    CachedPromptFlow,
-    cached_prompt_flow,
+from chatterbox.runtime.decoder.compiled import CompiledDecoder, Graph, PromptKV, prompt_flow
+from chatterbox.runtime.decoder.flow import fed_to_flow
+from chatterbox.runtime.decoder.graph_io import (
+    CODES,
+    EQUAL_DB,
+    WAVEFORM,
+    Feeds,
+    RandomOp,
+    Session,
+    snr_db,
 )
+from chatterbox.runtime.decoder.prompt_kv_cache import AGAIN_CODES, CachedPromptFlow
 from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength, time_axis
 from chatterbox.runtime.decoder.split_decoder import StreamSettings
 from chatterbox.runtime.decoder.stream_inputs import PhaseInputs, Place
+from chatterbox.runtime.decoder.warmup import probe_feeds, probe_voice
 
 PROVEN_CODES = 25
 """What is said behind a remembered prompt to compare it with one that is decoded: 1 s."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowVariant:
+    """A flow in the form that is served."""
+
+    graphs: Mapping[Graph, onnx.ModelProto]  # a flow, or its encoder and estimator
+    note: str
+    prompt_kv: PromptKV | None = None
 
 
 class VariantBuilder:
     """What can be made of the parts of one decoder."""
 
     def __init__(
-        self,
-        known: DecoderFacts,
-        folder: Path,
-        open_graph: OpenGraph,
-        settings: StreamSettings,
-        record: Record | None = None,
+        self, known: DecoderFacts, folder: Path, open_graph: OpenGraph, settings: StreamSettings
     ) -> None:
-        """`folder` holds the file's weights. With `record`, exact parts can replay."""
+        """`folder` holds the file's weights."""
         assert known.mel is not None, "only what was cut has parts"
         self._known, self._mel = known, known.mel
         self._folder, self._open, self._settings = folder, open_graph, settings
-        self._open_part = record or open_graph
+        self.proofs: dict[str, float] = {}
 
-    def flow(self, model: onnx.ModelProto) -> tuple[Flow, str]:
+    def flow(self, model: onnx.ModelProto) -> FlowVariant:
         """In 8 bits with a remembered prompt, in 8 bits, or exact."""
         why = "exact"
         if self._settings.int8:
             flow, why = self._flow_in_int8(model)
             if flow is not None:
-                return flow, f"flow {why}"
-        flow = self._plain(model)
-        _must_equal(self._known, flow.part.session, self._mel)
-        return flow, f"flow {why}"
+                return flow
+        self.proofs["flow_snr_db"] = _must_equal(self._known, self._open(model), self._mel)
+        return FlowVariant({"flow": model}, f"flow {why}")
 
-    def _flow_in_int8(self, model: onnx.ModelProto) -> tuple[Flow | None, str]:
+    def _flow_in_int8(self, model: onnx.ModelProto) -> tuple[FlowVariant | None, str]:
         small = _copy(model)
         if not products_in_int8(small, self._folder) + convs_in_int8(small, self._folder):
             return None, "exact"
         fast_mish(small)
         fuse_gelu(small)
         fuse_attention(small, self._known.attention)
-        remembered = self._remembering(small)
-        plain = self._plain(small) if remembered is None else None
-        proof = self._known.proof
-        if remembered is not None:
+        plain = FlowVariant({"flow": small}, "")
+        variant = self._with_prompt_kv(small) or plain
+        proof, remembered = self._known.proof, None
+        if variant.prompt_kv is not None:
+            remembered = self._opened(variant.graphs, variant.prompt_kv)
             drawn = {draw.name: proof.told[draw.name] for draw in draws_of(small, self._known)}
             more = {**drawn, **remembered.nothing()}
             made = remembered.run_on(proof.feeds, proof.length, more, [self._mel])[0]
         else:
-            assert plain is not None
-            made = proof_run(self._known, plain.part.session, self._mel)
+            made = proof_run(self._known, self._open(small), self._mel)
         off_db = mel_distance_db(proof.told[self._mel], made)
+        self.proofs["flow_int8_mel_db"] = off_db
         if off_db > MEL_LIMIT_DB:
             return None, f"exact, since 8 bits are {off_db:.2f} dB off"
-        why = f"in 8 bits, {off_db:.2f} dB from exact"
+        why = f"flow in 8 bits, {off_db:.2f} dB from exact"
         if remembered is None:
-            return plain, why
+            return FlowVariant(plain.graphs, why), why
         lost_db = lost_by_remembering_db(remembered, self._mel, self._settings.prompt_codes)
+        self.proofs["prompt_kv_mel_db"] = lost_db
         if lost_db > MEL_LIMIT_DB:
-            return self._plain(small), f"{why}, remembering its prompt {lost_db:.2f} and so not"
-        return remembered, f"{why}, remembering its prompt ({lost_db:.2f} dB)"
+            why = f"{why}, remembering its prompt {lost_db:.2f} and so not"
+            return FlowVariant(plain.graphs, why), why
+        why = f"{why}, remembering its prompt ({lost_db:.2f} dB)"
+        return FlowVariant(variant.graphs, why, variant.prompt_kv), why
 
-    def _remembering(self, small: onnx.ModelProto) -> CachedPromptFlow | None:
+    def _with_prompt_kv(self, small: onnx.ModelProto) -> FlowVariant | None:
         settings = self._settings
         if not settings.memory_bytes or settings.max_rows > 1:
             return None
-        return cached_prompt_flow(
-            small,
-            draws_of(small, self._known),
-            self._known.attention.widths,
-            self._mel,
-            self._open,
-            settings.prompt_codes,
-            settings.memory_bytes,
-        )
+        noise = [draw.name for draw in draws_of(small, self._known)]
+        made = split_for_prompt_kv(small, noise, self._known.attention.widths, self._open)
+        if made is None:
+            return None
+        encoder, estimator, prompt_kv = made
+        return FlowVariant({"encoder": encoder, "estimator": estimator}, "", prompt_kv)
 
-    def _plain(self, model: onnx.ModelProto) -> PlainFlow:
-        part = Part(self._open_part(model), draws_of(model, self._known))
-        return PlainFlow(part, self._mel, self._settings.prompt_codes)
+    def _opened(
+        self, graphs: Mapping[Graph, onnx.ModelProto], prompt_kv: PromptKV
+    ) -> CachedPromptFlow:
+        known = self._known
+        facts = CompiledDecoder("split", "", self._mel, known.draws, prompt_kv=prompt_kv)
+        encoder, estimator = (self._open(graphs[name]) for name in ("encoder", "estimator"))
+        return prompt_flow(facts, encoder, estimator, self._settings)
 
-    def vocoder(self, model: onnx.ModelProto) -> tuple[Part, str]:
+    def vocoder(self, model: onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
         """In 8 bits or exact. What pitch and phase are made of stays exact: a phase adds its errors
         up."""
         known, why = self._known, "exact"
-        draws = draws_of(model, known)
         small = _copy(model)
         sums = [running.name for running in known.sums]
         if self._settings.int8 and convs_in_int8(small, self._folder, exact=sums):
             fast_snake(small)
             made = proof_run(known, self._open(carrying(small, known, wide=False)), WAVEFORM)
             alike = snr_db(known.proof.told[WAVEFORM], made)
+            self.proofs["vocoder_int8_snr_db"] = alike
             if alike >= WAVE_LIMIT_DB:
-                part = Part(self._open(carrying(small, known, wide=True)), draws)
-                return part, f"vocoder in 8 bits, {alike:.0f} dB from exact"
+                how = f"vocoder in 8 bits, {alike:.0f} dB from exact"
+                return carrying(small, known, wide=True), how
             why = f"exact, since in 8 bits it is {alike:.0f} dB from that"
-        _must_equal(known, self._open(carrying(model, known, wide=False)), WAVEFORM)
-        return Part(self._open_part(carrying(model, known, wide=True)), draws), f"vocoder {why}"
+        session = self._open(carrying(model, known, wide=False))
+        self.proofs["vocoder_snr_db"] = _must_equal(known, session, WAVEFORM)
+        return carrying(model, known, wide=True), f"vocoder {why}"
 
 
 def lost_by_remembering_db(flow: CachedPromptFlow, mel: str, prompt: int) -> float:
@@ -189,11 +191,13 @@ def proof_run(known: DecoderFacts, session: Session, output: str) -> NDArray[Any
     return made
 
 
-def _must_equal(known: DecoderFacts, session: Session, output: str) -> None:
-    """Raises NotSplittable unless a part gives what the whole gave on the same draws."""
+def _must_equal(known: DecoderFacts, session: Session, output: str) -> float:
+    """How alike, in dB, a part is to the whole on the same draws. Raises NotSplittable where it
+    differs."""
     alike = snr_db(known.proof.told[output], proof_run(known, session, output))
     if alike < EQUAL_DB:
         raise NotSplittable(f"cut in two it is only {alike:.0f} dB alike")
+    return alike
 
 
 def _copy(model: onnx.ModelProto) -> onnx.ModelProto:

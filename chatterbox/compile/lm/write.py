@@ -19,10 +19,10 @@ from onnx import TensorProto, helper
 
 from chatterbox.compile.lm.quantize import quantize_blocks
 from chatterbox.compile.lm.weights import GPT2, Array, Blocks, Dense, Layer, Linear, Norm
+from chatterbox.runtime.bound_call import METADATA_KEY, past_name, present_name
 
 GRAPH_FILE = "language_model.onnx"
 SIDECAR_FILE = GRAPH_FILE + "_data"
-METADATA_KEY = "chatterbox.tuned"
 ALIGNMENT_BYTES = 4096  # a page, so that the sidecar can be mapped
 INLINE_BYTES = 1024  # smaller tensors stay in the graph file
 CONTRIB = "com.microsoft"
@@ -54,16 +54,6 @@ class CompileOptions:
         """For file names."""
         kept = "kept" if self.bits is None else f"q{self.bits}b{self.block}"
         return f"{kept}-{self.compute}-a{self.accuracy_level}-{self.cache}"
-
-
-def past_name(layer: int, kind: str) -> str:
-    """Graph input of a layer's cached "key" or "value"."""
-    return f"past.{layer}.{kind}"
-
-
-def present_name(layer: int, kind: str) -> str:
-    """Graph output that is bound to the same memory."""
-    return f"present.{layer}.{kind}"
 
 
 def write(model: GPT2, recipe: CompileOptions, directory: Path, progress: Progress) -> None:

@@ -3,14 +3,11 @@
 Knows the configuration and both runners; knows no request.
 """
 
-import sys
 from dataclasses import dataclass, replace
-from typing import Any
-
-from tqdm import tqdm
 
 from chatterbox.compile.lm.compiler import NotCompiled, TunedGraph, recipe_for, tune
 from chatterbox.compile.lm.write import CompileOptions
+from chatterbox.compile.progress import CompileBar
 from chatterbox.config import TTSConfig
 from chatterbox.errors import ModelError, first_line
 from chatterbox.hub.files import ModelFiles
@@ -34,37 +31,6 @@ PUBLISHED_POSITIONS = 8196
 """Rows of the published model's position table (its sidecar's size says so); used where
 `config.json` does not give a number."""
 POSITION_KEYS = ("n_positions", "max_position_embeddings", "n_ctx")
-
-
-class TuningBar:
-    """A progress bar that appears only when there is something to wait for; where standard error
-    is no terminal (a service's log), a line for each stage."""
-
-    def __init__(self) -> None:
-        self._bar: Any = None
-        self._stage = ""  # the last one told of in a log
-
-    def __enter__(self) -> "TuningBar":
-        return self
-
-    def __call__(self, done: float, stage: str) -> None:
-        """Told by the tuner; a graph found in the cache reports nothing between 0 and 1."""
-        if self._bar is None and not self._stage and not 0.0 < done < 1.0:
-            return
-        title = f"tuning the language model, {stage}"
-        if not sys.stderr.isatty():
-            if stage != self._stage:
-                sys.stderr.write(f"{title}\n")
-            self._stage = stage
-            return
-        if self._bar is None:
-            self._bar = tqdm(total=100, unit="%", bar_format="{desc}: {percentage:3.0f}% {bar}")
-        self._bar.set_description(title)
-        self._bar.update(round(100 * done) - self._bar.n)
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +93,7 @@ def tuned_graph(parts: LanguageModelParts, embed: Embedder) -> TunedGraph | NotC
     precision = parts.files.precisions["language_model"]
 
     def made(recipe: CompileOptions | None) -> TunedGraph | NotCompiled:
-        with TuningBar() as progress:
+        with CompileBar("the language model") as progress:
             return tune(
                 parts.files.graph("language_model"),
                 precision,

@@ -7,13 +7,12 @@ import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeVar
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
-import onnx
 import onnxruntime as ort
 from pydantic import TypeAdapter, ValidationError
 
-from chatterbox.compile.decoder.open_decoder import Opened, open_decoder
 from chatterbox.config import SAMPLING, TTSConfig
 from chatterbox.errors import ConfigError, ModelError, first_line
 from chatterbox.families.turbo.language_model import (
@@ -23,9 +22,10 @@ from chatterbox.families.turbo.language_model import (
 )
 from chatterbox.families.turbo.tokenizer import Tokenizer
 from chatterbox.hub.download import Progress
-from chatterbox.hub.files import ModelFiles
+from chatterbox.hub.files import ModelFiles, graph_sources
 from chatterbox.hub.select import select
 from chatterbox.runtime.buffers import Memory
+from chatterbox.runtime.compiled_cache import CompiledCache, identity
 from chatterbox.runtime.contract import (
     CODE_RATE_HZ,
     LOUDEST_SPEECH_RMS,
@@ -36,6 +36,15 @@ from chatterbox.runtime.contract import (
 )
 from chatterbox.runtime.cuda_graphs import CAPTURE_OPTIONS
 from chatterbox.runtime.decoder.captured import CapturedSession
+from chatterbox.runtime.decoder.compiled import (
+    DECODER_COMPILER,
+    Compiled,
+    CompiledDecoder,
+    Graph,
+    Opened,
+    find_or_compile,
+    open_compiled,
+)
 from chatterbox.runtime.decoder.split_decoder import StreamSettings
 from chatterbox.runtime.sessions import SessionSettings, captures, open_session, session_settings
 from chatterbox.runtime.streaming_decoder import StreamingDecoder
@@ -167,33 +176,78 @@ def own_sampling(files: ModelFiles) -> dict[str, float]:
 
 def _decoder(config: TTSConfig, files: ModelFiles, settings: SessionSettings) -> Opened:
     path = files.graph("conditional_decoder")
+    streaming = stream_settings(config, settings)
+    compiled, graphs = decoder_graphs(config, path, settings, streaming)
 
-    def opened(model: onnx.ModelProto, options: dict[str, str] | None) -> ort.InferenceSession:
-        return open_session(
-            model.SerializeToString(),
-            settings,
-            provider_options=options,
-            weights_in=path.parent,
-            spin_us=DECODER_SPIN_US,
-        )
+    def opened(name: Graph, options: dict[str, str] | None) -> ort.InferenceSession:
+        return _decoder_session(graphs.get(name, path), path.parent, settings, options)
 
-    def open_graph(model: onnx.ModelProto) -> ort.InferenceSession:
-        return opened(model, None)
+    def open_graph(name: Graph) -> ort.InferenceSession:
+        return opened(name, None)
 
-    def record(model: onnx.ModelProto) -> CapturedSession:
+    def capture(name: Graph) -> CapturedSession:
         memory = Memory(settings.device, config.gpu_device_id)
-        return CapturedSession(opened(model, CAPTURE_OPTIONS), memory)
+        return CapturedSession(opened(name, CAPTURE_OPTIONS), memory)
 
+    if not captures(config, settings):
+        return open_compiled(compiled, open_graph, streaming)
+    try:
+        return open_compiled(compiled, open_graph, streaming, capture)
+    except Exception as fault:  # noqa: BLE001 - onnxruntime raises its own kinds
+        made = open_compiled(compiled, open_graph, streaming)
+        return replace(made, note=f"{made.note}; no CUDA graphs: {first_line(fault)}")
+
+
+def stream_settings(config: TTSConfig, settings: SessionSettings) -> StreamSettings:
+    """How the decoder streams on this device."""
     streaming = StreamSettings(prompt_codes=round(config.decoder_prompt_s * CODE_RATE_HZ))
     if settings.device == "cuda":
-        streaming = replace(streaming, max_rows=GPU_DECODER_ROWS, sizes=GPU_WINDOWS)
-    else:
-        memory_bytes = config.decoder_prompt_cache_mb * 1024 * 1024
-        streaming = replace(streaming, int8=config.decoder_int8, memory_bytes=memory_bytes)
-    if not captures(config, settings):
-        return open_decoder(path, open_graph, streaming)
-    try:
-        return open_decoder(path, open_graph, streaming, record)
-    except Exception as fault:  # noqa: BLE001 - onnxruntime raises its own kinds
-        made = open_decoder(path, open_graph, streaming)
-        return replace(made, note=f"{made.note}; no CUDA graphs: {first_line(fault)}")
+        return replace(streaming, max_rows=GPU_DECODER_ROWS, sizes=GPU_WINDOWS)
+    memory_bytes = config.decoder_prompt_cache_mb * 1024 * 1024
+    return replace(streaming, int8=config.decoder_int8, memory_bytes=memory_bytes)
+
+
+def decoder_graphs(
+    config: TTSConfig, path: Path, settings: SessionSettings, streaming: StreamSettings
+) -> Compiled:
+    """The compiled decoder from the cache in the data directory, or compiled now."""
+    matters = {
+        "device": settings.device,
+        "cuda_options": settings.cuda_options if settings.device == "cuda" else {},
+        "int8": streaming.int8,
+        "prompt_kv": streaming.memory_bytes > 0,
+        "prompt_codes": streaming.prompt_codes,
+        "rows_share_calls": streaming.max_rows > 1,
+    }
+    known_by = identity("decoder", graph_sources(path), matters, DECODER_COMPILER)
+
+    def compile_graphs() -> tuple[CompiledDecoder, dict[Graph, bytes], dict[str, float]]:
+        # Here, since a start that finds everything compiled needs no compiler.
+        from chatterbox.compile.decoder.compiler import compile_decoder
+        from chatterbox.compile.progress import CompileBar
+
+        def open_graph(model: Any) -> ort.InferenceSession:
+            return _decoder_session(model.SerializeToString(), path.parent, settings, None)
+
+        with CompileBar("the decoder") as progress:
+            made = compile_decoder(path, open_graph, streaming, progress)
+            graphs = {name: model.SerializeToString() for name, model in made.graphs.items()}
+            progress(1.0, "done")
+        return made.decoder, graphs, made.proofs
+
+    return find_or_compile(CompiledCache(config.data_dir), known_by, path, compile_graphs)
+
+
+def _decoder_session(
+    graph: Path | bytes,
+    weights_in: Path,
+    settings: SessionSettings,
+    options: dict[str, str] | None,
+) -> ort.InferenceSession:
+    return open_session(
+        graph,
+        settings,
+        provider_options=options,
+        weights_in=None if isinstance(graph, Path) else weights_in,
+        spin_us=DECODER_SPIN_US,
+    )

@@ -6,25 +6,19 @@ captured graph does what was done at its capture, whatever has changed since. So
 with a plain run on other numbers before anything is made with it.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from chatterbox.compile.decoder.equivalence import EQUAL_DB, snr_db
-from chatterbox.compile.decoder.introspect import Feeds
 from chatterbox.runtime.buffers import Buffer, Memory
 from chatterbox.runtime.cuda_graphs import NO_CAPTURE, REHEARSALS, run_options
+from chatterbox.runtime.decoder.graph_io import EQUAL_DB, Feeds, snr_db
 
 Array = NDArray[Any]
-
-
-Record = Callable[[onnx.ModelProto], "CapturedSession"]
-"""Opens a graph, as `OpenGraph` does, so that it can replay."""
 
 
 class CapturedSession:

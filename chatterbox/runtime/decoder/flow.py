@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from chatterbox.compile.decoder.introspect import (
+from chatterbox.runtime.contract import F32, MEL_BANDS, MEL_FRAMES_PER_CODE, SILENCE_CODE, Voice
+from chatterbox.runtime.decoder.graph_io import (
     CODES,
     LENGTHS,
     PROMPT_MEL,
     SPEAKER,
     Feeds,
+    RandomOp,
     Session,
+    as_declared,
     row_lengths,
 )
-from chatterbox.compile.decoder.random_ops import RandomOp
-from chatterbox.runtime.contract import F32, MEL_BANDS, MEL_FRAMES_PER_CODE, SILENCE_CODE, Voice
 from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength
-from chatterbox.runtime.decoder.stream_inputs import NoiseInputs, Place, as_declared
+from chatterbox.runtime.decoder.stream_inputs import NoiseInputs, Place
 from chatterbox.runtime.streaming_decoder import DecodeJob
 
 if TYPE_CHECKING:

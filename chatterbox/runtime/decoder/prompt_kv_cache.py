@@ -14,25 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
-from onnx import helper
 
-from chatterbox.compile.decoder.errors import NotSplittable
-from chatterbox.compile.decoder.estimator import estimator, past, split_estimator
-from chatterbox.compile.decoder.introspect import Feeds, OpenGraph, probe_feeds
-from chatterbox.compile.decoder.random_ops import RandomOp
 from chatterbox.runtime.contract import F32, MEL_FRAMES_PER_CODE, Voice
 from chatterbox.runtime.decoder.flow import fed_to_flow, stream_of
-from chatterbox.runtime.decoder.shape_laws import (
-    PROBES,
-    LinearDim,
-    ProbeLength,
-    fit_dims,
-    time_axis,
-)
-from chatterbox.runtime.decoder.stream_inputs import NoiseInputs, Place, as_declared
+from chatterbox.runtime.decoder.graph_io import Feeds, RandomOp, Session, as_declared, past
+from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength, time_axis
+from chatterbox.runtime.decoder.stream_inputs import NoiseInputs, Place
 from chatterbox.runtime.lru import ByteLru
 from chatterbox.runtime.streaming_decoder import DecodeJob
 
@@ -61,7 +49,7 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class EncoderOutput:
     """One tensor that the encoder tells the estimator, and how it would be were the prompt
     shorter."""
 
@@ -86,9 +74,9 @@ class CachedPromptFlow:
 
     def __init__(
         self,
-        encoder: ort.InferenceSession,
-        second: ort.InferenceSession,
-        told: Mapping[str, _Told],
+        encoder: Session,
+        second: Session,
+        told: Mapping[str, EncoderOutput],
         widths: Mapping[str, int],
         draws: Mapping[RandomOp, list[LinearDim]],
         mel: str,
@@ -168,56 +156,14 @@ class CachedPromptFlow:
         """As `run`, with draws and memory given in `more`."""
         given = tell(self._encoder, self._told, feeds)
         cut = {name: told.cut(given[name], length) for name, told in self._told.items()}
-        made: list[NDArray[Any]] = self._estimator.run(
-            list(outputs), as_declared(self._estimator, {**cut, **more})
+        return list(
+            self._estimator.run(list(outputs), as_declared(self._estimator, {**cut, **more}))
         )
-        return made
 
 
-def cached_prompt_flow(
-    flow: onnx.ModelProto,
-    draws: Mapping[RandomOp, list[LinearDim]],
-    widths: Mapping[str, int],
-    mel: str,
-    open_graph: OpenGraph,
-    prompt_codes: int,
-    memory_bytes: int,
-) -> CachedPromptFlow | None:
-    """A flow in two halves; `widths` of keys and values; None where it has no such halves."""
-    noise = [draw.name for draw in draws]
-    halved = split_estimator(flow, noise)
-    if halved is None or not set(halved.kept) <= set(widths):
-        return None
-    encoder = open_graph(halved.encoder)
-    names = [*halved.told, *halved.given]
-    runs = {length: tell(encoder, names, probe_feeds(length, ragged=False)) for length in PROBES}
-    try:
-        told = {name: _law(name, runs) for name in names}
-    except NotSplittable:
-        return None
-    some = runs[PROBES[0]]
-    kinds = {
-        name: (int(helper.np_dtype_to_tensor_dtype(some[name].dtype)), some[name].ndim)
-        for name in halved.told
-    }
-    second = open_graph(estimator(flow, noise, halved, kinds))
-    kept = {name: widths[name] for name in halved.kept}
-    return CachedPromptFlow(encoder, second, told, kept, draws, mel, prompt_codes, memory_bytes)
-
-
-def tell(encoder: ort.InferenceSession, names: Iterable[str], feeds: Feeds) -> Feeds:
+def tell(encoder: Session, names: Iterable[str], feeds: Feeds) -> Feeds:
     """What the estimator is told of a flow's inputs; some it is given itself."""
     made = [name for name in names if name not in feeds]
     wanted = {i.name: feeds[i.name] for i in encoder.get_inputs()}
     told = encoder.run(made, as_declared(encoder, wanted))
     return {**{n: feeds[n] for n in names if n in feeds}, **dict(zip(made, told, strict=True))}
-
-
-def _law(name: str, runs: Mapping[ProbeLength, Feeds]) -> _Told:
-    """Raises NotSplittable where neither sizes nor numbers follow from the length."""
-    shape = fit_dims({length: run[name].shape for length, run in runs.items()})
-    sized = time_axis(shape) is not None
-    if sized or not np.issubdtype(runs[PROBES[0]][name].dtype, np.integer):
-        return _Told(shape, None)
-    numbers = {length: tuple(run[name].ravel().tolist()) for length, run in runs.items()}
-    return _Told(shape, fit_dims(numbers))

@@ -15,8 +15,6 @@ from typing import TypeVar
 
 import numpy as np
 
-from chatterbox.compile.decoder.introspect import WAVEFORM, Feeds
-from chatterbox.compile.decoder.phase_carry import PhaseSum
 from chatterbox.runtime.contract import (
     F32,
     MEL_FRAMES_PER_CODE,
@@ -26,8 +24,9 @@ from chatterbox.runtime.contract import (
 )
 from chatterbox.runtime.cuda_graphs import bucket_sizes
 from chatterbox.runtime.decoder.flow import Flow, Part, Stream, stream_of
+from chatterbox.runtime.decoder.graph_io import WAVEFORM, Feeds, PhaseSum, as_declared
 from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength
-from chatterbox.runtime.decoder.stream_inputs import NoiseInputs, PhaseInputs, Place, as_declared
+from chatterbox.runtime.decoder.stream_inputs import NoiseInputs, PhaseInputs, Place
 from chatterbox.runtime.streaming_decoder import DecodeJob, Rendered
 
 T = TypeVar("T")

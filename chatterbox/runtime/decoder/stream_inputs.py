@@ -5,29 +5,13 @@ Knows positions in a stream; nothing of sessions.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from chatterbox.compile.decoder.introspect import Feeds, Session
-from chatterbox.compile.decoder.phase_carry import PhaseSum
-from chatterbox.compile.decoder.random_ops import RandomOp
 from chatterbox.runtime.contract import SAMPLES_PER_CODE
+from chatterbox.runtime.decoder.graph_io import Array, Feeds, PhaseSum, RandomOp
 from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength, time_axis
 from chatterbox.runtime.noise import Noise
-
-Array = NDArray[Any]
-DECLARED = {"tensor(float16)": np.float16, "tensor(float)": np.float32}
-
-
-def as_declared(session: Session, feeds: Feeds) -> Feeds:
-    """The same numbers in the precision that the session's inputs have."""
-    kinds = {i.name: DECLARED.get(i.type) for i in session.get_inputs()}
-    return {
-        name: values if (kind := kinds[name]) is None else values.astype(kind, copy=False)
-        for name, values in feeds.items()
-    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,27 +10,28 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import onnxruntime as ort
 
-from chatterbox.compile.decoder.introspect import (
-    CODES,
-    LENGTHS,
-    PROMPT_MEL,
-    SPEAKER,
-    WAVEFORM,
-    Feeds,
-)
-from chatterbox.compile.decoder.phase_carry import PhaseSum
-from chatterbox.compile.decoder.random_ops import RandomOp
 from chatterbox.runtime.contract import (
     MEL_FRAMES_PER_CODE,
     SAMPLES_PER_CODE,
     SILENCE_CODE,
     Voice,
 )
+from chatterbox.runtime.decoder.graph_io import (
+    CODES,
+    LENGTHS,
+    PROMPT_MEL,
+    SPEAKER,
+    WAVEFORM,
+    Feeds,
+    PhaseSum,
+    RandomOp,
+    Session,
+    as_declared,
+)
 from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength
 from chatterbox.runtime.decoder.split_decoder import LOOK_AHEAD_CODES, StreamSettings
-from chatterbox.runtime.decoder.stream_inputs import NoiseInputs, PhaseInputs, Place, as_declared
+from chatterbox.runtime.decoder.stream_inputs import NoiseInputs, PhaseInputs, Place
 from chatterbox.runtime.streaming_decoder import DecodeJob, Rendered
 
 
@@ -53,7 +54,7 @@ class WholeDecoder:
 
     def __init__(
         self,
-        session: ort.InferenceSession,
+        session: Session,
         draws: Mapping[RandomOp, list[LinearDim]],
         sums: Mapping[PhaseSum, list[LinearDim]],
         settings: StreamSettings,

@@ -7,9 +7,26 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from chatterbox.compile.decoder.introspect import probe_voice
-from chatterbox.runtime.contract import SAMPLES_PER_CODE, SILENCE_CODE
+from chatterbox.runtime.contract import (
+    CODE_COUNT,
+    MEL_BANDS,
+    MEL_FRAMES_PER_CODE,
+    SAMPLES_PER_CODE,
+    SILENCE_CODE,
+    SPEAKER_DIM,
+    Voice,
+    VoiceTensors,
+)
 from chatterbox.runtime.cuda_graphs import bucket_sizes
+from chatterbox.runtime.decoder.graph_io import (
+    CODES,
+    LENGTHS,
+    PROMPT_MEL,
+    SPEAKER,
+    Feeds,
+    row_lengths,
+)
+from chatterbox.runtime.decoder.shape_laws import ProbeLength
 from chatterbox.runtime.streaming_decoder import DecodeJob, StreamingDecoder, Window
 
 FIRST_SIZES = 2
@@ -37,3 +54,26 @@ def _growing(decoder: StreamingDecoder, start: int) -> Iterator[Window]:
         fresh, end = end, end + size
         begin = max(0, fresh - decoder.left_context_codes)
         yield Window(begin, fresh, end, end + decoder.look_ahead_codes, last=False)
+
+
+def probe_feeds(length: ProbeLength, ragged: bool, seed: int = 0) -> Feeds:
+    """Some input of this length: any codes, any voice."""
+    rng = np.random.default_rng([seed, length.prompt, length.codes])
+    total = length.prompt + length.codes
+    frames = length.prompt * MEL_FRAMES_PER_CODE
+    feeds: Feeds = {
+        CODES: rng.integers(0, CODE_COUNT, (1, total)),
+        SPEAKER: rng.normal(size=(1, SPEAKER_DIM)).astype(np.float32),
+        # Log-mel of speech lies about -6 ± 2.5.
+        PROMPT_MEL: rng.normal(-6.0, 2.5, (1, frames, MEL_BANDS)).astype(np.float32),
+    }
+    return feeds | ({LENGTHS: row_lengths([total])} if ragged else {})
+
+
+def probe_voice(prompt: int) -> Voice:
+    """A voice that nobody has, with a prompt of so many codes; the language model is told nothing
+    of it."""
+    feeds = probe_feeds(ProbeLength(prompt, 0), ragged=False)
+    features = np.zeros((1, 1), np.float32)
+    tensors = VoiceTensors(features, feeds[CODES][0], feeds[SPEAKER][0], feeds[PROMPT_MEL][0])
+    return Voice("nobody's", tensors)

@@ -17,6 +17,7 @@ from tiny_decoder import (
     QUICK,
     job,
     local_decoder_model,
+    open_decoder,
     opener,
     saved,
     snr_db,
@@ -27,9 +28,9 @@ from tiny_decoder import (
 )
 
 from chatterbox.compile.decoder.introspect import introspect
-from chatterbox.compile.decoder.open_decoder import Opened, open_decoder
 from chatterbox.engine.windows import Crossfader, Windows, WindowSettings
 from chatterbox.runtime.contract import MEL_FRAMES_PER_CODE, SAMPLES_PER_CODE
+from chatterbox.runtime.decoder.compiled import Opened
 from chatterbox.runtime.decoder.split_decoder import SplitDecoder, StreamSettings
 from chatterbox.runtime.streaming_decoder import DecodeJob, Rendered
 from tools.decoder.build import write_decoder
@@ -41,7 +42,7 @@ PUBLISHED = WindowSettings(first_most_codes=6, most_codes=20)
 
 def opened(model: onnx.ModelProto, folder: Path, rows: int = 4, **more: int) -> Opened:
     path = saved(model, folder)
-    return open_decoder(path, opener(folder), StreamSettings(max_rows=rows, **more))
+    return open_decoder(path, StreamSettings(max_rows=rows, **more))
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def test_decoders_are_opened_as_what_they_are(local, published, ragged):
 def test_external_weights_stay_in_their_file(tmp_path):
     model = decoder_model(random_weights(TINY), ragged=False)
     path = saved(model, tmp_path, external=True)
-    made = open_decoder(path, opener(tmp_path), StreamSettings(int8=True))
+    made = open_decoder(path, StreamSettings(int8=True))
     assert made.kind == "split"
     assert "8 bits" in made.note
     assert made.decoder.max_rows == 1
@@ -143,9 +144,7 @@ def decode_once(made: Opened, count: int) -> Rendered:
 def test_editions_open_and_sound_alike(edition, local, tmp_path):
     weights = random_weights(TINY)
     paths = [write_decoder(weights, tmp_path, e, ragged=False) for e in ("fp32", edition)]
-    exact, other = (
-        open_decoder(path, opener(path.parent), StreamSettings()).decoder for path in paths
-    )
+    exact, other = (open_decoder(path, StreamSettings()).decoder for path in paths)
     codes = some_codes(20)
     a, b = (stream(d, codes, whole())[0] for d in (exact, other))
     # As loud in every 20 ms; the phases may have drifted apart.
@@ -207,7 +206,7 @@ def test_the_prompt_is_cut_to_the_setting(published, tmp_path):
     short = type(short)("cut", cut)
     model = decoder_model(random_weights(TINY), ragged=False)
     path = saved(model, tmp_path)
-    ten = open_decoder(path, opener(tmp_path), StreamSettings(prompt_codes=10)).decoder
+    ten = open_decoder(path, StreamSettings(prompt_codes=10)).decoder
     a, _ = stream(ten, some_codes(12), whole(), who=long)
     b, _ = stream(published.decoder, some_codes(12), whole(), who=short)
     np.testing.assert_allclose(a, b, atol=1e-6)

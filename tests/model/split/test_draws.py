@@ -11,11 +11,11 @@ from onnx import helper, parser
 from chatterbox.compile.decoder.errors import NotSplittable
 from chatterbox.compile.decoder.graph_edit import inlined
 from chatterbox.compile.decoder.random_ops import (
-    RandomOp,
     find_randoms,
     randoms_to_inputs,
     randoms_to_outputs,
 )
+from chatterbox.runtime.decoder.graph_io import RandomOp
 
 DRAWING = """
 g (float[n] x) => (float[n] y) {

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_decoder import opener, saved, some_codes, voice
+from tiny_decoder import open_decoder, saved, some_codes, voice
 
 from chatterbox.compile.decoder import variants as forms
 from chatterbox.compile.decoder.equivalence import mel_distance_db
-from chatterbox.compile.decoder.open_decoder import Opened, open_decoder
 from chatterbox.engine.outbox import Outbox, SegmentEnd
 from chatterbox.engine.playback import PlaybackClock
 from chatterbox.engine.sampler import Sampling
@@ -21,6 +20,7 @@ from chatterbox.engine.stats import Counters
 from chatterbox.engine.vocoding_loop import VocodingLoop
 from chatterbox.engine.windows import WindowSettings
 from chatterbox.runtime.contract import I64, Voice
+from chatterbox.runtime.decoder.compiled import Opened
 from chatterbox.runtime.decoder.flow import PlainFlow, fed_to_flow
 from chatterbox.runtime.decoder.prompt_kv_cache import CachedPromptFlow
 from chatterbox.runtime.decoder.shape_laws import ProbeLength
@@ -36,7 +36,7 @@ WIDE = replace(TINY, channels=64, vocoder=64)
 
 def small_and_quick(folder: Path, memory_bytes: int = 1 << 28) -> Opened:
     path = saved(decoder_model(random_weights(WIDE), ragged=False), folder)
-    return open_decoder(path, opener(folder), StreamSettings(int8=True, memory_bytes=memory_bytes))
+    return open_decoder(path, StreamSettings(int8=True, memory_bytes=memory_bytes))
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,8 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import pytest
-from tiny_decoder import opener, saved, some_codes, stream, voice
+from tiny_decoder import open_decoder, opener, saved, some_codes, stream, voice
 
-from chatterbox.compile.decoder.open_decoder import Opened, open_decoder
 from chatterbox.config import TTSConfig
 from chatterbox.engine.windows import Crossfader, WindowSettings
 from chatterbox.errors import ModelError
@@ -22,6 +21,7 @@ from chatterbox.runtime.buffers import HostBuffer, Memory
 from chatterbox.runtime.contract import F32, SAMPLES_PER_CODE
 from chatterbox.runtime.cuda_graphs import CAPTURE_OPTIONS
 from chatterbox.runtime.decoder.captured import CapturedSession
+from chatterbox.runtime.decoder.compiled import Opened
 from chatterbox.runtime.decoder.split_decoder import LOOK_AHEAD_CODES, SplitDecoder, StreamSettings
 from chatterbox.runtime.sessions import SessionSettings
 from chatterbox.runtime.streaming_decoder import DecodeJob, Window
@@ -68,15 +68,12 @@ def folder(model, tmp_path_factory):
 
 
 def replaying(folder: Path, memory: Memory) -> Opened:
-    def record(part: onnx.ModelProto) -> CapturedSession:
-        return CapturedSession(opener(folder)(part), memory)
-
-    return open_decoder(folder / DECODER, opener(folder), STREAMING, record)
+    return open_decoder(folder / DECODER, STREAMING, memory)
 
 
 @pytest.fixture(scope="module")
 def plain(folder):
-    return open_decoder(folder / DECODER, opener(folder), STREAMING).decoder
+    return open_decoder(folder / DECODER, STREAMING).decoder
 
 
 @pytest.fixture(scope="module")
