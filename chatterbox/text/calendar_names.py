@@ -68,7 +68,8 @@ def spell_out(text: str) -> str:
     """`text` with the names of its months and weekdays in full. Linear time."""
     if _FIGURE.search(text):
         text = _LIFE.sub(lambda m: _LIVES[m[1]], text)
-    if not _ANY_NAME.search(text):
+    small = text.lower()
+    if not any(name in small for name in _NAMES) or not _ANY_NAME.search(text):
         return text
     text = _AFTER_FIGURE.sub(_say_after_figure, _RUN.sub(_say_run, text))
     text = _BEFORE_FIGURE.sub(_say_before_figure, text)

@@ -31,7 +31,9 @@ _EMERGENCY = re.compile(
 )
 _LONG = re.compile(r"(?<![\w.,$£€¥])(?!\d+000\b)\d{10,}(?![\w.,%]*\d|%)(?! [a-z]+s\b)")
 
-_THREE_FIGURES = re.compile(r"\d{3}|\+\d|\d\d[ -]\d\d")
+_FIGURES = re.compile("[0-9]+")
+_NEAR = re.compile(r"[0-9][ .)-]{1,2}\(?[0-9]|\+\(?[0-9]")
+"""Figures that may be groups of one number."""
 
 # --- codes ---------------------------------------------------------------------------------------
 _VALUE = r"(?P<value>(?=[A-Za-z-]{0,6}\d)[A-Za-z\d]{2,24}(?:[ -]\d{2,6}){0,5})(?![\w%]|[.,:/]\d)"
@@ -79,6 +81,7 @@ _STATE = re.compile(
 )
 
 # --- versions and names --------------------------------------------------------------------------
+_VERSIONED = re.compile("[.v][0-9]")
 _VERSION = re.compile(
     r"(?<![\w.])(?:[vV] ?)?(\d++(?:\.\d++){2,}+)|\bv(\d{1,4}(?:\.\d{1,4})?)(?![\w.]\d)"
 )
@@ -124,7 +127,7 @@ _VERSE = re.compile(
 )
 
 # --- signs before figures ------------------------------------------------------------------------
-_FIGURE = re.compile(r"\d")
+_FIGURE = re.compile("[0-9]")
 _LEADING_POINT = re.compile(r"(?<![\w.])\.(?=\d)")
 _MINUS = re.compile(r"(?<![\w)\].,%°$£€¥^-])-(?=[^\w\s-]?\d|[A-Z]{1,2}\$\d)")
 _PLUS = re.compile(r"(?<![\w+])\+(?=\d)")
@@ -137,37 +140,52 @@ def verses(text: str) -> str:
 
 def spell_out(text: str) -> str:
     """`text` with the figures that are names in words. Linear time."""
-    if _THREE_FIGURES.search(text):
-        text = _phones(_code(text))
+    longest = max(map(len, _FIGURES.findall(text)), default=0)
+    if longest > 2 or _NEAR.search(text):
+        text = _phones(_code(text, longest), longest)
     if text.count("-") > 1:
         text = _GROUPS.sub(lambda m: digits(m[0]), text)
     if not _FIGURE.search(text):
         return text
-    text = _names(text)
+    text = _names(text, longest)
     return _PLUS.sub("plus ", _MINUS.sub("minus ", _LEADING_POINT.sub("0.", text)))
 
 
-def _phones(text: str) -> str:
-    text = _INTERNATIONAL.sub(_say_international, _PHONE.sub(lambda m: digits(m[0]), text))
-    text = _BLANKS.sub(_say_blanks, _LONG.sub(lambda m: _in_groups(m[0]), text))
-    text = _CALL.sub(lambda m: m[1] + m[2] + _in_groups(m[3]), text)
-    return _EMERGENCY.sub(lambda m: digits(m[0]), text)
+def _phones(text: str, longest: int) -> str:
+    if _NEAR.search(text):
+        text = _INTERNATIONAL.sub(_say_international, _PHONE.sub(lambda m: digits(m[0]), text))
+        text = _BLANKS.sub(_say_blanks, text)
+    if longest > 9:
+        text = _LONG.sub(lambda m: _in_groups(m[0]), text)
+    if longest > 2 and _FIGURE.search(text):
+        text = _CALL.sub(_say_call, text)
+        text = _EMERGENCY.sub(lambda m: digits(m[0]), text)
+    return text
 
 
-def _code(text: str) -> str:
-    text = _IBAN.sub(lambda m: _spelled(m[0]), text)
+def _code(text: str, longest: int) -> str:
     small = text.lower()
+    if small != text:
+        text = _IBAN.sub(lambda m: _spelled(m[0]), text)
     if any(word in small for word in _STRONG_WORDS):
         text = _STRONG.sub(_say_strong, text)
-    text = _WEAK.sub(_say_weak, _ENDING.sub(lambda m: m[1] + digits(m[2]), text))
-    text = _USED.sub(lambda m: (m[1] or "") + digits(m[2] or m[3]), text)
-    return _STATE.sub(lambda m: m[1] + digits(m[2]), text)
+    if "end" in small:
+        text = _ENDING.sub(lambda m: m[1] + digits(m[2]), text)
+    if any(word in small for word in _WEAK_WORDS):
+        text = _WEAK.sub(_say_weak, text)
+    if longest > 3:
+        text = _USED.sub(lambda m: (m[1] or "") + digits(m[2] or m[3]), text)
+    return _STATE.sub(lambda m: m[1] + digits(m[2]), text) if longest > 4 else text
 
 
-def _names(text: str) -> str:
-    text = _VERSION.sub(_say_version, text)
-    text = _RELEASE.sub(_say_release, text)
-    if not _THREE_FIGURES.search(text):
+def _say_call(match: re.Match[str]) -> str:
+    return match[1] + match[2] + _in_groups(match[3])
+
+
+def _names(text: str, longest: int) -> str:
+    if _VERSIONED.search(text):
+        text = _RELEASE.sub(_say_release, _VERSION.sub(_say_version, text))
+    if longest < 3:
         return text
     text = _WIFI.sub(lambda m: f"eight oh two dot {cardinal(int(m[1]))} ", text)
     text = _SERIES.sub(_say_series, text)

@@ -45,6 +45,7 @@ _POWER = re.compile(
     r"|(-?(?:\d{1,9}\.\d{1,9}|\d{0,3}[a-z]{1,2}|[A-Z]))(?!\w))"
 )
 _INTEGER = re.compile(r"-?\d{1,9}")
+_STARRED = re.compile(r"\*(?:(?<=[\w)]\*)|(?<=[\w)] \*))\*? ?[-\w(]")
 _STAR_POWER = re.compile(r"(?<![\w*])(\d{1,9}|[A-Za-z]|\))\*\*(-?\d{1,9}|[A-Za-z])(?![\w*])")
 _STAR = re.compile(
     r"(?:(?<=\d)|(?<=[\d)][a-zA-Z])|(?<=\))|(?<![\w*])(?<=[A-Za-z]))(?<!\*)"
@@ -82,6 +83,7 @@ _CHAIN = re.compile(
     rf"(?<![\w.,/?&=#@%$^:-])(?P<chain>{_OPERAND}(?:{_OPERATOR}{_OPERAND}){{1,30}}+)"
     r"(?![\w/@-]|\.\w)(?P<end> ?[?.!]?)"
 )
+_OPERATED = re.compile(r"[-+*/×÷=<>≤≥≠≈–]|[0-9] ?x")
 _TELLS_OF_CHAIN = re.compile(
     r"[=<>≤≥≠≈]|[nxyz](?<![A-Za-z][nxyz])(?![A-Za-z])"
     r"|[Ww]hat|[Hh]ow much|[Cc]alc|[Cc]omp|[Ee]val|[Ss]olve"
@@ -151,12 +153,19 @@ def spell_out(text: str) -> str:
     if "/" in text:
         text = _OVER.sub(lambda m: f"{m[1] or m[3]} over {m[2] or m[4]}", text)
     if "*" in text:
-        text = _PRODUCT.sub(lambda m: m[0].replace("*", " times "), text)
-        text = _STAR.sub(" times ", _STAR_POWER.sub(r"\1^\2", text))
+        if _STARRED.search(text):
+            text = _PRODUCT.sub(lambda m: m[0].replace("*", " times "), text)
+            text = _STAR.sub(" times ", _STAR_POWER.sub(r"\1^\2", text))
     text = _PLUS_MINUS.sub("±", text) if "+" in text else text
     if "=" in text:
         text = _CHANGED.sub(lambda m: f" {_NAMED[m[1]]} equals ", text)
-    return _CHAIN.sub(_say_chain, text) if _TELLS_OF_CHAIN.search(text) else text
+    return "\n".join(map(_chains, text.split("\n"))) if _OPERATED.search(text) else text
+
+
+def _chains(line: str) -> str:
+    if not (_OPERATED.search(line) and _TELLS_OF_CHAIN.search(line)):
+        return line
+    return _CHAIN.sub(_say_chain, line)
 
 
 def _say_power(match: re.Match[str]) -> str:

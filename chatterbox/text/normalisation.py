@@ -4,8 +4,8 @@ Knows the order of the steps, not their content. Each step takes away one kind o
 leaves only what the steps after it know.
 """
 
-import functools
 import re
+from itertools import groupby
 
 from chatterbox.text import (
     addresses,
@@ -34,10 +34,10 @@ from chatterbox.text import (
 )
 from chatterbox.text.characters import readable
 from chatterbox.text.code_blocks import CodeBlocks
-from chatterbox.text.rules import Allowance, Rule, apply, by_blocks
+from chatterbox.text.rules import Allowance, apply, by_blocks
 from chatterbox.text.units import CURRENCY_SIGNS
 
-_FIGURE = re.compile(r"\d")
+_FIGURE = re.compile("[0-9]")
 _OPENS_SENTENCE = re.compile(rf"(?m)(?:^|(?<=[.!?] ))(?=[{CURRENCY_SIGNS}.-]{{0,2}}\d)")
 _CAPITAL = "\ue000"
 """Stands before a figure that opens a sentence, whose first word is to be capitalised; a private
@@ -52,17 +52,7 @@ def _opened(text: str) -> str:
 
 def _capitalised(text: str) -> str:
     """The words of these figures, capitalised."""
-    return _TO_CAPITALISE.sub(lambda m: m[1].upper(), text)
-
-
-def _figured(rule: Rule) -> Rule:
-    """`rule`, where there are figures still to be read."""
-
-    @functools.wraps(rule)
-    def apply_to(text: str) -> str:
-        return rule(text) if _FIGURE.search(text) else text
-
-    return apply_to
+    return _TO_CAPITALISE.sub(lambda m: m[1].upper(), text) if _CAPITAL in text else text
 
 
 _MARKUP = (
@@ -87,31 +77,26 @@ _WORDS = (
     roman.spell_out,
 )
 _FIGURES = (
-    *map(
-        _figured,
-        (
-            _opened,
-            identifiers.verses,
-            figures.pressure,
-            ranges.linked,
-            dates.spell_out,
-            clock.spell_out,
-            identifiers.spell_out,
-            figures.powers,
-            years.decades,
-            money.spell_out,
-            quantities.spell_out,
-            years.ranges,
-            figures.fractions,
-            ranges.spell_out,
-            years.spell_out,
-            figures.rest,
-        ),
-    ),
-    _capitalised,
+    _opened,
+    identifiers.verses,
+    figures.pressure,
+    ranges.linked,
+    dates.spell_out,
+    clock.spell_out,
+    identifiers.spell_out,
+    figures.powers,
+    years.decades,
+    money.spell_out,
+    quantities.spell_out,
+    years.ranges,
+    figures.fractions,
+    ranges.spell_out,
+    years.spell_out,
+    figures.rest,
 )
-_SIGNS = (signs.spell_out, punctuation.tidy)
-"""All the rules, in their order. Those up to `_LINES` see the whole text, the others a block."""
+_SIGNS = (_capitalised, signs.spell_out, punctuation.tidy)
+"""All the rules, in their order. Those up to `_LINES` see the whole text, the others a block;
+those of `_FIGURES` only lines with figures, as long as there are any left."""
 
 
 def normalise(
@@ -137,5 +122,13 @@ def normalise(
 
 
 def _in_words(text: str, allowance: Allowance) -> str:
-    text = apply(_LINES, text, allowance)
-    return by_blocks((*_WORDS, *_FIGURES, *_SIGNS), text, allowance)
+    def read(block: str) -> str:
+        block = apply(_WORDS, block, allowance)
+        if _FIGURE.search(block):
+            lines = groupby(block.split("\n"), lambda line: _FIGURE.search(line) is not None)
+            block = "\n".join(
+                apply(_FIGURES, "\n".join(some), allowance, needs=_FIGURE) for _, some in lines
+            )
+        return apply(_SIGNS, block, allowance)
+
+    return by_blocks(read, apply(_LINES, text, allowance))

@@ -122,18 +122,24 @@ _REIGNED = listed(
 
 def spell_out(text: str) -> str:
     """`text` with safe Roman numerals as words. Linear time; single blanks only."""
-    if not _POSSIBLE.search(text):
+    numerals = set(_POSSIBLE.findall(text))
+    if not numerals:
         return text
-    text = _WW.sub(lambda m: f"World War {cardinal(_value(m[1]))}", text)
-    text = _RUN.sub(_say_run, _NTH.sub(_say_nth, text))
-    text = _NUMBERED_SMALL.sub(_say_numbered_small, text)
+    beyond_one = numerals != {"I"}
+    if beyond_one:
+        text = _WW.sub(lambda m: f"World War {cardinal(_value(m[1]))}", text)
+        text = _RUN.sub(_say_run, _NTH.sub(_say_nth, text))
+        text = _NUMBERED_SMALL.sub(_say_numbered_small, text)
     text = _NUMBERED.sub(_say_numbered, text)
-    text = _NOTED_NUMERAL.sub(_say_noted, text)
+    if ". " in text:
+        text = _NOTED_NUMERAL.sub(_say_noted, text)
     if "II" in text or "IV" in text:
         text = _HEIR.sub(_say_ordinal, text)
-    text = _TITLED.sub(_say_titled, text)
-    text = _OF_LAND.sub(_say_ordinal, _RULER.sub(_say_ruler, text))
-    return _YEAR.sub(lambda m: year(_value(m[0])), _SEQUEL.sub(_say_sequel, text))
+    text = _RULER.sub(_say_ruler, _TITLED.sub(_say_titled, text))
+    if beyond_one:
+        text = _SEQUEL.sub(_say_sequel, _OF_LAND.sub(_say_ordinal, text))
+        text = _YEAR.sub(lambda m: year(_value(m[0])), text)
+    return text
 
 
 def _value(numeral: str) -> int:

@@ -45,23 +45,28 @@ class Allowance:
             )
 
 
-def apply(rules: Iterable[Rule], text: str, allowance: Allowance) -> str:
-    """`text` after all `rules`. Raises TextTooLong, and nothing else."""
+def apply(
+    rules: Iterable[Rule], text: str, allowance: Allowance, needs: re.Pattern[str] | None = None
+) -> str:
+    """`text` after all `rules`, or after those up to which it holds what they need. Raises
+    TextTooLong, and nothing else."""
     for rule in rules:
+        if needs and not needs.search(text):
+            break
         allowance.check()
         text = _applied(rule, text)
     return text
 
 
-def by_blocks(rules: Iterable[Rule], text: str, allowance: Allowance) -> str:
-    """As `apply`, but in blocks: whole lines where they fit, else sentences, else words."""
-    said, start = "", 0
+def by_blocks(read: Rule, text: str) -> str:
+    """`text` after `read`, in blocks: whole lines where they fit, else sentences, else words."""
+    said, start = [], 0
     while start < len(text):
         end, after = _block(text, start)
-        if block := apply(rules, text[start:end], allowance):
-            said += block + ("\n" if text[end:after] == "\n" else " ")
+        if block := read(text[start:end]):
+            said += [block, "\n" if text[end:after] == "\n" else " "]
         start = after
-    return said[:-1]
+    return "".join(said[:-1])
 
 
 def _block(text: str, start: int) -> tuple[int, int]:

@@ -25,7 +25,7 @@ _TITLE_OR_STREET = re.compile(
 )
 _NAME_BEFORE = re.compile(r"\b([A-Z][\w'-]{0,30}|\d{1,4}(?:st|nd|rd|th)) $")
 _ABBREVIATION = re.compile(
-    r"(?<![\w.'/])(?:[A-Za-z]{1,6}+(?:[./][A-Za-z]{1,3}(?![A-Za-z])){0,3}+[./]?+|vs\b)"
+    r"(?<![\w.'/])(?:[A-Za-z]{1,6}+(?:(?:[./][A-Za-z]{1,3}(?![A-Za-z])){1,3}+[./]?+|[./])|vs\b)"
 )
 
 _FIGURED = re.compile(r"(?<![\w.'/-])(?P<word>[A-Za-z/]{1,7}+)(?P<gap>\. ?| )(?=\d)")

@@ -99,7 +99,7 @@ def test_no_rule_sees_more_than_a_block(text):
         seen.append(block)
         return block
 
-    rules.by_blocks((look,), text, rules.Allowance(len(text)))
+    rules.by_blocks(look, text)
     assert all(len(block) <= rules.BLOCK_CHARS for block in seen)
     assert "".join("".join(seen).split()) == "".join(text.split())
     assert all(block.count("[") == block.count("]") for block in seen)
