@@ -50,10 +50,9 @@ _ALONE = re.compile(
     rf"| ?[AaPp]\.?[Mm]\b| {_MONTH})|{_MONTH}|noon\b|(?:at|from) \d)))\b"
     r"(?P<stop>\.(?=,| ?[a-z\d(]))?(?!\w|\.\w)"
 )
-_FIGURE = re.compile(r"\d")
-_ANY_NAME = re.compile(
-    r"\b(?:(?i:jan|feb|apr|jun|jul|aug|sep|oct|nov|dec|mon|tue|wed|thu|fri|sat|sun)|(?i:mar(?:ch)?|may)\b)"
-)
+_FIGURE = re.compile("[0-9]")
+_ANY_NAME = re.compile(rf"[adfjmnostw](?<!\w.)[a-z]{{2}}(?<={'|'.join(_NAMES)})")
+"""A cheap look for the beginning of a name, in small letters."""
 _LOWER_WORDS = frozenset({"may", "march", "mar"})
 _LEADS = re.compile(
     r"(?i)(?:^|[\n(:,]|\b(?:on|by|until|till|since|from|before|after|to|for|last|next|of|due|dated"
@@ -69,7 +68,7 @@ def spell_out(text: str) -> str:
     if _FIGURE.search(text):
         text = _LIFE.sub(lambda m: _LIVES[m[1]], text)
     small = text.lower()
-    if not any(name in small for name in _NAMES) or not _ANY_NAME.search(text):
+    if not any(name in small for name in _NAMES) or not _ANY_NAME.search(small):
         return text
     text = _AFTER_FIGURE.sub(_say_after_figure, _RUN.sub(_say_run, text))
     text = _BEFORE_FIGURE.sub(_say_before_figure, text)

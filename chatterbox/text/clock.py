@@ -18,7 +18,8 @@ _FROM_TO = re.compile(
 )
 _HOUR = re.compile(rf"(?<![\w.:])(?P<h>1[0-2]|0?[1-9]) ?{_HALF}")
 _OPENING = re.compile(rf"{_ALONE}(\d{{1,2}}) ?[-–—] ?(\d{{1,2}})(?![\w%-]|[.,:]\d)")
-_DASH = re.compile(r"[-–—]")
+_JOINED = re.compile("[0-9](?:[:.][0-5]| ?(?:[-–—] ?[0-9]|[AaPp][Mm]))")
+_TO_HOUR = re.compile("[-–—] ?[0-9]")
 _OPENS = re.compile(
     r"(?i)(?:day|\b(?:daily|hours?|open|works?|working|weekdays|weekends)),?(?: from)?:? $"
 )
@@ -27,9 +28,11 @@ _JOB = re.compile(r" (?:jobs?|shifts?|hours|schedule|workday|grind)\b")
 
 def spell_out(text: str) -> str:
     """`text` with every time of day in words. Linear time."""
+    if not _JOINED.search(text):
+        return text
     if ":" in text:
         text = _LAP.sub(_say_lap, _LENGTH.sub(_say_length, text))
-    if _DASH.search(text):
+    if _TO_HOUR.search(text):
         text = _OPENING.sub(_say_opening, _FROM_TO.sub(r"\1 to ", text))
     return _HOUR.sub(_say_hour, _CLOCK.sub(_say_clock, text))
 

@@ -15,6 +15,8 @@ _ALONE = r"(?<![\w./:-])(?<!\d,)"
 _END = r"(?![\w/%°]|[.,:-]\d)"
 _YEAR = r"(?:(?P<comma>,?) (?P<year>\d{4}|'\d\d))"
 
+_JOINED = re.compile("[0-9][-/.][0-9]")
+_SLASH = re.compile("[0-9]/[0-9]")
 _ISO = re.compile(
     _ALONE + r"(\d{4})([-/.])(\d{1,2})\2(\d{1,2})(?:(?:T| )(\d{2}):(\d{2})(?::\d{2}(?:\.\d{1,9})?)?"
     r"(Z|[+-]\d{2}:?\d{2})?+)?+(?![\w/-]|\.\d)"
@@ -45,9 +47,10 @@ _MONTH_YEAR = re.compile(rf"\b(?P<month>{_NAME}),? (?P<year>1\d{{3}}|20\d\d|'\d\
 
 def spell_out(text: str) -> str:
     """`text` with every date in words. Linear time."""
-    text = _SLASHED.sub(_say_slashed, _ISO.sub(_say_iso, text))
-    text = _YEAR_MONTH.sub(_say_year_month, text)
-    if "/" in text:
+    if _JOINED.search(text):
+        text = _SLASHED.sub(_say_slashed, _ISO.sub(_say_iso, text))
+        text = _YEAR_MONTH.sub(_say_year_month, text)
+    if _SLASH.search(text):
         text = _MONTH_OF_YEAR.sub(lambda m: f"{MONTHS[int(m[1]) - 1]} {year(int(m[2]))}", text)
         text = _NO_YEAR.sub(_say_no_year, text)
     if _NAMED.search(text):

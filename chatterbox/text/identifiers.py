@@ -126,16 +126,18 @@ _VERSE = re.compile(
     r"(?: ?[-–—] ?(\d{1,3})(?![:\d]))?(?![\w:])"
 )
 
+_IS_VERSE = re.compile("[0-9]:[0-9]")
+
 # --- signs before figures ------------------------------------------------------------------------
 _FIGURE = re.compile("[0-9]")
-_LEADING_POINT = re.compile(r"(?<![\w.])\.(?=\d)")
-_MINUS = re.compile(r"(?<![\w)\].,%°$£€¥^-])-(?=[^\w\s-]?\d|[A-Z]{1,2}\$\d)")
-_PLUS = re.compile(r"(?<![\w+])\+(?=\d)")
+_LEADING_POINT = re.compile(r"\.(?<![\w.].)(?=\d)")
+_MINUS = re.compile(r"-(?<![\w)\].,%°$£€¥^-].)(?=[^\w\s-]?\d|[A-Z]{1,2}\$\d)")
+_PLUS = re.compile(r"\+(?<![\w+].)(?=\d)")
 
 
 def verses(text: str) -> str:
     """Romans 8:28-30, 1 Peter 5:7: must be taken before times of day."""
-    return _VERSE.sub(_say_verse, text) if ":" in text else text
+    return _VERSE.sub(_say_verse, text) if _IS_VERSE.search(text) else text
 
 
 def spell_out(text: str) -> str:

@@ -45,7 +45,11 @@ _POWER = re.compile(
     r"|(-?(?:\d{1,9}\.\d{1,9}|\d{0,3}[a-z]{1,2}|[A-Z]))(?!\w))"
 )
 _INTEGER = re.compile(r"-?\d{1,9}")
-_STARRED = re.compile(r"\*(?:(?<=[\w)]\*)|(?<=[\w)] \*))\*? ?[-\w(]")
+_STARRED = re.compile(
+    r"\*(?:(?<=[\d)]\*)|(?<=[\d)] \*)|(?<=\b[A-Za-z]\*)|(?<=\b[A-Za-z] \*)|(?<=\d[A-Za-z]\*)"
+    r"|(?<=\d[A-Za-z] \*))\*? ?[-\w(]"
+)
+"""A cheap look for a star between two factors."""
 _STAR_POWER = re.compile(r"(?<![\w*])(\d{1,9}|[A-Za-z]|\))\*\*(-?\d{1,9}|[A-Za-z])(?![\w*])")
 _STAR = re.compile(
     r"(?:(?<=\d)|(?<=[\d)][a-zA-Z])|(?<=\))|(?<![\w*])(?<=[A-Za-z]))(?<!\*)"
@@ -60,6 +64,7 @@ _FACTOR = re.compile(r"(?<=\d)\((?=[\w ]{1,10}[-+*/×][\w ]{1,10}\))(?!\d{3}-)")
 _OVER = re.compile(
     r"(?<![\w/.:-])(?!y/n)(?:(\d{1,4}|[a-zA-Z]|d[a-z])/([nxyz]|d[a-z])|([xyz])/(\d{1,2}))(?![\w/.-])"
 )
+_DIVIDED = re.compile(r"/(?:[nxyz]|d[a-z]|\d{1,2})(?![\w/.-])")
 _FACTORIAL = re.compile(r"(?<=[\w)])!(?= ?[=+*/×)-])")
 _PLUS_MINUS = re.compile(r"\+ ?/ ?[-–]|\+-(?=\d)")
 _CHANGED = re.compile(r"(?<=\w) ?([-+*/])= ?(?=[\w(])")
@@ -150,12 +155,11 @@ def spell_out(text: str) -> str:
     if "(" in text:
         text = _FACTOR.sub(" times (", _RATIO.sub(" over ", text))
         text = _CALL.sub(_say_call, text)
-    if "/" in text:
+    if "/" in text and _DIVIDED.search(text):
         text = _OVER.sub(lambda m: f"{m[1] or m[3]} over {m[2] or m[4]}", text)
-    if "*" in text:
-        if _STARRED.search(text):
-            text = _PRODUCT.sub(lambda m: m[0].replace("*", " times "), text)
-            text = _STAR.sub(" times ", _STAR_POWER.sub(r"\1^\2", text))
+    if "*" in text and _STARRED.search(text):
+        text = _PRODUCT.sub(lambda m: m[0].replace("*", " times "), text)
+        text = _STAR.sub(" times ", _STAR_POWER.sub(r"\1^\2", text))
     text = _PLUS_MINUS.sub("±", text) if "+" in text else text
     if "=" in text:
         text = _CHANGED.sub(lambda m: f" {_NAMED[m[1]]} equals ", text)

@@ -37,16 +37,18 @@ _EACH = (
     r"| / (?P<per_word>[a-z]{1,10})\b)?"
 )
 _AMOUNT = rf"(?P<minus>-)?{_RANGE}{_BEHIND}{_EACH}"
-_SIGN_BEFORE = re.compile(
-    rf"(?P<what>{_CHARS}(?<![A-Za-z\d]{_CHARS})|(?<![A-Za-z\d]){_LETTERED})(?<!\d [€¢]) ?{_AMOUNT}"
-)
+_SIGN_BEFORE = re.compile(rf"(?P<what>{_CHARS}(?<![A-Za-z\d]{_CHARS}))(?<!\d [€¢]) ?{_AMOUNT}")
+_LETTERED_BEFORE = re.compile(rf"(?<![A-Za-z\d])(?P<what>{_LETTERED}) ?{_AMOUNT}")
+_IS_LETTERED = re.compile("[A-Z]\\$|CN¥")
 _CODE_BEFORE = re.compile(
     rf"(?<![\w.])(?!TRY|PHP|ETH|kr|zł)(?P<what>{_CODES}) ?(?:{_SIGN} ?)?(?=-?\d){_AMOUNT}"
 )
 """`TRY 5 times`, `PHP 8` and `ETH 2.0` are no sums."""
+_ANY_SIGN = re.compile(_CHARS)
 _AFTER = re.compile(
     rf"(?<![\w.])(?<!\d,)(?P<minus>-)?{_RANGE} ?(?P<what>{_SIGN}(?!\d)|(?:{_CODES})\b){_EACH}"
 )
+_DECIMAL = re.compile("[0-9],[0-9]{1,2}(?![0-9])")
 _COMMA = re.compile(r"(?<![\d.,])(\d{1,3}(?:\.\d{3}){1,4}|\d{1,9}),(\d{1,2})(?![\d,]|\.\d)")
 _BEHIND_COMMA = re.compile(rf" ?(?:{_CHARS}|(?:{_CODES}|euros?|dollars|pounds|francs)\b)")
 _BEFORE_COMMA = re.compile(rf"(?:{_CHARS}|\b(?:{_CODES})) ?$")
@@ -54,14 +56,15 @@ _BEFORE_COMMA = re.compile(rf"(?:{_CHARS}|\b(?:{_CODES})) ?$")
 
 def spell_out(text: str) -> str:
     """`text` with sums of money in words. Linear time."""
-    if "," in text:
+    if _DECIMAL.search(text):
         text = _COMMA.sub(_with_point, text)
     has_code = any(code in text for code in _ALL_CODES)
     if has_code:
         text = _CODE_BEFORE.sub(_say, text)
-    if has_code or any(sign in text for sign in CURRENCY_SIGNS):
-        text = _AFTER.sub(_say, _SIGN_BEFORE.sub(_say, text))
-    return text
+    if _IS_LETTERED.search(text):
+        text = _LETTERED_BEFORE.sub(_say, text)
+    text = _SIGN_BEFORE.sub(_say, text)
+    return _AFTER.sub(_say, text) if has_code or _ANY_SIGN.search(text) else text
 
 
 def _with_point(match: re.Match[str]) -> str:

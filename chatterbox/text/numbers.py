@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from num2words import num2words
 
-NUMBER = r"(?:\d{1,3}(?:,\d{3})++(?!\d)|\d{1,2}(?:,\d{2}(?=,))++,\d{3}(?!,?\d)|\d++)(?:\.\d++)?+"
+NUMBER = r"\d(?:\d{0,2}(?:,\d{3})++(?!\d)|\d?(?:,\d{2}(?=,))++,\d{3}(?!,?\d)|\d*+)(?:\.\d++)?+"
 """A pattern for figures as English writes them: `1,234.5`, in India `1,00,000`. No sign."""
 
 MAX_CARDINAL_DIGITS = 12

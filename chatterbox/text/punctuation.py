@@ -24,10 +24,10 @@ _TOUCHING_NAME = re.compile(
     r"(?<=[\w)])\((\w|[ivx]{1,4}|one|two|three|four|five|six|seven|eight|nine|ten)\)"
 )
 """The letter or figure of a clause, `501(c)(3)`; figures are words by then."""
-_AFTER_STOP = re.compile(r"(?<=[,.!?;:])\)|(?<=[,.!?;:] )\(")
+_AFTER_STOP = re.compile(r"[()](?:(?<=[,.!?;:]\))|(?<=[,.!?;:] \())")
 _CLOSING = re.compile(r" ?\)(?= ?\w)")
 _DASHES = re.compile(r" ?[-–—](?: ?[-–—])*+ ?")
-_LOOSE_HYPHEN = re.compile(r"(?<!\w)-+|-+(?!\w)")
+_LOOSE_HYPHEN = re.compile(r"-(?:(?<!\w-)-*|-*(?!\w))")
 _CLUSTER = re.compile(r" ?[,.!?;:](?: ?[,.!?;:])*+")
 _DASHED_STOP = re.compile(r" — ?(?=[,.!?;:])|(?<=[,.!?;:]) ?—(?= )")
 _TOUCHING = re.compile(r"[,.!?;:](?=[\w\[])")
@@ -71,7 +71,8 @@ def tidy(text: str) -> str:
     text = squeezed(text.replace("…", ", "))
     if "-" in text or "—" in text or "–" in text:
         text = _LOOSE_HYPHEN.sub(" ", _DASHES.sub(_one_dash, text))
-        text = _DASHED_STOP.sub("", squeezed(text))
+        text = squeezed(text)
+        text = _DASHED_STOP.sub("", text) if "—" in text else text
     text = squeezed(_TOUCHING.sub(r"\g<0> ", _CLUSTER.sub(_one_stop, text)))
     return "\n".join(_with_tags([_ended(line) for line in text.split("\n") if is_speakable(line)]))
 

@@ -12,6 +12,8 @@ _ALONE = r"(?<![\w.])(?<!\d,)"
 _TILDE = re.compile(r"(?<=[\d%°CFkKm]) ?~ ?(?=[$£€]?\d)")
 _ONE_IN = re.compile(r"(?<=\d)-in-(?=\d|a\b)")
 _ORDINALS = re.compile(r"(?<=\d(?:st|nd|rd|th)) ?[-–—] ?(?=\d{1,4}(?:st|nd|rd|th)\b)")
+_COLON = re.compile("[0-9] ?:[0-9]")
+_HYPHEN = re.compile("[-–—] ?[0-9]")
 _RATIO_NAMED = re.compile(
     r"(?i)(\b(?:ratio|scale|odds|split|dilution)(?: of| is| was|:)? )(\d{1,4}):(\d{1,4})\b"
     r"|(?<![\w.:])(\d{1,4}):(\d{1,4})(?= (?:ratio|scale|odds|mix|split|dilution|majority|aspect)\b)"
@@ -34,14 +36,15 @@ def linked(text: str) -> str:
     """20~30, 9th–12th, a ratio of 1:20: must be taken before dates, times and measures."""
     if "~" in text:
         text = _TILDE.sub("–", text)
-    if ":" in text:
+    if _COLON.search(text):
         text = _RATIO_NAMED.sub(_say_ratio, text)
     return _ONE_IN.sub(" in ", _ORDINALS.sub(" to ", text))
 
 
 def spell_out(text: str) -> str:
     """`text` with ranges, scores, differences and ratios of plain numbers in words. Linear time."""
-    return _RANGE.sub(_say_range, _RATIO.sub(_say_ratio, text))
+    text = _RATIO.sub(_say_ratio, text) if _COLON.search(text) else text
+    return _RANGE.sub(_say_range, text) if _HYPHEN.search(text) else text
 
 
 def _say_ratio(match: re.Match[str]) -> str:

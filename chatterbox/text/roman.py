@@ -78,9 +78,7 @@ _TITLED = re.compile(
     rf" [A-Z]\w{{1,30}}(?: [A-Z]\w{{1,30}})?) ({_UP_TO_39})(?!'(?:m|ve|ll|d)\b)"
 )
 _RULER = re.compile(rf"\b([A-Z][a-z]{{2,11}}) ({_UP_TO_39})(?!'(?:m|ve|ll|d)\b)")
-_HEIR = re.compile(
-    rf"\b((?:{'|'.join(sorted(_RULERS))})(?: [A-Z]\.?)? [A-Z][a-z]{{1,30}}) (I[IV]|III)(?!\w)"
-)
+_HEIR = re.compile(r"\b(([A-Z][a-z]{2,11})(?: [A-Z]\.?)? [A-Z][a-z]{1,30}) (I[IV]|III)(?!\w)")
 _OF_LAND = re.compile(rf"\b([A-Z][a-z]{{2,30}}) (?!I )({_UP_TO_39})(?= of [A-Z])")
 _BARE = r"(?>(?=[IVX])X{0,3}(?:IX|IV|V?I{0,3}))"
 _NTH = re.compile(
@@ -134,7 +132,7 @@ def spell_out(text: str) -> str:
     if ". " in text:
         text = _NOTED_NUMERAL.sub(_say_noted, text)
     if "II" in text or "IV" in text:
-        text = _HEIR.sub(_say_ordinal, text)
+        text = _HEIR.sub(_say_heir, text)
     text = _RULER.sub(_say_ruler, _TITLED.sub(_say_titled, text))
     if beyond_one:
         text = _SEQUEL.sub(_say_sequel, _OF_LAND.sub(_say_ordinal, text))
@@ -246,6 +244,10 @@ def _say_ordinal(match: re.Match[str]) -> str:
     if match[1] in STARTERS:
         return match[0]
     return f"{match[1]} the {ordinal(_value(match[2]))}"
+
+
+def _say_heir(match: re.Match[str]) -> str:
+    return f"{match[1]} the {ordinal(_value(match[3]))}" if match[2] in _RULERS else match[0]
 
 
 def _say_titled(match: re.Match[str]) -> str:

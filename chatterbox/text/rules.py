@@ -1,7 +1,7 @@
 """Applies the rules of reading one after the other, so that a rule that fails costs nothing else.
 
 A long text is read in blocks: no rule sees more than BLOCK_CHARS at once, so that not even a slow
-pattern can hold the interpreter's lock for long, and time is checked between any two rules.
+pattern can hold the interpreter's lock for long, and time is checked in between.
 """
 
 import functools
@@ -50,10 +50,10 @@ def apply(
 ) -> str:
     """`text` after all `rules`, or after those up to which it holds what they need. Raises
     TextTooLong, and nothing else."""
+    allowance.check()
     for rule in rules:
         if needs and not needs.search(text):
             break
-        allowance.check()
         text = _applied(rule, text)
     return text
 

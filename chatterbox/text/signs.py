@@ -12,7 +12,7 @@ from chatterbox.text.units import CURRENCIES, CURRENCY_SIGNS
 _SMILEY = re.compile(r"(?<!\S)(?:[:;=]'?-?[()DPpO/|3]+|<3+|[xX]D+|\^_*\^)(?!\S)")
 _ELISION = r"(?:tis|twas|em|til|cause|bout|round|neath|n)\b"
 _LOOSE_QUOTE = re.compile(
-    rf"(?<![^\W_])'(?!{_ELISION}|\d\d\b|\d0s\b)|(?<=[^\W\d_s])'(?![^\W\d_])|(?<=\d)'(?!s\b)",
+    rf"'(?:(?<![^\W_].)(?!{_ELISION}|\d\d\b|\d0s\b)|(?<=[^\W\d_s].)(?![^\W\d_])|(?<=\d.)(?!s\b))",
     re.I,
 )
 """An apostrophe stays between letters, after s (`the dogs' tails`), in elisions."""
@@ -56,21 +56,21 @@ _SIGNS: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
         ),
         (
             "-",
-            r"(?<=\b[A-DF])-(?= ?(?:[.,;!?)\n]|$|(?:in|on|for|to|average|grade|student|rating)\b))"
-            r"|(?<=\b[Aan] [A-DF])-(?=[\s.,;!?)]|$)",
+            r"-(?:(?<=\b[A-DF]-)(?= ?(?:[.,;!?)\n]|$|(?:in|on|for|to|average|grade|student|rating)\b))"
+            r"|(?<=\b[Aan] [A-DF]-)(?=[\s.,;!?)]|$))",
             " minus ",
         ),
         ("°", r"(?<=[a-z])°", " degrees"),
         (":", r"(?<=\w):(?=[\\/]\w)", " colon "),
         ("/", r"(?<=\w)/ {0,2}(?=partial )", " over "),
-        ("/", r"(?:(?<![\w/])|(?<=\w))/(?=\w)", " slash "),
+        ("/", r"/(?:(?<![\w/].)|(?<=\w.))(?=\w)", " slash "),
         ("\\", r"\\(?=\w)", " backslash "),
         ("@", r"@", " at "),
     )
 )
 """Sign to look for first (a text has few of them), pattern, what is said. In this order."""
 _GREEK_LETTER = re.compile(
-    f"(?<![{''.join(GREEK)}])[{''.join(GREEK)}](?![{''.join(GREEK)}\u0370-\u03ff])"
+    f"[{''.join(GREEK)}](?<![{''.join(GREEK)}].)(?![{''.join(GREEK)}\u0370-\u03ff])"
 )
 _UNSAID = re.compile(r"[^\w\s'.,!?;:()…—–\[\]-]|_")
 

@@ -37,7 +37,7 @@ _NEXT = re.compile(r" (\w+)")
 _LAST_WORD = re.compile(r"\b([A-Za-z][\w']{0,20}) $")
 _DATED = frozenset(("in", "since", "during", "until", "by", "from", "the", "of", "late", "early"))
 """Words before a figure that make it a year, not a house."""
-_FIGURE = re.compile(r"\d")
+_FIGURE = re.compile("[0-9]")
 
 
 def spell_out(text: str) -> str:

@@ -31,9 +31,11 @@ _ABBREVIATION = re.compile(
 _FIGURED = re.compile(r"(?<![\w.'/-])(?P<word>[A-Za-z/]{1,7}+)(?P<gap>\. ?| )(?=\d)")
 _ROOM = re.compile(r"\b(Apt|Ste|Bldg)\.? (?=[A-Z]\d{0,3}\b)")
 _VERSE = re.compile(rf"\b(?:([123]) )?({any_of(BOOKS)})(?:\. ?| )(?=\d{{1,3}}:\d)")
+_IS_VERSE = re.compile("[0-9]:[0-9]")
 _NAMES = listed("Dan Gal Gen Jn Josh Mal Mic Phil Sam Tim")
 """Books whose abbreviation without a stop is a name or a word."""
 _ORDINAL = {"1": "First", "2": "Second", "3": "Third"}
+_HALF = re.compile(r"[AaPp]\. ?[Mm]")
 _HALF_DAY = re.compile(r"(?<=\d) ?([AaPp])\. ?[Mm]\b\.?")
 _STANDARD = re.compile(r"(?<![\w.'])([A-Z])\.(?:(\d)(\d\d)|(\d{1,2}))(?![\w.]\d|\w)")
 _CASE = re.compile(
@@ -43,15 +45,15 @@ _CASE = re.compile(
 _DIVISION = re.compile(r"(?i)\b(?:article|section|part|chapter|title|table|book|appendix)s? $")
 _WITH = re.compile(r"\bw/(?=[A-Za-z]{2}|\d)")
 _TITLE = re.compile(rf"(?:and|or) (?:{any_of(TITLES)})\b")
-_FIGURE = re.compile(r"\d")
+_FIGURE = re.compile("[0-9]")
 _BEFORE_YEAR = {"est": "established", "fl": "flourished"}
 _YEAR = re.compile(r"\d{4}\b")
 _SAID_TITLES = TITLES.keys() | TITLES.values()
 _PLAN = re.compile(r"(?<![\w.,$])(\d)(\d)(\d)(?=\([a-z]\))")
-_INITIALS = re.compile(r"\b(?:[A-Z]\.){2,}")
+_INITIALS = re.compile(r"[A-Z](?<!\w[A-Z])\.(?:[A-Z]\.)+")
 _INITIAL = re.compile(
-    r"(?<![°\d])(?<!\d )(?<!dot )(?<!dot [A-Z] )(?<!dot [A-Z] [A-Z] )"
-    r"\b([A-HJ-Z])\. ?(?=([A-Z][\w']{0,30}))"
+    r"([A-HJ-Z])\.(?<![\w°]..)(?<!\d ..)(?<!dot ..)(?<!dot [A-Z] ..)(?<!dot [A-Z] [A-Z] ..)"
+    r" ?(?=([A-Z][\w']{0,30}))"
 )
 _NEXT_WORD = re.compile(r" ([^\W\d_][\w']{0,30})")
 
@@ -63,9 +65,10 @@ def spell_out(text: str) -> str:
     if "w/" in text:
         text = _WITH.sub("with ", text)
     if _FIGURE.search(text):
-        text = _VERSE.sub(_say_book, text) if ":" in text else text
+        text = _VERSE.sub(_say_book, text) if _IS_VERSE.search(text) else text
         text = _PLAN.sub(_say_plan, _STANDARD.sub(_say_standard, text))
-        text = _FIGURED.sub(_say_before_figure, _HALF_DAY.sub(_say_half_day, text))
+        text = _HALF_DAY.sub(_say_half_day, text) if _HALF.search(text) else text
+        text = _FIGURED.sub(_say_before_figure, text)
     if "Apt" in text or "Ste" in text or "Bldg" in text:
         text = _ROOM.sub(lambda m: BEFORE_FIGURE[m[1].lower()].capitalize() + " ", text)
     text = _TITLE_OR_STREET.sub(_say_title_or_street, text)

@@ -56,13 +56,15 @@ _SHORT_YEAR = re.compile(r"(?<!\w)'(\d\d)\b(?!')")
 _YEARS = re.compile(
     r"(?<![\w.,/$-])((?:1[1-9]|20)\d\d) ?[-–—] ?((?:1[1-9]|20)\d\d)(?![\w/-]|[.,]\d)"
 )
+_JOINED = re.compile("[-–—/] ?[0-9]")
 _FISCAL = re.compile(r"\b([FC]Y)(?=(?:19|20)\d\d)")
 _BEFORE_CHRIST = re.compile(r"(?<![\w.,/-])(\d{1,4}) ?[–-] ?(\d{1,4})(?= ?BCE?\b)")
 _SHORT_RANGE = re.compile(
     r"(?<![\w.,/$-])((?:1[1-9]|20)\d\d)([/–—-])(\d\d?|(?:19|20)\d\d)(?![\w/%-]|[.,:]\d)"
 )
 _YEAR = re.compile(
-    r"(?<![\w.,/$+#=<>*^×÷])(?<![=<>+*×÷] )((?:1\d|20)\d\d)(?![\w/^%]|[.,]\d| ?[=<>+*×÷])"
+    r"([12](?<![\w.,/$+#=<>*^×÷].)(?<![=<>+*×÷] .)(?:(?<=1)\d|0)\d\d)"
+    r"(?![\w/^%]|[.,]\d| ?[=<>+*×÷])"
 )
 _SURE_YEAR = re.compile(
     r"(?i)(?:\b(?:in|since|until|till|during|circa|year|spring|summer|autumn|fall|winter|january"
@@ -116,7 +118,9 @@ def decades(text: str) -> str:
 
 def ranges(text: str) -> str:
     """1914-1918, 1914–18, 2023/24: must be taken before other ranges and fractions."""
-    text = _FISCAL.sub(r"\1 ", text)
+    text = _FISCAL.sub(r"\1 ", text) if "Y" in text else text
+    if not _JOINED.search(text):
+        return text
     text = _BEFORE_CHRIST.sub(lambda m: f"{paired(int(m[1]))} to {paired(int(m[2]))}", text)
     text = _YEARS.sub(lambda m: f"{year(int(m[1]))} to {year(int(m[2]))}", text)
     return _SHORT_RANGE.sub(_say_short_range, text)
@@ -124,7 +128,8 @@ def ranges(text: str) -> str:
 
 def spell_out(text: str) -> str:
     """`text` with every bare year in words. Linear time."""
-    text = _ERA.sub(lambda m: paired(int(m[1] or m[2])), text)
+    if "AD" in text or "BC" in text or "CE" in text:
+        text = _ERA.sub(lambda m: paired(int(m[1] or m[2])), text)
     return _YEAR.sub(_say_year, text)
 
 
