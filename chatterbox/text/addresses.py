@@ -23,6 +23,7 @@ _MAIL = re.compile(
 )
 _SCHEME = re.compile(r"(?:https?|ftps?|wss?|file|mailto):(?://)?(?=\w)", re.I)
 _URL = re.compile(rf"(?<!\w)(?:{_SCHEME.pattern}|www\.)[^\s<>\"|]++", re.I)
+_LINKED = re.compile(r":\w|://|[wW]\.")
 _BARE = re.compile(
     rf"(?<![\w.@/-])(?:[A-Za-z0-9-]{{1,63}}+\.){{1,6}}"
     rf"(?:{_ENDINGS}|{_ENDINGS.upper()}|Com|Org|Net|Edu|Gov|[a-z]{{2,12}}(?=/\w))(?![\w@-])(?!\.\w)"
@@ -66,8 +67,11 @@ def spell_out(text: str) -> str:
     """`text` with every address, handle, hashtag and file name in words. Linear time."""
     if "@" in text:
         text = _MAIL.sub(_say, text)
-    if ":" in text or _JOINED.search(text):
-        text = _POINT.sub(_say_point, _BARE.sub(_say, _URL.sub(_say, text.replace("()", ""))))
+    if ":" in text or "." in text:
+        text = text.replace("()", "")
+        text = _URL.sub(_say, text) if _LINKED.search(text) else text
+        if _JOINED.search(text):
+            text = _POINT.sub(_say_point, _BARE.sub(_say, text))
     if "#" in text:
         text = _DIRECTIVE.sub("hash ", text)
         text = _HASHTAG.sub(lambda m: "hashtag " + _HUMP.sub(" ", m[1]), text)

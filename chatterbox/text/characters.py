@@ -20,7 +20,7 @@ _VULGAR = {
 """With a blank before: `1½` must not become `11/2`."""
 _SUPERSCRIPT = {ord(c): d for c, d in zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺⁽⁾ⁿⁱ", "0123456789-+()ni", strict=True)}
 _SUPERSCRIPTS = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺⁽⁾ⁿⁱ]+")
-_FOOTNOTE = re.compile("(?:(?<=[a-z]{4})|(?<=[.,;!?]))[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
+_FOOTNOTE = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹](?:(?<=[a-z]{4}.)|(?<=[.,;!?].))[⁰¹²³⁴⁵⁶⁷⁸⁹]*")
 """Raised figures after a word or a stop number a footnote; after `x`, `km`, `10` they raise it."""
 
 _GROUPED = re.compile(
@@ -28,7 +28,7 @@ _GROUPED = re.compile(
 )
 """1 234 567 with blanks that do not break, as ISO and SI want it."""
 _DEGREES = re.compile(r"(?<=\d) ?[º˚]")
-_PRODUCT = re.compile(r"(?<=[\d)]) ?[·⋅] ?(?=[\d(])")
+_PRODUCT = re.compile(r" ?[·⋅](?:(?<=[\d)].)|(?<=[\d)] .)) ?(?=[\d(])")
 
 _BEFORE_NFKC = (
     _VULGAR
@@ -90,7 +90,8 @@ def readable(text: str) -> str:
     text = _SLIPPED.sub("", text) if "!!" in text else text
     if text.isascii():
         return text.translate(_written(text))
-    text = _EMOJI_BLOCKS.sub(" ", _KEYCAP.sub(" ", _STARS.sub(_stars, text)))
+    text = _STARS.sub(_stars, text) if "★" in text or "⭐" in text else text
+    text = _EMOJI_BLOCKS.sub(" ", _KEYCAP.sub(" ", text))
     if "«" not in text and "‹" not in text:
         text = _CRUMB.sub(" > ", text)
     text = _FOOTNOTE.sub("", text)

@@ -8,12 +8,14 @@ _ALONE = r"(?<![\w.])(?<!\d,)"
 
 # --- powers and products -------------------------------------------------------------------------
 _SCIENCE = re.compile(rf"{_ALONE}(\d{{1,9}}(?:\.\d{{1,18}})?)[eE]([+-]?)(\d{{1,3}})\b")
+_EXPONENT = re.compile("[0-9][eE]")
 _POWER = re.compile(r"(?<=[\w)])\^(-?)(\d{1,9})(?!\d)")
 _TIMES = re.compile(r"(?<=\d) × (?=\d)|(?<=\d) ?[x×] ?(?=10\^)")
 _BY = re.compile(r"(?<=\d)(?<!\b0) ?[x×] ?(?=\d)(?!10\^)")
 
 # --- small forms ---------------------------------------------------------------------------------
 _ORDINAL = re.compile(rf"{_ALONE}(\d{{1,3}}(?:,\d{{3}})+|\d{{1,15}})(?:st|nd|rd|th|ST|ND|RD|TH)\b")
+_IS_ORDINAL = re.compile("[0-9][snrtSNRT][tdhTDH]")
 _FRACTION = re.compile(r"(?<![\w.,/])(?:(\d{1,4})(?: |-))?(\d{1,4})/(\d{1,4})(?![\w/]|[.,]\d)")
 _PRESSURE = re.compile(
     r"(?i)(\b(?:blood pressure|bp)\b[^\d.]{0,20})?(?<![\w./,-])([89]\d|1\d\d|2[0-4]\d)/([4-9]\d"
@@ -31,7 +33,7 @@ _ANY = re.compile(NUMBER)
 
 def powers(text: str) -> str:
     """6.02e23, 10^-3, x², 3 × 4: must be taken before measures read `x`."""
-    text = _SCIENCE.sub(_say_science, text)
+    text = _SCIENCE.sub(_say_science, text) if _EXPONENT.search(text) else text
     if "x" not in text and "×" not in text:
         return text
     return _BY.sub(" by ", _TIMES.sub(" times ", text))
@@ -44,9 +46,12 @@ def pressure(text: str) -> str:
 
 def fractions(text: str) -> str:
     """Powers, ordinals and fractions, which end before ranges begin."""
-    text = _POWER.sub(_say_power, text)
-    text = _MILLIONS.sub(" million", _NUMBER_SIGN.sub("number ", text))
-    text = _FRACTION.sub(_say_fraction, text)
+    text = _POWER.sub(_say_power, text) if "^" in text else text
+    text = _NUMBER_SIGN.sub("number ", text)
+    text = _MILLIONS.sub(" million", text) if "M" in text else text
+    text = _FRACTION.sub(_say_fraction, text) if "/" in text else text
+    if not _IS_ORDINAL.search(text):
+        return text
     return _ORDINAL.sub(lambda m: ordinal(int(m[1].replace(",", ""))), text)
 
 

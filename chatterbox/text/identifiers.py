@@ -91,6 +91,7 @@ _RELEASED = listed(
 _RELEASE = re.compile(r"\b([A-Za-z]{2,7}) (\d{1,2}\.[1-9]\d|\d\d\.\d\d)(?!\w|\.\d)")
 _WIFI = re.compile(r"\b802\.(\d{1,2})(?=[a-z]{0,2}\b)")
 _SERIES = re.compile(r"\b(7[0-8]7|A3\d\d)-(\d{1,4})(?=[A-Z]{0,3}\b)")
+_JETS = re.compile("7[0-8]7")
 _JET = re.compile(
     r"(?<=\b[Aa] )7[0-8]7\b(?! [a-z]+s\b|[.,:%-]\d)|(?<![\w.,$-])7[0-8]7(?=s\b| MAX\b)"
 )
@@ -192,7 +193,9 @@ def _names(text: str, longest: int) -> str:
     text = _WIFI.sub(lambda m: f"eight oh two dot {cardinal(int(m[1]))} ", text)
     text = _SERIES.sub(_say_series, text)
     text = _MODEL.sub(_say_model, _NAMED.sub(_say_named, text))
-    for pattern in (_JET, _LINES, _HOUSE):
+    if _JETS.search(text):
+        text = _JET.sub(_say_name, text)
+    for pattern in (_LINES, _HOUSE):
         text = pattern.sub(_say_name, text)
     return text
 

@@ -47,7 +47,7 @@ _POWER = re.compile(
 _INTEGER = re.compile(r"-?\d{1,9}")
 _STARRED = re.compile(
     r"\*(?:(?<=[\d)]\*)|(?<=[\d)] \*)|(?<=\b[A-Za-z]\*)|(?<=\b[A-Za-z] \*)|(?<=\d[A-Za-z]\*)"
-    r"|(?<=\d[A-Za-z] \*))\*? ?[-\w(]"
+    r"|(?<=\d[A-Za-z] \*))\*? ?(?:[-\d(]|[A-Za-z](?![A-Za-z]))"
 )
 """A cheap look for a star between two factors."""
 _STAR_POWER = re.compile(r"(?<![\w*])(\d{1,9}|[A-Za-z]|\))\*\*(-?\d{1,9}|[A-Za-z])(?![\w*])")
@@ -88,11 +88,8 @@ _CHAIN = re.compile(
     rf"(?<![\w.,/?&=#@%$^:-])(?P<chain>{_OPERAND}(?:{_OPERATOR}{_OPERAND}){{1,30}}+)"
     r"(?![\w/@-]|\.\w)(?P<end> ?[?.!]?)"
 )
-_OPERATED = re.compile(r"[-+*/×÷=<>≤≥≠≈–]|[0-9] ?x")
-_TELLS_OF_CHAIN = re.compile(
-    r"[=<>≤≥≠≈]|[nxyz](?<![A-Za-z][nxyz])(?![A-Za-z])"
-    r"|[Ww]hat|[Hh]ow much|[Cc]alc|[Cc]omp|[Ee]val|[Ss]olve"
-)
+_ASKED = re.compile("[Ww]hat|[Hh]ow much|[Cc]alc|[Cc]omp|[Ee]val|[Ss]olve")
+_OPERATED = re.compile("[-+*/×÷–]|[0-9] ?x")
 _IN_CHAIN = re.compile(
     r"(?P<before>^|[(\[]|.) ?(?P<sign>[-–*/×]|(?<=\d)x(?=\d)|(?<=\d) x(?= \d)) ?"
 )
@@ -153,7 +150,8 @@ def spell_out(text: str) -> str:
     if "_{" in text:
         text = _INDEX.sub(r" \1", text)
     if "(" in text:
-        text = _FACTOR.sub(" times (", _RATIO.sub(" over ", text))
+        text = _RATIO.sub(" over ", text) if "/" in text else text
+        text = _FACTOR.sub(" times (", text)
         text = _CALL.sub(_say_call, text)
     if "/" in text and _DIVIDED.search(text):
         text = _OVER.sub(lambda m: f"{m[1] or m[3]} over {m[2] or m[4]}", text)
@@ -163,13 +161,14 @@ def spell_out(text: str) -> str:
     text = _PLUS_MINUS.sub("±", text) if "+" in text else text
     if "=" in text:
         text = _CHANGED.sub(lambda m: f" {_NAMED[m[1]]} equals ", text)
-    return "\n".join(map(_chains, text.split("\n"))) if _OPERATED.search(text) else text
+    return "\n".join(map(_say_chains, text.split("\n")))
 
 
-def _chains(line: str) -> str:
-    if not (_OPERATED.search(line) and _TELLS_OF_CHAIN.search(line)):
-        return line
-    return _CHAIN.sub(_say_chain, line)
+def _say_chains(line: str) -> str:
+    asked = _OPERATED.search(line) and _ASKED.search(line)
+    if asked or " - " in line or _RELATION.search(line):
+        return _CHAIN.sub(_say_chain, line)
+    return line
 
 
 def _say_power(match: re.Match[str]) -> str:

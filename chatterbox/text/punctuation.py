@@ -19,16 +19,16 @@ _UNFINISHED = re.compile(
 )
 """No line ends here but by wrapping."""
 _BLANKS = re.compile(" {2,}")
-_PLURAL = re.compile(r"(?<=\w)\((e?s)\)")
+_PLURAL = re.compile(r"\((?<=\w.)(e?s)\)")
 _TOUCHING_NAME = re.compile(
-    r"(?<=[\w)])\((\w|[ivx]{1,4}|one|two|three|four|five|six|seven|eight|nine|ten)\)"
+    r"\((?<=[\w)].)(\w|[ivx]{1,4}|one|two|three|four|five|six|seven|eight|nine|ten)\)"
 )
 """The letter or figure of a clause, `501(c)(3)`; figures are words by then."""
 _AFTER_STOP = re.compile(r"[()](?:(?<=[,.!?;:]\))|(?<=[,.!?;:] \())")
 _CLOSING = re.compile(r" ?\)(?= ?\w)")
 _DASHES = re.compile(r" ?[-–—](?: ?[-–—])*+ ?")
 _LOOSE_HYPHEN = re.compile(r"-(?:(?<!\w-)-*|-*(?!\w))")
-_CLUSTER = re.compile(r" ?[,.!?;:](?: ?[,.!?;:])*+")
+_CLUSTER = re.compile(r"(?: [,.!?;:]|[,.!?;:](?= ?[,.!?;:]))(?: ?[,.!?;:])*+")
 _DASHED_STOP = re.compile(r" — ?(?=[,.!?;:])|(?<=[,.!?;:]) ?—(?= )")
 _TOUCHING = re.compile(r"[,.!?;:](?=[\w\[])")
 _LEADING = " ,.!?;:—-"

@@ -23,8 +23,8 @@ _SIGNS: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
     for sign, pattern, put in (
         ("#", r"(?<=\b[CDEFGAJ])#(?!\w)", " sharp "),
         ("b", r"(?<=\b[A-G])b(?= (?:major|minor|maj|min)\b)", " flat"),
-        ("+", r"(?<=\w)\+\+(?!\+)", " plus plus "),
-        ("+", r"(?<=\w)\+(?![\w+])(?! ?[\w(])|(?<=\d)\+(?= )", " plus "),
+        ("+", r"\+\+(?<=\w..)(?!\+)", " plus plus "),
+        ("+", r"\+(?:(?<=\w.)(?![\w+])(?! ?[\w(])|(?<=\d.)(?= ))", " plus "),
         ("~", r"~ ?(?=\w)", " about "),
         ("≈", r"(?<=\w) {0,2}≈", " is about "),
         ("≈", r"≈", " about "),
@@ -56,7 +56,8 @@ _SIGNS: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
         ),
         (
             "-",
-            r"-(?:(?<=\b[A-DF]-)(?= ?(?:[.,;!?)\n]|$|(?:in|on|for|to|average|grade|student|rating)\b))"
+            r"-(?:(?<=\b[A-DF]-)"
+            r"(?= ?(?:[.,;!?)\n]|$|(?:in|on|for|to|average|grade|student|rating)\b))"
             r"|(?<=\b[Aan] [A-DF]-)(?=[\s.,;!?)]|$))",
             " minus ",
         ),

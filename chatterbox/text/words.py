@@ -60,7 +60,7 @@ _NEXT_WORD = re.compile(r" ([^\W\d_][\w']{0,30})")
 
 def spell_out(text: str) -> str:
     """`text` with abbreviations and initials as words. Linear time; single blanks only."""
-    if " v" in text:
+    if " v " in text or " v. " in text:
         text = _CASE.sub(r"\1 versus ", text)
     if "w/" in text:
         text = _WITH.sub("with ", text)
