@@ -33,6 +33,25 @@ def fake_voice(key: str = "someone", rows: int = 4) -> Voice:
     return Voice(key, tensors)
 
 
+@dataclass(frozen=True, eq=False)
+class FakePrompt:
+    """Text ids behind the voice's rows."""
+
+    voice: Voice
+    ids: I64
+
+    def __len__(self) -> int:
+        return len(self.voice.data.features) + len(self.ids)
+
+    @property
+    def text_tokens(self) -> int:
+        return len(self.ids)
+
+    @property
+    def prefix_key(self) -> str:
+        return self.voice.key
+
+
 class FakeLanguageModel:
     """Logits are a hash of everything the row has seen, so any mix-up of rows changes codes.
 
@@ -64,15 +83,15 @@ class FakeLanguageModel:
     def vocab(self) -> int:
         return VOCAB
 
-    def begin(self, slot: int, voice: Voice, ids: I64) -> F32:
+    def prefill(self, slot: int, prompt: FakePrompt) -> F32:
         self._own_thread()
         assert slot not in self.held, "a slot is begun twice"
         self.begun += 1
-        history: list[object] = [voice.key, *ids.tolist()]
-        self.held[slot] = (len(history) + CODES_PER_ID * len(ids), history)
+        history: list[object] = [prompt.voice.key, *prompt.ids.tolist()]
+        self.held[slot] = (len(history) + CODES_PER_ID * len(prompt.ids), history)
         return self._logits(slot)
 
-    def step(self, slots: Sequence[int], codes: I64) -> F32:
+    def decode(self, slots: Sequence[int], codes: I64) -> F32:
         self._own_thread()
         assert len(set(slots)) == len(slots) == len(codes)
         self.steps += 1
@@ -82,11 +101,11 @@ class FakeLanguageModel:
             self.held[slot][1].append(code)
         return np.stack([self._logits(slot) for slot in slots])
 
-    def release(self, slot: int) -> None:
+    def free(self, slot: int) -> None:
         del self.held[slot]
 
-    def warm(self, voice: Voice) -> None:
-        self.warmed.append(voice.key)
+    def cache_prefix(self, prompt: FakePrompt) -> None:
+        self.warmed.append(prompt.voice.key)
 
     def _logits(self, slot: int) -> F32:
         stop_at, history = self.held[slot]
@@ -174,11 +193,17 @@ class FakeEncoder:
 
     def encode(self, audio: F32) -> VoiceTensors:
         self.calls += 1
-        return fake_voice(hashlib.sha256(audio.tobytes()).hexdigest()).tensors
+        return fake_voice(hashlib.sha256(audio.tobytes()).hexdigest()).data
 
 
-class FakeTokenizer:
-    """Bytes, then two end ids."""
+class FakePrompts:
+    """A text's ids are its bytes and two end ids."""
+
+    def prompt(self, text: str, voice: Voice) -> FakePrompt:
+        return FakePrompt(voice, self.encode(text))
+
+    def prefix(self, voice: Voice) -> FakePrompt:
+        return FakePrompt(voice, np.zeros(0, np.int64))
 
     def encode(self, text: str) -> I64:
         return np.array([*text.encode(), 256, 256], dtype=np.int64)

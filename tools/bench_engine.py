@@ -62,11 +62,11 @@ class Endless:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
-    def begin(self, slot: int, voice: Voice, ids: Any) -> Any:
-        return self._without_stop(self._model.begin(slot, voice, ids))
+    def prefill(self, slot: int, prompt: Any) -> Any:
+        return self._without_stop(self._model.prefill(slot, prompt))
 
-    def step(self, slots: Any, codes: Any) -> Any:
-        return self._without_stop(self._model.step(slots, codes))
+    def decode(self, slots: Any, tokens: Any) -> Any:
+        return self._without_stop(self._model.decode(slots, tokens))
 
     @staticmethod
     def _without_stop(logits: Any) -> Any:
@@ -97,7 +97,7 @@ def overhead_ms(model: LoadedModel, clock: Clock, voice: Voice, rows: int, steps
     jobs = [
         SegmentRequest(
             voice=voice,
-            ids=model.tokenizer.encode(PHRASE),
+            prompt=model.prompts.prompt(PHRASE, voice),
             text_chars=1000,  # so that the guard's budget is never met
             sampling=Sampling(),
             max_tokens=steps + 2 * rows + 8,

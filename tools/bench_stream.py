@@ -145,7 +145,7 @@ class Ours:
 
     def ids(self) -> NDArray[np.int64]:
         """The text as the language model gets it."""
-        return self.engine._model.tokenizer.encode(self.text)
+        return self.engine._model.prompts.prompt(self.text, self.voice).ids
 
     async def speak(self, seed: int, segments: int) -> Heard:
         """One utterance."""
@@ -254,7 +254,7 @@ def subjects(given: argparse.Namespace, ours: Ours, config: TTSConfig) -> list[A
         ids = ours.ids()
 
         def by_card() -> Heard:
-            total_s, audio_s = card.speak(ids, ours.voice.tensors, given.codes)
+            total_s, audio_s = card.speak(ids, ours.voice.data, given.codes)
             return Heard(total_s, total_s, audio_s)
 
         for segments in given.segments:

@@ -28,6 +28,7 @@ from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.engine.windows import Crossfader, DecodeCost, Windows, WindowSettings
 from chatterbox.errors import ChatterboxError
+from chatterbox.families.base import Prompt
 from chatterbox.families.turbo.load import LoadedModel, load_model
 from chatterbox.runtime.contract import F32, I64, SAMPLE_RATE_HZ, LanguageModel, Voice
 from chatterbox.runtime.decoder.graph_io import snr_db
@@ -98,14 +99,14 @@ def forced_codes(rows: int) -> I64:
     return np.random.default_rng(5).integers(0, 6561, (rows, CODES))
 
 
-def logits_of(model: LanguageModel, voice: Voice, ids: Sequence[I64]) -> F32:
+def logits_of(model: LanguageModel, prompts: Sequence[Prompt]) -> F32:
     """[rows, 1 + CODES, vocab]: rows begin one after the other and step together."""
-    codes = forced_codes(len(ids))
-    slots = list(range(len(ids)))
-    told = [np.stack([model.begin(slot, voice, row) for slot, row in zip(slots, ids, strict=True)])]
-    told += [model.step(slots, codes[:, at]).copy() for at in range(CODES)]
+    codes = forced_codes(len(prompts))
+    slots = list(range(len(prompts)))
+    told = [np.stack([model.prefill(slot, row) for slot, row in zip(slots, prompts, strict=True)])]
+    told += [model.decode(slots, codes[:, at]).copy() for at in range(CODES)]
     for slot in slots:
-        model.release(slot)
+        model.free(slot)
     return np.stack(told, axis=1)
 
 
@@ -162,11 +163,11 @@ def compared(
     equal = np.mean(theirs.prompt_codes == ours.prompt_codes)
     yield percent("speech encoder: equal codes of the prompt", equal, 90)
 
-    ids = [reference.tokenizer.encode(text) for text in TEXTS]
-    exact = logits_of(reference.language_model, voice, ids)
-    here = logits_of(plain.language_model, voice, ids)
-    alone = logits_of(plain.language_model, voice, ids[:1])
-    captured = logits_of(graphs.language_model, voice, ids)
+    prompts = [reference.prompts.prompt(text, voice) for text in TEXTS]
+    exact = logits_of(reference.language_model, prompts)
+    here = logits_of(plain.language_model, prompts)
+    alone = logits_of(plain.language_model, prompts[:1])
+    captured = logits_of(graphs.language_model, prompts)
     agreed = np.mean(exact.argmax(-1) == here.argmax(-1))
     yield deviations("language model: from the reference", off(exact, here), LOGITS_BOUND)
     yield percent("language model: the same code on top", agreed, 80)

@@ -117,7 +117,7 @@ class Subjects:
 
                 def step(batch: int = batch, context: int = context, codes: Any = codes) -> None:
                     model._lengths[:batch] = context  # every step at this very context
-                    model.step(range(batch), codes)
+                    model.decode(range(batch), codes)
 
                 yield Cell(graph, precision, batch, context), step
 
@@ -158,7 +158,7 @@ class Subjects:
         text = np.arange(TEXT_IDS)
         for key in (cold, cached):
             start = time.perf_counter()
-            model.begin(0, voice, text)
+            model.prefill(0, voice.then(text))
             self._prefill_s[key].append(time.perf_counter() - start)
 
     def _torch(self) -> Iterator[tuple[Cell, Step]]:

@@ -24,6 +24,7 @@ from chatterbox.compile.lm.compiler import TunedGraph, tune
 from chatterbox.compile.lm.equivalence import Deviation, compare
 from chatterbox.runtime.contract import F32, I64, PRECISIONS, Precision, Voice, VoiceTensors
 from chatterbox.runtime.embedding import HostEmbedder
+from chatterbox.runtime.kv_prefix import PrefixedPrompt
 from chatterbox.runtime.kv_slots import SlottedLanguageModel
 from chatterbox.runtime.sessions import SessionSettings, open_session
 from tools.stock_forms import authors
@@ -115,12 +116,12 @@ class Parity:
         assert isinstance(path, TunedGraph)
         alone = self._run(self._model(path.path, 0))
         cached = self._model(path.path, CACHE_BYTES)
-        cached.warm(self._voice)
+        cached.cache_prefix(self._prompt(self._ids))
         self._note("prefix cache to none", compare(alone, self._run(cached)))
         self._note("ragged batch to alone", compare(alone, self._run(cached, company=True)))
 
     def _model(self, path: Path, cache_bytes: int) -> SlottedLanguageModel:
-        capacity = len(self._voice.tensors.features) + len(self._ids) + len(self._codes) + 8
+        capacity = len(self._voice.data.features) + len(self._ids) + len(self._codes) + 8
         return SlottedLanguageModel(
             open_session(path, self._settings),
             self._embed,
@@ -131,20 +132,23 @@ class Parity:
 
     def _run(self, model: SlottedLanguageModel, *, company: bool = False) -> F32:
         """Forced decoding in slot 2; with company, shorter rows come and go beside it."""
-        logits = [model.begin(2, self._voice, self._ids)]
+        logits = [model.prefill(2, self._prompt(self._ids))]
         beside: list[int] = []
         for place, code in enumerate(self._codes):
             if company and place % 10 == 0:
                 slot = (0, 1, 3)[place // 10 % 3]
                 if slot in beside:
-                    model.release(slot)
+                    model.free(slot)
                     beside.remove(slot)
                 else:
-                    model.begin(slot, self._voice, self._ids[place % 30 :])
+                    model.prefill(slot, self._prompt(self._ids[place % 30 :]))
                     beside.append(slot)
             codes = np.array([code] + [(code + slot) % 6561 for slot in beside])
-            logits.append(model.step([2, *beside], codes)[0])
+            logits.append(model.decode([2, *beside], codes)[0])
         return np.stack(logits)
+
+    def _prompt(self, ids: I64) -> PrefixedPrompt:
+        return PrefixedPrompt(self._voice.key, self._voice.data.features, ids)
 
     def _note(self, what: str, found: Deviation) -> None:
         self.rows.append({"what": what, "worst": found.worst, "argmax_share": found.argmax_share})

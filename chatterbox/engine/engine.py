@@ -228,7 +228,8 @@ class TTSEngine:
         heartbeat.beat()
         self._encodings[heartbeat] = None
         try:
-            return self._model.encoder.encode(audio)
+            tensors: VoiceTensors = self._model.encoder.encode(audio)
+            return tensors
         except Exception as fault:
             if is_out_of_memory(fault):
                 log.warning("no memory to encode a voice: %s", fault)
@@ -299,7 +300,7 @@ class TTSEngine:
 
     def warm(self, voice: Voice) -> None:
         """Prepare language model and decoder for a voice before its first request."""
-        self._loop.warm(voice)
+        self._loop.warm(self._model.prompts.prefix(voice))
         self._decoding.warm(voice)
 
     def segments(self, text: str, code_blocks: CodeBlocks | None = None) -> list[Segment]:
@@ -330,7 +331,7 @@ class TTSEngine:
         return SpeechStream(
             request,
             self.segments(request.text) if segments is None else segments,
-            tokenizer=self._model.tokenizer,
+            prompts=self._model.prompts,
             submit=self._loop.submit,
             wake=self._wake,
             ceiling_codes=self.config.max_new_tokens,

@@ -25,7 +25,8 @@ from chatterbox.engine.take import Take
 from chatterbox.engine.threads import CommandQueue, Heartbeat, Wakeup
 from chatterbox.engine.warmup import VoiceWarmup
 from chatterbox.errors import ChatterboxError, EngineDead, GenerationFailed
-from chatterbox.runtime.contract import F32, STOP_CODE, LanguageModel, Voice
+from chatterbox.families.base import LanguageModel, Prompt
+from chatterbox.runtime.contract import F32, STOP_CODE
 from chatterbox.runtime.ort_errors import REQUEST_ERRORS, is_request_error
 
 log = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ class GenerationLoop:
         self._favour = self._cpu.favour
         self._inbox: CommandQueue[SegmentRequest] = CommandQueue()
         self._favour.watch_arrivals(self._inbox.items)
-        self.warming = VoiceWarmup(model, lambda: self.idle)
+        self.warming = VoiceWarmup(model.cache_prefix, lambda: self.idle)
         self._guarded = guarded
         self._scheduler = Scheduler(model.slots)
         self._attempts: dict[int, Attempt] = {}  # slot → what its row is doing
@@ -88,9 +89,9 @@ class GenerationLoop:
         self._inbox.put(job)
         self._wakeup.notify()
 
-    def warm(self, voice: Voice) -> None:
-        """Have the language model prepare for `voice` once nothing is in work."""
-        self.warming.add(voice)
+    def warm(self, prefix: Prompt) -> None:
+        """Have the language model prepare for prompts with this prefix once nothing is in work."""
+        self.warming.add(prefix)
         self._wakeup.notify()
 
     def wake(self) -> None:
@@ -211,7 +212,7 @@ class GenerationLoop:
         """Logits [1, vocab] for the first code of one row."""
         (row,) = rows
         with self._counters.timed("prefill_s"):
-            return self._model.begin(row.slot, row.job.voice, row.job.ids)[None]
+            return self._model.prefill(row.slot, row.job.prompt)[None]
 
     def _advance(self) -> list[tuple[Sequence[Row], F32 | ChatterboxError]]:
         """One step of all that do not stand aside."""
@@ -240,7 +241,7 @@ class GenerationLoop:
         """Logits [B, vocab] for the next code of each."""
         codes = np.array([self._attempts[row.slot].codes[-1] for row in rows], dtype=np.int64)
         with self._counters.timed("step_s"):
-            logits = self._model.step([row.slot for row in rows], codes)
+            logits = self._model.decode([row.slot for row in rows], codes)
         self._counters.add(steps=1, stepped_rows=len(rows))
         return logits
 
@@ -300,7 +301,7 @@ class GenerationLoop:
             self._release(row)
             return
         self._counters.add(retried_segments=1)
-        self._model.release(row.slot)
+        self._model.free(row.slot)
         with self._cpu.for_model():
             logits = self._begin(row, another)
         self._sample_first(row, logits)
@@ -319,7 +320,7 @@ class GenerationLoop:
         del self._attempts[slot]
         if begun:
             try:
-                self._model.release(slot)
+                self._model.free(slot)
             except REQUEST_ERRORS:  # the next row in the slot begins anew anyway
                 log.exception("slot %d was not released as it should", slot)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from chatterbox.engine.outbox import Outbox
 from chatterbox.engine.playback import PlaybackClock
 from chatterbox.engine.sampler import Sampling
-from chatterbox.runtime.contract import I64, Voice
+from chatterbox.families.base import Prompt, Voice
 
 KEPT_SHARE = 8
 """One slot in so many is for first segments: what others say ahead may not keep a listener, who has
@@ -23,7 +23,7 @@ class SegmentRequest:
     """One segment to be spoken."""
 
     voice: Voice
-    ids: I64  # [S]: text ids with both end tokens
+    prompt: Prompt
     text_chars: int
     sampling: Sampling
     max_tokens: int  # never more than so many

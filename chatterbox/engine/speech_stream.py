@@ -20,8 +20,8 @@ from chatterbox.engine.playback import PlaybackClock
 from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.scheduler import SegmentRequest
 from chatterbox.errors import ChatterboxError, TextTooLong
-from chatterbox.families.turbo.tokenizer import Tokenizer
-from chatterbox.runtime.contract import F32, SAMPLE_RATE_HZ, Voice
+from chatterbox.families.base import Prompts, Voice
+from chatterbox.runtime.contract import F32, SAMPLE_RATE_HZ
 from chatterbox.text import Segment
 
 LEAST_CODES = 25  # a second of sound
@@ -81,7 +81,7 @@ class SpeechStream:
         request: SpeechRequest,
         segments: Sequence[Segment],
         *,
-        tokenizer: Tokenizer,
+        prompts: Prompts,
         submit: Callable[[SegmentRequest], None],
         wake: Callable[[], None],
         ceiling_codes: int,
@@ -93,11 +93,11 @@ class SpeechStream:
         self.report = SpeechReport(segments=len(segments), segment_texts=texts)
         self._request = request
         self._segments = segments
-        self._tokenizer = tokenizer
+        self._prompts = prompts
         self._submit = submit
         self._wake = wake
         self._ceiling_codes = min(ceiling_codes, request.max_new_tokens or ceiling_codes)
-        self._positions = positions - len(request.voice.tensors.features)
+        self._positions = positions
         self._segments_ahead = max_inflight_segments
         self._pause_s = pause_s
         self._outboxes: list[Outbox] = []
@@ -162,17 +162,17 @@ class SpeechStream:
             request = self._request
             outbox = Outbox(self._listener)
             self._outboxes.append(outbox)
-            ids = self._tokenizer.encode(text)
-            self.report.text_ids += len(ids)
+            prompt = self._prompts.prompt(text, request.voice)
+            self.report.text_ids += prompt.text_tokens
             if index:
                 self._playback.add(index, self._pause_before_s(index), time.monotonic())
             self._submit(
                 SegmentRequest(
                     voice=request.voice,
-                    ids=ids,
+                    prompt=prompt,
                     text_chars=len(text),
                     sampling=request.sampling,
-                    max_tokens=self._cap_codes(len(ids)),
+                    max_tokens=self._cap_codes(len(prompt)),
                     seed=request.seed,
                     index=index,
                     outbox=outbox,
@@ -186,9 +186,9 @@ class SpeechStream:
         """The silence that the text asks for before a segment, or the usual one."""
         return self._segments[index].pause_before_s or (self._pause_s if index else 0.0)
 
-    def _cap_codes(self, ids: int) -> int:
+    def _cap_codes(self, prompt: int) -> int:
         """The ceiling, or what the model's positions leave behind voice and text."""
-        room = self._positions - ids
+        room = self._positions - prompt
         if room < LEAST_CODES:
             raise TextTooLong("A sentence of the text has too many symbols for this model.")
         return min(self._ceiling_codes, room)

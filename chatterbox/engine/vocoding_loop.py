@@ -77,7 +77,7 @@ class VocodingLoop:
         )
         self.heartbeat = Heartbeat("decoder")
         self._inbox: deque[Take] = deque()
-        self.warming = VoiceWarmup(decoder, lambda: self._cpu.favour.idle)
+        self.warming = VoiceWarmup(decoder.warm, lambda: self._cpu.favour.idle)
         self._open: list[StreamState] = []
         self._wakeup = Wakeup()
         self._end: ChatterboxError | None = None

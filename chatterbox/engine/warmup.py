@@ -4,13 +4,14 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Generic, TypeVar
 
 from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.speech_stream import SpeechRequest, SpeechStream
 from chatterbox.runtime.contract import Voice
 from chatterbox.runtime.ort_errors import is_out_of_memory, is_request_error
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 MAX_WAITING_VOICES = 100
@@ -23,31 +24,24 @@ WARMUP_TIMEOUT_S = 60
 """A device that hangs longer is found by the watchdog."""
 
 
-class Warmable(Protocol):
-    """A language model or a decoder."""
-
-    def warm(self, voice: Voice) -> None:
-        """Prepare for `voice`."""
-        ...
-
-
-class VoiceWarmup:
+class VoiceWarmup(Generic[T]):
     """Voices waiting to be prepared, one at a time, by the thread that owns the model.
 
     Any thread adds. A voice that cannot be prepared meets its fault at its first request.
     """
 
-    def __init__(self, model: Warmable, idle: Callable[[], bool]) -> None:
-        """`idle`: whether no segment is in work: only then is a voice prepared."""
-        self._model = model
+    def __init__(self, prepare: Callable[[T], None], idle: Callable[[], bool]) -> None:
+        """`prepare`: takes a voice as the thread's model knows it. `idle`: whether no segment is in
+        work: only then is a voice prepared."""
+        self._prepare = prepare
         self._idle = idle
-        self._waiting: deque[Voice] = deque(maxlen=MAX_WAITING_VOICES)
+        self._waiting: deque[T] = deque(maxlen=MAX_WAITING_VOICES)
 
     def __bool__(self) -> bool:
         """Whether any voice waits."""
         return bool(self._waiting)
 
-    def add(self, voice: Voice) -> None:
+    def add(self, voice: T) -> None:
         """Have `voice` prepared when the engine is next idle."""
         self._waiting.append(voice)
 
@@ -57,7 +51,7 @@ class VoiceWarmup:
         if not (self._waiting and self._idle()):
             return False
         try:
-            self._model.warm(self._waiting.popleft())
+            self._prepare(self._waiting.popleft())
         except Exception as fault:
             if not (is_out_of_memory(fault) or is_request_error(fault)):
                 raise

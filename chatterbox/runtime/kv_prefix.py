@@ -1,7 +1,4 @@
-"""How does a voice's cached prefix get into a slot? Copied, in the slot's own layout.
-
-Knows memory and shapes; does not know which voice it is.
-"""
+"""Prompts with a prefix that is kept, and how its keys and values get into a slot: copied."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +7,7 @@ import numpy as np
 import onnxruntime as ort
 from onnx import TensorProto, helper
 
+from chatterbox.arrays import F32, I64
 from chatterbox.runtime.bound_call import GraphShape
 from chatterbox.runtime.buffers import Buffer, HostBuffer, Memory, Window
 
@@ -17,8 +15,31 @@ OPSET = 17
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class PrefixedPrompt:
+    """Implements `Prompt`: rows that are kept under a key, then ids that an `Embedder` turns into
+    rows."""
+
+    prefix_key: str
+    prefix: F32  # [P, hidden]
+    ids: I64  # [S]; none: the prefix alone
+
+    def __len__(self) -> int:
+        """Positions in a slot."""
+        return len(self.prefix) + len(self.ids)
+
+    def then(self, ids: I64) -> "PrefixedPrompt":
+        """The same prefix with these ids behind it."""
+        return PrefixedPrompt(self.prefix_key, self.prefix, ids)
+
+    @property
+    def text_tokens(self) -> int:
+        """Ids behind the prefix."""
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Prefix:
-    """Keys and values of a voice's conditioning rows, in one piece: a small model's voices have few
+    """Keys and values of a prompt's first rows, in one piece: a small model's voices have few
     bytes in each layer, and objects for each would take more than they hold."""
 
     rows: int

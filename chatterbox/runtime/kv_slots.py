@@ -16,12 +16,12 @@ from collections.abc import Sequence
 import numpy as np
 import onnxruntime as ort
 
+from chatterbox.arrays import F32, I64
 from chatterbox.runtime.bound_call import Call, GraphShape
 from chatterbox.runtime.buffers import Buffer, Memory, Window
-from chatterbox.runtime.contract import F32, I64, Voice
 from chatterbox.runtime.cuda_graphs import REHEARSALS, Buckets
 from chatterbox.runtime.embedding import Embedder
-from chatterbox.runtime.kv_prefix import Prefix, PrefixLoader
+from chatterbox.runtime.kv_prefix import Prefix, PrefixedPrompt, PrefixLoader
 from chatterbox.runtime.lru import ByteLru
 
 KEPT_CALLS = 256
@@ -88,10 +88,10 @@ class SlottedLanguageModel:
         """What the voices' cached prefixes take now."""
         return self._prefixes.nbytes
 
-    def begin(self, slot: int, voice: Voice, ids: I64) -> F32:
-        """The voice's rows from the cache, then the text; see `LanguageModel.begin`."""
-        embeds = self._embed.text(ids)
-        prefix = self._prefix(voice)
+    def prefill(self, slot: int, prompt: PrefixedPrompt) -> F32:
+        """The prefix from the cache, then the text; see `LanguageModel.prefill`."""
+        embeds = self._embed.text(prompt.ids)
+        prefix = self._prefix(prompt)
         filled = prefix.rows + len(embeds)
         assert filled <= self._capacity, "the engine admits no row that cannot fit"
         self._loader.load(prefix, self._arena, slot)
@@ -100,27 +100,26 @@ class SlottedLanguageModel:
         self._lengths[slot] = filled
         return logits
 
-    def step(self, slots: Sequence[int], codes: I64) -> F32:
-        """One code for each of `slots`; see `LanguageModel.step`."""
+    def decode(self, slots: Sequence[int], tokens: I64) -> F32:
+        """One token for each of `slots`; see `LanguageModel.decode`."""
         active = np.asarray(slots, np.int64)
         assert (self._lengths[active] > 0).all(), "only rows that have begun can step"
         assert (self._lengths[active] < self._capacity).all(), "the row's slot is full"
-        embeds = self._embed.codes(codes)
+        embeds = self._embed.codes(tokens)
         logits = self._step_captured if self._buckets else self._step_smallest
         found = logits(active, embeds)
         self._lengths[active] += 1
         return found
 
-    def release(self, slot: int) -> None:
+    def free(self, slot: int) -> None:
         """Forget the row in `slot`."""
         self._lengths[slot] = 0
 
-    def warm(self, voice: Voice) -> None:
-        """Compute the voice's prefix unless it is cached, or would push out another one. Safe from
-        any thread."""
-        layers = self._prefix_shape(voice)
+    def cache_prefix(self, prompt: PrefixedPrompt) -> None:
+        """Compute the prompt's prefix unless it is cached, or would push out another one."""
+        layers = self._prefix_shape(prompt)
         if self._prefixes.has_room(math.prod(layers) * np.dtype(self._shape.kv_type).itemsize):
-            self._prefix(voice)
+            self._prefix(prompt)
 
     def rehearse(self) -> None:
         """Step every bucket, for onnxruntime to capture it. Only before the first row begins."""
@@ -151,20 +150,19 @@ class SlottedLanguageModel:
         picked: F32 = logits[active]
         return picked
 
-    def _prefix(self, voice: Voice) -> Prefix:
-        held = self._prefixes.get(voice.key)
+    def _prefix(self, prompt: PrefixedPrompt) -> Prefix:
+        held = self._prefixes.get(prompt.prefix_key)
         if held is not None:
             return held
-        features = voice.tensors.features
-        layers = self._prefix_shape(voice)
-        prefix = Prefix(len(features), self._memory.buffer(layers, self._shape.kv_type))
+        layers = self._prefix_shape(prompt)
+        prefix = Prefix(len(prompt.prefix), self._memory.buffer(layers, self._shape.kv_type))
         if prefix.rows:  # else there is nothing to hold, nor to bound it by
-            self._prefill(prefix.layers(), features, 0)
-            self._prefixes.put(voice.key, prefix, prefix.nbytes)
+            self._prefill(prefix.layers(), prompt.prefix, 0)
+            self._prefixes.put(prompt.prefix_key, prefix, prefix.nbytes)
         return prefix
 
-    def _prefix_shape(self, voice: Voice) -> tuple[int, ...]:
-        return self._shape.cache_shape(len(self._arena), len(voice.tensors.features))
+    def _prefix_shape(self, prompt: PrefixedPrompt) -> tuple[int, ...]:
+        return self._shape.cache_shape(len(self._arena), len(prompt.prefix))
 
     def _prefill(self, caches: Sequence[Buffer | Window], embeds: F32, past: int) -> F32:
         """Rows behind the `past` positions of one slot → logits [vocab] of the last."""

@@ -15,8 +15,10 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from chatterbox.arrays import F32, I64
 from chatterbox.errors import ModelError
-from chatterbox.runtime.contract import F32, I64, START_CODE, Voice
+from chatterbox.runtime.contract import START_CODE
+from chatterbox.runtime.kv_prefix import PrefixedPrompt
 from chatterbox.runtime.wrappers import EmbedGraph, require
 
 KV_INPUT = "past_key_values.{layer}.{kind}"
@@ -130,14 +132,14 @@ class PublishedLanguageModel:
         """Width of the logits."""
         return self._vocab
 
-    def begin(self, slot: int, voice: Voice, ids: I64) -> F32:
-        """Prefill voice rows and text; see `LanguageModel.begin`."""
-        embeds = np.concatenate([voice.tensors.features, self._embed.text(ids)])
+    def prefill(self, slot: int, prompt: PrefixedPrompt) -> F32:
+        """The prefix's rows and the text; see `LanguageModel.prefill`."""
+        embeds = np.concatenate([prompt.prefix, self._embed.text(prompt.ids)])
         return self._prefill(slot, embeds)
 
-    def step(self, slots: Sequence[int], codes: I64) -> F32:
-        """One code for each of `slots`; see `LanguageModel.step`."""
-        embeds = self._embed.codes(codes)
+    def decode(self, slots: Sequence[int], tokens: I64) -> F32:
+        """One token for each of `slots`; see `LanguageModel.decode`."""
+        embeds = self._embed.codes(tokens)
         if not self.batched:
             rows = zip(slots, embeds, strict=True)
             stepped = [self._run(self._alone[slot], row[None, None]) for slot, row in rows]
@@ -159,13 +161,13 @@ class PublishedLanguageModel:
         self._batch = batch
         return logits
 
-    def release(self, slot: int) -> None:
+    def free(self, slot: int) -> None:
         """Forget the row in `slot`."""
         self._alone.pop(slot, None)
         if slot in self._batch.slots:
             self._batch = self._batch.pick([s for s in self._batch.slots if s != slot])
 
-    def warm(self, voice: Voice) -> None:
+    def cache_prefix(self, prompt: PrefixedPrompt) -> None:
         """Nothing to prepare: this graph's rows are filled from the beginning each time."""
 
     def _prefill(self, slot: int, embeds: F32) -> F32:
@@ -203,6 +205,6 @@ class PublishedLanguageModel:
         codes = np.array([7, 1234], np.int64)
         both = self._alone[0].join(self._alone[1])
         together, _ = self._run(both, self._embed.codes(codes)[:, None])
-        alone = self.step((0, 1), codes)  # not batched so far
+        alone = self.decode((0, 1), codes)  # not batched so far
         self._alone.clear()
         return bool(np.abs(together - alone).max() <= BATCH_TOLERANCE * (alone.std() + 1e-6))

@@ -51,10 +51,10 @@ class VoiceCache:
         larger than the whole cache is not held."""
         with self._lock:
             self._remove(voice_id)
-            if voice.tensors.nbytes > self._max_bytes:
+            if voice.data.nbytes > self._max_bytes:
                 return
             self._voices[voice_id] = voice
-            self._nbytes += voice.tensors.nbytes
+            self._nbytes += voice.data.nbytes
             while len(self._voices) > self._max_voices or self._nbytes > self._max_bytes:
                 self._remove(next(iter(self._voices)))
 
@@ -66,4 +66,4 @@ class VoiceCache:
     def _remove(self, voice_id: str) -> None:
         voice = self._voices.pop(voice_id, None)
         if voice is not None:
-            self._nbytes -= voice.tensors.nbytes
+            self._nbytes -= voice.data.nbytes

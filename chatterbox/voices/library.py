@@ -128,7 +128,7 @@ class VoiceLibrary(VoiceIndex):
         """Tensors that came with an import answer for nobody's recording but the importer's: the
         voice gets its own. Raises VoiceNotFound where it is gone, and storage errors."""
         voice = self._encode(key, reference.audio)
-        info = self._replace_tensors(key, voice.tensors, reference.report)
+        info = self._replace_tensors(key, voice.data, reference.report)
         self._cache.drop(_imported(key))
         self._cache.put(key, voice)
         return info
@@ -167,7 +167,7 @@ class VoiceLibrary(VoiceIndex):
                 report=info.report,
                 reference=self._reference(info),
                 model_key=self._model_key,
-                tensors=voice.tensors,
+                tensors=voice.data,
             )
         )
 
@@ -198,7 +198,7 @@ class VoiceLibrary(VoiceIndex):
     def _fit(self, tensors: VoiceTensors) -> bool:
         """Whether a stranger's tensors have the widths that this model's have: others would
         end the engine, not only the request. A built-in voice is always there."""
-        own = self._voice(self.list()[0]).tensors
+        own: VoiceTensors = self._voice(self.list()[0]).data
         return (
             tensors.features.shape[1] == own.features.shape[1]
             and tensors.speaker.shape == own.speaker.shape
@@ -230,7 +230,7 @@ class VoiceLibrary(VoiceIndex):
         if tensors:
             return _voice_of(key, tensors), _imported(key) if imported else key
         voice = self._encode(key, pcm_to_float(self._reference(info)))
-        self._keep_tensors(info, voice.tensors)
+        self._keep_tensors(info, voice.data)
         return voice, key
 
     def delete(self, id_or_name: str) -> VoiceInfo:
@@ -242,7 +242,7 @@ class VoiceLibrary(VoiceIndex):
         return info
 
     def _add(self, info: VoiceInfo, reference: I16, voice: Voice) -> None:
-        self._enter(info, reference, voice.tensors)
+        self._enter(info, reference, voice.data)
         self._cache.put(_imported(info.voice_id) if info.imported else info.voice_id, voice)
 
     def _encode(self, key: str, audio: F32) -> Voice:

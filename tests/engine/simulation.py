@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from fakes import FakeDecoder, FakeLanguageModel, fake_voice
+from fakes import FakeDecoder, FakeLanguageModel, FakePrompts, fake_voice
 
 from chatterbox.engine import generation_loop as loop
 from chatterbox.engine import vocoding_loop as decoding
@@ -58,14 +58,17 @@ class CostlyModel(FakeLanguageModel):
         super().__init__(slots)
         self._machine, self._clock, self._tokens = machine, clock, tokens
 
-    def begin(self, slot, voice, ids):
+    def prefill(self, slot, prompt):
         self._clock.now_s += self._machine.prefill_s
-        self.held[slot] = (1 + len(ids) + self._tokens, [voice.key, *ids.tolist()])
+        self.held[slot] = (
+            1 + len(prompt.ids) + self._tokens,
+            [prompt.prefix_key, *prompt.ids.tolist()],
+        )
         return self._logits(slot)
 
-    def step(self, slots, codes):
+    def decode(self, slots, tokens):
         self._clock.now_s += self._machine.step_s + self._machine.row_s * len(slots)
-        return super().step(slots, codes)
+        return super().decode(slots, tokens)
 
     def _noise(self, history):
         logits = np.full(6563, -100.0, np.float32)
@@ -174,7 +177,7 @@ def _submit(engine: GenerationLoop, one: Listener, now_s: float) -> None:
         engine.submit(
             SegmentRequest(
                 voice=fake_voice("v"),
-                ids=np.zeros(3, np.int64),
+                prompt=FakePrompts().prompt("w", fake_voice("v")),
                 text_chars=100,
                 sampling=Sampling(temperature=0.0, repetition_penalty=1.0),
                 max_tokens=1000,

@@ -156,8 +156,8 @@ async def test_a_registered_recording_speaks_and_survives_a_restart(engine):
         default_voice="slt",
     )
     again.start()
-    tensors = again.get(voice.voice_id).tensors
-    assert np.array_equal(tensors.speaker, engine.voices.get(voice.voice_id).tensors.speaker)
+    tensors = again.get(voice.voice_id).data
+    assert np.array_equal(tensors.speaker, engine.voices.get(voice.voice_id).data.speaker)
     again.close()
 
 
@@ -167,13 +167,13 @@ async def test_f94_a_voice_that_would_hurt_is_turned_down_and_speech_is_not_touc
     """Forged tensors and tonal references drive the vocoder to full scale."""
     own = [engine.voices.get(voice) for voice in VOICES]
     silence = {
-        name: np.zeros_like(getattr(own[0].tensors, name))
+        name: np.zeros_like(getattr(own[0].data, name))
         for name in ("features", "prompt_codes", "speaker", "prompt_mel")
     }
     hostile = [Voice("silence", VoiceTensors(**silence))]
     for shift in (3.0, 8.0):
-        mel = own[0].tensors.prompt_mel + np.float32(shift)
-        hostile.append(Voice(f"shifted {shift}", replace(own[0].tensors, prompt_mel=mel)))
+        mel = own[0].data.prompt_mel + np.float32(shift)
+        hostile.append(Voice(f"shifted {shift}", replace(own[0].data, prompt_mel=mel)))
 
     async def heard(voices) -> list:
         asked = [

@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from fakes import CODES_PER_ID, FakeLanguageModel, FakeTokenizer, fake_voice
+from fakes import CODES_PER_ID, FakeLanguageModel, FakePrompts, fake_voice
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -38,7 +38,7 @@ def job(
 ):
     return SegmentRequest(
         voice=fake_voice(key),
-        ids=FakeTokenizer().encode(text),
+        prompt=FakePrompts().prompt(text, fake_voice(key)),
         text_chars=len(text),
         sampling=Sampling(),
         max_tokens=cap,
@@ -324,7 +324,7 @@ def test_a_slow_reader_pauses_its_own_row_only():
 
 def test_voices_are_warmed_on_the_engine_thread():
     bench = Bench()
-    bench.loop.warm(fake_voice("anna"))
+    bench.loop.warm(FakePrompts().prefix(fake_voice("anna")))
     bench.run()
     assert bench.model.warmed == ["anna"]
 
@@ -340,14 +340,14 @@ def test_close_ends_everything():
 
 def looping(bench: Bench, period: int, times: int) -> None:
     """From now on the model repeats itself in a row's first `times` attempts."""
-    honest, attempts = bench.model.begin, []
+    honest, attempts = bench.model.prefill, []
 
-    def begin(slot, voice, ids):
+    def prefill(slot, prompt):
         attempts.append(1)
         bench.model.loop_period = period if len(attempts) <= times else None
-        return honest(slot, voice, ids)
+        return honest(slot, prompt)
 
-    bench.model.begin = begin
+    bench.model.prefill = prefill
 
 
 def test_a_loop_nobody_has_heard_is_tried_again():
@@ -436,13 +436,13 @@ def test_without_a_guard_the_sound_of_an_attempt_is_not_kept_for_it():
 @pytest.mark.parametrize("outcome_of", ["stop", "left", "poison", "guard"])
 def test_a_slot_that_cannot_be_released_does_not_end_the_engine(outcome_of):
     bench = Bench()
-    release = bench.model.release
+    free = bench.model.free
 
     def failing(slot):
-        release(slot)
+        free(slot)
         raise KeyError(slot)
 
-    bench.model.release = failing
+    bench.model.free = failing
     bench.model.poison.add("bad")
     one = job(LONG, key="bad" if outcome_of == "poison" else "v")
     if outcome_of == "guard":
@@ -452,13 +452,13 @@ def test_a_slot_that_cannot_be_released_does_not_end_the_engine(outcome_of):
     if outcome_of == "left":
         one.outbox.close()
     bench.run()
-    bench.model.release = release
+    bench.model.free = free
     later = job("hello", key="later")
     bench.loop.submit(later)
     if outcome_of == "guard":
-        bench.model.loop_period, bench.model.begin = (
+        bench.model.loop_period, bench.model.prefill = (
             None,
-            type(bench.model).begin.__get__(bench.model),
+            type(bench.model).prefill.__get__(bench.model),
         )
     bench.run()
     assert outcome(later.outbox).codes == solo("hello", key="later")

@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from fakes import FakeDecoder, FakeEncoder, FakeLanguageModel, FakeTokenizer, fake_voice
+from fakes import FakeDecoder, FakeEncoder, FakeLanguageModel, FakePrompts, fake_voice
 
 from chatterbox.config import TTSConfig
 from chatterbox.engine.engine import TTSEngine
@@ -42,7 +42,7 @@ class Stage:
         self.engine.load(
             LoadedModel(
                 info,
-                FakeTokenizer(),
+                FakePrompts(),
                 FakeEncoder(),
                 self.model,
                 self.decoder,

@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from fakes import FakeDecoder, FakeEncoder, FakeLanguageModel, FakeTokenizer
+from fakes import FakeDecoder, FakeEncoder, FakeLanguageModel, FakePrompts
 
 from chatterbox.config import TTSConfig
 from chatterbox.engine.engine import TTSEngine
@@ -85,7 +85,7 @@ def test_closed_while_it_loads_it_closes_once_it_has(tmp_path, monkeypatch):
         asked.set()
         assert told.wait(5)
         info = load.ModelInfo("fake", {}, "cpu", None, ())
-        parts = FakeTokenizer(), FakeEncoder(), FakeLanguageModel(), FakeDecoder()
+        parts = FakePrompts(), FakeEncoder(), FakeLanguageModel(), FakeDecoder()
         return load.LoadedModel(info, *parts, voice_key="fake")
 
     monkeypatch.setattr("chatterbox.engine.engine.load_model", slowly)

@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from fakes import VOCAB, FakeDecoder, fake_voice
+from fakes import VOCAB, FakeDecoder, FakePrompts, fake_voice
 
 from chatterbox.engine.cpu_lock import CpuLock
 from chatterbox.engine.fairness import MAX_DEFICIT_S
@@ -32,7 +32,7 @@ def job(
 ) -> SegmentRequest:
     return SegmentRequest(
         voice=fake_voice(key),
-        ids=np.zeros(3, np.int64),
+        prompt=FakePrompts().prompt("w", fake_voice(key)),
         text_chars=40,
         sampling=Sampling(),
         max_tokens=1000,

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 from engine.test_generation_loop import Bench, job, outcome
-from fakes import FakeDecoder, FakeLanguageModel, fake_voice
+from fakes import FakeDecoder, FakeLanguageModel, FakePrompts, fake_voice
 from faults.harness import fake_engine
 from voices.clips import babble, encoded
 
@@ -24,28 +24,30 @@ VOICES = 50
 
 def slow(model, events: list[str], seconds: float = WARM_S) -> None:
     """VoiceWarmup takes a while; `events` says when each voice was warmed, and each row begun."""
-    warm, begin = model.warm, getattr(model, "begin", None)
+    prepare = "cache_prefix" if hasattr(model, "cache_prefix") else "warm"
+    warm, prefill = getattr(model, prepare), getattr(model, "prefill", None)
 
     def warming(voice):
-        events.append(voice.key)
+        events.append(getattr(voice, "prefix_key", None) or voice.key)
         time.sleep(seconds)
         warm(voice)
 
-    def beginning(slot, voice, ids):
+    def beginning(slot, prompt):
         events.append("begun")
-        return begin(slot, voice, ids)
+        return prefill(slot, prompt)
 
-    model.warm, model.begin = warming, beginning
+    setattr(model, prepare, warming)
+    model.prefill = beginning
 
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_f86_a_segment_is_begun_within_one_warming_and_the_pulse_beats_between_them(shared):
     bench, events, beats = Bench(shared=shared), [], []
     slow(bench.model, events)
-    warm = bench.model.warm
-    bench.model.warm = lambda voice: (beats.append(bench.loop.heartbeat.state), warm(voice))
+    warm = bench.model.cache_prefix
+    bench.model.cache_prefix = lambda one: (beats.append(bench.loop.heartbeat.state), warm(one))
     for number in range(VOICES):
-        bench.loop.warm(fake_voice(f"voice {number}"))
+        bench.loop.warm(FakePrompts().prefix(fake_voice(f"voice {number}")))
     runs = threading.Thread(target=bench.loop.run, args=[pytest.fail])
     runs.start()
     try:
@@ -70,7 +72,7 @@ def test_f86_a_segment_is_begun_within_one_warming_and_the_pulse_beats_between_t
 def test_f86_nothing_is_warmed_while_a_row_runs_or_waits():
     bench = Bench(slots=1)
     for number in range(3):
-        bench.loop.warm(fake_voice(f"voice {number}"))
+        bench.loop.warm(FakePrompts().prefix(fake_voice(f"voice {number}")))
     jobs = [job("a text", seed=number) for number in range(4)]
     for one in jobs:
         bench.loop.submit(one)
@@ -115,9 +117,9 @@ def test_f86_a_decoder_that_waits_to_warm_looks_again_by_itself():
 
 def test_f86_those_that_wait_have_a_bound_and_the_newest_stay():
     model = FakeLanguageModel()
-    warming = VoiceWarmup(model, lambda: True)
+    warming = VoiceWarmup(model.cache_prefix, lambda: True)
     for number in range(MAX_WAITING_VOICES + 5):
-        warming.add(fake_voice(str(number)))
+        warming.add(FakePrompts().prefix(fake_voice(str(number))))
     while warming.run_one():
         pass
     assert model.warmed == [str(number) for number in range(5, MAX_WAITING_VOICES + 5)]
@@ -184,7 +186,7 @@ def test_a_voice_whose_encoding_breaks_keeps_no_other_from_being_prepared(engine
     assert "was not prepared" in caplog.text
     assert len(calls) >= 5  # every built-in voice
     assert engine.state == "ready"
-    assert np.isfinite(engine.voices.get("rms").tensors.speaker).all()
+    assert np.isfinite(engine.voices.get("rms").data.speaker).all()
 
 
 def test_a_registration_is_rehearsed_before_the_first_one(engine):

@@ -29,7 +29,7 @@ from typing import Any, ClassVar
 import httpx
 import numpy as np
 import psutil
-from fakes import VOCAB, FakeDecoder, FakeEncoder, FakeLanguageModel, FakeTokenizer
+from fakes import VOCAB, FakeDecoder, FakeEncoder, FakeLanguageModel, FakePrompts
 from harness import server_config
 
 from chatterbox.config import TTSConfig
@@ -74,13 +74,13 @@ class Model(FakeLanguageModel):
         self.on_begin: Callable[[str], None] = lambda key: None
         self.on_step: Callable[[list[str]], None] = lambda keys: None
 
-    def begin(self, slot, voice, ids):
-        self.on_begin(voice.key)
-        return super().begin(slot, voice, ids)
+    def prefill(self, slot, prompt):
+        self.on_begin(prompt.prefix_key)
+        return super().prefill(slot, prompt)
 
-    def step(self, slots: Sequence[int], codes):
+    def decode(self, slots: Sequence[int], tokens):
         self.on_step([str(self.held[slot][1][0]) for slot in slots])
-        return super().step(slots, codes)
+        return super().decode(slots, tokens)
 
     def _noise(self, history: list[object]) -> F32:
         start = int.from_bytes(hashlib.sha256(repr(history).encode()).digest()[:4], "little")
@@ -93,7 +93,7 @@ def fake_engine(directory: Path, *, slots: int = 4, decoder_rows: int = 1, **set
     engine = TTSEngine(config)
     engine.parts = LoadedModel(
         ModelInfo("fake", {}, "cpu", None, ()),
-        FakeTokenizer(),
+        FakePrompts(),
         FakeEncoder(),
         Model(slots),
         FakeDecoder(decoder_rows),

@@ -125,14 +125,14 @@ async def test_f41_f42_a_faulty_row_fails_alone(tmp_path, fault):
 
 
 async def test_f42_a_text_that_cannot_be_read_is_its_own_fault(rig):
-    encode = rig.engine.parts.tokenizer.encode
+    prompt = rig.engine.parts.prompts.prompt
 
-    def broken(text: str):
+    def broken(text: str, voice):
         if "bad" in text:
             raise KeyError("no such piece")
-        return encode(text)
+        return prompt(text, voice)
 
-    rig.engine.parts.tokenizer.encode = broken
+    rig.engine.parts.prompts.prompt = broken
     async with rig.fault():
         await rig.quiet()
         steps = rig.model.steps

@@ -6,7 +6,7 @@ in the end everybody has been told.
 """
 
 import numpy as np
-from fakes import FakeDecoder, FakeTokenizer, fake_voice
+from fakes import FakeDecoder, FakePrompts, fake_voice
 from faults.harness import Model
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -58,7 +58,7 @@ class Bench:
 def job(words: int, key: str, seed: int, index: int) -> SegmentRequest:
     return SegmentRequest(
         voice=fake_voice(key),
-        ids=FakeTokenizer().encode("w" * words),
+        prompt=FakePrompts().prompt("w" * words, fake_voice(key)),
         text_chars=words,
         sampling=Sampling(top_k=50),
         max_tokens=200,

@@ -18,8 +18,9 @@ from chatterbox.families.turbo.language_model import (
 )
 from chatterbox.families.turbo.tokenizer import Tokenizer
 from chatterbox.hub.files import ModelFiles
-from chatterbox.runtime.contract import GRAPHS, Voice, VoiceTensors
+from chatterbox.runtime.contract import GRAPHS
 from chatterbox.runtime.embedding import HostEmbedder
+from chatterbox.runtime.kv_prefix import PrefixedPrompt
 from chatterbox.runtime.kv_slots import SlottedLanguageModel
 from chatterbox.runtime.published_lm import PublishedLanguageModel
 from chatterbox.runtime.sessions import SessionSettings
@@ -33,15 +34,14 @@ def parts(tmp_path, precision="q4", **settings):
     return LanguageModelParts(config, files, SessionSettings("cpu", 1, {}), IDS, int(IDS.max()))
 
 
-def voice(hidden=64):
-    rows = np.random.default_rng(0).standard_normal((20, hidden), np.float32)
-    nothing = np.zeros((0, 0), np.float32)
-    return Voice("noise", VoiceTensors(rows, np.zeros(0, np.int64), nothing, nothing))
+PROMPT = PrefixedPrompt(
+    "noise", np.random.default_rng(0).standard_normal((20, 64), np.float32), IDS
+)
 
 
 def logits(model):
-    first = model.begin(0, voice(), IDS)
-    return np.stack([first, model.step([0], np.array([17]))[0]])
+    first = model.prefill(0, PROMPT)
+    return np.stack([first, model.decode([0], np.array([17]))[0]])
 
 
 def test_a_proven_graph_is_served_and_embedded_on_the_host(tmp_path):

@@ -63,7 +63,7 @@ class Row:
 
     def __init__(self, session, voice, ids):
         self._row = StockRow(session)
-        rows = np.concatenate([voice.tensors.features, EMBED.text(ids)])
+        rows = np.concatenate([voice.prefix, EMBED.text(ids)])
         self.length = len(rows)
         self.logits = self._row.advance(rows)[-1]
 
@@ -85,48 +85,48 @@ def test_rows_join_leave_pause_and_step_in_any_company(tuned, reference, buckete
             slot = int(rng.choice(free))
             voice, ids = VOICES[rng.integers(3)], rng.integers(0, 64, rng.integers(3, 9))
             rows[slot] = Row(reference, voice, ids)
-            close(engine.begin(slot, voice, ids), rows[slot].logits)
+            close(engine.prefill(slot, voice.then(ids)), rows[slot].logits)
         going = [s for s, row in rows.items() if row.length < CAPACITY and rng.random() < 0.7]
         if going:
             rng.shuffle(going)
             codes = rng.integers(0, 64, len(going))
-            found = engine.step(going, codes)
+            found = engine.decode(going, codes)
             for slot, code, logits in zip(going, codes, found, strict=True):
                 rows[slot].step(code)
                 close(logits, rows[slot].logits)
         for slot in [s for s in rows if rows[s].length >= CAPACITY or rng.random() < 0.04]:
             if rng.random() < 0.5:  # a full row may also wait a while
-                engine.release(slot)
+                engine.free(slot)
                 del rows[slot]
 
 
 def test_a_full_row_that_waits_stays_whole(tuned, reference):
     engine = model(tuned, capacity=14)
     full, other = Row(reference, VOICES[1], np.arange(5)), Row(reference, VOICES[0], np.arange(4))
-    engine.begin(1, VOICES[1], np.arange(5))
+    engine.prefill(1, VOICES[1].then(np.arange(5)))
     for slot in (0, 2):
-        engine.begin(slot, VOICES[0], np.arange(4))
+        engine.prefill(slot, VOICES[0].then(np.arange(4)))
     for code in (1, 2, 3):
         full.step(code)
-        close(engine.step([1], np.array([code]))[0], full.logits)
+        close(engine.decode([1], np.array([code]))[0], full.logits)
     assert full.length == engine.capacity
     for code in (5, 6):
         other.step(code)
-        close(engine.step([0, 2], np.array([code, code])), np.stack([other.logits] * 2))
+        close(engine.decode([0, 2], np.array([code, code])), np.stack([other.logits] * 2))
     arena = engine._arena[0].get()[1]
     again = model(tuned, capacity=14)
-    again.begin(1, VOICES[1], np.arange(5))
+    again.prefill(1, VOICES[1].then(np.arange(5)))
     for code in (1, 2, 3):
-        again.step([1], np.array([code]))
+        again.decode([1], np.array([code]))
     np.testing.assert_array_equal(arena[:, :14], again._arena[0].get()[1][:, :14])
 
 
 def test_a_cached_prefix_gives_what_no_cache_gives(tuned):
     with_cache, without = model(tuned), model(tuned, prefix_cache_bytes=0)
     ids = np.arange(6)
-    first = with_cache.begin(0, VOICES[2], ids)
-    np.testing.assert_array_equal(with_cache.begin(1, VOICES[2], ids), first)
-    np.testing.assert_array_equal(without.begin(0, VOICES[2], ids), first)
+    first = with_cache.prefill(0, VOICES[2].then(ids))
+    np.testing.assert_array_equal(with_cache.prefill(1, VOICES[2].then(ids)), first)
+    np.testing.assert_array_equal(without.prefill(0, VOICES[2].then(ids)), first)
     assert with_cache.prefix_bytes == 9 * 2 * SIZE.layers * SIZE.hidden * 4
     assert without.prefix_bytes == 0
 
@@ -144,10 +144,10 @@ def test_an_int8_cache_is_a_quarter_of_the_size_and_close(tuned, small_cache):
     assert small.arena_bytes * 4 == plain.arena_bytes
     ids = np.arange(6)
     for engine in (plain, small):
-        engine.begin(1, VOICES[2], ids)
-        engine.begin(4, VOICES[0], ids)
+        engine.prefill(1, VOICES[2].then(ids))
+        engine.prefill(4, VOICES[0].then(ids))
     codes = np.array([3, 9])
-    expected, found = (engine.step([4, 1], codes) for engine in (plain, small))
+    expected, found = (engine.decode([4, 1], codes) for engine in (plain, small))
     difference = np.abs(found - expected)
     assert 0 < difference.max() < 0.2 * expected.std()
     assert small.prefix_bytes * 4 == plain.prefix_bytes
@@ -157,23 +157,23 @@ def test_an_int8_row_in_company_is_the_row_alone(small_cache):
     """To the last bit: its codes must not depend on who else speaks."""
     company, alone = model(small_cache), model(small_cache, prefix_cache_bytes=0)
     for slot in (0, 1, 4):
-        company.begin(slot, VOICES[slot % 3], np.arange(3 + slot))
-    alone.begin(2, VOICES[1], np.arange(4))
+        company.prefill(slot, VOICES[slot % 3].then(np.arange(3 + slot)))
+    alone.prefill(2, VOICES[1].then(np.arange(4)))
     for code in range(10):
-        together = company.step([4, 1, 0], np.array([5, code, 8]))
-        np.testing.assert_array_equal(together[1], alone.step([2], np.array([code]))[0])
+        together = company.decode([4, 1, 0], np.array([5, code, 8]))
+        np.testing.assert_array_equal(together[1], alone.decode([2], np.array([code]))[0])
 
 
 def test_a_warm_voice_is_not_computed_again(tuned, monkeypatch):
     engine = model(tuned)
-    engine.warm(VOICES[2])
+    engine.cache_prefix(VOICES[2])
     held = engine.prefix_bytes
     calls = []
     prefill = SlottedLanguageModel._prefill
     monkeypatch.setattr(
         SlottedLanguageModel, "_prefill", lambda *given: calls.append(given) or prefill(*given)
     )
-    engine.begin(0, VOICES[2], np.arange(5))
+    engine.prefill(0, VOICES[2].then(np.arange(5)))
     assert len(calls) == 1  # the text alone
     assert engine.prefix_bytes == held
 
@@ -181,25 +181,27 @@ def test_a_warm_voice_is_not_computed_again(tuned, monkeypatch):
 def test_f86_warming_pushes_no_other_voice_out(tuned):
     engine = model(tuned)
     for number in range(200):
-        engine.warm(replace(VOICES[number % 3], key=f"voice {number}"))
+        engine.cache_prefix(replace(VOICES[number % 3], prefix_key=f"voice {number}"))
     held = engine.prefix_bytes
     assert CACHE_BYTES * 0.5 < held <= CACHE_BYTES
     assert engine._prefixes.get("voice 0")
-    engine.begin(0, VOICES[0], np.arange(5))  # who speaks is held, the one longest unused is not
-    assert engine._prefixes.get(VOICES[0].key)
+    engine.prefill(
+        0, VOICES[0].then(np.arange(5))
+    )  # who speaks is held, the one longest unused is not
+    assert engine._prefixes.get(VOICES[0].prefix_key)
 
 
 def test_prefixes_take_what_is_counted(tuned):
     """A small model's voices have few bytes in each layer; objects for each took more than they
     held, so that twice the bound was in use, and voices without any row were never dropped."""
     engine = model(tuned)
-    engine.warm(VOICES[0])
+    engine.cache_prefix(VOICES[0])
     gc.collect()
     tracemalloc.start()
     try:
         for number in range(400):
-            engine.warm(replace(VOICES[number % 3], key=f"voice {number}"))
-            engine.warm(replace(sampled_voice(0, EMBED, 0), key=f"nobody {number}"))
+            engine.cache_prefix(replace(VOICES[number % 3], prefix_key=f"voice {number}"))
+            engine.cache_prefix(replace(sampled_voice(0, EMBED, 0), prefix_key=f"nobody {number}"))
         gc.collect()
         taken = tracemalloc.get_traced_memory()[0]
     finally:
@@ -212,9 +214,9 @@ def test_a_voice_without_rows_begins_with_its_text(tuned, reference):
     nobody = sampled_voice(0, EMBED, 0)
     row = Row(reference, nobody, np.arange(4))
     engine = model(tuned)
-    close(engine.begin(0, nobody, np.arange(4)), row.logits)
+    close(engine.prefill(0, nobody.then(np.arange(4))), row.logits)
     row.step(3)
-    close(engine.step([0], np.array([3]))[0], row.logits)
+    close(engine.decode([0], np.array([3]))[0], row.logits)
 
 
 def test_a_prefix_copied_by_a_graph_lies_where_a_copied_one_does(tuned):
@@ -239,10 +241,10 @@ def test_nothing_grows(tuned):
         for request in range(requests):
             slots = sorted({request % SLOTS, (request * 3 + 1) % SLOTS})
             for slot in slots:
-                engine.begin(slot, VOICES[(request + slot) % 3], np.arange(3 + request % 7))
-            engine.step(slots, np.zeros(len(slots), np.int64))
+                engine.prefill(slot, VOICES[(request + slot) % 3].then(np.arange(3 + request % 7)))
+            engine.decode(slots, np.zeros(len(slots), np.int64))
             for slot in slots:
-                engine.release(slot)
+                engine.free(slot)
 
     serve(200)
     before, held = process.memory_info().rss, engine.prefix_bytes
@@ -264,11 +266,11 @@ def test_shapes_of_as_many_rows_share_their_logits(tuned, monkeypatch):
     monkeypatch.setattr(Memory, "buffer", noted)
     engine = model(tuned)
     for slot in range(SLOTS):
-        engine.begin(slot, VOICES[0], np.arange(3))
+        engine.prefill(slot, VOICES[0].then(np.arange(3)))
     made.clear()
     for rows in range(1, SLOTS + 1):
         for slots in combinations(range(SLOTS), rows):
-            engine.step(slots, np.zeros(rows, np.int64))
+            engine.decode(slots, np.zeros(rows, np.int64))
     logits = [shape for shape in made if shape[-1] == SIZE.vocab]
     assert sorted(logits) == [(rows, SIZE.vocab) for rows in range(1, SLOTS + 1)]
 
@@ -286,9 +288,9 @@ def test_a_stock_graph_is_not_taken_for_a_tuned_one(reference):
 def test_stepping_a_free_or_full_slot_is_a_bug(tuned):
     engine = model(tuned, capacity=10)
     with pytest.raises(AssertionError):
-        engine.step([0], np.array([1]))
-    engine.begin(0, VOICES[1], np.arange(4))
+        engine.decode([0], np.array([1]))
+    engine.prefill(0, VOICES[1].then(np.arange(4)))
     with pytest.raises(AssertionError):
-        engine.step([0], np.array([1]))
+        engine.decode([0], np.array([1]))
     with pytest.raises(AssertionError):
-        engine.begin(1, VOICES[2], np.arange(4))
+        engine.prefill(1, VOICES[2].then(np.arange(4)))

@@ -11,6 +11,7 @@ from chatterbox.families.turbo.tokenizer import Tokenizer
 from chatterbox.hub.files import ModelFiles
 from chatterbox.hub.select import precisions
 from chatterbox.runtime.contract import PRECISIONS, Voice, VoiceTensors
+from chatterbox.runtime.kv_prefix import PrefixedPrompt
 from chatterbox.runtime.published_lm import BATCH_TOLERANCE, PublishedLanguageModel, _Batch
 from chatterbox.runtime.sessions import open_session, session_settings
 from chatterbox.runtime.wrappers import EmbedGraph, EncoderGraph
@@ -40,8 +41,13 @@ def ids(text: str):
     return Tokenizer.from_file(made.path() / "tokenizer.json").encode(text)
 
 
+@pytest.fixture
+def rows(voice) -> PrefixedPrompt:
+    return PrefixedPrompt(voice.key, voice.data.features, np.zeros(0, np.int64))
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_rows_join_leave_pause_and_return_as_if_alone(precision, voice):
+def test_rows_join_leave_pause_and_return_as_if_alone(precision, rows):
     model, alone = language_model(precision), language_model(precision)
     assert model.batched
     alone.batched = False
@@ -53,14 +59,14 @@ def test_rows_join_leave_pause_and_return_as_if_alone(precision, voice):
     for step, slots in enumerate(plan):
         for slot in slots:
             if all(slot not in earlier for earlier in plan[:step]):
-                first = [m.begin(slot, voice, ids(texts[slot])) for m in (model, alone)]
+                first = [m.prefill(slot, rows.then(ids(texts[slot]))) for m in (model, alone)]
                 scale = scale or first[1].std()
                 assert np.abs(first[0] - first[1]).max() <= BATCH_TOLERANCE * scale
         batch = codes[step, list(slots)]
-        got, want = model.step(slots, batch), alone.step(slots, batch)
+        got, want = model.decode(slots, batch), alone.decode(slots, batch)
         assert np.abs(got - want).max() <= BATCH_TOLERANCE * scale, (step, slots)
     for slot in (1, 0, 2):
-        model.release(slot)
+        model.free(slot)
     assert not model._batch.slots
     assert not model._alone
 
@@ -82,7 +88,7 @@ def test_a_graph_of_another_kind_is_refused():
 
 
 def test_fakes_have_the_shapes_of_the_real_thing(voice):
-    real, fake = voice.tensors, fake_voice().tensors
+    real, fake = voice.data, fake_voice().data
     for name in VoiceTensors.__slots__:
         assert getattr(real, name).ndim == getattr(fake, name).ndim
         assert getattr(real, name).dtype == getattr(fake, name).dtype
@@ -105,15 +111,15 @@ def failing(call, nth: int):
     ("batched", "where", "nth"),
     [(True, "join", 1), (True, "run", 1), (False, "run", 1), (False, "run", 2), (False, "run", 3)],
 )
-def test_a_step_that_raises_has_changed_nothing(batched, where, nth, voice, monkeypatch):
+def test_a_step_that_raises_has_changed_nothing(batched, where, nth, rows, monkeypatch):
     """Rows 0 and 2 run together, row 1 has paused and joins them in the call that fails."""
     logits = []
     for fails in (False, True):
         model = language_model()
         model.batched = batched
         for slot, text in enumerate(("Hello.", "One more.", "And a third one.")):
-            model.begin(slot, voice, ids(text))
-        model.step((0, 2), np.array([10, 20]))
+            model.prefill(slot, rows.then(ids(text)))
+        model.decode((0, 2), np.array([10, 20]))
         if fails:
             with monkeypatch.context() as patch:
                 if where == "join":
@@ -121,6 +127,6 @@ def test_a_step_that_raises_has_changed_nothing(batched, where, nth, voice, monk
                 else:
                     patch.setattr(model, "_run", failing(model._run, nth))
                 with pytest.raises(MemoryError):
-                    model.step((2, 1, 0), np.array([5, 6, 7]))
-        logits.append(model.step((2, 1, 0), np.array([5, 6, 7])))
+                    model.decode((2, 1, 0), np.array([5, 6, 7]))
+        logits.append(model.decode((2, 1, 0), np.array([5, 6, 7])))
     assert np.array_equal(*logits)

@@ -88,7 +88,7 @@ def test_a_voice_survives_restart_without_encoding(tmp_path):
     assert again.created_at == info.created_at
     voice = second.get("teller")
     assert voice.key == before.key
-    assert tensors_digest(voice.tensors) == tensors_digest(before.tensors)
+    assert tensors_digest(voice.data) == tensors_digest(before.data)
     assert encoder.calls == 0
 
 
@@ -339,7 +339,7 @@ def test_memory_is_bounded_and_evicted_voices_come_back_equal(tmp_path):
     assert library.cached[0] == 2
     assert [library.get(info.voice_id).key for info in infos] == keys
     assert encoder.calls == 5
-    nbytes = library.get(infos[0].voice_id).tensors.nbytes
+    nbytes = library.get(infos[0].voice_id).data.nbytes
     small = open_library(tmp_path, encoder, cache_bytes=2 * nbytes + 1)
     for info in infos:
         small.get(info.voice_id)
@@ -355,7 +355,7 @@ def test_delete(tmp_path):
     info, _ = library.register(ANNA, "Anna")
     voice = library.get("Anna")
     library.delete("Anna")
-    assert voice.tensors.nbytes > 0  # who speaks with it goes on
+    assert voice.data.nbytes > 0  # who speaks with it goes on
     for name in ("Anna", info.voice_id):
         with pytest.raises(VoiceNotFound):
             library.get(name)
@@ -371,7 +371,7 @@ def test_deleted_while_it_is_encoded(tmp_path):
     library = open_library(
         tmp_path, FakeEncoder(before=lambda: library.delete("Anna")), model_key="other"
     )
-    assert library.get("Anna").tensors.nbytes > 0
+    assert library.get("Anna").data.nbytes > 0
     assert entries(tmp_path) == set()
     with pytest.raises(VoiceNotFound):
         library.get("Anna")
@@ -405,12 +405,12 @@ def test_another_model_encodes_again_and_keeps_both(tmp_path):
     info, _ = open_library(tmp_path).register(ANNA)
     encoder = FakeEncoder(hidden=9)
     other = open_library(tmp_path, encoder, model_key="model-b")
-    assert other.get(info.voice_id).tensors.features.shape[1] == 9
+    assert other.get(info.voice_id).data.features.shape[1] == 9
     assert encoder.calls == 1
     for key, hidden in ((MODEL, 4), ("model-b", 9)):
         none = FakeEncoder()
         again = open_library(tmp_path, none, model_key=key)
-        assert again.get(info.voice_id).tensors.features.shape[1] == hidden
+        assert again.get(info.voice_id).data.features.shape[1] == hidden
         assert none.calls == 0
     assert len(entries(tmp_path / info.voice_id)) == 4
 
@@ -521,7 +521,7 @@ def test_registering_while_the_nth_operation_fails(tmp_path, code, error, for_ev
             library.register(CLIP, "Anna")
         except error:
             failures += 1
-        assert library.get("slt").tensors.nbytes > 0  # the server goes on speaking
+        assert library.get("slt").data.nbytes > 0  # the server goes on speaking
         files.last = -1
         info, _ = library.register(CLIP, "Anna")  # and the disk may heal
         restarted = open_library(directory)
@@ -534,8 +534,8 @@ def test_registering_while_the_nth_operation_fails(tmp_path, code, error, for_ev
 def test_a_data_directory_that_cannot_be_used(tmp_path):
     (tmp_path / "file").write_text("in the way")
     library = open_library(tmp_path / "file" / "voices")
-    assert library.get(None).tensors.nbytes > 0
-    assert library.temporary(ANNA)[0].tensors.nbytes > 0
+    assert library.get(None).data.nbytes > 0
+    assert library.temporary(ANNA)[0].data.nbytes > 0
     for change in (
         lambda: library.register(ANNA),
         lambda: library.set_alias("slt", "nova"),
@@ -556,7 +556,7 @@ def test_a_read_only_directory_with_voices(tmp_path):
     with pytest.raises(StorageUnavailable):
         library.get("Anna")  # reading fails too, for now
     files.last = -1
-    assert library.get("Anna").tensors.nbytes > 0
+    assert library.get("Anna").data.nbytes > 0
     assert library.skipped == ()
 
 
@@ -581,7 +581,7 @@ def test_export_and_import(tmp_path):
     assert open_library(tmp_path / "b").get("Anna").key == here.get("Anna").key
     first, second = read_voice_file(data), read_voice_file(there.export("Anna"))
     assert np.array_equal(first.reference, second.reference)
-    assert tensors_digest(first.tensors) == tensors_digest(second.tensors)
+    assert tensors_digest(first.data) == tensors_digest(second.data)
 
 
 def test_importing_into_another_model_encodes(tmp_path):
@@ -590,7 +590,7 @@ def test_importing_into_another_model_encodes(tmp_path):
     there = open_library(tmp_path / "b", encoder, model_key="model-b")
     info = there.import_(data)
     assert encoder.calls == 1
-    assert there.get(info.voice_id).tensors.features.shape[1] == 9
+    assert there.get(info.voice_id).data.features.shape[1] == 9
     assert info.name == info.voice_id  # its name belongs to the built-in voice
     assert not info.built_in
 
@@ -600,7 +600,7 @@ def test_tensors_of_another_width_are_not_believed(tmp_path):
     here.register(ANNA, "Anna")
     there = open_library(tmp_path / "b")
     there.import_(here.export("Anna"))
-    assert there.get("Anna").tensors.features.shape[1] == 4
+    assert there.get("Anna").data.features.shape[1] == 4
 
 
 def test_names_that_are_taken_there(tmp_path):

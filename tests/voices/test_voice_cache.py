@@ -66,7 +66,7 @@ def test_bounds_and_accounts_hold(steps, max_voices, max_bytes):
         assert len(cache) <= max_voices
         assert cache.nbytes <= max_bytes
         present = [v for k in "abcdef" if (v := cache._voices.get(k))]
-        assert cache.nbytes == sum(v.tensors.nbytes for v in present)
+        assert cache.nbytes == sum(v.data.nbytes for v in present)
 
 
 def test_one_at_a_time_for_a_key_and_no_lock_left():

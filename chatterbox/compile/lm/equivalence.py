@@ -13,8 +13,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from chatterbox.runtime.buffers import Memory
-from chatterbox.runtime.contract import CODE_COUNT, F32, I64, Voice, VoiceTensors
+from chatterbox.runtime.contract import CODE_COUNT, F32, I64
 from chatterbox.runtime.embedding import Embedder
+from chatterbox.runtime.kv_prefix import PrefixedPrompt
 from chatterbox.runtime.kv_slots import SlottedLanguageModel
 from chatterbox.runtime.sessions import SessionSettings, open_session
 
@@ -98,12 +99,10 @@ class StockRow:
         return rows
 
 
-def sampled_voice(rows: int, embed: Embedder, seed: int) -> Voice:
-    """A voice of conditioning rows only; nearly all of a real one are embedded speech codes."""
+def sampled_voice(rows: int, embed: Embedder, seed: int) -> PrefixedPrompt:
+    """A voice's conditioning rows; nearly all of a real one are embedded speech codes."""
     features = embed.codes(np.random.default_rng(seed).integers(0, TABLE_ROWS, rows))
-    nothing = np.zeros((0, 0), np.float32)
-    tensors = VoiceTensors(features, np.zeros(0, np.int64), nothing, nothing)
-    return Voice(f"sampled-{rows}-{seed}", tensors)
+    return PrefixedPrompt(f"sampled-{rows}-{seed}", features, np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,7 +110,7 @@ class Trial:
     """Random rows and what the stock graph says to them."""
 
     embed: Embedder
-    voices: dict[int, Voice]  # by slot
+    voices: dict[int, PrefixedPrompt]  # by slot
     texts: dict[int, I64]
     codes: dict[int, I64]  # STEPS for each
     logits: F32  # [rows, 1 + STEPS, vocab]: after the prefill and after each step
@@ -129,7 +128,7 @@ def stock_trial(source: Path, embed: Embedder, threads: int) -> Trial:
     logits = []
     for slot in ROWS:
         row = StockRow(session)
-        prompt = np.concatenate([voices[slot].tensors.features, embed.text(texts[slot])])
+        prompt = np.concatenate([voices[slot].prefix, embed.text(texts[slot])])
         pieces = np.split(embed.codes(codes[slot]), SINGLE_STEPS)
         after = [row.advance(piece) for piece in (prompt, *pieces)]
         logits.append(np.concatenate([after[0][-1:], *after[1:]]))
@@ -153,10 +152,10 @@ def deviation(
         memory=memory,
     )
     slots = list(ROWS)
-    logits = [np.stack([model.begin(s, trial.voices[s], trial.texts[s]) for s in slots])]
+    logits = [np.stack([model.prefill(s, trial.voices[s].then(trial.texts[s])) for s in slots])]
     for step in range(steps):
         codes = np.array([trial.codes[slot][step] for slot in slots])
-        logits.append(model.step(slots, codes))
+        logits.append(model.decode(slots, codes))
     return compare(trial.logits[:, : 1 + steps], np.stack(logits, axis=1))
 
 

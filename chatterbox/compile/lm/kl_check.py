@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from chatterbox.compile.lm.equivalence import sampled_voice
 from chatterbox.runtime.bound_call import GraphShape
-from chatterbox.runtime.contract import F32, I64, STOP_CODE, Voice
+from chatterbox.runtime.contract import F32, I64, STOP_CODE
 from chatterbox.runtime.embedding import Embedder
+from chatterbox.runtime.kv_prefix import PrefixedPrompt
 from chatterbox.runtime.kv_slots import SlottedLanguageModel
 
 VOICE_ROWS = 250  # a voice of 10 s
@@ -54,18 +55,18 @@ def divergence(
 
 
 def _take(
-    models: list[SlottedLanguageModel], voice: Voice, text: I64, codes: int, seed: int
+    models: list[SlottedLanguageModel], voice: PrefixedPrompt, text: I64, codes: int, seed: int
 ) -> list[float]:
     """The divergence after the text and after each code."""
     rng = np.random.default_rng(seed)
-    finer, coarser = (_log_shares(model.begin(0, voice, text)) for model in models)
+    finer, coarser = (_log_shares(model.prefill(0, voice.then(text))) for model in models)
     found = [_kl(finer, coarser)]
     for _ in range(codes):
         code = int((finer + rng.gumbel(size=finer.shape)).argmax())
         if code == STOP_CODE:
             break
         one = np.array([code])
-        finer, coarser = (_log_shares(model.step([0], one)[0]) for model in models)
+        finer, coarser = (_log_shares(model.decode([0], one)[0]) for model in models)
         found.append(_kl(finer, coarser))
     return found
 

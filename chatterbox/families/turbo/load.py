@@ -15,11 +15,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from chatterbox.config import SAMPLING, TTSConfig
 from chatterbox.errors import ConfigError, ModelError, first_line
+from chatterbox.families.base import Prompts
 from chatterbox.families.turbo.language_model import (
     PROOF_SENTENCE,
     LanguageModelParts,
     open_language_model,
 )
+from chatterbox.families.turbo.prompt import TurboPrompts
 from chatterbox.families.turbo.tokenizer import Tokenizer
 from chatterbox.hub.download import Progress
 from chatterbox.hub.files import ModelFiles, graph_sources
@@ -88,7 +90,7 @@ class LoadedModel:
     """The parts the engine drives."""
 
     info: ModelInfo
-    tokenizer: Tokenizer
+    prompts: Prompts
     encoder: SpeechEncoder
     language_model: LanguageModel
     decoder: StreamingDecoder
@@ -153,7 +155,7 @@ def _loaded(
     )
     return LoadedModel(
         info=info,
-        tokenizer=tokenizer,
+        prompts=TurboPrompts(tokenizer),
         encoder=EncoderGraph(open_session(files.graph("speech_encoder"), settings)),
         language_model=language_model,
         decoder=opened.decoder,

@@ -88,7 +88,7 @@ class PlainFlow:
 
     def prompt(self, job: DecodeJob) -> int:
         """As long as is set, if the voice has as much."""
-        return min(len(stream_of(job).voice.tensors.prompt_codes), self._prompt_codes)
+        return min(len(stream_of(job).voice.data.prompt_codes), self._prompt_codes)
 
     def mels(self, jobs: Sequence[DecodeJob]) -> list[F32]:
         """In one call; shorter rows are padded behind, which must have been proven harmless."""
@@ -116,7 +116,7 @@ def fed_to_flow(
     voice: Voice, prompt: int, codes: np.ndarray[tuple[int], np.dtype[np.int64]], count: int
 ) -> Feeds:
     """One row: `prompt` codes of the voice, then `codes`, then silence up to `count`."""
-    tensors = voice.tensors
+    tensors = voice.data
     fed = np.full((1, prompt + count), SILENCE_CODE, np.int64)
     fed[0, :prompt] = tensors.prompt_codes[:prompt]
     fed[0, prompt : prompt + len(codes)] = codes

@@ -106,7 +106,7 @@ class CachedPromptFlow:
             self._memory_of(voice)
 
     def _prompt_of(self, voice: Voice) -> int:
-        return min(len(voice.tensors.prompt_codes), self._prompt_codes)
+        return min(len(voice.data.prompt_codes), self._prompt_codes)
 
     def _mel_of(self, job: DecodeJob) -> F32:
         stream, window = stream_of(job), job.window
@@ -127,7 +127,7 @@ class CachedPromptFlow:
 
     def remember(self, voice: Voice, codes: int) -> Memory:
         """The first `codes` of the voice's prompt, with the same codes said again behind it."""
-        feeds = fed_to_flow(voice, codes, voice.tensors.prompt_codes[:codes], codes)
+        feeds = fed_to_flow(voice, codes, voice.data.prompt_codes[:codes], codes)
         place = Place(ProbeLength(codes, codes), 0)
         frames = codes * MEL_FRAMES_PER_CODE
         kept = self.run(feeds, place, MEMORY_SEED, self.nothing(), list(self._widths))

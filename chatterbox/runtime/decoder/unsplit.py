@@ -87,7 +87,7 @@ class WholeDecoder:
     def _run(self, job: DecodeJob) -> Rendered:
         stream, window = job.stream, job.window
         assert isinstance(stream, WholeStream), "a stream goes back to the decoder that opened it"
-        voice = stream.voice.tensors
+        voice = stream.voice.data
         prompt = min(len(voice.prompt_codes), self._settings.prompt_codes)
         length = ProbeLength(prompt, window.fed_codes)
         codes = np.full(prompt + length.codes, SILENCE_CODE, np.int64)

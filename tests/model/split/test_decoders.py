@@ -199,7 +199,7 @@ def test_the_first_40_ms_fade_in_and_no_later_ones(published):
 
 def test_the_prompt_is_cut_to_the_setting(published, tmp_path):
     long, short = voice(40), voice(40)
-    tensors = short.tensors
+    tensors = short.data
     cut = type(tensors)(
         tensors.features, tensors.prompt_codes[:10], tensors.speaker, tensors.prompt_mel[:20]
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes import FakePrompts
 from tiny_decoder import open_decoder, saved, some_codes, voice
 
 from chatterbox.compile.decoder import variants as forms
@@ -147,7 +148,7 @@ def test_a_repeatable_segment_has_the_same_samples_however_its_codes_come(quick,
         loop = VocodingLoop(quick.decoder, WindowSettings(), Counters())
         asked = SegmentRequest(
             voice=voice(30, seed=3),
-            ids=np.zeros(3, np.int64),
+            prompt=FakePrompts().prefix(voice(30, seed=3)),
             text_chars=40,
             sampling=Sampling(),
             max_tokens=1000,

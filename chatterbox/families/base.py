@@ -1,0 +1,158 @@
+"""The seam between the engine and a family of models: what a family is, as data and protocols.
+
+The engine counts tokens, frames and samples by a `CodecSpec`, passes `Prompt` and `Voice` on
+without looking into them, and drives a `LanguageModel` and a `StreamingDecoder`. A token is what
+the language model says in one step, a frame the least that the codec decodes.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from chatterbox.arrays import F32, I64
+
+
+@dataclass(frozen=True, slots=True)
+class CodecSpec:
+    """How tokens become sound."""
+
+    sample_rate_hz: int
+    tokens_per_frame: int
+    samples_per_frame: int
+    look_ahead_frames: int  # fed behind a window, since its sound depends on them
+    left_context_frames: int  # fed before a window, where there are any
+    tail_frames: int = 0  # that the decoder itself adds behind a stream's last window
+    fade_in_frames: int = 0  # at the beginning of every call, whose sound is muted or faded in
+    silence_tokens: frozenset[int] = frozenset()  # known to sound silent
+
+    @property
+    def frame_rate_hz(self) -> float:
+        """Frames in a second of sound."""
+        return self.sample_rate_hz / self.samples_per_frame
+
+    @property
+    def token_rate_hz(self) -> float:
+        """Tokens in a second of sound."""
+        return self.frame_rate_hz * self.tokens_per_frame
+
+
+class Allowed(NamedTuple):
+    """Which tokens may come at a position."""
+
+    tokens: slice  # of the vocabulary
+    stop: bool  # any of the stop tokens as well
+
+
+class SamplingRows(Protocol):
+    """The sampling parameters of a batch's rows, and what they have said."""
+
+    temperature: F32  # [B, 1]
+    top_k: I64  # [B]
+    top_p: F32  # [B]
+    min_p: F32  # [B, 1]
+    repetition_penalty: F32  # [B, 1]
+    greedy: Any  # bool [B]
+    seen: Any  # bool [B, vocabulary]
+
+
+Processor = Callable[[F32, SamplingRows], F32]
+"""Scores [B, vocabulary] → scores of the same shape; -inf: not to be drawn. Rows do not see each
+other."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSpec:
+    """What a language model says, and how its next token is drawn."""
+
+    vocabulary: int  # width of the logits
+    stop: frozenset[int]
+    allowed: Callable[[int], Allowed]  # by position: 0 is a row's first token
+    processors: tuple[Processor, ...]  # in the order of the model's authors
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Voice:
+    """A voice as the engine sees it. `key` is its identity in caches: equal key, equal data."""
+
+    key: str
+    data: Any  # the family's own
+
+
+class Prompt(Protocol):
+    """What a language model is given before its first token; opaque to the engine."""
+
+    def __len__(self) -> int:
+        """Positions that it takes in a slot."""
+        ...
+
+    @property
+    def text_tokens(self) -> int:
+        """How many of them are the text's."""
+        ...
+
+    @property
+    def prefix_key(self) -> str | None:
+        """Names the rows that it begins with, where they can be kept for other prompts."""
+        ...
+
+
+class Prompts(Protocol):
+    """Text and voice → prompts."""
+
+    def prompt(self, text: str, voice: Voice) -> Prompt:
+        """For a segment's text. Raises EmptyText where the model has no token for it."""
+        ...
+
+    def prefix(self, voice: Voice) -> Prompt:
+        """What all prompts of a voice begin with, for `LanguageModel.cache_prefix`."""
+        ...
+
+
+class LanguageModel(Protocol):
+    """A fixed number of slots, each holding one sequence's keys and values; ragged sequences step
+    together.
+
+    Called by the generation thread alone. A call that raises has changed nothing: a slot whose
+    `prefill` failed is free. What an exception means for whom: `runtime/ort_errors.py`.
+    """
+
+    @property
+    def slots(self) -> int:
+        """How many sequences can be held at once."""
+        ...
+
+    @property
+    def capacity(self) -> int:
+        """Positions a slot can hold: prompt and tokens."""
+        ...
+
+    @property
+    def vocab(self) -> int:
+        """Width of the logits."""
+        ...
+
+    def prefill(self, slot: int, prompt: Any) -> F32:
+        """Fill `slot` with `prompt`, a `Prompt` of the same family. Returns logits [vocab] for the
+        first token."""
+        ...
+
+    def decode(self, slots: Sequence[int], tokens: I64) -> F32:
+        """Append one token [B] to each of `slots`; returns logits [B, vocab] in that order."""
+        ...
+
+    def free(self, slot: int) -> None:
+        """Forget what the slot holds."""
+        ...
+
+    def cache_prefix(self, prompt: Any) -> None:
+        """Compute once, and keep, what `prefill` will need of this prompt's prefix, where memory
+        for it is left; may do nothing."""
+        ...
+
+
+class SpeechEncoder(Protocol):
+    """Reference audio → what the family keeps of a voice."""
+
+    def encode(self, audio: F32) -> Any:
+        """`audio` is [samples] mono float32 at the codec's rate, as loud as the family wants it."""
+        ...
