@@ -257,3 +257,10 @@ def error_of(response: httpx.Response, status: int, code: str, param: str | None
     assert error["message"]
     assert "Traceback" not in response.text
     return error
+
+
+async def until(condition) -> None:
+    """Wait for it; TimeoutError after five seconds."""
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.001)

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 from dialects.live import Talk
-from server.test_process import running
+from server.process import running
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 

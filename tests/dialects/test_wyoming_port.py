@@ -3,7 +3,7 @@
 import asyncio
 import signal
 
-from server.test_process import running
+from server.process import running
 from wyoming.audio import AudioChunk, AudioStop
 from wyoming.client import AsyncTcpClient
 from wyoming.error import Error

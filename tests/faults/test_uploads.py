@@ -12,8 +12,7 @@ import psutil
 import pytest
 from faults.harness import SECRET, Rig, running
 from voices.clips import babble, encoded
-from voices.test_containers import REFUSED, wave
-from voices.test_decoder import HOSTILE
+from voices.hostile import HOSTILE, REFUSED, wave
 
 import chatterbox
 from chatterbox.runtime.contract import LM_PROMPT_S

@@ -3,17 +3,11 @@
 import asyncio
 
 import pytest
-from harness import PIECE_SAMPLES, SPEECH, FakeEngine, error_of, server_config, serving
+from harness import PIECE_SAMPLES, SPEECH, FakeEngine, error_of, server_config, serving, until
 
 from chatterbox.server.app import create_app
 
 NEVER = 3600.0
-
-
-async def until(condition) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 @pytest.mark.parametrize(

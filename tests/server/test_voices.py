@@ -7,8 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from harness import FakeEngine, error_of, report_of, serving
-from server.test_life import until
+from harness import FakeEngine, error_of, report_of, serving, until
 
 from chatterbox.errors import VoiceNotFound
 from chatterbox.server import voice_lists

@@ -18,8 +18,8 @@ from statistics import median
 import httpx
 import pytest
 from faults.harness import GOLDEN, SHORT, fake_engine
+from faults.owner import Owner
 from faults.process import Servers
-from faults.test_shutdown import Owner
 from soak.load import LONG, Listener, Seen, Server, Users, serving
 from soak.slopes import HEADER, LEAST_SAMPLES, Slope, slope
 from voices.clips import babble, encoded, open_library

@@ -25,23 +25,9 @@ from chatterbox.voices.sandbox import (
 )
 
 from .clips import babble, encoded, muxed
+from .hostile import HOSTILE
 
 GOOD = encoded(babble(1.5, 44_100), "FLAC", None, 44_100)
-
-# A child that runs the Python in a file that begins with BAD!, and decodes the others.
-HOSTILE = """
-import os, signal, socket, sys, time
-sys.path[:] = sys.argv[1:]
-from chatterbox.voices import decode_child
-decode = decode_child.decode_audio
-def spy(data, *, max_seconds):
-    if data[:4] == b"BAD!":
-        exec(data[4:])
-    return decode(data, max_seconds=max_seconds)
-decode_child.decode_audio = spy
-decode_child.CPU_S = 0
-decode_child.main()
-"""
 
 
 @pytest.fixture
