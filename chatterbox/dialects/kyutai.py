@@ -22,7 +22,6 @@ from chatterbox.engine.speech_stream import SpeechReport
 from chatterbox.errors import ChatterboxError, InvalidValue, Overloaded, shown
 from chatterbox.runtime.contract import F32, SAMPLE_RATE_HZ
 from chatterbox.server.body import Body
-from chatterbox.server.framing import whole_file
 from chatterbox.server.schemas import (
     LenientCall,
     Name,
@@ -31,7 +30,7 @@ from chatterbox.server.schemas import (
     form_schema,
     lenient_fields_of,
 )
-from chatterbox.server.speech_response import SpeechResponse, Spoken, Whole
+from chatterbox.server.speech_response import SpeechPlan, SpeechResponse, Whole, whole_file
 from chatterbox.server.speech_service import SpeechCall
 
 PATH = "/api/tts_streaming"
@@ -231,7 +230,7 @@ def router(desk: SocketServer) -> APIRouter:
 
         await desk.serve(websocket, protocol, _tell_error)
 
-    def read(body: Body) -> Spoken:
+    def read(body: Body) -> SpeechPlan:
         fields, unknown = lenient_fields_of(Posted, body)
         named = fields.voice not in NO_VOICES and fields.voice is not None
         call = backend.call(
@@ -244,7 +243,7 @@ def router(desk: SocketServer) -> APIRouter:
             ignored=unknown,
         )
         whole: Whole = _timed if fields.return_timestamps else whole_file
-        return Spoken(call, whole=whole)
+        return SpeechPlan(call, whole=whole)
 
     @routes.post(PATH, openapi_extra=form_schema(Posted))
     async def posted(request: Request) -> Response:

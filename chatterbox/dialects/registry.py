@@ -14,7 +14,7 @@ from chatterbox.dialects.openai import speech as openai
 from chatterbox.dialects.openai import voices as openai_voices
 from chatterbox.dialects.services import Services
 from chatterbox.server.errors import ErrorShape, native_shape
-from chatterbox.server.speech_routes import Guest
+from chatterbox.server.speech_routes import BodySniffer
 
 _DIALECTS = (openai, openai_voices, elevenlabs, elevenlabs_voices, models, sillytavern, xtts)
 
@@ -31,9 +31,9 @@ def routers(backend: Services) -> tuple[APIRouter, ...]:
     return tuple(dialect.router(backend) for dialect in _DIALECTS)
 
 
-def guests(backend: Services) -> tuple[Guest, ...]:
+def body_sniffers(backend: Services) -> tuple[BodySniffer, ...]:
     """Those that send their own JSON to `/tts`."""
-    return (sillytavern.guest(backend), xtts.guest(backend))
+    return (sillytavern.body_sniffer(backend), xtts.body_sniffer(backend))
 
 
 def error_shape(path: str) -> ErrorShape:

@@ -11,8 +11,7 @@ from chatterbox.audio.encode import AudioFormat
 from chatterbox.config import ServerConfig
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.errors import VoiceNotFound
-from chatterbox.server.ids import SEED_LIMIT, random_seed
-from chatterbox.server.schemas import SamplingFields
+from chatterbox.server.schemas import SEED_LIMIT, SamplingFields, random_seed
 from chatterbox.server.speech_service import SpeechCall, SpeechService
 from chatterbox.server.voice_service import VoiceService
 from chatterbox.text import CodeBlocks

@@ -15,11 +15,9 @@ from chatterbox.audio.pace import FASTEST, SLOWEST
 from chatterbox.dialects.services import Services, is_english, names_of
 from chatterbox.errors import ChatterboxError
 from chatterbox.server.body import Body
-from chatterbox.server.framing import whole_file
-from chatterbox.server.ignored_params import ignored_header
-from chatterbox.server.schemas import Name, SamplingFields, Text, lenient_fields_of
-from chatterbox.server.speech_response import SpeechResponse, Spoken
-from chatterbox.server.speech_routes import Guest
+from chatterbox.server.schemas import Name, SamplingFields, Text, ignored_header, lenient_fields_of
+from chatterbox.server.speech_response import SpeechPlan, SpeechResponse, whole_file
+from chatterbox.server.speech_routes import BodySniffer
 from chatterbox.server.upload import Upload
 from chatterbox.server.voice_service import UploadAnswer
 from chatterbox.voices.names import VoiceInfo
@@ -61,7 +59,7 @@ def voice_for(backend: Services, name: str | None) -> str | None:
     return backend.voice_id(name)
 
 
-def call_of(backend: Services, body: Body) -> Spoken:
+def call_of(backend: Services, body: Body) -> SpeechPlan:
     """Their call in our words."""
     fields, unknown = lenient_fields_of(SpeechFields, body)
     ignored = [name for name in unknown if name not in HARMLESS]
@@ -69,7 +67,7 @@ def call_of(backend: Services, body: Body) -> Spoken:
         ignored.append("language")
     cloned = fields.voice_mode == "clone"
     name = fields.reference_audio_filename if cloned else fields.predefined_voice_id
-    return Spoken(
+    return SpeechPlan(
         backend.call(
             fields.text,
             voice_for(backend, name),
@@ -83,13 +81,13 @@ def call_of(backend: Services, body: Body) -> Spoken:
     )
 
 
-def guest(backend: Services) -> Guest:
+def body_sniffer(backend: Services) -> BodySniffer:
     """Reads `POST /tts` where it is theirs. They wait for all of it, so it gets its true length."""
 
-    def read(body: Body) -> Spoken | None:
+    def read(body: Body) -> SpeechPlan | None:
         if not body.typed or not MARKS & body.fields.keys():
             return None
-        return Spoken(call_of(backend, body).call, whole=whole_file)
+        return SpeechPlan(call_of(backend, body).call, whole=whole_file)
 
     return read
 

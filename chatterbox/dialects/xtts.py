@@ -17,11 +17,16 @@ from chatterbox.engine.speech_stream import SpeechReport
 from chatterbox.errors import InvalidValue
 from chatterbox.runtime.contract import F32
 from chatterbox.server.body import Body, BodyLimits, read_body
-from chatterbox.server.framing import whole_file
-from chatterbox.server.ignored_params import ignored_header
-from chatterbox.server.schemas import LenientCall, Name, SpokenCall, Text, lenient_fields_of
-from chatterbox.server.speech_response import SpeechResponse, Spoken
-from chatterbox.server.speech_routes import Guest
+from chatterbox.server.schemas import (
+    LenientCall,
+    Name,
+    SpokenCall,
+    Text,
+    ignored_header,
+    lenient_fields_of,
+)
+from chatterbox.server.speech_response import SpeechPlan, SpeechResponse, whole_file
+from chatterbox.server.speech_routes import BodySniffer
 from chatterbox.server.speech_service import SpeechCall
 from chatterbox.server.upload import Upload
 from chatterbox.server.voice_service import FIELDS_BYTES, UploadAnswer
@@ -75,17 +80,17 @@ def voice_in(numbers: list[float]) -> str:
     return bytes(int(number) for number in numbers).decode("ascii")
 
 
-def guest(backend: Services) -> Guest:
+def body_sniffer(backend: Services) -> BodySniffer:
     """Coqui's `POST /tts`: JSON with latents in, JSON text of base64 out."""
 
     def as_text(call: SpeechCall, samples: F32, _report: SpeechReport) -> Response:
         text = base64.b64encode(call.format.encode_whole(samples)).decode("ascii")
         return JSONResponse(text, headers=ignored_header(call.ignored))
 
-    def read(body: Body) -> Spoken | None:
+    def read(body: Body) -> SpeechPlan | None:
         if not body.typed or not LATENTS & body.fields.keys():
             return None
-        return Spoken(_from_latents(backend, body).call, whole=as_text)
+        return SpeechPlan(_from_latents(backend, body).call, whole=as_text)
 
     return read
 
@@ -99,16 +104,16 @@ def router(backend: Services) -> APIRouter:
 
 
 def _add_speech(routes: APIRouter, backend: Services) -> None:
-    def read(body: Body) -> Spoken:
+    def read(body: Body) -> SpeechPlan:
         fields, unknown = lenient_fields_of(SpeakerFields, body)
         ignored = unknown if is_english(fields.language) else ("language", *unknown)
         voice = voice_for(backend, fields.speaker_wav)
         form = audio_format("wav")
         call = backend.call(fields.text, voice, form, silence_if_wordless=True, ignored=ignored)
-        return Spoken(call)
+        return SpeechPlan(call)
 
-    def read_whole(body: Body) -> Spoken:
-        return Spoken(read(body).call, whole=whole_file)
+    def read_whole(body: Body) -> SpeechPlan:
+        return SpeechPlan(read(body).call, whole=whole_file)
 
     @routes.post("/tts_to_audio/")
     @routes.post("/tts_to_audio", include_in_schema=False)
@@ -179,7 +184,7 @@ def _add_speakers(routes: APIRouter, backend: Services) -> None:
         return UploadAnswer(request, voices, FILE, work)
 
 
-def _from_latents(backend: Services, body: Body) -> Spoken:
+def _from_latents(backend: Services, body: Body) -> SpeechPlan:
     fields, unknown = lenient_fields_of(LatentFields, body)
     harmless = {"gpt_cond_latent", "stream_chunk_size"}
     ignored = [name for name in unknown if name not in harmless]
@@ -187,6 +192,6 @@ def _from_latents(backend: Services, body: Body) -> Spoken:
         ignored.append("language")
     form = audio_format("wav" if fields.add_wav_header else "pcm")
     voice = backend.voices.library.info(voice_in(fields.speaker_embedding)).voice_id
-    return Spoken(
+    return SpeechPlan(
         backend.call(fields.text, voice, form, silence_if_wordless=True, ignored=tuple(ignored))
     )

@@ -3,6 +3,7 @@
 Knows no engine and no format of either.
 """
 
+import random
 import re
 import time
 from collections.abc import MutableMapping
@@ -11,8 +12,8 @@ from typing import Any
 
 from chatterbox.engine.speech_stream import SpeechReport
 from chatterbox.errors import ChatterboxError
-from chatterbox.server.ids import new_request_id
 
+ID_BITS = 64
 OTHER_ROUTE = "other"
 """Routes that do not exist share one label: labels come from closed sets."""
 OK = "ok"
@@ -68,6 +69,12 @@ def request_id(offered: str | None) -> str:
     if offered is not None and _CLIENT_ID.fullmatch(offered):
         return offered
     return new_request_id()
+
+
+def new_request_id() -> str:
+    """For a request that brings none. Not of the system's generator: asking it gives the
+    interpreter's lock away, and the event loop gets that back behind every thread that computes."""
+    return f"req-{random.getrandbits(ID_BITS):0{ID_BITS // 4}x}"
 
 
 def attach(scope: MutableMapping[str, Any], record: AccessRecord) -> None:

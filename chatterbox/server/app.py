@@ -16,22 +16,20 @@ from chatterbox.dialects.sockets import router as socket_router
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.server.auth import Auth, Keyring
 from chatterbox.server.connection_limiter import ConnectionLimiter
-from chatterbox.server.cors import add_cors
+from chatterbox.server.disconnect import WriteTimeout
 from chatterbox.server.errors import add_error_handlers
 from chatterbox.server.lifecycle import Lifecycle
 from chatterbox.server.metrics import Metrics
-from chatterbox.server.origin_guard import OriginGuard
+from chatterbox.server.origin_guard import OriginGuard, add_cors
 from chatterbox.server.page.page import Page
-from chatterbox.server.quotas import KeyQuotas, limits_of
+from chatterbox.server.quotas import KeyQuotas, Rooms, limits_of
 from chatterbox.server.request_log import RequestLog
-from chatterbox.server.room import Rooms
-from chatterbox.server.speech_routes import SpeechRoutes
+from chatterbox.server.speech_routes import speech_router
 from chatterbox.server.speech_service import SpeechService
 from chatterbox.server.status_routes import status_router
 from chatterbox.server.upload import UploadPlaces
 from chatterbox.server.voice_routes import VoiceRoutes
 from chatterbox.server.voice_service import VoiceService
-from chatterbox.server.write_timeout import WriteTimeout
 
 
 class ErrorFacts(BaseModel):
@@ -91,7 +89,7 @@ def create_app(
     backend = Services(engine, config, service, voices)
     app.state.backend = backend
     routers: tuple[APIRouter, ...] = (
-        SpeechRoutes(service, engine, registry.guests(backend)).router(),
+        speech_router(service, engine, registry.body_sniffers(backend)),
         VoiceRoutes(voices).router(),
         status_router(engine, lifecycle, metrics, page),
         page.router(),

@@ -31,8 +31,8 @@ from chatterbox.errors import (
     shown,
 )
 from chatterbox.server.multipart import UTF8, Part, Splitter, charset_of, header_options, text_of
+from chatterbox.server.quotas import Rooms, Take
 from chatterbox.server.request_log import TOO_FINE
-from chatterbox.server.room import Rooms, Take
 from chatterbox.server.upload import Upload
 
 STALL_S = 30.0

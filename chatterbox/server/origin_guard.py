@@ -10,7 +10,9 @@ import re
 from contextvars import ContextVar
 from urllib.parse import urlsplit
 
+from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chatterbox.config import ServerConfig
@@ -136,3 +138,30 @@ def _split(address: str) -> tuple[str, str]:
     except ValueError:
         return "", ""
     return parts.scheme.lower(), parts.netloc.lower()
+
+
+READABLE = (
+    "Retry-After",
+    "X-Audio-Duration",
+    "X-Generation-Time",
+    "X-Ignored-Params",
+    "X-Request-ID",
+    "X-RTF",
+    "X-Sample-Rate",
+    "X-Seed",
+    "X-Tokens-Generated",
+)
+"""Headers that a page may read beside those that it always may."""
+
+
+def add_cors(app: FastAPI, config: ServerConfig) -> None:
+    """Let those pages call and read. No cookies: keys travel in a header that the page sets."""
+    origins = [origin.strip() for origin in config.cors_origins.split(",") if origin.strip()]
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=READABLE,
+        )

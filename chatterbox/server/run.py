@@ -34,8 +34,7 @@ from chatterbox.server.http11 import HttpConfig
 from chatterbox.server.lifecycle import Lifecycle
 from chatterbox.server.malloc_trim import MallocTrim
 from chatterbox.server.request_log import MAX_HEAD_BYTES
-from chatterbox.server.service_manager import ALIVE, READY, STOPPING, notify
-from chatterbox.server.watchdog import LockFreeTimer, Watchdog
+from chatterbox.server.watchdog import ALIVE, READY, STOPPING, LockFreeTimer, Watchdog, notify
 
 log = logging.getLogger(__name__)
 

@@ -1,8 +1,13 @@
-"""Which fields does a native speech call have, with which bounds?
+"""The fields of native calls, with their bounds; and how a body becomes checked fields.
 
-Knows the wire's names and types; knows no engine. Unset fields take the server's defaults.
+Native calls refuse what they do not have. Dialects, whose clients insist, take it in and name it in
+the answer's `X-Ignored-Params`; a recording to imitate is refused even there.
 """
 
+import random
+import re
+from collections.abc import Iterable
+from itertools import islice
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -22,12 +27,49 @@ from chatterbox.config import (
 from chatterbox.errors import UnknownField, shown
 from chatterbox.server.body import Body
 from chatterbox.server.errors import INVALID_TEXT, from_validation, unknown_field
-from chatterbox.server.ids import SEED_LIMIT
-from chatterbox.server.ignored_params import names_recording
 from chatterbox.text import CodeBlocks
+
+HEADER = "X-Ignored-Params"
+MAX_NAMED = 16
+"""A header has its bounds; a call has no more parameters than this to ignore."""
+
+WORDS = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+")
+REFERENCE = {"ref", "refer", "reference", "references"}
+SPEAKER = {"prompt", "speaker", "spk", "clone", "cloned", "cloning", "voice", "cond", "source"}
+SOUND = {"audio", "audios", "wav", "speech", "sample", "samples", "clip", "recording"}
+CARRIER = {"url", "uri", "base64", "b64", "file", "files", "filename", "path", "paths", "data"}
+VECTOR = {"embedding", "embeddings", "emb", "latent", "latents"}
+
+
+def names_recording(name: str) -> bool:
+    """Whether a parameter is one by which other servers take the recording of a voice to imitate
+    (`ref_audio`, `audio_prompt_path`, `speakerEmbedding`, `input_audio` …). To ignore it would be
+    to speak in another voice."""
+    words = {word.lower() for word in WORDS.findall(name)}
+    if words & REFERENCE:
+        return True
+    if words & SPEAKER:
+        return bool(words & (SOUND | CARRIER | VECTOR))
+    return bool(words & {"audio", "wav"}) and bool(words & (CARRIER | {"input"}))
+
+
+def ignored_header(names: Iterable[str]) -> dict[str, str]:
+    """The header that names them, in their order; no header where there are none."""
+    named = [_word(name) for name in islice(dict.fromkeys(names), MAX_NAMED + 1)]
+    if len(named) > MAX_NAMED:
+        named[MAX_NAMED - 1 :] = ["..."]
+    return {HEADER: ", ".join(named)} if named else {}
+
+
+def _word(name: str) -> str:
+    """No comma, which parts them; and no blank or nothing at an end, which no header may have."""
+    return shown(name).replace(",", "\\x2c").replace(" ", "\\x20") or '""'
+
 
 M = TypeVar("M", bound="Call")
 L = TypeVar("L", bound="LenientCall")
+SEED_LIMIT = 2**32
+"""Seeds are below it: what every client language can hold and a header can show."""
 MAX_NAME_CHARS = 256
 """No id, name or format is longer; a bound before any look-up."""
 
@@ -115,6 +157,11 @@ class SpeechFields(Call):
         None, description="Hz; none: the model's own, or the format's where it has but one"
     )
     stream: bool = Field(True, description="Send sound while it is made")
+
+
+def random_seed() -> int:
+    """For a request that names none; not of the system's generator, as ids are."""
+    return random.randrange(SEED_LIMIT)
 
 
 class RegisterFields(Call):

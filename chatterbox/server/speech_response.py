@@ -1,31 +1,178 @@
-"""How is a call for speech answered, whoever's words it came in? Read, checked, spoken, sent.
+"""The answer to a call for speech: read, checked, spoken, and sent while it is made or as a whole.
 
-Knows no field: a dialect hands in how to read its body, and what its answer looks like.
+A dialect hands in how to read its body, and what its answer looks like (`Framing`, `SpeechPlan`).
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from chatterbox.audio.encode import Encoder
 from chatterbox.engine.speech_stream import SpeechReport
-from chatterbox.runtime.contract import F32
-from chatterbox.server.access_record import record_of
+from chatterbox.errors import Cancelled, ChatterboxError
+from chatterbox.runtime.contract import F32, SAMPLE_RATE_HZ
+from chatterbox.server.access_record import AccessRecord, record_of
 from chatterbox.server.body import Body, BodyLimits, read_body, read_query
 from chatterbox.server.disconnect import until_disconnect
-from chatterbox.server.framing import BARE, Framing, send_streamed
+from chatterbox.server.schemas import ignored_header
 from chatterbox.server.speech_service import SpeechCall, SpeechService
+
+PART_SAMPLES = SAMPLE_RATE_HZ // 2
+"""A piece is encoded and sent half a second at a time, with a turn of the event loop between: a
+whole segment at once would hold up every other connection, and in a line of JSON it would be more
+than some clients read (aiohttp: 128 KiB)."""
+
+
+class Framing(Protocol):
+    """What stands around the encoded bytes on their way: nothing, events, lines of JSON."""
+
+    def media_type(self, call: SpeechCall) -> str:
+        """The answer's Content-Type."""
+        ...
+
+    def wrap(self, data: bytes, report: SpeechReport, /) -> bytes:
+        """The next bytes of the file, as they are sent; `data` is never empty."""
+        ...
+
+    def end(self, report: SpeechReport, /) -> bytes:
+        """What follows the last of them."""
+        ...
+
+    def broken(self, error: ChatterboxError, request_id: str, /) -> bytes:
+        """What is said, in place of the rest, before the connection is cut."""
+        ...
+
+
+class RawFraming:
+    """The file itself."""
+
+    def media_type(self, call: SpeechCall) -> str:
+        """The format's."""
+        return call.format.media_type
+
+    def wrap(self, data: bytes, _report: SpeechReport, /) -> bytes:
+        """As it is."""
+        return data
+
+    def end(self, _report: SpeechReport, /) -> bytes:
+        """Nothing."""
+        return b""
+
+    def broken(self, _error: ChatterboxError, _request_id: str, /) -> bytes:
+        """Nothing: it would be taken for sound."""
+        return b""
+
+
+BARE = RawFraming()
+
+
+def audio_headers(call: SpeechCall, carrier: Framing = BARE) -> dict[str, str]:
+    """What is known of the sound before it is made."""
+    return {
+        "Content-Type": carrier.media_type(call),
+        "Content-Disposition": f'inline; filename="speech.{call.format.name}"',
+        "Cache-Control": "no-store",
+        "X-Accel-Buffering": "no",  # nginx would collect the stream before passing it on
+        "X-Sample-Rate": str(call.format.sample_rate_hz),
+        "X-Seed": str(call.seed),
+        **ignored_header(call.ignored),
+    }
+
+
+def report_headers(report: SpeechReport) -> dict[str, str]:
+    """What is known of it afterwards."""
+    return {
+        "X-Audio-Duration": f"{report.audio_s:.3f}",
+        "X-Generation-Time": f"{report.generation_s:.3f}",
+        "X-RTF": f"{report.rtf:.4f}",
+        "X-Tokens-Generated": str(report.codes),
+    }
+
+
+async def send_streamed(
+    service: SpeechService,
+    call: SpeechCall,
+    record: AccessRecord,
+    receive: Receive,
+    send: Send,
+    *,
+    carrier: Framing = BARE,
+    headers: Mapping[str, str] | None = None,
+) -> None:
+    """Speak `call` to the client as it is made.
+
+    Nothing is sent before the first sound, so until then errors are raised and get their status.
+    After it there is no status left: the answer stays without its last chunk, which makes the
+    server cut the connection, and the client sees a broken transfer rather than a short file.
+    """
+    started = False
+
+    async def speak(encoder: Encoder) -> None:
+        nonlocal started
+        async with service.open(call, record, plus_sound=True) as speaking:
+            report = speaking.report
+            started = True
+            await _send_start(send, {**audio_headers(call, carrier), **(headers or {})})
+
+            async def carry(data: bytes) -> None:
+                await _send_body(send, carrier.wrap(data, report) if data else b"")
+
+            await carry(encoder.start())
+            async for piece in speaking:
+                for part in _parts(piece):
+                    await carry(encoder.feed(part))
+            await carry(encoder.finish())
+            await _send_body(send, carrier.end(report))
+
+    try:
+        with closing(call.format.encoder()) as encoder:
+            await until_disconnect(receive, speak(encoder))
+    except ChatterboxError as error:
+        if not started:
+            raise
+        record.failed(error)
+        if not isinstance(error, Cancelled):
+            await _send_body(send, carrier.broken(error, record.id))
+    else:
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def whole_file(call: SpeechCall, samples: F32, report: SpeechReport) -> Response:
+    """All the sound as one file whose header has its true length, and its figures."""
+    data = call.format.encode_whole(samples)
+    return Response(data, headers={**audio_headers(call), **report_headers(report)})
+
+
+def _parts(piece: F32) -> Iterator[F32]:
+    for start in range(0, len(piece), PART_SAMPLES):
+        yield piece[start : start + PART_SAMPLES]
+
+
+async def _send_start(send: Send, headers: Mapping[str, str]) -> None:
+    raw = [
+        (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": raw})
+
+
+async def _send_body(send: Send, data: bytes) -> None:
+    if data:
+        await send({"type": "http.response.body", "body": data, "more_body": True})
+        await asyncio.sleep(0)  # a send to a fast reader does not wait; a departure must be seen
+
 
 Whole = Callable[[SpeechCall, F32, SpeechReport], Response]
 """Makes one answer of all the sound; runs in a thread."""
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
+class SpeechPlan:
     """A call, and the way its sound goes out: carried while it is made, unless `whole` is given."""
 
     call: SpeechCall
@@ -34,7 +181,7 @@ class Spoken:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-Read = Callable[[Body], Spoken]
+Read = Callable[[Body], SpeechPlan]
 
 
 class SpeechResponse(Response):

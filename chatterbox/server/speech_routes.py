@@ -1,7 +1,4 @@
-"""Which native calls make speech? `POST /tts` and `POST /tts/json`.
-
-Translates their fields into a SpeechCall; knows nothing of how it is spoken.
-"""
+"""The native calls for speech: `POST /tts` and `POST /tts/json`."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,95 +13,86 @@ from chatterbox.errors import InvalidValue
 from chatterbox.runtime.contract import F32
 from chatterbox.server.access_record import record_of
 from chatterbox.server.body import Body
-from chatterbox.server.framing import whole_file
-from chatterbox.server.ids import random_seed
 from chatterbox.server.schemas import (
     SpeechFields,
     fields_of,
     form_schema,
+    random_seed,
     refuse_other_files,
     sampling_of,
 )
-from chatterbox.server.speech_response import SpeechResponse, Spoken
+from chatterbox.server.speech_response import SpeechPlan, SpeechResponse, whole_file
 from chatterbox.server.speech_service import SpeechCall, SpeechService
 
 AUDIO_ANSWER: dict[int | str, dict[str, Any]] = {
     200: {"description": "Sound", "content": {row.media_type: {} for row in FORMATS.values()}}
 }
 
-Guest = Callable[[Body], Spoken | None]
+BodySniffer = Callable[[Body], SpeechPlan | None]
 """Reads a body that another program's clients send to `/tts`; None: it is not one of theirs."""
 
 
-class SpeechRoutes:
-    """What the two calls share."""
+def speech_router(
+    service: SpeechService, engine: TTSEngine, sniffers: Sequence[BodySniffer] = ()
+) -> APIRouter:
+    """The two calls. `sniffers`: of dialects whose clients post to `/tts` too."""
+    router = APIRouter(tags=["speech"])
+    limits = service.limits_with_recording
 
-    def __init__(
-        self, service: SpeechService, engine: TTSEngine, guests: Sequence[Guest] = ()
-    ) -> None:
-        self._service = service
-        self._engine = engine
-        self._guests = guests
+    def sound(body: Body) -> SpeechPlan:
+        for sniff in sniffers:
+            if (plan := sniff(body)) is not None:
+                return plan
+        call, stream = _call(engine, body)
+        return SpeechPlan(call, whole=None if stream else whole_file)
 
-    def router(self) -> APIRouter:
-        """The routes."""
-        router = APIRouter(tags=["speech"])
+    @router.post(
+        "/tts",
+        response_class=Response,
+        responses=AUDIO_ANSWER,
+        openapi_extra=form_schema(SpeechFields, file="voice_file"),
+    )
+    async def tts(request: Request) -> Response:
+        """Text to speech, streamed while it is made unless `stream` is false."""
+        return SpeechResponse(service, request, sound, limits=limits)
 
-        @router.post(
-            "/tts",
-            response_class=Response,
-            responses=AUDIO_ANSWER,
-            openapi_extra=form_schema(SpeechFields, file="voice_file"),
-        )
-        async def tts(request: Request) -> Response:
-            """Text to speech, streamed while it is made unless `stream` is false."""
-            limits = self._service.limits_with_recording
-            return SpeechResponse(self._service, request, self._sound, limits=limits)
+    @router.post("/tts/json", openapi_extra=form_schema(SpeechFields, file="voice_file"))
+    async def tts_json(request: Request) -> Response:
+        """As `/tts`, but answers with the figures of the speech instead of its sound."""
+        request_id = record_of(request.scope).id
 
-        @router.post("/tts/json", openapi_extra=form_schema(SpeechFields, file="voice_file"))
-        async def tts_json(request: Request) -> Response:
-            """As `/tts`, but answers with the figures of the speech instead of its sound."""
-            request_id = record_of(request.scope).id
+        def figures(call: SpeechCall, _samples: F32, report: SpeechReport) -> Response:
+            return _figures(request_id, call, report)
 
-            def figures(call: SpeechCall, _samples: F32, report: SpeechReport) -> Response:
-                return _figures(request_id, call, report)
+        def read(body: Body) -> SpeechPlan:
+            return SpeechPlan(_call(engine, body)[0], whole=figures)
 
-            def read(body: Body) -> Spoken:
-                return Spoken(self._call(body)[0], whole=figures)
+        return SpeechResponse(service, request, read, limits=limits)
 
-            limits = self._service.limits_with_recording
-            return SpeechResponse(self._service, request, read, limits=limits)
+    return router
 
-        return router
 
-    def _sound(self, body: Body) -> Spoken:
-        for guest in self._guests:
-            if (spoken := guest(body)) is not None:
-                return spoken
-        call, stream = self._call(body)
-        return Spoken(call, whole=None if stream else whole_file)
-
-    def _call(self, body: Body) -> tuple[SpeechCall, bool]:
-        """The call in our words, and whether it is to be streamed. Raises InvalidValue."""
-        fields = fields_of(SpeechFields, body)
-        refuse_other_files(body)
-        if body.file is not None and fields.voice_id is not None:
-            raise InvalidValue("Give 'voice_id' or 'voice_file', not both.", param="voice_id")
-        seed = random_seed() if fields.seed is None else fields.seed
-        call = SpeechCall(
-            text=fields.text,
-            voice=fields.voice_id,
-            reference=body.file,
-            sampling=self._engine.sampling(sampling_of(fields)),
-            seed=seed,
-            max_new_tokens=fields.max_new_tokens,
-            format=audio_format(fields.response_format, fields.sample_rate),
-            speed=fields.speed,
-            loudness_lufs=fields.loudness,
-            code_blocks=fields.code_blocks,
-            deterministic=fields.seed is not None,
-        )
-        return call, fields.stream
+def _call(engine: TTSEngine, body: Body) -> tuple[SpeechCall, bool]:
+    """The request, and whether it is to be streamed. Raises InvalidValue."""
+    fields = fields_of(SpeechFields, body)
+    refuse_other_files(body)
+    if body.file is not None and fields.voice_id is not None:
+        raise InvalidValue("Give 'voice_id' or 'voice_file', not both.", param="voice_id")
+    seed = random_seed() if fields.seed is None else fields.seed
+    call = SpeechCall(
+        text=fields.text,
+        voice=fields.voice_id,
+        reference=body.file,
+        sampling=engine.sampling(sampling_of(fields)),
+        seed=seed,
+        max_new_tokens=fields.max_new_tokens,
+        format=audio_format(fields.response_format, fields.sample_rate),
+        speed=fields.speed,
+        loudness_lufs=fields.loudness,
+        code_blocks=fields.code_blocks,
+        deterministic=fields.seed is not None,
+    )
+    return call, fields.stream
 
 
 def _figures(request_id: str, call: SpeechCall, report: SpeechReport) -> Response:

@@ -11,8 +11,7 @@ from tempfile import SpooledTemporaryFile
 
 from chatterbox.engine.admission import Admission
 from chatterbox.errors import BodyTooLarge, InvalidValue, StorageFull
-from chatterbox.server.quotas import KeyQuotas
-from chatterbox.server.room import Room
+from chatterbox.server.quotas import KeyQuotas, Room
 
 IN_MEMORY_BYTES = 64 * 1024
 BLOCK_BYTES = 1024 * 1024

@@ -1,7 +1,4 @@
-"""Which native calls are about voices? List, register, look up, name, delete, export, import.
-
-Translates between HTTP and `voice_work.py`.
-"""
+"""The native calls about voices: list, register, look up, name, delete, export, import."""
 
 from collections.abc import Callable
 from typing import Any

@@ -5,10 +5,12 @@ the interpreter's lock, no Python thread runs, this one included; then faulthand
 is a C thread and needs no lock, ends the process with its own exit code, 1.
 """
 
+import contextlib
 import faulthandler
 import logging
 import math
 import os
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable
@@ -95,3 +97,22 @@ class Watchdog:
         self._on_stall(name)
         if not self._stopped.wait(self._last_resort_s):
             self._leave(EXIT_STALLED)
+
+
+READY, ALIVE, STOPPING = "READY=1", "WATCHDOG=1", "STOPPING=1"
+
+
+def notify(state: str, address: str | None) -> None:
+    """Send `state` to the datagram socket at `address` (`NOTIFY_SOCKET`); without one nothing
+    happens (sd_notify(3)). Never raises and never waits: the server runs the same if nobody
+    listens."""
+    if not address:
+        return
+    if address.startswith("@"):  # Linux's abstract names
+        address = "\0" + address[1:]
+    with (
+        contextlib.suppress(OSError, AttributeError),  # AttributeError: there is no AF_UNIX
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock,
+    ):
+        sock.setblocking(False)
+        sock.sendto(state.encode("ascii"), address)

@@ -30,9 +30,9 @@ from chatterbox.server.access_record import request_id
 from chatterbox.server.auth import Keyring, offered_keys
 from chatterbox.server.body import BodyLimits, Files, read_body
 from chatterbox.server.connection_limiter import Timeouts
-from chatterbox.server.ignored_params import ignored_header
 from chatterbox.server.origin_guard import host_of
-from chatterbox.server.room import Rooms
+from chatterbox.server.quotas import Rooms
+from chatterbox.server.schemas import ignored_header
 from chatterbox.voices.store import is_voice_id
 
 # --- pieces that get further than random bytes do

@@ -14,8 +14,7 @@ from websockets.asyncio.client import connect
 
 from chatterbox.errors import ConfigError, TooManyAttempts
 from chatterbox.server import auth as access
-from chatterbox.server.auth import Keyring
-from chatterbox.server.login_throttle import MOST_COUNTED, MOST_FAILURES, WINDOW_S, LoginThrottle
+from chatterbox.server.auth import MOST_COUNTED, MOST_FAILURES, WINDOW_S, Keyring, LoginThrottle
 from chatterbox.server.run import bind, serve
 
 OTHER_KEY = f"other-{SECRET}-0123456789"

@@ -1,6 +1,6 @@
 """What changes nothing is named, within bounds and without anything that a header cannot hold."""
 
-from chatterbox.server.ignored_params import HEADER, MAX_NAMED, ignored_header
+from chatterbox.server.schemas import HEADER, MAX_NAMED, ignored_header
 
 
 def test_names_in_their_order_each_once():

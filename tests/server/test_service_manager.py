@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from chatterbox.server.service_manager import ALIVE, READY, notify
+from chatterbox.server.watchdog import ALIVE, READY, notify
 
 
 @pytest.mark.parametrize("abstract", [False, True])

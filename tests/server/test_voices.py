@@ -12,7 +12,7 @@ from harness import FakeEngine, error_of, report_of, serving, until
 from chatterbox.errors import VoiceNotFound
 from chatterbox.server import voice_lists
 from chatterbox.server.status_routes import without_directories
-from chatterbox.server.voice_lists import PIECE_BYTES, ListAnswer, VoiceLists, _json
+from chatterbox.server.voice_service import PIECE_BYTES, ListAnswer, VoiceLists, _json
 from chatterbox.voices.names import VoiceInfo
 
 WAV = {"voice_file": ("me.wav", b"RIFFfour", "audio/wav")}

@@ -16,8 +16,7 @@ from chatterbox.dialects.elevenlabs.http import output_format
 from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Utterance
 from chatterbox.dialects.shared.socket_server import Socket, SocketServer
 from chatterbox.runtime.contract import F32
-from chatterbox.server.ids import random_seed
-from chatterbox.server.schemas import MAX_NAME_CHARS, LenientCall, Text
+from chatterbox.server.schemas import MAX_NAME_CHARS, LenientCall, Text, random_seed
 from chatterbox.server.speech_service import SpeechCall
 
 PATH = "/v1/text-to-speech/{voice_id}/stream-input"

@@ -27,9 +27,16 @@ from chatterbox.errors import (
 from chatterbox.runtime.contract import F32, SAMPLE_RATE_HZ
 from chatterbox.server.access_record import record_of
 from chatterbox.server.body import Body
-from chatterbox.server.framing import BARE, Framing, audio_headers, whole_file
 from chatterbox.server.schemas import Name, SpokenCall, Text, form_schema, lenient_fields_of
-from chatterbox.server.speech_response import SpeechResponse, Spoken, Whole
+from chatterbox.server.speech_response import (
+    BARE,
+    Framing,
+    SpeechPlan,
+    SpeechResponse,
+    Whole,
+    audio_headers,
+    whole_file,
+)
 from chatterbox.server.speech_service import SpeechCall
 
 PATHS = ("/v1/text-to-speech", "/v1/voices", "/v2/voices", "/v1/user")
@@ -199,10 +206,10 @@ def router(backend: Services) -> APIRouter:
     def answer(
         request: Request, voice_id: str, *, whole: Whole | None = None, timed: bool = False
     ) -> Response:
-        def read(body: Body) -> Spoken:
+        def read(body: Body) -> SpeechPlan:
             call = _call(backend, request, voice_id, body)
             carrier: Framing = Lines(call.text) if timed else BARE
-            return Spoken(call, carrier, whole, _headers(backend, request, call))
+            return SpeechPlan(call, carrier, whole, _headers(backend, request, call))
 
         return SpeechResponse(backend.service, request, read)
 

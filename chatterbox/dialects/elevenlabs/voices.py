@@ -12,8 +12,13 @@ from starlette.responses import JSONResponse, Response
 from chatterbox.dialects.services import Services
 from chatterbox.errors import InvalidValue
 from chatterbox.server.body import Body, BodyLimits, Files, read_body
-from chatterbox.server.ignored_params import ignored_header
-from chatterbox.server.schemas import LenientCall, Name, form_schema, lenient_fields_of
+from chatterbox.server.schemas import (
+    LenientCall,
+    Name,
+    form_schema,
+    ignored_header,
+    lenient_fields_of,
+)
 from chatterbox.server.upload import Upload
 from chatterbox.server.voice_service import FIELDS_BYTES, UploadAnswer, VoiceService
 from chatterbox.voices.names import VoiceInfo

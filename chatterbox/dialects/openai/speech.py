@@ -18,9 +18,8 @@ from chatterbox.engine.speech_stream import SpeechReport
 from chatterbox.errors import ChatterboxError, VoiceNotFound
 from chatterbox.server.body import Body
 from chatterbox.server.errors import native_shape
-from chatterbox.server.framing import whole_file
 from chatterbox.server.schemas import Name, SamplingFields, Text, form_schema, lenient_fields_of
-from chatterbox.server.speech_response import SpeechResponse, Spoken
+from chatterbox.server.speech_response import SpeechPlan, SpeechResponse, whole_file
 from chatterbox.server.speech_service import SpeechCall
 from chatterbox.text import CodeBlocks
 
@@ -123,7 +122,7 @@ def router(backend: Services) -> APIRouter:
     """The call."""
     routes = APIRouter(tags=["openai"])
 
-    def read(body: Body) -> Spoken:
+    def read(body: Body) -> SpeechPlan:
         fields, unknown = lenient_fields_of(SpeechFields, body)
         call = backend.call(
             fields.input,
@@ -138,8 +137,8 @@ def router(backend: Services) -> APIRouter:
             ignored=unknown,
         )
         if fields.stream_format == "sse":
-            return Spoken(call, Events())
-        return Spoken(call, whole=whole_file if fields.stream is False else None)
+            return SpeechPlan(call, Events())
+        return SpeechPlan(call, whole=whole_file if fields.stream is False else None)
 
     @routes.post("/v1/audio/speech", openapi_extra=form_schema(SpeechFields))
     async def speech(request: Request) -> Response:

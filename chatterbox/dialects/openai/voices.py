@@ -15,8 +15,13 @@ from chatterbox.dialects.services import Services, is_english, names_of
 from chatterbox.errors import InvalidValue
 from chatterbox.server.auth import holder
 from chatterbox.server.body import Body, BodyLimits, read_body
-from chatterbox.server.ignored_params import ignored_header
-from chatterbox.server.schemas import LenientCall, Name, form_schema, lenient_fields_of
+from chatterbox.server.schemas import (
+    LenientCall,
+    Name,
+    form_schema,
+    ignored_header,
+    lenient_fields_of,
+)
 from chatterbox.server.upload import Upload
 from chatterbox.server.voice_service import FIELDS_BYTES, UploadAnswer, VoiceService
 from chatterbox.voices.consents import Consent, ConsentBook

@@ -30,8 +30,8 @@ from chatterbox.errors import (
 )
 from chatterbox.server.access_record import record_of
 from chatterbox.server.auth import SUBPROTOCOL
+from chatterbox.server.disconnect import STALL_S
 from chatterbox.server.errors import error_response
-from chatterbox.server.write_timeout import STALL_S
 
 log = logging.getLogger(__name__)
 

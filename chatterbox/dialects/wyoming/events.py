@@ -10,7 +10,7 @@ from typing import Any
 
 from chatterbox.dialects.shared.socket_server import MAX_FRAME_BYTES
 from chatterbox.errors import BodyTooLarge, Cancelled, InvalidBody, SlowClient
-from chatterbox.server.write_timeout import STALL_S
+from chatterbox.server.disconnect import STALL_S
 
 VERSION = "1.10.2"  # of the protocol's own package, whose client the tests drive
 

@@ -21,7 +21,7 @@ from chatterbox.runtime.sessions import SessionSettings, captures, open_session
 from chatterbox.runtime.wrappers import EmbedGraph
 
 PROOF_SENTENCE = "Well, the quick brown fox jumps over the lazy dog, and then it rests."
-"""Spoken while the tuned graph is proven."""
+"""SpeechPlan while the tuned graph is proven."""
 TUNED_DIRECTORY = "tuned"  # below the data directory
 MIB = 1024 * 1024
 SPIN_US = 20

@@ -5,8 +5,8 @@ import secrets
 
 import pytest
 
-from chatterbox.server.access_record import request_id
-from chatterbox.server.ids import SEED_LIMIT, new_request_id, random_seed
+from chatterbox.server.access_record import new_request_id, request_id
+from chatterbox.server.schemas import SEED_LIMIT, random_seed
 
 
 @pytest.fixture
