@@ -18,7 +18,7 @@ from chatterbox.dialects.shared.char_timing import Timing, Word, Words
 from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Utterance
 from chatterbox.dialects.shared.msgpack_frames import send_packed, unpacked
 from chatterbox.dialects.shared.socket_server import Socket, SocketServer, first_of
-from chatterbox.engine.speech_stream import SpeechReport
+from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import ChatterboxError, InvalidValue, Overloaded, shown
 from chatterbox.runtime.contract import F32, SAMPLE_RATE_HZ
 from chatterbox.server.body import Body
@@ -31,7 +31,6 @@ from chatterbox.server.schemas import (
     lenient_fields_of,
 )
 from chatterbox.server.speech_response import SpeechPlan, SpeechResponse, Whole, whole_file
-from chatterbox.server.speech_service import SpeechCall
 
 PATH = "/api/tts_streaming"
 BLOCK_SAMPLES = 1920
@@ -139,7 +138,7 @@ class Session:
         self._voicing.inbox.mark("end")
         self._voicing.inbox.end()
 
-    def _call(self, text: str) -> SpeechCall:
+    def _call(self, text: str) -> SpeechRequest:
         query = self._query
         return self._desk.backend.call(text, self._voice, PCM, sampling=query, seed=query.seed)
 
@@ -205,7 +204,7 @@ async def _tell_error(socket: Socket, error: ChatterboxError) -> None:
     await send_packed(socket, {"type": "Error", "message": message})
 
 
-def _timed(call: SpeechCall, samples: F32, report: SpeechReport) -> Response:
+def _timed(call: SpeechRequest, samples: F32, report: SpeechReport) -> Response:
     """The file, and the time of each word."""
     words, end_s = Words(), len(samples) / SAMPLE_RATE_HZ
     timed = [*words.feed(Timing(call.text, report).rest(end_s)), *words.flush()]

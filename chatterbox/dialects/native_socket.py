@@ -17,6 +17,7 @@ from chatterbox.dialects.shared.char_timing import Word, Words
 from chatterbox.dialects.shared.contexts import Contexts
 from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Utterance
 from chatterbox.dialects.shared.socket_server import Socket, SocketServer, close_code, first_of
+from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import ChatterboxError, InvalidValue, shown
 from chatterbox.runtime.contract import F32
 from chatterbox.server.body import Body
@@ -28,7 +29,6 @@ from chatterbox.server.schemas import (
     Text,
     lenient_fields_of,
 )
-from chatterbox.server.speech_service import SpeechCall
 from chatterbox.text import CodeBlocks
 
 PATH = "/v1/audio/speech/stream"
@@ -84,7 +84,7 @@ class Context:
             code_blocks=config.code_blocks,
         )
 
-    def _call(self, text: str) -> SpeechCall:
+    def _call(self, text: str) -> SpeechRequest:
         config = self.config
         return self._desk.backend.call(
             text,

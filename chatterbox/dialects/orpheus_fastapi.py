@@ -12,11 +12,11 @@ from chatterbox.audio.encode import audio_format
 from chatterbox.dialects.orpheus_voices import voice_of
 from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Utterance
 from chatterbox.dialects.shared.socket_server import Socket, SocketServer, first_of, json_object
+from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import ChatterboxError, UnsupportedMediaType
 from chatterbox.runtime.contract import F32
 from chatterbox.server.body import Body
 from chatterbox.server.schemas import Name, SamplingFields, Text, lenient_fields_of
-from chatterbox.server.speech_service import SpeechCall
 
 PATH = "/ws/tts"
 END = "__END__"
@@ -75,7 +75,7 @@ class Session:
                 if not self._patient:
                     self._voicing.inbox.mark("utterance")
 
-    async def _call(self, message: Message) -> SpeechCall:
+    async def _call(self, message: Message) -> SpeechRequest:
         own = {name for name, value in message if value is not None}
         settings = message.model_copy(
             update={name: value for name, value in self._settings if name not in own}
@@ -88,7 +88,7 @@ class Session:
             seed=settings.seed,
         )
 
-    def _no_pieces(self, _text: str) -> SpeechCall:
+    def _no_pieces(self, _text: str) -> SpeechRequest:
         raise AssertionError("every text is a call of its own here")
 
     # --- Listener

@@ -10,9 +10,10 @@ from pathlib import PurePosixPath
 from chatterbox.audio.encode import AudioFormat
 from chatterbox.config import ServerConfig
 from chatterbox.engine.engine import TTSEngine
+from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import VoiceNotFound
 from chatterbox.server.schemas import SEED_LIMIT, SamplingFields, random_seed
-from chatterbox.server.speech_service import SpeechCall, SpeechService
+from chatterbox.server.speech_service import SpeechService
 from chatterbox.server.voice_service import VoiceService
 from chatterbox.text import CodeBlocks
 from chatterbox.voices.names import VoiceInfo
@@ -55,15 +56,14 @@ class Services:
         silence_if_wordless: bool = False,
         ignored: tuple[str, ...] = (),
         deterministic: bool = True,
-    ) -> SpeechCall:
+    ) -> SpeechRequest:
         """A call in our words. A seed may be any whole number, and a cap above the server's own
         is none. `deterministic`: a seed that is given is the client's own, not one drawn for it."""
         ceiling = self.engine.config.max_new_tokens
         capped = max_new_tokens is not None and max_new_tokens < ceiling
-        return SpeechCall(
+        return SpeechRequest(
             text=text,
             voice=voice,
-            reference=None,
             sampling=self.engine.sampling({} if sampling is None else sampling.sampling()),
             seed=random_seed() if seed is None else seed % SEED_LIMIT,
             max_new_tokens=max_new_tokens if capped else None,

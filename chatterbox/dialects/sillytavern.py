@@ -87,7 +87,7 @@ def body_sniffer(backend: Services) -> BodySniffer:
     def read(body: Body) -> SpeechPlan | None:
         if not body.typed or not MARKS & body.fields.keys():
             return None
-        return SpeechPlan(call_of(backend, body).call, whole=whole_file)
+        return SpeechPlan(call_of(backend, body).request, whole=whole_file)
 
     return read
 

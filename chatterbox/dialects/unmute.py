@@ -12,11 +12,11 @@ from chatterbox.dialects.orpheus_voices import voice_of
 from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Utterance
 from chatterbox.dialects.shared.msgpack_frames import packed, send_packed, unpacked
 from chatterbox.dialects.shared.socket_server import Socket, SocketServer, first_of
+from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import ChatterboxError, InvalidValue, shown
 from chatterbox.runtime.contract import F32
 from chatterbox.server.body import Body
 from chatterbox.server.schemas import LenientCall, Name, Text, lenient_fields_of
-from chatterbox.server.speech_service import SpeechCall
 
 PATH = "/ws"
 PCM = audio_format("pcm")
@@ -72,7 +72,7 @@ class Session:
             self._voice = await voice_of(self._desk, said.voice)
         return said
 
-    def _call(self, text: str) -> SpeechCall:
+    def _call(self, text: str) -> SpeechRequest:
         return self._desk.backend.call(text, self._voice, PCM)
 
     # --- Listener

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from chatterbox.audio.encode import audio_format
 from chatterbox.dialects.services import Services, is_english, names_of
 from chatterbox.dialects.sillytavern import voice_for
-from chatterbox.engine.speech_stream import SpeechReport
+from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import InvalidValue
 from chatterbox.runtime.contract import F32
 from chatterbox.server.body import Body, BodyLimits, read_body
@@ -27,7 +27,6 @@ from chatterbox.server.schemas import (
 )
 from chatterbox.server.speech_response import SpeechPlan, SpeechResponse, whole_file
 from chatterbox.server.speech_routes import BodySniffer
-from chatterbox.server.speech_service import SpeechCall
 from chatterbox.server.upload import Upload
 from chatterbox.server.voice_service import FIELDS_BYTES, UploadAnswer
 
@@ -83,14 +82,14 @@ def voice_in(numbers: list[float]) -> str:
 def body_sniffer(backend: Services) -> BodySniffer:
     """Coqui's `POST /tts`: JSON with latents in, JSON text of base64 out."""
 
-    def as_text(call: SpeechCall, samples: F32, _report: SpeechReport) -> Response:
+    def as_text(call: SpeechRequest, samples: F32, _report: SpeechReport) -> Response:
         text = base64.b64encode(call.format.encode_whole(samples)).decode("ascii")
         return JSONResponse(text, headers=ignored_header(call.ignored))
 
     def read(body: Body) -> SpeechPlan | None:
         if not body.typed or not LATENTS & body.fields.keys():
             return None
-        return SpeechPlan(_from_latents(backend, body).call, whole=as_text)
+        return SpeechPlan(_from_latents(backend, body).request, whole=as_text)
 
     return read
 
@@ -113,7 +112,7 @@ def _add_speech(routes: APIRouter, backend: Services) -> None:
         return SpeechPlan(call)
 
     def read_whole(body: Body) -> SpeechPlan:
-        return SpeechPlan(read(body).call, whole=whole_file)
+        return SpeechPlan(read(body).request, whole=whole_file)
 
     @routes.post("/tts_to_audio/")
     @routes.post("/tts_to_audio", include_in_schema=False)

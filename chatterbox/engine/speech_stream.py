@@ -12,6 +12,7 @@ from typing import Self
 
 import numpy as np
 
+from chatterbox.audio.encode import AudioFormat, audio_format
 from chatterbox.audio.join import Joiner
 from chatterbox.audio.loudness import Loudness
 from chatterbox.audio.pace import Pace
@@ -22,27 +23,32 @@ from chatterbox.engine.scheduler import SegmentRequest
 from chatterbox.errors import ChatterboxError, TextTooLong
 from chatterbox.families.base import Prompts, Voice
 from chatterbox.runtime.contract import F32, SAMPLE_RATE_HZ
-from chatterbox.text import Segment
+from chatterbox.text import CodeBlocks, Segment
 
+WAV = audio_format("wav")
 LEAST_CODES = 25  # a second of sound
 BADNESS: tuple[FinishReason, ...] = ("stop", "length", "guard")
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechRequest:
-    """What to say, in whose voice, and how."""
+    """What to say, in whose voice, and how: from a client's call to the engine."""
 
     text: str
-    voice: Voice
+    voice: str | Voice | None  # id or name, or an encoded voice; None: the default voice
     sampling: Sampling
     seed: int
-    max_new_tokens: int | None = None  # codes for each segment; None: the configured ceiling
+    max_new_tokens: int | None = None  # for each segment; None: the configured ceiling
     streamed: bool = True  # whether somebody hears it while it is made
     speed: float = 1.0  # 0.25 to 4, the pitch kept
     loudness_lufs: float | None = None  # None: as the model speaks
-    tenant: Hashable = None  # who asks, where askers are told apart
+    tenant: Hashable = None  # who asks, where clients are told apart
     deterministic: bool = False  # the same samples again for the same request: nothing about the
     # sound then depends on time
+    code_blocks: CodeBlocks | None = None  # None: as configured
+    silence_if_wordless: bool = False  # a short silence for `---` or an emoji, not EmptyText
+    format: AudioFormat = WAV  # of the answer
+    ignored: tuple[str, ...] = ()  # names of the call's parameters that change nothing
 
 
 @dataclass(slots=True)
@@ -89,9 +95,11 @@ class SpeechStream:
         max_inflight_segments: int,
         pause_s: float,
     ) -> None:
+        assert isinstance(request.voice, Voice), "the engine speaks with encoded voices"
         texts = tuple(segment.text for segment in segments)
         self.report = SpeechReport(segments=len(segments), segment_texts=texts)
         self._request = request
+        self._voice = request.voice
         self._segments = segments
         self._prompts = prompts
         self._submit = submit
@@ -162,13 +170,13 @@ class SpeechStream:
             request = self._request
             outbox = Outbox(self._listener)
             self._outboxes.append(outbox)
-            prompt = self._prompts.prompt(text, request.voice)
+            prompt = self._prompts.prompt(text, self._voice)
             self.report.text_ids += prompt.text_tokens
             if index:
                 self._playback.add(index, self._pause_before_s(index), time.monotonic())
             self._submit(
                 SegmentRequest(
-                    voice=request.voice,
+                    voice=self._voice,
                     prompt=prompt,
                     text_chars=len(text),
                     sampling=request.sampling,

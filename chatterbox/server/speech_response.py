@@ -14,14 +14,15 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from chatterbox.audio.encode import Encoder
-from chatterbox.engine.speech_stream import SpeechReport
+from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import Cancelled, ChatterboxError
 from chatterbox.runtime.contract import F32, SAMPLE_RATE_HZ
 from chatterbox.server.access_record import AccessRecord, record_of
 from chatterbox.server.body import Body, BodyLimits, read_body, read_query
 from chatterbox.server.disconnect import until_disconnect
 from chatterbox.server.schemas import ignored_header
-from chatterbox.server.speech_service import SpeechCall, SpeechService
+from chatterbox.server.speech_service import SpeechService
+from chatterbox.server.upload import Upload
 
 PART_SAMPLES = SAMPLE_RATE_HZ // 2
 """A piece is encoded and sent half a second at a time, with a turn of the event loop between: a
@@ -32,7 +33,7 @@ than some clients read (aiohttp: 128 KiB)."""
 class Framing(Protocol):
     """What stands around the encoded bytes on their way: nothing, events, lines of JSON."""
 
-    def media_type(self, call: SpeechCall) -> str:
+    def media_type(self, request: SpeechRequest) -> str:
         """The answer's Content-Type."""
         ...
 
@@ -52,9 +53,9 @@ class Framing(Protocol):
 class RawFraming:
     """The file itself."""
 
-    def media_type(self, call: SpeechCall) -> str:
+    def media_type(self, request: SpeechRequest) -> str:
         """The format's."""
-        return call.format.media_type
+        return request.format.media_type
 
     def wrap(self, data: bytes, _report: SpeechReport, /) -> bytes:
         """As it is."""
@@ -69,19 +70,19 @@ class RawFraming:
         return b""
 
 
-BARE = RawFraming()
+RAW = RawFraming()
 
 
-def audio_headers(call: SpeechCall, carrier: Framing = BARE) -> dict[str, str]:
+def audio_headers(request: SpeechRequest, framing: Framing = RAW) -> dict[str, str]:
     """What is known of the sound before it is made."""
     return {
-        "Content-Type": carrier.media_type(call),
-        "Content-Disposition": f'inline; filename="speech.{call.format.name}"',
+        "Content-Type": framing.media_type(request),
+        "Content-Disposition": f'inline; filename="speech.{request.format.name}"',
         "Cache-Control": "no-store",
         "X-Accel-Buffering": "no",  # nginx would collect the stream before passing it on
-        "X-Sample-Rate": str(call.format.sample_rate_hz),
-        "X-Seed": str(call.seed),
-        **ignored_header(call.ignored),
+        "X-Sample-Rate": str(request.format.sample_rate_hz),
+        "X-Seed": str(request.seed),
+        **ignored_header(request.ignored),
     }
 
 
@@ -95,58 +96,71 @@ def report_headers(report: SpeechReport) -> dict[str, str]:
     }
 
 
+Whole = Callable[[SpeechRequest, F32, SpeechReport], Response]
+"""Makes one answer of all the sound; runs in a thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechPlan:
+    """A request, and how its sound goes out: framed while it is made, unless `whole` is given."""
+
+    request: SpeechRequest
+    framing: Framing = RAW
+    whole: Whole | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    reference: Upload | None = None  # a recording to speak like, instead of the request's voice
+
+
+Read = Callable[[Body], SpeechPlan]
+
+
 async def send_streamed(
-    service: SpeechService,
-    call: SpeechCall,
-    record: AccessRecord,
-    receive: Receive,
-    send: Send,
-    *,
-    carrier: Framing = BARE,
-    headers: Mapping[str, str] | None = None,
+    service: SpeechService, plan: SpeechPlan, record: AccessRecord, receive: Receive, send: Send
 ) -> None:
-    """Speak `call` to the client as it is made.
+    """Speak to the client as the sound is made.
 
     Nothing is sent before the first sound, so until then errors are raised and get their status.
     After it there is no status left: the answer stays without its last chunk, which makes the
     server cut the connection, and the client sees a broken transfer rather than a short file.
     """
+    request, framing = plan.request, plan.framing
     started = False
 
     async def speak(encoder: Encoder) -> None:
         nonlocal started
-        async with service.open(call, record, plus_sound=True) as speaking:
+        speech = service.open(request, record, plus_sound=True, reference=plan.reference)
+        async with speech as speaking:
             report = speaking.report
             started = True
-            await _send_start(send, {**audio_headers(call, carrier), **(headers or {})})
+            await _send_start(send, {**audio_headers(request, framing), **plan.headers})
 
-            async def carry(data: bytes) -> None:
-                await _send_body(send, carrier.wrap(data, report) if data else b"")
+            async def send_framed(data: bytes) -> None:
+                await _send_body(send, framing.wrap(data, report) if data else b"")
 
-            await carry(encoder.start())
+            await send_framed(encoder.start())
             async for piece in speaking:
                 for part in _parts(piece):
-                    await carry(encoder.feed(part))
-            await carry(encoder.finish())
-            await _send_body(send, carrier.end(report))
+                    await send_framed(encoder.feed(part))
+            await send_framed(encoder.finish())
+            await _send_body(send, framing.end(report))
 
     try:
-        with closing(call.format.encoder()) as encoder:
+        with closing(request.format.encoder()) as encoder:
             await until_disconnect(receive, speak(encoder))
     except ChatterboxError as error:
         if not started:
             raise
         record.failed(error)
         if not isinstance(error, Cancelled):
-            await _send_body(send, carrier.broken(error, record.id))
+            await _send_body(send, framing.broken(error, record.id))
     else:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def whole_file(call: SpeechCall, samples: F32, report: SpeechReport) -> Response:
+def whole_file(request: SpeechRequest, samples: F32, report: SpeechReport) -> Response:
     """All the sound as one file whose header has its true length, and its figures."""
-    data = call.format.encode_whole(samples)
-    return Response(data, headers={**audio_headers(call), **report_headers(report)})
+    data = request.format.encode_whole(samples)
+    return Response(data, headers={**audio_headers(request), **report_headers(report)})
 
 
 def _parts(piece: F32) -> Iterator[F32]:
@@ -165,23 +179,6 @@ async def _send_body(send: Send, data: bytes) -> None:
     if data:
         await send({"type": "http.response.body", "body": data, "more_body": True})
         await asyncio.sleep(0)  # a send to a fast reader does not wait; a departure must be seen
-
-
-Whole = Callable[[SpeechCall, F32, SpeechReport], Response]
-"""Makes one answer of all the sound; runs in a thread."""
-
-
-@dataclass(frozen=True, slots=True)
-class SpeechPlan:
-    """A call, and the way its sound goes out: carried while it is made, unless `whole` is given."""
-
-    call: SpeechCall
-    carrier: Framing = BARE
-    whole: Whole | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-Read = Callable[[Body], SpeechPlan]
 
 
 class SpeechResponse(Response):
@@ -209,23 +206,14 @@ class SpeechResponse(Response):
         record.speech = True
         await service.check_room()
         async with self._body() as body:
-            spoken = self._read(body)
-            call = spoken.call
-            service.check(call)
-            if spoken.whole is None:
-                await send_streamed(
-                    service,
-                    call,
-                    record,
-                    receive,
-                    send,
-                    carrier=spoken.carrier,
-                    headers=spoken.headers,
-                )
+            plan = self._read(body)
+            if plan.whole is None:
+                await send_streamed(service, plan, record, receive, send)
                 return
-            samples, report = await until_disconnect(receive, service.whole(call, record))
-            answer = await asyncio.to_thread(spoken.whole, call, samples, report)
-        answer.headers.update(spoken.headers)
+            speech = service.whole(plan.request, record, plan.reference)
+            samples, report = await until_disconnect(receive, speech)
+            answer = await asyncio.to_thread(plan.whole, plan.request, samples, report)
+        answer.headers.update(plan.headers)
         await answer(scope, receive, send)
 
     @asynccontextmanager

@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 
 from chatterbox.audio.encode import FORMATS, audio_format
 from chatterbox.engine.engine import TTSEngine
-from chatterbox.engine.speech_stream import SpeechReport
+from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import InvalidValue
 from chatterbox.runtime.contract import F32
 from chatterbox.server.access_record import record_of
@@ -22,7 +22,7 @@ from chatterbox.server.schemas import (
     sampling_of,
 )
 from chatterbox.server.speech_response import SpeechPlan, SpeechResponse, whole_file
-from chatterbox.server.speech_service import SpeechCall, SpeechService
+from chatterbox.server.speech_service import SpeechService
 
 AUDIO_ANSWER: dict[int | str, dict[str, Any]] = {
     200: {"description": "Sound", "content": {row.media_type: {} for row in FORMATS.values()}}
@@ -44,7 +44,7 @@ def speech_router(
             if (plan := sniff(body)) is not None:
                 return plan
         call, stream = _call(engine, body)
-        return SpeechPlan(call, whole=None if stream else whole_file)
+        return SpeechPlan(call, whole=None if stream else whole_file, reference=body.file)
 
     @router.post(
         "/tts",
@@ -61,28 +61,27 @@ def speech_router(
         """As `/tts`, but answers with the figures of the speech instead of its sound."""
         request_id = record_of(request.scope).id
 
-        def figures(call: SpeechCall, _samples: F32, report: SpeechReport) -> Response:
+        def figures(call: SpeechRequest, _samples: F32, report: SpeechReport) -> Response:
             return _figures(request_id, call, report)
 
         def read(body: Body) -> SpeechPlan:
-            return SpeechPlan(_call(engine, body)[0], whole=figures)
+            return SpeechPlan(_call(engine, body)[0], whole=figures, reference=body.file)
 
         return SpeechResponse(service, request, read, limits=limits)
 
     return router
 
 
-def _call(engine: TTSEngine, body: Body) -> tuple[SpeechCall, bool]:
+def _call(engine: TTSEngine, body: Body) -> tuple[SpeechRequest, bool]:
     """The request, and whether it is to be streamed. Raises InvalidValue."""
     fields = fields_of(SpeechFields, body)
     refuse_other_files(body)
     if body.file is not None and fields.voice_id is not None:
         raise InvalidValue("Give 'voice_id' or 'voice_file', not both.", param="voice_id")
     seed = random_seed() if fields.seed is None else fields.seed
-    call = SpeechCall(
+    call = SpeechRequest(
         text=fields.text,
         voice=fields.voice_id,
-        reference=body.file,
         sampling=engine.sampling(sampling_of(fields)),
         seed=seed,
         max_new_tokens=fields.max_new_tokens,
@@ -95,7 +94,7 @@ def _call(engine: TTSEngine, body: Body) -> tuple[SpeechCall, bool]:
     return call, fields.stream
 
 
-def _figures(request_id: str, call: SpeechCall, report: SpeechReport) -> Response:
+def _figures(request_id: str, call: SpeechRequest, report: SpeechReport) -> Response:
     body = {
         "request_id": request_id,
         "audio_duration": round(report.audio_s, 3),

@@ -1,22 +1,20 @@
-"""How does a call become sound on its way out? Permit → voice → text → first sound → the rest.
+"""Speaks requests within the limits and deadlines: voice and text, place, first sound, the rest.
 
-Belongs to every dialect: knows neither field names nor routes.
+Serves every dialect: knows neither field names nor routes.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Self
 
 import numpy as np
 
-from chatterbox.audio.encode import AudioFormat
 from chatterbox.config import ServerConfig
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.pool import NORMAL, URGENT
-from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest, SpeechStream
 from chatterbox.errors import DeadlineExceeded, EmptyText, GenerationFailed, TextTooLong
 from chatterbox.runtime.contract import F32, SAMPLE_RATE_HZ, Voice
@@ -26,7 +24,7 @@ from chatterbox.server.body import BodyLimits, Files
 from chatterbox.server.lifecycle import Lifecycle
 from chatterbox.server.quotas import KeyQuotas
 from chatterbox.server.upload import Upload, UploadPlaces
-from chatterbox.text import CodeBlocks, Segment
+from chatterbox.text import Segment
 
 RECORDING = "voice_file"
 """The file to speak like."""
@@ -34,27 +32,8 @@ WORDLESS_S = 0.1
 """Sound of a text without words, where a client that cuts at punctuation would show an error."""
 
 
-@dataclass(frozen=True, slots=True)
-class SpeechCall:
-    """What any dialect asks for, in our words."""
-
-    text: str
-    voice: str | None  # id or name; None: the default voice
-    reference: Upload | None  # a recording to speak like, instead of `voice`
-    sampling: Sampling
-    seed: int
-    max_new_tokens: int | None
-    format: AudioFormat
-    speed: float = 1.0
-    loudness_lufs: float | None = None  # None: as the model speaks
-    code_blocks: CodeBlocks | None = None  # None: as configured
-    silence_if_wordless: bool = False  # a short silence for `---` or an emoji, not EmptyText
-    deterministic: bool = False  # the caller named the seed, and is to get the same samples again
-    ignored: tuple[str, ...] = ()  # parameters taken in, by their names, that change nothing
-
-
 class LiveSpeech:
-    """A call that has begun to sound: an async iterator of [samples] float32 at 24 kHz."""
+    """A request that has begun to sound: an async iterator of [samples] float32 at 24 kHz."""
 
     def __init__(
         self, pieces: AsyncGenerator[F32, None], report: SpeechReport, timer: asyncio.Timeout
@@ -95,11 +74,11 @@ class LiveSpeech:
             self._timer.reschedule(self._limit_at + self.report.audio_s)
 
 
-_Read = tuple[list[Segment], Voice | None]
+_Read = tuple[list[Segment], str | Voice | None]
 
 
 class SpeechService:
-    """Speaks calls, within the server's limits and deadlines."""
+    """One for each server."""
 
     def __init__(
         self,
@@ -123,53 +102,40 @@ class SpeechService:
         self.lifecycle.check_room()
         await self.shares.check()
 
-    def check(self, call: SpeechCall) -> None:
-        """What can be refused before waiting for a place. Raises EmptyText and TextTooLong."""
-        limit = self._config.max_text_length
-        if len(call.text) > limit:
-            raise TextTooLong(f"The text is longer than {limit} characters.", param="text")
-        if not call.text.strip():
-            raise EmptyText("The text is empty.", param="text")
-
     @asynccontextmanager
     async def open(
-        self, call: SpeechCall, record: AccessRecord, *, plus_sound: bool
+        self,
+        request: SpeechRequest,
+        record: AccessRecord,
+        *,
+        plus_sound: bool,
+        reference: Upload | None = None,
     ) -> AsyncIterator[LiveSpeech]:
         """Hold a place, and speak in it; entered once there is sound to hear. Everything is given
-        back on leaving, however that happens. `plus_sound`: see `Speaking.end_by`.
+        back on leaving, however that happens. `plus_sound`: see `LiveSpeech.end_by`. `reference`: a
+        recording to speak like, instead of the request's voice.
 
-        Raises, besides what the engine and the voices do: Overloaded, KeyLimit, Draining,
-        DeadlineExceeded.
+        Raises, besides what the engine and the voices do: EmptyText, TextTooLong, Overloaded,
+        KeyLimit, Draining, DeadlineExceeded.
         """
-        self.check(call)
-        self.lifecycle.check_open()
+        self._check(request)
         total_s = self._config.request_timeout_s
         first_s = min(self._config.first_audio_timeout_s, total_s)
         began_at = asyncio.get_running_loop().time()
         async with (
-            self.shares.hold(len(call.text)),
-            self._reading(call) as reading,
+            self.shares.hold(len(request.text)),
+            self._reading(request, reference) as reading,
             self._engine.admission.permit(timeout_s=first_s, unless=reading),
             _deadline(began_at + (first_s if plus_sound else total_s)) as timer,
         ):
-            segments, known = await reading
+            segments, voice = await reading
             if not segments:
                 record.report = SpeechReport(segments=0)
                 yield LiveSpeech(_silence(record.report), record.report, timer)
                 return
-            voice = known or await self._encoded(call)
-            request = SpeechRequest(
-                text=call.text,
-                voice=voice,
-                sampling=call.sampling,
-                seed=call.seed,
-                max_new_tokens=call.max_new_tokens,
-                streamed=plus_sound,
-                speed=call.speed,
-                loudness_lufs=call.loudness_lufs,
-                tenant=holder.get(),
-                deterministic=call.deterministic,
-            )
+            if reference is not None:
+                voice = await self._encoded(reference)
+            request = replace(request, voice=voice, streamed=plus_sound, tenant=holder.get())
             stream = self._engine.speak(request, segments)
             async with stream, _closing(stream) as pieces:
                 record.report = stream.report
@@ -178,24 +144,40 @@ class SpeechService:
                 speaking.end_by(began_at + total_s, plus_sound=plus_sound)
                 yield speaking
 
-    async def whole(self, call: SpeechCall, record: AccessRecord) -> tuple[F32, SpeechReport]:
-        """All of the sound [samples], and what came of the call."""
-        async with self.open(call, record, plus_sound=False) as speaking:
+    async def whole(
+        self, request: SpeechRequest, record: AccessRecord, reference: Upload | None = None
+    ) -> tuple[F32, SpeechReport]:
+        """All of the sound [samples], and what came of the request."""
+        async with self.open(request, record, plus_sound=False, reference=reference) as speaking:
             pieces = [piece async for piece in speaking]
             return np.concatenate(pieces), speaking.report
 
+    def _check(self, request: SpeechRequest) -> None:
+        """What can be refused before waiting for a place."""
+        self.lifecycle.check_open()
+        limit = self._config.max_text_length
+        if len(request.text) > limit:
+            raise TextTooLong(f"The text is longer than {limit} characters.", param="text")
+        if not request.text.strip():
+            raise EmptyText("The text is empty.", param="text")
+
     @asynccontextmanager
-    async def _reading(self, call: SpeechCall) -> AsyncIterator[asyncio.Future[_Read]]:
-        """The text's segments (none: silence), and the voice unless it comes with the call: made in
-        the pool while the call waits for its place, which what cannot be spoken does not need."""
+    async def _reading(
+        self, request: SpeechRequest, reference: Upload | None
+    ) -> AsyncIterator[asyncio.Future[_Read]]:
+        """The text's segments (none: silence), and the voice unless a recording brings it: made in
+        the pool while the request waits for its place, which what cannot be spoken does not need.
+        """
         engine = self._engine
 
         def read() -> _Read:
-            voice = engine.voices.get(call.voice) if call.reference is None else None
+            voice = request.voice
+            if reference is None and not isinstance(voice, Voice):
+                voice = engine.voices.get(voice)
             try:
-                return engine.segments(call.text, call.code_blocks), voice
+                return engine.segments(request.text, request.code_blocks), voice
             except EmptyText:
-                if not call.silence_if_wordless:
+                if not request.silence_if_wordless:
                     raise
                 return [], voice
 
@@ -206,10 +188,9 @@ class SpeechService:
         finally:
             reading.cancel()
 
-    async def _encoded(self, call: SpeechCall) -> Voice:
+    async def _encoded(self, reference: Upload) -> Voice:
         """The voice of a recording that came with the call; looking voices up goes ahead of it."""
-        engine, reference = self._engine, call.reference
-        assert reference is not None
+        engine = self._engine
 
         def encoded() -> Voice:
             recording = reference.read(RECORDING, self._config.max_voice_file_size)

@@ -15,9 +15,9 @@ from chatterbox.dialects.elevenlabs.alignment import Alignment
 from chatterbox.dialects.elevenlabs.http import output_format
 from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Utterance
 from chatterbox.dialects.shared.socket_server import Socket, SocketServer
+from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.runtime.contract import F32
 from chatterbox.server.schemas import MAX_NAME_CHARS, LenientCall, Text, random_seed
-from chatterbox.server.speech_service import SpeechCall
 
 PATH = "/v1/text-to-speech/{voice_id}/stream-input"
 MULTI_PATH = "/v1/text-to-speech/{voice_id}/multi-stream-input"
@@ -101,7 +101,7 @@ class Context:
             least_chars=() if query.auto_mode else tuple(schedule),
         )
 
-    def _call(self, text: str) -> SpeechCall:
+    def _call(self, text: str) -> SpeechRequest:
         if self.voicing.spoken and not text[0].isspace():
             text = " " + text  # sentences are sent without the blank between, words are read by it
         return self._desk.backend.call(

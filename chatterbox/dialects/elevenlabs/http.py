@@ -15,7 +15,7 @@ from chatterbox.audio.encode import AudioFormat, audio_format
 from chatterbox.audio.pace import FASTEST, SLOWEST
 from chatterbox.dialects.elevenlabs.alignment import Alignment, original_pieces, spread
 from chatterbox.dialects.services import Services, is_english
-from chatterbox.engine.speech_stream import SpeechReport
+from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import (
     ChatterboxError,
     EmptyText,
@@ -29,7 +29,7 @@ from chatterbox.server.access_record import record_of
 from chatterbox.server.body import Body
 from chatterbox.server.schemas import Name, SpokenCall, Text, form_schema, lenient_fields_of
 from chatterbox.server.speech_response import (
-    BARE,
+    RAW,
     Framing,
     SpeechPlan,
     SpeechResponse,
@@ -37,7 +37,6 @@ from chatterbox.server.speech_response import (
     audio_headers,
     whole_file,
 )
-from chatterbox.server.speech_service import SpeechCall
 
 PATHS = ("/v1/text-to-speech", "/v1/voices", "/v2/voices", "/v1/user")
 
@@ -97,7 +96,7 @@ class Lines:
     def __init__(self, text: str) -> None:
         self._timing = _Timing(text)
 
-    def media_type(self, _call: SpeechCall, /) -> str:
+    def media_type(self, _call: SpeechRequest, /) -> str:
         """That of JSON: what ElevenLabs says of it."""
         return "application/json"
 
@@ -208,7 +207,7 @@ def router(backend: Services) -> APIRouter:
     ) -> Response:
         def read(body: Body) -> SpeechPlan:
             call = _call(backend, request, voice_id, body)
-            carrier: Framing = Lines(call.text) if timed else BARE
+            carrier: Framing = Lines(call.text) if timed else RAW
             return SpeechPlan(call, carrier, whole, _headers(backend, request, call))
 
         return SpeechResponse(backend.service, request, read)
@@ -236,7 +235,7 @@ def router(backend: Services) -> APIRouter:
     return routes
 
 
-def _call(backend: Services, request: Request, voice_id: str, body: Body) -> SpeechCall:
+def _call(backend: Services, request: Request, voice_id: str, body: Body) -> SpeechRequest:
     fields, unknown = lenient_fields_of(SpeechFields, body)
     ignored = [name for name in unknown if not _harmless(name, body.fields[name])]
     settings = fields.voice_settings or VoiceSettings()
@@ -262,7 +261,7 @@ def _harmless(name: str, value: object) -> bool:
     return values is None or value in values
 
 
-def _headers(backend: Services, request: Request, call: SpeechCall) -> dict[str, str]:
+def _headers(backend: Services, request: Request, call: SpeechRequest) -> dict[str, str]:
     admission = backend.engine.admission
     return {
         "request-id": record_of(request.scope).id,
@@ -272,7 +271,7 @@ def _headers(backend: Services, request: Request, call: SpeechCall) -> dict[str,
     }
 
 
-def _timed_whole(call: SpeechCall, samples: F32, report: SpeechReport) -> Response:
+def _timed_whole(call: SpeechRequest, samples: F32, report: SpeechReport) -> Response:
     data = call.format.encode_whole(samples)
     headers = {**audio_headers(call), "Content-Type": "application/json"}
     del headers["Content-Disposition"]

@@ -14,13 +14,12 @@ from starlette.responses import Response
 
 from chatterbox.audio.encode import FORMATS, audio_format
 from chatterbox.dialects.services import Services
-from chatterbox.engine.speech_stream import SpeechReport
+from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import ChatterboxError, VoiceNotFound
 from chatterbox.server.body import Body
 from chatterbox.server.errors import native_shape
 from chatterbox.server.schemas import Name, SamplingFields, Text, form_schema, lenient_fields_of
 from chatterbox.server.speech_response import SpeechPlan, SpeechResponse, whole_file
-from chatterbox.server.speech_service import SpeechCall
 from chatterbox.text import CodeBlocks
 
 PATHS = ("/v1/audio",)
@@ -71,7 +70,7 @@ class SpeechFields(SamplingFields):
 class Events:
     """Server-sent events: the file's bytes in base64, then the usage."""
 
-    def media_type(self, _call: SpeechCall, /) -> str:
+    def media_type(self, _call: SpeechRequest, /) -> str:
         """That of events."""
         return "text/event-stream"
 

@@ -16,11 +16,11 @@ import numpy as np
 from chatterbox.dialects.services import Services
 from chatterbox.dialects.shared.char_timing import Timing
 from chatterbox.dialects.shared.speech_queue import Mark, SpeechQueue
-from chatterbox.engine.speech_stream import SpeechReport
+from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import ChatterboxError, EmptyText, InternalError, TextFault
 from chatterbox.runtime.contract import F32, SAMPLE_RATE_HZ
 from chatterbox.server.access_record import AccessRecord, request_id
-from chatterbox.server.speech_service import LiveSpeech, SpeechCall
+from chatterbox.server.speech_service import LiveSpeech
 from chatterbox.text import CodeBlocks
 
 log = logging.getLogger("chatterbox.requests")
@@ -40,7 +40,7 @@ class Utterance:
     pause that parts it from the one before."""
 
     index: int
-    call: SpeechCall
+    call: SpeechRequest
     report: SpeechReport
     timing: Timing
     heard_s: float = 0.0  # of its sound, passed on so far
@@ -85,7 +85,7 @@ class IncrementalSpeech:
         route: str,
         listener: Listener,
         *,
-        call_of: Callable[[str], SpeechCall],
+        call_of: Callable[[str], SpeechRequest],
         least_chars: tuple[int, ...] = (),
         code_blocks: CodeBlocks | None = None,
     ) -> None:
@@ -128,7 +128,7 @@ class IncrementalSpeech:
             finally:
                 self.speaking = False
 
-    async def _speak(self, call: SpeechCall) -> None:
+    async def _speak(self, call: SpeechRequest) -> None:
         service = self._backend.service
         with _recorded(self._route, self._ended) as record:
             async with service.open(call, record, plus_sound=True) as speaking:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from chatterbox.dialects.shared.sentence_buffer import SentenceBuffer
+from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import Overloaded, TextTooLong
-from chatterbox.server.speech_service import SpeechCall
 from chatterbox.text import CodeBlocks
 
 MOST_ITEMS = 256
@@ -25,7 +25,7 @@ class Mark:
     token: Any
 
 
-Item = str | SpeechCall | Mark
+Item = str | SpeechRequest | Mark
 
 
 class SpeechQueue:
@@ -65,7 +65,7 @@ class SpeechQueue:
             self._put(rest)
             self._ready_chars += len(rest)
 
-    def call(self, call: SpeechCall) -> None:
+    def call(self, call: SpeechRequest) -> None:
         """A text that is whole by itself. Raises TextTooLong and Overloaded."""
         self._check_room(len(call.text))
         self._close()
@@ -116,5 +116,5 @@ class SpeechQueue:
             )
 
 
-def _text_of(item: str | SpeechCall) -> str:
+def _text_of(item: str | SpeechRequest) -> str:
     return item if isinstance(item, str) else item.text

@@ -13,11 +13,11 @@ from chatterbox.dialects.services import Services
 from chatterbox.dialects.shared.incremental_speech import Ended, IncrementalSpeech, Utterance
 from chatterbox.dialects.shared.socket_server import first_of
 from chatterbox.dialects.wyoming.events import Event
+from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import IdleTimeout
 from chatterbox.runtime.contract import F32, SAMPLE_RATE_HZ
 from chatterbox.server.body import Body
 from chatterbox.server.schemas import LenientCall, Name, Text, lenient_fields_of
-from chatterbox.server.speech_service import SpeechCall
 from chatterbox.voices.names import VoiceInfo
 
 ROUTE = "wyoming"
@@ -108,7 +108,7 @@ class Session:
     async def _info(self) -> bytes:
         return await self._backend.voices.list_body("wyoming", _programs)
 
-    def _call(self, text: str, *, silence_if_wordless: bool = False) -> SpeechCall:
+    def _call(self, text: str, *, silence_if_wordless: bool = False) -> SpeechRequest:
         return self._backend.call(text, self._voice, PCM, silence_if_wordless=silence_if_wordless)
 
     # --- Listener
