@@ -1,4 +1,4 @@
-"""How much time does the engine spend outside the graphs? Milliseconds a step, by rows.
+"""Engine time outside the graphs: milliseconds a step, by rows.
 
 Drives the real loop, language model and sampler; every call into onnxruntime is clocked and taken
 off. Nothing is decoded. `python tools/bench_engine.py --rows 1,2,4,8,16` (goal: at most

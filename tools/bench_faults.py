@@ -1,5 +1,6 @@
-"""Are the bounds of docs/faults.md that speak of time kept? A server with the embedded model, and
-clients that crowd, leave, crawl, guess and attack.
+"""Measures the bounds of docs/faults.md that speak of time, on a server with the embedded model.
+
+Its clients come in numbers, leave, crawl, guess and attack.
 
     python tools/bench_faults.py --json FILE
     python tools/bench_faults.py --only leaving,goodput --rounds 20

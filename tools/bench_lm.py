@@ -1,4 +1,4 @@
-"""How long does a step of the language model take? Stock, tuned and the authors' own, interleaved.
+"""Time of a step of the language model: stock, tuned and the authors' own, interleaved.
 
     python tools/bench_lm.py --directory forms/plain [--authors authors] [--json FILE]
 

@@ -1,6 +1,6 @@
-"""How do the programs speak that one would pick instead? The card's loop, and the authors' PyTorch.
+"""The programs one would use instead: the model card's loop, and the authors' PyTorch.
 
-Knows how each is driven, for a given number of codes; measures nothing. The second one runs in a
+Each speaks a given number of codes. The second one runs in a
 process of its own (`python -m tools.bench_peers --authors DIR --codes N`), since it alone needs
 PyTorch: one line in, one utterance, one line of JSON out.
 """

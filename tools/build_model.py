@@ -1,4 +1,4 @@
-"""How is a model directory made? `python tools/build_model.py made|random|convert DIRECTORY …`
+"""Makes a model directory: `python tools/build_model.py made|random|convert DIRECTORY …`
 
 Knows the command line; `tools/model_builder` writes the files.
 

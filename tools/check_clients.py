@@ -1,4 +1,4 @@
-"""Do the big voice-agent frameworks work with a running server, interruptions included?
+"""Drives LiveKit's and Pipecat's services against a running server, interruptions included.
 
     python -m venv clients && clients/bin/pip install -r requirements-clients.txt
     ./run.sh --model mini &

@@ -1,4 +1,4 @@
-"""Does a device compute what a CPU does, and do its shortcuts? Before anything is timed on it.
+"""Checks that a device computes what a CPU does, shortcuts included, before anything is timed.
 
     python tools/check_device.py --model DIR --device cuda --set model_dtype=fp16
 

@@ -1,4 +1,4 @@
-"""How well does a model speak? Words, endings, length, pitch, voice, precision, speed; as JSON.
+"""Quality of a model's speech: words, endings, length, pitch, voice, precision, speed; as JSON.
 
     python tools/evaluate.py --model DIRECTORY --json figures.json
 

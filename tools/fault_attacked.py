@@ -1,5 +1,4 @@
-"""How does a server fare while it is attacked? Its longest stop, its memory, and when all is given
-back.
+"""A server under attack: its longest stop, its memory, and when all is given back.
 
 For `bench_faults.py`; the attacks are in `fault_attacks.py`.
 """

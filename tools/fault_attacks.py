@@ -1,6 +1,6 @@
-"""What do hostile clients do? Each attack once, as bytes on connections of its own.
+"""Hostile clients: each attack once, as bytes on connections of its own.
 
-For `bench_faults.py` and the soak, in a process beside the one that measures. Knows no bound.
+For `bench_faults.py` and the soak, in a process beside the one that measures.
 """
 
 import asyncio

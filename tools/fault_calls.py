@@ -1,7 +1,6 @@
-"""How is each way to be spoken to opened, heard and left? And how busy is the server meanwhile?
+"""Opens, hears and leaves every kind of call, and meters the server's work meanwhile.
 
 For `bench_faults.py`: a server of its own, the calls of every dialect, and a meter of its work.
-Knows no bound and no statistics.
 """
 
 import asyncio

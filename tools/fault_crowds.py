@@ -1,7 +1,4 @@
-"""Who crowds, floods and sleeps? The clients of `bench_faults.py`, some in processes of their own.
-
-Knows no bound and no statistics.
-"""
+"""The clients of `bench_faults.py` that come in numbers, some in processes of their own."""
 
 import asyncio
 import multiprocessing

@@ -1,4 +1,4 @@
-"""What does the machine itself do to a clock? How late a thread wakes that only sleeps.
+"""How late the machine itself wakes a thread that only sleeps.
 
 For `bench_faults.py`: a time that is larger than its bound once in a hundred tries says something
 of the server only where the machine, with no server on it, does better.

@@ -1,7 +1,4 @@
-"""What is one line of the table of `bench_faults.py`? Quantiles, a bound, and whether it is kept.
-
-Knows figures only.
-"""
+"""One line of the table of `bench_faults.py`: quantiles, a bound, and whether it is kept."""
 
 import statistics
 from collections.abc import Sequence

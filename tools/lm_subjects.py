@@ -1,6 +1,6 @@
-"""What does bench_lm measure? A step of each graph at each batch and context, ready to be called.
+"""What bench_lm measures: a step of each graph at each batch and context, ready to be called.
 
-Knows how each graph is driven; measures nothing but prefills.
+Only prefills are timed here.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Does our language model say what the authors' says? Their T3 and ours, step by step.
+"""Compares our language model with the authors' T3, step by step.
 
     python tools/parity_lm.py --authors authors [--layers 24] [--steps 200] [--json FILE]
 

@@ -1,7 +1,4 @@
-"""How is the server called, and what came back? The native HTTP calls, as a client sees them.
-
-Knows nothing of load: one call at a time, each measured by itself.
-"""
+"""The native HTTP calls as a client sees them: one call at a time, each measured by itself."""
 
 import asyncio
 import time

@@ -1,7 +1,4 @@
-"""Which flags has the benchmark, and what do they mean together?
-
-Knows no measuring; the values go to `main.py`.
-"""
+"""Command line of the benchmark: flags, and what they mean together."""
 
 import argparse
 import math

@@ -1,6 +1,6 @@
-"""When is the next request sent? Closed loop (so many at once) and open loop (Poisson).
+"""Load patterns: closed loop (so many requests at once) and open loop (Poisson arrivals).
 
-Knows no server and no audio: `speak` is whatever sends a request and tells its outcome.
+`speak` is whatever sends a request and returns its outcome.
 """
 
 import asyncio

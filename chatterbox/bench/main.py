@@ -1,7 +1,4 @@
-"""What happens in which order? Find the server, register, measure, report, draw.
-
-Knows the order of things only; measuring, judging and drawing are in the files beside it.
-"""
+"""One run of the benchmark: find the server, register a voice, measure, report, draw."""
 
 import argparse
 import asyncio

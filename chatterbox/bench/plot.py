@@ -1,6 +1,6 @@
-"""How does the report look as a picture? RTF, first audio and throughput over the load.
+"""The report as a picture: RTF, first audio and throughput over the load.
 
-Knows no measuring. Imports matplotlib only when asked to draw.
+matplotlib is imported only when something is drawn.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,4 @@
-"""What must be written down so that a figure can be believed and repeated?
-
-Knows no measuring and no layout; `docs/benchmarking.md` documents the JSON made here.
-"""
+"""The JSON record of a run, with what is needed to believe and repeat it (docs/benchmarking.md)."""
 
 import os
 import platform

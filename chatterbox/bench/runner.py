@@ -1,7 +1,4 @@
-"""How is one level measured? Warm-up, load, progress bar, summary.
-
-Knows neither HTTP nor how levels are chosen or shown.
-"""
+"""Measures one level: warm-up, load, progress bar, summary."""
 
 import sys
 from collections.abc import Awaitable, Callable

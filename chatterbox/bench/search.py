@@ -1,6 +1,6 @@
-"""What is the largest concurrency that still passes? Doubling, then bisection.
+"""Finds the largest concurrency that still passes: doubling, then bisection.
 
-Knows neither load nor audio: `measure` tells a level for a concurrency.
+`measure` returns the level of a concurrency.
 """
 
 from collections.abc import Awaitable, Callable
