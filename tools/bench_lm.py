@@ -1,4 +1,4 @@
-"""Time of a step of the language model: stock, tuned and the authors' own, interleaved.
+"""Time of a step of the language model: stock, compiled and the authors' own, interleaved.
 
     python tools/bench_lm.py --directory forms/plain [--authors authors] [--json FILE]
 
@@ -151,7 +151,7 @@ def floor(given: argparse.Namespace, bench: Bench) -> None:
     """The least a step can take: every weight and every cached position read once."""
     print(f"\nfloor at {given.bandwidth_gb_s:g} GB/s")
     for precision in given.precision.split(","):
-        path = bench.subjects.tuned_path(precision)
+        path = bench.subjects.compiled_path(precision)
         weights = (path.parent / (path.name + "_data")).stat().st_size
         session = open_session(path, SessionSettings("cpu", 1, {}))
         past = [i for i in session.get_inputs() if i.name.startswith("past.")]
@@ -169,10 +169,10 @@ def arguments() -> argparse.Namespace:
     """The command line, with what follows from the device."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--directory", type=Path, required=True, help="stock graphs")
-    parser.add_argument("--cache", type=Path, help="tuned graphs; default: <directory>/tuned")
+    parser.add_argument("--cache", type=Path, help="compiled graphs; default: <directory>/compiled")
     parser.add_argument("--authors", type=Path, help="unpacked chatterbox-tts: the torch column")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--graph", help="stock,tuned,torch; on CUDA tuned+graphs too")
+    parser.add_argument("--graph", help="stock,compiled,torch; on CUDA compiled+graphs too")
     parser.add_argument(
         "--precision", help="default: fp32,q8,q4; on CUDA fp16,q4f16; fp32:q4 quantises fp32"
     )
@@ -192,7 +192,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     cuda = given.device == "cuda"
-    given.graph = given.graph or ("stock,tuned,tuned+graphs" if cuda else "stock,tuned,torch")
+    given.graph = given.graph or (
+        "stock,compiled,compiled+graphs" if cuda else "stock,compiled,torch"
+    )
     given.precision = given.precision or ("fp16,q4f16" if cuda else "fp32,q8,q4")
     given.batch = given.batch or ("1,8,32,64,128" if cuda else "1,2,4,8,16")
     given.batches = [int(b) for b in given.batch.split(",")]

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from chatterbox.compile.lm.compiler import NotCompiled, recipe_for, tune
+from chatterbox.compile.lm.compiler import NotCompiled, compile_lm, usual_options
 from chatterbox.compile.lm.equivalence import random_embedder, sampled_voice
 from chatterbox.families.turbo.language_model import SPIN_US
 from chatterbox.runtime.buffers import Memory
@@ -38,7 +38,7 @@ Step = Callable[[], object]
 class Cell:
     """What is measured."""
 
-    graph: str  # stock, tuned, torch; tuned+graphs: steps captured as CUDA graphs
+    graph: str  # stock, compiled, torch; compiled+graphs: steps captured as CUDA graphs
     precision: str
     batch: int
     context: int
@@ -56,8 +56,8 @@ class Subjects:
         """Everything that is measured of one graph; each step is only good until the next."""
         if graph == "stock" and ":" not in precision:
             yield from self._stock(precision)
-        elif graph.startswith("tuned"):
-            yield from self._tuned(precision, graph)
+        elif graph.startswith("compiled"):
+            yield from self._compiled(precision, graph)
         elif graph == "torch" and precision == "fp32" and self._given.authors:
             yield from self._torch()
 
@@ -91,10 +91,10 @@ class Subjects:
                     lambda feeds=feeds: session.run(names, feeds),
                 )
 
-    def _tuned(self, precision: str, graph: str) -> Iterator[tuple[Cell, Step]]:
-        captured = graph == "tuned+graphs"
+    def _compiled(self, precision: str, graph: str) -> Iterator[tuple[Cell, Step]]:
+        captured = graph == "compiled+graphs"
         options = {"enable_cuda_graph": "1"} if captured else None
-        path = self.tuned_path(precision)
+        path = self.compiled_path(precision)
         session = open_session(path, self._settings, provider_options=options, spin_us=SPIN_US)
         memory = Memory(self._settings.device, self._device_id)
         slots = max(self._given.batches)
@@ -121,20 +121,20 @@ class Subjects:
 
                 yield Cell(graph, precision, batch, context), step
 
-    def tuned_path(self, precision: str) -> Path:
-        """The tuned graph: `q4` takes the stock q4 file over; `fp32:q4` quantises the fp32 file."""
+    def compiled_path(self, precision: str) -> Path:
+        """Of the compiled graph: `q4` takes the stock q4 file over; `fp32:q4` quantises fp32."""
         source, _, target = precision.partition(":")
-        recipe = recipe_for(self._settings.device, target or source)  # type: ignore[arg-type]
+        recipe = usual_options(self._settings.device, target or source)  # type: ignore[arg-type]
         if recipe is not None and target:
             recipe = replace(recipe, bits=int(target[1:]))
         if recipe is not None and self._given.kv_dtype:
             recipe = replace(recipe, cache=self._given.kv_dtype)
-        found = tune(
+        found = compile_lm(
             self._path(source),
             source,  # type: ignore[arg-type]
-            self._given.cache or self._given.directory / "tuned",
+            self._given.cache or self._given.directory / "compiled",
             self._settings,
-            recipe=recipe,
+            options=recipe,
         )
         if isinstance(found, NotCompiled):
             sys.exit(f"{precision}: {found.reason}")

@@ -3,7 +3,7 @@
     python tools/parity_lm.py --authors authors [--layers 24] [--steps 200] [--json FILE]
 
 The authors' code (PyTorch, random weights) decodes conditioning, text and start with forced codes;
-its exports and a hand-built graph of the same weights, each tuned, must give its logits at every
+its exports and a hand-built graph of the same weights, each compiled, must give its logits at every
 step. Then: the cached prefix against none, and a ragged batch against each row alone. Needs
 requirements-torch.txt; full size takes 12 GB of disk under --directory and ten minutes.
 """
@@ -20,7 +20,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import chatterbox.runtime  # noqa: F401 - silences telemetry before onnxruntime is imported
-from chatterbox.compile.lm.compiler import TunedGraph, tune
+from chatterbox.compile.lm.compiler import CompiledGraph, compile_lm
 from chatterbox.compile.lm.equivalence import Deviation, compare
 from chatterbox.runtime.contract import F32, I64, PRECISIONS, Precision, Voice, VoiceTensors
 from chatterbox.runtime.embedding import HostEmbedder
@@ -80,7 +80,7 @@ class Parity:
         self.rows: list[Row] = []
 
     def forms(self, precisions: list[Precision]) -> None:
-        """Every stock form of these weights, tuned, against the authors' logits."""
+        """Every stock form of these weights, compiled, against the authors' logits."""
         for form in ("plain", "torchscript", "dynamo"):
             folder = self._directory / form
             folder.mkdir(parents=True, exist_ok=True)
@@ -96,24 +96,24 @@ class Parity:
                 self._form(form, precision, path)
 
     def _form(self, form: str, precision: Precision, path: Path) -> None:
-        result = tune(path, precision, self._directory / "tuned", self._settings)
-        assert isinstance(result, TunedGraph), f"{form} {precision}: {result}"
-        self._note(f"{form} {precision}: stock to tuned, exact", result.exact)
-        self._note(f"{form} {precision}: stock to tuned, as served", result.served)
+        result = compile_lm(path, precision, self._directory / "compiled", self._settings)
+        assert isinstance(result, CompiledGraph), f"{form} {precision}: {result}"
+        self._note(f"{form} {precision}: stock to compiled, exact", result.exact)
+        self._note(f"{form} {precision}: stock to compiled, as served", result.served)
         model = self._model(result.path, CACHE_BYTES)
         self._note(
-            f"{form} {precision}: authors to tuned", compare(self._expected, self._run(model))
+            f"{form} {precision}: authors to compiled", compare(self._expected, self._run(model))
         )
 
     def company(self) -> None:
-        """Prefix cache and batch, on the tuned fp32 form."""
-        path = tune(
+        """Prefix cache and batch, on the compiled fp32 form."""
+        path = compile_lm(
             self._directory / "plain" / "language_model.onnx",
             "fp32",
-            self._directory / "tuned",
+            self._directory / "compiled",
             self._settings,
         )
-        assert isinstance(path, TunedGraph)
+        assert isinstance(path, CompiledGraph)
         alone = self._run(self._model(path.path, 0))
         cached = self._model(path.path, CACHE_BYTES)
         cached.cache_prefix(self._prompt(self._ids))

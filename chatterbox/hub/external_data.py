@@ -72,3 +72,16 @@ def without_links(model: onnx.ModelProto, folder: Path) -> Path:
             if entry.key == "location":
                 entry.value = paths[entry.value].relative_to(root).as_posix()
     return root
+
+
+def readable_graph(
+    source: Path | bytes, weights_in: Path | None
+) -> tuple[str | bytes, Path | None]:
+    """A graph as onnxruntime can read it, and the folder of its weights where that is not the
+    graph's own: it reads none through a link that leaves the folder."""
+    folder = source.parent if isinstance(source, Path) else weights_in
+    if folder is None or not has_links(folder):
+        return (str(source) if isinstance(source, Path) else source), weights_in
+    model = onnx.load_from_string(source.read_bytes() if isinstance(source, Path) else source)
+    folder = without_links(model, folder)
+    return model.SerializeToString(), folder

@@ -1,8 +1,6 @@
-"""How is the tuned graph called once? One shape of call: its buffers, bound to memory for good.
+"""One shape of call to the compiled language model: its buffers, bound to memory for good."""
 
-Knows the tuned graph's inputs and outputs (`tune/write.py`); knows no voice and no slot's owner.
-"""
-
+import base64
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +14,10 @@ from chatterbox.errors import ModelError
 from chatterbox.runtime.buffers import Buffer, HostBuffer, Memory, Window
 from chatterbox.runtime.contract import F32, I64
 
-METADATA_KEY = "chatterbox.tuned"
+METADATA_KEY = "chatterbox.compiled"
 """The compiled graph's metadata entry with its dimensions."""
+PREFIX_GRAPH_KEY = "chatterbox.prefix_graph"
+"""The entry with the graph that copies a prefix into a slot (`kv_prefix.py`), in base64."""
 KV_TYPES: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
@@ -37,7 +37,7 @@ def present_name(layer: int, kind: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class GraphShape:
-    """What a tuned session says of itself."""
+    """What a compiled session says of itself."""
 
     layers: int
     heads: int
@@ -46,18 +46,26 @@ class GraphShape:
     vocab: int
     positions: int
     kv_type: type[np.generic]
+    prefix_graph: bytes  # ONNX: a slot from a prefix and zeros
 
     @classmethod
     def of(cls, session: ort.InferenceSession) -> "GraphShape":
         """Read from the session. Raises ModelError when the graph is not one of ours."""
-        facts = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-        if facts is None:
-            raise ModelError("this language model was not written by `chatterbox tune`")
+        metadata = session.get_modelmeta().custom_metadata_map
+        if METADATA_KEY not in metadata or PREFIX_GRAPH_KEY not in metadata:
+            raise ModelError("this language model was not written by `chatterbox compile`")
         inputs = {i.name: i for i in session.get_inputs()}
         layers = sum(name.startswith("past.") for name in inputs) // 2
         key = inputs[past_name(0, "key")]
-        numbers = json.loads(facts)
-        return cls(layers, key.shape[1], key.shape[3], kv_type=KV_TYPES[key.type], **numbers)
+        numbers = json.loads(metadata[METADATA_KEY])
+        return cls(
+            layers,
+            key.shape[1],
+            key.shape[3],
+            kv_type=KV_TYPES[key.type],
+            prefix_graph=base64.b64decode(metadata[PREFIX_GRAPH_KEY]),
+            **numbers,
+        )
 
     @property
     def past_names(self) -> list[str]:

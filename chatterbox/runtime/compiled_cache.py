@@ -26,6 +26,7 @@ from chatterbox.hardening import open_plain, read_plain
 log = logging.getLogger(__name__)
 
 DIRECTORY = "compiled"  # below the data directory
+BEFORE = "tuned"  # where an earlier version kept its graphs
 MANIFEST_FILE = "manifest.json"
 TEMPORARY_PREFIX = ".writing-"
 STALE_S = 3600.0  # a temporary directory this old was left by a process that died
@@ -118,6 +119,7 @@ class CompiledCache:
         whatever `fill` does. What was made of the same `source` before it changed is dropped."""
         self._root.mkdir(parents=True, exist_ok=True)
         self._remove_stale()
+        shutil.rmtree(self._root.parent / BEFORE, ignore_errors=True)
         folder = self.folder(known_by)
         working = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=self._root))
         try:

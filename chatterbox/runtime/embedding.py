@@ -1,25 +1,21 @@
-"""How are ids embedded without a session? From the two tables inside embed_tokens, on the host.
+"""Embed ids without a session, from the two tables inside embed_tokens.
 
-Knows the graph's tables and the rule by which it picks one; proves both against the session. The
-speech table is held as plain numbers (27 MB for the published model): a step then costs 2 to 5 µs
+They are taken out of the graph, and proven, when the language model is compiled. The speech
+table is held as plain numbers (27 MB for the published model): a step then costs 2 to 5 µs
 for one to sixteen codes, where the session takes 11 to 30. The text table stays in its file.
 """
 
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
-from onnx import NodeProto
 
-from chatterbox.compile.lm.published import PublishedGraph
-from chatterbox.compile.lm.tables import GATHER, table_blocks
-from chatterbox.compile.lm.weights import Array, Blocks, dense
 from chatterbox.runtime.contract import F32, I64, START_CODE
+from chatterbox.runtime.quantized_weights import Array, Blocks, dense
 
+SPEECH_FILE, TEXT_FILE = "embedding.speech.npy", "embedding.text.npy"
+SCALES_FILE, ZEROS_FILE = "embedding.text_scales.npy", "embedding.text_zeros.npy"
 START_IDS = 2  # the last two ids of a text are read as speech codes
-TRIALS = 4
-TRIAL_IDS = 9
-TOLERANCE = 1e-6
 
 
 class Embedder(Protocol):
@@ -39,7 +35,42 @@ class HostEmbedder:
 
     def __init__(self, text: Array | Blocks, speech: Array | Blocks) -> None:
         self._text = text
-        self._speech = _rows(speech, np.arange(_count(speech)))
+        self._speech = _rows(speech, np.arange(row_count(speech)))
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Write the tables into `folder`; the facts by which `load` reads them."""
+        facts: dict[str, Any] = {"bits": None}
+        arrays = {SPEECH_FILE: self._speech}
+        if isinstance(self._text, Blocks):
+            text = self._text
+            facts = {"bits": text.bits, "block": text.block, "inputs": text.inputs}
+            arrays |= {TEXT_FILE: text.codes, SCALES_FILE: text.scales}
+            if text.zero_points is not None:
+                arrays[ZEROS_FILE] = text.zero_points
+        else:
+            arrays[TEXT_FILE] = self._text
+        for name, values in arrays.items():
+            np.save(folder / name, values, allow_pickle=False)
+        return facts
+
+    @classmethod
+    def load(cls, folder: Path, facts: dict[str, Any]) -> "HostEmbedder":
+        """What `save` wrote; the text table is mapped, not read."""
+
+        def mapped(name: str) -> Array:
+            values: Array = np.load(folder / name, mmap_mode="r", allow_pickle=False)
+            return values
+
+        speech = np.load(folder / SPEECH_FILE, allow_pickle=False)
+        if facts["bits"] is None:
+            return cls(mapped(TEXT_FILE), speech)
+        zeros = mapped(ZEROS_FILE) if (folder / ZEROS_FILE).is_file() else None
+        return cls(Blocks(mapped(TEXT_FILE), mapped(SCALES_FILE), zeros, **facts), speech)
+
+    @property
+    def text_rows(self) -> int:
+        """Text ids that have a row."""
+        return row_count(self._text)
 
     def text(self, ids: I64) -> F32:
         """The two ends of a text are start codes."""
@@ -52,40 +83,8 @@ class HostEmbedder:
         return rows
 
 
-def host_embedder(path: Path, session: Embedder, vocab: int, end_id: int) -> HostEmbedder | None:
-    """An embedder on the tables in the graph at `path` if it gives what `session`, the same graph,
-    gives on random ids; else None. `vocab`: rows of the speech table, the logits' width."""
-    graph = PublishedGraph(path)
-    found = [_table(graph, node) for node in graph.nodes if node.op_type in GATHER]
-    tables = [table for table in found if table is not None]
-    speech = [table for table in tables if _count(table) == vocab]
-    text = [table for table in tables if _count(table) != vocab]
-    if len(speech) != 1 or len(text) != 1:
-        return None
-    host = HostEmbedder(text[0], speech[0])
-    rng = np.random.default_rng(0)
-    for _ in range(TRIALS):
-        ids = rng.integers(0, _count(text[0]), TRIAL_IDS)
-        ids[-START_IDS:] = end_id
-        codes = rng.integers(0, START_CODE + 1, TRIAL_IDS)
-        alike = _alike(host.text(ids), session.text(ids))
-        if not alike or not _alike(host.codes(codes), session.codes(codes)):
-            return None
-    return host
-
-
-def _alike(found: F32, expected: F32) -> bool:
-    return found.shape == expected.shape and bool(np.abs(found - expected).max() <= TOLERANCE)
-
-
-def _table(graph: PublishedGraph, node: NodeProto) -> Array | Blocks | None:
-    if node.op_type == "GatherBlockQuantized":
-        return table_blocks(graph, node)
-    rows = graph.constant(node.input[0])
-    return rows if rows is not None and rows.ndim == 2 else None
-
-
-def _count(table: Array | Blocks) -> int:
+def row_count(table: Array | Blocks) -> int:
+    """Ids that have a row."""
     return len(table.codes) if isinstance(table, Blocks) else len(table)
 
 

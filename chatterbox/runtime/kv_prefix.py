@@ -5,13 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnxruntime as ort
-from onnx import TensorProto, helper
 
 from chatterbox.arrays import F32, I64
 from chatterbox.runtime.bound_call import GraphShape
 from chatterbox.runtime.buffers import Buffer, HostBuffer, Memory, Window
-
-OPSET = 17
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,22 +72,11 @@ class PrefixLoader:
 
 
 def pad_session(shape: GraphShape, memory: Memory) -> ort.InferenceSession:
-    """A graph that fills a slot with a prefix and zeros: on a GPU the copy is strided, and this is
-    how onnxruntime does one there."""
-    kind = helper.np_dtype_to_tensor_dtype(np.dtype(shape.kv_type))
-    value = helper.make_tensor_value_info
-    short, full = ([1, shape.heads, length, shape.head_dim] for length in ("rows", "capacity"))
-    pairs = list(zip(shape.past_names, shape.present_names, strict=True))
-    graph = helper.make_graph(
-        [helper.make_node("Pad", [source, "pads"], [target]) for source, target in pairs],
-        "load",
-        [value("pads", TensorProto.INT64, [8]), *(value(name, kind, short) for name, _ in pairs)],
-        [value(name, kind, full) for _, name in pairs],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
+    """The graph that fills a slot with a prefix and zeros: on a GPU the copy is strided, and this
+    is how onnxruntime does one there."""
     cuda = ("CUDAExecutionProvider", {"device_id": str(memory.device_id)})
     providers = [cuda] if memory.device == "cuda" else ["CPUExecutionProvider"]
-    return ort.InferenceSession(model.SerializeToString(), providers=providers)
+    return ort.InferenceSession(shape.prefix_graph, providers=providers)
 
 
 def load_by_graph(

@@ -1,7 +1,7 @@
 """How do rows of any length share the language model? Slots in one arena, updated in place.
 
-Knows the tuned graph and the embedding; knows no request. Nothing is copied while rows step: a row
-joins by prefill into its slot and leaves by being forgotten.
+Knows the compiled graph and the embedding; knows no request. Nothing is copied while rows step: a
+row joins by prefill into its slot and leaves by being forgotten.
 
 Rows stepping together need not lie side by side. The graph takes the smallest range of slots that
 holds them all; a slot inside it that does not step (free, or paused) costs its attention alone: a
@@ -31,7 +31,7 @@ calls, and use goes on finding rare ones."""
 
 
 class SlottedLanguageModel:
-    """Implements `LanguageModel` on a tuned graph."""
+    """Implements `LanguageModel` on a compiled graph."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """How is the published language-model graph stepped? Plain past → present, batched by padding.
 
 Knows one session and the embedding; knows no request. The fallback where a graph has not been
-tuned (docs/language-model.md): it copies its whole cache on every step.
+compiled (docs/language-model.md): it copies its whole cache on every step.
 
 Rows of different length share a batch by left padding: each row's past ends where the longest one
 ends, the attention mask hides what is before it, and `position_ids` say where it really is.

@@ -11,17 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import onnx
 import onnxruntime as ort
 
 from chatterbox.config import TTSConfig
 from chatterbox.errors import ConfigError, ModelError, first_line
-from chatterbox.hub.external_data import has_links, without_links
+from chatterbox.hub.external_data import readable_graph
 
 Device = Literal["cpu", "cuda"]
 
 SEVERITY_ERROR = 3  # onnxruntime's log levels: 2 warning, 3 error, 4 fatal
 SEVERITY_FATAL = 4
+PROBE_GRAPH = bytes.fromhex(
+    "08083a360a0b0a017812017922034e6567120570726f62655a0f0a0178120a0a08080112040a0208"
+    "01620f0a0179120a0a08080112040a02080142040a001011"
+)
+"""An ONNX graph that negates one number (opset 17): it shows whether CUDA starts."""
 WEIGHTS_FOLDER_KEY = "session.model_external_initializers_file_folder_path"
 
 
@@ -97,7 +101,7 @@ def cuda_problem(device_id: int) -> str | None:
     options.log_severity_level = SEVERITY_FATAL
     try:
         session = ort.InferenceSession(
-            _probe_graph(),
+            PROBE_GRAPH,
             options,
             providers=[("CUDAExecutionProvider", {"device_id": str(device_id)})],
         )
@@ -108,19 +112,6 @@ def cuda_problem(device_id: int) -> str | None:
             "the CUDA 13 or cuDNN 9 libraries were not found (pip install -r requirements-cuda.txt)"
         )
     return None
-
-
-def _probe_graph() -> bytes:
-    value = onnx.helper.make_tensor_value_info
-    graph = onnx.helper.make_graph(
-        [onnx.helper.make_node("Neg", ["x"], ["y"])],
-        "probe",
-        [value("x", onnx.TensorProto.FLOAT, [1])],
-        [value("y", onnx.TensorProto.FLOAT, [1])],
-    )
-    opset = onnx.helper.make_opsetid("", 17)
-    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8)
-    return bytes(model.SerializeToString())
 
 
 def open_session(
@@ -154,21 +145,10 @@ def open_session(
         providers[0] = ("CUDAExecutionProvider", {**settings.cuda_options, **provider_options})
     name = source.name if isinstance(source, Path) else "a graph in memory"
     with _as_model_error(name):
-        given, folder = _readable(source, weights_in)
+        given, folder = readable_graph(source, weights_in)
         if folder is not None:
             options.add_session_config_entry(WEIGHTS_FOLDER_KEY, str(folder))
         return ort.InferenceSession(given, options, providers=providers)
-
-
-def _readable(source: Path | bytes, weights_in: Path | None) -> tuple[str | bytes, Path | None]:
-    """The graph as onnxruntime can read it, and the folder of its weights where that is not the
-    graph's own."""
-    folder = source.parent if isinstance(source, Path) else weights_in
-    if folder is None or not has_links(folder):
-        return (str(source) if isinstance(source, Path) else source), weights_in
-    model = onnx.load_from_string(source.read_bytes() if isinstance(source, Path) else source)
-    folder = without_links(model, folder)
-    return model.SerializeToString(), folder
 
 
 @contextmanager

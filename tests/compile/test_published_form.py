@@ -3,7 +3,7 @@
 import onnx
 import pytest
 
-from chatterbox.compile.lm.compiler import EXACT_TOLERANCE, TunedGraph, tune
+from chatterbox.compile.lm.compiler import EXACT_TOLERANCE, CompiledGraph, compile_lm
 from chatterbox.runtime.contract import PRECISIONS
 from chatterbox.runtime.sessions import SessionSettings
 from tools.stock_forms.convert import convert
@@ -44,8 +44,8 @@ def test_the_graph_is_the_one_that_was_inferred():
 def test_it_is_compiled_in_every_precision(precision, tmp_path):
     source = write_genai(MODEL, precision, tmp_path)
     onnx.checker.check_model(str(source))
-    result = tune(source, precision, tmp_path / "cache", CPU)
-    assert isinstance(result, TunedGraph), result
+    result = compile_lm(source, precision, tmp_path / "cache", CPU)
+    assert isinstance(result, CompiledGraph), result
     half = precision in ("fp16", "q4f16")
     assert result.exact.worst < EXACT_TOLERANCE["fp16" if half else "fp32"] / 3
 

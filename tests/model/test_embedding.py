@@ -6,9 +6,9 @@ import onnx
 import pytest
 
 from chatterbox import mini
+from chatterbox.compile.lm.embedding_tables import host_embedder
 from chatterbox.families.turbo.tokenizer import Tokenizer
 from chatterbox.runtime.contract import PRECISION_SUFFIX, PRECISIONS
-from chatterbox.runtime.embedding import host_embedder
 from chatterbox.runtime.sessions import SessionSettings, open_session
 from chatterbox.runtime.wrappers import EmbedGraph
 

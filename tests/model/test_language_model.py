@@ -1,4 +1,4 @@
-"""The tuned language model where it is proven, a less rounded one next, else the stock one."""
+"""The compiled language model where it is proven, a less rounded one next, else the stock one."""
 
 import sys
 from itertools import pairwise
@@ -7,14 +7,13 @@ import made
 import numpy as np
 import pytest
 
-from chatterbox.compile.lm import compiler as tuner
-from chatterbox.compile.lm.compiler import TunedGraph
+from chatterbox.compile.lm import compiler
+from chatterbox.compile.lm.compiler import CompiledGraph
 from chatterbox.config import TTSConfig
-from chatterbox.families.turbo import language_model
 from chatterbox.families.turbo.language_model import (
     LanguageModelParts,
+    compiled_graph,
     open_language_model,
-    tune_language_model,
 )
 from chatterbox.families.turbo.tokenizer import Tokenizer
 from chatterbox.hub.files import ModelFiles
@@ -48,16 +47,16 @@ def test_a_proven_graph_is_served_and_embedded_on_the_host(tmp_path):
     model, note = open_language_model(parts(tmp_path))
     assert isinstance(model, SlottedLanguageModel)
     assert isinstance(model._embed, HostEmbedder)
-    assert note == "tuned, proven equal; cache in float"
+    assert note == "compiled, proven equal; cache in float"
 
 
 def test_it_says_what_the_stock_graph_says(tmp_path):
-    tuned, _ = open_language_model(parts(tmp_path, "fp32"))
+    compiled, _ = open_language_model(parts(tmp_path, "fp32"))
     stock, note = open_language_model(parts(tmp_path, "fp32", compile_lm=False))
     assert isinstance(stock, PublishedLanguageModel)
-    assert note.startswith("as published (tuning is switched off)")
+    assert note.startswith("as published (compiling is switched off)")
     expected = logits(stock)
-    assert np.abs(logits(tuned) - expected).max() < 1e-4 * expected.std()
+    assert np.abs(logits(compiled) - expected).max() < 1e-4 * expected.std()
 
 
 @pytest.mark.parametrize("asked", ["auto", "int8"])
@@ -68,8 +67,8 @@ def test_the_embedded_model_keeps_a_float_cache_as_int8_changes_what_it_says(tmp
 
 
 def test_where_nothing_changes_the_cache_is_in_int8(tmp_path, monkeypatch):
-    monkeypatch.setattr(tuner, "SPOKEN_TOLERANCE", np.inf)
-    monkeypatch.setattr(tuner, "SPOKEN_WORST", np.inf)
+    monkeypatch.setattr(compiler, "SPOKEN_TOLERANCE", np.inf)
+    monkeypatch.setattr(compiler, "SPOKEN_WORST", np.inf)
     model, note = open_language_model(parts(tmp_path, kv_dtype="auto"))
     assert model._shape.kv_type == np.int8
     assert note.endswith("cache in int8")
@@ -77,16 +76,16 @@ def test_where_nothing_changes_the_cache_is_in_int8(tmp_path, monkeypatch):
 
 def test_a_graph_that_is_not_recognised_is_served_as_published(tmp_path, monkeypatch):
     def refuse(_):
-        raise tuner.NotRecognizedError("no layers")
+        raise compiler.NotRecognizedError("no layers")
 
-    monkeypatch.setattr(tuner, "match_gpt2", refuse)
+    monkeypatch.setattr(compiler, "match_gpt2", refuse)
     model, note = open_language_model(parts(tmp_path))
     assert isinstance(model, PublishedLanguageModel)
     assert note.startswith("as published (not recognised: no layers)")
 
 
 def test_an_embedding_that_cannot_be_read_is_called(tmp_path, monkeypatch):
-    monkeypatch.setattr(language_model, "host_embedder", lambda *_: None)
+    monkeypatch.setattr(compiler, "host_embedder", lambda *_: None)
     model, _ = open_language_model(parts(tmp_path))
     assert not isinstance(model._embed, HostEmbedder)
     assert logits(model).shape == (2, 6563)
@@ -118,7 +117,7 @@ def test_a_log_has_a_line_for_each_stage_and_no_bar(tmp_path, capfd):
 
 def test_tuning_by_hand_prepares_what_the_next_start_serves(tmp_path, capfd):
     given = parts(tmp_path)
-    assert isinstance(tune_language_model(given), TunedGraph)
+    assert isinstance(compiled_graph(given), CompiledGraph)
     capfd.readouterr()
     open_language_model(given)
     assert not capfd.readouterr().err  # nothing was left to make

@@ -9,7 +9,7 @@ import numpy as np
 import psutil
 import pytest
 
-from chatterbox.compile.lm.compiler import tune
+from chatterbox.compile.lm.compiler import Embedding, compile_lm
 from chatterbox.compile.lm.equivalence import StockRow, random_embedder, sampled_voice
 from chatterbox.compile.lm.write import CompileOptions
 from chatterbox.errors import ModelError
@@ -38,9 +38,9 @@ def stock(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def tuned(stock):
-    """A session on its tuned form."""
-    return open_session(tune(stock, "fp32", stock.parent / "cache", CPU).path, CPU)
+def compiled(stock):
+    """A session on its compiled form."""
+    return open_session(compile_lm(stock, "fp32", stock.parent / "cache", CPU).path, CPU)
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +49,9 @@ def reference(stock):
     return open_session(stock, CPU)
 
 
-def model(tuned, **changes):
+def model(compiled, **changes):
     given = {"slots": SLOTS, "capacity": CAPACITY, "prefix_cache_bytes": CACHE_BYTES, **changes}
-    return SlottedLanguageModel(tuned, EMBED, **given)
+    return SlottedLanguageModel(compiled, EMBED, **given)
 
 
 def close(found, expected):
@@ -73,11 +73,11 @@ class Row:
 
 
 @pytest.mark.parametrize("bucketed", [False, True])
-def test_rows_join_leave_pause_and_step_in_any_company(tuned, reference, bucketed):
+def test_rows_join_leave_pause_and_step_in_any_company(compiled, reference, bucketed):
     """Every row always has the logits of its stock row, whichever slots step with it."""
     rng = np.random.default_rng(7)
     buckets = Buckets(SLOTS, capture=False) if bucketed else None
-    engine = model(tuned, buckets=buckets)
+    engine = model(compiled, buckets=buckets)
     rows = {}
     for _ in range(120):
         free = [slot for slot in range(SLOTS) if slot not in rows]
@@ -100,8 +100,8 @@ def test_rows_join_leave_pause_and_step_in_any_company(tuned, reference, buckete
                 del rows[slot]
 
 
-def test_a_full_row_that_waits_stays_whole(tuned, reference):
-    engine = model(tuned, capacity=14)
+def test_a_full_row_that_waits_stays_whole(compiled, reference):
+    engine = model(compiled, capacity=14)
     full, other = Row(reference, VOICES[1], np.arange(5)), Row(reference, VOICES[0], np.arange(4))
     engine.prefill(1, VOICES[1].then(np.arange(5)))
     for slot in (0, 2):
@@ -114,15 +114,15 @@ def test_a_full_row_that_waits_stays_whole(tuned, reference):
         other.step(code)
         close(engine.decode([0, 2], np.array([code, code])), np.stack([other.logits] * 2))
     arena = engine._arena[0].get()[1]
-    again = model(tuned, capacity=14)
+    again = model(compiled, capacity=14)
     again.prefill(1, VOICES[1].then(np.arange(5)))
     for code in (1, 2, 3):
         again.decode([1], np.array([code]))
     np.testing.assert_array_equal(arena[:, :14], again._arena[0].get()[1][:, :14])
 
 
-def test_a_cached_prefix_gives_what_no_cache_gives(tuned):
-    with_cache, without = model(tuned), model(tuned, prefix_cache_bytes=0)
+def test_a_cached_prefix_gives_what_no_cache_gives(compiled):
+    with_cache, without = model(compiled), model(compiled, prefix_cache_bytes=0)
     ids = np.arange(6)
     first = with_cache.prefill(0, VOICES[2].then(ids))
     np.testing.assert_array_equal(with_cache.prefill(1, VOICES[2].then(ids)), first)
@@ -133,14 +133,16 @@ def test_a_cached_prefix_gives_what_no_cache_gives(tuned):
 
 @pytest.fixture(scope="module")
 def small_cache(stock):
-    """A session on the tuned form that keeps its cache in int8."""
+    """A session on the compiled form that keeps its cache in int8."""
     recipe = CompileOptions(cache="int8")
-    found = tune(stock, "fp32", stock.parent / "cache", CPU, recipe=recipe, embed=EMBED)
+    found = compile_lm(
+        stock, "fp32", stock.parent / "cache", CPU, options=recipe, embedding=Embedding(EMBED)
+    )
     return open_session(found.path, CPU)
 
 
-def test_an_int8_cache_is_a_quarter_of_the_size_and_close(tuned, small_cache):
-    plain, small = model(tuned), model(small_cache)
+def test_an_int8_cache_is_a_quarter_of_the_size_and_close(compiled, small_cache):
+    plain, small = model(compiled), model(small_cache)
     assert small.arena_bytes * 4 == plain.arena_bytes
     ids = np.arange(6)
     for engine in (plain, small):
@@ -164,8 +166,8 @@ def test_an_int8_row_in_company_is_the_row_alone(small_cache):
         np.testing.assert_array_equal(together[1], alone.decode([2], np.array([code]))[0])
 
 
-def test_a_warm_voice_is_not_computed_again(tuned, monkeypatch):
-    engine = model(tuned)
+def test_a_warm_voice_is_not_computed_again(compiled, monkeypatch):
+    engine = model(compiled)
     engine.cache_prefix(VOICES[2])
     held = engine.prefix_bytes
     calls = []
@@ -178,8 +180,8 @@ def test_a_warm_voice_is_not_computed_again(tuned, monkeypatch):
     assert engine.prefix_bytes == held
 
 
-def test_f86_warming_pushes_no_other_voice_out(tuned):
-    engine = model(tuned)
+def test_f86_warming_pushes_no_other_voice_out(compiled):
+    engine = model(compiled)
     for number in range(200):
         engine.cache_prefix(replace(VOICES[number % 3], prefix_key=f"voice {number}"))
     held = engine.prefix_bytes
@@ -191,10 +193,10 @@ def test_f86_warming_pushes_no_other_voice_out(tuned):
     assert engine._prefixes.get(VOICES[0].prefix_key)
 
 
-def test_prefixes_take_what_is_counted(tuned):
+def test_prefixes_take_what_is_counted(compiled):
     """A small model's voices have few bytes in each layer; objects for each took more than they
     held, so that twice the bound was in use, and voices without any row were never dropped."""
-    engine = model(tuned)
+    engine = model(compiled)
     engine.cache_prefix(VOICES[0])
     gc.collect()
     tracemalloc.start()
@@ -210,18 +212,18 @@ def test_prefixes_take_what_is_counted(tuned):
     assert taken < 1.3 * CACHE_BYTES
 
 
-def test_a_voice_without_rows_begins_with_its_text(tuned, reference):
+def test_a_voice_without_rows_begins_with_its_text(compiled, reference):
     nobody = sampled_voice(0, EMBED, 0)
     row = Row(reference, nobody, np.arange(4))
-    engine = model(tuned)
+    engine = model(compiled)
     close(engine.prefill(0, nobody.then(np.arange(4))), row.logits)
     row.step(3)
     close(engine.decode([0], np.array([3]))[0], row.logits)
 
 
-def test_a_prefix_copied_by_a_graph_lies_where_a_copied_one_does(tuned):
+def test_a_prefix_copied_by_a_graph_lies_where_a_copied_one_does(compiled):
     """What a GPU does, done by a CPU session."""
-    shape = GraphShape.of(tuned)
+    shape = GraphShape.of(compiled)
     memory = Memory("cpu")
     rng = np.random.default_rng(0)
     held = HostBuffer(shape.cache_shape(2 * shape.layers, 6), shape.kv_type)
@@ -233,8 +235,8 @@ def test_a_prefix_copied_by_a_graph_lies_where_a_copied_one_does(tuned):
         assert not target.array[[0, 2]].any()
 
 
-def test_nothing_grows(tuned):
-    engine = model(tuned)
+def test_nothing_grows(compiled):
+    engine = model(compiled)
     process = psutil.Process()
 
     def serve(requests):
@@ -254,7 +256,7 @@ def test_nothing_grows(tuned):
     assert engine.arena_bytes == SLOTS * (CAPACITY + 1) * 2 * SIZE.layers * SIZE.hidden * 4
 
 
-def test_shapes_of_as_many_rows_share_their_logits(tuned, monkeypatch):
+def test_shapes_of_as_many_rows_share_their_logits(compiled, monkeypatch):
     """Use goes on finding rare ones; what each holds must be small."""
     made = []
     buffer = Memory.buffer
@@ -264,7 +266,7 @@ def test_shapes_of_as_many_rows_share_their_logits(tuned, monkeypatch):
         return buffer(memory, shape, dtype)
 
     monkeypatch.setattr(Memory, "buffer", noted)
-    engine = model(tuned)
+    engine = model(compiled)
     for slot in range(SLOTS):
         engine.prefill(slot, VOICES[0].then(np.arange(3)))
     made.clear()
@@ -275,18 +277,18 @@ def test_shapes_of_as_many_rows_share_their_logits(tuned, monkeypatch):
     assert sorted(logits) == [(rows, SIZE.vocab) for rows in range(1, SLOTS + 1)]
 
 
-def test_sizes_come_from_the_graph(tuned):
-    engine = model(tuned, capacity=10_000)
+def test_sizes_come_from_the_graph(compiled):
+    engine = model(compiled, capacity=10_000)
     assert (engine.slots, engine.capacity, engine.vocab) == (SLOTS, SIZE.positions - 1, SIZE.vocab)
 
 
-def test_a_stock_graph_is_not_taken_for_a_tuned_one(reference):
-    with pytest.raises(ModelError, match="chatterbox tune"):
+def test_a_stock_graph_is_not_taken_for_a_compiled_one(reference):
+    with pytest.raises(ModelError, match="chatterbox compile"):
         model(reference)
 
 
-def test_stepping_a_free_or_full_slot_is_a_bug(tuned):
-    engine = model(tuned, capacity=10)
+def test_stepping_a_free_or_full_slot_is_a_bug(compiled):
+    engine = model(compiled, capacity=10)
     with pytest.raises(AssertionError):
         engine.decode([0], np.array([1]))
     engine.prefill(0, VOICES[1].then(np.arange(4)))

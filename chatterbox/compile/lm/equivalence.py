@@ -1,4 +1,4 @@
-"""Does the tuned graph compute what the stock graph computes? Both run on the same random rows.
+"""Does the compiled graph compute what the stock graph computes? Both run on the same random rows.
 
 Knows both contracts; does not know how one was made from the other.
 """
@@ -13,6 +13,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from chatterbox.runtime.buffers import Memory
+from chatterbox.runtime.compiled_lm import Deviation
 from chatterbox.runtime.contract import CODE_COUNT, F32, I64
 from chatterbox.runtime.embedding import Embedder
 from chatterbox.runtime.kv_prefix import PrefixedPrompt
@@ -24,20 +25,11 @@ SURE_TEXT_IDS = 256  # a byte-level vocabulary has at least these
 END_IDS = 2  # the last two ids of a text are read as start codes
 STEPS = 8  # forced codes for each row
 SINGLE_STEPS = [1, 2]  # where the stock graph's pieces end: two single steps, then the rest
-EXACT_STEPS = 2  # that the tuned graph makes without rounding, where it is as slow
+EXACT_STEPS = 2  # that the compiled graph makes without rounding, where it is as slow
 SLOTS = 4
 ROWS = {0: (7, 5), 3: (4, 11)}
 """Slot → conditioning rows and text ids: rows of different length, with free slots between."""
 CAPACITY = 48
-
-
-@dataclass(frozen=True, slots=True)
-class Deviation:
-    """How far the tuned graph's logits are from the stock's, in standard deviations of these."""
-
-    worst: float
-    mean: float
-    argmax_share: float  # rows whose most likely code is the same
 
 
 class TableEmbedder:
@@ -137,14 +129,14 @@ def stock_trial(source: Path, embed: Embedder, threads: int) -> Trial:
 
 def deviation(
     trial: Trial,
-    tuned: ort.InferenceSession,
+    compiled: ort.InferenceSession,
     *,
     steps: int = STEPS,
     memory: Memory | None = None,
 ) -> Deviation:
-    """The same rows on the tuned graph, stepped together in slots that do not lie side by side."""
+    """The same rows on the compiled graph, stepped together in slots that lie apart."""
     model = SlottedLanguageModel(
-        tuned,
+        compiled,
         trial.embed,
         slots=SLOTS,
         capacity=CAPACITY,

@@ -1,6 +1,6 @@
 """How can keys and values be kept in 8 bits? Each channel of each head gets a fixed scale.
 
-Knows the tuned graph's attention; measures the ranges by running it on rows of the model's own
+Knows the compiled graph's attention; measures the ranges by running it on rows of the model's own
 embedding. The cache is four times smaller than in fp32, and reading it is most of a large batch's
 step.
 """
@@ -14,6 +14,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from chatterbox.compile.lm.equivalence import END_IDS, SURE_TEXT_IDS
+from chatterbox.compile.lm.prefix_graph import add_prefix_graph
 from chatterbox.compile.lm.weights import Array
 from chatterbox.runtime.bound_call import Call, GraphShape
 from chatterbox.runtime.buffers import HostBuffer, Memory
@@ -45,7 +46,7 @@ def channel_ranges(session: ort.InferenceSession, embed: Embedder) -> list[Array
 
 
 def use_int8_cache(graph: Path, ranges: Sequence[Array]) -> None:
-    """Rewrite the tuned graph at `graph`; its weights stay as they are."""
+    """Rewrite the compiled graph at `graph`; its weights stay as they are."""
     model = onnx.load(str(graph), load_external_data=False)
     attention = [node for node in model.graph.node if node.op_type == "GroupQueryAttention"]
     for place, node in enumerate(attention):
@@ -61,4 +62,5 @@ def use_int8_cache(graph: Path, ranges: Sequence[Array]) -> None:
     for value in (*model.graph.input, *model.graph.output):
         if value.name.startswith(("past.", "present.")):
             value.type.tensor_type.elem_type = TensorProto.INT8
+    add_prefix_graph(model)
     onnx.save(model, str(graph))

@@ -4,46 +4,30 @@ Knows no ONNX and no session.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from chatterbox.runtime.quantized_weights import (
+    Array as Array,
+)
+from chatterbox.runtime.quantized_weights import (
+    Blocks as Blocks,
+)
+from chatterbox.runtime.quantized_weights import (
+    Dense as Dense,
+)
+from chatterbox.runtime.quantized_weights import (
+    Weight as Weight,
+)
+from chatterbox.runtime.quantized_weights import (
+    dense as dense,
+)
+from chatterbox.runtime.quantized_weights import (
+    unpack as unpack,
+)
+
 Activation = Literal["tanh", "erf"]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Dense:
-    """A weight as plain numbers."""
-
-    values: Array  # [K, N] float32 or float16
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Inputs K, outputs N."""
-        inputs, outputs = self.values.shape
-        return inputs, outputs
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Blocks:
-    """A weight in blocks along K that share a scale, packed as MatMulNBits reads it."""
-
-    codes: Array  # [N, blocks, block × bits / 8] uint8
-    scales: Array  # [N, blocks] float32 or float16
-    zero_points: Array | None  # [N, ⌈blocks × bits / 8⌉] uint8, or float [N, blocks]; None: middle
-    bits: int
-    block: int
-    inputs: int
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Inputs K, outputs N."""
-        return self.inputs, self.codes.shape[0]
-
-
-Weight = Dense | Blocks
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,16 +109,6 @@ def concat(parts: list[Linear]) -> Linear:
     return Linear(packed, bias)
 
 
-def unpack(packed: Array, bits: int, count: int) -> Array:
-    """`count` unsigned numbers of `bits` bits from the last axis, low bits first."""
-    if bits == 8:
-        return packed[..., :count]
-    per_byte = 8 // bits
-    shifts = np.arange(per_byte, dtype=np.uint8) * bits
-    spread = (packed[..., None] >> shifts) & np.uint8((1 << bits) - 1)
-    return spread.reshape(*packed.shape[:-1], -1)[..., :count]
-
-
 def pack(numbers: Array, bits: int) -> Array:
     """The inverse of `unpack`; the last axis is filled up to whole bytes."""
     if bits == 8:
@@ -146,21 +120,3 @@ def pack(numbers: Array, bits: int) -> Array:
     shifts = np.arange(per_byte, dtype=np.uint8) * bits
     packed: Array = np.bitwise_or.reduce(groups << shifts, axis=-1)
     return packed
-
-
-def dense(weight: Weight) -> Array:
-    """[K, N] in the type of its scales: (code − zero point) × scale."""
-    if isinstance(weight, Dense):
-        return weight.values
-    outputs, blocks = weight.scales.shape
-    codes = unpack(weight.codes, weight.bits, weight.block)  # [N, blocks, block]
-    zeros = weight.zero_points
-    if zeros is None:
-        offset = np.full((outputs, blocks), 1 << (weight.bits - 1), weight.scales.dtype)
-    elif zeros.dtype == np.uint8:
-        offset = unpack(zeros, weight.bits, blocks).astype(weight.scales.dtype)
-    else:
-        offset = zeros
-    values = (codes.astype(weight.scales.dtype) - offset[..., None]) * weight.scales[..., None]
-    rows: Array = values.reshape(outputs, -1)[:, : weight.inputs]
-    return rows.T

@@ -1,4 +1,4 @@
-"""How is the tuned graph laid out? Weights in, one ONNX file and its sidecar out.
+"""How is the compiled graph laid out? Weights in, one ONNX file and its sidecar out.
 
 Knows operators and files; does not know where the weights came from.
 
@@ -9,19 +9,19 @@ whole range of slots, idle ones included, each reading and writing its own past 
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from chatterbox.compile.lm.prefix_graph import add_prefix_graph
 from chatterbox.compile.lm.quantize import quantize_blocks
 from chatterbox.compile.lm.weights import GPT2, Array, Blocks, Dense, Layer, Linear, Norm
 from chatterbox.runtime.bound_call import METADATA_KEY, past_name, present_name
+from chatterbox.runtime.compiled_lm import GRAPH_FILE, CompileOptions
 
-GRAPH_FILE = "language_model.onnx"
 SIDECAR_FILE = GRAPH_FILE + "_data"
 ALIGNMENT_BYTES = 4096  # a page, so that the sidecar can be mapped
 INLINE_BYTES = 1024  # smaller tensors stay in the graph file
@@ -29,31 +29,10 @@ CONTRIB = "com.microsoft"
 OPSET = 17  # LayerNormalization's first
 IR_VERSION = 9
 
-Compute = Literal["fp32", "fp16"]
 TYPES = {"fp32": TensorProto.FLOAT, "fp16": TensorProto.FLOAT16}
 NUMPY_TYPES = {"fp32": np.float32, "fp16": np.float16}
-ACCURACY_INT8 = 4
-"""MatMulNBits rounds its input to int8 by blocks: the fast kernels of a CPU."""
-
 Progress = Callable[[float], None]
 """Told how much of the work is done, 0 to 1."""
-
-
-@dataclass(frozen=True, slots=True)
-class CompileOptions:
-    """What of the graph is a choice."""
-
-    compute: Compute = "fp32"  # activations
-    accuracy_level: int = ACCURACY_INT8
-    bits: int | None = None  # quantise dense weights to 4 or 8 bits; None: take all as they are
-    block: int = 128
-    cache: Literal["float", "int8"] = "float"  # keys and values; float: as they are computed
-
-    @property
-    def label(self) -> str:
-        """For file names."""
-        kept = "kept" if self.bits is None else f"q{self.bits}b{self.block}"
-        return f"{kept}-{self.compute}-a{self.accuracy_level}-{self.cache}"
 
 
 def write(model: GPT2, recipe: CompileOptions, directory: Path, progress: Progress) -> None:
@@ -64,6 +43,7 @@ def write(model: GPT2, recipe: CompileOptions, directory: Path, progress: Progre
     proto = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
     facts = {"positions": model.positions.shape[0], "hidden": model.hidden, "vocab": model.vocab}
     helper.set_model_props(proto, {METADATA_KEY: json.dumps(facts)})
+    add_prefix_graph(proto)
     onnx.save(proto, str(directory / GRAPH_FILE))
 
 
@@ -87,7 +67,7 @@ class _Writer:
         logits = self._linear(last, model.head, "head")
         self._node("Cast", [logits], "", name="logits", to=TensorProto.FLOAT)
         inputs, outputs = self._edges()
-        return helper.make_graph(self._nodes, "tuned", inputs, outputs, self._tensors)
+        return helper.make_graph(self._nodes, "compiled", inputs, outputs, self._tensors)
 
     def _embedded(self) -> tuple[str, str]:
         """Position rows added to the embeddings → first layer's input, residual stream."""

@@ -1,28 +1,30 @@
-"""Which language model is served? The tuned one where it is proven, else the stock one, and why.
-
-Knows the configuration and both runners; knows no request.
-"""
+"""Open the language model: the compiled graph where it is proven, else the published one."""
 
 from dataclasses import dataclass, replace
 
-from chatterbox.compile.lm.compiler import NotCompiled, TunedGraph, recipe_for, tune
-from chatterbox.compile.lm.write import CompileOptions
-from chatterbox.compile.progress import CompileBar
 from chatterbox.config import TTSConfig
 from chatterbox.errors import ModelError, first_line
-from chatterbox.hub.files import ModelFiles
+from chatterbox.hub.files import ModelFiles, graph_sources
 from chatterbox.runtime.buffers import Memory
+from chatterbox.runtime.compiled_cache import CompiledCache
+from chatterbox.runtime.compiled_lm import (
+    CompiledGraph,
+    CompileOptions,
+    NotCompiled,
+    language_model_identity,
+    language_model_of,
+    usual_options,
+)
 from chatterbox.runtime.contract import I64, LanguageModel
 from chatterbox.runtime.cuda_graphs import CAPTURE_OPTIONS, Buckets
-from chatterbox.runtime.embedding import Embedder, host_embedder
+from chatterbox.runtime.embedding import Embedder
 from chatterbox.runtime.kv_slots import SlottedLanguageModel
 from chatterbox.runtime.published_lm import PublishedLanguageModel
 from chatterbox.runtime.sessions import SessionSettings, captures, open_session
 from chatterbox.runtime.wrappers import EmbedGraph
 
 PROOF_SENTENCE = "Well, the quick brown fox jumps over the lazy dog, and then it rests."
-"""SpeechPlan while the tuned graph is proven."""
-TUNED_DIRECTORY = "tuned"  # below the data directory
+"""Spoken while the compiled graph is proven."""
 MIB = 1024 * 1024
 SPIN_US = 20
 """How long the step's threads wait for the next operator awake: long enough for the gaps within a
@@ -60,75 +62,92 @@ class LanguageModelParts:
         path = self.files.graph("embed_tokens")
         graph = EmbedGraph(open_session(path, self.settings))
         if not graph.has_row(self.largest_id, self.end_id):
-            raise ModelError(
-                f"{self.files.tokenizer} has ids up to {self.largest_id}, for which {path.name} "
-                "has no rows: they are of different models"
-            )
+            raise self.other_tokenizer()
         return graph
+
+    def other_tokenizer(self) -> ModelError:
+        """The tokenizer has more ids than the embedding has rows."""
+        name = self.files.graph("embed_tokens").name
+        return ModelError(
+            f"{self.files.tokenizer} has ids up to {self.largest_id}, for which {name} "
+            "has no rows: they are of different models"
+        )
 
 
 def open_language_model(parts: LanguageModelParts) -> tuple[LanguageModel, str]:
-    """The tuned form where it is proven equal, else the graph as published; and which it was."""
-    session = parts.embedding()
+    """The compiled form where it is proven equal, else the graph as published; and which it was."""
     if not parts.config.compile_lm:
-        return _stock(parts, session, "tuning is switched off")
-    result = tuned_graph(parts, session)
+        return _published(parts, "compiling is switched off")
+    result = compiled_graph(parts)
     if isinstance(result, NotCompiled):
-        return _stock(parts, session, result.reason)
-    path = parts.files.graph("embed_tokens")
-    embed = host_embedder(path, session, result.vocab, parts.end_id) or session
+        return _published(parts, result.reason)
+    embed = result.embedder
+    if embed is not None and parts.largest_id >= embed.text_rows:
+        raise parts.other_tokenizer()
     if captures(parts.config, parts.settings):
-        return _captured(parts, embed, result)
-    return _runner(parts, embed, result), f"tuned, proven equal; cache in {result.cache}"
+        return _captured(parts, embed or parts.embedding(), result)
+    model = _runner(parts, embed or parts.embedding(), result)
+    return model, f"compiled, proven equal; cache in {result.cache}"
 
 
-def tune_language_model(parts: LanguageModelParts) -> TunedGraph | NotCompiled:
-    """What `chatterbox tune` runs: the tuned graph from the cache in the data directory, or made
-    now with a progress bar; or why there is none."""
-    return tuned_graph(parts, parts.embedding())
-
-
-def tuned_graph(parts: LanguageModelParts, embed: Embedder) -> TunedGraph | NotCompiled:
-    """By the first recipe whose graph is proven. `embed`: the model's own embedding."""
+def compiled_graph(parts: LanguageModelParts) -> CompiledGraph | NotCompiled:
+    """From the cache in the data directory, or compiled now: with the first options whose graph is
+    proven."""
     precision = parts.files.precisions["language_model"]
-
-    def made(recipe: CompileOptions | None) -> TunedGraph | NotCompiled:
-        with CompileBar("the language model") as progress:
-            return tune(
-                parts.files.graph("language_model"),
-                precision,
-                parts.config.data_dir / TUNED_DIRECTORY,
-                parts.settings,
-                recipe=recipe,
-                embed=embed,
-                sentence=parts.sentence,
-                progress=progress,
-            )
-
-    recipe = recipe_for(parts.settings.device, precision)
+    options = usual_options(parts.settings.device, precision)
+    if options is None:
+        return NotCompiled("a GPU steps in place in fp16, not in fp32")
     asked = parts.config.kv_dtype
-    if recipe is not None and asked != "auto":
-        recipe = replace(recipe, cache=asked)
-    result = made(recipe)
-    if isinstance(result, NotCompiled) and recipe is not None and recipe.cache == "int8":
-        result = made(replace(recipe, cache="float"))  # which always passes where any does
+    if asked != "auto":
+        options = replace(options, cache=asked)
+    result = _found_or_compiled(parts, options)
+    if isinstance(result, NotCompiled) and options.cache == "int8":
+        options = replace(options, cache="float")  # which always passes where any does
+        result = _found_or_compiled(parts, options)
     return result
 
 
+def _found_or_compiled(
+    parts: LanguageModelParts, options: CompileOptions
+) -> CompiledGraph | NotCompiled:
+    source, embed = (parts.files.graph(name) for name in ("language_model", "embed_tokens"))
+    precision = parts.files.precisions["language_model"]
+    sources = graph_sources(source) + graph_sources(embed)
+    known_by = language_model_identity(sources, precision, parts.settings, options)
+    entry = CompiledCache(parts.config.data_dir).find(known_by)
+    if entry is not None:
+        return language_model_of(entry)
+    # Here, since a start that finds everything compiled needs no compiler.
+    from chatterbox.compile.lm.compiler import Embedding, compile_lm
+    from chatterbox.compile.progress import CompileBar
+
+    with CompileBar("the language model") as progress:
+        return compile_lm(
+            source,
+            precision,
+            parts.config.data_dir,
+            parts.settings,
+            options=options,
+            embedding=Embedding(parts.embedding(), parts.end_id, embed),
+            sentence=parts.sentence,
+            progress=progress,
+        )
+
+
 def _captured(
-    parts: LanguageModelParts, embed: Embedder, graph: TunedGraph
+    parts: LanguageModelParts, embed: Embedder, graph: CompiledGraph
 ) -> tuple[LanguageModel, str]:
     try:
         model = _runner(parts, embed, graph, Buckets(parts.config.max_sequences, capture=True))
         model.rehearse()
     except Exception as fault:  # noqa: BLE001 - onnxruntime raises its own kinds
         why = first_line(fault)
-        return _runner(parts, embed, graph), f"tuned, proven equal; no CUDA graphs: {why}"
-    return model, "tuned, proven equal; steps captured as CUDA graphs"
+        return _runner(parts, embed, graph), f"compiled, proven equal; no CUDA graphs: {why}"
+    return model, "compiled, proven equal; steps captured as CUDA graphs"
 
 
 def _runner(
-    parts: LanguageModelParts, embed: Embedder, graph: TunedGraph, buckets: Buckets | None = None
+    parts: LanguageModelParts, embed: Embedder, graph: CompiledGraph, buckets: Buckets | None = None
 ) -> SlottedLanguageModel:
     options = CAPTURE_OPTIONS if buckets else None
     config = parts.config
@@ -143,10 +162,10 @@ def _runner(
     )
 
 
-def _stock(parts: LanguageModelParts, embed: EmbedGraph, why: str) -> tuple[LanguageModel, str]:
+def _published(parts: LanguageModelParts, why: str) -> tuple[LanguageModel, str]:
     model = PublishedLanguageModel(
         open_session(parts.files.graph("language_model"), parts.settings),
-        embed,
+        parts.embedding(),
         slots=parts.config.max_sequences,
         capacity=parts.positions,
     )

@@ -10,14 +10,8 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from chatterbox.compile.lm import compiler as tuner
-from chatterbox.compile.lm.compiler import (
-    EXACT_TOLERANCE,
-    NotCompiled,
-    TunedGraph,
-    recipe_for,
-    tune,
-)
+from chatterbox.compile.lm import compiler
+from chatterbox.compile.lm.compiler import EXACT_TOLERANCE, compile_lm
 from chatterbox.compile.lm.equivalence import (
     EXACT_STEPS,
     deviation,
@@ -28,8 +22,17 @@ from chatterbox.compile.lm.equivalence import (
 from chatterbox.compile.lm.match_gpt2 import match_gpt2
 from chatterbox.compile.lm.published import PublishedGraph
 from chatterbox.compile.lm.weights import Linear
-from chatterbox.compile.lm.write import GRAPH_FILE, SIDECAR_FILE, CompileOptions, write
+from chatterbox.compile.lm.write import SIDECAR_FILE, write
 from chatterbox.hub.files import ModelFiles
+from chatterbox.runtime import compiled_cache
+from chatterbox.runtime.compiled_cache import DIRECTORY, MANIFEST_FILE
+from chatterbox.runtime.compiled_lm import (
+    GRAPH_FILE,
+    CompiledGraph,
+    CompileOptions,
+    NotCompiled,
+    usual_options,
+)
 from chatterbox.runtime.contract import PRECISIONS
 from chatterbox.runtime.sessions import SessionSettings, open_session
 from tools.stock_forms.plain import Form, plain_model, write_plain
@@ -60,8 +63,8 @@ def stock(tmp_path_factory):
 @pytest.mark.parametrize("form", FORMS, ids=str)
 def test_every_form_is_recognised_and_computes_the_same(form, tmp_path):
     source = write_plain(MODEL, form, tmp_path)
-    result = tune(source, form.precision, tmp_path / "cache", CPU)
-    assert isinstance(result, TunedGraph)
+    result = compile_lm(source, form.precision, tmp_path / "cache", CPU)
+    assert isinstance(result, CompiledGraph)
     tolerance = EXACT_TOLERANCE["fp16" if form.half else "fp32"]
     assert result.exact.worst < tolerance / 3
     assert result.served.argmax_share > 0.8
@@ -72,20 +75,20 @@ def test_the_exact_gelu_is_told_from_the_approximate_one(tmp_path):
     for gelu in ("operator", "spelled", "bias"):
         source = write_plain(model, Form(gelu=gelu), tmp_path)
         assert match_gpt2(PublishedGraph(source)).activation == "erf"
-        assert isinstance(tune(source, "fp32", tmp_path / "cache", CPU), TunedGraph)
+        assert isinstance(compile_lm(source, "fp32", tmp_path / "cache", CPU), CompiledGraph)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_the_embedded_model_is_tuned(precision, tmp_path):
+def test_the_embedded_model_is_compiled(precision, tmp_path):
     names = ("speech_encoder", "embed_tokens", "language_model", "conditional_decoder")
     files = ModelFiles(made.path(), dict.fromkeys(names, precision))
-    result = tune(files.graph("language_model"), precision, tmp_path, CPU)
-    assert isinstance(result, TunedGraph)
+    result = compile_lm(files.graph("language_model"), precision, tmp_path, CPU)
+    assert isinstance(result, CompiledGraph)
 
 
 def test_quantised_weights_are_taken_over_bit_for_bit(tmp_path):
     source = write_plain(MODEL, Form("q4"), tmp_path)
-    result = tune(source, "q4", tmp_path / "cache", CPU)
+    result = compile_lm(source, "q4", tmp_path / "cache", CPU)
     written = onnx.load(str(result.path))
     arrays = {t.name: numpy_helper.to_array(t) for t in written.graph.initializer}
     stored = {t.name: numpy_helper.to_array(t) for t in onnx.load(str(source)).graph.initializer}
@@ -99,7 +102,7 @@ def test_quantised_weights_are_taken_over_bit_for_bit(tmp_path):
 
 def test_half_precision_weights_are_widened_exactly(tmp_path):
     source = write_plain(MODEL, Form("fp16"), tmp_path)
-    result = tune(source, "fp16", tmp_path / "cache", CPU)
+    result = compile_lm(source, "fp16", tmp_path / "cache", CPU)
     arrays = {
         t.name: numpy_helper.to_array(t) for t in onnx.load(str(result.path)).graph.initializer
     }
@@ -109,8 +112,8 @@ def test_half_precision_weights_are_widened_exactly(tmp_path):
 
 @pytest.mark.parametrize("bits", [4, 8])
 def test_plain_weights_can_be_quantised(bits, stock, tmp_path):
-    result = tune(stock, "fp32", tmp_path, CPU, recipe=CompileOptions(bits=bits, block=16))
-    assert isinstance(result, TunedGraph)
+    result = compile_lm(stock, "fp32", tmp_path, CPU, options=CompileOptions(bits=bits, block=16))
+    assert isinstance(result, CompiledGraph)
     assert result.exact.worst < 1e-4  # before quantising
     assert result.served.mean < (0.3 if bits == 4 else 0.03)
     kinds = {node.op_type for node in onnx.load(str(result.path)).graph.node}
@@ -119,26 +122,26 @@ def test_plain_weights_can_be_quantised(bits, stock, tmp_path):
 
 
 def test_an_int8_cache_that_changes_what_is_said_is_refused(stock, tmp_path, monkeypatch):
-    fine = tune(stock, "fp32", tmp_path, CPU, recipe=CompileOptions(cache="int8"))
-    assert isinstance(fine, TunedGraph)
-    monkeypatch.setattr(tuner, "SPOKEN_TOLERANCE", 1e-9)
-    monkeypatch.setattr(tuner, "VERSION", tuner.VERSION + 1)
-    result = tune(stock, "fp32", tmp_path, CPU, recipe=CompileOptions(cache="int8"))
+    fine = compile_lm(stock, "fp32", tmp_path, CPU, options=CompileOptions(cache="int8"))
+    assert isinstance(fine, CompiledGraph)
+    monkeypatch.setattr(compiler, "SPOKEN_TOLERANCE", 1e-9)
+    monkeypatch.setattr(compiler, "VERSION", compiler.VERSION + 1)
+    result = compile_lm(stock, "fp32", tmp_path, CPU, options=CompileOptions(cache="int8"))
     assert isinstance(result, NotCompiled)
     assert result.reason.startswith("an int8 cache changes what is said")
 
 
 def test_the_usual_recipe_suits_the_device():
-    cpu = {p: recipe_for("cpu", p) for p in PRECISIONS}
+    cpu = {p: usual_options("cpu", p) for p in PRECISIONS}
     assert all(recipe.compute == "fp32" for recipe in cpu.values())
     assert {p for p, recipe in cpu.items() if recipe.cache == "int8"} == {"q8", "q4", "q4f16"}
-    cuda = {p: recipe_for("cuda", p) for p in PRECISIONS}
+    cuda = {p: usual_options("cuda", p) for p in PRECISIONS}
     assert cuda.pop("fp32") is None
     assert all(r.compute == "fp16" and r.cache == "float" for r in cuda.values())
 
 
 def test_fp32_on_a_gpu_stays_as_published(stock, tmp_path):
-    result = tune(stock, "fp32", tmp_path, SessionSettings("cuda", 1, {}))
+    result = compile_lm(stock, "fp32", tmp_path, SessionSettings("cuda", 1, {}))
     assert result == NotCompiled("a GPU steps in place in fp16, not in fp32")
     assert not list(tmp_path.iterdir())
 
@@ -202,12 +205,12 @@ def test_the_proof_notices_a_wrong_input(mistake, stock, tmp_path):
 
 
 def test_a_graph_that_differs_is_refused_and_that_is_remembered(stock, tmp_path, monkeypatch):
-    monkeypatch.setattr(tuner, "match_gpt2", lambda graph: MISTAKES["norms"](match_gpt2(graph)))
-    first = tune(stock, "fp32", tmp_path, CPU)
+    monkeypatch.setattr(compiler, "match_gpt2", lambda graph: MISTAKES["norms"](match_gpt2(graph)))
+    first = compile_lm(stock, "fp32", tmp_path, CPU)
     assert isinstance(first, NotCompiled)
     assert "standard deviations" in first.reason
-    monkeypatch.setattr(tuner, "write", None)  # the second time nothing is written
-    assert tune(stock, "fp32", tmp_path, CPU) == first
+    monkeypatch.setattr(compiler, "write", None)  # the second time nothing is written
+    assert compile_lm(stock, "fp32", tmp_path, CPU) == first
     assert not list(tmp_path.rglob(SIDECAR_FILE))
 
 
@@ -217,7 +220,7 @@ def test_another_kind_of_graph_is_not_recognised(tmp_path):
         edit(model.graph)
         path = tmp_path / "language_model.onnx"
         onnx.save(model, str(path))
-        return tune(path, "fp32", tmp_path / "cache", CPU)
+        return compile_lm(path, "fp32", tmp_path / "cache", CPU)
 
     def no_cache(graph):
         for value in graph.input:
@@ -249,9 +252,9 @@ def test_another_kind_of_graph_is_not_recognised(tmp_path):
 
 
 def test_what_was_made_is_found_again(stock, tmp_path, monkeypatch):
-    first = tune(stock, "fp32", tmp_path, CPU)
-    monkeypatch.setattr(tuner, "write", None)
-    assert tune(stock, "fp32", tmp_path, CPU) == first
+    first = compile_lm(stock, "fp32", tmp_path, CPU)
+    monkeypatch.setattr(compiler, "write", None)
+    assert compile_lm(stock, "fp32", tmp_path, CPU) == first
 
 
 def one_bit_turned(content: bytes) -> bytes:
@@ -267,83 +270,86 @@ def one_bit_turned(content: bytes) -> bytes:
         (SIDECAR_FILE, one_bit_turned),
         (GRAPH_FILE, one_bit_turned),
         (GRAPH_FILE, lambda _: None),
-        ("tuned.json", lambda _: b"{"),
-        ("tuned.json", lambda _: b"{}"),
-        ("tuned.json", lambda content: content.replace(b'"proof"', b'"prof"')),
-        ("tuned.json", lambda content: content.replace(b'"vocab"', b'"vocal"')),
+        (MANIFEST_FILE, lambda _: b"{"),
+        (MANIFEST_FILE, lambda _: b"{}"),
+        (MANIFEST_FILE, lambda content: content.replace(b'"proofs"', b'"profs"')),
+        (MANIFEST_FILE, lambda content: content.replace(b'"vocab"', b'"vocal"')),
     ],
 )
 def test_a_damaged_entry_is_made_again(name, damaged, stock, tmp_path, caplog):
-    first = tune(stock, "fp32", tmp_path, CPU)
+    first = compile_lm(stock, "fp32", tmp_path, CPU)
     directory = first.path.parent
     content = {path.name: path.read_bytes() for path in directory.iterdir()}
     if (new := damaged(content[name])) is None:
         (directory / name).unlink()
     else:
         (directory / name).write_bytes(new)
-    assert tune(stock, "fp32", tmp_path, CPU) == first
+    assert compile_lm(stock, "fp32", tmp_path, CPU) == first
     assert "making it again" in caplog.text
     assert {path.name: path.read_bytes() for path in directory.iterdir()} == content
-    assert [path.name for path in tmp_path.iterdir()] == [directory.name]
+    assert list(directory.parent.iterdir()) == [directory]
 
 
-def test_a_changed_source_is_tuned_anew_and_the_old_forgotten(tmp_path):
+def test_a_changed_source_is_compiled_anew_and_the_old_forgotten(tmp_path):
     cache = tmp_path / "cache"
-    first = tune(write_plain(MODEL, Form(), tmp_path), "fp32", cache, CPU)
+    first = compile_lm(write_plain(MODEL, Form(), tmp_path), "fp32", cache, CPU)
     source = write_plain(random_model(TINY, seed=1), Form(), tmp_path)
-    second = tune(source, "fp32", cache, CPU)
+    second = compile_lm(source, "fp32", cache, CPU)
     assert second.path != first.path
-    assert [entry / GRAPH_FILE for entry in cache.iterdir()] == [second.path]
+    assert [entry / GRAPH_FILE for entry in (cache / DIRECTORY).iterdir()] == [second.path]
 
 
-def test_a_new_version_of_the_tool_tunes_anew(stock, tmp_path, monkeypatch):
-    first = tune(stock, "fp32", tmp_path, CPU)
-    monkeypatch.setattr(tuner, "VERSION", tuner.VERSION + 1)
-    assert tune(stock, "fp32", tmp_path, CPU).path != first.path
+def test_a_new_version_of_the_compiler_compiles_anew(stock, tmp_path, monkeypatch):
+    first = compile_lm(stock, "fp32", tmp_path, CPU)
+    monkeypatch.setattr(compiler, "VERSION", compiler.VERSION + 1)
+    assert compile_lm(stock, "fp32", tmp_path, CPU).path != first.path
 
 
 def test_a_full_disk_leaves_the_stock_graph_and_nothing_else(stock, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(tuner, "write", full)
-    result = tune(stock, "fp32", tmp_path, CPU)
+    monkeypatch.setattr(compiler, "write", full)
+    result = compile_lm(stock, "fp32", tmp_path, CPU)
     assert result == NotCompiled("could not be written: No space left on device")
-    assert not list(tmp_path.iterdir())
+    assert not list((tmp_path / DIRECTORY).iterdir())
 
 
 def test_what_a_killed_process_left_is_removed_in_time(stock, tmp_path, monkeypatch):
-    old, new = tmp_path / ".writing-old", tmp_path / ".writing-new"
-    old.mkdir()
-    monkeypatch.setattr(tuner, "STALE_S", -1.0)
-    tune(stock, "fp32", tmp_path, CPU)
+    root = tmp_path / DIRECTORY
+    old, new = root / ".writing-old", root / ".writing-new"
+    old.mkdir(parents=True)
+    monkeypatch.setattr(compiled_cache, "STALE_S", -1.0)
+    compile_lm(stock, "fp32", tmp_path, CPU)
     assert not old.exists()
-    monkeypatch.setattr(tuner, "STALE_S", 3600.0)
+    monkeypatch.setattr(compiled_cache, "STALE_S", 3600.0)
+    shutil.rmtree(next(root.iterdir()))
     new.mkdir()
-    shutil.rmtree(next(tmp_path.glob("*-v?")))
-    tune(stock, "fp32", tmp_path, CPU)
+    compile_lm(stock, "fp32", tmp_path, CPU)
     assert new.exists()
 
 
 def test_progress_runs_from_nothing_to_all(stock, tmp_path):
     told = []
-    tune(stock, "fp32", tmp_path, CPU, progress=lambda done, stage: told.append((done, stage)))
+    compile_lm(
+        stock, "fp32", tmp_path, CPU, progress=lambda done, stage: told.append((done, stage))
+    )
     done = [share for share, _ in told]
     assert done[0] == 0
     assert done[-1] == 1
     assert done == sorted(done)
 
 
-def test_the_receipt_holds_the_proof(stock, tmp_path):
-    result = tune(stock, "fp32", tmp_path, CPU)
-    receipt = json.loads((result.path.parent / "tuned.json").read_text())
-    assert receipt["proof"]["exact"]["worst"] == result.exact.worst
+def test_the_manifest_holds_the_proof(stock, tmp_path):
+    result = compile_lm(stock, "fp32", tmp_path, CPU)
+    manifest = json.loads((result.path.parent / MANIFEST_FILE).read_text())
+    assert manifest["proofs"]["exact"]["worst"] == result.exact.worst
 
 
 def test_a_missing_sidecar_is_said(tmp_path):
     source = write_plain(MODEL, Form(), tmp_path)
     (tmp_path / "language_model.onnx_data").unlink()
-    result = tune(source, "fp32", tmp_path / "cache", CPU)
+    result = compile_lm(source, "fp32", tmp_path / "cache", CPU)
     assert isinstance(result, NotCompiled)
 
 
@@ -351,8 +357,8 @@ def test_a_graph_that_cannot_run_is_refused(stock, tmp_path, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("no kernel\nand a long story")
 
-    monkeypatch.setattr(tuner, "stock_trial", broken)
-    result = tune(stock, "fp32", tmp_path, CPU)
+    monkeypatch.setattr(compiler, "stock_trial", broken)
+    result = compile_lm(stock, "fp32", tmp_path, CPU)
     assert result == NotCompiled("the proof broke off: no kernel")
 
 
@@ -360,9 +366,9 @@ def test_a_graph_that_cannot_run_is_refused(stock, tmp_path, monkeypatch):
 def test_the_form_for_a_gpu_computes_in_half_precision(precision, tmp_path):
     """Run on a CPU, which has the kernels, if slow ones."""
     source = write_plain(MODEL, Form(precision), tmp_path)
-    recipe = recipe_for("cuda", precision)
-    result = tune(source, precision, tmp_path / "cache", CPU, recipe=recipe)
-    assert isinstance(result, TunedGraph)
+    recipe = usual_options("cuda", precision)
+    result = compile_lm(source, precision, tmp_path / "cache", CPU, options=recipe)
+    assert isinstance(result, CompiledGraph)
     session = open_session(result.path, CPU)
     assert {i.type for i in session.get_inputs() if i.name.startswith("past.")} == {
         "tensor(float16)"

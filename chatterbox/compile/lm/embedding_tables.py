@@ -1,0 +1,49 @@
+"""Take the two tables out of embed_tokens, and prove them against its session."""
+
+from pathlib import Path
+
+import numpy as np
+from onnx import NodeProto
+
+from chatterbox.compile.lm.published import PublishedGraph
+from chatterbox.compile.lm.tables import GATHER, table_blocks
+from chatterbox.runtime.contract import F32, START_CODE
+from chatterbox.runtime.embedding import START_IDS, Embedder, HostEmbedder, row_count
+from chatterbox.runtime.quantized_weights import Array, Blocks
+
+TRIALS = 4
+TRIAL_IDS = 9
+TOLERANCE = 1e-6
+
+
+def host_embedder(path: Path, session: Embedder, vocab: int, end_id: int) -> HostEmbedder | None:
+    """An embedder on the tables in the graph at `path` if it gives what `session`, the same graph,
+    gives on random ids; else None. `vocab`: rows of the speech table, the logits' width."""
+    graph = PublishedGraph(path)
+    found = [_table(graph, node) for node in graph.nodes if node.op_type in GATHER]
+    tables = [table for table in found if table is not None]
+    speech = [table for table in tables if row_count(table) == vocab]
+    text = [table for table in tables if row_count(table) != vocab]
+    if len(speech) != 1 or len(text) != 1:
+        return None
+    host = HostEmbedder(text[0], speech[0])
+    rng = np.random.default_rng(0)
+    for _ in range(TRIALS):
+        ids = rng.integers(0, row_count(text[0]), TRIAL_IDS)
+        ids[-START_IDS:] = end_id
+        codes = rng.integers(0, START_CODE + 1, TRIAL_IDS)
+        alike = _alike(host.text(ids), session.text(ids))
+        if not alike or not _alike(host.codes(codes), session.codes(codes)):
+            return None
+    return host
+
+
+def _alike(found: F32, expected: F32) -> bool:
+    return found.shape == expected.shape and bool(np.abs(found - expected).max() <= TOLERANCE)
+
+
+def _table(graph: PublishedGraph, node: NodeProto) -> Array | Blocks | None:
+    if node.op_type == "GatherBlockQuantized":
+        return table_blocks(graph, node)
+    rows = graph.constant(node.input[0])
+    return rows if rows is not None and rows.ndim == 2 else None

@@ -1,0 +1,98 @@
+"""A compiled language model: which form is asked for, and what stands in its cache entry."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from chatterbox.runtime.compiled_cache import Entry, Json, identity
+from chatterbox.runtime.contract import Precision
+from chatterbox.runtime.embedding import HostEmbedder
+from chatterbox.runtime.sessions import SessionSettings
+
+GRAPH_FILE = "language_model.onnx"
+LM_COMPILER = 2
+"""Version of what compiles language models: raised whenever the same source would give another
+graph or other facts."""
+ACCURACY_INT8 = 4
+"""MatMulNBits rounds its input to int8 by blocks: the fast kernels of a CPU."""
+
+Compute = Literal["fp32", "fp16"]
+
+
+@dataclass(frozen=True, slots=True)
+class CompileOptions:
+    """What of the graph is a choice."""
+
+    compute: Compute = "fp32"  # activations
+    accuracy_level: int = ACCURACY_INT8
+    bits: int | None = None  # quantise dense weights to 4 or 8 bits; None: take all as they are
+    block: int = 128
+    cache: Literal["float", "int8"] = "float"  # keys and values; float: as they are computed
+
+
+def usual_options(device: str, precision: Precision) -> CompileOptions | None:
+    """How a published graph is usually compiled; None where it cannot be.
+
+    A CPU has no fast fp16 arithmetic: there fp16 weights are widened, which is exact, and quantised
+    models keep their cache in int8, whose error is below that of 8-bit weights. On a GPU attention
+    in place has no fp32 kernel: what is quantised computes in fp16, and fp32 stays as it is.
+    """
+    if device == "cuda":
+        return None if precision == "fp32" else CompileOptions(compute="fp16")
+    return CompileOptions(cache="float" if precision in ("fp32", "fp16") else "int8")
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """How far the compiled graph's logits are from the published one's, in standard deviations of
+    these."""
+
+    worst: float
+    mean: float
+    argmax_share: float  # rows whose most likely code is the same
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledGraph:
+    """A graph proven to compute what its source computes."""
+
+    path: Path
+    vocab: int
+    cache: str  # "float" or "int8"
+    exact: Deviation
+    served: Deviation
+    embedder: HostEmbedder | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class NotCompiled:
+    """Why the published graph is served; one line for the operator."""
+
+    reason: str
+
+
+def language_model_identity(
+    sources: Sequence[Path],
+    precision: Precision,
+    settings: SessionSettings,
+    options: CompileOptions,
+    version: int = LM_COMPILER,
+) -> Json:
+    """By what a compiled language model is found again. `sources`: its files, and those of the
+    embedding."""
+    device, number = settings.device, settings.cuda_options.get("device_id", "0")
+    matters = {"device": device, "device_id": number, "precision": precision}
+    return identity("language_model", sources, matters | {"options": asdict(options)}, version)
+
+
+def language_model_of(entry: Entry) -> CompiledGraph | NotCompiled:
+    """What an entry holds."""
+    facts = entry.facts
+    if "refused" in facts:
+        return NotCompiled(facts["refused"])
+    proofs = {name: Deviation(**numbers) for name, numbers in entry.proofs.items()}
+    tables = facts["embedding"]
+    embedder = None if tables is None else HostEmbedder.load(entry.folder, tables)
+    path = entry.folder / GRAPH_FILE
+    return CompiledGraph(path, facts["vocab"], facts["cache"], **proofs, embedder=embedder)
