@@ -1,9 +1,10 @@
-"""How does attention run as one operator?
+"""Rewrites attention to one form: `MultiHeadAttention` of queries, keys and values alone.
 
-Knows one pattern of nodes: queries, keys and values are parted into heads, multiplied, put through
-a softmax, and joined again. `MultiHeadAttention` does it in one pass over the rows, without writing
-the scores out. Exporters compute sizes, scales and masks as they go; what they come to is not read
-from the nodes that compute it but seen in a few runs (`Seen`).
+Spelled out, it is one pattern of nodes: queries, keys and values are split into heads, multiplied,
+put through a softmax, and joined again; the operator does it in one pass over the rows, without
+writing the scores out. Where the operator is there already, a packed input and a bias of its own
+are taken apart, and masks that hide nothing are dropped. Exporters compute sizes, scales and masks
+as they go; what they come to is not read from the nodes but observed in a few runs (`Seen`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,8 +24,11 @@ KEYS_TURNED = [0, 1, 3, 2]
 KEYS_AT_ONCE = [0, 2, 3, 1]
 """Both in one Transpose."""
 ATTENTION = "MultiHeadAttention"
+SCALING = ("Mul", "Div")
 QUERY_KEY_VALUE = 3  # its first inputs
-KEY_MASK = 4  # its input that says which keys may be seen
+BIAS = 3  # its inputs behind these: a bias of queries, keys and values side by side,
+KEY_MASK = 4  # which keys may be seen,
+SCORE_BIAS = 5  # and what is added to the scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ class Seen:
     widths: Mapping[str, int]  # of float32 tensors [rows, steps, width]
     factors: Mapping[str, float]  # single numbers, always the same
     nothing: frozenset[str]  # always zero: masks that hide nothing when added
-    everything: frozenset[str]  # never zero: masks that say what may be seen
+    everything: frozenset[str]  # tables that are never zero: masks that say what may be seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,44 @@ class _Attention:
     heads: int
     scale: float
     nodes: list[onnx.NodeProto]
+
+
+def unpack_attention(model: onnx.ModelProto) -> None:
+    """Give every attention queries, keys and values as three inputs, its bias already added.
+
+    `MultiHeadAttention` also takes them packed, [rows, steps, heads, 3, width] (which onnxruntime
+    has no kernel for on a CPU), keys and values packed likewise, and one bias for all three.
+    """
+    graph = model.graph
+    opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+    added: list[onnx.NodeProto] = []
+    for node in (n for n in graph.node if n.op_type == ATTENTION):
+        inputs = [*node.input, *[""] * (BIAS + 1 - len(node.input))]
+        name, parts = node.output[0], inputs[:QUERY_KEY_VALUE]
+        if packed := [part for part in parts if part] if not parts[2] else []:
+            shape = numpy_helper.from_array(np.array([0, 0, -1]), f"{name}/flat")
+            graph.initializer.append(shape)
+            split = _split_evenly(packed[-1], f"{name}/unpacked", 4 - len(packed), 3, opset)
+            added.append(split)
+            parts = packed[:-1]
+            for part in split.output:
+                added.append(helper.make_node("Reshape", [part, shape.name], [f"{part}/flat"]))
+                parts.append(added[-1].output[0])
+        if inputs[BIAS]:
+            split = _split_evenly(inputs[BIAS], f"{name}/bias", QUERY_KEY_VALUE, 0, opset)
+            pairs = list(zip(parts, split.output, strict=True))
+            sums = [helper.make_node("Add", pair, [f"{pair[1]}/added"]) for pair in pairs]
+            added += [split, *sums]
+            parts = [total.output[0] for total in sums]
+        node.input[:] = [*parts, *([""] if len(inputs) > BIAS + 1 else []), *inputs[BIAS + 1 :]]
+    if added:
+        replace_nodes(graph, [], added)
+
+
+def _split_evenly(name: str, prefix: str, count: int, axis: int, opset: int) -> onnx.NodeProto:
+    more = {"num_outputs": count} if opset >= 18 else {}
+    outputs = [f"{prefix}/{i}" for i in range(count)]
+    return helper.make_node("Split", [name], outputs, axis=axis, **more)
 
 
 def questions(model: onnx.ModelProto) -> list[str]:
@@ -82,7 +124,7 @@ def seen(runs: Sequence[Mapping[str, NDArray[Any]]], asked: Sequence[str], *, ma
             factors[name] = float(values[0].item())
         if not any(np.any(value) for value in values):
             nothing.add(name)
-        if all(np.all(value) for value in values):
+        if all(value.ndim > 1 and np.all(value) for value in values):  # one axis: lengths
             everything.add(name)
     if not masks:
         nothing, everything = set(), set()
@@ -118,25 +160,27 @@ def fuse_attention(model: onnx.ModelProto, told: Seen) -> int:
 
 
 def _sees_all(node: onnx.NodeProto, told: Seen) -> bool:
-    """Whether all that an attention has besides queries, keys and values is a mask of nothing."""
-    more = {i: name for i, name in enumerate(node.input) if i >= QUERY_KEY_VALUE and name}
-    return set(more) == {KEY_MASK} and more[KEY_MASK] in told.everything
+    """Whether all that an attention has besides queries, keys and values hides nothing."""
+    harmless = {KEY_MASK: told.everything, SCORE_BIAS: told.nothing}
+    more = [(i, name) for i, name in enumerate(node.input) if i >= QUERY_KEY_VALUE and name]
+    return all(name in harmless.get(i, ()) for i, name in more)
 
 
 def _around_softmax(softmax: onnx.NodeProto, known: Index) -> list[str]:
     """Whatever may have to be known of an attention: its mask, scales and parted tensors."""
     scores = known.producer.get(softmax.input[0])
-    names = []
-    if scores is not None and scores.op_type == "Add":
+    names: list[str] = []
+    while scores is not None and scores.op_type in ("Add", *SCALING):
         names += list(scores.input)
         made = (known.producer.get(name) for name in scores.input)
-        scores = next((n for n in made if n is not None and n.op_type == "MatMul"), None)
+        found = [n for n in made if n is not None and n.op_type in ("MatMul", *SCALING)]
+        scores = found[0] if found else None
     weighted = _only_reader(softmax, known)
     if scores is None or scores.op_type != "MatMul" or weighted is None:
         return []
     for name in (*scores.input, weighted.input[-1]):
         node = known.producer.get(name)
-        while node is not None and node.op_type in ("Mul", "Transpose", "Reshape"):
+        while node is not None and node.op_type in (*SCALING, "Transpose", "Reshape"):
             names += list(node.input)
             node = known.producer.get(node.input[0])
     return names
@@ -144,19 +188,24 @@ def _around_softmax(softmax: onnx.NodeProto, known: Index) -> list[str]:
 
 def _around(softmax: onnx.NodeProto, known: Index, told: Seen) -> _Attention | None:
     """The attention whose softmax this is; None where anything differs from the pattern."""
-    nodes = [softmax]
-    scores = known.producer.get(softmax.input[0])
-    if scores is not None and scores.op_type == "Add":
-        nodes.append(scores)
-        rest = [name for name in scores.input if name not in told.nothing]
-        scores = known.producer.get(rest[0]) if len(rest) == 1 else None
+    nodes, tensor = [softmax], softmax.input[0]
+    masked = known.producer.get(tensor)
+    if masked is not None and masked.op_type == "Add":
+        nodes.append(masked)
+        rest = [name for name in masked.input if name not in told.nothing]
+        if len(rest) != 1:
+            return None
+        tensor = rest[0]
+    scale, tensor, scaling = _scaled(tensor, known, told)
+    nodes += scaling
+    scores = known.producer.get(tensor)
     weighted = _only_reader(softmax, known)
     if scores is None or scores.op_type != "MatMul":
         return None
     if weighted is None or weighted.op_type != "MatMul" or weighted.input[0] != softmax.output[0]:
         return None
     nodes += [scores, weighted]
-    scale, tensors = 1.0, []
+    tensors = []
     for name in scores.input:
         factor, name, scaling = _scaled(name, known, told)
         scale *= factor
@@ -185,14 +234,16 @@ def _around(softmax: onnx.NodeProto, known: Index, told: Seen) -> _Attention | N
 def _scaled(name: str, known: Index, told: Seen) -> tuple[float, str, list[onnx.NodeProto]]:
     """What `name` is a multiple of, by how much, and the node that multiplies."""
     node = known.producer.get(name)
-    if node is None or node.op_type != "Mul":
+    if node is None or node.op_type not in SCALING:
         return 1.0, name, []
     constant = known.initializers.get(node.input[1])
     if constant is not None and list(constant.dims) in ([], [1]):
-        return float(numpy_helper.to_array(constant).item()), node.input[0], [node]
-    if node.input[1] in told.factors:
-        return told.factors[node.input[1]], node.input[0], [node]
-    return 1.0, name, []
+        factor = float(numpy_helper.to_array(constant).item())
+    elif node.input[1] in told.factors:
+        factor = told.factors[node.input[1]]
+    else:
+        return 1.0, name, []
+    return factor if node.op_type == "Mul" else 1 / factor, node.input[0], [node]
 
 
 def _parted(

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
@@ -15,7 +14,7 @@ from onnx import helper
 
 from chatterbox.compile.decoder.errors import NotSplittable
 from chatterbox.compile.decoder.fit_dims import PROBES, fit_dims
-from chatterbox.compile.decoder.fuse_attention import Seen, questions, seen
+from chatterbox.compile.decoder.fuse_attention import Seen, questions, seen, unpack_attention
 from chatterbox.compile.decoder.graph_edit import inlined
 from chatterbox.compile.decoder.phase_carry import find_sums, sums_as_outputs
 from chatterbox.compile.decoder.random_ops import find_randoms, randoms_to_outputs
@@ -44,7 +43,8 @@ class Run:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecoderFacts:
-    """What is known of a decoder graph. `model` is as it was, functions written out."""
+    """What is known of a decoder graph. `model` is as it was, with functions and packed attention
+    written out."""
 
     model: onnx.ModelProto
     ragged: bool
@@ -56,13 +56,14 @@ class DecoderFacts:
     proof: Run
 
     def kind(self, tensor: str) -> int:
-        """Element type of a draw or the mel."""
+        """Element type of a draw, a sum or the mel."""
         return int(helper.np_dtype_to_tensor_dtype(self.proof.told[tensor].dtype))
 
 
 def introspect(model: onnx.ModelProto, open_graph: OpenGraph) -> DecoderFacts:
     """Raises NotSplittable when not even the draws can be had."""
     model = inlined(model)
+    unpack_attention(model)
     draws = find_randoms(model)
     sums = find_sums(model)
     mel, why = _mel(model)
@@ -117,7 +118,7 @@ def _mel_law() -> list[LinearDim]:
 def _is_phase(values: NDArray[Any], law: list[LinearDim]) -> bool:
     """A sum over the speech's time, in floating point: not the count of a mask or the like."""
     axis = time_axis(law)
-    return values.dtype == np.float32 and axis is not None and law[axis].per_prompt == 0
+    return values.dtype.kind == "f" and axis is not None and law[axis].per_prompt == 0
 
 
 def _run(session: ort.InferenceSession, length: ProbeLength, ragged: bool) -> Feeds:

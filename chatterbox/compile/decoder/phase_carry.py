@@ -1,21 +1,28 @@
-"""How does a vocoder's phase go on where the window before left it?
+"""Lets a vocoder's phase go on where the window before left it.
 
-Knows running sums; nothing of windows. A neural source filter makes its harmonics from a running
-sum of the pitch (CumSum → sine). Started anew in every window, the sum would begin at 0 each time,
-and two windows would meet out of phase. Here each such sum gets inputs that set it, at a step of
-the caller's choice, to a value read from the window before, and an output that gives the value at
-another step for the window after. It is summed in double: in single precision the rounding of one
-second alone shifts the upper harmonics by half a turn.
+A neural source filter makes its harmonics from a running sum of the pitch (CumSum → sine). Started
+anew in every window, the sum would begin at 0 each time, and two windows would meet out of phase.
+Here each such sum gets inputs that set it, at a step of the caller's choice, to a value read from
+the window before, and an output that gives the value at another step for the window after. It is
+summed in double: in single precision the rounding of one second alone shifts the upper harmonics by
+half a turn. Where the graph uses nothing but the fraction of a turn, whole turns are dropped before
+the sum leaves double: in half precision it would be too coarse after a second, and infinite after
+half a minute.
 """
 
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
-from chatterbox.compile.decoder.graph_edit import index, replace_nodes
+from chatterbox.compile.decoder.graph_edit import Index, index, replace_nodes, through
+from chatterbox.hub.external_data import is_external
 from chatterbox.runtime.decoder.graph_io import PhaseSum
 
 SUM = "CumSum"
 WAVES = frozenset({"Sin", "Cos"})
+KEEPS_FRACTION = frozenset(
+    {"Add", "Cast", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
+)
+"""Operators whose result has the same fraction of a turn whatever whole turns come in."""
 
 
 def find_sums(model: onnx.ModelProto) -> list[PhaseSum]:
@@ -44,10 +51,16 @@ def sums_as_outputs(model: onnx.ModelProto, sums: list[PhaseSum]) -> None:
 
 
 def carry_over(
-    model: onnx.ModelProto, sums: list[PhaseSum], axes: dict[str, int], *, wide: bool
+    model: onnx.ModelProto,
+    sums: list[PhaseSum],
+    axes: dict[str, int],
+    kinds: dict[str, int],
+    *,
+    wide: bool,
 ) -> None:
-    """Give each sum its inputs and its output; `axes` are the sums' time axes. Unless `wide`, sum
-    as the graph does, so that nothing changes while `use` is 0 (for proofs)."""
+    """Give each sum its inputs and its output; `axes` are the sums' time axes, `kinds` their
+    element types. Unless `wide`, sum as the graph does, so that nothing changes while `use` is 0
+    (for proofs)."""
     graph = model.graph
     producer = index(graph).producer
     for s in sums:
@@ -58,13 +71,57 @@ def carry_over(
             graph.input.append(helper.make_tensor_value_info(name, kind, dims))
         graph.output.append(helper.make_empty_tensor_value_info(s.told))
         graph.output[-1].type.tensor_type.elem_type = TensorProto.DOUBLE
-        kind = TensorProto.DOUBLE if wide else TensorProto.FLOAT
-        replace_nodes(graph, [node], _carried(node, s, axes[s.name], kind))
+        turns = wide and only_fraction_used(s.name, index(graph))
+        summed_in = TensorProto.DOUBLE if wide else kinds[s.name]
+        nodes = _carried(node, s, axes[s.name], summed_in, kinds[s.name], turns=turns)
+        replace_nodes(graph, [node], nodes)
         producer = index(graph).producer
 
 
-def _carried(node: onnx.NodeProto, s: PhaseSum, axis: int, kind: int) -> list[onnx.NodeProto]:
-    """sum + carry − sum at the anchor, in double; the sum itself in `kind`."""
+def only_fraction_used(name: str, known: Index) -> bool:
+    """Whether whole turns in `name` change nothing: whatever reads it takes x − ⌊x⌋ or x mod 1."""
+    same = _times_one(name, known)
+    floors = [r for x in same for r in known.consumers.get(x, []) if r.op_type == "Floor"]
+    whole = {w for floor in floors for w in _times_one(floor.output[0], known)}
+    made_here = same | whole
+
+    def harmless(reader: onnx.NodeProto) -> bool:
+        if reader.op_type == "Sub" and reader.input[0] in same and reader.input[1] in whole:
+            return True
+        if reader.op_type == "Mod":
+            remainder = not any(a.name == "fmod" and a.i for a in reader.attribute)
+            return remainder and reader.input[0] in same and _is_one(reader.input[1], known)
+        if reader.op_type in ("Shape", "Floor") or reader.output[0] in made_here:
+            return True
+        if reader.input[0] in whole or reader.op_type not in KEEPS_FRACTION:
+            return False
+        return only_fraction_used(reader.output[0], known)
+
+    readers = [r for x in made_here for r in known.consumers.get(x, [])]
+    return bool(readers) and all(
+        harmless(r) and not (r.op_type == "Floor" and r.input[0] in whole) for r in readers
+    )
+
+
+def _times_one(name: str, known: Index) -> set[str]:
+    """`name`, and what it becomes when multiplied or divided by 1, as exporters do."""
+    readers = known.consumers.get(name, [])
+    scaled = [r for r in readers if r.op_type in ("Div", "Mul") and r.input[0] == name]
+    return {name} | {r.output[0] for r in scaled if _is_one(r.input[1], known)}
+
+
+def _is_one(name: str, known: Index) -> bool:
+    constant = known.initializers.get(through(name, known))
+    if constant is None or is_external(constant) or list(constant.dims) not in ([], [1]):
+        return False
+    return bool(numpy_helper.to_array(constant).item() == 1)
+
+
+def _carried(
+    node: onnx.NodeProto, s: PhaseSum, axis: int, summed_in: int, kind: int, *, turns: bool
+) -> list[onnx.NodeProto]:
+    """sum + carry − sum at the anchor, in double; the sum itself in `summed_in`, the result in
+    `kind`, with `turns` less its whole turns."""
 
     def part(what: str) -> str:
         return f"{s.name}.{what}"
@@ -75,8 +132,10 @@ def _carried(node: onnx.NodeProto, s: PhaseSum, axis: int, kind: int) -> list[on
     summed = onnx.NodeProto()
     summed.CopyFrom(node)
     summed.input[0], summed.output[0] = part("terms"), part("summed")
+    without = [make("Floor", [part("set")], part("whole"))]
+    without.append(make("Sub", [part("set"), part("whole")], part("turns")))
     return [
-        make("Cast", [node.input[0]], part("terms"), to=kind),
+        make("Cast", [node.input[0]], part("terms"), to=summed_in),
         summed,
         make("Cast", [part("summed")], part("sum"), to=TensorProto.DOUBLE),
         make("Gather", [part("sum"), s.anchor], part("there"), axis=axis),
@@ -84,5 +143,6 @@ def _carried(node: onnx.NodeProto, s: PhaseSum, axis: int, kind: int) -> list[on
         make("Sub", [s.carry, part("undone")], part("shift")),
         make("Add", [part("sum"), part("shift")], part("set")),
         make("Gather", [part("set"), s.mark], s.told, axis=axis),
-        make("Cast", [part("set")], s.name, to=TensorProto.FLOAT),
+        *(without if turns else []),
+        make("Cast", [part("turns" if turns else "set")], s.name, to=kind),
     ]

@@ -97,6 +97,8 @@ class VariantBuilder:
             return None, f"exact, since 8 bits are {off_db:.2f} dB off"
         why = f"flow in 8 bits, {off_db:.2f} dB from exact"
         if remembered is None:
+            if self._may_remember:
+                why += ", its prompt decoded in every window since an attention has its own form"
             return FlowVariant(plain.graphs, why), why
         lost_db = lost_by_remembering_db(remembered, self._mel, self._settings.prompt_codes)
         self.proofs["prompt_kv_mel_db"] = lost_db
@@ -107,8 +109,7 @@ class VariantBuilder:
         return FlowVariant(variant.graphs, why, variant.prompt_kv), why
 
     def _with_prompt_kv(self, small: onnx.ModelProto) -> FlowVariant | None:
-        settings = self._settings
-        if not settings.memory_bytes or settings.max_rows > 1:
+        if not self._may_remember:
             return None
         noise = [draw.name for draw in draws_of(small, self._known)]
         made = split_for_prompt_kv(small, noise, self._known.attention.widths, self._open)
@@ -116,6 +117,10 @@ class VariantBuilder:
             return None
         encoder, estimator, prompt_kv = made
         return FlowVariant({"encoder": encoder, "estimator": estimator}, "", prompt_kv)
+
+    @property
+    def _may_remember(self) -> bool:
+        return bool(self._settings.memory_bytes) and self._settings.max_rows == 1
 
     def _opened(
         self, graphs: Mapping[Graph, onnx.ModelProto], prompt_kv: PromptKV
@@ -178,7 +183,8 @@ def carrying(model: onnx.ModelProto, known: DecoderFacts, *, wide: bool) -> onnx
     """A copy whose running sums go on from call to call."""
     made = _copy(model)
     axes = {s.name: axis for s, law in known.sums.items() if (axis := time_axis(law)) is not None}
-    carry_over(made, list(known.sums), axes, wide=wide)
+    kinds = {s.name: known.kind(s.name) for s in known.sums}
+    carry_over(made, list(known.sums), axes, kinds, wide=wide)
     return made
 
 
