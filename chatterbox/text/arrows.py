@@ -13,9 +13,12 @@ _WORD_AFTER = re.compile(r"[\[(]?([^\W_][\w'+/-]*)")
 _MENU = re.compile(
     r"\b(?i:go(?:es|ing)? to|open(?:ed)?|click(?:ed|ing)?|press|tap(?:ped|ping)?|select|choose"
     r"|choosing|pick|navigate|under|via|menu|settings?|preferences|options|tools|file|edit|view"
-    r"|window|system|control panel|start|home)\b"
+    r"|window|system|control panel|start|home|insert|format|help|accounts?|profile|privacy|general"
+    r"|apps?|network|accessibility|advanced|security|layout|notifications|image|layer|filter"
+    r"|terminal|extensions|admin|dashboard|plugins|appearance|data|review|developer)\b"
 )
 """Words that tell of a menu near by."""
+_SEVERAL = re.compile(r"[A-Z]\S* [A-Z]\S*\n|\n[A-Z]\S* [A-Z]")
 _CLAUSE_END = re.compile(r"[,;:\n(]|[.!?] ")
 _NEAR_CHARS = 48
 
@@ -68,9 +71,15 @@ def _say_above(match: re.Match[str]) -> str:
     if _is_short(left):
         is_step = is_path and right[0].isupper()
     else:
-        titles = left[0].isupper() and right[0].isupper()
+        titles = left[0].isupper() and right[0].isupper() and (is_path or _are_long(near))
         is_step = titles or (is_path and match[0] != ">")
     return ", then " if is_step else match[0]
+
+
+def _are_long(near: str) -> bool:
+    """Whether a side of the sign has several words with capitals: `Tools > Check Database`; two
+    single words are compared: `Profit > Loss`."""
+    return _SEVERAL.search(near) is not None
 
 
 def _tells_of_menu(near: str) -> bool:

@@ -31,6 +31,16 @@ _NO_NOUN = listed(
 )
 _ENDS_CLAUSE = re.compile(r" (?:[a-z]+(?:ed|ly)|[A-Z][a-z]+)\b")
 """After `the`: `the 5 MB used`, `the 20 kg Bob carried`."""
+_PART = re.compile(
+    r" (?:RAM|VRAM|L?P?DDR\d|SSDs?|HDDs?|NVMe|LCD|LED|OLED|USB"
+    r"|(?:(?:flash|hard|solid|audio|headphone|memory|SD|zoom|prime|water|garden|touch|gaming) )?"
+    r"(?:memory|storage|drives?|disks?|jacks?|screens?|displays?|monitors?|lens(?:es)?|cables?"
+    r"|batter(?:y|ies)|chargers?|adapters?|cards?|sticks?|bulbs?|motors?|engines?|cameras?"
+    r"|sensors?|plugs?|hoses?|pipes?|bolts?|screws?|nails?|drills?|wires?|tapes?|film|tablets?"
+    r"|capsules?|pills?|tubing|plywood|panels?|tiles?|spacing|margins?|thread|resistors?"
+    r"|capacitors?|modules?|fans?|radiators?|power|suppl(?:y|ies)|races?))\b(?!')"
+)
+"""Things that are named by a measure, without an article, too: `with 3.5mm jack`, `8GB RAM`."""
 _JOINED = re.compile(r"-(?:long|wide|tall|high|deep|thick|old|heavy)\b")
 _SURE_NOUN = re.compile(
     r" (?:bill|note|coin|banknote|ticket|gift card|fee|fine|bonus)s?\b|-(?:an?|per)-"
@@ -53,6 +63,11 @@ def has_noun(text: str, end: int) -> bool:
     """Whether a noun stands behind `end`, as far as its form tells."""
     noun = _NOUN.match(text, end)
     return noun is not None and noun[1].lower() not in _NO_NOUN
+
+
+def names_part(text: str, end: int) -> bool:
+    """Whether a measure up to `end` names a part or an article of trade: `8GB RAM`."""
+    return _PART.match(text, end) is not None
 
 
 def names_price(text: str, end: int) -> bool:

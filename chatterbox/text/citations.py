@@ -66,7 +66,8 @@ def _mark(match: re.Match[str]) -> str:
     else:
         needs_figure = word.lower() in _NEEDS_FIGURE | _ARRAYS
         follows_sign = before.rstrip()[-1:] in ("=", "(", ":", "+", "*", "/", "<", ">", "]")
-        is_index = needs_figure or follows_sign or figures != sorted(figures)
+        opens = not text[text.rfind("\n", 0, start) + 1 : start].strip() and len(figures) > 1
+        is_index = opens or needs_figure or follows_sign or figures != sorted(figures)
     if is_index or 0 in figures:
         return re.sub(r"[\[\]]+", " ", match[0])
     return ""

@@ -18,7 +18,11 @@ _FROM_TO = re.compile(
 )
 _HOUR = re.compile(rf"(?<![\w.:])(?P<h>1[0-2]|0?[1-9]) ?{_HALF}")
 _OPENING = re.compile(rf"{_ALONE}(\d{{1,2}}) ?[-–—] ?(\d{{1,2}})(?![\w%-]|[.,:]\d)")
-_JOINED = re.compile("[0-9](?:[:.][0-5]| ?(?:[-–—] ?[0-9]|[AaPp][Mm]))")
+_JOINED = re.compile("[0-9](?:[:.h][0-5]| ?(?:[-–—] ?[0-9]|[AaPp][Mm]))")
+_WITH_H = re.compile(
+    r"(?i:(\b(?:at|by|from|until|before|after|to|since) ))?"
+    r"(?<![\w.:])(?:(2[0-3]|1\d)|(0?\d))h([0-5]\d)(?![\w:])"
+)
 _TO_HOUR = re.compile("[-–—] ?[0-9]")
 _OPENS = re.compile(
     r"(?i)(?:day|\b(?:daily|hours?|open|works?|working|weekdays|weekends)),?(?: from)?:? $"
@@ -34,6 +38,7 @@ def spell_out(text: str) -> str:
         text = _LAP.sub(_say_lap, _LENGTH.sub(_say_length, text))
     if _TO_HOUR.search(text):
         text = _OPENING.sub(_say_opening, _FROM_TO.sub(r"\1 to ", text))
+    text = _WITH_H.sub(_say_with_h, text) if "h" in text else text
     return _HOUR.sub(_say_hour, _CLOCK.sub(_say_clock, text))
 
 
@@ -45,6 +50,15 @@ def time_of_day(hour: int, minute: int, half: str = "") -> str:
     if half:
         return cardinal(hour) + after
     return f"{cardinal(hour)} o'clock" if 0 < hour < 13 else f"{cardinal(hour)} hundred hours"
+
+
+def _say_with_h(match: re.Match[str]) -> str:
+    """13h30 and `at 9h30` are times of day, 1h30 is a length."""
+    hour, minute = int(match[2] or match[3]), int(match[4])
+    before = match[1] or ""
+    if before or match[2] or match[4][0] == "0":
+        return before + time_of_day(hour, minute)
+    return f"{cardinal(hour)} hour{'s' * (hour != 1)} {cardinal(minute)}"
 
 
 def _say_length(match: re.Match[str]) -> str:

@@ -33,6 +33,16 @@ _BLOCKS = listed(
 )
 """Elements whose edge ends a sentence; `s` is SSML's sentence."""
 
+_INLINE = listed(
+    "a abbr acronym audio b base bdi bdo big break canvas cite code col colgroup data datalist "
+    "del dfn em embed emphasis font frame g html i iframe img input ins kbd lang link map mark "
+    "math meta meter noscript object output param path phoneme picture pre progress prosody q "
+    "reasoning rp rt ruby samp say-as script slot small source span speak strike strong style "
+    "sub sup svg template think thinking thought time token track tt u var video voice w wbr"
+)
+
+"""Other elements of HTML and SSML; whatever is neither is a placeholder."""
+
 THOUGHTS = ("think", "thinking", "thought", "reasoning")
 HIDDEN = (*THOUGHTS, "script", "style", "template")
 _HIDDEN = re.compile(rf"(?i)(?<!`)<(/?)({'|'.join(HIDDEN)}|details)(?![\w:-])([^<>]{{0,500}}+)>")
@@ -96,6 +106,19 @@ def _raised(match: re.Match[str]) -> str:
     return f"^{what}" if what.isalnum() else f"^{{{what}}}"
 
 
+def _is_placeholder(match: re.Match[str], name: str) -> bool:
+    """`Dear <name>`: no element of HTML or SSML, and nowhere closed."""
+    return not (
+        match["end"]
+        or match.string[match.start() - 1 : match.start()] == "<"
+        or match["attributes"].strip()
+        or match[0].endswith("/>")
+        or name in _BLOCKS
+        or name in _INLINE
+        or f"</{match['name']}" in match.string
+    )
+
+
 def _element(match: re.Match[str]) -> str:
     name = match["name"].lower()
     if name == "break":
@@ -104,6 +127,8 @@ def _element(match: re.Match[str]) -> str:
             return pause_mark(_STRENGTH_S.get(wanted.get("strength", "medium"), DEFAULT_PAUSE_S))
         pause = PAUSE.fullmatch("pause:" + wanted["time"])
         return pause_mark(pause_seconds(pause)) if pause else ""
+    if _is_placeholder(match, name):
+        return f" {match['name']} "
     if _MENTIONED.match(match.string, match.end()) and not match["end"]:
         return match["name"]
     return "\n\n" if name in _BLOCKS else ""

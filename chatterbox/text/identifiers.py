@@ -24,6 +24,7 @@ _CALL = re.compile(
     r"((?: (?:me|us|him|her|them|now|on|at|is|number|no))*(?: [A-Z]{2,10})?(?: to)?:? )"
     r"(\d{3}(?: \d{4})?|\d{5,15})(?![\w%-]|[.,:]\d)(?! (?:\d|[a-z]+s|people|men|women|more|of)\b)"
 )
+_VANITY = re.compile(r"(?<![\w-])(1[- ])?(8([08765432])\3|900)-([A-Z][A-Z-]{2,12})(?![\w-])")
 _EMERGENCY = re.compile(
     r"\b(911|999|112|988|[2-8]11)(?= (?:operators?|calls?|callers?|dispatch\w*|emergenc\w+"
     r"|cent(?:er|re)s?"
@@ -57,7 +58,7 @@ _WEAK_WORDS = listed(
     "account accounts acct card cards confirmation tracking order orders reference ref booking "
     "reservation invoice ticket case claim policy member membership customer passport license "
     "licence serial routing receipt employee student user badge parcel transaction registration "
-    "phone part product id iban vin sku"
+    "phone part product id iban vin sku item patent"
 )
 _WEAK = re.compile(
     r"\b(?P<word>[A-Za-z]{2,12})\b(?!')"
@@ -76,7 +77,10 @@ _USED = re.compile(
 _IBAN = re.compile(r"\b[A-Z]{2}\d\d(?: ?[A-Z\d]{4}){3,7}(?: ?[A-Z\d]{1,3})?\b")
 _STATE = re.compile(
     r"(\b(?:A[LKZR]|C[AOT]|D[CE]|FL|GA|HI|I[DLNA]|K[SY]|LA|M[EDAINSOT]|N[EVHJMYCD]|O[HKR]|PA|PR|RI"
-    r"|S[CD]|T[NX]|UT|V[TAI]|W[AVIY]),? |, [A-Z][a-z]{3,12} )(\d{5}(?:-\d{4})?)"
+    r"|S[CD]|T[NX]|UT|V[TAI]|W[AVIY]),? |, [A-Z][a-z]{3,12} "
+    r"|\b(?:New York|Los Angeles|San (?:Francisco|Diego|Jose|Antonio)|Chicago|Boston|Houston|Miami"
+    r"|Seattle|Dallas|Austin|Denver|Atlanta|Phoenix|Philadelphia|Brooklyn|Beverly Hills"
+    r"|Las Vegas|Portland|Detroit) )(\d{5}(?:-\d{4})?)"
     r"(?![\w-]|,\d)(?! [a-z])"
 )
 
@@ -115,7 +119,7 @@ _STREET = (
     r"|Circle|Expressway|Crescent|St|Ave|Rd|Dr|Ln|Blvd|Ct|Pl|Hwy|Pkwy)\b"
 )
 _HOUSE = re.compile(
-    r"(?<![\w.,$£€-])(\d{3,4})(?= (?:(?:[NSEW]|[NS][EW]|North|South|East|West)\.? )?"
+    r"(?<![\w.,$£€-])(\d{3,5})(?= (?:(?:[NSEW]|[NS][EW]|North|South|East|West)\.? )?"
     rf"(?!{_STREET})(?:[A-Z][\w'-]*\.?|\d{{1,3}}(?:st|nd|rd|th)) (?:[A-Z][\w'-]* ){{0,2}}{_STREET})"
 )
 _BOOKS = "|".join(BOOKS.values()) + (
@@ -155,6 +159,8 @@ def spell_out(text: str) -> str:
 
 
 def _phones(text: str, longest: int) -> str:
+    if "8" in text or "900-" in text:
+        text = _VANITY.sub(_say_vanity, text)
     if _NEAR.search(text):
         text = _INTERNATIONAL.sub(_say_international, _PHONE.sub(lambda m: digits(m[0]), text))
         text = _BLANKS.sub(_say_blanks, text)
@@ -181,6 +187,12 @@ def _code(text: str, longest: int) -> str:
     return _STATE.sub(lambda m: m[1] + digits(m[2]), text) if longest > 4 else text
 
 
+def _say_vanity(match: re.Match[str]) -> str:
+    """1-800-FLOWERS → one eight hundred FLOWERS."""
+    code = "eight hundred" if match[2] == "800" else digits(match[2])
+    return f"{'one ' * bool(match[1])}{code} {match[4]}"
+
+
 def _say_call(match: re.Match[str]) -> str:
     return match[1] + match[2] + _in_groups(match[3])
 
@@ -195,9 +207,17 @@ def _names(text: str, longest: int) -> str:
     text = _MODEL.sub(_say_model, _NAMED.sub(_say_named, text))
     if _JETS.search(text):
         text = _JET.sub(_say_name, text)
-    for pattern in (_LINES, _HOUSE):
-        text = pattern.sub(_say_name, text)
-    return text
+    return _HOUSE.sub(_say_house, _LINES.sub(_say_name, text))
+
+
+def _say_house(match: re.Match[str]) -> str:
+    """12345 Main Street → twelve three forty-five."""
+    house = match[1]
+    if len(house) < 5:
+        return _named(house)
+    if house[2] == "0":
+        return cardinal(int(house)) if house.endswith("000") else digits(house)
+    return f"{cardinal(int(house[:2]))} {paired(int(house[2:]))}"
 
 
 def _say_named(match: re.Match[str]) -> str:

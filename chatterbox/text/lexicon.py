@@ -182,6 +182,12 @@ BOOKS = _rows(
 )
 """Books of the Bible, before chapter and verse: `Matt. 5:3`."""
 
+LABELS = listed(
+    "vitamin plan option grade class type hepatitis group section appendix figure table level part "
+    "team block exhibit point column room gate zone model series annex schedule category division "
+    "version panel line lane terminal hall wing chart map box item question answer choice"
+)
+"""Words that a single capital belongs to: its stop ends the sentence (`vitamin C. The …`)."""
 STARTERS = listed(
     "The A An This That These Those There It He She We They You I His Her Its Our Their My Your In "
     "On At For From With As And But Or So If When While After Before Then Now What Who Why How "

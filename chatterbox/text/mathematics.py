@@ -9,6 +9,7 @@ import unicodedata
 
 from chatterbox.text.latex import command, formula
 from chatterbox.text.symbols import COMMANDS, STRUCTURE
+from chatterbox.text.units import unit
 
 _FORMULA = re.compile(
     r"(?<!\\)\$\$(?P<display>[^$]{1,4000}+)\$\$"
@@ -27,6 +28,27 @@ _NO_FORMULA = re.compile(
     r"|(?<![\\{A-Za-z])(?:an|and|at|by|for|in|is|it|of|on|or|per|the|to|a(?= [A-Za-z]{2}))(?= )"
 )
 """What stands between two dollars in prose: `$5 or 6$`, `$5 (7 A$`."""
+_PLAIN = re.compile(r"\d[\d,]*(?:\.\d+)?")
+_PAID = re.compile(
+    r"(?i)(?:\b(?:paid|pay(?:s|ing)?|costs?|costing|prices?|priced(?: at)?|spen[dt]|spending|worth"
+    r"|earn(?:s|ed)?|charged?|(?:sold|bought|sells?|buys?|got)(?: \w+){0,2} for"
+    r"|owes?|owed|saved?|save|fee of|budget of|only)"
+    r"(?: (?:me|us|him|her|them|about|around|over|under|up to|only|just|is|was|of))*"
+    r"|\$\d[\d.,]*(?: ?[-–] ?| and | or | to )) ?$"
+)
+"""Before a sum of money, which somebody has put between two dollars: `we paid $60$`."""
+_IS_PATTERN = re.compile(
+    r"\\[|.+*?-]|\.\*|\.\+|\[\^|\(\?|(?<![A-Za-z])(?:a-[fz]|A-[FZ]|0-9)(?![A-Za-z])"
+    r"|(?<![\\A-Za-z])(?!sin|cos|tan|log|exp|lim|max|min|mod|det|gcd)[A-Za-z]{3,}(?![^\\]*})"
+)
+"""What stands between `\\(` and `\\)` in a pattern of `grep` or `sed`."""
+_UNIT_AFTER = r"(?= ?(?P<unit>[A-Za-zμ°%]{1,5})(?![\w.]\w))"
+_MEASURED = re.compile(
+    r"(?<![\w$\\])(?P<sign>\$?)(?:(?P<whole>\d{1,4}) ?)?\\[dtc]?frac ?\{?(?P<top>\d{1,3})\}?"
+    rf" ?\{{(?P<bottom>\d{{1,3}})\}}(?P=sign){_UNIT_AFTER}"
+    r"|(?<![\w$\\])\$(?P<figure>\d{1,9}(?:\.\d{1,9})?)\$" + _UNIT_AFTER.replace("unit", "unit_too")
+)
+"""A figure in LaTeX before a unit that is not: left to the step that knows units."""
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{4,}")
 _MARKED = re.compile(r"\\[A-Za-z]|[\^_]")
 
@@ -103,6 +125,8 @@ def formulas(text: str) -> str:
     """`text` with its LaTeX in words. Linear time."""
     if not text.isascii():
         text = _BIG.sub(_as_command, text)
+    if "frac" in text or "$ " in text:
+        text = _MEASURED.sub(_say_measured, text)
     if "$" in text or "\\" in text:
         text = _FORMULA.sub(_say_formula, text) if _CLOSES.search(text) else text
     return _outside(text) if "\\" in text else text
@@ -115,10 +139,24 @@ def _as_command(match: re.Match[str]) -> str:
     return f"\\{_BIG_NAMES[sign]}{unicodedata.normalize('NFKC', bounds)} "
 
 
+def _say_measured(match: re.Match[str]) -> str:
+    written = match["unit"] or match["unit_too"]
+    if unit(written) is None or written in ("in", "x", "us", "a", "A", "p", "m"):
+        return match[0]
+    if match["figure"]:
+        return match["figure"]
+    return f"{match['whole'] + ' ' if match['whole'] else ''}{match['top']}/{match['bottom']}"
+
+
 def _say_formula(match: re.Match[str]) -> str:
     inline = match["inline"]
+    before = match.string[max(0, match.start() - 40) : match.start()]
+    if inline and _PLAIN.fullmatch(inline) and _PAID.search(before):
+        return f"${inline}"
     body = inline or match["display"] or match["round"] or match["square"]
     if match["display"] is None and not _is_formula(body):
+        return match[0]
+    if inline is None and match["display"] is None and _IS_PATTERN.search(body):
         return match[0]
     return f" {formula(body)} "
 

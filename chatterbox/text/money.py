@@ -48,6 +48,15 @@ _ANY_SIGN = re.compile(_CHARS)
 _AFTER = re.compile(
     rf"(?<![\w.])(?<!\d,)(?P<minus>-)?{_RANGE} ?(?P<what>{_SIGN}(?!\d)|(?:{_CODES})\b){_EACH}"
 )
+_ROUGHLY = re.compile(
+    rf"({_CHARS})(1(?:0{{2,5}}|0{{0,2}},000|,000,000))s\b(?: of (?:dollars|pounds|euros))?"
+)
+_ROUNDED = {3: "hundreds", 4: "thousands", 5: "tens of thousands", 6: "hundreds of thousands"}
+_CENTS = re.compile(
+    r"(?:(?<=only )|(?<=just )|(?<=costs )|(?<=for )|(?<=under )|(?<![^\ue000]))(\d{1,2})c\b"
+    r"(?! ?[\d=+*/-])"
+    r"|(?<![\w.,-])(\d{1,2})c(?= (?:each|per|off|apiece|a piece)\b)"
+)
 _DECIMAL = re.compile("[0-9],[0-9]{1,2}(?![0-9])")
 _COMMA = re.compile(r"(?<![\d.,])(\d{1,3}(?:\.\d{3}){1,4}|\d{1,9}),(\d{1,2})(?![\d,]|\.\d)")
 _BEHIND_COMMA = re.compile(rf" ?(?:{_CHARS}|(?:{_CODES}|euros?|dollars|pounds|francs)\b)")
@@ -56,6 +65,8 @@ _BEFORE_COMMA = re.compile(rf"(?:{_CHARS}|\b(?:{_CODES})) ?$")
 
 def spell_out(text: str) -> str:
     """`text` with sums of money in words. Linear time."""
+    text = _ROUGHLY.sub(_say_roughly, text)
+    text = _CENTS.sub(lambda m: f"{m[1] or m[2]}¢", text) if "c" in text else text
     if _DECIMAL.search(text):
         text = _COMMA.sub(_with_point, text)
     has_code = any(code in text for code in _ALL_CODES)
@@ -65,6 +76,12 @@ def spell_out(text: str) -> str:
         text = _LETTERED_BEFORE.sub(_say, text)
     text = _SIGN_BEFORE.sub(_say, text)
     return _AFTER.sub(_say, text) if has_code or _ANY_SIGN.search(text) else text
+
+
+def _say_roughly(match: re.Match[str]) -> str:
+    """$1,000s → thousands of dollars."""
+    size = len(match[2].replace(",", ""))
+    return f"{_ROUNDED.get(size, 'millions')} of {CURRENCIES[match[1]][1]}"
 
 
 def _with_point(match: re.Match[str]) -> str:

@@ -2,7 +2,7 @@
 
 import re
 
-from chatterbox.text.attributive import is_attributive
+from chatterbox.text.attributive import is_attributive, names_part
 from chatterbox.text.numbers import NUMBER, fraction, is_one, number
 from chatterbox.text.slashes import each, raised
 from chatterbox.text.unit_meaning import meant
@@ -86,8 +86,11 @@ def _say(match: re.Match[str]) -> str:
         return match[0]
     first, second = match["a"], match["b"]
     text, start = match.string, match.start()
-    singular = match["gap"] == "-" or is_attributive(
-        text, start, match.end() if not match["per"] else len(text)
+    end = match.end() if not match["per"] else len(text)
+    singular = (
+        match["gap"] == "-"
+        or is_attributive(text, start, end)
+        or (match["gap"] == "" and names_part(text, end))
     )
     written = match["unit"]
     is_plural = written[-1] == "s" and written[:-1] in UNITS and written != "bps"  # lbs

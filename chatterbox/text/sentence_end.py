@@ -13,6 +13,7 @@ from chatterbox.text.lexicon import (
     BEFORE_FIGURE,
     BOOKS,
     DIRECTIONS,
+    LABELS,
     STARTERS,
     STREETS,
     TITLES,
@@ -31,6 +32,7 @@ _LINE_MARK = re.compile(r"(?:[-*+•–—>#|]+|\d{1,3}[.)])(?:\s|$)|[-*+•–�
 """What would be an item, a heading, a quotation or a table's edge where a line began with it."""
 _NAMED = re.compile(rf"(?:^|\s)(?!(?:{'|'.join(STARTERS)})\s)(?:[A-Z][\w'-]*|\d+\w\w) \w+$")
 """A name before the last word: this is a street, no saint and no doctor."""
+_LABEL = re.compile(r"\b([A-Za-z]{3,10}) \w$")
 _NUMERAL = re.compile(r"[IVXLC]+")
 _LONGEST_STARTER = max(map(len, STARTERS))
 
@@ -75,6 +77,11 @@ def _word_before(text: str, stop: re.Match[str]) -> str:
     return _LEADING_FIGURES.sub("", found[0] if found else "")
 
 
+def _label_before(before: str) -> bool:
+    found = _LABEL.search(before)
+    return found is not None and found[1].lower() in LABELS
+
+
 def _may_go_on(word: str, text: str, stop: re.Match[str]) -> bool:
     """Whether what stands before the stop is no ordinary word: the stop may be its own."""
     if stop[0][0] not in ".…":
@@ -103,6 +110,8 @@ def _after_abbreviation(word: str, before: str, following: re.Match[str], end: i
         if next_word == "I" and following.end() == end:
             return None
         return not (next_word[:1].isdigit() or _NUMERAL.fullmatch(next_word))
+    if len(word) == 1 and _label_before(before):
+        return not next_word[:1].isdigit()
     street, title = word in STREETS, word in TITLES or word in BARE_TITLES
     initials = _INITIALS.fullmatch(word) is not None and word != "I"
     if not (street or title or initials or abbreviated):

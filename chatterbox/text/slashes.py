@@ -14,6 +14,7 @@ _PER_UNIT = re.compile(
     r"(?<![\w/.])(km|mi|mg|kg|mL|ml|μg|MB|GB|Mbit|kWh|ft|m|L|g|W|J)/"
     r"(h|hr|s|sec|min|L|l|dL|kg|day|m\^?[23])( ?K\b)?(?![\w/])"
 )
+_ALWAYS = re.compile(r"(?<![\w/])24/7/365(?![\w/])")
 _OF = re.compile(r"(?<=\d)/(?=\d{1,3}(?![\w/]|[.,]\d))")
 _ITEM = re.compile(
     r"\b(?:step|part|page|slide|chapter|lesson|question|round|level|day|week|phase|episode|item"
@@ -31,6 +32,7 @@ def spell_out(text: str) -> str:
     """`text` with slashes in words, but for those of measures, dates and addresses. Linear time."""
     if "/" not in text:
         return text
+    text = _ALWAYS.sub("twenty-four seven, three sixty-five", text)
     text = _OF.sub(_say_of, _ORDINAL_FRACTION.sub(r"\1", text))
     text = _PER_UNIT.sub(_say_per_unit, _PER_WORD.sub(_say_per_word, text))
     return _QUOTIENT.sub(r"\1 divided by ", text) if " / " in text else text

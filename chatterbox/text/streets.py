@@ -63,7 +63,9 @@ def _say_house(match: re.Match[str]) -> str:
     title = named and following not in STARTERS and following not in DIRECTIONS and street in TITLES
     if title and (match["stop"] or street != "St" or match["name"].strip().isupper()):
         return match[0]  # 7 AM Dr. Smith
-    if len(house) == 4 and house[1:3] != "00" and _word_before(match).lower() not in _DATED:
+    if len(house) == 5 and house[2] != "0":
+        house = f"{house[:2]} {house[2:]}"
+    elif len(house) == 4 and house[1:3] != "00" and _word_before(match).lower() not in _DATED:
         house = f"{house[:2]} {'hundred' if house[2:] == '00' else house[2:]}"
     elif len(match["name"]) == 2:
         house = cardinal(int(house))  # 100 L St are no liters

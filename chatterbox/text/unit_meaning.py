@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 
-from chatterbox.text.lexicon import listed
+from chatterbox.text.lexicon import STARTERS, listed
 from chatterbox.text.units import LENGTHS, WORDS_FOR_EACH, unit
 
 _ONLY_TOUCHING = listed("us")
@@ -17,7 +17,10 @@ _HEAT = re.compile(
 _AMPS = re.compile(
     r"[).,;/]|$| (?:fuse|current|circuit|breaker|supply|charger|max|at|of|rating|load)\b"
 )
-_MANY = re.compile(r" (?:[a-z]+s|people)\b")
+_NAMED = re.compile(r"\b([A-Z][a-z]+) $")
+_MANY = re.compile(
+    r" (?:[a-z]+s|people|run|race|runner|screen|display|monitor|TV|video|resolution)\b"
+)
 _STREET = re.compile(
     r"\.? (?:[NSEW]{1,2}\b\.? )?(?:(?:[A-Z][\w'.]*|\d+(?:st|nd|rd|th)) ){0,3}"
     r"(?:St|Ave|Rd|Blvd|Dr|Ln|Pl|Ct|Hwy|Pkwy|Sq|Street|Avenue|Road|Boulevard|Drive|Lane|Place|Court"
@@ -133,8 +136,10 @@ def _amps(match: re.Match[str]) -> str | None:
 
 
 def _kelvin(match: re.Match[str]) -> str | None:
-    """`300 K`; 50 K people are thousands."""
-    return None if _MANY.match(match.string, match.end()) else "K"
+    """`300 K`; 50 K people are thousands, Windows 10 K is a name."""
+    named = _NAMED.search(_before(match))
+    is_name = named is not None and named[1] not in STARTERS and not _HEAT.search(_before(match))
+    return None if is_name or _MANY.match(match.string, match.end()) else "K"
 
 
 _IN_CONTEXT: dict[str, Callable[[re.Match[str]], str | None]] = {

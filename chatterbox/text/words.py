@@ -12,6 +12,7 @@ from chatterbox.text.lexicon import (
     BARE_TITLES,
     BEFORE_FIGURE,
     BOOKS,
+    LABELS,
     STARTERS,
     STREETS,
     TITLES,
@@ -55,6 +56,7 @@ _INITIAL = re.compile(
     r"([A-HJ-Z])\.(?<![\w°]..)(?<!\d ..)(?<!dot ..)(?<!dot [A-Z] ..)(?<!dot [A-Z] [A-Z] ..)"
     r" ?(?=([A-Z][\w']{0,30}))"
 )
+_WORD_BEFORE = re.compile(r"\b([A-Za-z]{3,10}) $")
 _NEXT_WORD = re.compile(r" ([^\W\d_][\w']{0,30})")
 
 
@@ -76,7 +78,19 @@ def spell_out(text: str) -> str:
     if "." not in text:
         return text
     text = _INITIALS.sub(lambda m: m[0].replace(".", "") + _stop(m) + _gap(m), text)
-    return _INITIAL.sub(lambda m: m[0] if m[2] in STARTERS else m[1] + " ", text)
+    return _INITIAL.sub(_say_initial, text)
+
+
+def _labelled(match: re.Match[str]) -> str:
+    """The word before, where a single capital belongs to it: `Figure C`."""
+    found = _WORD_BEFORE.search(match.string, max(0, match.start() - 12), match.start())
+    return found[1].lower() if found and found[1].lower() in LABELS else ""
+
+
+def _say_initial(match: re.Match[str]) -> str:
+    if _labelled(match):
+        return f"{match[1]}. "
+    return match[0] if match[2] in STARTERS else match[1] + " "
 
 
 def _stop(match: re.Match[str]) -> str:
@@ -98,6 +112,8 @@ def _say_before_figure(match: re.Match[str]) -> str:
     word = written.lower()
     if word not in (BARE_BEFORE_FIGURE if gap == " " else BEFORE_FIGURE):
         return match[0]
+    if len(written) == 1 and written.isupper() and (label := _labelled(match)):
+        return f"{written} " if label in ("figure", "table", "section", "appendix") else match[0]
     if word in ("min", "sec") and text[max(0, start - 2) : start - 1].isdigit():
         return match[0]  # 5 min. 30
     if word == "v" and gap == ".":

@@ -5,6 +5,9 @@ import pytest
 from chatterbox.text import normalise
 
 ABBREVIATED = [
+    ("Take vitamin D. Stay well.", "Take vitamin D. Stay well."),
+    ("This is plan B. Everyone knew.", "This is plan B. Everyone knew."),
+    ("See Table C. 4 and E. Smith", "See Table C four and E Smith."),
     ("max. 8, min. 2, qty. 3, Ver. 4", "maximum eight, minimum two, quantity three, Version four."),
     ("Fig 2 and Rte. 66, para. 1", "Figure two and Route sixty-six, paragraph one."),
     ("est. 300 people, (b. 1950)", "estimated three hundred people, born nineteen fifty."),

@@ -6,6 +6,10 @@ from chatterbox.text import normalise
 
 READ = [
     (
+        "at 9h05, by 18h45; 1h30 long",
+        "at nine oh five, by eighteen forty-five; one hour thirty long.",
+    ),
+    (
         "june 9, 5 aug 2021, OCTOBER 3, 1999",
         "June ninth, the fifth of August, twenty twenty-one, October third, nineteen ninety-nine.",
     ),

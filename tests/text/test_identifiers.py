@@ -5,6 +5,15 @@ import pytest
 from chatterbox.text import normalise
 
 READ = [
+    ("Boston 02134", "Boston zero two one three four."),
+    ("Chicago 20000 runners", "Chicago twenty thousand runners."),
+    ("1-800-GOT-PIZZA, 888-FLY-HOME", "One eight hundred GOT-PIZZA, eight eight eight FLY-HOME."),
+    ("Item 44556677, item 12", "Item four four five five six six seven seven, item twelve."),
+    (
+        "23456 Oak St, 14000 Pine Road",
+        "Twenty-three four fifty-six Oak Street, fourteen thousand Pine Road.",
+    ),
+    ("open 24/7/365", "open twenty-four seven, three sixty-five."),
     (
         "The PIN is 7391, OTP: 550128",
         "The PIN is seven three nine one, OTP: five five zero one two eight.",

@@ -5,6 +5,8 @@ import pytest
 from chatterbox.text import normalise
 
 ELEMENTS = [
+    ("Dear <customer>, call <phone number>", "Dear customer, call phone number."),
+    ("<answer>Yes</answer> <custom/>", "Yes."),
     ("<think>So, the user…</think>Yes, it is.", "Yes, it is."),
     ("<think>\nOne.\n\nTwo.\n</think>\n\nYes.", "Yes."),
     ("<Thinking>a<b> b</Thinking> Yes.", "Yes."),
@@ -26,6 +28,7 @@ ELEMENTS = [
     ("x <y and y> z", "x is less than y and y greater than z."),
 ]
 CITATIONS = [
+    ("[3, 4] is a list", "Three, four is a list."),
     ("It fell.[1][2] Then [3, 4] it rose [5-7].", "It fell. Then it rose."),
     ("Rain 【3:1†log.txt】 fell【2】.", "Rain fell."),
     ("It rose.[1](https://a.org/b) So [[2]](https://c.org).", "It rose. So."),
@@ -54,6 +57,10 @@ TABLES = [
     ("run a || b | c", "run a or b, c."),
 ]
 PATHS = [
+    ("Quality > Quantity", "Quality is greater than Quantity."),
+    ("Sales > Costs again", "Sales is greater than Costs again."),
+    ("Format > Cells", "Format, then Cells."),
+    ("Photo Tools > Crop", "Photo Tools, then Crop."),
     ("Choose Edit > Find > Replace.", "Choose Edit, then Find, then Replace."),
     ("Open **Tools** > `Check it`.", "Open Tools, then Check it."),
     ("go to settings > sound", "go to settings, then sound."),

@@ -5,6 +5,9 @@ import pytest
 from chatterbox.text import normalise
 
 LATEX = [
+    ("The sum is $40$.", "The sum is forty."),
+    (r"Add $\frac{1}{4}$ tsp and $3$ kg", "Add one quarter of a teaspoon and three kilograms."),
+    (r"1\frac{1}{2} tbsp oil", "One and a half tablespoons oil."),
     (r"$F = ma$", "F equals m a."),
     (r"Take $a_1 + 3b_2 \geq 10$ here.", "Take a one plus three b two is at least ten here."),
     (r"$\frac{2}{5}$ and \frac{x-1}{y}", "two fifths and x minus one over y."),
@@ -59,6 +62,10 @@ PLAIN = [
     ("$y = $x * 2;", "y equals x times two."),
 ]
 NO_MATHEMATICS = [
+    ("They paid $40$ for it.", "They paid forty dollars for it."),
+    ("The bag cost me $25$.", "The bag cost me twenty-five dollars."),
+    (r"grep '\(cat\|dog\)'", "grep, cat, dog."),
+    (r"\[a-z\] and \(.*\)", "a-z and."),
     ("It costs $7 and $8.", "It costs seven dollars and eight dollars."),
     ("It was $5, not 6$.", "It was five dollars, not six dollars."),
     (

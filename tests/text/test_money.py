@@ -5,6 +5,12 @@ import pytest
 from chatterbox.text import normalise
 
 SUMS = [
+    ("only 45c, 75c each", "only forty-five cents, seventy-five cents each."),
+    ("Gate 12c opens", "Gate twelve c opens."),
+    (
+        "$10,000s of loans, $1,000,000s",
+        "Tens of thousands of dollars of loans, millions of dollars.",
+    ),
     ("$30k-$40k, $2m–$3m", "Thirty to forty thousand dollars, two to three million dollars."),
     ("$700k-$2m", "Seven hundred thousand to two million dollars."),
     (

@@ -66,6 +66,11 @@ UNITS = [
     ("7,5 kg and 36,6 degrees", "Seven point five kilograms and thirty-six point six degrees."),
 ]
 SINGULAR = [
+    ("with 16GB RAM and 2TB SSD", "with sixteen gigabyte RAM and two terabyte SSD."),
+    (
+        "use 2.5mm screws, not 10mm of it",
+        "use two point five millimeter screws, not ten millimeters of it.",
+    ),
     (
         "a 30cm gap, the 35mm lens, a new 40W bulb",
         "a thirty centimeter gap, the thirty-five millimeter lens, a new forty watt bulb.",
@@ -134,6 +139,7 @@ SIGNS = [
     ("10.000.000 users", "Ten million users."),
 ]
 NO_UNITS = [
+    ("Windows 11 K, a 5 K run", "Windows eleven K, a five K run."),
     ("Put 4 in the bag, 9 in all.", "Put four in the bag, nine in all."),
     ("250 W 12th St, 90 L Street", "Two fifty West twelfth Street, ninety L Street."),
     ("a 3 A fuse, 7 A students, 90 K fans", "a three amp fuse, seven A students, ninety K fans."),
