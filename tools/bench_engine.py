@@ -28,6 +28,7 @@ from chatterbox.engine.scheduler import SegmentRequest
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.take import Take
 from chatterbox.families.turbo.load import LoadedModel, load_model
+from chatterbox.families.turbo.spec import TURBO
 from chatterbox.runtime.contract import SAMPLE_RATE_HZ, STOP_CODE, Voice
 
 GOAL_BASE_MS, GOAL_ROW_MS = 0.5, 0.1
@@ -93,7 +94,7 @@ def reference_voice(model: LoadedModel) -> Voice:
 
 def overhead_ms(model: LoadedModel, clock: Clock, voice: Voice, rows: int, steps: int) -> float:
     """Median time of one turn of the loop outside onnxruntime, with `rows` rows running."""
-    loop = GenerationLoop(Endless(model.language_model), Silence(), Counters())
+    loop = GenerationLoop(Endless(model.language_model), Silence(), Counters(), TURBO)
     jobs = [
         SegmentRequest(
             voice=voice,

@@ -137,6 +137,7 @@ class TTSEngine:
             self._model.language_model,
             self._decoding,
             self._counters,
+            self._model.family,
             cpu=cpu,
             guarded=self.config.runaway_guard,
         )

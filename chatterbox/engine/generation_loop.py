@@ -25,8 +25,8 @@ from chatterbox.engine.take import Take
 from chatterbox.engine.threads import CommandQueue, Heartbeat, Wakeup
 from chatterbox.engine.warmup import VoiceWarmup
 from chatterbox.errors import ChatterboxError, EngineDead, GenerationFailed
-from chatterbox.families.base import LanguageModel, Prompt
-from chatterbox.runtime.contract import F32, STOP_CODE
+from chatterbox.families.base import Family, LanguageModel, Prompt
+from chatterbox.runtime.contract import F32
 from chatterbox.runtime.ort_errors import REQUEST_ERRORS, is_request_error
 
 log = logging.getLogger(__name__)
@@ -55,6 +55,7 @@ class GenerationLoop:
         model: LanguageModel,
         sound: Sound,
         counters: Counters,
+        family: Family,
         *,
         cpu: CpuLock | None = None,
         guarded: bool = True,
@@ -62,6 +63,7 @@ class GenerationLoop:
         """`cpu`: with whom the cores are shared, if with anybody. `guarded`: whether codes that
         are no speech of their text any more are noticed."""
         self._model = model
+        self._family = family
         self._cpu = cpu or CpuLock(shared=False)
         self._sound = sound
         self._counters = counters
@@ -72,7 +74,7 @@ class GenerationLoop:
         self._guarded = guarded
         self._scheduler = Scheduler(model.slots)
         self._attempts: dict[int, Attempt] = {}  # slot → what its row is doing
-        self._sampler = Sampler(model.slots, model.vocab)
+        self._sampler = Sampler(model.slots, family.tokens)
         self._prefills: SplittingBatch[Row, F32] = SplittingBatch(is_request_error)
         self._steps: SplittingBatch[Row, F32] = SplittingBatch(is_request_error)
         self.heartbeat = Heartbeat("engine")
@@ -266,9 +268,9 @@ class GenerationLoop:
         attempts = [self._attempts[row.slot] for row in rows]
         slots = np.array([row.slot for row in rows])
         draws = np.array([attempt.next_draw for attempt in attempts])
-        first = not attempts[0].codes  # only `_begin` passes new rows, one at a time
+        positions = [len(attempt.codes) for attempt in attempts]
         with self._counters.timed("sample_s"):
-            codes: list[int] = self._sampler.sample(logits, slots, draws, first=first).tolist()
+            codes: list[int] = self._sampler.sample(logits, slots, draws, positions).tolist()
         return codes
 
     def _deliver(self, row: Row, attempt: Attempt, code: int) -> None:
@@ -276,7 +278,7 @@ class GenerationLoop:
             error = GenerationFailed("The model gave no usable numbers for this text.")
             self._fail(row, error)
             return
-        if code == STOP_CODE:
+        if code in self._family.tokens.stop:
             self._complete(row, attempt, "stop")
             return
         attempt.codes.append(code)

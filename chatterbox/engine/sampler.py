@@ -1,25 +1,23 @@
-"""Which code comes next: upstream's sampler, vectorised over the rows of a batch.
+"""Samples the next token of each row of a batch, by the family's rules.
 
-Knows no slots, no model and no clock: logits, parameters and uniform numbers in, codes out.
-
-Order as in the authors' `T3.inference_turbo` (chatterbox-tts 0.1.7): temperature → top-k → top-p →
-repetition penalty, last → softmax → one draw. Every step works along the last axis only, so a row's
-result does not depend on the rows beside it.
+Every step works along the last axis only, so a row's result does not depend on the rows beside it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chatterbox.runtime.contract import F32, I64, START_CODE, STOP_CODE
+from chatterbox.arrays import F32, I64
+from chatterbox.families.base import TokenSpec
+from chatterbox.families.sampling import SamplingRows
 
 MIN_TEMPERATURE = 1e-3
 """Below it sampling is greedy: logits divided by less could leave float32's range."""
 INVALID_ROW = -1
-"""Returned in place of a code for a row whose logits are not finite."""
+"""Returned in place of a token for a row whose logits are not finite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,72 +51,79 @@ def uniforms(seed: int, segment: int, attempt: int, count: int) -> NDArray[np.fl
 
 
 class Sampler:
-    """Samples the rows of a batch; remembers, for each slot, which codes it has given."""
+    """Samples the rows of a batch; remembers, for each slot, which tokens it has given."""
 
-    def __init__(self, slots: int, vocab: int) -> None:
-        self._vocab = vocab
-        self._seen = np.zeros((slots, vocab), dtype=np.bool_)  # [slots, vocab]
-        self._temperature = np.ones(slots, np.float32)  # [slots]
-        self._top_k = np.full(slots, vocab, np.int64)  # [slots]
+    def __init__(self, slots: int, tokens: TokenSpec) -> None:
+        self._tokens = tokens
+        self._stop = sorted(tokens.stop)
+        vocabulary = tokens.vocabulary
+        self._seen = np.zeros((slots, vocabulary), dtype=np.bool_)  # [slots, vocabulary]
+        self._temperature = np.ones((slots, 1), np.float32)  # [slots, 1]
+        self._top_k = np.full(slots, vocabulary, np.int64)  # [slots]
         self._top_p = np.ones(slots, np.float32)  # [slots]
-        self._penalty = np.ones(slots, np.float32)  # [slots]
+        self._penalty = np.ones((slots, 1), np.float32)  # [slots, 1]
         self._greedy = np.zeros(slots, np.bool_)  # [slots]
 
     def begin(self, slot: int, sampling: Sampling) -> None:
         """A new row in `slot`: nothing said yet."""
         self._seen[slot] = False
+        most = self._tokens.vocabulary
         greedy = sampling.temperature < MIN_TEMPERATURE
         self._greedy[slot] = greedy
         self._temperature[slot] = 1.0 if greedy else sampling.temperature
-        self._top_k[slot] = 1 if greedy else min(sampling.top_k or self._vocab, self._vocab)
+        self._top_k[slot] = 1 if greedy else min(sampling.top_k or most, most)
         self._top_p[slot] = sampling.top_p
         self._penalty[slot] = sampling.repetition_penalty
 
     def sample(
-        self, logits: F32, slots: NDArray[np.intp], draws: NDArray[np.float64], first: bool = False
+        self,
+        logits: F32,
+        slots: NDArray[np.intp],
+        draws: NDArray[np.float64],
+        positions: Sequence[int],
     ) -> I64:
-        """One code for each row. `logits` [B, vocab], `slots` [B], `draws` [B] uniform in [0, 1).
+        """One token for each row. `logits` [B, vocabulary], `slots` [B], `draws` [B] uniform in
+        [0, 1), `positions` [B]: how many tokens the row has.
 
-        `first`: these rows have no code yet, and an answer of no codes at all is no speech, so the
-        stop code is masked. The start code always is. A row with a NaN or infinite logit gets
-        INVALID_ROW and leaves its neighbours alone.
+        A row with a NaN or infinite logit gets INVALID_ROW and leaves its neighbours alone.
         """
         finite = np.isfinite(logits.sum(axis=-1))  # [B]
-        scores = np.where(finite[:, None], logits, np.float32(0.0))  # [B, vocab], a copy
-        scores /= self._temperature[slots, None]
-        scores[:, START_CODE] = -np.inf
-        if first:
-            scores[:, STOP_CODE] = -np.inf
-
-        keep = scores >= self._floor(scores, slots)  # [B, vocab]
-        codes = np.full(len(slots), INVALID_ROW, dtype=np.int64)
+        scores = np.where(finite[:, None], logits, np.float32(0.0))  # [B, vocabulary], a copy
+        self._mask(scores, positions)
+        rows = SamplingRows(
+            self._temperature[slots],
+            self._top_k[slots],
+            self._top_p[slots],
+            self._penalty[slots],
+            self._greedy[slots],
+            self._seen[slots],
+        )
+        for processor in self._tokens.processors:
+            scores = processor(scores, rows)
+        chosen = np.full(len(slots), INVALID_ROW, dtype=np.int64)
         for row in np.flatnonzero(finite):
-            codes[row] = self._draw(scores[row], keep[row], int(slots[row]), float(draws[row]))
-        self._seen[slots[finite], codes[finite]] = True
-        return codes
+            chosen[row] = _draw(scores[row], float(draws[row]), greedy=bool(rows.greedy[row]))
+        self._seen[slots[finite], chosen[finite]] = True
+        return chosen
 
-    def _floor(self, scores: F32, slots: NDArray[np.intp]) -> F32:
-        """[B, 1]: the least score that top-k, then top-p among those, keep."""
-        top_k, top_p = self._top_k[slots], self._top_p[slots]
-        width = int(top_k.max())
-        best = np.partition(scores, -width, axis=-1)[:, -width:] if width < self._vocab else scores
-        best = np.sort(best, axis=-1)[:, ::-1]  # [B, width], highest first
-        inside = np.arange(width) < top_k[:, None]  # [B, width]
-        weights = np.where(inside, np.exp(best - best[:, :1]), np.float32(0.0))
-        before = np.cumsum(weights, axis=-1) - weights  # [B, width]: mass of all better ones
-        inside &= before < top_p[:, None] * weights.sum(axis=-1, keepdims=True)
-        last = np.maximum(inside.sum(axis=-1), 1) - 1  # [B]
-        floor = np.take_along_axis(best, last[:, None], axis=-1)
-        return np.where(self._greedy[slots, None], np.float32(-np.inf), floor)
+    def _mask(self, scores: F32, positions: Sequence[int]) -> None:
+        """Nothing but what the family allows at each row's position."""
+        allowed = [self._tokens.allowed(position) for position in positions]
+        alike = allowed.count(allowed[0]) == len(allowed)  # as a rule
+        views = [scores] if alike else [scores[row : row + 1] for row in range(len(scores))]
+        for view, (tokens, stop) in zip(views, allowed, strict=False):
+            stops = view[:, self._stop]  # a copy
+            view[:, : tokens.start] = -np.inf
+            view[:, tokens.stop :] = -np.inf
+            if stop:
+                view[:, self._stop] = stops
 
-    def _draw(self, scores: F32, keep: NDArray[np.bool_], slot: int, draw: float) -> int:
-        """One row: penalty on the kept candidates, then one draw (or the best, if greedy)."""
-        kept = np.flatnonzero(keep)  # [K], ascending codes
-        values = scores[kept]
-        if (penalty := self._penalty[slot]) != 1.0:
-            given = self._seen[slot, kept]
-            values = np.where(given, values * np.where(values < 0, penalty, 1 / penalty), values)
-        if self._greedy[slot]:
-            return int(kept[values.argmax()])
-        mass = np.cumsum(np.exp(values - values.max()), dtype=np.float64)
-        return int(kept[min(np.searchsorted(mass, draw * mass[-1], side="right"), len(kept) - 1)])
+
+def _draw(scores: F32, draw: float, *, greedy: bool) -> int:
+    """One draw from the softmax of one row's scores; or the best."""
+    kept = np.flatnonzero(scores > -np.inf)  # [K], ascending tokens
+    values = scores[kept]
+    if greedy:
+        return int(kept[values.argmax()])
+    mass = np.cumsum(np.exp(values - values.max()), dtype=np.float64)
+    return int(kept[min(np.searchsorted(mass, draw * mass[-1], side="right"), len(kept) - 1)])

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from chatterbox.arrays import F32, I64
+from chatterbox.families.sampling import Processor
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,23 +44,6 @@ class Allowed(NamedTuple):
     stop: bool  # any of the stop tokens as well
 
 
-class SamplingRows(Protocol):
-    """The sampling parameters of a batch's rows, and what they have said."""
-
-    temperature: F32  # [B, 1]
-    top_k: I64  # [B]
-    top_p: F32  # [B]
-    min_p: F32  # [B, 1]
-    repetition_penalty: F32  # [B, 1]
-    greedy: Any  # bool [B]
-    seen: Any  # bool [B, vocabulary]
-
-
-Processor = Callable[[F32, SamplingRows], F32]
-"""Scores [B, vocabulary] → scores of the same shape; -inf: not to be drawn. Rows do not see each
-other."""
-
-
 @dataclass(frozen=True, slots=True)
 class TokenSpec:
     """What a language model says, and how its next token is drawn."""
@@ -68,6 +52,17 @@ class TokenSpec:
     stop: frozenset[int]
     allowed: Callable[[int], Allowed]  # by position: 0 is a row's first token
     processors: tuple[Processor, ...]  # in the order of the model's authors
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What the engine knows of a family of models."""
+
+    name: str
+    codec: CodecSpec
+    tokens: TokenSpec
+    tags: frozenset[str]  # that are spoken as sounds, without their brackets
+    languages: tuple[str, ...]  # ISO 639-1
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -23,6 +23,7 @@ from chatterbox.engine.stats import Counters
 from chatterbox.engine.vocoding_loop import VocodingLoop
 from chatterbox.engine.windows import WindowSettings
 from chatterbox.errors import ChatterboxError
+from chatterbox.families.turbo.spec import TURBO
 from chatterbox.runtime.contract import CODE_RATE_HZ, SAMPLE_RATE_HZ
 
 
@@ -156,7 +157,7 @@ def simulate(
     cpu, counters = CpuLock(shared=True), Counters()
     vocoder = VocodingLoop(CostlyDecoder(machine, clock), WindowSettings(), counters, cpu=cpu)
     model = CostlyModel(machine, clock, round(segment_s * CODE_RATE_HZ))
-    engine = GenerationLoop(model, vocoder, counters, cpu=cpu, guarded=False)
+    engine = GenerationLoop(model, vocoder, counters, TURBO, cpu=cpu, guarded=False)
     for listener in listeners:
         listener.began_s = clock.now_s
     while not all(one.done for one in listeners):

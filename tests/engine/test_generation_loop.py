@@ -19,6 +19,7 @@ from chatterbox.engine.scheduler import SegmentRequest
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.take import Take
 from chatterbox.errors import EngineDead, GenerationFailed
+from chatterbox.families.turbo.spec import TURBO
 from chatterbox.runtime.contract import SAMPLES_PER_CODE
 
 SLOTS = 3
@@ -81,7 +82,7 @@ class Bench:
         self.sound = Sound()
         self.counters = Counters()
         self.loop = GenerationLoop(
-            self.model, self.sound, self.counters, cpu=CpuLock(shared=shared)
+            self.model, self.sound, self.counters, TURBO, cpu=CpuLock(shared=shared)
         )
 
     def run(self) -> None:
@@ -410,7 +411,7 @@ def test_a_repeatable_answer_is_tried_again_where_nobody_listens():
 
 def test_the_guard_can_be_switched_off():
     bench = Bench()
-    bench.loop = GenerationLoop(bench.model, bench.sound, bench.counters, guarded=False)
+    bench.loop = GenerationLoop(bench.model, bench.sound, bench.counters, TURBO, guarded=False)
     bench.model.endless.add("v")
     looping(bench, period=5, times=99)
     one = job("short", cap=300)
@@ -421,7 +422,7 @@ def test_the_guard_can_be_switched_off():
 
 def test_without_a_guard_the_sound_of_an_attempt_is_not_kept_for_it():
     bench = Bench()
-    bench.loop = GenerationLoop(bench.model, bench.sound, bench.counters, guarded=False)
+    bench.loop = GenerationLoop(bench.model, bench.sound, bench.counters, TURBO, guarded=False)
     bench.model.endless.add("v")
     bench.loop.submit(job("short", cap=300))
     kept = []

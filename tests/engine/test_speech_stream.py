@@ -13,6 +13,7 @@ from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import EmptyText, EngineDead, GenerationFailed, InvalidValue, NotReady
 from chatterbox.families.turbo.load import LoadedModel, ModelInfo
+from chatterbox.families.turbo.spec import TURBO
 from chatterbox.runtime.contract import SAMPLE_RATE_HZ, SAMPLES_PER_CODE, TAIL_SILENCE_CODES
 
 NUMBERS = ("one", "two", "three", "four", "five")
@@ -46,6 +47,7 @@ class Stage:
                 FakeEncoder(),
                 self.model,
                 self.decoder,
+                family=TURBO,
                 voice_key="fake",
                 sampling=own_sampling or {},
             )

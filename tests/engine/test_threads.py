@@ -10,6 +10,7 @@ from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.threads import Heartbeat, StallDetector, WorkerThread
 from chatterbox.errors import ModelError
 from chatterbox.families.turbo import load
+from chatterbox.families.turbo.spec import TURBO
 
 
 def test_all_calls_and_its_lifes_work_are_one_threads():
@@ -86,7 +87,7 @@ def test_closed_while_it_loads_it_closes_once_it_has(tmp_path, monkeypatch):
         assert told.wait(5)
         info = load.ModelInfo("fake", {}, "cpu", None, ())
         parts = FakePrompts(), FakeEncoder(), FakeLanguageModel(), FakeDecoder()
-        return load.LoadedModel(info, *parts, voice_key="fake")
+        return load.LoadedModel(info, *parts, family=TURBO, voice_key="fake")
 
     monkeypatch.setattr("chatterbox.engine.engine.load_model", slowly)
     engine = TTSEngine(TTSConfig(data_dir=tmp_path))

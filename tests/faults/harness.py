@@ -36,6 +36,7 @@ from chatterbox.config import TTSConfig
 from chatterbox.dialects.registry import error_shape
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.families.turbo.load import LoadedModel, ModelInfo
+from chatterbox.families.turbo.spec import TURBO
 from chatterbox.runtime.contract import F32
 from chatterbox.server.app import create_app
 from chatterbox.server.errors import native_shape
@@ -97,6 +98,7 @@ def fake_engine(directory: Path, *, slots: int = 4, decoder_rows: int = 1, **set
         FakeEncoder(),
         Model(slots),
         FakeDecoder(decoder_rows),
+        family=TURBO,
         voice_key="fake",
     )
     engine.load(engine.parts)

@@ -21,6 +21,7 @@ from chatterbox.engine.stats import Counters
 from chatterbox.engine.vocoding_loop import VocodingLoop
 from chatterbox.engine.windows import WindowSettings
 from chatterbox.errors import GenerationFailed, OutOfMemory
+from chatterbox.families.turbo.spec import TURBO
 
 SLOTS = 3
 NO_MEMORY = RuntimeError("Failed to allocate memory for requested buffer of size 1")
@@ -38,7 +39,7 @@ class Bench:
         self.decoder.fail_for.add("undecodable")
         self.counters = Counters()
         self.decoding = VocodingLoop(self.decoder, WindowSettings(), self.counters)
-        self.loop = GenerationLoop(self.model, self.decoding, self.counters)
+        self.loop = GenerationLoop(self.model, self.decoding, self.counters, TURBO)
         self.most_rows = 99  # that there is memory for
         self.model.on_step = self._remember
         run = self.decoder.run

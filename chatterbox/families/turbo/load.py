@@ -15,13 +15,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from chatterbox.config import SAMPLING, TTSConfig
 from chatterbox.errors import ConfigError, ModelError, first_line
-from chatterbox.families.base import Prompts
+from chatterbox.families.base import Family, Prompts
 from chatterbox.families.turbo.language_model import (
     PROOF_SENTENCE,
     LanguageModelParts,
     open_language_model,
 )
 from chatterbox.families.turbo.prompt import TurboPrompts
+from chatterbox.families.turbo.spec import TURBO
 from chatterbox.families.turbo.tokenizer import Tokenizer
 from chatterbox.hub.download import Progress
 from chatterbox.hub.files import ModelFiles, graph_sources
@@ -94,6 +95,7 @@ class LoadedModel:
     encoder: SpeechEncoder
     language_model: LanguageModel
     decoder: StreamingDecoder
+    family: Family
     voice_key: str  # names the encoder: voices encoded under another key are encoded again
     sampling: Mapping[str, float] = field(default_factory=dict)  # what it says of its own
     loudest_rms: float | None = None  # what is louder is no speech of it, and turned down
@@ -159,6 +161,7 @@ def _loaded(
         encoder=EncoderGraph(open_session(files.graph("speech_encoder"), settings)),
         language_model=language_model,
         decoder=opened.decoder,
+        family=TURBO,
         voice_key=files.fingerprint("speech_encoder"),
         sampling=own_sampling(files),
         loudest_rms=LOUDEST_SPEECH_RMS,
