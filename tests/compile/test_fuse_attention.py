@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from model.split.graphs import model_of, run
+from compile.graphs import model_of, run
 from tiny_decoder import opener
 
 from chatterbox.compile.decoder.fuse_attention import Seen, fuse_attention, questions, seen

@@ -5,7 +5,7 @@ Knows small graphs written by hand; runs them.
 
 import numpy as np
 import pytest
-from model.split.graphs import model_of, run
+from compile.graphs import model_of, run
 
 from chatterbox.compile.decoder.fuse_activations import fast_mish, fast_snake, fuse_gelu
 from chatterbox.compile.decoder.graph_edit import inlined

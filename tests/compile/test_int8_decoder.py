@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from model.split.graphs import run
+from compile.graphs import run
 from onnx import helper, numpy_helper
 
 from chatterbox.compile.decoder.int8_convs import convs_in_int8

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from model.split.graphs import model_of, run
+from compile.graphs import model_of, run
 from onnx import TensorProto, numpy_helper
 from tiny_decoder import opener
 

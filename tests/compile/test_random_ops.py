@@ -5,7 +5,7 @@ Knows small graphs written by hand; runs them.
 
 import numpy as np
 import pytest
-from model.split.graphs import FLOAT_KIND, model_of, run
+from compile.graphs import FLOAT_KIND, model_of, run
 from onnx import helper, parser
 
 from chatterbox.compile.decoder.errors import NotSplittable
