@@ -13,7 +13,12 @@ import pytest
 from compile.graphs import model_of, run
 from tiny_decoder import opener
 
-from chatterbox.compile.decoder.fuse_attention import Seen, fuse_attention, questions, seen
+from chatterbox.compile.decoder.fuse_attention import (
+    Observed,
+    fuse_attention,
+    observe,
+    tensors_to_observe,
+)
 from chatterbox.compile.decoder.graph_edit import inlined
 
 ATTENTION = """
@@ -75,9 +80,9 @@ def attention_feeds(steps: int, masked: float = 0.0) -> dict[str, Any]:
     return feeds | {"mask": np.full((1, 1, 1, steps), masked, np.float32)}
 
 
-def told_of(model: onnx.ModelProto, masked: float = 0.0) -> Seen:
+def told_of(model: onnx.ModelProto, masked: float = 0.0) -> Observed:
     """What runs of two lengths show."""
-    asked = questions(model)
+    asked = tensors_to_observe(model)
     asking = onnx.ModelProto()
     asking.CopyFrom(model)
     asking.graph.output.extend(onnx.helper.make_empty_tensor_value_info(n) for n in asked)
@@ -88,7 +93,7 @@ def told_of(model: onnx.ModelProto, masked: float = 0.0) -> Seen:
         feeds = attention_feeds(steps, masked)
         values = session.run(asked, {name: feeds[name] for name in wanted})
         made.append(dict(zip(asked, values, strict=True)))
-    return seen(made, asked, masks=True)
+    return observe(made, asked, masks=True)
 
 
 @pytest.mark.parametrize("text", [ATTENTION, COMPUTED])

@@ -1,1 +1,1 @@
-"""The codec decoder's graph, cut in two, its noise and phase made inputs."""
+"""Compiles the codec decoder's graph: cut in two, noise and phase made inputs, faster operators."""

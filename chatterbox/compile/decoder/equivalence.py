@@ -1,7 +1,4 @@
-"""Do the parts compute what the whole does, and rows together what they do alone?
-
-Knows how to run and compare; decides nothing.
-"""
+"""Distances between what two graphs make, and between rows together and rows alone."""
 
 from collections.abc import Sequence
 from typing import Any

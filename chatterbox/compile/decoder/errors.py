@@ -1,4 +1,4 @@
-"""Why a decoder cannot be opened up: never seen by callers, who get the whole decoder instead."""
+"""The error of a decoder that cannot be rewritten; callers get a plainer form instead."""
 
 
 class NotSplittable(ValueError):

@@ -1,8 +1,7 @@
-"""Where does a flow's estimator begin, and how is it made to remember?
+"""Cuts a flow into encoder and estimator, and gives the estimator a cache of keys and values.
 
-Knows reachability alone: the estimator is whatever depends on the noise, the encoder is the rest.
-Attention of the estimator is given keys and values from outside before its own, so that what stays
-the same need not go through it again.
+The estimator is whatever depends on the noise, the encoder is the rest. Attention of the estimator
+gets keys and values from outside before its own, so that a prompt need not go through it again.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,10 +1,9 @@
-"""How are mish, GELU and snake computed quickly on a CPU?
+"""Rewrites mish, GELU and snake to what a CPU computes quickly.
 
-Knows three patterns of nodes. Exporters write both functions as they are defined. Softplus has no
-vector kernel in the runtime and takes a tenth of a flow's time: with n = eˣ(eˣ + 2),
-tanh(softplus(x)) is n / (n + 2). And x/2 · (1 + erf(x/√2)) is one operator of the runtime's, which
-goes over its input once instead of five times. Snake is x + sin²(αx)/α; a sine is computed number
-by number there, a quarter of a vocoder's time.
+Exporters write them as they are defined. Softplus has no vector kernel in the runtime and takes a
+tenth of a flow's time: with n = eˣ(eˣ + 2), tanh(softplus(x)) is n / (n + 2). x/2 · (1 + erf(x/√2))
+is one operator of the runtime's, which goes over its input once instead of five times. Snake is
+x + sin²(αx)/α; a sine is computed number by number there, a quarter of a vocoder's time.
 """
 
 import math

@@ -4,7 +4,7 @@ Spelled out, it is one pattern of nodes: queries, keys and values are split into
 put through a softmax, and joined again; the operator does it in one pass over the rows, without
 writing the scores out. Where the operator is there already, a packed input and a bias of its own
 are taken apart, and masks that hide nothing are dropped. Exporters compute sizes, scales and masks
-as they go; what they come to is not read from the nodes but observed in a few runs (`Seen`).
+as they go; what they come to is not read from the nodes but observed in a few runs (`Observed`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ SCORE_BIAS = 5  # and what is added to the scores
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Observed:
     """What tensors around attention were in every run of the graph."""
 
     heads: Mapping[str, int]  # of tensors [rows, steps, heads, width]
@@ -91,19 +91,21 @@ def _split_evenly(name: str, prefix: str, count: int, axis: int, opset: int) -> 
     return helper.make_node("Split", [name], outputs, axis=axis, **more)
 
 
-def questions(model: onnx.ModelProto) -> list[str]:
-    """The tensors that `seen` is to be told of."""
+def tensors_to_observe(model: onnx.ModelProto) -> list[str]:
+    """The tensors that `observe` needs from every run."""
     known = index(model.graph)
-    asked: dict[str, None] = {}
+    names: dict[str, None] = {}
     for node in model.graph.node:
         if node.op_type == "Softmax":
-            asked |= dict.fromkeys(_around_softmax(node, known))
+            names |= dict.fromkeys(_tensors_around(node, known))
         elif node.op_type == ATTENTION:
-            asked |= dict.fromkeys(name for name in node.input if name)
-    return [name for name in asked if name in known.producer]
+            names |= dict.fromkeys(name for name in node.input if name)
+    return [name for name in names if name in known.producer]
 
 
-def seen(runs: Sequence[Mapping[str, NDArray[Any]]], asked: Sequence[str], *, masks: bool) -> Seen:
+def observe(
+    runs: Sequence[Mapping[str, NDArray[Any]]], names: Sequence[str], *, masks: bool
+) -> Observed:
     """From what the tensors were in runs of different length. `masks`: whether what hid nothing in
     these never will."""
     heads: dict[str, int] = {}
@@ -111,7 +113,7 @@ def seen(runs: Sequence[Mapping[str, NDArray[Any]]], asked: Sequence[str], *, ma
     factors: dict[str, float] = {}
     nothing: set[str] = set()
     everything: set[str] = set()
-    for name in asked:
+    for name in names:
         values = [run[name] for run in runs]
         ranks = {value.ndim for value in values}
         if ranks == {4} and len({value.shape[2:] for value in values}) == 1:
@@ -128,18 +130,18 @@ def seen(runs: Sequence[Mapping[str, NDArray[Any]]], asked: Sequence[str], *, ma
             everything.add(name)
     if not masks:
         nothing, everything = set(), set()
-    return Seen(heads, widths, factors, frozenset(nothing), frozenset(everything))
+    return Observed(heads, widths, factors, frozenset(nothing), frozenset(everything))
 
 
-def fuse_attention(model: onnx.ModelProto, told: Seen) -> int:
+def fuse_attention(model: onnx.ModelProto, observed: Observed) -> int:
     """Rewrite every attention that is masked by nothing, and let go of such masks where it is one
     operator already; returns how many were rewritten. Exact but for rounding."""
     graph = model.graph
     for node in graph.node:
-        if node.op_type == ATTENTION and _sees_all(node, told):
+        if node.op_type == ATTENTION and _sees_all(node, observed):
             del node.input[QUERY_KEY_VALUE:]
     known = index(graph)
-    found = [a for n in graph.node if n.op_type == "Softmax" and (a := _around(n, known, told))]
+    found = [a for n in graph.node if n.op_type == "Softmax" and (a := _match(n, known, observed))]
     if found:
         insert = [
             helper.make_node(
@@ -159,14 +161,14 @@ def fuse_attention(model: onnx.ModelProto, told: Seen) -> int:
     return len(found)
 
 
-def _sees_all(node: onnx.NodeProto, told: Seen) -> bool:
+def _sees_all(node: onnx.NodeProto, observed: Observed) -> bool:
     """Whether all that an attention has besides queries, keys and values hides nothing."""
-    harmless = {KEY_MASK: told.everything, SCORE_BIAS: told.nothing}
+    harmless = {KEY_MASK: observed.everything, SCORE_BIAS: observed.nothing}
     more = [(i, name) for i, name in enumerate(node.input) if i >= QUERY_KEY_VALUE and name]
     return all(name in harmless.get(i, ()) for i, name in more)
 
 
-def _around_softmax(softmax: onnx.NodeProto, known: Index) -> list[str]:
+def _tensors_around(softmax: onnx.NodeProto, known: Index) -> list[str]:
     """Whatever may have to be known of an attention: its mask, scales and parted tensors."""
     scores = known.producer.get(softmax.input[0])
     names: list[str] = []
@@ -186,17 +188,17 @@ def _around_softmax(softmax: onnx.NodeProto, known: Index) -> list[str]:
     return names
 
 
-def _around(softmax: onnx.NodeProto, known: Index, told: Seen) -> _Attention | None:
+def _match(softmax: onnx.NodeProto, known: Index, observed: Observed) -> _Attention | None:
     """The attention whose softmax this is; None where anything differs from the pattern."""
     nodes, tensor = [softmax], softmax.input[0]
     masked = known.producer.get(tensor)
     if masked is not None and masked.op_type == "Add":
         nodes.append(masked)
-        rest = [name for name in masked.input if name not in told.nothing]
+        rest = [name for name in masked.input if name not in observed.nothing]
         if len(rest) != 1:
             return None
         tensor = rest[0]
-    scale, tensor, scaling = _scaled(tensor, known, told)
+    scale, tensor, scaling = _scaled(tensor, known, observed)
     nodes += scaling
     scores = known.producer.get(tensor)
     weighted = _only_reader(softmax, known)
@@ -207,7 +209,7 @@ def _around(softmax: onnx.NodeProto, known: Index, told: Seen) -> _Attention | N
     nodes += [scores, weighted]
     tensors = []
     for name in scores.input:
-        factor, name, scaling = _scaled(name, known, told)
+        factor, name, scaling = _scaled(name, known, observed)
         scale *= factor
         nodes += scaling
         tensors.append(name)
@@ -215,23 +217,27 @@ def _around(softmax: onnx.NodeProto, known: Index, told: Seen) -> _Attention | N
     if turned is not None and _order(turned) == KEYS_TURNED:
         nodes.append(turned)
         tensors[1] = turned.input[0]
-        keys = _parted(tensors[1], known, told)
+        keys = _split_heads(tensors[1], known, observed)
     else:
-        keys = _parted(tensors[1], known, told, KEYS_AT_ONCE)
-    parts = [_parted(tensors[0], known, told), keys, _parted(weighted.input[1], known, told)]
-    joined = _joined(weighted, known)
+        keys = _split_heads(tensors[1], known, observed, KEYS_AT_ONCE)
+    parts = [
+        _split_heads(tensors[0], known, observed),
+        keys,
+        _split_heads(weighted.input[1], known, observed),
+    ]
+    joined = _merge_heads(weighted, known)
     if joined is None or any(part is None for part in parts):
         return None
     whole = [p for p in parts if p is not None]
     nodes += [node for part in whole for node in part[1]] + joined
-    own = _ours(nodes, joined[-1], known)
+    own = _exclusive_nodes(nodes, joined[-1], known)
     if own is None or len({heads for _, _, heads in whole}) != 1:
         return None
     inputs = [name for name, _, _ in whole]
     return _Attention(inputs, joined[-1].output[0], whole[0][2], scale, own)
 
 
-def _scaled(name: str, known: Index, told: Seen) -> tuple[float, str, list[onnx.NodeProto]]:
+def _scaled(name: str, known: Index, observed: Observed) -> tuple[float, str, list[onnx.NodeProto]]:
     """What `name` is a multiple of, by how much, and the node that multiplies."""
     node = known.producer.get(name)
     if node is None or node.op_type not in SCALING:
@@ -239,28 +245,28 @@ def _scaled(name: str, known: Index, told: Seen) -> tuple[float, str, list[onnx.
     constant = known.initializers.get(node.input[1])
     if constant is not None and list(constant.dims) in ([], [1]):
         factor = float(numpy_helper.to_array(constant).item())
-    elif node.input[1] in told.factors:
-        factor = told.factors[node.input[1]]
+    elif node.input[1] in observed.factors:
+        factor = observed.factors[node.input[1]]
     else:
         return 1.0, name, []
     return factor if node.op_type == "Mul" else 1 / factor, node.input[0], [node]
 
 
-def _parted(
-    name: str, known: Index, told: Seen, order: Sequence[int] = HEADS_FIRST
+def _split_heads(
+    name: str, known: Index, observed: Observed, order: Sequence[int] = HEADS_FIRST
 ) -> tuple[str, list[onnx.NodeProto], int] | None:
     """What was parted into heads to give `name`, the two nodes that did it, and how many heads."""
     turned = known.producer.get(name)
     if turned is None or _order(turned) != list(order):
         return None
     reshaped = known.producer.get(turned.input[0])
-    heads = told.heads.get(turned.input[0], 0)
+    heads = observed.heads.get(turned.input[0], 0)
     if reshaped is None or reshaped.op_type != "Reshape" or heads == 0:
         return None
     return reshaped.input[0], [reshaped, turned], heads
 
 
-def _joined(weighted: onnx.NodeProto, known: Index) -> list[onnx.NodeProto] | None:
+def _merge_heads(weighted: onnx.NodeProto, known: Index) -> list[onnx.NodeProto] | None:
     """The two nodes that put the heads of `weighted` side by side again."""
     turned = _only_reader(weighted, known)
     if turned is None or _order(turned) != HEADS_FIRST:
@@ -271,7 +277,7 @@ def _joined(weighted: onnx.NodeProto, known: Index) -> list[onnx.NodeProto] | No
     return [turned, reshaped]
 
 
-def _ours(
+def _exclusive_nodes(
     nodes: list[onnx.NodeProto], last: onnx.NodeProto, known: Index
 ) -> list[onnx.NodeProto] | None:
     """The nodes, and those that only work out sizes for them; None if anybody else reads what they

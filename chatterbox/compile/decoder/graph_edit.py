@@ -1,7 +1,6 @@
-"""How are tensors of an ONNX graph found, cut out and replaced?
+"""Finds, cuts out and replaces parts of an ONNX graph.
 
-Knows no decoder: names, nodes, what comes before and what after. Weights in external files stay
-references unless they are asked for.
+Weights in external files stay references unless they are read.
 """
 
 from collections.abc import Iterable, Sequence

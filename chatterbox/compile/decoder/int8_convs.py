@@ -1,9 +1,9 @@
-"""How do a graph's one-dimensional convolutions run in 8 bits on a CPU?
+"""Runs one-dimensional convolutions in 8 bits on a CPU.
 
-Knows operators and weights; nothing of what the graph is for. The runtime's integer convolutions
-are slow (`ConvInteger`) or want the range of their output beforehand (`QLinearConv`). So a window
-of inputs becomes a row of a matrix, in 8 bits, and the product with the weights comes out in single
-precision: only the input is rounded, by a scale found as it runs. docs/decoder.md has the figures.
+The runtime's integer convolutions are slow (`ConvInteger`) or want the range of their output
+beforehand (`QLinearConv`). So a window of inputs becomes a row of a matrix, in 8 bits, and the
+product with the weights comes out in single precision: only the input is rounded, by a scale found
+as it runs. docs/decoder.md has the figures.
 """
 
 from collections.abc import Sequence

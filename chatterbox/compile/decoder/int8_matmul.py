@@ -1,9 +1,9 @@
-"""How do a graph's matrix products run in 8 bits on a CPU?
+"""Runs products with constant matrices in 8 bits on a CPU.
 
-Knows operators and weights; nothing of what the graph is for. Weights become int8 with one scale
-for each output column, activations uint8 with one scale for each call, found as it runs
-(`DynamicQuantizeMatMul`). On CPUs with 8-bit dot products this is about three times as fast as
-single precision, and twice as fast as `MatMulNBits`, which is made for few rows.
+Weights become int8 with one scale for each output column, activations uint8 with one scale for each
+call, found as it runs (`DynamicQuantizeMatMul`). On CPUs with 8-bit dot products this is about
+three times as fast as single precision, and twice as fast as `MatMulNBits`, which is made for few
+rows.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,4 @@
-"""What does a decoder graph draw, sum and cut into, found out by running it a few times?
-
-Knows the decoder's inputs and output by the contract's names; nothing of streaming.
-"""
+"""Runs a published decoder a few times to find its random tensors, running sums, mel and masks."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +11,12 @@ from onnx import helper
 
 from chatterbox.compile.decoder.errors import NotSplittable
 from chatterbox.compile.decoder.fit_dims import PROBES, fit_dims
-from chatterbox.compile.decoder.fuse_attention import Seen, questions, seen, unpack_attention
+from chatterbox.compile.decoder.fuse_attention import (
+    Observed,
+    observe,
+    tensors_to_observe,
+    unpack_attention,
+)
 from chatterbox.compile.decoder.graph_edit import inlined
 from chatterbox.compile.decoder.phase_carry import find_sums, sums_as_outputs
 from chatterbox.compile.decoder.random_ops import find_randoms, randoms_to_outputs
@@ -52,7 +54,7 @@ class DecoderFacts:
     sums: Mapping[PhaseSum, list[LinearDim]]
     mel: str | None  # the tensor between flow and vocoder
     why_whole: str  # why there is none
-    attention: Seen  # of one row, or rows of equal length
+    attention: Observed  # of one row, or rows of equal length
     proof: Run
 
     def kind(self, tensor: str) -> int:
@@ -73,13 +75,13 @@ def introspect(model: onnx.ModelProto, open_graph: OpenGraph) -> DecoderFacts:
     sums_as_outputs(told, sums)
     if mel is not None:
         told.graph.output.append(helper.make_empty_tensor_value_info(mel))
-    asked = questions(model)
+    asked = tensors_to_observe(model)
     told.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in asked)
     session = open_graph(told)
     ragged = any(i.name == LENGTHS for i in model.graph.input)
     runs = {length: _run(session, length, ragged) for length in PROBES}
     # Rows of different length are masked only when they share a call, which these runs don't show.
-    attention = seen(list(runs.values()), asked, masks=not ragged)
+    attention = observe(list(runs.values()), asked, masks=not ragged)
     for run in runs.values():
         for name in asked:
             del run[name]

@@ -1,7 +1,4 @@
-"""Which random numbers does a graph draw, and how are they given to it instead?
-
-Knows the four random operators of ONNX; nothing of what the numbers are for.
-"""
+"""Finds a graph's random operators and turns what they draw into inputs."""
 
 import onnx
 from onnx import helper

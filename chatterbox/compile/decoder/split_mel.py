@@ -1,7 +1,7 @@
-"""Where does the flow end and the vocoder begin?
+"""Finds the mel between flow and vocoder, and cuts the graph there.
 
-Knows the shapes of the vocoder's first weights [source]; no names, since every exporter makes up
-its own.
+The mel is what feeds the vocoder's two first convolutions, recognised by the shapes of their
+weights: names are every exporter's own.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,7 @@
-"""How can keys and values be kept in 8 bits? Each channel of each head gets a fixed scale.
+"""Keeps keys and values in 8 bits: a fixed scale for each channel of each head.
 
-Knows the compiled graph's attention; measures the ranges by running it on rows of the model's own
-embedding. The cache is four times smaller than in fp32, and reading it is most of a large batch's
-step.
+The scales come from running the compiled graph on rows of the model's own embedding. The cache is
+four times smaller than in fp32, and reading it is most of a large batch's step.
 """
 
 from collections.abc import Sequence

@@ -1,9 +1,9 @@
-"""Does a coarser cache change what is said? Both graphs speak the same sentence, code by code.
+"""Measures what a coarser cache changes in what is said, as Kullback-Leibler divergence.
 
-Knows two compiled sessions and an embedding; does not know how they differ. Random rows cannot
-tell: a model whose attention is sharp where it speaks survives them and still misses its own stop
-code. So the finer one speaks a sentence, drawing codes as the server would, the coarser one
-follows, and the distributions that the next code is drawn from are compared at every step.
+Random rows cannot tell: a model whose attention is sharp where it speaks survives them and still
+misses its own stop code. So the finer graph speaks a sentence, drawing codes as the server would,
+the coarser one follows, and the distributions that the next code is drawn from are compared at
+every step.
 """
 
 from dataclasses import dataclass

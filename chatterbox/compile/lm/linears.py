@@ -1,7 +1,4 @@
-"""Where does a graph multiply by constant matrices, in which order, with which biases?
-
-Knows ONNX's ways to write x · W + b; does not know what a linear is for.
-"""
+"""Finds a graph's linear layers: products with constant matrices, their biases and their order."""
 
 from dataclasses import dataclass
 
@@ -17,7 +14,7 @@ LINEAR = frozenset(("MatMul", "Gemm", "MatMulNBits"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Found:
+class LinearNode:
     """A linear where it stands in the graph."""
 
     node: NodeProto
@@ -39,7 +36,7 @@ class Linears:
         """`id` of each linear's node."""
         return set(self._found)
 
-    def _as_linear(self, node: NodeProto) -> Found | None:
+    def _as_linear(self, node: NodeProto) -> LinearNode | None:
         if node.op_type not in LINEAR:
             return None
         weight: Weight
@@ -52,7 +49,7 @@ class Linears:
             flipped = node.op_type == "Gemm" and attribute(node, "transB", 0) == 1
             weight = Dense(values.T if flipped else values)
             bias = node.input[2] if node.op_type == "Gemm" and len(node.input) > 2 else ""
-        return Found(node, weight, self._graph.constant(bias) if bias else None)
+        return LinearNode(node, weight, self._graph.constant(bias) if bias else None)
 
     def _blocks(self, node: NodeProto) -> tuple[Blocks, str]:
         inputs, outputs, bits, block = (
@@ -75,7 +72,7 @@ class Linears:
         )
         return blocks, optional[2]
 
-    def ranks(self) -> list[list[Found]]:
+    def by_depth(self) -> list[list[LinearNode]]:
         """The linears that the logits come from, by how many others each depends on."""
         before: dict[str, int] = {}  # edge → bit set of the linears it depends on
         sets: dict[int, int] = {}
@@ -88,13 +85,13 @@ class Linears:
                 depends |= 1 << order
             before.update(dict.fromkeys(node.output, depends))
         reached = before.get("logits", 0)
-        ranks: dict[int, list[Found]] = {}
+        by_depth: dict[int, list[LinearNode]] = {}
         for order, node in enumerate(self._graph.nodes):
             if reached >> order & 1:
-                ranks.setdefault(sets[id(node)].bit_count(), []).append(self._found[id(node)])
-        return [ranks[rank] for rank in sorted(ranks)]
+                by_depth.setdefault(sets[id(node)].bit_count(), []).append(self._found[id(node)])
+        return [by_depth[depth] for depth in sorted(by_depth)]
 
-    def with_bias(self, found: Found) -> Linear:
+    def with_bias(self, found: LinearNode) -> Linear:
         """With its bias, wherever the graph adds it."""
         width = found.weight.shape[1]
         bias = np.zeros(width, np.float32) if found.bias is None else found.bias.reshape(-1)

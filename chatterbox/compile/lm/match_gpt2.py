@@ -1,14 +1,13 @@
-"""Which weight of a stock graph plays which part? Read from structure, never from names.
+"""Matches a published graph to GPT-2: which stored tensor is which weight, by structure alone.
 
-Knows GPT-2's shape; does not know whether what it found is right: `prove.py` decides that.
-
-Every product of an activation with a constant matrix is a *linear*. A linear's rank is how many
-linears it depends on. In a transformer the ranks alone give the order of use: query, key and value
-share one (or are one linear), then the output projection, the two of the feed-forward, the next
-block, and last the head. Where norms, biases and activations sit follows from walking the edges.
+Names are never read. Every product of an activation with a constant matrix is a *linear*; its depth
+is the number of linears it depends on. In a transformer the depths alone give the order of use:
+query, key and value share one (or are one linear), then the output projection, the two of the
+feed-forward, the next block, and last the head. Where norms, biases and activations sit follows
+from walking the edges. Whether the match is right is proven afterwards (`equivalence.py`).
 """
 
-from chatterbox.compile.lm.linears import Found, Linears
+from chatterbox.compile.lm.linears import LinearNode, Linears
 from chatterbox.compile.lm.norms import norm_before
 from chatterbox.compile.lm.published import NotRecognizedError, PublishedGraph, text_attribute
 from chatterbox.compile.lm.tables import GATHER, table_of
@@ -27,10 +26,10 @@ LINEARS_A_LAYER = 4  # query-key-value, output, up, down: one after the other
 
 def match_gpt2(graph: PublishedGraph) -> GPT2:
     """The weights of a stock language model. Raises NotRecognizedError."""
-    return _Recogniser(graph).model()
+    return _Match(graph).model()
 
 
-class _Recogniser:
+class _Match:
     def __init__(self, graph: PublishedGraph) -> None:
         self._graph = graph
         self._linears = Linears(graph)
@@ -41,17 +40,17 @@ class _Recogniser:
             raise NotRecognizedError("it has no past_key_values.0.key or no logits")
         dims = key.type.tensor_type.shape.dim
         heads, head_dim = dims[1].dim_value, dims[3].dim_value
-        ranks = self._linears.ranks()
-        if len(ranks) < 1 + LINEARS_A_LAYER or (len(ranks) - 1) % LINEARS_A_LAYER:
+        depths = self._linears.by_depth()
+        if len(depths) < 1 + LINEARS_A_LAYER or (len(depths) - 1) % LINEARS_A_LAYER:
             raise NotRecognizedError(
-                f"{len(ranks)} constant matrices in turn, not {LINEARS_A_LAYER} a layer and a head"
+                f"{len(depths)} constant matrices in turn, not {LINEARS_A_LAYER} a layer and a head"
             )
-        head = ranks.pop()
+        head = depths.pop()
         if len(head) != 1:
             raise NotRecognizedError(f"{len(head)} matrices give the logits")
         layers = [
-            self._layer(start // LINEARS_A_LAYER, ranks[start : start + LINEARS_A_LAYER])
-            for start in range(0, len(ranks), LINEARS_A_LAYER)
+            self._layer(start // LINEARS_A_LAYER, depths[start : start + LINEARS_A_LAYER])
+            for start in range(0, len(depths), LINEARS_A_LAYER)
         ]
         self._check_shapes(layers, heads * head_dim)
         return GPT2(
@@ -61,16 +60,18 @@ class _Recogniser:
             head=self._linears.with_bias(head[0]),
             heads=heads,
             head_dim=head_dim,
-            activation=self._activation(ranks[2][0], ranks[3][0]),
+            activation=self._activation(depths[2][0], depths[3][0]),
         )
 
-    def _norm_before(self, found: Found) -> Norm:
+    def _norm_before(self, found: LinearNode) -> Norm:
         return norm_before(self._graph, found.node.input[0], self._linears.ids)
 
-    def _layer(self, index: int, ranks: list[list[Found]]) -> Layer:
-        queries, out, up, down = ranks
+    def _layer(self, index: int, linears: list[list[LinearNode]]) -> Layer:
+        queries, out, up, down = linears
         if [len(r) for r in (out, up, down)] != [1, 1, 1] or len(queries) not in (1, 3):
-            raise NotRecognizedError(f"layer {index} has {[len(r) for r in ranks]} linears in turn")
+            raise NotRecognizedError(
+                f"layer {index} has {[len(r) for r in linears]} linears in turn"
+            )
         return Layer(
             norm_1=self._norm_before(queries[0]),
             qkv=self._query_key_value(index, queries),
@@ -88,7 +89,7 @@ class _Recogniser:
             if found != expected:
                 raise NotRecognizedError(f"layer {index} has weights {found}, not {expected}")
 
-    def _query_key_value(self, layer: int, found: list[Found]) -> Linear:
+    def _query_key_value(self, layer: int, found: list[LinearNode]) -> Linear:
         if len(found) == 1:
             return self._linears.with_bias(found[0])
         keys, values = (
@@ -105,10 +106,10 @@ class _Recogniser:
         outside = self._attention_bias(found[0], joined.weight.shape[1])
         return joined if outside is None else Linear(joined.weight, joined.bias + outside)
 
-    def _feeds(self, part: Found, output: str) -> bool:
+    def _feeds(self, part: LinearNode, output: str) -> bool:
         return any(n is part.node for n in self._graph.upstream(output, self._linears.ids))
 
-    def _attention_bias(self, part: Found, width: int) -> Array | None:
+    def _attention_bias(self, part: LinearNode, width: int) -> Array | None:
         """MultiHeadAttention may hold the bias of all three projections itself."""
         for node in self._linears.followers(part.node.output[0]):
             if node.op_type == "MultiHeadAttention" and len(node.input) > 3 and node.input[3]:
@@ -116,7 +117,7 @@ class _Recogniser:
                 return bias if bias is not None and bias.shape == (width,) else None
         return None
 
-    def _activation(self, up: Found, down: Found) -> Activation:
+    def _activation(self, up: LinearNode, down: LinearNode) -> Activation:
         for node in self._graph.upstream(down.node.input[0], {id(up.node)}):
             if node.op_type in ("FastGelu", "Tanh"):
                 return "tanh"

@@ -1,7 +1,4 @@
-"""Which layer normalisation stands before a linear? As one operator, fused with a sum, or spelled.
-
-Knows ONNX's ways to write one; does not know which layer it belongs to.
-"""
+"""Finds the layer normalisation before a linear: one operator, fused with a sum, or spelled out."""
 
 from onnx import NodeProto
 

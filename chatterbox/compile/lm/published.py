@@ -1,7 +1,4 @@
-"""What does an ONNX file hold? Its nodes by edge, and its constants, read only when asked for.
-
-Knows ONNX; knows nothing of language models.
-"""
+"""A published ONNX file as a graph: nodes by edge, and constants that are read when needed."""
 
 import math
 from collections.abc import Iterator

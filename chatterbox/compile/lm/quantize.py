@@ -1,6 +1,7 @@
-"""How do plain weights become 8 or 4 bits? Rounded to nearest, each block with scale and zero.
+"""Quantizes weights to 4 or 8 bits in blocks, rounded to nearest, with scale and zero point.
 
-Knows no graph; uses the runtime's own rounding, so that blocks come out as its kernels expect.
+These are the functions that `onnxruntime.quantization`'s MatMulNBits quantizer calls. That module
+would give the same bytes, but it needs `onnx_ir` and configures Python's logging when imported.
 """
 
 import numpy as np

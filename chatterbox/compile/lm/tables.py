@@ -1,7 +1,4 @@
-"""Which rows does a lookup read from? Gather and GatherBlockQuantized, as values.
-
-Knows ONNX's lookups; does not know what a table is for.
-"""
+"""Reads the table of a Gather or GatherBlockQuantized as plain numbers."""
 
 import numpy as np
 from onnx import NodeProto

@@ -1,7 +1,4 @@
-"""What is inside a GPT-2 language model? Its weights as values, however a file writes them.
-
-Knows no ONNX and no session.
-"""
+"""A GPT-2 language model's weights as values, however a file writes them."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,6 +1,4 @@
-"""How is the compiled graph laid out? Weights in, one ONNX file and its sidecar out.
-
-Knows operators and files; does not know where the weights came from.
+"""Writes the compiled graph: GPT-2's weights in, one ONNX file and its sidecar out.
 
 Rows of any length share one step. `rows` and `active` tie the n rows that step to the r arena slots
 they lie in: everything but attention is computed for the n rows alone, and attention runs over the

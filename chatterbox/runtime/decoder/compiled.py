@@ -21,7 +21,7 @@ from chatterbox.runtime.streaming_decoder import StreamingDecoder
 
 log = logging.getLogger(__name__)
 
-DECODER_COMPILER = 1
+DECODER_COMPILER = 2
 """Version of what compiles decoders: raised whenever the same source would give other graphs or
 facts."""
 
