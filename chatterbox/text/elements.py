@@ -22,6 +22,7 @@ _ELEMENT = re.compile(
         \s*+/?>""",
     re.VERBOSE,
 )
+_CLOSED = re.compile(r"</([A-Za-z][\w:-]{0,30})")
 _ATTRIBUTE = re.compile(r"""\b(time|strength)\s*+=\s*+["']?+\s*+([\w.+-]{1,16})""")
 _MENTIONED = re.compile(r"`| (?:tag|element|attribute|node|block)s?\b")
 """What stands behind an element that the text speaks of."""
@@ -40,7 +41,6 @@ _INLINE = listed(
     "reasoning rp rt ruby samp say-as script slot small source span speak strike strong style "
     "sub sup svg template think thinking thought time token track tt u var video voice w wbr"
 )
-
 """Other elements of HTML and SSML; whatever is neither is a placeholder."""
 
 THOUGHTS = ("think", "thinking", "thought", "reasoning")
@@ -63,7 +63,10 @@ def without_elements(text: str) -> str:
     (`&amp;`) become what they stand for."""
     if "<" in text:
         text = _without_hidden(_COMMENT.sub(" ", _INCLUDE.sub(r"\1 \2", text)))
-        text = _ELEMENT.sub(_element, _RAISED.sub(_raised, _LINK.sub(r" \1 ", text)))
+        closed = frozenset(_CLOSED.findall(text))
+        text = _ELEMENT.sub(
+            lambda m: _element(m, closed), _RAISED.sub(_raised, _LINK.sub(r" \1 ", text))
+        )
         text = _PLACEHOLDER.sub(r" \1 ", text)
     return _ENTITY.sub(lambda m: html.unescape(m[0]), text) if "&" in text else text
 
@@ -107,7 +110,7 @@ def _raised(match: re.Match[str]) -> str:
 
 
 def _is_placeholder(match: re.Match[str], name: str) -> bool:
-    """`Dear <name>`: no element of HTML or SSML, and nowhere closed."""
+    """`Dear <name>`: no element of HTML or SSML."""
     return not (
         match["end"]
         or match.string[match.start() - 1 : match.start()] == "<"
@@ -115,11 +118,10 @@ def _is_placeholder(match: re.Match[str], name: str) -> bool:
         or match[0].endswith("/>")
         or name in _BLOCKS
         or name in _INLINE
-        or f"</{match['name']}" in match.string
     )
 
 
-def _element(match: re.Match[str]) -> str:
+def _element(match: re.Match[str], closed: frozenset[str]) -> str:
     name = match["name"].lower()
     if name == "break":
         wanted = dict(_ATTRIBUTE.findall(match["attributes"]))
@@ -127,7 +129,7 @@ def _element(match: re.Match[str]) -> str:
             return pause_mark(_STRENGTH_S.get(wanted.get("strength", "medium"), DEFAULT_PAUSE_S))
         pause = PAUSE.fullmatch("pause:" + wanted["time"])
         return pause_mark(pause_seconds(pause)) if pause else ""
-    if _is_placeholder(match, name):
+    if match["name"] not in closed and _is_placeholder(match, name):
         return f" {match['name']} "
     if _MENTIONED.match(match.string, match.end()) and not match["end"]:
         return match["name"]

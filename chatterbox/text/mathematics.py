@@ -39,7 +39,7 @@ _PAID = re.compile(
 """Before a sum of money, which somebody has put between two dollars: `we paid $60$`."""
 _IS_PATTERN = re.compile(
     r"\\[|.+*?-]|\.\*|\.\+|\[\^|\(\?|(?<![A-Za-z])(?:a-[fz]|A-[FZ]|0-9)(?![A-Za-z])"
-    r"|(?<![\\A-Za-z])(?!sin|cos|tan|log|exp|lim|max|min|mod|det|gcd)[A-Za-z]{3,}(?![^\\]*})"
+    r"|(?<![\\A-Za-z])(?!sin|cos|tan|log|exp|lim|max|min|mod|det|gcd)[A-Za-z]{3,}(?![^\\{}]{0,200}})"
 )
 """What stands between `\\(` and `\\)` in a pattern of `grep` or `sed`."""
 _UNIT_AFTER = r"(?= ?(?P<unit>[A-Za-zμ°%]{1,5})(?![\w.]\w))"
