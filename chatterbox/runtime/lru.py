@@ -1,7 +1,4 @@
-"""What was already computed of which voices? Least recently used out, bounded by bytes.
-
-Knows no session and not what an entry holds, only how many bytes it is.
-"""
+"""A least-recently-used cache, bounded by bytes and, where it is set, by a number of entries."""
 
 import threading
 from collections import OrderedDict
@@ -13,11 +10,15 @@ Entry = TypeVar("Entry")
 class ByteLru(Generic[Entry]):
     """Entries by voice key. Safe to use from several threads."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, max_entries: int | None = None) -> None:
         self._max_bytes = max_bytes
+        self._max_entries = max_entries
         self._bytes = 0
         self._entries: OrderedDict[str, tuple[Entry, int]] = OrderedDict()
         self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._entries)
 
     @property
     def nbytes(self) -> int:
@@ -32,18 +33,33 @@ class ByteLru(Generic[Entry]):
             self._entries.move_to_end(key)
             return self._entries[key][0]
 
-    def has_room(self, nbytes: int) -> bool:
-        """Whether so many more could be held without dropping any."""
-        return self._bytes + nbytes <= self._max_bytes
+    def has_room(self, nbytes: int | None = None) -> bool:
+        """Whether one more of this size could be held without dropping any. None: of the mean size
+        of those held."""
+        with self._lock:
+            count = len(self._entries)
+            more = self._bytes / max(count, 1) if nbytes is None else nbytes
+            return self._bytes + more <= self._max_bytes and count != self._max_entries
 
     def put(self, key: str, entry: Entry, nbytes: int) -> None:
         """Hold `entry`, dropping the least recently used ones; one above the bound is not held."""
         with self._lock:
-            if key in self._entries:
-                self._bytes -= self._entries.pop(key)[1]
+            self._remove(key)
             if nbytes > self._max_bytes:
                 return
             self._entries[key] = entry, nbytes
             self._bytes += nbytes
-            while self._bytes > self._max_bytes:
-                self._bytes -= self._entries.popitem(last=False)[1][1]
+            while self._bytes > self._max_bytes or self._is_crowded():
+                self._remove(next(iter(self._entries)))
+
+    def drop(self, key: str) -> None:
+        """Forget an entry; fine where it is not held."""
+        with self._lock:
+            self._remove(key)
+
+    def _is_crowded(self) -> bool:
+        return self._max_entries is not None and len(self._entries) > self._max_entries
+
+    def _remove(self, key: str) -> None:
+        if key in self._entries:
+            self._bytes -= self._entries.pop(key)[1]

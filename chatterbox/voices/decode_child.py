@@ -16,7 +16,7 @@ import soundfile
 
 from chatterbox.errors import ChatterboxError
 from chatterbox.hardening import deny_inspection
-from chatterbox.voices import child_protocol as decode_wire
+from chatterbox.voices import child_protocol
 from chatterbox.voices.audio_file import decode_audio
 
 ADDRESS_SPACE_BYTES = 1 << 30
@@ -68,16 +68,16 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
     """Answer until the server closes its end or dies."""
     while True:
         try:
-            data, max_seconds = decode_wire.read_request(requests)
-        except decode_wire.BrokenChannel:
+            data, max_seconds = child_protocol.read_request(requests)
+        except child_protocol.BrokenChannel:
             return
-        grant_cpu_time(CPU_S * decode_wire.patience(max_seconds))
+        grant_cpu_time(CPU_S * child_protocol.patience(max_seconds))
         try:
             decoded = decode_audio(data, max_seconds=max_seconds)
         except ChatterboxError as refusal:
-            decode_wire.write_refusal(answers, refusal)
+            child_protocol.write_refusal(answers, refusal)
         else:
-            decode_wire.write_decoded(answers, decoded)
+            child_protocol.write_decoded(answers, decoded)
 
 
 def grant_cpu_time(seconds: float) -> None:

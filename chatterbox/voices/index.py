@@ -22,36 +22,36 @@ class VoiceIndex:
     """Changes of the catalogue and the disk are done one at a time (`_changing`); finding needs no
     lock."""
 
-    def __init__(self, shelf: VoiceRepository, *, default_voice: str, max_voices: int) -> None:
-        self._shelf = shelf
+    def __init__(self, repository: VoiceRepository, *, default_voice: str, max_voices: int) -> None:
+        self._repository = repository
         self._default_voice = default_voice
         self._max_voices = max_voices
-        self._catalogue = NameIndex()
+        self._names = NameIndex()
         self._changing = threading.Lock()
 
     def start(self) -> None:
         """Clean up after an interrupted process and list the voices. Encodes nothing."""
-        self._catalogue = NameIndex({info.voice_id: info for info in self._shelf.open()})
-        if self._catalogue.find(self._default_voice) is None:
+        self._names = NameIndex({info.voice_id: info for info in self._repository.open()})
+        if self._names.find(self._default_voice) is None:
             log.warning("there is no voice %s, the default one", shown(self._default_voice))
 
     @property
     def skipped(self) -> tuple[tuple[str, str], ...]:
         """(directory name, reason) of what is in the voices' directory but is no good voice."""
-        return self._shelf.skipped
+        return self._repository.skipped
 
     # --- finding
 
     def info(self, id_or_name: str) -> VoiceInfo:
         """One voice. Raises VoiceNotFound."""
-        found = self._catalogue.find(id_or_name)
+        found = self._names.find(id_or_name)
         if found is None:
             raise not_found(id_or_name)
         return found
 
     def list(self) -> builtins.list[VoiceInfo]:
         """All voices: the built-in ones, then the others from old to new."""
-        return sorted(self._catalogue.voices.values(), key=lambda info: info.created_at)
+        return sorted(self._names.voices.values(), key=lambda info: info.created_at)
 
     # --- changing
 
@@ -61,14 +61,14 @@ class VoiceIndex:
             info = self.info(id_or_name)
             if info.built_in:
                 raise VoiceProtected("A built-in voice keeps its name; give it an alias instead.")
-            kept = self._catalogue.free_name(name, info.voice_id)
+            kept = self._names.free_name(name, info.voice_id)
             return self._update(replace(info, name=kept, aliases=without_alias(info, kept)))
 
     def set_alias(self, id_or_name: str, alias: str) -> VoiceInfo:
         """Let a voice answer to a further name. Raises VoiceNotFound, InvalidVoiceId."""
         with self._changing:
             info = self.info(id_or_name)
-            kept = self._catalogue.free_name(alias, info.voice_id)
+            kept = self._names.free_name(alias, info.voice_id)
             return self._update(replace(info, aliases=with_alias(info, kept)))
 
     def remove_alias(self, alias: str) -> VoiceInfo:
@@ -87,8 +87,8 @@ class VoiceIndex:
             info = self.info(id_or_name)
             if info.built_in:
                 raise VoiceProtected("A built-in voice cannot be deleted.", param="voice_id")
-            self._shelf.remove(info.voice_id)
-            self._catalogue = self._catalogue.without(info.voice_id)
+            self._repository.remove(info.voice_id)
+            self._names = self._names.without(info.voice_id)
         return info
 
     # --- for the library
@@ -96,27 +96,27 @@ class VoiceIndex:
     def _reference(self, info: VoiceInfo) -> I16:
         """The kept recording. A voice whose recording is lost leaves the catalogue."""
         try:
-            return self._shelf.reference(info.voice_id)
+            return self._repository.reference(info.voice_id)
         except BadEntry as lost:
             with self._changing:
-                self._shelf.skip(info.voice_id, str(lost))
-                self._catalogue = self._catalogue.without(info.voice_id)
+                self._repository.skip(info.voice_id, str(lost))
+                self._names = self._names.without(info.voice_id)
             raise not_found(info.voice_id) from lost
 
     def _existing(self, key: str) -> VoiceInfo | None:
         """The voice of that id, also where only the disk knows it."""
-        info = self._catalogue.voices.get(key)
+        info = self._names.voices.get(key)
         if info is None:
             with self._changing:
-                info = self._shelf.rediscover(key)
+                info = self._repository.rediscover(key)
                 if info:
-                    self._catalogue = self._catalogue.with_voice(info)
+                    self._names = self._names.with_voice(info)
         return info
 
     def _check_room(self, key: str) -> None:
         """Raises StorageFull where `key` would be one voice too many."""
-        voices = self._catalogue.voices
-        if key not in voices and len(voices) - self._shelf.built_in >= self._max_voices:
+        voices = self._names.voices
+        if key not in voices and len(voices) - self._repository.built_in >= self._max_voices:
             raise StorageFull(
                 f"There is room for {self._max_voices} voices (max_voices); delete some first."
             )
@@ -124,18 +124,18 @@ class VoiceIndex:
     def _enter(self, info: VoiceInfo, reference: I16, tensors: VoiceTensors) -> None:
         """A new voice."""
         with self._changing:
-            self._catalogue.free_name(info.name, info.voice_id)  # again, now that none can come
+            self._names.free_name(info.name, info.voice_id)  # again, now that none can come
             self._check_room(info.voice_id)
-            self._shelf.add(info, reference, tensors)
-            self._catalogue = self._catalogue.with_voice(info)
+            self._repository.add(info, reference, tensors)
+            self._names = self._names.with_voice(info)
 
     def _keep_tensors(self, info: VoiceInfo, tensors: VoiceTensors) -> None:
         """What was made here of a known voice, where it can be stored."""
         with self._changing:
-            self._shelf.keep_tensors(info.voice_id, tensors)
-            known = self._catalogue.voices.get(info.voice_id)
+            self._repository.keep_tensors(info.voice_id, tensors)
+            known = self._names.voices.get(info.voice_id)
             if known and known.imported:  # and what came with the import was lost
-                self._catalogue = self._catalogue.with_voice(replace(known, imported=False))
+                self._names = self._names.with_voice(replace(known, imported=False))
 
     def _replace_tensors(
         self, key: str, tensors: VoiceTensors, report: ReferenceReport
@@ -144,15 +144,15 @@ class VoiceIndex:
         voice is gone, and storage errors."""
         with self._changing:
             try:
-                info = self._shelf.replace_tensors(key, tensors, report)
+                info = self._repository.replace_tensors(key, tensors, report)
             except BadEntry:
                 raise not_found(key) from None
-            self._catalogue = self._catalogue.with_voice(info)
+            self._names = self._names.with_voice(info)
         return info
 
     def _update(self, info: VoiceInfo) -> VoiceInfo:
-        self._shelf.update(info)
-        self._catalogue = self._catalogue.with_voice(info)
+        self._repository.update(info)
+        self._names = self._names.with_voice(info)
         return info
 
 

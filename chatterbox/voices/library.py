@@ -1,21 +1,21 @@
-"""Which voices are there, and what are their tensors? Registers, finds, encodes, moves, deletes.
+"""The voice library: registers, finds, encodes, moves and deletes voices.
 
 Knows no HTTP and no graph: the speech encoder is a function that it is given. All methods block
 (disk, decoder, encoder) and may be called from any thread.
 """
 
+import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from chatterbox.errors import GenerationFailed, VoiceNotFound
 from chatterbox.runtime.contract import F32, Voice, VoiceTensors
-from chatterbox.voices.cache import VoiceCache
+from chatterbox.runtime.lru import ByteLru
 from chatterbox.voices.file_system import FileSystem
 from chatterbox.voices.index import VoiceIndex, not_found
-from chatterbox.voices.keyed_lock import KeyedLocks
 from chatterbox.voices.names import MAX_ALIASES, VoiceInfo, checked_name
 from chatterbox.voices.reference import (
     I16,
@@ -26,12 +26,46 @@ from chatterbox.voices.reference import (
     prepare_reference,
     voice_id,
 )
-from chatterbox.voices.reference_file import reference_to_flac
 from chatterbox.voices.repository import VoiceRepository
 from chatterbox.voices.sandbox import AudioDecoder, guarded_decoder
 from chatterbox.voices.store import BadEntry, VoiceStore
 from chatterbox.voices.tensor_file import tensors_digest, tensors_fault
-from chatterbox.voices.voice_file import ExportedVoice, read_voice_file, write_voice_file
+from chatterbox.voices.voice_file import (
+    ExportedVoice,
+    read_voice_file,
+    reference_to_flac,
+    write_voice_file,
+)
+
+
+class KeyedLocks:
+    """Locks made at first use and dropped after the last: their number does not grow."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._locks: dict[str, tuple[threading.Lock, int]] = {}
+
+    def __len__(self) -> int:
+        with self._guard:
+            return len(self._locks)
+
+    @contextmanager
+    def holding(self, key: str) -> Iterator[None]:
+        """Alone with `key` inside the block."""
+        with self._guard:
+            lock, users = self._locks.get(key, (threading.Lock(), 0))
+            self._locks[key] = (lock, users + 1)
+        try:
+            with lock:
+                yield
+        finally:
+            with self._guard:
+                users = self._locks[key][1] - 1
+                if users:
+                    self._locks[key] = (lock, users)
+                else:
+                    del self._locks[key]
+
 
 KEY_HEX_CHARS = 12
 """Of the tensors' digest in `Voice.key`, behind the id: equal key, equal tensors."""
@@ -39,7 +73,7 @@ KEY_HEX_CHARS = 12
 
 class VoiceLibrary(VoiceIndex):
     """All voices of one data directory for one model. Work on one recording is done once however
-    many ask for it (`_flights`)."""
+    many ask for it (`_encoding`)."""
 
     def __init__(
         self,
@@ -59,10 +93,10 @@ class VoiceLibrary(VoiceIndex):
         self._model_key = model_key
         self._max_seconds = max_seconds
         self._decoder = decoder or guarded_decoder()
-        self._cache = VoiceCache(max_voices=cache_size, max_bytes=cache_bytes)
-        self._flights = KeyedLocks()
-        shelf = VoiceRepository(VoiceStore(directory, files), model_key=model_key)
-        super().__init__(shelf, default_voice=default_voice, max_voices=max_voices)
+        self._cache = ByteLru[Voice](cache_bytes, cache_size)
+        self._encoding = KeyedLocks()
+        repository = VoiceRepository(VoiceStore(directory, files), model_key=model_key)
+        super().__init__(repository, default_voice=default_voice, max_voices=max_voices)
 
     def close(self) -> None:
         """End the decode child."""
@@ -84,10 +118,10 @@ class VoiceLibrary(VoiceIndex):
         """Encode a voice for this model, where that has not been done. Gives the voice where memory
         can hold it beside all that it holds. Raises VoiceNotFound."""
         info = self.info(id_or_name)
-        if self._cache.has_room:
+        if self._cache.has_room():
             return self._voice(info)
-        if not self._shelf.is_encoded(info.voice_id):
-            with self._flights.holding(info.voice_id):
+        if not self._repository.is_encoded(info.voice_id):
+            with self._encoding.holding(info.voice_id):
                 self._load(info)
         return None
 
@@ -102,7 +136,7 @@ class VoiceLibrary(VoiceIndex):
         reference = prepare_reference(self._decoder, data, max_seconds=self._max_seconds)
         key = voice_id(reference)
         if kept_name:
-            self._catalogue.free_name(kept_name, key)  # before the slow part
+            self._names.free_name(kept_name, key)  # before the slow part
         self._check_room(key)
         while True:
             with suppress(VoiceNotFound):  # deleted meanwhile: it is stored once more
@@ -111,7 +145,7 @@ class VoiceLibrary(VoiceIndex):
     def _registered(
         self, key: str, reference: Reference, name: str | None
     ) -> tuple[VoiceInfo, bool]:
-        with self._flights.holding(key):
+        with self._encoding.holding(key):
             existing = self._existing(key)
             if existing is None:
                 voice = self._cache.get(key) or self._encode(key, reference.audio)
@@ -130,21 +164,21 @@ class VoiceLibrary(VoiceIndex):
         voice = self._encode(key, reference.audio)
         info = self._replace_tensors(key, voice.data, reference.report)
         self._cache.drop(_imported(key))
-        self._cache.put(key, voice)
+        self._hold(key, voice)
         return info
 
     def temporary(self, data: bytes) -> tuple[Voice, ReferenceReport]:
         """The voice of a recording for one request: in memory for the next one, not on disk."""
         reference = prepare_reference(self._decoder, data, max_seconds=self._max_seconds)
         key = voice_id(reference)
-        registered = self._catalogue.voices.get(key)
+        registered = self._names.voices.get(key)
         if registered and not registered.imported:
             return self._voice(registered), reference.report
-        with self._flights.holding(key):
+        with self._encoding.holding(key):
             voice = self._cache.get(key)
             if voice is None:
                 voice = self._encode(key, reference.audio)
-                self._cache.put(key, voice)
+                self._hold(key, voice)
         return voice, reference.report
 
     def rehearse(self) -> None:
@@ -177,7 +211,7 @@ class VoiceLibrary(VoiceIndex):
         exported = read_voice_file(data)
         audio = pcm_to_float(exported.reference)
         key = voice_id(Reference(audio, exported.report))
-        with self._flights.holding(key):
+        with self._encoding.holding(key):
             existing = self._existing(key)
             usable = exported.model_key == self._model_key and self._fit(exported.tensors)
             if existing:
@@ -188,7 +222,7 @@ class VoiceLibrary(VoiceIndex):
                 return existing
             self._check_room(key)
             voice = _voice_of(key, exported.tensors) if usable else self._encode(key, audio)
-            names = self._catalogue.free_names((exported.name, *exported.aliases), key)
+            names = self._names.free_names((exported.name, *exported.aliases), key)
             aliases = tuple(names[1 : MAX_ALIASES + 1])
             info = _new_info(key, names[0] if names else key, aliases, exported.report)
             info = replace(info, imported=usable)
@@ -213,18 +247,18 @@ class VoiceLibrary(VoiceIndex):
         voice = self._cache.get(held_as)
         if voice:
             return voice
-        with self._flights.holding(key):
+        with self._encoding.holding(key):
             voice = self._cache.get(held_as)
             if voice is None:
                 voice, held_as = self._load(info)
-                self._cache.put(held_as, voice)
+                self._hold(held_as, voice)
         return voice
 
     def _load(self, info: VoiceInfo) -> tuple[Voice, str]:
         """From disk, else encoded, and stored; and what it may be held as in memory."""
         key = info.voice_id
         try:
-            tensors, imported = self._shelf.tensors(key)
+            tensors, imported = self._repository.tensors(key)
         except BadEntry:  # deleted since it was found
             raise not_found(key) from None
         if tensors:
@@ -243,7 +277,10 @@ class VoiceLibrary(VoiceIndex):
 
     def _add(self, info: VoiceInfo, reference: I16, voice: Voice) -> None:
         self._enter(info, reference, voice.data)
-        self._cache.put(_imported(info.voice_id) if info.imported else info.voice_id, voice)
+        self._hold(_imported(info.voice_id) if info.imported else info.voice_id, voice)
+
+    def _hold(self, held_as: str, voice: Voice) -> None:
+        self._cache.put(held_as, voice, voice.data.nbytes)
 
     def _encode(self, key: str, audio: F32) -> Voice:
         tensors = self._encoder(audio)

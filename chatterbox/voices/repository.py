@@ -1,4 +1,4 @@
-"""What is kept of each voice: its record, its reference, its tensors for this model?
+"""Stored voices, and those that come with the program: record, reference, and tensors for a model.
 
 Knows no speech encoder and no name rules; callers serialise what changes a voice.
 """
@@ -6,14 +6,15 @@ Knows no speech encoder and no name rules; callers serialise what changes a voic
 import logging
 import re
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydantic import TypeAdapter
 
 from chatterbox.errors import InvalidVoiceId
 from chatterbox.runtime.contract import VoiceTensors
-from chatterbox.voices.built_in import BuiltInVoice, built_in_voices
 from chatterbox.voices.names import VoiceInfo, checked_name
 from chatterbox.voices.reference import I16, ReferenceReport
-from chatterbox.voices.reference_file import flac_to_reference, reference_to_flac
 from chatterbox.voices.store import (
     REFERENCE_NAME,
     SCHEMA,
@@ -29,6 +30,29 @@ from chatterbox.voices.tensor_file import (
     tensors_to_arrays,
     unpack,
 )
+from chatterbox.voices.voice_file import flac_to_reference, reference_to_flac
+
+DIRECTORY = Path(__file__).with_name("builtin")
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltInVoice:
+    """A shipped voice. Its id is its name, not a hash: `slt` is easy to ask for."""
+
+    voice_id: str
+    description: str
+    sha256: str  # of the clip
+    report: ReferenceReport
+
+    def clip(self) -> bytes:
+        """The reference as FLAC."""
+        return (DIRECTORY / f"{self.voice_id}.flac").read_bytes()
+
+
+def built_in_voices() -> list[BuiltInVoice]:
+    """All of them; written by `tools/make_builtin_voices.sh`."""
+    return TypeAdapter(list[BuiltInVoice]).validate_json((DIRECTORY / "voices.json").read_bytes())
+
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from typing import BinaryIO, Protocol, cast
 
 from chatterbox.config import environment_for_child
 from chatterbox.errors import Draining, UnreadableAudio
-from chatterbox.voices import child_protocol as decode_wire
+from chatterbox.voices import child_protocol
 from chatterbox.voices.audio_file import decode_audio
 from chatterbox.voices.resampler import Decoded
 
@@ -82,7 +82,7 @@ class SandboxedDecoder:
                 raise _draining()
             try:
                 return self._ask(self._running(), data, max_seconds)
-            except (decode_wire.BrokenChannel, OSError) as failure:
+            except (child_protocol.BrokenChannel, OSError) as failure:
                 self._stop()
                 if self._closed:
                     raise _draining() from failure
@@ -95,13 +95,13 @@ class SandboxedDecoder:
     def _ask(self, child: "_Child", data: bytes, max_seconds: float) -> Decoded:
         """One question; the child is killed when the answer is not there in time, which ends
         every read and write here."""
-        wall_s = self._wall_s * decode_wire.patience(max_seconds)
+        wall_s = self._wall_s * child_protocol.patience(max_seconds)
         killer = threading.Timer(wall_s, child.process.kill)
         killer.daemon = True
         killer.start()
         try:
-            decode_wire.write_request(child.requests, data, max_seconds)
-            return decode_wire.read_answer(child.answers, max_seconds)
+            child_protocol.write_request(child.requests, data, max_seconds)
+            return child_protocol.read_answer(child.answers, max_seconds)
         finally:
             killer.cancel()
 

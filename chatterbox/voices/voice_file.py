@@ -1,17 +1,19 @@
-"""What is in an exported voice? One file: its reference, its record, its tensors for one model.
+"""Files of a voice: its reference as 16-bit FLAC at 24 kHz, and the one file of an exported voice.
 
-Knows no directory; whose tensors may be used is for the library to decide.
+Reads only what this program wrote or shipped, and an import, which is checked; uploaded recordings
+go through `sandbox.py`.
 """
 
+import io
 import json
 from dataclasses import dataclass
 
+import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from chatterbox.errors import InvalidVoiceFile
-from chatterbox.runtime.contract import VoiceTensors
+from chatterbox.runtime.contract import LM_PROMPT_S, SAMPLE_RATE_HZ, VoiceTensors
 from chatterbox.voices.reference import I16, ReferenceReport
-from chatterbox.voices.reference_file import check_reference
 from chatterbox.voices.tensor_file import (
     DamagedFile,
     arrays_to_tensors,
@@ -19,6 +21,41 @@ from chatterbox.voices.tensor_file import (
     tensors_to_arrays,
     unpack,
 )
+
+MAX_SAMPLES = int(LM_PROMPT_S * SAMPLE_RATE_HZ)
+
+
+def reference_to_flac(pcm: I16) -> bytes:
+    """One file."""
+    import soundfile  # slow to import: only where a voice is stored or encoded again
+
+    buffer = io.BytesIO()
+    soundfile.write(
+        buffer, pcm, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16", compression_level=1.0
+    )
+    return buffer.getvalue()
+
+
+def flac_to_reference(data: bytes) -> I16:
+    """The inverse of `reference_to_flac`. Raises DamagedFile."""
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            if (file.format, file.samplerate, file.channels) != ("FLAC", SAMPLE_RATE_HZ, 1):
+                raise DamagedFile("the reference is not mono FLAC at 24 kHz")
+            pcm: I16 = file.read(MAX_SAMPLES, dtype="int16")
+    except (soundfile.SoundFileError, RuntimeError, ValueError) as failure:
+        raise DamagedFile("the reference cannot be decoded") from failure
+    check_reference(pcm)
+    return pcm
+
+
+def check_reference(pcm: I16) -> None:
+    """Raises DamagedFile where these cannot be a reference's samples."""
+    if pcm.ndim != 1 or pcm.dtype != np.int16 or not 0 < len(pcm) <= MAX_SAMPLES:
+        raise DamagedFile("the reference has the wrong type or length")
+
 
 FORMAT = "chatterbox-voice"
 VERSION = "1"

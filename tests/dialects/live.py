@@ -19,7 +19,7 @@ from websockets.asyncio.client import connect
 
 from chatterbox.server.app import create_app
 from chatterbox.server.run import address_of, bind, http_config
-from chatterbox.voices.built_in import DIRECTORY
+from chatterbox.voices.repository import DIRECTORY
 
 WAIT_S = 20
 TEXT = "Hello there. This is a test of the speech."

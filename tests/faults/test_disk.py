@@ -23,7 +23,7 @@ FAULTS = {
 
 def use(rig, files: FaultyFileSystem) -> FaultyFileSystem:
     """Every operation of the voice store from now on."""
-    rig.engine.voices._shelf._store._files = files
+    rig.engine.voices._repository._store._files = files
     rig.engine.voices._decoder = InProcessDecoder()
     return files
 
@@ -87,7 +87,7 @@ async def test_f35_the_nth_operation_fails(rig, code, for_ever):
                 if act == "delete":
                     assert there == (answer.status_code != 200)
                 await rig.client.delete(f"/voices/{voice}")
-                rig.engine.voices._shelf._store.prepare()
+                rig.engine.voices._repository._store.prepare()
     assert failed["register"] >= counts["register"] - 2  # looks at what is there may fail unseen
     assert failed["delete"]
     assert names(rig) - {"slt"} == before - {"slt"}  # the golden voice has its own

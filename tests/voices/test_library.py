@@ -128,7 +128,7 @@ def test_many_register_the_same_at_once(tmp_path, workers):
     assert {info.voice_id for info, _ in results} == {results[0][0].voice_id}
     assert sum(created for _, created in results) == 1
     assert encoder.calls == 1
-    assert len(library._flights) == 0
+    assert len(library._encoding) == 0
 
 
 def test_different_recordings_are_encoded_side_by_side(tmp_path):
@@ -174,7 +174,7 @@ def test_a_failing_encoder_leaves_nothing(tmp_path):
     with pytest.raises(OutOfMemory):
         library.register(ANNA)
     assert entries(tmp_path) == set()
-    assert len(library._flights) == 0
+    assert len(library._encoding) == 0
 
 
 def test_an_encoder_that_gives_no_speaker(tmp_path):
@@ -395,7 +395,7 @@ def test_register_delete_and_get_in_disorder(tmp_path):
     kept = {info.voice_id for info in library.list()} - set(BUILT_IN)
     assert entries(tmp_path) == kept
     assert {info.voice_id for info in open_library(tmp_path).list()} - set(BUILT_IN) == kept
-    assert len(library._flights) == 0
+    assert len(library._encoding) == 0
 
 
 # --- another model, damage
@@ -478,7 +478,7 @@ def test_a_voice_that_only_the_disk_knows(tmp_path):
     """Storing failed after the rename, and so did taking it back."""
     count = operations_of_register(tmp_path)
     library = open_library(tmp_path / "b", files=FaultyFileSystem(0, -1))
-    files = library._shelf._store._files
+    files = library._repository._store._files
     assert isinstance(files, FaultyFileSystem)
     files.first, files.last = files.count + count, EVER  # the last one: flushing the parent
     with pytest.raises(StorageFull):

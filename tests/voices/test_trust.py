@@ -7,6 +7,7 @@ import struct
 import threading
 import time
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -231,13 +232,9 @@ def test_f89_an_acknowledged_voice_is_there_after_a_restart(tmp_path, character)
 def test_f89_a_record_that_would_not_be_read_is_not_written(tmp_path):
     library = open_library(tmp_path)
     info, _ = library.register(ANNA)
-    library._shelf._records[info.voice_id] = library._shelf._records[info.voice_id].__class__(
-        **{
-            name: getattr(library._shelf._records[info.voice_id], name)
-            for name in ("schema", "voice_id", "name", "aliases", "created_at", "files")
-        },
-        report=REPORT.__class__(*(5, 0, 5, None, 0.5, 0, 0.1, 24_000), ("x" * 70_000,)),
-    )
+    records = library._repository._records
+    report = replace(REPORT, warnings=("x" * 70_000,))
+    records[info.voice_id] = replace(records[info.voice_id], report=report)
     with pytest.raises(StorageFull):
         library.set_alias(info.voice_id, "Anna")
     assert open_library(tmp_path).info(info.voice_id).aliases == ()
@@ -351,7 +348,7 @@ def test_f91_a_pipe_in_a_voices_directory_stops_nobody(tmp_path, name):
         assert [reason for _, reason in again.skipped]
     elif name == "reference.flac":
         with pytest.raises(BadEntry):
-            again._shelf.reference(info.voice_id)
+            again._repository.reference(info.voice_id)
     else:
         assert again.get("Anna")  # encoded again
 
@@ -501,4 +498,4 @@ def test_f93_names_stored_before_are_still_known(tmp_path):
         again = open_library(tmp_path)
         assert again.skipped == ()
         assert again.get(name).key == library.get("Anna").key
-        assert again._catalogue.find("") is None
+        assert again._names.find("") is None

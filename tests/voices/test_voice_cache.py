@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatterbox.runtime.contract import Voice, VoiceTensors
-from chatterbox.voices.cache import VoiceCache
-from chatterbox.voices.keyed_lock import KeyedLocks
+from chatterbox.runtime.lru import ByteLru
+from chatterbox.voices.library import KeyedLocks
 
 BASE_BYTES = 4 + 8 + 4 + 8
 
@@ -19,26 +19,42 @@ def voice(key: str, extra: int = 0) -> Voice:
     return Voice(key, VoiceTensors(features, np.zeros(1, np.int64), one, np.zeros((2, 1), "f4")))
 
 
+def put(cache: ByteLru[Voice], key: str, one: Voice) -> None:
+    cache.put(key, one, one.data.nbytes)
+
+
 def test_the_least_recently_used_goes_first():
-    cache = VoiceCache(max_voices=2, max_bytes=1000)
+    cache = ByteLru(1000, 2)
     for key in "ab":
-        cache.put(key, voice(key))
+        put(cache, key, voice(key))
     cache.get("a")
-    cache.put("c", voice("c"))
+    put(cache, "c", voice("c"))
     assert cache.get("b") is None
     assert cache.get("a") is not None
     assert len(cache) == 2
 
 
 def test_bytes_bound_too():
-    cache = VoiceCache(max_voices=100, max_bytes=3 * BASE_BYTES)
+    cache = ByteLru(3 * BASE_BYTES, 100)
     for key in "abcd":
-        cache.put(key, voice(key))
+        put(cache, key, voice(key))
     assert len(cache) == 3
     assert cache.nbytes == 3 * BASE_BYTES
-    cache.put("huge", voice("huge", 1000))
+    put(cache, "huge", voice("huge", 1000))
     assert cache.get("huge") is None
     assert len(cache) == 3
+
+
+def test_room_for_one_more_of_the_usual_size():
+    cache = ByteLru(10, 3)
+    assert cache.has_room()
+    cache.put("a", 1, 4)
+    assert cache.has_room()
+    cache.put("b", 1, 4)
+    assert not cache.has_room(), "10 bytes are too few for three"
+    assert cache.has_room(2)
+    cache.put("c", 1, 1)
+    assert not cache.has_room(0), "three entries are as many as there may be"
 
 
 @given(
@@ -51,12 +67,12 @@ def test_bytes_bound_too():
     st.integers(1, 300),
 )
 def test_bounds_and_accounts_hold(steps, max_voices, max_bytes):
-    cache = VoiceCache(max_voices=max_voices, max_bytes=max_bytes)
+    cache = ByteLru(max_bytes, max_voices)
     held: dict[str, Voice] = {}
     for action, key, extra in steps:
         if action == "put":
             held[key] = voice(key, extra)
-            cache.put(key, held[key])
+            put(cache, key, held[key])
         elif action == "drop":
             cache.drop(key)
             assert cache.get(key) is None
@@ -65,7 +81,7 @@ def test_bounds_and_accounts_hold(steps, max_voices, max_bytes):
             assert found is None or found is held[key]
         assert len(cache) <= max_voices
         assert cache.nbytes <= max_bytes
-        present = [v for k in "abcdef" if (v := cache._voices.get(k))]
+        present = [v for k in "abcdef" if (v := cache.get(k))]
         assert cache.nbytes == sum(v.data.nbytes for v in present)
 
 

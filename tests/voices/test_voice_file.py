@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from chatterbox.errors import InvalidVoiceFile
 from chatterbox.runtime.contract import VoiceTensors
 from chatterbox.voices.reference import ReferenceReport
-from chatterbox.voices.reference_file import flac_to_reference, reference_to_flac
 from chatterbox.voices.tensor_file import (
     MAX_FEATURE_ROWS,
     DamagedFile,
@@ -23,7 +22,13 @@ from chatterbox.voices.tensor_file import (
     tensors_to_arrays,
     unpack,
 )
-from chatterbox.voices.voice_file import ExportedVoice, read_voice_file, write_voice_file
+from chatterbox.voices.voice_file import (
+    ExportedVoice,
+    flac_to_reference,
+    read_voice_file,
+    reference_to_flac,
+    write_voice_file,
+)
 
 from .clips import MODEL, FakeEncoder, babble, encoded
 
