@@ -581,7 +581,7 @@ def test_export_and_import(tmp_path):
     assert open_library(tmp_path / "b").get("Anna").key == here.get("Anna").key
     first, second = read_voice_file(data), read_voice_file(there.export("Anna"))
     assert np.array_equal(first.reference, second.reference)
-    assert tensors_digest(first.data) == tensors_digest(second.data)
+    assert tensors_digest(first.tensors) == tensors_digest(second.tensors)
 
 
 def test_importing_into_another_model_encodes(tmp_path):

@@ -156,7 +156,7 @@ def test_f88_nor_after_a_restart_or_where_the_import_was_deleted(tmp_path):
     assert moved.imported
     stale = library.get(moved.voice_id)
     library.delete(moved.voice_id)
-    library._cache.put(f"imported {moved.voice_id}", stale)  # by who was speaking with it
+    library._hold(f"imported {moved.voice_id}", stale)  # by who was speaking with it
     info, created = library.register(ANNA)
     assert created
     assert library.get(info.voice_id).key == expected.key
