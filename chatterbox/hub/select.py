@@ -10,6 +10,7 @@ from pathlib import Path
 from chatterbox import mini
 from chatterbox.config import PrecisionSetting, TTSConfig
 from chatterbox.errors import ModelError
+from chatterbox.families.registry import family_name
 from chatterbox.hub import download as hub
 from chatterbox.hub.files import ModelFiles, needed_files
 from chatterbox.runtime.contract import GRAPHS, GraphName, Precision
@@ -98,5 +99,6 @@ def _from_hub(
 
 
 def _checked(name: str, files: ModelFiles) -> Selection:
+    family_name(files.directory, files.config())
     files.check()
     return Selection(name, files)

@@ -89,3 +89,9 @@ def test_precision_by_graph_by_model_by_device(tmp_path):
     assert "onnx/conditional_decoder.onnx_data" in names
     assert "onnx/language_model_quantized.onnx" in names
     assert len(names) == 5 + 2 * len(GRAPHS)
+
+
+def test_a_model_of_another_family_is_named(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    with pytest.raises(ModelError, match=r"holds Orpheus.* cannot"):
+        select.select(config(tmp_path, model=str(tmp_path)), "cpu", print)
