@@ -22,7 +22,7 @@ def right(tmp_path_factory) -> Callable[[dict], bytes]:
     def answer(call: dict) -> bytes:
         async def speak() -> bytes:
             async with running(tmp_path_factory.mktemp("right")) as rig:
-                return await rig._right(call)
+                return await rig.right(call)
 
         return asyncio.run(speak())
 

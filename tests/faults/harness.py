@@ -162,8 +162,8 @@ class Rig:
         self.app = create_app(engine, server_config(**server), lifecycle=self.lifecycle)
         self.log = Log()
         self.headers: dict[str, str] = {}  # of every call, a key for instance
-        self._begun = 0  # HTTP requests that reached the app
-        self._raw: list[asyncio.StreamWriter] = []  # bare connections
+        self.begun = 0  # HTTP requests that reached the app
+        self.connections: list[asyncio.StreamWriter] = []  # bare connections
 
     # --- life
 
@@ -187,7 +187,7 @@ class Rig:
 
     async def close(self) -> None:
         """Stop, whatever is stuck. What a failed test left open is no fault of the next one."""
-        for writer in self._raw:
+        for writer in self.connections:
             if not writer.is_closing():
                 writer.transport.abort()
         await self.client.aclose()
@@ -213,7 +213,7 @@ class Rig:
         )
 
     async def _counted(self, scope, receive, send) -> None:
-        self._begun += scope["type"] == "http"
+        self.begun += scope["type"] == "http"
         await self.app(scope, receive, send)
 
     # --- calls
@@ -226,7 +226,7 @@ class Rig:
     async def raw(self, data: bytes = b"") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A bare connection that has sent `data`."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        self._raw.append(writer)
+        self.connections.append(writer)
         writer.write(data)
         await writer.drain()
         return reader, writer
@@ -262,11 +262,11 @@ class Rig:
         """The fault happens inside. `live` and `ready` are the probes' statuses right after it;
         `golden`: whether the request in the air survives it, and one after it is spoken."""
         for call in (GOLDEN, SHORT):
-            await self._right(call)
+            await self.right(call)
         await self.settled()
-        before, lines, begun = self.held(), len(self.log.lines), self._begun
+        before, lines, begun = self.held(), len(self.log.lines), self.begun
         half, go_on = asyncio.Event(), asyncio.Event()
-        flying = asyncio.create_task(self._listen(GOLDEN, half, go_on))
+        flying = asyncio.create_task(self.listen(GOLDEN, half, go_on))
         await asyncio.wait(
             {flying, asyncio.create_task(half.wait())}, return_when="FIRST_COMPLETED"
         )
@@ -278,13 +278,13 @@ class Rig:
             heard = (await asyncio.gather(flying, return_exceptions=True))[0]
         await self._probe(live, ready)
         if golden:
-            assert heard == await self._right(GOLDEN), "I3: the golden request is damaged"
-            after = await self._listen(SHORT)
-            assert after == await self._right(SHORT), "I3: the request after it is damaged"
+            assert heard == await self.right(GOLDEN), "I3: the golden request is damaged"
+            after = await self.listen(SHORT)
+            assert after == await self.right(SHORT), "I3: the request after it is damaged"
         await self.client.aclose()
         self.client = self.new_client()
         await self.settled(before)
-        self._check_log(self.log.lines[lines:], self._begun - begun)
+        self._check_log(self.log.lines[lines:], self.begun - begun)
 
     async def settled(self, before: Held | None = None) -> None:
         """I4: nothing more is held than `before`; without it, nothing is being worked at."""
@@ -319,13 +319,13 @@ class Rig:
             tasks=len(asyncio.all_tasks()),
         )
 
-    async def _right(self, call: dict[str, Any]) -> bytes:
+    async def right(self, call: dict[str, Any]) -> bytes:
         key = (*call.items(), self.engine.config.default_voice)
         if key not in self._golden:
-            self._golden[key] = await self._listen(call)
+            self._golden[key] = await self.listen(call)
         return self._golden[key]
 
-    async def _listen(
+    async def listen(
         self,
         call: dict[str, Any],
         half: asyncio.Event | None = None,

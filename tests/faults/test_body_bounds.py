@@ -213,7 +213,7 @@ async def test_f97_bodies_have_one_bound_together(tmp_path):
         await asyncio.sleep(0.1)
         assert room.used_bytes <= room.limit_bytes
         error_of(await rig.speak(" " * 100_000 + "a"), 429, "overloaded")
-        for writer in rig._raw:
+        for writer in rig.connections:
             writer.transport.abort()
         await rig.until(lambda: room.used_bytes == before)
         assert (await rig.speak()).status_code == 200

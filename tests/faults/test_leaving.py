@@ -148,7 +148,7 @@ async def test_f23_leaving_during_an_upload(rig):
             '--b\r\nContent-Disposition: form-data; name="voice_file"; filename="a.wav"\r\n\r\nRIFF'
         )
         _, writer = await rig.raw(head.encode() + bytes(100_000))
-        await rig.until(lambda: rig._begun > 0)
+        await rig.until(lambda: rig.begun > 0)
         await asyncio.sleep(0.05)
         reset(writer)
         await rig.until(lambda: "outcome=cancelled" in outcomes(rig))
@@ -192,7 +192,7 @@ async def test_f25_readers_that_do_not_read_are_cut_off(tmp_path, impatient, cou
         async with rig.fault(golden=False):  # it would be one of them
             body = LONG | {"text": LONG_TEXT * 3, "stream": not whole}
             slow = [await unread(rig, body | {"seed": i}) for i in range(count)]
-            assert await rig._listen(GOLDEN) == await rig._right(GOLDEN)
+            assert await rig.listen(GOLDEN) == await rig.right(GOLDEN)
             await rig.until(lambda: outcomes(rig).count("slow_client") > count, 20)
             assert rig.engine.admission.active == 0
             for sock in slow:
