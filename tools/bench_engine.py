@@ -24,9 +24,8 @@ from chatterbox.engine.generation_loop import GenerationLoop
 from chatterbox.engine.outbox import Outbox
 from chatterbox.engine.playback import PlaybackClock
 from chatterbox.engine.sampler import Sampling
-from chatterbox.engine.scheduler import SegmentRequest
+from chatterbox.engine.sequence import SegmentRequest, Take
 from chatterbox.engine.stats import Counters
-from chatterbox.engine.take import Take
 from chatterbox.families.turbo.load import LoadedModel, load_model
 from chatterbox.families.turbo.spec import TURBO
 from chatterbox.runtime.contract import SAMPLE_RATE_HZ, STOP_CODE, Voice

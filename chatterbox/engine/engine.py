@@ -17,6 +17,7 @@ from chatterbox.audio.watermark import load_watermark
 from chatterbox.config import TTSConfig
 from chatterbox.engine.admission import Admission
 from chatterbox.engine.cpu_lock import CpuLock
+from chatterbox.engine.fairness import FairScheduler
 from chatterbox.engine.generation_loop import GenerationLoop
 from chatterbox.engine.pool import PriorityPool
 from chatterbox.engine.sampler import Sampling
@@ -125,6 +126,7 @@ class TTSEngine:
         )
         self._voices.start()
         cpu = CpuLock(shared=self._model.info.device == "cpu")
+        fairness = FairScheduler(shared=cpu.shared)
         self._decoding = VocodingLoop(
             self._model.decoder,
             self._windows(),
@@ -132,6 +134,7 @@ class TTSEngine:
             watermark,
             cpu,
             self._model.loudest_rms,
+            fairness=fairness,
         )
         self._loop = GenerationLoop(
             self._model.language_model,
@@ -139,6 +142,7 @@ class TTSEngine:
             self._counters,
             self._model.family,
             cpu=cpu,
+            fairness=fairness,
             guarded=self.config.runaway_guard,
         )
         self._owners = owners

@@ -1,14 +1,16 @@
-"""Who stands aside for whom, where language model and decoder share the same cores?
+"""Priorities where language model and decoder share a CPU: who runs now, and who waits for whom.
 
-Knows jobs, their parties, their listeners and seconds; no model. On a CPU a step takes the longer
-the more rows it has, and windows follow each other, so that everybody waits for everybody. Three
-rules, two with an account of the time they lend, so that nobody starves:
+On a CPU a step takes the longer the more sequences it has, and windows follow each other, so that
+everybody waits for everybody. Three rules, two with an account of the time they lend, so that
+nobody starves:
 
-* while somebody waits for a first sound, rows with sound in hand, and those that nobody listens to,
-  let it go first;
+* while somebody waits for a first sound, sequences with sound in hand, and those that nobody
+  listens to, let it go first;
 * a later segment of a request waits where its work would leave a listener short of sound;
-* a party that has more than twice as much in work as another lets that go first in all that it
+* a tenant that has more than twice as much in work as another lets that go first in all that it
   needs now: whoever floods is slow by itself.
+
+Both loops ask one `PrioritySnapshot`. It computes what is asked, and nothing for a lone segment.
 """
 
 import math
@@ -18,7 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 
 from chatterbox.engine.playback import PlaybackClock
-from chatterbox.engine.scheduler import SegmentRequest
+from chatterbox.engine.sequence import SegmentRequest
 from chatterbox.engine.window_queue import LOW_BUFFER_S
 
 MAX_DEFICIT_S = 1.0
@@ -27,97 +29,121 @@ full size on two cores."""
 FIRST_AUDIO_SHARE = 1 / 4
 """Of the cores' time that may go to first sounds alone, where there is always one."""
 TENANT_SHARE = 1 / 2
-"""Of the cores' time that may go to parties with little in work alone, where one has much."""
+"""Of the cores' time that may go to tenants with little in work alone, where one has much."""
 QUOTA_RATIO = 2
-"""Times as much in work as who has least of those that need something: more is a crowd."""
-
-
+"""Times as much in work as who has least of those that need something: more is over the quota."""
 SPARE_S = 0.3
 """Sound that every listener keeps beyond what the next window takes before later segments get any
 of the cores' time: enough for a few steps, and for a window that takes longer than expected."""
 
 
-def awaits_first_audio(job: SegmentRequest) -> bool:
+def awaits_first_audio(request: SegmentRequest) -> bool:
     """Whether a listener waits for its first sound."""
-    return job.index == 0 and job.playback.awaits_first
+    return request.index == 0 and request.playback.awaits_first
 
 
-def has_buffer(job: SegmentRequest, now_s: float) -> bool:
-    """Whether nobody would notice if it stood aside for a moment."""
-    if job.playback.awaits_first:
-        return job.index > 0  # what comes after a first sound
-    return job.playback.buffered_s(now_s) > LOW_BUFFER_S
+def has_buffer(request: SegmentRequest, now_s: float) -> bool:
+    """Whether nobody would notice if it waited for a moment."""
+    if request.playback.awaits_first:
+        return request.index > 0  # what comes after a first sound
+    return request.playback.buffered_s(now_s) > LOW_BUFFER_S
 
 
 class PrioritySnapshot:
-    """Who goes before whom, at one moment."""
+    """Who goes before whom, at one moment. Nothing is computed before it is asked for."""
 
     def __init__(
         self,
-        jobs: Iterable[SegmentRequest],
-        runnable: Sequence[SegmentRequest],
+        in_work: Iterable[SegmentRequest],
+        runnable: Iterable[SegmentRequest],
         now_s: float,
         *,
         may_delay_buffered: bool = True,
         may_delay_quota: bool = True,
     ) -> None:
-        """`jobs`: all that are in work. `runnable`: what can be gone on with, and stood aside for,
-        where the calm and the crowds may be asked to."""
+        """`runnable`: what can be gone on with, and waited for. `may_delay_buffered` and
+        `may_delay_quota`: whether those with a buffer, and those over their quota, may be asked to
+        wait."""
         self.now_s = now_s
-        self._earliest: dict[PlaybackClock, int] = {}  # segment of each request
-        for job in runnable:
-            earliest = self._earliest.get(job.playback, job.index)
-            self._earliest[job.playback] = min(earliest, job.index)
-        self._in_work = Counter(job.tenant for job in jobs)
-        needy = (job for job in runnable if not (job.playback.live and has_buffer(job, now_s)))
-        self._bound = QUOTA_RATIO * max(min(map(self.in_work, needy), default=math.inf), 1)
-        self._crowds_may = may_delay_quota
-        hoped = (job for job in runnable if awaits_first_audio(job))
-        self.someone_awaits_first = may_delay_buffered and any(
-            not self.must_yield(job) for job in hoped
-        )
-        """Whether what is calm stands aside."""
+        self._all = in_work
+        self._runnable = runnable
+        self._may_delay_buffered = may_delay_buffered
+        self._may_delay_quota = may_delay_quota
 
     @property
     def crowded(self) -> bool:
-        """Whether any party is a crowd."""
-        return max(self._in_work.values(), default=0) > self._bound
+        """Whether any tenant is over its quota."""
+        return len(self._in_work) > 1 and max(self._in_work.values()) > self._quota
 
-    def in_work(self, job: SegmentRequest) -> int:
-        """How much the job's party has."""
-        return self._in_work[job.tenant]
+    def in_work(self, request: SegmentRequest) -> int:
+        """How much the request's tenant has."""
+        return self._in_work[request.tenant]
 
-    def over_quota(self, job: SegmentRequest) -> bool:
-        """Whether the job's party is a crowd."""
-        return self.in_work(job) > self._bound
+    def over_quota(self, request: SegmentRequest) -> bool:
+        """Whether the request's tenant is over its quota."""
+        return len(self._in_work) > 1 and self.in_work(request) > self._quota
 
-    def must_yield(self, job: SegmentRequest) -> bool:
-        """Whether it stands aside since its party is a crowd."""
-        return self._crowds_may and self.over_quota(job)
+    def must_yield(self, request: SegmentRequest) -> bool:
+        """Whether it waits since its tenant is over the quota."""
+        return self._may_delay_quota and self.over_quota(request)
 
-    def too_early(self, job: SegmentRequest, takes_s: float) -> bool:
+    def must_wait(self, request: SegmentRequest) -> bool:
+        """Whether others go first, if there is anything that they can do now."""
+        return self.must_yield(request) or (
+            self.someone_awaits_first and has_buffer(request, self.now_s)
+        )
+
+    def too_early(self, request: SegmentRequest, takes_s: float) -> bool:
         """Whether it is a later segment of its request, and work of so many seconds for it would
         leave some listener short of sound."""
-        if not job.playback.live or job.index <= self._earliest.get(job.playback, job.index):
+        if not request.index or not request.playback.live:
+            return False
+        if request.index <= self._earliest.get(request.playback, request.index):
             return False
         return self._least_spare_s < takes_s + SPARE_S
+
+    @cached_property
+    def someone_awaits_first(self) -> bool:
+        """Whether those with a buffer wait."""
+        return self._may_delay_buffered and any(
+            awaits_first_audio(request) and not self.must_yield(request)
+            for request in self._runnable
+        )
+
+    @cached_property
+    def _in_work(self) -> Counter[object]:
+        return Counter(request.tenant for request in self._all)
+
+    @cached_property
+    def _quota(self) -> float:
+        urgent = (
+            request
+            for request in self._runnable
+            if not (request.playback.live and has_buffer(request, self.now_s))
+        )
+        return QUOTA_RATIO * max(min(map(self.in_work, urgent), default=math.inf), 1)
+
+    @cached_property
+    def _earliest(self) -> dict[PlaybackClock, int]:
+        """Segment of each request."""
+        earliest: dict[PlaybackClock, int] = {}
+        for request in self._runnable:
+            before = earliest.get(request.playback, request.index)
+            earliest[request.playback] = min(before, request.index)
+        return earliest
 
     @cached_property
     def _least_spare_s(self) -> float:
         playing = (one for one in self._earliest if not one.awaits_first)
         return min((one.spare_s(self.now_s) for one in playing), default=math.inf)
 
-    def must_wait(self, job: SegmentRequest) -> bool:
-        """Whether it stands aside."""
-        return self.must_yield(job) or (self.someone_awaits_first and has_buffer(job, self.now_s))
-
 
 class DeficitCounter:
-    """Time lent by others, and paid back by what they have."""
+    """Time lent by others, and repaid by the time they have."""
 
     def __init__(self, share: float) -> None:
         """`share`: of the time, lent in the long run."""
-        self._paid_back = share / (1 - share)
+        self._repaid_for_each = share / (1 - share)
         self._owed_s = 0.0
 
     @property
@@ -131,90 +157,103 @@ class DeficitCounter:
 
     def repay(self, took_s: float) -> None:
         """The others had so much."""
-        self._owed_s = max(0.0, self._owed_s - took_s * self._paid_back)
+        self._owed_s = max(0.0, self._owed_s - took_s * self._repaid_for_each)
 
 
 class FairScheduler:
     """All that is in work, and the two accounts, for language model and decoder alike."""
 
     def __init__(self, *, shared: bool) -> None:
-        """`shared`: cores are; on a GPU a step takes as long for all, and nobody stands aside."""
+        """`shared`: cores are; on a GPU a step takes as long for all, and nobody waits."""
+        self.token_s = 0.0
+        """What the next token costs the cores that the decoder needs; 0 where it has its own."""
         self._shared = shared
         self._lock = threading.Lock()
-        self._jobs: list[SegmentRequest] = []
-        self._newcomers: Callable[[], Iterable[SegmentRequest]] = tuple
-        self._first_sounds = DeficitCounter(FIRST_AUDIO_SHARE)
-        self._parties = DeficitCounter(TENANT_SHARE)
-        self._aside: tuple[float, DeficitCounter] | None = None  # all windows: since when, on which
+        self._requests: list[SegmentRequest] = []
+        self._newcomers: Callable[[], list[SegmentRequest]] = list
+        self.first_audio = DeficitCounter(FIRST_AUDIO_SHARE)
+        self.tenants = DeficitCounter(TENANT_SHARE)
+        self._decoder_idle: tuple[float, DeficitCounter] | None = None  # since when, on which
 
-    def enter(self, job: SegmentRequest) -> None:
+    def enter(self, request: SegmentRequest) -> None:
         """It is in work until its outbox has an end or its reader leaves."""
         with self._lock:
-            self._jobs.append(job)
+            self._requests.append(request)
 
     @property
     def idle(self) -> bool:
         """Whether nothing is in work."""
         return not self._in_work()
 
-    def watch_arrivals(self, newcomers: Callable[[], Iterable[SegmentRequest]]) -> None:
-        """`newcomers`: whoever has come and was not seen to yet. May be asked by any thread."""
+    def watch_arrivals(self, newcomers: Callable[[], list[SegmentRequest]]) -> None:
+        """`newcomers`: whoever has come and was not seen to yet. Any thread may ask them."""
         self._newcomers = newcomers
 
-    def standing(self, runnable: Iterable[SegmentRequest], now_s: float) -> PrioritySnapshot:
+    def snapshot(self, runnable: Iterable[SegmentRequest], now_s: float) -> PrioritySnapshot:
         """Now. `runnable`: what can be gone on with; newcomers always can."""
+        candidates, in_work = [*runnable, *self._newcomers()], self._in_work()
+        others = self._shared and (len(candidates) > 1 or len(in_work) > 1)
         return PrioritySnapshot(
-            self._in_work(),
-            [*runnable, *self._newcomers()],
+            in_work,
+            candidates,
             now_s,
-            may_delay_buffered=self._shared and self._first_sounds.open,
-            may_delay_quota=self._shared and self._parties.open,
+            may_delay_buffered=others and self.first_audio.open,
+            may_delay_quota=self._shared and self.tenants.open,
         )
 
     def _in_work(self) -> list[SegmentRequest]:
         with self._lock:
-            self._jobs = [j for j in self._jobs if not (j.outbox.closed or j.outbox.ended)]
-            return self._jobs
+            self._requests = [
+                one for one in self._requests if not (one.outbox.closed or one.outbox.ended)
+            ]
+            return self._requests
 
-    def stepped(
+    def charge_step(
         self,
-        standing: PrioritySnapshot,
-        jobs: Sequence[SegmentRequest],
+        snapshot: PrioritySnapshot,
+        requests: Sequence[SegmentRequest],
         took_s: float,
         *,
-        calm_left_out: bool,
+        buffered_left_out: bool,
     ) -> None:
-        """A step of `jobs` took so long."""
-        self._between_parties(standing, jobs, took_s)
-        if calm_left_out:
-            self._lend(self._first_sounds, took_s)
+        """A step of `requests` took so long."""
+        with self._lock:
+            self._charge_tenants(snapshot, requests, took_s)
+            if buffered_left_out:
+                self._charge(self.first_audio, took_s)
+            else:
+                self.first_audio.repay(took_s)
+
+    def charge_windows(
+        self, snapshot: PrioritySnapshot, requests: Sequence[SegmentRequest], took_s: float
+    ) -> None:
+        """Windows of `requests` took so long."""
+        with self._lock:
+            self._charge_tenants(snapshot, requests, took_s)
+            if not any(map(awaits_first_audio, requests)):
+                self.first_audio.repay(took_s)
+
+    def decoder_idle(self, snapshot: PrioritySnapshot, *, must_wait: bool) -> None:
+        """Told again and again while all windows wait for others, and when they do no more."""
+        with self._lock:
+            if self._decoder_idle is not None:
+                since_s, account = self._decoder_idle
+                account.charge(snapshot.now_s - since_s)
+            self._decoder_idle = None
+            if must_wait:
+                account = self.tenants if snapshot.crowded else self.first_audio
+                self._decoder_idle = snapshot.now_s, account
+
+    def _charge_tenants(
+        self, snapshot: PrioritySnapshot, requests: Sequence[SegmentRequest], took_s: float
+    ) -> None:
+        if not snapshot.crowded:  # nobody is over the quota
+            return
+        if any(map(snapshot.over_quota, requests)):
+            self.tenants.repay(took_s)
         else:
-            self._first_sounds.repay(took_s)
+            self._charge(self.tenants, took_s)
 
-    def decoded(
-        self, standing: PrioritySnapshot, jobs: Sequence[SegmentRequest], took_s: float
-    ) -> None:
-        """Windows of `jobs` took so long."""
-        self._between_parties(standing, jobs, took_s)
-        if not any(map(awaits_first_audio, jobs)):
-            self._first_sounds.repay(took_s)
-
-    def decoder_idle(self, standing: PrioritySnapshot, *, must_wait: bool) -> None:
-        """Told again and again while all windows stand aside, and when they do no more."""
-        if self._aside is not None:
-            since_s, account = self._aside
-            account.charge(standing.now_s - since_s)
-        account = self._parties if standing.crowded else self._first_sounds
-        self._aside = (standing.now_s, account) if must_wait else None
-
-    def _between_parties(
-        self, standing: PrioritySnapshot, jobs: Sequence[SegmentRequest], took_s: float
-    ) -> None:
-        if any(map(standing.over_quota, jobs)):
-            self._parties.repay(took_s)
-        elif standing.crowded:
-            self._lend(self._parties, took_s)
-
-    def _lend(self, account: DeficitCounter, took_s: float) -> None:
-        if self._aside is None or self._aside[1] is not account:  # else it is counted already
+    def _charge(self, account: DeficitCounter, took_s: float) -> None:
+        if self._decoder_idle is None or self._decoder_idle[1] is not account:  # else it is counted
             account.charge(took_s)

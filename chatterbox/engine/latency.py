@@ -1,7 +1,4 @@
-"""How long does decoding a window take here? Learnt from the windows decoded so far.
-
-Knows no decoder: code counts and seconds in, an estimate out.
-"""
+"""Latency model: seconds of a call by its size, learnt from the calls so far."""
 
 from chatterbox.engine.windows import DecodeCost
 

@@ -1,134 +1,116 @@
-"""Which rows run, in which slots, and who is next?
-
-Knows no model, no audio and no thread: rows in, slots out. A row is waiting, running or gone.
-"""
+"""Continuous-batching scheduler: which sequences run, in which slots."""
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from collections.abc import Callable
 
-from chatterbox.engine.outbox import Outbox
-from chatterbox.engine.playback import PlaybackClock
-from chatterbox.engine.sampler import Sampling
-from chatterbox.families.base import Prompt, Voice
+from chatterbox.engine.sequence import SegmentRequest, Sequence
 
-KEPT_SHARE = 8
-"""One slot in so many is for first segments: what others say ahead may not keep a listener, who has
-heard nothing yet, waiting for one of their segments to end."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SegmentRequest:
-    """One segment to be spoken."""
-
-    voice: Voice
-    prompt: Prompt
-    text_chars: int
-    sampling: Sampling
-    max_tokens: int  # never more than so many
-    seed: int
-    index: int  # place within its request: first segments go first
-    outbox: Outbox
-    playback: PlaybackClock  # of its request
-    tenant: Hashable = None  # who asks, where askers are told apart
-    deterministic: bool = False  # nothing about its sound depends on time
-
-
-@dataclass(slots=True, eq=False)
-class Row:
-    """A segment that waits or runs."""
-
-    job: SegmentRequest
-    slot: int = -1
+RESERVED_SHARE = 8
+"""One slot in so many is reserved for first segments: what others generate ahead may not keep a
+listener, who has heard nothing yet, waiting for one of their segments to end."""
 
 
 class Scheduler:
-    """Waiting rows and a fixed number of slots. First segments are admitted before later ones, and
-    some slots are kept for them; then those of the party with the fewest rows running; then in
-    order of arrival. Nobody starves, since a request holds its permit, and so keeps newcomers out,
-    until its last segment is done."""
+    """Waiting sequences, and running ones in a fixed number of slots.
+
+    Retries are admitted first, then first segments (some slots are reserved for them), then later
+    ones; among equals those of the tenant with the fewest running, then in order of arrival. Nobody
+    starves, since a request holds its place, and so keeps newcomers out, until its last segment is
+    done.
+    """
 
     def __init__(self, slots: int) -> None:
-        self._kept = slots // KEPT_SHARE
+        self._reserved = slots // RESERVED_SHARE
         self._free = list(range(slots))  # a heap: low slots first keeps the running ones together
-        self._waiting: list[Row] = []  # in order of arrival
-        self._running: dict[int, Row] = {}  # slot → row, in order of admission
+        self._waiting: list[Sequence] = []  # in order of arrival
+        self._running: dict[int, Sequence] = {}  # slot → sequence, in order of admission
 
     @property
     def waiting(self) -> int:
-        """Rows without a slot."""
+        """Sequences without a slot."""
         return len(self._waiting)
 
     @property
-    def running(self) -> tuple[Row, ...]:
-        """Rows with a slot, in order of admission."""
-        return tuple(self._running.values())
+    def running(self) -> int:
+        """Sequences with a slot."""
+        return len(self._running)
+
+    @property
+    def used_slots(self) -> set[int]:
+        """Slots that hold a sequence."""
+        return set(self._running)
 
     @property
     def free_slots(self) -> int:
-        """Slots without a row."""
+        """Slots without a sequence."""
         return len(self._free)
 
-    def submit(self, job: SegmentRequest) -> Row:
-        """Queue a segment."""
-        row = Row(job)
-        self._waiting.append(row)
-        return row
+    def add(self, sequence: Sequence) -> None:
+        """Queue a new sequence."""
+        self._waiting.append(sequence)
 
-    def admit(self, aside: Callable[[SegmentRequest], bool]) -> Row | None:
-        """Give the next waiting row a slot; None when there is no row or no slot for it. Whoever
-        stands `aside` goes on waiting."""
-        fit = [row for row in self.admissible() if not aside(row.job)]
-        if not fit:
+    def admit(self, must_wait: Callable[[SegmentRequest], bool]) -> Sequence | None:
+        """Give the next waiting sequence a slot; None when there is no sequence or no slot for it.
+        Whoever `must_wait` is passed over."""
+        ready = [one for one in self.admissible() if not must_wait(one.request)]
+        if not ready:
             return None
-        running = Counter(row.job.tenant for row in self._running.values())
-        row = min(fit, key=lambda row: (row.job.index > 0, running[row.job.tenant]))
-        self._waiting.remove(row)
-        row.slot = heapq.heappop(self._free)
-        self._running[row.slot] = row
-        return row
+        running = Counter(one.request.tenant for one in self._running.values())
+        sequence = min(
+            ready,
+            key=lambda one: (not one.retries, one.request.index > 0, running[one.request.tenant]),
+        )
+        self._waiting.remove(sequence)
+        sequence.slot = heapq.heappop(self._free)
+        self._running[sequence.slot] = sequence
+        return sequence
 
-    def admissible(self) -> list[Row]:
-        """Waiting rows for which there is a slot."""
+    def admissible(self) -> list[Sequence]:
+        """Waiting sequences for which there is a slot."""
         if not (self._waiting and self._free):
             return []
-        later_too = len(self._free) > self._kept
+        later_too = len(self._free) > self._reserved
         return [
-            row
-            for row in self._waiting
-            if (later_too or not row.job.index) and not row.job.outbox.closed
+            one
+            for one in self._waiting
+            if (later_too or not one.request.index) and not one.request.outbox.closed
         ]
 
-    def runnable(self) -> list[Row]:
-        """Running rows whose reader keeps up."""
-        return [row for row in self._running.values() if not row.job.outbox.full]
+    def runnable(self) -> list[Sequence]:
+        """Running sequences whose reader keeps up."""
+        return [one for one in self._running.values() if not one.request.outbox.full]
 
-    def left(self) -> list[Row]:
-        """Running rows whose reader has left."""
-        return [row for row in self._running.values() if row.job.outbox.closed]
+    def drop_cancelled(self) -> list[Sequence]:
+        """Forget waiting sequences whose reader has left; returns those that had been begun: the
+        running ones, which are still to be released, and the waiting retries."""
+        left = [one for one in self._running.values() if one.request.outbox.closed]
+        if self._waiting:
+            left += [one for one in self._waiting if one.request.outbox.closed and one.retries]
+            self._waiting = [one for one in self._waiting if not one.request.outbox.closed]
+        return left
 
-    def drop_waiting(self) -> None:
-        """Forget waiting rows whose reader has left."""
-        self._waiting = [row for row in self._waiting if not row.job.outbox.closed]
-
-    def release(self, row: Row) -> int:
-        """Take a running row's slot back; returns the slot."""
-        slot = row.slot
-        assert self._running.get(slot) is row, "a slot is released by the row that holds it"
+    def release(self, sequence: Sequence) -> int:
+        """Take a running sequence's slot back; returns the slot."""
+        slot = sequence.slot
+        assert self._running.get(slot) is sequence, "a slot is released by the sequence in it"
         del self._running[slot]
-        row.slot = -1
+        sequence.slot = -1
         heapq.heappush(self._free, slot)
         return slot
 
-    def jobs(self) -> list[SegmentRequest]:
-        """Of every row there is, running and waiting. May be asked by another thread."""
-        return [row.job for row in (*self.running, *list(self._waiting))]
+    def requeue(self, sequence: Sequence) -> None:
+        """Have a released sequence wait for another prefill."""
+        self._waiting.insert(0, sequence)
 
-    def clear(self) -> list[Row]:
-        """Every row there is, waiting and running; afterwards there is none."""
-        rows = [*self._running.values(), *self._waiting]
-        for row in list(self._running.values()):
-            self.release(row)
+    def requests(self) -> list[SegmentRequest]:
+        """Of every sequence, running and waiting. Another thread may ask."""
+        return [one.request for one in (*list(self._running.values()), *list(self._waiting))]
+
+    def clear(self) -> list[Sequence]:
+        """Every sequence, waiting and running; afterwards there is none."""
+        sequences = [*self._running.values(), *self._waiting]
+        for sequence in list(self._running.values()):
+            self.release(sequence)
         self._waiting.clear()
-        return rows
+        return sequences

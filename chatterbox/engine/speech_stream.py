@@ -19,7 +19,7 @@ from chatterbox.audio.pace import Pace
 from chatterbox.engine.outbox import FinishReason, Outbox, SegmentEnd
 from chatterbox.engine.playback import PlaybackClock
 from chatterbox.engine.sampler import Sampling
-from chatterbox.engine.scheduler import SegmentRequest
+from chatterbox.engine.sequence import SegmentRequest
 from chatterbox.errors import ChatterboxError, TextTooLong
 from chatterbox.families.base import Prompts, Voice
 from chatterbox.runtime.contract import F32, SAMPLE_RATE_HZ

@@ -1,8 +1,6 @@
-"""Which windows are decoded next, and which of them share a call?
+"""Queue of pending windows: which are decoded next, and which of them share a call.
 
-Knows windows that are due and what they would be decoded as; no stream, no thread, no decoder.
-
-First windows go first: those of the party with the least in work, then those who have waited
+First windows go first: those of the tenant with the least in work, then those who have waited
 longest; after them the listener whose audio ends first. The most urgent window decides the bucket
 of the call; others of that bucket join it, in the same order.
 """
@@ -25,13 +23,13 @@ PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Due(Generic[T]):
+class PendingWindow(Generic[T]):
     """A window that could be decoded now."""
 
     what: T  # whatever the caller wants back
     bucket: Hashable  # windows of equal bucket can share a call
     first: bool  # its listener has heard nothing yet
-    in_work: int  # of its party: of first windows, who has least goes first
+    in_work: int  # of its tenant: of first windows, who has least goes first
     slack_s: float  # how long their audio lasts
     waited_s: float  # since the window could first have been decoded
     index: int = 0  # of the segment within its request: earlier ones go first
@@ -44,7 +42,7 @@ class Due(Generic[T]):
         return True, 0, min(self.slack_s, PATIENCE_S - self.waited_s), self.index
 
 
-def choose(due: Sequence[Due[T]], max_rows: int) -> list[Due[T]]:
+def select_batch(due: Sequence[PendingWindow[T]], max_rows: int) -> list[PendingWindow[T]]:
     """The windows of the next call, most urgent first; at most `max_rows`."""
     ordered = sorted(due, key=lambda d: d.urgency)  # stable: equals in order of arrival
     return [d for d in ordered if d.bucket == ordered[0].bucket][:max_rows]

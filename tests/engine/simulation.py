@@ -14,11 +14,12 @@ from fakes import FakeDecoder, FakeLanguageModel, FakePrompts, fake_voice
 from chatterbox.engine import generation_loop as loop
 from chatterbox.engine import vocoding_loop as decoding
 from chatterbox.engine.cpu_lock import CpuLock
+from chatterbox.engine.fairness import FairScheduler
 from chatterbox.engine.generation_loop import GenerationLoop
 from chatterbox.engine.outbox import Outbox, SegmentEnd
 from chatterbox.engine.playback import PlaybackClock
 from chatterbox.engine.sampler import Sampling
-from chatterbox.engine.scheduler import SegmentRequest
+from chatterbox.engine.sequence import SegmentRequest
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.vocoding_loop import VocodingLoop
 from chatterbox.engine.windows import WindowSettings
@@ -154,10 +155,14 @@ def simulate(
     clock = Clock()
     patch.setattr(loop, "time", clock)
     patch.setattr(decoding, "time", clock)
-    cpu, counters = CpuLock(shared=True), Counters()
-    vocoder = VocodingLoop(CostlyDecoder(machine, clock), WindowSettings(), counters, cpu=cpu)
+    cpu, fairness, counters = CpuLock(shared=True), FairScheduler(shared=True), Counters()
+    vocoder = VocodingLoop(
+        CostlyDecoder(machine, clock), WindowSettings(), counters, cpu=cpu, fairness=fairness
+    )
     model = CostlyModel(machine, clock, round(segment_s * CODE_RATE_HZ))
-    engine = GenerationLoop(model, vocoder, counters, TURBO, cpu=cpu, guarded=False)
+    engine = GenerationLoop(
+        model, vocoder, counters, TURBO, cpu=cpu, fairness=fairness, guarded=False
+    )
     for listener in listeners:
         listener.began_s = clock.now_s
     while not all(one.done for one in listeners):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chatterbox.engine.batch_retry import FORGIVEN_AFTER, SplittingBatch
+from chatterbox.engine.batch_retry import GROW_BACK_AFTER, SplittingBatch
 from chatterbox.errors import GenerationFailed, OutOfMemory
 from chatterbox.runtime.ort_errors import device_is_lost, is_out_of_memory, is_request_error
 
@@ -29,60 +29,65 @@ class Device:
         return [row * 10 for row in rows]
 
 
-def flat(found) -> list[object]:
-    return [
-        one
-        for part, made in found
-        for one in (made if isinstance(made, list) else [type(made)] * len(part))
-    ]
+def ran(batch: SplittingBatch, rows: list[int], device: Device) -> list[object]:
+    """What came of each row, in their order: ten times itself, or its error."""
+    results: dict[int, object] = {}
+    done = batch.run(rows, device, lambda row, error: results.update({row: error}))
+    for part, made in done:
+        results |= dict(zip(part, made, strict=True))
+    return [results[row] for row in rows]
+
+
+def kinds(batch: SplittingBatch, rows: list[int], device: Device) -> list[object]:
+    return [one if isinstance(one, int) else type(one) for one in ran(batch, rows, device)]
 
 
 def test_all_at_once_where_that_goes():
     portions, device = SplittingBatch(is_request_error), Device(8)
-    assert portions.run([], device) == []
-    assert flat(portions.run([1, 2, 3], device)) == [10, 20, 30]
+    assert ran(portions, [], device) == []
+    assert kinds(portions, [1, 2, 3], device) == [10, 20, 30]
     assert device.calls == [3]
 
 
 def test_without_memory_half_of_them_once():
     portions, device = SplittingBatch(is_request_error), Device(3)
-    assert flat(portions.run([1, 2, 3, 4, 5], device)) == [10, 20, 30, 40, 50]
+    assert kinds(portions, [1, 2, 3, 4, 5], device) == [10, 20, 30, 40, 50]
     assert device.calls == [5, 3, 2]
-    portions.run([1, 2, 3, 4, 5], device)
+    ran(portions, [1, 2, 3, 4, 5], device)
     assert device.calls[3:] == [2, 2, 1]  # and it is remembered
 
 
 def test_what_still_has_no_memory_fails_and_nothing_else():
     portions, device = SplittingBatch(is_request_error), Device(1)
-    found = flat(portions.run([1, 2, 3], device))
+    found = kinds(portions, [1, 2, 3], device)
     assert found == [OutOfMemory, OutOfMemory, 30]
     assert device.calls == [3, 2, 1]
-    assert flat(portions.run([1, 2, 3], device)) == [10, 20, 30]  # each alone by now
-    error = SplittingBatch(is_request_error).run([1], Device(0))[0][1]
+    assert kinds(portions, [1, 2, 3], device) == [10, 20, 30]  # each alone by now
+    (error,) = ran(SplittingBatch(is_request_error), [1], Device(0))
     assert error.retry_after_s
 
 
 def test_memory_may_come_back():
     portions, device = SplittingBatch(is_request_error), Device(2)
-    portions.run([1, 2, 3, 4], device)
+    ran(portions, [1, 2, 3, 4], device)
     device.most = 99
-    for _ in range(FORGIVEN_AFTER):
-        portions.run([1, 2, 3, 4], device)
+    for _ in range(GROW_BACK_AFTER):
+        ran(portions, [1, 2, 3, 4], device)
     device.calls.clear()
-    portions.run([1, 2, 3, 4], device)
+    ran(portions, [1, 2, 3, 4], device)
     assert device.calls == [4]
 
 
 def test_a_bad_row_fails_alone():
     portions, device = SplittingBatch(is_request_error), Device(8, bad=(2,))
-    assert flat(portions.run([1, 2, 3], device)) == [10, GenerationFailed, 30]
-    assert flat(portions.run([2], device)) == [GenerationFailed]
+    assert kinds(portions, [1, 2, 3], device) == [10, GenerationFailed, 30]
+    assert kinds(portions, [2], device) == [GenerationFailed]
 
 
 @pytest.mark.parametrize("rows", [[1], [1, 2, 3]])
 def test_a_lost_device_is_raised(rows):
     with pytest.raises(RuntimeError, match="CUDA failure 700"):
-        SplittingBatch(is_request_error).run(rows, Device(0, fault=LOST))
+        ran(SplittingBatch(is_request_error), rows, Device(0, fault=LOST))
 
 
 def test_what_faults_mean():

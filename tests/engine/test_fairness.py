@@ -27,10 +27,10 @@ def heard(seconds: float, **kwargs):
 
 
 def among(jobs, *, shared: bool = True, runnable=None) -> PrioritySnapshot:
-    favour = FairScheduler(shared=shared)
+    fairness = FairScheduler(shared=shared)
     for one in jobs:
-        favour.enter(one)
-    return favour.standing(jobs if runnable is None else runnable, NOW_S)
+        fairness.enter(one)
+    return fairness.snapshot(jobs if runnable is None else runnable, NOW_S)
 
 
 def flood(*jobs):
@@ -64,21 +64,21 @@ def test_nobody_stands_aside_for_nobody_nor_where_cores_are_not_shared():
 )
 def test_a_party_with_much_in_work_lets_others_have_what_they_need(modest):
     crowd = flood(job(tenant="flood"), heard(0.1, tenant="flood"))
-    standing = among([modest, *crowd])
-    assert all(map(standing.must_wait, crowd))
-    assert not standing.must_wait(modest)
-    standing = among([modest, *crowd[1:]])
-    assert not any(map(standing.must_yield, crowd)), "twice as much is not much"
-    standing = among([modest, *crowd], runnable=crowd)
-    assert not any(map(standing.must_yield, crowd)), "it can do nothing now"
+    snapshot = among([modest, *crowd])
+    assert all(map(snapshot.must_wait, crowd))
+    assert not snapshot.must_wait(modest)
+    snapshot = among([modest, *crowd[1:]])
+    assert not any(map(snapshot.must_yield, crowd)), "twice as much is not much"
+    snapshot = among([modest, *crowd], runnable=crowd)
+    assert not any(map(snapshot.must_yield, crowd)), "it can do nothing now"
 
 
 def test_a_first_sound_of_a_crowd_is_not_hoped_for_meanwhile():
     ahead = heard(9, tenant="modest")
     crowd = flood(job(tenant="flood"))
     assert among([ahead, *crowd]).must_wait(ahead)
-    standing = among([ahead, heard(0.1, tenant="modest"), *crowd, *crowd])
-    assert not standing.must_wait(ahead)
+    snapshot = among([ahead, heard(0.1, tenant="modest"), *crowd, *crowd])
+    assert not snapshot.must_wait(ahead)
 
 
 def test_without_keys_all_are_one_party():
@@ -89,12 +89,12 @@ def test_without_keys_all_are_one_party():
 def test_who_has_left_or_is_done_is_not_in_work():
     crowd, modest = flood(), job(tenant="modest")
     for leave in (lambda one: one.outbox.close(), lambda one: one.outbox.end(EngineDead(""))):
-        favour = FairScheduler(shared=True)
+        fairness = FairScheduler(shared=True)
         for one in [*crowd, modest]:
-            favour.enter(one)
-        assert favour.standing([modest], NOW_S).must_yield(crowd[0])
+            fairness.enter(one)
+        assert fairness.snapshot([modest], NOW_S).must_yield(crowd[0])
         leave(crowd[-1])
-        assert not favour.standing([modest], NOW_S).must_yield(crowd[0])
+        assert not fairness.snapshot([modest], NOW_S).must_yield(crowd[0])
         crowd[-1] = heard(9, tenant="flood")
 
 
@@ -109,17 +109,17 @@ def test_who_has_left_or_is_done_is_not_in_work():
 )
 def test_the_others_have_their_share_where_somebody_always_goes_first(alone_s, all_s, rest, share):
     together = [job(tenant="own"), *rest]
-    favour, spent = FairScheduler(shared=True), {True: 0.0, False: 0.0}
+    fairness, spent = FairScheduler(shared=True), {True: 0.0, False: 0.0}
     for one in together:
-        favour.enter(one)
+        fairness.enter(one)
     longest_s = waited_s = 0.0
     for _ in range(20_000):
-        standing = favour.standing(together, NOW_S)
-        stepping = [one for one in together if not standing.must_wait(one)]
+        snapshot = fairness.snapshot(together, NOW_S)
+        stepping = [one for one in together if not snapshot.must_wait(one)]
         alone = len(stepping) == 1
         took_s = alone_s if alone else all_s
-        calm_left_out = alone and not standing.must_yield(rest[0])
-        favour.stepped(standing, stepping, took_s, calm_left_out=calm_left_out)
+        buffered_left_out = alone and not snapshot.must_yield(rest[0])
+        fairness.charge_step(snapshot, stepping, took_s, buffered_left_out=buffered_left_out)
         spent[alone] += took_s
         waited_s = waited_s + took_s if alone else 0.0
         longest_s = max(longest_s, waited_s)

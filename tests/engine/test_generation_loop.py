@@ -15,9 +15,8 @@ from chatterbox.engine.generation_loop import GenerationLoop
 from chatterbox.engine.outbox import CAPACITY_SAMPLES, Outbox, SegmentEnd
 from chatterbox.engine.playback import PlaybackClock
 from chatterbox.engine.sampler import Sampling
-from chatterbox.engine.scheduler import SegmentRequest
+from chatterbox.engine.sequence import SegmentRequest, Take
 from chatterbox.engine.stats import Counters
-from chatterbox.engine.take import Take
 from chatterbox.errors import EngineDead, GenerationFailed
 from chatterbox.families.turbo.spec import TURBO
 from chatterbox.runtime.contract import SAMPLES_PER_CODE
@@ -67,10 +66,10 @@ class Sound:
     def wake(self) -> None:
         for track in [t for t in self.open_tracks if t.end is not None]:
             self.open_tracks.remove(track)
-            self.order.append(track.job.index)
-            codes = tuple(track.codes[: track.end])
-            track.job.outbox.put(np.zeros(len(codes) * SAMPLES_PER_CODE, np.float32))
-            track.job.outbox.end(SegmentEnd(codes, track.finish_reason, track.retries))
+            self.order.append(track.request.index)
+            codes = tuple(track.tokens[: track.end])
+            track.request.outbox.put(np.zeros(len(codes) * SAMPLES_PER_CODE, np.float32))
+            track.request.outbox.end(SegmentEnd(codes, track.finish_reason, track.retries))
 
 
 class Bench:
@@ -81,9 +80,8 @@ class Bench:
         self.model = FakeLanguageModel(slots)
         self.sound = Sound()
         self.counters = Counters()
-        self.loop = GenerationLoop(
-            self.model, self.sound, self.counters, TURBO, cpu=CpuLock(shared=shared)
-        )
+        self.cpu = CpuLock(shared=shared)
+        self.loop = GenerationLoop(self.model, self.sound, self.counters, TURBO, cpu=self.cpu)
 
     def run(self) -> None:
         for _ in range(10_000):
@@ -139,7 +137,7 @@ def test_the_cap_ends_a_row_that_never_stops_and_loses_no_code():
 
 def test_who_comes_while_a_window_is_decoded_is_seen_to_before_the_others_next_step():
     bench = Bench(shared=True)
-    cpu = bench.loop._cpu
+    cpu = bench.cpu
     bench.loop.submit(job("one"))
     bench.loop.step()
     decoding = threading.Event()
@@ -147,7 +145,7 @@ def test_who_comes_while_a_window_is_decoded_is_seen_to_before_the_others_next_s
     def decode() -> None:
         with cpu.for_decoder():
             decoding.set()
-            while not cpu._change._waiters:
+            while "model" not in cpu.waiting:
                 time.sleep(0.001)
             bench.loop.submit(job("another"))
 
@@ -166,12 +164,12 @@ def test_slots_are_kept_for_first_segments():
         bench.loop.submit(job("a long text", index=index))
     for _ in range(20):
         bench.loop.step()
-    assert len(bench.loop._scheduler.running) == 14
+    assert len(bench.loop.used_slots) == 14
     newcomers = [job("hello", key="other") for _ in range(2)]
     for newcomer in newcomers:
         bench.loop.submit(newcomer)
         bench.loop.step()
-    assert len(bench.loop._scheduler.running) == 16
+    assert len(bench.loop.used_slots) == 16
     bench.run()
     assert outcome(newcomers[0].outbox).codes == solo("hello", key="other")
 
@@ -185,8 +183,8 @@ def test_first_segments_go_before_later_ones():
 
 
 def codes_of(bench: Bench, one: SegmentRequest) -> int:
-    (track,) = [t for t in bench.sound.open_tracks if t.job is one]
-    return len(track.codes)
+    (track,) = [t for t in bench.sound.open_tracks if t.request is one]
+    return len(track.tokens)
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -210,7 +208,7 @@ def test_on_shared_cores_a_first_sound_is_not_kept_by_who_has_time(shared):
     ]
     assert gained == ([0, 0, 6] if shared else [6, 6, 6])
     assert codes_of(bench, silent) == 7
-    begun = [t for t in bench.sound.open_tracks if t.job is next_of_silent]
+    begun = [t for t in bench.sound.open_tracks if t.request is next_of_silent]
     assert len(begun) == (0 if shared else 1), "what comes after it is not begun before it"
     silent.playback.add(0, 0.04, time.monotonic())
     bench.loop.step()
@@ -235,7 +233,7 @@ def test_a_flood_waits_for_what_others_need():
         bench.loop.step()
     assert codes_of(bench, modest) == 7
     assert [codes_of(bench, one) for one in flood[:3]] == before
-    assert flood[3] not in [track.job for track in bench.sound.open_tracks], "it is not begun"
+    assert flood[3] not in [track.request for track in bench.sound.open_tracks], "it is not begun"
     bench.run()
     for one in (*flood, modest):
         assert outcome(one.outbox).codes == solo(LONG)
@@ -249,7 +247,7 @@ def test_slots_go_to_the_party_that_has_the_fewest():
     bench.loop.step()
     bench.loop.submit(modest := job(LONG, tenant="modest"))
     bench.loop.step()
-    assert {track.job for track in bench.sound.open_tracks} == {flood[0], modest}
+    assert {track.request for track in bench.sound.open_tracks} == {flood[0], modest}
 
 
 def test_a_poisoned_row_fails_alone():
@@ -382,7 +380,7 @@ def test_a_loop_that_was_heard_ends_at_the_last_good_code():
     bench.loop.submit(one)
     for _ in range(20):
         bench.loop.step()
-    assert bench.sound.open_tracks[0].claim()
+    assert bench.sound.open_tracks[0].commit()
     bench.run()
     end = outcome(one.outbox)
     assert (end.finish_reason, end.retries) == ("guard", 0)
@@ -428,10 +426,98 @@ def test_without_a_guard_the_sound_of_an_attempt_is_not_kept_for_it():
     kept = []
     for _ in range(200):
         bench.loop.step()
-        heard = bench.sound.open_tracks[0].heard
+        heard = bench.sound.open_tracks[0].decoded
         heard.append((np.zeros(1, np.int64), np.zeros(960, np.float32)))
         kept.append(len(heard))
     assert max(kept) <= 2
+
+
+LOOPED = "a text that is long enough to loop in"
+
+
+def loops_at_once(bench: Bench, keys: set[str], takes: int = 2) -> list[str]:
+    """Rows of voices `keys` repeat themselves in their first so many takes, to be noticed in the
+    same step. Returns what the model is called for from now on, as it comes."""
+    prefill, decode, logits = bench.model.prefill, bench.model.decode, bench.model._logits
+    calls: list[str] = []
+    begun: dict[str, int] = {}
+
+    def prefilling(slot, prompt):
+        calls.append("prefill")
+        begun[prompt.prefix_key] = begun.get(prompt.prefix_key, 0) + 1
+        return prefill(slot, prompt)
+
+    def decoding(slots, codes):
+        calls.append("decode")
+        return decode(slots, codes)
+
+    def looping_logits(slot):
+        _, history = bench.model.held[slot]
+        key = str(history[0])
+        bench.model.loop_period = 5 if key in keys and begun.get(key, 1) <= takes else None
+        return logits(slot)
+
+    bench.model.prefill, bench.model.decode = prefilling, decoding
+    bench.model._logits = looping_logits
+    return calls
+
+
+def test_a_retry_keeps_no_other_sequences_token_waiting_and_comes_one_at_a_step():
+    bench = Bench(slots=4)
+    calls = loops_at_once(bench, {"a", "b"})
+    jobs = [job(LOOPED, key=key, seed=i) for i, key in enumerate(("a", "b", "good"))]
+    for one in jobs:
+        bench.loop.submit(one)
+    for _ in jobs:
+        bench.loop.step()
+    calls.clear()
+    good, prefill = jobs[2], bench.model.prefill
+
+    def prefilling(slot, prompt):
+        (history,) = (h for _, h in bench.model.held.values() if h[0] == "good")
+        tokens_in_model = len(history) - 1 - len(good.prompt.ids)
+        assert codes_of(bench, good) == tokens_in_model + 1, "its token waits for this prefill"
+        return prefill(slot, prompt)
+
+    bench.model.prefill = prefilling
+    while not good.outbox.ended:
+        bench.loop.step()
+    assert calls.count("prefill") == 4, "two retries of each"
+    assert "prefill,prefill" not in ",".join(calls)
+    bench.run()
+    ends = [outcome(one.outbox) for one in jobs]
+    assert [end.retries for end in ends] == [2, 2, 0]
+    assert ends[2].codes == solo(LOOPED, key="good", seed=2)
+
+
+def test_who_leaves_while_waiting_for_another_prefill_is_forgotten_once():
+    bench = Bench(slots=2)
+    loops_at_once(bench, {"v"}, takes=9)
+    one = job(LOOPED)
+    bench.loop.submit(one)
+    while not bench.counters.snapshot().retried_segments:
+        bench.loop.step()
+    assert bench.loop.used_slots == set(bench.model.held) == set(), "it holds no slot meanwhile"
+    assert bench.counters.snapshot().waiting_rows == 1
+    one.outbox.close()
+    bench.run()
+    assert (bench.model.begun, bench.model.held) == (1, {})
+    stats = bench.counters.snapshot()
+    assert (stats.cancelled_segments, stats.failed_segments, stats.waiting_rows) == (1, 0, 0)
+    bench.loop.submit(later := job("hello", key="later"))
+    bench.run()
+    assert outcome(later.outbox).codes == solo("hello", key="later")
+
+
+def test_a_retry_goes_before_who_waits_for_a_slot():
+    bench = Bench(slots=1)
+    loops_at_once(bench, {"v"}, takes=1)
+    first, second = job(LOOPED), job("hello", key="second")
+    for one in (first, second):
+        bench.loop.submit(one)
+    bench.run()
+    assert outcome(first.outbox).at_s < outcome(second.outbox).at_s
+    assert bench.model.begun == 3
 
 
 @pytest.mark.parametrize("outcome_of", ["stop", "left", "poison", "guard"])
@@ -535,10 +621,8 @@ class EngineMachine(RuleBasedStateMachine):
 
     @invariant()
     def slots_are_conserved(self) -> None:
-        scheduler = self.bench.loop._scheduler
-        running = scheduler.running
-        assert len(running) + scheduler.free_slots == SLOTS
-        assert {row.slot for row in running} == set(self.bench.model.held)
+        assert self.bench.loop.used_slots == set(self.bench.model.held)
+        assert len(self.bench.loop.used_slots) <= SLOTS
 
     @invariant()
     def only_bad_rows_end_in_errors(self) -> None:

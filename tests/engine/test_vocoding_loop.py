@@ -8,14 +8,13 @@ import pytest
 from fakes import VOCAB, FakeDecoder, FakePrompts, fake_voice
 
 from chatterbox.engine.cpu_lock import CpuLock
-from chatterbox.engine.fairness import MAX_DEFICIT_S
+from chatterbox.engine.fairness import MAX_DEFICIT_S, FairScheduler
 from chatterbox.engine.latency import START, LatencyModel
 from chatterbox.engine.outbox import CAPACITY_SAMPLES, Outbox, SegmentEnd
 from chatterbox.engine.playback import PlaybackClock
 from chatterbox.engine.sampler import Sampling
-from chatterbox.engine.scheduler import SegmentRequest
+from chatterbox.engine.sequence import SegmentRequest, Take
 from chatterbox.engine.stats import Counters
-from chatterbox.engine.take import Take
 from chatterbox.engine.vocoding_loop import VocodingLoop
 from chatterbox.engine.windows import WindowSettings
 from chatterbox.errors import EngineDead, GenerationFailed
@@ -49,7 +48,11 @@ class Bench:
     def __init__(self, rows: int = 1, watermark=None, cpu: CpuLock | None = None) -> None:
         self.decoder = FakeDecoder(rows)
         self.counters = Counters()
-        self.loop = VocodingLoop(self.decoder, WindowSettings(), self.counters, watermark, cpu)
+        self.cpu = cpu or CpuLock(shared=False)
+        self.fairness = FairScheduler(shared=self.cpu.shared)
+        self.loop = VocodingLoop(
+            self.decoder, WindowSettings(), self.counters, watermark, cpu, fairness=self.fairness
+        )
 
     def rest(self) -> None:
         while self.loop.step():
@@ -76,14 +79,14 @@ def test_every_code_sounds_once_however_they_come(step, listening):
     track = bench.loop.open(one)
     codes = np.random.default_rng(0).integers(0, 6561, 200).tolist()
     for start in range(0, len(codes), step):
-        track.codes.extend(codes[start : start + step])
+        track.tokens.extend(codes[start : start + step])
         bench.loop.step()
-    track.finish(len(track.codes), "stop")
+    track.finish(len(track.tokens), "stop")
     bench.rest()
     pieces, end = heard(one.outbox)
     assert codes_in(np.concatenate(pieces)) == [*codes, *[0] * TAIL_SILENCE_CODES]
     assert end == SegmentEnd(tuple(codes), "stop")
-    assert bench.loop._open == []
+    assert bench.loop.open_takes == []
 
 
 @pytest.mark.parametrize("listening", [True, False])
@@ -95,7 +98,7 @@ def test_a_repeatable_segment_is_decoded_in_the_same_windows_however_its_codes_c
     one = job(deterministic=True, listening=listening)
     track = bench.loop.open(one)
     for start in range(0, 200, step):
-        track.codes.extend(range(start, min(start + step, 200)))
+        track.tokens.extend(range(start, min(start + step, 200)))
         bench.rest()
     track.finish(200, "stop")
     bench.rest()
@@ -113,7 +116,7 @@ def test_where_a_repeatable_segment_is_cut_does_not_depend_on_how_far_the_decode
     one = job(deterministic=True)
     track = bench.loop.open(one)
     for start in range(0, 100, step):
-        track.codes.extend(range(start, min(start + step, 100)))
+        track.tokens.extend(range(start, min(start + step, 100)))
         if step < 100:
             bench.rest()
     track.finish(good, "guard")
@@ -122,17 +125,17 @@ def test_where_a_repeatable_segment_is_cut_does_not_depend_on_how_far_the_decode
     spoken = max(good, 72)  # windows of 10, 14, 20 and 28 were due
     assert codes_in(np.concatenate(pieces)) == [*range(spoken), *[0] * TAIL_SILENCE_CODES]
     assert (len(end.codes), end.finish_reason) == (good, "guard")
-    assert not track.heard
+    assert not track.decoded
 
 
 def test_nothing_leaves_before_the_end_where_nobody_listens():
     bench = Bench()
     one = job(listening=False)
     track = bench.loop.open(one)
-    track.codes.extend(range(200))
+    track.tokens.extend(range(200))
     bench.rest()
     assert bench.counters.snapshot().decoded_samples == 0
-    assert track.heard
+    assert track.decoded
     assert track.discard()
     bench.rest()
     assert heard(one.outbox) == ([], None)
@@ -142,7 +145,7 @@ def test_sound_leaves_long_before_the_segment_is_complete():
     bench = Bench()
     one = job()
     track = bench.loop.open(one)
-    track.codes.extend(range(16))
+    track.tokens.extend(range(16))
     bench.rest()
     pieces, end = heard(one.outbox)
     assert pieces
@@ -153,7 +156,7 @@ def test_the_codes_that_do_not_count_are_not_heard():
     bench = Bench()
     one = job(listening=False)
     track = bench.loop.open(one)
-    track.codes.extend(range(100))
+    track.tokens.extend(range(100))
     track.finish(60, "guard")
     bench.rest()
     pieces, end = heard(one.outbox)
@@ -166,12 +169,12 @@ def test_an_attempt_taken_back_is_never_heard():
     bench = Bench()
     one = job()
     first = bench.loop.open(one)
-    first.codes.extend([1, 2])
+    first.tokens.extend([1, 2])
     bench.loop.step()
     assert first.discard()
-    first.codes.extend(range(50))
+    first.tokens.extend(range(50))
     second = bench.loop.open(one, retries=1)
-    second.codes.extend([7] * 20)
+    second.tokens.extend([7] * 20)
     second.finish(20, "stop")
     bench.rest()
     pieces, end = heard(one.outbox)
@@ -182,17 +185,17 @@ def test_an_attempt_taken_back_is_never_heard():
 def test_what_was_heard_cannot_be_taken_back():
     bench = Bench()
     track = bench.loop.open(job())
-    track.codes.extend(range(40))
+    track.tokens.extend(range(40))
     bench.rest()
     assert not track.discard()
-    assert track.heard
+    assert track.decoded
 
 
 def test_rows_share_calls_where_the_decoder_gains_by_it():
     bench = Bench(rows=4)
     jobs = [job(key=f"v{i}") for i in range(6)]
     for one in jobs:
-        bench.loop.open(one).codes.extend(range(30))
+        bench.loop.open(one).tokens.extend(range(30))
     bench.rest()
     assert bench.decoder.calls[0] == 4
 
@@ -203,7 +206,7 @@ def test_a_row_that_fails_takes_no_other_with_it():
     jobs = [job(key=key) for key in ("a", "bad", "c")]
     for one in jobs:
         track = bench.loop.open(one)
-        track.codes.extend(range(30))
+        track.tokens.extend(range(30))
         track.finish(30, "stop")
     bench.rest()
     ends = [heard(one.outbox)[1] for one in jobs]
@@ -216,7 +219,7 @@ def test_a_first_sound_goes_before_a_later_segment():
     bench = Bench()
     later, first = job(key="later", index=1), job(key="first")
     for one in (later, first):
-        bench.loop.open(one).codes.extend(range(20))
+        bench.loop.open(one).tokens.extend(range(20))
     bench.loop.step()
     assert heard(first.outbox)[0]
     assert not heard(later.outbox)[0]
@@ -225,7 +228,7 @@ def test_a_first_sound_goes_before_a_later_segment():
 def test_voices_are_warmed_when_there_is_nothing_to_decode():
     bench = Bench()
     track = bench.loop.open(job())
-    track.codes.extend(range(40))
+    track.tokens.extend(range(40))
     bench.loop.warm(fake_voice("anna"))
     assert bench.loop.step()
     assert bench.decoder.warmed == []
@@ -240,7 +243,7 @@ def test_a_voice_that_cannot_be_warmed_harms_nobody(caplog):
     bench.rest()
     assert "could not be prepared" in caplog.text
     one = job()
-    bench.loop.open(one).codes.extend(range(40))
+    bench.loop.open(one).tokens.extend(range(40))
     bench.rest()
     assert heard(one.outbox)[0]
 
@@ -250,7 +253,7 @@ def test_a_reader_far_behind_is_not_decoded_for():
     one = job()
     track = bench.loop.open(one)
     one.outbox.put(np.zeros(CAPACITY_SAMPLES, np.float32))
-    track.codes.extend(range(100))
+    track.tokens.extend(range(100))
     assert not bench.loop.step()
     one.outbox.take()
     assert bench.loop.step()
@@ -266,7 +269,7 @@ def test_a_watermark_is_put_on_the_segment_as_a_whole():
     bench = Bench(watermark=mark)
     one = job()
     track = bench.loop.open(one)
-    track.codes.extend(range(100))
+    track.tokens.extend(range(100))
     bench.rest()
     assert not heard(one.outbox)[0]
     track.finish(100, "stop")
@@ -280,7 +283,7 @@ def test_closing_tells_every_listener():
     bench = Bench()
     jobs = [job() for _ in range(3)]
     for one in jobs:
-        bench.loop.open(one).codes.extend(range(5))
+        bench.loop.open(one).tokens.extend(range(5))
     bench.loop.close(EngineDead("over"))
     bench.loop.run(pytest.fail)
     assert all(isinstance(heard(one.outbox)[1], EngineDead) for one in jobs)
@@ -334,7 +337,7 @@ def patient(request):
     bench = Bench(cpu=CpuLock(shared=True))
     listening = request.param == "much sound"
     has_buffer = job(listening=listening)
-    bench.loop.open(has_buffer).codes.extend(range(400))
+    bench.loop.open(has_buffer).tokens.extend(range(400))
     bench.loop.step()
     if listening:
         has_buffer.playback.add(0, 4.0, time.monotonic())
@@ -344,10 +347,10 @@ def patient(request):
 def test_a_window_nobody_waits_for_lets_first_sounds_be_made(patient):
     calls = len(patient.decoder.calls)
     silent = patient.loop.open(job())
-    silent.codes.extend(range(3))  # too few for a window yet
+    silent.tokens.extend(range(3))  # too few for a window yet
     assert not patient.loop.step()
     assert len(patient.decoder.calls) == calls
-    silent.codes.extend(range(20))
+    silent.tokens.extend(range(20))
     assert patient.loop.step(), "the first sound"
     patient.rest()
     assert len(patient.decoder.calls) > calls + 1, "then the others again"
@@ -355,10 +358,10 @@ def test_a_window_nobody_waits_for_lets_first_sounds_be_made(patient):
 
 def test_but_not_for_whom_nobody_hopes_nor_for_long(patient, monkeypatch):
     calls = len(patient.decoder.calls)
-    patient.loop.open(job(listening=False)).codes.extend(range(3))
-    patient.loop.open(job(index=1)).codes.extend(range(3))
+    patient.loop.open(job(listening=False)).tokens.extend(range(3))
+    patient.loop.open(job(index=1)).tokens.extend(range(3))
     assert patient.loop.step(), "these are not waited for"
-    patient.loop.open(job()).codes.extend(range(3))
+    patient.loop.open(job()).tokens.extend(range(3))
     assert not patient.loop.step()
     monkeypatch.setattr("chatterbox.engine.fairness.MAX_DEFICIT_S", 0.0)
     assert patient.loop.step()
@@ -366,22 +369,22 @@ def test_but_not_for_whom_nobody_hopes_nor_for_long(patient, monkeypatch):
 
 
 def test_a_window_that_is_wanted_no_more_stands_aside_no_more(patient):
-    patient.loop.open(job()).codes.extend(range(3))
+    patient.loop.open(job()).tokens.extend(range(3))
     assert not patient.loop.step()
-    for sounding in patient.loop._open:
-        sounding.track.job.outbox.close()
+    for take in patient.loop.open_takes:
+        take.request.outbox.close()
     assert not patient.loop.step()
-    favour = patient.loop._cpu.favour
+    fairness = patient.fairness
     # Lent time is not counted twice while a window stands aside.
-    favour.stepped(favour.standing([], 0.0), [], MAX_DEFICIT_S, calm_left_out=True)
-    assert not favour.standing([job()], 0.0).someone_awaits_first
+    fairness.charge_step(fairness.snapshot([], 0.0), [], MAX_DEFICIT_S, buffered_left_out=True)
+    assert not fairness.snapshot([job(), job()], 0.0).someone_awaits_first
 
 
 def test_the_first_window_of_a_whole_answer_is_nobodys_first_sound():
     bench = Bench()
     heard_at_once = job()
-    bench.loop.open(job(listening=False)).codes.extend(range(200))
-    bench.loop.open(heard_at_once).codes.extend(range(200))
+    bench.loop.open(job(listening=False)).tokens.extend(range(200))
+    bench.loop.open(heard_at_once).tokens.extend(range(200))
     bench.loop.step()
     assert heard_at_once.outbox.take() is not None
 
@@ -392,9 +395,9 @@ def crowded(*keys: str) -> tuple[Bench, list[SegmentRequest], SegmentRequest]:
     crowd = [job(tenant="flood", key=key) for key in keys]
     modest = job(tenant="modest", key="modest")
     for one in [*crowd, modest]:
-        bench.loop._cpu.favour.enter(one)
+        bench.fairness.enter(one)
     for one in crowd:
-        bench.loop.open(one).codes.extend(range(20))
+        bench.loop.open(one).tokens.extend(range(20))
     return bench, crowd, modest
 
 
@@ -402,7 +405,7 @@ def test_a_flood_lets_the_codes_of_others_be_made():
     bench, crowd, modest = crowded("a", "b", "c")
     track = bench.loop.open(modest)
     assert not bench.loop.step()
-    track.codes.extend(range(20))
+    track.tokens.extend(range(20))
     assert bench.loop.step()
     assert modest.outbox.take() is not None
     assert all(one.outbox.take() is None for one in crowd)
@@ -424,14 +427,14 @@ def test_but_not_while_these_are_not_read_nor_for_long(monkeypatch):
 
 def test_on_a_gpu_nobody_lets_anybody_go_first():
     bench = Bench()
-    bench.loop.open(job(listening=False)).codes.extend(range(400))
-    bench.loop.open(job()).codes.extend(range(3))
+    bench.loop.open(job(listening=False)).tokens.extend(range(400))
+    bench.loop.open(job()).tokens.extend(range(3))
     assert bench.loop.step()
 
 
 def test_windows_stand_aside_for_who_is_still_at_the_engines_door(patient):
     door = [job()]
-    patient.loop._cpu.favour.watch_arrivals(lambda: door)
+    patient.fairness.watch_arrivals(lambda: door)
     assert not patient.loop.step()
     door.clear()
     assert patient.loop.step()
@@ -447,7 +450,7 @@ def comes_meanwhile(bench: Bench, what: SegmentRequest, codes: int) -> list[Take
     def comes() -> None:
         if not tracks:
             tracks.append(bench.loop.open(what))
-            tracks[0].codes.extend(range(codes))
+            tracks[0].tokens.extend(range(codes))
 
     bench.decoder.on_start = comes
     return tracks
@@ -480,14 +483,14 @@ def test_the_first_sound_of_who_has_less_in_work_goes_before_a_second_half(keys)
 def test_a_floods_window_waits_half_done_for_another_ones_next_window():
     bench, _, modest = crowded("a", "b", "c")
     track = bench.loop.open(modest)
-    track.codes.extend(range(20))
+    track.tokens.extend(range(20))
     bench.loop.step()
     modest.playback._plays_until_s = time.monotonic() - 9  # it has run out of sound
-    bench.loop._cpu.favour._parties.charge(10)
+    bench.fairness.tenants.charge(10)
     calls = decoded_in(bench)
     bench.decoder.on_start = lambda: (
-        track.codes.extend(range(20, 60)),
-        bench.loop._cpu.favour._parties.repay(10),
+        track.tokens.extend(range(20, 60)),
+        bench.fairness.tenants.repay(10),
     )
     assert bench.loop.step()
     assert calls[0] == "modest"
@@ -502,9 +505,9 @@ def test_a_window_waits_half_done_while_a_first_sounds_codes_are_made(patient):
     while not (tracks and patient.loop.heartbeat.state is None):
         assert time.monotonic() < until, "it did not wait"
         time.sleep(0.001)
-    with patient.loop._cpu.for_model():
+    with patient.cpu.for_model():
         assert len(patient.decoder.calls) == calls, "the cores are the language model's"
-    tracks[0].codes.extend(range(20))
+    tracks[0].tokens.extend(range(20))
     patient.loop.wake()
     worker.join(5)
     assert len(patient.decoder.calls) == calls + 2
@@ -520,7 +523,7 @@ def test_but_not_for_long(patient, monkeypatch):
 
 
 def test_who_leaves_while_a_window_is_half_done_gets_nothing_and_harms_nobody(patient):
-    (leaving,) = [sounding.track.job for sounding in patient.loop._open]
+    (leaving,) = [take.request for take in patient.loop.open_takes]
     newcomer, failed = job(), patient.counters.snapshot().failed_segments
     tracks = comes_meanwhile(patient, newcomer, 20)
     come = patient.decoder.on_start
@@ -529,7 +532,7 @@ def test_who_leaves_while_a_window_is_half_done_gets_nothing_and_harms_nobody(pa
     tracks[0].finish(20, "stop")
     patient.rest()
     assert heard(newcomer.outbox)[1] == SegmentEnd(tuple(range(20)), "stop")
-    assert patient.loop._open == []
+    assert patient.loop.open_takes == []
     assert patient.counters.snapshot().failed_segments == failed
 
 
@@ -540,7 +543,7 @@ def test_a_window_whose_batch_is_halved_is_not_overtaken_by_the_next_of_its_stre
     first, has_buffer = job(key="first", deterministic=True), job(listening=False)
     for what in (first, has_buffer):
         track = bench.loop.open(what)
-        track.codes.extend(range(100))
+        track.tokens.extend(range(100))
         track.finish(100, "stop")
     run = bench.decoder.run
 
@@ -559,7 +562,7 @@ def test_a_window_whose_batch_is_halved_is_not_overtaken_by_the_next_of_its_stre
 
 def test_on_a_gpu_a_window_is_decoded_at_one_go():
     bench = Bench()
-    bench.loop.open(job(listening=False)).codes.extend(range(400))
+    bench.loop.open(job(listening=False)).tokens.extend(range(400))
     newcomer = job()
     comes_meanwhile(bench, newcomer, 20)
     assert bench.loop.step()

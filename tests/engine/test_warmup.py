@@ -11,6 +11,7 @@ from faults.harness import fake_engine
 from voices.clips import babble, encoded
 
 from chatterbox.engine.cpu_lock import CpuLock
+from chatterbox.engine.fairness import FairScheduler
 from chatterbox.engine.outbox import SegmentEnd
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.vocoding_loop import VocodingLoop
@@ -85,10 +86,11 @@ def test_f86_nothing_is_warmed_while_a_row_runs_or_waits():
 
 
 def test_f86_the_decoder_warms_nothing_while_codes_are_made_for_a_first_sound():
-    decoder, cpu = FakeDecoder(), CpuLock(shared=True)
-    loop = VocodingLoop(decoder, WindowSettings(), Counters(), cpu=cpu)
+    decoder, fairness = FakeDecoder(), FairScheduler(shared=True)
+    cpu = CpuLock(shared=True)
+    loop = VocodingLoop(decoder, WindowSettings(), Counters(), cpu=cpu, fairness=fairness)
     one = job()
-    cpu.favour.enter(one)
+    fairness.enter(one)
     loop.warm(fake_voice("anna"))
     assert not loop.step()
     assert decoder.warmed == []
@@ -98,10 +100,11 @@ def test_f86_the_decoder_warms_nothing_while_codes_are_made_for_a_first_sound():
 
 
 def test_f86_a_decoder_that_waits_to_warm_looks_again_by_itself():
-    decoder, cpu = FakeDecoder(), CpuLock(shared=False)
-    loop = VocodingLoop(decoder, WindowSettings(), Counters(), cpu=cpu)
+    decoder, fairness = FakeDecoder(), FairScheduler(shared=False)
+    cpu = CpuLock(shared=False)
+    loop = VocodingLoop(decoder, WindowSettings(), Counters(), cpu=cpu, fairness=fairness)
     one = job()
-    cpu.favour.enter(one)
+    fairness.enter(one)
     loop.warm(fake_voice("anna"))
     runs = threading.Thread(target=loop.run, args=[pytest.fail])
     runs.start()

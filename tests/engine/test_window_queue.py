@@ -12,9 +12,9 @@ from chatterbox.engine.window_queue import (
     GATHER_S,
     LOW_BUFFER_S,
     PATIENCE_S,
-    Due,
-    choose,
+    PendingWindow,
     load,
+    select_batch,
     should_wait_for_more,
 )
 
@@ -27,58 +27,58 @@ def due(
     in_work: int = 1,
     slack_s: float = 1.0,
     waited_s: float = 0.0,
-) -> Due[str]:
-    return Due(what, bucket, first, in_work, slack_s, waited_s)
+) -> PendingWindow[str]:
+    return PendingWindow(what, bucket, first, in_work, slack_s, waited_s)
 
 
-def names(chosen: list[Due[str]]) -> list[str]:
+def names(chosen: list[PendingWindow[str]]) -> list[str]:
     return [d.what for d in chosen]
 
 
 def test_nothing_due_is_nothing_chosen():
-    assert choose([], 4) == []
+    assert select_batch([], 4) == []
 
 
 def test_first_windows_go_before_urgent_ones():
     offered = [due("late", slack_s=-0.5), due("new", first=True, slack_s=0.0)]
-    assert names(choose(offered, 1)) == ["new"]
+    assert names(select_batch(offered, 1)) == ["new"]
 
 
 def test_the_longest_waiting_first_window_goes_first():
     offered = [due("b", first=True, waited_s=0.1), due("a", first=True, waited_s=0.4)]
-    assert names(choose(offered, 2)) == ["a", "b"]
+    assert names(select_batch(offered, 2)) == ["a", "b"]
 
 
 def test_of_first_windows_those_of_the_party_with_the_least_in_work_go_first():
     offered = [due("b", first=True, in_work=9, waited_s=0.4), due("a", first=True)]
-    assert names(choose(offered, 2)) == ["a", "b"]
+    assert names(select_batch(offered, 2)) == ["a", "b"]
     offered = [due("b", in_work=1, slack_s=0.2), due("a", in_work=9, slack_s=0.1)]
-    assert names(choose(offered, 2)) == ["a", "b"], "of later ones who needs it first"
+    assert names(select_batch(offered, 2)) == ["a", "b"], "of later ones who needs it first"
 
 
 def test_then_the_listener_whose_audio_ends_first():
     offered = [due("c", slack_s=0.3), due("a", slack_s=0.1), due("b", slack_s=0.2)]
-    assert names(choose(offered, 3)) == ["a", "b", "c"]
+    assert names(select_batch(offered, 3)) == ["a", "b", "c"]
 
 
 def test_only_windows_of_the_most_urgent_ones_bucket_share_its_call():
     offered = [due("x", 7, slack_s=0.5), due("a", 3, slack_s=0.1), due("b", 3, slack_s=0.9)]
-    assert names(choose(offered, 4)) == ["a", "b"]
+    assert names(select_batch(offered, 4)) == ["a", "b"]
 
 
 def test_what_nobody_waits_for_is_last_but_not_for_ever():
     busy = due("busy", slack_s=0.4)
-    assert names(choose([due("idle", slack_s=math.inf), busy], 1)) == ["busy"]
+    assert names(select_batch([due("idle", slack_s=math.inf), busy], 1)) == ["busy"]
     old = due("idle", slack_s=math.inf, waited_s=PATIENCE_S)
-    assert names(choose([busy, old], 1)) == ["idle"]
+    assert names(select_batch([busy, old], 1)) == ["idle"]
 
 
 def test_equals_go_in_order_of_arrival():
-    assert names(choose([due("a"), due("b"), due("c")], 2)) == ["a", "b"]
+    assert names(select_batch([due("a"), due("b"), due("c")], 2)) == ["a", "b"]
 
 
 dues = st.builds(
-    Due,
+    PendingWindow,
     what=st.integers(),
     bucket=st.integers(0, 2),
     first=st.booleans(),
@@ -90,7 +90,7 @@ dues = st.builds(
 
 @given(st.lists(dues, min_size=1, max_size=30), st.integers(1, 8))
 def test_a_choice_is_full_of_one_bucket_and_contains_the_most_urgent(offered, max_rows):
-    chosen = choose(offered, max_rows)
+    chosen = select_batch(offered, max_rows)
     assert chosen[0].urgency == min(d.urgency for d in offered)
     assert {d.bucket for d in chosen} == {chosen[0].bucket}
     mates = [d for d in offered if d.bucket == chosen[0].bucket]

@@ -248,10 +248,8 @@ class Rig:
     def _all_wait(self) -> bool:
         """Whether every row there is waits for its reader: on a busy machine the engine's thread
         may not have had a turn for long, and still have work."""
-        loop = self.engine._loop
-        return not loop._inbox and all(
-            job.outbox.full or job.outbox.closed for job in loop._scheduler.jobs()
-        )
+        outboxes = [request.outbox for request in self.engine._loop.requests()]
+        return all(outbox.full or outbox.closed for outbox in outboxes)
 
     # --- the row
 
@@ -308,8 +306,8 @@ class Rig:
             active=engine.admission.active,
             queued=engine.admission.queued,
             slots=0 if dead else len(self.model.held),
-            waiting_rows=engine._loop._scheduler.waiting,
-            open_tracks=0 if dead else len(engine._decoding._open) + len(engine._decoding._inbox),
+            waiting_rows=engine._loop.waiting,
+            open_tracks=0 if dead else len(engine._decoding.open_takes),
             temporary_files=sum(
                 path.name.startswith((".tmp", ".del")) for path in voices.iterdir()
             ),

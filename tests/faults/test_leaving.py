@@ -217,8 +217,8 @@ async def test_f26_the_end_comes_behind_a_full_outbox(tmp_path, monkeypatch):
         async with rig.fault():  # the golden request is such a one, and ends well
             reader, writer = await heard_some(rig, SHORT | {"voice_id": "awb"})
             await rig.quiet()
-            jobs = rig.engine._loop._scheduler.jobs()
-            (full,) = (job.outbox for job in jobs if job.voice.key == key)
+            requests = rig.engine._loop.requests()
+            (full,) = (one.outbox for one in requests if one.voice.key == key)
             unread_bytes = 2 * sum(map(len, full._pieces))
             assert unread_bytes >= 2 * 24_000
             rig.model.poison.add(key)  # its next step, which comes once something is read

@@ -16,7 +16,7 @@ from chatterbox.engine.generation_loop import GenerationLoop
 from chatterbox.engine.outbox import CAPACITY_SAMPLES, Outbox, SegmentEnd
 from chatterbox.engine.playback import PlaybackClock
 from chatterbox.engine.sampler import Sampling
-from chatterbox.engine.scheduler import SegmentRequest
+from chatterbox.engine.sequence import SegmentRequest
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.vocoding_loop import VocodingLoop
 from chatterbox.engine.windows import WindowSettings
@@ -114,14 +114,14 @@ class EngineMachine(RuleBasedStateMachine):
         self.begun: list[int] = []
         self.submitted = 0
         self.scarce = False  # memory was so short that rows may have failed of it
-        first = self.bench.loop._begin
+        open_take = self.bench.decoding.open
 
-        def begin(row, attempt):
-            if row.job.index == 0 and row.job.seed not in self.begun:
-                self.begun.append(row.job.seed)
-            return first(row, attempt)
+        def opened(request, retries=0):
+            if request.index == 0 and request.seed not in self.begun:
+                self.begun.append(request.seed)
+            return open_take(request, retries)
 
-        self.bench.loop._begin = begin
+        self.bench.decoding.open = opened
 
     @rule(
         keys=st.lists(st.sampled_from(GOOD + GOOD + BAD), min_size=1, max_size=5),
@@ -196,7 +196,7 @@ class EngineMachine(RuleBasedStateMachine):
             self.check(one)
         self.open.clear()
         assert not self.bench.model.held
-        assert not self.bench.decoding._open
+        assert not self.bench.decoding.open_takes
         stats = self.bench.counters.snapshot()
         assert (stats.running_rows, stats.waiting_rows) == (0, 0)
 
@@ -212,11 +212,8 @@ class EngineMachine(RuleBasedStateMachine):
 
     @invariant()
     def slots_are_conserved_and_nobody_shares_one(self) -> None:
-        scheduler = self.bench.loop._scheduler
-        slots = [row.slot for row in scheduler.running]
-        assert len(set(slots)) == len(slots)
-        assert len(slots) + scheduler.free_slots == SLOTS
-        assert set(slots) == set(self.bench.model.held)
+        assert self.bench.loop.used_slots == set(self.bench.model.held)
+        assert len(self.bench.loop.used_slots) <= SLOTS
 
     @invariant()
     def first_come_first_served(self) -> None:

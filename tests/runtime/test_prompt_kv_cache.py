@@ -16,7 +16,7 @@ from chatterbox.compile.decoder.equivalence import mel_distance_db
 from chatterbox.engine.outbox import Outbox, SegmentEnd
 from chatterbox.engine.playback import PlaybackClock
 from chatterbox.engine.sampler import Sampling
-from chatterbox.engine.scheduler import SegmentRequest
+from chatterbox.engine.sequence import SegmentRequest
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.vocoding_loop import VocodingLoop
 from chatterbox.engine.windows import WindowSettings
@@ -160,7 +160,7 @@ def test_a_repeatable_segment_has_the_same_samples_however_its_codes_come(quick,
         )
         track = loop.open(asked)
         for start in range(0, len(codes), step):
-            track.codes.extend(codes[start : start + step])
+            track.tokens.extend(codes[start : start + step])
             loop.step()
         track.finish(len(codes), "stop")
         while loop.step():

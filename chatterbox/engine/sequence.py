@@ -1,0 +1,186 @@
+"""One segment's life in the engine: the request, the sequence that is generated, its takes."""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
+
+from chatterbox.engine.outbox import FinishReason, Outbox
+from chatterbox.engine.playback import PlaybackClock
+from chatterbox.engine.runaway import Retry, RunawayDetector, Verdict, best_take, remedy
+from chatterbox.engine.sampler import Sampling, uniforms
+from chatterbox.families.base import Prompt, Voice
+from chatterbox.runtime.contract import F32, I64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SegmentRequest:
+    """One segment to be spoken."""
+
+    voice: Voice
+    prompt: Prompt
+    text_chars: int
+    sampling: Sampling
+    max_tokens: int
+    seed: int
+    index: int  # place within its request: first segments go first
+    outbox: Outbox
+    playback: PlaybackClock  # of its request
+    tenant: Hashable = None  # who asks, where clients are told apart
+    deterministic: bool = False  # nothing about its sound depends on time
+
+
+class Take:
+    """One try at a segment: the generation thread adds tokens, the vocoding thread makes sound.
+
+    The first of `commit` and `discard` wins: a take is thrown away only while nobody has heard it.
+    """
+
+    __slots__ = (
+        "_committed",
+        "_discarded",
+        "_lock",
+        "decoded",
+        "end",
+        "finish_reason",
+        "request",
+        "retries",
+        "tokens",
+    )
+
+    def __init__(self, request: SegmentRequest, retries: int = 0) -> None:
+        self.request = request
+        self.retries = retries  # takes thrown away before this one
+        self.tokens: list[int] = []
+        self.end: int | None = None  # how many tokens count, once no more will come
+        self.finish_reason: FinishReason = "stop"
+        self.decoded: deque[tuple[I64, F32]] = deque()  # tokens [n] and their sound, to be checked
+        self._lock = threading.Lock()
+        self._committed = False
+        self._discarded = False
+
+    @property
+    def ready(self) -> int:
+        """Tokens that may be vocoded."""
+        return len(self.tokens) if self.end is None else self.end
+
+    @property
+    def discarded(self) -> bool:
+        """Whether the take was thrown away."""
+        return self._discarded
+
+    def finish(self, end: int, reason: FinishReason) -> None:
+        """No more tokens; those from `end` on do not count."""
+        self.finish_reason = reason
+        self.end = end
+
+    def discard(self) -> bool:
+        """Throw the take away unless some of its sound has left; returns whether that was done."""
+        with self._lock:
+            self._discarded = not self._committed
+            return self._discarded
+
+    def commit(self) -> bool:
+        """Called before sound leaves: from now on the take stands. False when it was discarded."""
+        with self._lock:
+            self._committed = not self._discarded
+            return self._committed
+
+
+OpenTake = Callable[[SegmentRequest, int], Take]
+"""Opens a take, with so many retries before it, for the vocoder."""
+
+
+class Sequence:
+    """A segment that waits for a slot or is generated in one; owned by the generation thread.
+
+    A take that the runaway detector stops may be followed by another: the sequence gives up its
+    slot, and waits for a prefill like a new one.
+    """
+
+    take: Take  # the current one, from the first `start_take` on
+
+    def __init__(self, request: SegmentRequest, open_take: OpenTake, *, guarded: bool) -> None:
+        """`guarded`: whether tokens that are no speech of the text any more are noticed."""
+        self.request = request
+        self.slot = -1
+        self.prefilled = False  # whether the model holds something of it
+        self.sampling = request.sampling  # of the current take
+        self._open_take = open_take
+        self._guarded = guarded
+        self._detector: RunawayDetector | None = None
+        self._draws: list[float] = []  # the take's random numbers, one for each token
+        self._failed_takes: list[tuple[int, ...]] = []  # good tokens of those thrown away
+
+    @property
+    def retries(self) -> int:
+        """Takes thrown away so far."""
+        return len(self._failed_takes)
+
+    @property
+    def next_draw(self) -> float:
+        """The random number for the next token."""
+        return self._draws[len(self.take.tokens)]
+
+    @property
+    def full(self) -> bool:
+        """Whether the take has as many tokens as it may."""
+        return len(self.take.tokens) >= len(self._draws)
+
+    def start_take(self) -> None:
+        """Open the first take, or the next after one that was thrown away."""
+        request, max_tokens = self.request, self.request.max_tokens
+        self.take = self._open_take(request, self.retries)
+        if self._guarded:
+            self._detector = RunawayDetector(request.text_chars)
+            max_tokens = min(max_tokens, self._detector.budget_codes)
+        draws = uniforms(request.seed, request.index, self.retries, max_tokens)
+        self._draws = draws.tolist()
+
+    def append(self, token: int) -> Verdict | None:
+        """Add a token; a verdict where the take should not go on."""
+        take, detector = self.take, self._detector
+        take.tokens.append(token)
+        while take.decoded:  # emptied without a detector too: nobody else does
+            tokens, sound = take.decoded.popleft()
+            if detector is not None:
+                detector.hear(tokens, sound)
+        return None if detector is None else detector.push(token)
+
+    def retry(self, verdict: Verdict) -> bool:
+        """Throw the take away, so that another is generated, if that is still possible and useful.
+        Otherwise end the segment with the best that there is, and return False."""
+        take, request = self.take, self.request
+        decision = remedy(
+            verdict,
+            sent=self._heard_at_once or not take.discard(),
+            attempt=self.retries,
+            temperature=request.sampling.temperature,
+            repetition_penalty=request.sampling.repetition_penalty,
+        )
+        if isinstance(decision, Retry):
+            self._failed_takes.append(tuple(take.tokens[: verdict.end]))
+            self.sampling = replace(
+                request.sampling,
+                temperature=decision.temperature,
+                repetition_penalty=decision.repetition_penalty,
+            )
+            return True
+        if take.discarded:
+            self._speak_best([*self._failed_takes, tuple(take.tokens[: decision.end])])
+        else:
+            take.finish(verdict.end, "guard")
+        return False
+
+    @property
+    def _heard_at_once(self) -> bool:
+        """Whether a take counts as heard from its first token: whether its sound has left is a
+        matter of time, on which nothing deterministic may depend."""
+        return self.request.deterministic and self.request.playback.live
+
+    def _speak_best(self, takes: list[tuple[int, ...]]) -> None:
+        """Nothing has been heard yet: of all takes, speak the one most like speech."""
+        best = takes[best_take([len(tokens) for tokens in takes], self.request.text_chars)]
+        self.take = self._open_take(self.request, self.retries)
+        self.take.tokens.extend(best)
+        self.take.finish(len(best), "guard")
