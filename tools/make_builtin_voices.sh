@@ -33,7 +33,7 @@ import numpy as np
 
 from chatterbox.voices.sandbox import InProcessDecoder
 from chatterbox.voices.reference import float_to_pcm, prepare_reference
-from chatterbox.voices.reference_file import reference_to_flac
+from chatterbox.voices.voice_file import reference_to_flac
 from chatterbox.voices.store import sha256
 
 work, target = map(Path, sys.argv[1:])
