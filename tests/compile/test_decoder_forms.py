@@ -1,5 +1,6 @@
 """Every form that a published decoder may have: compiled and proven, or served with the reason."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from tiny_decoder import (
     whole,
 )
 
+from chatterbox.compile.decoder.compiler import compile_decoder
 from chatterbox.compile.decoder.graph_edit import index, inlined
 from chatterbox.compile.decoder.phase_carry import carry_over, find_sums, only_fraction_used
 from chatterbox.engine.windows import WindowSettings
@@ -91,6 +93,20 @@ def test_every_form_is_cut_quantised_and_remembers_its_prompt(form, tmp_path):
     assert "flow in 8 bits" in made.note
     assert "remembering its prompt" in made.note
     assert "vocoder in 8 bits" in made.note
+
+
+def test_weights_stored_twice_are_held_once(tmp_path):
+    sizes = []
+    for name, changes in (("once", ()), ("twice", (forms.with_weights_twice,))):
+        (tmp_path / name).mkdir()
+        path = saved(published(*changes), tmp_path / name, external=True)
+        made = compile_decoder(path, opener(path.parent), ON_A_CPU)
+        sizes.append([sum(_sizes(graph)) for graph in made.graphs.values()])
+    assert sizes[0] == sizes[1]
+
+
+def _sizes(graph: onnx.ModelProto) -> list[int]:
+    return [math.prod(i.dims) for i in graph.graph.initializer if math.prod(i.dims) > 1024]
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ import onnxruntime as ort
 from chatterbox.compile.decoder.equivalence import rows_alike_db, stacked
 from chatterbox.compile.decoder.errors import NotSplittable
 from chatterbox.compile.decoder.fit_dims import PROBES
+from chatterbox.compile.decoder.graph_edit import share_equal_weights
 from chatterbox.compile.decoder.introspect import DecoderFacts, OpenGraph, introspect
 from chatterbox.compile.decoder.random_ops import randoms_to_inputs
 from chatterbox.compile.decoder.split_mel import cut
@@ -59,6 +60,7 @@ def compile_decoder(
 ) -> Compilation:
     """`open_graph` must find the weights beside `path`; the graphs refer to them there."""
     model = onnx.load(str(path), load_external_data=False)
+    share_equal_weights(model, path.parent)
     progress(0.02, "running it in four lengths")
     try:
         known = introspect(model, open_graph)

@@ -3,6 +3,7 @@
 Weights in external files stay references unless they are read.
 """
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,9 @@ from numpy.typing import NDArray
 from onnx import helper, inliner, numpy_helper
 
 from chatterbox.hub.external_data import is_external, read_bytes
+
+SHARED_BYTES = 4096
+"""Smaller weights are not worth looking for twins of."""
 
 
 @dataclass(slots=True)
@@ -142,6 +146,23 @@ def stored_values(tensor: onnx.TensorProto, folder: Path) -> NDArray[Any]:
         del copy.external_data[:]
     values: NDArray[Any] = numpy_helper.to_array(copy)
     return values
+
+
+def share_equal_weights(model: onnx.ModelProto, folder: Path) -> None:
+    """Keep one of weights that are stored several times, as the published decoder's two unrolled
+    steps have them; `folder` holds external ones. Reads every weight once."""
+    graph = model.graph
+    first: dict[tuple[Any, ...], str] = {}
+    same: dict[str, str] = {}
+    for tensor in graph.initializer:
+        stored = read_bytes(tensor, folder) if is_external(tensor) else tensor.raw_data
+        if len(stored) >= SHARED_BYTES:
+            digest = hashlib.sha256(stored).digest()
+            key = (tensor.data_type, tuple(tensor.dims), digest)
+            same[tensor.name] = first.setdefault(key, tensor.name)
+    for node in graph.node:
+        node.input[:] = [same.get(name, name) for name in node.input]
+    forget_unused(graph)
 
 
 def forget_unused(graph: onnx.GraphProto) -> None:
