@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from chatterbox.runtime.contract import F32, I64, START_CODE
-from chatterbox.runtime.quantized_weights import Array, Blocks, dense
+from chatterbox.runtime.quantized_weights import Array, BlockQuantized, dense
 
 SPEECH_FILE, TEXT_FILE = "embedding.speech.npy", "embedding.text.npy"
 SCALES_FILE, ZEROS_FILE = "embedding.text_scales.npy", "embedding.text_zeros.npy"
@@ -33,7 +33,7 @@ class Embedder(Protocol):
 class HostEmbedder:
     """Implements `Embedder` on two tables."""
 
-    def __init__(self, text: Array | Blocks, speech: Array | Blocks) -> None:
+    def __init__(self, text: Array | BlockQuantized, speech: Array | BlockQuantized) -> None:
         self._text = text
         self._speech = _rows(speech, np.arange(row_count(speech)))
 
@@ -41,7 +41,7 @@ class HostEmbedder:
         """Write the tables into `folder`; the facts by which `load` reads them."""
         facts: dict[str, Any] = {"bits": None}
         arrays = {SPEECH_FILE: self._speech}
-        if isinstance(self._text, Blocks):
+        if isinstance(self._text, BlockQuantized):
             text = self._text
             facts = {"bits": text.bits, "block": text.block, "inputs": text.inputs}
             arrays |= {TEXT_FILE: text.codes, SCALES_FILE: text.scales}
@@ -65,7 +65,7 @@ class HostEmbedder:
         if facts["bits"] is None:
             return cls(mapped(TEXT_FILE), speech)
         zeros = mapped(ZEROS_FILE) if (folder / ZEROS_FILE).is_file() else None
-        return cls(Blocks(mapped(TEXT_FILE), mapped(SCALES_FILE), zeros, **facts), speech)
+        return cls(BlockQuantized(mapped(TEXT_FILE), mapped(SCALES_FILE), zeros, **facts), speech)
 
     @property
     def text_rows(self) -> int:
@@ -83,15 +83,15 @@ class HostEmbedder:
         return rows
 
 
-def row_count(table: Array | Blocks) -> int:
+def row_count(table: Array | BlockQuantized) -> int:
     """Ids that have a row."""
-    return len(table.codes) if isinstance(table, Blocks) else len(table)
+    return len(table.codes) if isinstance(table, BlockQuantized) else len(table)
 
 
-def _rows(table: Array | Blocks, ids: I64) -> F32:
-    if isinstance(table, Blocks):
+def _rows(table: Array | BlockQuantized, ids: I64) -> F32:
+    if isinstance(table, BlockQuantized):
         zeros = None if table.zero_points is None else table.zero_points[ids]
-        some = Blocks(
+        some = BlockQuantized(
             table.codes[ids], table.scales[ids], zeros, table.bits, table.block, table.inputs
         )
         return dense(some).T.astype(np.float32)

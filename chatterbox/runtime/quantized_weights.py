@@ -23,7 +23,7 @@ class Dense:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Blocks:
+class BlockQuantized:
     """A weight in blocks along K that share a scale, packed as MatMulNBits reads it."""
 
     codes: Array  # [N, blocks, block × bits / 8] uint8
@@ -39,7 +39,7 @@ class Blocks:
         return self.inputs, self.codes.shape[0]
 
 
-Weight = Dense | Blocks
+Weight = Dense | BlockQuantized
 
 
 def unpack(packed: Array, bits: int, count: int) -> Array:

@@ -18,7 +18,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from chatterbox.compile.lm.quantize import quantize_blocks
-from chatterbox.compile.lm.weights import GPT2, Array, Blocks, Dense, Linear, Norm
+from chatterbox.compile.lm.weights import GPT2, Array, BlockQuantized, Dense, Linear, Norm
 from chatterbox.runtime.contract import PRECISION_SUFFIX, Precision
 from tools.stock_forms.plain import BITS, CONTRIB, STOCK_BLOCK
 
@@ -269,7 +269,7 @@ class _Builder:
         ]  # fmt: skip
         if flat:
             shapes = [(outputs, blocks * row), (outputs, blocks), (outputs, zero_row)]
-        made: list[Blocks] = []  # until all three are written
+        made: list[BlockQuantized] = []  # until all three are written
 
         def part(which: str) -> Array:
             if not made:

@@ -13,7 +13,16 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from chatterbox.compile.lm.quantize import quantize_blocks
-from chatterbox.compile.lm.weights import GPT2, Array, Blocks, Dense, Layer, Linear, Norm, unpack
+from chatterbox.compile.lm.weights import (
+    GPT2,
+    Array,
+    BlockQuantized,
+    Dense,
+    Layer,
+    Linear,
+    Norm,
+    unpack,
+)
 from chatterbox.runtime.contract import PRECISION_SUFFIX, Precision
 
 STOCK_BLOCK = 32
@@ -233,7 +242,7 @@ class _Builder:
     def quantised(self) -> tuple[int, int]:
         return BITS[self.form.precision], STOCK_BLOCK
 
-    def block_product(self, source: str, blocks: Blocks) -> str:
+    def block_product(self, source: str, blocks: BlockQuantized) -> str:
         assert blocks.zero_points is not None
         flat = [blocks.scales.reshape(-1), blocks.zero_points.reshape(-1)]
         return self.node(

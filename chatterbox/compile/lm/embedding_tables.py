@@ -9,7 +9,7 @@ from chatterbox.compile.lm.published import PublishedGraph
 from chatterbox.compile.lm.tables import GATHER, table_blocks
 from chatterbox.runtime.contract import F32, START_CODE
 from chatterbox.runtime.embedding import START_IDS, Embedder, HostEmbedder, row_count
-from chatterbox.runtime.quantized_weights import Array, Blocks
+from chatterbox.runtime.quantized_weights import Array, BlockQuantized
 
 TRIALS = 4
 TRIAL_IDS = 9
@@ -42,7 +42,7 @@ def _alike(found: F32, expected: F32) -> bool:
     return found.shape == expected.shape and bool(np.abs(found - expected).max() <= TOLERANCE)
 
 
-def _table(graph: PublishedGraph, node: NodeProto) -> Array | Blocks | None:
+def _table(graph: PublishedGraph, node: NodeProto) -> Array | BlockQuantized | None:
     if node.op_type == "GatherBlockQuantized":
         return table_blocks(graph, node)
     rows = graph.constant(node.input[0])

@@ -6,7 +6,7 @@ import numpy as np
 from onnx import NodeProto
 
 from chatterbox.compile.lm.published import NotRecognizedError, PublishedGraph, attribute
-from chatterbox.compile.lm.weights import Array, Blocks, Dense, Linear, Weight
+from chatterbox.compile.lm.weights import Array, BlockQuantized, Dense, Linear, Weight
 
 TRANSPARENT = frozenset(("Cast", "Reshape", "Identity", "Squeeze", "Unsqueeze", "Transpose"))
 """Operators that change how numbers are laid out or typed, not what they are."""
@@ -51,7 +51,7 @@ class Linears:
             bias = node.input[2] if node.op_type == "Gemm" and len(node.input) > 2 else ""
         return LinearNode(node, weight, self._graph.constant(bias) if bias else None)
 
-    def _blocks(self, node: NodeProto) -> tuple[Blocks, str]:
+    def _blocks(self, node: NodeProto) -> tuple[BlockQuantized, str]:
         inputs, outputs, bits, block = (
             int(attribute(node, name, default))
             for name, default in (("K", 0), ("N", 0), ("bits", 4), ("block_size", 0))
@@ -62,7 +62,7 @@ class Linears:
         zeros = self._graph.constant(optional[0]) if optional[0] else None
         if codes is None or scales is None or optional[1]:
             raise NotRecognizedError("a MatMulNBits has inputs of another kind")
-        blocks = Blocks(
+        blocks = BlockQuantized(
             codes=codes.reshape(outputs, count, -1),
             scales=scales.reshape(outputs, count),
             zero_points=None if zeros is None else zeros.reshape(outputs, -1),

@@ -7,10 +7,10 @@ would give the same bytes, but it needs `onnx_ir` and configures Python's loggin
 import numpy as np
 from onnxruntime.capi import _pybind_state as runtime
 
-from chatterbox.compile.lm.weights import Blocks, Dense
+from chatterbox.compile.lm.weights import BlockQuantized, Dense
 
 
-def quantize_blocks(weight: Dense, bits: int, block: int) -> Blocks:
+def quantize_blocks(weight: Dense, bits: int, block: int) -> BlockQuantized:
     """Quantise to 4 or 8 bits in blocks along K, asymmetric. Lossy."""
     values = np.ascontiguousarray(weight.values, np.float32)
     inputs, outputs = values.shape
@@ -20,6 +20,6 @@ def quantize_blocks(weight: Dense, bits: int, block: int) -> Blocks:
     zeros = np.zeros(outputs * (-(-count * bits // 8)), np.uint8)
     rounding = runtime.quantize_matmul_4bits if bits == 4 else runtime.quantize_matmul_8bits
     rounding(codes, values, scales, zeros, block, outputs, inputs, False)
-    return Blocks(
+    return BlockQuantized(
         codes, scales.reshape(outputs, count), zeros.reshape(outputs, -1), bits, block, inputs
     )

@@ -4,7 +4,7 @@ import numpy as np
 from onnx import NodeProto
 
 from chatterbox.compile.lm.published import PublishedGraph, attribute
-from chatterbox.compile.lm.weights import Array, Blocks, dense
+from chatterbox.compile.lm.weights import Array, BlockQuantized, dense
 
 GATHER = frozenset(("Gather", "GatherBlockQuantized"))
 
@@ -17,7 +17,7 @@ def table_of(graph: PublishedGraph, node: NodeProto) -> Array | None:
     return None if blocks is None else dense(blocks).T
 
 
-def table_blocks(graph: PublishedGraph, node: NodeProto) -> Blocks | None:
+def table_blocks(graph: PublishedGraph, node: NodeProto) -> BlockQuantized | None:
     """A GatherBlockQuantized's table: its rows are the outputs of a blocked weight."""
     found, scales = graph.packed(node.input[0]), graph.constant(node.input[2])
     axes = [
@@ -33,4 +33,4 @@ def table_blocks(graph: PublishedGraph, node: NodeProto) -> Blocks | None:
     if offset is None and found.bits and not found.signed:
         offset = np.zeros((rows, -(-count * bits // 8)), np.uint8)  # uint4's own default
     codes = found.codes.reshape(rows, count, -1)
-    return Blocks(codes, scales, offset, bits, block, found.codes.shape[1] * 8 // bits)
+    return BlockQuantized(codes, scales, offset, bits, block, found.codes.shape[1] * 8 // bits)

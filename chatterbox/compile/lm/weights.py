@@ -9,7 +9,7 @@ from chatterbox.runtime.quantized_weights import (
     Array as Array,
 )
 from chatterbox.runtime.quantized_weights import (
-    Blocks as Blocks,
+    BlockQuantized as BlockQuantized,
 )
 from chatterbox.runtime.quantized_weights import (
     Dense as Dense,
@@ -89,13 +89,13 @@ def concat(parts: list[Linear]) -> Linear:
     dense = [w for w in weights if isinstance(w, Dense)]
     if len(dense) == len(weights):
         return Linear(Dense(np.concatenate([w.values for w in dense], axis=1)), bias)
-    blocks = [w for w in weights if isinstance(w, Blocks)]
+    blocks = [w for w in weights if isinstance(w, BlockQuantized)]
     first = blocks[0]
     same = {(w.bits, w.block, w.inputs, w.zero_points is None) for w in blocks}
     if len(blocks) != len(weights) or len(same) != 1:
         raise ValueError("query, key and value are quantised differently")
     zeros = [w.zero_points for w in blocks if w.zero_points is not None]
-    packed = Blocks(
+    packed = BlockQuantized(
         codes=np.concatenate([w.codes for w in blocks]),
         scales=np.concatenate([w.scales for w in blocks]),
         zero_points=np.concatenate(zeros) if zeros else None,

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 
 from chatterbox.compile.lm.prefix_graph import add_prefix_graph
 from chatterbox.compile.lm.quantize import quantize_blocks
-from chatterbox.compile.lm.weights import GPT2, Array, Blocks, Dense, Layer, Linear, Norm
+from chatterbox.compile.lm.weights import GPT2, Array, BlockQuantized, Dense, Layer, Linear, Norm
 from chatterbox.runtime.bound_call import METADATA_KEY, past_name, present_name
 from chatterbox.runtime.compiled_lm import GRAPH_FILE, CompileOptions
 
@@ -131,7 +131,7 @@ class _Writer:
             return self._node("Add", [product, bias], "")
         return self._block_product(source, weight, bias, name)
 
-    def _block_product(self, source: str, weight: Blocks, bias: str, name: str) -> str:
+    def _block_product(self, source: str, weight: BlockQuantized, bias: str, name: str) -> str:
         zeros = ""
         if weight.zero_points is not None:
             keep = weight.zero_points.dtype == np.uint8
