@@ -99,6 +99,7 @@ _JETS = re.compile("7[0-8]7")
 _JET = re.compile(
     r"(?<=\b[Aa] )7[0-8]7\b(?! [a-z]+s\b|[.,:%-]\d)|(?<![\w.,$-])7[0-8]7(?=s\b| MAX\b)"
 )
+_IS_LINES = re.compile("[0-9][pikK]")
 _LINES = re.compile(
     r"(?<![\w.,$])(?:144|240|360|480|576|720|1080|1440|2160|4320)(?=[pi](?:\d\d)?\b)|\b401(?=[kK]\b)"
 )
@@ -207,7 +208,8 @@ def _names(text: str, longest: int) -> str:
     text = _MODEL.sub(_say_model, _NAMED.sub(_say_named, text))
     if _JETS.search(text):
         text = _JET.sub(_say_name, text)
-    return _HOUSE.sub(_say_house, _LINES.sub(_say_name, text))
+    text = _LINES.sub(_say_name, text) if _IS_LINES.search(text) else text
+    return _HOUSE.sub(_say_house, text)
 
 
 def _say_house(match: re.Match[str]) -> str:

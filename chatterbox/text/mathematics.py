@@ -81,6 +81,7 @@ _PRODUCT = re.compile(r"(?<![\w*])[A-Za-z](?:\*[A-Za-z]){1,9}(?![\w*])")
 _QUOTIENT = re.compile(
     r"(?<![\w.])(?:(\d{1,9})/(\d{1,9})(?= ?[=≈])|([A-Za-z])/([A-Za-z]))(?![\w.])"
 )
+_NEAR_BRACKET = re.compile(r"/ ?\(|/(?:(?<=\)/)|(?<=\) /))")
 _RATIO = re.compile(r"(?<![A-Za-z]{2})(?<=[\w!)]) ?/ ?(?=\()|(?<=\)) ?/ ?(?=[\w(])")
 _FACTOR = re.compile(r"(?<=\d)\((?=[\w ]{1,10}[-+*/×][\w ]{1,10}\))(?!\d{3}-)")
 _OVER = re.compile(
@@ -188,7 +189,7 @@ def spell_out(text: str) -> str:
     if "_{" in text:
         text = _INDEX.sub(r" \1", text)
     if "(" in text:
-        text = _RATIO.sub(" over ", text) if "/" in text else text
+        text = _RATIO.sub(" over ", text) if _NEAR_BRACKET.search(text) else text
         text = _FACTOR.sub(" times (", text)
         text = _CALL.sub(_say_call, text)
     if "/" in text and _DIVIDED.search(text):
@@ -199,11 +200,12 @@ def spell_out(text: str) -> str:
     text = _PLUS_MINUS.sub("±", text) if "+" in text else text
     if "=" in text:
         text = _CHANGED.sub(lambda m: f" {_NAMED[m[1]]} equals ", text)
-    return "\n".join(map(_say_chains, text.split("\n")))
+    asks = _ASKED.search(text) is not None
+    return "\n".join(_say_chains(line, asks) for line in text.split("\n"))
 
 
-def _say_chains(line: str) -> str:
-    asked = _OPERATED.search(line) and _ASKED.search(line)
+def _say_chains(line: str, asks: bool) -> str:
+    asked = asks and _OPERATED.search(line) and _ASKED.search(line)
     if asked or " - " in line or _RELATION.search(line):
         return _CHAIN.sub(_say_chain, line)
     return line

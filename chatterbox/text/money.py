@@ -52,6 +52,7 @@ _ROUGHLY = re.compile(
     rf"({_CHARS})(1(?:0{{2,5}}|0{{0,2}},000|,000,000))s\b(?: of (?:dollars|pounds|euros))?"
 )
 _ROUNDED = {3: "hundreds", 4: "thousands", 5: "tens of thousands", 6: "hundreds of thousands"}
+_IS_CENTS = re.compile(r"[0-9]c\b")
 _CENTS = re.compile(
     r"(?:(?<=only )|(?<=just )|(?<=costs )|(?<=for )|(?<=under )|(?<![^\ue000]))(\d{1,2})c\b"
     r"(?! ?[\d=+*/-])"
@@ -66,7 +67,7 @@ _BEFORE_COMMA = re.compile(rf"(?:{_CHARS}|\b(?:{_CODES})) ?$")
 def spell_out(text: str) -> str:
     """`text` with sums of money in words. Linear time."""
     text = _ROUGHLY.sub(_say_roughly, text)
-    text = _CENTS.sub(lambda m: f"{m[1] or m[2]}¢", text) if "c" in text else text
+    text = _CENTS.sub(lambda m: f"{m[1] or m[2]}¢", text) if _IS_CENTS.search(text) else text
     if _DECIMAL.search(text):
         text = _COMMA.sub(_with_point, text)
     has_code = any(code in text for code in _ALL_CODES)

@@ -32,6 +32,7 @@ _COUNTED = re.compile(
 )
 _BOTH_SIDES = re.compile(r"\d ?[^\s\d]{0,6} ?[-–—~x×] ?-?\d")
 _THOUSANDS = re.compile(rf"{_START}({NUMBER})([kKM]) ?[-–—~] ?({NUMBER})\2\b")
+_DECIMAL = re.compile("[0-9],[0-9]{1,2}(?![0-9])")
 _COMMA = re.compile(
     rf"(?<![\d.,])(\d{{1,4}}),(\d{{1,2}})(?=( ?)((?:degrees|percent|{_UNIT})(?!\w)))"
 )
@@ -47,7 +48,7 @@ def spell_out(text: str) -> str:
     text = _COUNTED.sub(lambda m: " million" if m[0][0] == "m" else " billion", text)
     if _BOTH_SIDES.search(text):
         text = _SAME_UNIT.sub(_say_between, _THOUSANDS.sub(_say_thousands, text))
-    if "," in text:
+    if _DECIMAL.search(text):
         text = _COMMA.sub(_with_point, text)
     if _CLOCKED.search(text):
         text = _DURATION.sub(_say_duration, text)
