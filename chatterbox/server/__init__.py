@@ -1,1 +1,1 @@
-"""Sockets in, requests out: routes per dialect, guards, metrics."""
+"""The HTTP server: process, limits, keys, native calls, metrics and the page."""

@@ -1,7 +1,4 @@
-"""What happened to one request? Its id, its route, how it ended: for the log and the metrics.
-
-Knows no engine and no format of either.
-"""
+"""The access record of one request (id, route, outcome), for the log and the metrics."""
 
 import random
 import re

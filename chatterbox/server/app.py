@@ -1,7 +1,4 @@
-"""Which routes does the server have, and what surrounds them?
-
-Puts the server's parts together around one engine; knows no socket and no process.
-"""
+"""The application: all routes, and the middleware around them, put together around one engine."""
 
 from typing import Any
 

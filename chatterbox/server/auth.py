@@ -1,7 +1,7 @@
-"""Who may come in? Those who know a key, where keys are set; who guesses too often waits.
+"""API keys: who shows a known one is let in; who guesses too often has to wait.
 
-Pure ASGI, around every route and socket: what is not named here as public needs a key, whether it
-exists or not. Knows no dialect but for the headers that its clients send their keys in.
+Pure ASGI, around every route and socket. Every path needs a key, whether it exists or not, unless
+it is public (`is_public`). Keys travel in headers, never in addresses, which are logged.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
-"""What did the client send? JSON, form or multipart → named fields and files, within bounds.
+"""Reads a request's body: JSON, form or multipart become named fields and files, within bounds.
 
-Knows content types and sizes; knows no field by name. Nothing else in the server reads a body.
+Nothing else in the server reads a body. It knows no field by name.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
-"""Which connections may stay open? No more than there is room for, and none that only waits.
+"""Limits connections: no more than there is room for, and none that only waits.
 
-Knows what a connection waits for and since when, nothing of what is said on it. One look around
-each second takes the place of a timer for each connection.
+It knows what each connection waits for and since when. One sweep a second takes the place of a
+timer for each connection.
 """
 
 import asyncio

@@ -1,7 +1,4 @@
-"""How does an error look on the wire? One JSON shape for every status.
-
-Knows the error table and Starlette's own exceptions; knows no route and no engine.
-"""
+"""Errors as answers: one JSON shape for every status, or a dialect's own shape."""
 
 import json
 import math

@@ -1,7 +1,4 @@
-"""What is kept from a client before it has made a request? Time, bytes and room without end.
-
-uvicorn's protocols with a door that watches them, and with refusals in our words. Knows no route.
-"""
+"""HTTP/1.1 on uvicorn's parser, with bounds on time, bytes and connections before any request."""
 
 import logging
 import re

@@ -1,7 +1,4 @@
-"""May work be taken on now? Loading, ready, draining or dead, and what to say in each.
-
-Knows the engine's state and the admission's counts; knows no HTTP.
-"""
+"""The server's phase (loading, ready, draining or dead), and what a request is told in each."""
 
 from typing import Literal
 

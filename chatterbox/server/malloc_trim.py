@@ -1,7 +1,4 @@
-"""When does memory that is free go back to the system? Once a minute, where glibc would keep it.
-
-Knows the C library and nothing of what takes the memory.
-"""
+"""Gives free memory back to the system once a minute, where glibc would keep it."""
 
 import ctypes
 import sys

@@ -1,6 +1,6 @@
-"""What has the server done so far, in numbers? As JSON for people, as Prometheus text for machines.
+"""Counters and histograms of requests and engine: JSON for people, Prometheus text for machines.
 
-Knows request records and the engine's counters; labels come from closed sets only.
+Labels come from closed sets only.
 """
 
 import asyncio

@@ -1,7 +1,4 @@
-"""How is a multipart form taken apart? Part by part while it comes, and none of it is kept here.
-
-Knows the format (RFC 7578) and which text is read; knows no field by name, no file, no request.
-"""
+"""A streaming parser of multipart forms (RFC 7578): passes parts on as they come, keeps none."""
 
 import re
 from collections.abc import Iterator

@@ -1,8 +1,8 @@
-"""Whom does a request take us for, and whose page sent it? Foreign names and pages are refused.
+"""Refuses calls by web pages of other sites, and calls by a foreign host name (DNS rebinding).
 
 Pure ASGI, around every route and socket. A page that a user visits can make their browser call a
-server on their machine, under a name of its own (DNS rebinding) or from its own site; programs
-send neither sign. Knows no key.
+server on their machine, under a name of its own or from its own site; programs send neither sign.
+The pages named in `cors_origins` may call and read.
 """
 
 import ipaddress
@@ -23,7 +23,7 @@ from chatterbox.server.request_log import RESOURCE_POLICY, refuse
 _AUTHORITY = re.compile(r"(?:\[([0-9a-f:.]+)\]|([\w.-]+?))\.?(?::\d{0,5})?", re.ASCII)
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 """They change nothing, and what they answer a foreign page cannot read. Those that take a place are
-refused all the same (`shares.py`): a page could play any text, and keep the server busy."""
+refused all the same (`quotas.py`): a page could play any text, and keep the server busy."""
 ANY = "*"
 
 foreign_page: ContextVar[bool] = ContextVar("foreign_page", default=False)

@@ -1,6 +1,6 @@
-"""What surrounds every request? An id, one log line at its end, an answer to what nobody expected.
+"""The outermost layer: gives every request an id, one log line, and an answer to any exception.
 
-Pure ASGI, so that a client's leaving stays visible to what runs inside. Knows no route.
+Pure ASGI, so that what runs inside still sees the client leave.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ Ended = Callable[[AccessRecord], None]
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WS"})
 CROWDED_RETRY_S = 5.0
 CROWDED = "chatterbox.crowded"
-"""In a scope: its connection is one too many (`protocols.py`)."""
+"""In a scope: its connection is one too many (`http11.py`)."""
 TOO_FINE = "chatterbox.too_fine"
 """In a scope: its body comes in chunks that are mostly framing."""
 _STARTS = ("http.response.start", "websocket.http.response.start")

@@ -1,7 +1,4 @@
-"""How does the process live? Bind, load, serve, drain, exit with a code that says why.
-
-Knows signals, sockets and exit codes; knows no route.
-"""
+"""The server process: bind, load, serve, drain, and exit with a code that says why."""
 
 import asyncio
 import contextlib

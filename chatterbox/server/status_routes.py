@@ -1,4 +1,4 @@
-"""How is the server? Health, probes, metrics, and what a program finds at `/`.
+"""Health, probes, metrics, and what a program finds at `/`.
 
 None of these waits for the engine, takes a place or touches the pool.
 """

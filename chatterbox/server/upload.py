@@ -1,7 +1,4 @@
-"""Where does a file that a client sends lie meanwhile? In memory while it is small, else on disk.
-
-Knows no form and no field.
-"""
+"""Uploaded files: in memory while small, else on disk; so many at once that speech has room."""
 
 import asyncio
 import hashlib

@@ -1,6 +1,7 @@
-"""What sound is in these untrusted bytes? Mono float32 at 24 kHz, or a clear refusal.
+"""Decodes an untrusted audio file to mono float32 at 24 kHz, or refuses it with a clear error.
 
-Does not know where it runs: `decode_child.py` runs it in a guarded process.
+Files that were joined end to end (MP3, chained Ogg) are read whole. Runs in the guarded process of
+`decode_child.py`.
 """
 
 import io

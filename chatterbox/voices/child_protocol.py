@@ -1,7 +1,4 @@
-"""How do the server and its decode child speak? Length-prefixed messages over two pipes.
-
-Knows no process: it reads and writes streams, and bounds what it reads.
-"""
+"""The protocol between the server and its decode child: length-prefixed messages over two pipes."""
 
 import json
 import struct

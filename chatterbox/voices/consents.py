@@ -1,6 +1,6 @@
-"""Which speakers have agreed to their voices being used? A small book on disk, newest first.
+"""The consents that OpenAI's `audio.voices.create` names: one small file on disk, newest first.
 
-Knows no voice: whoever runs the server answers for consent, the book only keeps what was said.
+Nothing is checked against them: whoever runs the server answers for consent.
 """
 
 import secrets

@@ -1,7 +1,7 @@
-"""What runs in the guarded process? A loop: one untrusted file in, its samples or a refusal out.
+"""The decode child: a loop that reads one untrusted file and answers with samples or a refusal.
 
-Knows no voice and no server. Whatever a hostile file does to a decoder, it does it here, with
-bounded memory and time, without files, without network. Imported by the child alone.
+Whatever a hostile file does to a decoder, it does it here, with bounded memory and time, without
+files, without network. Imported by the child alone.
 """
 
 import io

@@ -1,6 +1,6 @@
-"""Which operations on files does the voice store use? Few, each named: the seam for fault tests.
+"""The file operations of the voice store, each named, so that fault tests can make any one fail.
 
-Knows no voice; every method may raise OSError and nothing else.
+Every method may raise OSError and nothing else.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""Which voices there are: found, added, renamed and deleted, on disk and in the catalogue.
+"""The index of voices: finds, adds, renames and deletes them, in memory and on disk.
 
-Knows no audio and no model. All methods block (disk) and may be called from any thread.
+All methods block (disk) and may be called from any thread.
 """
 
 import builtins

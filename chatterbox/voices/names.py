@@ -1,7 +1,4 @@
-"""Which voice is meant by an id, a name or an alias? One immutable table, replaced as a whole.
-
-Knows no file, no audio and no tensors.
-"""
+"""Names of voices: which voice an id, a name or an alias means. One immutable table."""
 
 import re
 import unicodedata

@@ -1,7 +1,4 @@
-"""How do a decoder's blocks become mono float32 at 24 kHz of bounded length?
-
-Knows no container and no file; it watches length, levels and finiteness while blocks come in.
-"""
+"""Turns a decoder's blocks into mono float32 at 24 kHz, and watches length, level, finiteness."""
 
 from dataclasses import dataclass
 

@@ -1,7 +1,4 @@
-"""Where does an untrusted file become samples? In a guarded child process that may die of it.
-
-Does not know what is decoded or why: `audio_file.py` decodes, `decode_child.py` is the child.
-"""
+"""Decodes untrusted files in a guarded child process, which may die of them."""
 
 import logging
 import subprocess

@@ -1,7 +1,4 @@
-"""Which reader may open these bytes? Decided from their first bytes, before any decoder runs.
-
-Knows no decoder: it only reads headers, and refuses every container that is not on its list.
-"""
+"""Tells a file's container from its first bytes, before any decoder runs; refuses unlisted ones."""
 
 import struct
 from dataclasses import dataclass

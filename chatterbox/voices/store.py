@@ -1,6 +1,6 @@
-"""Where are voices kept, so that each is wholly there or wholly absent after any fault?
+"""Voices on disk: one directory each, wholly there or wholly absent after any fault.
 
-Knows no audio and no model: named files of bytes in one directory per voice, and its record.
+Holds named files of bytes and a record for each voice; knows no audio and no model.
 """
 
 import errno

@@ -1,6 +1,6 @@
-"""Where is the speech in a recording, and which stretch of it is the best reference?
+"""Finds the speech in a recording, and the best stretch of it for a reference.
 
-Knows no file and no loudness standard: frame levels in, sample positions out.
+Frame levels in, sample positions out.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
-"""Which files do browsers get, and with which headers? The page, the reference, their parts.
+"""Sends the static files of the page and the reference, with their headers.
 
-The files stand in `static/` as they are sent: nothing is built and nothing is filled in.
+The files in `static/` are sent as they are: nothing is built and nothing is filled in.
 """
 
 import hashlib
