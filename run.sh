@@ -19,6 +19,7 @@ usage() {
 ./run.sh [FLAGS]               set up, then serve (same as ./run.sh serve [FLAGS])
 ./run.sh say TEXT [FLAGS]      speak into a file, without a server
 ./run.sh voices [ACTION]       list, add, delete, export and import voices
+./run.sh compile [FLAGS]       compile the model now, so that the first start need not
 ./run.sh health [FLAGS]        ask whether a server is alive (exit code 0 or 1)
 ./run.sh benchmark [FLAGS]     measure a running server
 ./run.sh test [--all] [ARGS]   formatter, linter, type checker, tests; --all: the slow ones too
@@ -151,7 +152,7 @@ benchmark)
     install requirements-bench.txt
     exec "$(venv_python)" "$root/benchmark.py" "$@"
     ;;
-serve | say | voices | health)
+serve | say | voices | compile | health)
     setup
     command=${1:-serve}
     if [ $# -gt 0 ]; then

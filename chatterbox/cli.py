@@ -1,4 +1,4 @@
-"""The command line: `serve`, `say`, `voices`, `health`; flags in, exit code out.
+"""The command line: `serve`, `say`, `voices`, `compile`, `health`; flags in, exit code out.
 
 Knows the settings; imports a room only once its command is run, so that `--help` is quick.
 """
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from chatterbox.engine.engine import TTSEngine
     from chatterbox.engine.speech_stream import SpeechReport
     from chatterbox.runtime.contract import Voice
-    from chatterbox.voices.names import VoiceInfo
 
 EXIT_REFUSED = 1
 """The command was understood and could not be done: a bad recording, an unknown voice."""
@@ -112,6 +111,14 @@ def _parser() -> argparse.ArgumentParser:
     take = actions.add_parser("import", help="read a voice that was exported")
     take.add_argument("file", type=Path)
 
+    compile_ = commands.add_parser(
+        "compile",
+        help="compile the model now, so that the first start need not",
+        allow_abbrev=False,
+        usage="chatterbox compile [FLAGS]",
+    )
+    compile_.set_defaults(run=_compile)
+
     health = commands.add_parser(
         "health",
         help="ask whether a server is alive: exit code 0 or 1",
@@ -124,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_flags(health, ServerConfig)
 
-    for command in (serve, say, voices, health):
+    for command in (serve, say, voices, compile_, health):
         add_flags(command, TTSConfig)
     return parser
 
@@ -273,36 +280,29 @@ def _voice_of(engine: "TTSEngine", wanted: str | None) -> "Voice":
 
 
 def _voices(flags: argparse.Namespace) -> int:
+    from chatterbox.voices.command import run
+
     with _engine(flags) as engine:
-        library = engine.voices
-        match flags.action:
-            case "add":
-                info, created = library.register(flags.file.read_bytes(), flags.name)
-                print(f"{'Registered' if created else 'Known already'}: {_voice_line(info)}")
-                for warning in info.report.warnings:
-                    print(f"  {warning}")
-            case "delete":
-                info = library.info(flags.voice)
-                library.delete(flags.voice)
-                print(f"Deleted: {_voice_line(info)}")
-            case "export":
-                flags.file.write_bytes(library.export(flags.voice))
-                print(f"{flags.file}: {_voice_line(library.info(flags.voice))}")
-            case "import":
-                info = library.import_(flags.file.read_bytes())
-                print(f"Imported: {_voice_line(info)}")
-            case _:
-                for info in library.list():
-                    print(_voice_line(info))
-                for voice_id, reason in library.skipped:
-                    print(f"{voice_id}: skipped, {reason}", file=sys.stderr)
+        run(engine.voices, flags)
     return 0
 
 
-def _voice_line(info: "VoiceInfo") -> str:
-    names = ", ".join(info.names)
-    kind = ", built in" if info.built_in else ""
-    return f"{info.voice_id}  {names}  ({info.report.used_duration_s:.1f} s{kind})"
+# --- compile ------------------------------------------------------------------------------------
+
+
+def _compile(flags: argparse.Namespace) -> int:
+    make_files_private()
+    config = load(TTSConfig, vars(flags))
+    _warn_of_settings(flags)
+    logging.basicConfig(level=logging.WARNING, format="chatterbox: %(message)s")
+
+    from chatterbox.families.turbo.load import compile_model
+
+    started = time.monotonic()
+    for line in compile_model(config, logging.warning):
+        print(line)
+    print(f"Compiled in {time.monotonic() - started:.1f} s; kept in {config.data_dir / 'compiled'}")
+    return 0
 
 
 @contextlib.contextmanager

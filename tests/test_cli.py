@@ -178,3 +178,15 @@ def test_serve_prints_a_line_that_works_as_printed():
     assert server.returncode == 143
     assert log.count("chatterbox.requests") == 1, log
     assert "POST /tts status=200 outcome=ok" in log
+
+
+def test_compile_prepares_what_a_start_opens(tmp_path, capsys):
+    assert main(["compile"]) == 0
+    first = capsys.readouterr()
+    assert "mini: language model: compiled; its logits are at most" in first.out
+    assert "mini: decoder: whole" in first.out
+    assert "compiling the decoder" in first.err
+    assert main(["compile"]) == 0
+    again = capsys.readouterr()
+    assert "compiling" not in again.err
+    assert again.out.splitlines()[:2] == first.out.splitlines()[:2]

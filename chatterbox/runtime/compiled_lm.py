@@ -81,9 +81,8 @@ def language_model_identity(
 ) -> Json:
     """By what a compiled language model is found again. `sources`: its files, and those of the
     embedding."""
-    device, number = settings.device, settings.cuda_options.get("device_id", "0")
-    matters = {"device": device, "device_id": number, "precision": precision}
-    return identity("language_model", sources, matters | {"options": asdict(options)}, version)
+    matters = {"device": settings.device, "precision": precision, "options": asdict(options)}
+    return identity("language_model", sources, matters, version)
 
 
 def language_model_of(entry: Entry) -> CompiledGraph | NotCompiled:

@@ -19,6 +19,7 @@ from chatterbox.families.base import Family, Prompts
 from chatterbox.families.turbo.language_model import (
     PROOF_SENTENCE,
     LanguageModelParts,
+    compiled_graph,
     open_language_model,
 )
 from chatterbox.families.turbo.prompt import TurboPrompts
@@ -29,6 +30,7 @@ from chatterbox.hub.files import ModelFiles, graph_sources
 from chatterbox.hub.select import select
 from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.compiled_cache import CompiledCache, identity
+from chatterbox.runtime.compiled_lm import NotCompiled
 from chatterbox.runtime.contract import (
     CODE_RATE_HZ,
     LOUDEST_SPEECH_RMS,
@@ -60,6 +62,8 @@ T = TypeVar("T")
 DECODER_SPIN_US = 100
 """How long the decoder's threads stay awake for the next of its thousands of small operators: a
 tenth faster windows (docs/decoder.md), and nobody computes beside it (engine/cpu_lock.py)."""
+OTHER_CUDA_OPTIONS = frozenset({"device_id", "gpu_mem_limit", "arena_extend_strategy"})
+"""Those that change nothing of what a graph computes."""
 GPU_DECODER_ROWS = 16
 """Windows in one call of the decoder on a GPU; not measured yet (docs/benchmarks.md)."""
 GPU_WINDOWS = (5, 10, 20, 40, 75)
@@ -131,6 +135,33 @@ def load_model(
         raise ModelError(f"the model cannot be loaded: {kind}: {first_line(fault)}") from fault
 
 
+def compile_model(config: TTSConfig, say: Progress) -> list[str]:
+    """Select a model and compile it, or find it compiled; what was proven, for the operator. Raises
+    ModelError or ConfigError with one line."""
+    settings = session_settings(config)
+    selection = select(config, settings.device, say)
+    graph = compiled_graph(_parts(config, settings, selection.files))
+    path = selection.files.graph("conditional_decoder")
+    decoder, _ = decoder_graphs(config, path, settings, stream_settings(config, settings))
+    if isinstance(graph, NotCompiled):
+        said = f"served as published: {graph.reason}"
+    else:
+        said = (
+            f"compiled; its logits are at most {graph.exact.worst:.2g} standard deviations from "
+            f"the published graph's, {graph.served.worst:.2g} as served; cache in {graph.cache}"
+        )
+    return [
+        f"{selection.name}: language model: {said}",
+        f"{selection.name}: decoder: {decoder.form}, {decoder.note}",
+    ]
+
+
+def _parts(config: TTSConfig, settings: SessionSettings, files: ModelFiles) -> LanguageModelParts:
+    tokenizer = Tokenizer.from_file(files.tokenizer)
+    sentence = tokenizer.encode(PROOF_SENTENCE)
+    return LanguageModelParts(config, files, settings, sentence, tokenizer.largest_id)
+
+
 def _loaded(
     config: TTSConfig,
     settings: SessionSettings,
@@ -141,9 +172,7 @@ def _loaded(
     selection = select(config, settings.device, say)
     files = selection.files
     tokenizer = Tokenizer.from_file(files.tokenizer)
-    parts = LanguageModelParts(
-        config, files, settings, tokenizer.encode(PROOF_SENTENCE), tokenizer.largest_id
-    )
+    parts = _parts(config, settings, files)
     if not captures(config, settings):
         with_model = with_decoder = here
     language_model, lm_note = with_model(lambda: open_language_model(parts))
@@ -216,9 +245,10 @@ def decoder_graphs(
     config: TTSConfig, path: Path, settings: SessionSettings, streaming: StreamSettings
 ) -> Compiled:
     """The compiled decoder from the cache in the data directory, or compiled now."""
+    numerics = {k: v for k, v in settings.cuda_options.items() if k not in OTHER_CUDA_OPTIONS}
     matters = {
         "device": settings.device,
-        "cuda_options": settings.cuda_options if settings.device == "cuda" else {},
+        "cuda_options": numerics if settings.device == "cuda" else {},
         "int8": streaming.int8,
         "prompt_kv": streaming.memory_bytes > 0,
         "prompt_codes": streaming.prompt_codes,

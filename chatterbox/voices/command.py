@@ -1,0 +1,38 @@
+"""The command `chatterbox voices`: a library's voices, listed and managed."""
+
+import sys
+from argparse import Namespace
+
+from chatterbox.voices.library import VoiceLibrary
+from chatterbox.voices.names import VoiceInfo
+
+
+def run(library: VoiceLibrary, flags: Namespace) -> None:
+    """List, add, delete, export or import voices, as the flags say."""
+    match flags.action:
+        case "add":
+            info, created = library.register(flags.file.read_bytes(), flags.name)
+            print(f"{'Registered' if created else 'Known already'}: {_voice_line(info)}")
+            for warning in info.report.warnings:
+                print(f"  {warning}")
+        case "delete":
+            info = library.info(flags.voice)
+            library.delete(flags.voice)
+            print(f"Deleted: {_voice_line(info)}")
+        case "export":
+            flags.file.write_bytes(library.export(flags.voice))
+            print(f"{flags.file}: {_voice_line(library.info(flags.voice))}")
+        case "import":
+            info = library.import_(flags.file.read_bytes())
+            print(f"Imported: {_voice_line(info)}")
+        case _:
+            for info in library.list():
+                print(_voice_line(info))
+            for voice_id, reason in library.skipped:
+                print(f"{voice_id}: skipped, {reason}", file=sys.stderr)
+
+
+def _voice_line(info: VoiceInfo) -> str:
+    names = ", ".join(info.names)
+    kind = ", built in" if info.built_in else ""
+    return f"{info.voice_id}  {names}  ({info.report.used_duration_s:.1f} s{kind})"
