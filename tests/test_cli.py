@@ -181,12 +181,12 @@ def test_serve_prints_a_line_that_works_as_printed():
 
 
 def test_compile_prepares_what_a_start_opens(tmp_path, capsys):
-    assert main(["compile"]) == 0
+    assert cli.main(["compile"]) == 0
     first = capsys.readouterr()
     assert "mini: language model: compiled; its logits are at most" in first.out
     assert "mini: decoder: whole" in first.out
     assert "compiling the decoder" in first.err
-    assert main(["compile"]) == 0
+    assert cli.main(["compile"]) == 0
     again = capsys.readouterr()
     assert "compiling" not in again.err
     assert again.out.splitlines()[:2] == first.out.splitlines()[:2]

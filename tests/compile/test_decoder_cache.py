@@ -23,7 +23,7 @@ from chatterbox.runtime.sessions import SessionSettings
 from tools.decoder.model import decoder_model
 from tools.decoder.weights import TINY, random_weights
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 WIDE = replace(TINY, channels=64, vocoder=64)
 WINDOWS = WindowSettings(first_most_codes=6, most_codes=20)
 
