@@ -3,10 +3,14 @@
 import hashlib
 import threading
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
+from chatterbox.engine.windows import WindowSettings
+from chatterbox.families.base import DecodeJob, Rendered
+from chatterbox.families.turbo.spec import CODEC
 from chatterbox.runtime.contract import (
     F32,
     I64,
@@ -16,9 +20,20 @@ from chatterbox.runtime.contract import (
     Voice,
     VoiceTensors,
 )
-from chatterbox.runtime.streaming_decoder import DecodeJob, Rendered
 
 VOCAB = 6563
+
+
+def window_settings(
+    look_ahead_frames: int = 5, left_context_frames: int = 8, **changes: Any
+) -> WindowSettings:
+    """Of Turbo's codec, where nothing else is said."""
+    codec = replace(
+        CODEC, look_ahead_frames=look_ahead_frames, left_context_frames=left_context_frames
+    )
+    return replace(WindowSettings.of(codec), **changes)
+
+
 CODES_PER_ID = 2
 
 
@@ -141,9 +156,8 @@ class FakeStream:
 class FakeDecoder:
     """A code becomes 960 samples of its own level, so that audio can be read back as codes."""
 
-    look_ahead_codes = 3
-    left_context_codes = 8
-    window_codes = ()
+    codec = replace(CODEC, look_ahead_frames=3)
+    window_frames = ()
 
     def __init__(self, max_rows: int = 1) -> None:
         self.max_rows = max_rows
@@ -177,9 +191,9 @@ class FakeDecoder:
         stream, window = job.stream, job.window
         assert isinstance(stream, FakeStream)
         assert window.fresh == stream.decoded, "windows come in order, each once"
-        assert len(job.codes) == window.stop - window.begin
+        assert len(job.tokens) == window.stop - window.begin
         stream.decoded = window.end
-        levels = np.append(job.codes, np.zeros(TAIL_SILENCE_CODES, np.int64)) / VOCAB
+        levels = np.append(job.tokens, np.zeros(TAIL_SILENCE_CODES, np.int64)) / VOCAB
         samples = np.repeat(levels.astype(np.float32), SAMPLES_PER_CODE)
         at = window.begin * SAMPLES_PER_CODE
         return Rendered(samples[: window.end_sample - at], at)

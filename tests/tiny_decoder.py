@@ -8,20 +8,21 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime as ort
+from fakes import window_settings
 
 from chatterbox.compile.decoder.compiler import compile_and_open
 from chatterbox.compile.decoder.introspect import OpenGraph
 from chatterbox.engine.windows import Crossfader, DecodeCost, Windows, WindowSettings
+from chatterbox.families.base import DecodeJob, StreamingDecoder, Window
 from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.contract import F32, I64, Voice, VoiceTensors
 from chatterbox.runtime.decoder.compiled import Opened
 from chatterbox.runtime.decoder.split_decoder import StreamSettings
-from chatterbox.runtime.streaming_decoder import DecodeJob, StreamingDecoder, Window
 from tools.decoder.graph import FLOAT, INT64, Graph
 from tools.decoder.vocoder import waveform
 from tools.decoder.weights import TINY, Array, random_weights
 
-QUICK = DecodeCost(fixed_s=0.01, per_code_s=0.001)
+QUICK = DecodeCost(fixed_s=0.01, per_frame_s=0.001)
 
 
 def opener(folder: Path) -> OpenGraph:
@@ -132,10 +133,10 @@ def job(
     )
 
 
-def whole(settings: WindowSettings = WindowSettings()) -> WindowSettings:  # noqa: B008 - frozen
+def whole(settings: WindowSettings = window_settings()) -> WindowSettings:  # noqa: B008 - frozen
     """Settings that decode everything at once."""
-    return WindowSettings(
-        first_most_codes=1000, most_codes=1000, first_least_codes=1000,
+    return window_settings(
+        first_most_frames=1000, most_frames=1000, first_least_frames=1000,
         cross_fade_ms=settings.cross_fade_ms,
     )  # fmt: skip
 

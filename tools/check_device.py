@@ -28,11 +28,10 @@ from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.engine.windows import Crossfader, DecodeCost, Windows, WindowSettings
 from chatterbox.errors import ChatterboxError
-from chatterbox.families.base import Prompt
+from chatterbox.families.base import DecodeJob, Prompt, StreamingDecoder
 from chatterbox.families.turbo.load import LoadedModel, load_model
 from chatterbox.runtime.contract import F32, I64, SAMPLE_RATE_HZ, LanguageModel, Voice
 from chatterbox.runtime.decoder.graph_io import snr_db
-from chatterbox.runtime.streaming_decoder import DecodeJob, StreamingDecoder
 
 TEXTS = (
     "The lamp on the harbour wall was lit an hour before the boats came home.",
@@ -51,7 +50,7 @@ SOUND_BOUND_DB = 20.0
 """Half precision moves phases; a wrong window or wrong noise is below 5."""
 SAME_DB = 40.0
 """As `SAME`."""
-NOBODY_WAITS = DecodeCost(fixed_s=0.0, per_code_s=0.0)
+NOBODY_WAITS = DecodeCost(fixed_s=0.0, per_frame_s=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +111,7 @@ def logits_of(model: LanguageModel, prompts: Sequence[Prompt]) -> F32:
 
 def sound_of(decoder: StreamingDecoder, voices: Sequence[Voice]) -> list[F32]:
     """Of as many streams as there are voices, by table, every window of all of them in one call."""
-    settings = WindowSettings(
-        look_ahead_codes=decoder.look_ahead_codes,
-        left_context_codes=decoder.left_context_codes,
-        sizes=decoder.window_codes,
-    )
+    settings = WindowSettings.of(decoder.codec, decoder.window_frames)
     codes = forced_codes(len(voices))
     streams = [decoder.open(voice, seed) for seed, voice in enumerate(voices)]
     seams = [Crossfader(settings.cross_fade_samples) for _ in voices]

@@ -353,11 +353,7 @@ class TTSEngine:
     def _windows(self) -> WindowSettings:
         """How the decoder is streamed."""
         decoder = self._model.decoder
-        return WindowSettings(
-            look_ahead_codes=decoder.look_ahead_codes,
-            left_context_codes=decoder.left_context_codes,
-            sizes=decoder.window_codes,
-        )
+        return WindowSettings.of(decoder.codec, decoder.window_frames)
 
     def _check_ready(self) -> None:
         if self.state == "loading":

@@ -5,13 +5,13 @@ Owned by the vocoding thread; calls no decoder.
 
 import numpy as np
 
+from chatterbox.arrays import F32, I64
 from chatterbox.audio.ceiling import Ceiling
 from chatterbox.engine.fairness import PrioritySnapshot, awaits_first_audio
 from chatterbox.engine.sequence import Take
 from chatterbox.engine.window_queue import PendingWindow
 from chatterbox.engine.windows import Crossfader, DecodeCost, Windows, WindowSettings
-from chatterbox.runtime.contract import F32, I64, SAMPLES_PER_CODE
-from chatterbox.runtime.streaming_decoder import (
+from chatterbox.families.base import (
     DecodeJob,
     DecodeStream,
     Rendered,
@@ -35,6 +35,7 @@ class StreamState:
         self.in_work = False  # a window of it is being decoded, or waits within its batch
         self._seams = Crossfader(settings.cross_fade_samples)
         self._stream = stream
+        self._per_frame = settings.codec.tokens_per_frame
         self._windows = Windows(
             settings, fixed_schedule=take.request.deterministic, speed=take.request.playback.speed
         )
@@ -71,7 +72,7 @@ class StreamState:
         if self.in_work or self.take.request.outbox.full:
             return None
         window = self._plan(slack_s, cost)
-        if window is None or snapshot.too_early(self.take.request, cost.seconds(window.fed_codes)):
+        if window is None or snapshot.too_early(self.take.request, cost.seconds(window.fed_frames)):
             return None
         now_s, job = snapshot.now_s, self._decode_job(window)
         self._due_since_s = now_s if self._due_since_s is None else self._due_since_s
@@ -90,22 +91,27 @@ class StreamState:
         job, take = self.take.request, self.take
         if job.index == job.playback.segment:
             ended = take.end is not None
-            job.playback.next_window_s = self._windows.next_window_s(take.ready, ended, cost)
+            job.playback.next_window_s = self._windows.next_window_s(
+                take.ready // self._per_frame, ended, cost
+            )
 
     def _plan(self, slack_s: float, cost: DecodeCost) -> Window | None:
         ended = self.take.end is not None  # asked first: the count is final once this is so
         if ended and self.take.request.deterministic:
             # What was due before the end was known is decoded, whether or not there was time.
-            due = self._windows.plan(len(self.take.tokens), False, slack_s, cost)
+            due = self._windows.plan(len(self.take.tokens) // self._per_frame, False, slack_s, cost)
             if due is not None:
                 return due
-        return self._windows.plan(self.take.ready, ended, slack_s, cost)
+        return self._windows.plan(self.take.ready // self._per_frame, ended, slack_s, cost)
 
     def _decode_job(self, window: Window) -> DecodeJob:
+        per_frame = self._per_frame
         return DecodeJob(
             stream=self._stream,
             window=window,
-            codes=np.array(self.take.tokens[window.begin : window.stop], np.int64),
+            tokens=np.array(
+                self.take.tokens[window.begin * per_frame : window.stop * per_frame], np.int64
+            ),
             next_sample=self._seams.next_sample,
             next_from=window.end_sample - (0 if window.last else self._cross_fade_samples),
         )
@@ -127,8 +133,11 @@ VocoderJob = tuple[StreamState, DecodeJob]
 
 
 def token_audio(job: DecodeJob, result: Rendered) -> tuple[I64, F32]:
-    """The window's fresh codes and their samples."""
-    window = job.window
-    codes = job.codes[window.fresh - window.begin : window.end - window.begin]
-    start = max(window.fresh * SAMPLES_PER_CODE - result.at, 0)
-    return codes, result.samples[start : window.end * SAMPLES_PER_CODE - result.at]
+    """The tokens of the window's fresh frames, and their samples."""
+    window, codec = job.window, job.window.codec
+    first, end = (
+        (frame - window.begin) * codec.tokens_per_frame for frame in (window.fresh, window.end)
+    )
+    start = max(window.fresh * codec.samples_per_frame - result.at, 0)
+    samples = result.samples[start : window.end * codec.samples_per_frame - result.at]
+    return job.tokens[first:end], samples

@@ -35,13 +35,13 @@ from chatterbox.engine.window_queue import (
 )
 from chatterbox.engine.windows import WindowSettings
 from chatterbox.errors import ChatterboxError, GenerationFailed
-from chatterbox.runtime.contract import SAMPLE_RATE_HZ, Voice
-from chatterbox.runtime.ort_errors import REQUEST_ERRORS, device_is_lost
-from chatterbox.runtime.streaming_decoder import (
+from chatterbox.families.base import (
     DecodeJob,
     Rendered,
     StreamingDecoder,
 )
+from chatterbox.runtime.contract import SAMPLE_RATE_HZ, Voice
+from chatterbox.runtime.ort_errors import REQUEST_ERRORS, device_is_lost
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -243,7 +243,7 @@ class VocodingLoop:
             rendered, ended_s = self._timed(finish)
         took_s = began_s + ended_s
         for _, job in batch:
-            self._cost.add(job.window.fed_codes, took_s / len(batch))
+            self._cost.add(job.window.fed_frames, took_s / len(batch))
         self._fairness.charge_windows(
             self._snapshot(), [stream.take.request for stream, _ in batch], took_s
         )

@@ -5,7 +5,7 @@ without looking into them, and drives a `LanguageModel` and a `StreamingDecoder`
 the language model says in one step, a frame the least that the codec decodes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -150,4 +150,101 @@ class SpeechEncoder(Protocol):
 
     def encode(self, audio: F32) -> Any:
         """`audio` is [samples] mono float32 at the codec's rate, as loud as the family wants it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One decode of one stream, in frames counted from the segment's first."""
+
+    begin: int  # the first frame fed
+    fresh: int  # the first frame not decoded before
+    end: int  # frames before this one come out final
+    stop: int  # fed up to here: look-ahead included
+    last: bool  # the tail is fed too, and everything comes out
+    codec: CodecSpec
+
+    @property
+    def tail_frames(self) -> int:
+        """Frames that the decoder adds behind those it is given."""
+        return self.codec.tail_frames if self.last else 0
+
+    @property
+    def fed_frames(self) -> int:
+        """Frames the decoder works on, tail included, prompt not."""
+        return self.stop - self.begin + self.tail_frames
+
+    @property
+    def end_sample(self) -> int:
+        """Where the final samples end, counted from the segment's first sample."""
+        return (self.end + self.tail_frames) * self.codec.samples_per_frame
+
+
+class DecodeStream(Protocol):
+    """What a decoder keeps of one stream between its windows; made by `open`, owned by the engine,
+    looked into by the decoder alone. At most one of its windows is decoded at a time, in order."""
+
+    @property
+    def voice(self) -> Voice:
+        """Whose voice it speaks in."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DecodeJob:
+    """One window of one stream."""
+
+    stream: DecodeStream
+    window: Window
+    tokens: I64  # those of the frames from window.begin to window.stop, without prompt and tail
+    next_sample: int  # the first sample wanted, counted from the segment's first (`Crossfader`)
+    next_from: int  # the first sample that the next window will be asked for
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rendered:
+    """What became of a job."""
+
+    samples: F32  # [n], final
+    at: int  # where they begin: at the job's `next_sample` or before
+
+
+class StreamingDecoder(Protocol):
+    """Windows of tokens → samples. Called by one thread at a time."""
+
+    @property
+    def codec(self) -> CodecSpec:
+        """The family's, with the context that this decoder needs."""
+        ...
+
+    @property
+    def window_frames(self) -> tuple[int, ...]:
+        """The numbers of fresh frames that windows should come in, smallest first, so that rows of
+        one shape meet; none: it does not matter."""
+        ...
+
+    @property
+    def max_rows(self) -> int:
+        """Most jobs that gain from sharing a call."""
+        ...
+
+    def open(self, voice: Voice, seed: int) -> DecodeStream:
+        """A new stream. Equal voice, seed and windows give equal samples."""
+        ...
+
+    def warm(self, voice: Voice) -> None:
+        """Compute once, and keep, what windows in this voice will need; may do nothing."""
+        ...
+
+    def bucket(self, job: DecodeJob) -> Hashable:
+        """Jobs of equal bucket may share a call."""
+        ...
+
+    def start(self, jobs: Sequence[DecodeJob]) -> Callable[[], list[Rendered]]:
+        """Begin to decode jobs of one bucket together; what it returns does the rest, in order.
+        Other streams may be decoded in between. Raising, either has moved no stream on."""
+        ...
+
+    def run(self, jobs: Sequence[DecodeJob]) -> list[Rendered]:
+        """Both at once."""
         ...

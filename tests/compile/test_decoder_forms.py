@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from fakes import window_settings
 from onnx import TensorProto, parser
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from tiny_decoder import (
@@ -24,7 +25,6 @@ from tiny_decoder import (
 from chatterbox.compile.decoder.compiler import compile_decoder
 from chatterbox.compile.decoder.graph_edit import index, inlined
 from chatterbox.compile.decoder.phase_carry import carry_over, find_sums, only_fraction_used
-from chatterbox.engine.windows import WindowSettings
 from chatterbox.runtime.decoder.compiled import Opened
 from chatterbox.runtime.decoder.split_decoder import StreamSettings
 from tools.decoder import forms
@@ -34,7 +34,7 @@ from tools.decoder.weights import TINY, random_weights
 WIDE = replace(TINY, channels=64, vocoder=64)
 """Wide enough for products and convolutions to be worth 8 bits."""
 ON_A_CPU = StreamSettings(int8=True, memory_bytes=1 << 28)
-WINDOWS = WindowSettings(first_most_codes=6, most_codes=20)
+WINDOWS = window_settings(first_most_frames=6, most_frames=20)
 
 Change = Callable[[onnx.ModelProto], None]
 

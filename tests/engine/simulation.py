@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from fakes import FakeDecoder, FakeLanguageModel, FakePrompts, fake_voice
+from fakes import FakeDecoder, FakeLanguageModel, FakePrompts, fake_voice, window_settings
 
 from chatterbox.engine import generation_loop as loop
 from chatterbox.engine import vocoding_loop as decoding
@@ -22,7 +22,6 @@ from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.sequence import SegmentRequest
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.vocoding_loop import VocodingLoop
-from chatterbox.engine.windows import WindowSettings
 from chatterbox.errors import ChatterboxError
 from chatterbox.families.turbo.spec import TURBO
 from chatterbox.runtime.contract import CODE_RATE_HZ, SAMPLE_RATE_HZ
@@ -85,7 +84,7 @@ class CostlyDecoder(FakeDecoder):
 
     def start(self, jobs):
         def finish():
-            fed = sum(job.window.fed_codes for job in jobs)
+            fed = sum(job.window.fed_frames for job in jobs)
             self._clock.now_s += self._machine.window_s + self._machine.token_s * fed
             return self.run(jobs)
 
@@ -157,7 +156,7 @@ def simulate(
     patch.setattr(decoding, "time", clock)
     cpu, fairness, counters = CpuLock(shared=True), FairScheduler(shared=True), Counters()
     vocoder = VocodingLoop(
-        CostlyDecoder(machine, clock), WindowSettings(), counters, cpu=cpu, fairness=fairness
+        CostlyDecoder(machine, clock), window_settings(), counters, cpu=cpu, fairness=fairness
     )
     model = CostlyModel(machine, clock, round(segment_s * CODE_RATE_HZ))
     engine = GenerationLoop(

@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from fakes import VOCAB, FakeDecoder, FakePrompts, fake_voice
+from fakes import VOCAB, FakeDecoder, FakePrompts, fake_voice, window_settings
 
 from chatterbox.engine.cpu_lock import CpuLock
 from chatterbox.engine.fairness import MAX_DEFICIT_S, FairScheduler
@@ -16,7 +16,6 @@ from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.sequence import SegmentRequest, Take
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.vocoding_loop import VocodingLoop
-from chatterbox.engine.windows import WindowSettings
 from chatterbox.errors import EngineDead, GenerationFailed
 from chatterbox.runtime.contract import SAMPLES_PER_CODE, TAIL_SILENCE_CODES
 
@@ -51,7 +50,7 @@ class Bench:
         self.cpu = cpu or CpuLock(shared=False)
         self.fairness = FairScheduler(shared=self.cpu.shared)
         self.loop = VocodingLoop(
-            self.decoder, WindowSettings(), self.counters, watermark, cpu, fairness=self.fairness
+            self.decoder, window_settings(), self.counters, watermark, cpu, fairness=self.fairness
         )
 
     def rest(self) -> None:
@@ -103,7 +102,7 @@ def test_a_repeatable_segment_is_decoded_in_the_same_windows_however_its_codes_c
     track.finish(200, "stop")
     bench.rest()
     pieces, _ = heard(one.outbox)
-    cross_fade = WindowSettings().cross_fade_samples
+    cross_fade = window_settings().cross_fade_samples
     ends = np.cumsum([len(piece) for piece in pieces])[:-1] + cross_fade
     assert (ends / SAMPLES_PER_CODE).tolist() == ([10, 24, 44, 72, 112, 168] if listening else [])
 
@@ -296,7 +295,7 @@ def test_the_cost_is_learnt():
         meter.add(fed, 0.1 + 0.01 * fed)
     learnt = meter.estimate()
     assert learnt.fixed_s == pytest.approx(0.1, abs=0.01)
-    assert learnt.per_code_s == pytest.approx(0.01, abs=0.001)
+    assert learnt.per_frame_s == pytest.approx(0.01, abs=0.001)
     flat = LatencyModel()
     for _ in range(5):
         flat.add(30, 0.3)

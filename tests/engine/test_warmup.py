@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 from engine.test_generation_loop import Bench, job, outcome
-from fakes import FakeDecoder, FakeLanguageModel, FakePrompts, fake_voice
+from fakes import FakeDecoder, FakeLanguageModel, FakePrompts, fake_voice, window_settings
 from faults.harness import fake_engine
 from voices.clips import babble, encoded
 
@@ -16,7 +16,6 @@ from chatterbox.engine.outbox import SegmentEnd
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.vocoding_loop import VocodingLoop
 from chatterbox.engine.warmup import MAX_WAITING_VOICES, VoiceWarmup
-from chatterbox.engine.windows import WindowSettings
 from chatterbox.errors import GenerationFailed
 
 WARM_S = 0.1
@@ -88,7 +87,7 @@ def test_f86_nothing_is_warmed_while_a_row_runs_or_waits():
 def test_f86_the_decoder_warms_nothing_while_codes_are_made_for_a_first_sound():
     decoder, fairness = FakeDecoder(), FairScheduler(shared=True)
     cpu = CpuLock(shared=True)
-    loop = VocodingLoop(decoder, WindowSettings(), Counters(), cpu=cpu, fairness=fairness)
+    loop = VocodingLoop(decoder, window_settings(), Counters(), cpu=cpu, fairness=fairness)
     one = job()
     fairness.enter(one)
     loop.warm(fake_voice("anna"))
@@ -102,7 +101,7 @@ def test_f86_the_decoder_warms_nothing_while_codes_are_made_for_a_first_sound():
 def test_f86_a_decoder_that_waits_to_warm_looks_again_by_itself():
     decoder, fairness = FakeDecoder(), FairScheduler(shared=False)
     cpu = CpuLock(shared=False)
-    loop = VocodingLoop(decoder, WindowSettings(), Counters(), cpu=cpu, fairness=fairness)
+    loop = VocodingLoop(decoder, window_settings(), Counters(), cpu=cpu, fairness=fairness)
     one = job()
     fairness.enter(one)
     loop.warm(fake_voice("anna"))

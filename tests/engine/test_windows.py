@@ -8,10 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fakes import window_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
 from chatterbox.engine.windows import Crossfader, DecodeCost, Windows, WindowSettings
+from chatterbox.families.base import Window
 from chatterbox.runtime.contract import (
     F32,
     I64,
@@ -19,34 +21,33 @@ from chatterbox.runtime.contract import (
     SILENCE_CODE,
     TAIL_SILENCE_CODES,
 )
-from chatterbox.runtime.streaming_decoder import Window
 
-QUICK = DecodeCost(fixed_s=0.02, per_code_s=0.001)
-SLOW = DecodeCost(fixed_s=0.3, per_code_s=0.01)
-SETTINGS = WindowSettings(look_ahead_codes=3)
+QUICK = DecodeCost(fixed_s=0.02, per_frame_s=0.001)
+SLOW = DecodeCost(fixed_s=0.3, per_frame_s=0.01)
+SETTINGS = window_settings(look_ahead_frames=3)
 FOREVER = math.inf
 
 any_size_st = st.builds(
-    WindowSettings,
-    look_ahead_codes=st.integers(0, 4),
-    left_context_codes=st.integers(4, 40),  # a blended code, a muted one, two heard behind it
-    first_least_codes=st.integers(1, 4),
-    first_most_codes=st.integers(4, 10),
-    most_codes=st.integers(10, 90),
+    window_settings,
+    look_ahead_frames=st.integers(0, 4),
+    left_context_frames=st.integers(4, 40),  # a blended code, a muted one, two heard behind it
+    first_least_frames=st.integers(1, 4),
+    first_most_frames=st.integers(4, 10),
+    most_frames=st.integers(10, 90),
     cross_fade_ms=st.integers(0, 20),
 )
 
 
 def in_sizes(settings: WindowSettings, between: list[int]) -> WindowSettings:
     """The same with few sizes of windows, some of them `between` the bounds."""
-    bounds = settings.first_most_codes, settings.most_codes
-    sizes = {*bounds, *(n for n in between if n < settings.most_codes)}
+    bounds = settings.first_most_frames, settings.most_frames
+    sizes = {*bounds, *(n for n in between if n < settings.most_frames)}
     return replace(settings, sizes=tuple(sorted(sizes)))
 
 
 sized_st = st.builds(in_sizes, any_size_st, st.lists(st.integers(1, 60), max_size=4))
 settings_st = any_size_st | sized_st
-cost_st = st.builds(DecodeCost, fixed_s=st.floats(0.001, 2.0), per_code_s=st.floats(0.0, 0.06))
+cost_st = st.builds(DecodeCost, fixed_s=st.floats(0.001, 2.0), per_frame_s=st.floats(0.0, 0.06))
 moment_st = st.tuples(st.integers(0, 30), st.floats(-1.0, 5.0) | st.just(FOREVER), cost_st)
 
 
@@ -103,7 +104,7 @@ def test_every_code_is_fresh_exactly_once(settings, total, moments):
     windows = Windows(settings)
     taken = drive(windows, total, moments)
     assert windows.done
-    assert windows.decoded_codes == total
+    assert windows.decoded_frames == total
     assert [w.fresh for w in taken] == [0, *(w.end for w in taken[:-1])]
     assert [w.last for w in taken] == [False] * (len(taken) - 1) + [True]
     assert taken[-1].end == taken[-1].stop == total
@@ -117,16 +118,16 @@ def test_every_code_is_fresh_exactly_once(settings, total, moments):
 def test_context_and_look_ahead_are_always_there_and_bounded(settings, total, moments):
     for w in drive(Windows(settings), total, moments):
         context = w.fresh - w.begin
-        usual = min(w.fresh, settings.left_context_codes)
-        assert context == usual or (w.last and usual < context < usual + settings.most_codes)
-        assert w.end - w.fresh <= 2 * settings.most_codes
-        assert w.last or w.stop == w.end + settings.look_ahead_codes
+        usual = min(w.fresh, settings.left_context_frames)
+        assert context == usual or (w.last and usual < context < usual + settings.most_frames)
+        assert w.end - w.fresh <= 2 * settings.most_frames
+        assert w.last or w.stop == w.end + settings.look_ahead_frames
 
 
 @given(settings_st, st.integers(0, 200), st.lists(moment_st, max_size=20))
 def test_streamed_equals_whole(settings, total, moments):
     codes = np.random.default_rng(total).integers(0, 6561, total)
-    decoder = LocalDecoder(settings.look_ahead_codes)
+    decoder = LocalDecoder(settings.look_ahead_frames)
     seams = Crossfader(settings.cross_fade_samples)
     pieces = []
     for w in drive(Windows(settings), total, moments):
@@ -143,14 +144,14 @@ def test_streamed_equals_whole(settings, total, moments):
 def test_few_sizes_leave_few_shapes(settings, total, moments, fixed_schedule):
     taken = drive(Windows(settings, fixed_schedule=fixed_schedule), total, moments)
     assert {w.end - w.fresh for w in taken[:-1]} <= {*settings.sizes}
-    around = settings.left_context_codes + settings.look_ahead_codes
+    around = settings.left_context_frames + settings.look_ahead_frames
     usual = {around + size for size in settings.sizes}
     for w in taken:
-        if w.fresh > settings.left_context_codes and w.fed_codes not in usual:
+        if w.fresh > settings.left_context_frames and w.fed_frames not in usual:
             assert w.last
             # It brings more than any other, or there is not enough before it to feed with it.
-            longer = [n for n in usual if n >= w.fed_codes]
-            assert not longer or w.begin < min(longer) - w.fed_codes
+            longer = [n for n in usual if n >= w.fed_frames]
+            assert not longer or w.begin < min(longer) - w.fed_frames
 
 
 # --- by table
@@ -164,11 +165,11 @@ def test_windows_by_table_do_not_depend_on_when_codes_come(settings, total, mome
     assert [w.fresh for w in taken] == [0, *(w.end for w in taken[:-1])]
     assert taken[-1].end == total
     assert taken[-1].last
-    assert all(w.stop == w.end + settings.look_ahead_codes for w in taken[:-1])
+    assert all(w.stop == w.end + settings.look_ahead_frames for w in taken[:-1])
 
 
 def test_windows_by_table_grow_from_a_quick_first_one():
-    windows = Windows(WindowSettings(), fixed_schedule=True)
+    windows = Windows(window_settings(), fixed_schedule=True)
     sizes = [w.end - w.fresh for w in drive(windows, 250, [])]
     assert sizes == [10, 14, 20, 28, 40, 56, 75, 7]
 
@@ -180,7 +181,7 @@ def test_the_first_window_does_not_wait_for_more_than_it_needs():
     windows = Windows(SETTINGS)
     assert windows.next(6, False, 0.0, QUICK) is None, "4 codes and 3 of look-ahead"
     window = windows.next(7, False, 0.0, QUICK)
-    assert window == Window(begin=0, fresh=0, end=4, stop=7, last=False)
+    assert window == Window(begin=0, fresh=0, end=4, stop=7, last=False, codec=SETTINGS.codec)
 
 
 def test_a_slow_or_loaded_decoder_gets_a_larger_first_window_but_never_over_ten_codes():
@@ -211,7 +212,7 @@ def test_a_window_takes_what_can_be_decoded_in_time():
     window = windows.next(200, False, 1.0, SLOW)
     assert window is not None
     affordable_s = 1.0  # nothing stays in reserve while windows are no longer than what keeps up
-    assert SLOW.seconds(window.fed_codes) == pytest.approx(affordable_s, abs=SLOW.per_code_s)
+    assert SLOW.seconds(window.fed_frames) == pytest.approx(affordable_s, abs=SLOW.per_frame_s)
 
 
 def test_a_window_waits_for_another_code_while_that_is_in_time():
@@ -247,8 +248,8 @@ def test_windows_grow_while_the_listener_gets_further_ahead():
         window = windows.next(codes, False, slack_s, QUICK)
         if window is not None:
             if not sizes:
-                played_s = now_s + QUICK.seconds(window.fed_codes)
-            now_s += QUICK.seconds(window.fed_codes)
+                played_s = now_s + QUICK.seconds(window.fed_frames)
+            now_s += QUICK.seconds(window.fed_frames)
             ready_s += (window.end - window.fresh) * 0.04
             sizes.append(window.end - window.fresh)
     assert sizes[0] == 4
@@ -258,12 +259,12 @@ def test_windows_grow_while_the_listener_gets_further_ahead():
 
 def test_a_decoder_that_cannot_keep_up_gets_the_largest_windows():
     windows = Windows(SETTINGS)
-    hopeless = DecodeCost(fixed_s=1.0, per_code_s=0.05)
+    hopeless = DecodeCost(fixed_s=1.0, per_frame_s=0.05)
     windows.next(13, False, 0.0, hopeless)
     assert windows.next(60, False, -1.0, hopeless) is None
     window = windows.next(200, False, -1.0, hopeless)
     assert window is not None
-    assert window.end - window.fresh == SETTINGS.most_codes
+    assert window.end - window.fresh == SETTINGS.most_frames
 
 
 def test_a_stream_behind_its_listener_gets_larger_windows_each_time():
@@ -273,12 +274,12 @@ def test_a_stream_behind_its_listener_gets_larger_windows_each_time():
         assert window is not None
         sizes.append(window.end - window.fresh)
     assert sizes == sorted(sizes)
-    assert sizes[-1] == SETTINGS.most_codes
+    assert sizes[-1] == SETTINGS.most_frames
 
 
 def test_windows_without_time_to_spare_grow_step_by_step():
     cost = DecodeCost(0.1, 0.005, token_s=0.03)
-    windows = Windows(WindowSettings())
+    windows = Windows(window_settings())
     sizes = []
     for _ in range(5):
         window = windows.next(500, False, 0.01, cost)
@@ -290,13 +291,13 @@ def test_windows_without_time_to_spare_grow_step_by_step():
 
 def test_windows_stop_growing_once_each_leaves_more_sound_than_it_takes():
     cost = DecodeCost(0.1, 0.005, token_s=0.012)  # 8 codes keep up
-    windows = Windows(WindowSettings())
+    windows = Windows(window_settings())
     sizes = []
     for _ in range(4):
         window = windows.next(500, False, 0.01, cost)
         sizes.append(window.end - window.fresh)
     assert sizes == [10, 12, 12, 12]
-    assert Windows(WindowSettings(), speed=2.0).next_window_s(
+    assert Windows(window_settings(), speed=2.0).next_window_s(
         0, False, cost
     ) > windows.next_window_s(500, False, cost)
 
@@ -304,7 +305,7 @@ def test_windows_stop_growing_once_each_leaves_more_sound_than_it_takes():
 def test_who_plays_faster_needs_larger_windows():
     cost, sizes = DecodeCost(0.1, 0.005, token_s=0.01), []
     for speed in (1.0, 1.5):
-        windows = Windows(WindowSettings(), speed=speed)
+        windows = Windows(window_settings(), speed=speed)
         for _ in range(6):
             window = windows.next(500, False, 0.01, cost)
         sizes.append(window.end - window.fresh)
@@ -324,44 +325,44 @@ def test_codes_that_cost_the_same_cores_make_windows_larger():
 def test_without_a_listener_only_whole_windows_are_taken():
     windows = Windows(SETTINGS)
     assert windows.next(70, False, FOREVER, QUICK) is None
-    window = windows.next(SETTINGS.most_codes + 3, False, FOREVER, QUICK)
+    window = windows.next(SETTINGS.most_frames + 3, False, FOREVER, QUICK)
     assert window is not None
-    assert window.end == SETTINGS.most_codes
+    assert window.end == SETTINGS.most_frames
 
 
 def test_no_crumb_is_left_for_the_last_window():
     windows = Windows(SETTINGS)
     first = windows.next(7, False, 0.0, QUICK)
-    last = windows.next(SETTINGS.most_codes + 6, True, FOREVER, QUICK)
+    last = windows.next(SETTINGS.most_frames + 6, True, FOREVER, QUICK)
     assert first is not None
     assert last is not None
     assert last.last
-    assert last.end - last.fresh == SETTINGS.most_codes + 2
+    assert last.end - last.fresh == SETTINGS.most_frames + 2
 
 
 def test_a_stream_without_codes_is_one_window_of_silence():
     windows = Windows(SETTINGS)
-    assert windows.next(0, True, 0.0, QUICK) == Window(0, 0, 0, 0, True)
+    assert windows.next(0, True, 0.0, QUICK) == Window(0, 0, 0, 0, True, SETTINGS.codec)
     assert windows.next(0, True, 0.0, QUICK) is None
 
 
 def test_a_stream_cut_behind_what_is_decoded_ends_where_it_is():
     windows = Windows(SETTINGS)
     windows.next(60, False, 1.0, QUICK)
-    decoded = windows.decoded_codes
+    decoded = windows.decoded_frames
     window = windows.next(decoded - 2, True, 0.0, QUICK)
-    assert window == Window(max(0, decoded - 25), decoded, decoded, decoded, True)
+    assert window == Window(max(0, decoded - 25), decoded, decoded, decoded, True, SETTINGS.codec)
 
 
 def test_planning_changes_nothing():
     windows = Windows(SETTINGS)
     assert windows.plan(30, False, 0.0, QUICK) == windows.plan(30, False, 0.0, QUICK)
-    assert windows.decoded_codes == 0
+    assert windows.decoded_frames == 0
 
 
 def test_settings_that_would_let_the_muted_start_be_heard_are_a_bug():
     with pytest.raises(AssertionError):
-        WindowSettings(left_context_codes=1)
+        window_settings(left_context_frames=1)
 
 
 # --- seams

@@ -12,7 +12,7 @@ from harness import error_of
 from voices.clips import babble, encoded
 
 from chatterbox.errors import EXIT_ENGINE_DEAD, EXIT_STALLED
-from chatterbox.runtime.streaming_decoder import Rendered
+from chatterbox.families.base import Rendered
 
 NO_MEMORY = "bfc_arena.cc:376 AllocateRawInternal: Failed to allocate memory for requested buffer"
 STICKY = "CUDA failure 700: an illegal memory access was encountered ; GPU=0"

@@ -6,7 +6,7 @@ in the end everybody has been told.
 """
 
 import numpy as np
-from fakes import FakeDecoder, FakePrompts, fake_voice
+from fakes import FakeDecoder, FakePrompts, fake_voice, window_settings
 from faults.harness import Model
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -19,7 +19,6 @@ from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.sequence import SegmentRequest
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.vocoding_loop import VocodingLoop
-from chatterbox.engine.windows import WindowSettings
 from chatterbox.errors import GenerationFailed, OutOfMemory
 from chatterbox.families.turbo.spec import TURBO
 
@@ -38,7 +37,7 @@ class Bench:
         self.model.poison.add("poisoned")
         self.decoder.fail_for.add("undecodable")
         self.counters = Counters()
-        self.decoding = VocodingLoop(self.decoder, WindowSettings(), self.counters)
+        self.decoding = VocodingLoop(self.decoder, window_settings(), self.counters)
         self.loop = GenerationLoop(self.model, self.decoding, self.counters, TURBO)
         self.most_rows = 99  # that there is memory for
         self.model.on_step = self._remember

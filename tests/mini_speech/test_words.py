@@ -106,9 +106,7 @@ def test_windows_of_its_decoder_are_its_one_shot_decode(engine, spoken):
     """With the left context that the decoder asks for."""
     _, report = spoken["slt", SENTENCES[0]]
     decoder, voice = engine._model.decoder, engine.voices.get("slt")
-    settings = WindowSettings(
-        look_ahead_codes=decoder.look_ahead_codes, left_context_codes=decoder.left_context_codes
-    )
+    settings = WindowSettings.of(decoder.codec)
     codes = np.array(report.segment_codes[0])
     parts, windows = stream(decoder, codes, settings, who=voice)
     once, (_,) = stream(decoder, codes, whole(settings), who=voice)

@@ -11,27 +11,29 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import pytest
+from fakes import window_settings
 from tiny_decoder import open_decoder, opener, saved, some_codes, stream, voice
 
 from chatterbox.config import TTSConfig
-from chatterbox.engine.windows import Crossfader, WindowSettings
+from chatterbox.engine.windows import Crossfader
 from chatterbox.errors import ModelError
+from chatterbox.families.base import DecodeJob, Window
 from chatterbox.families.turbo import load
+from chatterbox.families.turbo.spec import CODEC
 from chatterbox.runtime.buffers import HostBuffer, Memory
 from chatterbox.runtime.contract import F32, SAMPLES_PER_CODE
 from chatterbox.runtime.cuda_graphs import CAPTURE_OPTIONS
 from chatterbox.runtime.decoder.captured import CapturedSession
 from chatterbox.runtime.decoder.compiled import Opened
-from chatterbox.runtime.decoder.split_decoder import LOOK_AHEAD_CODES, SplitDecoder, StreamSettings
+from chatterbox.runtime.decoder.split_decoder import SplitDecoder, StreamSettings
 from chatterbox.runtime.sessions import SessionSettings
-from chatterbox.runtime.streaming_decoder import DecodeJob, Window
 from tools.decoder.model import decoder_model
 from tools.decoder.weights import TINY, random_weights
 
 DECODER = "conditional_decoder.onnx"
 SIZES = (3, 6, 12)
 STREAMING = StreamSettings(prompt_codes=12, max_rows=4, sizes=SIZES)
-WINDOWS = WindowSettings(first_least_codes=3, first_most_codes=6, most_codes=12, sizes=SIZES)
+WINDOWS = window_settings(first_least_frames=3, first_most_frames=6, most_frames=12, sizes=SIZES)
 SHAPES = 3 * (5 + 4)
 """1, 2 and 4 rows. The flow: 3 codes, 6 behind them, 12 behind these; 6 codes, 12 behind them, with
 less left context than behind 9. To the vocoder, which has its own, both windows of 12 are one."""
@@ -114,7 +116,7 @@ def growing(*sizes: int) -> list[Window]:
     ends = np.cumsum(sizes).tolist()
     starts = [0, *ends[:-1]]
     return [
-        Window(max(0, start - 8), start, end, end + LOOK_AHEAD_CODES, False)
+        Window(max(0, start - 8), start, end, end + CODEC.look_ahead_frames, False, CODEC)
         for start, end in zip(starts, ends, strict=True)
     ]
 
@@ -172,7 +174,7 @@ def test_a_graph_that_cannot_be_captured_is_decoded_without(folder, monkeypatch)
 
     opened = loaded(folder, monkeypatch, refusing)
     assert opened.note.endswith("; no CUDA graphs: not all of it is on the GPU")
-    assert opened.decoder.window_codes == SIZES
+    assert opened.decoder.window_frames == SIZES
     assert stream(opened.decoder, some_codes(20), WINDOWS)[0].any()
 
 

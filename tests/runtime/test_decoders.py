@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from fakes import window_settings
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -28,16 +29,17 @@ from tiny_decoder import (
 )
 
 from chatterbox.compile.decoder.introspect import introspect
-from chatterbox.engine.windows import Crossfader, Windows, WindowSettings
+from chatterbox.engine.windows import Crossfader, Windows
+from chatterbox.families.base import DecodeJob, Rendered
+from chatterbox.families.turbo.spec import CODEC
 from chatterbox.runtime.contract import MEL_FRAMES_PER_CODE, SAMPLES_PER_CODE
 from chatterbox.runtime.decoder.compiled import Opened
 from chatterbox.runtime.decoder.split_decoder import SplitDecoder, StreamSettings
-from chatterbox.runtime.streaming_decoder import DecodeJob, Rendered
 from tools.decoder.build import write_decoder
 from tools.decoder.model import decoder_model
 from tools.decoder.weights import TINY, random_weights
 
-PUBLISHED = WindowSettings(first_most_codes=6, most_codes=20)
+PUBLISHED = window_settings(first_most_frames=6, most_frames=20)
 
 
 def opened(model: onnx.ModelProto, folder: Path, rows: int = 4, **more: int) -> Opened:
@@ -159,7 +161,7 @@ def test_editions_open_and_sound_alike(edition, local, tmp_path):
 def test_in_pieces_it_sounds_as_in_one(local, look_ahead, alike_db):
     """Only the vocoder's edges differ: where a window ends, it has not seen far ahead."""
     codes = some_codes(90)
-    settings = replace(PUBLISHED, look_ahead_codes=look_ahead)
+    settings = replace(PUBLISHED, codec=replace(CODEC, look_ahead_frames=look_ahead))
     reference, _ = stream(local.decoder, codes, whole())
     pieces, windows = stream(local.decoder, codes, settings)
     assert len(windows) > 4
@@ -331,6 +333,6 @@ def test_a_vocoder_gets_the_same_noise_for_the_same_frame(local):
     """Two ways through the same codes meet in the same sample."""
     codes = some_codes(60)
     assert isinstance(local.decoder, SplitDecoder)
-    small, _ = stream(local.decoder, codes, WindowSettings(first_most_codes=4, most_codes=10))
-    large, _ = stream(local.decoder, codes, WindowSettings(first_most_codes=9, most_codes=33))
+    small, _ = stream(local.decoder, codes, window_settings(first_most_frames=4, most_frames=10))
+    large, _ = stream(local.decoder, codes, window_settings(first_most_frames=9, most_frames=33))
     assert snr_db(large, small) > 30

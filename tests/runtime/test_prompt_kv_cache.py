@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import FakePrompts
+from fakes import FakePrompts, window_settings
 from tiny_decoder import open_decoder, saved, some_codes, voice
 
 from chatterbox.compile.decoder import variants as forms
@@ -19,7 +19,8 @@ from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.sequence import SegmentRequest
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.vocoding_loop import VocodingLoop
-from chatterbox.engine.windows import WindowSettings
+from chatterbox.families.base import DecodeJob, Window
+from chatterbox.families.turbo.spec import CODEC
 from chatterbox.runtime.contract import I64, Voice
 from chatterbox.runtime.decoder.compiled import Opened
 from chatterbox.runtime.decoder.flow import PlainFlow, fed_to_flow
@@ -27,7 +28,6 @@ from chatterbox.runtime.decoder.prompt_kv_cache import CachedPromptFlow
 from chatterbox.runtime.decoder.shape_laws import ProbeLength
 from chatterbox.runtime.decoder.split_decoder import SplitDecoder, StreamSettings
 from chatterbox.runtime.decoder.stream_inputs import NoiseInputs, Place
-from chatterbox.runtime.streaming_decoder import DecodeJob, Window
 from tools.decoder.model import decoder_model
 from tools.decoder.weights import TINY, random_weights
 
@@ -56,7 +56,9 @@ def mels_of(made: Opened, who: Voice, codes: I64, begins: list[int]) -> list[np.
     """The frames of windows of 20 codes."""
     assert isinstance(made.decoder, SplitDecoder)
     opened_stream = made.decoder.open(who, seed=1)
-    asked = [Window(begin, begin, begin + 15, begin + 20, last=False) for begin in begins]
+    asked = [
+        Window(begin, begin, begin + 15, begin + 20, last=False, codec=CODEC) for begin in begins
+    ]
     jobs = [DecodeJob(opened_stream, w, codes[w.begin : w.stop], 0, 0) for w in asked]
     return [made.decoder.flow.mels([one])[0] for one in jobs]
 
@@ -145,7 +147,7 @@ def test_a_repeatable_segment_has_the_same_samples_however_its_codes_come(quick,
     codes = some_codes(60).tolist()
 
     def spoken(step: int) -> np.ndarray:
-        loop = VocodingLoop(quick.decoder, WindowSettings(), Counters())
+        loop = VocodingLoop(quick.decoder, window_settings(), Counters())
         asked = SegmentRequest(
             voice=voice(30, seed=3),
             prompt=FakePrompts().prefix(voice(30, seed=3)),

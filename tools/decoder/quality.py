@@ -27,9 +27,10 @@ from chatterbox.compile.decoder.compiler import compile_and_open
 from chatterbox.compile.decoder.equivalence import mel_distance_db
 from chatterbox.compile.decoder.introspect import OpenGraph
 from chatterbox.engine.windows import Crossfader, DecodeCost, Windows, WindowSettings
+from chatterbox.families.base import DecodeJob, StreamingDecoder, Window
+from chatterbox.families.turbo.spec import CODEC
 from chatterbox.runtime.contract import F32, I64, SAMPLE_RATE_HZ, Voice, VoiceTensors
 from chatterbox.runtime.decoder.split_decoder import SplitDecoder, StreamSettings
-from chatterbox.runtime.streaming_decoder import DecodeJob, StreamingDecoder, Window
 
 STEP_SAMPLES = SAMPLE_RATE_HZ // 100  # energy is compared from one 10 ms to the next
 QUICK = DecodeCost(0.01, 0.0005)
@@ -106,7 +107,7 @@ def stream(
 def at_once(settings: WindowSettings) -> WindowSettings:
     """The same, but in one window."""
     most = 10_000
-    return replace(settings, first_least_codes=most, first_most_codes=most, most_codes=most)
+    return replace(settings, first_least_frames=most, first_most_frames=most, most_frames=most)
 
 
 def log_mel(samples: F32) -> F32:
@@ -135,14 +136,14 @@ def energy_steps(samples: F32, places: list[int]) -> F32:
 
 def settings_to_compare() -> Iterator[tuple[int, WindowSettings]]:
     """Prompt codes and windows; the first is the default, the others change one thing."""
-    default, prompt = WindowSettings(first_least_codes=10, most_codes=25), 75
+    default, prompt = replace(WindowSettings.of(CODEC), first_least_frames=10, most_frames=25), 75
     yield prompt, default
     for look_ahead in (3, 8):
-        yield prompt, replace(default, look_ahead_codes=look_ahead)
+        yield prompt, replace(default, codec=replace(CODEC, look_ahead_frames=look_ahead))
     for context in (6, 12, 50):
-        yield prompt, replace(default, left_context_codes=context)
+        yield prompt, replace(default, codec=replace(CODEC, left_context_frames=context))
     for most in (12, 50):
-        yield prompt, replace(default, most_codes=most)
+        yield prompt, replace(default, most_frames=most)
     yield 125, default
     yield 250, default
 
@@ -204,7 +205,7 @@ class Mels:
         made = []
         for job in jobs:
             window = job.window
-            first, last = 2 * window.begin, 2 * (window.begin + window.fed_codes)
+            first, last = 2 * window.begin, 2 * (window.begin + window.fed_frames)
             mel = self._flow([job])[0] if self._given is None else self._given[:, first:last]
             self.seen.append((window, mel))
             made.append(mel)
@@ -262,8 +263,8 @@ def compare(
         return " / ".join(f"{v:.2f}" for v in (*np.percentile(values, [50, 95]), values.max()))
 
     print(
-        f"| {prompt} | {settings.left_context_codes} | {settings.look_ahead_codes} "
-        f"| {settings.most_codes} | {mean['flow']:.2f} | {mean['vocoder']:.1f} "
+        f"| {prompt} | {settings.left_context_frames} | {settings.look_ahead_frames} "
+        f"| {settings.most_frames} | {mean['flow']:.2f} | {mean['vocoder']:.1f} "
         f"| {mean['snr']:.1f} | {mean['mel']:.2f} | {len(at_seams)} "
         f"| {spread(at_seams)} | {spread(there)} | {mean['cost']:.2f} | {mean['one']:.2f} |",
         flush=True,

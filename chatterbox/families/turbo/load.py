@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from chatterbox.config import SAMPLING, TTSConfig
 from chatterbox.errors import ConfigError, ModelError, first_line
-from chatterbox.families.base import Family, Prompts
+from chatterbox.families.base import Family, Prompts, StreamingDecoder
 from chatterbox.families.turbo.language_model import (
     PROOF_SENTENCE,
     LanguageModelParts,
@@ -52,7 +52,6 @@ from chatterbox.runtime.decoder.compiled import (
 )
 from chatterbox.runtime.decoder.split_decoder import StreamSettings
 from chatterbox.runtime.sessions import SessionSettings, captures, open_session, session_settings
-from chatterbox.runtime.streaming_decoder import StreamingDecoder
 from chatterbox.runtime.wrappers import EncoderGraph
 
 log = logging.getLogger(__name__)

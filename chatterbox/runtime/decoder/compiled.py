@@ -8,6 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from chatterbox.families.base import StreamingDecoder
 from chatterbox.runtime.compiled_cache import CompiledCache, Contents
 from chatterbox.runtime.decoder.captured import CapturedSession
 from chatterbox.runtime.decoder.flow import Flow, Part, PlainFlow
@@ -17,7 +18,6 @@ from chatterbox.runtime.decoder.shape_laws import LinearDim
 from chatterbox.runtime.decoder.split_decoder import SplitDecoder, StreamSettings
 from chatterbox.runtime.decoder.unsplit import WholeDecoder
 from chatterbox.runtime.decoder.warmup import rehearse
-from chatterbox.runtime.streaming_decoder import StreamingDecoder
 
 log = logging.getLogger(__name__)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from chatterbox.families.base import DecodeJob
 from chatterbox.runtime.contract import F32, MEL_BANDS, MEL_FRAMES_PER_CODE, SILENCE_CODE, Voice
 from chatterbox.runtime.decoder.graph_io import (
     CODES,
@@ -23,7 +24,6 @@ from chatterbox.runtime.decoder.graph_io import (
 )
 from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength
 from chatterbox.runtime.decoder.stream_inputs import NoiseInputs, Place
-from chatterbox.runtime.streaming_decoder import DecodeJob
 
 if TYPE_CHECKING:
     from chatterbox.runtime.decoder.prompt_kv_cache import Memory
@@ -93,11 +93,11 @@ class PlainFlow:
     def mels(self, jobs: Sequence[DecodeJob]) -> list[F32]:
         """In one call; shorter rows are padded behind, which must have been proven harmless."""
         prompt = self.prompt(jobs[0])
-        fed = [job.window.fed_codes for job in jobs]
+        fed = [job.window.fed_frames for job in jobs]
         length = ProbeLength(prompt, max(fed))
         streams = [stream_of(job) for job in jobs]
         rows = [
-            fed_to_flow(stream.voice, prompt, job.codes, length.codes)
+            fed_to_flow(stream.voice, prompt, job.tokens, length.codes)
             for stream, job in zip(streams, jobs, strict=True)
         ]
         feeds: Feeds = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chatterbox.families.base import DecodeJob
 from chatterbox.runtime.contract import F32, MEL_FRAMES_PER_CODE, Voice
 from chatterbox.runtime.decoder.flow import fed_to_flow, stream_of
 from chatterbox.runtime.decoder.graph_io import Feeds, RandomOp, Session, as_declared, past
 from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength, time_axis
 from chatterbox.runtime.decoder.stream_inputs import NoiseInputs, Place
 from chatterbox.runtime.lru import ByteLru
-from chatterbox.runtime.streaming_decoder import DecodeJob
 
 AGAIN_CODES = 8
 """Of the prompt, decoded again before a stream's first codes: what they are joined on to."""
@@ -111,9 +111,9 @@ class CachedPromptFlow:
     def _mel_of(self, job: DecodeJob) -> F32:
         stream, window = stream_of(job), job.window
         stream.memory = memory = stream.memory or self._memory_of(stream.voice)
-        feeds = fed_to_flow(stream.voice, memory.codes, job.codes, window.fed_codes)
+        feeds = fed_to_flow(stream.voice, memory.codes, job.tokens, window.fed_frames)
         again = min(AGAIN_CODES, memory.codes) if window.begin == 0 else 0
-        place = Place(ProbeLength(again, window.fed_codes), window.begin)
+        place = Place(ProbeLength(again, window.fed_frames), window.begin)
         kept = memory.without_last(again)
         mel: F32 = self.run(feeds, place, stream.seed, kept, [self._mel])[0][0]
         return mel

@@ -15,6 +15,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from chatterbox.families.base import DecodeJob, Rendered
+from chatterbox.families.turbo.spec import CODEC
 from chatterbox.runtime.contract import (
     F32,
     MEL_FRAMES_PER_CODE,
@@ -27,13 +29,9 @@ from chatterbox.runtime.decoder.flow import Flow, Part, Stream, stream_of
 from chatterbox.runtime.decoder.graph_io import WAVEFORM, Feeds, PhaseSum, as_declared
 from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength
 from chatterbox.runtime.decoder.stream_inputs import NoiseInputs, PhaseInputs, Place
-from chatterbox.runtime.streaming_decoder import DecodeJob, Rendered
 
 T = TypeVar("T")
 
-LOOK_AHEAD_CODES = 5
-"""The flow's encoder sees 3 codes ahead [source]. 2 more let the vocoder, whose filters reach about
-5 frames ahead, see only mel that is final: 33 dB from the one-shot decode instead of 9."""
 SAMPLES_PER_FRAME = SAMPLES_PER_CODE // MEL_FRAMES_PER_CODE
 PADDED_GRID_CODES = 16
 """Rows whose lengths differ by less share a call where padding is possible."""
@@ -60,8 +58,7 @@ class StreamSettings:
 class SplitDecoder:
     """A `StreamingDecoder` of two graphs."""
 
-    look_ahead_codes = LOOK_AHEAD_CODES
-    left_context_codes = 8  # a third of a second: docs/decoder.md has the measurement
+    codec = CODEC
 
     def __init__(
         self,
@@ -85,7 +82,7 @@ class SplitDecoder:
         self._row_counts = bucket_sizes(settings.max_rows) if replayed else ()
 
     @property
-    def window_codes(self) -> tuple[int, ...]:
+    def window_frames(self) -> tuple[int, ...]:
         """Sizes that windows should come in."""
         return self._settings.sizes
 
@@ -104,7 +101,7 @@ class SplitDecoder:
 
     def bucket(self, job: DecodeJob) -> Hashable:
         """Rows of one call have equally long prompts, and equally many codes or nearly."""
-        fed = job.window.fed_codes
+        fed = job.window.fed_frames
         return self.flow.prompt(job), -(-fed // PADDED_GRID_CODES) if self._padded else fed
 
     def start(self, jobs: Sequence[DecodeJob]) -> Callable[[], list[Rendered]]:

@@ -6,11 +6,13 @@ seed gives the same samples; its running sums, where it has any, go on from wind
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
+from chatterbox.families.base import DecodeJob, Rendered
+from chatterbox.families.turbo.spec import CODEC
 from chatterbox.runtime.contract import (
     MEL_FRAMES_PER_CODE,
     SAMPLES_PER_CODE,
@@ -30,9 +32,8 @@ from chatterbox.runtime.decoder.graph_io import (
     as_declared,
 )
 from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength
-from chatterbox.runtime.decoder.split_decoder import LOOK_AHEAD_CODES, StreamSettings
+from chatterbox.runtime.decoder.split_decoder import StreamSettings
 from chatterbox.runtime.decoder.stream_inputs import NoiseInputs, PhaseInputs, Place
-from chatterbox.runtime.streaming_decoder import DecodeJob, Rendered
 
 
 @dataclass(slots=True, eq=False)
@@ -47,9 +48,9 @@ class WholeStream:
 class WholeDecoder:
     """A `StreamingDecoder` of one graph, one row a call."""
 
-    look_ahead_codes = LOOK_AHEAD_CODES
-    left_context_codes = 16  # further than the embedded model's decoder looks back
-    window_codes = ()  # no two rows ever meet
+    codec = replace(CODEC, left_context_frames=16)
+    """Further than the embedded model's decoder looks back."""
+    window_frames = ()  # no two rows ever meet
     max_rows = 1
 
     def __init__(
@@ -89,10 +90,10 @@ class WholeDecoder:
         assert isinstance(stream, WholeStream), "a stream goes back to the decoder that opened it"
         voice = stream.voice.data
         prompt = min(len(voice.prompt_codes), self._settings.prompt_codes)
-        length = ProbeLength(prompt, window.fed_codes)
+        length = ProbeLength(prompt, window.fed_frames)
         codes = np.full(prompt + length.codes, SILENCE_CODE, np.int64)
         codes[:prompt] = voice.prompt_codes[:prompt]
-        codes[prompt : prompt + len(job.codes)] = job.codes
+        codes[prompt : prompt + len(job.tokens)] = job.tokens
         feeds: Feeds = {
             CODES: codes[None],
             SPEAKER: voice.speaker[None],

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from chatterbox.families.base import DecodeJob, StreamingDecoder, Window
 from chatterbox.runtime.contract import (
     CODE_COUNT,
     MEL_BANDS,
@@ -27,7 +28,6 @@ from chatterbox.runtime.decoder.graph_io import (
     row_lengths,
 )
 from chatterbox.runtime.decoder.shape_laws import ProbeLength
-from chatterbox.runtime.streaming_decoder import DecodeJob, StreamingDecoder, Window
 
 FIRST_SIZES = 2
 """Streams begin with one of the smallest windows."""
@@ -50,10 +50,17 @@ def rehearse(decoder: StreamingDecoder, prompt_codes: int) -> None:
 
 def _growing(decoder: StreamingDecoder, start: int) -> Iterator[Window]:
     end = 0
-    for size in decoder.window_codes[start:]:
+    for size in decoder.window_frames[start:]:
         fresh, end = end, end + size
-        begin = max(0, fresh - decoder.left_context_codes)
-        yield Window(begin, fresh, end, end + decoder.look_ahead_codes, last=False)
+        begin = max(0, fresh - decoder.codec.left_context_frames)
+        yield Window(
+            begin,
+            fresh,
+            end,
+            end + decoder.codec.look_ahead_frames,
+            last=False,
+            codec=decoder.codec,
+        )
 
 
 def probe_feeds(length: ProbeLength, ragged: bool, seed: int = 0) -> Feeds:
