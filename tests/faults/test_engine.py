@@ -50,11 +50,11 @@ def nan_logits(rig, key: str) -> None:
 def id_out_of_range(rig, key: str) -> None:
     sample = rig.engine._loop._sampler.sample
 
-    def broken(logits, slots, draws, first=False):
+    def broken(logits, slots, draws, positions):
         keys = [rig.model.held[slot][1][0] for slot in slots]
         if key in keys:
             raise IndexError("index 6563 is out of bounds")
-        return sample(logits, slots, draws, first=first)
+        return sample(logits, slots, draws, positions)
 
     rig.engine._loop._sampler.sample = broken
 
