@@ -45,14 +45,16 @@ class CpuLock:
     def _begin_model(self) -> None:
         with self._change:
             self._waiting_models += 1
-            self._change.wait_for(lambda: not (self._busy or self._decoder_waits))
+            while self._busy or self._decoder_waits:
+                self._change.wait()
             self._waiting_models -= 1
             self._busy = True
 
     def _begin_decode(self) -> None:
         with self._change:
             self._decoder_waits = True
-            self._change.wait_for(lambda: not self._busy)
+            while self._busy:
+                self._change.wait()
             self._busy, self._decoder_waits = True, False
 
     def _end(self) -> None:

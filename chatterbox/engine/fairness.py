@@ -54,8 +54,8 @@ class PrioritySnapshot:
 
     def __init__(
         self,
-        in_work: Iterable[SegmentRequest],
-        runnable: Iterable[SegmentRequest],
+        in_work: Sequence[SegmentRequest],
+        runnable: Sequence[SegmentRequest],
         now_s: float,
         *,
         may_delay_buffered: bool = True,
@@ -73,7 +73,7 @@ class PrioritySnapshot:
     @property
     def crowded(self) -> bool:
         """Whether any tenant is over its quota."""
-        return len(self._in_work) > 1 and max(self._in_work.values()) > self._quota
+        return len(self._all) > 1 and max(self._in_work.values()) > self._quota
 
     def in_work(self, request: SegmentRequest) -> int:
         """How much the request's tenant has."""
@@ -81,7 +81,7 @@ class PrioritySnapshot:
 
     def over_quota(self, request: SegmentRequest) -> bool:
         """Whether the request's tenant is over its quota."""
-        return len(self._in_work) > 1 and self.in_work(request) > self._quota
+        return len(self._all) > 1 and self.in_work(request) > self._quota
 
     def must_yield(self, request: SegmentRequest) -> bool:
         """Whether it waits since its tenant is over the quota."""
@@ -198,7 +198,7 @@ class FairScheduler:
             candidates,
             now_s,
             may_delay_buffered=others and self.first_audio.open,
-            may_delay_quota=self._shared and self.tenants.open,
+            may_delay_quota=others and self.tenants.open,
         )
 
     def _in_work(self) -> list[SegmentRequest]:
@@ -247,7 +247,7 @@ class FairScheduler:
     def _charge_tenants(
         self, snapshot: PrioritySnapshot, requests: Sequence[SegmentRequest], took_s: float
     ) -> None:
-        if not snapshot.crowded:  # nobody is over the quota
+        if not snapshot.crowded:
             return
         if any(map(snapshot.over_quota, requests)):
             self.tenants.repay(took_s)

@@ -154,9 +154,11 @@ class GenerationLoop:
         with self._cpu.for_model():  # choose once the cores are free: late arrivals count
             self._receive()
             prefilled = self._prefill_next()
-        self._append_tokens(prefilled)
-        with self._cpu.for_model():
-            stepped = self._step_running()
+            stepped = self._step_running() if prefilled is None else None
+        if prefilled is not None:
+            self._append_tokens(prefilled)
+            with self._cpu.for_model():
+                stepped = self._step_running()
         self._append_tokens(stepped)
         self._counters.gauge(
             running_rows=self._scheduler.running, waiting_rows=self._scheduler.waiting
@@ -192,7 +194,7 @@ class GenerationLoop:
         """Who is not to be prefilled yet."""
         if not self._cpu.shared:
             return lambda _: False
-        snapshot = self._snapshot()
+        snapshot = self._snapshot(self._scheduler.runnable())
         return lambda request: (
             (snapshot.someone_awaits_first and request.index > 0)
             or snapshot.must_wait(request)
@@ -202,9 +204,11 @@ class GenerationLoop:
     def _step_running(self) -> Logits | None:
         """One step of all that need not wait for others."""
         runnable = self._scheduler.runnable()
+        if not runnable:
+            return None
         if not self._cpu.shared:  # a step takes as long for all
-            return self._steps.run(runnable, self._step, self._fail) if runnable else None
-        snapshot = self._snapshot()
+            return self._steps.run(runnable, self._step, self._fail)
+        snapshot = self._snapshot(runnable)
         ready = [one for one in runnable if not snapshot.too_early(one.request, 0.0)]
         urgent = [one for one in ready if not snapshot.must_wait(one.request)]
         if not urgent and (self._inbox or self._scheduler.admissible()):
@@ -217,8 +221,8 @@ class GenerationLoop:
         self._charge(snapshot, ready, batch, time.monotonic() - began_s)
         return stepped
 
-    def _snapshot(self) -> PrioritySnapshot:
-        sequences = [*self._scheduler.runnable(), *self._scheduler.admissible()]
+    def _snapshot(self, runnable: list[Sequence]) -> PrioritySnapshot:
+        sequences = [*runnable, *self._scheduler.admissible()]
         return self._fairness.snapshot([one.request for one in sequences], time.monotonic())
 
     def _charge(

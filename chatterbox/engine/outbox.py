@@ -38,10 +38,11 @@ class Outbox:
     """Pieces of one segment in order, then exactly one terminal, which is never lost.
 
     The producer puts, then finishes or fails. The consumer takes, and closes when it leaves:
-    `closed` is all the producer ever learns of it.
+    `closed` is all the producer ever learns of it. `closed` and `ended` are written here only; they
+    are plain attributes since both loops read them for every segment at every step.
     """
 
-    __slots__ = ("_closed", "_listener", "_lock", "_pieces", "_samples", "_terminal")
+    __slots__ = ("_listener", "_lock", "_pieces", "_samples", "_terminal", "closed", "ended")
 
     def __init__(self, listener: Callable[[], None] | None = None) -> None:
         """`listener` is called, from the producer's thread, whenever there is something new."""
@@ -49,7 +50,8 @@ class Outbox:
         self._pieces: deque[F32] = deque()
         self._samples = 0
         self._terminal: Terminal | None = None
-        self._closed = False
+        self.closed = False  # the reader has left
+        self.ended = False  # the terminal is in
         self._listener = listener
 
     # --- producer
@@ -57,7 +59,7 @@ class Outbox:
     def put(self, samples: F32) -> None:
         """Add a piece [samples]; dropped when the consumer has left or an error has ended it."""
         with self._lock:
-            if self._closed or self._terminal is not None:
+            if self.closed or self._terminal is not None:
                 return
             self._pieces.append(samples)
             self._samples += len(samples)
@@ -68,22 +70,13 @@ class Outbox:
         with self._lock:
             if self._terminal is None:
                 self._terminal = terminal
+                self.ended = True
         self._notify()
 
     @property
     def full(self) -> bool:
         """Whether the reader is so far behind that its row should wait."""
         return self._samples >= CAPACITY_SAMPLES
-
-    @property
-    def closed(self) -> bool:
-        """Whether the reader has left."""
-        return self._closed
-
-    @property
-    def ended(self) -> bool:
-        """Whether the terminal is in."""
-        return self._terminal is not None
 
     # --- consumer
 
@@ -99,7 +92,7 @@ class Outbox:
     def close(self) -> None:
         """The reader leaves; what was not read is dropped."""
         with self._lock:
-            self._closed = True
+            self.closed = True
             self._pieces.clear()
             self._samples = 0
 
