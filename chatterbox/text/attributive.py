@@ -38,7 +38,7 @@ _PART = re.compile(
     r"|batter(?:y|ies)|chargers?|adapters?|cards?|sticks?|bulbs?|motors?|engines?|cameras?"
     r"|sensors?|plugs?|hoses?|pipes?|bolts?|screws?|nails?|drills?|wires?|tapes?|film|tablets?"
     r"|capsules?|pills?|tubing|plywood|panels?|tiles?|spacing|margins?|thread|resistors?"
-    r"|capacitors?|modules?|fans?|radiators?|power|suppl(?:y|ies)|races?))\b(?!')"
+    r"|capacitors?|modules?|fans?|radiators?|power|suppl(?:y|ies)|races?|dash|relay|sprint))\b(?!')"
 )
 """Things that are named by a measure, without an article, too: `with 3.5mm jack`, `8GB RAM`."""
 _JOINED = re.compile(r"-(?:long|wide|tall|high|deep|thick|old|heavy)\b")

@@ -9,139 +9,6 @@ def listed(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-# --- abbreviations -------------------------------------------------------------------------------
-
-TITLES = {
-    "Mr": "Mister",
-    "Mrs": "Missus",
-    "Ms": "Miz",
-    "Dr": "Doctor",
-    "Prof": "Professor",
-    "Gen": "General",
-    "Col": "Colonel",
-    "Capt": "Captain",
-    "Cmdr": "Commander",
-    "Lt": "Lieutenant",
-    "Sgt": "Sergeant",
-    "Maj": "Major",
-    "Gov": "Governor",
-    "Sen": "Senator",
-    "Rep": "Representative",
-    "Rev": "Reverend",
-    "Hon": "Honorable",
-    "Pres": "President",
-    "Adm": "Admiral",
-    "Cpl": "Corporal",
-    "Pvt": "Private",
-    "Supt": "Superintendent",
-    "Insp": "Inspector",
-    "Messrs": "Messrs",
-    "St": "Saint",
-    "Mt": "Mount",
-    "Ft": "Fort",
-}
-"""Before a name; the stop never ends a sentence."""
-BARE_TITLES = listed("Mr Mrs Ms Dr Prof St")
-"""Also written without a stop."""
-STREETS = {
-    "St": "Street",
-    "Dr": "Drive",
-    "Ave": "Avenue",
-    "Av": "Avenue",
-    "Blvd": "Boulevard",
-    "Rd": "Road",
-    "Ln": "Lane",
-    "Ct": "Court",
-    "Pl": "Place",
-    "Hwy": "Highway",
-    "Pkwy": "Parkway",
-    "Expy": "Expressway",
-    "Expwy": "Expressway",
-    "Fwy": "Freeway",
-    "Tpke": "Turnpike",
-    "Sq": "Square",
-    "Ter": "Terrace",
-    "Cir": "Circle",
-    "Trl": "Trail",
-    "Aly": "Alley",
-    "Plz": "Plaza",
-    "Cres": "Crescent",
-}
-"""After a name or an ordinal."""
-BARE_STREETS = listed("St Ln Ave Blvd Rd Hwy Pkwy Expy Expwy Fwy Tpke")
-"""Also written without a stop where no house number stands before the name."""
-DIRECTIONS = {
-    "N": "North",
-    "S": "South",
-    "E": "East",
-    "W": "West",
-    "NE": "Northeast",
-    "NW": "Northwest",
-    "SE": "Southeast",
-    "SW": "Southwest",
-}
-"""Before the name of a street and behind it."""
-LANDS = "Korea|Africa|America|Virginia|Carolina|Dakota|Ireland|Sudan|Macedonia|Coast|Side|Bank"
-"""Names that a direction with a stop belongs to: `N. Korea`."""
-ABBREVIATIONS = {
-    "e.g.": "for example",
-    "e.g": "for example",
-    "eg.": "for example",
-    "i.e.": "that is",
-    "i.e": "that is",
-    "ie.": "that is",
-    "w.r.t.": "with respect to",
-    "etc.": "et cetera",
-    "vs.": "versus",
-    "vs": "versus",
-    "cf.": "compare",
-    "viz.": "namely",
-    "al.": "al",
-    "a.k.a.": "also known as",
-    "approx.": "approximately",
-    "max.": "maximum",
-    "govt.": "government",
-    "Govt.": "Government",
-    "avg.": "average",
-    "dept.": "department",
-    "Dept.": "Department",
-    "est.": "established",
-    "esp.": "especially",
-    "incl.": "including",
-    "misc.": "miscellaneous",
-    "orig.": "originally",
-    "tel.": "telephone",
-    "Tel.": "Telephone",
-    "Univ.": "University",
-    "Assoc.": "Associate",
-    "Inc.": "Incorporated",
-    "Ltd.": "Limited",
-    "Corp.": "Corporation",
-    "Co.": "Company",
-    "Bros.": "Brothers",
-    "Jr.": "Junior",
-    "Sr.": "Senior",
-    "Esq.": "Esquire",
-    "Ph.D.": "PhD",
-    "a.m.": "AM",
-    "p.m.": "PM",
-    "A.M.": "AM",
-    "P.M.": "PM",
-    "w/o": "without",
-    "w/": "with",
-    "b/c": "because",
-    "c/o": "care of",
-    "n/a": "not applicable",
-    "N/A": "not applicable",
-    "and/or": "and or",
-    "either/or": "either or",
-    "he/she": "he or she",
-    "his/her": "his or her",
-    "him/her": "him or her",
-}
-"""Anywhere; a stop is kept where it also ends the sentence."""
-
-
 def _rows(rows: str) -> dict[str, str]:
     """`ch chap: chapter, fig: figure` → {"ch": "chapter", "chap": "chapter", "fig": "figure"}."""
     table = {}
@@ -150,6 +17,47 @@ def _rows(rows: str) -> dict[str, str]:
         table.update(dict.fromkeys(written.split(), said.strip()))
     return table
 
+
+# --- abbreviations -------------------------------------------------------------------------------
+
+TITLES = _rows(
+    "Mr: Mister, Mrs: Missus, Ms: Miz, Dr: Doctor, Prof: Professor, Gen: General, Col: Colonel, "
+    "Capt: Captain, Cmdr: Commander, Lt: Lieutenant, Sgt: Sergeant, Maj: Major, Gov: Governor, "
+    "Sen: Senator, Rep: Representative, Rev: Reverend, Hon: Honorable, Pres: President, Adm: "
+    "Admiral, Cpl: Corporal, Pvt: Private, Supt: Superintendent, Insp: Inspector, Messrs: Messrs, "
+    "St: Saint, Mt: Mount, Ft: Fort"
+)
+"""Before a name; the stop never ends a sentence."""
+BARE_TITLES = listed("Mr Mrs Ms Dr Prof St")
+"""Also written without a stop."""
+STREETS = _rows(
+    "St: Street, Dr: Drive, Ave Av: Avenue, Blvd: Boulevard, Rd: Road, Ln: Lane, Ct: Court, Pl: "
+    "Place, Hwy: Highway, Pkwy: Parkway, Expy Expwy: Expressway, Fwy: Freeway, Tpke: Turnpike, "
+    "Sq: Square, Ter: Terrace, Cir: Circle, Trl: Trail, Aly: Alley, Plz: Plaza, Cres: Crescent"
+)
+"""After a name or an ordinal."""
+BARE_STREETS = listed("St Ln Ave Blvd Rd Hwy Pkwy Expy Expwy Fwy Tpke")
+"""Also written without a stop where no house number stands before the name."""
+DIRECTIONS = _rows(
+    "N: North, S: South, E: East, W: West, NE: Northeast, NW: Northwest, SE: Southeast, SW: "
+    "Southwest"
+)
+"""Before the name of a street and behind it."""
+LANDS = "Korea|Africa|America|Virginia|Carolina|Dakota|Ireland|Sudan|Macedonia|Coast|Side|Bank"
+"""Names that a direction with a stop belongs to: `N. Korea`."""
+ABBREVIATIONS = _rows(
+    "e.g. e.g eg.: for example, i.e. i.e ie.: that is, w.r.t.: with respect to, etc.: et cetera, "
+    "vs. vs: versus, cf.: compare, viz.: namely, al.: al, a.k.a.: also known as, approx.: "
+    "approximately, max.: maximum, govt.: government, Govt.: Government, avg.: average, dept.: "
+    "department, Dept.: Department, est.: established, esp.: especially, incl.: including, misc.: "
+    "miscellaneous, orig.: originally, tel.: telephone, Tel.: Telephone, Univ.: University, "
+    "Assoc.: Associate, Inc.: Incorporated, Ltd.: Limited, Corp.: Corporation, Co.: Company, "
+    "Bros.: Brothers, Jr.: Junior, Sr.: Senior, Esq.: Esquire, Ph.D.: PhD, a.m. A.M.: AM, p.m. "
+    "P.M.: PM, w/o: without, w/: with, b/c: because, c/o: care of, n/a N/A: not applicable, "
+    "and/or: and or, either/or: either or, he/she: he or she, his/her: his or her, him/her: him "
+    "or her"
+)
+"""Anywhere; a stop is kept where it also ends the sentence."""
 
 BEFORE_FIGURE = _rows(
     "no: number, nos: numbers, p: page, art: article, arts: articles, sec: section, ca c: circa, "

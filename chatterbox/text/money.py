@@ -51,6 +51,8 @@ _AFTER = re.compile(
 _ROUGHLY = re.compile(
     rf"({_CHARS})(1(?:0{{2,5}}|0{{0,2}},000|,000,000))s\b(?: of (?:dollars|pounds|euros))?"
 )
+_FOR_MANY = re.compile(rf"({_CHARS}\d[\d.,]*)/(?=1(?:,?000|[KkM]|,?000,?000)\b)")
+"""`$5/1M tokens`."""
 _ROUNDED = {3: "hundreds", 4: "thousands", 5: "tens of thousands", 6: "hundreds of thousands"}
 _IS_CENTS = re.compile(r"[0-9]c\b")
 _CENTS = re.compile(
@@ -66,7 +68,7 @@ _BEFORE_COMMA = re.compile(rf"(?:{_CHARS}|\b(?:{_CODES})) ?$")
 
 def spell_out(text: str) -> str:
     """`text` with sums of money in words. Linear time."""
-    text = _ROUGHLY.sub(_say_roughly, text)
+    text = _FOR_MANY.sub(r"\1 per ", _ROUGHLY.sub(_say_roughly, text))
     text = _CENTS.sub(lambda m: f"{m[1] or m[2]}¢", text) if _IS_CENTS.search(text) else text
     if _DECIMAL.search(text):
         text = _COMMA.sub(_with_point, text)

@@ -20,7 +20,7 @@ _MEASURE = re.compile(
     r"(?:\.?(?: ?/ ?)(?P<many>10{1,3} ?)?(?P<per>[A-Za-zμ]{1,10})(?:\^?(?P<per_power>[23]))?"
     r"(?:/(?P<per_too>[A-Za-z]{1,6}))?"
     r"(?P<and>[ ·]?K\b)?| ?(?P<inverse>[A-Za-z]{1,3})\^-(?P<inverse_power>[123]))?"
-    r"(?:\.(?= [a-z]))?(?![\w^])"
+    r"(?:\.(?= [a-z]| \d{1,2} ?(?:in|oz|min|sec)\b))?(?![\w^])"
 )
 _SAME_UNIT = re.compile(
     rf"{_START}(?P<a>{_VALUE} ?(?P<unit>{_UNIT})(?:/[A-Za-z]{{1,4}})?)(?P<sep> ?[-–—~] ?| ?[x×] ?)"
