@@ -9,18 +9,18 @@ def listed(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-def _rows(rows: str) -> dict[str, str]:
+def table(rows: str) -> dict[str, str]:
     """`ch chap: chapter, fig: figure` → {"ch": "chapter", "chap": "chapter", "fig": "figure"}."""
-    table = {}
+    found = {}
     for row in rows.split(","):
         written, said = row.split(":")
-        table.update(dict.fromkeys(written.split(), said.strip()))
-    return table
+        found.update(dict.fromkeys(written.split(), said.strip()))
+    return found
 
 
 # --- abbreviations -------------------------------------------------------------------------------
 
-TITLES = _rows(
+TITLES = table(
     "Mr: Mister, Mrs: Missus, Ms: Miz, Dr: Doctor, Prof: Professor, Gen: General, Col: Colonel, "
     "Capt: Captain, Cmdr: Commander, Lt: Lieutenant, Sgt: Sergeant, Maj: Major, Gov: Governor, "
     "Sen: Senator, Rep: Representative, Rev: Reverend, Hon: Honorable, Pres: President, Adm: "
@@ -30,7 +30,7 @@ TITLES = _rows(
 """Before a name; the stop never ends a sentence."""
 BARE_TITLES = listed("Mr Mrs Ms Dr Prof St")
 """Also written without a stop."""
-STREETS = _rows(
+STREETS = table(
     "St: Street, Dr: Drive, Ave Av: Avenue, Blvd: Boulevard, Rd: Road, Ln: Lane, Ct: Court, Pl: "
     "Place, Hwy: Highway, Pkwy: Parkway, Expy Expwy: Expressway, Fwy: Freeway, Tpke: Turnpike, "
     "Sq: Square, Ter: Terrace, Cir: Circle, Trl: Trail, Aly: Alley, Plz: Plaza, Cres: Crescent"
@@ -38,14 +38,14 @@ STREETS = _rows(
 """After a name or an ordinal."""
 BARE_STREETS = listed("St Ln Ave Blvd Rd Hwy Pkwy Expy Expwy Fwy Tpke")
 """Also written without a stop where no house number stands before the name."""
-DIRECTIONS = _rows(
+DIRECTIONS = table(
     "N: North, S: South, E: East, W: West, NE: Northeast, NW: Northwest, SE: Southeast, SW: "
     "Southwest"
 )
 """Before the name of a street and behind it."""
 LANDS = "Korea|Africa|America|Virginia|Carolina|Dakota|Ireland|Sudan|Macedonia|Coast|Side|Bank"
 """Names that a direction with a stop belongs to: `N. Korea`."""
-ABBREVIATIONS = _rows(
+ABBREVIATIONS = table(
     "e.g. e.g eg.: for example, i.e. i.e ie.: that is, w.r.t.: with respect to, etc.: et cetera, "
     "vs. vs: versus, cf.: compare, viz.: namely, al.: al, a.k.a.: also known as, approx.: "
     "approximately, max.: maximum, govt.: government, Govt.: Government, avg.: average, dept.: "
@@ -59,7 +59,7 @@ ABBREVIATIONS = _rows(
 )
 """Anywhere; a stop is kept where it also ends the sentence."""
 
-BEFORE_FIGURE = _rows(
+BEFORE_FIGURE = table(
     "no: number, nos: numbers, p: page, art: article, arts: articles, sec: section, ca c: circa, "
     "max: maximum, min: minimum, rev: revision, op: opus, v: verse, vv: verses, ps: psalm, "
     "ref: reference, col: column, rm: room, bk: book, pt: part, cl: clause, ll: lines, nn: notes, "
@@ -77,7 +77,7 @@ BARE_BEFORE_FIGURE = listed(
     "ver rt rte hwy bldg acct inv lvl approx w/e"
 )
 """Also without a stop: `Fig 3`, `Apt 4`."""
-BOOKS = _rows(
+BOOKS = table(
     "Gen: Genesis, Ex Exod: Exodus, Lev: Leviticus, Num: Numbers, Deut Dt: Deuteronomy, "
     "Josh: Joshua, Judg: Judges, Sam: Samuel, Kgs: Kings, Chr Chron: Chronicles, Neh: Nehemiah, "
     "Esth: Esther, Ps Psa: Psalm, Pss: Psalms, Prov: Proverbs, Eccl Eccles: Ecclesiastes, "

@@ -38,7 +38,9 @@ from chatterbox.text.rules import Allowance, apply, by_blocks
 from chatterbox.text.units import CURRENCY_SIGNS
 
 _FIGURE = re.compile("[0-9]")
-_OPENS_SENTENCE = re.compile(rf"(?m)(?:^|(?<=[.!?] ))(?=[{CURRENCY_SIGNS}.-]{{0,2}}\d)")
+_OPENS_SENTENCE = re.compile(
+    rf"(?m)(?:^|(?<=[.!?] )(?<!\d (?:ft|lb|hr)\. ))(?=[{CURRENCY_SIGNS}.-]{{0,2}}\d)"
+)
 _CAPITAL = "\ue000"
 """Stands before a figure that opens a sentence, whose first word is to be capitalised; a private
 character, which `readable` lets through from nobody."""

@@ -1,178 +1,53 @@
 """Tables of mathematical symbols: the LaTeX commands and the characters, and what is said."""
 
-from chatterbox.text.lexicon import listed
+from chatterbox.text.lexicon import listed, table
 
-
-def _rows(rows: str) -> list[tuple[list[str], str]]:
-    return [
-        (signs.split(), said.strip())
-        for signs, said in (row.split("|") for row in rows.strip().splitlines())
-    ]
-
-
-_SYMBOLS = _rows(
-    """
-    times ⨯ ✕ ⨉ | times
-    cdot | times
-    div | divided by
-    pm | plus or minus
-    mp ∓ | minus or plus
-    ast ∗ | star
-    star ⋆ | star
-    circ ∘ | composed with
-    bullet | dot
-    oplus ⊕ | plus
-    otimes ⊗ | tensor
-    odot ⊙ | dot
-    setminus smallsetminus ∖ | minus
-    wedge land ∧ | and
-    vee lor ∨ | or
-    neg lnot ¬ | not
-    ne neq | is not equal to
-    leq le leqslant ⩽ | is at most
-    geq ge geqslant ⩾ | is at least
-    ll ≪ | is much less than
-    gg ≫ | is much greater than
-    lt | is less than
-    gt | is greater than
-    approx | is approximately
-    simeq cong ≅ ≃ | is congruent to
-    equiv ≡ | is equivalent to
-    sim ∼ | is similar to
-    propto ∝ | is proportional to
-    coloneqq ≔ | is defined as
-    in ∈ | is in
-    notin ∉ | is not in
-    ni ∋ | contains
-    subset ⊂ | is a subset of
-    subseteq ⊆ | is a subset of
-    supset ⊃ | is a superset of
-    supseteq ⊇ | is a superset of
-    cup ∪ | union
-    cap ∩ | intersection
-    bigcup ⋃ | the union
-    bigcap ⋂ | the intersection
-    emptyset varnothing ∅ | the empty set
-    forall ∀ | for all
-    exists ∃ | there exists
-    nexists ∄ | there is no
-    therefore ∴ | therefore
-    because ∵ | because
-    to rightarrow longrightarrow | to
-    mapsto longmapsto ↦ | maps to
-    leftarrow gets | from
-    leftrightarrow ⟷ | to and from
-    Rightarrow implies Longrightarrow ⇒ ⟹ | implies
-    Leftarrow impliedby ⟸ | is implied by
-    Leftrightarrow iff Longleftrightarrow ⇔ ⟺ | if and only if
-    uparrow | up
-    downarrow | down
-    rightleftharpoons ⇌ ⇄ | is in equilibrium with
-    infty | infinity
-    partial ∂ | partial
-    nabla ∇ | nabla
-    sum ∑ | the sum
-    prod ∏ | the product
-    int ∫ | the integral
-    iint ∬ | the double integral
-    iiint ∭ | the triple integral
-    oint ∮ | the closed integral
-    lim | the limit
-    limsup | the upper limit
-    liminf | the lower limit
-    perp bot ⊥ | is perpendicular to
-    parallel ∥ | is parallel to
-    angle measuredangle ∠ | angle
-    triangle △ | triangle
-    degree | degrees
-    prime | prime
-    dagger | dagger
-    hbar ℏ | h bar
-    ell | l
-    Re | the real part of
-    Im | the imaginary part of
-    aleph ℵ | aleph
-    ldots dots cdots dotsc dotsb vdots ddots ⋯ | and so on
-    mid vert | given
-    colon | to
-    top | top
-    lfloor | the floor of
-    lceil | the ceiling of
-    vdash ⊢ | proves
-    models ⊨ | models
-    Box square blacksquare qed ∎ | end of proof
-    checkmark | check
-    bmod mod | mod
-    choose | choose
-    over | over
-    sin | sine
-    cos | cosine
-    tan | tangent
-    cot | cotangent
-    sec | secant
-    csc | cosecant
-    arcsin | arc sine
-    arccos | arc cosine
-    arctan | arc tangent
-    sinh | hyperbolic sine
-    cosh | hyperbolic cosine
-    tanh | hyperbolic tangent
-    log | log
-    ln | natural log
-    lg | log
-    exp | exponential
-    max | max
-    min | min
-    sup | supremum
-    inf | infimum
-    arg | arg
-    det | determinant
-    dim | dimension
-    ker | kernel
-    gcd | greatest common divisor
-    Pr | probability
-    argmax | arg max
-    argmin | arg min
-    """
+_SYMBOLS = table(
+    "times ⨯ ✕ ⨉: times, cdot: times, div: divided by, pm: plus or minus, mp ∓: minus or plus, "
+    "ast ∗: star, star ⋆: star, circ ∘: composed with, bullet: dot, oplus ⊕: plus, otimes ⊗: "
+    "tensor, odot ⊙: dot, setminus smallsetminus ∖: minus, wedge land ∧: and, vee lor ∨: or, "
+    "neg lnot ¬: not, ne neq: is not equal to, leq le leqslant ⩽: is at most, geq ge geqslant "
+    "⩾: is at least, ll ≪: is much less than, gg ≫: is much greater than, lt: is less than, gt: "
+    "is greater than, approx: is approximately, simeq cong ≅ ≃: is congruent to, equiv ≡: is "
+    "equivalent to, sim ∼: is similar to, propto ∝: is proportional to, coloneqq ≔: is defined "
+    "as, in ∈: is in, notin ∉: is not in, ni ∋: contains, subset ⊂: is a subset of, subseteq ⊆: "
+    "is a subset of, supset ⊃: is a superset of, supseteq ⊇: is a superset of, cup ∪: union, "
+    "cap ∩: intersection, bigcup ⋃: the union, bigcap ⋂: the intersection, emptyset varnothing "
+    "∅: the empty set, forall ∀: for all, exists ∃: there exists, nexists ∄: there is no, "
+    "therefore ∴: therefore, because ∵: because, to rightarrow longrightarrow: to, mapsto "
+    "longmapsto ↦: maps to, leftarrow gets: from, leftrightarrow ⟷: to and from, Rightarrow "
+    "implies Longrightarrow ⇒ ⟹: implies, Leftarrow impliedby ⟸: is implied by, Leftrightarrow "
+    "iff Longleftrightarrow ⇔ ⟺: if and only if, uparrow: up, downarrow: down, "
+    "rightleftharpoons ⇌ ⇄: is in equilibrium with, infty: infinity, partial ∂: partial, nabla "
+    "∇: nabla, sum ∑: the sum, prod ∏: the product, int ∫: the integral, iint ∬: the double "
+    "integral, iiint ∭: the triple integral, oint ∮: the closed integral, lim: the limit, "
+    "limsup: the upper limit, liminf: the lower limit, perp bot ⊥: is perpendicular to, "
+    "parallel ∥: is parallel to, angle measuredangle ∠: angle, triangle △: triangle, degree: "
+    "degrees, prime: prime, dagger: dagger, hbar ℏ: h bar, ell: l, Re: the real part of, Im: "
+    "the imaginary part of, aleph ℵ: aleph, ldots dots cdots dotsc dotsb vdots ddots ⋯: and so "
+    "on, mid vert: given, colon: to, top: top, lfloor: the floor of, lceil: the ceiling of, "
+    "vdash ⊢: proves, models ⊨: models, Box square blacksquare qed ∎: end of proof, checkmark: "
+    "check, bmod mod: mod, choose: choose, over: over, sin: sine, cos: cosine, tan: tangent, "
+    "cot: cotangent, sec: secant, csc: cosecant, arcsin: arc sine, arccos: arc cosine, arctan: "
+    "arc tangent, sinh: hyperbolic sine, cosh: hyperbolic cosine, tanh: hyperbolic tangent, "
+    "log: log, ln: natural log, lg: log, exp: exponential, max: max, min: min, sup: supremum, "
+    "inf: infimum, arg: arg, det: determinant, dim: dimension, ker: kernel, gcd: greatest "
+    "common divisor, Pr: probability, argmax: arg max, argmin: arg min"
 )
-_GREEK = _rows(
-    """
-    Α α | alpha
-    Β β ϐ | beta
-    Γ γ | gamma
-    Δ δ ∆ | delta
-    Ε ε ϵ | epsilon
-    Ζ ζ | zeta
-    Η η | eta
-    Θ θ ϑ | theta
-    Ι ι | iota
-    Κ κ ϰ | kappa
-    Λ λ | lambda
-    Μ μ | mu
-    Ν ν | nu
-    Ξ ξ | xi
-    Ο ο | omicron
-    Π π ϖ | pi
-    Ρ ρ ϱ | rho
-    Σ σ ς | sigma
-    Τ τ | tau
-    Υ υ | upsilon
-    Φ φ ϕ | phi
-    Χ χ | chi
-    Ψ ψ | psi
-    Ω ω | omega
-    """
+GREEK = table(
+    "Α α: alpha, Β β ϐ: beta, Γ γ: gamma, Δ δ ∆: delta, Ε ε ϵ: epsilon, Ζ ζ: zeta, Η η: eta, Θ "
+    "θ ϑ: theta, Ι ι: iota, Κ κ ϰ: kappa, Λ λ: lambda, Μ μ: mu, Ν ν: nu, Ξ ξ: xi, Ο ο: omicron, "
+    "Π π ϖ: pi, Ρ ρ ϱ: rho, Σ σ ς: sigma, Τ τ: tau, Υ υ: upsilon, Φ φ ϕ: phi, Χ χ: chi, Ψ ψ: "
+    "psi, Ω ω: omega"
 )
-
-GREEK = {char: said for chars, said in _GREEK for char in chars}
 """Letters that stand alone; Greek words stay as they are."""
-COMMANDS = {name: said for names, said in _SYMBOLS for name in names if name.isascii()} | {
+COMMANDS = {name: said for name, said in _SYMBOLS.items() if name.isascii()} | {
     name: letter
     for letter in set(GREEK.values())
     for name in (letter, letter.capitalize(), "var" + letter)
 }
 """By LaTeX command, without its backslash."""
-CHARACTERS = {char: said for chars, said in _SYMBOLS for char in chars if not char.isascii()} | {
+CHARACTERS = {char: said for char, said in _SYMBOLS.items() if not char.isascii()} | {
     "♭": "flat",
     "♯": "sharp",
     "♮": "natural",

@@ -5,7 +5,7 @@ import pytest
 from chatterbox.text import normalise
 
 SUMS = [
-    ("£3/1M words", "three pounds per one million words."),
+    ("£3/1M words", "Three pounds per one million words."),
     ("only 45c, 75c each", "only forty-five cents, seventy-five cents each."),
     ("Gate 12c opens", "Gate twelve c opens."),
     (

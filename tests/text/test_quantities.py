@@ -66,7 +66,7 @@ UNITS = [
     ("7,5 kg and 36,6 degrees", "Seven point five kilograms and thirty-six point six degrees."),
 ]
 SINGULAR = [
-    ("6 ft. 2 in. tall, 200m sprint", "six feet two inches tall, two hundred meter sprint."),
+    ("6 ft. 2 in. tall, 200m sprint", "Six feet two inches tall, two hundred meter sprint."),
     ("with 16GB RAM and 2TB SSD", "with sixteen gigabyte RAM and two terabyte SSD."),
     (
         "use 2.5mm screws, not 10mm of it",
