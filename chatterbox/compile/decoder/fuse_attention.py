@@ -2,8 +2,8 @@
 
 Spelled out, it is one pattern of nodes: queries, keys and values are split into heads, multiplied,
 put through a softmax, and joined again; the operator does it in one pass over the rows, without
-writing the scores out. Where the operator is there already, a packed input and a bias of its own
-are taken apart, and masks that hide nothing are dropped. Exporters compute sizes, scales and masks
+writing the scores out. Where the operator is there already, masks that hide nothing are dropped
+(`unpack_attention.py` has taken the rest apart). Exporters compute sizes, scales and masks
 as they go; what they come to is not read from the nodes but observed in a few runs (`Observed`).
 """
 
@@ -51,44 +51,6 @@ class _Attention:
     heads: int
     scale: float
     nodes: list[onnx.NodeProto]
-
-
-def unpack_attention(model: onnx.ModelProto) -> None:
-    """Give every attention queries, keys and values as three inputs, its bias already added.
-
-    `MultiHeadAttention` also takes them packed, [rows, steps, heads, 3, width] (which onnxruntime
-    has no kernel for on a CPU), keys and values packed likewise, and one bias for all three.
-    """
-    graph = model.graph
-    opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
-    added: list[onnx.NodeProto] = []
-    for node in (n for n in graph.node if n.op_type == ATTENTION):
-        inputs = [*node.input, *[""] * (BIAS + 1 - len(node.input))]
-        name, parts = node.output[0], inputs[:QUERY_KEY_VALUE]
-        if packed := [part for part in parts if part] if not parts[2] else []:
-            shape = numpy_helper.from_array(np.array([0, 0, -1]), f"{name}/flat")
-            graph.initializer.append(shape)
-            split = _split_evenly(packed[-1], f"{name}/unpacked", 4 - len(packed), 3, opset)
-            added.append(split)
-            parts = packed[:-1]
-            for part in split.output:
-                added.append(helper.make_node("Reshape", [part, shape.name], [f"{part}/flat"]))
-                parts.append(added[-1].output[0])
-        if inputs[BIAS]:
-            split = _split_evenly(inputs[BIAS], f"{name}/bias", QUERY_KEY_VALUE, 0, opset)
-            pairs = list(zip(parts, split.output, strict=True))
-            sums = [helper.make_node("Add", pair, [f"{pair[1]}/added"]) for pair in pairs]
-            added += [split, *sums]
-            parts = [total.output[0] for total in sums]
-        node.input[:] = [*parts, *([""] if len(inputs) > BIAS + 1 else []), *inputs[BIAS + 1 :]]
-    if added:
-        replace_nodes(graph, [], added)
-
-
-def _split_evenly(name: str, prefix: str, count: int, axis: int, opset: int) -> onnx.NodeProto:
-    more = {"num_outputs": count} if opset >= 18 else {}
-    outputs = [f"{prefix}/{i}" for i in range(count)]
-    return helper.make_node("Split", [name], outputs, axis=axis, **more)
 
 
 def tensors_to_observe(model: onnx.ModelProto) -> list[str]:

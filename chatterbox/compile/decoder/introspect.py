@@ -15,12 +15,12 @@ from chatterbox.compile.decoder.fuse_attention import (
     Observed,
     observe,
     tensors_to_observe,
-    unpack_attention,
 )
 from chatterbox.compile.decoder.graph_edit import inlined
 from chatterbox.compile.decoder.phase_carry import find_sums, sums_as_outputs
 from chatterbox.compile.decoder.random_ops import find_randoms, randoms_to_outputs
 from chatterbox.compile.decoder.split_mel import find_mel
+from chatterbox.compile.decoder.unpack_attention import unpack_attention
 from chatterbox.runtime.contract import (
     MEL_BANDS,
     MEL_FRAMES_PER_CODE,
