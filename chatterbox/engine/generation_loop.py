@@ -169,7 +169,9 @@ class GenerationLoop:
     def _receive(self) -> None:
         """New segments, and those whose reader has left."""
         while (request := self._inbox.take()) is not None:
-            sequence = Sequence(request, self._vocoder.open, guarded=self._guarded)
+            sequence = Sequence(
+                request, self._vocoder.open, self._family.codec, guarded=self._guarded
+            )
             self._scheduler.add(sequence)
         for sequence in self._scheduler.drop_cancelled():
             self._counters.add(cancelled_segments=1)

@@ -5,12 +5,12 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 
+from chatterbox.arrays import F32, I64
 from chatterbox.engine.outbox import FinishReason, Outbox
 from chatterbox.engine.playback import PlaybackClock
 from chatterbox.engine.runaway import Retry, RunawayDetector, Verdict, best_take, remedy
 from chatterbox.engine.sampler import Sampling, uniforms
-from chatterbox.families.base import Prompt, Voice
-from chatterbox.runtime.contract import F32, I64
+from chatterbox.families.base import CodecSpec, Prompt, Voice
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,13 +100,16 @@ class Sequence:
 
     take: Take  # the current one, from the first `start_take` on
 
-    def __init__(self, request: SegmentRequest, open_take: OpenTake, *, guarded: bool) -> None:
+    def __init__(
+        self, request: SegmentRequest, open_take: OpenTake, codec: CodecSpec, *, guarded: bool
+    ) -> None:
         """`guarded`: whether tokens that are no speech of the text any more are noticed."""
         self.request = request
         self.slot = -1
         self.prefilled = False  # whether the model holds something of it
         self.sampling = request.sampling  # of the current take
         self._open_take = open_take
+        self._codec = codec
         self._guarded = guarded
         self._detector: RunawayDetector | None = None
         self._draws: list[float] = []  # the take's random numbers, one for each token
@@ -132,8 +135,8 @@ class Sequence:
         request, max_tokens = self.request, self.request.max_tokens
         self.take = self._open_take(request, self.retries)
         if self._guarded:
-            self._detector = RunawayDetector(request.text_chars)
-            max_tokens = min(max_tokens, self._detector.budget_codes)
+            self._detector = RunawayDetector(request.text_chars, self._codec)
+            max_tokens = min(max_tokens, self._detector.budget_tokens)
         draws = uniforms(request.seed, request.index, self.retries, max_tokens)
         self._draws = draws.tolist()
 
@@ -180,7 +183,9 @@ class Sequence:
 
     def _speak_best(self, takes: list[tuple[int, ...]]) -> None:
         """Nothing has been heard yet: of all takes, speak the one most like speech."""
-        best = takes[best_take([len(tokens) for tokens in takes], self.request.text_chars)]
+        best = takes[
+            best_take([len(tokens) for tokens in takes], self.request.text_chars, self._codec)
+        ]
         self.take = self._open_take(self.request, self.retries)
         self.take.tokens.extend(best)
         self.take.finish(len(best), "guard")
