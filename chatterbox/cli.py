@@ -34,6 +34,7 @@ from chatterbox.errors import (
 from chatterbox.hardening import deny_inspection, make_files_private
 
 if TYPE_CHECKING:
+    from chatterbox.dialects.registry import DIALECTS
     from chatterbox.engine.engine import TTSEngine
     from chatterbox.engine.speech_stream import SpeechReport
     from chatterbox.runtime.contract import Voice
@@ -195,7 +196,7 @@ def _served(flags: argparse.Namespace) -> int:
     def announce(address: str) -> None:
         print(ready_message(address, engine.info, time.monotonic() - started), flush=True)
 
-    return serve(engine, server_config, sock, announce)
+    return serve(engine, server_config, DIALECTS, sock, announce)
 
 
 # --- health -------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import numpy as np
 from fakes import fake_voice
 
 from chatterbox.config import ServerConfig, TTSConfig
+from chatterbox.dialects.registry import DIALECTS
 from chatterbox.engine.admission import Admission
 from chatterbox.engine.pool import PriorityPool
 from chatterbox.engine.sampler import Sampling
@@ -237,7 +238,7 @@ async def serving(engine: FakeEngine | None = None, **config) -> AsyncIterator[h
     """A client of an app around `engine`, within this event loop."""
     engine = engine or FakeEngine()
     lifecycle = Lifecycle(engine)
-    app = create_app(engine, server_config(**config), lifecycle=lifecycle)
+    app = create_app(engine, server_config(**config), DIALECTS, lifecycle=lifecycle)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         client.engine, client.lifecycle, client.app = engine, lifecycle, app

@@ -30,7 +30,7 @@ MAY_KNOW = {
     "audio": {"runtime"},
     "voices": {"audio", "runtime"},
     "engine": {"audio", "families", "runtime", "text", "voices"},
-    "server": {"audio", "dialects", "engine", "families", "runtime", "text", "voices"},
+    "server": {"audio", "engine", "families", "runtime", "text", "voices"},
     "dialects": {"audio", "engine", "runtime", "server", "text", "voices"},
     "bench": set(),
 }

@@ -81,6 +81,7 @@ def main() -> None:
     sys.setprofile(counter)
 
     from chatterbox.config import ServerConfig, TTSConfig
+    from chatterbox.dialects.registry import DIALECTS
     from chatterbox.engine.engine import TTSEngine
     from chatterbox.server.run import bind, serve
 
@@ -106,7 +107,7 @@ def main() -> None:
         shutil.rmtree(data_dir)
         os._exit(0)  # without waiting for the server's threads
 
-    serve(engine, config, sock, lambda _: threading.Thread(target=client).start())
+    serve(engine, config, DIALECTS, sock, lambda _: threading.Thread(target=client).start())
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from fastapi.routing import APIWebSocketRoute
 from starlette.routing import BaseRoute
 
 from chatterbox.config import CONFIGS, ServerConfig, TTSConfig, default_data_dir
+from chatterbox.dialects.registry import DIALECTS
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.errors import error_table
 from chatterbox.server.app import create_app
@@ -78,7 +79,7 @@ def metrics() -> str:
 def app() -> FastAPI:
     engine = TTSEngine(TTSConfig(model="mini"))
     try:
-        return create_app(engine, ServerConfig())
+        return create_app(engine, ServerConfig(), DIALECTS)
     finally:
         engine.close()
 

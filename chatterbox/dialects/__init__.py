@@ -1,1 +1,1 @@
-"""Each client's protocol: its words in, its answers out."""
+"""The client protocols: one file or folder a client family, listed in `registry.py`."""

@@ -1,7 +1,7 @@
-"""What is said on `/api/tts_streaming`, the socket of Kyutai's moshi-server?
+"""Kyutai's moshi-server: `/api/tts_streaming` as a socket and as a POST call.
 
 Words in as they are written; samples or Ogg Opus out, with the time of each word where the format
-can carry it. Also its POST form and the two information calls.
+can carry it. Also its two information calls. docs/dialects.md, "Kyutai".
 """
 
 import base64
@@ -15,13 +15,18 @@ from starlette.responses import JSONResponse, Response
 from chatterbox import __version__
 from chatterbox.audio.encode import audio_format
 from chatterbox.dialects.shared.char_timing import Timing, Word, Words
-from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Utterance
-from chatterbox.dialects.shared.msgpack_frames import send_packed, unpacked
-from chatterbox.dialects.shared.socket_server import Socket, SocketServer, first_of
+from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Listener, Utterance
+from chatterbox.dialects.shared.messages import (
+    fields_of_message,
+    send_packed,
+    unknown_message,
+    unpacked,
+)
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
-from chatterbox.errors import ChatterboxError, InvalidValue, Overloaded, shown
+from chatterbox.errors import ChatterboxError, InvalidValue, Overloaded
 from chatterbox.runtime.contract import F32, SAMPLE_RATE_HZ
 from chatterbox.server.body import Body
+from chatterbox.server.dialect import Dialect, Services
 from chatterbox.server.schemas import (
     LenientCall,
     Name,
@@ -30,6 +35,7 @@ from chatterbox.server.schemas import (
     form_schema,
     lenient_fields_of,
 )
+from chatterbox.server.socket_server import Socket, first_of
 from chatterbox.server.speech_response import SpeechPlan, SpeechResponse, Whole, whole_file
 
 PATH = "/api/tts_streaming"
@@ -70,31 +76,31 @@ class TextMessage(LenientCall):
     text: Text
 
 
-class Session:
+class Session(Listener):
     """One socket, one speech."""
 
-    def __init__(self, desk: SocketServer, socket: Socket, query: Query, voice: str | None) -> None:
-        self._desk = desk
+    def __init__(self, services: Services, socket: Socket, query: Query, voice: str | None) -> None:
+        self._services = services
         self._socket = socket
         self._query = query
         self._voice = voice
-        self._packs = query.format.endswith("MessagePack")
+        self._packed = query.format.endswith("MessagePack")
         self._opus = OPUS.encoder() if query.format.startswith("Ogg") else None
-        self._begun = False
+        self._started = False
         self._block = np.zeros(0, np.float32)
         self._words = Words()
-        self._sound_s = 0.0  # of utterances that are done
-        self._last = " "  # character of the text
+        self._done_s = 0.0  # audio of the utterances before this one
+        self._last = " "  # last character of the text
         self._ended = False
-        self._voicing = IncrementalSpeech(desk.backend, desk.ended, PATH, self, call_of=self._call)
-        socket.busy = lambda: self._voicing.busy
+        self._speech = IncrementalSpeech(services, PATH, self, call_of=self._call)
+        socket.busy = lambda: self._speech.busy
 
     async def run(self) -> None:
-        """Until everything is said."""
+        """Until everything is spoken."""
         try:
-            if self._packs:
+            if self._packed:
                 await send_packed(self._socket, {"type": "Ready"})
-            await first_of(self._read(), self._voicing.run())
+            await first_of(self._read(), self._speech.run())
         finally:
             if self._opus is not None:
                 self._opus.close()
@@ -114,7 +120,7 @@ class Session:
     def _take(self, message: dict[str, Any]) -> None:
         match message.get("type"):
             case "Text":
-                self._feed(lenient_fields_of(TextMessage, Body(message, typed=True))[0].text)
+                self._feed(fields_of_message(TextMessage, message).text)
             case "Eos":
                 self._end()
             case "Voice":
@@ -123,80 +129,77 @@ class Session:
                     param="voice",
                 )
             case other:
-                raise InvalidValue(f"There is no message '{shown(other)}'.", param="type")
+                raise unknown_message(other)
 
     def _feed(self, text: str) -> None:
         """A message is one or more whole words: their clients strip the blanks between them."""
         if not text:
             return
         blank = "" if self._last.isspace() or text[0].isspace() else " "
-        self._voicing.inbox.feed(blank + text)
+        self._speech.queue.feed(blank + text)
         self._last = text[-1]
 
     def _end(self) -> None:
         self._ended = True
-        self._voicing.inbox.mark("end")
-        self._voicing.inbox.end()
+        self._speech.queue.mark("end")
+        self._speech.queue.end()
 
     def _call(self, text: str) -> SpeechRequest:
         query = self._query
-        return self._desk.backend.call(text, self._voice, PCM, sampling=query, seed=query.seed)
+        return self._services.call(text, self._voice, PCM, sampling=query, seed=query.seed)
 
-    # --- Listener
+    async def on_audio(self, utterance: Utterance, samples: F32) -> None:
+        """Words, then the audio they are in."""
+        await self._send_words(
+            self._words.feed(utterance.timing.until(utterance.sent_s), self._done_s)
+        )
+        await self._send_audio(samples, last=False)
 
-    async def begins(self, _utterance: Utterance) -> None:
-        """Nothing is said of it."""
-
-    async def sounds(self, utterance: Utterance, samples: F32) -> None:
-        """Words, then the sound they are in."""
-        await self._tell(self._words.feed(utterance.timing.until(utterance.heard_s), self._sound_s))
-        await self._carry(samples, last=False)
-
-    async def ends(self, utterance: Utterance) -> None:
+    async def on_end(self, utterance: Utterance) -> None:
         """Its last words."""
-        alignment = utterance.timing.rest(utterance.heard_s)
-        await self._tell([*self._words.feed(alignment, self._sound_s), *self._words.flush()])
-        self._sound_s += utterance.heard_s
+        alignment = utterance.timing.rest(utterance.sent_s)
+        await self._send_words([*self._words.feed(alignment, self._done_s), *self._words.flush()])
+        self._done_s += utterance.sent_s
 
-    async def reaches(self, _token: Any) -> None:
+    async def on_mark(self, _token: Any) -> None:
         """The rest of the sound."""
-        await self._carry(np.zeros(0, np.float32), last=True)
+        await self._send_audio(np.zeros(0, np.float32), last=True)
 
-    async def _tell(self, words: list[Word]) -> None:
-        if not self._packs:
+    async def _send_words(self, words: list[Word]) -> None:
+        if not self._packed:
             return
         for word in words:
             times = {"start_s": word.start_s, "stop_s": word.end_s}
             await send_packed(self._socket, {"type": "Text", "text": word.text, **times})
 
-    async def _carry(self, samples: F32, *, last: bool) -> None:
+    async def _send_audio(self, samples: F32, *, last: bool) -> None:
         if self._opus is None:
-            await self._carry_blocks(samples, last=last)
+            await self._send_blocks(samples, last=last)
             return
-        data = b"" if self._begun else self._opus.start()
-        self._begun = True
+        data = b"" if self._started else self._opus.start()
+        self._started = True
         data += self._opus.finish() if last else self._opus.feed(samples)
-        if data and self._packs:
+        if data and self._packed:
             await send_packed(self._socket, {"type": "OggOpus", "data": data})
         elif data:
             await self._socket.send(data)
 
-    async def _carry_blocks(self, samples: F32, *, last: bool) -> None:
+    async def _send_blocks(self, samples: F32, *, last: bool) -> None:
         """In blocks of one length; silence fills the last one."""
-        held = np.concatenate([self._block, samples])
-        if last and len(held) % BLOCK_SAMPLES:
-            held = np.pad(held, (0, BLOCK_SAMPLES - len(held) % BLOCK_SAMPLES))
-        whole = len(held) - len(held) % BLOCK_SAMPLES
+        pending = np.concatenate([self._block, samples])
+        if last and len(pending) % BLOCK_SAMPLES:
+            pending = np.pad(pending, (0, BLOCK_SAMPLES - len(pending) % BLOCK_SAMPLES))
+        whole = len(pending) - len(pending) % BLOCK_SAMPLES
         for start in range(0, whole, BLOCK_SAMPLES):
-            block = held[start : start + BLOCK_SAMPLES].astype("<f4")
-            if self._packs:
+            block = pending[start : start + BLOCK_SAMPLES].astype("<f4")
+            if self._packed:
                 await send_packed(self._socket, {"type": "Audio", "pcm": block.tolist()})
             else:
                 await self._socket.send(block.tobytes())
-        self._block = held[whole:]
+        self._block = pending[whole:]
 
 
-async def _tell_error(socket: Socket, error: ChatterboxError) -> None:
+async def _send_error(socket: Socket, error: ChatterboxError) -> None:
     """In the words their clients know for a full server. The bare formats have no errors."""
     if not socket.query.get("format", "OggOpus").endswith("MessagePack"):
         return
@@ -213,10 +216,9 @@ def _timed(call: SpeechRequest, samples: F32, report: SpeechReport) -> Response:
     return JSONResponse({"wav": wav, "transcript": transcript})
 
 
-def router(desk: SocketServer) -> APIRouter:
+def router(services: Services) -> APIRouter:
     """The socket and the calls."""
     routes = APIRouter(tags=["kyutai"])
-    backend = desk.backend
 
     @routes.websocket(PATH)
     async def streaming(websocket: WebSocket) -> None:
@@ -224,17 +226,19 @@ def router(desk: SocketServer) -> APIRouter:
 
         async def protocol(socket: Socket) -> None:
             query, _ = lenient_fields_of(Query, Body(dict(socket.query)))
-            voice = await desk.voice(None if query.voice in NO_VOICES else query.voice)
-            await Session(desk, socket, query, voice).run()
+            voice = None
+            if query.voice and query.voice not in NO_VOICES:
+                voice = (await services.voices.info(query.voice)).voice_id
+            await Session(services, socket, query, voice).run()
 
-        await desk.serve(websocket, protocol, _tell_error)
+        await services.sockets.serve(websocket, protocol, _send_error)
 
     def read(body: Body) -> SpeechPlan:
         fields, unknown = lenient_fields_of(Posted, body)
         named = fields.voice not in NO_VOICES and fields.voice is not None
-        call = backend.call(
+        call = services.call(
             fields.text,
-            backend.voices.library.info(fields.voice or "").voice_id if named else None,
+            services.voices.library.info(fields.voice or "").voice_id if named else None,
             WAV,
             sampling=fields,
             seed=fields.seed,
@@ -247,7 +251,7 @@ def router(desk: SocketServer) -> APIRouter:
     @routes.post(PATH, openapi_extra=form_schema(Posted))
     async def posted(request: Request) -> Response:
         """Kyutai: a WAV file, or with `return_timestamps` JSON with the words' times."""
-        return SpeechResponse(backend.service, request, read)
+        return SpeechResponse(services.speech, request, read)
 
     @routes.get("/api/build_info")
     async def build_info() -> Response:
@@ -264,7 +268,7 @@ def router(desk: SocketServer) -> APIRouter:
     @routes.get("/api/modules_info")
     async def modules_info() -> Response:
         """Kyutai: which sockets there are, and how many may be spoken to at once."""
-        admission = backend.engine.admission
+        admission = services.engine.admission
         module = {
             "type": "tts",
             "path": PATH,
@@ -274,3 +278,6 @@ def router(desk: SocketServer) -> APIRouter:
         return JSONResponse({"tts": module})
 
     return routes
+
+
+DIALECT = Dialect(router)

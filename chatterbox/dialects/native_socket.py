@@ -1,6 +1,7 @@
-"""What is said on our own socket, `/v1/audio/speech/stream`? Text in as it is written, sound out.
+"""The server's own socket, `/v1/audio/speech/stream`: text in as it is written, audio out.
 
-The messages are those of vllm-omni's socket, with contexts, times and `input.cancel` beside them.
+The messages are those of vllm-omni's socket, with contexts, word times and `input.cancel` added.
+docs/dialects.md, "Native".
 """
 
 import asyncio
@@ -12,15 +13,16 @@ from pydantic import Field
 
 from chatterbox.audio.encode import AudioFormat, Encoder, audio_format
 from chatterbox.audio.pace import FASTEST, SLOWEST
-from chatterbox.dialects.openai.speech import voice_for
 from chatterbox.dialects.shared.char_timing import Word, Words
 from chatterbox.dialects.shared.contexts import Contexts
-from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Utterance
-from chatterbox.dialects.shared.socket_server import Socket, SocketServer, close_code, first_of
+from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Listener, Utterance
+from chatterbox.dialects.shared.messages import fields_of_message, unknown_message
+from chatterbox.dialects.shared.voice_names import OPENAI_VOICES, voice_or_alias
 from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import ChatterboxError, InvalidValue, shown
 from chatterbox.runtime.contract import F32
 from chatterbox.server.body import Body
+from chatterbox.server.dialect import Dialect, Services
 from chatterbox.server.schemas import (
     MAX_NAME_CHARS,
     LenientCall,
@@ -29,6 +31,7 @@ from chatterbox.server.schemas import (
     Text,
     lenient_fields_of,
 )
+from chatterbox.server.socket_server import Socket, close_code, first_of
 from chatterbox.text import CodeBlocks
 
 PATH = "/v1/audio/speech/stream"
@@ -55,12 +58,12 @@ class Input(LenientCall):
     text: Text
 
 
-class Context:
+class Context(Listener):
     """One listener's speech: turns of text, each ended by `input.done`."""
 
     def __init__(
         self,
-        desk: SocketServer,
+        services: Services,
         socket: Socket,
         name: str | None,
         config: Config,
@@ -69,24 +72,19 @@ class Context:
         self.config = config
         self.form = form
         self._name = name
-        self._desk = desk
+        self._services = services
         self._socket = socket
         self._encoder: Encoder | None = None  # of the open file
         self._words = Words()
-        self._turn_s = 0.0  # of sound, of the utterances of this turn that are done
+        self._turn_s = 0.0  # audio of this turn's utterances that are done
         self._first = 0  # index of the turn's first utterance
-        self.voicing = IncrementalSpeech(
-            desk.backend,
-            desk.ended,
-            PATH,
-            self,
-            call_of=self._call,
-            code_blocks=config.code_blocks,
+        self.speech = IncrementalSpeech(
+            services, PATH, self, call_of=self._call, code_blocks=config.code_blocks
         )
 
     def _call(self, text: str) -> SpeechRequest:
         config = self.config
-        return self._desk.backend.call(
+        return self._services.call(
             text,
             config.voice,
             self.form,
@@ -97,23 +95,21 @@ class Context:
             code_blocks=config.code_blocks,
         )
 
-    async def tell(self, kind: str, **facts: Any) -> None:
+    async def _send(self, kind: str, **facts: Any) -> None:
         """One JSON message, with the context's name where it has one."""
         await self._socket.send_json({"type": kind, **_named(self._name), **facts})
 
     async def run(self) -> None:
         """Until it is cancelled."""
         try:
-            await self.voicing.run()
+            await self.speech.run()
         finally:
             if self._encoder is not None:
                 self._encoder.close()
 
-    # --- Listener
-
-    async def begins(self, utterance: Utterance) -> None:
-        """The sentence, before its sound."""
-        await self.tell(
+    async def on_start(self, utterance: Utterance) -> None:
+        """The sentence, before its audio."""
+        await self._send(
             "audio.start",
             sentence_index=utterance.index - self._first,
             sentence_text=utterance.text.strip(),
@@ -122,27 +118,27 @@ class Context:
             seed=utterance.call.seed,
         )
 
-    async def sounds(self, utterance: Utterance, samples: F32) -> None:
-        """Words first, so that they are there when their sound is played."""
+    async def on_audio(self, utterance: Utterance, samples: F32) -> None:
+        """Words first, so that the client has them when their audio is played."""
         if self.config.word_timestamps:
-            alignment = utterance.timing.until(utterance.heard_s)
-            await self._tell_words(self._words.feed(alignment, self._turn_s))
+            alignment = utterance.timing.until(utterance.sent_s)
+            await self._send_words(self._words.feed(alignment, self._turn_s))
         data = b""
         if self._encoder is None:
             self._encoder = self.form.encoder()
             data = self._encoder.start()
-        await self._carry(data + self._encoder.feed(samples))
+        await self._send_audio(data + self._encoder.feed(samples))
 
-    async def ends(self, utterance: Utterance) -> None:
-        """Where its segments lie in the turn's sound."""
+    async def on_end(self, utterance: Utterance) -> None:
+        """Where the sentence lies in the turn's audio."""
         if self.config.word_timestamps:
-            alignment = utterance.timing.rest(utterance.heard_s)
+            alignment = utterance.timing.rest(utterance.sent_s)
             words = self._words.feed(alignment, self._turn_s)
-            await self._tell_words([*words, *self._words.flush()])
+            await self._send_words([*words, *self._words.flush()])
         if self.config.file_per == "sentence":
             await self._finish_file()
-        begin_s, self._turn_s = self._turn_s, self._turn_s + utterance.heard_s
-        await self.tell(
+        begin_s, self._turn_s = self._turn_s, self._turn_s + utterance.sent_s
+        await self._send(
             "audio.done",
             sentence_index=utterance.index - self._first,
             start_s=round(begin_s, 3),
@@ -151,43 +147,43 @@ class Context:
             tokens_generated=utterance.report.codes,
         )
 
-    async def reaches(self, _token: Any) -> None:
+    async def on_mark(self, _token: Any) -> None:
         """The turn is over; the next begins anew."""
         await self._finish_file()
-        total, audio_s = self.voicing.spoken - self._first, self._turn_s
-        self._first, self._turn_s = self.voicing.spoken, 0.0
-        await self.tell("session.done", total_sentences=total, audio_s=round(audio_s, 3))
+        total, audio_s = self.speech.spoken - self._first, self._turn_s
+        self._first, self._turn_s = self.speech.spoken, 0.0
+        await self._send("session.done", total_sentences=total, audio_s=round(audio_s, 3))
 
     async def _finish_file(self) -> None:
         encoder, self._encoder = self._encoder, None
         if encoder is not None:
-            await self._carry(encoder.finish())
+            await self._send_audio(encoder.finish())
 
-    async def _carry(self, data: bytes) -> None:
-        """A binary frame says nothing of its context, so named ones get theirs in JSON."""
+    async def _send_audio(self, data: bytes) -> None:
+        """Binary frames cannot name a context, so a named one gets its audio in JSON."""
         if not data:
             return
         if self._name is None:
             await self._socket.send(data)
         else:
-            await self.tell("audio.delta", audio=base64.b64encode(data).decode("ascii"))
+            await self._send("audio.delta", audio=base64.b64encode(data).decode("ascii"))
 
-    async def _tell_words(self, words: list[Word]) -> None:
+    async def _send_words(self, words: list[Word]) -> None:
         if words:
             facts = [{"word": w.text, "start_s": w.start_s, "end_s": w.end_s} for w in words]
-            await self.tell("audio.words", words=facts)
+            await self._send("audio.words", words=facts)
 
 
 class Session:
-    """One socket: what comes in goes to its context."""
+    """One socket; each message goes to its context."""
 
-    def __init__(self, desk: SocketServer, socket: Socket) -> None:
-        self._desk = desk
+    def __init__(self, services: Services, socket: Socket) -> None:
+        self._services = services
         self._socket = socket
         self._contexts = Contexts[Context](self._failed)
         self._config = Config()
         self._form = audio_format(self._config.response_format)
-        socket.busy = lambda: any(context.voicing.busy for context in self._contexts)
+        socket.busy = lambda: any(context.speech.busy for context in self._contexts)
 
     async def run(self) -> None:
         """Until `session.close`, or until the client has left."""
@@ -206,54 +202,54 @@ class Session:
             case "session.config":
                 await self._configure(name, message)
             case "input.text":
-                fields, _ = lenient_fields_of(Input, Body(message, typed=True))
-                self._context(name).voicing.inbox.feed(fields.text)
+                text = fields_of_message(Input, message).text
+                self._context(name).speech.queue.feed(text)
             case "input.flush":
-                self._context(name).voicing.inbox.flush()
+                self._context(name).speech.queue.flush()
             case "input.done":
-                self._context(name).voicing.inbox.mark("done")
+                self._context(name).speech.queue.mark("done")
             case "input.cancel":
                 await self._cancel(name)
             case "session.close":
                 return False
             case other:
-                raise InvalidValue(f"There is no message '{shown(other)}'.", param="type")
+                raise unknown_message(other)
         return True
 
     async def _configure(self, name: str | None, message: dict[str, Any]) -> None:
-        """For this context, or for all that are opened from here on. What it was saying is cut."""
+        """Sets this context, or all that are opened from now on; stops what it was saying."""
         given = {key: value for key, value in message.items() if key not in HARMLESS}
         config, ignored = lenient_fields_of(Config, Body(given, typed=True))
         form = audio_format(config.response_format, config.sample_rate)
-        voice = await asyncio.to_thread(voice_for, self._desk.backend, config.voice)
+        voice = await asyncio.to_thread(voice_or_alias, self._services, config.voice, OPENAI_VOICES)
         config = config.model_copy(update={"voice": voice})
         dropped = await self._contexts.drop(name)
         if name is None:
             self._config, self._form = config, form
         if name is not None or dropped is not None:
             self._open(name, config, form)
-        await self._tell(name, "session.configured", ignored=[shown(n) for n in ignored])
+        await self._send(name, "session.configured", ignored=[shown(n) for n in ignored])
 
     def _context(self, name: str | None) -> Context:
         return self._contexts.get(name) or self._open(name, self._config, self._form)
 
     def _open(self, name: str | None, config: Config, form: AudioFormat) -> Context:
-        context = Context(self._desk, self._socket, name, config, form)
+        context = Context(self._services, self._socket, name, config, form)
         return self._contexts.open(name, context, context.run)
 
     async def _cancel(self, name: str | None) -> None:
         context = await self._contexts.drop(name)
         if context is not None:  # its voice and format stay
             self._open(name, context.config, context.form)
-        await self._tell(name, "input.cancelled")
+        await self._send(name, "input.cancelled")
 
-    async def _tell(self, name: str | None, kind: str, **facts: Any) -> None:
+    async def _send(self, name: str | None, kind: str, **facts: Any) -> None:
         await self._socket.send_json({"type": kind, **_named(name), **facts})
 
     async def _failed(self, name: str | None, error: ChatterboxError) -> None:
         if name is None:
             raise error
-        await tell_error(self._socket, error, name)
+        await send_error(self._socket, error, name)
 
 
 def _named(context: str | None) -> dict[str, str]:
@@ -267,7 +263,7 @@ def _context_name(message: dict[str, Any]) -> str | None:
     return name
 
 
-async def tell_error(socket: Socket, error: ChatterboxError, context: str | None = None) -> None:
+async def send_error(socket: Socket, error: ChatterboxError, context: str | None = None) -> None:
     """An `error` message; one without a context is followed by the socket's close."""
     body: dict[str, Any] = {
         "type": "error",
@@ -281,13 +277,18 @@ async def tell_error(socket: Socket, error: ChatterboxError, context: str | None
     await socket.send_json({**body, **_named(context)})
 
 
-def router(desk: SocketServer) -> APIRouter:
+def router(services: Services) -> APIRouter:
     """The socket."""
     routes = APIRouter()
 
     @routes.websocket(PATH)
     async def stream(websocket: WebSocket) -> None:
         """Native: text in as it is written, sound out; contexts, times, `input.cancel`."""
-        await desk.serve(websocket, lambda socket: Session(desk, socket).run(), tell_error)
+        await services.sockets.serve(
+            websocket, lambda socket: Session(services, socket).run(), send_error
+        )
 
     return routes
+
+
+DIALECT = Dialect(router)

@@ -1,6 +1,6 @@
-"""What is said on `/ws/tts`, the socket of the first servers for Orpheus (Yap)?
+"""Orpheus's first servers (Yap): `/ws/tts`, text in, 16-bit samples and a binary `__END__` out.
 
-Text in, 16-bit samples out, and a binary `__END__`; both of its revisions on one path.
+docs/dialects.md, "Yap"; both revisions of the protocol share the path. Errors are close codes only.
 """
 
 from typing import Any
@@ -9,14 +9,15 @@ from fastapi import APIRouter, WebSocket
 from starlette.responses import JSONResponse, Response
 
 from chatterbox.audio.encode import audio_format
-from chatterbox.dialects.orpheus_voices import voice_of
-from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Utterance
-from chatterbox.dialects.shared.socket_server import Socket, SocketServer, first_of, json_object
+from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Listener, Utterance
+from chatterbox.dialects.shared.messages import fields_of_message
+from chatterbox.dialects.shared.voice_names import orpheus_voice
 from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import ChatterboxError, UnsupportedMediaType
 from chatterbox.runtime.contract import F32
-from chatterbox.server.body import Body
-from chatterbox.server.schemas import Name, SamplingFields, Text, lenient_fields_of
+from chatterbox.server.dialect import Dialect, Services
+from chatterbox.server.schemas import Name, SamplingFields, Text
+from chatterbox.server.socket_server import Socket, first_of, json_object
 
 PATH = "/ws/tts"
 END = "__END__"
@@ -34,24 +35,22 @@ class Message(SamplingFields):
     seed: int | None = None
 
 
-class Session:
-    """One socket. `patient`: a client of the second revision, who waits for one `__END__` only,
-    after its own; the first revision's waits for one whenever all it has sent is spoken."""
+class Session(Listener):
+    """One socket. A client of the second revision waits for one `__END__`, after its own; one of
+    the first revision waits for one whenever all it has sent is spoken."""
 
-    def __init__(self, desk: SocketServer, socket: Socket) -> None:
-        self._desk = desk
+    def __init__(self, services: Services, socket: Socket) -> None:
+        self._services = services
         self._socket = socket
         self._settings = Message()
-        self._patient = False
+        self._second_revision = False
         self._encoder = PCM.encoder()
-        self._voicing = IncrementalSpeech(
-            desk.backend, desk.ended, PATH, self, call_of=self._no_pieces
-        )
-        socket.busy = lambda: self._voicing.busy
+        self._speech = IncrementalSpeech(services, PATH, self)
+        socket.busy = lambda: self._speech.busy
 
     async def run(self) -> None:
         """Until the client ends, and all is spoken."""
-        await first_of(self._read(), self._voicing.run())
+        await first_of(self._read(), self._speech.run())
 
     async def _read(self) -> None:
         ended = False
@@ -62,50 +61,40 @@ class Session:
             message, bare = _parsed(received)
             if message.end:
                 ended = True
-                self._patient = True
-                self._voicing.inbox.mark("end")
-                self._voicing.inbox.end()
+                self._second_revision = True
+                self._speech.queue.mark("end")
+                self._speech.queue.end()
             elif message.text is None:
-                self._patient = True
+                self._second_revision = True
                 self._settings = message
-                await voice_of(self._desk, message.voice)
+                await orpheus_voice(self._services, message.voice)
             else:
-                self._patient = self._patient or bare
-                self._voicing.inbox.call(await self._call(message))
-                if not self._patient:
-                    self._voicing.inbox.mark("utterance")
+                self._second_revision = self._second_revision or bare
+                self._speech.queue.call(await self._call(message))
+                if not self._second_revision:
+                    self._speech.queue.mark("utterance")
 
     async def _call(self, message: Message) -> SpeechRequest:
         own = {name for name, value in message if value is not None}
         settings = message.model_copy(
             update={name: value for name, value in self._settings if name not in own}
         )
-        return self._desk.backend.call(
+        return self._services.call(
             message.text or "",
-            await voice_of(self._desk, settings.voice),
+            await orpheus_voice(self._services, settings.voice),
             PCM,
             sampling=settings,
             seed=settings.seed,
         )
 
-    def _no_pieces(self, _text: str) -> SpeechRequest:
-        raise AssertionError("every text is a call of its own here")
-
-    # --- Listener
-
-    async def begins(self, _utterance: Utterance) -> None:
-        """Nothing is said of it."""
-
-    async def sounds(self, _utterance: Utterance, samples: F32) -> None:
+    async def on_audio(self, _utterance: Utterance, samples: F32) -> None:
         """Samples, as they are."""
         await self._socket.send(self._encoder.feed(samples))
 
-    async def ends(self, _utterance: Utterance) -> None:
-        """Nothing is said of it."""
-
-    async def reaches(self, token: Any) -> None:
-        """`__END__`, where its client waits for one."""
-        if token == "end" or not (self._patient or self._voicing.inbox.waiting):  # noqa: S105
+    async def on_mark(self, token: Any) -> None:
+        """`__END__`, where the client waits for one."""
+        last = token == "end"  # noqa: S105
+        if last or not (self._second_revision or self._speech.queue.waiting):
             await self._socket.send(END_BYTES)
 
 
@@ -119,26 +108,31 @@ def _parsed(message: str | bytes) -> tuple[Message, bool]:
         return Message(end=True), False
     if not message.lstrip().startswith("{"):
         return Message(text=message), True
-    return lenient_fields_of(Message, Body(json_object(message), typed=True))[0], False
+    return fields_of_message(Message, json_object(message)), False
 
 
-async def _tell_error(_socket: Socket, _error: ChatterboxError) -> None:
-    """Only the close code says it: any other message would be taken for sound."""
+async def _send_error(_socket: Socket, _error: ChatterboxError) -> None:
+    """Nothing but the close code: a client would take any other message for audio."""
 
 
-def router(desk: SocketServer) -> APIRouter:
+def router(services: Services) -> APIRouter:
     """The socket, and the probe that goes with it."""
     routes = APIRouter()
 
     @routes.websocket(PATH)
     async def tts(websocket: WebSocket) -> None:
         """Yap: texts in, 16-bit samples and `__END__` out."""
-        await desk.serve(websocket, lambda socket: Session(desk, socket).run(), _tell_error)
+        await services.sockets.serve(
+            websocket, lambda socket: Session(services, socket).run(), _send_error
+        )
 
     @routes.get("/healthz", tags=["server"])
     async def healthz() -> Response:
         """200 while work is taken, as Yap's clients and supervisors ask."""
-        desk.backend.service.lifecycle.check_open()
+        services.speech.lifecycle.check_open()
         return JSONResponse({"status": "ok"}, headers={"Cache-Control": "no-store"})
 
     return routes
+
+
+DIALECT = Dialect(router)

@@ -1,6 +1,7 @@
-"""What do the clients of Chatterbox-TTS-Server send, SillyTavern's Chatterbox provider first?
+"""Chatterbox-TTS-Server's calls, as SillyTavern's Chatterbox provider sends them.
 
-Translates; its JSON on `POST /tts` is told from the native one by its fields.
+docs/dialects.md, "Chatterbox-TTS-Server and SillyTavern". Its JSON on `POST /tts` is recognised by
+its fields.
 """
 
 from pathlib import PurePosixPath
@@ -12,9 +13,10 @@ from starlette.responses import JSONResponse, Response
 
 from chatterbox.audio.encode import audio_format
 from chatterbox.audio.pace import FASTEST, SLOWEST
-from chatterbox.dialects.services import Services, is_english, names_of
+from chatterbox.dialects.shared.voice_names import is_english, names_of
 from chatterbox.errors import ChatterboxError
 from chatterbox.server.body import Body
+from chatterbox.server.dialect import Dialect, Services
 from chatterbox.server.schemas import Name, SamplingFields, Text, ignored_header, lenient_fields_of
 from chatterbox.server.speech_response import SpeechPlan, SpeechResponse, whole_file
 from chatterbox.server.speech_routes import BodySniffer
@@ -22,7 +24,6 @@ from chatterbox.server.upload import Upload
 from chatterbox.server.voice_service import UploadAnswer
 from chatterbox.voices.names import VoiceInfo
 
-PATHS = ("/tts-stream", "/get_predefined_voices", "/get_reference_files", "/upload_reference")
 MARKS = frozenset(
     {"voice_mode", "predefined_voice_id", "reference_audio_filename", "output_format"}
 )
@@ -47,19 +48,19 @@ class SpeechFields(SamplingFields):
     language: Name | None = None
 
 
-def shape(error: ChatterboxError, _request_id: str) -> tuple[int, Any]:
+def error_shape(error: ChatterboxError, _request_id: str) -> tuple[int, Any]:
     """`detail` is a text; SillyTavern shows the body as it is."""
     return error.status, {"detail": error.message}
 
 
-def voice_for(backend: Services, name: str | None) -> str | None:
+def voice_for(services: Services, name: str | None) -> str | None:
     """Who is meant by a file's name, with or without its ending. Raises VoiceNotFound."""
     if name is None or name == NOBODY:
         return None
-    return backend.voice_id(name)
+    return services.voice_id(name)
 
 
-def call_of(backend: Services, body: Body) -> SpeechPlan:
+def call_of(services: Services, body: Body) -> SpeechPlan:
     """Their call in our words."""
     fields, unknown = lenient_fields_of(SpeechFields, body)
     ignored = [name for name in unknown if name not in HARMLESS]
@@ -68,9 +69,9 @@ def call_of(backend: Services, body: Body) -> SpeechPlan:
     cloned = fields.voice_mode == "clone"
     name = fields.reference_audio_filename if cloned else fields.predefined_voice_id
     return SpeechPlan(
-        backend.call(
+        services.call(
             fields.text,
-            voice_for(backend, name),
+            voice_for(services, name),
             audio_format(fields.output_format),
             sampling=fields,
             seed=fields.seed if fields.seed is not None and fields.seed > 0 else None,
@@ -81,27 +82,27 @@ def call_of(backend: Services, body: Body) -> SpeechPlan:
     )
 
 
-def body_sniffer(backend: Services) -> BodySniffer:
-    """Reads `POST /tts` where it is theirs. They wait for all of it, so it gets its true length."""
+def body_sniffer(services: Services) -> BodySniffer:
+    """Reads `POST /tts` where it is theirs. They wait for the whole file, so it gets its length."""
 
     def read(body: Body) -> SpeechPlan | None:
         if not body.typed or not MARKS & body.fields.keys():
             return None
-        return SpeechPlan(call_of(backend, body).request, whole=whole_file)
+        return SpeechPlan(call_of(services, body).request, whole=whole_file)
 
     return read
 
 
-def router(backend: Services) -> APIRouter:
+def router(services: Services) -> APIRouter:
     """Their other calls."""
     routes = APIRouter(tags=["chatterbox-tts-server"])
-    voices = backend.voices
+    voices = services.voices
 
     @routes.get("/tts-stream")
     async def stream(request: Request) -> Response:
         """SillyTavern: the sound while it is made, with the call in the address."""
         return SpeechResponse(
-            backend.service, request, lambda body: call_of(backend, body), from_query=True
+            services.speech, request, lambda body: call_of(services, body), from_query=True
         )
 
     @routes.get("/get_predefined_voices")
@@ -144,3 +145,11 @@ def router(backend: Services) -> APIRouter:
 
 def _registered(voices: list[VoiceInfo]) -> list[str]:
     return names_of(info for info in voices if not info.built_in)
+
+
+DIALECT = Dialect(
+    router,
+    paths=("/tts-stream", "/get_predefined_voices", "/get_reference_files", "/upload_reference"),
+    error_shape=error_shape,
+    body_sniffer=body_sniffer,
+)

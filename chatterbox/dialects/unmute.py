@@ -1,6 +1,7 @@
-"""What is said on `/ws`, the MessagePack socket of the Orpheus services for unmute?
+"""unmute's Orpheus service: `/ws`, MessagePack in and out.
 
-Ready, Speak, Audio, EndSpeak, Marker, Error; and its next revision's Text and Eos.
+docs/dialects.md, "MessagePack": Ready, Speak, Audio, EndSpeak, Marker, Error; and the next
+revision's Text and Eos.
 """
 
 from typing import Any
@@ -8,37 +9,43 @@ from typing import Any
 from fastapi import APIRouter, WebSocket
 
 from chatterbox.audio.encode import audio_format
-from chatterbox.dialects.orpheus_voices import voice_of
-from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Utterance
-from chatterbox.dialects.shared.msgpack_frames import packed, send_packed, unpacked
-from chatterbox.dialects.shared.socket_server import Socket, SocketServer, first_of
+from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Listener, Utterance
+from chatterbox.dialects.shared.messages import (
+    fields_of_message,
+    packed,
+    send_packed,
+    unknown_message,
+    unpacked,
+)
+from chatterbox.dialects.shared.voice_names import orpheus_voice
 from chatterbox.engine.speech_stream import SpeechRequest
-from chatterbox.errors import ChatterboxError, InvalidValue, shown
+from chatterbox.errors import ChatterboxError
 from chatterbox.runtime.contract import F32
-from chatterbox.server.body import Body
-from chatterbox.server.schemas import LenientCall, Name, Text, lenient_fields_of
+from chatterbox.server.dialect import Dialect, Services
+from chatterbox.server.schemas import LenientCall, Name, Text
+from chatterbox.server.socket_server import Socket, first_of
 
 PATH = "/ws"
 PCM = audio_format("pcm")
 
 
-class Said(LenientCall):
+class TextMessage(LenientCall):
     """`Speak` and `Text`."""
 
     text: Text
     voice: Name | None = None
 
 
-class Session:
+class Session(Listener):
     """One socket."""
 
-    def __init__(self, desk: SocketServer, socket: Socket) -> None:
-        self._desk = desk
+    def __init__(self, services: Services, socket: Socket) -> None:
+        self._services = services
         self._socket = socket
         self._voice: str | None = None
         self._encoder = PCM.encoder()
-        self._voicing = IncrementalSpeech(desk.backend, desk.ended, PATH, self, call_of=self._call)
-        socket.busy = lambda: self._voicing.busy
+        self._speech = IncrementalSpeech(services, PATH, self, call_of=self._call)
+        socket.busy = lambda: self._speech.busy
 
     async def run(self) -> None:
         """Until the client leaves."""
@@ -46,63 +53,60 @@ class Session:
             await self._socket.send_json({"type": "Ready"})
         else:
             await send_packed(self._socket, {"type": "Ready"})
-        await first_of(self._read(), self._voicing.run())
+        await first_of(self._read(), self._speech.run())
 
     async def _read(self) -> None:
-        inbox = self._voicing.inbox
+        queue = self._speech.queue
         while True:
-            sent = await self._socket.receive()
-            message = unpacked(sent)
+            frame = await self._socket.receive()
+            message = unpacked(frame)
             match message.get("type"):
                 case "Speak":
-                    inbox.call(self._call((await self._said(message)).text))
-                    inbox.mark(packed({"type": "EndSpeak"}))
+                    queue.call(self._call(await self._text(message)))
+                    queue.mark(packed({"type": "EndSpeak"}))
                 case "Text":
-                    inbox.feed((await self._said(message)).text)
+                    queue.feed(await self._text(message))
                 case "Eos":
-                    inbox.mark(packed({"type": "Eos"}))
+                    queue.mark(packed({"type": "Eos"}))
                 case "Marker":
-                    inbox.mark(sent)
+                    queue.mark(frame)
                 case other:
-                    raise InvalidValue(f"There is no message '{shown(other)}'.", param="type")
+                    raise unknown_message(other)
 
-    async def _said(self, message: dict[str, Any]) -> Said:
-        said, _ = lenient_fields_of(Said, Body(message, typed=True))
-        if said.voice is not None:
-            self._voice = await voice_of(self._desk, said.voice)
-        return said
+    async def _text(self, message: dict[str, Any]) -> str:
+        fields = fields_of_message(TextMessage, message)
+        if fields.voice is not None:
+            self._voice = await orpheus_voice(self._services, fields.voice)
+        return fields.text
 
     def _call(self, text: str) -> SpeechRequest:
-        return self._desk.backend.call(text, self._voice, PCM)
+        return self._services.call(text, self._voice, PCM)
 
-    # --- Listener
-
-    async def begins(self, _utterance: Utterance) -> None:
-        """Nothing is said of it."""
-
-    async def sounds(self, _utterance: Utterance, samples: F32) -> None:
+    async def on_audio(self, _utterance: Utterance, samples: F32) -> None:
         """Samples."""
         await send_packed(self._socket, {"type": "Audio", "pcm": self._encoder.feed(samples)})
 
-    async def ends(self, _utterance: Utterance) -> None:
-        """Nothing is said of it: a mark follows."""
-
-    async def reaches(self, token: Any) -> None:
-        """The mark is the message to send: a marker comes back as it was sent, to the byte."""
+    async def on_mark(self, token: Any) -> None:
+        """The token is the message to send: a marker comes back byte for byte."""
         await self._socket.send(token)
 
 
-async def _tell_error(socket: Socket, error: ChatterboxError) -> None:
+async def _send_error(socket: Socket, error: ChatterboxError) -> None:
     await send_packed(socket, {"type": "Error", "message": error.message})
 
 
-def router(desk: SocketServer) -> APIRouter:
+def router(services: Services) -> APIRouter:
     """The socket."""
     routes = APIRouter()
 
     @routes.websocket(PATH)
     async def speak(websocket: WebSocket) -> None:
         """unmute's MessagePack service: Speak in, Audio, EndSpeak and Marker out."""
-        await desk.serve(websocket, lambda socket: Session(desk, socket).run(), _tell_error)
+        await services.sockets.serve(
+            websocket, lambda socket: Session(services, socket).run(), _send_error
+        )
 
     return routes
+
+
+DIALECT = Dialect(router)

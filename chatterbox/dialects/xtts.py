@@ -1,7 +1,7 @@
-"""What do the clients of the two XTTS servers send: xtts-api-server's and Coqui's own?
+"""The two XTTS servers' calls: xtts-api-server's and Coqui's own.
 
-Translates. Coqui's clients keep a voice's "latents" themselves; what they are given to keep is the
-voice's id, in the shape of a list of numbers.
+docs/dialects.md, "XTTS". Coqui's clients keep a voice's "latents" themselves; here these are the
+voice's id as a list of numbers. Voice names and errors are as in `sillytavern.py`.
 """
 
 import base64
@@ -11,12 +11,13 @@ from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
 from chatterbox.audio.encode import audio_format
-from chatterbox.dialects.services import Services, is_english, names_of
-from chatterbox.dialects.sillytavern import voice_for
+from chatterbox.dialects.shared.voice_names import is_english, names_of
+from chatterbox.dialects.sillytavern import error_shape, voice_for
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import InvalidValue
 from chatterbox.runtime.contract import F32
 from chatterbox.server.body import Body, BodyLimits, read_body
+from chatterbox.server.dialect import Dialect, Services
 from chatterbox.server.schemas import (
     LenientCall,
     Name,
@@ -30,16 +31,6 @@ from chatterbox.server.speech_routes import BodySniffer
 from chatterbox.server.upload import Upload
 from chatterbox.server.voice_service import FIELDS_BYTES, UploadAnswer
 
-PATHS = (
-    "/speakers",
-    "/speakers_list",
-    "/languages",
-    "/tts_to_audio",
-    "/tts_stream",
-    "/set_tts_settings",
-    "/clone_speaker",
-    "/studio_speakers",
-)
 LATENTS = frozenset({"gpt_cond_latent", "speaker_embedding"})
 FILE = "wav_file"
 MAX_HANDLE = 64
@@ -79,7 +70,7 @@ def voice_in(numbers: list[float]) -> str:
     return bytes(int(number) for number in numbers).decode("ascii")
 
 
-def body_sniffer(backend: Services) -> BodySniffer:
+def body_sniffer(services: Services) -> BodySniffer:
     """Coqui's `POST /tts`: JSON with latents in, JSON text of base64 out."""
 
     def as_text(call: SpeechRequest, samples: F32, _report: SpeechReport) -> Response:
@@ -89,26 +80,26 @@ def body_sniffer(backend: Services) -> BodySniffer:
     def read(body: Body) -> SpeechPlan | None:
         if not body.typed or not LATENTS & body.fields.keys():
             return None
-        return SpeechPlan(_from_latents(backend, body).request, whole=as_text)
+        return SpeechPlan(_from_latents(services, body).request, whole=as_text)
 
     return read
 
 
-def router(backend: Services) -> APIRouter:
+def router(services: Services) -> APIRouter:
     """Their other calls."""
     routes = APIRouter(tags=["xtts"])
-    _add_speech(routes, backend)
-    _add_speakers(routes, backend)
+    _add_speech(routes, services)
+    _add_speakers(routes, services)
     return routes
 
 
-def _add_speech(routes: APIRouter, backend: Services) -> None:
+def _add_speech(routes: APIRouter, services: Services) -> None:
     def read(body: Body) -> SpeechPlan:
         fields, unknown = lenient_fields_of(SpeakerFields, body)
         ignored = unknown if is_english(fields.language) else ("language", *unknown)
-        voice = voice_for(backend, fields.speaker_wav)
+        voice = voice_for(services, fields.speaker_wav)
         form = audio_format("wav")
-        call = backend.call(fields.text, voice, form, silence_if_wordless=True, ignored=ignored)
+        call = services.call(fields.text, voice, form, silence_if_wordless=True, ignored=ignored)
         return SpeechPlan(call)
 
     def read_whole(body: Body) -> SpeechPlan:
@@ -118,22 +109,22 @@ def _add_speech(routes: APIRouter, backend: Services) -> None:
     @routes.post("/tts_to_audio", include_in_schema=False)
     async def to_audio(request: Request) -> Response:
         """xtts-api-server: the whole sound."""
-        return SpeechResponse(backend.service, request, read_whole)
+        return SpeechResponse(services.speech, request, read_whole)
 
     @routes.get("/tts_stream")
     @routes.get("/tts_stream/", include_in_schema=False)
     async def stream_of_speaker(request: Request) -> Response:
         """xtts-api-server: the sound while it is made, with the call in the address."""
-        return SpeechResponse(backend.service, request, read, from_query=True)
+        return SpeechResponse(services.speech, request, read, from_query=True)
 
     @routes.post("/tts_stream")
     async def stream_of_latents(request: Request) -> Response:
         """Coqui: the sound while it is made, as WAV or bare PCM."""
-        return SpeechResponse(backend.service, request, lambda body: _from_latents(backend, body))
+        return SpeechResponse(services.speech, request, lambda body: _from_latents(services, body))
 
 
-def _add_speakers(routes: APIRouter, backend: Services) -> None:
-    voices = backend.voices
+def _add_speakers(routes: APIRouter, services: Services) -> None:
+    voices = services.voices
 
     @routes.get("/speakers")
     async def speakers() -> Response:
@@ -183,14 +174,31 @@ def _add_speakers(routes: APIRouter, backend: Services) -> None:
         return UploadAnswer(request, voices, FILE, work)
 
 
-def _from_latents(backend: Services, body: Body) -> SpeechPlan:
+def _from_latents(services: Services, body: Body) -> SpeechPlan:
     fields, unknown = lenient_fields_of(LatentFields, body)
     harmless = {"gpt_cond_latent", "stream_chunk_size"}
     ignored = [name for name in unknown if name not in harmless]
     if not is_english(fields.language):
         ignored.append("language")
     form = audio_format("wav" if fields.add_wav_header else "pcm")
-    voice = backend.voices.library.info(voice_in(fields.speaker_embedding)).voice_id
+    voice = services.voices.library.info(voice_in(fields.speaker_embedding)).voice_id
     return SpeechPlan(
-        backend.call(fields.text, voice, form, silence_if_wordless=True, ignored=tuple(ignored))
+        services.call(fields.text, voice, form, silence_if_wordless=True, ignored=tuple(ignored))
     )
+
+
+DIALECT = Dialect(
+    router,
+    paths=(
+        "/speakers",
+        "/speakers_list",
+        "/languages",
+        "/tts_to_audio",
+        "/tts_stream",
+        "/set_tts_settings",
+        "/clone_speaker",
+        "/studio_speakers",
+    ),
+    error_shape=error_shape,
+    body_sniffer=body_sniffer,
+)

@@ -1,5 +1,6 @@
 """The application: all routes, and the middleware around them, put together around one engine."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -7,12 +8,10 @@ from pydantic import BaseModel
 
 from chatterbox import __version__
 from chatterbox.config import ServerConfig, key_list
-from chatterbox.dialects import registry
-from chatterbox.dialects.services import Services
-from chatterbox.dialects.sockets import router as socket_router
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.server.auth import Auth, Keyring
 from chatterbox.server.connection_limiter import ConnectionLimiter
+from chatterbox.server.dialect import Dialect, Services, error_shapes
 from chatterbox.server.disconnect import WriteTimeout
 from chatterbox.server.errors import add_error_handlers
 from chatterbox.server.lifecycle import Lifecycle
@@ -21,6 +20,7 @@ from chatterbox.server.origin_guard import OriginGuard, add_cors
 from chatterbox.server.page.page import Page
 from chatterbox.server.quotas import KeyQuotas, Rooms, limits_of
 from chatterbox.server.request_log import RequestLog
+from chatterbox.server.socket_server import SocketServer
 from chatterbox.server.speech_routes import speech_router
 from chatterbox.server.speech_service import SpeechService
 from chatterbox.server.status_routes import status_router
@@ -52,7 +52,11 @@ ERROR_ANSWERS: dict[int | str, dict[str, Any]] = {
 
 
 def create_app(
-    engine: TTSEngine, config: ServerConfig, *, lifecycle: Lifecycle | None = None
+    engine: TTSEngine,
+    config: ServerConfig,
+    dialects: Sequence[Dialect],
+    *,
+    lifecycle: Lifecycle | None = None,
 ) -> FastAPI:
     """The application around an engine, which may still be loading. `lifecycle` is given by whoever
     wants to drain it."""
@@ -70,7 +74,7 @@ def create_app(
     app.state.metrics = metrics
     app.state.rooms = Rooms.of(config)
     app.state.door = ConnectionLimiter(config.max_connections, metrics.ended)
-    shape_of = registry.error_shape
+    shape_of = error_shapes(dialects)
     add_error_handlers(app, shape_of)
     # The last one added is the outermost.
     app.add_middleware(Auth, keyring=Keyring(key_list(config.api_keys)), shape_of=shape_of)
@@ -83,15 +87,17 @@ def create_app(
     uploads = UploadPlaces(admission.half(), shares, config.first_audio_timeout_s)
     service = SpeechService(engine, config, lifecycle, shares, uploads)
     voices = VoiceService(engine, config, lifecycle, shares, uploads)
-    backend = Services(engine, config, service, voices)
-    app.state.backend = backend
+    sockets = SocketServer(config, lifecycle, shares)
+    services = Services(engine, config, service, voices, sockets, metrics.ended)
+    app.state.services = services
     routers: tuple[APIRouter, ...] = (
-        speech_router(service, engine, registry.body_sniffers(backend)),
+        speech_router(
+            service, engine, [d.body_sniffer(services) for d in dialects if d.body_sniffer]
+        ),
         VoiceRoutes(voices).router(),
         status_router(engine, lifecycle, metrics, page),
         page.router(),
-        *registry.routers(backend),
-        socket_router(backend, metrics.ended),
+        *(d.router(services) for d in dialects if d.router),
     )
     for router in routers:
         app.include_router(router, responses=ERROR_ANSWERS)

@@ -12,25 +12,25 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from chatterbox.config import ServerConfig, key_list, notify_socket
-from chatterbox.dialects.shared.socket_server import MAX_FRAME_BYTES
-from chatterbox.dialects.wyoming.listener import WyomingListener
+from chatterbox.config import ServerConfig, notify_socket
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.threads import Heartbeat
 from chatterbox.errors import EXIT_ENGINE_DEAD, EXIT_STALLED, ConfigError
 from chatterbox.server.app import create_app
 from chatterbox.server.connection_limiter import ConnectionLimiter
+from chatterbox.server.dialect import Dialect, PortListener
 from chatterbox.server.http11 import HttpConfig
 from chatterbox.server.lifecycle import Lifecycle
 from chatterbox.server.malloc_trim import MallocTrim
 from chatterbox.server.request_log import MAX_HEAD_BYTES
+from chatterbox.server.socket_server import MAX_FRAME_BYTES
 from chatterbox.server.watchdog import ALIVE, READY, STOPPING, LockFreeTimer, Watchdog, notify
 
 log = logging.getLogger(__name__)
@@ -84,12 +84,18 @@ def address_of(sock: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def serve(engine: TTSEngine, config: ServerConfig, sock: socket.socket, announce: Announce) -> int:
+def serve(
+    engine: TTSEngine,
+    config: ServerConfig,
+    dialects: Sequence[Dialect],
+    sock: socket.socket,
+    announce: Announce,
+) -> int:
     """Serve until told to stop; returns the exit code. Raises ModelError and ConfigError from
     loading. `sock` answers `/health` while the model loads."""
     logging.getLogger("uvicorn.error").addFilter(_worth_logging)
     sys.setswitchinterval(LOCK_S)
-    process = _Process(engine, config, sock, announce)
+    process = _Process(engine, config, dialects, sock, announce)
     with asyncio.Runner(loop_factory=process.server.config.get_loop_factory()) as runner:
         return runner.run(process.run())
 
@@ -131,7 +137,12 @@ class _Server(uvicorn.Server):
 
 class _Process:
     def __init__(
-        self, engine: TTSEngine, config: ServerConfig, sock: socket.socket, announce: Announce
+        self,
+        engine: TTSEngine,
+        config: ServerConfig,
+        dialects: Sequence[Dialect],
+        sock: socket.socket,
+        announce: Announce,
     ) -> None:
         self._engine = engine
         self._config = config
@@ -154,12 +165,10 @@ class _Process:
         )
         self._trimmer = MallocTrim()
         engine.on_death = self._died.set
-        self._app = app = create_app(engine, config, lifecycle=self._lifecycle)
-        self._wyoming: WyomingListener | None = None
-        if config.wyoming_port:
-            _check_wyoming(config)
-            port = bind(config.host, config.wyoming_port, "--wyoming-port")
-            self._wyoming = WyomingListener(app.state.backend, app.state.metrics.ended, port)
+        self._app = app = create_app(engine, config, dialects, lifecycle=self._lifecycle)
+        bind_port = functools.partial(bind, config.host)
+        found = [d.listener(app.state.services, bind_port) for d in dialects if d.listener]
+        self._listeners: list[PortListener] = [each for each in found if each is not None]
         self.server = _Server(http_config(app, app.state.door))
 
     async def run(self) -> int:
@@ -167,8 +176,8 @@ class _Process:
         asyncio.get_running_loop().set_default_executor(_started_pool())
         with self._signals():
             serving = asyncio.create_task(self.server.serve(sockets=[self._sock]))
-            if self._wyoming is not None:
-                await self._wyoming.open()
+            for listener in self._listeners:
+                await listener.open()
             loading = _in_thread(self._load)
             self._watchdog.start()
             self._trimmer.start()
@@ -238,8 +247,8 @@ class _Process:
         self._lifecycle.drain()
         closing = _in_thread(lambda: self._engine.close(CLOSE_S))
         await asyncio.wait({closing}, timeout=CLOSE_S + 1)
-        if self._wyoming is not None:
-            await self._wyoming.close()
+        for listener in self._listeners:
+            await listener.close()
         self.server.should_exit = True
         await asyncio.wait({serving})
         if not serving.cancelled() and (fault := serving.exception()) is not None:
@@ -273,16 +282,6 @@ def _started_pool() -> ThreadPoolExecutor:
     for _ in range(threads):
         pool.submit(met.wait)
     return pool
-
-
-def _check_wyoming(config: ServerConfig) -> None:
-    """Raises ConfigError where Wyoming would be a way around the keys: it knows none."""
-    if key_list(config.api_keys) and not config.is_local:
-        raise ConfigError(
-            "--wyoming-port: Wyoming's clients cannot send keys, so with keys set it is served on"
-            " this machine only (--host 127.0.0.1). A server of its own, without keys, can serve"
-            " them."
-        )
 
 
 def _keep_for_good() -> None:

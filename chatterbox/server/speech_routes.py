@@ -29,7 +29,7 @@ AUDIO_ANSWER: dict[int | str, dict[str, Any]] = {
 }
 
 BodySniffer = Callable[[Body], SpeechPlan | None]
-"""Reads a body that another program's clients send to `/tts`; None: it is not one of theirs."""
+"""Reads a body that a dialect's clients send to `/tts`; None: it is not theirs."""
 
 
 def speech_router(

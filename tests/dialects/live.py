@@ -17,6 +17,7 @@ import websockets
 from harness import FakeEngine, server_config
 from websockets.asyncio.client import connect
 
+from chatterbox.dialects.registry import DIALECTS
 from chatterbox.server.app import create_app
 from chatterbox.server.run import address_of, bind, http_config
 from chatterbox.voices.repository import DIRECTORY
@@ -70,7 +71,7 @@ class Live:
 def live(engine=None, **config) -> Iterator[Live]:
     engine = engine or FakeEngine()
     sock = bind("127.0.0.1", 0)
-    server = Live(engine, create_app(engine, server_config(**config)), sock)
+    server = Live(engine, create_app(engine, server_config(**config), DIALECTS), sock)
     thread = threading.Thread(target=server.run, args=(sock,))
     thread.start()
     try:

@@ -7,7 +7,7 @@ from harness import serving
 
 from chatterbox.audio.encode import FORMATS
 from chatterbox.dialects.elevenlabs.http import OUTPUT_FORMATS
-from chatterbox.dialects.openai.speech import VOICE_ALIASES
+from chatterbox.dialects.shared.voice_names import OPENAI_VOICES
 
 DOCS = (Path(__file__).resolve().parents[2] / "docs" / "dialects.md").read_text(encoding="utf-8")
 TAGS = {"openai", "elevenlabs", "models", "chatterbox-tts-server", "xtts"}
@@ -25,7 +25,7 @@ async def test_every_call_is_named():
 def test_every_voice_name_is_where_the_code_sends_it():
     section = DOCS.split("## OpenAI\n")[1].split("## ElevenLabs")[0]
     rows = re.findall(r"\| ([a-z, ]+) \| `(\w+)` \|", section)
-    assert {name: voice for names, voice in rows for name in names.split(", ")} == VOICE_ALIASES
+    assert {name: voice for names, voice in rows for name in names.split(", ")} == OPENAI_VOICES
 
 
 def test_every_format_is_there():

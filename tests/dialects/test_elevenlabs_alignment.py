@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from chatterbox.dialects.elevenlabs.alignment import original_pieces, spread
+from chatterbox.dialects.shared.alignment import original_pieces, spread
 from chatterbox.text import SegmentLimits, prepare
 
 LIMITS = SegmentLimits(first_words=6, next_words=8, tail_words=1, max_chars=80)

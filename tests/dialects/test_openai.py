@@ -13,7 +13,7 @@ import pytest
 from dialects.live import TEXT, Gate, clip, decoded, likeness, live
 from harness import PIECE_SAMPLES, FakeEngine
 
-from chatterbox.dialects.openai.speech import VOICE_ALIASES
+from chatterbox.dialects.shared.voice_names import OPENAI_VOICES
 from chatterbox.errors import GenerationFailed
 
 FORMATS = ("mp3", "opus", "aac", "flac", "wav", "pcm")
@@ -182,7 +182,7 @@ def test_openais_names_speak():
     engine = FakeEngine()
     looked_up = engine.voices.looked_up
     with live(engine) as server, client_of(server.http) as client:
-        for name in VOICE_ALIASES:
+        for name in OPENAI_VOICES:
             client.audio.speech.create(model="tts-1", voice=name, input="Hello.")
             client.audio.speech.create(model="tts-1", voice=name.upper(), input="Hello.")
             assert looked_up[-1] == looked_up[-2]
@@ -195,8 +195,8 @@ def test_openais_names_speak():
 
 def test_the_mapping_goes_to_voices_that_there_are(engine):
     built_in = {info.voice_id for info in engine.voices.list() if info.built_in}
-    assert set(VOICE_ALIASES.values()) <= built_in
-    assert len(VOICE_ALIASES) == 13
+    assert set(OPENAI_VOICES.values()) <= built_in
+    assert len(OPENAI_VOICES) == 13
 
 
 # --- errors

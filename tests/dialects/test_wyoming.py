@@ -20,7 +20,8 @@ from wyoming.tts import (
     SynthesizeVoice,
 )
 
-from chatterbox.dialects.wyoming.listener import WyomingListener
+from chatterbox.dialects.registry import DIALECTS
+from chatterbox.dialects.wyoming.session import WyomingListener
 from chatterbox.errors import TextFault
 from chatterbox.server.app import create_app
 from chatterbox.server.run import bind
@@ -33,10 +34,10 @@ SPOKEN_BYTES = 2 * 2 * PIECE_SAMPLES
 async def listening(engine=None, **config):
     """The port, within this event loop."""
     engine = engine or FakeEngine()
-    app = create_app(engine, server_config(**config))
+    app = create_app(engine, server_config(**config), DIALECTS)
     sock = bind("127.0.0.1", 0)
     port = sock.getsockname()[1]
-    listener = WyomingListener(app.state.backend, app.state.metrics.ended, sock)
+    listener = WyomingListener(app.state.services, sock)
     await listener.open()
     try:
         async with asyncio.timeout(20):

@@ -26,6 +26,7 @@ if True:  # the imports below need the path above
     from harness import server_config
     from voices.clips import babble, encoded
 
+    from chatterbox.dialects.registry import DIALECTS
     from chatterbox.server.run import address_of, bind, serve
     from chatterbox.voices.reference import prepare_reference
     from chatterbox.voices.sandbox import InProcessDecoder
@@ -90,7 +91,7 @@ def main(directory: Path, settings: dict) -> int:
     sock = bind("127.0.0.1", settings.get("port", 0))
     say("bound", address_of(sock))
     config = server_config(port=0, **settings.get("server", {}))
-    return serve(engine, config, sock, lambda address: say("ready", address))
+    return serve(engine, config, DIALECTS, sock, lambda address: say("ready", address))
 
 
 def fork(directory: Path, settings: dict) -> int:

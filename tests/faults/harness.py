@@ -33,12 +33,13 @@ from fakes import VOCAB, FakeDecoder, FakeEncoder, FakeLanguageModel, FakePrompt
 from harness import server_config
 
 from chatterbox.config import TTSConfig
-from chatterbox.dialects.registry import error_shape
+from chatterbox.dialects.registry import DIALECTS
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.families.turbo.load import LoadedModel, ModelInfo
 from chatterbox.families.turbo.spec import TURBO
 from chatterbox.runtime.contract import F32
 from chatterbox.server.app import create_app
+from chatterbox.server.dialect import error_shapes
 from chatterbox.server.errors import native_shape
 from chatterbox.server.lifecycle import Lifecycle
 from chatterbox.server.run import _Server, _worth_logging, bind, http_config
@@ -159,7 +160,7 @@ class Rig:
         self.decoder: FakeDecoder = engine.parts.decoder
         self.encoder: FakeEncoder = engine.parts.encoder
         self.lifecycle = Lifecycle(engine)
-        self.app = create_app(engine, server_config(**server), lifecycle=self.lifecycle)
+        self.app = create_app(engine, server_config(**server), DIALECTS, lifecycle=self.lifecycle)
         self.log = Log()
         self.headers: dict[str, str] = {}  # of every call, a key for instance
         self.begun = 0  # HTTP requests that reached the app
@@ -371,7 +372,7 @@ async def _check_error_shape(response: httpx.Response) -> None:
         return
     await response.aread()
     assert "Traceback" not in response.text, "I5: a traceback left"
-    if error_shape(path) is not native_shape:
+    if error_shapes(DIALECTS)(path) is not native_shape:
         return
     assert response.headers["content-type"] == "application/json", "I5: content type"
     error = response.json(parse_constant=lambda text: 1 / 0)["error"]

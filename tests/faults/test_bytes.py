@@ -21,8 +21,7 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 from websockets.sync.client import connect
 
-from chatterbox.dialects.shared.msgpack_frames import unpacked
-from chatterbox.dialects.shared.socket_server import json_object
+from chatterbox.dialects.shared.messages import unpacked
 from chatterbox.dialects.wyoming.events import Event, read_event
 from chatterbox.errors import Cancelled, ChatterboxError
 from chatterbox.server import body
@@ -33,6 +32,7 @@ from chatterbox.server.connection_limiter import Timeouts
 from chatterbox.server.origin_guard import host_of
 from chatterbox.server.quotas import Rooms
 from chatterbox.server.schemas import ignored_header
+from chatterbox.server.socket_server import json_object
 from chatterbox.voices.store import is_voice_id
 
 # --- pieces that get further than random bytes do

@@ -12,6 +12,7 @@ from faults.harness import KEY, SECRET, running
 from harness import FakeEngine, error_of, server_config
 from websockets.asyncio.client import connect
 
+from chatterbox.dialects.registry import DIALECTS
 from chatterbox.errors import ConfigError, TooManyAttempts
 from chatterbox.server import auth as access
 from chatterbox.server.auth import MOST_COUNTED, MOST_FAILURES, WINDOW_S, Keyring, LoginThrottle
@@ -161,7 +162,7 @@ async def test_f70_without_keys_anyone_may_call_and_any_key_will_do(rig):
 def test_f70_wyoming_is_no_way_around_the_keys():
     config = server_config(host="0.0.0.0", api_keys=KEY, wyoming_port=1)
     with bind("127.0.0.1", 0) as sock, pytest.raises(ConfigError, match="Wyoming"):
-        serve(FakeEngine(), config, sock, lambda address: None)
+        serve(FakeEngine(), config, DIALECTS, sock, lambda address: None)
 
 
 def test_f71_keys_are_hashes_compared_all_and_in_constant_time(monkeypatch):

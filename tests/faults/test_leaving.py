@@ -266,7 +266,7 @@ async def drain(reader: asyncio.StreamReader) -> None:
 )
 async def test_f27_half_open_sockets_are_found_out(tmp_path, monkeypatch, how):
     monkeypatch.setattr("chatterbox.server.run.PING_S", 0.2)
-    monkeypatch.setattr("chatterbox.dialects.shared.socket_server.STALL_S", 0.4)
+    monkeypatch.setattr("chatterbox.server.socket_server.STALL_S", 0.4)
     async with running(tmp_path, engine={"runaway_guard": False}) as rig:
         await endless(rig)
         async with rig.fault():

@@ -17,10 +17,13 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
 
+from chatterbox.dialects.registry import DIALECTS
 from chatterbox.server.app import create_app
 from chatterbox.server.auth import PROBES
 
-SCHEMA = schemathesis.openapi.from_dict(create_app(FakeEngine(), server_config()).openapi())
+SCHEMA = schemathesis.openapi.from_dict(
+    create_app(FakeEngine(), server_config(), DIALECTS).openapi()
+)
 OPERATIONS = {found.ok().label: found.ok() for found in SCHEMA.get_all_operations()}
 GENERATE = {"phases": [Phase.generate], "suppress_health_check": list(HealthCheck)}
 MODES = schemathesis.GenerationMode

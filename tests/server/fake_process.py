@@ -16,6 +16,7 @@ sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 if True:  # the imports below need the path above
     from harness import PIECE_SAMPLES, FakeEngine, server_config
 
+    from chatterbox.dialects.registry import DIALECTS
     from chatterbox.server.run import address_of, bind, serve
 
 
@@ -46,7 +47,7 @@ def main(scenario: str) -> int:
     )
     sock = bind("127.0.0.1", 0)
     tell("bound", address_of(sock))
-    return serve(engine, config, sock, lambda address: tell("ready", address))
+    return serve(engine, config, DIALECTS, sock, lambda address: tell("ready", address))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import soundfile
 from harness import error_of, server_config
 
 from chatterbox.config import TTSConfig
+from chatterbox.dialects.registry import DIALECTS
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.server.app import create_app
 
@@ -40,7 +41,7 @@ def engine(data_dir) -> Iterator[TTSEngine]:
 
 @asynccontextmanager
 async def calling(engine: TTSEngine):
-    transport = httpx.ASGITransport(create_app(engine, server_config()))
+    transport = httpx.ASGITransport(create_app(engine, server_config(), DIALECTS))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield client
 
@@ -143,7 +144,7 @@ async def test_what_cannot_be_spoken_or_read(engine):
 
 
 async def test_leaving_frees_the_row_at_once(engine):
-    app = create_app(engine, server_config())
+    app = create_app(engine, server_config(), DIALECTS)
     left = asyncio.Event()
     body = [{"type": "http.request", "body": b'{"text": "%s"}' % LONG.encode(), "more_body": False}]
     begun = asyncio.Event()

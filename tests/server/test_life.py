@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from harness import PIECE_SAMPLES, SPEECH, FakeEngine, error_of, server_config, serving, until
 
+from chatterbox.dialects.registry import DIALECTS
 from chatterbox.server.app import create_app
 
 NEVER = 3600.0
@@ -82,7 +83,7 @@ async def test_sound_already_made_moves_the_deadline_on():
 
 async def test_a_fault_in_mid_stream_is_logged_and_leaves_the_answer_unfinished(caplog):
     engine = FakeEngine(script=[PIECE_SAMPLES, ValueError("a bug")])
-    caller = Caller(create_app(engine, server_config()), b'{"text": "a"}')
+    caller = Caller(create_app(engine, server_config(), DIALECTS), b'{"text": "a"}')
     async with asyncio.timeout(5):
         await caller.task
     assert caller.messages[-1]["more_body"]

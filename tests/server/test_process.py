@@ -13,6 +13,7 @@ import pytest
 from harness import SPEECH, FakeEngine, server_config
 from server.process import Server, running
 
+from chatterbox.dialects.registry import DIALECTS
 from chatterbox.errors import ConfigError, ModelError
 from chatterbox.server import run
 from chatterbox.server.app import create_app
@@ -87,7 +88,7 @@ def test_a_model_that_cannot_be_had_ends_it_too():
     engine = FakeEngine()
     engine.load_fault = ModelError("no such model")
     with bind("127.0.0.1", 0) as sock, pytest.raises(ModelError, match="no such model"):
-        serve(engine, server_config(), sock, lambda address: None)
+        serve(engine, server_config(), DIALECTS, sock, lambda address: None)
 
 
 def test_f01_the_event_loop_waits_a_millisecond_for_the_interpreter_s_lock():
@@ -95,7 +96,7 @@ def test_f01_the_event_loop_waits_a_millisecond_for_the_interpreter_s_lock():
     engine.load_fault = ModelError("no such model")
     try:
         with bind("127.0.0.1", 0) as sock, pytest.raises(ModelError):
-            serve(engine, server_config(), sock, lambda address: None)
+            serve(engine, server_config(), DIALECTS, sock, lambda address: None)
         assert sys.getswitchinterval() <= 0.001
     finally:
         sys.setswitchinterval(before)
@@ -112,7 +113,7 @@ def test_routes_are_built_before_anybody_asks(monkeypatch):
 
     monkeypatch.setattr(run, "create_app", create)
     with bind("127.0.0.1", 0) as sock, pytest.raises(ModelError):
-        serve(engine, server_config(), sock, lambda address: None)
+        serve(engine, server_config(), DIALECTS, sock, lambda address: None)
     assert apps[0].openapi_schema is not None
 
 
@@ -127,7 +128,7 @@ def test_free_memory_goes_back_to_the_system_from_the_start_to_the_end(monkeypat
     monkeypatch.setattr(run, "MallocTrim", lambda: trimmer)
     monkeypatch.setattr(engine, "load", load)
     with bind("127.0.0.1", 0) as sock, pytest.raises(ModelError, match="what ends it"):
-        serve(engine, server_config(), sock, lambda address: None)
+        serve(engine, server_config(), DIALECTS, sock, lambda address: None)
     trimmer._thread.join(10)
     assert not trimmer._thread.is_alive()
 
@@ -148,7 +149,7 @@ def test_all_threads_for_what_blocks_are_there_from_the_start(monkeypatch):
 
     monkeypatch.setattr(engine, "load", load)
     with bind("127.0.0.1", 0) as sock, pytest.raises(ModelError, match="what ends it"):
-        serve(engine, server_config(), sock, lambda address: None)
+        serve(engine, server_config(), DIALECTS, sock, lambda address: None)
     assert counts == [min(32, os.cpu_count() + 4)]
     assert blocking() == 0
 

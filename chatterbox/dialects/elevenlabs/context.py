@@ -1,6 +1,6 @@
-"""What is one ElevenLabs context? Its messages in, its one continuous sound and alignment out.
+"""One ElevenLabs context: its messages in, its one continuous sound and alignment out.
 
-Knows no socket's life: `elevenlabs.py` opens, closes and interrupts contexts.
+`socket.py` opens, closes and interrupts contexts.
 """
 
 import base64
@@ -11,13 +11,14 @@ from typing import Any
 from pydantic import Field
 
 from chatterbox.audio.encode import Encoder
-from chatterbox.dialects.elevenlabs.alignment import Alignment
 from chatterbox.dialects.elevenlabs.http import output_format
-from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Utterance
-from chatterbox.dialects.shared.socket_server import Socket, SocketServer
+from chatterbox.dialects.shared.alignment import Alignment
+from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Listener, Utterance
 from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.runtime.contract import F32
+from chatterbox.server.dialect import Services
 from chatterbox.server.schemas import MAX_NAME_CHARS, LenientCall, Text, random_seed
+from chatterbox.server.socket_server import Socket
 
 PATH = "/v1/text-to-speech/{voice_id}/stream-input"
 MULTI_PATH = "/v1/text-to-speech/{voice_id}/multi-stream-input"
@@ -60,13 +61,13 @@ class Message(LenientCall):
         return self.context_id or self.contextId
 
 
-class Context:
-    """One continuous sound. `flushed`: all text so far was asked for, so that closing the context
-    lets it finish; what is closed before that was interrupted, and stops."""
+class Context(Listener):
+    """One continuous sound. `flushed`: the client flushed all text so far, so closing the context
+    lets it finish; a context that is closed before that was interrupted, and stops."""
 
     def __init__(
         self,
-        desk: SocketServer,
+        services: Services,
         socket: Socket,
         voice: str,
         query: Query,
@@ -75,7 +76,7 @@ class Context:
     ) -> None:
         self.flushed = False
         self.closing = False
-        self._desk = desk
+        self._services = services
         self._socket = socket
         self._voice = voice
         self._query = query
@@ -86,15 +87,14 @@ class Context:
         self._encoder: Encoder
         self._fed = False
         self._ended = False  # the text so far ends in a stop
-        self._begun = False
-        self._sound_s = 0.0  # of utterances that are done
-        self._sent_s = 0.0  # sound that is in messages already
-        self._held = b""  # sound that no character has been found for yet
-        self._characters = Alignment()  # and the other way round, by the context's clock
+        self._started = False
+        self._done_s = 0.0  # audio of the utterances before this one
+        self._framed_s = 0.0  # audio that is in messages already
+        self._pending = b""  # audio that waits for its characters
+        self._characters = Alignment()  # that wait for their audio, by the context's clock
         schedule = first.generation_config.chunk_length_schedule if first.generation_config else []
-        self.voicing = IncrementalSpeech(
-            desk.backend,
-            desk.ended,
+        self.speech = IncrementalSpeech(
+            services,
             PATH if name is None else MULTI_PATH,
             self,
             call_of=self._call,
@@ -102,94 +102,89 @@ class Context:
         )
 
     def _call(self, text: str) -> SpeechRequest:
-        if self.voicing.spoken and not text[0].isspace():
+        if self.speech.spoken and not text[0].isspace():
             text = " " + text  # sentences are sent without the blank between, words are read by it
-        return self._desk.backend.call(
+        return self._services.call(
             text, self._voice, self._form, seed=self._seed, deterministic=self._repeatable
         )
 
     def take(self, message: Message) -> None:
         """Text, which may ask to be spoken as it is."""
-        inbox = self.voicing.inbox
+        queue = self.speech.queue
         if message.text and (self._fed or message.text.strip()):  # a blank opens a context
             self._fed = True
             ended, self._ended = self._ended, message.text[-1] in _STOPS
             apart = ended and self._query.auto_mode and message.text[0].isalnum()
-            inbox.feed(
+            queue.feed(
                 " " + message.text if apart else message.text,
                 complete=self._query.auto_mode,
                 at_once=message.try_trigger_generation,
             )
             self.flushed = False
         if message.flush:
-            inbox.flush()
+            queue.flush()
             # LiveKit, in auto mode, flushes with every sentence and once more, alone, at the end.
             self.flushed = not (message.text and self._query.auto_mode)
 
     def finish(self) -> None:
-        """Nothing more comes: say the rest, then `isFinal`."""
+        """No more text comes: speak the rest, then send `isFinal`."""
         self.closing = True
-        self.voicing.inbox.mark("final")
-        self.voicing.inbox.end()
+        self.speech.queue.mark("final")
+        self.speech.queue.end()
 
     async def run(self) -> None:
         """Until it is finished or cancelled."""
         with closing(self._form.encoder()) as self._encoder:
-            await self.voicing.run()
+            await self.speech.run()
 
-    # --- Listener
-
-    async def begins(self, utterance: Utterance) -> None:
-        """Nothing is said of it."""
-
-    async def sounds(self, utterance: Utterance, samples: F32) -> None:
-        """Each message has the characters of all its sound: their clients move their clocks on by
-        what the last character says, so neither goes without the other."""
-        if not self._begun:
-            self._begun = True
-            self._held = self._encoder.start()
-        self._held += self._encoder.feed(samples)
-        self._note(utterance.timing.until(utterance.heard_s))
+    async def on_audio(self, utterance: Utterance, samples: F32) -> None:
+        """Each message has the characters of exactly its audio: clients advance their clocks by
+        the last character's time."""
+        if not self._started:
+            self._started = True
+            self._pending = self._encoder.start()
+        self._pending += self._encoder.feed(samples)
+        self._note(utterance.timing.until(utterance.sent_s))
         await self._send()
 
-    async def ends(self, utterance: Utterance) -> None:
-        """The last characters, with whatever sound is left of it."""
-        self._note(utterance.timing.rest(utterance.heard_s))
-        self._sound_s += utterance.heard_s
-        if self._held and not self._characters.characters and self._sound_s > self._sent_s:
-            self._characters = Alignment([" "], [self._sent_s], [self._sound_s])
+    async def on_end(self, utterance: Utterance) -> None:
+        """The last characters, with the audio that is left."""
+        self._note(utterance.timing.rest(utterance.sent_s))
+        self._done_s += utterance.sent_s
+        if self._pending and not self._characters.characters and self._done_s > self._framed_s:
+            self._characters = Alignment([" "], [self._framed_s], [self._done_s])
         await self._send()
 
-    async def reaches(self, _token: Any) -> None:
+    async def on_mark(self, _token: Any) -> None:
         """What the encoder held back, and the end."""
-        if self._begun:
-            self._held += self._encoder.finish()
+        if self._started:
+            self._pending += self._encoder.finish()
             await self._send(anyway=True)
-        await self.tell_final()
+        await self.send_final()
 
-    async def tell_final(self) -> None:
-        """`isFinal` is true and nothing else is: their clients test its identity."""
-        await self._tell(audio=None, isFinal=True, **_times(None))
+    async def send_final(self) -> None:
+        """`isFinal` is exactly `true` here and `false` before: clients test its identity."""
+        await self._send_json(audio=None, isFinal=True, **_times(None))
 
     def _note(self, found: Alignment) -> None:
-        shift_s = self._sound_s
+        shift_s = self._done_s
         starts_s = [shift_s + start_s for start_s in found.starts_s]
         ends_s = [shift_s + end_s for end_s in found.ends_s]
         self._characters.extend(Alignment(found.characters, starts_s, ends_s))
 
     async def _send(self, *, anyway: bool = False) -> None:
         found = self._characters
-        if not self._held or not (found.characters or anyway):
+        if not self._pending or not (found.characters or anyway):
             return
         times = None
         if found.characters:
-            clock_s = 0.0 if self._query.sync_alignment else self._sent_s
+            clock_s = 0.0 if self._query.sync_alignment else self._framed_s
             times = _milliseconds(found, clock_s)
-            self._sent_s, self._characters = found.ends_s[-1], Alignment()
-        data, self._held = self._held, b""
-        await self._tell(audio=_base64(data), isFinal=False, **_times(times))
+            self._framed_s, self._characters = found.ends_s[-1], Alignment()
+        data, self._pending = self._pending, b""
+        await self._send_json(audio=_base64(data), isFinal=False, **_times(times))
 
-    async def _tell(self, **body: Any) -> None:
+    async def _send_json(self, **body: Any) -> None:
         await self._socket.send_json({**body, **self._named})
 
 

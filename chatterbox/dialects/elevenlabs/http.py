@@ -1,6 +1,6 @@
-"""What do ElevenLabs' clients ask for over HTTP? `/v1/text-to-speech/…`, with and without times.
+"""ElevenLabs' `POST /v1/text-to-speech/{voice}` in its four forms, their model list and errors.
 
-Translates fields, output formats, alignment and errors; the voices are in `elevenlabs_voices.py`.
+docs/dialects.md, "ElevenLabs over HTTP". Of the voice settings only `speed` changes anything.
 """
 
 import base64
@@ -8,13 +8,17 @@ import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
+from starlette.types import Scope
 
 from chatterbox.audio.encode import AudioFormat, audio_format
 from chatterbox.audio.pace import FASTEST, SLOWEST
-from chatterbox.dialects.elevenlabs.alignment import Alignment, original_pieces, spread
-from chatterbox.dialects.services import Services, is_english
+from chatterbox.dialects.shared.alignment import Alignment, original_pieces, spread
+from chatterbox.dialects.shared.voice_names import is_english
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import (
     ChatterboxError,
@@ -27,6 +31,7 @@ from chatterbox.errors import (
 from chatterbox.runtime.contract import F32, SAMPLE_RATE_HZ
 from chatterbox.server.access_record import record_of
 from chatterbox.server.body import Body
+from chatterbox.server.dialect import Services
 from chatterbox.server.schemas import Name, SpokenCall, Text, form_schema, lenient_fields_of
 from chatterbox.server.speech_response import (
     RAW,
@@ -37,8 +42,6 @@ from chatterbox.server.speech_response import (
     audio_headers,
     whole_file,
 )
-
-PATHS = ("/v1/text-to-speech", "/v1/voices", "/v2/voices", "/v1/user")
 
 _PCM_RATES_HZ = (8000, 16000, 22050, 24000, 32000, 44100, 48000)
 _KBITS = (32, 64, 96, 128, 192)
@@ -112,7 +115,7 @@ class Lines:
         return json.dumps(timed_audio(b"", alignment, normalised)).encode("ascii") + b"\n"
 
     def broken(self, _error: ChatterboxError, _request_id: str, /) -> bytes:
-        """Nothing: their clients know no such line."""
+        """Nothing: there is no such line in their protocol."""
         return b""
 
 
@@ -122,21 +125,21 @@ class _Timing:
     def __init__(self, text: str) -> None:
         self._text = text
         self._pieces: list[str] | None = None
-        self._told = 0  # segments
-        self._end_s = 0.0  # of the last of them
+        self._sent = 0  # segments
+        self._end_s = 0.0  # of the last segment sent
 
     def news(self, report: SpeechReport) -> tuple[Alignment, Alignment]:
         """What became known since the last time."""
         if self._pieces is None:
             self._pieces = original_pieces(self._text, report.segment_texts)
         original, spoken = Alignment(), Alignment()
-        for nth in range(self._told, len(report.segment_ends_s)):
+        for nth in range(self._sent, len(report.segment_ends_s)):
             times = (self._end_s, report.segment_starts_s[nth], report.segment_ends_s[nth])
             text = report.segment_texts[nth]
             original.extend(spread(self._pieces[nth], *times))
             spoken.extend(spread(" " + text if nth else text, *times))
             self._end_s = report.segment_ends_s[nth]
-        self._told = len(report.segment_ends_s)
+        self._sent = len(report.segment_ends_s)
         return original, spoken
 
 
@@ -149,7 +152,7 @@ def timed_audio(data: bytes, alignment: Alignment, normalised: Alignment) -> dic
     }
 
 
-def shape(error: ChatterboxError, request_id: str) -> tuple[int, Any]:
+def error_shape(error: ChatterboxError, request_id: str) -> tuple[int, Any]:
     """`detail`: a list for what is wrong with a field, else an object with a status word."""
     status, word = _STATUSES.get(type(error), (error.status, error.code))
     if status != 422:
@@ -159,14 +162,18 @@ def shape(error: ChatterboxError, request_id: str) -> tuple[int, Any]:
     return status, {"detail": [{"loc": where, "msg": error.message, "type": error.code}]}
 
 
-def is_client(request: Request) -> bool:
-    """Whether ElevenLabs' kind of client is asking: their SDK says so, others send their key."""
-    headers = request.headers
-    return "xi-api-key" in headers or headers.get("x-fern-sdk-name", "").lower() == "elevenlabs"
+class ClientRoute(APIRoute):
+    """A route that exists for ElevenLabs' clients only, by a header of their SDK or by their key:
+    for a path that OpenAI has, too."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """No match for any other client, so that the next route of the path answers it."""
+        headers = Headers(scope=scope)
+        theirs = headers.get("x-fern-sdk-name", "").lower() == "elevenlabs"
+        return super().matches(scope) if theirs or "xi-api-key" in headers else (Match.NONE, {})
 
 
-def models(name: str, max_chars: int) -> list[dict[str, Any]]:
-    """Their list of models: one."""
+def _models(name: str, max_chars: int) -> list[dict[str, Any]]:
     return [
         {
             "model_id": name,
@@ -197,20 +204,21 @@ def output_format(name: str | None) -> AudioFormat:
     return found
 
 
-def router(backend: Services) -> APIRouter:
-    """The four calls."""
+def router(services: Services) -> APIRouter:
+    """The four calls, and the list of models."""
     routes = APIRouter(tags=["elevenlabs"])
+    models = APIRouter(route_class=ClientRoute)
     schema = form_schema(SpeechFields)
 
     def answer(
         request: Request, voice_id: str, *, whole: Whole | None = None, timed: bool = False
     ) -> Response:
         def read(body: Body) -> SpeechPlan:
-            call = _call(backend, request, voice_id, body)
+            call = _call(services, request, voice_id, body)
             carrier: Framing = Lines(call.text) if timed else RAW
-            return SpeechPlan(call, carrier, whole, _headers(backend, request, call))
+            return SpeechPlan(call, carrier, whole, _headers(services, request, call))
 
-        return SpeechResponse(backend.service, request, read)
+        return SpeechResponse(services.speech, request, read)
 
     @routes.post("/v1/text-to-speech/{voice_id}", openapi_extra=schema)
     async def convert(request: Request, voice_id: str) -> Response:
@@ -232,10 +240,17 @@ def router(backend: Services) -> APIRouter:
         """ElevenLabs: the same while it is made, in lines of JSON."""
         return answer(request, voice_id, timed=True)
 
+    @models.get("/v1/models", include_in_schema=False)
+    async def list_models() -> Response:
+        """ElevenLabs: their list of models, which has one."""
+        services.speech.lifecycle.check_open()  # the model's name is not known while it loads
+        return JSONResponse(_models(services.engine.info.name, services.config.max_text_length))
+
+    routes.include_router(models)
     return routes
 
 
-def _call(backend: Services, request: Request, voice_id: str, body: Body) -> SpeechRequest:
+def _call(services: Services, request: Request, voice_id: str, body: Body) -> SpeechRequest:
     fields, unknown = lenient_fields_of(SpeechFields, body)
     ignored = [name for name in unknown if not _harmless(name, body.fields[name])]
     settings = fields.voice_settings or VoiceSettings()
@@ -243,9 +258,9 @@ def _call(backend: Services, request: Request, voice_id: str, body: Body) -> Spe
     ignored += [f"voice_settings.{name}" for name, value in extra.items() if value is not None]
     if not is_english(fields.language_code):
         ignored.append("language_code")
-    return backend.call(
+    return services.call(
         fields.text,
-        backend.voices.library.info(voice_id).voice_id,
+        services.voices.library.info(voice_id).voice_id,
         output_format(request.query_params.get("output_format")),
         seed=fields.seed,
         speed=settings.speed or 1.0,
@@ -261,8 +276,8 @@ def _harmless(name: str, value: object) -> bool:
     return values is None or value in values
 
 
-def _headers(backend: Services, request: Request, call: SpeechRequest) -> dict[str, str]:
-    admission = backend.engine.admission
+def _headers(services: Services, request: Request, call: SpeechRequest) -> dict[str, str]:
+    admission = services.engine.admission
     return {
         "request-id": record_of(request.scope).id,
         "character-cost": str(len(call.text)),
@@ -276,11 +291,11 @@ def _timed_whole(call: SpeechRequest, samples: F32, report: SpeechReport) -> Res
     headers = {**audio_headers(call), "Content-Type": "application/json"}
     del headers["Content-Disposition"]
     times = _Timing(call.text).news(report)
-    heard_s = len(samples) / SAMPLE_RATE_HZ
+    audio_s = len(samples) / SAMPLE_RATE_HZ
     for alignment in times:
         if call.speed != 1.0:
-            alignment.scale(heard_s / report.audio_s)
-        alignment.end_at(heard_s)
+            alignment.scale(audio_s / report.audio_s)
+        alignment.end_at(audio_s)
     return JSONResponse(timed_audio(data, *times), headers=headers)
 
 

@@ -1,7 +1,7 @@
-"""What is said on ElevenLabs' sockets? `stream-input`, and `multi-stream-input` with contexts.
+"""ElevenLabs' sockets: `stream-input`, and `multi-stream-input` with contexts.
 
-Opens, closes and interrupts contexts, and tells errors. What their clients do, rather than what is
-written about them, decides: see docs/dialects.md.
+Opens, closes and interrupts contexts, and sends errors. Where ElevenLabs' documentation and their
+clients differ, the clients decide: docs/dialects.md, "ElevenLabs".
 """
 
 from typing import Any
@@ -11,10 +11,12 @@ from fastapi import APIRouter, WebSocket
 from chatterbox.dialects.elevenlabs.context import MULTI_PATH, PATH, Context, Message, Query
 from chatterbox.dialects.elevenlabs.http import output_format
 from chatterbox.dialects.shared.contexts import Contexts
-from chatterbox.dialects.shared.socket_server import Socket, SocketServer, close_code, first_of
+from chatterbox.dialects.shared.messages import fields_of_message
 from chatterbox.errors import ChatterboxError, IdleTimeout, Overloaded, VoiceNotFound
 from chatterbox.server.body import Body
+from chatterbox.server.dialect import Services
 from chatterbox.server.schemas import lenient_fields_of
+from chatterbox.server.socket_server import Socket, close_code, first_of
 
 DEFAULT_CONTEXT = "default"
 
@@ -27,17 +29,17 @@ _WORDS: dict[type[ChatterboxError], str] = {
 class Single:
     """`stream-input`: one text, ended by an empty one."""
 
-    def __init__(self, desk: SocketServer, socket: Socket, voice: str, query: Query) -> None:
-        self._desk = desk
+    def __init__(self, services: Services, socket: Socket, voice: str, query: Query) -> None:
+        self._services = services
         self._socket = socket
         self._voice = voice
         self._query = query
 
     async def run(self) -> None:
-        """Until everything is said."""
+        """Until everything is spoken."""
         message = await _receive(self._socket)
-        context = Context(self._desk, self._socket, self._voice, self._query, None, message)
-        self._socket.busy = lambda: context.voicing.busy
+        context = Context(self._services, self._socket, self._voice, self._query, None, message)
+        self._socket.busy = lambda: context.speech.busy
         self._take(context, message)
         await first_of(self._read(context), context.run())
 
@@ -57,13 +59,13 @@ class Single:
 class Multi:
     """`multi-stream-input`: contexts side by side."""
 
-    def __init__(self, desk: SocketServer, socket: Socket, voice: str, query: Query) -> None:
-        self._desk = desk
+    def __init__(self, services: Services, socket: Socket, voice: str, query: Query) -> None:
+        self._services = services
         self._socket = socket
         self._voice = voice
         self._query = query
         self._contexts = Contexts[Context](self._failed)
-        socket.busy = lambda: any(context.voicing.busy for context in self._contexts)
+        socket.busy = lambda: any(context.speech.busy for context in self._contexts)
 
     async def run(self) -> None:
         """Until the client closes it."""
@@ -108,11 +110,11 @@ class Multi:
             await self._failed(name, error)
 
     def _open(self, name: str, first: Message) -> Context:
-        context = Context(self._desk, self._socket, self._voice, self._query, name, first)
+        context = Context(self._services, self._socket, self._voice, self._query, name, first)
         return self._contexts.open(name, context, context.run)
 
     async def _end(self, name: str | None, context: Context) -> None:
-        """Closed: what was flushed is still said; else, or when told twice, it is cut here."""
+        """Close it: flushed text is still spoken; else, or on a second close, it stops now."""
         if context.flushed and not context.closing:
             context.finish()
         else:
@@ -120,7 +122,7 @@ class Multi:
 
     async def _cut(self, name: str | None, context: Context) -> None:
         await self._contexts.drop(name)
-        await context.tell_final()
+        await context.send_final()
 
     async def _failed(self, name: str | None, error: ChatterboxError) -> None:
         """Only that context; but without its voice the socket is of no use."""
@@ -137,16 +139,15 @@ def error_message(error: ChatterboxError) -> dict[str, Any]:
     return {"message": error.message, "error": word, "code": close_code(error)}
 
 
-async def _tell_error(socket: Socket, error: ChatterboxError) -> None:
+async def _send_error(socket: Socket, error: ChatterboxError) -> None:
     await socket.send_json(error_message(error))
 
 
 async def _receive(socket: Socket) -> Message:
-    message, _ = lenient_fields_of(Message, Body(await socket.receive_json(), typed=True))
-    return message
+    return fields_of_message(Message, await socket.receive_json())
 
 
-def router(desk: SocketServer) -> APIRouter:
+def router(services: Services) -> APIRouter:
     """Both sockets."""
     routes = APIRouter()
 
@@ -154,26 +155,24 @@ def router(desk: SocketServer) -> APIRouter:
         query, _ = lenient_fields_of(Query, Body(dict(socket.query)))
         socket.idle_s = query.inactivity_timeout
         output_format(query.output_format)
-        voice = await desk.voice(socket.path["voice_id"])
-        assert voice is not None, "the path has a name in it"
-        return voice, query
+        return (await services.voices.info(socket.path["voice_id"])).voice_id, query
 
     @routes.websocket(PATH)
     async def single(websocket: WebSocket) -> None:
         """ElevenLabs: one text, spoken while it is written."""
 
         async def protocol(socket: Socket) -> None:
-            await Single(desk, socket, *await opened(socket)).run()
+            await Single(services, socket, *await opened(socket)).run()
 
-        await desk.serve(websocket, protocol, _tell_error)
+        await services.sockets.serve(websocket, protocol, _send_error)
 
     @routes.websocket(MULTI_PATH)
     async def multi(websocket: WebSocket) -> None:
         """ElevenLabs: the same with contexts side by side."""
 
         async def protocol(socket: Socket) -> None:
-            await Multi(desk, socket, *await opened(socket)).run()
+            await Multi(services, socket, *await opened(socket)).run()
 
-        await desk.serve(websocket, protocol, _tell_error)
+        await services.sockets.serve(websocket, protocol, _send_error)
 
     return routes

@@ -1,6 +1,6 @@
-"""How do ElevenLabs' clients list, make, change and delete voices, and who are they themselves?
+"""ElevenLabs' `/v1/voices`, `/v2/voices` and `/v1/user`: list, make, change and delete voices.
 
-Translates; what a voice is, `voices/` knows.
+docs/dialects.md, "ElevenLabs over HTTP". Settings and quotas are fixed: the model has none.
 """
 
 from typing import Any, Literal
@@ -9,9 +9,9 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
-from chatterbox.dialects.services import Services
 from chatterbox.errors import InvalidValue
 from chatterbox.server.body import Body, BodyLimits, Files, read_body
+from chatterbox.server.dialect import Services
 from chatterbox.server.schemas import (
     LenientCall,
     Name,
@@ -74,12 +74,12 @@ def voice_body(info: VoiceInfo) -> dict[str, Any]:
     }
 
 
-def router(backend: Services) -> APIRouter:
+def router(services: Services) -> APIRouter:
     """The calls."""
     routes = APIRouter(tags=["elevenlabs"])
-    _add_lists(routes, backend.voices)
-    _add_changes(routes, backend.voices)
-    _add_user(routes, backend)
+    _add_lists(routes, services.voices)
+    _add_changes(routes, services.voices)
+    _add_user(routes, services)
     return routes
 
 
@@ -165,9 +165,9 @@ def _add_changes(routes: APIRouter, voices: VoiceService) -> None:
         return JSONResponse({"status": "ok"})
 
 
-def _add_user(routes: APIRouter, backend: Services) -> None:
+def _add_user(routes: APIRouter, services: Services) -> None:
     async def subscription() -> dict[str, Any]:
-        owned = [info for info in await backend.voices.listed() if not info.built_in]
+        owned = [info for info in await services.voices.listed() if not info.built_in]
         return {
             "tier": "self-hosted",
             "status": "active",

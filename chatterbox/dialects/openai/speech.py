@@ -1,7 +1,7 @@
-"""What do OpenAI's clients ask for? `POST /v1/audio/speech`, as sound or as events.
+"""OpenAI's `POST /v1/audio/speech`, streamed as a file or as server-sent events; their errors.
 
-Translates fields, voice names, events and errors; the voices and models are in `openai_voices.py`
-and `models.py`.
+docs/dialects.md, "OpenAI". A seed, the sampler's fields, `max_tokens` and `stream` are additions
+that Orpheus's servers made.
 """
 
 import base64
@@ -13,34 +13,15 @@ from pydantic import BeforeValidator, Field
 from starlette.responses import Response
 
 from chatterbox.audio.encode import FORMATS, audio_format
-from chatterbox.dialects.services import Services
+from chatterbox.dialects.shared.voice_names import OPENAI_VOICES, voice_or_alias
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
-from chatterbox.errors import ChatterboxError, VoiceNotFound
+from chatterbox.errors import ChatterboxError
 from chatterbox.server.body import Body
+from chatterbox.server.dialect import Services
 from chatterbox.server.errors import native_shape
 from chatterbox.server.schemas import Name, SamplingFields, Text, form_schema, lenient_fields_of
 from chatterbox.server.speech_response import SpeechPlan, SpeechResponse, whole_file
 from chatterbox.text import CodeBlocks
-
-PATHS = ("/v1/audio",)
-
-VOICE_ALIASES = {
-    "alloy": "slt",
-    "ash": "rms",
-    "ballad": "awb",
-    "coral": "slt",
-    "echo": "rms",
-    "fable": "awb",
-    "onyx": "kal16",
-    "nova": "slt",
-    "sage": "slt",
-    "shimmer": "slt",
-    "verse": "rms",
-    "marin": "slt",
-    "cedar": "kal16",
-}
-"""OpenAI's names → the built-in voice nearest in kind. Clients send these without being asked
-(Pipecat refuses any other), so they must speak; a real voice of that name goes first."""
 
 
 def _voice_name(value: object) -> object:
@@ -90,42 +71,26 @@ class Events:
 
     def broken(self, error: ChatterboxError, request_id: str, /) -> bytes:
         """OpenAI's clients raise on an event that has `error`."""
-        return _event({"type": "error", **shape(error, request_id)[1]})
+        return _event({"type": "error", **error_shape(error, request_id)[1]})
 
 
-def shape(error: ChatterboxError, request_id: str) -> tuple[int, Any]:
-    """The native one is OpenAI's; but a field at fault is called as in OpenAI's call."""
+def error_shape(error: ChatterboxError, request_id: str) -> tuple[int, Any]:
+    """The native shape, with fields named as in OpenAI's call."""
     status, body = native_shape(error, request_id)
     names = {"text": "input", "voice_id": "voice", "sample_rate": "response_format"}
     body["error"]["param"] = names.get(error.param or "", error.param)
     return status, body
 
 
-def voice_for(backend: Services, name: str | None) -> str | None:
-    """Who speaks when `name` is asked for. Raises VoiceNotFound."""
-    if name is None:
-        return None
-    try:
-        return backend.voice_id(name)
-    except VoiceNotFound:
-        alias = VOICE_ALIASES.get(name.lower())
-        if alias is None:
-            raise
-    try:
-        return backend.voices.library.info(alias).voice_id
-    except VoiceNotFound:  # its recording is lost
-        return None
-
-
-def router(backend: Services) -> APIRouter:
+def router(services: Services) -> APIRouter:
     """The call."""
     routes = APIRouter(tags=["openai"])
 
     def read(body: Body) -> SpeechPlan:
         fields, unknown = lenient_fields_of(SpeechFields, body)
-        call = backend.call(
+        call = services.call(
             fields.input,
-            voice_for(backend, fields.voice),
+            voice_or_alias(services, fields.voice, OPENAI_VOICES),
             audio_format(fields.response_format),
             sampling=fields,
             seed=fields.seed,
@@ -142,7 +107,7 @@ def router(backend: Services) -> APIRouter:
     @routes.post("/v1/audio/speech", openapi_extra=form_schema(SpeechFields))
     async def speech(request: Request) -> Response:
         """OpenAI: text to speech, streamed as sound or as server-sent events."""
-        return SpeechResponse(backend.service, request, read)
+        return SpeechResponse(services.speech, request, read)
 
     return routes
 

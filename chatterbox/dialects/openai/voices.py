@@ -1,6 +1,6 @@
-"""How do OpenAI's clients make, list and delete voices? `/v1/audio/voices`, `…/voice_consents`.
+"""OpenAI's `/v1/audio/voices` and `/v1/audio/voice_consents`: make, list and delete voices.
 
-Translates; what a voice is, `voices/` knows.
+docs/dialects.md, "OpenAI". Consents are kept and listed, but nothing is checked against them.
 """
 
 from datetime import UTC, datetime
@@ -11,10 +11,11 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
-from chatterbox.dialects.services import Services, is_english, names_of
+from chatterbox.dialects.shared.voice_names import is_english, names_of
 from chatterbox.errors import InvalidValue
 from chatterbox.server.auth import holder
 from chatterbox.server.body import Body, BodyLimits, read_body
+from chatterbox.server.dialect import Services
 from chatterbox.server.schemas import (
     LenientCall,
     Name,
@@ -104,13 +105,13 @@ def consent_body(consent: Consent) -> dict[str, Any]:
     }
 
 
-def router(backend: Services) -> APIRouter:
+def router(services: Services) -> APIRouter:
     """The calls."""
     routes = APIRouter(tags=["openai"])
-    book = ConsentBook(backend.engine.config.data_dir / "consents.json")
-    _add_voices(routes, backend.voices, book)
-    _add_consents(routes, backend.voices, book)
-    _add_library(routes, backend.voices)
+    book = ConsentBook(services.engine.config.data_dir / "consents.json")
+    _add_voices(routes, services.voices, book)
+    _add_consents(routes, services.voices, book)
+    _add_library(routes, services.voices)
     return routes
 
 

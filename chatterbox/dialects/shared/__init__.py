@@ -1,1 +1,1 @@
-"""What the WebSocket protocols share."""
+"""What several dialects use: voice names, messages, speech of text that is still arriving."""

@@ -1,32 +1,32 @@
-"""Which characters belong to the sound that is just being sent?
+"""Which characters belong to the audio that is being sent, and which words they complete.
 
-Pure. A segment's begin and end are exact once they are known; until its end is known, its length
-is guessed from its text, and what was guessed too short or too long is made good at its end.
+Pure. Where a segment begins and ends is exact once known. Until its end is known, its length is
+estimated from its text, and the error is corrected at its end.
 """
 
 from dataclasses import dataclass
 
-from chatterbox.dialects.elevenlabs.alignment import Alignment, original_pieces, spread
+from chatterbox.dialects.shared.alignment import Alignment, original_pieces, spread
 from chatterbox.engine.speech_stream import SpeechReport
 from chatterbox.runtime.contract import SAMPLE_RATE_HZ
 
 CHARS_PER_S = 15.0
-"""Of English speech: the guess for a segment that is still being made."""
+"""English speech: the estimate for a segment that is still being generated."""
 MOST_SHARE = 0.8
-"""More of a segment than this is never taken for spoken while its end is not known."""
+"""While a segment's end is unknown, at most this share of its characters counts as spoken."""
 _SAMPLE_S = 1 / SAMPLE_RATE_HZ  # two sums of the same pieces may differ by less
 
 
 class Timing:
-    """Of one text on its way out, by the clock of its own sound, `lead_s` of silence included."""
+    """Times of one text's characters, counted from its audio's start (`lead_s` of silence)."""
 
     def __init__(self, text: str, report: SpeechReport, lead_s: float = 0.0) -> None:
         self._report = report
         self._lead_s = lead_s
         self._pieces = original_pieces(text, report.segment_texts)
         self._segment = 0
-        self._told = 0  # characters of the segment
-        self._told_until_s = 0.0
+        self._emitted = 0  # characters of the segment
+        self._emitted_until_s = 0.0
 
     def until(self, now_s: float) -> Alignment:
         """The characters from where the last call left off to the moment `now_s` of the sound;
@@ -41,24 +41,24 @@ class Timing:
             if nth < len(report.segment_ends_s):
                 end_s = self._lead_s + report.segment_ends_s[nth]
             if end_s is None or end_s > now_s + _SAMPLE_S:
-                self._tell(found, self._share(nth, now_s, end_s), now_s)
+                self._emit(found, self._share(nth, now_s, end_s), now_s)
                 break
-            self._tell(found, len(self._pieces[nth]), end_s)
-            self._segment, self._told = nth + 1, 0
+            self._emit(found, len(self._pieces[nth]), end_s)
+            self._segment, self._emitted = nth + 1, 0
         return found
 
     def rest(self, now_s: float) -> Alignment:
-        """What is left, when the sound is whole and `now_s` long."""
+        """The remaining characters, when the audio is complete and `now_s` long."""
         found = self.until(now_s)
         while self._segment < len(self._pieces):
-            self._tell(found, len(self._pieces[self._segment]), now_s)
-            self._segment, self._told = self._segment + 1, 0
+            self._emit(found, len(self._pieces[self._segment]), now_s)
+            self._segment, self._emitted = self._segment + 1, 0
         found.end_at(now_s)
         return found
 
     def _start_s(self, nth: int) -> float:
         starts_s = self._report.segment_starts_s
-        return self._lead_s + starts_s[nth] if nth < len(starts_s) else self._told_until_s
+        return self._lead_s + starts_s[nth] if nth < len(starts_s) else self._emitted_until_s
 
     def _share(self, nth: int, now_s: float, end_s: float | None) -> int:
         """How many characters of the segment have been spoken by now; never all of them."""
@@ -66,28 +66,28 @@ class Timing:
         chars = len(self._pieces[nth])
         spoken_s = now_s - start_s
         if spoken_s <= 0:
-            return self._told
+            return self._emitted
         if end_s is None:
             whole_s = max(chars / CHARS_PER_S, spoken_s / MOST_SHARE)
         else:
             whole_s = end_s - start_s
-        return max(self._told, min(chars - 1, int(chars * spoken_s / whole_s)))
+        return max(self._emitted, min(chars - 1, int(chars * spoken_s / whole_s)))
 
-    def _tell(self, found: Alignment, until: int, now_s: float) -> None:
-        piece = self._pieces[self._segment][self._told : until]
+    def _emit(self, found: Alignment, until: int, now_s: float) -> None:
+        piece = self._pieces[self._segment][self._emitted : until]
         if not piece:
             return
-        since_s = self._told_until_s
+        since_s = self._emitted_until_s
         start_s = self._start_s(self._segment)
         start_s = min(max(since_s, start_s), now_s)
-        if self._told or piece[:1].strip():
+        if self._emitted or piece[:1].strip():
             start_s = since_s  # no blank leads it: the pause before it is its own
         if piece.strip():
             found.extend(spread(piece, since_s, start_s, now_s))
         else:
             found.extend(_evenly(piece, since_s, now_s))
-        self._told = max(self._told, until)
-        self._told_until_s = now_s
+        self._emitted = max(self._emitted, until)
+        self._emitted_until_s = now_s
 
 
 def _evenly(text: str, since_s: float, now_s: float) -> Alignment:

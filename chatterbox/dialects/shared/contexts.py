@@ -1,6 +1,6 @@
-"""Who is speaking on one socket? Contexts by name, each a task that can be silenced alone.
+"""A socket's contexts by name: each is a task that can be cancelled without the others.
 
-Knows no protocol; a context's own fault ends that context, a fault of the socket ends the socket.
+A context's own error ends that context; an error of the socket ends the socket.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ MOST_CONTEXTS = 16
 
 
 class Contexts(Generic[C]):
-    """`tell` is called with a context's name and what ended it, for the client to be told; it may
-    raise that (or another) error to end the whole socket."""
+    """`failed` is called with a context's name and the error that ended it. It tells the client, or
+    raises an error to end the whole socket."""
 
-    def __init__(self, tell: Callable[[str | None, ChatterboxError], Awaitable[None]]) -> None:
-        self._tell = tell
+    def __init__(self, failed: Callable[[str | None, ChatterboxError], Awaitable[None]]) -> None:
+        self._failed = failed
         self._open: dict[str | None, tuple[C, asyncio.Task[None]]] = {}
         self._fault: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -46,7 +46,7 @@ class Contexts(Generic[C]):
         return context
 
     async def drop(self, name: str | None) -> C | None:
-        """Silence one; when this returns its place is free. None: there is none."""
+        """Cancel one; when this returns its place is free. None: there is no such context."""
         if name not in self._open:
             return None
         context, task = self._open.pop(name)
@@ -58,14 +58,14 @@ class Contexts(Generic[C]):
         await asyncio.gather(*(task for _, task in self._open.values()))
 
     async def close(self) -> None:
-        """Silence all."""
+        """Cancel all."""
         tasks = [task for _, task in self._open.values()]
         self._open.clear()
         await _end(tasks)
         self._fault.cancel()
 
     async def fault(self) -> None:
-        """Waits for what ends the socket, and raises it."""
+        """Waits for an error that ends the socket, and raises it."""
         await asyncio.shield(self._fault)
 
     async def _run(self, name: str | None, context: C, work: Work) -> None:
@@ -76,7 +76,7 @@ class Contexts(Generic[C]):
                 raise
             except ChatterboxError as error:
                 self._forget(name, context)
-                await self._tell(name, error)
+                await self._failed(name, error)
             else:
                 self._forget(name, context)
         except Exception as fault:  # noqa: BLE001 - carried to whoever waits in `fault`

@@ -1,7 +1,7 @@
-"""Which of the text that has arrived so far can be spoken now, before the rest is there?
+"""Arriving text, released as whole sentences as soon as they are complete.
 
-Pure. Where sentences end, `text.sentence_end` knows; this file cuts nothing in two that is read as
-one (a link, a formula, an element), and skips code and thoughts as they come in.
+Pure. `text.sentence_end` decides where sentences end. Nothing that is read as one is cut in two (a
+link, a formula, an element); code and thoughts are skipped as they arrive.
 """
 
 import re

@@ -1,7 +1,4 @@
-"""What is to be spoken next? Text in pieces, whole calls and marks, in the order they came.
-
-Belongs to the event loop; knows no protocol and no engine.
-"""
+"""What waits to be spoken: text in pieces, whole calls and marks, in order. Event loop only."""
 
 import asyncio
 from collections import deque
@@ -15,12 +12,12 @@ from chatterbox.errors import Overloaded, TextTooLong
 from chatterbox.text import CodeBlocks
 
 MOST_ITEMS = 256
-"""Calls and marks that wait on one socket: more of them is nobody's speech."""
+"""Most calls and marks that may wait on one socket."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Something that happens when all before it has been spoken."""
+    """Comes out of the queue once all before it has been spoken."""
 
     token: Any
 
@@ -48,7 +45,7 @@ class SpeechQueue:
 
     @property
     def waiting(self) -> bool:
-        """Whether anything will be spoken without more being said."""
+        """Whether anything is left to speak without more text."""
         return bool(self._ready)
 
     def feed(self, text: str, *, complete: bool = False, at_once: bool = False) -> None:
@@ -59,7 +56,7 @@ class SpeechQueue:
         self._news.set()
 
     def flush(self) -> None:
-        """What is there is all there is of its sentence."""
+        """Release what is there, whole sentence or not."""
         if not self._buffer.is_blank():  # blanks will lead what comes next
             rest = self._buffer.flush()
             self._put(rest)

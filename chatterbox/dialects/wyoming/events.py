@@ -1,6 +1,6 @@
-"""How do Wyoming's events travel? A line of JSON, then its data and its payload by their lengths.
+"""Wyoming's wire format: a line of JSON, then data and payload of the lengths it names.
 
-Knows the frames and their bounds; what an event means, `session.py` knows.
+Written here rather than taken from the `wyoming` package, which reads lengths without a limit.
 """
 
 import asyncio
@@ -8,9 +8,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from chatterbox.dialects.shared.socket_server import MAX_FRAME_BYTES
 from chatterbox.errors import BodyTooLarge, Cancelled, InvalidBody, SlowClient
 from chatterbox.server.disconnect import STALL_S
+from chatterbox.server.socket_server import MAX_FRAME_BYTES
 
 VERSION = "1.10.2"  # of the protocol's own package, whose client the tests drive
 

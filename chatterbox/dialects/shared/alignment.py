@@ -1,7 +1,6 @@
-"""When is each character spoken? From the segments' own timing, evenly within each of them.
+"""When each character is spoken: exact at the segments' bounds, evenly spread within a segment.
 
-Pure, and knows no dialect: texts and times in, characters and times out. What is known exactly is
-when a segment begins and ends; inside it the characters share the time alike.
+Pure: texts and times in, characters and times out.
 """
 
 import math

@@ -1,6 +1,7 @@
-"""How is a WebSocket kept within bounds? Admission, frames, idle time, slow readers, close codes.
+"""WebSockets within bounds: admission, frame sizes, idle time, slow readers, close codes.
 
-Knows no protocol: one is handed in, and speaks through `Socket`.
+A dialect hands its protocol to `SocketServer.serve` and speaks through `Socket`. The bounds and the
+close codes are in docs/dialects.md.
 """
 
 import asyncio
@@ -12,8 +13,7 @@ from typing import Any
 
 from fastapi import WebSocket, WebSocketDisconnect
 
-from chatterbox.dialects.services import Services
-from chatterbox.dialects.shared.incremental_speech import Ended
+from chatterbox.config import ServerConfig
 from chatterbox.errors import (
     BodyTooLarge,
     Cancelled,
@@ -32,6 +32,8 @@ from chatterbox.server.access_record import record_of
 from chatterbox.server.auth import SUBPROTOCOL
 from chatterbox.server.disconnect import STALL_S
 from chatterbox.server.errors import error_response
+from chatterbox.server.lifecycle import Lifecycle
+from chatterbox.server.quotas import KeyQuotas
 
 log = logging.getLogger(__name__)
 
@@ -128,25 +130,26 @@ class Socket:
 
 
 Protocol = Callable[[Socket], Coroutine[Any, Any, None]]
-TellError = Callable[[Socket, ChatterboxError], Awaitable[None]]
+SendError = Callable[[Socket, ChatterboxError], Awaitable[None]]
 
 
 class SocketServer:
     """Where every WebSocket comes in. One for each server."""
 
-    def __init__(self, backend: Services, ended: Ended) -> None:
-        self.backend = backend
-        self.ended = ended
-        self.open_sockets = 0
+    def __init__(self, config: ServerConfig, lifecycle: Lifecycle, quotas: KeyQuotas) -> None:
+        self._config = config
+        self._lifecycle = lifecycle
+        self._quotas = quotas
+        self._open = 0
 
-    async def serve(self, websocket: WebSocket, protocol: Protocol, tell: TellError) -> None:
-        """Run `protocol` on a socket until it returns, which closes it normally, or raises: then
-        the client is told in its own words, and the close code says what kind of error it was."""
+    async def serve(self, websocket: WebSocket, protocol: Protocol, send_error: SendError) -> None:
+        """Run `protocol` on a socket. When it returns, the socket is closed with 1000; when it
+        raises, the error goes through `send_error` and its kind decides the close code."""
         try:
             async with self._room():
                 await websocket.accept(subprotocol_of(websocket.scope["subprotocols"]))
-                socket = Socket(websocket, self.backend.config.websocket_idle_timeout_s)
-                await self._converse(socket, protocol, tell)
+                socket = Socket(websocket, self._config.websocket_idle_timeout_s)
+                await self._converse(socket, protocol, send_error)
         except (TooManyConnections, KeyLimit) as full:  # those of a conversation were told in it
             record = record_of(websocket.scope)
             record.failed(full)
@@ -155,40 +158,34 @@ class SocketServer:
     @contextlib.asynccontextmanager
     async def _room(self) -> AsyncIterator[None]:
         """One socket more. Raises TooManyConnections and KeyLimit."""
-        if self.open_sockets >= self.backend.config.max_websockets:
+        if self._open >= self._config.max_websockets:
             raise TooManyConnections("There are too many open sockets.", retry_after_s=5)
-        async with self.backend.service.shares.hold_socket():
-            self.open_sockets += 1
+        async with self._quotas.hold_socket():
+            self._open += 1
             try:
                 yield
             finally:
-                self.open_sockets -= 1
+                self._open -= 1
 
-    async def _converse(self, socket: Socket, protocol: Protocol, tell: TellError) -> None:
+    async def _converse(self, socket: Socket, protocol: Protocol, send_error: SendError) -> None:
         try:
-            self.backend.service.lifecycle.check_open()
+            self._lifecycle.check_open()
             await protocol(socket)
         except Cancelled:
             await socket.close(GOING_AWAY)  # it has left, or does not read any more
         except ChatterboxError as error:
-            await self._refuse(socket, error, tell)
+            await self._refuse(socket, error, send_error)
         except Exception:
             log.exception("unexpected fault in a socket")
             bug = InternalError("The server failed on this socket; its log has the reason.")
-            await self._refuse(socket, bug, tell)
+            await self._refuse(socket, bug, send_error)
         else:
             await socket.close(NORMAL)
 
-    async def _refuse(self, socket: Socket, error: ChatterboxError, tell: TellError) -> None:
+    async def _refuse(self, socket: Socket, error: ChatterboxError, send_error: SendError) -> None:
         with contextlib.suppress(Cancelled):
-            await tell(socket, error)
+            await send_error(socket, error)
         await socket.close(close_code(error), error.code)
-
-    async def voice(self, name: str | None) -> str | None:
-        """The id of a voice that a client names. Raises VoiceNotFound."""
-        if not name:
-            return None
-        return (await self.backend.voices.info(name)).voice_id
 
 
 def subprotocol_of(offered: Sequence[str]) -> str | None:

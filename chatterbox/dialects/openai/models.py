@@ -1,38 +1,32 @@
-"""Which models are there? `/v1/models`, which OpenAI's and ElevenLabs' clients both ask.
-
-There is one model; the names that clients know are its aliases.
-"""
+"""OpenAI's `/v1/models`, and Open WebUI's `/v1/audio/models`: one model and three aliases."""
 
 import time
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
-from chatterbox.dialects.elevenlabs import http as elevenlabs
-from chatterbox.dialects.services import Services
 from chatterbox.errors import RouteNotFound, shown
+from chatterbox.server.dialect import Services
 
 ALIASES = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
 
 
-def router(backend: Services) -> APIRouter:
+def router(services: Services) -> APIRouter:
     """The lists."""
     routes = APIRouter(tags=["models"])
     started = int(time.time())
 
     def names() -> list[str]:
-        backend.service.lifecycle.check_open()  # until it is loaded nobody knows its name
-        return [backend.engine.info.name, *ALIASES]
+        services.speech.lifecycle.check_open()  # until it is loaded nobody knows its name
+        return [services.engine.info.name, *ALIASES]
 
     def entry(name: str) -> dict[str, Any]:
         return {"id": name, "object": "model", "created": started, "owned_by": "chatterbox"}
 
     @routes.get("/v1/models")
-    async def models(request: Request) -> Response:
+    async def models() -> Response:
         """OpenAI's list of models; ElevenLabs' for its clients, who say who they are."""
-        if elevenlabs.is_client(request):
-            return JSONResponse(elevenlabs.models(names()[0], backend.config.max_text_length))
         return JSONResponse({"object": "list", "data": [entry(name) for name in names()]})
 
     @routes.get("/v1/models/{name:path}")

@@ -1,0 +1,69 @@
+"""Voice names that clients expect: OpenAI's and Orpheus' sets, mapped to built-in voices."""
+
+from collections.abc import Iterable, Mapping
+
+from chatterbox.errors import VoiceNotFound
+from chatterbox.server.dialect import Services
+from chatterbox.voices.names import VoiceInfo
+
+OPENAI_VOICES = {
+    "alloy": "slt",
+    "ash": "rms",
+    "ballad": "awb",
+    "coral": "slt",
+    "echo": "rms",
+    "fable": "awb",
+    "onyx": "kal16",
+    "nova": "slt",
+    "sage": "slt",
+    "shimmer": "slt",
+    "verse": "rms",
+    "marin": "slt",
+    "cedar": "kal16",
+}
+"""OpenAI's names → the built-in voice nearest in kind. Clients send these unasked (Pipecat refuses
+any other), so they must speak; a real voice of that name goes first."""
+ORPHEUS_VOICES = {
+    "tara": "slt",
+    "leah": "slt",
+    "jess": "slt",
+    "mia": "slt",
+    "zoe": "slt",
+    "leo": "rms",
+    "dan": "awb",
+    "zac": "kal16",
+}
+"""Orpheus' eight voices, in the same way."""
+
+
+def voice_or_alias(services: Services, name: str | None, aliases: Mapping[str, str]) -> str | None:
+    """The id of the voice meant by `name`; None: the default voice. Raises VoiceNotFound."""
+    if name is None:
+        return None
+    try:
+        return services.voice_id(name)
+    except VoiceNotFound:
+        alias = aliases.get(name.lower())
+        if alias is None:
+            raise
+    try:
+        return services.voices.library.info(alias).voice_id
+    except VoiceNotFound:  # the built-in voice's recording is lost
+        return None
+
+
+async def orpheus_voice(services: Services, name: str | None) -> str | None:
+    """The same on the sockets of Orpheus' servers, without blocking the event loop."""
+    return await services.voices.ask(voice_or_alias, services, name or None, ORPHEUS_VOICES)
+
+
+def names_of(voices: Iterable[VoiceInfo]) -> list[str]:
+    """Every name and alias, for clients that know voices by name alone."""
+    return [name for info in voices for name in info.names]
+
+
+def is_english(language: str | None) -> bool:
+    """Whether a language code asks for English, which is all the model speaks; None does."""
+    if language is None:
+        return True
+    return language.lower().replace("_", "-").split("-")[0] in ("", "en", "auto")

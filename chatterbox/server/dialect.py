@@ -1,0 +1,128 @@
+"""What a dialect is, and what the server gives it: `Dialect` and `Services`.
+
+A dialect translates one client family's protocol. The server knows dialects by this interface
+only; `chatterbox/dialects/registry.py` lists them. docs/dialects.md says how to add one.
+"""
+
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Protocol
+
+from fastapi import APIRouter
+
+from chatterbox.audio.encode import AudioFormat
+from chatterbox.config import ServerConfig
+from chatterbox.engine.engine import TTSEngine
+from chatterbox.engine.speech_stream import SpeechRequest
+from chatterbox.errors import VoiceNotFound
+from chatterbox.server.errors import ErrorShape, ShapeOf, native_shape
+from chatterbox.server.request_log import Ended
+from chatterbox.server.schemas import SEED_LIMIT, SamplingFields, random_seed
+from chatterbox.server.socket_server import SocketServer
+from chatterbox.server.speech_routes import BodySniffer
+from chatterbox.server.speech_service import SpeechService
+from chatterbox.server.voice_service import VoiceService
+from chatterbox.text import CodeBlocks
+
+AUDIO_SUFFIXES = (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".mp4", ".aac", ".webm")
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What a dialect calls; one for each server."""
+
+    engine: TTSEngine
+    config: ServerConfig
+    speech: SpeechService
+    voices: VoiceService
+    sockets: SocketServer
+    ended: Ended  # called with the record of each utterance, as of each request
+
+    def voice_id(self, name: str) -> str:
+        """Resolve an id, a name, or the name of a recording's file. Raises VoiceNotFound."""
+        library = self.voices.library
+        try:
+            return library.info(name).voice_id
+        except VoiceNotFound:
+            path = PurePosixPath(name.replace("\\", "/"))
+            if path.suffix.lower() not in AUDIO_SUFFIXES:
+                raise
+        return library.info(path.stem).voice_id
+
+    def call(
+        self,
+        text: str,
+        voice: str | None,
+        form: AudioFormat,
+        *,
+        sampling: SamplingFields | None = None,
+        seed: int | None = None,
+        max_new_tokens: int | None = None,
+        speed: float = 1.0,
+        code_blocks: CodeBlocks | None = None,
+        silence_if_wordless: bool = False,
+        ignored: tuple[str, ...] = (),
+        deterministic: bool = True,
+    ) -> SpeechRequest:
+        """Make a call. A seed may be any whole number; a cap above the server's own is dropped.
+        `deterministic`: a seed that is given is the client's own, not one drawn for it."""
+        ceiling = self.engine.config.max_new_tokens
+        capped = max_new_tokens is not None and max_new_tokens < ceiling
+        return SpeechRequest(
+            text=text,
+            voice=voice,
+            sampling=self.engine.sampling({} if sampling is None else sampling.sampling()),
+            seed=random_seed() if seed is None else seed % SEED_LIMIT,
+            max_new_tokens=max_new_tokens if capped else None,
+            format=form,
+            speed=speed,
+            code_blocks=code_blocks,
+            silence_if_wordless=silence_if_wordless,
+            deterministic=deterministic and seed is not None,
+            ignored=ignored,
+        )
+
+
+Bind = Callable[[int, str], socket.socket]
+"""(port, the flag that sets it) → a listening socket on the server's host. Raises ConfigError."""
+
+
+class PortListener(Protocol):
+    """A dialect's own port, opened and closed with the server."""
+
+    async def open(self) -> None:
+        """Begin to listen."""
+        ...
+
+    async def close(self) -> None:
+        """Stop listening, and close what is still open."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One client family's entry points; all but one of them may be left out."""
+
+    router: Callable[[Services], APIRouter] | None = None
+    """Its HTTP routes and WebSockets."""
+    paths: tuple[str, ...] = ()
+    """Where errors have `error_shape`: these paths and all below them."""
+    error_shape: ErrorShape = native_shape
+    body_sniffer: Callable[[Services], BodySniffer] | None = None
+    """Recognises this family's own JSON on the native `POST /tts`."""
+    listener: Callable[[Services, Bind], PortListener | None] | None = None
+    """Its own port; None: it is switched off. Raises ConfigError."""
+
+
+def error_shapes(dialects: Sequence[Dialect]) -> ShapeOf:
+    """Path → the error shape its clients read; the native one where the path is no dialect's."""
+
+    def shape_of(path: str) -> ErrorShape:
+        for dialect in dialects:
+            if any(path == own or path.startswith(own + "/") for own in dialect.paths):
+                return dialect.error_shape
+        return native_shape
+
+    return shape_of
