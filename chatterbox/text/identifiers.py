@@ -1,4 +1,4 @@
-"""Reads figures that are names: telephone numbers, codes, versions, models, house numbers, verses.
+"""Reads figures that are names: telephone numbers, codes, versions, models, house numbers.
 
 What has to be typed in is read digit by digit, in its groups; what is said as a name is read in
 pairs: `RTX 4090`, `flight BA2490`, `error 404`, `1428 Elm Street`.
@@ -6,7 +6,7 @@ pairs: `RTX 4090`, `flight BA2490`, `error 404`, `1428 Elm Street`.
 
 import re
 
-from chatterbox.text.lexicon import BOOKS, listed
+from chatterbox.text.lexicon import listed
 from chatterbox.text.numbers import cardinal, digits, number, paired
 
 # --- telephone numbers ---------------------------------------------------------------------------
@@ -123,27 +123,11 @@ _HOUSE = re.compile(
     r"(?<![\w.,$£€-])(\d{3,5})(?= (?:(?:[NSEW]|[NS][EW]|North|South|East|West)\.? )?"
     rf"(?!{_STREET})(?:[A-Z][\w'-]*\.?|\d{{1,3}}(?:st|nd|rd|th)) (?:[A-Z][\w'-]* ){{0,2}}{_STREET})"
 )
-_BOOKS = "|".join(BOOKS.values()) + (
-    "|Ruth|Ezra|Job|Joel|Amos|Obadiah|Jonah|Nahum|Acts|Jude|Maccabees|Tobit|Judith|Sirach|Baruch"
-    "|Surah?|Quran|Koran"
-)
-_VERSE = re.compile(
-    rf"(?:(?<![\w.])([123]) )?\b({_BOOKS}) (\d{{1,3}}):(\d{{1,3}})"
-    r"(?: ?[-–—] ?(\d{1,3})(?![:\d]))?(?![\w:])"
-)
-
-_IS_VERSE = re.compile("[0-9]:[0-9]")
-
 # --- signs before figures ------------------------------------------------------------------------
 _FIGURE = re.compile("[0-9]")
 _LEADING_POINT = re.compile(r"\.(?<![\w.].)(?=\d)")
 _MINUS = re.compile(r"-(?<![\w)\].,%°$£€¥^-].)(?=[^\w\s-]?\d|[A-Z]{1,2}\$\d)")
 _PLUS = re.compile(r"\+(?<![\w+].)(?=\d)")
-
-
-def verses(text: str) -> str:
-    """Romans 8:28-30, 1 Peter 5:7: must be taken before times of day."""
-    return _VERSE.sub(_say_verse, text) if _IS_VERSE.search(text) else text
 
 
 def spell_out(text: str) -> str:
@@ -331,10 +315,3 @@ def _say_series(match: re.Match[str]) -> str:
 def _say_model(match: re.Match[str]) -> str:
     after = match.string[match.end() : match.end() + 1]
     return f"{match[1].rstrip('-')} {_named(match[2])}{' ' if after.isalpha() else ''}"
-
-
-def _say_verse(match: re.Match[str]) -> str:
-    book, book_name, chapter, first, last = match.groups()
-    volume = ("First ", "Second ", "Third ")[int(book) - 1] if book else ""
-    said = f"{volume}{book_name} {cardinal(int(chapter))} {cardinal(int(first))}"
-    return f"{said} to {cardinal(int(last))}" if last else said

@@ -29,6 +29,7 @@ from chatterbox.text import (
     signs,
     slashes,
     streets,
+    verses,
     words,
     years,
 )
@@ -80,7 +81,7 @@ _WORDS = (
 )
 _FIGURES = (
     _opened,
-    identifiers.verses,
+    verses.spell_out,
     figures.pressure,
     ranges.linked,
     dates.spell_out,
