@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from chatterbox.runtime.contract import F32, SAMPLE_RATE_HZ
+from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 
 BLOCK_SAMPLES = SAMPLE_RATE_HZ // 50
 MEMORY_S = 0.2

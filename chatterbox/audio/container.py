@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import av
 import av.container
 
+from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.audio.pcm import to_int16
-from chatterbox.runtime.contract import F32, SAMPLES_PER_CODE
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ FLAC = CompileOptions(
     "flac",
     "flac",
     # FFmpeg's own choice at 24 kHz is 96 ms, which a listener would wait for.
-    {"frame_size": str(SAMPLES_PER_CODE)},
+    {"frame_size": str(SAMPLE_RATE_HZ // 25)},
     {"metadata_header_padding": "0"},  # else 8 KiB of zeros lead the stream
 )
 

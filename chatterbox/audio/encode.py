@@ -10,11 +10,11 @@ from functools import partial
 from types import MappingProxyType
 from typing import Protocol
 
+from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.audio.container import A_LAW, AAC, MP3, MU_LAW, OPUS, ContainerEncoder, FlacEncoder
 from chatterbox.audio.resample import Resampler, resampled_samples
 from chatterbox.audio.wave import PcmEncoder, WavEncoder
 from chatterbox.errors import InvalidValue, shown
-from chatterbox.runtime.contract import F32, SAMPLE_RATE_HZ
 
 
 class Encoder(Protocol):

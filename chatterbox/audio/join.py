@@ -5,7 +5,7 @@ Knows no text, codes or formats: samples in, samples out, whatever pieces they a
 
 import numpy as np
 
-from chatterbox.runtime.contract import F32, SAMPLE_RATE_HZ
+from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 
 DEFAULT_FADE_MS = 10.0
 """Long enough that an edge does not click, shorter than any phone of speech."""

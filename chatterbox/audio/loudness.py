@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from chatterbox.runtime.contract import F32, SAMPLE_RATE_HZ
+from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 
 BLOCK_SAMPLES = SAMPLE_RATE_HZ * 4 // 10  # BS.1770: blocks of 400 ms
 SILENT_LUFS = -70.0  # BS.1770: blocks below are not counted

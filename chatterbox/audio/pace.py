@@ -10,7 +10,7 @@ from itertools import pairwise
 import av
 import numpy as np
 
-from chatterbox.runtime.contract import F32, SAMPLE_RATE_HZ
+from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 
 SLOWEST, FASTEST = 0.25, 4.0
 STEP_SLOWEST, STEP_FASTEST = 0.5, 2.0

@@ -6,7 +6,7 @@ Knows no container: `wave.py` and `container.py` wrap what comes out of here.
 import numpy as np
 from numpy.typing import NDArray
 
-from chatterbox.runtime.contract import F32
+from chatterbox.arrays import F32
 
 I16 = NDArray[np.int16]
 

@@ -6,7 +6,7 @@ Knows no format: float32 at 24 kHz in, float32 at the other rate out.
 import numpy as np
 import soxr
 
-from chatterbox.runtime.contract import F32, SAMPLE_RATE_HZ
+from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 
 QUALITY = "HQ"
 """soxr's quality for 16-bit sound: linear phase, stop band below what 16 bit can hold."""

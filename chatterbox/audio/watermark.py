@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.errors import ConfigError
-from chatterbox.runtime.contract import F32, SAMPLE_RATE_HZ
 
 Watermark = Callable[[F32], F32]
 

@@ -5,8 +5,8 @@ Knows only 16-bit mono; for streams whose length is not known yet see `UNKNOWN_S
 
 import struct
 
+from chatterbox.arrays import F32
 from chatterbox.audio.pcm import to_int16
-from chatterbox.runtime.contract import F32
 
 SAMPLE_BYTES = 2
 UNKNOWN_SIZE = 0xFFFF_FFFF

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator
 from starlette.responses import JSONResponse, Response
 
 from chatterbox import __version__
+from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.audio.encode import audio_format
 from chatterbox.dialects.shared.char_timing import Timing, Word, Words
 from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Listener, Utterance
@@ -24,7 +25,6 @@ from chatterbox.dialects.shared.messages import (
 )
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import ChatterboxError, InvalidValue, Overloaded
-from chatterbox.runtime.contract import F32, SAMPLE_RATE_HZ
 from chatterbox.server.body import Body
 from chatterbox.server.dialect import Dialect, Services
 from chatterbox.server.schemas import (

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from fastapi import APIRouter, WebSocket
 from pydantic import Field
 
+from chatterbox.arrays import F32
 from chatterbox.audio.encode import AudioFormat, Encoder, audio_format
 from chatterbox.audio.pace import FASTEST, SLOWEST
 from chatterbox.dialects.shared.char_timing import Word, Words
@@ -20,7 +21,6 @@ from chatterbox.dialects.shared.messages import fields_of_message, unknown_messa
 from chatterbox.dialects.shared.voice_names import OPENAI_VOICES, voice_or_alias
 from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import ChatterboxError, InvalidValue, shown
-from chatterbox.runtime.contract import F32
 from chatterbox.server.body import Body
 from chatterbox.server.dialect import Dialect, Services
 from chatterbox.server.schemas import (

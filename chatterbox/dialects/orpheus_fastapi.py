@@ -8,13 +8,13 @@ from typing import Any
 from fastapi import APIRouter, WebSocket
 from starlette.responses import JSONResponse, Response
 
+from chatterbox.arrays import F32
 from chatterbox.audio.encode import audio_format
 from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Listener, Utterance
 from chatterbox.dialects.shared.messages import fields_of_message
 from chatterbox.dialects.shared.voice_names import orpheus_voice
 from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import ChatterboxError, UnsupportedMediaType
-from chatterbox.runtime.contract import F32
 from chatterbox.server.dialect import Dialect, Services
 from chatterbox.server.schemas import Name, SamplingFields, Text
 from chatterbox.server.socket_server import Socket, first_of, json_object

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter, WebSocket
 
+from chatterbox.arrays import F32
 from chatterbox.audio.encode import audio_format
 from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Listener, Utterance
 from chatterbox.dialects.shared.messages import (
@@ -20,7 +21,6 @@ from chatterbox.dialects.shared.messages import (
 from chatterbox.dialects.shared.voice_names import orpheus_voice
 from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import ChatterboxError
-from chatterbox.runtime.contract import F32
 from chatterbox.server.dialect import Dialect, Services
 from chatterbox.server.schemas import LenientCall, Name, Text
 from chatterbox.server.socket_server import Socket, first_of

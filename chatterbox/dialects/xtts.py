@@ -10,12 +10,12 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
+from chatterbox.arrays import F32
 from chatterbox.audio.encode import audio_format
 from chatterbox.dialects.shared.voice_names import is_english, names_of
 from chatterbox.dialects.sillytavern import error_shape, voice_for
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import InvalidValue
-from chatterbox.runtime.contract import F32
 from chatterbox.server.body import Body, BodyLimits, read_body
 from chatterbox.server.dialect import Dialect, Services
 from chatterbox.server.schemas import (

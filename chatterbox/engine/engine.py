@@ -13,6 +13,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Literal
 
+from chatterbox.arrays import F32
 from chatterbox.audio.watermark import load_watermark
 from chatterbox.config import TTSConfig
 from chatterbox.engine.admission import Admission
@@ -39,9 +40,10 @@ from chatterbox.errors import (
     TextFault,
     first_line,
 )
+from chatterbox.families.base import Voice
 from chatterbox.families.turbo.load import LoadedModel, ModelInfo, load_model
+from chatterbox.families.turbo.voice import VoiceTensors
 from chatterbox.hardening import make_private
-from chatterbox.runtime.contract import F32, Voice, VoiceTensors
 from chatterbox.runtime.ort_errors import device_is_lost, is_out_of_memory
 from chatterbox.text import CodeBlocks, Segment, SegmentLimits, prepare
 from chatterbox.voices.library import VoiceLibrary

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
+from chatterbox.arrays import F32
 from chatterbox.engine.batch_retry import SplittingBatch
 from chatterbox.engine.cpu_lock import CpuLock
 from chatterbox.engine.fairness import FairScheduler, PrioritySnapshot
@@ -24,7 +25,6 @@ from chatterbox.engine.threads import CommandQueue, Heartbeat, Wakeup
 from chatterbox.engine.warmup import VoiceWarmup
 from chatterbox.errors import ChatterboxError, EngineDead, GenerationFailed
 from chatterbox.families.base import Family, LanguageModel, Prompt
-from chatterbox.runtime.contract import F32
 from chatterbox.runtime.ort_errors import REQUEST_ERRORS, is_request_error
 
 log = logging.getLogger(__name__)

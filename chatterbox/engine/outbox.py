@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.errors import ChatterboxError
-from chatterbox.runtime.contract import F32, SAMPLE_RATE_HZ
 
 FinishReason = Literal["stop", "length", "guard"]
 """The model ended it; its cap did; the guard did, since it was no speech of its text any more."""

@@ -12,6 +12,7 @@ from typing import Self
 
 import numpy as np
 
+from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.audio.encode import AudioFormat, audio_format
 from chatterbox.audio.join import Joiner
 from chatterbox.audio.loudness import Loudness
@@ -22,7 +23,6 @@ from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.sequence import SegmentRequest
 from chatterbox.errors import ChatterboxError, TextTooLong
 from chatterbox.families.base import Prompts, Voice
-from chatterbox.runtime.contract import F32, SAMPLE_RATE_HZ
 from chatterbox.text import CodeBlocks, Segment
 
 WAV = audio_format("wav")

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from chatterbox.arrays import SAMPLE_RATE_HZ
 from chatterbox.audio.watermark import Watermark
 from chatterbox.engine.batch_retry import SplittingBatch
 from chatterbox.engine.cpu_lock import CpuLock
@@ -39,8 +40,8 @@ from chatterbox.families.base import (
     DecodeJob,
     Rendered,
     StreamingDecoder,
+    Voice,
 )
-from chatterbox.runtime.contract import SAMPLE_RATE_HZ, Voice
 from chatterbox.runtime.ort_errors import REQUEST_ERRORS, device_is_lost
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.speech_stream import SpeechRequest, SpeechStream
-from chatterbox.runtime.contract import Voice
+from chatterbox.families.base import Voice
 from chatterbox.runtime.ort_errors import is_out_of_memory, is_request_error
 
 T = TypeVar("T")

@@ -13,10 +13,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.audio.encode import Encoder
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import Cancelled, ChatterboxError
-from chatterbox.runtime.contract import F32, SAMPLE_RATE_HZ
 from chatterbox.server.access_record import AccessRecord, record_of
 from chatterbox.server.body import Body, BodyLimits, read_body, read_query
 from chatterbox.server.disconnect import until_disconnect

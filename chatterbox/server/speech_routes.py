@@ -6,11 +6,11 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
+from chatterbox.arrays import F32
 from chatterbox.audio.encode import FORMATS, audio_format
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import InvalidValue
-from chatterbox.runtime.contract import F32
 from chatterbox.server.access_record import record_of
 from chatterbox.server.body import Body
 from chatterbox.server.schemas import (

@@ -12,12 +12,13 @@ from typing import Self
 
 import numpy as np
 
+from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.config import ServerConfig
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.pool import NORMAL, URGENT
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest, SpeechStream
 from chatterbox.errors import DeadlineExceeded, EmptyText, GenerationFailed, TextTooLong
-from chatterbox.runtime.contract import F32, SAMPLE_RATE_HZ, Voice
+from chatterbox.families.base import Voice
 from chatterbox.server.access_record import AccessRecord
 from chatterbox.server.auth import holder
 from chatterbox.server.body import BodyLimits, Files

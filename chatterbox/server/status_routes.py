@@ -13,9 +13,9 @@ from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import JSONResponse, Response
 
 from chatterbox import __version__
+from chatterbox.arrays import SAMPLE_RATE_HZ
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.errors import EngineDead
-from chatterbox.runtime.contract import SAMPLE_RATE_HZ
 from chatterbox.server.lifecycle import RESTART_RETRY_S, Lifecycle
 from chatterbox.server.metrics import Metrics, wants_prometheus
 from chatterbox.server.page.page import Page, wants_page

@@ -9,7 +9,7 @@ import threading
 from dataclasses import replace
 
 from chatterbox.errors import StorageFull, VoiceNotFound, VoiceProtected, shown
-from chatterbox.runtime.contract import VoiceTensors
+from chatterbox.families.turbo.voice import VoiceTensors
 from chatterbox.voices.names import NameIndex, VoiceInfo, with_alias, without_alias
 from chatterbox.voices.reference import I16, ReferenceReport
 from chatterbox.voices.repository import VoiceRepository

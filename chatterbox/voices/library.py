@@ -11,8 +11,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from chatterbox.arrays import F32
 from chatterbox.errors import GenerationFailed, VoiceNotFound
-from chatterbox.runtime.contract import F32, Voice, VoiceTensors
+from chatterbox.families.base import Voice
+from chatterbox.families.turbo.voice import VoiceTensors, tensors_fault
 from chatterbox.runtime.lru import ByteLru
 from chatterbox.voices.file_system import FileSystem
 from chatterbox.voices.index import VoiceIndex, not_found
@@ -29,7 +31,7 @@ from chatterbox.voices.reference import (
 from chatterbox.voices.repository import VoiceRepository
 from chatterbox.voices.sandbox import AudioDecoder, guarded_decoder
 from chatterbox.voices.store import BadEntry, VoiceStore
-from chatterbox.voices.tensor_file import tensors_digest, tensors_fault
+from chatterbox.voices.tensor_file import tensors_digest
 from chatterbox.voices.voice_file import (
     ExportedVoice,
     read_voice_file,

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict
 
+from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.errors import AudioSilent, AudioTooShort
-from chatterbox.runtime.contract import F32, LM_PROMPT_S, REFERENCE_LUFS, SAMPLE_RATE_HZ
+from chatterbox.families.turbo.spec import LM_PROMPT_S, REFERENCE_LUFS
 from chatterbox.voices.resampler import Decoded
 from chatterbox.voices.sandbox import AudioDecoder
 from chatterbox.voices.trim import FRAME_SAMPLES, Activity, choose_window, find_activity

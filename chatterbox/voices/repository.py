@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from chatterbox.errors import InvalidVoiceId
-from chatterbox.runtime.contract import VoiceTensors
+from chatterbox.families.turbo.voice import VoiceTensors
 from chatterbox.voices.names import VoiceInfo, checked_name
 from chatterbox.voices.reference import I16, ReferenceReport
 from chatterbox.voices.store import (

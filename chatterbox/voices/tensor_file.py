@@ -13,14 +13,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from chatterbox.runtime.contract import (
-    CODE_COUNT,
-    CODE_RATE_HZ,
-    DECODER_PROMPT_S,
-    LM_PROMPT_S,
-    MEL_FRAMES_PER_CODE,
-    VoiceTensors,
-)
+from chatterbox.families.turbo.voice import VoiceTensors, tensors_fault
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -37,11 +30,6 @@ LENGTH_BYTES = 8  # of the safetensors header's length field
 MAX_HEADER_BYTES = 64 * 1024
 """Five arrays take 500 bytes of it; a voice's names and report at most some 45 KiB. Readers are
 given no larger one: they take gigabytes for a header of 46 MiB."""
-RANKS = (2, 2, 1, 1)
-"""Of features, prompt_mel, prompt_codes and speaker."""
-MAX_FEATURE_ROWS = int(LM_PROMPT_S * CODE_RATE_HZ) + 1
-"""One speaker row and a row for each code of the prompt."""
-MAX_PROMPT_CODES = int(DECODER_PROMPT_S * CODE_RATE_HZ)
 
 
 class DamagedFile(Exception):
@@ -111,25 +99,6 @@ def arrays_to_tensors(arrays: Arrays) -> VoiceTensors:
     if fault:
         raise DamagedFile(fault)
     return tensors
-
-
-def tensors_fault(tensors: VoiceTensors) -> str | None:
-    """Why these cannot be a voice's tensors, None where they can."""
-    floats = (tensors.features, tensors.speaker, tensors.prompt_mel)
-    codes = tensors.prompt_codes
-    if any(array.dtype != np.float32 for array in floats) or codes.dtype != np.int64:
-        return "a tensor has the wrong type"
-    if (tensors.features.ndim, tensors.prompt_mel.ndim, codes.ndim, tensors.speaker.ndim) != RANKS:
-        return "a tensor has the wrong rank"
-    if not 1 <= len(tensors.features) <= MAX_FEATURE_ROWS:
-        return "the number of conditioning rows is out of bounds"
-    if len(codes) > MAX_PROMPT_CODES or len(tensors.prompt_mel) != MEL_FRAMES_PER_CODE * len(codes):
-        return "prompt codes and prompt mel do not belong together"
-    if bool(((codes < 0) | (codes >= CODE_COUNT)).any()):
-        return "a prompt code is not a speech code"
-    if not all(bool(np.isfinite(array).all()) for array in floats):
-        return "a tensor is not finite"
-    return None
 
 
 def tensors_digest(tensors: VoiceTensors) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from chatterbox.runtime.contract import F32, SAMPLE_RATE_HZ
+from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 
 FRAME_SAMPLES = SAMPLE_RATE_HZ // 50
 """20 ms, the usual step of speech activity: a pitch period fits in, a syllable does not."""

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from chatterbox.arrays import SAMPLE_RATE_HZ
 from chatterbox.errors import InvalidVoiceFile
-from chatterbox.runtime.contract import LM_PROMPT_S, SAMPLE_RATE_HZ, VoiceTensors
+from chatterbox.families.turbo.spec import LM_PROMPT_S
+from chatterbox.families.turbo.voice import VoiceTensors
 from chatterbox.voices.reference import I16, ReferenceReport
 from chatterbox.voices.tensor_file import (
     DamagedFile,

@@ -10,15 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatterbox.errors import InvalidVoiceFile
+from chatterbox.families.turbo.voice import MAX_FEATURE_ROWS, tensors_fault
 from chatterbox.runtime.contract import VoiceTensors
 from chatterbox.voices.reference import ReferenceReport
 from chatterbox.voices.tensor_file import (
-    MAX_FEATURE_ROWS,
     DamagedFile,
     arrays_to_tensors,
     pack,
     tensors_digest,
-    tensors_fault,
     tensors_to_arrays,
     unpack,
 )

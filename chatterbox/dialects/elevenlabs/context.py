@@ -10,12 +10,12 @@ from typing import Any
 
 from pydantic import Field
 
+from chatterbox.arrays import F32
 from chatterbox.audio.encode import Encoder
 from chatterbox.dialects.elevenlabs.http import output_format
 from chatterbox.dialects.shared.alignment import Alignment
 from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Listener, Utterance
 from chatterbox.engine.speech_stream import SpeechRequest
-from chatterbox.runtime.contract import F32
 from chatterbox.server.dialect import Services
 from chatterbox.server.schemas import MAX_NAME_CHARS, LenientCall, Text, random_seed
 from chatterbox.server.socket_server import Socket

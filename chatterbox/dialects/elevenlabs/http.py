@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 from starlette.types import Scope
 
+from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.audio.encode import AudioFormat, audio_format
 from chatterbox.audio.pace import FASTEST, SLOWEST
 from chatterbox.dialects.shared.alignment import Alignment, original_pieces, spread
@@ -28,7 +29,6 @@ from chatterbox.errors import (
     TextTooLong,
     shown,
 )
-from chatterbox.runtime.contract import F32, SAMPLE_RATE_HZ
 from chatterbox.server.access_record import record_of
 from chatterbox.server.body import Body
 from chatterbox.server.dialect import Services

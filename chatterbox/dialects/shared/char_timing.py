@@ -6,9 +6,9 @@ estimated from its text, and the error is corrected at its end.
 
 from dataclasses import dataclass
 
+from chatterbox.arrays import SAMPLE_RATE_HZ
 from chatterbox.dialects.shared.alignment import Alignment, original_pieces, spread
 from chatterbox.engine.speech_stream import SpeechReport
-from chatterbox.runtime.contract import SAMPLE_RATE_HZ
 
 CHARS_PER_S = 15.0
 """English speech: the estimate for a segment that is still being generated."""

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.dialects.shared.char_timing import Timing
 from chatterbox.dialects.shared.speech_queue import Mark, SpeechQueue
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import ChatterboxError, EmptyText, InternalError, TextFault
-from chatterbox.runtime.contract import F32, SAMPLE_RATE_HZ
 from chatterbox.server.access_record import AccessRecord, request_id
 from chatterbox.server.dialect import Services
 from chatterbox.server.request_log import Ended

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from chatterbox import __version__
+from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.audio.encode import audio_format
 from chatterbox.config import key_list
 from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Listener, Utterance
@@ -25,7 +26,6 @@ from chatterbox.errors import (
     InternalError,
     TooManyConnections,
 )
-from chatterbox.runtime.contract import F32, SAMPLE_RATE_HZ
 from chatterbox.server.dialect import Bind, Services
 from chatterbox.server.schemas import LenientCall, Name, Text
 from chatterbox.server.socket_server import MAX_FRAME_BYTES, first_of
