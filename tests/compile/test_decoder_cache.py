@@ -11,11 +11,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from fakes import window_settings
 from tiny_decoder import local_decoder_model, saved, some_codes, stream, voice
 
 from chatterbox.compile.decoder import compiler
 from chatterbox.config import TTSConfig
-from chatterbox.engine.windows import WindowSettings
 from chatterbox.families.turbo import load
 from chatterbox.runtime.compiled_cache import DIRECTORY, MANIFEST_FILE
 from chatterbox.runtime.decoder.compiled import Opened
@@ -25,7 +25,7 @@ from tools.decoder.weights import TINY, random_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDE = replace(TINY, channels=64, vocoder=64)
-WINDOWS = WindowSettings(first_most_codes=6, most_codes=20)
+WINDOWS = window_settings(first_most_frames=6, most_frames=20)
 
 
 def opened(path: Path, data_dir: Path) -> Opened:
