@@ -83,11 +83,11 @@ def create_app(
     app.add_middleware(WriteTimeout)
     app.add_middleware(RequestLog, ended=metrics.ended, shape_of=shape_of)
     admission = engine.admission
-    shares = KeyQuotas(limits_of(config, admission.capacity), admission.retry_after_s)
-    uploads = UploadPlaces(admission.half(), shares, config.first_audio_timeout_s)
-    service = SpeechService(engine, config, lifecycle, shares, uploads)
-    voices = VoiceService(engine, config, lifecycle, shares, uploads)
-    sockets = SocketServer(config, lifecycle, shares)
+    quotas = KeyQuotas(limits_of(config, admission.capacity), admission.retry_after_s)
+    uploads = UploadPlaces(admission.half(), quotas, config.first_audio_timeout_s)
+    service = SpeechService(engine, config, lifecycle, quotas, uploads)
+    voices = VoiceService(engine, config, lifecycle, quotas, uploads)
+    sockets = SocketServer(config, lifecycle, quotas)
     services = Services(engine, config, service, voices, sockets, metrics.ended)
     app.state.services = services
     routers: tuple[APIRouter, ...] = (

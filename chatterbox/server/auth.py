@@ -100,7 +100,7 @@ PAGE_FILES = "/page/"
 PEER = "chatterbox.peer"
 """In a scope: who is at the other end of the connection, whatever a proxy's headers say."""
 
-holder: ContextVar[int | None] = ContextVar("holder", default=None)
+current_key: ContextVar[int | None] = ContextVar("current_key", default=None)
 """Which key the current request or socket came in with: its number, never the key."""
 
 
@@ -173,11 +173,11 @@ class Auth:
         except ChatterboxError as error:
             await refuse(error, self._shape_of, scope, receive, send)
             return
-        token = holder.set(key)
+        token = current_key.set(key)
         try:
             await self._app(scope, receive, send)
         finally:
-            holder.reset(token)
+            current_key.reset(token)
 
     def _key(self, scope: Scope) -> int:
         """The number of the client's key. Raises InvalidApiKey and TooManyAttempts."""

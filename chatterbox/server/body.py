@@ -32,7 +32,7 @@ from chatterbox.errors import (
 )
 from chatterbox.server.multipart import UTF8, Part, Splitter, charset_of, header_options, text_of
 from chatterbox.server.quotas import Rooms, Take
-from chatterbox.server.request_log import TOO_FINE
+from chatterbox.server.request_log import TINY_CHUNKS
 from chatterbox.server.upload import Upload
 
 STALL_S = 30.0
@@ -156,7 +156,7 @@ async def _chunks(request: Request, limit_bytes: int) -> AsyncGenerator[bytes, N
             received += len(chunk)
             if received > limit_bytes:
                 raise too_large
-            if request.scope.get(TOO_FINE):
+            if request.scope.get(TINY_CHUNKS):
                 raise InvalidHttp("The body's chunks are too small.")
             came_at = now()
             yield chunk

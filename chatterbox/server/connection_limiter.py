@@ -42,7 +42,7 @@ class Timeouts:
 
 
 class Connection(Protocol):
-    """What the door must know of one."""
+    """What the limiter must know of one."""
 
     def waits(self) -> tuple[Waits | None, object]:
         """For what, and in the course of which request: the same pair is the same waiting."""

@@ -25,11 +25,11 @@ from chatterbox.server.auth import PEER, PROBES
 from chatterbox.server.connection_limiter import ConnectionLimiter, Waits
 from chatterbox.server.errors import error_response
 from chatterbox.server.request_log import (
-    CROWDED,
-    CROWDED_RETRY_S,
     GUARDS,
     MAX_HEAD_BYTES,
-    TOO_FINE,
+    OVER_LIMIT,
+    OVER_LIMIT_RETRY_S,
+    TINY_CHUNKS,
 )
 from chatterbox.server.websocket_protocol import WebSocket
 
@@ -52,11 +52,11 @@ with h11 0.16), whether it holds one byte or thousands (FAULTS F55)."""
 
 
 class HttpConfig(uvicorn.Config):
-    """uvicorn's, and the door."""
+    """uvicorn's, and the limiter."""
 
-    def __init__(self, app: ASGIApp, door: ConnectionLimiter, **more: Any) -> None:
+    def __init__(self, app: ASGIApp, limiter: ConnectionLimiter, **more: Any) -> None:
         super().__init__(app, http=HttpProtocol, ws=WebSocket, **more)
-        self.door = door
+        self.limiter = limiter
 
     def load(self) -> None:
         """As uvicorn's, with the connection's own address kept beside what a proxy says."""
@@ -64,9 +64,9 @@ class HttpConfig(uvicorn.Config):
         self.loaded_app = _with_peer(self.loaded_app)
 
 
-def _door(config: uvicorn.Config) -> ConnectionLimiter:
+def _limiter(config: uvicorn.Config) -> ConnectionLimiter:
     assert isinstance(config, HttpConfig)
-    return config.door
+    return config.limiter
 
 
 class _Connection(h11.Connection):
@@ -92,16 +92,16 @@ class HttpProtocol(H11Protocol):
     def __init__(self, config: uvicorn.Config, *arguments: Any, **more: Any) -> None:
         super().__init__(config, *arguments, **more)
         self.conn = _Connection(h11.SERVER, config.h11_max_incomplete_event_size or MAX_HEAD_BYTES)
-        self._door = _door(config)
-        self._deaf = False  # what comes is not parsed any more
+        self._limiter = _limiter(config)
+        self._discarding = False  # what comes is not parsed any more
         self._tail = b""  # of that
         self._framing_bytes = 0  # of the current request's body, beyond its content
         self._counted: object = None  # the request that this is of
 
-    # --- what the door asks
+    # --- what the limiter asks
 
     def waits(self) -> tuple[Waits | None, object]:
-        """See door.py."""
+        """See `connection_limiter.py`."""
         return self._waits(), self.cycle
 
     def _waits(self) -> Waits | None:
@@ -126,17 +126,17 @@ class HttpProtocol(H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._door.enter(self)
-        if self._door.crowded:
+        self._limiter.enter(self)
+        if self._limiter.crowded:
             self.app = _only_probes(self.app)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._door.leave(self)
+        self._limiter.leave(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         for start in range(0, len(data), SLICE_BYTES):
-            if self._deaf:
+            if self._discarding:
                 self._drop(data[start:])
                 return
             if self.transport.is_closing():
@@ -149,14 +149,14 @@ class HttpProtocol(H11Protocol):
     # --- what goes on elsewhere
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        self._deaf = True
-        if self._door.crowded:
-            full = TooManyConnections("Too many connections.", retry_after_s=CROWDED_RETRY_S)
+        self._discarding = True
+        if self._limiter.crowded:
+            full = TooManyConnections("Too many connections.", retry_after_s=OVER_LIMIT_RETRY_S)
             self._refuse(full)
         elif not _fits(self.headers, event.target):
             self._refuse(HeadersTooLarge("The handshake's head is too large."))
         else:
-            self._door.leave(self)
+            self._limiter.leave(self)
             super().handle_websocket_upgrade(event)
 
     def send_400_response(self, _msg: str) -> None:
@@ -181,7 +181,7 @@ class HttpProtocol(H11Protocol):
         if b"transfer-encoding" not in {name for name, _ in self.headers}:
             return
         if self.conn.our_state is h11.DONE:
-            self._deaf = True
+            self._discarding = True
             return
         if self._counted is not self.cycle:
             self._counted, self._framing_bytes = self.cycle, 0
@@ -189,15 +189,15 @@ class HttpProtocol(H11Protocol):
         content_bytes = self._unread_bytes - waiting_bytes
         self._framing_bytes += part_bytes - 2 * content_bytes
         if self._framing_bytes > CHUNK_OVERHEAD_BYTES:
-            self._deaf = True
+            self._discarding = True
             scope: Scope = self.scope  # type: ignore[assignment]  # it is a dict
-            scope[TOO_FINE] = True  # whoever reads the body says so
+            scope[TINY_CHUNKS] = True  # whoever reads the body says so
             self.cycle.message_event.set()
 
     def _drop(self, data: bytes) -> None:
         """Chunks that nobody reads are not worth parsing; but a client may send all of them before
         it looks at the answer."""
-        self._unset_keepalive_if_required()  # the door will not wait for ever
+        self._unset_keepalive_if_required()  # the limiter will not wait for ever
         self._tail = (self._tail + data[-len(LAST_CHUNK) :])[-len(LAST_CHUNK) :]
         if self._tail == LAST_CHUNK and self.conn.our_state is h11.DONE:
             self.transport.close()
@@ -220,7 +220,7 @@ class HttpProtocol(H11Protocol):
             ):
                 self.transport.write(self.conn.send(event) or b"")
             log.info("%s", record.line())
-            self._door.ended(record)
+            self._limiter.ended(record)
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True  # its answer has no way out any more
             self.cycle.message_event.set()
@@ -247,7 +247,7 @@ def _only_probes(app: ASGIApp) -> ASGIApp:
     """What connections beyond the bound are served."""
 
     async def crowded(scope: Scope, receive: Receive, send: Send) -> None:
-        scope[CROWDED] = scope["path"] not in PROBES
+        scope[OVER_LIMIT] = scope["path"] not in PROBES
         await app(scope, receive, send)
 
     return crowded

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 
 from chatterbox.config import ServerConfig, key_list
 from chatterbox.errors import ChatterboxError, KeyLimit, Overloaded, StorageFull
-from chatterbox.server.auth import holder
+from chatterbox.server.auth import current_key
 from chatterbox.server.origin_guard import refuse_foreign_page
 
 SHARE = 0.75
 """Of the places and of the sockets, for one of several keys: the others find one at once."""
-KEPT_WAITING_S = 1.0
+REFUSAL_DELAY_S = 1.0
 """A refusal of who comes again too soon; the shortest time that anybody is told to stay away."""
-MOST_KEPT_WAITING = 64
+MAX_DELAYED_REFUSALS = 64
 """Of one key: they are connections that others may need. Beyond that a refusal comes at once."""
 
 
@@ -59,15 +59,15 @@ class KeyQuotas:
         self._sockets = _Tally("sockets open", limits.sockets)
         self._uploads = _Tally("uploads", limits.uploads)
         self._back_at: dict[int, float] = {}  # key → when it was told to come again
-        self._kept_waiting: Counter[int] = Counter()  # refusals of a key
+        self._delayed: Counter[int] = Counter()  # refusals of a key
 
     async def check(self) -> None:
-        """Raises KeyLimit and OriginForbidden where `hold` would, whatever the text."""
+        """Raises KeyLimit and OriginForbidden where `reserve` would, whatever the text."""
         refuse_foreign_page()
         await self._check(self._requests, 1)
 
     @asynccontextmanager
-    async def hold(self, characters: int = 0) -> AsyncIterator[None]:
+    async def reserve(self, characters: int = 0) -> AsyncIterator[None]:
         """One request of the current key's, waiting or in work. Raises KeyLimit, and
         OriginForbidden where a page of another site makes it."""
         refuse_foreign_page()
@@ -75,44 +75,44 @@ class KeyQuotas:
             yield
 
     @asynccontextmanager
-    async def hold_upload(self) -> AsyncIterator[None]:
+    async def reserve_upload(self) -> AsyncIterator[None]:
         """One upload of the current key's, from its first byte. Raises KeyLimit."""
         async with self._held(self._uploads, 1):
             yield
 
     @asynccontextmanager
-    async def hold_socket(self) -> AsyncIterator[None]:
+    async def reserve_socket(self) -> AsyncIterator[None]:
         """One socket of the current key's. Raises KeyLimit."""
         async with self._held(self._sockets, 1):
             yield
 
     async def _check(self, tally: "_Tally", amount: int) -> None:
-        key = holder.get()
+        key = current_key.get()
         if key is None or not tally.refuses(key, amount):
             return
         retry_after_s = self._retry_after_s()
-        await self._keep_waiting(key, retry_after_s)
+        await self._delay_refusal(key, retry_after_s)
         raise KeyLimit(
             f"This key may have {tally.limit} {tally.what} at once.", retry_after_s=retry_after_s
         )
 
-    async def _keep_waiting(self, key: int, retry_after_s: float) -> None:
+    async def _delay_refusal(self, key: int, retry_after_s: float) -> None:
         """A second, whoever comes again before they were told to: a flood of refusals takes the
         others' time too."""
         now = asyncio.get_running_loop().time()
         early = now < self._back_at.get(key, 0.0)
         self._back_at[key] = now + retry_after_s
-        if early and self._kept_waiting[key] < MOST_KEPT_WAITING:
-            self._kept_waiting[key] += 1
+        if early and self._delayed[key] < MAX_DELAYED_REFUSALS:
+            self._delayed[key] += 1
             try:
-                await asyncio.sleep(KEPT_WAITING_S)
+                await asyncio.sleep(REFUSAL_DELAY_S)
             finally:
-                self._kept_waiting[key] -= 1
+                self._delayed[key] -= 1
 
     @asynccontextmanager
     async def _held(self, tally: "_Tally", amount: int) -> AsyncIterator[None]:
         await self._check(tally, amount)
-        key = holder.get()
+        key = current_key.get()
         if key is None:
             yield
             return
@@ -158,7 +158,7 @@ class Room:
     def held(self) -> Iterator[Take]:
         """What one request takes, piece by piece; given back at the end. Taking raises what is said
         where there is no room; a request that finds the room empty always fits."""
-        key, mine = holder.get(), 0
+        key, mine = current_key.get(), 0
 
         def take(count: int) -> None:
             nonlocal mine

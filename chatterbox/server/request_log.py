@@ -30,10 +30,10 @@ log = logging.getLogger("chatterbox.requests")
 
 Ended = Callable[[AccessRecord], None]
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WS"})
-CROWDED_RETRY_S = 5.0
-CROWDED = "chatterbox.crowded"
+OVER_LIMIT_RETRY_S = 5.0
+OVER_LIMIT = "chatterbox.over_limit"
 """In a scope: its connection is one too many (`http11.py`)."""
-TOO_FINE = "chatterbox.too_fine"
+TINY_CHUNKS = "chatterbox.tiny_chunks"
 """In a scope: its body comes in chunks that are mostly framing."""
 _STARTS = ("http.response.start", "websocket.http.response.start")
 RESOURCE_POLICY = "Cross-Origin-Resource-Policy"
@@ -117,8 +117,10 @@ async def refuse(
 
 def _check_head(scope: Scope) -> None:
     """Raises TooManyConnections, HeadersTooLarge and InvalidHttp."""
-    if scope.get(CROWDED):
-        raise TooManyConnections("There are too many connections.", retry_after_s=CROWDED_RETRY_S)
+    if scope.get(OVER_LIMIT):
+        raise TooManyConnections(
+            "There are too many connections.", retry_after_s=OVER_LIMIT_RETRY_S
+        )
     if _head_bytes(scope) > MAX_HEAD_BYTES:
         raise HeadersTooLarge(f"Headers are at most {MAX_HEAD_BYTES} bytes in all.")
     if scope["http_version"] not in ("1.0", "1.1"):

@@ -109,11 +109,11 @@ def _worth_logging(entry: logging.LogRecord) -> bool:
     return not (cancelled or any(start in said for start in ours))
 
 
-def http_config(app: ASGIApp, door: ConnectionLimiter) -> uvicorn.Config:
+def http_config(app: ASGIApp, limiter: ConnectionLimiter) -> uvicorn.Config:
     """How HTTP is spoken, here and in tests: its bounds are part of the behaviour."""
     return HttpConfig(
         app,
-        door,
+        limiter,
         interface="asgi3",
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         lifespan="off",

@@ -160,7 +160,7 @@ class SocketServer:
         """One socket more. Raises TooManyConnections and KeyLimit."""
         if self._open >= self._config.max_websockets:
             raise TooManyConnections("There are too many open sockets.", retry_after_s=5)
-        async with self._quotas.hold_socket():
+        async with self._quotas.reserve_socket():
             self._open += 1
             try:
                 yield

@@ -20,7 +20,7 @@ from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest, SpeechS
 from chatterbox.errors import DeadlineExceeded, EmptyText, GenerationFailed, TextTooLong
 from chatterbox.families.base import Voice
 from chatterbox.server.access_record import AccessRecord
-from chatterbox.server.auth import holder
+from chatterbox.server.auth import current_key
 from chatterbox.server.body import BodyLimits, Files
 from chatterbox.server.lifecycle import Lifecycle
 from chatterbox.server.quotas import KeyQuotas
@@ -86,12 +86,12 @@ class SpeechService:
         engine: TTSEngine,
         config: ServerConfig,
         lifecycle: Lifecycle,
-        shares: KeyQuotas,
+        quotas: KeyQuotas,
         uploads: UploadPlaces,
     ) -> None:
         self._engine = engine
         self._config = config
-        self.shares = shares
+        self.quotas = quotas
         self.lifecycle = lifecycle
         self.limits = BodyLimits.for_text(config.max_text_length)
         recording = Files(RECORDING, config.max_voice_file_size, uploads.place)
@@ -101,7 +101,7 @@ class SpeechService:
         """What can be refused before a body is read. Raises what `Lifecycle.check_room` does, and
         KeyLimit."""
         self.lifecycle.check_room()
-        await self.shares.check()
+        await self.quotas.check()
 
     @asynccontextmanager
     async def open(
@@ -124,7 +124,7 @@ class SpeechService:
         first_s = min(self._config.first_audio_timeout_s, total_s)
         began_at = asyncio.get_running_loop().time()
         async with (
-            self.shares.hold(len(request.text)),
+            self.quotas.reserve(len(request.text)),
             self._reading(request, reference) as reading,
             self._engine.admission.permit(timeout_s=first_s, unless=reading),
             _deadline(began_at + (first_s if plus_sound else total_s)) as timer,
@@ -136,7 +136,7 @@ class SpeechService:
                 return
             if reference is not None:
                 voice = await self._encoded(reference)
-            request = replace(request, voice=voice, streamed=plus_sound, tenant=holder.get())
+            request = replace(request, voice=voice, streamed=plus_sound, tenant=current_key.get())
             stream = self._engine.speak(request, segments)
             async with stream, _closing(stream) as pieces:
                 record.report = stream.report

@@ -79,13 +79,13 @@ class UploadPlaces:
     """Where uploads wait for each other: so many are taken in at once, from their first byte until
     they have been read, that half of the server is free for speech (FAULTS F98)."""
 
-    def __init__(self, admission: Admission, shares: KeyQuotas, wait_s: float) -> None:
+    def __init__(self, admission: Admission, quotas: KeyQuotas, wait_s: float) -> None:
         self._admission = admission
-        self._shares = shares
+        self._quotas = quotas
         self._wait_s = wait_s
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
         """Hold one. Raises KeyLimit, Overloaded, Draining and DeadlineExceeded."""
-        async with self._shares.hold_upload(), self._admission.permit(timeout_s=self._wait_s):
+        async with self._quotas.reserve_upload(), self._admission.permit(timeout_s=self._wait_s):
             yield

@@ -102,11 +102,11 @@ class VoiceService:
         engine: TTSEngine,
         config: ServerConfig,
         lifecycle: Lifecycle,
-        shares: KeyQuotas,
+        quotas: KeyQuotas,
         uploads: UploadPlaces,
     ) -> None:
         self._engine = engine
-        self._shares = shares
+        self._quotas = quotas
         self._uploads = uploads
         self.lifecycle = lifecycle
         self.max_bytes = config.max_voice_file_size
@@ -174,13 +174,13 @@ class VoiceService:
         """What can be refused before an upload is read. Raises what `Lifecycle.check_room` does,
         and KeyLimit."""
         self.lifecycle.check_room()
-        await self._shares.check()
+        await self._quotas.check()
 
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:
         """What may run the speech encoder holds a place, as speech does: when the server is full,
         uploads are refused too."""
-        async with self._shares.hold(), self._engine.admission.permit(timeout_s=self._permit_s):
+        async with self._quotas.reserve(), self._engine.admission.permit(timeout_s=self._permit_s):
             yield
 
     async def _in_pool(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

@@ -47,15 +47,15 @@ class WebSocket(WebSocketsSansIOProtocol):
 
     def __init__(self, config: uvicorn.Config, *arguments: Any, **more: Any) -> None:
         super().__init__(config, *arguments, **more)
-        door: ConnectionLimiter = config.door  # type: ignore[attr-defined]  # HttpConfig's
-        self._door = door
+        limiter: ConnectionLimiter = config.limiter  # type: ignore[attr-defined]  # HttpConfig's
+        self._limiter = limiter
         self._unparsed = bytearray()
         self._allowance = Allowance(FRAMES_PER_S, BURST_FRAMES, self.loop.time)
 
-    # --- what the door asks
+    # --- what the limiter asks
 
     def waits(self) -> tuple[Waits | None, object]:
-        """See door.py. How long it may be silent is its protocol's business."""
+        """See `connection_limiter.py`. How long it may be silent is its protocol's business."""
         if self.transport.is_closing():
             return Waits.READING, None
         return (None if self.handshake_initiated else Waits.HEAD), None
@@ -68,10 +68,10 @@ class WebSocket(WebSocketsSansIOProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._door.enter(self)
+        self._limiter.enter(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._door.leave(self)
+        self._limiter.leave(self)
         self._unparsed.clear()
         super().connection_lost(exc)
 

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from chatterbox.dialects.shared.voice_names import is_english, names_of
 from chatterbox.errors import InvalidValue
-from chatterbox.server.auth import holder
+from chatterbox.server.auth import current_key
 from chatterbox.server.body import Body, BodyLimits, read_body
 from chatterbox.server.dialect import Services
 from chatterbox.server.schemas import (
@@ -195,7 +195,9 @@ def _add_consents(routes: APIRouter, voices: VoiceService, book: ConsentBook) ->
         async def work(body: Body, upload: Upload) -> Response:
             fields, unknown = lenient_fields_of(ConsentFields, body)
             digest = await voices.hashed(upload, RECORDING)
-            consent = await voices.ask(book.add, fields.name, fields.language, digest, holder.get())
+            consent = await voices.ask(
+                book.add, fields.name, fields.language, digest, current_key.get()
+            )
             return JSONResponse(consent_body(consent), headers=ignored_header(unknown))
 
         return UploadAnswer(request, voices, RECORDING, work)

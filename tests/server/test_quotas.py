@@ -8,93 +8,93 @@ from faults.virtual_time import run
 from harness import FakeEngine, serving
 
 from chatterbox.errors import KeyLimit
-from chatterbox.server.auth import holder
-from chatterbox.server.quotas import KEPT_WAITING_S, MOST_KEPT_WAITING, KeyQuotas, Limits
+from chatterbox.server.auth import current_key
+from chatterbox.server.quotas import MAX_DELAYED_REFUSALS, REFUSAL_DELAY_S, KeyQuotas, Limits
 
 MINE, THEIRS = 0, 1
 RETRY_AFTER_S = 5.0
 
 
 @pytest.fixture
-def shares():
+def quotas():
     return KeyQuotas(Limits(requests=1, characters=None, sockets=1), lambda: RETRY_AFTER_S)
 
 
 @contextmanager
 def coming_with(key):
-    token = holder.set(key)
+    token = current_key.set(key)
     try:
         yield
     finally:
-        holder.reset(token)
+        current_key.reset(token)
 
 
-async def refused_after_s(shares) -> float:
+async def refused_after_s(quotas) -> float:
     loop = asyncio.get_running_loop()
     began = loop.time()
     with pytest.raises(KeyLimit):
-        await shares.check()
+        await quotas.check()
     return loop.time() - began
 
 
 @asynccontextmanager
-async def refused_once(shares, key):
+async def refused_once(quotas, key):
     """Whoever comes with `key` has all it may have, and was told so."""
     with coming_with(key):
-        async with shares.hold():
-            assert await refused_after_s(shares) == 0
+        async with quotas.reserve():
+            assert await refused_after_s(quotas) == 0
             yield
 
 
-def test_a_refusal_comes_at_once_and_later_to_who_comes_again_too_soon(shares):
+def test_a_refusal_comes_at_once_and_later_to_who_comes_again_too_soon(quotas):
     async def main():
-        async with refused_once(shares, MINE):
-            assert await refused_after_s(shares) == KEPT_WAITING_S
+        async with refused_once(quotas, MINE):
+            assert await refused_after_s(quotas) == REFUSAL_DELAY_S
             await asyncio.sleep(RETRY_AFTER_S)  # as it was told
-            assert await refused_after_s(shares) == 0
+            assert await refused_after_s(quotas) == 0
         with coming_with(MINE):
-            await shares.check()
+            await quotas.check()
 
     run(main())
 
 
-def test_sockets_and_texts_are_no_way_around_it(shares):
+def test_sockets_and_texts_are_no_way_around_it(quotas):
     async def main():
-        async with refused_once(shares, MINE), shares.hold_socket():
+        async with refused_once(quotas, MINE), quotas.reserve_socket():
             loop = asyncio.get_running_loop()
-            for again in (shares.hold, shares.hold_socket):
+            for again in (quotas.reserve, quotas.reserve_socket):
                 began = loop.time()
                 with pytest.raises(KeyLimit):
                     async with again():
                         pass
-                assert loop.time() - began == KEPT_WAITING_S
+                assert loop.time() - began == REFUSAL_DELAY_S
 
     run(main())
 
 
-def test_others_are_not_kept_waiting_nor_is_a_whole_crowd(shares):
+def test_others_are_not_kept_waiting_nor_is_a_whole_crowd(quotas):
     async def main():
-        async with refused_once(shares, THEIRS):
-            come = range(2 * MOST_KEPT_WAITING)
-            crowd = [asyncio.create_task(refused_after_s(shares)) for _ in come]
-            async with refused_once(shares, MINE):
+        async with refused_once(quotas, THEIRS):
+            come = range(2 * MAX_DELAYED_REFUSALS)
+            crowd = [asyncio.create_task(refused_after_s(quotas)) for _ in come]
+            async with refused_once(quotas, MINE):
                 pass
             waited = await asyncio.gather(*crowd)
-            assert waited.count(KEPT_WAITING_S) == waited.count(0) == MOST_KEPT_WAITING
+            assert waited.count(REFUSAL_DELAY_S) == waited.count(0) == MAX_DELAYED_REFUSALS
 
     run(main())
 
 
-def test_who_leaves_meanwhile_is_not_counted(shares):
+def test_who_leaves_meanwhile_is_not_counted(quotas):
     async def main():
-        async with refused_once(shares, MINE):
-            come = range(MOST_KEPT_WAITING)
-            waiting = [asyncio.create_task(shares.check()) for _ in come]
-            await asyncio.sleep(KEPT_WAITING_S / 2)
+        async with refused_once(quotas, MINE):
+            come = range(MAX_DELAYED_REFUSALS)
+            waiting = [asyncio.create_task(quotas.check()) for _ in come]
+            await asyncio.sleep(REFUSAL_DELAY_S / 2)
             for task in waiting:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
-            assert await refused_after_s(shares) == KEPT_WAITING_S
+            assert await refused_after_s(quotas) == REFUSAL_DELAY_S
 
     run(main())
 
@@ -111,9 +111,9 @@ async def test_the_engine_is_told_whose_a_request_is():
     assert first != second
 
 
-def test_without_keys_nobody_is_counted(shares):
+def test_without_keys_nobody_is_counted(quotas):
     async def main():
-        async with shares.hold():
-            await shares.check()
+        async with quotas.reserve():
+            await quotas.check()
 
     run(main())
