@@ -34,7 +34,6 @@ from chatterbox.errors import (
 from chatterbox.hardening import deny_inspection, make_files_private
 
 if TYPE_CHECKING:
-    from chatterbox.dialects.registry import DIALECTS
     from chatterbox.engine.engine import TTSEngine
     from chatterbox.engine.speech_stream import SpeechReport
     from chatterbox.runtime.contract import Voice
@@ -186,6 +185,7 @@ def _served(flags: argparse.Namespace) -> int:
     print(f"Chatterbox {__version__}: loading at {address_of(sock)} (Ctrl-C stops)", flush=True)
 
     from chatterbox.console import exposure_notice, ready_message
+    from chatterbox.dialects.registry import DIALECTS
     from chatterbox.engine.engine import TTSEngine
     from chatterbox.server.run import serve
 
