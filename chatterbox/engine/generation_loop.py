@@ -72,7 +72,9 @@ class GenerationLoop:
         self._counters = counters
         self._inbox: CommandQueue[SegmentRequest] = CommandQueue()
         self._fairness.watch_arrivals(self._inbox.items)
-        self.warming = VoiceWarmup(lambda prefix: model.cache_prefix(prefix), lambda: self.idle)
+        self.warming = VoiceWarmup[Prompt](
+            lambda prefix: model.cache_prefix(prefix), lambda: self.idle
+        )
         self._guarded = guarded
         self._scheduler = Scheduler(model.slots)
         self._sampler = Sampler(model.slots, family.tokens)

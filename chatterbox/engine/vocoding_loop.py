@@ -80,7 +80,9 @@ class VocodingLoop:
         )
         self.heartbeat = Heartbeat("decoder")
         self._inbox: deque[Take] = deque()
-        self.warming = VoiceWarmup(lambda voice: decoder.warm(voice), lambda: self._fairness.idle)
+        self.warming = VoiceWarmup[Voice](
+            lambda voice: decoder.warm(voice), lambda: self._fairness.idle
+        )
         self._open: list[StreamState] = []
         self._wakeup = Wakeup()
         self._end: ChatterboxError | None = None
