@@ -5,6 +5,7 @@ Nothing else in the server reads a body. It knows no field by name.
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import (
     AbstractAsyncContextManager,
@@ -52,6 +53,7 @@ LENGTH_DIGITS = 18
 """A Content-Length of more digits is too large whatever it says."""
 INLINE_BYTES = 16 * 1024
 """What is longer is parsed in a thread: the worst body of this size takes 2 ms."""
+_PARSING = threading.Lock()
 CHARSET_FIELD = "_charset_"
 """HTML's field that names the encoding of all others."""
 
@@ -176,7 +178,14 @@ async def _whole(request: Request, limit_bytes: int, take: Take) -> bytes:
 async def _parsed(parse: Callable[..., dict[str, Any]], data: bytes, *more: str) -> dict[str, Any]:
     if len(data) <= INLINE_BYTES:
         return parse(data, *more)
-    return await asyncio.to_thread(parse, data, *more)
+    return await asyncio.to_thread(_parsed_alone, parse, data, *more)
+
+
+def _parsed_alone(parse: Callable[..., dict[str, Any]], data: bytes, *more: str) -> dict[str, Any]:
+    """One body at a time: each thread that parses takes the interpreter's lock from the event
+    loop in its turn."""
+    with _PARSING:
+        return parse(data, *more)
 
 
 def _refuse_encoding(request: Request) -> None:
