@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from chatterbox.errors import ModelError
 from chatterbox.runtime.buffers import Buffer, HostBuffer, Memory, Window
-from chatterbox.runtime.contract import F32, I64
+from chatterbox.runtime.contract import I64
 
 METADATA_KEY = "chatterbox.compiled"
 """The compiled graph's metadata entry with its dimensions."""
 PREFIX_GRAPH_KEY = "chatterbox.prefix_graph"
 """The entry with the graph that copies a prefix into a slot (`kv_prefix.py`), in base64."""
+Rows = NDArray[Any]
+"""What a graph is given at each position: a row of embeddings [hidden], or an id."""
 KV_TYPES: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
@@ -37,16 +39,19 @@ def present_name(layer: int, kind: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class GraphShape:
-    """What a compiled session says of itself."""
+    """What a session says of itself."""
 
     layers: int
-    heads: int
+    heads: int  # of keys and values
     head_dim: int
     hidden: int
     vocab: int
     positions: int
     kv_type: type[np.generic]
     prefix_graph: bytes  # ONNX: a slot from a prefix and zeros
+    ids: bool = False  # whether it takes ids, not rows of embeddings
+    rotary: bool = False  # whether it knows each row's positions from its past
+    prefill_rows: int = 1 << 20  # most positions of one call
 
     @classmethod
     def of(cls, session: ort.InferenceSession) -> "GraphShape":
@@ -63,6 +68,8 @@ class GraphShape:
             key.shape[1],
             key.shape[3],
             kv_type=KV_TYPES[key.type],
+            ids="input_ids" in inputs,
+            rotary="position_ids" not in inputs,
             prefix_graph=base64.b64decode(metadata[PREFIX_GRAPH_KEY]),
             **numbers,
         )
@@ -77,9 +84,42 @@ class GraphShape:
         """Graph outputs in the same order."""
         return [present_name(i, kind) for i in range(self.layers) for kind in ("key", "value")]
 
+    def rows(self, *count: int) -> Rows:
+        """So many empty rows: embeddings of zeros, or ids 0."""
+        shape = count if self.ids else (*count, self.hidden)
+        return np.zeros(shape, np.int64 if self.ids else np.float32)
+
+    def call(
+        self,
+        session: ort.InferenceSession,
+        memory: Memory,
+        caches: Sequence[Buffer | Window],
+        *,
+        active: int,
+        new: int,
+        logits: Buffer | None = None,
+    ) -> "Call":
+        """Of the graph that has this shape; see `Call`."""
+        return Call(session, self, memory, caches, active=active, new=new, logits=logits)
+
     def cache_shape(self, slots: int, capacity: int) -> tuple[int, ...]:
         """Shape of one layer's keys, or values."""
         return slots, self.heads, capacity, self.head_dim
+
+
+def bind_in_place(
+    session: ort.InferenceSession,
+    shape: GraphShape,
+    memory: Memory,
+    caches: Sequence[Buffer | Window],
+) -> ort.IOBinding:
+    """A binding whose past and present keys and values are the same memory."""
+    binding = session.io_binding()
+    for name, cache in zip(shape.past_names, caches, strict=True):
+        memory.bind_input(binding, name, cache)
+    for name, cache in zip(shape.present_names, caches, strict=True):
+        memory.bind_output(binding, name, cache)
+    return binding
 
 
 class Call:
@@ -101,23 +141,23 @@ class Call:
         slots = caches[0].shape[0]
         self._session = session
         self._new = new
+        rows = shape.rows(active, new)
+        self._first = "input_ids" if shape.ids else "embeds"
         self._inputs: dict[str, Buffer] = {
-            "embeds": memory.buffer((active, new, shape.hidden), np.float32),
+            self._first: memory.buffer(rows.shape, rows.dtype),
             "position_ids": memory.buffer((active, new), np.int64),
             "rows": memory.buffer((slots,), np.int64),
             "active": memory.buffer((active,), np.int64),
             "seqlens_k": memory.buffer((slots,), np.int32),
         }
+        if shape.rotary:
+            del self._inputs["position_ids"]
         self._total = HostBuffer((), np.int32)  # the operator reads it on the host
         self._logits = logits or memory.buffer((active, shape.vocab), np.float32)
-        self._binding = session.io_binding()
+        self._binding = bind_in_place(session, shape, memory, caches)
         for name, buffer in self._inputs.items():
             memory.bind_input(self._binding, name, buffer)
         Memory("cpu").bind_input(self._binding, "total_length", self._total)
-        for name, cache in zip(shape.past_names, caches, strict=True):
-            memory.bind_input(self._binding, name, cache)
-        for name, cache in zip(shape.present_names, caches, strict=True):
-            memory.bind_output(self._binding, name, cache)  # the same memory: updated in place
         memory.bind_output(self._binding, "logits", self._logits)
 
     @property
@@ -128,7 +168,7 @@ class Call:
 
     def run(
         self,
-        embeds: F32,  # [active, new, hidden]
+        values: Rows,  # [active, new, …]
         past: I64,  # [slots]: positions each slot holds
         active: I64,  # [active]: the slot of each row
         total_length: int,
@@ -137,15 +177,15 @@ class Call:
         """Logits [active, vocab] of each row's last position; the caches grow by `new`."""
         rows = np.zeros(len(past), np.int64)  # a slot that does not step computes row 0 in vain
         rows[active] = np.arange(len(active))
-        values: dict[str, NDArray[Any]] = {
-            "embeds": embeds,
+        inputs: dict[str, NDArray[Any]] = {
+            self._first: values,
             "position_ids": past[active][:, None] + np.arange(self._new),
             "rows": rows,
             "active": active,
             "seqlens_k": past + (self._new - 1),
         }
-        for name, value in values.items():
-            self._inputs[name].put(value)
+        for name, buffer in self._inputs.items():
+            buffer.put(inputs[name])
         self._total.put(np.array(total_length))
         self._session.run_with_iobinding(self._binding, options)
         return self._logits.get()

@@ -29,6 +29,7 @@ class CompileOptions:
     bits: int | None = None  # quantise dense weights to 4 or 8 bits; None: take all as they are
     block: int = 128
     cache: Literal["float", "int8"] = "float"  # keys and values; float: as they are computed
+    head: tuple[tuple[int, int], ...] = ()  # logits that are kept, from and up to; none: all
 
 
 def usual_options(device: str, precision: Precision) -> CompileOptions | None:
@@ -81,7 +82,8 @@ def language_model_identity(
 ) -> Json:
     """By what a compiled language model is found again. `sources`: its files, and those of the
     embedding."""
-    matters = {"device": settings.device, "precision": precision, "options": asdict(options)}
+    chosen = {name: value for name, value in asdict(options).items() if value != ()}
+    matters = {"device": settings.device, "precision": precision, "options": chosen}
     return identity("language_model", sources, matters, version)
 
 

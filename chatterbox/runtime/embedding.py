@@ -5,10 +5,12 @@ table is held as plain numbers (27 MB for the published model): a step then cost
 for one to sixteen codes, where the session takes 11 to 30. The text table stays in its file.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from chatterbox.runtime.contract import F32, I64, START_CODE
 from chatterbox.runtime.quantized_weights import Array, BlockQuantized, dense
@@ -19,15 +21,30 @@ START_IDS = 2  # the last two ids of a text are read as speech codes
 
 
 class Embedder(Protocol):
-    """Ids → rows of the language model."""
+    """Ids → what the language model is given: rows of embeddings, or ids."""
 
-    def text(self, ids: I64) -> F32:
+    def text(self, ids: I64) -> NDArray[Any]:
         """Text ids [S ≥ 3], the last two of them end tokens → [S, hidden]."""
         ...
 
-    def codes(self, codes: I64) -> F32:
+    def codes(self, codes: I64) -> NDArray[Any]:
         """Speech codes [B] → [B, hidden]."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class TokenIds:
+    """Implements `Embedder` for graphs that take ids."""
+
+    first: int  # the id of token 0
+
+    def text(self, ids: I64) -> I64:
+        """As they are."""
+        return ids
+
+    def codes(self, codes: I64) -> I64:
+        """[B] → [B]."""
+        return codes + self.first
 
 
 class HostEmbedder:

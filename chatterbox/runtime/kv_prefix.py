@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnxruntime as ort
 
-from chatterbox.arrays import F32, I64
-from chatterbox.runtime.bound_call import GraphShape
+from chatterbox.arrays import I64
+from chatterbox.runtime.bound_call import GraphShape, Rows
 from chatterbox.runtime.buffers import Buffer, HostBuffer, Memory, Window
 
 
@@ -17,7 +17,7 @@ class PrefixedPrompt:
     rows."""
 
     prefix_key: str
-    prefix: F32  # [P, hidden]
+    prefix: Rows  # [P, …]
     ids: I64  # [S]; none: the prefix alone
 
     def __len__(self) -> int:

@@ -17,7 +17,7 @@ import numpy as np
 import onnxruntime as ort
 
 from chatterbox.arrays import F32, I64
-from chatterbox.runtime.bound_call import Call, GraphShape
+from chatterbox.runtime.bound_call import Call, GraphShape, Rows
 from chatterbox.runtime.buffers import Buffer, Memory, Window
 from chatterbox.runtime.cuda_graphs import REHEARSALS, Buckets
 from chatterbox.runtime.embedding import Embedder
@@ -43,11 +43,13 @@ class SlottedLanguageModel:
         prefix_cache_bytes: int,
         memory: Memory | None = None,
         buckets: Buckets | None = None,
+        shape: GraphShape | None = None,
     ) -> None:
         """`capacity`: positions of a slot; the graph's embeddings bound it, less one for a row that
         is full and waits. `buckets`:
-        step in fixed shapes that can be captured as CUDA graphs; none: in the smallest shape."""
-        self._shape = GraphShape.of(session)
+        step in fixed shapes that can be captured as CUDA graphs; none: in the smallest shape.
+        `shape`: of a graph that is not ours; none: as our compiler noted it."""
+        self._shape = shape or GraphShape.of(session)
         self._session = session
         self._embed = embed
         self._memory = memory or Memory("cpu")
@@ -90,13 +92,13 @@ class SlottedLanguageModel:
 
     def prefill(self, slot: int, prompt: PrefixedPrompt) -> F32:
         """The prefix from the cache, then the text; see `LanguageModel.prefill`."""
-        embeds = self._embed.text(prompt.ids)
+        rows = self._embed.text(prompt.ids)
         prefix = self._prefix(prompt)
-        filled = prefix.rows + len(embeds)
+        filled = prefix.rows + len(rows)
         assert filled <= self._capacity, "the engine admits no row that cannot fit"
         self._loader.load(prefix, self._arena, slot)
         self._lengths[slot] = 0  # nothing of the old row is left, should the next line fail
-        logits = self._prefill(self._windows(slot, 1), embeds, prefix.rows)
+        logits = self._prefill(self._windows(slot, 1), rows, prefix.rows)
         self._lengths[slot] = filled
         return logits
 
@@ -105,9 +107,9 @@ class SlottedLanguageModel:
         active = np.asarray(slots, np.int64)
         assert (self._lengths[active] > 0).all(), "only rows that have begun can step"
         assert (self._lengths[active] < self._capacity).all(), "the row's slot is full"
-        embeds = self._embed.codes(tokens)
+        rows = self._embed.codes(tokens)
         logits = self._step_captured if self._buckets else self._step_smallest
-        found = logits(active, embeds)
+        found = logits(active, rows)
         self._lengths[active] += 1
         return found
 
@@ -125,24 +127,24 @@ class SlottedLanguageModel:
         """Step every bucket, for onnxruntime to capture it. Only before the first row begins."""
         assert self._buckets is not None
         assert not self._lengths.any(), "a step writes into every slot of its bucket"
-        nothing = np.zeros((1, self._shape.hidden), np.float32)
+        nothing = self._shape.rows(1)
         for _ in range(REHEARSALS):
             for size in self._buckets.sizes:
                 self._step_captured(np.array([size - 1]), nothing)
 
-    def _step_smallest(self, active: I64, embeds: F32) -> F32:
+    def _step_smallest(self, active: I64, rows: Rows) -> F32:
         first = int(active.min())
         span = int(active.max()) + 1 - first
         past = self._lengths[first : first + span]
         call = self._call(first, span, len(active))
-        return call.run(embeds[:, None], past, active - first, int(past.max()) + 1).copy()
+        return call.run(rows[:, None], past, active - first, int(past.max()) + 1).copy()
 
-    def _step_captured(self, active: I64, embeds: F32) -> F32:
+    def _step_captured(self, active: I64, rows: Rows) -> F32:
         """All slots of a bucket step, those that are not asked for in vain."""
         assert self._buckets is not None
         span = self._buckets.holding(int(active.max()) + 1)
-        everyone = np.zeros((span, 1, self._shape.hidden), np.float32)
-        everyone[active, 0] = embeds
+        everyone = self._shape.rows(span, 1)
+        everyone[active, 0] = rows
         call = self._call(0, span, span)
         options = self._buckets.options(span, call.signature)
         longest = self._capacity + 1  # a captured graph must not depend on the rows' lengths
@@ -164,22 +166,26 @@ class SlottedLanguageModel:
     def _prefix_shape(self, prompt: PrefixedPrompt) -> tuple[int, ...]:
         return self._shape.cache_shape(len(self._arena), len(prompt.prefix))
 
-    def _prefill(self, caches: Sequence[Buffer | Window], embeds: F32, past: int) -> F32:
+    def _prefill(self, caches: Sequence[Buffer | Window], rows: Rows, past: int) -> F32:
         """Rows behind the `past` positions of one slot → logits [vocab] of the last."""
-        new = len(embeds)
-        call = Call(self._session, self._shape, self._memory, caches, active=1, new=new)
         options = self._buckets.uncaptured() if self._buckets else None
         one = np.zeros(1, np.int64)
-        last: F32 = call.run(embeds[None], np.array([past]), one, past + new, options)[0]
-        return last.copy()
+        for begin in range(0, len(rows), self._shape.prefill_rows):
+            piece = rows[begin : begin + self._shape.prefill_rows]
+            call = self._shape.call(
+                self._session, self._memory, caches, active=1, new=len(piece), logits=None
+            )
+            before = np.array([past + begin])
+            logits = call.run(piece[None], before, one, past + begin + len(piece), options)
+        last: F32 = logits[0].copy()
+        return last
 
     def _call(self, first: int, span: int, active: int) -> Call:
         key = first, span, active
         if key not in self._calls:
             windows = self._windows(first, span)
-            self._calls[key] = Call(
+            self._calls[key] = self._shape.call(
                 self._session,
-                self._shape,
                 self._memory,
                 windows,
                 active=active,

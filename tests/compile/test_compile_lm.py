@@ -19,7 +19,7 @@ from chatterbox.compile.lm.equivalence import (
     random_embedder,
     stock_trial,
 )
-from chatterbox.compile.lm.match_gpt2 import match_gpt2
+from chatterbox.compile.lm.match import match
 from chatterbox.compile.lm.published import PublishedGraph
 from chatterbox.compile.lm.weights import Linear
 from chatterbox.compile.lm.write import SIDECAR_FILE, write
@@ -74,7 +74,7 @@ def test_the_exact_gelu_is_told_from_the_approximate_one(tmp_path):
     model = random_model(TINY, activation="erf")
     for gelu in ("operator", "spelled", "bias"):
         source = write_plain(model, Form(gelu=gelu), tmp_path)
-        assert match_gpt2(PublishedGraph(source)).activation == "erf"
+        assert match(PublishedGraph(source)).activation == "erf"
         assert isinstance(compile_lm(source, "fp32", tmp_path / "cache", CPU), CompiledGraph)
 
 
@@ -205,7 +205,9 @@ def test_the_proof_notices_a_wrong_input(mistake, stock, tmp_path):
 
 
 def test_a_graph_that_differs_is_refused_and_that_is_remembered(stock, tmp_path, monkeypatch):
-    monkeypatch.setattr(compiler, "match_gpt2", lambda graph: MISTAKES["norms"](match_gpt2(graph)))
+    monkeypatch.setattr(
+        compiler, "match", lambda graph, angles: MISTAKES["norms"](match(graph, angles))
+    )
     first = compile_lm(stock, "fp32", tmp_path, CPU)
     assert isinstance(first, NotCompiled)
     assert "standard deviations" in first.reason

@@ -75,10 +75,10 @@ def test_where_nothing_changes_the_cache_is_in_int8(tmp_path, monkeypatch):
 
 
 def test_a_graph_that_is_not_recognised_is_served_as_published(tmp_path, monkeypatch):
-    def refuse(_):
+    def refuse(_, __):
         raise compiler.NotRecognizedError("no layers")
 
-    monkeypatch.setattr(compiler, "match_gpt2", refuse)
+    monkeypatch.setattr(compiler, "match", refuse)
     model, note = open_language_model(parts(tmp_path))
     assert isinstance(model, PublishedLanguageModel)
     assert note.startswith("as published (not recognised: no layers)")

@@ -128,7 +128,7 @@ def _tokenizer_config(end_id: int) -> dict[str, Any]:
 def _tokenizer(end_id: int) -> dict[str, Any]:
     end = {"SpecialToken": {"id": END_OF_TEXT, "type_id": 0}}
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
-    vocabulary = {symbol: byte for byte, symbol in enumerate(_byte_symbols())}
+    vocabulary = {symbol: byte for byte, symbol in enumerate(byte_symbols())}
     # Ids between the bytes and the end id exist only in a model with the published vocabulary.
     vocabulary |= {f"<unused {i}>": i for i in range(BYTES, end_id)}
     return {
@@ -167,7 +167,7 @@ def _tokenizer(end_id: int) -> dict[str, Any]:
     }
 
 
-def _byte_symbols() -> list[str]:
+def byte_symbols() -> list[str]:
     """GPT-2's printable symbol for each byte: itself where it is one, else from U+0100 on."""
     printable = {*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     symbols, spare = [], BYTES

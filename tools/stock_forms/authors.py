@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from chatterbox.compile.lm.weights import GPT2, Dense, Layer, Linear, Norm
+from chatterbox.compile.lm.weights import Dense, Layer, Linear, Norm, Transformer
 
 ALIAS = "chatterbox_authors"
 TEXT_IDS = 50276
@@ -83,7 +83,7 @@ def conditioning(t3: Any, seed: int) -> tuple[Any, Any]:
     return cond, rows
 
 
-def weights_of(t3: Any) -> GPT2:
+def weights_of(t3: Any) -> Transformer:
     """T3's weights as the tuner's value type."""
     state = {name: values.detach().numpy() for name, values in t3.state_dict().items()}
 
@@ -107,12 +107,13 @@ def weights_of(t3: Any) -> GPT2:
             )
         )
     head = state["speech_head.weight"].T
-    return GPT2(
+    return Transformer(
         positions=state["tfmr.wpe.weight"],
         layers=tuple(layers),
         norm=norm("tfmr.ln_f"),
         head=Linear(Dense(np.ascontiguousarray(head)), state["speech_head.bias"]),
         heads=t3.cfg.n_head,
+        kv_heads=t3.cfg.n_head,
         head_dim=t3.cfg.n_embd // t3.cfg.n_head,
         activation="tanh",
     )

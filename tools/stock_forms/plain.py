@@ -14,13 +14,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from chatterbox.compile.lm.quantize import quantize_blocks
 from chatterbox.compile.lm.weights import (
-    GPT2,
     Array,
     BlockQuantized,
     Dense,
     Layer,
     Linear,
     Norm,
+    Transformer,
     unpack,
 )
 from chatterbox.runtime.contract import PRECISION_SUFFIX, Precision
@@ -52,7 +52,7 @@ class Form:
         return self.precision in ("fp16", "q4f16")
 
 
-def write_plain(model: GPT2, form: Form, directory: Path) -> Path:
+def write_plain(model: Transformer, form: Form, directory: Path) -> Path:
     """Write `language_model<suffix>.onnx` and its sidecar; returns the graph's path."""
     path = directory / f"language_model{PRECISION_SUFFIX[form.precision]}.onnx"
     proto = plain_model(model, form)
@@ -66,7 +66,7 @@ def write_plain(model: GPT2, form: Form, directory: Path) -> Path:
     return path
 
 
-def plain_model(model: GPT2, form: Form) -> onnx.ModelProto:
+def plain_model(model: Transformer, form: Form) -> onnx.ModelProto:
     """The whole graph in memory."""
     graph = _Builder(model, form).graph()
     opsets = [helper.make_opsetid("", 21), helper.make_opsetid(CONTRIB, 1)]
@@ -74,7 +74,7 @@ def plain_model(model: GPT2, form: Form) -> onnx.ModelProto:
 
 
 class _Builder:
-    def __init__(self, model: GPT2, form: Form) -> None:
+    def __init__(self, model: Transformer, form: Form) -> None:
         self.m = model
         self.form = form
         self.type = TensorProto.FLOAT16 if form.half else TensorProto.FLOAT

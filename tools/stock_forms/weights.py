@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from chatterbox.compile.lm.weights import GPT2, Array, Dense, Layer, Linear, Norm
+from chatterbox.compile.lm.weights import Array, Dense, Layer, Linear, Norm, Transformer
 
 GAIN = 1.0
 """Outputs of a linear are about as large as its inputs: attention then tells positions apart, and
@@ -36,7 +36,7 @@ TURBO = Size()
 SMALL = Size(layers=3, heads=4, head_dim=16, inner=256, vocab=163, positions=96)
 
 
-def blank_model(size: Size) -> GPT2:
+def blank_model(size: Size) -> Transformer:
     """A GPT-2 of zeros that takes no memory: for what depends on shapes alone."""
 
     def zeros(*shape: int) -> Array:
@@ -55,18 +55,21 @@ def blank_model(size: Size) -> GPT2:
         linear(hidden, inner),
         linear(inner, hidden),
     )
-    return GPT2(
+    return Transformer(
         positions=zeros(size.positions, hidden),
         layers=(layer,) * size.layers,
         norm=norm,
         head=linear(hidden, size.vocab),
         heads=size.heads,
+        kv_heads=size.heads,
         head_dim=size.head_dim,
         activation="tanh",
     )
 
 
-def random_model(size: Size, *, seed: int = 0, activation: Literal["tanh", "erf"] = "tanh") -> GPT2:
+def random_model(
+    size: Size, *, seed: int = 0, activation: Literal["tanh", "erf"] = "tanh"
+) -> Transformer:
     """A GPT-2 that reads all of its cache and means nothing."""
     rng = np.random.default_rng(seed)
 
@@ -90,12 +93,13 @@ def random_model(size: Size, *, seed: int = 0, activation: Literal["tanh", "erf"
         )
         for _ in range(size.layers)
     )
-    return GPT2(
+    return Transformer(
         positions=0.3 * rng.standard_normal((size.positions, hidden), np.float32),
         layers=layers,
         norm=norm(),
         head=linear(hidden, size.vocab),
         heads=size.heads,
+        kv_heads=size.heads,
         head_dim=size.head_dim,
         activation=activation,
     )

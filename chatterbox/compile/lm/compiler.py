@@ -19,9 +19,9 @@ from chatterbox.compile.lm.equivalence import (
 )
 from chatterbox.compile.lm.int8_kv import channel_ranges, use_int8_cache
 from chatterbox.compile.lm.kl_check import Divergence, divergence
-from chatterbox.compile.lm.match_gpt2 import match_gpt2
+from chatterbox.compile.lm.match import match
 from chatterbox.compile.lm.published import NotRecognizedError, PublishedGraph
-from chatterbox.compile.lm.weights import GPT2
+from chatterbox.compile.lm.weights import Rotary, Transformer
 from chatterbox.compile.lm.write import SIDECAR_FILE, write
 from chatterbox.errors import ModelError, first_line
 from chatterbox.hub.files import graph_sources
@@ -70,7 +70,7 @@ class _Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """The model's own embedding."""
+    """The model's own embedding; `TokenIds` where the graph holds it."""
 
     session: Embedder
     end_id: int = 0
@@ -92,6 +92,7 @@ def compile_lm(
     options: CompileOptions | None = None,
     embedding: Embedding | None = None,
     sentence: I64 | None = None,
+    angles: Rotary | None = None,
     progress: Progress = lambda _done, _stage: None,
 ) -> CompiledGraph | NotCompiled:
     """The compiled form of the published graph at `source`, from the cache in `data_dir` if it was
@@ -99,6 +100,7 @@ def compile_lm(
 
     `embedding`: the model's own, whose rows are what the proof is run on; none: noise.
     `sentence`: ids of a text to speak in it, end tokens included; none: made up.
+    `angles`: of a rotary model, where its graph computes them.
     Never raises for what a file holds or a disk lacks: the reason comes back as `NotCompiled`.
     """
     chosen = options or usual_options(settings.device, precision)
@@ -112,7 +114,7 @@ def compile_lm(
         cache = CompiledCache(data_dir)
         entry = cache.find(known_by)
         if entry is None:
-            job = _Job(source, precision, settings, chosen, embedding, sentence, progress)
+            job = _Job(source, precision, settings, chosen, embedding, sentence, angles, progress)
             entry = cache.write(known_by, source, job.fill)
             progress(1.0, "done")
         return language_model_of(entry)
@@ -134,11 +136,13 @@ class _Job:
     options: CompileOptions
     embedding: Embedding | None
     sentence: I64 | None
+    angles: Rotary | None
     progress: Progress
 
     def fill(self, working: Path) -> Contents:
         """Write and prove; a refusal is remembered without its graph."""
-        model = match_gpt2(PublishedGraph(self.source))
+        model = match(PublishedGraph(self.source), self.angles)
+        model = replace(model, head=model.head.outputs(self.options.head))
         try:
             proofs = self._write(model, working)
         except _Refused as why:
@@ -153,15 +157,19 @@ class _Job:
         }
         return Contents(facts, {name: asdict(found) for name, found in proofs.items()})
 
-    def _write(self, model: GPT2, working: Path) -> dict[str, Deviation]:
+    def _write(self, model: Transformer, working: Path) -> dict[str, Deviation]:
         """Write and prove; the figures. Raises _Refused where a proof fails."""
         graph, threads = working / GRAPH_FILE, self.settings.threads
         session = self.embedding.session if self.embedding else None
-        embed = sampled_embedder(session) if session else random_embedder(model.hidden)
+        embed: Embedder
+        if model.table is not None and session is not None:
+            embed = session
+        else:
+            embed = sampled_embedder(session) if session else random_embedder(model.hidden)
         kept = replace(self.options, bits=None)
         write(model, kept, working, lambda done: self.progress(0.5 * done, "writing"))
         self.progress(0.5, "proving")
-        trial = stock_trial(self.source, embed, threads)
+        trial = stock_trial(self.source, embed, threads, self.options.head)
         exact = deviation(trial, exact_session(graph, threads), steps=EXACT_STEPS)
         half = self.options.compute == "fp16" or self.precision in HALF_PRECISIONS
         tolerance = EXACT_TOLERANCE["fp16" if half else "fp32"]

@@ -4,6 +4,7 @@ Deviations are in standard deviations of the published logits. Rows differ in le
 in two pieces and then stepped together in slots; the published graph runs each row by itself.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from chatterbox.runtime.bound_call import Rows
 from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.compiled_lm import Deviation
 from chatterbox.runtime.contract import CODE_COUNT, F32, I64
@@ -62,10 +64,15 @@ def sampled_embedder(embed: Embedder) -> TableEmbedder:
 
 
 class StockRow:
-    """One row driven by the stock graph alone: the card's own loop."""
+    """One row driven by the stock graph alone: the card's own loop. Of the logits, `columns` count,
+    from and up to; none: all."""
 
-    def __init__(self, session: ort.InferenceSession) -> None:
+    def __init__(
+        self, session: ort.InferenceSession, columns: Sequence[tuple[int, int]] = ()
+    ) -> None:
         self._session = session
+        self._columns = columns
+        self._names = {i.name for i in session.get_inputs()}
         self._past: dict[str, NDArray[Any]] = {}
         for value in session.get_inputs():
             if value.name.startswith("past_key_values."):
@@ -74,22 +81,25 @@ class StockRow:
                 self._past[value.name] = np.zeros((1, heads, 0, head_dim), kind)
         self._length = 0
 
-    def advance(self, embeds: F32) -> F32:
-        """Append rows [S, hidden]; logits [S, vocab]."""
-        new = len(embeds)
+    def advance(self, rows: Rows) -> F32:
+        """Append rows [S, …]; logits [S, vocab]."""
+        new = len(rows)
         positions = np.arange(self._length, self._length + new)[None]
         self._length += new
-        feeds = {
-            "inputs_embeds": embeds[None],
+        known = {
+            "inputs_embeds": rows[None],
+            "input_ids": rows[None],
             "attention_mask": np.ones((1, self._length), np.int64),
             "position_ids": positions,
-            **self._past,
         }
+        feeds = {name: known[name] for name in self._names & known.keys()} | self._past
         presents = [name.replace("past_key_values", "present") for name in self._past]
         logits, *caches = self._session.run(["logits", *presents], feeds)
         self._past = dict(zip(self._past, caches, strict=True))
-        rows: F32 = logits[0]
-        return rows
+        found: F32 = logits[0]
+        if not self._columns:
+            return found
+        return np.concatenate([found[:, begin:end] for begin, end in self._columns], axis=1)
 
 
 def sampled_voice(rows: int, embed: Embedder, seed: int) -> PrefixedPrompt:
@@ -109,7 +119,9 @@ class Trial:
     logits: F32  # [rows, 1 + STEPS, vocab]: after the prefill and after each step
 
 
-def stock_trial(source: Path, embed: Embedder, threads: int) -> Trial:
+def stock_trial(
+    source: Path, embed: Embedder, threads: int, columns: Sequence[tuple[int, int]] = ()
+) -> Trial:
     """The rows one by one through the stock graph, on the CPU. Only some steps are made one at a
     time, for the stock graph gives the logits of every position of a longer piece (and without
     int8 rounding takes a second for each call in 8 bits)."""
@@ -120,7 +132,7 @@ def stock_trial(source: Path, embed: Embedder, threads: int) -> Trial:
     codes = {slot: rng.integers(0, TABLE_ROWS, STEPS) for slot in ROWS}
     logits = []
     for slot in ROWS:
-        row = StockRow(session)
+        row = StockRow(session, columns)
         prompt = np.concatenate([voices[slot].prefix, embed.text(texts[slot])])
         pieces = np.split(embed.codes(codes[slot]), SINGLE_STEPS)
         after = [row.advance(piece) for piece in (prompt, *pieces)]

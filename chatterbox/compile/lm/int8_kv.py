@@ -36,7 +36,9 @@ def channel_ranges(session: ort.InferenceSession, embed: Embedder) -> list[Array
     rng = np.random.default_rng(2)
     codes = embed.codes(rng.integers(0, CODE_COUNT, length))
     text = embed.text(rng.integers(0, SURE_TEXT_IDS, length + END_IDS))[:length]
-    rows = np.where(rng.random((length, 1)) < TEXT_SHARE, text, codes)
+    spoken = rng.random(length) >= TEXT_SHARE
+    rows = text.copy()
+    rows[spoken] = codes[spoken]
     caches = [HostBuffer(shape.cache_shape(1, length), np.float32) for _ in shape.past_names]
     call = Call(session, shape, Memory("cpu"), caches, active=1, new=length)
     nothing = np.zeros(1, np.int64)

@@ -1,4 +1,4 @@
-"""Finds the layer normalisation before a linear: one operator, fused with a sum, or spelled out."""
+"""Finds the normalisation before a linear: one operator, fused with a sum, or spelled out."""
 
 from onnx import NodeProto
 
@@ -6,6 +6,14 @@ from chatterbox.compile.lm.linears import TRANSPARENT
 from chatterbox.compile.lm.published import NotRecognizedError, PublishedGraph, attribute
 from chatterbox.compile.lm.weights import Array, Norm
 
+OPERATORS: dict[str, tuple[int, int | None]] = {
+    "LayerNormalization": (1, 2),
+    "SkipLayerNormalization": (2, 3),
+    "SimplifiedLayerNormalization": (1, None),
+    "RMSNormalization": (1, None),
+    "SkipSimplifiedLayerNormalization": (2, None),
+}
+"""Where an operator holds its scale and its shift."""
 EPSILON_BELOW = 1e-2
 DEFAULT_EPSILON = 1e-5  # GPT-2's and ONNX's LayerNormalization's alike
 
@@ -17,23 +25,26 @@ def norm_before(graph: PublishedGraph, name: str, linears: set[int]) -> Norm:
         node = graph.producer(name)
         if node is None:
             break
-        if node.op_type == "LayerNormalization":
-            return _norm(graph, node.input[1], node.input[2], node)
-        if node.op_type == "SkipLayerNormalization":
-            return _norm(graph, node.input[2], node.input[3], node)
+        if node.op_type in OPERATORS:
+            return _norm(graph, node, *OPERATORS[node.op_type])
         if node.op_type == "Add":
             return _spelled(graph, node, linears)
+        if node.op_type == "Mul":
+            gamma, normal = _split(graph, node)
+            return Norm(gamma.reshape(-1), None, _epsilon(graph, normal, linears))
         if node.op_type not in TRANSPARENT:
             break
         name = node.input[0]
     raise NotRecognizedError("a linear that should follow a normalisation does not")
 
 
-def _norm(graph: PublishedGraph, gamma: str, beta: str, node: NodeProto) -> Norm:
-    scale, shift = graph.constant(gamma), graph.constant(beta)
-    if scale is None or shift is None:
+def _norm(graph: PublishedGraph, node: NodeProto, scale: int, shift: int | None) -> Norm:
+    gamma = graph.constant(node.input[scale])
+    beta = None if shift is None else graph.constant(node.input[shift])
+    if gamma is None or (beta is None and shift is not None):
         raise NotRecognizedError("a normalisation's scale or shift is not constant")
-    return Norm(scale.reshape(-1), shift.reshape(-1), attribute(node, "epsilon", DEFAULT_EPSILON))
+    epsilon = attribute(node, "epsilon", DEFAULT_EPSILON)
+    return Norm(gamma.reshape(-1), None if beta is None else beta.reshape(-1), epsilon)
 
 
 def _spelled(graph: PublishedGraph, add: NodeProto, linears: set[int]) -> Norm:

@@ -1,6 +1,7 @@
-"""A GPT-2 language model's weights as values, however a file writes them."""
+"""A language model's weights as values, however a file writes them: GPT-2 or Llama."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -24,29 +25,75 @@ from chatterbox.runtime.quantized_weights import (
     unpack as unpack,
 )
 
-Activation = Literal["tanh", "erf"]
+Activation = Literal["tanh", "erf", "silu"]
+"""Between the feed-forward's two linears: GELU in one of its forms, or what gates with SiLU."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SideBySide:
+    """Weights over the same input whose outputs follow each other; joined when they are written,
+    since a large model's would take as much memory as its file."""
+
+    parts: tuple[Weight, ...]  # of one kind
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Inputs K, outputs N."""
+        return self.parts[0].shape[0], sum(part.shape[1] for part in self.parts)
+
+    def joined(self) -> Weight:
+        """As one. Exact."""
+        parts = self.parts
+        if isinstance(parts[0], Dense):
+            return Dense(np.concatenate([w.values for w in parts if isinstance(w, Dense)], axis=1))
+        blocks = [w for w in parts if isinstance(w, BlockQuantized)]
+        zeros = [w.zero_points for w in blocks if w.zero_points is not None]
+        return replace(
+            blocks[0],
+            codes=np.concatenate([w.codes for w in blocks]),
+            scales=np.concatenate([w.scales for w in blocks]),
+            zero_points=np.concatenate(zeros) if zeros else None,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Linear:
     """x → x · weight + bias."""
 
-    weight: Weight
+    weight: Weight | SideBySide
     bias: Array  # [N]
+
+    def outputs(self, ranges: Sequence[tuple[int, int]]) -> "Linear":
+        """With these outputs alone, from and up to, in this order. Exact."""
+        if not ranges:
+            return self
+        weight, chosen = self.weight, np.concatenate([np.arange(*one) for one in ranges])
+        if isinstance(weight, BlockQuantized):
+            zeros = weight.zero_points
+            weight = replace(
+                weight,
+                codes=weight.codes[chosen],
+                scales=weight.scales[chosen],
+                zero_points=None if zeros is None else zeros[chosen],
+            )
+        elif isinstance(weight, Dense):
+            weight = Dense(weight.values[:, chosen])
+        return Linear(weight, self.bias[chosen])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Norm:
-    """Layer normalisation."""
+    """Layer normalisation; without a shift, by the root of the mean square."""
 
     gamma: Array  # [hidden]
-    beta: Array  # [hidden]
+    beta: Array | None  # [hidden]
     epsilon: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
-    """One pre-norm transformer block; `qkv` holds query, key and value side by side."""
+    """One pre-norm transformer block; `qkv` holds query, key and value side by side, `up` the gate
+    before what it gates, where there is one."""
 
     norm_1: Norm
     qkv: Linear
@@ -57,53 +104,57 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class GPT2:
-    """Embeddings in, logits out."""
+class Rotary:
+    """Angles that queries and keys are turned by, half of a head against the other half."""
 
-    positions: Array  # [max positions, hidden]
+    cos: Array  # [positions, head_dim / 2]
+    sin: Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Transformer:
+    """Embeddings or ids in, logits out. Positions are either rows that are added to the embeddings,
+    or angles."""
+
     layers: tuple[Layer, ...]
     norm: Norm
     head: Linear
     heads: int
+    kv_heads: int
     head_dim: int
     activation: Activation
+    positions: Array | Rotary  # rows: [max positions, hidden]
+    table: Array | BlockQuantized | None = None  # [ids, hidden]; none: embeddings come in
 
     @property
     def hidden(self) -> int:
         """Width of the residual stream."""
-        return self.heads * self.head_dim
+        return len(self.norm.gamma)
 
     @property
     def vocab(self) -> int:
         """Width of the logits."""
         return self.head.weight.shape[1]
 
+    @property
+    def max_positions(self) -> int:
+        """Of a sequence."""
+        return len(self.positions.cos if isinstance(self.positions, Rotary) else self.positions)
 
-def concat(parts: list[Linear]) -> Linear:
+
+def concat(parts: Sequence[Linear]) -> Linear:
     """Linears over the same input as one: their outputs follow each other. Exact.
 
     Raises ValueError when their weights are not of one kind.
     """
-    bias = np.concatenate([part.bias for part in parts])
-    weights = [part.weight for part in parts]
-    dense = [w for w in weights if isinstance(w, Dense)]
-    if len(dense) == len(weights):
-        return Linear(Dense(np.concatenate([w.values for w in dense], axis=1)), bias)
-    blocks = [w for w in weights if isinstance(w, BlockQuantized)]
-    first = blocks[0]
-    same = {(w.bits, w.block, w.inputs, w.zero_points is None) for w in blocks}
-    if len(blocks) != len(weights) or len(same) != 1:
-        raise ValueError("query, key and value are quantised differently")
-    zeros = [w.zero_points for w in blocks if w.zero_points is not None]
-    packed = BlockQuantized(
-        codes=np.concatenate([w.codes for w in blocks]),
-        scales=np.concatenate([w.scales for w in blocks]),
-        zero_points=np.concatenate(zeros) if zeros else None,
-        bits=first.bits,
-        block=first.block,
-        inputs=first.inputs,
-    )
-    return Linear(packed, bias)
+    weights = [w for part in parts if not isinstance(w := part.weight, SideBySide)]
+    kinds = {
+        (w.bits, w.block, w.inputs, w.zero_points is None) if isinstance(w, BlockQuantized) else ()
+        for w in weights
+    }
+    if len(weights) != len(parts) or len(kinds) != 1:
+        raise ValueError("linears side by side are quantised differently")
+    return Linear(SideBySide(tuple(weights)), np.concatenate([part.bias for part in parts]))
 
 
 def pack(numbers: Array, bits: int) -> Array:

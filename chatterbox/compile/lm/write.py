@@ -1,4 +1,4 @@
-"""Writes the compiled graph: GPT-2's weights in, one ONNX file and its sidecar out.
+"""Writes the compiled graph: a transformer's weights in, one ONNX file and its sidecar out.
 
 Rows of any length share one step. `rows` and `active` tie the n rows that step to the r arena slots
 they lie in: everything but attention is computed for the n rows alone, and attention runs over the
@@ -16,7 +16,17 @@ from onnx import TensorProto, helper
 
 from chatterbox.compile.lm.prefix_graph import add_prefix_graph
 from chatterbox.compile.lm.quantize import quantize_blocks
-from chatterbox.compile.lm.weights import GPT2, Array, BlockQuantized, Dense, Layer, Linear, Norm
+from chatterbox.compile.lm.weights import (
+    Array,
+    BlockQuantized,
+    Dense,
+    Layer,
+    Linear,
+    Norm,
+    Rotary,
+    SideBySide,
+    Transformer,
+)
 from chatterbox.runtime.bound_call import METADATA_KEY, past_name, present_name
 from chatterbox.runtime.compiled_lm import GRAPH_FILE, CompileOptions
 
@@ -27,32 +37,35 @@ CONTRIB = "com.microsoft"
 OPSET = 17  # LayerNormalization's first
 IR_VERSION = 9
 
+MOST_POSITIONS = 16384
+"""Of the angles that are stored: more than a slot may have."""
 TYPES = {"fp32": TensorProto.FLOAT, "fp16": TensorProto.FLOAT16}
 NUMPY_TYPES = {"fp32": np.float32, "fp16": np.float16}
 Progress = Callable[[float], None]
 """Told how much of the work is done, 0 to 1."""
 
 
-def write(model: GPT2, recipe: CompileOptions, directory: Path, progress: Progress) -> None:
+def write(model: Transformer, recipe: CompileOptions, directory: Path, progress: Progress) -> None:
     """Write GRAPH_FILE and SIDECAR_FILE into `directory`."""
     with (directory / SIDECAR_FILE).open("wb") as sidecar:
         graph = _Writer(model, recipe, sidecar).graph(progress)
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)]
     proto = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
-    facts = {"positions": model.positions.shape[0], "hidden": model.hidden, "vocab": model.vocab}
+    facts = {"positions": _positions(model), "hidden": model.hidden, "vocab": model.vocab}
     helper.set_model_props(proto, {METADATA_KEY: json.dumps(facts)})
     add_prefix_graph(proto)
     onnx.save(proto, str(directory / GRAPH_FILE))
 
 
 class _Writer:
-    def __init__(self, model: GPT2, recipe: CompileOptions, sidecar: Any) -> None:
+    def __init__(self, model: Transformer, recipe: CompileOptions, sidecar: Any) -> None:
         self._model = model
         self._recipe = recipe
         self._type = TYPES[recipe.compute]
         self._sidecar = sidecar
         self._nodes: list[onnx.NodeProto] = []
         self._tensors: list[TensorProto] = []
+        self._angles: list[str] = []  # that the attention turns queries and keys by
 
     def graph(self, progress: Progress) -> onnx.GraphProto:
         model = self._model
@@ -68,11 +81,42 @@ class _Writer:
         return helper.make_graph(self._nodes, "compiled", inputs, outputs, self._tensors)
 
     def _embedded(self) -> tuple[str, str]:
-        """Position rows added to the embeddings → first layer's input, residual stream."""
-        table = self._weight("positions", self._model.positions)
-        positions = self._node("Gather", [table, "position_ids"], "")
-        embeds = self._node("Cast", ["embeds"], "", to=self._type)
-        return self._add_norm(embeds, positions, self._model.layers[0].norm_1, "0.norm_1")
+        """What comes in → first layer's input, residual stream."""
+        model, first = self._model, self._model.layers[0].norm_1
+        rows = "embeds" if model.table is None else self._rows(model.table)
+        stream = self._node("Cast", [rows], "", to=self._type)
+        if isinstance(model.positions, Rotary):
+            self._angles = [
+                self._weight(name, angles[: _positions(model)])
+                for name, angles in (("cos", model.positions.cos), ("sin", model.positions.sin))
+            ]
+            return self._norm("", stream, "", first, "0.norm_1"), stream
+        table = self._weight("positions", model.positions)
+        return self._add_norm(
+            stream, self._node("Gather", [table, "position_ids"], ""), first, "0.norm_1"
+        )
+
+    def _rows(self, table: Array | BlockQuantized) -> str:
+        """Of the table, which stays as it is stored: only what is read is widened."""
+        if not isinstance(table, BlockQuantized):
+            return self._node("Gather", [self._constant("table", table), "input_ids"], "")
+        rows = len(table.codes)
+        parts = [
+            self._constant("table.codes", table.codes.reshape(rows, -1)),
+            "input_ids",
+            self._constant("table.scales", table.scales),
+        ]
+        if table.zero_points is not None:
+            parts.append(self._constant("table.zeros", table.zero_points))
+        return self._node(
+            "GatherBlockQuantized",
+            parts,
+            CONTRIB,
+            bits=table.bits,
+            block_size=table.block,
+            gather_axis=0,
+            quantize_axis=1,
+        )
 
     def _layer(
         self, index: int, layer: Layer, following: Norm, normed: str, stream: str
@@ -84,51 +128,65 @@ class _Writer:
         gathered = self._node("Gather", [attended, "active"], "", axis=0)
         out = self._linear(gathered, layer.out, f"{index}.out")
         normed, stream = self._add_norm(stream, out, layer.norm_2, f"{index}.norm_2")
-        up = self._linear(normed, layer.up, f"{index}.up")
-        gelu = "FastGelu" if self._model.activation == "tanh" else "Gelu"
-        down = self._linear(self._node(gelu, [up], CONTRIB), layer.down, f"{index}.down")
+        up = self._activated(self._linear(normed, layer.up, f"{index}.up"), index)
+        down = self._linear(up, layer.down, f"{index}.down")
         return self._add_norm(stream, down, following, f"{index}.following")
+
+    def _activated(self, up: str, index: int) -> str:
+        if self._model.activation != "silu":
+            kind = "FastGelu" if self._model.activation == "tanh" else "Gelu"
+            return self._node(kind, [up], CONTRIB)
+        gate, gated = f"{index}.gate", f"{index}.gated"
+        self._nodes.append(helper.make_node("Split", [up], [gate, gated], axis=-1))
+        silu = self._node("QuickGelu", [gate], CONTRIB, alpha=1.0)
+        return self._node("Mul", [silu, gated], "")
 
     def _attention(self, index: int, spread: str) -> str:
         pasts = [past_name(index, kind) for kind in ("key", "value")]
         output = f"{index}.attended"
+        turned = {"do_rotary": 1} if self._angles else {}
         node = helper.make_node(
             "GroupQueryAttention",
-            [spread, "", "", *pasts, "seqlens_k", "total_length"],
+            [spread, "", "", *pasts, "seqlens_k", "total_length", *self._angles],
             [output, *(present_name(index, kind) for kind in ("key", "value"))],
             domain=CONTRIB,
             num_heads=self._model.heads,
-            kv_num_heads=self._model.heads,
+            kv_num_heads=self._model.kv_heads,
+            **turned,
         )
         self._nodes.append(node)
         return output
 
     def _add_norm(self, stream: str, added: str, norm: Norm, name: str) -> tuple[str, str]:
         """stream + added → its normalisation, itself."""
-        scale, shift = (
-            self._weight(f"{name}.{part}", values)
-            for part, values in (("gamma", norm.gamma), ("beta", norm.beta))
+        total = f"{name}.sum"
+        return self._norm("Skip", stream, added, norm, name, total), total
+
+    def _norm(
+        self, skip: str, stream: str, added: str, norm: Norm, name: str, total: str = ""
+    ) -> str:
+        simple, normed = "Simplified" if norm.beta is None else "", f"{name}.normed"
+        scales = [self._weight(f"{name}.gamma", norm.gamma)]
+        if norm.beta is not None:
+            scales.append(self._weight(f"{name}.beta", norm.beta))
+        node = helper.make_node(
+            f"{skip}{simple}LayerNormalization",
+            [stream, *([added] if skip else []), *scales],
+            [normed, *(["", "", total] if skip else [])],
+            domain=CONTRIB if skip else "",
+            epsilon=norm.epsilon,
         )
-        outputs = [f"{name}.normed", "", "", f"{name}.sum"]
-        self._nodes.append(
-            helper.make_node(
-                "SkipLayerNormalization",
-                [stream, added, scale, shift],
-                outputs,
-                domain=CONTRIB,
-                epsilon=norm.epsilon,
-            )
-        )
-        return outputs[0], outputs[3]
+        self._nodes.append(node)
+        return normed
 
     def _linear(self, source: str, linear: Linear, name: str) -> str:
-        weight = linear.weight
+        weight = linear.weight.joined() if isinstance(linear.weight, SideBySide) else linear.weight
         if isinstance(weight, Dense) and self._recipe.bits is not None:
             weight = quantize_blocks(weight, self._recipe.bits, self._recipe.block)
-        bias = self._weight(f"{name}.bias", linear.bias)
+        bias = self._weight(f"{name}.bias", linear.bias) if linear.bias.any() else ""
         if isinstance(weight, Dense):
             product = self._node("MatMul", [source, self._weight(name, weight.values)], "")
-            return self._node("Add", [product, bias], "")
+            return self._node("Add", [product, bias], "") if bias else product
         return self._block_product(source, weight, bias, name)
 
     def _block_product(self, source: str, weight: BlockQuantized, bias: str, name: str) -> str:
@@ -181,11 +239,14 @@ class _Writer:
     def _edges(self) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
         model = self._model
         value = helper.make_tensor_value_info
-        slots = ["slots", model.heads, "capacity", model.head_dim]
+        slots = ["slots", model.kv_heads, "capacity", model.head_dim]
         kinds = [(i, kind) for i in range(len(model.layers)) for kind in ("key", "value")]
+        new = ["rows_active", "new"]
         inputs = [
-            value("embeds", TensorProto.FLOAT, ["rows_active", "new", model.hidden]),
-            value("position_ids", TensorProto.INT64, ["rows_active", "new"]),
+            value("embeds", TensorProto.FLOAT, [*new, model.hidden])
+            if model.table is None
+            else value("input_ids", TensorProto.INT64, new),
+            *([] if self._angles else [value("position_ids", TensorProto.INT64, new)]),
             value("rows", TensorProto.INT64, ["slots"]),
             value("active", TensorProto.INT64, ["rows_active"]),
             value("seqlens_k", TensorProto.INT32, ["slots"]),
@@ -194,3 +255,7 @@ class _Writer:
         ]
         logits = value("logits", TensorProto.FLOAT, ["rows_active", model.vocab])
         return inputs, [logits, *(value(present_name(*kind), self._type, slots) for kind in kinds)]
+
+
+def _positions(model: Transformer) -> int:
+    return min(model.max_positions, MOST_POSITIONS)
