@@ -1,5 +1,7 @@
 """Hostile clients: each attack once, as bytes on connections of its own.
 
+Signals and model files are not among them: no client sends those (rows F31 to F34 and F110).
+
 For `bench_faults.py` and the soak, in a process beside the one that measures.
 """
 
@@ -9,6 +11,7 @@ import io
 import json
 import random
 import struct
+import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
@@ -135,6 +138,42 @@ async def imports(target: Target) -> None:
     data = struct.pack("<Q", len(header)) + header
     call = target.post("/voices/import", FORM, form(part("voice_file", data, "a")))
     await target.all([call] * 2)
+
+
+async def forgeries(target: Target) -> None:
+    """A voice of the server's own, exported, with other numbers in its place and cut short."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
+    try:
+        writer.write(target.head("GET /voices/slt/export", "Connection: close"))
+        answer = await asyncio.wait_for(reader.read(-1), PATIENCE_S)
+    except (OSError, TimeoutError):
+        return
+    finally:
+        writer.transport.abort()
+    voice = answer.partition(b"\r\n\r\n")[2]
+    half = len(voice) // 2
+    noise = target.rng.randbytes(half)
+    forged = (voice[:half] + noise, voice[:half] + b"\xff" * half, voice[:half], voice + noise)
+    calls = [form(part("voice_file", data, "a")) for data in forged]
+    await target.all([target.post("/voices/import", FORM, call) for call in calls])
+
+
+def deflated(mib: int) -> bytes:
+    """So many MiB of blanks as one compressed, masked text frame of a socket."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packed = packer.compress(b" " * (mib * MIB)) + packer.flush(zlib.Z_SYNC_FLUSH)
+    payload = packed.removesuffix(b"\0\0\xff\xff")
+    return b"\xc1\xff" + struct.pack(">Q", len(payload)) + bytes(4) + payload
+
+
+async def inflations(target: Target) -> None:
+    """Messages of 60 MiB in 60 KiB."""
+    frame = deflated(60)
+    lines = ("Connection: upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13")
+    lines += ("Sec-WebSocket-Extensions: permessage-deflate",)
+    lines += ("Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",)
+    paths = ("/ws", "/ws/tts", "/api/tts_streaming", "/v1/text-to-speech/slt/stream-input")
+    await target.all([target.head(f"GET {path}", *lines) + frame for path in paths])
 
 
 async def pings(target: Target) -> None:
@@ -291,6 +330,8 @@ ATTACKS: dict[str, tuple[str, Attack]] = {
     "wrong keys": ("F103", guesses),
     "heads": ("F104", heads),
     "imports of 100 000 tensors": ("F105", imports),
+    "forged imports": ("F105", forgeries),
+    "messages that inflate": ("F105", inflations),
     "pings": ("F105", pings),
     "texts": ("F105", texts),
     "lists": ("F105", lists),
