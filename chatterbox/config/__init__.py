@@ -21,6 +21,8 @@ from chatterbox.config.sources import (
 from chatterbox.config.tts import (
     SAMPLING,
     MaxNewTokens,
+    MinP,
+    PenaltyWindow,
     PrecisionSetting,
     RepetitionPenalty,
     Temperature,
@@ -48,6 +50,8 @@ __all__ = [
     "RENAMED",
     "SAMPLING",
     "MaxNewTokens",
+    "MinP",
+    "PenaltyWindow",
     "PrecisionSetting",
     "RepetitionPenalty",
     "ServerConfig",

@@ -13,13 +13,17 @@ PrecisionSetting = Literal["auto", "fp32", "fp16", "q8", "q4", "q4f16"]
 Temperature = Annotated[float, Field(ge=0.0, le=5.0)]
 TopK = Annotated[int, Field(ge=0, le=6563)]
 TopP = Annotated[float, Field(gt=0.0, le=1.0)]
+MinP = Annotated[float, Field(ge=0.0, le=1.0)]
 RepetitionPenalty = Annotated[float, Field(ge=0.5, le=5.0)]
+PenaltyWindow = Annotated[int, Field(ge=0, le=65536)]
 MaxNewTokens = Annotated[int, Field(ge=8, le=4096)]
 SAMPLING = {
     "temperature": Temperature,
     "top_k": TopK,
     "top_p": TopP,
+    "min_p": MinP,
     "repetition_penalty": RepetitionPenalty,
+    "penalty_window": PenaltyWindow,
 }
 """The sampling parameters and their bounds: of the settings, of a call, and of what a model may
 say of itself in `generation_config.json`."""
@@ -174,9 +178,19 @@ class TTSConfig(Settings):
         description="Draw from the likeliest tokens up to this probability; higher varies more; 1:"
         " from all; none: as the model says",
     )
+    min_p: MinP | None = Field(
+        None,
+        description="Draw from tokens at least so many times as likely as the likeliest; higher"
+        " varies less; 0: from all; none: as the model says",
+    )
     repetition_penalty: RepetitionPenalty | None = Field(
         None,
         description="Higher repeats less; 1: off; none: as the model says",
+    )
+    penalty_window: PenaltyWindow | None = Field(
+        None,
+        description="Tokens that the penalty looks back; more repeats less; 0: all; none: as the"
+        " model says",
     )
     runaway_guard: bool = Field(
         True,

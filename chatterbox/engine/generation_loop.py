@@ -187,7 +187,7 @@ class GenerationLoop:
         if sequence is None:
             return None
         sequence.start_take()
-        self._sampler.begin(sequence.slot, sequence.sampling)
+        self._sampler.begin(sequence.slot, sequence.sampling, sequence.draws)
         began_s = time.monotonic()
         prefilled = self._prefills.run([sequence], self._prefill, self._fail)
         self._prefill_s = time.monotonic() - began_s
@@ -279,14 +279,8 @@ class GenerationLoop:
         """A token for each; whose sampling fails ends alone."""
 
         def draw(rows: list[int]) -> list[int]:
-            chosen = [sequences[row] for row in rows]
-            tokens: list[int] = self._sampler.sample(
-                logits if len(rows) == len(sequences) else logits[rows],
-                np.array([one.slot for one in chosen]),
-                np.array([one.next_draw for one in chosen]),
-                [len(one.take.tokens) for one in chosen],
-            ).tolist()
-            return tokens
+            part = logits if len(rows) == len(sequences) else logits[rows]
+            return self._sampler.sample(part, [sequences[row].slot for row in rows])
 
         began_s = time.monotonic()
         drawn = self._samples.run(

@@ -5,6 +5,8 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from chatterbox.arrays import F32, I64
 from chatterbox.engine.outbox import FinishReason, Outbox
 from chatterbox.engine.playback import PlaybackClock
@@ -112,7 +114,7 @@ class Sequence:
         self._codec = codec
         self._guarded = guarded
         self._detector: RunawayDetector | None = None
-        self._draws: list[float] = []  # the take's random numbers, one for each token
+        self.draws = np.zeros(0)  # the take's random numbers, one for each token that it may have
         self._failed_takes: list[tuple[int, ...]] = []  # good tokens of those thrown away
 
     @property
@@ -121,14 +123,9 @@ class Sequence:
         return len(self._failed_takes)
 
     @property
-    def next_draw(self) -> float:
-        """The random number for the next token."""
-        return self._draws[len(self.take.tokens)]
-
-    @property
     def full(self) -> bool:
         """Whether the take has as many tokens as it may."""
-        return len(self.take.tokens) >= len(self._draws)
+        return len(self.take.tokens) >= len(self.draws)
 
     def start_take(self) -> None:
         """Open the first take, or the next after one that was thrown away."""
@@ -137,8 +134,7 @@ class Sequence:
         if self._guarded:
             self._detector = RunawayDetector(request.text_chars, self._codec)
             max_tokens = min(max_tokens, self._detector.budget_tokens)
-        draws = uniforms(request.seed, request.index, self.retries, max_tokens)
-        self._draws = draws.tolist()
+        self.draws = uniforms(request.seed, request.index, self.retries, max_tokens)
 
     def append(self, token: int) -> Verdict | None:
         """Add a token; a verdict where the take should not go on."""

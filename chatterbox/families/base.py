@@ -7,7 +7,7 @@ the language model says in one step, a frame the least that the codec decodes.
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from chatterbox.arrays import F32, I64
 from chatterbox.families.sampling import Processor
@@ -37,20 +37,19 @@ class CodecSpec:
         return self.frame_rate_hz * self.tokens_per_frame
 
 
-class Allowed(NamedTuple):
-    """Which tokens may come at a position."""
-
-    tokens: slice  # of the vocabulary
-    stop: bool  # any of the stop tokens as well
-
-
 @dataclass(frozen=True, slots=True)
 class TokenSpec:
-    """What a language model says, and how its next token is drawn."""
+    """What a language model says, and how its next token is drawn.
+
+    The frame's places follow each other: at position n, of which 0 is a row's first token, place
+    n modulo `len(starts)`. There the tokens from `starts[place]` on may come, `width` of them; and
+    the stop tokens between two frames, so never first.
+    """
 
     vocabulary: int  # width of the logits
     stop: frozenset[int]
-    allowed: Callable[[int], Allowed]  # by position: 0 is a row's first token
+    starts: tuple[int, ...]  # by place
+    width: int
     processors: tuple[Processor, ...]  # in the order of the model's authors
 
 

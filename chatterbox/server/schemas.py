@@ -19,6 +19,8 @@ from chatterbox.audio.pace import FASTEST, SLOWEST
 from chatterbox.config import (
     SAMPLING,
     MaxNewTokens,
+    MinP,
+    PenaltyWindow,
     RepetitionPenalty,
     Temperature,
     TopK,
@@ -119,10 +121,12 @@ class SamplingFields(SpokenCall):
     temperature: Temperature | None = None
     top_k: TopK | None = None
     top_p: TopP | None = None
+    min_p: MinP | None = None
     repetition_penalty: RepetitionPenalty | None = None
+    penalty_window: PenaltyWindow | None = None
 
     def sampling(self) -> dict[str, float | None]:
-        """The four by name."""
+        """By name."""
         return sampling_of(self)
 
 
@@ -136,7 +140,11 @@ class SpeechFields(Call):
     temperature: Temperature | None = Field(None, description="0: greedy")
     top_k: TopK | None = Field(None, description="0: off")
     top_p: TopP | None = Field(None, description="1: off")
+    min_p: MinP | None = Field(None, description="0: off")
     repetition_penalty: RepetitionPenalty | None = Field(None, description="1: off")
+    penalty_window: PenaltyWindow | None = Field(
+        None, description="Last tokens that the penalty counts; 0: all"
+    )
     seed: int | None = Field(
         None, ge=0, lt=SEED_LIMIT, description="Equal seeds, equal speech; none: drawn"
     )

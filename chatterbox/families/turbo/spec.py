@@ -7,8 +7,8 @@ Facts marked [card] are from the model card of ResembleAI/chatterbox-turbo-ONNX,
 from typing import Literal, get_args
 
 from chatterbox.arrays import SAMPLE_RATE_HZ
-from chatterbox.families.base import Allowed, CodecSpec, Family, TokenSpec
-from chatterbox.families.sampling import repetition_penalty, temperature, top_k_top_p
+from chatterbox.families.base import CodecSpec, Family, TokenSpec
+from chatterbox.families.sampling import min_p, repetition_penalty, temperature, top_k_top_p
 from chatterbox.text.markup import TAGS
 
 GraphName = Literal["speech_encoder", "embed_tokens", "language_model", "conditional_decoder"]
@@ -67,22 +67,14 @@ reach about 5 mel frames ahead, see only mel that is final (33 dB from the one-s
 of 9). Context: a third of a second (docs/decoder.md). Fade-in: the decoder mutes the first 20 ms of
 every call and fades in over the next 20 ms [card]."""
 
-_FIRST = Allowed(slice(0, CODE_COUNT), stop=False)
-_LATER = Allowed(slice(0, CODE_COUNT), stop=True)
-
-
-def allowed(position: int) -> Allowed:
-    """Any speech code; an answer of no codes at all is no speech, so that no row begins with the
-    stop code."""
-    return _LATER if position else _FIRST
-
-
 TOKENS = TokenSpec(
     vocabulary=VOCABULARY,
     stop=frozenset({STOP_CODE}),
-    allowed=allowed,
-    processors=(temperature, top_k_top_p, repetition_penalty),
+    starts=(0,),
+    width=CODE_COUNT,
+    processors=(temperature, top_k_top_p, min_p, repetition_penalty),
 )
-"""The processors' order is that of the authors' `T3.inference_turbo` [source]."""
+"""The processors' order is that of the authors' `T3.inference_turbo` [source]; theirs have no
+min-p."""
 
 TURBO = Family("turbo", CODEC, TOKENS, TAGS, ("en",))
