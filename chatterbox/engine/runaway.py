@@ -63,22 +63,22 @@ class RunawayDetector:
     def __init__(self, text_chars: int, codec: CodecSpec) -> None:
         self._per_frame = codec.tokens_per_frame
         self._samples_per_frame = codec.samples_per_frame
-        self._expected = expected_frames(text_chars, codec)
-        self._budget = round(self._expected * BUDGET_FACTOR) + frames(BUDGET_EXTRA_S, codec)
+        expected = expected_frames(text_chars, codec)
+        self._budget = round(expected * BUDGET_FACTOR) + frames(BUDGET_EXTRA_S, codec)
+        self._text_over = expected * TEXT_OVER_FACTOR  # frames
         self._tail, self._pause = frames(TAIL_S, codec), frames(PAUSE_S, codec)
-        self._dead_air_frames = frames(DEAD_AIR_S, codec)
-        periods = frames(LOOP_PERIOD_S, codec)
-        self._loop_frames = np.maximum(np.arange(1, periods + 1), frames(LOOP_S, codec))
-        self._numbers: dict[Hashable, int] = {}  # a number for every frame met
-        self._quiet = {self._number([token]) for token in codec.silence_tokens}
+        self._dead_air = frames(DEAD_AIR_S, codec)
+        self._loop, self._longest_period = frames(LOOP_S, codec), frames(LOOP_PERIOD_S, codec)
         self._pending: list[int] = []  # tokens of the frame that is not complete
-        self._recent = np.full(periods, -1, np.int64)  # [period]: newest first
-        self._matched = np.zeros(periods, np.int64)  # [period]: frames in a row equal to
-        # the one a period before
-        self._count = 0
+        self._frames: list[Hashable] = []  # all so far
+        self._last: dict[Hashable, int] = {}  # where each frame was last
+        self._familiar = 0  # frames at the end that had each been met within the longest period
+        self._quiet: set[Hashable] = set(codec.silence_tokens)  # frames that sound silent
+        self._silent: list[bool] = []  # of all frames so far
         self._silence = 0  # silent frames at the end
         self._pause_end = 0  # where the last pause began that could be an end of the text
         self._loudest = 0.0
+        self._heard = 0  # frames whose sound has come
 
     @property
     def budget_tokens(self) -> int:
@@ -87,64 +87,82 @@ class RunawayDetector:
 
     def push(self, token: int) -> Verdict | None:
         """Take the next token; a verdict if the take should not go on."""
-        self._pending.append(token)
-        if len(self._pending) < self._per_frame:
-            return None
-        frame = self._number(self._pending)
-        self._pending = []
-        self._count += 1
-        self._silence = self._silence + 1 if frame in self._quiet else 0
-        if self._silence == self._tail and self._text_over(self._count):
-            self._pause_end = self._pause_end or self._count
-        self._matched = np.where(self._recent == frame, self._matched + 1, 0)
-        self._recent = np.concatenate(([frame], self._recent[:-1]))
-        return self._dead_air() or self._loop() or self._over_budget()
+        frame: Hashable = token
+        if self._per_frame > 1:
+            self._pending.append(token)
+            if len(self._pending) < self._per_frame:
+                return None
+            frame, self._pending = tuple(self._pending), []
+        count = len(self._frames) + 1
+        familiar = count - self._last.get(frame, -self._longest_period) <= self._longest_period
+        self._familiar = self._familiar + 1 if familiar else 0
+        self._last[frame] = count
+        self._frames.append(frame)
+        silent = frame in self._quiet
+        self._silent.append(silent)
+        self._silence = self._silence + 1 if silent else 0
+        if self._silence and (verdict := self._too_quiet()) is not None:
+            return verdict
+        if self._familiar >= self._loop and (verdict := self._repeats()) is not None:
+            return verdict
+        return None if count < self._budget else self._verdict("budget", self._pause_end or count)
 
     def hear(self, tokens: I64, samples: F32) -> None:
-        """`samples` is what `tokens` of whole frames became: frames that sound silent count as
-        silence from now on, whatever their tokens."""
+        """`samples` is what the next `tokens` of whole frames became. Frames that sound silent
+        count as silence, these and whichever equal them from now on."""
         size = self._samples_per_frame
         rows = tokens.reshape(-1, self._per_frame)  # [frames, tokens of one]
-        power = np.square(samples[: len(rows) * size], dtype=np.float64)
-        heard = len(power) // size
-        if not heard:
+        first, count = self._heard, min(len(rows), len(samples) // size)
+        self._heard += len(rows)
+        if not count:
             return
-        levels = power[: heard * size].reshape(heard, size).mean(axis=1)
+        power = np.square(samples[: count * size], dtype=np.float64)
+        levels = power.reshape(count, size).mean(axis=1)
         self._loudest = max(self._loudest, float(levels.max()))
-        floor = self._loudest * 10 ** (-QUIET_BELOW_PEAK_DB / 10)
-        numbers = np.array([self._number(row) for row in rows[:heard].tolist()])
-        silent = set(numbers[levels < floor].tolist())
-        self._quiet |= silent - set(numbers[levels >= floor].tolist())
-
-    def _number(self, frame: Sequence[int]) -> int:
-        return self._numbers.setdefault(tuple(frame), len(self._numbers))
+        quiet = levels < self._loudest * 10 ** (-QUIET_BELOW_PEAK_DB / 10)  # [count]
+        heard: list[Hashable] = (
+            [*map(tuple, rows.tolist())] if self._per_frame > 1 else tokens.tolist()
+        )
+        known = list(zip(heard, quiet.tolist(), strict=False))
+        self._quiet |= {frame for frame, silent in known if silent} - {
+            frame for frame, silent in known if not silent
+        }
+        for at in (first + np.flatnonzero(quiet)).tolist():
+            if at < len(self._silent):
+                self._silent[at] = True
+        self._silence = next(
+            (n for n, silent in enumerate(reversed(self._silent)) if not silent), len(self._silent)
+        )
 
     def _verdict(self, fault: Fault, end_frame: int) -> Verdict:
         return Verdict(fault, end_frame * self._per_frame)
 
-    def _text_over(self, position: int) -> bool:
-        return position >= self._expected * TEXT_OVER_FACTOR
+    def _too_quiet(self) -> Verdict | None:
+        began = len(self._frames) - self._silence
+        end = began + self._tail
+        if self._silence >= self._tail and end >= self._text_over:
+            self._pause_end = self._pause_end or end
+        limit = self._dead_air if began >= self._text_over else self._pause
+        return self._verdict("dead_air", end) if self._silence >= limit else None
 
-    def _dead_air(self) -> Verdict | None:
-        began = self._count - self._silence
-        limit = self._dead_air_frames if self._text_over(began) else self._pause
-        if self._silence < limit:
+    def _repeats(self) -> Verdict | None:
+        """Looked for only where every frame of such a stretch was met shortly before."""
+        frames = self._frames
+        for period in range(1, self._longest_period + 1):
+            begin = len(frames) - max(period, self._loop)
+            if (
+                begin >= period
+                and frames[-1] == frames[-1 - period]
+                and frames[begin:] == frames[begin - period : -period]
+            ):
+                break
+        else:
             return None
-        return self._verdict("dead_air", began + self._tail)
-
-    def _loop(self) -> Verdict | None:
-        looping = np.flatnonzero(self._matched >= self._loop_frames)
-        if not looping.size:
-            return None
-        period = int(looping[0]) + 1
-        if all(int(frame) in self._quiet for frame in self._recent[:period]):
+        if self._silence >= period:
             return None  # a pause
-        return self._verdict("loop", self._count - int(self._matched[period - 1]))
-
-    def _over_budget(self) -> Verdict | None:
-        if self._count < self._budget:
-            return None
-        return self._verdict("budget", self._pause_end or self._count)
+        while begin > period and frames[begin - 1] == frames[begin - 1 - period]:
+            begin -= 1
+        return self._verdict("loop", begin)
 
 
 @dataclass(frozen=True, slots=True)
