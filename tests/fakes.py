@@ -104,7 +104,7 @@ class FakeLanguageModel:
         self.begun += 1
         history: list[object] = [prompt.voice.key, *prompt.ids.tolist()]
         self.held[slot] = (len(history) + CODES_PER_ID * len(prompt.ids), history)
-        return self._logits(slot)
+        return self.logits(slot)
 
     def decode(self, slots: Sequence[int], codes: I64) -> F32:
         self._own_thread()
@@ -114,7 +114,7 @@ class FakeLanguageModel:
             raise RuntimeError("the device is gone")
         for slot, code in zip(slots, codes.tolist(), strict=True):
             self.held[slot][1].append(code)
-        return np.stack([self._logits(slot) for slot in slots])
+        return np.stack([self.logits(slot) for slot in slots])
 
     def free(self, slot: int) -> None:
         del self.held[slot]
@@ -122,7 +122,7 @@ class FakeLanguageModel:
     def cache_prefix(self, prompt: FakePrompt) -> None:
         self.warmed.append(prompt.voice.key)
 
-    def _logits(self, slot: int) -> F32:
+    def logits(self, slot: int) -> F32:
         stop_at, history = self.held[slot]
         if self.loop_period:
             logits = np.full(VOCAB, -100.0, np.float32)

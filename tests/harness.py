@@ -265,3 +265,11 @@ async def until(condition) -> None:
     async with asyncio.timeout(5):
         while not condition():
             await asyncio.sleep(0.001)
+
+
+def ended(name: str) -> bool:
+    """Whether the thread of that name ends within ten seconds."""
+    there = [thread for thread in threading.enumerate() if thread.name == name]
+    for thread in there:
+        thread.join(10)
+    return not any(thread.is_alive() for thread in there)

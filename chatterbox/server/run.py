@@ -93,14 +93,14 @@ def serve(
 ) -> int:
     """Serve until told to stop; returns the exit code. Raises ModelError and ConfigError from
     loading. `sock` answers `/health` while the model loads."""
-    logging.getLogger("uvicorn.error").addFilter(_worth_logging)
+    logging.getLogger("uvicorn.error").addFilter(worth_logging)
     sys.setswitchinterval(LOCK_S)
     process = _Process(engine, config, dialects, sock, announce)
     with asyncio.Runner(loop_factory=process.server.config.get_loop_factory()) as runner:
         return runner.run(process.run())
 
 
-def _worth_logging(entry: logging.LogRecord) -> bool:
+def worth_logging(entry: logging.LogRecord) -> bool:
     """Not what uvicorn says of answers that were cut off on purpose, and of what was refused: they
     have their own line. Nor of sockets: it would repeat the whole address, keys in it included."""
     cancelled = entry.exc_info is not None and entry.exc_info[0] is asyncio.CancelledError
@@ -127,7 +127,7 @@ def http_config(app: ASGIApp, limiter: ConnectionLimiter) -> uvicorn.Config:
     )
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """uvicorn without its own signal handling: a signal here means drain first, then exit."""
 
     @contextlib.contextmanager
@@ -169,7 +169,7 @@ class _Process:
         bind_port = functools.partial(bind, config.host)
         found = [d.listener(app.state.services, bind_port) for d in dialects if d.listener]
         self._listeners: list[PortListener] = [each for each in found if each is not None]
-        self.server = _Server(http_config(app, app.state.door))
+        self.server = Server(http_config(app, app.state.door))
 
     async def run(self) -> int:
         """Everything from the first accepted connection to the exit code."""

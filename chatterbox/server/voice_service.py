@@ -45,7 +45,7 @@ class VoiceLists:
         async with self._encoding:
             kept, body = self._kept.get(kind, (None, b""))
             if kept != voices:  # quick: equal ones are the same objects
-                body = await asyncio.to_thread(lambda: _json(render(voices)))
+                body = await asyncio.to_thread(lambda: as_json(render(voices)))
                 self._kept[kind] = voices, body
         return body
 
@@ -65,7 +65,7 @@ class ListAnswer(Response):
             await send({"type": "http.response.body", "body": piece, "more_body": more})
 
 
-def _json(value: Any) -> bytes:
+def as_json(value: Any) -> bytes:
     return "".join(_pieces(value, DEPTH)).encode()
 
 
@@ -75,15 +75,15 @@ def _pieces(value: Any, depth: int) -> Iterator[str]:
         named = isinstance(value, dict)
         comma = "{" if named else "["
         for key in value:
-            yield f"{comma}{_dumped(key)}:" if named else comma
+            yield f"{comma}{dumped(key)}:" if named else comma
             yield from _pieces(value[key] if named else key, depth - 1)
             comma = ","
         yield "}" if named else "]"
     else:
-        yield _dumped(value)
+        yield dumped(value)
 
 
-def _dumped(value: Any) -> str:
+def dumped(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 

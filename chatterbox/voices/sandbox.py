@@ -61,7 +61,7 @@ class SandboxedDecoder:
 
     def __init__(self, *, program: str = CHILD_PROGRAM, wall_s: float = WALL_S) -> None:
         self._program = program
-        self._wall_s = wall_s
+        self.wall_s = wall_s
         self._lock = threading.Lock()
         self._child: _Child | None = None
         self._closed = False
@@ -92,7 +92,7 @@ class SandboxedDecoder:
     def _ask(self, child: "_Child", data: bytes, max_seconds: float) -> Decoded:
         """One question; the child is killed when the answer is not there in time, which ends
         every read and write here."""
-        wall_s = self._wall_s * child_protocol.patience(max_seconds)
+        wall_s = self.wall_s * child_protocol.patience(max_seconds)
         killer = threading.Timer(wall_s, child.process.kill)
         killer.daemon = True
         killer.start()

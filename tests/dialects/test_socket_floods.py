@@ -83,7 +83,7 @@ def test_f106_answers_that_nobody_reads_are_not_made(server, payload, monkeypatc
             pings += 1000
             largest = max(largest, protocol.transport.get_write_buffer_size())
         assert largest <= WRITE_MARK_BYTES + 2 * websocket_protocol.SLICE_BYTES
-        assert len(protocol._unparsed) <= 1024 * 1024
+        assert not payload or pings < 100_000  # the rest of them waits at the client
         if pings == 100_000:  # of those without a payload all fit into the system's buffers
             pongs = b""
             while len(pongs) < pings * (2 + len(payload)):

@@ -65,7 +65,7 @@ class CostlyModel(FakeLanguageModel):
             1 + len(prompt.ids) + self._tokens,
             [prompt.prefix_key, *prompt.ids.tolist()],
         )
-        return self._logits(slot)
+        return self.logits(slot)
 
     def decode(self, slots, tokens):
         self._clock.now_s += self._machine.step_s + self._machine.row_s * len(slots)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from chatterbox.audio.ceiling import Ceiling
 from chatterbox.config import TTSConfig
 from chatterbox.engine import engine as engine_module
 from chatterbox.engine.engine import TTSEngine
@@ -183,10 +184,9 @@ async def test_f94_a_voice_that_would_hurt_is_turned_down_and_speech_is_not_touc
         ]
         return [(await hear(engine, one))[0] for one in asked]
 
-    decoding = engine._decoding
-    monkeypatch.setattr(decoding, "_loudest_rms", None)
-    before, hurts = await heard(own), await heard(hostile)
-    monkeypatch.setattr(decoding, "_loudest_rms", LOUDEST_SPEECH_RMS)
+    with monkeypatch.context() as unlimited:
+        unlimited.setattr(Ceiling, "limited", lambda _, samples: samples)
+        before, hurts = await heard(own), await heard(hostile)
     assert all(map(np.array_equal, before, await heard(own)))
     assert max(map(rms, hurts)) > 1.5 * LOUDEST_SPEECH_RMS
     assert max(map(rms, await heard(hostile))) < 1.3 * LOUDEST_SPEECH_RMS

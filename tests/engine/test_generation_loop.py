@@ -438,7 +438,7 @@ LOOPED = "a text that is long enough to loop in"
 def loops_at_once(bench: Bench, keys: set[str], takes: int = 2) -> list[str]:
     """Rows of voices `keys` repeat themselves in their first so many takes, to be noticed in the
     same step. Returns what the model is called for from now on, as it comes."""
-    prefill, decode, logits = bench.model.prefill, bench.model.decode, bench.model._logits
+    prefill, decode, logits = bench.model.prefill, bench.model.decode, bench.model.logits
     calls: list[str] = []
     begun: dict[str, int] = {}
 
@@ -458,7 +458,7 @@ def loops_at_once(bench: Bench, keys: set[str], takes: int = 2) -> list[str]:
         return logits(slot)
 
     bench.model.prefill, bench.model.decode = prefilling, decoding
-    bench.model._logits = looping_logits
+    bench.model.logits = looping_logits
     return calls
 
 

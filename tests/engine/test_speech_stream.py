@@ -9,6 +9,7 @@ from fakes import FakeDecoder, FakeEncoder, FakeLanguageModel, FakePrompts, fake
 
 from chatterbox.config import TTSConfig
 from chatterbox.engine.engine import TTSEngine
+from chatterbox.engine.generation_loop import GenerationLoop
 from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import EmptyText, EngineDead, GenerationFailed, InvalidValue, NotReady
@@ -67,9 +68,10 @@ async def hear(engine: TTSEngine, asked: SpeechRequest):
     return np.concatenate(pieces), stream.report
 
 
-async def test_every_segment_is_known_to_be_its_askers(stage):
-    jobs, submit = [], stage.engine._loop.submit
-    stage.engine._loop.submit = lambda job: (jobs.append(job), submit(job))
+async def test_every_segment_is_known_to_be_its_askers(stage, monkeypatch):
+    jobs, submit = [], GenerationLoop.submit
+    noted = lambda loop, job: (jobs.append(job), submit(loop, job))  # noqa: E731
+    monkeypatch.setattr(GenerationLoop, "submit", noted)
     await hear(stage.engine, request(LONG, tenant="who asks"))
     assert len(jobs) > 1
     assert {job.tenant for job in jobs} == {"who asks"}
@@ -118,11 +120,10 @@ async def test_the_first_segment_sounds_before_the_second_is_begun(stage):
         pieces = aiter(stream)
         await anext(pieces)
         assert stream.report.segment_codes == []
-        assert (
-            len(stream._outboxes)
-            == stage.engine.config.max_inflight_segments
-            < stream.report.segments
-        )
+        at_once = stage.engine.config.max_inflight_segments
+        begun = stream.report.segment_texts[:at_once]
+        assert stream.report.text_ids == sum(len(text.encode()) + 2 for text in begun)
+        assert at_once < stream.report.segments
 
 
 async def test_twenty_requests_in_company_have_the_codes_of_their_solo_runs(stage):
@@ -136,9 +137,8 @@ async def test_twenty_requests_in_company_have_the_codes_of_their_solo_runs(stag
 
 async def test_leaving_frees_every_slot(stage):
     stage.model.endless.add("v")
-    async with stage.engine.speak(request(LONG)) as stream:
+    async with stage.engine.speak(request(LONG)):
         await wait_until(lambda: stage.model.held)
-    assert stream._outboxes
     await wait_until(lambda: not stage.model.held)
     await hear(stage.engine, request(key="next"))
 
@@ -208,7 +208,7 @@ def test_hours_of_pauses_are_refused(stage):
 async def test_a_slow_reader_is_not_generation_time(stage):
     began = time.monotonic()
     async with stage.engine.speak(request()) as stream:
-        await wait_until(lambda: all(outbox.ended for outbox in stream._outboxes))
+        await wait_until(lambda: stage.engine.stats().segments)
         token_s = time.monotonic() - began
         await asyncio.sleep(0.01)
         async for _ in stream:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from engine.test_generation_loop import Bench, job, outcome
 from fakes import FakeDecoder, FakeLanguageModel, FakePrompts, fake_voice, window_settings
-from faults.harness import fake_engine
+from faults.harness import decode_children, fake_engine
+from harness import ended
 from voices.clips import babble, encoded
 
 from chatterbox.engine.cpu_lock import CpuLock
@@ -17,6 +18,7 @@ from chatterbox.engine.stats import Counters
 from chatterbox.engine.vocoding_loop import VocodingLoop
 from chatterbox.engine.warmup import MAX_WAITING_VOICES, VoiceWarmup
 from chatterbox.errors import GenerationFailed
+from chatterbox.voices.sandbox import InProcessDecoder
 
 WARM_S = 0.1
 VOICES = 50
@@ -146,23 +148,25 @@ def until(condition) -> None:
         time.sleep(0.01)
 
 
-async def test_f86_preparing_stands_aside_for_requests_and_stops_at_what_memory_holds(engine):
+async def test_f86_preparing_stands_aside_for_requests_and_stops_at_what_memory_holds(
+    engine, tmp_path
+):
     events: list[str] = []
-    slow(engine.parts.language_model, events, 0.02)
     registered(engine, 20)
-    for info in engine.voices.list():
-        engine.voices._cache.drop(info.voice_id)
+    engine.close()
+    engine = fake_engine(tmp_path, model="mini", voice_cache_size=8)
+    slow(engine.parts.language_model, events, 0.02)
     async with engine.admission.permit(timeout_s=1):
         engine.prepare_voices()
         time.sleep(0.3)
         assert events == []
-    until(lambda: not engine._preparation.is_alive())
+    assert ended("preparing voices")
     until(lambda: len(events) == 8)
     time.sleep(0.2)
     assert len(events) == 8  # as many as are held
     assert events[0].startswith("slt.")
-    assert engine.voices.cached[0] == 8
-    assert engine.voices._cache.get("slt")  # pushed out by nobody
+    assert engine.voices.cached[0] == 8  # so none was pushed out
+    engine.close()
 
 
 def test_f86_an_engine_that_prepares_voices_ends_at_once(engine):
@@ -170,7 +174,7 @@ def test_f86_an_engine_that_prepares_voices_ends_at_once(engine):
     engine.parts.encoder.encode = lambda audio: (time.sleep(0.05), encode(audio))[1]
     engine.prepare_voices()
     engine.close()
-    assert not engine._preparation.is_alive()
+    assert not any(thread.name == "preparing voices" for thread in threading.enumerate())
 
 
 def test_a_voice_whose_encoding_breaks_keeps_no_other_from_being_prepared(engine, caplog):
@@ -184,7 +188,7 @@ def test_a_voice_whose_encoding_breaks_keeps_no_other_from_being_prepared(engine
 
     engine.parts.encoder.encode = once_broken
     engine.prepare_voices()
-    until(lambda: not engine._preparation.is_alive())
+    assert ended("preparing voices")
     assert "was not prepared" in caplog.text
     assert len(calls) >= 5  # every built-in voice
     assert engine.state == "ready"
@@ -193,21 +197,23 @@ def test_a_voice_whose_encoding_breaks_keeps_no_other_from_being_prepared(engine
 
 def test_a_registration_is_rehearsed_before_the_first_one(engine):
     known = engine.voices.list()
-    assert engine.voices._decoder.pid is None
+    assert decode_children() == []
     engine.prepare_voices()
-    until(lambda: not engine._preparation.is_alive())
-    child = engine.voices._decoder.pid
-    assert child is not None
+    assert ended("preparing voices")
+    (child,) = decode_children()
     assert engine.voices.list() == known
     engine.voices.register(encoded(babble(1.5)))
-    assert engine.voices._decoder.pid == child
+    assert decode_children() == [child]
 
 
-def test_a_rehearsal_that_fails_keeps_no_voice_from_being_prepared(engine):
-    def broken(data, *, max_seconds):
-        raise OSError("no child can be started")
+def test_a_rehearsal_that_fails_keeps_no_voice_from_being_prepared(monkeypatch, tmp_path):
+    class Broken(InProcessDecoder):
+        def decode(self, data, *, max_seconds):
+            raise OSError("no child can be started")
 
-    engine.voices._decoder.decode = broken
+    monkeypatch.setattr("chatterbox.voices.library.guarded_decoder", Broken)
+    engine = fake_engine(tmp_path, model="mini", voice_cache_size=8)
     engine.prepare_voices()
-    until(lambda: not engine._preparation.is_alive())
-    assert engine.voices._cache.get("rms")
+    assert ended("preparing voices")
+    assert engine.voices.cached[0] == 4
+    engine.close()

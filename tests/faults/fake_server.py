@@ -28,6 +28,7 @@ if True:  # the imports below need the path above
 
     from chatterbox.dialects.registry import DIALECTS
     from chatterbox.server.run import address_of, bind, serve
+    from chatterbox.voices import library
     from chatterbox.voices.reference import prepare_reference
     from chatterbox.voices.sandbox import InProcessDecoder
 
@@ -67,12 +68,12 @@ def say(*words: str) -> None:
 def main(directory: Path, settings: dict) -> int:
     logging.basicConfig(level="INFO")
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    if settings.get("in_process"):  # no child, so that a life costs little
+        library.guarded_decoder = InProcessDecoder
     engine = fake_engine(directory, **settings.get("engine", {}))
     engine.load = lambda: None  # it is
     engine.rehearse = lambda: None  # faults are for those who listen
     parts = engine.parts
-    if settings.get("in_process"):  # no child, so that a life costs little
-        engine._voices._decoder = InProcessDecoder()
     pace_s = settings.get("pace_s", 0.0)
 
     def on_step(*_about: object) -> None:

@@ -29,6 +29,7 @@ from typing import Any, ClassVar
 import httpx
 import numpy as np
 import psutil
+import pytest
 from fakes import VOCAB, FakeDecoder, FakeEncoder, FakeLanguageModel, FakePrompts
 from harness import server_config
 
@@ -42,7 +43,7 @@ from chatterbox.server.app import create_app
 from chatterbox.server.dialect import error_shapes
 from chatterbox.server.errors import native_shape
 from chatterbox.server.lifecycle import Lifecycle
-from chatterbox.server.run import _Server, _worth_logging, bind, http_config
+from chatterbox.server.run import Server, bind, http_config, worth_logging
 
 SECRET = "zebrafish"
 """Every text and key of these tests has this word in it; no log line ever may."""
@@ -127,6 +128,16 @@ class Held:
         return {name: pair for name, pair in pairs.items() if pair[1] > pair[0]}
 
 
+def decode_children() -> list[int]:
+    """Process ids of the children that decode recordings."""
+    found = []
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):
+            if "decode_child" in " ".join(child.cmdline()):
+                found.append(child.pid)
+    return found
+
+
 class Log(logging.Handler):
     """Every line that anybody logs."""
 
@@ -165,6 +176,7 @@ class Rig:
         self.headers: dict[str, str] = {}  # of every call, a key for instance
         self.begun = 0  # HTTP requests that reached the app
         self.connections: list[asyncio.StreamWriter] = []  # bare connections
+        self.patch = pytest.MonkeyPatch()  # of what is broken until it is closed
 
     # --- life
 
@@ -179,8 +191,8 @@ class Rig:
         root.addHandler(self.log)
         root.setLevel(logging.INFO)
         logging.getLogger("httpx").setLevel(logging.WARNING)
-        logging.getLogger("uvicorn.error").addFilter(_worth_logging)  # as `serve` does
-        self._server = _Server(http_config(self._counted, self.app.state.door))
+        logging.getLogger("uvicorn.error").addFilter(worth_logging)  # as `serve` does
+        self._server = Server(http_config(self._counted, self.app.state.door))
         self._serving = asyncio.create_task(self._server.serve(sockets=[sock]))
         while not self._server.started:
             await asyncio.sleep(0)
@@ -188,6 +200,7 @@ class Rig:
 
     async def close(self) -> None:
         """Stop, whatever is stuck. What a failed test left open is no fault of the next one."""
+        self.patch.undo()
         for writer in self.connections:
             if not writer.is_closing():
                 writer.transport.abort()
@@ -301,7 +314,7 @@ class Rig:
         engine, voices = self.engine, self.directory / "voices"
         dead = engine.state == "dead"
         here = psutil.Process()
-        decoders = int(getattr(engine.voices._decoder, "pid", None) is not None)  # one is kept warm
+        decoders = len(decode_children())  # one is kept warm
         pools = ("asyncio_", "AnyIO", "ThreadPoolExecutor")  # bounded, and kept once started
         return Held(
             active=engine.admission.active,

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import shutil
+from typing import Any
 
 import pytest
 from faults.harness import running
@@ -21,11 +22,25 @@ FAULTS = {
 }
 
 
-def use(rig, files: FaultyFileSystem) -> FaultyFileSystem:
-    """Every operation of the voice store from now on."""
-    rig.engine.voices._repository._store._files = files
-    rig.engine.voices._decoder = InProcessDecoder()
-    return files
+class Disk:
+    """What voice stores are made on: `use` changes it under them."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.files, name)
+
+    def use(self, files: FaultyFileSystem) -> FaultyFileSystem:
+        """Every operation from now on."""
+        self.files = files
+        return files
+
+
+@pytest.fixture
+def disk(monkeypatch) -> Disk:
+    disk = Disk()
+    disk.use(healthy())
+    monkeypatch.setattr("chatterbox.voices.store.FileSystem", lambda: disk)
+    monkeypatch.setattr("chatterbox.voices.library.guarded_decoder", InProcessDecoder)
+    return disk
 
 
 async def register(rig):
@@ -50,8 +65,8 @@ SLOW = pytest.mark.slow  # store and library are tested with every one of them
         pytest.param(errno.EACCES, True, marks=SLOW),
     ],
 )
-async def test_f35_the_nth_operation_fails(rig, code, for_ever):
-    files = use(rig, healthy())
+async def test_f35_the_nth_operation_fails(disk, rig, code, for_ever):
+    files = disk.use(healthy())
     answer = await register(rig)
     assert answer.status_code == 201
     counts = {"register": files.count}
@@ -65,10 +80,10 @@ async def test_f35_the_nth_operation_fails(rig, code, for_ever):
         for act, count in counts.items():
             for n in range(1, count + 1):
                 if act == "delete":
-                    use(rig, healthy())
+                    disk.use(healthy())
                     # 200: a failure that could not even be taken back left it whole on disk
                     assert (await register(rig)).status_code in (200, 201)
-                use(rig, FaultyFileSystem(n, EVER if for_ever else n, code))
+                disk.use(FaultyFileSystem(n, EVER if for_ever else n, code))
                 if act == "register":
                     answer = await register(rig)
                 else:
@@ -78,7 +93,7 @@ async def test_f35_the_nth_operation_fails(rig, code, for_ever):
                     error_of(answer, *FAULTS[code])
                     assert (answer.status_code == 507) == ("retry-after" not in answer.headers)
                 assert (await rig.speak()).status_code == 200  # it goes on speaking
-                use(rig, healthy())  # a restart finds all or nothing
+                disk.use(healthy())  # a restart finds all or nothing
                 store = VoiceStore(rig.directory / "voices")
                 store.prepare()
                 records, skipped = store.scan()
@@ -87,15 +102,15 @@ async def test_f35_the_nth_operation_fails(rig, code, for_ever):
                 if act == "delete":
                     assert there == (answer.status_code != 200)
                 await rig.client.delete(f"/voices/{voice}")
-                rig.engine.voices._repository._store.prepare()
+                store.prepare()
     assert failed["register"] >= counts["register"] - 2  # looks at what is there may fail unseen
     assert failed["delete"]
     assert names(rig) - {"slt"} == before - {"slt"}  # the golden voice has its own
 
 
-async def test_f36_what_is_no_good_voice_is_listed_and_left_alone(tmp_path):
+async def test_f36_what_is_no_good_voice_is_listed_and_left_alone(disk, tmp_path):
     async with running(tmp_path) as rig:
-        use(rig, healthy())
+        disk.use(healthy())
         voice = (await register(rig)).json()["voice_id"]
     voices = tmp_path / "voices"
     shutil.copytree(voices / voice, voices / "empty-meta")
@@ -116,10 +131,10 @@ async def test_f36_what_is_no_good_voice_is_listed_and_left_alone(tmp_path):
     assert set(before) <= set(after)  # the built-in voices have got theirs
 
 
-async def test_f37_the_same_recording_twenty_times_at_once(tmp_path):
+async def test_f37_the_same_recording_twenty_times_at_once(disk, tmp_path):
     room = {"max_concurrent_requests": 32}
     async with running(tmp_path, engine=room) as rig:
-        use(rig, healthy())
+        disk.use(healthy())
         calls = rig.encoder.calls
         async with rig.fault():
             answers = await asyncio.gather(*(register(rig) for _ in range(20)))
@@ -128,8 +143,8 @@ async def test_f37_the_same_recording_twenty_times_at_once(tmp_path):
         assert rig.encoder.calls - calls <= 2  # of the clip once, of the golden voice at most
 
 
-async def test_f37_a_voice_deleted_while_it_speaks(rig):
-    use(rig, healthy())
+async def test_f37_a_voice_deleted_while_it_speaks(disk, rig):
+    disk.use(healthy())
     voice = (await register(rig)).json()["voice_id"]
     body = {"text": "A zebrafish, a zebrafish, and one more zebrafish.", "voice_id": voice}
     right = (await rig.speak(**body)).content
@@ -144,10 +159,10 @@ async def test_f37_a_voice_deleted_while_it_speaks(rig):
     assert (size > 0) == (count > 0)
 
 
-async def test_f39_a_data_directory_that_cannot_be_written(rig):
-    use(rig, healthy())
+async def test_f39_a_data_directory_that_cannot_be_written(disk, rig):
+    disk.use(healthy())
     voice = (await register(rig)).json()["voice_id"]
-    files = use(rig, healthy())
+    files = disk.use(healthy())
     for name in ("make_directory", "write_file", "rename", "remove_file", "remove_directory"):
         setattr(files, name, _read_only)
     async with rig.fault():

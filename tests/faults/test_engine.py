@@ -11,6 +11,8 @@ from faults.harness import GOLDEN, SECRET, SHORT, running
 from harness import error_of
 from voices.clips import babble, encoded
 
+from chatterbox.engine.sampler import Sampler
+from chatterbox.engine.scheduler import Scheduler
 from chatterbox.errors import EXIT_ENGINE_DEAD, EXIT_STALLED
 from chatterbox.families.base import Rendered
 
@@ -48,15 +50,15 @@ def nan_logits(rig, key: str) -> None:
 
 
 def id_out_of_range(rig, key: str) -> None:
-    sample = rig.engine._loop._sampler.sample
+    sample = Sampler.sample
 
-    def broken(logits, slots, draws, positions):
+    def broken(sampler, logits, slots, draws, positions):
         keys = [rig.model.held[slot][1][0] for slot in slots]
         if key in keys:
             raise IndexError("index 6563 is out of bounds")
-        return sample(logits, slots, draws, positions)
+        return sample(sampler, logits, slots, draws, positions)
 
-    rig.engine._loop._sampler.sample = broken
+    rig.patch.setattr(Sampler, "sample", broken)
 
 
 def prefill_raises(rig, key: str) -> None:
@@ -315,20 +317,20 @@ def test_f43_f50_a_dead_engine_ends_the_process(process, tmp_path, fault, right)
 async def test_f50_nothing_ends_the_engine_thread_unnoticed(rig, fault):
     async with rig.fault(live=503, ready=503, golden=False):
 
-        def killed():
+        def killed(_):
             raise fault
 
-        rig.engine._loop._scheduler.runnable = killed
+        rig.patch.setattr(Scheduler, "runnable", killed)
         error_of(await rig.speak(), 503, "engine_dead")
 
 
 async def test_f50_nor_the_decode_thread(rig):
     async with rig.fault(live=503, ready=503, golden=False):
 
-        def killed():
+        def killed(*_):
             raise MemoryError
 
-        rig.engine._decoding._look = killed
+        rig.patch.setattr("chatterbox.engine.vocoding_loop.select_batch", killed)
         error_of(await rig.speak(), 503, "engine_dead")
 
 

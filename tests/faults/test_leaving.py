@@ -279,7 +279,7 @@ async def test_f27_half_open_sockets_are_found_out(tmp_path, monkeypatch, how):
             if how == "no answer to pings":
                 reading = asyncio.create_task(drain(reader))
             elif how == "does not read":
-                reader._transport.pause_reading()
+                writer.transport.pause_reading()
             else:
                 reset(writer)
             await rig.until(lambda: rig.engine.admission.active == 1, 10)

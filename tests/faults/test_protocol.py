@@ -129,7 +129,7 @@ async def test_f51_too_many_that_are_busy(tmp_path):
             await gone(writer)
 
 
-def test_f51_the_door_by_its_own_clock():
+async def test_f51_the_door_by_its_own_clock():
     class Somebody:
         def __init__(self, waits: Waits | None) -> None:
             self.now, self.request, self.ended_by = waits, 0, None
@@ -142,7 +142,6 @@ def test_f51_the_door_by_its_own_clock():
 
     clock = [0.0]
     door = ConnectionLimiter(2, lambda record: None, now=lambda: clock[0])
-    door._timer = "none is needed"
     silent, served, unread = Somebody(Waits.HEAD), Somebody(None), Somebody(Waits.READING)
     for somebody in (silent, served, unread):
         door.enter(somebody)

@@ -237,20 +237,17 @@ async def test_f67_forms_that_are_none(rig):
         "os.kill(os.getpid(), signal.SIGSEGV)",
     ],
 )
-async def test_f68_a_child_that_dies(rig, bad, monkeypatch):
+async def test_f68_a_child_that_dies(tmp_path, bad, monkeypatch):
     child = SandboxedDecoder(program=HOSTILE)
-    monkeypatch.setattr(rig.engine.voices, "_decoder", child)
-    try:
-        async with rig.fault():
-            assert code_of(await send(rig, GOOD)) == "ok"
-            monkeypatch.setattr(child, "_wall_s", 1.0)
-            answer = await send(rig, b"BAD!" + bad.encode())
-            monkeypatch.undo()
-            monkeypatch.setattr(rig.engine.voices, "_decoder", child)
-            assert (answer.status_code, code_of(answer)) == (422, "unreadable_audio")
-            assert code_of(await send(rig, encoded(babble(2.5, seed=3)))) == "ok"
-    finally:
-        child.close()
+    patience_s = child.wall_s
+    monkeypatch.setattr("chatterbox.voices.library.guarded_decoder", lambda: child)
+    async with running(tmp_path) as rig, rig.fault():
+        assert code_of(await send(rig, GOOD)) == "ok"
+        child.wall_s = 1.0
+        answer = await send(rig, b"BAD!" + bad.encode())
+        child.wall_s = patience_s
+        assert (answer.status_code, code_of(answer)) == (422, "unreadable_audio")
+        assert code_of(await send(rig, encoded(babble(2.5, seed=3)))) == "ok"
 
 
 def test_the_list_of_calls_is_whole():

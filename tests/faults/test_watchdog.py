@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from harness import ended
 
 from chatterbox.engine.threads import Heartbeat
 from chatterbox.errors import EXIT_STALLED
@@ -52,7 +53,7 @@ def test_f46_whoever_was_told_ends_the_process_in_time():
     dogs.append(Watchdog(lambda: [heartbeat], SOON_S, stalled, last_resort_s=60, leave=left.append))
     dogs[0].start()
     assert told.wait(10)
-    dogs[0]._thread.join(10)
+    assert ended("watchdog")
     assert left == []
 
 
@@ -63,7 +64,7 @@ def test_f47_what_rests_or_gets_on_is_left_alone():
         busy.beat()
         assert not gone.wait(SOON_S / 30)
     dog.stop()
-    dog._thread.join(10)
+    assert ended("watchdog")
     assert (told, left) == ([], [])
 
 
@@ -108,7 +109,7 @@ def test_f109_who_keeps_the_interpreters_lock_is_ended_without_it(hold):
 
 def test_f109_who_lets_go_in_time_is_left_alone():
     stay = "for _ in range(25): ctypes.PyDLL(None).usleep(150_000); time.sleep(0.05)"
-    done = held(stay + "\ndog.stop(); dog._thread.join(); time.sleep(1)")
+    done = held(stay + "\ndog.stop(); time.sleep(1)")
     assert (done.returncode, done.stdout, done.stderr) == (0, "let go\n", "")
 
 
@@ -118,5 +119,5 @@ def test_a_service_manager_hears_of_every_look():
     for _ in range(20):
         assert looks.acquire(timeout=10)
     dog.stop()
-    dog._thread.join(10)
+    assert ended("watchdog")
     assert not gone.is_set()

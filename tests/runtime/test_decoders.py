@@ -33,6 +33,7 @@ from chatterbox.engine.windows import Crossfader, Windows
 from chatterbox.families.base import DecodeJob, Rendered
 from chatterbox.families.turbo.spec import CODEC
 from chatterbox.runtime.contract import MEL_FRAMES_PER_CODE, SAMPLES_PER_CODE
+from chatterbox.runtime.decoder import split_decoder
 from chatterbox.runtime.decoder.compiled import Opened
 from chatterbox.runtime.decoder.split_decoder import SplitDecoder, StreamSettings
 from tools.decoder.build import write_decoder
@@ -300,15 +301,15 @@ def test_a_call_that_fails_half_way_has_moved_no_stream_on(ragged, monkeypatch):
     _, jobs = windows_of(ragged, [13, 9])
     expected = [made.samples for made in decoder.run(jobs)]
     _, jobs = windows_of(ragged, [13, 9])
-    vocoded, calls = decoder._vocoded, []
+    declared, calls = split_decoder.as_declared, []
 
-    def failing(plans):
-        calls.append(plans)
+    def failing(session, feeds):
+        calls.append(session)
         if len(calls) == 2:
             raise MemoryError
-        return vocoded(plans)
+        return declared(session, feeds)
 
-    monkeypatch.setattr(decoder, "_vocoded", failing)
+    monkeypatch.setattr(split_decoder, "as_declared", failing)
     with pytest.raises(MemoryError):
         decoder.run(jobs)
     assert [(j.stream.mel.shape, j.stream.carry) for j in jobs] == [((80, 0), None)] * 2

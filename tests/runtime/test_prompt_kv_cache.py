@@ -80,10 +80,11 @@ def test_with_the_whole_prompt_two_halves_are_the_flow(quick, forgetful):
     assert isinstance(halved, CachedPromptFlow)
     feeds = fed_to_flow(voice(20), 20, some_codes(15), 15)
     place = Place(ProbeLength(20, 15), 0)
-    made = halved.run(feeds, place, 1, halved.nothing(), [quick.decoder._mel])[0]
     plain = forgetful.decoder.flow.part
+    mel = plain.session.get_outputs()[0].name
+    made = halved.run(feeds, place, 1, halved.nothing(), [mel])[0]
     drawn = NoiseInputs(plain.draws, first_stream=0).feeds([1], [place])
-    exact = plain.session.run([quick.decoder._mel], {**feeds, **drawn})[0]
+    exact = plain.session.run([mel], {**feeds, **drawn})[0]
     np.testing.assert_allclose(made, exact, atol=1e-4)
 
 
@@ -101,13 +102,20 @@ def test_a_voice_is_remembered_once_and_the_same_for_every_stream(quick, monkeyp
         np.testing.assert_array_equal(one, other)
 
 
-def test_f86_warming_remembers_as_many_voices_as_there_is_room_for_and_forgets_none(tmp_path):
-    size = small_and_quick(tmp_path, memory_bytes=1 << 30).decoder.flow._memory_of(voice(30)).nbytes
+def test_f86_warming_remembers_as_many_voices_as_there_is_room_for_and_forgets_none(
+    quick, tmp_path, monkeypatch
+):
+    size = quick.decoder.flow.remember(voice(30), 30).nbytes
     made = small_and_quick(tmp_path, memory_bytes=2 * size)
-    for seed in range(4):
-        made.decoder.warm(voice(30, seed=seed))
-    held = [made.decoder.flow._memories.get(voice(30, seed=seed).key) for seed in range(4)]
-    assert [one is not None for one in held] == [True, True, False, False]
+    voices, remembered = [voice(30, seed=seed) for seed in range(4)], []
+    for one in voices:
+        made.decoder.warm(one)
+    flow = made.decoder.flow
+    remember = flow.remember
+    monkeypatch.setattr(flow, "remember", lambda v, n: remembered.append(v.key) or remember(v, n))
+    for one in voices:
+        mels_of(made, one, some_codes(30), [0])
+    assert remembered == [one.key for one in voices[2:]]
 
 
 def test_where_no_memory_is_to_spare_a_stream_keeps_its_own(tmp_path, monkeypatch):

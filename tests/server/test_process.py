@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from harness import SPEECH, FakeEngine, server_config
+from harness import SPEECH, FakeEngine, ended, server_config
 from server.process import Server, running
 
 from chatterbox.dialects.registry import DIALECTS
@@ -129,8 +129,7 @@ def test_free_memory_goes_back_to_the_system_from_the_start_to_the_end(monkeypat
     monkeypatch.setattr(engine, "load", load)
     with bind("127.0.0.1", 0) as sock, pytest.raises(ModelError, match="what ends it"):
         serve(engine, server_config(), DIALECTS, sock, lambda address: None)
-    trimmer._thread.join(10)
-    assert not trimmer._thread.is_alive()
+    assert ended("trimmer")
 
 
 def test_all_threads_for_what_blocks_are_there_from_the_start(monkeypatch):

@@ -1,9 +1,10 @@
 """Status, metrics, voices, and every path and method that is none of ours."""
 
+import asyncio
 import logging
 
 import pytest
-from harness import SPEECH, FakeEngine, error_of, serving
+from harness import SPEECH, FakeEngine, error_of, serving, until
 from prometheus_client.parser import text_string_to_metric_families
 
 WAV = {"voice_file": ("me.wav", b"RIFF1234", "audio/wav")}
@@ -60,9 +61,12 @@ async def test_draining_refuses_new_work_and_stays_live():
 async def test_a_nearly_full_queue_is_not_ready():
     async with serving(FakeEngine(capacity=1, queue_capacity=1)) as client:
         assert (await client.get("/health/ready")).status_code == 200
-        client.engine.admission._waiters.append(None)
-        error_of(await client.get("/health/ready"), 503, "not_ready")
-        client.engine.admission._waiters.clear()
+        admission = client.engine.admission
+        async with admission.permit(timeout_s=5):
+            waiting = asyncio.create_task(admission.permit(timeout_s=5).__aenter__())
+            await until(lambda: admission.queued)
+            error_of(await client.get("/health/ready"), 503, "not_ready")
+            waiting.cancel()
 
 
 async def test_root_lists_the_calls():

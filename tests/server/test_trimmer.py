@@ -6,6 +6,7 @@ import sys
 import threading
 
 import pytest
+from harness import ended
 
 from chatterbox.server.malloc_trim import MallocTrim
 
@@ -45,5 +46,4 @@ def test_again_and_again_until_it_is_stopped():
     trimmer.start()
     assert three.wait(10)
     trimmer.stop()
-    trimmer._thread.join(10)
-    assert not trimmer._thread.is_alive()
+    assert ended("trimmer")

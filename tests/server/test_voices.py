@@ -12,7 +12,7 @@ from harness import FakeEngine, error_of, report_of, serving, until
 from chatterbox.errors import VoiceNotFound
 from chatterbox.server import voice_service
 from chatterbox.server.status_routes import without_directories
-from chatterbox.server.voice_service import PIECE_BYTES, ListAnswer, VoiceLists, _json
+from chatterbox.server.voice_service import PIECE_BYTES, ListAnswer, VoiceLists, as_json
 from chatterbox.voices.names import VoiceInfo
 
 WAV = {"voice_file": ("me.wav", b"RIFFfour", "audio/wav")}
@@ -121,20 +121,20 @@ async def test_a_list_follows_every_change(path):
 )
 def test_pieces_are_what_json_writes(value):
     written = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    assert _json(value) == written.encode()
+    assert as_json(value) == written.encode()
 
 
 @pytest.mark.parametrize("path", LISTS)
 async def test_f92_a_long_list_keeps_nobody_waiting(path, monkeypatch):
     """It is encoded by another thread, a little at a time, so that the event loop goes on."""
-    sizes, threads, dumped = [], set(), voice_service._dumped
+    sizes, threads, dumped = [], set(), voice_service.dumped
 
     def noted(value):
         sizes.append(len(dumped(value)))
         threads.add(threading.current_thread())
         return dumped(value)
 
-    monkeypatch.setattr(voice_service, "_dumped", noted)
+    monkeypatch.setattr(voice_service, "dumped", noted)
     async with serving() as client:
         many(client.engine, 1000)
         answers = await asyncio.gather(*(client.get(path) for _ in range(4)))

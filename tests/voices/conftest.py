@@ -1,8 +1,11 @@
 """The tests of this room lose no power: waiting for the disk would only make them slow."""
 
 import os
+import threading
 
 import pytest
+
+from chatterbox.voices import child_protocol
 
 
 @pytest.fixture(autouse=True)
@@ -11,3 +14,16 @@ def synced(monkeypatch) -> list[int]:
     inodes: list[int] = []
     monkeypatch.setattr(os, "fsync", lambda file: inodes.append(os.fstat(file).st_ino))
     return inodes
+
+
+@pytest.fixture
+def asked(monkeypatch) -> threading.Event:
+    """Set once a child was given a file."""
+    given, write = threading.Event(), child_protocol.write_request
+
+    def noted(*request):
+        write(*request)
+        given.set()
+
+    monkeypatch.setattr(child_protocol, "write_request", noted)
+    return given

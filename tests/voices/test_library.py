@@ -24,6 +24,7 @@ from chatterbox.errors import (
     VoiceProtected,
 )
 from chatterbox.voices import names as catalogue
+from chatterbox.voices.library import KeyedLocks
 from chatterbox.voices.sandbox import SandboxedDecoder
 from chatterbox.voices.tensor_file import tensors_digest
 from chatterbox.voices.voice_file import read_voice_file
@@ -128,7 +129,15 @@ def test_many_register_the_same_at_once(tmp_path, workers):
     assert {info.voice_id for info, _ in results} == {results[0][0].voice_id}
     assert sum(created for _, created in results) == 1
     assert encoder.calls == 1
-    assert len(library._encoding) == 0
+
+
+def test_locks_go_with_their_last_user():
+    locks = KeyedLocks()
+    with locks.holding("one"), locks.holding("another"):
+        assert len(locks) == 2
+    with pytest.raises(OutOfMemory), locks.holding("one"):
+        raise OutOfMemory("no memory")
+    assert len(locks) == 0
 
 
 def test_different_recordings_are_encoded_side_by_side(tmp_path):
@@ -174,7 +183,6 @@ def test_a_failing_encoder_leaves_nothing(tmp_path):
     with pytest.raises(OutOfMemory):
         library.register(ANNA)
     assert entries(tmp_path) == set()
-    assert len(library._encoding) == 0
 
 
 def test_an_encoder_that_gives_no_speaker(tmp_path):
@@ -395,7 +403,6 @@ def test_register_delete_and_get_in_disorder(tmp_path):
     kept = {info.voice_id for info in library.list()} - set(BUILT_IN)
     assert entries(tmp_path) == kept
     assert {info.voice_id for info in open_library(tmp_path).list()} - set(BUILT_IN) == kept
-    assert len(library._encoding) == 0
 
 
 # --- another model, damage
@@ -477,9 +484,8 @@ def test_impossible_names_on_disk_are_skipped(tmp_path):
 def test_a_voice_that_only_the_disk_knows(tmp_path):
     """Storing failed after the rename, and so did taking it back."""
     count = operations_of_register(tmp_path)
-    library = open_library(tmp_path / "b", files=FaultyFileSystem(0, -1))
-    files = library._repository._store._files
-    assert isinstance(files, FaultyFileSystem)
+    files = healthy()
+    library = open_library(tmp_path / "b", files=files)
     files.first, files.last = files.count + count, EVER  # the last one: flushing the parent
     with pytest.raises(StorageFull):
         library.register(ANNA, "Anna")
