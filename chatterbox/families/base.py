@@ -5,12 +5,13 @@ without looking into them, and drives a `LanguageModel` and a `StreamingDecoder`
 the language model says in one step, a frame the least that the codec decodes.
 """
 
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from chatterbox.arrays import F32, I64
 from chatterbox.families.sampling import Processor
+from chatterbox.text.split import SegmentLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,9 @@ class CodecSpec:
     left_context_frames: int  # fed before a window, where there are any
     tail_frames: int = 0  # that the decoder itself adds behind a stream's last window
     fade_in_frames: int = 0  # at the beginning of every call, whose sound is muted or faded in
+    delay_samples: int = 0
+    """At a window's end, not final although the whole frames of `look_ahead_frames` were fed: a
+    codec that sees 4753 samples ahead looks 2 frames of 2048 ahead, and keeps 657 samples back."""
     silence_tokens: frozenset[int] = frozenset()  # known to sound silent
 
     @property
@@ -55,13 +59,21 @@ class TokenSpec:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """What the engine knows of a family of models."""
+    """What the engine knows of a family of models; a checkpoint may have its own, by `replace`."""
 
     name: str
     codec: CodecSpec
     tokens: TokenSpec
-    tags: frozenset[str]  # that are spoken as sounds, without their brackets
+    tags: frozenset[str]
+    """Sounds that may stand in a text, without brackets. Users write `[laugh]` or `<laugh>`;
+    `Prompts.prompt` always gets `[laugh]`, and writes what its model was trained with."""
     languages: tuple[str, ...]  # ISO 639-1
+    title: str = ""  # for people
+    sampling: Mapping[str, float] = field(default_factory=dict)
+    """The authors' parameters, by the names of the settings; all that a call may send. What a
+    model's `generation_config.json` says goes before them (`LoadedModel.sampling`)."""
+    segments: SegmentLimits = field(default_factory=SegmentLimits)  # that it speaks well
+    max_tokens: int = 1024  # of a segment, where nothing is set
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -176,7 +188,8 @@ class Window:
     @property
     def end_sample(self) -> int:
         """Where the final samples end, counted from the segment's first sample."""
-        return (self.end + self.tail_frames) * self.codec.samples_per_frame
+        kept_back = 0 if self.last else self.codec.delay_samples
+        return (self.end + self.tail_frames) * self.codec.samples_per_frame - kept_back
 
 
 class DecodeStream(Protocol):

@@ -5,6 +5,7 @@ Knows no network and no session.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,38 @@ ROOT_FILES = (
 )
 FINGERPRINT_BLOCK_BYTES = 64 * 1024
 FINGERPRINT_BLOCKS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A published graph: `onnx/<name><suffix>.onnx`, and the files of its weights beside it."""
+
+    name: str
+    setting: str  # of TTSConfig: chooses the precision of this graph alone
+    automatic: Mapping[str, str]  # the precision where none is set, by device: "cpu" and "cuda"
+    precisions: tuple[str, ...] = tuple(PRECISION_SUFFIX)  # that speak well
+    optional: bool = False  # left away where there is no such file
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """Some of a family's files: a hub repository, or a directory like one."""
+
+    graphs: tuple[Graph, ...]
+    files: tuple[str, ...] = ()  # needed beside the graphs
+    hub_id: str = ""  # of one that is the same for all models of the family, a codec's say
+    revision: str = "main"
+    folder: str = ""  # where a model's directory may hold the like of it; else it is fetched
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyFiles:
+    """How the models of a family are published, and by which names they are asked for."""
+
+    family: str  # the folder of `families/`
+    model_types: frozenset[str]  # as `config.json` says, in small letters
+    repositories: tuple[Repository, ...]  # the model's own first
+    models: Mapping[str, tuple[str, str]]  # CHATTERBOX_MODEL → hub id and revision
 
 
 def graph_file(graph: GraphName, precision: Precision) -> str:

@@ -1,0 +1,82 @@
+"""A model that is being opened, and one that is loaded: what a family is given, and what it gives.
+
+A family has a `load(request: LoadRequest) -> LoadedModel` and a
+`compile_model(request: LoadRequest) -> list[str]`, named in `families/registry.py`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from chatterbox.config import TTSConfig
+from chatterbox.families.base import Family, LanguageModel, Prompts, StreamingDecoder
+from chatterbox.families.voices import ClonedVoices, FixedVoices
+from chatterbox.hub.files import ModelFiles
+from chatterbox.runtime.sessions import SessionSettings
+
+T = TypeVar("T")
+
+
+class Doing(Protocol):
+    """Has work done in some thread, and gives what comes of it."""
+
+    def __call__(self, work: Callable[[], T]) -> T:
+        """Returns or raises what `work` does."""
+        ...
+
+
+def here(work: Callable[[], T]) -> T:
+    """In this thread."""
+    return work()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What was loaded, for people: /health, the console, benchmarks."""
+
+    name: str
+    precision: Mapping[str, str]  # by graph
+    device: str
+    fallback: str | None  # why `auto` settled for the embedded model
+    notes: tuple[str, ...]  # what else the operator should know
+
+    @property
+    def precision_text(self) -> str:
+        """One word when all graphs agree, else `graph=precision` for each."""
+        values = set(self.precision.values())
+        if len(values) == 1:
+            return values.pop()
+        return " ".join(f"{graph}={precision}" for graph, precision in self.precision.items())
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRequest:
+    """What a family opens a model from; its files are there and whole."""
+
+    config: TTSConfig
+    settings: SessionSettings
+    name: str  # "mini", a hub id, or a directory's name
+    files: ModelFiles
+    fallback: str | None = None
+    with_model: Doing = here  # the thread that will step the language model
+    with_decoder: Doing = here  # the thread that will call the decoder
+
+    def info(self, *notes: str) -> ModelInfo:
+        """What is loaded. `notes`: of the family, for the operator."""
+        precisions: dict[str, str] = {**self.files.precisions}
+        return ModelInfo(self.name, precisions, self.settings.device, self.fallback, notes)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """The parts that the engine drives. At least one of `cloned` and `fixed` is there."""
+
+    info: ModelInfo
+    family: Family
+    prompts: Prompts
+    language_model: LanguageModel
+    decoder: StreamingDecoder
+    cloned: ClonedVoices | None = None
+    fixed: FixedVoices | None = None
+    sampling: Mapping[str, float] = field(default_factory=dict)  # of its generation_config.json
+    loudest_rms: float | None = None  # what is louder is no speech of it, and turned down
