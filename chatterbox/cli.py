@@ -36,7 +36,7 @@ from chatterbox.hardening import deny_inspection, make_files_private
 if TYPE_CHECKING:
     from chatterbox.engine.engine import TTSEngine
     from chatterbox.engine.speech_stream import SpeechReport
-    from chatterbox.runtime.contract import Voice
+    from chatterbox.families.base import Voice
 
 EXIT_REFUSED = 1
 """The command was understood and could not be done: a bad recording, an unknown voice."""
@@ -297,7 +297,7 @@ def _compile(flags: argparse.Namespace) -> int:
     _warn_of_settings(flags)
     logging.basicConfig(level=logging.WARNING, format="chatterbox: %(message)s")
 
-    from chatterbox.families.turbo.load import compile_model
+    from chatterbox.families.load import compile_model
 
     started = time.monotonic()
     for line in compile_model(config, logging.warning):

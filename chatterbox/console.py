@@ -4,7 +4,7 @@ Knows what was loaded and who can reach it; prints nothing itself.
 """
 
 from chatterbox.config import ServerConfig, key_list
-from chatterbox.families.turbo.load import ModelInfo
+from chatterbox.families.model import ModelInfo
 
 RULE = "*" * 78
 HELLO = "Hello, this is Chatterbox speaking."

@@ -167,6 +167,12 @@ class VoiceProtected(_InvalidRequest):
     status = 403
 
 
+class CloningUnavailable(_InvalidRequest):
+    """The model speaks only in the voices it was trained with."""
+
+    code = "cloning_unavailable"
+
+
 class InvalidVoiceFile(_InvalidRequest):
     """An exported voice file is damaged or made for another model."""
 

@@ -8,18 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from chatterbox.arrays import F32, I64
 from chatterbox.engine.windows import WindowSettings
-from chatterbox.families.base import DecodeJob, Rendered
-from chatterbox.families.turbo.spec import CODEC
-from chatterbox.runtime.contract import (
-    F32,
-    I64,
-    SAMPLES_PER_CODE,
-    STOP_CODE,
-    TAIL_SILENCE_CODES,
-    Voice,
-    VoiceTensors,
-)
+from chatterbox.families.base import DecodeJob, Rendered, Voice
+from chatterbox.families.turbo.spec import CODEC, SAMPLES_PER_CODE, STOP_CODE, TAIL_SILENCE_CODES
+from chatterbox.families.turbo.voice import TurboVoices, VoiceTensors
 
 VOCAB = 6563
 
@@ -200,12 +193,19 @@ class FakeDecoder:
 
 
 class FakeEncoder:
-    """Tensors from a hash of the audio."""
+    """Turbo's voices with tensors from a hash of the audio."""
+
+    key, rules = "fake", TurboVoices.rules
+    to_arrays, from_arrays, alike = (
+        TurboVoices.to_arrays,
+        TurboVoices.from_arrays,
+        TurboVoices.alike,
+    )
 
     def __init__(self) -> None:
         self.calls = 0
 
-    def encode(self, audio: F32) -> VoiceTensors:
+    def encode(self, audio: F32, _transcript: str | None = None) -> VoiceTensors:
         self.calls += 1
         return fake_voice(hashlib.sha256(audio.tobytes()).hexdigest()).data
 

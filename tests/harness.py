@@ -9,6 +9,7 @@ import httpx
 import numpy as np
 from fakes import fake_voice
 
+from chatterbox.arrays import SAMPLE_RATE_HZ
 from chatterbox.config import ServerConfig, TTSConfig
 from chatterbox.dialects.registry import DIALECTS
 from chatterbox.engine.admission import Admission
@@ -17,8 +18,7 @@ from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.engine.stats import EngineStats
 from chatterbox.errors import ChatterboxError, EmptyText, UnsupportedAudio, VoiceNotFound
-from chatterbox.families.turbo.load import ModelInfo
-from chatterbox.runtime.contract import SAMPLE_RATE_HZ
+from chatterbox.families.model import ModelInfo
 from chatterbox.server.app import create_app
 from chatterbox.server.lifecycle import Lifecycle
 from chatterbox.text import Segment
@@ -206,6 +206,14 @@ class FakeEngine:
         assert "".join(segment.text for segment in segments) == request.text
         self.requests.append(request)
         return FakeStream(self, request)
+
+    @property
+    def default_voice(self) -> str:
+        return self.config.default_voice or "slt"
+
+    @property
+    def max_tokens(self) -> int:
+        return self.config.max_new_tokens or 1024
 
     def sampling(self, wanted=None) -> Sampling:
         return Sampling.first_said(wanted or {}, self.config.sampling())

@@ -15,7 +15,7 @@ import soundfile
 
 from chatterbox import cli
 from chatterbox.console import ready_message
-from chatterbox.families.turbo.load import ModelInfo
+from chatterbox.families.model import ModelInfo
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDING = ROOT / "chatterbox" / "voices" / "builtin" / "rms.flac"

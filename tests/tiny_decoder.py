@@ -10,12 +10,13 @@ import onnx
 import onnxruntime as ort
 from fakes import window_settings
 
+from chatterbox.arrays import F32, I64
 from chatterbox.compile.decoder.compiler import compile_and_open
 from chatterbox.compile.decoder.introspect import OpenGraph
 from chatterbox.engine.windows import Crossfader, DecodeCost, Windows, WindowSettings
-from chatterbox.families.base import DecodeJob, StreamingDecoder, Window
+from chatterbox.families.base import DecodeJob, StreamingDecoder, Voice, Window
+from chatterbox.families.turbo.voice import VoiceTensors
 from chatterbox.runtime.buffers import Memory
-from chatterbox.runtime.contract import F32, I64, Voice, VoiceTensors
 from chatterbox.runtime.decoder.compiled import Opened
 from chatterbox.runtime.decoder.split_decoder import StreamSettings
 from tools.decoder.graph import FLOAT, INT64, Graph

@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import onnxruntime as ort
 
+from chatterbox.arrays import SAMPLE_RATE_HZ
 from chatterbox.config import TTSConfig
 from chatterbox.engine.generation_loop import GenerationLoop
 from chatterbox.engine.outbox import Outbox
@@ -26,9 +27,10 @@ from chatterbox.engine.playback import PlaybackClock
 from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.sequence import SegmentRequest, Take
 from chatterbox.engine.stats import Counters
-from chatterbox.families.turbo.load import LoadedModel, load_model
-from chatterbox.families.turbo.spec import TURBO
-from chatterbox.runtime.contract import SAMPLE_RATE_HZ, STOP_CODE, Voice
+from chatterbox.families.base import Voice
+from chatterbox.families.load import load_model
+from chatterbox.families.model import LoadedModel
+from chatterbox.families.turbo.spec import STOP_CODE, TURBO
 
 GOAL_BASE_MS, GOAL_ROW_MS = 0.5, 0.1
 PHRASE = "The quick brown fox jumps over the lazy dog while the farmer looks on. "
@@ -88,7 +90,7 @@ def reference_voice(model: LoadedModel) -> Voice:
     """A voice from two seconds of a made tone: its content does not matter here."""
     time_s = np.arange(6 * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
     tone = 0.1 * np.sin(2 * np.pi * 140 * time_s) * (1 + np.sin(2 * np.pi * 3 * time_s))
-    return Voice("tone", model.encoder.encode(tone.astype(np.float32)))
+    return Voice("tone", model.cloned.encode(tone.astype(np.float32), None))
 
 
 def overhead_ms(model: LoadedModel, clock: Clock, voice: Voice, rows: int, steps: int) -> float:

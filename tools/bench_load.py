@@ -16,7 +16,7 @@ import sys, time
 started = time.monotonic()
 from pathlib import Path
 from chatterbox.config import TTSConfig
-from chatterbox.families.turbo.load import load_model
+from chatterbox.families.load import load_model
 config = TTSConfig(_env_file=None, model=sys.argv[1], data_dir=Path(sys.argv[2]), device="cpu")
 loaded = load_model(config, lambda *_: None)
 print(f"{time.monotonic() - started:6.1f} s  {'; '.join(loaded.info.notes)}")

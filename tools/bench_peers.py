@@ -16,16 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from chatterbox.runtime.contract import (
-    CODE_COUNT,
-    I64,
-    PRECISION_SUFFIX,
-    SAMPLE_RATE_HZ,
-    SILENCE_CODE,
-    START_CODE,
-    Precision,
-    VoiceTensors,
-)
+from chatterbox.arrays import I64, SAMPLE_RATE_HZ
+from chatterbox.families.turbo.spec import CODE_COUNT, SILENCE_CODE, START_CODE
+from chatterbox.families.turbo.voice import VoiceTensors
+from chatterbox.hub.files import PRECISION_SUFFIX, Precision
 
 PENALTY = 1.2  # the card's script is greedy with this repetition penalty
 TEXT_IDS = 30

@@ -38,12 +38,14 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from chatterbox.arrays import SAMPLE_RATE_HZ
 from chatterbox.bench.listener import Player
 from chatterbox.config import TTSConfig
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.speech_stream import SpeechRequest
-from chatterbox.runtime.contract import SAMPLE_RATE_HZ, Voice, VoiceTensors
+from chatterbox.families.base import Voice
+from chatterbox.families.turbo.voice import VoiceTensors
 from tools.bench_lm import QUIET_S, OtherProcesses
 from tools.bench_peers import CardLoop
 

@@ -14,14 +14,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from chatterbox.runtime.contract import (
-    END_OF_TEXT_ID,
-    GRAPHS,
-    PRECISIONS,
-    STOP_CODE,
-    GraphName,
-    Precision,
-)
+from chatterbox.families.turbo.files import GRAPHS, GraphName
+from chatterbox.families.turbo.spec import END_OF_TEXT_ID, STOP_CODE
+from chatterbox.hub.files import PRECISIONS, Precision
 from tools.model_builder.convert import convert
 from tools.model_builder.language_model import LanguageModelSize
 from tools.model_builder.layout import BYTES

@@ -22,15 +22,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
+from chatterbox.arrays import F32, I64, SAMPLE_RATE_HZ
 from chatterbox.config import TTSConfig
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.engine.windows import Crossfader, DecodeCost, Windows, WindowSettings
 from chatterbox.errors import ChatterboxError
-from chatterbox.families.base import DecodeJob, Prompt, StreamingDecoder
-from chatterbox.families.turbo.load import LoadedModel, load_model
-from chatterbox.runtime.contract import F32, I64, SAMPLE_RATE_HZ, LanguageModel, Voice
+from chatterbox.families.base import DecodeJob, LanguageModel, Prompt, StreamingDecoder, Voice
+from chatterbox.families.load import load_model
+from chatterbox.families.model import LoadedModel
 from chatterbox.runtime.decoder.graph_io import snr_db
 
 TEXTS = (
@@ -151,7 +152,7 @@ def compared(
     reference: LoadedModel, plain: LoadedModel, graphs: LoadedModel, voice: Voice, clip: F32
 ) -> Iterator[Finding]:
     """Everything but whole speech."""
-    theirs, ours = reference.encoder.encode(clip), plain.encoder.encode(clip)
+    theirs, ours = reference.cloned.encode(clip, None), plain.cloned.encode(clip, None)
     for name in ("features", "speaker", "prompt_mel"):
         alike = worst_db([getattr(theirs, name)], [getattr(ours, name)])
         yield decibels(f"speech encoder: {name}", alike, SOUND_BOUND_DB)
@@ -214,7 +215,7 @@ def findings(model: str, device: str, reference: str, settings: dict[str, Any]) 
     exact: dict[str, Any] = {"model_dtype": reference, "compile_lm": False, "decoder_int8": False}
     cpu = opened(TTSConfig(**base, device="cpu", **exact))
     clip = np.random.default_rng(1).normal(0, 0.05, 11 * SAMPLE_RATE_HZ).astype(np.float32)
-    voice = Voice("noise", cpu.encoder.encode(clip))
+    voice = Voice("noise", cpu.cloned.encode(clip, None))
     on_device = TTSConfig(**base, device=device, **settings)
     with_graphs = TTSConfig(**base, device=device, cuda_graphs=True, **settings)
     made = list(compared(cpu, opened(on_device), opened(with_graphs), voice, clip))

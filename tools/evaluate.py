@@ -24,21 +24,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import pyloudnorm
 
+from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.config import TTSConfig
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.speech_stream import SpeechRequest
-from chatterbox.families.turbo.load import LoadedModel, load_model
-from chatterbox.hub.files import ModelFiles
-from chatterbox.runtime.contract import (
-    F32,
-    GRAPHS,
-    PRECISIONS,
-    REFERENCE_LUFS,
-    SAMPLE_RATE_HZ,
-    Precision,
-    Voice,
-)
+from chatterbox.families.base import Voice
+from chatterbox.families.load import load_model
+from chatterbox.families.model import LoadedModel
+from chatterbox.families.turbo.files import GRAPHS
+from chatterbox.families.turbo.spec import REFERENCE_LUFS
+from chatterbox.hub.files import PRECISIONS, ModelFiles, Precision
 from tools.train_mini.judges import Impression, Recogniser, impression, word_errors, words
 from tools.train_mini.sentences import REFERENCE, SETS
 from tools.train_mini.speech import VOICES, speak
@@ -203,7 +199,7 @@ def recordings(engine: TTSEngine, loaded: LoadedModel, judge: Judge, paths: list
     ratios = {}
     for path in paths:
         audio = judge._loud(librosa.load(path, sr=SAMPLE_RATE_HZ, mono=True)[0][: 15 * 24_000])
-        voice = Voice(str(path), loaded.encoder.encode(audio))
+        voice = Voice(str(path), loaded.cloned.encode(audio, None))
         found = []
         for seed, text in enumerate(SETS["short"][:5]):
             said, _ = asyncio.run(say(engine, text, voice, sampling, seed))
@@ -215,7 +211,7 @@ def recordings(engine: TTSEngine, loaded: LoadedModel, judge: Judge, paths: list
 def voices_of(loaded: LoadedModel, judge: Judge, name: str) -> dict[str, Voice]:
     """The four references, encoded."""
     return {
-        v: Voice(f"{v}-{name}", loaded.encoder.encode(audio))
+        v: Voice(f"{v}-{name}", loaded.cloned.encode(audio, None))
         for v, audio in judge.references.items()
     }
 

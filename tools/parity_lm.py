@@ -20,9 +20,12 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import chatterbox.runtime  # noqa: F401 - silences telemetry before onnxruntime is imported
+from chatterbox.arrays import F32, I64
 from chatterbox.compile.lm.compiler import CompiledGraph, compile_lm
 from chatterbox.compile.lm.equivalence import Deviation, compare
-from chatterbox.runtime.contract import F32, I64, PRECISIONS, Precision, Voice, VoiceTensors
+from chatterbox.families.base import Voice
+from chatterbox.families.turbo.voice import VoiceTensors
+from chatterbox.hub.files import PRECISIONS, Precision
 from chatterbox.runtime.embedding import HostEmbedder
 from chatterbox.runtime.kv_prefix import PrefixedPrompt
 from chatterbox.runtime.kv_slots import SlottedLanguageModel

@@ -11,12 +11,12 @@ from chatterbox.config.sources import Settings
 PrecisionSetting = Literal["auto", "fp32", "fp16", "q8", "q4", "q4f16"]
 
 Temperature = Annotated[float, Field(ge=0.0, le=5.0)]
-TopK = Annotated[int, Field(ge=0, le=6563)]
+TopK = Annotated[int, Field(ge=0, le=1_000_000)]
 TopP = Annotated[float, Field(gt=0.0, le=1.0)]
 MinP = Annotated[float, Field(ge=0.0, le=1.0)]
 RepetitionPenalty = Annotated[float, Field(ge=0.5, le=5.0)]
 PenaltyWindow = Annotated[int, Field(ge=0, le=65536)]
-MaxNewTokens = Annotated[int, Field(ge=8, le=4096)]
+MaxNewTokens = Annotated[int, Field(ge=8, le=8192)]
 SAMPLING = {
     "temperature": Temperature,
     "top_k": TopK,
@@ -39,12 +39,18 @@ class TTSConfig(Settings):
     """Model, engine and voices."""
 
     # --- model
-    model: str = Field("auto", description="auto | mini | a hub id | a directory in hub layout")
-    model_revision: str = Field(
-        "d21799bd0354adb85e348b8a0442a8405110a2cf", description="Revision of a hub model"
+    model: str = Field(
+        "auto", description="auto | mini | turbo | a hub id | a directory in hub layout"
+    )
+    model_revision: str | None = Field(
+        None,
+        description="Revision of a hub model; none: the tested one of those known here, `main` of"
+        " others",
     )
     model_dtype: PrecisionSetting = Field(
-        "auto", description="Precision of all graphs; auto: fp16 on CUDA, q4 on a CPU"
+        "auto",
+        description="Precision of all graphs; auto: as suits model and device (Turbo: fp16 on"
+        " CUDA, q4 on a CPU)",
     )
     speech_encoder_dtype: PrecisionSetting | None = Field(
         None, description="Precision of this graph alone"
@@ -158,10 +164,10 @@ class TTSConfig(Settings):
         description="Threads that read recordings and encode voices; more registers voices faster"
         " and takes the cores from speech",
     )
-    max_new_tokens: MaxNewTokens = Field(
-        1024,
-        description="Most speech tokens of one segment (25 are a second); more allows longer"
-        " segments, and a runaway to last longer",
+    max_new_tokens: MaxNewTokens | None = Field(
+        None,
+        description="Most speech tokens of one segment; more allows longer segments, and a runaway"
+        " to last longer; none: as suits the model (Turbo: 1024, 25 are a second)",
     )
     temperature: Temperature | None = Field(
         None,
@@ -206,27 +212,28 @@ class TTSConfig(Settings):
     )
 
     # --- text
-    first_segment_words: int = Field(
-        40,
+    first_segment_words: int | None = Field(
+        None,
         ge=1,
         le=1000,
-        description="Most words of the first segment; more sounds more even and starts later",
+        description="Most words of the first segment; more sounds more even and starts later;"
+        " none, here and in the next three: as suits the model (Turbo: 40, 140, 12 and 280)",
     )
-    next_segment_words: int = Field(
-        140,
+    next_segment_words: int | None = Field(
+        None,
         ge=1,
         le=1000,
         description="Most words of each later segment; more sounds more even and needs longer"
         " sequences",
     )
-    tail_segment_words: int = Field(
-        12,
+    tail_segment_words: int | None = Field(
+        None,
         ge=0,
         le=1000,
         description="A last segment of fewer words joins the one before it; more joins more often",
     )
-    max_segment_chars: int = Field(
-        280,
+    max_segment_chars: int | None = Field(
+        None,
         ge=40,
         le=1000,
         description="Most characters of any segment; more risks that the model loses its way",
@@ -239,7 +246,9 @@ class TTSConfig(Settings):
     )
 
     # --- voices
-    default_voice: str = Field("slt", description="The voice of calls that name none")
+    default_voice: str | None = Field(
+        None, description="The voice of calls that name none; none: the model's own, or slt"
+    )
     voice_cache_size: int = Field(
         100,
         ge=1,
@@ -277,3 +286,13 @@ class TTSConfig(Settings):
     def sampling(self) -> dict[str, float | None]:
         """The sampling parameters as far as they are set here."""
         return {name: getattr(self, name) for name in SAMPLING}
+
+    def segments(self) -> dict[str, int]:
+        """The sizes of segments as far as they are set here, by the names of `SegmentLimits`."""
+        sizes = {
+            "first_words": self.first_segment_words,
+            "next_words": self.next_segment_words,
+            "tail_words": self.tail_segment_words,
+            "max_chars": self.max_segment_chars,
+        }
+        return {name: size for name, size in sizes.items() if size is not None}

@@ -9,9 +9,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from chatterbox.arrays import F32
 from chatterbox.audio.watermark import load_watermark
@@ -41,11 +42,11 @@ from chatterbox.errors import (
     first_line,
 )
 from chatterbox.families.base import Voice
-from chatterbox.families.turbo.load import LoadedModel, ModelInfo, load_model
-from chatterbox.families.turbo.voice import VoiceTensors
+from chatterbox.families.load import load_model
+from chatterbox.families.model import LoadedModel, ModelInfo
 from chatterbox.hardening import make_private
 from chatterbox.runtime.ort_errors import device_is_lost, is_out_of_memory
-from chatterbox.text import CodeBlocks, Segment, SegmentLimits, prepare
+from chatterbox.text import CodeBlocks, Segment, prepare
 from chatterbox.voices.library import VoiceLibrary
 
 log = logging.getLogger(__name__)
@@ -83,12 +84,6 @@ class TTSEngine:
         self._closing = False
         self._stop_preparing = threading.Event()
         self._preparation: threading.Thread | None = None
-        self._limits = SegmentLimits(
-            first_words=config.first_segment_words,
-            next_words=config.next_segment_words,
-            tail_words=config.tail_segment_words,
-            max_chars=config.max_segment_chars,
-        )
 
     # --- life
 
@@ -115,11 +110,15 @@ class TTSEngine:
         self._model = model or load_model(
             self.config, log.warning, with_model=ours.call, with_decoder=decoders.call
         )
-        self._model_sampling = self._model.sampling
+        family = self._model.family
+        self._max_tokens = self.config.max_new_tokens or family.max_tokens
+        self._limits = replace(family.segments, **self.config.segments())
+        self._model_sampling = {**family.sampling, **self._model.sampling}
         self._voices = VoiceLibrary(
             self.config.data_dir / "voices",
+            cloned=self._model.cloned,
+            fixed=self._model.fixed,
             encode=self._encode,
-            model_key=self._model.voice_key,
             cache_size=self.config.voice_cache_size,
             cache_bytes=self.config.voice_cache_mb * 1024 * 1024,
             max_seconds=self.config.max_reference_s,
@@ -156,9 +155,9 @@ class TTSEngine:
         one voice's fault may be fails again where somebody hears of it; raises ModelError where a
         voice that came with the program cannot be spoken with."""
         try:
-            voice = self._voices.get(self.config.default_voice)
+            voice = self._voices.get(None)
             self.warm(voice)
-            request = warmup_request(voice, self.sampling(), self.config.max_new_tokens)
+            request = warmup_request(voice, self.sampling(), self._max_tokens)
             for _ in range(WARMUP_RUNS):
                 asyncio.run(drain(self.speak(request)))
         except Exception as fault:  # one voice's fault must not keep all others from theirs
@@ -171,7 +170,7 @@ class TTSEngine:
     def _blame_model(self, fault: Exception) -> None:
         """Raise ModelError where the fault can be nobody else's."""
         try:
-            built_in = self._voices.info(self.config.default_voice).built_in
+            built_in = self._voices.info(self.default_voice).built_in
         except ChatterboxError:
             return
         if built_in and isinstance(fault, GenerationFailed):
@@ -230,13 +229,13 @@ class TTSEngine:
         log.error("the %s stopped on a fault", threading.current_thread().name, exc_info=fault)
         self.give_up(_named(fault))
 
-    def _encode(self, audio: F32) -> VoiceTensors:
+    def _encode(self, audio: F32, transcript: str | None) -> Any:
         heartbeat = Heartbeat("speech encoder")
         heartbeat.beat()
         self._encodings[heartbeat] = None
         try:
-            tensors: VoiceTensors = self._model.encoder.encode(audio)
-            return tensors
+            assert self._model.cloned is not None
+            return self._model.cloned.encode(audio, transcript)
         except Exception as fault:
             if is_out_of_memory(fault):
                 log.warning("no memory to encode a voice: %s", fault)
@@ -252,7 +251,7 @@ class TTSEngine:
             del self._encodings[heartbeat]
 
     def _prepare_all(self) -> None:
-        voices = [self.config.default_voice, *(info.voice_id for info in self._voices.list())]
+        voices = [self.default_voice, *(info.voice_id for info in self._voices.list())]
         steps: list[Callable[[], None]] = [self._rehearse_registration]
         steps += [partial(self._prepare, voice) for voice in dict.fromkeys(voices)]
         for step in steps:
@@ -296,6 +295,16 @@ class TTSEngine:
     def voices(self) -> VoiceLibrary:
         """The voices; its methods block, so call them in `pool`."""
         return self._voices
+
+    @property
+    def default_voice(self) -> str:
+        """Who speaks where a call names nobody."""
+        return self._voices.default_voice
+
+    @property
+    def max_tokens(self) -> int:
+        """Most tokens of one segment."""
+        return self._max_tokens
 
     def stats(self) -> EngineStats:
         """A snapshot of the engine's counters."""
@@ -341,7 +350,7 @@ class TTSEngine:
             prompts=self._model.prompts,
             submit=self._loop.submit,
             wake=self._wake,
-            ceiling_codes=self.config.max_new_tokens,
+            ceiling_codes=self._max_tokens,
             positions=self._model.language_model.capacity,
             max_inflight_segments=self.config.max_inflight_segments,
             pause_s=self.config.segment_pause_ms / 1000,
@@ -366,7 +375,7 @@ class TTSEngine:
             raise Draining("The server is shutting down.", retry_after_s=1)
 
     def _check_length(self, request: SpeechRequest) -> None:
-        ceiling = self.config.max_new_tokens
+        ceiling = self._max_tokens
         if request.max_new_tokens is not None and request.max_new_tokens > ceiling:
             raise InvalidValue(f"max_new_tokens is at most {ceiling} here.", param="max_new_tokens")
 

@@ -156,14 +156,6 @@ class LanguageModel(Protocol):
         ...
 
 
-class SpeechEncoder(Protocol):
-    """Reference audio → what the family keeps of a voice."""
-
-    def encode(self, audio: F32) -> Any:
-        """`audio` is [samples] mono float32 at the codec's rate, as loud as the family wants it."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Window:
     """One decode of one stream, in frames counted from the segment's first."""

@@ -5,10 +5,13 @@ A family has a `load(request: LoadRequest) -> LoadedModel` and a
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from chatterbox.config import TTSConfig
+from pydantic import TypeAdapter, ValidationError
+
+from chatterbox.config import SAMPLING, TTSConfig
 from chatterbox.families.base import Family, LanguageModel, Prompts, StreamingDecoder
 from chatterbox.families.voices import ClonedVoices, FixedVoices
 from chatterbox.hub.files import ModelFiles
@@ -63,8 +66,18 @@ class LoadRequest:
 
     def info(self, *notes: str) -> ModelInfo:
         """What is loaded. `notes`: of the family, for the operator."""
-        precisions: dict[str, str] = {**self.files.precisions}
+        precisions = self.files.precisions
         return ModelInfo(self.name, precisions, self.settings.device, self.fallback, notes)
+
+    def sampling(self) -> dict[str, float]:
+        """How the model's `generation_config.json` wants its tokens drawn: whatever of it is usable
+        as a setting of the same name."""
+        stated = self.files.generation_config()
+        usable: dict[str, float] = {}
+        for name, kind in SAMPLING.items():
+            with suppress(ValidationError):
+                usable[name] = TypeAdapter(kind).validate_python(stated.get(name), strict=True)
+        return usable
 
 
 @dataclass(frozen=True, slots=True)

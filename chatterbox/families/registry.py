@@ -1,24 +1,23 @@
-"""Which family a model directory holds, told from its `config.json`."""
+"""The families that this server speaks with. To add one: its entry in `FAMILIES`."""
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from chatterbox.errors import ModelError
-
-TURBO = "turbo"
-NOT_SERVED = {"llama": "Orpheus, or another Llama"}
-"""By `model_type`: families whose files look whole and could not be served."""
+from chatterbox.families.model import LoadedModel, LoadRequest
+from chatterbox.families.turbo import files as turbo_files
+from chatterbox.families.turbo import load as turbo
+from chatterbox.hub.files import FamilyFiles
 
 
-def family_name(directory: Path, config: Mapping[str, Any]) -> str:
-    """`config`: of `config.json`; empty where there is none. Turbo's files need none, so whatever
-    is not known to be of another family is taken for Turbo, and its graphs are checked. Raises
-    ModelError for a family that is not served."""
-    kind = str(config.get("model_type", "")).lower()
-    if kind in NOT_SERVED:
-        raise ModelError(
-            f"{directory} holds {NOT_SERVED[kind]} (model_type {kind!r}), which this server cannot "
-            "speak with; set CHATTERBOX_MODEL to a Chatterbox Turbo model"
-        )
-    return TURBO
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A family's folder."""
+
+    files: FamilyFiles
+    load: Callable[[LoadRequest], LoadedModel]
+    compile_model: Callable[[LoadRequest], list[str]]
+    """Compiles its graphs, or finds them compiled; what was proven, for the operator."""
+
+
+FAMILIES = (Registered(turbo_files.FILES, turbo.load, turbo.compile_model),)
+"""The first one is served where nothing is chosen: `auto`, and the embedded model."""

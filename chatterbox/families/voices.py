@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from chatterbox.arrays import F32
@@ -44,7 +43,8 @@ class ClonedVoices(Protocol):
         ...
 
     def encode(self, audio: F32, transcript: str | None) -> Any:
-        """`audio`: [samples] mono float32, by the `rules` → a voice's data."""
+        """`audio`: [samples] mono float32, by the `rules` → a voice's data, which say how many
+        bytes they take (`nbytes`)."""
         ...
 
     def to_arrays(self, data: Any) -> Arrays:
@@ -87,8 +87,3 @@ class FixedVoices:
         if all(voice.name != name for voice in self.voices):
             return None
         return Voice(f"fixed:{name}", self.data(name))
-
-
-def nbytes(arrays: Arrays) -> int:
-    """Bytes of them all."""
-    return sum(np.asarray(array).nbytes for array in arrays.values())

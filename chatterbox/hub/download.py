@@ -14,6 +14,8 @@ from chatterbox.hardening import read_plain
 PROBE_S = 4.0
 """How long the hub gets to answer; so the whole decision stays under 5 s without a network."""
 RECEIPT = ".complete.json"
+MOST_SHARDS = 32
+"""Of one graph's weights: 64 GB of them at the hub's usual 2 GB."""
 
 Progress = Callable[[str], None]
 
@@ -24,13 +26,13 @@ def local_directory(data_dir: Path, repository: str, revision: str) -> Path:
 
 
 def complete(directory: Path, files: Sequence[str]) -> bool:
-    """Whether all `files` have been fetched and still have the size the hub gave."""
+    """Whether all `files` have been fetched, and the weights of those that are graphs, and still
+    have the sizes the hub gave. A graph is fetched after its weights."""
     sizes = _receipt(directory)
-    return all(
-        name in sizes
-        and (directory / name).is_file()
-        and (directory / name).stat().st_size == sizes[name]
-        for name in files
+    kept = [name for name in sizes if name.startswith(tuple(files))]
+    return set(files) <= set(kept) and all(
+        (directory / name).is_file() and (directory / name).stat().st_size == sizes[name]
+        for name in kept
     )
 
 
@@ -55,31 +57,50 @@ def reachable(repository: str, revision: str) -> bool:
 
 
 def fetch(
-    repository: str, revision: str, files: Sequence[str], directory: Path, say: Progress
+    repository: str,
+    revision: str,
+    files: Sequence[str],
+    directory: Path,
+    say: Progress,
+    optional: Sequence[str] = (),
 ) -> None:
-    """Bring `files` into `directory`, going on where an earlier try broke off.
+    """Bring `files`, those `optional` ones that the hub has, and the weights of all graphs among
+    them into `directory`, going on where an earlier try broke off.
 
     Raises ModelError with one line when a file cannot be had or has the wrong size.
     """
     from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub.errors import GatedRepoError
 
     directory.mkdir(parents=True, exist_ok=True)
+    wanted = [name for file in (*files, *optional) for name in (*_shards(file), file)]
     try:
-        infos = HfApi().get_paths_info(repository, list(files), revision=revision)
+        infos = HfApi().get_paths_info(repository, wanted, revision=revision)
         sizes = {info.path: info.size for info in infos if hasattr(info, "size")}
         if missing := [name for name in files if name not in sizes]:
             raise ModelError(f"{repository} has no {missing[0]} at revision {revision[:12]}")
         total_gb = sum(sizes.values()) / 1e9
-        say(f"Fetching {repository}: {len(files)} files, {total_gb:.1f} GB, into {directory}")
-        for name in files:
-            if not complete(directory, [name]):
+        say(f"Fetching {repository}: {len(sizes)} files, {total_gb:.1f} GB, into {directory}")
+        for name in wanted:
+            if name in sizes and not complete(directory, [name]):
                 hf_hub_download(repository, name, revision=revision, local_dir=directory)
                 _check_size(directory / name, sizes[name])
                 _sign(directory, {name: sizes[name]})
     except ModelError:
         raise
+    except GatedRepoError:
+        raise ModelError(
+            f"{repository} is gated: accept its conditions on its page and set HF_TOKEN"
+        ) from None
     except Exception as fault:
         raise ModelError(f"{repository} could not be fetched: {first_line(fault)}") from fault
+
+
+def _shards(file: str) -> list[str]:
+    """What the files of a graph's weights may be called."""
+    if not file.endswith(".onnx"):
+        return []
+    return [f"{file}_data", *(f"{file}_data_{n}" for n in range(1, MOST_SHARDS))]
 
 
 def _check_size(path: Path, size: int) -> None:

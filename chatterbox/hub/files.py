@@ -5,26 +5,30 @@ Knows no network and no session.
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import onnx
 
 from chatterbox.errors import ModelError
 from chatterbox.hardening import read_plain
 from chatterbox.hub.external_data import ExternalData, is_external
-from chatterbox.runtime.contract import GRAPHS, PRECISION_SUFFIX, GraphName, Precision
 
+Precision = Literal["fp32", "fp16", "q8", "q4", "q4f16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+PRECISION_SUFFIX: dict[Precision, str] = {
+    "fp32": "",
+    "fp16": "_fp16",
+    "q8": "_quantized",
+    "q4": "_q4",
+    "q4f16": "_q4f16",
+}
+"""Of a graph's file name, by precision: the names of transformers.js."""
+SHARD = re.compile(r"_data(_\d+)?")
 TOKENIZER_FILE = "tokenizer.json"
-ROOT_FILES = (
-    "config.json",
-    "generation_config.json",
-    "preprocessor_config.json",
-    "tokenizer_config.json",
-    TOKENIZER_FILE,
-)
 FINGERPRINT_BLOCK_BYTES = 64 * 1024
 FINGERPRINT_BLOCKS = 16
 
@@ -35,8 +39,8 @@ class Graph:
 
     name: str
     setting: str  # of TTSConfig: chooses the precision of this graph alone
-    automatic: Mapping[str, str]  # the precision where none is set, by device: "cpu" and "cuda"
-    precisions: tuple[str, ...] = tuple(PRECISION_SUFFIX)  # that speak well
+    automatic: Mapping[str, Precision]  # where none is set, by device: "cpu" and "cuda"
+    precisions: tuple[Precision, ...] = PRECISIONS  # that speak well
     optional: bool = False  # left away where there is no such file
 
 
@@ -45,7 +49,7 @@ class Repository:
     """Some of a family's files: a hub repository, or a directory like one."""
 
     graphs: tuple[Graph, ...]
-    files: tuple[str, ...] = ()  # needed beside the graphs
+    files: tuple[str, ...] = ()  # beside the graphs
     hub_id: str = ""  # of one that is the same for all models of the family, a codec's say
     revision: str = "main"
     folder: str = ""  # where a model's directory may hold the like of it; else it is fetched
@@ -61,40 +65,30 @@ class FamilyFiles:
     models: Mapping[str, tuple[str, str]]  # CHATTERBOX_MODEL → hub id and revision
 
 
-def graph_file(graph: GraphName, precision: Precision) -> str:
+def graph_file(graph: str, precision: Precision) -> str:
     """`onnx/<graph><suffix>.onnx`, relative to the model's directory."""
     return f"onnx/{graph}{PRECISION_SUFFIX[precision]}.onnx"
 
 
-def sidecar_file(graph: GraphName, precision: Precision) -> str:
-    """The one external-data file of that graph."""
-    return graph_file(graph, precision) + "_data"
-
-
-def needed_files(precisions: dict[GraphName, Precision]) -> list[str]:
-    """Every file that a model in these precisions needs."""
-    graphs = [
-        name(graph, precision)
-        for graph, precision in precisions.items()
-        for name in (graph_file, sidecar_file)
-    ]
-    return [*ROOT_FILES, *graphs]
-
-
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """A model directory and the precision of each graph in it."""
+    """A model's directory and the precision of each of its graphs."""
 
     directory: Path
-    precisions: dict[GraphName, Precision]
+    precisions: Mapping[str, Precision]  # by graph
+    elsewhere: Mapping[str, Path] = field(default_factory=dict)
+    """Directories of those graphs that lie in another one: a codec that is published on its own."""
 
-    def graph(self, graph: GraphName) -> Path:
+    def graph(self, graph: str) -> Path:
         """Path of a graph."""
-        return self.directory / graph_file(graph, self.precisions[graph])
+        directory = self.elsewhere.get(graph, self.directory)
+        return directory / graph_file(graph, self.precisions[graph])
 
-    def sidecar(self, graph: GraphName) -> Path:
-        """Path of a graph's external data."""
-        return self.directory / sidecar_file(graph, self.precisions[graph])
+    def sidecars(self, graph: str) -> list[Path]:
+        """The files of a graph's weights: `<its name>_data`, then `_data_1` and so on."""
+        path = self.graph(graph)
+        beside = path.parent.glob(f"{path.name}_data*")
+        return sorted(one for one in beside if SHARD.fullmatch(one.name.removeprefix(path.name)))
 
     @property
     def tokenizer(self) -> Path:
@@ -122,15 +116,14 @@ class ModelFiles:
         """Raise ModelError, naming the first file that is missing, cut short or no ONNX."""
         if not self.tokenizer.is_file():
             raise ModelError(f"{self.tokenizer} is missing")
-        for graph in GRAPHS:
+        for graph in self.precisions:
             check_graph(self.graph(graph))
 
-    def fingerprint(self, graph: GraphName) -> str:
-        """16 hex digits that change when the graph or its weights do: SHA-256 over the graph, the
+    def fingerprint(self, graph: str) -> str:
+        """16 hex digits that change when the graph or its weights do: SHA-256 over the graph, each
         sidecar's size and sixteen blocks spread over it (a sidecar can be a gigabyte)."""
         digest = hashlib.sha256(self.graph(graph).read_bytes())
-        sidecar = self.sidecar(graph)
-        if sidecar.is_file():
+        for sidecar in self.sidecars(graph):
             size = sidecar.stat().st_size
             digest.update(str(size).encode())
             with sidecar.open("rb") as data:

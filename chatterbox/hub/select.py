@@ -1,22 +1,23 @@
-"""Which model is served? `auto`, `mini`, a hub id or a directory → files on disk.
+"""Which model is served? `auto`, `mini`, a name, a hub id or a directory → files on disk.
 
-Knows the rules of falling back; knows no session.
+Knows the rules of falling back; knows no session, and families only by what they say of their
+files.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from chatterbox import mini
 from chatterbox.config import PrecisionSetting, TTSConfig
 from chatterbox.errors import ModelError
-from chatterbox.families.registry import family_name
 from chatterbox.hub import download as hub
-from chatterbox.hub.files import ModelFiles, needed_files
-from chatterbox.runtime.contract import GRAPHS, GraphName, Precision
+from chatterbox.hub.files import FamilyFiles, Graph, ModelFiles, Precision, Repository, graph_file
 
-HUB_MODEL = "ResembleAI/chatterbox-turbo-ONNX"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+NOT_SERVED = {"llama": "Orpheus, or another Llama"}
+"""By `model_type`: families whose files look whole and could not be served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,81 +25,159 @@ class Selection:
     """What will be loaded."""
 
     name: str  # "mini", a hub id, or a directory's name
+    family: str
     files: ModelFiles
     fallback: str | None = None  # why `auto` settled for `mini`
 
 
-def precisions(config: TTSConfig, device: str) -> dict[GraphName, Precision]:
-    """The precision of each graph: its own setting, else `model_dtype`, else the device's."""
-    automatic: Precision = "fp16" if device == "cuda" else "q4"
-
-    def of(graph: GraphName) -> Precision:
-        own: PrecisionSetting | None = getattr(config, f"{graph}_dtype")
-        chosen = own or config.model_dtype
-        return automatic if chosen == "auto" else chosen
-
-    return {graph: of(graph) for graph in GRAPHS}
-
-
-def select(config: TTSConfig, device: str, say: hub.Progress) -> Selection:
-    """Find, and where need be fetch, the model. Raises ModelError: a model named explicitly never
-    falls back."""
-    if config.model == "mini":
-        return _embedded(config)
-    wanted = precisions(config, device)
-    if config.model == "auto":
-        return _automatic(config, wanted, say)
-    directory = Path(config.model).expanduser()
-    if directory.is_dir():
-        return _checked(directory.resolve().name, ModelFiles(directory.resolve(), wanted))
-    if _HUB_ID.fullmatch(config.model):
-        return _from_hub(config.model, config, wanted, say)
-    raise ModelError(
-        f"CHATTERBOX_MODEL={config.model}: no such directory, and no hub id (owner/name) either"
-    )
-
-
-def _automatic(
-    config: TTSConfig, wanted: dict[GraphName, Precision], say: hub.Progress
+def select(
+    config: TTSConfig, device: str, say: hub.Progress, families: Sequence[FamilyFiles]
 ) -> Selection:
-    directory = hub.local_directory(config.data_dir, HUB_MODEL, config.model_revision)
-    if not hub.complete(directory, needed_files(wanted)) and not hub.reachable(
-        HUB_MODEL, config.model_revision
-    ):
-        return _fallback(f"{HUB_MODEL} is not on this disk and the hub cannot be reached")
-    try:
-        return _from_hub(HUB_MODEL, config, wanted, say)
-    except ModelError as fault:
-        return _fallback(str(fault))
+    """Find, and where need be fetch, the model. `auto` and `mini` are of the first of `families`.
+    Raises ModelError: a model named explicitly never falls back."""
+    return _Selector(config, device, say, families).selected()
 
 
-def _embedded(config: TTSConfig) -> Selection:
-    asked = {config.model_dtype, *(getattr(config, f"{graph}_dtype") for graph in GRAPHS)}
-    if asked - {None, "auto", mini.PRECISION}:
+def precision(config: TTSConfig, device: str, graph: Graph) -> Precision:
+    """Of a graph: its own setting, else `model_dtype`, else what suits the device. Raises
+    ModelError where its own setting asks for one that speaks badly."""
+    own: PrecisionSetting | None = getattr(config, graph.setting)
+    chosen = own or config.model_dtype
+    if chosen == "auto" or (chosen not in graph.precisions and not own):
+        return graph.automatic[device]
+    if chosen not in graph.precisions:
+        usable = " or ".join(graph.precisions)
+        raise ModelError(f"{graph.setting} is {chosen}, but {graph.name} is usable in {usable}")
+    return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class _Selector:
+    config: TTSConfig
+    device: str
+    say: hub.Progress
+    families: Sequence[FamilyFiles]
+
+    def selected(self) -> Selection:
+        model = self.config.model
+        if model == "mini":
+            return self.embedded()
+        if model == "auto":
+            return self.automatic()
+        for family in self.families:
+            for name, (hub_id, revision) in family.models.items():
+                if model in (name, hub_id):
+                    return self.from_hub(hub_id, revision, family)
+        directory = Path(model).expanduser()
+        if directory.is_dir():
+            directory = directory.resolve()
+            return self.checked(directory.name, self.family_of(directory), directory)
+        if _HUB_ID.fullmatch(model):
+            return self.from_hub(model, "main", None)
         raise ModelError(
-            f"The embedded model is there in {mini.PRECISION} alone; leave the precision to `auto`,"
-            " or make another with `python tools/build_model.py convert`"
+            f"CHATTERBOX_MODEL={model}: no such directory, and no hub id (owner/name) either"
         )
-    return _fallback()
 
+    def automatic(self) -> Selection:
+        family = self.families[0]
+        hub_id, revision = next(iter(family.models.values()))
+        revision = self.config.model_revision or revision
+        directory = hub.local_directory(self.config.data_dir, hub_id, revision)
+        needed = self.needed(family.repositories[0])
+        if not hub.complete(directory, needed) and not hub.reachable(hub_id, revision):
+            return self.fallback(f"{hub_id} is not on this disk and the hub cannot be reached")
+        try:
+            return self.from_hub(hub_id, revision, family)
+        except ModelError as fault:
+            return self.fallback(str(fault))
 
-def _fallback(reason: str | None = None) -> Selection:
-    """The embedded model, in the one precision that it has."""
-    chosen = _checked("mini", ModelFiles(mini.path(), dict.fromkeys(GRAPHS, mini.PRECISION)))
-    return Selection(chosen.name, chosen.files, fallback=reason)
+    def embedded(self) -> Selection:
+        own = [getattr(self.config, g.setting) for g in self.families[0].repositories[0].graphs]
+        if {self.config.model_dtype, *own} - {None, "auto", mini.PRECISION}:
+            raise ModelError(
+                f"The embedded model is there in {mini.PRECISION} alone; leave the precision to "
+                "`auto`, or make another with `python tools/build_model.py convert`"
+            )
+        return self.fallback()
 
+    def fallback(self, reason: str | None = None) -> Selection:
+        """The embedded model, in the one precision that it has."""
+        family = self.families[0]
+        graphs = [graph.name for graph in family.repositories[0].graphs]
+        files = ModelFiles(mini.path(), dict.fromkeys(graphs, mini.PRECISION))
+        files.check()
+        return Selection("mini", family.family, files, reason)
 
-def _from_hub(
-    repository: str, config: TTSConfig, wanted: dict[GraphName, Precision], say: hub.Progress
-) -> Selection:
-    directory = hub.local_directory(config.data_dir, repository, config.model_revision)
-    needed = needed_files(wanted)
-    if not hub.complete(directory, needed):
-        hub.fetch(repository, config.model_revision, needed, directory, say)
-    return _checked(repository, ModelFiles(directory, wanted))
+    def from_hub(self, hub_id: str, revision: str, family: FamilyFiles | None) -> Selection:
+        """`family`: None where only its `config.json` says."""
+        revision = self.config.model_revision or revision
+        directory = hub.local_directory(self.config.data_dir, hub_id, revision)
+        if family is None:
+            self.fetch(hub_id, revision, ["config.json"], directory)
+            family = self.family_of(directory)
+        own = family.repositories[0]
+        self.fetch(hub_id, revision, self.needed(own), directory, self.optional(own))
+        return self.checked(hub_id, family, directory)
 
+    def checked(self, name: str, family: FamilyFiles, directory: Path) -> Selection:
+        """The model in `directory` with its companions, which are fetched where it has none."""
+        precisions: dict[str, Precision] = {}
+        elsewhere: dict[str, Path] = {}
+        for repository in family.repositories:
+            own = repository is family.repositories[0]
+            place = directory if own else self.companion(repository, directory)
+            for graph, chosen in self.chosen(repository):
+                if graph.optional and not (place / graph_file(graph.name, chosen)).is_file():
+                    continue
+                precisions[graph.name] = chosen
+                if place != directory:
+                    elsewhere[graph.name] = place
+        files = ModelFiles(directory, precisions, elsewhere)
+        files.check()
+        return Selection(name, family.family, files)
 
-def _checked(name: str, files: ModelFiles) -> Selection:
-    family_name(files.directory, files.config())
-    files.check()
-    return Selection(name, files)
+    def companion(self, repository: Repository, directory: Path) -> Path:
+        """Where a companion's files are: beside the model, or fetched."""
+        beside = directory / repository.folder
+        if repository.folder and beside.is_dir():
+            return beside
+        hub_id, revision = repository.hub_id, repository.revision
+        place = hub.local_directory(self.config.data_dir, hub_id, revision)
+        self.fetch(hub_id, revision, self.needed(repository), place, self.optional(repository))
+        return place
+
+    def fetch(
+        self,
+        hub_id: str,
+        revision: str,
+        files: Sequence[str],
+        directory: Path,
+        optional: Sequence[str] = (),
+    ) -> None:
+        if not hub.complete(directory, files):
+            hub.fetch(hub_id, revision, files, directory, self.say, optional)
+
+    def chosen(self, repository: Repository) -> list[tuple[Graph, Precision]]:
+        """Its graphs, and in which precision each."""
+        return [(g, precision(self.config, self.device, g)) for g in repository.graphs]
+
+    def needed(self, repository: Repository) -> list[str]:
+        chosen = self.chosen(repository)
+        return [*repository.files, *(graph_file(g.name, of) for g, of in chosen if not g.optional)]
+
+    def optional(self, repository: Repository) -> list[str]:
+        return [graph_file(g.name, of) for g, of in self.chosen(repository) if g.optional]
+
+    def family_of(self, directory: Path) -> FamilyFiles:
+        """As `config.json` says. The first family's files need none, so whatever is not known to be
+        of another one is taken for it, and its graphs are checked."""
+        kind = str(ModelFiles(directory, {}).config().get("model_type", "")).lower()
+        for family in self.families:
+            if kind in family.model_types:
+                return family
+        if kind in NOT_SERVED:
+            raise ModelError(
+                f"{directory} holds {NOT_SERVED[kind]} (model_type {kind!r}), which this server "
+                "cannot speak with; set CHATTERBOX_MODEL to a model that it can"
+            )
+        return self.families[0]

@@ -10,9 +10,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from chatterbox.arrays import I64
 from chatterbox.errors import ModelError
 from chatterbox.runtime.buffers import Buffer, HostBuffer, Memory, Window
-from chatterbox.runtime.contract import I64
 
 METADATA_KEY = "chatterbox.compiled"
 """The compiled graph's metadata entry with its dimensions."""

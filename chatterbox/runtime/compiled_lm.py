@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from chatterbox.hub.files import Precision
 from chatterbox.runtime.compiled_cache import Entry, Json, identity
-from chatterbox.runtime.contract import Precision
 from chatterbox.runtime.embedding import HostEmbedder
 from chatterbox.runtime.sessions import SessionSettings
 

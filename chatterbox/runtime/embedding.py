@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from chatterbox.runtime.contract import F32, I64, START_CODE
+from chatterbox.arrays import F32, I64
+from chatterbox.families.turbo.spec import START_CODE
 from chatterbox.runtime.quantized_weights import Array, BlockQuantized, dense
 
 SPEECH_FILE, TEXT_FILE = "embedding.speech.npy", "embedding.text.npy"

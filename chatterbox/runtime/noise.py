@@ -6,7 +6,7 @@ the same number, in whatever pieces and order they are asked for.
 
 import numpy as np
 
-from chatterbox.runtime.contract import F32
+from chatterbox.arrays import F32
 
 ORIGIN = 1 << 40
 """Positions may be negative (the prompt's frames); this many are."""

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 
 from chatterbox.arrays import F32, I64
 from chatterbox.errors import ModelError
-from chatterbox.runtime.contract import START_CODE
+from chatterbox.runtime.embedding import Embedder
 from chatterbox.runtime.kv_prefix import PrefixedPrompt
-from chatterbox.runtime.wrappers import EmbedGraph, require
 
 KV_INPUT = "past_key_values.{layer}.{kind}"
 KV_OUTPUT = "present.{layer}.{kind}"
@@ -29,6 +28,15 @@ BATCH_TOLERANCE = 0.02
 rounding stays under it, a row that reads its neighbour's past or the padding does not."""
 
 Cache = list[NDArray[np.floating]]  # 2 × layers of [B, heads, past, head_dim]: key, value, key, …
+
+
+def require(session: ort.InferenceSession, graph: str, inputs: set[str], outputs: set[str]) -> None:
+    """Raise ModelError unless the session has these inputs and outputs."""
+    missing = (inputs - {i.name for i in session.get_inputs()}) | (
+        outputs - {o.name for o in session.get_outputs()}
+    )
+    if missing:
+        raise ModelError(f"{graph} has no {', '.join(sorted(missing))}: it is of another family")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +111,7 @@ class PublishedLanguageModel:
     """Implements `LanguageModel` on the published graph."""
 
     def __init__(
-        self, session: ort.InferenceSession, embed: EmbedGraph, *, slots: int, capacity: int
+        self, session: ort.InferenceSession, embed: Embedder, *, slots: int, capacity: int
     ) -> None:
         """`capacity`: positions the graph has embeddings for."""
         self.shape = LanguageModelShape.of(session)
@@ -113,7 +121,7 @@ class PublishedLanguageModel:
         self._slots = slots
         self._batch = _Batch()
         self._alone: dict[int, _Batch] = {}  # every row by itself, when they are not batched
-        self._vocab = START_CODE + 2
+        self._vocab = 0
         self.batched = False
         self.batched = self._rows_equal_alone()
 

@@ -68,7 +68,7 @@ class Services:
     ) -> SpeechRequest:
         """Make a call. A seed may be any whole number; a cap above the server's own is dropped.
         `deterministic`: a seed that is given is the client's own, not one drawn for it."""
-        ceiling = self.engine.config.max_new_tokens
+        ceiling = self.engine.max_tokens
         capped = max_new_tokens is not None and max_new_tokens < ceiling
         return SpeechRequest(
             text=text,

@@ -107,7 +107,7 @@ def health_body(engine: TTSEngine, lifecycle: Lifecycle) -> dict[str, Any]:
             "fallback": info.fallback and without_directories(info.fallback, data_dir),
             "notice": MINI_NOTICE if info.name == "mini" else None,
             "notes": [without_directories(note, data_dir) for note in info.notes],
-            "default_voice": engine.config.default_voice,
+            "default_voice": engine.default_voice,
             "skipped_voices": [
                 {"voice": name, "reason": reason}
                 for name, reason in engine.voices.skipped[:MOST_SKIPPED]

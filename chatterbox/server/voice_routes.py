@@ -166,6 +166,6 @@ def _page(voices: list[VoiceInfo], fields: PageFields) -> tuple[list[VoiceInfo],
 
 def _answer(info: VoiceInfo, message: str, *, status: int = 200) -> Response:
     """The answer to a change: `voice_id` and `message` first, then all that is known."""
-    warnings = list(info.report.warnings)
+    warnings = list(info.report.warnings) if info.report else []
     body = {"voice_id": info.voice_id, "message": message, "warnings": warnings, **info.as_json()}
     return JSONResponse(body, status_code=status)

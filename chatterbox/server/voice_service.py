@@ -116,7 +116,7 @@ class VoiceService:
     @property
     def default_voice(self) -> str:
         """Who speaks where a call names nobody."""
-        return self._engine.config.default_voice
+        return self._engine.default_voice
 
     @property
     def library(self) -> VoiceLibrary:

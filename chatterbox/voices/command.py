@@ -13,7 +13,7 @@ def run(library: VoiceLibrary, flags: Namespace) -> None:
         case "add":
             info, created = library.register(flags.file.read_bytes(), flags.name)
             print(f"{'Registered' if created else 'Known already'}: {_voice_line(info)}")
-            for warning in info.report.warnings:
+            for warning in info.report.warnings if info.report else ():
                 print(f"  {warning}")
         case "delete":
             info = library.info(flags.voice)
@@ -34,5 +34,7 @@ def run(library: VoiceLibrary, flags: Namespace) -> None:
 
 def _voice_line(info: VoiceInfo) -> str:
     names = ", ".join(info.names)
+    if info.report is None:
+        return f"{info.voice_id}  {names}  (the model's own)"
     kind = ", built in" if info.built_in else ""
     return f"{info.voice_id}  {names}  ({info.report.used_duration_s:.1f} s{kind})"

@@ -1,26 +1,33 @@
-"""The voice library: registers, finds, encodes, moves and deletes voices.
+"""The voice library: registers, finds, encodes and moves voices.
 
-Knows no HTTP and no graph: the speech encoder is a function that it is given. All methods block
-(disk, decoder, encoder) and may be called from any thread.
+Knows no HTTP, no graph and no family: a model says which voices it has and how it encodes a
+recording (`families/voices.py`). All methods block (disk, decoder, encoder) and may be called from
+any thread.
 """
 
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from chatterbox.arrays import F32
-from chatterbox.errors import GenerationFailed, VoiceNotFound
+from chatterbox.arrays import F32, SAMPLE_RATE_HZ
+from chatterbox.errors import (
+    CloningUnavailable,
+    GenerationFailed,
+    InvalidVoiceFile,
+    VoiceNotFound,
+    shown,
+)
 from chatterbox.families.base import Voice
-from chatterbox.families.turbo.voice import VoiceTensors, tensors_fault
-from chatterbox.runtime.lru import ByteLru
+from chatterbox.families.voices import Arrays, ClonedVoices, FixedVoices, UnusableVoice
+from chatterbox.runtime.lru import ByteLru, KeyedLocks
+from chatterbox.voices.built_in import built_in_voices
+from chatterbox.voices.catalogue import VoiceCatalogue, log
 from chatterbox.voices.file_system import FileSystem
-from chatterbox.voices.index import VoiceIndex, not_found
 from chatterbox.voices.names import MAX_ALIASES, VoiceInfo, checked_name
 from chatterbox.voices.reference import (
-    I16,
     Reference,
     ReferenceReport,
     float_to_pcm,
@@ -28,10 +35,9 @@ from chatterbox.voices.reference import (
     prepare_reference,
     voice_id,
 )
-from chatterbox.voices.repository import VoiceRepository
 from chatterbox.voices.sandbox import AudioDecoder, guarded_decoder
-from chatterbox.voices.store import BadEntry, VoiceStore
-from chatterbox.voices.tensor_file import tensors_digest
+from chatterbox.voices.store import VoiceStore
+from chatterbox.voices.tensor_file import digest_of
 from chatterbox.voices.voice_file import (
     ExportedVoice,
     read_voice_file,
@@ -39,41 +45,11 @@ from chatterbox.voices.voice_file import (
     write_voice_file,
 )
 
-
-class KeyedLocks:
-    """Locks made at first use and dropped after the last: their number does not grow."""
-
-    def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._locks: dict[str, tuple[threading.Lock, int]] = {}
-
-    def __len__(self) -> int:
-        with self._guard:
-            return len(self._locks)
-
-    @contextmanager
-    def holding(self, key: str) -> Iterator[None]:
-        """Alone with `key` inside the block."""
-        with self._guard:
-            lock, users = self._locks.get(key, (threading.Lock(), 0))
-            self._locks[key] = (lock, users + 1)
-        try:
-            with lock:
-                yield
-        finally:
-            with self._guard:
-                users = self._locks[key][1] - 1
-                if users:
-                    self._locks[key] = (lock, users)
-                else:
-                    del self._locks[key]
-
-
 KEY_HEX_CHARS = 12
-"""Of the tensors' digest in `Voice.key`, behind the id: equal key, equal tensors."""
+"""Of the arrays' digest in `Voice.key`, behind the id: equal key, equal data."""
 
 
-class VoiceLibrary(VoiceIndex):
+class VoiceLibrary(VoiceCatalogue):
     """All voices of one data directory for one model. Work on one recording is done once however
     many ask for it (`_encoding`)."""
 
@@ -81,24 +57,38 @@ class VoiceLibrary(VoiceIndex):
         self,
         directory: Path,
         *,
-        encode: Callable[[F32], VoiceTensors],
-        model_key: str,
+        cloned: ClonedVoices | None,
+        fixed: FixedVoices | None = None,
+        encode: Callable[[F32, str | None], Any] | None = None,
         cache_size: int,
         cache_bytes: int,
         max_seconds: float,
-        default_voice: str,
+        default_voice: str | None = None,
         max_voices: int = 10_000,
         decoder: AudioDecoder | None = None,
         files: FileSystem | None = None,
     ) -> None:
-        self._encoder = encode
-        self._model_key = model_key
+        """`cloned`, `fixed`: of the model. `encode`: called in place of the former's."""
+        self._cloned = cloned
+        self._encoder = encode or (cloned.encode if cloned else None)
         self._max_seconds = max_seconds
         self._decoder = decoder or guarded_decoder()
         self._cache = ByteLru[Voice](cache_bytes, cache_size)
         self._encoding = KeyedLocks()
-        repository = VoiceRepository(VoiceStore(directory, files), model_key=model_key)
-        super().__init__(repository, default_voice=default_voice, max_voices=max_voices)
+        self.default_voice = default_voice or (
+            fixed.default if fixed else built_in_voices()[0].voice_id
+        )
+        key = cloned.key if cloned else None
+        store = VoiceStore(directory, files)
+        super().__init__(store, encoder_key=key, fixed=fixed, max_voices=max_voices)
+
+    def start(self) -> None:
+        """List the voices. Encodes nothing."""
+        self.open()
+        try:
+            self.info(self.default_voice)
+        except VoiceNotFound:
+            log.warning("there is no voice %s, the default one", shown(self.default_voice))
 
     def close(self) -> None:
         """End the decode child."""
@@ -114,28 +104,30 @@ class VoiceLibrary(VoiceIndex):
     def get(self, id_or_name: str | None) -> Voice:
         """A voice to speak with, None for the default one: from memory, else from disk, else
         encoded from its reference for this model. Raises VoiceNotFound."""
-        return self._voice(self.info(self._default_voice if id_or_name is None else id_or_name))
+        return self._voice(self.info(self.default_voice if id_or_name is None else id_or_name))
 
     def prepare(self, id_or_name: str) -> Voice | None:
         """Encode a voice for this model, where that has not been done. Gives the voice where memory
         can hold it beside all that it holds. Raises VoiceNotFound."""
         info = self.info(id_or_name)
-        if self._cache.has_room():
+        if info.report is None or self._cache.has_room():
             return self._voice(info)
-        if not self._repository.is_encoded(info.voice_id):
+        if not self._is_encoded(info.voice_id):
             with self._encoding.holding(info.voice_id):
-                self._load(info)
+                self._load(info.voice_id)
         return None
 
     # --- recordings
 
-    def register(self, data: bytes, name: str | None = None) -> tuple[VoiceInfo, bool]:
+    def register(
+        self, data: bytes, name: str | None = None, transcript: str | None = None
+    ) -> tuple[VoiceInfo, bool]:
         """Keep the voice of a recording, and whether it is new. The same recording again gives
         the same voice, with `name` as a further name, and the report of this file. Raises what
-        `prepare_reference` raises, InvalidVoiceId for a name that cannot be or is another voice's,
-        and storage errors."""
+        `prepare_reference` raises, CloningUnavailable, InvalidVoiceId for a name that cannot be or
+        is another voice's, and storage errors."""
         kept_name = checked_name(name) if name else None
-        reference = prepare_reference(self._decoder, data, max_seconds=self._max_seconds)
+        reference = self._prepared(data, transcript)
         key = voice_id(reference)
         if kept_name:
             self._names.free_name(kept_name, key)  # before the slow part
@@ -150,9 +142,9 @@ class VoiceLibrary(VoiceIndex):
         with self._encoding.holding(key):
             existing = self._existing(key)
             if existing is None:
-                voice = self._cache.get(key) or self._encode(key, reference.audio)
+                voice = self._cache.get(key) or self._encode(key, reference)
                 info = _new_info(key, name or key, (), reference.report)
-                self._add(info, float_to_pcm(reference.audio), voice)
+                self._add(info, reference, voice)
                 return info, True
             if existing.imported:
                 existing = self._encoded_here(key, reference)
@@ -163,15 +155,18 @@ class VoiceLibrary(VoiceIndex):
     def _encoded_here(self, key: str, reference: Reference) -> VoiceInfo:
         """Tensors that came with an import answer for nobody's recording but the importer's: the
         voice gets its own. Raises VoiceNotFound where it is gone, and storage errors."""
-        voice = self._encode(key, reference.audio)
-        info = self._replace_tensors(key, voice.data, reference.report)
+        voice = self._encode(key, reference)
+        info = self._replace_arrays(key, self._arrays_of(voice), reference.report)
         self._cache.drop(_imported(key))
         self._hold(key, voice)
         return info
 
-    def temporary(self, data: bytes) -> tuple[Voice, ReferenceReport]:
-        """The voice of a recording for one request: in memory for the next one, not on disk."""
-        reference = prepare_reference(self._decoder, data, max_seconds=self._max_seconds)
+    def temporary(
+        self, data: bytes, transcript: str | None = None
+    ) -> tuple[Voice, ReferenceReport]:
+        """The voice of a recording for one request: in memory for the next one, not on disk. Raises
+        what `prepare_reference` raises, and CloningUnavailable."""
+        reference = self._prepared(data, transcript)
         key = voice_id(reference)
         registered = self._names.voices.get(key)
         if registered and not registered.imported:
@@ -179,72 +174,108 @@ class VoiceLibrary(VoiceIndex):
         with self._encoding.holding(key):
             voice = self._cache.get(key)
             if voice is None:
-                voice = self._encode(key, reference.audio)
+                voice = self._encode(key, reference)
                 self._hold(key, voice)
         return voice, reference.report
 
     def rehearse(self) -> None:
         """Do once all that a registration needs (decode child, loudness meter, encoder), with the
         default voice's recording, and keep nothing: the first caller need not wait for it."""
-        recording = reference_to_flac(self._reference(self.info(self._default_voice)))
-        reference = prepare_reference(self._decoder, recording, max_seconds=self._max_seconds)
-        self._encode(voice_id(reference), reference.audio)
+        info = self.info(self.default_voice)
+        if self._cloned is None or info.report is None:
+            return
+        known = self._reference(info.voice_id)
+        recording = reference_to_flac(float_to_pcm(known.audio))
+        reference = self._prepared(recording, known.transcript)
+        self._encode(voice_id(reference), reference)
 
     # --- moving
 
     def export(self, id_or_name: str) -> bytes:
-        """One file that `import_` reads, here or elsewhere."""
+        """One file that `import_` reads, here or elsewhere. Raises VoiceNotFound, and
+        CloningUnavailable for a voice of the model's own."""
         info = self.info(id_or_name)
+        if info.report is None:
+            raise CloningUnavailable("A voice of the model's own cannot be exported.")
         voice = self._voice(info)
+        reference = self._reference(info.voice_id)
         return write_voice_file(
             ExportedVoice(
                 name=info.name,
                 aliases=info.aliases,
                 report=info.report,
-                reference=self._reference(info),
-                model_key=self._model_key,
-                tensors=voice.data,
+                reference=float_to_pcm(reference.audio),
+                model_key=self._cloning().key,
+                arrays=self._arrays_of(voice),
+                transcript=reference.transcript,
             )
         )
 
     def import_(self, data: bytes) -> VoiceInfo:
         """Keep an exported voice. Names that other voices have here are left out; tensors of
-        another model are made again. Raises InvalidVoiceFile and storage errors."""
+        another model are made again. Raises InvalidVoiceFile, CloningUnavailable and storage
+        errors."""
+        own_key = self._cloning().key
         exported = read_voice_file(data)
         audio = pcm_to_float(exported.reference)
-        key = voice_id(Reference(audio, exported.report))
+        reference = Reference(audio, exported.report, exported.transcript)
+        key = voice_id(reference)
+        usable = exported.model_key == own_key
+        try:
+            given = self._made(key, exported.arrays) if usable else None
+        except UnusableVoice as fault:
+            raise InvalidVoiceFile(f"This is not a usable voice file: {fault}.") from None
         with self._encoding.holding(key):
             existing = self._existing(key)
-            usable = exported.model_key == self._model_key and self._fit(exported.tensors)
+            usable = given is not None and self._fits(given)
             if existing:
                 # Two imports of one recording: where they differ, neither is believed.
-                given = _voice_of(key, exported.tensors)
-                if existing.imported and self._load(existing)[0].key != given.key:
-                    return self._encoded_here(key, Reference(audio, existing.report))
+                given_key = _voice_key(key, exported.arrays)
+                if existing.imported and self._load(key)[0].key != given_key:
+                    return self._encoded_here(
+                        key, replace(reference, report=existing.report or exported.report)
+                    )
                 return existing
             self._check_room(key)
-            voice = _voice_of(key, exported.tensors) if usable else self._encode(key, audio)
+            voice = given if given is not None and usable else self._encode(key, reference)
             names = self._names.free_names((exported.name, *exported.aliases), key)
             aliases = tuple(names[1 : MAX_ALIASES + 1])
             info = _new_info(key, names[0] if names else key, aliases, exported.report)
             info = replace(info, imported=usable)
-            self._add(info, exported.reference, voice)
+            self._add(info, reference, voice)
         return info
 
-    def _fit(self, tensors: VoiceTensors) -> bool:
-        """Whether a stranger's tensors have the widths that this model's have: others would
-        end the engine, not only the request. A built-in voice is always there."""
-        own: VoiceTensors = self._voice(self.list()[0]).data
-        return (
-            tensors.features.shape[1] == own.features.shape[1]
-            and tensors.speaker.shape == own.speaker.shape
-            and tensors.prompt_mel.shape[1] == own.prompt_mel.shape[1]
-        )
+    def _fits(self, voice: Voice) -> bool:
+        """Whether a stranger's voice has the sizes that this model's have. A built-in voice is
+        always there."""
+        own = self._voice(next(info for info in self.list() if info.report is not None))
+        return self._cloning().alike(voice.data, own.data)
 
     # --- inside
 
+    def _cloning(self) -> ClonedVoices:
+        if self._cloned is None:
+            assert self._fixed is not None
+            names = ", ".join(voice.name for voice in self._fixed.voices)
+            raise CloningUnavailable(
+                "This model speaks only in the voices it was trained with, and learns none from a "
+                f"recording. Choose one of them: {names}."
+            )
+        return self._cloned
+
+    def _prepared(self, data: bytes, transcript: str | None) -> Reference:
+        rules = self._cloning().rules
+        seconds = self._max_seconds
+        return prepare_reference(
+            self._decoder, data, rules, max_seconds=seconds, transcript=transcript
+        )
+
     def _voice(self, info: VoiceInfo) -> Voice:
         key = info.voice_id
+        if info.report is None:
+            fixed = self._fixed and self._fixed.voice(key)
+            assert fixed, "the model's own voices are known by their names"
+            return fixed
         held_as = _imported(key) if info.imported else key
         voice = self._cache.get(held_as)
         if voice:
@@ -252,21 +283,21 @@ class VoiceLibrary(VoiceIndex):
         with self._encoding.holding(key):
             voice = self._cache.get(held_as)
             if voice is None:
-                voice, held_as = self._load(info)
+                voice, held_as = self._load(key)
                 self._hold(held_as, voice)
         return voice
 
-    def _load(self, info: VoiceInfo) -> tuple[Voice, str]:
-        """From disk, else encoded, and stored; and what it may be held as in memory."""
-        key = info.voice_id
-        try:
-            tensors, imported = self._repository.tensors(key)
-        except BadEntry:  # deleted since it was found
-            raise not_found(key) from None
-        if tensors:
-            return _voice_of(key, tensors), _imported(key) if imported else key
-        voice = self._encode(key, pcm_to_float(self._reference(info)))
-        self._keep_tensors(info, voice.data)
+    def _load(self, key: str) -> tuple[Voice, str]:
+        """From disk, else encoded, and stored; and what it may be held as in memory. Raises
+        VoiceNotFound where it was deleted since it was found."""
+        arrays, imported = self._arrays(key)
+        if arrays is not None:
+            try:
+                return self._made(key, arrays), _imported(key) if imported else key
+            except UnusableVoice as fault:
+                log.warning("voice %s is encoded again: %s", key, fault)
+        voice = self._encode(key, self._reference(key))
+        self._keep_arrays(key, self._arrays_of(voice))
         return voice, key
 
     def delete(self, id_or_name: str) -> VoiceInfo:
@@ -277,19 +308,30 @@ class VoiceLibrary(VoiceIndex):
             self._cache.drop(held_as)
         return info
 
-    def _add(self, info: VoiceInfo, reference: I16, voice: Voice) -> None:
-        self._enter(info, reference, voice.data)
+    def _add(self, info: VoiceInfo, reference: Reference, voice: Voice) -> None:
+        pcm = float_to_pcm(reference.audio)
+        self._enter(info, pcm, self._arrays_of(voice), reference.transcript)
         self._hold(_imported(info.voice_id) if info.imported else info.voice_id, voice)
 
     def _hold(self, held_as: str, voice: Voice) -> None:
         self._cache.put(held_as, voice, voice.data.nbytes)
 
-    def _encode(self, key: str, audio: F32) -> Voice:
-        tensors = self._encoder(audio)
-        fault = tensors_fault(tensors)
-        if fault:
-            raise GenerationFailed(f"The model could not encode this recording: {fault}.")
-        return _voice_of(key, tensors)
+    def _encode(self, key: str, reference: Reference) -> Voice:
+        cloned = self._cloning()
+        assert self._encoder is not None
+        longest = int(cloned.rules.max_s * SAMPLE_RATE_HZ)  # one that was kept for another model
+        data = self._encoder(reference.audio[:longest], reference.transcript)
+        try:
+            return self._made(key, cloned.to_arrays(data))
+        except UnusableVoice as fault:
+            raise GenerationFailed(f"The model could not encode this recording: {fault}.") from None
+
+    def _made(self, key: str, arrays: Arrays) -> Voice:
+        """Raises UnusableVoice."""
+        return Voice(_voice_key(key, arrays), self._cloning().from_arrays(arrays))
+
+    def _arrays_of(self, voice: Voice) -> Arrays:
+        return self._cloning().to_arrays(voice.data)
 
 
 def _imported(key: str) -> str:
@@ -297,8 +339,8 @@ def _imported(key: str) -> str:
     return f"imported {key}"
 
 
-def _voice_of(key: str, tensors: VoiceTensors) -> Voice:
-    return Voice(f"{key}.{tensors_digest(tensors)[:KEY_HEX_CHARS]}", tensors)
+def _voice_key(key: str, arrays: Arrays) -> str:
+    return f"{key}.{digest_of(arrays)[:KEY_HEX_CHARS]}"
 
 
 def _new_info(key: str, name: str, aliases: tuple[str, ...], report: ReferenceReport) -> VoiceInfo:

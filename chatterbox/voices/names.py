@@ -42,9 +42,11 @@ class VoiceInfo:
     aliases: tuple[str, ...]
     created_at: float  # Unix seconds
     built_in: bool
-    report: ReferenceReport
+    report: ReferenceReport | None  # None: the model was trained with it
     imported: bool = field(default=False, compare=False)
     """Its tensors came with an import: nobody here knows of what recording they were made."""
+    language: str | None = None  # ISO 639-1, where it has one of its own
+    description: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -57,14 +59,20 @@ class VoiceInfo:
 
     def as_json(self) -> dict[str, Any]:
         """For an answer."""
-        return {
+        known: dict[str, Any] = {
             "voice_id": self.voice_id,
             "name": self.name,
             "aliases": list(self.aliases),
             "created_at": int(self.created_at),
             "built_in": self.built_in,
-            "report": self.report.as_json(),
-        } | ({"imported": True} if self.imported else {})
+        }
+        more = {
+            "report": self.report and self.report.as_json(),
+            "imported": self.imported,
+            "language": self.language,
+            "description": self.description,
+        }
+        return known | {name: value for name, value in more.items() if value}
 
 
 def checked_name(name: str) -> str:

@@ -4,7 +4,7 @@ Knows no container and no store: `decoder.py` gives the samples, `store.py` keep
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,16 +12,12 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict
 
 from chatterbox.arrays import F32, SAMPLE_RATE_HZ
-from chatterbox.errors import AudioSilent, AudioTooShort
-from chatterbox.families.turbo.spec import LM_PROMPT_S, REFERENCE_LUFS
+from chatterbox.errors import AudioSilent, AudioTooShort, InvalidValue
+from chatterbox.families.voices import ReferenceRules
 from chatterbox.voices.resampler import Decoded
 from chatterbox.voices.sandbox import AudioDecoder
 from chatterbox.voices.trim import FRAME_SAMPLES, Activity, choose_window, find_activity
 
-MIN_REFERENCE_S = 1.0
-"""Less than this is refused."""
-GOOD_REFERENCE_S = 5.0
-"""Less than this gets a warning: the authors' own code asks for more than 5 s."""
 MIN_SOUND_S = 0.2
 """Less audible sound than this is silence with a click in it."""
 PEAK_LIMIT = 0.99
@@ -69,24 +65,41 @@ class ReferenceReport:
 class Reference:
     """A recording as the speech encoder gets it."""
 
-    audio: F32  # [samples] mono 24 kHz at -27 LUFS, 1 to 15 s, exact in 16 bits
+    audio: F32  # [samples] mono 24 kHz, by the family's rules, exact in 16 bits
     report: ReferenceReport
+    transcript: str | None = None
 
 
-def prepare_reference(decoder: AudioDecoder, data: bytes, *, max_seconds: float) -> Reference:
+def prepare_reference(
+    decoder: AudioDecoder,
+    data: bytes,
+    rules: ReferenceRules,
+    *,
+    max_seconds: float,
+    transcript: str | None = None,
+) -> Reference:
     """The whole way from an untrusted file to a reference.
 
-    Raises what decoding raises, AudioTooShort (under 1 s) and AudioSilent.
+    Raises what decoding raises, AudioTooShort, AudioSilent, and InvalidValue where the family needs
+    to be told what is said.
     """
-    return prepare(decoder.decode(data, max_seconds=max_seconds))
+    if rules.transcript == "unused":
+        transcript = None
+    elif rules.transcript == "required" and not transcript:
+        raise InvalidValue(
+            "This model needs to know what is said in the recording: send it as 'transcript'.",
+            param="transcript",
+        )
+    prepared = prepare(decoder.decode(data, max_seconds=max_seconds), rules)
+    return replace(prepared, transcript=transcript)
 
 
-def prepare(decoded: Decoded) -> Reference:
+def prepare(decoded: Decoded, rules: ReferenceRules) -> Reference:
     """The best stretch of a recording at the encoder's loudness."""
-    if decoded.duration_s < MIN_REFERENCE_S:
+    if decoded.duration_s < rules.min_s:
         raise AudioTooShort(
             f"The recording is {decoded.duration_s:.1f} s long; a voice needs at least "
-            f"{MIN_REFERENCE_S:g} s, and sounds right from {GOOD_REFERENCE_S:g} s on.",
+            f"{rules.min_s:g} s, and sounds right from {rules.good_s:g} s on.",
             param="voice_file",
         )
     activity = find_activity(decoded.audio)
@@ -94,20 +107,21 @@ def prepare(decoded: Decoded) -> Reference:
         raise AudioSilent("No sound can be heard in the recording.", param="voice_file")
     first, end = choose_window(
         activity,
-        max_frames=int(LM_PROMPT_S * SAMPLE_RATE_HZ) // FRAME_SAMPLES,
-        min_frames=int(MIN_REFERENCE_S * SAMPLE_RATE_HZ) // FRAME_SAMPLES,
+        max_frames=int(rules.max_s * SAMPLE_RATE_HZ) // FRAME_SAMPLES,
+        min_frames=int(rules.min_s * SAMPLE_RATE_HZ) // FRAME_SAMPLES,
     )
     used = decoded.audio[first * FRAME_SAMPLES : end * FRAME_SAMPLES].astype(np.float64)
     used -= used.mean()
     loudness = _loudness_lufs(used)
-    audio = pcm_to_float(_to_pcm(used, loudness))
-    return Reference(audio, _report(decoded, activity, first, len(audio), loudness))
+    audio = pcm_to_float(_to_pcm(used, loudness, rules.loudness_lufs))
+    return Reference(audio, _report(decoded, activity, first, len(audio), loudness, rules))
 
 
 def voice_id(reference: Reference) -> str:
-    """The id of this sound: the same recording gives the same id."""
+    """The id of this sound, and of what is said in it: the same recording gives the same id."""
     pcm = float_to_pcm(reference.audio)
-    digest = hashlib.sha256(pcm.astype("<i2").tobytes()).hexdigest()
+    said = (reference.transcript or "").encode("utf-8", "replace")
+    digest = hashlib.sha256(pcm.astype("<i2").tobytes() + said).hexdigest()
     return f"v-{digest[:ID_HEX_CHARS]}"
 
 
@@ -131,16 +145,23 @@ def _loudness_lufs(used: NDArray[np.float64]) -> float | None:
     return lufs if np.isfinite(lufs) else None
 
 
-def _to_pcm(used: NDArray[np.float64], loudness_lufs: float | None) -> I16:
-    """At REFERENCE_LUFS where the loudness is known, but never above PEAK_LIMIT."""
-    gain = 1.0 if loudness_lufs is None else 10.0 ** ((REFERENCE_LUFS - loudness_lufs) / 20)
+def _to_pcm(used: NDArray[np.float64], lufs: float | None, wanted_lufs: float | None) -> I16:
+    """As loud as wanted where the loudness is known, but never above PEAK_LIMIT."""
+    gain = 1.0
+    if lufs is not None and wanted_lufs is not None:
+        gain = 10.0 ** ((wanted_lufs - lufs) / 20)
     peak = float(np.abs(used).max())
     scaled = used * min(gain, PEAK_LIMIT / peak)
     return np.round(scaled * PCM_SCALE).astype(np.int16)
 
 
 def _report(
-    decoded: Decoded, activity: Activity, first: int, samples: int, loudness_lufs: float | None
+    decoded: Decoded,
+    activity: Activity,
+    first: int,
+    samples: int,
+    loudness_lufs: float | None,
+    rules: ReferenceRules,
 ) -> ReferenceReport:
     used_s = samples / SAMPLE_RATE_HZ
     return ReferenceReport(
@@ -152,16 +173,20 @@ def _report(
         clipped_share=round(decoded.clipped_share, 6),
         silence_share=round(activity.silence_share, 3),
         sample_rate_hz=decoded.sample_rate_hz,
-        warnings=tuple(_warnings(decoded, activity, used_s, loudness_lufs)),
+        warnings=tuple(_warnings(decoded, activity, used_s, loudness_lufs, rules)),
     )
 
 
 def _warnings(
-    decoded: Decoded, activity: Activity, used_s: float, loudness_lufs: float | None
+    decoded: Decoded,
+    activity: Activity,
+    used_s: float,
+    loudness_lufs: float | None,
+    rules: ReferenceRules,
 ) -> list[str]:
     """What the owner of the recording could do better, most important first."""
     found = []
-    if used_s < GOOD_REFERENCE_S:
+    if used_s < rules.good_s:
         found.append(
             f"short_reference: only {used_s:.1f} s of speech were found; "
             "record 10 to 15 s for a voice that resembles its speaker."
@@ -201,9 +226,9 @@ def _warnings(
             f"low_sample_rate: {decoded.sample_rate_hz} Hz has no high frequencies, as on the "
             "telephone; record at 24000 Hz or more."
         )
-    if decoded.duration_s > LM_PROMPT_S and used_s < decoded.duration_s:
+    if decoded.duration_s > rules.max_s and used_s < decoded.duration_s:
         found.append(
-            f"long_reference: the model hears at most {LM_PROMPT_S:g} s; "
+            f"long_reference: the model hears at most {rules.max_s:g} s; "
             "the stretch with the most speech was chosen."
         )
     return found

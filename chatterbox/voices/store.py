@@ -59,6 +59,7 @@ class VoiceRecord:
     report: ReferenceReport
     files: Mapping[str, str]  # name → SHA-256 of its bytes
     imported: tuple[str, ...] = ()  # those files that came with an import: nobody made them here
+    transcript: str | None = None  # of the recording
 
 
 RECORD_JSON = TypeAdapter(VoiceRecord)

@@ -13,9 +13,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from chatterbox.families.turbo.voice import VoiceTensors, tensors_fault
-
-Arrays = dict[str, NDArray[Any]]
+from chatterbox.families.voices import Arrays
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"),
@@ -24,8 +22,8 @@ DTYPES: dict[str, np.dtype[Any]] = {
 }
 CHECKSUM = "sha256"
 METADATA = "__metadata__"
-NAMES = frozenset({"features", "prompt_codes", "speaker", "prompt_mel", "reference_pcm"})
-"""All arrays that such a file may hold."""
+MOST_ARRAYS = 16
+"""In one file: a voice's and its recording."""
 LENGTH_BYTES = 8  # of the safetensors header's length field
 MAX_HEADER_BYTES = 64 * 1024
 """Five arrays take 500 bytes of it; a voice's names and report at most some 45 KiB. Readers are
@@ -47,7 +45,7 @@ def unpack(data: bytes) -> tuple[Arrays, dict[str, str]]:
     """The inverse of `pack`. Raises DamagedFile."""
     try:
         header = _header(data)
-        if not header.keys() <= NAMES | {METADATA}:
+        if len(header) > MOST_ARRAYS:
             raise DamagedFile("it holds something else than a voice")
         entries = safetensors.deserialize(data)  # type: ignore[no-untyped-call]
         metadata: dict[str, str] = dict(header.get(METADATA, {}))
@@ -74,36 +72,9 @@ def _array(entry: Mapping[str, Any]) -> NDArray[Any]:
     return np.frombuffer(entry["data"], DTYPES[entry["dtype"]]).reshape(entry["shape"])
 
 
-def tensors_to_arrays(tensors: VoiceTensors) -> Arrays:
-    """For `pack`."""
-    return {
-        "features": np.ascontiguousarray(tensors.features, np.float32),
-        "prompt_codes": np.ascontiguousarray(tensors.prompt_codes, np.int64),
-        "speaker": np.ascontiguousarray(tensors.speaker, np.float32),
-        "prompt_mel": np.ascontiguousarray(tensors.prompt_mel, np.float32),
-    }
-
-
-def arrays_to_tensors(arrays: Arrays) -> VoiceTensors:
-    """The inverse of `tensors_to_arrays`, checked. Raises DamagedFile."""
-    try:
-        tensors = VoiceTensors(
-            features=arrays["features"],
-            prompt_codes=arrays["prompt_codes"],
-            speaker=arrays["speaker"],
-            prompt_mel=arrays["prompt_mel"],
-        )
-    except KeyError as missing:
-        raise DamagedFile(f"it has no tensor {missing}") from missing
-    fault = tensors_fault(tensors)
-    if fault:
-        raise DamagedFile(fault)
-    return tensors
-
-
-def tensors_digest(tensors: VoiceTensors) -> str:
-    """Equal for equal tensors, and for no others."""
-    return _checksum(tensors_to_arrays(tensors), {})
+def digest_of(arrays: Arrays) -> str:
+    """Equal for equal arrays, and for no others."""
+    return _checksum(arrays, {})
 
 
 def _checksum(arrays: Arrays, metadata: Mapping[str, str]) -> str:

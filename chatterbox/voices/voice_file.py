@@ -13,18 +13,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from chatterbox.arrays import SAMPLE_RATE_HZ
 from chatterbox.errors import InvalidVoiceFile
-from chatterbox.families.turbo.spec import LM_PROMPT_S
-from chatterbox.families.turbo.voice import VoiceTensors
+from chatterbox.families.voices import Arrays
 from chatterbox.voices.reference import I16, ReferenceReport
-from chatterbox.voices.tensor_file import (
-    DamagedFile,
-    arrays_to_tensors,
-    pack,
-    tensors_to_arrays,
-    unpack,
-)
+from chatterbox.voices.tensor_file import DamagedFile, pack, unpack
 
-MAX_SAMPLES = int(LM_PROMPT_S * SAMPLE_RATE_HZ)
+MAX_SAMPLES = 60 * SAMPLE_RATE_HZ
+"""More than any family hears of a recording."""
 
 
 def reference_to_flac(pcm: I16) -> bytes:
@@ -80,20 +74,22 @@ class ExportedVoice:
     report: ReferenceReport
     reference: I16  # [samples] mono 24 kHz
     model_key: str
-    tensors: VoiceTensors
+    arrays: Arrays  # of the family that it was encoded for
+    transcript: str | None = None  # of the recording
 
 
 def write_voice_file(voice: ExportedVoice) -> bytes:
     """The file."""
     return pack(
-        {**tensors_to_arrays(voice.tensors), REFERENCE_ARRAY: voice.reference},
+        {**voice.arrays, REFERENCE_ARRAY: voice.reference},
         {
             "format": FORMAT,
             "version": VERSION,
             "names": json.dumps([voice.name, *voice.aliases], ensure_ascii=False),
             "report": REPORT_JSON.dump_json(voice.report).decode(),
             "model_key": voice.model_key,
-        },
+        }
+        | ({} if voice.transcript is None else {"transcript": voice.transcript}),
     )
 
 
@@ -116,7 +112,8 @@ def read_voice_file(data: bytes) -> ExportedVoice:
             report=REPORT_JSON.validate_json(_bounded(metadata["report"], MAX_REPORT_BYTES)),
             reference=reference,
             model_key=metadata["model_key"],
-            tensors=arrays_to_tensors(arrays),
+            arrays=arrays,
+            transcript=metadata.get("transcript"),
         )
     except DamagedFile as damage:
         raise InvalidVoiceFile(f"This is not a usable voice file: {damage}.") from damage

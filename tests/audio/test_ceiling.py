@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from voices.clips import babble
 
+from chatterbox.arrays import SAMPLE_RATE_HZ
 from chatterbox.audio.ceiling import Ceiling
-from chatterbox.runtime.contract import LOUDEST_SPEECH_RMS, SAMPLE_RATE_HZ
+from chatterbox.families.turbo.spec import LOUDEST_SPEECH_RMS
 
 TIME_S = np.arange(3 * SAMPLE_RATE_HZ, dtype=np.float32) / SAMPLE_RATE_HZ
 LOUD = {

@@ -8,12 +8,12 @@ import pytest
 import soundfile
 import soxr
 
+from chatterbox.arrays import SAMPLE_RATE_HZ
 from chatterbox.audio.encode import FORMATS, audio_format
 from chatterbox.audio.pcm import INT16_SCALE, to_int16
 from chatterbox.audio.resample import resampled_samples
 from chatterbox.errors import InvalidValue
-from chatterbox.runtime.contract import SAMPLE_RATE_HZ
-from chatterbox.voices.repository import DIRECTORY
+from chatterbox.voices.built_in import DIRECTORY
 
 CODED = ("mp3", "opus", "aac")
 DELAY_SAMPLES = {"mp3": 1105, "opus": 0, "aac": 1024}

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chatterbox.arrays import SAMPLE_RATE_HZ
 from chatterbox.audio.encode import FORMATS, audio_format, encoder_for
 from chatterbox.audio.pcm import to_int16
 from chatterbox.audio.wave import wav_header
 from chatterbox.errors import InvalidValue
-from chatterbox.runtime.contract import SAMPLE_RATE_HZ
 
 LOSSLESS = ("wav", "pcm", "flac")
 

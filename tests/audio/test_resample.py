@@ -6,9 +6,9 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chatterbox.arrays import SAMPLE_RATE_HZ
 from chatterbox.audio.encode import USUAL_RATES_HZ
 from chatterbox.audio.resample import Resampler, resampled_samples
-from chatterbox.runtime.contract import SAMPLE_RATE_HZ
 
 OTHERS = [rate for rate in USUAL_RATES_HZ if rate != SAMPLE_RATE_HZ]
 

@@ -6,7 +6,7 @@ import made
 import pytest
 from builder.drive import Array, Model, voice_like
 
-from chatterbox.runtime.contract import Precision
+from chatterbox.hub.files import Precision
 
 Models = Callable[[Precision], Model]
 

@@ -12,7 +12,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from chatterbox.runtime.contract import GRAPHS, PRECISION_SUFFIX, Precision
+from chatterbox.families.turbo.files import GRAPHS
+from chatterbox.hub.files import PRECISION_SUFFIX, Precision
 
 Array = NDArray[Any]
 START, STOP, SILENCE = 6561, 6562, 4299

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from builder.drive import Model, voice_like
 
-from chatterbox.hub.files import ROOT_FILES, graph_file, sidecar_file
-from chatterbox.runtime.contract import PRECISIONS
+from chatterbox.families.turbo.files import ROOT_FILES
+from chatterbox.hub.files import PRECISIONS, graph_file
 from tools.build_model import main
 from tools.model_builder.quantise import BLOCK, quantise
 
@@ -81,7 +81,7 @@ def test_random_is_decided_by_its_seed(tmp_path):
     assert digests(tmp_path / "a") != digests(tmp_path / "c")
     written = {*ROOT_FILES}
     for graph in ("embed_tokens", "language_model"):
-        written |= {graph_file(graph, "q4"), sidecar_file(graph, "q4")}
+        written |= {graph_file(graph, "q4"), (graph_file(graph, "q4") + "_data")}
     assert set(digests(tmp_path / "a")) == written
 
 
@@ -97,15 +97,19 @@ def test_sidecars_hold_exactly_what_the_published_ones_do(tiny):
         return count * (bits / 8 + per_block * (scale + bits / 8))
 
     for precision, plain in (("fp32", 4), ("fp16", 2)):
-        assert (tiny / sidecar_file("embed_tokens", precision)).stat().st_size == tables * plain
+        assert (
+            tiny / (graph_file("embed_tokens", precision) + "_data")
+        ).stat().st_size == tables * plain
         expected = (blocked + vectors) * plain
-        assert (tiny / sidecar_file("language_model", precision)).stat().st_size == expected
+        assert (
+            tiny / (graph_file("language_model", precision) + "_data")
+        ).stat().st_size == expected
     for precision, bits, plain in (("q8", 8, 4), ("q4", 4, 4), ("q4f16", 4, 2)):
-        found = (tiny / sidecar_file("embed_tokens", precision)).stat().st_size
+        found = (tiny / (graph_file("embed_tokens", precision) + "_data")).stat().st_size
         assert found == size(bits, plain, tables)
         # Three blocks of a 4-bit row (its feed-forward) take two bytes of zero points, not 1.5.
         rounding = layers * hidden / 2 if bits == 4 else 0
-        found = (tiny / sidecar_file("language_model", precision)).stat().st_size
+        found = (tiny / (graph_file("language_model", precision) + "_data")).stat().st_size
         assert found == size(bits, plain, blocked) + rounding + vectors * plain
 
 

@@ -8,8 +8,8 @@ import onnx
 import pytest
 from tokenizers import Tokenizer
 
-from chatterbox.hub.files import ROOT_FILES, graph_file, sidecar_file
-from chatterbox.runtime.contract import GRAPHS, PRECISION_SUFFIX, PRECISIONS
+from chatterbox.families.turbo.files import GRAPHS, ROOT_FILES
+from chatterbox.hub.files import PRECISION_SUFFIX, PRECISIONS, graph_file
 
 HIDDEN = 64
 MOST_BYTES = 10_000_000
@@ -20,7 +20,7 @@ def test_files_are_the_hubs():
     expected = {*ROOT_FILES}
     for graph in GRAPHS:
         for precision in PRECISIONS:
-            expected |= {graph_file(graph, precision), sidecar_file(graph, precision)}
+            expected |= {graph_file(graph, precision), (graph_file(graph, precision) + "_data")}
     files = {p.relative_to(made.path()).as_posix() for p in made.path().rglob("*") if p.is_file()}
     assert files == expected
 
@@ -91,7 +91,7 @@ def test_weights_lie_in_one_sidecar_which_they_fill(precision):
                 entry = {e.key: e.value for e in tensor.external_data}
                 assert entry["location"] == path.name + "_data"
                 ends.add(int(entry["offset"]) + int(entry["length"]))
-        assert max(ends) == (made.path() / sidecar_file(graph, precision)).stat().st_size
+        assert max(ends) == (made.path() / (graph_file(graph, precision) + "_data")).stat().st_size
 
 
 @pytest.mark.parametrize("precision", ["q8", "q4", "q4f16"])

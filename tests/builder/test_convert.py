@@ -6,8 +6,8 @@ import onnx
 import pytest
 from builder.drive import Model
 
-from chatterbox.hub.files import ModelFiles, graph_file
-from chatterbox.runtime.contract import GRAPHS, PRECISIONS
+from chatterbox.families.turbo.files import GRAPHS
+from chatterbox.hub.files import PRECISIONS, ModelFiles, graph_file
 from tools.build_model import main
 
 
@@ -57,7 +57,7 @@ def test_fewer_bits_are_fewer_bytes(converted):
     sizes = []
     for precision in ("fp32", "fp16", "q8", "q4"):
         files = ModelFiles(converted, dict.fromkeys(GRAPHS, precision))
-        sizes.append(sum(files.sidecar(graph).stat().st_size for graph in GRAPHS))
+        sizes.append(sum(files.sidecars(graph)[0].stat().st_size for graph in GRAPHS))
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[1] < 0.52 * sizes[0]
     assert sizes[3] < 0.25 * sizes[0]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from builder.drive import Array, Model
 
-from chatterbox.runtime.contract import PRECISIONS
+from chatterbox.hub.files import PRECISIONS
 
 TEXTS = ("Hello.", "A longer sentence, with more to say.")
 TOLERANCE = {"fp32": 1e-4, "q8": 1e-4, "q4": 1e-4, "fp16": 0.1, "q4f16": 0.1}

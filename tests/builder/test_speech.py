@@ -5,7 +5,7 @@ import pyloudnorm
 import pytest
 from builder.drive import SILENCE, STOP, Array, Model
 
-from chatterbox.runtime.contract import PRECISIONS
+from chatterbox.hub.files import PRECISIONS
 
 CODES_PER_CHARACTER = 2
 LONG = (

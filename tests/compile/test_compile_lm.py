@@ -23,7 +23,7 @@ from chatterbox.compile.lm.match import match
 from chatterbox.compile.lm.published import PublishedGraph
 from chatterbox.compile.lm.weights import Linear
 from chatterbox.compile.lm.write import SIDECAR_FILE, write
-from chatterbox.hub.files import ModelFiles
+from chatterbox.hub.files import PRECISIONS, ModelFiles
 from chatterbox.runtime import compiled_cache
 from chatterbox.runtime.compiled_cache import DIRECTORY, MANIFEST_FILE
 from chatterbox.runtime.compiled_lm import (
@@ -33,7 +33,6 @@ from chatterbox.runtime.compiled_lm import (
     NotCompiled,
     usual_options,
 )
-from chatterbox.runtime.contract import PRECISIONS
 from chatterbox.runtime.sessions import SessionSettings, open_session
 from tools.stock_forms.plain import Form, plain_model, write_plain
 from tools.stock_forms.weights import Size, random_model

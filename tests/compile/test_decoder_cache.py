@@ -204,7 +204,7 @@ def test_a_start_that_finds_everything_compiled_imports_no_compiler(tmp_path):
 import sys
 from pathlib import Path
 from chatterbox.config import TTSConfig
-from chatterbox.families.turbo.load import load_model
+from chatterbox.families.load import load_model
 load_model(TTSConfig(_env_file=None, model="mini", data_dir=Path({str(tmp_path)!r})), print)
 print([name for name in sys.modules if name.startswith("chatterbox.compile")])
 """

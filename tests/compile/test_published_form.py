@@ -4,7 +4,7 @@ import onnx
 import pytest
 
 from chatterbox.compile.lm.compiler import EXACT_TOLERANCE, CompiledGraph, compile_lm
-from chatterbox.runtime.contract import PRECISIONS
+from chatterbox.hub.files import PRECISIONS
 from chatterbox.runtime.sessions import SessionSettings
 from tools.stock_forms.convert import convert
 from tools.stock_forms.genai import genai_graph, write_genai

@@ -20,7 +20,7 @@ from websockets.asyncio.client import connect
 from chatterbox.dialects.registry import DIALECTS
 from chatterbox.server.app import create_app
 from chatterbox.server.run import address_of, bind, http_config
-from chatterbox.voices.repository import DIRECTORY
+from chatterbox.voices.built_in import DIRECTORY
 
 WAIT_S = 20
 TEXT = "Hello there. This is a test of the speech."

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from fakes import FakeDecoder, FakeLanguageModel, FakePrompts, fake_voice, window_settings
 
+from chatterbox.arrays import SAMPLE_RATE_HZ
 from chatterbox.engine import generation_loop as loop
 from chatterbox.engine import vocoding_loop as decoding
 from chatterbox.engine.cpu_lock import CpuLock
@@ -23,8 +24,7 @@ from chatterbox.engine.sequence import SegmentRequest
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.vocoding_loop import VocodingLoop
 from chatterbox.errors import ChatterboxError
-from chatterbox.families.turbo.spec import TURBO
-from chatterbox.runtime.contract import CODE_RATE_HZ, SAMPLE_RATE_HZ
+from chatterbox.families.turbo.spec import CODE_RATE_HZ, TURBO
 
 
 class Clock:

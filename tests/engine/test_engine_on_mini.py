@@ -15,7 +15,9 @@ from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.engine.warmup import WARMUP_RUNS, WARMUP_TOKENS
 from chatterbox.errors import GenerationFailed, ModelError
-from chatterbox.runtime.contract import LOUDEST_SPEECH_RMS, Voice, VoiceTensors
+from chatterbox.families.base import Voice
+from chatterbox.families.turbo.spec import LOUDEST_SPEECH_RMS
+from chatterbox.families.turbo.voice import VoiceTensors
 
 TEXTS = (
     "Hello there.",
@@ -149,8 +151,8 @@ async def test_a_registered_recording_speaks_and_survives_a_restart(engine):
     assert report.codes > 0
     again = VoiceLibrary(
         engine.config.data_dir / "voices",
-        encode=lambda audio: pytest.fail("encoded twice"),
-        model_key=engine._model.voice_key,
+        cloned=engine._model.cloned,
+        encode=lambda *_: pytest.fail("encoded twice"),
         cache_size=10,
         cache_bytes=10**8,
         max_seconds=300,

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from fakes import FakeDecoder, FakeEncoder, FakeLanguageModel, FakePrompts, fake_voice
 
+from chatterbox.arrays import SAMPLE_RATE_HZ
 from chatterbox.config import TTSConfig
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.generation_loop import GenerationLoop
 from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import EmptyText, EngineDead, GenerationFailed, InvalidValue, NotReady
-from chatterbox.families.turbo.load import LoadedModel, ModelInfo
-from chatterbox.families.turbo.spec import TURBO
-from chatterbox.runtime.contract import SAMPLE_RATE_HZ, SAMPLES_PER_CODE, TAIL_SILENCE_CODES
+from chatterbox.families.model import LoadedModel, ModelInfo
+from chatterbox.families.turbo.spec import SAMPLES_PER_CODE, TAIL_SILENCE_CODES, TURBO
 
 NUMBERS = ("one", "two", "three", "four", "five")
 LONG = " ".join(f"This is sentence number {number}." for number in NUMBERS)
@@ -44,12 +44,11 @@ class Stage:
         self.engine.load(
             LoadedModel(
                 info,
+                TURBO,
                 FakePrompts(),
-                FakeEncoder(),
                 self.model,
                 self.decoder,
-                family=TURBO,
-                voice_key="fake",
+                cloned=FakeEncoder(),
                 sampling=own_sampling or {},
             )
         )

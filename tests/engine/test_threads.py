@@ -9,7 +9,7 @@ from chatterbox.config import TTSConfig
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.threads import Heartbeat, StallDetector, WorkerThread
 from chatterbox.errors import ModelError
-from chatterbox.families.turbo import load
+from chatterbox.families import model as load
 from chatterbox.families.turbo.spec import TURBO
 
 
@@ -86,8 +86,8 @@ def test_closed_while_it_loads_it_closes_once_it_has(tmp_path, monkeypatch):
         asked.set()
         assert told.wait(5)
         info = load.ModelInfo("fake", {}, "cpu", None, ())
-        parts = FakePrompts(), FakeEncoder(), FakeLanguageModel(), FakeDecoder()
-        return load.LoadedModel(info, *parts, family=TURBO, voice_key="fake")
+        parts = TURBO, FakePrompts(), FakeLanguageModel(), FakeDecoder()
+        return load.LoadedModel(info, *parts, cloned=FakeEncoder())
 
     monkeypatch.setattr("chatterbox.engine.engine.load_model", slowly)
     engine = TTSEngine(TTSConfig(data_dir=tmp_path))

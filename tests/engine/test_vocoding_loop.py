@@ -17,7 +17,7 @@ from chatterbox.engine.sequence import SegmentRequest, Take
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.vocoding_loop import VocodingLoop
 from chatterbox.errors import EngineDead, GenerationFailed
-from chatterbox.runtime.contract import SAMPLES_PER_CODE, TAIL_SILENCE_CODES
+from chatterbox.families.turbo.spec import SAMPLES_PER_CODE, TAIL_SILENCE_CODES
 
 
 def job(

@@ -170,23 +170,23 @@ async def test_f86_preparing_stands_aside_for_requests_and_stops_at_what_memory_
 
 
 def test_f86_an_engine_that_prepares_voices_ends_at_once(engine):
-    encode = engine.parts.encoder.encode
-    engine.parts.encoder.encode = lambda audio: (time.sleep(0.05), encode(audio))[1]
+    encode = engine.parts.cloned.encode
+    engine.parts.cloned.encode = lambda audio, _: (time.sleep(0.05), encode(audio))[1]
     engine.prepare_voices()
     engine.close()
     assert not any(thread.name == "preparing voices" for thread in threading.enumerate())
 
 
 def test_a_voice_whose_encoding_breaks_keeps_no_other_from_being_prepared(engine, caplog):
-    encode, calls = engine.parts.encoder.encode, []
+    encode, calls = engine.parts.cloned.encode, []
 
-    def once_broken(audio):
+    def once_broken(audio, _transcript):
         calls.append(1)
         if len(calls) == 2:  # the first is of the registration that is rehearsed
             raise ValueError("a node of the graph failed")
         return encode(audio)
 
-    engine.parts.encoder.encode = once_broken
+    engine.parts.cloned.encode = once_broken
     engine.prepare_voices()
     assert ended("preparing voices")
     assert "was not prepared" in caplog.text

@@ -12,15 +12,10 @@ from fakes import window_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chatterbox.arrays import F32, I64
 from chatterbox.engine.windows import Crossfader, DecodeCost, Windows, WindowSettings
 from chatterbox.families.base import Window
-from chatterbox.runtime.contract import (
-    F32,
-    I64,
-    SAMPLES_PER_CODE,
-    SILENCE_CODE,
-    TAIL_SILENCE_CODES,
-)
+from chatterbox.families.turbo.spec import SAMPLES_PER_CODE, SILENCE_CODE, TAIL_SILENCE_CODES
 
 QUICK = DecodeCost(fixed_s=0.02, per_frame_s=0.001)
 SLOW = DecodeCost(fixed_s=0.3, per_frame_s=0.01)

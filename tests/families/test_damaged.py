@@ -14,9 +14,9 @@ from onnx import numpy_helper
 from chatterbox.compile.decoder.graph_edit import stored_values
 from chatterbox.config import TTSConfig
 from chatterbox.errors import ModelError
-from chatterbox.families.turbo.load import load_model
+from chatterbox.families.load import load_model
+from chatterbox.families.turbo.files import GRAPHS
 from chatterbox.hub.external_data import is_external
-from chatterbox.runtime.contract import GRAPHS
 from chatterbox.runtime.sessions import SessionSettings, open_session
 
 PRECISION = "fp32"
@@ -102,10 +102,10 @@ LAYOUTS = [
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_directory_of_links_is_the_model_itself(directory, tmp_path, layout):
     audio = np.sin(np.arange(48_000) / 20).astype(np.float32)
-    expected = loaded(directory, tmp_path).encoder.encode(audio)
+    expected = loaded(directory, tmp_path).cloned.encode(audio, None)
     found = loaded(layout(directory), tmp_path)
-    assert np.array_equal(found.encoder.encode(audio).features, expected.features)
-    assert found.voice_key == loaded(directory, tmp_path).voice_key
+    assert np.array_equal(found.cloned.encode(audio, None).features, expected.features)
+    assert found.cloned.key == loaded(directory, tmp_path).cloned.key
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -10,6 +10,7 @@ import pytest
 from chatterbox.compile.lm import compiler
 from chatterbox.compile.lm.compiler import CompiledGraph
 from chatterbox.config import TTSConfig
+from chatterbox.families.turbo.files import GRAPHS
 from chatterbox.families.turbo.language_model import (
     LanguageModelParts,
     compiled_graph,
@@ -17,7 +18,6 @@ from chatterbox.families.turbo.language_model import (
 )
 from chatterbox.families.turbo.tokenizer import Tokenizer
 from chatterbox.hub.files import ModelFiles
-from chatterbox.runtime.contract import GRAPHS
 from chatterbox.runtime.embedding import HostEmbedder
 from chatterbox.runtime.kv_prefix import PrefixedPrompt
 from chatterbox.runtime.kv_slots import SlottedLanguageModel

@@ -4,13 +4,21 @@ import json
 
 import pytest
 
-from chatterbox.families.turbo.load import own_sampling
+from chatterbox.config import TTSConfig
+from chatterbox.families.model import LoadRequest
 from chatterbox.hub.files import ModelFiles
+from chatterbox.runtime.sessions import session_settings
+
+
+def own_sampling(directory):
+    config = TTSConfig(device="cpu")
+    files = ModelFiles(directory, {})
+    return LoadRequest(config, session_settings(config), "a model", files).sampling()
 
 
 def said(directory, **stated):
     (directory / "generation_config.json").write_text(json.dumps(stated))
-    return own_sampling(ModelFiles(directory, {}))
+    return own_sampling(directory)
 
 
 def test_the_models_own_sampling_is_read_and_other_settings_are_not(tmp_path):
@@ -26,4 +34,4 @@ def test_what_is_no_usable_setting_is_as_if_not_said(tmp_path, stated):
 
 
 def test_no_file_says_nothing(tmp_path):
-    assert own_sampling(ModelFiles(tmp_path, {})) == {}
+    assert own_sampling(tmp_path) == {}

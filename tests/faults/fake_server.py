@@ -27,6 +27,7 @@ if True:  # the imports below need the path above
     from voices.clips import babble, encoded
 
     from chatterbox.dialects.registry import DIALECTS
+    from chatterbox.families.turbo.voice import TurboVoices
     from chatterbox.server.run import address_of, bind, serve
     from chatterbox.voices import library
     from chatterbox.voices.reference import prepare_reference
@@ -122,7 +123,9 @@ def exit_code(pid: int) -> int | None:
 
 if __name__ == "__main__":
     # What registering a voice imports late is imported by now.
-    prepare_reference(InProcessDecoder(), encoded(babble(2, 8000), rate_hz=8000), max_seconds=9)
+    prepare_reference(
+        InProcessDecoder(), encoded(babble(2, 8000), rate_hz=8000), TurboVoices.rules, max_seconds=9
+    )
     for line in sys.stdin:
         order = json.loads(line)
         if "wait" in order:

@@ -33,12 +33,12 @@ import pytest
 from fakes import VOCAB, FakeDecoder, FakeEncoder, FakeLanguageModel, FakePrompts
 from harness import server_config
 
+from chatterbox.arrays import F32
 from chatterbox.config import TTSConfig
 from chatterbox.dialects.registry import DIALECTS
 from chatterbox.engine.engine import TTSEngine
-from chatterbox.families.turbo.load import LoadedModel, ModelInfo
+from chatterbox.families.model import LoadedModel, ModelInfo
 from chatterbox.families.turbo.spec import TURBO
-from chatterbox.runtime.contract import F32
 from chatterbox.server.app import create_app
 from chatterbox.server.dialect import error_shapes
 from chatterbox.server.errors import native_shape
@@ -96,12 +96,11 @@ def fake_engine(directory: Path, *, slots: int = 4, decoder_rows: int = 1, **set
     engine = TTSEngine(config)
     engine.parts = LoadedModel(
         ModelInfo("fake", {}, "cpu", None, ()),
+        TURBO,
         FakePrompts(),
-        FakeEncoder(),
         Model(slots),
         FakeDecoder(decoder_rows),
-        family=TURBO,
-        voice_key="fake",
+        cloned=FakeEncoder(),
     )
     engine.load(engine.parts)
     return engine
@@ -169,7 +168,7 @@ class Rig:
         self.engine = engine
         self.model: Model = engine.parts.language_model
         self.decoder: FakeDecoder = engine.parts.decoder
-        self.encoder: FakeEncoder = engine.parts.encoder
+        self.encoder: FakeEncoder = engine.parts.cloned
         self.lifecycle = Lifecycle(engine)
         self.app = create_app(engine, server_config(**server), DIALECTS, lifecycle=self.lifecycle)
         self.log = Log()

@@ -226,9 +226,9 @@ async def test_f98_uploads_leave_half_of_the_places(tmp_path):
     async with running(tmp_path, engine={"max_concurrent_requests": 4}) as rig, rig.fault():
         encode, loop = rig.encoder.encode, asyncio.get_running_loop()
 
-        def slowly(audio):
+        def slowly(audio, transcript):
             asyncio.run_coroutine_threadsafe(going.wait(), loop).result(10)
-            return encode(audio)
+            return encode(audio, transcript)
 
         rig.encoder.encode = slowly
         uploads = [

@@ -246,7 +246,7 @@ async def test_f44_a_prefill_without_memory_is_tried_again_once(rig, times):
 async def test_f45_no_memory_to_encode_a_voice(rig):
     encode = rig.encoder.encode
 
-    def full(audio):
+    def full(*_):
         raise RuntimeError(NO_MEMORY)
 
     async with rig.fault():

@@ -15,7 +15,7 @@ from voices.clips import babble, encoded
 from voices.hostile import HOSTILE, REFUSED, wave
 
 import chatterbox
-from chatterbox.runtime.contract import LM_PROMPT_S
+from chatterbox.families.turbo.spec import LM_PROMPT_S
 from chatterbox.voices.sandbox import SandboxedDecoder
 
 SOUND = babble(2.0)
@@ -149,7 +149,7 @@ def as_float(samples, subtype: str = "FLOAT") -> bytes:
 async def test_f64_samples_that_are_no_sound(rig):
     heard: list[np.ndarray] = []
     encode = rig.encoder.encode
-    rig.encoder.encode = lambda audio: (heard.append(audio), encode(audio))[1]
+    rig.encoder.encode = lambda audio, _: (heard.append(audio), encode(audio))[1]
     bad = [SOUND.astype(np.float64).copy() for _ in range(3)]
     bad[0][500], bad[1][500], bad[2][500] = np.nan, np.inf, -np.inf
     async with rig.fault():
@@ -177,7 +177,7 @@ async def test_f64_samples_that_are_no_sound(rig):
 async def test_f65_lengths(rig):
     heard: list[int] = []
     encode = rig.encoder.encode
-    rig.encoder.encode = lambda audio: (heard.append(audio.size), encode(audio))[1]
+    rig.encoder.encode = lambda audio, _: (heard.append(audio.size), encode(audio))[1]
     async with rig.fault():
         for seconds in (0.2, 0.9):
             answer = await send(rig, encoded(babble(seconds)))

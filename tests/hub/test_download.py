@@ -4,13 +4,18 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import huggingface_hub
 import pytest
+from huggingface_hub.errors import GatedRepoError
 
 from chatterbox.errors import ModelError
 from chatterbox.hub import download as hub
 
-FILES = ["config.json", "onnx/a.onnx", "onnx/a.onnx_data"]
+FILES = ["config.json", "onnx/a.onnx"]
+DATA = "onnx/a.onnx_data"
+FETCHED = [FILES[0], DATA, f"{DATA}_1", FILES[1]]
+"""A graph comes after its weights, so that one that is there is whole."""
 REPOSITORY, REVISION = "someone/some-model", "0123456789abcdef"
 
 
@@ -24,7 +29,7 @@ class FakeHub:
     """Serves bytes by name; can break off, lie about a size, or hang."""
 
     def __init__(self) -> None:
-        self.content = {name: name.encode() * 10 for name in FILES}
+        self.content = {name: name.encode() * 10 for name in FETCHED}
         self.stated = {name: len(data) for name, data in self.content.items()}
         self.break_at: str | None = None
         self.downloads: list[str] = []
@@ -66,18 +71,18 @@ def test_everything_is_fetched_once(fake_hub, tmp_path):
     assert hub.complete(tmp_path, FILES)
     assert REPOSITORY in said[0]
     fetch(tmp_path)
-    assert fake_hub.downloads == FILES
+    assert fake_hub.downloads == FETCHED
 
 
 def test_a_break_is_one_line_and_the_next_try_goes_on(fake_hub, tmp_path):
-    fake_hub.break_at = FILES[2]
+    fake_hub.break_at = f"{DATA}_1"
     with pytest.raises(ModelError) as broken:
         fetch(tmp_path)
     assert str(broken.value) == f"{REPOSITORY} could not be fetched: the line went dead"
     assert not hub.complete(tmp_path, FILES)
     fake_hub.break_at = None
     fetch(tmp_path)
-    assert fake_hub.downloads == FILES
+    assert fake_hub.downloads == FETCHED
     assert hub.complete(tmp_path, FILES)
 
 
@@ -91,7 +96,7 @@ def test_a_file_of_the_wrong_size_is_not_kept(fake_hub, tmp_path):
 
 def test_a_file_cut_short_later_is_noticed_and_fetched_again(fake_hub, tmp_path):
     fetch(tmp_path)
-    (tmp_path / FILES[2]).write_bytes(b"short")
+    (tmp_path / DATA).write_bytes(b"short")
     assert not hub.complete(tmp_path, FILES)
     fetch(tmp_path)
     assert hub.complete(tmp_path, FILES)
@@ -117,3 +122,21 @@ def test_a_damaged_receipt_means_not_complete(fake_hub, tmp_path):
     fetch(tmp_path)
     (tmp_path / hub.RECEIPT).write_text("[1, 2")
     assert not hub.complete(tmp_path, FILES)
+
+
+def test_what_is_optional_is_fetched_where_the_hub_has_it(fake_hub, tmp_path):
+    del fake_hub.stated[FILES[1]]
+    hub.fetch(REPOSITORY, REVISION, FILES[:1], tmp_path, print, [FILES[1], "README.md"])
+    assert hub.complete(tmp_path, FILES[:1])
+    assert FILES[1] not in fake_hub.downloads
+
+
+def test_a_gated_repository_says_what_to_do(fake_hub, monkeypatch, tmp_path):
+    response = httpx.Response(403, request=httpx.Request("GET", "https://hub.test"))
+
+    def refused(*_args, **_more):
+        raise GatedRepoError("403 Client Error", response=response)
+
+    monkeypatch.setattr(fake_hub, "get_paths_info", refused)
+    with pytest.raises(ModelError, match=r"is gated: .* set HF_TOKEN"):
+        fetch(tmp_path)

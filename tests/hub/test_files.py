@@ -7,8 +7,8 @@ import made
 import pytest
 
 from chatterbox.errors import ModelError
-from chatterbox.hub.files import ModelFiles
-from chatterbox.runtime.contract import GRAPHS, PRECISIONS
+from chatterbox.families.turbo.files import GRAPHS
+from chatterbox.hub.files import PRECISIONS, ModelFiles
 
 
 @pytest.fixture
@@ -30,13 +30,13 @@ def test_a_missing_graph_is_named(copy):
 
 
 def test_a_missing_sidecar_is_named(copy):
-    copy.sidecar("embed_tokens").unlink()
+    copy.sidecars("embed_tokens")[0].unlink()
     with pytest.raises(ModelError, match=r"embed_tokens_q4\.onnx_data is missing"):
         copy.check()
 
 
 def test_a_sidecar_cut_short_is_named(copy):
-    sidecar = copy.sidecar("conditional_decoder")
+    sidecar = copy.sidecars("conditional_decoder")[0]
     sidecar.write_bytes(sidecar.read_bytes()[:-1])
     with pytest.raises(ModelError, match=r"conditional_decoder_q4\.onnx_data has \d+ bytes where"):
         copy.check()
@@ -52,7 +52,7 @@ def test_what_is_no_graph_is_named(copy, content):
 def test_the_fingerprint_follows_graph_and_weights(copy):
     before = copy.fingerprint("speech_encoder")
     assert before == copy.fingerprint("speech_encoder")
-    sidecar = copy.sidecar("speech_encoder")
+    sidecar = copy.sidecars("speech_encoder")[0]
     data = bytearray(sidecar.read_bytes())
     data[0] ^= 1
     sidecar.write_bytes(data)
@@ -70,7 +70,7 @@ def test_a_broken_config_is_one_line(copy):
 @pytest.mark.skipif(os.name == "nt", reason="no such files")
 @pytest.mark.parametrize("name", ["generation_config.json", "config.json", "graph", "sidecar"])
 def test_f91_a_pipe_in_a_model_directory_is_refused_and_not_waited_for(copy, name):
-    paths = {"graph": copy.graph("language_model"), "sidecar": copy.sidecar("embed_tokens")}
+    paths = {"graph": copy.graph("language_model"), "sidecar": copy.sidecars("embed_tokens")[0]}
     path = paths.get(name, copy.directory / name)
     path.unlink(missing_ok=True)
     os.mkfifo(path)

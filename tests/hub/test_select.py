@@ -1,14 +1,23 @@
 """Which model is served, and what happens when it cannot be."""
 
+import shutil
+from dataclasses import replace
+
 import made
 import pytest
 
 from chatterbox.config import TTSConfig
 from chatterbox.errors import ModelError
+from chatterbox.families.turbo.files import FILES
 from chatterbox.hub import download as hub
 from chatterbox.hub import select
-from chatterbox.hub.files import needed_files
-from chatterbox.runtime.contract import GRAPHS
+from chatterbox.hub.files import FamilyFiles, Graph, Repository
+
+(HUB_MODEL, REVISION), *_ = FILES.models.values()
+
+
+def selected(config, device, say, families=(FILES,)):
+    return select.select(config, device, say, families)
 
 
 @pytest.fixture(autouse=True)
@@ -23,28 +32,28 @@ def config(tmp_path, **settings) -> TTSConfig:
 
 
 def test_auto_falls_back_to_mini_and_says_why(tmp_path):
-    chosen = select.select(config(tmp_path, model="auto"), "cpu", print)
+    chosen = selected(config(tmp_path, model="auto"), "cpu", print)
     assert chosen.name == "mini"
-    assert select.HUB_MODEL in (chosen.fallback or "")
+    assert HUB_MODEL in (chosen.fallback or "")
 
 
 @pytest.mark.parametrize("settings", [{"model_dtype": "q4"}, {"embed_tokens_dtype": "fp16"}])
 def test_the_embedded_model_has_one_precision_and_says_so(tmp_path, settings):
     with pytest.raises(ModelError, match="in fp32 alone"):
-        select.select(config(tmp_path, model="mini", **settings), "cpu", print)
-    chosen = select.select(config(tmp_path, model="auto", **settings), "cpu", print)
+        selected(config(tmp_path, model="mini", **settings), "cpu", print)
+    chosen = selected(config(tmp_path, model="auto", **settings), "cpu", print)
     assert set(chosen.files.precisions.values()) == {"fp32"}
 
 
 def test_auto_uses_what_is_on_disk_without_asking_anyone(tmp_path, monkeypatch):
     settings = config(tmp_path, model="auto", model_dtype="q4")
-    directory = hub.local_directory(tmp_path, select.HUB_MODEL, settings.model_revision)
+    directory = hub.local_directory(tmp_path, HUB_MODEL, REVISION)
     directory.parent.mkdir(parents=True)
     directory.symlink_to(made.path())  # a whole model in the hub's layout
     monkeypatch.setattr(hub, "complete", lambda where, names: where == directory)
     monkeypatch.setattr(hub, "reachable", lambda *_: pytest.fail("asked the network"))
-    chosen = select.select(settings, "cpu", print)
-    assert (chosen.name, chosen.fallback) == (select.HUB_MODEL, None)
+    chosen = selected(settings, "cpu", print)
+    assert (chosen.name, chosen.fallback) == (HUB_MODEL, None)
 
 
 def test_auto_falls_back_when_the_download_breaks(tmp_path, monkeypatch):
@@ -53,7 +62,7 @@ def test_auto_falls_back_when_the_download_breaks(tmp_path, monkeypatch):
 
     monkeypatch.setattr(hub, "reachable", lambda *_: True)
     monkeypatch.setattr(hub, "fetch", broken)
-    chosen = select.select(config(tmp_path, model="auto"), "cpu", print)
+    chosen = selected(config(tmp_path, model="auto"), "cpu", print)
     assert (chosen.name, chosen.fallback) == ("mini", "the line went dead")
 
 
@@ -63,35 +72,125 @@ def test_a_named_model_never_falls_back(tmp_path, monkeypatch):
 
     monkeypatch.setattr(hub, "fetch", broken)
     with pytest.raises(ModelError, match="the line went dead"):
-        select.select(config(tmp_path, model=select.HUB_MODEL), "cpu", print)
+        selected(config(tmp_path, model=HUB_MODEL), "cpu", print)
 
 
 @pytest.mark.parametrize("name", ["no/such/directory", "nonsense", "/nowhere"])
 def test_a_name_that_is_nothing_is_said_so(tmp_path, name):
     with pytest.raises(ModelError, match="no such directory, and no hub id"):
-        select.select(config(tmp_path, model=name), "cpu", print)
+        selected(config(tmp_path, model=name), "cpu", print)
 
 
 def test_an_empty_directory_is_no_model(tmp_path):
     with pytest.raises(ModelError, match=r"tokenizer\.json is missing"):
-        select.select(config(tmp_path, model=str(tmp_path)), "cpu", print)
+        selected(config(tmp_path, model=str(tmp_path)), "cpu", print)
 
 
 def test_precision_by_graph_by_model_by_device(tmp_path):
-    assert set(select.precisions(config(tmp_path), "cuda").values()) == {"fp16"}
-    assert set(select.precisions(config(tmp_path), "cpu").values()) == {"q4"}
-    mixed = select.precisions(
-        config(tmp_path, model_dtype="q8", conditional_decoder_dtype="fp32"), "cpu"
-    )
+    def chosen(device="cpu", **settings):
+        graphs = FILES.repositories[0].graphs
+        return {g.name: select.precision(config(tmp_path, **settings), device, g) for g in graphs}
+
+    assert set(chosen("cuda").values()) == {"fp16"}
+    assert set(chosen().values()) == {"q4"}
+    mixed = chosen(model_dtype="q8", conditional_decoder_dtype="fp32")
     assert mixed["conditional_decoder"] == "fp32"
     assert mixed["language_model"] == "q8"
-    names = needed_files(mixed)
-    assert "onnx/conditional_decoder.onnx_data" in names
-    assert "onnx/language_model_quantized.onnx" in names
-    assert len(names) == 5 + 2 * len(GRAPHS)
+
+
+def test_a_graph_that_speaks_badly_in_a_precision_is_not_asked_to(tmp_path):
+    codec = Graph("codec", "conditional_decoder_dtype", {"cpu": "fp32"}, ("fp32", "fp16"))
+    assert select.precision(config(tmp_path, model_dtype="q4"), "cpu", codec) == "fp32"
+    assert select.precision(config(tmp_path, model_dtype="fp16"), "cpu", codec) == "fp16"
+    with pytest.raises(ModelError, match="codec is usable in fp32 or fp16"):
+        select.precision(config(tmp_path, conditional_decoder_dtype="q4"), "cpu", codec)
 
 
 def test_a_model_of_another_family_is_named(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     with pytest.raises(ModelError, match=r"holds Orpheus.* cannot"):
-        select.select(config(tmp_path, model=str(tmp_path)), "cpu", print)
+        selected(config(tmp_path, model=str(tmp_path)), "cpu", print)
+
+
+CODEC = Graph("codec", "conditional_decoder_dtype", {"cpu": "fp32"})
+EARS = replace(CODEC, name="ears", optional=True)
+LM = Graph("lm", "language_model_dtype", {"cpu": "q4"})
+OTHER = FamilyFiles(
+    family="other",
+    model_types=frozenset({"parrot"}),
+    repositories=(
+        Repository((LM,), ("config.json", "tokenizer.json")),
+        Repository((CODEC, EARS), hub_id="a/codec", folder="codec"),
+    ),
+    models={"parrot": ("a/parrot", "1234")},
+)
+
+
+class Hub:
+    """Has every file that is asked for: copies of one of Turbo's, or a `config.json`."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.fetched: list[tuple[str, str, str]] = []
+        self.lacks: set[str] = set()
+        monkeypatch.setattr(hub, "fetch", self.fetch)
+        monkeypatch.setattr(hub, "complete", self.complete)
+
+    @staticmethod
+    def complete(directory, names) -> bool:
+        return all((directory / name).is_file() for name in names)
+
+    def fetch(self, hub_id, revision, files, directory, _say, optional):
+        for name in (*files, *optional):
+            if name in self.lacks:
+                continue
+            self.fetched.append((hub_id, revision, name))
+            path = directory / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if name.endswith(".json"):
+                path.write_text('{"model_type": "Parrot"}')
+            else:
+                source = made.path() / "onnx" / "speech_encoder_q4.onnx"
+                shutil.copy(source, path)
+                data = f"{source.name}_data"
+                shutil.copy(source.with_name(data), path.with_name(data))
+
+
+def test_a_family_of_several_repositories_is_told_by_its_config_and_fetched(tmp_path, monkeypatch):
+    served = Hub(monkeypatch)
+    for model, revision in (
+        ("parrot", "1234"),
+        ("a/parrot", "1234"),
+        ("someone/fine-tune", "main"),
+    ):
+        chosen = selected(config(tmp_path / model, model=model), "cpu", print, (FILES, OTHER))
+        assert chosen.family == "other"
+        assert chosen.files.graph("codec").is_file()
+        assert chosen.files.precisions == {"lm": "q4", "codec": "fp32", "ears": "fp32"}
+        own = [of for repository, of, _ in served.fetched if repository == chosen.name]
+        assert set(own) == {revision}
+        assert ("a/codec", "main", "onnx/codec.onnx") in served.fetched
+        served.fetched.clear()
+
+
+def test_a_revision_that_is_set_is_the_models_own(tmp_path, monkeypatch):
+    served = Hub(monkeypatch)
+    settings = config(tmp_path, model="parrot", model_revision="2")
+    selected(settings, "cpu", print, (FILES, OTHER))
+    assert {(of, at) for of, at, _ in served.fetched} == {("a/parrot", "2"), ("a/codec", "main")}
+
+
+def test_what_is_optional_may_be_missing_and_a_companion_may_lie_in_the_directory(
+    tmp_path, monkeypatch
+):
+    served = Hub(monkeypatch)
+    served.lacks = {"onnx/ears.onnx"}
+    fetched = selected(config(tmp_path, model="parrot"), "cpu", print, (FILES, OTHER)).files
+    assert set(fetched.precisions) == {"lm", "codec"}
+    shutil.copytree(fetched.directory, tmp_path / "model")
+    shutil.copytree(fetched.elsewhere["codec"], tmp_path / "model" / "codec")
+    served.fetched.clear()
+    settings = config(tmp_path / "data", model=str(tmp_path / "model"))
+    chosen = selected(settings, "cpu", print, (FILES, OTHER))
+    assert (chosen.name, chosen.family) == ("model", "other")
+    assert chosen.files.graph("codec") == tmp_path / "model" / "codec" / "onnx" / "codec.onnx"
+    assert served.fetched == []

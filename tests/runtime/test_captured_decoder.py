@@ -14,14 +14,14 @@ import pytest
 from fakes import window_settings
 from tiny_decoder import open_decoder, opener, saved, some_codes, stream, voice
 
+from chatterbox.arrays import F32
 from chatterbox.config import TTSConfig
 from chatterbox.engine.windows import Crossfader
 from chatterbox.errors import ModelError
 from chatterbox.families.base import DecodeJob, Window
 from chatterbox.families.turbo import load
-from chatterbox.families.turbo.spec import CODEC
+from chatterbox.families.turbo.spec import CODEC, SAMPLES_PER_CODE
 from chatterbox.runtime.buffers import HostBuffer, Memory
-from chatterbox.runtime.contract import F32, SAMPLES_PER_CODE
 from chatterbox.runtime.cuda_graphs import CAPTURE_OPTIONS
 from chatterbox.runtime.decoder.captured import CapturedSession
 from chatterbox.runtime.decoder.compiled import Opened

@@ -31,8 +31,7 @@ from tiny_decoder import (
 from chatterbox.compile.decoder.introspect import introspect
 from chatterbox.engine.windows import Crossfader, Windows
 from chatterbox.families.base import DecodeJob, Rendered
-from chatterbox.families.turbo.spec import CODEC
-from chatterbox.runtime.contract import MEL_FRAMES_PER_CODE, SAMPLES_PER_CODE
+from chatterbox.families.turbo.spec import CODEC, MEL_FRAMES_PER_CODE, SAMPLES_PER_CODE
 from chatterbox.runtime.decoder import split_decoder
 from chatterbox.runtime.decoder.compiled import Opened
 from chatterbox.runtime.decoder.split_decoder import SplitDecoder, StreamSettings

@@ -7,10 +7,10 @@ import pytest
 
 from chatterbox import mini
 from chatterbox.compile.lm.embedding_tables import host_embedder
+from chatterbox.families.turbo.language_model import EmbedGraph
 from chatterbox.families.turbo.tokenizer import Tokenizer
-from chatterbox.runtime.contract import PRECISION_SUFFIX, PRECISIONS
+from chatterbox.hub.files import PRECISION_SUFFIX, PRECISIONS
 from chatterbox.runtime.sessions import SessionSettings, open_session
-from chatterbox.runtime.wrappers import EmbedGraph
 
 CPU = SessionSettings("cpu", 1, {})
 VOCAB = 6563

@@ -11,6 +11,7 @@ import pytest
 from fakes import FakePrompts, window_settings
 from tiny_decoder import open_decoder, saved, some_codes, voice
 
+from chatterbox.arrays import I64
 from chatterbox.compile.decoder import variants as forms
 from chatterbox.compile.decoder.equivalence import mel_distance_db
 from chatterbox.engine.outbox import Outbox, SegmentEnd
@@ -19,9 +20,8 @@ from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.sequence import SegmentRequest
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.vocoding_loop import VocodingLoop
-from chatterbox.families.base import DecodeJob, Window
+from chatterbox.families.base import DecodeJob, Voice, Window
 from chatterbox.families.turbo.spec import CODEC
-from chatterbox.runtime.contract import I64, Voice
 from chatterbox.runtime.decoder.compiled import Opened
 from chatterbox.runtime.decoder.flow import PlainFlow, fed_to_flow
 from chatterbox.runtime.decoder.prompt_kv_cache import CachedPromptFlow

@@ -7,20 +7,21 @@ from fakes import fake_voice
 
 from chatterbox.config import TTSConfig
 from chatterbox.errors import ModelError
+from chatterbox.families.base import Voice
+from chatterbox.families.turbo.files import GRAPHS
+from chatterbox.families.turbo.language_model import EmbedGraph
 from chatterbox.families.turbo.tokenizer import Tokenizer
-from chatterbox.hub.files import ModelFiles
-from chatterbox.hub.select import precisions
-from chatterbox.runtime.contract import PRECISIONS, Voice, VoiceTensors
+from chatterbox.families.turbo.voice import EncoderGraph, VoiceTensors
+from chatterbox.hub.files import PRECISIONS, ModelFiles
 from chatterbox.runtime.kv_prefix import PrefixedPrompt
 from chatterbox.runtime.published_lm import BATCH_TOLERANCE, PublishedLanguageModel
 from chatterbox.runtime.sessions import open_session, session_settings
-from chatterbox.runtime.wrappers import EmbedGraph, EncoderGraph
 
 SETTINGS = session_settings(TTSConfig(device="cpu", threads=1))
 
 
 def files(precision: str) -> ModelFiles:
-    return ModelFiles(made.path(), precisions(TTSConfig(model_dtype=precision), "cpu"))
+    return ModelFiles(made.path(), dict.fromkeys(GRAPHS, precision))
 
 
 def language_model(precision: str = "fp32", session=None) -> PublishedLanguageModel:

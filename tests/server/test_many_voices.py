@@ -12,7 +12,7 @@ import httpx
 import psutil
 import pytest
 
-from chatterbox.voices.repository import built_in_voices
+from chatterbox.voices.built_in import built_in_voices
 from chatterbox.voices.store import META_NAME, RECORD_JSON, REFERENCE_NAME, VoiceRecord
 
 ROOT = Path(__file__).resolve().parents[2]

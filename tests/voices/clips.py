@@ -13,7 +13,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from chatterbox.runtime.contract import F32, VoiceTensors
+from chatterbox.arrays import F32
+from chatterbox.families.turbo.voice import TurboVoices, VoiceTensors
 from chatterbox.voices.file_system import FileSystem
 from chatterbox.voices.library import VoiceLibrary
 from chatterbox.voices.sandbox import InProcessDecoder
@@ -60,20 +61,29 @@ def muxed(audio: F32, kind: str, codec: str, rate_hz: int = 48_000) -> bytes:
 
 
 class FakeEncoder:
-    """Tensors that are a hash of the audio; counts its calls and can be made to wait or fail."""
+    """Turbo's voices with tensors that are a hash of the audio; counts its calls and can be made to
+    wait or fail."""
+
+    rules = TurboVoices.rules
+    to_arrays, from_arrays, alike = (
+        TurboVoices.to_arrays,
+        TurboVoices.from_arrays,
+        TurboVoices.alike,
+    )
 
     def __init__(self, rows: int = 8, hidden: int = 4, before: Callable[[], None] | None = None):
         self.rows = rows
         self.hidden = hidden
         self.before = before
         self.heard: list[F32] = []
+        self.key = MODEL
         self._lock = threading.Lock()
 
     @property
     def calls(self) -> int:
         return len(self.heard)
 
-    def __call__(self, audio: F32) -> VoiceTensors:
+    def encode(self, audio: F32, _transcript: str | None = None) -> VoiceTensors:
         with self._lock:
             self.heard.append(audio)
         if self.before:
@@ -153,9 +163,10 @@ def open_library(
     directory: Path, encoder: FakeEncoder | None = None, **options: Any
 ) -> VoiceLibrary:
     """A started library that decodes in this process."""
+    encoder = encoder or FakeEncoder()
+    encoder.key = options.pop("model_key", MODEL)
     settings: dict[str, Any] = {
-        "encode": encoder or FakeEncoder(),
-        "model_key": MODEL,
+        "cloned": encoder,
         "cache_size": 100,
         "cache_bytes": 1 << 20,
         "max_seconds": 30,

@@ -4,8 +4,8 @@ import numpy as np
 import pyloudnorm
 import pytest
 
+from chatterbox.voices.built_in import DIRECTORY, built_in_voices
 from chatterbox.voices.reference import pcm_to_float
-from chatterbox.voices.repository import DIRECTORY, built_in_voices
 from chatterbox.voices.store import is_voice_id, sha256
 from chatterbox.voices.voice_file import flac_to_reference
 

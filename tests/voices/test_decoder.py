@@ -10,9 +10,9 @@ import numpy as np
 import psutil
 import pytest
 
+from chatterbox.arrays import SAMPLE_RATE_HZ
 from chatterbox.config import environment_for_child
 from chatterbox.errors import AudioTooLong, Draining, UnreadableAudio, UnsupportedAudio
-from chatterbox.runtime.contract import SAMPLE_RATE_HZ
 from chatterbox.voices import child_protocol
 from chatterbox.voices.audio_file import decode_audio
 from chatterbox.voices.resampler import ENCODER_RATE_HZ

@@ -115,9 +115,10 @@ def forgery(directory, recording: bytes = ANNA, *, seed: int = 7) -> bytes:
     library.register(recording, "Anna")
     good = read_voice_file(library.export("Anna"))
     rng = np.random.default_rng(seed)
-    tensors = FakeEncoder()(rng.standard_normal(100).astype(np.float32))
+    encoder = FakeEncoder()
+    arrays = encoder.to_arrays(encoder.encode(rng.standard_normal(100).astype(np.float32)))
     return write_voice_file(
-        exported(reference=good.reference, report=good.report, tensors=tensors, name="Forged")
+        exported(reference=good.reference, report=good.report, arrays=arrays, name="Forged")
     )
 
 

@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatterbox.runtime.contract import Voice, VoiceTensors
-from chatterbox.runtime.lru import ByteLru
-from chatterbox.voices.library import KeyedLocks
+from chatterbox.families.base import Voice
+from chatterbox.families.turbo.voice import VoiceTensors
+from chatterbox.runtime.lru import ByteLru, KeyedLocks
 
 BASE_BYTES = 4 + 8 + 4 + 8
 

@@ -10,17 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatterbox.errors import InvalidVoiceFile
-from chatterbox.families.turbo.voice import MAX_FEATURE_ROWS, tensors_fault
-from chatterbox.runtime.contract import VoiceTensors
-from chatterbox.voices.reference import ReferenceReport
-from chatterbox.voices.tensor_file import (
-    DamagedFile,
-    arrays_to_tensors,
-    pack,
-    tensors_digest,
-    tensors_to_arrays,
-    unpack,
+from chatterbox.families.turbo.voice import (
+    MAX_FEATURE_ROWS,
+    TurboVoices,
+    VoiceTensors,
+    tensors_fault,
 )
+from chatterbox.families.voices import UnusableVoice
+from chatterbox.voices.reference import ReferenceReport
+from chatterbox.voices.tensor_file import DamagedFile, digest_of, pack, unpack
 from chatterbox.voices.voice_file import (
     ExportedVoice,
     flac_to_reference,
@@ -33,7 +31,9 @@ from .clips import MODEL, FakeEncoder, babble, encoded
 
 REPORT = ReferenceReport(5, 0, 5, None, 0.5, 0, 0.1, 24_000, ("noisy: …",))
 PCM = (babble(2) * 20_000).astype(np.int16)
-TENSORS = FakeEncoder()(babble(1))
+TENSORS = FakeEncoder().encode(babble(1))
+TURBO = TurboVoices(None, MODEL)
+ARRAYS = TURBO.to_arrays(TENSORS)
 
 
 def exported(**changes: object) -> ExportedVoice:
@@ -43,7 +43,7 @@ def exported(**changes: object) -> ExportedVoice:
         "report": REPORT,
         "reference": PCM,
         "model_key": MODEL,
-        "tensors": TENSORS,
+        "arrays": ARRAYS,
     }
     return ExportedVoice(**(fields | changes))  # type: ignore[arg-type]
 
@@ -57,10 +57,10 @@ FILE = write_voice_file(exported())
 
 
 def test_tensors_round_trip():
-    arrays, metadata = unpack(pack(tensors_to_arrays(TENSORS), {"a": "b"}))
+    arrays, metadata = unpack(pack(ARRAYS, {"a": "b"}))
     assert metadata == {"a": "b"}
-    assert tensors_digest(arrays_to_tensors(arrays)) == tensors_digest(TENSORS)
-    assert tensors_digest(changed(speaker=TENSORS.speaker + 1)) != tensors_digest(TENSORS)
+    assert digest_of(TURBO.to_arrays(TURBO.from_arrays(arrays))) == digest_of(ARRAYS)
+    assert digest_of(ARRAYS | {"speaker": TENSORS.speaker + 1}) != digest_of(ARRAYS)
 
 
 def test_references_round_trip():
@@ -89,7 +89,7 @@ def test_voices_round_trip():
     assert (again.name, again.aliases, again.report) == ("Anna", ("a", "é"), REPORT)
     assert again.model_key == MODEL
     assert np.array_equal(again.reference, PCM)
-    assert tensors_digest(again.tensors) == tensors_digest(TENSORS)
+    assert digest_of(again.arrays) == digest_of(ARRAYS)
 
 
 @pytest.mark.parametrize("size", [0, 4, 8, 100, len(FILE) // 2, len(FILE) - 1])
@@ -138,11 +138,10 @@ FORGERIES = {
     "report huge": forged(report=json.dumps(REPORT.as_json() | {"warnings": ["x" * 20_000]})),
     "no key": forged("model_key"),
     "no reference": forged("reference_pcm"),
-    "no tensor": forged("speaker"),
     "reference empty": forged(arrays={"reference_pcm": PCM[:0]}),
     "reference float": forged(arrays={"reference_pcm": PCM.astype(np.float32)}),
-    "reference long": forged(arrays={"reference_pcm": np.resize(PCM, 24_000 * 16)}),
-    "no checksum": safetensors.numpy.save(tensors_to_arrays(TENSORS), {"format": "x"}),
+    "reference long": forged(arrays={"reference_pcm": np.resize(PCM, 24_000 * 61)}),
+    "no checksum": safetensors.numpy.save(ARRAYS, {"format": "x"}),
     "other type": safetensors.numpy.save({"features": np.zeros(3, np.float64)}),
 }
 
@@ -174,7 +173,13 @@ FAULTY = {
 def test_faulty_tensors_are_refused(name):
     assert tensors_fault(TENSORS) is None
     assert tensors_fault(FAULTY[name])
-    with pytest.raises(DamagedFile):
-        arrays_to_tensors(
-            {field: getattr(FAULTY[name], field) for field in tensors_to_arrays(TENSORS)}
-        )
+    with pytest.raises(UnusableVoice):
+        TURBO.from_arrays(TURBO.to_arrays(FAULTY[name]))
+
+
+@pytest.mark.parametrize("drop", ARRAYS)
+def test_a_tensor_too_few_or_too_many_is_no_voice(drop):
+    with pytest.raises(UnusableVoice, match=drop):
+        TURBO.from_arrays({name: array for name, array in ARRAYS.items() if name != drop})
+    with pytest.raises(UnusableVoice):
+        TURBO.from_arrays(ARRAYS | {"more": ARRAYS[drop]})

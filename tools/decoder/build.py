@@ -16,7 +16,7 @@ import onnx
 
 from chatterbox.compile.decoder.fuse_activations import fast_mish
 from chatterbox.compile.decoder.int8_matmul import products_in_int8
-from chatterbox.runtime.contract import PRECISION_SUFFIX, Precision
+from chatterbox.hub.files import PRECISION_SUFFIX, Precision
 from tools.decoder.graph import Array
 from tools.decoder.model import decoder_model
 from tools.decoder.weights import Sizes, random_weights, read_weights

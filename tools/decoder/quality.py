@@ -23,13 +23,14 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
+from chatterbox.arrays import F32, I64, SAMPLE_RATE_HZ
 from chatterbox.compile.decoder.compiler import compile_and_open
 from chatterbox.compile.decoder.equivalence import mel_distance_db
 from chatterbox.compile.decoder.introspect import OpenGraph
 from chatterbox.engine.windows import Crossfader, DecodeCost, Windows, WindowSettings
-from chatterbox.families.base import DecodeJob, StreamingDecoder, Window
+from chatterbox.families.base import DecodeJob, StreamingDecoder, Voice, Window
 from chatterbox.families.turbo.spec import CODEC
-from chatterbox.runtime.contract import F32, I64, SAMPLE_RATE_HZ, Voice, VoiceTensors
+from chatterbox.families.turbo.voice import VoiceTensors
 from chatterbox.runtime.decoder.split_decoder import SplitDecoder, StreamSettings
 
 STEP_SAMPLES = SAMPLE_RATE_HZ // 100  # energy is compared from one 10 ms to the next

@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from chatterbox.hub.files import ROOT_FILES, graph_file, sidecar_file
-from chatterbox.runtime.contract import GRAPHS, GraphName, Precision
+from chatterbox.families.turbo.files import GRAPHS, ROOT_FILES, GraphName
+from chatterbox.hub.files import Precision, graph_file
 from tools.model_builder.graph import BITS, CONTRIB, HALF, LEARNT, Array
 from tools.model_builder.quantise import BLOCK, quantise
 
@@ -52,7 +52,7 @@ def _declare_contrib(model: ModelProto) -> None:
 def _save(model: ModelProto, target: Path, graph: GraphName, precision: Precision) -> None:
     path = target / graph_file(graph, precision)
     path.parent.mkdir(exist_ok=True)
-    sidecar = target / sidecar_file(graph, precision)
+    sidecar = target / (graph_file(graph, precision) + "_data")
     for old in (path, sidecar):
         old.unlink(missing_ok=True)
     onnx.save_model(

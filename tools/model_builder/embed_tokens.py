@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chatterbox.runtime.contract import START_CODE, Precision
+from chatterbox.families.turbo.spec import START_CODE
+from chatterbox.hub.files import Precision
 from tools.model_builder.graph import Graph, ints
 
 Array = NDArray[Any]

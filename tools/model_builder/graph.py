@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, save_model
 
-from chatterbox.runtime.contract import PRECISION_SUFFIX, GraphName, Precision
+from chatterbox.families.turbo.files import GraphName
+from chatterbox.hub.files import PRECISION_SUFFIX, Precision
 from tools.model_builder.quantise import BLOCK, quantise
 
 Array = NDArray[Any]

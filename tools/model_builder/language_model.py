@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from chatterbox.runtime.contract import Precision
+from chatterbox.hub.files import Precision
 from tools.model_builder.graph import Graph, ints
 
 Array = NDArray[Any]

@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from chatterbox.runtime.contract import SAMPLE_RATE_HZ, START_CODE, STOP_CODE
+from chatterbox.arrays import SAMPLE_RATE_HZ
+from chatterbox.families.turbo.spec import START_CODE, STOP_CODE
 from tools.model_builder.language_model import LanguageModelSize
 
 END_OF_TEXT = "<|endoftext|>"

@@ -6,7 +6,7 @@ Knows where each part is written, not what is in it.
 from collections.abc import Iterable
 from pathlib import Path
 
-from chatterbox.runtime.contract import PRECISIONS, Precision
+from chatterbox.hub.files import PRECISIONS, Precision
 from tools.model_builder import made_language_model as made
 from tools.model_builder.embed_tokens import write_embed_tokens
 from tools.model_builder.language_model import write_language_model

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chatterbox.runtime.contract import (
+from chatterbox.arrays import SAMPLE_RATE_HZ
+from chatterbox.families.turbo.spec import (
     CODE_COUNT,
     MEL_BANDS,
-    SAMPLE_RATE_HZ,
     SAMPLES_PER_CODE,
     SILENCE_CODE,
     SPEAKER_DIM,
-    Precision,
 )
+from chatterbox.hub.files import Precision
 from tools.model_builder.graph import Graph, ints, real
 from tools.model_builder.made_design import CODES_PER_PLACE
 from tools.model_builder.made_speech_encoder import (

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chatterbox.runtime.contract import CODE_COUNT, START_CODE, STOP_CODE
+from chatterbox.families.turbo.spec import CODE_COUNT, START_CODE, STOP_CODE
 from tools.model_builder.language_model import LanguageModelSize
 from tools.model_builder.made_design import (
     CODE,

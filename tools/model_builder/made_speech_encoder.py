@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chatterbox.runtime.contract import (
+from chatterbox.arrays import SAMPLE_RATE_HZ
+from chatterbox.families.turbo.spec import (
     CODE_RATE_HZ,
     DECODER_PROMPT_S,
     MEL_BANDS,
     MEL_FRAMES_PER_CODE,
-    SAMPLE_RATE_HZ,
     SILENCE_CODE,
     SPEAKER_DIM,
-    Precision,
 )
+from chatterbox.hub.files import Precision
 from tools.model_builder.graph import Graph, ints, real
 from tools.model_builder.made_design import (
     CODES_PER_PLACE,

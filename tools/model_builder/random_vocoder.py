@@ -8,7 +8,8 @@ from typing import Self
 
 import numpy as np
 
-from chatterbox.runtime.contract import MEL_BANDS, SAMPLE_RATE_HZ
+from chatterbox.arrays import SAMPLE_RATE_HZ
+from chatterbox.families.turbo.spec import MEL_BANDS
 from tools.model_builder.blocks import Array, Blocks, scaled_width
 from tools.model_builder.graph import ints, real
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chatterbox.runtime.contract import (
+from chatterbox.arrays import SAMPLE_RATE_HZ
+from chatterbox.families.turbo.spec import (
     CODE_RATE_HZ,
     LM_PROMPT_S,
     MEL_BANDS,
     MEL_FRAMES_PER_CODE,
-    SAMPLE_RATE_HZ,
     SAMPLES_PER_CODE,
 )
 from tools.model_builder.graph import Graph, ints, real

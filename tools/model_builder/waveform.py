@@ -5,7 +5,8 @@ Knows no model.
 
 import numpy as np
 
-from chatterbox.runtime.contract import MEL_FRAMES_PER_CODE, SAMPLE_RATE_HZ
+from chatterbox.arrays import SAMPLE_RATE_HZ
+from chatterbox.families.turbo.spec import MEL_FRAMES_PER_CODE
 from tools.model_builder.graph import Graph, ints, real
 
 FADE_FROM = FADE_OVER = SAMPLE_RATE_HZ // 50

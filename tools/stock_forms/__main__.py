@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import get_args
 
 import chatterbox.runtime  # noqa: F401 - silences telemetry before onnxruntime is imported
-from chatterbox.runtime.contract import PRECISIONS, Precision
+from chatterbox.hub.files import PRECISIONS, Precision
 from tools.stock_forms.authors import Exporter, export, load_t3
 from tools.stock_forms.convert import convert
 from tools.stock_forms.genai import write_genai

@@ -14,7 +14,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from chatterbox.compile.lm.weights import Dense, Layer, Linear, Norm, Rotary, Transformer
-from chatterbox.runtime.contract import Precision
+from chatterbox.hub.files import Precision
 from tools.stock_forms.genai_graph import SEQUENCE, GenaiGraph, Writer
 from tools.stock_forms.plain import CONTRIB
 

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 
 from chatterbox.compile.lm.quantize import quantize_blocks
 from chatterbox.compile.lm.weights import Array, BlockQuantized, Dense, Linear, Transformer
-from chatterbox.runtime.contract import PRECISION_SUFFIX, Precision
+from chatterbox.hub.files import PRECISION_SUFFIX, Precision
 from tools.stock_forms.plain import BITS, CONTRIB, STOCK_BLOCK
 
 SEQUENCE = ("batch_size", "sequence_length")

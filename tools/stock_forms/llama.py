@@ -25,7 +25,7 @@ from chatterbox.compile.lm.weights import (
     Transformer,
     concat,
 )
-from chatterbox.runtime.contract import Precision
+from chatterbox.hub.files import Precision
 from tools.stock_forms.genai import Builder
 from tools.stock_forms.genai_graph import SEQUENCE
 

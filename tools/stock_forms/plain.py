@@ -23,7 +23,7 @@ from chatterbox.compile.lm.weights import (
     Transformer,
     unpack,
 )
-from chatterbox.runtime.contract import PRECISION_SUFFIX, Precision
+from chatterbox.hub.files import PRECISION_SUFFIX, Precision
 
 STOCK_BLOCK = 32
 """The published q4 and q8 sidecars have exactly the bytes of blocks of 32 with zero points, the

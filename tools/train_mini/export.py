@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from chatterbox.runtime.contract import Precision
+from chatterbox.hub.files import Precision
 from tools.model_builder.language_model import LanguageModelSize, write_language_model
 from tools.model_builder.layout import BYTES, text_ids, write_layout
 from tools.model_builder.made import END_ID

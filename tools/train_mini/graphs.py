@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chatterbox.runtime.contract import (
+from chatterbox.families.turbo.spec import (
     CODE_COUNT,
     DECODER_PROMPT_S,
     LM_PROMPT_S,
@@ -20,8 +20,8 @@ from chatterbox.runtime.contract import (
     SAMPLES_PER_CODE,
     SPEAKER_DIM,
     START_CODE,
-    Precision,
 )
+from chatterbox.hub.files import Precision
 from tools.model_builder.graph import Graph, ints, real
 
 from . import features as f

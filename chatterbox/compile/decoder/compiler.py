@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
+from chatterbox.arrays import F32
 from chatterbox.compile.decoder.equivalence import rows_alike_db, stacked
 from chatterbox.compile.decoder.errors import NotSplittable
 from chatterbox.compile.decoder.fit_dims import PROBES
@@ -22,8 +23,8 @@ from chatterbox.compile.decoder.introspect import DecoderFacts, OpenGraph, intro
 from chatterbox.compile.decoder.random_ops import randoms_to_inputs
 from chatterbox.compile.decoder.split_mel import cut
 from chatterbox.compile.decoder.variants import VariantBuilder, carrying, draws_of, proof_run
+from chatterbox.families.turbo.spec import MEL_FRAMES_PER_CODE, SAMPLES_PER_CODE
 from chatterbox.runtime.buffers import Memory
-from chatterbox.runtime.contract import F32, MEL_FRAMES_PER_CODE, SAMPLES_PER_CODE
 from chatterbox.runtime.decoder.captured import CapturedSession
 from chatterbox.runtime.decoder.compiled import (
     CompiledDecoder,

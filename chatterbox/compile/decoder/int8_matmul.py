@@ -15,6 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from chatterbox.arrays import F32
 from chatterbox.compile.decoder.graph_edit import (
     Index,
     forget_unused,
@@ -23,7 +24,6 @@ from chatterbox.compile.decoder.graph_edit import (
     stored_values,
 )
 from chatterbox.compile.lm.weights import unpack
-from chatterbox.runtime.contract import F32
 
 SMALLEST_WEIGHT = 64 * 64
 """Smaller products are not worth the quantising of their activations."""

@@ -12,6 +12,7 @@ from typing import Any
 import onnx
 from numpy.typing import NDArray
 
+from chatterbox.arrays import I64
 from chatterbox.compile.decoder.equivalence import MEL_LIMIT_DB, WAVE_LIMIT_DB, mel_distance_db
 from chatterbox.compile.decoder.errors import NotSplittable
 from chatterbox.compile.decoder.estimator import split_for_prompt_kv
@@ -21,7 +22,7 @@ from chatterbox.compile.decoder.int8_convs import convs_in_int8
 from chatterbox.compile.decoder.int8_matmul import products_in_int8
 from chatterbox.compile.decoder.introspect import DecoderFacts, OpenGraph
 from chatterbox.compile.decoder.phase_carry import carry_over
-from chatterbox.runtime.contract import I64, MEL_FRAMES_PER_CODE
+from chatterbox.families.turbo.spec import MEL_FRAMES_PER_CODE
 from chatterbox.runtime.decoder.compiled import CompiledDecoder, Graph, PromptKV, prompt_flow
 from chatterbox.runtime.decoder.flow import fed_to_flow
 from chatterbox.runtime.decoder.graph_io import (

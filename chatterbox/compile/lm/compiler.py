@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from chatterbox.arrays import I64
 from chatterbox.compile.lm.embedding_tables import host_embedder
 from chatterbox.compile.lm.equivalence import (
     EXACT_STEPS,
@@ -24,7 +25,7 @@ from chatterbox.compile.lm.published import NotRecognizedError, PublishedGraph
 from chatterbox.compile.lm.weights import Rotary, Transformer
 from chatterbox.compile.lm.write import SIDECAR_FILE, write
 from chatterbox.errors import ModelError, first_line
-from chatterbox.hub.files import graph_sources
+from chatterbox.hub.files import Precision, graph_sources
 from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.compiled_cache import CompiledCache, Contents
 from chatterbox.runtime.compiled_lm import (
@@ -38,7 +39,6 @@ from chatterbox.runtime.compiled_lm import (
     language_model_of,
     usual_options,
 )
-from chatterbox.runtime.contract import I64, Precision
 from chatterbox.runtime.embedding import Embedder, HostEmbedder
 from chatterbox.runtime.sessions import SessionSettings, open_session
 

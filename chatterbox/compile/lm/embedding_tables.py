@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 from onnx import NodeProto
 
+from chatterbox.arrays import F32
 from chatterbox.compile.lm.published import PublishedGraph
 from chatterbox.compile.lm.tables import GATHER, table_blocks
-from chatterbox.runtime.contract import F32, START_CODE
+from chatterbox.families.turbo.spec import START_CODE
 from chatterbox.runtime.embedding import START_IDS, Embedder, HostEmbedder, row_count
 from chatterbox.runtime.quantized_weights import Array, BlockQuantized
 

@@ -14,10 +14,11 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from chatterbox.arrays import F32, I64
+from chatterbox.families.turbo.spec import CODE_COUNT
 from chatterbox.runtime.bound_call import Rows
 from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.compiled_lm import Deviation
-from chatterbox.runtime.contract import CODE_COUNT, F32, I64
 from chatterbox.runtime.embedding import Embedder
 from chatterbox.runtime.kv_prefix import PrefixedPrompt
 from chatterbox.runtime.kv_slots import SlottedLanguageModel

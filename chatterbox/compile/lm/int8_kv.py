@@ -15,9 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 from chatterbox.compile.lm.equivalence import END_IDS, SURE_TEXT_IDS
 from chatterbox.compile.lm.prefix_graph import add_prefix_graph
 from chatterbox.compile.lm.weights import Array
+from chatterbox.families.turbo.spec import CODE_COUNT
 from chatterbox.runtime.bound_call import Call, GraphShape
 from chatterbox.runtime.buffers import HostBuffer, Memory
-from chatterbox.runtime.contract import CODE_COUNT
 from chatterbox.runtime.embedding import Embedder
 
 LARGEST = 127  # of a signed byte

@@ -12,9 +12,10 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from chatterbox.arrays import F32, I64
 from chatterbox.compile.lm.equivalence import sampled_voice
+from chatterbox.families.turbo.spec import STOP_CODE
 from chatterbox.runtime.bound_call import GraphShape
-from chatterbox.runtime.contract import F32, I64, STOP_CODE
 from chatterbox.runtime.embedding import Embedder
 from chatterbox.runtime.kv_prefix import PrefixedPrompt
 from chatterbox.runtime.kv_slots import SlottedLanguageModel

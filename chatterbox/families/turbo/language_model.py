@@ -2,8 +2,13 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+import onnxruntime as ort
+
+from chatterbox.arrays import F32, I64
 from chatterbox.config import TTSConfig
 from chatterbox.errors import ModelError, first_line
+from chatterbox.families.base import LanguageModel
 from chatterbox.hub.files import ModelFiles, graph_sources
 from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.compiled_cache import CompiledCache
@@ -15,13 +20,11 @@ from chatterbox.runtime.compiled_lm import (
     language_model_of,
     usual_options,
 )
-from chatterbox.runtime.contract import I64, LanguageModel
 from chatterbox.runtime.cuda_graphs import CAPTURE_OPTIONS, Buckets
 from chatterbox.runtime.embedding import Embedder
 from chatterbox.runtime.kv_slots import SlottedLanguageModel
-from chatterbox.runtime.published_lm import PublishedLanguageModel
-from chatterbox.runtime.sessions import SessionSettings, captures, open_session
-from chatterbox.runtime.wrappers import EmbedGraph
+from chatterbox.runtime.published_lm import PublishedLanguageModel, require
+from chatterbox.runtime.sessions import SEVERITY_FATAL, SessionSettings, captures, open_session
 
 PROOF_SENTENCE = "Well, the quick brown fox jumps over the lazy dog, and then it rests."
 """Spoken while the compiled graph is proven."""
@@ -33,6 +36,40 @@ PUBLISHED_POSITIONS = 8196
 """Rows of the published model's position table (its sidecar's size says so); used where
 `config.json` does not give a number."""
 POSITION_KEYS = ("n_positions", "max_position_embeddings", "n_ctx")
+
+
+class EmbedGraph:
+    """embed_tokens: ids → the language model's rows."""
+
+    def __init__(self, session: ort.InferenceSession) -> None:
+        require(session, "embed_tokens", {"input_ids"}, {"inputs_embeds"})
+        self._session = session
+
+    def text(self, ids: I64) -> F32:
+        """Text ids [S ≥ 3], the two end tokens last, which become start codes → [S, hidden]."""
+        assert len(ids) >= 3, "an id standing alone would be read as a speech code"
+        rows: F32 = self._run(ids[None])[0]
+        return rows
+
+    def has_row(self, text_id: int, end_id: int) -> bool:
+        """Whether a text may hold that id."""
+        options = ort.RunOptions()
+        options.log_severity_level = SEVERITY_FATAL
+        ids = np.array([[text_id, end_id, end_id]], np.int64)
+        try:
+            self._session.run(["inputs_embeds"], {"input_ids": ids}, options)
+        except Exception:  # noqa: BLE001 - onnxruntime raises its own kinds
+            return False
+        return True
+
+    def codes(self, codes: I64) -> F32:
+        """Speech codes [B] → [B, hidden]; a sequence of one is read as a speech code."""
+        rows: F32 = self._run(codes[:, None])[:, 0]
+        return rows
+
+    def _run(self, ids: I64) -> F32:
+        embeds: F32 = self._session.run(["inputs_embeds"], {"input_ids": ids})[0]
+        return embeds
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,21 +1,14 @@
-"""How does a selected model become something the engine can drive?
+"""Open Chatterbox Turbo: which wrapper belongs to which graph, compiled where it is proven."""
 
-Knows which wrapper belongs to which graph; knows no request.
-"""
-
-import contextlib
-import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import onnxruntime as ort
-from pydantic import TypeAdapter, ValidationError
 
-from chatterbox.config import SAMPLING, TTSConfig
-from chatterbox.errors import ConfigError, ModelError, first_line
-from chatterbox.families.base import Family, Prompts, StreamingDecoder
+from chatterbox.config import TTSConfig
+from chatterbox.errors import first_line
+from chatterbox.families.model import LoadedModel, LoadRequest
 from chatterbox.families.turbo.language_model import (
     PROOF_SENTENCE,
     LanguageModelParts,
@@ -23,22 +16,13 @@ from chatterbox.families.turbo.language_model import (
     open_language_model,
 )
 from chatterbox.families.turbo.prompt import TurboPrompts
-from chatterbox.families.turbo.spec import TURBO
+from chatterbox.families.turbo.spec import CODE_RATE_HZ, LOUDEST_SPEECH_RMS, TURBO
 from chatterbox.families.turbo.tokenizer import Tokenizer
-from chatterbox.hub.download import Progress
+from chatterbox.families.turbo.voice import EncoderGraph, TurboVoices
 from chatterbox.hub.files import ModelFiles, graph_sources
-from chatterbox.hub.select import select
 from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.compiled_cache import CompiledCache, identity
 from chatterbox.runtime.compiled_lm import NotCompiled
-from chatterbox.runtime.contract import (
-    CODE_RATE_HZ,
-    LOUDEST_SPEECH_RMS,
-    GraphName,
-    LanguageModel,
-    Precision,
-    SpeechEncoder,
-)
 from chatterbox.runtime.cuda_graphs import CAPTURE_OPTIONS
 from chatterbox.runtime.decoder.captured import CapturedSession
 from chatterbox.runtime.decoder.compiled import (
@@ -51,12 +35,7 @@ from chatterbox.runtime.decoder.compiled import (
     open_compiled,
 )
 from chatterbox.runtime.decoder.split_decoder import StreamSettings
-from chatterbox.runtime.sessions import SessionSettings, captures, open_session, session_settings
-from chatterbox.runtime.wrappers import EncoderGraph
-
-log = logging.getLogger(__name__)
-
-T = TypeVar("T")
+from chatterbox.runtime.sessions import SessionSettings, captures, open_session
 
 DECODER_SPIN_US = 100
 """How long the decoder's threads stay awake for the next of its thousands of small operators: a
@@ -70,77 +49,31 @@ GPU_WINDOWS = (5, 10, 20, 40, 75)
 gone before anything can follow it, to 3 s, each about twice the one before; not measured yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
-    """What was loaded, for people: /health, the console, benchmarks."""
-
-    name: str
-    precision: dict[GraphName, Precision]
-    device: str
-    fallback: str | None  # why `auto` settled for the embedded model
-    notes: tuple[str, ...]  # what else the operator should know
-
-    @property
-    def precision_text(self) -> str:
-        """One word when all graphs agree, else `graph=precision` for each."""
-        values = set(self.precision.values())
-        if len(values) == 1:
-            return values.pop()
-        return " ".join(f"{graph}={precision}" for graph, precision in self.precision.items())
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedModel:
-    """The parts the engine drives."""
-
-    info: ModelInfo
-    prompts: Prompts
-    encoder: SpeechEncoder
-    language_model: LanguageModel
-    decoder: StreamingDecoder
-    family: Family
-    voice_key: str  # names the encoder: voices encoded under another key are encoded again
-    sampling: Mapping[str, float] = field(default_factory=dict)  # what it says of its own
-    loudest_rms: float | None = None  # what is louder is no speech of it, and turned down
+def load(request: LoadRequest) -> LoadedModel:
+    """Open all four graphs."""
+    config, settings, files = request.config, request.settings, request.files
+    tokenizer = Tokenizer.from_file(files.tokenizer)
+    parts = _parts(request, tokenizer)
+    language_model, note = request.with_model(lambda: open_language_model(parts))
+    opened = request.with_decoder(lambda: _decoder(config, files, settings))
+    encoder = EncoderGraph(open_session(files.graph("speech_encoder"), settings))
+    return LoadedModel(
+        info=request.info(f"language model: {note}", f"decoder: {opened.kind}, {opened.note}"),
+        family=TURBO,
+        prompts=TurboPrompts(tokenizer),
+        language_model=language_model,
+        decoder=opened.decoder,
+        cloned=TurboVoices(encoder, files.fingerprint("speech_encoder")),
+        sampling=request.sampling(),
+        loudest_rms=LOUDEST_SPEECH_RMS,
+    )
 
 
-class Doing(Protocol):
-    """Has work done in some thread, and gives what comes of it."""
-
-    def __call__(self, work: Callable[[], T]) -> T:
-        """Returns or raises what `work` does."""
-        ...
-
-
-def here(work: Callable[[], T]) -> T:
-    """In this thread."""
-    return work()
-
-
-def load_model(
-    config: TTSConfig, say: Progress, *, with_model: Doing = here, with_decoder: Doing = here
-) -> LoadedModel:
-    """Select, check and open everything. What is captured is so in the threads that will call it:
-    onnxruntime keeps CUDA graphs for each. (Opened there without need, a full-size model leaves
-    96 MiB behind in their allocator's arenas.) Raises ModelError or ConfigError with one line."""
-    settings = session_settings(config)
-    try:
-        return _loaded(config, settings, say, with_model, with_decoder)
-    except (ModelError, ConfigError):
-        raise
-    except Exception as fault:  # a file that passed all checks may still break whatever reads it
-        log.debug("the model cannot be loaded", exc_info=True)
-        kind = type(fault).__name__
-        raise ModelError(f"the model cannot be loaded: {kind}: {first_line(fault)}") from fault
-
-
-def compile_model(config: TTSConfig, say: Progress) -> list[str]:
-    """Select a model and compile it, or find it compiled; what was proven, for the operator. Raises
-    ModelError or ConfigError with one line."""
-    settings = session_settings(config)
-    selection = select(config, settings.device, say)
-    graph = compiled_graph(_parts(config, settings, selection.files))
-    path = selection.files.graph("conditional_decoder")
+def compile_model(request: LoadRequest) -> list[str]:
+    """Compile language model and decoder, or find them compiled; what was proven."""
+    config, settings, files = request.config, request.settings, request.files
+    graph = compiled_graph(_parts(request, Tokenizer.from_file(files.tokenizer)))
+    path = files.graph("conditional_decoder")
     decoder, _ = decoder_graphs(config, path, settings, stream_settings(config, settings))
     if isinstance(graph, NotCompiled):
         said = f"served as published: {graph.reason}"
@@ -149,62 +82,14 @@ def compile_model(config: TTSConfig, say: Progress) -> list[str]:
             f"compiled; its logits are at most {graph.exact.worst:.2g} standard deviations from "
             f"the published graph's, {graph.served.worst:.2g} as served; cache in {graph.cache}"
         )
-    return [
-        f"{selection.name}: language model: {said}",
-        f"{selection.name}: decoder: {decoder.form}, {decoder.note}",
-    ]
+    return [f"language model: {said}", f"decoder: {decoder.form}, {decoder.note}"]
 
 
-def _parts(config: TTSConfig, settings: SessionSettings, files: ModelFiles) -> LanguageModelParts:
-    tokenizer = Tokenizer.from_file(files.tokenizer)
+def _parts(request: LoadRequest, tokenizer: Tokenizer) -> LanguageModelParts:
     sentence = tokenizer.encode(PROOF_SENTENCE)
-    return LanguageModelParts(config, files, settings, sentence, tokenizer.largest_id)
-
-
-def _loaded(
-    config: TTSConfig,
-    settings: SessionSettings,
-    say: Progress,
-    with_model: Doing,
-    with_decoder: Doing,
-) -> LoadedModel:
-    selection = select(config, settings.device, say)
-    files = selection.files
-    tokenizer = Tokenizer.from_file(files.tokenizer)
-    parts = _parts(config, settings, files)
-    if not captures(config, settings):
-        with_model = with_decoder = here
-    language_model, lm_note = with_model(lambda: open_language_model(parts))
-    opened = with_decoder(lambda: _decoder(config, files, settings))
-    info = ModelInfo(
-        name=selection.name,
-        precision=files.precisions,
-        device=settings.device,
-        fallback=selection.fallback,
-        notes=(f"language model: {lm_note}", f"decoder: {opened.kind}, {opened.note}"),
+    return LanguageModelParts(
+        request.config, request.files, request.settings, sentence, tokenizer.largest_id
     )
-    return LoadedModel(
-        info=info,
-        prompts=TurboPrompts(tokenizer),
-        encoder=EncoderGraph(open_session(files.graph("speech_encoder"), settings)),
-        language_model=language_model,
-        decoder=opened.decoder,
-        family=TURBO,
-        voice_key=files.fingerprint("speech_encoder"),
-        sampling=own_sampling(files),
-        loudest_rms=LOUDEST_SPEECH_RMS,
-    )
-
-
-def own_sampling(files: ModelFiles) -> dict[str, float]:
-    """How the model's `generation_config.json` wants its codes drawn: whatever of it is usable as
-    a setting of the same name."""
-    stated = files.generation_config()
-    usable: dict[str, float] = {}
-    for name, kind in SAMPLING.items():
-        with contextlib.suppress(ValidationError):
-            usable[name] = TypeAdapter(kind).validate_python(stated.get(name), strict=True)
-    return usable
 
 
 def _decoder(config: TTSConfig, files: ModelFiles, settings: SessionSettings) -> Opened:

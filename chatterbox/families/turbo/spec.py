@@ -1,29 +1,13 @@
-"""Chatterbox Turbo's constants: its graphs' names, tokens, codec and rules for voices.
+"""Chatterbox Turbo's constants: tokens, codec and rules for voices.
 
 Facts marked [card] are from the model card of ResembleAI/chatterbox-turbo-ONNX, those marked
 [source] from the authors' published code (chatterbox-tts 0.1.7).
 """
 
-from typing import Literal, get_args
-
 from chatterbox.arrays import SAMPLE_RATE_HZ
 from chatterbox.families.base import CodecSpec, Family, TokenSpec
 from chatterbox.families.sampling import min_p, repetition_penalty, temperature, top_k_top_p
 from chatterbox.text.markup import TAGS
-
-GraphName = Literal["speech_encoder", "embed_tokens", "language_model", "conditional_decoder"]
-GRAPHS: tuple[GraphName, ...] = get_args(GraphName)
-
-Precision = Literal["fp32", "fp16", "q8", "q4", "q4f16"]
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-PRECISION_SUFFIX: dict[Precision, str] = {
-    "fp32": "",
-    "fp16": "_fp16",
-    "q8": "_quantized",
-    "q4": "_q4",
-    "q4f16": "_q4f16",
-}
-"""File name suffix by precision [card]: `onnx/<graph><suffix>.onnx` plus `<same name>_data`."""
 
 START_CODE = 6561  # [card]
 STOP_CODE = 6562  # [card]
@@ -77,4 +61,13 @@ TOKENS = TokenSpec(
 """The processors' order is that of the authors' `T3.inference_turbo` [source]; theirs have no
 min-p."""
 
-TURBO = Family("turbo", CODEC, TOKENS, TAGS, ("en",))
+TURBO = Family(
+    name="turbo",
+    title="Chatterbox Turbo",
+    codec=CODEC,
+    tokens=TOKENS,
+    tags=TAGS,
+    languages=("en",),
+    sampling={"temperature": 0.8, "top_k": 1000, "top_p": 0.95, "repetition_penalty": 1.2},
+)
+"""Sampling as in `T3.inference_turbo` [source]."""

@@ -1,8 +1,10 @@
 """A Turbo voice: what the speech encoder makes of a reference, and whether tensors can be that."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import ClassVar
 
 import numpy as np
+import onnxruntime as ort
 
 from chatterbox.arrays import F32, I64
 from chatterbox.families.turbo.spec import (
@@ -11,7 +13,10 @@ from chatterbox.families.turbo.spec import (
     DECODER_PROMPT_S,
     LM_PROMPT_S,
     MEL_FRAMES_PER_CODE,
+    REFERENCE_LUFS,
 )
+from chatterbox.families.voices import Arrays, ReferenceRules, UnusableVoice
+from chatterbox.runtime.published_lm import require
 
 RANKS = (2, 2, 1, 1)
 """Of features, prompt_mel, prompt_codes and speaker."""
@@ -32,12 +37,7 @@ class VoiceTensors:
     @property
     def nbytes(self) -> int:
         """Bytes held in memory."""
-        return (
-            self.features.nbytes
-            + self.prompt_codes.nbytes
-            + self.speaker.nbytes
-            + self.prompt_mel.nbytes
-        )
+        return sum(getattr(self, field.name).nbytes for field in fields(self))
 
 
 def tensors_fault(tensors: VoiceTensors) -> str | None:
@@ -57,3 +57,63 @@ def tensors_fault(tensors: VoiceTensors) -> str | None:
     if not all(bool(np.isfinite(array).all()) for array in floats):
         return "a tensor is not finite"
     return None
+
+
+class EncoderGraph:
+    """speech_encoder: a reference → voice tensors. Safe to call from several threads."""
+
+    OUTPUTS = ("audio_features", "audio_tokens", "speaker_embeddings", "speaker_features")
+
+    def __init__(self, session: ort.InferenceSession) -> None:
+        require(session, "speech_encoder", {"audio_values"}, set(self.OUTPUTS))
+        self._session = session
+
+    def encode(self, audio: F32) -> VoiceTensors:
+        """`audio` [samples] at 24 kHz → tensors without their batch axis."""
+        features, codes, speaker, mel = self._session.run(
+            list(self.OUTPUTS), {"audio_values": audio[None].astype(np.float32)}
+        )
+        return VoiceTensors(
+            features=np.ascontiguousarray(features[0], np.float32),
+            prompt_codes=np.ascontiguousarray(codes[0], np.int64),
+            speaker=np.ascontiguousarray(speaker[0], np.float32),
+            prompt_mel=np.ascontiguousarray(mel[0], np.float32),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TurboVoices:
+    """Implements `ClonedVoices`."""
+
+    encoder: EncoderGraph
+    key: str
+
+    rules: ClassVar = ReferenceRules(max_s=LM_PROMPT_S, loudness_lufs=REFERENCE_LUFS)
+
+    def encode(self, audio: F32, transcript: str | None) -> VoiceTensors:  # noqa: ARG002
+        """Of the recording alone."""
+        return self.encoder.encode(audio)
+
+    def to_arrays(self, data: VoiceTensors) -> Arrays:
+        """By the tensors' names."""
+        return {field.name: getattr(data, field.name) for field in fields(data)}
+
+    def from_arrays(self, arrays: Arrays) -> VoiceTensors:
+        """Checked as a stranger's."""
+        names = {field.name for field in fields(VoiceTensors)}
+        if missing := sorted(names - arrays.keys()):
+            raise UnusableVoice(f"it has no tensor {missing[0]!r}")
+        if arrays.keys() != names:
+            raise UnusableVoice("it holds something else than a voice")
+        tensors = VoiceTensors(**arrays)
+        if fault := tensors_fault(tensors):
+            raise UnusableVoice(fault)
+        return tensors
+
+    def alike(self, data: VoiceTensors, own: VoiceTensors) -> bool:
+        """Rows, x-vector and mel are as wide."""
+        return (
+            data.features.shape[1] == own.features.shape[1]
+            and data.speaker.shape == own.speaker.shape
+            and data.prompt_mel.shape[1] == own.prompt_mel.shape[1]
+        )

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from chatterbox.families.base import DecodeJob
-from chatterbox.runtime.contract import F32, MEL_BANDS, MEL_FRAMES_PER_CODE, SILENCE_CODE, Voice
+from chatterbox.arrays import F32
+from chatterbox.families.base import DecodeJob, Voice
+from chatterbox.families.turbo.spec import MEL_BANDS, MEL_FRAMES_PER_CODE, SILENCE_CODE
 from chatterbox.runtime.decoder.graph_io import (
     CODES,
     LENGTHS,

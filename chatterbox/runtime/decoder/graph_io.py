@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from chatterbox.runtime.contract import I64
+from chatterbox.arrays import I64
 
 Array = NDArray[Any]
 Feeds = dict[str, Array]

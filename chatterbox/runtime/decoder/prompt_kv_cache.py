@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chatterbox.families.base import DecodeJob
-from chatterbox.runtime.contract import F32, MEL_FRAMES_PER_CODE, Voice
+from chatterbox.arrays import F32
+from chatterbox.families.base import DecodeJob, Voice
+from chatterbox.families.turbo.spec import MEL_FRAMES_PER_CODE
 from chatterbox.runtime.decoder.flow import fed_to_flow, stream_of
 from chatterbox.runtime.decoder.graph_io import Feeds, RandomOp, Session, as_declared, past
 from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength, time_axis

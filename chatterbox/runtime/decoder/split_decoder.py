@@ -15,14 +15,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from chatterbox.families.base import DecodeJob, Rendered
-from chatterbox.families.turbo.spec import CODEC
-from chatterbox.runtime.contract import (
-    F32,
+from chatterbox.arrays import F32
+from chatterbox.families.base import DecodeJob, Rendered, Voice
+from chatterbox.families.turbo.spec import (
+    CODEC,
     MEL_FRAMES_PER_CODE,
     SAMPLES_PER_CODE,
     TAIL_SILENCE_CODES,
-    Voice,
 )
 from chatterbox.runtime.cuda_graphs import bucket_sizes
 from chatterbox.runtime.decoder.flow import Flow, Part, Stream, stream_of

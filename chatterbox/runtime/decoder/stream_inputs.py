@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chatterbox.runtime.contract import SAMPLES_PER_CODE
+from chatterbox.families.turbo.spec import SAMPLES_PER_CODE
 from chatterbox.runtime.decoder.graph_io import Array, Feeds, PhaseSum, RandomOp
 from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength, time_axis
 from chatterbox.runtime.noise import Noise

@@ -11,13 +11,12 @@ from functools import partial
 
 import numpy as np
 
-from chatterbox.families.base import DecodeJob, Rendered
-from chatterbox.families.turbo.spec import CODEC
-from chatterbox.runtime.contract import (
+from chatterbox.families.base import DecodeJob, Rendered, Voice
+from chatterbox.families.turbo.spec import (
+    CODEC,
     MEL_FRAMES_PER_CODE,
     SAMPLES_PER_CODE,
     SILENCE_CODE,
-    Voice,
 )
 from chatterbox.runtime.decoder.graph_io import (
     CODES,

@@ -7,17 +7,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from chatterbox.families.base import DecodeJob, StreamingDecoder, Window
-from chatterbox.runtime.contract import (
+from chatterbox.families.base import DecodeJob, StreamingDecoder, Voice, Window
+from chatterbox.families.turbo.spec import (
     CODE_COUNT,
     MEL_BANDS,
     MEL_FRAMES_PER_CODE,
     SAMPLES_PER_CODE,
     SILENCE_CODE,
     SPEAKER_DIM,
-    Voice,
-    VoiceTensors,
 )
+from chatterbox.families.turbo.voice import VoiceTensors
 from chatterbox.runtime.cuda_graphs import bucket_sizes
 from chatterbox.runtime.decoder.graph_io import (
     CODES,

@@ -1,0 +1,48 @@
+"""Open the model that is configured, of whichever family it is."""
+
+import logging
+from dataclasses import replace
+
+from chatterbox.config import TTSConfig
+from chatterbox.errors import ConfigError, ModelError, first_line
+from chatterbox.families.model import Doing, LoadedModel, LoadRequest, here
+from chatterbox.families.registry import FAMILIES, Registered
+from chatterbox.hub.download import Progress
+from chatterbox.hub.select import select
+from chatterbox.runtime.sessions import captures, session_settings
+
+log = logging.getLogger(__name__)
+
+
+def load_model(
+    config: TTSConfig, say: Progress, *, with_model: Doing = here, with_decoder: Doing = here
+) -> LoadedModel:
+    """Select, check and open everything. What is captured is so in the threads that will call it:
+    onnxruntime keeps CUDA graphs for each. (Opened there without need, a full-size model leaves
+    96 MiB behind in their allocator's arenas.) Raises ModelError or ConfigError with one line."""
+    try:
+        family, request = _found(config, say)
+        if captures(config, request.settings):
+            request = replace(request, with_model=with_model, with_decoder=with_decoder)
+        return family.load(request)
+    except (ModelError, ConfigError):
+        raise
+    except Exception as fault:  # a file that passed all checks may still break whatever reads it
+        log.debug("the model cannot be loaded", exc_info=True)
+        kind = type(fault).__name__
+        raise ModelError(f"the model cannot be loaded: {kind}: {first_line(fault)}") from fault
+
+
+def compile_model(config: TTSConfig, say: Progress) -> list[str]:
+    """Select a model and compile it, or find it compiled; what was proven, for the operator. Raises
+    ModelError or ConfigError with one line."""
+    family, request = _found(config, say)
+    return [f"{request.name}: {line}" for line in family.compile_model(request)]
+
+
+def _found(config: TTSConfig, say: Progress) -> tuple[Registered, LoadRequest]:
+    settings = session_settings(config)
+    families = {family.files.family: family for family in FAMILIES}
+    selection = select(config, settings.device, say, [family.files for family in FAMILIES])
+    request = LoadRequest(config, settings, selection.name, selection.files, selection.fallback)
+    return families[selection.family], request
