@@ -94,8 +94,7 @@ def test_a_rehearsal_leaves_nothing_behind(engine, caplog):
 
 
 def test_a_rehearsal_that_fails_is_said_and_does_no_harm(engine, caplog, monkeypatch):
-    nobodys = engine.config.model_copy(update={"default_voice": "nobody"})
-    monkeypatch.setattr(engine, "config", nobodys)
+    monkeypatch.setattr(engine.voices, "default_voice", "nobody")
     engine.rehearse()
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "There is no voice 'nobody'" in caplog.text

@@ -9,7 +9,8 @@ from chatterbox.config import TTSConfig
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.threads import Heartbeat, StallDetector, WorkerThread
 from chatterbox.errors import ModelError
-from chatterbox.families import model as load
+from chatterbox.families.model import LoadedModel, ModelInfo
+from chatterbox.families.turbo import load as turbo
 from chatterbox.families.turbo.spec import TURBO
 
 
@@ -55,9 +56,9 @@ def test_what_is_captured_is_opened_by_the_thread_that_calls_it(captures, monkey
 
         return opened
 
-    monkeypatch.setattr(load, "captures", lambda *_: captures)
+    monkeypatch.setattr("chatterbox.families.load.captures", lambda *_: captures)
     for name in ("open_language_model", "_decoder"):
-        monkeypatch.setattr(load, name, noting(name, getattr(load, name)))
+        monkeypatch.setattr(turbo, name, noting(name, getattr(turbo, name)))
     engine = TTSEngine(TTSConfig(model="mini", data_dir=tmp_path))
     engine.load()
     engine.close()
@@ -82,12 +83,12 @@ def test_closed_while_it_loads_it_closes_once_it_has(tmp_path, monkeypatch):
     before = threading.enumerate()
     asked, told = threading.Event(), threading.Event()
 
-    def slowly(*_args, **_more) -> load.LoadedModel:
+    def slowly(*_args, **_more) -> LoadedModel:
         asked.set()
         assert told.wait(5)
-        info = load.ModelInfo("fake", {}, "cpu", None, ())
+        info = ModelInfo("fake", {}, "cpu", None, ())
         parts = TURBO, FakePrompts(), FakeLanguageModel(), FakeDecoder()
-        return load.LoadedModel(info, *parts, cloned=FakeEncoder())
+        return LoadedModel(info, *parts, cloned=FakeEncoder())
 
     monkeypatch.setattr("chatterbox.engine.engine.load_model", slowly)
     engine = TTSEngine(TTSConfig(data_dir=tmp_path))
