@@ -136,6 +136,14 @@ class TTSConfig(Settings):
         True, description="On a CPU: the decoder's matrix products in 8 bits where close enough"
     )
 
+    codec_rows: int = Field(
+        64,
+        ge=1,
+        le=1024,
+        description="Orpheus on a GPU: windows of different requests in one call of its codec; more"
+        " raises throughput, and each first sound waits for larger calls",
+    )
+
     # --- engine
     max_concurrent_requests: int = Field(
         8,

@@ -1,0 +1,214 @@
+"""Compiles a published SNAC decoder: its noise becomes inputs, and each block can be cropped.
+
+Proven on the published graph's own draws: whole, in windows of one frame, and rows in one call.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import TensorProto, helper, numpy_helper
+
+from chatterbox.compile.decoder.errors import NotSplittable
+from chatterbox.compile.decoder.graph_edit import before, cut_out, index, inlined
+from chatterbox.compile.decoder.random_ops import find_randoms, randoms_to_outputs
+from chatterbox.arrays import I64
+from chatterbox.errors import ModelError, first_line
+from chatterbox.families.base import DecodeJob, Voice, Window
+from chatterbox.runtime.decoder.graph_io import Array, RandomOp, snr_db
+from chatterbox.runtime.decoder.snac import (
+    AUDIO,
+    BLOCKS,
+    CODES,
+    PLACES,
+    SNAC,
+    Draw,
+    SnacDecoder,
+    code_feeds,
+    crop_name,
+    noise_name,
+)
+
+OpenGraph = Callable[[onnx.ModelProto], ort.InferenceSession]
+
+PROOF_FRAMES = 8  # windows at the beginning, at the end and between
+LEAST_DB = {TensorProto.FLOAT: 100.0, TensorProto.FLOAT16: 45.0}
+"""Of the published graph's sound, by the type its blocks compute in: 1e-5 of it; and what rounding
+to half precision after each operator leaves."""
+ROWS = 3
+VOICE = Voice("", None)
+COARSE = ("Integer", "NBits", "Quantize")  # parts of operators' names
+
+
+@dataclass(frozen=True, slots=True)
+class SnacCompilation:
+    """What became of a published decoder. `graph`: None where it is served as it is."""
+
+    graph: onnx.ModelProto | None
+    note: str
+    rows: bool = False  # may share a call
+    proofs: dict[str, Any] = field(default_factory=dict)
+
+
+def compile_snac(path: Path, open_graph: OpenGraph) -> SnacCompilation:
+    """`open_graph` must find weights beside `path`. Raises ModelError where it is no SNAC decoder
+    that should be served."""
+    published = inlined(onnx.load(str(path), load_external_data=False))
+    coarse = {n.op_type for n in published.graph.node if any(c in n.op_type for c in COARSE)}
+    if coarse:
+        raise ModelError(
+            f"{path.name} computes in 8 or 4 bits ({', '.join(sorted(coarse))}). SNAC loses quality"
+            " by that: use fp32 or fp16"
+        )
+    try:
+        return _compiled(published, open_graph)
+    except NotSplittable as reason:
+        note = f"served as published: {reason}; it draws its own noise, so that seeds do not"
+        return SnacCompilation(None, f"{note} repeat and each window decodes all it is fed")
+
+
+def _compiled(published: onnx.ModelProto, open_graph: OpenGraph) -> SnacCompilation:
+    ups = [n for n in published.graph.node if n.op_type == "ConvTranspose"]
+    if [_strides(n) for n in ups] != [stride for stride, _ in BLOCKS]:
+        raise NotSplittable("its blocks do not raise the rate by 8, 8, 4 and 2")
+    draws = _by_block(published, ups)
+    told = onnx.ModelProto()
+    told.CopyFrom(published)
+    randoms_to_outputs(told, draws)
+    tokens = _tokens(0)
+    names = [AUDIO, *[draw.name for draw in draws]]
+    try:
+        wave, *drawn = open_graph(told).run(names, code_feeds(tokens[None]))
+    except Exception as fault:
+        raise ModelError(f"the SNAC decoder cannot be run: {first_line(fault)}") from fault
+    if wave.shape != (1, 1, PROOF_FRAMES * SNAC.samples_per_frame):
+        raise ModelError("the decoder does not give 2048 samples a frame: not SNAC at 24 kHz")
+    if [d.shape for d in drawn] != [(1, 1, rate * PROOF_FRAMES) for _, rate in BLOCKS]:
+        raise NotSplittable("its draws are not one number a step of each block")
+    model = _edited(published, ups, draws, drawn)
+    session = open_graph(model)
+    decoder = SnacDecoder(session, draw=_retold(drawn))
+    least, proofs = LEAST_DB[_type(published, ups[0])], {}
+    for name, hop in (("whole", PROOF_FRAMES), ("windows", 1)):
+        made = [decoder.run([job])[0].samples for job in _jobs(decoder, tokens, hop)]
+        proofs[name] = alike = snr_db(wave[0, 0], np.concatenate(made))
+        if alike < least:
+            raise NotSplittable(f"cropped, its {name} came out {alike:.0f} dB alike")
+    rows = _rows_share(SnacDecoder(session), least)
+    sharing = "rows share a call" if rows else "row by row"
+    note = f"noise by seed, windows {proofs['windows']:.0f} dB alike the published; {sharing}"
+    return SnacCompilation(model, note, rows, proofs)
+
+
+def _tokens(seed: int) -> I64:
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, CODES, (PROOF_FRAMES, PLACES))
+    return (codes + CODES * np.arange(PLACES)).reshape(-1)
+
+
+def _jobs(decoder: SnacDecoder, tokens: I64, hop: int, seed: int = 0) -> Iterator[DecodeJob]:
+    """The windows of a stream, of `hop` fresh frames each."""
+    stream, frames, end, last, sample = decoder.open(VOICE, seed), PROOF_FRAMES, 0, False, 0
+    while not last:
+        fresh, end = end, end + hop
+        last = end + SNAC.look_ahead_frames > frames
+        end, stop = (frames, frames) if last else (end, end + SNAC.look_ahead_frames)
+        begin = max(fresh - SNAC.left_context_frames, 0)
+        window = Window(begin, fresh, end, stop, last, SNAC)
+        part = tokens[begin * PLACES : stop * PLACES]
+        yield DecodeJob(stream, window, part, sample, window.end_sample)
+        sample = window.end_sample
+
+
+def _retold(drawn: Sequence[Array]) -> Draw:
+    """What the published graph drew."""
+    return lambda _seed, block, start, count: np.asarray(
+        drawn[block][0, 0, start : start + count], np.float32
+    )
+
+
+def _rows_share(decoder: SnacDecoder, least_db: float) -> bool:
+    """Whether rows in one call sound as each does alone."""
+    jobs = [list(_jobs(decoder, _tokens(seed), 1, seed))[3] for seed in range(ROWS)]
+    try:
+        together = decoder.run(jobs)
+    except Exception:  # noqa: BLE001 - a graph exported for one row may fail in any way on more
+        return False
+    alone = [decoder.run([job])[0] for job in jobs]
+    pairs = zip(alone, together, strict=True)
+    return all(snr_db(a.samples, b.samples) >= least_db for a, b in pairs)
+
+
+def _by_block(model: onnx.ModelProto, ups: list[onnx.NodeProto]) -> list[RandomOp]:
+    """The draw of each block: it meets what the block's own transposed convolution made."""
+    graph = model.graph
+    consumers = index(graph).consumers
+    found: dict[int, RandomOp] = {}
+    draws = find_randoms(model)
+    for draw in draws:
+        tensor, depth = draw.name, 0
+        while not depth and len(consumers.get(tensor, [])) == 1:  # Casts and the like
+            tensor = consumers[tensor][0].output[0]
+            behind, _ = before(graph, [tensor], [draw.name])
+            depth = sum(up in behind for up in ups)
+        found[depth] = draw
+    plain = all(d == RandomOp(d.name, "normal", 0.0, 1.0) for d in draws)
+    if not plain or len(draws) != len(BLOCKS) or sorted(found) != [1, 2, 3, 4]:
+        raise NotSplittable(f"{len(draws)} draws, not one of normal numbers in each of its blocks")
+    return [found[depth] for depth in sorted(found)]
+
+
+def _strides(node: onnx.NodeProto) -> int:
+    return next((int(a.ints[0]) for a in node.attribute if a.name == "strides"), 1)
+
+
+def _type(model: onnx.ModelProto, node: onnx.NodeProto) -> int:
+    """In which type a node with weights computes."""
+    weights = index(model.graph).initializers
+    return next((weights[n].data_type for n in node.input if n in weights), TensorProto.FLOAT)
+
+
+def _edited(
+    published: onnx.ModelProto,
+    ups: list[onnx.NodeProto],
+    draws: list[RandomOp],
+    drawn: list[Array],
+) -> onnx.ModelProto:
+    """A graph that takes noise and crops."""
+    model = onnx.ModelProto()
+    model.CopyFrom(published)
+    graph = model.graph
+    inputs = [_free(i, f"codes_{n}") for n, i in enumerate(graph.input)]
+    renamed: dict[str, str] = {}
+    for block, (draw, values) in enumerate(zip(draws, drawn, strict=True)):
+        name, kind = noise_name(block), helper.np_dtype_to_tensor_dtype(values.dtype)
+        inputs.append(helper.make_tensor_value_info(name, kind, ["batch", 1, f"steps_{block}"]))
+        renamed[draw.name] = name
+    graph.initializer.append(numpy_helper.from_array(np.array([2]), "crop.axis"))
+    nodes: list[onnx.NodeProto] = []
+    cropped = {up.output[0]: block for block, up in enumerate(ups)}
+    for node in graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        block = cropped.get(node.output[0])
+        if block is not None:
+            bounds = [crop_name(block, side) for side in ("start", "end")]
+            inputs += [helper.make_tensor_value_info(b, TensorProto.INT64, [1]) for b in bounds]
+            part = f"crop.{block}"
+            nodes.append(helper.make_node("Slice", [node.input[0], *bounds, "crop.axis"], [part]))
+            node.input[0] = part
+        nodes.append(node)
+    copies = [onnx.NodeProto.FromString(n.SerializeToString()) for n in nodes]
+    del graph.node[:]
+    graph.node.extend(copies)
+    kind = graph.output[0].type.tensor_type.elem_type
+    made = helper.make_tensor_value_info(AUDIO, kind, ["batch", 1, "samples"])
+    return cut_out(model, inputs, [made])
+
+
+def _free(given: onnx.ValueInfoProto, steps: str) -> onnx.ValueInfoProto:
+    kind = given.type.tensor_type.elem_type
+    return helper.make_tensor_value_info(given.name, kind, ["batch", steps])

@@ -1,0 +1,1 @@
+"""Orpheus: a Llama that says SNAC's tokens."""

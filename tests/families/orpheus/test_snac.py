@@ -1,0 +1,283 @@
+"""Does the SNAC decoder give its authors' sound: whole, in windows, in company, for every seed?
+
+Knows small codecs with random weights in the published layout; runs them.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from families.orpheus.snac_reference import decoded
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import helper
+
+from chatterbox.arrays import F32, I64
+from chatterbox.config import TTSConfig
+from chatterbox.errors import ModelError
+from chatterbox.families.base import DecodeJob, Voice, Window
+from chatterbox.families.orpheus.codec import OpenedCodec, open_codec, open_encoder
+from chatterbox.runtime.decoder.snac import (
+    BLOCKS,
+    CODEBOOK_PLACES,
+    SNAC,
+    SnacDecoder,
+    addressed_noise,
+    needed_steps,
+)
+from chatterbox.runtime.sessions import SessionSettings
+from chatterbox.runtime.snac_encoder import SnacEncoder
+from tools.model_builder.snac import SMALL, random_weights, write_snac
+
+CPU = SessionSettings("cpu", 1, {})
+FRAME = SNAC.samples_per_frame
+
+
+def opened(path: Path, data_dir: Path) -> OpenedCodec:
+    return open_codec(TTSConfig(data_dir=data_dir), path, CPU)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("snac")
+    write_snac(made, precisions=("fp32", "fp16"))
+    return made / "onnx"
+
+
+@pytest.fixture(scope="module")
+def decoder(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> SnacDecoder:
+    codec = opened(folder / "decoder_model.onnx", tmp_path_factory.mktemp("data"))
+    assert "noise by seed" in codec.note
+    return codec.decoder
+
+
+def some_tokens(frames: int, seed: int = 0) -> I64:
+    codes = np.random.default_rng(seed).integers(0, 4096, (frames, 7))
+    return (codes + 4096 * np.arange(7)).reshape(-1)
+
+
+def jobs(
+    decoder: SnacDecoder, tokens: I64, hops: Iterator[int], seed: int = 0, held_back: int = 0
+) -> Iterator[DecodeJob]:
+    """The windows of a stream, of so many fresh frames each."""
+    stream, frames = decoder.open(Voice("any", None), seed), len(tokens) // 7
+    end = sample = 0
+    last = False
+    while not last:
+        fresh, end = end, end + next(hops)
+        last = end + SNAC.look_ahead_frames > frames
+        end, stop = (frames, frames) if last else (end, end + SNAC.look_ahead_frames)
+        begin = max(fresh - SNAC.left_context_frames, 0)
+        window = Window(begin, fresh, end, stop, last, SNAC)
+        next_sample = window.end_sample - (0 if last else held_back)
+        yield DecodeJob(stream, window, tokens[begin * 7 : stop * 7], sample, next_sample)
+        sample = next_sample
+
+
+def forever(hop: int) -> Iterator[int]:
+    while True:
+        yield hop
+
+
+def spoken(decoder: SnacDecoder, tokens: I64, hops: Iterator[int], seed: int = 0) -> F32:
+    """A whole stream, each window's samples behind the last."""
+    made, at = [np.zeros(0, np.float32)], 0
+    for job in jobs(decoder, tokens, hops, seed):
+        (one,) = decoder.run([job])
+        assert one.at == at
+        at += len(one.samples)
+        made.append(one.samples)
+    return np.concatenate(made)
+
+
+def test_the_receptive_field_is_the_known_one():
+    middle = 20 * FRAME
+    left, right = 0, 0
+    for sample in range(middle, middle + 512):
+        latents = needed_steps(40, sample, sample + 1)[0]
+        # The depthwise convolution in front of the blocks looks three latents aside.
+        left = max(left, sample - 512 * (latents.start - 3))
+        right = max(right, 512 * (latents.stop + 3) - 1 - sample)
+    assert (left, right) == (4757, 4753)
+
+
+def test_it_is_what_the_authors_describe(decoder: SnacDecoder):
+    frames, seed = 5, 3
+    tokens = some_tokens(frames)
+    codes = tokens.reshape(-1, 7) % 4096
+    rows = [codes[:, places].reshape(-1) for places in CODEBOOK_PLACES]
+    noise = [addressed_noise(seed, i, 0, rate * frames) for i, (_, rate) in enumerate(BLOCKS)]
+    wanted = decoded(random_weights(SMALL), rows, noise)
+    whole = spoken(decoder, tokens, forever(frames), seed)
+    np.testing.assert_allclose(whole, wanted, atol=1e-5)
+    assert 0.03 < whole.std() < 0.5
+    np.testing.assert_allclose(spoken(decoder, tokens, forever(1), seed), wanted, atol=1e-5)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    frames=st.integers(1, 12),
+    hops=st.lists(st.integers(1, 5), min_size=12, max_size=12),
+    seed=st.integers(0, 2**64 - 1),
+)
+def test_windows_fall_as_they_like(
+    decoder: SnacDecoder, frames: int, hops: list[int], seed: int
+):
+    tokens = some_tokens(frames)
+    whole = spoken(decoder, tokens, forever(frames), seed)
+    assert whole.size == frames * FRAME
+    np.testing.assert_allclose(spoken(decoder, tokens, iter(hops), seed), whole, atol=1e-5)
+
+
+def test_the_first_sound_comes_after_three_frames(decoder: SnacDecoder):
+    first, *_, last = jobs(decoder, some_tokens(9), forever(1))
+    assert first.window.stop == 3
+    (sound,) = decoder.run([first])
+    assert sound.samples.size == 3 * FRAME - 4753
+    assert last.window.end_sample == 9 * FRAME
+
+
+def test_samples_held_back_for_a_cross_fade_come_again(decoder: SnacDecoder):
+    tokens = some_tokens(8)
+    whole = spoken(decoder, tokens, forever(8))
+    for job in jobs(decoder, tokens, forever(1), held_back=360):
+        (one,) = decoder.run([job])
+        wanted = whole[one.at : job.window.end_sample]
+        np.testing.assert_allclose(one.samples, wanted, atol=1e-5)
+
+
+def test_a_stream_without_a_frame_has_no_sound(decoder: SnacDecoder):
+    assert spoken(decoder, some_tokens(0), forever(1)).size == 0
+
+
+def test_seeds_repeat_and_differ(decoder: SnacDecoder):
+    tokens = some_tokens(4)
+    one, again, other = (spoken(decoder, tokens, forever(4), seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    assert np.abs(one - other).max() > 1e-3
+
+
+def test_rows_in_company_sound_as_alone(decoder: SnacDecoder):
+    rows = [list(jobs(decoder, some_tokens(9, row), forever(1), row))[row + 3] for row in range(3)]
+    assert len({decoder.bucket(job) for job in rows}) == 1
+    for job, together in zip(rows, decoder.run(rows), strict=True):
+        (alone,) = decoder.run([job])
+        assert together.at == alone.at
+        np.testing.assert_allclose(together.samples, alone.samples, atol=1e-6)
+
+
+def test_first_middle_and_last_windows_do_not_meet(decoder: SnacDecoder):
+    all_of_them = list(jobs(decoder, some_tokens(12), forever(1)))
+    assert len({decoder.bucket(job) for job in all_of_them}) == 5  # 0 to 3 frames before; the end
+
+
+def changed(folder: Path, to: Path, change: Callable[[onnx.GraphProto], None]) -> Path:
+    model = onnx.load(str(folder / "decoder_model.onnx"))
+    change(model.graph)
+    onnx.save(model, str(to / "decoder_model.onnx"))
+    return to / "decoder_model.onnx"
+
+
+def test_it_is_compiled_once(
+    folder: Path, tmp_path: Path, decoder: SnacDecoder, monkeypatch: pytest.MonkeyPatch
+):
+    path = folder / "decoder_model.onnx"
+    first = opened(path, tmp_path)
+    monkeypatch.setattr("chatterbox.compile.snac.compile_snac", None)
+    again = opened(path, tmp_path)
+    assert again.note == first.note
+    tokens = some_tokens(4)
+    wanted = spoken(decoder, tokens, forever(1))
+    np.testing.assert_array_equal(spoken(again.decoder, tokens, forever(1)), wanted)
+
+
+def test_half_precision_is_compiled_too(folder: Path, tmp_path: Path, decoder: SnacDecoder):
+    codec = opened(folder / "decoder_model_fp16.onnx", tmp_path)
+    assert "noise by seed" in codec.note
+    tokens = some_tokens(4)
+    wanted = spoken(decoder, tokens, forever(4))
+    error = spoken(codec.decoder, tokens, forever(1)) - wanted
+    assert error.std() < 0.01 * wanted.std()
+
+
+def test_noise_of_another_make_stays_the_graphs_own(folder: Path, tmp_path: Path):
+    """It can be served, but not addressed."""
+
+    def one_draw_softer(graph: onnx.GraphProto) -> None:
+        draws = [n for n in graph.node if n.op_type == "RandomNormalLike"]
+        draws[0].attribute.append(helper.make_attribute("scale", 0.5))
+
+    codec = opened(changed(folder, tmp_path, one_draw_softer), tmp_path)
+    assert "served as published" in codec.note
+    assert codec.decoder.max_rows == 1
+    assert spoken(codec.decoder, some_tokens(6), forever(1)).size == 6 * FRAME
+
+
+def test_coarse_precisions_are_refused(folder: Path, tmp_path: Path):
+    def quantised(graph: onnx.GraphProto) -> None:
+        graph.node.append(helper.make_node("DynamicQuantizeLinear", ["q"], ["a", "b", "c"]))
+
+    with pytest.raises(ModelError, match="use fp32 or fp16"):
+        opened(changed(folder, tmp_path, quantised), tmp_path)
+
+
+def test_another_codec_is_refused(folder: Path, tmp_path: Path):
+    def half_the_rate(graph: onnx.GraphProto) -> None:
+        tanh = next(n for n in graph.node if n.op_type == "Tanh")
+        pooled = helper.make_node(
+            "AveragePool", [tanh.input[0]], ["pooled"], kernel_shape=[2], strides=[2]
+        )
+        tanh.input[0] = "pooled"
+        graph.node.insert(list(graph.node).index(tanh), pooled)
+
+    with pytest.raises(ModelError, match="not SNAC"):
+        opened(changed(folder, tmp_path, half_the_rate), tmp_path)
+
+
+def test_a_recording_becomes_tokens(folder: Path):
+    encoder = open_encoder(folder / "encoder_model.onnx", CPU)
+    audio = np.random.default_rng(0).normal(0, 0.1, 10 * FRAME - 5).astype(np.float32)
+    tokens = encoder.encode(audio)
+    assert 0 < tokens.size <= 70
+    assert np.array_equal(tokens // 4096, np.tile(np.arange(7), tokens.size // 7))
+
+
+class Codes:
+    """An encoder that says what it is told."""
+
+    def __init__(self, *books: list[int]) -> None:
+        self._books = [np.array([book]) for book in books]
+
+    def get_inputs(self) -> list[onnx.ValueInfoProto]:
+        return [Put("audio_values", [1, 1, "n"])]
+
+    def get_outputs(self) -> list[onnx.ValueInfoProto]:
+        return [Put(f"codes_{i}", [1, "n"]) for i in range(len(self._books))]
+
+    def run(self, *_: object) -> list[I64]:
+        return self._books
+
+
+class Put:
+    type = "tensor(float)"
+
+    def __init__(self, name: str, shape: list[object]) -> None:
+        self.name, self.shape = name, shape
+
+
+def test_frames_that_begin_as_the_one_before_are_left_out():
+    fine = list(range(10, 26))
+    encoder = SnacEncoder(Codes([1, 1, 2, 1], [3, 4, 5, 6, 7, 8, 9, 0], fine))
+    tokens = encoder.encode(np.zeros(4 * FRAME, np.float32)).reshape(-1, 7) - 4096 * np.arange(7)
+    assert tokens.tolist() == [
+        [1, 3, 10, 11, 4, 12, 13],
+        [2, 7, 18, 19, 8, 20, 21],
+        [1, 9, 22, 23, 0, 24, 25],
+    ]
+
+
+def test_a_vector_of_codes_alone_is_no_snac():
+    with pytest.raises(ModelError, match="three rows of codes"):
+        SnacEncoder(Codes([1]))

@@ -1,0 +1,108 @@
+"""Cost of the SNAC codec for a second of sound: stock windows and ours, interleaved.
+
+    python tools/bench_codec.py [--directory DIR] [--rounds 20] [--rows 1,4] [--threads 2]
+
+Stock is the Orpheus authors' loop: the published graph on the last 28 tokens (4 frames) for each new
+frame, of whose sound 2048 samples are kept. Ours are windows of so many fresh frames, what they need
+around them included. Without `--directory` the codec has random weights at the published size: cost
+does not depend on them. Each round measures every row of the table once; figures are medians.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+
+import chatterbox.runtime  # noqa: F401 - silences telemetry before onnxruntime is imported
+from chatterbox.config import TTSConfig
+from chatterbox.families.base import DecodeJob, Voice, Window
+from chatterbox.families.orpheus.codec import open_codec
+from chatterbox.runtime.decoder.snac import AUDIO, SNAC, SnacDecoder, code_feeds
+from chatterbox.runtime.sessions import SessionSettings, open_session, session_settings
+from tools.model_builder.snac import write_snac
+
+STOCK_FRAMES = 4
+HOPS = (1, 2, 4, 8)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--directory", type=Path, help="a SNAC model in the hub's layout")
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--rows", default="1", help="windows in one call, comma-separated")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--threads", type=int, default=0)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as made:
+        folder = given.directory or Path(made) / "snac"
+        if given.directory is None:
+            write_snac(folder, small=False)
+        config = TTSConfig(data_dir=Path(made), device=given.device, threads=given.threads)
+        path = folder / "onnx" / "decoder_model.onnx"
+        rows = [int(count) for count in given.rows.split(",")]
+        _print_table(_subjects(config, path, session_settings(config), rows), given.rounds)
+
+
+def _subjects(
+    config: TTSConfig, path: Path, settings: SessionSettings, rows: list[int]
+) -> dict[str, tuple[Callable[[], object], float]]:
+    """What is timed, and the seconds of sound that it makes."""
+    frame_s = 1 / SNAC.frame_rate_hz
+    stock = open_session(path, settings)
+    feeds = code_feeds(_tokens(STOCK_FRAMES)[None])
+    made: dict[str, tuple[Callable[[], object], float]] = {
+        "stock, 4 frames for each new one": (lambda: stock.run([AUDIO], feeds), frame_s)
+    }
+    codec = open_codec(config, path, settings)
+    print(codec.note)
+    for count in rows:
+        for hop in HOPS:
+            jobs = [_job(codec.decoder, hop, row) for row in range(count)]
+            name = f"ours, {hop} fresh, {count} in a call"
+            made[name] = (lambda jobs=jobs: codec.decoder.run(jobs), count * hop * frame_s)
+    return made
+
+
+def _job(decoder: SnacDecoder, hop: int, seed: int) -> DecodeJob:
+    """A window amid a stream."""
+    fresh = 50
+    begin, end = fresh - SNAC.left_context_frames, fresh + hop
+    window = Window(begin, fresh, end, end + SNAC.look_ahead_frames, False, SNAC)
+    tokens = _tokens(window.fed_frames, seed)
+    first = fresh * SNAC.samples_per_frame - SNAC.delay_samples
+    stream = decoder.open(Voice("", None), seed)
+    return DecodeJob(stream, window, tokens, first, window.end_sample)
+
+
+def _tokens(frames: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 4096, frames * SNAC.tokens_per_frame)
+
+
+def _print_table(subjects: dict[str, tuple[Callable[[], object], float]], rounds: int) -> None:
+    seconds: dict[str, list[float]] = {name: [] for name in subjects}
+    for turn in range(rounds + 1):  # the first is thrown away
+        for name, (work, _) in subjects.items():
+            began = time.perf_counter()
+            work()
+            if turn:
+                seconds[name].append(time.perf_counter() - began)
+    median = {name: statistics.median(times) for name, times in seconds.items()}
+    costs = {name: median[name] / sound_s for name, (_, sound_s) in subjects.items()}
+    stock = next(iter(costs.values()))
+    print("| windows | ms a call | ms for a second of sound | stock takes |")
+    print("|---|---|---|---|")
+    for name, cost in costs.items():
+        ms = 1000 * median[name]
+        print(f"| {name} | {ms:.1f} | {1000 * cost:.0f} | {stock / cost:.1f} × |")
+
+
+if __name__ == "__main__":
+    main()
