@@ -2,10 +2,10 @@
 
     python tools/bench_codec.py [--directory DIR] [--rounds 20] [--rows 1,4] [--threads 2]
 
-Stock is the Orpheus authors' loop: the published graph on the last 28 tokens (4 frames) for each new
-frame, of whose sound 2048 samples are kept. Ours are windows of so many fresh frames, what they need
-around them included. Without `--directory` the codec has random weights at the published size: cost
-does not depend on them. Each round measures every row of the table once; figures are medians.
+Stock is the Orpheus authors' loop: the published graph on the last 28 tokens (4 frames) for each
+new frame, of whose sound 2048 samples are kept. Ours are windows of so many fresh frames, what they
+need around them included. Without `--directory` the codec has random weights at the published size:
+cost does not depend on them. Each round measures every row of the table once; figures are medians.
 """
 
 import argparse

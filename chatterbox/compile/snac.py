@@ -13,10 +13,10 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
+from chatterbox.arrays import I64
 from chatterbox.compile.decoder.errors import NotSplittable
 from chatterbox.compile.decoder.graph_edit import before, cut_out, index, inlined
 from chatterbox.compile.decoder.random_ops import find_randoms, randoms_to_outputs
-from chatterbox.arrays import I64
 from chatterbox.errors import ModelError, first_line
 from chatterbox.families.base import DecodeJob, Voice, Window
 from chatterbox.runtime.decoder.graph_io import Array, RandomOp, snr_db
@@ -169,7 +169,7 @@ def _strides(node: onnx.NodeProto) -> int:
 def _type(model: onnx.ModelProto, node: onnx.NodeProto) -> int:
     """In which type a node with weights computes."""
     weights = index(model.graph).initializers
-    return next((weights[n].data_type for n in node.input if n in weights), TensorProto.FLOAT)
+    return next((int(weights[n].data_type) for n in node.input if n in weights), TensorProto.FLOAT)
 
 
 def _edited(
@@ -193,11 +193,11 @@ def _edited(
     cropped = {up.output[0]: block for block, up in enumerate(ups)}
     for node in graph.node:
         node.input[:] = [renamed.get(name, name) for name in node.input]
-        block = cropped.get(node.output[0])
-        if block is not None:
-            bounds = [crop_name(block, side) for side in ("start", "end")]
+        place = cropped.get(node.output[0])
+        if place is not None:
+            bounds = [crop_name(place, side) for side in ("start", "end")]
             inputs += [helper.make_tensor_value_info(b, TensorProto.INT64, [1]) for b in bounds]
-            part = f"crop.{block}"
+            part = f"crop.{place}"
             nodes.append(helper.make_node("Slice", [node.input[0], *bounds, "crop.axis"], [part]))
             node.input[0] = part
         nodes.append(node)

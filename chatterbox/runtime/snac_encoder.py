@@ -1,17 +1,18 @@
-"""The SNAC 24 kHz codec's encoder: a recording → tokens, for the prompt that a voice is cloned by."""
+"""The SNAC 24 kHz codec's encoder: a recording → tokens, for the prompt that clones a voice."""
 
 import numpy as np
+import onnxruntime as ort
 
 from chatterbox.arrays import F32, I64
 from chatterbox.errors import ModelError
-from chatterbox.runtime.decoder.graph_io import Array, Session, as_declared
+from chatterbox.runtime.decoder.graph_io import Array, as_declared
 from chatterbox.runtime.decoder.snac import CODEBOOK_PLACES, CODES, PLACES, SNAC
 
 
 class SnacEncoder:
     """`encoder_model`: a recording → tokens. Safe to call from several threads."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: ort.InferenceSession) -> None:
         if len(session.get_outputs()) != len(CODEBOOK_PLACES):
             raise ModelError("encoder_model does not give three rows of codes: not SNAC at 24 kHz")
         self._session = session

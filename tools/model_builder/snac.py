@@ -6,7 +6,6 @@ it.
 """
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +86,7 @@ def random_weights(size: SnacSize, seed: int = 0) -> dict[str, Array]:
     for i, rate in enumerate(RATES, 2):
         name, inputs, width = f"decoder.model.{i}.block", width, width // 2
         dice.alpha(f"{name}.0", inputs)
-        dice.set(f"{name}.1.weight", (inputs, width, 2 * rate), (2 * inputs) ** -0.5)
+        dice.set(f"{name}.1.weight", (inputs, width, 2 * rate), (4 * inputs) ** -0.5)
         dice.set(f"{name}.1.bias", (width,), 0.02)
         dice.set(f"{name}.2.linear.weight", (width, width, 1), 0.3 * width**-0.5)
         _random_units(dice, name, 3, width)
@@ -101,7 +100,7 @@ def _random_units(dice: "_Dice", name: str, first: int, width: int) -> None:
         dice.alpha(f"{name}.{i}.block.0", width)
         dice.conv(f"{name}.{i}.block.1", width, 1, 7)
         dice.alpha(f"{name}.{i}.block.2", width)
-        dice.conv(f"{name}.{i}.block.3", width, width, 1, gain=0.5)
+        dice.conv(f"{name}.{i}.block.3", width, width, 1, gain=0.3)
 
 
 class _Dice:
@@ -153,8 +152,9 @@ def encoder_model(weights: Mapping[str, Array], *, half: bool = False) -> onnx.M
     x = g.cast(g.input("audio_values", FLOAT, ["batch", 1, "samples"]))
     x = _conv(g, x, "encoder.block.0", pads=[3, 3])
     for i, rate in enumerate(reversed(RATES), 1):
-        x = _snake(g, _units(g, x, f"encoder.block.{i}.block", 0), f"encoder.block.{i}.block.3")
-        x = _conv(g, x, f"encoder.block.{i}.block.4", strides=[rate], pads=[math.ceil(rate / 2)] * 2)
+        name = f"encoder.block.{i}.block"
+        x = _snake(g, _units(g, x, name, 0), f"{name}.3")
+        x = _conv(g, x, f"{name}.4", strides=[rate], pads=[rate // 2] * 2)
     last = f"encoder.block.{len(RATES) + 1}"
     x = _conv(g, x, last, pads=[3, 3], group=weights[f"{last}.bias"].size)
     for i, stride in enumerate(STRIDES):

@@ -1,8 +1,8 @@
 """The SNAC 24 kHz codec's decoder: tokens → sound, in windows.
 
-A sample depends on 4757 samples to its left and 4753 to its right. So a window gives out exactly
-the samples that are final, and within the decoder each block works on just the steps that those
-depend on. Noise is addressed by seed, block and position: samples are equal however windows fall.
+A sample depends on 4757 samples on either side. So a window gives out exactly the samples that are
+final, and within the decoder each block works on just the steps that those depend on. Noise is
+addressed by seed, block and position: samples are equal however windows fall.
 
 A token is `4096 * place + code`, places 0 … 6 of a frame: place 0 belongs to the first codebook, 1
 and 4 to the second, 2, 3, 5 and 6 to the third.
@@ -34,10 +34,10 @@ SNAC = CodecSpec(
     samples_per_frame=2048,
     look_ahead_frames=2,
     left_context_frames=3,
-    delay_samples=657,
+    delay_samples=661,
 )
-"""4753 samples to the right are two frames and 657 samples. To the left of a window lie 4757 and
-those 657, which are within three frames, and what a cross-fade takes too."""
+"""4757 samples to the right are two frames and 661 samples. To the left of a window lie 4757 and
+those 661, which are within three frames, and what a cross-fade takes too."""
 
 Draw = Callable[[int, int, int, int], F32]
 """Standard normal numbers [count] by seed, block, first position and count."""

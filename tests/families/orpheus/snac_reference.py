@@ -9,7 +9,7 @@ Array = NDArray[np.float64]
 
 
 def decoded(weights: Mapping[str, Array], codes: Sequence[Array], noise: Sequence[Array]) -> Array:
-    """Three rows of codes [F], [2F], [4F] and one row of noise for each block → samples [2048 F]."""
+    """Three rows of codes [F], [2F], [4F], a row of noise for each block → samples [2048 F]."""
     x = np.zeros(())
     for i, (row, times) in enumerate(zip(codes, (4, 2, 1), strict=True)):
         name = f"quantizer.quantizers.{i}"
