@@ -27,7 +27,7 @@ class CodecSpec:
     fade_in_frames: int = 0  # at the beginning of every call, whose sound is muted or faded in
     delay_samples: int = 0
     """At a window's end, not final although the whole frames of `look_ahead_frames` were fed: a
-    codec that sees 4753 samples ahead looks 2 frames of 2048 ahead, and keeps 657 samples back."""
+    codec that sees 4757 samples ahead looks 2 frames of 2048 ahead, and keeps 661 samples back."""
     silence_tokens: frozenset[int] = frozenset()  # known to sound silent
 
     @property
