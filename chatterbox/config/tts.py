@@ -50,7 +50,7 @@ class TTSConfig(Settings):
     model_dtype: PrecisionSetting = Field(
         "auto",
         description="Precision of all graphs; auto: as suits model and device (Turbo: fp16 on"
-        " CUDA, q4 on a CPU)",
+        " CUDA, its decoder fp32 in TF32; q4 on a CPU)",
     )
     speech_encoder_dtype: PrecisionSetting | None = Field(
         None, description="Precision of this graph alone"

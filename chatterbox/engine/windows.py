@@ -184,7 +184,7 @@ class Windows:
         if ended:
             # What is left for the last window is a useful one, and enough to look ahead to.
             crumb = max(least, s.look_ahead_frames)
-            return max(ready, 0) if ready <= most + crumb else most
+            return self._last_or_before(ready, most) if ready <= most + crumb else most
         more = self._size_from(ready + 1)
         if ready < least or (ready < most and self._has_time(more, slack_s, cost)):
             return None
@@ -208,7 +208,16 @@ class Windows:
         size = self._size_from(min(grown, s.most_frames))
         if left >= size + max(s.look_ahead_frames, 1):  # so that it cannot be the last
             return size
-        return max(left, 0) if ended else None
+        return self._last_or_before(left, size) if ended else None
+
+    def _last_or_before(self, left: int, most: int) -> int:
+        """All that is left as the last window; a usual size before it, where that would be fed more
+        than any other is."""
+        s = self._settings
+        usual = [size for size in s.sizes if size <= min(most, left - s.look_ahead_frames)]
+        if usual and left + s.codec.tail_frames > s.sizes[-1] + s.look_ahead_frames:
+            return usual[-1]
+        return max(left, 0)
 
     def _least_frames(self, cost: DecodeCost, *, late: bool) -> int:
         """A window should play at least as long as it takes until the one after it is there. A

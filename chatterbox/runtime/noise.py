@@ -6,7 +6,7 @@ the same number, in whatever pieces and order they are asked for.
 
 import numpy as np
 
-from chatterbox.arrays import F32
+from chatterbox.arrays import F32, I64
 
 ORIGIN = 1 << 40
 """Positions may be negative (the prompt's frames); this many are."""
@@ -39,6 +39,12 @@ class Noise:
         words = self._words(start, count, width) >> np.uint64(40)
         unit = words.astype(np.float32) * np.float32(2.0**-24)
         return self._trimmed((low + (high - low) * unit).astype(np.float32), start, count)
+
+    def choices(self, start: int, count: int, width: int, among: int) -> I64:
+        """Whole numbers below `among`: [count, width] for the same positions."""
+        words = self._words(start, count, width) % np.uint64(among)
+        skip = (start + ORIGIN) % BLOCK_POSITIONS
+        return words[skip : skip + count].astype(np.int64)
 
     def _words(
         self, start: int, count: int, words: int

@@ -27,6 +27,7 @@ from chatterbox.compile.decoder.compiler import compile_decoder
 from chatterbox.compile.decoder.graph_edit import index, inlined
 from chatterbox.compile.decoder.phase_carry import carry_over, find_sums, only_fraction_used
 from chatterbox.runtime.decoder.compiled import Opened
+from chatterbox.runtime.decoder.shape_laws import LinearDim
 from chatterbox.runtime.decoder.split_decoder import StreamSettings
 from tools.decoder import forms
 from tools.decoder.model import decoder_model
@@ -177,7 +178,8 @@ def test_in_half_precision_harmonics_hold_for_40_seconds():
     model = inlined(parser.parse_model(text))
     before = opener(Path())(onnx.ModelProto.FromString(model.SerializeToString()))
     (found,) = find_sums(model)
-    carry_over(model, [found], {"turns": 1}, {"turns": TensorProto.FLOAT}, wide=True)
+    law = [LinearDim(0, 0, 1), LinearDim(960, 0, 0)]
+    carry_over(model, {found: law}, {"turns": TensorProto.FLOAT}, wide=True)
     hz = 1800 + 50 * np.sin(np.arange(40 * 24_000) / 5000)  # the ninth harmonic of 200 Hz
     f = (hz / 24_000).astype(np.float32)[None]
     feeds = {"f": f, found.carry: np.zeros((1, 1)), found.use: np.zeros(1)}

@@ -3,7 +3,6 @@
 Knows small graphs written by hand; runs them.
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +92,7 @@ def told_of(model: onnx.ModelProto, masked: float = 0.0) -> Observed:
         feeds = attention_feeds(steps, masked)
         values = session.run(asked, {name: feeds[name] for name in wanted})
         made.append(dict(zip(asked, values, strict=True)))
-    return observe(made, asked, masks=True)
+    return observe(made, asked)
 
 
 @pytest.mark.parametrize("text", [ATTENTION, COMPUTED])
@@ -111,13 +110,6 @@ def test_attention_is_the_same_in_one_operator(text):
 def test_attention_with_a_mask_that_hides_something_stays():
     model = inlined(model_of(COMPUTED))
     assert fuse_attention(model, told_of(model, masked=-1.0)) == 0
-
-
-def test_masks_stay_where_rows_of_different_length_may_come():
-    model = inlined(model_of(COMPUTED))
-    told = told_of(model)
-    assert told.nothing == {"hides"}
-    assert fuse_attention(model, replace(told, nothing=frozenset())) == 0
 
 
 def test_attention_in_one_operator_lets_go_of_a_mask_that_lets_all_be_seen():

@@ -149,6 +149,14 @@ def test_few_sizes_leave_few_shapes(settings, total, moments, fixed_schedule):
             assert not longer or w.begin < min(longer) - w.fed_frames
 
 
+@given(st.integers(0, 300), st.lists(moment_st, max_size=20), st.booleans())
+def test_a_last_window_is_fed_no_more_than_others(total, moments, fixed_schedule):
+    settings = window_settings(sizes=(5, 10, 20, 40, 75))
+    taken = drive(Windows(settings, fixed_schedule=fixed_schedule), total, moments)
+    assert max(w.stop - w.fresh + w.tail_frames for w in taken) <= 75 + 5
+    assert all(w.fed_frames >= w.tail_frames for w in taken)
+
+
 # --- by table
 
 

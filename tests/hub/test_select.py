@@ -91,7 +91,10 @@ def test_precision_by_graph_by_model_by_device(tmp_path):
         graphs = FILES.repositories[0].graphs
         return {g.name: select.precision(config(tmp_path, **settings), device, g) for g in graphs}
 
-    assert set(chosen("cuda").values()) == {"fp16"}
+    on_a_gpu = chosen("cuda")
+    assert on_a_gpu.pop("conditional_decoder") == "fp32", "half precision may lose its phase"
+    assert set(on_a_gpu.values()) == {"fp16"}
+    assert set(chosen("cuda", model_dtype="fp16").values()) == {"fp16"}
     assert set(chosen().values()) == {"q4"}
     mixed = chosen(model_dtype="q8", conditional_decoder_dtype="fp32")
     assert mixed["conditional_decoder"] == "fp32"

@@ -4,7 +4,9 @@ Knows tiny decoders on a CPU, where a replay is a run at fixed addresses. That a
 cannot be seen here.
 """
 
+import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +14,7 @@ import numpy as np
 import onnx
 import pytest
 from fakes import window_settings
-from tiny_decoder import open_decoder, opener, saved, some_codes, stream, voice
+from tiny_decoder import open_decoder, opener, saved, snr_db, some_codes, stream, voice, whole
 
 from chatterbox.arrays import F32
 from chatterbox.config import TTSConfig
@@ -25,6 +27,7 @@ from chatterbox.runtime.buffers import HostBuffer, Memory
 from chatterbox.runtime.cuda_graphs import CAPTURE_OPTIONS
 from chatterbox.runtime.decoder.captured import CapturedSession
 from chatterbox.runtime.decoder.compiled import Opened
+from chatterbox.runtime.decoder.graph_io import CODES
 from chatterbox.runtime.decoder.split_decoder import SplitDecoder, StreamSettings
 from chatterbox.runtime.sessions import SessionSettings
 from tools.decoder.model import decoder_model
@@ -34,9 +37,9 @@ DECODER = "conditional_decoder.onnx"
 SIZES = (3, 6, 12)
 STREAMING = StreamSettings(prompt_codes=12, max_rows=4, sizes=SIZES)
 WINDOWS = window_settings(first_least_frames=3, first_most_frames=6, most_frames=12, sizes=SIZES)
-SHAPES = 3 * (5 + 4)
-"""1, 2 and 4 rows. The flow: 3 codes, 6 behind them, 12 behind these; 6 codes, 12 behind them, with
-less left context than behind 9. To the vocoder, which has its own, both windows of 12 are one."""
+SHAPES = 3 * 5
+"""Of each part, in 1, 2 and 4 rows: a stream begins with 3 or 6 codes, and any size comes later."""
+NOTE = f"; flow: {SHAPES} shapes replayed; vocoder: {SHAPES} shapes replayed"
 
 
 class StuckMemory(Memory):
@@ -54,6 +57,20 @@ class StuckBuffer(HostBuffer):
         if not self.taken:
             super().put(values)
         self.taken = True
+
+
+class ForgettingMemory(Memory):
+    """Its buffers take nothing any more once many others have been made: as a graph whose kernels
+    went with another shape's plan."""
+
+    made = 0
+
+    def buffer(self, shape, dtype):
+        self.made += 1
+        buffer = HostBuffer(shape, dtype)
+        number, put = self.made, buffer.put
+        buffer.put = lambda values: put(values) if self.made < number + 40 else None
+        return buffer
 
 
 @pytest.fixture(scope="module", params=["equal", "ragged"])
@@ -130,24 +147,46 @@ def test_replayed_windows_sound_as_plain_ones(plain, replayed, counted, rows):
         np.testing.assert_allclose(other, one, atol=1e-5)
 
 
-def test_what_came_otherwise_runs_as_ever(plain, replayed, counted):
-    assert replayed.note.endswith(f"; {SHAPES} shapes replayed")
-    for count in (2, 17, 50):
-        sound, windows = stream(replayed.decoder, some_codes(count), WINDOWS)
-        reference, same = stream(plain, some_codes(count), WINDOWS)
-        assert windows == same
-        np.testing.assert_allclose(sound, reference, atol=1e-5)
-    assert not all(counted)
-    assert any(counted)
+@pytest.mark.parametrize("slack_s", [0.0, 1.0, math.inf])
+def test_every_window_comes_in_a_shape_that_is_replayed(plain, replayed, counted, slack_s):
+    assert replayed.note.endswith(NOTE)
     short = voice(prompt_codes=5)  # a reference too short for the usual prompt
-    counted.clear()
-    stream(replayed.decoder, some_codes(30), WINDOWS, who=short)
-    assert not any(counted[::2]), "a flow with another prompt"
+    for count in (0, 1, 2, 3, 5, 8, 11, 13, 14, 15, 16, 17, 29, 50):
+        given = {"slack_s": slack_s, "who": short if count % 2 else None}
+        sound, windows = stream(replayed.decoder, some_codes(count), WINDOWS, **given)
+        reference, same = stream(plain, some_codes(count), WINDOWS, **given)
+        assert windows == same
+        assert len(sound) == (count + CODEC.tail_frames) * SAMPLES_PER_CODE
+        np.testing.assert_allclose(sound, reference, atol=1e-5)
+    assert all(counted)
+
+
+def test_a_last_window_filled_up_sounds_as_one_that_is_not(folder):
+    """By the vocoder, that is: the flow looks at the silence behind."""
+    made = open_decoder(folder / DECODER, replace(STREAMING, sizes=())).decoder
+    filled = open_decoder(folder / DECODER, STREAMING).decoder
+    mels = []
+    flow = made.flow.mels
+    made.flow.mels = lambda *given: mels.append(flow(*given)) or mels[-1]
+    filled.flow.mels = lambda *_: mels[-1]
+    codes = some_codes(9)
+    sounds = [stream(decoder, codes, whole())[0] for decoder in (made, filled)]
+    assert sounds[0].shape == sounds[1].shape
+    assert snr_db(*(sound[:-960] for sound in sounds)) > 30
 
 
 def test_a_replay_that_does_something_else_is_not_used(plain, folder):
     opened = replaying(folder, StuckMemory("cpu"))
-    assert f"0 shapes replayed, {SHAPES} not" in opened.note
+    assert opened.note.count(f"0 shapes replayed, {SHAPES} not") == 2
+    sound, _ = stream(opened.decoder, some_codes(40), WINDOWS)
+    reference, _ = stream(plain, some_codes(40), WINDOWS)
+    np.testing.assert_allclose(sound, reference, atol=1e-5)
+
+
+def test_a_replay_that_a_later_shape_broke_is_not_used(plain, folder):
+    opened = replaying(folder, ForgettingMemory("cpu"))
+    assert opened.note.count(" not, since they came out otherwise") == 2
+    assert "; flow: 0 shapes" not in opened.note
     sound, _ = stream(opened.decoder, some_codes(40), WINDOWS)
     reference, _ = stream(plain, some_codes(40), WINDOWS)
     np.testing.assert_allclose(sound, reference, atol=1e-5)
@@ -173,9 +212,43 @@ def test_a_graph_that_cannot_be_captured_is_decoded_without(folder, monkeypatch)
         return opener(folder)(onnx.load_from_string(source))
 
     opened = loaded(folder, monkeypatch, refusing)
-    assert opened.note.endswith("; no CUDA graphs: not all of it is on the GPU")
+    why = "no CUDA graphs: not all of it is on the GPU"
+    assert opened.note.endswith(f"; flow: {why}; vocoder: {why}")
     assert opened.decoder.window_frames == SIZES
     assert stream(opened.decoder, some_codes(20), WINDOWS)[0].any()
+
+
+@pytest.mark.parametrize("when", ["opened", "captured"])
+def test_each_part_is_decoded_without_by_itself(folder, monkeypatch, when, plain):
+    refused = []
+
+    def refusing(source, settings, *, provider_options, **_):
+        session = opener(folder)(onnx.load_from_string(source))
+        if provider_options and any(i.name == CODES for i in session.get_inputs()):
+            refused.append(session)
+            if when == "opened":
+                raise ModelError("it has Memcpy nodes")
+            return Uncapturable(session)
+        return session
+
+    monkeypatch.setattr(load, "Memory", lambda device, number: Memory("cpu"))
+    opened = loaded(folder, monkeypatch, refusing)
+    assert len(refused) == 1
+    assert "; flow: no CUDA graphs: " in opened.note
+    assert opened.note.endswith(f"; vocoder: {2 * 5} shapes replayed")
+    assert stream(opened.decoder, some_codes(20), WINDOWS)[0].any()
+
+
+class Uncapturable:
+    """A session whose capture fails."""
+
+    def __init__(self, session):
+        self.get_inputs, self.run, self.io_binding = (
+            session.get_inputs, session.run, session.io_binding,
+        )  # fmt: skip
+
+    def run_with_iobinding(self, *_):
+        raise RuntimeError("operation not permitted when stream is capturing")
 
 
 def test_only_what_windows_run_through_is_opened_for_capture(folder, monkeypatch):
@@ -187,5 +260,5 @@ def test_only_what_windows_run_through_is_opened_for_capture(folder, monkeypatch
 
     monkeypatch.setattr(load, "Memory", lambda device, number: Memory("cpu"))
     opened = loaded(folder, monkeypatch, noting)
-    assert "shapes replayed" in opened.note
+    assert opened.note.count("shapes replayed") == 2
     assert [options for options in asked if options] == [CAPTURE_OPTIONS] * 2

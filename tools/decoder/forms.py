@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from chatterbox.compile.decoder.fuse_attention import ATTENTION, BIAS, SCORE_BIAS
 from chatterbox.compile.decoder.graph_edit import replace_nodes
+from chatterbox.runtime.decoder.graph_io import CODES, LENGTHS
 from tools.decoder.vocoder import HOP, N_FFT
 
 BINS = N_FFT // 2 + 1
@@ -39,6 +40,33 @@ def with_spelled_attention(model: onnx.ModelProto) -> None:
         del node.input[:], node.attribute[:]
         node.op_type, node.domain = "Reshape", ""
         node.input.extend([mixed, add.ints(0, 0, heads * round(scale**-2))])
+
+
+def with_sizes_read_out(model: onnx.ModelProto) -> None:
+    """As exporters write sizes down: rows' lengths are made from a shape, masks are as long as the
+    greatest of them, and spelled attention takes its scale from the width of its heads. `model`
+    is one with lengths."""
+    graph = model.graph
+    graph.input.remove(next(i for i in graph.input if i.name == LENGTHS))
+    add = _Nodes(model, "sizes")
+    total = add("Gather", [add("Shape", [CODES]), add.tensor(np.array(1))])
+    ones = add("Shape", [add("Gather", [CODES, add.tensor(np.array(0))], axis=1)])
+    one = helper.make_tensor("", TensorProto.INT64, [1], [1])
+    add.nodes.append(
+        helper.make_node("Mul", [add("ConstantOfShape", [ones], value=one), total], [LENGTHS])
+    )
+    makers = {output: n for n in graph.node for output in n.output}
+    for node in graph.node:
+        if node.op_type == "Less":
+            positions, lengths = (makers[name] for name in node.input)
+            positions.input[1] = add("ReduceMax", [lengths.input[0]], keepdims=0)
+        scaled = makers.get(node.input[0]) if node.op_type == "Softmax" else None
+        if scaled is not None and scaled.op_type == "Mul":
+            queries = makers[scaled.input[0]].input[0]
+            width = add("Gather", [add("Shape", [queries]), add.tensor(np.array(3))])
+            root = add("Sqrt", [add("Cast", [width], to=TensorProto.FLOAT)])
+            scaled.input[1] = add("Div", [add.tensor(np.array(1.0)), root])
+    replace_nodes(graph, [], add.nodes)
 
 
 def with_attention_bias(model: onnx.ModelProto) -> None:

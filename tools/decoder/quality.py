@@ -201,13 +201,17 @@ class Mels:
         self.seen: list[tuple[Window, F32]] = []
         decoder.flow.mels = self  # type: ignore[method-assign]
 
-    def __call__(self, jobs: Sequence[DecodeJob]) -> list[F32]:
+    def __call__(self, jobs: Sequence[DecodeJob], codes: int, rows: int) -> list[F32]:
         """In the place of `Flow.mels`."""
         made = []
         for job in jobs:
             window = job.window
             first, last = 2 * window.begin, 2 * (window.begin + window.fed_frames)
-            mel = self._flow([job])[0] if self._given is None else self._given[:, first:last]
+            mel = (
+                self._flow([job], codes, rows)[0]
+                if self._given is None
+                else self._given[:, first:last]
+            )
             self.seen.append((window, mel))
             made.append(mel)
         return made

@@ -15,29 +15,29 @@ import onnx
 import onnxruntime as ort
 
 from chatterbox.arrays import F32
-from chatterbox.compile.decoder.equivalence import rows_alike_db, stacked
+from chatterbox.compile.decoder.equivalence import compare_rows, judges, stacked
 from chatterbox.compile.decoder.errors import NotSplittable
 from chatterbox.compile.decoder.fit_dims import PROBES
 from chatterbox.compile.decoder.graph_edit import share_equal_weights
 from chatterbox.compile.decoder.introspect import DecoderFacts, OpenGraph, introspect
 from chatterbox.compile.decoder.random_ops import randoms_to_inputs
 from chatterbox.compile.decoder.split_mel import cut
-from chatterbox.compile.decoder.variants import VariantBuilder, carrying, draws_of, proof_run
-from chatterbox.families.turbo.spec import MEL_FRAMES_PER_CODE, SAMPLES_PER_CODE
+from chatterbox.compile.decoder.variants import VariantBuilder, carrying, proof_run
+from chatterbox.errors import first_line
+from chatterbox.families.turbo.spec import MEL_FRAMES_PER_CODE
 from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.decoder.captured import CapturedSession
 from chatterbox.runtime.decoder.compiled import (
     CompiledDecoder,
     Graph,
     Opened,
-    Sharing,
     open_compiled,
 )
 from chatterbox.runtime.decoder.flow import Part
-from chatterbox.runtime.decoder.graph_io import EQUAL_DB, WAVEFORM, Feeds, as_declared, snr_db
+from chatterbox.runtime.decoder.graph_io import WAVEFORM, Feeds, as_declared
 from chatterbox.runtime.decoder.shape_laws import ProbeLength
 from chatterbox.runtime.decoder.split_decoder import StreamSettings
-from chatterbox.runtime.decoder.stream_inputs import NoiseInputs, PhaseInputs, Place
+from chatterbox.runtime.decoder.stream_inputs import PhaseInputs, Place
 from chatterbox.runtime.decoder.warmup import probe_feeds
 
 Progress = Callable[[float, str], None]
@@ -64,7 +64,7 @@ def compile_decoder(
     share_equal_weights(model, path.parent)
     progress(0.02, "running it in four lengths")
     try:
-        known = introspect(model, open_graph)
+        known = introspect(model, open_graph, on_gpu=settings.on_gpu)
     except NotSplittable as reason:
         note = f"the decoder's draws stay its own: {reason}"
         return Compilation(CompiledDecoder("as published", note))
@@ -72,7 +72,7 @@ def compile_decoder(
         return _split(known, path.parent, open_graph, settings, progress)
     except NotSplittable as reason:
         progress(0.7, "proving the whole")
-        return _whole(known, open_graph, str(reason))
+        return _whole(known, open_graph, str(reason), on_gpu=settings.on_gpu)
 
 
 def compile_and_open(
@@ -87,7 +87,7 @@ def compile_and_open(
 
     def capture(name: Graph) -> CapturedSession:
         assert memory is not None
-        return CapturedSession(open_graph(name), memory)
+        return CapturedSession(lambda _: open_graph(name), memory)
 
     return open_compiled(made.decoder, open_graph, settings, capture if memory else None)
 
@@ -102,16 +102,16 @@ def with_inputs(known: DecoderFacts) -> onnx.ModelProto:
     return model
 
 
-def _whole(known: DecoderFacts, open_graph: OpenGraph, why: str) -> Compilation:
+def _whole(known: DecoderFacts, open_graph: OpenGraph, why: str, *, on_gpu: bool) -> Compilation:
     model = with_inputs(known)
     session = open_graph(carrying(model, known, wide=False))
-    alike = snr_db(known.proof.told[WAVEFORM], proof_run(known, session, WAVEFORM))
-    proofs = {"whole_snr_db": alike}
-    if alike < EQUAL_DB:
-        note = f"with draws as inputs only {alike:.0f} dB alike"
+    _, judge = judges(on_gpu=on_gpu)
+    alike = judge(known.proof.told[WAVEFORM], proof_run(known, session, WAVEFORM))
+    proofs = {"whole": alike.text}
+    if not alike.same:
+        note = f"with draws as inputs only {alike.text}"
         return Compilation(CompiledDecoder("as published", note), proofs=proofs)
-    same = "which changes nothing" if alike == np.inf else f"{alike:.0f} dB alike"
-    note = f"{why}; its draws are inputs, {same}"
+    note = f"{why}; its draws are inputs, {alike.text}"
     compiled = CompiledDecoder("whole", note, randoms=known.draws, sums=known.sums)
     return Compilation(compiled, {"decoder": carrying(model, known, wide=True)}, proofs)
 
@@ -133,65 +133,52 @@ def _split(
     progress(0.7, "the vocoder")
     vocoder, how_heard = variants.vocoder(vocoder_model)
     progress(0.9, "rows in one call")
-    sharing, plain = Sharing.ALONE, flow.graphs.get("flow")
-    if settings.max_rows > 1 and plain is not None:
-        parts = [Part(open_graph(part), draws_of(part, known)) for part in (plain, vocoder)]
-        sharing = _sharing(known, mel, *parts)
+    shared, how_shared = False, "row by row"
+    if settings.max_rows > 1 and "flow" in flow.graphs:
+        graphs = flow.graphs["flow"], vocoder
+        parts = [Part.of(open_graph(graph), known.draws) for graph in graphs]
+        shared, how_shared = _rows_share_calls(known, mel, *parts, on_gpu=settings.on_gpu)
     compiled = CompiledDecoder(
         "split",
-        f"{flow.note}; {how_heard}",
+        f"{flow.note}; {how_heard}; {how_shared}",
         mel,
         known.draws,
         known.sums,
-        sharing,
+        shared,
         flow.prompt_kv,
     )
     return Compilation(compiled, {**flow.graphs, "vocoder": vocoder}, variants.proofs)
 
 
-def _sharing(known: DecoderFacts, mel: str, flow: Part, vocoder: Part) -> Sharing:
-    """The most that rows may share without one changing another."""
-    if not _rows_equal(known, mel, flow, vocoder):
-        return Sharing.ALONE
-    if known.ragged and _flow_rows_db(flow, mel, (PROBES[1], PROBES[0]), known.ragged) >= EQUAL_DB:
-        return Sharing.PADDED
-    return Sharing.EQUAL
-
-
-def _rows_equal(known: DecoderFacts, mel: str, flow: Part, vocoder: Part) -> bool:
-    length = PROBES[1]
+def _rows_share_calls(
+    known: DecoderFacts, mel: str, flow: Part, vocoder: Part, *, on_gpu: bool
+) -> tuple[bool, str]:
+    """Whether no row of a call changes another; and how alike two are to what they are alone."""
+    mels_alike, sounds_alike = judges(on_gpu=on_gpu)
     try:
-        if _flow_rows_db(flow, mel, (length, length), known.ragged) < EQUAL_DB:
-            return False
-        alone = [_flow_feeds(flow, length, known.ragged, seed) for seed in (1, 2)]
+        alone = [_flow_feeds(flow, PROBES[1], seed) for seed in (1, 2)]
+        found = [compare_rows(flow.session, mel, alone, stacked(alone), mels_alike)]
         mels = [flow.session.run([mel], feeds)[0] for feeds in alone]
-        return _vocoder_rows_db(known, mel, vocoder, mels) >= EQUAL_DB
-    except Exception:  # noqa: BLE001 - a graph exported for one row may fail in any way on two
-        return False
+        feeds = [_vocoder_feeds(known, mel, vocoder, mels, rows) for rows in ([0], [1], [0, 1])]
+        found.append(compare_rows(vocoder.session, WAVEFORM, feeds[:2], feeds[2], sounds_alike))
+    except Exception as fault:  # noqa: BLE001 - a graph exported for one row may fail in any way on two
+        return False, f"row by row: {first_line(fault)}"
+    figures = ", ".join(dict.fromkeys(one.text for one in found))
+    if all(one.same for one in found):
+        return True, f"rows share calls ({figures})"
+    return False, f"row by row, since together they are {figures}"
 
 
-def _flow_feeds(flow: Part, length: ProbeLength, ragged: bool, seed: int) -> Feeds:
-    draws = NoiseInputs(flow.draws, first_stream=0).feeds([seed], [Place(length, 0)])
-    return as_declared(flow.session, {**probe_feeds(length, ragged, seed), **draws})
+def _flow_feeds(flow: Part, length: ProbeLength, seed: int) -> Feeds:
+    draws = flow.noise(first_stream=0).feeds([seed], [Place(length, 0)])
+    return as_declared(flow.session, {**probe_feeds(length, seed), **draws})
 
 
-def _flow_rows_db(flow: Part, mel: str, lengths: Sequence[ProbeLength], ragged: bool) -> float:
-    alone = [_flow_feeds(flow, length, ragged, seed) for seed, length in enumerate(lengths)]
-    kept = [length.codes * MEL_FRAMES_PER_CODE for length in lengths]
-    return rows_alike_db(flow.session, mel, alone, stacked(alone), kept)
-
-
-def _vocoder_rows_db(known: DecoderFacts, mel: str, vocoder: Part, mels: Sequence[F32]) -> float:
+def _vocoder_feeds(
+    known: DecoderFacts, mel: str, vocoder: Part, mels: Sequence[F32], rows: Sequence[int]
+) -> Feeds:
     length = ProbeLength(0, mels[0].shape[2] // MEL_FRAMES_PER_CODE)
-    draws, sums = NoiseInputs(vocoder.draws, first_stream=9), PhaseInputs(known.sums)
-
-    def feeds(rows: Sequence[int]) -> Feeds:
-        made = draws.feeds(rows, [Place(length, 0)] * len(rows))
-        made |= sums.feeds([None] * len(rows), length, 0, 0)
-        made |= {mel: np.concatenate([mels[row] for row in rows])}
-        return as_declared(vocoder.session, made)
-
-    alone = [feeds([row]) for row in range(len(mels))]
-    together = feeds(range(len(mels)))
-    samples = [length.codes * SAMPLES_PER_CODE] * len(mels)
-    return rows_alike_db(vocoder.session, WAVEFORM, alone, together, samples)
+    made = vocoder.noise(first_stream=9).feeds(rows, [Place(length, 0)] * len(rows))
+    made |= PhaseInputs(known.sums).feeds([None] * len(rows), length, 0, 0)
+    made |= {mel: np.concatenate([mels[row] for row in rows])}
+    return as_declared(vocoder.session, made)

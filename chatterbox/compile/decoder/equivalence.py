@@ -1,20 +1,26 @@
 """Distances between what two graphs make, and between rows together and rows alone."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chatterbox.runtime.decoder.graph_io import Feeds, Session, snr_db
+from chatterbox.arrays import SAMPLE_RATE_HZ
+from chatterbox.runtime.decoder.graph_io import EQUAL_DB, Feeds, Session, snr_db
 
 NEPER_DB = 8.686
 """A log-mel is in nepers; so many decibels are one."""
 MEL_LIMIT_DB = 1.0
 """A flow in 8 bits is used when its mel is on average no further from the exact one: less than a
 just noticeable difference in a band's loudness."""
-
-
+GPU_MEL_DB = 25.0
+"""On a GPU other shapes take other kernels, whose rounding becomes another phase. A row that got
+another row's numbers is no more than some decibels alike."""
+BANDS = 40
+FFT_SAMPLES, HOP_SAMPLES = 1024, 480
+LOWEST_HZ = 80.0
+FLOOR = 1e-6  # of the loudest: below it is no sound
 WAVE_LIMIT_DB = 25.0
 """A vocoder in 8 bits is used when its error is this far below the sound, which it follows in
 level and band."""
@@ -27,32 +33,68 @@ def mel_distance_db(reference: NDArray[Any], other: NDArray[Any]) -> float:
     return float(NEPER_DB * np.abs(np.asarray(reference, np.float64) - other).mean())
 
 
-def rows_alike_db(
-    session: Session,
-    output: str,
-    alone: Sequence[Feeds],
-    together: Feeds,
-    kept: Sequence[int],
-) -> float:
-    """How alike the rows of one call are to calls of one row each: the worst. `kept`: how many
-    steps of the output's last axis are each row's own."""
-    solos = [session.run([output], feeds)[0] for feeds in alone]
+def sound_distance_db(reference: NDArray[Any], other: NDArray[Any]) -> float:
+    """Mean difference of two sounds [rows, samples] in the loudness of their bands, whatever their
+    phase; infinite when one is no sound."""
+    if reference.shape != other.shape or not np.all(np.isfinite(other)):
+        return np.inf
+    loud = [_band_energy(np.asarray(wave, np.float64)) for wave in (reference, other)]
+    floor = FLOOR * max(float(loud[0].max()), 1e-12)
+    return float(10 * np.abs(np.log10(loud[0] + floor) - np.log10(loud[1] + floor)).mean())
+
+
+def _band_energy(waves: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[rows, frames, bands], bands as wide as they are high."""
+    padded = np.pad(waves, [(0, 0), (0, max(0, FFT_SAMPLES - waves.shape[1]))])
+    frames = np.lib.stride_tricks.sliding_window_view(padded, FFT_SAMPLES, axis=1)[:, ::HOP_SAMPLES]
+    power = np.abs(np.fft.rfft(frames * np.hanning(FFT_SAMPLES), axis=2)) ** 2
+    edges = np.geomspace(LOWEST_HZ, SAMPLE_RATE_HZ / 2, BANDS) * FFT_SAMPLES / SAMPLE_RATE_HZ
+    return np.add.reduceat(power, np.unique(edges.astype(int)), axis=2)
+
+
+class Likeness(NamedTuple):
+    """How alike two results are."""
+
+    same: bool  # the same computation, but for rounding
+    off: float  # larger is worse
+    text: str
+
+
+Judge = Callable[[NDArray[Any], NDArray[Any]], Likeness]
+"""Given a reference and what should be the same."""
+
+
+def judges(*, on_gpu: bool) -> tuple[Judge, Judge]:
+    """Of mels and of waveforms. On a CPU nothing but rounding may differ; on a GPU what tells a
+    wrong result from rounding decides."""
+
+    def alike(limit_db: float) -> Judge:
+        def judge(reference: NDArray[Any], other: NDArray[Any]) -> Likeness:
+            figure = snr_db(reference, other)
+            text = "equal" if figure == np.inf else f"{figure:.0f} dB alike"
+            return Likeness(figure >= limit_db, -figure, text)
+
+        return judge
+
+    def sounds_alike(reference: NDArray[Any], other: NDArray[Any]) -> Likeness:
+        off_db = sound_distance_db(reference, other)
+        return Likeness(off_db <= MEL_LIMIT_DB, off_db, f"{off_db:.2f} dB apart in sound")
+
+    if on_gpu:
+        return alike(GPU_MEL_DB), sounds_alike
+    return alike(EQUAL_DB), alike(EQUAL_DB)
+
+
+def compare_rows(
+    session: Session, output: str, alone: Sequence[Feeds], together: Feeds, judge: Judge
+) -> Likeness:
+    """How alike the rows of one call are to calls of one row each: the worst."""
     rows = session.run([output], together)[0]
-    return min(
-        snr_db(solo[0, ..., :steps], rows[row, ..., :steps])
-        for row, (solo, steps) in enumerate(zip(solos, kept, strict=True))
-    )
+    solos = [session.run([output], feeds)[0] for feeds in alone]
+    found = [judge(solo, rows[row : row + 1]) for row, solo in enumerate(solos)]
+    return max(found, key=lambda one: one.off)
 
 
 def stacked(rows: Sequence[Feeds]) -> Feeds:
-    """Rows under each other, shorter ones padded with zeros behind."""
-    made: Feeds = {}
-    for name in rows[0]:
-        arrays = [row[name] for row in rows]
-        sizes = np.array([array.shape for array in arrays]).max(axis=0)
-        made[name] = np.concatenate([_padded(array, sizes) for array in arrays])
-    return made
-
-
-def _padded(array: NDArray[Any], sizes: NDArray[np.int64]) -> NDArray[Any]:
-    return np.pad(array, [(0, int(f - own)) for f, own in zip(sizes, array.shape, strict=True)])
+    """Rows of equal length under each other."""
+    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}

@@ -102,7 +102,7 @@ def split_for_prompt_kv(
         return None
     encoder = open_graph(halved.encoder)
     names = [*halved.told, *halved.given]
-    runs = {length: tell(encoder, names, probe_feeds(length, ragged=False)) for length in PROBES}
+    runs = {length: tell(encoder, names, probe_feeds(length)) for length in PROBES}
     try:
         told = {name: _law(name, runs) for name in names}
     except NotSplittable:

@@ -65,11 +65,8 @@ def tensors_to_observe(model: onnx.ModelProto) -> list[str]:
     return [name for name in names if name in known.producer]
 
 
-def observe(
-    runs: Sequence[Mapping[str, NDArray[Any]]], names: Sequence[str], *, masks: bool
-) -> Observed:
-    """From what the tensors were in runs of different length. `masks`: whether what hid nothing in
-    these never will."""
+def observe(runs: Sequence[Mapping[str, NDArray[Any]]], names: Sequence[str]) -> Observed:
+    """From what the tensors were in runs of different length."""
     heads: dict[str, int] = {}
     widths: dict[str, int] = {}
     factors: dict[str, float] = {}
@@ -90,8 +87,6 @@ def observe(
             nothing.add(name)
         if all(value.ndim > 1 and np.all(value) for value in values):  # one axis: lengths
             everything.add(name)
-    if not masks:
-        nothing, everything = set(), set()
     return Observed(heads, widths, factors, frozenset(nothing), frozenset(everything))
 
 

@@ -4,11 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnx import helper
+from onnx import TensorProto, helper, numpy_helper
 
+from chatterbox.compile.decoder.device_sizes import Crossings, crossing, observe_crossings
 from chatterbox.compile.decoder.errors import NotSplittable
 from chatterbox.compile.decoder.fit_dims import PROBES, fit_dims
 from chatterbox.compile.decoder.fuse_attention import (
@@ -16,13 +18,20 @@ from chatterbox.compile.decoder.fuse_attention import (
     observe,
     tensors_to_observe,
 )
-from chatterbox.compile.decoder.graph_edit import inlined
+from chatterbox.compile.decoder.graph_edit import inlined, replace_nodes
 from chatterbox.compile.decoder.phase_carry import find_sums, sums_as_outputs
 from chatterbox.compile.decoder.random_ops import find_randoms, randoms_to_outputs
 from chatterbox.compile.decoder.split_mel import find_mel
 from chatterbox.compile.decoder.unpack_attention import unpack_attention
 from chatterbox.families.turbo.spec import MEL_BANDS, MEL_FRAMES_PER_CODE, SAMPLES_PER_CODE
-from chatterbox.runtime.decoder.graph_io import LENGTHS, WAVEFORM, Feeds, PhaseSum, RandomOp
+from chatterbox.runtime.decoder.graph_io import (
+    CODES,
+    LENGTHS,
+    WAVEFORM,
+    Feeds,
+    PhaseSum,
+    RandomOp,
+)
 from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength, time_axis
 from chatterbox.runtime.decoder.warmup import probe_feeds
 
@@ -45,12 +54,12 @@ class DecoderFacts:
     written out."""
 
     model: onnx.ModelProto
-    ragged: bool
     draws: Mapping[RandomOp, list[LinearDim]]
     sums: Mapping[PhaseSum, list[LinearDim]]
     mel: str | None  # the tensor between flow and vocoder
     why_whole: str  # why there is none
-    attention: Observed  # of one row, or rows of equal length
+    attention: Observed
+    crossings: Crossings  # of a flow on a GPU
     proof: Run
 
     def kind(self, tensor: str) -> int:
@@ -58,9 +67,12 @@ class DecoderFacts:
         return int(helper.np_dtype_to_tensor_dtype(self.proof.told[tensor].dtype))
 
 
-def introspect(model: onnx.ModelProto, open_graph: OpenGraph) -> DecoderFacts:
+def introspect(
+    model: onnx.ModelProto, open_graph: OpenGraph, *, on_gpu: bool = False
+) -> DecoderFacts:
     """Raises NotSplittable when not even the draws can be had."""
     model = inlined(model)
+    _with_rows_of_one_length(model)
     unpack_attention(model)
     draws = find_randoms(model)
     sums = find_sums(model)
@@ -72,14 +84,15 @@ def introspect(model: onnx.ModelProto, open_graph: OpenGraph) -> DecoderFacts:
     if mel is not None:
         told.graph.output.append(helper.make_empty_tensor_value_info(mel))
     asked = tensors_to_observe(model)
-    told.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in asked)
+    crossed = sorted(set().union(*crossing(model)) if on_gpu else ())
+    more = {*asked, *crossed} - {o.name for o in told.graph.output}
+    told.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in sorted(more))
     session = open_graph(told)
-    ragged = any(i.name == LENGTHS for i in model.graph.input)
-    runs = {length: _run(session, length, ragged) for length in PROBES}
-    # Rows of different length are masked only when they share a call, which these runs don't show.
-    attention = observe(list(runs.values()), asked, masks=not ragged)
+    runs = {length: _run(session, length) for length in PROBES}
+    attention = observe(list(runs.values()), asked)
+    crossings = observe_crossings(runs, crossed)
     for run in runs.values():
-        for name in asked:
+        for name in more:
             del run[name]
     laws = {n: fit_dims({p: r[n].shape for p, r in runs.items()}) for n in runs[PROBES[0]]}
     if laws[WAVEFORM] != [LinearDim(0, 0, 1), LinearDim(SAMPLES_PER_CODE, 0, 0)]:
@@ -88,18 +101,36 @@ def introspect(model: onnx.ModelProto, open_graph: OpenGraph) -> DecoderFacts:
         mel, why = None, "what feeds the vocoder is not a mel of the speech alone"
     last = PROBES[-1]
     outputs = runs[last]
-    proof = Run(last, probe_feeds(last, ragged), outputs)
+    proof = Run(last, probe_feeds(last), outputs)
     carried = [s for s in sums if _is_phase(outputs[s.name], laws[s.name])]
     return DecoderFacts(
         model,
-        ragged,
         {d: laws[d.name] for d in draws},
         {s: laws[s.name] for s in carried},
         mel,
         why,
         attention,
+        crossings,
         proof,
     )
+
+
+def _with_rows_of_one_length(model: onnx.ModelProto) -> None:
+    """Where a graph asks for the rows' lengths: as many codes as there are. Shorter rows are filled
+    up with silence here, as those of graphs are that do not ask; so nothing need be masked."""
+    given = next((i for i in model.graph.input if i.name == LENGTHS), None)
+    if given is None:
+        return
+    model.graph.input.remove(given)
+    one = helper.make_tensor("", TensorProto.INT64, [1], [1])
+    axis = numpy_helper.from_array(np.array([1]), f"{LENGTHS}.axis")
+    model.graph.initializer.append(axis)
+    nodes = [
+        helper.make_node("Shape", [CODES], [f"{LENGTHS}.shape"]),
+        helper.make_node("ConstantOfShape", [f"{LENGTHS}.shape"], [f"{LENGTHS}.ones"], value=one),
+        helper.make_node("ReduceSum", [f"{LENGTHS}.ones", axis.name], [LENGTHS], keepdims=0),
+    ]
+    replace_nodes(model.graph, [], nodes)
 
 
 def _mel(model: onnx.ModelProto) -> tuple[str | None, str]:
@@ -119,6 +150,6 @@ def _is_phase(values: NDArray[Any], law: list[LinearDim]) -> bool:
     return values.dtype.kind == "f" and axis is not None and law[axis].per_prompt == 0
 
 
-def _run(session: ort.InferenceSession, length: ProbeLength, ragged: bool) -> Feeds:
+def _run(session: ort.InferenceSession, length: ProbeLength) -> Feeds:
     names = [o.name for o in session.get_outputs()]
-    return dict(zip(names, session.run(names, probe_feeds(length, ragged)), strict=True))
+    return dict(zip(names, session.run(names, probe_feeds(length)), strict=True))

@@ -7,18 +7,25 @@ the window before, and an output that gives the value at another step for the wi
 summed in double: in single precision the rounding of one second alone shifts the upper harmonics by
 half a turn. Where the graph uses nothing but the fraction of a turn, whole turns are dropped before
 the sum leaves double: in half precision it would be too coarse after a second, and infinite after
-half a minute.
+half a minute. A sum over samples is one over mel frames, each with its samples within: a GPU's
+CumSum adds up all that is before a step for each step anew.
 """
 
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from chatterbox.compile.decoder.graph_edit import Index, index, replace_nodes, through
+from chatterbox.families.turbo.spec import MEL_FRAMES_PER_CODE, SAMPLES_PER_CODE
 from chatterbox.hub.external_data import is_external
 from chatterbox.runtime.decoder.graph_io import PhaseSum
+from chatterbox.runtime.decoder.shape_laws import LinearDim, time_axis
 
 SUM = "CumSum"
 WAVES = frozenset({"Sin", "Cos"})
+HALF = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 KEEPS_FRACTION = frozenset(
     {"Add", "Cast", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
 )
@@ -50,21 +57,44 @@ def sums_as_outputs(model: onnx.ModelProto, sums: list[PhaseSum]) -> None:
     model.graph.output.extend(helper.make_empty_tensor_value_info(s.name) for s in sums)
 
 
+def coarse_phase(model: onnx.ModelProto, sums: Iterable[PhaseSum]) -> bool:
+    """Whether a sum goes to its sine in half precision, whole turns included."""
+    graph = index(model.graph)
+    narrow = {
+        node.output[0]: node
+        for node in model.graph.node
+        if node.op_type == "Cast" and any(a.name == "to" and a.i in HALF for a in node.attribute)
+    }
+    for s in sums:
+        if only_fraction_used(s.name, graph):
+            continue
+        wanted, seen = [s.name], {s.name}
+        while wanted:
+            for reader in graph.consumers.get(wanted.pop(), ()):
+                if reader.output[0] in narrow:
+                    return True
+                if reader.op_type not in WAVES:
+                    new = [o for o in reader.output if o not in seen]
+                    seen.update(new)
+                    wanted += new
+    return False
+
+
 def carry_over(
     model: onnx.ModelProto,
-    sums: list[PhaseSum],
-    axes: dict[str, int],
-    kinds: dict[str, int],
+    sums: Mapping[PhaseSum, Sequence[LinearDim]],
+    kinds: Mapping[str, int],
     *,
     wide: bool,
 ) -> None:
-    """Give each sum its inputs and its output; `axes` are the sums' time axes, `kinds` their
-    element types. Unless `wide`, sum as the graph does, so that nothing changes while `use` is 0
-    (for proofs)."""
+    """Give each sum its inputs and its output; `kinds` are their element types. Unless `wide`, sum
+    as the graph does, so that nothing changes while `use` is 0 (for proofs)."""
     graph = model.graph
-    producer = index(graph).producer
-    for s in sums:
-        node = producer[s.name]
+    for s, law in sums.items():
+        known = index(graph)
+        node = known.producer[s.name]
+        axis = time_axis(law)
+        assert axis is not None
         inputs = [(s.carry, TensorProto.DOUBLE, None), (s.use, TensorProto.DOUBLE, [1])]
         inputs += [(s.anchor, TensorProto.INT64, [1]), (s.mark, TensorProto.INT64, [1])]
         for name, kind, dims in inputs:
@@ -73,9 +103,59 @@ def carry_over(
         graph.output[-1].type.tensor_type.elem_type = TensorProto.DOUBLE
         turns = wide and only_fraction_used(s.name, index(graph))
         summed_in = TensorProto.DOUBLE if wide else kinds[s.name]
-        nodes = _carried(node, s, axes[s.name], summed_in, kinds[s.name], turns=turns)
+        terms, summed = f"{s.name}.terms", f"{s.name}.summed"
+        frames = wide and _by_frames(node, known, law, axis)
+        nodes = [helper.make_node("Cast", [node.input[0]], [terms], f"{terms}/Cast", to=summed_in)]
+        if frames:
+            nodes += _summed_by_frames(graph, terms, summed, law, axis)
+        else:
+            nodes.append(onnx.NodeProto.FromString(node.SerializeToString()))
+            nodes[-1].input[0], nodes[-1].output[0] = terms, summed
+        nodes += _carried(s, axis, kinds[s.name], turns=turns)
         replace_nodes(graph, [node], nodes)
-        producer = index(graph).producer
+
+
+def _by_frames(node: onnx.NodeProto, known: Index, law: Sequence[LinearDim], axis: int) -> bool:
+    """Whether the sum `node` is a plain one over the samples of whole mel frames."""
+    over = known.initializers.get(through(node.input[1], known))
+    if over is None or is_external(over) or any(a.i for a in node.attribute):
+        return False
+    same = int(numpy_helper.to_array(over).item()) % len(law) == axis
+    return same and law[axis].per_code == SAMPLES_PER_CODE and law[axis].fixed == 0
+
+
+def _summed_by_frames(
+    graph: onnx.GraphProto, terms: str, summed: str, law: Sequence[LinearDim], axis: int
+) -> list[onnx.NodeProto]:
+    """Sums within frames, and what all frames before make."""
+    behind = [dim.fixed for dim in law[axis + 1 :]]
+    samples = SAMPLES_PER_CODE // MEL_FRAMES_PER_CODE
+
+    def part(what: str) -> str:
+        return f"{summed}.{what}"
+
+    def numbers(what: str, values: Sequence[int]) -> str:
+        stored = numpy_helper.from_array(np.array(values, np.int64), part(what))
+        graph.initializer.append(stored)
+        return part(what)
+
+    def make(kind: str, inputs: list[str], what: str, **attributes: int) -> onnx.NodeProto:
+        return helper.make_node(kind, inputs, [part(what)], f"{part(what)}/{kind}", **attributes)
+
+    split = numbers("split", [*[0] * axis, -1, samples, *behind])
+    joined = numbers("joined", [*[0] * axis, -1, *behind])
+    over, inner = numbers("over", [axis]), numbers("inner", [axis + 1])
+    last = numbers("last", [samples - 1])
+    nodes = [
+        make("Reshape", [terms, split], "frames"),
+        make("CumSum", [part("frames"), inner], "within"),
+        make("Gather", [part("within"), last], "ends", axis=axis + 1),
+        make("CumSum", [part("ends"), over], "before", exclusive=1),
+        make("Add", [part("within"), part("before")], "both"),
+        make("Reshape", [part("both"), joined], "whole"),
+    ]
+    nodes[-1].output[0] = summed
+    return nodes
 
 
 def only_fraction_used(name: str, known: Index) -> bool:
@@ -117,11 +197,9 @@ def _is_one(name: str, known: Index) -> bool:
     return bool(numpy_helper.to_array(constant).item() == 1)
 
 
-def _carried(
-    node: onnx.NodeProto, s: PhaseSum, axis: int, summed_in: int, kind: int, *, turns: bool
-) -> list[onnx.NodeProto]:
-    """sum + carry − sum at the anchor, in double; the sum itself in `summed_in`, the result in
-    `kind`, with `turns` less its whole turns."""
+def _carried(s: PhaseSum, axis: int, kind: int, *, turns: bool) -> list[onnx.NodeProto]:
+    """sum + carry − sum at the anchor, in double; the result in `kind`, with `turns` less its whole
+    turns."""
 
     def part(what: str) -> str:
         return f"{s.name}.{what}"
@@ -129,14 +207,9 @@ def _carried(
     def make(kind: str, inputs: list[str], output: str, **attributes: int) -> onnx.NodeProto:
         return helper.make_node(kind, inputs, [output], name=f"{output}/{kind}", **attributes)
 
-    summed = onnx.NodeProto()
-    summed.CopyFrom(node)
-    summed.input[0], summed.output[0] = part("terms"), part("summed")
     without = [make("Floor", [part("set")], part("whole"))]
     without.append(make("Sub", [part("set"), part("whole")], part("turns")))
     return [
-        make("Cast", [node.input[0]], part("terms"), to=summed_in),
-        summed,
         make("Cast", [part("summed")], part("sum"), to=TensorProto.DOUBLE),
         make("Gather", [part("sum"), s.anchor], part("there"), axis=axis),
         make("Mul", [part("there"), s.use], part("undone")),

@@ -5,6 +5,7 @@ few words which form it was and why.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,13 @@ import onnx
 from numpy.typing import NDArray
 
 from chatterbox.arrays import I64
-from chatterbox.compile.decoder.equivalence import MEL_LIMIT_DB, WAVE_LIMIT_DB, mel_distance_db
+from chatterbox.compile.decoder.device_sizes import Lengths, keep_apart
+from chatterbox.compile.decoder.equivalence import (
+    MEL_LIMIT_DB,
+    WAVE_LIMIT_DB,
+    judges,
+    mel_distance_db,
+)
 from chatterbox.compile.decoder.errors import NotSplittable
 from chatterbox.compile.decoder.estimator import split_for_prompt_kv
 from chatterbox.compile.decoder.fuse_activations import fast_mish, fast_snake, fuse_gelu
@@ -21,13 +28,15 @@ from chatterbox.compile.decoder.fuse_attention import fuse_attention
 from chatterbox.compile.decoder.int8_convs import convs_in_int8
 from chatterbox.compile.decoder.int8_matmul import products_in_int8
 from chatterbox.compile.decoder.introspect import DecoderFacts, OpenGraph
-from chatterbox.compile.decoder.phase_carry import carry_over
+from chatterbox.compile.decoder.noise_in_graph import draw_from_table
+from chatterbox.compile.decoder.phase_carry import carry_over, coarse_phase
+from chatterbox.errors import ModelError
 from chatterbox.families.turbo.spec import MEL_FRAMES_PER_CODE
 from chatterbox.runtime.decoder.compiled import CompiledDecoder, Graph, PromptKV, prompt_flow
 from chatterbox.runtime.decoder.flow import fed_to_flow
 from chatterbox.runtime.decoder.graph_io import (
     CODES,
-    EQUAL_DB,
+    PROMPT_MEL,
     WAVEFORM,
     Feeds,
     RandomOp,
@@ -35,11 +44,15 @@ from chatterbox.runtime.decoder.graph_io import (
     snr_db,
 )
 from chatterbox.runtime.decoder.prompt_kv_cache import AGAIN_CODES, CachedPromptFlow
-from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength, time_axis
+from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength
 from chatterbox.runtime.decoder.split_decoder import StreamSettings
 from chatterbox.runtime.decoder.stream_inputs import PhaseInputs, Place
 from chatterbox.runtime.decoder.warmup import probe_feeds, probe_voice
 
+COARSE_PHASE = (
+    "this decoder rounds the phase of its harmonics to half precision before their sine, so that"
+    " nothing is left of it after a second: set CHATTERBOX_CONDITIONAL_DECODER_DTYPE=fp32"
+)
 PROVEN_CODES = 25
 """What is said behind a remembered prompt to compare it with one that is decoded: 1 s."""
 
@@ -63,7 +76,7 @@ class VariantBuilder:
         assert known.mel is not None, "only what was cut has parts"
         self._known, self._mel = known, known.mel
         self._folder, self._open, self._settings = folder, open_graph, settings
-        self.proofs: dict[str, float] = {}
+        self.proofs: dict[str, Any] = {}
 
     def flow(self, model: onnx.ModelProto) -> FlowVariant:
         """In 8 bits with a remembered prompt, in 8 bits, or exact."""
@@ -72,8 +85,43 @@ class VariantBuilder:
             flow, why = self._flow_in_int8(model)
             if flow is not None:
                 return flow
-        self.proofs["flow_snr_db"] = _must_equal(self._known, self._open(model), self._mel)
-        return FlowVariant({"flow": model}, f"flow {why}")
+        exact, alike = self._exact_flow(model)
+        self.proofs["flow"] = alike
+        return FlowVariant({"flow": self._drawing(exact)}, f"flow {why}{self._figure(alike)}")
+
+    def _exact_flow(self, model: onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
+        """Attention and GELU as one operator each, where that is the same; and how alike."""
+        fused = _copy(model)
+        fuse_gelu(fused)
+        fuse_attention(fused, self._known.attention)
+        if self._settings.on_gpu:
+            lengths = Lengths((CODES, 1), (PROMPT_MEL, 1))
+            fused = keep_apart(fused, lengths, self._known.crossings)
+        with suppress(NotSplittable):
+            return fused, self._must_equal(fused, self._mel)
+        return model, self._must_equal(model, self._mel)
+
+    def _drawing(self, model: onnx.ModelProto) -> onnx.ModelProto:
+        """On a GPU with its noise made inside."""
+        if self._settings.on_gpu:
+            for op, law in draws_of(model, self._known).items():
+                draw_from_table(model, op, law)
+        return model
+
+    def _figure(self, alike: str) -> str:
+        """Part of a note: how alike, where that is not to the rounding."""
+        return f" ({alike})" if self._settings.on_gpu else ""
+
+    def _must_equal(self, part: onnx.ModelProto, output: str) -> str:
+        """How alike a part is to the whole on the same draws. Raises NotSplittable where it
+        differs."""
+        judge = judges(on_gpu=self._settings.on_gpu)[output == WAVEFORM]
+        alike = judge(
+            self._known.proof.told[output], proof_run(self._known, self._open(part), output)
+        )
+        if not alike.same:
+            raise NotSplittable(f"cut in two it is only {alike.text}")
+        return alike.text
 
     def _flow_in_int8(self, model: onnx.ModelProto) -> tuple[FlowVariant | None, str]:
         small = _copy(model)
@@ -146,16 +194,23 @@ class VariantBuilder:
                 how = f"vocoder in 8 bits, {alike:.0f} dB from exact"
                 return carrying(small, known, wide=True), how
             why = f"exact, since in 8 bits it is {alike:.0f} dB from that"
-        session = self._open(carrying(model, known, wide=False))
-        self.proofs["vocoder_snr_db"] = _must_equal(known, session, WAVEFORM)
-        return carrying(model, known, wide=True), f"vocoder {why}"
+        if self._settings.on_gpu:
+            if coarse_phase(model, known.sums):
+                raise ModelError(COARSE_PHASE)
+            model = keep_apart(
+                model, Lengths((self._mel, 2), None, MEL_FRAMES_PER_CODE), known.crossings
+            )
+        proven = self._must_equal(carrying(model, known, wide=False), WAVEFORM)
+        self.proofs["vocoder"] = proven
+        made = self._drawing(carrying(model, known, wide=True))
+        return made, f"vocoder {why}{self._figure(proven)}"
 
 
 def lost_by_remembering_db(flow: CachedPromptFlow, mel: str, prompt: int) -> float:
     """How far windows behind a remembered prompt are from windows behind a decoded one: the worse
     of a stream's first window and a later one."""
     voice = probe_voice(prompt)
-    codes: I64 = probe_feeds(ProbeLength(0, PROVEN_CODES + AGAIN_CODES), ragged=False)[CODES][0]
+    codes: I64 = probe_feeds(ProbeLength(0, PROVEN_CODES + AGAIN_CODES))[CODES][0]
     memory = flow.remember(voice, prompt)
     worst = 0.0
     for context in (0, AGAIN_CODES):
@@ -183,9 +238,7 @@ def draws_of(part: onnx.ModelProto, known: DecoderFacts) -> dict[RandomOp, list[
 def carrying(model: onnx.ModelProto, known: DecoderFacts, *, wide: bool) -> onnx.ModelProto:
     """A copy whose running sums go on from call to call."""
     made = _copy(model)
-    axes = {s.name: axis for s, law in known.sums.items() if (axis := time_axis(law)) is not None}
-    kinds = {s.name: known.kind(s.name) for s in known.sums}
-    carry_over(made, list(known.sums), axes, kinds, wide=wide)
+    carry_over(made, known.sums, {s.name: known.kind(s.name) for s in known.sums}, wide=wide)
     return made
 
 
@@ -196,15 +249,6 @@ def proof_run(known: DecoderFacts, session: Session, output: str) -> NDArray[Any
     wanted = [i.name for i in session.get_inputs()]
     made: NDArray[Any] = session.run([output], {name: feeds[name] for name in wanted})[0]
     return made
-
-
-def _must_equal(known: DecoderFacts, session: Session, output: str) -> float:
-    """How alike, in dB, a part is to the whole on the same draws. Raises NotSplittable where it
-    differs."""
-    alike = snr_db(known.proof.told[output], proof_run(known, session, output))
-    if alike < EQUAL_DB:
-        raise NotSplittable(f"cut in two it is only {alike:.0f} dB alike")
-    return alike
 
 
 def _copy(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -7,6 +7,8 @@ from chatterbox.hub.files import FamilyFiles, Graph, Precision, Repository
 GraphName = Literal["speech_encoder", "embed_tokens", "language_model", "conditional_decoder"]
 GRAPHS: tuple[GraphName, ...] = get_args(GraphName)
 AUTOMATIC: dict[str, Precision] = {"cpu": "q4", "cuda": "fp16"}
+AUTOMATIC_DECODER: dict[str, Precision] = {"cpu": "q4", "cuda": "fp32"}
+"""In half precision a decoder may lose its phase; in fp32 its products run in TF32 on a GPU."""
 ROOT_FILES = (
     "config.json",
     "generation_config.json",
@@ -19,7 +21,17 @@ FILES = FamilyFiles(
     family="turbo",
     model_types=frozenset({"chatterbox"}),
     repositories=(
-        Repository(tuple(Graph(name, f"{name}_dtype", AUTOMATIC) for name in GRAPHS), ROOT_FILES),
+        Repository(
+            tuple(
+                Graph(
+                    name,
+                    f"{name}_dtype",
+                    AUTOMATIC_DECODER if name == "conditional_decoder" else AUTOMATIC,
+                )
+                for name in GRAPHS
+            ),
+            ROOT_FILES,
+        ),
     ),
     models={
         "turbo": (

@@ -1,13 +1,13 @@
 """Open Chatterbox Turbo: which wrapper belongs to which graph, compiled where it is proven."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
 
 from chatterbox.config import TTSConfig
-from chatterbox.errors import first_line
 from chatterbox.families.model import LoadedModel, LoadRequest
 from chatterbox.families.turbo.language_model import (
     PROOF_SENTENCE,
@@ -23,7 +23,6 @@ from chatterbox.hub.files import ModelFiles, graph_sources
 from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.compiled_cache import CompiledCache, identity
 from chatterbox.runtime.compiled_lm import NotCompiled
-from chatterbox.runtime.cuda_graphs import CAPTURE_OPTIONS
 from chatterbox.runtime.decoder.captured import CapturedSession
 from chatterbox.runtime.decoder.compiled import (
     DECODER_COMPILER,
@@ -105,22 +104,17 @@ def _decoder(config: TTSConfig, files: ModelFiles, settings: SessionSettings) ->
 
     def capture(name: Graph) -> CapturedSession:
         memory = Memory(settings.device, config.gpu_device_id)
-        return CapturedSession(opened(name, CAPTURE_OPTIONS), memory)
+        return CapturedSession(partial(opened, name), memory)
 
-    if not captures(config, settings):
-        return open_compiled(compiled, open_graph, streaming)
-    try:
-        return open_compiled(compiled, open_graph, streaming, capture)
-    except Exception as fault:  # noqa: BLE001 - onnxruntime raises its own kinds
-        made = open_compiled(compiled, open_graph, streaming)
-        return replace(made, note=f"{made.note}; no CUDA graphs: {first_line(fault)}")
+    graphs_wanted = captures(config, settings)
+    return open_compiled(compiled, open_graph, streaming, capture if graphs_wanted else None)
 
 
 def stream_settings(config: TTSConfig, settings: SessionSettings) -> StreamSettings:
     """How the decoder streams on this device."""
     streaming = StreamSettings(prompt_codes=round(config.decoder_prompt_s * CODE_RATE_HZ))
     if settings.device == "cuda":
-        return replace(streaming, max_rows=GPU_DECODER_ROWS, sizes=GPU_WINDOWS)
+        return replace(streaming, on_gpu=True, max_rows=GPU_DECODER_ROWS, sizes=GPU_WINDOWS)
     memory_bytes = config.decoder_prompt_cache_mb * 1024 * 1024
     return replace(streaming, int8=config.decoder_int8, memory_bytes=memory_bytes)
 
@@ -137,6 +131,7 @@ def decoder_graphs(
         "prompt_kv": streaming.memory_bytes > 0,
         "prompt_codes": streaming.prompt_codes,
         "rows_share_calls": streaming.max_rows > 1,
+        "on_gpu": streaming.on_gpu,
     }
     known_by = identity("decoder", graph_sources(path), matters, DECODER_COMPILER)
 

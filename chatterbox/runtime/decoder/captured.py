@@ -3,10 +3,11 @@ each shape can be one CUDA graph.
 
 Knows shapes, addresses and a session; nothing of what the graph computes, nor when to record. A
 captured graph does what was done at its capture, whatever has changed since. So each is compared
-with a plain run on other numbers before anything is made with it.
+with a plain run on other numbers before anything is made with it, and again once all are captured:
+cuDNN's plan of one shape goes when the next is run.
 """
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,41 +15,54 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from chatterbox.errors import first_line
 from chatterbox.runtime.buffers import Buffer, Memory
-from chatterbox.runtime.cuda_graphs import NO_CAPTURE, REHEARSALS, run_options
+from chatterbox.runtime.cuda_graphs import CAPTURE_OPTIONS, NO_CAPTURE, REHEARSALS, run_options
 from chatterbox.runtime.decoder.graph_io import EQUAL_DB, Feeds, snr_db
 
 Array = NDArray[Any]
+OpenSession = Callable[[dict[str, str] | None], ort.InferenceSession]
 
 
 class CapturedSession:
-    """A session that runs, in the shapes it met while `recording`, at fixed addresses."""
+    """A session that runs, in the shapes it met while `recording`, at fixed addresses. Where it
+    cannot capture, it runs plainly, and the note says why."""
 
-    def __init__(self, session: ort.InferenceSession, memory: Memory) -> None:
-        """`session`: opened with `capture.CAPTURE_OPTIONS` where it is to capture."""
-        self._session, self._memory = session, memory
+    def __init__(self, open_session: OpenSession, memory: Memory) -> None:
+        """`open_session` is given `CAPTURE_OPTIONS`, or None to open it plainly."""
+        self._open, self._memory = open_session, memory
         self._plainly = run_options(NO_CAPTURE)
-        self._recording = False
+        self._recording, self._why_plain = False, ""
         self._calls: dict[Hashable, _Call | None] = {}  # None: a replay computed something else
+        try:
+            self._session = open_session(CAPTURE_OPTIONS)
+        except Exception as fault:  # noqa: BLE001 - onnxruntime raises its own kinds
+            self._give_up(fault)
+
+    def _give_up(self, fault: Exception) -> None:
+        self._why_plain = first_line(fault)
+        self._calls.clear()
+        self._session = self._open(None)
 
     @property
-    def recorded(self) -> int:
-        """Shapes that are replayed."""
-        return sum(call is not None for call in self._calls.values())
-
-    @property
-    def refused(self) -> int:
-        """Shapes that are not, since a replay was not the same computation."""
-        return len(self._calls) - self.recorded
+    def note(self) -> str:
+        """What came of it, for the operator."""
+        if self._why_plain:
+            return f"no CUDA graphs: {self._why_plain}"
+        recorded = sum(call is not None for call in self._calls.values())
+        refused = len(self._calls) - recorded
+        differing = f", {refused} not, since they came out otherwise" if refused else ""
+        return f"{recorded} shapes replayed{differing}"
 
     @contextmanager
     def recording(self) -> Iterator[None]:
         """Learn every shape that is run meanwhile. Nothing else may use the device."""
         self._recording = True
-        try:
-            yield
-        finally:
-            self._recording = False
+        yield
+        self._recording = False
+        for shape, call in self._calls.items():
+            if call is not None and not self._replays(call, _others(call.feeds())):
+                self._calls[shape] = None
 
     def get_inputs(self) -> Sequence[Any]:
         """The session's."""
@@ -58,8 +72,11 @@ class CapturedSession:
     def run(self, outputs: Sequence[str], feeds: Feeds) -> Sequence[Array]:
         """As the session's own."""
         shape = tuple(outputs), tuple((name, values.shape) for name, values in feeds.items())
-        if self._recording and shape not in self._calls:
-            self._calls[shape] = self._proven(outputs, feeds)
+        if self._recording and shape not in self._calls and not self._why_plain:
+            try:
+                self._calls[shape] = self._proven(outputs, feeds)
+            except Exception as fault:  # noqa: BLE001 - onnxruntime raises its own kinds
+                self._give_up(fault)
         call = self._calls.get(shape)
         return self._plain(outputs, feeds) if call is None else call.run(feeds)
 
@@ -73,10 +90,13 @@ class CapturedSession:
         call = _Call(self._session, self._memory, feeds, made, graph_id)
         for _ in range(REHEARSALS):
             call.run(feeds)
-        others = {name: _other(values) for name, values in feeds.items()}
-        both = zip(self._plain(outputs, others), call.run(others), strict=True)
-        alike = min(snr_db(plain, replayed) for plain, replayed in both)
-        return call if alike >= EQUAL_DB else None
+        return call if self._replays(call, _others(feeds)) else None
+
+    def _replays(self, call: "_Call", feeds: Feeds) -> bool:
+        """Whether a replay is what a plain run is."""
+        replayed = call.run(feeds)
+        plain = self._plain(call.outputs, feeds)
+        return min(map(snr_db, plain, replayed)) >= EQUAL_DB
 
 
 class _Call:
@@ -100,6 +120,15 @@ class _Call:
             memory.bind_output(self._binding, name, buffer)
         self._options = run_options(graph_id)
 
+    @property
+    def outputs(self) -> list[str]:
+        """Their names."""
+        return list(self._outputs)
+
+    def feeds(self) -> Feeds:
+        """What it was given last."""
+        return {name: buffer.get().copy() for name, buffer in self._inputs.items()}
+
     def run(self, feeds: Mapping[str, Array]) -> list[Array]:
         """The outputs, in memory of their own."""
         for name, values in feeds.items():
@@ -112,9 +141,12 @@ def _buffers(memory: Memory, values: Mapping[str, Array]) -> dict[str, Buffer]:
     return {name: memory.buffer(value.shape, value.dtype) for name, value in values.items()}
 
 
-def _other(values: Array) -> Array:
-    """Other numbers that mean something too: samples a little softer, codes, lengths and steps one
+def _others(feeds: Feeds) -> Feeds:
+    """Other numbers that mean something too: samples a little softer, codes, places and steps one
     less."""
-    if np.issubdtype(values.dtype, np.integer):
-        return values - (values > 0)
-    return (0.9 * values).astype(values.dtype)
+    return {
+        name: values - (values > 0)
+        if np.issubdtype(values.dtype, np.integer)
+        else (0.9 * values).astype(values.dtype)
+        for name, values in feeds.items()
+    }

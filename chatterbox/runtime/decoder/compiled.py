@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -21,7 +20,7 @@ from chatterbox.runtime.decoder.warmup import rehearse
 
 log = logging.getLogger(__name__)
 
-DECODER_COMPILER = 2
+DECODER_COMPILER = 3
 """Version of what compiles decoders: raised whenever the same source would give other graphs or
 facts."""
 
@@ -31,14 +30,6 @@ Graph = Literal["flow", "encoder", "estimator", "vocoder", "decoder", "published
 decoder; as published is the published file itself."""
 OpenGraph = Callable[[Graph], Session]
 Json = dict[str, Any]
-
-
-class Sharing(Enum):
-    """Which rows may share a call; the values are for the operator."""
-
-    PADDED = "rows of any length share a call"
-    EQUAL = "rows of equal length share a call"
-    ALONE = "row by row"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +49,7 @@ class CompiledDecoder:
     mel: str = ""  # the tensor between flow and vocoder
     randoms: Mapping[RandomOp, list[LinearDim]] = field(default_factory=dict)
     sums: Mapping[PhaseSum, list[LinearDim]] = field(default_factory=dict)
-    sharing: Sharing = Sharing.ALONE
+    rows_share_calls: bool = False
     prompt_kv: PromptKV | None = None
 
     def to_json(self) -> Json:
@@ -73,7 +64,7 @@ class CompiledDecoder:
                 for op, law in self.randoms.items()
             ],
             "sums": [[s.name, _dims(law)] for s, law in self.sums.items()],
-            "sharing": self.sharing.name,
+            "rows_share_calls": self.rows_share_calls,
             "prompt_kv": kv
             and {
                 "outputs": [
@@ -97,7 +88,7 @@ class CompiledDecoder:
                 for name, kind, first, second, dims in facts["randoms"]
             },
             sums={PhaseSum(name): _law(dims) for name, dims in facts["sums"]},
-            sharing=Sharing[facts["sharing"]],
+            rows_share_calls=facts["rows_share_calls"],
             prompt_kv=kv
             and PromptKV(
                 {
@@ -109,9 +100,8 @@ class CompiledDecoder:
         )
 
     def part(self, session: Session) -> Part:
-        """A session with those random tensors that are inputs of its graph."""
-        inputs = {i.name for i in session.get_inputs()}
-        return Part(session, {op: law for op, law in self.randoms.items() if op.name in inputs})
+        """A session and its random tensors."""
+        return Part.of(session, self.randoms)
 
 
 def _dims(law: Sequence[LinearDim]) -> list[list[int]]:
@@ -169,8 +159,8 @@ def open_compiled(
     settings: StreamSettings,
     capture: Callable[[Graph], CapturedSession] | None = None,
 ) -> Opened:
-    """With `capture`, a plain flow and its vocoder replay the shapes of `rehearse`; whatever fails
-    then is raised, and the caller opens it again without."""
+    """With `capture`, a plain flow and its vocoder replay the shapes of `rehearse`, each where it
+    can."""
     if compiled.form == "split":
         return _split(compiled, open_graph, settings, capture)
     session = open_graph("decoder" if compiled.form == "whole" else "published")
@@ -184,19 +174,19 @@ def _split(
     settings: StreamSettings,
     capture: Callable[[Graph], CapturedSession] | None,
 ) -> Opened:
-    replays: list[CapturedSession] = []
+    replays: dict[Graph, CapturedSession] = {}
     flow: Flow
     if compiled.prompt_kv is not None:
         flow = prompt_flow(compiled, open_graph("encoder"), open_graph("estimator"), settings)
         vocoder = open_graph("vocoder")
-    elif capture is not None:
-        replays = [capture("flow"), capture("vocoder")]
-        flow = PlainFlow(compiled.part(replays[0]), compiled.mel, settings.prompt_codes)
-        vocoder = replays[1]
     else:
-        part = compiled.part(open_graph("flow"))
-        flow, vocoder = PlainFlow(part, compiled.mel, settings.prompt_codes), open_graph("vocoder")
-    if compiled.sharing is Sharing.ALONE:
+        if capture is not None:
+            replays = {"flow": capture("flow"), "vocoder": capture("vocoder")}
+        part = compiled.part(replays.get("flow") or open_graph("flow"))
+        one_prompt = bool(settings.sizes)
+        flow = PlainFlow(part, compiled.mel, settings.prompt_codes, one_prompt=one_prompt)
+        vocoder = replays.get("vocoder") or open_graph("vocoder")
+    if not compiled.rows_share_calls:
         settings = replace(settings, max_rows=1)
     decoder = SplitDecoder(
         flow,
@@ -204,11 +194,15 @@ def _split(
         compiled.mel,
         compiled.sums,
         settings,
-        padded=compiled.sharing is Sharing.PADDED,
         replayed=bool(replays),
     )
-    note = f"{compiled.note}; {compiled.sharing.value}"
-    return Opened(decoder, "split", note + _replayed(decoder, replays, settings.prompt_codes))
+    if replays:
+        with ExitStack() as stack:
+            for replayed in replays.values():
+                stack.enter_context(replayed.recording())
+            rehearse(decoder, settings.sizes, settings.prompt_codes)
+    notes = [compiled.note, *(f"{name}: {one.note}" for name, one in replays.items())]
+    return Opened(decoder, "split", "; ".join(notes))
 
 
 def prompt_flow(
@@ -226,16 +220,3 @@ def prompt_flow(
         settings.prompt_codes,
         settings.memory_bytes,
     )
-
-
-def _replayed(decoder: SplitDecoder, parts: Sequence[CapturedSession], prompt_codes: int) -> str:
-    """Have `parts` record what will come; and what came of it."""
-    if not parts:
-        return ""
-    with ExitStack() as stack:
-        for part in parts:
-            stack.enter_context(part.recording())
-        rehearse(decoder, prompt_codes)
-    recorded, refused = sum(p.recorded for p in parts), sum(p.refused for p in parts)
-    differing = f", {refused} not, since they came out otherwise" if refused else ""
-    return f"; {recorded} shapes replayed{differing}"

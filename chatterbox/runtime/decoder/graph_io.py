@@ -11,14 +11,12 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from chatterbox.arrays import I64
-
 Array = NDArray[Any]
 Feeds = dict[str, Array]
 
 CODES, SPEAKER, PROMPT_MEL = "speech_tokens", "speaker_embeddings", "speaker_features"
 LENGTHS = "code_lengths"
-"""Each row's own number of codes; a graph that has this input takes rows of different length."""
+"""Each row's own number of codes, where a published graph asks for it."""
 WAVEFORM = "waveform"
 DECLARED = {"tensor(float16)": np.float16, "tensor(float)": np.float32}
 
@@ -43,6 +41,11 @@ class RandomOp:
     kind: Literal["normal", "uniform"]
     first: float  # mean, or the lowest value
     second: float  # standard deviation, or the highest value
+
+    @property
+    def rows(self) -> str:
+        """The input in its place where the graph makes it from a table: i64, which rows."""
+        return f"{self.name}.rows"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +83,6 @@ class PhaseSum:
 def past(name: str) -> str:
     """The estimator's input that stands before the keys or values `name`."""
     return f"{name}.past"
-
-
-def row_lengths(totals: list[int]) -> I64:
-    """The input `code_lengths`."""
-    return np.array(totals, np.int64)
 
 
 def as_declared(session: Session, feeds: Feeds) -> Feeds:

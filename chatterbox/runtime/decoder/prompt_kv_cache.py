@@ -96,8 +96,8 @@ class CachedPromptFlow:
         """As long as is set, if the voice has as much."""
         return self._prompt_of(stream_of(job).voice)
 
-    def mels(self, jobs: Sequence[DecodeJob]) -> list[F32]:
-        """One after the other."""
+    def mels(self, jobs: Sequence[DecodeJob], codes: int, rows: int) -> list[F32]:  # noqa: ARG002
+        """One after the other, as long as each is."""
         return [self._mel_of(job) for job in jobs]
 
     def warm(self, voice: Voice) -> None:

@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
 import numpy as np
 
@@ -24,16 +23,14 @@ from chatterbox.families.turbo.spec import (
     TAIL_SILENCE_CODES,
 )
 from chatterbox.runtime.cuda_graphs import bucket_sizes
-from chatterbox.runtime.decoder.flow import Flow, Part, Stream, stream_of
+from chatterbox.runtime.decoder.flow import Flow, Part, Stream, filled, stream_of
 from chatterbox.runtime.decoder.graph_io import WAVEFORM, Feeds, PhaseSum, as_declared
 from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength
-from chatterbox.runtime.decoder.stream_inputs import NoiseInputs, PhaseInputs, Place
-
-T = TypeVar("T")
+from chatterbox.runtime.decoder.stream_inputs import PhaseInputs, Place
 
 SAMPLES_PER_FRAME = SAMPLES_PER_CODE // MEL_FRAMES_PER_CODE
-PADDED_GRID_CODES = 16
-"""Rows whose lengths differ by less share a call where padding is possible."""
+FIRST_SIZES = 2
+"""Streams begin with one of the smallest windows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +45,8 @@ class StreamSettings:
     """Windows in one call: one on a CPU, where a second costs as much again."""
     sizes: tuple[int, ...] = ()
     """Fresh codes that windows come in, where rows share calls; none: any."""
+    on_gpu: bool = False
+    """Parts are made for CUDA graphs, and results of another order of sums count as equal."""
     int8: bool = False
     """The flow's matrix products in 8 bits; for CPUs."""
     memory_bytes: int = 0
@@ -67,17 +66,20 @@ class SplitDecoder:
         sums: Mapping[PhaseSum, list[LinearDim]],
         settings: StreamSettings,
         *,
-        padded: bool,
         replayed: bool = False,
     ) -> None:
-        """`padded`: rows of different length have been proven to share a call. `replayed`: calls
-        come in few numbers of rows."""
+        """`replayed`: calls come in few numbers of rows."""
         self.flow, self._vocoder = flow, vocoder.session
-        self._vocoder_draws = NoiseInputs(vocoder.draws, first_stream=flow.sources)
+        self._vocoder_draws = vocoder.noise(first_stream=flow.sources)
         self._mel = mel
         self._sums = PhaseInputs(sums)
         self._settings = settings
-        self._padded = padded
+        first = [size + CODEC.look_ahead_frames for size in settings.sizes]
+        later = [CODEC.left_context_frames + codes for codes in first]
+        self._flow_codes = sorted({*first[:FIRST_SIZES], *later})
+        context = settings.vocoder_context_frames
+        frames = [MEL_FRAMES_PER_CODE * codes for codes in first]
+        self._vocoder_frames = sorted({*frames[:FIRST_SIZES], *(context + f for f in frames)})
         self._row_counts = bucket_sizes(settings.max_rows) if replayed else ()
 
     @property
@@ -99,13 +101,13 @@ class SplitDecoder:
         self.flow.warm(voice)
 
     def bucket(self, job: DecodeJob) -> Hashable:
-        """Rows of one call have equally long prompts, and equally many codes or nearly."""
-        fed = job.window.fed_frames
-        return self.flow.prompt(job), -(-fed // PADDED_GRID_CODES) if self._padded else fed
+        """Rows of one call have equally long prompts, and equally many codes."""
+        return self.flow.prompt(job), _usual(self._flow_codes, job.window.fed_frames)
 
     def start(self, jobs: Sequence[DecodeJob]) -> Callable[[], list[Rendered]]:
         """The flow; the vocoder is the rest."""
-        mels = self.flow.mels(self._filled(jobs))[: len(jobs)]
+        codes = _usual(self._flow_codes, jobs[0].window.fed_frames)
+        mels = self.flow.mels(jobs, codes, self._usual_rows(len(jobs)))
         return partial(self._finish, jobs, mels)
 
     def run(self, jobs: Sequence[DecodeJob]) -> list[Rendered]:
@@ -115,23 +117,22 @@ class SplitDecoder:
     def _finish(self, jobs: Sequence[DecodeJob], mels: Sequence[F32]) -> list[Rendered]:
         """Streams move on once all is done, so that a call that failed can be made again with
         fewer."""
-        plans = [_Vocoding(job, mel, self._settings.vocoder_context_frames)
+        context = self._settings.vocoder_context_frames
+        plans = [_Vocoding(job, mel, context, self._vocoder_frames)
                  for job, mel in zip(jobs, mels, strict=True)]  # fmt: skip
         groups: dict[Hashable, list[int]] = defaultdict(list)
         for row, plan in enumerate(plans):
             groups[plan.group].append(row)
         made: dict[int, tuple[Rendered, Feeds]] = {}
         for rows in groups.values():
-            some = self._filled([plans[row] for row in rows])
-            made |= zip(rows, self._vocoded(some)[: len(rows)], strict=True)
+            made |= zip(rows, self._vocoded([plans[row] for row in rows]), strict=True)
         for row, plan in enumerate(plans):
             plan.keep(made[row][1])
         return [made[row][0] for row in range(len(jobs))]
 
-    def _filled(self, rows: Sequence[T]) -> Sequence[T]:
-        """With copies of the first up to the next number that calls come in."""
-        count = next((n for n in self._row_counts if n >= len(rows)), len(rows))
-        return [*rows, *[rows[0]] * (count - len(rows))]
+    def _usual_rows(self, rows: int) -> int:
+        """The next number of rows that calls come in."""
+        return _usual(self._row_counts, rows)
 
     def _vocoded(self, plans: Sequence["_Vocoding"]) -> list[tuple[Rendered, Feeds]]:
         """The vocoder, for rows that begin alike; and what their next windows need of it."""
@@ -139,10 +140,11 @@ class SplitDecoder:
         frames = one.mel.shape[1]
         length = ProbeLength(0, frames // MEL_FRAMES_PER_CODE)
         places = [Place(length, plan.first / MEL_FRAMES_PER_CODE) for plan in plans]
+        rows = self._usual_rows(len(plans))
         feeds = self._vocoder_draws.feeds([plan.stream.seed for plan in plans], places)
-        carries = [plan.stream.carry for plan in plans]
+        feeds = filled(feeds | {self._mel: np.stack([plan.mel for plan in plans])}, rows)
+        carries = [plan.stream.carry for plan in plans] + [None] * (rows - len(plans))
         feeds |= self._sums.feeds(carries, length, one.anchor, one.mark)
-        feeds[self._mel] = np.stack([plan.mel for plan in plans])
         outputs = [WAVEFORM, *self._sums.outputs]
         waves, *told = self._vocoder.run(outputs, as_declared(self._vocoder, feeds))
         made = []
@@ -154,16 +156,26 @@ class SplitDecoder:
         return made
 
 
+def _usual(sizes: Sequence[int], size: int) -> int:
+    """The next of the sizes; the size itself where none is as large."""
+    return next((usual for usual in sizes if usual >= size), size)
+
+
 class _Vocoding:
     """One job on its way through the vocoder."""
 
-    def __init__(self, job: DecodeJob, mel: F32, context_frames: int) -> None:
+    def __init__(
+        self, job: DecodeJob, mel: F32, context_frames: int, usual_frames: Sequence[int]
+    ) -> None:
         self.job, self.stream = job, stream_of(job)
         self._context = context_frames
         window = job.window
         known = self.stream.mel
         fresh = (window.fresh - window.begin) * MEL_FRAMES_PER_CODE
-        self.mel: F32 = np.concatenate([known, mel[:, fresh:]], axis=1)  # [80, frames]
+        frames = np.concatenate([known, mel[:, fresh:]], axis=1)
+        more = _usual(usual_frames, frames.shape[1]) - frames.shape[1]
+        # The last frame goes on up to a usual size; what that sounds like is cut off.
+        self.mel: F32 = np.pad(frames, [(0, 0), (0, more)], mode="edge") if more else frames
         self.first = window.fresh * MEL_FRAMES_PER_CODE - known.shape[1]  # frame of the stream
         self.anchor = job.next_sample - self.first * SAMPLES_PER_FRAME  # sample of the call
         self.mark = job.next_from - self.first * SAMPLES_PER_FRAME

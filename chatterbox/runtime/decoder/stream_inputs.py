@@ -3,13 +3,14 @@
 Knows positions in a stream; nothing of sessions.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from chatterbox.families.turbo.spec import SAMPLES_PER_CODE
+from chatterbox.families.turbo.spec import MEL_FRAMES_PER_CODE, SAMPLES_PER_CODE
 from chatterbox.runtime.decoder.graph_io import Array, Feeds, PhaseSum, RandomOp
+from chatterbox.runtime.decoder.noise_table import RowLayout
 from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength, time_axis
 from chatterbox.runtime.noise import Noise
 
@@ -25,20 +26,38 @@ class Place:
 class NoiseInputs:
     """The draws of one graph, in their order: each is a noise source of its own."""
 
-    def __init__(self, laws: Mapping[RandomOp, list[LinearDim]], first_stream: int) -> None:
+    def __init__(
+        self,
+        laws: Mapping[RandomOp, list[LinearDim]],
+        first_stream: int,
+        from_table: Collection[RandomOp] = (),
+    ) -> None:
+        """`from_table`: draws that the graph makes itself, from rows that it is told."""
         self._laws = [(d, law, first_stream + i) for i, (d, law) in enumerate(laws.items())]
+        self._layouts = {draw: RowLayout.of(laws[draw]) for draw in from_table}
 
     def feeds(self, seeds: Sequence[int], places: Sequence[Place]) -> Feeds:
         """For rows that need the same size: [rows, …] for each draw."""
-        return {
-            draw.name: np.concatenate(
-                [
-                    _drawn(draw, law, Noise(seed, stream), place)
-                    for seed, place in zip(seeds, places, strict=True)
-                ]
-            )
-            for draw, law, stream in self._laws
-        }
+        made: Feeds = {}
+        for draw, law, stream in self._laws:
+            layout = self._layouts.get(draw)
+            rows = [
+                _drawn(draw, law, Noise(seed, stream), place)
+                if layout is None
+                else _rows(layout, law, Noise(seed, stream), place)
+                for seed, place in zip(seeds, places, strict=True)
+            ]
+            made[draw.name if layout is None else draw.rows] = np.concatenate(rows)
+        return made
+
+
+def _rows(layout: RowLayout, law: list[LinearDim], noise: Noise, place: Place) -> Array:
+    """Rows of the table for one row of one draw."""
+    axis = time_axis(law)
+    assert axis is not None
+    prompt = place.length.prompt * law[axis].per_prompt // layout.steps
+    frames = law[axis].at(place.length) // layout.steps
+    return layout.rows(noise, round(place.begin * MEL_FRAMES_PER_CODE), frames, prompt)
 
 
 def _drawn(draw: RandomOp, law: list[LinearDim], noise: Noise, place: Place) -> Array:

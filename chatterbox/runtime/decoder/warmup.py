@@ -3,11 +3,11 @@
 Knows sizes, rows and a voice that nobody has; nothing of CUDA.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from chatterbox.families.base import DecodeJob, StreamingDecoder, Voice, Window
+from chatterbox.families.base import CodecSpec, DecodeJob, StreamingDecoder, Voice, Window
 from chatterbox.families.turbo.spec import (
     CODE_COUNT,
     MEL_BANDS,
@@ -18,28 +18,18 @@ from chatterbox.families.turbo.spec import (
 )
 from chatterbox.families.turbo.voice import VoiceTensors
 from chatterbox.runtime.cuda_graphs import bucket_sizes
-from chatterbox.runtime.decoder.graph_io import (
-    CODES,
-    LENGTHS,
-    PROMPT_MEL,
-    SPEAKER,
-    Feeds,
-    row_lengths,
-)
+from chatterbox.runtime.decoder.graph_io import CODES, PROMPT_MEL, SPEAKER, Feeds
 from chatterbox.runtime.decoder.shape_laws import ProbeLength
 
-FIRST_SIZES = 2
-"""Streams begin with one of the smallest windows."""
 
-
-def rehearse(decoder: StreamingDecoder, prompt_codes: int) -> None:
-    """Decode streams that grow from size to size, in every number of rows. A window that comes
-    otherwise, as some last ones do, runs as ever."""
+def rehearse(decoder: StreamingDecoder, sizes: Sequence[int], prompt_codes: int) -> None:
+    """Decode two streams in every number of rows: one begins with the smallest window, the other
+    with the next and comes to every size behind it. All calls are made in one of these shapes."""
     voice = probe_voice(prompt_codes)
     for rows in bucket_sizes(decoder.max_rows):
-        for start in range(FIRST_SIZES):
+        for streamed in (sizes[:1], (*sizes[1:2], *sizes)):
             streams = [decoder.open(voice, seed) for seed in range(rows)]
-            for window in _growing(decoder, start):
+            for window in _windows(decoder.codec, streamed):
                 codes = np.full(window.stop - window.begin, SILENCE_CODE, np.int64)
                 next_sample = window.fresh * SAMPLES_PER_CODE
                 decoder.run(
@@ -47,39 +37,32 @@ def rehearse(decoder: StreamingDecoder, prompt_codes: int) -> None:
                 )
 
 
-def _growing(decoder: StreamingDecoder, start: int) -> Iterator[Window]:
+def _windows(codec: CodecSpec, sizes: Sequence[int]) -> Iterator[Window]:
+    """Of one stream, in these sizes."""
     end = 0
-    for size in decoder.window_frames[start:]:
+    for size in sizes:
         fresh, end = end, end + size
-        begin = max(0, fresh - decoder.codec.left_context_frames)
-        yield Window(
-            begin,
-            fresh,
-            end,
-            end + decoder.codec.look_ahead_frames,
-            last=False,
-            codec=decoder.codec,
-        )
+        begin = max(0, fresh - codec.left_context_frames)
+        yield Window(begin, fresh, end, end + codec.look_ahead_frames, last=False, codec=codec)
 
 
-def probe_feeds(length: ProbeLength, ragged: bool, seed: int = 0) -> Feeds:
+def probe_feeds(length: ProbeLength, seed: int = 0) -> Feeds:
     """Some input of this length: any codes, any voice."""
     rng = np.random.default_rng([seed, length.prompt, length.codes])
     total = length.prompt + length.codes
     frames = length.prompt * MEL_FRAMES_PER_CODE
-    feeds: Feeds = {
+    return {
         CODES: rng.integers(0, CODE_COUNT, (1, total)),
         SPEAKER: rng.normal(size=(1, SPEAKER_DIM)).astype(np.float32),
         # Log-mel of speech lies about -6 ± 2.5.
         PROMPT_MEL: rng.normal(-6.0, 2.5, (1, frames, MEL_BANDS)).astype(np.float32),
     }
-    return feeds | ({LENGTHS: row_lengths([total])} if ragged else {})
 
 
 def probe_voice(prompt: int) -> Voice:
     """A voice that nobody has, with a prompt of so many codes; the language model is told nothing
     of it."""
-    feeds = probe_feeds(ProbeLength(prompt, 0), ragged=False)
+    feeds = probe_feeds(ProbeLength(prompt, 0))
     features = np.zeros((1, 1), np.float32)
     tensors = VoiceTensors(features, feeds[CODES][0], feeds[SPEAKER][0], feeds[PROMPT_MEL][0])
     return Voice("nobody's", tensors)
