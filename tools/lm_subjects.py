@@ -96,7 +96,7 @@ class Subjects:
         options = {"enable_cuda_graph": "1"} if captured else None
         path = self.compiled_path(precision)
         session = open_session(path, self._settings, provider_options=options, spin_us=SPIN_US)
-        memory = Memory(self._settings.device, self._device_id)
+        memory = Memory(self._settings.device, self._settings.device_id)
         slots = max(self._given.batches)
         buckets = Buckets(slots, capture=True) if captured else None
         hidden = int(session.get_inputs()[0].shape[2])
@@ -139,10 +139,6 @@ class Subjects:
         if isinstance(found, NotCompiled):
             sys.exit(f"{precision}: {found.reason}")
         return found.path
-
-    @property
-    def _device_id(self) -> int:
-        return int(self._settings.cuda_options.get("device_id", 0))
 
     def _fill(self, model: SlottedLanguageModel, context: int) -> None:
         """All slots at `context`, their memory really taken."""

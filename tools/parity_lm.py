@@ -147,7 +147,7 @@ class Parity:
                     model.prefill(slot, self._prompt(self._ids[place % 30 :]))
                     beside.append(slot)
             codes = np.array([code] + [(code + slot) % 6561 for slot in beside])
-            logits.append(model.decode([2, *beside], codes)[0])
+            logits.append(model.decode([2, *beside], codes)[0].copy())
         return np.stack(logits)
 
     def _prompt(self, ids: I64) -> PrefixedPrompt:

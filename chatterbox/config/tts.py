@@ -73,6 +73,13 @@ class TTSConfig(Settings):
         "auto", description="auto: CUDA where it works, else the CPU"
     )
     gpu_device_id: int = Field(0, ge=0, le=63, description="Which GPU")
+    decoder_device_id: int | None = Field(
+        None,
+        ge=0,
+        le=63,
+        description="Which GPU decodes speech tokens; none: the same; another one of its own lets"
+        " both work at once",
+    )
     gpu_mem_limit_gb: float | None = Field(
         None, gt=0, le=1024, description="Bound on ONNX Runtime's GPU arena; none: no bound"
     )
@@ -86,8 +93,18 @@ class TTSConfig(Settings):
     )
     use_tf32: bool = Field(True, description="TF32 matrix products in fp32 graphs")
     prefer_nhwc: bool = Field(False, description="NHWC convolutions on CUDA")
+    sdpa_kernel: int = Field(
+        3,
+        ge=0,
+        le=255,
+        description="Attention kernels on CUDA, a sum: 1 flash, 2 memory-efficient, 8 cuDNN; 0: as"
+        " onnxruntime likes, which on an H100 plans anew for each length of a text",
+    )
     threads: int = Field(
-        0, ge=0, le=256, description="CPU threads of each session; 0: the cores of this process"
+        0,
+        ge=0,
+        le=256,
+        description="CPU threads of each session; 0: the cores of this process, on a GPU 1",
     )
 
     # --- graphs
@@ -102,7 +119,7 @@ class TTSConfig(Settings):
         " proven equal; int8 halves their memory at least",
     )
     cuda_graphs: bool = Field(
-        False, description="Replay captured steps and windows on a GPU (not measured yet)"
+        True, description="Replay captured steps and windows on a GPU; off: launch each kernel"
     )
     max_sequence_length: int = Field(
         2048,
@@ -116,7 +133,7 @@ class TTSConfig(Settings):
         ge=0,
         le=1_000_000,
         description="Memory for the language model's state of each voice; more lets more voices"
-        " start without being prepared again",
+        " start without being prepared again; on a GPU by its memory where not set",
     )
     decoder_prompt_s: float = Field(
         3.0,
@@ -150,20 +167,21 @@ class TTSConfig(Settings):
         ge=1,
         le=1024,
         description="Requests synthesised at once; more raises throughput until the processor is"
-        " busy, and makes each of them slower",
+        " busy, and makes each of them slower; on a GPU by its memory where not set",
     )
     max_queued_requests: int = Field(
         32,
         ge=0,
         le=65536,
-        description="Requests that wait for a place; more waits longer instead of getting 429",
+        description="Requests that wait for a place; more waits longer instead of getting 429; on a"
+        " GPU by its memory where not set",
     )
     max_sequences: int = Field(
         16,
         ge=1,
         le=1024,
         description="Segments that the language model steps together, in one batch; more raises"
-        " throughput and memory, and slows each step",
+        " throughput and memory, and slows each step; on a GPU by its memory where not set",
     )
     voice_workers: int = Field(
         2,

@@ -46,6 +46,7 @@ from chatterbox.families.load import load_model
 from chatterbox.families.model import LoadedModel, ModelInfo
 from chatterbox.hardening import make_private
 from chatterbox.runtime.ort_errors import device_is_lost, is_out_of_memory
+from chatterbox.runtime.sessions import fitted
 from chatterbox.text import CodeBlocks, Segment, prepare
 from chatterbox.voices.library import VoiceLibrary
 
@@ -69,9 +70,10 @@ class TTSEngine:
     """One loaded model, its voices, an engine thread, a decode thread, a pool for voices."""
 
     def __init__(self, config: TTSConfig, *, on_death: Callable[[], None] | None = None) -> None:
-        """Cheap; `load` does the work. `on_death` is called, from whichever thread noticed,
+        """Cheap; `load` does the work. Raises ModelError or ConfigError where a GPU is asked
+        for that cannot be used. `on_death` is called, from whichever thread noticed,
         after a fault has ended the engine and every open request has been told."""
-        self.config = config
+        self.config = config = fitted(config)
         self.state: State = "loading"
         self.fault: str | None = None
         self.admission = Admission(config.max_concurrent_requests, config.max_queued_requests)

@@ -261,7 +261,8 @@ class GenerationLoop:
         logits = self._model.decode([one.slot for one in sequences], tokens)
         took_s = time.monotonic() - began_s
         self._counters.add(steps=1, stepped_rows=len(sequences), step_s=took_s)
-        return logits
+        whole = len(sequences) == self._scheduler.running
+        return logits if whole else logits.copy()  # of a split batch, the next part overwrites them
 
     def _append_tokens(self, outputs: Logits | None) -> None:
         """Sample a token for each sequence, and append it."""

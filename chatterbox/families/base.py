@@ -143,7 +143,8 @@ class LanguageModel(Protocol):
         ...
 
     def decode(self, slots: Sequence[int], tokens: I64) -> F32:
-        """Append one token [B] to each of `slots`; returns logits [B, vocab] in that order."""
+        """Append one token [B] to each of `slots`; returns logits [B, vocab] in that order. The
+        next call may overwrite them."""
         ...
 
     def free(self, slot: int) -> None:

@@ -66,8 +66,9 @@ class LoadRequest:
 
     def info(self, *notes: str) -> ModelInfo:
         """What is loaded. `notes`: of the family, for the operator."""
-        precisions = self.files.precisions
-        return ModelInfo(self.name, precisions, self.settings.device, self.fallback, notes)
+        chosen = [self.settings.note] if self.settings.note else []
+        precisions, device = self.files.precisions, self.settings.device
+        return ModelInfo(self.name, precisions, device, self.fallback, (*notes, *chosen))
 
     def sampling(self) -> dict[str, float]:
         """How the model's `generation_config.json` wants its tokens drawn: whatever of it is usable

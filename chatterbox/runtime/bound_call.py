@@ -1,30 +1,34 @@
-"""One shape of call to the compiled language model: its buffers, bound to memory for good."""
+"""One shape of call to a compiled language model, bound to its memory for good."""
 
-import base64
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from chatterbox.arrays import I64
+from chatterbox.arrays import F32, I64
 from chatterbox.errors import ModelError
-from chatterbox.runtime.buffers import Buffer, HostBuffer, Memory, Window
+from chatterbox.runtime.buffers import Buffer, HostBuffer, Memory, Mirror, Window
 
 METADATA_KEY = "chatterbox.compiled"
 """The compiled graph's metadata entry with its dimensions."""
-PREFIX_GRAPH_KEY = "chatterbox.prefix_graph"
-"""The entry with the graph that copies a prefix into a slot (`kv_prefix.py`), in base64."""
-Rows = NDArray[Any]
-"""What a graph is given at each position: a row of embeddings [hidden], or an id."""
 KV_TYPES: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
     "tensor(int8)": np.int8,
 }
+IDS, EMBEDS = "input_ids", "embeds"
+"""What a graph is given at each position: an id, a row of embeddings, or both, which it adds."""
+Rows = NDArray[Any]
+"""Whichever a call is made with: ids [active, new], or embeddings [active, new, hidden]."""
+TOTAL = "total_length"
+ALIGNMENT_BYTES = 256  # as CUDA's own allocator aligns
+
+Fields = dict[str, tuple[tuple[int, ...], DTypeLike]]
 
 
 def past_name(layer: int, kind: str) -> str:
@@ -48,31 +52,32 @@ class GraphShape:
     vocab: int
     positions: int
     kv_type: type[np.generic]
-    prefix_graph: bytes  # ONNX: a slot from a prefix and zeros
-    ids: bool = False  # whether it takes ids, not rows of embeddings
-    rotary: bool = False  # whether it knows each row's positions from its past
+    inputs: frozenset[str]
+    width: int  # of the logits as they come out: `vocab`, and what is left away
     prefill_rows: int = 1 << 20  # most positions of one call
 
     @classmethod
     def of(cls, session: ort.InferenceSession) -> "GraphShape":
         """Read from the session. Raises ModelError when the graph is not one of ours."""
         metadata = session.get_modelmeta().custom_metadata_map
-        if METADATA_KEY not in metadata or PREFIX_GRAPH_KEY not in metadata:
+        if METADATA_KEY not in metadata:
             raise ModelError("this language model was not written by `chatterbox compile`")
         inputs = {i.name: i for i in session.get_inputs()}
-        layers = sum(name.startswith("past.") for name in inputs) // 2
         key = inputs[past_name(0, "key")]
-        numbers = json.loads(metadata[METADATA_KEY])
         return cls(
-            layers,
-            key.shape[1],
-            key.shape[3],
+            layers=sum(name.startswith("past.") for name in inputs) // 2,
+            heads=key.shape[1],
+            head_dim=key.shape[3],
             kv_type=KV_TYPES[key.type],
-            ids="input_ids" in inputs,
-            rotary="position_ids" not in inputs,
-            prefix_graph=base64.b64decode(metadata[PREFIX_GRAPH_KEY]),
-            **numbers,
+            inputs=frozenset(inputs),
+            width=session.get_outputs()[0].shape[1],
+            **json.loads(metadata[METADATA_KEY]),
         )
+
+    @property
+    def no_id(self) -> int:
+        """The id of a row of zeros, where a graph takes ids and rows and is given rows."""
+        return self.vocab
 
     @property
     def past_names(self) -> list[str]:
@@ -84,42 +89,67 @@ class GraphShape:
         """Graph outputs in the same order."""
         return [present_name(i, kind) for i in range(self.layers) for kind in ("key", "value")]
 
-    def rows(self, *count: int) -> Rows:
-        """So many empty rows: embeddings of zeros, or ids 0."""
-        shape = count if self.ids else (*count, self.hidden)
-        return np.zeros(shape, np.int64 if self.ids else np.float32)
-
-    def call(
-        self,
-        session: ort.InferenceSession,
-        memory: Memory,
-        caches: Sequence[Buffer | Window],
-        *,
-        active: int,
-        new: int,
-        logits: Buffer | None = None,
-    ) -> "Call":
-        """Of the graph that has this shape; see `Call`."""
-        return Call(session, self, memory, caches, active=active, new=new, logits=logits)
-
     def cache_shape(self, slots: int, capacity: int) -> tuple[int, ...]:
         """Shape of one layer's keys, or values."""
         return slots, self.heads, capacity, self.head_dim
 
+    def call(
+        self,
+        session: ort.InferenceSession,
+        shared: "CallMemory",
+        *,
+        slots: int,
+        active: int,
+        new: int = 1,
+        by_ids: bool = False,
+    ) -> "Call":
+        """Of the graph that has this shape; see `Call`."""
+        return Call(session, shared, slots=slots, active=active, new=new, by_ids=by_ids)
 
-def bind_in_place(
-    session: ort.InferenceSession,
-    shape: GraphShape,
-    memory: Memory,
-    caches: Sequence[Buffer | Window],
-) -> ort.IOBinding:
-    """A binding whose past and present keys and values are the same memory."""
-    binding = session.io_binding()
-    for name, cache in zip(shape.past_names, caches, strict=True):
-        memory.bind_input(binding, name, cache)
-    for name, cache in zip(shape.present_names, caches, strict=True):
-        memory.bind_output(binding, name, cache)
-    return binding
+    def fields(self, slots: int, active: int, new: int, *, by_ids: bool) -> Fields:
+        """The inputs of a call besides the caches, those that change with every call."""
+        made: Fields = {
+            "position_ids": ((active, new), np.int64),
+            "rows": ((slots,), np.int64),
+            "active": ((active,), np.int64),
+            "seqlens_k": ((slots,), np.int32),
+            IDS: ((active, new), np.int64),
+        }
+        if not by_ids:
+            made[EMBEDS] = ((active, new, self.hidden), np.float32)
+        return {name: field for name, field in made.items() if name in self.inputs}
+
+    def logits(self, slots: int, active: int, new: int) -> tuple[int, ...]:  # noqa: ARG002
+        """Shape of a call's logits: of each row's last position."""
+        return active, self.width
+
+
+def _placed(fields: Fields) -> tuple[dict[str, int], int]:
+    """Where each field begins in a common block, and where the block ends."""
+    offsets, end = {}, 0
+    for name, (shape, dtype) in fields.items():
+        offsets[name] = end
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        end += -(-size // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+    return offsets, end
+
+
+class CallMemory:
+    """What all calls of one model share, since they are made one after the other: a block for all
+    inputs, which goes up in one copy, and the logits, which come down in one."""
+
+    def __init__(self, shape: GraphShape, memory: Memory, *, slots: int, most_new: int) -> None:
+        """`slots`: that step together at most; `most_new`: positions of a prefill."""
+        largest = (slots, slots, 1), (1, 1, min(most_new, shape.prefill_rows))
+        fields = [shape.fields(*sizes, by_ids=False) for sizes in largest]
+        logits = [math.prod(shape.logits(*sizes)) for sizes in largest]
+        self.shape = shape
+        self.memory = memory
+        self.inputs = Mirror(memory, max(_placed(some)[1] for some in fields))
+        self.logits = Mirror(memory, max(logits) * np.dtype(np.float32).itemsize)
+        self.total = HostBuffer((), np.int32)  # the operator reads it on the host
+        summed = {IDS, EMBEDS} <= shape.inputs
+        self.no_rows = memory.buffer((slots, 1, shape.hidden), np.float32) if summed else None
 
 
 class Call:
@@ -128,64 +158,71 @@ class Call:
     def __init__(
         self,
         session: ort.InferenceSession,
-        shape: GraphShape,
-        memory: Memory,
-        caches: Sequence[Buffer | Window],
+        shared: CallMemory,
         *,
+        slots: int,
         active: int,
-        new: int,
-        logits: Buffer | None = None,
+        new: int = 1,
+        by_ids: bool = False,
     ) -> None:
-        """`logits`: [active, vocab], where several calls put theirs, one at a time; none: into
-        memory of its own."""
-        slots = caches[0].shape[0]
-        self._session = session
+        """`by_ids`: given ids, else embeddings."""
+        shape, memory = shared.shape, shared.memory
+        self._session, self._shared = session, shared
         self._new = new
-        rows = shape.rows(active, new)
-        self._first = "input_ids" if shape.ids else "embeds"
-        self._inputs: dict[str, Buffer] = {
-            self._first: memory.buffer(rows.shape, rows.dtype),
-            "position_ids": memory.buffer((active, new), np.int64),
-            "rows": memory.buffer((slots,), np.int64),
-            "active": memory.buffer((active,), np.int64),
-            "seqlens_k": memory.buffer((slots,), np.int32),
-        }
-        if shape.rotary:
-            del self._inputs["position_ids"]
-        self._total = HostBuffer((), np.int32)  # the operator reads it on the host
-        self._logits = logits or memory.buffer((active, shape.vocab), np.float32)
-        self._binding = bind_in_place(session, shape, memory, caches)
-        for name, buffer in self._inputs.items():
-            memory.bind_input(self._binding, name, buffer)
-        Memory("cpu").bind_input(self._binding, "total_length", self._total)
-        memory.bind_output(self._binding, "logits", self._logits)
+        self._given = IDS if by_ids else EMBEDS
+        fields = shape.fields(slots, active, new, by_ids=by_ids)
+        self._offsets, self._nbytes = _placed(fields)
+        placed = {name: shared.inputs.window(self._offsets[name], *fields[name]) for name in fields}
+        self._inputs = {name: host for name, (_, host) in placed.items()}
+        sizes = shape.logits(slots, active, new)
+        logits, self._logits = shared.logits.window(0, sizes, np.float32)
+        windows = {name: window for name, (window, _) in placed.items()}
+        if by_ids and shared.no_rows is not None:
+            windows[EMBEDS] = Window.entries(shared.no_rows, 0, active)
+        self._binding = session.io_binding()
+        for name, window in windows.items():
+            memory.bind_input(self._binding, name, window)
+        if TOTAL in shape.inputs:
+            Memory("cpu").bind_input(self._binding, TOTAL, shared.total)
+        memory.bind_output(self._binding, "logits", logits)
+        self._windows = [*windows.values(), logits]
+
+    def bind(self, caches: Sequence[Buffer | Window]) -> None:
+        """Keys and values: 2 × layers of [slots, heads, capacity, head_dim], updated in place."""
+        shape, memory = self._shared.shape, self._shared.memory
+        for past, present, cache in zip(shape.past_names, shape.present_names, caches, strict=True):
+            memory.bind_input(self._binding, past, cache)
+            memory.bind_output(self._binding, present, cache)
 
     @property
     def signature(self) -> tuple[Any, ...]:
-        """Everything that a captured CUDA graph bakes in: shapes and addresses."""
-        buffers = [*self._inputs.values(), self._logits]
-        return tuple((buffer.address, buffer.shape) for buffer in buffers)
+        """What a captured CUDA graph bakes in of it: shapes and addresses."""
+        return tuple((window.address, window.shape) for window in self._windows)
 
     def run(
         self,
-        values: Rows,  # [active, new, …]
+        given: Rows,
         past: I64,  # [slots]: positions each slot holds
         active: I64,  # [active]: the slot of each row
         total_length: int,
         options: ort.RunOptions | None = None,
-    ) -> NDArray[np.float32]:
-        """Logits [active, vocab] of each row's last position; the caches grow by `new`."""
+    ) -> F32:
+        """Logits [active, vocab or wider] of each row's last position; the caches grow by `new`.
+        They lie where the next call's will."""
         rows = np.zeros(len(past), np.int64)  # a slot that does not step computes row 0 in vain
         rows[active] = np.arange(len(active))
-        inputs: dict[str, NDArray[Any]] = {
-            self._first: values,
+        values: dict[str, Any] = {
             "position_ids": past[active][:, None] + np.arange(self._new),
             "rows": rows,
             "active": active,
             "seqlens_k": past + (self._new - 1),
+            IDS: self._shared.shape.no_id,
+            self._given: given,
         }
-        for name, buffer in self._inputs.items():
-            buffer.put(inputs[name])
-        self._total.put(np.array(total_length))
+        for name, target in self._inputs.items():
+            target[...] = values[name]
+        self._shared.total.array[...] = total_length
+        self._shared.inputs.up(self._nbytes)
         self._session.run_with_iobinding(self._binding, options)
-        return self._logits.get()
+        self._shared.logits.down(self._logits.nbytes)
+        return self._logits

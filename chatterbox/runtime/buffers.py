@@ -1,13 +1,13 @@
-"""Where do the tensors that a session works on in place lie? Host or CUDA memory, one face.
+"""Tensors at fixed addresses, of the host or of a GPU, that a session works on in place."""
 
-Knows addresses and copies; knows no graph.
-"""
-
+import weakref
 from typing import Any, Protocol
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import DTypeLike, NDArray
+
+from chatterbox.runtime import cudart
 
 Array = NDArray[Any]
 
@@ -59,23 +59,41 @@ class HostBuffer:
 
 
 class CudaBuffer:
-    """On a GPU."""
+    """On a GPU, zero at first: exactly as large as it must be, or by a session's own allocator,
+    which keeps to the provider's memory limit."""
 
-    def __init__(self, shape: tuple[int, ...], dtype: DTypeLike, device_id: int) -> None:
-        kind = np.dtype(dtype)
-        self._value = ort.OrtValue.ortvalue_from_shape_and_type(shape, kind.type, "cuda", device_id)
-        self.address = int(self._value.data_ptr())
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        dtype: DTypeLike,
+        device_id: int,
+        session: ort.InferenceSession | None = None,
+    ) -> None:
         self.shape = shape
-        self.dtype = kind
+        self.dtype = np.dtype(dtype)
+        self.device_id = device_id
+        self._nbytes = int(np.prod(shape)) * self.dtype.itemsize
+        if session is None:
+            self.address = cudart.malloc(self._nbytes, device_id)
+            weakref.finalize(self, cudart.free, self.address).atexit = False
+        else:
+            self._value = session.create_ortvalue_from_shape_and_type(
+                shape, self.dtype.type, "cuda", device_id
+            )
+            self.address = int(self._value.data_ptr())
+            cudart.zero(self.address, self._nbytes, device_id)
 
     def put(self, values: Array) -> None:
         """Copy from the host."""
-        self._value.update_inplace(np.ascontiguousarray(values, self.dtype))
+        assert values.shape == self.shape, "a value of another shape would be spread over it"
+        given = np.ascontiguousarray(values, self.dtype)
+        cudart.copy_pageable(self.address, given.ctypes.data, self._nbytes, self.device_id)
 
     def get(self) -> Array:
         """Copy to the host."""
-        copied: Array = self._value.numpy()
-        return copied
+        made = np.empty(self.shape, self.dtype)
+        cudart.copy(made.ctypes.data, self.address, self._nbytes, self.device_id)
+        return made
 
 
 class Memory:
@@ -85,10 +103,17 @@ class Memory:
         self.device = device
         self.device_id = device_id
 
-    def buffer(self, shape: tuple[int, ...], dtype: DTypeLike) -> Buffer:
-        """A new tensor on this device."""
+    def buffer(
+        self,
+        shape: tuple[int, ...],
+        dtype: DTypeLike,
+        session: ort.InferenceSession | None = None,
+    ) -> Buffer:
+        """A new tensor of zeros on this device. `session`: whose limit of memory it falls under;
+        only before that session captures its first CUDA graph, whose scratch memory the same
+        allocator holds."""
         if self.device == "cuda":
-            return CudaBuffer(shape, dtype, self.device_id)
+            return CudaBuffer(shape, dtype, self.device_id, session)
         return HostBuffer(shape, dtype)
 
     def bind_input(self, binding: ort.IOBinding, name: str, at: "Buffer | Window") -> None:
@@ -101,10 +126,46 @@ class Memory:
 
 
 class Window:
-    """Some neighbouring entries of a buffer's first axis, by address: no copy."""
+    """Part of a buffer, by address: no copy."""
 
-    def __init__(self, buffer: Buffer, first: int, count: int) -> None:
+    def __init__(self, address: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.address = address
+        self.shape = shape
+        self.dtype = dtype
+
+    @classmethod
+    def entries(cls, buffer: Buffer, first: int, count: int) -> "Window":
+        """Some neighbours along the first axis."""
         stride = buffer.dtype.itemsize * int(np.prod(buffer.shape[1:]))
-        self.address = buffer.address + first * stride
-        self.shape = (count, *buffer.shape[1:])
-        self.dtype = buffer.dtype
+        address = buffer.address + first * stride
+        return cls(address, (count, *buffer.shape[1:]), buffer.dtype)
+
+
+class Mirror:
+    """Bytes on a device and beside them on the host, with one copy between the two, up or down. On
+    a CPU they are the same bytes."""
+
+    def __init__(self, memory: Memory, nbytes: int) -> None:
+        self._buffer = memory.buffer((nbytes,), np.uint8)
+        self._device_id = memory.device_id
+        self._apart = memory.device == "cuda"
+        self.host: Array = (
+            cudart.pinned(nbytes, memory.device_id) if self._apart else self._buffer.get()
+        )
+
+    def window(self, offset: int, shape: tuple[int, ...], dtype: DTypeLike) -> tuple[Window, Array]:
+        """A tensor at `offset`: on the device, and on the host."""
+        kind = np.dtype(dtype)
+        size = int(np.prod(shape)) * kind.itemsize
+        host = self.host[offset : offset + size].view(kind).reshape(shape)
+        return Window(self._buffer.address + offset, shape, kind), host
+
+    def up(self, nbytes: int) -> None:
+        """Copy the first bytes to the device."""
+        if self._apart:
+            cudart.copy(self._buffer.address, self.host.ctypes.data, nbytes, self._device_id)
+
+    def down(self, nbytes: int) -> None:
+        """Copy the first bytes to the host."""
+        if self._apart:
+            cudart.copy(self.host.ctypes.data, self._buffer.address, nbytes, self._device_id)

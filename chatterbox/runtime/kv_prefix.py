@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import onnxruntime as ort
 
 from chatterbox.arrays import I64
-from chatterbox.runtime.bound_call import GraphShape, Rows
-from chatterbox.runtime.buffers import Buffer, HostBuffer, Memory, Window
+from chatterbox.runtime import cudart
+from chatterbox.runtime.bound_call import Rows
+from chatterbox.runtime.buffers import Buffer, CudaBuffer, HostBuffer, Window
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,51 +49,28 @@ class Prefix:
 
     def layers(self) -> list[Window]:
         """2 × layers of [1, heads, rows, head_dim]: where they are."""
-        return [Window(self.buffer, i, 1) for i in range(self.buffer.shape[0])]
+        return [Window.entries(self.buffer, i, 1) for i in range(self.buffer.shape[0])]
 
-
-class PrefixLoader:
-    """Copies a prefix to the beginning of a slot."""
-
-    def __init__(self, shape: GraphShape, memory: Memory) -> None:
-        self._memory = memory
-        self._session = None if memory.device == "cpu" else pad_session(shape, memory)
-
-    def load(self, prefix: Prefix, arena: Sequence[Buffer], slot: int) -> None:
-        """`arena`: 2 × layers of [slots, heads, capacity, head_dim]."""
-        if not prefix.rows:
+    def load(self, arena: Sequence[Buffer], slot: int) -> None:
+        """Copy to the beginning of a slot. `arena`: 2 × layers of [slots, heads, capacity,
+        head_dim]."""
+        if not self.rows:
             return
-        if self._session is not None:
-            load_by_graph(self._session, self._memory, prefix, arena, slot)
+        if isinstance(self.buffer, CudaBuffer):
+            self._load_on_device(arena, slot)
             return
-        for source, target in zip(prefix.buffer.get(), arena, strict=True):
+        for source, target in zip(self.buffer.get(), arena, strict=True):
             assert isinstance(target, HostBuffer)
-            target.array[slot, :, : prefix.rows] = source
+            target.array[slot, :, : self.rows] = source
 
-
-def pad_session(shape: GraphShape, memory: Memory) -> ort.InferenceSession:
-    """The graph that fills a slot with a prefix and zeros: on a GPU the copy is strided, and this
-    is how onnxruntime does one there."""
-    cuda = ("CUDAExecutionProvider", {"device_id": str(memory.device_id)})
-    providers = [cuda] if memory.device == "cuda" else ["CPUExecutionProvider"]
-    return ort.InferenceSession(shape.prefix_graph, providers=providers)
-
-
-def load_by_graph(
-    session: ort.InferenceSession,
-    memory: Memory,
-    prefix: Prefix,
-    arena: Sequence[Buffer],
-    slot: int,
-) -> None:
-    """`PrefixLoader.load` by `pad_session`; the rest of the slot becomes zero."""
-    binding = session.io_binding()
-    pads = HostBuffer((8,), np.int64)
-    pads.array[6] = arena[0].shape[2] - prefix.rows  # behind the third axis
-    Memory("cpu").bind_input(binding, "pads", pads)
-    names = [i.name for i in session.get_inputs()][1:]
-    outputs = [o.name for o in session.get_outputs()]
-    for name, output, source, target in zip(names, outputs, prefix.layers(), arena, strict=True):
-        memory.bind_input(binding, name, source)
-        memory.bind_output(binding, output, Window(target, slot, 1))
-    session.run_with_iobinding(binding)
+    def _load_on_device(self, arena: Sequence[Buffer], slot: int) -> None:
+        """A head's rows are one row of the copy."""
+        _, heads, capacity, head_dim = arena[0].shape
+        position = head_dim * self.buffer.dtype.itemsize
+        width = self.rows * position
+        blocks = [
+            (Window.entries(target, slot, 1).address, source.address, capacity * position, width)
+            for source, target in zip(self.layers(), arena, strict=True)
+        ]
+        assert isinstance(self.buffer, CudaBuffer)
+        cudart.copy_rows(blocks, width, heads, self.buffer.device_id)

@@ -1,33 +1,30 @@
-"""How do rows of any length share the language model? Slots in one arena, updated in place.
+"""Rows of any length in a compiled language model: slots in one arena, updated in place.
 
-Knows the compiled graph and the embedding; knows no request. Nothing is copied while rows step: a
-row joins by prefill into its slot and leaves by being forgotten.
-
-Rows stepping together need not lie side by side. The graph takes the smallest range of slots that
-holds them all; a slot inside it that does not step (free, or paused) costs its attention alone: a
-free one counts as empty, and what is written behind a paused one's last position is overwritten
-when it goes on. Each slot has one position more than `capacity` for that.
+Nothing is copied while rows step: a row joins by prefill into its slot and leaves by being
+forgotten. Rows stepping together need not lie side by side. The graph takes the smallest range of
+slots that holds them all; a slot inside it that does not step (free, or paused) costs its attention
+alone: a free one counts as empty, and what is written behind a paused one's last position is
+overwritten when it goes on. Each slot has one position more than `capacity` for that.
 """
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 import onnxruntime as ort
 
 from chatterbox.arrays import F32, I64
-from chatterbox.runtime.bound_call import Call, GraphShape, Rows
+from chatterbox.runtime.bound_call import Call, CallMemory, GraphShape, Rows
 from chatterbox.runtime.buffers import Buffer, Memory, Window
 from chatterbox.runtime.cuda_graphs import REHEARSALS, Buckets
 from chatterbox.runtime.embedding import Embedder
-from chatterbox.runtime.kv_prefix import Prefix, PrefixedPrompt, PrefixLoader
+from chatterbox.runtime.kv_prefix import Prefix, PrefixedPrompt
 from chatterbox.runtime.lru import ByteLru
 
 KEPT_CALLS = 256
-"""Bound call shapes kept for reuse; one saves about 0.3 ms a step. It holds some 20 kilobytes, for
-calls of as many rows share their logits: those would be 26 kilobytes for each row, 45 MiB for all
-calls, and use goes on finding rare ones."""
+"""Bound shapes kept for reuse, of steps and of prefills; one saves about 0.3 ms a step. It holds
+some 20 kilobytes."""
 
 
 class SlottedLanguageModel:
@@ -46,9 +43,9 @@ class SlottedLanguageModel:
         shape: GraphShape | None = None,
     ) -> None:
         """`capacity`: positions of a slot; the graph's embeddings bound it, less one for a row that
-        is full and waits. `buckets`:
-        step in fixed shapes that can be captured as CUDA graphs; none: in the smallest shape.
-        `shape`: of a graph that is not ours; none: as our compiler noted it."""
+        is full and waits. `buckets`: step in fixed shapes that can be captured as CUDA graphs;
+        none: in the smallest shape. `shape`: of a graph that is not ours; none: as our compiler
+        noted it."""
         self._shape = shape or GraphShape.of(session)
         self._session = session
         self._embed = embed
@@ -57,13 +54,14 @@ class SlottedLanguageModel:
         self._capacity = min(capacity, self._shape.positions - 1)
         arena = self._shape.cache_shape(slots, self._capacity + 1)
         self._arena = [
-            self._memory.buffer(arena, self._shape.kv_type) for _ in range(2 * self._shape.layers)
+            self._memory.buffer(arena, self._shape.kv_type, session)
+            for _ in range(2 * self._shape.layers)
         ]
         self._lengths = np.zeros(slots, np.int64)  # positions each slot holds; 0: free
-        self._calls: OrderedDict[tuple[int, int, int], Call] = OrderedDict()
-        self._logits: dict[int, Buffer] = {}  # rows of a step → where its logits go
+        self._shared = CallMemory(self._shape, self._memory, slots=slots, most_new=self._capacity)
+        self._calls: OrderedDict[Hashable, Call] = OrderedDict()
+        self._picked: F32 | None = None
         self._prefixes: ByteLru[Prefix] = ByteLru(prefix_cache_bytes)
-        self._loader = PrefixLoader(self._shape, self._memory)
 
     @property
     def slots(self) -> int:
@@ -96,7 +94,7 @@ class SlottedLanguageModel:
         prefix = self._prefix(prompt)
         filled = prefix.rows + len(rows)
         assert filled <= self._capacity, "the engine admits no row that cannot fit"
-        self._loader.load(prefix, self._arena, slot)
+        prefix.load(self._arena, slot)
         self._lengths[slot] = 0  # nothing of the old row is left, should the next line fail
         logits = self._prefill(self._windows(slot, 1), rows, prefix.rows)
         self._lengths[slot] = filled
@@ -107,11 +105,10 @@ class SlottedLanguageModel:
         active = np.asarray(slots, np.int64)
         assert (self._lengths[active] > 0).all(), "only rows that have begun can step"
         assert (self._lengths[active] < self._capacity).all(), "the row's slot is full"
-        rows = self._embed.codes(tokens)
-        logits = self._step_captured if self._buckets else self._step_smallest
-        found = logits(active, rows)
+        step = self._step_captured if self._buckets else self._step_smallest
+        logits = step(active, self._embed.codes(tokens))
         self._lengths[active] += 1
-        return found
+        return logits[:, : self._shape.vocab]
 
     def free(self, slot: int) -> None:
         """Forget the row in `slot`."""
@@ -127,7 +124,7 @@ class SlottedLanguageModel:
         """Step every bucket, for onnxruntime to capture it. Only before the first row begins."""
         assert self._buckets is not None
         assert not self._lengths.any(), "a step writes into every slot of its bucket"
-        nothing = self._shape.rows(1)
+        nothing = self._embed.codes(np.zeros(1, np.int64))
         for _ in range(REHEARSALS):
             for size in self._buckets.sizes:
                 self._step_captured(np.array([size - 1]), nothing)
@@ -136,21 +133,24 @@ class SlottedLanguageModel:
         first = int(active.min())
         span = int(active.max()) + 1 - first
         past = self._lengths[first : first + span]
-        call = self._call(first, span, len(active))
-        return call.run(rows[:, None], past, active - first, int(past.max()) + 1).copy()
+        call = self._step_call(first, span, len(active), rows)
+        return call.run(rows[:, None], past, active - first, int(past.max()) + 1)
 
     def _step_captured(self, active: I64, rows: Rows) -> F32:
         """All slots of a bucket step, those that are not asked for in vain."""
         assert self._buckets is not None
         span = self._buckets.holding(int(active.max()) + 1)
-        everyone = self._shape.rows(span, 1)
+        everyone = np.zeros((span, 1, *rows.shape[1:]), rows.dtype)
         everyone[active, 0] = rows
-        call = self._call(0, span, span)
+        call = self._step_call(0, span, span, rows)
         options = self._buckets.options(span, call.signature)
         longest = self._capacity + 1  # a captured graph must not depend on the rows' lengths
         logits = call.run(everyone, self._lengths[:span], np.arange(span), longest, options)
-        picked: F32 = logits[active]
-        return picked
+        if np.array_equal(active, np.arange(len(active))):
+            return logits[: len(active)]
+        if self._picked is None:  # kept, since new pages cost more than the copy
+            self._picked = np.empty((self.slots, logits.shape[1]), np.float32)
+        return np.take(logits, active, axis=0, out=self._picked[: len(active)], mode="clip")
 
     def _prefix(self, prompt: PrefixedPrompt) -> Prefix:
         held = self._prefixes.get(prompt.prefix_key)
@@ -169,39 +169,35 @@ class SlottedLanguageModel:
     def _prefill(self, caches: Sequence[Buffer | Window], rows: Rows, past: int) -> F32:
         """Rows behind the `past` positions of one slot → logits [vocab] of the last."""
         options = self._buckets.uncaptured() if self._buckets else None
-        one = np.zeros(1, np.int64)
-        for begin in range(0, len(rows), self._shape.prefill_rows):
-            piece = rows[begin : begin + self._shape.prefill_rows]
-            call = self._shape.call(
-                self._session, self._memory, caches, active=1, new=len(piece), logits=None
-            )
-            before = np.array([past + begin])
-            logits = call.run(piece[None], before, one, past + begin + len(piece), options)
-        last: F32 = logits[0].copy()
-        return last
+        one, most = np.zeros(1, np.int64), self._shape.prefill_rows
+        for begin in range(0, len(rows), most):
+            piece = rows[begin : begin + most]
+            call = self._call(slots=1, active=1, new=len(piece), rows=rows)
+            call.bind(caches)
+            held = past + begin
+            logits = call.run(piece[None], np.array([held]), one, held + len(piece), options)
+        return logits[0, : self._shape.vocab].copy()
 
-    def _call(self, first: int, span: int, active: int) -> Call:
-        key = first, span, active
+    def _step_call(self, first: int, span: int, active: int, rows: Rows) -> Call:
+        return self._call(slots=span, active=active, new=1, rows=rows, first=first)
+
+    def _call(
+        self, *, slots: int, active: int, new: int, rows: Rows, first: int | None = None
+    ) -> Call:
+        """`first`: of the slots that a step is bound to for good."""
+        by_ids = rows.dtype == np.int64
+        key = slots, active, new, by_ids, first
         if key not in self._calls:
-            windows = self._windows(first, span)
-            self._calls[key] = self._shape.call(
-                self._session,
-                self._memory,
-                windows,
-                active=active,
-                new=1,
-                logits=self._logits_of(active),
+            call = self._shape.call(
+                self._session, self._shared, slots=slots, active=active, new=new, by_ids=by_ids
             )
-            if self._buckets is None and len(self._calls) > KEPT_CALLS:
+            if first is not None:
+                call.bind(self._windows(first, slots))
+            self._calls[key] = call
+            if len(self._calls) > KEPT_CALLS:
                 self._calls.popitem(last=False)
         self._calls.move_to_end(key)
         return self._calls[key]
 
-    def _logits_of(self, rows: int) -> Buffer:
-        """For steps of so many rows; whoever steps has copied what was in it before."""
-        if rows not in self._logits:
-            self._logits[rows] = self._memory.buffer((rows, self._shape.vocab), np.float32)
-        return self._logits[rows]
-
     def _windows(self, first: int, count: int) -> list[Window]:
-        return [Window(buffer, first, count) for buffer in self._arena]
+        return [Window.entries(buffer, first, count) for buffer in self._arena]

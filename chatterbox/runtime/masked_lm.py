@@ -9,21 +9,20 @@ vocabulary's logits come out.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
 
 from chatterbox.arrays import F32, I64
 from chatterbox.errors import ModelError
-from chatterbox.runtime.bound_call import KV_TYPES, Call, GraphShape, Rows, bind_in_place
-from chatterbox.runtime.buffers import Buffer, Memory, Window
+from chatterbox.runtime.bound_call import IDS, KV_TYPES, Call, CallMemory, Fields, GraphShape, Rows
+from chatterbox.runtime.buffers import Buffer, Window
 
 PREFILL_ROWS = 64
 """Positions of a prefill in one call: the logits of each take as many bytes as the vocabulary four
 times."""
-INPUTS, OUTPUTS = {"input_ids", "attention_mask"}, {"logits"}
+MASK = "attention_mask"
+INPUTS, OUTPUTS = {IDS, MASK}, {"logits"}
 KINDS = ("key", "value")
 
 
@@ -31,8 +30,7 @@ KINDS = ("key", "value")
 class MaskedShape(GraphShape):
     """What such a graph's session says of itself."""
 
-    width: int = 0  # of the logits
-    columns: tuple[tuple[int, int], ...] = ()  # of them those of tokens, from and up to
+    columns: tuple[tuple[int, int], ...] = ()  # of the logits those of tokens, from and up to
 
     @classmethod
     def read(
@@ -63,9 +61,7 @@ class MaskedShape(GraphShape):
             vocab=sum(end - begin for begin, end in columns),
             positions=positions,
             kv_type=KV_TYPES[key.type],
-            prefix_graph=b"",
-            ids=True,
-            rotary=True,
+            inputs=frozenset(inputs),
             prefill_rows=PREFILL_ROWS,
             width=width,
             columns=columns,
@@ -79,65 +75,55 @@ class MaskedShape(GraphShape):
     def call(
         self,
         session: ort.InferenceSession,
-        memory: Memory,
-        caches: Sequence[Buffer | Window],
+        shared: CallMemory,
         *,
+        slots: int,
         active: int,
-        new: int,
-        logits: Buffer | None = None,  # noqa: ARG002 - each call has memory of its own
+        new: int = 1,
+        by_ids: bool = True,
     ) -> Call:
         """Of this graph; see `MaskedCall`."""
-        assert active == caches[0].shape[0], "it has no rows that do not step"
-        return MaskedCall(session, self, memory, caches, new=new)
+        assert active == slots, "it has no rows that do not step"
+        return MaskedCall(session, shared, slots=slots, active=active, new=new, by_ids=by_ids)
+
+    def fields(self, slots: int, active: int, new: int, *, by_ids: bool) -> Fields:  # noqa: ARG002
+        """The mask as wide as it can be."""
+        return {IDS: ((slots, new), np.int64), MASK: ((slots, self.positions), np.int64)}
+
+    def logits(self, slots: int, active: int, new: int) -> tuple[int, ...]:  # noqa: ARG002
+        """Of every position, over the whole vocabulary."""
+        return slots, new, self.width
 
 
 class MaskedCall(Call):
     """`Call` of such a graph: every slot is a row of it."""
 
-    def __init__(
-        self,
-        session: ort.InferenceSession,
-        shape: MaskedShape,
-        memory: Memory,
-        caches: Sequence[Buffer | Window],
-        *,
-        new: int,
-    ) -> None:
-        slots, _, self._capacity, _ = caches[0].shape
-        self._session = session
-        self._memory = memory
-        self._shape = shape
-        self._new = new
-        self._ids = memory.buffer((slots, new), np.int64)
-        self._mask = memory.buffer((slots, self._capacity), np.int64)
-        self._logits = memory.buffer((slots, new, shape.width), np.float32)
-        self._binding = bind_in_place(session, shape, memory, caches)
-        memory.bind_input(self._binding, "input_ids", self._ids)
-        memory.bind_output(self._binding, "logits", self._logits)
-
-    @property
-    def signature(self) -> tuple[Any, ...]:
+    def bind(self, caches: Sequence[Buffer | Window]) -> None:
         """As `Call` has it."""
-        return tuple((b.address, b.shape) for b in (self._ids, self._mask, self._logits))
+        super().bind(caches)
+        self._capacity = caches[0].shape[2]
 
     def run(
         self,
-        values: Rows,  # [active, new]
+        given: Rows,  # [active, new]
         past: I64,
         active: I64,
         total_length: int,
         options: ort.RunOptions | None = None,
     ) -> F32:
         """As `Call` has it."""
+        shared = self._shared
+        assert isinstance(shared.shape, MaskedShape)
         # A prefill's mask is as wide as its row is long: a first one is known by that.
         width = total_length if self._new > 1 else self._capacity
-        if self._mask.shape[1] != width:
-            self._mask = self._memory.buffer((len(past), width), np.int64)
-        ids = np.zeros((len(past), self._new), np.int64)  # a slot that does not step: in vain
-        ids[active] = values
-        self._ids.put(ids)
-        self._mask.put((np.arange(width) < past[:, None] + self._new).astype(np.int64))
-        self._memory.bind_input(self._binding, "attention_mask", self._mask)
+        at, mask = shared.inputs.window(self._offsets[MASK], (len(past), width), np.int64)
+        shared.memory.bind_input(self._binding, MASK, at)
+        mask[...] = np.arange(width) < past[:, None] + self._new
+        ids = self._inputs[IDS]
+        ids[...] = 0  # a slot that does not step: in vain
+        ids[active] = given
+        shared.inputs.up(self._nbytes)
         self._session.run_with_iobinding(self._binding, options)
-        last: NDArray[np.float32] = self._logits.get()[active, -1]
-        return np.concatenate([last[:, begin:end] for begin, end in self._shape.columns], axis=1)
+        shared.logits.down(self._logits.nbytes)
+        last = self._logits[active, -1]
+        return np.concatenate([last[:, begin:end] for begin, end in shared.shape.columns], axis=1)

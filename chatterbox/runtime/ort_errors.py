@@ -14,6 +14,7 @@ _NO_MEMORY = (
     "cudaerrormemoryallocation",
     "cublas_status_alloc_failed",
     "cudnn_status_alloc_failed",
+    "allocation_failed",  # cuDNN 9, of the host or the device
 )
 _DEVICE = re.compile(
     r"\b(cuda|cudnn|cudnn_fe|cublas|cublaslt|cufft|curand|cusparse|nccl)"

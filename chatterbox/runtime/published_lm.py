@@ -1,7 +1,7 @@
-"""How is the published language-model graph stepped? Plain past → present, batched by padding.
+"""The published language model's graph, stepped as it is: past → present, batched by padding.
 
-Knows one session and the embedding; knows no request. The fallback where a graph has not been
-compiled (docs/language-model.md): it copies its whole cache on every step.
+The fallback where a graph has not been compiled (docs/language-model.md): it copies its whole cache
+on every step, on a GPU within its memory as long as the same rows step.
 
 Rows of different length share a batch by left padding: each row's past ends where the longest one
 ends, the attention mask hides what is before it, and `position_ids` say where it really is.
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from chatterbox.arrays import F32, I64
 from chatterbox.errors import ModelError
+from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.embedding import Embedder
 from chatterbox.runtime.kv_prefix import PrefixedPrompt
 
@@ -27,7 +28,8 @@ BATCH_TOLERANCE = 0.02
 """Largest difference, in standard deviations of the logits, that still counts as equal: fp16
 rounding stays under it, a row that reads its neighbour's past or the padding does not."""
 
-Cache = list[NDArray[np.floating]]  # 2 × layers of [B, heads, past, head_dim]: key, value, key, …
+Cache = Sequence[NDArray[np.floating] | ort.OrtValue]
+"""2 × layers of [B, heads, past, head_dim]: key, value, key, …; values lie on a GPU."""
 
 
 def require(session: ort.InferenceSession, graph: str, inputs: set[str], outputs: set[str]) -> None:
@@ -76,31 +78,35 @@ class _Batch:
 
     slots: list[int] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
-    cache: Cache = field(default_factory=list)
+    cache: Cache = ()
 
     @property
     def width(self) -> int:
         """Positions of the common array."""
-        return self.cache[0].shape[2] if self.cache else 0
+        return max(self.lengths, default=0)
+
+    def on_host(self) -> list[NDArray[np.floating]]:
+        """The cache as arrays."""
+        return [kv.numpy() if isinstance(kv, ort.OrtValue) else kv for kv in self.cache]
 
     def pick(self, slots: Sequence[int]) -> "_Batch":
         """Only `slots`, in that order, without padding that none of them needs."""
         rows = [self.slots.index(slot) for slot in slots]
         lengths = [self.lengths[row] for row in rows]
         start = self.width - max(lengths, default=0)
-        return _Batch(list(slots), lengths, [kv[rows, :, start:] for kv in self.cache])
+        return _Batch(list(slots), lengths, [kv[rows, :, start:] for kv in self.on_host()])
 
     def join(self, other: "_Batch") -> "_Batch":
         """Both, padded to the longer one."""
         if not self.slots or not other.slots:
             return self if self.slots else other
         width = max(self.width, other.width)
-        pairs = zip(_padded(self.cache, width), _padded(other.cache, width), strict=True)
-        cache = [np.concatenate(pair) for pair in pairs]
+        sides = (_padded(side.on_host(), width) for side in (self, other))
+        cache = [np.concatenate(pair) for pair in zip(*sides, strict=True)]
         return _Batch(self.slots + other.slots, self.lengths + other.lengths, cache)
 
 
-def _padded(cache: Cache, width: int) -> Cache:
+def _padded(cache: list[NDArray[np.floating]], width: int) -> list[NDArray[np.floating]]:
     missing = width - cache[0].shape[2]
     if not missing:
         return cache
@@ -111,13 +117,21 @@ class PublishedLanguageModel:
     """Implements `LanguageModel` on the published graph."""
 
     def __init__(
-        self, session: ort.InferenceSession, embed: Embedder, *, slots: int, capacity: int
+        self,
+        session: ort.InferenceSession,
+        embed: Embedder,
+        *,
+        slots: int,
+        capacity: int,
+        memory: Memory | None = None,
     ) -> None:
-        """`capacity`: positions the graph has embeddings for."""
+        """`capacity`: positions the graph has embeddings for; `memory`: where caches stay between
+        steps; none: in arrays of the host."""
         self.shape = LanguageModelShape.of(session)
         self._session = session
         self._embed = embed
         self._capacity = capacity
+        self._memory = memory
         self._slots = slots
         self._batch = _Batch()
         self._alone: dict[int, _Batch] = {}  # every row by itself, when they are not batched
@@ -196,12 +210,34 @@ class PublishedLanguageModel:
             "inputs_embeds": embeds,
             "attention_mask": mask,
             "position_ids": positions,
-            **dict(zip(self.shape.past_names, batch.cache, strict=True)),
         }
-        logits, *cache = self._session.run(["logits", *self.shape.present_names], feeds)
+        caches = dict(zip(self.shape.past_names, batch.cache, strict=True))
+        run = self._run_on_host if self._memory is None else self._run_in_place
+        logits, *cache = run(feeds, caches)
         lengths = [length + new for length in batch.lengths]
         self._vocab = logits.shape[-1]
         return np.ascontiguousarray(logits[:, -1], np.float32), _Batch(batch.slots, lengths, cache)
+
+    def _run_on_host(self, feeds: dict[str, Any], caches: dict[str, Any]) -> list[Any]:
+        outputs = ["logits", *self.shape.present_names]
+        found: list[Any] = self._session.run(outputs, feeds | caches)
+        return found
+
+    def _run_in_place(self, feeds: dict[str, Any], caches: dict[str, Any]) -> list[Any]:
+        """What comes out stays on the device, but the logits."""
+        assert self._memory is not None
+        binding = self._session.io_binding()
+        for name, value in (feeds | caches).items():
+            if isinstance(value, ort.OrtValue):
+                binding.bind_ortvalue_input(name, value)
+            else:
+                binding.bind_cpu_input(name, np.ascontiguousarray(value))
+        binding.bind_output("logits", "cpu")
+        for name in self.shape.present_names:
+            binding.bind_output(name, self._memory.device, self._memory.device_id)
+        self._session.run_with_iobinding(binding)
+        logits, *cache = binding.get_outputs()
+        return [logits.numpy(), *cache]
 
     def _rows_equal_alone(self) -> bool:
         """Whether two rows of different length give the same logits together as alone."""

@@ -1,13 +1,10 @@
-"""In which session does a graph run, with which provider options?
+"""Sessions of onnxruntime: on which device, with which provider options and threads."""
 
-Knows providers and threads; knows nothing of what a graph computes.
-"""
-
-import ctypes
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,16 +13,19 @@ import onnxruntime as ort
 from chatterbox.config import TTSConfig
 from chatterbox.errors import ConfigError, ModelError, first_line
 from chatterbox.hub.external_data import readable_graph
+from chatterbox.runtime.gpu import (
+    CUDA,
+    SEVERITY_ERROR,
+    Gpu,
+    NoGpu,
+    default_settings,
+    usable_gpu,
+)
+
+log = logging.getLogger(__name__)
 
 Device = Literal["cpu", "cuda"]
 
-SEVERITY_ERROR = 3  # onnxruntime's log levels: 2 warning, 3 error, 4 fatal
-SEVERITY_FATAL = 4
-PROBE_GRAPH = bytes.fromhex(
-    "08083a360a0b0a017812017922034e6567120570726f62655a0f0a0178120a0a08080112040a0208"
-    "01620f0a0179120a0a08080112040a02080142040a001011"
-)
-"""An ONNX graph that negates one number (opset 17): it shows whether CUDA starts."""
 WEIGHTS_FOLDER_KEY = "session.model_external_initializers_file_folder_path"
 
 
@@ -34,29 +34,64 @@ class SessionSettings:
     """Where and how sessions run; one for the whole process."""
 
     device: Device
-    threads: int
+    threads: int  # of a session on the CPU
     cuda_options: dict[str, str]
+    gpu_threads: int = 1  # of a session on a GPU, which has next to nothing to compute on the host
+    gpu: Gpu | None = None
+    note: str = ""  # for the operator: what was chosen and why
 
     @property
-    def providers(self) -> list[Any]:
-        """As `InferenceSession` takes them."""
-        cpu = ["CPUExecutionProvider"]
-        if self.device == "cuda":
-            return [("CUDAExecutionProvider", self.cuda_options), *cpu]
-        return cpu
+    def device_id(self) -> int:
+        """Which GPU."""
+        return int(self.cuda_options.get("device_id", 0))
+
+    def on_gpu(self, device_id: int | None) -> "SessionSettings":
+        """The same on another card; none: on this one."""
+        if device_id is None:
+            return self
+        return replace(self, cuda_options=self.cuda_options | {"device_id": str(device_id)})
 
 
 def session_settings(config: TTSConfig) -> SessionSettings:
-    """What `config` asks for on this machine. Raises ConfigError when it asks for a GPU that
-    cannot be used."""
-    device: Device = "cpu"
-    if config.device != "cpu":
-        reason = cuda_problem(config.gpu_device_id)
-        if reason is None:
-            device = "cuda"
-        elif config.device == "cuda":
-            raise ConfigError(f"CHATTERBOX_DEVICE=cuda: {reason}")
-    return SessionSettings(device, config.threads or usable_cores(), cuda_options(config))
+    """What `config` asks for on this machine. Raises ModelError when it asks for a GPU that cannot
+    be used, ConfigError for what a GPU cannot do."""
+    gpu, note = _gpu(config)
+    if gpu is not None and config.kv_dtype == "int8":
+        raise ConfigError(
+            "CHATTERBOX_KV_DTYPE=int8 is for CPUs: attention on a GPU would unpack the whole cache"
+            " in every step. Use auto or float."
+        )
+    threads = config.threads or usable_cores()
+    options, gpu_threads = cuda_options(config), config.threads or 1
+    return SessionSettings("cuda" if gpu else "cpu", threads, options, gpu_threads, gpu, note)
+
+
+def _gpu(config: TTSConfig) -> tuple[Gpu | None, str]:
+    """The GPU to use, and what to say of it or of its absence."""
+    if config.device == "cpu":
+        return None, ""
+    try:
+        gpu = usable_gpu(config.gpu_device_id)
+        if config.decoder_device_id is not None:
+            usable_gpu(config.decoder_device_id)
+    except NoGpu as why:
+        if config.device == "cuda":
+            raise ModelError(f"CHATTERBOX_DEVICE=cuda: {why}") from why
+        return None, "" if why.expected else f"on the CPU, not on a GPU: {why}"
+    chosen = ", ".join(f"{name} {getattr(config, name)}" for name in default_settings(0))
+    return gpu, f"GPU: {gpu}; {chosen} (where not set, by the memory of the card)"
+
+
+def fitted(config: TTSConfig) -> TTSConfig:
+    """The settings with those that nobody has set chosen for this machine's GPU, where it has one.
+    Raises what `session_settings` does."""
+    gpu = session_settings(config).gpu
+    if gpu is None:
+        return config
+    room = min(gpu.memory_gib, config.gpu_mem_limit_gb or gpu.memory_gib)
+    chosen = default_settings(room)
+    unset = {name: value for name, value in chosen.items() if name not in config.model_fields_set}
+    return config.model_copy(update=unset)
 
 
 def usable_cores() -> int:
@@ -67,7 +102,7 @@ def usable_cores() -> int:
 
 
 def cuda_options(config: TTSConfig) -> dict[str, str]:
-    """CUDA provider options; each is a setting (docs/configuration.md has the reasons)."""
+    """CUDA provider options; each is a setting (docs/gpu.md has the reasons)."""
     options = {
         "device_id": str(config.gpu_device_id),
         "arena_extend_strategy": config.arena_extend_strategy,
@@ -76,6 +111,7 @@ def cuda_options(config: TTSConfig) -> dict[str, str]:
         "cudnn_conv1d_pad_to_nc1d": str(int(config.cudnn_conv1d_pad_to_nc1d)),
         "use_tf32": str(int(config.use_tf32)),
         "prefer_nhwc": str(int(config.prefer_nhwc)),
+        "sdpa_kernel": str(config.sdpa_kernel),
         "do_copy_in_default_stream": "1",
     }
     if config.gpu_mem_limit_gb is not None:
@@ -86,32 +122,6 @@ def cuda_options(config: TTSConfig) -> dict[str, str]:
 def captures(config: TTSConfig, settings: SessionSettings) -> bool:
     """Whether shapes that come again are to be CUDA graphs."""
     return settings.device == "cuda" and config.cuda_graphs
-
-
-def cuda_problem(device_id: int) -> str | None:
-    """Why CUDA cannot be used here, in one clause; None when it can."""
-    if "CUDAExecutionProvider" not in ort.get_available_providers():
-        return "this onnxruntime is built without CUDA"
-    try:
-        ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
-    except OSError:
-        return "no NVIDIA driver was found"
-    ort.preload_dlls()
-    options = ort.SessionOptions()
-    options.log_severity_level = SEVERITY_FATAL
-    try:
-        session = ort.InferenceSession(
-            PROBE_GRAPH,
-            options,
-            providers=[("CUDAExecutionProvider", {"device_id": str(device_id)})],
-        )
-    except Exception as fault:  # noqa: BLE001 - onnxruntime raises its own kinds; any of them is a no
-        return f"CUDA did not start: {first_line(fault)}"
-    if session.get_providers()[0] != "CUDAExecutionProvider":
-        return (
-            "the CUDA 13 or cuDNN 9 libraries were not found (pip install -r requirements-cuda.txt)"
-        )
-    return None
 
 
 def open_session(
@@ -130,7 +140,8 @@ def open_session(
     ModelError.
     """
     options = ort.SessionOptions()
-    options.intra_op_num_threads = settings.threads
+    on_gpu = settings.device == "cuda"
+    options.intra_op_num_threads = settings.gpu_threads if on_gpu else settings.threads
     options.inter_op_num_threads = 1
     options.log_severity_level = SEVERITY_ERROR
     # A pattern is kept for every shape ever seen, and there is no end of lengths.
@@ -140,15 +151,19 @@ def open_session(
         options.add_session_config_entry("session.force_spinning_stop", "1")  # when a run ends
     else:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    providers = settings.providers
-    if provider_options and settings.device == "cuda":
-        providers[0] = ("CUDAExecutionProvider", {**settings.cuda_options, **provider_options})
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if on_gpu:
+        providers.insert(0, (CUDA, settings.cuda_options | (provider_options or {})))
     name = source.name if isinstance(source, Path) else "a graph in memory"
     with _as_model_error(name):
         given, folder = readable_graph(source, weights_in)
         if folder is not None:
             options.add_session_config_entry(WEIGHTS_FOLDER_KEY, str(folder))
-        return ort.InferenceSession(given, options, providers=providers)
+        # By itself, Python's session would go on with the CPU where CUDA fails, now or later.
+        session = ort.InferenceSession(given, options, providers=providers, enable_fallback=0)
+    if on_gpu and session.get_providers()[0] != CUDA:
+        raise ModelError(f"{name} was opened on the CPU: CUDA did not start for it")
+    return session
 
 
 @contextmanager

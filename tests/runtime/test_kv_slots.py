@@ -13,10 +13,8 @@ from chatterbox.compile.lm.compiler import Embedding, compile_lm
 from chatterbox.compile.lm.equivalence import StockRow, random_embedder, sampled_voice
 from chatterbox.compile.lm.write import CompileOptions
 from chatterbox.errors import ModelError
-from chatterbox.runtime.bound_call import GraphShape
-from chatterbox.runtime.buffers import HostBuffer, Memory
+from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.cuda_graphs import Buckets
-from chatterbox.runtime.kv_prefix import Prefix, load_by_graph, pad_session
 from chatterbox.runtime.kv_slots import SlottedLanguageModel
 from chatterbox.runtime.sessions import SessionSettings, open_session
 from tools.stock_forms.plain import Form, write_plain
@@ -230,20 +228,6 @@ def test_a_voice_without_rows_begins_with_its_text(compiled, reference):
     close(engine.decode([0], np.array([3]))[0], row.logits)
 
 
-def test_a_prefix_copied_by_a_graph_lies_where_a_copied_one_does(compiled):
-    """What a GPU does, done by a CPU session."""
-    shape = GraphShape.of(compiled)
-    memory = Memory("cpu")
-    rng = np.random.default_rng(0)
-    held = HostBuffer(shape.cache_shape(2 * shape.layers, 6), shape.kv_type)
-    held.put(rng.standard_normal(held.shape))
-    arena = [HostBuffer(shape.cache_shape(3, 11), shape.kv_type) for _ in held.array]
-    load_by_graph(pad_session(shape, memory), memory, Prefix(6, held), arena, 1)
-    for source, target in zip(held.array, arena, strict=True):
-        np.testing.assert_array_equal(target.array[1, :, :6], source)
-        assert not target.array[[0, 2]].any()
-
-
 def test_nothing_grows(compiled):
     engine = model(compiled)
     process = psutil.Process()
@@ -265,25 +249,16 @@ def test_nothing_grows(compiled):
     assert engine.arena_bytes == SLOTS * (CAPACITY + 1) * 2 * SIZE.layers * SIZE.hidden * 4
 
 
-def test_shapes_of_as_many_rows_share_their_logits(compiled, monkeypatch):
+def test_calls_of_all_shapes_share_their_memory(compiled, monkeypatch):
     """Use goes on finding rare ones; what each holds must be small."""
-    made = []
-    buffer = Memory.buffer
-
-    def noted(memory, shape, dtype):
-        made.append(shape)
-        return buffer(memory, shape, dtype)
-
-    monkeypatch.setattr(Memory, "buffer", noted)
     engine = model(compiled)
+    monkeypatch.setattr(Memory, "buffer", None)
     for slot in range(SLOTS):
-        engine.prefill(slot, VOICES[0].then(np.arange(3)))
-    made.clear()
+        engine._prefill(engine._windows(slot, 1), EMBED.text(np.arange(3 + slot)), 0)
+        engine._lengths[slot] = 3 + slot
     for rows in range(1, SLOTS + 1):
         for slots in combinations(range(SLOTS), rows):
             engine.decode(slots, np.zeros(rows, np.int64))
-    logits = [shape for shape in made if shape[-1] == SIZE.vocab]
-    assert sorted(logits) == [(rows, SIZE.vocab) for rows in range(1, SLOTS + 1)]
 
 
 def test_sizes_come_from_the_graph(compiled):

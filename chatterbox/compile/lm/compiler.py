@@ -204,7 +204,7 @@ class _Job:
 
     @property
     def _memory(self) -> Memory:
-        return Memory(self.settings.device, int(self.settings.cuda_options.get("device_id", 0)))
+        return Memory(self.settings.device, self.settings.device_id)
 
 
 def _differs(found: Deviation, allowed: float) -> str:

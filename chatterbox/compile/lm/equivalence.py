@@ -161,7 +161,7 @@ def deviation(
     logits = [np.stack([model.prefill(s, trial.voices[s].then(trial.texts[s])) for s in slots])]
     for step in range(steps):
         codes = np.array([trial.codes[slot][step] for slot in slots])
-        logits.append(model.decode(slots, codes))
+        logits.append(model.decode(slots, codes).copy())
     return compare(trial.logits[:, : 1 + steps], np.stack(logits, axis=1))
 
 

@@ -13,10 +13,9 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from chatterbox.compile.lm.equivalence import END_IDS, SURE_TEXT_IDS
-from chatterbox.compile.lm.prefix_graph import add_prefix_graph
 from chatterbox.compile.lm.weights import Array
 from chatterbox.families.turbo.spec import CODE_COUNT
-from chatterbox.runtime.bound_call import Call, GraphShape
+from chatterbox.runtime.bound_call import Call, CallMemory, GraphShape
 from chatterbox.runtime.buffers import HostBuffer, Memory
 from chatterbox.runtime.embedding import Embedder
 
@@ -40,7 +39,9 @@ def channel_ranges(session: ort.InferenceSession, embed: Embedder) -> list[Array
     rows = text.copy()
     rows[spoken] = codes[spoken]
     caches = [HostBuffer(shape.cache_shape(1, length), np.float32) for _ in shape.past_names]
-    call = Call(session, shape, Memory("cpu"), caches, active=1, new=length)
+    shared = CallMemory(shape, Memory("cpu"), slots=1, most_new=length)
+    call = Call(session, shared, slots=1, active=1, new=length)
+    call.bind(caches)
     nothing = np.zeros(1, np.int64)
     call.run(rows[None], nothing, nothing, length)
     return [np.abs(cache.array).max(axis=2, keepdims=True) for cache in caches]
@@ -63,5 +64,4 @@ def use_int8_cache(graph: Path, ranges: Sequence[Array]) -> None:
     for value in (*model.graph.input, *model.graph.output):
         if value.name.startswith(("past.", "present.")):
             value.type.tensor_type.elem_type = TensorProto.INT8
-    add_prefix_graph(model)
     onnx.save(model, str(graph))

@@ -14,7 +14,6 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from chatterbox.compile.lm.prefix_graph import add_prefix_graph
 from chatterbox.compile.lm.quantize import quantize_blocks
 from chatterbox.compile.lm.weights import (
     Array,
@@ -53,7 +52,6 @@ def write(model: Transformer, recipe: CompileOptions, directory: Path, progress:
     proto = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
     facts = {"positions": _positions(model), "hidden": model.hidden, "vocab": model.vocab}
     helper.set_model_props(proto, {METADATA_KEY: json.dumps(facts)})
-    add_prefix_graph(proto)
     onnx.save(proto, str(directory / GRAPH_FILE))
 
 

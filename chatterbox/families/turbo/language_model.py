@@ -22,9 +22,10 @@ from chatterbox.runtime.compiled_lm import (
 )
 from chatterbox.runtime.cuda_graphs import CAPTURE_OPTIONS, Buckets
 from chatterbox.runtime.embedding import Embedder
+from chatterbox.runtime.gpu import SEVERITY_FATAL
 from chatterbox.runtime.kv_slots import SlottedLanguageModel
 from chatterbox.runtime.published_lm import PublishedLanguageModel, require
-from chatterbox.runtime.sessions import SEVERITY_FATAL, SessionSettings, captures, open_session
+from chatterbox.runtime.sessions import SessionSettings, captures, open_session
 
 PROOF_SENTENCE = "Well, the quick brown fox jumps over the lazy dog, and then it rests."
 """Spoken while the compiled graph is proven."""
@@ -124,7 +125,7 @@ def open_language_model(parts: LanguageModelParts) -> tuple[LanguageModel, str]:
     if captures(parts.config, parts.settings):
         return _captured(parts, embed or parts.embedding(), result)
     model = _runner(parts, embed or parts.embedding(), result)
-    return model, f"compiled, proven equal; cache in {result.cache}"
+    return model, f"compiled, proven equal; cache in {result.cache}; {_room(model)}"
 
 
 def compiled_graph(parts: LanguageModelParts) -> CompiledGraph | NotCompiled:
@@ -177,10 +178,15 @@ def _captured(
     try:
         model = _runner(parts, embed, graph, Buckets(parts.config.max_sequences, capture=True))
         model.rehearse()
+        how = "steps captured as CUDA graphs"
     except Exception as fault:  # noqa: BLE001 - onnxruntime raises its own kinds
-        why = first_line(fault)
-        return _runner(parts, embed, graph), f"compiled, proven equal; no CUDA graphs: {why}"
-    return model, "compiled, proven equal; steps captured as CUDA graphs"
+        model, how = _runner(parts, embed, graph), f"no CUDA graphs: {first_line(fault)}"
+    return model, f"compiled, proven equal; {how}; {_room(model)}"
+
+
+def _room(model: SlottedLanguageModel) -> str:
+    gib = model.arena_bytes / 1024**3
+    return f"{model.slots} slots of {model.capacity} positions take {gib:.2f} GiB"
 
 
 def _runner(
@@ -194,9 +200,13 @@ def _runner(
         slots=config.max_sequences,
         capacity=parts.positions,
         prefix_cache_bytes=config.kv_prefix_cache_mb * MIB,
-        memory=Memory(parts.settings.device, config.gpu_device_id),
+        memory=_memory(parts),
         buckets=buckets,
     )
+
+
+def _memory(parts: LanguageModelParts) -> Memory:
+    return Memory(parts.settings.device, parts.settings.device_id)
 
 
 def _published(parts: LanguageModelParts, why: str) -> tuple[LanguageModel, str]:
@@ -205,6 +215,7 @@ def _published(parts: LanguageModelParts, why: str) -> tuple[LanguageModel, str]
         parts.embedding(),
         slots=parts.config.max_sequences,
         capacity=parts.positions,
+        memory=_memory(parts) if parts.settings.device == "cuda" else None,
     )
     how = "rows share a batch" if model.batched else "rows differ in a batch, so one by one"
     return model, f"as published ({why}); {how}"

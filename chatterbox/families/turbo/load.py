@@ -54,7 +54,8 @@ def load(request: LoadRequest) -> LoadedModel:
     tokenizer = Tokenizer.from_file(files.tokenizer)
     parts = _parts(request, tokenizer)
     language_model, note = request.with_model(lambda: open_language_model(parts))
-    opened = request.with_decoder(lambda: _decoder(config, files, settings))
+    decoding = settings.on_gpu(config.decoder_device_id)
+    opened = request.with_decoder(lambda: _decoder(config, files, decoding))
     encoder = EncoderGraph(open_session(files.graph("speech_encoder"), settings))
     return LoadedModel(
         info=request.info(f"language model: {note}", f"decoder: {opened.kind}, {opened.note}"),
@@ -103,7 +104,7 @@ def _decoder(config: TTSConfig, files: ModelFiles, settings: SessionSettings) ->
         return opened(name, None)
 
     def capture(name: Graph) -> CapturedSession:
-        memory = Memory(settings.device, config.gpu_device_id)
+        memory = Memory(settings.device, settings.device_id)
         return CapturedSession(partial(opened, name), memory)
 
     graphs_wanted = captures(config, settings)

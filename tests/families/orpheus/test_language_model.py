@@ -85,7 +85,7 @@ def prompt(seed: int, length: int, reference: int = 0) -> PrefixedPrompt:
 
 def forced(model: SlottedLanguageModel, slot: int, asked: PrefixedPrompt, tokens) -> np.ndarray:
     logits = [model.prefill(slot, asked)]
-    logits += [model.decode([slot], np.array([token]))[0] for token in tokens]
+    logits += [model.decode([slot], np.array([token]))[0].copy() for token in tokens]
     return np.stack(logits)
 
 
@@ -114,7 +114,7 @@ def test_a_row_in_company_is_to_the_bit_what_it_is_alone(form, models):
         done = {slot: len(together[slot]) - 1 for slot in slots}
         logits = model.decode(slots, np.array([tokens[done[slot], slot] for slot in slots]))
         for slot, one in zip(slots, logits, strict=True):
-            together[slot].append(one)
+            together[slot].append(one.copy())
         assert len(row) == 4
     for slot in asked:
         count = len(together[slot])
