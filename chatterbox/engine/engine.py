@@ -47,7 +47,7 @@ from chatterbox.families.model import LoadedModel, ModelInfo
 from chatterbox.hardening import make_private
 from chatterbox.runtime.ort_errors import device_is_lost, is_out_of_memory
 from chatterbox.runtime.sessions import fitted
-from chatterbox.text import CodeBlocks, Segment, prepare
+from chatterbox.text import CodeBlocks, Segment, Tags, prepare
 from chatterbox.voices.library import VoiceLibrary
 
 log = logging.getLogger(__name__)
@@ -114,6 +114,7 @@ class TTSEngine:
         )
         family = self._model.family
         self._max_tokens = self.config.max_new_tokens or family.max_tokens
+        self._tags = Tags(family.tags)
         self._limits = replace(family.segments, **self.config.segments())
         self._model_sampling = {**family.sampling, **self._model.sampling}
         self._voices = VoiceLibrary(
@@ -329,7 +330,13 @@ class TTSEngine:
         # after both of them.
         with self._preparing:
             try:
-                segments = prepare(text, self._limits, code_blocks or self.config.code_blocks)
+                segments = prepare(
+                    text,
+                    self._limits,
+                    code_blocks or self.config.code_blocks,
+                    tags=self._tags,
+                    clean_up=self._model.family.clean_up,
+                )
             except ChatterboxError:
                 raise
             except Exception as fault:  # noqa: BLE001 - a fault here is this text's alone

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from chatterbox.arrays import F32, I64
 from chatterbox.families.sampling import Processor
+from chatterbox.text.cleanup import finish
 from chatterbox.text.split import SegmentLimits
 
 
@@ -74,6 +75,8 @@ class Family:
     model's `generation_config.json` says goes before them (`LoadedModel.sampling`)."""
     segments: SegmentLimits = field(default_factory=SegmentLimits)  # that it speaks well
     max_tokens: int = 1024  # of a segment, where nothing is set
+    clean_up: Callable[[str], str] = finish
+    """What the authors' program does to a segment's text before it tokenises it; adds a stop."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

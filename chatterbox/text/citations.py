@@ -4,9 +4,10 @@ Works on text as it was sent: some of the brackets (`【】`) are no known chara
 """
 
 import re
+from collections.abc import Callable
 
 from chatterbox.text.lexicon import listed
-from chatterbox.text.markup import PAUSE, TAGS
+from chatterbox.text.markup import PAUSE, Tags
 
 _SOURCE = re.compile(
     r"(?i)[ \xa0]?(?:【(?=[^【】\n]{0,200}[\d†])[^【】\n]{0,200}】"
@@ -40,18 +41,22 @@ _USED = re.compile(r" ?[=+*<]|\.[a-z_]+[(\[]|[(\[]")
 """What stands behind an element of an array, not behind a citation."""
 
 
-def without_citations(text: str) -> str:
-    """Citations (`[1][2]`, ` [1, 2]`, `【…】`) and definitions of links taken away, `[text][1]` as
-    its text; `array[5]` and `[0, 1]` keep their figures. Linear time."""
-    if "[" not in text and "【" not in text:
-        return text
-    text = _DEFINITION.sub("", _SOURCE.sub("", text))
-    return _MARKS.sub(_mark, _NUMBERED_LINK.sub(r"\1", _REFERENCE.sub(_reference, text)))
+def but_for(tags: Tags) -> Callable[[str], str]:
+    """The rule, for texts that may hold these tags."""
 
+    def reference(match: re.Match[str]) -> str:
+        named = any(t in tags.names or PAUSE.fullmatch(t) for t in (match[1], match[2]))
+        return match[0] if named or not any(c.isalpha() for c in match[1]) else match[1]
 
-def _reference(match: re.Match[str]) -> str:
-    named = any(t in TAGS or PAUSE.fullmatch(t) for t in (match[1], match[2]))
-    return match[0] if named or not any(c.isalpha() for c in match[1]) else match[1]
+    def without_citations(text: str) -> str:
+        """Citations (`[1][2]`, ` [1, 2]`, `【…】`) and definitions of links taken away, `[text][1]`
+        as its text; `array[5]` and `[0, 1]` keep their figures. Linear time."""
+        if "[" not in text and "【" not in text:
+            return text
+        text = _DEFINITION.sub("", _SOURCE.sub("", text))
+        return _MARKS.sub(_mark, _NUMBERED_LINK.sub(r"\1", _REFERENCE.sub(reference, text)))
+
+    return without_citations
 
 
 def _mark(match: re.Match[str]) -> str:

@@ -1,19 +1,10 @@
 """Markdown, square brackets and pauses: the marks are left away, their text stays.
 
 Knows no numbers and no abbreviations. Leaves plain text in which square brackets stand only around
-the model's own tags and around pauses (`[pause:0.5s]`).
+the model's tags and around pauses (`[pause:0.5s]`).
 """
 
 import re
-
-from chatterbox.text.lexicon import listed
-
-TAGS = listed(
-    "angry fear surprised whispering advertisement dramatic narration crying happy sarcastic "
-    "sigh shush cough groan sniff gasp chuckle laugh"
-) | {"clear throat"}
-"""The 19 tags of Chatterbox Turbo, without brackets (added tokens of its `tokenizer.json`).
-Exact and case-sensitive; the model spells out any other."""
 
 MAX_PAUSE_S = 10.0
 """Longest silence one place can ask for: SSML's own limit in the large speech services."""
@@ -54,25 +45,40 @@ _INLINE = _rules(
 )
 _BRACKETED = re.compile(r"\[([^\[\]\n]{0,64})\]")
 PAUSE = re.compile(r"pause(?:[: ] {0,3}+(\d{0,6}(?:\.\d{0,6})?) {0,3}+(ms|s|sec|seconds?)?)?", re.I)
-_TAG_OR_BRACKET = re.compile(
-    r"(?P<keep>\[(?:" + "|".join(sorted(TAGS)) + r"|pause:\d++\.\d++s)\])|[\[\]]"
-)
 PAUSE_MARK = re.compile(r"\[pause:(\d++\.\d++)s\]")
 """How `plain` writes a pause, with the seconds as its group."""
-TAG = re.compile(r"\[(?:" + "|".join(sorted(TAGS)) + r")\]")
+TAG = re.compile(r"\[[^\[\]\n]{1,64}\]")
+"""What stands in brackets once `Tags.plain` has read the text."""
 
 
-def plain(text: str) -> str:
-    """Markdown and square brackets taken away, their text kept. Tags stay as they are, pauses are
-    written as PAUSE_MARK reads them. `text` is in the characters of `characters.readable`."""
-    text = _BLANKS.sub(" ", text)
-    for signs, pattern, put in (*_LINE_MARKS, *_INLINE):
-        if any(sign in text for sign in signs):
-            text = pattern.sub(put, text)
-    if "[" not in text and "]" not in text:
-        return text
-    text = _BRACKETED.sub(_bracketed, text)
-    return _TAG_OR_BRACKET.sub(lambda m: f" {m[0]} " if m["keep"] else " ", text)
+class Tags:
+    """The sounds that a model knows, exact and case-sensitive. Users write `[laugh]` or `<laugh>`;
+    what is no tag is read as other brackets are."""
+
+    def __init__(self, names: frozenset[str] = frozenset()) -> None:
+        self.names = names
+        one = "|".join(map(re.escape, sorted(names))) or "(?!)"
+        self._angled = re.compile(rf"<({one}) ?/?>")
+        self._kept = re.compile(rf"(?P<keep>\[(?:{one}|pause:\d++\.\d++s)\])|[\[\]]")
+
+    def bracketed(self, text: str) -> str:
+        """`<laugh>` as `[laugh]`, but for elements that are closed."""
+        if "<" not in text:
+            return text
+        return self._angled.sub(lambda m: m[0] if f"</{m[1]}>" in text else f"[{m[1]}]", text)
+
+    def plain(self, text: str) -> str:
+        """Markdown and square brackets taken away, their text kept. Tags stay as they are, pauses
+        are written as PAUSE_MARK reads them. `text` is in the characters of
+        `characters.readable`."""
+        text = _BLANKS.sub(" ", text)
+        for signs, pattern, put in (*_LINE_MARKS, *_INLINE):
+            if any(sign in text for sign in signs):
+                text = pattern.sub(put, text)
+        if "[" not in text and "]" not in text:
+            return text
+        text = _BRACKETED.sub(lambda m: m[0] if m[1] in self.names else _bracketed(m), text)
+        return self._kept.sub(lambda m: f" {m[0]} " if m["keep"] else " ", text)
 
 
 def pause_mark(seconds: float) -> str:
@@ -82,8 +88,6 @@ def pause_mark(seconds: float) -> str:
 
 def _bracketed(match: re.Match[str]) -> str:
     inner = match[1]
-    if inner in TAGS:
-        return match[0]
     pause = PAUSE.fullmatch(inner)
     if pause:
         return pause_mark(pause_seconds(pause))

@@ -38,6 +38,7 @@ from chatterbox.text.code_blocks import CodeBlocks
 from chatterbox.text.rules import Allowance, apply, by_blocks
 from chatterbox.text.units import CURRENCY_SIGNS
 
+NO_TAGS = markup.Tags()
 _FIGURE = re.compile("[0-9]")
 _OPENS_SENTENCE = re.compile(
     rf"(?m)(?:^|(?<=[.!?] )(?<!\d (?:ft|lb|hr)\. ))(?=[{CURRENCY_SIGNS}.-]{{0,2}}\d)"
@@ -58,14 +59,8 @@ def _capitalised(text: str) -> str:
     return _TO_CAPITALISE.sub(lambda m: m[1].upper(), text) if _CAPITAL in text else text
 
 
-_MARKUP = (
-    elements.without_elements,
-    mathematics.formulas,
-    citations.without_citations,
-    readable,
-    mathematics.spell_out,
-    markup.plain,
-)
+_MARKUP = (elements.without_elements, mathematics.formulas)
+_CHARACTERS = (readable, mathematics.spell_out)
 _LINES = (punctuation.unwrapped,)
 _WORDS = (
     marks.spell_out,
@@ -98,12 +93,16 @@ _FIGURES = (
     figures.rest,
 )
 _SIGNS = (_capitalised, signs.spell_out, punctuation.tidy)
-"""All the rules, in their order. Those up to `_LINES` see the whole text, the others a block;
-those of `_FIGURES` only lines with figures, as long as there are any left."""
+"""All the rules, in their order, but for those that know the tags. Those up to `_LINES` see the
+whole text, the others a block; those of `_FIGURES` only lines with figures, as long as there are
+any left."""
 
 
 def normalise(
-    text: str, allowance: Allowance | None = None, fenced_code: CodeBlocks = "skip"
+    text: str,
+    allowance: Allowance | None = None,
+    fenced_code: CodeBlocks = "skip",
+    tags: markup.Tags = NO_TAGS,
 ) -> str:
     """`text` as words: letters, blanks, `' , . ! ? ; : -` and the em dash, a paragraph per line,
     the model's tags in brackets, and pauses as `markup.PAUSE_MARK` on lines of their own.
@@ -116,7 +115,8 @@ def normalise(
     """
     allowance = allowance or Allowance(len(text))
     first = (code_blocks.skipped,) if fenced_code == "skip" else ()
-    parts = markup.PAUSE_MARK.split(apply((*first, *_MARKUP), text, allowance))
+    rules = (*first, tags.bracketed, *_MARKUP, citations.but_for(tags), *_CHARACTERS, tags.plain)
+    parts = markup.PAUSE_MARK.split(apply(rules, text, allowance))
     said = [  # parts: words, seconds, words, seconds, … words
         markup.pause_mark(float(part)) if at % 2 else _in_words(part, allowance)
         for at, part in enumerate(parts)

@@ -4,13 +4,14 @@ Knows the way from a text to its segments; each step is a file of its own.
 """
 
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from chatterbox.text.check import nothing_speakable, require_unicode
-from chatterbox.text.cleanup import clean_up
+from chatterbox.text.cleanup import finish
 from chatterbox.text.code_blocks import CodeBlocks
-from chatterbox.text.markup import MAX_PAUSE_S, PAUSE_MARK
-from chatterbox.text.normalisation import normalise
+from chatterbox.text.markup import MAX_PAUSE_S, PAUSE_MARK, Tags
+from chatterbox.text.normalisation import NO_TAGS, normalise
 from chatterbox.text.rules import Allowance, report
 from chatterbox.text.split import SegmentLimits, split
 
@@ -28,8 +29,16 @@ class Segment:
     pause_after_s: float = 0.0
 
 
-def prepare(text: str, limits: SegmentLimits, code_blocks: CodeBlocks = "skip") -> list[Segment]:
+def prepare(
+    text: str,
+    limits: SegmentLimits,
+    code_blocks: CodeBlocks = "skip",
+    *,
+    tags: Tags = NO_TAGS,
+    clean_up: Callable[[str], str] = finish,
+) -> list[Segment]:
     """The whole way: check, normalise, split, clean up. At least one segment. Linear time.
+    `clean_up` makes a text at most one character longer, as a rule.
 
     Raises InvalidText for a lone surrogate, EmptyText where nothing can be spoken, TextTooLong
     where reading it takes too long.
@@ -38,7 +47,7 @@ def prepare(text: str, limits: SegmentLimits, code_blocks: CodeBlocks = "skip") 
     segments: list[Segment] = []
     pause_s = 0.0
     allowance = Allowance(len(text))
-    for at, part in enumerate(PAUSE_MARK.split(normalise(text, allowance, code_blocks))):
+    for at, part in enumerate(PAUSE_MARK.split(normalise(text, allowance, code_blocks, tags))):
         allowance.check()
         if at % 2:  # the seconds between two stretches of words
             pause_s = min(pause_s + float(part), MAX_PAUSE_S)

@@ -31,7 +31,7 @@ _Span = tuple[int, int]
 
 _STOPS = ".!?"
 _SENTENCE_END = re.compile(r"[ \n](?:(?<=\n)|(?<=[.!?] ))")
-_WORD = re.compile(r"(?:\[clear throat\]|[^\s—])+")
+_WORD = re.compile(rf"(?:{TAG.pattern}|[^\s—])+")
 _CUTS = tuple(
     re.compile(pattern)
     for pattern in (
@@ -40,7 +40,7 @@ _CUTS = tuple(
         r" (?<=[,:] )",
         r" (?=(?:and|or|but|nor|yet|so|because|although|though|while|when|where|which|who|that|if"
         r"|unless|until|since|after|before) )",
-        r" (?<!\[clear )",
+        r" (?![^\[\]]{0,64}\])",
     )
 )
 """Where a sentence that is too long alone is cut, the best kind of place first."""

@@ -3,8 +3,17 @@
 import importlib
 import pkgutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from chatterbox import text
+from chatterbox.families.turbo.cleanup import clean_up
+from chatterbox.families.turbo.spec import TAGS
+
+normalise = partial(text.normalise, tags=text.Tags(TAGS))
+prepare = partial(text.prepare, tags=text.Tags(TAGS), clean_up=clean_up)
+"""As texts are read for Turbo."""
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from chatterbox.text import clean_up
+from chatterbox.families.turbo.cleanup import clean_up
+from chatterbox.text.cleanup import finish
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,19 @@ def test_cleans_up_as_the_authors_do(text: str, cleaned: str) -> None:
 def test_a_clean_text_stays_as_it_is() -> None:
     text = "It is done, isn't it? Yes - it is."
     assert clean_up(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "finished"),
+    [
+        ("so  it\nis", "so it is."),
+        ("wait…", "wait…"),
+        ("one: two —", "one: two —"),
+        ("왜?", "왜?"),
+        ("你好。", "你好。"),
+        ("नमस्ते।", "नमस्ते।"),
+        ("[laugh]", "[laugh]."),
+    ],
+)
+def test_other_families_get_a_stop_and_nothing_else(text: str, finished: str) -> None:
+    assert finish(text) == finished

@@ -6,10 +6,10 @@ import time
 import unicodedata
 
 import pytest
-from text.examples import written
+from text.examples import TAGS, normalise, prepare, written
 
 from chatterbox.errors import EmptyText, InvalidText
-from chatterbox.text import TAGS, SegmentLimits, normalise, prepare, rules
+from chatterbox.text import SegmentLimits, rules
 
 LIMITS = SegmentLimits()
 

@@ -5,9 +5,10 @@ import itertools
 import time
 
 import pytest
+from text.examples import prepare
 
 from chatterbox.errors import EmptyText
-from chatterbox.text import SegmentLimits, prepare
+from chatterbox.text import SegmentLimits
 
 LIMITS = SegmentLimits()
 UNITS = (

@@ -1,9 +1,14 @@
 """What is left of HTML, Markdown, citations, arrows and menu paths?"""
 
 import pytest
+from text.examples import normalise
 
-from chatterbox.text import normalise
-
+TAGS = [
+    ("<laugh> Ha <sigh>, <clear throat> so.", "[laugh] Ha [sigh], [clear throat] so."),
+    ("Well <cough/> so <gasp />.", "Well [cough] so [gasp]."),
+    ("<happy>So it is.</happy> <Laugh> <laughs>", "So it is. Laugh laughs."),
+    ("a < laugh > b", "a is less than laugh is greater than b."),
+]
 ELEMENTS = [
     ("Dear <customer>, call <phone number>", "Dear customer, call phone number."),
     ("<answer>Yes</answer> <custom/>", "Yes."),
@@ -79,7 +84,7 @@ PATHS = [
     ("Seats > 90", "Seats is greater than ninety."),
     ("« Oui » dit-elle", "Oui dit-elle."),
 ]
-TABLE = [*ELEMENTS, *CITATIONS, *ESCAPES, *TABLES, *PATHS]
+TABLE = [*TAGS, *ELEMENTS, *CITATIONS, *ESCAPES, *TABLES, *PATHS]
 
 
 @pytest.mark.parametrize(("written", "said"), TABLE, ids=[row[0][:32] for row in TABLE])

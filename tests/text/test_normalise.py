@@ -6,8 +6,7 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from chatterbox.text import TAGS, normalise
+from text.examples import TAGS, normalise
 
 NUMBERS = [
     ("There were 1234 apples.", "There were one thousand two hundred and thirty-four apples."),

@@ -4,9 +4,10 @@ import logging
 import time
 
 import pytest
+from text.examples import normalise, prepare
 
 from chatterbox.errors import TextTooLong
-from chatterbox.text import SegmentLimits, dates, normalisation, normalise, prepare, roman, rules
+from chatterbox.text import SegmentLimits, dates, normalisation, roman, rules
 from chatterbox.text import segment as segments
 
 TEXT = "Henry VIII paid $5.\nMr. Marsh took Chapter IV on May 5.\nIt is 10 km & more."
@@ -37,10 +38,10 @@ def test_a_fault_costs_its_rule_in_its_sentence_only(monkeypatch, caplog):
     assert record.exc_info is None
 
 
-@pytest.mark.parametrize("failed", range(len(normalisation._WORDS + normalisation._FIGURES) + 6))
+@pytest.mark.parametrize("failed", range(len(normalisation._WORDS + normalisation._FIGURES) + 8))
 def test_any_rule_may_fail(monkeypatch, failed):
     """Whichever it is, the text is spoken, and the other rules do their work."""
-    tables = ("_MARKUP", "_LINES", "_WORDS", "_FIGURES", "_SIGNS")
+    tables = ("_MARKUP", "_CHARACTERS", "_LINES", "_WORDS", "_FIGURES", "_SIGNS")
     for table in tables:
         was = getattr(normalisation, table)
         if failed < len(was):

@@ -3,9 +3,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from text.examples import prepare
 
 from chatterbox.errors import EmptyText, InvalidText
-from chatterbox.text import Segment, SegmentLimits, prepare
+from chatterbox.text import Segment, SegmentLimits
 
 LIMITS = SegmentLimits()
 

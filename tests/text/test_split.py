@@ -5,8 +5,9 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from text.examples import TAGS, clean_up, normalise
 
-from chatterbox.text import TAGS, SegmentLimits, clean_up, normalise
+from chatterbox.text import SegmentLimits
 from chatterbox.text.split import split
 
 LIMITS = SegmentLimits()

@@ -4,11 +4,11 @@ import itertools
 import re
 
 import pytest
-from text.examples import written
+from text.examples import prepare, written
 
 from chatterbox.dialects.shared.sentence_buffer import SentenceBuffer
 from chatterbox.errors import EmptyText
-from chatterbox.text import SegmentLimits, prepare
+from chatterbox.text import SegmentLimits
 
 LIMITS = SegmentLimits()
 

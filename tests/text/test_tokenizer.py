@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from text.examples import TAGS
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
 from tokenizers import Tokenizer as Library
 
 from chatterbox.errors import EmptyText, ModelError
 from chatterbox.families.turbo.tokenizer import Tokenizer
-from chatterbox.text import TAGS
 
 END = "<|endoftext|>"
 CONTROLS = [END, "[START]", "<|im_start|>"]

@@ -7,7 +7,8 @@ Facts marked [card] are from the model card of ResembleAI/chatterbox-turbo-ONNX,
 from chatterbox.arrays import SAMPLE_RATE_HZ
 from chatterbox.families.base import CodecSpec, Family, TokenSpec
 from chatterbox.families.sampling import min_p, repetition_penalty, temperature, top_k_top_p
-from chatterbox.text.markup import TAGS
+from chatterbox.families.turbo.cleanup import clean_up
+from chatterbox.text.lexicon import listed
 
 START_CODE = 6561  # [card]
 STOP_CODE = 6562  # [card]
@@ -61,6 +62,12 @@ TOKENS = TokenSpec(
 """The processors' order is that of the authors' `T3.inference_turbo` [source]; theirs have no
 min-p."""
 
+TAGS = listed(
+    "angry fear surprised whispering advertisement dramatic narration crying happy sarcastic "
+    "sigh shush cough groan sniff gasp chuckle laugh"
+) | {"clear throat"}
+"""Added tokens of its `tokenizer.json`; the model spells out any other."""
+
 TURBO = Family(
     name="turbo",
     title="Chatterbox Turbo",
@@ -68,6 +75,7 @@ TURBO = Family(
     tokens=TOKENS,
     tags=TAGS,
     languages=("en",),
+    clean_up=clean_up,
     sampling={"temperature": 0.8, "top_k": 1000, "top_p": 0.95, "repetition_penalty": 1.2},
 )
 """Sampling as in `T3.inference_turbo` [source]."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer as _Library
 
 from chatterbox.errors import EmptyText, ModelError
-from chatterbox.text.markup import TAGS
+from chatterbox.families.turbo.spec import TAGS
 
 END_OF_TEXT = "<|endoftext|>"
 END_TOKENS = 2
