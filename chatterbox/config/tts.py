@@ -229,6 +229,11 @@ class TTSConfig(Settings):
         description="Stop loops, endless speech and dead air, and try the segment again; off: it"
         " runs up to `max_new_tokens`",
     )
+    prompt_form: Literal["trained", "package"] = Field(
+        "trained",
+        description="Orpheus: the prompt as in its training data, or as its authors' package sends"
+        " it, with a second begin of text in front",
+    )
     max_inflight_segments: int = Field(
         3,
         ge=1,

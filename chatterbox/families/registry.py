@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from chatterbox.families.model import LoadedModel, LoadRequest
+from chatterbox.families.orpheus import files as orpheus_files
+from chatterbox.families.orpheus import load as orpheus
 from chatterbox.families.turbo import files as turbo_files
 from chatterbox.families.turbo import load as turbo
 from chatterbox.hub.files import FamilyFiles
@@ -19,5 +21,8 @@ class Registered:
     """Compiles its graphs, or finds them compiled; what was proven, for the operator."""
 
 
-FAMILIES = (Registered(turbo_files.FILES, turbo.load, turbo.compile_model),)
+FAMILIES = (
+    Registered(turbo_files.FILES, turbo.load, turbo.compile_model),
+    Registered(orpheus_files.FILES, orpheus.load, orpheus.compile_model),
+)
 """The first one is served where nothing is chosen: `auto`, and the embedded model."""

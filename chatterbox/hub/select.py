@@ -16,8 +16,6 @@ from chatterbox.hub import download as hub
 from chatterbox.hub.files import FamilyFiles, Graph, ModelFiles, Precision, Repository, graph_file
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
-NOT_SERVED = {"llama": "Orpheus, or another Llama"}
-"""By `model_type`: families whose files look whole and could not be served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +173,4 @@ class _Selector:
         for family in self.families:
             if kind in family.model_types:
                 return family
-        if kind in NOT_SERVED:
-            raise ModelError(
-                f"{directory} holds {NOT_SERVED[kind]} (model_type {kind!r}), which this server "
-                "cannot speak with; set CHATTERBOX_MODEL to a model that it can"
-            )
         return self.families[0]

@@ -109,12 +109,6 @@ def test_a_graph_that_speaks_badly_in_a_precision_is_not_asked_to(tmp_path):
         select.precision(config(tmp_path, conditional_decoder_dtype="q4"), "cpu", codec)
 
 
-def test_a_model_of_another_family_is_named(tmp_path):
-    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
-    with pytest.raises(ModelError, match=r"holds Orpheus.* cannot"):
-        selected(config(tmp_path, model=str(tmp_path)), "cpu", print)
-
-
 CODEC = Graph("codec", "conditional_decoder_dtype", {"cpu": "fp32"})
 EARS = replace(CODEC, name="ears", optional=True)
 LM = Graph("lm", "language_model_dtype", {"cpu": "q4"})

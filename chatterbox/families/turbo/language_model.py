@@ -7,7 +7,7 @@ import onnxruntime as ort
 
 from chatterbox.arrays import F32, I64
 from chatterbox.config import TTSConfig
-from chatterbox.errors import ModelError, first_line
+from chatterbox.errors import ModelError
 from chatterbox.families.base import LanguageModel
 from chatterbox.hub.files import ModelFiles, graph_sources
 from chatterbox.runtime.buffers import Memory
@@ -20,19 +20,13 @@ from chatterbox.runtime.compiled_lm import (
     language_model_of,
     usual_options,
 )
-from chatterbox.runtime.cuda_graphs import CAPTURE_OPTIONS, Buckets
-from chatterbox.runtime.embedding import Embedder
 from chatterbox.runtime.gpu import SEVERITY_FATAL
-from chatterbox.runtime.kv_slots import SlottedLanguageModel
 from chatterbox.runtime.published_lm import PublishedLanguageModel, require
-from chatterbox.runtime.sessions import SessionSettings, captures, open_session
+from chatterbox.runtime.sessions import SessionSettings, open_session
+from chatterbox.runtime.slotted import open_compiled
 
 PROOF_SENTENCE = "Well, the quick brown fox jumps over the lazy dog, and then it rests."
 """Spoken while the compiled graph is proven."""
-MIB = 1024 * 1024
-SPIN_US = 20
-"""How long the step's threads wait for the next operator awake: long enough for the gaps within a
-step (a fifth of its time, otherwise spent waking up), too short to keep a core from the decoder."""
 PUBLISHED_POSITIONS = 8196
 """Rows of the published model's position table (its sidecar's size says so); used where
 `config.json` does not give a number."""
@@ -122,10 +116,8 @@ def open_language_model(parts: LanguageModelParts) -> tuple[LanguageModel, str]:
     embed = result.embedder
     if embed is not None and parts.largest_id >= embed.text_rows:
         raise parts.other_tokenizer()
-    if captures(parts.config, parts.settings):
-        return _captured(parts, embed or parts.embedding(), result)
-    model = _runner(parts, embed or parts.embedding(), result)
-    return model, f"compiled, proven equal; cache in {result.cache}; {_room(model)}"
+    rows = embed or parts.embedding()
+    return open_compiled(result, rows, parts.config, parts.settings, parts.positions)
 
 
 def compiled_graph(parts: LanguageModelParts) -> CompiledGraph | NotCompiled:
@@ -172,50 +164,15 @@ def _found_or_compiled(
         )
 
 
-def _captured(
-    parts: LanguageModelParts, embed: Embedder, graph: CompiledGraph
-) -> tuple[LanguageModel, str]:
-    try:
-        model = _runner(parts, embed, graph, Buckets(parts.config.max_sequences, capture=True))
-        model.rehearse()
-        how = "steps captured as CUDA graphs"
-    except Exception as fault:  # noqa: BLE001 - onnxruntime raises its own kinds
-        model, how = _runner(parts, embed, graph), f"no CUDA graphs: {first_line(fault)}"
-    return model, f"compiled, proven equal; {how}; {_room(model)}"
-
-
-def _room(model: SlottedLanguageModel) -> str:
-    gib = model.arena_bytes / 1024**3
-    return f"{model.slots} slots of {model.capacity} positions take {gib:.2f} GiB"
-
-
-def _runner(
-    parts: LanguageModelParts, embed: Embedder, graph: CompiledGraph, buckets: Buckets | None = None
-) -> SlottedLanguageModel:
-    options = CAPTURE_OPTIONS if buckets else None
-    config = parts.config
-    return SlottedLanguageModel(
-        open_session(graph.path, parts.settings, provider_options=options, spin_us=SPIN_US),
-        embed,
-        slots=config.max_sequences,
-        capacity=parts.positions,
-        prefix_cache_bytes=config.kv_prefix_cache_mb * MIB,
-        memory=_memory(parts),
-        buckets=buckets,
-    )
-
-
-def _memory(parts: LanguageModelParts) -> Memory:
-    return Memory(parts.settings.device, parts.settings.device_id)
-
-
 def _published(parts: LanguageModelParts, why: str) -> tuple[LanguageModel, str]:
     model = PublishedLanguageModel(
         open_session(parts.files.graph("language_model"), parts.settings),
         parts.embedding(),
         slots=parts.config.max_sequences,
         capacity=parts.positions,
-        memory=_memory(parts) if parts.settings.device == "cuda" else None,
+        memory=Memory("cuda", parts.settings.device_id)
+        if parts.settings.device == "cuda"
+        else None,
     )
     how = "rows share a batch" if model.batched else "rows differ in a batch, so one by one"
     return model, f"as published ({why}); {how}"

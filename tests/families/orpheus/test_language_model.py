@@ -9,28 +9,21 @@ import numpy as np
 import pytest
 from families.orpheus import llama_reference
 
+from chatterbox.compile.lm.angles import angles_of
 from chatterbox.compile.lm.compiler import Embedding, compile_lm
-from chatterbox.runtime.compiled_lm import CompiledGraph, CompileOptions
+from chatterbox.runtime.compiled_lm import CompiledGraph, CompileOptions, NotCompiled
 from chatterbox.runtime.cuda_graphs import Buckets
 from chatterbox.runtime.embedding import TokenIds
 from chatterbox.runtime.kv_prefix import PrefixedPrompt
 from chatterbox.runtime.kv_slots import SlottedLanguageModel
 from chatterbox.runtime.masked_lm import MaskedShape
 from chatterbox.runtime.sessions import SessionSettings, open_session
-from tools.stock_forms.llama import LlamaSize, random_llama, write_llama
+from tools import parity_llama
+from tools.stock_forms.llama import llama_config, random_llama, write_llama
+from tools.stock_forms.llama_plain import write_plain_llama
 
 CPU = SessionSettings("cpu", 1, {})
-SIZE = LlamaSize(
-    layers=2,
-    hidden=64,
-    heads=4,
-    kv_heads=2,
-    head_dim=32,
-    inner=96,
-    vocab=300,
-    positions=512,
-    original=64,  # so that some angles are scaled
-)
+SIZE = parity_llama.SMALL
 MODEL = random_llama(SIZE)
 FIRST, TOKENS, STOP = 100, 180, 40
 COLUMNS = ((FIRST, FIRST + TOKENS), (STOP, STOP + 1))
@@ -87,6 +80,13 @@ def forced(model: SlottedLanguageModel, slot: int, asked: PrefixedPrompt, tokens
     logits = [model.prefill(slot, asked)]
     logits += [model.decode([slot], np.array([token]))[0].copy() for token in tokens]
     return np.stack(logits)
+
+
+def test_the_reference_is_transformers_own_llama():
+    """The file: `python -m tools.parity_llama --write`, with PyTorch."""
+    expected = np.load(Path(__file__).parent / "llama_transformers.npz")["logits"]
+    found = llama_reference.logits(MODEL, parity_llama.forced_ids(SIZE))[parity_llama.PROMPT - 1 :]
+    assert np.abs(found[parity_llama.KEPT_STEPS] - expected).max() < 1e-4
 
 
 @pytest.mark.parametrize("form", ["compiled", "published"])
@@ -155,3 +155,18 @@ def test_the_published_form_in_place_says_what_the_compiled_one_says(
     ours = forced(slotted(open_session(graph.path, CPU)), 1, asked, tokens)
     theirs = forced(in_place(published[precision]), 1, asked, tokens)
     assert np.abs(ours - theirs).max() < (1e-4 if precision == "fp32" else 0.5)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "q4"])
+def test_a_plain_export_is_compiled_too_and_cannot_be_stepped_in_place(precision, tmp_path):
+    source = write_plain_llama(MODEL, SIZE, precision, tmp_path / "onnx")
+    options = CompileOptions(head=COLUMNS)
+    angles = angles_of(llama_config(SIZE))
+    how = {"options": options, "embedding": Embedding(IDS)}
+    unknown = compile_lm(source, precision, tmp_path / "cache", CPU, **how)
+    assert isinstance(unknown, NotCompiled)  # how queries are turned
+    found = compile_lm(source, precision, tmp_path / "other", CPU, angles=angles, **how)
+    assert isinstance(found, CompiledGraph), found
+    assert found.exact.worst < (2e-2 if precision == "fp16" else 1e-4)
+    with pytest.raises(RuntimeError):  # its keys and values grow
+        in_place(source).prefill(0, prompt(8, 5))

@@ -1,0 +1,74 @@
+"""Open Orpheus: language model, codec, voices."""
+
+from dataclasses import replace
+
+from chatterbox.errors import ModelError
+from chatterbox.families.model import LoadedModel, LoadRequest
+from chatterbox.families.orpheus.codec import open_codec, open_encoder
+from chatterbox.families.orpheus.files import DECODER, ENCODER
+from chatterbox.families.orpheus.language_model import (
+    compiled_graph,
+    expected_rtf,
+    open_language_model,
+)
+from chatterbox.families.orpheus.prompt import OrpheusPrompts
+from chatterbox.families.orpheus.spec import ORPHEUS
+from chatterbox.families.orpheus.tokenizer import Tokenizer
+from chatterbox.families.orpheus.voices import (
+    TAGS,
+    ReferenceVoices,
+    fixed_voices,
+    is_pretrained,
+    languages,
+)
+from chatterbox.runtime.compiled_lm import NotCompiled
+
+
+def load(request: LoadRequest) -> LoadedModel:
+    """Open both graphs; of a pretrained checkpoint the codec's encoder too."""
+    files, settings = request.files, request.settings
+    tokenizer = Tokenizer.from_file(files.tokenizer)
+    language_model, note = request.with_model(lambda: open_language_model(request))
+    codec = request.with_decoder(lambda: open_codec(request.config, files.graph(DECODER), settings))
+    rtf = request.with_model(lambda: expected_rtf(language_model))
+    spoken = languages(request.name)
+    tags = ORPHEUS.tags.union(*(TAGS.get(code, ()) for code in spoken))
+    cloned = is_pretrained(request.name)
+    return LoadedModel(
+        info=request.info(f"language model: {note}", f"decoder: {codec.note}", speed(rtf)),
+        family=replace(ORPHEUS, tags=tags, languages=spoken),
+        prompts=OrpheusPrompts(tokenizer, tags, request.config.prompt_form),
+        language_model=language_model,
+        decoder=codec.decoder,
+        cloned=_cloned(request) if cloned else None,
+        fixed=None if cloned else fixed_voices(spoken),
+        sampling=request.sampling(),
+    )
+
+
+def _cloned(request: LoadRequest) -> ReferenceVoices:
+    """Raises ModelError where the codec came without its encoder."""
+    if ENCODER not in request.files.precisions:
+        raise ModelError(f"{request.name} imitates recordings, which needs the codec's {ENCODER}")
+    encoder = open_encoder(request.files.graph(ENCODER), request.settings)
+    return ReferenceVoices(encoder, request.files.fingerprint(ENCODER))
+
+
+def speed(rtf: float) -> str:
+    """For the operator, before anybody waits."""
+    verdict = "real time" if rtf < 1 else "slower than real time"
+    return f"one second of speech takes the language model about {rtf:.2g} s, alone: {verdict}"
+
+
+def compile_model(request: LoadRequest) -> list[str]:
+    """Compile language model and codec, or find them compiled; what was proven."""
+    graph = compiled_graph(request)
+    if isinstance(graph, NotCompiled):
+        said = f"served as published: {graph.reason}"
+    else:
+        said = (
+            f"compiled; its logits are at most {graph.exact.worst:.2g} standard deviations from "
+            f"the published graph's, {graph.served.worst:.2g} as served"
+        )
+    codec = open_codec(request.config, request.files.graph(DECODER), request.settings)
+    return [f"language model: {said}", f"decoder: {codec.note}"]

@@ -1,0 +1,88 @@
+"""Orpheus' prompt: a human turn with the text, a turn of the model that begins to speak.
+
+    start of human, begin of text, `voice: text`, end of text, end of human, start of AI, start of
+    speech
+
+A cloned voice is such a pair of turns that is finished, its reference's text and codes, before one
+without a name.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from chatterbox.arrays import I64
+from chatterbox.families.base import Voice
+from chatterbox.families.orpheus.spec import (
+    BEGIN_OF_TEXT,
+    END_OF_AI,
+    END_OF_HUMAN,
+    END_OF_SPEECH,
+    END_OF_TEXT,
+    FIRST_AUDIO,
+    START_OF_AI,
+    START_OF_HUMAN,
+    START_OF_SPEECH,
+)
+from chatterbox.families.orpheus.tokenizer import Tokenizer
+from chatterbox.families.orpheus.voices import Reference
+from chatterbox.runtime.kv_prefix import PrefixedPrompt
+
+PromptForm = Literal["trained", "package"]
+"""As in the training data; or as the authors' package sends it, whose server puts another begin of
+text in front."""
+
+_TAG = re.compile(r"\[([^\[\]]+)\]")
+STOPS = {r"[\u3040-\u30ff\u4e00-\u9fff]": "。", r"[\u0900-\u097f]": "।"}
+"""By script: full stops other than a point."""
+_TRAILING = re.compile(r"(?P<said>.*?)(?P<tags>(?:\s*<[^<>]+>)*)\s*", re.DOTALL)
+_ENDED = re.compile(r"[.!?…。！？।]['\"»”’)\]]*$")
+
+
+@dataclass(frozen=True, slots=True)
+class OrpheusPrompts:
+    """Implements `Prompts`."""
+
+    tokenizer: Tokenizer
+    tags: frozenset[str]
+    form: PromptForm = "trained"
+
+    def prompt(self, text: str, voice: Voice) -> PrefixedPrompt:
+        """The voice's name in front of the text; a reference has none. Raises EmptyText."""
+        said = finished(_TAG.sub(self._tag, text))
+        cloned = isinstance(voice.data, Reference)
+        ids = self._turns(said if cloned else f"{voice.data}: {said}", first=not cloned)
+        return self.prefix(voice).then(ids)
+
+    def prefix(self, voice: Voice) -> PrefixedPrompt:
+        """A reference's turns; nothing of a voice that is only named."""
+        none = np.zeros(0, np.int64)
+        if not isinstance(voice.data, Reference):
+            return PrefixedPrompt(voice.key, none, none)
+        codes = voice.data.tokens + FIRST_AUDIO
+        turns = self._turns(voice.data.transcript, first=True)
+        spoken = np.concatenate([turns, codes, [END_OF_SPEECH, END_OF_AI]])
+        return PrefixedPrompt(voice.key, spoken, none)
+
+    def _tag(self, match: re.Match[str]) -> str:
+        """As the model was trained with it; other brackets stay."""
+        return f"<{match[1]}>" if match[1] in self.tags else match[0]
+
+    def _turns(self, text: str, *, first: bool) -> I64:
+        lead = [BEGIN_OF_TEXT] if first and self.form == "package" else []
+        ids = self.tokenizer.encode(text)
+        after = [END_OF_TEXT, END_OF_HUMAN, START_OF_AI, START_OF_SPEECH]
+        return np.concatenate([lead, [START_OF_HUMAN, BEGIN_OF_TEXT], ids, after]).astype(np.int64)
+
+
+def finished(text: str) -> str:
+    """With a full stop where the text has none: without, the model repeats itself more often."""
+    match = _TRAILING.fullmatch(text)
+    said = match["said"] if match else text
+    if not said.strip() or _ENDED.search(said):
+        return text
+    said = said.rstrip(" ,;:-–—，；：、")
+    stop = next((stop for script, stop in STOPS.items() if re.search(script + r"\W*$", said)), ".")
+    return said + stop + (match["tags"] if match else "")
