@@ -1,4 +1,4 @@
-"""Compiles a published SNAC decoder: its noise becomes inputs, and each block can be cropped.
+"""Compiles a published SNAC decoder: noise comes in, blocks are cropped or go on where they ended.
 
 Proven on the published graph's own draws: whole, in windows of one frame, and rows in one call.
 """
@@ -11,27 +11,19 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime as ort
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from chatterbox.arrays import I64
 from chatterbox.compile.decoder.errors import NotSplittable
-from chatterbox.compile.decoder.graph_edit import before, cut_out, index, inlined
-from chatterbox.compile.decoder.random_ops import find_randoms, randoms_to_outputs
+from chatterbox.compile.decoder.graph_edit import before, index, inlined
+from chatterbox.compile.decoder.random_ops import find_randoms
+from chatterbox.compile.snac_graph import carrying, cropped, with_noise
 from chatterbox.errors import ModelError, first_line
 from chatterbox.families.base import DecodeJob, Voice, Window
 from chatterbox.runtime.decoder.graph_io import Array, RandomOp, snr_db
-from chatterbox.runtime.decoder.snac import (
-    AUDIO,
-    BLOCKS,
-    CODES,
-    PLACES,
-    SNAC,
-    Draw,
-    SnacDecoder,
-    code_feeds,
-    crop_name,
-    noise_name,
-)
+from chatterbox.runtime.decoder.snac import AUDIO, BLOCKS, CODES, PLACES, SNAC, Draw, code_feeds
+from chatterbox.runtime.decoder.snac_carry import CarryingGraph
+from chatterbox.runtime.decoder.snac_decoder import SnacDecoder
 
 OpenGraph = Callable[[onnx.ModelProto], ort.InferenceSession]
 
@@ -46,11 +38,13 @@ COARSE = ("Integer", "NBits", "Quantize")  # parts of operators' names
 
 @dataclass(frozen=True, slots=True)
 class SnacCompilation:
-    """What became of a published decoder. `graph`: None where it is served as it is."""
+    """What became of a published decoder."""
 
-    graph: onnx.ModelProto | None
+    graph: onnx.ModelProto | None  # with crops; None: it is served as it is
     note: str
-    rows: bool = False  # may share a call
+    carrying: onnx.ModelProto | None = None
+    carried_at_start: Sequence[int] = ()
+    rows: bool = False  # may share a call of `graph`
     proofs: dict[str, Any] = field(default_factory=dict)
 
 
@@ -72,36 +66,52 @@ def compile_snac(path: Path, open_graph: OpenGraph) -> SnacCompilation:
 
 
 def _compiled(published: onnx.ModelProto, open_graph: OpenGraph) -> SnacCompilation:
-    ups = [n for n in published.graph.node if n.op_type == "ConvTranspose"]
-    if [_strides(n) for n in ups] != [stride for stride, _ in BLOCKS]:
+    nodes = [n for n in published.graph.node if n.op_type == "ConvTranspose"]
+    if [_stride(n) for n in nodes] != [stride for stride, _ in BLOCKS]:
         raise NotSplittable("its blocks do not raise the rate by 8, 8, 4 and 2")
-    draws = _by_block(published, ups)
+    ups = [n.output[0] for n in nodes]
+    draws = _by_block(published, nodes)
+    parts = carrying(with_noise(published, draws, [TensorProto.FLOAT] * len(draws)), ups)[1]
     told = onnx.ModelProto()
     told.CopyFrom(published)
-    randoms_to_outputs(told, draws)
+    names = list(dict.fromkeys([*(d.name for d in draws), *(tensor for tensor, _ in parts)]))
+    told.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
     tokens = _tokens(0)
-    names = [AUDIO, *[draw.name for draw in draws]]
     try:
-        wave, *drawn = open_graph(told).run(names, code_feeds(tokens[None]))
+        wave, *values = open_graph(told).run([AUDIO, *names], code_feeds(tokens[None]))
     except Exception as fault:
         raise ModelError(f"the SNAC decoder cannot be run: {first_line(fault)}") from fault
     if wave.shape != (1, 1, PROOF_FRAMES * SNAC.samples_per_frame):
         raise ModelError("the decoder does not give 2048 samples a frame: not SNAC at 24 kHz")
+    drawn = values[: len(draws)]
     if [d.shape for d in drawn] != [(1, 1, rate * PROOF_FRAMES) for _, rate in BLOCKS]:
         raise NotSplittable("its draws are not one number a step of each block")
-    model = _edited(published, ups, draws, drawn)
-    session = open_graph(model)
-    decoder = SnacDecoder(session, draw=_retold(drawn))
-    least, proofs = LEAST_DB[_type(published, ups[0])], {}
-    for name, hop in (("whole", PROOF_FRAMES), ("windows", 1)):
+    kinds = {n: (_kind(v), v.shape[1]) for n, v in zip(names, values, strict=True)}
+    model = with_noise(published, draws, [_kind(d) for d in drawn])
+    crop, carry = cropped(model, ups), carrying(model, ups, kinds)[0]
+    session, retold = open_graph(crop), _retold(drawn)
+    at_start = [steps for _, steps in parts]
+    carried = CarryingGraph(open_graph(carry), at_start, retold)
+    least = LEAST_DB[kinds[parts[0][0]][0]]
+    proofs: dict[str, Any] = {}
+    for name, decoder, hop in (
+        ("whole", SnacDecoder(session, draw=retold), PROOF_FRAMES),
+        ("cropped", SnacDecoder(session, draw=retold), 1),
+        ("carried", SnacDecoder(session, draw=retold, carrying=carried), 1),
+    ):
         made = [decoder.run([job])[0].samples for job in _jobs(decoder, tokens, hop)]
         proofs[name] = alike = snr_db(wave[0, 0], np.concatenate(made))
         if alike < least:
-            raise NotSplittable(f"cropped, its {name} came out {alike:.0f} dB alike")
+            raise NotSplittable(f"{name}, it came out {alike:.0f} dB alike")
     rows = _rows_share(SnacDecoder(session), least)
+    alike = min(proofs.values())
     sharing = "rows share a call" if rows else "row by row"
-    note = f"noise by seed, windows {proofs['windows']:.0f} dB alike the published; {sharing}"
-    return SnacCompilation(model, note, rows, proofs)
+    note = f"noise by seed, windows {alike:.0f} dB alike the published; {sharing}"
+    return SnacCompilation(crop, note, carry, at_start, rows, proofs)
+
+
+def _kind(values: Array) -> int:
+    return int(helper.np_dtype_to_tensor_dtype(values.dtype))
 
 
 def _tokens(seed: int) -> I64:
@@ -162,53 +172,5 @@ def _by_block(model: onnx.ModelProto, ups: list[onnx.NodeProto]) -> list[RandomO
     return [found[depth] for depth in sorted(found)]
 
 
-def _strides(node: onnx.NodeProto) -> int:
+def _stride(node: onnx.NodeProto) -> int:
     return next((int(a.ints[0]) for a in node.attribute if a.name == "strides"), 1)
-
-
-def _type(model: onnx.ModelProto, node: onnx.NodeProto) -> int:
-    """In which type a node with weights computes."""
-    weights = index(model.graph).initializers
-    return next((int(weights[n].data_type) for n in node.input if n in weights), TensorProto.FLOAT)
-
-
-def _edited(
-    published: onnx.ModelProto,
-    ups: list[onnx.NodeProto],
-    draws: list[RandomOp],
-    drawn: list[Array],
-) -> onnx.ModelProto:
-    """A graph that takes noise and crops."""
-    model = onnx.ModelProto()
-    model.CopyFrom(published)
-    graph = model.graph
-    inputs = [_free(i, f"codes_{n}") for n, i in enumerate(graph.input)]
-    renamed: dict[str, str] = {}
-    for block, (draw, values) in enumerate(zip(draws, drawn, strict=True)):
-        name, kind = noise_name(block), helper.np_dtype_to_tensor_dtype(values.dtype)
-        inputs.append(helper.make_tensor_value_info(name, kind, ["batch", 1, f"steps_{block}"]))
-        renamed[draw.name] = name
-    graph.initializer.append(numpy_helper.from_array(np.array([2]), "crop.axis"))
-    nodes: list[onnx.NodeProto] = []
-    cropped = {up.output[0]: block for block, up in enumerate(ups)}
-    for node in graph.node:
-        node.input[:] = [renamed.get(name, name) for name in node.input]
-        place = cropped.get(node.output[0])
-        if place is not None:
-            bounds = [crop_name(place, side) for side in ("start", "end")]
-            inputs += [helper.make_tensor_value_info(b, TensorProto.INT64, [1]) for b in bounds]
-            part = f"crop.{place}"
-            nodes.append(helper.make_node("Slice", [node.input[0], *bounds, "crop.axis"], [part]))
-            node.input[0] = part
-        nodes.append(node)
-    copies = [onnx.NodeProto.FromString(n.SerializeToString()) for n in nodes]
-    del graph.node[:]
-    graph.node.extend(copies)
-    kind = graph.output[0].type.tensor_type.elem_type
-    made = helper.make_tensor_value_info(AUDIO, kind, ["batch", 1, "samples"])
-    return cut_out(model, inputs, [made])
-
-
-def _free(given: onnx.ValueInfoProto, steps: str) -> onnx.ValueInfoProto:
-    kind = given.type.tensor_type.elem_type
-    return helper.make_tensor_value_info(given.name, kind, ["batch", steps])

@@ -10,15 +10,17 @@ import onnxruntime as ort
 from chatterbox.config import TTSConfig
 from chatterbox.hub.files import graph_sources
 from chatterbox.runtime.compiled_cache import CompiledCache, Contents, identity
-from chatterbox.runtime.decoder.snac import SnacDecoder
+from chatterbox.runtime.decoder.snac import addressed_noise
+from chatterbox.runtime.decoder.snac_carry import CarryingGraph
+from chatterbox.runtime.decoder.snac_decoder import SnacDecoder
 from chatterbox.runtime.sessions import SessionSettings, open_session
 from chatterbox.runtime.snac_encoder import SnacEncoder
 
 log = logging.getLogger(__name__)
 
-SNAC_COMPILER = 1
+SNAC_COMPILER = 2
 """Version of `compile/snac.py`: raised whenever the same source would give another graph."""
-GRAPH_FILE = "decoder.onnx"
+GRAPH_FILES = ("decoder.onnx", "carrying.onnx")
 GPU_WINDOWS = (1, 2, 5, 10, 20, 35)
 """Fresh frames that windows come in on a GPU, so that they meet in calls; not measured yet."""
 
@@ -33,28 +35,34 @@ class OpenedCodec:
 
 def open_codec(config: TTSConfig, path: Path, settings: SessionSettings) -> OpenedCodec:
     """`path`: the published `decoder_model`. Raises ModelError."""
-    facts, graph = _compiled(config, path, settings)
-    session = open_session(path if graph is None else graph, settings, weights_in=path.parent)
-    on_gpu = settings.device == "cuda"
-    decoder = SnacDecoder(
-        session,
-        max_rows=config.codec_rows if on_gpu and facts["rows"] else 1,
-        sizes=GPU_WINDOWS if on_gpu else (),
-    )
+    facts, graph, carrying = _compiled(config, path, settings)
+
+    def opened(source: bytes | None) -> ort.InferenceSession:
+        return open_session(path if source is None else source, settings, weights_in=path.parent)
+
+    if settings.device == "cuda":  # where rows share a call, and what is carried would have to move
+        rows = config.codec_rows if facts["rows"] else 1
+        decoder = SnacDecoder(opened(graph), max_rows=rows, sizes=GPU_WINDOWS)
+    elif carrying is None:
+        decoder = SnacDecoder(opened(graph))
+    else:
+        carried = CarryingGraph(opened(carrying), facts["carried_at_start"], addressed_noise)
+        decoder = SnacDecoder(opened(graph), carrying=carried)
     return OpenedCodec(decoder, facts["note"])
 
 
 def _compiled(
     config: TTSConfig, path: Path, settings: SessionSettings
-) -> tuple[dict[str, Any], bytes | None]:
-    """Facts and graph, from the cache in the data directory or made now. Proven on the CPU: a GPU's
-    TF32 would hide what it looks for."""
+) -> tuple[dict[str, Any], bytes | None, bytes | None]:
+    """Facts and the two graphs, from the cache in the data directory or made now. Proven on the
+    CPU: a GPU's TF32 would hide what it looks for."""
     cache = CompiledCache(config.data_dir)
     known_by = identity("snac", graph_sources(path), {}, SNAC_COMPILER)
     entry = cache.find(known_by)
     if entry is not None:
-        kept = entry.folder / GRAPH_FILE
-        return entry.facts, kept.read_bytes() if kept.is_file() else None
+        files = [entry.folder / name for name in GRAPH_FILES]
+        one, other = (file.read_bytes() if file.is_file() else None for file in files)
+        return entry.facts, one, other
     # Here, since a start that finds it compiled needs no compiler.
     from chatterbox.compile.snac import compile_snac
 
@@ -64,12 +72,13 @@ def _compiled(
         return open_session(model.SerializeToString(), on_cpu, weights_in=path.parent)
 
     made = compile_snac(path, open_graph)
-    facts = {"note": made.note, "rows": made.rows}
-    graph = None if made.graph is None else made.graph.SerializeToString()
+    facts = {"note": made.note, "rows": made.rows, "carried_at_start": made.carried_at_start}
+    one, other = (g and g.SerializeToString() for g in (made.graph, made.carrying))
 
     def fill(folder: Path) -> Contents:
-        if graph is not None:
-            (folder / GRAPH_FILE).write_bytes(graph)
+        for name, graph in zip(GRAPH_FILES, (one, other), strict=True):
+            if graph is not None:
+                (folder / name).write_bytes(graph)
         return Contents(facts, made.proofs)
 
     try:
@@ -77,7 +86,7 @@ def _compiled(
     except OSError as fault:
         why = fault.strerror or fault
         log.warning("the compiled SNAC decoder cannot be kept; each start compiles it: %s", why)
-    return facts, graph
+    return facts, one, other
 
 
 def open_encoder(path: Path, settings: SessionSettings) -> SnacEncoder:

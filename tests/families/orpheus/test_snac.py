@@ -23,10 +23,9 @@ from chatterbox.runtime.decoder.snac import (
     BLOCKS,
     CODEBOOK_PLACES,
     SNAC,
-    SnacDecoder,
     addressed_noise,
-    needed_steps,
 )
+from chatterbox.runtime.decoder.snac_decoder import SnacDecoder, needed_steps
 from chatterbox.runtime.sessions import SessionSettings
 from chatterbox.runtime.snac_encoder import SnacEncoder
 from tools.model_builder.snac import SMALL, random_weights, write_snac

@@ -1,0 +1,197 @@
+"""Rewrites a SNAC decoder's graph: noise comes in; blocks are cropped, or go on from before."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import onnx
+from onnx import TensorProto, helper
+
+from chatterbox.compile.decoder.errors import NotSplittable
+from chatterbox.compile.decoder.graph_edit import cut_out, index
+from chatterbox.runtime.decoder.graph_io import RandomOp
+from chatterbox.runtime.decoder.snac import BLOCKS, crop_name, noise_name
+from chatterbox.runtime.decoder.snac_carry import given_name, start_name, told_name
+
+END = 2**62
+AXIS = 2
+
+
+def with_noise(
+    published: onnx.ModelProto, draws: Sequence[RandomOp], kinds: Sequence[int]
+) -> onnx.ModelProto:
+    """A graph that is given what it drew, in blocks' order; `kinds` are its element types."""
+    model = onnx.ModelProto()
+    model.CopyFrom(published)
+    graph = model.graph
+    renamed = {draw.name: noise_name(block) for block, draw in enumerate(draws)}
+    for block, kind in enumerate(kinds):
+        dims = ["batch", 1, f"steps_{block}"]
+        graph.input.append(helper.make_tensor_value_info(noise_name(block), kind, dims))
+    for node in [*graph.node]:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        if node.output[0] in renamed:
+            graph.node.remove(node)
+    return model
+
+
+def cropped(model: onnx.ModelProto, ups: Sequence[str]) -> onnx.ModelProto:
+    """Each block's transposed convolution, named by its output in `ups`, is given a part of what
+    the block before made."""
+    edit = _Edit(model)
+    for node in edit.originals:
+        if node.output[0] in ups:
+            block = ups.index(node.output[0])
+            start, end = (edit.bound(crop_name(block, side)) for side in ("start", "end"))
+            node.input[0] = edit.cut(node.input[0], start, end, f"crop.{block}")
+        edit.nodes.append(node)
+    return edit.model()
+
+
+def carrying(
+    model: onnx.ModelProto, ups: Sequence[str], kinds: Mapping[str, tuple[int, int]] | None = None
+) -> tuple[onnx.ModelProto, list[tuple[str, int]]]:
+    """A graph that goes on where the call before ended, for one row: what each layer reads of the
+    steps before its next ones is an output, and an input of the next call. And of what is carried:
+    the tensor of `model` that it is a part of, and its steps at a stream's start. `kinds` are such
+    tensors' element types and channels; without them the graph cannot be run."""
+    edit = _Carry(model, kinds or {})
+    for node in edit.originals:
+        if node.output[0] in ups:
+            edit.raise_rate(node, ups.index(node.output[0]))
+        elif node.op_type == "Conv" and edit.taps(node) > 1:
+            edit.convolve(node)
+        else:
+            edit.align(node)
+    return edit.model(), edit.carried
+
+
+class _Edit:
+    """A graph whose nodes are written again, in order."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._model = onnx.ModelProto()
+        self._model.CopyFrom(model)
+        self.originals = [
+            onnx.NodeProto.FromString(n.SerializeToString()) for n in model.graph.node
+        ]
+        self.nodes: list[onnx.NodeProto] = []
+        self._inputs = [_any_size(i) for i in model.graph.input]
+        self._outputs = [_any_size(o) for o in model.graph.output]
+        self._numbers: set[int] = set()
+
+    def model(self) -> onnx.ModelProto:
+        """What was written, and no more than leads to its outputs."""
+        graph = self._model.graph
+        del graph.node[:]
+        graph.node.extend(self.nodes)
+        for number in self._numbers:
+            tensor = helper.make_tensor(f"number.{number}", TensorProto.INT64, [1], [number])
+            graph.initializer.append(tensor)
+        return cut_out(self._model, self._inputs, self._outputs)
+
+    def bound(self, name: str) -> str:
+        """A new input, i64 [1]."""
+        self._inputs.append(helper.make_tensor_value_info(name, TensorProto.INT64, [1]))
+        return name
+
+    def number(self, value: int) -> str:
+        """A constant."""
+        self._numbers.add(value)
+        return f"number.{value}"
+
+    def op(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        """A new node."""
+        self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
+        return output
+
+    def cut(self, x: str, start: str, end: str, output: str) -> str:
+        """Part of the steps of `x`."""
+        return self.op("Slice", [x, start, end, self.number(AXIS)], output)
+
+
+class _Carry(_Edit):
+    def __init__(self, model: onnx.ModelProto, kinds: Mapping[str, tuple[int, int]]) -> None:
+        super().__init__(model)
+        self._weights = index(model.graph).initializers
+        self._kinds = kinds
+        self.carried: list[tuple[str, int]] = []
+        self._behind = {i.name: 0 for i in model.graph.input if i.name.startswith("audio_codes")}
+        """By how many steps a tensor ends before what its block was given; of tensors of time."""
+
+    def taps(self, node: onnx.NodeProto) -> int:
+        """How wide a convolution's kernel is."""
+        weight = self._weights.get(node.input[1])
+        if weight is None:
+            raise NotSplittable(f"the weights of {node.name} are computed")
+        return int(weight.dims[2])
+
+    def convolve(self, node: onnx.NodeProto) -> None:
+        """A convolution reads steps on both sides: it ends so many earlier."""
+        given = _attributes(node)
+        reach = (self.taps(node) - 1) // 2 * given.get("dilations", [1])[0]
+        if given.get("pads") != [reach, reach] or given.get("strides", [1]) != [1]:
+            raise NotSplittable(f"{node.name} is no convolution that keeps its length")
+        behind = self._behind[node.input[0]]
+        node.input[0] = self._joined(node.input[0], 2 * reach, reach)
+        self._append(node, {**given, "pads": [0, 0]}, behind + reach)
+
+    def raise_rate(self, node: onnx.NodeProto, block: int) -> None:
+        """A transposed convolution: its last stride's worth of output lacks the next step."""
+        given, stride = _attributes(node), BLOCKS[block][0]
+        if self.taps(node) != 2 * stride or given.get("pads") != [stride // 2] * 2:
+            raise NotSplittable(f"{node.name} has another kernel")
+        node.input[0] = self._joined(node.input[0], 1, 0)
+        made, whole = node.output[0], f"{node.output[0]}.whole"
+        node.output[0] = whole
+        self._append(node, {**given, "pads": [0, 0]}, 0)
+        self.cut(whole, self.bound(start_name(block)), self.number(-stride), made)
+        self._behind[made] = 0
+
+    def align(self, node: onnx.NodeProto) -> None:
+        """Any other operator takes steps of the same time from all its inputs."""
+        known = {n: self._behind[n] for n in node.input if n in self._behind}
+        if known and node.op_type != "Shape":
+            most = max(known.values())
+            node.input[:] = [
+                self._delayed(n, most - known[n]) if known.get(n, most) < most else n
+                for n in node.input
+            ]
+            self._behind |= dict.fromkeys(node.output, most)
+        self.nodes.append(node)
+
+    def _delayed(self, x: str, steps: int) -> str:
+        joined = self._joined(x, steps, 0)
+        return self.cut(joined, self.number(0), self.number(-steps), f"{joined}.delayed")
+
+    def _joined(self, x: str, steps: int, at_start: int) -> str:
+        """`x` behind what was carried; the last `steps` of both are carried on."""
+        place = len(self.carried)
+        self.carried.append((x, at_start))
+        kind, channels = self._kinds.get(x, (TensorProto.FLOAT, 1))
+        given, told = given_name(place), told_name(place)
+        dims = [1, channels, f"{given}.steps"]
+        self._inputs.append(helper.make_tensor_value_info(given, kind, dims))
+        self._outputs.append(
+            helper.make_tensor_value_info(told, kind, [1, channels, f"{told}.steps"])
+        )
+        joined = self.op("Concat", [given, x], f"{given}.joined", axis=AXIS)
+        self.cut(joined, self.number(-steps), self.number(END), told)
+        return joined
+
+    def _append(self, node: onnx.NodeProto, attributes: Mapping[str, Any], behind: int) -> None:
+        del node.attribute[:]
+        node.attribute.extend(helper.make_attribute(k, v) for k, v in attributes.items())
+        self.nodes.append(node)
+        self._behind[node.output[0]] = behind
+
+
+def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    return {a.name: helper.get_attribute_value(a) for a in node.attribute}
+
+
+def _any_size(given: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
+    """The same, with free rows and steps."""
+    tensor = given.type.tensor_type
+    channels = [1] * (len(tensor.shape.dim) - 2)
+    dims = ["batch", *channels, f"{given.name}.steps"]
+    return helper.make_tensor_value_info(given.name, tensor.elem_type, dims)
