@@ -59,19 +59,19 @@ def compile_snac(path: Path, open_graph: OpenGraph) -> SnacCompilation:
             " by that: use fp32 or fp16"
         )
     try:
-        return _compiled(published, open_graph)
+        return _compiled(published, path.parent, open_graph)
     except NotSplittable as reason:
         note = f"served as published: {reason}; it draws its own noise, so that seeds do not"
         return SnacCompilation(None, f"{note} repeat and each window decodes all it is fed")
 
 
-def _compiled(published: onnx.ModelProto, open_graph: OpenGraph) -> SnacCompilation:
+def _compiled(published: onnx.ModelProto, folder: Path, open_graph: OpenGraph) -> SnacCompilation:
     nodes = [n for n in published.graph.node if n.op_type == "ConvTranspose"]
     if [_stride(n) for n in nodes] != [stride for stride, _ in BLOCKS]:
         raise NotSplittable("its blocks do not raise the rate by 8, 8, 4 and 2")
     ups = [n.output[0] for n in nodes]
     draws = _by_block(published, nodes)
-    parts = carrying(with_noise(published, draws, [TensorProto.FLOAT] * len(draws)), ups)[1]
+    parts = carrying(with_noise(published, draws, [TensorProto.FLOAT] * len(draws)), ups, folder)[1]
     told = onnx.ModelProto()
     told.CopyFrom(published)
     names = list(dict.fromkeys([*(d.name for d in draws), *(tensor for tensor, _ in parts)]))
@@ -88,7 +88,7 @@ def _compiled(published: onnx.ModelProto, open_graph: OpenGraph) -> SnacCompilat
         raise NotSplittable("its draws are not one number a step of each block")
     kinds = {n: (_kind(v), v.shape[1]) for n, v in zip(names, values, strict=True)}
     model = with_noise(published, draws, [_kind(d) for d in drawn])
-    crop, carry = cropped(model, ups), carrying(model, ups, kinds)[0]
+    crop, carry = cropped(model, ups), carrying(model, ups, folder, kinds)[0]
     session, retold = open_graph(crop), _retold(drawn)
     at_start = [steps for _, steps in parts]
     carried = CarryingGraph(open_graph(carry), at_start, retold)

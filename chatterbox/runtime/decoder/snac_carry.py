@@ -106,8 +106,8 @@ class CarryingGraph:
         for block, (begin, end) in enumerate(steps):
             noise = self._draw(stream.seed, block, begin, end - begin)
             feeds[noise_name(block)] = noise[None, None]
-            stride = BLOCKS[block][0]
-            feeds[start_name(block)] = np.array([stride if carry.frames else stride // 2], np.int64)
+            before = 0 if carry.frames else BLOCKS[block][0] // 2  # the stream's first sample
+            feeds[start_name(block)] = np.array([before], np.int64)
         wave, *layers = self._session.run(self._outputs, as_declared(self._session, feeds))
         sound = np.concatenate([carry.sound, np.asarray(wave[0, 0], np.float32)])
         again = sound[job.next_from - carry.at :]
