@@ -1,5 +1,6 @@
 """What holds for every test."""
 
+import pytest
 from hypothesis import settings
 
 # The same examples on every run and no clock: a red run means a change, not luck or a busy machine.
@@ -7,3 +8,13 @@ from hypothesis import settings
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None, max_examples=2000)
 settings.load_profile("steady")
+
+
+@pytest.fixture(scope="session")
+def process():
+    """`with process(directory, **settings) as server`: a server that is a process of its own."""
+    from faults.process import Servers
+
+    servers = Servers()
+    yield servers
+    servers.close()

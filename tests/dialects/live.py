@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -14,7 +15,7 @@ import numpy as np
 import soundfile
 import uvicorn
 import websockets
-from harness import FakeEngine, server_config
+from harness import FakeEngine, server_config, shut_down
 from websockets.asyncio.client import connect
 
 from chatterbox.dialects.registry import DIALECTS
@@ -40,9 +41,21 @@ class Gate(asyncio.Event):
 
 
 class Quiet(uvicorn.Server):
+    """Ends at once where uvicorn looks every 0.1 s."""
+
     @contextlib.contextmanager
     def capture_signals(self):
         yield
+
+    async def main_loop(self):
+        self.loop, self.over = asyncio.get_running_loop(), asyncio.Event()
+        await self.over.wait()
+
+    async def shutdown(self, sockets=None):
+        await shut_down(self)
+
+    def stop(self):
+        self.loop.call_soon_threadsafe(self.over.set)
 
 
 class Live:
@@ -74,10 +87,12 @@ def live(engine=None, **config) -> Iterator[Live]:
     server = Live(engine, create_app(engine, server_config(**config), DIALECTS), sock)
     thread = threading.Thread(target=server.run, args=(sock,))
     thread.start()
+    while not server.server.started:
+        time.sleep(0.001)
     try:
         yield server
     finally:
-        server.server.should_exit = True
+        server.server.stop()
         thread.join(WAIT_S)
         sock.close()
         if isinstance(engine, FakeEngine):

@@ -3,7 +3,6 @@
 import asyncio
 import signal
 
-from server.process import running
 from wyoming.audio import AudioChunk, AudioStop
 from wyoming.client import AsyncTcpClient
 from wyoming.error import Error
@@ -18,9 +17,9 @@ def free_port() -> int:
         return sock.getsockname()[1]
 
 
-async def test_it_lives_as_long_as_the_server():
+async def test_it_lives_as_long_as_the_server(process, tmp_path):
     port = free_port()
-    with running(f"held:{port}") as server:
+    with process(tmp_path, tones="held", server={"wyoming_port": port}) as server:
         async with (
             asyncio.timeout(20),
             AsyncTcpClient("127.0.0.1", port) as client,
@@ -31,22 +30,20 @@ async def test_it_lives_as_long_as_the_server():
             await client.write_event(Synthesize("Said to the end.").event())
             while not AudioChunk.is_type((event := await client.read_event()).type):
                 pass
-            server.process.send_signal(signal.SIGTERM)
+            server.signal()
             while server.client.get("/health/ready").status_code == 200:
                 await asyncio.sleep(0.01)
             await late.write_event(Synthesize("Too late.").event())
             assert Error.from_event(await late.read_event()).code == "draining"
-            server.process.send_signal(signal.SIGUSR1)  # what is running goes on
+            server.signal(signal.SIGUSR1)  # what is running goes on
             while not AudioStop.is_type(event.type):
                 event = await client.read_event()
-        assert server.ended()[0] == 128 + signal.SIGTERM
+        assert server.ended() == 128 + signal.SIGTERM
 
 
-def test_a_port_that_is_taken_is_said_in_one_line():
-    with (
-        bind("127.0.0.1", 0) as taken,
-        running(f":{taken.getsockname()[1]}", ready=False) as server,
-    ):
-        code, log = server.ended()
-        assert code != 0
-        assert "--wyoming-port choose another address" in log
+def test_a_port_that_is_taken_is_said_in_one_line(process, tmp_path):
+    with bind("127.0.0.1", 0) as taken:
+        port = {"wyoming_port": taken.getsockname()[1]}
+        with process(tmp_path, tones="", server=port, ready=False) as server:
+            assert server.ended() != 0
+            assert "--wyoming-port choose another address" in server.log

@@ -1,11 +1,10 @@
 """The rig, for every row."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from faults.harness import Rig, running
-from faults.process import Servers
 
 
 @pytest.fixture
@@ -27,11 +26,3 @@ def right(tmp_path_factory) -> Callable[[dict], bytes]:
         return asyncio.run(speak())
 
     return answer
-
-
-@pytest.fixture(scope="session")
-def process() -> Iterator[Servers]:
-    """`with process(directory, **settings) as server`: a server that is a process of its own."""
-    servers = Servers()
-    yield servers
-    servers.close()

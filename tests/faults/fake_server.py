@@ -6,12 +6,15 @@ its exit code, or null while it runs. A server's output is in `out` and `log` in
 
 Settings: `engine` and `server`; `pace_s`, how long a step takes; `in_process`: no decode child; and
 `fault`, the name of one of FAULTS, which happens at the first step (or prefill, or decode: `at`)
-after a file `armed` has appeared in the directory.
+after a file `armed` has appeared in the directory. With `tones`, the engine is one that says tones;
+`loads`, `rehearses` or `held` then wait for ever, or for SIGUSR1. `environment`: variables.
 """
 
+import asyncio
 import json
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -23,10 +26,11 @@ sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
 if True:  # the imports below need the path above
     from faults.harness import fake_engine
-    from harness import server_config
+    from harness import PIECE_SAMPLES, FakeEngine, server_config
     from voices.clips import babble, encoded
 
     from chatterbox.dialects.registry import DIALECTS
+    from chatterbox.engine.engine import TTSEngine
     from chatterbox.families.turbo.voice import TurboVoices
     from chatterbox.server.run import address_of, bind, serve
     from chatterbox.voices import library
@@ -66,9 +70,23 @@ def say(*words: str) -> None:
     sys.stdout.flush()
 
 
-def main(directory: Path, settings: dict) -> int:
-    logging.basicConfig(level="INFO")
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+def tones(kind: str) -> FakeEngine:
+    """An engine without threads; `kind`: what of it waits."""
+    engine = FakeEngine(script=[PIECE_SAMPLES, 0.5, PIECE_SAMPLES])
+    engine.state = "loading"  # as a real one begins
+    if kind == "loads":
+        engine.load_gate.clear()
+    if kind == "rehearses":
+        engine.rehearse_gate.clear()
+    if kind == "held":
+        go_on = asyncio.Event()
+        signal.signal(signal.SIGUSR1, lambda *_: go_on.set())
+        engine.script[1] = go_on
+    return engine
+
+
+def on_fakes(directory: Path, settings: dict) -> TTSEngine:
+    """A real engine on fake graphs."""
     if settings.get("in_process"):  # no child, so that a life costs little
         library.guarded_decoder = InProcessDecoder
     engine = fake_engine(directory, **settings.get("engine", {}))
@@ -90,6 +108,15 @@ def main(directory: Path, settings: dict) -> int:
     else:
         run = parts.decoder.run
         parts.decoder.run = lambda jobs: (on_step(), run(jobs))[1]
+    return engine
+
+
+def main(directory: Path, settings: dict) -> int:
+    logging.basicConfig(level="INFO")
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    os.environ.update(settings.get("environment", {}))
+    with_tones = "tones" in settings
+    engine = tones(settings["tones"]) if with_tones else on_fakes(directory, settings)
     sock = bind("127.0.0.1", settings.get("port", 0))
     say("bound", address_of(sock))
     config = server_config(port=0, **settings.get("server", {}))

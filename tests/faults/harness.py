@@ -31,7 +31,7 @@ import numpy as np
 import psutil
 import pytest
 from fakes import VOCAB, FakeDecoder, FakeEncoder, FakeLanguageModel, FakePrompts
-from harness import server_config
+from harness import server_config, shut_down
 
 from chatterbox.arrays import F32
 from chatterbox.config import TTSConfig
@@ -208,8 +208,8 @@ class Rig:
         self._serving.cancel()  # it would look for its end every 0.1 s only
         with suppress(asyncio.CancelledError):
             await self._serving
-        self._server.force_exit = True
-        await self._server.shutdown([self._sock])
+        await shut_down(self._server)
+        self._sock.close()
         logging.getLogger().removeHandler(self.log)
         logging.getLogger().setLevel(self._level)
 

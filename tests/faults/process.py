@@ -86,6 +86,10 @@ class Process:
         """One POST /tts."""
         return self.client.post("/tts", json=call or SHORT)
 
+    def metrics(self) -> dict:
+        """GET /metrics."""
+        return self.client.get("/metrics").json()
+
     def status(self, probe: str) -> int:
         """Of a health probe; 0 where nobody answers."""
         try:

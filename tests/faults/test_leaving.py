@@ -169,7 +169,7 @@ def test_f24_leaving_in_the_middle_of_every_encoder(process, tmp_path, right):
         for i, call in enumerate(calls):
             assert call.recv(200 + 100 * (i % 7))
             call.close()
-        server.until(lambda: server.client.get("/metrics").json()["active"] == 0)
+        server.until(lambda: server.metrics()["active"] == 0)
         assert server.speak(GOLDEN).content == right(GOLDEN)
         server.signal(signal.SIGTERM)
         assert server.ended() == 143  # asked to stop, and nothing crashed before

@@ -35,7 +35,7 @@ def test_f30_f31_sigterm_without_and_with_a_lame_duck(process, tmp_path):
 def test_f31_eight_streams_are_finished_first(process, tmp_path, right):
     with process(tmp_path, pace_s=0.02) as server, ThreadPoolExecutor(8) as clients:
         calls = [clients.submit(_speak, server.url) for _ in range(8)]
-        server.until(lambda: server.client.get("/metrics").json()["active"] == 8)
+        server.until(lambda: server.metrics()["active"] == 8)
         server.signal(signal.SIGTERM)
         server.until(lambda: server.status("ready") == 503)
         assert server.client.get("/health").json()["status"] == "draining"

@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from faults.process import Process
 from harness import SPEECH, FakeEngine, ended, server_config
-from server.process import Server, running
 
 from chatterbox.dialects.registry import DIALECTS
 from chatterbox.errors import ConfigError, ModelError
@@ -22,27 +22,13 @@ from chatterbox.server.run import address_of, bind, serve
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[Server]:
+def shared(process, tmp_path_factory) -> Iterator[Process]:
     """One server for all tests that leave it as it was; F30 at its end."""
-    with running() as server:
+    with process(tmp_path_factory.mktemp("shared"), tones="") as server:
         yield server
-        started = time.monotonic()
-        code, log = server.stop()
-        assert code == 143
-        assert time.monotonic() - started < 3  # far below any timeout of the shutdown
-        assert "Traceback" not in log
-
-
-def rest_of(connection: socket.socket) -> bytes:
-    return b"".join(iter(lambda: connection.recv(65536), b""))
-
-
-def speech(text: str = "hello") -> bytes:
-    body = b'{"text": "%s"}' % text.encode()
-    return (
-        b"POST /tts HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
-    )
+        server.signal()
+        assert server.ended() == 143
+        assert "Traceback" not in server.log
 
 
 def test_sound_arrives_before_the_synthesis_ends(shared):
@@ -62,17 +48,17 @@ def test_a_large_body_is_refused_while_it_is_sent(shared):
     assert response.json()["error"]["code"] == "body_too_large"
 
 
-def test_f33_sigint_while_loading():
-    with running("loads forever", ready=False) as server:
+def test_f33_sigint_while_loading(process, tmp_path):
+    with process(tmp_path, tones="loads", ready=False) as server:
         health = server.client.get("/health").json()
         assert (health["status"], health["ready"]) == ("loading", False)
         assert server.client.post("/tts", json=SPEECH).status_code == 503
-        code, log = server.stop(signal.SIGINT)
-        assert (code, "Traceback" in log) == (130, False)
+        server.signal(signal.SIGINT)
+        assert (server.ended(), "Traceback" in server.log) == (130, False)
 
 
-def test_f49_nobody_is_sent_to_a_server_that_is_not_warm_but_who_comes_is_served():
-    with running("rehearses forever", ready=False) as server:
+def test_f49_nobody_is_sent_to_a_server_that_is_not_warm_but_who_comes_is_served(process, tmp_path):
+    with process(tmp_path, tones="rehearses", ready=False) as server:
         server.until(lambda: server.client.get("/health").json()["status"] == "ok")
         assert server.client.get("/health").json()["ready"] is False
         probe = server.client.get("/health/ready")
@@ -80,8 +66,8 @@ def test_f49_nobody_is_sent_to_a_server_that_is_not_warm_but_who_comes_is_served
         assert "warming up" in probe.json()["error"]["message"]
         assert server.client.get("/health/live").status_code == 200
         assert server.client.post("/tts", json=SPEECH).status_code == 200
-        code, log = server.stop(signal.SIGINT)
-        assert (code, "Traceback" in log) == (130, False)
+        server.signal(signal.SIGINT)
+        assert (server.ended(), "Traceback" in server.log) == (130, False)
 
 
 def test_a_model_that_cannot_be_had_ends_it_too():
@@ -168,14 +154,15 @@ def test_the_address_is_one_to_click_on():
             assert re.fullmatch(rf"http://{re.escape(shown)}:\d+", address_of(sock))
 
 
-def test_f109_systemd_hears_ready_alive_and_stopping(tmp_path, monkeypatch):
-    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+def test_f109_systemd_hears_ready_alive_and_stopping(process, tmp_path):
+    environment = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(10)
-        with running() as server:
+        with process(tmp_path, tones="", environment=environment) as server:
             heard = [manager.recv(100) for _ in range(4)]
-            code, _ = server.stop()
+            server.signal()
+            code = server.ended()
             while heard[-1] != b"STOPPING=1":
                 heard.append(manager.recv(100))
     assert (code, set(heard)) == (143, {b"READY=1", b"WATCHDOG=1", b"STOPPING=1"})

@@ -12,14 +12,13 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
 
 import httpx
 import pytest
 from faults.harness import GOLDEN, SHORT, fake_engine
 from faults.owner import Owner
-from faults.process import Servers
 from soak.load import LONG, Listener, Seen, Server, Users, serving
 from soak.slopes import HEADER, LEAST_SAMPLES, Slope, slope
 from voices.clips import babble, encoded, open_library
@@ -57,13 +56,6 @@ SMALL = {"voice-cache-size": 8, "prefix-cache-mb": 1, "max-batch-size": 8, "log-
 """Full before the measurement begins: a cache that is still being filled looks like a leak, and so
 does a slot whose memory is touched for the first time. A voice's prefix takes 9 kB here, so that
 1 MiB holds some hundred of the voices that come and go."""
-
-
-@pytest.fixture(scope="session")
-def process() -> Iterator[Servers]:
-    servers = Servers()
-    yield servers
-    servers.close()
 
 
 async def test_f81_f83_f48_mixed_use(tmp_path, minutes, tell):
