@@ -4,7 +4,7 @@ Only what may come at a row's place is looked at, in one pass for all rows. Ever
 the last axis only, so a row's result does not depend on the rows beside it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from chatterbox.arrays import F32, I64
 from chatterbox.families.base import TokenSpec
-from chatterbox.families.sampling import NEVER, SamplingRows
+from chatterbox.families.sampling import NEVER, Choice, SamplingRows
 
 MIN_TEMPERATURE = 1e-3
 """Below it sampling is greedy: logits divided by less could leave float32's range."""
+ALL_TOKENS = 2**31
 INVALID_ROW = -1
 """Returned in place of a token for a row whose logits are not finite."""
 
@@ -54,18 +55,6 @@ def uniforms(seed: int, segment: int, attempt: int, count: int) -> NDArray[np.fl
     return np.random.Generator(np.random.Philox(sequence)).random(count)
 
 
-@dataclass(slots=True, eq=False)
-class _Batch:
-    """Rows that are sampled together, as long as they stay the same."""
-
-    slots: NDArray[np.intp]  # [B]
-    first_column: NDArray[np.intp]  # [B]: of each row, in the flattened scores
-    rows: SamplingRows
-    penalised: bool
-    window: F32  # [B]; 0: all tokens
-    any_greedy: bool
-
-
 class Sampler:
     """Samples the rows of a batch; remembers for each slot how far it is and what it has said."""
 
@@ -75,13 +64,17 @@ class Sampler:
         self._starts = np.array(tokens.starts)  # [places]
         self._stops = np.array(sorted(tokens.stop))
         columns = tokens.width + len(tokens.stop)
+        self._tokens = np.empty((len(tokens.starts), columns), np.int64)  # [places, columns]
+        self._tokens[:, : tokens.width] = self._starts[:, None] + np.arange(tokens.width)
+        self._tokens[:, tokens.width :] = self._stops
         self._scores = np.empty((slots, columns), np.float32)
         self._said = np.zeros((slots, len(tokens.starts), columns), np.int32)
         """[slots, places, columns]: after how many tokens each was last said; 0: never."""
         self._count = np.zeros(slots, np.int64)  # [slots]: tokens so far
         self._draws = np.zeros((slots, 0))  # [slots, tokens]: uniform in [0, 1)
-        self._parameters = np.zeros((slots, 7), np.float32)
-        self._batch: _Batch | None = None
+        self._sampling = [Sampling()] * slots
+        self._slots: list[int] = []  # the last batch's
+        self._rows = np.zeros(0, np.int64), _parameters([])
 
     def begin(self, slot: int, sampling: Sampling, draws: NDArray[np.float64]) -> None:
         """A new row in `slot`, of at most as many tokens as there are `draws`: nothing said yet."""
@@ -91,61 +84,38 @@ class Sampler:
         self._draws[slot, : len(draws)] = draws
         self._said[slot] = 0
         self._count[slot] = 0
-        greedy = sampling.temperature < MIN_TEMPERATURE
-        cuts = (1, 0, 1, 0) if greedy else _cuts(sampling)
-        penalty = sampling.repetition_penalty, sampling.penalty_window
-        self._parameters[slot] = (*cuts, *penalty, greedy)
-        self._batch = None
+        self._sampling[slot] = sampling
+        self._slots = []
 
-    def sample(self, logits: F32, slots: Sequence[int]) -> list[int]:
+    def sample(self, logits: F32, slots: list[int]) -> list[int]:
         """One token for each row. `logits` [B, vocabulary], of the rows in `slots` [B].
 
         A row with a NaN or infinite logit gets INVALID_ROW and leaves its neighbours alone.
         """
-        batch = self._batch_of(slots)
-        at, count = batch.slots, self._count[batch.slots]
+        if slots != self._slots:
+            self._rows = np.array(slots), _parameters([self._sampling[slot] for slot in slots])
+            self._slots = slots
+        at, rows = self._rows
+        count = self._count[at]
         place = count % len(self._starts)
         scores = self._gather(logits, place)
-        finite = np.isfinite(scores.sum(axis=-1))  # [B]
-        if not finite.all():
+        finite = np.isfinite(np.add.reduce(scores, axis=1))  # [B]
+        usable = finite.all()
+        if not usable:
             scores[~finite] = 0
-        between_frames = (place == 0) & (count > 0)  # where a row may end
-        if not between_frames.all():
-            scores[~between_frames, self._width :] = NEVER
-        batch.rows.seen = self._seen(batch, count, place)
+        inside_frame = (place > 0) | (count == 0)  # where no row may end
+        if inside_frame.any():
+            scores[inside_frame, self._width :] = NEVER
+        choice = Choice(rows, scores, self._said[at, place], count)
         for processor in self._processors:
-            processor(scores, batch.rows)
-        column = _draw(scores, self._draws[at, count], batch)
-        self._said[at, place, column] = count + 1
-        self._count[at] = count + 1
-        tokens = np.where(
-            column < self._width,
-            self._starts[place] + column,
-            self._stops[np.maximum(column - self._width, 0)],
-        )
-        chosen: list[int] = np.where(finite, tokens, INVALID_ROW).tolist()
+            processor(choice)
+        column = _draw(choice, self._draws[at, count])
+        self._said[at, place, column] = self._count[at] = count + 1
+        tokens = self._tokens[place, column]
+        chosen: list[int] = (tokens if usable else np.where(finite, tokens, INVALID_ROW)).tolist()
         return chosen
 
-    def _batch_of(self, slots: Sequence[int]) -> _Batch:
-        at = np.asarray(slots)
-        batch = self._batch
-        if batch is None or not np.array_equal(batch.slots, at):
-            temperature, top_k, top_p, min_p, penalty, window, greedy = (
-                self._parameters[at, i : i + 1] for i in range(7)
-            )
-            best = greedy[:, 0] > 0
-            rows = SamplingRows(temperature, top_k, top_p, min_p, penalty, best)
-            batch = self._batch = _Batch(
-                at,
-                np.arange(len(at)) * self._scores.shape[1],
-                rows,
-                bool((penalty != 1).any()),
-                window[:, 0],
-                bool(best.any()),
-            )
-        return batch
-
-    def _gather(self, logits: F32, place: NDArray[np.int64]) -> F32:
+    def _gather(self, logits: F32, place: I64) -> F32:
         """What may come at each row's place, and the stop tokens: [B, columns]."""
         scores, width = self._scores[: len(logits)], self._width
         start = self._starts[place[0]]
@@ -157,34 +127,35 @@ class Sampler:
         scores[:, width:] = logits[:, self._stops]
         return scores
 
-    def _seen(
-        self, batch: _Batch, count: NDArray[np.int64], place: NDArray[np.int64]
-    ) -> NDArray[np.bool_] | None:
-        """What the rows have said at their places, as far back as the penalty goes."""
-        if not batch.penalised:
-            return None
-        before = np.where(batch.window > 0, np.maximum(count - batch.window, 0), 0)
-        seen: NDArray[np.bool_] = self._said[batch.slots, place] > before[:, None]
-        return seen
+
+def _parameters(batch: list[Sampling]) -> SamplingRows:
+    greedy = np.array([one.temperature < MIN_TEMPERATURE for one in batch], np.bool_)
+
+    def of(name: str, off: float, kind: type, *, cuts: bool = True) -> NDArray[Any] | None:
+        values = np.array([getattr(one, name) for one in batch], kind)
+        if cuts:
+            values[greedy] = off
+        return None if (values == off).all() else values[:, None]
+
+    return SamplingRows(
+        temperature=of("temperature", 1.0, np.float32),
+        top_k=of("top_k", 0, np.int64),
+        top_p=of("top_p", 1.0, np.float32),
+        min_p=of("min_p", 0.0, np.float32),
+        penalty=of("repetition_penalty", 1.0, np.float32, cuts=False),
+        window=np.array([one.penalty_window or ALL_TOKENS for one in batch], np.int64),
+        greedy=greedy if greedy.any() else None,
+    )
 
 
-def _cuts(sampling: Sampling) -> tuple[float, float, float, float]:
-    return sampling.temperature, sampling.top_k, sampling.top_p, sampling.min_p
-
-
-def _draw(scores: F32, draws: NDArray[np.float64], batch: _Batch) -> I64:
+def _draw(choice: Choice, draws: NDArray[np.float64]) -> I64:
     """The column [B] of one draw from the softmax of each row's scores; or of the best."""
-    kept = scores > NEVER
-    at = np.flatnonzero(kept)  # row after row, ascending
-    counts = np.count_nonzero(kept, axis=-1)  # [B]
-    inside = np.arange(counts.max()) < counts[:, None]  # [B, K]
-    values = np.full(inside.shape, NEVER)
-    values[inside] = scores.reshape(-1)[at]
-    weights = np.exp(values - values.max(axis=-1, keepdims=True))
-    mass = np.cumsum(weights, axis=-1, dtype=np.float64)  # [B, K]
-    chosen = (mass <= (draws * mass[:, -1])[:, None]).sum(axis=-1)
-    chosen = np.minimum(chosen, counts - 1)
-    if batch.any_greedy:
-        chosen = np.where(batch.rows.greedy, values.argmax(axis=-1), chosen)
-    column: I64 = at[np.cumsum(counts) - counts + chosen] - batch.first_column
-    return column
+    scores, greedy = choice.scores, choice.rows.greedy
+    weights = np.exp(scores - np.maximum.reduce(scores, axis=1, keepdims=True))
+    mass = weights.cumsum(axis=1, dtype=np.float64)  # [B, K]
+    total = mass[:, -1]
+    drawn = np.minimum(draws * total, np.nextafter(total, 0))  # never behind the last
+    chosen = (mass <= drawn[:, None]).sum(axis=1)
+    if greedy is not None:
+        chosen = np.where(greedy, scores.argmax(axis=1), chosen)
+    return choice.column(chosen)

@@ -1,9 +1,9 @@
-"""Sampling as pure functions over scores; a family says which of them apply, in what order.
+"""Sampling: what may be drawn next, and functions that change it; a family says which of them
+apply, in what order.
 
-Scores are [rows, columns], float32 and contiguous: a column for each token that may come at a row's
-place, then one for each stop token. Each function changes the scores in place, to -inf for what is
-not to be drawn, and nothing else. Rows do not see each other, so that a row's token does not depend
-on its batch.
+Each function changes the `Choice` it is given, and nothing else. Rows do not see each other, so
+that a row's token does not depend on its batch. All are written for few calls of NumPy, which cost
+more than the numbers where there are few rows.
 """
 
 from collections.abc import Callable
@@ -12,71 +12,160 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from chatterbox.arrays import F32
+from chatterbox.arrays import F32, I64
 
 NEVER = np.float32(-np.inf)
+NEGLIGIBLE = np.float32(18.0)
+"""What is so many times e less likely than the best hardly counts: 4096 such have 6e-5 of its
+mass."""
+MANY = 1000
+"""Columns that count: where rows have more of them each is looked at as a whole."""
+
+Mask = NDArray[np.bool_]
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class SamplingRows:
-    """The parameters of a batch's rows, and what they have said. A row that takes the best token
-    has all but the penalty off."""
+    """The parameters of a batch's rows, None where all rows have them off. A row that takes the
+    best token has all but the penalty off."""
 
-    temperature: F32  # [B, 1]; 1: off
-    top_k: F32  # [B, 1]: whole numbers; 0: off
-    top_p: F32  # [B, 1]; 1: off
-    min_p: F32  # [B, 1]; 0: off
-    penalty: F32  # [B, 1]; 1: off
-    greedy: NDArray[np.bool_]  # [B]: the best token is taken
-    seen: NDArray[np.bool_] | None = None  # [B, columns] that a row has said; none: no penalty
-
-
-Processor = Callable[[F32, SamplingRows], None]
+    temperature: F32 | None  # [B, 1]; 1: off
+    top_k: I64 | None  # [B, 1]; 0: off
+    top_p: F32 | None  # [B, 1]; 1: off
+    min_p: F32 | None  # [B, 1]; 0: off
+    penalty: F32 | None  # [B, 1]; 1: off
+    window: I64  # [B]: tokens that the penalty looks back
+    greedy: Mask | None  # [B]: the best token is taken
 
 
-def temperature(scores: F32, rows: SamplingRows) -> None:
-    """Divided by it."""
-    np.divide(scores, rows.temperature, out=scores)
+class Choice:
+    """What may be drawn next in each row of a batch. Its columns are the tokens that may come at
+    the row's place, then the stop tokens."""
+
+    def __init__(
+        self, rows: SamplingRows, scores: F32, said: NDArray[np.int32], count: I64
+    ) -> None:
+        """`scores` [B, columns] are written to. `said` [B, columns]: after how many tokens each
+        was last said, 0: never. `count` [B]: tokens so far."""
+        self.rows = rows
+        self.scores = scores  # [B, K]; -inf for what is not to be drawn
+        self.at: I64 | None = None  # [B, K]: of the scores, in all of them; none: these are all
+        self._columns = scores.shape[1]
+        self._said = said
+        self._count = count
+
+    def keep(self, kept: Mask) -> None:
+        """Leave only what is `kept` [B, K]."""
+        if len(kept) == 1:
+            at = kept[0].nonzero()[0]
+            self.scores = self.scores[:, at]
+            self.at = at[None] if self.at is None else self.at[:, at]
+            return
+        at = kept.reshape(-1).nonzero()[0]
+        ends = at.searchsorted(np.arange(len(kept) + 1) * kept.shape[1])
+        counts = (ends[1:] - ends[:-1])[:, None]
+        inside = np.arange(counts.max()) < counts  # each row's go to its beginning
+        scores, places = np.full(inside.shape, NEVER), np.zeros(inside.shape, np.int64)
+        scores[inside] = self.scores.reshape(-1)[at]
+        places[inside] = at if self.at is None else self.at.reshape(-1)[at]
+        self.scores, self.at = scores, places
+
+    def column(self, chosen: I64) -> I64:
+        """Which columns [B] those `chosen` [B] of the scores are."""
+        if self.at is None:
+            return chosen
+        rows = np.arange(len(chosen))
+        column: I64 = self.at[rows, chosen] - rows * self._columns
+        return column
+
+    def penalised(self) -> I64:
+        """Where, in the flattened scores, there is a token that its row's penalty counts."""
+        said = self._said if self.at is None else self._said.reshape(-1)[self.at]
+        before = np.maximum(self._count - self.rows.window, 0)  # [B]
+        at: I64 = (said > before.astype(np.int32)[:, None]).reshape(-1).nonzero()[0]
+        return at
 
 
-def top_k_top_p(scores: F32, rows: SamplingRows) -> None:
-    """The `top_k` best; of these, the best until they have `top_p` of their mass. One partition
-    serves both."""
-    columns = scores.shape[-1]
-    cut = (rows.top_k[:, 0] > 0) | (rows.top_p[:, 0] < 1)  # [B]
-    if not cut.any():
+Processor = Callable[[Choice], None]
+
+
+def temperature(choice: Choice) -> None:
+    """Divide the scores by it."""
+    if choice.rows.temperature is not None:
+        np.divide(choice.scores, choice.rows.temperature, out=choice.scores)
+
+
+def top_k_top_p(choice: Choice) -> None:
+    """Leave the `top_k` best; of these, the best until they have `top_p` of their mass."""
+    top_k, top_p = choice.rows.top_k, choice.rows.top_p
+    if top_k is None and top_p is None:
         return
-    top_k = np.where(rows.top_k > 0, rows.top_k, columns)  # [B, 1]
-    width = min(int(np.where(cut, top_k[:, 0], 1).max()), columns)
+    ones = np.ones((len(choice.scores), 1), np.float32)
+    top_k = np.zeros_like(ones, np.int64) if top_k is None else top_k
+    top_p = ones if top_p is None else top_p
+    scores, at = choice.scores, choice.at
+    counts = scores >= np.maximum.reduce(scores, axis=1, keepdims=True) - NEGLIGIBLE
+    floor = np.full_like(top_p, np.nan)
+    if np.count_nonzero(counts) <= MANY * len(scores):
+        choice.keep(counts)
+        floor = _floor_of_likely(choice.scores, top_k, top_p, scores.shape[1])
+    unknown = np.isnan(floor[:, 0])
+    if unknown.any():
+        choice.scores, choice.at = scores, at
+        floor[unknown] = _floor(scores[unknown], top_k[unknown], top_p[unknown])
+    choice.keep(choice.scores >= floor)
+
+
+def _floor(scores: F32, top_k: I64, top_p: F32) -> F32:
+    """The least score [B, 1] that `top_k_top_p` leaves."""
+    columns = scores.shape[1]
+    limit = np.where((top_k > 0) & (top_k < columns), top_k, columns)
+    width = int(limit.max())
+    best = scores
     if width < columns:
-        best = np.partition(scores, columns - width, axis=-1)[:, columns - width :]
-        best.sort(axis=-1)
-    else:
-        best = np.sort(scores, axis=-1)
-    best = best[:, ::-1]  # [B, width], highest first
+        best = np.partition(scores, columns - width, axis=1)[:, columns - width :]
+    best = np.sort(best, axis=1)[:, ::-1]  # [B, width], highest first
     weights = np.exp(best - best[:, :1])
-    inside = np.arange(width) < top_k  # [B, width]
-    weights *= inside
-    mass = np.cumsum(weights, axis=-1)  # [B, width]: the same whatever the width
-    inside &= mass - weights < rows.top_p * mass[:, -1:]
-    last = np.maximum(inside.sum(axis=-1), 1) - 1  # [B]
-    floor = np.where(cut, best[np.arange(len(best)), last], NEVER)
-    np.copyto(scores, NEVER, where=scores < floor[:, None])
+    if int(limit.min()) < width:
+        weights *= np.arange(width) < limit
+    mass = np.cumsum(weights, axis=1)  # the same whatever the width
+    count = (mass - weights < top_p * mass[:, -1:]).sum(axis=1, keepdims=True)
+    floor: F32 = np.take_along_axis(best, np.clip(count, 1, limit) - 1, axis=1)
+    return np.where((top_k > 0) | (top_p < 1), floor, NEVER)
 
 
-def min_p(scores: F32, rows: SamplingRows) -> None:
-    """Those at least `min_p` times as likely as the best."""
-    if rows.min_p.any():
+def _floor_of_likely(scores: F32, top_k: I64, top_p: F32, columns: int) -> F32:
+    """The same, found among the columns that count, out of so many; NaN where others matter."""
+    width = scores.shape[1]
+    best = np.sort(scores, axis=1)[:, ::-1]  # [B, width], highest first
+    weights = np.exp(best - best[:, :1])
+    mass = weights.cumsum(axis=1)
+    total = mass[:, -1:]
+    rest = columns * np.exp(-NEGLIGIBLE)  # what does not count has less
+    if int(top_k.min()) < width:
+        known = (top_k > 0) & (top_k <= (weights > 0).sum(axis=1, keepdims=True))
+        within = np.take_along_axis(mass, np.clip(top_k, 1, width) - 1, axis=1)
+        total, rest = np.where(known, within, total), np.where(known, np.float32(0), rest)
+    mass -= weights  # of all better ones
+    least = (mass < top_p * total).sum(axis=1)
+    most = (mass < top_p * (total + rest)).sum(axis=1)
+    floor: F32 = best[np.arange(len(best)), np.maximum(least, 1) - 1]
+    return np.where((least == most) & (floor > NEVER), floor, np.float32(np.nan))[:, None]
+
+
+def min_p(choice: Choice) -> None:
+    """Leave those at least `min_p` times as likely as the best."""
+    if choice.rows.min_p is not None:
         with np.errstate(divide="ignore"):  # 0: no floor
-            floor = scores.max(axis=-1, keepdims=True) + np.log(rows.min_p)
-        np.copyto(scores, NEVER, where=scores < floor)
+            floor = choice.scores.max(axis=1, keepdims=True) + np.log(choice.rows.min_p)
+        choice.keep(choice.scores >= floor)
 
 
-def repetition_penalty(scores: F32, rows: SamplingRows) -> None:
+def repetition_penalty(choice: Choice) -> None:
     """What a row has said: a score below 0 times the penalty, any other divided by it."""
-    if rows.seen is None:
+    penalty = choice.rows.penalty
+    if penalty is None:
         return
-    at = np.flatnonzero(rows.seen)
-    flat = scores.reshape(-1)
-    values, penalty = flat[at], rows.penalty[at // scores.shape[-1], 0]
-    flat[at] = values * np.where(values < 0, penalty, 1 / penalty)
+    at, scores = choice.penalised(), choice.scores.reshape(-1)
+    values, penalty = scores[at], penalty[at // choice.scores.shape[1], 0]
+    scores[at] = values * np.where(values < 0, penalty, 1 / penalty)
