@@ -132,7 +132,7 @@ def _parameters(batch: list[Sampling]) -> SamplingRows:
     greedy = np.array([one.temperature < MIN_TEMPERATURE for one in batch], np.bool_)
 
     def of(name: str, off: float, kind: type, *, cuts: bool = True) -> NDArray[Any] | None:
-        values = np.array([getattr(one, name) for one in batch], kind)
+        values: NDArray[Any] = np.array([getattr(one, name) for one in batch], kind)
         if cuts:
             values[greedy] = off
         return None if (values == off).all() else values[:, None]
