@@ -53,7 +53,7 @@ class FakeVoices:
         self.looked_up.append(wanted)
         return fake_voice(self.info(wanted or "slt").voice_id)
 
-    def register(self, data: bytes, name: str | None = None):
+    def register(self, data: bytes, name: str | None = None, transcript: str | None = None):
         self._check(data)
         voice_id = f"v{len(data)}"
         created = voice_id not in self.infos
@@ -65,7 +65,7 @@ class FakeVoices:
             self.set_alias(voice_id, name)
         return self.infos[voice_id], created
 
-    def temporary(self, data: bytes):
+    def temporary(self, data: bytes, transcript: str | None = None):
         self._check(data)
         self.temporaries += 1
         return fake_voice("temporary"), report_of()

@@ -9,6 +9,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 say() { # voice, text
+    printf %s "$2" > "$work/$1.txt"
     flite -voice "$1" -t "$2" -o "$work/$1.wav"
 }
 
@@ -31,6 +32,7 @@ from pathlib import Path
 
 import numpy as np
 
+from chatterbox.families.turbo.voice import TurboVoices
 from chatterbox.voices.sandbox import InProcessDecoder
 from chatterbox.voices.reference import float_to_pcm, prepare_reference
 from chatterbox.voices.voice_file import reference_to_flac
@@ -46,13 +48,14 @@ DESCRIPTIONS = {
 voices = []
 for name, description in DESCRIPTIONS.items():
     recording = (work / f"{name}.wav").read_bytes()
-    reference = prepare_reference(InProcessDecoder(), recording, max_seconds=60)
+    reference = prepare_reference(InProcessDecoder(), recording, TurboVoices.rules, max_seconds=60)
     # 14 of 16 bits keep the rounding noise 63 dB below this speech, and each file under 200 KB.
     pcm = (np.round(float_to_pcm(reference.audio) / 4) * 4).astype(np.int16)
     flac = reference_to_flac(pcm)
     (target / f"{name}.flac").write_bytes(flac)
     entry = {"voice_id": name, "description": description, "sha256": sha256(flac)}
-    voices.append(entry | {"report": reference.report.as_json()})
+    entry |= {"report": reference.report.as_json()}
+    voices.append(entry | {"transcript": (work / f"{name}.txt").read_text(encoding="utf-8")})
     print(f"{name}: {reference.report.used_duration_s:.1f} s, {len(flac)} bytes")
 (target / "voices.json").write_text(json.dumps(voices, indent=2) + "\n", encoding="utf-8")
 PYTHON

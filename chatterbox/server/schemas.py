@@ -88,6 +88,7 @@ def _unicode(value: object) -> object:
 
 Text = Annotated[str, BeforeValidator(_unicode)]
 Name = Annotated[str, Field(max_length=MAX_NAME_CHARS), BeforeValidator(_unicode)]
+Transcript = Annotated[str, Field(max_length=1000), BeforeValidator(_unicode)]
 
 
 class Call(BaseModel):
@@ -137,6 +138,9 @@ class SpeechFields(Call):
     voice_id: Name | None = Field(
         None, description="Id or name of a registered voice; none: the default voice"
     )
+    transcript: Transcript | None = Field(
+        None, description="What is said in `voice_file`, for models that need to know"
+    )
     temperature: Temperature | None = Field(None, description="0: greedy")
     top_k: TopK | None = Field(None, description="0: off")
     top_p: TopP | None = Field(None, description="1: off")
@@ -149,7 +153,7 @@ class SpeechFields(Call):
         None, ge=0, lt=SEED_LIMIT, description="Equal seeds, equal speech; none: drawn"
     )
     max_new_tokens: MaxNewTokens | None = Field(
-        None, description="Most codes of a segment; 25 codes are a second"
+        None, description="Most speech tokens of a segment (Turbo: 25 are a second)"
     )
     speed: float = Field(1.0, ge=SLOWEST, le=FASTEST, description="Tempo; the pitch is kept")
     loudness: float | None = Field(
@@ -176,6 +180,9 @@ class RegisterFields(Call):
     """`/voices/register`, beside `voice_file`."""
 
     name: Name | None = Field(None, description="A name to call the voice by")
+    transcript: Transcript | None = Field(
+        None, description="What is said in the recording, for models that need to know"
+    )
 
 
 class NameFields(Call):

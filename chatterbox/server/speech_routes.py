@@ -76,8 +76,10 @@ def _call(engine: TTSEngine, body: Body) -> tuple[SpeechRequest, bool]:
     """The request, and whether it is to be streamed. Raises InvalidValue."""
     fields = fields_of(SpeechFields, body)
     refuse_other_files(body)
-    if body.file is not None and fields.voice_id is not None:
-        raise InvalidValue("Give 'voice_id' or 'voice_file', not both.", param="voice_id")
+    if body.file is not None:
+        body.file.transcript = fields.transcript
+        if fields.voice_id is not None:
+            raise InvalidValue("Give 'voice_id' or 'voice_file', not both.", param="voice_id")
     seed = random_seed() if fields.seed is None else fields.seed
     call = SpeechRequest(
         text=fields.text,

@@ -195,7 +195,7 @@ class SpeechService:
 
         def encoded() -> Voice:
             recording = reference.read(RECORDING, self._config.max_voice_file_size)
-            return engine.voices.temporary(recording)[0]
+            return engine.voices.temporary(recording, reference.transcript)[0]
 
         voice = await asyncio.wrap_future(engine.pool.submit_at(NORMAL, encoded))
         await reference.close()  # the next upload need not wait for the speech

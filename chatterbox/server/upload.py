@@ -20,6 +20,7 @@ class Upload:
     def __init__(self, filename: str, room: Room, held: AsyncExitStack) -> None:
         self.filename = filename
         self.size = 0
+        self.transcript: str | None = None  # what is said in it
         self._held = held
         self._take = held.enter_context(room.held())
         self._file = SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115 - see `held`

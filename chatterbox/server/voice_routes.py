@@ -96,8 +96,9 @@ class VoiceRoutes:
         """A recording becomes a voice; the same recording gives the same id. 201 when it is new."""
 
         async def work(body: Body, upload: Upload) -> Response:
-            name = fields_of(RegisterFields, body).name
-            info, created = await self._work.register(upload, FILE, name)
+            fields = fields_of(RegisterFields, body)
+            upload.transcript = fields.transcript
+            info, created = await self._work.register(upload, FILE, fields.name)
             message = "The voice is registered." if created else "This recording was known already."
             return _answer(info, message, status=201 if created else 200)
 

@@ -145,7 +145,8 @@ class VoiceService:
     ) -> tuple[VoiceInfo, bool]:
         """A recording becomes a voice that is ready to speak; and whether it is new."""
         library = self.library
-        info, created = await self._take_in(upload, param, library.register, name)
+        said = upload.transcript
+        info, created = await self._take_in(upload, param, library.register, name, said)
         with suppress(ChatterboxError):  # it is stored, whatever has become of it or of the engine
             self._engine.warm(await self.ask(library.get, info.voice_id))
         return info, created

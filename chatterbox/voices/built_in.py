@@ -18,6 +18,7 @@ class BuiltInVoice:
     description: str
     sha256: str  # of the clip
     report: ReferenceReport
+    transcript: str
 
     def clip(self) -> bytes:
         """The reference as FLAC."""

@@ -262,12 +262,22 @@ class VoiceCatalogue:
     def _built_in_record(self, voice: BuiltInVoice, stored: VoiceRecord | None) -> VoiceRecord:
         """What is on disk of it, or, before that and when the clip has changed, only its facts."""
         if stored and stored.files.get(REFERENCE_NAME) == voice.sha256:
-            return replace(stored, name=voice.voice_id, created_at=0, report=voice.report)
+            said = voice.transcript
+            stored = replace(stored, report=voice.report, transcript=said)
+            return replace(stored, name=voice.voice_id, created_at=0)
         if stored:
             with suppress(*STORAGE_ERRORS):
                 self._store.delete(voice.voice_id)
-        aliases = stored.aliases if stored else ()
-        return VoiceRecord(SCHEMA, voice.voice_id, voice.voice_id, aliases, 0, voice.report, {})
+        return VoiceRecord(
+            schema=SCHEMA,
+            voice_id=voice.voice_id,
+            name=voice.voice_id,
+            aliases=stored.aliases if stored else (),
+            created_at=0,
+            report=voice.report,
+            files={},
+            transcript=voice.transcript,
+        )
 
     def _record(self, key: str) -> VoiceRecord:
         record = self._records.get(key)

@@ -16,6 +16,7 @@ from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.errors import (
     CloningUnavailable,
     GenerationFailed,
+    InvalidValue,
     InvalidVoiceFile,
     VoiceNotFound,
     shown,
@@ -319,6 +320,12 @@ class VoiceLibrary(VoiceCatalogue):
     def _encode(self, key: str, reference: Reference) -> Voice:
         cloned = self._cloning()
         assert self._encoder is not None
+        if cloned.rules.transcript == "required" and not reference.transcript:
+            raise InvalidValue(
+                "This model needs to know what is said in the recording, and this voice came "
+                "without it. Register it again, with 'transcript'.",
+                param="voice_id",
+            )
         longest = int(cloned.rules.max_s * SAMPLE_RATE_HZ)  # one that was kept for another model
         data = self._encoder(reference.audio[:longest], reference.transcript)
         try:

@@ -39,6 +39,7 @@ from chatterbox.dialects.registry import DIALECTS
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.families.model import LoadedModel, ModelInfo
 from chatterbox.families.turbo.spec import TURBO
+from chatterbox.families.voices import FixedVoices
 from chatterbox.server.app import create_app
 from chatterbox.server.dialect import error_shapes
 from chatterbox.server.errors import native_shape
@@ -90,8 +91,16 @@ class Model(FakeLanguageModel):
         return _NORMAL[start % VOCAB :][:VOCAB].copy()
 
 
-def fake_engine(directory: Path, *, slots: int = 4, decoder_rows: int = 1, **settings) -> TTSEngine:
-    """An engine on fakes, loaded; its parts are in `engine.parts`."""
+def fake_engine(
+    directory: Path,
+    *,
+    slots: int = 4,
+    decoder_rows: int = 1,
+    fixed: FixedVoices | None = None,
+    **settings,
+) -> TTSEngine:
+    """An engine on fakes, loaded; its parts are in `engine.parts`. `fixed`: in place of cloned
+    voices."""
     config = TTSConfig(data_dir=directory, _env_file=None, **(SETTINGS | settings))
     engine = TTSEngine(config)
     engine.parts = LoadedModel(
@@ -100,7 +109,8 @@ def fake_engine(directory: Path, *, slots: int = 4, decoder_rows: int = 1, **set
         FakePrompts(),
         Model(slots),
         FakeDecoder(decoder_rows),
-        cloned=FakeEncoder(),
+        cloned=None if fixed else FakeEncoder(),
+        fixed=fixed,
     )
     engine.load(engine.parts)
     return engine

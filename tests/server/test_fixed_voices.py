@@ -1,0 +1,51 @@
+"""A server whose model has voices of its own: listed, spoken, and never taught another."""
+
+from fakes import fake_voice
+from faults.harness import running
+from harness import error_of
+from voices.clips import babble, encoded
+
+from chatterbox.families.voices import FixedVoice, FixedVoices
+
+FIXED = FixedVoices(
+    (FixedVoice("tara", "en"), FixedVoice("leo", "en")), "tara", lambda name: fake_voice(name).data
+)
+CLIP = {"voice_file": ("me.wav", encoded(babble(2)))}
+
+
+async def test_voices_of_the_models_own_are_listed_and_speak(tmp_path):
+    async with running(tmp_path, engine={"fixed": FIXED}) as rig:
+        listed = (await rig.client.get("/voices")).json()
+        assert [voice["voice_id"] for voice in listed["voices"]] == ["tara", "leo"]
+        assert listed["default_voice"] == "tara"
+        assert (await rig.client.get("/health")).json()["default_voice"] == "tara"
+        for path in ("/v1/voices", "/v1/audio/voices"):
+            assert "leo" in (await rig.client.get(path)).text
+        right = (await rig.speak(seed=1)).content
+        assert (await rig.speak(seed=1, voice_id="Tara")).content == right
+        assert (await rig.speak(seed=1, voice_id="leo")).status_code == 200
+        error_of(await rig.speak(voice_id="slt"), 404, "voice_not_found", "voice_id")
+
+
+async def test_a_recording_is_refused_with_the_reason(tmp_path):
+    async with running(tmp_path, engine={"fixed": FIXED}) as rig:
+        for path, form in (
+            ("/voices/register", {}),
+            ("/tts", {"text": "A zebrafish."}),
+            ("/voices/import", {}),
+        ):
+            answer = await rig.client.post(path, data=form, files=CLIP)
+            error_of(answer, 422, "cloning_unavailable")
+            assert "tara, leo" in answer.text
+        error_of(await rig.client.get("/voices/leo/export"), 422, "cloning_unavailable")
+        error_of(await rig.client.delete("/voices/leo"), 403, "voice_protected", "voice_id")
+
+
+async def test_what_is_said_in_a_recording_may_be_sent_along(tmp_path):
+    async with running(tmp_path) as rig:
+        told, encode = [], rig.encoder.encode
+        rig.encoder.encode = lambda audio, said: (told.append(said), encode(audio))[1]
+        form = {"name": "Anna", "transcript": "So it is."}
+        answer = await rig.client.post("/voices/register", data=form, files=CLIP)
+        assert answer.status_code == 201
+        assert told == [None], "Turbo does not need it"
