@@ -147,7 +147,7 @@ class Ours:
 
     def ids(self) -> NDArray[np.int64]:
         """The text as the language model gets it."""
-        return self.engine._model.prompts.prompt(self.text, self.voice).ids
+        return self.engine.model.prompts.prompt(self.text, self.voice).ids
 
     async def speak(self, seed: int, segments: int) -> Heard:
         """One utterance."""

@@ -109,18 +109,18 @@ class TTSEngine:
         with suppress(OSError):  # voices say so, and it is read nevertheless
             make_private(self.config.data_dir, DATA_ENTRIES)
         watermark = load_watermark(self.config.apply_watermark)
-        self._model = model or load_model(
+        self.model = model or load_model(
             self.config, log.warning, with_model=ours.call, with_decoder=decoders.call
         )
-        family = self._model.family
+        family = self.model.family
         self._max_tokens = self.config.max_new_tokens or family.max_tokens
         self._tags = Tags(family.tags)
         self._limits = replace(family.segments, **self.config.segments())
-        self._model_sampling = {**family.sampling, **self._model.sampling}
+        self._model_sampling = {**family.sampling, **self.model.sampling}
         self._voices = VoiceLibrary(
             self.config.data_dir / "voices",
-            cloned=self._model.cloned,
-            fixed=self._model.fixed,
+            cloned=self.model.cloned,
+            fixed=self.model.fixed,
             encode=self._encode,
             cache_size=self.config.voice_cache_size,
             cache_bytes=self.config.voice_cache_mb * 1024 * 1024,
@@ -129,29 +129,29 @@ class TTSEngine:
             max_voices=self.config.max_voices,
         )
         self._voices.start()
-        cpu = CpuLock(shared=self._model.info.device == "cpu")
+        cpu = CpuLock(shared=self.model.info.device == "cpu")
         fairness = FairScheduler(shared=cpu.shared)
-        self._decoding = VocodingLoop(
-            self._model.decoder,
+        self.vocoding = VocodingLoop(
+            self.model.decoder,
             self._windows(),
             self._counters,
             watermark,
             cpu,
-            self._model.loudest_rms,
+            self.model.loudest_rms,
             fairness=fairness,
         )
-        self._loop = GenerationLoop(
-            self._model.language_model,
-            self._decoding,
+        self.generation = GenerationLoop(
+            self.model.language_model,
+            self.vocoding,
             self._counters,
-            self._model.family,
+            self.model.family,
             cpu=cpu,
             fairness=fairness,
             guarded=self.config.runaway_guard,
         )
         self._owners = owners
-        ours.run_forever(lambda: self._loop.run(self._stopped_by))
-        decoders.run_forever(lambda: self._decoding.run(self._stopped_by))
+        ours.run_forever(lambda: self.generation.run(self._stopped_by))
+        decoders.run_forever(lambda: self.vocoding.run(self._stopped_by))
 
     def rehearse(self) -> None:
         """Speak to nobody, blocking, so that the first listener need not wait for cold memory. What
@@ -197,8 +197,8 @@ class TTSEngine:
         until = time.monotonic() + timeout_s
         if self.state == "ready":
             self.state = "closed"
-            self._loop.close()
-            self._decoding.close(EngineDead("The engine has been stopped."))
+            self.generation.close()
+            self.vocoding.close(EngineDead("The engine has been stopped."))
             for owner in self._owners:
                 owner.join(max(0.0, until - time.monotonic()))
         if self.state in ("closed", "dead"):
@@ -213,7 +213,7 @@ class TTSEngine:
         """Of the threads that must get on, and of the voices being encoded, once there are any."""
         if self.state != "ready":
             return []
-        return [self._loop.heartbeat, self._decoding.heartbeat, *list(self._encodings)]
+        return [self.generation.heartbeat, self.vocoding.heartbeat, *list(self._encodings)]
 
     def give_up(self, reason: str) -> None:
         """The engine is of no use any more: every open request is told, whatever its thread does,
@@ -222,8 +222,8 @@ class TTSEngine:
             return
         self.state = "dead"
         self.fault = reason
-        self._loop.give_up(_dead())
-        self._decoding.give_up(_dead())
+        self.generation.give_up(_dead())
+        self.vocoding.give_up(_dead())
         if self.on_death is not None:
             self.on_death()
 
@@ -237,8 +237,8 @@ class TTSEngine:
         heartbeat.beat()
         self._encodings[heartbeat] = None
         try:
-            assert self._model.cloned is not None
-            return self._model.cloned.encode(audio, transcript)
+            assert self.model.cloned is not None
+            return self.model.cloned.encode(audio, transcript)
         except Exception as fault:
             if is_out_of_memory(fault):
                 log.warning("no memory to encode a voice: %s", fault)
@@ -284,15 +284,15 @@ class TTSEngine:
 
     def _resting(self) -> bool:
         """Whether nobody would be kept waiting by a voice that is prepared now."""
-        waiting = self._loop.warming or self._decoding.warming
-        return not (self.admission.active or waiting) and self._loop.idle
+        waiting = self.generation.warming or self.vocoding.warming
+        return not (self.admission.active or waiting) and self.generation.idle
 
     # --- use
 
     @property
     def info(self) -> ModelInfo:
         """What is loaded."""
-        return self._model.info
+        return self.model.info
 
     @property
     def voices(self) -> VoiceLibrary:
@@ -319,8 +319,8 @@ class TTSEngine:
 
     def warm(self, voice: Voice) -> None:
         """Prepare language model and decoder for a voice before its first request."""
-        self._loop.warm(self._model.prompts.prefix(voice))
-        self._decoding.warm(voice)
+        self.generation.warm(self.model.prompts.prefix(voice))
+        self.vocoding.warm(voice)
 
     def segments(self, text: str, code_blocks: CodeBlocks | None = None) -> list[Segment]:
         """What `text` is spoken as. `code_blocks`: none, as configured. May be called by any
@@ -335,7 +335,7 @@ class TTSEngine:
                     self._limits,
                     code_blocks or self.config.code_blocks,
                     tags=self._tags,
-                    clean_up=self._model.family.clean_up,
+                    clean_up=self.model.family.clean_up,
                 )
             except ChatterboxError:
                 raise
@@ -356,23 +356,23 @@ class TTSEngine:
         return SpeechStream(
             request,
             self.segments(request.text) if segments is None else segments,
-            prompts=self._model.prompts,
-            submit=self._loop.submit,
+            prompts=self.model.prompts,
+            submit=self.generation.submit,
             wake=self._wake,
             ceiling_codes=self._max_tokens,
-            positions=self._model.language_model.capacity,
+            positions=self.model.language_model.capacity,
             max_inflight_segments=self.config.max_inflight_segments,
             pause_s=self.config.segment_pause_ms / 1000,
         )
 
     def _wake(self) -> None:
         """A listener has left or caught up."""
-        self._loop.wake()
-        self._decoding.wake()
+        self.generation.wake()
+        self.vocoding.wake()
 
     def _windows(self) -> WindowSettings:
         """How the decoder is streamed."""
-        decoder = self._model.decoder
+        decoder = self.model.decoder
         return WindowSettings.of(decoder.codec, decoder.window_frames)
 
     def _check_ready(self) -> None:

@@ -150,7 +150,7 @@ async def test_a_registered_recording_speaks_and_survives_a_restart(engine):
     assert report.codes > 0
     again = VoiceLibrary(
         engine.config.data_dir / "voices",
-        cloned=engine._model.cloned,
+        cloned=engine.model.cloned,
         encode=lambda *_: pytest.fail("encoded twice"),
         cache_size=10,
         cache_bytes=10**8,

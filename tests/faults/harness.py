@@ -271,7 +271,7 @@ class Rig:
     def _all_wait(self) -> bool:
         """Whether every row there is waits for its reader: on a busy machine the engine's thread
         may not have had a turn for long, and still have work."""
-        outboxes = [request.outbox for request in self.engine._loop.requests()]
+        outboxes = [request.outbox for request in self.engine.generation.requests()]
         return all(outbox.full or outbox.closed for outbox in outboxes)
 
     # --- the row
@@ -329,8 +329,8 @@ class Rig:
             active=engine.admission.active,
             queued=engine.admission.queued,
             slots=0 if dead else len(self.model.held),
-            waiting_rows=engine._loop.waiting,
-            open_tracks=0 if dead else len(engine._decoding.open_takes),
+            waiting_rows=engine.generation.waiting,
+            open_tracks=0 if dead else len(engine.vocoding.open_takes),
             temporary_files=sum(
                 path.name.startswith((".tmp", ".del")) for path in voices.iterdir()
             ),

@@ -105,7 +105,7 @@ def test_its_spectrum_moves_about_as_fast_as_the_voices(spoken):
 def test_windows_of_its_decoder_are_its_one_shot_decode(engine, spoken):
     """With the left context that the decoder asks for."""
     _, report = spoken["slt", SENTENCES[0]]
-    decoder, voice = engine._model.decoder, engine.voices.get("slt")
+    decoder, voice = engine.model.decoder, engine.voices.get("slt")
     settings = WindowSettings.of(decoder.codec)
     codes = np.array(report.segment_codes[0])
     parts, windows = stream(decoder, codes, settings, who=voice)

@@ -74,7 +74,7 @@ def loaded(model: Path | str, data_dir: Path, **settings: Any) -> TTSEngine:
 
 def any_voice(engine: TTSEngine) -> Voice:
     """One that nobody has."""
-    shape = engine._model.language_model._shape  # type: ignore[attr-defined]
+    shape = engine.model.language_model._shape  # type: ignore[attr-defined]
     features = np.random.default_rng(0).normal(size=(VOICE_ROWS, shape.hidden)).astype(np.float32)
     voice = probe_voice(PROMPT_CODES)
     return Voice("any", dataclasses.replace(voice.data, features=features))
@@ -82,7 +82,7 @@ def any_voice(engine: TTSEngine) -> Voice:
 
 def language_model_figures(engine: TTSEngine) -> dict[str, Any]:
     """What a row's beginning and a step do."""
-    model, prompts = engine._model.language_model, engine._model.prompts
+    model, prompts = engine.model.language_model, engine.model.prompts
     voice = any_voice(engine)
     found: dict[str, Any] = {}
     texts = ["The lamp was lit.", "The lamp on the wall was lit.", "Yes, it was lit an hour ago."]
@@ -128,7 +128,7 @@ def windows(decoder: StreamingDecoder) -> Iterator[Window]:
 
 def decoder_figures(engine: TTSEngine) -> dict[str, Any]:
     """What the windows of a stream do, once all have been met; and of two streams together."""
-    decoder, voice = engine._model.decoder, any_voice(engine)
+    decoder, voice = engine.model.decoder, any_voice(engine)
     found: dict[str, Any] = {}
     for streams in (1, min(2, decoder.max_rows)):
         opened = [decoder.open(voice, seed) for seed in range(streams)]
