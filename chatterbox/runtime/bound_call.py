@@ -8,11 +8,19 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from chatterbox.arrays import F32, I64
 from chatterbox.errors import ModelError
-from chatterbox.runtime.buffers import Buffer, HostBuffer, Memory, Mirror, Window
+from chatterbox.runtime.buffers import (
+    Buffer,
+    Fields,
+    HostBuffer,
+    Memory,
+    Mirror,
+    Window,
+    offsets_in_block,
+)
 
 METADATA_KEY = "chatterbox.compiled"
 """The compiled graph's metadata entry with its dimensions."""
@@ -26,9 +34,6 @@ IDS, EMBEDS = "input_ids", "embeds"
 Rows = NDArray[Any]
 """Whichever a call is made with: ids [active, new], or embeddings [active, new, hidden]."""
 TOTAL = "total_length"
-ALIGNMENT_BYTES = 256  # as CUDA's own allocator aligns
-
-Fields = dict[str, tuple[tuple[int, ...], DTypeLike]]
 
 
 def past_name(layer: int, kind: str) -> str:
@@ -124,16 +129,6 @@ class GraphShape:
         return active, self.width
 
 
-def _placed(fields: Fields) -> tuple[dict[str, int], int]:
-    """Where each field begins in a common block, and where the block ends."""
-    offsets, end = {}, 0
-    for name, (shape, dtype) in fields.items():
-        offsets[name] = end
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        end += -(-size // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
-    return offsets, end
-
-
 class CallMemory:
     """What all calls of one model share, since they are made one after the other: a block for all
     inputs, which goes up in one copy, and the logits, which come down in one."""
@@ -145,7 +140,7 @@ class CallMemory:
         logits = [math.prod(shape.logits(*sizes)) for sizes in largest]
         self.shape = shape
         self.memory = memory
-        self.inputs = Mirror(memory, max(_placed(some)[1] for some in fields))
+        self.inputs = Mirror(memory, max(offsets_in_block(some)[1] for some in fields))
         self.logits = Mirror(memory, max(logits) * np.dtype(np.float32).itemsize)
         self.total = HostBuffer((), np.int32)  # the operator reads it on the host
         summed = {IDS, EMBEDS} <= shape.inputs
@@ -171,7 +166,7 @@ class Call:
         self._new = new
         self._given = IDS if by_ids else EMBEDS
         fields = shape.fields(slots, active, new, by_ids=by_ids)
-        self._offsets, self._nbytes = _placed(fields)
+        self._offsets, self._nbytes = offsets_in_block(fields)
         placed = {name: shared.inputs.window(self._offsets[name], *fields[name]) for name in fields}
         self._inputs = {name: host for name, (_, host) in placed.items()}
         sizes = shape.logits(slots, active, new)

@@ -10,6 +10,9 @@ from numpy.typing import DTypeLike, NDArray
 from chatterbox.runtime import cudart
 
 Array = NDArray[Any]
+Fields = dict[str, tuple[tuple[int, ...], DTypeLike]]
+"""Shapes and types of tensors."""
+ALIGNMENT_BYTES = 256  # as CUDA's own allocator aligns
 
 
 class Buffer(Protocol):
@@ -169,3 +172,32 @@ class Mirror:
         """Copy the first bytes to the host."""
         if self._apart:
             cudart.copy(self.host.ctypes.data, self._buffer.address, nbytes, self._device_id)
+
+
+def offsets_in_block(fields: Fields) -> tuple[dict[str, int], int]:
+    """Where each tensor begins in a common block, and where the block ends."""
+    offsets, end = {}, 0
+    for name, (shape, dtype) in fields.items():
+        offsets[name] = end
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        end += -(-size // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+    return offsets, end
+
+
+class Block:
+    """Several tensors, which are copied all at once."""
+
+    def __init__(self, memory: Memory, fields: Fields) -> None:
+        offsets, self._nbytes = offsets_in_block(fields)
+        self._mirror = Mirror(memory, self._nbytes)
+        placed = {n: self._mirror.window(offsets[n], *field) for n, field in fields.items()}
+        self.device = {name: window for name, (window, _) in placed.items()}
+        self.host = {name: array for name, (_, array) in placed.items()}
+
+    def up(self) -> None:
+        """To the device."""
+        self._mirror.up(self._nbytes)
+
+    def down(self) -> None:
+        """To the host."""
+        self._mirror.down(self._nbytes)

@@ -15,8 +15,8 @@ import onnxruntime as ort
 
 from chatterbox.arrays import F32, I64
 from chatterbox.errors import ModelError
-from chatterbox.runtime.bound_call import IDS, KV_TYPES, Call, CallMemory, Fields, GraphShape, Rows
-from chatterbox.runtime.buffers import Buffer, Window
+from chatterbox.runtime.bound_call import IDS, KV_TYPES, Call, CallMemory, GraphShape, Rows
+from chatterbox.runtime.buffers import Buffer, Fields, Window
 
 PREFILL_ROWS = 64
 """Positions of a prefill in one call: the logits of each take as many bytes as the vocabulary four

@@ -43,34 +43,16 @@ NOTE = f"; flow: {SHAPES} shapes replayed; vocoder: {SHAPES} shapes replayed"
 
 
 class StuckMemory(Memory):
-    """Its buffers take what they are given first, and nothing after: as inputs look from a graph
-    that was captured elsewhere."""
+    """What the graph reads is never what the host writes: as inputs look from a graph that was
+    captured elsewhere."""
 
     def buffer(self, shape, dtype):
         return StuckBuffer(shape, dtype)
 
 
 class StuckBuffer(HostBuffer):
-    taken = False
-
-    def put(self, values):
-        if not self.taken:
-            super().put(values)
-        self.taken = True
-
-
-class ForgettingMemory(Memory):
-    """Its buffers take nothing any more once many others have been made: as a graph whose kernels
-    went with another shape's plan."""
-
-    made = 0
-
-    def buffer(self, shape, dtype):
-        self.made += 1
-        buffer = HostBuffer(shape, dtype)
-        number, put = self.made, buffer.put
-        buffer.put = lambda values: put(values) if self.made < number + 40 else None
-        return buffer
+    def get(self):
+        return self.array.copy()
 
 
 @pytest.fixture(scope="module", params=["equal", "ragged"])
@@ -183,15 +165,6 @@ def test_a_replay_that_does_something_else_is_not_used(plain, folder):
     np.testing.assert_allclose(sound, reference, atol=1e-5)
 
 
-def test_a_replay_that_a_later_shape_broke_is_not_used(plain, folder):
-    opened = replaying(folder, ForgettingMemory("cpu"))
-    assert opened.note.count(" not, since they came out otherwise") == 2
-    assert "; flow: 0 shapes" not in opened.note
-    sound, _ = stream(opened.decoder, some_codes(40), WINDOWS)
-    reference, _ = stream(plain, some_codes(40), WINDOWS)
-    np.testing.assert_allclose(sound, reference, atol=1e-5)
-
-
 # --- whether to
 
 
@@ -237,6 +210,35 @@ def test_each_part_is_decoded_without_by_itself(folder, monkeypatch, when, plain
     assert "; flow: no CUDA graphs: " in opened.note
     assert opened.note.endswith(f"; vocoder: {2 * 5} shapes replayed")
     assert stream(opened.decoder, some_codes(20), WINDOWS)[0].any()
+
+
+class Forgetting:
+    """A session that computes nothing any more in a shape behind which others were captured: as
+    kernels that went with another shape's plan."""
+
+    def __init__(self, session):
+        self._session, self._made = session, []
+        self.get_inputs, self.run = session.get_inputs, session.run
+
+    def io_binding(self):
+        self._made.append(self._session.io_binding())
+        return self._made[-1]
+
+    def run_with_iobinding(self, binding, options):
+        if any(binding is one for one in self._made[-3:]):
+            self._session.run_with_iobinding(binding, options)
+
+
+def test_a_replay_that_a_later_shape_broke_is_not_used(folder, monkeypatch, plain):
+    def forgetting(source, settings, *, provider_options, **_):
+        session = opener(folder)(onnx.load_from_string(source))
+        return Forgetting(session) if provider_options else session
+
+    monkeypatch.setattr(load, "Memory", lambda device, number: Memory("cpu"))
+    opened = loaded(folder, monkeypatch, forgetting)
+    assert opened.note.count(": 3 shapes replayed, 7 not, since they came out otherwise") == 2
+    sound, _ = stream(opened.decoder, some_codes(40), WINDOWS)
+    assert np.isfinite(sound).all()
 
 
 class Uncapturable:

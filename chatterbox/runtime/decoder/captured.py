@@ -16,7 +16,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from chatterbox.errors import first_line
-from chatterbox.runtime.buffers import Buffer, Memory
+from chatterbox.runtime.buffers import Block, Memory
 from chatterbox.runtime.cuda_graphs import CAPTURE_OPTIONS, NO_CAPTURE, REHEARSALS, run_options
 from chatterbox.runtime.decoder.graph_io import EQUAL_DB, Feeds, snr_db
 
@@ -111,34 +111,34 @@ class _Call:
         graph_id: str,
     ) -> None:
         self._session = session
-        self._inputs = _buffers(memory, feeds)
-        self._outputs = _buffers(memory, made)
+        self._inputs, self._outputs = (
+            Block(memory, {name: (value.shape, value.dtype) for name, value in values.items()})
+            for values in (feeds, made)
+        )
         self._binding = session.io_binding()
-        for name, buffer in self._inputs.items():
-            memory.bind_input(self._binding, name, buffer)
-        for name, buffer in self._outputs.items():
-            memory.bind_output(self._binding, name, buffer)
+        for name, window in self._inputs.device.items():
+            memory.bind_input(self._binding, name, window)
+        for name, window in self._outputs.device.items():
+            memory.bind_output(self._binding, name, window)
         self._options = run_options(graph_id)
 
     @property
     def outputs(self) -> list[str]:
         """Their names."""
-        return list(self._outputs)
+        return list(self._outputs.host)
 
     def feeds(self) -> Feeds:
         """What it was given last."""
-        return {name: buffer.get().copy() for name, buffer in self._inputs.items()}
+        return {name: values.copy() for name, values in self._inputs.host.items()}
 
     def run(self, feeds: Mapping[str, Array]) -> list[Array]:
         """The outputs, in memory of their own."""
         for name, values in feeds.items():
-            self._inputs[name].put(values)
+            self._inputs.host[name][...] = values
+        self._inputs.up()
         self._session.run_with_iobinding(self._binding, self._options)
-        return [buffer.get().copy() for buffer in self._outputs.values()]
-
-
-def _buffers(memory: Memory, values: Mapping[str, Array]) -> dict[str, Buffer]:
-    return {name: memory.buffer(value.shape, value.dtype) for name, value in values.items()}
+        self._outputs.down()
+        return [values.copy() for values in self._outputs.host.values()]
 
 
 def _others(feeds: Feeds) -> Feeds:
