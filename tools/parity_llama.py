@@ -100,7 +100,14 @@ def ours(size: LlamaSize, source: Path, cache: Path) -> dict[str, F32]:
     buckets = Buckets(2, capture=False)
     models = {"published": SlottedLanguageModel(session, ids, shape=shape, buckets=buckets, **how)}
     options = CompileOptions(head=everything)
-    made = compile_lm(source, "fp32", cache, CPU, options=options, embedding=Embedding(ids))
+    made = compile_lm(
+        source,
+        "fp32",
+        cache,
+        CPU,
+        options=options,
+        embedding=Embedding(ids, size.vocab, frozenset()),
+    )
     assert isinstance(made, CompiledGraph), made
     models["compiled"] = SlottedLanguageModel(open_session(made.path, CPU), ids, **how)
     forced = forced_ids(size)

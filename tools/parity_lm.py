@@ -24,6 +24,7 @@ from chatterbox.arrays import F32, I64
 from chatterbox.compile.lm.compiler import CompiledGraph, compile_lm
 from chatterbox.compile.lm.equivalence import Deviation, compare
 from chatterbox.families.base import Voice
+from chatterbox.families.turbo.spec import START_CODE
 from chatterbox.families.turbo.voice import VoiceTensors
 from chatterbox.hub.files import PRECISIONS, Precision
 from chatterbox.runtime.embedding import HostEmbedder
@@ -79,7 +80,7 @@ class Parity:
         tensors = VoiceTensors(rows, np.zeros(0, np.int64), nothing, nothing)
         self._voice = Voice("authors", tensors)
         tables = (t3.text_emb.weight, t3.speech_emb.weight)
-        self._embed = HostEmbedder(*(table.detach().numpy() for table in tables))
+        self._embed = HostEmbedder(*(table.detach().numpy() for table in tables), start=START_CODE)
         self.rows: list[Row] = []
 
     def forms(self, precisions: list[Precision]) -> None:

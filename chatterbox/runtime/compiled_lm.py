@@ -11,7 +11,7 @@ from chatterbox.runtime.embedding import HostEmbedder
 from chatterbox.runtime.sessions import SessionSettings
 
 GRAPH_FILE = "language_model.onnx"
-LM_COMPILER = 2
+LM_COMPILER = 3
 """Version of what compiles language models: raised whenever the same source would give another
 graph or other facts."""
 ACCURACY_INT8 = 4

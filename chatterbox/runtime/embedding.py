@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatterbox.arrays import F32, I64
-from chatterbox.families.turbo.spec import START_CODE
 from chatterbox.runtime.quantized_weights import Array, BlockQuantized, dense
 
 SPEECH_FILE, TEXT_FILE = "embedding.speech.npy", "embedding.text.npy"
@@ -51,9 +50,13 @@ class TokenIds:
 class HostEmbedder:
     """Implements `Embedder` on two tables."""
 
-    def __init__(self, text: Array | BlockQuantized, speech: Array | BlockQuantized) -> None:
+    def __init__(
+        self, text: Array | BlockQuantized, speech: Array | BlockQuantized, start: int
+    ) -> None:
+        """`start`: the code that both ends of a text are read as."""
         self._text = text
         self._speech = _rows(speech, np.arange(row_count(speech)))
+        self._start = np.full(START_IDS, start)
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write the tables into `folder`; the facts by which `load` reads them."""
@@ -69,7 +72,7 @@ class HostEmbedder:
             arrays[TEXT_FILE] = self._text
         for name, values in arrays.items():
             np.save(folder / name, values, allow_pickle=False)
-        return facts
+        return facts | {"start": int(self._start[0])}
 
     @classmethod
     def load(cls, folder: Path, facts: dict[str, Any]) -> "HostEmbedder":
@@ -80,10 +83,13 @@ class HostEmbedder:
             return values
 
         speech = np.load(folder / SPEECH_FILE, allow_pickle=False)
-        if facts["bits"] is None:
-            return cls(mapped(TEXT_FILE), speech)
+        blocks = dict(facts)
+        start = blocks.pop("start")
+        if blocks["bits"] is None:
+            return cls(mapped(TEXT_FILE), speech, start)
         zeros = mapped(ZEROS_FILE) if (folder / ZEROS_FILE).is_file() else None
-        return cls(BlockQuantized(mapped(TEXT_FILE), mapped(SCALES_FILE), zeros, **facts), speech)
+        text = BlockQuantized(mapped(TEXT_FILE), mapped(SCALES_FILE), zeros, **blocks)
+        return cls(text, speech, start)
 
     @property
     def text_rows(self) -> int:
@@ -92,8 +98,7 @@ class HostEmbedder:
 
     def text(self, ids: I64) -> F32:
         """The two ends of a text are start codes."""
-        start = self.codes(np.full(START_IDS, START_CODE))
-        return np.concatenate([_rows(self._text, ids[:-START_IDS]), start])
+        return np.concatenate([_rows(self._text, ids[:-START_IDS]), self.codes(self._start)])
 
     def codes(self, codes: I64) -> F32:
         """Rows of the speech table."""

@@ -36,7 +36,15 @@ def test_the_tables_give_what_the_session_gives(precision):
 
 def test_tables_that_do_not_give_what_the_session_gives_are_not_used():
     session = EmbedGraph(open_session(graph(), CPU))
-    assert host_embedder(graph(), session, VOCAB, END_ID - 1) is None
+
+    class Another:
+        def text(self, ids):
+            return session.text(ids)[:, ::-1]
+
+        def codes(self, codes):
+            return session.codes(codes)
+
+    assert host_embedder(graph(), Another(), VOCAB, END_ID) is None
 
 
 def test_tables_that_cannot_be_told_apart_are_not_used(tmp_path):

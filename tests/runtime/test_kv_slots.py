@@ -127,8 +127,9 @@ def test_a_cached_prefix_gives_what_no_cache_gives(compiled):
 def small_cache(stock):
     """A session on the compiled form that keeps its cache in int8."""
     recipe = CompileOptions(cache="int8")
+    embedding = Embedding(EMBED, SIZE.vocab, frozenset())
     found = compile_lm(
-        stock, "fp32", stock.parent / "cache", CPU, options=recipe, embedding=Embedding(EMBED)
+        stock, "fp32", stock.parent / "cache", CPU, options=recipe, embedding=embedding
     )
     return open_session(found.path, CPU)
 

@@ -12,6 +12,7 @@ from chatterbox.compile.lm.embedding_tables import host_embedder
 from chatterbox.compile.lm.equivalence import (
     EXACT_STEPS,
     SURE_TEXT_IDS,
+    TABLE_ROWS,
     deviation,
     exact_session,
     random_embedder,
@@ -73,7 +74,9 @@ class Embedding:
     """The model's own embedding; `TokenIds` where the graph holds it."""
 
     session: Embedder
-    end_id: int = 0
+    tokens: int  # that speech is made of, counted from 0
+    stop: frozenset[int]  # that end it
+    end_id: int = 0  # of text
     path: Path | None = None  # of its graph, where it has one
 
     def tables(self, vocab: int) -> HostEmbedder | None:
@@ -165,7 +168,11 @@ class _Job:
         if model.table is not None and session is not None:
             embed = session
         else:
-            embed = sampled_embedder(session) if session else random_embedder(model.hidden)
+            embed = (
+                sampled_embedder(session, self._tokens)
+                if session
+                else random_embedder(model.hidden)
+            )
         kept = replace(self.options, bits=None)
         write(model, kept, working, lambda done: self.progress(0.5 * done, "writing"))
         self.progress(0.5, "proving")
@@ -196,11 +203,16 @@ class _Job:
         """Give the graph an int8 cache; what that changes in what is said."""
         cpu = SessionSettings("cpu", self.settings.threads, {})
         finer = open_session(graph, cpu)
-        use_int8_cache(graph, channel_ranges(finer, embed))
+        use_int8_cache(graph, channel_ranges(finer, embed, self._tokens))
         ids = self.sentence
         if ids is None:
             ids = np.random.default_rng(0).integers(0, SURE_TEXT_IDS, UNKNOWN_TEXT_IDS)
-        return divergence(finer, open_session(graph, cpu), embed, ids)
+        stop = self.embedding.stop if self.embedding else frozenset[int]()
+        return divergence(finer, open_session(graph, cpu), embed, ids, stop)
+
+    @property
+    def _tokens(self) -> int:
+        return self.embedding.tokens if self.embedding else TABLE_ROWS
 
     @property
     def _memory(self) -> Memory:

@@ -8,7 +8,6 @@ from onnx import NodeProto
 from chatterbox.arrays import F32
 from chatterbox.compile.lm.published import PublishedGraph
 from chatterbox.compile.lm.tables import GATHER, table_blocks
-from chatterbox.families.turbo.spec import START_CODE
 from chatterbox.runtime.embedding import START_IDS, Embedder, HostEmbedder, row_count
 from chatterbox.runtime.quantized_weights import Array, BlockQuantized
 
@@ -19,7 +18,8 @@ TOLERANCE = 1e-6
 
 def host_embedder(path: Path, session: Embedder, vocab: int, end_id: int) -> HostEmbedder | None:
     """An embedder on the tables in the graph at `path` if it gives what `session`, the same graph,
-    gives on random ids; else None. `vocab`: rows of the speech table, the logits' width."""
+    gives on random ids; else None. `vocab`: rows of the speech table, the logits' width. Which code
+    the ends of a text are read as is told from the session."""
     graph = PublishedGraph(path)
     found = [_table(graph, node) for node in graph.nodes if node.op_type in GATHER]
     tables = [table for table in found if table is not None]
@@ -27,12 +27,16 @@ def host_embedder(path: Path, session: Embedder, vocab: int, end_id: int) -> Hos
     text = [table for table in tables if row_count(table) != vocab]
     if len(speech) != 1 or len(text) != 1:
         return None
-    host = HostEmbedder(text[0], speech[0])
+    host = HostEmbedder(text[0], speech[0], start=0)
+    read = session.text(np.array([0, *[end_id] * START_IDS], np.int64))[-1]
+    known = host.codes(np.arange(vocab))
+    start = int(np.abs(known - read).max(axis=1).argmin())
+    host = HostEmbedder(text[0], known, start)
     rng = np.random.default_rng(0)
     for _ in range(TRIALS):
         ids = rng.integers(0, row_count(text[0]), TRIAL_IDS)
         ids[-START_IDS:] = end_id
-        codes = rng.integers(0, START_CODE + 1, TRIAL_IDS)
+        codes = rng.integers(0, start + 1, TRIAL_IDS)
         alike = _alike(host.text(ids), session.text(ids))
         if not alike or not _alike(host.codes(codes), session.codes(codes)):
             return None

@@ -15,7 +15,6 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from chatterbox.arrays import F32, I64
-from chatterbox.families.turbo.spec import CODE_COUNT
 from chatterbox.runtime.bound_call import Rows
 from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.compiled_lm import Deviation
@@ -56,12 +55,12 @@ def random_embedder(hidden: int) -> TableEmbedder:
     return TableEmbedder(rng.standard_normal((TABLE_ROWS, hidden), np.float32))
 
 
-def sampled_embedder(embed: Embedder) -> TableEmbedder:
-    """Some rows of the model's own embedding, speech and text."""
+def sampled_embedder(embed: Embedder, tokens: int) -> TableEmbedder:
+    """Some rows of the model's own embedding, of its speech `tokens` and of text."""
     rng = np.random.default_rng(0)
     half = TABLE_ROWS // 2
     text = embed.text(rng.integers(0, SURE_TEXT_IDS, half + END_IDS))[:half]
-    return TableEmbedder(np.concatenate([embed.codes(rng.integers(0, CODE_COUNT, half)), text]))
+    return TableEmbedder(np.concatenate([embed.codes(rng.integers(0, tokens, half)), text]))
 
 
 class StockRow:

@@ -14,7 +14,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from chatterbox.compile.lm.equivalence import END_IDS, SURE_TEXT_IDS
 from chatterbox.compile.lm.weights import Array
-from chatterbox.families.turbo.spec import CODE_COUNT
 from chatterbox.runtime.bound_call import Call, CallMemory, GraphShape
 from chatterbox.runtime.buffers import HostBuffer, Memory
 from chatterbox.runtime.embedding import Embedder
@@ -27,13 +26,13 @@ TEXT_SHARE = 0.2
 SCALE_PLACE = 12  # of GroupQueryAttention's inputs: k_scale, then v_scale
 
 
-def channel_ranges(session: ort.InferenceSession, embed: Embedder) -> list[Array]:
+def channel_ranges(session: ort.InferenceSession, embed: Embedder, tokens: int) -> list[Array]:
     """Largest |value| in each channel, [1, heads, 1, head_dim] for each layer's keys and values,
-    over a long sequence of codes and text."""
+    over a long sequence of speech tokens and text."""
     shape = GraphShape.of(session)
     length = min(CALIBRATION_ROWS, shape.positions)
     rng = np.random.default_rng(2)
-    codes = embed.codes(rng.integers(0, CODE_COUNT, length))
+    codes = embed.codes(rng.integers(0, tokens, length))
     text = embed.text(rng.integers(0, SURE_TEXT_IDS, length + END_IDS))[:length]
     spoken = rng.random(length) >= TEXT_SHARE
     rows = text.copy()

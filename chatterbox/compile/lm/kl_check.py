@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from chatterbox.arrays import F32, I64
 from chatterbox.compile.lm.equivalence import sampled_voice
-from chatterbox.families.turbo.spec import STOP_CODE
 from chatterbox.runtime.bound_call import GraphShape
 from chatterbox.runtime.embedding import Embedder
 from chatterbox.runtime.kv_prefix import PrefixedPrompt
@@ -23,7 +22,7 @@ from chatterbox.runtime.kv_slots import SlottedLanguageModel
 VOICE_ROWS = 250  # a voice of 10 s
 TAKES = 2
 MOST_CODES = 80  # of a take
-TEMPERATURE = 0.8  # the server's default
+TEMPERATURE = 0.8  # as a server draws
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +36,13 @@ class Divergence:
 
 
 def divergence(
-    finer: ort.InferenceSession, coarser: ort.InferenceSession, embed: Embedder, sentence: I64
+    finer: ort.InferenceSession,
+    coarser: ort.InferenceSession,
+    embed: Embedder,
+    sentence: I64,
+    stop: frozenset[int],
 ) -> Divergence:
-    """`sentence`: ids of a text, its end tokens included."""
+    """`sentence`: ids of a text, its end tokens included. `stop`: tokens that end it."""
     wanted = VOICE_ROWS + len(sentence) + MOST_CODES
     room = min(wanted, GraphShape.of(finer).positions - 1)
     voice_rows = VOICE_ROWS * room // wanted  # a tiny model has room for a little of each
@@ -51,12 +54,17 @@ def divergence(
     found: list[float] = []
     for take in range(TAKES):
         voice = sampled_voice(voice_rows, embed, take)
-        found += _take(models, voice, text, room - voice_rows - len(text), take)
+        found += _take(models, voice, text, room - voice_rows - len(text), take, stop)
     return Divergence(float(np.mean(found)), float(np.max(found)), len(found))
 
 
 def _take(
-    models: list[SlottedLanguageModel], voice: PrefixedPrompt, text: I64, codes: int, seed: int
+    models: list[SlottedLanguageModel],
+    voice: PrefixedPrompt,
+    text: I64,
+    codes: int,
+    seed: int,
+    stop: frozenset[int],
 ) -> list[float]:
     """The divergence after the text and after each code."""
     rng = np.random.default_rng(seed)
@@ -64,7 +72,7 @@ def _take(
     found = [_kl(finer, coarser)]
     for _ in range(codes):
         code = int((finer + rng.gumbel(size=finer.shape)).argmax())
-        if code == STOP_CODE:
+        if code in stop:
             break
         one = np.array([code])
         finer, coarser = (_log_shares(model.decode([0], one)[0]) for model in models)

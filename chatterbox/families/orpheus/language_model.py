@@ -12,6 +12,7 @@ from chatterbox.errors import ModelError, first_line
 from chatterbox.families.base import LanguageModel
 from chatterbox.families.model import LoadRequest
 from chatterbox.families.orpheus.spec import (
+    AUDIO_IDS,
     COLUMNS,
     FIRST_AUDIO,
     ORPHEUS,
@@ -88,7 +89,7 @@ def compiled_graph(request: LoadRequest) -> CompiledGraph | NotCompiled:
             config.data_dir,
             settings,
             options=options,
-            embedding=Embedding(IDS),
+            embedding=Embedding(IDS, AUDIO_IDS, ORPHEUS.tokens.stop),
             angles=angles_of(files.config()),
             progress=progress,
         )

@@ -9,6 +9,7 @@ from chatterbox.arrays import F32, I64
 from chatterbox.config import TTSConfig
 from chatterbox.errors import ModelError
 from chatterbox.families.base import LanguageModel
+from chatterbox.families.turbo.spec import CODE_COUNT, TOKENS
 from chatterbox.hub.files import ModelFiles, graph_sources
 from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.compiled_cache import CompiledCache
@@ -158,7 +159,9 @@ def _found_or_compiled(
             parts.config.data_dir,
             parts.settings,
             options=options,
-            embedding=Embedding(parts.embedding(), parts.end_id, embed),
+            embedding=Embedding(
+                parts.embedding(), CODE_COUNT, TOKENS.stop, end_id=parts.end_id, path=embed
+            ),
             sentence=parts.sentence,
             progress=progress,
         )

@@ -29,6 +29,7 @@ FIRST, TOKENS, STOP = 100, 180, 40
 COLUMNS = ((FIRST, FIRST + TOKENS), (STOP, STOP + 1))
 NAMED = [*range(FIRST, FIRST + TOKENS), STOP]
 IDS = TokenIds(FIRST)
+OWN = Embedding(IDS, TOKENS, frozenset({TOKENS}))
 STEPS = 200
 
 
@@ -43,7 +44,7 @@ def published(tmp_path_factory) -> dict[str, Path]:
 
 def compiled(source: Path, precision, cache: Path) -> CompiledGraph:
     options = CompileOptions(head=COLUMNS)
-    found = compile_lm(source, precision, cache, CPU, options=options, embedding=Embedding(IDS))
+    found = compile_lm(source, precision, cache, CPU, options=options, embedding=OWN)
     assert isinstance(found, CompiledGraph), found
     return found
 
@@ -162,7 +163,7 @@ def test_a_plain_export_is_compiled_too_and_cannot_be_stepped_in_place(precision
     source = write_plain_llama(MODEL, SIZE, precision, tmp_path / "onnx")
     options = CompileOptions(head=COLUMNS)
     angles = angles_of(llama_config(SIZE))
-    how = {"options": options, "embedding": Embedding(IDS)}
+    how = {"options": options, "embedding": OWN}
     unknown = compile_lm(source, precision, tmp_path / "cache", CPU, **how)
     assert isinstance(unknown, NotCompiled)  # how queries are turned
     found = compile_lm(source, precision, tmp_path / "other", CPU, angles=angles, **how)
