@@ -22,8 +22,7 @@ import onnxruntime as ort
 from chatterbox.arrays import SAMPLE_RATE_HZ
 from chatterbox.config import TTSConfig
 from chatterbox.engine.generation_loop import GenerationLoop
-from chatterbox.engine.outbox import Outbox
-from chatterbox.engine.playback import PlaybackClock
+from chatterbox.engine.outbox import Outbox, PlaybackClock
 from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.sequence import SegmentRequest, Take
 from chatterbox.engine.stats import Counters

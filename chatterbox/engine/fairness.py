@@ -19,9 +19,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 
-from chatterbox.engine.playback import PlaybackClock
+from chatterbox.engine.outbox import LOW_BUFFER_S, PlaybackClock
 from chatterbox.engine.sequence import SegmentRequest
-from chatterbox.engine.window_queue import LOW_BUFFER_S
 
 MAX_DEFICIT_S = 1.0
 """So long the others may be kept waiting at once: three times what a first sound's steps take at
@@ -93,6 +92,14 @@ class PrioritySnapshot:
             self.someone_awaits_first and has_buffer(request, self.now_s)
         )
 
+    def may_not_begin(self, request: SegmentRequest, takes_s: float) -> bool:
+        """Whether it is not to be prefilled yet, which takes so long."""
+        return (
+            (self.someone_awaits_first and request.index > 0)
+            or self.must_wait(request)
+            or self.too_early(request, takes_s)
+        )
+
     def too_early(self, request: SegmentRequest, takes_s: float) -> bool:
         """Whether it is a later segment of its request, and work of so many seconds for it would
         leave some listener short of sound."""
@@ -144,20 +151,20 @@ class DeficitCounter:
     def __init__(self, share: float) -> None:
         """`share`: of the time, lent in the long run."""
         self._repaid_for_each = share / (1 - share)
-        self._owed_s = 0.0
+        self.owed_s = 0.0
 
     @property
     def open(self) -> bool:
         """Whether more may be lent."""
-        return self._owed_s < MAX_DEFICIT_S
+        return self.owed_s < MAX_DEFICIT_S
 
     def charge(self, took_s: float) -> None:
         """The others were left out for so long."""
-        self._owed_s += took_s
+        self.owed_s += took_s
 
     def repay(self, took_s: float) -> None:
         """The others had so much."""
-        self._owed_s = max(0.0, self._owed_s - took_s * self._repaid_for_each)
+        self.owed_s = max(0.0, self.owed_s - took_s * self._repaid_for_each)
 
 
 class FairScheduler:
@@ -179,6 +186,17 @@ class FairScheduler:
         """It is in work until its outbox has an end or its reader leaves."""
         with self._lock:
             self._requests.append(request)
+
+    @property
+    def contended(self) -> bool:
+        """Whether there is anybody to be fair to: several segments in work, or time that is owed.
+        Otherwise a snapshot has nothing to say."""
+        return self._shared and (
+            len(self._requests) > 1
+            or self._decoder_idle is not None
+            or self.first_audio.owed_s > 0
+            or self.tenants.owed_s > 0
+        )
 
     @property
     def idle(self) -> bool:

@@ -15,7 +15,6 @@ from chatterbox.arrays import F32
 from chatterbox.engine.batch_retry import SplittingBatch
 from chatterbox.engine.cpu_lock import CpuLock
 from chatterbox.engine.fairness import FairScheduler, PrioritySnapshot
-from chatterbox.engine.latency import LatencyModel
 from chatterbox.engine.outbox import FinishReason
 from chatterbox.engine.sampler import INVALID_ROW, Sampler
 from chatterbox.engine.scheduler import Scheduler
@@ -23,6 +22,7 @@ from chatterbox.engine.sequence import SegmentRequest, Sequence, Take
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.threads import CommandQueue, Heartbeat, Wakeup
 from chatterbox.engine.warmup import VoiceWarmup
+from chatterbox.engine.windows import LatencyModel
 from chatterbox.errors import ChatterboxError, EngineDead, GenerationFailed
 from chatterbox.families.base import Family, LanguageModel, Prompt
 from chatterbox.runtime.ort_errors import REQUEST_ERRORS, is_request_error
@@ -32,7 +32,9 @@ log = logging.getLogger(__name__)
 LOOK_AGAIN_S = 1.0
 """Without news, should some have been missed."""
 
-Logits = list[tuple[list[Sequence], F32]]
+STAND_ASIDE_S = 0.001
+"""Where all that could run waits for others."""
+Outputs = list[tuple[list[Sequence], F32]]
 """Sequences and their logits [B, vocab], by call of the model."""
 
 
@@ -69,7 +71,7 @@ class GenerationLoop:
         self._cpu = cpu or CpuLock(shared=False)
         self._fairness = fairness or FairScheduler(shared=self._cpu.shared)
         self._vocoder = vocoder
-        self._counters = counters
+        self._stats = counters.part()
         self._inbox: CommandQueue[SegmentRequest] = CommandQueue()
         self._fairness.watch_arrivals(self._inbox.items)
         self.warming = VoiceWarmup[Prompt](
@@ -156,17 +158,15 @@ class GenerationLoop:
         with self._cpu.for_model():  # choose once the cores are free: late arrivals count
             self._receive()
             prefilled = self._prefill_next()
-            stepped = self._step_running() if prefilled is None else None
-        if prefilled is not None:
-            self._append_tokens(prefilled)
+            outputs = prefilled or self._step_running()
+        self._append_tokens(outputs)
+        if prefilled:
             with self._cpu.for_model():
-                stepped = self._step_running()
-        self._append_tokens(stepped)
-        self._counters.gauge(
-            running_rows=self._scheduler.running, waiting_rows=self._scheduler.waiting
-        )
-        busy = prefilled is not None or stepped is not None or bool(self._scheduler.runnable())
-        return busy or self._warm_one()
+                outputs = self._step_running()
+            self._append_tokens(outputs)
+        self._stats.running_rows = self._scheduler.running
+        self._stats.waiting_rows = self._scheduler.waiting
+        return bool(prefilled or outputs) or self._wait_for_others() or self._warm_one()
 
     def _receive(self) -> None:
         """New segments, and those whose reader has left."""
@@ -176,72 +176,87 @@ class GenerationLoop:
             )
             self._scheduler.add(sequence)
         for sequence in self._scheduler.drop_cancelled():
-            self._counters.add(cancelled_segments=1)
+            self._stats.cancelled_segments += 1
             self._release(sequence)
 
-    def _prefill_next(self) -> Logits | None:
+    def _prefill_next(self) -> Outputs:
         """At most one prefill a step, so that running sequences do not wait for several."""
         if not self._scheduler.admissible():
-            return None
-        sequence = self._scheduler.admit(self._admission_rule())
+            return []
+        snapshot = self._snapshot(self._scheduler.runnable())
+        sequence = self._scheduler.admit(
+            lambda request: (
+                snapshot is not None and snapshot.may_not_begin(request, self._prefill_s)
+            )
+        )
         if sequence is None:
-            return None
+            return []
         sequence.start_take()
         self._sampler.begin(sequence.slot, sequence.sampling, sequence.draws)
         began_s = time.monotonic()
-        prefilled = self._prefills.run([sequence], self._prefill, self._fail)
+        outputs = self._prefills.run([sequence], self._prefill, self._fail)
         self._prefill_s = time.monotonic() - began_s
+        self._stats.prefill_s += self._prefill_s
         self.heartbeat.beat()
-        return prefilled
+        return outputs
 
-    def _admission_rule(self) -> Callable[[SegmentRequest], bool]:
-        """Who is not to be prefilled yet."""
-        if not self._cpu.shared:
-            return lambda _: False
-        snapshot = self._snapshot(self._scheduler.runnable())
-        return lambda request: (
-            (snapshot.someone_awaits_first and request.index > 0)
-            or snapshot.must_wait(request)
-            or snapshot.too_early(request, self._prefill_s)
-        )
-
-    def _step_running(self) -> Logits | None:
+    def _step_running(self) -> Outputs:
         """One step of all that need not wait for others."""
         runnable = self._scheduler.runnable()
         if not runnable:
-            return None
-        if not self._cpu.shared:  # a step takes as long for all
-            return self._steps.run(runnable, self._step, self._fail)
+            return []
         snapshot = self._snapshot(runnable)
+        batch = runnable if snapshot is None else self._urgent(runnable, snapshot)
+        if not batch:
+            return []
+        began_s = time.monotonic()
+        outputs = self._steps.run(batch, self._step, self._fail)
+        took_s = time.monotonic() - began_s
+        self._stats.step_s += took_s
+        self._learn_cost(batch, took_s)
+        if snapshot is not None:
+            self._charge(snapshot, runnable, batch, took_s)
+        return outputs
+
+    def _snapshot(self, runnable: list[Sequence]) -> PrioritySnapshot | None:
+        """None where there is nobody to be fair to, as on a GPU, where a step takes as long for
+        all."""
+        if not self._fairness.contended:
+            return None
+        sequences = [*runnable, *self._scheduler.admissible()]
+        return self._fairness.snapshot([one.request for one in sequences], time.monotonic())
+
+    def _urgent(self, runnable: list[Sequence], snapshot: PrioritySnapshot) -> list[Sequence]:
+        """Those that go first; nobody where they would wait for who is prefilled next."""
         ready = [one for one in runnable if not snapshot.too_early(one.request, 0.0)]
         urgent = [one for one in ready if not snapshot.must_wait(one.request)]
         if not urgent and (self._inbox or self._scheduler.admissible()):
-            return None  # they wait for who is prefilled next
-        batch = urgent or ready
-        if not batch:
-            return None
-        began_s = time.monotonic()
-        stepped = self._steps.run(batch, self._step, self._fail)
-        self._charge(snapshot, ready, batch, time.monotonic() - began_s)
-        return stepped
+            return []
+        return urgent or ready
 
-    def _snapshot(self, runnable: list[Sequence]) -> PrioritySnapshot:
-        sequences = [*runnable, *self._scheduler.admissible()]
-        return self._fairness.snapshot([one.request for one in sequences], time.monotonic())
+    def _learn_cost(self, batch: list[Sequence], took_s: float) -> None:
+        """What the next token will cost the decoder's windows, where both share the cores."""
+        if not self._cpu.shared:
+            return
+        self._step_cost.add(len(batch), took_s)
+        first = sum(one.request.index <= one.request.playback.segment for one in batch)
+        self._fairness.token_s = self._step_cost.estimate().seconds(max(first, 1))
 
     def _charge(
         self,
         snapshot: PrioritySnapshot,
-        ready: list[Sequence],
+        runnable: list[Sequence],
         batch: list[Sequence],
         took_s: float,
     ) -> None:
-        """A step of `batch`, out of those `ready`, took so long."""
-        self._step_cost.add(len(batch), took_s)
-        first = sum(one.request.index <= one.request.playback.segment for one in batch)
-        self._fairness.token_s = self._step_cost.estimate().seconds(max(first, 1))
-        left_out = len(batch) < len(ready) and any(
-            one not in batch and not snapshot.must_yield(one.request) for one in ready
+        """A step of `batch`, out of those `runnable`, took so long."""
+        left_out = any(
+            not (
+                one in batch
+                or snapshot.too_early(one.request, 0.0)
+                or snapshot.must_yield(one.request)
+            )
+            for one in runnable
         )
         requests = [one.request for one in batch]
         self._fairness.charge_step(snapshot, requests, took_s, buffered_left_out=left_out)
@@ -249,31 +264,31 @@ class GenerationLoop:
     def _prefill(self, sequences: list[Sequence]) -> F32:
         """Logits [1, vocab] for the first token of one sequence."""
         (sequence,) = sequences
-        with self._counters.timed("prefill_s"):
-            logits = self._model.prefill(sequence.slot, sequence.request.prompt)[None]
+        logits = self._model.prefill(sequence.slot, sequence.request.prompt)[None]
         sequence.prefilled = True
         return logits
 
     def _step(self, sequences: list[Sequence]) -> F32:
         """Logits [B, vocab] for the next token of each."""
         tokens = np.array([one.take.tokens[-1] for one in sequences], dtype=np.int64)
-        began_s = time.monotonic()
         logits = self._model.decode([one.slot for one in sequences], tokens)
-        took_s = time.monotonic() - began_s
-        self._counters.add(steps=1, stepped_rows=len(sequences), step_s=took_s)
+        self._stats.steps += 1
+        self._stats.stepped_rows += len(sequences)
         whole = len(sequences) == self._scheduler.running
         return logits if whole else logits.copy()  # of a split batch, the next part overwrites them
 
-    def _append_tokens(self, outputs: Logits | None) -> None:
+    def _append_tokens(self, outputs: Outputs) -> None:
         """Sample a token for each sequence, and append it."""
-        for sequences, logits in outputs or ():
+        news = False
+        for sequences, logits in outputs:
             for sequence, token in self._sample(sequences, logits):
                 try:
                     self._append(sequence, token)
                 except REQUEST_ERRORS:  # only what came of its own text is looked at there
                     log.exception("a sequence failed")
                     self._fail(sequence, GenerationFailed("The model failed on this text."))
-        if outputs:
+                news = news or sequence.slot < 0 or sequence.take.wanted
+        if news:
             self._vocoder.wake()
 
     def _sample(self, sequences: list[Sequence], logits: F32) -> list[tuple[Sequence, int]]:
@@ -287,44 +302,44 @@ class GenerationLoop:
         drawn = self._samples.run(
             list(range(len(sequences))), draw, lambda row, error: self._fail(sequences[row], error)
         )
-        took_s = time.monotonic() - began_s
-        sampled = [
+        self._stats.sample_s += time.monotonic() - began_s
+        return [
             (sequences[row], token)
             for rows, tokens in drawn
             for row, token in zip(rows, tokens, strict=True)
         ]
-        ends = {INVALID_ROW, *self._family.tokens.stop}
-        codes = sum(token not in ends for _, token in sampled)
-        self._counters.add(codes=codes, sample_s=took_s)
-        return sampled
 
     def _append(self, sequence: Sequence, token: int) -> None:
         if token == INVALID_ROW:
             error = GenerationFailed("The model gave no usable numbers for this text.")
             self._fail(sequence, error)
-        elif token in self._family.tokens.stop:
+            return
+        if token in self._family.tokens.stop:
             self._finish(sequence, "stop")
-        elif (verdict := sequence.append(token)) is not None:
+            return
+        self._stats.codes += 1
+        if (verdict := sequence.append(token)) is not None:
             if sequence.retry(verdict):
-                self._counters.add(retried_segments=1)
+                self._stats.retried_segments += 1
                 self._release(sequence)
                 self._scheduler.requeue(sequence)
             else:
-                self._counters.add(segments=1, guarded_segments=1)
+                self._stats.segments += 1
+                self._stats.guarded_segments += 1
                 self._release(sequence)
         elif sequence.full:
-            self._counters.add(capped_segments=1)
+            self._stats.capped_segments += 1
             self._finish(sequence, "length")
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
-        self._counters.add(segments=1)
+        self._stats.segments += 1
         sequence.take.finish(len(sequence.take.tokens), reason)
         self._release(sequence)
 
     def _fail(self, sequence: Sequence, error: ChatterboxError) -> None:
         """This sequence alone."""
         sequence.request.outbox.end(error)
-        self._counters.add(failed_segments=1)
+        self._stats.failed_segments += 1
         self._release(sequence)
 
     def _release(self, sequence: Sequence) -> None:
@@ -338,6 +353,13 @@ class GenerationLoop:
                 self._model.free(slot)
             except REQUEST_ERRORS:  # the next sequence in the slot begins anew anyway
                 log.exception("slot %d was not released as it should", slot)
+
+    def _wait_for_others(self) -> bool:
+        """Stand aside for a moment where all that could run waits for others."""
+        if not self._scheduler.runnable():
+            return False
+        time.sleep(STAND_ASIDE_S)
+        return True
 
     def _warm_one(self) -> bool:
         """One voice, then requests are looked for again, and the heartbeat beats."""

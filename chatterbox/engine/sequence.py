@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from chatterbox.arrays import F32, I64
-from chatterbox.engine.outbox import FinishReason, Outbox
-from chatterbox.engine.playback import PlaybackClock
+from chatterbox.engine.outbox import FinishReason, Outbox, PlaybackClock
 from chatterbox.engine.runaway import Retry, RunawayDetector, Verdict, best_take, remedy
 from chatterbox.engine.sampler import Sampling, uniforms
 from chatterbox.families.base import CodecSpec, Prompt, Voice
@@ -48,12 +47,14 @@ class Take:
         "request",
         "retries",
         "tokens",
+        "wanted_tokens",
     )
 
     def __init__(self, request: SegmentRequest, retries: int = 0) -> None:
         self.request = request
         self.retries = retries  # takes thrown away before this one
         self.tokens: list[int] = []
+        self.wanted_tokens = 0  # before there are so many, nothing can be vocoded
         self.end: int | None = None  # how many tokens count, once no more will come
         self.finish_reason: FinishReason = "stop"
         self.decoded: deque[tuple[I64, F32]] = deque()  # tokens [n] and their sound, to be checked
@@ -65,6 +66,11 @@ class Take:
     def ready(self) -> int:
         """Tokens that may be vocoded."""
         return len(self.tokens) if self.end is None else self.end
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the vocoder should look at it."""
+        return len(self.tokens) >= self.wanted_tokens or self.end is not None
 
     @property
     def discarded(self) -> bool:

@@ -17,8 +17,7 @@ from chatterbox.audio.encode import AudioFormat, audio_format
 from chatterbox.audio.join import Joiner
 from chatterbox.audio.loudness import Loudness
 from chatterbox.audio.pace import Pace
-from chatterbox.engine.outbox import FinishReason, Outbox, SegmentEnd
-from chatterbox.engine.playback import PlaybackClock
+from chatterbox.engine.outbox import FinishReason, Outbox, PlaybackClock, SegmentEnd
 from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.sequence import SegmentRequest
 from chatterbox.errors import ChatterboxError, TextTooLong

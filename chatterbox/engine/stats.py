@@ -1,13 +1,6 @@
-"""What has the engine done so far? Plain counters, written by the engine, read by anyone.
-
-Knows no metric format.
-"""
+"""Counters of the engine's work: written by the threads that do it, read by anyone."""
 
 import dataclasses
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 
 @dataclasses.dataclass(slots=True)
@@ -21,8 +14,8 @@ class EngineStats:
     failed_segments: int = 0
     cancelled_segments: int = 0
     capped_segments: int = 0
-    guarded_segments: int = 0  # ended by the guard
-    retried_segments: int = 0  # attempts that the guard threw away
+    guarded_segments: int = 0  # ended by the runaway detector
+    retried_segments: int = 0  # takes that it threw away
     prefill_s: float = 0.0
     step_s: float = 0.0
     sample_s: float = 0.0
@@ -35,34 +28,18 @@ class EngineStats:
 
 
 class Counters:
-    """The live counters, safe to add to from any thread."""
+    """Each thread that counts has `EngineStats` of its own, which it adds to without a lock."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._stats = EngineStats()
+        self._parts: list[EngineStats] = []
 
-    def add(self, **amounts: float) -> None:
-        """Add to the totals named."""
-        with self._lock:
-            for name, amount in amounts.items():
-                setattr(self._stats, name, getattr(self._stats, name) + amount)
-
-    def gauge(self, *, running_rows: int, waiting_rows: int) -> None:
-        """Set the gauges."""
-        with self._lock:
-            self._stats.running_rows = running_rows
-            self._stats.waiting_rows = waiting_rows
-
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Add the time of the `with` to the total `stage`, also when it fails."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.add(**{stage: time.perf_counter() - started})
+    def part(self) -> EngineStats:
+        """For one thread."""
+        part = EngineStats()
+        self._parts.append(part)
+        return part
 
     def snapshot(self) -> EngineStats:
-        """A copy of all of them."""
-        with self._lock:
-            return dataclasses.replace(self._stats)
+        """The sums over all threads."""
+        names = [field.name for field in dataclasses.fields(EngineStats)]
+        return EngineStats(*(sum(getattr(part, name) for part in self._parts) for name in names))

@@ -1,16 +1,24 @@
-"""One take on its way to sound: its next window and how urgent that is, its cross-fades.
+"""A take on its way to sound: its next window, how urgent that is, its cross-fades.
 
-Owned by the vocoding thread; calls no decoder.
+First windows go first: those of the tenant with the least in work, then those who have waited
+longest; after them the listener whose audio ends first. The most urgent window decides the bucket
+of a call; others of that bucket join it, in the same order. Owned by the vocoding thread; calls no
+decoder.
 """
+
+import math
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from chatterbox.arrays import F32, I64
 from chatterbox.audio.ceiling import Ceiling
 from chatterbox.engine.fairness import PrioritySnapshot, awaits_first_audio
+from chatterbox.engine.outbox import LOW_BUFFER_S
 from chatterbox.engine.sequence import Take
-from chatterbox.engine.window_queue import PendingWindow
-from chatterbox.engine.windows import Crossfader, DecodeCost, Windows, WindowSettings
+from chatterbox.engine.windows import DecodeCost, Windows, WindowSettings
 from chatterbox.families.base import (
     DecodeJob,
     DecodeStream,
@@ -18,6 +26,89 @@ from chatterbox.families.base import (
     StreamingDecoder,
     Window,
 )
+
+T = TypeVar("T")
+
+GATHER_S = 0.003
+"""How long a due window may wait for others where a call takes several rows: between the 2 and 5 ms
+that cost no listener anything."""
+LOOK_AGAIN_S = 0.01
+"""How often streams are to be asked again without news: their audio runs on meanwhile."""
+PATIENCE_S = 5.0
+"""A window that nobody waits for is as urgent after this long as one that is due now."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PendingWindow(Generic[T]):
+    """A window that could be decoded now."""
+
+    what: T  # whatever the caller wants back
+    bucket: Hashable  # windows of equal bucket can share a call
+    first: bool  # its listener has heard nothing yet
+    in_work: int  # of its tenant: of first windows, who has least goes first
+    slack_s: float  # how long their audio lasts
+    waited_s: float  # since the window could first have been decoded
+    index: int = 0  # of the segment within its request: earlier ones go first
+
+    @property
+    def urgency(self) -> tuple[bool, int, float, int]:
+        """The smallest goes first."""
+        if self.first:
+            return False, self.in_work, -self.waited_s, 0
+        return True, 0, min(self.slack_s, PATIENCE_S - self.waited_s), self.index
+
+
+def select_batch(due: Sequence[PendingWindow[T]], max_rows: int) -> list[PendingWindow[T]]:
+    """The windows of the next call, most urgent first; at most `max_rows`."""
+    ordered = sorted(due, key=lambda d: d.urgency)  # stable: equals in order of arrival
+    return [d for d in ordered if d.bucket == ordered[0].bucket][:max_rows]
+
+
+def should_wait_for_more(chosen: int, streams: int, max_rows: int) -> bool:
+    """Whether waiting GATHER_S may fill the call: there is room, and somebody to fill it."""
+    return chosen < max_rows and streams > chosen
+
+
+def load(slacks_s: Iterable[float], max_rows: int) -> float:
+    """How many calls' worth of listeners want the decoder; scales the expected cost."""
+    return max(1.0, sum(slack_s < LOW_BUFFER_S for slack_s in slacks_s) / max_rows)
+
+
+class Crossfader:
+    """Joins the windows' samples into one continuous stream; owned as `Windows` is.
+
+    The last samples of every window are held back and blended into the next one's.
+    """
+
+    def __init__(self, cross_fade_samples: int) -> None:
+        # Raised cosine: the two weights sum to 1, since both windows render the same sound.
+        phase = (np.arange(cross_fade_samples, dtype=np.float32) + 0.5) / max(cross_fade_samples, 1)
+        self._ramp: F32 = (0.5 - 0.5 * np.cos(np.pi * phase)).astype(np.float32)
+        self._held: F32 = np.zeros(0, np.float32)
+        self._sent = 0
+
+    @property
+    def sent_samples(self) -> int:
+        """Samples let go so far."""
+        return self._sent
+
+    @property
+    def next_sample(self) -> int:
+        """The next window's samples must begin here or before."""
+        return self._sent
+
+    def join(self, samples: F32, at: int, last: bool) -> F32:
+        """`samples` [n] are final from `at` on, counted from the segment's first sample; returns
+        those that may leave."""
+        assert at <= self._sent, "a window begins where the one before it ended, or earlier"
+        body = samples[self._sent - at :].astype(np.float32)  # a copy
+        held = self._held.size
+        assert body.size >= held, "a window covers what was held back"
+        body[:held] = self._held + (body[:held] - self._held) * self._ramp[:held]
+        keep = 0 if last else min(self._ramp.size, body.size)
+        out, self._held = body[: body.size - keep], body[body.size - keep :]
+        self._sent += out.size
+        return out
 
 
 class StreamState:
@@ -30,14 +121,18 @@ class StreamState:
         settings: WindowSettings,
         loudest_rms: float | None = None,
     ) -> None:
+        request = take.request
         self.take = take
-        self._ceiling = Ceiling(loudest_rms) if loudest_rms else None
+        self.request = request
         self.in_work = False  # a window of it is being decoded, or waits within its batch
+        self.look_s = math.inf
+        """When a window may be due, by the last plan, though no more tokens have come."""
+        self._ceiling = Ceiling(loudest_rms) if loudest_rms else None
         self._seams = Crossfader(settings.cross_fade_samples)
         self._stream = stream
         self._per_frame = settings.codec.tokens_per_frame
         self._windows = Windows(
-            settings, fixed_schedule=take.request.deterministic, speed=take.request.playback.speed
+            settings, fixed_schedule=request.deterministic, speed=request.playback.speed
         )
         self._cross_fade_samples = settings.cross_fade_samples
         self._held: list[F32] = []
@@ -49,55 +144,59 @@ class StreamState:
         return self._ceiling.limited(samples) if self._ceiling else samples
 
     @property
-    def silent(self) -> bool:
-        """Whether somebody waits for its first sound."""
-        return awaits_first_audio(self.take.request)
-
-    @property
     def over(self) -> bool:
-        """Whether nobody wants the sound of this attempt any more."""
-        outbox = self.take.request.outbox
+        """Whether nobody wants the sound of this take any more."""
+        outbox = self.request.outbox
         return self.take.discarded or outbox.closed or outbox.ended
 
     def next_window(
         self,
         decoder: StreamingDecoder,
-        slack_s: float,
+        now_s: float,
         cost: DecodeCost,
-        snapshot: PrioritySnapshot,
+        snapshot: PrioritySnapshot | None,
     ) -> "PendingWindow[VocoderJob] | None":
         """The window to decode now, if any, and what its choice needs to know of it. None for a
         reader who is far behind, and none before the window in work is done: windows follow each
-        other."""
-        if self.in_work or self.take.request.outbox.full:
+        other. `snapshot`: where there is somebody to be fair to."""
+        request = self.request
+        if self.in_work or request.outbox.full:
             return None
+        if not self.take.wanted and now_s < self.look_s:
+            return None
+        slack_s = request.playback.buffered_s(now_s)
         window = self._plan(slack_s, cost)
-        if window is None or snapshot.too_early(self.take.request, cost.seconds(window.fed_frames)):
+        if window is None:
+            frames, until_s = self._windows.wait_for
+            self.take.wanted_tokens = frames * self._per_frame
+            self.look_s = now_s + slack_s - until_s
             return None
-        now_s, job = snapshot.now_s, self._decode_job(window)
+        self.look_s = now_s
+        if snapshot is not None and snapshot.too_early(request, cost.seconds(window.fed_frames)):
+            return None
+        job = self._decode_job(window)
         self._due_since_s = now_s if self._due_since_s is None else self._due_since_s
         return PendingWindow(
             what=(self, job),
             bucket=decoder.bucket(job),
-            first=self.silent,
-            in_work=snapshot.in_work(self.take.request),
+            first=awaits_first_audio(request),
+            in_work=0 if snapshot is None else snapshot.in_work(request),
             slack_s=slack_s,
-            index=self.take.request.index,
+            index=request.index,
             waited_s=now_s - self._due_since_s,
         )
 
     def update_listener(self, cost: DecodeCost) -> None:
         """Note how much work there is until the listener of this segment has more sound."""
-        job, take = self.take.request, self.take
-        if job.index == job.playback.segment:
-            ended = take.end is not None
-            job.playback.next_window_s = self._windows.next_window_s(
-                take.ready // self._per_frame, ended, cost
+        request, take = self.request, self.take
+        if request.index == request.playback.segment:
+            request.playback.next_window_s = self._windows.next_window_s(
+                take.ready // self._per_frame, take.end is not None, cost
             )
 
     def _plan(self, slack_s: float, cost: DecodeCost) -> Window | None:
         ended = self.take.end is not None  # asked first: the count is final once this is so
-        if ended and self.take.request.deterministic:
+        if ended and self.request.deterministic:
             # What was due before the end was known is decoded, whether or not there was time.
             due = self._windows.plan(len(self.take.tokens) // self._per_frame, False, slack_s, cost)
             if due is not None:
@@ -133,11 +232,15 @@ VocoderJob = tuple[StreamState, DecodeJob]
 
 
 def token_audio(job: DecodeJob, result: Rendered) -> tuple[I64, F32]:
-    """The tokens of the window's fresh frames, and their samples."""
+    """The tokens of the window's fresh frames, and their samples, which are taken as far before
+    the frames as the codec is late."""
     window, codec = job.window, job.window.codec
     first, end = (
         (frame - window.begin) * codec.tokens_per_frame for frame in (window.fresh, window.end)
     )
-    start = max(window.fresh * codec.samples_per_frame - result.at, 0)
-    samples = result.samples[start : window.end * codec.samples_per_frame - result.at]
-    return job.tokens[first:end], samples
+    start, stop = (
+        frame * codec.samples_per_frame - codec.delay_samples - result.at
+        for frame in (window.fresh, window.end)
+    )
+    samples = result.samples[max(start, 0) : stop]
+    return job.tokens[first:end], np.pad(samples, (max(-start, 0), 0)) if start < 0 else samples

@@ -9,7 +9,6 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -19,22 +18,23 @@ from chatterbox.audio.watermark import Watermark
 from chatterbox.engine.batch_retry import SplittingBatch
 from chatterbox.engine.cpu_lock import CpuLock
 from chatterbox.engine.fairness import FairScheduler, PrioritySnapshot, awaits_first_audio
-from chatterbox.engine.latency import LatencyModel
 from chatterbox.engine.outbox import SegmentEnd
 from chatterbox.engine.sequence import SegmentRequest, Take
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.threads import Heartbeat, Wakeup
-from chatterbox.engine.vocoder_stream import StreamState, VocoderJob, token_audio
-from chatterbox.engine.warmup import VoiceWarmup
-from chatterbox.engine.window_queue import (
+from chatterbox.engine.vocoder_stream import (
     GATHER_S,
     LOOK_AGAIN_S,
     PendingWindow,
+    StreamState,
+    VocoderJob,
     load,
     select_batch,
     should_wait_for_more,
+    token_audio,
 )
-from chatterbox.engine.windows import WindowSettings
+from chatterbox.engine.warmup import VoiceWarmup
+from chatterbox.engine.windows import DecodeCost, LatencyModel, WindowSettings
 from chatterbox.errors import ChatterboxError, GenerationFailed
 from chatterbox.families.base import (
     DecodeJob,
@@ -46,6 +46,9 @@ from chatterbox.runtime.ort_errors import REQUEST_ERRORS, device_is_lost
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
+
+SHORTEST_S = 0.001
+"""Of a rest before streams are looked at again."""
 
 
 class VocodingLoop:
@@ -72,7 +75,7 @@ class VocodingLoop:
         self._fairness = fairness or FairScheduler(shared=self._cpu.shared)
         self._settings = settings
         self._loudest_rms = loudest_rms
-        self._counters = counters
+        self._stats = counters.part()
         self._cost = LatencyModel()
         # Whatever is not the device's is the row's: a decoder sees only codes and a voice.
         self._calls: SplittingBatch[VocoderJob, list[Rendered]] = SplittingBatch(
@@ -128,9 +131,7 @@ class VocodingLoop:
         try:
             while self._end is None:
                 if not self.step():
-                    # Nobody says when a listener's sound has become short.
-                    looking = self._open or self.warming  # nor when nothing is in work any more
-                    self._wakeup.wait(self.heartbeat, LOOK_AGAIN_S if looking else None)
+                    self._wakeup.wait(self.heartbeat, self._rest_s())
         except BaseException as fault:  # noqa: BLE001 - `on_fault` says what it was
             on_fault(fault)
             return
@@ -154,11 +155,22 @@ class VocodingLoop:
             return True
         return bool(self.warming) and self._warm_one()
 
+    def _rest_s(self) -> float | None:
+        """How long to wait for news; nobody says when a listener's sound has become short, nor when
+        nothing is in work any more."""
+        if self.warming or len(self._open) > 1 or self._fairness.contended:
+            return LOOK_AGAIN_S
+        looks_s = [stream.look_s for stream in self._open if not stream.request.outbox.full]
+        soonest_s = min(looks_s, default=math.inf)
+        return None if soonest_s == math.inf else max(soonest_s - time.monotonic(), SHORTEST_S)
+
     def _due_now(self) -> list[PendingWindow[VocoderJob]]:
         """What could be decoded and need not wait; where nothing is left of it, the language model
         has the cores for a first sound's tokens."""
         snapshot, due = self._look()
-        left = [one for one in due if not snapshot.must_wait(one.what[0].take.request)]
+        if snapshot is None:
+            return due
+        left = [one for one in due if not snapshot.must_wait(one.what[0].request)]
         self._fairness.decoder_idle(snapshot, must_wait=bool(due) and not left)
         return left
 
@@ -168,10 +180,12 @@ class VocodingLoop:
         its quota."""
         if not self._cpu.shared:
             return
-        requests = [stream.take.request for stream, _ in batch]
+        requests = [stream.request for stream, _ in batch]
         while self._end is None:
             snapshot, due = self._look()
-            left = [one for one in due if not snapshot.must_wait(one.what[0].take.request)]
+            if snapshot is None:
+                return
+            left = [one for one in due if not snapshot.must_wait(one.what[0].request)]
             if not all(map(snapshot.must_yield, requests)):
                 silent = (snapshot.in_work(one) for one in requests if awaits_first_audio(one))
                 mine = min(silent, default=math.inf)
@@ -204,26 +218,25 @@ class VocodingLoop:
                 continue
             self._open.append(StreamState(take, stream, self._settings, self._loudest_rms))
 
-    def _look(self) -> tuple[PrioritySnapshot, list[PendingWindow[VocoderJob]]]:
-        """Who goes before whom, and every window that could be decoded now."""
+    def _look(self) -> tuple[PrioritySnapshot | None, list[PendingWindow[VocoderJob]]]:
+        """Who goes before whom, if there are several, and every window that could be decoded."""
         self._receive()
-        self._open = [s for s in self._open if not s.over]
-        snapshot = self._snapshot()
-        listeners = {s.take.request.playback for s in self._open}
-        buffered_s = {one: one.buffered_s(snapshot.now_s) for one in listeners}
-        cost = replace(self._cost.estimate(), token_s=self._fairness.token_s)
-        cost = cost.scaled(load(buffered_s.values(), self._decoder.max_rows))
-        for stream in self._open:
-            stream.update_listener(cost)
-        due = [
-            s.next_window(self._decoder, buffered_s[s.take.request.playback], cost, snapshot)
-            for s in self._open
-        ]
+        self._open = [stream for stream in self._open if not stream.over]
+        now_s, snapshot, cost = time.monotonic(), None, self._cost.estimate()
+        cost = DecodeCost(cost.fixed_s, cost.per_frame_s, self._fairness.token_s)
+        if len(self._open) > 1 or self._fairness.contended:
+            snapshot = self._snapshot(now_s)
+            listeners = {stream.request.playback for stream in self._open}
+            buffered_s = [one.buffered_s(now_s) for one in listeners]
+            cost = cost.scaled(load(buffered_s, self._decoder.max_rows))
+            for stream in self._open:
+                stream.update_listener(cost)
+        due = [one.next_window(self._decoder, now_s, cost, snapshot) for one in self._open]
         return snapshot, [one for one in due if one is not None]
 
-    def _snapshot(self) -> PrioritySnapshot:
-        runnable = [s.take.request for s in self._open if not s.take.request.outbox.full]
-        return self._fairness.snapshot(runnable, time.monotonic())
+    def _snapshot(self, now_s: float) -> PrioritySnapshot:
+        runnable = [one.request for one in self._open if not one.request.outbox.full]
+        return self._fairness.snapshot(runnable, now_s)
 
     def _decode(self, batch: list[VocoderJob]) -> None:
         for stream, job in batch:
@@ -247,16 +260,19 @@ class VocodingLoop:
         took_s = began_s + ended_s
         for _, job in batch:
             self._cost.add(job.window.fed_frames, took_s / len(batch))
-        self._fairness.charge_windows(
-            self._snapshot(), [stream.take.request for stream, _ in batch], took_s
-        )
+        for stream in self._open:
+            stream.look_s = 0.0  # since the cost is another
+        self._stats.decode_s += took_s
+        if self._fairness.contended:
+            requests = [stream.request for stream, _ in batch]
+            snapshot = self._snapshot(time.monotonic())
+            self._fairness.charge_windows(snapshot, requests, took_s)
         return rendered
 
     def _timed(self, work: Callable[[], T]) -> tuple[T, float]:
         """What came of work on the decoder, and the seconds it took."""
         began_s = time.monotonic()
-        with self._counters.timed("decode_s"):
-            result = work()
+        result = work()
         self.heartbeat.beat()
         return result, time.monotonic() - began_s
 
@@ -281,9 +297,9 @@ class VocodingLoop:
             now_s = time.monotonic()
             seconds = len(samples) / SAMPLE_RATE_HZ
             silence_s = take.request.playback.add(take.request.index, seconds, now_s)
-            self._counters.add(
-                decoded_samples=len(samples), underruns=silence_s > 0, underrun_s=silence_s
-            )
+            self._stats.decoded_samples += len(samples)
+            self._stats.underruns += silence_s > 0
+            self._stats.underrun_s += silence_s
         if not take.request.deterministic:  # when it is heard is a matter of time
             take.decoded.append(token_audio(job, result))
         if window.last:
@@ -300,6 +316,6 @@ class VocodingLoop:
         self._end_failed(stream.take, error)
 
     def _end_failed(self, take: Take, error: ChatterboxError) -> None:
-        self._counters.add(failed_segments=1)
+        self._stats.failed_segments += 1
         if take.commit():
             take.request.outbox.end(error)

@@ -1,4 +1,4 @@
-"""Plans which frames of a stream are decoded next, and joins what comes back.
+"""Plans which frames of a stream are decoded next.
 
 A stream is decoded in windows. Every window is fed some frames it has been fed before (left
 context), its fresh frames, and frames whose sound is not final yet (look-ahead); the last one is
@@ -10,9 +10,6 @@ the decoded frames will play.
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
-from chatterbox.arrays import F32
 from chatterbox.families.base import CodecSpec, Window
 
 FIRST_LEAST_S = 0.16
@@ -38,6 +35,8 @@ TABLE_GROWTH = 1.4
 """From one fixed size to the next."""
 RESERVED = 1 / 2
 """Of the sound by which a window is longer than what keeps up."""
+DECAY = 0.9
+"""Weight of the past at every new measurement of a cost: about the last ten count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,24 +63,14 @@ class WindowSettings:
         return cls(codec, least, first, most, sizes)
 
     def __post_init__(self) -> None:
-        assert self.look_ahead_frames >= 0
+        assert self.codec.look_ahead_frames >= 0
         assert 1 <= self.first_least_frames <= self.first_most_frames <= self.most_frames
         assert list(self.sizes) == sorted(self.sizes)
         assert not self.sizes or {self.first_most_frames, self.most_frames} <= {*self.sizes}
         assert self.cross_fade_samples <= self.codec.samples_per_frame
-        assert self.left_context_frames > self.codec.fade_in_frames, (
+        assert self.codec.left_context_frames > self.codec.fade_in_frames, (
             "the faded part must never be heard again"
         )
-
-    @property
-    def look_ahead_frames(self) -> int:
-        """The codec's."""
-        return self.codec.look_ahead_frames
-
-    @property
-    def left_context_frames(self) -> int:
-        """The codec's."""
-        return self.codec.left_context_frames
 
     @property
     def cross_fade_samples(self) -> int:
@@ -109,6 +98,38 @@ class DecodeCost:
         return DecodeCost(self.fixed_s * load, self.per_frame_s * load, self.token_s)
 
 
+class LatencyModel:
+    """Seconds of a call by its size, learnt from the calls so far: least squares, the past
+    decaying."""
+
+    def __init__(self) -> None:
+        self._weight = self._x = self._y = self._xx = self._xy = 0.0
+
+    def add(self, size: int, seconds: float) -> None:
+        """A call of so many frames, or rows, took so long."""
+        self._weight = self._weight * DECAY + 1.0
+        self._x = self._x * DECAY + size
+        self._y = self._y * DECAY + seconds
+        self._xx = self._xx * DECAY + size * size
+        self._xy = self._xy * DECAY + size * seconds
+
+    def estimate(self) -> DecodeCost:
+        """The line through the measurements; neither part is ever negative."""
+        if not self._weight:
+            return START
+        mean_x, mean_y = self._x / self._weight, self._y / self._weight
+        spread = self._xx / self._weight - mean_x * mean_x
+        slope = 0.0
+        if spread > 1.0:  # calls of about one size tell nothing of the slope
+            slope = (self._xy / self._weight - mean_x * mean_y) / spread
+        slope = min(max(slope, 0.0), mean_y / mean_x if mean_x else 0.0)
+        return DecodeCost(fixed_s=mean_y - slope * mean_x, per_frame_s=slope)
+
+
+START = DecodeCost(fixed_s=0.05, per_frame_s=0.005)
+"""Before anything was measured."""
+
+
 class Windows:
     """The windows of one stream, in order. Mutable; owned by whoever drives the stream."""
 
@@ -119,11 +140,16 @@ class Windows:
         the same frames are always decoded in the same windows. `speed`: how fast the listener plays
         them."""
         self._settings = settings
+        self._ahead = settings.codec.look_ahead_frames
+        self._context = settings.codec.left_context_frames
         self._frame_s = 1.0 / settings.codec.frame_rate_hz / speed
         self._by_table = fixed_schedule
         self._next = 0  # frames before this one are decoded
         self._last_fresh = 0
         self._done = False
+        self.wait_for = 0, -math.inf
+        """After a plan for none: nothing is due before there are so many frames, or the listener's
+        audio lasts no longer than so many seconds."""
 
     @property
     def decoded_frames(self) -> int:
@@ -136,8 +162,9 @@ class Windows:
         return self._done
 
     def plan(self, frames: int, ended: bool, slack_s: float, cost: DecodeCost) -> Window | None:
-        """The window to decode now, or None while it is better to wait for more frames. Changes
-        nothing: a window that is decoded is reported by `take`.
+        """The window to decode now, or None while it is better to wait for more frames; then
+        `wait_for` says until when. Nothing else changes: a window that is decoded is reported by
+        `take`.
 
         `frames` is how many there are, `ended` whether no more will come (fewer than were decoded
         already: then the stream ends where it is). `slack_s` is how long the listener's audio
@@ -145,17 +172,20 @@ class Windows:
         """
         if self._done:
             return None
-        fresh = self._fresh_frames(frames, ended, slack_s, cost)
+        if self._by_table:
+            fresh = self._from_table(frames - self._next, ended)
+        else:
+            fresh = self._fresh_frames(frames, ended, slack_s, cost)
         if fresh is None:
             return None
-        frames = max(frames, self._next)
+        s, frames = self._settings, max(frames, self._next)
         end = self._next + fresh
         last = ended and end == frames
-        stop = frames if last else end + self._settings.look_ahead_frames
-        begin = max(0, self._next - self._settings.left_context_frames)
+        stop = frames if last else end + self._ahead
+        begin = max(0, self._next - self._context)
         if last:
-            begin = self._widened(begin, stop + self._settings.codec.tail_frames)
-        return Window(begin, self._next, end, stop, last, self._settings.codec)
+            begin = self._widened(begin, stop + s.codec.tail_frames)
+        return Window(begin, self._next, end, stop, last, s.codec)
 
     def next(self, frames: int, ended: bool, slack_s: float, cost: DecodeCost) -> Window | None:
         """`plan`, and `take` what it gives."""
@@ -175,29 +205,46 @@ class Windows:
         self, frames: int, ended: bool, slack_s: float, cost: DecodeCost
     ) -> int | None:
         s = self._settings
-        if self._by_table:
-            return self._from_table(frames - self._next, ended)
-        ready = frames - (0 if ended else s.look_ahead_frames) - self._next
-        least = self._size_from(self._least_frames(cost, late=slack_s <= 0))
-        within = self._frames_within(slack_s, cost)
+        around = self._around
+        lasting = self._lasting_frames(cost, around)
+        least = self._size_from(self._least_frames(lasting, late=slack_s <= 0))
+        reserve_s, around_s = self._reserve_s(lasting), cost.seconds(around)
+        spare_s = slack_s - reserve_s - around_s  # for the fresh ones
+        within = 0 if spare_s <= 0 else s.most_frames
+        if 0 < spare_s < cost.per_frame_s * s.most_frames:
+            within = int(spare_s / cost.per_frame_s)
         most = self._size_within(min(max(least, within), s.most_frames))
+        ready = frames - self._next - (0 if ended else self._ahead)
         if ended:
             # What is left for the last window is a useful one, and enough to look ahead to.
-            crumb = max(least, s.look_ahead_frames)
+            crumb = max(least, self._ahead)
             return self._last_or_before(ready, most) if ready <= most + crumb else most
-        more = self._size_from(ready + 1)
-        if ready < least or (ready < most and self._has_time(more, slack_s, cost)):
+        if ready < least:
+            self._wait(least)
             return None
+        if ready < most:
+            soon_s, full_s = (  # until a window with one more frame is there, and a full one
+                cost.token_s + cost.per_frame_s * size
+                for size in (self._size_from(ready + 1), most)
+            )
+            if soon_s <= spare_s:
+                wanted, in_s = (most, full_s) if full_s < spare_s else (ready + 1, soon_s)
+                self._wait(wanted, reserve_s + around_s + in_s)
+                return None
         return self._size_within(min(ready, most))
+
+    def _wait(self, fresh: int, slack_s: float = -math.inf) -> None:
+        self.wait_for = self._next + fresh + self._ahead, slack_s
 
     def next_window_s(self, frames: int, ended: bool, cost: DecodeCost) -> float:
         """Seconds of work until the next window of the least useful size is there: `token_s` for
         each frame that is missing, and the decode."""
-        least = self._least_frames(cost, late=False)
+        around = self._around
+        least = self._least_frames(self._lasting_frames(cost, around), late=False)
         if ended:
-            return cost.seconds(self._around + min(least, max(frames - self._next, 0)))
-        missing = self._next + least + self._settings.look_ahead_frames - frames
-        return cost.token_s * max(missing, 0) + cost.seconds(self._around + least)
+            return cost.seconds(around + min(least, max(frames - self._next, 0)))
+        missing = self._next + least + self._ahead - frames
+        return cost.token_s * max(missing, 0) + cost.seconds(around + least)
 
     def _from_table(self, left: int, ended: bool) -> int | None:
         """The first window is of the usual most, each one after it larger up to the largest; what
@@ -206,24 +253,26 @@ class Windows:
         s = self._settings
         grown = math.ceil(TABLE_GROWTH * self._last_fresh) or s.first_most_frames
         size = self._size_from(min(grown, s.most_frames))
-        if left >= size + max(s.look_ahead_frames, 1):  # so that it cannot be the last
+        ahead = max(self._ahead, 1)  # so that it cannot be the last
+        if left >= size + ahead:
             return size
+        self.wait_for = self._next + size + ahead, -math.inf
         return self._last_or_before(left, size) if ended else None
 
     def _last_or_before(self, left: int, most: int) -> int:
         """All that is left as the last window; a usual size before it, where that would be fed more
         than any other is."""
         s = self._settings
-        usual = [size for size in s.sizes if size <= min(most, left - s.look_ahead_frames)]
-        if usual and left + s.codec.tail_frames > s.sizes[-1] + s.look_ahead_frames:
+        usual = [size for size in s.sizes if size <= min(most, left - self._ahead)]
+        if usual and left + s.codec.tail_frames > s.sizes[-1] + self._ahead:
             return usual[-1]
         return max(left, 0)
 
-    def _least_frames(self, cost: DecodeCost, *, late: bool) -> int:
-        """A window should play at least as long as it takes until the one after it is there. A
-        listener who has run out of sound is helped by larger ones: they take less in all."""
+    def _least_frames(self, lasting: int, *, late: bool) -> int:
+        """A window should play at least as long as it takes until the one after it is there, which
+        those of `lasting` frames just do. A listener who has run out of sound is helped by larger
+        ones: they take less in all."""
         s = self._settings
-        lasting = self._lasting_frames(cost)
         if not self._next:
             return min(max(math.ceil(AHEAD * lasting), s.first_least_frames), s.first_most_frames)
         late_least = math.ceil(LATE_GROWTH * self._last_fresh)
@@ -235,46 +284,29 @@ class Windows:
             least = min(math.ceil(GROWTH * self._last_fresh), math.ceil(SURPLUS * lasting))
         return min(max(least, s.first_least_frames), s.most_frames)
 
-    def _lasting_frames(self, cost: DecodeCost) -> int:
+    def _lasting_frames(self, cost: DecodeCost, around: int) -> int:
         """Windows of so many frames just keep up with a listener."""
         most = self._settings.most_frames
         gain_s = self._frame_s - cost.per_frame_s - cost.token_s
-        fixed_s = cost.seconds(self._around)
+        fixed_s = cost.seconds(around)
         return math.ceil(fixed_s / gain_s) if fixed_s < gain_s * most else most
 
     @property
     def _around(self) -> int:
         """Frames that the next window is fed besides its fresh ones."""
-        return (
-            min(self._next, self._settings.left_context_frames) + self._settings.look_ahead_frames
-        )
+        return min(self._next, self._context) + self._ahead
 
-    def _spare_s(self, slack_s: float, cost: DecodeCost) -> float:
-        """How long a decode may take: what the last window was longer than need be is kept in part
-        for a next one that takes longer than expected."""
-        reserve_s = self._settings.reserve_s
-        if self._next:
-            beyond_s = self._frame_s * (self._last_fresh - self._lasting_frames(cost))
-            reserve_s = min(reserve_s, max(RESERVED * beyond_s, 0.0))
-        return slack_s - reserve_s
-
-    def _has_time(self, fresh: int, slack_s: float, cost: DecodeCost) -> bool:
-        """Whether a window of so many frames, some of which are still to be made, is in time."""
-        needed_s = cost.token_s + cost.seconds(self._around + fresh)
-        return needed_s <= self._spare_s(slack_s, cost)
-
-    def _frames_within(self, slack_s: float, cost: DecodeCost) -> int:
-        """How many fresh frames can be decoded while the listener's audio lasts."""
-        spare_s = self._spare_s(slack_s, cost) - cost.seconds(self._around)
-        if spare_s <= 0:
-            return 0
-        if spare_s >= cost.per_frame_s * self._settings.most_frames:
-            return self._settings.most_frames
-        return int(spare_s / cost.per_frame_s)
+    def _reserve_s(self, lasting: int) -> float:
+        """Sound that should be left when a window arrives: what the last one was longer than need
+        be is kept in part for a next one that takes longer than expected."""
+        if not self._next:
+            return self._settings.reserve_s
+        beyond_s = self._frame_s * (self._last_fresh - lasting)
+        return min(self._settings.reserve_s, max(RESERVED * beyond_s, 0.0))
 
     def _widened(self, begin: int, end: int) -> int:
         """More left context where the last window then feeds as many frames as others do."""
-        around = self._settings.left_context_frames + self._settings.look_ahead_frames
+        around = self._context + self._ahead
         usual = [end - around - size for size in self._settings.sizes]
         return max((b for b in usual if 0 <= b <= begin), default=begin)
 
@@ -286,40 +318,3 @@ class Windows:
     def _size_within(self, frames: int) -> int:
         """The largest size of so many frames or fewer, of which there is one."""
         return max(size for size in self._settings.sizes or (frames,) if size <= frames)
-
-
-class Crossfader:
-    """Joins the windows' samples into one continuous stream; owned as `Windows` is.
-
-    The last samples of every window are held back and blended into the next one's.
-    """
-
-    def __init__(self, cross_fade_samples: int) -> None:
-        # Raised cosine: the two weights sum to 1, since both windows render the same sound.
-        phase = (np.arange(cross_fade_samples, dtype=np.float32) + 0.5) / max(cross_fade_samples, 1)
-        self._ramp: F32 = (0.5 - 0.5 * np.cos(np.pi * phase)).astype(np.float32)
-        self._held: F32 = np.zeros(0, np.float32)
-        self._sent = 0
-
-    @property
-    def sent_samples(self) -> int:
-        """Samples let go so far."""
-        return self._sent
-
-    @property
-    def next_sample(self) -> int:
-        """The next window's samples must begin here or before."""
-        return self._sent
-
-    def join(self, samples: F32, at: int, last: bool) -> F32:
-        """`samples` [n] are final from `at` on, counted from the segment's first sample; returns
-        those that may leave."""
-        assert at <= self._sent, "a window begins where the one before it ended, or earlier"
-        body = samples[self._sent - at :].astype(np.float32)  # a copy
-        held = self._held.size
-        assert body.size >= held, "a window covers what was held back"
-        body[:held] = self._held + (body[:held] - self._held) * self._ramp[:held]
-        keep = 0 if last else min(self._ramp.size, body.size)
-        out, self._held = body[: body.size - keep], body[body.size - keep :]
-        self._sent += out.size
-        return out

@@ -17,8 +17,7 @@ from chatterbox.engine import vocoding_loop as decoding
 from chatterbox.engine.cpu_lock import CpuLock
 from chatterbox.engine.fairness import FairScheduler
 from chatterbox.engine.generation_loop import GenerationLoop
-from chatterbox.engine.outbox import Outbox, SegmentEnd
-from chatterbox.engine.playback import PlaybackClock
+from chatterbox.engine.outbox import Outbox, PlaybackClock, SegmentEnd
 from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.sequence import SegmentRequest
 from chatterbox.engine.stats import Counters

@@ -12,8 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from chatterbox.engine.cpu_lock import CpuLock
 from chatterbox.engine.generation_loop import GenerationLoop
-from chatterbox.engine.outbox import CAPACITY_SAMPLES, Outbox, SegmentEnd
-from chatterbox.engine.playback import PlaybackClock
+from chatterbox.engine.outbox import CAPACITY_SAMPLES, Outbox, PlaybackClock, SegmentEnd
 from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.sequence import SegmentRequest, Take
 from chatterbox.engine.stats import Counters

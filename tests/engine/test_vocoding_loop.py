@@ -9,13 +9,12 @@ from fakes import VOCAB, FakeDecoder, FakePrompts, fake_voice, window_settings
 
 from chatterbox.engine.cpu_lock import CpuLock
 from chatterbox.engine.fairness import MAX_DEFICIT_S, FairScheduler
-from chatterbox.engine.latency import START, LatencyModel
-from chatterbox.engine.outbox import CAPACITY_SAMPLES, Outbox, SegmentEnd
-from chatterbox.engine.playback import PlaybackClock
+from chatterbox.engine.outbox import CAPACITY_SAMPLES, Outbox, PlaybackClock, SegmentEnd
 from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.sequence import SegmentRequest, Take
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.vocoding_loop import VocodingLoop
+from chatterbox.engine.windows import START, LatencyModel
 from chatterbox.errors import EngineDead, GenerationFailed
 from chatterbox.families.turbo.spec import SAMPLES_PER_CODE, TAIL_SILENCE_CODES
 
@@ -433,6 +432,8 @@ def test_on_a_gpu_nobody_lets_anybody_go_first():
 
 def test_windows_stand_aside_for_who_is_still_at_the_engines_door(patient):
     door = [job()]
+    for one in (patient.loop.open_takes[0].request, *door):
+        patient.fairness.enter(one)
     patient.fairness.watch_arrivals(lambda: door)
     assert not patient.loop.step()
     door.clear()

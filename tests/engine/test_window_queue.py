@@ -8,7 +8,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatterbox.engine.window_queue import (
+from chatterbox.engine.vocoder_stream import (
     GATHER_S,
     LOW_BUFFER_S,
     PATIENCE_S,

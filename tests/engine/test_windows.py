@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatterbox.arrays import F32, I64
-from chatterbox.engine.windows import Crossfader, DecodeCost, Windows, WindowSettings
+from chatterbox.engine.vocoder_stream import Crossfader
+from chatterbox.engine.windows import DecodeCost, Windows, WindowSettings
 from chatterbox.families.base import Window
 from chatterbox.families.turbo.spec import SAMPLES_PER_CODE, SILENCE_CODE, TAIL_SILENCE_CODES
 
@@ -113,16 +114,16 @@ def test_every_code_is_fresh_exactly_once(settings, total, moments):
 def test_context_and_look_ahead_are_always_there_and_bounded(settings, total, moments):
     for w in drive(Windows(settings), total, moments):
         context = w.fresh - w.begin
-        usual = min(w.fresh, settings.left_context_frames)
+        usual = min(w.fresh, settings.codec.left_context_frames)
         assert context == usual or (w.last and usual < context < usual + settings.most_frames)
         assert w.end - w.fresh <= 2 * settings.most_frames
-        assert w.last or w.stop == w.end + settings.look_ahead_frames
+        assert w.last or w.stop == w.end + settings.codec.look_ahead_frames
 
 
 @given(settings_st, st.integers(0, 200), st.lists(moment_st, max_size=20))
 def test_streamed_equals_whole(settings, total, moments):
     codes = np.random.default_rng(total).integers(0, 6561, total)
-    decoder = LocalDecoder(settings.look_ahead_frames)
+    decoder = LocalDecoder(settings.codec.look_ahead_frames)
     seams = Crossfader(settings.cross_fade_samples)
     pieces = []
     for w in drive(Windows(settings), total, moments):
@@ -139,10 +140,10 @@ def test_streamed_equals_whole(settings, total, moments):
 def test_few_sizes_leave_few_shapes(settings, total, moments, fixed_schedule):
     taken = drive(Windows(settings, fixed_schedule=fixed_schedule), total, moments)
     assert {w.end - w.fresh for w in taken[:-1]} <= {*settings.sizes}
-    around = settings.left_context_frames + settings.look_ahead_frames
+    around = settings.codec.left_context_frames + settings.codec.look_ahead_frames
     usual = {around + size for size in settings.sizes}
     for w in taken:
-        if w.fresh > settings.left_context_frames and w.fed_frames not in usual:
+        if w.fresh > settings.codec.left_context_frames and w.fed_frames not in usual:
             assert w.last
             # It brings more than any other, or there is not enough before it to feed with it.
             longer = [n for n in usual if n >= w.fed_frames]
@@ -168,7 +169,7 @@ def test_windows_by_table_do_not_depend_on_when_codes_come(settings, total, mome
     assert [w.fresh for w in taken] == [0, *(w.end for w in taken[:-1])]
     assert taken[-1].end == total
     assert taken[-1].last
-    assert all(w.stop == w.end + settings.look_ahead_frames for w in taken[:-1])
+    assert all(w.stop == w.end + settings.codec.look_ahead_frames for w in taken[:-1])
 
 
 def test_windows_by_table_grow_from_a_quick_first_one():

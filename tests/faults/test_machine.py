@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from chatterbox.engine.generation_loop import GenerationLoop
-from chatterbox.engine.outbox import CAPACITY_SAMPLES, Outbox, SegmentEnd
-from chatterbox.engine.playback import PlaybackClock
+from chatterbox.engine.outbox import CAPACITY_SAMPLES, Outbox, PlaybackClock, SegmentEnd
 from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.sequence import SegmentRequest
 from chatterbox.engine.stats import Counters

@@ -14,8 +14,7 @@ from tiny_decoder import open_decoder, saved, some_codes, voice
 from chatterbox.arrays import I64
 from chatterbox.compile.decoder import variants as forms
 from chatterbox.compile.decoder.equivalence import mel_distance_db
-from chatterbox.engine.outbox import Outbox, SegmentEnd
-from chatterbox.engine.playback import PlaybackClock
+from chatterbox.engine.outbox import Outbox, PlaybackClock, SegmentEnd
 from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.sequence import SegmentRequest
 from chatterbox.engine.stats import Counters

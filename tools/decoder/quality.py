@@ -268,7 +268,7 @@ def compare(
         return " / ".join(f"{v:.2f}" for v in (*np.percentile(values, [50, 95]), values.max()))
 
     print(
-        f"| {prompt} | {settings.left_context_frames} | {settings.look_ahead_frames} "
+        f"| {prompt} | {settings.codec.left_context_frames} | {settings.codec.look_ahead_frames} "
         f"| {settings.most_frames} | {mean['flow']:.2f} | {mean['vocoder']:.1f} "
         f"| {mean['snr']:.1f} | {mean['mel']:.2f} | {len(at_seams)} "
         f"| {spread(at_seams)} | {spread(there)} | {mean['cost']:.2f} | {mean['one']:.2f} |",
