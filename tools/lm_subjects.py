@@ -125,9 +125,9 @@ class Subjects:
         """Of the compiled graph: `q4` takes the stock q4 file over; `fp32:q4` quantises fp32."""
         source, _, target = precision.partition(":")
         recipe = usual_options(self._settings.device, target or source)  # type: ignore[arg-type]
-        if recipe is not None and target:
+        if target:
             recipe = replace(recipe, bits=int(target[1:]))
-        if recipe is not None and self._given.kv_dtype:
+        if self._given.kv_dtype:
             recipe = replace(recipe, cache=self._given.kv_dtype)
         found = compile_lm(
             self._path(source),

@@ -36,6 +36,11 @@ Rows = NDArray[Any]
 TOTAL = "total_length"
 
 
+def takes_both(session: ort.InferenceSession) -> bool:
+    """Whether a graph takes ids and embeddings, and adds them."""
+    return {IDS, EMBEDS} <= {i.name for i in session.get_inputs()}
+
+
 def past_name(layer: int, kind: str) -> str:
     """Graph input of a layer's cached "key" or "value"."""
     return f"past.{layer}.{kind}"

@@ -47,6 +47,21 @@ class TokenIds:
         return codes + self.first
 
 
+@dataclass(frozen=True, slots=True)
+class TokensInGraph:
+    """Implements `Embedder` for graphs that look up tokens themselves, and take text as rows."""
+
+    rows: Embedder
+
+    def text(self, ids: I64) -> NDArray[Any]:
+        """Rows of the text."""
+        return self.rows.text(ids)
+
+    def codes(self, codes: I64) -> I64:
+        """As they are."""
+        return codes
+
+
 class HostEmbedder:
     """Implements `Embedder` on two tables."""
 

@@ -2,10 +2,11 @@
 
 from chatterbox.config import TTSConfig
 from chatterbox.errors import first_line
+from chatterbox.runtime.bound_call import takes_both
 from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.compiled_lm import CompiledGraph
 from chatterbox.runtime.cuda_graphs import CAPTURE_OPTIONS, Buckets
-from chatterbox.runtime.embedding import Embedder
+from chatterbox.runtime.embedding import Embedder, TokensInGraph
 from chatterbox.runtime.kv_slots import SlottedLanguageModel
 from chatterbox.runtime.sessions import SessionSettings, captures, open_session
 
@@ -26,9 +27,10 @@ def open_compiled(
 
     def opened(buckets: Buckets | None) -> SlottedLanguageModel:
         options = CAPTURE_OPTIONS if buckets else None
+        session = open_session(graph.path, settings, provider_options=options, spin_us=SPIN_US)
         return SlottedLanguageModel(
-            open_session(graph.path, settings, provider_options=options, spin_us=SPIN_US),
-            embed,
+            session,
+            TokensInGraph(embed) if takes_both(session) else embed,
             slots=config.max_sequences,
             capacity=capacity,
             prefix_cache_bytes=config.kv_prefix_cache_mb * MIB,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from chatterbox.arrays import I64
+from chatterbox.arrays import F32, I64
 from chatterbox.compile.lm.embedding_tables import host_embedder
 from chatterbox.compile.lm.equivalence import (
     EXACT_STEPS,
@@ -18,6 +18,7 @@ from chatterbox.compile.lm.equivalence import (
     random_embedder,
     sampled_embedder,
     stock_trial,
+    tokens_deviation,
 )
 from chatterbox.compile.lm.int8_kv import channel_ranges, use_int8_cache
 from chatterbox.compile.lm.kl_check import Divergence, divergence
@@ -85,6 +86,11 @@ class Embedding:
             return None
         return host_embedder(self.path, self.session, vocab, self.end_id)
 
+    def token_rows(self, vocab: int) -> F32:
+        """The row of each token."""
+        rows: F32 = self.session.codes(np.arange(vocab))
+        return rows
+
 
 def compile_lm(
     source: Path,
@@ -107,8 +113,6 @@ def compile_lm(
     Never raises for what a file holds or a disk lacks: the reason comes back as `NotCompiled`.
     """
     chosen = options or usual_options(settings.device, precision)
-    if chosen is None:
-        return NotCompiled("a GPU steps in place in fp16, not in fp32")
     try:
         progress(0.0, "reading")
         paths = [source, *([embedding.path] if embedding and embedding.path else [])]
@@ -146,13 +150,13 @@ class _Job:
         """Write and prove; a refusal is remembered without its graph."""
         model = match(PublishedGraph(self.source), self.angles)
         model = replace(model, head=model.head.outputs(self.options.head))
+        tables = self.embedding.tables(model.vocab) if self.embedding else None
         try:
             proofs = self._write(model, working)
         except _Refused as why:
             (working / GRAPH_FILE).unlink()
             (working / SIDECAR_FILE).unlink()
             return Contents({"refused": str(why)}, {})
-        tables = self.embedding.tables(model.vocab) if self.embedding else None
         facts = {
             "vocab": model.vocab,
             "cache": self.options.cache,
@@ -174,7 +178,9 @@ class _Job:
                 else random_embedder(model.hidden)
             )
         kept = replace(self.options, bits=None)
-        write(model, kept, working, lambda done: self.progress(0.5 * done, "writing"))
+        looks_up = self.options.tokens_in and model.table is None and self.embedding is not None
+        tokens = self.embedding.token_rows(model.vocab) if looks_up and self.embedding else None
+        write(model, kept, working, lambda done: self.progress(0.5 * done, "writing"), tokens)
         self.progress(0.5, "proving")
         trial = stock_trial(self.source, embed, threads, self.options.head)
         exact = deviation(trial, exact_session(graph, threads), steps=EXACT_STEPS)
@@ -183,7 +189,7 @@ class _Job:
         if not exact.worst <= tolerance:
             raise _Refused(_differs(exact, tolerance))
         if self.options.bits is not None:
-            write(model, self.options, working, self._quantised)
+            write(model, self.options, working, self._quantised, tokens)
         if self.options.cache == "int8":
             self.progress(0.8, "comparing what is said with an int8 cache")
             spoken = self._int8_cache(graph, session or embed)
@@ -191,9 +197,14 @@ class _Job:
                 raise _Refused(_changes(spoken))
         self.progress(0.9, "proving as served")
         tolerance = LOSSY_TOLERANCE if self.options.bits else SERVED_TOLERANCE[self.options.cache]
-        served = deviation(trial, open_session(graph, self.settings), memory=self._memory)
+        session = open_session(graph, self.settings)
+        served = deviation(trial, session, memory=self._memory)
         if not served.worst <= tolerance:
             raise _Refused("as served " + _differs(served, tolerance))
+        if tokens is not None and self.embedding is not None:
+            looked_up = tokens_deviation(session, self.embedding.session, self._memory)
+            if not looked_up.worst <= EXACT_TOLERANCE["fp16"]:
+                raise _Refused("by tokens " + _differs(looked_up, EXACT_TOLERANCE["fp16"]))
         return {"exact": exact, "served": served}
 
     def _quantised(self, done: float) -> None:

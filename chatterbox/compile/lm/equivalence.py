@@ -18,7 +18,7 @@ from chatterbox.arrays import F32, I64
 from chatterbox.runtime.bound_call import Rows
 from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.compiled_lm import Deviation
-from chatterbox.runtime.embedding import Embedder
+from chatterbox.runtime.embedding import Embedder, TokensInGraph
 from chatterbox.runtime.kv_prefix import PrefixedPrompt
 from chatterbox.runtime.kv_slots import SlottedLanguageModel
 from chatterbox.runtime.sessions import SessionSettings, open_session
@@ -162,6 +162,22 @@ def deviation(
         codes = np.array([trial.codes[slot][step] for slot in slots])
         logits.append(model.decode(slots, codes).copy())
     return compare(trial.logits[:, : 1 + steps], np.stack(logits, axis=1))
+
+
+def tokens_deviation(
+    compiled: ort.InferenceSession, rows: Embedder, memory: Memory | None = None
+) -> Deviation:
+    """A step by tokens that the graph looks up, against one by rows of them."""
+    ids = np.arange(2 * END_IDS)
+    found = []
+    for embed in (rows, TokensInGraph(rows)):
+        model = SlottedLanguageModel(
+            compiled, embed, slots=1, capacity=CAPACITY, prefix_cache_bytes=0, memory=memory
+        )
+        model.prefill(0, PrefixedPrompt("", rows.text(ids)[:0], ids))
+        last = model.vocab - 1
+        found.append(np.stack([model.decode([0], np.array([i])).copy() for i in (7, last)]))
+    return compare(*found)
 
 
 def exact_session(path: Path, threads: int) -> ort.InferenceSession:

@@ -80,6 +80,11 @@ class Linear:
             weight = Dense(weight.values[:, chosen])
         return Linear(weight, self.bias[chosen])
 
+    def padded(self, multiple: int) -> "Linear":
+        """With so many outputs more, which are nobody's, that there is a multiple of them."""
+        count = self.weight.shape[1]
+        return self.outputs([(0, count), (0, short)]) if (short := -count % multiple) else self
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Norm:

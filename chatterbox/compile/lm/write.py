@@ -26,7 +26,7 @@ from chatterbox.compile.lm.weights import (
     SideBySide,
     Transformer,
 )
-from chatterbox.runtime.bound_call import METADATA_KEY, past_name, present_name
+from chatterbox.runtime.bound_call import EMBEDS, IDS, METADATA_KEY, past_name, present_name
 from chatterbox.runtime.compiled_lm import GRAPH_FILE, CompileOptions
 
 SIDECAR_FILE = GRAPH_FILE + "_data"
@@ -44,10 +44,17 @@ Progress = Callable[[float], None]
 """Told how much of the work is done, 0 to 1."""
 
 
-def write(model: Transformer, recipe: CompileOptions, directory: Path, progress: Progress) -> None:
-    """Write GRAPH_FILE and SIDECAR_FILE into `directory`."""
+def write(
+    model: Transformer,
+    recipe: CompileOptions,
+    directory: Path,
+    progress: Progress,
+    tokens: Array | None = None,
+) -> None:
+    """Write GRAPH_FILE and SIDECAR_FILE into `directory`. `tokens`: the table [vocab, hidden] that
+    are looked up in besides taking embeddings."""
     with (directory / SIDECAR_FILE).open("wb") as sidecar:
-        graph = _Writer(model, recipe, sidecar).graph(progress)
+        graph = _Writer(model, recipe, sidecar, tokens).graph(progress)
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)]
     proto = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
     facts = {"positions": _positions(model), "hidden": model.hidden, "vocab": model.vocab}
@@ -56,8 +63,12 @@ def write(model: Transformer, recipe: CompileOptions, directory: Path, progress:
 
 
 class _Writer:
-    def __init__(self, model: Transformer, recipe: CompileOptions, sidecar: Any) -> None:
+    def __init__(
+        self, model: Transformer, recipe: CompileOptions, sidecar: Any, tokens: Array | None
+    ) -> None:
         self._model = model
+        self._head = model.head.padded(recipe.head_multiple)
+        self._tokens = tokens
         self._recipe = recipe
         self._type = TYPES[recipe.compute]
         self._sidecar = sidecar
@@ -73,7 +84,7 @@ class _Writer:
             normed, stream = self._layer(index, layer, following, normed, stream)
             progress((index + 1) / (len(model.layers) + 1))
         last = self._node("Gather", [normed, self._constant("last", np.array(-1))], "", axis=1)
-        logits = self._linear(last, model.head, "head")
+        logits = self._linear(last, self._head, "head")
         self._node("Cast", [logits], "", name="logits", to=TensorProto.FLOAT)
         inputs, outputs = self._edges()
         return helper.make_graph(self._nodes, "compiled", inputs, outputs, self._tensors)
@@ -81,8 +92,12 @@ class _Writer:
     def _embedded(self) -> tuple[str, str]:
         """What comes in → first layer's input, residual stream."""
         model, first = self._model, self._model.layers[0].norm_1
-        rows = "embeds" if model.table is None else self._rows(model.table)
+        rows = EMBEDS if model.table is None else self._rows(model.table)
         stream = self._node("Cast", [rows], "", to=self._type)
+        if self._tokens is not None:
+            no_id = np.zeros((1, model.hidden), self._tokens.dtype)
+            table = self._weight("tokens", np.concatenate([self._tokens, no_id]))
+            stream = self._node("Add", [stream, self._node("Gather", [table, IDS], "")], "")
         if isinstance(model.positions, Rotary):
             self._angles = [
                 self._weight(name, angles[: _positions(model)])
@@ -97,11 +112,11 @@ class _Writer:
     def _rows(self, table: Array | BlockQuantized) -> str:
         """Of the table, which stays as it is stored: only what is read is widened."""
         if not isinstance(table, BlockQuantized):
-            return self._node("Gather", [self._constant("table", table), "input_ids"], "")
+            return self._node("Gather", [self._constant("table", table), IDS], "")
         rows = len(table.codes)
         parts = [
             self._constant("table.codes", table.codes.reshape(rows, -1)),
-            "input_ids",
+            IDS,
             self._constant("table.scales", table.scales),
         ]
         if table.zero_points is not None:
@@ -240,10 +255,14 @@ class _Writer:
         slots = ["slots", model.kv_heads, "capacity", model.head_dim]
         kinds = [(i, kind) for i in range(len(model.layers)) for kind in ("key", "value")]
         new = ["rows_active", "new"]
+        by_ids = model.table is not None or self._tokens is not None
         inputs = [
-            value("embeds", TensorProto.FLOAT, [*new, model.hidden])
-            if model.table is None
-            else value("input_ids", TensorProto.INT64, new),
+            *(
+                [value(EMBEDS, TensorProto.FLOAT, [*new, model.hidden])]
+                if model.table is None
+                else []
+            ),
+            *([value(IDS, TensorProto.INT64, new)] if by_ids else []),
             *([] if self._angles else [value("position_ids", TensorProto.INT64, new)]),
             value("rows", TensorProto.INT64, ["slots"]),
             value("active", TensorProto.INT64, ["rows_active"]),
@@ -251,7 +270,7 @@ class _Writer:
             value("total_length", TensorProto.INT32, []),
             *(value(past_name(*kind), self._type, slots) for kind in kinds),
         ]
-        logits = value("logits", TensorProto.FLOAT, ["rows_active", model.vocab])
+        logits = value("logits", TensorProto.FLOAT, ["rows_active", self._head.weight.shape[1]])
         return inputs, [logits, *(value(present_name(*kind), self._type, slots) for kind in kinds)]
 
 

@@ -126,8 +126,6 @@ def compiled_graph(parts: LanguageModelParts) -> CompiledGraph | NotCompiled:
     proven."""
     precision = parts.files.precisions["language_model"]
     options = usual_options(parts.settings.device, precision)
-    if options is None:
-        return NotCompiled("a GPU steps in place in fp16, not in fp32")
     asked = parts.config.kv_dtype
     if asked != "auto":
         options = replace(options, cache=asked)
