@@ -96,6 +96,7 @@ def test_what_faults_mean():
         "CUDA failure 2: out of memory ; GPU=0 ; expr=cudaMalloc",
         "std::bad_alloc",
         "CUBLAS_STATUS_ALLOC_FAILED",
+        "CUDNN failure 4004: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED ; GPU=0",
     ):
         assert is_out_of_memory(RuntimeError(text))
         assert not device_is_lost(RuntimeError(text))

@@ -10,6 +10,7 @@ import pytest
 from chatterbox.compile.lm import compiler
 from chatterbox.compile.lm.compiler import CompiledGraph
 from chatterbox.config import TTSConfig
+from chatterbox.families.turbo import language_model
 from chatterbox.families.turbo.files import GRAPHS
 from chatterbox.families.turbo.language_model import (
     LanguageModelParts,
@@ -18,7 +19,8 @@ from chatterbox.families.turbo.language_model import (
 )
 from chatterbox.families.turbo.tokenizer import Tokenizer
 from chatterbox.hub.files import ModelFiles
-from chatterbox.runtime.embedding import HostEmbedder
+from chatterbox.runtime.compiled_lm import usual_options
+from chatterbox.runtime.embedding import HostEmbedder, TokensInGraph
 from chatterbox.runtime.kv_prefix import PrefixedPrompt
 from chatterbox.runtime.kv_slots import SlottedLanguageModel
 from chatterbox.runtime.published_lm import PublishedLanguageModel
@@ -72,6 +74,27 @@ def test_where_nothing_changes_the_cache_is_in_int8(tmp_path, monkeypatch):
     model, note = open_language_model(parts(tmp_path, kv_dtype="auto"))
     assert model._shape.kv_type == np.int8
     assert "cache in int8; " in note
+
+
+def test_a_gpus_form_looks_tokens_up_itself(tmp_path, monkeypatch):
+    """Run on a CPU, which has the kernels, if slow ones."""
+    expected = logits(open_language_model(parts(tmp_path / "cpu", "fp32"))[0])
+    monkeypatch.setattr(language_model, "usual_options", lambda *_: usual_options("cuda", "fp32"))
+    model, _ = open_language_model(parts(tmp_path / "gpu", "fp32"))
+    assert isinstance(model._embed, TokensInGraph)
+    assert model._shape.kv_type == np.float16
+    found = logits(model)
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() < 0.1 * expected.std()
+
+
+def test_a_gpus_form_whose_tokens_are_others_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(language_model, "usual_options", lambda *_: usual_options("cuda", "fp32"))
+    rows = compiler.Embedding.token_rows
+    monkeypatch.setattr(compiler.Embedding, "token_rows", lambda *given: rows(*given)[::-1])
+    model, note = open_language_model(parts(tmp_path, "fp32"))
+    assert isinstance(model, PublishedLanguageModel)
+    assert "by tokens its logits differ" in note
 
 
 def test_a_graph_that_is_not_recognised_is_served_as_published(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from chatterbox.families.turbo.language_model import EmbedGraph
 from chatterbox.families.turbo.tokenizer import Tokenizer
 from chatterbox.families.turbo.voice import EncoderGraph, VoiceTensors
 from chatterbox.hub.files import PRECISIONS, ModelFiles
+from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.kv_prefix import PrefixedPrompt
 from chatterbox.runtime.published_lm import BATCH_TOLERANCE, PublishedLanguageModel
 from chatterbox.runtime.sessions import open_session, session_settings
@@ -24,11 +25,11 @@ def files(precision: str) -> ModelFiles:
     return ModelFiles(made.path(), dict.fromkeys(GRAPHS, precision))
 
 
-def language_model(precision: str = "fp32", session=None) -> PublishedLanguageModel:
+def language_model(precision: str = "fp32", session=None, memory=None) -> PublishedLanguageModel:
     model = files(precision)
     embed = EmbedGraph(open_session(model.graph("embed_tokens"), SETTINGS))
     session = session or open_session(model.graph("language_model"), SETTINGS)
-    return PublishedLanguageModel(session, embed, slots=4, capacity=2048)
+    return PublishedLanguageModel(session, embed, slots=4, capacity=2048, memory=memory)
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +49,10 @@ def rows(voice) -> PrefixedPrompt:
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_rows_join_leave_pause_and_return_as_if_alone(precision, rows):
-    model, alone = language_model(precision), language_model(precision)
+@pytest.mark.parametrize("memory", [None, Memory("cpu")], ids=["arrays", "in place"])
+def test_rows_join_leave_pause_and_return_as_if_alone(precision, rows, memory):
+    """`in place` as on a GPU, where caches stay on the device between steps of the same rows."""
+    model, alone = language_model(precision, memory=memory), language_model(precision)
     assert model.batched
     alone.batched = False
     texts = {0: "Hello there.", 1: "A somewhat longer text than that.", 2: "Hm."}

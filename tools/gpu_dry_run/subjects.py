@@ -58,9 +58,9 @@ def take_proofs_as_passed() -> None:
 
 
 def random_model(folder: Path) -> Path:
-    """A small one of the published form in fp16, with a decoder that can be cut."""
+    """A small one of the published form in fp16, with a decoder that can be cut, in fp32."""
     build_model.main(["random", str(folder), *SMALL])
-    write_decoder(random_weights(TINY), folder, "fp16")
+    write_decoder(random_weights(TINY), folder, "fp32")
     return folder
 
 
@@ -74,7 +74,7 @@ def loaded(model: Path | str, data_dir: Path, **settings: Any) -> TTSEngine:
 
 def any_voice(engine: TTSEngine) -> Voice:
     """One that nobody has."""
-    shape = engine.model.language_model._shape  # type: ignore[attr-defined]
+    shape = engine.model.language_model._shape
     features = np.random.default_rng(0).normal(size=(VOICE_ROWS, shape.hidden)).astype(np.float32)
     voice = probe_voice(PROMPT_CODES)
     return Voice("any", dataclasses.replace(voice.data, features=features))
@@ -127,10 +127,11 @@ def windows(decoder: StreamingDecoder) -> Iterator[Window]:
 
 
 def decoder_figures(engine: TTSEngine) -> dict[str, Any]:
-    """What the windows of a stream do, once all have been met; and of two streams together."""
+    """What the windows of a stream do, and of two streams together. The first round counts for
+    nothing: onnxruntime keeps CUDA graphs for each thread, and this is not the engine's."""
     decoder, voice = engine.model.decoder, any_voice(engine)
     found: dict[str, Any] = {}
-    for streams in (1, min(2, decoder.max_rows)):
+    for streams in 2 * sorted({1, min(2, decoder.max_rows)}):
         opened = [decoder.open(voice, seed) for seed in range(streams)]
         for window in windows(decoder):
             tokens = np.zeros(window.stop - window.begin, np.int64)
