@@ -160,6 +160,13 @@ class TTSConfig(Settings):
         description="Orpheus on a GPU: windows of different requests in one call of its codec; more"
         " raises throughput, and each first sound waits for larger calls",
     )
+    decoder_gather_ms: float = Field(
+        3.0,
+        ge=0.0,
+        le=100.0,
+        description="On a GPU: how long a window waits for those of other requests to share its"
+        " call; more fills calls, and delays every sound by as much",
+    )
 
     # --- engine
     max_concurrent_requests: int = Field(

@@ -139,6 +139,7 @@ class TTSEngine:
             cpu,
             self.model.loudest_rms,
             fairness=fairness,
+            gather_s=self.config.decoder_gather_ms / 1000,
         )
         self.generation = GenerationLoop(
             self.model.language_model,

@@ -64,12 +64,15 @@ class VocodingLoop:
         loudest_rms: float | None = None,
         *,
         fairness: FairScheduler | None = None,
+        gather_s: float = GATHER_S,
     ) -> None:
         """`cpu`, `fairness`: shared with the generation loop. `watermark` marks whole segments, so
         that with one nothing leaves before a segment is complete; nor does it where nobody listens
         meanwhile, so that any take may be discarded. `loudest_rms`: what is louder is turned down;
-        None: nothing is."""
+        None: nothing is. `gather_s`: how long a due window may wait for others to share its
+        call."""
         self._decoder = decoder
+        self._gather_s = gather_s
         self._watermark = watermark
         self._cpu = cpu or CpuLock(shared=False)
         self._fairness = fairness or FairScheduler(shared=self._cpu.shared)
@@ -147,7 +150,7 @@ class VocodingLoop:
         due = self._due_now()
         chosen = select_batch(due, rows)
         if chosen and should_wait_for_more(len(chosen), len(self._open), rows):
-            time.sleep(GATHER_S)
+            time.sleep(self._gather_s)
             due = self._due_now()
             chosen = select_batch(due, rows)
         if chosen:

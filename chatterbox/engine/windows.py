@@ -60,7 +60,7 @@ class WindowSettings:
             max(round(seconds * codec.frame_rate_hz), 1)
             for seconds in (FIRST_LEAST_S, FIRST_MOST_S, MOST_S)
         )
-        return cls(codec, least, first, most, sizes)
+        return cls(codec, least, first, most, sizes, codec.cross_fade_ms)
 
     def __post_init__(self) -> None:
         assert self.codec.look_ahead_frames >= 0

@@ -29,6 +29,7 @@ class CodecSpec:
     delay_samples: int = 0
     """At a window's end, not final although the whole frames of `look_ahead_frames` were fed: a
     codec that sees 4757 samples ahead looks 2 frames of 2048 ahead, and keeps 661 samples back."""
+    cross_fade_ms: int = 15  # over which windows are blended; 0: they agree to rounding
     silence_tokens: frozenset[int] = frozenset()  # known to sound silent
 
     @property

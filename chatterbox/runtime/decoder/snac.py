@@ -29,9 +29,10 @@ SNAC = CodecSpec(
     look_ahead_frames=2,
     left_context_frames=3,
     delay_samples=661,
+    cross_fade_ms=0,
 )
 """4757 samples to the right are two frames and 661 samples. To the left of a window lie 4757 and
-those 661, which are within three frames, and what a cross-fade takes too."""
+those 661, which are within three frames. Windows agree to rounding: nothing is blended."""
 
 Draw = Callable[[int, int, int, int], F32]
 """Standard normal numbers [count] by seed, block, first position and count."""

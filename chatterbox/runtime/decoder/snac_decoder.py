@@ -7,12 +7,13 @@ position: samples are equal however windows fall.
 """
 
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
 
-from chatterbox.families.base import DecodeJob, Rendered, Voice
+from chatterbox.families.base import CodecSpec, DecodeJob, Rendered, Voice
 from chatterbox.runtime.decoder.graph_io import Feeds, Session, as_declared
 from chatterbox.runtime.decoder.snac import (
     AUDIO,
@@ -60,8 +61,6 @@ def _shape(job: DecodeJob) -> _Shape:
 class SnacDecoder:
     """A `StreamingDecoder` of one graph."""
 
-    codec = SNAC
-
     def __init__(
         self,
         session: Session,
@@ -77,6 +76,11 @@ class SnacDecoder:
         self._session, self._carrying = session, carrying
         self._compiled = any(i.name == noise_name(0) for i in session.get_inputs())
         self._max_rows, self._sizes, self._draw = max_rows, sizes, draw
+
+    @property
+    def codec(self) -> CodecSpec:
+        """Windows whose noise differs where they meet are blended."""
+        return SNAC if self._compiled else replace(SNAC, cross_fade_ms=15)
 
     @property
     def window_frames(self) -> tuple[int, ...]:
