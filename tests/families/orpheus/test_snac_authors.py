@@ -3,6 +3,7 @@
 Needs PyTorch and `snac`, which only the environment of requirements-torch.txt has.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from tools.model_builder.snac import (  # noqa: E402
 )
 
 FRAMES = 7
+NAMES = [f"audio_codes.{i}" for i in range(3)]
 
 
 def authors(size: SnacSize, seed: int) -> "snac.SNAC":
@@ -47,6 +49,60 @@ def authors(size: SnacSize, seed: int) -> "snac.SNAC":
     weights = random_weights(size, seed)
     made.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
     return made
+
+
+class Decoding(torch.nn.Module):
+    """Their decoder behind the published inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.theirs = authors(SMALL, 5)
+
+    def forward(self, *codes: "torch.Tensor") -> "torch.Tensor":
+        return self.theirs.decode(list(codes))
+
+
+def exported(path: Path, codes: tuple["torch.Tensor", ...]) -> None:
+    frames = torch.export.Dim("frames", min=2, max=4096)
+    sizes = ({1: frames}, {1: 2 * frames}, {1: 4 * frames})
+    how = {"input_names": NAMES, "output_names": ["audio_values"]}
+    how |= {"dynamic_shapes": (sizes,), "dynamo": True, "external_data": False, "verbose": False}
+    torch.onnx.export(Decoding().eval(), codes, str(path), **how)
+
+
+def scripted(path: Path, codes: tuple["torch.Tensor", ...]) -> None:
+    """As TorchScript's exporter can only, with what freezes lengths written plainly."""
+
+    def snake(x: "torch.Tensor", alpha: "torch.Tensor") -> "torch.Tensor":
+        return x + (alpha + 1e-9).reciprocal() * torch.sin(alpha * x).pow(2)
+
+    def repeated(x: "torch.Tensor", times: int, dim: int) -> "torch.Tensor":
+        return x.unsqueeze(-1).expand(*x.shape, times).reshape(x.shape[0], x.shape[1], -1)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(snac.layers, "snake", snake)
+        patched.setattr(torch.Tensor, "repeat_interleave", repeated)
+        axes = {name: {0: "batch", 1: name} for name in NAMES}
+        how = {"input_names": NAMES, "output_names": ["audio_values"]}
+        how |= {"dynamic_axes": axes, "dynamo": False, "opset_version": 17}
+        torch.onnx.export(Decoding().eval(), codes, str(path), **how)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("export", "rows"), [(exported, False), (scripted, True)])
+def test_what_exporters_make_of_their_decoder_is_compiled(
+    tmp_path: Path, export: Callable[..., None], rows: bool
+):
+    path = tmp_path / "decoder_model.onnx"
+    export(path, tuple(torch.randint(0, 4096, (1, 5 * n)) for n in (1, 2, 4)))
+    codec = opened(path, tmp_path)
+    assert "noise by seed" in codec.note
+    assert ("rows share a call" in codec.note) == rows
+    write_snac(tmp_path / "ours", 5)
+    ours = opened(tmp_path / "ours" / "onnx" / "decoder_model.onnx", tmp_path / "ours")
+    tokens = some_tokens(FRAMES)
+    wanted = spoken(ours.decoder, tokens, forever(FRAMES))
+    np.testing.assert_allclose(spoken(codec.decoder, tokens, forever(1)), wanted, atol=1e-5)
 
 
 def test_decoder_and_encoder_are_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
