@@ -35,6 +35,8 @@ def model_notice(info: ModelInfo) -> list[str]:
             *([f"* Why: {info.fallback}."] if info.fallback else []),
             RULE,
         ]
+    if info.slowness:
+        lines += [RULE, f"* {info.slowness}", RULE]
     return [*lines, *(f"Note: {note}" for note in info.notes)]
 
 

@@ -297,7 +297,10 @@ class TTSEngine:
 
     @property
     def voices(self) -> VoiceLibrary:
-        """The voices; its methods block, so call them in `pool`."""
+        """The voices; its methods block, so call them in `pool`. Raises NotReady before they are
+        there."""
+        if self.state == "loading":
+            raise _still_loading()
         return self._voices
 
     @property
@@ -378,7 +381,7 @@ class TTSEngine:
 
     def _check_ready(self) -> None:
         if self.state == "loading":
-            raise NotReady("The model is still loading.", retry_after_s=1)
+            raise _still_loading()
         if self.state == "dead":
             raise _dead()
         if self.state == "closed":
@@ -388,6 +391,10 @@ class TTSEngine:
         ceiling = self._max_tokens
         if request.max_new_tokens is not None and request.max_new_tokens > ceiling:
             raise InvalidValue(f"max_new_tokens is at most {ceiling} here.", param="max_new_tokens")
+
+
+def _still_loading() -> NotReady:
+    return NotReady("The model is still loading.", retry_after_s=1)
 
 
 def _dead() -> EngineDead:

@@ -42,6 +42,17 @@ class ModelInfo:
     device: str
     fallback: str | None  # why `auto` settled for the embedded model
     notes: tuple[str, ...]  # what else the operator should know
+    expected_rtf: float | None = None  # seconds of computing for one of speech, where measured
+
+    @property
+    def slowness(self) -> str | None:
+        """What a person should know before waiting; None where speech is faster than real time."""
+        if self.expected_rtf is None or self.expected_rtf < 1:
+            return None
+        return (
+            f"On this machine a second of speech takes about {self.expected_rtf:.2g} s to make: too"
+            " slow to listen live. Ask for a file, and wait."
+        )
 
     @property
     def precision_text(self) -> str:

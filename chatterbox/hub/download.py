@@ -56,6 +56,16 @@ def reachable(repository: str, revision: str) -> bool:
     return answer == [True]
 
 
+def published(repository: str, revision: str, files: Sequence[str]) -> set[str]:
+    """Which of `files` the hub has; none where it cannot be asked."""
+    from huggingface_hub import HfApi
+
+    try:
+        return {info.path for info in HfApi().get_paths_info(repository, files, revision=revision)}
+    except Exception:  # noqa: BLE001 - offline, refused, unknown: `fetch` says so
+        return set()
+
+
 def fetch(
     repository: str,
     revision: str,

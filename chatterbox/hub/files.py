@@ -39,7 +39,8 @@ class Graph:
 
     name: str
     setting: str  # of TTSConfig: chooses the precision of this graph alone
-    automatic: Mapping[str, Precision]  # where none is set, by device: "cpu" and "cuda"
+    automatic: Mapping[str, Precision | tuple[Precision, ...]]
+    """Where none is set, by device ("cpu" and "cuda"): the first of these that is published."""
     precisions: tuple[Precision, ...] = PRECISIONS  # that speak well
     optional: bool = False  # left away where there is no such file
 

@@ -5,7 +5,7 @@ files.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,17 +36,18 @@ def select(
     return _Selector(config, device, say, families).selected()
 
 
-def precision(config: TTSConfig, device: str, graph: Graph) -> Precision:
-    """Of a graph: its own setting, else `model_dtype`, else what suits the device. Raises
-    ModelError where its own setting asks for one that speaks badly."""
+def precisions(config: TTSConfig, device: str, graph: Graph) -> tuple[Precision, ...]:
+    """Of a graph: its own setting, else `model_dtype`, else what suits the device, the best first.
+    Raises ModelError where its own setting asks for one that speaks badly."""
     own: PrecisionSetting | None = getattr(config, graph.setting)
     chosen = own or config.model_dtype
     if chosen == "auto" or (chosen not in graph.precisions and not own):
-        return graph.automatic[device]
+        suitable = graph.automatic[device]
+        return (suitable,) if isinstance(suitable, str) else suitable
     if chosen not in graph.precisions:
         usable = " or ".join(graph.precisions)
         raise ModelError(f"{graph.setting} is {chosen}, but {graph.name} is usable in {usable}")
-    return chosen
+    return (chosen,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class _Selector:
         hub_id, revision = next(iter(family.models.values()))
         revision = self.config.model_revision or revision
         directory = hub.local_directory(self.config.data_dir, hub_id, revision)
-        needed = self.needed(family.repositories[0])
+        needed = self.needed(family.repositories[0], directory)
         if not hub.complete(directory, needed) and not hub.reachable(hub_id, revision):
             return self.fallback(f"{hub_id} is not on this disk and the hub cannot be reached")
         try:
@@ -113,8 +114,7 @@ class _Selector:
         if family is None:
             self.fetch(hub_id, revision, ["config.json"], directory)
             family = self.family_of(directory)
-        own = family.repositories[0]
-        self.fetch(hub_id, revision, self.needed(own), directory, self.optional(own))
+        self.fetch_repository(family.repositories[0], hub_id, revision, directory)
         return self.checked(hub_id, family, directory)
 
     def checked(self, name: str, family: FamilyFiles, directory: Path) -> Selection:
@@ -124,7 +124,7 @@ class _Selector:
         for repository in family.repositories:
             own = repository is family.repositories[0]
             place = directory if own else self.companion(repository, directory)
-            for graph, chosen in self.chosen(repository):
+            for graph, chosen in self.chosen(repository, place):
                 if graph.optional and not (place / graph_file(graph.name, chosen)).is_file():
                     continue
                 precisions[graph.name] = chosen
@@ -141,8 +141,21 @@ class _Selector:
             return beside
         hub_id, revision = repository.hub_id, repository.revision
         place = hub.local_directory(self.config.data_dir, hub_id, revision)
-        self.fetch(hub_id, revision, self.needed(repository), place, self.optional(repository))
+        self.fetch_repository(repository, hub_id, revision, place)
         return place
+
+    def fetch_repository(
+        self, repository: Repository, hub_id: str, revision: str, directory: Path
+    ) -> None:
+        """Its files and graphs; of precisions that are as good, the first that the hub has."""
+        published: set[str] = set()
+        if not hub.complete(directory, self.needed(repository, directory)):
+            choice = [p for g in repository.graphs if len(p := self.precisions(g)) > 1]
+            names = [graph_file(g.name, p) for g in repository.graphs for p in self.precisions(g)]
+            published = hub.published(hub_id, revision, names) if choice else published
+        needed = self.needed(repository, directory, published)
+        optional = self.optional(repository, directory, published)
+        self.fetch(hub_id, revision, needed, directory, optional)
 
     def fetch(
         self,
@@ -155,16 +168,35 @@ class _Selector:
         if not hub.complete(directory, files):
             hub.fetch(hub_id, revision, files, directory, self.say, optional)
 
-    def chosen(self, repository: Repository) -> list[tuple[Graph, Precision]]:
-        """Its graphs, and in which precision each."""
-        return [(g, precision(self.config, self.device, g)) for g in repository.graphs]
+    def precisions(self, graph: Graph) -> tuple[Precision, ...]:
+        return precisions(self.config, self.device, graph)
 
-    def needed(self, repository: Repository) -> list[str]:
-        chosen = self.chosen(repository)
+    def chosen(
+        self, repository: Repository, directory: Path, published: Collection[str] = ()
+    ) -> list[tuple[Graph, Precision]]:
+        """Its graphs, each in the first precision that is in `directory` or `published`."""
+
+        def first(graph: Graph) -> Precision:
+            suitable = self.precisions(graph)
+            files = {chosen: graph_file(graph.name, chosen) for chosen in suitable}
+            there = (
+                p for p in suitable if files[p] in published or (directory / files[p]).exists()
+            )
+            return next(there, suitable[0])
+
+        return [(graph, first(graph)) for graph in repository.graphs]
+
+    def needed(
+        self, repository: Repository, directory: Path, published: Collection[str] = ()
+    ) -> list[str]:
+        chosen = self.chosen(repository, directory, published)
         return [*repository.files, *(graph_file(g.name, of) for g, of in chosen if not g.optional)]
 
-    def optional(self, repository: Repository) -> list[str]:
-        return [graph_file(g.name, of) for g, of in self.chosen(repository) if g.optional]
+    def optional(
+        self, repository: Repository, directory: Path, published: Collection[str]
+    ) -> list[str]:
+        chosen = self.chosen(repository, directory, published)
+        return [graph_file(g.name, of) for g, of in chosen if g.optional]
 
     def family_of(self, directory: Path) -> FamilyFiles:
         """As `config.json` says. The first family's files need none, so whatever is not known to be

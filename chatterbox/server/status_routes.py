@@ -105,7 +105,8 @@ def health_body(engine: TTSEngine, lifecycle: Lifecycle) -> dict[str, Any]:
             "graphs": dict(info.precision),
             "device": info.device,
             "fallback": info.fallback and without_directories(info.fallback, data_dir),
-            "notice": MINI_NOTICE if info.name == "mini" else None,
+            "notice": MINI_NOTICE if info.name == "mini" else info.slowness,
+            "expected_rtf": info.expected_rtf and float(f"{info.expected_rtf:.2g}"),
             "notes": [without_directories(note, data_dir) for note in info.notes],
             "default_voice": engine.default_voice,
             "skipped_voices": [

@@ -89,7 +89,8 @@ def test_an_empty_directory_is_no_model(tmp_path):
 def test_precision_by_graph_by_model_by_device(tmp_path):
     def chosen(device="cpu", **settings):
         graphs = FILES.repositories[0].graphs
-        return {g.name: select.precision(config(tmp_path, **settings), device, g) for g in graphs}
+        own = config(tmp_path, **settings)
+        return {g.name: first for g in graphs for first in select.precisions(own, device, g)}
 
     on_a_gpu = chosen("cuda")
     assert on_a_gpu.pop("conditional_decoder") == "fp32", "half precision may lose its phase"
@@ -103,10 +104,10 @@ def test_precision_by_graph_by_model_by_device(tmp_path):
 
 def test_a_graph_that_speaks_badly_in_a_precision_is_not_asked_to(tmp_path):
     codec = Graph("codec", "conditional_decoder_dtype", {"cpu": "fp32"}, ("fp32", "fp16"))
-    assert select.precision(config(tmp_path, model_dtype="q4"), "cpu", codec) == "fp32"
-    assert select.precision(config(tmp_path, model_dtype="fp16"), "cpu", codec) == "fp16"
+    assert select.precisions(config(tmp_path, model_dtype="q4"), "cpu", codec) == ("fp32",)
+    assert select.precisions(config(tmp_path, model_dtype="fp16"), "cpu", codec) == ("fp16",)
     with pytest.raises(ModelError, match="codec is usable in fp32 or fp16"):
-        select.precision(config(tmp_path, conditional_decoder_dtype="q4"), "cpu", codec)
+        select.precisions(config(tmp_path, conditional_decoder_dtype="q4"), "cpu", codec)
 
 
 CODEC = Graph("codec", "conditional_decoder_dtype", {"cpu": "fp32"})
@@ -190,4 +191,22 @@ def test_what_is_optional_may_be_missing_and_a_companion_may_lie_in_the_director
     chosen = selected(settings, "cpu", print, (FILES, OTHER))
     assert (chosen.name, chosen.family) == ("model", "other")
     assert chosen.files.graph("codec") == tmp_path / "model" / "codec" / "onnx" / "codec.onnx"
+    assert served.fetched == []
+
+
+def test_of_precisions_that_are_as_good_the_first_that_is_published_is_fetched(
+    tmp_path, monkeypatch
+):
+    served = Hub(monkeypatch)
+    lm = replace(LM, automatic={"cpu": ("fp16", "q8", "fp32")})
+    own = replace(OTHER.repositories[0], graphs=(lm,))
+    family = replace(OTHER, repositories=(own,))
+    has = {"onnx/lm_quantized.onnx", "onnx/lm.onnx"}
+    monkeypatch.setattr(hub, "published", lambda _, __, names: has & set(names))
+    chosen = selected(config(tmp_path, model="parrot"), "cpu", print, (FILES, family))
+    assert chosen.files.precisions == {"lm": "q8"}
+    has.clear()  # no network: what is there is taken
+    served.fetched.clear()
+    again = selected(config(tmp_path, model="parrot"), "cpu", print, (FILES, family))
+    assert again.files.precisions == {"lm": "q8"}
     assert served.fetched == []

@@ -3,6 +3,10 @@
 from chatterbox.hub.files import FamilyFiles, Graph, Precision, Repository
 
 LANGUAGE_MODEL, DECODER, ENCODER = "model", "decoder_model", "encoder_model"
+SUITABLE: dict[str, Precision | tuple[Precision, ...]] = {
+    "cpu": ("fp32", "fp16"),
+    "cuda": ("fp16", "fp32"),
+}
 EXACT: dict[str, Precision] = {"cpu": "fp32", "cuda": "fp32"}
 FLOATS: tuple[Precision, ...] = ("fp32", "fp16")
 
@@ -11,7 +15,7 @@ FILES = FamilyFiles(
     model_types=frozenset({"llama"}),
     repositories=(
         Repository(
-            (Graph(LANGUAGE_MODEL, "language_model_dtype", {"cpu": "fp32", "cuda": "fp16"}),),
+            (Graph(LANGUAGE_MODEL, "language_model_dtype", SUITABLE),),
             ("config.json", "generation_config.json", "tokenizer_config.json", "tokenizer.json"),
         ),
         Repository(

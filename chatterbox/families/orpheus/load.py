@@ -35,7 +35,9 @@ def load(request: LoadRequest) -> LoadedModel:
     tags = ORPHEUS.tags.union(*(TAGS.get(code, ()) for code in spoken))
     cloned = is_pretrained(request.name)
     return LoadedModel(
-        info=request.info(f"language model: {note}", f"decoder: {codec.note}", speed(rtf)),
+        info=replace(
+            request.info(f"language model: {note}", f"decoder: {codec.note}"), expected_rtf=rtf
+        ),
         family=replace(ORPHEUS, tags=tags, languages=spoken),
         prompts=OrpheusPrompts(tokenizer, tags, request.config.prompt_form),
         language_model=language_model,
@@ -52,12 +54,6 @@ def _cloned(request: LoadRequest) -> ReferenceVoices:
         raise ModelError(f"{request.name} imitates recordings, which needs the codec's {ENCODER}")
     encoder = open_encoder(request.files.graph(ENCODER), request.settings)
     return ReferenceVoices(encoder, request.files.fingerprint(ENCODER))
-
-
-def speed(rtf: float) -> str:
-    """For the operator, before anybody waits."""
-    verdict = "real time" if rtf < 1 else "slower than real time"
-    return f"one second of speech takes the language model about {rtf:.2g} s, alone: {verdict}"
 
 
 def compile_model(request: LoadRequest) -> list[str]:

@@ -5,12 +5,14 @@ Knows a small Orpheus with random weights; runs the engine.
 
 import io
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import soundfile
 
 from chatterbox.config import TTSConfig
+from chatterbox.console import model_notice
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import (
@@ -190,7 +192,11 @@ async def test_sound_leaves_after_the_frames_that_it_depends_on(engine):
 def test_what_is_loaded_is_said(engine):
     info = engine.info
     assert info.precision["model"] == "fp32"
-    assert any("one second of speech takes" in note for note in info.notes)
+    assert info.expected_rtf is not None
+    assert info.expected_rtf > 0
+    slow = replace(info, expected_rtf=10.7)
+    assert "about 11 s to make" in slow.slowness
+    assert any("11 s to make" in line for line in model_notice(slow))
     assert any("compiled, proven equal" in note for note in info.notes)
     names = [voice.voice_id for voice in engine.voices.list()]
     assert names[:3] == ["tara", "leah", "jess"]
@@ -214,6 +220,7 @@ async def test_a_pretrained_model_imitates_a_recording(orpheus, tmp_path):
     made = TTSEngine(TTSConfig(model=str(folder), data_dir=tmp_path / "data", device="cpu"))
     made.load()
     try:
+        assert len(np.concatenate(await spoken(made, 1, "slt"))) == 20 * 2048
         with pytest.raises(ChatterboxError, match="transcript"):
             made.voices.register(recording())
         info, _ = made.voices.register(recording(), "me", "What I say here.")
