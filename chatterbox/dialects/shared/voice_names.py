@@ -33,7 +33,7 @@ ORPHEUS_VOICES = {
     "dan": "awb",
     "zac": "kal16",
 }
-"""Orpheus' eight voices, in the same way."""
+"""Orpheus' eight voices, in the same way, where Orpheus is not what speaks."""
 
 
 def voice_or_alias(services: Services, name: str | None, aliases: Mapping[str, str]) -> str | None:
@@ -46,10 +46,12 @@ def voice_or_alias(services: Services, name: str | None, aliases: Mapping[str, s
         alias = aliases.get(name.lower())
         if alias is None:
             raise
-    try:
-        return services.voices.library.info(alias).voice_id
-    except VoiceNotFound:  # the built-in voice's recording is lost
-        return None
+        try:
+            return services.voices.library.info(alias).voice_id
+        except VoiceNotFound:  # the built-in voice's recording is lost, or the model has its own
+            if aliases is not ORPHEUS_VOICES:
+                return None
+        raise
 
 
 async def orpheus_voice(services: Services, name: str | None) -> str | None:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from chatterbox.config import TTSConfig
+from chatterbox.engine.engine import TTSEngine
 from tools.model_builder.orpheus import OrpheusSize, write_orpheus
 
 
@@ -15,6 +17,11 @@ def orpheus(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def data_dir(tmp_path_factory) -> Path:
-    """Where the model is compiled once for all tests."""
-    return tmp_path_factory.mktemp("data")
+def engine(orpheus, tmp_path_factory):
+    data_dir = tmp_path_factory.mktemp("data")
+    made = TTSEngine(
+        TTSConfig(model=str(orpheus), data_dir=data_dir, device="cpu", max_sequences=4)
+    )
+    made.load()
+    yield made
+    made.close()

@@ -38,15 +38,6 @@ def tokenizer(orpheus) -> Tokenizer:
     return Tokenizer.from_file(orpheus / "tokenizer.json")
 
 
-@pytest.fixture(scope="session")
-def engine(orpheus, data_dir):
-    config = TTSConfig(model=str(orpheus), data_dir=data_dir, device="cpu", max_sequences=4)
-    made = TTSEngine(config)
-    made.load()
-    yield made
-    made.close()
-
-
 def said(prompts: OrpheusPrompts, text: str, voice: Voice = TARA) -> str:
     """What the text between the control tokens says."""
     ids = prompts.prompt(text, voice).ids
