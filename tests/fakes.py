@@ -11,8 +11,9 @@ import numpy as np
 from chatterbox.arrays import F32, I64
 from chatterbox.engine.windows import WindowSettings
 from chatterbox.families.base import DecodeJob, Rendered, Voice
-from chatterbox.families.turbo.spec import CODEC, SAMPLES_PER_CODE, STOP_CODE, TAIL_SILENCE_CODES
+from chatterbox.families.turbo.spec import STOP_CODE
 from chatterbox.families.turbo.voice import TurboVoices, VoiceTensors
+from chatterbox.runtime.decoder.s3gen import CODEC, SAMPLES_PER_CODE, TAIL_SILENCE_CODES
 
 VOCAB = 6563
 

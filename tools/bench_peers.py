@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from chatterbox.arrays import I64, SAMPLE_RATE_HZ
-from chatterbox.families.turbo.spec import CODE_COUNT, SILENCE_CODE, START_CODE
+from chatterbox.families.turbo.spec import START_CODE
 from chatterbox.families.turbo.voice import VoiceTensors
 from chatterbox.hub.files import PRECISION_SUFFIX, Precision
+from chatterbox.runtime.decoder.s3gen import CODE_COUNT, SILENCE_CODE
 
 PENALTY = 1.2  # the card's script is greedy with this repetition penalty
 TEXT_IDS = 30

@@ -23,7 +23,8 @@ from chatterbox.engine.sequence import SegmentRequest
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.vocoding_loop import VocodingLoop
 from chatterbox.errors import ChatterboxError
-from chatterbox.families.turbo.spec import CODE_RATE_HZ, TURBO
+from chatterbox.families.turbo.spec import TURBO
+from chatterbox.runtime.decoder.s3gen import CODE_RATE_HZ
 
 
 class Clock:

@@ -17,7 +17,8 @@ from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.sequence import SegmentRequest, Take
 from chatterbox.engine.stats import Counters
 from chatterbox.errors import EngineDead, GenerationFailed
-from chatterbox.families.turbo.spec import SAMPLES_PER_CODE, TURBO
+from chatterbox.families.turbo.spec import TURBO
+from chatterbox.runtime.decoder.s3gen import SAMPLES_PER_CODE
 
 SLOTS = 3
 LONG = "a text of some length"

@@ -23,7 +23,7 @@ from chatterbox.engine.runaway import (
     remedy,
 )
 from chatterbox.families.base import CodecSpec
-from chatterbox.families.turbo.spec import CODEC, SAMPLES_PER_CODE, SILENCE_CODE
+from chatterbox.runtime.decoder.s3gen import CODEC, SAMPLES_PER_CODE, SILENCE_CODE
 
 DEAD_AIR_CODES, LOOP_CODES, TAIL_CODES = (frames(s, CODEC) for s in (DEAD_AIR_S, LOOP_S, TAIL_S))
 CHARS = 150  # 260 codes expected

@@ -15,7 +15,8 @@ from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import EmptyText, EngineDead, GenerationFailed, InvalidValue, NotReady
 from chatterbox.families.model import LoadedModel, ModelInfo
-from chatterbox.families.turbo.spec import SAMPLES_PER_CODE, TAIL_SILENCE_CODES, TURBO
+from chatterbox.families.turbo.spec import TURBO
+from chatterbox.runtime.decoder.s3gen import SAMPLES_PER_CODE, TAIL_SILENCE_CODES
 
 NUMBERS = ("one", "two", "three", "four", "five")
 LONG = " ".join(f"This is sentence number {number}." for number in NUMBERS)

@@ -16,7 +16,7 @@ from chatterbox.engine.stats import Counters
 from chatterbox.engine.vocoding_loop import VocodingLoop
 from chatterbox.engine.windows import START, LatencyModel
 from chatterbox.errors import EngineDead, GenerationFailed
-from chatterbox.families.turbo.spec import SAMPLES_PER_CODE, TAIL_SILENCE_CODES
+from chatterbox.runtime.decoder.s3gen import SAMPLES_PER_CODE, TAIL_SILENCE_CODES
 
 
 def job(

@@ -16,7 +16,7 @@ from chatterbox.arrays import F32, I64
 from chatterbox.engine.vocoder_stream import Crossfader
 from chatterbox.engine.windows import DecodeCost, Windows, WindowSettings
 from chatterbox.families.base import Window
-from chatterbox.families.turbo.spec import SAMPLES_PER_CODE, SILENCE_CODE, TAIL_SILENCE_CODES
+from chatterbox.runtime.decoder.s3gen import SAMPLES_PER_CODE, SILENCE_CODE, TAIL_SILENCE_CODES
 
 QUICK = DecodeCost(fixed_s=0.02, per_frame_s=0.001)
 SLOW = DecodeCost(fixed_s=0.3, per_frame_s=0.01)

@@ -22,12 +22,12 @@ from chatterbox.engine.windows import Crossfader
 from chatterbox.errors import ModelError
 from chatterbox.families.base import DecodeJob, Window
 from chatterbox.families.turbo import load
-from chatterbox.families.turbo.spec import CODEC, SAMPLES_PER_CODE
 from chatterbox.runtime.buffers import HostBuffer, Memory
 from chatterbox.runtime.cuda_graphs import CAPTURE_OPTIONS
 from chatterbox.runtime.decoder.captured import CapturedSession
 from chatterbox.runtime.decoder.compiled import Opened
 from chatterbox.runtime.decoder.graph_io import CODES
+from chatterbox.runtime.decoder.s3gen import CODEC, SAMPLES_PER_CODE
 from chatterbox.runtime.decoder.split_decoder import SplitDecoder, StreamSettings
 from chatterbox.runtime.sessions import SessionSettings
 from tools.decoder.model import decoder_model

@@ -32,9 +32,9 @@ from tiny_decoder import (
 from chatterbox.compile.decoder.introspect import introspect
 from chatterbox.engine.windows import Crossfader, Windows
 from chatterbox.families.base import DecodeJob, Rendered
-from chatterbox.families.turbo.spec import CODEC, MEL_FRAMES_PER_CODE, SAMPLES_PER_CODE
 from chatterbox.runtime.decoder import split_decoder
 from chatterbox.runtime.decoder.compiled import Opened
+from chatterbox.runtime.decoder.s3gen import CODEC, MEL_FRAMES_PER_CODE, SAMPLES_PER_CODE
 from chatterbox.runtime.decoder.split_decoder import SplitDecoder, StreamSettings
 from tools.decoder.build import write_decoder
 from tools.decoder.model import decoder_model

@@ -20,10 +20,10 @@ from chatterbox.engine.sequence import SegmentRequest
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.vocoding_loop import VocodingLoop
 from chatterbox.families.base import DecodeJob, Voice, Window
-from chatterbox.families.turbo.spec import CODEC
 from chatterbox.runtime.decoder.compiled import Opened
 from chatterbox.runtime.decoder.flow import PlainFlow, fed_to_flow
 from chatterbox.runtime.decoder.prompt_kv_cache import CachedPromptFlow
+from chatterbox.runtime.decoder.s3gen import CODEC
 from chatterbox.runtime.decoder.shape_laws import ProbeLength
 from chatterbox.runtime.decoder.split_decoder import SplitDecoder, StreamSettings
 from chatterbox.runtime.decoder.stream_inputs import NoiseInputs, Place

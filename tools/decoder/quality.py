@@ -29,8 +29,8 @@ from chatterbox.compile.decoder.equivalence import mel_distance_db
 from chatterbox.compile.decoder.introspect import OpenGraph
 from chatterbox.engine.windows import Crossfader, DecodeCost, Windows, WindowSettings
 from chatterbox.families.base import DecodeJob, StreamingDecoder, Voice, Window
-from chatterbox.families.turbo.spec import CODEC
 from chatterbox.families.turbo.voice import VoiceTensors
+from chatterbox.runtime.decoder.s3gen import CODEC
 from chatterbox.runtime.decoder.split_decoder import SplitDecoder, StreamSettings
 
 STEP_SAMPLES = SAMPLE_RATE_HZ // 100  # energy is compared from one 10 ms to the next

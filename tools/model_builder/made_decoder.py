@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatterbox.arrays import SAMPLE_RATE_HZ
-from chatterbox.families.turbo.spec import (
+from chatterbox.hub.files import Precision
+from chatterbox.runtime.decoder.s3gen import (
     CODE_COUNT,
     MEL_BANDS,
     SAMPLES_PER_CODE,
     SILENCE_CODE,
     SPEAKER_DIM,
 )
-from chatterbox.hub.files import Precision
 from tools.model_builder.graph import Graph, ints, real
 from tools.model_builder.made_design import CODES_PER_PLACE
 from tools.model_builder.made_speech_encoder import (

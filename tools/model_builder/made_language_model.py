@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chatterbox.families.turbo.spec import CODE_COUNT, START_CODE, STOP_CODE
+from chatterbox.families.turbo.spec import START_CODE, STOP_CODE
+from chatterbox.runtime.decoder.s3gen import CODE_COUNT
 from tools.model_builder.language_model import LanguageModelSize
 from tools.model_builder.made_design import (
     CODE,

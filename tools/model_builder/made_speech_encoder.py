@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatterbox.arrays import SAMPLE_RATE_HZ
-from chatterbox.families.turbo.spec import (
+from chatterbox.families.turbo.spec import DECODER_PROMPT_S
+from chatterbox.hub.files import Precision
+from chatterbox.runtime.decoder.s3gen import (
     CODE_RATE_HZ,
-    DECODER_PROMPT_S,
     MEL_BANDS,
     MEL_FRAMES_PER_CODE,
     SILENCE_CODE,
     SPEAKER_DIM,
 )
-from chatterbox.hub.files import Precision
 from tools.model_builder.graph import Graph, ints, real
 from tools.model_builder.made_design import (
     CODES_PER_PLACE,

@@ -11,8 +11,8 @@ from typing import Self
 
 import numpy as np
 
-from chatterbox.families.turbo.spec import MEL_BANDS, MEL_FRAMES_PER_CODE, SPEAKER_DIM
 from chatterbox.hub.files import Precision
+from chatterbox.runtime.decoder.s3gen import MEL_BANDS, MEL_FRAMES_PER_CODE, SPEAKER_DIM
 from tools.model_builder.blocks import HEAD_DIM, Blocks, scaled_width
 from tools.model_builder.graph import Graph, ints
 from tools.model_builder.random_vocoder import VocoderSize, vocoder

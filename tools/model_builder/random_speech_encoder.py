@@ -10,15 +10,15 @@ from typing import Self
 
 import numpy as np
 
-from chatterbox.families.turbo.spec import (
+from chatterbox.families.turbo.spec import DECODER_PROMPT_S
+from chatterbox.hub.files import Precision
+from chatterbox.runtime.decoder.s3gen import (
     CODE_COUNT,
     CODE_RATE_HZ,
-    DECODER_PROMPT_S,
     MEL_BANDS,
     MEL_FRAMES_PER_CODE,
     SPEAKER_DIM,
 )
-from chatterbox.hub.files import Precision
 from tools.model_builder.blocks import HEAD_DIM, Blocks, scaled_width
 from tools.model_builder.graph import Graph, ints
 from tools.model_builder.spectrum import LM_PROMPT_CODES, code_count, log_mel, power_spectrum

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 
 from chatterbox.arrays import SAMPLE_RATE_HZ
-from chatterbox.families.turbo.spec import MEL_BANDS
+from chatterbox.runtime.decoder.s3gen import MEL_BANDS
 from tools.model_builder.blocks import Array, Blocks, scaled_width
 from tools.model_builder.graph import ints, real
 

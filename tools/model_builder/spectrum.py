@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatterbox.arrays import SAMPLE_RATE_HZ
-from chatterbox.families.turbo.spec import (
+from chatterbox.families.turbo.spec import LM_PROMPT_S
+from chatterbox.runtime.decoder.s3gen import (
     CODE_RATE_HZ,
-    LM_PROMPT_S,
     MEL_BANDS,
     MEL_FRAMES_PER_CODE,
     SAMPLES_PER_CODE,

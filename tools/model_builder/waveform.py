@@ -6,7 +6,7 @@ Knows no model.
 import numpy as np
 
 from chatterbox.arrays import SAMPLE_RATE_HZ
-from chatterbox.families.turbo.spec import MEL_FRAMES_PER_CODE
+from chatterbox.runtime.decoder.s3gen import MEL_FRAMES_PER_CODE
 from tools.model_builder.graph import Graph, ints, real
 
 FADE_FROM = FADE_OVER = SAMPLE_RATE_HZ // 50

@@ -11,17 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chatterbox.families.turbo.spec import (
+from chatterbox.families.turbo.spec import DECODER_PROMPT_S, LM_PROMPT_S, START_CODE
+from chatterbox.hub.files import Precision
+from chatterbox.runtime.decoder.s3gen import (
     CODE_COUNT,
-    DECODER_PROMPT_S,
-    LM_PROMPT_S,
     MEL_BANDS,
     MEL_FRAMES_PER_CODE,
     SAMPLES_PER_CODE,
     SPEAKER_DIM,
-    START_CODE,
 )
-from chatterbox.hub.files import Precision
 from tools.model_builder.graph import Graph, ints, real
 
 from . import features as f

@@ -24,7 +24,6 @@ from chatterbox.compile.decoder.random_ops import randoms_to_inputs
 from chatterbox.compile.decoder.split_mel import cut
 from chatterbox.compile.decoder.variants import VariantBuilder, carrying, proof_run
 from chatterbox.errors import first_line
-from chatterbox.families.turbo.spec import MEL_FRAMES_PER_CODE
 from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.decoder.captured import CapturedSession
 from chatterbox.runtime.decoder.compiled import (
@@ -35,6 +34,7 @@ from chatterbox.runtime.decoder.compiled import (
 )
 from chatterbox.runtime.decoder.flow import Part
 from chatterbox.runtime.decoder.graph_io import WAVEFORM, Feeds, as_declared
+from chatterbox.runtime.decoder.s3gen import MEL_FRAMES_PER_CODE
 from chatterbox.runtime.decoder.shape_laws import ProbeLength
 from chatterbox.runtime.decoder.split_decoder import StreamSettings
 from chatterbox.runtime.decoder.stream_inputs import PhaseInputs, Place

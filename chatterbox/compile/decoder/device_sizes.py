@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from chatterbox.compile.decoder.errors import NotSplittable
 from chatterbox.compile.decoder.fit_dims import fit_dims
 from chatterbox.compile.decoder.graph_edit import cut_out, replace_nodes
-from chatterbox.families.turbo.spec import MEL_FRAMES_PER_CODE
+from chatterbox.runtime.decoder.s3gen import MEL_FRAMES_PER_CODE
 from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength
 
 REDUCTIONS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")

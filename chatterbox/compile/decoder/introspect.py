@@ -23,7 +23,6 @@ from chatterbox.compile.decoder.phase_carry import find_sums, sums_as_outputs
 from chatterbox.compile.decoder.random_ops import find_randoms, randoms_to_outputs
 from chatterbox.compile.decoder.split_mel import find_mel
 from chatterbox.compile.decoder.unpack_attention import unpack_attention
-from chatterbox.families.turbo.spec import MEL_BANDS, MEL_FRAMES_PER_CODE, SAMPLES_PER_CODE
 from chatterbox.runtime.decoder.graph_io import (
     CODES,
     LENGTHS,
@@ -32,6 +31,7 @@ from chatterbox.runtime.decoder.graph_io import (
     PhaseSum,
     RandomOp,
 )
+from chatterbox.runtime.decoder.s3gen import MEL_BANDS, MEL_FRAMES_PER_CODE, SAMPLES_PER_CODE
 from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength, time_axis
 from chatterbox.runtime.decoder.warmup import probe_feeds
 

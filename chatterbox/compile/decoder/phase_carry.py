@@ -18,9 +18,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from chatterbox.compile.decoder.graph_edit import Index, index, replace_nodes, through
-from chatterbox.families.turbo.spec import MEL_FRAMES_PER_CODE, SAMPLES_PER_CODE
 from chatterbox.hub.external_data import is_external
 from chatterbox.runtime.decoder.graph_io import PhaseSum
+from chatterbox.runtime.decoder.s3gen import MEL_FRAMES_PER_CODE, SAMPLES_PER_CODE
 from chatterbox.runtime.decoder.shape_laws import LinearDim, time_axis
 
 SUM = "CumSum"

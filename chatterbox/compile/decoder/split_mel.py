@@ -10,7 +10,7 @@ import onnx
 
 from chatterbox.compile.decoder.errors import NotSplittable
 from chatterbox.compile.decoder.graph_edit import Index, before, cut_out, index, reads, value
-from chatterbox.families.turbo.spec import MEL_BANDS
+from chatterbox.runtime.decoder.s3gen import MEL_BANDS
 
 FIRST_CONV_TAPS = 7  # HiFT's conv_pre: 80 → 512, 7 taps
 PITCH_CONV_TAPS = 3  # the f0 predictor's first: 80 → 512, 3 taps

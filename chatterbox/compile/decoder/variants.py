@@ -31,7 +31,6 @@ from chatterbox.compile.decoder.introspect import DecoderFacts, OpenGraph
 from chatterbox.compile.decoder.noise_in_graph import draw_from_table
 from chatterbox.compile.decoder.phase_carry import carry_over, coarse_phase
 from chatterbox.errors import ModelError
-from chatterbox.families.turbo.spec import MEL_FRAMES_PER_CODE
 from chatterbox.runtime.decoder.compiled import CompiledDecoder, Graph, PromptKV, prompt_flow
 from chatterbox.runtime.decoder.flow import fed_to_flow
 from chatterbox.runtime.decoder.graph_io import (
@@ -44,6 +43,7 @@ from chatterbox.runtime.decoder.graph_io import (
     snr_db,
 )
 from chatterbox.runtime.decoder.prompt_kv_cache import AGAIN_CODES, CachedPromptFlow
+from chatterbox.runtime.decoder.s3gen import MEL_FRAMES_PER_CODE
 from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength
 from chatterbox.runtime.decoder.split_decoder import StreamSettings
 from chatterbox.runtime.decoder.stream_inputs import PhaseInputs, Place

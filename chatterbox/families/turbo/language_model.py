@@ -9,7 +9,7 @@ from chatterbox.arrays import F32, I64
 from chatterbox.config import TTSConfig
 from chatterbox.errors import ModelError
 from chatterbox.families.base import LanguageModel
-from chatterbox.families.turbo.spec import CODE_COUNT, TOKENS
+from chatterbox.families.turbo.spec import TOKENS
 from chatterbox.hub.files import ModelFiles, graph_sources
 from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.compiled_cache import CompiledCache
@@ -21,6 +21,7 @@ from chatterbox.runtime.compiled_lm import (
     language_model_of,
     usual_options,
 )
+from chatterbox.runtime.decoder.s3gen import CODE_COUNT
 from chatterbox.runtime.gpu import SEVERITY_FATAL
 from chatterbox.runtime.published_lm import PublishedLanguageModel, require
 from chatterbox.runtime.sessions import SessionSettings, open_session

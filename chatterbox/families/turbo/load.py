@@ -16,7 +16,7 @@ from chatterbox.families.turbo.language_model import (
     open_language_model,
 )
 from chatterbox.families.turbo.prompt import TurboPrompts
-from chatterbox.families.turbo.spec import CODE_RATE_HZ, LOUDEST_SPEECH_RMS, TURBO
+from chatterbox.families.turbo.spec import LOUDEST_SPEECH_RMS, TURBO
 from chatterbox.families.turbo.tokenizer import Tokenizer
 from chatterbox.families.turbo.voice import EncoderGraph, TurboVoices
 from chatterbox.hub.files import ModelFiles, graph_sources
@@ -33,6 +33,7 @@ from chatterbox.runtime.decoder.compiled import (
     find_or_compile,
     open_compiled,
 )
+from chatterbox.runtime.decoder.s3gen import CODE_RATE_HZ
 from chatterbox.runtime.decoder.split_decoder import StreamSettings
 from chatterbox.runtime.sessions import SessionSettings, captures, open_session
 

@@ -7,15 +7,9 @@ import numpy as np
 import onnxruntime as ort
 
 from chatterbox.arrays import F32, I64
-from chatterbox.families.turbo.spec import (
-    CODE_COUNT,
-    CODE_RATE_HZ,
-    DECODER_PROMPT_S,
-    LM_PROMPT_S,
-    MEL_FRAMES_PER_CODE,
-    REFERENCE_LUFS,
-)
+from chatterbox.families.turbo.spec import DECODER_PROMPT_S, LM_PROMPT_S, REFERENCE_LUFS
 from chatterbox.families.voices import Arrays, ReferenceRules, UnusableVoice
+from chatterbox.runtime.decoder.s3gen import CODE_COUNT, CODE_RATE_HZ, MEL_FRAMES_PER_CODE
 from chatterbox.runtime.published_lm import require
 
 RANKS = (2, 2, 1, 1)

@@ -11,7 +11,6 @@ import numpy as np
 
 from chatterbox.arrays import F32
 from chatterbox.families.base import DecodeJob, Voice
-from chatterbox.families.turbo.spec import MEL_BANDS, MEL_FRAMES_PER_CODE, SILENCE_CODE
 from chatterbox.runtime.decoder.graph_io import (
     CODES,
     PROMPT_MEL,
@@ -21,6 +20,7 @@ from chatterbox.runtime.decoder.graph_io import (
     Session,
     as_declared,
 )
+from chatterbox.runtime.decoder.s3gen import MEL_BANDS, MEL_FRAMES_PER_CODE, SILENCE_CODE
 from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength
 from chatterbox.runtime.decoder.stream_inputs import NoiseInputs, Place
 

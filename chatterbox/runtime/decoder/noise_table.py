@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from chatterbox.arrays import F32, I64
-from chatterbox.families.turbo.spec import MEL_FRAMES_PER_CODE
 from chatterbox.runtime.decoder.graph_io import RandomOp
+from chatterbox.runtime.decoder.s3gen import MEL_FRAMES_PER_CODE
 from chatterbox.runtime.decoder.shape_laws import LinearDim
 from chatterbox.runtime.noise import Noise
 

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from chatterbox.arrays import F32
 from chatterbox.families.base import DecodeJob, Voice
-from chatterbox.families.turbo.spec import MEL_FRAMES_PER_CODE
 from chatterbox.runtime.decoder.flow import fed_to_flow, stream_of
 from chatterbox.runtime.decoder.graph_io import Feeds, RandomOp, Session, as_declared, past
+from chatterbox.runtime.decoder.s3gen import MEL_FRAMES_PER_CODE
 from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength, time_axis
 from chatterbox.runtime.decoder.stream_inputs import NoiseInputs, Place
 from chatterbox.runtime.lru import ByteLru

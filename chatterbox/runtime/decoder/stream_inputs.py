@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chatterbox.families.turbo.spec import MEL_FRAMES_PER_CODE, SAMPLES_PER_CODE
 from chatterbox.runtime.decoder.graph_io import Array, Feeds, PhaseSum, RandomOp
 from chatterbox.runtime.decoder.noise_table import RowLayout
+from chatterbox.runtime.decoder.s3gen import MEL_FRAMES_PER_CODE, SAMPLES_PER_CODE
 from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength, time_axis
 from chatterbox.runtime.noise import Noise
 

@@ -12,12 +12,6 @@ from functools import partial
 import numpy as np
 
 from chatterbox.families.base import DecodeJob, Rendered, Voice
-from chatterbox.families.turbo.spec import (
-    CODEC,
-    MEL_FRAMES_PER_CODE,
-    SAMPLES_PER_CODE,
-    SILENCE_CODE,
-)
 from chatterbox.runtime.decoder.graph_io import (
     CODES,
     LENGTHS,
@@ -29,6 +23,12 @@ from chatterbox.runtime.decoder.graph_io import (
     RandomOp,
     Session,
     as_declared,
+)
+from chatterbox.runtime.decoder.s3gen import (
+    CODEC,
+    MEL_FRAMES_PER_CODE,
+    SAMPLES_PER_CODE,
+    SILENCE_CODE,
 )
 from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength
 from chatterbox.runtime.decoder.split_decoder import StreamSettings

@@ -4,11 +4,15 @@ Knows sizes, rows and a voice that nobody has; nothing of CUDA.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from chatterbox.arrays import F32, I64
 from chatterbox.families.base import CodecSpec, DecodeJob, StreamingDecoder, Voice, Window
-from chatterbox.families.turbo.spec import (
+from chatterbox.runtime.cuda_graphs import bucket_sizes
+from chatterbox.runtime.decoder.graph_io import CODES, PROMPT_MEL, SPEAKER, Feeds
+from chatterbox.runtime.decoder.s3gen import (
     CODE_COUNT,
     MEL_BANDS,
     MEL_FRAMES_PER_CODE,
@@ -16,9 +20,6 @@ from chatterbox.families.turbo.spec import (
     SILENCE_CODE,
     SPEAKER_DIM,
 )
-from chatterbox.families.turbo.voice import VoiceTensors
-from chatterbox.runtime.cuda_graphs import bucket_sizes
-from chatterbox.runtime.decoder.graph_io import CODES, PROMPT_MEL, SPEAKER, Feeds
 from chatterbox.runtime.decoder.shape_laws import ProbeLength
 
 
@@ -59,10 +60,17 @@ def probe_feeds(length: ProbeLength, seed: int = 0) -> Feeds:
     }
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PromptOf:
+    """What the decoder needs of a voice."""
+
+    prompt_codes: I64  # [n]
+    speaker: F32  # [192]
+    prompt_mel: F32  # [2n, 80]
+
+
 def probe_voice(prompt: int) -> Voice:
     """A voice that nobody has, with a prompt of so many codes; the language model is told nothing
     of it."""
     feeds = probe_feeds(ProbeLength(prompt, 0))
-    features = np.zeros((1, 1), np.float32)
-    tensors = VoiceTensors(features, feeds[CODES][0], feeds[SPEAKER][0], feeds[PROMPT_MEL][0])
-    return Voice("nobody's", tensors)
+    return Voice("nobody's", PromptOf(feeds[CODES][0], feeds[SPEAKER][0], feeds[PROMPT_MEL][0]))
