@@ -13,7 +13,8 @@ from fakes import window_settings
 from chatterbox.arrays import F32, I64
 from chatterbox.compile.decoder.compiler import compile_and_open
 from chatterbox.compile.decoder.introspect import OpenGraph
-from chatterbox.engine.windows import Crossfader, DecodeCost, Windows, WindowSettings
+from chatterbox.engine.vocoder_stream import Crossfader
+from chatterbox.engine.windows import DecodeCost, Windows, WindowSettings
 from chatterbox.families.base import DecodeJob, StreamingDecoder, Voice, Window
 from chatterbox.families.turbo.voice import VoiceTensors
 from chatterbox.runtime.buffers import Memory

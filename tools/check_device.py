@@ -27,7 +27,8 @@ from chatterbox.config import TTSConfig
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.speech_stream import SpeechRequest
-from chatterbox.engine.windows import Crossfader, DecodeCost, Windows, WindowSettings
+from chatterbox.engine.vocoder_stream import Crossfader
+from chatterbox.engine.windows import DecodeCost, Windows, WindowSettings
 from chatterbox.errors import ChatterboxError
 from chatterbox.families.base import DecodeJob, LanguageModel, Prompt, StreamingDecoder, Voice
 from chatterbox.families.load import load_model

@@ -18,7 +18,7 @@ from tiny_decoder import open_decoder, opener, saved, snr_db, some_codes, stream
 
 from chatterbox.arrays import F32
 from chatterbox.config import TTSConfig
-from chatterbox.engine.windows import Crossfader
+from chatterbox.engine.vocoder_stream import Crossfader
 from chatterbox.errors import ModelError
 from chatterbox.families.base import DecodeJob, Window
 from chatterbox.families.turbo import load

@@ -30,7 +30,8 @@ from tiny_decoder import (
 )
 
 from chatterbox.compile.decoder.introspect import introspect
-from chatterbox.engine.windows import Crossfader, Windows
+from chatterbox.engine.vocoder_stream import Crossfader
+from chatterbox.engine.windows import Windows
 from chatterbox.families.base import DecodeJob, Rendered
 from chatterbox.runtime.decoder import split_decoder
 from chatterbox.runtime.decoder.compiled import Opened

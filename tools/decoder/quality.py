@@ -27,7 +27,8 @@ from chatterbox.arrays import F32, I64, SAMPLE_RATE_HZ
 from chatterbox.compile.decoder.compiler import compile_and_open
 from chatterbox.compile.decoder.equivalence import mel_distance_db
 from chatterbox.compile.decoder.introspect import OpenGraph
-from chatterbox.engine.windows import Crossfader, DecodeCost, Windows, WindowSettings
+from chatterbox.engine.vocoder_stream import Crossfader
+from chatterbox.engine.windows import DecodeCost, Windows, WindowSettings
 from chatterbox.families.base import DecodeJob, StreamingDecoder, Voice, Window
 from chatterbox.families.turbo.voice import VoiceTensors
 from chatterbox.runtime.decoder.s3gen import CODEC
