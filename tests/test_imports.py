@@ -4,10 +4,10 @@ import ast
 import re
 from pathlib import Path
 
-import pytest
-
-PACKAGE = Path(__file__).resolve().parent.parent / "chatterbox"
+TESTS = Path(__file__).resolve().parent
+PACKAGE = TESTS.parent / "chatterbox"
 FILES = sorted(PACKAGE.rglob("*.py"))
+TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 
 PURE = [
     "text/*.py",
@@ -37,26 +37,21 @@ MAY_KNOW = {
 }
 
 
-def test_every_pure_name_is_of_a_file():
-    assert [name for name in PURE if not list(PACKAGE.glob(name))] == []
-
-
 def imported(path: Path) -> set[str]:
     """Dotted names of every module a file imports, function bodies included."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(TREES[path]):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             assert node.module is not None
-            names.add(node.module)
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return names
 
 
-def roots(path: Path) -> set[str]:
-    return {name.split(".")[0] for name in imported(path)}
+IMPORTED = {path: imported(path) for path in FILES}
+ROOTS_OF = {path: {name.split(".")[0] for name in names} for path, names in IMPORTED.items()}
 
 
 def room(path: Path) -> str:
@@ -64,44 +59,63 @@ def room(path: Path) -> str:
     return parts[0] if len(parts) > 1 else Path(parts[0]).stem
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_rooms_know_only_their_neighbours(path: Path):
-    here = room(path)
-    if here not in MAY_KNOW:  # the roots and the command line
-        return
-    known = {n.split(".")[1] for n in imported(path) if n.startswith("chatterbox.")}
-    modules = {p.name.removesuffix(".py") for p in PACKAGE.iterdir()} - {"__pycache__"}
-    assert known & modules <= MAY_KNOW[here] | ROOTS | {here}
+def wrong(found: dict[Path, set[str]]) -> dict[str, set[str]]:
+    """What should not be there, by file."""
+    return {str(path.relative_to(PACKAGE)): names for path, names in found.items() if names}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_libraries_stay_in_their_rooms(path: Path):
-    names = roots(path)
-    where = room(path)
-    if where not in {"runtime", "compile", "families"}:
-        assert "onnxruntime" not in names
-    if where not in {"hub", "compile"}:
-        assert "onnx" not in names, "only the compiler edits graphs"
-    if where not in {"server", "dialects"}:
-        assert not names & {"fastapi", "starlette", "uvicorn"}
-    assert "torch" not in names
-    assert "pickle" not in names
+def test_rooms_know_only_their_neighbours():
+    modules = {path.name.removesuffix(".py") for path in PACKAGE.iterdir()}
+    found = {}
+    for path, names in IMPORTED.items():
+        here = room(path)
+        if here in MAY_KNOW:  # else the roots and the command line
+            known = {n.split(".")[1] for n in names if n.startswith("chatterbox.")}
+            found[path] = known & modules - MAY_KNOW[here] - ROOTS - {here}
+    assert wrong(found) == {}
 
 
-@pytest.mark.parametrize(
-    "path", [p for pattern in PURE for p in sorted(PACKAGE.glob(pattern))], ids=lambda p: p.name
-)
-def test_pure_cores_touch_neither_graphs_nor_loops(path: Path):
-    assert not roots(path) & {"onnxruntime", "onnx", "asyncio", "fastapi", "httpx", "socket"}
+HOMES = {
+    "onnxruntime": {"runtime", "compile", "families"},
+    "onnx": {"hub", "compile"},  # only the compiler edits graphs
+    **dict.fromkeys(("fastapi", "starlette", "uvicorn"), frozenset(("server", "dialects"))),
+    **dict.fromkeys(("torch", "pickle"), frozenset()),
+}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_only_config_reads_the_environment(path: Path):
-    if path.parent == PACKAGE / "config":
-        return
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            assert (node.value.id, node.attr) not in {("os", "environ"), ("os", "getenv")}
+def test_libraries_stay_in_their_rooms():
+    assert (
+        wrong(
+            {
+                path: {name for name in roots if room(path) not in HOMES.get(name, {room(path)})}
+                for path, roots in ROOTS_OF.items()
+            }
+        )
+        == {}
+    )
+
+
+def test_pure_cores_touch_neither_graphs_nor_loops():
+    outside = {"onnxruntime", "onnx", "asyncio", "fastapi", "httpx", "socket"}
+    for pattern in PURE:
+        paths = sorted(PACKAGE.glob(pattern))
+        assert paths, pattern
+        assert wrong({path: ROOTS_OF[path] & outside for path in paths}) == {}
+
+
+def attributes(tree: ast.AST) -> set[str]:
+    """`name.attribute`, of whatever name."""
+    return {
+        f"{node.value.id}.{node.attr}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    }
+
+
+def test_only_config_reads_the_environment():
+    outside = (path for path in FILES if path.parent != PACKAGE / "config")
+    read = {path: attributes(TREES[path]) & {"os.environ", "os.getenv"} for path in outside}
+    assert wrong(read) == {}
 
 
 FAMILIES = sorted(path.parent for path in (PACKAGE / "families").glob("*/__init__.py"))
@@ -116,15 +130,28 @@ CLIENTS = {"dialects/shared/voice_names.py"}
 """Voice names of other servers are those servers' own."""
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_a_family_is_known_in_its_own_folder_alone(path: Path):
-    where = str(path.relative_to(PACKAGE))
-    text = path.read_text(encoding="utf-8")
-    for folder in FAMILIES:
-        if folder in path.parents:
-            continue
-        own = f"chatterbox.families.{folder.name}"
-        known = {name for name in imported(path) if name == own or name.startswith(f"{own}.")}
-        assert not known or where == "families/registry.py"
-        if where not in CODECS | CLIENTS:
-            assert not re.search(rf"\b(?:{CONSTANTS[folder.name]})\b", text), folder.name
+def test_a_family_is_known_in_its_own_folder_alone():
+    found: dict[Path, set[str]] = {path: set() for path in FILES}
+    for path in FILES:
+        where, text = str(path.relative_to(PACKAGE)), path.read_text(encoding="utf-8")
+        for folder in FAMILIES:
+            if folder in path.parents:
+                continue
+            own = f"chatterbox.families.{folder.name}"
+            if where != "families/registry.py":
+                found[path] |= {name for name in IMPORTED[path] if f"{name}.".startswith(f"{own}.")}
+            if where not in CODECS | CLIENTS:
+                found[path] |= set(re.findall(rf"\b(?:{CONSTANTS[folder.name]})\b", text))
+    assert wrong(found) == {}
+
+
+PRIVATE = re.compile(r"(?<![\w\])\"'])(?!self|cls|os|random|sys)\w+[\w.\])]*\._[a-z]\w*")
+
+
+def test_no_test_reads_what_is_private():
+    found = {
+        str(path.relative_to(TESTS)): names
+        for path in TESTS.rglob("*.py")
+        if (names := PRIVATE.findall(path.read_text(encoding="utf-8")))
+    }
+    assert found == {}

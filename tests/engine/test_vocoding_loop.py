@@ -2,11 +2,13 @@
 
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from fakes import VOCAB, FakeDecoder, FakePrompts, fake_voice, window_settings
 
+from chatterbox.engine import vocoding_loop
 from chatterbox.engine.cpu_lock import CpuLock
 from chatterbox.engine.fairness import MAX_DEFICIT_S, FairScheduler
 from chatterbox.engine.outbox import CAPACITY_SAMPLES, Outbox, PlaybackClock, SegmentEnd
@@ -480,12 +482,13 @@ def test_the_first_sound_of_who_has_less_in_work_goes_before_a_second_half(keys)
     assert (calls[0], calls[-1]) == ("modest", "a")
 
 
-def test_a_floods_window_waits_half_done_for_another_ones_next_window():
+def test_a_floods_window_waits_half_done_for_another_ones_next_window(monkeypatch):
     bench, _, modest = crowded("a", "b", "c")
     track = bench.loop.open(modest)
     track.tokens.extend(range(20))
     bench.loop.step()
-    modest.playback._plays_until_s = time.monotonic() - 9  # it has run out of sound
+    later = SimpleNamespace(monotonic=lambda: time.monotonic() + 9, sleep=time.sleep)
+    monkeypatch.setattr(vocoding_loop, "time", later)  # it has run out of sound
     bench.fairness.tenants.charge(10)
     calls = decoded_in(bench)
     bench.decoder.on_start = lambda: (

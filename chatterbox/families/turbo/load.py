@@ -56,7 +56,7 @@ def load(request: LoadRequest) -> LoadedModel:
     parts = _parts(request, tokenizer)
     language_model, note = request.with_model(lambda: open_language_model(parts))
     decoding = settings.on_gpu(config.decoder_device_id)
-    opened = request.with_decoder(lambda: _decoder(config, files, decoding))
+    opened = request.with_decoder(lambda: open_decoder(config, files, decoding))
     encoder = EncoderGraph(open_session(files.graph("speech_encoder"), settings))
     return LoadedModel(
         info=request.info(f"language model: {note}", f"decoder: {opened.kind}, {opened.note}"),
@@ -93,7 +93,8 @@ def _parts(request: LoadRequest, tokenizer: Tokenizer) -> LanguageModelParts:
     )
 
 
-def _decoder(config: TTSConfig, files: ModelFiles, settings: SessionSettings) -> Opened:
+def open_decoder(config: TTSConfig, files: ModelFiles, settings: SessionSettings) -> Opened:
+    """The decoder in its fastest form that was proven, compiled first where that is not kept."""
     path = files.graph("conditional_decoder")
     streaming = stream_settings(config, settings)
     compiled, graphs = decoder_graphs(config, path, settings, streaming)

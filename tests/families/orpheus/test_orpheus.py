@@ -45,7 +45,7 @@ def said(prompts: OrpheusPrompts, text: str, voice: Voice = TARA) -> str:
     assert ids[:2].tolist() == head
     assert ids[-4:].tolist() == tail
     assert (ids[2:-4] < 128000).all()
-    return prompts.tokenizer._library.decode(ids[2:-4].tolist())
+    return prompts.tokenizer.library.decode(ids[2:-4].tolist())
 
 
 # --- prompts
