@@ -68,8 +68,9 @@ class Sampler:
         self._tokens[:, : tokens.width] = self._starts[:, None] + np.arange(tokens.width)
         self._tokens[:, tokens.width :] = self._stops
         self._scores = np.empty((slots, columns), np.float32)
-        self._said = np.zeros((slots, len(tokens.starts), columns), np.int32)
-        """[slots, places, columns]: after how many tokens each was last said; 0: never."""
+        self._places = len(tokens.starts)
+        self._said = np.zeros((slots * self._places, columns), np.int32)
+        """[slots × places, columns]: after how many tokens each was last said; 0: never."""
         self._count = np.zeros(slots, np.int64)  # [slots]: tokens so far
         self._draws = np.zeros((slots, 0))  # [slots, tokens]: uniform in [0, 1)
         self._sampling = [Sampling()] * slots
@@ -82,7 +83,7 @@ class Sampler:
             more = len(draws) - self._draws.shape[1]
             self._draws = np.pad(self._draws, ((0, 0), (0, more)))
         self._draws[slot, : len(draws)] = draws
-        self._said[slot] = 0
+        self._said[slot * self._places : (slot + 1) * self._places] = 0
         self._count[slot] = 0
         self._sampling[slot] = sampling
         self._slots = []
@@ -97,7 +98,7 @@ class Sampler:
             self._slots = slots
         at, rows = self._rows
         count = self._count[at]
-        place = count % len(self._starts)
+        place = count % self._places
         scores = self._gather(logits, place)
         finite = np.isfinite(np.add.reduce(scores, axis=1))  # [B]
         usable = finite.all()
@@ -106,11 +107,12 @@ class Sampler:
         inside_frame = (place > 0) | (count == 0)  # where no row may end
         if inside_frame.any():
             scores[inside_frame, self._width :] = NEVER
-        choice = Choice(rows, scores, self._said[at, place], count)
+        said_at = at * self._places + place
+        choice = Choice(rows, scores, self._said, said_at, count)
         for processor in self._processors:
             processor(choice)
         column = _draw(choice, self._draws[at, count])
-        self._said[at, place, column] = self._count[at] = count + 1
+        self._said[said_at, column] = self._count[at] = count + 1
         tokens = self._tokens[place, column]
         chosen: list[int] = (tokens if usable else np.where(finite, tokens, INVALID_ROW)).tolist()
         return chosen
@@ -118,8 +120,8 @@ class Sampler:
     def _gather(self, logits: F32, place: I64) -> F32:
         """What may come at each row's place, and the stop tokens: [B, columns]."""
         scores, width = self._scores[: len(logits)], self._width
-        start = self._starts[place[0]]
-        if (place == place[0]).all():
+        if self._places == 1 or (place == place[0]).all():
+            start = self._starts[place[0]]
             scores[:, :width] = logits[:, start : start + width]
         else:
             windows = sliding_window_view(logits, width, axis=1)

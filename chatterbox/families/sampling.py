@@ -19,7 +19,9 @@ NEGLIGIBLE = np.float32(18.0)
 """What is so many times e less likely than the best hardly counts: 4096 such have 6e-5 of its
 mass."""
 MANY = 1000
-"""Columns that count: where rows have more of them each is looked at as a whole."""
+"""Columns that count: where rows have more of them than top-k leaves, all have to be looked at."""
+ROUNDING = np.float32(1e-5)
+"""More than sums of so many float32 err."""
 
 Mask = NDArray[np.bool_]
 
@@ -43,26 +45,29 @@ class Choice:
     the row's place, then the stop tokens."""
 
     def __init__(
-        self, rows: SamplingRows, scores: F32, said: NDArray[np.int32], count: I64
+        self, rows: SamplingRows, scores: F32, said: NDArray[np.int32], at: I64, count: I64
     ) -> None:
-        """`scores` [B, columns] are written to. `said` [B, columns]: after how many tokens each
-        was last said, 0: never. `count` [B]: tokens so far."""
+        """`scores` [B, columns] are written to. `said` [any, columns]: after how many tokens each
+        was last said, 0: never; in its rows `at` [B]. `count` [B]: tokens so far."""
         self.rows = rows
         self.scores = scores  # [B, K]; -inf for what is not to be drawn
         self.at: I64 | None = None  # [B, K]: of the scores, in all of them; none: these are all
         self._columns = scores.shape[1]
-        self._said = said
+        self._said, self._said_at = said, at
         self._count = count
 
     def keep(self, kept: Mask) -> None:
         """Leave only what is `kept` [B, K]."""
-        if len(kept) == 1:
-            at = kept[0].nonzero()[0]
+        self.keep_at(kept.reshape(-1).nonzero()[0])
+
+    def keep_at(self, at: I64) -> None:
+        """Leave only what is `at` these of the flattened scores, ascending."""
+        rows, width = self.scores.shape
+        if rows == 1:
             self.scores = self.scores[:, at]
             self.at = at[None] if self.at is None else self.at[:, at]
             return
-        at = kept.reshape(-1).nonzero()[0]
-        ends = at.searchsorted(np.arange(len(kept) + 1) * kept.shape[1])
+        ends = at.searchsorted(np.arange(rows + 1) * width)
         counts = (ends[1:] - ends[:-1])[:, None]
         inside = np.arange(counts.max()) < counts  # each row's go to its beginning
         scores, places = np.full(inside.shape, NEVER), np.zeros(inside.shape, np.int64)
@@ -80,7 +85,11 @@ class Choice:
 
     def penalised(self) -> I64:
         """Where, in the flattened scores, there is a token that its row's penalty counts."""
-        said = self._said if self.at is None else self._said.reshape(-1)[self.at]
+        if self.at is None:
+            said = self._said[self._said_at]
+        else:
+            rows = self._said_at - np.arange(len(self._said_at))
+            said = self._said.reshape(-1)[self.at + rows[:, None] * self._columns]
         before = np.maximum(self._count - self.rows.window, 0)  # [B]
         at: I64 = (said > before.astype(np.int32)[:, None]).reshape(-1).nonzero()[0]
         return at
@@ -104,11 +113,7 @@ def top_k_top_p(choice: Choice) -> None:
     top_k = np.zeros_like(ones, np.int64) if top_k is None else top_k
     top_p = ones if top_p is None else top_p
     scores, at = choice.scores, choice.at
-    counts = scores >= np.maximum.reduce(scores, axis=1, keepdims=True) - NEGLIGIBLE
-    floor = np.full_like(top_p, np.nan)
-    if np.count_nonzero(counts) <= MANY * len(scores):
-        choice.keep(counts)
-        floor = _floor_of_likely(choice.scores, top_k, top_p, scores.shape[1])
+    floor = _floor_of_likely(choice, top_k, top_p)
     unknown = np.isnan(floor[:, 0])
     if unknown.any():
         choice.scores, choice.at = scores, at
@@ -134,23 +139,32 @@ def _floor(scores: F32, top_k: I64, top_p: F32) -> F32:
     return np.where((top_k > 0) | (top_p < 1), floor, NEVER)
 
 
-def _floor_of_likely(scores: F32, top_k: I64, top_p: F32, columns: int) -> F32:
-    """The same, found among the columns that count, out of so many; NaN where others matter."""
-    width = scores.shape[1]
-    best = np.sort(scores, axis=1)[:, ::-1]  # [B, width], highest first
-    weights = np.exp(best - best[:, :1])
+def _floor_of_likely(choice: Choice, top_k: I64, top_p: F32) -> F32:
+    """The same, found among the likely columns, which alone are left; NaN where others matter."""
+    scores, (rows, columns) = choice.scores, choice.scores.shape
+    best = np.maximum.reduce(scores, axis=1, keepdims=True)
+    counting = scores >= best - NEGLIGIBLE
+    if choice.rows.top_k is not None and np.count_nonzero(counting) > MANY * rows:
+        return np.full_like(top_p, np.nan)
+    at = counting.reshape(-1).nonzero()[0]
+    starts = at.searchsorted(np.arange(rows + 1) * columns)
+    counts = starts[1:] - starts[:-1]  # [B]
+    row = np.repeat(np.arange(rows), counts)
+    weights = np.exp(scores.reshape(-1)[at] - best[row, 0])
+    total = np.add.reduceat(weights, starts[:-1])[:, None]
+    least = (1 - top_p) * total / (2 * counts[:, None])  # all below have half of what is cut off
+    choice.keep_at(at[weights >= least[row, 0].astype(np.float32)])
+    ordered = np.sort(choice.scores, axis=1)[:, ::-1]  # [B, K], highest first
+    weights = np.exp(ordered - best)
     mass = weights.cumsum(axis=1)
-    total = mass[:, -1:]
     rest = columns * np.exp(-NEGLIGIBLE)  # what does not count has less
-    if int(top_k.min()) < width:
-        known = (top_k > 0) & (top_k <= (weights > 0).sum(axis=1, keepdims=True))
-        within = np.take_along_axis(mass, np.clip(top_k, 1, width) - 1, axis=1)
-        total, rest = np.where(known, within, total), np.where(known, np.float32(0), rest)
+    low, high = top_p * (total * (1 - ROUNDING)), top_p * (total * (1 + ROUNDING) + rest)
+    known = ((top_k == 0) | (counts[:, None] < top_k)) & (mass[:, -1:] >= high)
     mass -= weights  # of all better ones
-    least = (mass < top_p * total).sum(axis=1)
-    most = (mass < top_p * (total + rest)).sum(axis=1)
-    floor: F32 = best[np.arange(len(best)), np.maximum(least, 1) - 1]
-    return np.where((least == most) & (floor > NEVER), floor, np.float32(np.nan))[:, None]
+    last = (mass < low).sum(axis=1, keepdims=True)
+    known &= last == (mass < high).sum(axis=1, keepdims=True)
+    floor: F32 = ordered[np.arange(rows), np.maximum(last[:, 0], 1) - 1][:, None]
+    return np.where(known, floor, np.float32(np.nan))
 
 
 def min_p(choice: Choice) -> None:
