@@ -98,12 +98,32 @@ uv_install() {
     command -v uv >/dev/null && uv pip install --quiet --python "$(venv_python)" "$@"
 }
 
-has_nvidia_gpu() { nvidia-smi -L 2>/dev/null | grep -q '^GPU'; }
+# Whether there is an NVIDIA GPU that the locked CUDA libraries (1.3 GB) run on; of one that is too
+# old for them, or too new for onnxruntime, says so.
+has_usable_gpu() {
+    local gpus name driver capability reason
+    gpus=$(nvidia-smi --query-gpu=name,driver_version,compute_cap --format=csv,noheader 2>/dev/null) ||
+        return 1
+    while IFS=, read -r name driver capability; do
+        driver=${driver// /} capability=${capability// /} reason=
+        if [[ ! $driver =~ ^[0-9]+ || ! $capability =~ ^[0-9]+\.[0-9]+$ ]]; then
+            continue
+        elif [ "${driver%%.*}" -lt 580 ]; then
+            reason="its driver $driver is too old: CUDA 13 needs 580 or newer"
+        elif [[ ! $capability =~ ^(7\.5|8\.[0-9]|9\.0|12\.0)$ ]]; then
+            reason="onnxruntime has no kernels for compute capability $capability, only for 7.5, 8.x, 9.0, 12.0"
+        else
+            return 0
+        fi
+        say "$name is not used: $reason"
+    done <<<"$gpus"
+    return 1
+}
 
 setup() {
     make_venv
     install requirements.lock
-    if has_nvidia_gpu; then
+    if has_usable_gpu; then
         install requirements-cuda.lock
     fi
 }

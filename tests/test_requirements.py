@@ -94,5 +94,5 @@ def test_every_locked_package_has_a_hash_and_no_address(lock):
 
 def test_the_lock_follows_the_requirements():
     assert pins("requirements.txt") <= pins("requirements.lock")
-    cuda = re.findall(r"^([\w-]+)~=", (ROOT / "requirements-cuda.txt").read_text(), re.MULTILINE)
-    assert set(cuda) <= packages("requirements-cuda.lock")
+    assert len(pins("requirements-cuda.txt")) == 6
+    assert pins("requirements-cuda.txt") <= pins("requirements-cuda.lock")

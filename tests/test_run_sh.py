@@ -27,7 +27,7 @@ esac
 NO_ENSUREPIP = '#!/usr/bin/env bash\ncase "$*" in *ensurepip*) exit 1 ;; esac\n'
 BROKEN_SHIM = '#!/usr/bin/env bash\necho "pyenv: command not found" >&2\nexit 127\n'
 OLD = '#!/usr/bin/env bash\ncase "$*" in *version_info*) exit 1 ;; esac\n'
-GPU = '#!/usr/bin/env bash\necho "GPU 0: NVIDIA H200"\n'
+GPU = '#!/usr/bin/env bash\necho "NVIDIA H200, 580.65.06, 9.0"\n'
 
 
 class Machine:
@@ -102,6 +102,34 @@ def test_pip_is_called_only_for_what_has_changed(machine):
     assert machine.calls() == [f"-m pip install {LOCKED}/{CUDA}"]
     machine.run("setup")
     assert machine.calls() == []
+
+
+@pytest.mark.parametrize(
+    ("listed", "said"),
+    [
+        ("NVIDIA L4, 535.183.01, 8.9", "driver 535.183.01 is too old: CUDA 13 needs 580 or newer"),
+        ("Tesla P100, 580.65.06, 6.0", "no kernels for compute capability 6.0"),
+        ("NVIDIA B200, 580.65.06, 10.0", "no kernels for compute capability 10.0"),
+        ("NVIDIA GB10, 590.1, 12.1", "no kernels for compute capability 12.1"),
+        ("No devices were found", ""),
+        ("", ""),
+    ],
+)
+def test_nothing_is_downloaded_for_a_gpu_that_is_of_no_use(machine, listed, said):
+    machine.has("python3", GOOD_PYTHON)
+    machine.has("nvidia-smi", f'#!/usr/bin/env bash\necho "{listed}"\n')
+    done = machine.run("setup")
+    assert done.returncode == 0
+    assert machine.calls() == [f"-m pip install {LOCKED}/{SERVER}"]
+    assert (said in done.stderr) if said else ("is not used" not in done.stderr)
+
+
+@pytest.mark.parametrize("listed", ["Tesla T4, 580.1, 7.5", "Old, 470.1, 3.5\nNew, 580.1, 12.0"])
+def test_the_libraries_are_installed_where_one_gpu_can_use_them(machine, listed):
+    machine.has("python3", GOOD_PYTHON)
+    machine.has("nvidia-smi", f'#!/usr/bin/env bash\necho "{listed}"\n')
+    machine.run("setup")
+    assert f"-m pip install {LOCKED}/{CUDA}" in machine.calls()
 
 
 @pytest.mark.parametrize(
