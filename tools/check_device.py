@@ -3,18 +3,19 @@
     python tools/check_device.py --model DIR --device cuda --set model_dtype=fp16
 
 The model is opened three times: as published on the CPU in single precision (`--reference` names
-another), as the server runs it on `--device`, and there with CUDA graphs. Each gets the same ids,
+another), on `--device` without CUDA graphs, and there as the server runs it, with them. Each gets the same ids,
 forced codes and noise. Printed are the encoder's and the language model's differences, the
 decoder's SNR, whether rows change each other, and whether a seed speaks the same alone and in
-company; the exit code is 1 where a figure is beyond its bound. `--device cpu` tries the tool
+company, which a GPU does not promise; the exit code is 1 where a figure is beyond its bound. `--device cpu` tries the tool
 itself.
 """
 
 import argparse
 import asyncio
+import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -195,12 +196,18 @@ async def spoken(engine: TTSEngine, voice: Voice, seeds: Sequence[int]) -> list[
 
 
 def seeds_hold(engine: TTSEngine, voice: Voice, name: str) -> Iterator[Finding]:
-    """One seed alone, and beside seven others."""
+    """One seed alone, and beside seven others. On a GPU other kernels compute other numbers of
+    rows, so that nothing is asked of them there but a figure."""
+    on_gpu = engine.info.device == "cuda"
     ((codes, sound),) = asyncio.run(spoken(engine, voice, [1]))
     (again, heard), *_ = asyncio.run(spoken(engine, voice, range(1, 9)))
-    yield percent(f"{name}: a seed's codes alone and in company", codes == again, 100)
+    yield percent(
+        f"{name}: a seed's codes alone and in company", codes == again, 0 if on_gpu else 100
+    )
     alike = worst_db([sound], [heard])
-    yield decibels(f"{name}: a seed's sound alone and in company", alike, SAME_DB)
+    yield decibels(
+        f"{name}: a seed's sound alone and in company", alike, -200 if on_gpu else SAME_DB
+    )
 
 
 def opened(config: TTSConfig) -> LoadedModel:
@@ -217,8 +224,8 @@ def findings(model: str, device: str, reference: str, settings: dict[str, Any]) 
     cpu = opened(TTSConfig(**base, device="cpu", **exact))
     clip = np.random.default_rng(1).normal(0, 0.05, 11 * SAMPLE_RATE_HZ).astype(np.float32)
     voice = Voice("noise", cpu.cloned.encode(clip, None))
-    on_device = TTSConfig(**base, device=device, **settings)
-    with_graphs = TTSConfig(**base, device=device, cuda_graphs=True, **settings)
+    on_device = TTSConfig(**base, device=device, cuda_graphs=False, **settings)
+    with_graphs = TTSConfig(**base, device=device, **settings)
     made = list(compared(cpu, opened(on_device), opened(with_graphs), voice, clip))
     for config, name in ((on_device, "engine"), (with_graphs, "engine with CUDA graphs")):
         engine = TTSEngine(config)
@@ -237,6 +244,7 @@ def main() -> int:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda")
     parser.add_argument("--reference", default="fp32", help="precision of the CPU's run")
     parser.add_argument("--set", action="append", default=[], metavar="SETTING=VALUE")
+    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     settings: dict[str, Any] = dict(s.split("=", 1) for s in given.set)
     try:
@@ -246,6 +254,9 @@ def main() -> int:
     print()
     for finding in made:
         print(finding.line)
+    if given.json:
+        rows = [{**asdict(finding), "kept": finding.kept} for finding in made]
+        given.json.write_text(json.dumps(rows, indent=1))
     return int(not all(finding.kept for finding in made))
 
 

@@ -8,6 +8,7 @@ from chatterbox.errors import ConfigError, ModelError, first_line
 from chatterbox.families.model import Doing, LoadedModel, LoadRequest, here
 from chatterbox.families.registry import FAMILIES, Registered
 from chatterbox.hub.download import Progress
+from chatterbox.hub.files import ModelFiles
 from chatterbox.hub.select import select
 from chatterbox.runtime.sessions import captures, session_settings
 
@@ -38,6 +39,11 @@ def compile_model(config: TTSConfig, say: Progress) -> list[str]:
     ModelError or ConfigError with one line."""
     family, request = _found(config, say)
     return [f"{request.name}: {line}" for line in family.compile_model(request)]
+
+
+def find_model(config: TTSConfig, say: Progress) -> ModelFiles:
+    """The files of the model that is configured, fetched where need be. Raises ModelError."""
+    return _found(config, say)[1].files
 
 
 def _found(config: TTSConfig, say: Progress) -> tuple[Registered, LoadRequest]:
