@@ -285,7 +285,7 @@ def undisturbed(
         others = OtherProcesses(given.threads)
         round_(seed)
         # A peer in a process of its own is one of the others.
-        if result.peer == TORCH or others.share() <= given.quiet:
+        if result.peer == TORCH or given.quiet >= 1 or others.share() <= given.quiet:
             return
         del result.heard[before:]
         result.busy_s = busy_s

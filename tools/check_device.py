@@ -3,11 +3,11 @@
     python tools/check_device.py --model DIR --device cuda --set model_dtype=fp16
 
 The model is opened three times: as published on the CPU in single precision (`--reference` names
-another), on `--device` without CUDA graphs, and there as the server runs it, with them. Each gets the same ids,
-forced codes and noise. Printed are the encoder's and the language model's differences, the
+another), on `--device` without CUDA graphs, and there as the server runs it. Each gets the same
+ids, forced codes and noise. Printed are the encoder's and the language model's differences, the
 decoder's SNR, whether rows change each other, and whether a seed speaks the same alone and in
-company, which a GPU does not promise; the exit code is 1 where a figure is beyond its bound. `--device cpu` tries the tool
-itself.
+company, which a GPU does not promise; the exit code is 1 where a figure is beyond its bound.
+`--device cpu` tries the tool itself.
 """
 
 import argparse
@@ -220,7 +220,9 @@ def opened(config: TTSConfig) -> LoadedModel:
 def findings(model: str, device: str, reference: str, settings: dict[str, Any]) -> list[Finding]:
     """All of it. Seeds are tried on engines of their own, whose threads capture for themselves."""
     base: dict[str, Any] = {"model": model, "runaway_guard": False}
-    exact: dict[str, Any] = {"model_dtype": reference, "compile_lm": False, "decoder_int8": False}
+    exact: dict[str, Any] = {"compile_lm": False, "decoder_int8": False}
+    same = {name: value for name, value in settings.items() if name.endswith("_dtype")}
+    exact |= same if reference == "same" else {"model_dtype": reference}
     cpu = opened(TTSConfig(**base, device="cpu", **exact))
     clip = np.random.default_rng(1).normal(0, 0.05, 11 * SAMPLE_RATE_HZ).astype(np.float32)
     voice = Voice("noise", cpu.cloned.encode(clip, None))
@@ -242,7 +244,7 @@ def main() -> int:
     )
     parser.add_argument("--model", default="mini", help="mini, or a model's directory")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda")
-    parser.add_argument("--reference", default="fp32", help="precision of the CPU's run")
+    parser.add_argument("--reference", default="fp32", help="precision on the CPU; same: --set's")
     parser.add_argument("--set", action="append", default=[], metavar="SETTING=VALUE")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()

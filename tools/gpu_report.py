@@ -21,15 +21,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from chatterbox.config import TTSConfig
 from chatterbox.errors import ChatterboxError, ConfigError, ModelError
 from chatterbox.families.load import find_model
+from chatterbox.hub.files import ModelFiles
 from chatterbox.runtime.sessions import fitted, session_settings
 
-VARIANTS = {
+ROOT = Path(__file__).resolve().parents[1]
+VARIANTS: dict[str, list[str]] = {
     "defaults": [],
     "no CUDA graphs": ["cuda_graphs=false"],
     "no TF32": ["use_tf32=false"],
@@ -82,20 +83,20 @@ class Step:
         }
 
 
-def steps(given: argparse.Namespace, model: Path, data: Path) -> Iterator[Step]:
+def steps(given: argparse.Namespace, files: ModelFiles, data: Path) -> Iterator[Step]:
     """In order: what is right before what is fast."""
-    device = given.device
+    device, model = given.device, files.directory
+    dtypes = [f"{graph}_dtype={precision}" for graph, precision in files.precisions.items()]
+    same = [word for setting in dtypes for word in ("--set", setting)]
     speak = ["tools/bench_stream.py", "--model", str(model), "--codes", str(given.codes)]
-    speak += ["--rounds", str(given.rounds), "--in-a-row", "1", "--threads", "1"]
-    speak += ["--set", f"device={device}"]
-    yield Step(
-        "check",
-        ["tools/check_device.py", "--model", str(model), "--device", device],
-        0.4,
-    )
+    speak += ["--rounds", str(given.rounds), "--in-a-row", "1", "--threads", "0"]
+    speak += ["--set", f"device={device}", *same]
+    check = ["tools/check_device.py", "--model", str(model), "--device", device, *same]
+    yield Step("check", [*check, "--reference", "same"], 0.4)
     lm = ["tools/bench_lm.py", "--device", device, "--directory", str(model / "onnx")]
     lm += ["--graph", "compiled,compiled+graphs" if device == "cuda" else "compiled"]
-    lm += ["--precision", given.precision, "--batch", given.batch, "--cache", str(data / "steps")]
+    lm += ["--precision", files.precisions["language_model"], "--batch", given.batch]
+    lm += ["--cache", str(data / "steps")]
     yield Step("steps", [*lm, "--rounds", "1", "--steps", str(given.steps)], 0.3)
     yield Step("ladder", [*speak, "--clients", given.clients], 0.4)
     rates = ["--rates", given.rates, "--seconds", str(given.seconds)]
@@ -173,7 +174,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--only", help="names of steps: check,steps,ladder,…")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda")
-    parser.add_argument("--precision", default="fp16", help="of the language model's steps")
     parser.add_argument("--batch", default="1,8,32,64,128", help="rows of a step")
     parser.add_argument("--steps", type=int, default=50, help="for each cell")
     parser.add_argument("--clients", default="1,2,4,8,16,32,64,128")
@@ -195,7 +195,7 @@ def main() -> int:
     config = TTSConfig(model=given.model, device=given.device)
     try:
         config = fitted(config)
-        model = find_model(config, print).directory
+        files = find_model(config, print)
     except (ChatterboxError, ConfigError, ModelError) as fault:
         sys.exit(f"gpu_report: {fault}")
     environment = os.environ | {"CHATTERBOX_DATA_DIR": str(data), "PYTHONPATH": str(ROOT)}
@@ -205,7 +205,7 @@ def main() -> int:
         "machine": machine(config),
         "steps": {},
     }
-    for step in steps(given, model, data):
+    for step in steps(given, files, data):
         if given.only and step.name not in given.only.split(","):
             continue
         print(f"{step.name} …", flush=True)
