@@ -20,7 +20,7 @@ from chatterbox.families.turbo.language_model import (
 from chatterbox.families.turbo.tokenizer import Tokenizer
 from chatterbox.hub.files import ModelFiles
 from chatterbox.runtime.compiled_lm import usual_options
-from chatterbox.runtime.embedding import HostEmbedder, TokensInGraph
+from chatterbox.runtime.embedding import HostEmbedder
 from chatterbox.runtime.kv_prefix import PrefixedPrompt
 from chatterbox.runtime.kv_slots import SlottedLanguageModel
 from chatterbox.runtime.published_lm import PublishedLanguageModel
@@ -87,14 +87,16 @@ def test_where_nothing_changes_the_cache_is_in_int8(tmp_path, monkeypatch):
     assert "cache in int8; " in note
 
 
-def test_a_gpus_form_looks_tokens_up_itself(tmp_path, monkeypatch):
+def test_a_gpus_form_looks_tokens_up_itself(tmp_path, monkeypatch, embedded_here):
     """Run on a CPU, which has the kernels, if slow ones."""
-    expected = logits(open_language_model(parts(tmp_path / "cpu", "fp32"))[0])
+    plain, _ = open_language_model(parts(tmp_path / "cpu", "fp32"))
+    expected = logits(plain)
     monkeypatch.setattr(language_model, "usual_options", lambda *_: usual_options("cuda", "fp32"))
     model, _ = open_language_model(parts(tmp_path / "gpu", "fp32"))
-    assert isinstance(model._embed, TokensInGraph)
-    assert model._shape.kv_type == np.float16
+    embedded_here.clear()
     found = logits(model)
+    assert len(embedded_here) == 1  # the prompt's text
+    assert 2 * model.arena_bytes == plain.arena_bytes  # half precision
     assert found.shape == expected.shape
     assert np.abs(found - expected).max() < 0.1 * expected.std()
 
