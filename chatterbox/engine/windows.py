@@ -71,6 +71,10 @@ class WindowSettings:
         assert self.codec.left_context_frames > self.codec.fade_in_frames, (
             "the faded part must never be heard again"
         )
+        context = self.codec.left_context_frames * self.codec.samples_per_frame
+        assert self.codec.delay_samples + self.cross_fade_samples <= context, (
+            "a window begins where the one before it ended, or earlier"
+        )
 
     @property
     def cross_fade_samples(self) -> int:
