@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from chatterbox.arrays import F32, I64
+from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.windows import WindowSettings
 from chatterbox.families.base import DecodeJob, Rendered, Voice
-from chatterbox.families.turbo.spec import STOP_CODE
+from chatterbox.families.turbo.spec import STOP_CODE, TURBO
 from chatterbox.families.turbo.voice import TurboVoices, VoiceTensors
 from chatterbox.runtime.decoder.s3gen import CODEC, SAMPLES_PER_CODE, TAIL_SILENCE_CODES
 
@@ -29,6 +30,11 @@ def window_settings(
 
 
 CODES_PER_ID = 2
+
+
+def turbo_sampling(**given: Any) -> Sampling:
+    """As its authors draw, but for what is given."""
+    return Sampling(**{**TURBO.sampling, **given})
 
 
 def fake_voice(key: str = "someone", rows: int = 4) -> Voice:

@@ -20,6 +20,7 @@ from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.engine.stats import EngineStats
 from chatterbox.errors import ChatterboxError, EmptyText, UnsupportedAudio, VoiceNotFound
 from chatterbox.families.model import ModelInfo
+from chatterbox.families.turbo.spec import TURBO
 from chatterbox.server.app import create_app
 from chatterbox.server.lifecycle import Lifecycle
 from chatterbox.text import Segment
@@ -217,7 +218,7 @@ class FakeEngine:
         return self.config.max_new_tokens or 1024
 
     def sampling(self, wanted=None) -> Sampling:
-        return Sampling.first_said(wanted or {}, self.config.sampling())
+        return Sampling.first_said(wanted or {}, self.config.sampling(), TURBO.sampling)
 
     def stats(self) -> EngineStats:
         return EngineStats(

@@ -100,7 +100,7 @@ def overhead_ms(model: LoadedModel, clock: Clock, voice: Voice, rows: int, steps
             voice=voice,
             prompt=model.prompts.prompt(PHRASE, voice),
             text_chars=1000,  # so that the guard's budget is never met
-            sampling=Sampling(),
+            sampling=Sampling(**TURBO.sampling),
             max_tokens=steps + 2 * rows + 8,
             seed=seed,
             index=0,

@@ -42,7 +42,6 @@ from chatterbox.arrays import SAMPLE_RATE_HZ
 from chatterbox.bench.listener import Player
 from chatterbox.config import TTSConfig
 from chatterbox.engine.engine import TTSEngine
-from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.families.base import Voice
 from chatterbox.families.turbo.voice import VoiceTensors
@@ -152,7 +151,9 @@ class Ours:
     async def speak(self, seed: int, segments: int) -> Heard:
         """One utterance."""
         text = PAUSE.join([self.text] * segments)
-        request = SpeechRequest(text, self.voice, Sampling(), seed, max_new_tokens=self.codes)
+        request = SpeechRequest(
+            text, self.voice, self.engine.sampling(), seed, max_new_tokens=self.codes
+        )
         began = time.perf_counter()
         first_s: float | None = None
         player = Player()

@@ -26,7 +26,6 @@ import numpy as np
 from chatterbox.arrays import F32, I64, SAMPLE_RATE_HZ
 from chatterbox.config import TTSConfig
 from chatterbox.engine.engine import TTSEngine
-from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.engine.vocoder_stream import Crossfader
 from chatterbox.engine.windows import DecodeCost, Windows, WindowSettings
@@ -186,7 +185,7 @@ async def spoken(engine: TTSEngine, voice: Voice, seeds: Sequence[int]) -> list[
 
     async def speak(seed: int) -> tuple[Any, F32]:
         request = SpeechRequest(
-            TEXTS[0], voice, Sampling(), seed, max_new_tokens=CODES, deterministic=True
+            TEXTS[0], voice, engine.sampling(), seed, max_new_tokens=CODES, deterministic=True
         )
         async with engine.speak(request) as stream:
             pieces = [piece async for piece in stream]

@@ -25,12 +25,13 @@ INVALID_ROW = -1
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """One request's sampling parameters; defaults are upstream's for Turbo."""
+    """One request's sampling parameters. As they are by default, nothing is changed of what the
+    model says; what its authors advise is the family's."""
 
-    temperature: float = 0.8  # < MIN_TEMPERATURE: greedy, as is top_k = 1
-    top_k: int = 1000  # 0: off
-    top_p: float = 0.95  # 1: off
-    repetition_penalty: float = 1.2  # 1: off
+    temperature: float = 1.0  # < MIN_TEMPERATURE: greedy, as is top_k = 1
+    top_k: int = 0  # 0: off
+    top_p: float = 1.0  # 1: off
+    repetition_penalty: float = 1.0  # 1: off
     min_p: float = 0.0  # 0: off
     penalty_window: int = 0  # so many last tokens are penalised; 0: all
 

@@ -9,7 +9,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from fakes import FakeDecoder, FakeLanguageModel, FakePrompts, fake_voice, window_settings
+from fakes import (
+    FakeDecoder,
+    FakeLanguageModel,
+    FakePrompts,
+    fake_voice,
+    turbo_sampling,
+    window_settings,
+)
 
 from chatterbox.arrays import SAMPLE_RATE_HZ
 from chatterbox.engine import generation_loop as loop
@@ -18,7 +25,6 @@ from chatterbox.engine.cpu_lock import CpuLock
 from chatterbox.engine.fairness import FairScheduler
 from chatterbox.engine.generation_loop import GenerationLoop
 from chatterbox.engine.outbox import Outbox, PlaybackClock, SegmentEnd
-from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.sequence import SegmentRequest
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.vocoding_loop import VocodingLoop
@@ -184,7 +190,7 @@ def _submit(engine: GenerationLoop, one: Listener, now_s: float) -> None:
                 voice=fake_voice("v"),
                 prompt=FakePrompts().prompt("w", fake_voice("v")),
                 text_chars=100,
-                sampling=Sampling(temperature=0.0, repetition_penalty=1.0),
+                sampling=turbo_sampling(temperature=0.0, repetition_penalty=1.0),
                 max_tokens=1000,
                 seed=0,
                 index=len(one.outboxes) - 1,

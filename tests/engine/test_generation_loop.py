@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from fakes import CODES_PER_ID, FakeLanguageModel, FakePrompts, fake_voice
+from fakes import CODES_PER_ID, FakeLanguageModel, FakePrompts, fake_voice, turbo_sampling
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -13,7 +13,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from chatterbox.engine.cpu_lock import CpuLock
 from chatterbox.engine.generation_loop import GenerationLoop
 from chatterbox.engine.outbox import CAPACITY_SAMPLES, Outbox, PlaybackClock, SegmentEnd
-from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.sequence import SegmentRequest, Take
 from chatterbox.engine.stats import Counters
 from chatterbox.errors import EngineDead, GenerationFailed
@@ -39,7 +38,7 @@ def job(
         voice=fake_voice(key),
         prompt=FakePrompts().prompt(text, fake_voice(key)),
         text_chars=len(text),
-        sampling=Sampling(),
+        sampling=turbo_sampling(),
         max_tokens=cap,
         seed=seed,
         index=index,

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fakes import turbo_sampling
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -66,10 +67,10 @@ def test_draws_follow_the_slow_reference():
     rng = np.random.default_rng(1)
     logits = (rng.standard_normal((1, VOCAB)) * 4).astype(np.float32)
     draws = rng.random(40)
-    sampler = row_of(Sampling(), draws)
+    sampler = row_of(turbo_sampling(), draws)
     given_codes = [FIRST_CODE]
     for step, draw in enumerate(draws):
-        cumulative = np.cumsum(slow_distribution(logits[0], Sampling(), given_codes))
+        cumulative = np.cumsum(slow_distribution(logits[0], turbo_sampling(), given_codes))
         want = int(np.searchsorted(cumulative, draw * cumulative[-1], side="right"))
         (got,) = sampler.sample(logits, [0])
         near_edge = min(abs(cumulative - draw * cumulative[-1])) < 1e-5
@@ -80,12 +81,12 @@ def test_draws_follow_the_slow_reference():
 @pytest.mark.parametrize(
     "sampling",
     [
-        Sampling(top_k=0),
-        Sampling(top_k=1),
-        Sampling(top_p=1.0),
-        Sampling(top_p=0.01),
-        Sampling(repetition_penalty=1.0),
-        Sampling(temperature=5.0, top_k=50, top_p=0.5, repetition_penalty=2.0),
+        turbo_sampling(top_k=0),
+        turbo_sampling(top_k=1),
+        turbo_sampling(top_p=1.0),
+        turbo_sampling(top_p=0.01),
+        turbo_sampling(repetition_penalty=1.0),
+        turbo_sampling(temperature=5.0, top_k=50, top_p=0.5, repetition_penalty=2.0),
     ],
 )
 def test_every_parameter_draws_only_what_the_reference_allows(sampling):
@@ -103,7 +104,7 @@ def test_every_parameter_draws_only_what_the_reference_allows(sampling):
 def test_greedy_takes_the_best_after_the_penalty():
     logits = np.zeros((1, VOCAB), np.float32)
     logits[0, 5], logits[0, 9] = 3.0, 2.9
-    sampler = row_of(Sampling(temperature=0.0), np.full(3, 0.5))
+    sampler = row_of(turbo_sampling(temperature=0.0), np.full(3, 0.5))
     codes = [sampler.sample(logits, [0])[0] for _ in range(3)]
     assert codes == [5, 9, 5]  # 3.0/1.2 < 2.9, then 2.9/1.2 < 3.0/1.2 again
 
@@ -114,7 +115,7 @@ def test_start_code_is_never_given_and_stop_not_first():
     logits[0, STOP_CODE] = 80.0
     logits[0, 3] = 70.0
     sampler = Sampler(1, TOKENS)
-    sampler.begin(0, Sampling(), np.full(2, 0.5))
+    sampler.begin(0, turbo_sampling(), np.full(2, 0.5))
     assert [sampler.sample(logits, [0])[0] for _ in range(2)] == [3, STOP_CODE]
 
 
@@ -129,7 +130,7 @@ def test_a_row_that_is_not_finite_fails_alone(bad):
     for rows in (logits, poisoned):
         sampler = Sampler(3, TOKENS)
         for slot in range(3):
-            sampler.begin(slot, Sampling(), draws[slot])
+            sampler.begin(slot, turbo_sampling(), draws[slot])
         results.append(sampler.sample(rows, [0, 1, 2]))
     clean, hurt = results
     assert hurt == [clean[0], INVALID_ROW, clean[2]]
@@ -141,7 +142,7 @@ def test_the_penalty_history_starts_anew_with_each_row():
     logits[0, 9] = 2.9
     sampler = Sampler(1, TOKENS)
     for _ in range(2):
-        sampler.begin(0, Sampling(temperature=0.0), np.zeros(1))
+        sampler.begin(0, turbo_sampling(temperature=0.0), np.zeros(1))
         assert sampler.sample(logits, [0]) == [5]
 
 
@@ -152,7 +153,7 @@ def test_a_row_is_sampled_the_same_alone_and_in_company(tokens, seed, rows, data
     rng = np.random.default_rng(seed)
     draws = rng.random((rows, 12))
     params = [
-        Sampling(
+        turbo_sampling(
             temperature=data.draw(st.sampled_from([0.0, 0.3, 0.8, 1.0, 2.0])),
             top_k=data.draw(st.sampled_from([0, 1, 40, 1000])),
             top_p=data.draw(st.sampled_from([0.2, 0.95, 1.0])),
@@ -188,7 +189,7 @@ def test_a_parameter_is_taken_from_the_first_source_that_states_it():
     call = {"temperature": 0, "top_k": None}
     settings = {"temperature": 0.5, "top_k": 7, "top_p": None}
     model = {"top_k": 9, "top_p": 0.4}
-    assert Sampling.first_said(call, settings, model) == Sampling(0, 7, 0.4, 1.2)
+    assert Sampling.first_said(call, settings, model) == Sampling(0, 7, 0.4, 1.0)
     assert Sampling.first_said() == Sampling()
 
 
@@ -198,7 +199,7 @@ def test_a_tiny_temperature_is_greedy(temperature):
     logits = (rng.standard_normal((1, VOCAB)) * 5).astype(np.float32)
     codes = []
     for each in (0.0, temperature):
-        sampler = row_of(Sampling(temperature=each), rng.random(1))
+        sampler = row_of(turbo_sampling(temperature=each), rng.random(1))
         with np.errstate(all="raise"):
             codes.append(sampler.sample(logits, [0]))
     assert codes[1] == codes[0] == [int(np.delete(logits[0], START_CODE).argmax())]
@@ -263,7 +264,7 @@ def test_the_penalty_before_the_cut_lets_another_token_in():
     logits = np.full((1, VOCAB), -50.0, np.float32)
     logits[0, 5], logits[0, 9] = 3.0, 2.0
     second = []
-    sampling = Sampling(top_k=2, top_p=0.5, temperature=1.0, repetition_penalty=4.0)
+    sampling = turbo_sampling(top_k=2, top_p=0.5, temperature=1.0, repetition_penalty=4.0)
     for order in (TOKENS.processors, (repetition_penalty, temperature, top_k_top_p)):
         sampler = row_of(sampling, np.full(2, 0.5), replace(TOKENS, processors=order))
         second.append([sampler.sample(logits, [0])[0] for _ in "ab"])

@@ -5,7 +5,14 @@ import time
 
 import numpy as np
 import pytest
-from fakes import FakeDecoder, FakeEncoder, FakeLanguageModel, FakePrompts, fake_voice
+from fakes import (
+    FakeDecoder,
+    FakeEncoder,
+    FakeLanguageModel,
+    FakePrompts,
+    fake_voice,
+    turbo_sampling,
+)
 
 from chatterbox.arrays import SAMPLE_RATE_HZ
 from chatterbox.config import TTSConfig
@@ -23,7 +30,7 @@ LONG = " ".join(f"This is sentence number {number}." for number in NUMBERS)
 
 
 def request(text: str = "Hello there.", *, key: str = "v", seed: int = 1, **more) -> SpeechRequest:
-    return SpeechRequest(text, fake_voice(key), Sampling(), seed, **more)
+    return SpeechRequest(text, fake_voice(key), turbo_sampling(), seed, **more)
 
 
 class Stage:

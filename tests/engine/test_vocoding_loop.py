@@ -6,13 +6,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from fakes import VOCAB, FakeDecoder, FakePrompts, fake_voice, window_settings
+from fakes import VOCAB, FakeDecoder, FakePrompts, fake_voice, turbo_sampling, window_settings
 
 from chatterbox.engine import vocoding_loop
 from chatterbox.engine.cpu_lock import CpuLock
 from chatterbox.engine.fairness import MAX_DEFICIT_S, FairScheduler
 from chatterbox.engine.outbox import CAPACITY_SAMPLES, Outbox, PlaybackClock, SegmentEnd
-from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.sequence import SegmentRequest, Take
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.vocoding_loop import VocodingLoop
@@ -33,7 +32,7 @@ def job(
         voice=fake_voice(key),
         prompt=FakePrompts().prompt("w", fake_voice(key)),
         text_chars=40,
-        sampling=Sampling(),
+        sampling=turbo_sampling(),
         max_tokens=1000,
         seed=0,
         index=index,

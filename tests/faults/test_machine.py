@@ -6,7 +6,7 @@ in the end everybody has been told.
 """
 
 import numpy as np
-from fakes import FakeDecoder, FakePrompts, fake_voice, window_settings
+from fakes import FakeDecoder, FakePrompts, fake_voice, turbo_sampling, window_settings
 from faults.harness import Model
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -14,7 +14,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from chatterbox.engine.generation_loop import GenerationLoop
 from chatterbox.engine.outbox import CAPACITY_SAMPLES, Outbox, PlaybackClock, SegmentEnd
-from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.sequence import SegmentRequest
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.vocoding_loop import VocodingLoop
@@ -59,7 +58,7 @@ def job(words: int, key: str, seed: int, index: int) -> SegmentRequest:
         voice=fake_voice(key),
         prompt=FakePrompts().prompt("w" * words, fake_voice(key)),
         text_chars=words,
-        sampling=Sampling(top_k=50),
+        sampling=turbo_sampling(top_k=50),
         max_tokens=200,
         seed=seed,
         index=index,

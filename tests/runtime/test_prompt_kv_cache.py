@@ -8,14 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import FakePrompts, window_settings
+from fakes import FakePrompts, turbo_sampling, window_settings
 from tiny_decoder import open_decoder, saved, some_codes, voice
 
 from chatterbox.arrays import I64
 from chatterbox.compile.decoder import variants as forms
 from chatterbox.compile.decoder.equivalence import mel_distance_db
 from chatterbox.engine.outbox import Outbox, PlaybackClock, SegmentEnd
-from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.sequence import SegmentRequest
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.vocoding_loop import VocodingLoop
@@ -159,7 +158,7 @@ def test_a_repeatable_segment_has_the_same_samples_however_its_codes_come(quick,
             voice=voice(30, seed=3),
             prompt=FakePrompts().prefix(voice(30, seed=3)),
             text_chars=40,
-            sampling=Sampling(),
+            sampling=turbo_sampling(),
             max_tokens=1000,
             seed=0,
             index=0,

@@ -17,6 +17,7 @@ from statistics import median
 
 import httpx
 import pytest
+from fakes import turbo_sampling
 from faults.harness import GOLDEN, SHORT, fake_engine
 from faults.owner import Owner
 from soak.load import LONG, Listener, Seen, Server, Users, serving
@@ -24,7 +25,6 @@ from soak.slopes import HEADER, LEAST_SAMPLES, Slope, slope
 from voices.clips import babble, encoded, open_library
 
 from chatterbox.engine.outbox import Outbox
-from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.speech_stream import SpeechRequest, SpeechStream
 from tools.fault_attacks import ATTACKS, mix
 from tools.fault_crowds import beside
@@ -206,7 +206,9 @@ async def test_f82_many_tiny_requests(tmp_path, minutes, tell):
     done = 0
 
     async def speak(seed: int) -> None:
-        async with engine.speak(SpeechRequest("a", voice, Sampling(top_k=50), seed)) as stream:
+        async with engine.speak(
+            SpeechRequest("a", voice, turbo_sampling(top_k=50), seed)
+        ) as stream:
             async for _ in stream:
                 pass
 

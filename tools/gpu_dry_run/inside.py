@@ -53,10 +53,9 @@ def _used(subjects: Any, model: Path | str, data: Path) -> dict[str, Any]:
 
 
 async def _spoken(engine: Any, voice: Any) -> int:
-    from chatterbox.engine.sampler import Sampling
     from chatterbox.engine.speech_stream import SpeechRequest
 
-    request = SpeechRequest("The lamp was lit.", voice, Sampling(), 1, max_new_tokens=40)
+    request = SpeechRequest("The lamp was lit.", voice, engine.sampling(), 1, max_new_tokens=40)
     async with engine.speak(request) as stream:
         return sum([len(piece) async for piece in stream])
 
