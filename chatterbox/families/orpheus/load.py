@@ -1,18 +1,21 @@
 """Open Orpheus: language model, codec, voices."""
 
+import time
 from dataclasses import replace
 
+import numpy as np
+
 from chatterbox.errors import ModelError
+from chatterbox.families.base import LanguageModel
 from chatterbox.families.model import LoadedModel, LoadRequest
 from chatterbox.families.orpheus.codec import open_codec, open_encoder
 from chatterbox.families.orpheus.files import DECODER, ENCODER
 from chatterbox.families.orpheus.language_model import (
     compiled_graph,
-    expected_rtf,
     open_language_model,
 )
 from chatterbox.families.orpheus.prompt import OrpheusPrompts
-from chatterbox.families.orpheus.spec import ORPHEUS
+from chatterbox.families.orpheus.spec import ORPHEUS, START_OF_HUMAN
 from chatterbox.families.orpheus.tokenizer import Tokenizer
 from chatterbox.families.orpheus.voices import (
     TAGS,
@@ -22,6 +25,9 @@ from chatterbox.families.orpheus.voices import (
     languages,
 )
 from chatterbox.runtime.compiled_lm import NotCompiled
+from chatterbox.runtime.kv_prefix import PrefixedPrompt
+
+TRIAL_STEPS = 8
 
 
 def load(request: LoadRequest) -> LoadedModel:
@@ -46,6 +52,19 @@ def load(request: LoadRequest) -> LoadedModel:
         fixed=None if cloned else fixed_voices(spoken),
         sampling=request.sampling(),
     )
+
+
+def expected_rtf(model: LanguageModel) -> float:
+    """Seconds of computing for a second of sound, for one sequence alone, by some steps."""
+    ids = np.full(TRIAL_STEPS, START_OF_HUMAN)
+    model.prefill(0, PrefixedPrompt("", ids[:0], ids))
+    took = []
+    for _ in range(TRIAL_STEPS):
+        began_s = time.perf_counter()
+        model.decode([0], np.zeros(1, np.int64))
+        took.append(time.perf_counter() - began_s)
+    model.free(0)
+    return float(np.median(took)) * ORPHEUS.codec.token_rate_hz
 
 
 def _cloned(request: LoadRequest) -> ReferenceVoices:

@@ -1,15 +1,14 @@
 """Text → Llama's ids, by the hub's `tokenizer.json`."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer as _Library
 
 from chatterbox.arrays import I64
 from chatterbox.errors import EmptyText, ModelError
 from chatterbox.families.orpheus.spec import BEGIN_OF_TEXT, END_OF_SPEECH, FIRST_AUDIO
+from chatterbox.families.tokenizer import open_tokenizer
 
 SURE = {BEGIN_OF_TEXT: "<|begin_of_text|>", END_OF_SPEECH: "<custom_token_2>"}
 SURE |= {FIRST_AUDIO: "<custom_token_10>"}
@@ -24,19 +23,10 @@ class Tokenizer:
     @classmethod
     def from_file(cls, path: Path) -> "Tokenizer":
         """Read `tokenizer.json`. Raises ModelError where it is damaged or of another model."""
-        try:
-            written = json.loads(path.read_text(encoding="utf-8"))
-            for token in written["added_tokens"]:
-                token["special"] = True  # which are then passed over in texts
-            library = _Library.from_str(json.dumps(written))
-        except Exception as failure:
-            raise ModelError(f"{path.name} cannot be read: {failure}") from failure
+        library = open_tokenizer(path, lambda _: False)
         for number, token in SURE.items():
             if library.token_to_id(token) != number:
                 raise ModelError(f"{path.name} is not Orpheus' tokenizer: {token} is not {number}")
-        library.encode_special_tokens = True
-        library.no_padding()
-        library.no_truncation()
         return cls(library)
 
     def encode(self, text: str) -> I64:

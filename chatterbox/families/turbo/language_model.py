@@ -9,16 +9,14 @@ from chatterbox.arrays import F32, I64
 from chatterbox.config import TTSConfig
 from chatterbox.errors import ModelError
 from chatterbox.families.base import LanguageModel
+from chatterbox.families.compiled import found_or_compiled
 from chatterbox.families.turbo.spec import TOKENS
-from chatterbox.hub.files import ModelFiles, graph_sources
+from chatterbox.hub.files import ModelFiles
 from chatterbox.runtime.buffers import Memory
-from chatterbox.runtime.compiled_cache import CompiledCache
 from chatterbox.runtime.compiled_lm import (
     CompiledGraph,
     CompileOptions,
     NotCompiled,
-    language_model_identity,
-    language_model_of,
     usual_options,
 )
 from chatterbox.runtime.decoder.s3gen import CODE_COUNT
@@ -141,29 +139,17 @@ def _found_or_compiled(
     parts: LanguageModelParts, options: CompileOptions
 ) -> CompiledGraph | NotCompiled:
     source, embed = (parts.files.graph(name) for name in ("language_model", "embed_tokens"))
-    precision = parts.files.precisions["language_model"]
-    sources = graph_sources(source) + graph_sources(embed)
-    known_by = language_model_identity(sources, precision, parts.settings, options)
-    entry = CompiledCache(parts.config.data_dir).find(known_by)
-    if entry is not None:
-        return language_model_of(entry)
-    # Here, since a start that finds everything compiled needs no compiler.
-    from chatterbox.compile.lm.compiler import Embedding, compile_lm
-    from chatterbox.compile.progress import CompileBar
-
-    with CompileBar("the language model") as progress:
-        return compile_lm(
-            source,
-            precision,
-            parts.config.data_dir,
-            parts.settings,
-            options=options,
-            embedding=Embedding(
-                parts.embedding(), CODE_COUNT, TOKENS.stop, end_id=parts.end_id, path=embed
-            ),
-            sentence=parts.sentence,
-            progress=progress,
-        )
+    return found_or_compiled(
+        [source, embed],
+        parts.files.precisions["language_model"],
+        parts.config,
+        parts.settings,
+        options,
+        lambda make: make(
+            parts.embedding(), CODE_COUNT, TOKENS.stop, end_id=parts.end_id, path=embed
+        ),
+        sentence=parts.sentence,
+    )
 
 
 def _published(parts: LanguageModelParts, why: str) -> tuple[LanguageModel, str]:

@@ -3,15 +3,14 @@
 Knows the hub's `tokenizer.json` through the `tokenizers` library; nothing of normalising.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer as _Library
 
 from chatterbox.errors import EmptyText, ModelError
+from chatterbox.families.tokenizer import open_tokenizer
 from chatterbox.families.turbo.spec import TAGS
 
 END_OF_TEXT = "<|endoftext|>"
@@ -31,17 +30,7 @@ class Tokenizer:
     @classmethod
     def from_file(cls, path: Path) -> "Tokenizer":
         """Read `tokenizer.json`. Raises ModelError where it is damaged or lacks the end token."""
-        try:
-            written = json.loads(path.read_text(encoding="utf-8"))
-            for token in written["added_tokens"]:
-                # "special" ones are then passed over in texts: `encode_special_tokens`
-                token["special"] = token["content"][1:-1] not in TAGS
-            library = _Library.from_str(json.dumps(written))
-        except Exception as failure:
-            raise ModelError(f"{path.name} cannot be read: {failure}") from failure
-        library.encode_special_tokens = True
-        library.no_padding()
-        library.no_truncation()
+        library = open_tokenizer(path, lambda content: content[1:-1] in TAGS)
         end_id = library.token_to_id(END_OF_TEXT)
         if end_id is None:
             raise ModelError(f"{path.name} has no token {END_OF_TEXT}")
