@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from chatterbox.compile.decoder.errors import NotSplittable
 from chatterbox.compile.decoder.graph_edit import cut_out, index, stored_values
+from chatterbox.compile.decoder.random_ops import RANDOM_OPS
 from chatterbox.runtime.decoder.graph_io import RandomOp
 from chatterbox.runtime.decoder.snac import BLOCKS, crop_name, noise_name
 from chatterbox.runtime.decoder.snac_carry import given_name, start_name, told_name
@@ -19,17 +20,30 @@ END = 2**62
 AXIS = 2
 
 
-def with_noise(
-    published: onnx.ModelProto, draws: Sequence[RandomOp], kinds: Sequence[int]
-) -> onnx.ModelProto:
-    """A graph that is given what it drew, in blocks' order; `kinds` are its element types."""
+def draws_in_single(model: onnx.ModelProto) -> None:
+    """Have draws in half precision, for which a CPU has no kernel, rounded to it afterwards."""
+    known = onnx.shape_inference.infer_shapes(model).graph.value_info
+    half = {v.name for v in known if v.type.tensor_type.elem_type == TensorProto.FLOAT16}
+    nodes = []
+    for node in model.graph.node:
+        nodes.append(onnx.NodeProto.FromString(node.SerializeToString()))
+        if node.op_type in RANDOM_OPS and node.output[0] in half:
+            nodes[-1].output[0] = single = f"{node.output[0]}.single"
+            _set(nodes[-1], {**_attributes(node), "dtype": TensorProto.FLOAT})
+            nodes.append(helper.make_node("Cast", [single], node.output, to=TensorProto.FLOAT16))
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def with_noise(published: onnx.ModelProto, draws: Sequence[RandomOp]) -> onnx.ModelProto:
+    """A graph that is given what it drew, in blocks' order."""
     model = onnx.ModelProto()
     model.CopyFrom(published)
     graph = model.graph
     renamed = {draw.name: noise_name(block) for block, draw in enumerate(draws)}
-    for block, kind in enumerate(kinds):
-        dims = ["batch", 1, f"steps_{block}"]
-        graph.input.append(helper.make_tensor_value_info(noise_name(block), kind, dims))
+    for name in renamed.values():
+        dims = ["batch", 1, f"{name}.steps"]
+        graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, dims))
     for node in [*graph.node]:
         node.input[:] = [renamed.get(name, name) for name in node.input]
         if node.output[0] in renamed:
@@ -138,9 +152,10 @@ class _Carry(_Edit):
         """A convolution reads steps on both sides: it ends so many earlier."""
         given = _attributes(node)
         reach = (self.taps(node) - 1) // 2 * given.get("dilations", [1])[0]
-        if given.get("pads") != [reach, reach] or given.get("strides", [1]) != [1]:
+        behind = self._behind.get(node.input[0])
+        keeps_length = given.get("pads") == [reach, reach] and given.get("strides", [1]) == [1]
+        if behind is None or not keeps_length:
             raise NotSplittable(f"{node.name} is no convolution that keeps its length")
-        behind = self._behind[node.input[0]]
         node.input[0] = self._joined(node.input[0], 2 * reach, reach)
         self._append(node, {**given, "pads": [0, 0]}, behind + reach)
 
@@ -149,7 +164,12 @@ class _Carry(_Edit):
         the sum of two matrix products, of a step and of the one before it. (Products read weights
         that were packed beforehand: for few steps they take half the time.)"""
         given, stride = _attributes(node), BLOCKS[block][0]
-        if self.taps(node) != 2 * stride or given.get("pads") != [stride // 2] * 2:
+        fits = given.get("pads") == [stride // 2] * 2 and given.get("group", 1) == 1
+        if (
+            self.taps(node) != 2 * stride
+            or not fits
+            or not self._weights.keys() >= {*node.input[1:]}
+        ):
             raise NotSplittable(f"{node.name} has another kernel")
         x, made = node.input[0], node.output[0]
         by_step = self.op("Transpose", [self._joined(x, 1, 1)], f"{made}.in", perm=[0, 2, 1])
@@ -211,14 +231,18 @@ class _Carry(_Edit):
         return joined
 
     def _append(self, node: onnx.NodeProto, attributes: Mapping[str, Any], behind: int) -> None:
-        del node.attribute[:]
-        node.attribute.extend(helper.make_attribute(k, v) for k, v in attributes.items())
+        _set(node, attributes)
         self.nodes.append(node)
         self._behind[node.output[0]] = behind
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
     return {a.name: helper.get_attribute_value(a) for a in node.attribute}
+
+
+def _set(node: onnx.NodeProto, attributes: Mapping[str, Any]) -> None:
+    del node.attribute[:]
+    node.attribute.extend(helper.make_attribute(k, v) for k, v in attributes.items())
 
 
 def _any_size(given: onnx.ValueInfoProto) -> onnx.ValueInfoProto:

@@ -569,3 +569,16 @@ def test_on_a_gpu_a_window_is_decoded_at_one_go():
     comes_meanwhile(bench, newcomer, 20)
     assert bench.loop.step()
     assert newcomer.outbox.take() is None
+
+
+@pytest.mark.parametrize(("streams", "rows", "waits"), [(2, 4, [0.02]), (1, 4, []), (2, 1, [])])
+def test_a_window_waits_as_long_as_is_set_for_one_to_share_its_call(
+    streams, rows, waits, monkeypatch
+):
+    loop = VocodingLoop(FakeDecoder(rows), window_settings(), Counters(), gather_s=0.02)
+    tracks = [loop.open(job(key=str(i))) for i in range(streams)]
+    tracks[0].tokens.extend(range(200))
+    waited: list[float] = []
+    monkeypatch.setattr("chatterbox.engine.vocoding_loop.time.sleep", waited.append)
+    assert loop.step()
+    assert waited == waits

@@ -18,7 +18,7 @@ from chatterbox.runtime.snac_encoder import SnacEncoder
 
 log = logging.getLogger(__name__)
 
-SNAC_COMPILER = 2
+SNAC_COMPILER = 3
 """Version of `compile/snac.py`: raised whenever the same source would give another graph."""
 GRAPH_FILES = ("decoder.onnx", "carrying.onnx")
 GPU_WINDOWS = (1, 2, 5, 10, 20, 35)

@@ -160,7 +160,7 @@ def test_rows_in_company_sound_as_alone(decoder: SnacDecoder):
     for job, together in zip(rows, decoder.run(rows), strict=True):
         (alone,) = decoder.run([job])
         assert together.at == alone.at
-        np.testing.assert_allclose(together.samples, alone.samples, atol=1e-6)
+        np.testing.assert_array_equal(together.samples, alone.samples)
 
 
 def test_first_middle_and_last_windows_do_not_meet(decoder: SnacDecoder):
@@ -195,6 +195,37 @@ def test_half_precision_is_compiled_too(folder: Path, tmp_path: Path, decoder: S
     wanted = spoken(decoder, tokens, forever(4))
     error = spoken(codec.decoder, tokens, forever(1)) - wanted
     assert error.std() < 0.01 * wanted.std()
+
+
+def test_draws_in_half_precision_are_compiled_too(folder: Path, tmp_path: Path):
+    """No CPU could run them as they are."""
+    model = onnx.load(str(folder / "decoder_model_fp16.onnx"))
+    draws = [n for n in model.graph.node if n.op_type == "RandomNormalLike"]
+    for draw in draws:
+        draw.attribute.append(helper.make_attribute("dtype", onnx.TensorProto.FLOAT16))
+    onnx.save(model, str(tmp_path / "decoder_model_fp16.onnx"))
+    codec = opened(tmp_path / "decoder_model_fp16.onnx", tmp_path)
+    assert "noise by seed" in codec.note
+    wanted = opened(folder / "decoder_model_fp16.onnx", tmp_path).decoder
+    tokens = some_tokens(5)
+    one, other = (spoken(d, tokens, forever(1), 8) for d in (codec.decoder, wanted))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_a_layer_that_cannot_go_on_is_cropped(folder: Path, tmp_path: Path, decoder: SnacDecoder):
+    """A kernel that is computed in the graph, as weight norm that nobody folded."""
+
+    def computed(graph: onnx.GraphProto) -> None:
+        conv = next(n for n in graph.node if n.op_type == "Conv" and "model.7.weight" in n.input[1])
+        graph.node.insert(0, helper.make_node("Identity", [conv.input[1]], ["kernel"]))
+        conv.input[1] = "kernel"
+
+    codec = opened(changed(folder, tmp_path, computed), tmp_path)
+    assert "noise by seed" in codec.note
+    assert "decodes its surroundings again: the weights of" in codec.note
+    tokens = some_tokens(6)
+    wanted = spoken(decoder, tokens, forever(6))
+    np.testing.assert_allclose(spoken(codec.decoder, tokens, forever(1)), wanted, atol=1e-5)
 
 
 def test_noise_of_another_make_stays_the_graphs_own(folder: Path, tmp_path: Path):
