@@ -1,7 +1,4 @@
-"""What can go wrong: one closed table of error class → code, HTTP status, kind, retry.
-
-Knows nothing of HTTP frameworks, engines or files; each dialect turns these into its own shape.
-"""
+"""The closed table of errors: code, HTTP status, meaning. Each dialect gives them its own shape."""
 
 from typing import ClassVar, Literal
 
@@ -15,7 +12,6 @@ Kind = Literal[
 
 SHOWN_INPUT_CHARS = 64
 """No message repeats more of what the caller sent than this (FAULTS: error body)."""
-
 REASON_CHARS = 300
 """Of a library's error that a message of ours repeats."""
 
@@ -31,7 +27,7 @@ def shown(value: object) -> str:
 
 
 def first_line(fault: BaseException) -> str:
-    """What a library's error says, for a message of ours: its first line, or else its class."""
+    """The first line of a library's error, for a message of ours; its class if it says nothing."""
     lines = str(fault).strip().splitlines() or [type(fault).__name__]
     return lines[0][:REASON_CHARS]
 
@@ -57,300 +53,105 @@ class ChatterboxError(Exception):
         self.retry_after_s = retry_after_s
 
 
-class _InvalidRequest(ChatterboxError):
-    kind = "invalid_request_error"
-    status = 422
-
-
-# --- what the caller sent -----------------------------------------------------------------------
-
-
-class InvalidBody(_InvalidRequest):
-    """The body is not what its content type says (JSON, form or multipart)."""
-
-    code = "invalid_body"
-    status = 400
-
-
-class UnsupportedMediaType(_InvalidRequest):
-    """The content type or content encoding is not one this route reads."""
-
-    code = "unsupported_media_type"
-    status = 415
-
-
-class BodyTooLarge(_InvalidRequest):
-    """The body is larger than this route takes."""
-
-    code = "body_too_large"
-    status = 413
-
-
-class InvalidHttp(_InvalidRequest):
-    """What came is not a request of HTTP/1.1, or its length can be read in two ways."""
-
-    code = "invalid_http"
-    status = 400
-
-
-class HeadTimeout(_InvalidRequest):
-    """The request line and headers did not arrive in time."""
-
-    code = "head_timeout"
-    status = 408
-
-
-class HeadersTooLarge(_InvalidRequest):
-    """The request line and headers together are too large."""
-
-    code = "headers_too_large"
-    status = 431
-
-
-class BodyTimeout(_InvalidRequest):
-    """The body stopped arriving."""
-
-    code = "body_timeout"
-    status = 408
-
-
-class InvalidValue(_InvalidRequest):
-    """A field is missing, of the wrong type or out of bounds."""
-
-    code = "invalid_value"
-
-
-class UnknownField(_InvalidRequest):
-    """A field that this call does not have."""
-
-    code = "unknown_field"
-
-
-class InvalidText(_InvalidRequest):
-    """The text is not valid Unicode."""
-
-    code = "invalid_text"
-
-
-class EmptyText(_InvalidRequest):
-    """Nothing in the text can be spoken."""
-
-    code = "empty_text"
-
-
-class TextTooLong(_InvalidRequest):
-    """The text is longer than `max_text_length`, or takes too long to read."""
-
-    code = "text_too_long"
-
-
-# --- voices -------------------------------------------------------------------------------------
-
-
-class VoiceNotFound(_InvalidRequest):
-    """No voice has this id, name or alias."""
-
-    code = "voice_not_found"
-    status = 404
-
-
-class InvalidVoiceId(_InvalidRequest):
-    """The name cannot be a voice's name."""
-
-    code = "invalid_voice_id"
-
-
-class VoiceProtected(_InvalidRequest):
-    """A built-in voice cannot be deleted."""
-
-    code = "voice_protected"
-    status = 403
-
-
-class CloningUnavailable(_InvalidRequest):
-    """The model speaks only in the voices it was trained with."""
-
-    code = "cloning_unavailable"
-
-
-class InvalidVoiceFile(_InvalidRequest):
-    """An exported voice file is damaged or made for another model."""
-
-    code = "invalid_voice_file"
-
-
-class UnsupportedAudio(_InvalidRequest):
-    """The upload is not audio of a container that is read here."""
-
-    code = "unsupported_audio"
-    status = 415
-
-
-class UnreadableAudio(_InvalidRequest):
-    """The upload looks like audio but cannot be decoded."""
-
-    code = "unreadable_audio"
-
-
-class AudioTooShort(_InvalidRequest):
-    """The reference is shorter than a voice can be taken from."""
-
-    code = "audio_too_short"
-
-
-class AudioTooLong(_InvalidRequest):
-    """The reference is longer than is read."""
-
-    code = "audio_too_long"
-
-
-class AudioSilent(_InvalidRequest):
-    """The reference has no audible sound."""
-
-    code = "audio_silent"
-
-
-class AudioNotFinite(_InvalidRequest):
-    """The reference contains NaN or infinite samples."""
-
-    code = "audio_not_finite"
-
-
-# --- routes -------------------------------------------------------------------------------------
-
-
-class RouteNotFound(_InvalidRequest):
-    """No such route."""
-
-    code = "not_found"
-    status = 404
-
-
-class MethodNotAllowed(_InvalidRequest):
-    """The route exists, the method does not."""
-
-    code = "method_not_allowed"
-    status = 405
-
-
-class InvalidApiKey(ChatterboxError):
-    """The key is missing or wrong."""
-
-    code = "invalid_api_key"
-    status = 401
-    kind = "authentication_error"
-
-
-class TooManyAttempts(ChatterboxError):
-    """Too many wrong keys came from this address."""
-
-    code = "too_many_attempts"
-    status = 429
-    kind = "rate_limit_error"
-
-
-class KeyLimit(ChatterboxError):
-    """This key has as many requests in work as one key may have."""
-
-    code = "key_limit"
-    status = 429
-    kind = "rate_limit_error"
-
-
-class HostForbidden(ChatterboxError):
-    """The request names a host that this server is not."""
-
-    code = "host_forbidden"
-    status = 421
-    kind = "permission_error"
-
-
-class OriginForbidden(ChatterboxError):
-    """A page of another site tried to change something or to open a socket."""
-
-    code = "origin_forbidden"
-    status = 403
-    kind = "permission_error"
-
-
-# --- load and life ------------------------------------------------------------------------------
-
-
-class Overloaded(ChatterboxError):
-    """Every place and every queue place is taken."""
-
-    code = "overloaded"
-    status = 429
-    kind = "rate_limit_error"
-
-
-class TooManyConnections(ChatterboxError):
-    """As many connections or sockets are open as this server keeps."""
-
-    code = "too_many_connections"
-    status = 503
-
-
-class IdleTimeout(_InvalidRequest):
-    """Nothing came on a socket for too long."""
-
-    code = "idle_timeout"
-    status = 408
-
-
-class DeadlineExceeded(ChatterboxError):
-    """The request was not done within its time."""
-
-    code = "deadline_exceeded"
-    status = 504
-
-
-class NotReady(ChatterboxError):
-    """The model is still loading."""
-
-    code = "not_ready"
-    status = 503
-
-
-class Draining(ChatterboxError):
-    """The server is shutting down and takes no new work."""
-
-    code = "draining"
-    status = 503
-
-
-class EngineDead(ChatterboxError):
-    """The engine stopped on a fault; the process is about to exit."""
-
-    code = "engine_dead"
-    status = 503
-
-
-class OutOfMemory(ChatterboxError):
-    """The device had no memory left for this request."""
-
-    code = "out_of_memory"
-    status = 503
-
-
-class StorageFull(ChatterboxError):
-    """The disk is full; nothing was stored."""
-
-    code = "storage_full"
-    status = 507
-
-
-class StorageUnavailable(ChatterboxError):
-    """The data directory cannot be written; nothing was stored."""
-
-    code = "storage_unavailable"
-    status = 503
-
-
-class GenerationFailed(ChatterboxError):
-    """The model gave something that is not speech for this request."""
-
-    code = "generation_failed"
+_KINDS: dict[int, Kind] = {
+    401: "authentication_error",
+    403: "permission_error",
+    421: "permission_error",
+    429: "rate_limit_error",
+}
+"""Of other statuses: `server_error` from 500 on, else `invalid_request_error`."""
+
+
+def _error(code: str, status: int, meaning: str, kind: Kind | None = None) -> type[ChatterboxError]:
+    usual: Kind = "server_error" if status >= 500 else "invalid_request_error"
+    row = {"code": code, "status": status, "kind": kind or _KINDS.get(status, usual)}
+    name = "".join(word.capitalize() for word in code.split("_"))
+    return type(name, (ChatterboxError,), {**row, "__doc__": meaning, "__module__": __name__})
+
+
+def error_table() -> dict[str, type[ChatterboxError]]:
+    """Every error a caller can meet, by its code; docs/reference/errors.md is made of it."""
+    everything = (*ChatterboxError.__subclasses__(), *Cancelled.__subclasses__())
+    return {cls.code: cls for cls in everything}
+
+
+# What the caller sent
+InvalidBody = _error("invalid_body", 400, "The body is not JSON, a form or multipart as it says.")
+UnsupportedMediaType = _error(
+    "unsupported_media_type", 415, "The content type or encoding is not one this route reads."
+)
+BodyTooLarge = _error("body_too_large", 413, "The body is larger than this route takes.")
+InvalidHttp = _error(
+    "invalid_http", 400, "This is no HTTP/1.1, or its length can be read in two ways."
+)
+HeadTimeout = _error("head_timeout", 408, "The request's head did not arrive in time.")
+HeadersTooLarge = _error("headers_too_large", 431, "The request line and headers are too large.")
+BodyTimeout = _error("body_timeout", 408, "The body stopped arriving.")
+InvalidValue = _error("invalid_value", 422, "A field is missing, of a wrong type or out of bounds.")
+UnknownField = _error("unknown_field", 422, "A field that this call does not have.")
+InvalidText = _error("invalid_text", 422, "The text is not valid Unicode.")
+EmptyText = _error("empty_text", 422, "Nothing in the text can be spoken.")
+TextTooLong = _error(
+    "text_too_long", 422, "The text is longer than `max_text_length`, or takes too long to read."
+)
+
+# Voices
+VoiceNotFound = _error("voice_not_found", 404, "No voice has this id, name or alias.")
+InvalidVoiceId = _error("invalid_voice_id", 422, "The name cannot be a voice's name.")
+VoiceProtected = _error(
+    "voice_protected", 403, "A built-in voice cannot be deleted.", "invalid_request_error"
+)
+CloningUnavailable = _error(
+    "cloning_unavailable", 422, "The model speaks only in the voices it was trained with."
+)
+InvalidVoiceFile = _error(
+    "invalid_voice_file", 422, "An exported voice file is damaged or made for another model."
+)
+UnsupportedAudio = _error(
+    "unsupported_audio", 415, "The upload is not audio of a container that is read here."
+)
+UnreadableAudio = _error("unreadable_audio", 422, "The upload looks like audio but is damaged.")
+AudioTooShort = _error("audio_too_short", 422, "The recording is too short to take a voice from.")
+AudioTooLong = _error("audio_too_long", 422, "The recording is longer than is read.")
+AudioSilent = _error("audio_silent", 422, "The recording has no audible sound.")
+AudioNotFinite = _error("audio_not_finite", 422, "The recording has NaN or infinite samples.")
+
+# Routes and keys
+RouteNotFound = _error("not_found", 404, "No such route.")
+MethodNotAllowed = _error("method_not_allowed", 405, "The route exists, the method does not.")
+InvalidApiKey = _error("invalid_api_key", 401, "The key is missing or wrong.")
+TooManyAttempts = _error("too_many_attempts", 429, "Too many wrong keys came from this address.")
+KeyLimit = _error("key_limit", 429, "This key has as much in work as one key may have.")
+HostForbidden = _error("host_forbidden", 421, "The request names a host that this server is not.")
+OriginForbidden = _error(
+    "origin_forbidden",
+    403,
+    "A page of another site asked for more than it may.",
+    "permission_error",
+)
+
+# Load and life
+IdleTimeout = _error("idle_timeout", 408, "Nothing came on a socket for too long.")
+Overloaded = _error("overloaded", 429, "Every place and every queue place is taken.")
+TooManyConnections = _error(
+    "too_many_connections",
+    503,
+    "As many connections or sockets are open as are kept.",
+    "server_error",
+)
+DeadlineExceeded = _error("deadline_exceeded", 504, "The request was not done in time.")
+NotReady = _error("not_ready", 503, "The model is still loading.")
+Draining = _error("draining", 503, "The server is shutting down; it takes no new work.")
+EngineDead = _error("engine_dead", 503, "The engine stopped on a fault; restarting.")
+OutOfMemory = _error("out_of_memory", 503, "The device had no memory for this request.")
+StorageFull = _error("storage_full", 507, "The disk is full; nothing was stored.")
+StorageUnavailable = _error(
+    "storage_unavailable",
+    503,
+    "The data directory cannot be written; nothing stored.",
+    "server_error",
+)
+GenerationFailed = _error("generation_failed", 500, "The model made no speech of this.")
 
 
 class Cancelled(ChatterboxError):
@@ -377,17 +178,7 @@ class TextFault(InternalError):
     """A bug of ours in reading this text; on a socket it costs the sentence."""
 
 
-def error_table() -> dict[str, type[ChatterboxError]]:
-    """Every error a caller can meet, by its code; docs/reference/errors.md is made of it."""
-
-    def below(cls: type[ChatterboxError]) -> list[type[ChatterboxError]]:
-        return [kind for sub in cls.__subclasses__() for kind in (sub, *below(sub))]
-
-    return {cls.code: cls for cls in below(ChatterboxError) if "code" in vars(cls)}
-
-
-# --- process exits: never seen over HTTP --------------------------------------------------------
-
+# Exit codes of the process, and what ends it: never seen over HTTP
 EXIT_BAD_CONFIG = 2
 EXIT_BAD_MODEL = 3
 EXIT_ENGINE_DEAD = 70

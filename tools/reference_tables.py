@@ -37,7 +37,7 @@ def settings() -> str:
         for name, field in config.model_fields.items():
             default = field.get_default(call_default_factory=True)
             shown = "(user data)" if default == default_data_dir() else str(default)
-            said = (field.description or "").replace("|", "\\|")
+            said = " ".join((field.description or "").split()).replace("|", "\\|")
             rows.append([f"`{name}`", f"`{shown}`", said])
     return table(["setting", "default", "what it is"], rows)
 
@@ -70,7 +70,7 @@ def sockets(routes: list[BaseRoute]) -> Iterator[APIWebSocketRoute]:
 
 
 def metrics() -> str:
-    families = app().state.metrics.families()
+    families = app().metrics.families()
     rows = [[f"`{f.name}`", f.type, f.documentation] for f in families]
     return table(["metric", "type", "meaning"], rows)
 

@@ -22,126 +22,59 @@ def key_list(keys: SecretStr) -> list[str]:
 class ServerConfig(Settings):
     """Sockets, limits and deadlines."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on")
-    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0: any free one")
-    max_text_length: int = Field(
-        5000,
-        ge=1,
-        le=1_000_000,
-        description="Characters of one request; more keeps a place busy for longer",
-    )
-    max_voice_file_size: int = Field(
-        50 * 1024 * 1024,
-        ge=1024,
-        le=2**31,
-        description="Bytes of one uploaded voice; raise `upload_disk_mb` with it",
-    )
-    request_timeout_s: float = Field(
-        120,
-        gt=0,
-        le=3600,
-        description="Longest that a whole request may take; more lets long texts finish and stuck"
-        " clients keep their places longer",
-    )
-    first_audio_timeout_s: float = Field(
-        60,
-        gt=0,
-        le=3600,
-        description="Longest wait for a place and, if streamed, for the first sound; more gives"
-        " fewer 504 and lets clients wait longer",
-    )
-    stall_timeout_s: float = Field(
-        30,
-        gt=0,
-        le=3600,
-        description="Longest that one step of the engine may take before the process ends itself to"
-        " be started anew; more forgives a slow machine and notices a hang later",
-    )
-    drain_timeout_s: float = Field(
-        20,
-        ge=0,
-        le=3600,
-        description="Longest that running requests get to finish when asked to stop; more cuts off"
-        " fewer and stops later",
-    )
-    shutdown_delay_s: float = Field(
-        0,
-        ge=0,
-        le=300,
-        description="Go on serving for so long when asked to stop, unready, so that a load balancer"
-        " looks away first; more stops later",
-    )
-    api_keys: SecretStr = Field(
-        SecretStr(""), description="Keys, with commas between; none: anyone may call"
-    )
-    max_requests_per_key: int | None = Field(
-        None,
-        ge=1,
-        le=65536,
-        description="Concurrent requests of one key; more leaves less for the others; none: no"
-        " limit with one key, three quarters of the places with several",
-    )
-    max_characters_per_key: int | None = Field(
-        None,
-        ge=1,
-        description="Characters of one key's requests at once; more leaves less for the others;"
-        " none: any",
-    )
-    allowed_hosts: str = Field(
-        "",
-        pattern=r"^(\*|[\w.-]+(, *[\w.-]+)*)?$",
-        description="Names that this server is called by, with commas between; *: any",
-    )
-    body_memory_mb: int = Field(
-        64,
-        ge=1,
-        le=1_000_000,
-        description="Memory for the bodies of all requests at once; more receives more at once"
-        " before 429",
-    )
-    upload_disk_mb: int = Field(
-        256,
-        ge=1,
-        le=1_000_000,
-        description="Space in the temporary directory for all uploads at once; more receives more"
-        " at once before 507",
-    )
-    max_connections: int = Field(
-        512,
-        ge=16,
-        le=65536,
-        description="Open connections; idle ones make room, then 503; more needs more file"
-        " descriptors",
-    )
-    max_websockets: int = Field(
-        256,
-        ge=0,
-        le=65536,
-        description="Open WebSockets, of `max_connections`; more get 503; 0: none",
-    )
-    max_websockets_per_key: int | None = Field(
-        None,
-        ge=1,
-        le=65536,
-        description="Open WebSockets of one key; more leaves less for the others; none: no limit"
-        " with one key, three quarters of all with several",
-    )
-    websocket_idle_timeout_s: float = Field(
-        60,
-        gt=0,
-        le=3600,
-        description="Longest that a WebSocket may be silent while nothing is spoken; more keeps"
-        " idle ones open longer",
-    )
-    cors_origins: str = Field(
-        "",
-        pattern=r"^(\*|https?://[^\s,/*]+(, *https?://[^\s,/*]+)*)?$",
-        description="Web pages elsewhere that may call, as `http://host:port`, with commas between",
-    )
-    wyoming_port: int = Field(
-        0, ge=0, le=65535, description="Port of the Wyoming protocol (usually 10200); 0: off"
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Log level")
+    host: str = "127.0.0.1"
+    """Address to listen on"""
+    port: int = Field(8000, ge=0, le=65535)
+    """Port to listen on; 0: any free one"""
+    max_text_length: int = Field(5000, ge=1, le=1_000_000)
+    """Characters of one request; more keeps a place busy for longer"""
+    max_voice_file_size: int = Field(50 * 1024 * 1024, ge=1024, le=2**31)
+    """Bytes of one uploaded voice; raise `upload_disk_mb` with it"""
+    request_timeout_s: float = Field(120, gt=0, le=3600)
+    """Longest that a whole request may take; more lets long texts finish and stuck clients keep
+    their places longer"""
+    first_audio_timeout_s: float = Field(60, gt=0, le=3600)
+    """Longest wait for a place and, if streamed, for the first sound; more gives fewer 504 and lets
+    clients wait longer"""
+    stall_timeout_s: float = Field(30, gt=0, le=3600)
+    """Longest that one step of the engine may take before the process ends itself to be started
+    anew; more forgives a slow machine and notices a hang later"""
+    drain_timeout_s: float = Field(20, ge=0, le=3600)
+    """Longest that running requests get to finish when asked to stop; more cuts off fewer and stops
+    later"""
+    shutdown_delay_s: float = Field(0, ge=0, le=300)
+    """Go on serving for so long when asked to stop, unready, so that a load balancer looks away
+    first; more stops later"""
+    api_keys: SecretStr = SecretStr("")
+    """Keys, with commas between; none: anyone may call"""
+    max_requests_per_key: int | None = Field(None, ge=1, le=65536)
+    """Concurrent requests of one key; more leaves less for the others; none: no limit with one key,
+    three quarters of the places with several"""
+    max_characters_per_key: int | None = Field(None, ge=1)
+    """Characters of one key's requests at once; more leaves less for the others; none: any"""
+    allowed_hosts: str = Field("", pattern=r"^(\*|[\w.-]+(, *[\w.-]+)*)?$")
+    """Names that this server is called by, with commas between; *: any"""
+    body_memory_mb: int = Field(64, ge=1, le=1_000_000)
+    """Memory for the bodies of all requests at once; more receives more at once before 429"""
+    upload_disk_mb: int = Field(256, ge=1, le=1_000_000)
+    """Space in the temporary directory for all uploads at once; more receives more at once before
+    507"""
+    max_connections: int = Field(512, ge=16, le=65536)
+    """Open connections; idle ones make room, then 503; more needs more file descriptors"""
+    max_websockets: int = Field(256, ge=0, le=65536)
+    """Open WebSockets, of `max_connections`; more get 503; 0: none"""
+    max_websockets_per_key: int | None = Field(None, ge=1, le=65536)
+    """Open WebSockets of one key; more leaves less for the others; none: no limit with one key,
+    three quarters of all with several"""
+    websocket_idle_timeout_s: float = Field(60, gt=0, le=3600)
+    """Longest that a WebSocket may be silent while nothing is spoken; more keeps idle ones open
+    longer"""
+    cors_origins: str = Field("", pattern=r"^(\*|https?://[^\s,/*]+(, *https?://[^\s,/*]+)*)?$")
+    """Web pages elsewhere that may call, as `http://host:port`, with commas between"""
+    wyoming_port: int = Field(0, ge=0, le=65535)
+    """Port of the Wyoming protocol (usually 10200); 0: off"""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Log level"""
 
     @property
     def is_local(self) -> bool:

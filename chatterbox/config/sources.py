@@ -78,6 +78,7 @@ class Settings(BaseSettings):
         frozen=True,
         protected_namespaces=(),
         allow_inf_nan=False,
+        use_attribute_docstrings=True,
     )
 
     @classmethod

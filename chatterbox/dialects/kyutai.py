@@ -16,7 +16,7 @@ from chatterbox import __version__
 from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.audio.encode import audio_format
 from chatterbox.dialects.shared.char_timing import Timing, Word, Words
-from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Listener, Utterance
+from chatterbox.dialects.shared.incremental_speech import SocketSpeech, Utterance
 from chatterbox.dialects.shared.messages import (
     fields_of_message,
     send_packed,
@@ -35,14 +35,19 @@ from chatterbox.server.schemas import (
     form_schema,
     lenient_fields_of,
 )
-from chatterbox.server.socket_server import Socket, first_of
+from chatterbox.server.socket_server import Socket
 from chatterbox.server.speech_response import SpeechPlan, SpeechResponse, Whole, whole_file
 
 PATH = "/api/tts_streaming"
 BLOCK_SAMPLES = 1920
 """80 ms: one frame of their codec, and what their clients expect in a message."""
 END_BYTE = b"\0"
-NO_VOICES = ("", "None", "none")
+NO_VOICES = ("None", "none")
+BUILD_FACTS = (
+    *("build_timestamp", "build_date", "rustc_version", "rustc_host_triple", "cargo_target_triple"),
+    *("git_branch", "git_timestamp", "git_date", "git_hash"),
+)
+"""Of what their server tells of itself; here all are empty."""
 PCM, OPUS, WAV = audio_format("pcm"), audio_format("opus"), audio_format("wav")
 
 
@@ -76,12 +81,13 @@ class TextMessage(LenientCall):
     text: Text
 
 
-class Session(Listener):
+class Session(SocketSpeech):
     """One socket, one speech."""
 
+    route = PATH
+
     def __init__(self, services: Services, socket: Socket, query: Query, voice: str | None) -> None:
-        self._services = services
-        self._socket = socket
+        super().__init__(services, socket)
         self._query = query
         self._voice = voice
         self._packed = query.format.endswith("MessagePack")
@@ -91,38 +97,26 @@ class Session(Listener):
         self._words = Words()
         self._done_s = 0.0  # audio of the utterances before this one
         self._last = " "  # last character of the text
-        self._ended = False
-        self._speech = IncrementalSpeech(services, PATH, self, call_of=self._call)
-        socket.busy = lambda: self._speech.busy
 
     async def run(self) -> None:
-        """Until everything is spoken."""
         try:
             if self._packed:
-                await send_packed(self._socket, {"type": "Ready"})
-            await first_of(self._read(), self._speech.run())
+                await send_packed(self.socket, "Ready")
+            await super().run()
         finally:
             if self._opus is not None:
                 self._opus.close()
 
-    async def _read(self) -> None:
-        while True:
-            message = await self._socket.receive()
-            if self._ended:
-                continue  # text after the end
-            if isinstance(message, str):
-                self._feed(message)
-            elif message == END_BYTE:
-                self._end()
-            else:
-                self._take(unpacked(message))
-
-    def _take(self, message: dict[str, Any]) -> None:
-        match message.get("type"):
+    async def take(self, message: str | bytes) -> None:
+        if isinstance(message, str):
+            self._feed(message)
+            return
+        fields = {"type": "Eos"} if message == END_BYTE else unpacked(message)
+        match fields.get("type"):
             case "Text":
-                self._feed(fields_of_message(TextMessage, message).text)
+                self._feed(fields_of_message(TextMessage, fields).text)
             case "Eos":
-                self._end()
+                self.queue.end("end")
             case "Voice":
                 raise InvalidValue(
                     "Voices are not read as embeddings here; register a recording and name it.",
@@ -133,44 +127,33 @@ class Session(Listener):
 
     def _feed(self, text: str) -> None:
         """A message is one or more whole words: their clients strip the blanks between them."""
-        if not text:
-            return
-        blank = "" if self._last.isspace() or text[0].isspace() else " "
-        self._speech.queue.feed(blank + text)
-        self._last = text[-1]
+        if text:
+            blank = "" if self._last.isspace() or text[0].isspace() else " "
+            self.queue.feed(blank + text)
+            self._last = text[-1]
 
-    def _end(self) -> None:
-        self._ended = True
-        self._speech.queue.mark("end")
-        self._speech.queue.end()
-
-    def _call(self, text: str) -> SpeechRequest:
+    def call_of(self, text: str) -> SpeechRequest:
         query = self._query
-        return self._services.call(text, self._voice, PCM, sampling=query, seed=query.seed)
+        return self.services.call(text, self._voice, PCM, sampling=query, seed=query.seed)
 
     async def on_audio(self, utterance: Utterance, samples: F32) -> None:
         """Words, then the audio they are in."""
-        await self._send_words(
-            self._words.feed(utterance.timing.until(utterance.sent_s), self._done_s)
-        )
+        alignment = utterance.timing.until(utterance.sent_s)
+        await self._send_words(self._words.feed(alignment, self._done_s))
         await self._send_audio(samples, last=False)
 
     async def on_end(self, utterance: Utterance) -> None:
-        """Its last words."""
         alignment = utterance.timing.rest(utterance.sent_s)
         await self._send_words([*self._words.feed(alignment, self._done_s), *self._words.flush()])
         self._done_s += utterance.sent_s
 
     async def on_mark(self, _token: Any) -> None:
-        """The rest of the sound."""
         await self._send_audio(np.zeros(0, np.float32), last=True)
 
     async def _send_words(self, words: list[Word]) -> None:
-        if not self._packed:
-            return
-        for word in words:
+        for word in words if self._packed else ():
             times = {"start_s": word.start_s, "stop_s": word.end_s}
-            await send_packed(self._socket, {"type": "Text", "text": word.text, **times})
+            await send_packed(self.socket, "Text", text=word.text, **times)
 
     async def _send_audio(self, samples: F32, *, last: bool) -> None:
         if self._opus is None:
@@ -180,22 +163,21 @@ class Session(Listener):
         self._started = True
         data += self._opus.finish() if last else self._opus.feed(samples)
         if data and self._packed:
-            await send_packed(self._socket, {"type": "OggOpus", "data": data})
+            await send_packed(self.socket, "OggOpus", data=data)
         elif data:
-            await self._socket.send(data)
+            await self.socket.send(data)
 
     async def _send_blocks(self, samples: F32, *, last: bool) -> None:
         """In blocks of one length; silence fills the last one."""
         pending = np.concatenate([self._block, samples])
-        if last and len(pending) % BLOCK_SAMPLES:
-            pending = np.pad(pending, (0, BLOCK_SAMPLES - len(pending) % BLOCK_SAMPLES))
+        if last:
+            pending = np.pad(pending, (0, -len(pending) % BLOCK_SAMPLES))
         whole = len(pending) - len(pending) % BLOCK_SAMPLES
-        for start in range(0, whole, BLOCK_SAMPLES):
-            block = pending[start : start + BLOCK_SAMPLES].astype("<f4")
+        for block in pending[:whole].astype("<f4").reshape(-1, BLOCK_SAMPLES):
             if self._packed:
-                await send_packed(self._socket, {"type": "Audio", "pcm": block.tolist()})
+                await send_packed(self.socket, "Audio", pcm=block.tolist())
             else:
-                await self._socket.send(block.tobytes())
+                await self.socket.send(block.tobytes())
         self._block = pending[whole:]
 
 
@@ -204,7 +186,7 @@ async def _send_error(socket: Socket, error: ChatterboxError) -> None:
     if not socket.query.get("format", "OggOpus").endswith("MessagePack"):
         return
     message = "no free channels" if isinstance(error, Overloaded) else error.message
-    await send_packed(socket, {"type": "Error", "message": message})
+    await send_packed(socket, "Error", message=message)
 
 
 def _timed(call: SpeechRequest, samples: F32, report: SpeechReport) -> Response:
@@ -220,25 +202,27 @@ def router(services: Services) -> APIRouter:
     """The socket and the calls."""
     routes = APIRouter(tags=["kyutai"])
 
+    def voice_of(name: str | None) -> str | None:
+        if not name or name in NO_VOICES:
+            return None
+        return services.voices.library.info(name).voice_id
+
     @routes.websocket(PATH)
     async def streaming(websocket: WebSocket) -> None:
         """Kyutai: words in, samples or Ogg Opus and the words' times out."""
 
         async def protocol(socket: Socket) -> None:
             query, _ = lenient_fields_of(Query, Body(dict(socket.query)))
-            voice = None
-            if query.voice and query.voice not in NO_VOICES:
-                voice = (await services.voices.info(query.voice)).voice_id
+            voice = await services.voices.ask(voice_of, query.voice)
             await Session(services, socket, query, voice).run()
 
         await services.sockets.serve(websocket, protocol, _send_error)
 
     def read(body: Body) -> SpeechPlan:
         fields, unknown = lenient_fields_of(Posted, body)
-        named = fields.voice not in NO_VOICES and fields.voice is not None
         call = services.call(
             fields.text,
-            services.voices.library.info(fields.voice or "").voice_id if named else None,
+            voice_of(fields.voice),
             WAV,
             sampling=fields,
             seed=fields.seed,
@@ -256,26 +240,14 @@ def router(services: Services) -> APIRouter:
     @routes.get("/api/build_info")
     async def build_info() -> Response:
         """Kyutai: what is running."""
-        facts = {"build_timestamp": "", "build_date": "", "git_branch": "", "git_timestamp": ""}
-        more = {
-            "git_date": "",
-            "git_hash": "",
-            "git_describe": __version__,
-            "rustc_host_triple": "",
-        }
-        return JSONResponse({**facts, **more, "rustc_version": "", "cargo_target_triple": ""})
+        return JSONResponse({**dict.fromkeys(BUILD_FACTS, ""), "git_describe": __version__})
 
     @routes.get("/api/modules_info")
     async def modules_info() -> Response:
         """Kyutai: which sockets there are, and how many may be spoken to at once."""
         admission = services.engine.admission
-        module = {
-            "type": "tts",
-            "path": PATH,
-            "total_slots": admission.capacity,
-            "used_slots": admission.active,
-        }
-        return JSONResponse({"tts": module})
+        slots = {"total_slots": admission.capacity, "used_slots": admission.active}
+        return JSONResponse({"tts": {"type": "tts", "path": PATH, **slots}})
 
     return routes
 

@@ -15,8 +15,8 @@ from chatterbox.arrays import F32
 from chatterbox.audio.encode import AudioFormat, Encoder, audio_format
 from chatterbox.audio.pace import FASTEST, SLOWEST
 from chatterbox.dialects.shared.char_timing import Word, Words
-from chatterbox.dialects.shared.contexts import Contexts
-from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Listener, Utterance
+from chatterbox.dialects.shared.contexts import ContextSocket
+from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Utterance
 from chatterbox.dialects.shared.messages import fields_of_message, unknown_message
 from chatterbox.dialects.shared.voice_names import OPENAI_VOICES, voice_or_alias
 from chatterbox.engine.speech_stream import SpeechRequest
@@ -31,7 +31,7 @@ from chatterbox.server.schemas import (
     Text,
     lenient_fields_of,
 )
-from chatterbox.server.socket_server import Socket, close_code, first_of
+from chatterbox.server.socket_server import Socket, close_code
 from chatterbox.text import CodeBlocks
 
 PATH = "/v1/audio/speech/stream"
@@ -58,36 +58,30 @@ class Input(LenientCall):
     text: Text
 
 
-class Context(Listener):
+class Context(IncrementalSpeech):
     """One listener's speech: turns of text, each ended by `input.done`."""
 
+    route = PATH
+
     def __init__(
-        self,
-        services: Services,
-        socket: Socket,
-        name: str | None,
-        config: Config,
-        form: AudioFormat,
+        self, services: Services, socket: Socket, name: str | None, config: Config
     ) -> None:
+        super().__init__(services, code_blocks=config.code_blocks)
         self.config = config
-        self.form = form
+        self._form = form_of(config)
         self._name = name
-        self._services = services
         self._socket = socket
         self._encoder: Encoder | None = None  # of the open file
         self._words = Words()
         self._turn_s = 0.0  # audio of this turn's utterances that are done
         self._first = 0  # index of the turn's first utterance
-        self.speech = IncrementalSpeech(
-            services, PATH, self, call_of=self._call, code_blocks=config.code_blocks
-        )
 
-    def _call(self, text: str) -> SpeechRequest:
+    def call_of(self, text: str) -> SpeechRequest:
         config = self.config
-        return self._services.call(
+        return self.services.call(
             text,
             config.voice,
-            self.form,
+            self._form,
             sampling=config,
             seed=config.seed,
             max_new_tokens=config.max_new_tokens,
@@ -95,26 +89,23 @@ class Context(Listener):
             code_blocks=config.code_blocks,
         )
 
-    async def _send(self, kind: str, **facts: Any) -> None:
-        """One JSON message, with the context's name where it has one."""
-        await self._socket.send_json({"type": kind, **_named(self._name), **facts})
-
     async def run(self) -> None:
-        """Until it is cancelled."""
         try:
-            await self.speech.run()
+            await super().run()
         finally:
             if self._encoder is not None:
                 self._encoder.close()
 
+    async def _send(self, kind: str, **facts: Any) -> None:
+        await send(self._socket, self._name, kind, **facts)
+
     async def on_start(self, utterance: Utterance) -> None:
-        """The sentence, before its audio."""
         await self._send(
             "audio.start",
             sentence_index=utterance.index - self._first,
-            sentence_text=utterance.text.strip(),
-            format=self.form.name,
-            sample_rate=self.form.sample_rate_hz,
+            sentence_text=utterance.call.text.strip(),
+            format=self._form.name,
+            sample_rate=self._form.sample_rate_hz,
             seed=utterance.call.seed,
         )
 
@@ -125,12 +116,11 @@ class Context(Listener):
             await self._send_words(self._words.feed(alignment, self._turn_s))
         data = b""
         if self._encoder is None:
-            self._encoder = self.form.encoder()
+            self._encoder = self._form.encoder()
             data = self._encoder.start()
         await self._send_audio(data + self._encoder.feed(samples))
 
     async def on_end(self, utterance: Utterance) -> None:
-        """Where the sentence lies in the turn's audio."""
         if self.config.word_timestamps:
             alignment = utterance.timing.rest(utterance.sent_s)
             words = self._words.feed(alignment, self._turn_s)
@@ -150,9 +140,9 @@ class Context(Listener):
     async def on_mark(self, _token: Any) -> None:
         """The turn is over; the next begins anew."""
         await self._finish_file()
-        total, audio_s = self.speech.spoken - self._first, self._turn_s
-        self._first, self._turn_s = self.speech.spoken, 0.0
-        await self._send("session.done", total_sentences=total, audio_s=round(audio_s, 3))
+        total, audio_s = self.spoken - self._first, round(self._turn_s, 3)
+        self._first, self._turn_s = self.spoken, 0.0
+        await self._send("session.done", total_sentences=total, audio_s=audio_s)
 
     async def _finish_file(self) -> None:
         encoder, self._encoder = self._encoder, None
@@ -174,26 +164,15 @@ class Context(Listener):
             await self._send("audio.words", words=facts)
 
 
-class Session:
+class Session(ContextSocket[Context]):
     """One socket; each message goes to its context."""
 
     def __init__(self, services: Services, socket: Socket) -> None:
-        self._services = services
-        self._socket = socket
-        self._contexts = Contexts[Context](self._failed)
+        super().__init__(services, socket)
         self._config = Config()
-        self._form = audio_format(self._config.response_format)
-        socket.busy = lambda: any(context.speech.busy for context in self._contexts)
 
-    async def run(self) -> None:
-        """Until `session.close`, or until the client has left."""
-        try:
-            await first_of(self._read(), self._contexts.fault())
-        finally:
-            await self._contexts.close()
-
-    async def _read(self) -> None:
-        while await self._take(await self._socket.receive_json()):
+    async def read(self) -> None:
+        while await self._take(await self.socket.receive_json()):
             pass
 
     async def _take(self, message: dict[str, Any]) -> bool:
@@ -203,13 +182,16 @@ class Session:
                 await self._configure(name, message)
             case "input.text":
                 text = fields_of_message(Input, message).text
-                self._context(name).speech.queue.feed(text)
+                self._context(name).queue.feed(text)
             case "input.flush":
-                self._context(name).speech.queue.flush()
+                self._context(name).queue.flush()
             case "input.done":
-                self._context(name).speech.queue.mark("done")
+                self._context(name).queue.mark("done")
             case "input.cancel":
-                await self._cancel(name)
+                context = await self.drop(name)
+                if context is not None:  # its voice and format stay
+                    self._open(name, context.config)
+                await send(self.socket, name, "input.cancelled")
             case "session.close":
                 return False
             case other:
@@ -220,40 +202,38 @@ class Session:
         """Sets this context, or all that are opened from now on; stops what it was saying."""
         given = {key: value for key, value in message.items() if key not in HARMLESS}
         config, ignored = lenient_fields_of(Config, Body(given, typed=True))
-        form = audio_format(config.response_format, config.sample_rate)
-        voice = await asyncio.to_thread(voice_or_alias, self._services, config.voice, OPENAI_VOICES)
+        form_of(config)  # refused here rather than when it speaks
+        voice = await asyncio.to_thread(voice_or_alias, self.services, config.voice, OPENAI_VOICES)
         config = config.model_copy(update={"voice": voice})
-        dropped = await self._contexts.drop(name)
+        dropped = await self.drop(name)
         if name is None:
-            self._config, self._form = config, form
+            self._config = config
         if name is not None or dropped is not None:
-            self._open(name, config, form)
-        await self._send(name, "session.configured", ignored=[shown(n) for n in ignored])
+            self._open(name, config)
+        shown_names = [shown(each) for each in ignored]
+        await send(self.socket, name, "session.configured", ignored=shown_names)
 
     def _context(self, name: str | None) -> Context:
-        return self._contexts.get(name) or self._open(name, self._config, self._form)
+        return self.contexts.get(name) or self._open(name, self._config)
 
-    def _open(self, name: str | None, config: Config, form: AudioFormat) -> Context:
-        context = Context(self._services, self._socket, name, config, form)
-        return self._contexts.open(name, context, context.run)
+    def _open(self, name: str | None, config: Config) -> Context:
+        return self.open(name, Context(self.services, self.socket, name, config))
 
-    async def _cancel(self, name: str | None) -> None:
-        context = await self._contexts.drop(name)
-        if context is not None:  # its voice and format stay
-            self._open(name, context.config, context.form)
-        await self._send(name, "input.cancelled")
-
-    async def _send(self, name: str | None, kind: str, **facts: Any) -> None:
-        await self._socket.send_json({"type": kind, **_named(name), **facts})
-
-    async def _failed(self, name: str | None, error: ChatterboxError) -> None:
+    async def failed(self, name: str | None, error: ChatterboxError) -> None:
         if name is None:
             raise error
-        await send_error(self._socket, error, name)
+        await send_error(self.socket, error, name)
 
 
-def _named(context: str | None) -> dict[str, str]:
-    return {} if context is None else {"context": context}
+def form_of(config: Config) -> AudioFormat:
+    """Raises InvalidValue."""
+    return audio_format(config.response_format, config.sample_rate)
+
+
+async def send(socket: Socket, context: str | None, kind: str, **facts: Any) -> None:
+    """One JSON message, with the context's name where it has one."""
+    named = {} if context is None else {"context": context}
+    await socket.send_json({"type": kind, **named, **facts})
 
 
 def _context_name(message: dict[str, Any]) -> str | None:
@@ -265,16 +245,17 @@ def _context_name(message: dict[str, Any]) -> str | None:
 
 async def send_error(socket: Socket, error: ChatterboxError, context: str | None = None) -> None:
     """An `error` message; one without a context is followed by the socket's close."""
-    body: dict[str, Any] = {
-        "type": "error",
-        "message": error.message,
-        "code": error.code,
-        "param": error.param,
-        "close_code": close_code(error),
-    }
-    if error.retry_after_s is not None:
-        body["retry_after_s"] = error.retry_after_s
-    await socket.send_json({**body, **_named(context)})
+    retry = {} if error.retry_after_s is None else {"retry_after_s": error.retry_after_s}
+    await send(
+        socket,
+        context,
+        "error",
+        message=error.message,
+        code=error.code,
+        param=error.param,
+        close_code=close_code(error),
+        **retry,
+    )
 
 
 def router(services: Services) -> APIRouter:

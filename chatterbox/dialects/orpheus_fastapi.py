@@ -10,14 +10,14 @@ from starlette.responses import JSONResponse, Response
 
 from chatterbox.arrays import F32
 from chatterbox.audio.encode import audio_format
-from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Listener, Utterance
+from chatterbox.dialects.shared.incremental_speech import SocketSpeech, Utterance
 from chatterbox.dialects.shared.messages import fields_of_message
 from chatterbox.dialects.shared.voice_names import orpheus_voice
 from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import ChatterboxError, UnsupportedMediaType
 from chatterbox.server.dialect import Dialect, Services
 from chatterbox.server.schemas import Name, SamplingFields, Text
-from chatterbox.server.socket_server import Socket, first_of, json_object
+from chatterbox.server.socket_server import Socket, json_object
 
 PATH = "/ws/tts"
 END = "__END__"
@@ -35,67 +35,53 @@ class Message(SamplingFields):
     seed: int | None = None
 
 
-class Session(Listener):
+class Session(SocketSpeech):
     """One socket. A client of the second revision waits for one `__END__`, after its own; one of
     the first revision waits for one whenever all it has sent is spoken."""
 
+    route = PATH
+
     def __init__(self, services: Services, socket: Socket) -> None:
-        self._services = services
-        self._socket = socket
+        super().__init__(services, socket)
         self._settings = Message()
         self._second_revision = False
         self._encoder = PCM.encoder()
-        self._speech = IncrementalSpeech(services, PATH, self)
-        socket.busy = lambda: self._speech.busy
 
-    async def run(self) -> None:
-        """Until the client ends, and all is spoken."""
-        await first_of(self._read(), self._speech.run())
-
-    async def _read(self) -> None:
-        ended = False
-        while True:
-            received = await self._socket.receive()
-            if ended:
-                continue  # text after the end
-            message, bare = _parsed(received)
-            if message.end:
-                ended = True
-                self._second_revision = True
-                self._speech.queue.mark("end")
-                self._speech.queue.end()
-            elif message.text is None:
-                self._second_revision = True
-                self._settings = message
-                await orpheus_voice(self._services, message.voice)
-            else:
-                self._second_revision = self._second_revision or bare
-                self._speech.queue.call(await self._call(message))
-                if not self._second_revision:
-                    self._speech.queue.mark("utterance")
+    async def take(self, received: str | bytes) -> None:
+        message, bare = _parsed(received)
+        if message.end:
+            self._second_revision = True
+            self.queue.end("end")
+        elif message.text is None:
+            self._second_revision = True
+            self._settings = message
+            await orpheus_voice(self.services, message.voice)
+        else:
+            self._second_revision = self._second_revision or bare
+            self.queue.call(await self._call(message))
+            if not self._second_revision:
+                self.queue.mark("utterance")
 
     async def _call(self, message: Message) -> SpeechRequest:
         own = {name for name, value in message if value is not None}
         settings = message.model_copy(
             update={name: value for name, value in self._settings if name not in own}
         )
-        return self._services.call(
+        return self.services.call(
             message.text or "",
-            await orpheus_voice(self._services, settings.voice),
+            await orpheus_voice(self.services, settings.voice),
             PCM,
             sampling=settings,
             seed=settings.seed,
         )
 
     async def on_audio(self, _utterance: Utterance, samples: F32) -> None:
-        """Samples, as they are."""
-        await self._socket.send(self._encoder.feed(samples))
+        await self.socket.send(self._encoder.feed(samples))
 
     async def on_mark(self, token: Any) -> None:
-        """`__END__`, where the client waits for one."""
         last = token == "end"  # noqa: S105
-        if last or not (self._second_revision or self._speech.queue.waiting):
-            await self._socket.send(END_BYTES)
+        if last or not (self._second_revision or self.queue.waiting):
+            await self.socket.send(END_BYTES)
 
 
 def _parsed(message: str | bytes) -> tuple[Message, bool]:
@@ -129,7 +115,7 @@ def router(services: Services) -> APIRouter:
     @routes.get("/healthz", tags=["server"])
     async def healthz() -> Response:
         """200 while work is taken, as Yap's clients and supervisors ask."""
-        services.speech.lifecycle.check_open()
+        services.admission.lifecycle.check_open()
         return JSONResponse({"status": "ok"}, headers={"Cache-Control": "no-store"})
 
     return routes

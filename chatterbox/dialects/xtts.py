@@ -16,7 +16,7 @@ from chatterbox.dialects.shared.voice_names import is_english, names_of
 from chatterbox.dialects.sillytavern import error_shape, voice_for
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import InvalidValue
-from chatterbox.server.body import Body, BodyLimits, read_body
+from chatterbox.server.body import Body
 from chatterbox.server.dialect import Dialect, Services
 from chatterbox.server.schemas import (
     LenientCall,
@@ -29,7 +29,7 @@ from chatterbox.server.schemas import (
 from chatterbox.server.speech_response import SpeechPlan, SpeechResponse, whole_file
 from chatterbox.server.speech_routes import BodySniffer
 from chatterbox.server.upload import Upload
-from chatterbox.server.voice_service import FIELDS_BYTES, UploadAnswer
+from chatterbox.server.voice_service import UploadAnswer
 
 LATENTS = frozenset({"gpt_cond_latent", "speaker_embedding"})
 FILE = "wav_file"
@@ -151,7 +151,7 @@ def _add_speakers(routes: APIRouter, services: Services) -> None:
     @routes.post("/set_tts_settings")
     async def settings(request: Request) -> Response:
         """xtts-api-server: taken in and ignored; one listener does not set another's sound."""
-        async with read_body(request, BodyLimits(FIELDS_BYTES)) as body:
+        async with voices.read_body(request) as body:
             ignored = ignored_header(body.fields)
         return JSONResponse({"message": "Settings are the server's own here."}, headers=ignored)
 

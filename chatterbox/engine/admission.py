@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from chatterbox.errors import DeadlineExceeded, Draining, Overloaded
+from chatterbox.errors import ChatterboxError, DeadlineExceeded, Draining, Overloaded
 
 RETRY_AFTER_MIN_S, RETRY_AFTER_MAX_S = 1, 30  # bounds of an honest hint (FAULTS: admission)
 SMOOTHING = 0.2  # weight of the newest request in the running mean of service times
@@ -134,5 +134,5 @@ def _fail_with(waiter: asyncio.Future[None], work: asyncio.Future[Any]) -> None:
         waiter.set_exception(fault)
 
 
-def _draining() -> Draining:
+def _draining() -> ChatterboxError:
     return Draining("The server is shutting down.", retry_after_s=RETRY_AFTER_MIN_S)

@@ -91,5 +91,5 @@ class SplittingBatch(Generic[Row, Result]):
             self._max_rows, self._good_calls = 2 * self._max_rows, 0
 
 
-def _failed() -> GenerationFailed:
+def _failed() -> ChatterboxError:
     return GenerationFailed("The model failed on this text.")

@@ -393,11 +393,11 @@ class TTSEngine:
             raise InvalidValue(f"max_new_tokens is at most {ceiling} here.", param="max_new_tokens")
 
 
-def _still_loading() -> NotReady:
+def _still_loading() -> ChatterboxError:
     return NotReady("The model is still loading.", retry_after_s=1)
 
 
-def _dead() -> EngineDead:
+def _dead() -> ChatterboxError:
     return EngineDead("The engine stopped on a fault and is restarting.", retry_after_s=5)
 
 

@@ -376,5 +376,5 @@ class GenerationLoop:
             request.outbox.end(error)
 
 
-def _stopped() -> EngineDead:
+def _stopped() -> ChatterboxError:
     return EngineDead("The engine has been stopped.")

@@ -13,19 +13,17 @@ from chatterbox.server.auth import Auth, Keyring
 from chatterbox.server.connection_limiter import ConnectionLimiter
 from chatterbox.server.dialect import Dialect, Services, error_shapes
 from chatterbox.server.disconnect import WriteTimeout
-from chatterbox.server.errors import add_error_handlers
 from chatterbox.server.lifecycle import Lifecycle
 from chatterbox.server.metrics import Metrics
 from chatterbox.server.origin_guard import OriginGuard, add_cors
 from chatterbox.server.page.page import Page
-from chatterbox.server.quotas import KeyQuotas, Rooms, limits_of
-from chatterbox.server.request_log import RequestLog
+from chatterbox.server.quotas import AdmissionControl
+from chatterbox.server.request_log import RequestLog, add_error_handlers
 from chatterbox.server.socket_server import SocketServer
 from chatterbox.server.speech_routes import speech_router
 from chatterbox.server.speech_service import SpeechService
 from chatterbox.server.status_routes import status_router
-from chatterbox.server.upload import UploadPlaces
-from chatterbox.server.voice_routes import VoiceRoutes
+from chatterbox.server.voice_routes import voice_router
 from chatterbox.server.voice_service import VoiceService
 
 
@@ -51,19 +49,24 @@ ERROR_ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
+class App(FastAPI):
+    """FastAPI's application, and what the process around it needs."""
+
+    metrics: Metrics
+    limiter: ConnectionLimiter
+    services: Services
+
+
 def create_app(
     engine: TTSEngine,
     config: ServerConfig,
     dialects: Sequence[Dialect],
     *,
     lifecycle: Lifecycle | None = None,
-) -> FastAPI:
+) -> App:
     """The application around an engine, which may still be loading. `lifecycle` is given by whoever
     wants to drain it."""
-    lifecycle = lifecycle or Lifecycle(engine)
-    metrics = Metrics(engine, lifecycle)
-    page = Page()
-    app = FastAPI(
+    app = App(
         title="Chatterbox Server",
         version=__version__,
         description="Text and a few seconds of a voice in, that voice speaking out.",
@@ -71,30 +74,28 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.metrics = metrics
-    app.state.rooms = Rooms.of(config)
-    app.state.door = ConnectionLimiter(config.max_connections, metrics.ended)
-    shape_of = error_shapes(dialects)
-    add_error_handlers(app, shape_of)
+    lifecycle = lifecycle or Lifecycle(engine)
+    app.metrics = metrics = Metrics(engine, lifecycle)
+    app.limiter = ConnectionLimiter(config.max_connections, metrics.ended)
+    add_error_handlers(app)
     # The last one added is the outermost.
-    app.add_middleware(Auth, keyring=Keyring(key_list(config.api_keys)), shape_of=shape_of)
+    app.add_middleware(Auth, keyring=Keyring(key_list(config.api_keys)))
     add_cors(app, config)
-    app.add_middleware(OriginGuard, config=config, shape_of=shape_of)
+    app.add_middleware(OriginGuard, config=config)
     app.add_middleware(WriteTimeout)
-    app.add_middleware(RequestLog, ended=metrics.ended, shape_of=shape_of)
-    admission = engine.admission
-    quotas = KeyQuotas(limits_of(config, admission.capacity), admission.retry_after_s)
-    uploads = UploadPlaces(admission.half(), quotas, config.first_audio_timeout_s)
-    service = SpeechService(engine, config, lifecycle, quotas, uploads)
-    voices = VoiceService(engine, config, lifecycle, quotas, uploads)
-    sockets = SocketServer(config, lifecycle, quotas)
-    services = Services(engine, config, service, voices, sockets, metrics.ended)
-    app.state.services = services
+    app.add_middleware(RequestLog, ended=metrics.ended, shape_of=error_shapes(dialects))
+    admission = AdmissionControl(engine, config, lifecycle)
+    speech = SpeechService(engine, config, admission)
+    voices = VoiceService(engine, config, admission)
+    sockets = SocketServer(config, admission)
+    app.services = services = Services(
+        engine, config, admission, speech, voices, sockets, metrics.ended
+    )
+    page = Page()
+    sniffers = [d.body_sniffer(services) for d in dialects if d.body_sniffer]
     routers: tuple[APIRouter, ...] = (
-        speech_router(
-            service, engine, [d.body_sniffer(services) for d in dialects if d.body_sniffer]
-        ),
-        VoiceRoutes(voices).router(),
+        speech_router(speech, engine, sniffers),
+        voice_router(voices),
         status_router(engine, lifecycle, metrics, page),
         page.router(),
         *(d.router(services) for d in dialects if d.router),

@@ -17,7 +17,6 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chatterbox.errors import ChatterboxError, InvalidApiKey, TooManyAttempts
-from chatterbox.server.errors import ShapeOf
 from chatterbox.server.page.page import wants_page
 from chatterbox.server.request_log import refuse
 
@@ -158,20 +157,19 @@ def is_public(scope: Scope) -> bool:
 class Auth:
     """The layer. One for each server."""
 
-    def __init__(self, app: ASGIApp, keyring: Keyring, shape_of: ShapeOf) -> None:
+    def __init__(self, app: ASGIApp, keyring: Keyring) -> None:
         self._app = app
         self._keyring = keyring
-        self._shape_of = shape_of
         self._attempts = LoginThrottle()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not self._keyring or scope["type"] not in ("http", "websocket") or is_public(scope):
+        if not self._keyring or is_public(scope):
             await self._app(scope, receive, send)
             return
         try:
             key = self._key(scope)
         except ChatterboxError as error:
-            await refuse(error, self._shape_of, scope, receive, send)
+            await refuse(error, scope, receive, send)
             return
         token = current_key.set(key)
         try:

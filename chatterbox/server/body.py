@@ -32,7 +32,7 @@ from chatterbox.errors import (
     shown,
 )
 from chatterbox.server.multipart import UTF8, Part, Splitter, charset_of, header_options, text_of
-from chatterbox.server.quotas import Rooms, Take
+from chatterbox.server.quotas import AdmissionControl, Room, Take
 from chatterbox.server.request_log import TINY_CHUNKS
 from chatterbox.server.upload import Upload
 
@@ -100,7 +100,9 @@ class Body:
 
 
 @asynccontextmanager
-async def read_body(request: Request, limits: BodyLimits) -> AsyncIterator[Body]:
+async def read_body(
+    request: Request, limits: BodyLimits, admission: AdmissionControl
+) -> AsyncIterator[Body]:
     """The body by its content type; its files live as long as the context.
 
     Raises InvalidBody, UnsupportedMediaType, BodyTooLarge, BodyTimeout, InvalidValue, StorageFull,
@@ -109,11 +111,10 @@ async def read_body(request: Request, limits: BodyLimits) -> AsyncIterator[Body]
     _refuse_encoding(request)
     kind, options = header_options(request.headers.get("content-type", "").encode("latin-1"))
     charset = charset_of(options.get(b"charset", b"utf-8"))
-    rooms: Rooms = request.app.state.rooms
     async with AsyncExitStack() as held:
-        take = held.enter_context(rooms.memory.held())
+        take = held.enter_context(admission.memory.held())
         if kind == MULTIPART:
-            form = _Multipart(limits, take, rooms, held)
+            form = _Multipart(limits, take, admission.disk, held)
             yield await form.read(request, options.get(b"boundary", b""), charset)
         elif kind == FORM:
             data = await _whole(request, limits.fields_bytes, take)
@@ -238,10 +239,10 @@ def _from_form(data: bytes, charset: str) -> dict[str, Any]:
 class _Multipart:
     """One form while it is read."""
 
-    def __init__(self, limits: BodyLimits, take: Take, rooms: Rooms, held: AsyncExitStack) -> None:
+    def __init__(self, limits: BodyLimits, take: Take, disk: Room, held: AsyncExitStack) -> None:
         self._limits = limits
         self._take = take
-        self._rooms = rooms
+        self._disk = disk
         self._held = held
         self._fields: list[tuple[Part, bytearray]] = []
         self._files: list[str] = []  # names of all that came
@@ -285,7 +286,7 @@ class _Multipart:
         if name == files.name and self._upload is None:
             own = await self._held.enter_async_context(AsyncExitStack())
             await own.enter_async_context(files.place())
-            self._upload = Upload(text_of(part.filename, UTF8), self._rooms.disk, own)
+            self._upload = Upload(text_of(part.filename, UTF8), self._disk, own)
             self._add = self._upload.write
 
     async def _add_to_field(self, data: bytes) -> None:

@@ -18,6 +18,7 @@ from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import VoiceNotFound
 from chatterbox.server.errors import ErrorShape, ShapeOf, native_shape
+from chatterbox.server.quotas import AdmissionControl
 from chatterbox.server.request_log import Ended
 from chatterbox.server.schemas import SEED_LIMIT, SamplingFields, random_seed
 from chatterbox.server.socket_server import SocketServer
@@ -35,6 +36,7 @@ class Services:
 
     engine: TTSEngine
     config: ServerConfig
+    admission: AdmissionControl
     speech: SpeechService
     voices: VoiceService
     sockets: SocketServer

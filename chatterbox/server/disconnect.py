@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chatterbox.errors import Cancelled, SlowClient
-from chatterbox.server.access_record import record_of
+from chatterbox.server.request_log import record_of
 
 T = TypeVar("T")
 

@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -27,7 +25,6 @@ from chatterbox.errors import (
     UnsupportedMediaType,
     shown,
 )
-from chatterbox.server.access_record import record_of
 
 INVALID_TEXT = "invalid_text"
 """Type of the validation error for a string that is not Unicode (see `schemas.py`)."""
@@ -48,22 +45,10 @@ ShapeOf = Callable[[str], ErrorShape]
 """Path → shape."""
 
 
-def error_body(error: ChatterboxError, request_id: str) -> dict[str, Any]:
-    """The one shape: `{"error": {message, type, code, param, request_id}}`."""
-    return {
-        "error": {
-            "message": error.message,
-            "type": error.kind,
-            "code": error.code,
-            "param": error.param,
-            "request_id": request_id,
-        }
-    }
-
-
 def native_shape(error: ChatterboxError, request_id: str) -> tuple[int, Any]:
-    """The one shape, with the status of the error table."""
-    return error.status, error_body(error, request_id)
+    """The status of the error table, and `{"error": {message, type, code, param, request_id}}`."""
+    facts = {"message": error.message, "type": error.kind, "code": error.code}
+    return error.status, {"error": {**facts, "param": error.param, "request_id": request_id}}
 
 
 def error_headers(error: ChatterboxError) -> dict[str, str]:
@@ -125,31 +110,3 @@ def from_http(fault: HTTPException) -> ChatterboxError:
         fault.status_code, (InternalError, "The server could not answer.")
     )
     return kind(message)
-
-
-def add_error_handlers(app: FastAPI, shape_of: ShapeOf) -> None:
-    """Every error leaves in its path's shape; what nobody expected is `internal_error`, see
-    `RequestLog`."""
-
-    def answer(
-        request: Request, error: ChatterboxError, headers: Mapping[str, str] | None = None
-    ) -> Response:
-        record = record_of(request.scope)
-        record.failed(error)
-        return error_response(error, record.id, headers, shape=shape_of(request.scope["path"]))
-
-    async def ours(request: Request, fault: Exception) -> Response:
-        assert isinstance(fault, ChatterboxError)
-        return answer(request, fault)
-
-    async def invalid(request: Request, fault: Exception) -> Response:
-        assert isinstance(fault, RequestValidationError)
-        return answer(request, from_validation(fault.errors()))
-
-    async def http(request: Request, fault: Exception) -> Response:
-        assert isinstance(fault, HTTPException)
-        return answer(request, from_http(fault), fault.headers)
-
-    app.add_exception_handler(ChatterboxError, ours)
-    app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(HTTPException, http)

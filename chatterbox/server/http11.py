@@ -20,16 +20,16 @@ from chatterbox.errors import (
     InvalidHttp,
     TooManyConnections,
 )
-from chatterbox.server.access_record import AccessRecord, request_id
 from chatterbox.server.auth import PEER, PROBES
 from chatterbox.server.connection_limiter import ConnectionLimiter, Waits
-from chatterbox.server.errors import error_response
 from chatterbox.server.request_log import (
     GUARDS,
     MAX_HEAD_BYTES,
     OVER_LIMIT,
     OVER_LIMIT_RETRY_S,
     TINY_CHUNKS,
+    AccessRecord,
+    request_id,
 )
 from chatterbox.server.websocket_protocol import WebSocket
 
@@ -206,9 +206,8 @@ class HttpProtocol(H11Protocol):
         """Answer where there is still a way to, and close."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             record = AccessRecord(id=request_id(None), method="-", status=error.status)
-            record.failed(error)
             headers = {"Connection": "close", "X-Request-ID": record.id, **GUARDS}
-            answer = error_response(error, record.id, headers)
+            answer = record.answer(error, headers)
             for event in (
                 h11.Response(
                     status_code=error.status,

@@ -18,8 +18,8 @@ from prometheus_client.registry import Collector
 
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.stats import EngineStats
-from chatterbox.server.access_record import OK, AccessRecord
 from chatterbox.server.lifecycle import Lifecycle
+from chatterbox.server.request_log import OK, AccessRecord
 
 RECENT_REQUESTS = 1000
 """Means and quantiles in the JSON are over this many finished requests at most."""

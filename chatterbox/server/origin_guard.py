@@ -17,7 +17,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chatterbox.config import ServerConfig
 from chatterbox.errors import ChatterboxError, HostForbidden, OriginForbidden
-from chatterbox.server.errors import ShapeOf
 from chatterbox.server.request_log import RESOURCE_POLICY, refuse
 
 _AUTHORITY = re.compile(r"(?:\[([0-9a-f:.]+)\]|([\w.-]+?))\.?(?::\d{0,5})?", re.ASCII)
@@ -61,9 +60,8 @@ def listed(setting: str) -> frozenset[str]:
 class OriginGuard:
     """The layer. One for each server."""
 
-    def __init__(self, app: ASGIApp, config: ServerConfig, shape_of: ShapeOf) -> None:
+    def __init__(self, app: ASGIApp, config: ServerConfig) -> None:
         self._app = app
-        self._shape_of = shape_of
         self._names = listed(config.allowed_hosts)
         # Rebinding reaches any server that a browser does. Beyond this machine nobody can know
         # what a server is called, unless they are told.
@@ -72,9 +70,6 @@ class OriginGuard:
         self._origins = listed(config.cors_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket"):
-            await self._app(scope, receive, send)
-            return
         headers = Headers(scope=scope)
         policy = self._policy(headers)
 
@@ -88,7 +83,7 @@ class OriginGuard:
             try:
                 self._check(scope, headers)
             except ChatterboxError as error:
-                await refuse(error, self._shape_of, scope, receive, send)
+                await refuse(error, scope, receive, send)
                 return
             await self._app(scope, receive, with_policy)
         finally:

@@ -1,19 +1,21 @@
 """Quotas: how much one key, and all together, may have in work or in memory at once.
 
-`KeyQuotas` counts requests, characters, sockets and uploads of each key; without keys nobody is
-told apart, and nothing is counted. `Rooms` counts the bytes of all bodies and uploads.
+Without keys nobody is told apart, and only what all have together is bounded.
 """
 
 import asyncio
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from chatterbox.config import ServerConfig, key_list
+from chatterbox.engine.engine import TTSEngine
 from chatterbox.errors import ChatterboxError, KeyLimit, Overloaded, StorageFull
 from chatterbox.server.auth import current_key
+from chatterbox.server.lifecycle import Lifecycle
 from chatterbox.server.origin_guard import refuse_foreign_page
 
 SHARE = 0.75
@@ -22,6 +24,13 @@ REFUSAL_DELAY_S = 1.0
 """A refusal of who comes again too soon; the shortest time that anybody is told to stay away."""
 MAX_DELAYED_REFUSALS = 64
 """Of one key: they are connections that others may need. Beyond that a refusal comes at once."""
+BYTES_RETRY_S = 2.0
+_WORDS = {
+    "requests": "requests in work",
+    "characters": "characters in work",
+    "sockets": "sockets open",
+    "uploads": "uploads",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +45,9 @@ class Limits:
 
 def limits_of(config: ServerConfig, places: int) -> Limits:
     """What is set; else, where there are several keys, a share for each."""
-    several = len(set(key_list(config.api_keys))) > 1
 
     def share(of: int) -> int | None:
-        return max(1, math.floor(SHARE * of)) if several else None
+        return max(1, math.floor(SHARE * of)) if _several_keys(config) else None
 
     return Limits(
         config.max_requests_per_key or share(places),
@@ -49,52 +57,53 @@ def limits_of(config: ServerConfig, places: int) -> Limits:
     )
 
 
+def _several_keys(config: ServerConfig) -> bool:
+    return len(set(key_list(config.api_keys))) > 1
+
+
 class KeyQuotas:
-    """One for each server; belongs to the event loop."""
+    """Counts what each key holds: requests, characters, sockets and uploads. Belongs to the event
+    loop."""
 
     def __init__(self, limits: Limits, retry_after_s: Callable[[], float]) -> None:
+        self._limits = limits
         self._retry_after_s = retry_after_s
-        self._requests = _Tally("requests in work", limits.requests)
-        self._characters = _Tally("characters in work", limits.characters)
-        self._sockets = _Tally("sockets open", limits.sockets)
-        self._uploads = _Tally("uploads", limits.uploads)
+        self._held: defaultdict[int, Counter[str]] = defaultdict(Counter)
         self._back_at: dict[int, float] = {}  # key → when it was told to come again
         self._delayed: Counter[int] = Counter()  # refusals of a key
 
-    async def check(self) -> None:
-        """Raises KeyLimit and OriginForbidden where `reserve` would, whatever the text."""
+    async def check(self, **amounts: int) -> None:
+        """Raises KeyLimit where `reserve` would, and OriginForbidden where a page of another site
+        calls. Who holds nothing is never refused, or a text longer than the limit would be for
+        ever."""
         refuse_foreign_page()
-        await self._check(self._requests, 1)
-
-    @asynccontextmanager
-    async def reserve(self, characters: int = 0) -> AsyncIterator[None]:
-        """One request of the current key's, waiting or in work. Raises KeyLimit, and
-        OriginForbidden where a page of another site makes it."""
-        refuse_foreign_page()
-        async with self._held(self._requests, 1), self._held(self._characters, characters):
-            yield
-
-    @asynccontextmanager
-    async def reserve_upload(self) -> AsyncIterator[None]:
-        """One upload of the current key's, from its first byte. Raises KeyLimit."""
-        async with self._held(self._uploads, 1):
-            yield
-
-    @asynccontextmanager
-    async def reserve_socket(self) -> AsyncIterator[None]:
-        """One socket of the current key's. Raises KeyLimit."""
-        async with self._held(self._sockets, 1):
-            yield
-
-    async def _check(self, tally: "_Tally", amount: int) -> None:
         key = current_key.get()
-        if key is None or not tally.refuses(key, amount):
+        if key is None:
             return
-        retry_after_s = self._retry_after_s()
-        await self._delay_refusal(key, retry_after_s)
-        raise KeyLimit(
-            f"This key may have {tally.limit} {tally.what} at once.", retry_after_s=retry_after_s
-        )
+        for what, amount in amounts.items():
+            held, limit = self._held[key][what], getattr(self._limits, what)
+            if limit is not None and held > 0 and held + amount > limit:
+                retry_after_s = self._retry_after_s()
+                await self._delay_refusal(key, retry_after_s)
+                raise KeyLimit(
+                    f"This key may have {limit} {_WORDS[what]} at once.",
+                    retry_after_s=retry_after_s,
+                )
+
+    @asynccontextmanager
+    async def reserve(self, **amounts: int) -> AsyncIterator[None]:
+        """So much for the current key, as `reserve(requests=1)`; each name is one of `Limits`."""
+        await self.check(**amounts)
+        key = current_key.get()
+        if key is None:
+            yield
+            return
+        held = self._held[key]
+        held.update(amounts)
+        try:
+            yield
+        finally:
+            held.subtract(amounts)
 
     async def _delay_refusal(self, key: int, retry_after_s: float) -> None:
         """A second, whoever comes again before they were told to: a flood of refusals takes the
@@ -109,36 +118,7 @@ class KeyQuotas:
             finally:
                 self._delayed[key] -= 1
 
-    @asynccontextmanager
-    async def _held(self, tally: "_Tally", amount: int) -> AsyncIterator[None]:
-        await self._check(tally, amount)
-        key = current_key.get()
-        if key is None:
-            yield
-            return
-        tally.held[key] += amount
-        try:
-            yield
-        finally:
-            tally.held[key] -= amount
 
-
-class _Tally:
-    """What each key holds of one thing."""
-
-    def __init__(self, what: str, limit: int | None) -> None:
-        self.what = what
-        self.limit = limit
-        self.held: Counter[int] = Counter()
-
-    def refuses(self, key: int, amount: int) -> bool:
-        """Whether so much more is too much; one that holds nothing is never refused, or a text
-        longer than the limit would be for ever."""
-        held = self.held[key]
-        return self.limit is not None and held > 0 and held + amount > self.limit
-
-
-RETRY_S = 2.0
 Take = Callable[[int], None]
 
 
@@ -146,18 +126,18 @@ class Room:
     """So many bytes, of which one of several keys has a share. Belongs to the event loop."""
 
     def __init__(
-        self, limit_bytes: int, full: Callable[[], ChatterboxError], *, shared: bool
+        self, megabytes: int, full: Callable[[], ChatterboxError], *, shared: bool
     ) -> None:
-        self.limit_bytes = limit_bytes
+        self.limit_bytes = megabytes * 2**20
         self.used_bytes = 0
         self._full = full
-        self._key_bytes = int(SHARE * limit_bytes) if shared else limit_bytes
+        self._key_bytes = int(SHARE * self.limit_bytes) if shared else self.limit_bytes
         self._of_key: Counter[int | None] = Counter()
 
     @contextmanager
     def held(self) -> Iterator[Take]:
-        """What one request takes, piece by piece; given back at the end. Taking raises what is said
-        where there is no room; a request that finds the room empty always fits."""
+        """What one request takes, piece by piece; given back at the end. Taking raises what
+        `full` makes where there is no room; a request that finds the room empty always fits."""
         key, mine = current_key.get(), 0
 
         def take(count: int) -> None:
@@ -179,30 +159,53 @@ class Room:
             self._of_key[key] -= mine
 
 
-@dataclass(frozen=True, slots=True)
-class Rooms:
-    """One of each for a server."""
+class AdmissionControl:
+    """What may come in: whether the server takes work, what each key may have, places, room for
+    bodies. One for each server."""
 
-    memory: Room
-    disk: Room
-
-    @classmethod
-    def of(cls, config: ServerConfig) -> "Rooms":
-        """As large as is set."""
-        shared = len(set(key_list(config.api_keys))) > 1
-
-        def no_memory() -> ChatterboxError:
-            return Overloaded(
-                "Too many requests are being received; try again shortly.", retry_after_s=RETRY_S
-            )
-
-        def no_disk() -> ChatterboxError:
-            return StorageFull(
-                "Other uploads take all the room there is; try again shortly.",
-                retry_after_s=RETRY_S,
-            )
-
-        return cls(
-            Room(config.body_memory_mb * 2**20, no_memory, shared=shared),
-            Room(config.upload_disk_mb * 2**20, no_disk, shared=shared),
+    def __init__(self, engine: TTSEngine, config: ServerConfig, lifecycle: Lifecycle) -> None:
+        places = engine.admission
+        self.lifecycle = lifecycle
+        self.places = places
+        self.quotas = KeyQuotas(limits_of(config, places.capacity), places.retry_after_s)
+        self.memory = Room(
+            config.body_memory_mb,
+            partial(
+                Overloaded,
+                "Too many requests are being received; try again shortly.",
+                retry_after_s=BYTES_RETRY_S,
+            ),
+            shared=_several_keys(config),
         )
+        self.disk = Room(
+            config.upload_disk_mb,
+            partial(
+                StorageFull,
+                "Other uploads take all the room there is; try again shortly.",
+                retry_after_s=BYTES_RETRY_S,
+            ),
+            shared=_several_keys(config),
+        )
+        self._uploads = places.half()
+        self._wait_s = config.first_audio_timeout_s
+
+    async def check_room(self) -> None:
+        """What can be refused before a body is read. Raises what `Lifecycle.check_room` does, and
+        KeyLimit."""
+        self.lifecycle.check_room()
+        await self.quotas.check(requests=1)
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """A place for what may run the speech encoder: when the server is full, it is refused as
+        speech is. Raises KeyLimit, Overloaded, Draining and DeadlineExceeded."""
+        async with self.quotas.reserve(requests=1), self.places.permit(timeout_s=self._wait_s):
+            yield
+
+    @asynccontextmanager
+    async def upload_place(self) -> AsyncIterator[None]:
+        """Uploads wait for each other: so many are taken in at once, from their first byte until
+        they have been read, that half of the server is free for speech (FAULTS F98). Raises as
+        `place` does."""
+        async with self.quotas.reserve(uploads=1), self._uploads.permit(timeout_s=self._wait_s):
+            yield

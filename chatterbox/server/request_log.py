@@ -1,15 +1,24 @@
-"""The outermost layer: gives every request an id, one log line, and an answer to any exception.
+"""The outermost layer: gives every request an id, one log line, and an answer to any error.
 
 Pure ASGI, so that what runs inside still sees the client leave.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
+import random
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from chatterbox.engine.speech_stream import SpeechReport
 from chatterbox.errors import (
     ChatterboxError,
     HeadersTooLarge,
@@ -17,36 +26,107 @@ from chatterbox.errors import (
     InvalidHttp,
     TooManyConnections,
 )
-from chatterbox.server.access_record import (
-    OTHER_ROUTE,
-    AccessRecord,
-    attach,
-    record_of,
-    request_id,
+from chatterbox.server.errors import (
+    ErrorShape,
+    ShapeOf,
+    error_response,
+    from_http,
+    from_validation,
+    native_shape,
 )
-from chatterbox.server.errors import ShapeOf, error_response
 
 log = logging.getLogger("chatterbox.requests")
 
-Ended = Callable[[AccessRecord], None]
+ID_BITS = 64
+OTHER_ROUTE = "other"
+"""Routes that do not exist share one label: labels come from closed sets."""
+OK = "ok"
+_CLIENT_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
+_KEY = "chatterbox.record"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WS"})
+_STARTS = ("http.response.start", "websocket.http.response.start")
 OVER_LIMIT_RETRY_S = 5.0
 OVER_LIMIT = "chatterbox.over_limit"
 """In a scope: its connection is one too many (`http11.py`)."""
 TINY_CHUNKS = "chatterbox.tiny_chunks"
 """In a scope: its body comes in chunks that are mostly framing."""
-_STARTS = ("http.response.start", "websocket.http.response.start")
 RESOURCE_POLICY = "Cross-Origin-Resource-Policy"
 GUARDS = {RESOURCE_POLICY: "same-origin", "X-Content-Type-Options": "nosniff"}
 """On every answer: no other site's page embeds it, no browser takes it for another kind."""
-
 MAX_HEAD_BYTES = 32 * 1024
 """Request line and headers. The HTTP parser's own bound is for what is still incomplete: a head
 that comes in one piece passes it (FAULTS F53)."""
 
 
+@dataclass(slots=True)
+class AccessRecord:
+    """What becomes of one request: filled in while it is answered, read once at its end."""
+
+    id: str
+    method: str = ""
+    shape: ErrorShape = native_shape
+    route: str = OTHER_ROUTE
+    status: int | None = None  # None: no header was sent
+    outcome: str = OK  # or an error's code
+    speech: bool = False  # whether this call asked for speech
+    report: SpeechReport | None = None  # what came of it
+    started: float = field(default_factory=time.monotonic)
+
+    def failed(self, error: ChatterboxError) -> None:
+        """The first failure is the outcome."""
+        if self.outcome == OK:
+            self.outcome = error.code
+
+    def answer(self, error: ChatterboxError, headers: Mapping[str, str] | None = None) -> Response:
+        """The error, noted, as the path's clients read it."""
+        self.failed(error)
+        return error_response(error, self.id, headers, shape=self.shape)
+
+    def line(self) -> str:
+        """The one log line: no text, no audio, no key, nothing the client chose but its id."""
+        parts = [
+            f"{self.method} {self.route}",
+            f"status={self.status or '-'}",
+            f"outcome={self.outcome}",
+            f"ms={(time.monotonic() - self.started) * 1000:.0f}",
+        ]
+        if (report := self.report) is not None:
+            first = report.first_audio_s
+            parts += [
+                f"segments={report.segments}",
+                f"codes={report.codes}",
+                f"audio_s={report.audio_s:.2f}",
+                f"first_ms={first * 1000:.0f}" if first is not None else "first_ms=-",
+                f"rtf={report.rtf:.3f}",
+            ]
+        return " ".join([*parts, f"id={self.id}"])
+
+
+Ended = Callable[[AccessRecord], None]
+
+
+def request_id(offered: str | None) -> str:
+    """The client's id where it is a plain word, else one of ours. Not of the system's generator:
+    asking it gives the interpreter's lock away, and the event loop gets that back behind every
+    thread that computes."""
+    if offered is not None and _CLIENT_ID.fullmatch(offered):
+        return offered
+    return f"req-{random.getrandbits(ID_BITS):0{ID_BITS // 4}x}"
+
+
+def record_of(scope: Scope) -> AccessRecord:
+    """The record of the request that `scope` belongs to."""
+    record: AccessRecord = scope[_KEY]
+    return record
+
+
+async def refuse(error: ChatterboxError, scope: Scope, receive: Receive, send: Send) -> None:
+    """A layer's answer to a request or a socket that it does not let through."""
+    await record_of(scope).answer(error)(scope, receive, send)
+
+
 class RequestLog:
-    """The outermost layer. `ended` is told of every request once, at its end."""
+    """`ended` is told of every request once, at its end."""
 
     def __init__(self, app: ASGIApp, ended: Ended, shape_of: ShapeOf) -> None:
         self._app = app
@@ -58,12 +138,11 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         method = scope.get("method", "WS")
-        record = AccessRecord(
+        record = scope[_KEY] = AccessRecord(
             id=request_id(Headers(scope=scope).get("x-request-id")),
             method=method if method in _METHODS else "OTHER",
+            shape=self._shape_of(scope["path"]),
         )
-        attach(scope, record)
-        shape = self._shape_of(scope["path"])
 
         async def noting(message: Message) -> None:
             if message["type"] in _STARTS:
@@ -81,38 +160,22 @@ class RequestLog:
             record.outcome = "cancelled"
             raise
         except (HeadersTooLarge, InvalidHttp, TooManyConnections) as error:
-            await refuse(error, self._shape_of, scope, receive, noting, close=True)
+            await record.answer(error, {"Connection": "close"})(scope, receive, noting)
         except Exception:
             # Once the status is out there is only one honest signal left: returning here without
             # a last chunk makes the server cut the connection.
             log.exception("unexpected fault in request %s", record.id)
             bug = InternalError("The server failed on this request; its log has the reason.")
-            record.failed(bug)
+            answer = record.answer(bug)
             if record.status is None and scope["type"] == "http":
-                await error_response(bug, record.id, shape=shape)(scope, receive, noting)
+                await answer(scope, receive, noting)
         finally:
             # A socket that was let in has a line for each utterance instead.
             if scope["type"] == "http" or record.status is not None:
-                record.route = _route(scope)
+                path = getattr(scope.get("route"), "path", None)  # never what was asked for
+                record.route = path if isinstance(path, str) else OTHER_ROUTE
                 log.info("%s", record.line())
                 self._ended(record)
-
-
-async def refuse(
-    error: ChatterboxError,
-    shape_of: ShapeOf,
-    scope: Scope,
-    receive: Receive,
-    send: Send,
-    *,
-    close: bool = False,
-) -> None:
-    """A layer's answer to a request or a socket that it does not let through."""
-    record = record_of(scope)
-    record.failed(error)
-    headers = {"Connection": "close"} if close else None
-    answer = error_response(error, record.id, headers, shape=shape_of(scope["path"]))
-    await answer(scope, receive, send)
 
 
 def _check_head(scope: Scope) -> None:
@@ -121,23 +184,32 @@ def _check_head(scope: Scope) -> None:
         raise TooManyConnections(
             "There are too many connections.", retry_after_s=OVER_LIMIT_RETRY_S
         )
-    if _head_bytes(scope) > MAX_HEAD_BYTES:
+    headers: list[tuple[bytes, bytes]] = scope["headers"]
+    head_bytes = sum(len(name) + len(value) for name, value in headers)
+    if head_bytes + len(scope.get("raw_path", b"") + scope["query_string"]) > MAX_HEAD_BYTES:
         raise HeadersTooLarge(f"Headers are at most {MAX_HEAD_BYTES} bytes in all.")
     if scope["http_version"] not in ("1.0", "1.1"):
         raise InvalidHttp("HTTP/1.1 is spoken here.")
-    names = {name for name, _ in scope["headers"]}
-    if b"content-length" in names and b"transfer-encoding" in names:
+    if {b"content-length", b"transfer-encoding"} <= {name for name, _ in headers}:
         # A proxy before us may have believed the other one (request smuggling, FAULTS F54).
         raise InvalidHttp("A body has either a Content-Length or a Transfer-Encoding.")
 
 
-def _head_bytes(scope: Scope) -> int:
-    headers = sum(len(name) + len(value) for name, value in scope["headers"])
-    return headers + len(scope.get("raw_path", b"")) + len(scope["query_string"])
+def add_error_handlers(app: FastAPI) -> None:
+    """Every error of a route leaves in its path's shape."""
 
+    async def ours(request: Request, fault: Exception) -> Response:
+        assert isinstance(fault, ChatterboxError)
+        return record_of(request.scope).answer(fault)
 
-def _route(scope: Scope) -> str:
-    """The route's pattern, never the path that was asked for."""
-    route = scope.get("route")
-    path = getattr(route, "path", None)
-    return path if isinstance(path, str) else OTHER_ROUTE
+    async def invalid(request: Request, fault: Exception) -> Response:
+        assert isinstance(fault, RequestValidationError)
+        return record_of(request.scope).answer(from_validation(fault.errors()))
+
+    async def http(request: Request, fault: Exception) -> Response:
+        assert isinstance(fault, HTTPException)
+        return record_of(request.scope).answer(from_http(fault), fault.headers)
+
+    app.add_exception_handler(ChatterboxError, ours)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, http)

@@ -167,9 +167,9 @@ class _Process:
         engine.on_death = self._died.set
         self._app = app = create_app(engine, config, dialects, lifecycle=self._lifecycle)
         bind_port = functools.partial(bind, config.host)
-        found = [d.listener(app.state.services, bind_port) for d in dialects if d.listener]
+        found = [d.listener(app.services, bind_port) for d in dialects if d.listener]
         self._listeners: list[PortListener] = [each for each in found if each is not None]
-        self.server = Server(http_config(app, app.state.door))
+        self.server = Server(http_config(app, app.limiter))
 
     async def run(self) -> int:
         """Everything from the first accepted connection to the exit code."""

@@ -176,25 +176,6 @@ def random_seed() -> int:
     return random.randrange(SEED_LIMIT)
 
 
-class RegisterFields(Call):
-    """`/voices/register`, beside `voice_file`."""
-
-    name: Name | None = Field(None, description="A name to call the voice by")
-    transcript: Transcript | None = Field(
-        None, description="What is said in the recording, for models that need to know"
-    )
-
-
-class NameFields(Call):
-    """`/voices/{voice_id}/name`."""
-
-    name: Name = Field(description="The new name")
-
-
-class NoFields(Call):
-    """A call that takes a file and nothing else."""
-
-
 def fields_of(kind: type[M], body: Body) -> M:
     """The body's fields, checked. JSON is held to its types; a form's strings are converted,
     and an empty one counts as not given. Raises UnknownField, InvalidText and InvalidValue."""

@@ -28,12 +28,11 @@ from chatterbox.errors import (
     TooManyConnections,
     UnsupportedMediaType,
 )
-from chatterbox.server.access_record import record_of
 from chatterbox.server.auth import SUBPROTOCOL
 from chatterbox.server.disconnect import STALL_S
 from chatterbox.server.errors import error_response
-from chatterbox.server.lifecycle import Lifecycle
-from chatterbox.server.quotas import KeyQuotas
+from chatterbox.server.quotas import AdmissionControl
+from chatterbox.server.request_log import record_of
 
 log = logging.getLogger(__name__)
 
@@ -136,10 +135,9 @@ SendError = Callable[[Socket, ChatterboxError], Awaitable[None]]
 class SocketServer:
     """Where every WebSocket comes in. One for each server."""
 
-    def __init__(self, config: ServerConfig, lifecycle: Lifecycle, quotas: KeyQuotas) -> None:
+    def __init__(self, config: ServerConfig, admission: AdmissionControl) -> None:
         self._config = config
-        self._lifecycle = lifecycle
-        self._quotas = quotas
+        self._admission = admission
         self._open = 0
 
     async def serve(self, websocket: WebSocket, protocol: Protocol, send_error: SendError) -> None:
@@ -160,7 +158,7 @@ class SocketServer:
         """One socket more. Raises TooManyConnections and KeyLimit."""
         if self._open >= self._config.max_websockets:
             raise TooManyConnections("There are too many open sockets.", retry_after_s=5)
-        async with self._quotas.reserve_socket():
+        async with self._admission.quotas.reserve(sockets=1):
             self._open += 1
             try:
                 yield
@@ -169,7 +167,7 @@ class SocketServer:
 
     async def _converse(self, socket: Socket, protocol: Protocol, send_error: SendError) -> None:
         try:
-            self._lifecycle.check_open()
+            self._admission.lifecycle.check_open()
             await protocol(socket)
         except Cancelled:
             await socket.close(GOING_AWAY)  # it has left, or does not read any more

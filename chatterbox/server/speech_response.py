@@ -4,11 +4,11 @@ A dialect hands in how to read its body, and what its answer looks like (`Framin
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, closing
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, closing, nullcontext
 from dataclasses import dataclass, field
-from typing import Protocol
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -17,9 +17,9 @@ from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.audio.encode import Encoder
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import Cancelled, ChatterboxError
-from chatterbox.server.access_record import AccessRecord, record_of
 from chatterbox.server.body import Body, BodyLimits, read_body, read_query
 from chatterbox.server.disconnect import until_disconnect
+from chatterbox.server.request_log import AccessRecord, record_of
 from chatterbox.server.schemas import ignored_header
 from chatterbox.server.speech_service import SpeechService
 from chatterbox.server.upload import Upload
@@ -30,47 +30,29 @@ whole segment at once would hold up every other connection, and in a line of JSO
 than some clients read (aiohttp: 128 KiB)."""
 
 
-class Framing(Protocol):
-    """What stands around the encoded bytes on their way: nothing, events, lines of JSON."""
+class Framing:
+    """What stands around the encoded bytes on their way. Here nothing: the file itself is sent; a
+    dialect may put it into events or lines of JSON."""
 
-    def media_type(self, request: SpeechRequest) -> str:
+    def media_type(self, request: SpeechRequest, /) -> str:
         """The answer's Content-Type."""
-        ...
-
-    def wrap(self, data: bytes, report: SpeechReport, /) -> bytes:
-        """The next bytes of the file, as they are sent; `data` is never empty."""
-        ...
-
-    def end(self, report: SpeechReport, /) -> bytes:
-        """What follows the last of them."""
-        ...
-
-    def broken(self, error: ChatterboxError, request_id: str, /) -> bytes:
-        """What is said, in place of the rest, before the connection is cut."""
-        ...
-
-
-class RawFraming:
-    """The file itself."""
-
-    def media_type(self, request: SpeechRequest) -> str:
-        """The format's."""
         return request.format.media_type
 
     def wrap(self, data: bytes, _report: SpeechReport, /) -> bytes:
-        """As it is."""
+        """The next bytes of the file, as they are sent; `data` is never empty."""
         return data
 
     def end(self, _report: SpeechReport, /) -> bytes:
-        """Nothing."""
+        """What follows the last of them."""
         return b""
 
     def broken(self, _error: ChatterboxError, _request_id: str, /) -> bytes:
-        """Nothing: it would be taken for sound."""
+        """What is said, in place of the rest, before the connection is cut. In a file anything
+        would be taken for sound."""
         return b""
 
 
-RAW = RawFraming()
+RAW = Framing()
 
 
 def audio_headers(request: SpeechRequest, framing: Framing = RAW) -> dict[str, str]:
@@ -126,23 +108,29 @@ async def send_streamed(
     request, framing = plan.request, plan.framing
     started = False
 
+    async def send_body(data: bytes) -> None:
+        if data:
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+            await asyncio.sleep(0)  # a fast reader is not waited for; a departure must be seen
+
     async def speak(encoder: Encoder) -> None:
         nonlocal started
         speech = service.open(request, record, plus_sound=True, reference=plan.reference)
         async with speech as speaking:
             report = speaking.report
             started = True
-            await _send_start(send, {**audio_headers(request, framing), **plan.headers})
+            headers = Headers({**audio_headers(request, framing), **plan.headers}).raw
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
 
             async def send_framed(data: bytes) -> None:
-                await _send_body(send, framing.wrap(data, report) if data else b"")
+                await send_body(framing.wrap(data, report) if data else b"")
 
             await send_framed(encoder.start())
             async for piece in speaking:
-                for part in _parts(piece):
-                    await send_framed(encoder.feed(part))
+                for start in range(0, len(piece), PART_SAMPLES):
+                    await send_framed(encoder.feed(piece[start : start + PART_SAMPLES]))
             await send_framed(encoder.finish())
-            await _send_body(send, framing.end(report))
+            await send_body(framing.end(report))
 
     try:
         with closing(request.format.encoder()) as encoder:
@@ -152,7 +140,7 @@ async def send_streamed(
             raise
         record.failed(error)
         if not isinstance(error, Cancelled):
-            await _send_body(send, framing.broken(error, record.id))
+            await send_body(framing.broken(error, record.id))
     else:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -161,24 +149,6 @@ def whole_file(request: SpeechRequest, samples: F32, report: SpeechReport) -> Re
     """All the sound as one file whose header has its true length, and its figures."""
     data = request.format.encode_whole(samples)
     return Response(data, headers={**audio_headers(request), **report_headers(report)})
-
-
-def _parts(piece: F32) -> Iterator[F32]:
-    for start in range(0, len(piece), PART_SAMPLES):
-        yield piece[start : start + PART_SAMPLES]
-
-
-async def _send_start(send: Send, headers: Mapping[str, str]) -> None:
-    raw = [
-        (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()
-    ]
-    await send({"type": "http.response.start", "status": 200, "headers": raw})
-
-
-async def _send_body(send: Send, data: bytes) -> None:
-    if data:
-        await send({"type": "http.response.body", "body": data, "more_body": True})
-        await asyncio.sleep(0)  # a send to a fast reader does not wait; a departure must be seen
 
 
 class SpeechResponse(Response):
@@ -196,15 +166,17 @@ class SpeechResponse(Response):
     ) -> None:
         super().__init__()
         self._service = service
-        self._request = request
         self._read = read
-        self._limits = limits or service.limits
-        self._from_query = from_query
+        self._body: Callable[[], AbstractAsyncContextManager[Body]] = (
+            (lambda: nullcontext(read_query(request)))
+            if from_query
+            else (lambda: read_body(request, limits or service.limits, service.admission))
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         service, record = self._service, record_of(scope)
         record.speech = True
-        await service.check_room()
+        await service.admission.check_room()
         async with self._body() as body:
             plan = self._read(body)
             if plan.whole is None:
@@ -215,11 +187,3 @@ class SpeechResponse(Response):
             answer = await asyncio.to_thread(plan.whole, plan.request, samples, report)
         answer.headers.update(plan.headers)
         await answer(scope, receive, send)
-
-    @asynccontextmanager
-    async def _body(self) -> AsyncIterator[Body]:
-        if self._from_query:
-            yield read_query(self._request)
-            return
-        async with read_body(self._request, self._limits) as body:
-            yield body

@@ -11,8 +11,8 @@ from chatterbox.audio.encode import FORMATS, audio_format
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import InvalidValue
-from chatterbox.server.access_record import record_of
 from chatterbox.server.body import Body
+from chatterbox.server.request_log import record_of
 from chatterbox.server.schemas import (
     SpeechFields,
     fields_of,

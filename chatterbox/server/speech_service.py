@@ -1,7 +1,4 @@
-"""Speaks requests within the limits and deadlines: voice and text, place, first sound, the rest.
-
-Serves every dialect: knows neither field names nor routes.
-"""
+"""Speaks requests within the limits and deadlines: voice and text, place, first sound, the rest."""
 
 import asyncio
 from collections import deque
@@ -16,15 +13,14 @@ from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.config import ServerConfig
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.pool import NORMAL, URGENT
-from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest, SpeechStream
+from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import DeadlineExceeded, EmptyText, GenerationFailed, TextTooLong
 from chatterbox.families.base import Voice
-from chatterbox.server.access_record import AccessRecord
 from chatterbox.server.auth import current_key
 from chatterbox.server.body import BodyLimits, Files
-from chatterbox.server.lifecycle import Lifecycle
-from chatterbox.server.quotas import KeyQuotas
-from chatterbox.server.upload import Upload, UploadPlaces
+from chatterbox.server.quotas import AdmissionControl
+from chatterbox.server.request_log import AccessRecord
+from chatterbox.server.upload import Upload
 from chatterbox.text import Segment
 
 RECORDING = "voice_file"
@@ -82,26 +78,14 @@ class SpeechService:
     """One for each server."""
 
     def __init__(
-        self,
-        engine: TTSEngine,
-        config: ServerConfig,
-        lifecycle: Lifecycle,
-        quotas: KeyQuotas,
-        uploads: UploadPlaces,
+        self, engine: TTSEngine, config: ServerConfig, admission: AdmissionControl
     ) -> None:
+        self.admission = admission
         self._engine = engine
         self._config = config
-        self.quotas = quotas
-        self.lifecycle = lifecycle
         self.limits = BodyLimits.for_text(config.max_text_length)
-        recording = Files(RECORDING, config.max_voice_file_size, uploads.place)
+        recording = Files(RECORDING, config.max_voice_file_size, admission.upload_place)
         self.limits_with_recording = BodyLimits.for_text(config.max_text_length, recording)
-
-    async def check_room(self) -> None:
-        """What can be refused before a body is read. Raises what `Lifecycle.check_room` does, and
-        KeyLimit."""
-        self.lifecycle.check_room()
-        await self.quotas.check()
 
     @asynccontextmanager
     async def open(
@@ -124,9 +108,9 @@ class SpeechService:
         first_s = min(self._config.first_audio_timeout_s, total_s)
         began_at = asyncio.get_running_loop().time()
         async with (
-            self.quotas.reserve(len(request.text)),
+            self.admission.quotas.reserve(requests=1, characters=len(request.text)),
             self._reading(request, reference) as reading,
-            self._engine.admission.permit(timeout_s=first_s, unless=reading),
+            self.admission.places.permit(timeout_s=first_s, unless=reading),
             _deadline(began_at + (first_s if plus_sound else total_s)) as timer,
         ):
             segments, voice = await reading
@@ -137,13 +121,15 @@ class SpeechService:
             if reference is not None:
                 voice = await self._encoded(reference)
             request = replace(request, voice=voice, streamed=plus_sound, tenant=current_key.get())
-            stream = self._engine.speak(request, segments)
-            async with stream, _closing(stream) as pieces:
-                record.report = stream.report
-                speaking = LiveSpeech(pieces, stream.report, timer)
-                await speaking.begin()
-                speaking.end_by(began_at + total_s, plus_sound=plus_sound)
-                yield speaking
+            async with self._engine.speak(request, segments) as stream:
+                pieces = aiter(stream)
+                assert isinstance(pieces, AsyncGenerator)
+                async with aclosing(pieces):
+                    record.report = stream.report
+                    speaking = LiveSpeech(pieces, stream.report, timer)
+                    await speaking.begin()
+                    speaking.end_by(began_at + total_s, plus_sound=plus_sound)
+                    yield speaking
 
     async def whole(
         self, request: SpeechRequest, record: AccessRecord, reference: Upload | None = None
@@ -155,7 +141,7 @@ class SpeechService:
 
     def _check(self, request: SpeechRequest) -> None:
         """What can be refused before waiting for a place."""
-        self.lifecycle.check_open()
+        self.admission.lifecycle.check_open()
         limit = self._config.max_text_length
         if len(request.text) > limit:
             raise TextTooLong(f"The text is longer than {limit} characters.", param="text")
@@ -205,14 +191,6 @@ class SpeechService:
 async def _silence(report: SpeechReport) -> AsyncGenerator[F32, None]:
     report.first_audio_s, report.audio_s = 0.0, WORDLESS_S
     yield np.zeros(round(WORDLESS_S * SAMPLE_RATE_HZ), np.float32)
-
-
-@asynccontextmanager
-async def _closing(stream: SpeechStream) -> AsyncIterator[AsyncGenerator[F32, None]]:
-    pieces = aiter(stream)
-    assert isinstance(pieces, AsyncGenerator)
-    async with aclosing(pieces):
-        yield pieces
 
 
 @asynccontextmanager

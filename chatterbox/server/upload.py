@@ -1,14 +1,13 @@
-"""Uploaded files: in memory while small, else on disk; so many at once that speech has room."""
+"""Uploaded files: in memory while small, else on disk."""
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
 from tempfile import SpooledTemporaryFile
 
-from chatterbox.engine.admission import Admission
 from chatterbox.errors import BodyTooLarge, InvalidValue, StorageFull
-from chatterbox.server.quotas import KeyQuotas, Room
+from chatterbox.server.quotas import Room
 
 IN_MEMORY_BYTES = 64 * 1024
 BLOCK_BYTES = 1024 * 1024
@@ -74,19 +73,3 @@ def _storage() -> Iterator[None]:
         yield
     except OSError:
         raise StorageFull("There is no room to take in the upload.") from None
-
-
-class UploadPlaces:
-    """Where uploads wait for each other: so many are taken in at once, from their first byte until
-    they have been read, that half of the server is free for speech (FAULTS F98)."""
-
-    def __init__(self, admission: Admission, quotas: KeyQuotas, wait_s: float) -> None:
-        self._admission = admission
-        self._quotas = quotas
-        self._wait_s = wait_s
-
-    @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """Hold one. Raises KeyLimit, Overloaded, Draining and DeadlineExceeded."""
-        async with self._quotas.reserve_upload(), self._admission.permit(timeout_s=self._wait_s):
-            yield

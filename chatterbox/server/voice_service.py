@@ -1,12 +1,9 @@
-"""Voices for the event loop: looked up, taken in, changed and listed in threads and in the pool.
-
-Serves every dialect: knows neither their fields nor their answers.
-"""
+"""Voices for the event loop: looked up, taken in, changed and listed in threads and in the pool."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from starlette.requests import Request
@@ -18,9 +15,8 @@ from chatterbox.engine.engine import TTSEngine
 from chatterbox.errors import ChatterboxError, InvalidValue
 from chatterbox.server.body import Body, BodyLimits, Files, read_body
 from chatterbox.server.disconnect import until_disconnect
-from chatterbox.server.lifecycle import Lifecycle
-from chatterbox.server.quotas import KeyQuotas
-from chatterbox.server.upload import Upload, UploadPlaces
+from chatterbox.server.quotas import AdmissionControl
+from chatterbox.server.upload import Upload
 from chatterbox.voices.library import VoiceLibrary
 from chatterbox.voices.names import VoiceInfo
 
@@ -95,22 +91,14 @@ FIELDS_BYTES = 64 * 1024
 
 
 class VoiceService:
-    """The voice library, whose calls all block, for handlers that must not."""
+    """The voice library, whose calls all block, for handlers that must not. One for each server."""
 
     def __init__(
-        self,
-        engine: TTSEngine,
-        config: ServerConfig,
-        lifecycle: Lifecycle,
-        quotas: KeyQuotas,
-        uploads: UploadPlaces,
+        self, engine: TTSEngine, config: ServerConfig, admission: AdmissionControl
     ) -> None:
-        self._engine = engine
-        self._quotas = quotas
-        self._uploads = uploads
-        self.lifecycle = lifecycle
+        self.admission = admission
         self.max_bytes = config.max_voice_file_size
-        self._permit_s = config.first_audio_timeout_s
+        self._engine = engine
         self._lists = VoiceLists()
 
     @property
@@ -121,7 +109,7 @@ class VoiceService:
     @property
     def library(self) -> VoiceLibrary:
         """The voices themselves. Raises NotReady, Draining and EngineDead."""
-        self.lifecycle.check_open()
+        self.admission.lifecycle.check_open()
         return self._engine.voices
 
     async def listed(self) -> list[VoiceInfo]:
@@ -158,8 +146,7 @@ class VoiceService:
     async def export(self, voice: str) -> tuple[VoiceInfo, bytes]:
         """A voice as one file."""
         info = await self.info(voice)
-        async with self._place():
-            return info, await self._in_pool(self.library.export, info.voice_id)
+        return info, await self._in_pool(self.library.export, info.voice_id)
 
     async def delete(self, voice: str) -> VoiceInfo:
         """Forget a voice; what is being spoken with it goes on."""
@@ -171,33 +158,22 @@ class VoiceService:
         """A library call that may touch the disk, but not the model."""
         return await asyncio.to_thread(call, *args, **kwargs)
 
-    async def check_room(self) -> None:
-        """What can be refused before an upload is read. Raises what `Lifecycle.check_room` does,
-        and KeyLimit."""
-        self.lifecycle.check_room()
-        await self._quotas.check()
-
-    @asynccontextmanager
-    async def _place(self) -> AsyncIterator[None]:
-        """What may run the speech encoder holds a place, as speech does: when the server is full,
-        uploads are refused too."""
-        async with self._quotas.reserve(), self._engine.admission.permit(timeout_s=self._permit_s):
-            yield
-
-    async def _in_pool(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await asyncio.wrap_future(self._engine.pool.submit(call, *args, **kwargs))
-
     async def hashed(self, upload: Upload, param: str) -> str:
         """The SHA-256 of a file that is not kept."""
-        async with self._place():
-            return await self._in_pool(upload.sha256, param, self.max_bytes)
+        return await self._in_pool(upload.sha256, param, self.max_bytes)
+
+    def read_body(
+        self, request: Request, limits: BodyLimits | None = None
+    ) -> AbstractAsyncContextManager[Body]:
+        """See `body.read_body`; without `limits`, a voice's name and the form around it."""
+        return read_body(request, limits or BodyLimits(FIELDS_BYTES), self.admission)
 
     def limits(
         self, file: str, *, deterministic: bool = False, most_bytes: int | None = None
     ) -> BodyLimits:
         """What may be sent to a call that takes this file."""
         max_bytes = min(self.max_bytes, most_bytes or self.max_bytes)
-        files = Files(file, max_bytes, self._uploads.place, deterministic)
+        files = Files(file, max_bytes, self.admission.upload_place, deterministic)
         return BodyLimits(FIELDS_BYTES, files)
 
     async def _take_in(
@@ -210,12 +186,14 @@ class VoiceService:
         **kwargs: P.kwargs,
     ) -> T:
         """Read in the pool, so that no more files are in memory than it has threads."""
+        return await self._in_pool(
+            lambda: call(upload.read(param, self.max_bytes), *args, **kwargs)
+        )
 
-        def work() -> T:
-            return call(upload.read(param, self.max_bytes), *args, **kwargs)
-
-        async with self._place():
-            return await self._in_pool(work)
+    async def _in_pool(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """What may take long, or run the speech encoder, holds a place, as speech does."""
+        async with self.admission.place():
+            return await asyncio.wrap_future(self._engine.pool.submit(call, *args, **kwargs))
 
 
 class UploadAnswer(Response):
@@ -243,8 +221,8 @@ class UploadAnswer(Response):
         self._limits = voices.limits(file, deterministic=deterministic, most_bytes=most_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._voices.check_room()
-        async with read_body(self._request, self._limits) as body:
+        await self._voices.admission.check_room()
+        async with self._voices.read_body(self._request, self._limits) as body:
             if self._check is not None:
                 self._check(body)
             if body.file is None:

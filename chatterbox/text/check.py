@@ -3,7 +3,7 @@
 Knows nothing of how text is read: it looks at single characters only.
 """
 
-from chatterbox.errors import EmptyText, InvalidText
+from chatterbox.errors import ChatterboxError, EmptyText, InvalidText
 
 
 def require_unicode(text: str) -> None:
@@ -23,6 +23,6 @@ def is_speakable(text: str) -> bool:
     return any(c.isalpha() for c in text)
 
 
-def nothing_speakable() -> EmptyText:
+def nothing_speakable() -> ChatterboxError:
     """The error for a text without a single word."""
     return EmptyText("Nothing in the text can be spoken: it needs at least one word.", param="text")

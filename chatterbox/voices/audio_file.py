@@ -147,7 +147,7 @@ def _decode(data: bytes, container: Container, cap: Cap) -> Decoded:
     return intake.finish(declared)
 
 
-def _unreadable() -> UnreadableAudio:
+def _unreadable() -> ChatterboxError:
     return UnreadableAudio("The file looks like audio but cannot be decoded.", param="voice_file")
 
 

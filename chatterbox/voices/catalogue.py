@@ -11,7 +11,14 @@ import threading
 from contextlib import suppress
 from dataclasses import replace
 
-from chatterbox.errors import InvalidVoiceId, StorageFull, VoiceNotFound, VoiceProtected, shown
+from chatterbox.errors import (
+    ChatterboxError,
+    InvalidVoiceId,
+    StorageFull,
+    VoiceNotFound,
+    VoiceProtected,
+    shown,
+)
 from chatterbox.families.voices import Arrays, FixedVoices
 from chatterbox.voices.built_in import BuiltInVoice, built_in_voices
 from chatterbox.voices.names import NameIndex, VoiceInfo, checked_name, with_alias, without_alias
@@ -330,7 +337,7 @@ def _well_named(record: VoiceRecord) -> bool:
         return False
 
 
-def not_found(asked: str) -> VoiceNotFound:
+def not_found(asked: str) -> ChatterboxError:
     """The error for a voice that is not there."""
     return VoiceNotFound(
         f"There is no voice {shown(asked)!r}; GET /voices lists the voices.", param="voice_id"

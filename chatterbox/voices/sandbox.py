@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Protocol, cast
 
 from chatterbox.config import environment_for_child
-from chatterbox.errors import Draining, UnreadableAudio
+from chatterbox.errors import ChatterboxError, Draining, UnreadableAudio
 from chatterbox.voices import child_protocol
 from chatterbox.voices.audio_file import decode_audio
 from chatterbox.voices.resampler import Decoded
@@ -132,7 +132,7 @@ class SandboxedDecoder:
         child.process.wait(CLOSE_S)
 
 
-def _draining() -> Draining:
+def _draining() -> ChatterboxError:
     return Draining("The server is shutting down.")
 
 

@@ -4,7 +4,7 @@ import struct
 from dataclasses import dataclass
 from typing import Literal
 
-from chatterbox.errors import UnreadableAudio, UnsupportedAudio
+from chatterbox.errors import ChatterboxError, UnreadableAudio, UnsupportedAudio
 from chatterbox.voices.mpeg import after_id3, first_frame, frame_at
 
 ReaderName = Literal["libsndfile", "pyav"]
@@ -53,7 +53,7 @@ ADTS = Container("pyav", ("aac",), ("aac",))
 WEBM = Container("pyav", ("matroska",), ("opus", "libopus", "vorbis", "libvorbis"))
 
 
-def _refused(what: str) -> UnsupportedAudio:
+def _refused(what: str) -> ChatterboxError:
     return UnsupportedAudio(f"{what} is not read here; send {ACCEPTED}.", param="voice_file")
 
 

@@ -65,7 +65,7 @@ class Live:
         self.engine, self.app = engine, app
         self.http = address_of(sock)
         self.ws = self.http.replace("http", "ws")
-        self.server = Quiet(http_config(app, app.state.door))
+        self.server = Quiet(http_config(app, app.limiter))
 
     def connect(self, path: str, **more):
         return connect(self.ws + path, max_size=2**24, **more)
@@ -77,7 +77,7 @@ class Live:
             runner.run(self.server.serve(sockets=[sock]))
 
     def outcomes(self) -> dict[str, int]:
-        return self.app.state.metrics.as_json()["requests"]["by_outcome"]
+        return self.app.metrics.as_json()["requests"]["by_outcome"]
 
 
 @contextmanager

@@ -3,11 +3,13 @@
 import re
 from pathlib import Path
 
-from harness import serving
+import httpx
+from harness import FakeEngine, server_config, serving
 
 from chatterbox.audio.encode import FORMATS
 from chatterbox.dialects.elevenlabs.http import OUTPUT_FORMATS
 from chatterbox.dialects.shared.voice_names import OPENAI_VOICES
+from chatterbox.server.app import create_app
 
 DOCS = (Path(__file__).resolve().parents[2] / "docs" / "dialects.md").read_text(encoding="utf-8")
 TAGS = {"openai", "elevenlabs", "models", "chatterbox-tts-server", "xtts"}
@@ -39,3 +41,19 @@ def test_every_format_is_there():
     )
     shown = re.sub(r"\{pcm,wav\}_(\d+)", r"pcm_\1 wav_\1", shown)
     assert [name for name in OUTPUT_FORMATS if name not in shown] == []
+
+
+async def test_the_complete_example_of_a_dialect_works():
+    example: dict = {"__name__": "acme"}
+    exec(DOCS.split("```python\n")[1].split("```")[0], example)
+    engine = FakeEngine()
+    app = create_app(engine, server_config(), [example["DIALECT"]])
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://localhost"
+    ) as client:
+        sound = await client.post("/acme/speak", json={"text": "Hello.", "pitch": 2})
+        assert sound.content[:4] == b"RIFF"
+        assert sound.headers["x-ignored-params"] == "pitch"
+        refused = await client.post("/acme/speak", json={"text": ""})
+        assert (refused.status_code, refused.json()) == (422, {"fault": "The text is empty."})
+    engine.close()

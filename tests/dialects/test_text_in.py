@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatterbox.dialects.shared.char_timing import Timing, Words
+from chatterbox.dialects.shared.incremental_speech import MOST_ITEMS, Mark, SpeechQueue
 from chatterbox.dialects.shared.sentence_buffer import MOST_CHARS, SentenceBuffer
-from chatterbox.dialects.shared.speech_queue import MOST_ITEMS, Mark, SpeechQueue
 from chatterbox.engine.speech_stream import SpeechReport
 from chatterbox.errors import Overloaded, TextTooLong
 
@@ -152,8 +152,9 @@ async def test_the_inbox_keeps_the_order_and_its_bounds():
     inbox.feed("One sentence. And")
     inbox.mark(1)
     inbox.feed("Another")
-    inbox.end()
-    assert [await inbox.next() for _ in range(4)] == ["One sentence. And", Mark(1), "Another", None]
+    inbox.end(2)
+    came = [await inbox.next() for _ in range(5)]
+    assert came == ["One sentence. And", Mark(1), "Another", Mark(2), None]
     inbox = SpeechQueue(max_chars=40)
     inbox.feed("a" * 40)
     with pytest.raises(TextTooLong):

@@ -21,7 +21,7 @@ from wyoming.tts import (
 )
 
 from chatterbox.dialects.registry import DIALECTS
-from chatterbox.dialects.wyoming.session import WyomingListener
+from chatterbox.dialects.wyoming import WyomingListener
 from chatterbox.errors import TextFault
 from chatterbox.server.app import create_app
 from chatterbox.server.run import bind
@@ -37,7 +37,7 @@ async def listening(engine=None, **config):
     app = create_app(engine, server_config(**config), DIALECTS)
     sock = bind("127.0.0.1", 0)
     port = sock.getsockname()[1]
-    listener = WyomingListener(app.state.services, sock)
+    listener = WyomingListener(app.services, sock)
     await listener.open()
     try:
         async with asyncio.timeout(20):

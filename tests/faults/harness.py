@@ -201,7 +201,7 @@ class Rig:
         root.setLevel(logging.INFO)
         logging.getLogger("httpx").setLevel(logging.WARNING)
         logging.getLogger("uvicorn.error").addFilter(worth_logging)  # as `serve` does
-        self._server = Server(http_config(self._counted, self.app.state.door))
+        self._server = Server(http_config(self._counted, self.app.limiter))
         self._serving = asyncio.create_task(self._server.serve(sockets=[sock]))
         while not self._server.started:
             await asyncio.sleep(0)

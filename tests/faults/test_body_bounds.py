@@ -181,7 +181,7 @@ async def test_f97_one_file_is_kept_and_little_of_it_in_memory(rig):
         async with held_back(rig, "/voices/register", data, 8):
             await asyncio.sleep(3)
             assert psutil.Process().memory_info().rss - before < 16 * MIB
-        await rig.until(lambda: not rig.app.state.rooms.disk.used_bytes)
+        await rig.until(lambda: not rig.app.services.admission.disk.used_bytes)
 
 
 async def test_f97_of_repeated_files_the_first_counts(rig):
@@ -205,7 +205,7 @@ async def test_f97_bodies_have_one_bound_together(tmp_path):
     text = b'{"text": "' + b" " * 50_000
     head = b"POST /tts HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     async with running(tmp_path, body_memory_mb=1) as rig, rig.fault():
-        room = rig.app.state.rooms.memory
+        room = rig.app.services.admission.memory
         before = room.used_bytes  # the golden request's
         for _ in range(40):
             await rig.raw(head + b"Content-Length: 60000\r\n\r\n" + text)
@@ -289,7 +289,7 @@ async def test_f98_speech_like_a_recording_gives_its_upload_back_before_it_speak
             call = client.stream("POST", "/tts", data=fields, files=files)
             assert (await held.enter_async_context(call)).status_code == 200
         assert rig.engine.admission.active == 4
-        assert not rig.app.state.rooms.disk.used_bytes
+        assert not rig.app.services.admission.disk.used_bytes
 
 
 async def test_f99_what_is_held_back_ends_soon(rig, monkeypatch):
@@ -322,11 +322,11 @@ async def test_f99_a_full_disk_is_said_and_passes(tmp_path, monkeypatch):
     kind = "multipart/form-data; boundary=x"
     async with running(tmp_path, upload_disk_mb=1) as rig, rig.fault():
         async with held_back(rig, "/voices/register", data, 1):
-            await rig.until(lambda: rig.app.state.rooms.disk.used_bytes > 600_000)
+            await rig.until(lambda: rig.app.services.admission.disk.used_bytes > 600_000)
             answer = await post(rig, data, kind, "/voices/register")
             error_of(answer, 507, "storage_full")
             assert int(answer.headers["retry-after"]) >= 1
-        await rig.until(lambda: not rig.app.state.rooms.disk.used_bytes)
+        await rig.until(lambda: not rig.app.services.admission.disk.used_bytes)
         assert (await post(rig, data, kind, "/voices/register")).status_code == 415
 
         class Full(upload.SpooledTemporaryFile):

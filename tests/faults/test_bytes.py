@@ -15,22 +15,22 @@ import msgpack
 import pytest
 import websockets
 from dialects.live import live
-from harness import FakeEngine, server_config
+from harness import FakeEngine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.requests import Request
 from websockets.sync.client import connect
 
 from chatterbox.dialects.shared.messages import unpacked
-from chatterbox.dialects.wyoming.events import Event, read_event
-from chatterbox.errors import Cancelled, ChatterboxError
+from chatterbox.dialects.wyoming import Event, read_event
+from chatterbox.errors import Cancelled, ChatterboxError, Overloaded, StorageFull
 from chatterbox.server import body
-from chatterbox.server.access_record import request_id
 from chatterbox.server.auth import Keyring, offered_keys
 from chatterbox.server.body import BodyLimits, Files, read_body
 from chatterbox.server.connection_limiter import Timeouts
 from chatterbox.server.origin_guard import host_of
-from chatterbox.server.quotas import Rooms
+from chatterbox.server.quotas import Room
+from chatterbox.server.request_log import request_id
 from chatterbox.server.schemas import ignored_header
 from chatterbox.server.socket_server import json_object
 from chatterbox.voices.store import is_voice_id
@@ -81,7 +81,9 @@ def refusals():
 
 # --- bodies
 
-ROOMS = Rooms.of(server_config())
+ROOMS = SimpleNamespace(
+    memory=Room(64, Overloaded, shared=False), disk=Room(256, StorageFull, shared=False)
+)
 
 
 def request_of(sent: bytes, kind: bytes) -> Request:
@@ -95,8 +97,7 @@ def request_of(sent: bytes, kind: bytes) -> Request:
         return messages.pop(0)
 
     headers = [(b"content-type", kind)]
-    app = SimpleNamespace(state=SimpleNamespace(rooms=ROOMS))
-    scope = {"type": "http", "method": "POST", "headers": headers, "query_string": b"", "app": app}
+    scope = {"type": "http", "method": "POST", "headers": headers, "query_string": b""}
     return Request(scope, receive)
 
 
@@ -132,7 +133,7 @@ def test_bodies(sent, kind):
     async def read() -> None:
         with refusals():
             limits = BodyLimits(2000, Files("a", 5000))
-            async with read_body(request_of(sent, kind), limits) as found:
+            async with read_body(request_of(sent, kind), limits, ROOMS) as found:
                 names = [*found.fields, *found.other_files, *found.repeated]
                 assert all(isinstance(name, str) for name in names)
                 if found.file is not None:
@@ -331,7 +332,7 @@ def check_requests(server, examples: int, caplog, monkeypatch) -> None:
         for status in re.findall(rb"^HTTP/1.1 (\d+)", heard):
             assert int(status) < 500, data
 
-    server.app.state.door.patience = Timeouts(0.05, 0.05, 0.05, 0.01)
+    server.app.limiter.timeouts = Timeouts(0.05, 0.05, 0.05, 0.01)
     monkeypatch.setattr(body, "STALL_S", 0.05)
     caplog.set_level(logging.ERROR)
     ask()

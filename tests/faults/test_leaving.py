@@ -207,7 +207,7 @@ async def test_f25_readers_that_do_not_read_are_cut_off(tmp_path, impatient, cou
 
 
 def _metrics(rig) -> str:
-    return rig.app.state.metrics.as_text("text/plain")[0].decode()
+    return rig.app.metrics.as_text("text/plain")[0].decode()
 
 
 async def test_f26_the_end_comes_behind_a_full_outbox(tmp_path, monkeypatch):

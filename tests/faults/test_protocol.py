@@ -60,7 +60,7 @@ def error_in(answer: bytes) -> str:
 @pytest.fixture
 async def brief(rig) -> Rig:
     """A server of little patience."""
-    rig.app.state.door.patience = BRIEF
+    rig.app.limiter.timeouts = BRIEF
     return rig
 
 
@@ -103,7 +103,7 @@ async def test_f51_the_silent_make_room(tmp_path):
     async with running(tmp_path, max_connections=40) as rig, rig.fault():
         silent = [await rig.raw() for _ in range(100)]
         assert (await rig.speak()).status_code == 200
-        assert len(rig.app.state.door) <= 41
+        assert len(rig.app.limiter) <= 41
         for _, writer in silent:
             await gone(writer)
 
@@ -119,7 +119,7 @@ async def test_f51_too_many_that_are_busy(tmp_path):
         for _ in range(15):  # and the golden request
             busy.append(await rig.raw())
             busy[-1][1].write(stalled)
-            await rig.until(lambda: not rig.app.state.door.idle)
+            await rig.until(lambda: not rig.app.limiter.idle)
         async with rig.new_client() as client:
             for path in ("/health/live", "/health/ready"):
                 assert (await client.get(path)).status_code == 200
@@ -149,8 +149,8 @@ async def test_f51_the_door_by_its_own_clock():
         clock[0] = second
         served.request += 1
         door.sweep()
-        assert (silent.ended_by is None) == (second < door.patience.head_s)
-        assert (unread.ended_by is None) == (second < door.patience.reading_s)
+        assert (silent.ended_by is None) == (second < door.timeouts.head_s)
+        assert (unread.ended_by is None) == (second < door.timeouts.reading_s)
     assert served.ended_by is None
     assert Timeouts().head_s + 2 * Timeouts().round_s <= 10
     assert Timeouts().reading_s + 2 * Timeouts().round_s <= 30

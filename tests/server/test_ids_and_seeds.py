@@ -5,7 +5,7 @@ import secrets
 
 import pytest
 
-from chatterbox.server.access_record import new_request_id, request_id
+from chatterbox.server.request_log import request_id
 from chatterbox.server.schemas import SEED_LIMIT, random_seed
 
 
@@ -22,7 +22,7 @@ def a_system_without_numbers(monkeypatch):
 
 
 def test_ids_and_seeds(a_system_without_numbers):
-    ids = [new_request_id() for _ in range(1000)]
+    ids = [request_id(None) for _ in range(1000)]
     assert len(set(ids)) == 1000
     assert {len(name) for name in ids} == {len("req-0123456789abcdef")}
     seeds = [random_seed() for _ in range(1000)]

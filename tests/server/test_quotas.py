@@ -33,7 +33,7 @@ async def refused_after_s(quotas) -> float:
     loop = asyncio.get_running_loop()
     began = loop.time()
     with pytest.raises(KeyLimit):
-        await quotas.check()
+        await quotas.check(requests=1)
     return loop.time() - began
 
 
@@ -41,7 +41,7 @@ async def refused_after_s(quotas) -> float:
 async def refused_once(quotas, key):
     """Whoever comes with `key` has all it may have, and was told so."""
     with coming_with(key):
-        async with quotas.reserve():
+        async with quotas.reserve(requests=1):
             assert await refused_after_s(quotas) == 0
             yield
 
@@ -53,19 +53,19 @@ def test_a_refusal_comes_at_once_and_later_to_who_comes_again_too_soon(quotas):
             await asyncio.sleep(RETRY_AFTER_S)  # as it was told
             assert await refused_after_s(quotas) == 0
         with coming_with(MINE):
-            await quotas.check()
+            await quotas.check(requests=1)
 
     run(main())
 
 
 def test_sockets_and_texts_are_no_way_around_it(quotas):
     async def main():
-        async with refused_once(quotas, MINE), quotas.reserve_socket():
+        async with refused_once(quotas, MINE), quotas.reserve(sockets=1):
             loop = asyncio.get_running_loop()
-            for again in (quotas.reserve, quotas.reserve_socket):
+            for again in ({"requests": 1}, {"sockets": 1}):
                 began = loop.time()
                 with pytest.raises(KeyLimit):
-                    async with again():
+                    async with quotas.reserve(**again):
                         pass
                 assert loop.time() - began == REFUSAL_DELAY_S
 
@@ -89,7 +89,7 @@ def test_who_leaves_meanwhile_is_not_counted(quotas):
     async def main():
         async with refused_once(quotas, MINE):
             come = range(MAX_DELAYED_REFUSALS)
-            waiting = [asyncio.create_task(quotas.check()) for _ in come]
+            waiting = [asyncio.create_task(quotas.check(requests=1)) for _ in come]
             await asyncio.sleep(REFUSAL_DELAY_S / 2)
             for task in waiting:
                 task.cancel()
@@ -113,7 +113,7 @@ async def test_the_engine_is_told_whose_a_request_is():
 
 def test_without_keys_nobody_is_counted(quotas):
     async def main():
-        async with quotas.reserve():
-            await quotas.check()
+        async with quotas.reserve(requests=1):
+            await quotas.check(requests=1)
 
     run(main())

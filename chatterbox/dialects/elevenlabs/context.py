@@ -14,7 +14,7 @@ from chatterbox.arrays import F32
 from chatterbox.audio.encode import Encoder
 from chatterbox.dialects.elevenlabs.http import output_format
 from chatterbox.dialects.shared.alignment import Alignment
-from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Listener, Utterance
+from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Utterance
 from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.server.dialect import Services
 from chatterbox.server.schemas import MAX_NAME_CHARS, LenientCall, Text, random_seed
@@ -61,7 +61,7 @@ class Message(LenientCall):
         return self.context_id or self.contextId
 
 
-class Context(Listener):
+class Context(IncrementalSpeech):
     """One continuous sound. `flushed`: the client flushed all text so far, so closing the context
     lets it finish; a context that is closed before that was interrupted, and stops."""
 
@@ -74,15 +74,16 @@ class Context(Listener):
         name: str | None,
         first: Message,
     ) -> None:
+        schedule = first.generation_config.chunk_length_schedule if first.generation_config else []
+        super().__init__(services, least_chars=() if query.auto_mode else tuple(schedule))
+        self.route = PATH if name is None else MULTI_PATH
         self.flushed = False
         self.closing = False
-        self._services = services
         self._socket = socket
         self._voice = voice
         self._query = query
         self._named = {} if name is None else {"contextId": name, "context_id": name}
         self._form = output_format(query.output_format)
-        self._repeatable = query.seed is not None
         self._seed = random_seed() if query.seed is None else query.seed
         self._encoder: Encoder
         self._fed = False
@@ -92,25 +93,18 @@ class Context(Listener):
         self._framed_s = 0.0  # audio that is in messages already
         self._pending = b""  # audio that waits for its characters
         self._characters = Alignment()  # that wait for their audio, by the context's clock
-        schedule = first.generation_config.chunk_length_schedule if first.generation_config else []
-        self.speech = IncrementalSpeech(
-            services,
-            PATH if name is None else MULTI_PATH,
-            self,
-            call_of=self._call,
-            least_chars=() if query.auto_mode else tuple(schedule),
-        )
 
-    def _call(self, text: str) -> SpeechRequest:
-        if self.speech.spoken and not text[0].isspace():
+    def call_of(self, text: str) -> SpeechRequest:
+        if self.spoken and not text[0].isspace():
             text = " " + text  # sentences are sent without the blank between, words are read by it
-        return self._services.call(
-            text, self._voice, self._form, seed=self._seed, deterministic=self._repeatable
+        repeatable = self._query.seed is not None
+        return self.services.call(
+            text, self._voice, self._form, seed=self._seed, deterministic=repeatable
         )
 
     def take(self, message: Message) -> None:
         """Text, which may ask to be spoken as it is."""
-        queue = self.speech.queue
+        queue = self.queue
         if message.text and (self._fed or message.text.strip()):  # a blank opens a context
             self._fed = True
             ended, self._ended = self._ended, message.text[-1] in _STOPS
@@ -129,13 +123,11 @@ class Context(Listener):
     def finish(self) -> None:
         """No more text comes: speak the rest, then send `isFinal`."""
         self.closing = True
-        self.speech.queue.mark("final")
-        self.speech.queue.end()
+        self.queue.end("final")
 
     async def run(self) -> None:
-        """Until it is finished or cancelled."""
         with closing(self._form.encoder()) as self._encoder:
-            await self.speech.run()
+            await super().run()
 
     async def on_audio(self, utterance: Utterance, samples: F32) -> None:
         """Each message has the characters of exactly its audio: clients advance their clocks by

@@ -29,9 +29,9 @@ from chatterbox.errors import (
     TextTooLong,
     shown,
 )
-from chatterbox.server.access_record import record_of
 from chatterbox.server.body import Body
 from chatterbox.server.dialect import Services
+from chatterbox.server.request_log import record_of
 from chatterbox.server.schemas import Name, SpokenCall, Text, form_schema, lenient_fields_of
 from chatterbox.server.speech_response import (
     RAW,
@@ -92,7 +92,7 @@ class SpeechFields(SpokenCall):
     seed: int | None = None
 
 
-class Lines:
+class Lines(Framing):
     """JSON, a line for each stretch of sound. A segment's times are known, and sent, once its
     sound is whole; they count from the beginning of the answer."""
 
@@ -100,7 +100,6 @@ class Lines:
         self._timing = _Timing(text)
 
     def media_type(self, _call: SpeechRequest, /) -> str:
-        """That of JSON: what ElevenLabs says of it."""
         return "application/json"
 
     def wrap(self, data: bytes, report: SpeechReport, /) -> bytes:
@@ -113,10 +112,6 @@ class Lines:
         if not alignment.characters and not normalised.characters:
             return b""
         return json.dumps(timed_audio(b"", alignment, normalised)).encode("ascii") + b"\n"
-
-    def broken(self, _error: ChatterboxError, _request_id: str, /) -> bytes:
-        """Nothing: there is no such line in their protocol."""
-        return b""
 
 
 class _Timing:
@@ -243,7 +238,7 @@ def router(services: Services) -> APIRouter:
     @models.get("/v1/models", include_in_schema=False)
     async def list_models() -> Response:
         """ElevenLabs: their list of models, which has one."""
-        services.speech.lifecycle.check_open()  # the model's name is not known while it loads
+        services.admission.lifecycle.check_open()  # the model's name is not known while it loads
         return JSONResponse(_models(services.engine.info.name, services.config.max_text_length))
 
     routes.include_router(models)

@@ -4,13 +4,15 @@ Opens, closes and interrupts contexts, and sends errors. Where ElevenLabs' docum
 clients differ, the clients decide: docs/dialects.md, "ElevenLabs".
 """
 
+from collections.abc import Awaitable
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, WebSocket
 
 from chatterbox.dialects.elevenlabs.context import MULTI_PATH, PATH, Context, Message, Query
 from chatterbox.dialects.elevenlabs.http import output_format
-from chatterbox.dialects.shared.contexts import Contexts
+from chatterbox.dialects.shared.contexts import ContextSocket
 from chatterbox.dialects.shared.messages import fields_of_message
 from chatterbox.errors import ChatterboxError, IdleTimeout, Overloaded, VoiceNotFound
 from chatterbox.server.body import Body
@@ -30,68 +32,47 @@ class Single:
     """`stream-input`: one text, ended by an empty one."""
 
     def __init__(self, services: Services, socket: Socket, voice: str, query: Query) -> None:
-        self._services = services
         self._socket = socket
-        self._voice = voice
-        self._query = query
+        self._context = partial(Context, services, socket, voice, query, None)
 
     async def run(self) -> None:
         """Until everything is spoken."""
         message = await _receive(self._socket)
-        context = Context(self._services, self._socket, self._voice, self._query, None, message)
-        self._socket.busy = lambda: context.speech.busy
-        self._take(context, message)
-        await first_of(self._read(context), context.run())
+        context = self._context(message)
+        self._socket.busy = lambda: context.busy
+        await first_of(self._read(context, message), context.run())
 
-    async def _read(self, context: Context) -> None:
+    async def _read(self, context: Context, message: Message) -> None:
         while True:
-            self._take(context, await _receive(self._socket))
-
-    @staticmethod
-    def _take(context: Context, message: Message) -> None:
-        if context.closing:
-            return  # text after the end
-        context.take(message)
-        if message.text == "" or message.close_socket:
-            context.finish()
+            if not context.closing:  # else text after the end
+                context.take(message)
+                if message.text == "" or message.close_socket:
+                    context.finish()
+            message = await _receive(self._socket)
 
 
-class Multi:
+class Multi(ContextSocket[Context]):
     """`multi-stream-input`: contexts side by side."""
 
     def __init__(self, services: Services, socket: Socket, voice: str, query: Query) -> None:
-        self._services = services
-        self._socket = socket
-        self._voice = voice
-        self._query = query
-        self._contexts = Contexts[Context](self._failed)
-        socket.busy = lambda: any(context.speech.busy for context in self._contexts)
+        super().__init__(services, socket)
+        self._context = partial(Context, services, socket, voice, query)
 
-    async def run(self) -> None:
-        """Until the client closes it."""
-        try:
-            await first_of(self._read(), self._contexts.fault())
-            await first_of(self._contexts.drained(), self._contexts.fault(), self._ignore())
-        finally:
-            await self._contexts.close()
-
-    async def _read(self) -> None:
-        while True:
-            message = await _receive(self._socket)
-            if message.close_socket:
-                for name, context in self._contexts.items():
-                    if not context.closing:
-                        await self._end(name, context)
-                return
+    async def read(self) -> None:
+        while not (message := await _receive(self.socket)).close_socket:
             await self._take(message)
+        for name, context in list(self.contexts.items()):
+            if not context.closing:
+                await self._end(name, context)
+        await first_of(self.drained(), self._ignore())
 
     async def _ignore(self) -> None:
         while True:
-            await self._socket.receive()
+            await self.socket.receive()
 
     async def _take(self, message: Message) -> None:
         name = message.context or DEFAULT_CONTEXT
-        context = self._contexts.get(name)
+        context = self.contexts.get(name)
         if message.close_context:
             if context is not None:
                 await self._end(name, context)
@@ -104,14 +85,10 @@ class Multi:
             await self._cut(name, context)  # the name is used again, for another sound
             context = None
         try:
-            (context or self._open(name, message)).take(message)
+            (context or self.open(name, self._context(name, message))).take(message)
         except ChatterboxError as error:
-            await self._contexts.drop(name)
-            await self._failed(name, error)
-
-    def _open(self, name: str, first: Message) -> Context:
-        context = Context(self._services, self._socket, self._voice, self._query, name, first)
-        return self._contexts.open(name, context, context.run)
+            await self.drop(name)
+            await self.failed(name, error)
 
     async def _end(self, name: str | None, context: Context) -> None:
         """Close it: flushed text is still spoken; else, or on a second close, it stops now."""
@@ -121,16 +98,14 @@ class Multi:
             await self._cut(name, context)
 
     async def _cut(self, name: str | None, context: Context) -> None:
-        await self._contexts.drop(name)
+        await self.drop(name)
         await context.send_final()
 
-    async def _failed(self, name: str | None, error: ChatterboxError) -> None:
+    async def failed(self, name: str | None, error: ChatterboxError) -> None:
         """Only that context; but without its voice the socket is of no use."""
         if isinstance(error, VoiceNotFound):
             raise error
-        await self._socket.send_json(
-            {**error_message(error), "contextId": name, "context_id": name}
-        )
+        await self.socket.send_json({**error_message(error), "contextId": name, "context_id": name})
 
 
 def error_message(error: ChatterboxError) -> dict[str, Any]:
@@ -151,28 +126,24 @@ def router(services: Services) -> APIRouter:
     """Both sockets."""
     routes = APIRouter()
 
-    async def opened(socket: Socket) -> tuple[str, Query]:
-        query, _ = lenient_fields_of(Query, Body(dict(socket.query)))
-        socket.idle_s = query.inactivity_timeout
-        output_format(query.output_format)
-        return (await services.voices.info(socket.path["voice_id"])).voice_id, query
+    def serve(kind: type[Single] | type[Multi], websocket: WebSocket) -> Awaitable[None]:
+        async def protocol(socket: Socket) -> None:
+            query, _ = lenient_fields_of(Query, Body(dict(socket.query)))
+            socket.idle_s = query.inactivity_timeout
+            output_format(query.output_format)  # refused before the voice is looked for
+            voice = await services.voices.info(socket.path["voice_id"])
+            await kind(services, socket, voice.voice_id, query).run()
+
+        return services.sockets.serve(websocket, protocol, _send_error)
 
     @routes.websocket(PATH)
     async def single(websocket: WebSocket) -> None:
         """ElevenLabs: one text, spoken while it is written."""
-
-        async def protocol(socket: Socket) -> None:
-            await Single(services, socket, *await opened(socket)).run()
-
-        await services.sockets.serve(websocket, protocol, _send_error)
+        await serve(Single, websocket)
 
     @routes.websocket(MULTI_PATH)
     async def multi(websocket: WebSocket) -> None:
         """ElevenLabs: the same with contexts side by side."""
-
-        async def protocol(socket: Socket) -> None:
-            await Multi(services, socket, *await opened(socket)).run()
-
-        await services.sockets.serve(websocket, protocol, _send_error)
+        await serve(Multi, websocket)
 
     return routes

@@ -10,7 +10,7 @@ from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
 from chatterbox.errors import InvalidValue
-from chatterbox.server.body import Body, BodyLimits, Files, read_body
+from chatterbox.server.body import Body, BodyLimits, Files
 from chatterbox.server.dialect import Services
 from chatterbox.server.schemas import (
     LenientCall,
@@ -141,19 +141,19 @@ def _add_changes(routes: APIRouter, voices: VoiceService) -> None:
     @routes.post("/v1/voices/{voice_id}/edit", openapi_extra=form_schema(VoiceFields))
     async def edit_voice(request: Request, voice_id: str) -> Response:
         """ElevenLabs: give a voice another name."""
-        voices.lifecycle.check_open()
+        rename = voices.library.rename
         recordings = Files("", voices.max_bytes)  # none is kept
-        async with read_body(request, BodyLimits(FIELDS_BYTES, recordings)) as body:
+        async with voices.read_body(request, BodyLimits(FIELDS_BYTES, recordings)) as body:
             fields, unknown = lenient_fields_of(VoiceFields, body)
             ignored = (*_unkept(body, unknown), *body.other_files)
         if (await voices.info(voice_id)).name != fields.name:
-            await voices.ask(voices.library.rename, voice_id, fields.name)
+            await voices.ask(rename, voice_id, fields.name)
         return JSONResponse({"status": "ok"}, headers=ignored_header(ignored))
 
     @routes.post("/v1/voices/{voice_id}/settings/edit")
     async def edit_settings(request: Request, voice_id: str) -> Response:
         """ElevenLabs: taken in and ignored; the model has no such settings."""
-        async with read_body(request, BodyLimits(FIELDS_BYTES)) as body:
+        async with voices.read_body(request) as body:
             ignored = tuple(body.fields)
         await voices.info(voice_id)
         return JSONResponse({"status": "ok"}, headers=ignored_header(ignored))

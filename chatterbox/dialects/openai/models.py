@@ -18,7 +18,7 @@ def router(services: Services) -> APIRouter:
     started = int(time.time())
 
     def names() -> list[str]:
-        services.speech.lifecycle.check_open()  # until it is loaded nobody knows its name
+        services.admission.lifecycle.check_open()  # until it is loaded nobody knows its name
         return [services.engine.info.name, *ALIASES]
 
     def entry(name: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from chatterbox.server.body import Body
 from chatterbox.server.dialect import Services
 from chatterbox.server.errors import native_shape
 from chatterbox.server.schemas import Name, SamplingFields, Text, form_schema, lenient_fields_of
-from chatterbox.server.speech_response import SpeechPlan, SpeechResponse, whole_file
+from chatterbox.server.speech_response import Framing, SpeechPlan, SpeechResponse, whole_file
 from chatterbox.text import CodeBlocks
 
 
@@ -48,11 +48,10 @@ class SpeechFields(SamplingFields):
     seed: int | None = Field(None, description="Equal seeds, equal speech; none: drawn")
 
 
-class Events:
+class Events(Framing):
     """Server-sent events: the file's bytes in base64, then the usage."""
 
     def media_type(self, _call: SpeechRequest, /) -> str:
-        """That of events."""
         return "text/event-stream"
 
     def wrap(self, data: bytes, _report: SpeechReport, /) -> bytes:

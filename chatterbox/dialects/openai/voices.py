@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from chatterbox.dialects.shared.voice_names import is_english, names_of
 from chatterbox.errors import InvalidValue
 from chatterbox.server.auth import current_key
-from chatterbox.server.body import Body, BodyLimits, read_body
+from chatterbox.server.body import Body
 from chatterbox.server.dialect import Services
 from chatterbox.server.schemas import (
     LenientCall,
@@ -24,7 +24,7 @@ from chatterbox.server.schemas import (
     lenient_fields_of,
 )
 from chatterbox.server.upload import Upload
-from chatterbox.server.voice_service import FIELDS_BYTES, UploadAnswer, VoiceService
+from chatterbox.server.voice_service import UploadAnswer, VoiceService
 from chatterbox.voices.consents import Consent, ConsentBook
 from chatterbox.voices.names import VoiceInfo
 
@@ -227,7 +227,7 @@ def _add_consents(routes: APIRouter, voices: VoiceService, book: ConsentBook) ->
     @routes.post(base + "/{consent_id}", openapi_extra=form_schema(ConsentName))
     async def rename_consent(request: Request, consent_id: str) -> Response:
         """OpenAI: give a consent another name."""
-        async with read_body(request, BodyLimits(FIELDS_BYTES)) as body:
+        async with voices.read_body(request) as body:
             fields, _ = lenient_fields_of(ConsentName, body)
         renamed = await voices.ask(book.rename, consent_id, fields.name)
         return JSONResponse(consent_body(renamed))

@@ -1,94 +1,92 @@
-"""A socket's contexts by name: each is a task that can be cancelled without the others.
-
-A context's own error ends that context; an error of the socket ends the socket.
-"""
+"""A socket with contexts: several sounds by name, each a task that can be cancelled by itself."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
+from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech
 from chatterbox.errors import Cancelled, ChatterboxError, Overloaded
+from chatterbox.server.dialect import Services
+from chatterbox.server.socket_server import Socket, first_of
 
-C = TypeVar("C")
-Work = Callable[[], Coroutine[Any, Any, None]]
+C = TypeVar("C", bound=IncrementalSpeech)
 MOST_CONTEXTS = 16
 """Of one socket. ElevenLabs has 5, which clients that are interrupted often run into
 (livekit/agents-js #1985); here a context that is silent costs next to nothing."""
 
 
-class Contexts(Generic[C]):
-    """`failed` is called with a context's name and the error that ended it. It tells the client, or
-    raises an error to end the whole socket."""
+class ContextSocket(Generic[C]):
+    """A context's own error ends that context; an error of the socket ends the socket."""
 
-    def __init__(self, failed: Callable[[str | None, ChatterboxError], Awaitable[None]]) -> None:
-        self._failed = failed
-        self._open: dict[str | None, tuple[C, asyncio.Task[None]]] = {}
+    def __init__(self, services: Services, socket: Socket) -> None:
+        self.services = services
+        self.socket = socket
+        self.contexts: dict[str | None, C] = {}
+        self._tasks: dict[C, asyncio.Task[None]] = {}
         self._fault: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        socket.busy = lambda: any(context.busy for context in self.contexts.values())
 
-    def __iter__(self) -> Iterator[C]:
-        return iter([context for context, _ in self._open.values()])
+    async def read(self) -> None:
+        """Take message after message, until one of them closes the socket."""
+        raise NotImplementedError
 
-    def items(self) -> list[tuple[str | None, C]]:
-        """All, by name."""
-        return [(name, context) for name, (context, _) in self._open.items()]
+    async def failed(self, name: str | None, error: ChatterboxError) -> None:
+        """An error has ended this context: tell the client, or raise it to end the socket."""
+        raise NotImplementedError
 
-    def get(self, name: str | None) -> C | None:
-        """The context of that name."""
-        return self._open[name][0] if name in self._open else None
+    async def run(self) -> None:
+        """Until `read` returns, or the client has left."""
+        try:
+            await first_of(self.read(), self._faults())
+        finally:
+            self.contexts.clear()
+            await self._cancel(*self._tasks)
+            self._fault.cancel()
 
-    def open(self, name: str | None, context: C, work: Work) -> C:
-        """A new one, whose `work` begins. Raises Overloaded."""
-        assert name not in self._open, "a context is opened once"
-        if len(self._open) >= MOST_CONTEXTS:
+    def open(self, name: str | None, context: C) -> C:
+        """A new one begins to speak. Raises Overloaded."""
+        assert name not in self.contexts, "a context is opened once"
+        if len(self.contexts) >= MOST_CONTEXTS:
             raise Overloaded(f"A socket has {MOST_CONTEXTS} contexts at most.", param="context")
-        task = asyncio.create_task(self._run(name, context, work))
-        self._open[name] = (context, task)
+        self.contexts[name] = context
+        self._tasks[context] = task = asyncio.create_task(self._run(name, context))
+        task.add_done_callback(lambda _: self._tasks.pop(context, None))
         return context
 
     async def drop(self, name: str | None) -> C | None:
         """Cancel one; when this returns its place is free. None: there is no such context."""
-        if name not in self._open:
-            return None
-        context, task = self._open.pop(name)
-        await _end([task])
+        context = self.contexts.pop(name, None)
+        if context is not None:
+            await self._cancel(context)
         return context
 
     async def drained(self) -> None:
         """Wait until those that are left have ended by themselves."""
-        await asyncio.gather(*(task for _, task in self._open.values()))
+        await asyncio.gather(*self._tasks.values())
 
-    async def close(self) -> None:
-        """Cancel all."""
-        tasks = [task for _, task in self._open.values()]
-        self._open.clear()
-        await _end(tasks)
-        self._fault.cancel()
-
-    async def fault(self) -> None:
-        """Waits for an error that ends the socket, and raises it."""
+    async def _faults(self) -> None:
         await asyncio.shield(self._fault)
 
-    async def _run(self, name: str | None, context: C, work: Work) -> None:
+    async def _run(self, name: str | None, context: C) -> None:
         try:
             try:
-                await work()
+                await context.run()
             except Cancelled:
                 raise
             except ChatterboxError as error:
                 self._forget(name, context)
-                await self._failed(name, error)
+                await self.failed(name, error)
             else:
                 self._forget(name, context)
-        except Exception as fault:  # noqa: BLE001 - carried to whoever waits in `fault`
+        except Exception as fault:  # noqa: BLE001 - ends the socket
             if not self._fault.done():
                 self._fault.set_exception(fault)
 
     def _forget(self, name: str | None, context: C) -> None:
-        if self.get(name) is context:
-            del self._open[name]
+        if self.contexts.get(name) is context:
+            del self.contexts[name]
 
-
-async def _end(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    async def _cancel(self, *contexts: C) -> None:
+        tasks = [self._tasks[context] for context in contexts if context in self._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,14 +1,15 @@
-"""Speech of text that is still arriving, one utterance after the other.
+"""Speech of text that is still arriving: a queue of text, and a voice that speaks what is in it.
 
 An utterance is whatever sentences are complete when the one before it has been sent; it holds a
-place in the engine only while it is spoken. A socket protocol runs an `IncrementalSpeech` for each
-continuous sound, and is the `Listener` that receives its audio.
+place in the engine only while it is spoken. A protocol subclasses `IncrementalSpeech` for each
+continuous sound, or `SocketSpeech` where a socket is one sound, and overrides what is sent.
 """
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections import deque
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,22 +17,127 @@ import numpy as np
 
 from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.dialects.shared.char_timing import Timing
-from chatterbox.dialects.shared.speech_queue import Mark, SpeechQueue
+from chatterbox.dialects.shared.sentence_buffer import SentenceBuffer
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
-from chatterbox.errors import ChatterboxError, EmptyText, InternalError, TextFault
-from chatterbox.server.access_record import AccessRecord, request_id
+from chatterbox.errors import (
+    ChatterboxError,
+    EmptyText,
+    InternalError,
+    Overloaded,
+    TextFault,
+    TextTooLong,
+)
 from chatterbox.server.dialect import Services
-from chatterbox.server.request_log import Ended
+from chatterbox.server.request_log import AccessRecord, Ended, request_id
+from chatterbox.server.socket_server import Socket, first_of
 from chatterbox.server.speech_service import LiveSpeech
 from chatterbox.text import CodeBlocks
 
 log = logging.getLogger("chatterbox.requests")
 
+MOST_ITEMS = 256
+"""Most calls and marks that may wait on one socket."""
 PART_SAMPLES = SAMPLE_RATE_HZ // 2
 """Audio is passed on half a second at a time: messages stay short, and other sockets get turns."""
 LOOK_AHEAD_S = 0.005
 """How long a piece waits for the one after it. Where a segment is made at once, its end is then
 known with its beginning, and its characters get their true times."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Comes out of the queue once all before it has been spoken."""
+
+    token: Any
+
+
+Item = str | SpeechRequest | Mark
+
+
+class SpeechQueue:
+    """Text in pieces, whole calls and marks, in order. Filled by whoever reads the socket, emptied
+    by whoever speaks; belongs to the event loop."""
+
+    def __init__(
+        self, max_chars: int, least_chars: Sequence[int] = (), *, code_blocks: CodeBlocks = "skip"
+    ) -> None:
+        self.ended = False
+        self._max_chars = max_chars
+        self._buffer = SentenceBuffer(least_chars, code_blocks=code_blocks)
+        self._ready: deque[Item] = deque()
+        self._ready_chars = 0
+        self._at_once = False
+        self._news = asyncio.Event()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether anything is left to speak without more text."""
+        return bool(self._ready)
+
+    def feed(self, text: str, *, complete: bool = False, at_once: bool = False) -> None:
+        """More text; see SentenceBuffer. Raises TextTooLong where too much waits already."""
+        self._check_room(len(text))
+        self._buffer.feed(text, complete=complete)
+        self._at_once = self._at_once or at_once
+        self._news.set()
+
+    def flush(self) -> None:
+        """Release what is there, whole sentence or not."""
+        if not self._buffer.is_blank():  # blanks will lead what comes next
+            self._put(self._buffer.flush())
+
+    def call(self, call: SpeechRequest) -> None:
+        """A text that is whole by itself. Raises TextTooLong and Overloaded."""
+        self._check_room(len(call.text))
+        self._close()
+        self._put(call)
+
+    def mark(self, token: Any) -> None:
+        """Have `token` come out once everything before it has been spoken. Raises Overloaded."""
+        self._close()
+        self._put(Mark(token))
+
+    def end(self, token: Any) -> None:
+        """The last mark: nothing more comes."""
+        self.mark(token)
+        self.ended = True
+
+    async def next(self) -> Item | None:
+        """Wait for it; None: all has been spoken and nothing more comes."""
+        while True:
+            if self._ready:
+                item = self._ready.popleft()
+                self._ready_chars -= _chars(item)
+                return item
+            if whole := self._buffer.take(at_once=self._at_once):
+                self._at_once = False
+                return whole
+            if self.ended:
+                return None
+            self._news.clear()
+            await self._news.wait()
+
+    def _close(self) -> None:
+        """This text is over: code that was not closed does not reach into the next."""
+        self.flush()
+        self._buffer.close()
+
+    def _put(self, item: Item) -> None:
+        if len(self._ready) >= MOST_ITEMS:
+            raise Overloaded(f"More than {MOST_ITEMS} things wait to be spoken.")
+        self._ready.append(item)
+        self._ready_chars += _chars(item)
+        self._news.set()
+
+    def _check_room(self, chars: int) -> None:
+        if self._ready_chars + len(self._buffer) + chars > self._max_chars:
+            raise TextTooLong(
+                f"More than {self._max_chars} characters wait to be spoken.", param="text"
+            )
+
+
+def _chars(item: Item) -> int:
+    return 0 if isinstance(item, Mark) else len(item if isinstance(item, str) else item.text)
 
 
 @dataclass(slots=True)
@@ -45,15 +151,36 @@ class Utterance:
     timing: Timing
     sent_s: float = 0.0  # of its audio, passed on so far
 
-    @property
-    def text(self) -> str:
-        """The text as the client sent it."""
-        return self.call.text
 
+class IncrementalSpeech:
+    """Speaks what is put into `queue` until that is ended and empty. Cancelling `run` stops it.
 
-class Listener:
-    """Receives the audio; a protocol overrides what it sends. Each call may wait for a slow
-    reader."""
+    The `on_` methods say what is sent; each call may wait for a slow reader.
+    """
+
+    route: str
+    """As the log and the metrics name it."""
+
+    def __init__(
+        self,
+        services: Services,
+        *,
+        least_chars: tuple[int, ...] = (),
+        code_blocks: CodeBlocks | None = None,
+    ) -> None:
+        self.services = services
+        self.queue = SpeechQueue(
+            services.config.max_text_length,
+            least_chars,
+            code_blocks=code_blocks or services.engine.config.code_blocks,
+        )
+        self.spoken = 0  # utterances
+        self._speaking = False
+        self._continues = False  # the next utterance continues the sound of the last one
+
+    def call_of(self, text: str) -> SpeechRequest:
+        """The call for text that came in pieces."""
+        raise NotImplementedError
 
     async def on_start(self, utterance: Utterance, /) -> None:
         """The utterance's first audio is there."""
@@ -67,41 +194,10 @@ class Listener:
     async def on_mark(self, token: Any, /) -> None:
         """All that was queued before the mark has been spoken."""
 
-
-class IncrementalSpeech:
-    """Speaks what is put into `queue` until that is ended and empty. Cancelling `run` stops it.
-
-    `call_of` makes a call of text that came in pieces.
-    """
-
-    def __init__(
-        self,
-        services: Services,
-        route: str,
-        listener: Listener,
-        *,
-        call_of: Callable[[str], SpeechRequest] | None = None,
-        least_chars: tuple[int, ...] = (),
-        code_blocks: CodeBlocks | None = None,
-    ) -> None:
-        self.queue = SpeechQueue(
-            services.config.max_text_length,
-            least_chars,
-            code_blocks=code_blocks or services.engine.config.code_blocks,
-        )
-        self.speaking = False
-        self.spoken = 0  # utterances
-        self._services = services
-        self._route = route
-        self._listener = listener
-        self._call_of = call_of
-        self._pause_s = services.engine.config.segment_pause_ms / 1000
-        self._continues = False  # the next utterance continues the sound of the last one
-
     @property
     def busy(self) -> bool:
         """Whether it is speaking, or has something left to speak."""
-        return self.speaking or self.queue.waiting
+        return self._speaking or self.queue.waiting
 
     async def run(self) -> None:
         """Raises the error that stops a call. Skipped, but logged: text without words, and text
@@ -109,31 +205,32 @@ class IncrementalSpeech:
         while (item := await self.queue.next()) is not None:
             if isinstance(item, Mark):
                 self._continues = False
-                await self._listener.on_mark(item.token)
+                await self.on_mark(item.token)
                 continue
             if isinstance(item, str):
-                assert self._call_of is not None, "pieces of text need `call_of`"
-                call = self._call_of(item)
+                call = self.call_of(item)
             else:
                 call, self._continues = item, False
             if not call.text.strip():
                 continue
-            self.speaking = True
+            self._speaking = True
             try:
                 with contextlib.suppress(EmptyText, TextFault):
                     await self._speak(call)
             finally:
-                self.speaking = False
+                self._speaking = False
 
     async def _speak(self, call: SpeechRequest) -> None:
-        with _recorded(self._route, self._services.ended) as record:
-            async with self._services.speech.open(call, record, plus_sound=True) as speaking:
-                lead_s = self._pause_s if self._continues else 0.0
+        services = self.services
+        with _recorded(self.route, services.ended) as record:
+            async with services.speech.open(call, record, plus_sound=True) as speaking:
+                pause_s = services.engine.config.segment_pause_ms / 1000
+                lead_s = pause_s if self._continues else 0.0
                 timing = Timing(call.text, speaking.report, lead_s)
                 utterance = Utterance(self.spoken, call, speaking.report, timing)
                 self.spoken += 1
                 self._continues = True
-                await self._listener.on_start(utterance)
+                await self.on_start(utterance)
                 if lead_s:
                     silence = np.zeros(round(lead_s * SAMPLE_RATE_HZ), np.float32)
                     await self._pass_on(utterance, silence)
@@ -141,24 +238,45 @@ class IncrementalSpeech:
                     async for piece in pieces:
                         for start in range(0, len(piece), PART_SAMPLES):
                             await self._pass_on(utterance, piece[start : start + PART_SAMPLES])
-                await self._listener.on_end(utterance)
+                await self.on_end(utterance)
 
     async def _pass_on(self, utterance: Utterance, samples: F32) -> None:
         utterance.sent_s += len(samples) / SAMPLE_RATE_HZ
-        await self._listener.on_audio(utterance, samples)
+        await self.on_audio(utterance, samples)
         await asyncio.sleep(0)  # a send to a fast reader does not wait; a cancel must be seen
+
+
+class SocketSpeech(IncrementalSpeech):
+    """A socket that is one sound: its messages go to `take` until the queue is ended."""
+
+    def __init__(self, services: Services, socket: Socket) -> None:
+        super().__init__(services)
+        self.socket = socket
+        socket.busy = lambda: self.busy
+
+    async def take(self, message: str | bytes) -> None:
+        """A message from the client."""
+        raise NotImplementedError
+
+    async def run(self) -> None:
+        """Until everything is spoken, or the client has left."""
+        await first_of(self._read(), super().run())
+
+    async def _read(self) -> None:
+        while True:
+            message = await self.socket.receive()
+            if not self.queue.ended:
+                await self.take(message)
 
 
 async def _ahead(speaking: LiveSpeech) -> AsyncGenerator[F32, None]:
     """The pieces; each waits a moment for the next, see LOOK_AHEAD_S."""
     pending: asyncio.Future[F32 | None] = asyncio.ensure_future(_next(speaking))
     try:
-        piece = await pending
-        while piece is not None:
+        while (piece := await pending) is not None:
             pending = asyncio.ensure_future(_next(speaking))
             await asyncio.wait({pending}, timeout=LOOK_AHEAD_S)
             yield piece
-            piece = await pending
     finally:
         pending.cancel()
         await asyncio.gather(pending, return_exceptions=True)

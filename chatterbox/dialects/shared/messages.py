@@ -35,6 +35,11 @@ def packed(body: dict[str, Any]) -> bytes:
     return data
 
 
+async def send_packed(socket: Socket, kind: str, **fields: Any) -> None:
+    """Send one MessagePack message."""
+    await socket.send(packed({"type": kind, **fields}))
+
+
 def unpacked(message: str | bytes) -> dict[str, Any]:
     """One MessagePack message. Raises UnsupportedMediaType and InvalidBody."""
     if isinstance(message, str):
@@ -46,8 +51,3 @@ def unpacked(message: str | bytes) -> dict[str, Any]:
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise InvalidBody("The message must be a map with a 'type'.")
     return value
-
-
-async def send_packed(socket: Socket, body: dict[str, Any]) -> None:
-    """Send one MessagePack message."""
-    await socket.send(packed(body))

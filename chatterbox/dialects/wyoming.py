@@ -1,46 +1,128 @@
-"""What is said on one Wyoming connection? Describe, synthesize whole or in pieces, ping.
+"""The Wyoming protocol of Home Assistant, on its own port (`wyoming_port`).
 
-Translates between its events and the speech of text; knows no port.
+An event is a line of JSON, then data and payload of the lengths that it names. They are read here
+rather than by the `wyoming` package, which takes lengths without a limit.
 """
 
 import asyncio
 import contextlib
+import json
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
 from typing import Any
 
 from chatterbox import __version__
 from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.audio.encode import audio_format
 from chatterbox.config import key_list
-from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Listener, Utterance
+from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Utterance
 from chatterbox.dialects.shared.messages import fields_of_message
-from chatterbox.dialects.wyoming.events import Event, read_event, write_event
 from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import (
+    BodyTooLarge,
     Cancelled,
     ChatterboxError,
     ConfigError,
     IdleTimeout,
     InternalError,
+    InvalidBody,
+    SlowClient,
     TooManyConnections,
 )
-from chatterbox.server.dialect import Bind, Services
+from chatterbox.server.dialect import Bind, Dialect, Services
+from chatterbox.server.disconnect import STALL_S
 from chatterbox.server.schemas import LenientCall, Name, Text
 from chatterbox.server.socket_server import MAX_FRAME_BYTES, first_of
 from chatterbox.voices.names import VoiceInfo
 
 log = logging.getLogger(__name__)
 
-ROUTE = "wyoming"
+VERSION = "1.10.2"  # of the protocol's own package, whose client the tests drive
 PCM = audio_format("pcm")
 SOUND = {"rate": SAMPLE_RATE_HZ, "width": 2, "channels": 1}
-ATTRIBUTION = {"name": "Chatterbox Server", "url": "https://github.com/resemble-ai/chatterbox"}
-LANGUAGES = ["en"]
+INSTALLED = {
+    "attribution": {
+        "name": "Chatterbox Server",
+        "url": "https://github.com/resemble-ai/chatterbox",
+    },
+    "installed": True,
+}
 
-Read = Callable[[], Coroutine[Any, Any, Event]]
-Write = Callable[[Event], Awaitable[None]]
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event. `payload` is sound, where there is any."""
+
+    type: str
+    data: dict[str, Any] = field(default_factory=dict)
+    payload: bytes = b""
+
+
+async def read_event(reader: asyncio.StreamReader) -> Event:
+    """The next event. Raises Cancelled once the client has left, InvalidBody and BodyTooLarge."""
+    try:
+        line = await reader.readuntil(b"\n")
+        header = _object(line)
+        data = header.get("data") or {}
+        if length := _length(header, "data_length"):
+            data = {**_checked(data), **_object(await reader.readexactly(length))}
+        payload = b""
+        if length := _length(header, "payload_length"):
+            payload = await reader.readexactly(length)
+    except (asyncio.IncompleteReadError, ConnectionError):
+        raise Cancelled("The client left.") from None
+    except asyncio.LimitOverrunError:
+        raise BodyTooLarge(f"An event is at most {MAX_FRAME_BYTES} bytes.") from None
+    kind = header.get("type")
+    if not isinstance(kind, str):
+        raise InvalidBody("An event has a 'type'.")
+    return Event(kind, _checked(data), payload)
+
+
+async def write_event(
+    writer: asyncio.StreamWriter,
+    kind: str,
+    data: dict[str, Any] | bytes = b"",
+    payload: bytes = b"",
+) -> None:
+    """Send an event, waiting for a slow reader. `data` may be JSON already. Raises Cancelled where
+    the client has left, or reads no more."""
+    if isinstance(data, dict):
+        data = json.dumps(data).encode("ascii")
+    header: dict[str, Any] = {"type": kind, "version": VERSION}
+    header |= {"data_length": len(data)} if data else {}
+    header |= {"payload_length": len(payload)} if payload else {}
+    try:
+        async with asyncio.timeout(STALL_S):
+            writer.write(json.dumps(header).encode("ascii") + b"\n" + data + payload)
+            await writer.drain()
+    except TimeoutError:
+        raise SlowClient("The client stopped reading.") from None
+    except ConnectionError:
+        raise Cancelled("The client left.") from None
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    try:
+        return _checked(json.loads(text))
+    except (ValueError, RecursionError):
+        raise InvalidBody("The event is not JSON.") from None
+
+
+def _checked(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InvalidBody("An event, and its data, are JSON objects.")
+    return value
+
+
+def _length(header: dict[str, Any], name: str) -> int:
+    length = header.get(name) or 0
+    if not isinstance(length, int) or length < 0:
+        raise InvalidBody(f"'{name}' is a number of bytes.")
+    if length > MAX_FRAME_BYTES:
+        raise BodyTooLarge(f"An event's parts are at most {MAX_FRAME_BYTES} bytes.")
+    return length
 
 
 class Voice(LenientCall):
@@ -56,94 +138,95 @@ class Synthesize(LenientCall):
     voice: Voice | None = None
 
 
-class Session(Listener):
+class Session(IncrementalSpeech):
     """One connection."""
 
-    def __init__(self, services: Services, read: Read, write: Write) -> None:
-        self._services = services
-        self._read = read
-        self._write = write
+    route = "wyoming"
+
+    def __init__(
+        self, services: Services, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        super().__init__(services)
+        self._reader = reader
+        self._writer = writer
         self._voice: str | None = None
         self._streaming = False  # between synthesize-start and synthesize-stop
         self._in_audio = False  # between audio-start and audio-stop
         self._encoder = PCM.encoder()
-        self._speech = IncrementalSpeech(services, ROUTE, self, call_of=self._call)
 
     async def run(self) -> None:
         """Until the client leaves; what goes wrong is raised and ends the connection."""
-        await first_of(self._listen(), self._speech.run())
+        await first_of(self._listen(), super().run())
 
     async def _listen(self) -> None:
-        idle_s = self._services.config.websocket_idle_timeout_s
-        reading = asyncio.ensure_future(self._read())
+        idle_s = self.services.config.websocket_idle_timeout_s
+        reading = asyncio.ensure_future(read_event(self._reader))
         try:
             while True:
                 done, _ = await asyncio.wait({reading}, timeout=idle_s)
                 if done:
                     event = reading.result()
-                    reading = asyncio.ensure_future(self._read())
+                    reading = asyncio.ensure_future(read_event(self._reader))
                     await self._take(event)
-                elif not self._speech.busy:
+                elif not self.busy:
                     raise IdleTimeout(f"Nothing came for {idle_s:g} s.")
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
 
     async def _take(self, event: Event) -> None:
-        queue = self._speech.queue
         match event.type:
             case "describe":
-                await self._write(Event("info", encoded=await self._info()))
+                info = await self.services.voices.list_body("wyoming", _programs)
+                await self._write("info", info)
             case "ping":
                 text = event.data.get("text")
-                await self._write(Event("pong", {"text": text if isinstance(text, str) else None}))
+                await self._write("pong", {"text": text if isinstance(text, str) else None})
             case "synthesize" if not self._streaming:
                 text = await self._text(event)
-                queue.call(self._call(text, silence_if_wordless=True))
-                queue.mark("audio-stop")
+                self.queue.call(self.call_of(text, silence_if_wordless=True))
+                self.queue.mark("audio-stop")
             case "synthesize-start":
                 await self._text(event)
                 self._streaming = True
             case "synthesize-chunk" if self._streaming:
-                queue.feed(fields_of_message(Synthesize, event.data).text)
+                self.queue.feed(fields_of_message(Synthesize, event.data).text)
             case "synthesize-stop" if self._streaming:
                 self._streaming = False
-                queue.mark("synthesize-stopped")
+                self.queue.mark("synthesize-stopped")
             case _:  # the whole text of a stream, for servers that cannot; events of later versions
                 pass
 
     async def _text(self, event: Event) -> str:
         fields = fields_of_message(Synthesize, event.data)
         name = fields.voice.name if fields.voice else None
-        self._voice = (await self._services.voices.info(name)).voice_id if name else None
+        self._voice = (await self.services.voices.info(name)).voice_id if name else None
         return fields.text
 
-    async def _info(self) -> bytes:
-        return await self._services.voices.list_body("wyoming", _programs)
+    def call_of(self, text: str, *, silence_if_wordless: bool = False) -> SpeechRequest:
+        return self.services.call(text, self._voice, PCM, silence_if_wordless=silence_if_wordless)
 
-    def _call(self, text: str, *, silence_if_wordless: bool = False) -> SpeechRequest:
-        return self._services.call(text, self._voice, PCM, silence_if_wordless=silence_if_wordless)
-
-    async def on_start(self, _utterance: Utterance) -> None:
+    async def on_start(self, _utterance: Utterance | None) -> None:
         """One stream of sound for one text, however many sentences it came in."""
-        await self._start()
+        if not self._in_audio:
+            self._in_audio = True
+            await self._write("audio-start", SOUND)
 
     async def on_audio(self, _utterance: Utterance, samples: F32) -> None:
-        """Samples."""
-        await self._write(Event("audio-chunk", SOUND, self._encoder.feed(samples)))
+        await self._write("audio-chunk", SOUND, self._encoder.feed(samples))
 
     async def on_mark(self, token: Any) -> None:
         """The sound's end; it is told also where nothing could be spoken, for it is waited for."""
-        await self._start()
+        await self.on_start(None)
         self._in_audio = False
-        await self._write(Event("audio-stop"))
+        await self._write("audio-stop")
         if token == "synthesize-stopped":  # noqa: S105
-            await self._write(Event("synthesize-stopped"))
+            await self._write("synthesize-stopped")
 
-    async def _start(self) -> None:
-        if not self._in_audio:
-            self._in_audio = True
-            await self._write(Event("audio-start", SOUND))
+    async def _write(
+        self, kind: str, data: dict[str, Any] | bytes = b"", payload: bytes = b""
+    ) -> None:
+        await write_event(self._writer, kind, data, payload)
 
 
 def _programs(voices: list[VoiceInfo]) -> dict[str, Any]:
@@ -151,18 +234,16 @@ def _programs(voices: list[VoiceInfo]) -> dict[str, Any]:
     program = {
         "name": "chatterbox",
         "description": "Speech in any voice",
-        "attribution": ATTRIBUTION,
-        "installed": True,
+        **INSTALLED,
         "version": __version__,
         "supports_synthesize_streaming": True,
         "voices": [
             {
                 "name": voice.voice_id,
                 "description": ", ".join(voice.names),
-                "attribution": ATTRIBUTION,
-                "installed": True,
+                **INSTALLED,
                 "version": None,
-                "languages": LANGUAGES,
+                "languages": ["en"],
                 "speakers": None,
             }
             for voice in voices
@@ -202,18 +283,13 @@ class WyomingListener:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async def send_error(error: ChatterboxError) -> None:
             with contextlib.suppress(Cancelled):
-                data = {"text": error.message, "code": error.code}
-                await write_event(writer, Event("error", data))
+                await write_event(writer, "error", {"text": error.message, "code": error.code})
 
         try:
             if len(self._connections) > self._services.config.max_websockets:
                 raise TooManyConnections("There are too many open connections.")
-            self._services.speech.lifecycle.check_open()
-            await Session(
-                self._services,
-                lambda: read_event(reader),
-                lambda event: write_event(writer, event),
-            ).run()
+            self._services.admission.lifecycle.check_open()
+            await Session(self._services, reader, writer).run()
         except Cancelled:
             pass  # the client left
         except ChatterboxError as error:
@@ -239,3 +315,6 @@ def listener(services: Services, bind: Bind) -> WyomingListener | None:
             " them."
         )
     return WyomingListener(services, bind(config.wyoming_port, "--wyoming-port"))
+
+
+DIALECT = Dialect(listener=listener)
