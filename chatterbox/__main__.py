@@ -1,4 +1,4 @@
-"""What does `python -m chatterbox` run? The command line."""
+"""`python -m chatterbox` runs the command line."""
 
 import sys
 

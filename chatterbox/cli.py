@@ -1,6 +1,6 @@
 """The command line: `serve`, `say`, `voices`, `compile`, `health`; flags in, exit code out.
 
-Knows the settings; imports a room only once its command is run, so that `--help` is quick.
+A room is imported only once its command is run, so that `--help` is quick.
 """
 
 import argparse
@@ -10,13 +10,14 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from chatterbox import __version__
 from chatterbox.config import (
     ServerConfig,
+    Settings,
     TTSConfig,
     add_flags,
     load,
@@ -73,31 +74,33 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"chatterbox {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    serve = commands.add_parser(
-        "serve", help="run the server", allow_abbrev=False, usage="chatterbox serve [FLAGS]"
-    )
-    serve.set_defaults(run=_serve)
-    add_flags(serve, ServerConfig)
+    def command(
+        run: Callable[[argparse.Namespace], int], usage: str, said: str, *configs: type[Settings]
+    ) -> argparse.ArgumentParser:
+        made = commands.add_parser(
+            usage.split()[0], help=said, usage=f"chatterbox {usage}", allow_abbrev=False
+        )
+        made.set_defaults(run=run)
+        for config in configs:
+            add_flags(made, config)
+        add_flags(made, TTSConfig)
+        return made
 
-    say = commands.add_parser(
-        "say",
-        help="speak into a file, without a server",
-        allow_abbrev=False,
-        usage="chatterbox say TEXT [--voice FILE|NAME] [--out FILE] [--seed N] [FLAGS]",
+    command(_serve, "serve [FLAGS]", "run the server", ServerConfig)
+    say = command(
+        _say,
+        "say TEXT [--voice FILE|NAME] [--out FILE] [--seed N] [FLAGS]",
+        "speak into a file, without a server",
     )
-    say.set_defaults(run=_say)
     say.add_argument("text", help="what to say; - reads it from standard input")
     say.add_argument("--voice", metavar="FILE|NAME", help="a recording, or a voice's id or name")
     say.add_argument("--out", type=Path, default=Path("speech.wav"), metavar="FILE")
     say.add_argument("--seed", type=int, metavar="N", help="equal seeds, equal speech")
 
-    voices = commands.add_parser(
-        "voices",
-        help="list and manage voices",
-        allow_abbrev=False,
-        usage="chatterbox voices [FLAGS] [list | add | delete | export | import]",
+    voices = command(
+        _voices, "voices [FLAGS] [list | add | delete | export | import]", "list and manage voices"
     )
-    voices.set_defaults(run=_voices, action="list")
+    voices.set_defaults(action="list")
     actions = voices.add_subparsers(metavar="ACTION", dest="action", prog="chatterbox voices")
     actions.add_parser("list", help="all voices (the default action)")
     add = actions.add_parser("add", help="register a recording")
@@ -111,28 +114,16 @@ def _parser() -> argparse.ArgumentParser:
     take = actions.add_parser("import", help="read a voice that was exported")
     take.add_argument("file", type=Path)
 
-    compile_ = commands.add_parser(
-        "compile",
-        help="compile the model now, so that the first start need not",
-        allow_abbrev=False,
-        usage="chatterbox compile [FLAGS]",
+    command(_compile, "compile [FLAGS]", "compile the model now, so that the first start need not")
+    health = command(
+        _health,
+        "health [--pid PID] [FLAGS]",
+        "ask whether a server is alive: exit code 0 or 1",
+        ServerConfig,
     )
-    compile_.set_defaults(run=_compile)
-
-    health = commands.add_parser(
-        "health",
-        help="ask whether a server is alive: exit code 0 or 1",
-        allow_abbrev=False,
-        usage="chatterbox health [--pid PID] [FLAGS]",
-    )
-    health.set_defaults(run=_health)
     health.add_argument(
         "--pid", type=int, metavar="PID", help="a process with the server's flags (Linux)"
     )
-    add_flags(health, ServerConfig)
-
-    for command in (serve, say, voices, compile_, health):
-        add_flags(command, TTSConfig)
     return parser
 
 
@@ -242,7 +233,9 @@ async def _speak(
 ) -> "SpeechReport":
     import secrets
 
-    from chatterbox.audio.encode import encoder_for
+    import numpy as np
+
+    from chatterbox.audio.encode import audio_format
     from chatterbox.engine.speech_stream import SpeechRequest
 
     request = SpeechRequest(
@@ -254,11 +247,8 @@ async def _speak(
     )
     async with engine.speak(request) as stream:
         samples = [piece async for piece in stream]
-    encoder = encoder_for(
-        out.suffix.lstrip(".").lower(), total_samples=sum(len(piece) for piece in samples)
-    )
-    parts = [encoder.start(), *(encoder.feed(piece) for piece in samples), encoder.finish()]
-    await asyncio.to_thread(out.write_bytes, b"".join(parts))
+    form = audio_format(out.suffix.lstrip(".").lower())
+    await asyncio.to_thread(out.write_bytes, form.encode_whole(np.concatenate(samples)))
     return stream.report
 
 
@@ -293,9 +283,7 @@ def _voices(flags: argparse.Namespace) -> int:
 
 def _compile(flags: argparse.Namespace) -> int:
     make_files_private()
-    config = load(TTSConfig, vars(flags))
-    _warn_of_settings(flags)
-    logging.basicConfig(level=logging.WARNING, format="chatterbox: %(message)s")
+    config = _model_config(flags)
 
     from chatterbox.families.load import compile_model
 
@@ -306,12 +294,18 @@ def _compile(flags: argparse.Namespace) -> int:
     return 0
 
 
-@contextlib.contextmanager
-def _engine(flags: argparse.Namespace) -> "Iterator[TTSEngine]":
-    """A loaded engine for the time of a command."""
+def _model_config(flags: argparse.Namespace) -> TTSConfig:
+    """The settings of a command without a server, whose log is for the person who runs it."""
     config = load(TTSConfig, vars(flags))
     _warn_of_settings(flags)
     logging.basicConfig(level=logging.WARNING, format="chatterbox: %(message)s")
+    return config
+
+
+@contextlib.contextmanager
+def _engine(flags: argparse.Namespace) -> "Iterator[TTSEngine]":
+    """A loaded engine for the time of a command."""
+    config = _model_config(flags)
 
     from chatterbox.engine.engine import TTSEngine
 

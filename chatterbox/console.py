@@ -1,7 +1,4 @@
-"""What does a person read when a command is ready to work?
-
-Knows what was loaded and who can reach it; prints nothing itself.
-"""
+"""What a person reads when a command is ready to work."""
 
 from chatterbox.config import ServerConfig, key_list
 from chatterbox.families.model import ModelInfo

@@ -1,7 +1,4 @@
-"""How are samples written in the formats that need a codec and a container (through PyAV)?
-
-Knows no names of formats and no media types; `encode.py` has the table.
-"""
+"""Encoders of the formats that need a codec and a container, through PyAV."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,11 +7,11 @@ import av
 import av.container
 
 from chatterbox.arrays import F32, SAMPLE_RATE_HZ
-from chatterbox.audio.pcm import to_int16
+from chatterbox.audio.wave import PcmEncoder, to_int16
 
 
 @dataclass(frozen=True, slots=True)
-class CompileOptions:
+class Coding:
     """What FFmpeg is asked for."""
 
     muxer: str
@@ -30,7 +27,7 @@ _EVERY_MUXER = {
 }
 _EVERY_CODEC = {"flags": "+bitexact"}  # nor the library's version in the file
 
-MP3 = CompileOptions(
+MP3 = Coding(
     "mp3",
     "libmp3lame",
     # 7 takes half the time of LAME's own 5 and has the same error: 26 dB below speech at any rate.
@@ -39,18 +36,18 @@ MP3 = CompileOptions(
     {"write_xing": "0", "id3v2_version": "0"},
     bit_rate=96_000,  # LAME takes the nearest that MPEG has at the sample rate
 )
-OPUS = CompileOptions(
+OPUS = Coding(
     "ogg",
     "libopus",
     {"application": "audio"},  # "voip" changes the wave's shape
     {"page_duration": "20000"},  # µs: a page for each packet; FFmpeg's own second is a long wait
     bit_rate=64_000,
 )
-AAC = CompileOptions("adts", "aac", {"aac_coder": "fast"}, bit_rate=96_000)  # slower ones err more
-MU_LAW = CompileOptions("mulaw", "pcm_mulaw")
-A_LAW = CompileOptions("alaw", "pcm_alaw")
+AAC = Coding("adts", "aac", {"aac_coder": "fast"}, bit_rate=96_000)  # slower ones err more
+MU_LAW = Coding("mulaw", "pcm_mulaw")
+A_LAW = Coding("alaw", "pcm_alaw")
 
-FLAC = CompileOptions(
+FLAC = Coding(
     "flac",
     "flac",
     # FFmpeg's own choice at 24 kHz is 96 ms, which a listener would wait for.
@@ -75,35 +72,29 @@ class _Sink:
         return taken
 
 
-Coding = tuple[av.container.OutputContainer, av.AudioStream]
-
-
-class ContainerEncoder:
-    """Any recipe: samples go in as frames, packets come out as they are made."""
+class ContainerEncoder(PcmEncoder):
+    """Samples go in as frames, packets come out as they are made."""
 
     def __init__(
         self,
-        recipe: CompileOptions,
+        coding: Coding,
         sample_rate_hz: int,
         total_samples: int | None,
         bit_rate: int | None = None,
     ) -> None:
-        self._sample_rate_hz = sample_rate_hz
-        self._total_samples = total_samples
-        self._fed_samples = 0
+        super().__init__(sample_rate_hz, total_samples)
         self._sink = _Sink()
-        container = av.open(
-            self._sink, "w", format=recipe.muxer, options={**_EVERY_MUXER, **recipe.muxer_options}
-        )
+        options = {**_EVERY_MUXER, **coding.muxer_options}
+        container = av.open(self._sink, "w", format=coding.muxer, options=options)
         stream = container.add_stream(
-            recipe.codec,
+            coding.codec,
             rate=sample_rate_hz,
             layout="mono",
-            options={**_EVERY_CODEC, **recipe.codec_options},
+            options={**_EVERY_CODEC, **coding.codec_options},
         )
-        if (wanted := bit_rate or recipe.bit_rate) is not None:
+        if (wanted := bit_rate or coding.bit_rate) is not None:
             stream.bit_rate = wanted
-        self._coding: Coding | None = container, stream
+        self._open: tuple[av.container.OutputContainer, av.AudioStream] | None = container, stream
 
     def start(self) -> bytes:
         """The container's header."""
@@ -125,8 +116,7 @@ class ContainerEncoder:
 
     def finish(self) -> bytes:
         """The last packets and the container's trailer."""
-        total = self._total_samples
-        assert total in (None, self._fed_samples), f"{self._fed_samples} samples, not {total}"
+        super().finish()
         container, stream = self._opened()
         container.mux(stream.encode(None))
         self.close()
@@ -135,13 +125,13 @@ class ContainerEncoder:
     def close(self) -> None:
         """Container and codec refer to each other: left alone they stay, with 7 MiB for FLAC and
         two threads, until Python's garbage collector comes by."""
-        coding, self._coding = self._coding, None
-        if coding is not None:
-            coding[0].close()
+        opened, self._open = self._open, None
+        if opened is not None:
+            opened[0].close()
 
-    def _opened(self) -> Coding:
-        assert self._coding is not None, "a closed encoder takes nothing"
-        return self._coding
+    def _opened(self) -> tuple[av.container.OutputContainer, av.AudioStream]:
+        assert self._open is not None, "a closed encoder takes nothing"
+        return self._open
 
 
 _FLAC_TOTAL_OFFSET = 21

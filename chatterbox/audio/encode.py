@@ -1,7 +1,4 @@
-"""In which formats can speech be sent, and which encoder makes each of them?
-
-Knows nothing of HTTP: one encoder makes one continuous file, whoever carries its bytes.
-"""
+"""The formats that speech can be sent in, each with its encoder: one encoder makes one file."""
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -26,20 +23,16 @@ class Encoder(Protocol):
 
     def start(self) -> bytes:
         """What stands before the first sample."""
-        ...
 
     def feed(self, samples: F32) -> bytes:
         """Take [n] more samples; returns what is ready to send, possibly nothing."""
-        ...
 
     def finish(self) -> bytes:
         """What was held back, and what stands after the last sample."""
-        ...
 
     def close(self) -> None:
         """Give back what it holds, at any time; twice is as good as once. A codec holds megabytes
         and is not freed by being dropped."""
-        ...
 
 
 USUAL_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
@@ -130,22 +123,13 @@ def audio_format(
     return AudioFormat(name, rate_hz, bit_rate)
 
 
-def encoder_for(
-    name: str, *, sample_rate_hz: int | None = None, total_samples: int | None = None
-) -> Encoder:
-    """A fresh encoder of samples at 24 kHz; InvalidValue for an unknown name."""
-    return audio_format(name, sample_rate_hz).encoder(total_samples)
-
-
 class _Resampled:
     """An encoder that is fed at another rate than its own."""
 
     def __init__(self, encoder: Encoder, sample_rate_hz: int) -> None:
         self._encoder = encoder
         self._resampler = Resampler(sample_rate_hz)
-
-    def start(self) -> bytes:
-        return self._encoder.start()
+        self.start, self.close = encoder.start, encoder.close
 
     def feed(self, samples: F32) -> bytes:
         return self._encoder.feed(self._resampler.feed(samples))
@@ -153,6 +137,3 @@ class _Resampled:
     def finish(self) -> bytes:
         rest = self._encoder.feed(self._resampler.finish())
         return rest + self._encoder.finish()
-
-    def close(self) -> None:
-        self._encoder.close()

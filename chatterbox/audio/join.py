@@ -1,7 +1,4 @@
-"""How do the segments of one request become one sound without a click where they meet?
-
-Knows no text, codes or formats: samples in, samples out, whatever pieces they arrive in.
-"""
+"""Joins the segments of one request to one sound, without a click where they meet."""
 
 import numpy as np
 

@@ -1,6 +1,6 @@
-"""How is speech brought to a loudness while it streams?
+"""Brings speech to a loudness while it streams: a slow gain from the loudness so far.
 
-A slow gain from the loudness so far (ITU-R BS.1770, its filters from pyloudnorm). Knows no request.
+Measured as ITU-R BS.1770 says, with pyloudnorm's filters.
 """
 
 from typing import Any

@@ -1,7 +1,4 @@
-"""How is speech made faster or slower at the same pitch, while it streams?
-
-FFmpeg's `atempo` through PyAV. Knows no request: samples in, samples out.
-"""
+"""Makes speech faster or slower at the same pitch, while it streams: FFmpeg's `atempo`, by PyAV."""
 
 from collections.abc import Iterator
 from fractions import Fraction

@@ -1,7 +1,4 @@
-"""How does sound get another sample rate, piece by piece and without a seam?
-
-Knows no format: float32 at 24 kHz in, float32 at the other rate out.
-"""
+"""Gives sound another sample rate, piece by piece and without a seam."""
 
 import numpy as np
 import soxr

@@ -1,7 +1,4 @@
-"""Is the sound marked as synthetic? resemble-perth's inaudible watermark, where it is installed.
-
-Knows no request: samples in, samples out.
-"""
+"""resemble-perth's inaudible watermark, which marks sound as synthetic."""
 
 from collections.abc import Callable
 

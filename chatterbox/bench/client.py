@@ -4,7 +4,6 @@ import asyncio
 import time
 from http import HTTPStatus
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import httpx
@@ -50,12 +49,7 @@ class Server:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        failure: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_failure: object) -> None:
         await self._http.aclose()
 
     async def ready(self, wait_s: float) -> dict[str, Any]:
@@ -124,7 +118,7 @@ class Server:
             async with self._http.stream("POST", "/tts", data=workload.form(number)) as response:
                 if response.status_code != HTTPStatus.OK:
                     await response.aread()
-                    error = _error_code(response)
+                    error = _error(response, "code") or f"http_{response.status_code}"
                 else:
                     server_rtf = _number(response.headers.get("X-RTF"))
                     async for data in response.aiter_raw():
@@ -158,16 +152,15 @@ def _json_object(response: httpx.Response) -> dict[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-def _error_code(response: httpx.Response) -> str:
+def _error(response: httpx.Response, fact: str) -> str | None:
+    """The `code` or the `message` of an error of this server's shape."""
     error = _json_object(response).get("error")
-    code = error.get("code") if isinstance(error, dict) else None
-    return code if isinstance(code, str) and code else f"http_{response.status_code}"
+    value = error.get(fact) if isinstance(error, dict) else None
+    return value if isinstance(value, str) and value else None
 
 
 def _refusal(response: httpx.Response) -> str:
-    error = _json_object(response).get("error")
-    message = error.get("message") if isinstance(error, dict) else None
-    said = message if isinstance(message, str) else response.text[:CONTENT_SHOWN_CHARS]
+    said = _error(response, "message") or response.text[:CONTENT_SHOWN_CHARS]
     return f"HTTP {response.status_code} {' '.join(said.split())}"
 
 

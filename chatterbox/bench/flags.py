@@ -3,6 +3,7 @@
 import argparse
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from chatterbox.bench.client import EXIT_USAGE, BenchmarkError
@@ -17,22 +18,10 @@ COUNTS = 10**6
 """Flags that count stay below this."""
 
 
-def _whole(text: str, least: int, below: int) -> int:
+def _whole(text: str, least: int = 1, below: int = COUNTS) -> int:
     if not (text.isdecimal() and len(text) <= len(str(below)) and least <= int(text) < below):
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of {least} or more")
     return int(text)
-
-
-def _count(text: str) -> int:
-    return _whole(text, 1, COUNTS)
-
-
-def _count_or_none(text: str) -> int:
-    return _whole(text, 0, COUNTS)
-
-
-def _seed(text: str) -> int:
-    return _whole(text, 0, SEEDS)
 
 
 def _positive(text: str) -> float:
@@ -46,7 +35,7 @@ def _positive(text: str) -> float:
 
 
 def _counts(text: str) -> list[int]:
-    return [_count(part.strip()) for part in text.split(",")]
+    return [_whole(part.strip()) for part in text.split(",")]
 
 
 def _rates(text: str) -> list[float]:
@@ -72,29 +61,20 @@ def parser() -> argparse.ArgumentParser:
         "--find-max-concurrency", action="store_true", help="search where p95 RTF reaches 1"
     )
     add("--concurrency", type=_counts, metavar="N", help="requests at once (1,2,4,8,16)")
-    add("--max-concurrency", type=_count, default=256, metavar="N", help="search limit (256)")
-    add("--requests", type=_count, metavar="N", help="of each level (50; search: 10)")
+    add("--max-concurrency", type=_whole, default=256, metavar="N", help="search limit (256)")
+    add("--requests", type=_whole, metavar="N", help="of each level (50; search: 10)")
     add("--duration", type=_positive, metavar="S", help="stop sending after this long")
-    add(
-        "--warmup",
-        type=_count_or_none,
-        default=2,
-        metavar="N",
-        help="uncounted requests before a level (2)",
-    )
+    count = partial(_whole, least=0)
+    add("--warmup", type=count, default=2, metavar="N", help="uncounted, before a level (2)")
     add("--stream", action="store_true", help="ask for audio as it is produced")
     texts = flags.add_mutually_exclusive_group()
     texts.add_argument("--text", help="speak only this")
     texts.add_argument("--texts", type=Path, metavar="FILE", help="one text a line")
-    add("--seed", type=_seed, default=0, help="of the first request and of the arrivals (0)")
+    seed = partial(_whole, least=0, below=SEEDS)
+    add("--seed", type=seed, default=0, help="of the first request and of the arrivals (0)")
     add("--json", type=Path, metavar="FILE", help="write every figure here")
-    add(
-        "--plot",
-        type=Path,
-        metavar="FILE",
-        default=Path("benchmark_results/benchmark.png"),
-        help="picture (%(default)s)",
-    )
+    picture = Path("benchmark_results/benchmark.png")
+    add("--plot", type=Path, metavar="FILE", default=picture, help="picture (%(default)s)")
     add("--no-plot", action="store_true", help="draw no picture")
     return flags
 

@@ -5,36 +5,21 @@ import asyncio
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from chatterbox.bench import plot, report
 from chatterbox.bench.client import EXIT_FAILED, BenchmarkError, Server
 from chatterbox.bench.flags import DEFAULT_LADDER, bound, parser, texts
-from chatterbox.bench.load import Bound
-from chatterbox.bench.record import record
+from chatterbox.bench.record import Measured, record
 from chatterbox.bench.runner import Runner
-from chatterbox.bench.search import SearchResult, find_largest
-from chatterbox.bench.summary import Level
+from chatterbox.bench.search import find_largest
 from chatterbox.bench.workload import Workload
 
 SEARCH_ROUNDS = 3
 """Requests of a probe for each of its clients, so that most of it runs at full load."""
 EXIT_INTERRUPTED = 130
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What a run, whole or interrupted, has brought."""
-
-    started: datetime
-    health: Mapping[str, Any]
-    workload: Workload
-    bound: Bound
-    levels: Sequence[Level]
-    search: SearchResult | None
-    interrupted: bool
 
 
 def say(line: str) -> None:
@@ -53,21 +38,23 @@ def under_test(health: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _introduce(server: Server, flags: argparse.Namespace, measured: Measured) -> None:
+def _introduce(flags: argparse.Namespace, measured: Measured) -> None:
     workload, level = measured.workload, measured.bound
     lengths = [len(text) for text in workload.texts]
     until = [f"{level.requests} requests"] if level.requests is not None else []
     until += [f"{level.duration_s:g} s"] if level.duration_s is not None else []
-    say(f"Server  {server.url}: {under_test(measured.health)}")
     source = f" ({flags.register_voice})" if flags.register_voice else ""
-    say(f"Voice   {workload.voice_id or 'the default of the server'}{source}")
-    say(f"Texts   {len(lengths)} of {min(lengths)} to {max(lengths)} characters, seed {flags.seed}")
-    say(
-        f"Load    {'streamed' if flags.stream else 'whole'} replies; a level is "
-        f"{' or '.join(until)}, after {flags.warmup} of warm-up"
-    )
-    say("")
-    say(report.header(open_loop=flags.rate is not None))
+    replies = "streamed" if flags.stream else "whole"
+    for line in (
+        f"Server  {flags.url.rstrip('/')}: {under_test(measured.health)}",
+        f"Voice   {workload.voice_id or 'the default of the server'}{source}",
+        f"Texts   {len(lengths)} of {min(lengths)} to {max(lengths)} characters, seed {flags.seed}",
+        f"Load    {replies} replies; a level is {' or '.join(until)}, after {flags.warmup} of"
+        " warm-up",
+        "",
+        report.header(open_loop=flags.rate is not None),
+    ):
+        say(line)
 
 
 async def measure(flags: argparse.Namespace) -> Measured:
@@ -87,8 +74,8 @@ async def measure(flags: argparse.Namespace) -> Measured:
             seed=flags.seed,
             shown=lambda level: say(report.row(level, streamed=flags.stream)),
         )
-        measured = Measured(started, health, workload, until, runner.levels, None, False)
-        _introduce(server, flags, measured)
+        measured = Measured(started, health, workload, until, runner.levels)
+        _introduce(flags, measured)
         return await _levels(runner, flags, measured)
 
 
@@ -120,16 +107,7 @@ def publish(flags: argparse.Namespace, measured: Measured) -> None:
         if paragraph:
             say("\n" + "\n".join(paragraph))
     if flags.json is not None:
-        document = record(
-            started=measured.started,
-            url=flags.url,
-            health=measured.health,
-            workload=measured.workload,
-            bound=measured.bound,
-            warmup=flags.warmup,
-            levels=measured.levels,
-            search=measured.search,
-        )
+        document = record(measured, url=flags.url, warmup=flags.warmup)
         flags.json.parent.mkdir(parents=True, exist_ok=True)
         flags.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
         say(f"Figures: {flags.json}")

@@ -6,7 +6,7 @@ import shutil
 import statistics
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -41,24 +41,28 @@ def commit(directory: Path) -> str | None:
     return done.stdout.strip() or None
 
 
-def record(
-    *,
-    started: datetime,
-    url: str,
-    health: Mapping[str, Any],
-    workload: Workload,
-    bound: Bound,
-    warmup: int,
-    levels: Sequence[Level],
-    search: SearchResult | None,
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a run, whole or interrupted, has brought."""
+
+    started: datetime
+    health: Mapping[str, Any]
+    workload: Workload
+    bound: Bound
+    levels: Sequence[Level]
+    search: SearchResult | None = None
+    interrupted: bool = False
+
+
+def record(measured: Measured, *, url: str, warmup: int) -> dict[str, Any]:
     """The whole run as one JSON object."""
+    workload, levels, search = measured.workload, measured.levels, measured.search
     lengths_chars = [len(text) for text in workload.texts]
     best = optimal(levels)
     by_mean, by_p95 = largest_realtime(levels)
     return {
         "schema": SCHEMA,
-        "started": started.isoformat(timespec="seconds"),
+        "started": measured.started.isoformat(timespec="seconds"),
         "client": {
             "version": __version__,
             "commit": commit(Path(__file__).parent),
@@ -66,14 +70,14 @@ def record(
             "platform": platform.platform(),
             "cpus": os.cpu_count(),
         },
-        "server": {"url": url, **health},
+        "server": {"url": url, **measured.health},
         "workload": {
             "stream": workload.stream,
             "voice_id": workload.voice_id,
             "seed": workload.seed,
             "warmup_requests": warmup,
-            "requests": bound.requests,
-            "duration_s": bound.duration_s,
+            "requests": measured.bound.requests,
+            "duration_s": measured.bound.duration_s,
             "texts": len(lengths_chars),
             "text_chars_min": min(lengths_chars),
             "text_chars_mean": statistics.fmean(lengths_chars),

@@ -55,6 +55,7 @@ __all__ = [
     "PrecisionSetting",
     "RepetitionPenalty",
     "ServerConfig",
+    "Settings",
     "TTSConfig",
     "Temperature",
     "TopK",

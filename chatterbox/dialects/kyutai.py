@@ -198,10 +198,7 @@ def _timed(call: SpeechRequest, samples: F32, report: SpeechReport) -> Response:
     return JSONResponse({"wav": wav, "transcript": transcript})
 
 
-def router(services: Services) -> APIRouter:
-    """The socket and the calls."""
-    routes = APIRouter(tags=["kyutai"])
-
+def add_routes(routes: APIRouter, services: Services) -> None:
     def voice_of(name: str | None) -> str | None:
         if not name or name in NO_VOICES:
             return None
@@ -249,7 +246,5 @@ def router(services: Services) -> APIRouter:
         slots = {"total_slots": admission.capacity, "used_slots": admission.active}
         return JSONResponse({"tts": {"type": "tts", "path": PATH, **slots}})
 
-    return routes
 
-
-DIALECT = Dialect(router)
+DIALECT = Dialect(add_routes, tag="kyutai")

@@ -258,10 +258,7 @@ async def send_error(socket: Socket, error: ChatterboxError, context: str | None
     )
 
 
-def router(services: Services) -> APIRouter:
-    """The socket."""
-    routes = APIRouter()
-
+def add_routes(routes: APIRouter, services: Services) -> None:
     @routes.websocket(PATH)
     async def stream(websocket: WebSocket) -> None:
         """Native: text in as it is written, sound out; contexts, times, `input.cancel`."""
@@ -269,7 +266,5 @@ def router(services: Services) -> APIRouter:
             websocket, lambda socket: Session(services, socket).run(), send_error
         )
 
-    return routes
 
-
-DIALECT = Dialect(router)
+DIALECT = Dialect(add_routes)

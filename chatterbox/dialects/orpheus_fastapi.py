@@ -101,10 +101,7 @@ async def _send_error(_socket: Socket, _error: ChatterboxError) -> None:
     """Nothing but the close code: a client would take any other message for audio."""
 
 
-def router(services: Services) -> APIRouter:
-    """The socket, and the probe that goes with it."""
-    routes = APIRouter()
-
+def add_routes(routes: APIRouter, services: Services) -> None:
     @routes.websocket(PATH)
     async def tts(websocket: WebSocket) -> None:
         """Yap: texts in, 16-bit samples and `__END__` out."""
@@ -118,7 +115,5 @@ def router(services: Services) -> APIRouter:
         services.admission.lifecycle.check_open()
         return JSONResponse({"status": "ok"}, headers={"Cache-Control": "no-store"})
 
-    return routes
 
-
-DIALECT = Dialect(router)
+DIALECT = Dialect(add_routes)

@@ -4,6 +4,8 @@ docs/dialects.md, "Chatterbox-TTS-Server and SillyTavern". Its JSON on `POST /tt
 its fields.
 """
 
+from dataclasses import replace
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -19,7 +21,6 @@ from chatterbox.server.body import Body
 from chatterbox.server.dialect import Dialect, Services
 from chatterbox.server.schemas import Name, SamplingFields, Text, ignored_header, lenient_fields_of
 from chatterbox.server.speech_response import SpeechPlan, SpeechResponse, whole_file
-from chatterbox.server.speech_routes import BodySniffer
 from chatterbox.server.upload import Upload
 from chatterbox.server.voice_service import UploadAnswer
 from chatterbox.voices.names import VoiceInfo
@@ -60,7 +61,7 @@ def voice_for(services: Services, name: str | None) -> str | None:
     return services.voice_id(name)
 
 
-def call_of(services: Services, body: Body) -> SpeechPlan:
+def plan_of(services: Services, body: Body) -> SpeechPlan:
     """Their call in our words."""
     fields, unknown = lenient_fields_of(SpeechFields, body)
     ignored = [name for name in unknown if name not in HARMLESS]
@@ -82,28 +83,20 @@ def call_of(services: Services, body: Body) -> SpeechPlan:
     )
 
 
-def body_sniffer(services: Services) -> BodySniffer:
+def sniff(services: Services, body: Body) -> SpeechPlan | None:
     """Reads `POST /tts` where it is theirs. They wait for the whole file, so it gets its length."""
-
-    def read(body: Body) -> SpeechPlan | None:
-        if not body.typed or not MARKS & body.fields.keys():
-            return None
-        return SpeechPlan(call_of(services, body).request, whole=whole_file)
-
-    return read
+    if not body.typed or not MARKS & body.fields.keys():
+        return None
+    return replace(plan_of(services, body), whole=whole_file)
 
 
-def router(services: Services) -> APIRouter:
-    """Their other calls."""
-    routes = APIRouter(tags=["chatterbox-tts-server"])
+def add_routes(routes: APIRouter, services: Services) -> None:
     voices = services.voices
 
     @routes.get("/tts-stream")
     async def stream(request: Request) -> Response:
         """SillyTavern: the sound while it is made, with the call in the address."""
-        return SpeechResponse(
-            services.speech, request, lambda body: call_of(services, body), from_query=True
-        )
+        return SpeechResponse(services.speech, request, partial(plan_of, services), from_query=True)
 
     @routes.get("/get_predefined_voices")
     async def predefined() -> Response:
@@ -140,16 +133,15 @@ def router(services: Services) -> APIRouter:
 
         return UploadAnswer(request, voices, FILES, work, deterministic=True)
 
-    return routes
-
 
 def _registered(voices: list[VoiceInfo]) -> list[str]:
     return names_of(info for info in voices if not info.built_in)
 
 
 DIALECT = Dialect(
-    router,
+    add_routes,
+    tag="chatterbox-tts-server",
     paths=("/tts-stream", "/get_predefined_voices", "/get_reference_files", "/upload_reference"),
     error_shape=error_shape,
-    body_sniffer=body_sniffer,
+    sniff=sniff,
 )

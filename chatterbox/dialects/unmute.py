@@ -88,10 +88,7 @@ async def _send_error(socket: Socket, error: ChatterboxError) -> None:
     await send_packed(socket, "Error", message=error.message)
 
 
-def router(services: Services) -> APIRouter:
-    """The socket."""
-    routes = APIRouter()
-
+def add_routes(routes: APIRouter, services: Services) -> None:
     @routes.websocket(PATH)
     async def speak(websocket: WebSocket) -> None:
         """unmute's MessagePack service: Speak in, Audio, EndSpeak and Marker out."""
@@ -99,7 +96,5 @@ def router(services: Services) -> APIRouter:
             websocket, lambda socket: Session(services, socket).run(), _send_error
         )
 
-    return routes
 
-
-DIALECT = Dialect(router)
+DIALECT = Dialect(add_routes)

@@ -5,6 +5,8 @@ voice's id as a list of numbers. Voice names and errors are as in `sillytavern.p
 """
 
 import base64
+from dataclasses import replace
+from functools import partial
 
 from fastapi import APIRouter, Request
 from pydantic import Field
@@ -27,9 +29,8 @@ from chatterbox.server.schemas import (
     lenient_fields_of,
 )
 from chatterbox.server.speech_response import SpeechPlan, SpeechResponse, whole_file
-from chatterbox.server.speech_routes import BodySniffer
 from chatterbox.server.upload import Upload
-from chatterbox.server.voice_service import UploadAnswer
+from chatterbox.server.voice_service import UploadAnswer, VoiceService
 
 LATENTS = frozenset({"gpt_cond_latent", "speaker_embedding"})
 FILE = "wav_file"
@@ -70,62 +71,73 @@ def voice_in(numbers: list[float]) -> str:
     return bytes(int(number) for number in numbers).decode("ascii")
 
 
-def body_sniffer(services: Services) -> BodySniffer:
+def sniff(services: Services, body: Body) -> SpeechPlan | None:
     """Coqui's `POST /tts`: JSON with latents in, JSON text of base64 out."""
-
-    def as_text(call: SpeechRequest, samples: F32, _report: SpeechReport) -> Response:
-        text = base64.b64encode(call.format.encode_whole(samples)).decode("ascii")
-        return JSONResponse(text, headers=ignored_header(call.ignored))
-
-    def read(body: Body) -> SpeechPlan | None:
-        if not body.typed or not LATENTS & body.fields.keys():
-            return None
-        return SpeechPlan(_from_latents(services, body).request, whole=as_text)
-
-    return read
+    if not body.typed or not LATENTS & body.fields.keys():
+        return None
+    return replace(plan_of_latents(services, body), whole=_as_text)
 
 
-def router(services: Services) -> APIRouter:
-    """Their other calls."""
-    routes = APIRouter(tags=["xtts"])
+def _as_text(call: SpeechRequest, samples: F32, _report: SpeechReport) -> Response:
+    text = base64.b64encode(call.format.encode_whole(samples)).decode("ascii")
+    return JSONResponse(text, headers=ignored_header(call.ignored))
+
+
+def plan_of_latents(services: Services, body: Body) -> SpeechPlan:
+    """Coqui's call in our words."""
+    fields, unknown = lenient_fields_of(LatentFields, body)
+    harmless = {"gpt_cond_latent", "stream_chunk_size"}
+    ignored = [name for name in unknown if name not in harmless]
+    if not is_english(fields.language):
+        ignored.append("language")
+    form = audio_format("wav" if fields.add_wav_header else "pcm")
+    voice = services.voices.library.info(voice_in(fields.speaker_embedding)).voice_id
+    return SpeechPlan(
+        services.call(fields.text, voice, form, silence_if_wordless=True, ignored=tuple(ignored))
+    )
+
+
+def plan_of_speaker(services: Services, body: Body) -> SpeechPlan:
+    """xtts-api-server's call in our words."""
+    fields, unknown = lenient_fields_of(SpeakerFields, body)
+    ignored = unknown if is_english(fields.language) else ("language", *unknown)
+    voice = voice_for(services, fields.speaker_wav)
+    form = audio_format("wav")
+    return SpeechPlan(
+        services.call(fields.text, voice, form, silence_if_wordless=True, ignored=ignored)
+    )
+
+
+def add_routes(routes: APIRouter, services: Services) -> None:
     _add_speech(routes, services)
-    _add_speakers(routes, services)
-    return routes
+    _add_speakers(routes, services.voices)
 
 
 def _add_speech(routes: APIRouter, services: Services) -> None:
-    def read(body: Body) -> SpeechPlan:
-        fields, unknown = lenient_fields_of(SpeakerFields, body)
-        ignored = unknown if is_english(fields.language) else ("language", *unknown)
-        voice = voice_for(services, fields.speaker_wav)
-        form = audio_format("wav")
-        call = services.call(fields.text, voice, form, silence_if_wordless=True, ignored=ignored)
-        return SpeechPlan(call)
-
-    def read_whole(body: Body) -> SpeechPlan:
-        return SpeechPlan(read(body).request, whole=whole_file)
-
     @routes.post("/tts_to_audio/")
     @routes.post("/tts_to_audio", include_in_schema=False)
     async def to_audio(request: Request) -> Response:
         """xtts-api-server: the whole sound."""
-        return SpeechResponse(services.speech, request, read_whole)
+
+        def read(body: Body) -> SpeechPlan:
+            return replace(plan_of_speaker(services, body), whole=whole_file)
+
+        return SpeechResponse(services.speech, request, read)
 
     @routes.get("/tts_stream")
     @routes.get("/tts_stream/", include_in_schema=False)
     async def stream_of_speaker(request: Request) -> Response:
         """xtts-api-server: the sound while it is made, with the call in the address."""
+        read = partial(plan_of_speaker, services)
         return SpeechResponse(services.speech, request, read, from_query=True)
 
     @routes.post("/tts_stream")
     async def stream_of_latents(request: Request) -> Response:
         """Coqui: the sound while it is made, as WAV or bare PCM."""
-        return SpeechResponse(services.speech, request, lambda body: _from_latents(services, body))
+        return SpeechResponse(services.speech, request, partial(plan_of_latents, services))
 
 
-def _add_speakers(routes: APIRouter, services: Services) -> None:
-    voices = services.voices
-
+def _add_speakers(routes: APIRouter, voices: VoiceService) -> None:
     @routes.get("/speakers")
     async def speakers() -> Response:
         """xtts-api-server: all voices."""
@@ -174,21 +186,9 @@ def _add_speakers(routes: APIRouter, services: Services) -> None:
         return UploadAnswer(request, voices, FILE, work)
 
 
-def _from_latents(services: Services, body: Body) -> SpeechPlan:
-    fields, unknown = lenient_fields_of(LatentFields, body)
-    harmless = {"gpt_cond_latent", "stream_chunk_size"}
-    ignored = [name for name in unknown if name not in harmless]
-    if not is_english(fields.language):
-        ignored.append("language")
-    form = audio_format("wav" if fields.add_wav_header else "pcm")
-    voice = services.voices.library.info(voice_in(fields.speaker_embedding)).voice_id
-    return SpeechPlan(
-        services.call(fields.text, voice, form, silence_if_wordless=True, ignored=tuple(ignored))
-    )
-
-
 DIALECT = Dialect(
-    router,
+    add_routes,
+    tag="xtts",
     paths=(
         "/speakers",
         "/speakers_list",
@@ -200,5 +200,5 @@ DIALECT = Dialect(
         "/studio_speakers",
     ),
     error_shape=error_shape,
-    body_sniffer=body_sniffer,
+    sniff=sniff,
 )

@@ -1,6 +1,7 @@
 """The application: all routes, and the middleware around them, put together around one engine."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -92,14 +93,17 @@ def create_app(
         engine, config, admission, speech, voices, sockets, metrics.ended
     )
     page = Page()
-    sniffers = [d.body_sniffer(services) for d in dialects if d.body_sniffer]
-    routers: tuple[APIRouter, ...] = (
+    sniffers = [partial(d.sniff, services) for d in dialects if d.sniff]
+    routers = [
         speech_router(speech, engine, sniffers),
         voice_router(voices),
         status_router(engine, lifecycle, metrics, page),
         page.router(),
-        *(d.router(services) for d in dialects if d.router),
-    )
+    ]
+    for dialect in dialects:
+        if dialect.add_routes:
+            routers.append(APIRouter(tags=[dialect.tag] if dialect.tag else None))
+            dialect.add_routes(routers[-1], services)
     for router in routers:
         app.include_router(router, responses=ERROR_ANSWERS)
     return app

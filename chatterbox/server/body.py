@@ -1,7 +1,4 @@
-"""Reads a request's body: JSON, form or multipart become named fields and files, within bounds.
-
-Nothing else in the server reads a body. It knows no field by name.
-"""
+"""Reads a request's body: JSON, form or multipart become named fields and files, within bounds."""
 
 import asyncio
 import json
@@ -108,7 +105,9 @@ async def read_body(
     Raises InvalidBody, UnsupportedMediaType, BodyTooLarge, BodyTimeout, InvalidValue, StorageFull,
     Overloaded, what `limits.files.place` raises, and Cancelled when the client leaves.
     """
-    _refuse_encoding(request)
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise UnsupportedMediaType("Compressed bodies are not read here.")
     kind, options = header_options(request.headers.get("content-type", "").encode("latin-1"))
     charset = charset_of(options.get(b"charset", b"utf-8"))
     async with AsyncExitStack() as held:
@@ -179,20 +178,14 @@ async def _whole(request: Request, limit_bytes: int, take: Take) -> bytes:
 async def _parsed(parse: Callable[..., dict[str, Any]], data: bytes, *more: str) -> dict[str, Any]:
     if len(data) <= INLINE_BYTES:
         return parse(data, *more)
-    return await asyncio.to_thread(_parsed_alone, parse, data, *more)
 
+    def alone() -> dict[str, Any]:
+        """One large body at a time: each thread that parses takes the interpreter's lock from the
+        event loop in its turn."""
+        with _PARSING:
+            return parse(data, *more)
 
-def _parsed_alone(parse: Callable[..., dict[str, Any]], data: bytes, *more: str) -> dict[str, Any]:
-    """One body at a time: each thread that parses takes the interpreter's lock from the event
-    loop in its turn."""
-    with _PARSING:
-        return parse(data, *more)
-
-
-def _refuse_encoding(request: Request) -> None:
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("", "identity"):
-        raise UnsupportedMediaType("Compressed bodies are not read here.")
+    return await asyncio.to_thread(alone)
 
 
 def _from_json(data: bytes) -> dict[str, Any]:
@@ -218,9 +211,8 @@ def _from_json(data: bytes) -> dict[str, Any]:
 def _from_form(data: bytes, charset: str) -> dict[str, Any]:
     """Read here rather than by Starlette, which takes raw UTF-8 (`curl -d`) for Latin-1."""
     try:
-        text = data.decode(charset)
         pairs = parse_qsl(
-            text,
+            data.decode(charset),
             keep_blank_values=True,
             encoding=charset,
             errors="strict",
@@ -251,7 +243,6 @@ class _Multipart:
         self._add: Callable[[bytes], Awaitable[None]] = self._drop  # where content belongs
 
     async def read(self, request: Request, boundary: bytes, charset: str) -> Body:
-        """All of it."""
         limit_bytes = self._limits.fields_bytes
         if (files := self._limits.files) is not None:
             limit_bytes = files.limit_bytes + max(MULTIPART_SLACK_BYTES, limit_bytes)
@@ -300,24 +291,19 @@ class _Multipart:
         """Of a file that does not count, or of no part."""
 
     def _body(self, charset: str) -> Body:
-        stated = (bytes(data) for part, data in self._fields if part.name == b"_charset_")
+        stated = (bytes(data) for part, data in self._fields if part.name == CHARSET_FIELD.encode())
         charset = charset_of(next(stated, charset.encode("ascii")))
         fields = [
             (text_of(part.name, charset), text_of(data, part.charset or charset))
             for part, data in self._fields
-            if part.name != b"_charset_"
+            if part.name != CHARSET_FIELD.encode()
         ]
         files, names = self._limits.files, [name for name, _ in fields] + self._files
         again = files is not None and files.deterministic and names.count(files.name) > 1
         repeated = (files.name,) if files is not None and again else ()
         _refuse_repeated(name for name in names if name not in repeated)
-        wanted = None if files is None else files.name
-        return Body(
-            dict(fields),
-            file=self._upload,
-            other_files=tuple(name for name in self._files if name != wanted),
-            repeated=repeated,
-        )
+        others = tuple(name for name in self._files if files is None or name != files.name)
+        return Body(dict(fields), file=self._upload, other_files=others, repeated=repeated)
 
 
 def _refuse_repeated(names: Iterable[str]) -> None:

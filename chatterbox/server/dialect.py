@@ -17,12 +17,13 @@ from chatterbox.config import ServerConfig
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import VoiceNotFound
+from chatterbox.server.body import Body
 from chatterbox.server.errors import ErrorShape, ShapeOf, native_shape
 from chatterbox.server.quotas import AdmissionControl
 from chatterbox.server.request_log import Ended
 from chatterbox.server.schemas import SEED_LIMIT, SamplingFields, random_seed
 from chatterbox.server.socket_server import SocketServer
-from chatterbox.server.speech_routes import BodySniffer
+from chatterbox.server.speech_response import SpeechPlan
 from chatterbox.server.speech_service import SpeechService
 from chatterbox.server.voice_service import VoiceService
 from chatterbox.text import CodeBlocks
@@ -96,24 +97,24 @@ class PortListener(Protocol):
 
     async def open(self) -> None:
         """Begin to listen."""
-        ...
 
     async def close(self) -> None:
         """Stop listening, and close what is still open."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """One client family's entry points; all but one of them may be left out."""
 
-    router: Callable[[Services], APIRouter] | None = None
-    """Its HTTP routes and WebSockets."""
+    add_routes: Callable[[APIRouter, Services], None] | None = None
+    """Adds its HTTP routes and WebSockets."""
+    tag: str | None = None
+    """The heading of its calls in `/docs`."""
     paths: tuple[str, ...] = ()
     """Where errors have `error_shape`: these paths and all below them."""
     error_shape: ErrorShape = native_shape
-    body_sniffer: Callable[[Services], BodySniffer] | None = None
-    """Recognises this family's own JSON on the native `POST /tts`."""
+    sniff: Callable[[Services, Body], SpeechPlan | None] | None = None
+    """Recognises this family's own JSON on the native `POST /tts`; None: it is not theirs."""
     listener: Callable[[Services, Bind], PortListener | None] | None = None
     """Its own port; None: it is switched off. Raises ConfigError."""
 

@@ -64,11 +64,6 @@ class HttpConfig(uvicorn.Config):
         self.loaded_app = _with_peer(self.loaded_app)
 
 
-def _limiter(config: uvicorn.Config) -> ConnectionLimiter:
-    assert isinstance(config, HttpConfig)
-    return config.limiter
-
-
 class _Connection(h11.Connection):
     """h11 takes lines of a head that end in LF alone or go on in the next one, and a length that is
     given twice, as RFC 9112 lets it; what stands before us may read them in another way, and see
@@ -92,26 +87,23 @@ class HttpProtocol(H11Protocol):
     def __init__(self, config: uvicorn.Config, *arguments: Any, **more: Any) -> None:
         super().__init__(config, *arguments, **more)
         self.conn = _Connection(h11.SERVER, config.h11_max_incomplete_event_size or MAX_HEAD_BYTES)
-        self._limiter = _limiter(config)
+        assert isinstance(config, HttpConfig)
+        self._limiter = config.limiter
         self._discarding = False  # what comes is not parsed any more
         self._tail = b""  # of that
         self._framing_bytes = 0  # of the current request's body, beyond its content
         self._counted: object = None  # the request that this is of
 
-    # --- what the limiter asks
-
     def waits(self) -> tuple[Waits | None, object]:
         """See `connection_limiter.py`."""
-        return self._waits(), self.cycle
-
-    def _waits(self) -> Waits | None:
+        waits = None
         if self.transport.is_closing():
-            return Waits.READING
-        if self.conn.their_state is h11.IDLE:
-            return Waits.HEAD
-        if self.conn.our_state is h11.DONE and self.conn.their_state is h11.SEND_BODY:
-            return Waits.REST
-        return None
+            waits = Waits.READING
+        elif self.conn.their_state is h11.IDLE:
+            waits = Waits.HEAD
+        elif self.conn.our_state is h11.DONE and self.conn.their_state is h11.SEND_BODY:
+            waits = Waits.REST
+        return waits, self.cycle
 
     def give_up(self, waits: Waits) -> None:
         """Close it; where a head had begun, with an answer."""
@@ -121,8 +113,6 @@ class HttpProtocol(H11Protocol):
             self._refuse(HeadTimeout("The request's head did not arrive in time."))
         else:
             self.transport.close()
-
-    # --- what asyncio tells
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -146,8 +136,6 @@ class HttpProtocol(H11Protocol):
             super().data_received(part)
             self._count(len(part), waiting)
 
-    # --- what goes on elsewhere
-
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         self._discarding = True
         if self._limiter.crowded:
@@ -167,8 +155,6 @@ class HttpProtocol(H11Protocol):
             self._refuse(HeadersTooLarge("The request's head is too large."))
         else:
             self._refuse(InvalidHttp("This is not a request of HTTP/1.1."))
-
-    # --- inside
 
     @property
     def _unread_bytes(self) -> int:

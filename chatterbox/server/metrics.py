@@ -8,7 +8,7 @@ import math
 import time
 from collections import Counter as Tally
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
@@ -17,7 +17,6 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from chatterbox.engine.engine import TTSEngine
-from chatterbox.engine.stats import EngineStats
 from chatterbox.server.lifecycle import Lifecycle
 from chatterbox.server.request_log import OK, AccessRecord
 
@@ -27,43 +26,62 @@ RATE_WINDOW_S = 60.0
 RTF_BUCKETS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 5.0)
 LATENCY_BUCKETS_S = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 STAGES = ("prefill", "step", "sample", "decode")
+SEGMENTS = {
+    "finished": "segments",
+    "failed": "failed_segments",
+    "cancelled": "cancelled_segments",
+    "capped": "capped_segments",
+    "guarded": "guarded_segments",
+}
+"""How segments ended → the engine's counter."""
+COUNTERS = {
+    "retried_attempts": ("retried_segments", "Attempts at a segment that the guard threw away"),
+    "underruns": ("underruns", "Times that a listener in real time had nothing to play"),
+    "underrun_seconds": ("underrun_s", "Seconds that listeners had nothing to play"),
+    "codes": ("codes", "Speech codes sampled"),
+    "steps": ("steps", "Steps of the language model"),
+    "stepped_rows": ("stepped_rows", "Rows over all steps; divided by steps: batch size"),
+}
+"""Metric → the engine's counter, and what it is."""
 
 
-class Metrics:
-    """Counts every request at its end. One for each server; no global registry."""
+class Metrics(Collector):
+    """Counts every request at its end; the engine's own counters are read when asked for, so that
+    nothing is counted twice. One for each server; no global registry."""
 
     def __init__(self, engine: TTSEngine, lifecycle: Lifecycle) -> None:
         self._engine = engine
+        self._lifecycle = lifecycle
         self._started = time.monotonic()
         self._outcomes: Tally[str] = Tally()  # of speech calls
         self._rtf: deque[float] = deque(maxlen=RECENT_REQUESTS)
         self._first_audio_s: deque[float] = deque(maxlen=RECENT_REQUESTS)
         self._finished: deque[tuple[float, float]] = deque(maxlen=RECENT_REQUESTS)  # (when, audio)
         self._audio_s = 0.0
-        self._registry = CollectorRegistry(auto_describe=True)
+        self._registry = registry = CollectorRegistry(auto_describe=True)
         self._requests = Counter(
             "chatterbox_requests",
             "Requests by route and outcome (`ok` or an error's code)",
             ["route", "outcome"],
-            registry=self._registry,
+            registry=registry,
         )
         self._rtf_histogram = Histogram(
             "chatterbox_rtf",
             "Generation time over audio time of finished speech",
             buckets=RTF_BUCKETS,
-            registry=self._registry,
+            registry=registry,
         )
         self._first_audio_histogram = Histogram(
             "chatterbox_first_audio_seconds",
             "From the engine's start on a request to its first sound",
             buckets=LATENCY_BUCKETS_S,
-            registry=self._registry,
+            registry=registry,
         )
         self._audio_counter = Counter(
-            "chatterbox_audio_seconds", "Speech made for finished requests", registry=self._registry
+            "chatterbox_audio_seconds", "Speech made for finished requests", registry=registry
         )
-        self._registry.register(_EngineCollector(engine, lifecycle))
-        ProcessCollector(registry=self._registry)
+        registry.register(self)
+        ProcessCollector(registry=registry)
 
     def ended(self, record: AccessRecord) -> None:
         """A request has ended."""
@@ -87,6 +105,7 @@ class Metrics:
         """For people and for the benchmark."""
         stats = self._engine.stats()
         admission = self._engine.admission
+        segments = {name: getattr(stats, counter) for name, counter in SEGMENTS.items()}
         return {
             "uptime_s": round(time.monotonic() - self._started, 3),
             "requests": {
@@ -101,19 +120,12 @@ class Metrics:
             "audio_s": round(self._audio_s, 3),
             "codes": stats.codes,
             "batch": {
-                "mean_rows": _mean_rows(stats),
+                "mean_rows": round(stats.stepped_rows / stats.steps, 3) if stats.steps else None,
                 "steps": stats.steps,
                 "running_rows": stats.running_rows,
                 "waiting_rows": stats.waiting_rows,
             },
-            "segments": {
-                "finished": stats.segments,
-                "failed": stats.failed_segments,
-                "cancelled": stats.cancelled_segments,
-                "capped": stats.capped_segments,
-                "guarded": stats.guarded_segments,
-                "retried": stats.retried_segments,
-            },
+            "segments": {**segments, "retried": stats.retried_segments},
             "stage_s": {stage: round(getattr(stats, f"{stage}_s"), 3) for stage in STAGES},
         }
 
@@ -125,6 +137,33 @@ class Metrics:
     def families(self) -> list[Metric]:
         """Every metric with its kind and meaning, for docs/reference/metrics.md."""
         return list(self._registry.collect())
+
+    def collect(self) -> Iterator[Metric]:
+        """What is read of the engine."""
+        stats, admission = self._engine.stats(), self._engine.admission
+        for name, text, value in (
+            ("ready", "1 while new work should be sent here", self._lifecycle.ready),
+            ("active_requests", "Requests that hold a place", admission.active),
+            ("queued_requests", "Requests that wait for one", admission.queued),
+            ("running_rows", "Segments in the batch", stats.running_rows),
+            ("waiting_rows", "Segments waiting for a slot", stats.waiting_rows),
+            ("tasks", "Tasks of the event loop", _tasks()),
+        ):
+            yield GaugeMetricFamily(f"chatterbox_{name}", text, value=float(value))
+        segments = CounterMetricFamily(
+            "chatterbox_segments", "Segments by how they ended", labels=["outcome"]
+        )
+        for outcome, counter in SEGMENTS.items():
+            segments.add_metric([outcome], getattr(stats, counter))
+        yield segments
+        for name, (counter, text) in COUNTERS.items():
+            yield CounterMetricFamily(f"chatterbox_{name}", text, value=getattr(stats, counter))
+        stages = CounterMetricFamily(
+            "chatterbox_stage_seconds", "Wall time by stage", labels=["stage"]
+        )
+        for stage in STAGES:
+            stages.add_metric([stage], getattr(stats, f"{stage}_s"))
+        yield stages
 
     def _throughput(self) -> dict[str, float]:
         """Of the last minute, or of the time since the start when that is shorter."""
@@ -152,19 +191,13 @@ def wants_prometheus(accept: str) -> bool:
 def _summary(values: Sequence[float] | deque[float]) -> dict[str, float | int | None]:
     ordered = sorted(values)
     count = len(ordered)
-    if not count:
-        return {"count": 0, "mean": None, "p50": None, "p95": None}
-    return {
-        "count": count,
-        "mean": round(sum(ordered) / count, 4),
-        "p50": round(_quantile(ordered, 0.50), 4),
-        "p95": round(_quantile(ordered, 0.95), 4),
-    }
 
+    def quantile(share: float) -> float | None:
+        """The smallest value that `share` of all do not exceed."""
+        return round(ordered[max(0, math.ceil(share * count) - 1)], 4) if count else None
 
-def _quantile(ordered: Sequence[float], share: float) -> float:
-    """The smallest value that `share` of all do not exceed."""
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+    mean = round(sum(ordered) / count, 4) if count else None
+    return {"count": count, "mean": mean, "p50": quantile(0.50), "p95": quantile(0.95)}
 
 
 def _tasks() -> int:
@@ -172,70 +205,3 @@ def _tasks() -> int:
         return len(asyncio.all_tasks())
     except RuntimeError:  # asked outside of a loop
         return 0
-
-
-def _mean_rows(stats: EngineStats) -> float | None:
-    return round(stats.stepped_rows / stats.steps, 3) if stats.steps else None
-
-
-class _EngineCollector(Collector):
-    """Reads the engine's own counters when asked, so that nothing is counted twice."""
-
-    def __init__(self, engine: TTSEngine, lifecycle: Lifecycle) -> None:
-        self._engine = engine
-        self._lifecycle = lifecycle
-
-    def collect(self) -> Iterable[Metric]:
-        stats = self._engine.stats()
-        yield from self._gauges(stats)
-        yield from self._counters(stats)
-        stages = CounterMetricFamily(
-            "chatterbox_stage_seconds", "Wall time by stage", labels=["stage"]
-        )
-        for stage in STAGES:
-            stages.add_metric([stage], getattr(stats, f"{stage}_s"))
-        yield stages
-
-    def _gauges(self, stats: EngineStats) -> Iterator[Metric]:
-        admission = self._engine.admission
-        for name, text, value in (
-            ("ready", "1 while new work should be sent here", self._lifecycle.ready),
-            ("active_requests", "Requests that hold a place", admission.active),
-            ("queued_requests", "Requests that wait for one", admission.queued),
-            ("running_rows", "Segments in the batch", stats.running_rows),
-            ("waiting_rows", "Segments waiting for a slot", stats.waiting_rows),
-            ("tasks", "Tasks of the event loop", _tasks()),
-        ):
-            yield GaugeMetricFamily(f"chatterbox_{name}", text, value=float(value))
-
-    def _counters(self, stats: EngineStats) -> Iterator[Metric]:
-        segments = CounterMetricFamily(
-            "chatterbox_segments", "Segments by how they ended", labels=["outcome"]
-        )
-        segments.add_metric(["finished"], stats.segments)
-        segments.add_metric(["failed"], stats.failed_segments)
-        segments.add_metric(["cancelled"], stats.cancelled_segments)
-        segments.add_metric(["capped"], stats.capped_segments)
-        segments.add_metric(["guarded"], stats.guarded_segments)
-        yield segments
-        for name, text, value in (
-            (
-                "retried_attempts",
-                "Attempts at a segment that the guard threw away",
-                stats.retried_segments,
-            ),
-            (
-                "underruns",
-                "Times that a listener in real time had nothing to play",
-                stats.underruns,
-            ),
-            ("underrun_seconds", "Seconds that listeners had nothing to play", stats.underrun_s),
-            ("codes", "Speech codes sampled", stats.codes),
-            ("steps", "Steps of the language model", stats.steps),
-            (
-                "stepped_rows",
-                "Rows over all steps; divided by steps: batch size",
-                stats.stepped_rows,
-            ),
-        ):
-            yield CounterMetricFamily(f"chatterbox_{name}", text, value=value)

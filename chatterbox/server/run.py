@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import FrameType
 
 import uvicorn
@@ -25,7 +25,7 @@ from chatterbox.engine.threads import Heartbeat
 from chatterbox.errors import EXIT_ENGINE_DEAD, EXIT_STALLED, ConfigError
 from chatterbox.server.app import create_app
 from chatterbox.server.connection_limiter import ConnectionLimiter
-from chatterbox.server.dialect import Dialect, PortListener
+from chatterbox.server.dialect import Dialect
 from chatterbox.server.http11 import HttpConfig
 from chatterbox.server.lifecycle import Lifecycle
 from chatterbox.server.malloc_trim import MallocTrim
@@ -153,22 +153,22 @@ class _Process:
         self._signal: int | None = None
         self._second_signal = False
         self._died = threading.Event()
+        engine.on_death = self._died.set
         self._exit_code = EXIT_ENGINE_DEAD
         self._heartbeat = Heartbeat("event loop")
         self._notify = functools.partial(notify, address=notify_socket())
         self._watchdog = Watchdog(
-            self._pulses,
+            lambda: [self._heartbeat, *engine.heartbeats],
             config.stall_timeout_s,
             self._stalled,
             on_look=lambda: self._notify(ALIVE),
             timer=LockFreeTimer(),
         )
         self._trimmer = MallocTrim()
-        engine.on_death = self._died.set
         self._app = app = create_app(engine, config, dialects, lifecycle=self._lifecycle)
         bind_port = functools.partial(bind, config.host)
         found = [d.listener(app.services, bind_port) for d in dialects if d.listener]
-        self._listeners: list[PortListener] = [each for each in found if each is not None]
+        self._listeners = [each for each in found if each is not None]
         self.server = Server(http_config(app, app.limiter))
 
     async def run(self) -> int:
@@ -192,9 +192,6 @@ class _Process:
         self._app.openapi()  # builds all routes: else the first requests do, on the event loop
         self._engine.load()
         self._engine.rehearse()
-
-    def _pulses(self) -> list[Heartbeat]:
-        return [self._heartbeat, *self._engine.heartbeats]
 
     def _stalled(self, name: str) -> None:
         """From the watchdog's thread."""
@@ -265,7 +262,8 @@ class _Process:
             self._second_signal = self._signal is not None
             self._signal = self._signal or number
 
-        previous = {number: signal.signal(number, note) for number in _SIGNALS}
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        previous = {number: signal.signal(number, note) for number in numbers}
         try:
             yield
         finally:
@@ -291,31 +289,17 @@ def _keep_for_good() -> None:
     gc.freeze()
 
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
 def _in_thread(call: Callable[[], None]) -> "asyncio.Future[None]":
     """Run in a thread that does not keep the process: loading may hang in a download or a
     driver, and a signal must still end it."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[None] = loop.create_future()
-
-    def tell(fault: BaseException | None) -> None:
-        if future.done():
-            return
-        if fault is None:
-            future.set_result(None)
-        else:
-            future.set_exception(fault)
+    done: Future[None] = Future()
 
     def run() -> None:
-        fault: BaseException | None = None
         try:
             call()
-        except BaseException as raised:  # noqa: BLE001 - carried to whoever awaits
-            fault = raised
-        with contextlib.suppress(RuntimeError):  # the loop is gone: the process is ending
-            loop.call_soon_threadsafe(tell, fault)
+            done.set_result(None)
+        except BaseException as fault:  # noqa: BLE001 - carried to whoever awaits
+            done.set_exception(fault)
 
     threading.Thread(target=run, name="loading", daemon=True).start()
-    return future
+    return asyncio.wrap_future(done)

@@ -12,18 +12,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Seque
 from typing import Any
 
 from fastapi import WebSocket, WebSocketDisconnect
+from websockets.frames import CloseCode
 
 from chatterbox.config import ServerConfig
 from chatterbox.errors import (
-    BodyTooLarge,
     Cancelled,
     ChatterboxError,
     IdleTimeout,
     InternalError,
     InvalidBody,
     KeyLimit,
-    OutOfMemory,
-    Overloaded,
     SlowClient,
     TooManyConnections,
     UnsupportedMediaType,
@@ -39,35 +37,23 @@ log = logging.getLogger(__name__)
 MAX_FRAME_BYTES = 64 * 1024
 """Of one message from a client: no protocol here sends more than text. Enforced by the server
 process (`ws_max_size`), which closes with 1009."""
-NORMAL, GOING_AWAY, UNSUPPORTED, INVALID, POLICY, TOO_BIG, FAULT, TRY_LATER = (
-    1000,
-    1001,
-    1003,
-    1007,
-    1008,
-    1009,
-    1011,
-    1013,
-)
-
-_CODES: tuple[tuple[type[ChatterboxError], int], ...] = (
-    (UnsupportedMediaType, UNSUPPORTED),
-    (InvalidBody, INVALID),
-    (BodyTooLarge, TOO_BIG),
-    (Overloaded, TRY_LATER),
-    (KeyLimit, TRY_LATER),
-    (OutOfMemory, TRY_LATER),
-)
+_CLOSE_CODES = {
+    "unsupported_media_type": CloseCode.UNSUPPORTED_DATA,
+    "invalid_body": CloseCode.INVALID_DATA,
+    "body_too_large": CloseCode.MESSAGE_TOO_BIG,
+    "overloaded": CloseCode.TRY_AGAIN_LATER,
+    "key_limit": CloseCode.TRY_AGAIN_LATER,
+    "out_of_memory": CloseCode.TRY_AGAIN_LATER,
+    "not_ready": CloseCode.TRY_AGAIN_LATER,
+    "draining": CloseCode.TRY_AGAIN_LATER,
+}
 
 
 def close_code(error: ChatterboxError) -> int:
     """What the socket is closed with after `error`; docs/dialects.md has the table."""
-    for kind, code in _CODES:
-        if isinstance(error, kind):
-            return code
-    if error.code in ("not_ready", "draining"):
-        return TRY_LATER
-    return FAULT if error.kind == "server_error" else POLICY
+    ours = error.kind == "server_error"
+    usual = CloseCode.INTERNAL_ERROR if ours else CloseCode.POLICY_VIOLATION
+    return int(_CLOSE_CODES.get(error.code, usual))
 
 
 class Socket:
@@ -79,8 +65,6 @@ class Socket:
         self.idle_s = idle_s
         self.busy: Callable[[], bool] = lambda: False
         self._websocket = websocket
-
-    # --- in
 
     async def receive(self) -> str | bytes:
         """The next message. Raises Cancelled once the client has left, and IdleTimeout."""
@@ -101,10 +85,7 @@ class Socket:
         """The next message, which must be a JSON object in a text frame."""
         return json_object(await self.receive())
 
-    # --- out
-
     async def send_json(self, body: dict[str, Any]) -> None:
-        """One text frame."""
         await self.send(json.dumps(body, allow_nan=False))
 
     async def send(self, data: str | bytes) -> None:
@@ -145,7 +126,7 @@ class SocketServer:
         raises, the error goes through `send_error` and its kind decides the close code."""
         try:
             async with self._room():
-                await websocket.accept(subprotocol_of(websocket.scope["subprotocols"]))
+                await websocket.accept(_subprotocol(websocket.scope["subprotocols"]))
                 socket = Socket(websocket, self._config.websocket_idle_timeout_s)
                 await self._converse(socket, protocol, send_error)
         except (TooManyConnections, KeyLimit) as full:  # those of a conversation were told in it
@@ -170,7 +151,7 @@ class SocketServer:
             self._admission.lifecycle.check_open()
             await protocol(socket)
         except Cancelled:
-            await socket.close(GOING_AWAY)  # it has left, or does not read any more
+            await socket.close(CloseCode.GOING_AWAY)  # it has left, or does not read any more
         except ChatterboxError as error:
             await self._refuse(socket, error, send_error)
         except Exception:
@@ -178,7 +159,7 @@ class SocketServer:
             bug = InternalError("The server failed on this socket; its log has the reason.")
             await self._refuse(socket, bug, send_error)
         else:
-            await socket.close(NORMAL)
+            await socket.close(CloseCode.NORMAL_CLOSURE)
 
     async def _refuse(self, socket: Socket, error: ChatterboxError, send_error: SendError) -> None:
         with contextlib.suppress(Cancelled):
@@ -186,7 +167,7 @@ class SocketServer:
         await socket.close(close_code(error), error.code)
 
 
-def subprotocol_of(offered: Sequence[str]) -> str | None:
+def _subprotocol(offered: Sequence[str]) -> str | None:
     """The answer to `Sec-WebSocket-Protocol`, without which a browser that offers any closes the
     socket: the first that is no key. None of them changes what is said."""
     key = SUBPROTOCOL.decode("ascii")

@@ -28,12 +28,12 @@ AUDIO_ANSWER: dict[int | str, dict[str, Any]] = {
     200: {"description": "Sound", "content": {row.media_type: {} for row in FORMATS.values()}}
 }
 
-BodySniffer = Callable[[Body], SpeechPlan | None]
+Sniffer = Callable[[Body], SpeechPlan | None]
 """Reads a body that a dialect's clients send to `/tts`; None: it is not theirs."""
 
 
 def speech_router(
-    service: SpeechService, engine: TTSEngine, sniffers: Sequence[BodySniffer] = ()
+    service: SpeechService, engine: TTSEngine, sniffers: Sequence[Sniffer] = ()
 ) -> APIRouter:
     """The two calls. `sniffers`: of dialects whose clients post to `/tts` too."""
     router = APIRouter(tags=["speech"])

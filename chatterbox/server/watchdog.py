@@ -37,7 +37,6 @@ class LockFreeTimer:
         faulthandler.dump_traceback_later(seconds, exit=True, file=2)
 
     def cancel(self) -> None:
-        """Nothing will happen."""
         faulthandler.cancel_dump_traceback_later()
 
 
@@ -65,14 +64,7 @@ class Watchdog:
         self._leave = leave
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
-
-    def start(self) -> None:
-        """From now on."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """The process is ending as it should."""
-        self._stopped.set()
+        self.start, self.stop = self._thread.start, self._stopped.set
 
     def _run(self) -> None:
         looks = max(LOOKS, math.ceil(self._stall_s / LONGEST_PAUSE_S))

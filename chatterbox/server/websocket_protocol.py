@@ -11,7 +11,7 @@ from typing import Any
 
 import uvicorn
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import Frame
+from websockets.frames import CloseCode, Frame
 from websockets.http11 import Request, Response
 
 from chatterbox.server.connection_limiter import ConnectionLimiter, Waits
@@ -19,7 +19,6 @@ from chatterbox.server.request_log import GUARDS
 
 SLICE_BYTES = 4 * 1024
 """Parsed between two looks at whether to go on: at most 682 frames, some 5 ms."""
-POLICY_VIOLATION = 1008
 FRAMES_PER_S = 100.0
 BURST_FRAMES = 1000.0
 """Fragments of messages, and frames after the server's own close."""
@@ -52,8 +51,6 @@ class WebSocket(WebSocketsSansIOProtocol):
         self._unparsed = bytearray()
         self._allowance = Allowance(FRAMES_PER_S, BURST_FRAMES, self.loop.time)
 
-    # --- what the limiter asks
-
     def waits(self) -> tuple[Waits | None, object]:
         """See `connection_limiter.py`. How long it may be silent is its protocol's business."""
         if self.transport.is_closing():
@@ -63,8 +60,6 @@ class WebSocket(WebSocketsSansIOProtocol):
     def give_up(self, _waits: Waits) -> None:
         """It is gone."""
         self.transport.abort()
-
-    # --- what asyncio tells
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -87,20 +82,14 @@ class WebSocket(WebSocketsSansIOProtocol):
         super().resume_writing()
         self._parse()
 
-    # --- what the application does
-
     async def receive(self) -> Any:
-        """As uvicorn's."""
         message = await super().receive()
         self._parse_soon()
         return message
 
     async def send(self, message: Any) -> None:
-        """As uvicorn's."""
         await super().send(message)
         self._parse_soon()  # a close lets reading go on
-
-    # --- the handshake
 
     def handle_connect(self, event: Request) -> None:
         """As uvicorn's, whose own refusals get the headers of every answer here."""
@@ -114,8 +103,6 @@ class WebSocket(WebSocketsSansIOProtocol):
 
         self.conn.send_response = send_guarded  # type: ignore[method-assign]
         super().handle_connect(event)
-
-    # --- frames
 
     def handle_ping(self) -> None:
         if self._may(CONTROL_COST):
@@ -137,8 +124,6 @@ class WebSocket(WebSocketsSansIOProtocol):
         if self._may(1):
             super().handle_cont(event)
 
-    # --- inside
-
     def _may_carry(self, first: Frame) -> bool:
         """Whole messages are free: the application reads them, and is waited for."""
         return (first.fin and not self.close_sent) or self._may(1)
@@ -147,7 +132,7 @@ class WebSocket(WebSocketsSansIOProtocol):
         if self.transport.is_closing():
             return False
         if not self._allowance.take(cost):
-            self.conn.fail(POLICY_VIOLATION, "too many frames")
+            self.conn.fail(CloseCode.POLICY_VIOLATION, "too many frames")
             if self.conn.close_sent is None:  # not even accepted yet
                 self.transport.abort()
             else:

@@ -6,16 +6,14 @@ from chatterbox.dialects.elevenlabs import http, socket, voices
 from chatterbox.server.dialect import Dialect, Services
 
 
-def router(services: Services) -> APIRouter:
-    """All routes of the family."""
-    routes = APIRouter()
+def add_routes(routes: APIRouter, services: Services) -> None:
     for part in (http, voices, socket):
-        routes.include_router(part.router(services))
-    return routes
+        part.add_routes(routes, services)
 
 
 DIALECT = Dialect(
-    router,
+    add_routes,
+    tag="elevenlabs",
     paths=("/v1/text-to-speech", "/v1/voices", "/v2/voices", "/v1/user"),
     error_shape=http.error_shape,
 )

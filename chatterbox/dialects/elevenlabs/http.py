@@ -199,9 +199,7 @@ def output_format(name: str | None) -> AudioFormat:
     return found
 
 
-def router(services: Services) -> APIRouter:
-    """The four calls, and the list of models."""
-    routes = APIRouter(tags=["elevenlabs"])
+def add_routes(routes: APIRouter, services: Services) -> None:
     models = APIRouter(route_class=ClientRoute)
     schema = form_schema(SpeechFields)
 
@@ -242,7 +240,6 @@ def router(services: Services) -> APIRouter:
         return JSONResponse(_models(services.engine.info.name, services.config.max_text_length))
 
     routes.include_router(models)
-    return routes
 
 
 def _call(services: Services, request: Request, voice_id: str, body: Body) -> SpeechRequest:

@@ -122,10 +122,7 @@ async def _receive(socket: Socket) -> Message:
     return fields_of_message(Message, await socket.receive_json())
 
 
-def router(services: Services) -> APIRouter:
-    """Both sockets."""
-    routes = APIRouter()
-
+def add_routes(routes: APIRouter, services: Services) -> None:
     def serve(kind: type[Single] | type[Multi], websocket: WebSocket) -> Awaitable[None]:
         async def protocol(socket: Socket) -> None:
             query, _ = lenient_fields_of(Query, Body(dict(socket.query)))
@@ -145,5 +142,3 @@ def router(services: Services) -> APIRouter:
     async def multi(websocket: WebSocket) -> None:
         """ElevenLabs: the same with contexts side by side."""
         await serve(Multi, websocket)
-
-    return routes

@@ -74,13 +74,10 @@ def voice_body(info: VoiceInfo) -> dict[str, Any]:
     }
 
 
-def router(services: Services) -> APIRouter:
-    """The calls."""
-    routes = APIRouter(tags=["elevenlabs"])
+def add_routes(routes: APIRouter, services: Services) -> None:
     _add_lists(routes, services.voices)
     _add_changes(routes, services.voices)
     _add_user(routes, services)
-    return routes
 
 
 def _add_lists(routes: APIRouter, voices: VoiceService) -> None:

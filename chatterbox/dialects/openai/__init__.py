@@ -6,12 +6,9 @@ from chatterbox.dialects.openai import models, speech, voices
 from chatterbox.server.dialect import Dialect, Services
 
 
-def router(services: Services) -> APIRouter:
-    """All routes of the family."""
-    routes = APIRouter()
+def add_routes(routes: APIRouter, services: Services) -> None:
     for part in (speech, voices, models):
-        routes.include_router(part.router(services))
-    return routes
+        part.add_routes(routes, services)
 
 
-DIALECT = Dialect(router, paths=("/v1/audio",), error_shape=speech.error_shape)
+DIALECT = Dialect(add_routes, tag="openai", paths=("/v1/audio",), error_shape=speech.error_shape)

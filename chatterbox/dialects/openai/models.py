@@ -12,9 +12,7 @@ from chatterbox.server.dialect import Services
 ALIASES = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
 
 
-def router(services: Services) -> APIRouter:
-    """The lists."""
-    routes = APIRouter(tags=["models"])
+def add_routes(routes: APIRouter, services: Services) -> None:
     started = int(time.time())
 
     def names() -> list[str]:
@@ -42,5 +40,3 @@ def router(services: Services) -> APIRouter:
     async def audio_models() -> Response:
         """The models that speak, as Open WebUI asks for them."""
         return JSONResponse({"object": "list", "models": [entry(name) for name in names()]})
-
-    return routes

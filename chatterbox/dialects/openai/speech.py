@@ -81,10 +81,7 @@ def error_shape(error: ChatterboxError, request_id: str) -> tuple[int, Any]:
     return status, body
 
 
-def router(services: Services) -> APIRouter:
-    """The call."""
-    routes = APIRouter(tags=["openai"])
-
+def add_routes(routes: APIRouter, services: Services) -> None:
     def read(body: Body) -> SpeechPlan:
         fields, unknown = lenient_fields_of(SpeechFields, body)
         call = services.call(
@@ -107,8 +104,6 @@ def router(services: Services) -> APIRouter:
     async def speech(request: Request) -> Response:
         """OpenAI: text to speech, streamed as sound or as server-sent events."""
         return SpeechResponse(services.speech, request, read)
-
-    return routes
 
 
 def _event(body: dict[str, Any]) -> bytes:

@@ -105,14 +105,11 @@ def consent_body(consent: Consent) -> dict[str, Any]:
     }
 
 
-def router(services: Services) -> APIRouter:
-    """The calls."""
-    routes = APIRouter(tags=["openai"])
+def add_routes(routes: APIRouter, services: Services) -> None:
     book = ConsentBook(services.engine.config.data_dir / "consents.json")
     _add_voices(routes, services.voices, book)
     _add_consents(routes, services.voices, book)
     _add_library(routes, services.voices)
-    return routes
 
 
 def _add_voices(routes: APIRouter, voices: VoiceService, book: ConsentBook) -> None:
