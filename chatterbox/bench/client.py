@@ -122,7 +122,7 @@ class Server:
                 else:
                     server_rtf = _number(response.headers.get("X-RTF"))
                     async for data in response.aiter_raw():
-                        listener.hear(data, time.perf_counter())
+                        listener.feed(data, time.perf_counter())
                     listener.finish()
         except BadAudio as failure:
             error = str(failure)

@@ -97,7 +97,7 @@ class Listener:
         """Length of what has arrived."""
         return self.samples / self._header.sample_rate_hz if self._header else 0.0
 
-    def hear(self, data: bytes, at_s: float) -> None:
+    def feed(self, data: bytes, at_s: float) -> None:
         """More bytes of the reply; BadAudio where they are no mono 16-bit WAV."""
         self._pending += data
         if self._header is None:

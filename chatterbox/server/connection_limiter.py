@@ -61,7 +61,7 @@ class ConnectionLimiter:
         return len(self._since)
 
     @property
-    def crowded(self) -> bool:
+    def over_limit(self) -> bool:
         """Whether more are in than there is room for. Who comes now is answered, but only probes
         are served."""
         return len(self) > self._limit
@@ -71,18 +71,18 @@ class ConnectionLimiter:
         """Those without a request."""
         return [who for who in self._since if who.waits()[0] is Waits.HEAD]
 
-    def enter(self, connection: Connection) -> None:
+    def add(self, connection: Connection) -> None:
         """Somebody came. Where it is crowded, who waited longest without a request must go."""
         self._since[connection] = (connection.waits(), self._now())
         if self._timer is None:
             self._sweep_later()
-        idle = self.idle if self.crowded else []
+        idle = self.idle if self.over_limit else []
         if len(idle) > 1:  # not the one that has just come
             oldest = min(idle, key=lambda who: self._since[who][1])
             oldest.give_up(Waits.HEAD)
-            self.leave(oldest)
+            self.remove(oldest)
 
-    def leave(self, connection: Connection) -> None:
+    def remove(self, connection: Connection) -> None:
         """Its connection is closed, or goes on as another one."""
         self._since.pop(connection, None)
 

@@ -116,12 +116,12 @@ class HttpProtocol(H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._limiter.enter(self)
-        if self._limiter.crowded:
+        self._limiter.add(self)
+        if self._limiter.over_limit:
             self.app = _only_probes(self.app)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._limiter.leave(self)
+        self._limiter.remove(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -138,13 +138,13 @@ class HttpProtocol(H11Protocol):
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         self._discarding = True
-        if self._limiter.crowded:
+        if self._limiter.over_limit:
             full = TooManyConnections("Too many connections.", retry_after_s=OVER_LIMIT_RETRY_S)
             self._refuse(full)
         elif not _fits(self.headers, event.target):
             self._refuse(HeadersTooLarge("The handshake's head is too large."))
         else:
-            self._limiter.leave(self)
+            self._limiter.remove(self)
             super().handle_websocket_upgrade(event)
 
     def send_400_response(self, _msg: str) -> None:
@@ -231,8 +231,8 @@ def _with_peer(app: ASGIApp) -> ASGIApp:
 def _only_probes(app: ASGIApp) -> ASGIApp:
     """What connections beyond the bound are served."""
 
-    async def crowded(scope: Scope, receive: Receive, send: Send) -> None:
+    async def over_limit(scope: Scope, receive: Receive, send: Send) -> None:
         scope[OVER_LIMIT] = scope["path"] not in PROBES
         await app(scope, receive, send)
 
-    return crowded
+    return over_limit

@@ -20,7 +20,7 @@ class Lifecycle:
     def __init__(self, engine: TTSEngine) -> None:
         self._engine = engine
         self.draining = False
-        self.rehearsing = False
+        self.warming_up = False
         """Requests are taken, but nobody should be sent here yet."""
 
     @property
@@ -35,7 +35,7 @@ class Lifecycle:
     @property
     def ready(self) -> bool:
         """Whether new work should be sent here."""
-        return self.phase == "ready" and not self.rehearsing and not self._crowded
+        return self.phase == "ready" and not self.warming_up and not self._crowded
 
     @property
     def _crowded(self) -> bool:
@@ -66,7 +66,7 @@ class Lifecycle:
     def check_ready(self) -> None:
         """Raises NotReady, Draining or EngineDead unless new work should be sent here."""
         self.check_open()
-        if self.rehearsing:
+        if self.warming_up:
             raise NotReady("The server is warming up.", retry_after_s=LOADING_RETRY_S)
         if self._crowded:
             retry_s = self._engine.admission.retry_after_s()

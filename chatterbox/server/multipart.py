@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from chatterbox.errors import InvalidBody, UnsupportedMediaType
 
@@ -75,47 +76,39 @@ class Splitter:
         self.done = False  # the last boundary has come
         self._delimiter = b"\r\n--" + boundary
         self._buffer = bytearray(b"\r\n")  # so that the first boundary is like the others
-        self._next = self._data
+        self._found = self._parse()
 
     def feed(self, data: bytes) -> Iterator[Part | bytes]:
         """The head of each part, then its content in pieces. What stands before the first part
         comes as content too. Raises InvalidBody and UnsupportedMediaType."""
-        if self.done:
-            return
-        self._buffer += data
-        while not self.done and (found := self._next()) is not None:
-            yield found
+        if not self.done:
+            self._buffer += data
+            yield from iter(partial(next, self._found), None)
 
-    def _data(self) -> bytes | None:
-        at = self._buffer.find(self._delimiter)
-        if at >= 0:
-            self._next = self._boundary
-            return self._take(at, len(self._delimiter))
-        sure = len(self._buffer) - len(self._delimiter) + 1
-        return self._take(sure) if sure > 0 else None
-
-    def _boundary(self) -> bytes | None:
-        """What follows a boundary: `--` after the last one, else the line's end."""
-        if self._buffer.startswith(b"--"):
-            self.done = True
-            return b""
-        end = self._buffer.find(b"\r\n", 0, _PADDING_BYTES)
-        if end < 0:
-            self._check_length(_PADDING_BYTES)
-            return None
-        if self._buffer[:end].strip(b" \t"):
-            raise InvalidBody("The multipart body cannot be read: a boundary has no end.")
-        self._take(end)
-        self._next = self._head  # type: ignore[assignment]
-        return b""
-
-    def _head(self) -> Part | None:
-        end = self._buffer.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES)
-        if end < 0:
-            self._check_length(MAX_HEAD_BYTES)
-            return None
-        self._next = self._data
-        return _part(self._take(end, 4))
+    def _parse(self) -> Iterator[Part | bytes | None]:
+        """None where more must come first."""
+        buffer = self._buffer
+        while True:
+            while (at := buffer.find(self._delimiter)) < 0:
+                sure = len(buffer) - len(self._delimiter) + 1
+                if sure > 0:
+                    yield self._take(sure)
+                yield None
+            yield self._take(at, len(self._delimiter))
+            while not buffer.startswith(b"--"):
+                if (end := buffer.find(b"\r\n", 0, _PADDING_BYTES)) >= 0:
+                    break
+                self._check_length(_PADDING_BYTES)
+                yield None
+            else:
+                self.done = True
+                return
+            if self._take(end).strip(b" \t"):
+                raise InvalidBody("The multipart body cannot be read: a boundary has no end.")
+            while (end := buffer.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES)) < 0:
+                self._check_length(MAX_HEAD_BYTES)
+                yield None
+            yield _part(self._take(end, 4))
 
     def _take(self, count: int, skip: int = 0) -> bytes:
         taken = bytes(self._buffer[:count])

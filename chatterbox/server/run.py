@@ -149,7 +149,7 @@ class _Process:
         self._sock = sock
         self._announce = announce
         self._lifecycle = Lifecycle(engine)
-        self._lifecycle.rehearsing = True
+        self._lifecycle.warming_up = True
         self._signal: int | None = None
         self._second_signal = False
         self._died = threading.Event()
@@ -206,7 +206,7 @@ class _Process:
                 loading.result()  # raises what loading raised
                 self._engine.prepare_voices()
                 _keep_for_good()
-                self._lifecycle.rehearsing = False
+                self._lifecycle.warming_up = False
                 self._announce(address_of(self._sock))
                 self._notify(READY)
                 announced = True

@@ -20,8 +20,6 @@ from chatterbox.server.upload import Upload
 from chatterbox.voices.library import VoiceLibrary
 from chatterbox.voices.names import VoiceInfo
 
-PIECE_BYTES = 64 * 1024
-"""More is in memory for nobody who does not read."""
 DEPTH = 2
 """So deep are lists and objects encoded element by element: each takes microseconds, and between
 two of them other threads may go on. `json` would encode all of them in one go."""
@@ -44,21 +42,6 @@ class VoiceLists:
                 body = await asyncio.to_thread(lambda: as_json(render(voices)))
                 self._kept[kind] = voices, body
         return body
-
-
-class ListAnswer(Response):
-    """A long JSON body, sent as fast as it is read."""
-
-    media_type = "application/json"
-
-    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        start = {"status": self.status_code, "headers": self.raw_headers}
-        await send({"type": "http.response.start", **start})
-        body = bytes(self.body)
-        for at in range(0, len(body), PIECE_BYTES):
-            piece = body[at : at + PIECE_BYTES]
-            more = at + PIECE_BYTES < len(body)
-            await send({"type": "http.response.body", "body": piece, "more_body": more})
 
 
 def as_json(value: Any) -> bytes:
@@ -122,7 +105,7 @@ class VoiceService:
 
     async def list_answer(self, kind: str, render: Render) -> Response:
         """As `list_body`, to be sent."""
-        return ListAnswer(await self.list_body(kind, render))
+        return Response(await self.list_body(kind, render), media_type="application/json")
 
     async def info(self, voice: str) -> VoiceInfo:
         """One voice, by id, name or alias. Raises VoiceNotFound."""

@@ -63,10 +63,10 @@ class WebSocket(WebSocketsSansIOProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._limiter.enter(self)
+        self._limiter.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._limiter.leave(self)
+        self._limiter.remove(self)
         self._unparsed.clear()
         super().connection_lost(exc)
 

@@ -19,7 +19,7 @@ UNKNOWN = wav_header(RATE_HZ, None)
 def heard(*arrivals: tuple[float, bytes]) -> Listener:
     listener = Listener()
     for at_s, data in arrivals:
-        listener.hear(data, at_s)
+        listener.feed(data, at_s)
     return listener
 
 
@@ -64,7 +64,7 @@ def test_any_cut_of_the_bytes_is_the_same_audio(cuts: list[int]) -> None:
     edges = sorted(min(cut, len(data)) for cut in cuts)
     listener = Listener()
     for start, end in zip([0, *edges], [*edges, len(data)], strict=True):
-        listener.hear(data[start:end], 0.0)
+        listener.feed(data[start:end], 0.0)
     listener.finish()
     assert listener.samples == 250
 

@@ -144,7 +144,7 @@ async def test_f51_the_door_by_its_own_clock():
     door = ConnectionLimiter(2, lambda record: None, now=lambda: clock[0])
     silent, served, unread = Somebody(Waits.HEAD), Somebody(None), Somebody(Waits.READING)
     for somebody in (silent, served, unread):
-        door.enter(somebody)
+        door.add(somebody)
     for second in range(30):
         clock[0] = second
         served.request += 1

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 from harness import FakeEngine, error_of, report_of, serving, until
+from starlette.responses import Response
 
 from chatterbox.errors import VoiceNotFound
 from chatterbox.server import voice_service
+from chatterbox.server.disconnect import PART_BYTES, WriteTimeout
 from chatterbox.server.status_routes import without_directories
-from chatterbox.server.voice_service import PIECE_BYTES, ListAnswer, VoiceLists, as_json
+from chatterbox.server.voice_service import VoiceLists, as_json
 from chatterbox.voices.names import VoiceInfo
 
 WAV = {"voice_file": ("me.wav", b"RIFFfour", "audio/wav")}
@@ -167,11 +169,11 @@ async def test_f92_a_list_is_sent_in_pieces():
     async def send(message):
         sent.append(message)
 
-    body = b"x" * (3 * PIECE_BYTES + 1)
-    await ListAnswer(body)({}, None, send)
+    body = b"x" * (3 * PART_BYTES + 1)
+    await WriteTimeout(Response(body))({"type": "http"}, None, send)
     assert sent[0]["status"] == 200
     assert (b"content-length", str(len(body)).encode()) in sent[0]["headers"]
-    assert [len(part["body"]) for part in sent[1:]] == [*[PIECE_BYTES] * 3, 1]
+    assert [len(part["body"]) for part in sent[1:]] == [*[PART_BYTES] * 3, 1]
     assert [part["more_body"] for part in sent[1:]] == [True, True, True, False]
 
 

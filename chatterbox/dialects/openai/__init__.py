@@ -2,12 +2,12 @@
 
 from fastapi import APIRouter
 
-from chatterbox.dialects.openai import models, speech, voices
+from chatterbox.dialects.openai import speech, voices
 from chatterbox.server.dialect import Dialect, Services
 
 
 def add_routes(routes: APIRouter, services: Services) -> None:
-    for part in (speech, voices, models):
+    for part in (speech, voices):
         part.add_routes(routes, services)
 
 

@@ -1,4 +1,4 @@
-"""OpenAI's `POST /v1/audio/speech`, streamed as a file or as server-sent events; their errors.
+"""OpenAI's `POST /v1/audio/speech`, as a file or as server-sent events; models; their errors.
 
 docs/dialects.md, "OpenAI". A seed, the sampler's fields, `max_tokens` and `stream` are additions
 that Orpheus's servers made.
@@ -6,22 +6,25 @@ that Orpheus's servers made.
 
 import base64
 import json
+import time
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BeforeValidator, Field
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from chatterbox.audio.encode import FORMATS, audio_format
 from chatterbox.dialects.shared.voice_names import OPENAI_VOICES, voice_or_alias
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
-from chatterbox.errors import ChatterboxError
+from chatterbox.errors import ChatterboxError, RouteNotFound, shown
 from chatterbox.server.body import Body
 from chatterbox.server.dialect import Services
 from chatterbox.server.errors import native_shape
 from chatterbox.server.schemas import Name, SamplingFields, Text, form_schema, lenient_fields_of
 from chatterbox.server.speech_response import Framing, SpeechPlan, SpeechResponse, whole_file
 from chatterbox.text import CodeBlocks
+
+ALIASES = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
 
 
 def _voice_name(value: object) -> object:
@@ -82,6 +85,9 @@ def error_shape(error: ChatterboxError, request_id: str) -> tuple[int, Any]:
 
 
 def add_routes(routes: APIRouter, services: Services) -> None:
+    """The call, and the lists of models: one model and three aliases."""
+    _add_models(routes, services)
+
     def read(body: Body) -> SpeechPlan:
         fields, unknown = lenient_fields_of(SpeechFields, body)
         call = services.call(
@@ -104,6 +110,36 @@ def add_routes(routes: APIRouter, services: Services) -> None:
     async def speech(request: Request) -> Response:
         """OpenAI: text to speech, streamed as sound or as server-sent events."""
         return SpeechResponse(services.speech, request, read)
+
+
+def _add_models(routes: APIRouter, services: Services) -> None:
+    started = int(time.time())
+
+    def names() -> list[str]:
+        services.admission.lifecycle.check_open()  # until it is loaded nobody knows its name
+        return [services.engine.info.name, *ALIASES]
+
+    def entry(name: str) -> dict[str, Any]:
+        return {"id": name, "object": "model", "created": started, "owned_by": "chatterbox"}
+
+    @routes.get("/v1/models")
+    async def models() -> Response:
+        """OpenAI's list of models; ElevenLabs' for its clients, who say who they are."""
+        return JSONResponse({"object": "list", "data": [entry(name) for name in names()]})
+
+    @routes.get("/v1/models/{name:path}")
+    async def model(name: str) -> Response:
+        """OpenAI: one model."""
+        if name not in names():
+            raise RouteNotFound(
+                f"There is no model '{shown(name)}'; in a call, any name is taken.", param="model"
+            )
+        return JSONResponse(entry(name))
+
+    @routes.get("/v1/audio/models")
+    async def audio_models() -> Response:
+        """The models that speak, as Open WebUI asks for them."""
+        return JSONResponse({"object": "list", "models": [entry(name) for name in names()]})
 
 
 def _event(body: dict[str, Any]) -> bytes:

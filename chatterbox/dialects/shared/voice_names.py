@@ -6,33 +6,24 @@ from chatterbox.errors import VoiceNotFound
 from chatterbox.server.dialect import Services
 from chatterbox.voices.names import VoiceInfo
 
-OPENAI_VOICES = {
-    "alloy": "slt",
-    "ash": "rms",
-    "ballad": "awb",
-    "coral": "slt",
-    "echo": "rms",
-    "fable": "awb",
-    "onyx": "kal16",
-    "nova": "slt",
-    "sage": "slt",
-    "shimmer": "slt",
-    "verse": "rms",
-    "marin": "slt",
-    "cedar": "kal16",
-}
+
+def _by_name(voices: dict[str, str]) -> dict[str, str]:
+    return {name: voice for voice, names in voices.items() for name in names.split()}
+
+
+OPENAI_VOICES = _by_name(
+    {
+        "slt": "alloy coral nova sage shimmer marin",
+        "rms": "ash echo verse",
+        "awb": "ballad fable",
+        "kal16": "onyx cedar",
+    }
+)
 """OpenAI's names → the built-in voice nearest in kind. Clients send these unasked (Pipecat refuses
 any other), so they must speak; a real voice of that name goes first."""
-ORPHEUS_VOICES = {
-    "tara": "slt",
-    "leah": "slt",
-    "jess": "slt",
-    "mia": "slt",
-    "zoe": "slt",
-    "leo": "rms",
-    "dan": "awb",
-    "zac": "kal16",
-}
+ORPHEUS_VOICES = _by_name(
+    {"slt": "tara leah jess mia zoe", "rms": "leo", "awb": "dan", "kal16": "zac"}
+)
 """Orpheus' eight voices, in the same way, where Orpheus is not what speaks."""
 
 
