@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from chatterbox import __version__
 from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.audio.encode import audio_format
-from chatterbox.dialects.shared.char_timing import Timing, Word, Words
+from chatterbox.dialects.shared.alignment import Timing, Word, Words
 from chatterbox.dialects.shared.incremental_speech import SocketSpeech, Utterance
 from chatterbox.dialects.shared.messages import (
     fields_of_message,

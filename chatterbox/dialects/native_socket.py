@@ -14,7 +14,7 @@ from pydantic import Field
 from chatterbox.arrays import F32
 from chatterbox.audio.encode import AudioFormat, Encoder, audio_format
 from chatterbox.audio.pace import FASTEST, SLOWEST
-from chatterbox.dialects.shared.char_timing import Word, Words
+from chatterbox.dialects.shared.alignment import Word, Words
 from chatterbox.dialects.shared.contexts import ContextSocket
 from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Utterance
 from chatterbox.dialects.shared.messages import fields_of_message, unknown_message

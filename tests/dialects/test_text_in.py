@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatterbox.dialects.shared.char_timing import Timing, Words
+from chatterbox.dialects.shared.alignment import Timing, Words
 from chatterbox.dialects.shared.incremental_speech import MOST_ITEMS, Mark, SpeechQueue
 from chatterbox.dialects.shared.sentence_buffer import MOST_CHARS, SentenceBuffer
 from chatterbox.engine.speech_stream import SpeechReport

@@ -1,6 +1,7 @@
 """When each character is spoken: exact at the segments' bounds, evenly spread within a segment.
 
-Pure: texts and times in, characters and times out.
+Until a segment's end is known, its length is estimated from its text, and the error is corrected at
+its end.
 """
 
 import math
@@ -10,6 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
+from chatterbox.arrays import SAMPLE_RATE_HZ
+from chatterbox.engine.speech_stream import SpeechReport
+
+CHARS_PER_S = 15.0
+"""English speech: the estimate for a segment that is still being generated."""
+MOST_SHARE = 0.8
+"""While a segment's end is unknown, at most this share of its characters counts as spoken."""
+_SAMPLE_S = 1 / SAMPLE_RATE_HZ  # two sums of the same pieces may differ by less
 SKIPPED_WORDS = 8
 """So many written words in a row may be spoken as others (figures, addresses)."""
 ADDED_WORDS = 120
@@ -59,6 +68,113 @@ def spread(text: str, before_s: float, start_s: float, end_s: float) -> Alignmen
 def _floor_ms(time_s: float) -> float:
     """To the millisecond, and never past the end of the sound."""
     return math.floor(time_s * 1000) / 1000
+
+
+class Timing:
+    """Times of one text's characters, counted from its audio's start (`lead_s` of silence)."""
+
+    def __init__(self, text: str, report: SpeechReport, lead_s: float = 0.0) -> None:
+        self._report = report
+        self._lead_s = lead_s
+        self._pieces = original_pieces(text, report.segment_texts)
+        self._segment = 0
+        self._emitted = 0  # characters of the segment
+        self._emitted_until_s = 0.0
+
+    def until(self, now_s: float) -> Alignment:
+        """The characters from where the last call left off to the moment `now_s` of the sound;
+        where there are any, they fill that time from end to end."""
+        found = Alignment()
+        ends_s = self._report.segment_ends_s
+        begun = min(len(self._pieces), len(self._report.segment_starts_s))
+        while (nth := self._segment) < begun:
+            end_s = self._lead_s + ends_s[nth] if nth < len(ends_s) else None
+            if end_s is None or end_s > now_s + _SAMPLE_S:
+                self._emit(found, self._spoken_chars(nth, now_s, end_s), now_s)
+                break
+            self._emit_rest(found, end_s)
+        return found
+
+    def rest(self, now_s: float) -> Alignment:
+        """The remaining characters, when the audio is complete and `now_s` long."""
+        found = self.until(now_s)
+        while self._segment < len(self._pieces):
+            self._emit_rest(found, now_s)
+        found.end_at(now_s)
+        return found
+
+    def _start_s(self, nth: int) -> float:
+        starts_s = self._report.segment_starts_s
+        return self._lead_s + starts_s[nth] if nth < len(starts_s) else self._emitted_until_s
+
+    def _spoken_chars(self, nth: int, now_s: float, end_s: float | None) -> int:
+        """How many characters of the segment have been spoken by now; never all of them."""
+        chars, spoken_s = len(self._pieces[nth]), now_s - self._start_s(nth)
+        if spoken_s <= 0:
+            return self._emitted
+        if end_s is None:
+            whole_s = max(chars / CHARS_PER_S, spoken_s / MOST_SHARE)
+        else:
+            whole_s = end_s - self._start_s(nth)
+        return max(self._emitted, min(chars - 1, int(chars * spoken_s / whole_s)))
+
+    def _emit_rest(self, found: Alignment, end_s: float) -> None:
+        self._emit(found, len(self._pieces[self._segment]), end_s)
+        self._segment, self._emitted = self._segment + 1, 0
+
+    def _emit(self, found: Alignment, until: int, now_s: float) -> None:
+        piece = self._pieces[self._segment][self._emitted : until]
+        if not piece:
+            return
+        since_s = self._emitted_until_s
+        start_s = min(max(since_s, self._start_s(self._segment)), now_s)
+        if not piece.strip():
+            start_s = now_s
+        elif self._emitted or not piece[0].isspace():
+            start_s = since_s  # no blank leads it: the pause before it is its own
+        found.extend(spread(piece, since_s, start_s, now_s))
+        self._emitted, self._emitted_until_s = until, now_s
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word and when it is spoken."""
+
+    text: str
+    start_s: float
+    end_s: float
+
+
+class Words:
+    """Characters in pieces become whole words."""
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._start_s = 0.0
+        self._end_s = 0.0
+
+    def feed(self, alignment: Alignment, offset_s: float = 0.0) -> list[Word]:
+        """The words that these characters complete."""
+        words = []
+        for character, start_s, end_s in zip(
+            alignment.characters, alignment.starts_s, alignment.ends_s, strict=True
+        ):
+            if character.isspace():
+                words += self.flush()
+                continue
+            if not self._text:
+                self._start_s = offset_s + start_s
+            self._text += character
+            self._end_s = offset_s + end_s
+        return words
+
+    def flush(self) -> list[Word]:
+        """The word that was begun, if one was."""
+        if not self._text:
+            return []
+        word = Word(self._text, round(self._start_s, 3), round(self._end_s, 3))
+        self._text = ""
+        return [word]
 
 
 def original_pieces(text: str, segments: Sequence[str]) -> list[str]:

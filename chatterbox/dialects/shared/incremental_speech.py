@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from chatterbox.arrays import F32, SAMPLE_RATE_HZ
-from chatterbox.dialects.shared.char_timing import Timing
+from chatterbox.dialects.shared.alignment import Timing
 from chatterbox.dialects.shared.sentence_buffer import SentenceBuffer
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import (
