@@ -40,6 +40,7 @@ from chatterbox.text.units import CURRENCY_SIGNS
 
 NO_TAGS = markup.Tags()
 _FIGURE = re.compile("[0-9]")
+_WIDE_STOP = re.compile(r"[。！？](?=[^\s。！？」』”’）])")
 _OPENS_SENTENCE = re.compile(
     rf"(?m)(?:^|(?<=[.!?] )(?<!\d (?:ft|lb|hr)\. ))(?=[{CURRENCY_SIGNS}.-]{{0,2}}\d)"
 )
@@ -57,6 +58,11 @@ def _opened(text: str) -> str:
 def _capitalised(text: str) -> str:
     """The words of these figures, capitalised."""
     return _TO_CAPITALISE.sub(lambda m: m[1].upper(), text) if _CAPITAL in text else text
+
+
+def _blank_after_stops(text: str) -> str:
+    """Where no blank parts sentences, one is put: they are cut at blanks."""
+    return _WIDE_STOP.sub(r"\g<0> ", text)
 
 
 _MARKUP = (elements.without_elements, mathematics.formulas)
@@ -103,6 +109,8 @@ def normalise(
     allowance: Allowance | None = None,
     fenced_code: CodeBlocks = "skip",
     tags: markup.Tags = NO_TAGS,
+    *,
+    english: bool = True,
 ) -> str:
     """`text` as words: letters, blanks, `' , . ! ? ; : -` and the em dash, a paragraph per line,
     the model's tags in brackets, and pauses as `markup.PAUSE_MARK` on lines of their own.
@@ -110,12 +118,19 @@ def normalise(
     Linear time. What it gives stays as it is when given again, but for an abbreviation without
     its stop at the end of a line (`in Nov`), which gets the stop that makes it one.
 
+    Of a text that is not `english` only markup is taken away: its figures and signs are the
+    model's to read.
+
     A rule that fails is left out for the sentence at fault. Raises TextTooLong where the
     `allowance` of time is used up, and nothing else.
     """
     allowance = allowance or Allowance(len(text))
     first = (code_blocks.skipped,) if fenced_code == "skip" else ()
-    rules = (*first, tags.bracketed, *_MARKUP, citations.but_for(tags), *_CHARACTERS, tags.plain)
+    cited = citations.but_for(tags)
+    if not english:
+        foreign = (*first, tags.bracketed, elements.without_elements, cited, tags.plain)
+        return apply((*foreign, *_LINES, _blank_after_stops), text, allowance)
+    rules = (*first, tags.bracketed, *_MARKUP, cited, *_CHARACTERS, tags.plain)
     parts = markup.PAUSE_MARK.split(apply(rules, text, allowance))
     said = [  # parts: words, seconds, words, seconds, … words
         markup.pause_mark(float(part)) if at % 2 else _in_words(part, allowance)

@@ -35,6 +35,7 @@ def prepare(
     code_blocks: CodeBlocks = "skip",
     *,
     tags: Tags = NO_TAGS,
+    english: bool = True,
     clean_up: Callable[[str], str] = finish,
 ) -> list[Segment]:
     """The whole way: check, normalise, split, clean up. At least one segment. Linear time.
@@ -47,7 +48,9 @@ def prepare(
     segments: list[Segment] = []
     pause_s = 0.0
     allowance = Allowance(len(text))
-    for at, part in enumerate(PAUSE_MARK.split(normalise(text, allowance, code_blocks, tags))):
+    for at, part in enumerate(
+        PAUSE_MARK.split(normalise(text, allowance, code_blocks, tags, english=english))
+    ):
         allowance.check()
         if at % 2:  # the seconds between two stretches of words
             pause_s = min(pause_s + float(part), MAX_PAUSE_S)

@@ -29,8 +29,8 @@ class SegmentLimits:
 
 _Span = tuple[int, int]
 
-_STOPS = ".!?"
-_SENTENCE_END = re.compile(r"[ \n](?:(?<=\n)|(?<=[.!?] ))")
+_STOPS = ".!?。！？।؟"
+_SENTENCE_END = re.compile(rf"[ \n](?:(?<=\n)|(?<=[{_STOPS}] ))")
 _WORD = re.compile(rf"(?:{TAG.pattern}|[^\s—])+")
 _CUTS = tuple(
     re.compile(pattern)
