@@ -339,7 +339,7 @@ class TTSEngine:
                     self._limits,
                     code_blocks or self.config.code_blocks,
                     tags=self._tags,
-                    english="en" in self._model.family.languages,
+                    english="en" in self.model.family.languages,
                     clean_up=self.model.family.clean_up,
                 )
             except ChatterboxError:
