@@ -34,7 +34,7 @@ STOCK_FRAMES = 4
 HOPS = (1, 2, 4, 8)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--directory", type=Path, help="a SNAC model in the hub's layout")
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--rows", default="1", help="windows in one call, comma-separated")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=0)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as made:
         folder = given.directory or Path(made) / "snac"
         if given.directory is None:

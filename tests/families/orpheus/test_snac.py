@@ -28,6 +28,7 @@ from chatterbox.runtime.decoder.snac import (
 from chatterbox.runtime.decoder.snac_decoder import SnacDecoder, needed_steps
 from chatterbox.runtime.sessions import SessionSettings
 from chatterbox.runtime.snac_encoder import SnacEncoder
+from tools import bench_codec
 from tools.model_builder.snac import SMALL, random_weights, write_snac
 
 CPU = SessionSettings("cpu", 1, {})
@@ -307,3 +308,10 @@ def test_frames_that_begin_as_the_one_before_are_left_out():
 def test_a_vector_of_codes_alone_is_no_snac():
     with pytest.raises(ModelError, match="three rows of codes"):
         SnacEncoder(Codes([1]))
+
+
+def test_its_cost_is_measured(folder: Path, capsys: pytest.CaptureFixture[str]):
+    bench_codec.main(["--directory", str(folder.parent), "--rounds", "1", "--rows", "1,2"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 12
+    assert lines[3].endswith("| 1.0 × |")
