@@ -79,6 +79,7 @@ class RunawayDetector:
         self._pause_end = 0  # where the last pause began that could be an end of the text
         self._loudest = 0.0
         self._heard = 0  # frames whose sound has come
+        self._heard_fault: Verdict | None = None
 
     @property
     def budget_tokens(self) -> int:
@@ -101,7 +102,9 @@ class RunawayDetector:
         silent = frame in self._quiet
         self._silent.append(silent)
         self._silence = self._silence + 1 if silent else 0
-        if self._silence and (verdict := self._too_quiet()) is not None:
+        if self._heard_fault is not None:
+            return self._heard_fault
+        if self._silence and (verdict := self._too_quiet(count, self._silence)) is not None:
             return verdict
         if self._familiar >= self._loop and (verdict := self._repeats()) is not None:
             return verdict
@@ -130,20 +133,22 @@ class RunawayDetector:
         for at in (first + np.flatnonzero(quiet)).tolist():
             if at < len(self._silent):
                 self._silent[at] = True
-        self._silence = next(
-            (n for n, silent in enumerate(reversed(self._silent)) if not silent), len(self._silent)
-        )
+        self._silence = _run(self._silent)
+        # Behind what was heard there may be frames of which nobody knows how they sound.
+        sounded = self._silent[: self._heard]
+        self._heard_fault = self._too_quiet(len(sounded), _run(sounded))
 
     def _verdict(self, fault: Fault, end_frame: int) -> Verdict:
         return Verdict(fault, end_frame * self._per_frame)
 
-    def _too_quiet(self) -> Verdict | None:
-        began = len(self._frames) - self._silence
+    def _too_quiet(self, count: int, silence: int) -> Verdict | None:
+        """Of the first `count` frames the last `silence` are silent."""
+        began = count - silence
         end = began + self._tail
-        if self._silence >= self._tail and end >= self._text_over:
+        if silence >= self._tail and end >= self._text_over:
             self._pause_end = self._pause_end or end
         limit = self._dead_air if began >= self._text_over else self._pause
-        return self._verdict("dead_air", end) if self._silence >= limit else None
+        return self._verdict("dead_air", end) if silence >= limit else None
 
     def _repeats(self) -> Verdict | None:
         """Looked for only where every frame of such a stretch was met shortly before."""
@@ -163,6 +168,11 @@ class RunawayDetector:
         while begin > period and frames[begin - 1] == frames[begin - 1 - period]:
             begin -= 1
         return self._verdict("loop", begin)
+
+
+def _run(silent: list[bool]) -> int:
+    """How many at the end are."""
+    return next((n for n, one in enumerate(reversed(silent)) if not one), len(silent))
 
 
 @dataclass(frozen=True, slots=True)
