@@ -12,16 +12,20 @@ from contextlib import suppress
 from dataclasses import replace
 
 from chatterbox.errors import (
-    ChatterboxError,
     InvalidVoiceId,
     StorageFull,
-    VoiceNotFound,
     VoiceProtected,
-    shown,
 )
 from chatterbox.families.voices import Arrays, FixedVoices
 from chatterbox.voices.built_in import BuiltInVoice, built_in_voices
-from chatterbox.voices.names import NameIndex, VoiceInfo, checked_name, with_alias, without_alias
+from chatterbox.voices.names import (
+    NameIndex,
+    VoiceInfo,
+    checked_name,
+    not_found,
+    with_alias,
+    without_alias,
+)
 from chatterbox.voices.reference import I16, Reference, ReferenceReport, pcm_to_float
 from chatterbox.voices.store import (
     REFERENCE_NAME,
@@ -31,8 +35,13 @@ from chatterbox.voices.store import (
     VoiceRecord,
     VoiceStore,
 )
-from chatterbox.voices.tensor_file import DamagedFile, pack, unpack
-from chatterbox.voices.voice_file import flac_to_reference, reference_to_flac
+from chatterbox.voices.voice_file import (
+    DamagedFile,
+    flac_to_reference,
+    pack,
+    reference_to_flac,
+    unpack,
+)
 
 log = logging.getLogger(__name__)
 
@@ -71,19 +80,7 @@ class VoiceCatalogue:
     def open(self) -> None:
         """Clean up after an interrupted process and list the voices: the model's own, the built-in
         ones, then by age. A directory that cannot be used leaves the former."""
-        known = [
-            VoiceInfo(
-                voice_id=voice.name,
-                name=voice.name,
-                aliases=(),
-                created_at=0,
-                built_in=True,
-                report=None,
-                language=voice.language,
-                description=voice.description,
-            )
-            for voice in (self._fixed.voices if self._fixed else ())
-        ]
+        known = [VoiceInfo.fixed(voice) for voice in (self._fixed.voices if self._fixed else ())]
         if self._clones:
             self._read_disk()
             known += [self._info(record) for record in self._records.values()]
@@ -260,31 +257,19 @@ class VoiceCatalogue:
                     self._skipped.append((record.voice_id, "its name cannot be a voice's name"))
         self._built_in = {voice.voice_id: voice for voice in built_in_voices()}
         self._records = {
-            voice.voice_id: self._built_in_record(voice, stored.pop(voice.voice_id, None))
-            for voice in self._built_in.values()
+            name: self._own(voice, stored.pop(name, None)) for name, voice in self._built_in.items()
         } | stored
         for name, reason in self._skipped:
             log.warning("voice directory %s skipped: %s", name, reason)
 
-    def _built_in_record(self, voice: BuiltInVoice, stored: VoiceRecord | None) -> VoiceRecord:
+    def _own(self, voice: BuiltInVoice, stored: VoiceRecord | None) -> VoiceRecord:
         """What is on disk of it, or, before that and when the clip has changed, only its facts."""
         if stored and stored.files.get(REFERENCE_NAME) == voice.sha256:
-            said = voice.transcript
-            stored = replace(stored, report=voice.report, transcript=said)
-            return replace(stored, name=voice.voice_id, created_at=0)
+            return voice.record(stored.aliases, stored.files, stored.imported)
         if stored:
             with suppress(*STORAGE_ERRORS):
                 self._store.delete(voice.voice_id)
-        return VoiceRecord(
-            schema=SCHEMA,
-            voice_id=voice.voice_id,
-            name=voice.voice_id,
-            aliases=stored.aliases if stored else (),
-            created_at=0,
-            report=voice.report,
-            files={},
-            transcript=voice.transcript,
-        )
+        return voice.record(stored.aliases if stored else (), {}, ())
 
     def _record(self, key: str) -> VoiceRecord:
         record = self._records.get(key)
@@ -335,10 +320,3 @@ def _well_named(record: VoiceRecord) -> bool:
         return all(checked_name(name) for name in (record.name, *record.aliases))
     except InvalidVoiceId:
         return False
-
-
-def not_found(asked: str) -> ChatterboxError:
-    """The error for a voice that is not there."""
-    return VoiceNotFound(
-        f"There is no voice {shown(asked)!r}; GET /voices lists the voices.", param="voice_id"
-    )

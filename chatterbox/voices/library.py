@@ -6,26 +6,17 @@ any thread.
 """
 
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from chatterbox.arrays import F32, SAMPLE_RATE_HZ
-from chatterbox.errors import (
-    CloningUnavailable,
-    GenerationFailed,
-    InvalidValue,
-    InvalidVoiceFile,
-    VoiceNotFound,
-    shown,
-)
+from chatterbox.errors import CloningUnavailable, InvalidVoiceFile, VoiceNotFound, shown
 from chatterbox.families.base import Voice
-from chatterbox.families.voices import Arrays, ClonedVoices, FixedVoices, UnusableVoice
+from chatterbox.families.voices import ClonedVoices, FixedVoices, UnusableVoice
 from chatterbox.runtime.lru import ByteLru, KeyedLocks
 from chatterbox.voices.built_in import built_in_voices
 from chatterbox.voices.catalogue import VoiceCatalogue, log
+from chatterbox.voices.encoder import Encode, VoiceEncoder, voice_key
 from chatterbox.voices.file_system import FileSystem
 from chatterbox.voices.names import MAX_ALIASES, VoiceInfo, checked_name
 from chatterbox.voices.reference import (
@@ -33,21 +24,16 @@ from chatterbox.voices.reference import (
     ReferenceReport,
     float_to_pcm,
     pcm_to_float,
-    prepare_reference,
     voice_id,
 )
 from chatterbox.voices.sandbox import AudioDecoder, guarded_decoder
 from chatterbox.voices.store import VoiceStore
-from chatterbox.voices.tensor_file import digest_of
 from chatterbox.voices.voice_file import (
     ExportedVoice,
     read_voice_file,
     reference_to_flac,
     write_voice_file,
 )
-
-KEY_HEX_CHARS = 12
-"""Of the arrays' digest in `Voice.key`, behind the id: equal key, equal data."""
 
 
 class VoiceLibrary(VoiceCatalogue):
@@ -60,7 +46,7 @@ class VoiceLibrary(VoiceCatalogue):
         *,
         cloned: ClonedVoices | None,
         fixed: FixedVoices | None = None,
-        encode: Callable[[F32, str | None], Any] | None = None,
+        encode: Encode | None = None,
         cache_size: int,
         cache_bytes: int,
         max_seconds: float,
@@ -70,10 +56,8 @@ class VoiceLibrary(VoiceCatalogue):
         files: FileSystem | None = None,
     ) -> None:
         """`cloned`, `fixed`: of the model. `encode`: called in place of the former's."""
-        self._cloned = cloned
-        self._encoder = encode or (cloned.encode if cloned else None)
-        self._max_seconds = max_seconds
         self._decoder = decoder or guarded_decoder()
+        self._encoder = VoiceEncoder(cloned, fixed, self._decoder, max_seconds, encode)
         self._cache = ByteLru[Voice](cache_bytes, cache_size)
         self._encoding = KeyedLocks()
         self.default_voice = default_voice or (
@@ -128,7 +112,7 @@ class VoiceLibrary(VoiceCatalogue):
         `prepare_reference` raises, CloningUnavailable, InvalidVoiceId for a name that cannot be or
         is another voice's, and storage errors."""
         kept_name = checked_name(name) if name else None
-        reference = self._prepared(data, transcript)
+        reference = self._encoder.prepared(data, transcript)
         key = voice_id(reference)
         if kept_name:
             self._names.free_name(kept_name, key)  # before the slow part
@@ -143,7 +127,7 @@ class VoiceLibrary(VoiceCatalogue):
         with self._encoding.holding(key):
             existing = self._existing(key)
             if existing is None:
-                voice = self._cache.get(key) or self._encode(key, reference)
+                voice = self._cache.get(key) or self._encoder.encode(key, reference)
                 info = _new_info(key, name or key, (), reference.report)
                 self._add(info, reference, voice)
                 return info, True
@@ -156,8 +140,8 @@ class VoiceLibrary(VoiceCatalogue):
     def _encoded_here(self, key: str, reference: Reference) -> VoiceInfo:
         """Tensors that came with an import answer for nobody's recording but the importer's: the
         voice gets its own. Raises VoiceNotFound where it is gone, and storage errors."""
-        voice = self._encode(key, reference)
-        info = self._replace_arrays(key, self._arrays_of(voice), reference.report)
+        voice = self._encoder.encode(key, reference)
+        info = self._replace_arrays(key, self._encoder.arrays(voice), reference.report)
         self._cache.drop(_imported(key))
         self._hold(key, voice)
         return info
@@ -167,7 +151,7 @@ class VoiceLibrary(VoiceCatalogue):
     ) -> tuple[Voice, ReferenceReport]:
         """The voice of a recording for one request: in memory for the next one, not on disk. Raises
         what `prepare_reference` raises, and CloningUnavailable."""
-        reference = self._prepared(data, transcript)
+        reference = self._encoder.prepared(data, transcript)
         key = voice_id(reference)
         registered = self._names.voices.get(key)
         if registered and not registered.imported:
@@ -175,7 +159,7 @@ class VoiceLibrary(VoiceCatalogue):
         with self._encoding.holding(key):
             voice = self._cache.get(key)
             if voice is None:
-                voice = self._encode(key, reference)
+                voice = self._encoder.encode(key, reference)
                 self._hold(key, voice)
         return voice, reference.report
 
@@ -183,12 +167,12 @@ class VoiceLibrary(VoiceCatalogue):
         """Do once all that a registration needs (decode child, loudness meter, encoder), with the
         default voice's recording, and keep nothing: the first caller need not wait for it."""
         info = self.info(self.default_voice)
-        if self._cloned is None or info.report is None:
+        if info.report is None:
             return
         known = self._reference(info.voice_id)
         recording = reference_to_flac(float_to_pcm(known.audio))
-        reference = self._prepared(recording, known.transcript)
-        self._encode(voice_id(reference), reference)
+        reference = self._encoder.prepared(recording, known.transcript)
+        self._encoder.encode(voice_id(reference), reference)
 
     # --- moving
 
@@ -206,8 +190,8 @@ class VoiceLibrary(VoiceCatalogue):
                 aliases=info.aliases,
                 report=info.report,
                 reference=float_to_pcm(reference.audio),
-                model_key=self._cloning().key,
-                arrays=self._arrays_of(voice),
+                model_key=self._encoder.cloned.key,
+                arrays=self._encoder.arrays(voice),
                 transcript=reference.transcript,
             )
         )
@@ -216,14 +200,14 @@ class VoiceLibrary(VoiceCatalogue):
         """Keep an exported voice. Names that other voices have here are left out; tensors of
         another model are made again. Raises InvalidVoiceFile, CloningUnavailable and storage
         errors."""
-        own_key = self._cloning().key
+        own_key = self._encoder.cloned.key
         exported = read_voice_file(data)
         audio = pcm_to_float(exported.reference)
         reference = Reference(audio, exported.report, exported.transcript)
         key = voice_id(reference)
         usable = exported.model_key == own_key
         try:
-            given = self._made(key, exported.arrays) if usable else None
+            given = self._encoder.made(key, exported.arrays) if usable else None
         except UnusableVoice as fault:
             raise InvalidVoiceFile(f"This is not a usable voice file: {fault}.") from None
         with self._encoding.holding(key):
@@ -231,14 +215,14 @@ class VoiceLibrary(VoiceCatalogue):
             usable = given is not None and self._fits(given)
             if existing:
                 # Two imports of one recording: where they differ, neither is believed.
-                given_key = _voice_key(key, exported.arrays)
+                given_key = voice_key(key, exported.arrays)
                 if existing.imported and self._load(key)[0].key != given_key:
                     return self._encoded_here(
                         key, replace(reference, report=existing.report or exported.report)
                     )
                 return existing
             self._check_room(key)
-            voice = given if given is not None and usable else self._encode(key, reference)
+            voice = given if given is not None and usable else self._encoder.encode(key, reference)
             names = self._names.free_names((exported.name, *exported.aliases), key)
             aliases = tuple(names[1 : MAX_ALIASES + 1])
             info = _new_info(key, names[0] if names else key, aliases, exported.report)
@@ -250,33 +234,14 @@ class VoiceLibrary(VoiceCatalogue):
         """Whether a stranger's voice has the sizes that this model's have. A built-in voice is
         always there."""
         own = self._voice(next(info for info in self.list() if info.report is not None))
-        return self._cloning().alike(voice.data, own.data)
+        return self._encoder.cloned.alike(voice.data, own.data)
 
     # --- inside
-
-    def _cloning(self) -> ClonedVoices:
-        if self._cloned is None:
-            assert self._fixed is not None
-            names = ", ".join(voice.name for voice in self._fixed.voices)
-            raise CloningUnavailable(
-                "This model speaks only in the voices it was trained with, and learns none from a "
-                f"recording. Choose one of them: {names}."
-            )
-        return self._cloned
-
-    def _prepared(self, data: bytes, transcript: str | None) -> Reference:
-        rules = self._cloning().rules
-        seconds = self._max_seconds
-        return prepare_reference(
-            self._decoder, data, rules, max_seconds=seconds, transcript=transcript
-        )
 
     def _voice(self, info: VoiceInfo) -> Voice:
         key = info.voice_id
         if info.report is None:
-            fixed = self._fixed and self._fixed.voice(key)
-            assert fixed, "the model's own voices are known by their names"
-            return fixed
+            return self._encoder.fixed(key)
         held_as = _imported(key) if info.imported else key
         voice = self._cache.get(held_as)
         if voice:
@@ -294,11 +259,11 @@ class VoiceLibrary(VoiceCatalogue):
         arrays, imported = self._arrays(key)
         if arrays is not None:
             try:
-                return self._made(key, arrays), _imported(key) if imported else key
+                return self._encoder.made(key, arrays), _imported(key) if imported else key
             except UnusableVoice as fault:
                 log.warning("voice %s is encoded again: %s", key, fault)
-        voice = self._encode(key, self._reference(key))
-        self._keep_arrays(key, self._arrays_of(voice))
+        voice = self._encoder.encode(key, self._reference(key))
+        self._keep_arrays(key, self._encoder.arrays(voice))
         return voice, key
 
     def delete(self, id_or_name: str) -> VoiceInfo:
@@ -311,43 +276,16 @@ class VoiceLibrary(VoiceCatalogue):
 
     def _add(self, info: VoiceInfo, reference: Reference, voice: Voice) -> None:
         pcm = float_to_pcm(reference.audio)
-        self._enter(info, pcm, self._arrays_of(voice), reference.transcript)
+        self._enter(info, pcm, self._encoder.arrays(voice), reference.transcript)
         self._hold(_imported(info.voice_id) if info.imported else info.voice_id, voice)
 
     def _hold(self, held_as: str, voice: Voice) -> None:
         self._cache.put(held_as, voice, voice.data.nbytes)
 
-    def _encode(self, key: str, reference: Reference) -> Voice:
-        cloned = self._cloning()
-        assert self._encoder is not None
-        if cloned.rules.transcript == "required" and not reference.transcript:
-            raise InvalidValue(
-                "This model needs to know what is said in the recording, and this voice came "
-                "without it. Register it again, with 'transcript'.",
-                param="voice_id",
-            )
-        longest = int(cloned.rules.max_s * SAMPLE_RATE_HZ)  # one that was kept for another model
-        data = self._encoder(reference.audio[:longest], reference.transcript)
-        try:
-            return self._made(key, cloned.to_arrays(data))
-        except UnusableVoice as fault:
-            raise GenerationFailed(f"The model could not encode this recording: {fault}.") from None
-
-    def _made(self, key: str, arrays: Arrays) -> Voice:
-        """Raises UnusableVoice."""
-        return Voice(_voice_key(key, arrays), self._cloning().from_arrays(arrays))
-
-    def _arrays_of(self, voice: Voice) -> Arrays:
-        return self._cloning().to_arrays(voice.data)
-
 
 def _imported(key: str) -> str:
     """Where a voice's imported tensors are held in memory: under its id stand those made here."""
     return f"imported {key}"
-
-
-def _voice_key(key: str, arrays: Arrays) -> str:
-    return f"{key}.{digest_of(arrays)[:KEY_HEX_CHARS]}"
 
 
 def _new_info(key: str, name: str, aliases: tuple[str, ...], report: ReferenceReport) -> VoiceInfo:

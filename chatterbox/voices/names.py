@@ -7,7 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from chatterbox.errors import InvalidVoiceId, shown
+from chatterbox.errors import ChatterboxError, InvalidVoiceId, VoiceNotFound, shown
+from chatterbox.families.voices import FixedVoice
 from chatterbox.voices.reference import ReferenceReport
 
 MAX_NAME_CHARS = 100
@@ -47,6 +48,12 @@ class VoiceInfo:
     """Its tensors came with an import: nobody here knows of what recording they were made."""
     language: str | None = None  # ISO 639-1, where it has one of its own
     description: str = ""
+
+    @classmethod
+    def fixed(cls, voice: FixedVoice) -> "VoiceInfo":
+        """Of a voice of the model's own."""
+        name, language, said = voice.name, voice.language, voice.description
+        return cls(name, name, (), 0, True, None, language=language, description=said)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -223,3 +230,10 @@ def with_alias(info: VoiceInfo, alias: str) -> tuple[str, ...]:
 def without_alias(info: VoiceInfo, alias: str) -> tuple[str, ...]:
     """The aliases of `info` but one."""
     return tuple(kept for kept in info.aliases if _key(kept) != _key(alias))
+
+
+def not_found(asked: str) -> ChatterboxError:
+    """The error for a voice that is not there."""
+    return VoiceNotFound(
+        f"There is no voice {shown(asked)!r}; GET /voices lists the voices.", param="voice_id"
+    )

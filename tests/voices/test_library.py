@@ -26,8 +26,7 @@ from chatterbox.errors import (
 from chatterbox.voices import names as catalogue
 from chatterbox.voices.library import KeyedLocks
 from chatterbox.voices.sandbox import SandboxedDecoder
-from chatterbox.voices.tensor_file import digest_of
-from chatterbox.voices.voice_file import read_voice_file
+from chatterbox.voices.voice_file import digest_of, read_voice_file
 
 from .clips import MODEL, FakeEncoder, FaultyFileSystem, babble, encoded, healthy, open_library
 

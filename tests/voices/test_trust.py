@@ -27,8 +27,12 @@ from chatterbox.voices.file_system import FileSystem
 from chatterbox.voices.names import MAX_ALIASES, NameIndex, VoiceInfo, new_name
 from chatterbox.voices.sandbox import SandboxedDecoder
 from chatterbox.voices.store import MAX_META_BYTES, META_NAME
-from chatterbox.voices.tensor_file import MAX_HEADER_BYTES
-from chatterbox.voices.voice_file import MAX_BYTES, read_voice_file, write_voice_file
+from chatterbox.voices.voice_file import (
+    MAX_BYTES,
+    MAX_HEADER_BYTES,
+    read_voice_file,
+    write_voice_file,
+)
 
 from .clips import FakeEncoder, babble, encoded, open_library
 from .test_catalogue import REPORT

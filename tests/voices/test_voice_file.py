@@ -18,12 +18,15 @@ from chatterbox.families.turbo.voice import (
 )
 from chatterbox.families.voices import UnusableVoice
 from chatterbox.voices.reference import ReferenceReport
-from chatterbox.voices.tensor_file import DamagedFile, digest_of, pack, unpack
 from chatterbox.voices.voice_file import (
+    DamagedFile,
     ExportedVoice,
+    digest_of,
     flac_to_reference,
+    pack,
     read_voice_file,
     reference_to_flac,
+    unpack,
     write_voice_file,
 )
 

@@ -1,0 +1,98 @@
+"""Recordings become voices of the model that is loaded, by its rules; what it cannot do is refused.
+
+Knows no store and no name. All methods block (decoder, encoder); any thread may call them.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from chatterbox.arrays import F32, SAMPLE_RATE_HZ
+from chatterbox.errors import CloningUnavailable, GenerationFailed, InvalidValue
+from chatterbox.families.base import Voice
+from chatterbox.families.voices import Arrays, ClonedVoices, FixedVoices, UnusableVoice
+from chatterbox.voices.reference import Reference, prepare_reference
+from chatterbox.voices.sandbox import AudioDecoder
+from chatterbox.voices.voice_file import digest_of
+
+KEY_HEX_CHARS = 12
+"""Of the arrays' digest in `Voice.key`, behind the id: equal key, equal data."""
+
+Encode = Callable[[F32, str | None], Any]
+
+
+class VoiceEncoder:
+    """Of one model."""
+
+    def __init__(
+        self,
+        cloned: ClonedVoices | None,
+        fixed: FixedVoices | None,
+        decoder: AudioDecoder,
+        max_seconds: float,
+        encode: Encode | None = None,
+    ) -> None:
+        """`encode`: called in place of `cloned.encode`."""
+        self._cloned = cloned
+        self._fixed = fixed
+        self._decoder = decoder
+        self._max_seconds = max_seconds
+        self._encode = encode
+
+    @property
+    def cloned(self) -> ClonedVoices:
+        """How the model clones. Raises CloningUnavailable."""
+        if self._cloned is None:
+            names = [voice.name for voice in self._fixed.voices] if self._fixed else []
+            raise CloningUnavailable(
+                "This model speaks only in the voices it was trained with, and learns none from a "
+                f"recording. Choose one of them: {', '.join(names)}."
+            )
+        return self._cloned
+
+    def fixed(self, name: str) -> Voice:
+        """A voice of the model's own."""
+        voice = self._fixed and self._fixed.voice(name)
+        assert voice, "the model's own voices are known by their names"
+        return voice
+
+    def prepared(self, data: bytes, transcript: str | None) -> Reference:
+        """A recording as it will be encoded. Raises CloningUnavailable, and what
+        `prepare_reference` does."""
+        return prepare_reference(
+            self._decoder,
+            data,
+            self.cloned.rules,
+            max_seconds=self._max_seconds,
+            transcript=transcript,
+        )
+
+    def encode(self, key: str, reference: Reference) -> Voice:
+        """The voice of the id `key`. Raises GenerationFailed, and InvalidValue for a reference that
+        came without the words that the model needs."""
+        rules = self.cloned.rules
+        if rules.transcript == "required" and not reference.transcript:
+            raise InvalidValue(
+                "This model needs to know what is said in the recording, and this voice came "
+                "without it. Register it again, with 'transcript'.",
+                param="voice_id",
+            )
+        longest = int(rules.max_s * SAMPLE_RATE_HZ)  # one that was kept for another model
+        encode = self._encode or self.cloned.encode
+        data = encode(reference.audio[:longest], reference.transcript)
+        try:
+            return self.made(key, self.cloned.to_arrays(data))
+        except UnusableVoice as fault:
+            raise GenerationFailed(f"The model could not encode this recording: {fault}.") from None
+
+    def made(self, key: str, arrays: Arrays) -> Voice:
+        """The voice of these arrays. Raises UnusableVoice."""
+        return Voice(voice_key(key, arrays), self.cloned.from_arrays(arrays))
+
+    def arrays(self, voice: Voice) -> Arrays:
+        """A voice as it is kept."""
+        return self.cloned.to_arrays(voice.data)
+
+
+def voice_key(key: str, arrays: Arrays) -> str:
+    """Equal for equal arrays of one voice, and for no others."""
+    return f"{key}.{digest_of(arrays)[:KEY_HEX_CHARS]}"
