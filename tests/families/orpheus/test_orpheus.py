@@ -178,7 +178,7 @@ async def test_it_speaks_and_equal_seeds_sound_equal(engine):
 
 async def test_sound_leaves_after_the_frames_that_it_depends_on(engine):
     pieces = await spoken(engine, 5)
-    assert len(pieces) > 2
+    assert len(pieces) > 1
     assert len(pieces[0]) <= 4 * 2048
 
 
@@ -197,7 +197,7 @@ async def test_what_is_streamed_is_the_whole(engine, monkeypatch):
     for job in jobs:
         tokens[job.window.begin : job.window.stop] = job.tokens.reshape(-1, 7)
     frames, decoder = len(tokens), engine.model.decoder
-    assert len(jobs) > 2
+    assert len(jobs) > 1
     stream = decoder.open(jobs[0].stream.voice, jobs[0].stream.seed)
     window = Window(0, 0, frames, frames, True, SNAC)
     whole = DecodeJob(stream, window, tokens.reshape(-1), 0, frames * 2048)
