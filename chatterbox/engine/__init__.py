@@ -1,1 +1,1 @@
-"""The heart: slots, schedule, sampling, decoding, one request's way."""
+"""Sequences, scheduler, sampling, generation and vocoding, one request's stream."""

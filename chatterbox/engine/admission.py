@@ -1,6 +1,6 @@
-"""Who may start now, who waits, who is sent away? Decided before any work is done.
+"""Admission: which requests start now, which wait, which are sent away before any work is done.
 
-Belongs to the event loop; knows no model and no socket.
+Belongs to the event loop.
 """
 
 import asyncio

@@ -21,6 +21,7 @@ from functools import cached_property
 
 from chatterbox.engine.outbox import LOW_BUFFER_S, PlaybackClock
 from chatterbox.engine.sequence import SegmentRequest
+from chatterbox.engine.windows import LatencyModel
 
 MAX_DEFICIT_S = 1.0
 """So long the others may be kept waiting at once: three times what a first sound's steps take at
@@ -100,6 +101,10 @@ class PrioritySnapshot:
             or self.too_early(request, takes_s)
         )
 
+    def may_step(self, request: SegmentRequest) -> bool:
+        """Whether it waits for first sounds at most."""
+        return not (self.too_early(request, 0.0) or self.must_yield(request))
+
     def too_early(self, request: SegmentRequest, takes_s: float) -> bool:
         """Whether it is a later segment of its request, and work of so many seconds for it would
         leave some listener short of sound."""
@@ -177,9 +182,10 @@ class FairScheduler:
         self._shared = shared
         self._lock = threading.Lock()
         self._requests: list[SegmentRequest] = []
-        self._newcomers: Callable[[], list[SegmentRequest]] = list
+        self.newcomers: Callable[[], list[SegmentRequest]] = list
         self.first_audio = DeficitCounter(FIRST_AUDIO_SHARE)
         self.tenants = DeficitCounter(TENANT_SHARE)
+        self._step_cost = LatencyModel()  # by sequences
         self._decoder_idle: tuple[float, DeficitCounter] | None = None  # since when, on which
 
     def enter(self, request: SegmentRequest) -> None:
@@ -205,11 +211,11 @@ class FairScheduler:
 
     def watch_arrivals(self, newcomers: Callable[[], list[SegmentRequest]]) -> None:
         """`newcomers`: whoever has come and was not seen to yet. Any thread may ask them."""
-        self._newcomers = newcomers
+        self.newcomers = newcomers
 
     def snapshot(self, runnable: Iterable[SegmentRequest], now_s: float) -> PrioritySnapshot:
         """Now. `runnable`: what can be gone on with; newcomers always can."""
-        candidates, in_work = [*runnable, *self._newcomers()], self._in_work()
+        candidates, in_work = [*runnable, *self.newcomers()], self._in_work()
         others = self._shared and (len(candidates) > 1 or len(in_work) > 1)
         return PrioritySnapshot(
             in_work,
@@ -225,6 +231,13 @@ class FairScheduler:
                 one for one in self._requests if not (one.outbox.closed or one.outbox.ended)
             ]
             return self._requests
+
+    def learn_step(self, requests: Sequence[SegmentRequest], took_s: float) -> None:
+        """A step of `requests` took so long: what the next token costs the decoder's windows."""
+        if self._shared:
+            self._step_cost.add(len(requests), took_s)
+            heard = sum([one.index <= one.playback.segment for one in requests])
+            self.token_s = self._step_cost.estimate().seconds(max(heard, 1))
 
     def charge_step(
         self,

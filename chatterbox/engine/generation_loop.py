@@ -14,7 +14,7 @@ import numpy as np
 from chatterbox.arrays import F32
 from chatterbox.engine.batch_retry import SplittingBatch
 from chatterbox.engine.cpu_lock import CpuLock
-from chatterbox.engine.fairness import FairScheduler, PrioritySnapshot
+from chatterbox.engine.fairness import FairScheduler
 from chatterbox.engine.outbox import FinishReason
 from chatterbox.engine.sampler import INVALID_ROW, Sampler
 from chatterbox.engine.scheduler import Scheduler
@@ -22,7 +22,6 @@ from chatterbox.engine.sequence import SegmentRequest, Sequence, Take
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.threads import CommandQueue, Heartbeat, Wakeup
 from chatterbox.engine.warmup import VoiceWarmup
-from chatterbox.engine.windows import LatencyModel
 from chatterbox.errors import ChatterboxError, EngineDead, GenerationFailed
 from chatterbox.families.base import Family, LanguageModel, Prompt
 from chatterbox.runtime.ort_errors import REQUEST_ERRORS, is_request_error
@@ -78,14 +77,13 @@ class GenerationLoop:
             lambda prefix: model.cache_prefix(prefix), lambda: self.idle
         )
         self._guarded = guarded
-        self._scheduler = Scheduler(model.slots)
+        self._scheduler = Scheduler(model.slots, self._fairness)
         self._sampler = Sampler(model.slots, family.tokens)
         self._prefills: SplittingBatch[Sequence, F32] = SplittingBatch(is_request_error)
         self._steps: SplittingBatch[Sequence, F32] = SplittingBatch(is_request_error)
         self._samples: SplittingBatch[int, list[int]] = SplittingBatch(is_request_error)
         self.heartbeat = Heartbeat("engine")
         self._prefill_s = 0.0  # what the last one took
-        self._step_cost = LatencyModel()  # by sequences
         self._wakeup = Wakeup()
         self._closing = False
 
@@ -171,29 +169,20 @@ class GenerationLoop:
     def _receive(self) -> None:
         """New segments, and those whose reader has left."""
         while (request := self._inbox.take()) is not None:
-            sequence = Sequence(
-                request, self._vocoder.open, self._family.codec, guarded=self._guarded
-            )
-            self._scheduler.add(sequence)
+            codec, open_take = self._family.codec, self._vocoder.open
+            self._scheduler.add(Sequence(request, open_take, codec, guarded=self._guarded))
         for sequence in self._scheduler.drop_cancelled():
             self._stats.cancelled_segments += 1
             self._release(sequence)
 
     def _prefill_next(self) -> Outputs:
         """At most one prefill a step, so that running sequences do not wait for several."""
-        if not self._scheduler.admissible():
-            return []
-        snapshot = self._snapshot(self._scheduler.runnable())
-        sequence = self._scheduler.admit(
-            lambda request: (
-                snapshot is not None and snapshot.may_not_begin(request, self._prefill_s)
-            )
-        )
+        began_s = time.monotonic()
+        sequence = self._scheduler.admit(self._prefill_s, began_s)
         if sequence is None:
             return []
         sequence.start_take()
         self._sampler.begin(sequence.slot, sequence.sampling, sequence.draws)
-        began_s = time.monotonic()
         outputs = self._prefills.run([sequence], self._prefill, self._fail)
         self._prefill_s = time.monotonic() - began_s
         self._stats.prefill_s += self._prefill_s
@@ -202,64 +191,15 @@ class GenerationLoop:
 
     def _step_running(self) -> Outputs:
         """One step of all that need not wait for others."""
-        runnable = self._scheduler.runnable()
-        if not runnable:
-            return []
-        snapshot = self._snapshot(runnable)
-        batch = runnable if snapshot is None else self._urgent(runnable, snapshot)
+        began_s = time.monotonic()
+        batch = self._scheduler.next_batch(began_s)
         if not batch:
             return []
-        began_s = time.monotonic()
         outputs = self._steps.run(batch, self._step, self._fail)
         took_s = time.monotonic() - began_s
         self._stats.step_s += took_s
-        self._learn_cost(batch, took_s)
-        if snapshot is not None:
-            self._charge(snapshot, runnable, batch, took_s)
+        self._scheduler.stepped(batch, took_s)
         return outputs
-
-    def _snapshot(self, runnable: list[Sequence]) -> PrioritySnapshot | None:
-        """None where there is nobody to be fair to, as on a GPU, where a step takes as long for
-        all."""
-        if not self._fairness.contended:
-            return None
-        sequences = [*runnable, *self._scheduler.admissible()]
-        return self._fairness.snapshot([one.request for one in sequences], time.monotonic())
-
-    def _urgent(self, runnable: list[Sequence], snapshot: PrioritySnapshot) -> list[Sequence]:
-        """Those that go first; nobody where they would wait for who is prefilled next."""
-        ready = [one for one in runnable if not snapshot.too_early(one.request, 0.0)]
-        urgent = [one for one in ready if not snapshot.must_wait(one.request)]
-        if not urgent and (self._inbox or self._scheduler.admissible()):
-            return []
-        return urgent or ready
-
-    def _learn_cost(self, batch: list[Sequence], took_s: float) -> None:
-        """What the next token will cost the decoder's windows, where both share the cores."""
-        if not self._cpu.shared:
-            return
-        self._step_cost.add(len(batch), took_s)
-        first = sum(one.request.index <= one.request.playback.segment for one in batch)
-        self._fairness.token_s = self._step_cost.estimate().seconds(max(first, 1))
-
-    def _charge(
-        self,
-        snapshot: PrioritySnapshot,
-        runnable: list[Sequence],
-        batch: list[Sequence],
-        took_s: float,
-    ) -> None:
-        """A step of `batch`, out of those `runnable`, took so long."""
-        left_out = any(
-            not (
-                one in batch
-                or snapshot.too_early(one.request, 0.0)
-                or snapshot.must_yield(one.request)
-            )
-            for one in runnable
-        )
-        requests = [one.request for one in batch]
-        self._fairness.charge_step(snapshot, requests, took_s, buffered_left_out=left_out)
 
     def _prefill(self, sequences: list[Sequence]) -> F32:
         """Logits [1, vocab] for the first token of one sequence."""

@@ -1,7 +1,4 @@
-"""Who decodes and encodes? A few threads that always take the most urgent work first.
-
-Knows nothing of the work.
-"""
+"""Priority pool: a few threads for blocking work, which take the most urgent first."""
 
 import heapq
 import itertools

@@ -2,8 +2,8 @@
 
 import heapq
 from collections import Counter
-from collections.abc import Callable
 
+from chatterbox.engine.fairness import FairScheduler, PrioritySnapshot
 from chatterbox.engine.sequence import SegmentRequest, Sequence
 
 RESERVED_SHARE = 8
@@ -20,7 +20,9 @@ class Scheduler:
     done.
     """
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, fairness: FairScheduler) -> None:
+        self._fairness = fairness
+        self._chosen: tuple[PrioritySnapshot, list[Sequence]] | None = None
         self._reserved = slots // RESERVED_SHARE
         self._free = list(range(slots))  # a heap: low slots first keeps the running ones together
         self._waiting: list[Sequence] = []  # in order of arrival
@@ -41,19 +43,17 @@ class Scheduler:
         """Slots that hold a sequence."""
         return set(self._running)
 
-    @property
-    def free_slots(self) -> int:
-        """Slots without a sequence."""
-        return len(self._free)
-
     def add(self, sequence: Sequence) -> None:
         """Queue a new sequence."""
         self._waiting.append(sequence)
 
-    def admit(self, must_wait: Callable[[SegmentRequest], bool]) -> Sequence | None:
-        """Give the next waiting sequence a slot; None when there is no sequence or no slot for it.
-        Whoever `must_wait` is passed over."""
-        ready = [one for one in self.admissible() if not must_wait(one.request)]
+    def admit(self, prefill_s: float, now_s: float) -> Sequence | None:
+        """Give the next waiting sequence a slot; None when there is no sequence, no slot for it, or
+        others go first. `prefill_s`: what its prefill will take."""
+        ready = self._admissible()
+        if ready and self._fairness.contended:
+            snapshot = self._snapshot([*self.runnable(), *ready], now_s)
+            ready = [one for one in ready if not snapshot.may_not_begin(one.request, prefill_s)]
         if not ready:
             return None
         running = Counter(one.request.tenant for one in self._running.values())
@@ -66,7 +66,36 @@ class Scheduler:
         self._running[sequence.slot] = sequence
         return sequence
 
-    def admissible(self) -> list[Sequence]:
+    def next_batch(self, now_s: float) -> list[Sequence]:
+        """The running sequences that step now: all that need not wait for others."""
+        runnable = self.runnable()
+        self._chosen = None
+        if not runnable or not self._fairness.contended:
+            return runnable
+        admissible = self._admissible()
+        snapshot = self._snapshot([*runnable, *admissible], now_s)
+        self._chosen = snapshot, runnable
+        ready = [one for one in runnable if not snapshot.too_early(one.request, 0.0)]
+        urgent = [one for one in ready if not snapshot.must_wait(one.request)]
+        if not urgent and (admissible or self._fairness.newcomers()):
+            return []  # they wait for who is prefilled next
+        return urgent or ready
+
+    def stepped(self, batch: list[Sequence], took_s: float) -> None:
+        """The step of `batch`, the last one chosen, took so long."""
+        requests = [one.request for one in batch]
+        self._fairness.learn_step(requests, took_s)
+        if self._chosen is None:
+            return
+        snapshot, runnable = self._chosen
+        left_out = any(one not in batch and snapshot.may_step(one.request) for one in runnable)
+        self._fairness.charge_step(snapshot, requests, took_s, buffered_left_out=left_out)
+
+    def runnable(self) -> list[Sequence]:
+        """Running sequences whose reader keeps up."""
+        return [one for one in self._running.values() if not one.request.outbox.full]
+
+    def _admissible(self) -> list[Sequence]:
         """Waiting sequences for which there is a slot."""
         if not (self._waiting and self._free):
             return []
@@ -76,10 +105,6 @@ class Scheduler:
             for one in self._waiting
             if (later_too or not one.request.index) and not one.request.outbox.closed
         ]
-
-    def runnable(self) -> list[Sequence]:
-        """Running sequences whose reader keeps up."""
-        return [one for one in self._running.values() if not one.request.outbox.full]
 
     def drop_cancelled(self) -> list[Sequence]:
         """Forget waiting sequences whose reader has left; returns those that had been begun: the
@@ -106,6 +131,9 @@ class Scheduler:
     def requests(self) -> list[SegmentRequest]:
         """Of every sequence, running and waiting. Another thread may ask."""
         return [one.request for one in (*list(self._running.values()), *list(self._waiting))]
+
+    def _snapshot(self, sequences: list[Sequence], now_s: float) -> PrioritySnapshot:
+        return self._fairness.snapshot([one.request for one in sequences], now_s)
 
     def clear(self) -> list[Sequence]:
         """Every sequence, waiting and running; afterwards there is none."""

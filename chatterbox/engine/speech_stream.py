@@ -1,6 +1,6 @@
-"""How does one request become sound? Text → segments → rows → pieces in order → one stream.
+"""One request's speech: text → segments → sequences → pieces in order → one stream.
 
-Belongs to the event loop; knows no HTTP, no model and no slot.
+Belongs to the event loop.
 """
 
 import asyncio

@@ -156,7 +156,10 @@ class VocodingLoop:
         if chosen:
             self._decode([due.what for due in chosen])
             return True
-        return bool(self.warming) and self._warm_one()
+        if not self.warming:
+            return False
+        with self._cpu.for_decoder():  # one voice, then windows are looked for again
+            return self.warming.run_one()
 
     def _rest_s(self) -> float | None:
         """How long to wait for news; nobody says when a listener's sound has become short, nor when
@@ -205,11 +208,6 @@ class VocodingLoop:
                     self._decode([due.what for due in first])
             self.heartbeat.beat()
 
-    def _warm_one(self) -> bool:
-        """One voice, then windows are looked for again, and the heartbeat beats."""
-        with self._cpu.for_decoder():
-            return self.warming.run_one()
-
     def _receive(self) -> None:
         while self._inbox:
             take = self._inbox.popleft()
@@ -232,8 +230,9 @@ class VocodingLoop:
             listeners = {stream.request.playback for stream in self._open}
             buffered_s = [one.buffered_s(now_s) for one in listeners]
             cost = cost.scaled(load(buffered_s, self._decoder.max_rows))
-            for stream in self._open:
-                stream.update_listener(cost)
+            if any(stream.request.index for stream in self._open) or self._fairness.contended:
+                for stream in self._open:
+                    stream.update_listener(cost)
         due = [one.next_window(self._decoder, now_s, cost, snapshot) for one in self._open]
         return snapshot, [one for one in due if one is not None]
 
@@ -285,8 +284,7 @@ class VocodingLoop:
             return  # its listener left meanwhile
         complete = result.at + len(result.samples) >= window.end_sample
         if not (complete and np.isfinite(result.samples).all()):
-            error = GenerationFailed("The decoder gave no usable sound for this text.")
-            self._fail(stream, error)
+            self._fail(stream, GenerationFailed("The decoder gave no usable sound for this text."))
             return
         samples = stream.join(result, last=window.last)
         if self._watermark is not None or not take.request.playback.live:
