@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from chatterbox.bench.client import DEFAULT_TEXTS
 from chatterbox.bench.flags import parser
 from chatterbox.bench.main import main
-from chatterbox.bench.workload import DEFAULT_TEXTS
 from tests.bench.fake_server import VOICE_ID, Behaviour, serving
 
 ROOT = Path(__file__).parent.parent

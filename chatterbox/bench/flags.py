@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from chatterbox.bench.client import EXIT_USAGE, BenchmarkError
+from chatterbox.bench.client import DEFAULT_TEXTS, EXIT_USAGE, SEEDS, BenchmarkError
 from chatterbox.bench.load import Bound
-from chatterbox.bench.workload import DEFAULT_TEXTS, SEEDS
 
 DEFAULT_LADDER = [1, 2, 4, 8, 16]
 DEFAULT_REQUESTS = 50

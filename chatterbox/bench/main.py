@@ -10,12 +10,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from chatterbox.bench import plot, report
-from chatterbox.bench.client import EXIT_FAILED, BenchmarkError, Server
+from chatterbox.bench.client import EXIT_FAILED, BenchmarkError, Server, Workload
 from chatterbox.bench.flags import DEFAULT_LADDER, bound, parser, texts
+from chatterbox.bench.load import Runner, find_largest
 from chatterbox.bench.record import Measured, record
-from chatterbox.bench.runner import Runner
-from chatterbox.bench.search import find_largest
-from chatterbox.bench.workload import Workload
 
 SEARCH_ROUNDS = 3
 """Requests of a probe for each of its clients, so that most of it runs at full load."""

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from chatterbox import __version__
-from chatterbox.bench.load import Bound
+from chatterbox.bench.client import Workload
+from chatterbox.bench.load import Bound, SearchResult
 from chatterbox.bench.report import largest_realtime, optimal
-from chatterbox.bench.search import SearchResult
 from chatterbox.bench.summary import Level
-from chatterbox.bench.workload import Workload
 
 SCHEMA = 1
 """Raised when a field changes its meaning or goes away."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from chatterbox.bench.search import SearchResult
+from chatterbox.bench.load import SearchResult
 from chatterbox.bench.summary import Level, Spread
 
 COLUMNS = (  # name, unit, width

@@ -1,7 +1,7 @@
 """What the person reads, from levels made up."""
 
 from chatterbox.bench import report
-from chatterbox.bench.search import SearchResult
+from chatterbox.bench.load import SearchResult
 from chatterbox.bench.summary import Level, Outcome, summarise
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatterbox.bench.search import find_largest, verdict
+from chatterbox.bench.load import find_largest, verdict
 from chatterbox.bench.summary import Level, Outcome, summarise
 
 

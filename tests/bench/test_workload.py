@@ -1,6 +1,6 @@
 """The texts that are spoken where none are given."""
 
-from chatterbox.bench.workload import DEFAULT_TEXTS, LONG_TEXT, SHORT_TEXTS, Workload
+from chatterbox.bench.client import DEFAULT_TEXTS, LONG_TEXT, SHORT_TEXTS, Workload
 from chatterbox.text import SegmentLimits, prepare
 
 
