@@ -59,11 +59,7 @@ class _Renamed(EnvSettingsSource):
         return value, key, complex_
 
 
-class _Environment(_Renamed, EnvSettingsSource):
-    """`CHATTERBOX_*`."""
-
-
-class _DotEnv(_Renamed, DotEnvSettingsSource):
+class _RenamedInFile(_Renamed, DotEnvSettingsSource):
     """The same in `.env`."""
 
 
@@ -95,8 +91,8 @@ class Settings(BaseSettings):
         env_file = getattr(dotenv_settings, "env_file", None)
         return (
             InitSettingsSource(settings_cls, {**old, **given}),
-            _Environment(settings_cls),
-            _DotEnv(settings_cls, env_file=env_file),
+            _Renamed(settings_cls),
+            _RenamedInFile(settings_cls, env_file=env_file),
         )
 
 

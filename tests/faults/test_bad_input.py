@@ -269,7 +269,7 @@ async def test_f15_unknown_fields(rig):
 
 
 async def hi(rig, times: int) -> None:
-    cap_samples = 24_000 * rig.engine.config.max_new_tokens / 25
+    cap_samples = 24_000 * rig.engine.max_tokens / 25
     for _ in range(times):
         for text in ("a", "Hi!"):
             answer = await rig.speak(text)

@@ -193,7 +193,7 @@ def _unchunked(answer: bytes) -> bytes:
 @pytest.mark.parametrize("count", [30, pytest.param(1000, marks=pytest.mark.slow)])
 async def test_f16_the_shortest_texts(rig, count):
     async with rig.fault():
-        cap = rig.engine.config.max_new_tokens
+        cap = rig.engine.max_tokens
         for number in range(count):
             answer = await rig.speak(("a", "Hi!", "I", "7")[number % 4], seed=number)
             assert answer.status_code == 200
