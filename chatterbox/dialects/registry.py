@@ -6,6 +6,7 @@ Order matters only where two dialects have the same path: the first whose route 
 from chatterbox.dialects import (
     elevenlabs,
     kyutai,
+    llama_server,
     native_socket,
     openai,
     orpheus_fastapi,
@@ -23,6 +24,7 @@ DIALECTS: tuple[Dialect, ...] = (
     xtts.DIALECT,
     native_socket.DIALECT,
     orpheus_fastapi.DIALECT,
+    llama_server.DIALECT,
     unmute.DIALECT,
     kyutai.DIALECT,
     wyoming.DIALECT,

@@ -52,6 +52,7 @@ class Outbox:
         self.closed = False  # the reader has left
         self.ended = False  # the terminal is in
         self.full = False  # the reader is so far behind that its sequence should wait
+        self.codes: tuple[int, ...] = ()  # of the pieces put so far; written before each
         self._listener = listener
 
     # --- producer

@@ -59,6 +59,7 @@ class SpeechReport:
     segment_starts_s: list[float] = field(default_factory=list)  # in the sound, of those begun
     segment_ends_s: list[float] = field(default_factory=list)  # of those whose sound is complete
     segment_codes: list[tuple[int, ...]] = field(default_factory=list)  # of the same
+    open_codes: tuple[int, ...] = ()  # of the segment whose sound is not complete, as far as heard
     text_ids: int = 0  # of the segments put to work so far
     audio_s: float = 0.0
     first_audio_s: float | None = None  # since `speak`
@@ -215,6 +216,7 @@ class SpeechStream:
                 raise item
             last = isinstance(item, SegmentEnd)
             samples = np.zeros(0, np.float32) if isinstance(item, SegmentEnd) else item
+            self.report.open_codes = () if last else outbox.codes
             piece = self._joiner.piece(samples, first_of_segment=first, last_of_segment=last)
             first = False
             if isinstance(item, SegmentEnd):

@@ -294,6 +294,7 @@ class VocodingLoop:
                 samples = self._watermark(samples)
             if not take.commit():
                 return
+            outbox.codes = tuple(take.tokens[: window.end * job.window.codec.tokens_per_frame])
             outbox.put(samples)
             now_s = time.monotonic()
             seconds = len(samples) / SAMPLE_RATE_HZ

@@ -78,6 +78,8 @@ class Family:
     max_tokens: int = 1024  # of a segment, where nothing is set
     clean_up: Callable[[str], str] = finish
     """What the authors' program does to a segment's text before it tokenises it; adds a stop."""
+    token_text: Callable[[int], str] | None = None
+    """How other servers of such a model write a token, where they send tokens for sound."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,6 +3,7 @@
 import base64
 import io
 
+import httpx
 import msgpack
 import numpy as np
 import pytest
@@ -33,6 +34,13 @@ async def test_words_arrive_and_are_heard(server):
         samples, rate = soundfile.read(io.BytesIO(sound))
         assert len(samples) / rate == pytest.approx(heard[-1]["audio_s"], abs=1e-3)
         assert np.abs(samples).max() > 0.01
+
+
+async def test_a_model_without_audio_tokens_says_so(server):
+    async with httpx.AsyncClient(base_url=server.http) as client:
+        answer = await client.post("/v1/completions", json={"prompt": "tara: Hello."})
+    assert answer.status_code == 404
+    assert "CHATTERBOX_MODEL=orpheus" in answer.json()["error"]["message"]
 
 
 async def test_an_interruption_frees_rows_and_place(server):

@@ -36,6 +36,7 @@ ORPHEUS = Family(
     sampling={"temperature": 0.6, "top_k": 0, "top_p": 0.9, "repetition_penalty": 1.1},
     segments=SegmentLimits(max_chars=240),
     max_tokens=2048,
+    token_text=lambda token: f"<custom_token_{token + 10}>",
 )
 """The order of the processors is vLLM's, with which the authors serve. A penalty of at least 1.1
 keeps speech stable [authors]; the greedy model loops. A segment of 240 characters takes 17 s, far

@@ -3,11 +3,16 @@
 Knows a small Orpheus with random weights behind a real server.
 """
 
+import json
+import re
+
 import httpx
 import msgpack
 import numpy as np
 import pytest
 from dialects.live import live, talking
+
+from chatterbox.families.base import DecodeJob, Window
 
 FRAME = 2048
 
@@ -102,3 +107,80 @@ async def test_unmute(server):
         while heard[-1]["type"] != "EndSpeak":
             heard.append(msgpack.unpackb(await talk.hear()))
     assert sum(len(m["pcm"]) for m in heard if m["type"] == "Audio") > FRAME
+
+
+# --- llama-server: clients that decode SNAC themselves
+
+
+PROMPT = "<|audio|>leo: Well, that was quick.<|eot_id|>"
+
+
+def tokens_of(events: str) -> list[int]:
+    """As such clients read them: one from each event, until the last line."""
+    lines = [line.removeprefix("data: ") for line in events.split("\n\n") if line]
+    assert lines[-1] == "[DONE]"
+    choices = [json.loads(line)["choices"][0] for line in lines[:-1]]
+    assert [choice["finish_reason"] for choice in choices[:-1]] == [None] * (len(choices) - 1)
+    assert choices[-1]["finish_reason"] == "length"
+    texts = [choice["text"] for choice in choices[:-1]]
+    assert all(re.fullmatch(r"<custom_token_\d+>", text) for text in texts)
+    return [int(text[14:-1]) for text in texts]
+
+
+async def test_completions_stream_one_token_an_event(client):
+    body = {"prompt": PROMPT, "max_tokens": 140, "temperature": 0.6, "top_p": 0.9, "seed": 3}
+    extras = {"repeat_penalty": 1.1, "n_probs": 0, "cache_prompt": True}
+    answer = await client.post("/v1/completions", json=body | extras | {"stream": True})
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.headers["x-ignored-params"] == "n_probs, cache_prompt"
+    tokens = tokens_of(answer.text)
+    assert len(tokens) == 140
+    codes = [token - 10 - place % 7 * 4096 for place, token in enumerate(tokens)]
+    assert all(0 <= code < 4096 for code in codes)
+    whole = (await client.post("/v1/completions", json=body | extras)).json()
+    assert whole["choices"][0]["text"] == "".join(f"<custom_token_{n}>" for n in tokens)
+    assert whole["usage"]["completion_tokens"] == 140
+
+
+async def test_completions_are_the_tokens_of_the_sound(client, engine):
+    body = {"prompt": PROMPT, "max_tokens": 70, "seed": 4, "stream": True}
+    tokens = tokens_of((await client.post("/v1/completions", json=body)).text)
+    data = {"text": "Well, that was quick.", "voice_id": "leo", "max_new_tokens": "70", "seed": "4"}
+    data |= {"response_format": "pcm", "stream": "false"}
+    sound = np.frombuffer((await client.post("/tts", data=data)).content, np.int16)
+    decoder = engine.model.decoder
+    stream = decoder.open(engine.voices.get("leo"), 4)
+    window = Window(0, 0, 10, 10, True, decoder.codec)
+    job = DecodeJob(stream, window, np.array(tokens) - 10, 0, window.end_sample)
+    samples = decoder.run([job])[0].samples
+    # The ends of a segment are faded by the server.
+    assert np.abs(samples[2000:-2000] * 32767 - sound[2000:-2000]).max() < 2
+
+
+async def test_completions_end_with_several_segments(client):
+    text = " ".join(["The tide came in slowly over the flat sand."] * 12)
+    body = {"prompt": f"zoe: {text}", "max_tokens": 14, "stream": True}
+    tokens = tokens_of((await client.post("/v1/completions", json=body)).text)
+    assert len(tokens) > 14
+    assert len(tokens) % 14 == 0
+
+
+@pytest.mark.parametrize(
+    ("prompt", "status", "code"),
+    [
+        ("<|audio|>julia: Hi.<|eot_id|>", 404, "voice_not_found"),
+        ("<|audio|>tara: <|eot_id|>", 422, "empty_text"),
+        (7, 422, "invalid_value"),
+    ],
+)
+async def test_prompts_that_cannot_be_spoken(client, prompt, status, code):
+    answer = await client.post("/v1/completions", json={"prompt": prompt, "stream": True})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), answer.text
+
+
+async def test_a_prompt_without_a_voice_is_the_default_one(client):
+    body = {"prompt": "Just a text.", "max_tokens": 21, "seed": 5}
+    named = body | {"prompt": "tara: Just a text."}
+    one, other = [(await client.post("/v1/completions", json=b)).json() for b in (body, named)]
+    assert one["choices"] == other["choices"]
