@@ -48,3 +48,13 @@ def found_or_compiled(
             progress=progress,
             **how,
         )
+
+
+def proof(graph: CompiledGraph | NotCompiled) -> str:
+    """What was proven, for the operator."""
+    if isinstance(graph, NotCompiled):
+        return f"served as published: {graph.reason}"
+    return (
+        f"compiled; its logits are at most {graph.exact.worst:.2g} standard deviations from the "
+        f"published graph's, {graph.served.worst:.2g} as served; cache in {graph.cache}"
+    )

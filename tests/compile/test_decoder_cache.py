@@ -7,7 +7,6 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from tiny_decoder import local_decoder_model, saved, some_codes, stream, voice
 
 from chatterbox.compile.decoder import compiler
 from chatterbox.config import TTSConfig
-from chatterbox.families.turbo import load
+from chatterbox.families import s3gen as load
 from chatterbox.runtime.compiled_cache import DIRECTORY, MANIFEST_FILE
 from chatterbox.runtime.decoder.compiled import Opened
 from chatterbox.runtime.sessions import SessionSettings
@@ -31,8 +30,7 @@ WINDOWS = window_settings(first_most_frames=6, most_frames=20)
 def opened(path: Path, data_dir: Path) -> Opened:
     """As a start does it, on one core: one thread's sums have one order."""
     config = TTSConfig(_env_file=None, data_dir=data_dir)
-    files = SimpleNamespace(graph=lambda _: path)
-    return load.open_decoder(config, files, SessionSettings("cpu", 1, {}))
+    return load.open_decoder(config, path, SessionSettings("cpu", 1, {}))
 
 
 def samples(made: Opened) -> np.ndarray:

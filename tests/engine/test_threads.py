@@ -57,13 +57,13 @@ def test_what_is_captured_is_opened_by_the_thread_that_calls_it(captures, monkey
         return opened
 
     monkeypatch.setattr("chatterbox.families.load.captures", lambda *_: captures)
-    for name in ("open_language_model", "_decoder"):
+    for name in ("open_language_model", "open_decoder"):
         monkeypatch.setattr(turbo, name, noting(name, getattr(turbo, name)))
     engine = TTSEngine(TTSConfig(model="mini", data_dir=tmp_path))
     engine.load()
     engine.close()
     here = threading.current_thread().name
-    told = {"open_language_model": "engine", "_decoder": "decoder"}
+    told = {"open_language_model": "engine", "open_decoder": "decoder"}
     assert opened_by == (told if captures else dict.fromkeys(told, here))
 
 

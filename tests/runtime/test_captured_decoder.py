@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -20,8 +19,8 @@ from chatterbox.arrays import F32
 from chatterbox.config import TTSConfig
 from chatterbox.engine.vocoder_stream import Crossfader
 from chatterbox.errors import ModelError
+from chatterbox.families import s3gen as load
 from chatterbox.families.base import DecodeJob, Window
-from chatterbox.families.turbo import load
 from chatterbox.runtime.buffers import HostBuffer, Memory
 from chatterbox.runtime.cuda_graphs import CAPTURE_OPTIONS
 from chatterbox.runtime.decoder.captured import CapturedSession
@@ -172,10 +171,9 @@ def loaded(folder: Path, monkeypatch, open_session) -> Opened:
     """On a machine with a GPU, whose sessions `open_session` opens."""
     monkeypatch.setattr(load, "open_session", open_session)
     monkeypatch.setattr(load, "GPU_WINDOWS", SIZES)
-    monkeypatch.setattr(load, "GPU_DECODER_ROWS", 2)
+    monkeypatch.setattr(load, "GPU_ROWS", 2)
     config = TTSConfig(data_dir=folder, cuda_graphs=True)
-    files = SimpleNamespace(graph=lambda _: folder / DECODER)
-    return load.open_decoder(config, files, SessionSettings("cuda", 1, {}))
+    return load.open_decoder(config, folder / DECODER, SessionSettings("cuda", 1, {}))
 
 
 def test_a_graph_that_cannot_be_captured_is_decoded_without(folder, monkeypatch):

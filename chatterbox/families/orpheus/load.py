@@ -7,6 +7,7 @@ import numpy as np
 
 from chatterbox.errors import ModelError
 from chatterbox.families.base import LanguageModel
+from chatterbox.families.compiled import proof
 from chatterbox.families.model import LoadedModel, LoadRequest
 from chatterbox.families.orpheus.codec import open_codec, open_encoder
 from chatterbox.families.orpheus.files import DECODER, ENCODER
@@ -24,7 +25,6 @@ from chatterbox.families.orpheus.voices import (
     is_pretrained,
     languages,
 )
-from chatterbox.runtime.compiled_lm import NotCompiled
 from chatterbox.runtime.kv_prefix import PrefixedPrompt
 
 TRIAL_STEPS = 8
@@ -78,12 +78,5 @@ def _cloned(request: LoadRequest) -> ReferenceVoices:
 def compile_model(request: LoadRequest) -> list[str]:
     """Compile language model and codec, or find them compiled; what was proven."""
     graph = compiled_graph(request)
-    if isinstance(graph, NotCompiled):
-        said = f"served as published: {graph.reason}"
-    else:
-        said = (
-            f"compiled; its logits are at most {graph.exact.worst:.2g} standard deviations from "
-            f"the published graph's, {graph.served.worst:.2g} as served"
-        )
     codec = open_codec(request.config, request.files.graph(DECODER), request.settings)
-    return [f"language model: {said}", f"decoder: {codec.note}"]
+    return [f"language model: {proof(graph)}", f"decoder: {codec.note}"]

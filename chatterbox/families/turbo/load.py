@@ -1,14 +1,8 @@
 """Open Chatterbox Turbo: which wrapper belongs to which graph, compiled where it is proven."""
 
-from dataclasses import replace
-from functools import partial
-from pathlib import Path
-from typing import Any
-
-import onnxruntime as ort
-
-from chatterbox.config import TTSConfig
+from chatterbox.families.compiled import proof
 from chatterbox.families.model import LoadedModel, LoadRequest
+from chatterbox.families.s3gen import decoder_graphs, open_decoder, stream_settings
 from chatterbox.families.turbo.language_model import (
     PROOF_SENTENCE,
     LanguageModelParts,
@@ -19,34 +13,7 @@ from chatterbox.families.turbo.prompt import TurboPrompts
 from chatterbox.families.turbo.spec import LOUDEST_SPEECH_RMS, TURBO
 from chatterbox.families.turbo.tokenizer import Tokenizer
 from chatterbox.families.turbo.voice import EncoderGraph, TurboVoices
-from chatterbox.hub.files import ModelFiles, graph_sources
-from chatterbox.runtime.buffers import Memory
-from chatterbox.runtime.compiled_cache import CompiledCache, identity
-from chatterbox.runtime.compiled_lm import NotCompiled
-from chatterbox.runtime.decoder.captured import CapturedSession
-from chatterbox.runtime.decoder.compiled import (
-    DECODER_COMPILER,
-    Compiled,
-    CompiledDecoder,
-    Graph,
-    Opened,
-    find_or_compile,
-    open_compiled,
-)
-from chatterbox.runtime.decoder.s3gen import CODE_RATE_HZ
-from chatterbox.runtime.decoder.split_decoder import StreamSettings
-from chatterbox.runtime.sessions import SessionSettings, captures, open_session
-
-DECODER_SPIN_US = 100
-"""How long the decoder's threads stay awake for the next of its thousands of small operators: a
-tenth faster windows (docs/decoder.md), and nobody computes beside it (engine/cpu_lock.py)."""
-OTHER_CUDA_OPTIONS = frozenset({"device_id", "gpu_mem_limit", "arena_extend_strategy"})
-"""Those that change nothing of what a graph computes."""
-GPU_DECODER_ROWS = 16
-"""Windows in one call of the decoder on a GPU; not measured yet (docs/benchmarks.md)."""
-GPU_WINDOWS = (5, 10, 20, 40, 75)
-"""Fresh codes that windows come in on a GPU, so that they meet in calls: 0.2 s, less than which is
-gone before anything can follow it, to 3 s, each about twice the one before; not measured yet."""
+from chatterbox.runtime.sessions import open_session
 
 
 def load(request: LoadRequest) -> LoadedModel:
@@ -55,8 +22,8 @@ def load(request: LoadRequest) -> LoadedModel:
     tokenizer = Tokenizer.from_file(files.tokenizer)
     parts = _parts(request, tokenizer)
     language_model, note = request.with_model(lambda: open_language_model(parts))
-    decoding = settings.on_gpu(config.decoder_device_id)
-    opened = request.with_decoder(lambda: open_decoder(config, files, decoding))
+    decoding, path = settings.on_gpu(config.decoder_device_id), files.graph("conditional_decoder")
+    opened = request.with_decoder(lambda: open_decoder(config, path, decoding))
     encoder = EncoderGraph(open_session(files.graph("speech_encoder"), settings))
     return LoadedModel(
         info=request.info(f"language model: {note}", f"decoder: {opened.kind}, {opened.note}"),
@@ -76,95 +43,11 @@ def compile_model(request: LoadRequest) -> list[str]:
     graph = compiled_graph(_parts(request, Tokenizer.from_file(files.tokenizer)))
     path = files.graph("conditional_decoder")
     decoder, _ = decoder_graphs(config, path, settings, stream_settings(config, settings))
-    if isinstance(graph, NotCompiled):
-        said = f"served as published: {graph.reason}"
-    else:
-        said = (
-            f"compiled; its logits are at most {graph.exact.worst:.2g} standard deviations from "
-            f"the published graph's, {graph.served.worst:.2g} as served; cache in {graph.cache}"
-        )
-    return [f"language model: {said}", f"decoder: {decoder.form}, {decoder.note}"]
+    return [f"language model: {proof(graph)}", f"decoder: {decoder.form}, {decoder.note}"]
 
 
 def _parts(request: LoadRequest, tokenizer: Tokenizer) -> LanguageModelParts:
     sentence = tokenizer.encode(PROOF_SENTENCE)
     return LanguageModelParts(
         request.config, request.files, request.settings, sentence, tokenizer.largest_id
-    )
-
-
-def open_decoder(config: TTSConfig, files: ModelFiles, settings: SessionSettings) -> Opened:
-    """The decoder in its fastest form that was proven, compiled first where that is not kept."""
-    path = files.graph("conditional_decoder")
-    streaming = stream_settings(config, settings)
-    compiled, graphs = decoder_graphs(config, path, settings, streaming)
-
-    def opened(name: Graph, options: dict[str, str] | None) -> ort.InferenceSession:
-        return _decoder_session(graphs.get(name, path), path.parent, settings, options)
-
-    def open_graph(name: Graph) -> ort.InferenceSession:
-        return opened(name, None)
-
-    def capture(name: Graph) -> CapturedSession:
-        memory = Memory(settings.device, settings.device_id)
-        return CapturedSession(partial(opened, name), memory)
-
-    graphs_wanted = captures(config, settings)
-    return open_compiled(compiled, open_graph, streaming, capture if graphs_wanted else None)
-
-
-def stream_settings(config: TTSConfig, settings: SessionSettings) -> StreamSettings:
-    """How the decoder streams on this device."""
-    streaming = StreamSettings(prompt_codes=round(config.decoder_prompt_s * CODE_RATE_HZ))
-    if settings.device == "cuda":
-        return replace(streaming, on_gpu=True, max_rows=GPU_DECODER_ROWS, sizes=GPU_WINDOWS)
-    memory_bytes = config.decoder_prompt_cache_mb * 1024 * 1024
-    return replace(streaming, int8=config.decoder_int8, memory_bytes=memory_bytes)
-
-
-def decoder_graphs(
-    config: TTSConfig, path: Path, settings: SessionSettings, streaming: StreamSettings
-) -> Compiled:
-    """The compiled decoder from the cache in the data directory, or compiled now."""
-    numerics = {k: v for k, v in settings.cuda_options.items() if k not in OTHER_CUDA_OPTIONS}
-    matters = {
-        "device": settings.device,
-        "cuda_options": numerics if settings.device == "cuda" else {},
-        "int8": streaming.int8,
-        "prompt_kv": streaming.memory_bytes > 0,
-        "prompt_codes": streaming.prompt_codes,
-        "rows_share_calls": streaming.max_rows > 1,
-        "on_gpu": streaming.on_gpu,
-    }
-    known_by = identity("decoder", graph_sources(path), matters, DECODER_COMPILER)
-
-    def compile_graphs() -> tuple[CompiledDecoder, dict[Graph, bytes], dict[str, float]]:
-        # Here, since a start that finds everything compiled needs no compiler.
-        from chatterbox.compile.decoder.compiler import compile_decoder
-        from chatterbox.compile.progress import CompileBar
-
-        def open_graph(model: Any) -> ort.InferenceSession:
-            return _decoder_session(model.SerializeToString(), path.parent, settings, None)
-
-        with CompileBar("the decoder") as progress:
-            made = compile_decoder(path, open_graph, streaming, progress)
-            graphs = {name: model.SerializeToString() for name, model in made.graphs.items()}
-            progress(1.0, "done")
-        return made.decoder, graphs, made.proofs
-
-    return find_or_compile(CompiledCache(config.data_dir), known_by, path, compile_graphs)
-
-
-def _decoder_session(
-    graph: Path | bytes,
-    weights_in: Path,
-    settings: SessionSettings,
-    options: dict[str, str] | None,
-) -> ort.InferenceSession:
-    return open_session(
-        graph,
-        settings,
-        provider_options=options,
-        weights_in=None if isinstance(graph, Path) else weights_in,
-        spin_us=DECODER_SPIN_US,
     )
