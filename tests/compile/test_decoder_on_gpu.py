@@ -101,6 +101,16 @@ def test_a_number_of_the_hosts_becomes_one_of_the_devices():
     assert crossing(inlined(parser.parse_model(text))) == ({"count"}, {"long"})
 
 
+def test_what_is_made_of_constants_alone_crosses_nothing():
+    text = """<ir_version: 9, opset_import: ["" : 18]>
+    g (float[b, n] x) => (float[b, m] y) <int64[1] four = {4}> {
+        none = ConstantOfShape (four)
+        pads = Cast <to = 7> (none)
+        y = Pad (x, pads)
+    }"""
+    assert crossing(inlined(parser.parse_model(text))) == (set(), set())
+
+
 # --- noise
 
 

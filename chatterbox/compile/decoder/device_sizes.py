@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from chatterbox.compile.decoder.errors import NotSplittable
 from chatterbox.compile.decoder.fit_dims import fit_dims
 from chatterbox.compile.decoder.graph_edit import cut_out, replace_nodes
+from chatterbox.compile.decoder.random_ops import RANDOM_OPS
 from chatterbox.runtime.decoder.s3gen import MEL_FRAMES_PER_CODE
 from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength
 
@@ -68,7 +69,6 @@ def crossing(model: onnx.ModelProto) -> tuple[set[str], set[str]]:
     whatever is made of shapes alone."""
     graph = model.graph
     stored = {i.name for i in graph.initializer}
-    stored |= {o for n in graph.node if n.op_type == "Constant" for o in n.output}
     given = {i.name for i in graph.input}
     host: set[str] = set()
     down: set[str] = set()
@@ -79,6 +79,8 @@ def crossing(model: onnx.ModelProto) -> tuple[set[str], set[str]]:
         of_sizes = inputs and all(name in host and i not in needed for i, name in inputs)
         if of_sizes or node.op_type in ("Shape", "Size"):
             host |= set(node.output)
+        elif not inputs and node.op_type not in RANDOM_OPS:
+            stored |= set(node.output)
         else:
             down |= {name for i, name in inputs if name in host and i not in needed}
             up |= {name for i, name in inputs if i in needed and name not in host | given}
