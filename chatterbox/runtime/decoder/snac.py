@@ -34,13 +34,16 @@ SNAC = CodecSpec(
 """4757 samples to the right are two frames and 661 samples. To the left of a window lie 4757 and
 those 661, which are within three frames. Windows agree to rounding: nothing is blended."""
 
+TOGETHER = 8  # steps whose noise is drawn at once: what one count of the generator gives
 Draw = Callable[[int, int, int, int], F32]
 """Standard normal numbers [count] by seed, block, first position and count."""
 
 
 def addressed_noise(seed: int, block: int, start: int, count: int) -> F32:
     """The same number at the same place of a seed's stream, in whatever pieces it is asked for."""
-    return Noise(seed, block).normal(start, count, 1)[:, 0]
+    first, end = start // TOGETHER, -(-(start + count) // TOGETHER)
+    drawn = Noise(seed, block).normal(first, end - first, TOGETHER).reshape(-1)
+    return drawn[start - first * TOGETHER :][:count]
 
 
 def crop_name(block: int, side: str) -> str:
