@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from itertools import repeat
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -22,15 +23,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 import chatterbox.runtime  # noqa: F401 - silences telemetry before onnxruntime is imported
+from chatterbox.compile.snac import stream_jobs
 from chatterbox.config import TTSConfig
-from chatterbox.families.base import DecodeJob, Voice, Window
+from chatterbox.families.base import DecodeJob
 from chatterbox.families.orpheus.codec import open_codec
 from chatterbox.runtime.decoder.snac import AUDIO, SNAC, code_feeds
-from chatterbox.runtime.decoder.snac_decoder import SnacDecoder
 from chatterbox.runtime.sessions import SessionSettings, open_session, session_settings
 from tools.model_builder.snac import write_snac
 
 STOCK_FRAMES = 4
+STREAM_FRAMES = 2000  # more than the rounds decode
 HOPS = (1, 2, 4, 8)
 
 
@@ -69,7 +71,8 @@ def _subjects(
     print(codec.note)
     for count in rows:
         for hop in HOPS:
-            streams = [_windows(codec.decoder, hop, row) for row in range(count)]
+            tokens = _tokens(STREAM_FRAMES)
+            streams = [stream_jobs(codec.decoder, tokens, repeat(hop), row) for row in range(count)]
 
             def call(streams: list[Iterator[DecodeJob]] = streams) -> object:
                 return codec.decoder.run([next(stream) for stream in streams])
@@ -78,21 +81,8 @@ def _subjects(
     return made
 
 
-def _windows(decoder: SnacDecoder, hop: int, seed: int) -> Iterator[DecodeJob]:
-    """Of a stream without an end."""
-    stream, tokens = decoder.open(Voice("", None), seed), _tokens(1000, seed)
-    sample = 0
-    for fresh in range(0, 1000, hop):
-        begin, end = max(fresh - SNAC.left_context_frames, 0), fresh + hop
-        window = Window(begin, fresh, end, end + SNAC.look_ahead_frames, False, SNAC)
-        part = tokens[begin * SNAC.tokens_per_frame : window.stop * SNAC.tokens_per_frame]
-        job = DecodeJob(stream, window, part, sample, window.end_sample)
-        sample = window.end_sample
-        yield job
-
-
-def _tokens(frames: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 4096, frames * SNAC.tokens_per_frame)
+def _tokens(frames: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 4096, frames * SNAC.tokens_per_frame)
 
 
 def _print_table(

@@ -5,6 +5,7 @@ Proven on the published graph's own draws: whole, in windows of one frame, and r
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ PROOF_FRAMES = 8  # windows at the beginning, at the end and between
 LEAST_DB = {TensorProto.FLOAT: 80.0, TensorProto.FLOAT16: 40.0}
 """Of the published graph's sound, by the type its blocks compute in. What is cropped was equal to
 the bit with random weights; what is carried, which adds in another order, 113 to 126 dB alike in
-single and 56 dB in half precision. A step that is missing somewhere leaves less than 40 dB."""
+single and 56 dB in half precision."""
 ROWS = 3
 VOICE = Voice("", None)
 COARSE = ("Integer", "NBits", "Quantize")  # parts of operators' names
@@ -93,24 +94,29 @@ def _compiled(published: onnx.ModelProto, folder: Path, open_graph: OpenGraph) -
     least, retold = LEAST_DB[kinds[ups[0]][0]], _retold(drawn)
     proofs: dict[str, float] = {}
 
-    def prove(name: str, decoder: SnacDecoder, hop: int) -> None:
-        made = [decoder.run([job])[0].samples for job in _jobs(decoder, tokens, hop)]
-        proofs[name] = alike = snr_db(wave[0, 0], np.concatenate(made))
+    def prove(name: str, hop: int, **how: Any) -> None:
+        try:
+            decoder = SnacDecoder(session, draw=retold, **how)
+            jobs = stream_jobs(decoder, tokens, repeat(hop))
+            made = np.concatenate([decoder.run([job])[0].samples for job in jobs])
+        except Exception as fault:
+            raise NotSplittable(f"{name}, it cannot be run: {first_line(fault)}") from fault
+        proofs[name] = alike = snr_db(wave[0, 0], made)
         if alike < least:
             raise NotSplittable(f"{name}, it came out {alike:.0f} dB alike")
 
-    crop = cropped(given, ups)
-    session = open_graph(crop)
-    prove("whole", SnacDecoder(session, draw=retold), PROOF_FRAMES)
-    prove("cropped", SnacDecoder(session, draw=retold), 1)
-    carry, at_start = None, [steps for _, steps in parts]
+    crop, carry = cropped(given, ups), None
+    session, at_start = _opened(crop, open_graph), [steps for _, steps in parts]
+    prove("whole", PROOF_FRAMES)
+    prove("cropped", 1)
     if parts:
         carry, _ = carrying(given, ups, folder, kinds)
-        carried = CarryingGraph(open_graph(carry), at_start, retold)
         try:
-            prove("carried", SnacDecoder(session, draw=retold, carrying=carried), 1)
+            carried = CarryingGraph(_opened(carry, open_graph), at_start, retold)
+            prove("carried", 1, carrying=carried)
         except NotSplittable as reason:
             carry, again = None, str(reason)
+            proofs.pop("carried", None)
     rows = not _one_row(published) and _rows_share(SnacDecoder(session), least)
     told_of = [
         "noise by seed",
@@ -119,6 +125,13 @@ def _compiled(published: onnx.ModelProto, folder: Path, open_graph: OpenGraph) -
         *([f"each window decodes its surroundings again: {again}"] if again else []),
     ]
     return SnacCompilation(crop, "; ".join(told_of), carry, at_start, rows, proofs)
+
+
+def _opened(model: onnx.ModelProto, open_graph: OpenGraph) -> ort.InferenceSession:
+    try:
+        return open_graph(model)
+    except Exception as fault:
+        raise NotSplittable(f"rewritten, it cannot be opened: {first_line(fault)}") from fault
 
 
 def _carried(
@@ -141,11 +154,14 @@ def _tokens(seed: int) -> I64:
     return (codes + CODES * np.arange(PLACES)).reshape(-1)
 
 
-def _jobs(decoder: SnacDecoder, tokens: I64, hop: int, seed: int = 0) -> Iterator[DecodeJob]:
-    """The windows of a stream, of `hop` fresh frames each."""
-    stream, frames, end, last, sample = decoder.open(VOICE, seed), PROOF_FRAMES, 0, False, 0
+def stream_jobs(
+    decoder: SnacDecoder, tokens: I64, hops: Iterator[int], seed: int = 0
+) -> Iterator[DecodeJob]:
+    """The windows of a stream, of so many fresh frames each."""
+    stream, frames = decoder.open(VOICE, seed), len(tokens) // PLACES
+    end, sample, last = 0, 0, False
     while not last:
-        fresh, end = end, end + hop
+        fresh, end = end, end + next(hops)
         last = end + SNAC.look_ahead_frames > frames
         end, stop = (frames, frames) if last else (end, end + SNAC.look_ahead_frames)
         begin = max(fresh - SNAC.left_context_frames, 0)
@@ -169,7 +185,8 @@ def _one_row(model: onnx.ModelProto) -> bool:
 
 def _rows_share(decoder: SnacDecoder, least_db: float) -> bool:
     """Whether rows in one call sound as each does alone."""
-    jobs = [list(_jobs(decoder, _tokens(seed), 1, seed))[3] for seed in range(ROWS)]
+    streams = [stream_jobs(decoder, _tokens(seed), repeat(1), seed) for seed in range(ROWS)]
+    jobs = [next(islice(stream, 3, None)) for stream in streams]
     try:
         together = decoder.run(jobs)
     except Exception:  # noqa: BLE001 - a graph exported for one row may fail in any way on more

@@ -4,6 +4,8 @@ Knows small codecs with random weights in the published layout; runs them.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +17,9 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from chatterbox.arrays import F32, I64
+from chatterbox.compile.snac import stream_jobs
 from chatterbox.config import TTSConfig
 from chatterbox.errors import ModelError
-from chatterbox.families.base import DecodeJob, Voice, Window
 from chatterbox.families.orpheus.codec import OpenedCodec, open_codec, open_encoder
 from chatterbox.runtime.decoder.snac import (
     BLOCKS,
@@ -58,33 +60,10 @@ def some_tokens(frames: int, seed: int = 0) -> I64:
     return (codes + 4096 * np.arange(7)).reshape(-1)
 
 
-def jobs(
-    decoder: SnacDecoder, tokens: I64, hops: Iterator[int], seed: int = 0, held_back: int = 0
-) -> Iterator[DecodeJob]:
-    """The windows of a stream, of so many fresh frames each."""
-    stream, frames = decoder.open(Voice("any", None), seed), len(tokens) // 7
-    end = sample = 0
-    last = False
-    while not last:
-        fresh, end = end, end + next(hops)
-        last = end + SNAC.look_ahead_frames > frames
-        end, stop = (frames, frames) if last else (end, end + SNAC.look_ahead_frames)
-        begin = max(fresh - SNAC.left_context_frames, 0)
-        window = Window(begin, fresh, end, stop, last, SNAC)
-        next_sample = window.end_sample - (0 if last else held_back)
-        yield DecodeJob(stream, window, tokens[begin * 7 : stop * 7], sample, next_sample)
-        sample = next_sample
-
-
-def forever(hop: int) -> Iterator[int]:
-    while True:
-        yield hop
-
-
 def spoken(decoder: SnacDecoder, tokens: I64, hops: Iterator[int], seed: int = 0) -> F32:
     """A whole stream, each window's samples behind the last."""
     made, at = [np.zeros(0, np.float32)], 0
-    for job in jobs(decoder, tokens, hops, seed):
+    for job in stream_jobs(decoder, tokens, hops, seed):
         (one,) = decoder.run([job])
         assert one.at == at
         at += len(one.samples)
@@ -108,10 +87,10 @@ def test_it_is_what_the_authors_describe(decoder: SnacDecoder):
     rows = [codes[:, places].reshape(-1) for places in CODEBOOK_PLACES]
     noise = [addressed_noise(seed, i, 0, rate * frames) for i, (_, rate) in enumerate(BLOCKS)]
     wanted = decoded(random_weights(SMALL), rows, noise)
-    whole = spoken(decoder, tokens, forever(frames), seed)
+    whole = spoken(decoder, tokens, repeat(frames), seed)
     np.testing.assert_allclose(whole, wanted, atol=1e-5)
     assert 0.03 < whole.std() < 0.5
-    np.testing.assert_allclose(spoken(decoder, tokens, forever(1), seed), wanted, atol=1e-5)
+    np.testing.assert_allclose(spoken(decoder, tokens, repeat(1), seed), wanted, atol=1e-5)
 
 
 @settings(max_examples=25, deadline=None)
@@ -122,13 +101,13 @@ def test_it_is_what_the_authors_describe(decoder: SnacDecoder):
 )
 def test_windows_fall_as_they_like(decoder: SnacDecoder, frames: int, hops: list[int], seed: int):
     tokens = some_tokens(frames)
-    whole = spoken(decoder, tokens, forever(frames), seed)
+    whole = spoken(decoder, tokens, repeat(frames), seed)
     assert whole.size == frames * FRAME
     np.testing.assert_allclose(spoken(decoder, tokens, iter(hops), seed), whole, atol=1e-5)
 
 
 def test_the_first_sound_comes_after_three_frames(decoder: SnacDecoder):
-    first, *_, last = jobs(decoder, some_tokens(9), forever(1))
+    first, *_, last = stream_jobs(decoder, some_tokens(9), repeat(1))
     assert first.window.stop == 3
     (sound,) = decoder.run([first])
     assert sound.samples.size == 3 * FRAME - 4757
@@ -137,26 +116,33 @@ def test_the_first_sound_comes_after_three_frames(decoder: SnacDecoder):
 
 def test_samples_held_back_for_a_cross_fade_come_again(decoder: SnacDecoder):
     tokens = some_tokens(8)
-    whole = spoken(decoder, tokens, forever(8))
-    for job in jobs(decoder, tokens, forever(1), held_back=360):
-        (one,) = decoder.run([job])
+    whole = spoken(decoder, tokens, repeat(8))
+    for job in stream_jobs(decoder, tokens, repeat(1)):
+        held = 0 if job.window.last else 360
+        again = replace(
+            job, next_sample=max(job.next_sample - 360, 0), next_from=job.next_from - held
+        )
+        (one,) = decoder.run([again])
+        assert one.at == again.next_sample
         wanted = whole[one.at : job.window.end_sample]
         np.testing.assert_allclose(one.samples, wanted, atol=1e-5)
 
 
 def test_a_stream_without_a_frame_has_no_sound(decoder: SnacDecoder):
-    assert spoken(decoder, some_tokens(0), forever(1)).size == 0
+    assert spoken(decoder, some_tokens(0), repeat(1)).size == 0
 
 
 def test_seeds_repeat_and_differ(decoder: SnacDecoder):
     tokens = some_tokens(4)
-    one, again, other = (spoken(decoder, tokens, forever(4), seed) for seed in (1, 1, 2))
+    one, again, other = (spoken(decoder, tokens, repeat(4), seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, again)
     assert np.abs(one - other).max() > 1e-3
 
 
 def test_rows_in_company_sound_as_alone(decoder: SnacDecoder):
-    rows = [list(jobs(decoder, some_tokens(9, row), forever(1), row))[row + 3] for row in range(3)]
+    rows = [
+        list(stream_jobs(decoder, some_tokens(9, row), repeat(1), row))[row + 3] for row in range(3)
+    ]
     assert len({decoder.bucket(job) for job in rows}) == 1
     for job, together in zip(rows, decoder.run(rows), strict=True):
         (alone,) = decoder.run([job])
@@ -165,7 +151,7 @@ def test_rows_in_company_sound_as_alone(decoder: SnacDecoder):
 
 
 def test_first_middle_and_last_windows_do_not_meet(decoder: SnacDecoder):
-    all_of_them = list(jobs(decoder, some_tokens(12), forever(1)))
+    all_of_them = list(stream_jobs(decoder, some_tokens(12), repeat(1)))
     assert len({decoder.bucket(job) for job in all_of_them}) == 5  # 0 to 3 frames before; the end
 
 
@@ -185,16 +171,16 @@ def test_it_is_compiled_once(
     again = opened(path, tmp_path)
     assert again.note == first.note
     tokens = some_tokens(4)
-    wanted = spoken(decoder, tokens, forever(1))
-    np.testing.assert_array_equal(spoken(again.decoder, tokens, forever(1)), wanted)
+    wanted = spoken(decoder, tokens, repeat(1))
+    np.testing.assert_array_equal(spoken(again.decoder, tokens, repeat(1)), wanted)
 
 
 def test_half_precision_is_compiled_too(folder: Path, tmp_path: Path, decoder: SnacDecoder):
     codec = opened(folder / "decoder_model_fp16.onnx", tmp_path)
     assert "noise by seed" in codec.note
     tokens = some_tokens(4)
-    wanted = spoken(decoder, tokens, forever(4))
-    error = spoken(codec.decoder, tokens, forever(1)) - wanted
+    wanted = spoken(decoder, tokens, repeat(4))
+    error = spoken(codec.decoder, tokens, repeat(1)) - wanted
     assert error.std() < 0.01 * wanted.std()
 
 
@@ -209,7 +195,7 @@ def test_draws_in_half_precision_are_compiled_too(folder: Path, tmp_path: Path):
     assert "noise by seed" in codec.note
     wanted = opened(folder / "decoder_model_fp16.onnx", tmp_path).decoder
     tokens = some_tokens(5)
-    one, other = (spoken(d, tokens, forever(1), 8) for d in (codec.decoder, wanted))
+    one, other = (spoken(d, tokens, repeat(1), 8) for d in (codec.decoder, wanted))
     np.testing.assert_array_equal(one, other)
 
 
@@ -225,8 +211,8 @@ def test_a_layer_that_cannot_go_on_is_cropped(folder: Path, tmp_path: Path, deco
     assert "noise by seed" in codec.note
     assert "decodes its surroundings again: the weights of" in codec.note
     tokens = some_tokens(6)
-    wanted = spoken(decoder, tokens, forever(6))
-    np.testing.assert_allclose(spoken(codec.decoder, tokens, forever(1)), wanted, atol=1e-5)
+    wanted = spoken(decoder, tokens, repeat(6))
+    np.testing.assert_allclose(spoken(codec.decoder, tokens, repeat(1)), wanted, atol=1e-5)
 
 
 def test_noise_of_another_make_stays_the_graphs_own(folder: Path, tmp_path: Path):
@@ -239,7 +225,7 @@ def test_noise_of_another_make_stays_the_graphs_own(folder: Path, tmp_path: Path
     codec = opened(changed(folder, tmp_path, one_draw_softer), tmp_path)
     assert "served as published" in codec.note
     assert codec.decoder.max_rows == 1
-    assert spoken(codec.decoder, some_tokens(6), forever(1)).size == 6 * FRAME
+    assert spoken(codec.decoder, some_tokens(6), repeat(1)).size == 6 * FRAME
 
 
 def test_coarse_precisions_are_refused(folder: Path, tmp_path: Path):

@@ -4,6 +4,7 @@ Needs PyTorch and `snac`, which only the environment of requirements-torch.txt h
 """
 
 from collections.abc import Callable
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="PyTorch is in requirements-torch.txt")
 snac = pytest.importorskip("snac", reason="the authors' package is in requirements-torch.txt")
 
-from families.orpheus.test_snac import CPU, forever, opened, some_tokens, spoken  # noqa: E402
+from families.orpheus.test_snac import CPU, opened, some_tokens, spoken  # noqa: E402
 
 from chatterbox.families.orpheus.codec import open_encoder  # noqa: E402
 from chatterbox.runtime.decoder.snac import (  # noqa: E402
@@ -101,8 +102,8 @@ def test_what_exporters_make_of_their_decoder_is_compiled(
     write_snac(tmp_path / "ours", 5)
     ours = opened(tmp_path / "ours" / "onnx" / "decoder_model.onnx", tmp_path / "ours")
     tokens = some_tokens(FRAMES)
-    wanted = spoken(ours.decoder, tokens, forever(FRAMES))
-    np.testing.assert_allclose(spoken(codec.decoder, tokens, forever(1)), wanted, atol=1e-5)
+    wanted = spoken(ours.decoder, tokens, repeat(FRAMES))
+    np.testing.assert_allclose(spoken(codec.decoder, tokens, repeat(1)), wanted, atol=1e-5)
 
 
 def test_decoder_and_encoder_are_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -120,7 +121,7 @@ def test_decoder_and_encoder_are_theirs(tmp_path: Path, monkeypatch: pytest.Monk
         patched.setattr(torch, "randn", lambda *_, **__: next(noise))
         wanted = theirs.decode(rows)[0, 0].numpy()
     for hop in (FRAMES, 1, 2):
-        made = spoken(decoder, tokens, forever(hop), 9)
+        made = spoken(decoder, tokens, repeat(hop), 9)
         np.testing.assert_allclose(made, wanted, atol=1e-5)
 
     audio = np.random.default_rng(1).normal(0, 0.2, 9 * 2048 - 100).astype(np.float32)
