@@ -129,7 +129,7 @@ setup() {
 }
 
 run_tests() {
-    local python marks=(-m "not slow and not soak" -n 2) # in two processes
+    local python marks=(-m "not slow and not soak" -n 2 --dist worksteal) # in two processes
     cd "$root"
     install requirements-dev.txt
     python=$(venv_python)

@@ -18,7 +18,7 @@ from chatterbox.errors import GenerationFailed
 
 LONG = (
     "The first sentence is here, and it is about 12 words long. "
-    "Dr. Smith paid $3.50 for it at 9:30. " * 6
+    "Dr. Smith paid $3.50 for it at 9:30. " * 3
 ).strip()
 RAW = {"pcm": "s16le", "ulaw": "mulaw", "alaw": "alaw"}
 
@@ -29,11 +29,20 @@ def client(address):
         yield ElevenLabs(base_url=address, api_key="none", httpx_client=http)
 
 
-@pytest.fixture(scope="module")
-def said(address) -> np.ndarray:
-    call = {"text": TEXT, "voice_id": "slt", "response_format": "pcm", "seed": 11}
+def natively(address: str, text: str) -> np.ndarray:
+    call = {"text": text, "voice_id": "slt", "response_format": "pcm", "seed": 11}
     data = httpx.post(f"{address}/tts", json=call).content
     return np.frombuffer(data, "<i2") / np.float32(32768)
+
+
+@pytest.fixture(scope="module")
+def said(address) -> np.ndarray:
+    return natively(address, TEXT)
+
+
+@pytest.fixture(scope="module")
+def greeting(address) -> np.ndarray:
+    return at_8_khz(natively(address, "Hello there."), 24000)
 
 
 def heard(data: bytes, output_format: str) -> np.ndarray:
@@ -50,9 +59,9 @@ def at_8_khz(samples: np.ndarray, rate_hz: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", [n for n in OUTPUT_FORMATS if n[-3:] not in ("_96", "192")])
-def test_every_output_format_is_the_same_speech(client, said, name):
-    pieces = client.text_to_speech.convert("slt", text=TEXT, output_format=name, seed=11)
-    assert likeness(heard(b"".join(pieces), name), at_8_khz(said, 24000)) > 0.9
+def test_every_output_format_is_the_same_speech(client, greeting, name):
+    pieces = client.text_to_speech.convert("slt", text="Hello there.", output_format=name, seed=11)
+    assert likeness(heard(b"".join(pieces), name), greeting) > 0.9
 
 
 def test_mp3_44100_128_is_what_comes_when_nothing_is_asked(address, said):

@@ -48,8 +48,8 @@ async def hear(engine: TTSEngine, asked: SpeechRequest):
     return np.concatenate(pieces), stream.report
 
 
-async def test_twenty_at_once_in_three_voices_have_the_codes_of_their_solo_runs(engine):
-    asked = [request(engine, TEXTS[i % len(TEXTS)], VOICES[i // 7], seed=i % 4) for i in range(20)]
+async def test_nine_at_once_in_three_voices_have_the_codes_of_their_solo_runs(engine):
+    asked = [request(engine, TEXTS[i % len(TEXTS)], VOICES[i // 3], seed=i % 4) for i in range(9)]
     together = await asyncio.gather(*(hear(engine, one) for one in asked))
     for one, (_, report) in zip(asked, together, strict=True):
         _, solo = await hear(engine, one)
@@ -167,21 +167,20 @@ async def test_f94_a_voice_that_would_hurt_is_turned_down_and_speech_is_not_touc
     engine, monkeypatch
 ):
     """Forged tensors and tonal references drive the vocoder to full scale."""
-    own = [engine.voices.get(voice) for voice in VOICES]
+    own = [engine.voices.get("slt")]
     silence = {
         name: np.zeros_like(getattr(own[0].data, name))
         for name in ("features", "prompt_codes", "speaker", "prompt_mel")
     }
     hostile = [Voice("silence", VoiceTensors(**silence))]
-    for shift in (3.0, 8.0):
-        mel = own[0].data.prompt_mel + np.float32(shift)
-        hostile.append(Voice(f"shifted {shift}", replace(own[0].data, prompt_mel=mel)))
+    mel = own[0].data.prompt_mel + np.float32(8.0)
+    hostile.append(Voice("shifted", replace(own[0].data, prompt_mel=mel)))
 
     async def heard(voices) -> list:
         asked = [
             SpeechRequest(text, voice, turbo_sampling(), seed=3, deterministic=True)
             for voice in voices
-            for text in TEXTS
+            for text in TEXTS[:2]
         ]
         return [(await hear(engine, one))[0] for one in asked]
 

@@ -29,7 +29,7 @@ from chatterbox.engine.speech_stream import SpeechRequest, SpeechStream
 from tools.fault_attacks import ATTACKS, mix
 from tools.fault_crowds import beside
 
-pytestmark = pytest.mark.soak
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(0)]
 
 JUDGED_MINUTES = 60
 FLAT_MINUTES = 45
