@@ -63,7 +63,7 @@ class Sampler:
         self._processors = tokens.processors
         self._width = tokens.width
         self._starts = np.array(tokens.starts)  # [places]
-        self._stops = np.array(sorted(tokens.stop))
+        self._stops = sorted(tokens.stop)
         columns = tokens.width + len(tokens.stop)
         self._tokens = np.empty((len(tokens.starts), columns), np.int64)  # [places, columns]
         self._tokens[:, : tokens.width] = self._starts[:, None] + np.arange(tokens.width)
@@ -127,25 +127,28 @@ class Sampler:
         else:
             windows = sliding_window_view(logits, width, axis=1)
             scores[:, :width] = windows[np.arange(len(logits)), self._starts[place]]
-        scores[:, width:] = logits[:, self._stops]
+        for column, stop in enumerate(self._stops, width):
+            scores[:, column] = logits[:, stop]
         return scores
 
 
 def _parameters(batch: list[Sampling]) -> SamplingRows:
     greedy = np.array([one.temperature < MIN_TEMPERATURE for one in batch], np.bool_)
 
-    def of(name: str, off: float, kind: type, *, cuts: bool = True) -> NDArray[Any] | None:
+    def of(name: str, off: float, kind: type, *, cuts: bool = True) -> NDArray[Any]:
         values: NDArray[Any] = np.array([getattr(one, name) for one in batch], kind)
         if cuts:
             values[greedy] = off
-        return None if (values == off).all() else values[:, None]
+        return values[:, None]
 
+    temperature, min_p = of("temperature", 1.0, np.float32), of("min_p", 0.0, np.float32)
+    top_k, top_p = of("top_k", 0, np.int64), of("top_p", 1.0, np.float32)
+    penalty = of("repetition_penalty", 1.0, np.float32, cuts=False)
     return SamplingRows(
-        temperature=of("temperature", 1.0, np.float32),
-        top_k=of("top_k", 0, np.int64),
-        top_p=of("top_p", 1.0, np.float32),
-        min_p=of("min_p", 0.0, np.float32),
-        penalty=of("repetition_penalty", 1.0, np.float32, cuts=False),
+        temperature=temperature if (temperature != 1).any() else None,
+        top_k_top_p=(top_k, top_p) if (top_k > 0).any() or (top_p < 1).any() else None,
+        min_p=min_p if min_p.any() else None,
+        penalty=penalty if (penalty != 1).any() else None,
         window=np.array([one.penalty_window or ALL_TOKENS for one in batch], np.int64),
         greedy=greedy if greedy.any() else None,
     )

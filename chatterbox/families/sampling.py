@@ -6,6 +6,7 @@ that a row's token does not depend on its batch. All are written for few calls o
 more than the numbers where there are few rows.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,12 +16,15 @@ from numpy.typing import NDArray
 from chatterbox.arrays import F32, I64
 
 NEVER = np.float32(-np.inf)
-NEGLIGIBLE = np.float32(18.0)
-"""What is so many times e less likely than the best hardly counts: 4096 such have 6e-5 of its
-mass."""
+NEGLIGIBLE = 18.0
+"""What is so many times e less likely than the best hardly counts."""
+REST = math.exp(-NEGLIGIBLE)
+"""Mass of such a column at most: 4096 of them have 6e-5 of the best's."""
 MANY = 1000
 """Columns that count: where rows have more of them than top-k leaves, all have to be looked at."""
-ROUNDING = np.float32(1e-5)
+FEW = 2000
+"""Columns of all rows together that are sorted without looking for less to sort."""
+ROUNDING = 1e-5
 """More than sums of so many float32 err."""
 
 Mask = NDArray[np.bool_]
@@ -32,8 +36,7 @@ class SamplingRows:
     best token has all but the penalty off."""
 
     temperature: F32 | None  # [B, 1]; 1: off
-    top_k: I64 | None  # [B, 1]; 0: off
-    top_p: F32 | None  # [B, 1]; 1: off
+    top_k_top_p: tuple[I64, F32] | None  # [B, 1] each; 0 and 1: off
     min_p: F32 | None  # [B, 1]; 0: off
     penalty: F32 | None  # [B, 1]; 1: off
     window: I64  # [B]: tokens that the penalty looks back
@@ -67,8 +70,8 @@ class Choice:
             self.scores = self.scores[:, at]
             self.at = at[None] if self.at is None else self.at[:, at]
             return
-        ends = at.searchsorted(np.arange(rows + 1) * width)
-        counts = (ends[1:] - ends[:-1])[:, None]
+        starts = at.searchsorted(np.arange(rows + 1) * width)
+        counts = (starts[1:] - starts[:-1])[:, None]
         inside = np.arange(counts.max()) < counts  # each row's go to its beginning
         scores, places = np.full(inside.shape, NEVER), np.zeros(inside.shape, np.int64)
         scores[inside] = self.scores.reshape(-1)[at]
@@ -106,16 +109,12 @@ def temperature(choice: Choice) -> None:
 
 def top_k_top_p(choice: Choice) -> None:
     """Leave the `top_k` best; of these, the best until they have `top_p` of their mass."""
-    top_k, top_p = choice.rows.top_k, choice.rows.top_p
-    if top_k is None and top_p is None:
+    if choice.rows.top_k_top_p is None:
         return
-    ones = np.ones((len(choice.scores), 1), np.float32)
-    top_k = np.zeros_like(ones, np.int64) if top_k is None else top_k
-    top_p = ones if top_p is None else top_p
-    scores, at = choice.scores, choice.at
-    floor = _floor_of_likely(choice, top_k, top_p)
-    unknown = np.isnan(floor[:, 0])
-    if unknown.any():
+    (top_k, top_p), scores, at = choice.rows.top_k_top_p, choice.scores, choice.at
+    floor, known = _floor_of_likely(choice, top_k, top_p)
+    if not known.all():
+        unknown = ~known
         choice.scores, choice.at = scores, at
         floor[unknown] = _floor(scores[unknown], top_k[unknown], top_p[unknown])
     choice.keep(choice.scores >= floor)
@@ -139,32 +138,37 @@ def _floor(scores: F32, top_k: I64, top_p: F32) -> F32:
     return np.where((top_k > 0) | (top_p < 1), floor, NEVER)
 
 
-def _floor_of_likely(choice: Choice, top_k: I64, top_p: F32) -> F32:
-    """The same, found among the likely columns, which alone are left; NaN where others matter."""
+def _floor_of_likely(choice: Choice, top_k: I64, top_p: F32) -> tuple[F32, Mask]:
+    """The same, found among the likely columns, which alone are left; and whether it is known [B]:
+    others may matter."""
     scores, (rows, columns) = choice.scores, choice.scores.shape
     best = np.maximum.reduce(scores, axis=1, keepdims=True)
-    counting = scores >= best - NEGLIGIBLE
-    if choice.rows.top_k is not None and np.count_nonzero(counting) > MANY * rows:
-        return np.full_like(top_p, np.nan)
+    counting = scores >= best - np.float32(NEGLIGIBLE)
+    if np.count_nonzero(counting) > MANY * rows and (top_k > 0).any():
+        return best, np.zeros(rows, np.bool_)
     at = counting.reshape(-1).nonzero()[0]
     starts = at.searchsorted(np.arange(rows + 1) * columns)
-    counts = starts[1:] - starts[:-1]  # [B]
-    row = np.repeat(np.arange(rows), counts)
-    weights = np.exp(scores.reshape(-1)[at] - best[row, 0])
-    total = np.add.reduceat(weights, starts[:-1])[:, None]
-    least = (1 - top_p) * total / (2 * counts[:, None])  # all below have half of what is cut off
-    choice.keep_at(at[weights >= least[row, 0].astype(np.float32)])
+    counts = (starts[1:] - starts[:-1])[:, None]  # [B, 1]
+    total = None
+    if at.size > FEW:
+        row = np.repeat(np.arange(rows), counts[:, 0])
+        weights = np.exp(scores.reshape(-1)[at] - best[row, 0])
+        total = np.add.reduceat(weights, starts[:-1])[:, None]
+        least = (1 - top_p) * total / (2 * counts)  # all below have half of what is cut off
+        at = at[weights >= least[row, 0].astype(np.float32)]
+    choice.keep_at(at)
     ordered = np.sort(choice.scores, axis=1)[:, ::-1]  # [B, K], highest first
     weights = np.exp(ordered - best)
     mass = weights.cumsum(axis=1)
-    rest = columns * np.exp(-NEGLIGIBLE)  # what does not count has less
-    low, high = top_p * (total * (1 - ROUNDING)), top_p * (total * (1 + ROUNDING) + rest)
-    known = ((top_k == 0) | (counts[:, None] < top_k)) & (mass[:, -1:] >= high)
+    reached = mass[:, -1:]
+    total = reached if total is None else total
+    low, high = top_p * total * (1 - ROUNDING), top_p * (total * (1 + ROUNDING) + REST * columns)
     mass -= weights  # of all better ones
-    last = (mass < low).sum(axis=1, keepdims=True)
-    known &= last == (mass < high).sum(axis=1, keepdims=True)
-    floor: F32 = ordered[np.arange(rows), np.maximum(last[:, 0], 1) - 1][:, None]
-    return np.where(known, floor, np.float32(np.nan))
+    last = np.add.reduce(mass < low, axis=1)
+    known = (reached >= high) & ((top_k == 0) | (counts < top_k))
+    known = known[:, 0] & (last == np.add.reduce(mass < high, axis=1))
+    floor: F32 = ordered[np.arange(rows), np.maximum(last, 1) - 1][:, None]
+    return floor, known
 
 
 def min_p(choice: Choice) -> None:
