@@ -6,8 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnx
 import pytest
+from onnxruntime.transformers.float16 import convert_float_to_float16
+from tiny_decoder import opener, saved
 
+from chatterbox.compile.decoder.compiler import compile_decoder
+from chatterbox.families.s3gen import GPU_WINDOWS
+from chatterbox.runtime.decoder.split_decoder import StreamSettings
+from tools.decoder import forms
+from tools.decoder.model import decoder_model
+from tools.decoder.weights import TINY, random_weights
 from tools.gpu_dry_run.build import NotHere, build, environment, site_of_provider
 
 pytestmark = pytest.mark.slow
@@ -134,3 +143,33 @@ def test_a_gpu_that_is_asked_for_and_cannot_be_used_ends_with_code_3(libraries, 
     auto = inside(libraries, words, program="chatterbox", **old)
     assert auto.returncode == 0, auto.stderr
     assert "on the CPU, not on a GPU: the NVIDIA driver is too old" in auto.stderr
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_decoder_as_exporters_write_it_is_captured_whatever_its_windows(
+    libraries, tmp_path, half
+):
+    model = decoder_model(random_weights(TINY))
+    forms.with_spelled_attention(model)
+    forms.with_sizes_read_out(model)
+    if half:
+        model = convert_float_to_float16(model, keep_io_types=True)
+    path = saved(model, tmp_path)
+    settings = StreamSettings(on_gpu=True, max_rows=2, sizes=GPU_WINDOWS)
+    made = compile_decoder(path, opener(tmp_path), settings)
+    for name, graph in made.graphs.items():
+        onnx.save(graph, str(tmp_path / f"{name}.onnx"))
+        placed = inside(libraries, ["place", str(tmp_path / f"{name}.onnx")])
+        assert "Memcpy: 0 from the host, 0 to it" in placed.stdout
+    (tmp_path / "facts.json").write_text(json.dumps(made.decoder.to_json()))
+    done = inside(libraries, ["decoder", str(tmp_path)])
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["violations"] == []
+    assert found["note"].endswith("; flow: 14 shapes replayed; vocoder: 14 shapes replayed")
+    for name, seen in found["streams"].items():
+        calls = 2 * seen["windows"]
+        counted = {k: seen[k] for k in ("replays", "h2d", "d2h", "synchronisations")}
+        assert counted == dict.fromkeys(counted, calls), name
+        others = ("kernels", "cudnn_plans", "allocations", "pageable")
+        assert not any(seen[k] for k in others), name

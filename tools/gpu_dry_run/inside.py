@@ -78,6 +78,15 @@ def _placed(data: Path) -> dict[str, Any]:
     return found
 
 
+def decoder(given: argparse.Namespace) -> int:
+    """A compiled decoder: is it captured, and what do its windows do? JSON."""
+    from tools.gpu_dry_run import subjects
+
+    subjects.take_proofs_as_passed()
+    print(json.dumps(subjects.compiled_decoder_figures(given.folder), indent=1))
+    return 0
+
+
 def probe(given: argparse.Namespace) -> int:
     """What the server says of the GPU."""
     from chatterbox.runtime.gpu import NoGpu, usable_gpu
@@ -132,6 +141,9 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     probed = commands.add_parser("probe", help="what the server says of the GPU")
     probed.add_argument("--device", type=int, default=0)
     probed.set_defaults(does=probe)
+    windows = commands.add_parser("decoder", help="a decoder that was compiled on a CPU")
+    windows.add_argument("folder", type=Path, help="with facts.json, flow.onnx, vocoder.onnx")
+    windows.set_defaults(does=decoder)
     placed = commands.add_parser("place", help="nodes by provider")
     captured = commands.add_parser("capture", help="can a CUDA graph be made of it?")
     placed.set_defaults(does=place)

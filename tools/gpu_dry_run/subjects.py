@@ -4,23 +4,34 @@ Kernels compute nothing here, so whatever compares results is told that they are
 """
 
 import dataclasses
+import json
+import math
 import sys
 from collections.abc import Iterator
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-from tools.gpu_dry_run.counters import counters, device_memory
+from tools.gpu_dry_run.counters import counters, device_memory, events
 
 # isort: split
 import numpy as np
+import onnxruntime as ort
 
 import chatterbox.compile.decoder.compiler
 import chatterbox.compile.lm.compiler  # noqa: F401 - they import all that proves anything
 from chatterbox.config import TTSConfig
 from chatterbox.engine.engine import TTSEngine
+from chatterbox.engine.windows import DecodeCost, Windows, WindowSettings
 from chatterbox.families.base import DecodeJob, StreamingDecoder, Voice, Window
+from chatterbox.families.s3gen import stream_settings
+from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.compiled_lm import Deviation
+from chatterbox.runtime.decoder.captured import CapturedSession
+from chatterbox.runtime.decoder.compiled import CompiledDecoder, Graph, open_compiled
 from chatterbox.runtime.decoder.warmup import probe_voice
+from chatterbox.runtime.sessions import open_session, session_settings
 from tools import build_model
 from tools.decoder.build import write_decoder
 from tools.decoder.weights import TINY, random_weights
@@ -143,6 +154,45 @@ def decoder_figures(engine: TTSEngine) -> dict[str, Any]:
             name = f"{kind} of {window.end - window.fresh}, {streams} rows"
             found[name] = figures(seen)
     return found
+
+
+def compiled_decoder_figures(folder: Path) -> dict[str, Any]:
+    """Of streams of many lengths, and of voices with a prompt and with half of one. A decoder that
+    is compiled here would be studied on kernels that compute nothing; so it was on a CPU."""
+    compiled = CompiledDecoder.from_json(json.loads((folder / "facts.json").read_text()))
+    config = TTSConfig(device="cuda", model="mini")
+    sessions = session_settings(config)
+    streaming = dataclasses.replace(stream_settings(config, sessions), max_rows=2)
+
+    def open_graph(name: Graph, options: dict[str, str] | None = None) -> ort.InferenceSession:
+        graph = (folder / f"{name}.onnx").read_bytes()
+        return open_session(graph, sessions, provider_options=options)
+
+    def capture(name: Graph) -> CapturedSession:
+        return CapturedSession(partial(open_graph, name), Memory("cuda", 0))
+
+    with events() as seen:
+        made = open_compiled(compiled, open_graph, streaming, capture)
+    found: dict[str, Any] = {"note": made.note, "streams": {}}
+    found["violations"] = [event.text for event in seen if event.kind == "violations"]
+    for count, slack_s in product((1, 6, 12, 30, 79, 200), (0.0, math.inf)):
+        with counters() as counted:
+            voice = probe_voice(PROMPT_CODES // (1 + count % 2))
+            windows = _streamed(made.decoder, voice, count, slack_s)
+        found["streams"][f"{count} codes, {slack_s} s"] = figures(counted) | {"windows": windows}
+    return found
+
+
+def _streamed(decoder: StreamingDecoder, voice: Voice, count: int, slack_s: float) -> int:
+    """How many windows it took."""
+    planned = Windows(WindowSettings.of(decoder.codec, decoder.window_frames))
+    stream, taken = decoder.open(voice, 1), 0
+    while (window := planned.next(count, True, slack_s, DecodeCost(0.01, 0.0001))) is not None:
+        tokens = np.zeros(window.stop - window.begin, np.int64)
+        at = window.fresh * window.codec.samples_per_frame
+        decoder.run([DecodeJob(stream, window, tokens, at, window.end_sample)])
+        taken += 1
+    return taken
 
 
 def slots_figures() -> dict[str, dict[str, float]]:
