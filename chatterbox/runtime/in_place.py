@@ -58,8 +58,7 @@ def open_in_place(
 def _steps_in_place(
     model: SlottedLanguageModel, session: ort.InferenceSession, ids: TokenIds, columns: Columns
 ) -> bool:
-    """Whether rows of different length say together what each says alone, at once, by the graph's
-    own past."""
+    """Whether rows of different length say together what each says alone."""
     rng = np.random.default_rng(0)
     prompts = {slot: rng.integers(0, 256, count) for slot, count in TRIAL if slot < model.slots}
     slots = list(prompts)
@@ -69,23 +68,25 @@ def _steps_in_place(
     together += [model.decode(slots, row).copy() for row in tokens]
     alone = []
     for place, slot in enumerate(slots):
-        said = np.concatenate([prompts[slot], ids.codes(tokens[:, place])])
-        alone.append(_logits(session, said, columns)[len(prompts[slot]) - 1 :])
+        pieces = [prompts[slot], *ids.codes(tokens[:, place])[:, None]]
+        alone.append(_one_by_one(session, pieces, columns))
         model.free(slot)
     expected = np.stack(alone, axis=1)
     difference = np.abs(np.stack(together) - expected).max()
     return bool(difference <= TOLERANCE * (expected.std() + 1e-6))
 
 
-def _logits(session: ort.InferenceSession, ids: I64, columns: Columns) -> F32:
-    """Of one row [S], at once: [S, tokens]."""
-    feeds: dict[str, Any] = {
-        "input_ids": ids[None],
-        "attention_mask": np.ones((1, len(ids)), np.int64),
-    }
-    for past in session.get_inputs():
-        if past.name.startswith("past_key_values."):
-            kind = np.float16 if past.type == "tensor(float16)" else np.float32
-            feeds[past.name] = np.zeros((1, past.shape[1], 0, past.shape[3]), kind)
-    logits = session.run(["logits"], feeds)[0][0]
-    return np.concatenate([logits[:, begin:end] for begin, end in columns], axis=1)
+def _one_by_one(session: ort.InferenceSession, pieces: list[I64], columns: Columns) -> F32:
+    """Of one row, piece after piece, by its own past: logits [pieces, tokens]."""
+    pasts = [i for i in session.get_inputs() if i.name.startswith("past_key_values.")]
+    names = ["logits", *(i.name.replace("past_key_values", "present") for i in pasts)]
+    kind = np.float16 if pasts[0].type == "tensor(float16)" else np.float32
+    caches: list[Any] = [np.zeros((1, i.shape[1], 0, i.shape[3]), kind) for i in pasts]
+    found, length = [], 0
+    for piece in pieces:
+        length += len(piece)
+        feeds = {"input_ids": piece[None], "attention_mask": np.ones((1, length), np.int64)}
+        feeds |= {past.name: cache for past, cache in zip(pasts, caches, strict=True)}
+        logits, *caches = session.run(names, feeds)
+        found.append(np.concatenate([logits[0, -1, begin:end] for begin, end in columns]))
+    return np.stack(found)

@@ -68,7 +68,8 @@ def test_precisions(tmp_path):
     assert automatic.info.precision["model"] == "fp16", "four bits only where they are asked for"
     asked = opened(folder, tmp_path, language_model_dtype="q4")
     assert asked.info.precision["model"] == "q4"
-    assert np.isfinite(said(asked)).all()
+    published = opened(folder, tmp_path, language_model_dtype="q4", compile_lm=False)
+    assert np.abs(said(asked) - said(published)).max() < 0.5
     with pytest.raises(ModelError, match="usable in fp32 or fp16"):
         opened(folder, tmp_path, conditional_decoder_dtype="q4")
 
