@@ -61,11 +61,21 @@ def compile_snac(path: Path, open_graph: OpenGraph) -> SnacCompilation:
             f"{path.name} computes in 8 or 4 bits ({', '.join(sorted(coarse))}). SNAC loses quality"
             " by that: use fp32 or fp16"
         )
+    _check(published, open_graph)
     try:
         return _compiled(published, path.parent, open_graph)
     except NotSplittable as reason:
         note = f"served as published: {reason}; it draws its own noise, so that seeds do not"
         return SnacCompilation(None, f"{note} repeat and each window decodes all it is fed")
+
+
+def _check(published: onnx.ModelProto, open_graph: OpenGraph) -> None:
+    try:
+        (wave,) = open_graph(published).run([AUDIO], code_feeds(_tokens(0)[None]))
+    except Exception as fault:
+        raise ModelError(f"the SNAC decoder cannot be run: {first_line(fault)}") from fault
+    if wave.shape != (1, 1, PROOF_FRAMES * SNAC.samples_per_frame):
+        raise ModelError("the decoder does not give 2048 samples a frame: not SNAC at 24 kHz")
 
 
 def _compiled(published: onnx.ModelProto, folder: Path, open_graph: OpenGraph) -> SnacCompilation:
@@ -81,12 +91,7 @@ def _compiled(published: onnx.ModelProto, folder: Path, open_graph: OpenGraph) -
     names = list(dict.fromkeys([*(d.name for d in draws), ups[0], *(t for t, _ in parts)]))
     told.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
     tokens = _tokens(0)
-    try:
-        wave, *values = open_graph(told).run([AUDIO, *names], code_feeds(tokens[None]))
-    except Exception as fault:
-        raise ModelError(f"the SNAC decoder cannot be run: {first_line(fault)}") from fault
-    if wave.shape != (1, 1, PROOF_FRAMES * SNAC.samples_per_frame):
-        raise ModelError("the decoder does not give 2048 samples a frame: not SNAC at 24 kHz")
+    wave, *values = open_graph(told).run([AUDIO, *names], code_feeds(tokens[None]))
     drawn = values[: len(draws)]
     if [d.shape for d in drawn] != [(1, 1, rate * PROOF_FRAMES) for _, rate in BLOCKS]:
         raise NotSplittable("its draws are not one number a step of each block")

@@ -249,6 +249,17 @@ def test_another_codec_is_refused(folder: Path, tmp_path: Path):
         opened(changed(folder, tmp_path, half_the_rate), tmp_path)
 
 
+def test_other_rates_are_another_codec(folder: Path, tmp_path: Path):
+    """As SNAC at 44 kHz has them."""
+
+    def slower(graph: onnx.GraphProto) -> None:
+        up = next(n for n in graph.node if n.op_type == "ConvTranspose")
+        next(a for a in up.attribute if a.name == "strides").ints[0] = 7
+
+    with pytest.raises(ModelError, match="not SNAC"):
+        opened(changed(folder, tmp_path, slower), tmp_path)
+
+
 def test_a_recording_becomes_tokens(folder: Path):
     encoder = open_encoder(folder / "encoder_model.onnx", CPU)
     audio = np.random.default_rng(0).normal(0, 0.1, 10 * FRAME - 5).astype(np.float32)
