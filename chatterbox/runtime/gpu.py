@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime as ort
 
 from chatterbox.errors import first_line
+from chatterbox.runtime import cudart
 
 CUDA = "CUDAExecutionProvider"
 INSTALL = "pip install -r requirements-cuda.txt"
@@ -112,6 +113,9 @@ def _compute(device_id: int, gpu: Gpu) -> None:
         if session.get_providers()[0] != CUDA:
             raise NoGpu(f"the CUDA 13 libraries were not found ({INSTALL})")
         session.run(None, {"x": np.ones((1, 1, 4), np.float32)})
+        cudart.pinned(1, device_id)
+    except OSError as fault:
+        raise NoGpu(f"CUDA's runtime library was not found: {fault} ({INSTALL})") from fault
     except NoGpu:
         raise
     except Exception as fault:

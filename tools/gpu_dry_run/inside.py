@@ -25,6 +25,9 @@ def report(given: argparse.Namespace) -> int:
         if "random" in given.of:
             model = subjects.random_model(Path(folder, "model"))
             found["random"] = _used(subjects, model, Path(folder, "data"))
+        if "orpheus" in given.of:
+            model = subjects.orpheus(Path(folder, "orpheus"))
+            found["orpheus"] = _used(subjects, model, Path(folder, "orpheus-data"))
     text = json.dumps(found, indent=1)
     if given.json:
         given.json.write_text(text)
@@ -135,7 +138,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     """What can be asked."""
     commands = parser.add_subparsers(dest="what", required=True)
     reported = commands.add_parser("report", help="the project's own models")
-    reported.add_argument("of", nargs="*", default=["memory", "mini", "random"])
+    reported.add_argument("of", nargs="*", default=["memory", "mini", "random", "orpheus"])
     reported.add_argument("--json", type=Path)
     reported.set_defaults(does=report)
     probed = commands.add_parser("probe", help="what the server says of the GPU")

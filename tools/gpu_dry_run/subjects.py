@@ -75,6 +75,12 @@ def random_model(folder: Path) -> Path:
     return folder
 
 
+def orpheus(folder: Path) -> Path:
+    """A small one in fp16, with its codec."""
+    build_model.main(["orpheus", str(folder), "--precision", "fp16"])
+    return folder
+
+
 def loaded(model: Path | str, data_dir: Path, **settings: Any) -> TTSEngine:
     """An engine on the GPU, as `serve` has one."""
     given: dict[str, Any] = {"max_sequences": ROWS, "device": "cuda", **settings}
@@ -84,7 +90,9 @@ def loaded(model: Path | str, data_dir: Path, **settings: Any) -> TTSEngine:
 
 
 def any_voice(engine: TTSEngine) -> Voice:
-    """One that nobody has."""
+    """One that nobody has; of a family that comes with its voices, one of these."""
+    if engine.model.cloned is None:
+        return engine.voices.get(None)
     shape = engine.model.language_model._shape
     features = np.random.default_rng(0).normal(size=(VOICE_ROWS, shape.hidden)).astype(np.float32)
     voice = probe_voice(PROMPT_CODES)
@@ -145,7 +153,8 @@ def decoder_figures(engine: TTSEngine) -> dict[str, Any]:
     for streams in 2 * sorted({1, min(2, decoder.max_rows)}):
         opened = [decoder.open(voice, seed) for seed in range(streams)]
         for window in windows(decoder):
-            tokens = np.zeros(window.stop - window.begin, np.int64)
+            fed = (window.stop - window.begin) * window.codec.tokens_per_frame
+            tokens = np.zeros(fed, np.int64)
             at = window.fresh * window.codec.samples_per_frame
             jobs = [DecodeJob(one, window, tokens, at, window.end_sample) for one in opened]
             with counters() as seen:

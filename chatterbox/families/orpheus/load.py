@@ -35,7 +35,8 @@ def load(request: LoadRequest) -> LoadedModel:
     files, settings = request.files, request.settings
     tokenizer = Tokenizer.from_file(files.tokenizer)
     language_model, note = request.with_model(lambda: open_language_model(request))
-    codec = request.with_decoder(lambda: open_codec(request.config, files.graph(DECODER), settings))
+    decoding = settings.on_gpu(request.config.decoder_device_id)
+    codec = request.with_decoder(lambda: open_codec(request.config, files.graph(DECODER), decoding))
     rtf = request.with_model(lambda: expected_rtf(language_model))
     spoken = languages(request.name)
     tags = ORPHEUS.tags.union(*(TAGS.get(code, ()) for code in spoken))
