@@ -26,6 +26,7 @@ from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.windows import DecodeCost, Windows, WindowSettings
 from chatterbox.families.base import DecodeJob, StreamingDecoder, Voice, Window
 from chatterbox.families.s3gen import stream_settings
+from chatterbox.families.turbo.voice import VoiceTensors
 from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.compiled_lm import Deviation
 from chatterbox.runtime.decoder.captured import CapturedSession
@@ -95,8 +96,9 @@ def any_voice(engine: TTSEngine) -> Voice:
         return engine.voices.get(None)
     shape = engine.model.language_model._shape
     features = np.random.default_rng(0).normal(size=(VOICE_ROWS, shape.hidden)).astype(np.float32)
-    voice = probe_voice(PROMPT_CODES)
-    return Voice("any", dataclasses.replace(voice.data, features=features))
+    prompt = probe_voice(PROMPT_CODES).data
+    tensors = VoiceTensors(features, prompt.prompt_codes, prompt.speaker, prompt.prompt_mel)
+    return Voice("any", tensors)
 
 
 def language_model_figures(engine: TTSEngine) -> dict[str, Any]:
