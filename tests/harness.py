@@ -209,6 +209,8 @@ class FakeEngine:
         self.requests.append(request)
         return FakeStream(self, request)
 
+    family = TURBO
+
     @property
     def default_voice(self) -> str:
         return self.config.default_voice or "slt"

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from chatterbox.audio.encode import audio_format
 from chatterbox.audio.pace import FASTEST, SLOWEST
-from chatterbox.dialects.shared.voice_names import is_english, names_of
+from chatterbox.dialects.shared.voice_names import is_spoken, names_of
 from chatterbox.errors import ChatterboxError
 from chatterbox.server.body import Body
 from chatterbox.server.dialect import Dialect, Services
@@ -65,7 +65,7 @@ def plan_of(services: Services, body: Body) -> SpeechPlan:
     """Their call in our words."""
     fields, unknown = lenient_fields_of(SpeechFields, body)
     ignored = [name for name in unknown if name not in HARMLESS]
-    if not is_english(fields.language):
+    if not is_spoken(services.voices, fields.language):
         ignored.append("language")
     cloned = fields.voice_mode == "clone"
     name = fields.reference_audio_filename if cloned else fields.predefined_voice_id

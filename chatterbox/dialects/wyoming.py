@@ -9,7 +9,9 @@ import contextlib
 import json
 import logging
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from chatterbox import __version__
@@ -177,7 +179,9 @@ class Session(IncrementalSpeech):
     async def _take(self, event: Event) -> None:
         match event.type:
             case "describe":
-                info = await self.services.voices.list_body("wyoming", _programs)
+                voices = self.services.voices
+                render = partial(_programs, voices.languages)
+                info = await voices.list_body("wyoming", render)
                 await self._write("info", info)
             case "ping":
                 text = event.data.get("text")
@@ -229,7 +233,7 @@ class Session(IncrementalSpeech):
         await write_event(self._writer, kind, data, payload)
 
 
-def _programs(voices: list[VoiceInfo]) -> dict[str, Any]:
+def _programs(spoken: Sequence[str], voices: list[VoiceInfo]) -> dict[str, Any]:
     """What there is to be used, as `info` says it."""
     program = {
         "name": "chatterbox",
@@ -243,7 +247,7 @@ def _programs(voices: list[VoiceInfo]) -> dict[str, Any]:
                 "description": ", ".join(voice.names),
                 **INSTALLED,
                 "version": None,
-                "languages": ["en"],
+                "languages": [voice.language] if voice.language else list(spoken),
                 "speakers": None,
             }
             for voice in voices

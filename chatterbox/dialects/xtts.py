@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from chatterbox.arrays import F32
 from chatterbox.audio.encode import audio_format
-from chatterbox.dialects.shared.voice_names import is_english, names_of
+from chatterbox.dialects.shared.voice_names import is_spoken, languages_of, names_of
 from chatterbox.dialects.sillytavern import error_shape, voice_for
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import InvalidValue
@@ -88,7 +88,7 @@ def plan_of_latents(services: Services, body: Body) -> SpeechPlan:
     fields, unknown = lenient_fields_of(LatentFields, body)
     harmless = {"gpt_cond_latent", "stream_chunk_size"}
     ignored = [name for name in unknown if name not in harmless]
-    if not is_english(fields.language):
+    if not is_spoken(services.voices, fields.language):
         ignored.append("language")
     form = audio_format("wav" if fields.add_wav_header else "pcm")
     voice = services.voices.library.info(voice_in(fields.speaker_embedding)).voice_id
@@ -100,7 +100,7 @@ def plan_of_latents(services: Services, body: Body) -> SpeechPlan:
 def plan_of_speaker(services: Services, body: Body) -> SpeechPlan:
     """xtts-api-server's call in our words."""
     fields, unknown = lenient_fields_of(SpeakerFields, body)
-    ignored = unknown if is_english(fields.language) else ("language", *unknown)
+    ignored = unknown if is_spoken(services.voices, fields.language) else ("language", *unknown)
     voice = voice_for(services, fields.speaker_wav)
     form = audio_format("wav")
     return SpeechPlan(
@@ -158,7 +158,7 @@ def _add_speakers(routes: APIRouter, voices: VoiceService) -> None:
     @routes.get("/languages")
     async def languages() -> Response:
         """xtts-api-server: what the model speaks."""
-        return JSONResponse({"languages": {"English": "en"}})
+        return JSONResponse({"languages": {n: c for c, n in languages_of(voices).items()}})
 
     @routes.post("/set_tts_settings")
     async def settings(request: Request) -> Response:

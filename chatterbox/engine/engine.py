@@ -41,7 +41,7 @@ from chatterbox.errors import (
     TextFault,
     first_line,
 )
-from chatterbox.families.base import Voice
+from chatterbox.families.base import Family, Voice
 from chatterbox.families.load import load_model
 from chatterbox.families.model import LoadedModel, ModelInfo
 from chatterbox.hardening import make_private
@@ -113,7 +113,6 @@ class TTSEngine:
             self.config, log.warning, with_model=ours.call, with_decoder=decoders.call
         )
         family = self.model.family
-        self._max_tokens = self.config.max_new_tokens or family.max_tokens
         self._tags = Tags(family.tags)
         self._limits = replace(family.segments, **self.config.segments())
         self._model_sampling = {**family.sampling, **self.model.sampling}
@@ -161,7 +160,7 @@ class TTSEngine:
         try:
             voice = self._voices.get(None)
             self.warm(voice)
-            request = warmup_request(voice, self.sampling(), self._max_tokens)
+            request = warmup_request(voice, self.sampling(), self.max_tokens)
             for _ in range(WARMUP_RUNS):
                 asyncio.run(drain(self.speak(request)))
         except Exception as fault:  # one voice's fault must not keep all others from theirs
@@ -305,13 +304,20 @@ class TTSEngine:
 
     @property
     def default_voice(self) -> str:
-        """Who speaks where a call names nobody."""
-        return self._voices.default_voice
+        """Who speaks where a call names nobody. Raises NotReady before anybody can."""
+        return self.voices.default_voice
+
+    @property
+    def family(self) -> Family:
+        """What kind of model is loaded. Raises NotReady before it is."""
+        if self.state == "loading":
+            raise _still_loading()
+        return self.model.family
 
     @property
     def max_tokens(self) -> int:
-        """Most tokens of one segment."""
-        return self._max_tokens
+        """Most tokens of one segment. Raises NotReady before the model is loaded."""
+        return self.config.max_new_tokens or self.family.max_tokens
 
     def stats(self) -> EngineStats:
         """A snapshot of the engine's counters."""
@@ -364,7 +370,7 @@ class TTSEngine:
             prompts=self.model.prompts,
             submit=self.generation.submit,
             wake=self._wake,
-            ceiling_codes=self._max_tokens,
+            ceiling_codes=self.max_tokens,
             positions=self.model.language_model.capacity,
             max_inflight_segments=self.config.max_inflight_segments,
             pause_s=self.config.segment_pause_ms / 1000,
@@ -389,7 +395,7 @@ class TTSEngine:
             raise Draining("The server is shutting down.", retry_after_s=1)
 
     def _check_length(self, request: SpeechRequest) -> None:
-        ceiling = self._max_tokens
+        ceiling = self.max_tokens
         if request.max_new_tokens is not None and request.max_new_tokens > ceiling:
             raise InvalidValue(f"max_new_tokens is at most {ceiling} here.", param="max_new_tokens")
 

@@ -101,6 +101,8 @@ def health_body(engine: TTSEngine, lifecycle: Lifecycle) -> dict[str, Any]:
         info, data_dir = engine.info, engine.config.data_dir
         body |= {
             "model": info.name,
+            "family": engine.family.title,
+            "languages": list(engine.family.languages),
             "precision": info.precision_text,
             "graphs": dict(info.precision),
             "device": info.device,

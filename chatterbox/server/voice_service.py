@@ -90,6 +90,11 @@ class VoiceService:
         return self._engine.default_voice
 
     @property
+    def languages(self) -> tuple[str, ...]:
+        """What the model speaks, as ISO 639-1. Raises NotReady."""
+        return self._engine.family.languages
+
+    @property
     def library(self) -> VoiceLibrary:
         """The voices themselves. Raises NotReady, Draining and EngineDead."""
         self.admission.lifecycle.check_open()

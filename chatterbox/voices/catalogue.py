@@ -57,12 +57,7 @@ class VoiceCatalogue:
     """
 
     def __init__(
-        self,
-        store: VoiceStore,
-        *,
-        encoder_key: str | None,
-        fixed: FixedVoices | None,
-        max_voices: int,
+        self, store: VoiceStore, encoder_key: str | None, fixed: FixedVoices | None, max_voices: int
     ) -> None:
         """`encoder_key`: of what voices are encoded for; None: there are only the `fixed` ones."""
         assert encoder_key is None or MODEL_KEY.fullmatch(encoder_key), "no part of a file's name"

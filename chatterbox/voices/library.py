@@ -65,7 +65,7 @@ class VoiceLibrary(VoiceCatalogue):
         )
         key = cloned.key if cloned else None
         store = VoiceStore(directory, files)
-        super().__init__(store, encoder_key=key, fixed=fixed, max_voices=max_voices)
+        super().__init__(store, key, fixed, max_voices)
 
     def start(self) -> None:
         """List the voices. Encodes nothing."""

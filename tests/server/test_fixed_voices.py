@@ -1,5 +1,7 @@
 """A server whose model has voices of its own: listed, spoken, and never taught another."""
 
+from dataclasses import replace
+
 from fakes import fake_voice
 from faults.harness import running
 from harness import error_of
@@ -49,3 +51,19 @@ async def test_what_is_said_in_a_recording_may_be_sent_along(tmp_path):
         answer = await rig.client.post("/voices/register", data=form, files=CLIP)
         assert answer.status_code == 201
         assert told == [None], "Turbo does not need it"
+
+
+async def test_what_the_model_speaks_is_said_to_every_client(tmp_path):
+    async with running(tmp_path, engine={"fixed": FIXED}) as rig:
+        model = rig.engine.model
+        rig.engine.model = replace(model, family=replace(model.family, languages=("de", "fr")))
+        health = (await rig.client.get("/health")).json()
+        assert (health["family"], health["languages"]) == ("Chatterbox Turbo", ["de", "fr"])
+        spoken = (await rig.client.get("/languages")).json()["languages"]
+        assert spoken == {"German": "de", "French": "fr"}
+        models = (await rig.client.get("/v1/models", headers={"xi-api-key": "any"})).json()
+        assert [one["language_id"] for one in models[0]["languages"]] == ["de", "fr"]
+        for code, ignored in (("de-AT", False), ("en", True)):
+            body = {"text": "Ja.", "language_code": code}
+            answer = await rig.client.post("/v1/text-to-speech/leo", json=body)
+            assert ("language_code" in answer.headers.get("x-ignored-params", "")) == ignored

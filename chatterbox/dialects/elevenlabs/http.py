@@ -19,7 +19,7 @@ from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.audio.encode import AudioFormat, audio_format
 from chatterbox.audio.pace import FASTEST, SLOWEST
 from chatterbox.dialects.shared.alignment import Alignment, original_pieces, spread
-from chatterbox.dialects.shared.voice_names import is_english
+from chatterbox.dialects.shared.voice_names import is_spoken, languages_of
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import (
     ChatterboxError,
@@ -168,7 +168,7 @@ class ClientRoute(APIRoute):
         return super().matches(scope) if theirs or "xi-api-key" in headers else (Match.NONE, {})
 
 
-def _models(name: str, max_chars: int) -> list[dict[str, Any]]:
+def _models(name: str, max_chars: int, languages: dict[str, str]) -> list[dict[str, Any]]:
     return [
         {
             "model_id": name,
@@ -183,7 +183,7 @@ def _models(name: str, max_chars: int) -> list[dict[str, Any]]:
             "requires_alpha_access": False,
             "token_cost_factor": 0.0,
             "maximum_text_length_per_request": max_chars,
-            "languages": [{"language_id": "en", "name": "English"}],
+            "languages": [{"language_id": id_, "name": name} for id_, name in languages.items()],
         }
     ]
 
@@ -237,7 +237,8 @@ def add_routes(routes: APIRouter, services: Services) -> None:
     async def list_models() -> Response:
         """ElevenLabs: their list of models, which has one."""
         services.admission.lifecycle.check_open()  # the model's name is not known while it loads
-        return JSONResponse(_models(services.engine.info.name, services.config.max_text_length))
+        max_chars, spoken = services.config.max_text_length, languages_of(services.voices)
+        return JSONResponse(_models(services.engine.info.name, max_chars, spoken))
 
     routes.include_router(models)
 
@@ -248,7 +249,7 @@ def _call(services: Services, request: Request, voice_id: str, body: Body) -> Sp
     settings = fields.voice_settings or VoiceSettings()
     extra = settings.model_extra or {}
     ignored += [f"voice_settings.{name}" for name, value in extra.items() if value is not None]
-    if not is_english(fields.language_code):
+    if not is_spoken(services.voices, fields.language_code):
         ignored.append("language_code")
     return services.call(
         fields.text,

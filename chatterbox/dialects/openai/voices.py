@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
-from chatterbox.dialects.shared.voice_names import is_english, names_of
+from chatterbox.dialects.shared.voice_names import is_spoken, names_of
 from chatterbox.errors import InvalidValue
 from chatterbox.server.auth import current_key
 from chatterbox.server.body import Body
@@ -167,9 +167,9 @@ def _add_library(routes: APIRouter, voices: VoiceService) -> None:
                 "filename": upload.filename,
                 "file_size": upload.size,
                 "upload_date": made_at,
-                "language": "en",
+                "language": voices.languages[0],
             }
-            ignored = unknown if is_english(fields.language) else ("language", *unknown)
+            ignored = unknown if is_spoken(voices, fields.language) else ("language", *unknown)
             return JSONResponse(
                 {"message": "Voice uploaded successfully", "voice": voice},
                 status_code=201,

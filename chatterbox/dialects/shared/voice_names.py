@@ -4,7 +4,20 @@ from collections.abc import Iterable, Mapping
 
 from chatterbox.errors import VoiceNotFound
 from chatterbox.server.dialect import Services
+from chatterbox.server.voice_service import VoiceService
 from chatterbox.voices.names import VoiceInfo
+
+LANGUAGES = {
+    "en": "English",
+    "fr": "French",
+    "de": "German",
+    "es": "Spanish",
+    "it": "Italian",
+    "ko": "Korean",
+    "hi": "Hindi",
+    "zh": "Chinese",
+}
+"""By ISO 639-1."""
 
 
 def _by_name(voices: dict[str, str]) -> dict[str, str]:
@@ -55,8 +68,12 @@ def names_of(voices: Iterable[VoiceInfo]) -> list[str]:
     return [name for info in voices for name in info.names]
 
 
-def is_english(language: str | None) -> bool:
-    """Whether a language code asks for English, which is all the model speaks; None does."""
-    if language is None:
-        return True
-    return language.lower().replace("_", "-").split("-")[0] in ("", "en", "auto")
+def is_spoken(voices: VoiceService, language: str | None) -> bool:
+    """Whether a language code asks for one that the model speaks; None does."""
+    code = (language or "").lower().replace("_", "-").split("-")[0]
+    return code in ("", "auto", *voices.languages)
+
+
+def languages_of(voices: VoiceService) -> dict[str, str]:
+    """What the model speaks: code → name."""
+    return {code: LANGUAGES.get(code, code) for code in voices.languages}
