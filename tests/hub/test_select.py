@@ -90,7 +90,7 @@ def test_precision_by_graph_by_model_by_device(tmp_path):
     def chosen(device="cpu", **settings):
         graphs = FILES.repositories[0].graphs
         own = config(tmp_path, **settings)
-        return {g.name: first for g in graphs for first in select.precisions(own, device, g)}
+        return {g.name: select.precisions(own, device, g)[0] for g in graphs}
 
     on_a_gpu = chosen("cuda")
     assert on_a_gpu.pop("conditional_decoder") == "fp32", "half precision may lose its phase"

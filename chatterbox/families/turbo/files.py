@@ -7,7 +7,10 @@ from chatterbox.hub.files import FamilyFiles, Graph, Precision, Repository
 GraphName = Literal["speech_encoder", "embed_tokens", "language_model", "conditional_decoder"]
 GRAPHS: tuple[GraphName, ...] = get_args(GraphName)
 AUTOMATIC: dict[str, Precision] = {"cpu": "q4", "cuda": "fp16"}
-AUTOMATIC_DECODER: dict[str, Precision] = {"cpu": "q4", "cuda": "fp32"}
+AUTOMATIC_DECODER: dict[str, Precision | tuple[Precision, ...]] = {
+    "cpu": "q4",
+    "cuda": ("fp32", "fp16"),
+}
 """In half precision a decoder may lose its phase; in fp32 its products run in TF32 on a GPU."""
 ROOT_FILES = (
     "config.json",
