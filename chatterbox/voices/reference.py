@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict
 
 from chatterbox.arrays import F32, SAMPLE_RATE_HZ
-from chatterbox.errors import AudioSilent, AudioTooShort, InvalidValue
+from chatterbox.errors import AudioSilent, AudioTooLong, AudioTooShort, InvalidValue
 from chatterbox.families.voices import ReferenceRules
 from chatterbox.voices.resampler import Decoded
 from chatterbox.voices.sandbox import AudioDecoder
@@ -80,8 +80,8 @@ def prepare_reference(
 ) -> Reference:
     """The whole way from an untrusted file to a reference.
 
-    Raises what decoding raises, AudioTooShort, AudioSilent, and InvalidValue where the family needs
-    to be told what is said.
+    Raises what decoding raises, AudioTooShort, AudioSilent, and, where the family needs to be told
+    what is said, InvalidValue and AudioTooLong: no stretch of a longer one has a known text.
     """
     if rules.transcript == "unused":
         transcript = None
@@ -90,8 +90,14 @@ def prepare_reference(
             "This model needs to know what is said in the recording: send it as 'transcript'.",
             param="transcript",
         )
-    prepared = prepare(decoder.decode(data, max_seconds=max_seconds), rules)
-    return replace(prepared, transcript=transcript)
+    decoded = decoder.decode(data, max_seconds=max_seconds)
+    if rules.transcript == "required" and decoded.duration_s > rules.max_s:
+        raise AudioTooLong(
+            f"The recording is {decoded.duration_s:.1f} s long; this model takes at most "
+            f"{rules.max_s:g} s, all of it in the transcript.",
+            param="voice_file",
+        )
+    return replace(prepare(decoded, rules), transcript=transcript)
 
 
 def prepare(decoded: Decoded, rules: ReferenceRules) -> Reference:

@@ -9,6 +9,7 @@ from chatterbox.families.compiled import found_or_compiled
 from chatterbox.families.model import LoadRequest
 from chatterbox.families.orpheus.files import LANGUAGE_MODEL
 from chatterbox.families.orpheus.spec import AUDIO_IDS, COLUMNS, FIRST_AUDIO, ORPHEUS, POSITIONS
+from chatterbox.families.orpheus.voices import REFERENCE_POSITIONS, is_pretrained
 from chatterbox.runtime.compiled_lm import CompiledGraph, NotCompiled, usual_options
 from chatterbox.runtime.embedding import TokenIds
 from chatterbox.runtime.in_place import open_in_place
@@ -56,5 +57,7 @@ def compiled_graph(request: LoadRequest) -> CompiledGraph | NotCompiled:
 
 
 def _capacity(request: LoadRequest) -> int:
-    """Positions of a slot: what is configured, at most what the model was trained with."""
-    return min(request.config.max_sequence_length, POSITIONS)
+    """Positions of a slot: what is configured, and room for a reference where there are any; at
+    most what the model was trained with."""
+    reference = REFERENCE_POSITIONS if is_pretrained(request.name) else 0
+    return min(request.config.max_sequence_length + reference, POSITIONS)

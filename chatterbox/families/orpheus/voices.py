@@ -38,6 +38,9 @@ TAGS: dict[str, tuple[str, ...]] = {
 }
 """Besides the eight English ones."""
 MOST_TRANSCRIPT_BYTES = 4096
+REFERENCE_S = 15.0
+REFERENCE_POSITIONS = 1536
+"""Of the longest reference: 1230 tokens, and what is said in it."""
 
 
 def languages(model: str) -> tuple[str, ...]:
@@ -78,7 +81,7 @@ class ReferenceVoices:
     encoder: SnacEncoder
     key: str
 
-    rules: ClassVar = ReferenceRules(max_s=15.0, transcript="required")
+    rules: ClassVar = ReferenceRules(max_s=REFERENCE_S, transcript="required")
 
     def encode(self, audio: F32, transcript: str | None) -> Reference:
         """What is said is part of the prompt."""

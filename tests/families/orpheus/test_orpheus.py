@@ -240,6 +240,9 @@ async def test_a_pretrained_model_imitates_a_recording(orpheus, tmp_path):
         assert len(np.concatenate(await spoken(made, 1, "slt"))) == 20 * 2048
         with pytest.raises(ChatterboxError, match="transcript"):
             made.voices.register(recording())
+        with pytest.raises(ChatterboxError, match="at most 15 s"):
+            made.voices.register(recording(16), "me", "Too much to say.")
+        assert made.model.language_model.capacity > 3000  # room for a reference
         info, _ = made.voices.register(recording(), "me", "What I say here.")
         voice = made.voices.get("me")
         assert voice.data.transcript == "What I say here."
@@ -251,9 +254,9 @@ async def test_a_pretrained_model_imitates_a_recording(orpheus, tmp_path):
         made.close()
 
 
-def recording() -> bytes:
-    """Five seconds of something like a voice."""
-    at = np.arange(5 * 24_000) / 24_000
+def recording(seconds: int = 5) -> bytes:
+    """Something like a voice."""
+    at = np.arange(seconds * 24_000) / 24_000
     sound = 0.3 * np.sin(2 * np.pi * 140 * at) * (1 + np.sin(2 * np.pi * 3 * at)) / 2
     file = io.BytesIO()
     soundfile.write(file, sound, 24_000, format="WAV")
