@@ -19,7 +19,11 @@ from chatterbox.compile.decoder.fuse_attention import (
     tensors_to_observe,
 )
 from chatterbox.compile.decoder.graph_edit import inlined, replace_nodes
-from chatterbox.compile.decoder.phase_carry import find_sums, sums_as_outputs
+from chatterbox.compile.decoder.phase_carry import (
+    find_sums,
+    refuse_coarse_phase,
+    sums_as_outputs,
+)
 from chatterbox.compile.decoder.random_ops import find_randoms, randoms_to_outputs
 from chatterbox.compile.decoder.split_mel import find_mel
 from chatterbox.compile.decoder.unpack_attention import unpack_attention
@@ -70,7 +74,8 @@ class DecoderFacts:
 def introspect(
     model: onnx.ModelProto, open_graph: OpenGraph, *, on_gpu: bool = False
 ) -> DecoderFacts:
-    """Raises NotSplittable when not even the draws can be had."""
+    """Raises NotSplittable when not even the draws can be had, and ModelError on a GPU where a
+    phase is lost."""
     model = inlined(model)
     _with_rows_of_one_length(model)
     unpack_attention(model)
@@ -102,6 +107,9 @@ def introspect(
     last = PROBES[-1]
     outputs = runs[last]
     proof = Run(last, probe_feeds(last), outputs)
+    if on_gpu:
+        kinds = {s.name: helper.np_dtype_to_tensor_dtype(outputs[s.name].dtype) for s in sums}
+        refuse_coarse_phase(model, sums, kinds)
     carried = [s for s in sums if _is_phase(outputs[s.name], laws[s.name])]
     return DecoderFacts(
         model,

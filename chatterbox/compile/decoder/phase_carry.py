@@ -18,6 +18,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from chatterbox.compile.decoder.graph_edit import Index, index, replace_nodes, through
+from chatterbox.errors import ModelError
 from chatterbox.hub.external_data import is_external
 from chatterbox.runtime.decoder.graph_io import PhaseSum
 from chatterbox.runtime.decoder.s3gen import MEL_FRAMES_PER_CODE, SAMPLES_PER_CODE
@@ -57,26 +58,32 @@ def sums_as_outputs(model: onnx.ModelProto, sums: list[PhaseSum]) -> None:
     model.graph.output.extend(helper.make_empty_tensor_value_info(s.name) for s in sums)
 
 
-def coarse_phase(model: onnx.ModelProto, sums: Iterable[PhaseSum]) -> bool:
-    """Whether a sum goes to its sine in half precision, whole turns included."""
+def refuse_coarse_phase(
+    model: onnx.ModelProto, sums: Iterable[PhaseSum], kinds: Mapping[str, int]
+) -> None:
+    """Raises ModelError where a sum goes to its sine in half precision, whole turns included;
+    `kinds` are the sums' element types."""
+    if any(_is_coarse(s.name, model, kinds[s.name]) for s in sums):
+        raise ModelError(
+            "this decoder rounds the phase of its harmonics to half precision before their sine, so"
+            " that nothing is left of it after a second:"
+            " set CHATTERBOX_CONDITIONAL_DECODER_DTYPE=fp32"
+        )
+
+
+def _is_coarse(name: str, model: onnx.ModelProto, kind: int) -> bool:
     graph = index(model.graph)
-    narrow = {
-        node.output[0]: node
-        for node in model.graph.node
-        if node.op_type == "Cast" and any(a.name == "to" and a.i in HALF for a in node.attribute)
-    }
-    for s in sums:
-        if only_fraction_used(s.name, graph):
-            continue
-        wanted, seen = [s.name], {s.name}
-        while wanted:
-            for reader in graph.consumers.get(wanted.pop(), ()):
-                if reader.output[0] in narrow:
-                    return True
-                if reader.op_type not in WAVES:
-                    new = [o for o in reader.output if o not in seen]
-                    seen.update(new)
-                    wanted += new
+    if kind in HALF or only_fraction_used(name, graph):
+        return not only_fraction_used(name, graph)
+    wanted, seen = [name], {name}
+    while wanted:
+        for reader in graph.consumers.get(wanted.pop(), ()):
+            if reader.op_type == "Cast" and any(a.i in HALF for a in reader.attribute):
+                return True
+            if reader.op_type not in WAVES:
+                new = [o for o in reader.output if o not in seen]
+                seen.update(new)
+                wanted += new
     return False
 
 

@@ -29,8 +29,7 @@ from chatterbox.compile.decoder.int8_convs import convs_in_int8
 from chatterbox.compile.decoder.int8_matmul import products_in_int8
 from chatterbox.compile.decoder.introspect import DecoderFacts, OpenGraph
 from chatterbox.compile.decoder.noise_in_graph import draw_from_table
-from chatterbox.compile.decoder.phase_carry import carry_over, coarse_phase
-from chatterbox.errors import ModelError
+from chatterbox.compile.decoder.phase_carry import carry_over
 from chatterbox.runtime.decoder.compiled import CompiledDecoder, Graph, PromptKV, prompt_flow
 from chatterbox.runtime.decoder.flow import fed_to_flow
 from chatterbox.runtime.decoder.graph_io import (
@@ -49,10 +48,6 @@ from chatterbox.runtime.decoder.split_decoder import StreamSettings
 from chatterbox.runtime.decoder.stream_inputs import PhaseInputs, Place
 from chatterbox.runtime.decoder.warmup import probe_feeds, probe_voice
 
-COARSE_PHASE = (
-    "this decoder rounds the phase of its harmonics to half precision before their sine, so that"
-    " nothing is left of it after a second: set CHATTERBOX_CONDITIONAL_DECODER_DTYPE=fp32"
-)
 PROVEN_CODES = 25
 """What is said behind a remembered prompt to compare it with one that is decoded: 1 s."""
 
@@ -195,8 +190,6 @@ class VariantBuilder:
                 return carrying(small, known, wide=True), how
             why = f"exact, since in 8 bits it is {alike:.0f} dB from that"
         if self._settings.on_gpu:
-            if coarse_phase(model, known.sums):
-                raise ModelError(COARSE_PHASE)
             model = keep_apart(
                 model, Lengths((self._mel, 2), None, MEL_FRAMES_PER_CODE), known.crossings
             )

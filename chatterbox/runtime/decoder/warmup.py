@@ -25,10 +25,11 @@ from chatterbox.runtime.decoder.shape_laws import ProbeLength
 
 def rehearse(decoder: StreamingDecoder, sizes: Sequence[int], prompt_codes: int) -> None:
     """Decode two streams in every number of rows: one begins with the smallest window, the other
-    with the next and comes to every size behind it. All calls are made in one of these shapes."""
+    with the next and comes to every size behind it. All calls are made in one of these shapes.
+    Large ones first: what they leave free in the device's arena is enough for the others."""
     voice = probe_voice(prompt_codes)
-    for rows in bucket_sizes(decoder.max_rows):
-        for streamed in (sizes[:1], (*sizes[1:2], *sizes)):
+    for rows in reversed(bucket_sizes(decoder.max_rows)):
+        for streamed in ((*sizes[1:2], *reversed(sizes)), sizes[:1]):
             streams = [decoder.open(voice, seed) for seed in range(rows)]
             for window in _windows(decoder.codec, streamed):
                 codes = np.full(window.stop - window.begin, SILENCE_CODE, np.int64)
