@@ -18,6 +18,10 @@ from chatterbox.hub.files import FamilyFiles, Graph, ModelFiles, Precision, Repo
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
+JUST_CONFIG = Repository((), ("config.json",))
+"""Of a model whose family only that file tells."""
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """What will be loaded."""
@@ -72,7 +76,7 @@ class _Selector:
             directory = directory.resolve()
             return self.checked(directory.name, self.family_of(directory), directory)
         if _HUB_ID.fullmatch(model):
-            return self.from_hub(model, "main", None)
+            return self.from_hub(model, "main")
         raise ModelError(
             f"CHATTERBOX_MODEL={model}: no such directory, and no hub id (owner/name) either"
         )
@@ -82,8 +86,8 @@ class _Selector:
         hub_id, revision = next(iter(family.models.values()))
         revision = self.config.model_revision or revision
         directory = hub.local_directory(self.config.data_dir, hub_id, revision)
-        needed = self.needed(family.repositories[0], directory)
-        if not hub.complete(directory, needed) and not hub.reachable(hub_id, revision):
+        there = hub.complete(directory, self.names(family.repositories[0], directory))
+        if not there and not hub.reachable(hub_id, revision):
             return self.fallback(f"{hub_id} is not on this disk and the hub cannot be reached")
         try:
             return self.from_hub(hub_id, revision, family)
@@ -107,14 +111,12 @@ class _Selector:
         files.check()
         return Selection("mini", family.family, files, reason)
 
-    def from_hub(self, hub_id: str, revision: str, family: FamilyFiles | None) -> Selection:
+    def from_hub(self, hub_id: str, revision: str, family: FamilyFiles | None = None) -> Selection:
         """`family`: None where only its `config.json` says."""
         revision = self.config.model_revision or revision
-        directory = hub.local_directory(self.config.data_dir, hub_id, revision)
         if family is None:
-            self.fetch(hub_id, revision, ["config.json"], directory)
-            family = self.family_of(directory)
-        self.fetch_repository(family.repositories[0], hub_id, revision, directory)
+            family = self.family_of(self.fetched(JUST_CONFIG, hub_id, revision))
+        directory = self.fetched(family.repositories[0], hub_id, revision)
         return self.checked(hub_id, family, directory)
 
     def checked(self, name: str, family: FamilyFiles, directory: Path) -> Selection:
@@ -122,81 +124,63 @@ class _Selector:
         precisions: dict[str, Precision] = {}
         elsewhere: dict[str, Path] = {}
         for repository in family.repositories:
-            own = repository is family.repositories[0]
-            place = directory if own else self.companion(repository, directory)
-            for graph, chosen in self.chosen(repository, place):
-                if graph.optional and not (place / graph_file(graph.name, chosen)).is_file():
-                    continue
-                precisions[graph.name] = chosen
-                if place != directory:
-                    elsewhere[graph.name] = place
+            place = directory
+            if repository.hub_id:
+                beside = directory / repository.folder
+                own = bool(repository.folder) and beside.is_dir()
+                place = beside if own else self.fetched(repository)
+            for graph in repository.graphs:
+                chosen = self.chosen(graph, place)
+                if not graph.optional or (place / graph_file(graph.name, chosen)).is_file():
+                    precisions[graph.name] = chosen
+                    elsewhere |= {} if place == directory else {graph.name: place}
         files = ModelFiles(directory, precisions, elsewhere)
         files.check()
         return Selection(name, family.family, files)
 
-    def companion(self, repository: Repository, directory: Path) -> Path:
-        """Where a companion's files are: beside the model, or fetched."""
-        beside = directory / repository.folder
-        if repository.folder and beside.is_dir():
-            return beside
-        hub_id, revision = repository.hub_id, repository.revision
-        place = hub.local_directory(self.config.data_dir, hub_id, revision)
-        self.fetch_repository(repository, hub_id, revision, place)
-        return place
+    def fetched(self, repository: Repository, hub_id: str = "", revision: str = "") -> Path:
+        """Where its files are on this disk, brought there where they were not; of precisions that
+        are as good, the first that the hub has. The hub's id and revision: of one that is not the
+        family's own."""
+        hub_id, revision = hub_id or repository.hub_id, revision or repository.revision
+        directory = hub.local_directory(self.config.data_dir, hub_id, revision)
+        if not hub.complete(directory, self.names(repository, directory)):
+            suitable = [(graph, self.precisions(graph)) for graph in repository.graphs]
+            files = [graph_file(graph.name, one) for graph, some in suitable for one in some]
+            choice = any(len(some) > 1 for _, some in suitable)
+            published = hub.published(hub_id, revision, files) if choice else set[str]()
+            needed = self.names(repository, directory, published)
+            optional = self.names(repository, directory, published, optional=True)
+            hub.fetch(hub_id, revision, needed, directory, self.say, optional)
+        return directory
 
-    def fetch_repository(
-        self, repository: Repository, hub_id: str, revision: str, directory: Path
-    ) -> None:
-        """Its files and graphs; of precisions that are as good, the first that the hub has."""
-        published: set[str] = set()
-        if not hub.complete(directory, self.needed(repository, directory)):
-            choice = [p for g in repository.graphs if len(p := self.precisions(g)) > 1]
-            names = [graph_file(g.name, p) for g in repository.graphs for p in self.precisions(g)]
-            published = hub.published(hub_id, revision, names) if choice else published
-        needed = self.needed(repository, directory, published)
-        optional = self.optional(repository, directory, published)
-        self.fetch(hub_id, revision, needed, directory, optional)
-
-    def fetch(
+    def names(
         self,
-        hub_id: str,
-        revision: str,
-        files: Sequence[str],
+        repository: Repository,
         directory: Path,
-        optional: Sequence[str] = (),
-    ) -> None:
-        if not hub.complete(directory, files):
-            hub.fetch(hub_id, revision, files, directory, self.say, optional)
+        published: Collection[str] = (),
+        *,
+        optional: bool = False,
+    ) -> list[str]:
+        """Its files, in the precisions that are chosen; or those graphs that may be missing."""
+        graphs = [
+            graph_file(graph.name, self.chosen(graph, directory, published))
+            for graph in repository.graphs
+            if graph.optional is optional
+        ]
+        return graphs if optional else [*repository.files, *graphs]
 
     def precisions(self, graph: Graph) -> tuple[Precision, ...]:
         return precisions(self.config, self.device, graph)
 
-    def chosen(
-        self, repository: Repository, directory: Path, published: Collection[str] = ()
-    ) -> list[tuple[Graph, Precision]]:
-        """Its graphs, each in the first precision that is in `directory` or `published`."""
-
-        def first(graph: Graph) -> Precision:
-            suitable = self.precisions(graph)
-            files = {chosen: graph_file(graph.name, chosen) for chosen in suitable}
-            there = (
-                p for p in suitable if files[p] in published or (directory / files[p]).exists()
-            )
-            return next(there, suitable[0])
-
-        return [(graph, first(graph)) for graph in repository.graphs]
-
-    def needed(
-        self, repository: Repository, directory: Path, published: Collection[str] = ()
-    ) -> list[str]:
-        chosen = self.chosen(repository, directory, published)
-        return [*repository.files, *(graph_file(g.name, of) for g, of in chosen if not g.optional)]
-
-    def optional(
-        self, repository: Repository, directory: Path, published: Collection[str]
-    ) -> list[str]:
-        chosen = self.chosen(repository, directory, published)
-        return [graph_file(g.name, of) for g, of in chosen if g.optional]
+    def chosen(self, graph: Graph, directory: Path, published: Collection[str] = ()) -> Precision:
+        """The first suitable precision that is in `directory` or `published`."""
+        suitable = self.precisions(graph)
+        for one in suitable:
+            file = graph_file(graph.name, one)
+            if file in published or (directory / file).exists():
+                return one
+        return suitable[0]
 
     def family_of(self, directory: Path) -> FamilyFiles:
         """As `config.json` says. The first family's files need none, so whatever is not known to be
