@@ -1,7 +1,9 @@
 """Fetching: resumed, checked, offline afterwards; with a stand-in for the hub."""
 
+import threading
 import time
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -140,3 +142,31 @@ def test_a_gated_repository_says_what_to_do(fake_hub, monkeypatch, tmp_path):
     monkeypatch.setattr(fake_hub, "get_paths_info", refused)
     with pytest.raises(ModelError, match=r"is gated: .* set HF_TOKEN"):
         fetch(tmp_path)
+
+
+def test_the_users_token_goes_to_the_hub_and_nowhere_else(tmp_path, monkeypatch, caplog):
+    heard: list[str | None] = []
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_POST(self):
+            heard.append(self.headers["Authorization"])
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(b"[]")
+
+        def log_message(self, *_args):
+            pass
+
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    said: list[str] = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", url)
+        with pytest.raises(ModelError, match=r"has no config\.json") as missing:
+            hub.fetch(REPOSITORY, REVISION, FILES, tmp_path, said.append)
+        server.shutdown()
+    assert heard == ["Bearer hf_secret"]
+    assert "hf_secret" not in " ".join([str(missing.value), caplog.text, *said])
