@@ -21,10 +21,10 @@ def server(mini):
 def faulty(monkeypatch):
     """The text layer fails on `broken`, where no rule is to blame."""
 
-    def fails(text, *more):
+    def fails(text, *more, **named):
         if "broken" in text:
             raise IndexError("the broken text itself")
-        return prepare(text, *more)
+        return prepare(text, *more, **named)
 
     monkeypatch.setattr(engine_module, "prepare", fails)
 
