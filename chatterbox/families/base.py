@@ -11,8 +11,7 @@ from typing import Any, Protocol
 
 from chatterbox.arrays import F32, I64
 from chatterbox.families.sampling import Processor
-from chatterbox.text.cleanup import finish
-from chatterbox.text.split import SegmentLimits
+from chatterbox.text.split import SegmentLimits, finish
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,3 +159,8 @@ def _one(char: str) -> str:
     if char == "\t" or kind[0] in "ZPSN":
         return " "
     return ""  # controls, joiners, direction marks, soft hyphens, unassigned
+
+
+def is_speakable(text: str) -> bool:
+    """Whether at least one letter is left to say."""
+    return any(c.isalpha() for c in text)

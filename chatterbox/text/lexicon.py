@@ -3,10 +3,17 @@
 Knows no rules: tables only, each with where it applies.
 """
 
+from collections.abc import Iterable
+
 
 def listed(words: str) -> frozenset[str]:
     """Words with blanks between them, as a set."""
     return frozenset(words.split())
+
+
+def any_of(words: Iterable[str]) -> str:
+    """A pattern for any of `words`, the longest first."""
+    return "|".join(sorted(words, key=len, reverse=True))
 
 
 def table(rows: str) -> dict[str, str]:

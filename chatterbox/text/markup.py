@@ -1,10 +1,14 @@
-"""Markdown, square brackets and pauses: the marks are left away, their text stays.
+"""Markdown, square brackets, pauses, code, citations: the marks are left away, their text stays.
 
 Knows no numbers and no abbreviations. Leaves plain text in which square brackets stand only around
-the model's tags and around pauses (`[pause:0.5s]`).
+the model's own tags and around pauses (`[pause:0.5s]`).
 """
 
 import re
+from collections.abc import Callable
+from typing import Literal
+
+from chatterbox.text.lexicon import listed
 
 MAX_PAUSE_S = 10.0
 """Longest silence one place can ask for: SSML's own limit in the large speech services."""
@@ -105,3 +109,111 @@ def pause_seconds(pause: re.Match[str]) -> float:
     if not figure or figure == ".":
         return DEFAULT_PAUSE_S
     return float(figure) / (1000 if unit and unit.lower() == "ms" else 1)
+
+
+# --- fenced code ---------------------------------------------------------------------------------
+CodeBlocks = Literal["skip", "speak"]
+
+SKIPPED_PAUSE_S = 0.3
+"""What is heard of a block that is skipped."""
+
+_OPENS = re.compile(r"[ \t>]*+(?:[-*+] |\d{1,3}[.)] )?+[ \t]*+(`{3,}+(?![^\n]*`)|~{3,}+)")
+
+
+def opened_fence(line: str) -> str:
+    """The fence with which `line` opens a block of code, or nothing. Inside a list or a quotation,
+    too; but ```` ```this``` ```` is code inside a sentence."""
+    found = _OPENS.match(line)
+    return found[1] if found else ""
+
+
+def closes_fence(line: str, fence: str) -> bool:
+    """Whether `line` ends the block that `fence` opened."""
+    written = line.strip().lstrip("> \t")
+    return len(written) >= len(fence) and not written.strip(fence[0])
+
+
+def skipped(text: str) -> str:
+    """`text` with a short pause for each block of code; one that is not closed goes to the end."""
+    if "```" not in text and "~~~" not in text:
+        return text
+    kept: list[str] = []
+    fence = ""
+    for line in text.splitlines(keepends=True):
+        if fence:
+            fence = "" if closes_fence(line, fence) else fence
+        elif fence := opened_fence(line):
+            kept.append(f"\n{pause_mark(SKIPPED_PAUSE_S)}\n")
+        else:
+            kept.append(line)
+    return "".join(kept)
+
+
+# --- citations and reference links ---------------------------------------------------------------
+_SOURCE = re.compile(
+    r"(?i)[ \xa0]?(?:【(?=[^【】\n]{0,200}[\d†])[^【】\n]{0,200}】"
+    r"|:contentReference(?=\[oaicite)|\[oaicite:[^\[\]\n]{0,20}\](?:\{[^{}\n]{0,20}\})?"
+    r"|\[citation needed\]|\[\^\w{1,20}\^?\](?::(?= ))?)"
+)
+"""As chat models write them: 【4:0†file.pdf】, `:contentReference[oaicite:0]{index=0}`, `[^1]`."""
+_DEFINITION = re.compile(
+    r"(?m)^ {0,3}\[[^\[\]\n]{1,100}\]:[ \t]{0,3}<?(?:[a-z]{2,10}:|www\.|#|\S{0,100}/)[^\n]*$"
+)
+"""`[1]: https://…`, alone on a line."""
+_REFERENCE = re.compile(r"(?<![\w\])])!?\[([^\[\]\n]{2,300})\]\[([^\[\]\n]{0,60})\]")
+_NUMBERED_LINK = re.compile(r"\[?(\[\d{1,3}\])\]?\([^()\s]{1,2000}+(?: \"[^\"\n]{0,300}+\")?\)")
+_MARKS = re.compile(
+    r"(?:[ \xa0]?\[\d{1,3}(?:[ \xa0]?[,;–-][ \xa0]?\d{1,3}){0,20}\]"
+    r"(?:,(?: and)?(?=[ \xa0]?\[\d)| and(?= \[\d))?)+"
+)
+_FIGURES = re.compile(r"\d+")
+_WORD_BEFORE = re.compile(r"(\w*)[ \xa0]?$")
+_ARRAYS = listed(
+    "array arr list lst matrix vector vec tuple dict string str items args argv nums buf buffer"
+)
+_NEEDS_FIGURE = listed(
+    "in of from to by is are be and or see equals interval range between set sequence return "
+    "returns print prints output outputs gives yields like contains ref refs reference references "
+    "with than as eq equation figure page step"
+)
+"""Words that a figure in brackets belongs to."""
+_NAME = re.compile(r"\w|[a-z]+(?:_\w*|[0-9]+|[A-Z]\w*)|\w+_\w*")
+_USED = re.compile(r" ?[=+*<]|\.[a-z_]+[(\[]|[(\[]")
+"""What stands behind an element of an array, not behind a citation."""
+
+
+def but_for(tags: Tags) -> Callable[[str], str]:
+    """The rule, for texts that may hold these tags."""
+
+    def reference(match: re.Match[str]) -> str:
+        named = any(t in tags.names or PAUSE.fullmatch(t) for t in (match[1], match[2]))
+        return match[0] if named or not any(c.isalpha() for c in match[1]) else match[1]
+
+    def without_citations(text: str) -> str:
+        """Citations (`[1][2]`, ` [1, 2]`, `【…】`) and definitions of links taken away, `[text][1]`
+        as its text; `array[5]` and `[0, 1]` keep their figures. Linear time."""
+        if "[" not in text and "【" not in text:
+            return text
+        text = _DEFINITION.sub("", _SOURCE.sub("", text))
+        return _MARKS.sub(_mark, _NUMBERED_LINK.sub(r"\1", _REFERENCE.sub(reference, text)))
+
+    return without_citations
+
+
+def _mark(match: re.Match[str]) -> str:
+    """Nothing for a citation, the figures with blanks round them for an index or a list."""
+    text, start, end = match.string, match.start(), match.end()
+    figures = [int(figure) for figure in _FIGURES.findall(match[0])]
+    before = text[max(0, start - 24) : start]
+    found = _WORD_BEFORE.search(before)
+    word = found[1] if found else ""
+    if match[0][0] == "[" and word:  # touches a word
+        is_index = word in _ARRAYS or bool(_NAME.fullmatch(word) or _USED.match(text, end))
+    else:
+        needs_figure = word.lower() in _NEEDS_FIGURE | _ARRAYS
+        follows_sign = before.rstrip()[-1:] in ("=", "(", ":", "+", "*", "/", "<", ">", "]")
+        opens = not text[text.rfind("\n", 0, start) + 1 : start].strip() and len(figures) > 1
+        is_index = opens or needs_figure or follows_sign or figures != sorted(figures)
+    if is_index or 0 in figures:
+        return re.sub(r"[\[\]]+", " ", match[0])
+    return ""

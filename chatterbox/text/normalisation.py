@@ -9,32 +9,24 @@ from itertools import groupby
 
 from chatterbox.text import (
     addresses,
-    arrows,
-    calendar_names,
-    citations,
     clock,
-    code_blocks,
     dates,
     elements,
-    figures,
     identifiers,
-    marks,
     markup,
     mathematics,
     money,
+    numbers,
     punctuation,
     quantities,
     ranges,
     roman,
     signs,
-    slashes,
-    streets,
-    verses,
     words,
     years,
 )
 from chatterbox.text.characters import readable
-from chatterbox.text.code_blocks import CodeBlocks
+from chatterbox.text.markup import CodeBlocks
 from chatterbox.text.rules import Allowance, apply, by_blocks
 from chatterbox.text.units import CURRENCY_SIGNS
 
@@ -69,34 +61,34 @@ _MARKUP = (elements.without_elements, mathematics.formulas)
 _CHARACTERS = (readable, mathematics.spell_out)
 _LINES = (punctuation.unwrapped,)
 _WORDS = (
-    marks.spell_out,
+    signs.marks,
     signs.without_quotes,
-    arrows.spell_out,
+    signs.arrows,
     addresses.spell_out,
     punctuation.squeezed,
-    calendar_names.spell_out,
-    streets.spell_out,
-    slashes.spell_out,
+    dates.names,
+    words.streets,
+    ranges.slashes,
     words.spell_out,
     roman.spell_out,
 )
 _FIGURES = (
     _opened,
-    verses.spell_out,
-    figures.pressure,
+    words.verses,
+    numbers.pressure,
     ranges.linked,
     dates.spell_out,
     clock.spell_out,
     identifiers.spell_out,
-    figures.powers,
+    numbers.powers,
     years.decades,
     money.spell_out,
     quantities.spell_out,
     years.ranges,
-    figures.fractions,
+    numbers.fractions,
     ranges.spell_out,
     years.spell_out,
-    figures.rest,
+    numbers.rest,
 )
 _SIGNS = (_capitalised, signs.spell_out, punctuation.tidy)
 """All the rules, in their order, but for those that know the tags. Those up to `_LINES` see the
@@ -125,8 +117,8 @@ def normalise(
     `allowance` of time is used up, and nothing else.
     """
     allowance = allowance or Allowance(len(text))
-    first = (code_blocks.skipped,) if fenced_code == "skip" else ()
-    cited = citations.but_for(tags)
+    first = (markup.skipped,) if fenced_code == "skip" else ()
+    cited = markup.but_for(tags)
     if not english:
         foreign = (*first, tags.bracketed, elements.without_elements, cited, tags.plain)
         return apply((*foreign, *_LINES, _blank_after_stops), text, allowance)

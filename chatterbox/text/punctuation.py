@@ -6,7 +6,7 @@ and a sentence's stop at the end of each line.
 
 import re
 
-from chatterbox.text.check import is_speakable
+from chatterbox.text.characters import is_speakable
 from chatterbox.text.markup import TAG
 
 _WRAPPED_CHARS = 60

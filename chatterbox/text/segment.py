@@ -7,13 +7,11 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from chatterbox.text.check import nothing_speakable, require_unicode
-from chatterbox.text.cleanup import finish
-from chatterbox.text.code_blocks import CodeBlocks
-from chatterbox.text.markup import MAX_PAUSE_S, PAUSE_MARK, Tags
+from chatterbox.errors import EmptyText, InvalidText
+from chatterbox.text.markup import MAX_PAUSE_S, PAUSE_MARK, CodeBlocks, Tags
 from chatterbox.text.normalisation import NO_TAGS, normalise
 from chatterbox.text.rules import Allowance, report
-from chatterbox.text.split import SegmentLimits, split
+from chatterbox.text.split import SegmentLimits, finish, split
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,7 @@ def prepare(
     Raises InvalidText for a lone surrogate, EmptyText where nothing can be spoken, TextTooLong
     where reading it takes too long.
     """
-    require_unicode(text)
+    _require_unicode(text)
     segments: list[Segment] = []
     pause_s = 0.0
     allowance = Allowance(len(text))
@@ -59,7 +57,9 @@ def prepare(
                 segments.append(Segment(clean_up(piece), pause_before_s=pause_s))
                 pause_s = 0.0
     if not segments:
-        raise nothing_speakable()
+        raise EmptyText(
+            "Nothing in the text can be spoken: it needs at least one word.", param="text"
+        )
     segments[-1] = replace(segments[-1], pause_after_s=pause_s)
     return segments
 
@@ -71,3 +71,15 @@ def _pieces(words: str, limits: SegmentLimits, *, first: bool) -> list[str]:
     except Exception as fault:  # noqa: BLE001 - the text is to be spoken all the same
         report(split, fault)
         return textwrap.wrap(words, limits.max_chars - 2)
+
+
+def _require_unicode(text: str) -> None:
+    """Raise InvalidText where a surrogate stands alone: no encoder downstream would take it."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as failure:
+        raise InvalidText(
+            f"The text holds half of a surrogate pair at character {failure.start}; send whole "
+            "Unicode characters.",
+            param="text",
+        ) from None

@@ -6,7 +6,7 @@ word, an ordinary word does not.
 
 import re
 
-from chatterbox.text.calendar_names import MONTHS, WEEKDAYS
+from chatterbox.text.dates import MONTHS, WEEKDAYS
 from chatterbox.text.lexicon import (
     ABBREVIATIONS,
     BARE_TITLES,

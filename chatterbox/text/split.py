@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from chatterbox.text.check import is_speakable
+from chatterbox.text.characters import is_speakable
 from chatterbox.text.markup import TAG
 
 
@@ -149,3 +149,12 @@ def _written(text: str, start: int, end: int) -> str:
     if end == len(text) or piece.endswith((*_STOPS, "]")) or not piece:
         return piece
     return piece.rstrip(",;:—- ") + ","
+
+
+_ENDS = tuple(".!?…,;:-—。！？，、؟।")
+
+
+def finish(text: str) -> str:
+    """For a model whose authors say no more. A voice without a stop at the end goes on speaking."""
+    text = " ".join(text.split())
+    return text if text.endswith(_ENDS) else text + "."

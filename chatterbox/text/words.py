@@ -1,6 +1,6 @@
-"""Which abbreviations and initials are said as which words?
+"""Abbreviations, initials, streets and verses in words.
 
-Knows no figures and no signs; runs before figures, so that `No. 5` still has its figure.
+Needs single blanks. Runs before figures, so that `No. 5` still has its figure.
 """
 
 import re
@@ -12,13 +12,16 @@ from chatterbox.text.lexicon import (
     BARE_TITLES,
     BEFORE_FIGURE,
     BOOKS,
+    DIRECTIONS,
     LABELS,
+    LANDS,
     STARTERS,
     STREETS,
     TITLES,
+    any_of,
     listed,
 )
-from chatterbox.text.streets import any_of
+from chatterbox.text.numbers import cardinal
 
 _TITLE_OR_STREET = re.compile(
     rf"\b(?=[A-Z])(?P<word>{any_of({*TITLES, *STREETS})})\b"
@@ -181,3 +184,105 @@ def _say_abbreviation(match: re.Match[str]) -> str:
 def _gap(match: re.Match[str]) -> str:
     """A blank where the next word touches: `w/Bob`."""
     return " " if match.string[match.end() : match.end() + 1].isalnum() else ""
+
+
+# --- streets: `708 N Main St, Apt 4`, `E 5th Ave` ------------------------------------------------
+_WAY = any_of(DIRECTIONS)
+_STREET_NAMES = any_of({*STREETS.values()})
+_NTH = r"\d{1,3}(?i:st|nd|rd|th)"
+_HOUSE = re.compile(
+    rf"(?<![\w.,$/:-])(?P<house>\d{{1,5}})(?P<letter>[A-Za-z]?) "
+    rf"(?P<name>(?:(?:[A-Z][\w'-]{{0,30}}\.?|{_NTH}) ){{1,4}}?)(?P<street>(?i:{any_of(STREETS)}))\b"
+    r"(?P<stop>\.?)(?= (?P<next>\w+)|\W|$)"
+)
+_BEFORE_NAME = re.compile(
+    rf"\b(?P<way>{_WAY})\b\.? "
+    rf"(?=(?:(?:[A-Z][\w'-]{{0,30}}|{_NTH}) ){{1,3}}(?:{_STREET_NAMES}|{any_of(STREETS)})\b)"
+)
+_BEHIND_NAME = re.compile(
+    rf"(?<=[a-z])(?:,(?= [NS][EW]\b))? (?P<way>{_WAY})\b(?P<stop>\.?)(?!['&-]\w)"
+)
+_NAME = re.compile(rf"\b(?:{_STREET_NAMES})$")
+_ANY_WAY = re.compile(r"\b[NSEW]{1,2}\b")
+_LAND = re.compile(rf"\b([NSEW])\. (?={LANDS})")
+_NEXT = re.compile(r" (\w+)")
+_LAST_WORD = re.compile(r"\b([A-Za-z][\w']{0,20}) $")
+_DATED = frozenset(("in", "since", "during", "until", "by", "from", "the", "of", "late", "early"))
+"""Words before a figure that make it a year, not a house."""
+
+
+def streets(text: str) -> str:
+    """`text` with the abbreviations in addresses as words. Linear time."""
+    if _FIGURE.search(text):
+        text = _HOUSE.sub(_say_house, text)
+    if _ANY_WAY.search(text):
+        text = _BEHIND_NAME.sub(_say_behind, _BEFORE_NAME.sub(_say_before, text))
+        text = _LAND.sub(lambda m: f"{DIRECTIONS[m[1]]} ", text)
+    return text
+
+
+def _word_before(match: re.Match[str]) -> str:
+    found = _LAST_WORD.search(match.string[max(0, match.start() - 24) : match.start()])
+    return found[1] if found else ""
+
+
+def _say_house(match: re.Match[str]) -> str:
+    """1428 Elm St → 14 28 Elm Street, so that the number of the house is said in two parts."""
+    house, following = match["house"], match["next"]
+    street = match["street"].capitalize()
+    named = following is not None and following[0].isupper()
+    title = named and following not in STARTERS and following not in DIRECTIONS and street in TITLES
+    if title and (match["stop"] or street != "St" or match["name"].strip().isupper()):
+        return match[0]  # 7 AM Dr. Smith
+    if len(house) == 5 and house[2] != "0":
+        house = f"{house[:2]} {house[2:]}"
+    elif len(house) == 4 and house[1:3] != "00" and _word_before(match).lower() not in _DATED:
+        house = f"{house[:2]} {'hundred' if house[2:] == '00' else house[2:]}"
+    elif len(match["name"]) == 2:
+        house = cardinal(int(house))  # 100 L St are no liters
+    return f"{house}{match['letter']} {match['name']}{STREETS[street]}{_street_stop(match)}"
+
+
+def _street_stop(match: re.Match[str]) -> str:
+    """The stop of an abbreviation again where it also ends a sentence."""
+    if not match["stop"]:
+        return ""
+    following = _NEXT.match(match.string, match.end())
+    ends = match.string[match.end() : match.end() + 1] in ("", "\n")
+    return "." if ends or (following and following[1] in STARTERS) else ""
+
+
+def _say_before(match: re.Match[str]) -> str:
+    previous = _word_before(match)
+    if previous[:1].isupper() and previous not in STARTERS:
+        return match[0]  # John W. Smith Road
+    return f"{DIRECTIONS[match['way']]} "
+
+
+def _say_behind(match: re.Match[str]) -> str:
+    if not _NAME.search(match.string[max(0, match.start() - 12) : match.start()]):
+        return match[0]
+    return f" {DIRECTIONS[match['way']]}{_street_stop(match)}"
+
+
+# --- chapter and verse: `Romans 8:28-30` ---------------------------------------------------------
+_BOOKS = "|".join(BOOKS.values()) + (
+    "|Ruth|Ezra|Job|Joel|Amos|Obadiah|Jonah|Nahum|Acts|Jude|Maccabees|Tobit|Judith|Sirach|Baruch"
+    "|Surah?|Quran|Koran"
+)
+_CHAPTER_VERSE = re.compile(
+    rf"(?:(?<![\w.])([123]) )?\b({_BOOKS}) (\d{{1,3}}):(\d{{1,3}})"
+    r"(?: ?[-–—] ?(\d{1,3})(?![:\d]))?(?![\w:])"
+)
+
+
+def verses(text: str) -> str:
+    """Romans 8:28-30, 1 Peter 5:7: must be taken before times of day."""
+    return _CHAPTER_VERSE.sub(_say_verse, text) if _IS_VERSE.search(text) else text
+
+
+def _say_verse(match: re.Match[str]) -> str:
+    book, book_name, chapter, first, last = match.groups()
+    volume = ("First ", "Second ", "Third ")[int(book) - 1] if book else ""
+    said = f"{volume}{book_name} {cardinal(int(chapter))} {cardinal(int(first))}"
+    return f"{said} to {cardinal(int(last))}" if last else said

@@ -3,7 +3,7 @@
 import pytest
 
 from chatterbox.families.turbo.cleanup import clean_up
-from chatterbox.text.cleanup import finish
+from chatterbox.text.split import finish
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 
 from chatterbox.errors import EmptyText
 from chatterbox.text import SegmentLimits, prepare
-from chatterbox.text.code_blocks import SKIPPED_PAUSE_S
+from chatterbox.text.markup import SKIPPED_PAUSE_S
 
 LIMITS = SegmentLimits()
 
