@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 EXIT_REFUSED = 1
 """The command was understood and could not be done: a bad recording, an unknown voice."""
 EXIT_INTERRUPTED = 130
+TRANSCRIPT_HELP = "what is said in the recording, for models that need to know"
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -94,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     say.add_argument("text", help="what to say; - reads it from standard input")
     say.add_argument("--voice", metavar="FILE|NAME", help="a recording, or a voice's id or name")
+    say.add_argument("--transcript", metavar="TEXT", help=TRANSCRIPT_HELP)
     say.add_argument("--out", type=Path, default=Path("speech.wav"), metavar="FILE")
     say.add_argument("--seed", type=int, metavar="N", help="equal seeds, equal speech")
 
@@ -106,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     add = actions.add_parser("add", help="register a recording")
     add.add_argument("file", type=Path)
     add.add_argument("--name")
+    add.add_argument("--transcript", metavar="TEXT", help=TRANSCRIPT_HELP)
     delete = actions.add_parser("delete", help="forget a voice")
     delete.add_argument("voice", metavar="ID|NAME")
     export = actions.add_parser("export", help="write a voice to one file")
@@ -219,7 +222,8 @@ def _say(flags: argparse.Namespace) -> int:
         for line in model_notice(engine.info):
             print(line, file=sys.stderr)
         started = time.monotonic()
-        report = asyncio.run(_speak(engine, text, flags.voice, flags.seed, out))
+        voice = _voice_of(engine, flags.voice, flags.transcript)
+        report = asyncio.run(_speak(engine, text, voice, flags.seed, out))
         took_s = time.monotonic() - started
         print(
             f"{out}: {report.audio_s:.1f} s of speech in {took_s:.1f} s "
@@ -229,7 +233,7 @@ def _say(flags: argparse.Namespace) -> int:
 
 
 async def _speak(
-    engine: "TTSEngine", text: str, voice: str | None, seed: int | None, out: Path
+    engine: "TTSEngine", text: str, voice: "Voice", seed: int | None, out: Path
 ) -> "SpeechReport":
     import secrets
 
@@ -240,7 +244,7 @@ async def _speak(
 
     request = SpeechRequest(
         text=text,
-        voice=_voice_of(engine, voice),
+        voice=voice,
         sampling=engine.sampling(),
         seed=secrets.randbits(32) if seed is None else seed,
         deterministic=True,
@@ -252,10 +256,10 @@ async def _speak(
     return stream.report
 
 
-def _voice_of(engine: "TTSEngine", wanted: str | None) -> "Voice":
+def _voice_of(engine: "TTSEngine", wanted: str | None, transcript: str | None) -> "Voice":
     """A recording's voice where `wanted` is a file, else the library's."""
     if wanted is not None and Path(wanted).is_file():
-        voice, report = engine.voices.temporary(Path(wanted).read_bytes())
+        voice, report = engine.voices.temporary(Path(wanted).read_bytes(), transcript)
         for warning in report.warnings:
             print(f"{wanted}: {warning}", file=sys.stderr)
         return voice

@@ -11,7 +11,7 @@ def run(library: VoiceLibrary, flags: Namespace) -> None:
     """List, add, delete, export or import voices, as the flags say."""
     match flags.action:
         case "add":
-            info, created = library.register(flags.file.read_bytes(), flags.name)
+            info, created = library.register(flags.file.read_bytes(), flags.name, flags.transcript)
             print(f"{'Registered' if created else 'Known already'}: {_voice_line(info)}")
             for warning in info.report.warnings if info.report else ():
                 print(f"  {warning}")
