@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import httpx
 import numpy as np
@@ -79,6 +80,9 @@ class FakeVoices:
 
     def export(self, wanted: str) -> bytes:
         return b"VOICE" + self.info(wanted).name.encode()
+
+    def recording(self, wanted: str) -> bytes:
+        return b"fLaC" + self.info(wanted).name.encode()
 
     def import_(self, data: bytes) -> VoiceInfo:
         return self.register(b"RIFF" + data)[0]
@@ -210,6 +214,7 @@ class FakeEngine:
         return FakeStream(self, request)
 
     family = TURBO
+    model = SimpleNamespace(fixed=None)
 
     @property
     def default_voice(self) -> str:

@@ -113,6 +113,11 @@ def voice_router(voices: VoiceService) -> APIRouter:
         headers = {"Content-Disposition": f'attachment; filename="{info.voice_id}.voice"'}
         return Response(data, media_type="application/octet-stream", headers=headers)
 
+    @router.get("/voices/{voice_id}/recording")
+    async def get_recording(voice_id: str) -> Response:
+        """What the voice was made of: its recording as FLAC."""
+        return Response(await voices.recording(voice_id), media_type="audio/flac")
+
     _add_names(router, voices)
     return router
 

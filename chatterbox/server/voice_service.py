@@ -136,6 +136,11 @@ class VoiceService:
         info = await self.info(voice)
         return info, await self._in_pool(self.library.export, info.voice_id)
 
+    async def recording(self, voice: str) -> bytes:
+        """What a voice was made of, as FLAC."""
+        info = await self.info(voice)
+        return await self._in_pool(self.library.recording, info.voice_id)
+
     async def delete(self, voice: str) -> VoiceInfo:
         """Forget a voice; what is being spoken with it goes on."""
         info = await self.info(voice)

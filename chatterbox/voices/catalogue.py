@@ -299,14 +299,16 @@ class VoiceCatalogue:
         return info
 
     def _info(self, record: VoiceRecord) -> VoiceInfo:
+        built_in = self._built_in.get(record.voice_id)
         return VoiceInfo(
             voice_id=record.voice_id,
             name=record.name,
             aliases=record.aliases,
             created_at=record.created_at,
-            built_in=record.voice_id in self._built_in,
+            built_in=built_in is not None,
             report=record.report,
             imported=self._encoded in record.imported,
+            description=built_in.description if built_in else "",
         )
 
 

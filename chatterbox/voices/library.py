@@ -196,6 +196,14 @@ class VoiceLibrary(VoiceCatalogue):
             )
         )
 
+    def recording(self, id_or_name: str) -> bytes:
+        """The recording of a voice as FLAC. Raises VoiceNotFound, and CloningUnavailable for a
+        voice of the model's own."""
+        info = self.info(id_or_name)
+        if info.report is None:
+            raise CloningUnavailable("A voice of the model's own has no recording.")
+        return reference_to_flac(float_to_pcm(self._reference(info.voice_id).audio))
+
     def import_(self, data: bytes) -> VoiceInfo:
         """Keep an exported voice. Names that other voices have here are left out; tensors of
         another model are made again. Raises InvalidVoiceFile, CloningUnavailable and storage

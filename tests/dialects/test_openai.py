@@ -11,7 +11,7 @@ import numpy as np
 import openai
 import pytest
 from dialects.live import TEXT, Gate, clip, decoded, likeness, live
-from harness import PIECE_SAMPLES, FakeEngine
+from harness import PIECE_SAMPLES, FakeEngine, serving
 
 from chatterbox.dialects.shared.voice_names import OPENAI_VOICES
 from chatterbox.errors import GenerationFailed
@@ -347,3 +347,29 @@ def test_models(client, address):
         client.models.retrieve("gpt-17")
     listed = httpx.get(f"{address}/v1/audio/models").json()["models"]
     assert [model["id"] for model in listed] == names
+
+
+async def test_what_the_model_understands_is_said_with_bounds_and_defaults():
+    async with serving() as client:
+        model, alias, *_ = (await client.get("/v1/models")).json()["data"]
+        assert "laugh" in model["tags"]
+        assert model["languages"] == ["en"]
+        assert model["cloning"] is True
+        assert "mp3" in model["formats"]
+        for name, row in model["settings"].items():
+            assert row["minimum"] <= row["default"] <= row["maximum"], name
+        assert model["settings"]["temperature"]["default"] == 0.8
+        assert "tags" not in alias
+        assert (await client.get(f"/v1/models/{model['id']}")).json() == model
+
+
+async def test_events_say_when_asked_which_part_of_the_text_begins():
+    async with serving() as client:
+        call = {"input": TEXT, "stream_format": "sse", "response_format": "pcm"}
+        plain = await client.post("/v1/audio/speech", json=call)
+        assert "speech.segment" not in plain.text
+        timed = await client.post("/v1/audio/speech", json=call | {"timings": True})
+        first = json.loads(timed.text.split("\n\n")[0].removeprefix("data: "))
+        part = {"index": 0, "of": 1, "start_s": 0.0, "text": TEXT}
+        assert first == {"type": "speech.segment", **part}
+        assert timed.text.count("speech.segment") == 1

@@ -39,7 +39,8 @@ async def test_a_recording_is_refused_with_the_reason(tmp_path):
             answer = await rig.client.post(path, data=form, files=CLIP)
             error_of(answer, 422, "cloning_unavailable")
             assert "tara, leo" in answer.text
-        error_of(await rig.client.get("/voices/leo/export"), 422, "cloning_unavailable")
+        for kind in ("export", "recording"):
+            error_of(await rig.client.get(f"/voices/leo/{kind}"), 422, "cloning_unavailable")
         error_of(await rig.client.delete("/voices/leo"), 403, "voice_protected", "voice_id")
 
 

@@ -224,3 +224,10 @@ async def test_f95_health_tells_no_path_and_not_thousands_of_skipped_voices():
         assert body["fallback"] == "models/x/onnx/model.onnx is missing"
         assert body["notes"] == ["see y.log"]
         assert len(body["skipped_voices"]) == 100
+
+
+async def test_the_recording_of_a_voice_can_be_heard():
+    async with serving() as client:
+        answer = await client.get("/voices/slt/recording")
+        assert (answer.headers["content-type"], answer.content) == ("audio/flac", b"fLaCslt")
+        error_of(await client.get("/voices/nobody/recording"), 404, "voice_not_found", "voice_id")

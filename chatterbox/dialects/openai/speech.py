@@ -10,10 +10,12 @@ import time
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, TypeAdapter
 from starlette.responses import JSONResponse, Response
 
 from chatterbox.audio.encode import FORMATS, audio_format
+from chatterbox.config import SAMPLING
+from chatterbox.dialects.shared.alignment import original_pieces
 from chatterbox.dialects.shared.voice_names import OPENAI_VOICES, voice_or_alias
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import ChatterboxError, RouteNotFound, shown
@@ -48,19 +50,48 @@ class SpeechFields(SamplingFields):
         None, description="Fenced code in the text: `skip` or `speak`; none: as configured"
     )
     stream: bool | None = Field(None, description="false: one file with its true length")
+    timings: bool | None = Field(
+        None, description="true: events also say when each part of the text begins"
+    )
     seed: int | None = Field(None, description="Equal seeds, equal speech; none: drawn")
 
 
 class Events(Framing):
     """Server-sent events: the file's bytes in base64, then the usage."""
 
+    def __init__(self, timed_text: str | None = None) -> None:
+        """`timed_text`: whose parts are named as they begin to sound."""
+        self._text = timed_text
+        self._pieces: list[str] = []
+        self._begun = 0
+
     def media_type(self, _call: SpeechRequest, /) -> str:
         return "text/event-stream"
 
-    def wrap(self, data: bytes, _report: SpeechReport, /) -> bytes:
+    def wrap(self, data: bytes, report: SpeechReport, /) -> bytes:
         """One delta; joined, the deltas are the file."""
         audio = base64.b64encode(data).decode("ascii")
-        return _event({"type": "speech.audio.delta", "audio": audio})
+        return self._news(report) + _event({"type": "speech.audio.delta", "audio": audio})
+
+    def _news(self, report: SpeechReport) -> bytes:
+        """The parts of the text that began since the last delta."""
+        if self._text is None:
+            return b""
+        if not self._pieces:
+            self._pieces = original_pieces(self._text, report.segment_texts)
+        since, self._begun = self._begun, len(report.segment_starts_s)
+        return b"".join(
+            _event(
+                {
+                    "type": "speech.segment",
+                    "index": nth,
+                    "of": len(self._pieces),
+                    "start_s": round(report.segment_starts_s[nth], 3),
+                    "text": self._pieces[nth],
+                }
+            )
+            for nth in range(since, self._begun)
+        )
 
     def end(self, report: SpeechReport, /) -> bytes:
         """The text's ids and the speech's codes are what OpenAI calls tokens."""
@@ -103,7 +134,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
             ignored=unknown,
         )
         if fields.stream_format == "sse":
-            return SpeechPlan(call, Events())
+            return SpeechPlan(call, Events(fields.input if fields.timings else None))
         return SpeechPlan(call, whole=whole_file if fields.stream is False else None)
 
     @routes.post("/v1/audio/speech", openapi_extra=form_schema(SpeechFields))
@@ -120,7 +151,8 @@ def _add_models(routes: APIRouter, services: Services) -> None:
         return [services.engine.info.name, *ALIASES]
 
     def entry(name: str) -> dict[str, Any]:
-        return {"id": name, "object": "model", "created": started, "owned_by": "chatterbox"}
+        who = {"id": name, "object": "model", "created": started, "owned_by": "chatterbox"}
+        return who | (about(services) if name not in ALIASES else {})
 
     @routes.get("/v1/models")
     async def models() -> Response:
@@ -140,6 +172,32 @@ def _add_models(routes: APIRouter, services: Services) -> None:
     async def audio_models() -> Response:
         """The models that speak, as Open WebUI asks for them."""
         return JSONResponse({"object": "list", "models": [entry(name) for name in names()]})
+
+
+def about(services: Services) -> dict[str, Any]:
+    """What the loaded model understands, with bounds and defaults: for forms such as the page's."""
+    engine = services.engine
+    family, drawn = engine.family, engine.sampling()
+    speed = SpeechFields.model_json_schema()["properties"]["speed"]
+    settings = {
+        name: _bounds(TypeAdapter(kind).json_schema()) | {"default": getattr(drawn, name)}
+        for name, kind in SAMPLING.items()
+    }
+    most = {"minimum": 8, "maximum": engine.max_tokens, "default": engine.max_tokens}
+    return {
+        "tags": sorted(family.tags),
+        "languages": list(family.languages),
+        "cloning": engine.model.fixed is None,
+        "max_text_length": services.config.max_text_length,
+        "token_rate_hz": family.codec.token_rate_hz,
+        "formats": list(FORMATS),
+        "settings": settings | {"max_tokens": most, "speed": _bounds(speed) | {"default": 1.0}},
+    }
+
+
+def _bounds(schema: dict[str, Any]) -> dict[str, float]:
+    least = schema.get("minimum", schema.get("exclusiveMinimum"))
+    return {"minimum": least, "maximum": schema["maximum"]}
 
 
 def _event(body: dict[str, Any]) -> bytes:
