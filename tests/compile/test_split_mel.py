@@ -98,13 +98,14 @@ g (float[b,t] f, int64[n] ids) => (float[b,t] y, int64[n] places) {
     places = CumSum (ids, zero)
     y = Sin (turns)
 }"""
+BY_FRAMES = [LinearDim(0, 0, 1), LinearDim(2, 0, 0)]
 
 
 def test_a_sum_goes_on_where_the_piece_before_left_it():
     model = model_of(SUMMING)
     (found,) = find_sums(model)
     assert found.name == "turns"
-    carry_over(model, [found], {"turns": 1}, {"turns": TensorProto.FLOAT}, wide=True)
+    carry_over(model, {found: BY_FRAMES}, {"turns": TensorProto.FLOAT}, wide=True)
     session = opener(Path())(model)
     rng = np.random.default_rng(0)
     f = rng.uniform(0, 0.5, (2, 60)).astype(np.float32)
@@ -128,7 +129,7 @@ def test_unused_and_narrow_it_is_the_sum_as_it_was():
     sums = find_sums(model)
     f = np.random.default_rng(0).uniform(0, 5, (1, 5000)).astype(np.float32)
     before = run(model, {"f": f, "ids": np.zeros(1, np.int64)})[0]
-    carry_over(model, sums, {"turns": 1}, {"turns": TensorProto.FLOAT}, wide=False)
+    carry_over(model, dict.fromkeys(sums, BY_FRAMES), {"turns": TensorProto.FLOAT}, wide=False)
     feeds = {"f": f, "ids": np.zeros(1, np.int64), sums[0].carry: np.zeros((1, 1))}
     feeds |= {sums[0].use: np.zeros(1), sums[0].anchor: np.array([9]), sums[0].mark: np.array([0])}
     np.testing.assert_array_equal(run(model, feeds)[0], before)

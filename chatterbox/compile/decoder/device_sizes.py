@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from chatterbox.compile.decoder.errors import NotSplittable
 from chatterbox.compile.decoder.fit_dims import fit_dims
-from chatterbox.compile.decoder.graph_edit import cut_out, replace_nodes
+from chatterbox.compile.decoder.graph_edit import NewNodes, cut_out, replace_nodes
 from chatterbox.compile.decoder.random_ops import RANDOM_OPS
 from chatterbox.runtime.decoder.s3gen import MEL_FRAMES_PER_CODE
 from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength
@@ -113,82 +113,59 @@ def keep_apart(model: onnx.ModelProto, lengths: Lengths, known: Crossings) -> on
     size that the device needs is the sum of so many ones."""
     made = onnx.ModelProto()
     made.CopyFrom(model)
-    edit = _Edit(made)
-    for name in sorted(crossing(made)[1] & known.sizes.keys()):
-        edit.replace(name, edit.from_shapes(name, known.sizes[name], lengths), on_host=True)
-    made = edit.done()
-    edit = _Edit(made)
-    for name in sorted(crossing(made)[0]):
-        if name in known.constants:
-            edit.replace(name, edit.stored(f"{name}~", known.constants[name]), on_host=False)
-        elif name in known.sizes:
-            edit.replace(name, edit.counted(name, known.sizes[name]), on_host=False)
-    return edit.done()
+    for on_host in (True, False):
+        down, up = crossing(made)
+        nodes: list[onnx.NodeProto] = []
+        for name in sorted(up if on_host else down):
+            new = NewNodes(made.graph, f"{name}.apart")
+            if not on_host and name in known.constants:
+                other = new.stored("", known.constants[name])
+            elif name in known.sizes:
+                size = known.sizes[name]
+                number = _from_shapes(new, size.law, lengths) if on_host else _counted(new, name)
+                number = new.add("Cast", [number], "number", to=size.kind)
+                rank = new.stored("rank", np.array(size.shape, np.int64))
+                other = new.add("Reshape", [number, rank])
+            else:
+                continue
+            _read_instead(made.graph, name, other, on_host=on_host)
+            nodes += new.nodes
+        replace_nodes(made.graph, [], nodes)
+        made = cut_out(made, list(made.graph.input), list(made.graph.output))  # without dead nodes
+    return made
 
 
-class _Edit:
-    """Has readers of a tensor read another, made by new nodes."""
+def _read_instead(graph: onnx.GraphProto, name: str, other: str, *, on_host: bool) -> None:
+    """Who reads `name` on the host, or on the device, reads `other`."""
+    for node in graph.node:
+        needed = HOST_INPUTS.get(node.op_type, ())
+        for i, read in enumerate(node.input):
+            if read == name and (i in needed) == on_host:
+                node.input[i] = other
 
-    def __init__(self, model: onnx.ModelProto) -> None:
-        self._model, self._graph = model, model.graph
-        self._new: list[onnx.NodeProto] = []
 
-    def done(self) -> onnx.ModelProto:
-        """The model, without what nobody reads any more."""
-        replace_nodes(self._graph, [], self._new)
-        return cut_out(self._model, list(self._graph.input), list(self._graph.output))
+def _from_shapes(new: NewNodes, law: LinearDim, lengths: Lengths) -> str:
+    """`per_code · (codes − prompt) + per_prompt · prompt + fixed`, on the host."""
 
-    def stored(self, name: str, values: NDArray[Any]) -> str:
-        """A constant."""
-        if all(name != i.name for i in self._graph.initializer):
-            self._graph.initializer.append(numpy_helper.from_array(values, name))
-        return name
+    def times(place: tuple[str, int], per_code: int, rate: int, what: str) -> str:
+        shape = new.add("Shape", [place[0]], f"{what}.shape")
+        extent = new.add(
+            "Gather", [shape, new.stored(f"{what}.axis", [place[1]])], f"{what}.extent"
+        )
+        codes = new.add("Div", [extent, new.stored(f"{what}.unit", [per_code])], what)
+        return new.add("Mul", [codes, new.stored(f"{what}.rate", [rate])], f"{what}.times")
 
-    def replace(self, name: str, other: str, *, on_host: bool) -> None:
-        """Who reads `name` on the host, or on the device, reads `other`."""
-        for node in self._graph.node:
-            needed = HOST_INPUTS.get(node.op_type, ())
-            for i, read in enumerate(node.input):
-                if read == name and (i in needed) == on_host:
-                    node.input[i] = other
+    made = times(lengths.codes, lengths.per_code, law.per_code, "codes")
+    if lengths.prompt is not None:
+        rate = law.per_prompt - law.per_code
+        prompt = times(lengths.prompt, MEL_FRAMES_PER_CODE, rate, "prompt")
+        made = new.add("Add", [made, prompt], "both")
+    return new.add("Add", [made, new.stored("fixed", [law.fixed])], "size")
 
-    def _node(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        node = helper.make_node(op, inputs, [output], name=f"{output}/{op}", **attributes)
-        self._new.append(node)
-        return output
 
-    def _as_was(self, name: str, made: str, size: Size) -> str:
-        """In the element type and shape of `name`."""
-        shape = self.stored(f"{name}~rank", np.array(size.shape, np.int64))
-        cast = self._node("Cast", [made], f"{name}~cast", to=size.kind)
-        return self._node("Reshape", [cast, shape], f"{name}~")
-
-    def from_shapes(self, name: str, size: Size, lengths: Lengths) -> str:
-        """`per_code · (codes − prompt) + per_prompt · prompt + fixed`, on the host."""
-
-        def number(value: int) -> str:
-            return self.stored(f"~{value}", np.array([value], np.int64))
-
-        def extent(place: tuple[str, int], per_code: int, what: str) -> str:
-            shape = self._node("Shape", [place[0]], f"{name}~{what}.shape")
-            size = self._node("Gather", [shape, number(place[1])], f"{name}~{what}.size")
-            return self._node("Div", [size, number(per_code)], f"{name}~{what}")
-
-        law, made = size.law, extent(lengths.codes, lengths.per_code, "codes")
-        made = self._node("Mul", [made, number(law.per_code)], f"{name}~by_code")
-        if lengths.prompt is not None:
-            prompt = extent(lengths.prompt, MEL_FRAMES_PER_CODE, "prompt")
-            rate = number(law.per_prompt - law.per_code)
-            prompt = self._node("Mul", [prompt, rate], f"{name}~by_prompt")
-            made = self._node("Add", [made, prompt], f"{name}~both")
-        made = self._node("Add", [made, number(law.fixed)], f"{name}~whole")
-        return self._as_was(name, made, size)
-
-    def counted(self, name: str, size: Size) -> str:
-        """A number of the host's on the device."""
-        flat = self.stored("~flat", np.array([-1], np.int64))
-        whole = self._node("Cast", [name], f"{name}~whole", to=TensorProto.INT64)
-        count = self._node("Reshape", [whole, flat], f"{name}~count")
-        one = helper.make_tensor("", TensorProto.INT64, [1], [1])
-        ones = self._node("ConstantOfShape", [count], f"{name}~ones", value=one)
-        return self._as_was(name, self._node("ReduceSum", [ones], f"{name}~total"), size)
+def _counted(new: NewNodes, name: str) -> str:
+    """A number of the host's on the device."""
+    whole = new.add("Cast", [name], "whole", to=TensorProto.INT64)
+    count = new.add("Reshape", [whole, new.stored("flat", [-1])], "count")
+    one = helper.make_tensor("", TensorProto.INT64, [1], [1])
+    return new.add("ReduceSum", [new.add("ConstantOfShape", [count], "ones", value=one)], "total")

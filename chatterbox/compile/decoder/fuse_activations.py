@@ -13,7 +13,13 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from chatterbox.compile.decoder.graph_edit import Index, forget_unused, index, replace_nodes
+from chatterbox.compile.decoder.graph_edit import (
+    Index,
+    NewNodes,
+    forget_unused,
+    index,
+    replace_nodes,
+)
 from chatterbox.compile.decoder.int8_matmul import MICROSOFT, use_microsoft
 
 LARGEST = 20.0
@@ -38,7 +44,7 @@ def fast_mish(model: onnx.ModelProto) -> int:
             continue
         if len(known.consumers[inner.output[0]]) == 1:
             remove += [inner, node]
-            insert += _quick(inner.input[0], node.output[0])
+            insert += _quick(graph, inner.input[0], node.output[0])
     if insert:
         _add_numbers(graph, {"mish.largest": LARGEST, "mish.two": 2.0})
         replace_nodes(graph, remove, insert)
@@ -50,22 +56,12 @@ def _add_numbers(graph: onnx.GraphProto, numbers: Mapping[str, float]) -> None:
         graph.initializer.append(numpy_helper.from_array(np.float32(value), name))
 
 
-def _node(kind: str, inputs: list[str], made: str) -> onnx.NodeProto:
-    return helper.make_node(kind, inputs, [made], name=f"{made}/{kind}")
-
-
-def _quick(x: str, output: str) -> list[onnx.NodeProto]:
-    def part(what: str) -> str:
-        return f"{output}.{what}"
-
-    return [
-        _node("Min", [x, "mish.largest"], part("bounded")),
-        _node("Exp", [part("bounded")], part("e")),
-        _node("Add", [part("e"), "mish.two"], part("e+2")),
-        _node("Mul", [part("e"), part("e+2")], part("n")),
-        _node("Add", [part("n"), "mish.two"], part("n+2")),
-        _node("Div", [part("n"), part("n+2")], output),
-    ]
+def _quick(graph: onnx.GraphProto, x: str, output: str) -> list[onnx.NodeProto]:
+    new = NewNodes(graph, output)
+    e = new.add("Exp", [new.add("Min", [x, "mish.largest"], "bounded")], "e")
+    n = new.add("Mul", [e, new.add("Add", [e, "mish.two"], "e+2")], "n")
+    new.add("Div", [n, new.add("Add", [n, "mish.two"], "n+2")])
+    return new.nodes
 
 
 def fuse_gelu(model: onnx.ModelProto) -> int:
@@ -96,7 +92,7 @@ def fast_snake(model: onnx.ModelProto) -> int:
         squared = _squaring(node, known) if node.op_type == "Sin" else None
         if squared is not None:
             remove += [node, squared]
-            insert += _squared_sine(node.input[0], squared.output[0])
+            insert += _squared_sine(graph, node.input[0], squared.output[0])
     if insert:
         powers = {f"snake.{i}": c for i, c in enumerate(SQUARED_SINE, 1)}
         _add_numbers(graph, {"snake.rate": 1 / math.pi, "snake.half": 0.5, **powers})
@@ -117,25 +113,20 @@ def _squaring(sine: onnx.NodeProto, known: Index) -> onnx.NodeProto | None:
     return None
 
 
-def _squared_sine(x: str, output: str) -> list[onnx.NodeProto]:
+def _squared_sine(graph: onnx.GraphProto, x: str, output: str) -> list[onnx.NodeProto]:
     """sin²(x) of the distance r of x/π from the nearest whole number, a polynomial in r²."""
-
-    def part(what: str) -> str:
-        return f"{output}.{what}"
-
-    nodes = [
-        _node("Mul", [x, "snake.rate"], part("turns")),
-        _node("Add", [part("turns"), "snake.half"], part("raised")),
-        _node("Floor", [part("raised")], part("whole")),  # Round is three times slower there
-        _node("Sub", [part("turns"), part("whole")], part("r")),
-        _node("Mul", [part("r"), part("r")], part("r2")),
-    ]
+    new = NewNodes(graph, output)
+    turns = new.add("Mul", [x, "snake.rate"], "turns")
+    raised = new.add("Add", [turns, "snake.half"], "raised")
+    whole = new.add("Floor", [raised], "whole")  # Round is three times slower there
+    r = new.add("Sub", [turns, whole], "r")
+    r2 = new.add("Mul", [r, r], "r2")
     made = f"snake.{len(SQUARED_SINE)}"
-    for i in range(len(SQUARED_SINE), 1, -1):
-        nodes.append(_node("Mul", [made, part("r2")], part(f"times{i}")))
-        nodes.append(_node("Add", [part(f"times{i}"), f"snake.{i - 1}"], part(f"plus{i}")))
-        made = part(f"plus{i}")
-    return [*nodes, _node("Mul", [made, part("r2")], output)]
+    for i in range(len(SQUARED_SINE) - 1, 0, -1):
+        times = new.add("Mul", [made, r2], f"times{i}")
+        made = new.add("Add", [times, f"snake.{i}"], f"plus{i}")
+    new.add("Mul", [made, r2])
+    return new.nodes
 
 
 def _around(erf: onnx.NodeProto, known: Index) -> tuple[str, list[onnx.NodeProto], str] | None:

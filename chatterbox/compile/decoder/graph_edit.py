@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper, inliner, numpy_helper
@@ -26,6 +27,34 @@ class Index:
     producer: dict[str, onnx.NodeProto] = field(default_factory=dict)
     consumers: dict[str, list[onnx.NodeProto]] = field(default_factory=dict)
     initializers: dict[str, onnx.TensorProto] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class NewNodes:
+    """Nodes and constants to be put into a graph, all named after one tensor."""
+
+    graph: onnx.GraphProto
+    tensor: str
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+
+    def name(self, what: str) -> str:
+        """Of a tensor on the way; of the tensor itself, if nothing else is said."""
+        return f"{self.tensor}.{what}" if what else self.tensor
+
+    def add(
+        self, kind: str, inputs: Sequence[str], what: str = "", domain: str = "", **attributes: Any
+    ) -> str:
+        """One more node; what it makes."""
+        made = self.name(what)
+        named = {"name": f"{made}/{kind}", "domain": domain, **attributes}
+        self.nodes.append(helper.make_node(kind, list(inputs), [made], **named))
+        return made
+
+    def stored(self, what: str, values: Any) -> str:
+        """A constant; of integers, where these are Python's."""
+        name, numbers = self.name(what), np.asarray(values)
+        self.graph.initializer.append(numpy_helper.from_array(numbers, name))
+        return name
 
 
 def index(graph: onnx.GraphProto) -> Index:

@@ -18,6 +18,7 @@ from onnx import helper, numpy_helper
 
 from chatterbox.compile.decoder.graph_edit import (
     Index,
+    NewNodes,
     before,
     forget_unused,
     index,
@@ -83,47 +84,27 @@ def _product(
     graph: onnx.GraphProto, node: onnx.NodeProto, shape: _Shape, known: Index, folder: Path
 ) -> list[onnx.NodeProto]:
     """The nodes that stand for the convolution `node`."""
-    output = node.output[0]
-
-    def part(what: str) -> str:
-        return f"{output}.{what}"
-
-    def constant(what: str, values: NDArray[Any]) -> str:
-        graph.initializer.append(numpy_helper.from_array(values, part(what)))
-        return part(what)
-
-    def make(kind: str, inputs: list[str], outputs: list[str], **more: Any) -> onnx.NodeProto:
-        return helper.make_node(kind, inputs, outputs, name=f"{outputs[0]}/{kind}", **more)
-
+    new = NewNodes(graph, node.output[0])
     levels, scales = _in_levels(stored_values(known.initializers[node.input[1]], folder))
-    small = [part("levels"), part("scale"), part("zero")]
-    nodes = [
-        make("DynamicQuantizeLinear", [node.input[0]], small),
-        make("Transpose", [small[0]], [part("steps")], perm=[0, 2, 1]),
-    ]
-    steps = part("steps")
+    small = [new.name(what) for what in ("levels", "scale", "zero")]
+    new.nodes.append(helper.make_node("DynamicQuantizeLinear", [node.input[0]], small))
+    steps = new.add("Transpose", [small[0]], "steps", perm=[0, 2, 1])
     if any(shape.pads):
-        front, back = shape.pads
-        pads = constant("pads", np.array([0, front, 0, 0, back, 0]))
-        nodes.append(make("Pad", [steps, pads, small[2]], [part("padded")]))
-        steps = part("padded")
-    rows = steps
+        pads = new.stored("pads", [0, shape.pads[0], 0, 0, shape.pads[1], 0])
+        steps = new.add("Pad", [steps, pads, small[2]], "padded")
     if shape.taps > 1:
         shifted = []
         for tap in range(shape.taps):
             behind = (shape.taps - 1 - tap) * shape.dilation
-            begin = constant(f"begin{tap}", np.array([tap * shape.dilation]))
-            end = constant(f"end{tap}", np.array([-behind if behind else END]))
-            shifted.append(part(f"tap{tap}"))
-            nodes.append(make("Slice", [steps, begin, end, AXIS], [shifted[-1]]))
-        rows = part("windows")
-        nodes.append(make("Concat", shifted, [rows], axis=2))
-    factors = [rows, constant("weight", levels), small[1], constant("scales", scales), small[2]]
+            begin = new.stored(f"begin{tap}", [tap * shape.dilation])
+            end = new.stored(f"end{tap}", [-behind if behind else END])
+            shifted.append(new.add("Slice", [steps, begin, end, AXIS], f"tap{tap}"))
+        steps = new.add("Concat", shifted, "windows", axis=2)
+    factors = [steps, new.stored("weight", levels), small[1], new.stored("scales", scales)]
     bias = ["", node.input[2]] if len(node.input) > 2 and node.input[2] else []
-    made = [part("by_steps")]
-    nodes.append(make("MatMulIntegerToFloat", factors + bias, made, domain=MICROSOFT))
-    nodes.append(make("Transpose", made, [output], perm=[0, 2, 1]))
-    return nodes
+    made = new.add("MatMulIntegerToFloat", [*factors, small[2], *bias], "by_steps", MICROSOFT)
+    new.add("Transpose", [made], perm=[0, 2, 1])
+    return new.nodes
 
 
 def _in_levels(weight: NDArray[Any]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

@@ -4,11 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from chatterbox.compile.decoder.device_sizes import Crossings, crossing, observe_crossings
 from chatterbox.compile.decoder.errors import NotSplittable
@@ -18,7 +17,7 @@ from chatterbox.compile.decoder.fuse_attention import (
     observe,
     tensors_to_observe,
 )
-from chatterbox.compile.decoder.graph_edit import inlined, replace_nodes
+from chatterbox.compile.decoder.graph_edit import NewNodes, inlined, replace_nodes
 from chatterbox.compile.decoder.phase_carry import (
     find_sums,
     refuse_coarse_phase,
@@ -131,14 +130,10 @@ def _with_rows_of_one_length(model: onnx.ModelProto) -> None:
         return
     model.graph.input.remove(given)
     one = helper.make_tensor("", TensorProto.INT64, [1], [1])
-    axis = numpy_helper.from_array(np.array([1]), f"{LENGTHS}.axis")
-    model.graph.initializer.append(axis)
-    nodes = [
-        helper.make_node("Shape", [CODES], [f"{LENGTHS}.shape"]),
-        helper.make_node("ConstantOfShape", [f"{LENGTHS}.shape"], [f"{LENGTHS}.ones"], value=one),
-        helper.make_node("ReduceSum", [f"{LENGTHS}.ones", axis.name], [LENGTHS], keepdims=0),
-    ]
-    replace_nodes(model.graph, [], nodes)
+    new = NewNodes(model.graph, LENGTHS)
+    ones = new.add("ConstantOfShape", [new.add("Shape", [CODES], "shape")], "ones", value=one)
+    new.add("ReduceSum", [ones, new.stored("axis", [1])], keepdims=0)
+    replace_nodes(model.graph, [], new.nodes)
 
 
 def _mel(model: onnx.ModelProto) -> tuple[str | None, str]:

@@ -13,11 +13,10 @@ CumSum adds up all that is before a step for each step anew.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from chatterbox.compile.decoder.graph_edit import Index, index, replace_nodes, through
+from chatterbox.compile.decoder.graph_edit import Index, NewNodes, index, replace_nodes, through
 from chatterbox.errors import ModelError
 from chatterbox.hub.external_data import is_external
 from chatterbox.runtime.decoder.graph_io import PhaseSum
@@ -73,8 +72,10 @@ def refuse_coarse_phase(
 
 def _is_coarse(name: str, model: onnx.ModelProto, kind: int) -> bool:
     graph = index(model.graph)
-    if kind in HALF or only_fraction_used(name, graph):
-        return not only_fraction_used(name, graph)
+    if only_fraction_used(name, graph):
+        return False
+    if kind in HALF:
+        return True
     wanted, seen = [name], {name}
     while wanted:
         for reader in graph.consumers.get(wanted.pop(), ()):
@@ -108,18 +109,18 @@ def carry_over(
             graph.input.append(helper.make_tensor_value_info(name, kind, dims))
         graph.output.append(helper.make_empty_tensor_value_info(s.told))
         graph.output[-1].type.tensor_type.elem_type = TensorProto.DOUBLE
-        turns = wide and only_fraction_used(s.name, index(graph))
+        new = NewNodes(graph, s.name)
         summed_in = TensorProto.DOUBLE if wide else kinds[s.name]
-        terms, summed = f"{s.name}.terms", f"{s.name}.summed"
-        frames = wide and _by_frames(node, known, law, axis)
-        nodes = [helper.make_node("Cast", [node.input[0]], [terms], f"{terms}/Cast", to=summed_in)]
-        if frames:
-            nodes += _summed_by_frames(graph, terms, summed, law, axis)
+        terms = new.add("Cast", [node.input[0]], "terms", to=summed_in)
+        if wide and _by_frames(node, known, law, axis):
+            summed = _sum_by_frames(new, terms, law, axis)
         else:
-            nodes.append(onnx.NodeProto.FromString(node.SerializeToString()))
-            nodes[-1].input[0], nodes[-1].output[0] = terms, summed
-        nodes += _carried(s, axis, kinds[s.name], turns=turns)
-        replace_nodes(graph, [node], nodes)
+            summed = new.name("summed")
+            new.nodes.append(onnx.NodeProto.FromString(node.SerializeToString()))
+            new.nodes[-1].input[0], new.nodes[-1].output[0] = terms, summed
+        turns = wide and only_fraction_used(s.name, known)
+        _carry(new, s, summed, axis, kinds[s.name], turns=turns)
+        replace_nodes(graph, [node], new.nodes)
 
 
 def _by_frames(node: onnx.NodeProto, known: Index, law: Sequence[LinearDim], axis: int) -> bool:
@@ -131,38 +132,18 @@ def _by_frames(node: onnx.NodeProto, known: Index, law: Sequence[LinearDim], axi
     return same and law[axis].per_code == SAMPLES_PER_CODE and law[axis].fixed == 0
 
 
-def _summed_by_frames(
-    graph: onnx.GraphProto, terms: str, summed: str, law: Sequence[LinearDim], axis: int
-) -> list[onnx.NodeProto]:
+def _sum_by_frames(new: NewNodes, terms: str, law: Sequence[LinearDim], axis: int) -> str:
     """Sums within frames, and what all frames before make."""
-    behind = [dim.fixed for dim in law[axis + 1 :]]
+    before, behind = [0] * axis, [dim.fixed for dim in law[axis + 1 :]]
     samples = SAMPLES_PER_CODE // MEL_FRAMES_PER_CODE
-
-    def part(what: str) -> str:
-        return f"{summed}.{what}"
-
-    def numbers(what: str, values: Sequence[int]) -> str:
-        stored = numpy_helper.from_array(np.array(values, np.int64), part(what))
-        graph.initializer.append(stored)
-        return part(what)
-
-    def make(kind: str, inputs: list[str], what: str, **attributes: int) -> onnx.NodeProto:
-        return helper.make_node(kind, inputs, [part(what)], f"{part(what)}/{kind}", **attributes)
-
-    split = numbers("split", [*[0] * axis, -1, samples, *behind])
-    joined = numbers("joined", [*[0] * axis, -1, *behind])
-    over, inner = numbers("over", [axis]), numbers("inner", [axis + 1])
-    last = numbers("last", [samples - 1])
-    nodes = [
-        make("Reshape", [terms, split], "frames"),
-        make("CumSum", [part("frames"), inner], "within"),
-        make("Gather", [part("within"), last], "ends", axis=axis + 1),
-        make("CumSum", [part("ends"), over], "before", exclusive=1),
-        make("Add", [part("within"), part("before")], "both"),
-        make("Reshape", [part("both"), joined], "whole"),
-    ]
-    nodes[-1].output[0] = summed
-    return nodes
+    frames = new.add(
+        "Reshape", [terms, new.stored("split", [*before, -1, samples, *behind])], "frames"
+    )
+    within = new.add("CumSum", [frames, new.stored("inner", [axis + 1])], "within")
+    ends = new.add("Gather", [within, new.stored("last", [samples - 1])], "ends", axis=axis + 1)
+    until = new.add("CumSum", [ends, new.stored("outer", [axis])], "until", exclusive=1)
+    both = new.add("Add", [within, until], "both")
+    return new.add("Reshape", [both, new.stored("joined", [*before, -1, *behind])], "summed")
 
 
 def only_fraction_used(name: str, known: Index) -> bool:
@@ -204,25 +185,14 @@ def _is_one(name: str, known: Index) -> bool:
     return bool(numpy_helper.to_array(constant).item() == 1)
 
 
-def _carried(s: PhaseSum, axis: int, kind: int, *, turns: bool) -> list[onnx.NodeProto]:
+def _carry(new: NewNodes, s: PhaseSum, summed: str, axis: int, kind: int, *, turns: bool) -> None:
     """sum + carry − sum at the anchor, in double; the result in `kind`, with `turns` less its whole
     turns."""
-
-    def part(what: str) -> str:
-        return f"{s.name}.{what}"
-
-    def make(kind: str, inputs: list[str], output: str, **attributes: int) -> onnx.NodeProto:
-        return helper.make_node(kind, inputs, [output], name=f"{output}/{kind}", **attributes)
-
-    without = [make("Floor", [part("set")], part("whole"))]
-    without.append(make("Sub", [part("set"), part("whole")], part("turns")))
-    return [
-        make("Cast", [part("summed")], part("sum"), to=TensorProto.DOUBLE),
-        make("Gather", [part("sum"), s.anchor], part("there"), axis=axis),
-        make("Mul", [part("there"), s.use], part("undone")),
-        make("Sub", [s.carry, part("undone")], part("shift")),
-        make("Add", [part("sum"), part("shift")], part("set")),
-        make("Gather", [part("set"), s.mark], s.told, axis=axis),
-        *(without if turns else []),
-        make("Cast", [part("turns" if turns else "set")], s.name, to=kind),
-    ]
+    total = new.add("Cast", [summed], "sum", to=TensorProto.DOUBLE)
+    there = new.add("Gather", [total, s.anchor], "there", axis=axis)
+    undone = new.add("Mul", [there, s.use], "undone")
+    made = new.add("Add", [total, new.add("Sub", [s.carry, undone], "shift")], "set")
+    new.nodes.append(helper.make_node("Gather", [made, s.mark], [s.told], axis=axis))
+    if turns:
+        made = new.add("Sub", [made, new.add("Floor", [made], "whole")], "turns")
+    new.add("Cast", [made], to=kind)
