@@ -26,7 +26,7 @@ text takes about 8 µs a character."""
 _SENTENCE_END = re.compile(r"((?<=[.!?]) |\n)")
 _BLOCK_ENDS = tuple(
     re.compile(pattern)
-    for pattern in (r"\n", r"(?<=[a-z]{4}[.!?]) (?=[A-Z])", r" (?![^\[\]]{0,64}\])")
+    for pattern in (r"\n", r"(?<=[a-z]{4}[.!?]) (?=[A-Z])", r" (?![^\[\]\s]{1,32}\])")
 )
 """Where a block ends, the best kind of place first: a line, a sure sentence, a word."""
 

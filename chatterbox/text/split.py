@@ -40,10 +40,11 @@ _CUTS = tuple(
         r" (?<=[,:] )",
         r" (?=(?:and|or|but|nor|yet|so|because|although|though|while|when|where|which|who|that|if"
         r"|unless|until|since|after|before) )",
-        r" (?![^\[\]]{0,64}\])",
+        r" (?![^\[\]\s]{1,32}\])",
     )
 )
-"""Where a sentence that is too long alone is cut, the best kind of place first."""
+"""Where a sentence that is too long alone is cut, the best kind of place first; not within a tag,
+which has two words at most."""
 _LOOK_AHEAD_CHARS = 12
 """What the longest of `_CUTS` needs to see: ` although `."""
 _LEAST_FILL = 0.4
