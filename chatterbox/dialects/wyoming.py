@@ -43,13 +43,8 @@ log = logging.getLogger(__name__)
 VERSION = "1.10.2"  # of the protocol's own package, whose client the tests drive
 PCM = audio_format("pcm")
 SOUND = {"rate": SAMPLE_RATE_HZ, "width": 2, "channels": 1}
-INSTALLED = {
-    "attribution": {
-        "name": "Chatterbox Server",
-        "url": "https://github.com/resemble-ai/chatterbox",
-    },
-    "installed": True,
-}
+ORIGIN = {"name": "Chatterbox Server", "url": "https://github.com/resemble-ai/chatterbox"}
+INSTALLED = {"attribution": ORIGIN, "installed": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +145,7 @@ class Session(IncrementalSpeech):
     ) -> None:
         super().__init__(services)
         self._reader = reader
-        self._writer = writer
+        self._write = partial(write_event, writer)
         self._voice: str | None = None
         self._streaming = False  # between synthesize-start and synthesize-stop
         self._in_audio = False  # between audio-start and audio-stop
@@ -226,11 +221,6 @@ class Session(IncrementalSpeech):
         await self._write("audio-stop")
         if token == "synthesize-stopped":  # noqa: S105
             await self._write("synthesize-stopped")
-
-    async def _write(
-        self, kind: str, data: dict[str, Any] | bytes = b"", payload: bytes = b""
-    ) -> None:
-        await write_event(self._writer, kind, data, payload)
 
 
 def _programs(spoken: Sequence[str], voices: list[VoiceInfo]) -> dict[str, Any]:
