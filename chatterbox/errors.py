@@ -76,13 +76,13 @@ def error_table() -> dict[str, type[ChatterboxError]]:
 
 
 # What the caller sent
-InvalidBody = _error("invalid_body", 400, "The body is not JSON, a form or multipart as it says.")
+InvalidBody = _error("invalid_body", 400, "The body is not what its content type says.")
 UnsupportedMediaType = _error(
     "unsupported_media_type", 415, "The content type or encoding is not one this route reads."
 )
 BodyTooLarge = _error("body_too_large", 413, "The body is larger than this route takes.")
 InvalidHttp = _error(
-    "invalid_http", 400, "This is no HTTP/1.1, or its length can be read in two ways."
+    "invalid_http", 400, "Not a request of HTTP/1.1, or its length can be read in two ways."
 )
 HeadTimeout = _error("head_timeout", 408, "The request's head did not arrive in time.")
 HeadersTooLarge = _error("headers_too_large", 431, "The request line and headers are too large.")
@@ -110,7 +110,9 @@ InvalidVoiceFile = _error(
 UnsupportedAudio = _error(
     "unsupported_audio", 415, "The upload is not audio of a container that is read here."
 )
-UnreadableAudio = _error("unreadable_audio", 422, "The upload looks like audio but is damaged.")
+UnreadableAudio = _error(
+    "unreadable_audio", 422, "The upload looks like audio but cannot be decoded."
+)
 AudioTooShort = _error("audio_too_short", 422, "The recording is too short to take a voice from.")
 AudioTooLong = _error("audio_too_long", 422, "The recording is longer than is read.")
 AudioSilent = _error("audio_silent", 422, "The recording has no audible sound.")
@@ -142,7 +144,7 @@ TooManyConnections = _error(
 DeadlineExceeded = _error("deadline_exceeded", 504, "The request was not done in time.")
 NotReady = _error("not_ready", 503, "The model is still loading.")
 Draining = _error("draining", 503, "The server is shutting down; it takes no new work.")
-EngineDead = _error("engine_dead", 503, "The engine stopped on a fault; restarting.")
+EngineDead = _error("engine_dead", 503, "The engine stopped on a fault; the process exits.")
 OutOfMemory = _error("out_of_memory", 503, "The device had no memory for this request.")
 StorageFull = _error("storage_full", 507, "The disk is full; nothing was stored.")
 StorageUnavailable = _error(
@@ -151,7 +153,7 @@ StorageUnavailable = _error(
     "The data directory cannot be written; nothing stored.",
     "server_error",
 )
-GenerationFailed = _error("generation_failed", 500, "The model made no speech of this.")
+GenerationFailed = _error("generation_failed", 500, "What the model made of this is not speech.")
 
 
 class Cancelled(ChatterboxError):

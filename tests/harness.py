@@ -22,8 +22,8 @@ from chatterbox.engine.stats import EngineStats
 from chatterbox.errors import ChatterboxError, EmptyText, UnsupportedAudio, VoiceNotFound
 from chatterbox.families.model import ModelInfo
 from chatterbox.families.turbo.spec import TURBO
+from chatterbox.server.admission_control import Lifecycle
 from chatterbox.server.app import create_app
-from chatterbox.server.lifecycle import Lifecycle
 from chatterbox.text import Segment
 from chatterbox.voices.names import VoiceInfo
 from chatterbox.voices.reference import ReferenceReport

@@ -10,15 +10,14 @@ from pydantic import BaseModel
 from chatterbox import __version__
 from chatterbox.config import ServerConfig, key_list
 from chatterbox.engine.engine import TTSEngine
+from chatterbox.server.admission_control import AdmissionControl, Lifecycle
 from chatterbox.server.auth import Auth, Keyring
 from chatterbox.server.connection_limiter import ConnectionLimiter
 from chatterbox.server.dialect import Dialect, Services, error_shapes
 from chatterbox.server.disconnect import WriteTimeout
-from chatterbox.server.lifecycle import Lifecycle
 from chatterbox.server.metrics import Metrics
 from chatterbox.server.origin_guard import OriginGuard, add_cors
 from chatterbox.server.page.page import Page
-from chatterbox.server.quotas import AdmissionControl
 from chatterbox.server.request_log import RequestLog, add_error_handlers
 from chatterbox.server.socket_server import SocketServer
 from chatterbox.server.speech_routes import speech_router

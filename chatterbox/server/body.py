@@ -28,8 +28,8 @@ from chatterbox.errors import (
     UnsupportedMediaType,
     shown,
 )
+from chatterbox.server.admission_control import AdmissionControl, Room, Take
 from chatterbox.server.multipart import UTF8, Part, Splitter, charset_of, header_options, text_of
-from chatterbox.server.quotas import AdmissionControl, Room, Take
 from chatterbox.server.request_log import TINY_CHUNKS
 from chatterbox.server.upload import Upload
 

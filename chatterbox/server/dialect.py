@@ -17,9 +17,9 @@ from chatterbox.config import ServerConfig
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import VoiceNotFound
+from chatterbox.server.admission_control import AdmissionControl
 from chatterbox.server.body import Body
 from chatterbox.server.errors import ErrorShape, ShapeOf, native_shape
-from chatterbox.server.quotas import AdmissionControl
 from chatterbox.server.request_log import Ended
 from chatterbox.server.schemas import SEED_LIMIT, SamplingFields, random_seed
 from chatterbox.server.socket_server import SocketServer

@@ -17,7 +17,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from chatterbox.engine.engine import TTSEngine
-from chatterbox.server.lifecycle import Lifecycle
+from chatterbox.server.admission_control import Lifecycle
 from chatterbox.server.request_log import OK, AccessRecord
 
 RECENT_REQUESTS = 1000

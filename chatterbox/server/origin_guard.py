@@ -22,7 +22,7 @@ from chatterbox.server.request_log import RESOURCE_POLICY, refuse
 _AUTHORITY = re.compile(r"(?:\[([0-9a-f:.]+)\]|([\w.-]+?))\.?(?::\d{0,5})?", re.ASCII)
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 """They change nothing, and what they answer a foreign page cannot read. Those that take a place are
-refused all the same (`quotas.py`): a page could play any text, and keep the server busy."""
+refused all the same (`KeyQuotas`): a page could play any text, and keep the server busy."""
 ANY = "*"
 
 foreign_page: ContextVar[bool] = ContextVar("foreign_page", default=False)

@@ -23,15 +23,22 @@ from chatterbox.config import ServerConfig, notify_socket
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.threads import Heartbeat
 from chatterbox.errors import EXIT_ENGINE_DEAD, EXIT_STALLED, ConfigError
+from chatterbox.server.admission_control import Lifecycle
 from chatterbox.server.app import create_app
 from chatterbox.server.connection_limiter import ConnectionLimiter
 from chatterbox.server.dialect import Dialect
 from chatterbox.server.http11 import HttpConfig
-from chatterbox.server.lifecycle import Lifecycle
-from chatterbox.server.malloc_trim import MallocTrim
 from chatterbox.server.request_log import MAX_HEAD_BYTES
 from chatterbox.server.socket_server import MAX_FRAME_BYTES
-from chatterbox.server.watchdog import ALIVE, READY, STOPPING, LockFreeTimer, Watchdog, notify
+from chatterbox.server.watchdog import (
+    ALIVE,
+    READY,
+    STOPPING,
+    LockFreeTimer,
+    MallocTrim,
+    Watchdog,
+    notify,
+)
 
 log = logging.getLogger(__name__)
 

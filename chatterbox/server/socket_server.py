@@ -26,10 +26,10 @@ from chatterbox.errors import (
     TooManyConnections,
     UnsupportedMediaType,
 )
+from chatterbox.server.admission_control import AdmissionControl
 from chatterbox.server.auth import SUBPROTOCOL
 from chatterbox.server.disconnect import STALL_S
 from chatterbox.server.errors import error_response
-from chatterbox.server.quotas import AdmissionControl
 from chatterbox.server.request_log import record_of
 
 log = logging.getLogger(__name__)

@@ -16,9 +16,9 @@ from chatterbox.engine.pool import NORMAL, URGENT
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import DeadlineExceeded, EmptyText, GenerationFailed, TextTooLong
 from chatterbox.families.base import Voice
+from chatterbox.server.admission_control import AdmissionControl
 from chatterbox.server.auth import current_key
 from chatterbox.server.body import BodyLimits, Files
-from chatterbox.server.quotas import AdmissionControl
 from chatterbox.server.request_log import AccessRecord
 from chatterbox.server.upload import Upload
 from chatterbox.text import Segment

@@ -16,7 +16,7 @@ from chatterbox import __version__
 from chatterbox.arrays import SAMPLE_RATE_HZ
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.errors import EngineDead
-from chatterbox.server.lifecycle import RESTART_RETRY_S, Lifecycle
+from chatterbox.server.admission_control import RESTART_RETRY_S, Lifecycle
 from chatterbox.server.metrics import Metrics, wants_prometheus
 from chatterbox.server.page.page import Page, wants_page
 

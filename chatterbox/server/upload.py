@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, contextmanager, suppress
 from tempfile import SpooledTemporaryFile
 
 from chatterbox.errors import BodyTooLarge, InvalidValue, StorageFull
-from chatterbox.server.quotas import Room
+from chatterbox.server.admission_control import Room
 
 IN_MEMORY_BYTES = 64 * 1024
 BLOCK_BYTES = 1024 * 1024

@@ -13,9 +13,9 @@ from starlette.types import Receive, Scope, Send
 from chatterbox.config import ServerConfig
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.errors import ChatterboxError, InvalidValue
+from chatterbox.server.admission_control import AdmissionControl
 from chatterbox.server.body import Body, BodyLimits, Files, read_body
 from chatterbox.server.disconnect import until_disconnect
-from chatterbox.server.quotas import AdmissionControl
 from chatterbox.server.upload import Upload
 from chatterbox.voices.library import VoiceLibrary
 from chatterbox.voices.names import VoiceInfo

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fakes import turbo_sampling
 
-from chatterbox.audio.ceiling import Ceiling
+from chatterbox.audio.loudness import Ceiling
 from chatterbox.config import TTSConfig
 from chatterbox.engine import engine as engine_module
 from chatterbox.engine.engine import TTSEngine

@@ -40,10 +40,10 @@ from chatterbox.engine.engine import TTSEngine
 from chatterbox.families.model import LoadedModel, ModelInfo
 from chatterbox.families.turbo.spec import TURBO
 from chatterbox.families.voices import FixedVoices
+from chatterbox.server.admission_control import Lifecycle
 from chatterbox.server.app import create_app
 from chatterbox.server.dialect import error_shapes
 from chatterbox.server.errors import native_shape
-from chatterbox.server.lifecycle import Lifecycle
 from chatterbox.server.run import Server, bind, http_config, worth_logging
 
 SECRET = "zebrafish"

@@ -17,7 +17,7 @@ def bearer(key: str) -> dict[str, str]:
 
 
 async def test_f05b_a_flood_leaves_places_for_others(tmp_path, monkeypatch):
-    monkeypatch.setattr("chatterbox.server.quotas.REFUSAL_DELAY_S", 0.01)
+    monkeypatch.setattr("chatterbox.server.admission_control.REFUSAL_DELAY_S", 0.01)
     async with running(tmp_path, engine=ENGINE, api_keys=f"{KEY},{FLOODER}") as rig:
         rig.headers = bearer(KEY)
         flooding = bearer(FLOODER)

@@ -17,8 +17,8 @@ from chatterbox.dialects.registry import DIALECTS
 from chatterbox.errors import ConfigError, ModelError
 from chatterbox.server import run
 from chatterbox.server.app import create_app
-from chatterbox.server.malloc_trim import MallocTrim
 from chatterbox.server.run import address_of, bind, serve
+from chatterbox.server.watchdog import MallocTrim
 
 
 @pytest.fixture(scope="module")

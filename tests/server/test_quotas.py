@@ -8,8 +8,13 @@ from faults.virtual_time import run
 from harness import FakeEngine, serving
 
 from chatterbox.errors import KeyLimit
+from chatterbox.server.admission_control import (
+    MAX_DELAYED_REFUSALS,
+    REFUSAL_DELAY_S,
+    KeyQuotas,
+    Limits,
+)
 from chatterbox.server.auth import current_key
-from chatterbox.server.quotas import MAX_DELAYED_REFUSALS, REFUSAL_DELAY_S, KeyQuotas, Limits
 
 MINE, THEIRS = 0, 1
 RETRY_AFTER_S = 5.0

@@ -8,11 +8,11 @@ import threading
 import pytest
 from harness import ended
 
-from chatterbox.server.malloc_trim import MallocTrim
+from chatterbox.server.watchdog import MallocTrim
 
 HOLES = """
 import psutil
-from chatterbox.server.malloc_trim import trim
+from chatterbox.server.watchdog import trim
 
 def rss_mib():
     return psutil.Process().memory_info().rss / 2**20
