@@ -5,8 +5,9 @@ place, and compiled; interleaved, at full width, scaled to all layers.
 
 Weights are random: cost does not depend on them. A plain loop gives the whole cache in and out of
 each call, and gets the logits of the whole vocabulary. What a layer costs and what the rest does
-follow from two numbers of layers; the last column is that for all 28. Figures are medians over the
-rounds; in each every cell is measured once.
+follow from two numbers of layers; the last columns are for all 28. Figures are medians over the
+rounds; in each every cell is measured once. On a CPU they are the time that its cores spent, so
+that other work there counts less: divide by the cores.
 """
 
 import argparse
@@ -115,28 +116,32 @@ def main() -> None:
     took: dict[tuple[str, int, int], float] = {}
     for layers in given.layers:
         with tempfile.TemporaryDirectory() as folder:
-            for cell, seconds in _measured(Subject(layers, given, Path(folder)), given.rounds):
+            clock = time.process_time if given.device == "cpu" else time.perf_counter
+            subject = Subject(layers, given, Path(folder))
+            for cell, seconds in _measured(subject, given.rounds, clock):
                 took[(*cell, layers)] = seconds
     few, many = given.layers
     print(f"{given.precision}, {given.device}, context {given.context}; milliseconds")
-    print("| form | batch | a layer | the rest | 28 layers | tokens/s |")
+    print("| form | batch | a layer | the rest | 28 layers | 28 layers, a row |")
     print("|---|---|---|---|---|---|")
     for form, batch in dict.fromkeys(key[:2] for key in took):
         layer = (took[form, batch, many] - took[form, batch, few]) / (many - few)
         rest = took[form, batch, few] - few * layer
         whole = rest + FULL.layers * layer
         figures = f"{1000 * layer:.2f} | {1000 * rest:.1f} | {1000 * whole:.0f}"
-        print(f"| {form} | {batch} | {figures} | {batch / whole:.1f} |")
+        print(f"| {form} | {batch} | {figures} | {1000 * whole / batch:.0f} |")
 
 
-def _measured(subject: Subject, rounds: int) -> Iterator[tuple[tuple[str, int], float]]:
+def _measured(
+    subject: Subject, rounds: int, clock: Callable[[], float]
+) -> Iterator[tuple[tuple[str, int], float]]:
     steps = {(form, batch): step for form, batch, step in subject.steps()}
     found: dict[tuple[str, int], list[float]] = defaultdict(list)
     for _ in range(rounds):
         for cell, step in steps.items():
-            began_s = time.perf_counter()
+            began_s = clock()
             step()
-            found[cell].append(time.perf_counter() - began_s)
+            found[cell].append(clock() - began_s)
     for cell, seconds in found.items():
         yield cell, statistics.median(seconds)
 

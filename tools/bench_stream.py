@@ -6,6 +6,7 @@ The engine, and beside it what one would use instead, in one run.
     python tools/bench_stream.py --model DIR --clients 1 --segments 1,5 --peers card
     python tools/bench_stream.py --model DIR --rates 1,10,20            (open loop, Poisson)
     python tools/bench_stream.py --model DIR --soak 500
+    python tools/bench_stream.py --model ORPHEUS --clients 1,2,4,8,12 --codes 350
 
 Drives `TTSEngine` in this process, without HTTP. Weights may be random: the number of codes is
 fixed (`--codes` for each segment), and cost does not depend on their values. A text of several
@@ -83,6 +84,7 @@ class Result:
     first_audio_ms_p95: float = 0.0
     rtf: float = 0.0
     audio_s_per_s: float = 0.0
+    requests_per_s: float = 0.0
     utterances: int = 0
     silences: float = 0.0  # of an utterance, mean
     silent_s_p50: float = 0.0  # of an utterance, all silences together
@@ -105,6 +107,7 @@ class Result:
         self.first_audio_ms_p95 = float(np.percentile(firsts, 95))
         self.rtf = statistics.median(h.total_s / h.audio_s for h in self.heard)
         self.audio_s_per_s = sum(h.audio_s for h in self.heard) / self.busy_s
+        self.requests_per_s = len(self.heard) / self.busy_s
         self.silences = statistics.mean(len(h.silences_s) for h in self.heard)
         silent = [sum(h.silences_s) for h in self.heard]
         self.silent_s_p50, self.silent_s_p95 = np.percentile(silent, [50, 95]).tolist()
@@ -136,11 +139,14 @@ class Ours:
         began = time.perf_counter()
         self.engine.load()
         self.load_s = time.perf_counter() - began
-        hidden = int(json.loads((Path(config.model) / "config.json").read_text())["hidden_size"])
-        self.voice = self.engine.voices.get(voice) if voice else random_voice(hidden)
         self.codes = codes
         self.text = TEXT
-        while len(self.ids()) > TEXT_IDS:
+        if voice or self.engine.model.fixed:
+            self.voice = self.engine.voices.get(voice)
+        else:
+            stated = json.loads((Path(config.model) / "config.json").read_text())
+            self.voice = random_voice(int(stated["hidden_size"]))
+        while not self.engine.model.fixed and len(self.ids()) > TEXT_IDS:
             self.text = self.text[:-1].rstrip()
         self.engine.warm(self.voice)
 
@@ -246,7 +252,8 @@ def subjects(given: argparse.Namespace, ours: Ours, config: TTSConfig) -> list[A
     """(result, round) for everything that is compared."""
     info = ours.engine.info
     note = next((n for n in info.notes if n.startswith("decoder")), "")
-    edition = "split, int8 flow" if "8 bits" in note else note.partition(",")[0]
+    said = note.removeprefix("decoder: ").partition(";")[0].partition(",")[0]
+    edition = "split, int8 flow" if "8 bits" in note else said
     made = []
     for segments, clients in itertools.product(given.segments, given.clients):
         result = Result("this engine", edition, info.precision_text, clients, segments)
@@ -307,14 +314,15 @@ def soak(ours: Ours, requests: int) -> None:
 
 def show(results: Sequence[Result]) -> None:
     """The table."""
-    print("| peer | edition | precision | clients | segments | first audio ms p50 / p95 | RTF |"
-          " audio-s/s | silences | silent s p50 / p95 | longest s p50 / max | n |")  # fmt: skip
-    print("|---|---|---|---|---|---|---|---|---|---|---|---|")
+    print("| peer | edition | precision | clients | segments | first audio ms p50 / p95 | RTF "
+          "| audio-s/s | requests/s | silences | silent s p50 / p95 | longest s p50 / max "
+          "| n |")  # fmt: skip
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|---|")
     for r in results:
         print(
             f"| {r.peer} | {r.edition} | {r.precision} | {r.clients} | {r.segments} "
             f"| {r.first_audio_ms_p50:.0f} / {r.first_audio_ms_p95:.0f} | {r.rtf:.2f} "
-            f"| {r.audio_s_per_s:.2f} | {r.silences:.1f} "
+            f"| {r.audio_s_per_s:.2f} | {r.requests_per_s:.2f} | {r.silences:.1f} "
             f"| {r.silent_s_p50:.2f} / {r.silent_s_p95:.2f} "
             f"| {r.longest_s_p50:.2f} / {r.longest_s_max:.2f} | {r.utterances} |"
         )
