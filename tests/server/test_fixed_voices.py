@@ -29,7 +29,7 @@ async def test_voices_of_the_models_own_are_listed_and_speak(tmp_path):
         error_of(await rig.speak(voice_id="slt"), 404, "voice_not_found", "voice_id")
 
 
-async def test_a_recording_is_refused_with_the_reason(tmp_path):
+async def test_f116_a_recording_is_refused_with_the_reason(tmp_path):
     async with running(tmp_path, engine={"fixed": FIXED}) as rig:
         for path, form in (
             ("/voices/register", {}),

@@ -60,7 +60,7 @@ def test_a_models_own_voices_are_listed_and_speak(tmp_path):
             library.get(unknown)
 
 
-def test_what_needs_cloning_is_refused_with_the_reason(tmp_path):
+def test_f116_what_needs_cloning_is_refused_with_the_reason(tmp_path):
     exported = open_library(tmp_path / "a").export("rms")
     library = fixed_library(tmp_path / "b")
     for call in (
@@ -97,7 +97,7 @@ def test_a_model_may_have_both(tmp_path):
     assert library.get("Anna").data.nbytes > 0
 
 
-def test_a_family_that_needs_the_words_is_told_them_and_refuses_without(tmp_path):
+def test_f116_a_family_that_needs_the_words_is_told_them_and_refuses_without(tmp_path):
     listener = Listener()
     library = open_library(tmp_path, listener)
     for transcript in (None, ""):
