@@ -214,6 +214,7 @@ class FakeEngine:
         return FakeStream(self, request)
 
     family = TURBO
+    cloning = "unused"
     model = SimpleNamespace(fixed=None)
 
     @property

@@ -315,6 +315,13 @@ class TTSEngine:
         return self.model.family
 
     @property
+    def cloning(self) -> str | None:
+        """Whether a recording's words are "unused", "optional" or "required"; None: the model
+        learns no voice from a recording."""
+        cloned = self.model.cloned
+        return cloned.rules.transcript if cloned else None
+
+    @property
     def max_tokens(self) -> int:
         """Most tokens of one segment. Raises NotReady before the model is loaded."""
         return self.config.max_new_tokens or self.family.max_tokens

@@ -12,6 +12,8 @@ import pytest
 from playwright.sync_api import Browser, Request
 from server.page.browser import Visit, chromium, clip, noise_free_tone, served
 
+from tools.model_builder.orpheus import OrpheusSize, write_orpheus
+
 pytestmark = pytest.mark.slow
 
 MARKUP = '<img src=x onerror="alert(1)">'
@@ -281,3 +283,25 @@ def test_the_reference_lists_every_call(browser, address):
         entry.locator("summary").click()
         assert "voice_file" in entry.inner_text()
         assert visit.page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+@pytest.mark.parametrize(("name", "clones"), [("ft", False), ("pretrained", True)])
+def test_a_model_with_voices_of_its_own_and_one_that_needs_the_words(
+    browser, tmp_path, name, clones
+):
+    write_orpheus(tmp_path / name, OrpheusSize(), ["fp32"])
+    with (
+        served(tmp_path / "data", str(tmp_path / name)) as address,
+        Visit(browser, address).ready() as visit,
+    ):
+        assert visit.page.locator("#new-voice").is_visible() == clones
+        if not clones:
+            assert "tara" in visit.text("#voices")
+            visit.page.click("#voices summary")
+            assert "trained with" in visit.text("#voices")
+            return
+        visit.page.set_input_files("#choose", str(clip(tmp_path / "me.wav", seconds=4.0)))
+        visit.page.fill("#name", "Me")
+        visit.page.fill("#transcript", "So it is.")
+        visit.page.click("#register")
+        visit.until("document.querySelector('#new-status').textContent.includes('in use now')")

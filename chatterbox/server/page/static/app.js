@@ -30,10 +30,12 @@ async function checkHealth() {
   else if (before !== "ok") await showVoices();
 }
 
-function showHealth({ status, model, precision, device, version, notice, fallback, skipped_voices: skipped = [] }) {
+function showHealth({ status, model, precision, device, version, notice, fallback, cloning, skipped_voices: skipped = [] }) {
   $("health").dataset.state = status;
   $("health").textContent = [status === "ok" ? "Ready" : status, model, precision, device].filter(Boolean).join(" · ");
   $("health").title = `Version ${version}`;
+  $("new-voice").hidden = cloning === null;
+  $("transcript-box").hidden = !["optional", "required"].includes(cloning);
   const words = [notice, fallback && `Why: ${fallback}.`].filter(Boolean).join(" ");
   $("notice").hidden = !notice;
   $("notice").textContent = words;

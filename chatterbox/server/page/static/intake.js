@@ -29,6 +29,7 @@ function reset() {
   URL.revokeObjectURL($("preview").src);
   $("preview").removeAttribute("src");
   $("draft").hidden = true;
+  $("transcript").value = "";
   $("new-warnings").replaceChildren();
   $("new-status").textContent = "";
   showError($("new-error"));
@@ -39,7 +40,7 @@ async function importVoice(file) {
 }
 
 async function register() {
-  const body = form(draft, { name: $("name").value.trim() });
+  const body = form(draft, { name: $("name").value.trim(), transcript: $("transcript").value.trim() });
   return (await call("voices/register", { method: "POST", body })).json();
 }
 

@@ -46,11 +46,11 @@ function markChosen() {
 }
 
 function item(voice, open) {
-  const { voice_id: id, name, report, built_in: builtIn } = voice;
-  const count = report.warnings.length;
+  const { voice_id: id, name, report, built_in: builtIn, language } = voice;
+  const count = report?.warnings.length;
   const badges = [
     id === defaultId() && "default",
-    builtIn && "built in",
+    builtIn && (report ? "built in" : language),
     count && `${count} warning${count > 1 ? "s" : ""}`,
   ].filter(Boolean);
   const summary = el(
@@ -73,8 +73,9 @@ function choose(id) {
   $("voice").dispatchEvent(new Event("change", { bubbles: true }));
 }
 
-/** The report as names and values for people. */
-function reportOf({ report, aliases, voice_id: id }) {
+/** The report as names and values for people; a voice of the model's own has none. */
+function reportOf({ report, aliases, voice_id: id, description }) {
+  if (!report) return el("p", {}, description || "A voice that the model was trained with.");
   const percent = (share) => `${(100 * share).toFixed(share && share < 0.01 ? 2 : 0)} %`;
   const rows = {
     Recording: `${report.duration_s.toFixed(1)} s at ${report.sample_rate_hz / 1000} kHz`,
@@ -101,9 +102,9 @@ export function warningsOf(warnings) {
 }
 
 function actions(voice) {
-  const { name, built_in: builtIn } = voice;
+  const { name, built_in: builtIn, report } = voice;
   const row = el("div", { className: "row" });
-  row.append(button("Export", () => act(() => exportVoice(voice)), name));
+  if (report) row.append(button("Export", () => act(() => exportVoice(voice)), name));
   if (!builtIn) {
     row.append(button("Rename", () => act(() => rename(voice)), name));
     row.append(button("Delete", () => act(() => remove(voice)), name));
