@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from chatterbox.compile.lm.weights import Dense, Layer, Linear, Norm, Rotary, Transformer
+from chatterbox.compile.lm.weights import Dense, Layer, Linear, Norm, Transformer
 from chatterbox.hub.files import Precision
 from tools.stock_forms.genai_graph import SEQUENCE, GenaiGraph, Writer
 from tools.stock_forms.plain import CONTRIB
@@ -179,7 +179,7 @@ class Builder(Writer):
             scale=m.head_dim**-0.5,
             local_window_size=-1,
             softcap=0.0,
-            do_rotary=int(isinstance(m.positions, Rotary)),
+            do_rotary=int(bool(self._angles()[0])),
             rotary_interleaved=0,
         )
         self._nodes[-1].output.extend(f"present.{index}.{kind}" for kind in ("key", "value"))

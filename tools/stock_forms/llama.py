@@ -7,7 +7,7 @@ In float, the head is stored once and the table is its transpose; quantised, bot
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -28,6 +28,11 @@ from chatterbox.compile.lm.weights import (
 from chatterbox.hub.files import Precision
 from tools.stock_forms.genai import Builder
 from tools.stock_forms.genai_graph import SEQUENCE
+from tools.stock_forms.plain import CONTRIB
+
+Form = Literal["packed", "split", "outside"]
+"""Query, key and value one product, or three; or three whose angles are operators of their own, by
+`position_ids`, as the builder writes for WebGPU and DirectML."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +114,16 @@ def random_llama(size: LlamaSize, seed: int = 0) -> Transformer:
 
 
 def write_llama(
-    model: Transformer, precision: Precision, directory: Path, shard_bytes: int = 2_000_000_000
+    model: Transformer,
+    precision: Precision,
+    directory: Path,
+    shard_bytes: int = 2_000_000_000,
+    form: Form = "packed",
 ) -> Path:
     """Write `model<suffix>.onnx` and its sidecars; returns the graph's path."""
-    return LlamaBuilder(model, precision, shard_bytes).build().write(directory)
+    builder = LlamaBuilder(model, precision, shard_bytes)
+    builder.form = form
+    return builder.build().write(directory)
 
 
 def llama_config(size: LlamaSize) -> dict[str, Any]:
@@ -148,6 +159,7 @@ class LlamaBuilder(Builder):
 
     file_name = "model"
     bias = False
+    form: Form = "packed"
 
     def _embedded(self) -> tuple[str, list[str]]:
         lengths = self._lengths()
@@ -160,7 +172,34 @@ class LlamaBuilder(Builder):
         return self._node("Gather", [table, "input_ids"], f"{base}/Gather", self.m.hidden), lengths
 
     def _queries(self, name: str, qkv: Linear, normed: str) -> list[str]:
-        return [self._linear(normed, f"{name}/qkv_proj", qkv), "", ""]
+        if self.form == "packed":
+            return [self._linear(normed, f"{name}/qkv_proj", qkv), "", ""]
+        assert isinstance(qkv.weight, Dense)
+        cuts = np.cumsum([self.m.heads, self.m.kv_heads]) * self.m.head_dim
+        parts = zip(
+            "qkv",
+            np.split(qkv.weight.values, cuts, axis=1),
+            np.split(qkv.bias, cuts),
+            strict=True,
+        )
+        found = [
+            self._linear(normed, f"{name}/{part}_proj", Linear(Dense(values), bias))
+            for part, values, bias in parts
+        ]
+        if self.form == "outside":
+            found[:2] = [
+                self._node(
+                    "RotaryEmbedding",
+                    [turned, "position_ids", *self._tables()],
+                    f"{name}/{part}_rotary/RotaryEmbedding",
+                    domain=CONTRIB,
+                    interleaved=0,
+                    num_heads=0,
+                    rotary_embedding_dim=0,
+                )
+                for part, turned in zip("qk", found, strict=False)
+            ]
+        return found
 
     def _feed_forward(self, name: str, layer: Layer, normed: str) -> str:
         assert isinstance(layer.up.weight, SideBySide)
@@ -176,6 +215,10 @@ class LlamaBuilder(Builder):
         return self._linear(product, f"{name}/down_proj", layer.down)
 
     def _angles(self) -> list[str]:
+        return ["", ""] if self.form == "outside" else self._tables()
+
+    def _tables(self) -> list[str]:
+        """Cosines and sines."""
         angles, names = self.m.positions, ["cos_cache", "sin_cache"]
         assert isinstance(angles, Rotary)
         if names[0] not in self._stored:
@@ -188,4 +231,5 @@ class LlamaBuilder(Builder):
         return [
             value("input_ids", TensorProto.INT64, SEQUENCE),
             value("attention_mask", TensorProto.INT64, ["batch_size", "total_sequence_length"]),
+            *([value("position_ids", TensorProto.INT64, SEQUENCE)] * (self.form == "outside")),
         ]

@@ -110,8 +110,10 @@ class _Writer:
         )
 
     def _rows(self, table: Array | BlockQuantized) -> str:
-        """Of the table, which stays as it is stored: only what is read is widened."""
+        """Of the table, which is stored no wider than it was: only what is read is widened."""
         if not isinstance(table, BlockQuantized):
+            if self._recipe.compute == "fp16":
+                table = table.astype(np.float16, copy=False)
             return self._node("Gather", [self._constant("table", table), IDS], "")
         rows = len(table.codes)
         parts = [

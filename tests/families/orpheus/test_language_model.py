@@ -11,6 +11,7 @@ from families.orpheus import llama_reference
 
 from chatterbox.compile.lm.angles import angles_of
 from chatterbox.compile.lm.compiler import Embedding, compile_lm
+from chatterbox.errors import ModelError
 from chatterbox.runtime.compiled_lm import CompiledGraph, CompileOptions, NotCompiled
 from chatterbox.runtime.cuda_graphs import Buckets
 from chatterbox.runtime.embedding import TokenIds
@@ -171,3 +172,26 @@ def test_a_plain_export_is_compiled_too_and_cannot_be_stepped_in_place(precision
     assert found.exact.worst < (2e-2 if precision == "fp16" else 1e-4)
     with pytest.raises(RuntimeError):  # its keys and values grow
         in_place(source).prefill(0, prompt(8, 5))
+
+
+@pytest.mark.parametrize("form", ["split", "outside"])
+def test_other_forms_of_the_builder(form, tmp_path):
+    source = write_llama(MODEL, "fp32", tmp_path, form=form)
+    found = compiled(source, "fp32", tmp_path / "cache")
+    assert found.exact.worst < 1e-4
+    asked, tokens = prompt(9, 25), np.random.default_rng(9).integers(0, TOKENS, 10)
+    ours = forced(slotted(open_session(found.path, CPU)), 1, asked, tokens)
+    if form == "outside":
+        with pytest.raises(ModelError, match="another form: position_ids"):
+            in_place(source)
+    else:
+        assert np.abs(forced(in_place(source), 1, asked, tokens) - ours).max() < 1e-4
+
+
+@pytest.mark.parametrize("precision", ["fp16", "q4f16"])
+def test_half_precision_is_stepped_in_place_as_published(precision, published, tmp_path):
+    graph = compiled(published[precision], precision, tmp_path)
+    asked, tokens = prompt(10, 25), np.random.default_rng(10).integers(0, TOKENS, 10)
+    ours = forced(slotted(open_session(graph.path, CPU)), 1, asked, tokens)
+    theirs = forced(in_place(published[precision]), 1, asked, tokens)
+    assert np.abs(ours - theirs).max() < (0.02 if precision == "fp16" else 0.5)
