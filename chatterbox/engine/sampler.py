@@ -18,6 +18,8 @@ from chatterbox.families.sampling import NEVER, Choice, SamplingRows
 
 MIN_TEMPERATURE = 1e-3
 """Below it sampling is greedy: logits divided by less could leave float32's range."""
+TOGETHER = 32
+"""Rows in one pass, so that their scores stay in the processor's cache."""
 ALL_TOKENS = 2**31
 INVALID_ROW = -1
 """Returned in place of a token for a row whose logits are not finite."""
@@ -68,15 +70,14 @@ class Sampler:
         self._tokens = np.empty((len(tokens.starts), columns), np.int64)  # [places, columns]
         self._tokens[:, : tokens.width] = self._starts[:, None] + np.arange(tokens.width)
         self._tokens[:, tokens.width :] = self._stops
-        self._scores = np.empty((slots, columns), np.float32)
+        self._scores = np.empty((min(slots, TOGETHER), columns), np.float32)
         self._places = len(tokens.starts)
         self._said = np.zeros((slots * self._places, columns), np.int32)
         """[slots × places, columns]: after how many tokens each was last said; 0: never."""
         self._count = np.zeros(slots, np.int64)  # [slots]: tokens so far
         self._draws = np.zeros((slots, 0))  # [slots, tokens]: uniform in [0, 1)
         self._sampling = [Sampling()] * slots
-        self._slots: list[int] = []  # the last batch's
-        self._rows = np.zeros(0, np.int64), _parameters([])
+        self._rows: dict[int, tuple[list[int], I64, SamplingRows]] = {}  # by the first slot
 
     def begin(self, slot: int, sampling: Sampling, draws: NDArray[np.float64]) -> None:
         """A new row in `slot`, of at most as many tokens as there are `draws`: nothing said yet."""
@@ -87,17 +88,25 @@ class Sampler:
         self._said[slot * self._places : (slot + 1) * self._places] = 0
         self._count[slot] = 0
         self._sampling[slot] = sampling
-        self._slots = []
+        self._rows.clear()
 
     def sample(self, logits: F32, slots: list[int]) -> list[int]:
         """One token for each row. `logits` [B, vocabulary], of the rows in `slots` [B].
 
         A row with a NaN or infinite logit gets INVALID_ROW and leaves its neighbours alone.
         """
-        if slots != self._slots:
-            self._rows = np.array(slots), _parameters([self._sampling[slot] for slot in slots])
-            self._slots = slots
-        at, rows = self._rows
+        begins = range(0, len(slots), TOGETHER)
+        drawn = [
+            self._sample(logits[at : at + TOGETHER], slots[at : at + TOGETHER]) for at in begins
+        ]
+        for part, said_at, column, _ in drawn:  # at the end: what fails has changed nothing
+            self._count[part] += 1
+            self._said[said_at, column] = self._count[part]
+        return [token for *_, tokens in drawn for token in tokens.tolist()]
+
+    def _sample(self, logits: F32, slots: list[int]) -> tuple[I64, I64, I64, I64]:
+        """Slots [B], where their places stand in `_said`, the columns drawn, and their tokens."""
+        at, rows = self._rows_of(slots)
         count = self._count[at]
         place = count % self._places
         scores = self._gather(logits, place)
@@ -113,10 +122,16 @@ class Sampler:
         for processor in self._processors:
             processor(choice)
         column = _draw(choice, self._draws[at, count])
-        self._said[said_at, column] = self._count[at] = count + 1
         tokens = self._tokens[place, column]
-        chosen: list[int] = (tokens if usable else np.where(finite, tokens, INVALID_ROW)).tolist()
-        return chosen
+        return at, said_at, column, tokens if usable else np.where(finite, tokens, INVALID_ROW)
+
+    def _rows_of(self, slots: list[int]) -> tuple[I64, SamplingRows]:
+        """The slots and their rows' parameters, kept as long as the rows stay together."""
+        held = self._rows.get(slots[0])
+        if held is None or held[0] != slots:
+            rows = _parameters([self._sampling[slot] for slot in slots])
+            held = self._rows[slots[0]] = slots, np.array(slots), rows
+        return held[1:]
 
     def _gather(self, logits: F32, place: I64) -> F32:
         """What may come at each row's place, and the stop tokens: [B, columns]."""
