@@ -1,6 +1,6 @@
-"""What is the engine from outside? `TTSEngine`: load, speak, close.
+"""`TTSEngine`, the engine as the server sees it: load, speak, close.
 
-Puts the rooms together: model, voices, engine thread, decode thread, pool. Knows no HTTP.
+Puts together model, voices, the two loops with their threads, and a pool.
 """
 
 import asyncio
@@ -9,12 +9,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
-from functools import partial
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
-from chatterbox.arrays import F32
 from chatterbox.audio.watermark import load_watermark
 from chatterbox.config import TTSConfig
 from chatterbox.engine.admission import Admission
@@ -25,8 +22,10 @@ from chatterbox.engine.pool import PriorityPool
 from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.speech_stream import SpeechRequest, SpeechStream
 from chatterbox.engine.stats import Counters, EngineStats
+from chatterbox.engine.text_reader import TextReader
 from chatterbox.engine.threads import Heartbeat, WorkerThread
 from chatterbox.engine.vocoding_loop import VocodingLoop
+from chatterbox.engine.voice_work import VoicePreparation, WatchedEncoder
 from chatterbox.engine.warmup import WARMUP_RUNS, drain, warmup_request
 from chatterbox.engine.windows import WindowSettings
 from chatterbox.errors import (
@@ -37,31 +36,19 @@ from chatterbox.errors import (
     InvalidValue,
     ModelError,
     NotReady,
-    OutOfMemory,
-    TextFault,
-    first_line,
 )
 from chatterbox.families.base import Family, Voice
 from chatterbox.families.load import load_model
 from chatterbox.families.model import LoadedModel, ModelInfo
 from chatterbox.hardening import make_private
-from chatterbox.runtime.ort_errors import device_is_lost, is_out_of_memory
 from chatterbox.runtime.sessions import fitted
-from chatterbox.text import CodeBlocks, Segment, Tags, prepare
+from chatterbox.text import CodeBlocks, Segment
 from chatterbox.voices.library import VoiceLibrary
 
 log = logging.getLogger(__name__)
 
-MAX_PAUSES_S = 120
-"""Of one request, all `[pause:…]` together."""
-
-ENCODE_RETRY_S = 5
-"""Other requests have moved on by then."""
-
 DATA_ENTRIES = frozenset({"voices", "models", "compiled", "tuned", "consents.json", "lost+found"})
 """What there may be in a data directory of our own."""
-REST_LOOK_S = 0.05
-"""How often is looked whether the next voice can be prepared."""
 
 State = Literal["loading", "ready", "dead", "closed"]
 
@@ -81,11 +68,8 @@ class TTSEngine:
         self.on_death = on_death
         self._model_sampling: Mapping[str, float] = {}
         self._counters = Counters()
-        self._encodings: dict[Heartbeat, None] = {}  # voices being encoded now
-        self._preparing = threading.Lock()
         self._closing = False
-        self._stop_preparing = threading.Event()
-        self._preparation: threading.Thread | None = None
+        self._preparation: VoicePreparation | None = None
 
     # --- life
 
@@ -113,14 +97,15 @@ class TTSEngine:
             self.config, log.warning, with_model=ours.call, with_decoder=decoders.call
         )
         family = self.model.family
-        self._tags = Tags(family.tags)
-        self._limits = replace(family.segments, **self.config.segments())
+        self._reader = TextReader(family, self.config)
         self._model_sampling = {**family.sampling, **self.model.sampling}
+        cloned = self.model.cloned
+        self._encoder = None if cloned is None else WatchedEncoder(cloned, self._lost)
         self._voices = VoiceLibrary(
             self.config.data_dir / "voices",
             cloned=self.model.cloned,
             fixed=self.model.fixed,
-            encode=self._encode,
+            encode=self._encoder,
             cache_size=self.config.voice_cache_size,
             cache_bytes=self.config.voice_cache_mb * 1024 * 1024,
             max_seconds=self.config.max_reference_s,
@@ -132,7 +117,7 @@ class TTSEngine:
         fairness = FairScheduler(shared=cpu.shared)
         self.vocoding = VocodingLoop(
             self.model.decoder,
-            self._windows(),
+            WindowSettings.of(self.model.decoder.codec, self.model.decoder.window_frames),
             self._counters,
             watermark,
             cpu,
@@ -180,20 +165,16 @@ class TTSEngine:
             raise ModelError(f"the model cannot speak: {fault.message}") from None
 
     def prepare_voices(self) -> None:
-        """In the background: rehearse a registration; then encode, for this model, every voice that
-        has not been yet, and warm as many as memory holds, the default one first. One at a time,
-        while nothing is in work."""
-        self._preparation = threading.Thread(
-            target=self._prepare_all, name="preparing voices", daemon=True
-        )
-        self._preparation.start()
+        """Prepare all voices in the background; see VoicePreparation."""
+        self._preparation = VoicePreparation(self._voices, self.warm, self._resting)
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Stop: open requests get an error, threads end. Safe to call in any state, twice."""
         self._closing = True  # before the state is looked at, which `load` does the other way round
         self.admission.close()
         self.pool.shutdown(wait=False, cancel_futures=True)
-        self._stop_preparing.set()
+        if self._preparation is not None:
+            self._preparation.stop()
         until = time.monotonic() + timeout_s
         if self.state == "ready":
             self.state = "closed"
@@ -213,7 +194,8 @@ class TTSEngine:
         """Of the threads that must get on, and of the voices being encoded, once there are any."""
         if self.state != "ready":
             return []
-        return [self.generation.heartbeat, self.vocoding.heartbeat, *list(self._encodings)]
+        encoding = self._encoder.heartbeats if self._encoder else []
+        return [self.generation.heartbeat, self.vocoding.heartbeat, *encoding]
 
     def give_up(self, reason: str) -> None:
         """The engine is of no use any more: every open request is told, whatever its thread does,
@@ -222,6 +204,8 @@ class TTSEngine:
             return
         self.state = "dead"
         self.fault = reason
+        if self._preparation is not None:
+            self._preparation.stop()
         self.generation.give_up(_dead())
         self.vocoding.give_up(_dead())
         if self.on_death is not None:
@@ -230,57 +214,11 @@ class TTSEngine:
     def _stopped_by(self, fault: BaseException) -> None:
         """From the thread that ends by it."""
         log.error("the %s stopped on a fault", threading.current_thread().name, exc_info=fault)
-        self.give_up(_named(fault))
+        self._lost(fault)
 
-    def _encode(self, audio: F32, transcript: str | None) -> Any:
-        heartbeat = Heartbeat("speech encoder")
-        heartbeat.beat()
-        self._encodings[heartbeat] = None
-        try:
-            assert self.model.cloned is not None
-            return self.model.cloned.encode(audio, transcript)
-        except Exception as fault:
-            if is_out_of_memory(fault):
-                log.warning("no memory to encode a voice: %s", fault)
-                raise OutOfMemory(
-                    "The device has no memory left to encode a voice; nothing was stored.",
-                    retry_after_s=ENCODE_RETRY_S,
-                ) from fault
-            if device_is_lost(fault):
-                self.give_up(_named(fault))
-                raise _dead() from fault
-            raise
-        finally:
-            del self._encodings[heartbeat]
-
-    def _prepare_all(self) -> None:
-        voices = [self.default_voice, *(info.voice_id for info in self._voices.list())]
-        steps: list[Callable[[], None]] = [self._rehearse_registration]
-        steps += [partial(self._prepare, voice) for voice in dict.fromkeys(voices)]
-        for step in steps:
-            while not self._resting():
-                if self._stop_preparing.wait(REST_LOOK_S):
-                    return
-            if self.state != "ready":
-                return
-            step()
-
-    def _rehearse_registration(self) -> None:
-        try:
-            self._voices.rehearse()
-        except Exception as fault:  # noqa: BLE001 - what fails here fails again where it is heard of
-            log.info("no registration was rehearsed: %s", first_line(fault))
-
-    def _prepare(self, voice: str) -> None:
-        try:
-            prepared = self._voices.prepare(voice)
-        except ChatterboxError as error:
-            log.warning("voice %s was not prepared: %s", voice, error.message)
-        except Exception:  # as where somebody asks for this voice: all others are prepared
-            log.exception("voice %s was not prepared", voice)
-        else:
-            if prepared is not None:
-                self.warm(prepared)
+    def _lost(self, fault: BaseException) -> ChatterboxError:
+        self.give_up(f"{type(fault).__name__}: {fault}")
+        return _dead()
 
     def _resting(self) -> bool:
         """Whether nobody would be kept waiting by a voice that is prepared now."""
@@ -340,28 +278,8 @@ class TTSEngine:
         self.vocoding.warm(voice)
 
     def segments(self, text: str, code_blocks: CodeBlocks | None = None) -> list[Segment]:
-        """What `text` is spoken as. `code_blocks`: none, as configured. May be called by any
-        thread: a long text takes a while. Raises EmptyText, InvalidText, InvalidValue, TextTooLong,
-        TextFault."""
-        # Two at once would not be quicker, and the event loop would get the interpreter's lock back
-        # after both of them.
-        with self._preparing:
-            try:
-                segments = prepare(
-                    text,
-                    self._limits,
-                    code_blocks or self.config.code_blocks,
-                    tags=self._tags,
-                    english="en" in self.model.family.languages,
-                    clean_up=self.model.family.clean_up,
-                )
-            except ChatterboxError:
-                raise
-            except Exception as fault:  # noqa: BLE001 - a fault here is this text's alone
-                log.warning("A text could not be read (%s).", type(fault).__name__)
-                raise TextFault("The server failed to read this text.", param="text") from None
-        _check_pauses(segments)
-        return segments
+        """What `text` is spoken as; see `TextReader.segments`. A long text takes a while."""
+        return self._reader.segments(text, code_blocks)
 
     def speak(
         self, request: SpeechRequest, segments: Sequence[Segment] | None = None
@@ -370,14 +288,16 @@ class TTSEngine:
         Raises, before any work: NotReady, EngineDead, Draining, InvalidValue, and what `segments`
         does."""
         self._check_ready()
-        self._check_length(request)
+        ceiling = self.max_tokens
+        if request.max_new_tokens is not None and request.max_new_tokens > ceiling:
+            raise InvalidValue(f"max_new_tokens is at most {ceiling} here.", param="max_new_tokens")
         return SpeechStream(
             request,
             self.segments(request.text) if segments is None else segments,
             prompts=self.model.prompts,
             submit=self.generation.submit,
             wake=self._wake,
-            ceiling_codes=self.max_tokens,
+            ceiling_codes=ceiling,
             positions=self.model.language_model.capacity,
             max_inflight_segments=self.config.max_inflight_segments,
             pause_s=self.config.segment_pause_ms / 1000,
@@ -388,11 +308,6 @@ class TTSEngine:
         self.generation.wake()
         self.vocoding.wake()
 
-    def _windows(self) -> WindowSettings:
-        """How the decoder is streamed."""
-        decoder = self.model.decoder
-        return WindowSettings.of(decoder.codec, decoder.window_frames)
-
     def _check_ready(self) -> None:
         if self.state == "loading":
             raise _still_loading()
@@ -401,11 +316,6 @@ class TTSEngine:
         if self.state == "closed":
             raise Draining("The server is shutting down.", retry_after_s=1)
 
-    def _check_length(self, request: SpeechRequest) -> None:
-        ceiling = self.max_tokens
-        if request.max_new_tokens is not None and request.max_new_tokens > ceiling:
-            raise InvalidValue(f"max_new_tokens is at most {ceiling} here.", param="max_new_tokens")
-
 
 def _still_loading() -> ChatterboxError:
     return NotReady("The model is still loading.", retry_after_s=1)
@@ -413,14 +323,3 @@ def _still_loading() -> ChatterboxError:
 
 def _dead() -> ChatterboxError:
     return EngineDead("The engine stopped on a fault and is restarting.", retry_after_s=5)
-
-
-def _named(fault: BaseException) -> str:
-    return f"{type(fault).__name__}: {fault}"
-
-
-def _check_pauses(segments: list[Segment]) -> None:
-    """A short text can ask for hours of silence."""
-    asked_s = sum(segment.pause_before_s + segment.pause_after_s for segment in segments)
-    if asked_s > MAX_PAUSES_S:
-        raise InvalidValue(f"The pauses add up to more than {MAX_PAUSES_S} s.", param="text")

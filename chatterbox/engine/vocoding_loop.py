@@ -36,12 +36,7 @@ from chatterbox.engine.vocoder_stream import (
 from chatterbox.engine.warmup import VoiceWarmup
 from chatterbox.engine.windows import DecodeCost, LatencyModel, WindowSettings
 from chatterbox.errors import ChatterboxError, GenerationFailed
-from chatterbox.families.base import (
-    DecodeJob,
-    Rendered,
-    StreamingDecoder,
-    Voice,
-)
+from chatterbox.families.base import DecodeJob, Rendered, StreamingDecoder, Voice
 from chatterbox.runtime.ort_errors import REQUEST_ERRORS, device_is_lost
 
 T = TypeVar("T")

@@ -156,11 +156,6 @@ class Windows:
         audio lasts no longer than so many seconds."""
 
     @property
-    def decoded_frames(self) -> int:
-        """Frames taken as fresh so far."""
-        return self._next
-
-    @property
     def done(self) -> bool:
         """The last window has been taken."""
         return self._done

@@ -10,7 +10,6 @@ from fakes import turbo_sampling
 
 from chatterbox.audio.loudness import Ceiling
 from chatterbox.config import TTSConfig
-from chatterbox.engine import engine as engine_module
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.engine.warmup import WARMUP_RUNS, WARMUP_TOKENS
@@ -72,7 +71,7 @@ def test_one_text_is_prepared_at_a_time(engine, monkeypatch):
             met.append(True)
         return []
 
-    monkeypatch.setattr(engine_module, "prepare", prepare)
+    monkeypatch.setattr("chatterbox.engine.text_reader.prepare", prepare)
     threads = [threading.Thread(target=engine.segments, args=["Hello."]) for _ in range(2)]
     for thread in threads:
         thread.start()

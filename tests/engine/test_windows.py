@@ -100,7 +100,6 @@ def test_every_code_is_fresh_exactly_once(settings, total, moments):
     windows = Windows(settings)
     taken = drive(windows, total, moments)
     assert windows.done
-    assert windows.decoded_frames == total
     assert [w.fresh for w in taken] == [0, *(w.end for w in taken[:-1])]
     assert [w.last for w in taken] == [False] * (len(taken) - 1) + [True]
     assert taken[-1].end == taken[-1].stop == total
