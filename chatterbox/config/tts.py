@@ -40,20 +40,21 @@ class TTSConfig(Settings):
 
     # --- model
     model: str = "auto"
-    """auto | mini | turbo | a hub id | a directory in hub layout"""
+    """auto | mini | turbo | orpheus | a hub id | a directory in hub layout; auto: Turbo where it
+    can be had, else mini"""
     model_revision: str | None = None
     """Revision of a hub model; none: the tested one of those known here, `main` of others"""
     model_dtype: PrecisionSetting = "auto"
-    """Precision of all graphs; auto: as suits model and device (Turbo: fp16 on CUDA, its decoder
-    fp32 in TF32; q4 on a CPU)"""
+    """Precision of all graphs; more bits take more memory and time; auto: as suits model and device
+    (Turbo: fp16 on CUDA, its decoder fp32 in TF32; q4 on a CPU)"""
     speech_encoder_dtype: PrecisionSetting | None = None
-    """Precision of this graph alone"""
+    """Precision of what encodes voices alone"""
     embed_tokens_dtype: PrecisionSetting | None = None
-    """Precision of this graph alone"""
+    """Precision of Turbo's embedding alone"""
     language_model_dtype: PrecisionSetting | None = None
-    """Precision of this graph alone"""
+    """Precision of the language model alone"""
     conditional_decoder_dtype: PrecisionSetting | None = None
-    """Precision of this graph alone"""
+    """Precision of what decodes speech tokens alone"""
     data_dir: Path = Field(default_factory=default_data_dir)
     """Voices, caches and downloaded models"""
 
