@@ -143,9 +143,6 @@ def _warn_of_settings(flags: argparse.Namespace) -> None:
         print(f"chatterbox: warning: there is no setting {name}; ignored", file=sys.stderr)
 
 
-# --- serve --------------------------------------------------------------------------------------
-
-
 def _serve(flags: argparse.Namespace) -> NoReturn:
     code = EXIT_BAD_CONFIG
     try:
@@ -193,9 +190,6 @@ def _served(flags: argparse.Namespace) -> int:
     return serve(engine, server_config, DIALECTS, sock, announce)
 
 
-# --- health -------------------------------------------------------------------------------------
-
-
 def _health(flags: argparse.Namespace) -> int:
     from chatterbox.health import fault_of_server, words_of
 
@@ -203,9 +197,6 @@ def _health(flags: argparse.Namespace) -> int:
     given = vars(_parser().parse_args(words)) if words else {}
     fault = fault_of_server({**given, **vars(flags)})
     return 0 if fault is None else _complain(fault, EXIT_REFUSED)
-
-
-# --- say ----------------------------------------------------------------------------------------
 
 
 def _say(flags: argparse.Namespace) -> int:
@@ -271,18 +262,12 @@ def _voice_of(engine: "TTSEngine", wanted: str | None, transcript: str | None) -
         ) from None
 
 
-# --- voices -------------------------------------------------------------------------------------
-
-
 def _voices(flags: argparse.Namespace) -> int:
     from chatterbox.voices.command import run
 
     with _engine(flags) as engine:
         run(engine.voices, flags)
     return 0
-
-
-# --- compile ------------------------------------------------------------------------------------
 
 
 def _compile(flags: argparse.Namespace) -> int:

@@ -99,12 +99,10 @@ class Call(BaseModel):
     )
 
 
-class LenientCall(BaseModel):
+class LenientCall(Call):
     """The same for a dialect: what it does not know is not refused but named as ignored."""
 
-    model_config = ConfigDict(
-        extra="ignore", frozen=True, allow_inf_nan=False, hide_input_in_errors=True
-    )
+    model_config = ConfigDict(extra="ignore")
 
 
 class SpokenCall(LenientCall):

@@ -59,10 +59,23 @@ def speech_router(
     @router.post("/tts/json", openapi_extra=form_schema(SpeechFields, file="voice_file"))
     async def tts_json(request: Request) -> Response:
         """As `/tts`, but answers with the figures of the speech instead of its sound."""
-        request_id = record_of(request.scope).id
 
         def figures(call: SpeechRequest, _samples: F32, report: SpeechReport) -> Response:
-            return _figures(request_id, call, report)
+            first_s = report.first_audio_s
+            body = {
+                "request_id": record_of(request.scope).id,
+                "audio_duration": round(report.audio_s, 3),
+                "generation_time": round(report.generation_s, 3),
+                "rtf": round(report.rtf, 4),
+                "tokens_generated": report.codes,
+                "segments": report.segments,
+                "first_audio": None if first_s is None else round(first_s, 3),
+                "finish_reason": report.finish_reason,
+                "sample_rate": call.format.sample_rate_hz,
+                "seed": call.seed,
+            }
+            headers = {"Cache-Control": "no-store", "X-Seed": str(call.seed)}
+            return JSONResponse(body, headers=headers)
 
         def read(body: Body) -> SpeechPlan:
             return SpeechPlan(_call(engine, body)[0], whole=figures, reference=body.file)
@@ -94,20 +107,3 @@ def _call(engine: TTSEngine, body: Body) -> tuple[SpeechRequest, bool]:
         deterministic=fields.seed is not None,
     )
     return call, fields.stream
-
-
-def _figures(request_id: str, call: SpeechRequest, report: SpeechReport) -> Response:
-    body = {
-        "request_id": request_id,
-        "audio_duration": round(report.audio_s, 3),
-        "generation_time": round(report.generation_s, 3),
-        "rtf": round(report.rtf, 4),
-        "tokens_generated": report.codes,
-        "segments": report.segments,
-        "first_audio": None if report.first_audio_s is None else round(report.first_audio_s, 3),
-        "finish_reason": report.finish_reason,
-        "sample_rate": call.format.sample_rate_hz,
-        "seed": call.seed,
-    }
-    headers = {"Cache-Control": "no-store", "X-Seed": str(call.seed)}
-    return JSONResponse(body, headers=headers)

@@ -5,7 +5,6 @@ None of these waits for the engine, takes a place or touches the pool.
 
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +30,6 @@ MOST_SKIPPED = 100
 """Voices named in `/health`, which is asked often."""
 DIRECTORIES = re.compile(r"(?<![\w:/.])(?:/[^/\s'\":]+)+/|\b[A-Za-z]:\\(?:[^\\\s]+\\)*")
 NO_STORE = {"Cache-Control": "no-store"}
-
-Get = Callable[[Request], Any]
 
 
 def status_router(
