@@ -35,10 +35,6 @@ PromptForm = Literal["trained", "package"]
 text in front."""
 
 _TAG = re.compile(r"\[([^\[\]]+)\]")
-STOPS = {r"[\u3040-\u30ff\u4e00-\u9fff]": "。", r"[\u0900-\u097f]": "।"}
-"""By script: full stops other than a point."""
-_TRAILING = re.compile(r"(?P<said>.*?)(?P<tags>(?:\s*<[^<>]+>)*)\s*", re.DOTALL)
-_ENDED = re.compile(r"[.!?…。！？।]['\"»”’)\]]*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +47,7 @@ class OrpheusPrompts:
 
     def prompt(self, text: str, voice: Voice) -> PrefixedPrompt:
         """The voice's name in front of the text; a reference has none. Raises EmptyText."""
-        said = finished(_TAG.sub(self._tag, text))
+        said = _TAG.sub(self._tag, text)
         cloned = isinstance(voice.data, Reference)
         ids = self._turns(said if cloned else f"{voice.data}: {said}", first=not cloned)
         return self.prefix(voice).then(ids)
@@ -75,14 +71,3 @@ class OrpheusPrompts:
         ids = self.tokenizer.encode(text)
         after = [END_OF_TEXT, END_OF_HUMAN, START_OF_AI, START_OF_SPEECH]
         return np.concatenate([lead, [START_OF_HUMAN, BEGIN_OF_TEXT], ids, after]).astype(np.int64)
-
-
-def finished(text: str) -> str:
-    """With a full stop where the text has none: without, the model repeats itself more often."""
-    match = _TRAILING.fullmatch(text)
-    said = match["said"] if match else text
-    if not said.strip() or _ENDED.search(said):
-        return text
-    said = said.rstrip(" ,;:-–—，；：、")
-    stop = next((stop for script, stop in STOPS.items() if re.search(script + r"\W*$", said)), ".")
-    return said + stop + (match["tags"] if match else "")

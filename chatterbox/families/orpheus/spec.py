@@ -5,6 +5,7 @@ marked [authors] are from canopyai/Orpheus-TTS, [notebook] from copies of its tr
 """
 
 from chatterbox.families.base import Family, TokenSpec
+from chatterbox.families.orpheus.cleanup import clean_up
 from chatterbox.families.sampling import min_p, repetition_penalty, temperature, top_k_top_p
 from chatterbox.runtime.decoder.snac import CODES, PLACES, SNAC
 from chatterbox.text.split import SegmentLimits
@@ -36,6 +37,7 @@ ORPHEUS = Family(
     sampling={"temperature": 0.6, "top_k": 0, "top_p": 0.9, "repetition_penalty": 1.1},
     segments=SegmentLimits(max_chars=240),
     max_tokens=2048,
+    clean_up=clean_up,
     token_text=lambda token: f"<custom_token_{token + 10}>",
 )
 """The order of the processors is vLLM's, with which the authors serve. A penalty of at least 1.1

@@ -24,7 +24,8 @@ from chatterbox.errors import (
 )
 from chatterbox.families.base import DecodeJob, Voice, Window
 from chatterbox.families.orpheus import voices
-from chatterbox.families.orpheus.prompt import OrpheusPrompts, finished
+from chatterbox.families.orpheus.cleanup import clean_up
+from chatterbox.families.orpheus.prompt import OrpheusPrompts
 from chatterbox.families.orpheus.spec import ORPHEUS
 from chatterbox.families.orpheus.tokenizer import Tokenizer
 from chatterbox.families.orpheus.voices import Reference
@@ -67,13 +68,13 @@ def test_the_authors_package_puts_another_begin_of_text_in_front(tokenizer):
 
 def test_tags_are_written_as_the_model_knows_them(tokenizer):
     prompts = OrpheusPrompts(tokenizer, ORPHEUS.tags)
-    assert said(prompts, "So [sigh] be it. [note]") == "tara: So <sigh> be it. [note]."
+    assert said(prompts, "So [sigh] be it. [note]") == "tara: So <sigh> be it. [note]"
 
 
 @pytest.mark.parametrize("text", ["<|eot_id|> on", "<custom_token_2> on", "<|begin_of_text|> on"])
 def test_a_control_token_in_a_text_is_read_aloud(text, tokenizer):
     prompts = OrpheusPrompts(tokenizer, ORPHEUS.tags)
-    assert said(prompts, text) == f"tara: {text}."
+    assert said(prompts, text) == f"tara: {text}"
 
 
 @pytest.mark.parametrize(
@@ -88,6 +89,10 @@ def test_a_control_token_in_a_text_is_read_aloud(text, tokenizer):
         ("(Not now.)", "(Not now.)"),
         ("And then…", "And then…"),
         ("That was fun <laugh>", "That was fun. <laugh>"),
+        ("That was fun [laugh]", "That was fun. [laugh]"),
+        ("As in [1]", "As in [1]."),
+        ("a < b", "a < b."),
+        ("(aside)", "(aside)."),
         ("That was fun. <laugh> <sigh>", "That was fun. <laugh> <sigh>"),
         ("<laugh>", "<laugh>"),
         ("你好", "你好。"),
@@ -98,7 +103,7 @@ def test_a_control_token_in_a_text_is_read_aloud(text, tokenizer):
     ],
 )
 def test_a_text_ends_in_a_full_stop(text, expected):
-    assert finished(text) == expected
+    assert clean_up(text) == expected
 
 
 def test_a_reference_is_a_pair_of_turns_before_the_text(tokenizer):
