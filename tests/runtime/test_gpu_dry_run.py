@@ -87,18 +87,16 @@ def test_a_prefill_copies_its_voice_and_no_more_of_the_slot(used):
 
 
 def test_no_plan_is_built_after_the_start(used):
-    if "windows" in used["notes"][1]:
-        pytest.skip("SNAC's windows are not captured, and each of another size builds plans")
     parts = [*used["language model"].values(), *used["decoder"].values(), used["speech"]]
     assert [part["cudnn_plans"] for part in parts] == [0] * len(parts)
     assert used["samples"] > 0
 
 
-def test_the_published_forms_decoder_replays_every_window(libraries, used):
-    if "split" in used["notes"][1]:
+def test_decoders_replay_every_window(used):
+    if "decoder: whole" not in used["notes"][1]:  # as the embedded model's is
         assert "no CUDA graphs" not in used["notes"][1]
         for name, window in used["decoder"].items():
-            assert window["replays"] >= 2, name
+            assert window["replays"] >= 1, name
             assert window["kernels"] == window["allocations"] == 0, name
 
 

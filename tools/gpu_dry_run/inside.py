@@ -58,7 +58,8 @@ def _used(subjects: Any, model: Path | str, data: Path) -> dict[str, Any]:
 async def _spoken(engine: Any, voice: Any) -> int:
     from chatterbox.engine.speech_stream import SpeechRequest
 
-    request = SpeechRequest("The lamp was lit.", voice, engine.sampling(), 1, max_new_tokens=40)
+    tokens = 80 * engine.model.family.codec.tokens_per_frame  # some windows
+    request = SpeechRequest("The lamp was lit.", voice, engine.sampling(), 1, max_new_tokens=tokens)
     async with engine.speak(request) as stream:
         return sum([len(piece) async for piece in stream])
 

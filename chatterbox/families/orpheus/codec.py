@@ -2,18 +2,22 @@
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
 
 from chatterbox.config import TTSConfig
+from chatterbox.families.base import Voice
 from chatterbox.hub.files import graph_sources
+from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.compiled_cache import CompiledCache, Contents, identity
-from chatterbox.runtime.decoder.snac import addressed_noise
+from chatterbox.runtime.decoder.captured import CapturedSession, OpenSession
+from chatterbox.runtime.decoder.snac import CROPS, addressed_noise
 from chatterbox.runtime.decoder.snac_carry import CarryingGraph
 from chatterbox.runtime.decoder.snac_decoder import SnacDecoder
-from chatterbox.runtime.sessions import SessionSettings, open_session
+from chatterbox.runtime.sessions import SessionSettings, captures, open_session
 from chatterbox.runtime.snac_encoder import SnacEncoder
 
 log = logging.getLogger(__name__)
@@ -37,11 +41,14 @@ def open_codec(config: TTSConfig, path: Path, settings: SessionSettings) -> Open
     """`path`: the published `decoder_model`. Raises ModelError."""
     facts, graph, carrying = _compiled(config, path, settings)
 
-    def opened(source: bytes | None) -> ort.InferenceSession:
-        return open_session(path if source is None else source, settings, weights_in=path.parent)
+    def opened(source: bytes | None, options: dict[str, str] | None = None) -> ort.InferenceSession:
+        given = path if source is None else source
+        return open_session(given, settings, provider_options=options, weights_in=path.parent)
 
     if settings.device == "cuda":  # where rows share a call, and what is carried would have to move
         rows = config.codec_rows if facts["rows"] else 1
+        if graph is not None and captures(config, settings):
+            return _captured(partial(opened, graph), rows, settings, facts["note"])
         decoder = SnacDecoder(opened(graph), max_rows=rows, sizes=GPU_WINDOWS)
     elif carrying is None:
         decoder = SnacDecoder(opened(graph))
@@ -49,6 +56,14 @@ def open_codec(config: TTSConfig, path: Path, settings: SessionSettings) -> Open
         carried = CarryingGraph(opened(carrying), facts["carried_at_start"], addressed_noise)
         decoder = SnacDecoder(opened(graph), carrying=carried)
     return OpenedCodec(decoder, facts["note"])
+
+
+def _captured(opened: OpenSession, rows: int, settings: SessionSettings, note: str) -> OpenedCodec:
+    session = CapturedSession(opened, Memory(settings.device, settings.device_id), CROPS)
+    decoder = SnacDecoder(session, max_rows=rows, sizes=GPU_WINDOWS, replayed=True)
+    with session.recording():
+        decoder.rehearse(Voice("nobody's", None))
+    return OpenedCodec(decoder, f"{note}; {session.note}")
 
 
 def _compiled(

@@ -16,7 +16,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from chatterbox.errors import first_line
-from chatterbox.runtime.buffers import Block, Memory
+from chatterbox.runtime.buffers import Block, HostBuffer, Memory
 from chatterbox.runtime.cuda_graphs import CAPTURE_OPTIONS, NO_CAPTURE, REHEARSALS, run_options
 from chatterbox.runtime.decoder.graph_io import EQUAL_DB, Feeds, snr_db
 
@@ -28,9 +28,12 @@ class CapturedSession:
     """A session that runs, in the shapes it met while `recording`, at fixed addresses. Where it
     cannot capture, it runs plainly, and the note says why."""
 
-    def __init__(self, open_session: OpenSession, memory: Memory) -> None:
-        """`open_session` is given `CAPTURE_OPTIONS`, or None to open it plainly."""
-        self._open, self._memory = open_session, memory
+    def __init__(
+        self, open_session: OpenSession, memory: Memory, sizes: frozenset[str] = frozenset()
+    ) -> None:
+        """`open_session` is given `CAPTURE_OPTIONS`, or None to open it plainly. `sizes`: inputs
+        that are read on the host, and whose values belong to a shape."""
+        self._open, self._memory, self._sizes = open_session, memory, sizes
         self._plainly = run_options(NO_CAPTURE)
         self._recording, self._why_plain = False, ""
         self._calls: dict[Hashable, _Call | None] = {}  # None: a replay computed something else
@@ -61,7 +64,7 @@ class CapturedSession:
         yield
         self._recording = False
         for shape, call in self._calls.items():
-            if call is not None and not self._replays(call, _others(call.feeds())):
+            if call is not None and not self._replays(call, self._others(call.feeds())):
                 self._calls[shape] = None
 
     def get_inputs(self) -> Sequence[Any]:
@@ -71,7 +74,13 @@ class CapturedSession:
 
     def run(self, outputs: Sequence[str], feeds: Feeds) -> Sequence[Array]:
         """As the session's own."""
-        shape = tuple(outputs), tuple((name, values.shape) for name, values in feeds.items())
+        shape = (
+            tuple(outputs),
+            tuple(
+                (name, values.tobytes() if name in self._sizes else values.shape)
+                for name, values in feeds.items()
+            ),
+        )
         if self._recording and shape not in self._calls and not self._why_plain:
             try:
                 self._calls[shape] = self._proven(outputs, feeds)
@@ -87,10 +96,13 @@ class CapturedSession:
     def _proven(self, outputs: Sequence[str], feeds: Feeds) -> "_Call | None":
         made = dict(zip(outputs, self._plain(outputs, feeds), strict=True))
         graph_id = str(len(self._calls) + 1)
-        call = _Call(self._session, self._memory, feeds, made, graph_id)
+        call = _Call(self._session, self._memory, feeds, made, graph_id, self._sizes)
         for _ in range(REHEARSALS):
             call.run(feeds)
-        return call if self._replays(call, _others(feeds)) else None
+        return call if self._replays(call, self._others(feeds)) else None
+
+    def _others(self, feeds: Feeds) -> Feeds:
+        return {n: v if n in self._sizes else _other(v) for n, v in feeds.items()}
 
     def _replays(self, call: "_Call", feeds: Feeds) -> bool:
         """Whether a replay is what a plain run is."""
@@ -109,13 +121,19 @@ class _Call:
         feeds: Mapping[str, Array],
         made: Mapping[str, Array],
         graph_id: str,
+        sizes: frozenset[str],
     ) -> None:
         self._session = session
+        self._sizes = {name: HostBuffer(feeds[name].shape, feeds[name].dtype) for name in sizes}
+        copied = {name: values for name, values in feeds.items() if name not in sizes}
         self._inputs, self._outputs = (
             Block(memory, {name: (value.shape, value.dtype) for name, value in values.items()})
-            for values in (feeds, made)
+            for values in (copied, made)
         )
+        self._host = self._inputs.host | {name: b.array for name, b in self._sizes.items()}
         self._binding = session.io_binding()
+        for name, buffer in self._sizes.items():
+            Memory("cpu").bind_input(self._binding, name, buffer)
         for name, window in self._inputs.device.items():
             memory.bind_input(self._binding, name, window)
         for name, window in self._outputs.device.items():
@@ -129,24 +147,21 @@ class _Call:
 
     def feeds(self) -> Feeds:
         """What it was given last."""
-        return {name: values.copy() for name, values in self._inputs.host.items()}
+        return {name: values.copy() for name, values in self._host.items()}
 
     def run(self, feeds: Mapping[str, Array]) -> list[Array]:
         """The outputs, in memory of their own."""
         for name, values in feeds.items():
-            self._inputs.host[name][...] = values
+            self._host[name][...] = values
         self._inputs.up()
         self._session.run_with_iobinding(self._binding, self._options)
         self._outputs.down()
         return [values.copy() for values in self._outputs.host.values()]
 
 
-def _others(feeds: Feeds) -> Feeds:
+def _other(values: Array) -> Array:
     """Other numbers that mean something too: samples a little softer, codes, places and steps one
     less."""
-    return {
-        name: values - (values > 0)
-        if np.issubdtype(values.dtype, np.integer)
-        else (0.9 * values).astype(values.dtype)
-        for name, values in feeds.items()
-    }
+    if np.issubdtype(values.dtype, np.integer):
+        return values - (values > 0)
+    return (0.9 * values).astype(values.dtype)

@@ -51,6 +51,10 @@ def crop_name(block: int, side: str) -> str:
     return f"crop.{block}.{side}"
 
 
+CROPS = frozenset(crop_name(block, side) for block in range(4) for side in ("start", "end"))
+"""Those of all blocks."""
+
+
 def noise_name(block: int) -> str:
     """Input, [B, 1, steps]: what a block mixes into its steps."""
     return f"noise.{block}"

@@ -9,16 +9,21 @@ position: samples are equal however windows fall.
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 
-from chatterbox.families.base import CodecSpec, DecodeJob, Rendered, Voice
+from chatterbox.arrays import I64
+from chatterbox.families.base import CodecSpec, DecodeJob, Rendered, Voice, Window
+from chatterbox.runtime.cuda_graphs import bucket_sizes
+from chatterbox.runtime.decoder.flow import filled
 from chatterbox.runtime.decoder.graph_io import Feeds, Session, as_declared
 from chatterbox.runtime.decoder.snac import (
     AUDIO,
     BLOCKS,
     EDGE_REACH,
+    PLACES,
     SNAC,
     UNITS_REACH,
     Draw,
@@ -46,16 +51,45 @@ def needed_steps(frames: int, first: int, end: int) -> tuple[range, ...]:
 
 
 class _Shape(NamedTuple):
-    """What rows of one call have in common: frames fed, and which samples of theirs are wanted."""
+    """What rows of one call have in common: frames fed, and which of their samples are computed."""
 
     frames: int
     first: int
     end: int
 
 
-def _shape(job: DecodeJob) -> _Shape:
-    at = job.window.begin * SNAC.samples_per_frame
-    return _Shape(job.window.fed_frames, job.next_sample - at, job.window.end_sample - at)
+class _Place(NamedTuple):
+    """How a job lies in its call."""
+
+    shape: _Shape
+    origin: int  # frame of the stream that the call begins with
+
+    @property
+    def origin_sample(self) -> int:
+        """The first sample that the call could compute, counted from the segment's first."""
+        return self.origin * SNAC.samples_per_frame
+
+
+def _place(job: DecodeJob, sizes: Sequence[int]) -> _Place:
+    """With `sizes`, of windows: in one of few shapes. What is beyond the reach of the samples that
+    are wanted may be anything: frames in front of a window that begins later than its stream, and
+    behind one that does not end it."""
+    window, context, ahead = job.window, SNAC.left_context_frames, SNAC.look_ahead_frames
+    a_frame, fed = SNAC.samples_per_frame, window.fed_frames
+    usually = [size + ahead + (context if window.begin else 0) for size in sizes]
+    usually += [size + ahead + context for size in sizes[-1:]]
+    frames = next((usual for usual in usually if usual >= fed), fed)
+    if window.begin:
+        origin = window.begin - (frames - fed)
+        usual = _Shape(frames, context * a_frame - SNAC.delay_samples, frames * a_frame)
+    else:
+        origin = 0
+        usual = _Shape(frames, 0, (frames - ahead) * a_frame - SNAC.delay_samples)
+    first, end = (sample - origin * a_frame for sample in (job.next_sample, window.end_sample))
+    if sizes and usual.first <= first <= end <= usual.end:
+        return _Place(usual, origin)
+    at = window.begin * a_frame
+    return _Place(_Shape(fed, job.next_sample - at, window.end_sample - at), window.begin)
 
 
 class SnacDecoder:
@@ -69,13 +103,16 @@ class SnacDecoder:
         sizes: tuple[int, ...] = (),
         draw: Draw = addressed_noise,
         carrying: CarryingGraph | None = None,
+        replayed: bool = False,
     ) -> None:
         """`max_rows`: most windows in one call. `sizes`: fresh frames that windows come in. A
         session without the inputs of `compile/snac.py` draws its own noise. `carrying`: for windows
-        that go on where one ended, one row a call."""
+        that go on where one ended, one row a call. `replayed`: calls come in few numbers of
+        rows."""
         self._session, self._carrying = session, carrying
         self._compiled = any(i.name == noise_name(0) for i in session.get_inputs())
         self._max_rows, self._sizes, self._draw = max_rows, sizes, draw
+        self._row_counts = bucket_sizes(max_rows) if replayed else ()
 
     @property
     def codec(self) -> CodecSpec:
@@ -101,7 +138,10 @@ class SnacDecoder:
 
     def bucket(self, job: DecodeJob) -> Hashable:
         """Rows of one call are cut alike."""
-        return _shape(job)
+        return self._place(job).shape
+
+    def _place(self, job: DecodeJob) -> _Place:
+        return _place(job, self._sizes if self._compiled else ())
 
     def start(self, jobs: Sequence[DecodeJob]) -> Callable[[], list[Rendered]]:
         """Nothing yet: one graph has no parts."""
@@ -111,29 +151,58 @@ class SnacDecoder:
         """Decode jobs of one bucket together; in order."""
         if self._carrying is not None and all(self._carrying.goes_on(job) for job in jobs):
             return self._carrying.run(jobs)
-        shape = _shape(jobs[0])
+        places = [self._place(job) for job in jobs]
+        shape = places[0].shape
         if shape.end <= shape.first:
             return [Rendered(np.zeros(0, np.float32), job.next_sample) for job in jobs]
-        feeds = code_feeds(np.stack([job.tokens for job in jobs]))
+        both = list(zip(jobs, places, strict=True))
+        feeds = code_feeds(np.stack([_tokens(job, place) for job, place in both]))
         origin = 0  # of the samples that come out
         if self._compiled:
             needed = needed_steps(shape.frames, shape.first, shape.end)
-            feeds |= _crop_feeds(needed)
-            feeds |= self._noise_feeds(jobs, needed)
+            feeds |= self._noise_feeds(both, needed)
             origin = needed[-1].start * BLOCKS[-1][0]
+        feeds = filled(feeds, next((n for n in self._row_counts if n >= len(jobs)), len(jobs)))
+        if self._compiled:
+            feeds |= _crop_feeds(needed)
         (waves,) = self._session.run([AUDIO], as_declared(self._session, feeds))
-        wanted = np.asarray(waves[:, 0, shape.first - origin : shape.end - origin], np.float32)
-        return [Rendered(wave, job.next_sample) for wave, job in zip(wanted, jobs, strict=True)]
+        rendered = []
+        for (job, place), wave in zip(both, waves[:, 0], strict=False):
+            at = place.origin_sample + origin
+            wanted = wave[job.next_sample - at : job.window.end_sample - at]
+            rendered.append(Rendered(np.asarray(wanted, np.float32), job.next_sample))
+        return rendered
 
-    def _noise_feeds(self, jobs: Sequence[DecodeJob], needed: Sequence[range]) -> Feeds:
+    def rehearse(self, voice: Voice) -> None:
+        """Every shape that windows come in, in every number of rows; for a session that records."""
+        context, ahead = SNAC.left_context_frames, SNAC.look_ahead_frames
+        begun = [*product(self._sizes, (0, context + 1)), (self._sizes[-1], context)]
+        for rows, (size, fresh) in product(self._row_counts, begun):
+            end, begin = fresh + size, max(0, fresh - context)
+            window = Window(begin, fresh, end, end + ahead, last=False, codec=SNAC)
+            tokens = np.zeros(window.fed_frames * PLACES, np.int64)
+            wanted = max(0, fresh * SNAC.samples_per_frame - SNAC.delay_samples)
+            streams = [self.open(voice, seed) for seed in range(rows)]
+            self.run([DecodeJob(s, window, tokens, wanted, window.end_sample) for s in streams])
+
+    def _noise_feeds(
+        self, both: Sequence[tuple[DecodeJob, _Place]], needed: Sequence[range]
+    ) -> Feeds:
         made = {}
         for block, ((stride, rate), steps) in enumerate(zip(BLOCKS, needed, strict=True)):
             rows = []
-            for job in jobs:
-                start = job.window.begin * rate + steps.start * stride
+            for job, place in both:
+                start = place.origin * rate + steps.start * stride
                 rows.append(self._draw(stream_of(job).seed, block, start, len(steps) * stride))
             made[noise_name(block)] = np.stack(rows)[:, None]
         return made
+
+
+def _tokens(job: DecodeJob, place: _Place) -> I64:
+    """Of all frames of the call."""
+    before = (job.window.begin - place.origin) * PLACES
+    behind = place.shape.frames * PLACES - before - len(job.tokens)
+    return np.pad(job.tokens, (before, behind))
 
 
 def _crop_feeds(needed: Sequence[range]) -> Feeds:

@@ -20,15 +20,19 @@ from chatterbox.arrays import F32, I64
 from chatterbox.compile.snac import stream_jobs
 from chatterbox.config import TTSConfig
 from chatterbox.errors import ModelError
+from chatterbox.families.base import Voice
 from chatterbox.families.orpheus.codec import OpenedCodec, open_codec, open_encoder
+from chatterbox.runtime.buffers import Memory
+from chatterbox.runtime.decoder.captured import CapturedSession
 from chatterbox.runtime.decoder.snac import (
     BLOCKS,
     CODEBOOK_PLACES,
+    CROPS,
     SNAC,
     addressed_noise,
 )
 from chatterbox.runtime.decoder.snac_decoder import SnacDecoder, needed_steps
-from chatterbox.runtime.sessions import SessionSettings
+from chatterbox.runtime.sessions import SessionSettings, open_session
 from chatterbox.runtime.snac_encoder import SnacEncoder
 from tools import bench_codec
 from tools.model_builder.snac import SMALL, random_weights, write_snac
@@ -153,6 +157,58 @@ def test_rows_in_company_sound_as_alone(decoder: SnacDecoder):
 def test_first_middle_and_last_windows_do_not_meet(decoder: SnacDecoder):
     all_of_them = list(stream_jobs(decoder, some_tokens(12), repeat(1)))
     assert len({decoder.bucket(job) for job in all_of_them}) == 5  # 0 to 3 frames before; the end
+
+
+SIZES = (1, 2, 5)
+
+
+@pytest.fixture(scope="module")
+def replayed(folder: Path, tmp_path_factory: pytest.TempPathFactory):
+    """As on a GPU, where windows come in few shapes, each captured; here by a CPU. And a list that
+    grows by whatever was not met before."""
+    data = tmp_path_factory.mktemp("replayed")
+    opened(folder / "decoder_model.onnx", data)
+    (graph,) = data.glob("compiled/*/decoder.onnx")
+
+    def open_graph(_: dict[str, str] | None):
+        return open_session(graph.read_bytes(), CPU, weights_in=folder)
+
+    session = CapturedSession(open_graph, Memory("cpu"), CROPS)
+    decoder = SnacDecoder(session, max_rows=4, sizes=SIZES, replayed=True)
+    with session.recording():
+        decoder.rehearse(Voice("nobody's", None))
+    # Of 1, 2 and 4 rows: 3 sizes at the start or later, the largest behind others at the start.
+    assert session.note == "21 shapes replayed"
+    others, plainly = [], session._plain
+    session._plain = lambda *given: others.append(1) or plainly(*given)
+    return decoder, others
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    hops=st.lists(st.sampled_from(SIZES), min_size=3, max_size=8),
+    last=st.integers(0, 5),
+    seed=st.integers(0, 2**32),
+)
+def test_few_shapes_give_the_same_sound(decoder, replayed, hops: list[int], last: int, seed: int):
+    tokens = some_tokens(sum(hops) + last)
+    whole = spoken(decoder, tokens, repeat(len(tokens)), seed)
+    few, others = replayed
+    others.clear()
+    found = spoken(few, tokens, iter([*hops, *repeat(1, 9)]), seed)
+    np.testing.assert_allclose(found, whole, atol=1e-5)
+    *_, final = stream_jobs(few, tokens, iter([*hops, *repeat(1, 9)]))
+    assert len(others) <= (final.window.begin == 0)  # a word that fits into one window
+
+
+def test_rows_of_one_shape_share_a_replay(replayed, decoder):
+    few, _ = replayed
+    jobs = [
+        list(stream_jobs(few, some_tokens(9, row), repeat(1), row))[row + 4] for row in range(3)
+    ]
+    for job, one in zip(jobs, few.run(jobs), strict=True):
+        (alone,) = decoder.run([job])
+        np.testing.assert_allclose(one.samples, alone.samples, atol=1e-5)
 
 
 def changed(folder: Path, to: Path, change: Callable[[onnx.GraphProto], None]) -> Path:
