@@ -148,17 +148,12 @@ class Windows:
         self._context = settings.codec.left_context_frames
         self._frame_s = 1.0 / settings.codec.frame_rate_hz / speed
         self._by_table = fixed_schedule
-        self._next = 0  # frames before this one are decoded
+        self.next_frame = 0  # frames before this one are decoded
         self._last_fresh = 0
-        self._done = False
+        self.done = False  # the last window has been taken
         self.wait_for = 0, -math.inf
         """After a plan for none: nothing is due before there are so many frames, or the listener's
         audio lasts no longer than so many seconds."""
-
-    @property
-    def done(self) -> bool:
-        """The last window has been taken."""
-        return self._done
 
     def plan(self, frames: int, ended: bool, slack_s: float, cost: DecodeCost) -> Window | None:
         """The window to decode now, or None while it is better to wait for more frames; then
@@ -169,22 +164,22 @@ class Windows:
         already: then the stream ends where it is). `slack_s` is how long the listener's audio
         lasts: 0 or less when they hear nothing yet, infinite when nobody listens while it is made.
         """
-        if self._done:
+        if self.done:
             return None
         if self._by_table:
-            fresh = self._from_table(frames - self._next, ended)
+            fresh = self._from_table(frames - self.next_frame, ended)
         else:
             fresh = self._fresh_frames(frames, ended, slack_s, cost)
         if fresh is None:
             return None
-        s, frames = self._settings, max(frames, self._next)
-        end = self._next + fresh
+        s, frames = self._settings, max(frames, self.next_frame)
+        end = self.next_frame + fresh
         last = ended and end == frames
         stop = frames if last else end + self._ahead
-        begin = max(0, self._next - self._context)
+        begin = max(0, self.next_frame - self._context)
         if last:
             begin = self._widened(begin, stop + s.codec.tail_frames)
-        return Window(begin, self._next, end, stop, last, s.codec)
+        return Window(begin, self.next_frame, end, stop, last, s.codec)
 
     def next(self, frames: int, ended: bool, slack_s: float, cost: DecodeCost) -> Window | None:
         """`plan`, and `take` what it gives."""
@@ -195,10 +190,10 @@ class Windows:
 
     def take(self, window: Window) -> None:
         """`window`, as planned, is being decoded."""
-        assert window.fresh == self._next
-        assert not self._done
+        assert window.fresh == self.next_frame
+        assert not self.done
         self._last_fresh = window.end - window.fresh
-        self._next, self._done = window.end, window.last
+        self.next_frame, self.done = window.end, window.last
 
     def _fresh_frames(
         self, frames: int, ended: bool, slack_s: float, cost: DecodeCost
@@ -213,7 +208,7 @@ class Windows:
         if 0 < spare_s < cost.per_frame_s * s.most_frames:
             within = int(spare_s / cost.per_frame_s)
         most = self._size_within(min(max(least, within), s.most_frames))
-        ready = frames - self._next - (0 if ended else self._ahead)
+        ready = frames - self.next_frame - (0 if ended else self._ahead)
         if ended:
             # What is left for the last window is a useful one, and enough to look ahead to.
             crumb = max(least, self._ahead)
@@ -233,7 +228,7 @@ class Windows:
         return self._size_within(min(ready, most))
 
     def _wait(self, fresh: int, slack_s: float = -math.inf) -> None:
-        self.wait_for = self._next + fresh + self._ahead, slack_s
+        self.wait_for = self.next_frame + fresh + self._ahead, slack_s
 
     def next_window_s(self, frames: int, ended: bool, cost: DecodeCost) -> float:
         """Seconds of work until the next window of the least useful size is there: `token_s` for
@@ -241,8 +236,8 @@ class Windows:
         around = self._around
         least = self._least_frames(self._lasting_frames(cost, around), late=False)
         if ended:
-            return cost.seconds(around + min(least, max(frames - self._next, 0)))
-        missing = self._next + least + self._ahead - frames
+            return cost.seconds(around + min(least, max(frames - self.next_frame, 0)))
+        missing = self.next_frame + least + self._ahead - frames
         return cost.token_s * max(missing, 0) + cost.seconds(around + least)
 
     def _from_table(self, left: int, ended: bool) -> int | None:
@@ -255,7 +250,7 @@ class Windows:
         ahead = max(self._ahead, 1)  # so that it cannot be the last
         if left >= size + ahead:
             return size
-        self.wait_for = self._next + size + ahead, -math.inf
+        self.wait_for = self.next_frame + size + ahead, -math.inf
         return self._last_or_before(left, size) if ended else None
 
     def _last_or_before(self, left: int, most: int) -> int:
@@ -272,7 +267,7 @@ class Windows:
         those of `lasting` frames just do. A listener who has run out of sound is helped by larger
         ones: they take less in all."""
         s = self._settings
-        if not self._next:
+        if not self.next_frame:
             return min(max(math.ceil(AHEAD * lasting), s.first_least_frames), s.first_most_frames)
         late_least = math.ceil(LATE_GROWTH * self._last_fresh)
         if late:
@@ -293,12 +288,12 @@ class Windows:
     @property
     def _around(self) -> int:
         """Frames that the next window is fed besides its fresh ones."""
-        return min(self._next, self._context) + self._ahead
+        return min(self.next_frame, self._context) + self._ahead
 
     def _reserve_s(self, lasting: int) -> float:
         """Sound that should be left when a window arrives: what the last one was longer than need
         be is kept in part for a next one that takes longer than expected."""
-        if not self._next:
+        if not self.next_frame:
             return self._settings.reserve_s
         beyond_s = self._frame_s * (self._last_fresh - lasting)
         return min(self._settings.reserve_s, max(RESERVED * beyond_s, 0.0))

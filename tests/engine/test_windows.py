@@ -352,7 +352,7 @@ def test_a_stream_without_codes_is_one_window_of_silence():
 def test_a_stream_cut_behind_what_is_decoded_ends_where_it_is():
     windows = Windows(SETTINGS)
     windows.next(60, False, 1.0, QUICK)
-    decoded = windows.decoded_frames
+    decoded = windows.next_frame
     window = windows.next(decoded - 2, True, 0.0, QUICK)
     assert window == Window(max(0, decoded - 25), decoded, decoded, decoded, True, SETTINGS.codec)
 
@@ -360,7 +360,7 @@ def test_a_stream_cut_behind_what_is_decoded_ends_where_it_is():
 def test_planning_changes_nothing():
     windows = Windows(SETTINGS)
     assert windows.plan(30, False, 0.0, QUICK) == windows.plan(30, False, 0.0, QUICK)
-    assert windows.decoded_frames == 0
+    assert windows.next_frame == 0
 
 
 def test_settings_that_would_let_the_muted_start_be_heard_are_a_bug():
