@@ -26,9 +26,11 @@ from chatterbox.compile.decoder.noise_in_graph import draw_from_table
 from chatterbox.compile.decoder.phase_carry import carry_over, find_sums
 from chatterbox.errors import ModelError
 from chatterbox.runtime.decoder.graph_io import RandomOp
+from chatterbox.runtime.decoder.noise_table import RowLayout
 from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength
 from chatterbox.runtime.decoder.split_decoder import StreamSettings
 from chatterbox.runtime.decoder.stream_inputs import NoiseInputs, Place
+from chatterbox.runtime.decoder.warmup import probe_feeds
 from tools.decoder import forms
 from tools.decoder.model import decoder_model
 from tools.decoder.weights import TINY, random_weights
@@ -64,18 +66,32 @@ def test_nothing_crosses_between_host_and_device(tmp_path):
     assert made.decoder.rows_share_calls
 
 
-def test_it_sounds_as_on_a_cpu_but_for_its_noise(tmp_path):
-    path = saved(exported(), tmp_path)
-    plain = open_decoder(path, StreamSettings(prompt_codes=12)).decoder
-    other = open_decoder(path, ON_A_GPU).decoder
-    mels = []
-    for decoder in (plain, other):
-        flow = decoder.flow.mels
-        heard = lambda *given, flow=flow: mels.append(flow(*given)) or mels[-1]  # noqa: E731
-        decoder.flow.mels = heard
-        sound, _ = stream(decoder, some_codes(15), whole())
+def test_a_flow_for_a_gpu_is_the_one_for_a_cpu_on_the_same_noise(tmp_path):
+    path, length = saved(exported(), tmp_path), ProbeLength(7, 30)
+    on_cpu, on_gpu = (
+        compile_decoder(path, opener(tmp_path), settings)
+        for settings in (StreamSettings(), ON_A_GPU)
+    )
+    sessions = [opener(tmp_path)(made.graphs["flow"]) for made in (on_cpu, on_gpu)]
+    (op,) = [op for op, law in on_gpu.decoder.randoms.items() if law[2].per_code == 2]
+    law = on_gpu.decoder.randoms[op]
+    drawn = NoiseInputs({op: law}, 0, {op}).feeds([3], [Place(length, 5)])
+    table = RowLayout.of(law).table(op)
+    noise = table[drawn[op.rows]].transpose(0, 2, 1)
+    given = probe_feeds(length)
+    mel = on_gpu.decoder.mel
+    (exact,) = sessions[0].run([mel], {**given, op.name: noise})
+    (made,) = sessions[1].run([mel], {**given, **drawn})
+    assert snr_db(exact, made) > 100
+
+
+def test_streams_on_a_gpu_are_whole(tmp_path):
+    decoder = open_decoder(saved(exported(), tmp_path), ON_A_GPU).decoder
+    for count in (1, 15, 29):
+        sound, _ = stream(decoder, some_codes(count), whole())
+        assert sound.size == (count + 3) * 960
         assert np.isfinite(sound).all()
-    assert mels[0][0].shape == mels[1][0].shape
+        assert sound.any()
 
 
 def test_masks_that_hide_nothing_are_dropped(tmp_path):

@@ -58,7 +58,7 @@ def mels_of(made: Opened, who: Voice, codes: I64, begins: list[int]) -> list[np.
         Window(begin, begin, begin + 15, begin + 20, last=False, codec=CODEC) for begin in begins
     ]
     jobs = [DecodeJob(opened_stream, w, codes[w.begin : w.stop], 0, 0) for w in asked]
-    return [made.decoder.flow.mels([one])[0] for one in jobs]
+    return [made.decoder.flow.mels([one], one.window.fed_frames, 1)[0] for one in jobs]
 
 
 def test_windows_behind_a_remembered_prompt_are_near_those_behind_a_decoded_one(quick, forgetful):
