@@ -201,7 +201,7 @@ def main() -> int:
     environment = os.environ | {"CHATTERBOX_DATA_DIR": str(data), "PYTHONPATH": str(ROOT)}
     report: dict[str, Any] = {
         "date": time.strftime("%Y-%m-%d"),
-        "model": given.model,
+        "model": f"{given.model} ({files.directory.name})",
         "machine": machine(config),
         "steps": {},
     }
