@@ -151,6 +151,9 @@ class TTSConfig(Settings):
     runaway_guard: bool = True
     """Stop loops, endless speech and dead air, and try the segment again; off: it runs up to
     `max_new_tokens`"""
+    model_voices: str = ""
+    """Orpheus: names that a finetune was trained with, separated by commas, the default voice
+    first; none: those of its authors' release in the model's language"""
     prompt_form: Literal["trained", "package"] = "trained"
     """Orpheus: the prompt as in its training data, or as its authors' package sends it, with a
     second begin of text in front"""

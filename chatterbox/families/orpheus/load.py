@@ -50,7 +50,7 @@ def load(request: LoadRequest) -> LoadedModel:
         language_model=language_model,
         decoder=codec.decoder,
         cloned=_cloned(request) if cloned else None,
-        fixed=None if cloned else fixed_voices(spoken),
+        fixed=None if cloned else fixed_voices(spoken, request.config.model_voices),
         sampling=request.sampling(),
     )
 

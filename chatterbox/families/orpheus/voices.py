@@ -37,6 +37,7 @@ TAGS: dict[str, tuple[str, ...]] = {
     "zh": ("嬉笑", "轻笑", "呻吟", "大笑", "咳嗽", "抽鼻子", "咳"),
 }
 """Besides the eight English ones."""
+_LANGUAGES = re.compile(r"(?:3b|orpheus)[-_]((?:[a-z]{2}[-_])*[a-z]{2})(?=[-_](?:ft|pretrain)|$)")
 MOST_TRANSCRIPT_BYTES = 4096
 REFERENCE_S = 15.0
 REFERENCE_POSITIONS = 1536
@@ -46,8 +47,9 @@ REFERENCE_POSITIONS = 1536
 def languages(model: str) -> tuple[str, ...]:
     """Of a checkpoint, told from its name as the authors name them (`3b-fr-ft-research_release`,
     `3b-es_it-…`); English where it says none."""
-    words = re.split(r"[^a-z]+", model.lower())
-    return tuple(code for code in NAMES if code in words[1:]) or ("en",)
+    found = _LANGUAGES.search(model.lower())
+    codes = re.split(r"[-_]", found[1]) if found else []
+    return tuple(code for code in codes if code in NAMES) or ("en",)
 
 
 def is_pretrained(model: str) -> bool:
@@ -55,9 +57,12 @@ def is_pretrained(model: str) -> bool:
     return "pretrain" in model.lower()
 
 
-def fixed_voices(spoken: tuple[str, ...]) -> FixedVoices:
-    """Of a fine-tuned checkpoint."""
-    voices = tuple(FixedVoice(name, code) for code in spoken for name in NAMES[code])
+def fixed_voices(spoken: tuple[str, ...], own: str = "") -> FixedVoices:
+    """Of a fine-tuned checkpoint; `own`: its names, separated by commas, where they are others."""
+    names = [name for part in own.split(",") if (name := part.strip())]
+    known = {code: NAMES[code] for code in spoken}
+    by_language = {spoken[0]: tuple(names)} if names else known
+    voices = tuple(FixedVoice(name, code) for code in by_language for name in by_language[code])
     return FixedVoices(voices, voices[0].name)
 
 

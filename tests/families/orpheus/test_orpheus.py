@@ -142,7 +142,10 @@ def test_another_tokenizer_is_named(orpheus, tmp_path):
         ("canopylabs/3b-fr-ft-research_release", ("fr",)),
         ("someone/3b-es_it-ft-research_release-ONNX", ("es", "it")),
         ("orpheus-de", ("de",)),
+        ("someone/orpheus-3b-de-ft-ONNX", ("de",)),
         ("de-lightful/model", ("en",)),
+        ("someone/orpheus-make-it-speak", ("en",)),
+        ("someone/3b-en-ft", ("en",)),
         ("orpheus", ("en",)),
     ],
 )
@@ -155,6 +158,16 @@ def test_voices_of_a_language():
     assert german.default == "jana"
     assert german.voice("thomas") is not None
     assert german.voice("tara") is None
+
+
+def test_a_finetune_has_its_own_names():
+    own = voices.fixed_voices(("de",), "Jakob, Anton,")
+    assert [(voice.name, voice.language) for voice in own.voices] == [
+        ("Jakob", "de"),
+        ("Anton", "de"),
+    ]
+    assert own.default == "Jakob"
+    assert own.voice("jana") is None
 
 
 # --- the engine
