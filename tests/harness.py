@@ -42,6 +42,7 @@ class FakeVoices:
     def __init__(self) -> None:
         self.infos = {"slt": VoiceInfo("slt", "slt", (), 1.0, True, report_of())}
         self.skipped = (("broken", "meta.json is empty"),)
+        self.default_voice = "slt"
         self.looked_up: list[str | None] = []
         self.temporaries = 0
 
@@ -216,10 +217,6 @@ class FakeEngine:
     family = TURBO
     cloning = "unused"
     model = SimpleNamespace(fixed=None)
-
-    @property
-    def default_voice(self) -> str:
-        return self.config.default_voice or "slt"
 
     @property
     def max_tokens(self) -> int:

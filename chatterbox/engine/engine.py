@@ -103,7 +103,7 @@ class TTSEngine:
         self._encoder = None if cloned is None else WatchedEncoder(cloned, self._lost)
         self._voices = VoiceLibrary(
             self.config.data_dir / "voices",
-            cloned=self.model.cloned,
+            cloned=cloned,
             fixed=self.model.fixed,
             encode=self._encoder,
             cache_size=self.config.voice_cache_size,
@@ -158,7 +158,7 @@ class TTSEngine:
     def _blame_model(self, fault: Exception) -> None:
         """Raise ModelError where the fault can be nobody else's."""
         try:
-            built_in = self._voices.info(self.default_voice).built_in
+            built_in = self._voices.info(self._voices.default_voice).built_in
         except ChatterboxError:
             return
         if built_in and isinstance(fault, GenerationFailed):
@@ -239,11 +239,6 @@ class TTSEngine:
         if self.state == "loading":
             raise _still_loading()
         return self._voices
-
-    @property
-    def default_voice(self) -> str:
-        """Who speaks where a call names nobody. Raises NotReady before anybody can."""
-        return self.voices.default_voice
 
     @property
     def family(self) -> Family:

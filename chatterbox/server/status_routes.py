@@ -107,7 +107,7 @@ def health_body(engine: TTSEngine, lifecycle: Lifecycle) -> dict[str, Any]:
             "notice": MINI_NOTICE if info.name == "mini" else info.slowness,
             "expected_rtf": info.expected_rtf and float(f"{info.expected_rtf:.2g}"),
             "notes": [without_directories(note, data_dir) for note in info.notes],
-            "default_voice": engine.default_voice,
+            "default_voice": engine.voices.default_voice,
             "cloning": engine.cloning,
             "skipped_voices": [
                 {"voice": name, "reason": reason}

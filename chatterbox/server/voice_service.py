@@ -87,7 +87,7 @@ class VoiceService:
     @property
     def default_voice(self) -> str:
         """Who speaks where a call names nobody."""
-        return self._engine.default_voice
+        return self._engine.voices.default_voice
 
     @property
     def languages(self) -> tuple[str, ...]:
