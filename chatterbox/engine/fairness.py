@@ -190,6 +190,7 @@ class FairScheduler:
 
     def enter(self, request: SegmentRequest) -> None:
         """It is in work until its outbox has an end or its reader leaves."""
+        self._in_work()  # so that the list does not grow where nobody asks it
         with self._lock:
             self._requests.append(request)
 

@@ -1,5 +1,8 @@
 """Do first sounds and small parties go first, and does nobody starve for it?"""
 
+import gc
+import weakref
+
 import pytest
 from engine.test_generation_loop import job
 
@@ -125,3 +128,15 @@ def test_the_others_have_their_share_where_somebody_always_goes_first(alone_s, a
         longest_s = max(longest_s, waited_s)
     assert longest_s <= MAX_DEFICIT_S + alone_s + 1e-6
     assert spent[True] / sum(spent.values()) == pytest.approx(share, abs=0.02)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_who_is_done_is_forgotten_where_nobody_asks_for_an_order(shared):
+    fairness, first = FairScheduler(shared=shared), job()
+    fairness.enter(first)
+    first.outbox.end(EngineDead(""))
+    left = weakref.ref(first.outbox)
+    del first
+    fairness.enter(job())
+    gc.collect()
+    assert left() is None
