@@ -10,6 +10,7 @@ from chatterbox.families.registry import FAMILIES, Registered
 from chatterbox.hub.download import Progress
 from chatterbox.hub.files import ModelFiles
 from chatterbox.hub.select import select
+from chatterbox.runtime.ort_errors import is_out_of_memory
 from chatterbox.runtime.sessions import captures, session_settings
 
 log = logging.getLogger(__name__)
@@ -30,8 +31,9 @@ def load_model(
         raise
     except Exception as fault:  # a file that passed all checks may still break whatever reads it
         log.debug("the model cannot be loaded", exc_info=True)
-        kind = type(fault).__name__
-        raise ModelError(f"the model cannot be loaded: {kind}: {first_line(fault)}") from fault
+        what = f"{type(fault).__name__}: {first_line(fault)}"
+        hint = "; lower CHATTERBOX_MAX_SEQUENCES" if is_out_of_memory(fault) else ""
+        raise ModelError(f"the model cannot be loaded: {what}{hint}") from fault
 
 
 def compile_model(config: TTSConfig, say: Progress) -> list[str]:

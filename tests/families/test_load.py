@@ -5,7 +5,10 @@ import json
 import pytest
 
 from chatterbox.config import TTSConfig
+from chatterbox.errors import ModelError
+from chatterbox.families import load
 from chatterbox.families.model import LoadRequest
+from chatterbox.families.registry import FAMILIES, Registered
 from chatterbox.hub.files import ModelFiles
 from chatterbox.runtime.sessions import session_settings
 
@@ -31,6 +34,16 @@ def test_the_models_own_sampling_is_read_and_other_settings_are_not(tmp_path):
 )
 def test_what_is_no_usable_setting_is_as_if_not_said(tmp_path, stated):
     assert said(tmp_path, **stated) == {}
+
+
+def test_memory_that_is_short_is_said_with_its_remedy(monkeypatch):
+    def short(_):
+        raise RuntimeError("CUDA failure 2: out of memory; cudaMalloc")
+
+    found = Registered(FAMILIES[0].files, short, FAMILIES[0].compile_model)
+    monkeypatch.setattr(load, "FAMILIES", (found,))
+    with pytest.raises(ModelError, match="out of memory.*; lower CHATTERBOX_MAX_SEQUENCES"):
+        load.load_model(TTSConfig(device="cpu", model="mini"), print)
 
 
 def test_no_file_says_nothing(tmp_path):
