@@ -41,12 +41,20 @@ def open_compiled(
     if not captures(config, settings):
         model = opened(None)
         return model, f"compiled, proven equal; cache in {graph.cache}; {room(model)}"
-    try:
-        model = opened(Buckets(config.max_sequences, capture=True))
-        model.rehearse()
-        how = "steps captured as CUDA graphs"
-    except Exception as fault:  # noqa: BLE001 - onnxruntime raises its own kinds
-        model, how = opened(None), f"no CUDA graphs: {first_line(fault)}"
+
+    def captured() -> SlottedLanguageModel | str:
+        try:
+            model = opened(Buckets(config.max_sequences, capture=True))
+            model.rehearse()
+        except Exception as fault:  # noqa: BLE001 - onnxruntime raises its own kinds
+            return first_line(fault)
+        return model
+
+    found = captured()  # whose slots are gone where it failed: there may be no room for others
+    if isinstance(found, SlottedLanguageModel):
+        model, how = found, "steps captured as CUDA graphs"
+    else:
+        model, how = opened(None), f"no CUDA graphs: {found}"
     return model, f"compiled, proven equal; {how}; {room(model)}"
 
 

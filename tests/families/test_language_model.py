@@ -1,6 +1,7 @@
 """The compiled language model where it is proven, a less rounded one next, else the stock one."""
 
 import sys
+import weakref
 from itertools import pairwise
 
 import made
@@ -19,6 +20,7 @@ from chatterbox.families.turbo.language_model import (
 )
 from chatterbox.families.turbo.tokenizer import Tokenizer
 from chatterbox.hub.files import ModelFiles
+from chatterbox.runtime import slotted
 from chatterbox.runtime.compiled_lm import usual_options
 from chatterbox.runtime.embedding import HostEmbedder
 from chatterbox.runtime.kv_prefix import PrefixedPrompt
@@ -85,6 +87,30 @@ def test_where_nothing_changes_the_cache_is_in_int8(tmp_path, monkeypatch):
     model, note = open_language_model(parts(tmp_path, kv_dtype="auto"))
     assert isinstance(model, SlottedLanguageModel)
     assert "cache in int8; " in note
+
+
+def test_a_capture_that_fails_leaves_no_slots_behind(tmp_path, monkeypatch):
+    """There may be no room for as many again."""
+    tried = []
+
+    def refused(model):
+        tried.append(weakref.ref(model))
+        raise RuntimeError("not captured")
+
+    monkeypatch.setattr(slotted, "captures", lambda *_: True)
+    monkeypatch.setattr(SlottedLanguageModel, "rehearse", refused)
+    open_session = slotted.open_session
+    left = []
+
+    def opening(*given, **options):
+        left.append([model() for model in tried])
+        return open_session(*given, **options)
+
+    monkeypatch.setattr(slotted, "open_session", opening)
+    model, note = open_language_model(parts(tmp_path))
+    assert isinstance(model, SlottedLanguageModel)
+    assert "no CUDA graphs: not captured" in note
+    assert left == [[], [None]]
 
 
 def test_a_gpus_form_looks_tokens_up_itself(tmp_path, monkeypatch, embedded_here):

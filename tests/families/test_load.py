@@ -42,7 +42,7 @@ def test_memory_that_is_short_is_said_with_its_remedy(monkeypatch):
 
     found = Registered(FAMILIES[0].files, short, FAMILIES[0].compile_model)
     monkeypatch.setattr(load, "FAMILIES", (found,))
-    with pytest.raises(ModelError, match="out of memory.*; lower CHATTERBOX_MAX_SEQUENCES"):
+    with pytest.raises(ModelError, match=r"out of memory.*; lower CHATTERBOX_MAX_SEQUENCES"):
         load.load_model(TTSConfig(device="cpu", model="mini"), print)
 
 
