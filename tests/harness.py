@@ -4,7 +4,6 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from types import SimpleNamespace
 
 import httpx
 import numpy as np
@@ -216,7 +215,6 @@ class FakeEngine:
 
     family = TURBO
     cloning = "unused"
-    model = SimpleNamespace(fixed=None)
 
     @property
     def max_tokens(self) -> int:

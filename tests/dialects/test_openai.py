@@ -354,7 +354,6 @@ async def test_what_the_model_understands_is_said_with_bounds_and_defaults():
         model, alias, *_ = (await client.get("/v1/models")).json()["data"]
         assert "laugh" in model["tags"]
         assert model["languages"] == ["en"]
-        assert model["cloning"] is True
         assert "mp3" in model["formats"]
         for name, row in model["settings"].items():
             assert row["minimum"] <= row["default"] <= row["maximum"], name

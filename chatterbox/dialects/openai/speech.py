@@ -187,7 +187,6 @@ def about(services: Services) -> dict[str, Any]:
     return {
         "tags": sorted(family.tags),
         "languages": list(family.languages),
-        "cloning": engine.model.fixed is None,
         "max_text_length": services.config.max_text_length,
         "token_rate_hz": family.codec.token_rate_hz,
         "formats": list(FORMATS),

@@ -129,11 +129,21 @@ class Visit:
         """Waits for a JavaScript expression; the policy forbids Playwright's own way of waiting."""
         wait_for(lambda: self.page.evaluate(condition), condition)
 
+    def reload(self) -> "Visit":
+        self.page.reload()
+        return self.ready()
+
+    def seconds(self) -> tuple[float, float]:
+        """Where the player is, and how much sound it has."""
+        position, length = self.text("#clock").rstrip(" …").split(" / ")
+        return tuple(60 * int(m) + int(s) for m, s in (position.split(":"), length.split(":")))
+
     def text(self, selector: str) -> str:
         return self.page.inner_text(selector)
 
     def ready(self) -> "Visit":
         self.until("!document.querySelector('#go').disabled")
+        self.until("document.querySelectorAll('.tag').length > 5")
         self.until("document.querySelectorAll('#voices li').length >= 4")
         return self
 
@@ -142,7 +152,7 @@ class Visit:
         self.page.click("#go")
 
     def spoken(self) -> None:
-        self.until("document.querySelector('#progress').textContent.startsWith('Done')")
+        self.until("document.querySelector('#progress').textContent.startsWith('Made')")
 
     def register(self, file: Path, name: str) -> None:
         self.page.set_input_files("#choose", file)

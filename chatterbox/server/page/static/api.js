@@ -59,11 +59,13 @@ export function form(file, fields = {}) {
 
 /**
  * Speaks. `onStart({seed, sampleRate})` comes before the first `onSound(bytes)`; bytes are whole
- * 16-bit samples. Answers the number of codes. The call is OpenAI's with events, because they carry
- * the codes, and an error that comes after the first sound; raw PCM could only break off.
+ * 16-bit samples. `onPart({index, of, start_s, text})` says that a part of the text begins. Answers
+ * the number of codes. The call is OpenAI's with events, because they carry the codes, and an error
+ * that comes after the first sound; raw PCM could only break off.
  */
-export async function speak(fields, { signal, onStart, onSound }) {
-  const json = { ...fields, model: "chatterbox", response_format: "pcm", stream_format: "sse" };
+export async function speak(fields, { signal, onStart, onPart, onSound }) {
+  const sse = { response_format: "pcm", stream_format: "sse", timings: true };
+  const json = { ...fields, model: "chatterbox", ...sse };
   const response = await call("v1/audio/speech", { method: "POST", json, signal });
   onStart({
     seed: response.headers.get("X-Seed"),
@@ -71,6 +73,7 @@ export async function speak(fields, { signal, onStart, onSound }) {
   });
   for await (const event of eventsOf(response.body)) {
     if (event.error) throw new ServerError(event.error.message, event.error);
+    if (event.type === "speech.segment") onPart(event);
     if (event.type === "speech.audio.delta") onSound(bytesOf(event.audio));
     if (event.type === "speech.audio.done") return event.usage.output_tokens;
   }

@@ -1,53 +1,30 @@
-// What does the page do? Connects its parts, says how the server is, keeps the key.
+// What does the page do? Connects its parts, shows programs, keeps the key.
 // Each part answers its own question: see the imports.
 
 import { getJson, getKey, setKey } from "./api.js";
+import { showModel, startCompose } from "./compose.js";
+import { startDock } from "./dock.js";
 import { $, showError } from "./dom.js";
+import { draftVoice, fieldsOfForm, restoreTake, showSettings, startForm } from "./form.js";
+import { checkHealth, startHealth, state } from "./health.js";
 import { startIntake } from "./intake.js";
 import { refreshVoices, startLibrary } from "./library.js";
 import { snippet } from "./snippets.js";
-import { fieldsOfForm, startSpeaking } from "./speaking.js";
+import { showWhere, startSpeaking } from "./speaking.js";
+import { offerFormats, startTakes } from "./takes.js";
 
-const NOT_READY_POLL_MS = 2000;
 const COPIED_MS = 1500;
+const THEME = "chatterbox.theme";
+const THEMES = { system: "Colours: as the system", light: "Colours: light", dark: "Colours: dark" };
 
-let poll = 0;
-
-/** Asks how the server is, again and again until it is ready. */
-async function checkHealth() {
-  clearTimeout(poll);
-  const before = $("health").dataset.state;
+/** What hangs on the loaded model, and the voices. */
+async function showServer() {
   try {
-    showHealth(await getJson("health"));
-  } catch (fault) {
-    $("health").dataset.state = "gone";
-    $("health").textContent = fault.status === 401 ? "API key needed" : "Not reachable";
-    if (fault.status === 401) $("key-box").open = true;
-  }
-  const ready = $("health").dataset.state === "ok";
-  $("go").disabled = !ready;
-  if (!ready) poll = setTimeout(checkHealth, NOT_READY_POLL_MS);
-  else if (before !== "ok") await showVoices();
-}
-
-function showHealth({ status, model, precision, device, version, notice, fallback, cloning, skipped_voices: skipped = [] }) {
-  $("health").dataset.state = status;
-  $("health").textContent = [status === "ok" ? "Ready" : status, model, precision, device].filter(Boolean).join(" · ");
-  $("health").title = `Version ${version}`;
-  $("new-voice").hidden = cloning === null;
-  $("transcript-box").hidden = !["optional", "required"].includes(cloning);
-  const words = [notice, fallback && `Why: ${fallback}.`].filter(Boolean).join(" ");
-  $("notice").hidden = !notice;
-  $("notice").textContent = words;
-  if (skipped.length) {
-    const names = skipped.map(({ voice, reason }) => `${voice} (${reason})`).join(", ");
-    $("voices-status").textContent = `Left out: ${names}`;
-  }
-}
-
-async function showVoices() {
-  try {
-    await refreshVoices();
+    const [model] = (await getJson("v1/models")).data;
+    showModel(model);
+    showSettings(model.settings);
+    offerFormats(model.formats);
+    await refreshVoices({ choose: draftVoice() ?? $("voice").value });
     showError($("voices-error"));
   } catch (fault) {
     showError($("voices-error"), fault);
@@ -75,7 +52,27 @@ async function copySnippet() {
   }, COPIED_MS);
 }
 
+function showTheme(theme) {
+  document.documentElement.dataset.theme = theme;
+  $("theme").ariaLabel = THEMES[theme];
+  $("theme").title = THEMES[theme];
+  document.dispatchEvent(new Event("themechange"));
+}
+
+function nextTheme() {
+  const names = Object.keys(THEMES);
+  const next = names[(names.indexOf(document.documentElement.dataset.theme) + 1) % names.length];
+  localStorage.setItem(THEME, next);
+  showTheme(next);
+}
+
+showTheme(localStorage.getItem(THEME) in THEMES ? localStorage.getItem(THEME) : "system");
+$("theme").addEventListener("click", nextTheme);
+startForm();
+startCompose();
+startDock({ moved: showWhere });
 startSpeaking();
+startTakes({ onRestore: restoreTake });
 startLibrary();
 startIntake();
 $("key").value = getKey();
@@ -83,13 +80,14 @@ $("key-form").addEventListener("submit", (event) => {
   event.preventDefault();
   setKey($("key").value);
   $("key-box").open = false;
-  $("health").dataset.state = "loading";
   showSnippet();
-  checkHealth();
+  checkHealth({ anew: true });
 });
 for (const kind of ["input", "change"]) $("speak").addEventListener(kind, showSnippet);
 for (const radio of document.querySelectorAll("[name=snippet]")) radio.addEventListener("change", showSnippet);
 $("copy").addEventListener("click", copySnippet);
-document.addEventListener("visibilitychange", () => document.hidden || checkHealth());
+window.addEventListener("focus", () => {
+  if (state === "ok") refreshVoices().catch((fault) => showError($("voices-error"), fault));
+});
 showSnippet();
-checkHealth();
+startHealth({ ready: showServer });

@@ -10,6 +10,13 @@ export function el(tag, properties = {}, ...children) {
   return element;
 }
 
+/** Seconds as people read them: `1:02`, or `6.4 s` where there are places. */
+export function clock(seconds, places = 0) {
+  if (places && seconds < 60) return `${seconds.toFixed(places)} s`;
+  const whole = Math.floor(seconds);
+  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+}
+
 /** Shows an error in its place, or hides the place. The words are the server's. */
 export function showError(place, error = null) {
   place.hidden = error === null;
@@ -23,6 +30,22 @@ export function showError(place, error = null) {
   ];
   const line = facts.filter(Boolean).join(" · ");
   if (line) place.append(el("small", {}, line));
+}
+
+/** One Tab stop for many buttons: the arrow keys go from one to the next. */
+export function roving(place, selector) {
+  const all = () => [...place.querySelectorAll(selector)];
+  all().forEach((one, nth) => (one.tabIndex = nth ? -1 : 0));
+  place.onkeydown = (event) => {
+    const list = all();
+    const at = list.indexOf(document.activeElement);
+    const next = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: list.length - 1 }[event.key];
+    if (at < 0 || next === undefined || !list[next]) return;
+    event.preventDefault();
+    list[at].tabIndex = -1;
+    list[next].tabIndex = 0;
+    list[next].focus();
+  };
 }
 
 /** Hands a blob to the browser as a file. */

@@ -2,6 +2,7 @@
 // Knows nothing of formats: the server reads what it reads, and says so where it does not.
 
 import { call, form, getJson } from "./api.js";
+import { isText, takeText } from "./compose.js";
 import { $, showError } from "./dom.js";
 import { refreshVoices, warningsOf } from "./library.js";
 import { MAX_RECORDING_S, record } from "./recorder.js";
@@ -90,7 +91,8 @@ async function toggleRecording() {
 
 function chosen(files) {
   const [file] = files;
-  if (file) take(file, file.name.replace(/\.\w+$/, ""));
+  if (file && isText(file)) takeText(file);
+  else if (file) take(file, file.name.replace(/\.\w+$/, ""));
 }
 
 /** Connects the form; a file may be dropped anywhere on the page. */

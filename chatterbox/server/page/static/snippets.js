@@ -17,7 +17,7 @@ function native({ input, voice, max_tokens, ...rest }) {
 function curl(fields) {
   const lines = Object.entries(native(fields)).map(([name, value]) => `--form-string ${shell(`${name}=${value}`)}`);
   if (getKey()) lines.unshift(`-H "Authorization: Bearer $${KEY_VARIABLE}"`);
-  return ["curl -f -o speech.wav", ...lines, shell(`${base}tts`)].join(" \\\n  ");
+  return ["curl --fail-with-body -o speech.wav", ...lines, shell(`${base}tts`)].join(" \\\n  ");
 }
 
 function plainPython(fields) {

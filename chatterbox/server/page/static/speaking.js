@@ -1,192 +1,183 @@
-// What happens between "Speak" and the last sound? One utterance: asked for, drawn, heard, kept.
-// Knows the form's fields and the figures; knows nothing of how voices are managed.
+// What happens between "Speak" and the last sound? One utterance: asked for, heard, kept as a take.
+// Nothing that is there is touched before the first sound of the new one has come.
 
 import { speak } from "./api.js";
-import { $, showError } from "./dom.js";
-import { Player, samplesOf, wavOf } from "./sound.js";
-import { Wave } from "./wave.js";
+import * as dock from "./dock.js";
+import { $, clock, showError } from "./dom.js";
+import { fieldsOfForm, fieldProblem, showProblem } from "./form.js";
+import { Track } from "./player.js";
+import { samplesOf, wavOf } from "./sound.js";
+import { addTake, labelOf } from "./takes.js";
 
-const CHARS_PER_S = 14; // of usual English speech; only the waveform's first width hangs on it
-const SHORTEST_GUESS_S = 2;
-const NUMBERS = ["temperature", "top_p", "top_k", "repetition_penalty", "max_tokens", "speed", "seed"];
-const FIELD_OF_PARAM = { input: "text", max_new_tokens: "max_tokens" };
+export const CHARS_PER_S = 14; // of usual speech, before anything of a text was heard
 
-const wave = new Wave($("wave"));
-let current = null; // the utterance that is made or heard
-
-/** What the form says: empty fields are left out, and what is no number goes as it is, so that the
- * server says what is wrong with it. */
-export function fieldsOfForm() {
-  const fields = { input: $("text").value, voice: $("voice").value };
-  for (const name of NUMBERS) {
-    const value = $(name).value.trim();
-    if (value) fields[name] = Number.isNaN(Number(value)) ? value : Number(value);
-  }
-  return fields;
-}
+let current = null; // the utterance that was asked for last
+const making = new Set(); // all whose sound is still coming
 
 class Utterance {
   #abort = new AbortController();
-  #player = new Player();
-  #pieces = [];
-  #samples = 0;
+  #fields;
+  #voiceName;
+  #track = null;
+  #marks = [];
+  #seed = null;
   #sampleRate = 0;
   #began = performance.now();
-  #made = false;
+  #figures = {};
+  complete = false;
 
-  async run(fields) {
-    const chars = fields.input.length;
-    wave.reset(Math.max(SHORTEST_GUESS_S, chars / CHARS_PER_S));
-    this.#follow();
+  constructor(fields, voiceName) {
+    this.#fields = fields;
+    this.#voiceName = voiceName;
+  }
+
+  async run() {
+    making.add(this);
     try {
-      const codes = await speak(fields, {
+      const codes = await speak(this.#fields, {
         signal: this.#abort.signal,
-        onStart: (facts) => this.#start(facts),
-        onSound: (bytes) => this.#sound(bytes),
+        onStart: ({ seed, sampleRate }) => {
+          this.#seed = seed;
+          this.#sampleRate = sampleRate;
+        },
+        onPart: ({ index, of, start_s: start, text }) => this.#marks.push({ index, of, start, text }),
+        onSound: (bytes) => this.#sound(samplesOf(bytes)),
       });
-      this.#figures(codes);
+      this.complete = true;
+      this.#figures.codes = codes;
+      this.#figures.rtf = (this.#since / this.seconds).toFixed(2);
     } catch (fault) {
-      if (fault.name !== "AbortError") {
-        this.#player.stop();
-        throw fault;
-      }
+      if (fault.name !== "AbortError") throw fault;
     } finally {
-      this.#made = true;
-      if (this.#samples) this.#keep();
+      making.delete(this);
+      if (this.#track) await this.#keep();
     }
+  }
+
+  get seconds() {
+    return this.#track?.seconds ?? 0;
   }
 
   get stopped() {
     return this.#abort.signal.aborted;
   }
 
-  get seconds() {
-    return this.#samples / this.#sampleRate;
-  }
-
-  /** Ends the work on the server, and the sound here. */
+  /** Ends the work on the server; the sound that has come is kept. */
   stop() {
     this.#abort.abort();
-    this.#player.stop();
   }
 
-  silence() {
-    this.#player.stop();
+  get #since() {
+    return (performance.now() - this.#began) / 1000;
   }
 
-  #start({ seed, sampleRate }) {
-    this.#sampleRate = sampleRate;
-    $("take-seed").textContent = seed;
-    $("take-seed").disabled = false;
+  #sound(samples) {
+    if (!this.#track) this.#first();
+    this.#track.push(samples);
+    dock.grown(this.#track, samples);
   }
 
-  #sound(bytes) {
-    if (!this.#samples) $("first-audio").textContent = this.#since();
-    const samples = samplesOf(bytes);
-    this.#pieces.push(bytes);
-    this.#samples += samples.length;
-    this.#player.push(samples, this.#sampleRate);
-    wave.push(samples, this.#sampleRate);
-    $("duration").textContent = `${this.seconds.toFixed(1)} s`;
+  /** Only now what was made or heard before makes room. */
+  #first() {
+    for (const other of making) if (other !== this) other.stop();
+    this.#figures.first_audio = this.#since.toFixed(2);
+    this.#track = new Track(this.#sampleRate);
+    const expectedS = this.#fields.input.length / CHARS_PER_S / (this.#fields.speed ?? 1);
+    dock.load(this.#track, { label: labelOf(this.#about), marks: this.#marks }, { expectedS });
   }
 
-  #figures(codes) {
-    const took = (performance.now() - this.#began) / 1000;
-    $("codes").textContent = codes;
-    $("rtf").textContent = (took / this.seconds).toFixed(2);
-    $("duration").textContent = `${this.seconds.toFixed(2)} s`;
+  get #about() {
+    return { fields: this.#fields, voiceName: this.#voiceName };
   }
 
-  #since() {
-    return `${((performance.now() - this.#began) / 1000).toFixed(2)} s`;
-  }
-
-  #keep() {
-    const url = URL.createObjectURL(wavOf(this.#pieces, this.#sampleRate));
-    URL.revokeObjectURL($("audio").src);
-    $("audio").src = url;
-    $("download").href = url;
-    $("file").hidden = false;
-    wave.finish();
-  }
-
-  /** Moves the heard part of the wave along, until all is heard. */
-  #follow() {
-    if (current !== this) return;
-    if (!this.#player.idle || !this.#made) {
-      if (this.#samples) wave.move(this.#player.position);
-      requestAnimationFrame(() => this.#follow());
-      return;
-    }
-    if (!this.stopped) wave.move(this.#samples ? this.seconds : 0);
-    $("stop").disabled = true;
+  async #keep() {
+    dock.finished(this.#track);
+    const { sampleRate } = this.#track;
+    const take = await addTake({
+      ...this.#about,
+      seed: Number(this.#seed),
+      marks: this.#marks,
+      figures: this.#figures,
+      complete: this.complete,
+      seconds: this.seconds,
+      sampleRate,
+      audio: wavOf(this.#track.from(0), sampleRate),
+    });
+    const about = dock.loaded();
+    if (dock.player.track === this.#track) Object.assign(about, { take, label: labelOf(take) });
   }
 }
 
 async function go(event) {
   event.preventDefault();
   if ($("go").disabled) return;
-  current?.stop();
-  const utterance = (current = new Utterance());
-  clear();
+  showError($("speak-error"));
+  for (const input of $("speak").querySelectorAll("[aria-invalid]")) input.ariaInvalid = null;
+  const problem = fieldProblem();
+  if (problem) return refuse(problem);
+  const utterance = (current = new Utterance(fieldsOfForm(), $("voice").selectedOptions[0]?.text ?? ""));
+  dock.player.unlock();
+  $("stop").disabled = false;
+  $("progress").textContent = "Speaking …";
   try {
-    await utterance.run(fieldsOfForm());
+    await utterance.run();
     if (current === utterance) say(utterance);
   } catch (fault) {
-    if (current === utterance) refuse(fault);
+    if (current === utterance) refuse(fault, utterance);
   } finally {
-    if (current === utterance) $("result").ariaBusy = "false";
+    if (!making.size) $("stop").disabled = true;
   }
+  return null;
 }
 
-function clear() {
-  $("audio").pause();
-  $("file").hidden = true;
-  for (const id of ["first-audio", "rtf", "duration", "codes", "take-seed"]) $(id).textContent = "–";
-  $("take-seed").disabled = true;
-  for (const input of $("speak").querySelectorAll("[aria-invalid]")) input.ariaInvalid = null;
-  showError($("speak-error"));
-  $("stop").disabled = false;
-  $("result").ariaBusy = "true";
-  $("progress").textContent = "Speaking …";
+function say({ seconds, stopped }) {
+  const made = seconds ? `${seconds.toFixed(1)} s of speech` : "nothing";
+  $("progress").textContent = stopped ? `Stopped: ${made} was made.` : `Made: ${made}.`;
 }
 
-function say(utterance) {
-  const made = utterance.seconds ? `${utterance.seconds.toFixed(1)} s of speech` : "nothing";
-  $("progress").textContent = utterance.stopped ? `Stopped: ${made} was made.` : `Done: ${made}.`;
-}
-
-function refuse(fault) {
-  $("progress").textContent = "That did not work.";
-  $("stop").disabled = true;
+function refuse(fault, utterance) {
+  const made = utterance?.seconds;
+  $("progress").textContent = made
+    ? `It broke off: the first ${made.toFixed(1)} s are kept.`
+    : "Nothing was made. What was there before is still there.";
   showError($("speak-error"), fault);
-  const input = $(FIELD_OF_PARAM[fault.param] ?? fault.param);
-  if (!input || !$("speak").contains(input)) return;
-  input.ariaInvalid = "true";
-  if ($("advanced").contains(input)) $("advanced").open = true;
-  input.focus();
+  showProblem(fault);
 }
 
-/** Connects the form, the buttons and the finished sound. */
+/** Which sentence is heard, of how many, and how long it will go on. */
+export function showWhere(position, track, { marks = [] }) {
+  const nth = marks.findLastIndex(({ start }) => start <= position + 0.01);
+  const words = [];
+  if (dock.player.playing && nth >= 0) {
+    const { of } = marks[nth];
+    if (of > 1) words.push(`sentence ${nth + 1} of ${of}`);
+    words.push(`${clock(leftS(position, track, marks))} left`);
+  }
+  const text = words.join(" · ");
+  if ($("where").textContent !== text) $("where").textContent = text;
+}
+
+/** Of what is not made yet, by the pace of what is. */
+function leftS(position, track, marks) {
+  if (track.complete) return track.seconds - position;
+  const { input } = fieldsOfForm();
+  const chars = marks.reduce((sum, { text }) => sum + text.length, 0);
+  const pace = chars ? Math.max(track.seconds / chars, 0.04) : 1 / CHARS_PER_S;
+  return Math.max(0, track.seconds - position + Math.max(0, input.length - chars) * pace);
+}
+
+export function stopAll() {
+  for (const utterance of making) utterance.stop();
+  dock.pause();
+}
+
+/** Connects the form and its buttons. */
 export function startSpeaking() {
   $("speak").addEventListener("submit", go);
-  $("stop").addEventListener("click", () => current?.stop());
+  $("stop").addEventListener("click", stopAll);
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && !$("ask").open) current?.stop();
+    if (event.key === "Escape" && !document.querySelector("dialog[open]")) stopAll();
     const wanted = event.key === "Enter" && (event.ctrlKey || event.metaKey);
     if (wanted && event.target === $("text")) $("speak").requestSubmit();
-  });
-  $("take-seed").addEventListener("click", () => {
-    $("seed").value = $("take-seed").textContent;
-    $("seed").dispatchEvent(new Event("input", { bubbles: true }));
-    $("advanced").open = true;
-    $("seed").focus();
-  });
-  $("audio").addEventListener("play", () => current?.silence());
-  $("audio").addEventListener("timeupdate", () => wave.move($("audio").currentTime));
-  $("wave").addEventListener("click", (event) => {
-    if ($("file").hidden) return;
-    $("audio").currentTime = wave.secondAt(event.offsetX);
-    $("audio").play();
   });
 }

@@ -20,6 +20,7 @@ export class Wave {
     this.#canvas = canvas;
     new ResizeObserver(() => this.#redraw()).observe(canvas);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#redraw());
+    document.addEventListener("themechange", () => this.#redraw());
   }
 
   /** Begin again; `expectedS` is a guess at the length, so that the wave grows to the right. */
@@ -55,12 +56,8 @@ export class Wave {
     this.#redraw();
   }
 
-  /** The second under a pixel of the canvas. */
-  secondAt(x) {
-    return (x / this.#canvas.clientWidth) * this.#lengthS;
-  }
-
-  get #lengthS() {
+  /** How much sound the width stands for. */
+  get seconds() {
     return Math.max(this.#expectedS, this.#peaks.length / PEAKS_PER_S);
   }
 
@@ -81,8 +78,8 @@ export class Wave {
     const style = getComputedStyle(this.#canvas);
     const [heard, known, none] = ["--heard", "--known", "--none"].map((name) => style.getPropertyValue(name));
     const bars = Math.floor((width + GAP_PX) / (BAR_PX + GAP_PX));
-    const perBar = (this.#lengthS * PEAKS_PER_S) / bars;
-    const heardBars = this.#lengthS ? (this.#position / this.#lengthS) * bars : 0;
+    const perBar = (this.seconds * PEAKS_PER_S) / bars;
+    const heardBars = this.seconds ? (this.#position / this.seconds) * bars : 0;
     for (let bar = 0; bar < bars; bar++) {
       const level = this.#levelIn(bar * perBar, (bar + 1) * perBar);
       const share = level === null ? 0 : (level / this.#loudest) ** CURVE;

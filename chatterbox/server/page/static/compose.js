@@ -1,0 +1,72 @@
+// How does a text come into being? Tags at the cursor, text files, and a counter below it.
+
+import { $, clock, el, roving } from "./dom.js";
+import { changed } from "./form.js";
+import { CHARS_PER_S } from "./speaking.js";
+
+const PAUSE = "pause:0.5s";
+const TEXT_FILE = /\.(txt|md|markdown|srt|vtt|text)$/i;
+const MOST_BYTES = 4_000_000;
+const SUBTITLE_LINES = /^(WEBVTT.*|\d+|.*-->.*)$\n?/gm;
+
+let mostChars = Infinity;
+
+/** The tags that the loaded model knows, and how long a text may be. */
+export function showModel({ tags, max_text_length: most }) {
+  mostChars = most;
+  const button = (tag) =>
+    el("button", { type: "button", className: "tag", onclick: () => insert(`[${tag}]`) }, `[${tag}]`);
+  $("tags").replaceChildren(...[PAUSE, ...tags].map(button));
+  roving($("tags"), "button");
+  count();
+}
+
+/** Puts words at the cursor, with a blank where one is missing. */
+function insert(words) {
+  const { selectionStart: start, selectionEnd: end, value } = $("text");
+  const before = start && !/\s/.test(value[start - 1]) ? " " : "";
+  const after = /\s/.test(value[end] ?? "") ? "" : " ";
+  $("text").setRangeText(before + words + after, start, end, "end");
+  changed();
+  $("text").focus();
+}
+
+function count() {
+  const { value } = $("text");
+  const chars = [...value].length;
+  const speed = Number($("speed")?.value) || 1;
+  const spoken = value.replace(/\[[^\]]*\]/g, "").trim().length / CHARS_PER_S / speed;
+  const most = mostChars === Infinity ? "" : ` / ${mostChars}`;
+  const long = spoken < 60 ? `${Math.round(spoken)} s` : `${clock(spoken)} min`;
+  const over = chars > mostChars ? ` · ${chars - mostChars} too many` : "";
+  $("count").textContent = `${chars}${most} characters · about ${long}${over}`;
+  $("count").classList.toggle("over", chars > mostChars);
+}
+
+/** Whether a file is a text, to be read by `takeText`. */
+export const isText = (file) => TEXT_FILE.test(file.name ?? "") || file.type.startsWith("text/");
+
+/** The words of a text file become the text. Subtitles lose their numbers and times. */
+export async function takeText(file) {
+  if (file.size > MOST_BYTES) {
+    $("progress").textContent = `${file.name} is too long for a text.`;
+    return;
+  }
+  const words = (await file.text()).replaceAll("\r\n", "\n");
+  $("text").value = /\.(srt|vtt)$/i.test(file.name) ? words.replace(SUBTITLE_LINES, "").trim() : words.trim();
+  changed();
+  $("text").focus();
+  $("text").setSelectionRange(0, 0);
+  $("progress").textContent = `${file.name} is in the text field.`;
+}
+
+/** Connects the text field. */
+export function startCompose() {
+  $("speak").addEventListener("input", count);
+  $("open").addEventListener("change", () => {
+    const [file] = $("open").files;
+    if (file) takeText(file);
+    $("open").value = "";
+  });
+  count();
+}

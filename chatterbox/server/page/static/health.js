@@ -1,0 +1,75 @@
+// How is the server? Asked every ten seconds, more often until it is ready; told as it is.
+
+import { getJson, getKey } from "./api.js";
+import { $ } from "./dom.js";
+
+const POLL_MS = 10_000;
+const NOT_READY_POLL_MS = 2000;
+const CLOSED_NOTICE = "chatterbox.notice";
+const WORDS = { ok: "Ready", loading: "Loading the model", draining: "Shutting down", dead: "The engine has stopped" };
+
+let poll = 0;
+let loadingSince = null;
+let onReady = async () => {};
+export let state = "loading";
+
+/** Asks how the server is, and again after a while; `anew`: as if nothing were known of it. */
+export async function checkHealth({ anew = false } = {}) {
+  clearTimeout(poll);
+  const before = anew ? "" : state;
+  try {
+    showHealth(await getJson("health"));
+  } catch (fault) {
+    const [word, next] = fault.status === 401
+      ? [getKey() ? "Wrong API key" : "API key needed", getKey() ? "wrong-key" : "no-key"]
+      : ["Not reachable", "gone"];
+    tell(next, word);
+    if (fault.status === 401 && before !== next) $("key-box").open = true;
+    $("key-says").textContent = next === "wrong-key" ? "The server does not know this key." : "";
+  }
+  const ready = state === "ok";
+  $("go").disabled = !ready;
+  poll = setTimeout(() => checkHealth(), ready ? POLL_MS : NOT_READY_POLL_MS);
+  if (ready && before !== "ok") await onReady();
+}
+
+function tell(next, word, title = "") {
+  state = next;
+  if ($("health").dataset.state !== next) $("health").dataset.state = next;
+  if ($("health").textContent !== word) $("health").textContent = word; // announced only when it is new
+  $("health").title = title;
+}
+
+function showHealth({ status, model, precision, device, version, notice, fallback, active, queued, cloning, skipped_voices: skipped = [] }) {
+  loadingSince = status === "loading" ? (loadingSince ?? Date.now()) : null;
+  const word = WORDS[status] ?? status;
+  tell(status, [word, model, precision, device].filter(Boolean).join(" · "), `Version ${version}`);
+  const seconds = loadingSince && Math.round((Date.now() - loadingSince) / 1000);
+  $("load").textContent = [
+    loadingSince && `for ${seconds} s; the first start also downloads the model`,
+    active && `${active} speaking`,
+    queued && `${queued} waiting`,
+  ].filter(Boolean).join(", ");
+  $("key-says").textContent = "";
+  $("new-voice").hidden = cloning === null;
+  $("transcript-box").hidden = !["optional", "required"].includes(cloning);
+  const words = [notice, fallback && `Why: ${fallback}.`].filter(Boolean).join(" ");
+  $("notice").hidden = !notice || sessionStorage.getItem(CLOSED_NOTICE) === words;
+  $("notice-text").textContent = words;
+  if (skipped.length) {
+    const names = skipped.map(({ voice, reason }) => `${voice} (${reason})`).join(", ");
+    $("voices-status").textContent = `Left out: ${names}`;
+  }
+}
+
+/** Begins to ask; `ready()` is called each time that the server has become ready. */
+export function startHealth({ ready }) {
+  onReady = ready;
+  $("notice-close").addEventListener("click", () => {
+    sessionStorage.setItem(CLOSED_NOTICE, $("notice-text").textContent);
+    $("notice").hidden = true;
+    $("text").focus();
+  });
+  document.addEventListener("visibilitychange", () => document.hidden || checkHealth());
+  checkHealth();
+}

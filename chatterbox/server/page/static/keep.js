@@ -1,0 +1,63 @@
+// What does the browser keep? Takes in IndexedDB, the draft in local storage.
+// Knows no element. Where a browser keeps nothing (a private window), it is kept until the reload.
+
+const MOST_TAKES = 20;
+const DRAFT = "chatterbox.draft";
+const STORE = "takes";
+
+let memory = []; // newest first
+
+const opened = new Promise((resolve) => {
+  const request = indexedDB.open("chatterbox", 1);
+  request.onupgradeneeded = () => request.result.createObjectStore(STORE, { keyPath: "id" });
+  request.onsuccess = () => resolve(request.result);
+  request.onerror = () => resolve(null);
+});
+
+async function inStore(mode, act) {
+  const database = await opened;
+  if (!database) return undefined;
+  return new Promise((resolve) => {
+    const transaction = database.transaction(STORE, mode);
+    const request = act(transaction.objectStore(STORE));
+    transaction.oncomplete = () => resolve(request.result);
+    transaction.onerror = transaction.onabort = () => resolve(undefined); // the disk is full
+  });
+}
+
+/** All takes, the newest first. */
+export async function readTakes() {
+  const kept = (await inStore("readonly", (store) => store.getAll())) ?? [];
+  return (memory = kept.sort((a, b) => b.id - a.id));
+}
+
+/** Keeps a take and gives it the next number; the oldest one beyond 20 is forgotten. */
+export async function keepTake(take) {
+  const kept = { ...take, id: 1 + (memory[0]?.id ?? 0), at: Date.now() };
+  memory = [kept, ...memory];
+  const old = memory.splice(MOST_TAKES);
+  await inStore("readwrite", (store) => {
+    for (const { id } of old) store.delete(id);
+    return store.put(kept);
+  });
+  return kept;
+}
+
+export async function dropTake(id) {
+  memory = memory.filter((take) => take.id !== id);
+  await inStore("readwrite", (store) => store.delete(id));
+}
+
+/** The takes as they are known now, the newest first. */
+export const takes = () => memory;
+
+/** The form as it was when the page was left: `{text, voice, settings}`, or nothing. */
+export function readDraft() {
+  try {
+    return JSON.parse(localStorage.getItem(DRAFT)) ?? {};
+  } catch {
+    return {};
+  }
+}
+
+export const keepDraft = (draft) => localStorage.setItem(DRAFT, JSON.stringify(draft));

@@ -1,0 +1,69 @@
+"""The page says how the server is, and looks as the reader wants it."""
+
+import json
+
+import pytest
+from server.page.browser import Visit, served
+from server.page.test_takes import SIZES, size
+
+pytestmark = pytest.mark.slow
+
+
+def state(visit: Visit, wanted: str) -> None:
+    visit.until(f"document.querySelector('#health').dataset.state === '{wanted}'")
+
+
+@SIZES
+def test_a_server_that_goes_away_is_noticed_and_takes_stay(browser, tmp_path, width):
+    with served(tmp_path) as address, Visit(browser, address, **size(width)).ready() as visit:
+        visit.speak("Words that stay.")
+        visit.spoken()
+        visit.page.route("**/health", lambda route, _: route.abort())
+        state(visit, "gone")
+        assert visit.text("#health") == "Not reachable"
+        assert visit.page.is_disabled("#go")
+        visit.page.get_by_role("button", name="Play take 1").click()
+        visit.until("document.querySelector('#play').ariaLabel === 'Pause'")
+        visit.page.unroute("**/health")
+        state(visit, "ok")
+        assert visit.page.is_enabled("#go")
+        visit.complaints.clear()
+
+
+def test_a_wrong_key_is_not_a_missing_key(browser, address):
+    error = {"message": "A key is needed.", "code": "invalid_api_key", "param": None}
+    refused = {"status": 401, "body": json.dumps({"error": error})}
+    with Visit(browser, address).ready() as visit:
+        visit.page.route("**/health", lambda route, _: route.fulfill(**refused))
+        state(visit, "no-key")
+        assert visit.text("#health") == "API key needed"
+        visit.page.fill("#key", "not-the-right-one")
+        visit.page.press("#key", "Enter")
+        state(visit, "wrong-key")
+        assert visit.text("#health") == "Wrong API key"
+        visit.until("document.querySelector('#key-box').open")
+        assert "does not know this key" in visit.text("#key-says")
+
+
+def test_loading_says_for_how_long(browser, address):
+    with Visit(browser, address).ready() as visit:
+        body = json.dumps({"status": "loading", "version": "1"})
+        visit.page.route("**/health", lambda route, _: route.fulfill(body=body))
+        state(visit, "loading")
+        visit.until("document.querySelector('#load').textContent.includes('for 2 s')")
+        assert visit.text("#health") == "Loading the model"
+
+
+def test_the_note_is_closed_for_good_and_the_colours_are_kept(browser, address):
+    with Visit(browser, address, color_scheme="light").ready() as visit:
+        visit.page.get_by_role("button", name="Close the note").click()
+        ground = "getComputedStyle(document.body).backgroundColor"
+        light = visit.page.evaluate(ground)
+        for _ in range(2):
+            visit.page.click("#theme")
+        assert visit.page.get_attribute("#theme", "aria-label") == "Colours: dark"
+        dark = visit.page.evaluate(ground)
+        assert dark != light
+        visit.reload()
+        assert visit.page.evaluate(ground) == dark
+        assert not visit.page.is_visible("#notice")
