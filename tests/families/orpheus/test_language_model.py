@@ -20,7 +20,7 @@ from chatterbox.runtime.kv_slots import SlottedLanguageModel
 from chatterbox.runtime.masked_lm import MaskedShape
 from chatterbox.runtime.sessions import SessionSettings, open_session
 from tools import parity_llama
-from tools.stock_forms.llama import llama_config, random_llama, write_llama
+from tools.stock_forms.llama import LlamaSize, llama_config, random_llama, write_llama
 from tools.stock_forms.llama_plain import write_plain_llama
 
 CPU = SessionSettings("cpu", 1, {})
@@ -100,6 +100,29 @@ def test_two_hundred_forced_steps_are_those_of_a_llama(form, models):
     expected = llama_reference.logits(MODEL, ids)[len(asked) - 1 :, NAMED]
     assert np.abs(found - expected).max() < 1e-3
     assert expected.std() > 0.5
+
+
+@pytest.mark.slow
+def test_two_layers_of_the_published_width(tmp_path):
+    size = LlamaSize(layers=2, vocab=1000, positions=8192)
+    model, rng = random_llama(size), np.random.default_rng(4)
+    source = write_llama(model, "fp32", tmp_path)
+    head = CompileOptions(head=((0, size.vocab),))
+    made = compile_lm(
+        source,
+        "fp32",
+        tmp_path / "cache",
+        CPU,
+        options=head,
+        embedding=Embedding(TokenIds(0), size.vocab, frozenset()),
+    )
+    assert isinstance(made, CompiledGraph), made
+    how = {"slots": 1, "capacity": 300, "prefix_cache_bytes": 0}
+    lm = SlottedLanguageModel(open_session(made.path, CPU), TokenIds(0), **how)
+    ids = rng.integers(0, size.vocab, 60 + STEPS)
+    found = forced(lm, 0, PrefixedPrompt("", ids[:0], ids[:60]), ids[60:])
+    expected = llama_reference.logits(model, ids)[59:]
+    assert np.abs(found - expected).max() < 1e-3
 
 
 @pytest.mark.parametrize("form", ["compiled", "published"])
