@@ -20,6 +20,7 @@ def report(given: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as folder:
         if "memory" in given.of:
             found["memory"] = subjects.slots_figures()
+            found["memory"]["copies"] = subjects.copies_lie_right()
         if "mini" in given.of:
             found["mini"] = _used(subjects, "mini", Path(folder, "mini"))
         if "random" in given.of:

@@ -32,6 +32,7 @@ from chatterbox.runtime.compiled_lm import Deviation
 from chatterbox.runtime.decoder.captured import CapturedSession
 from chatterbox.runtime.decoder.compiled import CompiledDecoder, Graph, open_compiled
 from chatterbox.runtime.decoder.warmup import probe_voice
+from chatterbox.runtime.kv_prefix import Prefix
 from chatterbox.runtime.sessions import open_session, session_settings
 from tools import build_model
 from tools.decoder.build import write_decoder
@@ -204,6 +205,20 @@ def _streamed(decoder: StreamingDecoder, voice: Voice, count: int, slack_s: floa
         decoder.run([DecodeJob(stream, window, tokens, at, window.end_sample)])
         taken += 1
     return taken
+
+
+def copies_lie_right() -> bool:
+    """Whether a prefix is copied to the beginning of its slot and nowhere else. Copies are real
+    here, as memory is."""
+    memory, rows = Memory("cuda", 0), 6
+    held = memory.buffer((4, 2, rows, 8), np.float16)
+    values = np.random.default_rng(0).normal(size=held.shape).astype(np.float16)
+    held.put(values)
+    arena = [memory.buffer((3, 2, 11, 8), np.float16) for _ in values]
+    Prefix(rows, held).load(arena, 1)
+    expected = np.zeros((4, 3, 2, 11, 8), np.float16)
+    expected[:, 1, :, :rows] = values
+    return bool(np.array_equal(np.stack([buffer.get() for buffer in arena]), expected))
 
 
 def slots_figures() -> dict[str, dict[str, float]]:
