@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from chatterbox import text
-from chatterbox.families.turbo.cleanup import clean_up
-from chatterbox.families.turbo.spec import TAGS
+from chatterbox.families.turbo.spec import TAGS, clean_up
 
 normalise = partial(text.normalise, tags=text.Tags(TAGS))
 prepare = partial(text.prepare, tags=text.Tags(TAGS), clean_up=clean_up)

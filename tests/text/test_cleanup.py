@@ -2,7 +2,7 @@
 
 import pytest
 
-from chatterbox.families.turbo.cleanup import clean_up
+from chatterbox.families.turbo.spec import clean_up
 from chatterbox.text.split import finish
 
 

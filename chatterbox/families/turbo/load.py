@@ -9,9 +9,8 @@ from chatterbox.families.turbo.language_model import (
     compiled_graph,
     open_language_model,
 )
-from chatterbox.families.turbo.prompt import TurboPrompts
 from chatterbox.families.turbo.spec import LOUDEST_SPEECH_RMS, TURBO
-from chatterbox.families.turbo.tokenizer import Tokenizer
+from chatterbox.families.turbo.tokenizer import Tokenizer, TurboPrompts
 from chatterbox.families.turbo.voice import EncoderGraph, TurboVoices
 from chatterbox.runtime.sessions import open_session
 

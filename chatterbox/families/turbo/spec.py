@@ -6,7 +6,6 @@ Facts marked [card] are from the model card of ResembleAI/chatterbox-turbo-ONNX,
 
 from chatterbox.families.base import Family, TokenSpec
 from chatterbox.families.sampling import min_p, repetition_penalty, temperature, top_k_top_p
-from chatterbox.families.turbo.cleanup import clean_up
 from chatterbox.runtime.decoder.s3gen import CODE_COUNT, CODEC
 from chatterbox.text.lexicon import listed
 
@@ -41,6 +40,33 @@ TAGS = listed(
     "sigh shush cough groan sniff gasp chuckle laugh"
 ) | {"clear throat"}
 """Added tokens of its `tokenizer.json`; the model spells out any other."""
+
+_REPLACED = (
+    ("…", ", "),
+    (":", ","),
+    ("—", "-"),
+    ("–", "-"),
+    (" ,", ","),
+    ("“", '"'),
+    ("”", '"'),
+    ("‘", "'"),
+    ("’", "'"),
+)
+"""In this order (chatterbox-tts 0.1.7)."""
+_ENDS = (".", "!", "?", "-", ",")
+
+
+def clean_up(text: str) -> str:
+    """`text` as the model was trained to see it. At most one character longer than before, unless
+    it begins with a letter whose capital is several, or holds an ellipsis character."""
+    if text[:1].islower():
+        text = text[0].upper() + text[1:]
+    text = " ".join(text.split())
+    for written, put in _REPLACED:
+        text = text.replace(written, put)
+    text = text.rstrip(" ")
+    return text if text.endswith(_ENDS) else text + "."
+
 
 TURBO = Family(
     name="turbo",

@@ -1,8 +1,6 @@
-"""Which ids does the model read for a segment's text?
+"""What the model reads: ids of a segment's text behind the voice's conditioning rows."""
 
-Knows the hub's `tokenizer.json` through the `tokenizers` library; nothing of normalising.
-"""
-
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatterbox.errors import EmptyText, ModelError
+from chatterbox.families.base import Voice
 from chatterbox.families.tokenizer import open_tokenizer
 from chatterbox.families.turbo.spec import TAGS
+from chatterbox.runtime.kv_prefix import PrefixedPrompt
 
 END_OF_TEXT = "<|endoftext|>"
 END_TOKENS = 2
@@ -52,3 +52,19 @@ class Tokenizer:
         if not ids:
             raise EmptyText("The model has no letters for this text.", param="text")
         return np.array([*ids, *[self._end_id] * END_TOKENS], dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class TurboPrompts:
+    """Implements `Prompts`."""
+
+    tokenizer: Tokenizer
+
+    def prompt(self, text: str, voice: Voice) -> PrefixedPrompt:
+        """The text's ids end in two end tokens, which the embedding reads as start codes. Raises
+        EmptyText."""
+        return self.prefix(voice).then(self.tokenizer.encode(text))
+
+    def prefix(self, voice: Voice) -> PrefixedPrompt:
+        """The conditioning rows alone."""
+        return PrefixedPrompt(voice.key, voice.data.features, np.zeros(0, np.int64))
