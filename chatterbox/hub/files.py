@@ -51,6 +51,7 @@ class Repository:
 
     graphs: tuple[Graph, ...]
     files: tuple[str, ...] = ()  # beside the graphs
+    optional_files: tuple[str, ...] = ()  # left away where there are no such
     hub_id: str = ""  # of one that is the same for all models of the family, a codec's say
     revision: str = "main"
     folder: str = ""  # where a model's directory may hold the like of it; else it is fetched

@@ -168,7 +168,7 @@ class _Selector:
             for graph in repository.graphs
             if graph.optional is optional
         ]
-        return graphs if optional else [*repository.files, *graphs]
+        return [*(repository.optional_files if optional else repository.files), *graphs]
 
     def precisions(self, graph: Graph) -> tuple[Precision, ...]:
         return precisions(self.config, self.device, graph)

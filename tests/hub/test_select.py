@@ -181,9 +181,13 @@ def test_what_is_optional_may_be_missing_and_a_companion_may_lie_in_the_director
     tmp_path, monkeypatch
 ):
     served = Hub(monkeypatch)
-    served.lacks = {"onnx/ears.onnx"}
-    fetched = selected(config(tmp_path, model="parrot"), "cpu", print, (FILES, OTHER)).files
+    served.lacks = {"onnx/ears.onnx", "hints.json"}
+    own = replace(OTHER.repositories[0], optional_files=("hints.json", "song.json"))
+    other = replace(OTHER, repositories=(own, OTHER.repositories[1]))
+    fetched = selected(config(tmp_path, model="parrot"), "cpu", print, (FILES, other)).files
     assert set(fetched.precisions) == {"lm", "codec"}
+    assert (fetched.directory / "song.json").is_file()
+    assert not (fetched.directory / "hints.json").exists()
     shutil.copytree(fetched.directory, tmp_path / "model")
     shutil.copytree(fetched.elsewhere["codec"], tmp_path / "model" / "codec")
     served.fetched.clear()

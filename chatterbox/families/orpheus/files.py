@@ -16,7 +16,8 @@ FILES = FamilyFiles(
     repositories=(
         Repository(
             (Graph(LANGUAGE_MODEL, "language_model_dtype", SUITABLE),),
-            ("config.json", "generation_config.json", "tokenizer_config.json", "tokenizer.json"),
+            ("config.json", "tokenizer.json"),
+            ("generation_config.json", "tokenizer_config.json"),
         ),
         Repository(
             (
