@@ -133,7 +133,7 @@ def fed_to_flow(
     then silence up to `count`."""
     tensors = voice.data
     has = len(tensors.prompt_codes)
-    said = np.arange(prompt) if prompt <= has else np.arange(-prompt, 0) % has
+    said = slice(0, prompt) if prompt <= has else np.arange(-prompt, 0) % has
     mel = tensors.prompt_mel.reshape(has, MEL_FRAMES_PER_CODE, MEL_BANDS)[said]
     fed = np.full((1, prompt + count), SILENCE_CODE, np.int64)
     fed[0, :prompt] = tensors.prompt_codes[said]
