@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxslim
 import pytest
 from fakes import window_settings
 from onnx import TensorProto, parser
@@ -123,6 +122,8 @@ def test_forms_of_one_decoder_sound_alike(form, tmp_path):
 
 
 def test_what_onnxslim_makes_of_it_is_taken(tmp_path):
+    import onnxslim  # with sympy, which takes a second
+
     slim = onnxslim.slim(published(forms.with_spelled_attention, forms.with_weights_twice))
     made = opened(slim, tmp_path)
     assert made.kind == "split"

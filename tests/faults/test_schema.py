@@ -6,27 +6,32 @@ schemathesis makes the calls out of `/openapi.json`, with a key and without one.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import requests
-import schemathesis
 from dialects.live import live
 from faults.harness import KEY
 from harness import FakeEngine, server_config
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from schemathesis.checks import not_a_server_error
 
 from chatterbox.dialects.registry import DIALECTS
 from chatterbox.server.app import create_app
 from chatterbox.server.auth import PROBES
 
-SCHEMA = schemathesis.openapi.from_dict(
-    create_app(FakeEngine(), server_config(), DIALECTS).openapi()
-)
-OPERATIONS = {found.ok().label: found.ok() for found in SCHEMA.get_all_operations()}
+SCHEMA = create_app(FakeEngine(), server_config(), DIALECTS).openapi()
+CALLS = [f"{verb.upper()} {path}" for path, verbs in SCHEMA["paths"].items() for verb in verbs]
 GENERATE = {"phases": [Phase.generate], "suppress_health_check": list(HealthCheck)}
-MODES = schemathesis.GenerationMode
+
+
+@pytest.fixture(scope="module")
+def operations() -> dict[str, Any]:
+    """By call. Here, since schemathesis takes seconds to import."""
+    import schemathesis
+
+    found = schemathesis.openapi.from_dict(SCHEMA).get_all_operations()
+    return {one.ok().label: one.ok() for one in found}
 
 
 @dataclass
@@ -34,7 +39,7 @@ class Server:
     url: str
     session: requests.Session
 
-    def answer(self, case: schemathesis.Case, key: str | None = None) -> schemathesis.Response:
+    def answer(self, case: Any, key: str | None = None) -> Any:
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         return case.call(base_url=self.url, session=self.session, headers=headers)
 
@@ -57,28 +62,32 @@ def locked() -> Iterator[Server]:
         yield running
 
 
-def cases(name: str) -> st.SearchStrategy[schemathesis.Case]:
-    operation = OPERATIONS[name]
+def cases(operation: Any) -> st.SearchStrategy[Any]:
+    from schemathesis import GenerationMode
+
     right = operation.as_strategy()
-    wrong = operation.as_strategy(generation_mode=MODES.NEGATIVE)
+    wrong = operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
     return right if operation.label.startswith("GET") else st.one_of(right, wrong)
 
 
-def check(case: schemathesis.Case, answer: schemathesis.Response) -> None:
+def check(case: Any, answer: Any) -> None:
+    from schemathesis.checks import not_a_server_error
+
     case.validate_response(answer, checks=[not_a_server_error])
     if answer.status_code >= 400:
         assert answer.json().keys() in ({"error"}, {"detail"}), answer.text
         assert "Traceback" not in answer.text
 
 
-def test_the_schema_has_every_call():
-    assert len(OPERATIONS) > 55
+def test_the_schema_has_every_call(operations):
+    assert sorted(operations) == sorted(CALLS)
+    assert len(CALLS) > 55
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
-def test_any_call_gets_an_answer(unlocked, name):
+@pytest.mark.parametrize("name", CALLS)
+def test_any_call_gets_an_answer(unlocked, operations, name):
     @settings(max_examples=4, **GENERATE)
-    @given(cases(name))
+    @given(cases(operations[name]))
     def calls(case) -> None:
         check(case, unlocked.answer(case))
 
@@ -86,10 +95,10 @@ def test_any_call_gets_an_answer(unlocked, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", OPERATIONS)
-def test_any_call_gets_an_answer_many_times(unlocked, locked, name):
+@pytest.mark.parametrize("name", CALLS)
+def test_any_call_gets_an_answer_many_times(unlocked, locked, operations, name):
     @settings(max_examples=150, **GENERATE)
-    @given(cases(name))
+    @given(cases(operations[name]))
     def calls(case) -> None:
         check(case, unlocked.answer(case))
         check(case, locked.answer(case, KEY))
@@ -97,13 +106,13 @@ def test_any_call_gets_an_answer_many_times(unlocked, locked, name):
     calls()
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
-def test_f70_f80_without_a_key_no_call_is_answered(locked, name):
+@pytest.mark.parametrize("name", CALLS)
+def test_f70_f80_without_a_key_no_call_is_answered(locked, operations, name):
     @settings(max_examples=1, **GENERATE)
-    @given(cases(name))
+    @given(cases(operations[name]))
     def calls(case) -> None:
         answer = locked.answer(case)
         check(case, answer)
-        assert answer.status_code == (200 if OPERATIONS[name].path in PROBES else 401)
+        assert answer.status_code == (200 if operations[name].path in PROBES else 401)
 
     calls()

@@ -243,7 +243,7 @@ async def test_f68_a_child_that_dies(tmp_path, bad, monkeypatch):
     monkeypatch.setattr("chatterbox.voices.library.guarded_decoder", lambda: child)
     async with running(tmp_path) as rig, rig.fault():
         assert code_of(await send(rig, GOOD)) == "ok"
-        child.wall_s = 1.0
+        child.wall_s = 0.4
         answer = await send(rig, b"BAD!" + bad.encode())
         child.wall_s = patience_s
         assert (answer.status_code, code_of(answer)) == (422, "unreadable_audio")
