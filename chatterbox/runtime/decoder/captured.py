@@ -87,14 +87,15 @@ class CapturedSession:
             except Exception as fault:  # noqa: BLE001 - onnxruntime raises its own kinds
                 self._give_up(fault)
         call = self._calls.get(shape)
-        return self._plain(outputs, feeds) if call is None else call.run(feeds)
+        return self.plain(outputs, feeds) if call is None else call.run(feeds)
 
-    def _plain(self, outputs: Sequence[str], feeds: Feeds) -> list[Array]:
+    def plain(self, outputs: Sequence[str], feeds: Feeds) -> list[Array]:
+        """As without a graph: of a shape that has none, and to prove one."""
         made: list[Array] = self._session.run(list(outputs), feeds, self._plainly)
         return made
 
     def _proven(self, outputs: Sequence[str], feeds: Feeds) -> "_Call | None":
-        made = dict(zip(outputs, self._plain(outputs, feeds), strict=True))
+        made = dict(zip(outputs, self.plain(outputs, feeds), strict=True))
         graph_id = str(len(self._calls) + 1)
         call = _Call(self._session, self._memory, feeds, made, graph_id, self._sizes)
         for _ in range(REHEARSALS):
@@ -107,7 +108,7 @@ class CapturedSession:
     def _replays(self, call: "_Call", feeds: Feeds) -> bool:
         """Whether a replay is what a plain run is."""
         replayed = call.run(feeds)
-        plain = self._plain(call.outputs, feeds)
+        plain = self.plain(call.outputs, feeds)
         return min(map(snr_db, plain, replayed)) >= EQUAL_DB
 
 

@@ -179,8 +179,8 @@ def replayed(folder: Path, tmp_path_factory: pytest.TempPathFactory):
         decoder.rehearse(Voice("nobody's", None))
     # Of 1, 2 and 4 rows: 3 sizes at the start or later, the largest behind others at the start.
     assert session.note == "21 shapes replayed"
-    others, plainly = [], session._plain
-    session._plain = lambda *given: others.append(1) or plainly(*given)
+    others, plainly = [], session.plain
+    session.plain = lambda *given: others.append(1) or plainly(*given)
     return decoder, others
 
 
