@@ -63,7 +63,7 @@ class Tokens(Framing):
     """Server-sent events in place of the sound: the tokens behind it."""
 
     def __init__(self, services: Services, fields: Fields, name: str) -> None:
-        self._write = services.engine.model.family.token_text
+        self._write = services.engine.family.token_text
         self._common: dict[str, Any] = {"id": name, "object": "text_completion"}
         self._common |= {"created": int(time.time()), "model": fields.model}
         self._segment = self._sent = 0  # segments whose codes are sent, and codes of the next one
@@ -139,7 +139,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
         name = f"cmpl-{record_of(request.scope).id}"
 
         def read(body: Body) -> SpeechPlan:
-            if services.engine.model.family.token_text is None:
+            if services.engine.family.token_text is None:
                 raise RouteNotFound(
                     f"{services.engine.info.name} has no tokens that a client could decode; this "
                     "call needs Orpheus (CHATTERBOX_MODEL=orpheus). For sound, call "
