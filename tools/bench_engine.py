@@ -1,8 +1,9 @@
 """Engine time outside the graphs: milliseconds of the loop's CPU time a step, by rows.
 
 Drives the real loop, language model and sampler; every call into onnxruntime is clocked and taken
-off. Nothing is decoded. Only this thread's own time counts, whatever else runs. `python tools/bench_engine.py --rows 1,2,4,8,16` (goal: at most
-0.5 ms + 0.1 ms per row at 6563 logits).
+off. Nothing is decoded. Only this thread's own time counts, whatever else runs.
+`python tools/bench_engine.py --rows 1,2,4,8,16` (goal: at most 0.5 ms + 0.1 ms per row at 6563
+logits).
 """
 
 import argparse
