@@ -54,7 +54,7 @@ class StuckBuffer(HostBuffer):
         return self.array.copy()
 
 
-@pytest.fixture(scope="module", params=["equal", "ragged"])
+@pytest.fixture(scope="module", params=["equal", pytest.param("ragged", marks=pytest.mark.slow)])
 def model(request) -> onnx.ModelProto:
     """As the authors' graph, and with lengths."""
     return decoder_model(random_weights(TINY), ragged=request.param == "ragged")
