@@ -18,7 +18,7 @@ from chatterbox.engine.engine import TTSEngine
 from chatterbox.server.app import create_app
 
 BUILT_IN = Path(__file__).resolve().parents[2] / "chatterbox" / "voices" / "builtin"
-LONG = "The first sentence is here. " + "Then comes one more of them, and it goes on a little. " * 4
+LONG = "The first sentence is here. " + "Then comes one more of them, and it goes on a little. " * 8
 
 
 @pytest.fixture(scope="module")
