@@ -13,11 +13,22 @@ import numpy as np
 import onnx
 import pytest
 from fakes import window_settings
-from tiny_decoder import open_decoder, opener, saved, snr_db, some_codes, stream, voice, whole
+from tiny_decoder import (
+    QUICK,
+    open_decoder,
+    opener,
+    saved,
+    snr_db,
+    some_codes,
+    stream,
+    voice,
+    whole,
+)
 
 from chatterbox.arrays import F32
 from chatterbox.config import TTSConfig
 from chatterbox.engine.vocoder_stream import Crossfader
+from chatterbox.engine.windows import Windows
 from chatterbox.errors import ModelError
 from chatterbox.families import s3gen as load
 from chatterbox.families.base import DecodeJob, Window
@@ -140,6 +151,24 @@ def test_every_window_comes_in_a_shape_that_is_replayed(plain, replayed, counted
         assert len(sound) == (count + CODEC.tail_frames) * SAMPLES_PER_CODE
         np.testing.assert_allclose(sound, reference, atol=1e-5)
     assert all(counted)
+
+
+def test_last_windows_of_different_lengths_share_a_call(replayed, counted):
+    decoder = replayed.decoder
+    jobs = []
+    for seed, count in enumerate((10, 11, 12)):
+        codes, planned = some_codes(count, seed), Windows(WINDOWS)
+        window = planned.next(count, True, math.inf, QUICK)
+        assert window.last
+        opened = decoder.open(voice(seed=seed), seed)
+        jobs.append(DecodeJob(opened, window, codes, 0, window.end_sample))
+    assert len({decoder.bucket(job) for job in jobs}) == 1
+    made = decoder.run(jobs)
+    assert counted == [True, True], "a flow and a vocoder"
+    for job, row in zip(jobs, made, strict=True):
+        alone = decoder.open(job.stream.voice, job.stream.seed)
+        (solo,) = decoder.run([replace(job, stream=alone)])
+        np.testing.assert_allclose(row.samples, solo.samples, atol=1e-5)
 
 
 def test_a_last_window_filled_up_sounds_as_one_that_is_not(folder):

@@ -178,7 +178,8 @@ class _Vocoding:
         self.mel: F32 = np.pad(frames, [(0, 0), (0, more)], mode="edge") if more else frames
         self.first = window.fresh * MEL_FRAMES_PER_CODE - known.shape[1]  # frame of the stream
         self.anchor = job.next_sample - self.first * SAMPLES_PER_FRAME  # sample of the call
-        self.mark = job.next_from - self.first * SAMPLES_PER_FRAME
+        # Nothing goes on behind a last window, so that those of any length share a call.
+        self.mark = 0 if window.last else job.next_from - self.first * SAMPLES_PER_FRAME
 
     @property
     def group(self) -> Hashable:
