@@ -4,7 +4,7 @@ import msgpack
 import pytest
 from dialects.live import talking, until
 
-from chatterbox.engine import engine as engine_module
+from chatterbox.engine import text_reader
 from chatterbox.text import prepare, roman
 
 NATIVE = "/v1/audio/speech/stream"
@@ -26,7 +26,7 @@ def faulty(monkeypatch):
             raise IndexError("the broken text itself")
         return prepare(text, *more, **named)
 
-    monkeypatch.setattr(engine_module, "prepare", fails)
+    monkeypatch.setattr(text_reader, "prepare", fails)
 
 
 def kind_is(kind: str):
