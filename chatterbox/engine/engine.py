@@ -43,6 +43,7 @@ from chatterbox.families.model import LoadedModel, ModelInfo
 from chatterbox.hardening import make_private
 from chatterbox.runtime.sessions import fitted
 from chatterbox.text import CodeBlocks, Segment
+from chatterbox.voices.catalogue import read_ahead
 from chatterbox.voices.library import VoiceLibrary
 
 log = logging.getLogger(__name__)
@@ -71,8 +72,6 @@ class TTSEngine:
         self._closing = False
         self._preparation: VoicePreparation | None = None
 
-    # --- life
-
     def load(self, model: LoadedModel | None = None) -> None:
         """Load and start; blocking. Raises ModelError or ConfigError with one line. `model`
         replaces the configured one (tests drive the engine with fakes this way). Closed meanwhile,
@@ -92,6 +91,7 @@ class TTSEngine:
         ours, decoders = owners
         with suppress(OSError):  # voices say so, and it is read nevertheless
             make_private(self.config.data_dir, DATA_ENTRIES)
+        stored = read_ahead(directory := self.config.data_dir / "voices")
         watermark = load_watermark(self.config.apply_watermark)
         self.model = model or load_model(
             self.config, log.warning, with_model=ours.call, with_decoder=decoders.call
@@ -102,7 +102,7 @@ class TTSEngine:
         cloned = self.model.cloned
         self._encoder = None if cloned is None else WatchedEncoder(cloned, self._lost)
         self._voices = VoiceLibrary(
-            self.config.data_dir / "voices",
+            directory,
             cloned=cloned,
             fixed=self.model.fixed,
             encode=self._encoder,
@@ -112,7 +112,7 @@ class TTSEngine:
             default_voice=self.config.default_voice,
             max_voices=self.config.max_voices,
         )
-        self._voices.start()
+        self._voices.start(stored)
         cpu = CpuLock(shared=self.model.info.device == "cpu")
         fairness = FairScheduler(shared=cpu.shared)
         self.vocoding = VocodingLoop(
@@ -224,8 +224,6 @@ class TTSEngine:
         """Whether nobody would be kept waiting by a voice that is prepared now."""
         waiting = self.generation.warming or self.vocoding.warming
         return not (self.admission.active or waiting) and self.generation.idle
-
-    # --- use
 
     @property
     def info(self) -> ModelInfo:

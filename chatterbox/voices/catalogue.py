@@ -8,8 +8,11 @@ import builtins
 import logging
 import re
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 from chatterbox.errors import (
     InvalidVoiceId,
@@ -49,6 +52,31 @@ MODEL_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """It becomes part of a file's name."""
 
 
+Stored = tuple[list[VoiceRecord], list[tuple[str, str]]]
+"""Good records, and (directory name, reason) of what is none."""
+
+
+def read_stored(store: VoiceStore) -> Stored:
+    """Clean up after an interrupted process, and read all records. Ten thousand take seconds, most
+    of which is waiting for the disk."""
+    try:
+        store.prepare()
+    except STORAGE_ERRORS:
+        log.warning("voices cannot be stored: the data directory cannot be written")
+    try:
+        return store.scan()
+    except STORAGE_ERRORS:
+        return [], []
+
+
+def read_ahead(directory: Path) -> Callable[[], Stored]:
+    """Read them in a thread from now on; what is returned waits for it."""
+    reader = ThreadPoolExecutor(1, "reading voices")
+    stored = reader.submit(read_stored, VoiceStore(directory))
+    reader.shutdown(wait=False)
+    return stored.result
+
+
 class VoiceCatalogue:
     """Changes are made one at a time (`_changing`); finding needs no lock.
 
@@ -72,12 +100,12 @@ class VoiceCatalogue:
         self._skipped: list[tuple[str, str]] = []
         self._changing = threading.Lock()
 
-    def open(self) -> None:
-        """Clean up after an interrupted process and list the voices: the model's own, the built-in
-        ones, then by age. A directory that cannot be used leaves the former."""
+    def open(self, stored: Callable[[], Stored] | None = None) -> None:
+        """List the voices: the model's own, the built-in ones, then by age. A directory that cannot
+        be used leaves the former. `stored`: where the disk has been read already."""
         known = [VoiceInfo.fixed(voice) for voice in (self._fixed.voices if self._fixed else ())]
         if self._clones:
-            self._read_disk()
+            self._take(stored() if stored else read_stored(self._store))
             known += [self._info(record) for record in self._records.values()]
         self._names = NameIndex({info.voice_id: info for info in known})
 
@@ -236,20 +264,14 @@ class VoiceCatalogue:
 
     # --- inside
 
-    def _read_disk(self) -> None:
-        try:
-            self._store.prepare()
-        except STORAGE_ERRORS:
-            log.warning("voices cannot be stored: the data directory cannot be written")
+    def _take(self, found: Stored) -> None:
         stored: dict[str, VoiceRecord] = {}
-        self._skipped = []
-        with suppress(*STORAGE_ERRORS):
-            records, self._skipped = self._store.scan()
-            for record in sorted(records, key=lambda record: record.created_at):
-                if _well_named(record):
-                    stored[record.voice_id] = record
-                else:
-                    self._skipped.append((record.voice_id, "its name cannot be a voice's name"))
+        records, self._skipped = found
+        for record in sorted(records, key=lambda record: record.created_at):
+            if _well_named(record):
+                stored[record.voice_id] = record
+            else:
+                self._skipped.append((record.voice_id, "its name cannot be a voice's name"))
         self._built_in = {voice.voice_id: voice for voice in built_in_voices()}
         self._records = {
             name: self._own(voice, stored.pop(name, None)) for name, voice in self._built_in.items()

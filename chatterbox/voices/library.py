@@ -6,6 +6,7 @@ any thread.
 """
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from chatterbox.families.base import Voice
 from chatterbox.families.voices import ClonedVoices, FixedVoices, UnusableVoice
 from chatterbox.runtime.lru import ByteLru, KeyedLocks
 from chatterbox.voices.built_in import built_in_voices
-from chatterbox.voices.catalogue import VoiceCatalogue, log
+from chatterbox.voices.catalogue import Stored, VoiceCatalogue, log
 from chatterbox.voices.encoder import Encode, VoiceEncoder, voice_key
 from chatterbox.voices.file_system import FileSystem
 from chatterbox.voices.names import MAX_ALIASES, VoiceInfo, checked_name
@@ -67,9 +68,9 @@ class VoiceLibrary(VoiceCatalogue):
         store = VoiceStore(directory, files)
         super().__init__(store, key, fixed, max_voices)
 
-    def start(self) -> None:
-        """List the voices. Encodes nothing."""
-        self.open()
+    def start(self, stored: Callable[[], Stored] | None = None) -> None:
+        """List the voices, `stored` ones from what has been read of them. Encodes nothing."""
+        self.open(stored)
         try:
             self.info(self.default_voice)
         except VoiceNotFound:

@@ -9,6 +9,9 @@ SUITABLE: dict[str, Precision | tuple[Precision, ...]] = {
 }
 EXACT: dict[str, Precision] = {"cpu": "fp32", "cuda": "fp32"}
 FLOATS: tuple[Precision, ...] = ("fp32", "fp16")
+SNAC_REVISION = "e0b0016bc39c9d144e51aba2f275f59b7a6874d6"
+"""As a program that ships this decoder pins it; the hub was not asked. No revision of the language
+model was found pinned anywhere: it is taken from `main`."""
 
 FILES = FamilyFiles(
     family="orpheus",
@@ -25,6 +28,7 @@ FILES = FamilyFiles(
                 Graph(ENCODER, "speech_encoder_dtype", EXACT, FLOATS, optional=True),
             ),
             hub_id="onnx-community/snac_24khz-ONNX",
+            revision=SNAC_REVISION,
             folder="snac",
         ),
     ),
