@@ -144,7 +144,7 @@ class Visit:
     def ready(self) -> "Visit":
         self.until("!document.querySelector('#go').disabled")
         self.until("document.querySelectorAll('.tag').length > 5")
-        self.until("document.querySelectorAll('#voices li').length >= 4")
+        self.until("document.querySelectorAll('[role=option]').length >= 2")
         return self
 
     def speak(self, text: str) -> None:
@@ -155,10 +155,17 @@ class Visit:
         self.until("document.querySelector('#progress').textContent.startsWith('Made')")
 
     def register(self, file: Path, name: str) -> None:
-        self.page.set_input_files("#choose", file)
+        self.choose(file)
         self.page.fill("#name", name)
+        self.page.check("#consent")
         self.page.click("#register")
         self.until("document.querySelector('#new-status').textContent.includes('in use now')")
+
+    def choose(self, file: Path) -> None:
+        """To the third step of a new voice."""
+        self.page.set_input_files("#choose", file)
+        self.until("!document.querySelector('#step-2').hidden")
+        self.page.click("#use")
 
     def metrics(self) -> dict:
         return httpx.get(self.address + "/metrics").json()

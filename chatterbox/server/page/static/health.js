@@ -51,7 +51,8 @@ function showHealth({ status, model, precision, device, version, notice, fallbac
     queued && `${queued} waiting`,
   ].filter(Boolean).join(", ");
   $("key-says").textContent = "";
-  $("new-voice").hidden = cloning === null;
+  $("new").hidden = cloning === null;
+  $("no-cloning").hidden = cloning !== null;
   $("transcript-box").hidden = !["optional", "required"].includes(cloning);
   const words = [notice, fallback && `Why: ${fallback}.`].filter(Boolean).join(" ");
   $("notice").hidden = !notice || sessionStorage.getItem(CLOSED_NOTICE) === words;

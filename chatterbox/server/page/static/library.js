@@ -1,76 +1,131 @@
-// Which voices are there, and what can be done with each? The list, its reports, its actions.
-// Names are other people's words: they only ever become text.
+// Which voices are there, and what can be done with each? One list to choose from, and below it
+// what is known of the chosen one. Names are other people's words: they only ever become text.
 
 import { call, getJson } from "./api.js";
+import { decode } from "./clip.js";
+import * as dock from "./dock.js";
 import { $, ask, download, el, showError } from "./dom.js";
+import { Track } from "./player.js";
 
 const FILTER_FROM = 9; // voices; below that they are seen at a glance
+const SAMPLE = "This is how I sound.";
+const TYPING_MS = 700; // between two letters of one word
+const byName = (a, b) => a.name.localeCompare(b.name, undefined, { numeric: true });
 
 let voices = [];
 let byDefault = "";
+let known = ""; // the last answer, to tell whether anything is new
+let typed = { word: "", at: 0 };
 
 /** Asks for the list and shows it; `choose` is the id of the voice to speak with. */
 export async function refreshVoices({ choose = $("voice").value } = {}) {
   const answer = await getJson("voices");
-  voices = answer.voices;
+  const text = JSON.stringify(answer);
+  if (text === known && choose === $("voice").value) return;
+  known = text;
   byDefault = answer.default_voice;
+  voices = answer.voices.sort(byName);
   const ids = voices.map((voice) => voice.voice_id);
-  $("voice").replaceChildren(
-    ...voices.map((voice) => el("option", { value: voice.voice_id }, voice.name)),
-  );
+  $("voice").replaceChildren(...groups(voices).map(([label, list]) =>
+    el("optgroup", { label }, ...list.map(({ voice_id: value, name }) => el("option", { value }, name)))));
   $("voice").value = [choose, defaultId(), ids[0]].find((id) => ids.includes(id)) ?? "";
-  $("voice").dispatchEvent(new Event("change", { bubbles: true }));
   $("filter").hidden = voices.length < FILTER_FROM;
   show();
+  $("voice").dispatchEvent(new Event("change", { bubbles: true }));
 }
+
+/** The given name, or one with a number where it is taken. */
+export function freeName(name) {
+  const taken = new Set(voices.flatMap((voice) => [voice.name, ...voice.aliases]).map((one) => one.toLowerCase()));
+  let free = name;
+  for (let nth = 2; taken.has(free.toLowerCase()); nth++) free = `${name} ${nth}`;
+  return free;
+}
+
+const groups = (list) =>
+  [["Yours", list.filter((voice) => !voice.built_in)], ["Built in", list.filter((voice) => voice.built_in)]]
+    .filter(([, some]) => some.length);
 
 const defaultId = () =>
   voices.find(({ voice_id, name, aliases }) => [voice_id, name, ...aliases].includes(byDefault))?.voice_id;
 
+const chosen = () => voices.find(({ voice_id: id }) => id === $("voice").value);
+
 function show() {
-  const wanted = $("filter").hidden ? "" : $("filter").value.toLowerCase();
-  const open = new Set([...$("voices").querySelectorAll("details[open]")].map((d) => d.dataset.id));
-  const shown = voices.filter(({ name, aliases }) =>
-    [name, ...aliases].some((known) => known.toLowerCase().includes(wanted)),
-  );
-  $("voices").replaceChildren(...shown.map((voice) => item(voice, open.has(voice.voice_id))));
-  markChosen();
+  const wanted = $("filter").hidden ? "" : $("filter").value.trim().toLowerCase();
+  const shown = voices.filter(({ name, aliases, description = "" }) =>
+    [name, ...aliases, description].some((word) => word.toLowerCase().includes(wanted)));
+  $("voices").replaceChildren(...groups(shown).map(([label, list]) => {
+    const group = el("div", { role: "group", ariaLabel: label }, el("p", { className: "group", ariaHidden: "true" }, label));
+    group.append(...list.map(item));
+    return group;
+  }));
+  $("voices").hidden = shown.length === 0;
+  $("voices-none").textContent = shown.length ? "" : `There is no voice called “${$("filter").value.trim()}”.`;
+  mark();
 }
 
-function markChosen() {
-  for (const button of $("voices").querySelectorAll("[aria-pressed]")) {
-    const chosen = button.dataset.id === $("voice").value;
-    button.ariaPressed = chosen;
-    button.textContent = chosen ? "In use" : "Use";
-  }
-}
-
-function item(voice, open) {
-  const { voice_id: id, name, report, built_in: builtIn, language } = voice;
+function item(voice) {
+  const { voice_id: id, name, report, description, language, built_in: builtIn } = voice;
   const count = report?.warnings.length;
-  const badges = [
-    id === defaultId() && "default",
-    builtIn && (report ? "built in" : language),
-    count && `${count} warning${count > 1 ? "s" : ""}`,
-  ].filter(Boolean);
-  const summary = el(
-    "summary", {},
-    el("span", { className: "name" }, name),
-    ...badges.map((badge) => el("span", { className: "badge" }, badge)),
-  );
-  const use = button("Use", () => choose(id), name);
-  Object.assign(use, { ariaPressed: "false", className: "use" }).dataset.id = id;
-  const details = el("details", { open }, summary, reportOf(voice), actions(voice));
-  details.dataset.id = id;
-  return el("li", {}, details, use);
+  const says = description || (builtIn ? language : report && `${report.used_duration_s.toFixed(0)} s heard`);
+  const badges = [id === defaultId() && "default", count && `${count} warning${count > 1 ? "s" : ""}`].filter(Boolean);
+  const option = el("div", { role: "option", id: `voice-${voices.indexOf(voice)}`, onclick: () => choose(id) },
+    el("span", { className: "name" }, name), el("span", { className: "says" }, says || ""),
+    ...badges.map((badge) => el("span", { className: "badge" }, badge)));
+  option.dataset.id = id;
+  return option;
+}
+
+/** Marks the chosen voice, and shows what is known of it. */
+function mark() {
+  $("voices").removeAttribute("aria-activedescendant");
+  for (const option of $("voices").querySelectorAll("[role=option]")) {
+    const selected = option.dataset.id === $("voice").value;
+    option.ariaSelected = String(selected);
+    if (!selected) continue;
+    $("voices").setAttribute("aria-activedescendant", option.id);
+    const box = $("voices"); // scrolls the list alone, never the page
+    const top = option.getBoundingClientRect().top - box.getBoundingClientRect().top;
+    if (top < 0 || top > box.clientHeight - option.offsetHeight) box.scrollTop += top - box.clientHeight / 2;
+  }
+  showAbout();
+}
+
+function showAbout() {
+  const voice = chosen();
+  if (!voice) return $("about").replaceChildren();
+  const open = $("about").querySelector("details")?.open ?? false;
+  return $("about").replaceChildren(
+    el("div", { className: "row actions" }, ...actions(voice)),
+    el("details", { open }, el("summary", {}, `About ${voice.name}`), reportOf(voice)));
 }
 
 const button = (word, action, name) =>
-  el("button", { type: "button", onclick: action, ariaLabel: `${word} ${name}` }, word);
+  el("button", { type: "button", onclick: () => act(action), ariaLabel: `${word} ${name}` }, word);
 
 function choose(id) {
   $("voice").value = id;
   $("voice").dispatchEvent(new Event("change", { bubbles: true }));
+}
+
+/** Arrow keys choose the next voice, letters one that begins with them, Enter lets it be heard. */
+function onKey(event) {
+  const options = [...$("voices").querySelectorAll("[role=option]")];
+  const at = options.findIndex((option) => option.ariaSelected === "true");
+  const next = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: options.length - 1 }[event.key];
+  if (event.key === "Enter" && chosen()) act(() => hear(chosen()));
+  else if (next !== undefined) choose((options[next] ?? options[Math.max(at, 0)]).dataset.id);
+  else if (event.key.length === 1 && !event.ctrlKey && !event.metaKey && !event.altKey) type(event.key, options);
+  else return;
+  event.preventDefault();
+}
+
+function type(letter, options) {
+  const now = Date.now();
+  typed = { word: (now - typed.at < TYPING_MS ? typed.word : "") + letter.toLowerCase(), at: now };
+  const found = options.find((option) => option.textContent.toLowerCase().startsWith(typed.word));
+  if (found) choose(found.dataset.id);
 }
 
 /** The report as names and values for people; a voice of the model's own has none. */
@@ -78,6 +133,7 @@ function reportOf({ report, aliases, voice_id: id, description }) {
   if (!report) return el("p", {}, description || "A voice that the model was trained with.");
   const percent = (share) => `${(100 * share).toFixed(share && share < 0.01 ? 2 : 0)} %`;
   const rows = {
+    Who: description,
     Recording: `${report.duration_s.toFixed(1)} s at ${report.sample_rate_hz / 1000} kHz`,
     "Heard by the model": `${report.used_duration_s.toFixed(1)} s from ${report.used_start_s.toFixed(1)} s on`,
     Loudness: report.loudness_lufs === null ? "too quiet to measure" : `${report.loudness_lufs} LUFS`,
@@ -103,13 +159,10 @@ export function warningsOf(warnings) {
 
 function actions(voice) {
   const { name, built_in: builtIn, report } = voice;
-  const row = el("div", { className: "row" });
-  if (report) row.append(button("Export", () => act(() => exportVoice(voice)), name));
-  if (!builtIn) {
-    row.append(button("Rename", () => act(() => rename(voice)), name));
-    row.append(button("Delete", () => act(() => remove(voice)), name));
-  }
-  return row;
+  const all = [button("▶ Hear", () => hear(voice), name)];
+  if (report) all.push(button("Export", () => exportVoice(voice), name));
+  if (!builtIn) all.push(button("Rename", () => rename(voice), name), button("Delete", () => remove(voice), name));
+  return all;
 }
 
 /** Does one thing to the library and says how it went. */
@@ -125,9 +178,19 @@ async function act(action) {
 
 const pathOf = ({ voice_id: id }) => `voices/${encodeURIComponent(id)}`;
 
+/** The recording of a voice; one of the model's own says a sentence. */
+async function hear(voice) {
+  dock.player.unlock();
+  const json = { input: SAMPLE, voice: voice.voice_id, response_format: "wav", stream: false, seed: 1 };
+  const sample = () => call("v1/audio/speech", { method: "POST", json });
+  const response = await (voice.report ? call(`${pathOf(voice)}/recording`) : sample());
+  const { samples, sampleRate } = await decode(await response.blob());
+  dock.load(Track.of(samples, sampleRate), { label: voice.report ? `Recording of ${voice.name}` : voice.name });
+}
+
 async function exportVoice(voice) {
   const response = await call(`${pathOf(voice)}/export`);
-  download(await response.blob(), `${voice.voice_id}.voice`);
+  download(await response.blob(), `${voice.name.replace(/[^\p{L}\p{N} ._-]+/gu, "-")}.voice`);
   return "The voice is exported.";
 }
 
@@ -155,5 +218,6 @@ async function remove(voice) {
 /** Connects the list with the choice of a voice. */
 export function startLibrary() {
   $("filter").addEventListener("input", show);
-  $("voice").addEventListener("change", markChosen);
+  $("voice").addEventListener("change", mark);
+  $("voices").addEventListener("keydown", onKey);
 }

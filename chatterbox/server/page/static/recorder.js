@@ -7,12 +7,14 @@ const NOT_HERE =
   "Record with another program and choose the file here.";
 
 /**
- * Starts to record; `onLevel(level, seconds)` follows, level from 0 to 1. Answers `stop()` and
- * `file`, a promise of the recording. Throws where there is no microphone to be had.
+ * Starts to record once `ready()` is done; `onLevel(level, seconds)` follows, level from 0 to 1.
+ * Answers `stop()` and `file`, a promise of the recording. Throws where there is no microphone to
+ * be had.
  */
-export async function record(onLevel) {
+export async function record(onLevel, ready) {
   if (!navigator.mediaDevices?.getUserMedia) throw new Error(NOT_HERE);
   const stream = await microphone();
+  await ready();
   const recorder = new MediaRecorder(stream);
   const parts = [];
   recorder.ondataavailable = (event) => parts.push(event.data);

@@ -14,6 +14,7 @@ export class Wave {
   #loudest = QUIETEST_FULL;
   #expectedS = 0;
   #position = 0;
+  #selected = null; // seconds; null: what was heard is coloured
   #frame = 0;
 
   constructor(canvas) {
@@ -56,6 +57,12 @@ export class Wave {
     this.#redraw();
   }
 
+  /** Colours a stretch. */
+  select(range) {
+    this.#selected = range;
+    this.#redraw();
+  }
+
   /** How much sound the width stands for. */
   get seconds() {
     return Math.max(this.#expectedS, this.#peaks.length / PEAKS_PER_S);
@@ -79,12 +86,13 @@ export class Wave {
     const [heard, known, none] = ["--heard", "--known", "--none"].map((name) => style.getPropertyValue(name));
     const bars = Math.floor((width + GAP_PX) / (BAR_PX + GAP_PX));
     const perBar = (this.seconds * PEAKS_PER_S) / bars;
-    const heardBars = this.seconds ? (this.#position / this.seconds) * bars : 0;
+    const { start, end } = this.#selected ?? { start: 0, end: this.#position };
+    const [first, last] = [start, end].map((second) => (this.seconds ? (second / this.seconds) * bars : 0));
     for (let bar = 0; bar < bars; bar++) {
       const level = this.#levelIn(bar * perBar, (bar + 1) * perBar);
       const share = level === null ? 0 : (level / this.#loudest) ** CURVE;
       const tall = Math.max(BAR_PX, share * height);
-      context.fillStyle = level === null ? none : bar < heardBars ? heard : known;
+      context.fillStyle = level === null ? none : bar >= first && bar < last ? heard : known;
       context.beginPath();
       context.roundRect(bar * (BAR_PX + GAP_PX), (height - tall) / 2, BAR_PX, tall, BAR_PX / 2);
       context.fill();

@@ -1,0 +1,70 @@
+// Is a recording good enough, and which stretch of it is taken? Decoded, measured and trimmed in
+// the browser, before anything is sent. Knows no element.
+
+import { wavOf } from "./sound.js";
+
+const RATE_HZ = 48_000;
+const FRAME_S = 0.02;
+const FULL = 0.999; // from here on a sample counts as clipped
+const QUIET = 0.01; // -40 dB of full scale: a frame whose loudest sample is below is silence
+const EDGE_S = 0.2; // of silence that is left around the speech
+const MOST_S = 20; // the models hear 15 s at most
+const FEW_S = 5;
+export const LEAST_S = 1;
+
+/** A recording as mono samples. Throws where the browser cannot read it. */
+export async function decode(file) {
+  const context = new OfflineAudioContext(1, 1, RATE_HZ);
+  const buffer = await context.decodeAudioData(await file.arrayBuffer());
+  const samples = new Float32Array(buffer.length);
+  for (let channel = 0; channel < buffer.numberOfChannels; channel++) {
+    buffer.getChannelData(channel).forEach((sample, i) => (samples[i] += sample / buffer.numberOfChannels));
+  }
+  return { samples, sampleRate: buffer.sampleRate, seconds: buffer.duration };
+}
+
+/** The loudest sample of each frame. */
+function peaksOf(samples, each) {
+  const peaks = [];
+  for (let at = 0; at < samples.length; at += each) {
+    let peak = 0;
+    for (let i = at; i < Math.min(at + each, samples.length); i++) peak = Math.max(peak, Math.abs(samples[i]));
+    peaks.push(peak);
+  }
+  return peaks;
+}
+
+/** Where the speech begins and ends, in seconds; at most as much as a model hears. */
+export function speechIn({ samples, sampleRate, seconds }) {
+  const peaks = peaksOf(samples, Math.round(FRAME_S * sampleRate));
+  const first = peaks.findIndex((peak) => peak >= QUIET);
+  if (first < 0) return { start: 0, end: Math.min(seconds, MOST_S) };
+  const last = peaks.findLastIndex((peak) => peak >= QUIET);
+  const start = Math.max(0, first * FRAME_S - EDGE_S);
+  return { start, end: Math.min(seconds, (last + 1) * FRAME_S + EDGE_S, start + MOST_S) };
+}
+
+/** What can be said of a stretch: figures, what could be better, and whether it is of any use. */
+export function check({ samples, sampleRate }, { start, end }) {
+  const stretch = samples.subarray(Math.round(start * sampleRate), Math.round(end * sampleRate));
+  const peaks = peaksOf(stretch, Math.round(FRAME_S * sampleRate));
+  const seconds = stretch.length / sampleRate;
+  const peak = Math.max(0, ...peaks);
+  const clipped = stretch.reduce((sum, sample) => sum + (Math.abs(sample) >= FULL), 0) / (stretch.length || 1);
+  const silence = peaks.filter((level) => level < QUIET).length / (peaks.length || 1);
+  const problems = [];
+  if (peak < QUIET) problems.push("Nothing is to be heard. Record again.");
+  else if (seconds < LEAST_S) problems.push("This is too short. Record 10 to 15 s.");
+  const usable = problems.length === 0;
+  if (usable) {
+    if (seconds < FEW_S) problems.push("It is short: with 10 s the voice becomes more like.");
+    if (clipped > 0.001) problems.push("It is overdriven, and the voice would sound harsh. Record again at a greater distance.");
+    if (peak < 0.1) problems.push("It is very quiet. Record again nearer to the microphone.");
+    if (silence > 0.5) problems.push("More than half of it is silence. Take a denser stretch.");
+  }
+  return { seconds, peak, clipped, silence, problems, usable };
+}
+
+/** The stretch as a WAV file. */
+export const cut = ({ samples, sampleRate }, { start, end }) =>
+  wavOf(samples.subarray(Math.round(start * sampleRate), Math.round(end * sampleRate)), sampleRate);
