@@ -283,8 +283,8 @@ async def shut_down(server: uvicorn.Server) -> None:
 
 
 async def until(condition) -> None:
-    """Wait for it; TimeoutError after five seconds."""
-    async with asyncio.timeout(5):
+    """Wait for it; TimeoutError after half a minute."""
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.001)
 

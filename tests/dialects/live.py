@@ -99,12 +99,6 @@ def live(engine=None, **config) -> Iterator[Live]:
             engine.close()
 
 
-async def until(condition) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
 @asynccontextmanager
 async def talking(server: Live, path: str, **more) -> AsyncIterator["Talk"]:
     async with asyncio.timeout(WAIT_S), server.connect(path, **more) as socket:

@@ -6,10 +6,10 @@ import io
 
 import pytest
 import soundfile
-from dialects.live import live, talking, until
+from dialects.live import live, talking
 from elevenlabs import realtime_tts
 from elevenlabs.client import ElevenLabs
-from harness import PIECE_SAMPLES, FakeEngine
+from harness import PIECE_SAMPLES, FakeEngine, until
 
 SINGLE = "/v1/text-to-speech/slt/stream-input?output_format=pcm_24000"
 MULTI = "/v1/text-to-speech/slt/multi-stream-input?output_format=pcm_24000"

@@ -5,8 +5,8 @@ import io
 
 import pytest
 import soundfile
-from dialects.live import kinds, live, talking, until
-from harness import PIECE_SAMPLES, FakeEngine
+from dialects.live import kinds, live, talking
+from harness import PIECE_SAMPLES, FakeEngine, until
 
 PATH = "/v1/audio/speech/stream"
 NEVER = 3600.0

@@ -9,8 +9,8 @@ import msgpack
 import numpy as np
 import pytest
 import soundfile
-from dialects.live import live, talking, until
-from harness import PIECE_SAMPLES, FakeEngine
+from dialects.live import live, talking
+from harness import PIECE_SAMPLES, FakeEngine, until
 
 from chatterbox.dialects.kyutai import OPUS
 from chatterbox.errors import Cancelled

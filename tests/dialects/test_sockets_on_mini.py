@@ -8,7 +8,8 @@ import msgpack
 import numpy as np
 import pytest
 import soundfile
-from dialects.live import talking, until
+from dialects.live import talking
+from harness import until
 
 NATIVE = "/v1/audio/speech/stream"
 TEXT = "Hello from the other side. I have come a long way."

@@ -2,7 +2,8 @@
 
 import msgpack
 import pytest
-from dialects.live import talking, until
+from dialects.live import talking
+from harness import until
 
 from chatterbox.engine import text_reader
 from chatterbox.text import prepare, roman

@@ -246,7 +246,7 @@ def test_the_engine_says_when_it_is_not_ready(tmp_path):
     engine.close()
 
 
-async def wait_until(true, timeout_s: float = 5.0) -> None:
+async def wait_until(true, timeout_s: float = 30.0) -> None:
     until = time.monotonic() + timeout_s
     while not true():
         assert time.monotonic() < until, "it did not happen"

@@ -15,7 +15,7 @@ import httpx
 from faults.harness import GOLDEN, SECRET, SHORT
 
 SCRIPT = Path(__file__).with_name("fake_server.py")
-ENDS_S = 15
+ENDS_S = 60
 STARTS_S = 60
 """A start takes a second, and on a machine with ten jobs for each core more than ten."""
 
@@ -97,7 +97,7 @@ class Process:
         except httpx.TransportError:
             return 0
 
-    def until(self, true: Callable[[], object], timeout_s: float = 10) -> None:
+    def until(self, true: Callable[[], object], timeout_s: float = 30) -> None:
         """Wait for something to become so."""
         give_up = time.monotonic() + timeout_s
         while not true():

@@ -95,11 +95,11 @@ def test_f87_what_is_no_voice_is_refused_before_much_of_it_is_read(data):
 
 def test_f87_a_header_of_many_entries_costs_no_more_than_a_small_one():
     data = headed(b"{" + MANY + b"}")
-    began = time.perf_counter()
+    began = time.thread_time()
     for _ in range(50):
         with pytest.raises(InvalidVoiceFile, match="header is too large"):
             read_voice_file(data)
-    assert time.perf_counter() - began < 1  # parsing it once takes seconds
+    assert time.thread_time() - began < 1  # parsing it once takes seconds
 
 
 def test_f87_the_largest_voice_that_can_be_exported_can_be_imported():
