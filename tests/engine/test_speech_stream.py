@@ -243,6 +243,8 @@ def test_the_engine_says_when_it_is_not_ready(tmp_path):
     engine = TTSEngine(TTSConfig(data_dir=tmp_path))
     with pytest.raises(NotReady):
         engine.speak(request())
+    with pytest.raises(NotReady):  # GET /voices while a large model loads
+        _ = engine.voices
     engine.close()
 
 
