@@ -40,12 +40,12 @@ def test_cuts_change_nothing(rate_hz: int, count: int, cuts: list[int]) -> None:
         assert np.array_equal(pieced, whole[: len(pieced)])
 
 
-@pytest.mark.parametrize("count", range(40, 2000, 80))
 @pytest.mark.parametrize("rate_hz", [11025, 22050, 44100])
-def test_half_a_sample_is_none(rate_hz: int, count: int) -> None:
+def test_half_a_sample_is_none(rate_hz: int) -> None:
     """soxr rounds such counts now up, now down."""
-    pieced = resampled(np.zeros(count, np.float32), rate_hz, [count // 2])
-    assert len(pieced) == resampled_samples(count, rate_hz)
+    for count in range(40, 2000, 80):
+        pieced = resampled(np.zeros(count, np.float32), rate_hz, [count // 2])
+        assert len(pieced) == resampled_samples(count, rate_hz), count
 
 
 @pytest.mark.parametrize("rate_hz", OTHERS)
