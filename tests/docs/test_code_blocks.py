@@ -33,9 +33,7 @@ PAGES += [ROOT / "CONTRIBUTING.md"]
 ADDRESS = "127.0.0.1:8000"
 BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)(#[^)]*)?\)")
-NOT_RUN = re.compile(
-    r"(git|docker|cd|systemctl|rsync|\./run\.sh|\./run_benchmark\.sh)\b"
-)
+NOT_RUN = re.compile(r"(git|docker|cd|systemctl|rsync|\./run\.sh|\./run_benchmark\.sh)\b")
 """Commands that install, serve, measure or need a network: their scripts and files must exist."""
 
 
