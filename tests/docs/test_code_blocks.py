@@ -1,6 +1,6 @@
 """Every code block of README and the guides runs, against one live server with the embedded model.
 
-A page's blocks run from top to bottom in one folder, as a reader would run them. `me.wav` lies there.
+A page's blocks run from top to bottom in one folder, where `me.wav` lies, as a reader runs them.
 """
 
 import gc
