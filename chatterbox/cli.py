@@ -254,6 +254,8 @@ def _voice_of(engine: "TTSEngine", wanted: str | None, transcript: str | None) -
         for warning in report.warnings:
             print(f"{wanted}: {warning}", file=sys.stderr)
         return voice
+    if wanted is None:
+        engine.voices.check_default()
     try:
         return engine.voices.get(wanted)
     except VoiceNotFound:

@@ -14,7 +14,7 @@ def ready_message(address: str, info: ModelInfo, took_s: float) -> str:
         f"Ready at {address} after {took_s:.1f} s: "
         f"{info.name}, {info.precision_text}, {info.device}",
         "",
-        f'  curl -f -o hello.wav -F "text={HELLO}" -F stream=false {address}/tts',
+        f'  curl --fail-with-body -o hello.wav -F "text={HELLO}" -F stream=false {address}/tts',
         "",
         f"Calls: {address}/docs   Health: {address}/health",
     ]

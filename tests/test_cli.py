@@ -65,6 +65,8 @@ assert not loaded, loaded
         (["serve", "--temperature", "nan"], 2, "--temperature='nan'"),
         (["serve", "--host", "no such host"], 2, "--host no such host: "),
         (["serve", "--port", "0", "--model", "/nowhere"], 3, "CHATTERBOX_MODEL=/nowhere"),
+        (["serve", "--port", "0", "--default-voice", "nobody"], 2, "there is no such voice"),
+        (["say", "hello", "--default-voice", "no one"], 2, "CHATTERBOX_DEFAULT_VOICE=no one: "),
         (["say", "hello", "--out", "x.exe"], 2, "--out x.exe: the file must end in .wav"),
         (["say", "hello", "--seed", "-1"], 2, "--seed -1: from 0 to 4294967295"),
     ],
@@ -165,6 +167,7 @@ def test_serve_prints_a_line_that_works_as_printed():
     )
     try:
         line = next(line for line in server.stdout if line.startswith("  curl "))
+        assert "--fail-with-body" in line
         curl = subprocess.run(shlex.split(line), capture_output=True, timeout=60, check=False)
         assert curl.returncode == 0, curl.stderr
         samples, rate = soundfile.read("hello.wav")

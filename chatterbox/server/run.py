@@ -198,6 +198,7 @@ class _Process:
     def _load(self) -> None:
         self._app.openapi()  # builds all routes: else the first requests do, on the event loop
         self._engine.load()
+        self._engine.voices.check_default()
         self._engine.rehearse()
 
     def _stalled(self, name: str) -> None:

@@ -11,7 +11,13 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from chatterbox.errors import CloningUnavailable, InvalidVoiceFile, VoiceNotFound, shown
+from chatterbox.errors import (
+    CloningUnavailable,
+    ConfigError,
+    InvalidVoiceFile,
+    VoiceNotFound,
+    shown,
+)
 from chatterbox.families.base import Voice
 from chatterbox.families.voices import ClonedVoices, FixedVoices, UnusableVoice
 from chatterbox.runtime.lru import ByteLru, KeyedLocks
@@ -71,10 +77,16 @@ class VoiceLibrary(VoiceCatalogue):
     def start(self, stored: Callable[[], Stored] | None = None) -> None:
         """List the voices, `stored` ones from what has been read of them. Encodes nothing."""
         self.open(stored)
+
+    def check_default(self) -> None:
+        """Raises ConfigError where there is no default voice to speak in."""
         try:
             self.info(self.default_voice)
         except VoiceNotFound:
-            log.warning("there is no voice %s, the default one", shown(self.default_voice))
+            raise ConfigError(
+                f"CHATTERBOX_DEFAULT_VOICE={shown(self.default_voice)}: there is no such voice; "
+                "`chatterbox voices` lists the voices"
+            ) from None
 
     def close(self) -> None:
         """End the decode child."""

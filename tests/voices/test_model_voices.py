@@ -6,6 +6,7 @@ import pytest
 
 from chatterbox.errors import (
     CloningUnavailable,
+    ConfigError,
     InvalidValue,
     VoiceNotFound,
     VoiceProtected,
@@ -79,6 +80,13 @@ def test_f116_what_needs_cloning_is_refused_with_the_reason(tmp_path):
     ):
         with pytest.raises(VoiceProtected):
             call()
+
+
+def test_a_default_voice_that_the_model_has_not_is_a_wrong_setting(tmp_path):
+    fixed_library(tmp_path).check_default()
+    library = open_library(tmp_path, cloned=None, fixed=FIXED, default_voice="slt")
+    with pytest.raises(ConfigError, match="CHATTERBOX_DEFAULT_VOICE=slt: there is no such voice"):
+        library.check_default()
 
 
 def test_voices_registered_for_another_model_wait_for_it(tmp_path):
