@@ -1,5 +1,7 @@
 """What holds for every test."""
 
+import gc
+
 import pytest
 from hypothesis import settings
 
@@ -18,3 +20,9 @@ def process():
     servers = Servers()
     yield servers
     servers.close()
+
+
+def pytest_collection_finish():
+    """What was imported and collected stays: no garbage collection need look through it again."""
+    gc.collect()
+    gc.freeze()
