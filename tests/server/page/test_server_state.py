@@ -67,3 +67,19 @@ def test_the_note_is_closed_for_good_and_the_colours_are_kept(browser, address):
         visit.reload()
         assert visit.page.evaluate(ground) == dark
         assert not visit.page.is_visible("#notice")
+
+
+@SIZES
+def test_the_drawer_shows_how_busy_the_server_is(browser, address, width):
+    with Visit(browser, address, **size(width)).ready() as visit:
+        visit.speak("One request.")
+        visit.spoken()
+        visit.page.focus("#server-box summary")
+        visit.page.keyboard.press("Enter")
+        visit.until(
+            "document.querySelector('#server-facts').textContent.includes('First audio, p95')"
+        )
+        assert "ok " in visit.text("#server-facts")
+        box = visit.page.locator("#server-box .pop").bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width

@@ -132,7 +132,7 @@ def test_one_player_pauses_and_seeks_while_more_comes(browser, address, width):
     with Visit(browser, address, **size(width)).ready() as visit:
         visit.page.fill("#text", LONG)
         visit.page.press("#text", "Control+Enter")
-        visit.until("document.querySelector('#where').textContent.includes('sentence 1 of')")
+        visit.until("document.querySelector('#where').textContent.includes('Part 1 of')")
         box = visit.page.locator("#dock").bounding_box()
         assert box["y"] + box["height"] <= 801, "always in view"
         assert "left" in visit.text("#where")
@@ -163,3 +163,24 @@ def test_the_volume_is_kept(browser, address):
         visit.page.keyboard.press("Home")
         visit.reload()
         assert visit.page.evaluate("document.querySelector('#volume').value") == "0"
+
+
+@SIZES
+def test_the_text_is_read_along_and_one_part_is_said_anew(browser, address, width):
+    with Visit(browser, address, **size(width)).ready() as visit:
+        take(visit, LONG[: 47 * 12])
+        pieces = visit.page.locator("#pieces button")
+        assert pieces.count() > 1
+        assert visit.page.locator("#pieces [tabindex='0']").count() == 1
+        visit.page.focus("#pieces button")
+        visit.page.keyboard.press("ArrowRight")
+        visit.page.keyboard.press("Enter")
+        visit.until("document.querySelectorAll('#pieces button')[1].ariaCurrent === 'true'")
+        assert f"Part 2 of {pieces.count()}" in visit.text("#where")
+        visit.page.focus("#anew")
+        visit.page.keyboard.press("Enter")
+        visit.until("document.querySelector('#takes-status').textContent.includes('take 2')")
+        assert "a part said anew" in visit.text("#takes > li >> nth=0")
+        assert visit.page.locator("#takes > li").count() == 2, "the first take is still there"
+        at = visit.page.evaluate("Number(document.querySelector('#seek').value)")
+        assert at > 1, "it goes on from the part"

@@ -2,9 +2,11 @@
 // Each part answers its own question: see the imports.
 
 import { getJson, getKey, setKey } from "./api.js";
+import { showAlong, startAlong } from "./along.js";
 import { showModel, startCompose } from "./compose.js";
 import { startDock } from "./dock.js";
 import { $, showError } from "./dom.js";
+import { startDrawer } from "./drawer.js";
 import { draftVoice, fieldsOfForm, restoreTake, showSettings, startForm } from "./form.js";
 import { checkHealth, startHealth, state } from "./health.js";
 import { startIntake } from "./intake.js";
@@ -70,7 +72,14 @@ showTheme(localStorage.getItem(THEME) in THEMES ? localStorage.getItem(THEME) : 
 $("theme").addEventListener("click", nextTheme);
 startForm();
 startCompose();
-startDock({ moved: showWhere });
+startDock({
+  moved: (...where) => {
+    showWhere(...where);
+    showAlong(...where);
+  },
+});
+startAlong();
+startDrawer();
 startSpeaking();
 startTakes({ onRestore: restoreTake });
 startLibrary();

@@ -1,4 +1,4 @@
-// Which program would do the same? The form's fields as curl, Python and OpenAI calls.
+// Which program would do the same? The form's fields as curl, Python, JavaScript and OpenAI calls.
 // Knows quoting; never shows a key, only the variable that would hold it.
 
 import { getKey } from "./api.js";
@@ -25,6 +25,7 @@ function plainPython(fields) {
   const key = getKey() ? `\n    "Authorization": "Bearer " + os.environ["${KEY_VARIABLE}"],` : "";
   return `import json
 ${key && "import os\n"}import shutil
+import urllib.error
 import urllib.request
 
 fields = {
@@ -34,8 +35,30 @@ headers = {
     "Content-Type": "application/json",${key}
 }
 request = urllib.request.Request(${python(`${base}tts`)}, json.dumps(fields).encode(), headers)
-with urllib.request.urlopen(request) as speech, open("speech.wav", "wb") as file:
-    shutil.copyfileobj(speech, file)`;
+try:
+    with urllib.request.urlopen(request) as speech, open("speech.wav", "wb") as file:
+        shutil.copyfileobj(speech, file)
+except urllib.error.HTTPError as error:
+    raise SystemExit(error.read().decode())`;
+}
+
+/** For Node: \u2028 and the like are the same in JSON and in JavaScript. */
+function javaScript(fields) {
+  const rows = Object.entries(native(fields)).map(([name, value]) => `    ${name}: ${JSON.stringify(value)},`);
+  const key = getKey() ? `\n    Authorization: \`Bearer \${process.env.${KEY_VARIABLE}}\`,` : "";
+  return `import { writeFile } from "node:fs/promises";
+
+const response = await fetch(${JSON.stringify(`${base}tts`)}, {
+  method: "POST",
+  headers: {
+    "Content-Type": "application/json",${key}
+  },
+  body: JSON.stringify({
+${rows.join("\n")}
+  }),
+});
+if (!response.ok) throw new Error(await response.text());
+await writeFile("speech.wav", Buffer.from(await response.arrayBuffer()));`;
 }
 
 function openai({ input, voice, ...rest }) {
@@ -54,7 +77,7 @@ with client.audio.speech.with_streaming_response.create(
     speech.stream_to_file("speech.wav")`;
 }
 
-const KINDS = { curl, python: plainPython, openai };
+const KINDS = { curl, python: plainPython, javascript: javaScript, openai };
 
-/** The program of one kind: `curl`, `python` or `openai`. */
+/** The program of one kind: `curl`, `python`, `javascript` or `openai`. */
 export const snippet = (kind, fields) => KINDS[kind](fields);

@@ -144,13 +144,13 @@ function refuse(fault, utterance) {
   showProblem(fault);
 }
 
-/** Which sentence is heard, of how many, and how long it will go on. */
+/** Which part of the text is heard, of how many, and how long it will go on. */
 export function showWhere(position, track, { marks = [] }) {
   const nth = marks.findLastIndex(({ start }) => start <= position + 0.01);
   const words = [];
   if (dock.player.playing && nth >= 0) {
     const { of } = marks[nth];
-    if (of > 1) words.push(`sentence ${nth + 1} of ${of}`);
+    if (of > 1) words.push(`Part ${nth + 1} of ${of}`);
     words.push(`${clock(leftS(position, track, marks))} left`);
   }
   const text = words.join(" · ");

@@ -45,7 +45,7 @@ async function hear(take) {
 /** WAV is at hand; any other format is made by the server of the same text, voice and seed. */
 async function fetchFile(take) {
   showError($("takes-error"));
-  const format = $("format").value;
+  const format = take.edited ? "wav" : $("format").value; // what was put together has no seed
   try {
     if (format === "wav") return download(take.audio, fileName(take, format));
     $("takes-status").textContent = `The server makes the ${format} file …`;
@@ -81,10 +81,11 @@ function item(take) {
   const facts = [
     when,
     complete ? "" : "stopped",
-    `first audio ${figures.first_audio} s`,
+    take.edited && "a part said anew",
+    figures.first_audio && `first audio ${figures.first_audio} s`,
     figures.rtf && `RTF ${figures.rtf}`,
     figures.codes && `${figures.codes} tokens`,
-    `seed ${take.seed}`,
+    !take.edited && `seed ${take.seed}`,
   ];
   return el(
     "li", {},

@@ -1,0 +1,83 @@
+// Which words are heard? The text of a take, piece by piece: read along, gone to, said anew.
+
+import { speak } from "./api.js";
+import * as dock from "./dock.js";
+import { $, el, roving, showError } from "./dom.js";
+import { Track } from "./player.js";
+import { samplesOf, wavOf } from "./sound.js";
+import { addTake, labelOf } from "./takes.js";
+
+const QUIET = 0.01; // below it, the end of a piece counts as its pause
+
+let marks = null; // that are shown
+let current = -1;
+
+/** Follows the sound; the pieces of speech that is still made come one by one. */
+export function showAlong(position, _track, about) {
+  const given = about.marks ?? [];
+  $("along").hidden = given.length === 0;
+  if (given !== marks) {
+    marks = given;
+    current = -1;
+    $("pieces").replaceChildren();
+  }
+  for (let nth = $("pieces").children.length; nth < marks.length; nth++) {
+    const go = () => {
+      dock.seek(marks[nth].start);
+      dock.player.play();
+    };
+    $("pieces").append(el("button", { type: "button", onclick: go }, marks[nth].text.trim()), " ");
+    if (nth === 0 || nth === marks.length - 1) roving($("pieces"), "button");
+  }
+  $("anew").disabled = !about.take || current < 0;
+  const nth = marks.findLastIndex(({ start }) => start <= position + 0.01);
+  if (nth === current) return;
+  current = nth;
+  [...$("pieces").children].forEach((piece, i) => {
+    if (i !== nth) return piece.removeAttribute("aria-current");
+    piece.setAttribute("aria-current", "true");
+    $("pieces").scrollTop = piece.offsetTop - $("pieces").clientHeight / 3;
+    return null;
+  });
+}
+
+/** How many samples at the end of a stretch are its pause. */
+function pauseOf(samples) {
+  const last = samples.findLastIndex((sample) => Math.abs(sample) >= QUIET);
+  return samples.length - 1 - last;
+}
+
+/** Says the piece that is heard once more, and keeps the whole as another take. */
+async function sayAnew() {
+  const { take } = dock.loaded();
+  const { track } = dock.player;
+  const nth = current;
+  const [from, to] = [take.marks[nth].start, take.marks[nth + 1]?.start ?? track.seconds].map((s) => Math.round(s * track.sampleRate));
+  const old = track.from(from, to);
+  const said = [];
+  showError($("takes-error"));
+  $("anew").disabled = true;
+  $("takes-status").textContent = "The part is said anew …";
+  try {
+    const fields = { ...take.fields, input: take.marks[nth].text.trim() };
+    delete fields.seed; // another one is drawn, or the same would be said
+    const quiet = () => {};
+    await speak(fields, { onStart: quiet, onPart: quiet, onSound: (bytes) => said.push(samplesOf(bytes)) });
+    const whole = new Track(track.sampleRate);
+    const parts = [track.from(0, from), ...said, new Float32Array(pauseOf(old)), track.from(to)];
+    for (const samples of parts) whole.push(samples);
+    whole.complete = true;
+    const longer = whole.seconds - track.seconds;
+    const moved = take.marks.map((mark, i) => ({ ...mark, start: mark.start + (i > nth ? longer : 0) }));
+    const audio = wavOf(whole.from(0), whole.sampleRate);
+    const kept = await addTake({ ...take, marks: moved, seconds: whole.seconds, edited: true, figures: {}, audio });
+    dock.load(whole, { label: labelOf(kept), marks: kept.marks, take: kept }, { at: from / whole.sampleRate });
+    $("takes-status").textContent = `Part ${nth + 1} is said anew: take ${kept.id}.`;
+  } catch (fault) {
+    $("takes-status").textContent = "";
+    showError($("takes-error"), fault);
+  }
+}
+
+/** Connects the button. */
+export const startAlong = () => $("anew").addEventListener("click", sayAnew);

@@ -1,0 +1,40 @@
+// How busy is the server? A drawer for who runs it, from `/metrics`, asked while it is open.
+
+import { getJson } from "./api.js";
+import { $, el } from "./dom.js";
+
+const POLL_MS = 2000;
+const seconds = (value) => (value ? `${value.toFixed(2)} s` : "–");
+
+let poll = 0;
+
+function rowsOf({ active, queued, requests, first_audio_s: first, rtf, throughput, batch, segments, uptime_s: up }) {
+  const outcomes = Object.entries(requests.by_outcome).map(([name, count]) => `${name} ${count}`);
+  return {
+    "Running, waiting": `${active}, ${queued}`,
+    "First audio, p50": seconds(first.p50),
+    "First audio, p95": seconds(first.p95),
+    "RTF, mean": rtf.mean?.toFixed(2) ?? "–",
+    "Speech per second": `${throughput.audio_s_per_s.toFixed(1)} s`,
+    "Rows in a step": `${batch.mean_rows.toFixed(1)} on average, ${batch.running_rows} now`,
+    Segments: `${segments.finished} finished, ${segments.failed} failed, ${segments.retried} retried`,
+    Requests: outcomes.join(", ") || "none",
+    "Up for": `${Math.round(up / 60)} min`,
+  };
+}
+
+async function show() {
+  clearTimeout(poll);
+  if (!$("server-box").open) return;
+  try {
+    const rows = Object.entries(rowsOf(await getJson("metrics")));
+    $("server-facts").replaceChildren(...rows.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
+    $("server-says").textContent = "";
+  } catch (fault) {
+    $("server-says").textContent = fault.message;
+  }
+  poll = setTimeout(show, POLL_MS);
+}
+
+/** Connects the drawer. */
+export const startDrawer = () => $("server-box").addEventListener("toggle", show);
