@@ -151,8 +151,8 @@ def test_the_focus_goes_from_top_to_bottom(browser, address):
             stops.append(visit.page.evaluate("document.activeElement.textContent.trim()"))
             ring = "getComputedStyle(document.activeElement).outlineStyle"
             assert visit.page.evaluate(ring) != "none"
-        assert stops[:4] == ["Skip to the text", "◐", "API key", "Reference"]
-        assert stops[6] == "[pause:0.5s]"  # all tags are one stop
+        assert stops[:5] == ["Skip to the text", "Server", "◐", "API key", "Reference"]
+        assert stops[7] == "[pause:0.5s]"  # all tags are one stop
         assert "Speak" in stops
 
 
