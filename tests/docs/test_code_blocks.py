@@ -4,6 +4,7 @@ A page's blocks run from top to bottom in one folder, where `me.wav` lies, as a 
 """
 
 import gc
+import os
 import re
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 import yaml
 from dialects.live import Live, clip, live
 
-from chatterbox.config import TTSConfig
+from chatterbox.config import ServerConfig, TTSConfig
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.families.orpheus.spec import ORPHEUS
 from chatterbox.families.turbo.spec import TURBO
@@ -26,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 INDEX = DOCS / "README.md"
 GUIDES = (
-    "tags python javascript curl voice-agent coming-from monitoring upgrade sizing consent glossary"
+    "tags python javascript curl voice-agent clients coming-from monitoring upgrade sizing consent"
 )
 PAGES = [ROOT / "README.md", *(DOCS / f"{name}.md" for name in GUIDES.split())]
 PAGES += [ROOT / "CONTRIBUTING.md"]
@@ -72,6 +73,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     (tmp_path / "me.wav").write_bytes(clip())
     (tmp_path / "chapter.txt").write_text("One sentence. Another one.")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
     return tmp_path
 
 
@@ -126,6 +128,14 @@ def check_config(block: Block, code: str) -> None:
     assert yaml.safe_load(code), block.place
 
 
+def set_variables(block: Block, code: str) -> None:
+    """For the blocks below; ours must be settings that exist."""
+    variables = dict(line.split("=", 1) for line in code.splitlines())
+    os.environ.update(variables)
+    ours = {name.removeprefix("CHATTERBOX_").lower() for name in variables if "CHATTERBOX_" in name}
+    assert ours <= {*TTSConfig.model_fields, *ServerConfig.model_fields}, block.place
+
+
 RUNNERS = {
     "python": run_python,
     "console": run_console,
@@ -133,7 +143,8 @@ RUNNERS = {
     "diff python": run_diff,
     "diff console": run_diff,
     "yaml": check_config,
-    "dotenv": lambda block, code: None,
+    "dotenv": set_variables,
+    "diff": lambda block, code: None,  # another program's settings
 }
 
 
