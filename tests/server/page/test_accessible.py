@@ -40,6 +40,11 @@ def test_axe_finds_nothing(browser, address, tmp_path, width, look):
             summary.click()
         assert findings(visit) == []
         assert not scrolls_sideways(visit)
+        for box in ("#server-box", "#key-box"):
+            visit.page.click(f"{box} summary")
+            assert findings(visit) == []
+            assert not scrolls_sideways(visit)
+            visit.page.click(f"{box} summary")
         visit.page.set_input_files("#choose", clip(tmp_path / "a.wav", seconds=4))
         visit.until("!document.querySelector('#step-2').hidden")
         assert findings(visit) == []

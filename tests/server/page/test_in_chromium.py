@@ -146,7 +146,7 @@ def test_escape_stops_the_work_too(browser, address):
 def test_the_focus_goes_from_top_to_bottom(browser, address):
     with Visit(browser, address).ready() as visit:
         stops = []
-        for _ in range(12):
+        for _ in range(16):
             visit.page.keyboard.press("Tab")
             stops.append(visit.page.evaluate("document.activeElement.textContent.trim()"))
             ring = "getComputedStyle(document.activeElement).outlineStyle"
