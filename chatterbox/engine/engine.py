@@ -43,8 +43,8 @@ from chatterbox.families.model import LoadedModel, ModelInfo
 from chatterbox.hardening import make_private
 from chatterbox.runtime.sessions import fitted
 from chatterbox.text import CodeBlocks, Segment
-from chatterbox.voices.catalogue import read_ahead
 from chatterbox.voices.library import VoiceLibrary
+from chatterbox.voices.store import read_ahead
 
 log = logging.getLogger(__name__)
 

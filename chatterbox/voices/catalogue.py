@@ -9,10 +9,8 @@ import logging
 import re
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 from chatterbox.errors import (
     InvalidVoiceId,
@@ -35,8 +33,10 @@ from chatterbox.voices.store import (
     SCHEMA,
     STORAGE_ERRORS,
     BadEntry,
+    Stored,
     VoiceRecord,
     VoiceStore,
+    read_stored,
 )
 from chatterbox.voices.voice_file import (
     DamagedFile,
@@ -50,31 +50,6 @@ log = logging.getLogger(__name__)
 
 MODEL_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """It becomes part of a file's name."""
-
-
-Stored = tuple[list[VoiceRecord], list[tuple[str, str]]]
-"""Good records, and (directory name, reason) of what is none."""
-
-
-def read_stored(store: VoiceStore) -> Stored:
-    """Clean up after an interrupted process, and read all records. Ten thousand take seconds, most
-    of which is waiting for the disk."""
-    try:
-        store.prepare()
-    except STORAGE_ERRORS:
-        log.warning("voices cannot be stored: the data directory cannot be written")
-    try:
-        return store.scan()
-    except STORAGE_ERRORS:
-        return [], []
-
-
-def read_ahead(directory: Path) -> Callable[[], Stored]:
-    """Read them in a thread from now on; what is returned waits for it."""
-    reader = ThreadPoolExecutor(1, "reading voices")
-    stored = reader.submit(read_stored, VoiceStore(directory))
-    reader.shutdown(wait=False)
-    return stored.result
 
 
 class VoiceCatalogue:

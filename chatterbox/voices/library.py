@@ -22,7 +22,7 @@ from chatterbox.families.base import Voice
 from chatterbox.families.voices import ClonedVoices, FixedVoices, UnusableVoice
 from chatterbox.runtime.lru import ByteLru, KeyedLocks
 from chatterbox.voices.built_in import built_in_voices
-from chatterbox.voices.catalogue import Stored, VoiceCatalogue, log
+from chatterbox.voices.catalogue import VoiceCatalogue, log
 from chatterbox.voices.encoder import Encode, VoiceEncoder, voice_key
 from chatterbox.voices.file_system import FileSystem
 from chatterbox.voices.names import MAX_ALIASES, VoiceInfo, checked_name
@@ -34,7 +34,7 @@ from chatterbox.voices.reference import (
     voice_id,
 )
 from chatterbox.voices.sandbox import AudioDecoder, guarded_decoder
-from chatterbox.voices.store import VoiceStore
+from chatterbox.voices.store import Stored, VoiceStore
 from chatterbox.voices.voice_file import (
     ExportedVoice,
     read_voice_file,

@@ -8,7 +8,8 @@ import hashlib
 import logging
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -269,6 +270,31 @@ class VoiceStore:
                 self._files.remove_directory(path)
             else:
                 self._files.remove_file(path)
+
+
+Stored = tuple[list[VoiceRecord], list[tuple[str, str]]]
+"""Good records, and (directory name, reason) of what is none."""
+
+
+def read_stored(store: VoiceStore) -> Stored:
+    """Clean up after an interrupted process, and read all records. Ten thousand take seconds, most
+    of which is waiting for the disk."""
+    try:
+        store.prepare()
+    except STORAGE_ERRORS:
+        log.warning("voices cannot be stored: the data directory cannot be written")
+    try:
+        return store.scan()
+    except STORAGE_ERRORS:
+        return [], []
+
+
+def read_ahead(directory: Path) -> Callable[[], Stored]:
+    """Read them in a thread from now on; what is returned waits for it."""
+    reader = ThreadPoolExecutor(1, "reading voices")
+    stored = reader.submit(read_stored, VoiceStore(directory))
+    reader.shutdown(wait=False)
+    return stored.result
 
 
 def _meta(record: VoiceRecord) -> bytes:
