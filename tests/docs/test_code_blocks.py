@@ -4,6 +4,7 @@ A page's blocks run from top to bottom in one folder, where `me.wav` lies, as a 
 """
 
 import gc
+import json
 import os
 import re
 import shutil
@@ -193,9 +194,12 @@ def test_alerts_and_dashboard_name_metrics_that_exist(server):
     answer = httpx.get(server.http + "/metrics", headers={"Accept": "text/plain"}).text
     there = set(re.findall(r"^(?:# TYPE )?(\w+)", answer, re.MULTILINE))
     page = (DOCS / "monitoring.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"\b(?:chatterbox|process)_\w+", page))
-    assert len(named) > 8
-    assert named <= there
+    dashboard = (ROOT / "deploy" / "grafana.json").read_text(encoding="utf-8")
+    for text in (page, dashboard):
+        named = set(re.findall(r"\b(?:chatterbox|process)_\w+", text))
+        assert len(named) > 8
+        assert named <= there
+    assert json.loads(dashboard)["panels"]
     (rules,) = [block for block in blocks_of(DOCS / "monitoring.md") if "groups:" in block.code]
     alerts = [rule for group in yaml.safe_load(rules.code)["groups"] for rule in group["rules"]]
     assert len(alerts) >= 6
