@@ -28,7 +28,8 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 INDEX = DOCS / "README.md"
 GUIDES = (
-    "tags python javascript curl voice-agent clients coming-from monitoring upgrade sizing consent"
+    "install tags python javascript curl voice-agent clients coming-from monitoring upgrade "
+    "sizing consent"
 )
 PAGES = [ROOT / "README.md", *(DOCS / f"{name}.md" for name in GUIDES.split())]
 PAGES += [ROOT / "CONTRIBUTING.md"]
