@@ -33,6 +33,7 @@ GUIDES = (
 )
 PAGES = [ROOT / "README.md", *(DOCS / f"{name}.md" for name in GUIDES.split())]
 PAGES += [ROOT / "CONTRIBUTING.md"]
+EVERY_PAGE = sorted({*PAGES, *DOCS.rglob("*.md")})
 ADDRESS = "127.0.0.1:8000"
 BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)(#[^)]*)?\)")
@@ -159,18 +160,27 @@ def test_the_code_blocks_of_a_page_run(page, server, folder, capsys):
 
 
 def test_curl_says_why_a_call_failed():
-    for page in PAGES:
-        for block in blocks_of(page):
-            for line in block.code.splitlines():
-                if re.match(r"[$+ ]*curl ", line):
-                    assert "--fail-with-body" in line, f"{block.place}: {line}"
+    for page in EVERY_PAGE:
+        for line in page.read_text(encoding="utf-8").splitlines():
+            if re.match(r"[$+] *curl ", line):
+                assert "--fail-with-body" in line, f"{page.name}: {line}"
 
 
-@pytest.mark.parametrize("page", sorted({*PAGES, *DOCS.rglob("*.md")}), ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda page: page.stem)
 def test_links_lead_somewhere(page):
-    for target, _ in LINK.findall(page.read_text(encoding="utf-8")):
-        if "://" not in target:
-            assert (page.parent / target).exists(), target
+    for target, heading in LINK.findall(page.read_text(encoding="utf-8")):
+        if "://" in target:
+            continue
+        found = page.parent / target
+        assert found.exists(), target
+        if heading:
+            titles = re.findall(r"^#+ (.+)$", found.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading[1:] in map(anchor, titles), target + heading
+
+
+def anchor(title: str) -> str:
+    """As GitHub makes it of a heading."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
 def test_the_index_names_every_page():
