@@ -30,6 +30,20 @@ def test_a_server_that_goes_away_is_noticed_and_takes_stay(browser, tmp_path, wi
         visit.complaints.clear()
 
 
+@SIZES
+def test_a_refusal_leaves_alone_what_is_still_made(browser, tmp_path, width):
+    with served(tmp_path) as address, Visit(browser, address, **size(width)).ready() as visit:
+        visit.speak("And on it goes, one sentence after the other. " * 60)
+        visit.until("document.querySelector('#where').textContent.includes('Part 1 of')")
+        visit.speak("   ")
+        visit.until("document.querySelector('#speak-error').textContent.includes('empty')")
+        assert visit.page.is_enabled("#stop"), "the first one goes on"
+        visit.page.click("#stop")
+        visit.until("document.querySelectorAll('#takes > li').length === 1")
+        assert "And on it goes" in visit.text("#takes")
+        visit.complaints.clear()
+
+
 def test_a_wrong_key_is_not_a_missing_key(browser, address):
     error = {"message": "A key is needed.", "code": "invalid_api_key", "param": None}
     refused = {"status": 401, "body": json.dumps({"error": error})}

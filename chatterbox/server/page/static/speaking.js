@@ -83,7 +83,8 @@ class Utterance {
     this.#figures.first_audio = this.#since.toFixed(2);
     this.#track = new Track(this.#sampleRate);
     const expectedS = this.#fields.input.length / CHARS_PER_S / (this.#fields.speed ?? 1);
-    dock.load(this.#track, { label: labelOf(this.#about), marks: this.#marks }, { expectedS });
+    const about = { label: labelOf(this.#about), marks: this.#marks, text: this.#fields.input };
+    dock.load(this.#track, about, { expectedS });
   }
 
   get #about() {
@@ -123,7 +124,7 @@ async function go(event) {
     await utterance.run();
     if (current === utterance) say(utterance);
   } catch (fault) {
-    if (current === utterance) refuse(fault, utterance);
+    refuse(fault, utterance); // an earlier one, too, may break off
   } finally {
     if (!making.size) $("stop").disabled = true;
   }
@@ -145,25 +146,24 @@ function refuse(fault, utterance) {
 }
 
 /** Which part of the text is heard, of how many, and how long it will go on. */
-export function showWhere(position, track, { marks = [] }) {
+export function showWhere(position, track, { marks = [], text = "" }) {
   const nth = marks.findLastIndex(({ start }) => start <= position + 0.01);
   const words = [];
   if (dock.player.playing && nth >= 0) {
     const { of } = marks[nth];
     if (of > 1) words.push(`Part ${nth + 1} of ${of}`);
-    words.push(`${clock(leftS(position, track, marks))} left`);
+    words.push(`${clock(leftS(position, track, marks, text))} left`);
   }
-  const text = words.join(" · ");
-  if ($("where").textContent !== text) $("where").textContent = text;
+  const line = words.join(" · ");
+  if ($("where").textContent !== line) $("where").textContent = line;
 }
 
 /** Of what is not made yet, by the pace of what is. */
-function leftS(position, track, marks) {
+function leftS(position, track, marks, whole) {
   if (track.complete) return track.seconds - position;
-  const { input } = fieldsOfForm();
   const chars = marks.reduce((sum, { text }) => sum + text.length, 0);
   const pace = chars ? Math.max(track.seconds / chars, 0.04) : 1 / CHARS_PER_S;
-  return Math.max(0, track.seconds - position + Math.max(0, input.length - chars) * pace);
+  return Math.max(0, track.seconds - position + Math.max(0, whole.length - chars) * pace);
 }
 
 export function stopAll() {
