@@ -42,8 +42,9 @@ if TYPE_CHECKING:
 EXIT_REFUSED = 1
 """The command was understood and could not be done: a bad recording, an unknown voice."""
 EXIT_INTERRUPTED = 130
+SIGNALLED = 128
+"""Exit codes above: stopped by the signal of what is more."""
 TRANSCRIPT_HELP = "what is said in the recording, for models that need to know"
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -166,7 +167,12 @@ def _served(flags: argparse.Namespace) -> int:
     tts_config = load(TTSConfig, vars(flags))
     server_config = load(ServerConfig, vars(flags))
     _warn_of_settings(flags)
-    logging.basicConfig(level=server_config.log_level.upper(), format=LOG_FORMAT)
+
+    from chatterbox.logs import log_formatter
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(log_formatter(server_config.log_format, tty=sys.stderr.isatty()))
+    logging.basicConfig(level=server_config.log_level.upper(), handlers=[handler])
     for chatty in ("uvicorn.error", "httpx"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
@@ -185,9 +191,30 @@ def _served(flags: argparse.Namespace) -> int:
     engine = TTSEngine(tts_config)
 
     def announce(address: str) -> None:
-        print(ready_message(address, engine.info, time.monotonic() - started), flush=True)
+        for note in engine.info.notes:
+            logging.debug("%s", note)
+        keyed = bool(server_config.api_keys.get_secret_value())
+        took_s = time.monotonic() - started
+        said = ready_message(
+            address,
+            engine.info,
+            took_s,
+            voices=len(engine.voices.list()),
+            data_dir=tts_config.data_dir,
+            keyed=keyed,
+        )
+        _print(said)
 
-    return serve(engine, server_config, DIALECTS, sock, announce)
+    code = serve(engine, server_config, DIALECTS, sock, announce)
+    if code > SIGNALLED:
+        _print("Stopped.")
+    return code
+
+
+def _print(said: str) -> None:
+    """To standard output, whatever letters it can show."""
+    encoding = sys.stdout.encoding or "ascii"
+    print(said.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 def _health(flags: argparse.Namespace) -> int:

@@ -1,5 +1,9 @@
 """What a person reads when a command is ready to work."""
 
+import os
+from pathlib import Path
+
+from chatterbox import __version__
 from chatterbox.config import ServerConfig, key_list
 from chatterbox.families.model import ModelInfo
 
@@ -7,16 +11,32 @@ RULE = "*" * 78
 HELLO = "Hello, this is Chatterbox speaking."
 
 
-def ready_message(address: str, info: ModelInfo, took_s: float) -> str:
-    """What a person reads when the server is ready; the curl line works as printed."""
+def ready_message(
+    address: str, info: ModelInfo, took_s: float, *, voices: int, data_dir: Path, keyed: bool
+) -> str:
+    """What a person reads when the server is ready; the curl line works as printed, with a key in
+    place of KEY where there are any."""
+    key = '-H "Authorization: Bearer KEY" ' if keyed else ""
+    device = "CPU" if info.device == "cpu" else info.device
+    home, data = str(Path.home()), str(data_dir)
+    if data.startswith(home + os.sep):
+        data = "~" + data[len(home) :]
+    facts = [
+        f"Chatterbox {__version__}",
+        f"{info.name} {info.precision_text}",
+        device,
+        f"{voices} voice{'' if voices == 1 else 's'}",
+        f"data in {data}",
+        f"ready in {took_s:.1f} s",
+    ]
     lines = [
         *model_notice(info),
-        f"Ready at {address} after {took_s:.1f} s: "
-        f"{info.name}, {info.precision_text}, {info.device}",
-        "",
-        f'  curl --fail-with-body -o hello.wav -F "text={HELLO}" -F stream=false {address}/tts',
-        "",
-        f"Calls: {address}/docs   Health: {address}/health",
+        " · ".join(facts),
+        f"  Open  {address}",
+        f'  Try   curl --fail-with-body -o hello.wav {key}-F "text={HELLO}" -F stream=false'
+        f" {address}/tts",
+        f"  API   {address}/docs",
+        "  Stop  Ctrl-C",
     ]
     return "\n".join(lines)
 
@@ -34,7 +54,9 @@ def model_notice(info: ModelInfo) -> list[str]:
         ]
     if info.slowness:
         lines += [RULE, f"* {info.slowness}", RULE]
-    return [*lines, *(f"Note: {note}" for note in info.notes)]
+    if info.device_note:
+        lines.append(f"Note: {info.device_note}")
+    return lines
 
 
 def exposure_notice(config: ServerConfig) -> list[str]:

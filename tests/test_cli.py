@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from chatterbox import cli
+from chatterbox import __version__, cli
 from chatterbox.console import ready_message
 from chatterbox.families.model import ModelInfo
 
@@ -143,17 +143,34 @@ def test_misspelt_variables_are_warned_of(monkeypatch, capsys):
     assert "there is no setting CHATTERBOX_PROT" in capsys.readouterr().err
 
 
-INFO = ModelInfo("mini", {"language_model": "q4"}, "cpu", "the hub cannot be reached", ("a note",))
+AT = "http://127.0.0.1:8000"
+INFO = ModelInfo(
+    "mini",
+    {"language_model": "q4"},
+    "cpu",
+    "the hub cannot be reached",
+    ("a note",),
+    device_note="no GPU here",
+)
 
 
 def test_the_ready_message_is_loud_where_it_must_be():
-    message = ready_message("http://127.0.0.1:8000", INFO, 1.23)
+    data = Path.home() / "data"
+    message = ready_message(AT, INFO, 1.23, voices=4, data_dir=data, keyed=True)
     assert "NOT Chatterbox Turbo" in message
     assert "Why: the hub cannot be reached." in message
-    assert "Note: a note" in message
-    assert "Ready at http://127.0.0.1:8000 after 1.2 s: mini, q4, cpu" in message
+    assert "a note" not in message
+    assert "Note: no GPU here" in message
+    facts = "mini q4 · CPU · 4 voices · data in ~/data · ready in 1.2 s".replace("/", os.sep)
+    assert f"Chatterbox {__version__} · {facts}" in message
+    assert f"\n  Open  {AT}\n  Try   curl --fail-with-body" in message
+    assert '-H "Authorization: Bearer KEY"' in message
+    assert message.endswith(f"\n  API   {AT}/docs\n  Stop  Ctrl-C")
     full = ModelInfo("ResembleAI/chatterbox-turbo-ONNX", {"language_model": "q4"}, "cpu", None, ())
-    assert "*" not in ready_message("http://127.0.0.1:8000", full, 1.0)
+    quiet = ready_message(AT, full, 1.0, voices=1, data_dir=Path("data"), keyed=False)
+    assert "*" not in quiet
+    assert "Bearer" not in quiet
+    assert "1 voice ·" in quiet
 
 
 def test_serve_prints_a_line_that_works_as_printed():
@@ -166,7 +183,8 @@ def test_serve_prints_a_line_that_works_as_printed():
         env=environment,
     )
     try:
-        line = next(line for line in server.stdout if line.startswith("  curl "))
+        line = next(line for line in server.stdout if line.startswith("  Try "))
+        line = line.removeprefix("  Try ")
         assert "--fail-with-body" in line
         curl = subprocess.run(shlex.split(line), capture_output=True, timeout=60, check=False)
         assert curl.returncode == 0, curl.stderr
@@ -177,7 +195,8 @@ def test_serve_prints_a_line_that_works_as_printed():
         assert np.abs(samples).max() > 0.01
     finally:
         server.terminate()
-        _, log = server.communicate(timeout=15)
+        rest, log = server.communicate(timeout=15)
+    assert rest.splitlines()[-1] == "Stopped."
     assert server.returncode == 143
     assert log.count("chatterbox.requests") == 1, log
     assert "POST /tts status=200 outcome=ok" in log

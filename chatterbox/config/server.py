@@ -74,7 +74,10 @@ class ServerConfig(Settings):
     wyoming_port: int = Field(0, ge=0, le=65535)
     """Port of the Wyoming protocol (usually 10200); 0: off"""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Log level"""
+    """Least important lines that are logged; debug adds page, probes, scrapes and notes"""
+    log_format: Literal["auto", "kv", "json"] = "auto"
+    """Lines of the log; auto: readable on a terminal, else kv; kv: key=value; json: one object a
+    line"""
 
     @property
     def is_local(self) -> bool:

@@ -43,6 +43,7 @@ class ModelInfo:
     fallback: str | None  # why `auto` settled for the embedded model
     notes: tuple[str, ...]  # what else the operator should know
     expected_rtf: float | None = None  # seconds of computing for one of speech, where measured
+    device_note: str = ""  # that of `notes` which says why this device
 
     @property
     def slowness(self) -> str | None:
@@ -79,7 +80,14 @@ class LoadRequest:
         """What is loaded. `notes`: of the family, for the operator."""
         chosen = [self.settings.note] if self.settings.note else []
         precisions, device = self.files.precisions, self.settings.device
-        return ModelInfo(self.name, precisions, device, self.fallback, (*notes, *chosen))
+        return ModelInfo(
+            self.name,
+            precisions,
+            device,
+            self.fallback,
+            (*notes, *chosen),
+            device_note=self.settings.note,
+        )
 
     def sampling(self) -> dict[str, float]:
         """How the model's `generation_config.json` wants its tokens drawn: whatever of it is usable

@@ -109,4 +109,7 @@ def from_http(fault: HTTPException) -> ChatterboxError:
     kind, message = _BY_STATUS.get(
         fault.status_code, (InternalError, "The server could not answer.")
     )
+    allowed = (fault.headers or {}).get("Allow")
+    if kind is MethodNotAllowed and allowed:
+        message = f"This route takes {allowed}."
     return kind(message)

@@ -204,7 +204,7 @@ class HttpProtocol(H11Protocol):
                 h11.EndOfMessage(),
             ):
                 self.transport.write(self.conn.send(event) or b"")
-            log.info("%s", record.line())
+            record.log()
             self._limiter.ended(record)
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True  # its answer has no way out any more

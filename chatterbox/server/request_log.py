@@ -44,6 +44,11 @@ OK = "ok"
 _CLIENT_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
 _KEY = "chatterbox.record"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WS"})
+_QUIET = frozenset(
+    {"/", "/docs", "/page/{name}", "/metrics", "/healthz"}
+    | {"/health", "/health/live", "/health/ready"}
+)
+"""Routes that pages, probes and scrapes ask for all day: their lines are for debugging."""
 _STARTS = ("http.response.start", "websocket.http.response.start")
 OVER_LIMIT_RETRY_S = 5.0
 OVER_LIMIT = "chatterbox.over_limit"
@@ -82,24 +87,33 @@ class AccessRecord:
         self.failed(error)
         return error_response(error, self.id, headers, shape=self.shape)
 
-    def line(self) -> str:
-        """The one log line: no text, no audio, no key, nothing the client chose but its id."""
-        parts = [
-            f"{self.method} {self.route}",
-            f"status={self.status or '-'}",
-            f"outcome={self.outcome}",
-            f"ms={(time.monotonic() - self.started) * 1000:.0f}",
-        ]
+    def log(self) -> None:
+        """Write the one log line: no text, no audio, no key, nothing the client chose but its id.
+        `request` of the log record has its fields, for other forms (`console.py`)."""
+        fields = {
+            "status": str(self.status or "-"),
+            "outcome": self.outcome,
+            "ms": f"{(time.monotonic() - self.started) * 1000:.0f}",
+        }
         if (report := self.report) is not None:
             first = report.first_audio_s
-            parts += [
-                f"segments={report.segments}",
-                f"codes={report.codes}",
-                f"audio_s={report.audio_s:.2f}",
-                f"first_ms={first * 1000:.0f}" if first is not None else "first_ms=-",
-                f"rtf={report.rtf:.3f}",
-            ]
-        return " ".join([*parts, f"id={self.id}"])
+            fields |= {
+                "segments": str(report.segments),
+                "codes": str(report.codes),
+                "audio_s": f"{report.audio_s:.2f}",
+                "first_ms": f"{first * 1000:.0f}" if first is not None else "-",
+                "rtf": f"{report.rtf:.3f}",
+            }
+        fields["id"] = self.id
+        quiet = self.route in _QUIET and self.outcome != InternalError.code
+        log.log(
+            logging.DEBUG if quiet else logging.INFO,
+            "%s %s %s",
+            self.method,
+            self.route,
+            " ".join(f"{name}={value}" for name, value in fields.items()),
+            extra={"request": {"method": self.method, "route": self.route, **fields}},
+        )
 
 
 Ended = Callable[[AccessRecord], None]
@@ -174,7 +188,7 @@ class RequestLog:
             if scope["type"] == "http" or record.status is not None:
                 path = getattr(scope.get("route"), "path", None)  # never what was asked for
                 record.route = path if isinstance(path, str) else OTHER_ROUTE
-                log.info("%s", record.line())
+                record.log()
                 self._ended(record)
 
 

@@ -151,7 +151,7 @@ class Log(logging.Handler):
     """Every line that anybody logs."""
 
     def __init__(self) -> None:
-        super().__init__(logging.INFO)
+        super().__init__(logging.DEBUG)
         self.setFormatter(logging.Formatter("%(name)s %(message)s"))
         self.lines: list[str] = []
 
@@ -199,6 +199,7 @@ class Rig:
         self._level = root.level
         root.addHandler(self.log)
         root.setLevel(logging.INFO)
+        logging.getLogger("chatterbox.requests").setLevel(logging.DEBUG)  # probes too
         logging.getLogger("httpx").setLevel(logging.WARNING)
         logging.getLogger("uvicorn.error").addFilter(worth_logging)  # as `serve` does
         self._server = Server(http_config(self._counted, self.app.limiter))

@@ -405,6 +405,7 @@ async def test_f59_other_ways_to_ask(rig):
             answer = await rig.client.patch(path)
             error_of(answer, 405, "method_not_allowed")
             assert answer.headers["allow"]
+        assert "This route takes POST." in (await rig.client.get("/tts")).text
         error_of(await rig.client.options("/tts"), 405, "method_not_allowed")
         error_of(await rig.client.request("BREW", "/tts"), 405, "method_not_allowed")
         old = await answer_of(rig, b"GET /health/live HTTP/1.0\r\n\r\n")

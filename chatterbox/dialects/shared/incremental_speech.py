@@ -302,5 +302,5 @@ def _recorded(route: str, ended: Ended) -> Iterator[AccessRecord]:
         record.failed(InternalError("The server failed on this text."))
         raise
     finally:
-        log.info("%s", record.line())
+        record.log()
         ended(record)

@@ -78,8 +78,8 @@ def _address(process: subprocess.Popen[str]) -> str:
     seen = ""
     for line in process.stdout:
         seen += line
-        if line.startswith("Ready at "):
-            return line.split()[2]
+        if line.startswith("  Open "):
+            return line.split()[1]
     raise AssertionError(seen)
 
 
