@@ -71,7 +71,8 @@ def sockets(routes: list[BaseRoute]) -> Iterator[APIWebSocketRoute]:
 
 def metrics() -> str:
     families = app().metrics.families()
-    rows = [[f"`{f.name}`", f.type, f.documentation] for f in families]
+    ends = {"counter": "_total"}
+    rows = [[f"`{f.name}{ends.get(f.type, '')}`", f.type, f.documentation] for f in families]
     return table(["metric", "type", "meaning"], rows)
 
 
@@ -92,8 +93,8 @@ PAGES = {
     ),
     "settings": (
         "Settings",
-        "Set by flag (`./run.sh --max-batch-size 8`), environment "
-        "(`CHATTERBOX_MAX_BATCH_SIZE=8`) or `.env`, in that order.\n"
+        "Set by flag (`./run.sh --max-sequences 8`), environment "
+        "(`CHATTERBOX_MAX_SEQUENCES=8`) or `.env`, in that order.\n"
         "A wrong value is one line on standard error and exit code 2.",
         settings,
     ),
@@ -106,7 +107,9 @@ PAGES = {
     ),
     "metrics": (
         "Metrics",
-        "`/metrics` answers JSON, or Prometheus text when `Accept` asks for `text/plain`.",
+        "`/metrics` answers JSON, or Prometheus text when `Accept` asks for `text/plain`.\n"
+        "These are Prometheus' names; a histogram's end in `_bucket`, `_sum` and `_count`.\n"
+        "Scrape config, alerts and a dashboard: [monitoring.md](../monitoring.md).",
         metrics,
     ),
 }
