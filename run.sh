@@ -26,7 +26,7 @@ usage() {
 ./run.sh test --soak [MINUTES] use it for two hours, or so many minutes, and show what has grown
 ./run.sh setup                 only set up the server
 
-`serve --help`, `say --help` and so on list the flags. Settings are also read from CHATTERBOX_*
+`serve --help`, `say --help` and so on list the flags, `--help-all` all of them. Settings are also read from CHATTERBOX_*
 and from a file .env. PYTHON=/path/to/python chooses the interpreter for .venv.
 TEXT
 }

@@ -6,6 +6,7 @@ A room is imported only once its command is run, so that `--help` is quick.
 import argparse
 import asyncio
 import contextlib
+import difflib
 import logging
 import os
 import sys
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from chatterbox import __version__
 from chatterbox.config import (
+    HelpFormatter,
     ServerConfig,
     Settings,
     TTSConfig,
@@ -44,12 +46,35 @@ EXIT_REFUSED = 1
 EXIT_INTERRUPTED = 130
 SIGNALLED = 128
 """Exit codes above: stopped by the signal of what is more."""
+HELP_ALL = "--help-all"
+FEW = ("model", "model_dtype", "data_dir", "device", "temperature")
+"""Settings that commands without a server show in `--help`, beside their own flags."""
+EXAMPLES = {
+    "serve": (
+        "serve",
+        "serve --port 9000 --model mini",
+        "serve --device cuda --max-concurrent-requests 32",
+    ),
+    "say": (
+        'say "Hello there."',
+        'say "Hello there." --voice me.wav --out hello.mp3',
+        "say - --seed 7 < text.txt",
+    ),
+    "voices": (
+        "voices",
+        "voices add me.wav --name me",
+        "voices export me me.voice",
+    ),
+}
 TRANSCRIPT_HELP = "what is said in the recording, for models that need to know"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    flags = _parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    flags, unknown = _parser(full=HELP_ALL in words).parse_known_args(words)
+    if unknown:
+        flags.parser.error(_not_understood(flags.parser, unknown))
     try:
         code: int = flags.run(flags)
     except ConfigError as fault:
@@ -66,7 +91,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _not_understood(parser: argparse.ArgumentParser, words: Sequence[str]) -> str:
+    """What was not understood, and what may have been meant."""
+    wrong = next((word.split("=")[0] for word in words if word.startswith("--")), "")
+    known = [flag for action in parser._actions for flag in action.option_strings]
+    near = difflib.get_close_matches(wrong, known, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"unrecognized arguments: {' '.join(words)}{hint}"
+
+
+def _parser(*, full: bool = False) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="chatterbox",
         description="Text and a few seconds of a voice in, that voice speaking out.",
@@ -79,13 +113,22 @@ def _parser() -> argparse.ArgumentParser:
     def command(
         run: Callable[[argparse.Namespace], int], usage: str, said: str, *configs: type[Settings]
     ) -> argparse.ArgumentParser:
+        name = usage.split()[0]
+        examples = "".join(f"\n  chatterbox {example}" for example in EXAMPLES.get(name, ()))
         made = commands.add_parser(
-            usage.split()[0], help=said, usage=f"chatterbox {usage}", allow_abbrev=False
+            name,
+            help=said,
+            usage=f"chatterbox {usage}",
+            description=said[0].upper() + said[1:] + "." + examples,
+            formatter_class=HelpFormatter,
+            allow_abbrev=False,
         )
-        made.set_defaults(run=run)
-        for config in configs:
-            add_flags(made, config)
-        add_flags(made, TTSConfig)
+        made.set_defaults(run=run, parser=made)
+        made.add_argument(HELP_ALL, action="help", help="every flag, with what it does")
+        if ServerConfig in configs:
+            add_flags(made, *configs, TTSConfig, full=full)
+        else:
+            add_flags(made, TTSConfig, shown=FEW, full=full)
         return made
 
     command(_serve, "serve [FLAGS]", "run the server", ServerConfig)
@@ -97,7 +140,13 @@ def _parser() -> argparse.ArgumentParser:
     say.add_argument("text", help="what to say; - reads it from standard input")
     say.add_argument("--voice", metavar="FILE|NAME", help="a recording, or a voice's id or name")
     say.add_argument("--transcript", metavar="TEXT", help=TRANSCRIPT_HELP)
-    say.add_argument("--out", type=Path, default=Path("speech.wav"), metavar="FILE")
+    say.add_argument(
+        "--out",
+        type=Path,
+        default=Path("speech.wav"),
+        metavar="FILE (speech.wav)",
+        help="its ending is the format",
+    )
     say.add_argument("--seed", type=int, metavar="N", help="equal seeds, equal speech")
 
     voices = command(
@@ -105,17 +154,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     voices.set_defaults(action="list")
     actions = voices.add_subparsers(metavar="ACTION", dest="action", prog="chatterbox voices")
-    actions.add_parser("list", help="all voices (the default action)")
-    add = actions.add_parser("add", help="register a recording")
+
+    def action(name: str, said: str) -> argparse.ArgumentParser:
+        made = actions.add_parser(
+            name, help=said, formatter_class=HelpFormatter, allow_abbrev=False
+        )
+        made.add_argument(HELP_ALL, action="help", help="every flag, with what it does")
+        add_flags(made, TTSConfig, shown=(), full=full)
+        return made
+
+    action("list", "all voices (the default action)")
+    add = action("add", "register a recording")
     add.add_argument("file", type=Path)
     add.add_argument("--name")
     add.add_argument("--transcript", metavar="TEXT", help=TRANSCRIPT_HELP)
-    delete = actions.add_parser("delete", help="forget a voice")
+    delete = action("delete", "forget a voice")
     delete.add_argument("voice", metavar="ID|NAME")
-    export = actions.add_parser("export", help="write a voice to one file")
+    export = action("export", "write a voice to one file")
     export.add_argument("voice", metavar="ID|NAME")
     export.add_argument("file", type=Path)
-    take = actions.add_parser("import", help="read a voice that was exported")
+    take = action("import", "read a voice that was exported")
     take.add_argument("file", type=Path)
 
     command(_compile, "compile [FLAGS]", "compile the model now, so that the first start need not")

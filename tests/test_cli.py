@@ -212,3 +212,54 @@ def test_compile_prepares_what_a_start_opens(tmp_path, capsys):
     again = capsys.readouterr()
     assert "compiling" not in again.err
     assert again.out.splitlines()[:2] == first.out.splitlines()[:2]
+
+
+def helped(*words: str, capsys) -> list[str]:
+    with pytest.raises(SystemExit) as leaving:
+        cli.main(words)
+    assert leaving.value.code == 0
+    return capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize(("command", "lines"), [("serve", 60), ("say", 25), ("voices", 25)])
+def test_help_is_short_and_help_all_is_whole(command, lines, capsys):
+    short = helped(command, "--help", capsys=capsys)
+    assert len(short) <= lines
+    assert sum(f"  chatterbox {command}" in line for line in short) == 3
+    assert any(line.split()[:1] == ["--model"] and "(auto)" in line for line in short)
+    assert any("{auto,cpu,cuda} (auto)" in line for line in short)
+    assert not any("--sdpa-kernel" in line for line in short)
+    whole = "\n".join(helped(command, "--help-all", capsys=capsys))
+    assert "--sdpa-kernel N (3)" in whole
+    assert "Expert:" in whole
+    assert "--temperature X" in whole
+
+
+def test_flags_go_before_and_after_an_action(capsys):
+    for words in (("--device", "cpu", "list"), ("list", "--device", "cpu")):
+        assert cli.main(["voices", *words]) == 0
+    assert cli.main(["voices", "list", "--device", "tpu"]) == 2
+    assert "--device='tpu'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["serve", "--prt", "9"], "--port"),
+        (["say", "hello", "--temprature=1"], "--temperature"),
+        (["voices", "list", "--modle", "mini"], "--model"),
+    ],
+)
+def test_a_misspelt_flag_is_answered_with_the_one_meant(words, meant, capsys):
+    with pytest.raises(SystemExit) as leaving:
+        cli.main(words)
+    said = capsys.readouterr().err
+    assert leaving.value.code == 2
+    assert f"did you mean {meant}?" in said
+    assert f"usage: chatterbox {words[0]}" in said
+
+
+def test_misspelt_lines_of_the_env_file_are_warned_of(tmp_path, capsys):
+    (tmp_path / ".env").write_text("CHATTERBOX_PROT=9000\nOTHER=1\n")
+    assert cli.main(["voices"]) == 0
+    assert "there is no setting CHATTERBOX_PROT; ignored" in capsys.readouterr().err

@@ -6,12 +6,14 @@ The only room that reads environment variables.
 import os
 from collections.abc import Sequence
 
+from dotenv import dotenv_values
+
+from chatterbox.config.flags import HelpFormatter, add_flags
 from chatterbox.config.server import MAX_KEY_CHARS, MIN_KEY_CHARS, ServerConfig, key_list
 from chatterbox.config.sources import (
     ENV_PREFIX,
     RENAMED,
     Settings,
-    add_flags,
     environment_for_child,
     load,
     notify_socket,
@@ -36,10 +38,10 @@ CONFIGS: tuple[type[Settings], ...] = (TTSConfig, ServerConfig)
 
 
 def unknown_environment(names: Sequence[str] | None = None) -> list[str]:
-    """`CHATTERBOX_*` variables that no setting reads (a misspelling is worth a warning)."""
+    """`CHATTERBOX_*` variables, and lines of `.env`, that no setting reads: misspelt, perhaps."""
     fields = [*RENAMED, *(name for config in CONFIGS for name in config.model_fields)]
     known = {ENV_PREFIX + name.upper() for name in fields}
-    present = names if names is not None else list(os.environ)
+    present = names if names is not None else {*os.environ, *dotenv_values(".env")}
     return sorted(n for n in present if n.upper().startswith(ENV_PREFIX) and n.upper() not in known)
 
 
@@ -49,6 +51,7 @@ __all__ = [
     "MIN_KEY_CHARS",
     "RENAMED",
     "SAMPLING",
+    "HelpFormatter",
     "MaxNewTokens",
     "MinP",
     "PenaltyWindow",

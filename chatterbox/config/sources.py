@@ -3,7 +3,6 @@
 A renamed setting is still accepted by its old name for one version (`RENAMED`).
 """
 
-import argparse
 import os
 import re
 from typing import Any, TypeVar
@@ -94,26 +93,6 @@ class Settings(BaseSettings):
             _Renamed(settings_cls),
             _RenamedInFile(settings_cls, env_file=env_file),
         )
-
-
-def add_flags(parser: argparse.ArgumentParser, config: type[Settings]) -> None:
-    """One `--flag-name` for each field; values are checked by the config class, not here."""
-    group = parser.add_argument_group(config.__name__)
-    for name, field in config.model_fields.items():
-        group.add_argument(
-            "--" + name.replace("_", "-"),
-            dest=name,
-            default=argparse.SUPPRESS,
-            metavar="VALUE",
-            help=(field.description or "").replace("%", "%%"),
-        )
-        if old := OLD_NAMES.get(name):
-            group.add_argument(
-                "--" + old.replace("_", "-"),
-                dest=old,
-                default=argparse.SUPPRESS,
-                help=argparse.SUPPRESS,
-            )
 
 
 def load(config: type[C], flags: dict[str, Any] | None = None) -> C:
