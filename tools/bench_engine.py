@@ -1,9 +1,10 @@
 """Engine time outside the graphs: milliseconds of the loop's CPU time a step, by rows.
 
 Drives the real loop, language model and sampler; every call into onnxruntime is clocked and taken
-off. Nothing is decoded. Only this thread's own time counts, whatever else runs.
-`python tools/bench_engine.py --rows 1,2,4,8,16` (goal: at most 0.5 ms + 0.1 ms per row at 6563
-logits).
+off. Nothing is decoded. Only this thread's own time counts, whatever else runs. Beside it the
+sampler alone. Logits of random weights are flatter than any model's, which costs the most:
+`--spread` puts normal ones of that deviation in their place.
+`python tools/bench_engine.py --model DIR --rows 1,2,4,8,16` (goal: at most 0.5 ms + 0.1 ms per row)
 """
 
 import argparse
@@ -20,17 +21,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import onnxruntime as ort
 
-from chatterbox.arrays import SAMPLE_RATE_HZ
+from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.config import TTSConfig
 from chatterbox.engine.generation_loop import GenerationLoop
 from chatterbox.engine.outbox import Outbox, PlaybackClock
-from chatterbox.engine.sampler import Sampling
+from chatterbox.engine.sampler import Sampler, Sampling, uniforms
 from chatterbox.engine.sequence import SegmentRequest, Take
 from chatterbox.engine.stats import Counters
 from chatterbox.families.base import Voice
 from chatterbox.families.load import load_model
 from chatterbox.families.model import LoadedModel
-from chatterbox.families.turbo.spec import STOP_CODE, TURBO
 
 GOAL_BASE_MS, GOAL_ROW_MS = 0.5, 0.1
 PHRASE = "The quick brown fox jumps over the lazy dog while the farmer looks on. "
@@ -56,23 +56,27 @@ class Clock:
 
 
 class Endless:
-    """The model, made never to stop, so that every step has all its rows."""
+    """The model, made never to stop, so that every step has all its rows; with `made` logits
+    [n, vocabulary] instead of its own, if any."""
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
+    def __init__(self, model: Any, stop: frozenset[int], made: F32 | None) -> None:
+        self._model, self._stop, self._made = model, sorted(stop), made
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
     def prefill(self, slot: int, prompt: Any) -> Any:
-        return self._without_stop(self._model.prefill(slot, prompt))
+        return self._without_stop(self._model.prefill(slot, prompt), slot)
 
     def decode(self, slots: Any, tokens: Any) -> Any:
-        return self._without_stop(self._model.decode(slots, tokens))
+        logits = self._model.decode(slots, tokens)
+        at = int(tokens[0]) % (len(self._made) - len(slots)) if self._made is not None else 0
+        return self._without_stop(logits, slice(at, at + len(slots)))
 
-    @staticmethod
-    def _without_stop(logits: Any) -> Any:
-        logits[..., STOP_CODE] = -1e4
+    def _without_stop(self, logits: Any, at: int | slice) -> Any:
+        if self._made is not None:
+            logits = self._made[at]
+        logits[..., self._stop] = -1e4
         return logits
 
 
@@ -87,21 +91,28 @@ class Silence:
 
 
 def reference_voice(model: LoadedModel) -> Voice:
-    """A voice from two seconds of a made tone: its content does not matter here."""
+    """The model's own voice, or one from a made tone: its content does not matter here."""
+    if model.fixed:
+        return Voice("own", model.fixed.data(model.fixed.default))
+    assert model.cloned
     time_s = np.arange(6 * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
     tone = 0.1 * np.sin(2 * np.pi * 140 * time_s) * (1 + np.sin(2 * np.pi * 3 * time_s))
     return Voice("tone", model.cloned.encode(tone.astype(np.float32), None))
 
 
-def overhead_ms(model: LoadedModel, clock: Clock, voice: Voice, rows: int, steps: int) -> float:
+def overhead_ms(
+    model: LoadedModel, clock: Clock, voice: Voice, rows: int, steps: int, made: F32 | None = None
+) -> float:
     """Median time of one turn of the loop outside onnxruntime, with `rows` rows running."""
-    loop = GenerationLoop(Endless(model.language_model), Silence(), Counters(), TURBO)
+    family = model.family
+    endless = Endless(model.language_model, family.tokens.stop, made)
+    loop = GenerationLoop(endless, Silence(), Counters(), family)
     jobs = [
         SegmentRequest(
             voice=voice,
             prompt=model.prompts.prompt(PHRASE, voice),
             text_chars=1000,  # so that the guard's budget is never met
-            sampling=Sampling(**TURBO.sampling),
+            sampling=Sampling.first_said(family.sampling),
             max_tokens=steps + 2 * rows + 8,
             seed=seed,
             index=0,
@@ -125,11 +136,28 @@ def overhead_ms(model: LoadedModel, clock: Clock, voice: Voice, rows: int, steps
     return statistics.median(turns) * 1e3
 
 
+def sampler_ms(model: LoadedModel, logits: F32, rows: int, steps: int) -> float:
+    """Median time of one draw for `rows` rows, beginning at all places of their frames."""
+    tokens, sampling = model.family.tokens, Sampling.first_said(model.family.sampling)
+    sampler, turns = Sampler(rows, tokens), []
+    for slot in range(rows):
+        sampler.begin(slot, sampling, uniforms(slot, 0, 0, steps + len(tokens.starts)))
+        for _ in range(slot % len(tokens.starts)):
+            sampler.sample(logits[slot : slot + 1], [slot])
+    for step in range(steps):
+        at = step % (len(logits) - rows)
+        started = time.thread_time()
+        sampler.sample(logits[at : at + rows], list(range(rows)))
+        turns.append(time.thread_time() - started)
+    return statistics.median(turns) * 1e3
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="mini")
     parser.add_argument("--rows", default="1,2,4,8,16")
     parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--spread", type=float, default=0, help="of logits; 0: the model's own")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     clock = Clock()
@@ -138,13 +166,25 @@ def main() -> None:
     model = load_model(config, print)
     voice = reference_voice(model)
     print(f"{model.info.name} {model.info.precision_text} on {model.info.device}")
-    print(f"{'rows':>5} {'outside ms':>11} {'goal ms':>8}")
+    made: F32 | None = None
+    if arguments.spread:
+        shape = max(rows) + 50, model.family.tokens.vocabulary
+        made = np.random.default_rng(0).normal(0, arguments.spread, shape).astype(np.float32)
+        logits = made
+    else:
+        own = model.language_model.prefill(0, model.prompts.prompt(PHRASE, voice))
+        logits = np.tile(own, (max(rows) + 50, 1))
+        model.language_model.free(0)
+    print(f"{'rows':>5} {'outside ms':>11} {'goal ms':>8} {'sampler ms':>11}")
     table = []
     for count in rows:
-        measured = overhead_ms(model, clock, voice, count, arguments.steps)
+        measured = overhead_ms(model, clock, voice, count, arguments.steps, made)
         goal = GOAL_BASE_MS + GOAL_ROW_MS * count
-        table.append({"rows": count, "outside_ms": measured, "goal_ms": goal})
-        print(f"{count:5d} {measured:11.3f} {goal:8.2f}{'' if measured <= goal else '  over'}")
+        alone = sampler_ms(model, logits, count, arguments.steps)
+        row = {"rows": count, "outside_ms": measured, "goal_ms": goal, "sampler_ms": alone}
+        table.append(row)
+        over = "" if measured <= goal else "  over"
+        print(f"{count:5d} {measured:11.3f} {goal:8.2f} {alone:11.3f}{over}")
     if arguments.json:
         arguments.json.write_text(json.dumps(table, indent=1))
 
