@@ -9,8 +9,10 @@ import re
 import httpx
 import msgpack
 import numpy as np
+import openai
 import pytest
 from dialects.live import live, talking
+from elevenlabs.client import AsyncElevenLabs
 
 from chatterbox.families.base import DecodeJob, Window
 
@@ -48,6 +50,21 @@ async def test_openai(client):
     assert len(answer.content) > FRAME
     models = (await client.get("/v1/models")).json()
     assert models["data"][0]["id"] == "orpheus-3b-0.1-ft-ONNX"
+
+
+async def test_the_libraries_of_openai_and_elevenlabs(server, client):
+    sdk = openai.AsyncOpenAI(base_url=server.http + "/v1", api_key="none", http_client=client)
+    drawn = {"temperature": 0.4, "top_p": 0.8, "repetition_penalty": 1.3, "max_tokens": 140}
+    said = {"model": "orpheus", "input": "Hello.", "response_format": "pcm", "extra_body": drawn}
+    heard = await sdk.audio.speech.create(voice="leo", **said)
+    assert 0 < len(heard.content) <= 2 * 20 * FRAME
+    with pytest.raises(openai.NotFoundError):
+        await sdk.audio.speech.create(voice="julia", **said)
+    other = AsyncElevenLabs(base_url=server.http, api_key="none", httpx_client=client)
+    names = [voice.voice_id for voice in (await other.voices.get_all()).voices]
+    assert names[:2] == ["tara", "leah"]
+    sound = other.text_to_speech.stream("dan", text="Hello.", output_format="pcm_24000")
+    assert sum([len(piece) async for piece in sound]) > FRAME
 
 
 async def test_what_is_loaded_and_how_fast_it_is(client):
