@@ -13,6 +13,7 @@ import pytest
 
 from chatterbox.errors import (
     AudioTooShort,
+    ConfigError,
     GenerationFailed,
     InvalidVoiceFile,
     InvalidVoiceId,
@@ -271,12 +272,14 @@ def test_a_changed_clip_is_encoded_again(tmp_path):
     assert library.skipped == ()
 
 
-def test_a_default_voice_that_is_not_there(tmp_path, caplog):
+def test_a_default_voice_that_is_not_there(tmp_path):
     library = open_library(tmp_path, default_voice="Anna")
-    assert "Anna" in caplog.text
+    with pytest.raises(ConfigError, match="CHATTERBOX_DEFAULT_VOICE=Anna"):
+        library.check_default()
     with pytest.raises(VoiceNotFound):
         library.get(None)
     library.register(ANNA, "Anna")
+    library.check_default()
     assert library.get(None) is library.get("anna")
 
 
