@@ -6,22 +6,19 @@ A room is imported only once its command is run, so that `--help` is quick.
 import argparse
 import asyncio
 import contextlib
-import difflib
 import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from chatterbox import __version__
+from chatterbox.command_line import HELP_ALL, command_line, not_understood
 from chatterbox.config import (
-    HelpFormatter,
     ServerConfig,
-    Settings,
     TTSConfig,
-    add_flags,
     load,
     renamed_settings,
     unknown_environment,
@@ -46,35 +43,14 @@ EXIT_REFUSED = 1
 EXIT_INTERRUPTED = 130
 SIGNALLED = 128
 """Exit codes above: stopped by the signal of what is more."""
-HELP_ALL = "--help-all"
-FEW = ("model", "model_dtype", "data_dir", "device", "temperature")
-"""Settings that commands without a server show in `--help`, beside their own flags."""
-EXAMPLES = {
-    "serve": (
-        "serve",
-        "serve --port 9000 --model mini",
-        "serve --device cuda --max-concurrent-requests 32",
-    ),
-    "say": (
-        'say "Hello there."',
-        'say "Hello there." --voice me.wav --out hello.mp3',
-        "say - --seed 7 < text.txt",
-    ),
-    "voices": (
-        "voices",
-        "voices add me.wav --name me",
-        "voices export me me.voice",
-    ),
-}
-TRANSCRIPT_HELP = "what is said in the recording, for models that need to know"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     words = sys.argv[1:] if argv is None else argv
-    flags, unknown = _parser(full=HELP_ALL in words).parse_known_args(words)
+    flags, unknown = command_line(COMMANDS, full=HELP_ALL in words).parse_known_args(words)
     if unknown:
-        flags.parser.error(_not_understood(flags.parser, unknown))
+        flags.parser.error(not_understood(flags.parser, unknown))
     try:
         code: int = flags.run(flags)
     except ConfigError as fault:
@@ -89,104 +65,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     return code
-
-
-def _not_understood(parser: argparse.ArgumentParser, words: Sequence[str]) -> str:
-    """What was not understood, and what may have been meant."""
-    wrong = next((word.split("=")[0] for word in words if word.startswith("--")), "")
-    known = [flag for action in parser._actions for flag in action.option_strings]
-    near = difflib.get_close_matches(wrong, known, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return f"unrecognized arguments: {' '.join(words)}{hint}"
-
-
-def _parser(*, full: bool = False) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="chatterbox",
-        description="Text and a few seconds of a voice in, that voice speaking out.",
-        epilog="Every setting is also read from CHATTERBOX_<NAME> and from a file `.env`.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"chatterbox {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-
-    def command(
-        run: Callable[[argparse.Namespace], int], usage: str, said: str, *configs: type[Settings]
-    ) -> argparse.ArgumentParser:
-        name = usage.split()[0]
-        examples = "".join(f"\n  chatterbox {example}" for example in EXAMPLES.get(name, ()))
-        made = commands.add_parser(
-            name,
-            help=said,
-            usage=f"chatterbox {usage}",
-            description=said[0].upper() + said[1:] + "." + examples,
-            formatter_class=HelpFormatter,
-            allow_abbrev=False,
-        )
-        made.set_defaults(run=run, parser=made)
-        made.add_argument(HELP_ALL, action="help", help="every flag, with what it does")
-        if ServerConfig in configs:
-            add_flags(made, *configs, TTSConfig, full=full)
-        else:
-            add_flags(made, TTSConfig, shown=FEW, full=full)
-        return made
-
-    command(_serve, "serve [FLAGS]", "run the server", ServerConfig)
-    say = command(
-        _say,
-        "say TEXT [--voice FILE|NAME] [--out FILE] [--seed N] [FLAGS]",
-        "speak into a file, without a server",
-    )
-    say.add_argument("text", help="what to say; - reads it from standard input")
-    say.add_argument("--voice", metavar="FILE|NAME", help="a recording, or a voice's id or name")
-    say.add_argument("--transcript", metavar="TEXT", help=TRANSCRIPT_HELP)
-    say.add_argument(
-        "--out",
-        type=Path,
-        default=Path("speech.wav"),
-        metavar="FILE (speech.wav)",
-        help="its ending is the format",
-    )
-    say.add_argument("--seed", type=int, metavar="N", help="equal seeds, equal speech")
-
-    voices = command(
-        _voices, "voices [FLAGS] [list | add | delete | export | import]", "list and manage voices"
-    )
-    voices.set_defaults(action="list")
-    actions = voices.add_subparsers(metavar="ACTION", dest="action", prog="chatterbox voices")
-
-    def action(name: str, said: str) -> argparse.ArgumentParser:
-        made = actions.add_parser(
-            name, help=said, formatter_class=HelpFormatter, allow_abbrev=False
-        )
-        made.add_argument(HELP_ALL, action="help", help="every flag, with what it does")
-        add_flags(made, TTSConfig, shown=(), full=full)
-        return made
-
-    action("list", "all voices (the default action)")
-    add = action("add", "register a recording")
-    add.add_argument("file", type=Path)
-    add.add_argument("--name")
-    add.add_argument("--transcript", metavar="TEXT", help=TRANSCRIPT_HELP)
-    delete = action("delete", "forget a voice")
-    delete.add_argument("voice", metavar="ID|NAME")
-    export = action("export", "write a voice to one file")
-    export.add_argument("voice", metavar="ID|NAME")
-    export.add_argument("file", type=Path)
-    take = action("import", "read a voice that was exported")
-    take.add_argument("file", type=Path)
-
-    command(_compile, "compile [FLAGS]", "compile the model now, so that the first start need not")
-    health = command(
-        _health,
-        "health [--pid PID] [FLAGS]",
-        "ask whether a server is alive: exit code 0 or 1",
-        ServerConfig,
-    )
-    health.add_argument(
-        "--pid", type=int, metavar="PID", help="a process with the server's flags (Linux)"
-    )
-    return parser
 
 
 def _complain(line: str, code: int) -> int:
@@ -279,7 +157,7 @@ def _health(flags: argparse.Namespace) -> int:
     from chatterbox.health import fault_of_server, words_of
 
     words = words_of(flags.pid) if flags.pid is not None else []
-    given = vars(_parser().parse_args(words)) if words else {}
+    given = vars(command_line(COMMANDS).parse_args(words)) if words else {}
     fault = fault_of_server({**given, **vars(flags)})
     return 0 if fault is None else _complain(fault, EXIT_REFUSED)
 
@@ -391,3 +269,12 @@ def _engine(flags: argparse.Namespace) -> "Iterator[TTSEngine]":
         yield engine
     finally:
         engine.close()
+
+
+COMMANDS = {
+    "serve": _serve,
+    "say": _say,
+    "voices": _voices,
+    "compile": _compile,
+    "health": _health,
+}

@@ -52,11 +52,11 @@ def nan_logits(rig, key: str) -> None:
 def id_out_of_range(rig, key: str) -> None:
     sample = Sampler.sample
 
-    def broken(sampler, logits, slots, draws, positions):
+    def broken(sampler, logits, slots):
         keys = [rig.model.held[slot][1][0] for slot in slots]
         if key in keys:
             raise IndexError("index 6563 is out of bounds")
-        return sample(sampler, logits, slots, draws, positions)
+        return sample(sampler, logits, slots)
 
     rig.patch.setattr(Sampler, "sample", broken)
 
