@@ -194,13 +194,13 @@ def test_a_voice_whose_encoding_breaks_keeps_no_other_from_being_prepared(engine
 
 def test_a_registration_is_rehearsed_before_the_first_one(engine):
     known = engine.voices.list()
-    assert decode_children() == []
+    others = set(decode_children())  # of engines that other tests keep for their module
     engine.prepare_voices()
     assert ended("preparing voices")
-    (child,) = decode_children()
+    (child,) = set(decode_children()) - others
     assert engine.voices.list() == known
     engine.voices.register(encoded(babble(1.5)))
-    assert decode_children() == [child]
+    assert set(decode_children()) - others == {child}
 
 
 def test_a_rehearsal_that_fails_keeps_no_voice_from_being_prepared(monkeypatch, tmp_path):
