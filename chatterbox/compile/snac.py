@@ -15,8 +15,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper
 
 from chatterbox.arrays import I64
-from chatterbox.compile.decoder.errors import NotSplittable
-from chatterbox.compile.decoder.graph_edit import before, index, inlined
+from chatterbox.compile.decoder.graph_edit import NotSplittable, before, index, inlined
 from chatterbox.compile.decoder.random_ops import find_randoms
 from chatterbox.compile.snac_graph import carrying, cropped, draws_in_single, with_noise
 from chatterbox.errors import ModelError, first_line

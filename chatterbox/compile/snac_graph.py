@@ -9,8 +9,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from chatterbox.compile.decoder.errors import NotSplittable
-from chatterbox.compile.decoder.graph_edit import cut_out, index, stored_values
+from chatterbox.compile.decoder.graph_edit import NotSplittable, cut_out, index, stored_values
 from chatterbox.compile.decoder.random_ops import RANDOM_OPS
 from chatterbox.runtime.decoder.graph_io import RandomOp
 from chatterbox.runtime.decoder.snac import BLOCKS, crop_name, noise_name

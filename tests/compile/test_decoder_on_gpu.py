@@ -22,8 +22,8 @@ from chatterbox.compile.decoder.compiler import compile_decoder
 from chatterbox.compile.decoder.device_sizes import crossing
 from chatterbox.compile.decoder.equivalence import judges
 from chatterbox.compile.decoder.graph_edit import inlined
-from chatterbox.compile.decoder.noise_in_graph import draw_from_table
 from chatterbox.compile.decoder.phase_carry import carry_over, find_sums
+from chatterbox.compile.decoder.random_ops import draw_from_table
 from chatterbox.errors import ModelError
 from chatterbox.runtime.decoder.graph_io import RandomOp
 from chatterbox.runtime.decoder.noise_table import RowLayout

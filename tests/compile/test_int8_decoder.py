@@ -13,8 +13,7 @@ from onnx import helper, numpy_helper
 
 from chatterbox.compile.decoder.int8_convs import convs_in_int8
 from chatterbox.compile.decoder.int8_matmul import products_in_int8
-from chatterbox.compile.lm.quantize import quantize_blocks
-from chatterbox.compile.lm.weights import Dense
+from chatterbox.compile.lm.weights import Dense, quantize_blocks
 from tools.decoder.graph import FLOAT, Graph
 
 # --- 8 bits

@@ -8,8 +8,7 @@ import pytest
 from compile.graphs import FLOAT_KIND, model_of, run
 from onnx import helper, parser
 
-from chatterbox.compile.decoder.errors import NotSplittable
-from chatterbox.compile.decoder.graph_edit import inlined
+from chatterbox.compile.decoder.graph_edit import NotSplittable, inlined
 from chatterbox.compile.decoder.random_ops import (
     find_randoms,
     randoms_to_inputs,

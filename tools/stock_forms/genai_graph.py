@@ -12,8 +12,14 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from chatterbox.compile.lm.quantize import quantize_blocks
-from chatterbox.compile.lm.weights import Array, BlockQuantized, Dense, Linear, Transformer
+from chatterbox.compile.lm.weights import (
+    Array,
+    BlockQuantized,
+    Dense,
+    Linear,
+    Transformer,
+    quantize_blocks,
+)
 from chatterbox.hub.files import PRECISION_SUFFIX, Precision
 from tools.stock_forms.plain import BITS, CONTRIB, STOCK_BLOCK
 

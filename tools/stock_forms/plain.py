@@ -12,7 +12,6 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from chatterbox.compile.lm.quantize import quantize_blocks
 from chatterbox.compile.lm.weights import (
     Array,
     BlockQuantized,
@@ -21,6 +20,7 @@ from chatterbox.compile.lm.weights import (
     Linear,
     Norm,
     Transformer,
+    quantize_blocks,
     unpack,
 )
 from chatterbox.hub.files import PRECISION_SUFFIX, Precision

@@ -16,9 +16,8 @@ import onnxruntime as ort
 
 from chatterbox.arrays import F32
 from chatterbox.compile.decoder.equivalence import compare_rows, judges, stacked
-from chatterbox.compile.decoder.errors import NotSplittable
 from chatterbox.compile.decoder.fit_dims import PROBES
-from chatterbox.compile.decoder.graph_edit import share_equal_weights
+from chatterbox.compile.decoder.graph_edit import NotSplittable, share_equal_weights
 from chatterbox.compile.decoder.introspect import DecoderFacts, OpenGraph, introspect
 from chatterbox.compile.decoder.random_ops import randoms_to_inputs
 from chatterbox.compile.decoder.split_mel import cut

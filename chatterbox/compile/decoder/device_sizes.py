@@ -15,9 +15,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from chatterbox.compile.decoder.errors import NotSplittable
 from chatterbox.compile.decoder.fit_dims import fit_dims
-from chatterbox.compile.decoder.graph_edit import NewNodes, cut_out, replace_nodes
+from chatterbox.compile.decoder.graph_edit import NewNodes, NotSplittable, cut_out, replace_nodes
 from chatterbox.compile.decoder.random_ops import RANDOM_OPS
 from chatterbox.runtime.decoder.s3gen import MEL_FRAMES_PER_CODE
 from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength

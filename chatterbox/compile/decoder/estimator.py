@@ -11,10 +11,9 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from chatterbox.compile.decoder.errors import NotSplittable
 from chatterbox.compile.decoder.fit_dims import PROBES, fit_dims
 from chatterbox.compile.decoder.fuse_attention import ATTENTION, QUERY_KEY_VALUE
-from chatterbox.compile.decoder.graph_edit import cut_out, index, reads, value
+from chatterbox.compile.decoder.graph_edit import NotSplittable, cut_out, index, reads, value
 from chatterbox.compile.decoder.introspect import OpenGraph
 from chatterbox.runtime.decoder.compiled import PromptKV
 from chatterbox.runtime.decoder.graph_io import Feeds, past

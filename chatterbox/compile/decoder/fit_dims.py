@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from chatterbox.compile.decoder.errors import NotSplittable
+from chatterbox.compile.decoder.graph_edit import NotSplittable
 from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength
 
 Shape = tuple[int, ...]

@@ -16,6 +16,11 @@ from onnx import helper, inliner, numpy_helper
 
 from chatterbox.hub.external_data import is_external, read_bytes
 
+
+class NotSplittable(ValueError):
+    """The graph is not built as expected here; the message says how."""
+
+
 SHARED_BYTES = 4096
 """Smaller weights are not worth looking for twins of."""
 

@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from chatterbox.compile.decoder.device_sizes import Crossings, crossing, observe_crossings
-from chatterbox.compile.decoder.errors import NotSplittable
 from chatterbox.compile.decoder.fit_dims import PROBES, fit_dims
 from chatterbox.compile.decoder.fuse_attention import (
     Observed,
     observe,
     tensors_to_observe,
 )
-from chatterbox.compile.decoder.graph_edit import NewNodes, inlined, replace_nodes
+from chatterbox.compile.decoder.graph_edit import NewNodes, NotSplittable, inlined, replace_nodes
 from chatterbox.compile.decoder.phase_carry import (
     find_sums,
     refuse_coarse_phase,

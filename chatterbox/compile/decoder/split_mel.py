@@ -8,8 +8,15 @@ from collections.abc import Sequence
 
 import onnx
 
-from chatterbox.compile.decoder.errors import NotSplittable
-from chatterbox.compile.decoder.graph_edit import Index, before, cut_out, index, reads, value
+from chatterbox.compile.decoder.graph_edit import (
+    Index,
+    NotSplittable,
+    before,
+    cut_out,
+    index,
+    reads,
+    value,
+)
 from chatterbox.runtime.decoder.s3gen import MEL_BANDS
 
 FIRST_CONV_TAPS = 7  # HiFT's conv_pre: 80 → 512, 7 taps

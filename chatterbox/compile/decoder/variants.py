@@ -21,15 +21,15 @@ from chatterbox.compile.decoder.equivalence import (
     judges,
     mel_distance_db,
 )
-from chatterbox.compile.decoder.errors import NotSplittable
 from chatterbox.compile.decoder.estimator import split_for_prompt_kv
 from chatterbox.compile.decoder.fuse_activations import fast_mish, fast_snake, fuse_gelu
 from chatterbox.compile.decoder.fuse_attention import fuse_attention
+from chatterbox.compile.decoder.graph_edit import NotSplittable
 from chatterbox.compile.decoder.int8_convs import convs_in_int8
 from chatterbox.compile.decoder.int8_matmul import products_in_int8
 from chatterbox.compile.decoder.introspect import DecoderFacts, OpenGraph
-from chatterbox.compile.decoder.noise_in_graph import draw_from_table
 from chatterbox.compile.decoder.phase_carry import carry_over
+from chatterbox.compile.decoder.random_ops import draw_from_table
 from chatterbox.runtime.decoder.compiled import CompiledDecoder, Graph, PromptKV, prompt_flow
 from chatterbox.runtime.decoder.flow import fed_to_flow
 from chatterbox.runtime.decoder.graph_io import (

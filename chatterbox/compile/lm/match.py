@@ -12,6 +12,7 @@ afterwards (`equivalence.py`).
 import numpy as np
 from onnx import NodeProto
 
+from chatterbox.compile.lm.embedding_tables import GATHER, table_blocks, table_of
 from chatterbox.compile.lm.linears import LinearNode, Linears
 from chatterbox.compile.lm.norms import norm_before
 from chatterbox.compile.lm.published import (
@@ -20,7 +21,6 @@ from chatterbox.compile.lm.published import (
     attribute,
     text_attribute,
 )
-from chatterbox.compile.lm.tables import GATHER, table_blocks, table_of
 from chatterbox.compile.lm.weights import (
     Activation,
     Array,

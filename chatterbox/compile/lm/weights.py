@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+from onnxruntime.capi import _pybind_state as runtime
 
 from chatterbox.runtime.quantized_weights import (
     Array as Array,
@@ -173,3 +174,35 @@ def pack(numbers: Array, bits: int) -> Array:
     shifts = np.arange(per_byte, dtype=np.uint8) * bits
     packed: Array = np.bitwise_or.reduce(groups << shifts, axis=-1)
     return packed
+
+
+OUTPUTS_AT_ONCE = 8192
+"""Bounds the memory that a large head takes."""
+
+
+def quantize_blocks(weight: Dense, bits: int, block: int) -> BlockQuantized:
+    """Quantise to 4 or 8 bits in blocks along K, asymmetric. Lossy."""
+    values = weight.values
+    inputs, outputs = values.shape
+    parts = [
+        _quantized(
+            np.ascontiguousarray(values[:, at : at + OUTPUTS_AT_ONCE], np.float32), bits, block
+        )
+        for at in range(0, outputs, OUTPUTS_AT_ONCE)
+    ]
+    codes, scales, zeros = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return BlockQuantized(codes, scales, zeros, bits, block, inputs)
+
+
+def _quantized(values: Array, bits: int, block: int) -> tuple[Array, Array, Array]:
+    """Codes, scales and zero points, [outputs, …] each: rounded to nearest, by the functions that
+    `onnxruntime.quantization` calls. That module would give the same bytes, but it needs `onnx_ir`
+    and configures Python's logging when it is imported."""
+    inputs, outputs = values.shape
+    count = -(-inputs // block)
+    codes = np.zeros((outputs, count, block * bits // 8), np.uint8)
+    scales = np.zeros(outputs * count, np.float32)
+    zeros = np.zeros(outputs * (-(-count * bits // 8)), np.uint8)
+    rounding = runtime.quantize_matmul_4bits if bits == 4 else runtime.quantize_matmul_8bits
+    rounding(codes, values, scales, zeros, block, outputs, inputs, False)
+    return codes, scales.reshape(outputs, count), zeros.reshape(outputs, -1)

@@ -14,7 +14,6 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from chatterbox.compile.lm.quantize import quantize_blocks
 from chatterbox.compile.lm.weights import (
     Array,
     BlockQuantized,
@@ -25,6 +24,7 @@ from chatterbox.compile.lm.weights import (
     Rotary,
     SideBySide,
     Transformer,
+    quantize_blocks,
 )
 from chatterbox.runtime.bound_call import EMBEDS, IDS, METADATA_KEY, past_name, present_name
 from chatterbox.runtime.compiled_lm import GRAPH_FILE, CompileOptions

@@ -1,6 +1,7 @@
 """A socket with contexts: several sounds by name, each a task that can be cancelled by itself."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from typing import Generic, TypeVar
 
 from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech
@@ -14,7 +15,7 @@ MOST_CONTEXTS = 16
 (livekit/agents-js #1985); here a context that is silent costs next to nothing."""
 
 
-class ContextSocket(Generic[C]):
+class ContextSocket(ABC, Generic[C]):
     """A context's own error ends that context; an error of the socket ends the socket."""
 
     def __init__(self, services: Services, socket: Socket) -> None:
@@ -25,13 +26,13 @@ class ContextSocket(Generic[C]):
         self._fault: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         socket.busy = lambda: any(context.busy for context in self.contexts.values())
 
+    @abstractmethod
     async def read(self) -> None:
         """Take message after message, until one of them closes the socket."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def failed(self, name: str | None, error: ChatterboxError) -> None:
         """An error has ended this context: tell the client, or raise it to end the socket."""
-        raise NotImplementedError
 
     async def run(self) -> None:
         """Until `read` returns, or the client has left."""

@@ -8,6 +8,7 @@ continuous sound, or `SocketSpeech` where a socket is one sound, and overrides w
 import asyncio
 import contextlib
 import logging
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass
@@ -178,9 +179,9 @@ class IncrementalSpeech:
         self._speaking = False
         self._continues = False  # the next utterance continues the sound of the last one
 
-    def call_of(self, text: str) -> SpeechRequest:
+    def call_of(self, text: str) -> SpeechRequest:  # noqa: ARG002
         """The call for text that came in pieces."""
-        raise NotImplementedError
+        raise AssertionError("a protocol that feeds pieces says what they are spoken as")
 
     async def on_start(self, utterance: Utterance, /) -> None:
         """The utterance's first audio is there."""
@@ -246,7 +247,7 @@ class IncrementalSpeech:
         await asyncio.sleep(0)  # a send to a fast reader does not wait; a cancel must be seen
 
 
-class SocketSpeech(IncrementalSpeech):
+class SocketSpeech(ABC, IncrementalSpeech):
     """A socket that is one sound: its messages go to `take` until the queue is ended."""
 
     def __init__(self, services: Services, socket: Socket) -> None:
@@ -254,9 +255,9 @@ class SocketSpeech(IncrementalSpeech):
         self.socket = socket
         socket.busy = lambda: self.busy
 
+    @abstractmethod
     async def take(self, message: str | bytes) -> None:
         """A message from the client."""
-        raise NotImplementedError
 
     async def run(self) -> None:
         """Until everything is spoken, or the client has left."""

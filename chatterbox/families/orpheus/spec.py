@@ -1,14 +1,35 @@
-"""Orpheus' constants: ids, tokens, how they are drawn, tags.
+"""Orpheus' constants: ids, tokens, how they are drawn, tags; how its texts end.
 
 A token is `4096 × place + code`, by the place 0 … 6 in its frame; the stop token follows. Facts
 marked [authors] are from canopyai/Orpheus-TTS, [notebook] from copies of its training notebook.
 """
 
+import re
+
 from chatterbox.families.base import Family, TokenSpec
-from chatterbox.families.orpheus.cleanup import clean_up
 from chatterbox.families.sampling import min_p, repetition_penalty, temperature, top_k_top_p
 from chatterbox.runtime.decoder.snac import CODES, PLACES, SNAC
 from chatterbox.text.split import SegmentLimits
+
+STOPS = {r"[\u3040-\u30ff\u4e00-\u9fff]": "。", r"[\u0900-\u097f]": "।"}
+"""By script: full stops other than a point."""
+_TAGS = r"(?:\s*[\[<][^\W\d][\w ]*[\]>])*"
+_TRAILING = re.compile(rf"(?P<said>.*?)(?P<tags>{_TAGS})", re.DOTALL)
+_ENDED = re.compile(r"[.!?…。！？।]['\"»”’)\]]*$")
+
+
+def clean_up(text: str) -> str:
+    """A full stop where there is none, before the sounds that end it: without one the model repeats
+    itself more often."""
+    text = " ".join(text.split())
+    match = _TRAILING.fullmatch(text)
+    said, tags = (match["said"], match["tags"]) if match else (text, "")
+    if not said or _ENDED.search(said):
+        return text
+    said = said.rstrip(" ,;:-–—，；：、")
+    stop = next((stop for script, stop in STOPS.items() if re.search(script + r"\W*$", said)), ".")
+    return said + stop + tags
+
 
 BEGIN_OF_TEXT, END_OF_TEXT = 128000, 128009
 START_OF_SPEECH, END_OF_SPEECH = 128257, 128258  # [authors]

@@ -24,9 +24,8 @@ from chatterbox.errors import (
 )
 from chatterbox.families.base import DecodeJob, Voice, Window
 from chatterbox.families.orpheus import voices
-from chatterbox.families.orpheus.cleanup import clean_up
 from chatterbox.families.orpheus.prompt import OrpheusPrompts
-from chatterbox.families.orpheus.spec import ORPHEUS
+from chatterbox.families.orpheus.spec import ORPHEUS, clean_up
 from chatterbox.families.orpheus.tokenizer import Tokenizer
 from chatterbox.families.orpheus.voices import Reference
 from chatterbox.runtime.decoder.snac import SNAC
