@@ -7,7 +7,7 @@ whose file was renamed, takes out those that are gone, and lists rows that no te
 import ast
 import re
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,7 +45,13 @@ def column(row: str, written: str, there: dict[str, list[str]]) -> str:
             print(f"{row}: no {file}::{name}", file=sys.stderr)
     if not listed:
         print(f"{row}: no test shows it", file=sys.stderr)
-    return "<br>".join(f"`{file}::{name}`" for file, name in sorted(listed))
+    own = f"test_{row.lower()}_"
+    count = Counter(file for file, name in listed if name.startswith(own))
+    short = {  # of several tests of one file that are named after the row, what they begin with
+        (file, f"{own}*" if name.startswith(own) and count[file] > 1 else name)
+        for file, name in listed
+    }
+    return "<br>".join(f"`{file}::{name}`" for file, name in sorted(short))
 
 
 def main() -> None:
