@@ -1,6 +1,6 @@
-"""Does the SNAC decoder give its authors' sound: whole, in windows, in company, for every seed?
+"""The SNAC decoder gives its authors' sound: whole, in windows, in company, for every seed.
 
-Knows small codecs with random weights in the published layout; runs them.
+On small codecs with random weights in the published layout.
 """
 
 from collections.abc import Callable, Iterator
@@ -39,6 +39,15 @@ from tools.model_builder.snac import SMALL, random_weights, write_snac
 
 CPU = SessionSettings("cpu", 1, {})
 FRAME = SNAC.samples_per_frame
+AUTHORS = Path(__file__).with_name("snac_authors.npz")
+"""What the authors' package makes of these weights, tokens, noise and audio: `sound` and `frames`;
+`test_snac_authors.py` writes it, and compares it with the package where that is installed."""
+FRAMES = 7
+WEIGHTS_SEED, NOISE_SEED = 5, 9
+
+
+def reference_audio() -> F32:
+    return np.random.default_rng(1).normal(0, 0.2, 9 * FRAME - 100).astype(np.float32)
 
 
 def opened(path: Path, data_dir: Path) -> OpenedCodec:
@@ -82,6 +91,22 @@ def test_the_receptive_field_is_the_known_one():
     left = next(at for at, steps in enumerate(latents) if steps.start >= 3)
     right = next(at for at, steps in enumerate(reversed(latents)) if steps.stop <= 77)
     assert left == right == 4757 == SNAC.look_ahead_frames * FRAME + SNAC.delay_samples
+
+
+@pytest.mark.parametrize("hop", [FRAMES, 1, 2])
+def test_sound_is_that_of_the_authors_package(tmp_path: Path, hop: int):
+    write_snac(tmp_path, WEIGHTS_SEED)
+    decoder = opened(tmp_path / "onnx" / "decoder_model.onnx", tmp_path).decoder
+    made = spoken(decoder, some_tokens(FRAMES), repeat(hop), NOISE_SEED)
+    np.testing.assert_allclose(made, np.load(AUTHORS)["sound"], atol=1e-5)
+
+
+def test_a_references_codes_are_those_of_the_authors_package(tmp_path: Path):
+    write_snac(tmp_path, WEIGHTS_SEED)
+    frames = np.load(AUTHORS)["frames"]
+    kept = np.append(True, frames[1:, 0] != frames[:-1, 0])
+    ours = open_encoder(tmp_path / "onnx" / "encoder_model.onnx", CPU).encode(reference_audio())
+    np.testing.assert_array_equal(ours.reshape(-1, 7) % 4096, frames[kept])
 
 
 def test_it_is_what_the_authors_describe(decoder: SnacDecoder):
