@@ -1,7 +1,4 @@
-"""How do the published files come onto this disk? Fetched once, resumed, checked, then offline.
-
-Knows the hub and the model directory; knows no session.
-"""
+"""Fetches the published files: once, resumed, checked; offline afterwards."""
 
 import json
 import threading

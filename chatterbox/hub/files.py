@@ -1,7 +1,4 @@
-"""Which files make up a model on disk, and are they whole? The hub's layout, in one place.
-
-Knows no network and no session.
-"""
+"""The files that make up a model on disk, and whether they are whole: the hub's layout."""
 
 import hashlib
 import json

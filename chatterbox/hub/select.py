@@ -1,8 +1,4 @@
-"""Which model is served? `auto`, `mini`, a name, a hub id or a directory → files on disk.
-
-Knows the rules of falling back; knows no session, and families only by what they say of their
-files.
-"""
+"""Finds the model to serve: `auto`, `mini`, a name, a hub id or a directory → files on disk."""
 
 import re
 from collections.abc import Collection, Sequence

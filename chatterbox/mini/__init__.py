@@ -1,6 +1,6 @@
-"""Where is the embedded model? A small one in the hub's layout, shipped with the package.
+"""The embedded model: a small one in the hub's layout, shipped with the package.
 
-Knows no graph. `python -m tools.train_mini` made the files; docs/mini.md says of what.
+`python -m tools.train_mini` made the files; docs/mini.md says of what.
 """
 
 from pathlib import Path

@@ -1,8 +1,8 @@
-"""In which fixed shapes do graphs run on a GPU, and are the language model's really fixed?
+"""The fixed shapes in which graphs run on a GPU, and the check that the language model's are fixed.
 
-Knows bucket sizes and addresses; calls nothing. A CUDA graph replays the kernels, shapes and
-addresses of its capture whatever it is given, and onnxruntime does not check that an id comes back
-with what it was captured with. So that is checked here, on every step.
+A CUDA graph replays the kernels, shapes and addresses of its capture whatever it is given, and
+onnxruntime does not check that an id comes back with what it was captured with. So that is
+checked here, on every step.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
-"""Which random number stands at which place of a stream, for a given seed?
+"""Random numbers addressed by seed, stream and position.
 
-Knows no graph. Numbers are addressed, not drawn: the same seed, stream and position always give
-the same number, in whatever pieces and order they are asked for.
+Numbers are addressed, not drawn: the same seed, stream and position always give the same number,
+in whatever pieces and order they are asked for.
 """
 
 import numpy as np

@@ -1,7 +1,4 @@
-"""What does a graph's failure mean? Too little memory, a lost device, or one row's own fault.
-
-Knows the words that ONNX Runtime and CUDA use; knows no session and no row.
-"""
+"""Tells what a graph's failure means: too little memory, a lost device, or one row's own fault."""
 
 import re
 

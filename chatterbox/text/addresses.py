@@ -1,7 +1,4 @@
-"""How are web and mail addresses, file names, handles and hashtags read?
-
-Knows no figures: digits inside an address are left to the steps that follow.
-"""
+"""Reads web and mail addresses, file names, handles and hashtags."""
 
 import re
 

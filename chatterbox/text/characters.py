@@ -1,7 +1,7 @@
-"""Which characters does the rest of the room get to see?
+"""Brings characters into one form: one spelling for each blank, quote and dash.
 
-Knows single characters only: no words, no numbers, no markup. One spelling for each blank, quote,
-dash, digit and compatibility form; no controls, no emoji, no piles of accents.
+One spelling for each blank, quote, dash, digit and compatibility form; no controls, no emoji, no
+piles of accents.
 """
 
 import re

@@ -1,7 +1,4 @@
-"""Which fixed lists of words does reading English need?
-
-Knows no rules: tables only, each with where it applies.
-"""
+"""Fixed lists of words that reading English needs."""
 
 from collections.abc import Iterable
 

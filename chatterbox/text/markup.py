@@ -1,6 +1,6 @@
 """Markdown, square brackets, pauses, code, citations: the marks are left away, their text stays.
 
-Knows no numbers and no abbreviations. Leaves plain text in which square brackets stand only around
+Leaves plain text in which square brackets stand only around
 the model's own tags and around pauses (`[pause:0.5s]`).
 """
 

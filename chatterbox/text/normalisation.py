@@ -1,7 +1,6 @@
-"""How does written English become words that can be read out as they stand?
+"""Turns written English into words that can be read out as they stand.
 
-Knows the order of the steps, not their content. Each step takes away one kind of notation and
-leaves only what the steps after it know.
+Each step takes away one kind of notation and leaves only what the steps after it know.
 """
 
 import re

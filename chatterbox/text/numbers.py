@@ -1,4 +1,4 @@
-"""How is one number read, and whatever figures the other files have left?
+"""Reads numbers, and whatever figures the other files have left.
 
 The first part knows no context: whether a figure is a year, a sum or a distance is decided by its
 caller.

@@ -1,7 +1,7 @@
-"""Which stops, dashes and line ends are left, and what does each line end with?
+"""Sets stops, dashes and line ends.
 
-Knows no words. What comes out has one blank between words, one stop in a place, no parentheses,
-and a sentence's stop at the end of each line.
+What comes out has one blank between words, one stop in a place, no parentheses, and a sentence's
+stop at the end of each line.
 """
 
 import re

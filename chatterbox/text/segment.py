@@ -1,7 +1,4 @@
-"""Which segments, with which pauses between them, is a request's text spoken in?
-
-Knows the way from a text to its segments; each step is a file of its own.
-"""
+"""Cuts a request's text into the segments and pauses that it is spoken in."""
 
 import textwrap
 from collections.abc import Callable

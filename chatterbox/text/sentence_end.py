@@ -1,4 +1,4 @@
-"""Does a sentence end at this stop? Answered while text is still arriving: yes, no, or wait.
+"""Tells whether a sentence ends at a stop, while text is still arriving: yes, no, or wait.
 
 Says the same as the whole text would: what may be an abbreviation waits for the next letter or
 word, an ordinary word does not.

@@ -1,7 +1,4 @@
-"""Where may a normalised text be cut into pieces that the model speaks well?
-
-Knows sentences, clauses and lengths; not what the words mean, nor where pauses were asked for.
-"""
+"""Cuts a normalised text where the model speaks the pieces well."""
 
 import itertools
 import re

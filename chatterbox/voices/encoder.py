@@ -1,6 +1,6 @@
 """Recordings become voices of the model that is loaded, by its rules; what it cannot do is refused.
 
-Knows no store and no name. All methods block (decoder, encoder); any thread may call them.
+All methods block (decoder, encoder); any thread may call them.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,4 @@
-"""What does the speech encoder get of a recording, and what should its owner know about it?
-
-Knows no container and no store: `decoder.py` gives the samples, `store.py` keeps the result.
-"""
+"""Prepares a recording for the speech encoder, and reports on it to its owner."""
 
 import hashlib
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Does the written decoder compute what the authors' own code computes?
+"""Compares the written decoder with the authors' own code.
 
     python -m tools.decoder.against_authors --package DIR
 

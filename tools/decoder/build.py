@@ -1,4 +1,4 @@
-"""How is a `conditional_decoder` made from the authors' published weights?
+"""Makes a `conditional_decoder` from the authors' published weights.
 
     python -m tools.decoder.build --weights s3gen_meanflow.safetensors --out DIR
 

@@ -1,6 +1,6 @@
-"""How does the flow turn speech codes into mel frames?
+"""The flow as a graph: speech codes become mel frames.
 
-Knows no vocoder. Most of it works on [B, T, C] (authors' source: `models/s3gen/flow.py`,
+Most of it works on [B, T, C] (authors' source: `models/s3gen/flow.py`,
 `transformer/upsample_encoder.py`, `decoder.py`; names of weights are theirs).
 """
 

@@ -1,7 +1,4 @@
-"""How is an ONNX graph written down, node by node, without a framework?
-
-Knows no model: operators, constants and the names of what they give.
-"""
+"""Writes an ONNX graph node by node, without a framework."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,4 @@
-"""How do flow and vocoder become one `conditional_decoder` in the published form?
-
-Knows names and shapes of its inputs and output; nothing of what is inside.
-"""
+"""Joins flow and vocoder to one `conditional_decoder` in the published form."""
 
 from collections.abc import Mapping
 

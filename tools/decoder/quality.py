@@ -1,4 +1,4 @@
-"""How far is streamed speech from the same speech decoded at once, and can a seam be heard?
+"""Measures how far streamed speech is from the same decoded at once, and how loud its seams are.
 
     python -m tools.decoder.quality --decoder DIR/onnx/conditional_decoder.onnx
 

@@ -1,7 +1,7 @@
-"""How does the vocoder turn mel frames into samples?
+"""The vocoder as a graph: mel frames become samples.
 
-Knows no flow. All of it works on [B, C, T] (authors' source: `models/s3gen/hifigan.py` and
-`f0_predictor.py`; names of weights are theirs, weight norm already folded).
+All of it works on [B, C, T] (authors' source: `models/s3gen/hifigan.py` and `f0_predictor.py`;
+names of weights are theirs, weight norm already folded).
 """
 
 import numpy as np

@@ -1,7 +1,4 @@
-"""Where do the decoder's weights come from: the authors' file, or a dice?
-
-Knows names and shapes; nothing of what is computed with them.
-"""
+"""The decoder's weights: from the authors' file, or random."""
 
 from dataclasses import dataclass
 from pathlib import Path

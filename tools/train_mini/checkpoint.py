@@ -1,7 +1,4 @@
-"""When is a run's state written, and how does a run end early without losing work?
-
-Knows no model: a dictionary goes to a file.
-"""
+"""Writes a run's state, and ends a run early without losing work."""
 
 import signal
 import time

@@ -1,8 +1,6 @@
-"""How does a graph run again in shapes it has run in before? At fixed addresses, so that on a GPU
-each shape can be one CUDA graph.
+"""Runs a graph at fixed addresses, so that on a GPU each shape can be one CUDA graph.
 
-Knows shapes, addresses and a session; nothing of what the graph computes, nor when to record. A
-captured graph does what was done at its capture, whatever has changed since. So each is compared
+A captured graph does what was done at its capture, whatever has changed since. So each is compared
 with a plain run on other numbers before anything is made with it, and again once all are captured:
 cuDNN's plan of one shape goes when the next is run.
 """

@@ -1,7 +1,4 @@
-"""How do windows of codes become mel frames?
-
-Knows a flow's session and its noise; nothing of vocoders and deadlines.
-"""
+"""Runs the flow: windows of codes become mel frames."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Which rows of a table of random numbers is a graph's noise put together from?
+"""Puts a graph's noise together from rows of a table of random numbers.
 
 On a GPU a graph holds the table and is told row numbers: drawing 9 numbers for each sample on the
 host takes longer than the window does there, and copying them as well.

@@ -1,12 +1,10 @@
-"""How does a flow decode a voice's prompt once instead of in every window?
-
-Knows the two halves of a flow; nothing of vocoders and deadlines.
+"""Decodes a voice's prompt once instead of in every window: keeps its keys and values.
 
 The prompt is the longer part of most windows, and the same in all of them. Its frames go through
-the estimator once for each voice; of every attention their keys and values are kept, and a window's
-frames look at these. What is lost: the prompt's frames no longer look at the window's. In their
-place they look at the prompt's own codes said once more, which is as near to the one-shot decode as
-windows with the whole prompt are (docs/decoder.md).
+the estimator once for each voice; of every attention their keys and values are kept, and a
+window's frames look at these. What is lost: the prompt's frames no longer look at the window's.
+In their place they look at the prompt's own codes said once more, which is as near to the
+one-shot decode as windows with the whole prompt are (docs/decoder.md).
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,6 +1,4 @@
-"""How are windows of several streams decoded by a flow and a vocoder?
-
-Knows sessions and positions; nothing of deadlines, and nothing of where the two graphs come from.
+"""Decodes windows of several streams by a flow and a vocoder.
 
 A window's codes go through the flow behind the voice's prompt. Of the mel that comes out, the
 frames behind the stream's last are new; the vocoder is given them behind a few frames that it was

@@ -1,7 +1,4 @@
-"""Which numbers does a graph get for the draws and sums that became its inputs?
-
-Knows positions in a stream; nothing of sessions.
-"""
+"""The numbers that a graph gets for the draws and sums that became its inputs."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
-"""How are windows decoded by a decoder that could not be cut?
+"""Decodes windows by a decoder that could not be cut.
 
-Knows one session; nothing of deadlines. The last resort: every window goes through the whole
-graph, prompt and left context included. Its draws are inputs, where it has any, so that the same
-seed gives the same samples; its running sums, where it has any, go on from window to window.
+The last resort: every window goes through the whole graph, prompt and left context included. Its
+draws are inputs, where it has any, so that the same seed gives the same samples; its running
+sums, where it has any, go on from window to window.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence

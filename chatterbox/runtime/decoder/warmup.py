@@ -1,7 +1,4 @@
-"""In which shapes will windows come? Each is shown once to a decoder that replays what it knows.
-
-Knows sizes, rows and a voice that nobody has; nothing of CUDA.
-"""
+"""Runs a decoder once in each shape that windows will come in, so that it can replay them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
