@@ -159,7 +159,8 @@ class VocodingLoop:
     def _rest_s(self) -> float | None:
         """How long to wait for news; nobody says when a listener's sound has become short, nor when
         nothing is in work any more."""
-        if self.warming or len(self._open) > 1 or self._fairness.contended:
+        idle = self._fairness.idle  # asked also so that what has ended is not held on to
+        if self.warming or len(self._open) > 1 or (not idle and self._fairness.contended):
             return LOOK_AGAIN_S
         looks_s = [stream.look_s for stream in self._open if not stream.request.outbox.full]
         soonest_s = min(looks_s, default=math.inf)

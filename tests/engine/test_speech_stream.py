@@ -1,6 +1,7 @@
 """One request's way, on fakes: segments side by side, delivered in order, cancelled at once."""
 
 import asyncio
+import gc
 import time
 
 import numpy as np
@@ -18,8 +19,9 @@ from chatterbox.arrays import SAMPLE_RATE_HZ
 from chatterbox.config import TTSConfig
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.generation_loop import GenerationLoop
+from chatterbox.engine.outbox import Outbox
 from chatterbox.engine.sampler import Sampling
-from chatterbox.engine.speech_stream import SpeechRequest
+from chatterbox.engine.speech_stream import SpeechRequest, SpeechStream
 from chatterbox.errors import EmptyText, EngineDead, GenerationFailed, InvalidValue, NotReady
 from chatterbox.families.model import LoadedModel, ModelInfo
 from chatterbox.families.turbo.spec import TURBO
@@ -261,3 +263,13 @@ def test_a_call_goes_before_the_settings_and_they_before_the_model(tmp_path):
     assert stage.engine.sampling() == Sampling(0.3, 1000, 0.9, 1.1)
     assert stage.engine.sampling({"temperature": 0, "top_p": None}) == Sampling(0, 1000, 0.9, 1.1)
     stage.engine.close()
+
+
+@pytest.mark.parametrize("together", [1, 3])
+async def test_f82_a_request_that_is_over_leaves_nothing_though_no_other_follows(stage, together):
+    gc.collect()
+    gc.freeze()  # of other tests
+    await asyncio.gather(*(hear(stage.engine, request(seed=i)) for i in range(together)))
+    held = lambda: [o for o in gc.get_objects() if isinstance(o, Outbox | SpeechStream)]  # noqa: E731
+    await wait_until(lambda: not held())
+    gc.unfreeze()
