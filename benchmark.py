@@ -1,4 +1,4 @@
-"""Entry point: measure a running server from outside. `docs/benchmarking.md` explains the figures.
+"""Entry point: measure a running server from outside (docs/run/benchmarking.md has the figures).
 
 Knows only where the packages are; everything else is in `chatterbox/bench/`.
 """

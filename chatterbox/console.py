@@ -67,6 +67,6 @@ def exposure_notice(config: ServerConfig) -> list[str]:
         RULE,
         f"* Listening on {config.host}, and no key is set: whoever reaches it can speak in every",
         "* voice, and add and delete voices. CHATTERBOX_API_KEYS=KEY lets in who knows the key;",
-        "* docs/operations.md says more.",
+        "* docs/run/operations.md says more.",
         RULE,
     ]

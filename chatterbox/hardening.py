@@ -2,7 +2,8 @@
 what they may have put in its directories from stopping it.
 
 Keys, texts and recordings are in its memory: no core dump writes them to disk, and on Linux no
-other process of the same user may read them there. `docs/operations.md` says what that rules out.
+other process of the same user may read them there. `docs/run/operations.md` says what that rules
+out.
 """
 
 import contextlib

@@ -313,7 +313,7 @@ def test_an_interrupted_run_reports_what_it_has(url: str, tmp_path: Path) -> Non
 
 
 def test_the_documentation_names_every_flag_and_figure(measure) -> None:
-    documented = (ROOT / "docs" / "benchmarking.md").read_text(encoding="utf-8")
+    documented = (ROOT / "docs" / "run" / "benchmarking.md").read_text(encoding="utf-8")
     flags = set(re.findall(r"^ +(?:-h, )?(--[a-z-]+)", parser().format_help(), re.MULTILINE))
     assert len(flags) > 5
     assert [flag for flag in flags - {"--help"} if f"`{flag}" not in documented] == []

@@ -1,4 +1,4 @@
-"""What stands in deploy/ names settings that exist and keeps what docs/operations.md promises."""
+"""What is in deploy/ names settings that exist and keeps what docs/run/operations.md promises."""
 
 import configparser
 import re

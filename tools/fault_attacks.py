@@ -339,7 +339,7 @@ ATTACKS: dict[str, tuple[str, Attack]] = {
     "departures": ("F105", departures),
     "sockets": ("F105", sockets),
 }
-"""By name, with the row of docs/faults.md that it is of."""
+"""By name, with the row of docs/inside/faults.md that it is of."""
 
 
 def attack(port: int, name: str, begun: Event) -> None:

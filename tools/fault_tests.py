@@ -1,4 +1,4 @@
-"""Keeps the test column of docs/faults.md true to the tests that there are.
+"""Keeps the test column of docs/inside/faults.md true to the tests that there are.
 
 `python tools/fault_tests.py` adds tests that are named after a row (`test_f07_…`), follows tests
 whose file was renamed, takes out those that are gone, and lists rows that no test shows.
@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "faults.md"
+PAGE = ROOT / "docs" / "inside" / "faults.md"
 ROW = re.compile(r"\| (F\d+b?) \| (.+) \| (.*?) \|")
 NAMED = re.compile(r"`([\w/]+\.py)::(\w+)`")
 

@@ -139,7 +139,7 @@ def machine(config: TTSConfig) -> dict[str, Any]:
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """For docs/benchmarks.md."""
+    """For docs/inside/benchmarks.md."""
     facts = report["machine"]
     lines = [
         f"## {report['date']}, {'; '.join(facts['gpus']) or facts['system']}",
@@ -214,7 +214,9 @@ def main() -> int:
         print(f"{step.name}: {found['fault'] or 'done'} in {found['took_s']:g} s", flush=True)
         (out / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
         (out / "report.md").write_text(markdown(report), encoding="utf-8")
-    print(f"\n{out / 'report.md'} and report.json: docs/benchmarks.md says where to send them")
+    print(
+        f"\n{out / 'report.md'} and report.json: docs/inside/benchmarks.md says where to send them"
+    )
     return int(any(step["fault"] for step in report["steps"].values()))
 
 

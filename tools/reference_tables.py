@@ -109,7 +109,7 @@ PAGES = {
         "Metrics",
         "`/metrics` answers JSON, or Prometheus text when `Accept` asks for `text/plain`.\n"
         "These are Prometheus' names; a histogram's end in `_bucket`, `_sum` and `_count`.\n"
-        "Scrape config, alerts and a dashboard: [monitoring.md](../monitoring.md).",
+        "Scrape config, alerts and a dashboard: [monitoring.md](../run/monitoring.md).",
         metrics,
     ),
 }

@@ -1,4 +1,4 @@
-"""The JSON record of a run, with what is needed to believe and repeat it (docs/benchmarking.md)."""
+"""The JSON record of a run, with what it takes to repeat it (docs/run/benchmarking.md)."""
 
 import os
 import platform

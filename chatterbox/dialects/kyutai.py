@@ -1,7 +1,7 @@
 """Kyutai's moshi-server: `/api/tts_streaming` as a socket and as a POST call.
 
 Words in as they are written; samples or Ogg Opus out, with the time of each word where the format
-can carry it. Also its two information calls. docs/dialects.md, "Kyutai".
+can carry it. Also its two information calls. docs/reference/dialects.md, "Kyutai".
 """
 
 import base64

@@ -1,7 +1,7 @@
 """llama.cpp's `POST /v1/completions`, as clients of Orpheus use it: a prompt in, audio tokens out.
 
-docs/dialects.md, "llama-server". Such clients decode SNAC themselves. Each token is an event of its
-own: they read no more than one from an event.
+docs/reference/dialects.md, "llama-server". Such clients decode SNAC themselves. Each token is an
+event of its own: they read no more than one from an event.
 """
 
 import json

@@ -1,7 +1,7 @@
 """The server's own socket, `/v1/audio/speech/stream`: text in as it is written, audio out.
 
 The messages are those of vllm-omni's socket, with contexts, word times and `input.cancel` added.
-docs/dialects.md, "Native".
+docs/reference/dialects.md, "Native".
 """
 
 import asyncio

@@ -1,6 +1,7 @@
 """Orpheus's first servers (Yap): `/ws/tts`, text in, 16-bit samples and a binary `__END__` out.
 
-docs/dialects.md, "Yap"; both revisions of the protocol share the path. Errors are close codes only.
+docs/reference/dialects.md, "Yap"; both revisions of the protocol share the path. Errors are close
+codes only.
 """
 
 from typing import Any

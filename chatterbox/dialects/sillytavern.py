@@ -1,7 +1,7 @@
 """Chatterbox-TTS-Server's calls, as SillyTavern's Chatterbox provider sends them.
 
-docs/dialects.md, "Chatterbox-TTS-Server and SillyTavern". Its JSON on `POST /tts` is recognised by
-its fields.
+docs/reference/dialects.md, "Chatterbox-TTS-Server and SillyTavern". Its JSON on `POST /tts` is
+recognised by its fields.
 """
 
 from dataclasses import replace

@@ -1,7 +1,7 @@
 """unmute's Orpheus service: `/ws`, MessagePack in and out.
 
-docs/dialects.md, "MessagePack": Ready, Speak, Audio, EndSpeak, Marker, Error; and the next
-revision's Text and Eos.
+docs/reference/dialects.md, "MessagePack": Ready, Speak, Audio, EndSpeak, Marker, Error; and the
+next revision's Text and Eos.
 """
 
 from typing import Any

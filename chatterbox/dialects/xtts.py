@@ -1,7 +1,7 @@
 """The two XTTS servers' calls: xtts-api-server's and Coqui's own.
 
-docs/dialects.md, "XTTS". Coqui's clients keep a voice's "latents" themselves; here these are the
-voice's id as a list of numbers. Voice names and errors are as in `sillytavern.py`.
+docs/reference/dialects.md, "XTTS". Coqui's clients keep a voice's "latents" themselves; here these
+are the voice's id as a list of numbers. Voice names and errors are as in `sillytavern.py`.
 """
 
 import base64

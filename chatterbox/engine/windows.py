@@ -24,8 +24,8 @@ of `WindowSettings`: every window costs something whatever its size, so large on
 GROWTH = 1.25
 """A window waits for frames as long as it will still be in time, and at least until it is so many
 times as large as the one before: one that is just in time and no larger leaves the next as little
-time, and so on for ever. Short gaps are the price (docs/decoder.md): a larger factor makes them
-fewer and longer."""
+time, and so on for ever. Short gaps are the price (docs/inside/decoder.md): a larger factor makes
+them fewer and longer."""
 LATE_GROWTH = 1.7
 """The same factor where sound comes too late whatever is done: fewer, larger windows cost less."""
 SURPLUS = 1.5

@@ -28,11 +28,12 @@ from chatterbox.runtime.sessions import SessionSettings, captures, open_session
 
 SPIN_US = 100
 """How long the decoder's threads stay awake for the next of its thousands of small operators: a
-tenth faster windows (docs/decoder.md), and nobody computes beside it (engine/cpu_lock.py)."""
+tenth faster windows (docs/inside/decoder.md), and nobody computes beside it
+(engine/cpu_lock.py)."""
 OTHER_CUDA_OPTIONS = frozenset({"device_id", "gpu_mem_limit", "arena_extend_strategy"})
 """Those that change nothing of what a graph computes."""
 GPU_ROWS = 16
-"""Windows in one call of the decoder on a GPU; not measured yet (docs/benchmarks.md)."""
+"""Windows in one call of the decoder on a GPU; not measured yet (docs/inside/benchmarks.md)."""
 GPU_WINDOWS = (5, 10, 20, 40, 75)
 """Fresh codes that windows come in on a GPU, so that they meet in calls: 0.2 s, less than which is
 gone before anything can follow it, to 3 s, each about twice the one before; not measured yet."""

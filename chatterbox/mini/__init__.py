@@ -1,6 +1,6 @@
 """The embedded model: a small one in the hub's layout, shipped with the package.
 
-`python -m tools.train_mini` made the files; docs/mini.md says of what.
+`python -m tools.train_mini` made the files; docs/inside/mini.md says of what.
 """
 
 from pathlib import Path

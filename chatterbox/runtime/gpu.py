@@ -155,8 +155,8 @@ DEFAULTS: tuple[tuple[float, dict[str, int]], ...] = (
          "kv_prefix_cache_mb": 512}),
 )  # fmt: skip
 """What settings become where they are not set, from so many GiB of a card on. A slot of 2,048
-positions takes 192 MiB in fp16; graphs, scratch memory and CUDA's own take about 4 GiB (docs/gpu.md
-has the sums)."""
+positions takes 192 MiB in fp16; graphs, scratch memory and CUDA's own take about 4 GiB
+(docs/run/gpu.md has the sums)."""
 
 
 def default_settings(memory_gib: float) -> dict[str, int]:

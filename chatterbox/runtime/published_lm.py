@@ -1,7 +1,7 @@
 """The published language model's graph, stepped as it is: past → present, batched by padding.
 
-The fallback where a graph has not been compiled (docs/language-model.md): it copies its whole cache
-on every step, on a GPU within its memory as long as the same rows step.
+The fallback where a graph has not been compiled (docs/inside/language-model.md): it copies its
+whole cache on every step, on a GPU within its memory as long as the same rows step.
 
 Rows of different length share a batch by left padding: each row's past ends where the longest one
 ends, the attention mask hides what is before it, and `position_ids` say where it really is.

@@ -102,7 +102,7 @@ def usable_cores() -> int:
 
 
 def cuda_options(config: TTSConfig) -> dict[str, str]:
-    """CUDA provider options; each is a setting (docs/gpu.md has the reasons)."""
+    """CUDA provider options; each is a setting (docs/run/gpu.md has the reasons)."""
     options = {
         "device_id": str(config.gpu_device_id),
         "arena_extend_strategy": config.arena_extend_strategy,
@@ -136,7 +136,7 @@ def open_session(
 
     Its threads do not spin while idle, or for up to `spin_us` between the operators of a run: the
     language model, the decoder and the encoder share the cores, and a pool of one that spins after
-    its run would take them from another (docs/language-model.md has the figures). Raises
+    its run would take them from another (docs/inside/language-model.md has the figures). Raises
     ModelError.
     """
     options = ort.SessionOptions()

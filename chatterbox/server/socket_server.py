@@ -1,7 +1,7 @@
 """WebSockets within bounds: admission, frame sizes, idle time, slow readers, close codes.
 
 A dialect hands its protocol to `SocketServer.serve` and speaks through `Socket`. The bounds and the
-close codes are in docs/dialects.md.
+close codes are in docs/reference/dialects.md.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ _CLOSE_CODES = {
 
 
 def close_code(error: ChatterboxError) -> int:
-    """What the socket is closed with after `error`; docs/dialects.md has the table."""
+    """What the socket is closed with after `error`; docs/reference/dialects.md has the table."""
     ours = error.kind == "server_error"
     usual = CloseCode.INTERNAL_ERROR if ours else CloseCode.POLICY_VIOLATION
     return int(_CLOSE_CODES.get(error.code, usual))

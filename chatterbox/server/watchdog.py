@@ -95,7 +95,7 @@ class Watchdog:
 
 
 TRIM_EVERY_S = 60.0
-"""Each time took 1 to 4 ms of one thread (docs/experiments.md), without the interpreter's lock."""
+"""Took 1 to 4 ms of one thread, without the interpreter's lock (docs/inside/experiments.md)."""
 
 _C = ctypes.CDLL(None) if sys.platform == "linux" else None
 

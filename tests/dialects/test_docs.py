@@ -1,4 +1,4 @@
-"""docs/dialects.md says what the code does."""
+"""docs/reference/dialects.md says what the code does."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,9 @@ from chatterbox.dialects.elevenlabs.http import OUTPUT_FORMATS
 from chatterbox.dialects.shared.voice_names import OPENAI_VOICES
 from chatterbox.server.app import create_app
 
-DOCS = (Path(__file__).resolve().parents[2] / "docs" / "dialects.md").read_text(encoding="utf-8")
+DOCS = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "dialects.md").read_text(
+    encoding="utf-8"
+)
 TAGS = {"openai", "elevenlabs", "models", "chatterbox-tts-server", "xtts"}
 
 

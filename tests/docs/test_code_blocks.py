@@ -31,7 +31,8 @@ GUIDES = (
     "install tags python javascript curl voice-agent clients coming-from monitoring upgrade "
     "sizing consent"
 )
-PAGES = [ROOT / "README.md", *(DOCS / f"{name}.md" for name in GUIDES.split())]
+BY_NAME = {page.stem: page for page in DOCS.rglob("*.md")}
+PAGES = [ROOT / "README.md", *(BY_NAME[name] for name in GUIDES.split())]
 PAGES += [ROOT / "CONTRIBUTING.md"]
 EVERY_PAGE = sorted({*PAGES, *DOCS.rglob("*.md")})
 ADDRESS = "127.0.0.1:8000"
@@ -194,7 +195,7 @@ def test_readme_is_short():
 
 
 def test_the_tags_are_those_of_the_models():
-    turbo, orpheus = (DOCS / "tags.md").read_text(encoding="utf-8").split("## Orpheus")
+    turbo, orpheus = (BY_NAME["tags"]).read_text(encoding="utf-8").split("## Orpheus")
     rows = [row for row in turbo.split("## Pauses")[0].splitlines() if row.startswith("|")]
     assert set(re.findall(r"`\[([a-z ]+)\]`", "\n".join(rows))) == TURBO.tags
     assert set(re.findall(r"`<([a-z]+)>`", orpheus)) == ORPHEUS.tags
@@ -204,14 +205,14 @@ def test_alerts_and_dashboard_name_metrics_that_exist(server):
     httpx.post(server.http + "/tts", json={"text": "Hello."}).raise_for_status()
     answer = httpx.get(server.http + "/metrics", headers={"Accept": "text/plain"}).text
     there = set(re.findall(r"^(?:# TYPE )?(\w+)", answer, re.MULTILINE))
-    page = (DOCS / "monitoring.md").read_text(encoding="utf-8")
+    page = (BY_NAME["monitoring"]).read_text(encoding="utf-8")
     dashboard = (ROOT / "deploy" / "grafana.json").read_text(encoding="utf-8")
     for text in (page, dashboard):
         named = set(re.findall(r"\b(?:chatterbox|process)_\w+", text))
         assert len(named) > 8
         assert named <= there
     assert json.loads(dashboard)["panels"]
-    (rules,) = [block for block in blocks_of(DOCS / "monitoring.md") if "groups:" in block.code]
+    (rules,) = [block for block in blocks_of(BY_NAME["monitoring"]) if "groups:" in block.code]
     alerts = [rule for group in yaml.safe_load(rules.code)["groups"] for rule in group["rules"]]
     assert len(alerts) >= 6
     assert all(rule["annotations"]["summary"] for rule in alerts)

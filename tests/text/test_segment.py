@@ -110,7 +110,7 @@ def test_half_a_surrogate_pair_is_invalid(text: str) -> None:
     ],
 )
 def test_long_runs_of_anything_end_soon(unit: str) -> None:
-    """Takes minutes where a step is quadratic; docs/text.md has the measured times."""
+    """Takes minutes where a step is quadratic; docs/use/text.md has the measured times."""
     text = (unit * (20_000 // len(unit) + 1)) + " end"
     segments = prepare(text, LIMITS)
     assert all(len(s.text) <= LIMITS.max_chars for s in segments)

@@ -7,7 +7,7 @@
 
 Needs Linux, gcc, and an onnxruntime-gpu: the installed one, or GPU_DRY_RUN_ONNXRUNTIME=FOLDER with
 what `pip install --no-deps --target FOLDER onnxruntime-gpu` unpacked. DRY_RUN_* pretend another
-machine (docs/gpu.md).
+machine (docs/run/gpu.md).
 """
 
 import os

@@ -19,7 +19,7 @@ from tools.model_builder.quantise import BLOCK, quantise
 
 SOUND: tuple[GraphName, ...] = ("speech_encoder", "conditional_decoder")
 SOUND_BITS = 8
-"""Layers as small as these graphs' do not bear four bits: docs/mini.md has the word errors."""
+"""Four bits are too few for layers this small (docs/inside/mini.md has the word errors)."""
 SMALL = 1024
 """Tensors of fewer numbers stay as they are, inside the graph."""
 

@@ -27,7 +27,7 @@ from chatterbox.hub.files import PRECISION_SUFFIX, Precision
 
 STOCK_BLOCK = 32
 """The published q4 and q8 sidecars have exactly the bytes of blocks of 32 with zero points, the
-position table included (docs/language-model.md)."""
+position table included (docs/inside/language-model.md)."""
 BITS = {"q8": 8, "q4": 4, "q4f16": 4}
 CONTRIB = "com.microsoft"
 MASKED = -1e4  # far below any score, and finite in fp16

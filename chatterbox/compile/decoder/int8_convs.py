@@ -3,7 +3,7 @@
 The runtime's integer convolutions are slow (`ConvInteger`) or want the range of their output
 beforehand (`QLinearConv`). So a window of inputs becomes a row of a matrix, in 8 bits, and the
 product with the weights comes out in single precision: only the input is rounded, by a scale found
-as it runs. docs/decoder.md has the figures.
+as it runs. docs/inside/decoder.md has the figures.
 """
 
 from collections.abc import Sequence

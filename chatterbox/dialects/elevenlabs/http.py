@@ -1,6 +1,7 @@
 """ElevenLabs' `POST /v1/text-to-speech/{voice}` in its four forms, their model list and errors.
 
-docs/dialects.md, "ElevenLabs over HTTP". Of the voice settings only `speed` changes anything.
+docs/reference/dialects.md, "ElevenLabs over HTTP". Of the voice settings only `speed` changes
+anything.
 """
 
 import base64

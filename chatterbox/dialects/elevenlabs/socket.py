@@ -1,7 +1,7 @@
 """ElevenLabs' sockets: `stream-input`, and `multi-stream-input` with contexts.
 
 Opens, closes and interrupts contexts, and sends errors. Where ElevenLabs' documentation and their
-clients differ, the clients decide: docs/dialects.md, "ElevenLabs".
+clients differ, the clients decide: docs/reference/dialects.md, "ElevenLabs".
 """
 
 from collections.abc import Awaitable

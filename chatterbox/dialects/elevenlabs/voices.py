@@ -1,6 +1,7 @@
 """ElevenLabs' `/v1/voices`, `/v2/voices` and `/v1/user`: list, make, change and delete voices.
 
-docs/dialects.md, "ElevenLabs over HTTP". Settings and quotas are fixed: the model has none.
+docs/reference/dialects.md, "ElevenLabs over HTTP". Settings and quotas are fixed: the model has
+none.
 """
 
 from typing import Any, Literal

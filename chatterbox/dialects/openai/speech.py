@@ -1,7 +1,7 @@
 """OpenAI's `POST /v1/audio/speech`, as a file or as server-sent events; models; their errors.
 
-docs/dialects.md, "OpenAI". A seed, the sampler's fields, `max_tokens` and `stream` are additions
-that Orpheus's servers made.
+docs/reference/dialects.md, "OpenAI". A seed, the sampler's fields, `max_tokens` and `stream` are
+additions that Orpheus's servers made.
 """
 
 import base64

@@ -1,6 +1,7 @@
 """OpenAI's `/v1/audio/voices` and `/v1/audio/voice_consents`: make, list and delete voices.
 
-docs/dialects.md, "OpenAI". Consents are kept and listed, but nothing is checked against them.
+docs/reference/dialects.md, "OpenAI". Consents are kept and listed, but nothing is checked against
+them.
 """
 
 from datetime import UTC, datetime

@@ -4,7 +4,7 @@ The prompt is the longer part of most windows, and the same in all of them. Its 
 the estimator once for each voice; of every attention their keys and values are kept, and a
 window's frames look at these. What is lost: the prompt's frames no longer look at the window's.
 In their place they look at the prompt's own codes said once more, which is as near to the
-one-shot decode as windows with the whole prompt are (docs/decoder.md).
+one-shot decode as windows with the whole prompt are (docs/inside/decoder.md).
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -30,5 +30,5 @@ CODEC = CodecSpec(
 )
 """Look-ahead: the flow's encoder sees 3 codes ahead [source]; 2 more let the vocoder, whose filters
 reach about 5 mel frames ahead, see only mel that is final (33 dB from the one-shot decode instead
-of 9). Context: a third of a second (docs/decoder.md). Fade-in: the decoder mutes the first 20 ms of
-every call and fades in over the next 20 ms [card]."""
+of 9). Context: a third of a second (docs/inside/decoder.md). Fade-in: the decoder mutes the first
+20 ms of every call and fades in over the next 20 ms [card]."""

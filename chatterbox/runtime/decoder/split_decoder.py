@@ -33,7 +33,7 @@ FIRST_SIZES = 2
 
 @dataclass(frozen=True, slots=True)
 class StreamSettings:
-    """What streaming costs and how good it is: docs/decoder.md has the measurements."""
+    """What streaming costs and how good it is: docs/inside/decoder.md has the measurements."""
 
     prompt_codes: int = 75
     """Of the voice's prompt; 3 s."""
