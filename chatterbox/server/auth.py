@@ -96,6 +96,8 @@ SUBPROTOCOL = b"openai-insecure-api-key."
 """What pages of OpenAI's put before a key: a browser's sockets can send no header."""
 PROBES = ("/health/live", "/health/ready", "/healthz")
 PAGE_FILES = "/page/"
+PAGES = ("/", "/docs")
+"""For browsers, which can send no key with an address: the page asks for it."""
 PEER = "chatterbox.peer"
 """In a scope: who is at the other end of the connection, whatever a proxy's headers say."""
 
@@ -149,7 +151,7 @@ def is_public(scope: Scope) -> bool:
     if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
         return False
     path: str = scope["path"]
-    if path == "/":
+    if path in PAGES:
         return wants_page(Headers(scope=scope).getlist("accept"))
     return path in PROBES or path.startswith(PAGE_FILES)
 

@@ -75,7 +75,7 @@ async def test_f70_probes_and_the_page_do_not(locked):
         for path in ("/health/live", "/health/ready", "/healthz", "/page/app.js"):
             assert (await locked.client.get(path)).status_code == 200
             assert (await locked.client.post(path)).status_code == 401
-        for path in ("/", "/?reference"):
+        for path in ("/", "/?reference", "/docs"):
             answer = await locked.client.get(path, headers=PAGE)
             assert answer.text.startswith("<!doctype html>")
             refused(await locked.client.get(path, headers={"accept": "*/*"}), path)

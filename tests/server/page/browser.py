@@ -54,11 +54,12 @@ def wait_for(condition: Callable[[], bool], name: str) -> None:
 
 
 @contextmanager
-def served(data_dir: Path, model: str = "mini") -> Iterator[str]:
-    """The address of a server process; with the embedded model, where no other is named."""
+def served(data_dir: Path, model: str = "mini", **more: str) -> Iterator[str]:
+    """The address of a server process; with the embedded model, where no other is named. `more`:
+    settings."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("CHATTERBOX_")}
     settings = {"MODEL": model, "DATA_DIR": str(data_dir), "PORT": "0", "LOG_LEVEL": "error"}
-    environment = kept | {f"CHATTERBOX_{name}": value for name, value in settings.items()}
+    environment = kept | {f"CHATTERBOX_{k}": v for k, v in (settings | more).items()}
     process = subprocess.Popen(
         [sys.executable, "-m", "chatterbox", "serve"],
         cwd=ROOT,

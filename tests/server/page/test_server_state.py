@@ -59,6 +59,21 @@ def test_a_wrong_key_is_not_a_missing_key(browser, address):
         assert "does not know this key" in visit.text("#key-says")
 
 
+@pytest.mark.parametrize("path", ["/docs", "/?reference"])
+def test_the_reference_of_a_locked_server_asks_for_the_key(browser, tmp_path, path):
+    with served(tmp_path, API_KEYS="the-right-key") as address, Visit(browser, address, path) as it:
+        it.until("document.querySelector('dialog[open]')")
+        assert "asks for a key" in it.text("dialog [role=status]")
+        for key in ("a-wrong-key", "the-right-key"):
+            it.page.fill("dialog #key", key)
+            it.page.press("dialog #key", "Enter")
+            it.until(f"sessionStorage.getItem('chatterbox.key') === '{key}'")
+            if key == "a-wrong-key":
+                says = "document.querySelector('dialog [role=status]')?.textContent"
+                it.until(f"{says} === 'This key is not known here.'")
+        it.until("document.querySelectorAll('#calls details').length > 10")
+
+
 def test_loading_says_for_how_long(browser, address):
     with Visit(browser, address).ready() as visit:
         body = json.dumps({"status": "loading", "version": "1"})

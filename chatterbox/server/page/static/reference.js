@@ -3,6 +3,7 @@
 
 import { getJson } from "./api.js";
 import { $, el, showError } from "./dom.js";
+import { withKey } from "./key.js";
 
 const BOUNDS = { minimum: "≥", exclusiveMinimum: ">", maximum: "≤", exclusiveMaximum: "<", maxLength: "length ≤" };
 
@@ -83,7 +84,7 @@ function entry(method, path, operation) {
 }
 
 try {
-  const { info, paths, components } = await getJson("openapi.json");
+  const { info, paths, components } = await withKey(() => getJson("openapi.json"));
   schemas = components?.schemas ?? {};
   $("title").textContent = `${info.title} ${info.version}`;
   const groups = new Map();
