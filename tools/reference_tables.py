@@ -71,7 +71,7 @@ def sockets(routes: list[BaseRoute]) -> Iterator[APIWebSocketRoute]:
 
 def metrics() -> str:
     families = app().metrics.families()
-    ends = {"counter": "_total"}
+    ends = {"counter": "_total", "info": "_info"}
     rows = [[f"`{f.name}{ends.get(f.type, '')}`", f.type, f.documentation] for f in families]
     return table(["metric", "type", "meaning"], rows)
 

@@ -21,6 +21,7 @@ _DEFAULT_STREAM = None
 
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cudaSetDevice": (ctypes.c_int,),
+    "cudaMemGetInfo": (ctypes.c_void_p, ctypes.c_void_p),
     "cudaMalloc": (ctypes.c_void_p, ctypes.c_size_t),
     "cudaFree": (ctypes.c_void_p,),
     "cudaMemset": (ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t),
@@ -51,6 +52,14 @@ def _call(name: str, *arguments: Any) -> None:
     if status:
         text = functions["cudaGetErrorString"](status).decode(errors="replace")
         raise RuntimeError(f"CUDA failure {status}: {text}; {name}")  # as onnxruntime words it
+
+
+def memory(device_id: int) -> tuple[int, int]:
+    """Free and all bytes of a device, whoever uses them."""
+    _call("cudaSetDevice", device_id)
+    available, total = ctypes.c_size_t(), ctypes.c_size_t()
+    _call("cudaMemGetInfo", ctypes.byref(available), ctypes.byref(total))
+    return available.value, total.value
 
 
 def malloc(nbytes: int, device_id: int) -> int:

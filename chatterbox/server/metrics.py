@@ -5,26 +5,51 @@ Labels come from closed sets only.
 
 import asyncio
 import math
+import platform
 import time
 from collections import Counter as Tally
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from chatterbox import __version__
 from chatterbox.engine.engine import TTSEngine
+from chatterbox.errors import Cancelled, DeadlineExceeded
+from chatterbox.runtime import cudart
 from chatterbox.server.admission_control import Lifecycle
 from chatterbox.server.request_log import OK, AccessRecord
 
 RECENT_REQUESTS = 1000
-"""Means and quantiles in the JSON are over this many finished requests at most."""
+"""Means and quantiles in the JSON are over this many requests at most."""
 RATE_WINDOW_S = 60.0
 RTF_BUCKETS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 5.0)
 LATENCY_BUCKETS_S = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+DISTRIBUTIONS = {
+    "rtf": ("rtf", "Generation time over audio time of finished speech", RTF_BUCKETS),
+    "queue_s": (
+        "queue_time_seconds",
+        "Wait of a request for its place, also where it gave up; not of one refused at once",
+        LATENCY_BUCKETS_S,
+    ),
+    "first_audio_s": (
+        "first_audio_seconds",
+        "From a finished request's place in the engine to its first sound, without the queue",
+        LATENCY_BUCKETS_S,
+    ),
+    "time_to_first_audio_s": (
+        "time_to_first_audio_seconds",
+        "From a request's arrival to its first sound, whatever became of it later",
+        LATENCY_BUCKETS_S,
+    ),
+}
+"""Name in the JSON → the histogram's name, what it is, and its buckets."""
+GAVE_UP = (Cancelled.code, DeadlineExceeded.code)
 STAGES = ("prefill", "step", "sample", "decode")
 SEGMENTS = {
     "finished": "segments",
@@ -45,6 +70,34 @@ COUNTERS = {
 """Metric → the engine's counter, and what it is."""
 
 
+class Distribution:
+    """A histogram for Prometheus, and the newest values for the JSON."""
+
+    def __init__(
+        self, name: str, text: str, buckets: tuple[float, ...], registry: CollectorRegistry
+    ) -> None:
+        self._recent: deque[float] = deque(maxlen=RECENT_REQUESTS)
+        name = f"chatterbox_{name}"
+        self._histogram = Histogram(name, text, buckets=buckets, registry=registry)
+
+    def observe(self, value: float) -> None:
+        """One more."""
+        self._recent.append(value)
+        self._histogram.observe(value)
+
+    def summary(self) -> dict[str, float | int | None]:
+        """Count, mean and quantiles of the newest."""
+        ordered = sorted(self._recent)
+        count = len(ordered)
+
+        def quantile(share: float) -> float | None:
+            """The smallest value that `share` of all do not exceed."""
+            return round(ordered[max(0, math.ceil(share * count) - 1)], 4) if count else None
+
+        mean = round(sum(ordered) / count, 4) if count else None
+        return {"count": count, "mean": mean, "p50": quantile(0.50), "p95": quantile(0.95)}
+
+
 class Metrics(Collector):
     """Counts every request at its end; the engine's own counters are read when asked for, so that
     nothing is counted twice. One for each server; no global registry."""
@@ -54,29 +107,19 @@ class Metrics(Collector):
         self._lifecycle = lifecycle
         self._started = time.monotonic()
         self._outcomes: Tally[str] = Tally()  # of speech calls
-        self._rtf: deque[float] = deque(maxlen=RECENT_REQUESTS)
-        self._first_audio_s: deque[float] = deque(maxlen=RECENT_REQUESTS)
         self._finished: deque[tuple[float, float]] = deque(maxlen=RECENT_REQUESTS)  # (when, audio)
         self._audio_s = 0.0
         self._registry = registry = CollectorRegistry(auto_describe=True)
-        self._requests = Counter(
-            "chatterbox_requests",
-            "Requests by route and outcome (`ok` or an error's code)",
-            ["route", "outcome"],
-            registry=registry,
+        self._requests, self._speech_requests = (
+            Counter(f"chatterbox_{name}", text, ["route", "outcome"], registry=registry)
+            for name, text in (
+                ("requests", "All requests by route and outcome (`ok` or an error's code)"),
+                ("speech_requests", "Those for speech alone: no pages, probes, voices or scrapes"),
+            )
         )
-        self._rtf_histogram = Histogram(
-            "chatterbox_rtf",
-            "Generation time over audio time of finished speech",
-            buckets=RTF_BUCKETS,
-            registry=registry,
-        )
-        self._first_audio_histogram = Histogram(
-            "chatterbox_first_audio_seconds",
-            "From the engine's start on a request to its first sound",
-            buckets=LATENCY_BUCKETS_S,
-            registry=registry,
-        )
+        self._distributions = {
+            name: Distribution(*described, registry) for name, described in DISTRIBUTIONS.items()
+        }
         self._audio_counter = Counter(
             "chatterbox_audio_seconds", "Speech made for finished requests", registry=registry
         )
@@ -88,18 +131,14 @@ class Metrics(Collector):
         self._requests.labels(record.route, record.outcome).inc()
         if not record.speech:
             return
+        self._speech_requests.labels(record.route, record.outcome).inc()
         self._outcomes[record.outcome] += 1
-        report = record.report
-        if record.outcome != OK or report is None:
-            return
-        self._rtf.append(report.rtf)
-        self._rtf_histogram.observe(report.rtf)
-        if report.first_audio_s is not None:
-            self._first_audio_s.append(report.first_audio_s)
-            self._first_audio_histogram.observe(report.first_audio_s)
-        self._audio_s += report.audio_s
-        self._audio_counter.inc(report.audio_s)
-        self._finished.append((time.monotonic(), report.audio_s))
+        for name, value in _measured(record):
+            self._distributions[name].observe(value)
+        if record.outcome == OK and record.report is not None:
+            self._audio_s += record.report.audio_s
+            self._audio_counter.inc(record.report.audio_s)
+            self._finished.append((time.monotonic(), record.report.audio_s))
 
     def as_json(self) -> dict[str, Any]:
         """For people and for the benchmark."""
@@ -114,8 +153,7 @@ class Metrics(Collector):
             },
             "active": admission.active,
             "queued": admission.queued,
-            "rtf": _summary(self._rtf),
-            "first_audio_s": _summary(self._first_audio_s),
+            **{name: values.summary() for name, values in self._distributions.items()},
             "throughput": self._throughput(),
             "audio_s": round(self._audio_s, 3),
             "codes": stats.codes,
@@ -139,7 +177,11 @@ class Metrics(Collector):
         return list(self._registry.collect())
 
     def collect(self) -> Iterator[Metric]:
-        """What is read of the engine."""
+        """What is read of the engine and the machine."""
+        built = {"version": __version__, "python": platform.python_version()}
+        yield InfoMetricFamily("chatterbox_build", "This server", value=built)
+        yield self._models()
+        yield from self._gpu_memory()
         stats, admission = self._engine.stats(), self._engine.admission
         for name, text, value in (
             ("ready", "1 while new work should be sent here", self._lifecycle.ready),
@@ -165,6 +207,32 @@ class Metrics(Collector):
             stages.add_metric([stage], getattr(stats, f"{stage}_s"))
         yield stages
 
+    def _models(self) -> Metric:
+        models = InfoMetricFamily("chatterbox_model", "What is loaded; none while it loads")
+        if self._engine.state in ("ready", "dead"):
+            info = self._engine.info
+            named = {"model": info.name, "precision": info.precision_text, "device": info.device}
+            models.add_metric([], named)
+        return models
+
+    def _gpu_memory(self) -> Iterator[Metric]:
+        what = "Memory of the GPU, by all processes; only where one is used"
+        used, free = (
+            GaugeMetricFamily(f"chatterbox_gpu_memory_{state}_bytes", what, labels=["gpu"])
+            for state in ("used", "free")
+        )
+        engine = self._engine
+        if engine.state in ("ready", "dead") and engine.info.device == "cuda":
+            config = engine.config
+            second = config.decoder_device_id
+            for gpu in {config.gpu_device_id, config.gpu_device_id if second is None else second}:
+                with suppress(OSError, RuntimeError):  # a broken card says nothing
+                    available, total = cudart.memory(gpu)
+                    used.add_metric([str(gpu)], total - available)
+                    free.add_metric([str(gpu)], available)
+        yield used
+        yield free
+
     def _throughput(self) -> dict[str, float]:
         """Of the last minute, or of the time since the start when that is shorter."""
         now = time.monotonic()
@@ -188,16 +256,16 @@ def wants_prometheus(accept: str) -> bool:
     return "text/plain" in asked and "application/json" not in asked
 
 
-def _summary(values: Sequence[float] | deque[float]) -> dict[str, float | int | None]:
-    ordered = sorted(values)
-    count = len(ordered)
-
-    def quantile(share: float) -> float | None:
-        """The smallest value that `share` of all do not exceed."""
-        return round(ordered[max(0, math.ceil(share * count) - 1)], 4) if count else None
-
-    mean = round(sum(ordered) / count, 4) if count else None
-    return {"count": count, "mean": mean, "p50": quantile(0.50), "p95": quantile(0.95)}
+def _measured(record: AccessRecord) -> Iterator[tuple[str, float]]:
+    """Names and values of what is known of a request for speech."""
+    if record.queued is not None and (record.placed is not None or record.outcome in GAVE_UP):
+        yield "queue_s", (record.placed or time.monotonic()) - record.queued
+    if record.sounded is not None:
+        yield "time_to_first_audio_s", record.sounded - record.started
+    if record.outcome == OK and (report := record.report) is not None:
+        yield "rtf", report.rtf
+        if report.first_audio_s is not None:
+            yield "first_audio_s", report.first_audio_s
 
 
 def _tasks() -> int:

@@ -75,7 +75,11 @@ class AccessRecord:
     outcome: str = OK  # or an error's code
     speech: bool = False  # whether this call asked for speech
     report: SpeechReport | None = None  # what came of it
+    # When, as `time.monotonic` has it; None: not yet, or never.
     started: float = field(default_factory=time.monotonic)
+    queued: float | None = None  # asked for a place
+    placed: float | None = None  # got one
+    sounded: float | None = None  # had its first sound
 
     def failed(self, error: ChatterboxError) -> None:
         """The first failure is the outcome."""

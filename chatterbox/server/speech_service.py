@@ -1,6 +1,7 @@
 """Speaks requests within the limits and deadlines: voice and text, place, first sound, the rest."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -107,15 +108,18 @@ class SpeechService:
         total_s = self._config.request_timeout_s
         first_s = min(self._config.first_audio_timeout_s, total_s)
         began_at = asyncio.get_running_loop().time()
+        record.queued = time.monotonic()
         async with (
             self.admission.quotas.reserve(requests=1, characters=len(request.text)),
             self._reading(request, reference) as reading,
             self.admission.places.permit(timeout_s=first_s, unless=reading),
             _deadline(began_at + (first_s if plus_sound else total_s)) as timer,
         ):
+            record.placed = time.monotonic()
             segments, voice = await reading
             if not segments:
                 record.report = SpeechReport(segments=0)
+                record.sounded = time.monotonic()
                 yield LiveSpeech(_silence(record.report), record.report, timer)
                 return
             if reference is not None:
@@ -128,6 +132,7 @@ class SpeechService:
                     record.report = stream.report
                     speaking = LiveSpeech(pieces, stream.report, timer)
                     await speaking.begin()
+                    record.sounded = time.monotonic()
                     speaking.end_by(began_at + total_s, plus_sound=plus_sound)
                     yield speaking
 

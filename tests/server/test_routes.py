@@ -1,11 +1,16 @@
 """Status, metrics, voices, and every path and method that is none of ours."""
 
 import asyncio
+import dataclasses
 import logging
+import platform
 
 import pytest
-from harness import SPEECH, FakeEngine, error_of, serving, until
+from harness import PIECE_SAMPLES, SPEECH, FakeEngine, error_of, serving, until
 from prometheus_client.parser import text_string_to_metric_families
+
+from chatterbox import __version__
+from chatterbox.runtime import cudart
 
 WAV = {"voice_file": ("me.wav", b"RIFF1234", "audio/wav")}
 PROMETHEUS = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*"
@@ -148,20 +153,30 @@ async def test_metrics_as_json():
         assert (metrics["segments"]["guarded"], metrics["segments"]["retried"]) == (2, 5)
 
 
+async def scraped(client, accept="text/plain") -> dict[tuple[str, ...], float]:
+    """Samples by name and labels' values."""
+    response = await client.get("/metrics", headers={"accept": accept})
+    assert response.headers["content-type"].split(";")[0] in accept
+    return {
+        (s.name, *sorted(s.labels.values())): s.value
+        for family in text_string_to_metric_families(response.text.replace("# EOF\n", ""))
+        for s in family.samples
+    }
+
+
 @pytest.mark.parametrize("accept", [PROMETHEUS, "text/plain"])
 async def test_metrics_for_prometheus(accept):
     async with serving() as client:
         await client.post("/tts", json=SPEECH)
         await client.get("/nowhere")
-        response = await client.get("/metrics", headers={"accept": accept})
-        assert response.headers["content-type"].split(";")[0] in accept
-        samples = {
-            (s.name, *sorted(s.labels.values())): s.value
-            for family in text_string_to_metric_families(response.text.replace("# EOF\n", ""))
-            for s in family.samples
-        }
+        samples = await scraped(client, accept)
         assert samples["chatterbox_requests_total", "/tts", "ok"] == 1
         assert samples["chatterbox_requests_total", "not_found", "other"] == 1
+        assert samples["chatterbox_speech_requests_total", "/tts", "ok"] == 1
+        assert ("chatterbox_speech_requests_total", "not_found", "other") not in samples
+        assert samples["chatterbox_build_info", __version__, platform.python_version()] == 1
+        precision = "language_model=q4 conditional_decoder=fp32"
+        assert samples["chatterbox_model_info", "cpu", precision, "mini"] == 1
         assert samples["chatterbox_rtf_count",] == 1
         assert samples["chatterbox_first_audio_seconds_bucket", "0.05"] == 1
         assert samples["chatterbox_audio_seconds_total",] == pytest.approx(0.2)
@@ -170,6 +185,65 @@ async def test_metrics_for_prometheus(accept):
         assert samples["chatterbox_ready",] == 1
         assert samples["chatterbox_segments_total", "guarded"] == 2
         assert samples["chatterbox_retried_attempts_total",] == 5
+
+
+async def test_waiting_for_a_place_is_part_of_the_time_to_first_audio():
+    gate = asyncio.Event()
+    engine = FakeEngine(capacity=1, queue_capacity=1, script=[gate, PIECE_SAMPLES])
+    async with serving(engine) as client:
+        first = asyncio.create_task(client.post("/tts", json=SPEECH))
+        await until(lambda: engine.admission.active == 1)
+        second = asyncio.create_task(client.post("/tts", json=SPEECH))
+        await until(lambda: engine.admission.queued == 1)
+        assert (await client.post("/tts", json=SPEECH)).status_code == 429
+        await asyncio.sleep(0.35)
+        gate.set()
+        assert [(await task).status_code for task in (first, second)] == [200, 200]
+        metrics = (await client.get("/metrics")).json()
+        queue, arrival = metrics["queue_s"], metrics["time_to_first_audio_s"]
+        assert (queue["count"], arrival["count"]) == (2, 2)  # who was refused did not wait
+        assert queue["p50"] < 0.3 < queue["p95"]
+        assert arrival["p50"] > 0.3
+        assert metrics["first_audio_s"]["p95"] == 0.01
+        samples = await scraped(client)
+        assert samples["chatterbox_queue_time_seconds_bucket", "0.3"] == 1
+        assert samples["chatterbox_time_to_first_audio_seconds_bucket", "0.3"] == 0
+        assert samples["chatterbox_speech_requests_total", "/tts", "overloaded"] == 1
+
+
+async def test_who_gives_up_waiting_has_waited():
+    engine = FakeEngine(capacity=1, script=[asyncio.Event()])
+    async with serving(engine, first_audio_timeout_s=0.1) as client:
+        answers = await asyncio.gather(*(client.post("/tts", json=SPEECH) for _ in range(2)))
+        assert [answer.status_code for answer in answers] == [504, 504]
+        metrics = (await client.get("/metrics")).json()
+        assert metrics["queue_s"]["count"] == 2
+        assert metrics["queue_s"]["p95"] >= 0.1
+        assert metrics["time_to_first_audio_s"]["count"] == 0
+
+
+async def test_memory_of_each_gpu_that_is_used(monkeypatch):
+    asked = []
+
+    def memory(gpu: int) -> tuple[int, int]:
+        asked.append(gpu)
+        if gpu:
+            raise RuntimeError("CUDA failure 719: unspecified launch failure")
+        return 3, 8
+
+    monkeypatch.setattr(cudart, "memory", memory)
+    async with serving() as client:
+        assert "chatterbox_gpu_memory_used_bytes" not in {
+            name for name, *_ in await scraped(client)
+        }
+        engine = client.engine
+        engine.info = dataclasses.replace(engine.info, device="cuda")
+        engine.config = engine.config.model_copy(update={"decoder_device_id": 1})
+        samples = await scraped(client)
+        assert asked == [0, 1]
+        assert samples["chatterbox_gpu_memory_used_bytes", "0"] == 5
+        assert samples["chatterbox_gpu_memory_free_bytes", "0"] == 3
+        assert ("chatterbox_gpu_memory_used_bytes", "1") not in samples
 
 
 # --- voices
