@@ -21,6 +21,7 @@ from chatterbox.engine.stats import EngineStats
 from chatterbox.errors import ChatterboxError, EmptyText, UnsupportedAudio, VoiceNotFound
 from chatterbox.families.model import ModelInfo
 from chatterbox.families.turbo.spec import TURBO
+from chatterbox.loading import Loading
 from chatterbox.server.admission_control import Lifecycle
 from chatterbox.server.app import create_app
 from chatterbox.text import Segment
@@ -170,6 +171,7 @@ class FakeEngine:
         )
         self.state = "ready"
         self.fault = None
+        self.loading = Loading("downloading", "1 of 4 MB", 0.25)
         self.on_death = None
         self.heartbeats = []
         self.admission = Admission(capacity, queue_capacity)

@@ -5,6 +5,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from chatterbox.loading import tell
+
 
 class CompileBar:
     """A progress bar that appears only when there is something to wait for; where standard error
@@ -22,6 +24,7 @@ class CompileBar:
         """Called by a compiler; a graph found in the cache reports nothing between 0 and 1."""
         if self._bar is None and not self._stage and not 0.0 < done < 1.0:
             return
+        tell("compiling", self._subject, done)
         title = f"compiling {self._subject}, {stage}"
         if not sys.stderr.isatty():
             if stage != self._stage:
@@ -34,5 +37,6 @@ class CompileBar:
         self._bar.update(round(100 * done) - self._bar.n)
 
     def __exit__(self, *_: object) -> None:
+        tell("opening")
         if self._bar is not None:
             self._bar.close()

@@ -41,6 +41,7 @@ from chatterbox.families.base import Family, Voice
 from chatterbox.families.load import load_model
 from chatterbox.families.model import LoadedModel, ModelInfo
 from chatterbox.hardening import make_private
+from chatterbox.loading import Loading, heard_by
 from chatterbox.runtime.sessions import fitted
 from chatterbox.text import CodeBlocks, Segment
 from chatterbox.voices.library import VoiceLibrary
@@ -64,6 +65,7 @@ class TTSEngine:
         self.config = config = fitted(config)
         self.state: State = "loading"
         self.fault: str | None = None
+        self.loading = Loading()
         self.admission = Admission(config.max_concurrent_requests, config.max_queued_requests)
         self.pool = PriorityPool(config.voice_workers, "pool")
         self.on_death = on_death
@@ -78,7 +80,8 @@ class TTSEngine:
         it is closed once it has loaded."""
         owners = WorkerThread("engine"), WorkerThread("decoder")
         try:
-            self._open(model, owners)
+            with heard_by(self._note):
+                self._open(model, owners)
         except BaseException:
             for owner in owners:
                 owner.stop()
@@ -142,6 +145,7 @@ class TTSEngine:
         """Speak to nobody, blocking, so that the first listener need not wait for cold memory. What
         one voice's fault may be fails again where somebody hears of it; raises ModelError where a
         voice that came with the program cannot be spoken with."""
+        self._note(Loading("warming"))
         try:
             voice = self._voices.get(None)
             self.warm(voice)
@@ -154,6 +158,9 @@ class TTSEngine:
                 known = isinstance(fault, (ChatterboxError, TimeoutError))
                 told = str(fault) or type(fault).__name__
                 log.warning("the rehearsal failed: %s", told, exc_info=not known)
+
+    def _note(self, moment: Loading) -> None:
+        self.loading = moment
 
     def _blame_model(self, fault: Exception) -> None:
         """Raise ModelError where the fault can be nobody else's."""

@@ -4,6 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from contextvars import copy_context
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
@@ -105,12 +106,13 @@ class WorkerThread:
         return self._thread.is_alive()
 
     def call(self, work: Callable[[], T]) -> T:
-        """Run `work` there; returns or raises what it does."""
+        """Run `work` there, in this context; returns or raises what it does."""
         done: Future[T] = Future()
+        context = copy_context()
 
         def task() -> None:
             try:
-                done.set_result(work())
+                done.set_result(context.run(work))
             except BaseException as fault:  # noqa: BLE001 - raised where it is waited for
                 done.set_exception(fault)
 

@@ -4,9 +4,11 @@ import json
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from chatterbox.errors import ModelError, first_line
 from chatterbox.hardening import read_plain
+from chatterbox.loading import tell
 
 PROBE_S = 4.0
 """How long the hub gets to answer; so the whole decision stays under 5 s without a network."""
@@ -88,11 +90,16 @@ def fetch(
             raise ModelError(f"{repository} has no {missing[0]} at revision {revision[:12]}")
         total_gb = sum(sizes.values()) / 1e9
         say(f"Fetching {repository}: {len(sizes)} files, {total_gb:.1f} GB, into {directory}")
+        there = {name for name in sizes if complete(directory, [name])}
+        counted = _counting_bar(sum(sizes[name] for name in there), sum(sizes.values()))
         for name in wanted:
-            if name in sizes and not complete(directory, [name]):
-                hf_hub_download(repository, name, revision=revision, local_dir=directory)
+            if name in sizes and name not in there:
+                hf_hub_download(
+                    repository, name, revision=revision, local_dir=directory, tqdm_class=counted
+                )
                 _check_size(directory / name, sizes[name])
                 _sign(directory, {name: sizes[name]})
+        tell("opening")
     except ModelError:
         raise
     except GatedRepoError:
@@ -101,6 +108,22 @@ def fetch(
         ) from None
     except Exception as fault:
         raise ModelError(f"{repository} could not be fetched: {first_line(fault)}") from fault
+
+
+def _counting_bar(there: int, total: int) -> type[Any]:
+    """The hub's own kind of progress bar, which also tells how many bytes of all have come."""
+    from tqdm import tqdm
+
+    class Bar(tqdm):  # type: ignore[type-arg]
+        came = there
+
+        def update(self, n: float | None = 1) -> bool | None:
+            Bar.came += int(n or 0)
+            detail = f"{Bar.came / 1e6:.0f} of {total / 1e6:.0f} MB"
+            tell("downloading", detail, min(1.0, Bar.came / total))
+            return super().update(n)
+
+    return Bar
 
 
 def _shards(file: str) -> list[str]:

@@ -72,6 +72,11 @@ class Lifecycle:
         return self.phase == "ready" and not self.warming_up and not self._crowded
 
     @property
+    def loading(self) -> bool:
+        """Whether the model is not there yet, or not warm."""
+        return self.phase == "loading" or (self.phase == "ready" and self.warming_up)
+
+    @property
     def _crowded(self) -> bool:
         admission = self._engine.admission
         return (

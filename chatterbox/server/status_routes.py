@@ -5,6 +5,7 @@ None of these waits for the engine, takes a place or touches the pool.
 
 import os
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,7 @@ def health_body(engine: TTSEngine, lifecycle: Lifecycle) -> dict[str, Any]:
     body: dict[str, Any] = {
         "status": "ok" if phase == "ready" else phase,
         "ready": lifecycle.ready,
+        "loading": asdict(engine.loading) if lifecycle.loading else None,
         "version": __version__,
         "model": None,
         "precision": None,

@@ -12,6 +12,7 @@ from chatterbox.errors import ModelError
 from chatterbox.families.model import LoadedModel, ModelInfo
 from chatterbox.families.turbo import load as turbo
 from chatterbox.families.turbo.spec import TURBO
+from chatterbox.loading import Loading, heard_by, tell
 
 
 def test_all_calls_and_its_lifes_work_are_one_threads():
@@ -33,6 +34,16 @@ def test_all_calls_and_its_lifes_work_are_one_threads():
     assert len(set(seen)) == 1
     assert seen[0].name == "somebody"
     assert not seen[0].is_alive()
+
+
+def test_a_call_tells_the_listener_of_its_caller():
+    owner, told = WorkerThread("somebody"), []
+    with heard_by(told.append):
+        owner.call(lambda: tell("compiling", "a part", 0.5))
+    owner.call(lambda: tell("opening"))
+    owner.stop()
+    owner.join(5)
+    assert told == [Loading("compiling", "a part", 0.5)]
 
 
 def test_a_fault_comes_back_and_the_thread_goes_on():

@@ -13,6 +13,7 @@ from huggingface_hub.errors import GatedRepoError
 
 from chatterbox.errors import ModelError
 from chatterbox.hub import download as hub
+from chatterbox.loading import Loading, heard_by
 
 FILES = ["config.json", "onnx/a.onnx"]
 DATA = "onnx/a.onnx_data"
@@ -44,13 +45,15 @@ class FakeHub:
     def get_paths_info(self, repository, names, *, revision):
         return [Info(name, self.stated[name]) for name in names if name in self.stated]
 
-    def download(self, repository, name, *, revision, local_dir):
+    def download(self, repository, name, *, revision, local_dir, tqdm_class):
         if name == self.break_at:
             raise ConnectionError("the line went dead\nsecond line")
         self.downloads.append(name)
         path = Path(local_dir) / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(self.content[name])
+        with tqdm_class(total=self.stated[name], disable=True) as bar:
+            bar.update(self.stated[name])
 
 
 @pytest.fixture
@@ -74,6 +77,17 @@ def test_everything_is_fetched_once(fake_hub, tmp_path):
     assert REPOSITORY in said[0]
     fetch(tmp_path)
     assert fake_hub.downloads == FETCHED
+
+
+def test_it_is_told_how_much_has_come(fake_hub, tmp_path):
+    moments = []
+    fake_hub.content = {name: bytes(1_000_000) for name in FETCHED}
+    fake_hub.stated = dict.fromkeys(FETCHED, 1_000_000)
+    with heard_by(moments.append):
+        fetch(tmp_path)
+    assert [m.detail for m in moments][:-1] == [f"{n} of 4 MB" for n in (1, 2, 3, 4)]
+    assert [moment.done for moment in moments] == [0.25, 0.5, 0.75, 1.0, None]
+    assert moments[-1] == Loading("opening")
 
 
 def test_a_break_is_one_line_and_the_next_try_goes_on(fake_hub, tmp_path):

@@ -40,6 +40,8 @@ async def test_work_is_refused_unless_ready(state, code, live):
         health = await client.get("/health")
         assert health.status_code == 200
         assert (health.json()["status"], health.json()["ready"]) == (state, False)
+        told = {"stage": "downloading", "detail": "1 of 4 MB", "done": 0.25}
+        assert health.json()["loading"] == (told if state == "loading" else None)
         assert (await client.get("/health/live")).status_code == live
         for response in (
             await client.get("/health/ready"),

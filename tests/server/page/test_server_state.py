@@ -74,13 +74,30 @@ def test_the_reference_of_a_locked_server_asks_for_the_key(browser, tmp_path, pa
         it.until("document.querySelectorAll('#calls details').length > 10")
 
 
-def test_loading_says_for_how_long(browser, address):
+def test_loading_shows_its_stage_and_how_far_it_is(browser, address):
     with Visit(browser, address).ready() as visit:
-        body = json.dumps({"status": "loading", "version": "1"})
-        visit.page.route("**/health", lambda route, _: route.fulfill(body=body))
-        state(visit, "loading")
-        visit.until("document.querySelector('#load').textContent.includes('for 2 s')")
-        assert visit.text("#health") == "Loading the model"
+        body = {"status": "loading", "version": "1"}
+        visit.page.route("**/health", lambda route, _: route.fulfill(body=json.dumps(body)))
+        for loading, word, shown in (
+            (
+                {"stage": "downloading", "detail": "312 of 812 MB", "done": 0.38},
+                "Downloading",
+                0.38,
+            ),
+            ({"stage": "compiling", "detail": "the decoder", "done": 0.5}, "Compiling", 0.5),
+            ({"stage": "opening", "detail": "", "done": None}, "Opening the model", None),
+        ):
+            body["loading"] = loading
+            visit.until(f"document.querySelector('#health').textContent === '{word}'")
+            assert visit.page.is_disabled("#go")
+            bar = visit.page.locator("#loaded")
+            assert bar.is_visible() == bool(loading["detail"])
+            if shown:
+                assert bar.evaluate("bar => bar.value") == shown
+                assert visit.text("#load") == loading["detail"]
+        body |= {"status": "ok", "loading": {"stage": "warming", "detail": "", "done": None}}
+        visit.until("document.querySelector('#health').textContent.startsWith('Warming up')")
+        assert visit.page.is_enabled("#go")
 
 
 def test_the_note_is_closed_for_good_and_the_colours_are_kept(browser, address):

@@ -7,9 +7,10 @@ const POLL_MS = 10_000;
 const NOT_READY_POLL_MS = 2000;
 const CLOSED_NOTICE = "chatterbox.notice";
 const WORDS = { ok: "Ready", loading: "Loading the model", draining: "Shutting down", dead: "The engine has stopped" };
+const STAGES = { downloading: "Downloading", compiling: "Compiling", opening: "Opening the model", warming: "Warming up" };
 
 let poll = 0;
-let loadingSince = null;
+let warm = false;
 let onReady = async () => {};
 export let state = "loading";
 
@@ -29,7 +30,7 @@ export async function checkHealth({ anew = false } = {}) {
   }
   const ready = state === "ok";
   $("go").disabled = !ready;
-  poll = setTimeout(() => checkHealth(), ready ? POLL_MS : NOT_READY_POLL_MS);
+  poll = setTimeout(() => checkHealth(), ready && warm ? POLL_MS : NOT_READY_POLL_MS);
   if (ready && before !== "ok") await onReady();
 }
 
@@ -40,13 +41,15 @@ function tell(next, word, title = "") {
   $("health").title = title;
 }
 
-function showHealth({ status, model, precision, device, version, notice, fallback, active, queued, cloning, skipped_voices: skipped = [] }) {
-  loadingSince = status === "loading" ? (loadingSince ?? Date.now()) : null;
-  const word = WORDS[status] ?? status;
+function showHealth({ status, loading, model, precision, device, version, notice, fallback, active, queued, cloning, skipped_voices: skipped = [] }) {
+  warm = !loading;
+  const word = STAGES[loading?.stage] ?? WORDS[status] ?? status;
   tell(status, [word, model, precision, device].filter(Boolean).join(" · "), `Version ${version}`);
-  const seconds = loadingSince && Math.round((Date.now() - loadingSince) / 1000);
+  $("loaded").hidden = !loading?.detail;
+  if (loading?.done == null) $("loaded").removeAttribute("value");
+  else $("loaded").value = loading.done;
   $("load").textContent = [
-    loadingSince && `for ${seconds} s; the first start also downloads the model`,
+    loading?.detail,
     active && `${active} speaking`,
     queued && `${queued} waiting`,
   ].filter(Boolean).join(", ");
