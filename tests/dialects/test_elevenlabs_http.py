@@ -3,6 +3,7 @@
 import base64
 import itertools
 import json
+import re
 
 import httpx
 import numpy as np
@@ -14,6 +15,7 @@ from elevenlabs.core import ApiError
 from harness import PIECE_SAMPLES, FakeEngine
 
 from chatterbox.dialects.elevenlabs.http import OUTPUT_FORMATS
+from chatterbox.dialects.shared.voice_names import ELEVENLABS_VOICES
 from chatterbox.errors import GenerationFailed
 
 LONG = (
@@ -95,6 +97,36 @@ def test_the_first_chunk_comes_before_synthesis_ends():
         gate.opened.set()
         data += b"".join(pieces)
     assert len(data) == 5 * PIECE_SAMPLES * 2
+
+
+def test_their_premade_voices_speak_in_the_built_in_ones(client, address):
+    """What their quickstart sends, with the address changed and nothing else."""
+
+    def spoken(voice_id: str) -> bytes:
+        sound = client.text_to_speech.convert(
+            voice_id=voice_id,
+            text="Hello there.",
+            model_id="eleven_multilingual_v2",
+            output_format="pcm_24000",
+            seed=11,
+        )
+        return b"".join(sound)
+
+    for premade, ours in (("JBFqnCBsd6RMkjVDRZzb", "awb"), ("21m00Tcm4TlvDq8ikWAM", "slt")):
+        assert spoken(premade) == spoken(ours)
+        assert client.voices.get(premade).name == ours
+        assert client.voices.settings.get(premade).stability == 0.5
+    own = f"{address}/voices/rms/aliases/JBFqnCBsd6RMkjVDRZzb"
+    httpx.put(own).raise_for_status()
+    try:
+        assert spoken("JBFqnCBsd6RMkjVDRZzb") == spoken("rms")
+    finally:
+        httpx.delete(own).raise_for_status()
+
+
+def test_premade_ids_are_ids_and_mean_a_built_in_voice():
+    assert [voice for voice in ELEVENLABS_VOICES if not re.fullmatch(r"[a-z0-9]{20}", voice)] == []
+    assert set(ELEVENLABS_VOICES.values()) == {"slt", "rms", "awb", "kal16"}
 
 
 # --- times

@@ -132,6 +132,16 @@ async def test_errors(server, path, code, word):
         assert (heard[-1]["error"], bool(heard[-1]["message"])) == (word, True)
 
 
+@pytest.mark.parametrize("path", [SINGLE, MULTI])
+async def test_a_premade_voice_of_theirs_speaks(server, path):
+    async with talking(server, path.replace("/slt/", "/JBFqnCBsd6RMkjVDRZzb/")) as talk:
+        await talk.say(text="Hello there. ", flush=True)
+        await talk.say(text="", close_socket=True)
+        closed, heard = await talk.closed()
+    assert closed in (1000, 1005)
+    assert sound(heard)
+
+
 async def test_the_golden_transcript_of_contexts(server):
     async with talking(server, MULTI + "&auto_mode=true") as talk:
         await talk.say(text="")  # keeps awake, and opens nothing

@@ -69,7 +69,7 @@ class Context(IncrementalSpeech):
         self,
         services: Services,
         socket: Socket,
-        voice: str,
+        voice: str | None,
         query: Query,
         name: str | None,
         first: Message,

@@ -20,7 +20,12 @@ from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.audio.encode import AudioFormat, audio_format
 from chatterbox.audio.pace import FASTEST, SLOWEST
 from chatterbox.dialects.shared.alignment import Alignment, original_pieces, spread
-from chatterbox.dialects.shared.voice_names import is_spoken, languages_of
+from chatterbox.dialects.shared.voice_names import (
+    ELEVENLABS_VOICES,
+    is_spoken,
+    languages_of,
+    voice_or_alias,
+)
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import (
     ChatterboxError,
@@ -254,7 +259,7 @@ def _call(services: Services, request: Request, voice_id: str, body: Body) -> Sp
         ignored.append("language_code")
     return services.call(
         fields.text,
-        services.voices.library.info(voice_id).voice_id,
+        voice_or_alias(services, voice_id, ELEVENLABS_VOICES),
         output_format(request.query_params.get("output_format")),
         seed=fields.seed,
         speed=settings.speed or 1.0,

@@ -14,6 +14,7 @@ from chatterbox.dialects.elevenlabs.context import MULTI_PATH, PATH, Context, Me
 from chatterbox.dialects.elevenlabs.http import output_format
 from chatterbox.dialects.shared.contexts import ContextSocket
 from chatterbox.dialects.shared.messages import fields_of_message
+from chatterbox.dialects.shared.voice_names import ELEVENLABS_VOICES, voice_or_alias
 from chatterbox.errors import ChatterboxError, IdleTimeout, Overloaded, VoiceNotFound
 from chatterbox.server.body import Body
 from chatterbox.server.dialect import Services
@@ -31,7 +32,7 @@ _WORDS: dict[type[ChatterboxError], str] = {
 class Single:
     """`stream-input`: one text, ended by an empty one."""
 
-    def __init__(self, services: Services, socket: Socket, voice: str, query: Query) -> None:
+    def __init__(self, services: Services, socket: Socket, voice: str | None, query: Query) -> None:
         self._socket = socket
         self._context = partial(Context, services, socket, voice, query, None)
 
@@ -54,7 +55,7 @@ class Single:
 class Multi(ContextSocket[Context]):
     """`multi-stream-input`: contexts side by side."""
 
-    def __init__(self, services: Services, socket: Socket, voice: str, query: Query) -> None:
+    def __init__(self, services: Services, socket: Socket, voice: str | None, query: Query) -> None:
         super().__init__(services, socket)
         self._context = partial(Context, services, socket, voice, query)
 
@@ -128,8 +129,9 @@ def add_routes(routes: APIRouter, services: Services) -> None:
             query, _ = lenient_fields_of(Query, Body(dict(socket.query)))
             socket.idle_s = query.inactivity_timeout
             output_format(query.output_format)  # refused before the voice is looked for
-            voice = await services.voices.info(socket.path["voice_id"])
-            await kind(services, socket, voice.voice_id, query).run()
+            named = socket.path["voice_id"]
+            voice = await services.voices.ask(voice_or_alias, services, named, ELEVENLABS_VOICES)
+            await kind(services, socket, voice, query).run()
 
         return services.sockets.serve(websocket, protocol, _send_error)
 

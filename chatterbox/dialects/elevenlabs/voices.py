@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
+from chatterbox.dialects.shared.voice_names import ELEVENLABS_VOICES, voice_or_alias
 from chatterbox.errors import InvalidValue
 from chatterbox.server.body import Body, BodyLimits, Files
 from chatterbox.server.dialect import Services
@@ -76,12 +77,16 @@ def voice_body(info: VoiceInfo) -> dict[str, Any]:
 
 
 def add_routes(routes: APIRouter, services: Services) -> None:
-    _add_lists(routes, services.voices)
+    _add_lists(routes, services, services.voices)
     _add_changes(routes, services.voices)
     _add_user(routes, services)
 
 
-def _add_lists(routes: APIRouter, voices: VoiceService) -> None:
+def _add_lists(routes: APIRouter, services: Services, voices: VoiceService) -> None:
+    async def spoken_as(voice_id: str) -> VoiceInfo:
+        known = await voices.ask(voice_or_alias, services, voice_id, ELEVENLABS_VOICES)
+        return await voices.info(known or voices.library.default_voice)
+
     @routes.get("/v1/voices")
     async def list_voices() -> Response:
         """ElevenLabs: all voices."""
@@ -114,12 +119,12 @@ def _add_lists(routes: APIRouter, voices: VoiceService) -> None:
     @routes.get("/v1/voices/{voice_id}")
     async def get_voice(voice_id: str) -> Response:
         """ElevenLabs: one voice."""
-        return JSONResponse({**voice_body(await voices.info(voice_id)), "settings": SETTINGS})
+        return JSONResponse({**voice_body(await spoken_as(voice_id)), "settings": SETTINGS})
 
     @routes.get("/v1/voices/{voice_id}/settings")
     async def get_settings(voice_id: str) -> Response:
         """ElevenLabs: the same settings for every voice."""
-        await voices.info(voice_id)
+        await spoken_as(voice_id)
         return JSONResponse(SETTINGS)
 
 
