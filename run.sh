@@ -17,6 +17,7 @@ export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 usage() {
     cat <<'TEXT'
 ./run.sh [FLAGS]               set up, then serve (same as ./run.sh serve [FLAGS])
+./run.sh cluster [FLAGS]       serve with several replicas, on one machine or many (installs Ray)
 ./run.sh say TEXT [FLAGS]      speak into a file, without a server
 ./run.sh voices [ACTION]       list, add, delete, export and import voices
 ./run.sh compile [FLAGS]       compile the model now, so that the first start need not
@@ -24,6 +25,7 @@ usage() {
 ./run.sh benchmark [FLAGS]     measure a running server
 ./run.sh test [--all] [ARGS]   formatter, linter, type checker, tests; --all: the slow ones too
 ./run.sh test --soak [MINUTES] use it for two hours, or so many minutes, and show what has grown
+./run.sh test --cluster [ARGS] the tests of several replicas (installs Ray)
 ./run.sh setup                 only set up the server
 
 `serve --help`, `say --help` and so on list the flags, `--help-all` all of them. Settings are also read from CHATTERBOX_*
@@ -129,7 +131,7 @@ setup() {
 }
 
 run_tests() {
-    local python marks=(-m "not slow and not soak" -n 2 --dist worksteal) # in two processes
+    local python marks=(-m "not slow and not soak and not cluster" -n 2 --dist worksteal) # in two processes
     cd "$root"
     install requirements-dev.txt
     python=$(venv_python)
@@ -144,8 +146,13 @@ run_tests() {
         exec "$python" -m pytest "${marks[@]}" "$@"
         ;;
     --all)
-        marks=(-m "not soak")
+        marks=(-m "not soak and not cluster")
         shift
+        ;;
+    --cluster)
+        shift
+        install requirements-cluster.txt
+        exec "$python" -m pytest tests/cluster -m cluster "$@"
         ;;
     esac
     "$python" -m ruff format --check .
@@ -172,8 +179,11 @@ benchmark)
     install requirements-bench.txt
     exec "$(venv_python)" "$root/benchmark.py" "$@"
     ;;
-serve | say | voices | compile | health)
+serve | say | voices | compile | health | cluster)
     setup
+    if [ "${1:-}" = cluster ]; then
+        install requirements-cluster.txt
+    fi
     command=${1:-serve}
     if [ $# -gt 0 ]; then
         shift

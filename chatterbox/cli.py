@@ -1,4 +1,5 @@
-"""The command line: `serve`, `say`, `voices`, `compile`, `health`; flags in, exit code out.
+"""The command line: `serve`, `cluster`, `say`, `voices`, `compile`, `health`; flags in, exit code
+out.
 
 A room is imported only once its command is run, so that `--help` is quick.
 """
@@ -20,6 +21,7 @@ from chatterbox.config import (
     ServerConfig,
     TTSConfig,
     load,
+    prepare_ray,
     renamed_settings,
     unknown_environment,
 )
@@ -153,6 +155,19 @@ def _print(said: str) -> None:
     print(said.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
+def _cluster(flags: argparse.Namespace) -> int:
+    make_files_private()
+    _warn_of_settings(flags)
+    prepare_ray()
+    try:
+        from chatterbox.cluster.run import run
+    except ModuleNotFoundError as fault:
+        if fault.name != "ray":
+            raise
+        raise ConfigError("Ray is missing: pip install -r requirements-cluster.txt") from None
+    return run(vars(flags), _print)
+
+
 def _health(flags: argparse.Namespace) -> int:
     from chatterbox.health import fault_of_server, words_of
 
@@ -273,6 +288,7 @@ def _engine(flags: argparse.Namespace) -> "Iterator[TTSEngine]":
 
 COMMANDS = {
     "serve": _serve,
+    "cluster": _cluster,
     "say": _say,
     "voices": _voices,
     "compile": _compile,

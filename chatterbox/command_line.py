@@ -6,7 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from chatterbox import __version__
-from chatterbox.config import HelpFormatter, ServerConfig, Settings, TTSConfig, add_flags
+from chatterbox.config import (
+    ClusterConfig,
+    HelpFormatter,
+    ServerConfig,
+    Settings,
+    TTSConfig,
+    add_flags,
+)
 
 HELP_ALL = "--help-all"
 FEW = ("model", "model_dtype", "data_dir", "device", "temperature")
@@ -16,6 +23,10 @@ EXAMPLES = {
         "serve",
         "serve --port 9000 --model mini",
         "serve --device cuda --max-concurrent-requests 32",
+    ),
+    "cluster": (
+        "cluster --replicas 4 --gpus-per-replica 1",
+        "cluster --replicas 2 --max-replicas 8 --gpus-per-replica 1 --cluster-address auto",
     ),
     "say": (
         'say "Hello there."',
@@ -73,6 +84,12 @@ def command_line(
         return made
 
     command("serve [FLAGS]", "run the server", ServerConfig)
+    command(
+        "cluster [FLAGS]",
+        "run several servers behind one address, on one machine or many",
+        ClusterConfig,
+        ServerConfig,
+    )
     say = command(
         "say TEXT [--voice FILE|NAME] [--out FILE] [--seed N] [FLAGS]",
         "speak into a file, without a server",

@@ -34,6 +34,7 @@ MAY_KNOW = {
     "server": {"audio", "engine", "families", "runtime", "text", "voices"},
     "dialects": {"audio", "engine", "families", "runtime", "server", "text", "voices"},
     "bench": set(),
+    "cluster": {"dialects", "engine", "families", "logs", "runtime", "server"},
 }
 
 
@@ -78,7 +79,9 @@ def test_rooms_know_only_their_neighbours():
 HOMES = {
     "onnxruntime": {"runtime", "compile", "families"},
     "onnx": {"hub", "compile"},  # only the compiler edits graphs
-    **dict.fromkeys(("fastapi", "starlette", "uvicorn"), frozenset(("server", "dialects"))),
+    "ray": {"cluster"},
+    "fastapi": {"server", "dialects"},
+    **dict.fromkeys(("starlette", "uvicorn"), frozenset(("server", "dialects", "cluster"))),
     **dict.fromkeys(("torch", "pickle"), frozenset()),
 }
 

@@ -40,7 +40,7 @@ class Machine:
         self.project.mkdir()
         self.bin.mkdir()
         shutil.copy(ROOT / "run.sh", self.project)
-        for name in (SERVER, CUDA, "requirements-bench.txt", "requirements-dev.txt"):
+        for name in (SERVER, CUDA, *(f"requirements-{n}.txt" for n in ("bench", "cluster", "dev"))):
             (self.project / name).write_text("something==1\n")
         for name in TOOLS:
             (self.bin / name).symlink_to(str(shutil.which(name)))
@@ -189,14 +189,24 @@ def test_what_test_runs(machine):
         "-m ruff format --check .",
         "-m ruff check .",
         "-m mypy",
-        "-m pytest -m not slow and not soak -n 2 --dist worksteal tests/text",
+        "-m pytest -m not slow and not soak and not cluster -n 2 --dist worksteal tests/text",
     ]
     machine.run("test", "--all")
-    assert machine.calls()[-1] == "-m pytest -m not soak"
+    assert machine.calls()[-1] == "-m pytest -m not soak and not cluster"
     machine.run("test", "--soak")
     assert machine.calls() == ["-m pytest tests/soak -m soak"]
     machine.run("test", "--soak", "4.5", "-x")
     assert machine.calls() == ["-m pytest tests/soak -m soak --soak-minutes=4.5 -x"]
+
+
+def test_ray_is_installed_for_a_cluster_alone(machine):
+    machine.has("python3", GOOD_PYTHON)
+    machine.run("setup")
+    assert machine.run("cluster", "--replicas", "2").returncode == 0
+    ray = "-m pip install -r /requirements-cluster.txt"
+    assert machine.calls() == [ray, "-P -m chatterbox cluster --replicas 2"]
+    machine.run("test", "--cluster", "-x")
+    assert machine.calls()[-1] == "-m pytest tests/cluster -m cluster -x"
 
 
 def test_help_and_a_wrong_word_set_nothing_up(machine):

@@ -1,4 +1,4 @@
-"""The settings: two frozen objects, `TTSConfig` and `ServerConfig`.
+"""The settings: frozen objects, `TTSConfig`, `ServerConfig` and `ClusterConfig`.
 
 The only room that reads environment variables.
 """
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from dotenv import dotenv_values
 
+from chatterbox.config.cluster import ClusterConfig, prepare_ray
 from chatterbox.config.flags import HelpFormatter, add_flags
 from chatterbox.config.server import MAX_KEY_CHARS, MIN_KEY_CHARS, ServerConfig, key_list
 from chatterbox.config.sources import (
@@ -34,7 +35,7 @@ from chatterbox.config.tts import (
     default_data_dir,
 )
 
-CONFIGS: tuple[type[Settings], ...] = (TTSConfig, ServerConfig)
+CONFIGS: tuple[type[Settings], ...] = (TTSConfig, ServerConfig, ClusterConfig)
 
 
 def unknown_environment(names: Sequence[str] | None = None) -> list[str]:
@@ -51,6 +52,7 @@ __all__ = [
     "MIN_KEY_CHARS",
     "RENAMED",
     "SAMPLING",
+    "ClusterConfig",
     "HelpFormatter",
     "MaxNewTokens",
     "MinP",
@@ -69,6 +71,7 @@ __all__ = [
     "key_list",
     "load",
     "notify_socket",
+    "prepare_ray",
     "renamed_settings",
     "silence_telemetry",
     "unknown_environment",

@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from chatterbox.config.sources import OLD_NAMES, Settings
 
 GROUPS = {
+    "Replicas": "replicas max_replicas gpus_per_replica cpus_per_replica cluster_address dashboard",
     "Where it listens": "host port api_keys allowed_hosts cors_origins wyoming_port log_level "
     "log_format",
     "Model and device": "model model_dtype data_dir device gpu_device_id threads",
@@ -43,6 +44,8 @@ def add_flags(
     listed = {title: [n for n in names.split() if n in fields] for title, names in GROUPS.items()}
     listed[EXPERT] = [name for name in fields if name not in EVERYTHING]
     for title, names in listed.items():
+        if not names:
+            continue
         group = parser.add_argument_group(title) if full or shown is EVERYTHING else parser
         for name in names:
             field, old = fields[name], OLD_NAMES.get(name)

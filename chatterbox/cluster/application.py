@@ -1,0 +1,84 @@
+"""The application that Ray Serve deploys: `build`, which a Serve config file names too."""
+
+import math
+from typing import Any
+
+from ray import serve
+
+from chatterbox.cluster.replica import MakeModel, Replica
+from chatterbox.config import ClusterConfig, ServerConfig, TTSConfig, load
+from chatterbox.errors import ConfigError
+from chatterbox.runtime.gpu import default_settings
+
+NAME, DEPLOYMENT = "chatterbox", "tts"
+SPARE = 32
+"""Requests that take no place: probes, lists of voices, uploads, refusals on their way."""
+RETRY_S = 5.0
+"""Said by Ray where more wait than all replicas may hold."""
+LOOK_S = 2.0
+"""Between two looks at a replica: so soon it is seen that one has ended."""
+MARGIN_S = 10.0
+"""Beyond the longest answer, for it to be read to its end."""
+STARTS = 3
+"""Attempts at a replica before a deployment is given up."""
+
+
+def build(args: dict[str, Any], make_model: MakeModel | None = None) -> "serve.Application":
+    """Replicas with the settings in `args`, the environment and `.env`. Raises ConfigError."""
+    cluster, server = load(ClusterConfig, args), load(ServerConfig, args)
+    tts = load(TTSConfig, args)
+    if server.wyoming_port:
+        raise ConfigError("--wyoming-port: a cluster serves HTTP and WebSockets alone")
+    if cluster.max_replicas is not None and cluster.max_replicas < cluster.replicas:
+        raise ConfigError(f"--max-replicas={cluster.max_replicas}: less than --replicas")
+    if not cluster.gpus_per_replica and "threads" not in tts.model_fields_set:
+        tts = tts.model_copy(update={"threads": max(1, math.floor(cluster.cpus_per_replica))})
+    places = _places(tts, cluster)
+    held = sum(places) + server.max_websockets + SPARE
+    deployment: Any = serve.deployment(serve.ingress()(Replica))
+    configured = deployment.options(
+        name=DEPLOYMENT,
+        ray_actor_options={
+            "num_cpus": cluster.cpus_per_replica,
+            "num_gpus": cluster.gpus_per_replica,
+        },
+        max_ongoing_requests=held,
+        max_queued_requests=held,
+        backpressure_config={"status_code": 429, "retry_after_s": RETRY_S},
+        health_check_period_s=LOOK_S,
+        health_check_timeout_s=server.stall_timeout_s,
+        graceful_shutdown_timeout_s=longest_answer_s(server),
+        max_constructor_retry_count=STARTS,
+        logging_config={"enable_access_log": False, "log_level": "WARNING"},
+        **_size(cluster, places[0]),
+    )
+    application: serve.Application = configured.bind(tts, server, make_model)
+    return application
+
+
+def longest_answer_s(server: ServerConfig) -> float:
+    """How long a replica goes on after it has been told to stop: until the last answer has come to
+    its end, and an idle socket has been closed."""
+    return max(server.request_timeout_s, server.websocket_idle_timeout_s) + MARGIN_S
+
+
+def _places(tts: TTSConfig, cluster: ClusterConfig) -> tuple[int, int]:
+    """Requests in work in one replica, and in its queue. Where its GPU decides, which is not seen
+    from here, as many as that may be."""
+    names = ("max_concurrent_requests", "max_queued_requests")
+    most = default_settings(math.inf) if cluster.gpus_per_replica else {}
+    chosen = {name: most[name] for name in names if name not in tts.model_fields_set and most}
+    work, queue = (chosen.get(name, getattr(tts, name)) for name in names)
+    return work, queue
+
+
+def _size(cluster: ClusterConfig, places: int) -> dict[str, Any]:
+    if cluster.max_replicas is None:
+        return {"num_replicas": cluster.replicas}
+    return {
+        "autoscaling_config": {
+            "min_replicas": cluster.replicas,
+            "max_replicas": cluster.max_replicas,
+            "target_ongoing_requests": places,
+        }
+    }

@@ -1,0 +1,116 @@
+"""The command `cluster`: starts Ray where it does not run, deploys, and waits for a signal."""
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from types import FrameType
+from typing import Any
+
+import ray
+from ray import serve
+
+from chatterbox.cluster.application import NAME, build
+from chatterbox.config import ClusterConfig, ServerConfig, load
+from chatterbox.errors import ConfigError, ModelError
+from chatterbox.server.run import address_of, bind
+
+LOCAL = "local"
+OBJECT_STORE_BYTES = 100 * 2**20
+"""Sound does not go through it; only the larger uploads do."""
+
+Say = Callable[[str], None]
+
+
+def run(flags: Mapping[str, Any], say: Say) -> int:
+    """Deploy; in a cluster of our own, wait for a signal and stop it. Returns the exit code."""
+    given = dict(flags)
+    cluster, server = load(ClusterConfig, given), load(ServerConfig, given)
+    application = build(given)
+    ours = cluster.cluster_address == LOCAL
+    port, address = server.port, f"http://{server.host}:{server.port}"
+    if ours:
+        sock = bind(server.host, server.port)  # says so in one line where it cannot be had
+        port, address = sock.getsockname()[1], address_of(sock)
+        sock.close()
+    stop = _signals()
+    _connect(cluster)
+    try:
+        _check_room(cluster)
+        say(f"Chatterbox: starting {cluster.replicas} replicas at {address} (Ctrl-C stops)")
+        serve.start(
+            proxy_location="EveryNode",
+            http_options={"host": server.host, "port": port},
+            logging_config={"enable_access_log": False, "log_level": "WARNING"},
+        )
+        _deploy(application)
+        scrape = ray.nodes()[0]["MetricsExportPort"]
+        say(f"Ready: {cluster.replicas} replicas at {address} (Ray's own metrics: port {scrape})")
+        if not ours:
+            say("It goes on by itself. `serve status` shows it, `serve shutdown` stops it.")
+            return 0
+        stop.wait()
+        say("Stopping: running answers go on to their end. Ctrl-C again cuts them off.")
+        serve.shutdown()
+    finally:
+        ray.shutdown()
+    return 128 + stop.number
+
+
+def _connect(cluster: ClusterConfig) -> None:
+    """Start Ray on this machine, or join what runs. Raises ConfigError."""
+    options: dict[str, Any] = {"address": cluster.cluster_address, "namespace": "serve"}
+    if cluster.cluster_address == LOCAL:
+        options |= {
+            "include_dashboard": cluster.dashboard,
+            "object_store_memory": OBJECT_STORE_BYTES,
+        }
+    try:
+        ray.init(logging_level=logging.WARNING, **options)
+    except (ConnectionError, ValueError) as fault:
+        reason = str(fault).splitlines()[0]
+        raise ConfigError(f"--cluster-address {cluster.cluster_address}: {reason}") from None
+
+
+def _check_room(cluster: ClusterConfig) -> None:
+    """Raises ConfigError where so many replicas would wait for ever."""
+    there = ray.cluster_resources()
+    for kind, each in (("GPU", cluster.gpus_per_replica), ("CPU", cluster.cpus_per_replica)):
+        needed = each * cluster.replicas
+        if needed > (found := there.get(kind, 0)):
+            raise ConfigError(
+                f"{cluster.replicas} replicas need {needed:g} {kind}s, and there are {found:g}:"
+                f" fewer --replicas, or less --{kind.lower()}s-per-replica"
+            )
+
+
+def _deploy(application: "serve.Application") -> None:
+    """Blocks until all replicas are ready. Raises ModelError."""
+    try:
+        serve.run(application, name=NAME)
+    except RuntimeError:
+        status = serve.status().applications.get(NAME)
+        reason = status.message if status else "they could not be started"
+        raise ModelError(f"The replicas do not start: {reason}") from None
+
+
+class _Stop:
+    """Set by the first signal; the second one ends the process."""
+
+    def __init__(self) -> None:
+        self.number = signal.SIGINT
+        self._told = threading.Event()
+        self.wait = self._told.wait
+
+    def note(self, number: int, _frame: FrameType | None) -> None:
+        if self._told.is_set():
+            raise KeyboardInterrupt
+        self.number = signal.Signals(number)
+        self._told.set()
+
+
+def _signals() -> _Stop:
+    stop = _Stop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop.note)
+    return stop

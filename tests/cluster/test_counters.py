@@ -1,0 +1,50 @@
+"""Counters of several replicas as those of one."""
+
+import pytest
+from harness import SPEECH, serving
+from prometheus_client.parser import text_string_to_metric_families
+
+from chatterbox.cluster.metrics import merged_json, merged_text
+
+
+@pytest.fixture
+async def replicas():
+    """Two servers' counters as JSON and as text: one has spoken twice, one has refused."""
+    found = []
+    for texts in ("One.", "Two."), ("",):
+        async with serving() as client:
+            for text in texts:
+                await client.post("/tts", json={**SPEECH, "text": text})
+            texts = await client.get("/metrics", headers={"Accept": "text/plain"})
+            found.append(((await client.get("/metrics")).json(), texts.text))
+    return found
+
+
+def test_what_people_read_is_added_up(replicas):
+    one, two = (body for body, _ in replicas)
+    both = merged_json([one, two])
+    assert both.pop("replicas") == 2
+    assert both.keys() == one.keys()
+    assert both["requests"]["total"] == 3
+    assert both["requests"]["by_outcome"]["ok"] == 2
+    assert sum(both["requests"]["by_outcome"].values()) == 3
+    assert both["uptime_s"] == max(one["uptime_s"], two["uptime_s"])
+    assert both["rtf"] == one["rtf"]  # nothing was spoken by the other
+
+
+def test_means_are_over_all_requests_and_quantiles_of_the_worst_replica():
+    few, many = ({"count": n, "mean": x, "p95": x} for n, x in ((1, 4.0), (3, 2.0)))
+    assert merged_json([{"rtf": few}, {"rtf": many}])["rtf"] == {"count": 4, "mean": 2.5, "p95": 4}
+
+
+def test_machines_read_each_replica(replicas):
+    named = [(name, text) for name, (_, text) in zip("ab", replicas, strict=True)]
+    body, content_type = merged_text(named, "text/plain")
+    assert content_type.startswith("text/plain")
+    read = {f.name: f for f in text_string_to_metric_families(body.decode())}
+    one = {f.name: f for f in text_string_to_metric_families(replicas[0][1])}
+    assert {n: f.type for n, f in read.items()} == {n: f.type for n, f in one.items()}
+    ready = read["chatterbox_ready"].samples
+    assert {s.labels["replica"]: s.value for s in ready} == {"a": 1, "b": 1}
+    buckets = [s for s in read["chatterbox_rtf"].samples if s.labels.get("le") == "+Inf"]
+    assert {s.labels["replica"]: s.value for s in buckets} == {"a": 2, "b": 0}
