@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
 from chatterbox.bench.client import DEFAULT_TEXTS
 from chatterbox.bench.flags import parser
@@ -78,6 +79,8 @@ def test_register_and_ladder(measure, fake: Behaviour, tmp_path: Path) -> None:
     assert figures["server"]["model"] == "fake"
     assert figures["workload"]["text_chars_min"] > 0
     assert "fake, fp32, cpu" in out
+    assert f"Machine Abacus, 2 cores, {figures['started'][:10]}" in out
+    assert figures["verdict"] in out
     assert "Optimal concurrency (lowest mean RTF)" in out
     for column in ("Conc", "RTF Mean", "RTF P95", "Throughput", "Audio/s"):
         assert column in out
@@ -163,7 +166,7 @@ def test_poisson_arrivals(measure, fake: Behaviour) -> None:
     out, figures = measure("--rate", "200,400", "--requests", "10", "--warmup", "0")
     assert [level["rate_hz"] for level in figures["levels"]] == [200.0, 400.0]
     assert [level["requests"] for level in figures["levels"]] == [10, 10]
-    assert out.splitlines()[5].split()[0] == "Rate"
+    assert out.splitlines()[6].split()[:2] == ["Rate", "n"]
     assert "Optimal rate" in out
     assert len(fake.forms) == 20
 
@@ -209,6 +212,29 @@ def test_the_picture(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert main(["--url", url, *flags]) == 0
     assert picture.read_bytes().startswith(PNG)
     assert f"Picture: {picture}" in capsys.readouterr().out
+
+
+def test_what_stands_in_the_picture(
+    url: str, fake: Behaviour, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.full_above = 1
+    fake.stall_s = 0.05
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    flags = ["--concurrency", "1,3", "--requests", "6", "--warmup", "0", "--stream"]
+    assert main(["--url", url, *flags, "--plot", str(tmp_path / "unwritten.png")]) == 0
+    (figure,) = drawn
+    title = figure.get_suptitle()
+    for fact in ("1 listener at once, first sound", "fake, fp32, cpu", "Abacus, 2 cores", "n = 6"):
+        assert fact in title
+    first, rtf, audio, wrong = figure.axes
+    assert "First audible" in first.get_title()
+    assert rtf.get_yscale() == "log"
+    assert "as fast as it plays" in " ".join(text.get_text() for text in rtf.texts)
+    assert [text.get_text() for text in audio.texts] == ["knee: 1"]
+    errors, gaps = (line.get_ydata() for line in wrong.get_lines())
+    assert (errors[0], gaps[0]) == (0, 0)
+    assert errors[1] > 0
 
 
 def test_a_key(measure, complaint, fake: Behaviour, url: str) -> None:

@@ -3,6 +3,8 @@
 import argparse
 import asyncio
 import json
+import os
+import platform
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -36,6 +38,24 @@ def under_test(health: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
+def machine(health: Mapping[str, Any]) -> str:
+    """The server's where it says so, else the client's."""
+    own = f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} (the client's)"
+    return str(health.get("machine") or own)
+
+
+def _title(flags: argparse.Namespace, measured: Measured) -> str:
+    counts = sorted({level.requests for level in measured.levels})
+    facts = (
+        under_test(measured.health),
+        machine(measured.health),
+        "streamed" if flags.stream else "whole files",
+        "n = " + "–".join(str(n) for n in dict.fromkeys((counts[0], counts[-1]))) + " a level",
+        f"{measured.started:%Y-%m-%d}",
+    )
+    return f"{report.sentence(measured.levels, streamed=flags.stream)}\n{' · '.join(facts)}"
+
+
 def _introduce(flags: argparse.Namespace, measured: Measured) -> None:
     workload, level = measured.workload, measured.bound
     lengths = [len(text) for text in workload.texts]
@@ -45,6 +65,7 @@ def _introduce(flags: argparse.Namespace, measured: Measured) -> None:
     replies = "streamed" if flags.stream else "whole"
     for line in (
         f"Server  {flags.url.rstrip('/')}: {under_test(measured.health)}",
+        f"Machine {machine(measured.health)}, {measured.started:%Y-%m-%d}",
         f"Voice   {workload.voice_id or 'the default of the server'}{source}",
         f"Texts   {len(lengths)} of {min(lengths)} to {max(lengths)} characters, seed {flags.seed}",
         f"Load    {replies} replies; a level is {' or '.join(until)}, after {flags.warmup} of"
@@ -100,7 +121,7 @@ def publish(flags: argparse.Namespace, measured: Measured) -> None:
     for paragraph in (
         report.notes(measured.levels),
         ["Interrupted."] if measured.interrupted else [],
-        report.verdicts(measured.levels, measured.search),
+        report.verdicts(measured.levels, measured.search, streamed=flags.stream),
     ):
         if paragraph:
             say("\n" + "\n".join(paragraph))
@@ -110,9 +131,10 @@ def publish(flags: argparse.Namespace, measured: Measured) -> None:
         flags.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
         say(f"Figures: {flags.json}")
     if not flags.no_plot and any(level.succeeded for level in measured.levels):
-        title = under_test(measured.health) + (", streamed" if flags.stream else "")
         try:
-            plot.draw(measured.levels, title, flags.plot)
+            plot.draw(
+                measured.levels, _title(flags, measured), flags.plot, report.knee(measured.levels)
+            )
         except ImportError:
             sys.stderr.write("No picture: matplotlib is not installed.\n")
         else:

@@ -1,69 +1,90 @@
-"""The report as a picture: RTF, first audio and throughput over the load.
+"""The report as a picture: first audio, RTF, throughput, and what went wrong, over the load.
 
 matplotlib is imported only when something is drawn.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from chatterbox.bench.summary import Level
 
-STRONG, PALE = "#1f5fa8", "#8fb4dc"
-LIMIT = "#c0392b"
-SIZE_INCHES = (10, 7)
+STRONG, PALE, BAD = "#1f5fa8", "#8fb4dc", "#c0392b"
+SIZE_INCHES = (10, 7.5)
 DPI = 120
 LABEL_RATIO = 1.2
 """On a logarithmic axis, labels closer than this overlap."""
 HEADROOM = 1.1
 """Of the highest point, so that its marker is not cut off."""
+LEAST_PERCENT = 10
+"""On the axis of what went wrong: one request in fifty shall not look like all."""
+REAL_TIME = "1 = as fast as it plays"
 
 
-def draw(levels: Sequence[Level], title: str, path: Path) -> None:
-    """Write a PNG. Levels without a successful request have no place in it.
+def draw(levels: Sequence[Level], title: str, path: Path, knee: Level | None = None) -> None:
+    """Write a PNG. Of levels without a successful request there are errors alone.
 
     ImportError without matplotlib, OSError where the file cannot be written.
     """
     from matplotlib.figure import Figure
 
-    shown = sorted(
-        (level for level in levels if level.rtf is not None), key=lambda level: level.load
-    )
+    shown = sorted(levels, key=lambda level: level.load)
     open_loop = bool(shown) and shown[0].rate_hz is not None
-    loads = [level.load for level in shown]
     figure = Figure(figsize=SIZE_INCHES, layout="constrained")
-    (rtf, first), (rate, audio) = figure.subplots(2, 2)
+    (first, rtf), (audio, wrong) = figure.subplots(2, 2)
 
-    rtf.set_title("Real-time factor (below 1: faster than it plays)")
-    rtf.plot(loads, [v.rtf.mean for v in shown if v.rtf], "o-", color=STRONG, label="mean")
-    rtf.plot(loads, [v.rtf.p95 for v in shown if v.rtf], "s--", color=PALE, label="p95")
-    rtf.axhline(1, color=LIMIT, linewidth=1)
+    def line(axes: Any, look: str, color: str, of: Callable[[Level], Any], label: str = "") -> None:
+        points = [(level.load, value) for level in shown if (value := of(level)) is not None]
+        axes.plot([x for x, _ in points], [y for _, y in points], look, color=color, label=label)
 
-    heard = [(v.load, v.first_audible_s) for v in shown if v.first_audible_s]
     first.set_title("First audible sample, ms")
-    at = [load for load, _ in heard]
-    first.plot(at, [s.p50 * 1000 for _, s in heard], "o-", color=STRONG, label="p50")
-    first.plot(at, [s.p95 * 1000 for _, s in heard], "s--", color=PALE, label="p95")
+    line(first, "o-", STRONG, lambda v: v.first_audible_s and v.first_audible_s.p50 * 1000, "p50")
+    line(first, "s--", PALE, lambda v: v.first_audible_s and v.first_audible_s.p95 * 1000, "p95")
+    rtf.set_title("Real-time factor, waiting included")
+    line(rtf, "o-", STRONG, lambda v: v.rtf and v.rtf.mean, "mean")
+    line(rtf, "s--", PALE, lambda v: v.rtf and v.rtf.p95, "p95")
+    audio.set_title("Seconds of audio made a second")
+    line(audio, "o-", STRONG, lambda v: v.audio_per_s)
+    wrong.set_title("Errors and gaps, % of the requests")
+    line(wrong, "x-", BAD, lambda v: 100 - 100 * v.succeeded / v.requests, "errors")
+    gaps = "replies with gaps"
+    line(wrong, "v:", BAD, lambda v: 100 * v.replies_with_underruns / v.requests, gaps)
 
-    rate.set_title("Throughput, requests per second")
-    rate.plot(loads, [v.throughput_hz for v in shown], "o-", color=STRONG)
-    audio.set_title("Throughput, seconds of audio per second")
-    audio.plot(loads, [v.audio_per_s for v in shown], "o-", color=STRONG)
-
-    for axes in (rtf, first, rate, audio):
-        if len(loads) > 1 and not open_loop:
+    for axes in (first, rtf, audio, wrong):
+        if len(shown) > 1 and not open_loop:
             axes.set_xscale("log", base=2)
-        labelled = _apart(loads)
+        labelled = _apart([level.load for level in shown])
         axes.set_xticks(labelled, [f"{load:g}" for load in labelled])
         axes.minorticks_off()
-        axes.set_ylim(0, HEADROOM * axes.get_ylim()[1])
-        axes.set_xlabel("requests per second sent" if open_loop else "concurrent requests")
+        axes.set_ylim(0, HEADROOM * max(axes.get_ylim()[1], LEAST_PERCENT if axes is wrong else 0))
+        axes.set_xlabel("requests a second sent" if open_loop else "listeners at once")
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    rtf.legend(frameon=False)
-    first.legend(frameon=False)
-    figure.suptitle(title)
+    _as_logarithm(rtf)
+    if knee is not None:
+        audio.axvline(knee.load, color=PALE, linestyle=":")
+        audio.annotate(f"knee: {knee.load:g}", (knee.load, 0), (4, 6), textcoords="offset points")
+    for axes in (first, rtf, wrong):
+        axes.legend(frameon=False)
+    figure.suptitle(title, fontsize=11)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, format="png", dpi=DPI)
+
+
+def _as_logarithm(axes: Any) -> None:
+    """RTF: twice as fast is as far below the line of real time as half as fast is above it."""
+    values = [value for line in axes.get_lines() for value in line.get_ydata() if value > 0] or [1]
+    axes.set_yscale("log")
+    axes.set_ylim(min(values) / 1.5, max(1.6, max(values) * 1.5))
+    ticks = [base * 10.0**power for power in range(-3, 3) for base in (1, 2, 5)]
+    low, high = axes.get_ylim()
+    axes.set_yticks(
+        *zip(*((v, f"{v:g}") for v in ticks if low < v < high), strict=True), minor=False
+    )
+    axes.minorticks_off()
+    axes.axhline(1, color=BAD, linewidth=1)
+    axes.annotate(REAL_TIME, (0.01, 1), (0, 3), ("axes fraction", "data"), "offset points",
+                  color=BAD)  # fmt: skip
 
 
 def _apart(loads: Sequence[float]) -> list[float]:

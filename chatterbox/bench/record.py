@@ -14,7 +14,7 @@ from typing import Any
 from chatterbox import __version__
 from chatterbox.bench.client import Workload
 from chatterbox.bench.load import Bound, SearchResult
-from chatterbox.bench.report import largest_realtime, optimal
+from chatterbox.bench.report import knee, largest_realtime, optimal, sentence
 from chatterbox.bench.summary import Level
 
 SCHEMA = 1
@@ -57,7 +57,7 @@ def record(measured: Measured, *, url: str, warmup: int) -> dict[str, Any]:
     """The whole run as one JSON object."""
     workload, levels, search = measured.workload, measured.levels, measured.search
     lengths_chars = [len(text) for text in workload.texts]
-    best = optimal(levels)
+    best, bend = optimal(levels), knee(levels)
     by_mean, by_p95 = largest_realtime(levels)
     return {
         "schema": SCHEMA,
@@ -83,6 +83,8 @@ def record(measured: Measured, *, url: str, warmup: int) -> dict[str, Any]:
             "text_chars_max": max(lengths_chars),
         },
         "levels": [asdict(level) for level in levels],
+        "verdict": sentence(levels, streamed=workload.stream),
+        "knee": bend.load if bend else None,
         "optimal": best.load if best else None,
         "largest_realtime_mean": by_mean.load if by_mean else None,
         "largest_realtime_p95": by_p95.load if by_p95 else None,

@@ -44,6 +44,7 @@ class ModelInfo:
     notes: tuple[str, ...]  # what else the operator should know
     expected_rtf: float | None = None  # seconds of computing for one of speech, where measured
     device_note: str = ""  # that of `notes` which says why this device
+    machine: str = ""  # the GPU, or the CPU and its cores
 
     @property
     def slowness(self) -> str | None:
@@ -87,6 +88,7 @@ class LoadRequest:
             self.fallback,
             (*notes, *chosen),
             device_note=self.settings.note,
+            machine=self.settings.machine,
         )
 
     def sampling(self) -> dict[str, float]:

@@ -2,8 +2,9 @@
 
 import logging
 import os
+import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -39,6 +40,11 @@ class SessionSettings:
     gpu_threads: int = 1  # of a session on a GPU, which has next to nothing to compute on the host
     gpu: Gpu | None = None
     note: str = ""  # for the operator: what was chosen and why
+
+    @property
+    def machine(self) -> str:
+        """What computes, for people."""
+        return str(self.gpu) if self.gpu else f"{cpu_name()}, {usable_cores()} cores"
 
     @property
     def device_id(self) -> int:
@@ -92,6 +98,15 @@ def fitted(config: TTSConfig) -> TTSConfig:
     chosen = default_settings(room)
     unset = {name: value for name, value in chosen.items() if name not in config.model_fields_set}
     return config.model_copy(update=unset)
+
+
+def cpu_name() -> str:
+    """As its maker calls it; the architecture where the system does not say."""
+    with suppress(OSError), Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
+        for line in lines:
+            if line.startswith("model name"):
+                return " ".join(line.partition(":")[2].split())
+    return platform.processor() or platform.machine()
 
 
 def usable_cores() -> int:

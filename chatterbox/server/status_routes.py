@@ -105,6 +105,7 @@ def health_body(engine: TTSEngine, lifecycle: Lifecycle) -> dict[str, Any]:
             "precision": info.precision_text,
             "graphs": dict(info.precision),
             "device": info.device,
+            "machine": info.machine,
             "fallback": info.fallback and without_directories(info.fallback, data_dir),
             "notice": MINI_NOTICE if info.name == "mini" else info.slowness,
             "expected_rtf": info.expected_rtf and float(f"{info.expected_rtf:.2g}"),

@@ -39,6 +39,7 @@ class Behaviour:
     health: dict[str, Any] = field(
         default_factory=lambda: {
             "status": "ok", "model": "fake", "precision": "fp32", "device": "cpu",
+            "machine": "Abacus, 2 cores",
         }
     )  # fmt: skip
     forms: list[dict[str, str]] = field(default_factory=list)  # what was asked, in order
