@@ -1,13 +1,17 @@
-"""What a model that is being loaded is busy with: told by what does the work, shown in `/health`.
+"""Loading a model: parts of it at the same time, and what it is busy with, shown in `/health`.
 
 Whoever downloads or compiles knows no server; it tells, and whoever started the load listens.
 """
 
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
+
+T = TypeVar("T")
 
 Stage = Literal["downloading", "compiling", "opening", "warming"]
 
@@ -28,6 +32,22 @@ _listener: ContextVar[Listener] = ContextVar("listener", default=lambda _moment:
 def tell(stage: Stage, detail: str = "", done: float | None = None) -> None:
     """Say what is done now to whoever listens in this context."""
     _listener.get()(Loading(stage, detail, done))
+
+
+def begin(work: Callable[[], T]) -> "Future[T]":
+    """Have `work` done in a thread of its own, in this context. The thread does not keep the
+    process: loading may hang in a download or a driver, and a signal must still end it."""
+    done: Future[T] = Future()
+    context = copy_context()
+
+    def run() -> None:
+        try:
+            done.set_result(context.run(work))
+        except BaseException as fault:  # noqa: BLE001 - carried to whoever waits
+            done.set_exception(fault)
+
+    threading.Thread(target=run, name="loading", daemon=True).start()
+    return done
 
 
 @contextmanager

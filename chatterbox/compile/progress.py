@@ -1,6 +1,7 @@
 """A progress bar for compilers: they call it with how much is done and what is done now."""
 
 import sys
+import threading
 from typing import Any
 
 from tqdm import tqdm
@@ -10,7 +11,10 @@ from chatterbox.loading import tell
 
 class CompileBar:
     """A progress bar that appears only when there is something to wait for; where standard error
-    is no terminal (a service's log), a line for each stage."""
+    is no terminal (a service's log), a line for each stage. Within one, no other thread compiles:
+    that takes most memory of all, and there is one line for a bar."""
+
+    _one = threading.Lock()
 
     def __init__(self, subject: str) -> None:
         self._subject = subject
@@ -18,6 +22,7 @@ class CompileBar:
         self._stage = ""  # the last one written to a log
 
     def __enter__(self) -> "CompileBar":
+        self._one.acquire()
         return self
 
     def __call__(self, done: float, stage: str) -> None:
@@ -40,3 +45,4 @@ class CompileBar:
         tell("opening")
         if self._bar is not None:
             self._bar.close()
+        self._one.release()

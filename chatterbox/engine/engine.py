@@ -26,7 +26,7 @@ from chatterbox.engine.text_reader import TextReader
 from chatterbox.engine.threads import Heartbeat, WorkerThread
 from chatterbox.engine.vocoding_loop import VocodingLoop
 from chatterbox.engine.voice_work import VoicePreparation, WatchedEncoder
-from chatterbox.engine.warmup import WARMUP_RUNS, drain, warmup_request
+from chatterbox.engine.warmup import drain, warmup_request
 from chatterbox.engine.windows import WindowSettings
 from chatterbox.errors import (
     ChatterboxError,
@@ -150,8 +150,7 @@ class TTSEngine:
             voice = self._voices.get(None)
             self.warm(voice)
             request = warmup_request(voice, self.sampling(), self.max_tokens)
-            for _ in range(WARMUP_RUNS):
-                asyncio.run(drain(self.speak(request)))
+            asyncio.run(drain(self.speak(request)))
         except Exception as fault:  # one voice's fault must not keep all others from theirs
             if self.state == "ready":  # else it was cut off
                 self._blame_model(fault)

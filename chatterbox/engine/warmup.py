@@ -18,8 +18,6 @@ MAX_WAITING_VOICES = 100
 """Each keeps its tensors in memory (2 MB); the oldest ones are dropped first."""
 WARMUP_TEXT = "Hello there."
 WARMUP_TOKENS = 60
-WARMUP_RUNS = 2
-"""The first touches all weights and memory, so that only the second tells what windows cost."""
 WARMUP_TIMEOUT_S = 60
 """A device that hangs longer is found by the watchdog."""
 

@@ -15,6 +15,7 @@ from chatterbox.config import SAMPLING, TTSConfig
 from chatterbox.families.base import Family, LanguageModel, Prompts, StreamingDecoder
 from chatterbox.families.voices import ClonedVoices, FixedVoices
 from chatterbox.hub.files import ModelFiles
+from chatterbox.loading import begin
 from chatterbox.runtime.sessions import SessionSettings
 
 T = TypeVar("T")
@@ -76,6 +77,11 @@ class LoadRequest:
     fallback: str | None = None
     with_model: Doing = here  # the thread that will step the language model
     with_decoder: Doing = here  # the thread that will call the decoder
+
+    def aside(self, work: Callable[[], T]) -> Callable[[], T]:
+        """On a CPU `work` begins now, beside what follows; on a GPU, whose memory it shares with
+        that, when it is asked for. Returned is what waits for what comes of it."""
+        return begin(work).result if self.settings.device == "cpu" else work
 
     def info(self, *notes: str) -> ModelInfo:
         """What is loaded. `notes`: of the family, for the operator."""

@@ -161,8 +161,8 @@ def open_session(
     options.log_severity_level = SEVERITY_ERROR
     # A pattern is kept for every shape ever seen, and there is no end of lengths.
     options.enable_mem_pattern = False
-    # To plan which tensor may lie where an earlier one did takes seconds for a graph of thousands of
-    # nodes, and the arena does it as well at run time: as quick, and no more memory.
+    # To plan which tensor lies where an earlier one did takes seconds for thousands of nodes. The
+    # arena does it as well while they run: as quick, with no more memory.
     options.enable_mem_reuse = on_gpu
     if spin_us:
         options.add_session_config_entry("session.intra_op.spin_duration_us", str(spin_us))

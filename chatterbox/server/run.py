@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 
 import uvicorn
@@ -23,6 +23,7 @@ from chatterbox.config import ServerConfig, notify_socket
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.threads import Heartbeat
 from chatterbox.errors import EXIT_ENGINE_DEAD, EXIT_STALLED, ConfigError
+from chatterbox.loading import begin
 from chatterbox.server.admission_control import Lifecycle
 from chatterbox.server.app import create_app
 from chatterbox.server.connection_limiter import ConnectionLimiter
@@ -185,7 +186,7 @@ class _Process:
             serving = asyncio.create_task(self.server.serve(sockets=[self._sock]))
             for listener in self._listeners:
                 await listener.open()
-            loading = _in_thread(self._load)
+            loading = asyncio.wrap_future(begin(self._load))
             self._watchdog.start()
             self._trimmer.start()
             try:
@@ -250,7 +251,7 @@ class _Process:
         """Close the engine, which ends every open request with an error, then the sockets."""
         self._notify(STOPPING)
         self._lifecycle.drain()
-        closing = _in_thread(lambda: self._engine.close(CLOSE_S))
+        closing = asyncio.wrap_future(begin(lambda: self._engine.close(CLOSE_S)))
         await asyncio.wait({closing}, timeout=CLOSE_S + 1)
         for listener in self._listeners:
             await listener.close()
@@ -295,19 +296,3 @@ def _keep_for_good() -> None:
     again and again, a tenth of a second each time, with every thread waiting."""
     gc.collect()
     gc.freeze()
-
-
-def _in_thread(call: Callable[[], None]) -> "asyncio.Future[None]":
-    """Run in a thread that does not keep the process: loading may hang in a download or a
-    driver, and a signal must still end it."""
-    done: Future[None] = Future()
-
-    def run() -> None:
-        try:
-            call()
-            done.set_result(None)
-        except BaseException as fault:  # noqa: BLE001 - carried to whoever awaits
-            done.set_exception(fault)
-
-    threading.Thread(target=run, name="loading", daemon=True).start()
-    return asyncio.wrap_future(done)

@@ -16,14 +16,17 @@ from chatterbox.runtime.sessions import open_session
 
 
 def load(request: LoadRequest) -> LoadedModel:
-    """Open all four graphs."""
+    """Open all four graphs; on a CPU at the same time, as it takes one core to open one."""
     config, settings, files = request.config, request.settings, request.files
     tokenizer = Tokenizer.from_file(files.tokenizer)
     parts = _parts(request, tokenizer)
-    language_model, note = request.with_model(lambda: open_language_model(parts))
     decoding, path = settings.on_gpu(config.decoder_device_id), files.graph("conditional_decoder")
-    opened = request.with_decoder(lambda: open_decoder(config, path, decoding))
+    decoder = request.aside(
+        lambda: request.with_decoder(lambda: open_decoder(config, path, decoding))
+    )
+    language_model, note = request.with_model(lambda: open_language_model(parts))
     encoder = EncoderGraph(open_session(files.graph("speech_encoder"), settings))
+    opened = decoder()
     return LoadedModel(
         info=request.info(f"language model: {note}", f"decoder: {opened.kind}, {opened.note}"),
         family=TURBO,
