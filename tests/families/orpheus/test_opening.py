@@ -1,4 +1,4 @@
-"""In which form is Orpheus opened? And which tokens can be drawn from it?
+"""The forms in which Orpheus is opened, and the tokens that can be drawn from it.
 
 Knows small Orpheus models with random weights, in several precisions and forms.
 """
@@ -23,9 +23,16 @@ from tools.stock_forms.llama_plain import write_plain_llama
 PROMPT = np.array([128259, 128000, 72, 105, 128009, 128260, 128261, 128257])
 
 
-def opened(folder, tmp_path, **settings) -> LoadedModel:
-    config = TTSConfig(model=str(folder), data_dir=tmp_path, device="cpu", **settings)
-    return load_model(config, print)
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    """Opens the model in a folder; what was compiled for one test is found by the others."""
+    data_dir = tmp_path_factory.mktemp("data")
+
+    def open_model(folder, **settings) -> LoadedModel:
+        config = TTSConfig(model=str(folder), data_dir=data_dir, device="cpu", **settings)
+        return load_model(config, print)
+
+    return open_model
 
 
 def said(model: LoadedModel) -> np.ndarray:
@@ -38,9 +45,9 @@ def said(model: LoadedModel) -> np.ndarray:
     return np.stack(logits)
 
 
-def test_as_published_in_place_it_says_the_same(orpheus, tmp_path):
-    compiled = opened(orpheus, tmp_path)
-    published = opened(orpheus, tmp_path, compile_lm=False)
+def test_as_published_in_place_it_says_the_same(orpheus, opened):
+    compiled = opened(orpheus)
+    published = opened(orpheus, compile_lm=False)
     (note, *_) = [note for note in published.info.notes if note.startswith("language model")]
     assert "as published (compiling is switched off), stepped in place" in note
     assert published.language_model.vocab == compiled.language_model.vocab == STOP + 1
@@ -48,39 +55,39 @@ def test_as_published_in_place_it_says_the_same(orpheus, tmp_path):
 
 
 @pytest.mark.parametrize("compile_lm", [True, False])
-def test_a_plain_export_is_served_compiled_alone(orpheus, tmp_path, compile_lm):
+def test_a_plain_export_is_served_compiled_alone(orpheus, opened, tmp_path, compile_lm):
     folder = tmp_path / "plain"
     shutil.copytree(orpheus, folder)
     shutil.rmtree(folder / "onnx")
     write_plain_llama(random_llama(SMALL), SMALL, "fp32", folder / "onnx")
     if compile_lm:
-        plain, builders = opened(folder, tmp_path), opened(orpheus, tmp_path)
+        plain, builders = opened(folder), opened(orpheus)
         assert np.abs(said(plain) - said(builders)).max() < 1e-4
     else:
         with pytest.raises(ModelError, match=r"neither compiled .* nor can it be stepped"):
-            opened(folder, tmp_path, compile_lm=False)
+            opened(folder, compile_lm=False)
 
 
-def test_precisions(tmp_path):
+def test_precisions(opened, tmp_path):
     folder = tmp_path / "halves"
     write_orpheus(folder, OrpheusSize(), ["fp16", "q4"])
-    automatic = opened(folder, tmp_path)
+    automatic = opened(folder)
     assert automatic.info.precision["model"] == "fp16", "four bits only where they are asked for"
-    asked = opened(folder, tmp_path, language_model_dtype="q4")
+    asked = opened(folder, language_model_dtype="q4")
     assert asked.info.precision["model"] == "q4"
-    published = opened(folder, tmp_path, language_model_dtype="q4", compile_lm=False)
+    published = opened(folder, language_model_dtype="q4", compile_lm=False)
     assert np.abs(said(asked) - said(published)).max() < 0.5
     with pytest.raises(ModelError, match="usable in fp32 or fp16"):
-        opened(folder, tmp_path, conditional_decoder_dtype="q4")
+        opened(folder, conditional_decoder_dtype="q4")
 
 
-def test_another_llama_is_no_orpheus(orpheus, tmp_path):
+def test_another_llama_is_no_orpheus(orpheus, opened, tmp_path):
     folder = tmp_path / "llama"
     shutil.copytree(orpheus, folder)
     text = (folder / "tokenizer.json").read_text().replace("<custom_token_", "<extra_token_")
     (folder / "tokenizer.json").write_text(text)
     with pytest.raises(ModelError, match="not Orpheus' tokenizer"):
-        opened(folder, tmp_path)
+        opened(folder)
 
 
 def test_no_token_at_a_wrong_place_and_no_end_inside_a_frame():
