@@ -30,7 +30,19 @@ def test_the_counter_knows_the_limit_and_guesses_the_length(browser, address):
         visit.page.fill("#speed", "2")
         assert visit.text("#count").endswith("about 5 s")
         visit.page.fill("#text", "a" * 5001)
-        assert "1 too many" in visit.text("#count")
+        assert visit.text("#count").endswith("sent in 2 pieces, one after the other")
+
+
+def test_a_tag_that_the_model_does_not_know_is_said(browser, address):
+    with Visit(browser, address).ready() as visit:
+        visit.page.fill(
+            "#text", "[giggle] Well [1], a[i], [pause:1s] [laugh] and [Laugh] a [b](c)."
+        )
+        assert visit.text("#tag-says") == (
+            "[giggle] is no tag of this model: it is read out. Write [laugh] for [Laugh]."
+        )
+        visit.page.fill("#text", "[laugh] Well.")
+        assert visit.text("#tag-says") == ""
 
 
 @SIZES

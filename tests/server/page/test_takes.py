@@ -92,6 +92,21 @@ def test_only_the_last_twenty_takes_are_kept(browser, address):
         assert visit.page.evaluate("document.activeElement.id") == "takes-title"
 
 
+def test_a_take_with_a_star_is_kept(browser, address):
+    with Visit(browser, address).ready() as visit:
+        take(visit, "This one stays.")
+        visit.page.get_by_role("button", name="Keep take 1", exact=True).click()
+        visit.until("document.querySelector('[aria-label=\"Keep take 1\"]').ariaPressed === 'true'")
+        visit.page.evaluate("""async () => {
+            const { keepTake } = await import("./page/keep.js");
+            for (let n = 0; n < 21; n++) await keepTake({ fields: { input: "" }, figures: {} });
+        }""")
+        visit.reload()
+        assert visit.page.locator("#takes > li").count() == 21
+        kept = visit.page.get_by_role("button", name="Keep take 1", exact=True)
+        assert kept.get_attribute("aria-pressed") == "true"
+
+
 def test_a_take_is_fetched_in_any_format_under_a_name_of_its_own(browser, address):
     with Visit(browser, address).ready() as visit:
         take(visit, "On the first clear: morning/of the year.")

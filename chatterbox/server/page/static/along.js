@@ -3,8 +3,9 @@
 import { speak } from "./api.js";
 import * as dock from "./dock.js";
 import { $, el, roving, showError } from "./dom.js";
+import { drawnSeed } from "./form.js";
 import { Track } from "./player.js";
-import { samplesOf, wavOf } from "./sound.js";
+import { wavOf } from "./sound.js";
 import { addTake, labelOf } from "./takes.js";
 
 const QUIET = 0.01; // below it, the end of a piece counts as its pause
@@ -59,10 +60,8 @@ async function sayAnew() {
   $("anew").disabled = true;
   $("takes-status").textContent = "The part is said anew …";
   try {
-    const fields = { ...take.fields, input: take.marks[nth].text.trim() };
-    delete fields.seed; // another one is drawn, or the same would be said
-    const quiet = () => {};
-    await speak(fields, { onStart: quiet, onPart: quiet, onSound: (bytes) => said.push(samplesOf(bytes)) });
+    const fields = { ...take.fields, input: take.marks[nth].text.trim(), seed: drawnSeed() };
+    await speak(fields, take.form ?? "pcm", { onSound: (samples) => said.push(samples) });
     const whole = new Track(track.sampleRate);
     const parts = [track.from(0, from), ...said, new Float32Array(pauseOf(old)), track.from(to)];
     for (const samples of parts) whole.push(samples);

@@ -1,6 +1,9 @@
 // How does the page talk to the server? Calls, refusals, and speech as it is made.
 // Knows no element. Paths are relative, so that the page works below a proxy's prefix.
 
+import { OPUS_RATE_HZ, OpusReader } from "./opus.js";
+import { samplesOf } from "./sound.js";
+
 const KEY = "chatterbox.key";
 const UNREACHABLE = "The server cannot be reached. Is it still running?";
 const CUT = "The connection was cut before the speech was complete.";
@@ -58,23 +61,25 @@ export function form(file, fields = {}) {
 }
 
 /**
- * Speaks. `onStart({seed, sampleRate})` comes before the first `onSound(bytes)`; bytes are whole
- * 16-bit samples. `onPart({index, of, start_s, text})` says that a part of the text begins. Answers
- * the number of codes. The call is OpenAI's with events, because they carry the codes, and an error
- * that comes after the first sound; raw PCM could only break off.
+ * Speaks; the sound comes as `form`, `pcm` or `opus`. `onSound(samples, sampleRate)` is told of each
+ * piece, `onPart({index, of, start_s, text})` that a part of the text begins. Answers the number of
+ * codes. The call is OpenAI's with events, because they carry the codes, and an error that comes
+ * after the first sound; raw PCM could only break off.
  */
-export async function speak(fields, { signal, onStart, onPart, onSound }) {
-  const sse = { response_format: "pcm", stream_format: "sse", timings: true };
-  const json = { ...fields, model: "chatterbox", ...sse };
+export async function speak(fields, form, { signal, onPart = () => {}, onSound }) {
+  const sse = { response_format: form, stream_format: "sse", timings: true };
+  const json = { model: "chatterbox", ...fields, ...sse };
   const response = await call("v1/audio/speech", { method: "POST", json, signal });
-  onStart({
-    seed: response.headers.get("X-Seed"),
-    sampleRate: Number(response.headers.get("X-Sample-Rate")),
-  });
+  const opus = form === "opus" ? new OpusReader() : null;
+  const rate = opus ? OPUS_RATE_HZ : Number(response.headers.get("X-Sample-Rate"));
   for await (const event of eventsOf(response.body)) {
     if (event.error) throw new ServerError(event.error.message, event.error);
     if (event.type === "speech.segment") onPart(event);
-    if (event.type === "speech.audio.delta") onSound(bytesOf(event.audio));
+    if (event.type === "speech.audio.delta") {
+      const bytes = bytesOf(event.audio);
+      const samples = opus ? await opus.read(bytes) : samplesOf(bytes);
+      if (samples.length && !signal?.aborted) onSound(samples, rate);
+    }
     if (event.type === "speech.audio.done") return event.usage.output_tokens;
   }
   throw new ServerError(CUT);

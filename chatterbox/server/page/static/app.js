@@ -10,6 +10,7 @@ import { startDrawer } from "./drawer.js";
 import { draftVoice, fieldsOfForm, restoreTake, showSettings, startForm } from "./form.js";
 import { checkHealth, startHealth, state } from "./health.js";
 import { startIntake } from "./intake.js";
+import { measureLink, startLink } from "./link.js";
 import { refreshVoices, startLibrary } from "./library.js";
 import { snippet } from "./snippets.js";
 import { showWhere, startSpeaking } from "./speaking.js";
@@ -28,6 +29,7 @@ async function showServer() {
     offerFormats(model.formats);
     await refreshVoices({ choose: draftVoice() ?? $("voice").value });
     showError($("voices-error"));
+    measureLink();
   } catch (fault) {
     showError($("voices-error"), fault);
   }
@@ -81,6 +83,7 @@ startDock({
 startAlong();
 startDrawer();
 startSpeaking();
+startLink();
 startTakes({ onRestore: restoreTake });
 startLibrary();
 startIntake();

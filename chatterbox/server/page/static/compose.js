@@ -2,18 +2,23 @@
 
 import { $, clock, el, roving } from "./dom.js";
 import { changed } from "./form.js";
+import { allow, piecesOf } from "./pieces.js";
 import { CHARS_PER_S } from "./speaking.js";
 
 const PAUSE = "pause:0.5s";
 const TEXT_FILE = /\.(txt|md|markdown|srt|vtt|text)$/i;
 const MOST_BYTES = 4_000_000;
+const IN_BRACKETS = /(?<![\w\]])\[ ?([A-Za-z][A-Za-z' -]{0,30}?) ?\](?![\[(:])/g;
 const SUBTITLE_LINES = /^(WEBVTT.*|\d+|.*-->.*)$\n?/gm;
 
 let mostChars = Infinity;
+let known = []; // tags
 
 /** The tags that the loaded model knows, and how long a text may be. */
 export function showModel({ tags, max_text_length: most }) {
   mostChars = most;
+  known = tags;
+  allow(most);
   const button = (tag) =>
     el("button", { type: "button", className: "tag", onclick: () => insert(`[${tag}]`) }, `[${tag}]`);
   $("tags").replaceChildren(...[PAUSE, ...tags].map(button));
@@ -38,9 +43,18 @@ function count() {
   const spoken = value.replace(/\[[^\]]*\]/g, "").trim().length / CHARS_PER_S / speed;
   const most = mostChars === Infinity ? "" : ` / ${mostChars}`;
   const long = spoken < 60 ? `${Math.round(spoken)} s` : `${clock(spoken)} min`;
-  const over = chars > mostChars ? ` · ${chars - mostChars} too many` : "";
-  $("count").textContent = `${chars}${most} characters · about ${long}${over}`;
-  $("count").classList.toggle("over", chars > mostChars);
+  const pieces = chars > mostChars ? ` · sent in ${piecesOf(value).length} pieces, one after the other` : "";
+  $("count").textContent = `${chars}${most} characters · about ${long}${pieces}`;
+  $("tag-says").textContent = unknownTags(value).map((tag) => {
+    const meant = known.find((name) => name.toLowerCase() === tag.toLowerCase());
+    return meant ? `Write [${meant}] for [${tag}].` : `[${tag}] is no tag of this model: it is read out.`;
+  }).join(" ");
+}
+
+/** What stands in brackets as a tag does, and is none; but for a citation or a link. */
+function unknownTags(text) {
+  const found = [...text.matchAll(IN_BRACKETS)].map(([, tag]) => tag);
+  return [...new Set(found)].filter((tag) => !known.includes(tag) && !/^pause\b/i.test(tag));
 }
 
 /** Whether a file is a text, to be read by `takeText`. */

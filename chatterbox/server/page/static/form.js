@@ -33,6 +33,9 @@ export function fieldsOfForm() {
   return fields;
 }
 
+/** Drawn here and sent, so that whatever is said can be said again. */
+export const drawnSeed = () => crypto.getRandomValues(new Uint32Array(1))[0];
+
 /** The first field that cannot be right, as an error; or null. */
 export function fieldProblem() {
   for (const name of names()) {
@@ -106,14 +109,14 @@ function fill(settings) {
 export const changed = () => $("speak").dispatchEvent(new Event("input", { bubbles: true }));
 
 /** Puts a take's text, voice, settings and seed back. */
-export function restoreTake({ fields: { input, voice, ...settings }, seed, voiceName }) {
+export function restoreTake({ fields: { input, voice, ...settings }, voiceName }) {
   $("text").value = input;
   const there = [...$("voice").options].some(({ value }) => value === voice);
   if (there) {
     $("voice").value = voice;
     $("voice").dispatchEvent(new Event("change", { bubbles: true }));
   }
-  fill({ ...settings, seed });
+  fill(settings);
   $("advanced").open = true;
   $("text").focus();
   $("progress").textContent = there ? "The take is in the form again." : `The voice “${voiceName}” is gone; the rest is in the form again.`;

@@ -31,16 +31,22 @@ export async function readTakes() {
   return (memory = kept.sort((a, b) => b.id - a.id));
 }
 
-/** Keeps a take and gives it the next number; the oldest one beyond 20 is forgotten. */
+/** Keeps a take and gives it the next number. Of those without a star, 20 are kept. */
 export async function keepTake(take) {
   const kept = { ...take, id: 1 + (memory[0]?.id ?? 0), at: Date.now() };
-  memory = [kept, ...memory];
-  const old = memory.splice(MOST_TAKES);
+  const old = [kept, ...memory].filter(({ star }) => !star).slice(MOST_TAKES);
+  memory = [kept, ...memory].filter((one) => !old.includes(one));
   await inStore("readwrite", (store) => {
     for (const { id } of old) store.delete(id);
     return store.put(kept);
   });
   return kept;
+}
+
+/** Keeps a take for good, or no longer. */
+export async function starTake(take) {
+  take.star = !take.star;
+  await inStore("readwrite", (store) => store.put(take));
 }
 
 export async function dropTake(id) {

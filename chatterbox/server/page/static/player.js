@@ -59,6 +59,7 @@ export class Player {
   #lead = FIRST_LEAD_S;
   #volume = Number(localStorage.getItem(VOLUME_KEY) ?? 1);
   playing = false;
+  waited = 0; // times that the sound of this track came late
 
   /** Called inside a click: browsers let no page sound by itself. */
   unlock() {
@@ -72,6 +73,7 @@ export class Player {
   load(track, at = 0) {
     this.#track = track;
     this.#lead = FIRST_LEAD_S;
+    this.waited = 0;
     this.seek(at);
   }
 
@@ -118,6 +120,7 @@ export class Player {
     if (this.#end < now) {
       // The first sound, or one that comes late: wait a little, and longer each time.
       const late = this.#end > 0;
+      this.waited += late;
       this.#lead = late ? Math.min(2 * this.#lead, LONGEST_LEAD_S) : this.#lead;
       this.#end = now + (this.#track.complete ? 0 : this.#lead);
       this.#shift = this.#end - this.#next / sampleRate;

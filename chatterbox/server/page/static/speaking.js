@@ -4,12 +4,16 @@
 import { speak } from "./api.js";
 import * as dock from "./dock.js";
 import { $, clock, showError } from "./dom.js";
-import { fieldsOfForm, fieldProblem, showProblem } from "./form.js";
+import { drawnSeed, fieldsOfForm, fieldProblem, showProblem } from "./form.js";
+import { formOfSound, measureLink } from "./link.js";
+import { piecesOf } from "./pieces.js";
 import { Track } from "./player.js";
-import { samplesOf, wavOf } from "./sound.js";
+import { wavOf } from "./sound.js";
 import { addTake, labelOf } from "./takes.js";
 
 export const CHARS_PER_S = 14; // of usual speech, before anything of a text was heard
+const BETWEEN_S = 0.3; // of silence between two pieces of a long text
+const MOST_RETRIES = 20;
 
 let current = null; // the utterance that was asked for last
 const making = new Set(); // all whose sound is still coming
@@ -18,39 +22,32 @@ class Utterance {
   #abort = new AbortController();
   #fields;
   #voiceName;
+  #pieces;
+  #form = formOfSound();
   #track = null;
   #marks = [];
-  #seed = null;
-  #sampleRate = 0;
   #began = performance.now();
-  #figures = {};
+  #figures = { codes: 0 };
   complete = false;
 
   constructor(fields, voiceName) {
     this.#fields = fields;
     this.#voiceName = voiceName;
+    this.#pieces = piecesOf(fields.input);
   }
 
   async run() {
     making.add(this);
     try {
-      const codes = await speak(this.#fields, {
-        signal: this.#abort.signal,
-        onStart: ({ seed, sampleRate }) => {
-          this.#seed = seed;
-          this.#sampleRate = sampleRate;
-        },
-        onPart: ({ index, of, start_s: start, text }) => this.#marks.push({ index, of, start, text }),
-        onSound: (bytes) => this.#sound(samplesOf(bytes)),
-      });
+      for (const nth of this.#pieces.keys()) await this.#patiently(nth);
       this.complete = true;
-      this.#figures.codes = codes;
       this.#figures.rtf = (this.#since / this.seconds).toFixed(2);
     } catch (fault) {
       if (fault.name !== "AbortError") throw fault;
     } finally {
       making.delete(this);
       if (this.#track) await this.#keep();
+      if (dock.player.waited) measureLink();
     }
   }
 
@@ -71,20 +68,57 @@ class Utterance {
     return (performance.now() - this.#began) / 1000;
   }
 
+  /** Says one piece; where the server is full between two of them, it is asked again. */
+  async #patiently(nth) {
+    const before = this.seconds;
+    for (let again = 0; ; again++) {
+      try {
+        return await this.#say(nth);
+      } catch (fault) {
+        if (nth === 0 || !fault.retryAfterS || again === MOST_RETRIES || this.seconds > before) throw fault;
+        await new Promise((resolve) => setTimeout(resolve, 1000 * fault.retryAfterS));
+        this.#abort.signal.throwIfAborted();
+      }
+    }
+  }
+
+  async #say(nth) {
+    const input = this.#pieces[nth];
+    const begun = this.#marks.length;
+    const left = this.#pieces.slice(nth + 1).join("").length;
+    const said = this.#fields.input.length - left;
+    let offset = this.seconds;
+    this.#figures.codes += await speak({ ...this.#fields, input }, this.#form, {
+      signal: this.#abort.signal,
+      onPart: ({ of: parts, start_s: start, text }) => {
+        if (nth && this.#marks.length === begun) {
+          this.#sound(new Float32Array(BETWEEN_S * this.#track.sampleRate));
+          offset = this.seconds;
+        }
+        const of = Math.round((begun + parts) * (1 + left / said));
+        this.#marks.push({ of, about: left > 0, start: offset + start, text });
+      },
+      onSound: (samples, sampleRate) => {
+        this.#track ??= this.#first(sampleRate);
+        this.#sound(samples);
+      },
+    });
+  }
+
   #sound(samples) {
-    if (!this.#track) this.#first();
     this.#track.push(samples);
     dock.grown(this.#track, samples);
   }
 
   /** Only now what was made or heard before makes room. */
-  #first() {
+  #first(sampleRate) {
     for (const other of making) if (other !== this) other.stop();
     this.#figures.first_audio = this.#since.toFixed(2);
-    this.#track = new Track(this.#sampleRate);
+    const track = new Track(sampleRate);
     const expectedS = this.#fields.input.length / CHARS_PER_S / (this.#fields.speed ?? 1);
     const about = { label: labelOf(this.#about), marks: this.#marks, text: this.#fields.input };
-    dock.load(this.#track, about, { expectedS });
+    dock.load(track, about, { expectedS });
+    return track;
   }
 
   get #about() {
@@ -96,7 +130,8 @@ class Utterance {
     const { sampleRate } = this.#track;
     const take = await addTake({
       ...this.#about,
-      seed: Number(this.#seed),
+      pieces: this.#pieces,
+      form: this.#form,
       marks: this.#marks,
       figures: this.#figures,
       complete: this.complete,
@@ -116,7 +151,7 @@ async function go(event) {
   for (const input of $("speak").querySelectorAll("[aria-invalid]")) input.ariaInvalid = null;
   const problem = fieldProblem();
   if (problem) return refuse(problem);
-  const utterance = (current = new Utterance(fieldsOfForm(), $("voice").selectedOptions[0]?.text ?? ""));
+  const utterance = (current = new Utterance({ seed: drawnSeed(), ...fieldsOfForm() }, $("voice").selectedOptions[0]?.text ?? ""));
   dock.player.unlock();
   $("stop").disabled = false;
   $("progress").textContent = "Speaking …";
@@ -150,8 +185,8 @@ export function showWhere(position, track, { marks = [], text = "" }) {
   const nth = marks.findLastIndex(({ start }) => start <= position + 0.01);
   const words = [];
   if (dock.player.playing && nth >= 0) {
-    const { of } = marks[nth];
-    if (of > 1) words.push(`Part ${nth + 1} of ${of}`);
+    const { of, about } = track.complete ? { of: marks.length } : marks.at(-1);
+    if (of > 1) words.push(`Part ${nth + 1} of ${about ? "about " : ""}${of}`);
     words.push(`${clock(leftS(position, track, marks, text))} left`);
   }
   const line = words.join(" · ");

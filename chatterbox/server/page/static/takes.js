@@ -5,12 +5,13 @@ import { call } from "./api.js";
 import { askCompare } from "./compare.js";
 import * as dock from "./dock.js";
 import { $, clock, download, el, showError } from "./dom.js";
-import { dropTake, keepTake, readTakes, takes } from "./keep.js";
+import { dropTake, keepTake, readTakes, starTake, takes } from "./keep.js";
 import { Track } from "./player.js";
 import { samplesOfWav } from "./sound.js";
 
 const FORMAT = "chatterbox.format";
 const FIRST_WORDS = 5;
+const JOINABLE = ["mp3", "aac", "pcm", "ulaw", "alaw"]; // one file behind the other is a file
 const compared = new Set(); // ids of the two that are ticked
 
 let restore = () => {};
@@ -42,22 +43,37 @@ async function hear(take) {
   dock.load(await trackOf(take), { label: labelOf(take), marks: take.marks, take });
 }
 
-/** WAV is at hand; any other format is made by the server of the same text, voice and seed. */
+/** WAV is at hand; any other format is made by the server of the same text, voice and seed. So is
+ * the WAV of a take that came as Opus. */
 async function fetchFile(take) {
+  const { edited, form, pieces } = take;
   showError($("takes-error"));
-  const format = take.edited ? "wav" : $("format").value; // what was put together has no seed
+  const wanted = $("format").value;
+  const possible = !edited && (pieces.length === 1 || JOINABLE.includes(wanted)); // a part said anew has another seed
+  const format = possible ? wanted : "wav";
   try {
-    if (format === "wav") return download(take.audio, fileName(take, format));
+    if (!possible || (format === "wav" && form === "pcm")) {
+      download(take.audio, fileName(take, format));
+      $("takes-status").textContent = format === wanted ? "" : "This take was put together, so it comes as WAV.";
+      return;
+    }
     $("takes-status").textContent = `The server makes the ${format} file …`;
-    const json = { ...take.fields, seed: take.seed, response_format: format, stream: false };
-    const response = await call("v1/audio/speech", { method: "POST", json });
-    download(await response.blob(), fileName(take, format));
+    const files = [];
+    for (const input of pieces) {
+      const json = { model: "chatterbox", ...take.fields, input, response_format: format, stream: false };
+      files.push(await (await call("v1/audio/speech", { method: "POST", json })).blob());
+    }
+    download(new Blob(files), fileName(take, format));
     $("takes-status").textContent = "The file is there.";
   } catch (fault) {
     $("takes-status").textContent = "";
     showError($("takes-error"), fault);
   }
-  return null;
+}
+
+async function star(take, button) {
+  await starTake(take);
+  button.ariaPressed = String(take.star);
 }
 
 async function forget(take) {
@@ -68,7 +84,7 @@ async function forget(take) {
 }
 
 function item(take) {
-  const { id, voiceName, fields, seconds, at, complete, figures } = take;
+  const { id, voiceName, fields, seconds, at, complete, figures, form } = take;
   const act = (word, title, action) =>
     el("button", { type: "button", onclick: action, ariaLabel: `${title} ${id}` }, word);
   const tick = el("input", { type: "checkbox", checked: compared.has(id), ariaLabel: `Compare take ${id}` });
@@ -77,6 +93,9 @@ function item(take) {
     else compared.delete(id);
     showCompare();
   });
+  const keep = act("★", "Keep take", () => star(take, keep));
+  keep.ariaPressed = String(Boolean(take.star));
+  keep.title = "Keep it, whatever comes after it";
   const when = new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
   const facts = [
     when,
@@ -85,7 +104,8 @@ function item(take) {
     figures.first_audio && `first audio ${figures.first_audio} s`,
     figures.rtf && `RTF ${figures.rtf}`,
     figures.codes && `${figures.codes} tokens`,
-    !take.edited && `seed ${take.seed}`,
+    form === "opus" && "came as Opus",
+    !take.edited && `seed ${fields.seed}`,
   ];
   return el(
     "li", {},
@@ -98,6 +118,7 @@ function item(take) {
     el("div", { className: "row tools" },
       act("Download", "Download take", () => fetchFile(take)),
       act("Restore", "Restore text, voice and settings of take", () => restore(take)),
+      keep,
       act("✕", "Forget take", () => forget(take)),
       el("label", { className: "tick" }, tick, "A/B")),
   );
