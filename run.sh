@@ -78,26 +78,36 @@ make_venv() {
 # needs the network nor waits for pip. A lock file names every package with its hashes, and nothing of
 # it is built here.
 install() {
-    local file=$root/$1 stamp=$venv/.installed-$1 sum
+    local file=$root/$1 stamp=$venv/.installed-$1 log=$venv/install.log sum
     local -a how=()
     sum=$(cksum <"$file")
     if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$sum" ]; then
         return
     fi
-    say "installing $1"
+    say "installing $1: $(size_of "$1"). pip's words: $log"
     rm -f "$stamp"
     case $1 in *.lock) how=(--no-deps --require-hashes --only-binary :all:) ;; esac
     # uv is quicker, but reads other settings than pip: of an index of one's own it may not know.
-    # What is there already is not worth a line; pipefail keeps pip's own exit code.
-    uv_install ${how[@]+"${how[@]}"} -r "$file" ||
-        "$(venv_python)" -m pip install ${how[@]+"${how[@]}"} -r "$file" |
-        { grep -v '^Requirement already satisfied' >&2 || true; } ||
+    SECONDS=0
+    if ! {
+        { command -v uv && uv pip install --python "$(venv_python)" ${how[@]+"${how[@]}"} -r "$file"; } ||
+            "$(venv_python)" -m pip install ${how[@]+"${how[@]}"} -r "$file"
+    } >"$log" 2>&1; then
+        tail -n 15 "$log" >&2
         die "could not install $1; run ./run.sh again to go on (pip's reason is above)"
+    fi
+    say "installed in $SECONDS s"
     printf '%s\n' "$sum" >"$stamp"
 }
 
-uv_install() {
-    command -v uv >/dev/null && uv pip install --quiet --python "$(venv_python)" "$@"
+# What an installation takes; measured on Linux.
+size_of() {
+    case $1 in
+    requirements.lock) printf '360 MB to download, 0.8 GB on disk, once; two to five minutes' ;;
+    requirements-cuda.lock) printf '1.3 GB, once; five minutes or more' ;;
+    requirements-cluster.txt) printf 'Ray, 0.5 GB on disk, once; about a minute' ;;
+    *) printf 'once; about a minute' ;;
+    esac
 }
 
 # Whether there is an NVIDIA GPU that the locked CUDA libraries (1.3 GB) run on; of one that is too
@@ -192,7 +202,7 @@ serve | say | voices | compile | health | cluster)
     ;;
 -*)
     setup
-    exec "$(venv_python)" -P -m chatterbox serve "$@"
+    exec "$(venv_python)" -P -m chatterbox "$@"
     ;;
 *)
     say "there is no command '$1'"

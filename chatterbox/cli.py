@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from chatterbox import __version__
-from chatterbox.command_line import HELP_ALL, command_line, not_understood
+from chatterbox.command_line import HELP_ALL, command_line, parse
 from chatterbox.config import (
     ServerConfig,
     TTSConfig,
@@ -50,9 +50,7 @@ SIGNALLED = 128
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     words = sys.argv[1:] if argv is None else argv
-    flags, unknown = command_line(COMMANDS, full=HELP_ALL in words).parse_known_args(words)
-    if unknown:
-        flags.parser.error(not_understood(flags.parser, unknown))
+    flags = parse(command_line(COMMANDS, full=HELP_ALL in words), words)
     try:
         code: int = flags.run(flags)
     except ConfigError as fault:
@@ -172,7 +170,7 @@ def _health(flags: argparse.Namespace) -> int:
     from chatterbox.health import fault_of_server, words_of
 
     words = words_of(flags.pid) if flags.pid is not None else []
-    given = vars(command_line(COMMANDS).parse_args(words)) if words else {}
+    given = vars(parse(command_line(COMMANDS), words)) if words else {}
     fault = fault_of_server({**given, **vars(flags)})
     return 0 if fault is None else _complain(fault, EXIT_REFUSED)
 

@@ -2,11 +2,15 @@
 
 import argparse
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+import re
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from chatterbox import __version__
 from chatterbox.config import (
+    EVERYTHING,
     ClusterConfig,
     HelpFormatter,
     ServerConfig,
@@ -16,6 +20,7 @@ from chatterbox.config import (
 )
 
 HELP_ALL = "--help-all"
+NO_COMMAND = ("--help", "--version")
 FEW = ("model", "model_dtype", "data_dir", "device", "temperature")
 """Settings that commands without a server show in `--help`, beside their own flags."""
 EXAMPLES = {
@@ -42,20 +47,53 @@ EXAMPLES = {
 TRANSCRIPT_HELP = "what is said in the recording, for models that need to know"
 
 
-def not_understood(parser: argparse.ArgumentParser, words: Sequence[str]) -> str:
-    """What was not understood, and what may have been meant."""
-    wrong = next((word.split("=")[0] for word in words if word.startswith("--")), "")
-    known = [flag for action in parser._actions for flag in action.option_strings]
-    near = difflib.get_close_matches(wrong, known, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return f"unrecognized arguments: {' '.join(words)}{hint}"
+class Parser(argparse.ArgumentParser):
+    """A wrong word is answered with the one that may have been meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """One line after the usage, and exit code 2."""
+        if wrong := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
+            message += _meant(wrong[1], re.findall(r"[\w-]+", wrong[2]))
+        super().error(message)
+
+
+def _meant(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _parsers(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
+    """Of its commands or actions."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return action.choices
+    return {}
+
+
+def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+    """The flags. They may stand anywhere: before the command, between it and its action, behind.
+    Without a command they are those of `serve`."""
+    at = 0
+    while at < len(words) and words[at].startswith("--") and words[at] not in NO_COMMAND:
+        at += 1 if "=" in words[at] or words[at] == HELP_ALL else 2
+    command = words[at : at + 1] or ["serve"] * bool(words)
+    words = [*command, *words[:at], *words[at + 1 :]]
+    if made := _parsers(parser).get(words[0] if words else ""):
+        known = {
+            flag for p in (made, *_parsers(made).values()) for flag in p._option_string_actions
+        }
+        for word in itertools.takewhile(lambda word: word != "--", words):
+            flag = word.split("=")[0]
+            if flag.startswith("--") and " " not in flag and flag not in known:
+                made.error(f"unrecognized arguments: {flag}{_meant(flag, known)}")
+    return parser.parse_args(words)
 
 
 def command_line(
     runs: Mapping[str, Callable[[argparse.Namespace], int]], *, full: bool = False
 ) -> argparse.ArgumentParser:
     """The parser. `runs`: what each command does with its flags. `full`: help shows every flag."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="chatterbox",
         description="Text and a few seconds of a voice in, that voice speaking out.",
         epilog="Every setting is also read from CHATTERBOX_<NAME> and from a file `.env`.",
@@ -64,7 +102,9 @@ def command_line(
     parser.add_argument("--version", action="version", version=f"chatterbox {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    def command(usage: str, said: str, *configs: type[Settings]) -> argparse.ArgumentParser:
+    def command(
+        usage: str, said: str, *configs: type[Settings], shown: Container[str] = EVERYTHING
+    ) -> argparse.ArgumentParser:
         name = usage.split()[0]
         examples = "".join(f"\n  chatterbox {example}" for example in EXAMPLES.get(name, ()))
         made = commands.add_parser(
@@ -75,10 +115,10 @@ def command_line(
             formatter_class=HelpFormatter,
             allow_abbrev=False,
         )
-        made.set_defaults(run=runs[name], parser=made)
+        made.set_defaults(run=runs[name])
         made.add_argument(HELP_ALL, action="help", help="every flag, with what it does")
         if ServerConfig in configs:
-            add_flags(made, *configs, TTSConfig, full=full)
+            add_flags(made, *configs, TTSConfig, shown=shown, full=full)
         else:
             add_flags(made, TTSConfig, shown=FEW, full=full)
         return made
@@ -138,6 +178,7 @@ def command_line(
         "health [--pid PID] [FLAGS]",
         "ask whether a server is alive: exit code 0 or 1",
         ServerConfig,
+        shown=("host", "port", "api_keys"),
     )
     health.add_argument(
         "--pid", type=int, metavar="PID", help="a process with the server's flags (Linux)"

@@ -1,5 +1,6 @@
 """run.sh with a made-up PATH: which Python it takes, when it calls pip, what it starts."""
 
+import re
 import shutil
 import stat
 import subprocess
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-TOOLS = ("bash", "cat", "chmod", "cksum", "cp", "dirname", "grep", "mkdir", "rm")
+TOOLS = ("bash", "cat", "chmod", "cksum", "cp", "dirname", "grep", "mkdir", "rm", "tail")
 
 SERVER, CUDA = "requirements.lock", "requirements-cuda.lock"
 LOCKED = "--no-deps --require-hashes --only-binary :all: -r "
@@ -136,7 +137,8 @@ def test_the_libraries_are_installed_where_one_gpu_can_use_them(machine, listed)
     ("words", "started"),
     [
         ([], "-P -m chatterbox serve"),
-        (["--port", "9000"], "-P -m chatterbox serve --port 9000"),
+        (["--port", "9000"], "-P -m chatterbox --port 9000"),
+        (["--model", "mini", "say", "x"], "-P -m chatterbox --model mini say x"),
         (["serve", "--port", "9000"], "-P -m chatterbox serve --port 9000"),
         (["say", "two words", "--out", "x.wav"], "-P -m chatterbox say two words --out x.wav"),
         (["voices"], "-P -m chatterbox voices"),
@@ -167,16 +169,33 @@ def test_uv_is_used_where_there_is_one_that_works(machine, works):
     machine.has("python3", GOOD_PYTHON)
     machine.has("uv", f'#!/usr/bin/env bash\necho "uv $*" >>"$CALLS"\nexit {0 if works else 1}\n')
     assert machine.run("setup").returncode == 0
-    uv = f"uv pip install --quiet --python /.venv/bin/python {LOCKED}/{SERVER}"
+    uv = f"uv pip install --python /.venv/bin/python {LOCKED}/{SERVER}"
     assert machine.calls() == [uv] if works else [uv, f"-m pip install {LOCKED}/{SERVER}"]
 
 
+def test_pip_is_quiet_and_its_size_is_said_first(machine):
+    chatty = '{ echo "Collecting $*"; echo "$*" >>"$CALLS"; }'
+    machine.has("python3", GOOD_PYTHON.replace('echo "$*" >>"$CALLS"', chatty))
+    machine.has("nvidia-smi", GPU)
+    done = machine.run("setup")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "Collecting" not in done.stderr
+    log = machine.project / ".venv" / "install.log"
+    assert "Collecting" in log.read_text()
+    said = [line for line in done.stderr.splitlines() if ": installing " in line]
+    assert len(said) == 2
+    for line in said:
+        assert re.search(r"\d (MB|GB)\b.*minutes", line)
+        assert str(log) in line
+
+
 def test_a_failed_installation_is_said_and_tried_again(machine):
-    failing = GOOD_PYTHON.replace('echo "$*" >>"$CALLS"', '{ echo "$*" >>"$CALLS"; exit 1; }')
-    machine.has("python3", failing)
+    failing = '{ echo "no space left"; echo "$*" >>"$CALLS"; exit 1; }'
+    machine.has("python3", GOOD_PYTHON.replace('echo "$*" >>"$CALLS"', failing))
     for _ in range(2):
         done = machine.run("serve")
         assert (done.returncode, len(machine.calls())) == (1, 1)
+        assert "no space left" in done.stderr
         assert f"could not install {SERVER}" in done.stderr
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dotenv import dotenv_values
 
 from chatterbox.config.cluster import ClusterConfig, prepare_ray
-from chatterbox.config.flags import HelpFormatter, add_flags
+from chatterbox.config.flags import EVERYTHING, HelpFormatter, add_flags
 from chatterbox.config.server import MAX_KEY_CHARS, MIN_KEY_CHARS, ServerConfig, key_list
 from chatterbox.config.sources import (
     ENV_PREFIX,
@@ -48,6 +48,7 @@ def unknown_environment(names: Sequence[str] | None = None) -> list[str]:
 
 __all__ = [
     "CONFIGS",
+    "EVERYTHING",
     "MAX_KEY_CHARS",
     "MIN_KEY_CHARS",
     "RENAMED",
