@@ -9,7 +9,7 @@ from tools.reference_tables import pages
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@pytest.mark.parametrize("name", ["calls", "settings", "errors", "metrics"])
+@pytest.mark.parametrize("name", ["calls", "sockets", "settings", "errors", "metrics"])
 def test_a_reference_page_is_what_the_code_says(name):
     (content,) = (text for path, text in pages().items() if path.stem == name)
     written = (ROOT / "docs" / "reference" / f"{name}.md").read_text(encoding="utf-8")

@@ -1,25 +1,23 @@
-"""Writes the pages of docs/reference/ made from the code: calls, settings, errors, metrics.
+"""Writes the pages of docs/reference/ made from the code: calls, sockets, settings, errors,
+metrics.
 
 `python tools/reference_tables.py` rewrites them; tests/test_readme.py fails when that would change
 anything.
 """
 
 import functools
-import inspect
+import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from fastapi import FastAPI
-from fastapi.routing import APIWebSocketRoute
-from starlette.routing import BaseRoute
 
 from chatterbox.config import CONFIGS, ServerConfig, TTSConfig, default_data_dir
 from chatterbox.dialects.registry import DIALECTS
 from chatterbox.engine.engine import TTSEngine
-from chatterbox.errors import error_table
 from chatterbox.server.app import create_app
 
 DIRECTORY = Path(__file__).resolve().parent.parent / "docs" / "reference"
@@ -44,10 +42,10 @@ def settings() -> str:
 
 def errors() -> str:
     rows = [
-        [f"`{code}`", str(cls.status), (cls.__doc__ or "").split("\n")[0]]
-        for code, cls in error_table().items()
+        [f"`{row['code']}`", str(row["status"]), row["description"], row["do"]]
+        for row in app().openapi()["x-errors"]
     ]
-    return table(["code", "status", "meaning"], rows)
+    return table(["code", "status", "meaning", "what to do"], rows)
 
 
 def calls() -> str:
@@ -56,17 +54,39 @@ def calls() -> str:
         for method, call in methods.items():
             said = call.get("description", "").split("\n\n")[0].replace("\n", " ")
             rows.append([f"`{method.upper()} {path}`", said.replace("|", "\\|")])
-    rows += [[f"`WS {r.path}`", inspect.getdoc(r.endpoint) or ""] for r in sockets(app().routes)]
+    rows += [[f"`WS {s['path']}`", s["description"]] for s in app().openapi()["x-sockets"]]
     return table(["call", "what it does"], rows)
 
 
-def sockets(routes: list[BaseRoute]) -> Iterator[APIWebSocketRoute]:
-    """The WebSockets, which OpenAPI does not know."""
-    for route in routes:
-        if isinstance(route, APIWebSocketRoute):
-            yield route
-        elif (router := getattr(route, "original_router", None)) is not None:
-            yield from sockets(router.routes)
+def sockets() -> str:
+    return "\n\n".join(map(socket, app().openapi()["x-sockets"]))
+
+
+def socket(said: dict[str, Any]) -> str:
+    """One socket: messages of both sides, and an example."""
+    parts = [f"## `{said['path']}`", f"{said['description']} {said['encoding']}."]
+    if said["query"]["properties"]:
+        parts.append(f"In the address: {fields(said['query'])}.")
+    for side in ("client", "server"):
+        rows = [
+            [f"`{row['name']}`", row["description"], fields(row["schema"])] for row in said[side]
+        ]
+        parts.append(table([side, "meaning", "fields"], rows))
+    lines = [f"{line['from']} {shown(line['message'])}" for line in said["example"]]
+    parts.append("\n".join(["```text", *lines, "```"]))
+    return "\n\n".join(parts)
+
+
+def shown(message: Any) -> str:
+    return message if isinstance(message, str) else json.dumps(message, ensure_ascii=False)
+
+
+def fields(schema: dict[str, Any]) -> str:
+    """`name` (what it is), …"""
+    return ", ".join(
+        f"`{name}`" + (f" ({said})" if (said := field.get("description")) else "")
+        for name, field in schema.get("properties", {}).items()
+    )
 
 
 def metrics() -> str:
@@ -97,6 +117,13 @@ PAGES = {
         "(`CHATTERBOX_MAX_SEQUENCES=8`) or `.env`, in that order.\n"
         "A wrong value is one line on standard error and exit code 2.",
         settings,
+    ),
+    "sockets": (
+        "Sockets",
+        "The messages on each WebSocket. In examples `>` is from the client, `<` from the server.\n"
+        "`/docs` on a running server has types, bounds and defaults of the fields. "
+        "Bounds, close codes and\nwhere text is cut: [dialects.md](dialects.md#sockets).",
+        sockets,
     ),
     "errors": (
         "Errors",

@@ -28,6 +28,7 @@ from chatterbox.errors import ChatterboxError, InvalidValue, Overloaded
 from chatterbox.server.body import Body
 from chatterbox.server.dialect import Dialect, Services
 from chatterbox.server.schemas import (
+    SOUND_ROUTE,
     LenientCall,
     Name,
     SamplingFields,
@@ -229,7 +230,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
         whole: Whole = _timed if fields.return_timestamps else whole_file
         return SpeechPlan(call, whole=whole)
 
-    @routes.post(PATH, openapi_extra=form_schema(Posted))
+    @routes.post(PATH, openapi_extra=form_schema(Posted), **SOUND_ROUTE)
     async def posted(request: Request) -> Response:
         """Kyutai: a WAV file, or with `return_timestamps` JSON with the words' times."""
         return SpeechResponse(services.speech, request, read)

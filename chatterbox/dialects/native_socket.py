@@ -25,8 +25,10 @@ from chatterbox.server.body import Body
 from chatterbox.server.dialect import Dialect, Services
 from chatterbox.server.schemas import (
     MAX_NAME_CHARS,
+    FormatName,
     LenientCall,
     Name,
+    SampleRate,
     SamplingFields,
     Text,
     lenient_fields_of,
@@ -42,13 +44,13 @@ class Config(SamplingFields):
     """`session.config`."""
 
     voice: Name | None = None
-    response_format: Name = "wav"
-    sample_rate: int | None = None
+    response_format: FormatName = "wav"
+    sample_rate: SampleRate | None = None
     file_per: Literal["sentence", "turn"] = Field("sentence", description="What is one file")
-    word_timestamps: bool = False
-    max_new_tokens: int | None = Field(None, ge=8)
-    seed: int | None = None
-    code_blocks: CodeBlocks | None = None
+    word_timestamps: bool = Field(False, description="Send `audio.words`")
+    max_new_tokens: int | None = Field(None, ge=8, description="Most speech tokens of a segment")
+    seed: int | None = Field(None, description="Equal seeds, equal speech; none: drawn")
+    code_blocks: CodeBlocks | None = Field(None, description="Fenced code: left out or read")
     speed: float = Field(1.0, ge=SLOWEST, le=FASTEST, description="Tempo; the pitch is kept")
 
 

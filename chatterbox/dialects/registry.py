@@ -15,6 +15,7 @@ from chatterbox.dialects import (
     wyoming,
     xtts,
 )
+from chatterbox.dialects.conversations import CONVERSATIONS
 from chatterbox.server.dialect import Dialect
 
 DIALECTS: tuple[Dialect, ...] = (
@@ -28,4 +29,5 @@ DIALECTS: tuple[Dialect, ...] = (
     unmute.DIALECT,
     kyutai.DIALECT,
     wyoming.DIALECT,
+    Dialect(conversations=CONVERSATIONS),
 )

@@ -19,7 +19,17 @@ from chatterbox.dialects.shared.voice_names import is_spoken, names_of
 from chatterbox.errors import ChatterboxError
 from chatterbox.server.body import Body
 from chatterbox.server.dialect import Dialect, Services
-from chatterbox.server.schemas import Name, SamplingFields, Text, ignored_header, lenient_fields_of
+from chatterbox.server.schemas import (
+    SOUND_ROUTE,
+    Name,
+    NoFields,
+    SamplingFields,
+    Text,
+    form_schema,
+    ignored_header,
+    lenient_fields_of,
+    query_schema,
+)
 from chatterbox.server.speech_response import SpeechPlan, SpeechResponse, whole_file
 from chatterbox.server.upload import Upload
 from chatterbox.server.voice_service import UploadAnswer
@@ -93,7 +103,7 @@ def sniff(services: Services, body: Body) -> SpeechPlan | None:
 def add_routes(routes: APIRouter, services: Services) -> None:
     voices = services.voices
 
-    @routes.get("/tts-stream")
+    @routes.get("/tts-stream", openapi_extra=query_schema(SpeechFields), **SOUND_ROUTE)
     async def stream(request: Request) -> Response:
         """SillyTavern: the sound while it is made, with the call in the address."""
         return SpeechResponse(services.speech, request, partial(plan_of, services), from_query=True)
@@ -115,7 +125,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
         """SillyTavern: the voices that were registered, by name."""
         return await voices.list_answer("registered names", _registered)
 
-    @routes.post("/upload_reference")
+    @routes.post("/upload_reference", openapi_extra=form_schema(NoFields, file=FILES))
     async def upload(request: Request) -> Response:
         """Chatterbox-TTS-Server: a recording becomes a voice called like its file."""
 

@@ -21,12 +21,16 @@ from chatterbox.errors import InvalidValue
 from chatterbox.server.body import Body
 from chatterbox.server.dialect import Dialect, Services
 from chatterbox.server.schemas import (
+    SOUND_ROUTE,
     LenientCall,
     Name,
+    NoFields,
     SpokenCall,
     Text,
+    form_schema,
     ignored_header,
     lenient_fields_of,
+    query_schema,
 )
 from chatterbox.server.speech_response import SpeechPlan, SpeechResponse, whole_file
 from chatterbox.server.upload import Upload
@@ -114,7 +118,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
 
 
 def _add_speech(routes: APIRouter, services: Services) -> None:
-    @routes.post("/tts_to_audio/")
+    @routes.post("/tts_to_audio/", openapi_extra=form_schema(SpeakerFields), **SOUND_ROUTE)
     @routes.post("/tts_to_audio", include_in_schema=False)
     async def to_audio(request: Request) -> Response:
         """xtts-api-server: the whole sound."""
@@ -124,14 +128,14 @@ def _add_speech(routes: APIRouter, services: Services) -> None:
 
         return SpeechResponse(services.speech, request, read)
 
-    @routes.get("/tts_stream")
+    @routes.get("/tts_stream", openapi_extra=query_schema(SpeakerFields), **SOUND_ROUTE)
     @routes.get("/tts_stream/", include_in_schema=False)
     async def stream_of_speaker(request: Request) -> Response:
         """xtts-api-server: the sound while it is made, with the call in the address."""
         read = partial(plan_of_speaker, services)
         return SpeechResponse(services.speech, request, read, from_query=True)
 
-    @routes.post("/tts_stream")
+    @routes.post("/tts_stream", openapi_extra=form_schema(LatentFields), **SOUND_ROUTE)
     async def stream_of_latents(request: Request) -> Response:
         """Coqui: the sound while it is made, as WAV or bare PCM."""
         return SpeechResponse(services.speech, request, partial(plan_of_latents, services))
@@ -160,7 +164,7 @@ def _add_speakers(routes: APIRouter, voices: VoiceService) -> None:
         """xtts-api-server: what the model speaks."""
         return JSONResponse({"languages": {n: c for c, n in languages_of(voices).items()}})
 
-    @routes.post("/set_tts_settings")
+    @routes.post("/set_tts_settings", openapi_extra=form_schema(LenientCall))
     async def settings(request: Request) -> Response:
         """xtts-api-server: taken in and ignored; one listener does not set another's sound."""
         async with voices.read_body(request) as body:
@@ -175,7 +179,7 @@ def _add_speakers(routes: APIRouter, voices: VoiceService) -> None:
             lambda infos: {n: latents(info.voice_id) for info in infos for n in info.names},
         )
 
-    @routes.post("/clone_speaker")
+    @routes.post("/clone_speaker", openapi_extra=form_schema(NoFields, file=FILE))
     async def clone(request: Request) -> Response:
         """Coqui: a recording becomes a voice, and the voice numbers to keep."""
 

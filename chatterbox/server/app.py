@@ -1,6 +1,6 @@
 """The application: all routes, and the middleware around them, put together around one engine."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,9 +15,11 @@ from chatterbox.server.auth import Auth, Keyring
 from chatterbox.server.connection_limiter import ConnectionLimiter
 from chatterbox.server.dialect import Dialect, Services, error_shapes
 from chatterbox.server.disconnect import WriteTimeout
+from chatterbox.server.examples import add_examples
 from chatterbox.server.metrics import Metrics
 from chatterbox.server.origin_guard import OriginGuard, add_cors
 from chatterbox.server.page.page import Page
+from chatterbox.server.reference import Conversation, errors, sockets
 from chatterbox.server.request_log import RequestLog, add_error_handlers
 from chatterbox.server.socket_server import SocketServer
 from chatterbox.server.speech_routes import speech_router
@@ -55,6 +57,16 @@ class App(FastAPI):
     metrics: Metrics
     limiter: ConnectionLimiter
     services: Services
+    conversations: Mapping[str, Conversation]
+
+    def openapi(self) -> dict[str, Any]:
+        """FastAPI's, with examples, the sockets and the errors."""
+        if self.openapi_schema is None:
+            schema = super().openapi()
+            add_examples(schema)
+            schema["x-sockets"] = sockets(self.routes, self.conversations)
+            schema["x-errors"] = errors()
+        return super().openapi()
 
 
 def create_app(
@@ -91,6 +103,7 @@ def create_app(
     app.services = services = Services(
         engine, config, admission, speech, voices, sockets, metrics.ended
     )
+    app.conversations = {path: said for d in dialects for path, said in d.conversations.items()}
     page = Page()
     sniffers = [partial(d.sniff, services) for d in dialects if d.sniff]
     routers = [

@@ -5,8 +5,8 @@ only; `chatterbox/dialects/registry.py` lists them. docs/reference/dialects.md s
 """
 
 import socket
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from chatterbox.errors import VoiceNotFound
 from chatterbox.server.admission_control import AdmissionControl
 from chatterbox.server.body import Body
 from chatterbox.server.errors import ErrorShape, ShapeOf, native_shape
+from chatterbox.server.reference import Conversation
 from chatterbox.server.request_log import Ended
 from chatterbox.server.schemas import SEED_LIMIT, SamplingFields, random_seed
 from chatterbox.server.socket_server import SocketServer
@@ -115,6 +116,8 @@ class Dialect:
     error_shape: ErrorShape = native_shape
     sniff: Callable[[Services, Body], SpeechPlan | None] | None = None
     """Recognises this family's own JSON on the native `POST /tts`; None: it is not theirs."""
+    conversations: Mapping[str, Conversation] = field(default_factory=dict)
+    """What is said on sockets, by path: for the reference."""
     listener: Callable[[Services, Bind], PortListener | None] | None = None
     """Its own port; None: it is switched off. Raises ConfigError."""
 

@@ -13,8 +13,9 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.functional_validators import BeforeValidator
 from pydantic_core import PydanticCustomError
+from starlette.responses import Response
 
-from chatterbox.audio.encode import FORMATS
+from chatterbox.audio.encode import FORMATS, USUAL_RATES_HZ
 from chatterbox.audio.pace import FASTEST, SLOWEST
 from chatterbox.config import (
     SAMPLING,
@@ -88,6 +89,8 @@ def _unicode(value: object) -> object:
 
 Text = Annotated[str, BeforeValidator(_unicode)]
 Name = Annotated[str, Field(max_length=MAX_NAME_CHARS), BeforeValidator(_unicode)]
+FormatName = Annotated[Name, Field(json_schema_extra={"enum": list(FORMATS)})]
+SampleRate = Annotated[int, Field(json_schema_extra={"enum": list(USUAL_RATES_HZ)})]
 Transcript = Annotated[str, Field(max_length=1000), BeforeValidator(_unicode)]
 
 
@@ -97,6 +100,10 @@ class Call(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True
     )
+
+
+class NoFields(Call):
+    """A call that takes a file and nothing else."""
 
 
 class LenientCall(Call):
@@ -114,22 +121,28 @@ def sampling_of(fields: BaseModel) -> dict[str, float | None]:
     return {name: getattr(fields, name) for name in SAMPLING}
 
 
-class SamplingFields(SpokenCall):
-    """The sampling parameters that a dialect's call may have, under their usual names."""
+class Sampling(BaseModel):
+    """The sampling parameters, under their usual names."""
 
-    temperature: Temperature | None = None
-    top_k: TopK | None = None
-    top_p: TopP | None = None
-    min_p: MinP | None = None
-    repetition_penalty: RepetitionPenalty | None = None
-    penalty_window: PenaltyWindow | None = None
+    temperature: Temperature | None = Field(None, description="0: greedy")
+    top_k: TopK | None = Field(None, description="0: off")
+    top_p: TopP | None = Field(None, description="1: off")
+    min_p: MinP | None = Field(None, description="0: off")
+    repetition_penalty: RepetitionPenalty | None = Field(None, description="1: off")
+    penalty_window: PenaltyWindow | None = Field(
+        None, description="Last tokens that the penalty counts; 0: all"
+    )
+
+
+class SamplingFields(Sampling, SpokenCall):
+    """A dialect's call that may have them."""
 
     def sampling(self) -> dict[str, float | None]:
         """By name."""
         return sampling_of(self)
 
 
-class SpeechFields(Call):
+class SpeechFields(Sampling, Call):
     """The fields of `/tts` and `/tts/json`."""
 
     text: Text = Field(description="What to say")
@@ -138,14 +151,6 @@ class SpeechFields(Call):
     )
     transcript: Transcript | None = Field(
         None, description="What is said in `voice_file`, for models that need to know"
-    )
-    temperature: Temperature | None = Field(None, description="0: greedy")
-    top_k: TopK | None = Field(None, description="0: off")
-    top_p: TopP | None = Field(None, description="1: off")
-    min_p: MinP | None = Field(None, description="0: off")
-    repetition_penalty: RepetitionPenalty | None = Field(None, description="1: off")
-    penalty_window: PenaltyWindow | None = Field(
-        None, description="Last tokens that the penalty counts; 0: all"
     )
     seed: int | None = Field(
         None, ge=0, lt=SEED_LIMIT, description="Equal seeds, equal speech; none: drawn"
@@ -160,13 +165,23 @@ class SpeechFields(Call):
     code_blocks: CodeBlocks | None = Field(
         None, description="Fenced code in the text: `skip` or `speak`; none: as configured"
     )
-    response_format: Name = Field(
-        "wav", description="Container", json_schema_extra={"enum": list(FORMATS)}
-    )
-    sample_rate: int | None = Field(
+    response_format: FormatName = Field("wav", description="Container")
+    sample_rate: SampleRate | None = Field(
         None, description="Hz; none: the model's own, or the format's where it has but one"
     )
     stream: bool = Field(True, description="Send sound while it is made")
+
+
+def file_route(*media_types: str) -> dict[str, Any]:
+    """What a route says of itself whose answer is a file."""
+    content: dict[str, Any] = {media_type: {} for media_type in media_types}
+    return {
+        "response_class": Response,
+        "responses": {200: {"description": "A file", "content": content}},
+    }
+
+
+SOUND_ROUTE = file_route(*(row.media_type for row in FORMATS.values()))
 
 
 def random_seed() -> int:
@@ -218,6 +233,18 @@ def refuse_other_files(body: Body) -> None:
     """Raises UnknownField where a file came that the call does not take."""
     for other in body.other_files:
         raise UnknownField(f"There is no file '{shown(other)}' in this call.", param=shown(other))
+
+
+def query_schema(kind: type[BaseModel]) -> dict[str, Any]:
+    """OpenAPI's parameters for a call whose fields stand in the address."""
+    schema = TypeAdapter(kind).json_schema()
+    needed = schema.get("required", ())
+    return {
+        "parameters": [
+            {"name": name, "in": "query", "required": name in needed, "schema": field}
+            for name, field in schema["properties"].items()
+        ]
+    }
 
 
 def form_schema(kind: type[BaseModel], *, file: str | None = None) -> dict[str, Any]:

@@ -1,19 +1,19 @@
 """The native calls for speech: `POST /tts` and `POST /tts/json`."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from chatterbox.arrays import F32
-from chatterbox.audio.encode import FORMATS, audio_format
+from chatterbox.audio.encode import audio_format
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import InvalidValue
 from chatterbox.server.body import Body
 from chatterbox.server.request_log import record_of
 from chatterbox.server.schemas import (
+    SOUND_ROUTE,
     SpeechFields,
     fields_of,
     form_schema,
@@ -23,10 +23,6 @@ from chatterbox.server.schemas import (
 )
 from chatterbox.server.speech_response import SpeechPlan, SpeechResponse, whole_file
 from chatterbox.server.speech_service import SpeechService
-
-AUDIO_ANSWER: dict[int | str, dict[str, Any]] = {
-    200: {"description": "Sound", "content": {row.media_type: {} for row in FORMATS.values()}}
-}
 
 Sniffer = Callable[[Body], SpeechPlan | None]
 """Reads a body that a dialect's clients send to `/tts`; None: it is not theirs."""
@@ -46,12 +42,7 @@ def speech_router(
         call, stream = _call(engine, body)
         return SpeechPlan(call, whole=None if stream else whole_file, reference=body.file)
 
-    @router.post(
-        "/tts",
-        response_class=Response,
-        responses=AUDIO_ANSWER,
-        openapi_extra=form_schema(SpeechFields, file="voice_file"),
-    )
+    @router.post("/tts", openapi_extra=form_schema(SpeechFields, file="voice_file"), **SOUND_ROUTE)
     async def tts(request: Request) -> Response:
         """Text to speech, streamed while it is made unless `stream` is false."""
         return SpeechResponse(service, request, sound, limits=limits)

@@ -13,10 +13,13 @@ from chatterbox.server.schemas import (
     Call,
     LenientCall,
     Name,
+    NoFields,
     Transcript,
     fields_of,
+    file_route,
     form_schema,
     lenient_fields_of,
+    query_schema,
     refuse_other_files,
 )
 from chatterbox.server.upload import Upload
@@ -50,15 +53,11 @@ class NameFields(Call):
     name: Name = Field(description="The new name")
 
 
-class NoFields(Call):
-    """A call that takes a file and nothing else."""
-
-
 def voice_router(voices: VoiceService) -> APIRouter:
     """The voice library over HTTP."""
     router = APIRouter(tags=["voices"])
 
-    @router.get("/voices")
+    @router.get("/voices", openapi_extra=query_schema(PageFields))
     async def list_voices(request: Request) -> Response:
         """All voices: the built-in ones, then the others from old to new. With `limit`, a page of
         them, behind the one with the id `after`."""
@@ -106,14 +105,14 @@ def voice_router(voices: VoiceService) -> APIRouter:
         """Forget a voice; what is being spoken with it goes on."""
         return _answer(await voices.delete(voice_id), "The voice is deleted.")
 
-    @router.get("/voices/{voice_id}/export")
+    @router.get("/voices/{voice_id}/export", **file_route("application/octet-stream"))
     async def export_voice(voice_id: str) -> Response:
         """The voice as one file, for import elsewhere."""
         info, data = await voices.export(voice_id)
         headers = {"Content-Disposition": f'attachment; filename="{info.voice_id}.voice"'}
         return Response(data, media_type="application/octet-stream", headers=headers)
 
-    @router.get("/voices/{voice_id}/recording")
+    @router.get("/voices/{voice_id}/recording", **file_route("audio/flac"))
     async def get_recording(voice_id: str) -> Response:
         """What the voice was made of: its recording as FLAC."""
         return Response(await voices.recording(voice_id), media_type="audio/flac")

@@ -13,16 +13,11 @@ import shutil
 import subprocess
 import tomllib
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 import yaml
-from dialects.live import Live, clip, live
-
-from chatterbox.config import TTSConfig
-from chatterbox.engine.engine import TTSEngine
 
 from .blocks import BY_NAME, DOCS, PAGES, SETTINGS, Block, blocks_of, is_run, wrong_with
 
@@ -31,25 +26,6 @@ OTHER_VOICES = {"orpheus": "leo"}
 """Page → a voice of another model that it speaks with; the embedded one answers to its name."""
 OF_ITS_TIME = {"experiments", "CHANGELOG"}
 """Records: their commands are those of their day."""
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory) -> Iterator[Live]:
-    data_dir = tmp_path_factory.mktemp("data")
-    engine = TTSEngine(TTSConfig(model="mini", data_dir=data_dir, _env_file=None))
-    engine.load()
-    with live(engine) as running:
-        yield running
-    engine.close()
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch) -> Path:
-    (tmp_path / "me.wav").write_bytes(clip())
-    (tmp_path / "chapter.txt").write_text("One sentence. Another one.")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(os, "environ", dict(os.environ))
-    return tmp_path
 
 
 def run_python(block: Block, code: str) -> None:

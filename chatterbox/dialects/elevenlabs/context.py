@@ -12,7 +12,7 @@ from pydantic import Field
 
 from chatterbox.arrays import F32
 from chatterbox.audio.encode import Encoder
-from chatterbox.dialects.elevenlabs.http import output_format
+from chatterbox.dialects.elevenlabs.http import OutputFormat, output_format
 from chatterbox.dialects.shared.alignment import Alignment
 from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Utterance
 from chatterbox.engine.speech_stream import SpeechRequest
@@ -30,30 +30,34 @@ _STOPS = ".!?…"
 class Query(LenientCall):
     """What of the address means something here."""
 
-    output_format: str | None = None
-    inactivity_timeout: float = Field(DEFAULT_IDLE_S, gt=0, le=MOST_IDLE_S)
-    sync_alignment: bool = False
-    auto_mode: bool = False
-    seed: int | None = None
+    output_format: OutputFormat | None = None
+    inactivity_timeout: float = Field(
+        DEFAULT_IDLE_S, gt=0, le=MOST_IDLE_S, description="Seconds without a message"
+    )
+    sync_alignment: bool = Field(False, description="Times count from the context's beginning")
+    auto_mode: bool = Field(False, description="Every message holds whole sentences")
+    seed: int | None = Field(None, description="Equal seeds, equal speech; none: drawn")
 
 
 class Generation(LenientCall):
     """`generation_config`: so much text is collected before the first, second… part is spoken."""
 
-    chunk_length_schedule: list[int] = Field(default=[], max_length=MOST_SCHEDULE)
+    chunk_length_schedule: list[int] = Field(
+        default=[], max_length=MOST_SCHEDULE, description="Characters to collect before each part"
+    )
 
 
 class Message(LenientCall):
     """Whatever a client sends; each field has its meaning alone."""
 
     text: Text | None = None
-    flush: bool = False
-    try_trigger_generation: bool = False
+    flush: bool = Field(False, description="Speak what is there")
+    try_trigger_generation: bool = Field(False, description="Speak the whole sentences")
     generation_config: Generation | None = None
     context_id: str | None = Field(None, max_length=MAX_NAME_CHARS)
     contextId: str | None = Field(None, max_length=MAX_NAME_CHARS)  # noqa: N815 - the wire's name
-    close_context: bool = False
-    close_socket: bool = False
+    close_context: bool = Field(False, description="After a flush: finish it; else: silence")
+    close_socket: bool = Field(False, description="The same with all contexts")
 
     @property
     def context(self) -> str | None:

@@ -38,7 +38,15 @@ from chatterbox.errors import (
 from chatterbox.server.body import Body
 from chatterbox.server.dialect import Services
 from chatterbox.server.request_log import record_of
-from chatterbox.server.schemas import Name, SpokenCall, Text, form_schema, lenient_fields_of
+from chatterbox.server.schemas import (
+    SOUND_ROUTE,
+    Name,
+    SpokenCall,
+    Text,
+    form_schema,
+    lenient_fields_of,
+    query_schema,
+)
 from chatterbox.server.speech_response import (
     RAW,
     Framing,
@@ -84,6 +92,15 @@ class VoiceSettings(BaseModel):
     model_config = ConfigDict(extra="allow", allow_inf_nan=False, hide_input_in_errors=True)
 
     speed: float | None = Field(None, ge=SLOWEST, le=FASTEST, description="The pitch is kept")
+
+
+OutputFormat = Annotated[Name, Field(json_schema_extra={"enum": list(OUTPUT_FORMATS)})]
+
+
+class FormatQuery(SpokenCall):
+    """In the address."""
+
+    output_format: OutputFormat = DEFAULT_OUTPUT_FORMAT
 
 
 class SpeechFields(SpokenCall):
@@ -207,7 +224,7 @@ def output_format(name: str | None) -> AudioFormat:
 
 def add_routes(routes: APIRouter, services: Services) -> None:
     models = APIRouter(route_class=ClientRoute)
-    schema = form_schema(SpeechFields)
+    schema = {**query_schema(FormatQuery), **form_schema(SpeechFields)}
 
     def answer(
         request: Request, voice_id: str, *, whole: Whole | None = None, timed: bool = False
@@ -219,12 +236,12 @@ def add_routes(routes: APIRouter, services: Services) -> None:
 
         return SpeechResponse(services.speech, request, read)
 
-    @routes.post("/v1/text-to-speech/{voice_id}", openapi_extra=schema)
+    @routes.post("/v1/text-to-speech/{voice_id}", openapi_extra=schema, **SOUND_ROUTE)
     async def convert(request: Request, voice_id: str) -> Response:
         """ElevenLabs: the whole sound."""
         return answer(request, voice_id, whole=whole_file)
 
-    @routes.post("/v1/text-to-speech/{voice_id}/stream", openapi_extra=schema)
+    @routes.post("/v1/text-to-speech/{voice_id}/stream", openapi_extra=schema, **SOUND_ROUTE)
     async def stream(request: Request, voice_id: str) -> Response:
         """ElevenLabs: the sound while it is made."""
         return answer(request, voice_id)

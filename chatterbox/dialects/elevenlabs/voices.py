@@ -20,6 +20,7 @@ from chatterbox.server.schemas import (
     form_schema,
     ignored_header,
     lenient_fields_of,
+    query_schema,
 )
 from chatterbox.server.upload import Upload
 from chatterbox.server.voice_service import FIELDS_BYTES, UploadAnswer, VoiceService
@@ -94,7 +95,7 @@ def _add_lists(routes: APIRouter, services: Services, voices: VoiceService) -> N
             "elevenlabs", lambda infos: {"voices": [voice_body(info) for info in infos]}
         )
 
-    @routes.get("/v2/voices")
+    @routes.get("/v2/voices", openapi_extra=query_schema(SearchFields))
     async def search_voices(request: Request) -> Response:
         """ElevenLabs: the voices whose name, alias, id or category has the words, page by page."""
         query = dict(request.query_params)
@@ -153,7 +154,7 @@ def _add_changes(routes: APIRouter, voices: VoiceService) -> None:
             await voices.ask(rename, voice_id, fields.name)
         return JSONResponse({"status": "ok"}, headers=ignored_header(ignored))
 
-    @routes.post("/v1/voices/{voice_id}/settings/edit")
+    @routes.post("/v1/voices/{voice_id}/settings/edit", openapi_extra=form_schema(LenientCall))
     async def edit_settings(request: Request, voice_id: str) -> Response:
         """ElevenLabs: taken in and ignored; the model has no such settings."""
         async with voices.read_body(request) as body:

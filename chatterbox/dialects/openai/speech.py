@@ -22,7 +22,15 @@ from chatterbox.errors import ChatterboxError, RouteNotFound, shown
 from chatterbox.server.body import Body
 from chatterbox.server.dialect import Services
 from chatterbox.server.errors import native_shape
-from chatterbox.server.schemas import Name, SamplingFields, Text, form_schema, lenient_fields_of
+from chatterbox.server.schemas import (
+    SOUND_ROUTE,
+    FormatName,
+    Name,
+    SamplingFields,
+    Text,
+    form_schema,
+    lenient_fields_of,
+)
 from chatterbox.server.speech_response import Framing, SpeechPlan, SpeechResponse, whole_file
 from chatterbox.text import CodeBlocks
 
@@ -42,7 +50,7 @@ class SpeechFields(SamplingFields):
     voice: Annotated[Name, BeforeValidator(_voice_name)] | None = Field(
         None, description='A name, an id, or `{"id": …}`; none: the default voice'
     )
-    response_format: Name = Field("mp3", json_schema_extra={"enum": list(FORMATS)})
+    response_format: FormatName = "mp3"
     stream_format: Literal["audio", "sse"] = "audio"
     speed: float = Field(1.0, ge=0.25, le=4.0, description="Tempo; the pitch is kept")
     max_tokens: int | None = Field(None, ge=8, description="Most codes of a segment")
@@ -137,7 +145,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
             return SpeechPlan(call, Events(fields.input if fields.timings else None))
         return SpeechPlan(call, whole=whole_file if fields.stream is False else None)
 
-    @routes.post("/v1/audio/speech", openapi_extra=form_schema(SpeechFields))
+    @routes.post("/v1/audio/speech", openapi_extra=form_schema(SpeechFields), **SOUND_ROUTE)
     async def speech(request: Request) -> Response:
         """OpenAI: text to speech, streamed as sound or as server-sent events."""
         return SpeechResponse(services.speech, request, read)

@@ -23,6 +23,7 @@ from chatterbox.server.schemas import (
     form_schema,
     ignored_header,
     lenient_fields_of,
+    query_schema,
 )
 from chatterbox.server.upload import Upload
 from chatterbox.server.voice_service import UploadAnswer, VoiceService
@@ -200,7 +201,7 @@ def _add_consents(routes: APIRouter, voices: VoiceService, book: ConsentBook) ->
 
         return UploadAnswer(request, voices, RECORDING, work)
 
-    @routes.get(base)
+    @routes.get(base, openapi_extra=query_schema(PageFields))
     async def list_consents(request: Request) -> Response:
         """OpenAI: the consents, newest first."""
         fields, _ = lenient_fields_of(PageFields, Body(dict(request.query_params)))

@@ -256,7 +256,11 @@ def test_the_reference_lists_every_call(browser, address):
         visit.until("document.querySelectorAll('#calls details').length > 10")
         entry = visit.page.locator("#calls details", has_text="/tts").first
         entry.locator("summary").click()
-        assert "voice_file" in entry.inner_text()
+        said = entry.inner_text()
+        assert "voice_file" in said
+        assert "24000 | 32000" in said  # what `sample_rate` may be
+        assert "(this model)" in said  # temperature's default
+        assert f"curl --fail-with-body {address}/tts" in said
         assert visit.page.evaluate("document.documentElement.scrollWidth") == 360
 
 
@@ -282,3 +286,15 @@ def test_a_model_with_voices_of_its_own_and_one_that_needs_the_words(
         visit.page.fill("#transcript", "So it is.")
         visit.page.click("#register")
         visit.until("document.querySelector('#new-status').textContent.includes('in use now')")
+
+
+def test_the_reference_finds_sockets_and_errors(browser, address):
+    with Visit(browser, address, "/docs") as visit:
+        visit.until("document.querySelectorAll('#calls details').length > 10")
+        visit.page.fill("#filter", "input.cancel session.done")
+        assert visit.text("#found") == "1 found"
+        (found,) = visit.page.locator("#calls details:visible").all()
+        found.locator("summary").click()
+        assert '> {"type":"input.done"}' in found.inner_text()
+        visit.page.fill("#filter", "overloaded 429 retry-after")
+        assert visit.text("#found") == "1 found"

@@ -1,100 +1,115 @@
-// Which calls are there, with which fields? `openapi.json` as a page that needs no other host.
-// Knows OpenAPI as this server writes it: bodies without nested objects worth a table of their own.
+// Which calls and sockets are there, with which fields, and how is each used? `openapi.json` as a
+// page that needs no other host.
 
-import { getJson } from "./api.js";
+import { getJson, getKey } from "./api.js";
 import { $, el, showError } from "./dom.js";
 import { withKey } from "./key.js";
+import { coded, fieldsTable, know, resolved, table } from "./tables.js";
 
-const BOUNDS = { minimum: "≥", exclusiveMinimum: ">", maximum: "≤", exclusiveMaximum: "<", maxLength: "length ≤" };
-
-let schemas = {};
-
-const resolved = (schema) => (schema?.$ref ? schemas[schema.$ref.split("/").pop()] : schema) ?? {};
-
-/** The schema itself, or its one alternative that is not null. */
-function essence(schema) {
-  const kinds = (schema.anyOf ?? []).map(resolved).filter(({ type }) => type !== "null");
-  return kinds.length === 1 ? { ...kinds[0], ...schema } : { ...resolved(schema), ...schema };
-}
-
-function typeOf(schema) {
-  const { type, enum: values, format, items, anyOf } = essence(schema);
-  if (values) return values.join(" | ");
-  if (schema.const !== undefined) return String(schema.const);
-  if (format === "binary") return "file";
-  if (type === "array") return `list of ${typeOf(items ?? {})}`;
-  return type ?? anyOf?.map((kind) => typeOf(resolved(kind))).join(" | ") ?? "any";
-}
-
-function boundsOf(schema) {
-  const known = essence(schema);
-  const bounds = Object.keys(BOUNDS).filter((name) => name in known);
-  return bounds.map((name) => `${BOUNDS[name]} ${known[name]}`).join(", ");
-}
-
-function table(head, rows) {
-  const row = (cells, kind) => el("tr", {}, ...cells.map((cell) => el(kind, {}, cell ?? "")));
-  return el("div", { className: "scroll" }, el("table", {}, row(head, "th"), ...rows.map((cells) => row(cells, "td"))));
-}
+const HERE = new URL(".", location.href).href.replace(/\/$/, "");
+const ORIGIN = /http:\/\/[\d.:]+/; // as the server writes it
 
 function parametersOf({ parameters = [] }) {
-  if (!parameters.length) return "";
-  const rows = parameters.map(({ name, in: where, required, schema, description }) => [
-    name, typeOf(schema), required ? "required" : "", where, description,
-  ]);
-  return table(["Parameter", "Type", "", "In", "What"], rows);
+  const rows = { properties: {}, required: [] };
+  for (const { name, required, schema, description } of parameters) {
+    rows.properties[name] = { description, ...schema };
+    if (required) rows.required.push(name);
+  }
+  return fieldsTable(rows, "In the address");
 }
 
 function bodyOf({ requestBody }) {
   if (!requestBody) return "";
   const kinds = Object.entries(requestBody.content);
   const [, { schema }] = kinds[kinds.length - 1]; // the last knows files too
-  const { properties = {}, required = [] } = resolved(schema);
-  const rows = Object.entries(properties).map(([name, field]) => [
-    name,
-    typeOf(field),
-    required.includes(name) ? "required" : field.default === undefined || field.default === null ? "" : `default ${field.default}`,
-    boundsOf(field),
-    field.description,
-  ]);
   const sent = el("p", { className: "hint" }, `Body: ${kinds.map(([kind]) => kind).join(", ")}`);
-  return el("div", {}, sent, rows.length ? table(["Field", "Type", "", "Bounds", "What"], rows) : "");
+  return el("div", {}, sent, fieldsTable(schema));
 }
 
 function answersOf({ responses = {} }) {
   const rows = Object.entries(responses).map(([status, { description, content = {} }]) => [
     status, description, Object.keys(content).join(", "),
   ]);
-  return table(["Answer", "", "Content"], rows);
+  const fields = resolved(responses[200]?.content?.["application/json"]?.schema);
+  return el("div", {}, table(["Answer", "", "Content"], rows), fieldsTable(fields, "Answer's field"));
 }
 
-function entry(method, path, operation) {
-  const [does, ...more] = (operation.description ?? operation.summary ?? "").split("\n");
-  const summary = el(
-    "summary", {},
-    el("span", { className: "method" }, method.toUpperCase()),
-    el("span", { className: "path" }, path),
-    el("span", { className: "does" }, does),
-  );
+/** A program to copy; with a key in use, the variable that would hold it. */
+function exampleOf({ "x-codeSamples": samples = [] }) {
+  const key = getKey() ? ' -H "Authorization: Bearer $KEY"' : "";
+  return samples.map(({ source }) => {
+    const text = source.replace(ORIGIN, HERE).replace("--fail-with-body", `--fail-with-body${key}`);
+    const line = el("pre", {}, text);
+    const copy = () => navigator.clipboard?.writeText(text) ?? getSelection().selectAllChildren(line);
+    return el("div", { className: "example" }, line, el("button", { type: "button", onclick: copy }, "Copy"));
+  });
+}
+
+function entry(method, path, description, ...parts) {
+  const [does, ...more] = (description ?? "").split("\n");
   const rest = more.join("\n").trim();
-  return el(
-    "details", {}, summary,
-    rest ? el("p", {}, rest) : "", parametersOf(operation), bodyOf(operation), answersOf(operation),
-  );
+  return el("details", {},
+    el("summary", {},
+      el("span", { className: "method" }, method.toUpperCase()), el("span", { className: "path" }, path),
+      el("span", { className: "does" }, ...coded(does))),
+    rest ? el("p", {}, ...coded(rest)) : "", ...parts);
+}
+
+const callEntry = (method, path, operation) =>
+  entry(method, path, operation.description ?? operation.summary,
+    ...exampleOf(operation), parametersOf(operation), bodyOf(operation), answersOf(operation));
+
+function messages(title, list) {
+  return list.map(({ name, description, schema }) =>
+    el("div", { className: "message" },
+      el("p", {}, el("span", { className: "method" }, title), el("code", {}, name), " ", ...coded(description)), fieldsTable(schema)));
+}
+
+const said = ({ from, message }) => `${from} ${typeof message === "string" ? message : JSON.stringify(message)}`;
+
+const socketEntry = ({ path, description, encoding, query, client, server, example }) =>
+  entry("ws", path, description,
+    el("p", { className: "hint" }, `${encoding}. In the example > is the client's, < the server's.`),
+    el("pre", {}, example.map(said).join("\n")),
+    fieldsTable(query, "In the address"), ...messages("client", client), ...messages("server", server));
+
+const errorEntry = ({ code, status, description, do: remedy }) =>
+  entry(String(status), code, description, el("p", {}, ...coded(remedy)));
+
+/** Shows what has all the words, and the headings above it. */
+function filter() {
+  const words = $("filter").value.toLowerCase().split(/\s+/);
+  const has = (text) => words.every((word) => text.toLowerCase().includes(word));
+  let shown = 0;
+  for (const group of $("calls").children) {
+    const entries = [...group.querySelectorAll("details")];
+    entries.forEach((one) => (one.hidden = !has(one.textContent)));
+    const left = entries.filter((one) => !one.hidden).length;
+    group.hidden = !left;
+    shown += left;
+  }
+  $("found").textContent = $("filter").value ? `${shown} found` : "";
+}
+
+/** What the loaded model draws with where a call says nothing; nothing while it loads. */
+async function modelDefaults() {
+  const { data } = await getJson("v1/models").catch(() => ({ data: [] }));
+  return Object.fromEntries(Object.entries(data[0]?.settings ?? {}).map(([name, about]) => [name, about.default]));
 }
 
 try {
-  const { info, paths, components } = await withKey(() => getJson("openapi.json"));
-  schemas = components?.schemas ?? {};
-  $("title").textContent = `${info.title} ${info.version}`;
+  const schema = await withKey(() => getJson("openapi.json"));
+  know(schema.components?.schemas ?? {}, await modelDefaults());
+  $("title").textContent = `${schema.info.title} ${schema.info.version}`;
   const groups = new Map();
-  for (const [path, methods] of Object.entries(paths)) {
-    for (const [method, operation] of Object.entries(methods)) {
-      const tag = operation.tags?.[0] ?? "other";
-      groups.set(tag, [...(groups.get(tag) ?? []), entry(method, path, operation)]);
-    }
+  const add = (tag, one) => groups.set(tag, [...(groups.get(tag) ?? []), one]);
+  for (const [path, methods] of Object.entries(schema.paths)) {
+    for (const [method, call] of Object.entries(methods)) add(call.tags?.[0] ?? "other", callEntry(method, path, call));
   }
-  for (const [tag, entries] of groups) $("calls").append(el("h2", {}, tag), ...entries);
+  for (const socket of schema["x-sockets"]) add("sockets", socketEntry(socket));
+  for (const error of schema["x-errors"]) add("errors", errorEntry(error));
+  for (const [tag, entries] of groups) $("calls").append(el("section", {}, el("h2", {}, tag), ...entries));
+  $("filter").oninput = filter;
 } catch (fault) {
   showError($("error"), fault);
 }

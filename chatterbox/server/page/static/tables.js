@@ -1,0 +1,70 @@
+// How does a schema look as a table? Fields with type, allowed values, default and bounds.
+// Knows OpenAPI as this server writes it, and no call.
+
+import { el } from "./dom.js";
+
+const BOUNDS = { minimum: "≥", exclusiveMinimum: ">", maximum: "≤", exclusiveMaximum: "<", maxLength: "length ≤" };
+
+let schemas = {};
+let defaults = {};
+
+/** Whose names `$ref`s mean, and the loaded model's own defaults by field. */
+export function know(named, ofModel) {
+  [schemas, defaults] = [named, ofModel];
+}
+
+export const resolved = (schema) => (schema?.$ref ? schemas[schema.$ref.split("/").pop()] : schema) ?? {};
+
+/** The schema itself, or its one alternative that is not null. */
+function essence(schema) {
+  const kinds = (schema.anyOf ?? []).map(resolved).filter(({ type }) => type !== "null");
+  return kinds.length === 1 ? { ...kinds[0], ...schema } : { ...resolved(schema), ...schema };
+}
+
+function typeOf(schema) {
+  const { type, enum: values, format, items, anyOf } = essence(schema);
+  if (values) return values.join(" | ");
+  if (schema.const !== undefined) return String(schema.const);
+  if (format === "binary") return "file";
+  if (type === "array") return `list of ${typeOf(items ?? {})}`;
+  return type ?? anyOf?.map((kind) => typeOf(resolved(kind))).join(" | ") ?? "";
+}
+
+function defaultOf(name, schema) {
+  if ((schema.default ?? null) !== null) return `default ${schema.default === "" ? "empty" : schema.default}`;
+  return name in defaults ? `default ${defaults[name]} (this model)` : "";
+}
+
+function boundsOf(schema) {
+  const known = essence(schema);
+  const bounds = known.enum ? [] : Object.keys(BOUNDS).filter((name) => name in known);
+  return bounds.map((name) => `${BOUNDS[name]} ${known[name]}`).join(", ");
+}
+
+/** Text with its words in backticks as code. */
+export const coded = (text) =>
+  (text ?? "").split("`").map((part, nth) => (nth % 2 ? el("code", {}, part) : part));
+
+export function table(head, rows) {
+  const row = (cells, kind) => el("tr", {}, ...cells.map((cell) => el(kind, {}, ...coded(cell))));
+  return el("div", { className: "scroll" }, el("table", {}, row(head, "th"), ...rows.map((cells) => row(cells, "td"))));
+}
+
+/** Fields by name, needed ones first, sampling last; nothing where there are none. */
+export function fieldsTable(schema, head = "Field") {
+  const { properties = {}, required = [] } = resolved(schema);
+  const needed = (name) => required.includes(name);
+  const rank = (name) => (needed(name) ? 0 : name in defaults ? 2 : 1); // sampling comes last
+  const names = Object.keys(properties).sort((a, b) => rank(a) - rank(b));
+  if (!names.length) return "";
+  const rows = names.map((name) => [
+    name,
+    typeOf(properties[name]),
+    needed(name) ? "required" : defaultOf(name, properties[name]),
+    boundsOf(properties[name]),
+    essence(properties[name]).description,
+  ]);
+  const used = rows[0].map((_, at) => rows.some((row) => row[at]));
+  const shown = (cells) => cells.filter((_, at) => used[at]);
+  return table(shown([head, "Type or values", "", "Bounds", "What"]), rows.map(shown));
+}

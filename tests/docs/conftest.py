@@ -1,0 +1,31 @@
+"""One live server with the embedded model, and a folder as a reader has it."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from dialects.live import Live, clip, live
+
+from chatterbox.config import TTSConfig
+from chatterbox.engine.engine import TTSEngine
+
+
+@pytest.fixture(scope="package")
+def server(tmp_path_factory) -> Iterator[Live]:
+    data_dir = tmp_path_factory.mktemp("data")
+    engine = TTSEngine(TTSConfig(model="mini", data_dir=data_dir, _env_file=None))
+    engine.load()
+    with live(engine) as running:
+        yield running
+    engine.close()
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """With a recording and a text; what a page exports to its shell is gone after it."""
+    (tmp_path / "me.wav").write_bytes(clip())
+    (tmp_path / "chapter.txt").write_text("One sentence. Another one.")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    return tmp_path
