@@ -26,6 +26,7 @@ from chatterbox.server.admission_control import Lifecycle
 from chatterbox.server.app import create_app
 from chatterbox.text import Segment
 from chatterbox.voices.names import VoiceInfo
+from chatterbox.voices.places import open_store
 from chatterbox.voices.reference import ReferenceReport
 
 PIECE_SAMPLES = SAMPLE_RATE_HZ // 10
@@ -38,6 +39,8 @@ def report_of(warnings: tuple[str, ...] = ()) -> ReferenceReport:
 
 class FakeVoices:
     """Remembers what it was called with; `RIFF…` is audio, nothing else is."""
+
+    shared = False
 
     def __init__(self) -> None:
         self.infos = {"slt": VoiceInfo("slt", "slt", (), 1.0, True, report_of())}
@@ -200,6 +203,10 @@ class FakeEngine:
 
     def rehearse(self) -> None:
         self.rehearse_gate.wait()
+
+    @property
+    def voice_store(self):
+        return open_store(self.config.voices, self.config.data_dir)
 
     def prepare_voices(self) -> None:
         self.warmed.append("all")

@@ -177,6 +177,9 @@ class TTSConfig(Settings):
     """Silence between segments; more sounds slower"""
 
     # --- voices
+    voices: str | None = None
+    """Where voices are kept, for several servers at once: a folder, or an address such as
+    `s3://bucket/prefix`; none: in the data directory, for this server alone"""
     default_voice: str | None = None
     """The voice of calls that name none; none: the model's own, or slt"""
     voice_cache_size: int = Field(100, ge=1, le=100_000)

@@ -4,7 +4,6 @@ The messages are those of vllm-omni's socket, with contexts, word times and `inp
 docs/reference/dialects.md, "Native".
 """
 
-import asyncio
 import base64
 from typing import Any, Literal
 
@@ -205,7 +204,8 @@ class Session(ContextSocket[Context]):
         given = {key: value for key, value in message.items() if key not in HARMLESS}
         config, ignored = lenient_fields_of(Config, Body(given, typed=True))
         form_of(config)  # refused here rather than when it speaks
-        voice = await asyncio.to_thread(voice_or_alias, self.services, config.voice, OPENAI_VOICES)
+        find = self.services.voices.ask
+        voice = await find(voice_or_alias, self.services, config.voice, OPENAI_VOICES)
         config = config.model_copy(update={"voice": voice})
         dropped = await self.drop(name)
         if name is None:

@@ -45,11 +45,14 @@ from chatterbox.loading import Loading, heard_by
 from chatterbox.runtime.sessions import fitted
 from chatterbox.text import CodeBlocks, Segment
 from chatterbox.voices.library import VoiceLibrary
+from chatterbox.voices.places import COPIES, open_store
 from chatterbox.voices.store import read_ahead
 
 log = logging.getLogger(__name__)
 
-DATA_ENTRIES = frozenset({"voices", "models", "compiled", "tuned", "consents.json", "lost+found"})
+DATA_ENTRIES = frozenset(
+    {"voices", "models", "compiled", "tuned", "consents.json", "lost+found", COPIES}
+)
 """What there may be in a data directory of our own."""
 
 State = Literal["loading", "ready", "dead", "closed"]
@@ -63,6 +66,7 @@ class TTSEngine:
         for that cannot be used. `on_death` is called, from whichever thread noticed,
         after a fault has ended the engine and every open request has been told."""
         self.config = config = fitted(config)
+        self.voice_store = open_store(config.voices, config.data_dir)
         self.state: State = "loading"
         self.fault: str | None = None
         self.loading = Loading()
@@ -94,7 +98,7 @@ class TTSEngine:
         ours, decoders = owners
         with suppress(OSError):  # voices say so, and it is read nevertheless
             make_private(self.config.data_dir, DATA_ENTRIES)
-        stored = read_ahead(directory := self.config.data_dir / "voices")
+        stored = read_ahead(self.voice_store)
         watermark = load_watermark(self.config.apply_watermark)
         self.model = model or load_model(
             self.config, log.warning, with_model=ours.call, with_decoder=decoders.call
@@ -105,7 +109,7 @@ class TTSEngine:
         cloned = self.model.cloned
         self._encoder = None if cloned is None else WatchedEncoder(cloned, self._lost)
         self._voices = VoiceLibrary(
-            directory,
+            self.voice_store,
             cloned=cloned,
             fixed=self.model.fixed,
             encode=self._encoder,

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, closing, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -178,7 +179,7 @@ class SpeechResponse(Response):
         record.speech = True
         await service.admission.check_room()
         async with self._body() as body:
-            plan = self._read(body)
+            plan = await service.fresh.found(partial(self._planned, body))
             if plan.whole is None:
                 await send_streamed(service, plan, record, receive, send)
                 return
@@ -187,3 +188,6 @@ class SpeechResponse(Response):
             answer = await asyncio.to_thread(plan.whole, plan.request, samples, report)
         answer.headers.update(plan.headers)
         await answer(scope, receive, send)
+
+    async def _planned(self, body: Body) -> SpeechPlan:
+        return self._read(body)

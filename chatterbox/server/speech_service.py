@@ -20,6 +20,7 @@ from chatterbox.families.base import Voice
 from chatterbox.server.admission_control import AdmissionControl
 from chatterbox.server.auth import current_key
 from chatterbox.server.body import BodyLimits, Files
+from chatterbox.server.fresh_voices import FreshVoices
 from chatterbox.server.request_log import AccessRecord
 from chatterbox.server.upload import Upload
 from chatterbox.text import Segment
@@ -82,6 +83,7 @@ class SpeechService:
         self, engine: TTSEngine, config: ServerConfig, admission: AdmissionControl
     ) -> None:
         self.admission = admission
+        self.fresh = FreshVoices(engine)
         self._engine = engine
         self._config = config
         self.limits = BodyLimits.for_text(config.max_text_length)
@@ -173,7 +175,10 @@ class SpeechService:
                     raise
                 return [], voice
 
-        reading = asyncio.wrap_future(engine.pool.submit_at(URGENT, read))
+        def begun() -> asyncio.Future[_Read]:
+            return asyncio.wrap_future(engine.pool.submit_at(URGENT, read))
+
+        reading = asyncio.ensure_future(self.fresh.found(begun))
         reading.add_done_callback(lambda done: done.cancelled() or done.exception())  # is seen
         try:
             yield reading

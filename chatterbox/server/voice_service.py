@@ -16,6 +16,7 @@ from chatterbox.errors import ChatterboxError, InvalidValue
 from chatterbox.server.admission_control import AdmissionControl
 from chatterbox.server.body import Body, BodyLimits, Files, read_body
 from chatterbox.server.disconnect import until_disconnect
+from chatterbox.server.fresh_voices import FreshVoices
 from chatterbox.server.upload import Upload
 from chatterbox.voices.library import VoiceLibrary
 from chatterbox.voices.names import VoiceInfo
@@ -83,6 +84,7 @@ class VoiceService:
         self.max_bytes = config.max_voice_file_size
         self._engine = engine
         self._lists = VoiceLists()
+        self._fresh = FreshVoices(engine)
 
     @property
     def default_voice(self) -> str:
@@ -148,8 +150,8 @@ class VoiceService:
         return info
 
     async def ask(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """A library call that may touch the disk, but not the model."""
-        return await asyncio.to_thread(call, *args, **kwargs)
+        """A library call that may touch the disk, but not the model; it may be made twice."""
+        return await self._fresh.found(lambda: asyncio.to_thread(call, *args, **kwargs))
 
     async def hashed(self, upload: Upload, param: str) -> str:
         """The SHA-256 of a file that is not kept."""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from chatterbox.voices.records import SCHEMA, VoiceRecord
 from chatterbox.voices.reference import ReferenceReport
-from chatterbox.voices.store import SCHEMA, VoiceRecord
 
 DIRECTORY = Path(__file__).with_name("builtin")
 

@@ -4,17 +4,15 @@ Nothing is checked against them: whoever runs the server answers for consent.
 """
 
 import secrets
-import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from chatterbox.errors import RouteNotFound, StorageFull, StorageUnavailable, shown
-from chatterbox.voices.file_system import FileSystem
 from chatterbox.voices.names import checked_name
-from chatterbox.voices.store import storage_errors
+from chatterbox.voices.store import Document
 
 MAX_CONSENTS = 1000
 """Nothing grows without bound; a server with more speakers keeps its own book."""
@@ -40,15 +38,11 @@ _BOOK = TypeAdapter(list[Consent])
 
 
 class ConsentBook:
-    """All consents of a data directory, in one file that is replaced as a whole. Methods block
-    and may be called from any thread."""
+    """All consents, in one file that is replaced as a whole. Methods block and may be called from
+    any thread."""
 
-    def __init__(self, path: Path, files: FileSystem | None = None) -> None:
-        """Cheap; the file is read when it is first needed."""
-        self._path = path
-        self._files = files or FileSystem()
-        self._lock = threading.Lock()
-        self._consents: list[Consent] | None = None
+    def __init__(self, document: Document) -> None:
+        self._document = document
 
     def add(self, name: str, language: str, sha256: str, owner: int | None = None) -> Consent:
         """Note a new one. Raises InvalidVoiceId for a name that cannot be, and storage errors."""
@@ -60,76 +54,78 @@ class ConsentBook:
             sha256=sha256,
             owner=owner,
         )
-        with self._lock:
-            consents = self._read()
+
+        def added(consents: list[Consent]) -> list[Consent]:
             if owner is not None and sum(one.owner == owner for one in consents) >= MAX_OF_ONE_KEY:
                 raise StorageFull(f"A key may keep {MAX_OF_ONE_KEY} consents; delete some first.")
             if len(consents) >= MAX_CONSENTS:
                 raise StorageFull(f"There is room for {MAX_CONSENTS} consents; delete some first.")
-            self._write([consent, *consents])
+            return [consent, *consents]
+
+        self._change(added)
         return consent
 
     def knows(self, consent_id: str) -> bool:
         """Whether there is one of that id."""
-        with self._lock:
-            return any(one.id == consent_id for one in self._read())
+        return any(one.id == consent_id for one in self._read())
 
     def get(self, consent_id: str) -> Consent:
         """One. Raises RouteNotFound."""
-        with self._lock:
-            return self._read()[self._index(consent_id)]
+        consents = self._read()
+        return consents[_index(consents, consent_id)]
 
     def page(self, after: str | None, limit: int) -> tuple[list[Consent], bool]:
         """At most `limit` of those behind the one with the id `after`, and whether there are
         more. Raises RouteNotFound for an `after` that is not there."""
-        with self._lock:
-            rest = self._read()[0 if after is None else self._index(after) + 1 :]
+        consents = self._read()
+        rest = consents[0 if after is None else _index(consents, after) + 1 :]
         return rest[:limit], len(rest) > limit
 
     def rename(self, consent_id: str, name: str) -> Consent:
         """Give one another name. Raises RouteNotFound, InvalidVoiceId and storage errors."""
         kept = checked_name(name)
-        with self._lock:
-            consents = list(self._read())
-            at = self._index(consent_id)
-            consents[at] = replace(consents[at], name=kept)
-            self._write(consents)
-        return consents[at]
+
+        def renamed(consents: list[Consent]) -> list[Consent]:
+            at = _index(consents, consent_id)
+            return [*consents[:at], replace(consents[at], name=kept), *consents[at + 1 :]]
+
+        return next(one for one in self._change(renamed) if one.id == consent_id)
 
     def delete(self, consent_id: str) -> None:
         """Strike one out. Raises RouteNotFound and storage errors."""
-        with self._lock:
-            at = self._index(consent_id)
-            self._write([one for index, one in enumerate(self._read()) if index != at])
 
-    def _index(self, consent_id: str) -> int:
-        for index, consent in enumerate(self._read()):
-            if consent.id == consent_id:
-                return index
-        raise RouteNotFound(f"There is no consent '{shown(consent_id)}'.", param="consent_id")
+        def struck(consents: list[Consent]) -> list[Consent]:
+            at = _index(consents, consent_id)
+            return consents[:at] + consents[at + 1 :]
+
+        self._change(struck)
 
     def _read(self) -> list[Consent]:
-        if self._consents is None:
-            with storage_errors():
-                try:
-                    data = self._files.read_file(self._path, MAX_BOOK_BYTES)
-                except FileNotFoundError:
-                    data = b"[]"
-            try:
-                self._consents = _BOOK.validate_json(data)
-            except ValidationError:
-                raise StorageUnavailable("The book of consents is damaged.") from None
-        return self._consents
+        return _consents(self._document.read())
 
-    def _write(self, consents: list[Consent]) -> None:
-        temporary = self._path.with_name(f".tmp-{self._path.name}")
-        data = _BOOK.dump_json(consents, indent=1)
-        if len(data) > MAX_BOOK_BYTES:
-            raise StorageFull("The book of consents has no room; delete some first.")
-        with storage_errors():
-            self._files.make_directories(self._path.parent)
-            temporary.unlink(missing_ok=True)
-            self._files.write_file(temporary, data)
-            self._files.rename(temporary, self._path)
-            self._files.sync_directory(self._path.parent)
-        self._consents = consents
+    def _change(self, step: Callable[[list[Consent]], list[Consent]]) -> list[Consent]:
+        written: list[Consent] = []
+
+        def replaced(data: bytes | None) -> bytes:
+            written[:] = step(_consents(data))
+            book = _BOOK.dump_json(written, indent=1)
+            if len(book) > MAX_BOOK_BYTES:
+                raise StorageFull("The book of consents has no room; delete some first.")
+            return book
+
+        self._document.change(replaced)
+        return written
+
+
+def _index(consents: list[Consent], consent_id: str) -> int:
+    for index, consent in enumerate(consents):
+        if consent.id == consent_id:
+            return index
+    raise RouteNotFound(f"There is no consent '{shown(consent_id)}'.", param="consent_id")
+
+
+def _consents(data: bytes | None) -> list[Consent]:
+    try:
+        return _BOOK.validate_json(b"[]" if data is None else data)
+    except ValidationError:
+        raise StorageUnavailable("The book of consents is damaged.") from None

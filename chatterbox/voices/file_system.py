@@ -3,14 +3,22 @@
 Every method may raise OSError and nothing else.
 """
 
+import errno
 import os
 import stat
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from chatterbox.hardening import PRIVATE_DIRECTORY, open_plain
 
+if sys.platform != "win32":  # where one process uses a directory
+    import fcntl
+
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+LOCK_POLL_S = 0.01
 PRIVATE_FILE = 0o600
 """Recordings are nobody's business but the owner's."""
 
@@ -72,6 +80,40 @@ class FileSystem:
         except (FileNotFoundError, NotADirectoryError):
             return False
 
+    def stamp(self, path: Path) -> tuple[int, ...]:
+        """Another one for another file in its place; empty where there is none."""
+        try:
+            found = path.lstat()
+        except OSError:
+            return ()
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
+    @contextmanager
+    def lock(self, path: Path, within_s: float) -> Iterator[Callable[[bytes], object]]:
+        """Alone with a file among all threads and processes that lock it, also on other machines
+        where the file system has locks; gives what replaces its bytes, always as many. The system
+        lets go what a killed process held."""
+        until = time.monotonic() + within_s
+        number = os.open(path, os.O_RDWR | os.O_CREAT | NO_FOLLOW, PRIVATE_FILE)
+        try:
+            while not _locked(number):
+                if time.monotonic() > until:
+                    raise OSError(errno.ETIMEDOUT, "locked by another process for too long")
+                time.sleep(LOCK_POLL_S)
+            yield lambda data: (os.lseek(number, 0, os.SEEK_SET), os.write(number, data))
+        finally:
+            os.close(number)
+
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, PRIVATE_FILE)
+
+
+def _locked(number: int) -> bool:
+    if sys.platform == "win32":
+        return True
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 from chatterbox.errors import (
     CloningUnavailable,
@@ -22,10 +21,9 @@ from chatterbox.families.base import Voice
 from chatterbox.families.voices import ClonedVoices, FixedVoices, UnusableVoice
 from chatterbox.runtime.lru import ByteLru, KeyedLocks
 from chatterbox.voices.built_in import built_in_voices
-from chatterbox.voices.catalogue import VoiceCatalogue, log
 from chatterbox.voices.encoder import Encode, VoiceEncoder, voice_key
-from chatterbox.voices.file_system import FileSystem
 from chatterbox.voices.names import MAX_ALIASES, VoiceInfo, checked_name
+from chatterbox.voices.records import Stored
 from chatterbox.voices.reference import (
     Reference,
     ReferenceReport,
@@ -34,22 +32,24 @@ from chatterbox.voices.reference import (
     voice_id,
 )
 from chatterbox.voices.sandbox import AudioDecoder, guarded_decoder
-from chatterbox.voices.store import Stored, VoiceStore
+from chatterbox.voices.store import VoiceStore
+from chatterbox.voices.stored_voices import StoredVoices, log
 from chatterbox.voices.voice_file import (
     ExportedVoice,
     read_voice_file,
     reference_to_flac,
     write_voice_file,
 )
+from chatterbox.voices.watch import StoreWatch
 
 
-class VoiceLibrary(VoiceCatalogue):
-    """All voices of one data directory for one model. Work on one recording is done once however
+class VoiceLibrary(StoredVoices):
+    """All voices of one store for one model. Work on one recording is done once however
     many ask for it (`_encoding`)."""
 
     def __init__(
         self,
-        directory: Path,
+        store: VoiceStore,
         *,
         cloned: ClonedVoices | None,
         fixed: FixedVoices | None = None,
@@ -60,7 +60,6 @@ class VoiceLibrary(VoiceCatalogue):
         default_voice: str | None = None,
         max_voices: int = 10_000,
         decoder: AudioDecoder | None = None,
-        files: FileSystem | None = None,
     ) -> None:
         """`cloned`, `fixed`: of the model. `encode`: called in place of the former's."""
         self._decoder = decoder or guarded_decoder()
@@ -70,13 +69,21 @@ class VoiceLibrary(VoiceCatalogue):
         self.default_voice = default_voice or (
             fixed.default if fixed else built_in_voices()[0].voice_id
         )
-        key = cloned.key if cloned else None
-        store = VoiceStore(directory, files)
-        super().__init__(store, key, fixed, max_voices)
+        self._max_voices = max_voices
+        self._watch = StoreWatch(self.look)
+        super().__init__(store, cloned.key if cloned else None, fixed)
 
     def start(self, stored: Callable[[], Stored] | None = None) -> None:
-        """List the voices, `stored` ones from what has been read of them. Encodes nothing."""
+        """List the voices, `stored` ones from what has been read of them. Encodes nothing. Raises
+        ConfigError where they are shared and cannot be read."""
         self.open(stored)
+        if self.shared:
+            self._watch.start()
+
+    @property
+    def shared(self) -> bool:
+        """Whether other servers may register, change and delete voices too."""
+        return self._clones and self._store.shared
 
     def check_default(self) -> None:
         """Raises ConfigError where there is no default voice to speak in."""
@@ -89,7 +96,8 @@ class VoiceLibrary(VoiceCatalogue):
             ) from None
 
     def close(self) -> None:
-        """End the decode child."""
+        """End the decode child, and look no more for what others change."""
+        self._watch.stop()
         self._decoder.close()
 
     @property
@@ -138,12 +146,13 @@ class VoiceLibrary(VoiceCatalogue):
         self, key: str, reference: Reference, name: str | None
     ) -> tuple[VoiceInfo, bool]:
         with self._encoding.holding(key):
-            existing = self._existing(key)
+            existing = self._names.voices.get(key)
             if existing is None:
                 voice = self._cache.get(key) or self._encoder.encode(key, reference)
                 info = _new_info(key, name or key, (), reference.report)
-                self._add(info, reference, voice)
-                return info, True
+                existing = self._add(info, reference, voice)
+                if existing is None:
+                    return info, True
             if existing.imported:
                 existing = self._encoded_here(key, reference)
         if name is not None:
@@ -154,7 +163,7 @@ class VoiceLibrary(VoiceCatalogue):
         """Tensors that came with an import answer for nobody's recording but the importer's: the
         voice gets its own. Raises VoiceNotFound where it is gone, and storage errors."""
         voice = self._encoder.encode(key, reference)
-        info = self._replace_arrays(key, self._encoder.arrays(voice), reference.report)
+        info = self._store_arrays(key, self._encoder.arrays(voice), reference.report)
         self._cache.drop(_imported(key))
         self._hold(key, voice)
         return info
@@ -232,7 +241,7 @@ class VoiceLibrary(VoiceCatalogue):
         except UnusableVoice as fault:
             raise InvalidVoiceFile(f"This is not a usable voice file: {fault}.") from None
         with self._encoding.holding(key):
-            existing = self._existing(key)
+            existing = self._names.voices.get(key)
             usable = given is not None and self._fits(given)
             if existing:
                 # Two imports of one recording: where they differ, neither is believed.
@@ -248,8 +257,8 @@ class VoiceLibrary(VoiceCatalogue):
             aliases = tuple(names[1 : MAX_ALIASES + 1])
             info = _new_info(key, names[0] if names else key, aliases, exported.report)
             info = replace(info, imported=usable)
-            self._add(info, reference, voice)
-        return info
+            known = self._add(info, reference, voice)
+        return self.import_(data) if known else self.info(key)
 
     def _fits(self, voice: Voice) -> bool:
         """Whether a stranger's voice has the sizes that this model's have. A built-in voice is
@@ -287,18 +296,17 @@ class VoiceLibrary(VoiceCatalogue):
         self._keep_arrays(key, self._encoder.arrays(voice))
         return voice, key
 
-    def delete(self, id_or_name: str) -> VoiceInfo:
-        """Delete a voice; requests that speak with it finish. Raises VoiceNotFound,
-        VoiceProtected and storage errors."""
-        info = super().delete(id_or_name)
-        for held_as in (info.voice_id, _imported(info.voice_id)):
+    def _forget(self, key: str) -> None:
+        for held_as in (key, _imported(key)):
             self._cache.drop(held_as)
-        return info
 
-    def _add(self, info: VoiceInfo, reference: Reference, voice: Voice) -> None:
-        pcm = float_to_pcm(reference.audio)
-        self._enter(info, pcm, self._encoder.arrays(voice), reference.transcript)
-        self._hold(_imported(info.voice_id) if info.imported else info.voice_id, voice)
+    def _add(self, info: VoiceInfo, reference: Reference, voice: Voice) -> VoiceInfo | None:
+        """Store a new voice, and hold it; gives the one that another server has stored instead."""
+        flac, arrays = reference_to_flac(float_to_pcm(reference.audio)), self._encoder.arrays(voice)
+        known = self._enter(info, flac, arrays, reference.transcript)
+        if known is None:
+            self._hold(_imported(info.voice_id) if info.imported else info.voice_id, voice)
+        return known
 
     def _hold(self, held_as: str, voice: Voice) -> None:
         self._cache.put(held_as, voice, voice.data.nbytes)

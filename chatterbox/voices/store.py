@@ -1,319 +1,181 @@
-"""Voices on disk: one directory each, wholly there or wholly absent after any fault.
+"""Where voices are kept: what every such place promises, and how it is read at a start.
 
-Holds named files of bytes and a record for each voice; knows no audio and no model.
+A voice is wholly there or wholly absent after any fault, what was acknowledged is kept, and changes
+by several servers come one after another.
 """
 
-import errno
-import hashlib
 import logging
-import re
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import ClassVar
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-
-from chatterbox.errors import StorageFull, StorageUnavailable, shown
-from chatterbox.hardening import close_to_others
+from chatterbox.errors import ConfigError, first_line
 from chatterbox.voices.file_system import FileSystem
-from chatterbox.voices.reference import ReferenceReport
+from chatterbox.voices.records import (
+    MAX_FILE_BYTES,
+    STORAGE_ERRORS,
+    BadEntry,
+    Stored,
+    VoiceRecord,
+    sha256,
+)
 
 log = logging.getLogger(__name__)
 
-SCHEMA = 1
-VOICE_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-META_NAME = "meta.json"
-REFERENCE_NAME = "reference.flac"
-"""The one file without which a voice is lost; all others can be made from it."""
-TEMPORARY = ".tmp-"
-DELETED = ".del-"
-SET_ASIDE = ".bad-"
-MAX_META_BYTES = 64 * 1024
-"""What is larger is neither written nor read: whatever was acknowledged can be read again."""
-MAX_FILE_BYTES = 8 * 1024 * 1024
-"""No file of a voice comes near: an encoded one has about 2 MB, a reference under 1 MB."""
-RETRY_STORAGE_S = 30.0
-GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENODEV, errno.ENXIO)
-"""Errors that trying again will not heal: the file is not there, or is no plain file."""
-STORAGE_ERRORS = (StorageFull, StorageUnavailable)
 
+class LocalCopies:
+    """Files of voices that are kept elsewhere, by their SHA-256: none is ever out of date. A disk
+    that fails costs time only."""
 
-class BadEntry(Exception):
-    """A directory that is no voice, or a damaged one; the text says why, without a path."""
-
-
-@dataclass(frozen=True, slots=True)
-class VoiceRecord:
-    """What `meta.json` holds."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, allow_inf_nan=False)
-
-    schema: int
-    voice_id: str
-    name: str
-    aliases: tuple[str, ...]
-    created_at: float  # Unix seconds
-    report: ReferenceReport
-    files: Mapping[str, str]  # name → SHA-256 of its bytes
-    imported: tuple[str, ...] = ()  # those files that came with an import: nobody made them here
-    transcript: str | None = None  # of the recording
-
-
-RECORD_JSON = TypeAdapter(VoiceRecord)
-
-
-def is_voice_id(text: str) -> bool:
-    """Whether `text` may be a voice's directory: asked before any path is made of it."""
-    return VOICE_ID.fullmatch(text) is not None
-
-
-def sha256(data: bytes) -> str:
-    """As it stands in a record."""
-    return hashlib.sha256(data).hexdigest()
-
-
-@contextmanager
-def storage_errors() -> Iterator[None]:
-    """OSError → what a caller may be told."""
-    try:
-        yield
-    except OSError as failure:
-        log.warning("voice storage failed: %s", failure)
-        if failure.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull("The disk is full; nothing was changed.") from failure
-        raise StorageUnavailable(
-            "The voices' directory cannot be used now; nothing was changed.",
-            retry_after_s=RETRY_STORAGE_S,
-        ) from failure
-
-
-class VoiceStore:
-    """Voices on disk. The directory is the index. Callers serialise what changes a voice.
-
-    A voice is written as `.tmp-<uuid>/`, flushed, and renamed to its id; deleting renames it
-    to `.del-<uuid>/` first. So a name without a leading dot is always whole.
-    """
-
-    def __init__(self, directory: Path, files: FileSystem | None = None) -> None:
+    def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._files = files or FileSystem()
+        self._files = FileSystem()
+        with suppress(OSError):
+            self._files.make_directories(directory)
 
-    def prepare(self) -> None:
-        """Make the directory and remove what an interrupted process left. Raises
-        StorageUnavailable where that cannot be done; reading may work nevertheless."""
-        with storage_errors():
-            self._files.make_directories(self._directory)
-            close_to_others(self._directory)
-            for name in self._files.names(self._directory):
-                if name.startswith((TEMPORARY, DELETED)):
-                    self._discard(self._directory / name)
-
-    def scan(self) -> tuple[list[VoiceRecord], list[tuple[str, str]]]:
-        """All good records, and (directory name, reason) of each entry that is not one."""
-        records: list[VoiceRecord] = []
-        skipped: list[tuple[str, str]] = []
-        with storage_errors():
-            names = self._files.names(self._directory)
-        for name in names:
-            if name.startswith((TEMPORARY, DELETED)):
-                continue
-            try:
-                records.append(self.load(name))
-            except BadEntry as bad:
-                skipped.append((shown(name), str(bad)))
-        return records, skipped
-
-    def load(self, voice_id: str) -> VoiceRecord:
-        """One voice's record. Raises BadEntry."""
-        if voice_id.startswith(SET_ASIDE):
-            raise BadEntry("a damaged voice, set aside when it was registered again")
-        if not is_voice_id(voice_id):
-            raise BadEntry("not a voice's name")
-        path = self._path(voice_id)
+    def get(self, sha: str) -> bytes | None:
+        """One of them, as it was."""
         try:
-            if not self._files.is_plain_directory(path):
-                raise BadEntry("not a directory")
-            names = self._files.names(path)
-            record = _parse(self._files.read_file(path / META_NAME, MAX_META_BYTES + 1))
-        except OSError as failure:
-            reason = errno.errorcode.get(failure.errno or 0, "an error")
-            raise BadEntry(f"{META_NAME} cannot be read ({reason})") from failure
-        if record.voice_id != voice_id:
-            raise BadEntry(f"{META_NAME} is another voice's")
-        present = {name: sha for name, sha in record.files.items() if name in names}
-        if REFERENCE_NAME not in present:
-            raise BadEntry(f"{REFERENCE_NAME} is missing")
-        return replace(record, files=present)
+            data = self._files.read_file(self._directory / sha, MAX_FILE_BYTES)
+        except OSError:
+            return None
+        return data if sha256(data) == sha else None
 
+    def put(self, sha: str, data: bytes) -> None:
+        """Keep one."""
+        temporary = self._directory / f"{uuid.uuid4().hex}.tmp"
+        with suppress(OSError):
+            temporary.write_bytes(data)
+            temporary.replace(self._directory / sha)
+
+    def keep_only(self, shas: Collection[str]) -> None:
+        """Forget all others: a voice that is deleted anywhere is deleted here."""
+        with suppress(OSError):
+            for name in set(self._files.names(self._directory)).difference(shas):
+                self._files.remove_file(self._directory / name)
+
+
+class Document(ABC):
+    """One small file that is replaced as a whole. Methods raise storage errors."""
+
+    @abstractmethod
+    def read(self) -> bytes | None:
+        """As it is now; None where there is none."""
+
+    @abstractmethod
+    def change(self, step: Callable[[bytes | None], bytes]) -> None:
+        """Replace what is there with what `step` makes of it, which may be called again where
+        somebody else was quicker."""
+
+
+class VoiceStore(ABC):
+    """All voices, in one place. One thread at a time calls anything but `read`.
+
+    What changes a voice is called within `exclusive`; it raises storage errors, and Outdated where
+    all within has to be done again."""
+
+    shared = False
+    """Whether other servers change voices too."""
+
+    def __init__(self, address: str, copies: LocalCopies | None = None) -> None:
+        """`address`: as a person may read it."""
+        self.address = address
+        self._copies = copies
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Make the place and remove what an interrupted process left. Raises StorageUnavailable
+        where that cannot be done; reading may work nevertheless."""
+
+    @abstractmethod
+    def look(self) -> Stored | None:
+        """All that is there, where somebody has changed it since the last look; else None."""
+
+    @abstractmethod
+    def exclusive(self) -> AbstractContextManager[Stored | None]:
+        """Change voices while nobody else does; gives what `look` does."""
+
+    @abstractmethod
     def exists(self, voice_id: str) -> bool:
         """Whether anything has this name, good or bad."""
-        with storage_errors():
-            return voice_id in self._files.names(self._directory)
 
+    @abstractmethod
     def create(self, record: VoiceRecord, contents: Mapping[str, bytes]) -> VoiceRecord:
-        """Store a new voice. On any error nothing of it is left, except where even taking it
-        back fails: then it is wholly there."""
-        stored = replace(record, files={name: sha256(data) for name, data in contents.items()})
-        meta = _meta(stored)
-        temporary = self._unused(TEMPORARY)
-        final = self._path(record.voice_id)
-        renamed = False
-        with storage_errors():
-            try:
-                self._files.make_directory(temporary)
-                for name, data in contents.items():
-                    self._files.write_file(temporary / name, data)
-                self._files.write_file(temporary / META_NAME, meta)
-                self._files.sync_directory(temporary)
-                self._files.rename(temporary, final)
-                renamed = True
-                self._files.sync_directory(self._directory)
-            except OSError:
-                if renamed:
-                    with suppress(OSError):
-                        self._files.rename(final, temporary)
-                self._discard(temporary)
-                raise
-        return stored
+        """Store a new voice. On any error nothing of it is left, except where even taking it back
+        fails: then it is wholly there."""
 
+    @abstractmethod
     def add_file(self, record: VoiceRecord, name: str, data: bytes) -> VoiceRecord:
-        """Add or replace one file of a voice, made here. It counts once the record lists its
-        hash."""
-        changed = replace(
-            record,
-            files={**record.files, name: sha256(data)},
-            imported=tuple(one for one in record.imported if one != name),
-        )
-        with storage_errors():
-            self._put(self._path(record.voice_id) / name, data)
-        self.update(changed)
-        return changed
+        """Add or replace one file of a voice, made here."""
 
+    @abstractmethod
     def update(self, record: VoiceRecord) -> None:
         """Replace a voice's record."""
-        meta = _meta(record)
-        with storage_errors():
-            self._put(self._path(record.voice_id) / META_NAME, meta)
 
-    def read(self, record: VoiceRecord, name: str) -> bytes:
-        """A file of a voice as it was written. Raises BadEntry where it is not that any more,
-        StorageUnavailable where that cannot be told now."""
-        with storage_errors():
-            try:
-                data = self._files.read_file(self._path(record.voice_id) / name, MAX_FILE_BYTES)
-            except OSError as failure:
-                if failure.errno in GONE:
-                    raise BadEntry(f"{name} is missing") from failure
-                raise
-        if sha256(data) != record.files.get(name):
-            raise BadEntry(f"{name} is damaged")
-        return data
-
+    @abstractmethod
     def delete(self, voice_id: str) -> None:
-        """Remove a voice. It is gone once the rename is done, the rest can be swept. Where the
-        rename can be neither flushed nor taken back, it is gone too: to say otherwise would promise
-        a voice that no restart finds."""
-        doomed = self._unused(DELETED)
-        with storage_errors():
-            try:
-                self._files.rename(self._path(voice_id), doomed)
-            except FileNotFoundError:  # somebody has removed it by hand
-                return
-            try:
-                self._files.sync_directory(self._directory)
-            except OSError as failure:
-                if self._renamed(doomed, self._path(voice_id)):
-                    raise
-                log.warning("a deleted voice may be back after a power failure: %s", failure)
-        self._discard(doomed)
+        """Remove a voice; fine where it is gone."""
 
+    @abstractmethod
     def set_aside(self, voice_id: str) -> None:
         """Make room for a good voice where a damaged one has its name; nothing is deleted."""
-        with storage_errors():
-            self._files.rename(self._path(voice_id), self._unused(f"{SET_ASIDE}{voice_id}-"))
 
-    def _path(self, voice_id: str) -> Path:
-        assert is_voice_id(voice_id), "an unchecked id reached the store"
-        return self._directory / voice_id
+    @abstractmethod
+    def document(self, name: str) -> Document:
+        """A file beside the voices."""
 
-    def _unused(self, prefix: str) -> Path:
-        return self._directory / f"{prefix}{uuid.uuid4().hex}"
+    @abstractmethod
+    def fetch(self, record: VoiceRecord, name: str) -> bytes:
+        """A file of a voice. Raises BadEntry where it is gone, storage errors where that cannot be
+        told now."""
 
-    def _put(self, path: Path, data: bytes) -> None:
-        """One file, replaced at once and wholly."""
-        temporary = self._unused(TEMPORARY)
-        try:
-            self._files.write_file(temporary, data)
-            self._files.rename(temporary, path)
-            self._files.sync_directory(path.parent)
-        except OSError:
-            self._discard(temporary)
-            raise
+    def read(self, record: VoiceRecord, name: str) -> bytes:
+        """A file of a voice as it was written: the copy kept here, else the original. Raises as
+        `fetch`, and BadEntry where it is not that any more."""
+        sha = record.files.get(name, "")
+        data = self._copies.get(sha) if self._copies and sha else None
+        if data is None:
+            data = self.fetch(record, name)
+            if sha256(data) != sha:
+                raise BadEntry(f"{name} is damaged")
+            if self._copies:
+                self._copies.put(sha, data)
+        return data
 
-    def _renamed(self, source: Path, target: Path) -> bool:
-        try:
-            self._files.rename(source, target)
-        except OSError:
-            return False
-        return True
-
-    def _discard(self, path: Path) -> None:
-        """Remove our own temporary file or directory as far as possible; `prepare` tries again."""
-        with suppress(OSError):
-            if self._files.is_plain_directory(path):
-                for name in self._files.names(path):
-                    self._files.remove_file(path / name)
-                self._files.remove_directory(path)
-            else:
-                self._files.remove_file(path)
-
-
-Stored = tuple[list[VoiceRecord], list[tuple[str, str]]]
-"""Good records, and (directory name, reason) of what is none."""
+    def _keep_copies_of(self, records: Collection[VoiceRecord]) -> None:
+        if self._copies:
+            self._copies.keep_only({sha for one in records for sha in one.files.values()})
 
 
 def read_stored(store: VoiceStore) -> Stored:
     """Clean up after an interrupted process, and read all records. Ten thousand take seconds, most
-    of which is waiting for the disk."""
+    of which is waiting for the disk. Raises ConfigError where the store is shared and cannot be
+    used: the server would speak in none of its voices."""
     try:
         store.prepare()
-    except STORAGE_ERRORS:
+    except STORAGE_ERRORS as failure:
+        if store.shared:
+            raise _unusable(store, failure) from failure
         log.warning("voices cannot be stored: the data directory cannot be written")
     try:
-        return store.scan()
-    except STORAGE_ERRORS:
+        return store.look() or ([], [])
+    except STORAGE_ERRORS as failure:
+        if store.shared:
+            raise _unusable(store, failure) from failure
         return [], []
 
 
-def read_ahead(directory: Path) -> Callable[[], Stored]:
+def _unusable(store: VoiceStore, failure: Exception) -> ConfigError:
+    reason = first_line(failure.__cause__ or failure)
+    return ConfigError(f"CHATTERBOX_VOICES={store.address} cannot be used: {reason}")
+
+
+def read_ahead(store: VoiceStore) -> Callable[[], Stored]:
     """Read them in a thread from now on; what is returned waits for it."""
     reader = ThreadPoolExecutor(1, "reading voices")
-    stored = reader.submit(read_stored, VoiceStore(directory))
+    stored = reader.submit(read_stored, store)
     reader.shutdown(wait=False)
     return stored.result
-
-
-def _meta(record: VoiceRecord) -> bytes:
-    """What `_parse` reads. Raises StorageFull where it would not."""
-    data = RECORD_JSON.dump_json(record)
-    if len(data) > MAX_META_BYTES:
-        raise StorageFull("The voice's names and report take too much room; nothing was changed.")
-    return data
-
-
-def _parse(data: bytes) -> VoiceRecord:
-    if len(data) > MAX_META_BYTES:
-        raise BadEntry(f"{META_NAME} is too large")
-    try:
-        record = RECORD_JSON.validate_json(data)
-    except ValidationError as failure:
-        first = failure.errors(include_input=False, include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise BadEntry(f"{META_NAME} is damaged: {shown(field)} {first['msg']}") from None
-    if record.schema != SCHEMA:
-        raise BadEntry(f"{META_NAME} has schema {record.schema}, this version reads {SCHEMA}")
-    return record

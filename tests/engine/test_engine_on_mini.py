@@ -141,6 +141,7 @@ async def test_seeds_decide_the_codes(engine):
 
 
 async def test_a_registered_recording_speaks_and_survives_a_restart(engine):
+    from chatterbox.voices.folder_store import FolderStore
     from chatterbox.voices.library import VoiceLibrary
 
     clip = engine.voices.export("rms")
@@ -148,7 +149,7 @@ async def test_a_registered_recording_speaks_and_survives_a_restart(engine):
     _, report = await hear(engine, request(engine, TEXTS[0], voice.voice_id, 1))
     assert report.codes > 0
     again = VoiceLibrary(
-        engine.config.data_dir / "voices",
+        FolderStore(engine.config.data_dir / "voices"),
         cloned=engine.model.cloned,
         encode=lambda *_: pytest.fail("encoded twice"),
         cache_size=10,

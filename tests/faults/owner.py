@@ -8,7 +8,8 @@ import httpx
 import numpy as np
 from voices.clips import babble, encoded
 
-from chatterbox.voices.store import VoiceRecord, VoiceStore
+from chatterbox.voices.folder_store import FolderStore
+from chatterbox.voices.records import VoiceRecord
 
 
 class Owner:
@@ -59,7 +60,7 @@ class Owner:
     def check(self, directory: Path, *, wholly: bool = False) -> None:
         """What a restart finds; `wholly`: also of voices whose files were right before, so that
         many checks read each voice once, and the last one all of them."""
-        store = VoiceStore(directory / "voices")
+        store = FolderStore(directory / "voices")
         store.prepare()
         records, skipped = store.scan()
         assert skipped == []

@@ -10,8 +10,8 @@ from faults.harness import running
 from harness import error_of
 from voices.clips import FaultyFileSystem, babble, encoded, healthy
 
+from chatterbox.voices.folder_store import FolderStore
 from chatterbox.voices.sandbox import InProcessDecoder
-from chatterbox.voices.store import VoiceStore
 
 EVER = 10**9
 CLIP = {"voice_file": ("me.wav", encoded(babble(2, rate_hz=8000), rate_hz=8000))}
@@ -38,7 +38,7 @@ class Disk:
 def disk(monkeypatch) -> Disk:
     disk = Disk()
     disk.use(healthy())
-    monkeypatch.setattr("chatterbox.voices.store.FileSystem", lambda: disk)
+    monkeypatch.setattr("chatterbox.voices.folder_store.FileSystem", lambda: disk)
     monkeypatch.setattr("chatterbox.voices.library.guarded_decoder", InProcessDecoder)
     return disk
 
@@ -94,7 +94,7 @@ async def test_f35_the_nth_operation_fails(disk, rig, code, for_ever):
                     assert (answer.status_code == 507) == ("retry-after" not in answer.headers)
                 assert (await rig.speak()).status_code == 200  # it goes on speaking
                 disk.use(healthy())  # a restart finds all or nothing
-                store = VoiceStore(rig.directory / "voices")
+                store = FolderStore(rig.directory / "voices")
                 store.prepare()
                 records, skipped = store.scan()
                 there = voice in {record.voice_id for record in records}

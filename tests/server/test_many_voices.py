@@ -13,7 +13,12 @@ import psutil
 import pytest
 
 from chatterbox.voices.built_in import built_in_voices
-from chatterbox.voices.store import META_NAME, RECORD_JSON, REFERENCE_NAME, VoiceRecord
+from chatterbox.voices.records import (
+    META_NAME,
+    RECORD_JSON,
+    REFERENCE_NAME,
+    VoiceRecord,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 VOICES = 10_000

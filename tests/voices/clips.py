@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from chatterbox.arrays import F32
 from chatterbox.families.turbo.voice import TurboVoices, VoiceTensors
 from chatterbox.voices.file_system import FileSystem
+from chatterbox.voices.folder_store import FolderStore
 from chatterbox.voices.library import VoiceLibrary
 from chatterbox.voices.sandbox import InProcessDecoder
 
@@ -173,6 +174,8 @@ def open_library(
         "default_voice": "slt",
         "decoder": InProcessDecoder(),
     }
-    library = VoiceLibrary(directory, **(settings | options))
+    files = options.pop("files", None)
+    store = options.pop("store", None) or FolderStore(directory, files)
+    library = VoiceLibrary(store, **(settings | options))
     library.start()
     return library

@@ -10,8 +10,9 @@ import sys
 import time
 from pathlib import Path
 
+from chatterbox.voices.folder_store import FolderStore
+from chatterbox.voices.records import SCHEMA, VoiceRecord
 from chatterbox.voices.reference import ReferenceReport
-from chatterbox.voices.store import SCHEMA, VoiceRecord, VoiceStore
 
 REPORT = ReferenceReport(5, 0, 5, -20.5, 0.5, 0, 0.1, 24_000, ())
 DATA = os.urandom(200_000)
@@ -19,7 +20,7 @@ DATA = os.urandom(200_000)
 
 def live(directory: Path, life: int) -> None:
     """Work until killed; each finished step is one line."""
-    store = VoiceStore(directory)
+    store = FolderStore(directory)
     store.prepare()
     for number in itertools.count():
         voice_id = f"v-{life}-{number}"

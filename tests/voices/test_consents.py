@@ -8,6 +8,7 @@ from chatterbox.errors import InvalidVoiceId, RouteNotFound, StorageFull, Storag
 from chatterbox.voices import consents
 from chatterbox.voices.consents import ConsentBook
 from chatterbox.voices.file_system import FileSystem
+from chatterbox.voices.folder_store import FolderDocument
 
 
 @pytest.fixture
@@ -19,21 +20,21 @@ DIGEST = "0" * 64
 
 
 def test_a_consent_outlives_the_process(path):
-    book = ConsentBook(path)
+    book = ConsentBook(FolderDocument(path))
     consent = book.add("Ann", "en-US", DIGEST)
     other = book.add("Ben", "en-GB", DIGEST)
-    again = ConsentBook(path)
+    again = ConsentBook(FolderDocument(path))
     assert again.get(consent.id) == consent
     assert again.page(None, 1) == ([other], True)
     assert again.page(other.id, 1) == ([consent], False)
     again.rename(consent.id, "Anna")
     again.delete(other.id)
-    assert [one.name for one in ConsentBook(path).page(None, 9)[0]] == ["Anna"]
-    assert list(path.parent.iterdir()) == [path]
+    assert [one.name for one in ConsentBook(FolderDocument(path)).page(None, 9)[0]] == ["Anna"]
+    assert {each.name for each in path.parent.iterdir()} == {path.name, f".{path.name}.lock"}
 
 
 def test_what_is_not_there(path):
-    book = ConsentBook(path)
+    book = ConsentBook(FolderDocument(path))
     assert not book.knows("cons_1")
     for call in (book.get, book.delete, lambda one: book.rename(one, "x")):
         with pytest.raises(RouteNotFound):
@@ -50,7 +51,7 @@ def test_a_damaged_book_is_not_written_over(path):
     for damaged in (b"", b"{}", b'[{"id": 1}]', b"\xff", json.dumps([{"id": "a"}]).encode()):
         path.write_bytes(damaged)
         with pytest.raises(StorageUnavailable, match="damaged"):
-            ConsentBook(path).add("Ann", "en", DIGEST)
+            ConsentBook(FolderDocument(path)).add("Ann", "en", DIGEST)
         assert path.read_bytes() == damaged
 
 
@@ -59,17 +60,17 @@ def test_a_full_disk_changes_nothing(path):
         def rename(self, source, target):
             raise OSError(28, "no space")
 
-    ConsentBook(path).add("Ann", "en", DIGEST)
-    book = ConsentBook(path, Full())
+    ConsentBook(FolderDocument(path)).add("Ann", "en", DIGEST)
+    book = ConsentBook(FolderDocument(path, Full()))
     with pytest.raises(StorageFull):
         book.add("Ben", "en", DIGEST)
     assert [one.name for one in book.page(None, 9)[0]] == ["Ann"]
-    assert [one.name for one in ConsentBook(path).page(None, 9)[0]] == ["Ann"]
+    assert [one.name for one in ConsentBook(FolderDocument(path)).page(None, 9)[0]] == ["Ann"]
 
 
 def test_the_book_is_bounded(path, monkeypatch):
     monkeypatch.setattr(consents, "MAX_CONSENTS", 2)
-    book = ConsentBook(path)
+    book = ConsentBook(FolderDocument(path))
     book.add("a", "en", DIGEST)
     book.add("b", "en", DIGEST)
     with pytest.raises(StorageFull, match="room for 2"):
@@ -78,19 +79,19 @@ def test_the_book_is_bounded(path, monkeypatch):
 
 def test_one_key_leaves_room(path, monkeypatch):
     monkeypatch.setattr(consents, "MAX_OF_ONE_KEY", 2)
-    book = ConsentBook(path)
+    book = ConsentBook(FolderDocument(path))
     for _ in range(2):
         book.add("a", "en", DIGEST, owner=1)
     with pytest.raises(StorageFull, match="A key"):
-        ConsentBook(path).add("a", "en", DIGEST, owner=1)
+        ConsentBook(FolderDocument(path)).add("a", "en", DIGEST, owner=1)
     book.add("a", "en", DIGEST, owner=0)
     book.add("a", "en", DIGEST)
 
 
 def test_a_book_without_owners_is_read(path):
-    book = ConsentBook(path)
+    book = ConsentBook(FolderDocument(path))
     book.add("a", "en", DIGEST)
     written = json.loads(path.read_bytes())
     del written[0]["owner"]
     path.write_text(json.dumps(written))
-    assert ConsentBook(path).page(None, 9)[0][0].name == "a"
+    assert ConsentBook(FolderDocument(path)).page(None, 9)[0][0].name == "a"

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from chatterbox.voices.store import VoiceStore
+from chatterbox.voices.folder_store import FolderStore
 
 LIVES = 20
 
@@ -26,7 +26,7 @@ def test_kill_dash_nine(tmp_path):
         said[word].add(voice_id)
     assert said["created"], "no life was long enough"
 
-    store = VoiceStore(tmp_path)
+    store = FolderStore(tmp_path)
     store.prepare()
     records, skipped = store.scan()
     assert skipped == []

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from chatterbox.errors import AudioSilent, AudioTooLong, AudioTooShort
 from chatterbox.families.turbo.voice import TurboVoices
+from chatterbox.voices.records import is_voice_id
 from chatterbox.voices.reference import (
     Reference,
     float_to_pcm,
@@ -18,7 +19,6 @@ from chatterbox.voices.reference import (
     voice_id,
 )
 from chatterbox.voices.sandbox import InProcessDecoder
-from chatterbox.voices.store import is_voice_id
 from chatterbox.voices.trim import FRAME_SAMPLES, choose_window, find_activity
 
 from .clips import babble, encoded

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from chatterbox.errors import StorageFull, StorageUnavailable
-from chatterbox.voices.reference import ReferenceReport
-from chatterbox.voices.store import (
+from chatterbox.voices.folder_store import FolderStore
+from chatterbox.voices.records import (
     META_NAME,
     RECORD_JSON,
     SCHEMA,
     BadEntry,
     VoiceRecord,
-    VoiceStore,
     is_voice_id,
 )
+from chatterbox.voices.reference import ReferenceReport
 
 from .clips import FaultyFileSystem, healthy
 
@@ -35,8 +35,8 @@ def record(voice_id: str = "v-1", name: str = "Anna") -> VoiceRecord:
     return VoiceRecord(SCHEMA, voice_id, name, ("a", "b"), 1.5, REPORT, {})
 
 
-def open_store(directory: Path, files: FaultyFileSystem | None = None) -> VoiceStore:
-    store = VoiceStore(directory, files)
+def open_store(directory: Path, files: FaultyFileSystem | None = None) -> FolderStore:
+    store = FolderStore(directory, files)
     store.prepare()
     return store
 
@@ -106,19 +106,19 @@ def operations(tmp_path: Path, act) -> int:
     return files.count
 
 
-def create(store: VoiceStore, _existing: VoiceRecord) -> None:
+def create(store: FolderStore, _existing: VoiceRecord) -> None:
     store.create(record("v-1"), CONTENTS)
 
 
-def delete(store: VoiceStore, _existing: VoiceRecord) -> None:
+def delete(store: FolderStore, _existing: VoiceRecord) -> None:
     store.delete("v-0")
 
 
-def rename(store: VoiceStore, existing: VoiceRecord) -> None:
+def rename(store: FolderStore, existing: VoiceRecord) -> None:
     store.update(replace(existing, name="Berta"))
 
 
-def encode(store: VoiceStore, existing: VoiceRecord) -> None:
+def encode(store: FolderStore, existing: VoiceRecord) -> None:
     store.add_file(existing, "encoded-n.safetensors", b"other")
 
 
@@ -143,7 +143,7 @@ def test_the_nth_operation_fails(tmp_path, name, code, for_ever):
         stored = open_store(directory).create(record("v-0"), CONTENTS)
         files = FaultyFileSystem(n, EVER if for_ever else n, code)
         try:
-            act(VoiceStore(directory, files), stored)
+            act(FolderStore(directory, files), stored)
         except FAULTS[code]:
             if not for_ever and name in ("create", "delete"):  # taking back worked
                 assert state(directory) == before
@@ -156,11 +156,11 @@ def test_the_nth_operation_fails(tmp_path, name, code, for_ever):
 
 def test_a_failed_create_leaves_nothing_and_can_be_repeated(tmp_path):
     for n in range(1, 7):
-        store = VoiceStore(tmp_path, FaultyFileSystem(n, n))
+        store = FolderStore(tmp_path, FaultyFileSystem(n, n))
         with pytest.raises(StorageFull):
             store.create(record(), CONTENTS)
         assert list(tmp_path.iterdir()) == []
-    VoiceStore(tmp_path).create(record(), CONTENTS)
+    FolderStore(tmp_path).create(record(), CONTENTS)
     assert state(tmp_path) == {"v-1": "Anna"}
 
 
@@ -254,7 +254,7 @@ def test_damaged_and_linked_files_are_found(tmp_path):
     with pytest.raises(BadEntry):
         store.read(stored, "reference.flac")
     with pytest.raises(StorageUnavailable):
-        VoiceStore(tmp_path, FaultyFileSystem(1, 1, errno.EIO)).read(stored, "reference.flac")
+        FolderStore(tmp_path, FaultyFileSystem(1, 1, errno.EIO)).read(stored, "reference.flac")
 
 
 def test_setting_aside(tmp_path):
@@ -281,13 +281,13 @@ def test_what_is_no_id(tmp_path, name):
     assert not is_voice_id(name)
     files = healthy()
     with pytest.raises(BadEntry):
-        VoiceStore(tmp_path, files).load(name)
+        FolderStore(tmp_path, files).load(name)
     assert files.paths == []
 
 
 def test_an_unusable_directory(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    store = VoiceStore(tmp_path / "file" / "voices")
+    store = FolderStore(tmp_path / "file" / "voices")
     with pytest.raises(StorageUnavailable):
         store.prepare()
     with pytest.raises(StorageUnavailable):

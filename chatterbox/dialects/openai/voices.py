@@ -29,6 +29,7 @@ from chatterbox.server.upload import Upload
 from chatterbox.server.voice_service import UploadAnswer, VoiceService
 from chatterbox.voices.consents import Consent, ConsentBook
 from chatterbox.voices.names import VoiceInfo
+from chatterbox.voices.places import CONSENTS
 
 SAMPLE, RECORDING, FILE = "audio_sample", "recording", "voice_file"
 PAGE, MAX_PAGE = 20, 100
@@ -108,7 +109,7 @@ def consent_body(consent: Consent) -> dict[str, Any]:
 
 
 def add_routes(routes: APIRouter, services: Services) -> None:
-    book = ConsentBook(services.engine.config.data_dir / "consents.json")
+    book = ConsentBook(services.engine.voice_store.document(CONSENTS))
     _add_voices(routes, services.voices, book)
     _add_consents(routes, services.voices, book)
     _add_library(routes, services.voices)

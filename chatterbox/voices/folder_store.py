@@ -1,0 +1,295 @@
+"""Voices in a folder: one directory each, wholly there or wholly absent after any fault.
+
+Any number of processes may use one folder at once, over a network too where locks are kept there.
+"""
+
+import errno
+import logging
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from chatterbox.errors import ChatterboxError, shown
+from chatterbox.hardening import close_to_others
+from chatterbox.voices.file_system import FileSystem
+from chatterbox.voices.records import (
+    MAX_FILE_BYTES,
+    MAX_META_BYTES,
+    META_NAME,
+    REFERENCE_NAME,
+    STORAGE_ERRORS,
+    BadEntry,
+    Stored,
+    VoiceRecord,
+    is_voice_id,
+    record_bytes,
+    record_of,
+    sha256,
+    storage_errors,
+    with_file,
+)
+from chatterbox.voices.store import Document, LocalCopies, VoiceStore
+
+log = logging.getLogger(__name__)
+
+TEMPORARY = ".tmp-"
+DELETED = ".del-"
+SET_ASIDE = ".bad-"
+CHANGING, DONE = b"+", b"="
+"""Ends of the mark of a folder that is being changed, or was when its process was killed; and of
+one that is not."""
+LOCK_S = 10.0
+"""Another process holds the lock for one change: tens of milliseconds."""
+GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENODEV, errno.ENXIO)
+"""Errors that trying again will not heal: the file is not there, or is no plain file."""
+
+
+class FolderStore(VoiceStore):
+    """The directory is the index.
+
+    A voice is written as `.tmp-<uuid>/`, flushed, and renamed to its id; deleting renames it
+    to `.del-<uuid>/` first. So a name without a leading dot is always whole.
+
+    A file beside the directory is locked by whoever changes it, which a killed process cannot
+    leave locked, and holds a mark that is new after every change: equal mark, equal voices.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        files: FileSystem | None = None,
+        *,
+        shared: bool = False,
+        copies: LocalCopies | None = None,
+    ) -> None:
+        super().__init__(str(directory), copies)
+        self.shared = shared
+        self._directory = directory
+        self._files = files or FileSystem()
+        self._lock_file = directory.with_name(f".{directory.name}.lock")
+        self._mark: bytes | None = None
+        self._known: dict[str, tuple[tuple[int, ...], VoiceRecord]] = {}
+
+    def prepare(self) -> None:
+        with storage_errors():
+            self._files.make_directories(self._directory)
+            close_to_others(self._directory)
+            with self._files.lock(self._lock_file, LOCK_S):  # what is there now nobody works on
+                for name in self._files.names(self._directory):
+                    if name.startswith((TEMPORARY, DELETED)):
+                        discard(self._files, self._directory / name)
+
+    def look(self) -> Stored | None:
+        with storage_errors():
+            try:
+                mark = self._files.read_file(self._lock_file, MAX_META_BYTES)
+            except FileNotFoundError:
+                mark = b""
+        if mark == self._mark:
+            return None
+        stored = self.scan()
+        self._mark = mark if mark.endswith(DONE) or not mark else None
+        self._keep_copies_of(stored[0])
+        return stored
+
+    @contextmanager
+    def exclusive(self) -> Iterator[Stored | None]:
+        with storage_errors(), self._files.lock(self._lock_file, LOCK_S) as write:
+            found = self.look()
+            mark = uuid.uuid4().hex.encode()
+            write(mark + CHANGING)
+            whole = False
+            try:
+                yield found
+                whole = True
+            except ChatterboxError as refused:
+                whole = not isinstance(refused, STORAGE_ERRORS)
+                raise
+            finally:
+                if whole:
+                    write(mark + DONE)
+                self._mark = mark + DONE if whole else None
+
+    def scan(self) -> Stored:
+        """All good records, and (directory name, reason) of each entry that is not one."""
+        known: dict[str, tuple[tuple[int, ...], VoiceRecord]] = {}
+        skipped: list[tuple[str, str]] = []
+        with storage_errors():
+            names = self._files.names(self._directory)
+        for name in names:
+            if name.startswith((TEMPORARY, DELETED)):
+                continue
+            try:
+                known[name] = self._loaded(name)
+            except BadEntry as bad:
+                skipped.append((shown(name), str(bad)))
+        self._known = known
+        return [record for _, record in known.values()], skipped
+
+    def _loaded(self, name: str) -> tuple[tuple[int, ...], VoiceRecord]:
+        """From memory where its record is the same file as before. Raises BadEntry."""
+        stamp = self._files.stamp(self._directory / name / META_NAME)
+        known = self._known.get(name)
+        return known if known and known[0] == stamp else (stamp, self.load(name))
+
+    def load(self, voice_id: str) -> VoiceRecord:
+        """One voice's record. Raises BadEntry."""
+        if voice_id.startswith(SET_ASIDE):
+            raise BadEntry("a damaged voice, set aside when it was registered again")
+        if not is_voice_id(voice_id):
+            raise BadEntry("not a voice's name")
+        path = self._path(voice_id)
+        try:
+            if not self._files.is_plain_directory(path):
+                raise BadEntry("not a directory")
+            names = self._files.names(path)
+            record = record_of(self._files.read_file(path / META_NAME, MAX_META_BYTES + 1))
+        except OSError as failure:
+            reason = errno.errorcode.get(failure.errno or 0, "an error")
+            raise BadEntry(f"{META_NAME} cannot be read ({reason})") from failure
+        if record.voice_id != voice_id:
+            raise BadEntry(f"{META_NAME} is another voice's")
+        present = {name: sha for name, sha in record.files.items() if name in names}
+        if REFERENCE_NAME not in present:
+            raise BadEntry(f"{REFERENCE_NAME} is missing")
+        return replace(record, files=present)
+
+    def exists(self, voice_id: str) -> bool:
+        with storage_errors():
+            return voice_id in self._files.names(self._directory)
+
+    def create(self, record: VoiceRecord, contents: Mapping[str, bytes]) -> VoiceRecord:
+        stored = replace(record, files={name: sha256(data) for name, data in contents.items()})
+        meta = record_bytes(stored)
+        temporary = self._unused(TEMPORARY)
+        final = self._path(record.voice_id)
+        renamed = False
+        with storage_errors():
+            try:
+                self._files.make_directory(temporary)
+                for name, data in contents.items():
+                    self._files.write_file(temporary / name, data)
+                self._files.write_file(temporary / META_NAME, meta)
+                self._files.sync_directory(temporary)
+                self._files.rename(temporary, final)
+                renamed = True
+                self._files.sync_directory(self._directory)
+            except OSError:
+                if renamed:
+                    with suppress(OSError):
+                        self._files.rename(final, temporary)
+                discard(self._files, temporary)
+                raise
+        return stored
+
+    def add_file(self, record: VoiceRecord, name: str, data: bytes) -> VoiceRecord:
+        changed = with_file(record, name, sha256(data))
+        with storage_errors():
+            self._put(self._path(record.voice_id) / name, data)
+        self.update(changed)  # it counts from now on
+        return changed
+
+    def update(self, record: VoiceRecord) -> None:
+        meta = record_bytes(record)
+        with storage_errors():
+            self._put(self._path(record.voice_id) / META_NAME, meta)
+
+    def fetch(self, record: VoiceRecord, name: str) -> bytes:
+        with storage_errors():
+            try:
+                return self._files.read_file(self._path(record.voice_id) / name, MAX_FILE_BYTES)
+            except OSError as failure:
+                if failure.errno in GONE:
+                    raise BadEntry(f"{name} is missing") from failure
+                raise
+
+    def delete(self, voice_id: str) -> None:
+        """It is gone once the rename is done, the rest can be swept. Where the rename can be
+        neither flushed nor taken back, it is gone too: to say otherwise would promise a voice that
+        no restart finds."""
+        doomed = self._unused(DELETED)
+        with storage_errors():
+            try:
+                self._files.rename(self._path(voice_id), doomed)
+            except FileNotFoundError:  # somebody has removed it by hand
+                return
+            try:
+                self._files.sync_directory(self._directory)
+            except OSError as failure:
+                if self._renamed(doomed, self._path(voice_id)):
+                    raise
+                log.warning("a deleted voice may be back after a power failure: %s", failure)
+        discard(self._files, doomed)
+
+    def set_aside(self, voice_id: str) -> None:
+        with storage_errors():
+            self._files.rename(self._path(voice_id), self._unused(f"{SET_ASIDE}{voice_id}-"))
+
+    def document(self, name: str) -> "FolderDocument":
+        return FolderDocument(self._directory.with_name(name), self._files)
+
+    def _path(self, voice_id: str) -> Path:
+        assert is_voice_id(voice_id), "an unchecked id reached the store"
+        return self._directory / voice_id
+
+    def _unused(self, prefix: str) -> Path:
+        return self._directory / f"{prefix}{uuid.uuid4().hex}"
+
+    def _put(self, path: Path, data: bytes) -> None:
+        put_file(self._files, self._unused(TEMPORARY), path, data)
+
+    def _renamed(self, source: Path, target: Path) -> bool:
+        try:
+            self._files.rename(source, target)
+        except OSError:
+            return False
+        return True
+
+
+class FolderDocument(Document):
+    """A file that is locked while it is changed."""
+
+    def __init__(self, path: Path, files: FileSystem | None = None) -> None:
+        self._path = path
+        self._files = files or FileSystem()
+
+    def read(self) -> bytes | None:
+        with storage_errors():
+            try:
+                return self._files.read_file(self._path, MAX_FILE_BYTES)
+            except FileNotFoundError:
+                return None
+
+    def change(self, step: Callable[[bytes | None], bytes]) -> None:
+        lock_file = self._path.with_name(f".{self._path.name}.lock")
+        temporary = self._path.with_name(f"{TEMPORARY}{self._path.name}")
+        with storage_errors():
+            self._files.make_directories(self._path.parent)
+            with self._files.lock(lock_file, LOCK_S):
+                data = step(self.read())
+                discard(self._files, temporary)
+                put_file(self._files, temporary, self._path, data)
+
+
+def put_file(files: FileSystem, temporary: Path, path: Path, data: bytes) -> None:
+    """One file, replaced at once and wholly."""
+    try:
+        files.write_file(temporary, data)
+        files.rename(temporary, path)
+        files.sync_directory(path.parent)
+    except OSError:
+        discard(files, temporary)
+        raise
+
+
+def discard(files: FileSystem, path: Path) -> None:
+    """Remove our own temporary file or directory as far as possible; `prepare` tries again."""
+    with suppress(OSError):
+        if files.is_plain_directory(path):
+            for name in files.names(path):
+                files.remove_file(path / name)
+            files.remove_directory(path)
+        else:
+            files.remove_file(path)

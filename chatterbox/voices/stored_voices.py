@@ -1,0 +1,131 @@
+"""What is stored of voices, for the library: recordings and what was made of them."""
+
+import logging
+from dataclasses import replace
+
+from chatterbox.errors import StorageFull, VoiceNotFound
+from chatterbox.families.voices import Arrays
+from chatterbox.voices.catalogue import VoiceCatalogue, exclusively
+from chatterbox.voices.names import VoiceInfo, not_found
+from chatterbox.voices.records import (
+    REFERENCE_NAME,
+    SCHEMA,
+    STORAGE_ERRORS,
+    BadEntry,
+    VoiceRecord,
+)
+from chatterbox.voices.reference import Reference, ReferenceReport, pcm_to_float
+from chatterbox.voices.voice_file import DamagedFile, flac_to_reference, pack, unpack
+
+log = logging.getLogger(__name__)
+
+
+class StoredVoices(VoiceCatalogue):
+    """Reads and writes the files of voices; for one model."""
+
+    _max_voices: int
+
+    def _read(self, key: str, name: str) -> bytes:
+        """A file of a voice; where it is not what is known of it here, another server may have
+        replaced it. Raises BadEntry, VoiceNotFound and storage errors."""
+        known = self._record(key)
+        try:
+            return self._store.read(known, name)
+        except BadEntry:
+            self.look()
+            if self._record(key) == known:
+                raise
+            return self._store.read(self._record(key), name)
+
+    def _reference(self, key: str) -> Reference:
+        """The kept recording. A voice whose recording is lost leaves the catalogue. Raises
+        VoiceNotFound."""
+        voice = self._built_in.get(key)
+        try:
+            flac = voice.clip() if voice else self._read(key, REFERENCE_NAME)
+            pcm = flac_to_reference(flac)
+        except (BadEntry, DamagedFile) as lost:
+            with self._changing:
+                if gone := self._records.pop(key, None):
+                    log.warning("voice %s is out of service: %s", key, lost)
+                    self._skipped.append((key, str(lost)))
+                    self._lost[key] = gone
+                self._names = self._names.without(key)
+            raise not_found(key) from lost
+        record = self._record(key)
+        return Reference(pcm_to_float(pcm), record.report, record.transcript)
+
+    def _arrays(self, key: str) -> tuple[Arrays | None, bool]:
+        """What is kept of the voice for this encoder, None where nothing is, and whether it came
+        with an import. Raises VoiceNotFound."""
+        record = self._record(key)
+        if self._encoded not in record.files:
+            return None, False
+        try:
+            arrays, _ = unpack(self._read(key, self._encoded))
+        except (BadEntry, DamagedFile) as damage:
+            log.warning("voice %s is encoded again: %s", key, damage)
+            return None, False
+        return arrays, self._encoded in record.imported
+
+    def _is_encoded(self, key: str) -> bool:
+        record = self._records.get(key)
+        return record is not None and self._encoded in record.files
+
+    def _check_room(self, key: str) -> None:
+        """Raises StorageFull where `key` would be one voice too many."""
+        voices = self._names.voices
+        if key not in voices and len(self._records) - len(self._built_in) >= self._max_voices:
+            raise StorageFull(
+                f"There is room for {self._max_voices} voices (max_voices); delete some first."
+            )
+
+    @exclusively
+    def _enter(
+        self, info: VoiceInfo, flac: bytes, arrays: Arrays, transcript: str | None
+    ) -> VoiceInfo | None:
+        """Store a new voice, wholly or not at all; gives one that another server has stored of the
+        recording meanwhile instead. A damaged one in its place is set aside."""
+        assert info.report is not None, "a voice of a recording"
+        if info.voice_id in self._records:
+            return self._info(self._records[info.voice_id])
+        self._names.free_name(info.name, info.voice_id)  # again, now that none can come
+        self._check_room(info.voice_id)
+        record = VoiceRecord(
+            schema=SCHEMA,
+            voice_id=info.voice_id,
+            name=info.name,
+            aliases=tuple(self._names.free_names(info.aliases, info.voice_id)),
+            created_at=info.created_at,
+            report=info.report,
+            files={},
+            imported=(self._encoded,) if info.imported else (),
+            transcript=transcript,
+        )
+        self._create(record, flac, arrays)
+        return None
+
+    def _keep_arrays(self, key: str, arrays: Arrays) -> None:
+        """What was made here of a known voice, where it can be stored: it can be made again."""
+        try:
+            self._store_arrays(key, arrays)
+        except VoiceNotFound:  # deleted while they were made
+            pass
+        except STORAGE_ERRORS:
+            log.warning("voice %s will be encoded again after a restart", key)
+            with self._changing:
+                if record := self._records.get(key):  # what came with it was lost
+                    info = replace(self._info(record), imported=False)
+                    self._names = self._names.with_voice(info)
+
+    @exclusively
+    def _store_arrays(
+        self, key: str, arrays: Arrays, report: ReferenceReport | None = None
+    ) -> VoiceInfo:
+        """What was made here, in place of what was there. Raises VoiceNotFound where the voice is
+        gone, and storage errors."""
+        record = self._record(key)
+        if not record.files:
+            return self._create(record, self._built_in[key].clip(), arrays)
+        record = replace(record, report=report or record.report)
+        return self._put(self._store.add_file(record, self._encoded, pack(arrays, {})))

@@ -1,0 +1,129 @@
+"""Several servers on one folder: each sees what the others do, and none undoes it."""
+
+from pathlib import Path
+
+import pytest
+
+from chatterbox.errors import InvalidVoiceId, VoiceNotFound
+from chatterbox.voices.folder_store import FolderStore
+from chatterbox.voices.library import VoiceLibrary
+from chatterbox.voices.store import LocalCopies
+
+from .clips import FakeEncoder, babble, encoded, open_library
+
+ANNA = encoded(babble(6, seed=1))
+BERT = encoded(babble(6, seed=2))
+
+
+@pytest.fixture
+def server(tmp_path):
+    """Opens a library on the one folder, as one more server does."""
+    opened: list[VoiceLibrary] = []
+
+    def one_more(**options) -> VoiceLibrary:
+        copies = LocalCopies(tmp_path / f"copies {len(opened)}")
+        store = FolderStore(tmp_path / "voices", shared=True, copies=copies)
+        opened.append(open_library(tmp_path, store=store, **options))
+        return opened[-1]
+
+    yield one_more
+    for library in opened:
+        library.close()
+
+
+def names(library: VoiceLibrary) -> dict[str, tuple[str, ...]]:
+    return {info.name: info.aliases for info in library.list() if not info.built_in}
+
+
+def test_a_voice_registered_by_one_speaks_in_the_other_without_being_encoded_again(server):
+    one, other = server(), server(encoder=(encoder := FakeEncoder()))
+    info, created = one.register(ANNA, "Anna")
+    assert created
+    with pytest.raises(VoiceNotFound):
+        other.get("Anna")
+    other.look()
+    assert other.get("Anna").key == one.get("Anna").key
+    assert encoder.calls == 0
+    assert other.register(ANNA, "Nan") == (other.info("Anna"), False)
+    one.look()
+    assert names(one) == {"Anna": ("Nan",)}
+    assert one.info("nan").voice_id == info.voice_id
+
+
+def test_changes_see_what_others_have_changed_first(server):
+    one, other = server(), server()
+    one.register(ANNA, "Anna")
+    with pytest.raises(InvalidVoiceId):
+        other.register(BERT, "anna")  # looked at nothing since
+    other.register(BERT, "Bert")
+    one.set_alias("Bert", "B")
+    other.rename("B", "Berta")
+    with pytest.raises(InvalidVoiceId):
+        one.set_alias("Anna", "Berta")
+    one.remove_alias("B")
+    other.look()
+    assert names(one) == names(other) == {"Anna": (), "Berta": ()}
+
+
+def test_a_voice_deleted_by_one_is_gone_in_the_other_and_from_its_copies(server, tmp_path):
+    one, other = server(), server()
+    info, _ = one.register(ANNA, "Anna")
+    other.look()
+    other.get("Anna")
+    other.recording("Anna")
+    copies: Path = tmp_path / "copies 1"
+    assert any(path.read_bytes()[:4] == b"fLaC" for path in copies.iterdir())
+    one.delete("Anna")
+    with pytest.raises(VoiceNotFound):
+        other.set_alias(info.voice_id, "Nan")
+    with pytest.raises(VoiceNotFound):
+        other.get(info.voice_id)
+    assert not any(path.read_bytes()[:4] == b"fLaC" for path in copies.iterdir())
+    assert one.register(ANNA, "Anna")[1]
+
+
+def test_what_both_register_at_once_is_one_voice(server):
+    """The other one is quicker while the recording is being encoded here."""
+    other = server()
+    theirs = []
+    slow = FakeEncoder(before=lambda: theirs or theirs.append(other.register(ANNA, "Anna")))
+    one = server(encoder=slow)
+    info, created = one.register(ANNA, "Nan")
+    assert not created
+    assert theirs == [(other.info("Anna"), True)]
+    other.look()
+    assert names(one) == names(other) == {"Anna": ("Nan",)}
+    assert info.voice_id == theirs[0][0].voice_id
+
+
+def test_an_import_replaced_elsewhere_is_not_held_any_more(server):
+    elsewhere = server()
+    one, other = server(), server()
+    elsewhere.register(ANNA, "Anna")
+    exported = elsewhere.export("Anna")
+    elsewhere.delete("Anna")
+    one.import_(exported)
+    other.look()
+    assert other.info("Anna").imported
+    imported = other.get("Anna")
+    one.register(ANNA)  # what it was encoded to here counts from now on
+    other.look()
+    assert not other.info("Anna").imported
+    assert other.get("Anna") is not imported
+
+
+def test_what_is_half_done_is_looked_at_again(tmp_path, server):
+    def killed():
+        with store.exclusive():
+            (record,) = [r for r in store.scan()[0] if r.name == "Anna"]
+            store.delete(record.voice_id)
+            raise KeyboardInterrupt  # before it could say that it is done
+
+    one, other = server(), server()
+    store = FolderStore(tmp_path / "voices")
+    one.register(ANNA, "Anna")
+    other.look()
+    with pytest.raises(KeyboardInterrupt):
+        killed()
+    other.look()
+    assert names(other) == {}
