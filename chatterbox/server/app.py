@@ -11,6 +11,7 @@ from chatterbox import __version__
 from chatterbox.config import ServerConfig, key_list
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.server.admission_control import AdmissionControl, Lifecycle
+from chatterbox.server.answers import add_answers
 from chatterbox.server.auth import Auth, Keyring
 from chatterbox.server.connection_limiter import ConnectionLimiter
 from chatterbox.server.dialect import Dialect, Services, error_shapes
@@ -64,6 +65,7 @@ class App(FastAPI):
         if self.openapi_schema is None:
             schema = super().openapi()
             add_examples(schema)
+            add_answers(schema)
             schema["x-sockets"] = sockets(self.routes, self.conversations)
             schema["x-errors"] = errors()
         return super().openapi()

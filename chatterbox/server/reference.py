@@ -61,7 +61,7 @@ def sockets(
             "path": path,
             "description": does.get(path),
             "encoding": "MessagePack in binary frames" if said.packed else "JSON in text frames",
-            "query": _schema(said.query),
+            "query": field_schema(said.query),
             "client": [_described(message) for message in said.client],
             "server": [_described(message) for message in said.server],
             "example": [
@@ -90,11 +90,12 @@ def _described(message: Message) -> dict[str, Any]:
     return {
         "name": message.name,
         "description": message.meaning,
-        "schema": _schema(message.fields),
+        "schema": field_schema(message.fields),
     }
 
 
-def _schema(fields: Fields) -> dict[str, Any]:
+def field_schema(fields: Fields) -> dict[str, Any]:
+    """As a schema."""
     if isinstance(fields, Mapping):
         return {"properties": {name: {"description": said} for name, said in fields.items()}}
     return TypeAdapter(fields).json_schema()
