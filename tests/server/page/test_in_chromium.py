@@ -1,16 +1,13 @@
 """The page as a person uses it: Chromium, a real server, the embedded model."""
 
-import ast
 import base64
 import json
-import shutil
-import subprocess
-import sys
 import wave
 
 import pytest
 from playwright.sync_api import Request
 from server.page.browser import Visit, clip, served
+from server.page.test_programs import KINDS
 
 from tools.model_builder.orpheus import OrpheusSize, write_orpheus
 
@@ -186,38 +183,6 @@ def test_export_rename_delete_and_import(browser, address, tmp_path):
         assert visit.page.locator("#voices [role=option]", has_text="short-lived").count() == 1
 
 
-def test_the_programs_do_the_same(browser, address, tmp_path):
-    text = 'It\'s "quoted", costs $HOME `or` \\ more; a&b=c\n@and a second line.'
-    with Visit(browser, address).ready() as visit:
-        visit.page.fill("#text", text)
-        visit.page.click("#advanced summary")
-        visit.page.fill("#seed", "7")
-        visit.page.fill("#max_tokens", "300")
-        shell = visit.page.text_content("#snippet")
-        visit.page.check("[name=snippet][value=python]")
-        program = visit.page.text_content("#snippet")
-        visit.page.check("[name=snippet][value=openai]")
-        openai = visit.page.text_content("#snippet")
-        visit.page.check("[name=snippet][value=javascript]")
-        (tmp_path / "speak.mjs").write_text(visit.page.text_content("#snippet"))
-        fields = ast.literal_eval(program.split("fields = ")[1].split("\nheaders")[0])
-        native = {"text": text, "voice_id": "slt", "seed": 7, "max_new_tokens": 300}
-        assert fields == native | {"stream": False}
-        sizes = []
-        for command in (
-            ["bash", "-c", shell],
-            *([sys.executable, "-c", p] for p in (program, openai)),
-            *([["node", "speak.mjs"]] if shutil.which("node") else []),
-        ):
-            subprocess.run(command, cwd=tmp_path, check=True, timeout=60, capture_output=True)
-            sizes.append((tmp_path / "speech.wav").stat().st_size)
-            with wave.open(str(tmp_path / "speech.wav")) as file:  # its true length
-                assert 44 + 2 * file.getnframes() == sizes[-1]
-            (tmp_path / "speech.wav").unlink()
-        assert sizes[0] > 48_000
-        assert len(set(sizes)) == 1
-
-
 def test_the_key_is_sent_and_never_shown(browser, address):
     with Visit(browser, address).ready() as visit:
         calls: list[Request] = []
@@ -233,7 +198,7 @@ def test_the_key_is_sent_and_never_shown(browser, address):
         sent = [call.headers.get("authorization") for call in asked]
         assert set(sent) == {"Bearer secret-key"}
         assert len(sent) >= 3
-        for kind in ("curl", "python", "javascript", "openai"):
+        for kind in KINDS:
             visit.page.check(f"[name=snippet][value={kind}]")
             assert "CHATTERBOX_API_KEY" in visit.text("#snippet")
             assert "secret-key" not in visit.text("body")

@@ -11,7 +11,7 @@ import { draftVoice, fieldsOfForm, restoreTake, showSettings, startForm } from "
 import { checkHealth, startHealth, state } from "./health.js";
 import { startIntake } from "./intake.js";
 import { measureLink, startLink } from "./link.js";
-import { refreshVoices, startLibrary } from "./library.js";
+import { refreshVoices, startLibrary, voiceInUse } from "./library.js";
 import { snippet } from "./snippets.js";
 import { showWhere, startSpeaking } from "./speaking.js";
 import { offerFormats, startTakes } from "./takes.js";
@@ -37,7 +37,7 @@ async function showServer() {
 
 function showSnippet() {
   const kind = document.querySelector("[name=snippet]:checked").value;
-  $("snippet").textContent = snippet(kind, fieldsOfForm());
+  $("snippet").textContent = snippet(kind, { ...fieldsOfForm(), ...voiceInUse() });
 }
 
 /** The clipboard belongs to https:// and localhost; elsewhere the text is selected and copied. */

@@ -51,6 +51,12 @@ const defaultId = () =>
 
 const chosen = () => voices.find(({ voice_id: id }) => id === $("voice").value);
 
+/** What programs need to know of it: its name, its id, and whether there is a recording of it. */
+export function voiceInUse() {
+  const voice = chosen();
+  return voice ? { voice: voice.name, id: voice.voice_id, recorded: Boolean(voice.report) } : {};
+}
+
 function show() {
   const wanted = $("filter").hidden ? "" : $("filter").value.trim().toLowerCase();
   const shown = voices.filter(({ name, aliases, description = "" }) =>

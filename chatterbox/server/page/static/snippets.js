@@ -1,4 +1,4 @@
-// Which program would do the same? The form's fields as curl, Python, JavaScript and OpenAI calls.
+// Which program would do the same? The form's fields as calls in several languages and libraries.
 // Knows quoting; never shows a key, only the variable that would hold it.
 
 import { getKey } from "./api.js";
@@ -10,7 +10,7 @@ const shell = (value) => `'${String(value).replaceAll("'", "'\\''")}'`;
 const python = (value) => (value === false ? "False" : JSON.stringify(value)); // others are written alike
 
 /** The form's names are OpenAI's; these are the native ones. A file gets its true length. */
-function native({ input, voice, max_tokens, ...rest }) {
+function native({ input, voice, max_tokens, id, recorded, ...rest }) {
   return { text: input, voice_id: voice, ...rest, ...(max_tokens && { max_new_tokens: max_tokens }), stream: false };
 }
 
@@ -18,6 +18,15 @@ function curl(fields) {
   const lines = Object.entries(native(fields)).map(([name, value]) => `--form-string ${shell(`${name}=${value}`)}`);
   if (getKey()) lines.unshift(`-H "Authorization: Bearer $${KEY_VARIABLE}"`);
   return ["curl --fail-with-body -o speech.wav", ...lines, shell(`${base}tts`)].join(" \\\n  ");
+}
+
+/** For Windows' `cmd`, and for any shell: one line, and all that one of them would read is escaped. */
+function windows(fields) {
+  const code = (sign) => `\\u${sign.charCodeAt(sign.length - 1).toString(16).padStart(4, "0")}`;
+  const json = JSON.stringify(native(fields)).replace(/\\["\\]|[^ \w.,:;{}[\]"'()\\-]/g, code);
+  const key = getKey() ? `-H "Authorization: Bearer %${KEY_VARIABLE}%" ` : "";
+  const kind = `-H "Content-Type: application/json" ${key}`;
+  return `curl --fail-with-body -o speech.wav ${kind}-d "${json.replaceAll('"', '\\"')}" "${base}tts"`;
 }
 
 function plainPython(fields) {
@@ -61,7 +70,7 @@ if (!response.ok) throw new Error(await response.text());
 await writeFile("speech.wav", Buffer.from(await response.arrayBuffer()));`;
 }
 
-function openai({ input, voice, ...rest }) {
+function openai({ input, voice, id, recorded, ...rest }) {
   const key = getKey() ? `os.environ["${KEY_VARIABLE}"]` : `"none"`;
   const extra = Object.entries({ ...rest, stream: false }).map(([name, value]) => `${python(name)}: ${python(value)}`);
   return `${getKey() ? "import os\n\n" : ""}from openai import OpenAI
@@ -77,7 +86,58 @@ with client.audio.speech.with_streaming_response.create(
     speech.stream_to_file("speech.wav")`;
 }
 
-const KINDS = { curl, python: plainPython, javascript: javaScript, openai };
+function elevenLabs({ input, voice, id, seed, speed }) {
+  const more = [seed !== undefined && `seed=${seed}`, speed && `voice_settings={"speed": ${speed}}`].filter(Boolean);
+  return `${getKey() ? "import os\n\n" : ""}from elevenlabs import ElevenLabs
 
-/** The program of one kind: `curl`, `python`, `javascript` or `openai`. */
+client = ElevenLabs(base_url=${python(base.replace(/\/$/, ""))}, api_key=${getKey() ? `os.environ["${KEY_VARIABLE}"]` : `"none"`})
+sound = client.text_to_speech.convert(
+    voice_id=${python(/^[\w .-]+$/.test(voice) ? voice : id)},
+    text=${python(input)},
+    model_id="eleven_turbo_v2_5",${more.map((argument) => `\n    ${argument},`).join("")}
+)
+with open("speech.mp3", "wb") as file:
+    for piece in sound:
+        file.write(piece)`;
+}
+
+/** For Node, too; the text may come in as many messages as there are. */
+function webSocket({ input, max_tokens, id, recorded, ...rest }) {
+  const config = { type: "session.config", ...rest, ...(max_tokens && { max_new_tokens: max_tokens }), response_format: "mp3", file_per: "turn" };
+  const key = getKey() ? `, ["chatterbox", "openai-insecure-api-key." + process.env.${KEY_VARIABLE}]` : "";
+  return `// Node 22; Node 20 needs --experimental-websocket
+import { writeFile } from "node:fs/promises";
+
+const socket = new WebSocket(${JSON.stringify(`${base.replace(/^http/, "ws")}v1/audio/speech/stream`)}${key});
+const send = (message) => socket.send(JSON.stringify(message));
+const parts = [];
+socket.binaryType = "arraybuffer";
+socket.onopen = () => {
+  send(${JSON.stringify(config)});
+  send({ type: "input.text", text: ${JSON.stringify(input)} });
+  send({ type: "input.done" });
+};
+socket.onmessage = ({ data }) => {
+  if (typeof data !== "string") return parts.push(new Uint8Array(data));
+  const message = JSON.parse(data);
+  if (message.type === "error") throw new Error(message.message);
+  if (message.type !== "session.done") return;
+  socket.close();
+  writeFile("speech.mp3", Buffer.concat(parts));
+};
+socket.onerror = ({ message }) => { throw new Error(message || "no connection"); };`;
+}
+
+/** The recording of the voice in use, and how a recording becomes a voice, here or elsewhere. */
+function register({ voice, id, recorded }) {
+  const key = getKey() ? ` -H "Authorization: Bearer $${KEY_VARIABLE}"` : "";
+  const fetched = `curl --fail-with-body -o recording.flac${key} ${shell(`${base}voices/${encodeURIComponent(id)}/recording`)}\n`;
+  return `${recorded ? fetched : ""}curl --fail-with-body${key} \\
+  -F voice_file=@recording.flac --form-string ${shell(`name=${voice} again`)} \\
+  ${shell(`${base}voices/register`)}`;
+}
+
+const KINDS = { curl, windows, python: plainPython, javascript: javaScript, openai, elevenlabs: elevenLabs, websocket: webSocket, register };
+
+/** The program of one kind, for the form's fields; `voice` is its name, `id` its id. */
 export const snippet = (kind, fields) => KINDS[kind](fields);
