@@ -3,12 +3,9 @@ then read in the singular."""
 
 import re
 
-from chatterbox.text.lexicon import listed
+from chatterbox.text.lexicon import words
 
-_NO_ADJECTIVE = listed(
-    "of for to in at with from by is was are were be and or than then about over under only just "
-    "few minus plus not further total whole mere good full cool staggering"
-)
+_NO_ADJECTIVE = words("no adjective")
 _ARTICLE = re.compile(
     r"(?i)(?:\b(?P<sure>an?|another|each|every|one)|\b(?:the|this|that|these|those|two|three|four"
     r"|five|several|my|your|his|her|its|our|their)"
@@ -18,17 +15,7 @@ _NOUN = re.compile(
     r" (?:(?:tall|long|wide|deep|high|thick|old|heavy) (?=[a-z]))?"
     r"([a-z]{3,20}|[A-Z][A-Za-z]{1,19})\b(?!')"
 )
-_NO_NOUN = listed(
-    "and but nor into from with was were are been has had have will would can could may might must "
-    "should does did that which who whom when where while than then not per more less away ago "
-    "long wide tall deep high thick apart above below over under off down out each every later "
-    "earlier before after between across around within without through until onto via plus minus "
-    "times equals divided she they you his her their our your this these those there here now "
-    "today tomorrow yesterday only just also too again back because since though although extra "
-    "total worth left remaining for the its per all any both cash off once twice heavier longer "
-    "taller shorter lighter faster slower cheaper higher lower bigger smaller larger wider deeper "
-    "upfront upward upwards downward and one two three four five six seven eight nine ten"
-)
+_NO_NOUN = words("no noun")
 _ENDS_CLAUSE = re.compile(r" (?:[a-z]+(?:ed|ly)|[A-Z][a-z]+)\b")
 """After `the`: `the 5 MB used`, `the 20 kg Bob carried`."""
 _PART = re.compile(

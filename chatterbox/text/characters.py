@@ -7,8 +7,7 @@ piles of accents.
 import re
 import unicodedata
 
-from chatterbox.text.symbols import CHARACTERS
-from chatterbox.text.units import CURRENCY_SIGNS
+from chatterbox.text.lexicon import CHARACTERS, CURRENCY_SIGNS
 
 MAX_MARKS = 4
 """Combining marks kept on one letter. Devanagari and Hebrew words pile up three or four, Zalgo

@@ -6,7 +6,7 @@ Works on text as it was sent; leaves neither tags nor entities.
 import html
 import re
 
-from chatterbox.text.lexicon import listed
+from chatterbox.text.lexicon import words
 from chatterbox.text.markup import DEFAULT_PAUSE_S, PAUSE, pause_mark, pause_seconds
 
 _STRENGTH_S = {"none": 0.0, "x-weak": 0.1, "weak": 0.25, "medium": 0.5, "strong": 1, "x-strong": 2}
@@ -26,22 +26,9 @@ _CLOSED = re.compile(r"</([A-Za-z][\w:-]{0,30})")
 _ATTRIBUTE = re.compile(r"""\b(time|strength)\s*+=\s*+["']?+\s*+([\w.+-]{1,16})""")
 _MENTIONED = re.compile(r"`| (?:tag|element|attribute|node|block)s?\b")
 """What stands behind an element that the text speaks of."""
-_BLOCKS = listed(
-    "address article aside blockquote body br button caption center dd details dialog div dl dt "
-    "fieldset figcaption figure footer form h1 h2 h3 h4 h5 h6 head header hr label legend li main "
-    "nav ol optgroup option p paragraph pre s section select sentence summary table tbody td "
-    "textarea tfoot th thead title tr ul"
-)
-"""Elements whose edge ends a sentence; `s` is SSML's sentence."""
+_BLOCKS = words("block elements")
 
-_INLINE = listed(
-    "a abbr acronym audio b base bdi bdo big break canvas cite code col colgroup data datalist "
-    "del dfn em embed emphasis font frame g html i iframe img input ins kbd lang link map mark "
-    "math meta meter noscript object output param path phoneme picture pre progress prosody q "
-    "reasoning rp rt ruby samp say-as script slot small source span speak strike strong style "
-    "sub sup svg template think thinking thought time token track tt u var video voice w wbr"
-)
-"""Other elements of HTML and SSML; whatever is neither is a placeholder."""
+_INLINE = words("inline elements")
 
 THOUGHTS = ("think", "thinking", "thought", "reasoning")
 HIDDEN = (*THOUGHTS, "script", "style", "template")

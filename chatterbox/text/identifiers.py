@@ -6,7 +6,7 @@ pairs: `RTX 4090`, `flight BA2490`, `error 404`, `1428 Elm Street`.
 
 import re
 
-from chatterbox.text.lexicon import listed
+from chatterbox.text.lexicon import words
 from chatterbox.text.numbers import cardinal, digits, number, paired
 
 # --- telephone numbers ---------------------------------------------------------------------------
@@ -54,12 +54,7 @@ _STRONG = re.compile(
 )
 _CODE = re.compile(r"(?=[A-Z]*\d)(?=\d*[A-Z])[A-Z\d]{5,24}")
 _STRONG_WORDS = ("code", "otp", "pin", "pass", "zip", "ext", "cvv", "cvc", "ssn", "imei")
-_WEAK_WORDS = listed(
-    "account accounts acct card cards confirmation tracking order orders reference ref booking "
-    "reservation invoice ticket case claim policy member membership customer passport license "
-    "licence serial routing receipt employee student user badge parcel transaction registration "
-    "phone part product id iban vin sku item patent"
-)
+_WEAK_WORDS = words("code words")
 _WEAK = re.compile(
     r"\b(?P<word>[A-Za-z]{2,12})\b(?!')"
     rf"(?=[:,#= ]){_LINK}{_VALUE}{_COUNTED}(?! [a-z]+s\b(?<!has|.is|was))"
@@ -89,9 +84,7 @@ _VERSIONED = re.compile("[.v][0-9]")
 _VERSION = re.compile(
     r"(?<![\w.])(?:[vV] ?)?(\d++(?:\.\d++){2,}+)|\bv(\d{1,4}(?:\.\d{1,4})?)(?![\w.]\d)"
 )
-_RELEASED = listed(
-    "version release python java ubuntu ios android macos node php ruby kernel django swift go"
-)
+_RELEASED = words("released")
 _RELEASE = re.compile(r"\b([A-Za-z]{2,7}) (\d{1,2}\.[1-9]\d|\d\d\.\d\d)(?!\w|\.\d)")
 _WIFI = re.compile(r"\b802\.(\d{1,2})(?=[a-z]{0,2}\b)")
 _SERIES = re.compile(r"\b(7[0-8]7|A3\d\d)-(\d{1,4})(?=[A-Z]{0,3}\b)")
@@ -107,11 +100,7 @@ _MODEL = re.compile(
     r"(?<![\w.,$£€-])(?!(?:ISO|USD|EUR|GBP|JPY|CHF|CAD|AUD|INR|CNY|Q\d|FY|CY|v|EN|DIN)-?\d)"
     r"([A-Z][A-Za-z]{0,4}-?|[ixh])(\d{3,4})(?![\d%]|[.,:/]\d|-\d)"
 )
-_NAMES = listed(
-    "rtx gtx rx radeon geforce ryzen form port error http rfc ieee flight room suite apartment apt "
-    "route highway interstate boeing airbus porsche ferrari peugeot bmw nokia bus train locker "
-    "gate channel extension"
-)
+_NAMES = words("numbered things")
 _NAMED = re.compile(
     r"\b([A-Za-z]{2,10}) (\d{3,4})(?![\d%]|[.,:/]\d|-\d)(?! (?:[a-z]+s|people|men|women)\b)"
 )

@@ -2,13 +2,12 @@
 
 import re
 
-from chatterbox.text import symbols
-from chatterbox.text.lexicon import listed
+from chatterbox.text import lexicon
+from chatterbox.text.lexicon import listed, unit
 from chatterbox.text.numbers import NUMBER, fraction, number
-from chatterbox.text.units import unit
 
 _TOKEN = re.compile(
-    rf"\s*(\\[A-Za-z]+|\\.|{NUMBER}|(?:{'|'.join(sorted(symbols.FUNCTIONS))}|lim|mod)(?![A-Za-z])"
+    rf"\s*(\\[A-Za-z]+|\\.|{NUMBER}|(?:{'|'.join(sorted(lexicon.FUNCTIONS))}|lim|mod)(?![A-Za-z])"
     r"|[a-z]{4,}|:=|[<>!]=|[-=]>|\S)",
     re.DOTALL,
 )
@@ -21,7 +20,7 @@ _ENVIRONMENTS = re.compile(
 _PLAIN_TEXT = re.compile(r"[^\\{}^_$]*")
 _SPACED_FIGURE = re.compile(r"(?<=\d)(?:\{,\}|\\,)(?=\d{3}(?!\d))")
 _UNIT = re.compile(r"([A-Za-zμΩ°%]{1,6})(?:/[A-Za-z]{1,4})?")
-_CALLED = symbols.FUNCTIONS | listed("mathcal mathbb mathrm mathbf operatorname")
+_CALLED = lexicon.FUNCTIONS | listed("mathcal mathbb mathrm mathbf operatorname")
 _ARGUMENTS = re.compile(r"[a-z](?: , [a-z])*|[a-z] given .*")
 _MAX_DEPTH = 30
 """Braces within braces that are told apart; Python's own stack ends far below."""
@@ -86,12 +85,12 @@ class _Reader:
             return self._scripts(symbol, self._figure(symbol))
         elif symbol[0] == "\\" and symbol[1:2].isalpha():
             said = self._command(symbol[1:], figure)
-        elif symbol in symbols.FUNCTIONS or symbol in ("lim", "mod"):
-            said = symbols.COMMANDS[symbol]
+        elif symbol in lexicon.FUNCTIONS or symbol in ("lim", "mod"):
+            said = lexicon.COMMANDS[symbol]
         elif symbol.isalnum():
-            said = symbols.GREEK.get(symbol, symbol)
+            said = lexicon.GREEK.get(symbol, symbol)
         else:
-            said = symbols.SIGNS.get(symbol, "") if symbol != "\\$" else self._dollars()
+            said = lexicon.SIGNS.get(symbol, "") if symbol != "\\$" else self._dollars()
             self._in_set = symbol == "\\{" or (self._in_set and symbol != "\\}")
             self._before = symbol if symbol in ("!", "'", ")", "]", "%", "\\}") else ""
         return self._scripts(symbol, said)
@@ -199,13 +198,13 @@ class _Reader:
                 high += " Celsius" if self._take() == "C" else " Fahrenheit"
         name = symbol.lstrip("\\")
         low = low.replace(" is in ", " in ")
-        if name in symbols.BIG:
+        if name in lexicon.BIG:
             return _bounded(name, said, low, high)
         if symbol in ("(", "[") and high:
             said += ","
         if low:
             said += {"log": " base", "lg": " base"}.get(
-                name, " over" * (name in symbols.FUNCTIONS)
+                name, " over" * (name in lexicon.FUNCTIONS)
             ) + f" {low}"
         return f"{said} {high}" if high else said
 
@@ -213,20 +212,20 @@ class _Reader:
         at = self.at
         said = self._argument()
         written = self.text[at : self.at].strip(" {}")
-        if symbol.lstrip("\\") in symbols.FUNCTIONS and written == "-1":
+        if symbol.lstrip("\\") in lexicon.FUNCTIONS and written == "-1":
             return "inverse"
-        if symbol.lstrip("\\") in symbols.BIG:
+        if symbol.lstrip("\\") in lexicon.BIG:
             return said
-        return symbols.RAISED.get(written) or f"to the power of {said}"
+        return lexicon.RAISED.get(written) or f"to the power of {said}"
 
     def _command(self, name: str, figure: str) -> str:
         if name in ("cdot", "times") and self._of_vectors:
             return "dot" if name == "cdot" else "cross"
         self._of_vectors = name in ("nabla", "vec")
-        if name in symbols.COMMANDS:
-            if name not in symbols.FUNCTIONS and name not in symbols.GREEK.values():
+        if name in lexicon.COMMANDS:
+            if name not in lexicon.FUNCTIONS and name not in lexicon.GREEK.values():
                 self._before = ""
-            return symbols.COMMANDS[name]
+            return lexicon.COMMANDS[name]
         if name in _FRACTIONS:
             return self._fraction()
         if name in _TEXTS:
@@ -235,28 +234,28 @@ class _Reader:
             return self._root()
         if name in ("binom", "dbinom", "tbinom"):
             return f"{self._argument()} choose {self._argument()}"
-        if name in symbols.ACCENTS:
-            return f"{self._argument()} {symbols.ACCENTS[name]}"
+        if name in lexicon.ACCENTS:
+            return f"{self._argument()} {lexicon.ACCENTS[name]}"
         if name in ("vec", "overrightarrow"):
             return f"vector {self._argument()}"
         return self._layout(name)
 
     def _layout(self, name: str) -> str:
-        if name in symbols.DROPPED:
+        if name in lexicon.DROPPED:
             self._raw()
             return ""
         if name == "pmod":
             return f"mod {self._argument()}"
         if name == "begin":
             return self._environment()
-        if name in symbols.SILENT:
+        if name in lexicon.SILENT:
             if name in ("left", "right") and self._peek() == ".":
                 self._take()
             self._before = "" if name != "right" else ")"
             return ""
         if name in ("quad", "qquad"):
             return ","
-        return self._argument() if name in symbols.STRUCTURE else name
+        return self._argument() if name in lexicon.STRUCTURE else name
 
     def _environment(self) -> str:
         name = self._raw()
@@ -302,7 +301,7 @@ class _Reader:
 def _spoken(symbol: str) -> str:
     if symbol[0].isdecimal():
         return number(symbol)
-    return symbols.GREEK.get(symbol, symbol) if symbol.isalnum() else symbols.SIGNS.get(symbol, "")
+    return lexicon.GREEK.get(symbol, symbol) if symbol.isalnum() else lexicon.SIGNS.get(symbol, "")
 
 
 def _is_simple(top: str, bottom: str) -> bool:

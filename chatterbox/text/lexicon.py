@@ -1,6 +1,19 @@
-"""Fixed lists of words that reading English needs."""
+"""Fixed words, signs and units that reading English needs, from the tables in `tables/*.txt`.
+
+There, `[name]` opens a section and `#` says what it is for. A section holds words, or rows of what
+is written (several forms with blanks between them) and, after ` | `, what is said.
+"""
 
 from collections.abc import Iterable
+from pathlib import Path
+
+_SECTIONS: dict[str, list[str]] = {}
+for _file in Path(__file__).with_name("tables").glob("*.txt"):
+    for _line in _file.read_text(encoding="utf-8").splitlines():
+        if _line[:1] == "[":
+            _lines = _SECTIONS.setdefault(_line[1:-1], [])
+        elif _line and not _line.startswith("# "):
+            _lines.append(_line)
 
 
 def listed(words: str) -> frozenset[str]:
@@ -8,101 +21,81 @@ def listed(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
+def words(section: str) -> frozenset[str]:
+    """A section of words."""
+    return listed(" ".join(_SECTIONS[section]))
+
+
+def rows(section: str) -> dict[str, list[str]]:
+    """A section of rows: each form of the first cell with the other cells."""
+    found: dict[str, list[str]] = {}
+    for row in _SECTIONS[section]:
+        forms, *said = (cell.strip() for cell in row.split(" |"))
+        found.update(dict.fromkeys(forms.split(), said))
+    return found
+
+
+def table(section: str) -> dict[str, str]:
+    """A section of rows with one thing to say: `ch chap | chapter`."""
+    return {form: said for form, (said,) in rows(section).items()}
+
+
 def any_of(words: Iterable[str]) -> str:
     """A pattern for any of `words`, the longest first."""
     return "|".join(sorted(words, key=len, reverse=True))
 
 
-def table(rows: str) -> dict[str, str]:
-    """`ch chap: chapter, fig: figure` → {"ch": "chapter", "chap": "chapter", "fig": "figure"}."""
-    found = {}
-    for row in rows.split(","):
-        written, said = row.split(":")
-        found.update(dict.fromkeys(written.split(), said.strip()))
-    return found
-
-
 # --- abbreviations -------------------------------------------------------------------------------
+TITLES, STREETS, DIRECTIONS = table("titles"), table("streets"), table("directions")
+BARE_TITLES, BARE_STREETS = words("bare titles"), words("bare streets")
+ABBREVIATIONS, BOOKS = table("abbreviations"), table("books")
+BEFORE_FIGURE, BARE_BEFORE_FIGURE = table("before figure"), words("bare before figure")
+LABELS, STARTERS = words("labels"), words("starters")
 
-TITLES = table(
-    "Mr: Mister, Mrs: Missus, Ms: Miz, Dr: Doctor, Prof: Professor, Gen: General, Col: Colonel, "
-    "Capt: Captain, Cmdr: Commander, Lt: Lieutenant, Sgt: Sergeant, Maj: Major, Gov: Governor, "
-    "Sen: Senator, Rep: Representative, Rev: Reverend, Hon: Honorable, Pres: President, Adm: "
-    "Admiral, Cpl: Corporal, Pvt: Private, Supt: Superintendent, Insp: Inspector, Messrs: Messrs, "
-    "St: Saint, Mt: Mount, Ft: Fort"
-)
-"""Before a name; the stop never ends a sentence."""
-BARE_TITLES = listed("Mr Mrs Ms Dr Prof St")
-"""Also written without a stop."""
-STREETS = table(
-    "St: Street, Dr: Drive, Ave Av: Avenue, Blvd: Boulevard, Rd: Road, Ln: Lane, Ct: Court, Pl: "
-    "Place, Hwy: Highway, Pkwy: Parkway, Expy Expwy: Expressway, Fwy: Freeway, Tpke: Turnpike, "
-    "Sq: Square, Ter: Terrace, Cir: Circle, Trl: Trail, Aly: Alley, Plz: Plaza, Cres: Crescent"
-)
-"""After a name or an ordinal."""
-BARE_STREETS = listed("St Ln Ave Blvd Rd Hwy Pkwy Expy Expwy Fwy Tpke")
-"""Also written without a stop where no house number stands before the name."""
-DIRECTIONS = table(
-    "N: North, S: South, E: East, W: West, NE: Northeast, NW: Northwest, SE: Southeast, SW: "
-    "Southwest"
-)
-"""Before the name of a street and behind it."""
-LANDS = "Korea|Africa|America|Virginia|Carolina|Dakota|Ireland|Sudan|Macedonia|Coast|Side|Bank"
-"""Names that a direction with a stop belongs to: `N. Korea`."""
-ABBREVIATIONS = table(
-    "e.g. e.g eg.: for example, i.e. i.e ie.: that is, w.r.t.: with respect to, etc.: et cetera, "
-    "vs. vs: versus, cf.: compare, viz.: namely, al.: al, a.k.a.: also known as, approx.: "
-    "approximately, max.: maximum, govt.: government, Govt.: Government, avg.: average, dept.: "
-    "department, Dept.: Department, est.: established, esp.: especially, incl.: including, misc.: "
-    "miscellaneous, orig.: originally, tel.: telephone, Tel.: Telephone, Univ.: University, "
-    "Assoc.: Associate, Inc.: Incorporated, Ltd.: Limited, Corp.: Corporation, Co.: Company, "
-    "Bros.: Brothers, Jr.: Junior, Sr.: Senior, Esq.: Esquire, Ph.D.: PhD, a.m. A.M.: AM, p.m. "
-    "P.M.: PM, w/o: without, w/: with, b/c: because, c/o: care of, n/a N/A: not applicable, "
-    "and/or: and or, either/or: either or, he/she: he or she, his/her: his or her, him/her: him "
-    "or her"
-)
-"""Anywhere; a stop is kept where it also ends the sentence."""
+# --- currencies and units ------------------------------------------------------------------------
+SCALES = table("scales")
+"""In small letters."""
 
-BEFORE_FIGURE = table(
-    "no: number, nos: numbers, p: page, art: article, arts: articles, sec: section, ca c: circa, "
-    "max: maximum, min: minimum, rev: revision, op: opus, v: verse, vv: verses, ps: psalm, "
-    "ref: reference, col: column, rm: room, bk: book, pt: part, cl: clause, ll: lines, nn: notes, "
-    "est: estimated, fl: floor, "
-    "pp pgs: pages, pg: page, vol: volume, vols: volumes, ch chap: chapter, "
-    "chs chaps: chapters, fig: figure, figs: figures, eq: equation, eqs: equations, "
-    "ext: extension, para: paragraph, paras: paragraphs, sect: section, sects: sections, "
-    "qty: quantity, apt: apartment, ste: suite, ver: version, rt rte: route, hwy: highway, "
-    "bldg: building, acct: account, inv: invoice, lvl: level, approx: approximately, "
-    "w/e: week ending"
-)
-"""Only before a figure: `No. 5`, `pp. 3-5`."""
-BARE_BEFORE_FIGURE = listed(
-    "pp pgs pg vol vols ch chap chs chaps fig figs eq eqs ext para paras qty apt ste "
-    "ver rt rte hwy bldg acct inv lvl approx w/e"
-)
-"""Also without a stop: `Fig 3`, `Apt 4`."""
-BOOKS = table(
-    "Gen: Genesis, Ex Exod: Exodus, Lev: Leviticus, Num: Numbers, Deut Dt: Deuteronomy, "
-    "Josh: Joshua, Judg: Judges, Sam: Samuel, Kgs: Kings, Chr Chron: Chronicles, Neh: Nehemiah, "
-    "Esth: Esther, Ps Psa: Psalm, Pss: Psalms, Prov: Proverbs, Eccl Eccles: Ecclesiastes, "
-    "Isa: Isaiah, Jer: Jeremiah, Lam: Lamentations, Ezek: Ezekiel, Dan: Daniel, Hos: Hosea, "
-    "Mic: Micah, Hab: Habakkuk, Zeph: Zephaniah, Hag: Haggai, Zech: Zechariah, Mal: Malachi, "
-    "Matt Mt: Matthew, Mk: Mark, Lk: Luke, Jn: John, Rom: Romans, Cor: Corinthians, "
-    "Gal: Galatians, Eph: Ephesians, Phil: Philippians, Col: Colossians, Thess: Thessalonians, "
-    "Tim: Timothy, Tit: Titus, Philem Phlm: Philemon, Heb: Hebrews, Jas: James, Pet: Peter, "
-    "Rev: Revelation"
-)
-"""Books of the Bible, before chapter and verse: `Matt. 5:3`."""
+Currency = tuple[str, str, str | None, str | None]
+"""One, many, one hundredth, many hundredths; None: hundredths are not in use."""
 
-LABELS = listed(
-    "vitamin plan option grade class type hepatitis group section appendix figure table level part "
-    "team block exhibit point column room gate zone model series annex schedule category division "
-    "version panel line lane terminal hall wing chart map box item question answer choice"
-)
-"""Words that a single capital belongs to: its stop ends the sentence (`vitamin C. The …`)."""
-STARTERS = listed(
-    "The A An This That These Those There It He She We They You I His Her Its Our Their My Your In "
-    "On At For From With As And But Or So If When While After Before Then Now What Who Why How "
-    "Where Which Yes No Not"
-)
-"""Capitalised because a sentence begins, not because a name does (after `Inc.`, `U.S.`, `St.`)."""
+
+def _currency(one: str, many: str = "", cent: str = "", cents: str = "") -> Currency:
+    many = one if many == "=" else many or one + "s"
+    return one, many, cent or None, cents or (cent + "s" if cent else None)
+
+
+CURRENCIES = {sign: _currency(*said) for sign, said in rows("currencies").items()}
+CURRENCY_SIGNS = "".join(sign for sign in CURRENCIES if len(sign) == 1)
+"""The currencies with a character of their own."""
+
+UNITS = {sign: (said[0], [*said, said[0] + "s"][1]) for sign, said in rows("units").items()}
+"""One, many."""
+LENGTHS, WORDS_FOR_EACH, _ONE_WAY = words("lengths"), words("words for each"), words("one way")
+_IN_SMALL = {sign.lower(): sign for sign in reversed(UNITS) if len(sign) > 1}
+
+
+def unit(sign: str) -> str | None:
+    """The sign under which UNITS has a unit, which may be written in small letters, in capitals or
+    with one capital (`gb`, `KM`, `Mph`); None for what is no unit."""
+    sign = sign.replace(" ", "")
+    if sign in UNITS:
+        return sign
+    if sign in _ONE_WAY or not (sign.islower() or sign.isupper() or sign.istitle()):
+        return None
+    return _IN_SMALL.get(sign.lower())
+
+
+# --- mathematics ---------------------------------------------------------------------------------
+GREEK, SIGNS, RAISED, ACCENTS = table("greek"), table("signs"), table("raised"), table("accents")
+BIG, FUNCTIONS, STRUCTURE = words("big"), words("functions"), words("structure")
+DROPPED, SILENT = words("dropped"), words("silent")
+_SYMBOLS = table("symbols")
+COMMANDS = {name: said for name, said in _SYMBOLS.items() if name.isascii()} | {
+    name: letter
+    for letter in set(GREEK.values())
+    for name in (letter, letter.capitalize(), "var" + letter)
+}
+"""By LaTeX command, without its backslash."""
+CHARACTERS = {char: said for char, said in _SYMBOLS.items() if not char.isascii()}
+"""By character, for those that no other step reads."""

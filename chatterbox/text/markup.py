@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Literal
 
-from chatterbox.text.lexicon import listed
+from chatterbox.text.lexicon import words
 
 MAX_PAUSE_S = 10.0
 """Longest silence one place can ask for: SSML's own limit in the large speech services."""
@@ -168,15 +168,8 @@ _MARKS = re.compile(
 )
 _FIGURES = re.compile(r"\d+")
 _WORD_BEFORE = re.compile(r"(\w*)[ \xa0]?$")
-_ARRAYS = listed(
-    "array arr list lst matrix vector vec tuple dict string str items args argv nums buf buffer"
-)
-_NEEDS_FIGURE = listed(
-    "in of from to by is are be and or see equals interval range between set sequence return "
-    "returns print prints output outputs gives yields like contains ref refs reference references "
-    "with than as eq equation figure page step"
-)
-"""Words that a figure in brackets belongs to."""
+_ARRAYS = words("arrays")
+_NEEDS_FIGURE = words("needs figure")
 _NAME = re.compile(r"\w|[a-z]+(?:_\w*|[0-9]+|[A-Z]\w*)|\w+_\w*")
 _USED = re.compile(r" ?[=+*<]|\.[a-z_]+[(\[]|[(\[]")
 """What stands behind an element of an array, not behind a citation."""

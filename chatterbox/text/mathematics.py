@@ -8,8 +8,7 @@ import re
 import unicodedata
 
 from chatterbox.text.latex import command, formula
-from chatterbox.text.symbols import COMMANDS, STRUCTURE
-from chatterbox.text.units import unit
+from chatterbox.text.lexicon import COMMANDS, STRUCTURE, unit
 
 _FORMULA = re.compile(
     r"(?<!\\)\$\$(?P<display>[^$]{1,4000}+)\$\$"

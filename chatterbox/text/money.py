@@ -3,8 +3,7 @@
 import re
 
 from chatterbox.text.attributive import is_attributive, names_price
-from chatterbox.text.numbers import NUMBER, cardinal, is_one, number
-from chatterbox.text.units import (
+from chatterbox.text.lexicon import (
     CURRENCIES,
     CURRENCY_SIGNS,
     SCALES,
@@ -13,6 +12,7 @@ from chatterbox.text.units import (
     Currency,
     unit,
 )
+from chatterbox.text.numbers import NUMBER, cardinal, is_one, number
 
 _CHARS = f"[{CURRENCY_SIGNS}]"
 _LETTERED = r"(?:(?:US|AU|CA|NZ|HK|SG|NT|MX|[ACRS])\$|CN¥)"

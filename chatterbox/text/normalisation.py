@@ -25,9 +25,9 @@ from chatterbox.text import (
     years,
 )
 from chatterbox.text.characters import readable
+from chatterbox.text.lexicon import CURRENCY_SIGNS
 from chatterbox.text.markup import CodeBlocks
 from chatterbox.text.rules import Allowance, apply, by_blocks
-from chatterbox.text.units import CURRENCY_SIGNS
 
 NO_TAGS = markup.Tags()
 _FIGURE = re.compile("[0-9]")

@@ -4,10 +4,9 @@ import re
 from collections.abc import Callable
 
 from chatterbox.text.attributive import is_attributive, names_part
-from chatterbox.text.lexicon import STARTERS, listed
+from chatterbox.text.lexicon import LENGTHS, STARTERS, UNITS, WORDS_FOR_EACH, listed, unit
 from chatterbox.text.numbers import NUMBER, fraction, is_one, number
 from chatterbox.text.ranges import each, raised
-from chatterbox.text.units import LENGTHS, UNITS, WORDS_FOR_EACH, unit
 
 # --- which unit a sign means, by its neighbours --------------------------------------------------
 _ONLY_TOUCHING = listed("us")

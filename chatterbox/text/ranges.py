@@ -6,8 +6,8 @@ between the figures of a score.
 
 import re
 
+from chatterbox.text.lexicon import UNITS, WORDS_FOR_EACH, unit
 from chatterbox.text.numbers import NUMBER, number
-from chatterbox.text.units import UNITS, WORDS_FOR_EACH, unit
 
 # --- slashes -------------------------------------------------------------------------------------
 _START = r"(?<![\w.])(?<!\d,)"

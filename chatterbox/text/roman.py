@@ -7,33 +7,11 @@ more often than a numeral, so it needs the clearest sign. Anything else stays as
 import re
 from itertools import pairwise
 
-from chatterbox.text.lexicon import BEFORE_FIGURE, STARTERS, listed
+from chatterbox.text.lexicon import BEFORE_FIGURE, STARTERS, listed, words
 from chatterbox.text.numbers import cardinal, ordinal, year
 
-_RULERS = listed(
-    "Abdul Adrian Ahmed Albert Alexander Alfonso Alexios Amenhotep Antiochus Artaxerxes "
-    "Baudouin Bayezid Benedict Boniface Boris Carlos Casimir Catherine Celestine Charles "
-    "Christian Clement Constantine Cyrus Darius David Edmund Edward Elizabeth Emmanuel Eric "
-    "Erik Eugene Felipe Ferdinand Francis Frederick Friedrich George Gregory Gustav Haakon "
-    "Hadrian Harald Henry Honorius Innocent Isabella Ivan James John Joseph Juan Julius "
-    "Justinian Kenneth Leo Leopold Louis Magnus Manuel Margaret Margrethe Maria Mary Mehmed "
-    "Michael Mithridates Murad Napoleon Nicholas Olav Osman Otto Paul Pedro Peter Philip Pius "
-    "Ptolemy Rama Rameses Ramesses Ramses Richard Robert Rudolf Sancho Selim Seti Sigismund "
-    "Sixtus Stephen Suleiman Theodosius Thutmose Umberto Urban Valentinian Victor Wilhelm "
-    "William Xerxes"
-)
-"""Names of more than one monarch or pope: a numeral after them is `the second`."""
-_PRONOUN_VERBS = listed(
-    "am was were can could cannot will would shall should must may might have had do did never "
-    "ever always also just only still already often once now then think thought know knew like "
-    "liked love loved hate hated want wanted need needed see saw got get bought buy read wrote "
-    "write made make took take gave give told tell said say use used feel felt found find hope "
-    "hoped mean meant mention mentioned prefer preferred enjoy enjoyed remember remembered play "
-    "played chose choose picked watched heard learned learnt wear wore work worked live lived "
-    "believe believed expect expected suppose guess wish wished missed borrowed lent taught keep "
-    "kept lost left myself"
-)
-"""After `I` as the one who speaks, not as a numeral."""
+_RULERS = words("rulers")
+_PRONOUN_VERBS = words("pronoun verbs")
 
 _VALUES = {"M": 1000, "D": 500, "C": 100, "L": 50, "X": 10, "V": 5, "I": 1}
 _TENS = r"(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})"
@@ -110,12 +88,7 @@ _MONARCH_WAS = re.compile(
     r"|deposed|assassinated|buried|known|murdered|killed|elected|proclaimed|forced)\b"
     r"| was[.,]?(?=\n|$)"
 )
-_REIGNED = listed(
-    "abdicated adopted ascended became began besieged built commissioned conquered converted "
-    "created crushed declared defeated died divorced established expanded fled founded fought "
-    "granted invaded issued legalized legalised moved ordered persecuted proclaimed reformed "
-    "reigned restored ruled signed succeeded"
-)
+_REIGNED = words("reigned")
 
 
 def spell_out(text: str) -> str:

@@ -17,8 +17,8 @@ from chatterbox.text.lexicon import (
     STARTERS,
     STREETS,
     TITLES,
+    UNITS,
 )
-from chatterbox.text.units import UNITS
 
 STOP = re.compile(r"""(?<![.!?…])[.!?…]+["'”’)\]*_]*(?=\s)|[。！？]""")
 """Where a sentence may end."""

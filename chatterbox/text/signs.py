@@ -8,8 +8,7 @@ import re
 import unicodedata
 
 from chatterbox.text.attributive import has_noun
-from chatterbox.text.symbols import GREEK
-from chatterbox.text.units import CURRENCIES, CURRENCY_SIGNS, unit
+from chatterbox.text.lexicon import CURRENCIES, CURRENCY_SIGNS, GREEK, unit
 
 # --- feet and inches, longitudes, groups of figures ----------------------------------------------
 _COORDINATE = re.compile(

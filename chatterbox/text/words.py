@@ -14,7 +14,6 @@ from chatterbox.text.lexicon import (
     BOOKS,
     DIRECTIONS,
     LABELS,
-    LANDS,
     STARTERS,
     STREETS,
     TITLES,
@@ -204,7 +203,10 @@ _BEHIND_NAME = re.compile(
 )
 _NAME = re.compile(rf"\b(?:{_STREET_NAMES})$")
 _ANY_WAY = re.compile(r"\b[NSEW]{1,2}\b")
-_LAND = re.compile(rf"\b([NSEW])\. (?={LANDS})")
+_LAND = re.compile(
+    r"\b([NSEW])\. (?=Korea|Africa|America|Virginia|Carolina|Dakota|Ireland|Sudan|Macedonia|Coast"
+    r"|Side|Bank)"
+)
 _NEXT = re.compile(r" (\w+)")
 _LAST_WORD = re.compile(r"\b([A-Za-z][\w']{0,20}) $")
 _DATED = frozenset(("in", "since", "during", "until", "by", "from", "the", "of", "late", "early"))
