@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from chatterbox.arrays import F32, I64
 from chatterbox.families.sampling import Processor
-from chatterbox.text.split import SegmentLimits, finish
+from chatterbox.text.segment import SegmentLimits, finish
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,7 @@
 
 from chatterbox.text.markup import CodeBlocks, Tags
 from chatterbox.text.normalisation import normalise
-from chatterbox.text.segment import Segment, prepare
-from chatterbox.text.split import SegmentLimits
+from chatterbox.text.segment import Segment, SegmentLimits, prepare
 
 __all__ = [
     "CodeBlocks",

@@ -3,6 +3,7 @@
 import re
 
 from chatterbox.text.lexicon import ABBREVIATIONS, TITLES, listed
+from chatterbox.text.neighbours import left_of, right_of
 
 _LANDS = "uk|us|eu|de|fr|es|nl|ch|se|dk|fi|pl|pt|ie|ca|au|nz|jp|cn|kr|br|mx|ru|za"
 _ENDINGS = (
@@ -78,9 +79,8 @@ def spell_out(text: str) -> str:
 def _say_point(match: re.Match[str]) -> str:
     """`dot` where names are joined: before a small letter, capitals, a call. A stop stays one where
     only the blank behind it is missing (`end.Next`), and so do those of abbreviations."""
-    text, start, end = match.string, match.start(), match.end()
-    before = text[max(0, start - _NEAR_CHARS) : start]
-    name, after = _NAME_BEFORE.findall(before)[0], text[end : end + _NEAR_CHARS]
+    before = left_of(match, _NEAR_CHARS)
+    name, after = _NAME_BEFORE.findall(before)[0], right_of(match, _NEAR_CHARS)
     word = _WORD.findall(after)[0]
     if f"{name}." in ABBREVIATIONS or name in TITLES or _ENDED.search(before):
         return ". " if len(word) > 1 else "."

@@ -8,6 +8,7 @@ import re
 import unicodedata
 
 from chatterbox.text.lexicon import CHARACTERS, CURRENCY_SIGNS
+from chatterbox.text.neighbours import left_of
 
 MAX_MARKS = 4
 """Combining marks kept on one letter. Devanagari and Hebrew words pile up three or four, Zalgo
@@ -116,7 +117,7 @@ def _stars(match: re.Match[str]) -> str:
     """5★ and ★★★★☆; any other stars are decoration."""
     stars = match[0].strip("\xa0 \ufe0f")
     if match.string[match.start() - 1 : match.start()].isdigit():
-        alone = re.search(r"(?<![\d.])1$", match.string[max(0, match.start() - 2) : match.start()])
+        alone = re.search(r"(?<![\d.])1$", left_of(match, 2))
         return " star" if alone else " stars"
     return f" {5 - stars.count('☆')} stars " if len(stars) == 5 else " "
 

@@ -2,6 +2,7 @@
 
 import re
 
+from chatterbox.text.neighbours import left_of
 from chatterbox.text.numbers import cardinal, digits
 
 _ALONE = r"(?<![\w./:-])(?<!\d,)"
@@ -94,7 +95,7 @@ def _say_hour(match: re.Match[str]) -> str:
 def _say_opening(match: re.Match[str]) -> str:
     """`open daily 9-5`, `a 9-5 job`: hours, not the score that `won 9-5` is."""
     first, second, text = int(match[1]), int(match[2]), match.string
-    opens = _OPENS.search(text[max(0, match.start() - 24) : match.start()])
+    opens = _OPENS.search(left_of(match, 24))
     if not (opens or _JOB.match(text, match.end())) or not second < first <= 12:
         return match[0]
     return f"{cardinal(first)} to {cardinal(second)}"

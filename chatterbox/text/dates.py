@@ -8,6 +8,7 @@ that `spell_out` knows. A bare year is the question of `years`, a time of day th
 import re
 
 from chatterbox.text.clock import time_of_day
+from chatterbox.text.neighbours import left_of, right_of
 from chatterbox.text.numbers import cardinal, ordinal, year
 
 # --- names of months and weekdays ----------------------------------------------------------------
@@ -96,7 +97,7 @@ def _say_run(match: re.Match[str]) -> str:
         named = re.findall(r"[A-Z][a-z]{2,}", written)
         if len(named) < 2:
             return written
-    final = written.endswith(".") and match.string[match.end() : match.end() + 2].strip() == ""
+    final = written.endswith(".") and right_of(match, 2).strip() == ""
     parts = _IN_RUN.findall(written)
     return "".join(map(_say_in_run, parts)) + ("." if final else "")
 
@@ -117,8 +118,8 @@ def _say_before_figure(match: re.Match[str]) -> str:
         return match[0]
     if month in _LOWER_WORDS:
         text = match.string
-        leads = _LEADS.search(text[max(0, match.start() - 8) : match.start()])
-        dated = leads or re.match(r",? \d{4}\b", text[match.end() : match.end() + 7])
+        leads = _LEADS.search(left_of(match, 8))
+        dated = leads or re.match(r",? \d{4}\b", right_of(match, 7))
         if not dated or _COUNTED.match(text, match.end()):
             return match[0]
     return f"{_full(month)} {match['day']}"
@@ -131,7 +132,7 @@ def _say_after_figure(match: re.Match[str]) -> str:
     if month in _LOWER_WORDS and day.isdigit() and not (dated or match["gap"] == " of "):
         return match[0]
     gap = " " if match["gap"] == "-" else match["gap"]
-    if re.match(r"[,;:)!?]| [\da-z(]", match.string[match.end() : match.end() + 2]):
+    if re.match(r"[,;:)!?]| [\da-z(]", right_of(match, 2)):
         stop = ""
     before_year = (match["hyphen"] or "").replace("-", " " if match["full"] else " '")
     return f"{day}{gap}{_full(month)}{stop}{before_year}"

@@ -7,6 +7,7 @@ pairs: `RTX 4090`, `flight BA2490`, `error 404`, `1428 Elm Street`.
 import re
 
 from chatterbox.text.lexicon import words
+from chatterbox.text.neighbours import right_of
 from chatterbox.text.numbers import cardinal, digits, number, paired
 
 # --- telephone numbers ---------------------------------------------------------------------------
@@ -201,7 +202,7 @@ def _say_named(match: re.Match[str]) -> str:
 
 
 def _say_name(match: re.Match[str]) -> str:
-    following = match.string[match.end() : match.end() + 1]
+    following = right_of(match)
     return _named(match[0]) + (" " if following.isalpha() and following != "s" else "")
 
 
@@ -297,10 +298,10 @@ def _say_version(match: re.Match[str]) -> str:
 def _say_series(match: re.Match[str]) -> str:
     """737-800, A320-200."""
     first = match[1].replace("A", "A ")
-    after = " " if match.string[match.end() : match.end() + 1].isalpha() else ""
+    after = " " if right_of(match).isalpha() else ""
     return f"{first[:-3]}{_named(first[-3:])} {_named(match[2])}{after}"
 
 
 def _say_model(match: re.Match[str]) -> str:
-    after = match.string[match.end() : match.end() + 1]
+    after = right_of(match)
     return f"{match[1].rstrip('-')} {_named(match[2])}{' ' if after.isalpha() else ''}"

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from chatterbox.text.lexicon import words
+from chatterbox.text.neighbours import left_of, right_of
 
 MAX_PAUSE_S = 10.0
 """Longest silence one place can ask for: SSML's own limit in the large speech services."""
@@ -97,9 +98,7 @@ def _bracketed(match: re.Match[str]) -> str:
         return pause_mark(pause_seconds(pause))
     if len(inner) > 1:
         return f" {inner} "
-    text, start, end = match.string, match.start(), match.end()
-    before, after = text[max(0, start - 1) : start], text[end : end + 1]
-    is_index = inner != "s" and before.isalnum() and not after.isalnum()
+    is_index = inner != "s" and left_of(match, 1).isalnum() and not right_of(match).isalnum()
     return f" {inner} " if is_index else inner  # `x[i]`; `[s]he` and `word[s]` are one word
 
 
@@ -197,7 +196,7 @@ def _mark(match: re.Match[str]) -> str:
     """Nothing for a citation, the figures with blanks round them for an index or a list."""
     text, start, end = match.string, match.start(), match.end()
     figures = [int(figure) for figure in _FIGURES.findall(match[0])]
-    before = text[max(0, start - 24) : start]
+    before = left_of(match, 24)
     found = _WORD_BEFORE.search(before)
     word = found[1] if found else ""
     if match[0][0] == "[" and word:  # touches a word

@@ -9,6 +9,7 @@ import unicodedata
 
 from chatterbox.text.latex import command, formula
 from chatterbox.text.lexicon import COMMANDS, STRUCTURE, unit
+from chatterbox.text.neighbours import left_of, right_of
 
 _FORMULA = re.compile(
     r"(?<!\\)\$\$(?P<display>[^$]{1,4000}+)\$\$"
@@ -150,7 +151,7 @@ def _say_measured(match: re.Match[str]) -> str:
 
 def _say_formula(match: re.Match[str]) -> str:
     inline = match["inline"]
-    before = match.string[max(0, match.start() - 40) : match.start()]
+    before = left_of(match, 40)
     if inline and _PLAIN.fullmatch(inline) and _PAID.search(before):
         return f"${inline}"
     body = inline or match["display"] or match["round"] or match["square"]
@@ -219,7 +220,7 @@ def _say_power(match: re.Match[str]) -> str:
 
 def _say_call(match: re.Match[str]) -> str:
     letter, of, big_o, order, function, value = match.groups()
-    touching = " " * match.string[match.end() : match.end() + 1].isalnum()
+    touching = " " * right_of(match).isalnum()
     if letter or big_o:
         name = (letter or big_o).replace("'", " prime")
         return f"{name} of {(of or order).replace('|', ' given ')}{touching}"

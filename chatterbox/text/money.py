@@ -2,7 +2,6 @@
 
 import re
 
-from chatterbox.text.attributive import is_attributive, names_price
 from chatterbox.text.lexicon import (
     CURRENCIES,
     CURRENCY_SIGNS,
@@ -12,6 +11,7 @@ from chatterbox.text.lexicon import (
     Currency,
     unit,
 )
+from chatterbox.text.neighbours import is_attributive, left_of, names_price, right_of
 from chatterbox.text.numbers import NUMBER, cardinal, is_one, number
 
 _CHARS = f"[{CURRENCY_SIGNS}]"
@@ -111,8 +111,8 @@ def _say(match: re.Match[str]) -> str:
         one, _, cent, _ = currency
         currency = one, one, cent, cent
     minus = "minus " if found["minus"] else ""
-    after = " " if match.string[match.end() : match.end() + 1].isalnum() else ""
-    before = " " * match.string[max(0, match.start() - 1) : match.start()].isalnum()
+    after = " " if right_of(match).isalnum() else ""
+    before = " " * left_of(match, 1).isalnum()
     return f"{before}{minus}{_amount(match, currency)}{each}{after}"
 
 

@@ -9,6 +9,8 @@ from functools import lru_cache
 
 from num2words import num2words
 
+from chatterbox.text.neighbours import left_of, right_of
+
 NUMBER = r"\d(?:\d{0,2}(?:,\d{3})++(?!\d)|\d?(?:,\d{2}(?=,))++,\d{3}(?!,?\d)|\d*+)(?:\.\d++)?+"
 """A pattern for figures as English writes them: `1,234.5`, in India `1,00,000`. No sign."""
 
@@ -152,10 +154,8 @@ def rest(text: str) -> str:
 
 def _say_any(match: re.Match[str]) -> str:
     """A plain number, with a blank where a letter touches it: mp3, 4K."""
-    text, start, end = match.string, match.start(), match.end()
-    before = " " if text[max(0, start - 1) : start].isalpha() else ""
-    after = " " if text[end : end + 1].isalpha() else ""
-    return f"{before}{number(match[0])}{after}"
+    before, after = left_of(match, 1).isalpha(), right_of(match).isalpha()
+    return f"{' ' * before}{number(match[0])}{' ' * after}"
 
 
 def _say_science(match: re.Match[str]) -> str:
@@ -165,7 +165,7 @@ def _say_science(match: re.Match[str]) -> str:
 
 def _say_power(match: re.Match[str]) -> str:
     minus, exponent = match[1], int(match[2])
-    after = " " * match.string[match.end() : match.end() + 1].isalpha()
+    after = " " * right_of(match).isalpha()
     if not minus and exponent in (2, 3):
         return f" {'squared' if exponent == 2 else 'cubed'}{after}"
     return f" to the power of {'minus ' if minus else ''}{cardinal(exponent)}{after}"
@@ -194,7 +194,7 @@ def _say_fraction(match: re.Match[str]) -> str:
 def _link(match: re.Match[str], top: int, bottom: int) -> str | None:
     """What stands between the two figures, where they are no fraction."""
     text = match.string
-    before = text[max(0, match.start() - 20) : match.start()]
+    before = left_of(match, 20)
     if _RATING.search(before):
         return " out of "
     if top > 1 and bottom in (2, 4, 8, 16) and _MUSIC.match(text, match.end()):

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Callable
 
-from chatterbox.text.attributive import is_attributive, names_part
 from chatterbox.text.lexicon import LENGTHS, STARTERS, UNITS, WORDS_FOR_EACH, listed, unit
+from chatterbox.text.neighbours import is_attributive, left_of, names_part
 from chatterbox.text.numbers import NUMBER, fraction, is_one, number
 from chatterbox.text.ranges import each, raised
 
@@ -78,7 +78,7 @@ def _is_touching(match: re.Match[str]) -> bool:
 
 
 def _before(match: re.Match[str]) -> str:
-    return match.string[max(0, match.start() - 60) : match.start()]
+    return left_of(match, 60)
 
 
 def _degrees(match: re.Match[str]) -> str | None:

@@ -7,6 +7,7 @@ between the figures of a score.
 import re
 
 from chatterbox.text.lexicon import UNITS, WORDS_FOR_EACH, unit
+from chatterbox.text.neighbours import left_of, right_of
 from chatterbox.text.numbers import NUMBER, number
 
 # --- slashes -------------------------------------------------------------------------------------
@@ -43,12 +44,8 @@ def slashes(text: str) -> str:
     return _QUOTIENT.sub(r"\1 divided by ", text) if " / " in text else text
 
 
-def _before(match: re.Match[str]) -> str:
-    return match.string[max(0, match.start() - 20) : match.start()]
-
-
 def _say_of(match: re.Match[str]) -> str:
-    before = _before(match)
+    before = left_of(match, 20)
     if _ITEM.search(before):
         return " of "
     rated = _SCORED.search(before) or _RATED.match(match.string, match.end())
@@ -56,16 +53,14 @@ def _say_of(match: re.Match[str]) -> str:
 
 
 def _say_per_word(match: re.Match[str]) -> str:
-    counted = _COUNTED.search(_before(match))
+    counted = _COUNTED.search(left_of(match, 20))
     return f" per {each(match[1], None)}" if counted else match[0]
 
 
 def _say_per_unit(match: re.Match[str]) -> str:
     """A unit without a figure: `speed in km/h`."""
     per, power = match[2].rstrip("^23"), match[2][-1] if match[2][-1].isdigit() else None
-    if match.string[max(0, match.start() - 1) : match.start()] == " " and (
-        match.string[max(0, match.start() - 2) : match.start() - 1].isdigit()
-    ):
+    if re.fullmatch(r"[0-9] ", left_of(match, 2)):
         return match[0]
     return f"{UNITS[match[1]][1]} per {each(per, power)}{' kelvin' if match[3] else ''}"
 
@@ -141,8 +136,7 @@ def _say_range(match: re.Match[str]) -> str:
         return f"{number(first)} to {number(second)}"
     if sign == "-" or sign == "–":
         return f"{number(first)} {number(second)}"
-    text = match.string
-    around = text[max(0, match.start() - 40) : match.start()], text[match.end() :][:40]
+    around = left_of(match, 40), right_of(match, 40)
     if size == after or any(map(_SPORT.search, around)):
         return f"{number(first)} to {number(second)}"
     if sign != " - " or (len(first) == 4 and len(second) < 3):
@@ -153,13 +147,13 @@ def _say_range(match: re.Match[str]) -> str:
 def _in_sum(match: re.Match[str], *, spaced: bool) -> bool:
     """Whether the hyphen stands in a calculation."""
     text = match.string
-    before = text[max(0, match.start() - 12) : match.start()]
+    before = left_of(match, 12)
     if _REST_OF_SUM.match(text, match.end()):
         return True
     start = _START_OF_SUM.search(before)
     if start is None:
         return False
-    asked = text[match.end() : match.end() + 1] in ("?", "", ".") or spaced
+    asked = right_of(match) in ("?", "", ".") or spaced
     return start[0].strip() in ("=", "+", "*", "×", "÷") or (start[0].strip() != "(" and asked)
 
 

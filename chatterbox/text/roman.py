@@ -8,6 +8,7 @@ import re
 from itertools import pairwise
 
 from chatterbox.text.lexicon import BEFORE_FIGURE, STARTERS, listed, words
+from chatterbox.text.neighbours import left_of, right_of
 from chatterbox.text.numbers import cardinal, ordinal, year
 
 _RULERS = words("rulers")
@@ -125,8 +126,8 @@ def _say_run(match: re.Match[str]) -> str:
     """Acts I and II, Phase III/IV; without such a word only upwards and with two letters."""
     values = [_value(part) for part in _RUN_PART.findall(match[0]) if part.isalpha()]
     upwards = all(a < b for a, b in pairwise(values))
-    before = _PLURAL_WORD.search(match.string[max(0, match.start() - 12) : match.start()])
-    ruler = _NAME_BEFORE.search(match.string[max(0, match.start() - 16) : match.start()])
+    before = _PLURAL_WORD.search(left_of(match, 12))
+    ruler = _NAME_BEFORE.search(left_of(match, 16))
     if upwards and ruler and ruler[1] in _RULERS:
         return "the " + re.sub("[IVXL]+", lambda m: ordinal(_value(m[0])), match[0])
     numbered = before and (before[2] or before[1].lower() in _WORDS | {"clas"})
@@ -165,7 +166,7 @@ def _say_numbered(match: re.Match[str]) -> str:
         return match[0]
     if not tail:
         return f"{word} {cardinal(_value(numeral))}"
-    following = match.string[match.end() : match.end() + 2]
+    following = right_of(match, 2)
     if following[0].isdigit():
         return f"{word} {_value(numeral)}."
     alone = following[0].isupper() and not following[1:].isalnum()
@@ -183,11 +184,11 @@ def _is_pronoun(word: str, match: re.Match[str]) -> bool:
     ):
         return False
     if after == "was" and word[0].isupper():
-        return bool(_DETERMINER.search(match.string[max(0, match.start() - 6) : match.start()]))
+        return bool(_DETERMINER.search(left_of(match, 6)))
     if after in _PRONOUN_VERBS or after.endswith(("n't", "ly")):
         return True
     if word[0].isupper():
-        before = match.string[max(0, match.start() - 6) : match.start()]
+        before = left_of(match, 6)
         return bool(_DETERMINER.search(before)) and after.endswith("ed")
     return not (word in _CLASSES and _SINGULAR.match(after))
 

@@ -7,8 +7,8 @@
 import re
 import unicodedata
 
-from chatterbox.text.attributive import has_noun
 from chatterbox.text.lexicon import CURRENCIES, CURRENCY_SIGNS, GREEK, unit
+from chatterbox.text.neighbours import has_noun, left_of, right_of
 
 # --- feet and inches, longitudes, groups of figures ----------------------------------------------
 _COORDINATE = re.compile(
@@ -109,7 +109,7 @@ class _Quotes:
 def _grouped(match: re.Match[str]) -> str:
     """Groups of three with a blank between are one figure where they end in zeros, where there
     are three of them, or before a unit; after `code`, `call` and the like they are digits."""
-    before = match.string[max(0, match.start() - 16) : match.start()]
+    before = left_of(match, 16)
     if _CODE.search(before) and not match[0].endswith(" 000"):
         return match[0]
     sure = (
@@ -200,9 +200,8 @@ def without_quotes(text: str) -> str:
 
 
 def _say_greek(match: re.Match[str]) -> str:
-    text, start, end = match.string, match.start(), match.end()
-    before = " " * text[max(0, start - 1) : start].isalnum()
-    return f"{before}{GREEK[match[0]]}{' ' * text[end : end + 1].isalnum()}"
+    before = " " * left_of(match, 1).isalnum()
+    return f"{before}{GREEK[match[0]]}{' ' * right_of(match).isalnum()}"
 
 
 def spell_out(text: str) -> str:
@@ -256,16 +255,14 @@ def _is_short(word: str) -> bool:
 
 def _around(match: re.Match[str]) -> tuple[str, str, str]:
     """The words before and behind a sign ("": none), and what else stands near in its clause."""
-    text, start, end = match.string, match.start(), match.end()
-    before = _CLAUSE_END.split(text[max(0, start - _NEAR_CHARS) : start])[-1]
-    after = _CLAUSE_END.split(text[end : end + _NEAR_CHARS], maxsplit=1)[0]
+    before = _CLAUSE_END.split(left_of(match, _NEAR_CHARS))[-1]
+    after = _CLAUSE_END.split(right_of(match, _NEAR_CHARS), maxsplit=1)[0]
     left, right = _WORD_BEFORE.search(before), _WORD_AFTER.match(after)
     return left[1] if left else "", right[1] if right else "", f"{before}\n{after}"
 
 
 def _say_arrow(match: re.Match[str]) -> str:
-    text, start, end = match.string, match.start(), match.end()
-    if text[max(0, start - 1) : start] in ("", *"\n.,;:!?") or text[end : end + 1] in ("", "\n"):
+    if left_of(match, 1) in ("", *"\n.,;:!?") or right_of(match) in ("", "\n"):
         return " "
     if match[1] or "↔" in match[0]:
         return " to and from "

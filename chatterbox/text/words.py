@@ -20,6 +20,7 @@ from chatterbox.text.lexicon import (
     any_of,
     listed,
 )
+from chatterbox.text.neighbours import left_of, right_of
 from chatterbox.text.numbers import cardinal
 
 _TITLE_OR_STREET = re.compile(
@@ -105,7 +106,7 @@ def _stop(match: re.Match[str]) -> str:
 
 
 def _at_end(match: re.Match[str]) -> bool:
-    return match.string[match.end() : match.end() + 1] in ("", "\n")
+    return right_of(match) in ("", "\n")
 
 
 def _say_before_figure(match: re.Match[str]) -> str:
@@ -139,7 +140,7 @@ def _say_half_day(match: re.Match[str]) -> str:
 def _say_standard(match: re.Match[str]) -> str:
     """H.264 → H 2 64, X.25 → X 25, M.2 → M dot 2."""
     letter, hundreds, tens, small = match.groups()
-    if _DIVISION.search(match.string[max(0, match.start() - 12) : match.start()]):
+    if _DIVISION.search(left_of(match, 12)):
         return match[0]  # Article V.2
     if hundreds:
         return f"{letter} {hundreds} {'oh ' if tens[0] == '0' else ''}{int(tens)}"
@@ -154,7 +155,7 @@ def _say_plan(match: re.Match[str]) -> str:
 
 def _say_title_or_street(match: re.Match[str]) -> str:
     word, stop, following = match.group("word", "stop", "next")
-    name = _NAME_BEFORE.search(match.string[max(0, match.start() - 32) : match.start()])
+    name = _NAME_BEFORE.search(left_of(match, 32))
     previous = name[1] if name else ""
     named = previous != "" and previous not in STARTERS and previous not in _SAID_TITLES
     name_follows = following is not None and following[0].isupper()
@@ -182,7 +183,7 @@ def _say_abbreviation(match: re.Match[str]) -> str:
 
 def _gap(match: re.Match[str]) -> str:
     """A blank where the next word touches: `w/Bob`."""
-    return " " if match.string[match.end() : match.end() + 1].isalnum() else ""
+    return " " if right_of(match).isalnum() else ""
 
 
 # --- streets: `708 N Main St, Apt 4`, `E 5th Ave` ------------------------------------------------
@@ -224,7 +225,7 @@ def streets(text: str) -> str:
 
 
 def _word_before(match: re.Match[str]) -> str:
-    found = _LAST_WORD.search(match.string[max(0, match.start() - 24) : match.start()])
+    found = _LAST_WORD.search(left_of(match, 24))
     return found[1] if found else ""
 
 
@@ -250,7 +251,7 @@ def _street_stop(match: re.Match[str]) -> str:
     if not match["stop"]:
         return ""
     following = _NEXT.match(match.string, match.end())
-    ends = match.string[match.end() : match.end() + 1] in ("", "\n")
+    ends = right_of(match) in ("", "\n")
     return "." if ends or (following and following[1] in STARTERS) else ""
 
 
@@ -262,7 +263,7 @@ def _say_before(match: re.Match[str]) -> str:
 
 
 def _say_behind(match: re.Match[str]) -> str:
-    if not _NAME.search(match.string[max(0, match.start() - 12) : match.start()]):
+    if not _NAME.search(left_of(match, 12)):
         return match[0]
     return f" {DIRECTIONS[match['way']]}{_street_stop(match)}"
 

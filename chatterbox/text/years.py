@@ -5,6 +5,7 @@ A bare figure from 1100 to 2099 is a year unless its neighbours count with it (`
 
 import re
 
+from chatterbox.text.neighbours import left_of, right_of
 from chatterbox.text.numbers import NUMBER, cardinal, decade, number, paired, plural, year
 
 # --- decades, plurals, possessives ---------------------------------------------------------------
@@ -142,7 +143,7 @@ def _plural(figures: str) -> str:
 def _say_run(match: re.Match[str]) -> str:
     """1920s-30s, 70s and 80s; not 60s/30s, which are seconds."""
     values = [int(value) for value in re.findall(r"\d+", match[0])]
-    before = match.string[max(0, match.start() - 10) : match.start()]
+    before = left_of(match, 10)
     if values[0] < 100 and (values != sorted(values) or _SPAN.search(before)):
         return match[0]
     return _IN_RUN.sub(lambda m: _plural(m[1]) if m[1] else {"/": " "}.get(m[0], " to "), match[0])
@@ -151,8 +152,8 @@ def _say_run(match: re.Match[str]) -> str:
 def _say_possessive(match: re.Match[str]) -> str:
     """2023's best film, GPT-3's; 90's kids; a pair of 5's."""
     figures, text = match[1], match.string
-    blank = " " if text[max(0, match.start() - 1) : match.start()].isalpha() else ""
-    before = text[max(0, match.start() - 12) : match.start()]
+    blank = " " if left_of(match, 1).isalpha() else ""
+    before = left_of(match, 12)
     named = re.search(r"[A-Z]\w*[ -]$", before) and not re.search(r"\b(?:The|A|In|My)[ -]$", before)
     if re.fullmatch("[2-9]0|1[1-9]?[1-9]0", figures) and not named:
         return blank + _plural(figures)
@@ -163,15 +164,14 @@ def _say_possessive(match: re.Match[str]) -> str:
 
 def _say_style(match: re.Match[str]) -> str:
     """60s rock; not `took 30s`."""
-    before = match.string[max(0, match.start() - 10) : match.start()]
+    before = left_of(match, 10)
     styled = _OF_DECADE.match(match.string, match.end()) or not _SPAN.search(before)
     return _plural(match[1]) if styled else match[0]
 
 
 def _say_plural(match: re.Match[str]) -> str:
     """count by 2s, 1s and 0s, two 747s; any other figure with s counts seconds."""
-    figures, text = match[1], match.string
-    before, after = text[max(0, match.start() - 14) : match.start()], text[match.end() :][:24]
+    figures, before, after = match[1], left_of(match, 14), right_of(match, 24)
     counting = _COUNTING.search(before) and re.match(_OF_TIME, after)
     paired_up = re.match(r"(?: and| or) \d{1,3}s\b", after) or re.search(
         r"\b\d{1,3}s(?: and| or) $", before
@@ -213,9 +213,7 @@ def _say_short_range(match: re.Match[str]) -> str:
 def _say_year(match: re.Match[str]) -> str:
     """A bare figure from 1100 to 2099 is a year unless it is counted; an earlier one only where
     its neighbours say so."""
-    value, text = int(match[1]), match.string
-    before = text[max(0, match.start() - 30) : match.start()]
-    after = text[match.end() : match.end() + 40]
+    value, before, after = int(match[1]), left_of(match, 30), right_of(match, 40)
     sure = _SURE_YEAR.search(before) or _OF_EVENT.search(before)
     if sure or (before.lower().endswith("the ") and value >= 1900):
         return year(value)

@@ -3,7 +3,7 @@
 import pytest
 
 from chatterbox.families.turbo.spec import clean_up
-from chatterbox.text.split import finish
+from chatterbox.text.segment import finish
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from text.examples import TAGS, normalise, prepare, written
 
 from chatterbox.errors import EmptyText, InvalidText
-from chatterbox.text import SegmentLimits, rules
+from chatterbox.text import SegmentLimits, normalisation
 
 LIMITS = SegmentLimits()
 
@@ -73,7 +73,7 @@ def check(texts: list[str], seen: list[tuple]) -> None:
 def faults(monkeypatch) -> list[tuple]:
     """The rules that failed."""
     seen: list[tuple] = []
-    monkeypatch.setattr(rules, "report", lambda *fault: seen.append(fault))
+    monkeypatch.setattr(normalisation, "report", lambda *fault: seen.append(fault))
     return seen
 
 

@@ -7,7 +7,7 @@ import pytest
 from text.examples import normalise, prepare
 
 from chatterbox.errors import TextTooLong
-from chatterbox.text import SegmentLimits, dates, normalisation, roman, rules
+from chatterbox.text import SegmentLimits, dates, normalisation, roman
 from chatterbox.text import segment as segments
 
 TEXT = "Henry VIII paid $5.\nMr. Marsh took Chapter IV on May 5.\nIt is 10 km & more."
@@ -81,8 +81,8 @@ def test_a_text_that_takes_too_long_is_refused(monkeypatch):
         return text
 
     monkeypatch.setattr(normalisation, "_WORDS", (slow,))
-    monkeypatch.setattr(rules, "LEAST_TEXT_S", 0.1)
-    monkeypatch.setattr(rules, "CHAR_S", 0.0)
+    monkeypatch.setattr(normalisation, "LEAST_TEXT_S", 0.1)
+    monkeypatch.setattr(normalisation, "CHAR_S", 0.0)
     assert prepare("A short text.", SegmentLimits())
     with pytest.raises(TextTooLong) as caught:
         prepare("A long text of many words. " * 3000, SegmentLimits())
@@ -105,8 +105,8 @@ def test_no_rule_sees_more_than_a_block(text):
         seen.append(block)
         return block
 
-    rules.by_blocks(look, text)
-    assert all(len(block) <= rules.BLOCK_CHARS for block in seen)
+    normalisation.by_blocks(look, text)
+    assert all(len(block) <= normalisation.BLOCK_CHARS for block in seen)
     assert "".join("".join(seen).split()) == "".join(text.split())
     assert all(block.count("[") == block.count("]") for block in seen)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from text.examples import TAGS, clean_up, normalise
 
 from chatterbox.text import SegmentLimits
-from chatterbox.text.split import split
+from chatterbox.text.segment import split
 
 LIMITS = SegmentLimits()
 WORD = re.compile(r"(?:\[clear throat\]|[^\s—])+")

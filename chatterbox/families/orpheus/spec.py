@@ -9,7 +9,7 @@ import re
 from chatterbox.families.base import Family, TokenSpec
 from chatterbox.families.sampling import min_p, repetition_penalty, temperature, top_k_top_p
 from chatterbox.runtime.decoder.snac import CODES, PLACES, SNAC
-from chatterbox.text.split import SegmentLimits
+from chatterbox.text.segment import SegmentLimits
 
 STOPS = {r"[\u3040-\u30ff\u4e00-\u9fff]": "。", r"[\u0900-\u097f]": "।"}
 """By script: full stops other than a point."""

@@ -1,5 +1,5 @@
-"""Whether a sum or a measure stands before its noun, as in `a $20 bill` or `the 50mm lens`: it is
-then read in the singular."""
+"""What stands around a match, and whether that is a noun: a sum or a measure before its noun, as in
+`a $20 bill` or `the 50mm lens`, is read in the singular."""
 
 import re
 
@@ -32,6 +32,16 @@ _JOINED = re.compile(r"-(?:long|wide|tall|high|deep|thick|old|heavy)\b")
 _SURE_NOUN = re.compile(
     r" (?:bill|note|coin|banknote|ticket|gift card|fee|fine|bonus)s?\b|-(?:an?|per)-"
 )
+
+
+def left_of(match: re.Match[str], chars: int) -> str:
+    """At most so many characters before it."""
+    return match.string[max(0, match.start() - chars) : match.start()]
+
+
+def right_of(match: re.Match[str], chars: int = 1) -> str:
+    """At most so many characters behind it."""
+    return match.string[match.end() : match.end() + chars]
 
 
 def is_attributive(text: str, start: int, end: int) -> bool:
