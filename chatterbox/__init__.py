@@ -1,3 +1,3 @@
 """Chatterbox Server: text and a few seconds of a voice in, that voice speaking out."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+from chatterbox import __version__
+from chatterbox.config.sources import RENAMED
 from chatterbox.families.orpheus.spec import ORPHEUS
 from chatterbox.families.turbo.spec import TURBO
 
@@ -56,3 +58,17 @@ def test_the_tags_are_those_of_the_models():
     rows = [row for row in turbo.split("## Pauses")[0].splitlines() if row.startswith("|")]
     assert set(re.findall(r"`\[([a-z ]+)\]`", "\n".join(rows))) == TURBO.tags
     assert set(re.findall(r"`<([a-z]+)>`", orpheus)) == ORPHEUS.tags
+
+
+def test_the_changelog_begins_with_the_version():
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    first, *older = changes.split("\n## ")[1:]
+    assert re.match(rf"{re.escape(__version__)} \(\d{{4}}-\d\d-\d\d\)\n", first)
+    headings = re.findall("^### (.+)$", first, re.MULTILINE)
+    assert headings == ["Breaking", "How to upgrade", "Added", "Changed"]
+    assert older[-1].startswith("0.1.0")
+
+
+def test_every_renamed_setting_is_on_the_upgrade_page():
+    page = BY_NAME["upgrade"].read_text(encoding="utf-8")
+    assert dict(re.findall(r"^\| `(\w+)` \| `(\w+)` \|$", page, re.MULTILINE)) == RENAMED
