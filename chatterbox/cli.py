@@ -119,14 +119,17 @@ def _served(flags: argparse.Namespace) -> int:
 
     from chatterbox.console import exposure_notice, ready_message
     from chatterbox.dialects.registry import DIALECTS
-    from chatterbox.engine.engine import TTSEngine
+    from chatterbox.server.model import configs_of
+    from chatterbox.server.model_pool import ModelPool
     from chatterbox.server.run import serve
 
     for line in exposure_notice(server_config):
         print(line, file=sys.stderr, flush=True)
-    engine = TTSEngine(tts_config)
+    models = ModelPool(configs_of(tts_config, server_config.models), server_config)
 
     def announce(address: str) -> None:
+        engine = models.default.engine
+        assert engine is not None, "it is loaded"
         for note in engine.info.notes:
             logging.debug("%s", note)
         keyed = bool(server_config.api_keys.get_secret_value())
@@ -141,7 +144,7 @@ def _served(flags: argparse.Namespace) -> int:
         )
         _print(said)
 
-    code = serve(engine, server_config, DIALECTS, sock, announce)
+    code = serve(models, server_config, DIALECTS, sock, announce)
     if code > SIGNALLED:
         _print("Stopped.")
     return code

@@ -118,6 +118,10 @@ AudioTooLong = _error("audio_too_long", 422, "The recording is longer than is re
 AudioSilent = _error("audio_silent", 422, "The recording has no audible sound.")
 AudioNotFinite = _error("audio_not_finite", 422, "The recording has NaN or infinite samples.")
 
+# Models
+ModelNotFound = _error("model_not_found", 404, "No model of this server has this name.")
+ModelUnavailable = _error("model_unavailable", 503, "The model could not be loaded.")
+
 # Routes and keys
 RouteNotFound = _error("not_found", 404, "No such route.")
 MethodNotAllowed = _error("method_not_allowed", 405, "The route exists, the method does not.")
@@ -125,6 +129,7 @@ InvalidApiKey = _error("invalid_api_key", 401, "The key is missing or wrong.")
 TooManyAttempts = _error("too_many_attempts", 429, "Too many wrong keys came from this address.")
 KeyLimit = _error("key_limit", 429, "This key has as much in work as one key may have.")
 HostForbidden = _error("host_forbidden", 421, "The request names a host that this server is not.")
+OperatorOnly = _error("operator_only", 403, "The key is none of `operator_keys`.")
 OriginForbidden = _error(
     "origin_forbidden",
     403,

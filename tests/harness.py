@@ -108,7 +108,7 @@ class FakeVoices:
         info = self.info(alias)
         return self._change(info, aliases=tuple(a for a in info.aliases if a != alias))
 
-    def check_default(self) -> None:
+    def check_default(self, *, own_instead: bool = False) -> None:
         """It is there."""
 
     @staticmethod

@@ -26,6 +26,21 @@ class ServerConfig(Settings):
     """Address to listen on"""
     port: int = Field(8000, ge=0, le=65535)
     """Port to listen on; 0: any free one"""
+    models: str = ""
+    """Several models in one server: names as in `model`, with commas between; the first, or `model`
+    where it is set too, is the default; none: `model` alone"""
+    load_models: Literal["start", "first_use"] = "start"
+    """When models other than the default are loaded: start: before the server is ready, as many as
+    fit; first_use: with the first request, which waits"""
+    max_loaded_models: int = Field(0, ge=0, le=64)
+    """Models in memory at once; the one used least recently makes room; more takes memory and makes
+    fewer requests wait; 0: as many as memory holds"""
+    models_memory_mb: int = Field(0, ge=0, le=10_000_000)
+    """Memory of all loaded models, as measured when they are loaded; more keeps more of them; 0: no
+    bound but what the card or the machine has free"""
+    idle_unload_minutes: float = Field(0, ge=0, le=100_000)
+    """Unload a model that nobody has used for so long; more keeps it longer, and makes fewer
+    requests wait; 0: never"""
     max_text_length: int = Field(5000, ge=1, le=1_000_000)
     """Characters of one request; more keeps a place busy for longer"""
     max_voice_file_size: int = Field(50 * 1024 * 1024, ge=1024, le=2**31)
@@ -47,6 +62,9 @@ class ServerConfig(Settings):
     first; more stops later"""
     api_keys: SecretStr = SecretStr("")
     """Keys, with commas between; none: anyone may call"""
+    operator_keys: SecretStr = SecretStr("")
+    """Further keys, with commas between, which alone may load and unload models; none: all keys
+    may"""
     max_requests_per_key: int | None = Field(None, ge=1, le=65536)
     """Concurrent requests of one key; more leaves less for the others; none: no limit with one key,
     three quarters of the places with several"""
@@ -87,7 +105,7 @@ class ServerConfig(Settings):
         except ValueError:
             return self.host.lower() == "localhost"
 
-    @field_validator("api_keys")
+    @field_validator("api_keys", "operator_keys")
     @classmethod
     def _plain(cls, value: SecretStr) -> SecretStr:
         for key in key_list(value):

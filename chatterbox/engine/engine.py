@@ -3,12 +3,12 @@
 Puts together model, voices, the two loops with their threads, and a pool.
 """
 
-import asyncio
 import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from types import MappingProxyType
 from typing import Literal
 
@@ -26,15 +26,13 @@ from chatterbox.engine.text_reader import TextReader
 from chatterbox.engine.threads import Heartbeat, WorkerThread
 from chatterbox.engine.vocoding_loop import VocodingLoop
 from chatterbox.engine.voice_work import VoicePreparation, WatchedEncoder
-from chatterbox.engine.warmup import drain, warmup_request
+from chatterbox.engine.warmup import rehearse, report_failure
 from chatterbox.engine.windows import WindowSettings
 from chatterbox.errors import (
     ChatterboxError,
     Draining,
     EngineDead,
-    GenerationFailed,
     InvalidValue,
-    ModelError,
     NotReady,
 )
 from chatterbox.families.base import Family, Voice
@@ -55,26 +53,39 @@ DATA_ENTRIES = frozenset(
 )
 """What there may be in a data directory of our own."""
 
-State = Literal["loading", "ready", "dead", "closed"]
+State = Literal["loading", "ready", "dead", "closed", "unloaded"]
 
 
 class TTSEngine:
     """One loaded model, its voices, an engine thread, a decode thread, a pool for voices."""
 
-    def __init__(self, config: TTSConfig, *, on_death: Callable[[], None] | None = None) -> None:
+    cloning: str | None
+    """Whether a recording's words are "unused", "optional" or "required"; None: the model learns no
+    voice from a recording."""
+
+    def __init__(
+        self,
+        config: TTSConfig,
+        *,
+        admission: Admission | None = None,
+        since: EngineStats | None = None,
+    ) -> None:
         """Cheap; `load` does the work. Raises ModelError or ConfigError where a GPU is asked
-        for that cannot be used. `on_death` is called, from whichever thread noticed,
-        after a fault has ended the engine and every open request has been told."""
+        for that cannot be used. `admission`: shared with other engines. `since`: what was counted
+        before."""
         self.config = config = fitted(config)
         self.voice_store = open_store(config.voices, config.data_dir)
         self.state: State = "loading"
         self.fault: str | None = None
         self.loading = Loading()
-        self.admission = Admission(config.max_concurrent_requests, config.max_queued_requests)
+        places = config.max_concurrent_requests, config.max_queued_requests
+        self.admission = admission or Admission(*places)
         self.pool = PriorityPool(config.voice_workers, "pool")
-        self.on_death = on_death
+        self.on_death: Callable[[], None] | None = None
+        """Called, from whichever thread noticed, after a fault has ended the engine and every open
+        request has been told."""
         self._model_sampling: Mapping[str, float] = {}
-        self._counters = Counters()
+        self._counters = Counters(since)
         self._closing = False
         self._preparation: VoicePreparation | None = None
 
@@ -84,7 +95,7 @@ class TTSEngine:
         it is closed once it has loaded."""
         owners = WorkerThread("engine"), WorkerThread("decoder")
         try:
-            with heard_by(self._note):
+            with heard_by(partial(setattr, self, "loading")):
                 self._open(model, owners)
         except BaseException:
             for owner in owners:
@@ -103,10 +114,10 @@ class TTSEngine:
         self.model = model or load_model(
             self.config, log.warning, with_model=ours.call, with_decoder=decoders.call
         )
-        family = self.model.family
+        family, cloned = self.model.family, self.model.cloned
+        self.cloning = cloned.rules.transcript if cloned else None
         self._reader = TextReader(family, self.config)
         self._model_sampling = {**family.sampling, **self.model.sampling}
-        cloned = self.model.cloned
         self._encoder = None if cloned is None else WatchedEncoder(cloned, self._lost)
         self._voices = VoiceLibrary(
             self.voice_store,
@@ -120,7 +131,7 @@ class TTSEngine:
             max_voices=self.config.max_voices,
         )
         self._voices.start(stored)
-        cpu = CpuLock(shared=self.model.info.device == "cpu")
+        cpu = CpuLock(shared=self.info.device == "cpu")
         fairness = FairScheduler(shared=cpu.shared)
         self.vocoding = VocodingLoop(
             self.model.decoder,
@@ -149,30 +160,14 @@ class TTSEngine:
         """Speak to nobody, blocking, so that the first listener need not wait for cold memory. What
         one voice's fault may be fails again where somebody hears of it; raises ModelError where a
         voice that came with the program cannot be spoken with."""
-        self._note(Loading("warming"))
+        self.loading = Loading("warming")
         try:
             voice = self._voices.get(None)
             self.warm(voice)
-            request = warmup_request(voice, self.sampling(), self.max_tokens)
-            asyncio.run(drain(self.speak(request)))
-        except Exception as fault:  # one voice's fault must not keep all others from theirs
+            rehearse(self.speak, voice, self.sampling(), self.max_tokens)
+        except Exception as fault:  # noqa: BLE001 - one voice's must not keep others from theirs
             if self.state == "ready":  # else it was cut off
-                self._blame_model(fault)
-                known = isinstance(fault, (ChatterboxError, TimeoutError))
-                told = str(fault) or type(fault).__name__
-                log.warning("the rehearsal failed: %s", told, exc_info=not known)
-
-    def _note(self, moment: Loading) -> None:
-        self.loading = moment
-
-    def _blame_model(self, fault: Exception) -> None:
-        """Raise ModelError where the fault can be nobody else's."""
-        try:
-            built_in = self._voices.info(self._voices.default_voice).built_in
-        except ChatterboxError:
-            return
-        if built_in and isinstance(fault, GenerationFailed):
-            raise ModelError(f"the model cannot speak: {fault.message}") from None
+                report_failure(fault, self._voices)
 
     def prepare_voices(self) -> None:
         """Prepare all voices in the background; see VoicePreparation."""
@@ -181,7 +176,6 @@ class TTSEngine:
     def close(self, timeout_s: float = 5.0) -> None:
         """Stop: open requests get an error, threads end. Safe to call in any state, twice."""
         self._closing = True  # before the state is looked at, which `load` does the other way round
-        self.admission.close()
         self.pool.shutdown(wait=False, cancel_futures=True)
         if self._preparation is not None:
             self._preparation.stop()
@@ -198,6 +192,17 @@ class TTSEngine:
         self.pool.join(max(0.0, until - time.monotonic()))
         if self._preparation is not None:
             self._preparation.join(max(0.0, until - time.monotonic()))
+
+    def unload(self) -> None:
+        """Close, and let go of all that takes memory. What the model is, and the list of voices,
+        stay known. Not while requests are open."""
+        self.close()
+        if self.state == "closed":
+            self._voices.unload()
+            self.model = self.model.emptied()
+            del self.generation, self.vocoding, self._owners, self._reader
+            self._encoder = self._preparation = None
+            self.state = "unloaded"
 
     @property
     def heartbeats(self) -> list[Heartbeat]:
@@ -254,13 +259,6 @@ class TTSEngine:
         if self.state == "loading":
             raise _still_loading()
         return self.model.family
-
-    @property
-    def cloning(self) -> str | None:
-        """Whether a recording's words are "unused", "optional" or "required"; None: the model
-        learns no voice from a recording."""
-        cloned = self.model.cloned
-        return cloned.rules.transcript if cloned else None
 
     @property
     def max_tokens(self) -> int:

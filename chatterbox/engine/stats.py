@@ -1,6 +1,7 @@
 """Counters of the engine's work: written by the threads that do it, read by anyone."""
 
 import dataclasses
+from collections.abc import Iterable
 
 
 @dataclasses.dataclass(slots=True)
@@ -30,8 +31,9 @@ class EngineStats:
 class Counters:
     """Each thread that counts has `EngineStats` of its own, which it adds to without a lock."""
 
-    def __init__(self) -> None:
-        self._parts: list[EngineStats] = []
+    def __init__(self, since: EngineStats | None = None) -> None:
+        """`since`: what was counted before."""
+        self._parts = [since] if since else []
 
     def part(self) -> EngineStats:
         """For one thread."""
@@ -41,5 +43,10 @@ class Counters:
 
     def snapshot(self) -> EngineStats:
         """The sums over all threads."""
-        names = [field.name for field in dataclasses.fields(EngineStats)]
-        return EngineStats(*(sum(getattr(part, name) for part in self._parts) for name in names))
+        return total(self._parts)
+
+
+def total(parts: Iterable[EngineStats]) -> EngineStats:
+    """The sums."""
+    columns = zip(*map(dataclasses.astuple, (EngineStats(), *parts)), strict=True)
+    return EngineStats(*map(sum, columns))

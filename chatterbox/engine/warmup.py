@@ -4,12 +4,15 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.speech_stream import SpeechRequest, SpeechStream
+from chatterbox.errors import ChatterboxError, GenerationFailed, ModelError
 from chatterbox.families.base import Voice
 from chatterbox.runtime.ort_errors import is_out_of_memory, is_request_error
+from chatterbox.voices.library import VoiceLibrary
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -57,15 +60,28 @@ class VoiceWarmup(Generic[T]):
         return True
 
 
-def warmup_request(voice: Voice, sampling: Sampling, max_tokens: int) -> SpeechRequest:
-    """A short sentence in `voice`, of `max_tokens` at most."""
-    tokens = min(WARMUP_TOKENS, max_tokens)
-    return SpeechRequest(WARMUP_TEXT, voice, sampling, seed=0, max_new_tokens=tokens)
+def rehearse(
+    speak: Callable[[SpeechRequest], SpeechStream], voice: Voice, sampling: Sampling, most: int
+) -> None:
+    """Speak a short sentence to nobody, of `most` tokens. Raises TimeoutError, and what the stream
+    does."""
+    tokens = min(WARMUP_TOKENS, most)
+    request = SpeechRequest(WARMUP_TEXT, voice, sampling, seed=0, max_new_tokens=tokens)
+    asyncio.run(_drain(speak(request)))
 
 
-async def drain(stream: SpeechStream) -> None:
-    """Speak all of it to nobody. Raises TimeoutError after `WARMUP_TIMEOUT_S`, and what the stream
-    raises."""
+def report_failure(fault: Exception, voices: VoiceLibrary) -> None:
+    """Log why a rehearsal failed. Raises ModelError where the fault can be nobody else's."""
+    if isinstance(fault, GenerationFailed):
+        with suppress(ChatterboxError):
+            if voices.info(voices.default_voice).built_in:
+                raise ModelError(f"the model cannot speak: {fault.message}") from None
+    known = isinstance(fault, ChatterboxError | TimeoutError)
+    told = str(fault) or type(fault).__name__
+    log.warning("the rehearsal failed: %s", told, exc_info=None if known else fault)
+
+
+async def _drain(stream: SpeechStream) -> None:
     async with asyncio.timeout(WARMUP_TIMEOUT_S), stream:
         async for _ in stream:
             pass

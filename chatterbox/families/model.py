@@ -6,8 +6,8 @@ A family has a `load(request: LoadRequest) -> LoadedModel` and a
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -121,3 +121,8 @@ class LoadedModel:
     fixed: FixedVoices | None = None
     sampling: Mapping[str, float] = field(default_factory=dict)  # of its generation_config.json
     loudest_rms: float | None = None  # what is louder is no speech of it, and turned down
+
+    def emptied(self) -> "LoadedModel":
+        """What is known of it, without all that computes."""
+        gone: Any = None
+        return replace(self, prompts=gone, language_model=gone, decoder=gone, cloned=gone)

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Literal
 
 from chatterbox.config import ServerConfig, key_list
+from chatterbox.engine.admission import Admission
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.errors import (
     ChatterboxError,
@@ -24,6 +25,7 @@ from chatterbox.errors import (
     StorageFull,
 )
 from chatterbox.server.auth import current_key
+from chatterbox.server.model_pool import ModelPool
 from chatterbox.server.origin_guard import refuse_foreign_page
 
 Phase = Literal["loading", "ready", "draining", "dead"]
@@ -51,7 +53,7 @@ _WORDS = {
 class Lifecycle:
     """One for each server. Draining begins once and never ends."""
 
-    def __init__(self, engine: TTSEngine) -> None:
+    def __init__(self, engine: TTSEngine | ModelPool) -> None:
         self._engine = engine
         self.draining = False
         self.warming_up = False
@@ -69,7 +71,11 @@ class Lifecycle:
     @property
     def ready(self) -> bool:
         """Whether new work should be sent here."""
-        return self.phase == "ready" and not self.warming_up and not self._crowded
+        return (
+            self.phase == "ready"
+            and not (self.warming_up or self._crowded)
+            and self._engine.fault is None
+        )
 
     @property
     def loading(self) -> bool:
@@ -107,6 +113,8 @@ class Lifecycle:
         self.check_open()
         if self.warming_up:
             raise NotReady("The server is warming up.", retry_after_s=LOADING_RETRY_S)
+        if self._engine.fault is not None:
+            raise NotReady("The default model cannot be loaded.", retry_after_s=LOADING_RETRY_S)
         if self._crowded:
             retry_s = self._engine.admission.retry_after_s()
             raise NotReady("The queue is nearly full.", retry_after_s=retry_s)
@@ -253,8 +261,7 @@ class AdmissionControl:
     """What may come in: whether the server takes work, what each key may have, places, room for
     bodies. One for each server."""
 
-    def __init__(self, engine: TTSEngine, config: ServerConfig, lifecycle: Lifecycle) -> None:
-        places = engine.admission
+    def __init__(self, places: Admission, config: ServerConfig, lifecycle: Lifecycle) -> None:
         self.lifecycle = lifecycle
         self.places = places
         self.quotas = KeyQuotas(limits_of(config, places.capacity), places.retry_after_s)

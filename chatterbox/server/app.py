@@ -18,6 +18,8 @@ from chatterbox.server.dialect import Dialect, Services, error_shapes
 from chatterbox.server.disconnect import WriteTimeout
 from chatterbox.server.examples import add_examples
 from chatterbox.server.metrics import Metrics
+from chatterbox.server.model_pool import ModelPool
+from chatterbox.server.model_routes import ModelChoice, model_router
 from chatterbox.server.origin_guard import OriginGuard, add_cors
 from chatterbox.server.page.page import Page
 from chatterbox.server.reference import Conversation, errors, sockets
@@ -72,14 +74,14 @@ class App(FastAPI):
 
 
 def create_app(
-    engine: TTSEngine,
+    engine: TTSEngine | ModelPool,
     config: ServerConfig,
     dialects: Sequence[Dialect],
     *,
     lifecycle: Lifecycle | None = None,
 ) -> App:
-    """The application around an engine, which may still be loading. `lifecycle` is given by whoever
-    wants to drain it."""
+    """The application around an engine or several, which may still be loading. `lifecycle` is given
+    by whoever wants to drain it."""
     app = App(
         title="Chatterbox Server",
         version=__version__,
@@ -88,30 +90,36 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    lifecycle = lifecycle or Lifecycle(engine)
-    app.metrics = metrics = Metrics(engine, lifecycle)
+    models = ModelPool.of(engine, config)
+    lifecycle = lifecycle or Lifecycle(models)
+    app.metrics = metrics = Metrics(models, lifecycle)
     app.limiter = ConnectionLimiter(config.max_connections, metrics.ended)
     add_error_handlers(app)
     # The last one added is the outermost.
-    app.add_middleware(Auth, keyring=Keyring(key_list(config.api_keys)))
+    if len(models.models) > 1:
+        app.add_middleware(ModelChoice, models=models)
+    operators = key_list(config.operator_keys)
+    keyring = Keyring([*key_list(config.api_keys), *operators])
+    app.add_middleware(Auth, keyring=keyring)
     add_cors(app, config)
     app.add_middleware(OriginGuard, config=config)
     app.add_middleware(WriteTimeout)
     app.add_middleware(RequestLog, ended=metrics.ended, shape_of=error_shapes(dialects))
-    admission = AdmissionControl(engine, config, lifecycle)
-    speech = SpeechService(engine, config, admission)
-    voices = VoiceService(engine, config, admission)
-    sockets = SocketServer(config, admission)
+    admission = AdmissionControl(models.admission, config, lifecycle)
+    speech = SpeechService(models, config, admission)
+    voices = VoiceService(models, config, admission)
+    sockets = SocketServer(models, config, admission)
     app.services = services = Services(
-        engine, config, admission, speech, voices, sockets, metrics.ended
+        models, config, admission, speech, voices, sockets, metrics.ended
     )
     app.conversations = {path: said for d in dialects for path, said in d.conversations.items()}
     page = Page()
     sniffers = [partial(d.sniff, services) for d in dialects if d.sniff]
     routers = [
-        speech_router(speech, engine, sniffers),
+        speech_router(speech, models, sniffers),
         voice_router(voices),
-        status_router(engine, lifecycle, metrics, page),
+        status_router(models, lifecycle, metrics, page),
+        model_router(models, keyring.numbers(operators)),
         page.router(),
     ]
     for dialect in dialects:

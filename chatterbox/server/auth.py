@@ -114,6 +114,10 @@ class Keyring:
     def __len__(self) -> int:
         return len(self._hashes)
 
+    def numbers(self, keys: Sequence[str]) -> frozenset[int | None]:
+        """Of these keys."""
+        return frozenset(self.find(key.encode("utf-8")) for key in keys)
+
     def find(self, offered: bytes) -> int | None:
         """The number of this key. Every key is compared, in constant time, found or not."""
         hashed = _hash(offered)

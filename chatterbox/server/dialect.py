@@ -20,6 +20,7 @@ from chatterbox.errors import VoiceNotFound
 from chatterbox.server.admission_control import AdmissionControl
 from chatterbox.server.body import Body
 from chatterbox.server.errors import ErrorShape, ShapeOf, native_shape
+from chatterbox.server.model_pool import ModelPool
 from chatterbox.server.reference import Conversation
 from chatterbox.server.request_log import Ended
 from chatterbox.server.schemas import SEED_LIMIT, SamplingFields, random_seed
@@ -36,13 +37,18 @@ AUDIO_SUFFIXES = (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".mp4", ".aa
 class Services:
     """What a dialect calls; one for each server."""
 
-    engine: TTSEngine
+    models: ModelPool
     config: ServerConfig
     admission: AdmissionControl
     speech: SpeechService
     voices: VoiceService
     sockets: SocketServer
     ended: Ended  # called with the record of each utterance, as of each request
+
+    @property
+    def engine(self) -> TTSEngine:
+        """Of the model that this call speaks with, loaded or not: what it is, not what it does."""
+        return self.models.engine
 
     def voice_id(self, name: str) -> str:
         """Resolve an id, a name, or the name of a recording's file. Raises VoiceNotFound."""

@@ -5,9 +5,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from chatterbox.engine.engine import TTSEngine
 from chatterbox.errors import ChatterboxError, StorageUnavailable, VoiceNotFound
-from chatterbox.voices.library import VoiceLibrary
+from chatterbox.server.model_pool import ModelPool
 
 T = TypeVar("T")
 SPACING_S = 0.1
@@ -20,8 +19,8 @@ class FreshVoices:
     """Looks at the store again for who finds no voice: one look for all who have come before it
     begins, so that no names that clients make up cause more traffic than SPACING_S allows."""
 
-    def __init__(self, engine: TTSEngine) -> None:
-        self._engine = engine
+    def __init__(self, models: ModelPool) -> None:
+        self._models = models
         self._next: asyncio.Task[None] | None = None
         self._one_at_a_time = asyncio.Lock()
         self._looked_at = -PAUSE_S
@@ -33,24 +32,25 @@ class FreshVoices:
         try:
             return await find()
         except VoiceNotFound:
-            library = self._engine.voices
+            library = self._models.engine.voices
             if not library.shared:
                 raise
         if self._failure and time.monotonic() < self._looked_at + PAUSE_S:
             raise StorageUnavailable(self._failure.message, retry_after_s=PAUSE_S)
         if self._next is None:
-            self._next = asyncio.create_task(self._look(library))
+            self._next = asyncio.create_task(self._look())
             self._next.add_done_callback(lambda done: done.cancelled() or done.exception())
         await asyncio.shield(self._next)
         return await find()
 
-    async def _look(self, library: VoiceLibrary) -> None:
+    async def _look(self) -> None:
         async with self._one_at_a_time:
             await asyncio.sleep(self._looked_at + SPACING_S - time.monotonic())
             self._next = None  # who comes from now on waits for another one
             self._failure = None
             try:
-                await asyncio.to_thread(library.look)
+                for library in self._models.libraries():
+                    await asyncio.to_thread(library.look)
             except StorageUnavailable as failure:
                 self._failure = failure
                 raise

@@ -9,7 +9,7 @@ import platform
 import time
 from collections import Counter as Tally
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -19,10 +19,11 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from chatterbox import __version__
-from chatterbox.engine.engine import TTSEngine
 from chatterbox.errors import Cancelled, DeadlineExceeded
 from chatterbox.runtime import cudart
 from chatterbox.server.admission_control import Lifecycle
+from chatterbox.server.model import Model
+from chatterbox.server.model_pool import ModelPool
 from chatterbox.server.request_log import OK, AccessRecord
 
 RECENT_REQUESTS = 1000
@@ -68,6 +69,13 @@ COUNTERS = {
     "stepped_rows": ("stepped_rows", "Rows over all steps; divided by steps: batch size"),
 }
 """Metric → the engine's counter, and what it is."""
+MODEL_GAUGES: tuple[tuple[str, str, Callable[[Model], float]], ...] = (
+    ("loaded", "1 while the model is in memory", lambda model: model.loaded),
+    ("active_requests", "Requests that speak with the model", lambda model: model.users),
+    ("loads", "How often the model was loaded", lambda model: model.loads),
+    ("memory_bytes", "Memory that the model took when it was loaded", lambda model: model.nbytes),
+)
+"""Of each model: metric, what it is, its value."""
 
 
 class Distribution:
@@ -102,8 +110,8 @@ class Metrics(Collector):
     """Counts every request at its end; the engine's own counters are read when asked for, so that
     nothing is counted twice. One for each server; no global registry."""
 
-    def __init__(self, engine: TTSEngine, lifecycle: Lifecycle) -> None:
-        self._engine = engine
+    def __init__(self, models: ModelPool, lifecycle: Lifecycle) -> None:
+        self._models = models
         self._lifecycle = lifecycle
         self._started = time.monotonic()
         self._outcomes: Tally[str] = Tally()  # of speech calls
@@ -142,8 +150,8 @@ class Metrics(Collector):
 
     def as_json(self) -> dict[str, Any]:
         """For people and for the benchmark."""
-        stats = self._engine.stats()
-        admission = self._engine.admission
+        stats = self._models.stats()
+        admission = self._models.admission
         segments = {name: getattr(stats, counter) for name, counter in SEGMENTS.items()}
         return {
             "uptime_s": round(time.monotonic() - self._started, 3),
@@ -177,12 +185,12 @@ class Metrics(Collector):
         return list(self._registry.collect())
 
     def collect(self) -> Iterator[Metric]:
-        """What is read of the engine and the machine."""
+        """What is read of the engines and the machine."""
         built = {"version": __version__, "python": platform.python_version()}
         yield InfoMetricFamily("chatterbox_build", "This server", value=built)
-        yield self._models()
+        yield self._loaded()
         yield from self._gpu_memory()
-        stats, admission = self._engine.stats(), self._engine.admission
+        stats, admission = self._models.stats(), self._models.admission
         for name, text, value in (
             ("ready", "1 while new work should be sent here", self._lifecycle.ready),
             ("active_requests", "Requests that hold a place", admission.active),
@@ -192,6 +200,11 @@ class Metrics(Collector):
             ("tasks", "Tasks of the event loop", _tasks()),
         ):
             yield GaugeMetricFamily(f"chatterbox_{name}", text, value=float(value))
+        for name, text, value_of in MODEL_GAUGES:
+            gauge = GaugeMetricFamily(f"chatterbox_model_{name}", text, labels=["model"])
+            for model in self._models.models:
+                gauge.add_metric([model.name], float(value_of(model)))
+            yield gauge
         segments = CounterMetricFamily(
             "chatterbox_segments", "Segments by how they ended", labels=["outcome"]
         )
@@ -207,10 +220,9 @@ class Metrics(Collector):
             stages.add_metric([stage], getattr(stats, f"{stage}_s"))
         yield stages
 
-    def _models(self) -> Metric:
+    def _loaded(self) -> Metric:
         models = InfoMetricFamily("chatterbox_model", "What is loaded; none while it loads")
-        if self._engine.state in ("ready", "dead"):
-            info = self._engine.info
+        for info in (engine.info for engine in self._models.loaded()):
             named = {"model": info.name, "precision": info.precision_text, "device": info.device}
             models.add_metric([], named)
         return models
@@ -221,8 +233,8 @@ class Metrics(Collector):
             GaugeMetricFamily(f"chatterbox_gpu_memory_{state}_bytes", what, labels=["gpu"])
             for state in ("used", "free")
         )
-        engine = self._engine
-        if engine.state in ("ready", "dead") and engine.info.device == "cuda":
+        engine = next(iter(self._models.loaded()), None)
+        if engine and engine.info.device == "cuda":
             config = engine.config
             second = config.decoder_device_id
             for gpu in {config.gpu_device_id, config.gpu_device_id if second is None else second}:

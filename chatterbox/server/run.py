@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import errno
 import functools
-import gc
 import logging
 import os
 import signal
@@ -29,6 +28,7 @@ from chatterbox.server.app import create_app
 from chatterbox.server.connection_limiter import ConnectionLimiter
 from chatterbox.server.dialect import Dialect
 from chatterbox.server.http11 import HttpConfig
+from chatterbox.server.model_pool import ModelPool
 from chatterbox.server.request_log import MAX_HEAD_BYTES
 from chatterbox.server.socket_server import MAX_FRAME_BYTES
 from chatterbox.server.watchdog import (
@@ -93,7 +93,7 @@ def address_of(sock: socket.socket) -> str:
 
 
 def serve(
-    engine: TTSEngine,
+    engine: TTSEngine | ModelPool,
     config: ServerConfig,
     dialects: Sequence[Dialect],
     sock: socket.socket,
@@ -103,7 +103,7 @@ def serve(
     loading. `sock` answers `/health` while the model loads."""
     logging.getLogger("uvicorn.error").addFilter(worth_logging)
     sys.setswitchinterval(LOCK_S)
-    process = _Process(engine, config, dialects, sock, announce)
+    process = _Process(ModelPool.of(engine, config), config, dialects, sock, announce)
     with asyncio.Runner(loop_factory=process.server.config.get_loop_factory()) as runner:
         return runner.run(process.run())
 
@@ -146,34 +146,34 @@ class Server(uvicorn.Server):
 class _Process:
     def __init__(
         self,
-        engine: TTSEngine,
+        models: ModelPool,
         config: ServerConfig,
         dialects: Sequence[Dialect],
         sock: socket.socket,
         announce: Announce,
     ) -> None:
-        self._engine = engine
+        self._models = models
         self._config = config
         self._sock = sock
         self._announce = announce
-        self._lifecycle = Lifecycle(engine)
+        self._lifecycle = Lifecycle(models)
         self._lifecycle.warming_up = True
         self._signal: int | None = None
         self._second_signal = False
         self._died = threading.Event()
-        engine.on_death = self._died.set
+        models.on_death(self._died.set)
         self._exit_code = EXIT_ENGINE_DEAD
         self._heartbeat = Heartbeat("event loop")
         self._notify = functools.partial(notify, address=notify_socket())
         self._watchdog = Watchdog(
-            lambda: [self._heartbeat, *engine.heartbeats],
+            lambda: [self._heartbeat, *models.heartbeats],
             config.stall_timeout_s,
             self._stalled,
             on_look=lambda: self._notify(ALIVE),
             timer=LockFreeTimer(),
         )
         self._trimmer = MallocTrim()
-        self._app = app = create_app(engine, config, dialects, lifecycle=self._lifecycle)
+        self._app = app = create_app(models, config, dialects, lifecycle=self._lifecycle)
         bind_port = functools.partial(bind, config.host)
         found = [d.listener(app.services, bind_port) for d in dialects if d.listener]
         self._listeners = [each for each in found if each is not None]
@@ -186,39 +186,39 @@ class _Process:
             serving = asyncio.create_task(self.server.serve(sockets=[self._sock]))
             for listener in self._listeners:
                 await listener.open()
-            loading = asyncio.wrap_future(begin(self._load))
+            loading = asyncio.create_task(self._load())
             self._watchdog.start()
             self._trimmer.start()
             try:
                 return await self._live(loading)
             finally:
+                loading.cancel()
                 await self._stop(serving)
                 self._trimmer.stop()
                 self._watchdog.stop()
 
-    def _load(self) -> None:
-        self._app.openapi()  # builds all routes: else the first requests do, on the event loop
-        self._engine.load()
-        self._engine.voices.check_default()
-        self._engine.rehearse()
+    async def _load(self) -> None:
+        await asyncio.wrap_future(
+            begin(self._app.openapi)
+        )  # builds all routes: else the first requests do
+        await self._models.start()
 
     def _stalled(self, name: str) -> None:
         """From the watchdog's thread."""
         self._exit_code = EXIT_STALLED
-        self._engine.give_up(f"the {name} hangs")
+        self._models.give_up(f"the {name} hangs")
         self._died.set()  # also where the engine was closed or dead already
 
-    async def _live(self, loading: "asyncio.Future[None]") -> int:
+    async def _live(self, loading: "asyncio.Task[None]") -> int:
         announced = False
         while self._signal is None and not self._died.is_set():
             if not announced and loading.done():
                 loading.result()  # raises what loading raised
-                self._engine.prepare_voices()
-                _keep_for_good()
                 self._lifecycle.warming_up = False
                 self._announce(address_of(self._sock))
                 self._notify(READY)
                 announced = True
+                self._watching = asyncio.create_task(self._models.watch())
             self._heartbeat.beat()
             await asyncio.sleep(POLL_S)
         self._heartbeat.idle()  # what follows is bounded by itself
@@ -234,7 +234,7 @@ class _Process:
         for `shutdown_delay_s` at least. A second signal ends the wait."""
         self._notify(STOPPING)
         self._lifecycle.drain()
-        admission = self._engine.admission
+        admission = self._models.admission
         if admission.active:
             log.info("stopping once %d running requests are done", admission.active)
         now = time.monotonic()
@@ -251,7 +251,7 @@ class _Process:
         """Close the engine, which ends every open request with an error, then the sockets."""
         self._notify(STOPPING)
         self._lifecycle.drain()
-        closing = asyncio.wrap_future(begin(lambda: self._engine.close(CLOSE_S)))
+        closing = asyncio.wrap_future(begin(lambda: self._models.close(CLOSE_S)))
         await asyncio.wait({closing}, timeout=CLOSE_S + 1)
         for listener in self._listeners:
             await listener.close()
@@ -289,10 +289,3 @@ def _started_pool() -> ThreadPoolExecutor:
     for _ in range(threads):
         pool.submit(met.wait)
     return pool
-
-
-def _keep_for_good() -> None:
-    """What there is once everything is loaded stays: the garbage collector need not look through it
-    again and again, a tenth of a second each time, with every thread waiting."""
-    gc.collect()
-    gc.freeze()

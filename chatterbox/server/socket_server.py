@@ -30,6 +30,7 @@ from chatterbox.server.admission_control import AdmissionControl
 from chatterbox.server.auth import SUBPROTOCOL
 from chatterbox.server.disconnect import STALL_S
 from chatterbox.server.errors import error_response
+from chatterbox.server.model_pool import ModelPool
 from chatterbox.server.request_log import record_of
 
 log = logging.getLogger(__name__)
@@ -116,7 +117,10 @@ SendError = Callable[[Socket, ChatterboxError], Awaitable[None]]
 class SocketServer:
     """Where every WebSocket comes in. One for each server."""
 
-    def __init__(self, config: ServerConfig, admission: AdmissionControl) -> None:
+    def __init__(
+        self, models: ModelPool, config: ServerConfig, admission: AdmissionControl
+    ) -> None:
+        self._models = models
         self._config = config
         self._admission = admission
         self._open = 0
@@ -149,6 +153,8 @@ class SocketServer:
     async def _converse(self, socket: Socket, protocol: Protocol, send_error: SendError) -> None:
         try:
             self._admission.lifecycle.check_open()
+            self._models.choose(socket.query.get("model") or socket.query.get("model_id"))
+            await self._models.known()
             await protocol(socket)
         except Cancelled:
             await socket.close(CloseCode.GOING_AWAY)  # it has left, or does not read any more

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -25,6 +25,8 @@ from chatterbox.server.schemas import ignored_header
 from chatterbox.server.speech_service import SpeechService
 from chatterbox.server.upload import Upload
 
+MODEL_FIELDS = ("model", "model_id")
+"""OpenAI's word and ElevenLabs'."""
 PART_SAMPLES = SAMPLE_RATE_HZ // 2
 """A piece is encoded and sent half a second at a time, with a turn of the event loop between: a
 whole segment at once would hold up every other connection, and in a line of JSON it would be more
@@ -152,6 +154,13 @@ def whole_file(request: SpeechRequest, samples: F32, report: SpeechReport) -> Re
     return Response(data, headers={**audio_headers(request), **report_headers(report)})
 
 
+def _model_in(fields: Mapping[str, object], scope: Scope) -> object:
+    """The model that a call names: in its body, by either of two words, else in its address."""
+    given = [fields.get(name) for name in MODEL_FIELDS]
+    query = QueryParams(scope["query_string"])
+    return next(filter(None, [*given, *map(query.get, MODEL_FIELDS)]), None)
+
+
 class SpeechResponse(Response):
     """Reads the call and answers it, all inside one scope: an upload, a place and the engine's
     rows are given back when this returns, however it does."""
@@ -179,6 +188,8 @@ class SpeechResponse(Response):
         record.speech = True
         await service.admission.check_room()
         async with self._body() as body:
+            service.models.choose(_model_in(body.fields, scope))
+            await service.models.known()
             plan = await service.fresh.found(partial(self._planned, body))
             if plan.whole is None:
                 await send_streamed(service, plan, record, receive, send)

@@ -7,10 +7,10 @@ from starlette.responses import JSONResponse, Response
 
 from chatterbox.arrays import F32
 from chatterbox.audio.encode import audio_format
-from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import InvalidValue
 from chatterbox.server.body import Body
+from chatterbox.server.model_pool import ModelPool
 from chatterbox.server.request_log import record_of
 from chatterbox.server.schemas import (
     SOUND_ROUTE,
@@ -29,7 +29,7 @@ Sniffer = Callable[[Body], SpeechPlan | None]
 
 
 def speech_router(
-    service: SpeechService, engine: TTSEngine, sniffers: Sequence[Sniffer] = ()
+    service: SpeechService, models: ModelPool, sniffers: Sequence[Sniffer] = ()
 ) -> APIRouter:
     """The two calls. `sniffers`: of dialects whose clients post to `/tts` too."""
     router = APIRouter(tags=["speech"])
@@ -39,7 +39,7 @@ def speech_router(
         for sniff in sniffers:
             if (plan := sniff(body)) is not None:
                 return plan
-        call, stream = _call(engine, body)
+        call, stream = _call(models, body)
         return SpeechPlan(call, whole=None if stream else whole_file, reference=body.file)
 
     @router.post("/tts", openapi_extra=form_schema(SpeechFields, file="voice_file"), **SOUND_ROUTE)
@@ -69,14 +69,14 @@ def speech_router(
             return JSONResponse(body, headers=headers)
 
         def read(body: Body) -> SpeechPlan:
-            return SpeechPlan(_call(engine, body)[0], whole=figures, reference=body.file)
+            return SpeechPlan(_call(models, body)[0], whole=figures, reference=body.file)
 
         return SpeechResponse(service, request, read, limits=limits)
 
     return router
 
 
-def _call(engine: TTSEngine, body: Body) -> tuple[SpeechRequest, bool]:
+def _call(models: ModelPool, body: Body) -> tuple[SpeechRequest, bool]:
     """The request, and whether it is to be streamed. Raises InvalidValue."""
     fields = fields_of(SpeechFields, body)
     refuse_other_files(body)
@@ -88,7 +88,7 @@ def _call(engine: TTSEngine, body: Body) -> tuple[SpeechRequest, bool]:
     call = SpeechRequest(
         text=fields.text,
         voice=fields.voice_id,
-        sampling=engine.sampling(sampling_of(fields)),
+        sampling=models.engine.sampling(sampling_of(fields)),
         seed=seed,
         max_new_tokens=fields.max_new_tokens,
         format=audio_format(fields.response_format, fields.sample_rate),

@@ -21,6 +21,7 @@ from chatterbox.server.admission_control import AdmissionControl
 from chatterbox.server.auth import current_key
 from chatterbox.server.body import BodyLimits, Files
 from chatterbox.server.fresh_voices import FreshVoices
+from chatterbox.server.model_pool import ModelPool
 from chatterbox.server.request_log import AccessRecord
 from chatterbox.server.upload import Upload
 from chatterbox.text import Segment
@@ -80,11 +81,11 @@ class SpeechService:
     """One for each server."""
 
     def __init__(
-        self, engine: TTSEngine, config: ServerConfig, admission: AdmissionControl
+        self, models: ModelPool, config: ServerConfig, admission: AdmissionControl
     ) -> None:
         self.admission = admission
-        self.fresh = FreshVoices(engine)
-        self._engine = engine
+        self.fresh = FreshVoices(models)
+        self.models = models
         self._config = config
         self.limits = BodyLimits.for_text(config.max_text_length)
         recording = Files(RECORDING, config.max_voice_file_size, admission.upload_place)
@@ -113,7 +114,8 @@ class SpeechService:
         record.queued = time.monotonic()
         async with (
             self.admission.quotas.reserve(requests=1, characters=len(request.text)),
-            self._reading(request, reference) as reading,
+            self.models.lease(first_s) as engine,
+            self._reading(engine, request, reference) as reading,
             self.admission.places.permit(timeout_s=first_s, unless=reading),
             _deadline(began_at + (first_s if plus_sound else total_s)) as timer,
         ):
@@ -125,9 +127,9 @@ class SpeechService:
                 yield LiveSpeech(_silence(record.report), record.report, timer)
                 return
             if reference is not None:
-                voice = await self._encoded(reference)
+                voice = await self._encoded(engine, reference)
             request = replace(request, voice=voice, streamed=plus_sound, tenant=current_key.get())
-            async with self._engine.speak(request, segments) as stream:
+            async with engine.speak(request, segments) as stream:
                 pieces = aiter(stream)
                 assert isinstance(pieces, AsyncGenerator)
                 async with aclosing(pieces):
@@ -157,12 +159,11 @@ class SpeechService:
 
     @asynccontextmanager
     async def _reading(
-        self, request: SpeechRequest, reference: Upload | None
+        self, engine: TTSEngine, request: SpeechRequest, reference: Upload | None
     ) -> AsyncIterator[asyncio.Future[_Read]]:
         """The text's segments (none: silence), and the voice unless a recording brings it: made in
         the pool while the request waits for its place, which what cannot be spoken does not need.
         """
-        engine = self._engine
 
         def read() -> _Read:
             voice = request.voice
@@ -185,9 +186,8 @@ class SpeechService:
         finally:
             reading.cancel()
 
-    async def _encoded(self, reference: Upload) -> Voice:
+    async def _encoded(self, engine: TTSEngine, reference: Upload) -> Voice:
         """The voice of a recording that came with the call; looking voices up goes ahead of it."""
-        engine = self._engine
 
         def encoded() -> Voice:
             recording = reference.read(RECORDING, self._config.max_voice_file_size)

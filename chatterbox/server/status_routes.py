@@ -14,10 +14,10 @@ from starlette.responses import JSONResponse, Response
 
 from chatterbox import __version__
 from chatterbox.arrays import SAMPLE_RATE_HZ
-from chatterbox.engine.engine import TTSEngine
 from chatterbox.errors import EngineDead
 from chatterbox.server.admission_control import RESTART_RETRY_S, Lifecycle
 from chatterbox.server.metrics import Metrics, wants_prometheus
+from chatterbox.server.model_pool import ModelPool
 from chatterbox.server.page.page import Page, wants_page
 
 NAME = "chatterbox"
@@ -34,14 +34,14 @@ NO_STORE = {"Cache-Control": "no-store"}
 
 
 def status_router(
-    engine: TTSEngine, lifecycle: Lifecycle, metrics: Metrics, page: Page
+    models: ModelPool, lifecycle: Lifecycle, metrics: Metrics, page: Page
 ) -> APIRouter:
     """The routes that answer in every phase of the server's life."""
     router = APIRouter(tags=["server"])
 
     async def health() -> Response:
         """What is loaded and whether it is ready. Always 200: probes use the two below."""
-        return JSONResponse(health_body(engine, lifecycle), headers=NO_STORE)
+        return JSONResponse(health_body(models, lifecycle), headers=NO_STORE)
 
     async def live() -> Response:
         """200 while the process should be left alone, 503 `engine_dead` once it should not."""
@@ -81,22 +81,28 @@ def status_router(
     return router
 
 
-def health_body(engine: TTSEngine, lifecycle: Lifecycle) -> dict[str, Any]:
+def health_body(models: ModelPool, lifecycle: Lifecycle) -> dict[str, Any]:
     """What `/health` says; the console's ready message is made of the same facts."""
-    phase = lifecycle.phase
+    phase, engine, admission = lifecycle.phase, models.default.engine, models.admission
     body: dict[str, Any] = {
         "status": "ok" if phase == "ready" else phase,
         "ready": lifecycle.ready,
-        "loading": asdict(engine.loading) if lifecycle.loading else None,
+        "loading": asdict(models.loading) if lifecycle.loading else None,
         "version": __version__,
         "model": None,
         "precision": None,
         "device": None,
         "sample_rate_hz": SAMPLE_RATE_HZ,
-        "active": engine.admission.active,
-        "queued": engine.admission.queued,
+        "active": admission.active,
+        "queued": admission.queued,
     }
-    if engine.state in ("ready", "dead"):  # what is loaded stays known after a fault
+    if len(models.models) > 1:
+        body["models"] = [model.as_json() for model in models.models]
+    if engine and engine.state in (
+        "ready",
+        "dead",
+        "unloaded",
+    ):  # what is loaded stays known after a fault
         info, data_dir = engine.info, engine.config.data_dir
         body |= {
             "model": info.name,

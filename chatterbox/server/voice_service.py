@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from starlette.requests import Request
@@ -17,6 +17,7 @@ from chatterbox.server.admission_control import AdmissionControl
 from chatterbox.server.body import Body, BodyLimits, Files, read_body
 from chatterbox.server.disconnect import until_disconnect
 from chatterbox.server.fresh_voices import FreshVoices
+from chatterbox.server.model_pool import ModelPool
 from chatterbox.server.upload import Upload
 from chatterbox.voices.library import VoiceLibrary
 from chatterbox.voices.names import VoiceInfo
@@ -78,32 +79,35 @@ class VoiceService:
     """The voice library, whose calls all block, for handlers that must not. One for each server."""
 
     def __init__(
-        self, engine: TTSEngine, config: ServerConfig, admission: AdmissionControl
+        self, models: ModelPool, config: ServerConfig, admission: AdmissionControl
     ) -> None:
         self.admission = admission
         self.max_bytes = config.max_voice_file_size
-        self._engine = engine
+        self._models = models
+        self._wait_s = config.first_audio_timeout_s
         self._lists = VoiceLists()
-        self._fresh = FreshVoices(engine)
+        self._fresh = FreshVoices(models)
 
     @property
     def default_voice(self) -> str:
         """Who speaks where a call names nobody."""
-        return self._engine.voices.default_voice
+        return self._models.engine.voices.default_voice
 
     @property
     def languages(self) -> tuple[str, ...]:
         """What the model speaks, as ISO 639-1. Raises NotReady."""
-        return self._engine.family.languages
+        return self._models.engine.family.languages
 
     @property
     def library(self) -> VoiceLibrary:
         """The voices themselves. Raises NotReady, Draining and EngineDead."""
         self.admission.lifecycle.check_open()
-        return self._engine.voices
+        return self._models.engine.voices
 
     async def listed(self) -> list[VoiceInfo]:
         """All voices: the built-in ones, then the others from old to new."""
+        self.admission.lifecycle.check_open()
+        await self._models.known()
         return await self.ask(self.library.list)
 
     async def list_body(self, kind: str, render: Render) -> bytes:
@@ -122,26 +126,30 @@ class VoiceService:
         self, upload: Upload, param: str, name: str | None
     ) -> tuple[VoiceInfo, bool]:
         """A recording becomes a voice that is ready to speak; and whether it is new."""
-        library = self.library
         said = upload.transcript
-        info, created = await self._take_in(upload, param, library.register, name, said)
-        with suppress(ChatterboxError):  # it is stored, whatever has become of it or of the engine
-            self._engine.warm(await self.ask(library.get, info.voice_id))
+        async with self._cloning() as engine:
+            voices = engine.voices
+            info, created = await self._take_in(engine, upload, param, voices.register, name, said)
+            with suppress(ChatterboxError):  # it is stored, whatever has become of it or the engine
+                engine.warm(await self.ask(voices.get, info.voice_id))
         return info, created
 
     async def import_(self, upload: Upload, param: str) -> VoiceInfo:
         """An exported voice becomes a voice here."""
-        return await self._take_in(upload, param, self.library.import_)
+        async with self._cloning() as engine:
+            return await self._take_in(engine, upload, param, engine.voices.import_)
 
     async def export(self, voice: str) -> tuple[VoiceInfo, bytes]:
         """A voice as one file."""
         info = await self.info(voice)
-        return info, await self._in_pool(self.library.export, info.voice_id)
+        async with self._cloning() as engine:
+            return info, await self._in_pool(engine, engine.voices.export, info.voice_id)
 
     async def recording(self, voice: str) -> bytes:
         """What a voice was made of, as FLAC."""
         info = await self.info(voice)
-        return await self._in_pool(self.library.recording, info.voice_id)
+        async with self._cloning() as engine:
+            return await self._in_pool(engine, engine.voices.recording, info.voice_id)
 
     async def delete(self, voice: str) -> VoiceInfo:
         """Forget a voice; what is being spoken with it goes on."""
@@ -155,7 +163,8 @@ class VoiceService:
 
     async def hashed(self, upload: Upload, param: str) -> str:
         """The SHA-256 of a file that is not kept."""
-        return await self._in_pool(upload.sha256, param, self.max_bytes)
+        async with self._cloning() as engine:
+            return await self._in_pool(engine, upload.sha256, param, self.max_bytes)
 
     def read_body(
         self, request: Request, limits: BodyLimits | None = None
@@ -171,8 +180,18 @@ class VoiceService:
         files = Files(file, max_bytes, self.admission.upload_place, deterministic)
         return BodyLimits(FIELDS_BYTES, files)
 
+    @asynccontextmanager
+    async def _cloning(self) -> AsyncIterator[TTSEngine]:
+        """The engine that works on recordings. Raises what `Lifecycle.check_open` and
+        `ModelPool.lease` do."""
+        self.admission.lifecycle.check_open()
+        with self._models.cloning():
+            async with self._models.lease(self._wait_s) as engine:
+                yield engine
+
     async def _take_in(
         self,
+        engine: TTSEngine,
         upload: Upload,
         param: str,
         call: Callable[Concatenate[bytes, P], T],
@@ -182,13 +201,15 @@ class VoiceService:
     ) -> T:
         """Read in the pool, so that no more files are in memory than it has threads."""
         return await self._in_pool(
-            lambda: call(upload.read(param, self.max_bytes), *args, **kwargs)
+            engine, lambda: call(upload.read(param, self.max_bytes), *args, **kwargs)
         )
 
-    async def _in_pool(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    async def _in_pool(
+        self, engine: TTSEngine, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
         """What may take long, or run the speech encoder, holds a place, as speech does."""
         async with self.admission.place():
-            return await asyncio.wrap_future(self._engine.pool.submit(call, *args, **kwargs))
+            return await asyncio.wrap_future(engine.pool.submit(call, *args, **kwargs))
 
 
 class UploadAnswer(Response):

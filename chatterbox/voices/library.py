@@ -66,9 +66,9 @@ class VoiceLibrary(StoredVoices):
         self._encoder = VoiceEncoder(cloned, fixed, self._decoder, max_seconds, encode)
         self._cache = ByteLru[Voice](cache_bytes, cache_size)
         self._encoding = KeyedLocks()
-        self.default_voice = default_voice or (
-            fixed.default if fixed else built_in_voices()[0].voice_id
-        )
+        self._own_voice = fixed.default if fixed else built_in_voices()[0].voice_id
+        self.default_voice = default_voice or self._own_voice
+        self._cache_bounds = cache_bytes, cache_size
         self._max_voices = max_voices
         self._watch = StoreWatch(self.look)
         super().__init__(store, cloned.key if cloned else None, fixed)
@@ -85,11 +85,15 @@ class VoiceLibrary(StoredVoices):
         """Whether other servers may register, change and delete voices too."""
         return self._clones and self._store.shared
 
-    def check_default(self) -> None:
-        """Raises ConfigError where there is no default voice to speak in."""
+    def check_default(self, *, own_instead: bool = False) -> None:
+        """Raises ConfigError where there is no default voice to speak in. `own_instead`: it is then
+        the model's own."""
         try:
             self.info(self.default_voice)
         except VoiceNotFound:
+            if own_instead:
+                self.default_voice = self._own_voice
+                return
             raise ConfigError(
                 f"CHATTERBOX_DEFAULT_VOICE={shown(self.default_voice)}: there is no such voice; "
                 "`chatterbox voices` lists the voices"
@@ -99,6 +103,11 @@ class VoiceLibrary(StoredVoices):
         """End the decode child, and look no more for what others change."""
         self._watch.stop()
         self._decoder.close()
+
+    def unload(self) -> None:
+        """After `close`: let go of the encoded voices and of what encodes. The list stays."""
+        self._cache = ByteLru(*self._cache_bounds)
+        del self._encoder
 
     @property
     def cached(self) -> tuple[int, int]:
