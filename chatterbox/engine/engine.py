@@ -60,8 +60,7 @@ class TTSEngine:
     """One loaded model, its voices, an engine thread, a decode thread, a pool for voices."""
 
     cloning: str | None
-    """Whether a recording's words are "unused", "optional" or "required"; None: the model learns no
-    voice from a recording."""
+    """Whether a recording's words are "unused", "optional" or "required"; None: it clones none."""
 
     def __init__(
         self,
@@ -82,8 +81,7 @@ class TTSEngine:
         self.admission = admission or Admission(*places)
         self.pool = PriorityPool(config.voice_workers, "pool")
         self.on_death: Callable[[], None] | None = None
-        """Called, from whichever thread noticed, after a fault has ended the engine and every open
-        request has been told."""
+        """Called, from any thread, once a fault has ended it and every open request was told."""
         self._model_sampling: Mapping[str, float] = {}
         self._counters = Counters(since)
         self._closing = False
