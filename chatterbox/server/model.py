@@ -5,17 +5,20 @@ import gc
 import logging
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from chatterbox.config import TTSConfig
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.errors import ConfigError
 from chatterbox.families.load import find_model
+from chatterbox.loading import begin
 from chatterbox.server.watchdog import trim
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 ModelState = Literal["unloaded", "loading", "ready", "unloading", "failed", "dead", "closed"]
 UNKNOWN_LOAD_S = 5.0
 """What a client is told to wait where no load has been timed yet."""
@@ -135,3 +138,8 @@ def keep_for_good() -> None:
     again and again, a tenth of a second each time, with every thread waiting."""
     gc.collect()
     gc.freeze()
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """What comes of `work`, which goes on where nobody waits for it any more."""
+    return await asyncio.shield(asyncio.wrap_future(begin(work)))

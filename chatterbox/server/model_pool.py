@@ -28,9 +28,9 @@ from chatterbox.errors import (
     first_line,
     shown,
 )
-from chatterbox.loading import Loading, begin
+from chatterbox.loading import Loading
 from chatterbox.server.memory import free_bytes, used_bytes
-from chatterbox.server.model import Model, files_bytes, keep_for_good, unload
+from chatterbox.server.model import Model, files_bytes, in_thread, keep_for_good, unload
 
 log = logging.getLogger(__name__)
 
@@ -182,9 +182,7 @@ class ModelPool:
                 elif self._limits.load_models == "start" and self._fits(model):
                     await self._load(model)
                 else:
-                    model.nbytes = await asyncio.wrap_future(
-                        begin(partial(files_bytes, model.config))
-                    )
+                    model.nbytes = await in_thread(partial(files_bytes, model.config))
             except ModelUnavailable as fault:
                 raise fault.__cause__ or fault from None
 
@@ -249,7 +247,7 @@ class ModelPool:
             if rehearsed:
                 engine.rehearse()
 
-        await asyncio.wrap_future(begin(bring))
+        await in_thread(bring)
         if not model.loads:  # else its voices have been prepared
             engine.prepare_voices()
         keep_for_good()
@@ -282,7 +280,7 @@ class ModelPool:
         try:
             if model.users:
                 await model.drained.wait()
-            await asyncio.wrap_future(begin(partial(unload, model.engine)))
+            await in_thread(partial(unload, model.engine))
         finally:
             model.leaving.set_result(None)
             model.leaving = None

@@ -22,12 +22,12 @@ from chatterbox.config import ServerConfig, notify_socket
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.threads import Heartbeat
 from chatterbox.errors import EXIT_ENGINE_DEAD, EXIT_STALLED, ConfigError
-from chatterbox.loading import begin
 from chatterbox.server.admission_control import Lifecycle
 from chatterbox.server.app import create_app
 from chatterbox.server.connection_limiter import ConnectionLimiter
 from chatterbox.server.dialect import Dialect
 from chatterbox.server.http11 import HttpConfig
+from chatterbox.server.model import in_thread
 from chatterbox.server.model_pool import ModelPool
 from chatterbox.server.request_log import MAX_HEAD_BYTES
 from chatterbox.server.socket_server import MAX_FRAME_BYTES
@@ -192,15 +192,12 @@ class _Process:
             try:
                 return await self._live(loading)
             finally:
-                loading.cancel()
                 await self._stop(serving)
                 self._trimmer.stop()
                 self._watchdog.stop()
 
     async def _load(self) -> None:
-        await asyncio.wrap_future(
-            begin(self._app.openapi)
-        )  # builds all routes: else the first requests do
+        await in_thread(self._app.openapi)  # builds all routes: else the first requests do
         await self._models.start()
 
     def _stalled(self, name: str) -> None:
@@ -251,7 +248,7 @@ class _Process:
         """Close the engine, which ends every open request with an error, then the sockets."""
         self._notify(STOPPING)
         self._lifecycle.drain()
-        closing = asyncio.wrap_future(begin(lambda: self._models.close(CLOSE_S)))
+        closing = asyncio.create_task(in_thread(lambda: self._models.close(CLOSE_S)))
         await asyncio.wait({closing}, timeout=CLOSE_S + 1)
         for listener in self._listeners:
             await listener.close()
