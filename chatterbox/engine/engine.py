@@ -65,7 +65,6 @@ class TTSEngine:
     def __init__(
         self,
         config: TTSConfig,
-        *,
         admission: Admission | None = None,
         since: EngineStats | None = None,
     ) -> None:

@@ -31,6 +31,7 @@ from chatterbox.errors import (
 from chatterbox.loading import Loading
 from chatterbox.server.memory import free_bytes, used_bytes
 from chatterbox.server.model import Model, files_bytes, in_thread, keep_for_good, unload
+from chatterbox.voices.library import VoiceLibrary
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class ModelPool:
         self._waiting = 0  # requests, for models that are not loaded
         self.models = [Model(name, config) for name, config in configs.items()]
         self.default = self.models[0]
-        self.default.engine = own or TTSEngine(self.default.config)
+        self.default.engine = own or self._made(self.default)
         self.admission = self.default.engine.admission
 
     @classmethod
@@ -236,9 +237,7 @@ class ModelPool:
         model.since, before = time.monotonic(), used_bytes(model.config)
         engine, old = model.engine, model.engine
         if engine is None or engine.state == "unloaded":
-            since = old.stats() if old else None
-            engine = TTSEngine(model.config, admission=self.admission, since=since)
-            engine.on_death = self._died
+            engine = self._made(model, old)
         self._opening = engine
 
         def bring() -> None:
@@ -255,6 +254,14 @@ class ModelPool:
         model.nbytes = max(model.nbytes, used_bytes(model.config) - before)
         model.load_s, model.used_at = time.monotonic() - model.since, time.monotonic()
         self._opening = None
+
+    def _made(self, model: Model, old: TTSEngine | None = None) -> TTSEngine:
+        first, since = self.default.engine, old.stats() if old else None
+        admission = first.admission if first else None
+        engine = TTSEngine(model.config, admission=admission, since=since)
+        engine.on_death = self._died
+        engine.voice_store.shared |= len(self.models) > 1  # by the models of this process
+        return engine
 
     def _fits(self, model: Model) -> bool:
         """Whether it may be loaded beside those that are."""
@@ -325,6 +332,10 @@ class ModelPool:
         """The engines of those in memory, the default model's first."""
         engines = (model.engine for model in self.models)
         return [one for one in engines if one and one.state in ("ready", "dead")]
+
+    def libraries(self) -> list[VoiceLibrary]:
+        """The voices of every model that was loaded, though it may be so no more."""
+        return [m.engine.voices for m in self.models if m.engine and m.engine.state != "loading"]
 
     def stats(self) -> EngineStats:
         """Of all models together."""

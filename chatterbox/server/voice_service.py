@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from chatterbox.config import ServerConfig
 from chatterbox.engine.engine import TTSEngine
-from chatterbox.errors import ChatterboxError, InvalidValue
+from chatterbox.errors import ChatterboxError, InvalidValue, StorageUnavailable
 from chatterbox.server.admission_control import AdmissionControl
 from chatterbox.server.body import Body, BodyLimits, Files, read_body
 from chatterbox.server.disconnect import until_disconnect
@@ -108,6 +108,9 @@ class VoiceService:
         """All voices: the built-in ones, then the others from old to new."""
         self.admission.lifecycle.check_open()
         await self._models.known()
+        if len(self._models.models) > 1:  # another one may have registered voices
+            with suppress(StorageUnavailable):
+                await self.ask(self.library.look)
         return await self.ask(self.library.list)
 
     async def list_body(self, kind: str, render: Render) -> bytes:

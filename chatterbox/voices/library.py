@@ -68,7 +68,6 @@ class VoiceLibrary(StoredVoices):
         self._encoding = KeyedLocks()
         self._own_voice = fixed.default if fixed else built_in_voices()[0].voice_id
         self.default_voice = default_voice or self._own_voice
-        self._cache_bounds = cache_bytes, cache_size
         self._max_voices = max_voices
         self._watch = StoreWatch(self.look)
         super().__init__(store, cloned.key if cloned else None, fixed)
@@ -88,16 +87,14 @@ class VoiceLibrary(StoredVoices):
     def check_default(self, *, own_instead: bool = False) -> None:
         """Raises ConfigError where there is no default voice to speak in. `own_instead`: it is then
         the model's own."""
-        try:
-            self.info(self.default_voice)
-        except VoiceNotFound:
+        if self._names.find(self.default_voice) is None:
             if own_instead:
                 self.default_voice = self._own_voice
                 return
             raise ConfigError(
                 f"CHATTERBOX_DEFAULT_VOICE={shown(self.default_voice)}: there is no such voice; "
                 "`chatterbox voices` lists the voices"
-            ) from None
+            )
 
     def close(self) -> None:
         """End the decode child, and look no more for what others change."""
@@ -106,7 +103,7 @@ class VoiceLibrary(StoredVoices):
 
     def unload(self) -> None:
         """After `close`: let go of the encoded voices and of what encodes. The list stays."""
-        self._cache = ByteLru(*self._cache_bounds)
+        self._cache = ByteLru(0)
         del self._encoder
 
     @property
