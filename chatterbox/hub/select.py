@@ -84,7 +84,10 @@ class _Selector:
         directory = hub.local_directory(self.config.data_dir, hub_id, revision)
         there = hub.complete(directory, self.names(family.repositories[0], directory))
         if not there and not hub.reachable(hub_id, revision):
-            return self.fallback(f"{hub_id} is not on this disk and the hub cannot be reached")
+            return self.fallback(
+                f"{hub_id} is not on this disk and the hub cannot be reached. "
+                "Start again with a network to download it"
+            )
         try:
             return self.from_hub(hub_id, revision, family)
         except ModelError as fault:
