@@ -132,6 +132,12 @@ has_usable_gpu() {
     return 1
 }
 
+# Whether CHATTERBOX_VOICES, its line in .env or --voices is an address.
+has_remote_voices() {
+    [[ ${CHATTERBOX_VOICES:-} == *://* || " $*" =~ \ --voices[=\ ][^\ ]*:// ]] ||
+        grep -qs '^ *CHATTERBOX_VOICES=.*://' .env
+}
+
 setup() {
     make_venv
     install requirements.lock
@@ -193,6 +199,9 @@ serve | say | voices | compile | health | cluster)
     setup
     if [ "${1:-}" = cluster ]; then
         install requirements-cluster.txt
+    fi
+    if has_remote_voices "$@"; then
+        install requirements-store.txt
     fi
     command=${1:-serve}
     if [ $# -gt 0 ]; then

@@ -19,7 +19,7 @@ BEHIND = {
     "scipy": "pyloudnorm",
 }
 """Imported here, and pinned by what needs them."""
-OPTIONAL = {"perth", "ray"}
+OPTIONAL = {"perth", "ray", "obstore", "fsspec"}
 PIN = re.compile(r"^([\w-]+)==([\w.]+)", re.MULTILINE)
 
 

@@ -177,7 +177,7 @@ class TTSConfig(Settings):
     """Silence between segments; more sounds slower"""
 
     # --- voices
-    voices: str | None = None
+    voices: str | None = Field(None, repr=False)
     """Where voices are kept, for several servers at once: a folder, or an address such as
     `s3://bucket/prefix`; none: in the data directory, for this server alone"""
     default_voice: str | None = None

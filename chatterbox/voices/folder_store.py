@@ -82,7 +82,7 @@ class FolderStore(VoiceStore):
                         discard(self._files, self._directory / name)
 
     def look(self) -> Stored | None:
-        with storage_errors():
+        with storage_errors(quiet=True):
             try:
                 mark = self._files.read_file(self._lock_file, MAX_META_BYTES)
             except FileNotFoundError:

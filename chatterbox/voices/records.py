@@ -77,12 +77,12 @@ def with_file(record: VoiceRecord, name: str, sha: str) -> VoiceRecord:
 
 
 @contextmanager
-def storage_errors() -> Iterator[None]:
-    """OSError → what a caller may be told."""
+def storage_errors(*, quiet: bool = False) -> Iterator[None]:
+    """OSError → what a caller may be told. `quiet`: log nothing."""
     try:
         yield
     except OSError as failure:
-        log.warning("voice storage failed: %s", failure)
+        log.log(logging.DEBUG if quiet else logging.WARNING, "voice storage failed: %s", failure)
         if failure.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageFull("The disk is full; nothing was changed.") from failure
         raise StorageUnavailable(

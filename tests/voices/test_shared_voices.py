@@ -1,13 +1,14 @@
-"""Several servers on one folder: each sees what the others do, and none undoes it."""
+"""Several servers on one store: each sees what the others do, and none undoes it."""
 
 from pathlib import Path
 
 import pytest
 
 from chatterbox.errors import InvalidVoiceId, VoiceNotFound
+from chatterbox.voices.consents import ConsentBook
 from chatterbox.voices.folder_store import FolderStore
 from chatterbox.voices.library import VoiceLibrary
-from chatterbox.voices.store import LocalCopies
+from chatterbox.voices.places import CONSENTS, open_store
 
 from .clips import FakeEncoder, babble, encoded, open_library
 
@@ -16,13 +17,12 @@ BERT = encoded(babble(6, seed=2))
 
 
 @pytest.fixture
-def server(tmp_path):
-    """Opens a library on the one folder, as one more server does."""
+def server(tmp_path, place):
+    """Opens a library on the one store, as one more server does."""
     opened: list[VoiceLibrary] = []
 
     def one_more(**options) -> VoiceLibrary:
-        copies = LocalCopies(tmp_path / f"copies {len(opened)}")
-        store = FolderStore(tmp_path / "voices", shared=True, copies=copies)
+        store = open_store(place, tmp_path / f"server {len(opened)}")
         opened.append(open_library(tmp_path, store=store, **options))
         return opened[-1]
 
@@ -71,7 +71,7 @@ def test_a_voice_deleted_by_one_is_gone_in_the_other_and_from_its_copies(server,
     other.look()
     other.get("Anna")
     other.recording("Anna")
-    copies: Path = tmp_path / "copies 1"
+    copies = tmp_path / "server 1" / "voice_copies"
     assert any(path.read_bytes()[:4] == b"fLaC" for path in copies.iterdir())
     one.delete("Anna")
     with pytest.raises(VoiceNotFound):
@@ -112,7 +112,19 @@ def test_an_import_replaced_elsewhere_is_not_held_any_more(server):
     assert other.get("Anna") is not imported
 
 
-def test_what_is_half_done_is_looked_at_again(tmp_path, server):
+def test_consents_are_the_stores_too(tmp_path, place):
+    one, other = (
+        ConsentBook(open_store(place, tmp_path / name).document(CONSENTS)) for name in ("1", "2")
+    )
+    ann, ben = one.add("Ann", "en", "0" * 64), other.add("Ben", "en", "1" * 64)
+    assert one.page(None, 9) == ([ben, ann], False)
+    one.delete(ann.id)
+    assert other.rename(ben.id, "Benno").name == "Benno"
+    assert [consent.name for consent in one.page(None, 9)[0]] == ["Benno"]
+
+
+@pytest.mark.parametrize("place", ["folder"], indirect=True)
+def test_what_is_half_done_is_looked_at_again(server, place):
     def killed():
         with store.exclusive():
             (record,) = [r for r in store.scan()[0] if r.name == "Anna"]
@@ -120,7 +132,7 @@ def test_what_is_half_done_is_looked_at_again(tmp_path, server):
             raise KeyboardInterrupt  # before it could say that it is done
 
     one, other = server(), server()
-    store = FolderStore(tmp_path / "voices")
+    store = FolderStore(Path(place) / "voices")
     one.register(ANNA, "Anna")
     other.look()
     with pytest.raises(KeyboardInterrupt):
