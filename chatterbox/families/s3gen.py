@@ -11,15 +11,13 @@ import onnxruntime as ort
 from chatterbox.config import TTSConfig
 from chatterbox.hub.files import graph_sources
 from chatterbox.runtime.buffers import Memory
-from chatterbox.runtime.compiled_cache import CompiledCache, identity
+from chatterbox.runtime.compiled_cache import CompiledCache, Graphs, Json, identity
 from chatterbox.runtime.decoder.captured import CapturedSession
 from chatterbox.runtime.decoder.compiled import (
     DECODER_COMPILER,
-    Compiled,
     CompiledDecoder,
     Graph,
     Opened,
-    find_or_compile,
     open_compiled,
 )
 from chatterbox.runtime.decoder.s3gen import CODE_RATE_HZ
@@ -69,7 +67,7 @@ def stream_settings(config: TTSConfig, settings: SessionSettings) -> StreamSetti
 
 def decoder_graphs(
     config: TTSConfig, path: Path, settings: SessionSettings, streaming: StreamSettings
-) -> Compiled:
+) -> tuple[CompiledDecoder, Graphs]:
     """The compiled decoder from the cache in the data directory, or compiled now."""
     numerics = {k: v for k, v in settings.cuda_options.items() if k not in OTHER_CUDA_OPTIONS}
     matters = {
@@ -83,7 +81,7 @@ def decoder_graphs(
     }
     known_by = identity("decoder", graph_sources(path), matters, DECODER_COMPILER)
 
-    def compile_graphs() -> tuple[CompiledDecoder, dict[Graph, bytes], dict[str, float]]:
+    def compile_graphs() -> tuple[Json, Json, Graphs]:
         # Here, since a start that finds everything compiled needs no compiler.
         from chatterbox.compile.decoder.compiler import compile_decoder
         from chatterbox.compile.progress import CompileBar
@@ -93,11 +91,13 @@ def decoder_graphs(
 
         with CompileBar("the decoder") as progress:
             made = compile_decoder(path, open_graph, streaming, progress)
-            graphs = {name: model.SerializeToString() for name, model in made.graphs.items()}
+            graphs: Graphs = {n: model.SerializeToString() for n, model in made.graphs.items()}
             progress(1.0, "done")
-        return made.decoder, graphs, made.proofs
+        return made.decoder.to_json(), made.proofs, graphs
 
-    return find_or_compile(CompiledCache(config.data_dir), known_by, path, compile_graphs)
+    cache = CompiledCache(config.data_dir)
+    facts, graphs = cache.find_or_compile(known_by, path, compile_graphs)
+    return CompiledDecoder.from_json(facts), graphs
 
 
 def _session(

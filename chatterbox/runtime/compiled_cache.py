@@ -33,7 +33,11 @@ STALE_S = 3600.0  # a temporary directory this old was left by a process that di
 HASH_DIGITS = 20
 VECTOR_FLAGS = ("avx", "amx", "fma", "sve", "asimd", "i8mm")
 
+ONNX = ".onnx"
+
 Json = dict[str, Any]
+Graphs = Mapping[str, bytes]
+"""By name; their weights may lie beside their source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,32 @@ class CompiledCache:
                 self.folder(known_by),
             )
         return entry
+
+    def find_or_compile(
+        self, known_by: Json, source: Path, compiled: Callable[[], tuple[Json, Json, Graphs]]
+    ) -> tuple[Json, Graphs]:
+        """Facts and graphs of this identity, which `compiled` gives, with the proofs between, where
+        there are none. A data directory that cannot be written costs no more than compiling again
+        at the next start."""
+        entry = self.find(known_by)
+        if entry is not None:
+            return entry.facts, {p.stem: p.read_bytes() for p in entry.folder.glob(f"*{ONNX}")}
+        facts, proofs, graphs = compiled()
+
+        def fill(folder: Path) -> Contents:
+            for name, graph in graphs.items():
+                (folder / f"{name}{ONNX}").write_bytes(graph)
+            return Contents(facts, proofs)
+
+        try:
+            self.write(known_by, source, fill)
+        except OSError as fault:
+            log.warning(
+                "what is compiled of %s cannot be kept; each start compiles it again: %s",
+                source.name,
+                fault.strerror or fault,
+            )
+        return facts, graphs
 
     def _read(self, known_by: Json) -> Entry | None:
         folder = self.folder(known_by)

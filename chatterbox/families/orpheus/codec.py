@@ -1,6 +1,5 @@
 """Opens Orpheus' codec, SNAC at 24 kHz: compiled, or as published with the reason said."""
 
-import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ from chatterbox.config import TTSConfig
 from chatterbox.families.base import Voice
 from chatterbox.hub.files import graph_sources
 from chatterbox.runtime.buffers import Memory
-from chatterbox.runtime.compiled_cache import CompiledCache, Contents, identity
+from chatterbox.runtime.compiled_cache import CompiledCache, Graphs, Json, identity
 from chatterbox.runtime.decoder.captured import CapturedSession, OpenSession
 from chatterbox.runtime.decoder.snac import CROPS, addressed_noise
 from chatterbox.runtime.decoder.snac_carry import CarryingGraph
@@ -20,11 +19,8 @@ from chatterbox.runtime.decoder.snac_decoder import SnacDecoder
 from chatterbox.runtime.sessions import SessionSettings, captures, open_session
 from chatterbox.runtime.snac_encoder import SnacEncoder
 
-log = logging.getLogger(__name__)
-
 SNAC_COMPILER = 3
 """Version of `compile/snac.py`: raised whenever the same source would give another graph."""
-GRAPH_FILES = ("decoder.onnx", "carrying.onnx")
 GPU_WINDOWS = (1, 2, 5, 10, 20, 35)
 """Fresh frames that windows come in on a GPU, so that they meet in calls; not measured yet."""
 
@@ -39,7 +35,8 @@ class OpenedCodec:
 
 def open_codec(config: TTSConfig, path: Path, settings: SessionSettings) -> OpenedCodec:
     """`path`: the published `decoder_model`. Raises ModelError."""
-    facts, graph, carrying = _compiled(config, path, settings)
+    facts, graphs = _compiled(config, path, settings)
+    graph, carrying = graphs.get("decoder"), graphs.get("carrying")
 
     def opened(source: bytes | None, options: dict[str, str] | None = None) -> ort.InferenceSession:
         given = path if source is None else source
@@ -66,42 +63,25 @@ def _captured(opened: OpenSession, rows: int, settings: SessionSettings, note: s
     return OpenedCodec(decoder, f"{note}; {session.note}")
 
 
-def _compiled(
-    config: TTSConfig, path: Path, settings: SessionSettings
-) -> tuple[dict[str, Any], bytes | None, bytes | None]:
-    """Facts and the two graphs, from the cache in the data directory or made now. Proven on the
-    CPU: a GPU's TF32 would hide what it looks for."""
-    cache = CompiledCache(config.data_dir)
-    known_by = identity("snac", graph_sources(path), {}, SNAC_COMPILER)
-    entry = cache.find(known_by)
-    if entry is not None:
-        files = [entry.folder / name for name in GRAPH_FILES]
-        one, other = (file.read_bytes() if file.is_file() else None for file in files)
-        return entry.facts, one, other
-    # Here, since a start that finds it compiled needs no compiler.
-    from chatterbox.compile.snac import compile_snac
-
+def _compiled(config: TTSConfig, path: Path, settings: SessionSettings) -> tuple[Json, Graphs]:
+    """Facts and the graphs `decoder` and `carrying`, from the cache in the data directory or made
+    now. Proven on the CPU: a GPU's TF32 would hide what it looks for."""
     on_cpu = SessionSettings("cpu", settings.threads, {})
 
     def open_graph(model: Any) -> ort.InferenceSession:
         return open_session(model.SerializeToString(), on_cpu, weights_in=path.parent)
 
-    made = compile_snac(path, open_graph)
-    facts = {"note": made.note, "rows": made.rows, "carried_at_start": made.carried_at_start}
-    one, other = (g and g.SerializeToString() for g in (made.graph, made.carrying))
+    def compiled() -> tuple[Json, Json, Graphs]:
+        # Here, since a start that finds it compiled needs no compiler.
+        from chatterbox.compile.snac import compile_snac
 
-    def fill(folder: Path) -> Contents:
-        for name, graph in zip(GRAPH_FILES, (one, other), strict=True):
-            if graph is not None:
-                (folder / name).write_bytes(graph)
-        return Contents(facts, made.proofs)
+        made = compile_snac(path, open_graph)
+        facts = {"note": made.note, "rows": made.rows, "carried_at_start": made.carried_at_start}
+        graphs = {"decoder": made.graph, "carrying": made.carrying}
+        return facts, made.proofs, {n: g.SerializeToString() for n, g in graphs.items() if g}
 
-    try:
-        cache.write(known_by, path, fill)
-    except OSError as fault:
-        why = fault.strerror or fault
-        log.warning("the compiled SNAC decoder cannot be kept; each start compiles it: %s", why)
-    return facts, one, other
+    known_by = identity("snac", graph_sources(path), {}, SNAC_COMPILER)
+    return CompiledCache(config.data_dir).find_or_compile(known_by, path, compiled)
 
 
 def open_encoder(path: Path, settings: SessionSettings) -> SnacEncoder:

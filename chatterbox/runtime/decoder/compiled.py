@@ -1,14 +1,11 @@
 """A compiled decoder: the facts in its manifest, and how its graphs are opened and run."""
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from chatterbox.families.base import StreamingDecoder
-from chatterbox.runtime.compiled_cache import CompiledCache, Contents
 from chatterbox.runtime.decoder.captured import CapturedSession
 from chatterbox.runtime.decoder.flow import Flow, Part, PlainFlow
 from chatterbox.runtime.decoder.graph_io import PhaseSum, RandomOp, Session
@@ -17,8 +14,6 @@ from chatterbox.runtime.decoder.shape_laws import LinearDim
 from chatterbox.runtime.decoder.split_decoder import SplitDecoder, StreamSettings
 from chatterbox.runtime.decoder.unsplit import WholeDecoder
 from chatterbox.runtime.decoder.warmup import rehearse
-
-log = logging.getLogger(__name__)
 
 DECODER_COMPILER = 3
 """Version of what compiles decoders: raised whenever the same source would give other graphs or
@@ -110,38 +105,6 @@ def _dims(law: Sequence[LinearDim]) -> list[list[int]]:
 
 def _law(dims: Sequence[Sequence[int]]) -> list[LinearDim]:
     return [LinearDim(*numbers) for numbers in dims]
-
-
-Compiled = tuple[CompiledDecoder, Mapping[Graph, bytes]]
-
-
-def find_or_compile(
-    cache: CompiledCache,
-    known_by: Json,
-    source: Path,
-    compile_graphs: Callable[[], tuple[CompiledDecoder, Mapping[Graph, bytes], Json]],
-) -> Compiled:
-    """The decoder of this identity with its graphs, whose weights may lie beside `source`. A data
-    directory that cannot be written costs no more than compiling again at the next start."""
-    entry = cache.find(known_by)
-    if entry is not None:
-        names: tuple[Graph, ...] = get_args(Graph)
-        files = {name: entry.folder / f"{name}.onnx" for name in names}
-        kept = {name: path.read_bytes() for name, path in files.items() if path.is_file()}
-        return CompiledDecoder.from_json(entry.facts), kept
-    compiled, graphs, proofs = compile_graphs()
-
-    def fill(folder: Path) -> Contents:
-        for name, graph in graphs.items():
-            (folder / f"{name}.onnx").write_bytes(graph)
-        return Contents(compiled.to_json(), proofs)
-
-    try:
-        cache.write(known_by, source, fill)
-    except OSError as fault:
-        why = fault.strerror or fault
-        log.warning("the compiled decoder cannot be kept; each start compiles it again: %s", why)
-    return compiled, graphs
 
 
 @dataclass(frozen=True, slots=True)
