@@ -1,7 +1,7 @@
 """What a dialect is, and what the server gives it: `Dialect` and `Services`.
 
 A dialect translates one client family's protocol. The server knows dialects by this interface
-only; `chatterbox/dialects/registry.py` lists them. docs/reference/dialects.md says how to add one.
+only; `chatterbox/dialects/registry.py` lists them. docs/inside/new-dialect.md says how to add one.
 """
 
 import socket

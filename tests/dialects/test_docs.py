@@ -1,4 +1,4 @@
-"""docs/reference/dialects.md says what the code does."""
+"""docs/reference/dialects.md says what the code does; the example of a new dialect works."""
 
 import re
 from pathlib import Path
@@ -11,9 +11,9 @@ from chatterbox.dialects.elevenlabs.http import OUTPUT_FORMATS
 from chatterbox.dialects.shared.voice_names import OPENAI_VOICES
 from chatterbox.server.app import create_app
 
-DOCS = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "dialects.md").read_text(
-    encoding="utf-8"
-)
+PAGES = Path(__file__).resolve().parents[2] / "docs"
+DOCS = (PAGES / "reference" / "dialects.md").read_text(encoding="utf-8")
+NEW = (PAGES / "inside" / "new-dialect.md").read_text(encoding="utf-8")
 TAGS = {"openai", "elevenlabs", "models", "chatterbox-tts-server", "xtts"}
 
 
@@ -47,7 +47,7 @@ def test_every_format_is_there():
 
 async def test_the_complete_example_of_a_dialect_works():
     example: dict = {"__name__": "acme"}
-    exec(DOCS.split("```python\n")[1].split("```")[0], example)
+    exec(NEW.split("```python\n")[1].split("```")[0], example)
     engine = FakeEngine()
     app = create_app(engine, server_config(), [example["DIALECT"]])
     async with httpx.AsyncClient(
