@@ -97,6 +97,9 @@ class FakeVoices:
         self.infos[info.voice_id] = dataclasses.replace(info, **changes)
         return self.infos[info.voice_id]
 
+    def describe(self, wanted: str, description: str) -> VoiceInfo:
+        return self._change(self.info(wanted), description=description)
+
     def rename(self, wanted: str, name: str) -> VoiceInfo:
         return self._change(self.info(wanted), name=name)
 

@@ -46,6 +46,7 @@ ANSWERS: Mapping[str, Mapping[str, str]] = {
             "post /voices/import",
             "delete /voices/{voice_id}",
             "put /voices/{voice_id}/name",
+            "put /voices/{voice_id}/description",
             "put /voices/{voice_id}/aliases/{alias}",
             "delete /voices/{voice_id}/aliases/{alias}",
         ),

@@ -14,6 +14,7 @@ from chatterbox.server.schemas import (
     LenientCall,
     Name,
     NoFields,
+    Text,
     Transcript,
     fields_of,
     file_route,
@@ -51,6 +52,12 @@ class NameFields(Call):
     """`/voices/{voice_id}/name`."""
 
     name: Name = Field(description="The new name")
+
+
+class DescriptionFields(Call):
+    """`/voices/{voice_id}/description`."""
+
+    description: Text = Field(max_length=500, description="A note; empty: none")
 
 
 def voice_router(voices: VoiceService) -> APIRouter:
@@ -129,6 +136,14 @@ def _add_names(router: APIRouter, voices: VoiceService) -> None:
         async with voices.read_body(request) as body:
             fields = fields_of(NameFields, body)
         return _answer(await voices.ask(rename, voice_id, fields.name), "The voice is renamed.")
+
+    @router.put("/voices/{voice_id}/description", openapi_extra=form_schema(DescriptionFields))
+    async def describe_voice(request: Request, voice_id: str) -> Response:
+        """Note what a voice is like; the list shows it."""
+        describe = voices.library.describe
+        async with voices.read_body(request) as body:
+            note = fields_of(DescriptionFields, body).description
+        return _answer(await voices.ask(describe, voice_id, note), "The note is kept.")
 
     @router.put("/voices/{voice_id}/aliases/{alias}")
     async def add_alias(voice_id: str, alias: str) -> Response:

@@ -135,6 +135,14 @@ class VoiceCatalogue:
         return self._update(replace(info, name=kept, aliases=without_alias(info, kept)))
 
     @exclusively
+    def describe(self, id_or_name: str, description: str) -> VoiceInfo:
+        """Note what the voice is like, or what it is for. Raises VoiceNotFound, VoiceProtected."""
+        info = self.info(id_or_name)
+        if info.built_in:
+            raise VoiceProtected("A built-in voice keeps its description.", param="voice_id")
+        return self._update(replace(info, description=description.strip()))
+
+    @exclusively
     def set_alias(self, id_or_name: str, alias: str) -> VoiceInfo:
         """Let a voice answer to a further name. Raises VoiceNotFound, VoiceProtected,
         InvalidVoiceId."""
@@ -210,11 +218,12 @@ class VoiceCatalogue:
         return record
 
     def _update(self, info: VoiceInfo) -> VoiceInfo:
-        """Store a voice's changed name and aliases."""
+        """Store a voice's changed name, aliases and description."""
         record = self._records.get(info.voice_id)
         if record is None:
             raise VoiceProtected("The model's own voices keep their names.", param="voice_id")
-        record = replace(record, name=info.name, aliases=info.aliases)
+        own = "" if info.built_in else info.description
+        record = replace(record, name=info.name, aliases=info.aliases, description=own)
         if not record.files:
             return self._create(record, self._built_in[info.voice_id].clip(), None)
         self._store.update(record)
@@ -246,7 +255,7 @@ class VoiceCatalogue:
             built_in=built_in is not None,
             report=record.report,
             imported=self._encoded in record.imported,
-            description=built_in.description if built_in else "",
+            description=built_in.description if built_in else record.description,
         )
 
 

@@ -55,6 +55,7 @@ class VoiceRecord:
     files: Mapping[str, str]  # name → SHA-256 of its bytes
     imported: tuple[str, ...] = ()  # those files that came with an import: nobody made them here
     transcript: str | None = None  # of the recording
+    description: str = ""  # its owner's note
 
 
 RECORD_JSON = TypeAdapter(VoiceRecord)

@@ -274,6 +274,9 @@ async def test_a_voice_from_recording_to_deletion():
         assert (imported.status_code, imported.json()["voice_id"]) == (200, "v11")
 
         assert (await client.put("/voices/v8/name", json={"name": "you"})).json()["name"] == "you"
+        note = {"description": "Calm, for the news"}
+        noted = await client.put("/voices/v8/description", json=note)
+        assert noted.json()["description"] == "Calm, for the news"
         aliased = await client.put("/voices/v8/aliases/alloy")
         assert aliased.json()["aliases"] == ["alloy"]
         response = await client.delete("/voices/slt/aliases/alloy")

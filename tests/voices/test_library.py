@@ -310,6 +310,21 @@ def test_names_and_aliases(tmp_path):
     assert open_library(tmp_path).info(info.voice_id) == renamed
 
 
+def test_the_owners_note_is_kept(tmp_path):
+    library = open_library(tmp_path)
+    library.register(ANNA, "Anna")
+    assert library.describe("anna", " Calm. ").description == "Calm."
+    library.set_alias("anna", "teller")
+    again = open_library(tmp_path)
+    assert again.info("Anna").description == "Calm."
+    assert again.describe("anna", "").description == ""
+    said = again.info("slt").description
+    with pytest.raises(VoiceProtected):
+        again.describe("slt", "Loud.")
+    again.set_alias("slt", "nova")
+    assert open_library(tmp_path).info("slt").description == said
+
+
 def test_two_directories_that_claim_one_name(tmp_path):
     library = open_library(tmp_path)
     first, _ = library.register(ANNA, "Anna")

@@ -153,7 +153,7 @@ def test_the_focus_goes_from_top_to_bottom(browser, address):
         assert "Speak" in stops
 
 
-def test_export_rename_delete_and_import(browser, address, tmp_path):
+def test_export_rename_note_delete_and_import(browser, address, tmp_path):
     with Visit(browser, address).ready() as visit:
         visit.register(clip(tmp_path / "b.wav", voice="awb"), "short-lived")
         entry = visit.page.locator("#about")
@@ -170,6 +170,11 @@ def test_export_rename_delete_and_import(browser, address, tmp_path):
         visit.until("document.querySelector('#voices-status').textContent.includes('renamed')")
         listed = visit.page.locator("#voices [role=option]", has_text="better")
         assert listed.count() == 1
+        entry.get_by_text("Note").click()
+        visit.page.keyboard.type("calm, for the news")
+        visit.page.keyboard.press("Enter")
+        visit.until("document.querySelector('#voices-status').textContent.includes('note is kept')")
+        assert "calm, for the news" in listed.inner_text()
         entry.get_by_text("Delete").click()
         visit.page.keyboard.press("Escape")
         assert listed.count() == 1

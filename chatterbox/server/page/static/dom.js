@@ -55,12 +55,13 @@ export function download(blob, name) {
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
 
-/** Asks in a dialog. Answers the name typed, true where none is asked for, null on "Cancel". */
-export function ask({ title, text = "", yes, name = null, danger = false }) {
+/** Asks in a dialog. Answers what was typed, true where none is asked for, null on "Cancel". */
+export function ask({ title, text = "", yes, label = "New name", name = null, danger = false }) {
   const dialog = $("ask");
   $("ask-title").textContent = title;
   $("ask-text").textContent = text;
   $("ask-field").hidden = name === null;
+  $("ask-label").textContent = label;
   $("ask-name").value = name ?? "";
   $("ask-yes").textContent = yes;
   $("ask-yes").classList.toggle("danger", danger);

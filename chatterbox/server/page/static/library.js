@@ -167,7 +167,7 @@ function actions(voice) {
   const { name, built_in: builtIn, report } = voice;
   const all = [button("▶ Hear", () => hear(voice), name)];
   if (report) all.push(button("Export", () => exportVoice(voice), name));
-  if (!builtIn) all.push(button("Rename", () => rename(voice), name), button("Delete", () => remove(voice), name));
+  if (!builtIn) all.push(button("Note", () => note(voice), name), button("Rename", () => rename(voice), name), button("Delete", () => remove(voice), name));
   return all;
 }
 
@@ -204,6 +204,15 @@ async function rename(voice) {
   const name = await ask({ title: "Rename voice", yes: "Rename", name: voice.name });
   if (name === null) return null;
   const { message } = await getJson(`${pathOf(voice)}/name`, { method: "PUT", json: { name } });
+  await refreshVoices();
+  return message;
+}
+
+async function note(voice) {
+  const title = `What is ${voice.name} like, or for?`;
+  const description = await ask({ title, yes: "Keep", label: "Note", name: voice.description ?? "" });
+  if (description === null) return null;
+  const { message } = await getJson(`${pathOf(voice)}/description`, { method: "PUT", json: { description } });
   await refreshVoices();
   return message;
 }
