@@ -144,6 +144,7 @@ READABLE = (
     "X-RTF",
     "X-Sample-Rate",
     "X-Seed",
+    "X-Unknown-Tags",
     "X-Tokens-Generated",
 )
 """Headers that a page may read beside those that it always may."""

@@ -56,12 +56,12 @@ def names_recording(name: str) -> bool:
     return bool(words & {"audio", "wav"}) and bool(words & (CARRIER | {"input"}))
 
 
-def ignored_header(names: Iterable[str]) -> dict[str, str]:
+def ignored_header(names: Iterable[str], header: str = HEADER) -> dict[str, str]:
     """The header that names them, in their order; no header where there are none."""
     named = [_word(name) for name in islice(dict.fromkeys(names), MAX_NAMED + 1)]
     if len(named) > MAX_NAMED:
         named[MAX_NAMED - 1 :] = ["..."]
-    return {HEADER: ", ".join(named)} if named else {}
+    return {header: ", ".join(named)} if named else {}
 
 
 def _word(name: str) -> str:

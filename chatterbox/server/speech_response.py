@@ -6,7 +6,7 @@ A dialect hands in how to read its body, and what its answer looks like (`Framin
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, closing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from starlette.datastructures import Headers, QueryParams
@@ -31,6 +31,10 @@ PART_SAMPLES = SAMPLE_RATE_HZ // 2
 """A piece is encoded and sent half a second at a time, with a turn of the event loop between: a
 whole segment at once would hold up every other connection, and in a line of JSON it would be more
 than some clients read (aiohttp: 128 KiB)."""
+
+
+UNKNOWN_TAGS = "X-Unknown-Tags"
+"""Names words in brackets that are no tags of the model, and so are read out."""
 
 
 class Framing:
@@ -201,4 +205,6 @@ class SpeechResponse(Response):
         await answer(scope, receive, send)
 
     async def _planned(self, body: Body) -> SpeechPlan:
-        return self._read(body)
+        plan = self._read(body)
+        unknown = ignored_header(self._service.unknown_tags(plan.request.text), UNKNOWN_TAGS)
+        return replace(plan, headers={**plan.headers, **unknown}) if unknown else plan

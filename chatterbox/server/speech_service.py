@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import Self
@@ -25,6 +25,7 @@ from chatterbox.server.model_pool import ModelPool
 from chatterbox.server.request_log import AccessRecord
 from chatterbox.server.upload import Upload
 from chatterbox.text import Segment
+from chatterbox.text.markup import unknown_tags
 
 RECORDING = "voice_file"
 """The file to speak like."""
@@ -90,6 +91,10 @@ class SpeechService:
         self.limits = BodyLimits.for_text(config.max_text_length)
         recording = Files(RECORDING, config.max_voice_file_size, admission.upload_place)
         self.limits_with_recording = BodyLimits.for_text(config.max_text_length, recording)
+
+    def unknown_tags(self, text: str) -> Iterator[str]:
+        """What looks like one of the model's tags, and is none."""
+        return unknown_tags(text, self.models.engine.family.tags)
 
     @asynccontextmanager
     async def open(

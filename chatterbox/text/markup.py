@@ -5,7 +5,7 @@ the model's own tags and around pauses (`[pause:0.5s]`).
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 from chatterbox.text.lexicon import words
@@ -54,6 +54,17 @@ PAUSE_MARK = re.compile(r"\[pause:(\d++\.\d++)s\]")
 """How `plain` writes a pause, with the seconds as its group."""
 TAG = re.compile(r"\[[^\[\]\n]{1,64}\]")
 """What stands in brackets once `Tags.plain` has read the text."""
+
+
+_LIKE_A_TAG = re.compile(r"(?<![\w\]])\[ ?([A-Za-z][A-Za-z' -]{0,30}?) ?\](?![\[(:])")
+
+
+def unknown_tags(text: str, known: frozenset[str]) -> Iterator[str]:
+    """What stands in brackets as a tag does, and is none: it will be read out. Neither a figure,
+    a link nor an index is meant."""
+    for match in _LIKE_A_TAG.finditer(text):
+        if match[1] not in known and not match[1].lower().startswith("pause"):
+            yield match[1]
 
 
 class Tags:

@@ -234,3 +234,14 @@ async def test_code_blocks_are_asked_for_by_call():
         for path, name in (("/tts", "text"), ("/v1/audio/speech", "input")):
             answer = await client.post(path, json={name: "a", "code_blocks": "read"})
             error_of(answer, 422, "invalid_value", "code_blocks")
+
+
+@pytest.mark.parametrize(("path", "field"), [("/tts", "text"), ("/v1/audio/speech", "input")])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_words_that_are_no_tags_are_named(path, field, stream):
+    async with serving() as client:
+        text = "[giggle] Well, [laugh] and [Sigh]."
+        answer = await client.post(path, json={field: text, "stream": stream})
+        assert answer.headers["x-unknown-tags"] == "giggle, Sigh"
+        answer = await client.post(path, json={field: "[laugh] Well.", "stream": stream})
+        assert "x-unknown-tags" not in answer.headers

@@ -3,6 +3,8 @@
 import pytest
 from text.examples import normalise
 
+from chatterbox.text.markup import unknown_tags
+
 TAGS = [
     ("<laugh> Ha <sigh>, <clear throat> so.", "[laugh] Ha [sigh], [clear throat] so."),
     ("Well <cough/> so <gasp />.", "Well [cough] so [gasp]."),
@@ -90,3 +92,10 @@ TABLE = [*TAGS, *ELEMENTS, *CITATIONS, *ESCAPES, *TABLES, *PATHS]
 @pytest.mark.parametrize(("written", "said"), TABLE, ids=[row[0][:32] for row in TABLE])
 def test_reads_as(written: str, said: str) -> None:
     assert normalise(written) == said
+
+
+def test_words_that_look_like_tags_are_found():
+    text = (
+        "[giggle] a[i], [1], [Laugh] ha [laugh] [pause:1s] [PAUSE] [b](c) [d][1] [e]: [ whisper ]"
+    )
+    assert list(unknown_tags(text, frozenset({"laugh"}))) == ["giggle", "Laugh", "whisper"]
