@@ -2,6 +2,8 @@
 
 import configparser
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,9 @@ STALL_S = ServerConfig.model_fields["stall_timeout_s"].default
 DRAIN_S = ServerConfig.model_fields["drain_timeout_s"].default + 5
 
 
-@pytest.mark.parametrize("path", sorted(DEPLOY.iterdir()), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted(filter(Path.is_file, DEPLOY.rglob("*"))), ids=lambda path: path.name
+)
 def test_every_setting_exists(path):
     named = set(re.findall(r"CHATTERBOX_[A-Z_]+", path.read_text(encoding="utf-8")))
     assert named <= SETTINGS
@@ -96,3 +100,12 @@ def test_the_composition():
             "FORWARDED_ALLOW_IPS",
         } <= told.keys()
         assert "*" not in told["CHATTERBOX_ALLOWED_HOSTS"] + told["FORWARDED_ALLOW_IPS"]
+
+
+def test_modals_own_client_takes_the_recipe():
+    """Defined, not deployed; in a process of its own, since the client keeps threads."""
+    shown = "import runpy; app = runpy.run_path('deploy/modal_app.py')['app']; print(app.name)"
+    done = subprocess.run(
+        [sys.executable, "-c", shown], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, "chatterbox\n"), done.stderr
