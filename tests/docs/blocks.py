@@ -26,6 +26,7 @@ NOT_RUN = {
     "sudo": "needs root",
     "./run.sh": "installs packages, serves or measures",
     "./run_benchmark.sh": "installs packages and measures",
+    ".venv/bin/python": "takes a model, a GPU or minutes",
     "python": "takes a model, a GPU or minutes",
 }
 """First word of a command → why its names and flags are checked instead. Every other one runs."""
@@ -71,7 +72,7 @@ def wrong_with(command: str) -> list[str]:
         wrong += _unknown_flags(rest, RUN_FLAGS)
     elif program == "./run_benchmark.sh":
         wrong += _unknown_flags(rest, ["chatterbox/bench/flags.py"])
-    elif program == "python" and (tool := re.search(r"(?:-m )?(tools[\w./]+)", rest)):
+    elif program.endswith("python") and (tool := re.search(r"(?:-m )?(tools[\w./]+)", rest)):
         wrong += _unknown_flags(rest, _sources(tool[1]))
     elif program == "docker" and (file := re.search(r"-f (deploy/\S+\.yaml)", rest)):
         services = yaml.safe_load(_text(file[1]))["services"].values()
