@@ -81,6 +81,7 @@ class ObjectStore(VoiceStore):
         self._unread: list[bytes] = []  # lines that another version wrote: kept as they are
         self._staged: dict[str, tuple[str, float]] = {}
         self._down = False
+        self._untold = False  # `prepare` has read voices that nobody has been told of
 
     def prepare(self) -> None:
         """Check that it can be written, and remove what killed servers left a day ago."""
@@ -96,6 +97,7 @@ class ObjectStore(VoiceStore):
             old = [key for key, age_s in ages.items() if age_s > ORPHAN_S and key not in named]
             if old:
                 self._blobs.delete(old)
+        self._untold = bool(self._entries or self._unread)
 
     def _check_conditions(self) -> None:
         probe = f"probe-{uuid.uuid4().hex}"
@@ -126,15 +128,17 @@ class ObjectStore(VoiceStore):
                     raise OSError("the index of the voices has vanished") from None
                 found = None if self._looked else (_index((), [], []), NEW)
             self._down = False
-            if found is None:
+            if found is None and not self._untold:
                 return None
-            skipped = self._read_index(*found)
-        self._looked = True
+            if found is not None:
+                self._read_index(*found)
+        self._looked, self._untold = True, False
+        skipped = [("a voice in the index", "this version cannot read it")] * len(self._unread)
         records = [entry.record for entry in self._entries.values()]
         self._keep_copies_of(records)
         return records, skipped
 
-    def _read_index(self, data: bytes, tag: str) -> list[tuple[str, str]]:
+    def _read_index(self, data: bytes, tag: str) -> None:
         header, lines = _lines(data)
         known = {entry.line: entry for entry in self._entries.values()}
         entries, unread = {}, []
@@ -147,7 +151,6 @@ class ObjectStore(VoiceStore):
             entries[entry.record.voice_id] = entry
         self._entries, self._unread = entries, unread
         self._commits, self._tag = header.commits, tag
-        return [("a voice in the index", "this version cannot read it")] * len(unread)
 
     @contextmanager
     def exclusive(self) -> Iterator[Stored | None]:
