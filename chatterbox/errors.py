@@ -143,7 +143,7 @@ Overloaded = _error("overloaded", 429, "Every place and every queue place is tak
 TooManyConnections = _error(
     "too_many_connections",
     503,
-    "As many connections or sockets are open as are kept.",
+    "Too many connections or sockets are open (`max_connections`, `max_websockets`).",
     "server_error",
 )
 DeadlineExceeded = _error("deadline_exceeded", 504, "The request was not done in time.")

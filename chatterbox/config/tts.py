@@ -88,8 +88,8 @@ class TTSConfig(Settings):
 
     # --- graphs
     compile_lm: bool = True
-    """Rebuild the language model around an in-place cache at the first start, and use it where its
-    output is equal; off: serve the published graph, slower"""
+    """At the first start, convert the language model to a faster form, and use it if its results
+    are equal; off: serve the published graph, slower"""
     kv_dtype: Literal["auto", "float", "int8"] = "auto"
     """Precision of keys and values; auto: int8 for quantised models on a CPU, once proven equal;
     int8 halves their memory at least"""

@@ -133,7 +133,7 @@ class Lifecycle:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Of one key at once; None: as many as there are."""
+    """How much one API key may have in work at once; None: no bound."""
 
     requests: int | None
     characters: int | None

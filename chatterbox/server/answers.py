@@ -47,6 +47,7 @@ ANSWERS: Mapping[str, Mapping[str, str]] = {
             "delete /voices/{voice_id}",
             "put /voices/{voice_id}/name",
             "put /voices/{voice_id}/description",
+            "put /voices/{voice_id}/description",
             "put /voices/{voice_id}/aliases/{alias}",
             "delete /voices/{voice_id}/aliases/{alias}",
         ),
