@@ -6,7 +6,6 @@ that a row's token does not depend on its batch. All are written for few calls o
 more than the numbers where there are few rows.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,18 +15,37 @@ from numpy.typing import NDArray
 from chatterbox.arrays import F32, I64
 
 NEVER = np.float32(-np.inf)
-NEGLIGIBLE = 18.0
-"""What is so many times e less likely than the best hardly counts."""
-REST = math.exp(-NEGLIGIBLE)
-"""Mass of such a column at most: 4096 of them have 6e-5 of the best's."""
-MANY = 1000
-"""Columns that count: where rows have more of them than top-k leaves, all have to be looked at."""
-FEW = 2000
-"""Columns of all rows together that are sorted without looking for less to sort."""
-ROUNDING = 1e-5
-"""More than sums of so many float32 err."""
+NEGLIGIBLE = np.float32(18)
+"""What is so many times e less likely than the best is cut off by any cut: 4096 of them have 6e-5
+of the best's mass."""
 
+SAMPLED = 25
+"""One column in so many, which has nothing in common with a code's digits in base 3."""
 Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cut:
+    """Top-k and top-p of a batch's rows, with what follows from them alone."""
+
+    top_k: I64  # [B]; many: off
+    top_p: F32  # [B]; infinite: nothing is cut off
+    margin: F32  # [B]: what is so much less than the best is cut off
+    sampled: I64  # [B]: which of the sampled scores, ascending, the `top_k` best reach; 0: none
+
+    @classmethod
+    def of(cls, top_k: I64, top_p: F32, columns: int) -> "Cut":
+        """0 and 1: off."""
+        uncut = (top_k == 0) & (top_p >= 1)
+        top_k = np.where((top_k > 0) & (top_k < columns), top_k, columns)
+        expected = top_k / SAMPLED
+        sampled = -(-columns // SAMPLED) - (expected + 4 * np.sqrt(expected)).astype(np.int64) - 2
+        return cls(
+            top_k,
+            np.where(uncut, np.float32(np.inf), top_p),
+            np.where(uncut, np.float32(np.inf), NEGLIGIBLE),
+            np.maximum(sampled, 0),
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,7 +54,7 @@ class SamplingRows:
     best token has all but the penalty off."""
 
     temperature: F32 | None  # [B, 1]; 1: off
-    top_k_top_p: tuple[I64, F32] | None  # [B, 1] each; 0 and 1: off
+    cut: Cut | None
     min_p: F32 | None  # [B, 1]; 0: off
     penalty: F32 | None  # [B, 1]; 1: off
     window: I64  # [B]: tokens that the penalty looks back
@@ -59,9 +77,9 @@ class Choice:
         self._said, self._said_at = said, at
         self._count = count
 
-    def keep(self, kept: Mask) -> None:
-        """Leave only what is `kept` [B, K]."""
-        self.keep_at(kept.reshape(-1).nonzero()[0])
+    def drop(self, dropped: Mask) -> None:
+        """Leave none of the `dropped` [B, K]."""
+        np.copyto(self.scores, NEVER, where=dropped)
 
     def keep_at(self, at: I64) -> None:
         """Leave only what is `at` these of the flattened scores, ascending."""
@@ -109,66 +127,48 @@ def temperature(choice: Choice) -> None:
 
 def top_k_top_p(choice: Choice) -> None:
     """Leave the `top_k` best; of these, the best until they have `top_p` of their mass."""
-    if choice.rows.top_k_top_p is None:
+    if choice.rows.cut is None:
         return
-    (top_k, top_p), scores, at = choice.rows.top_k_top_p, choice.scores, choice.at
-    floor, known = _floor_of_likely(choice, top_k, top_p)
-    if not known.all():
-        unknown = ~known
-        choice.scores, choice.at = scores, at
-        floor[unknown] = _floor(scores[unknown], top_k[unknown], top_p[unknown])
-    choice.keep(choice.scores >= floor)
-
-
-def _floor(scores: F32, top_k: I64, top_p: F32) -> F32:
-    """The least score [B, 1] that `top_k_top_p` leaves."""
-    columns = scores.shape[1]
-    limit = np.where((top_k > 0) & (top_k < columns), top_k, columns)
-    width = int(limit.max())
-    best = scores
-    if width < columns:
-        best = np.partition(scores, columns - width, axis=1)[:, columns - width :]
-    best = np.sort(best, axis=1)[:, ::-1]  # [B, width], highest first
-    weights = np.exp(best - best[:, :1])
-    if int(limit.min()) < width:
-        weights *= np.arange(width) < limit
-    mass = np.cumsum(weights, axis=1)  # the same whatever the width
-    count = (mass - weights < top_p * mass[:, -1:]).sum(axis=1, keepdims=True)
-    floor: F32 = np.take_along_axis(best, np.clip(count, 1, limit) - 1, axis=1)
-    return np.where((top_k > 0) | (top_p < 1), floor, NEVER)
-
-
-def _floor_of_likely(choice: Choice, top_k: I64, top_p: F32) -> tuple[F32, Mask]:
-    """The same, found among the likely columns, which alone are left; and whether it is known [B]:
-    others may matter."""
-    scores, (rows, columns) = choice.scores, choice.scores.shape
-    best = np.maximum.reduce(scores, axis=1, keepdims=True)
-    counting = scores >= best - np.float32(NEGLIGIBLE)
-    if np.count_nonzero(counting) > MANY * rows and (top_k > 0).any():
-        return best, np.zeros(rows, np.bool_)
-    at = counting.reshape(-1).nonzero()[0]
-    starts = at.searchsorted(np.arange(rows + 1) * columns)
-    counts = (starts[1:] - starts[:-1])[:, None]  # [B, 1]
-    total = None
-    if at.size > FEW:
-        row = np.repeat(np.arange(rows), counts[:, 0])
-        weights = np.exp(scores.reshape(-1)[at] - best[row, 0])
-        total = np.add.reduceat(weights, starts[:-1])[:, None]
-        least = (1 - top_p) * total / (2 * counts)  # all below have half of what is cut off
-        at = at[weights >= least[row, 0].astype(np.float32)]
-    choice.keep_at(at)
+    cut, scores, row = choice.rows.cut, choice.scores, np.arange(len(choice.scores))
+    best = np.maximum.reduce(scores, axis=1)
+    lowest = best - cut.margin
+    guess = np.maximum(lowest, _reached_by_best(scores, cut.sampled))
+    at, starts = _reaching(scores, guess)
+    too_few = (starts[1:] - starts[:-1] < cut.top_k) & (guess > lowest)
+    if too_few.any():
+        at, starts = _reaching(scores, np.where(too_few, lowest, guess))
+    counts = starts[1:] - starts[:-1]
+    weights = np.exp(scores.reshape(-1)[at] - best.repeat(counts))
+    total, least = np.add.reduceat(weights, starts[:-1]), np.zeros(len(row), np.float32)
+    for one in (cut.top_k < counts).nonzero()[0].tolist():
+        others = counts[one] - cut.top_k[one]
+        kept = np.partition(weights[starts[one] : starts[one + 1]], others)[others:]
+        total[one], least[one] = np.add.reduce(kept), kept[0]
+    below = (1 - cut.top_p) * total / np.minimum(cut.top_k, counts)  # all of these are not too many
+    choice.keep_at(at[weights >= np.maximum(least, below).repeat(counts)])
     ordered = np.sort(choice.scores, axis=1)[:, ::-1]  # [B, K], highest first
-    weights = np.exp(ordered - best)
-    mass = weights.cumsum(axis=1)
-    reached = mass[:, -1:]
-    total = reached if total is None else total
-    low, high = top_p * total * (1 - ROUNDING), top_p * (total * (1 + ROUNDING) + REST * columns)
+    weights = np.exp(ordered - best[:, None])
+    mass = weights.cumsum(axis=1, dtype=np.float64)
     mass -= weights  # of all better ones
-    last = np.add.reduce(mass < low, axis=1)
-    known = (reached >= high) & ((top_k == 0) | (counts < top_k))
-    known = known[:, 0] & (last == np.add.reduce(mass < high, axis=1))
-    floor: F32 = ordered[np.arange(rows), np.maximum(last, 1) - 1][:, None]
-    return floor, known
+    count = np.add.reduce(mass < (cut.top_p * total)[:, None], axis=1)
+    choice.drop(choice.scores < ordered[row, np.maximum(count, 1) - 1][:, None])
+
+
+def _reaching(scores: F32, lowest: F32) -> tuple[I64, I64]:
+    """Where, in the flattened scores, are those not below their row's `lowest` [B]; and where each
+    row begins among them [B + 1]."""
+    at = (scores >= lowest[:, None]).reshape(-1).nonzero()[0]
+    return at, at.searchsorted(np.arange(len(scores) + 1) * scores.shape[1])
+
+
+def _reached_by_best(scores: F32, sampled: I64) -> F32:
+    """A score [B] that the best probably reach, and few others, as a few columns tell."""
+    if not sampled.any():
+        return np.full(len(sampled), NEVER)
+    few = np.sort(scores[:, ::SAMPLED], axis=1)
+    few[:, 0] = NEVER
+    reached: F32 = few[np.arange(len(few)), sampled]
+    return reached
 
 
 def min_p(choice: Choice) -> None:
@@ -176,7 +176,7 @@ def min_p(choice: Choice) -> None:
     if choice.rows.min_p is not None:
         with np.errstate(divide="ignore"):  # 0: no floor
             floor = choice.scores.max(axis=1, keepdims=True) + np.log(choice.rows.min_p)
-        choice.keep(choice.scores >= floor)
+        choice.drop(choice.scores < floor)
 
 
 def repetition_penalty(choice: Choice) -> None:

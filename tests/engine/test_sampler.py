@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 
 from chatterbox.engine.sampler import INVALID_ROW, Sampler, Sampling, uniforms
 from chatterbox.families.base import TokenSpec
-from chatterbox.families.sampling import min_p, repetition_penalty, temperature, top_k_top_p
+from chatterbox.families.sampling import (
+    SAMPLED,
+    min_p,
+    repetition_penalty,
+    temperature,
+    top_k_top_p,
+)
 from chatterbox.families.turbo.spec import START_CODE, STOP_CODE, TOKENS
 
 VOCAB = 6563
@@ -269,3 +275,16 @@ def test_the_penalty_before_the_cut_lets_another_token_in():
         sampler = row_of(sampling, np.full(2, 0.5), replace(TOKENS, processors=order))
         second.append([sampler.sample(logits, [0])[0] for _ in "ab"])
     assert second == [[5, 5], [5, 9]]
+
+
+@pytest.mark.parametrize("best", [range(0, 50 * SAMPLED, SAMPLED), range(1, 51), range(300, 350)])
+def test_top_k_leaves_exactly_the_best_wherever_they_stand(best):
+    """Whether a look at a few columns meets all of them, or none."""
+    logits = np.zeros((1, VOCAB), np.float32)
+    logits[0, list(best)] = np.linspace(3, 4, len(best))
+    draws = np.linspace(0, 1, 400, endpoint=False)
+    sampler = row_of(replace(NEUTRAL, top_k=len(best) - 3), draws)
+    drawn = {sampler.sample(logits, [0])[0] for _ in draws}
+    assert drawn == set(list(best)[3:])
+    sampler = row_of(replace(NEUTRAL, top_k=len(best) + 200), draws)  # equals are left together
+    assert {sampler.sample(logits, [0])[0] for _ in draws} > set(best)
