@@ -1,9 +1,10 @@
 """Engine time outside the graphs: milliseconds of the loop's CPU time a step, by rows.
 
 Drives the real loop, language model and sampler; every call into onnxruntime is clocked and taken
-off. Nothing is decoded. Only this thread's own time counts, whatever else runs. Beside it the
-sampler alone. Logits of random weights are flatter than any model's, which costs the most:
-`--spread` puts normal ones of that deviation in their place.
+off, or with `--empty` left out, so that no session pushes the loop's data out of the caches.
+Nothing is decoded. Only this thread's own time counts, whatever else runs. Beside it the sampler
+alone, on logits that the model gave while it spoke. Logits of random weights are flatter than any
+model's, which costs the most: `--spread` puts normal ones of that deviation in their place.
 `python tools/bench_engine.py --model DIR --rows 1,2,4,8,16` (goal: at most 0.5 ms + 0.1 ms per row)
 """
 
@@ -41,11 +42,14 @@ class Clock:
 
     def __init__(self) -> None:
         self.inside_s = 0.0
+        self.empty = False  # whether calls that are bound to their memory do nothing
         for name in ("run", "run_with_iobinding", "run_with_ort_values"):
             setattr(ort.InferenceSession, name, self._clocked(getattr(ort.InferenceSession, name)))
 
     def _clocked(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def clocked(*args: Any, **kwargs: Any) -> Any:
+            if self.empty and call.__name__ == "run_with_iobinding":
+                return None
             started = time.thread_time()
             try:
                 return call(*args, **kwargs)
@@ -100,8 +104,29 @@ def reference_voice(model: LoadedModel) -> Voice:
     return Voice("tone", model.cloned.encode(tone.astype(np.float32), None))
 
 
+def spoken_logits(model: LoadedModel, voice: Voice, count: int) -> F32:
+    """What the model says at `count` places of a text that it speaks and goes on after."""
+    lm, tokens = model.language_model, model.family.tokens
+    sampler = Sampler(1, tokens)
+    sampler.begin(0, Sampling.first_said(model.family.sampling), uniforms(0, 0, 0, count))
+    logits = [lm.prefill(0, model.prompts.prompt(PHRASE, voice))]
+    while len(logits) < count:
+        logits[-1][sorted(tokens.stop)] = -1e4
+        said = sampler.sample(logits[-1][None], [0])
+        logits.append(lm.decode([0], np.array(said))[0].copy())
+    lm.free(0)
+    return np.stack(logits)
+
+
 def overhead_ms(
-    model: LoadedModel, clock: Clock, voice: Voice, rows: int, steps: int, made: F32 | None = None
+    model: LoadedModel,
+    clock: Clock,
+    voice: Voice,
+    rows: int,
+    steps: int,
+    made: F32 | None = None,
+    *,
+    empty: bool = False,
 ) -> float:
     """Median time of one turn of the loop outside onnxruntime, with `rows` rows running."""
     family = model.family
@@ -126,10 +151,12 @@ def overhead_ms(
     for _ in range(rows + 4):
         loop.step()
     turns = []
+    clock.empty = empty
     for _ in range(steps):
         inside, started = clock.inside_s, time.thread_time()
         loop.step()
         turns.append(time.thread_time() - started - (clock.inside_s - inside))
+    clock.empty = False
     for job in jobs:
         job.outbox.close()
     loop.step()
@@ -158,6 +185,7 @@ def main() -> None:
     parser.add_argument("--rows", default="1,2,4,8,16")
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--spread", type=float, default=0, help="of logits; 0: the model's own")
+    parser.add_argument("--empty", action="store_true", help="the sessions do nothing")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     clock = Clock()
@@ -166,19 +194,18 @@ def main() -> None:
     model = load_model(config, print)
     voice = reference_voice(model)
     print(f"{model.info.name} {model.info.precision_text} on {model.info.device}")
-    made: F32 | None = None
+    shape = max(rows) + 50, model.family.tokens.vocabulary
     if arguments.spread:
-        shape = max(rows) + 50, model.family.tokens.vocabulary
-        made = np.random.default_rng(0).normal(0, arguments.spread, shape).astype(np.float32)
-        logits = made
+        logits = np.random.default_rng(0).normal(0, arguments.spread, shape).astype(np.float32)
     else:
-        own = model.language_model.prefill(0, model.prompts.prompt(PHRASE, voice))
-        logits = np.tile(own, (max(rows) + 50, 1))
-        model.language_model.free(0)
+        logits = spoken_logits(model, voice, shape[0])
+    made = logits if arguments.spread or arguments.empty else None
     print(f"{'rows':>5} {'outside ms':>11} {'goal ms':>8} {'sampler ms':>11}")
     table = []
     for count in rows:
-        measured = overhead_ms(model, clock, voice, count, arguments.steps, made)
+        measured = overhead_ms(
+            model, clock, voice, count, arguments.steps, made, empty=arguments.empty
+        )
         goal = GOAL_BASE_MS + GOAL_ROW_MS * count
         alone = sampler_ms(model, logits, count, arguments.steps)
         row = {"rows": count, "outside_ms": measured, "goal_ms": goal, "sampler_ms": alone}

@@ -20,6 +20,8 @@ MIN_TEMPERATURE = 1e-3
 """Below it sampling is greedy: logits divided by less could leave float32's range."""
 TOGETHER = 32
 """Rows in one pass, so that their scores stay in the processor's cache."""
+BELOW_ONE = 1 - 2.0**-52
+"""The largest draw: of any mass, it rounds to less than all."""
 ALL_TOKENS = 2**31
 INVALID_ROW = -1
 """Returned in place of a token for a row whose logits are not finite."""
@@ -84,7 +86,7 @@ class Sampler:
         if len(draws) > self._draws.shape[1]:
             more = len(draws) - self._draws.shape[1]
             self._draws = np.pad(self._draws, ((0, 0), (0, more)))
-        self._draws[slot, : len(draws)] = draws
+        self._draws[slot, : len(draws)] = np.minimum(draws, BELOW_ONE)
         self._said[slot * self._places : (slot + 1) * self._places] = 0
         self._count[slot] = 0
         self._sampling[slot] = sampling
@@ -174,9 +176,7 @@ def _draw(choice: Choice, draws: NDArray[np.float64]) -> I64:
     scores, greedy = choice.scores, choice.rows.greedy
     weights = np.exp(scores - np.maximum.reduce(scores, axis=1, keepdims=True))
     mass = weights.cumsum(axis=1, dtype=np.float64)  # [B, K]
-    total = mass[:, -1]
-    drawn = np.minimum(draws * total, np.nextafter(total, 0))  # never behind the last
-    chosen = (mass <= drawn[:, None]).sum(axis=1)
+    chosen = np.add.reduce(mass <= (draws * mass[:, -1])[:, None], axis=1)
     if greedy is not None:
         chosen = np.where(greedy, scores.argmax(axis=1), chosen)
     return choice.column(chosen)
