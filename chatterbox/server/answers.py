@@ -74,6 +74,7 @@ ANSWERS: Mapping[str, Mapping[str, str]] = {
         "skipped_voices": "Damaged ones on disk, and why",
         "sample_rate_hz": "Of the model",
         "active": "Requests in work",
+        "places": "Requests that may be in work at once",
         "queued": "Requests that wait",
     },
 }

@@ -94,6 +94,7 @@ def health_body(models: ModelPool, lifecycle: Lifecycle) -> dict[str, Any]:
         "device": None,
         "sample_rate_hz": SAMPLE_RATE_HZ,
         "active": admission.active,
+        "places": admission.capacity,
         "queued": admission.queued,
     }
     if len(models.models) > 1:

@@ -21,14 +21,20 @@ export const getKey = () => sessionStorage.getItem(KEY) ?? "";
 /** Keeps the key for this tab; what no header can carry is left out. */
 export const setKey = (key) => sessionStorage.setItem(KEY, key.replace(/[^\x21-\x7e]/g, ""));
 
+let model = "";
+
+/** Which model all calls are about, where the server has several. */
+export const useModel = (name) => (model = name);
+
 /** One call. Answers a Response that is ok; throws ServerError, or AbortError when stopped. */
 export async function call(path, { method = "GET", json, body, signal } = {}) {
   const headers = new Headers({ Accept: "application/json" });
   if (getKey()) headers.set("Authorization", `Bearer ${getKey()}`);
   if (json) headers.set("Content-Type", "application/json");
+  const about = model && `?${new URLSearchParams({ model })}`;
   let response;
   try {
-    response = await fetch(path, {
+    response = await fetch(path + about, {
       method, headers, signal, body: json ? JSON.stringify(json) : body,
     });
   } catch (fault) {
@@ -68,7 +74,7 @@ export function form(file, fields = {}) {
  */
 export async function speak(fields, form, { signal, onPart = () => {}, onSound }) {
   const sse = { response_format: form, stream_format: "sse", timings: true };
-  const json = { model: "chatterbox", ...fields, ...sse };
+  const json = { ...fields, ...sse };
   const response = await call("v1/audio/speech", { method: "POST", json, signal });
   const opus = form === "opus" ? new OpusReader() : null;
   const rate = opus ? OPUS_RATE_HZ : Number(response.headers.get("X-Sample-Rate"));

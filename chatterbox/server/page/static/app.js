@@ -1,11 +1,11 @@
 // What does the page do? Connects its parts, shows programs, keeps the key.
 // Each part answers its own question: see the imports.
 
-import { getJson, getKey, setKey } from "./api.js";
+import { getJson, getKey, setKey, useModel } from "./api.js";
 import { showAlong, startAlong } from "./along.js";
 import { showModel, startCompose } from "./compose.js";
 import { startDock } from "./dock.js";
-import { $, showError } from "./dom.js";
+import { $, el, showError } from "./dom.js";
 import { startDrawer } from "./drawer.js";
 import { draftVoice, fieldsOfForm, restoreTake, showSettings, startForm } from "./form.js";
 import { checkHealth, startHealth, state } from "./health.js";
@@ -17,22 +17,43 @@ import { showWhere, startSpeaking } from "./speaking.js";
 import { offerFormats, startTakes } from "./takes.js";
 
 const COPIED_MS = 1500;
+const MODEL = "chatterbox.model";
 const THEME = "chatterbox.theme";
 const THEMES = { system: "Colours: as the system", light: "Colours: light", dark: "Colours: dark" };
 
 /** What hangs on the loaded model, and the voices. */
 async function showServer() {
   try {
-    const [model] = (await getJson("v1/models")).data;
+    let models = await readModels();
+    const names = models.map(({ id }) => id);
+    const chosen = names.includes(localStorage.getItem(MODEL)) ? localStorage.getItem(MODEL) : names[0];
+    const several = names.length > 1;
+    $("model-field").hidden = !several;
+    $("model").replaceChildren(...(several ? names : []).map((name) => el("option", { selected: name === chosen }, name)));
+    useModel(several ? chosen : "");
+    await refreshVoices({ choose: draftVoice() ?? $("voice").value }); // loads the model where it is not
+    if (several) models = await readModels();
+    const { settings, formats, ...model } = models.find(({ id }) => id === chosen);
     showModel(model);
-    showSettings(model.settings);
-    offerFormats(model.formats);
-    await refreshVoices({ choose: draftVoice() ?? $("voice").value });
+    showSettings(settings);
+    offerFormats(formats);
     showError($("voices-error"));
     measureLink();
   } catch (fault) {
     showError($("voices-error"), fault);
   }
+}
+
+/** Without the names that other servers' models have here. */
+async function readModels() {
+  return (await getJson("v1/models")).data.filter((model, nth) => nth === 0 || model.settings || model.state);
+}
+
+async function chooseModel() {
+  localStorage.setItem(MODEL, $("model").value);
+  $("progress").textContent = `${$("model").value} is made ready …`;
+  await showServer();
+  $("progress").textContent = "";
 }
 
 function showSnippet() {
@@ -87,6 +108,7 @@ startLink();
 startTakes({ onRestore: restoreTake });
 startLibrary();
 startIntake();
+$("model").addEventListener("change", chooseModel);
 $("key").value = getKey();
 $("key-form").addEventListener("submit", (event) => {
   event.preventDefault();

@@ -16,7 +16,7 @@ const SETTINGS = {
 };
 const SEED = { minimum: 0, maximum: 2 ** 32 - 1 };
 const FIELD_OF_PARAM = { input: "text", max_new_tokens: "max_tokens" };
-const PRESETS = { Steady: 0.75, "As the model is": 1, Lively: 1.3 }; // of the default temperature
+const PRESETS = { "The model's own": 1, Steady: 0.75, Lively: 1.3, Exact: 1 }; // of the default temperature
 
 let bounds = {};
 let wantedVoice = null; // of the draft, until the list of voices has come
@@ -26,6 +26,7 @@ const names = () => [...Object.keys(bounds), "seed"];
 /** What the form says; empty fields leave the choice to the server. */
 export function fieldsOfForm() {
   const fields = { input: $("text").value, voice: $("voice").value };
+  if ($("model").value) fields.model = $("model").value;
   for (const name of names()) {
     const value = $(name)?.value.trim();
     if (value) fields[name] = Number(value);
@@ -109,10 +110,15 @@ function fill(settings) {
 export const changed = () => $("speak").dispatchEvent(new Event("input", { bubbles: true }));
 
 /** Puts a take's text, voice, settings and seed back. */
-export function restoreTake({ fields: { input, voice, ...settings }, voiceName }) {
+export function restoreTake({ fields: { input, voice, model, ...settings }, voiceName }) {
   $("text").value = input;
-  const there = [...$("voice").options].some(({ value }) => value === voice);
-  if (there) {
+  if (model && model !== $("model").value && [...$("model").options].some(({ value }) => value === model)) {
+    wantedVoice = voice;
+    $("model").value = model;
+    $("model").dispatchEvent(new Event("change"));
+  }
+  const there = wantedVoice === voice || [...$("voice").options].some(({ value }) => value === voice);
+  if (there && !wantedVoice) {
     $("voice").value = voice;
     $("voice").dispatchEvent(new Event("change", { bubbles: true }));
   }
@@ -142,14 +148,15 @@ export function startForm() {
     });
   }
   $("presets").append(...Object.entries(PRESETS).map(([word, share]) =>
-    el("button", { type: "button", onclick: () => preset(share) }, word)));
+    el("button", { type: "button", onclick: () => preset(word, share) }, word)));
 }
 
 const all = () => Object.fromEntries(names().map((name) => [name, $(name)?.value ?? ""]));
 
-function preset(share) {
+/** "Exact" keeps to a seed, so that a text is said in the same way each time. */
+function preset(word, share) {
   const { default: usual, maximum } = bounds.temperature;
-  const { seed, speed } = values();
+  const { speed, seed = word === "Exact" ? String(drawnSeed()) : "" } = values();
   const temperature = share === 1 ? "" : String(Math.min(maximum, Math.round(usual * share * 20) / 20));
   fill({ seed, speed, temperature });
 }

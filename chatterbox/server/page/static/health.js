@@ -41,7 +41,7 @@ function tell(next, word, title = "") {
   $("health").title = title;
 }
 
-function showHealth({ status, loading, model, precision, device, version, notice, fallback, active, queued, cloning, skipped_voices: skipped = [] }) {
+function showHealth({ status, loading, model, precision, device, version, notice, fallback, active, places, queued, cloning, skipped_voices: skipped = [] }) {
   warm = !loading;
   const word = STAGES[loading?.stage] ?? WORDS[status] ?? status;
   tell(status, [word, model, precision, device].filter(Boolean).join(" · "), `Version ${version}`);
@@ -50,7 +50,7 @@ function showHealth({ status, loading, model, precision, device, version, notice
   else $("loaded").value = loading.done;
   $("load").textContent = [
     loading?.detail,
-    active && `${active} speaking`,
+    active && `${active} of ${places} places busy`,
     queued && `${queued} waiting`,
   ].filter(Boolean).join(", ");
   $("key-says").textContent = "";

@@ -70,14 +70,14 @@ if (!response.ok) throw new Error(await response.text());
 await writeFile("speech.wav", Buffer.from(await response.arrayBuffer()));`;
 }
 
-function openai({ input, voice, id, recorded, ...rest }) {
+function openai({ input, voice, id, recorded, model = "tts-1", ...rest }) {
   const key = getKey() ? `os.environ["${KEY_VARIABLE}"]` : `"none"`;
   const extra = Object.entries({ ...rest, stream: false }).map(([name, value]) => `${python(name)}: ${python(value)}`);
   return `${getKey() ? "import os\n\n" : ""}from openai import OpenAI
 
 client = OpenAI(base_url=${python(`${base}v1`)}, api_key=${key})
 with client.audio.speech.with_streaming_response.create(
-    model="chatterbox",
+    model=${python(model)},
     voice=${python(voice)},
     input=${python(input)},
     response_format="wav",
@@ -86,7 +86,7 @@ with client.audio.speech.with_streaming_response.create(
     speech.stream_to_file("speech.wav")`;
 }
 
-function elevenLabs({ input, voice, id, seed, speed }) {
+function elevenLabs({ input, voice, id, seed, speed, model = "eleven_turbo_v2_5" }) {
   const more = [seed !== undefined && `seed=${seed}`, speed && `voice_settings={"speed": ${speed}}`].filter(Boolean);
   return `${getKey() ? "import os\n\n" : ""}from elevenlabs import ElevenLabs
 
@@ -94,7 +94,7 @@ client = ElevenLabs(base_url=${python(base.replace(/\/$/, ""))}, api_key=${getKe
 sound = client.text_to_speech.convert(
     voice_id=${python(/^[\w .-]+$/.test(voice) ? voice : id)},
     text=${python(input)},
-    model_id="eleven_turbo_v2_5",${more.map((argument) => `\n    ${argument},`).join("")}
+    model_id=${python(model)},${more.map((argument) => `\n    ${argument},`).join("")}
 )
 with open("speech.mp3", "wb") as file:
     for piece in sound:

@@ -60,7 +60,7 @@ async function fetchFile(take) {
     $("takes-status").textContent = `The server makes the ${format} file …`;
     const files = [];
     for (const input of pieces) {
-      const json = { model: "chatterbox", ...take.fields, input, response_format: format, stream: false };
+      const json = { ...take.fields, input, response_format: format, stream: false };
       files.push(await (await call("v1/audio/speech", { method: "POST", json })).blob());
     }
     download(new Blob(files), fileName(take, format));
@@ -105,6 +105,7 @@ function item(take) {
     figures.rtf && `RTF ${figures.rtf}`,
     figures.codes && `${figures.codes} tokens`,
     form === "opus" && "came as Opus",
+    fields.model,
     !take.edited && `seed ${fields.seed}`,
   ];
   return el(
