@@ -85,13 +85,19 @@ def test_settings_show_defaults_bounds_and_what_they_do(browser, address, width)
         visit.page.keyboard.press("Home")
         assert visit.page.input_value("#temperature") == "0"
         assert "temperature=0" in visit.text("#snippet")
-        visit.page.get_by_role("button", name="As the model is").click()
+        visit.page.get_by_role("button", name="The model's own").click()
         assert visit.page.input_value("#temperature") == ""
         visit.page.get_by_role("button", name="Lively").click()
         assert (
             float(visit.page.input_value("#temperature"))
             > model["settings"]["temperature"]["default"]
         )
+        visit.page.get_by_role("button", name="Exact").click()
+        assert visit.page.input_value("#temperature") == ""
+        seed = visit.page.input_value("#seed")
+        assert 0 <= int(seed) < 2**32
+        visit.page.get_by_role("button", name="Exact").click()
+        assert visit.page.input_value("#seed") == seed
         visit.page.fill("#top_k", "-1")
         visit.page.click("#go")
         assert "Top k: a number from 0 to 1000000." in visit.text("#speak-error")
