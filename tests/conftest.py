@@ -22,6 +22,15 @@ def process():
     servers.close()
 
 
+@pytest.fixture(scope="session")
+def s3():
+    """The address of an S3 server."""
+    from stores import s3_server
+
+    with s3_server() as address:
+        yield address
+
+
 def pytest_collection_finish():
     """What was imported and collected stays: no garbage collection need look through it again."""
     gc.collect()

@@ -107,6 +107,8 @@ class TTSEngine:
         with suppress(OSError):  # voices say so, and it is read nevertheless
             make_private(self.config.data_dir, DATA_ENTRIES)
         stored = read_ahead(self.voice_store)
+        if self.voice_store.shared:
+            stored()  # one that cannot be reached is told before minutes of loading
         watermark = load_watermark(self.config.apply_watermark)
         self.model = model or load_model(
             self.config, log.warning, with_model=ours.call, with_decoder=decoders.call

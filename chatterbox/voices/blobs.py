@@ -50,8 +50,10 @@ class Blobs(Protocol):
 
 
 def without_secrets(text: str) -> str:
-    """What may be logged of an address or a library's message: no user, no query, no body."""
-    return re.sub(r"(?<=//)[^/@\s]*@|\?\S*|:? *<.*", "", first_line(Exception(text)))
+    """What may be logged of an address or a library's message: no user, no query, no body. And
+    nothing of how long was tried."""
+    said = re.sub(r"(?<=//)[^/@\s]*@|\?\S*|:? *<.*", "", first_line(Exception(text)))
+    return re.sub(r" in [\d.]+\w+(, after .*?)? +- ", ": ", said)
 
 
 def open_blobs(url: str) -> Blobs:
@@ -61,7 +63,8 @@ def open_blobs(url: str) -> Blobs:
             raise ValueError("it is no address")
         return ObstoreBlobs(url) if CONDITIONAL.match(url) else FsspecBlobs(url)
     except ImportError as missing:
-        reason = f"needs the package {missing.name}: {INSTALL}"
+        ours = missing.name in ("obstore", "fsspec")
+        reason = f"run {INSTALL}" if ours else without_secrets(str(missing))
     except Exception as wrong:  # noqa: BLE001 - of either library, for whatever was typed
         reason = without_secrets(str(wrong)) or type(wrong).__name__
     raise ConfigError(f"CHATTERBOX_VOICES={without_secrets(url)}: {reason}")

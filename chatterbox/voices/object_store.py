@@ -81,23 +81,22 @@ class ObjectStore(VoiceStore):
         self._unread: list[bytes] = []  # lines that another version wrote: kept as they are
         self._staged: dict[str, tuple[str, float]] = {}
         self._down = False
-        self._untold = False  # `prepare` has read voices that nobody has been told of
 
     def prepare(self) -> None:
         """Check that it can be written, and remove what killed servers left a day ago."""
-        with self._errors():
+        with self._errors(quiet=True):
             if self._blobs.conditional:
                 self._check_conditions()
             else:
                 log.warning("this store has no conditional writes: change voices by one server")
         self.look()
-        with self._errors():
+        with self._errors(quiet=True):
             named = {key for entry in self._entries.values() for key in entry.objects.values()}
             ages = self._blobs.ages(FILES)
             old = [key for key, age_s in ages.items() if age_s > ORPHAN_S and key not in named]
-            if old:
+            if old and not self._unread:  # those may name objects too
                 self._blobs.delete(old)
-        self._untold = bool(self._entries or self._unread)
+        self._tag, self._looked = NEW, False  # the next look gives all
 
     def _check_conditions(self) -> None:
         probe = f"probe-{uuid.uuid4().hex}"
@@ -128,17 +127,15 @@ class ObjectStore(VoiceStore):
                     raise OSError("the index of the voices has vanished") from None
                 found = None if self._looked else (_index((), [], []), NEW)
             self._down = False
-            if found is None and not self._untold:
+            if found is None:
                 return None
-            if found is not None:
-                self._read_index(*found)
-        self._looked, self._untold = True, False
-        skipped = [("a voice in the index", "this version cannot read it")] * len(self._unread)
+            skipped = self._read_index(*found)
+        self._looked = True
         records = [entry.record for entry in self._entries.values()]
         self._keep_copies_of(records)
         return records, skipped
 
-    def _read_index(self, data: bytes, tag: str) -> None:
+    def _read_index(self, data: bytes, tag: str) -> list[tuple[str, str]]:
         header, lines = _lines(data)
         known = {entry.line: entry for entry in self._entries.values()}
         entries, unread = {}, []
@@ -151,6 +148,7 @@ class ObjectStore(VoiceStore):
             entries[entry.record.voice_id] = entry
         self._entries, self._unread = entries, unread
         self._commits, self._tag = header.commits, tag
+        return [("a voice in the index", "this version cannot read it")] * len(unread)
 
     @contextmanager
     def exclusive(self) -> Iterator[Stored | None]:

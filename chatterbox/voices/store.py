@@ -169,8 +169,14 @@ def read_stored(store: VoiceStore) -> Stored:
 
 
 def _unusable(store: VoiceStore, failure: Exception) -> ConfigError:
-    reason = first_line(failure.__cause__ or failure)
+    reason = reason_of(failure)
     return ConfigError(f"CHATTERBOX_VOICES={store.address} cannot be used: {reason}")
+
+
+def reason_of(failure: Exception) -> str:
+    """What is behind a storage error."""
+    cause = failure.__cause__ or failure
+    return getattr(cause, "strerror", None) or first_line(cause)
 
 
 def read_ahead(store: VoiceStore) -> Callable[[], Stored]:

@@ -4,8 +4,8 @@ import logging
 import threading
 from collections.abc import Callable
 
-from chatterbox.errors import first_line
 from chatterbox.voices.records import STORAGE_ERRORS
+from chatterbox.voices.store import reason_of
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +38,7 @@ class StoreWatch:
                 self._look()
             except STORAGE_ERRORS as failure:
                 if not failing:
-                    reason = first_line(failure.__cause__ or failure)
-                    log.warning("the voices' store cannot be reached, known ones speak: %s", reason)
+                    log.warning("the voices' store cannot be reached: %s", reason_of(failure))
                 failing = True
             except Exception:
                 log.exception("looking for changed voices failed")

@@ -23,14 +23,17 @@ def live(directory: Path, life: int) -> None:
     store = FolderStore(directory)
     store.prepare()
     for number in itertools.count():
-        voice_id = f"v-{life}-{number}"
+        voice_id = f"v-{os.getppid()}-{life}-{number}"
         record = VoiceRecord(SCHEMA, voice_id, voice_id, (), 1.0, REPORT, {})
-        stored = store.create(record, {"reference.flac": DATA})
+        with store.exclusive():
+            stored = store.create(record, {"reference.flac": DATA})
         os.write(1, f"created {voice_id}\n".encode())
-        store.add_file(stored, "encoded-m.safetensors", DATA)
+        with store.exclusive():
+            store.add_file(stored, "encoded-m.safetensors", DATA)
         if number % 2:
             os.write(1, f"deleting {voice_id}\n".encode())
-            store.delete(voice_id)
+            with store.exclusive():
+                store.delete(voice_id)
             os.write(1, f"deleted {voice_id}\n".encode())
 
 
@@ -41,7 +44,7 @@ def main() -> None:
         child = os.fork()
         if child == 0:
             live(directory, life)
-        time.sleep(0.01 + 0.0037 * (life % 17))
+        time.sleep(0.05 + 0.03 * (life % 7))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
 

@@ -6,20 +6,24 @@ from pathlib import Path
 
 from chatterbox.voices.folder_store import FolderStore
 
-LIVES = 20
+SERVERS, LIVES = 3, 7  # on one folder, each killed and started again so often
 
 
 def test_kill_dash_nine(tmp_path):
     worker = Path(__file__).with_name("crash_worker.py")
     root = Path(__file__).resolve().parents[2]
-    lines = subprocess.run(
-        [sys.executable, worker, tmp_path, str(LIVES)],
-        check=True,
-        capture_output=True,
-        text=True,
-        cwd=root,
-        env={"PYTHONPATH": str(root)},
-    ).stdout.splitlines()
+    servers = [
+        subprocess.Popen(
+            [sys.executable, worker, tmp_path, str(LIVES)],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=root,
+            env={"PYTHONPATH": str(root)},
+        )
+        for _ in range(SERVERS)
+    ]
+    lines = [line for server in servers for line in server.communicate()[0].splitlines()]
+    assert not any(server.returncode for server in servers)
     said: dict[str, set[str]] = {"created": set(), "deleting": set(), "deleted": set()}
     for line in lines:
         word, voice_id = line.split()
@@ -28,7 +32,7 @@ def test_kill_dash_nine(tmp_path):
 
     store = FolderStore(tmp_path)
     store.prepare()
-    records, skipped = store.scan()
+    records, skipped = store.look()
     assert skipped == []
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
     for record in records:

@@ -12,6 +12,7 @@ from chatterbox.voices.blobs import NEW, open_blobs, without_secrets
 from chatterbox.voices.object_store import INDEX, ORPHAN_S, ObjectStore
 from chatterbox.voices.records import SCHEMA, BadEntry, Outdated, VoiceRecord
 from chatterbox.voices.reference import ReferenceReport
+from chatterbox.voices.store import read_stored
 
 REPORT = ReferenceReport(5, 0, 5, -20.5, 0.5, 0, 0.1, 24_000, ())
 CONTENTS = {"reference.flac": b"sound" * 100, "encoded-m.safetensors": b"tensors" * 100}
@@ -177,6 +178,15 @@ def test_what_a_killed_server_left_is_removed_a_day_later_and_nothing_else():
     assert set(blobs.objects) == kept
 
 
+def test_a_start_finds_all():
+    blobs = MadeBlobs()
+    stored = opened(blobs).create(record("v-1"), CONTENTS)
+    again = ObjectStore("s3://made", blobs)
+    assert read_stored(again) == ([stored], [])
+    assert again.look() is None
+    assert read_stored(ObjectStore("s3://made", MadeBlobs())) == ([], [])
+
+
 def test_a_deleted_voice_leaves_no_object():
     blobs = MadeBlobs()
     store = opened(blobs)
@@ -225,7 +235,7 @@ def test_any_file_system_of_fsspec(prefix):
     url = f"memory://{tag_of(prefix.encode())}{prefix}"
     store = ObjectStore(url, open_blobs(url))
     store.prepare()
-    assert store.look() is None
+    assert store.look() == ([], [])
     kept = store.create(record("v-1"), CONTENTS)
     store.update(replace(kept, name="Berta"))
     again = ObjectStore(url, open_blobs(url))
