@@ -239,8 +239,7 @@ def test_any_file_system_of_fsspec(prefix):
     kept = store.create(record("v-1"), CONTENTS)
     store.update(replace(kept, name="Berta"))
     again = ObjectStore(url, open_blobs(url))
-    again.prepare()
-    assert again.exists("v-1")
+    assert len(read_stored(again)[0]) == 1
     assert again.read(kept, "reference.flac") == CONTENTS["reference.flac"]
     again.delete("v-1")
     assert store.look() == ([], [])
