@@ -111,6 +111,9 @@ class FakeVoices:
         info = self.info(alias)
         return self._change(info, aliases=tuple(a for a in info.aliases if a != alias))
 
+    def look(self) -> None:
+        """Nobody else registers."""
+
     def check_default(self, *, own_instead: bool = False) -> None:
         """It is there."""
 

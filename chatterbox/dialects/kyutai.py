@@ -243,7 +243,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
     @routes.get("/api/modules_info")
     async def modules_info() -> Response:
         """Kyutai: which sockets there are, and how many may be spoken to at once."""
-        admission = services.engine.admission
+        admission = services.admission.places
         slots = {"total_slots": admission.capacity, "used_slots": admission.active}
         return JSONResponse({"tts": {"type": "tts", "path": PATH, **slots}})
 

@@ -23,7 +23,6 @@ from chatterbox.server.body import Body
 from chatterbox.server.dialect import Dialect, Services
 from chatterbox.server.request_log import record_of
 from chatterbox.server.schemas import (
-    Name,
     SamplingFields,
     Text,
     form_schema,
@@ -42,7 +41,6 @@ class Fields(SamplingFields):
     """Of llama.cpp's own those that change something here."""
 
     prompt: Text = Field(description="`<|audio|>voice: text<|eot_id|>`; no voice: the default one")
-    model: Name = Field("orpheus", description="Any name; there is one model")
     max_tokens: int | None = Field(
         None,
         ge=1,
@@ -65,7 +63,7 @@ class Tokens(Framing):
     def __init__(self, services: Services, fields: Fields, name: str) -> None:
         self._write = services.engine.family.token_text
         self._common: dict[str, Any] = {"id": name, "object": "text_completion"}
-        self._common |= {"created": int(time.time()), "model": fields.model}
+        self._common |= {"created": int(time.time()), "model": fields.model or "orpheus"}
         self._segment = self._sent = 0  # segments whose codes are sent, and codes of the next one
 
     def media_type(self, _call: SpeechRequest, /) -> str:

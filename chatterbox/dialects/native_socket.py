@@ -36,7 +36,7 @@ from chatterbox.server.socket_server import Socket, close_code
 from chatterbox.text import CodeBlocks
 
 PATH = "/v1/audio/speech/stream"
-HARMLESS = ("type", "model", "context", "split_granularity", "stream_audio")
+HARMLESS = ("type", "context", "split_granularity", "stream_audio")
 
 
 class Config(SamplingFields):
@@ -79,16 +79,17 @@ class Context(IncrementalSpeech):
 
     def call_of(self, text: str) -> SpeechRequest:
         config = self.config
-        return self.services.call(
-            text,
-            config.voice,
-            self._form,
-            sampling=config,
-            seed=config.seed,
-            max_new_tokens=config.max_new_tokens,
-            speed=config.speed,
-            code_blocks=config.code_blocks,
-        )
+        with self.services.models.naming(config.model):
+            return self.services.call(
+                text,
+                config.voice,
+                self._form,
+                sampling=config,
+                seed=config.seed,
+                max_new_tokens=config.max_new_tokens,
+                speed=config.speed,
+                code_blocks=config.code_blocks,
+            )
 
     async def run(self) -> None:
         try:
@@ -205,7 +206,9 @@ class Session(ContextSocket[Context]):
         config, ignored = lenient_fields_of(Config, Body(given, typed=True))
         form_of(config)  # refused here rather than when it speaks
         find = self.services.voices.ask
-        voice = await find(voice_or_alias, self.services, config.voice, OPENAI_VOICES)
+        with self.services.models.naming(config.model):
+            async with self.services.models.known():
+                voice = await find(voice_or_alias, self.services, config.voice, OPENAI_VOICES)
         config = config.model_copy(update={"voice": voice})
         dropped = await self.drop(name)
         if name is None:

@@ -36,6 +36,7 @@ from chatterbox.server.dialect import Bind, Dialect, Services
 from chatterbox.server.disconnect import STALL_S
 from chatterbox.server.schemas import LenientCall, Name, Text
 from chatterbox.server.socket_server import MAX_FRAME_BYTES, first_of
+from chatterbox.server.voice_service import as_json
 from chatterbox.voices.names import VoiceInfo
 
 log = logging.getLogger(__name__)
@@ -147,6 +148,7 @@ class Session(IncrementalSpeech):
         self._reader = reader
         self._write = partial(write_event, writer)
         self._voice: str | None = None
+        self._model: str | None = None
         self._streaming = False  # between synthesize-start and synthesize-stop
         self._in_audio = False  # between audio-start and audio-stop
         self._encoder = PCM.encoder()
@@ -174,10 +176,7 @@ class Session(IncrementalSpeech):
     async def _take(self, event: Event) -> None:
         match event.type:
             case "describe":
-                voices = self.services.voices
-                render = partial(_programs, voices.languages)
-                info = await voices.list_body("wyoming", render)
-                await self._write("info", info)
+                await self._write("info", await self._info())
             case "ping":
                 text = event.data.get("text")
                 await self._write("pong", {"text": text if isinstance(text, str) else None})
@@ -196,14 +195,35 @@ class Session(IncrementalSpeech):
             case _:  # the whole text of a stream, for servers that cannot; events of later versions
                 pass
 
+    async def _info(self) -> bytes:
+        """All voices; of several models those of the default one, then all others', as far as they
+        are known, with the model's name in front: Home Assistant has no other place for it."""
+        models, voices = self.services.models, self.services.voices
+        first = partial(_programs, voices.languages)
+        if len(models.models) == 1:
+            return await voices.list_body("wyoming", first)
+        info = first(await voices.listed())
+        for model in models.models[1:]:
+            if model.engine:
+                with models.naming(model.name):
+                    described = _programs(voices.languages, await voices.listed(), f"{model.name}/")
+                info["tts"][0]["voices"] += described["tts"][0]["voices"]
+        return as_json(info)
+
     async def _text(self, event: Event) -> str:
         fields = fields_of_message(Synthesize, event.data)
-        name = fields.voice.name if fields.voice else None
-        self._voice = (await self.services.voices.info(name)).voice_id if name else None
+        name, model = fields.voice.name if fields.voice else None, None
+        if name and "/" in name and len(self.services.models.models) > 1:  # no voice has one
+            model, _, name = name.rpartition("/")
+        with self.services.models.naming(model):
+            self._voice = (await self.services.voices.info(name)).voice_id if name else None
+        self._model = model
         return fields.text
 
     def call_of(self, text: str, *, silence_if_wordless: bool = False) -> SpeechRequest:
-        return self.services.call(text, self._voice, PCM, silence_if_wordless=silence_if_wordless)
+        with self.services.models.naming(self._model):
+            wordless = silence_if_wordless
+            return self.services.call(text, self._voice, PCM, silence_if_wordless=wordless)
 
     async def on_start(self, _utterance: Utterance | None) -> None:
         """One stream of sound for one text, however many sentences it came in."""
@@ -223,7 +243,7 @@ class Session(IncrementalSpeech):
             await self._write("synthesize-stopped")
 
 
-def _programs(spoken: Sequence[str], voices: list[VoiceInfo]) -> dict[str, Any]:
+def _programs(spoken: Sequence[str], voices: list[VoiceInfo], prefix: str = "") -> dict[str, Any]:
     """What there is to be used, as `info` says it."""
     program = {
         "name": "chatterbox",
@@ -233,7 +253,7 @@ def _programs(spoken: Sequence[str], voices: list[VoiceInfo]) -> dict[str, Any]:
         "supports_synthesize_streaming": True,
         "voices": [
             {
-                "name": voice.voice_id,
+                "name": f"{prefix}{voice.voice_id}",
                 "description": ", ".join(voice.names),
                 **INSTALLED,
                 "version": None,

@@ -23,6 +23,7 @@ from chatterbox.server.dialect import Dialect, Services
 from chatterbox.server.schemas import (
     SOUND_ROUTE,
     LenientCall,
+    ModelName,
     Name,
     NoFields,
     SpokenCall,
@@ -55,6 +56,7 @@ class LatentFields(LenientCall):
 
     text: Text
     speaker_embedding: list[float] = Field(max_length=MAX_HANDLE)
+    model: ModelName | None = None
     language: Name | None = None
     add_wav_header: bool = True
 

@@ -48,6 +48,7 @@ class SpeechRequest:
     silence_if_wordless: bool = False  # a short silence for `---` or an emoji, not EmptyText
     format: AudioFormat = WAV  # of the answer
     ignored: tuple[str, ...] = ()  # names of the call's parameters that change nothing
+    model: str | None = None  # which one, where there are several; None: the default one
 
 
 @dataclass(slots=True)

@@ -92,6 +92,7 @@ class Services:
             silence_if_wordless=silence_if_wordless,
             deterministic=deterministic and seed is not None,
             ignored=ignored,
+            model=self.models.chosen.name,
         )
 
 

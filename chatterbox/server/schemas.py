@@ -112,8 +112,13 @@ class LenientCall(Call):
     model_config = ConfigDict(extra="ignore")
 
 
+ModelName = Annotated[Name, Field(description="One of `GET /models`; none: the default one")]
+
+
 class SpokenCall(LenientCall):
     """A dialect's call for speech: a recording to imitate is refused where it is not taken."""
+
+    model: ModelName | None = None
 
 
 def sampling_of(fields: BaseModel) -> dict[str, float | None]:
@@ -149,6 +154,7 @@ class SpeechFields(Sampling, Call):
     voice_id: Name | None = Field(
         None, description="Id or name of a registered voice; none: the default voice"
     )
+    model: ModelName | None = None
     transcript: Transcript | None = Field(
         None, description="What is said in `voice_file`, for models that need to know"
     )

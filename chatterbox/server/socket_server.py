@@ -154,7 +154,8 @@ class SocketServer:
         try:
             self._admission.lifecycle.check_open()
             self._models.choose(socket.query.get("model") or socket.query.get("model_id"))
-            await self._models.known()
+            async with self._models.known():
+                pass  # now protocols may ask for voices
             await protocol(socket)
         except Cancelled:
             await socket.close(CloseCode.GOING_AWAY)  # it has left, or does not read any more

@@ -191,9 +191,7 @@ class SpeechResponse(Response):
         service, record = self._service, record_of(scope)
         record.speech = True
         await service.admission.check_room()
-        async with self._body() as body:
-            service.models.choose(_model_in(body.fields, scope))
-            await service.models.known()
+        async with self._body() as body, self._model(body, scope):
             plan = await service.fresh.found(partial(self._planned, body))
             if plan.whole is None:
                 await send_streamed(service, plan, record, receive, send)
@@ -203,6 +201,11 @@ class SpeechResponse(Response):
             answer = await asyncio.to_thread(plan.whole, plan.request, samples, report)
         answer.headers.update(plan.headers)
         await answer(scope, receive, send)
+
+    def _model(self, body: Body, scope: Scope) -> AbstractAsyncContextManager[None]:
+        """Choose the model that the call names, and know what it is."""
+        self._service.models.choose(_model_in(body.fields, scope))
+        return self._service.models.known()
 
     async def _planned(self, body: Body) -> SpeechPlan:
         plan = self._read(body)

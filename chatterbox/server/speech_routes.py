@@ -96,5 +96,6 @@ def _call(models: ModelPool, body: Body) -> tuple[SpeechRequest, bool]:
         loudness_lufs=fields.loudness,
         code_blocks=fields.code_blocks,
         deterministic=fields.seed is not None,
+        model=models.chosen.name,
     )
     return call, fields.stream

@@ -119,7 +119,7 @@ class SpeechService:
         record.queued = time.monotonic()
         async with (
             self.admission.quotas.reserve(requests=1, characters=len(request.text)),
-            self.models.lease(first_s) as engine,
+            self.models.lease(first_s, request.model) as engine,
             self._reading(engine, request, reference) as reading,
             self.admission.places.permit(timeout_s=first_s, unless=reading),
             _deadline(began_at + (first_s if plus_sound else total_s)) as timer,

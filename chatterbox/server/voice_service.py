@@ -107,11 +107,11 @@ class VoiceService:
     async def listed(self) -> list[VoiceInfo]:
         """All voices: the built-in ones, then the others from old to new."""
         self.admission.lifecycle.check_open()
-        await self._models.known()
-        if len(self._models.models) > 1:  # another one may have registered voices
-            with suppress(StorageUnavailable):
-                await self.ask(self.library.look)
-        return await self.ask(self.library.list)
+        async with self._models.known():
+            if len(self._models.models) > 1:  # another one may have registered voices
+                with suppress(StorageUnavailable):
+                    await self.ask(self.library.look)
+            return await self.ask(self.library.list)
 
     async def list_body(self, kind: str, render: Render) -> bytes:
         """`render` of all voices as JSON. `kind`: equal ones are rendered alike."""
@@ -123,7 +123,8 @@ class VoiceService:
 
     async def info(self, voice: str) -> VoiceInfo:
         """One voice, by id, name or alias. Raises VoiceNotFound."""
-        return await self.ask(self.library.info, voice)
+        async with self._models.known():
+            return await self.ask(self.library.info, voice)
 
     async def register(
         self, upload: Upload, param: str, name: str | None

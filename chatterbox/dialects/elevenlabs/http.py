@@ -37,6 +37,8 @@ from chatterbox.errors import (
 )
 from chatterbox.server.body import Body
 from chatterbox.server.dialect import Services
+from chatterbox.server.model import Model
+from chatterbox.server.model_pool import speaking_with
 from chatterbox.server.request_log import record_of
 from chatterbox.server.schemas import (
     SOUND_ROUTE,
@@ -72,7 +74,6 @@ OUTPUT_FORMATS: dict[str, AudioFormat] = {
 DEFAULT_OUTPUT_FORMAT = "mp3_44100_128"
 
 HARMLESS = {
-    "model_id": None,  # any name: there is one model
     "apply_text_normalization": ("auto", "on"),
     "apply_language_text_normalization": (False,),
     "use_pvc_as_ivc": None,
@@ -191,24 +192,24 @@ class ClientRoute(APIRoute):
         return super().matches(scope) if theirs or "xi-api-key" in headers else (Match.NONE, {})
 
 
-def _models(name: str, max_chars: int, languages: dict[str, str]) -> list[dict[str, Any]]:
-    return [
-        {
-            "model_id": name,
-            "name": name,
-            "description": "The model that this server has loaded",
-            "can_do_text_to_speech": True,
-            "can_do_voice_conversion": False,
-            "can_be_finetuned": False,
-            "can_use_style": False,
-            "can_use_speaker_boost": False,
-            "serves_pro_voices": False,
-            "requires_alpha_access": False,
-            "token_cost_factor": 0.0,
-            "maximum_text_length_per_request": max_chars,
-            "languages": [{"language_id": id_, "name": name} for id_, name in languages.items()],
-        }
-    ]
+def _model(services: Services, model: Model) -> dict[str, Any]:
+    with speaking_with(model):
+        languages = languages_of(services.voices) if model.engine else {}
+    return {
+        "model_id": model.name,
+        "name": model.name,
+        "description": f"A model of this server: {model.state}",
+        "can_do_text_to_speech": True,
+        "can_do_voice_conversion": False,
+        "can_be_finetuned": False,
+        "can_use_style": False,
+        "can_use_speaker_boost": False,
+        "serves_pro_voices": False,
+        "requires_alpha_access": False,
+        "token_cost_factor": 0.0,
+        "maximum_text_length_per_request": services.config.max_text_length,
+        "languages": [{"language_id": id_, "name": name} for id_, name in languages.items()],
+    }
 
 
 def output_format(name: str | None) -> AudioFormat:
@@ -258,10 +259,9 @@ def add_routes(routes: APIRouter, services: Services) -> None:
 
     @models.get("/v1/models", include_in_schema=False)
     async def list_models() -> Response:
-        """ElevenLabs: their list of models, which has one."""
+        """ElevenLabs: their list of models."""
         services.admission.lifecycle.check_open()  # the model's name is not known while it loads
-        max_chars, spoken = services.config.max_text_length, languages_of(services.voices)
-        return JSONResponse(_models(services.engine.info.name, max_chars, spoken))
+        return JSONResponse([_model(services, model) for model in services.models.models])
 
     routes.include_router(models)
 
@@ -293,7 +293,7 @@ def _harmless(name: str, value: object) -> bool:
 
 
 def _headers(services: Services, request: Request, call: SpeechRequest) -> dict[str, str]:
-    admission = services.engine.admission
+    admission = services.admission.places
     return {
         "request-id": record_of(request.scope).id,
         "character-cost": str(len(call.text)),

@@ -22,6 +22,7 @@ from chatterbox.errors import ChatterboxError, RouteNotFound, shown
 from chatterbox.server.body import Body
 from chatterbox.server.dialect import Services
 from chatterbox.server.errors import native_shape
+from chatterbox.server.model_pool import speaking_with
 from chatterbox.server.schemas import (
     SOUND_ROUTE,
     FormatName,
@@ -46,7 +47,6 @@ class SpeechFields(SamplingFields):
     """OpenAI's own, and what the servers of Orpheus took beside them."""
 
     input: Text = Field(description="What to say")
-    model: Name = Field("tts-1", description="Any name; there is one model")
     voice: Annotated[Name, BeforeValidator(_voice_name)] | None = Field(
         None, description='A name, an id, or `{"id": …}`; none: the default voice'
     )
@@ -124,7 +124,7 @@ def error_shape(error: ChatterboxError, request_id: str) -> tuple[int, Any]:
 
 
 def add_routes(routes: APIRouter, services: Services) -> None:
-    """The call, and the lists of models: one model and three aliases."""
+    """The call, and the lists of models: those there are, and three aliases of the default one."""
     _add_models(routes, services)
 
     def read(body: Body) -> SpeechPlan:
@@ -156,11 +156,14 @@ def _add_models(routes: APIRouter, services: Services) -> None:
 
     def names() -> list[str]:
         services.admission.lifecycle.check_open()  # until it is loaded nobody knows its name
-        return [services.engine.info.name, *ALIASES]
+        return [*(model.name for model in services.models.models), *ALIASES]
 
     def entry(name: str) -> dict[str, Any]:
         who = {"id": name, "object": "model", "created": started, "owned_by": "chatterbox"}
-        return who | (about(services) if name not in ALIASES else {})
+        if name in ALIASES:
+            return who
+        with speaking_with(model := services.models.find(name)):
+            return who | {"state": model.state} | (about(services) if model.engine else {})
 
     @routes.get("/v1/models")
     async def models() -> Response:
@@ -172,7 +175,7 @@ def _add_models(routes: APIRouter, services: Services) -> None:
         """OpenAI: one model."""
         if name not in names():
             raise RouteNotFound(
-                f"There is no model '{shown(name)}'; in a call, any name is taken.", param="model"
+                f"There is no model '{shown(name)}'; GET /v1/models lists them.", param="model"
             )
         return JSONResponse(entry(name))
 
