@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 MAX_WAITING_VOICES = 100
 """Each keeps its tensors in memory (2 MB); the oldest ones are dropped first."""
 WARMUP_TEXT = "Hello there."
-WARMUP_TOKENS = 60
+WARMUP_TOKENS = 40
 WARMUP_TIMEOUT_S = 60
 """A device that hangs longer is found by the watchdog."""
 
