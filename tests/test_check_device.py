@@ -1,4 +1,4 @@
-"""Does the check of a device find its way through a model, and does nothing hide from it?"""
+"""The check of a device finds its way through a model, and nothing hides from it."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""How would a stranger drive the four graphs? The model card's loop, in numpy, for the tests.
+"""The model card's loop over the four graphs, in NumPy.
 
 Knows nothing of the engine, so that it can contradict it.
 """

@@ -1,4 +1,4 @@
-"""Are snake, mish and GELU the same, only quicker?
+"""Fused snake, mish and GELU compute what their parts did.
 
 Knows small graphs written by hand; runs them.
 """

@@ -1,4 +1,4 @@
-"""Is attention of every make one operator, and the same?
+"""Attention of every make becomes one operator that computes the same.
 
 Knows small graphs written by hand; runs them.
 """

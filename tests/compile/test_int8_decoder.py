@@ -1,4 +1,4 @@
-"""Do products and convolutions of every make run in 8 bits, and do others stay?
+"""Products and convolutions of every make run in 8 bits; others stay.
 
 Knows small graphs written by hand; runs them.
 """

@@ -1,4 +1,4 @@
-"""Are draws found and made inputs in graphs of every make?
+"""Random draws are found, and made inputs, in graphs of every make.
 
 Knows small graphs written by hand; runs them.
 """

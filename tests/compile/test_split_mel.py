@@ -1,4 +1,4 @@
-"""Is the mel found, and are sums and sizes on both sides of it understood?
+"""The mel is found, and the sums and sizes on both sides of it.
 
 Knows small graphs written by hand; runs them.
 """

@@ -1,4 +1,4 @@
-"""Do real clients survive texts that once ended in an error, and texts without words?"""
+"""Real clients with texts that once ended in an error, and with texts without words."""
 
 import io
 

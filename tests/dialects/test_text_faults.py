@@ -1,4 +1,4 @@
-"""Does a text that cannot be read cost its sentence, and neither the socket nor another context?"""
+"""A text that cannot be read costs its sentence; the socket and other contexts go on."""
 
 import msgpack
 import pytest

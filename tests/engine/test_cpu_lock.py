@@ -1,4 +1,4 @@
-"""Do language model and decoder compute one at a time, the decoder first?"""
+"""Language model and decoder compute one at a time, the decoder first."""
 
 import threading
 from contextlib import suppress

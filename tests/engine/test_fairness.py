@@ -1,4 +1,4 @@
-"""Do first sounds and small parties go first, and does nobody starve for it?"""
+"""First sounds and small parties go first, and nobody starves for it."""
 
 import gc
 import weakref

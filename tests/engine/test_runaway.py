@@ -1,4 +1,4 @@
-"""Does the guard stop loops, endless streams and dead air, and let good speech pass?
+"""The guard stops loops, endless streams and dead air, and lets good speech pass.
 
 Knows no model: streams of codes written by hand.
 """

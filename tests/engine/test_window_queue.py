@@ -1,4 +1,4 @@
-"""Do the right windows go first, and only those share a call that can?
+"""The most urgent windows go first, and only those share a call that can.
 
 Knows no decoder: windows as they are offered to the choice.
 """

@@ -1,4 +1,4 @@
-"""Do the windows cover every code once, and do the joined samples equal the whole decode?
+"""Windows cover every code once, and their joined samples equal the whole decode.
 
 Knows no real decoder: a fake one whose samples depend on nearby codes alone.
 """

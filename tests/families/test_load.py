@@ -1,4 +1,4 @@
-"""What does a model say of how its codes are to be drawn?"""
+"""A model's own word on how its codes are to be drawn."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Do the judges of `tools/evaluate.py` count words, hear pitch and tell voices apart?"""
+"""The judges of `tools/evaluate.py` count words, hear pitch and tell voices apart."""
 
 import numpy as np
 import pytest

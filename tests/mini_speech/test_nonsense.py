@@ -1,4 +1,4 @@
-"""Do the made sentences of `tools/train_mini/nonsense.py` say each word as often as they are to?"""
+"""The sentences of `tools/train_mini/nonsense.py` say each word as often as is wanted."""
 
 from collections import Counter
 from pathlib import Path

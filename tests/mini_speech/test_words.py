@@ -1,4 +1,4 @@
-"""Text → speech → recognised words, seeds fixed: does the embedded model say what it is told?"""
+"""The embedded model says what it is told: text → speech → recognised words, seeds fixed."""
 
 import asyncio
 from pathlib import Path

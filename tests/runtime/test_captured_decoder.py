@@ -1,4 +1,4 @@
-"""Do windows sound the same when their shapes are replayed, and is a false replay found out?
+"""Windows sound the same when their shapes are replayed; a false replay is found out.
 
 Knows tiny decoders on a CPU, where a replay is a run at fixed addresses. That a GPU captures them
 cannot be seen here.

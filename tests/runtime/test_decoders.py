@@ -1,4 +1,4 @@
-"""Does an opened decoder give the whole decoder's sound: in pieces, in batches, for every seed?
+"""An opened decoder gives the whole decoder's sound: in pieces, in batches, for every seed.
 
 Knows tiny decoders of every kind; runs them.
 """

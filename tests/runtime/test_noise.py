@@ -1,4 +1,4 @@
-"""Is a random number the same from wherever it is asked for?"""
+"""A random number is the same from wherever it is asked for."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Does a decoder as a CPU runs it, in 8 bits and with a remembered prompt, still say the same?
+"""A decoder in 8 bits and with a remembered prompt, as a CPU runs it, says the same.
 
 Knows small decoders with random weights; runs them.
 """

@@ -1,4 +1,4 @@
-"""Is a key that floods kept to its share, and kept from taking everybody's time with refusals?"""
+"""A key that floods is kept to its share, and its refusals cost nobody else time."""
 
 import asyncio
 from contextlib import asynccontextmanager, contextmanager

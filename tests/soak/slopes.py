@@ -1,4 +1,4 @@
-"""Does a figure grow with time? A line through means of blocks, with its 95 % confidence."""
+"""Whether a figure grows with time: a line through means of blocks, with its 95 % confidence."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Which abbreviations before figures, clauses and codes are said as which words?"""
+"""Abbreviations before figures, clauses and codes, and the words they are said as."""
 
 import pytest
 

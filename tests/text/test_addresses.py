@@ -1,4 +1,4 @@
-"""How are addresses of the net, names with points, and addresses of houses read?"""
+"""Web addresses, names with points, and street addresses in words."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Do other scripts pass through whole, and which signs become words?"""
+"""Other scripts pass through whole; some signs become words."""
 
 import unicodedata
 

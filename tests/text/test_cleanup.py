@@ -1,4 +1,4 @@
-"""Does the clean-up do what the authors' program does, in their order?"""
+"""The clean-up does what the authors' program does, in their order."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Is fenced code skipped, or spoken where that is asked for?"""
+"""Fenced code is skipped, or spoken where that is asked for."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Is there no text, of whatever notations joined in whatever way, that cannot be read?"""
+"""Texts of whatever notations, joined in whatever way, can all be read."""
 
 import random
 import re

@@ -1,4 +1,4 @@
-"""Does the time that a text takes grow with its length, whatever is repeated in it?"""
+"""The time that a text takes grows with its length, whatever is repeated in it."""
 
 import contextlib
 import itertools

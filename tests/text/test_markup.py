@@ -1,4 +1,4 @@
-"""What is left of HTML, Markdown, citations, arrows and menu paths?"""
+"""What is left of HTML, Markdown, citations, arrows and menu paths."""
 
 import pytest
 from text.examples import normalise

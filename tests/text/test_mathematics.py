@@ -1,4 +1,4 @@
-"""Is mathematics read in words, and prose with the same signs left alone?"""
+"""Mathematics is read in words; prose with the same signs is left alone."""
 
 import pytest
 

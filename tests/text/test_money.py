@@ -1,4 +1,4 @@
-"""Are sums of money read by kind?"""
+"""Sums of money, by kind."""
 
 import pytest
 

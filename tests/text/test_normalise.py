@@ -1,4 +1,4 @@
-"""Which words come out for what is written? One row per way of writing."""
+"""The words that come out for what is written, one row for each way of writing."""
 
 import re
 import unicodedata

@@ -1,4 +1,4 @@
-"""Are measures read by kind, and words that look like units left alone?"""
+"""Measures by kind; words that look like units are left alone."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Does a rule that fails, or takes too long, cost nothing but itself?"""
+"""A rule that fails, or takes too long, costs nothing but itself."""
 
 import logging
 import time

@@ -1,4 +1,4 @@
-"""Does the whole way give segments for good text, and clear errors for bad?"""
+"""Good text gives segments, bad text a clear error."""
 
 import pytest
 from hypothesis import given

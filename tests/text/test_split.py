@@ -1,4 +1,4 @@
-"""Are pieces within their limits, cut in good places, and together the whole text?"""
+"""Pieces keep their limits, are cut in good places, and together are the whole text."""
 
 import re
 

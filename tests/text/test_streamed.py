@@ -1,4 +1,4 @@
-"""Is text that arrives letter by letter read as it is when it comes whole?"""
+"""Text that arrives letter by letter is read as it is when it comes whole."""
 
 import itertools
 import re

@@ -1,4 +1,4 @@
-"""Do ids end as the model wants, and can a text never give itself a control id?"""
+"""Ids end as the model wants, and no text gives itself a control id."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""How is a model directory in the hub's layout written? Graphs, sidecars, tokenizer, settings.
+"""Writes a model directory in the hub's layout: graphs, sidecars, tokenizer, settings.
 
 Knows nothing of the server beyond `chatterbox/families/turbo/spec.py`, which it obeys.
 """

@@ -1,4 +1,4 @@
-"""Which blocks do random-weight encoders and decoders share? Norms, attention, convolution.
+"""Blocks that random-weight encoders and decoders share: norms, attention, convolution.
 
 Knows no model. Activations are [B, T, channels] in the precision's own type.
 """

@@ -1,4 +1,4 @@
-"""How does an fp32 model become one in another precision? Its weights are stored anew.
+"""Converts an fp32 model to another precision by storing its weights anew.
 
 Knows the names that `graph.py` gives to weights; knows no model. Arithmetic stays float32 (blocks
 are unpacked as they are used); the halves keep weights, and keys and values, in 16 bits.

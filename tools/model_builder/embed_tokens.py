@@ -1,4 +1,4 @@
-"""What is the embedding graph? Two tables in one graph, which chooses between them by place.
+"""The embedding graph: two tables, between which it chooses by place.
 
 All ids but the last two are text; the last two, and an id standing alone, are speech. The text's
 own end id among them is the start code: in the published model it lies above every speech code, in

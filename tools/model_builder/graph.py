@@ -1,4 +1,4 @@
-"""How is one graph written in one precision? Nodes in memory, weights straight to the sidecar.
+"""Writes one graph in one precision: nodes in memory, weights straight to the sidecar.
 
 Knows the five precisions and the hub's file names; knows no model.
 """

@@ -1,4 +1,4 @@
-"""What is the language-model graph? GPT-2 over embeddings, plain past → present.
+"""The language-model graph: GPT-2 over embeddings, plain past → present.
 
 Knows the computation; its weights come from outside, one at a time.
 """

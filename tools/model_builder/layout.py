@@ -1,4 +1,4 @@
-"""What stands beside the graphs? Tokenizer and settings files, as on the hub.
+"""The files beside the graphs, as on the hub: tokenizer and settings.
 
 Knows no weights. The made tokenizer has GPT-2's structure with no merges: a byte is a token.
 """

@@ -1,4 +1,4 @@
-"""Which parts make up the model that tests know by heart? All five precisions of the made graphs.
+"""The model that tests know by heart: the made graphs in all five precisions.
 
 Knows where each part is written, not what is in it.
 """

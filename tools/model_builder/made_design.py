@@ -1,4 +1,4 @@
-"""How does the embedded model's made language model say a text? The numbers its parts share.
+"""The numbers that the parts of the made language model share.
 
 Nothing is trained: the weights are written down so that the model behaves like a speaker.
 

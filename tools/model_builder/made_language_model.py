@@ -1,4 +1,4 @@
-"""Which weights make the embedded language model speak? See `made_design.py` for the idea.
+"""Weights that make the made language model speak; `made_design.py` has the idea.
 
 Knows no ONNX: arrays by the names that `language_model.py` asks for.
 """

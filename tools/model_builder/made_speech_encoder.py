@@ -1,4 +1,4 @@
-"""What does the embedded model take from a reference? Pitch, spectrum, and how it changes.
+"""The made speech encoder: a reference's pitch, spectrum, and how it changes.
 
 Knows nothing of text. Every number comes from the reference alone; arithmetic is float32 in every
 precision, only weights are stored smaller.

@@ -1,4 +1,4 @@
-"""What stands in for the published decoder in benchmarks? Its parts at their published sizes.
+"""A stand-in for the published decoder in benchmarks: its parts at their published sizes.
 
 Encoder (25 → 50 Hz), flow estimator run for two Euler steps, vocoder: layers, widths and rates are
 the authors'; relative positions are left out (of the encoder, about a tenth). Weights are random,

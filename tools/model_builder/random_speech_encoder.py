@@ -1,4 +1,4 @@
-"""What stands in for the published speech encoder in benchmarks? One transformer of its size.
+"""A stand-in for the published speech encoder in benchmarks: a transformer of its size.
 
 About 260 M parameters at full size, as the published file has; what it computes is another thing:
 log-mel → 25 Hz → transformer → four outputs of the right shapes. Weights are random.

@@ -1,4 +1,4 @@
-"""What stands in for the published vocoder? HiFT's layers with random weights: mel → samples.
+"""A stand-in for the published vocoder: HiFT's layers with random weights, mel → samples.
 
 Pitch, phase and the inverse transform are float32 in every precision.
 """

@@ -1,4 +1,4 @@
-"""How are frames, spectra and mel bands written in ONNX operators? Shared by encoders.
+"""Frames, spectra and mel bands in ONNX operators, for encoders.
 
 Knows no model. Matrices of cosines are computed by the graph itself, so they take no room in files.
 """

@@ -1,4 +1,4 @@
-"""What do all decoders share at their ends? The prompt taken off, the fade at the start.
+"""The end of every decoder: the prompt taken off, the fade at the start.
 
 Knows no model.
 """

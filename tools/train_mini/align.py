@@ -1,4 +1,4 @@
-"""Which letter is being said in which code? Phones with times, matched to letters by a small HMM.
+"""Aligns letters with codes: phones with times, matched to letters by a small HMM.
 
 Knows no audio. Serves the language model's training alone: its guide, and how long a letter lasts.
 """

@@ -1,4 +1,4 @@
-"""How do codes sound, and which codes does speech have? A decoder and a small encoder.
+"""The codec: a decoder from codes to sound, and a small encoder.
 
 Knows no text. Codes are relative to a speaker's mean spectrum and pitch; the decoder adds both.
 """

@@ -1,4 +1,4 @@
-"""How does the training speech lie in memory? Features, lengths, texts, voices of many shards.
+"""Training speech in memory: features, lengths, texts and voices of many shards.
 
 Knows no model.
 """

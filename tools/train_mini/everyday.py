@@ -1,4 +1,4 @@
-"""Which words does everybody use? Technical texts lack them; their spelling is no guide.
+"""Everyday words, which technical texts lack and whose spelling is no guide.
 
 Written down for this by theme; knows no text.
 """

@@ -1,4 +1,4 @@
-"""How does a checkpoint become a model directory? Codec and language model → the hub's layout.
+"""Exports a checkpoint: codec and language model → the hub's layout.
 
 Knows where weights lie; `graphs.py` knows what is computed with them.
 """

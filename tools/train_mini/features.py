@@ -1,4 +1,4 @@
-"""Which numbers describe speech here? 80 log-mel bands, pitch and voicing at 100 frames a second.
+"""Speech features: 80 log-mel bands, pitch and voicing at 100 frames a second.
 
 Knows nothing of files or learning; `graphs.py` computes the same numbers in ONNX operators.
 """

@@ -1,4 +1,4 @@
-"""How do the trained parts become ONNX graphs? Written node by node, in any of the five precisions.
+"""Writes the trained parts as ONNX graphs, node by node, in any of the five precisions.
 
 Knows the networks' shapes (`codec.py`, `lm.py`) and the renderer's rules (`render.py`), which it
 repeats in operators.

@@ -1,4 +1,4 @@
-"""How good is a piece of speech? Words recognised, pitch, length, and whose voice it is.
+"""Judges of speech: words recognised, pitch, length, and whose voice it is.
 
 Knows no model: audio in, numbers out. `pocketsphinx` hears; nothing here was trained with ours.
 """

@@ -1,4 +1,4 @@
-"""Which codes say a text? A small GPT-2 over [speaker][letters][start][start][codes].
+"""The language model: a small GPT-2 over [speaker][letters][start][start][codes].
 
 Knows no audio: codes come from `codec.py`. The graph that ships is a plain GPT-2; the guide, the
 phone head and the corrupted inputs exist in training alone.

@@ -1,4 +1,4 @@
-"""Which sentences say common words? Strung together without sense, each word as often as is wanted.
+"""Sentences of common words strung together, each word as often as is wanted.
 
 Knows no audio; lists of words come from SCOWL's package and from `everyday.py`.
 """

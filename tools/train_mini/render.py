@@ -1,4 +1,4 @@
-"""How do relative features become sound? Harmonics and noise, shaped by a filter every 10 ms.
+"""Renders features as sound: harmonics and noise, shaped by a filter every 10 ms.
 
 Knows no codes. Written in torch operations that the ONNX exporter knows; nothing here is learnt.
 """

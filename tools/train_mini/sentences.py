@@ -1,4 +1,4 @@
-"""Which sentences is a model judged by? Written for this; none of them is trained on."""
+"""Sentences that a model is judged by; none of them is trained on."""
 
 # ruff: noqa: E501 - a sentence is a line
 

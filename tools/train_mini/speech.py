@@ -1,4 +1,4 @@
-"""How does the training speech come about? flite reads each sentence; features and phones stay.
+"""Makes the training speech: flite reads each sentence; features and phones stay.
 
 Knows no network: a folder of shards is all that later stages see.
 """

@@ -1,4 +1,4 @@
-"""Which common words does the language model say wrong? Its own guesses against flite's phones.
+"""Common words that the language model says wrong: its guesses against flite's phones.
 
 Knows no audio. Told what was said so far, the model says what it expects next; of a word it knows,
 that is the phone being said or the one before or after it, since only the moment is open.

@@ -1,4 +1,4 @@
-"""Which sentences does the embedded model learn to say? Debian's packages, cleaned, plus made ones.
+"""Sentences that the embedded model learns to say: Debian's packages, cleaned, and made ones.
 
 Knows nothing of audio.
 """

@@ -40,7 +40,7 @@ def _draw(node: onnx.NodeProto) -> RandomOp:
 
 
 def _hidden(node: onnx.NodeProto) -> bool:
-    """Is there a random operator in one of the node's subgraphs?"""
+    """Whether one of the node's subgraphs holds a random operator."""
     subgraphs = [a.g for a in node.attribute if a.HasField("g")]
     subgraphs += [g for a in node.attribute for g in a.graphs]
     return any(

@@ -1,4 +1,4 @@
-"""Does Orpheus' language model compute what a Llama does: as published, compiled, in any company?
+"""Orpheus' language model computes what a Llama does: as published, compiled, in any batch.
 
 Knows small Llamas with random weights in the published form; runs them.
 """

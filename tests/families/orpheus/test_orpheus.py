@@ -1,4 +1,4 @@
-"""Does a model in the published layout speak? Prompts, voices, precisions, the engine on it.
+"""A model in the published layout speaks: prompts, voices, precisions, the engine on it.
 
 Knows a small Orpheus with random weights; runs the engine.
 """

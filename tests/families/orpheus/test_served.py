@@ -1,4 +1,4 @@
-"""Do clients hear Orpheus: by HTTP, and by the sockets of its own servers?
+"""Clients hear Orpheus by HTTP and by the sockets of its own servers.
 
 Knows a small Orpheus with random weights behind a real server.
 """
