@@ -24,6 +24,8 @@ from .blocks import BY_NAME, DOCS, PAGES, SETTINGS, Block, blocks_of, is_run, wr
 ADDRESS = "127.0.0.1:8000"
 OTHER_VOICES = {"orpheus": "leo"}
 """Page → a voice of another model that it speaks with; the embedded one answers to its name."""
+SLOW = {"python", "diff python", "javascript"}
+"""They import whole packages, or start Node."""
 OF_ITS_TIME = {"experiments", "CHANGELOG"}
 """Records: their commands are those of their day."""
 
@@ -99,7 +101,12 @@ RUNNERS = {
 }
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)], ids=lambda p: p.stem)
+def marked(page: Path):
+    slow = any(block.language in SLOW for block in blocks_of(page))
+    return pytest.param(page, id=page.stem, marks=pytest.mark.slow if slow else ())
+
+
+@pytest.mark.parametrize("page", [marked(page) for page in PAGES if blocks_of(page)])
 def test_the_code_blocks_of_a_page_run(page, server, folder, capsys):
     if voice := OTHER_VOICES.get(page.stem):
         httpx.put(f"{server.http}/voices/slt/aliases/{voice}").raise_for_status()
