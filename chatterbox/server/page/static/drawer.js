@@ -1,4 +1,4 @@
-// How busy is the server? A drawer for who runs it, from `/metrics`, asked while it is open.
+// How busy is the server? A drawer for who runs it, from `/health` and `/metrics`, asked while it is open.
 
 import { getJson } from "./api.js";
 import { $, el } from "./dom.js";
@@ -8,12 +8,18 @@ const seconds = (value) => (value ? `${value.toFixed(2)} s` : "–");
 
 let poll = 0;
 
-function rowsOf({ active, queued, requests, first_audio_s: first, rtf, throughput, batch, segments, uptime_s: up }) {
+function rowsOf(health, metrics) {
+  const { active, queued, requests, queue_s: queue, time_to_first_audio_s: first, rtf, throughput, batch, segments, uptime_s: up } = metrics;
   const outcomes = Object.entries(requests.by_outcome).map(([name, count]) => `${name} ${count}`);
   return {
-    "Running, waiting": `${active}, ${queued}`,
-    "First audio, p50": seconds(first.p50),
-    "First audio, p95": seconds(first.p95),
+    Model: `${health.model}, ${health.precision}`,
+    Speaks: health.languages?.join(", "),
+    Runs: health.machine || health.device,
+    Version: health.version,
+    "Places busy": `${active} of ${health.places}, ${queued} waiting`,
+    "Wait for a place, p95": seconds(queue.p95),
+    "First sound, p50": seconds(first.p50),
+    "First sound, p95": seconds(first.p95),
     "RTF, mean": rtf.mean?.toFixed(2) ?? "–",
     "Speech per second": `${throughput.audio_s_per_s.toFixed(1)} s`,
     "Rows in a step": `${batch.mean_rows.toFixed(1)} on average, ${batch.running_rows} now`,
@@ -27,7 +33,8 @@ async function show() {
   clearTimeout(poll);
   if (!$("server-box").open) return;
   try {
-    const rows = Object.entries(rowsOf(await getJson("metrics")));
+    const answers = await Promise.all([getJson("health"), getJson("metrics")]);
+    const rows = Object.entries(rowsOf(...answers)).filter(([, value]) => value);
     $("server-facts").replaceChildren(...rows.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
     $("server-says").textContent = "";
   } catch (fault) {
