@@ -1,12 +1,13 @@
 """What is chosen for a GPU, and what is refused there."""
 
+import onnxruntime as ort
 import pytest
 
 from chatterbox.config import TTSConfig
 from chatterbox.errors import ConfigError, ModelError
 from chatterbox.runtime import sessions
-from chatterbox.runtime.gpu import DEFAULTS, Gpu, NoGpu, default_settings
-from chatterbox.runtime.sessions import fitted, session_settings
+from chatterbox.runtime.gpu import CUDA, DEFAULTS, PROBE_GRAPH, Gpu, NoGpu, default_settings
+from chatterbox.runtime.sessions import SessionSettings, fitted, open_session, session_settings
 
 
 @pytest.fixture
@@ -82,6 +83,42 @@ def test_the_decoder_may_have_a_card_of_its_own(l40s):
     assert settings.device_id == 1
     assert settings.on_gpu(2).device_id == 2
     assert settings.on_gpu(None) is settings
+
+
+def test_a_card_for_the_decoder_that_cannot_be_used_is_said(monkeypatch):
+    def one(device_id):
+        if device_id:
+            raise NoGpu("there is no GPU 1: the numbers go from 0 to 0")
+        return Gpu("NVIDIA L40S", 44.4, "8.9")
+
+    monkeypatch.setattr(sessions, "usable_gpu", one)
+    with pytest.raises(ModelError, match="CHATTERBOX_DEVICE=cuda: there is no GPU 1"):
+        session_settings(TTSConfig(device="cuda", decoder_device_id=1))
+    settings = session_settings(TTSConfig(decoder_device_id=1))
+    assert settings.device == "cpu"
+    assert settings.note.endswith("there is no GPU 1: the numbers go from 0 to 0")
+
+
+@pytest.mark.parametrize("opened_on", [["CPUExecutionProvider"], [CUDA, "CPUExecutionProvider"]])
+def test_no_session_goes_on_with_the_cpu_by_itself(monkeypatch, opened_on):
+    asked = {}
+
+    class Opened:
+        def __init__(self, given, options, **how):
+            asked.update(how)
+
+        def get_providers(self):
+            return opened_on
+
+    monkeypatch.setattr(ort, "InferenceSession", Opened)
+    settings = SessionSettings("cuda", 1, {"device_id": "0"})
+    if opened_on[0] == CUDA:
+        assert isinstance(open_session(PROBE_GRAPH, settings), Opened)
+    else:
+        with pytest.raises(ModelError, match="was opened on the CPU: CUDA did not start for it"):
+            open_session(PROBE_GRAPH, settings)
+    assert asked["enable_fallback"] == 0
+    assert asked["providers"][0] == (CUDA, {"device_id": "0"})
 
 
 def test_attention_is_not_left_to_kernels_that_plan_for_each_length():

@@ -50,8 +50,8 @@ def inside(libraries, words, *, cudnn=True, program="tools.gpu_dry_run.inside", 
     )
 
 
-def report(libraries, subject):
-    done = inside(libraries, ["report", subject])
+def report(libraries, subject, *words, **pretended):
+    done = inside(libraries, ["report", subject, *words], **pretended)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)[subject]
 
@@ -98,6 +98,20 @@ def test_decoders_replay_every_window(used):
         for name, window in used["decoder"].items():
             assert window["replays"] >= 1, name
             assert window["kernels"] == window["allocations"] == 0, name
+
+
+@pytest.mark.parametrize("model", ["random", "orpheus"])
+def test_a_decoder_on_a_card_of_its_own_leaves_the_other_alone(libraries, model):
+    found = report(libraries, model, "--decoder-on", "1", DRY_RUN_DEVICES="2")
+    assert found["violations"] == []
+    assert found["samples"] > 0
+    for device in found["device_memory_gib"]:
+        assert device > 0.01
+    for name, part in [*found["language model"].items(), *found["decoder"].items()]:
+        assert part["across"] == 0, name
+    for name, window in found["decoder"].items():
+        assert window["replays"] >= 1, name
+        assert window["kernels"] == window["cudnn_plans"] == window["allocations"] == 0, name
 
 
 def test_slots_take_what_they_need_and_a_prefix_lies_where_it_should(libraries):

@@ -1,6 +1,7 @@
 """Runs onnxruntime's CUDA provider without a GPU.
 
-    python -m tools.gpu_dry_run report [memory] [mini] [random] [--json FILE]
+    python -m tools.gpu_dry_run report [memory] [mini] [random] [orpheus] [--decoder-on 1]
+    python -m tools.gpu_dry_run report … --json FILE
     python -m tools.gpu_dry_run probe
     python -m tools.gpu_dry_run place MODEL.onnx [--option key=value] [--session key=value]
     python -m tools.gpu_dry_run capture MODEL.onnx --shape input=1,4 --fill input=3

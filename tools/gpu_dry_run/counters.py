@@ -2,9 +2,9 @@
 
 Only in a process that runs with the stand-ins (`python -m tools.gpu_dry_run`); imported before
 onnxruntime, it keeps a real runtime out. Kinds of events: `h2d`, `d2h`, `d2d` are copies,
-`pageable` where the host's memory is not pinned; `products` are GEMMs; `cudnn_plans` are built,
-`cudnn_runs` executed; `captured_pageable` is a copy that a replay repeats from an address that may
-be stale.
+`pageable` where the host's memory is not pinned, `across` where they go from one device to another;
+`products` are GEMMs; `cudnn_plans` are built, `cudnn_runs` executed; `captured_pageable` is a copy
+that a replay repeats from an address that may be stale.
 """
 
 import ctypes

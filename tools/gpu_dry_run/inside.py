@@ -21,14 +21,9 @@ def report(given: argparse.Namespace) -> int:
         if "memory" in given.of:
             found["memory"] = subjects.slots_figures()
             found["memory"]["copies"] = subjects.copies_lie_right()
-        if "mini" in given.of:
-            found["mini"] = _used(subjects, "mini", Path(folder, "mini"))
-        if "random" in given.of:
-            model = subjects.random_model(Path(folder, "model"))
-            found["random"] = _used(subjects, model, Path(folder, "data"))
-        if "orpheus" in given.of:
-            model = subjects.orpheus(Path(folder, "orpheus"))
-            found["orpheus"] = _used(subjects, model, Path(folder, "orpheus-data"))
+        for name in [name for name in subjects.MODELS if name in given.of]:
+            model = subjects.MODELS[name](Path(folder, name))
+            found[name] = _used(subjects, model, Path(folder, f"{name}-data"), given.decoder_on)
     text = json.dumps(found, indent=1)
     if given.json:
         given.json.write_text(text)
@@ -37,9 +32,10 @@ def report(given: argparse.Namespace) -> int:
     return 0
 
 
-def _used(subjects: Any, model: Path | str, data: Path) -> dict[str, Any]:
+def _used(subjects: Any, model: Path | str, data: Path, card: int | None) -> dict[str, Any]:
+    """`card`: of the decoder; none: it shares the language model's."""
     with events() as seen:
-        engine = subjects.loaded(model, data)
+        engine = subjects.loaded(model, data, decoder_device_id=card)
     found: dict[str, Any] = {
         "notes": list(engine.info.notes),
         "loading": summary(seen, most=0),
@@ -48,10 +44,12 @@ def _used(subjects: Any, model: Path | str, data: Path) -> dict[str, Any]:
         "language model": subjects.language_model_figures(engine),
         "decoder": subjects.decoder_figures(engine),
     }
-    with counters() as spoken:
+    with counters() as spoken, events() as seen:
         found["samples"] = asyncio.run(_spoken(engine, subjects.any_voice(engine)))
+    found["violations"] += [event.text for event in seen if event.kind == "violations"]
     found["speech"] = subjects.figures(spoken)
-    found["device_memory_gib"] = device_memory()[0] / 2**30
+    cards = range((card or 0) + 1)
+    found["device_memory_gib"] = [device_memory(one)[0] / 2**30 for one in cards]
     engine.close()
     return found
 
@@ -141,6 +139,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="what", required=True)
     reported = commands.add_parser("report", help="the project's own models")
     reported.add_argument("of", nargs="*", default=["memory", "mini", "random", "orpheus"])
+    reported.add_argument("--decoder-on", type=int, help="a card of its own (DRY_RUN_DEVICES=2)")
     reported.add_argument("--json", type=Path)
     reported.set_defaults(does=report)
     probed = commands.add_parser("probe", help="what the server says of the GPU")

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -83,6 +83,14 @@ def orpheus(folder: Path) -> Path:
     return folder
 
 
+MODELS: dict[str, Callable[[Path], Path | str]] = {
+    "mini": lambda _: "mini",
+    "random": random_model,
+    "orpheus": orpheus,
+}
+"""Those that are opened and spoken with."""
+
+
 def loaded(model: Path | str, data_dir: Path, **settings: Any) -> TTSEngine:
     """An engine on the GPU, as `serve` has one."""
     given: dict[str, Any] = {"max_sequences": ROWS, "device": "cuda", **settings}
@@ -134,6 +142,7 @@ def figures(seen: Any) -> dict[str, int]:
             for name in ("synchronisations", "kernels", "replays", "cudnn_plans", "allocations")
         },
         "d2d_bytes": seen.amounts["d2d"],
+        "across": seen["across"],
     }
 
 

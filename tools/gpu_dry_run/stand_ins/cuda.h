@@ -5,7 +5,8 @@
 
 enum cuda_status {
   SUCCESS = 0, OUT_OF_MEMORY = 2, INVALID_CONFIGURATION = 9, DRIVER_TOO_OLD = 35, NO_DEVICE = 100,
-  INVALID_DEVICE = 101, NO_KERNEL_IMAGE = 209, ILLEGAL_STATE = 401, ILLEGAL_ADDRESS = 700,
+  INVALID_DEVICE = 101, NO_KERNEL_IMAGE = 209, INVALID_HANDLE = 400, ILLEGAL_STATE = 401,
+  ILLEGAL_ADDRESS = 700,
   CAPTURE_UNSUPPORTED = 900, CAPTURE_INVALIDATED = 901, CAPTURE_IMPLICIT = 906
 };
 
@@ -31,6 +32,7 @@ enum place place_of(const void *address);
 
 /* streams.c */
 int queue(stream_t stream, const char *what);   /* something joins a stream */
+int foreign(stream_t stream, const char *what); /* a kernel in a stream of another device */
 int unsafe_in_capture(const char *what);        /* an allocation or a synchronisation */
 int in_capture(stream_t stream);
 #endif

@@ -56,6 +56,7 @@ static const struct { int status; const char *name, *text; } texts[] = {
   {INVALID_DEVICE, "cudaErrorInvalidDevice", "invalid device ordinal"},
   {NO_KERNEL_IMAGE, "cudaErrorNoKernelImageForDevice",
    "no kernel image is available for execution on the device"},
+  {INVALID_HANDLE, "cudaErrorInvalidResourceHandle", "invalid resource handle"},
   {ILLEGAL_STATE, "cudaErrorIllegalState",
    "the operation cannot be performed in the present state"},
   {ILLEGAL_ADDRESS, "cudaErrorIllegalAddress", "an illegal memory access was encountered"},

@@ -156,12 +156,14 @@ NOTHING(cudaMemPoolSetAttribute)
 NOTHING(cudaMemPoolTrimTo)
 
 static int record_copy(const void *to, const void *from, size_t size, const char *how) {
-  enum place target = place_of(to), source = place_of(from);
+  int to_device, from_device;
+  enum place target = find(to, &to_device), source = find(from, &from_device);
   enum event_kind kind =
     target == DEVICE && source == DEVICE ? d2d :
     target == DEVICE ? (source == PINNED ? h2d_pinned : h2d_pageable) :
     source == DEVICE ? (target == PINNED ? d2h_pinned : d2h_pageable) : h2h;
   EVENT(kind, size, "%s", how);
+  if (kind == d2d && to_device != from_device) EVENT(across, size, "%s", how);
   int wanted = dry_run_failure("copy");
   return wanted ? failed(wanted) : SUCCESS;
 }
