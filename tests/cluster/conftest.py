@@ -1,0 +1,118 @@
+"""Two replicas of the embedded model behind one address: `./run.sh cluster`, for all tests here."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from websockets.asyncio.client import connect
+
+ROOT = Path(__file__).parents[2]
+STARTS_S, ENDS_S = 120, 60
+PLACES, QUEUE = 4, 4
+"""Of each replica."""
+REPLICAS = 2
+
+
+class Cluster:
+    """A cluster that runs; what is called as the server of `dialects.live` is."""
+
+    def __init__(self, home: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.http = f"http://127.0.0.1:{self.port}"
+        self.ws = self.http.replace("http", "ws")
+        self._home = home
+        self._log = home / "log"
+        self._process = self.command()
+        self.until(lambda: "Ready: " in self.log, STARTS_S)
+
+    def command(self, *flags: str) -> subprocess.Popen:
+        """`./run.sh cluster`, which starts a cluster, or deploys to one that runs."""
+        given = {
+            "replicas": REPLICAS,
+            "cpus-per-replica": 0.5,  # a machine of one core will do
+            "model": "mini",
+            "port": self.port,
+            "data-dir": self._home / "data",
+            "max-concurrent-requests": PLACES,
+            "max-queued-requests": QUEUE,
+        }
+        words = [f"--{name}={value}" for name, value in given.items()]
+        home = dict.fromkeys(("HOME", "RAY_TMPDIR"), str(self._home))
+        environment = {**os.environ, **home, "PYTHONPATH": str(ROOT)}
+        with self._log.open("a") as log:
+            return subprocess.Popen(
+                [sys.executable, "-P", "-m", "chatterbox", "cluster", *words, *flags],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+            )
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def connect(self, path: str, **more):
+        return connect(self.ws + path, max_size=2**24, **more)
+
+    def replicas(self) -> list[psutil.Process]:
+        """Their processes; the oldest first."""
+        found = [p for p in psutil.process_iter(["name", "create_time"]) if self._is_ours(p)]
+        return sorted(found, key=lambda process: process.create_time())
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        try:
+            of = process.environ().get("RAY_TMPDIR")
+            return of == str(self._home) and process.cmdline()[0].startswith("ray::ServeReplica")
+        except (psutil.Error, IndexError):
+            return False
+
+    def counted(self) -> dict:
+        return httpx.get(self.http + "/metrics", timeout=30).json()
+
+    def whole(self) -> bool:
+        """Whether all replicas are there, and nothing of those that were before."""
+        return self.counted()["replicas"] == len(self.replicas()) == REPLICAS
+
+    def until(self, holds: Callable[[], object], limit_s: float) -> None:
+        until = time.monotonic() + limit_s
+        while not holds():
+            assert time.monotonic() < until, self.log
+            assert self._process.poll() is None, self.log
+            time.sleep(0.1)
+
+    def close(self) -> None:
+        self._process.send_signal(signal.SIGINT)
+        try:
+            self._process.wait(ENDS_S)
+        finally:
+            self._process.kill()
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    home = Path(tempfile.mkdtemp(prefix="cb", dir="/tmp"))  # Ray's sockets need a short path
+    cluster = Cluster(home)
+    try:
+        yield cluster
+    finally:
+        cluster.close()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def whole(cluster) -> Cluster:
+    """With all its replicas: one that an earlier test has ended is replaced."""
+    cluster.until(cluster.whole, STARTS_S)
+    return cluster
