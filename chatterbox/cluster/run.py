@@ -3,7 +3,8 @@
 import logging
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -33,16 +34,10 @@ def run(flags: Mapping[str, Any], say: Say) -> int:
         sock = bind(server.host, server.port)  # says so in one line where it cannot be had
         port, address = sock.getsockname()[1], address_of(sock)
         sock.close()
-    stop = _signals()
-    _connect(cluster)
-    try:
+    stop = _Stop()
+    with connected(cluster, server.host, port):
         _check_room(cluster)
         say(f"Chatterbox: starting {cluster.replicas} replicas at {address} (Ctrl-C stops)")
-        serve.start(
-            proxy_location="EveryNode",
-            http_options={"host": server.host, "port": port},
-            logging_config={"enable_access_log": False, "log_level": "WARNING"},
-        )
         _deploy(application)
         scrape = ray.nodes()[0]["MetricsExportPort"]
         say(f"Ready: {cluster.replicas} replicas at {address} (Ray's own metrics: port {scrape})")
@@ -52,24 +47,31 @@ def run(flags: Mapping[str, Any], say: Say) -> int:
         stop.wait()
         say("Stopping: running answers go on to their end. Ctrl-C again cuts them off.")
         serve.shutdown()
-    finally:
-        ray.shutdown()
     return 128 + stop.number
 
 
-def _connect(cluster: ClusterConfig) -> None:
-    """Start Ray on this machine, or join what runs. Raises ConfigError."""
-    options: dict[str, Any] = {"address": cluster.cluster_address, "namespace": "serve"}
+@contextmanager
+def connected(cluster: ClusterConfig, host: str, port: int) -> Iterator[None]:
+    """With Ray, started on this machine or joined where it runs, and its proxies at that address.
+    Raises ConfigError."""
+    options: dict[str, Any] = {}
     if cluster.cluster_address == LOCAL:
-        options |= {
-            "include_dashboard": cluster.dashboard,
-            "object_store_memory": OBJECT_STORE_BYTES,
-        }
+        options["include_dashboard"] = cluster.dashboard
+        options["object_store_memory"] = OBJECT_STORE_BYTES
     try:
-        ray.init(logging_level=logging.WARNING, **options)
+        ray.init(cluster.cluster_address, namespace=NAME, logging_level=logging.WARNING, **options)
     except (ConnectionError, ValueError) as fault:
         reason = str(fault).splitlines()[0]
         raise ConfigError(f"--cluster-address {cluster.cluster_address}: {reason}") from None
+    try:
+        serve.start(
+            proxy_location="EveryNode",
+            http_options={"host": host, "port": port},
+            logging_config={"enable_access_log": False, "log_level": "WARNING"},
+        )
+        yield
+    finally:
+        ray.shutdown()
 
 
 def _check_room(cluster: ClusterConfig) -> None:
@@ -95,22 +97,17 @@ def _deploy(application: "serve.Application") -> None:
 
 
 class _Stop:
-    """Set by the first signal; the second one ends the process."""
+    """Set by the first SIGINT or SIGTERM; the second one ends the command."""
 
     def __init__(self) -> None:
         self.number = signal.SIGINT
         self._told = threading.Event()
         self.wait = self._told.wait
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._note)
 
-    def note(self, number: int, _frame: FrameType | None) -> None:
+    def _note(self, number: int, _frame: FrameType | None) -> None:
         if self._told.is_set():
             raise KeyboardInterrupt
         self.number = signal.Signals(number)
         self._told.set()
-
-
-def _signals() -> _Stop:
-    stop = _Stop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop.note)
-    return stop

@@ -18,7 +18,7 @@ from websockets.asyncio.client import connect
 
 ROOT = Path(__file__).parents[2]
 STARTS_S, ENDS_S = 120, 60
-PLACES, QUEUE = 4, 4
+PLACES, QUEUE = 8, 1
 """Of each replica."""
 REPLICAS = 2
 
@@ -45,7 +45,6 @@ class Cluster:
             "model": "mini",
             "port": self.port,
             "data-dir": self._home / "data",
-            "max-concurrent-requests": PLACES,
             "max-queued-requests": QUEUE,
         }
         words = [f"--{name}={value}" for name, value in given.items()]
@@ -116,3 +115,24 @@ def whole(cluster) -> Cluster:
     """With all its replicas: one that an earlier test has ended is replaced."""
     cluster.until(cluster.whole, STARTS_S)
     return cluster
+
+
+@pytest.fixture(scope="session")
+def mini(cluster) -> Cluster:
+    """The server that the tests of clients speak to."""
+    return cluster
+
+
+@pytest.fixture(scope="session")
+def address(cluster) -> str:
+    return cluster.http
+
+
+def pytest_collection_modifyitems(config, items) -> None:
+    """Of the tests of clients, only those of a server as a whole are run again here."""
+    mine = [i for i in items if i.get_closest_marker("cluster") and "cluster" not in i.fixturenames]
+    mine += [
+        i for i in items if "an_interruption_frees_rows" in i.name and "cluster" in i.path.parts
+    ]
+    config.hook.pytest_deselected(items=mine)
+    items[:] = [item for item in items if item not in mine]
