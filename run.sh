@@ -18,6 +18,7 @@ usage() {
     cat <<'TEXT'
 ./run.sh [FLAGS]               set up, then serve (same as ./run.sh serve [FLAGS])
 ./run.sh cluster [FLAGS]       serve with several replicas, on one machine or many (installs Ray)
+./run.sh ray ARGS              Ray's own commands, for many machines (docs/run/cluster.md)
 ./run.sh say TEXT [FLAGS]      speak into a file, without a server
 ./run.sh voices [ACTION]       list, add, delete, export and import voices
 ./run.sh compile [FLAGS]       compile the model now, so that the first start need not
@@ -188,6 +189,18 @@ test)
     shift
     setup
     run_tests "$@"
+    ;;
+ray) # Ray's own command line, with what replicas and proxies need; `ray serve` is Ray Serve's
+    shift
+    setup
+    install requirements-cluster.txt
+    module=ray.scripts.scripts entry=main
+    if [ "${1:-}" = serve ]; then
+        shift
+        module=ray.serve.scripts entry=cli
+    fi
+    exec "$(venv_python)" -P -c "from chatterbox.config import prepare_ray; prepare_ray()
+from $module import $entry; $entry(prog_name='ray')" "$@"
     ;;
 benchmark)
     shift

@@ -115,7 +115,7 @@ def sleeping(step_s: float, window_s: float):
 
 @dataclass
 class Spoken:
-    """What came of requests: seconds to each first sound, when sound came and how much, refusals."""
+    """What came of requests: seconds to each first sound, when how much sound came, refusals."""
 
     firsts: list[float] = field(default_factory=list)
     pieces: list[tuple[float, float]] = field(default_factory=list)  # (when, seconds of sound)
