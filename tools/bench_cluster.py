@@ -3,7 +3,7 @@
     ./run.sh --model mini --port 8001 &   ./run.sh cluster --model mini --port 8002 &
     .venv/bin/python tools/bench_cluster.py overhead http://127.0.0.1:8001 http://127.0.0.1:8002
 
-    .venv/bin/python tools/bench_cluster.py scale 1,2,4,8 --sleep 50,50 --cpus-per-replica 0
+    .venv/bin/python tools/bench_cluster.py scale 1,2,4,8 --sleep 200,200 --cpus-per-replica 0
     .venv/bin/python tools/bench_cluster.py scale 1,2,4 --model turbo --gpus-per-replica 1 \
         --cluster-address auto
 
@@ -28,8 +28,8 @@ import httpx
 import numpy as np
 
 TEXT = "The quick brown fox jumps over the lazy dog, and goes home before it rains."
-TOKENS = 75  # 3 s of sound
-WARM_S = 6.0
+TOKENS = 40  # 1.6 s of sound
+WARM_S = 12.0
 ROWS = 8
 
 
@@ -98,19 +98,22 @@ class SleepingDecoder:
 
 
 def sleeping(step_s: float, window_s: float):
-    """Loads the embedded model and puts sleep in the place of its graphs."""
+    """Makes engines of the embedded model, with sleep in the place of its graphs."""
 
-    def load(config):
+    def make(config):
+        from chatterbox.engine.engine import TTSEngine
         from chatterbox.families.load import load_model
 
-        real = load_model(config, print)
-        return replace(
-            real,
-            language_model=SleepingModel(real.language_model, step_s),
-            decoder=SleepingDecoder(real.decoder, window_s),
-        )
+        class Sleeping(TTSEngine):
+            def load(self, _model=None) -> None:
+                real = load_model(self.config, print)
+                model = SleepingModel(real.language_model, step_s)
+                decoder = SleepingDecoder(real.decoder, window_s)
+                super().load(replace(real, language_model=model, decoder=decoder))
 
-    return load
+        return Sleeping(config)
+
+    return make
 
 
 @dataclass
@@ -205,9 +208,9 @@ def scale(given: argparse.Namespace) -> None:
     from chatterbox.config import load as settings
 
     cluster = settings(ClusterConfig, {"cluster_address": given.cluster_address})
-    make_model = None
+    make_engine = None
     if given.sleep:
-        make_model = sleeping(*(float(ms) / 1000 for ms in given.sleep.split(",")))
+        make_engine = sleeping(*(float(ms) / 1000 for ms in given.sleep.split(",")))
     print("| replicas | requests/s | of one, times | first sound, s: median | p95 | refused |")
     print("|---|---|---|---|---|---|", flush=True)
     one = None
@@ -221,7 +224,7 @@ def scale(given: argparse.Namespace) -> None:
                 "max_concurrent_requests": ROWS,
                 "log_level": "warning",
             }
-            serve.run(build(arguments, make_model), name=NAME)
+            serve.run(build(arguments, make_engine), name=NAME)
             url, callers = f"http://127.0.0.1:{given.port}", ROWS * replicas
             spoken, sound = asyncio.run(load(url, callers, given.seconds))
             one = one or sound / replicas

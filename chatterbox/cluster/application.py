@@ -5,7 +5,7 @@ from typing import Any
 
 from ray import serve
 
-from chatterbox.cluster.replica import MakeModel, Replica
+from chatterbox.cluster.replica import MakeEngine, Replica
 from chatterbox.config import ClusterConfig, ServerConfig, TTSConfig, load
 from chatterbox.errors import ConfigError
 from chatterbox.runtime.gpu import default_settings
@@ -23,7 +23,7 @@ STARTS = 3
 """Attempts at a replica before a deployment is given up."""
 
 
-def build(args: dict[str, Any], make_model: MakeModel | None = None) -> "serve.Application":
+def build(args: dict[str, Any], make_engine: MakeEngine | None = None) -> "serve.Application":
     """Replicas with the settings in `args`, the environment and `.env`. Raises ConfigError."""
     cluster, server = load(ClusterConfig, args), load(ServerConfig, args)
     tts = load(TTSConfig, args)
@@ -33,10 +33,11 @@ def build(args: dict[str, Any], make_model: MakeModel | None = None) -> "serve.A
         raise ConfigError(f"--max-replicas={cluster.max_replicas}: less than --replicas")
     if not cluster.gpus_per_replica and "threads" not in tts.model_fields_set:
         tts = tts.model_copy(update={"threads": max(1, math.floor(cluster.cpus_per_replica))})
+    if tts.voices is None:  # even on one machine several servers share them
+        tts = tts.model_copy(update={"voices": str(tts.data_dir)})
     places = _places(tts, cluster)
     held = sum(places) + server.max_websockets + SPARE
-    deployment: Any = serve.deployment(serve.ingress()(Replica))
-    configured = deployment.options(
+    deployed: Any = serve.deployment(serve.ingress()(Replica)).options(
         name=DEPLOYMENT,
         ray_actor_options={
             "num_cpus": cluster.cpus_per_replica,
@@ -52,8 +53,7 @@ def build(args: dict[str, Any], make_model: MakeModel | None = None) -> "serve.A
         logging_config={"enable_access_log": False, "log_level": "WARNING"},
         **_size(cluster, places[0]),
     )
-    application: serve.Application = configured.bind(tts, server, make_model)
-    return application
+    return deployed.bind(tts, server, make_engine)
 
 
 def longest_answer_s(server: ServerConfig) -> float:
@@ -65,20 +65,14 @@ def longest_answer_s(server: ServerConfig) -> float:
 def _places(tts: TTSConfig, cluster: ClusterConfig) -> tuple[int, int]:
     """Requests in work in one replica, and in its queue. Where its GPU decides, which is not seen
     from here, as many as that may be."""
-    names = ("max_concurrent_requests", "max_queued_requests")
-    most = default_settings(math.inf) if cluster.gpus_per_replica else {}
-    chosen = {name: most[name] for name in names if name not in tts.model_fields_set and most}
-    work, queue = (chosen.get(name, getattr(tts, name)) for name in names)
-    return work, queue
+    if cluster.gpus_per_replica:
+        most = default_settings(math.inf)
+        tts = tts.model_copy(update={n: most[n] for n in most.keys() - tts.model_fields_set})
+    return tts.max_concurrent_requests, tts.max_queued_requests
 
 
 def _size(cluster: ClusterConfig, places: int) -> dict[str, Any]:
     if cluster.max_replicas is None:
         return {"num_replicas": cluster.replicas}
-    return {
-        "autoscaling_config": {
-            "min_replicas": cluster.replicas,
-            "max_replicas": cluster.max_replicas,
-            "target_ongoing_requests": places,
-        }
-    }
+    bounds = {"min_replicas": cluster.replicas, "max_replicas": cluster.max_replicas}
+    return {"autoscaling_config": {**bounds, "target_ongoing_requests": places}}

@@ -4,23 +4,26 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 from ray import serve
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chatterbox.cluster.metrics import Counted, merged_json, merged_text
 from chatterbox.config import ServerConfig, TTSConfig
 from chatterbox.dialects.registry import DIALECTS
 from chatterbox.engine.engine import TTSEngine
-from chatterbox.families.model import LoadedModel
 from chatterbox.hardening import deny_inspection, make_files_private
 from chatterbox.logs import log_formatter
 from chatterbox.server.admission_control import Lifecycle
 from chatterbox.server.app import create_app
 from chatterbox.server.metrics import wants_prometheus
+from chatterbox.server.model import configs_of
+from chatterbox.server.model_pool import ModelPool
 from chatterbox.server.run import LOCK_S
 from chatterbox.server.status_routes import NO_STORE
 from chatterbox.server.watchdog import LockFreeTimer, MallocTrim, Watchdog
@@ -28,10 +31,13 @@ from chatterbox.server.watchdog import LockFreeTimer, MallocTrim, Watchdog
 CLOSE_S = 2.0
 """For the engine's threads to leave their step."""
 ASK_S = 5.0
-"""Longest that one replica waits for the others' counters."""
+"""Longest that one replica waits for the others."""
+CHANGING = {"DELETE", "PUT", "PATCH"}
+"""What is deleted or renamed by such a call is so in all replicas once it is answered; what is new
+is asked for when it is first missed."""
 
-MakeModel = Callable[[TTSConfig], LoadedModel]
-"""Loads a model that stands in for the configured one; for tools that measure."""
+MakeEngine = Callable[[TTSConfig], TTSEngine]
+"""Makes what stands in for the configured models; for tools that measure."""
 
 
 class Replica:
@@ -39,7 +45,7 @@ class Replica:
     request is left in it."""
 
     async def __init__(  # type: ignore[misc]  # Ray awaits it
-        self, tts: TTSConfig, server: ServerConfig, make_model: MakeModel | None = None
+        self, tts: TTSConfig, server: ServerConfig, make_engine: MakeEngine | None = None
     ) -> None:
         make_files_private()
         deny_inspection()
@@ -47,43 +53,49 @@ class Replica:
         handler = logging.StreamHandler()
         handler.setFormatter(log_formatter(server.log_format, tty=False))
         logging.basicConfig(level=server.log_level.upper(), handlers=[handler])
-        self._engine = engine = TTSEngine(tts)
-        self._lifecycle = Lifecycle(engine)
-        self._app = create_app(engine, server, DIALECTS, lifecycle=self._lifecycle)
+        tts.data_dir.mkdir(parents=True, exist_ok=True)  # voices may be kept in it
+        if make_engine is None:
+            models = ModelPool(configs_of(tts, server.models), server)
+        else:
+            models = ModelPool.of(make_engine(tts), server)
+        self._models = models
+        self._lifecycle = Lifecycle(models)
+        self._app = create_app(models, server, DIALECTS, lifecycle=self._lifecycle)
         self._watchdog = Watchdog(
-            lambda: engine.heartbeats,
+            lambda: models.heartbeats,
             server.stall_timeout_s,
-            lambda name: engine.give_up(f"the {name} hangs"),
+            lambda name: models.give_up(f"the {name} hangs"),
             timer=LockFreeTimer(),
         )
-        self._trimmer = MallocTrim()
-        await asyncio.to_thread(self._load, make_model)
+        await asyncio.to_thread(self._app.openapi)  # builds all routes: else the first requests do
+        await models.start()
+        self._unloading = asyncio.create_task(models.watch())
         self._watchdog.start()
+        self._trimmer = MallocTrim()
         self._trimmer.start()
 
-    def _load(self, make_model: MakeModel | None) -> None:
-        engine = self._engine
-        self._app.openapi()  # builds all routes: else the first requests do, on the event loop
-        engine.load(make_model(engine.config) if make_model else None)
-        engine.voices.check_default()
-        engine.rehearse()
-        engine.prepare_voices()
-
     def __serve_build_asgi_app__(self) -> ASGIApp:
-        """Called by Ray once the engine is loaded."""
+        """Called by Ray once the models are loaded."""
         app = self._app
-        app.router.routes.insert(0, Route("/metrics", self._of_all))
+        app.router.routes.insert(0, Route("/metrics", self._counters_of_all))
 
         async def entry(scope: Scope, receive: Receive, send: Send) -> None:
-            # The layers around the routes know requests and sockets alone.
-            await (app.router if scope["type"] == "lifespan" else app)(scope, receive, send)
+            async def told(message: Message) -> None:
+                if message["type"] == "http.response.start" and message["status"] < 300:
+                    await self._ask_all("look")
+                await send(message)
+
+            if scope["type"] == "lifespan":  # the layers around the routes do not know it
+                await app.router(scope, receive, send)
+            else:
+                await app(scope, receive, told if scope.get("method") in CHANGING else send)
 
         return entry
 
     def check_health(self) -> None:
         """Asked by Ray every few seconds: a replica that raises is replaced."""
         if self._lifecycle.phase == "dead":
-            raise RuntimeError(f"the engine stopped: {self._engine.fault}")
+            raise RuntimeError("the engine stopped on a fault")
 
     def counted(self, prometheus: bool) -> Counted:
         """This replica's name, and its counters as text of Prometheus or as JSON."""
@@ -91,23 +103,30 @@ class Replica:
         body = metrics.as_text("text/plain")[0].decode("utf-8") if prometheus else metrics.as_json()
         return serve.get_replica_context().replica_tag, body
 
-    async def _of_all(self, request: Request) -> Response:
-        """Counters of all replicas, whichever is asked."""
-        accept = ",".join(request.headers.getlist("accept"))
-        prometheus = wants_prometheus(accept)
+    async def look(self) -> None:
+        """Another replica has changed a voice."""
+        for library in self._models.libraries():
+            await asyncio.to_thread(library.look)
+
+    async def _ask_all(self, method: str, *arguments: object) -> list[Any]:
+        """What all replicas answer, this one included, but for those that have just ended."""
         me = serve.get_replica_context()
         asked = serve.get_deployment_handle(me.deployment, me.app_name)
-        try:
-            found = await asked.broadcast("counted", prometheus).results_async(
-                timeout_s=ASK_S, return_exceptions=True
-            )
-        except TimeoutError:
-            found = [self.counted(prometheus)]
-        there = [each for each in found if isinstance(each, tuple)]  # else it has just ended
+        answers = asked.broadcast(method, *arguments)
+        with suppress(TimeoutError):
+            found = await answers.results_async(timeout_s=ASK_S, return_exceptions=True)
+            return [each for each in found if not isinstance(each, Exception)]
+        return []
+
+    async def _counters_of_all(self, request: Request) -> Response:
+        """Whichever replica is asked."""
+        accept = ",".join(request.headers.getlist("accept"))
+        prometheus = wants_prometheus(accept)
+        found = await self._ask_all("counted", prometheus) or [self.counted(prometheus)]
         if prometheus:
-            body, content_type = merged_text(there, accept)
+            body, content_type = merged_text(found, accept)
             return Response(body, headers={**NO_STORE, "Content-Type": content_type})
-        return JSONResponse(merged_json([body for _, body in there]), headers=NO_STORE)
+        return JSONResponse(merged_json([body for _, body in found]), headers=NO_STORE)
 
     def __del__(self) -> None:
         """Called by Ray once no request is left, or the time for them is over."""
@@ -115,4 +134,4 @@ class Replica:
             self._lifecycle.drain()
             self._watchdog.stop()
             self._trimmer.stop()
-            self._engine.close(CLOSE_S)
+            self._models.close(CLOSE_S)

@@ -12,7 +12,7 @@ import ray
 from ray import serve
 
 from chatterbox.cluster.application import NAME, build
-from chatterbox.config import ClusterConfig, ServerConfig, load
+from chatterbox.config import ClusterConfig, ServerConfig, TTSConfig, load
 from chatterbox.errors import ConfigError, ModelError
 from chatterbox.server.run import address_of, bind
 
@@ -20,10 +20,8 @@ LOCAL = "local"
 OBJECT_STORE_BYTES = 100 * 2**20
 """Sound does not go through it; only the larger uploads do."""
 
-Say = Callable[[str], None]
 
-
-def run(flags: Mapping[str, Any], say: Say) -> int:
+def run(flags: Mapping[str, Any], say: Callable[[str], None]) -> int:
     """Deploy; in a cluster of our own, wait for a signal and stop it. Returns the exit code."""
     given = dict(flags)
     cluster, server = load(ClusterConfig, given), load(ServerConfig, given)
@@ -34,6 +32,8 @@ def run(flags: Mapping[str, Any], say: Say) -> int:
         sock = bind(server.host, server.port)  # says so in one line where it cannot be had
         port, address = sock.getsockname()[1], address_of(sock)
         sock.close()
+    elif load(TTSConfig, given).voices is None:
+        raise ConfigError("--voices: name the folder or bucket that all machines keep voices in")
     stop = _Stop()
     with connected(cluster, server.host, port):
         _check_room(cluster)

@@ -108,7 +108,7 @@ class VoiceService:
         """All voices: the built-in ones, then the others from old to new."""
         self.admission.lifecycle.check_open()
         async with self._models.known():
-            if len(self._models.models) > 1:  # another one may have registered voices
+            if self.library.shared:  # another server, or model, may have registered voices
                 with suppress(StorageUnavailable):
                     await self.ask(self.library.look)
             return await self.ask(self.library.list)

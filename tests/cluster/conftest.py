@@ -37,6 +37,10 @@ class Cluster:
         self._process = self.command()
         self.until(lambda: "Ready: " in self.log, STARTS_S)
 
+    def redeploy(self) -> subprocess.Popen:
+        """The same once more, to the cluster that runs."""
+        return self.command("--cluster-address=auto", f"--voices={self._home / 'data'}")
+
     def command(self, *flags: str) -> subprocess.Popen:
         """`./run.sh cluster`, which starts a cluster, or deploys to one that runs."""
         given = {

@@ -66,7 +66,7 @@ async def test_newer_replicas_take_over_without_a_cut(whole, golden):
     async with load(whole.http, CALLERS) as answers:
         sockets = [asyncio.create_task(speak(whole, 8)) for _ in range(4)]
         await asyncio.sleep(1)
-        deploying = whole.command("--cluster-address=auto")
+        deploying = whole.redeploy()
         assert await asyncio.to_thread(deploying.wait, STARTS_S) == 0, whole.log
         sounds = await asyncio.gather(*sockets)
     assert not set(before) & set(whole.replicas())

@@ -89,6 +89,7 @@ async def test_what_was_acknowledged_is_kept_though_replicas_are_killed(whole, k
     async with client_of(whole.http) as client:
         listed = {voice["voice_id"] for voice in (await client.get("/voices")).json()["voices"]}
         assert set(kept.values()) <= listed
-        for name, voice in kept.items():
+        for name in kept:
             assert (await ask(client, voice=name, input="Hello.")).whole
-            await client.delete(f"/voices/{voice}")
+        for voice in set(kept.values()):  # two recordings may be alike
+            (await client.delete(f"/voices/{voice}")).raise_for_status()

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import yaml
 
-from chatterbox.config import ServerConfig, TTSConfig
+from chatterbox.config import CONFIGS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
 BY_NAME = {page.stem: page for page in DOCS.rglob("*.md")}
 BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-SETTINGS = {*TTSConfig.model_fields, *ServerConfig.model_fields}
+SETTINGS = {name for config in CONFIGS for name in config.model_fields}
 
 NOT_RUN = {
     "git": "needs the network",
@@ -69,7 +69,8 @@ def wrong_with(command: str) -> list[str]:
         subcommand = re.match(r"[a-z]+", rest)
         if subcommand and f"./run.sh {subcommand[0]}" not in _text("run.sh"):
             wrong.append(subcommand[0])
-        wrong += _unknown_flags(rest, RUN_FLAGS)
+        if not rest.startswith("ray "):  # Ray's own
+            wrong += _unknown_flags(rest, RUN_FLAGS)
     elif program == "./run_benchmark.sh":
         wrong += _unknown_flags(rest, ["chatterbox/bench/flags.py"])
     elif program.endswith("python") and (tool := re.search(r"(?:-m )?(tools[\w./]+)", rest)):
