@@ -20,7 +20,7 @@ from chatterbox.errors import ConfigError, first_line
 from chatterbox.voices.records import Outdated
 
 T = TypeVar("T")
-CONDITIONAL = re.compile(r"(s3a?|gs|azure?|abfss?|adl)://")
+CONDITIONAL = re.compile(r"(s3a?|gs|az|azure|abfss?|adl)://")
 CONNECT_S, CALL_S = 3.0, 10.0
 RETRIES, RETRY_S = 2, 5.0
 INSTALL = "pip install -r requirements-store.txt"
@@ -105,17 +105,19 @@ class ObstoreBlobs:
     def get(self, key: str, unless: str = NEW) -> tuple[bytes, str] | None:
         with self._errors():
             try:
-                options = {"if_none_match": unless} if unless else {}
+                options = {"if_none_match": unless.split()[0]} if unless else {}
                 found = self._obstore.get(self._store, key, options=options)
-                return bytes(found.bytes()), found.meta["e_tag"]
+                return bytes(found.bytes()), _tag(found.meta)
             except self._obstore.exceptions.NotModifiedError:
                 return None
 
     def put(self, key: str, data: bytes, tag: str | None = None) -> str:
-        mode = {None: "overwrite", NEW: "create"}.get(tag, {"e_tag": tag})
+        mode: Any = {None: "overwrite", NEW: "create"}.get(tag)
+        if tag:
+            mode = dict(zip(("e_tag", "version"), tag.split(), strict=False))
         with self._errors():
             put = self._obstore.put(self._store, key, data, mode=mode, use_multipart=False)
-            return str(put["e_tag"])
+            return _tag(put)
 
     def delete(self, keys: Sequence[str]) -> None:
         with self._errors():
@@ -126,6 +128,11 @@ class ObstoreBlobs:
         with self._errors():
             listed = [one for part in self._obstore.list(self._store, prefix) for one in part]
         return {one["path"]: (now - one["last_modified"]).total_seconds() for one in listed}
+
+
+def _tag(version: dict[str, Any]) -> str:
+    """Google's goes by the generation, the others by the ETag."""
+    return " ".join(part for part in (version["e_tag"], version["version"]) if part)
 
 
 class FsspecBlobs:
