@@ -42,6 +42,7 @@ from chatterbox.server.model_pool import speaking_with
 from chatterbox.server.request_log import record_of
 from chatterbox.server.schemas import (
     SOUND_ROUTE,
+    LenientCall,
     Name,
     SpokenCall,
     Text,
@@ -98,7 +99,7 @@ class VoiceSettings(BaseModel):
 OutputFormat = Annotated[Name, Field(json_schema_extra={"enum": list(OUTPUT_FORMATS)})]
 
 
-class FormatQuery(SpokenCall):
+class FormatQuery(LenientCall):
     """In the address."""
 
     output_format: OutputFormat = DEFAULT_OUTPUT_FORMAT
