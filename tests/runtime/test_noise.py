@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chatterbox.runtime.decoder.snac import addressed_noise, tabled_noise
 from chatterbox.runtime.noise import Noise
 
 places = st.integers(-3000, 100_000)
@@ -53,3 +54,16 @@ def test_the_numbers_never_change():
     np.testing.assert_allclose(Noise(42, 0).normal(0, 2, 3), normal, atol=1e-6)
     uniform = [[0.7716325, 0.9443997], [0.6980355, 0.2543674]]
     np.testing.assert_allclose(Noise(42, 0).uniform(-1, 2, 2, 0.0, 1.0), uniform, atol=1e-6)
+
+
+@pytest.mark.parametrize("draw", [addressed_noise, tabled_noise])
+def test_a_codecs_noise_is_normal_and_the_same_in_whatever_pieces(draw):
+    whole = draw(7, 2, 0, 200_000)
+    for start, count in ((0, 1), (255, 3), (1000, 513), (70_001, 4096)):
+        np.testing.assert_array_equal(draw(7, 2, start, count), whole[start : start + count])
+    assert whole.dtype == np.float32
+    assert whole.std() == pytest.approx(1, abs=0.01)
+    assert whole.mean() == pytest.approx(0, abs=0.01)
+    others = draw(8, 2, 0, 5000), draw(7, 3, 0, 5000), whole[5000:10_000]
+    for other in others:
+        assert abs(np.corrcoef(whole[:5000], other)[0, 1]) < 0.1

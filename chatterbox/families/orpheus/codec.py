@@ -13,7 +13,7 @@ from chatterbox.hub.files import graph_sources
 from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.compiled_cache import CompiledCache, Graphs, Json, identity
 from chatterbox.runtime.decoder.captured import CapturedSession, OpenSession
-from chatterbox.runtime.decoder.snac import CROPS, addressed_noise
+from chatterbox.runtime.decoder.snac import CROPS, addressed_noise, tabled_noise
 from chatterbox.runtime.decoder.snac_carry import CarryingGraph
 from chatterbox.runtime.decoder.snac_decoder import SnacDecoder
 from chatterbox.runtime.sessions import SessionSettings, captures, open_session
@@ -46,7 +46,7 @@ def open_codec(config: TTSConfig, path: Path, settings: SessionSettings) -> Open
         rows = config.codec_rows if facts["rows"] else 1
         if graph is not None and captures(config, settings):
             return _captured(partial(opened, graph), rows, settings, facts["note"])
-        decoder = SnacDecoder(opened(graph), max_rows=rows, sizes=GPU_WINDOWS)
+        decoder = SnacDecoder(opened(graph), max_rows=rows, sizes=GPU_WINDOWS, draw=tabled_noise)
     elif carrying is None:
         decoder = SnacDecoder(opened(graph))
     else:
@@ -57,7 +57,9 @@ def open_codec(config: TTSConfig, path: Path, settings: SessionSettings) -> Open
 
 def _captured(opened: OpenSession, rows: int, settings: SessionSettings, note: str) -> OpenedCodec:
     session = CapturedSession(opened, Memory(settings.device, settings.device_id), CROPS)
-    decoder = SnacDecoder(session, max_rows=rows, sizes=GPU_WINDOWS, replayed=True)
+    decoder = SnacDecoder(
+        session, max_rows=rows, sizes=GPU_WINDOWS, draw=tabled_noise, replayed=True
+    )
     with session.recording():
         decoder.rehearse(Voice("nobody's", None))
     return OpenedCodec(decoder, f"{note}; {session.note}")

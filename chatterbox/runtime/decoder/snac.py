@@ -5,12 +5,14 @@ and 4 to the second, 2, 3, 5 and 6 to the third.
 """
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 
 from chatterbox.arrays import F32, I64
 from chatterbox.families.base import CodecSpec
 from chatterbox.runtime.decoder.graph_io import Feeds
+from chatterbox.runtime.decoder.noise_table import TABLE_NUMBERS, TABLE_SEED
 from chatterbox.runtime.noise import Noise
 
 CODES, PLACES = 4096, 7
@@ -35,6 +37,7 @@ SNAC = CodecSpec(
 those 661, which are within three frames. Windows agree to rounding: nothing is blended."""
 
 TOGETHER = 8  # steps whose noise is drawn at once: what one count of the generator gives
+TABLE_ROW = 256  # steps
 Draw = Callable[[int, int, int, int], F32]
 """Standard normal numbers [count] by seed, block, first position and count."""
 
@@ -44,6 +47,20 @@ def addressed_noise(seed: int, block: int, start: int, count: int) -> F32:
     first, end = start // TOGETHER, -(-(start + count) // TOGETHER)
     drawn = Noise(seed, block).normal(first, end - first, TOGETHER).reshape(-1)
     return drawn[start - first * TOGETHER :][:count]
+
+
+@cache
+def _table() -> F32:
+    """8 MB; takes 0.1 s once."""
+    return Noise(TABLE_SEED, 0).normal(0, TABLE_NUMBERS // TABLE_ROW, TABLE_ROW)
+
+
+def tabled_noise(seed: int, block: int, start: int, count: int) -> F32:
+    """As `addressed_noise`, put together from rows of a table, in a quarter of the time: a GPU
+    would wait for the rest."""
+    first, end = start // TABLE_ROW, -(-(start + count) // TABLE_ROW)
+    rows = Noise(seed, block).choices(first, end - first, 1, len(_table()))[:, 0]
+    return _table()[rows].reshape(-1)[start - first * TABLE_ROW :][:count]
 
 
 def crop_name(block: int, side: str) -> str:
