@@ -4,6 +4,7 @@ The mel is what feeds the vocoder's two first convolutions, recognised by the sh
 weights: names are every exporter's own.
 """
 
+import math
 from collections.abc import Sequence
 
 import onnx
@@ -77,16 +78,9 @@ def _weight_dims(model: onnx.ModelProto) -> dict[str, list[int]]:
     for node in model.graph.node:  # nodes stand in order
         if node.input and all(name in constant for name in reads(node)):
             constant |= set(node.output)
-            widest = max((dims[n] for n in reads(node)), key=_count)
+            widest = max((dims[n] for n in reads(node)), key=math.prod)
             dims |= dict.fromkeys(node.output, widest)  # weight norm: elementwise, reductions
     return dims
-
-
-def _count(dims: Sequence[int]) -> int:
-    made = 1
-    for d in dims:
-        made *= d
-    return made
 
 
 def cut(model: onnx.ModelProto, mel: str, kind: int) -> tuple[onnx.ModelProto, onnx.ModelProto]:
