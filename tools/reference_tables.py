@@ -15,7 +15,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from fastapi import FastAPI
 
-from chatterbox.config import CONFIGS, ServerConfig, TTSConfig, default_data_dir
+from chatterbox.config import (
+    CONFIGS,
+    EVERYTHING,
+    ClusterConfig,
+    ServerConfig,
+    Settings,
+    TTSConfig,
+    default_data_dir,
+)
+from chatterbox.config.flags import GROUPS
 from chatterbox.dialects.registry import DIALECTS
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.server.app import create_app
@@ -29,15 +38,66 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join(lines)
 
 
+UNITS = {"_s": "s", "_ms": "ms", "_mb": "MB", "_gb": "GB", "_hz": "Hz"}
+EXPERT = {
+    TTSConfig: "Expert: model and engine",
+    ServerConfig: "Expert: server",
+    ClusterConfig: "Expert: replicas",
+}
+"""Settings that `--help` leaves out."""
+REPLICAS = "Replicas"
+
+
 def settings() -> str:
-    rows = []
-    for config in CONFIGS:
-        for name, field in config.model_fields.items():
-            default = field.get_default(call_default_factory=True)
-            shown = "(user data)" if default == default_data_dir() else str(default)
-            said = " ".join((field.description or "").split()).replace("|", "\\|")
-            rows.append([f"`{name}`", f"`{shown}`", said])
-    return table(["setting", "default", "what it is"], rows)
+    """In the groups of `--help`, then the others."""
+    fields = {name: config for config in CONFIGS for name in config.model_fields}
+    groups = {title: names.split() for title, names in GROUPS.items() if title != REPLICAS}
+    groups[REPLICAS] = GROUPS[REPLICAS].split()
+    for config, title in EXPERT.items():
+        groups[title] = [n for n in fields if fields[n] is config and n not in EVERYTHING]
+    header = ["setting", "values", "default", "what it is"]
+    return "\n\n".join(
+        f"## {title}\n\n" + table(header, [setting(fields[name], name) for name in names])
+        for title, names in groups.items()
+        if names
+    )
+
+
+def setting(config: type[Settings], name: str) -> list[str]:
+    field = config.model_fields[name]
+    default = field.get_default(call_default_factory=True)
+    shown = str(default).lower() if isinstance(default, bool) else str(default)
+    shown = "(user data)" if default == default_data_dir() else shown
+    said = " ".join((field.description or "").split()).replace("|", "\\|")
+    return [f"`{name}`", values(config, name), f"`{shown}`" * (shown not in ("None", "")), said]
+
+
+def values(config: type[Settings], name: str) -> str:
+    """The choices, or the bounds with their unit."""
+    schema = config.model_json_schema(mode="serialization")["properties"][name]
+    schema |= next((kind for kind in schema.get("anyOf", ()) if kind.get("type") != "null"), {})
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    unit = next((unit for end, unit in UNITS.items() if name.endswith(end)), "")
+    least, most = (
+        plain(schema.get(inclusive, schema.get(exclusive)))
+        for inclusive, exclusive in (
+            ("minimum", "exclusiveMinimum"),
+            ("maximum", "exclusiveMaximum"),
+        )
+    )
+    bounds = {
+        (True, True): f"{least} to {most}",
+        (True, False): f"from {least}",
+        (False, True): f"up to {most}",
+    }.get((least is not None, most is not None), "")
+    kind = {"boolean": "`true`, `false`"}.get(schema.get("type", ""), "")
+    return kind or f"{bounds} {unit}".strip()
+
+
+def plain(bound: float | None) -> float | None:
+    """0, not 0.0."""
+    return int(bound) if bound is not None and bound == int(bound) else bound
 
 
 def errors() -> str:
@@ -115,7 +175,8 @@ PAGES = {
         "Settings",
         "Set by flag (`./run.sh --max-sequences 8`), environment "
         "(`CHATTERBOX_MAX_SEQUENCES=8`) or `.env`, in that order.\n"
-        "A wrong value is one line on standard error and exit code 2.",
+        "A wrong value is one line on standard error and exit code 2. The groups are those of "
+        "`--help`; `--help-all` has all.",
         settings,
     ),
     "sockets": (
