@@ -1,6 +1,7 @@
 """The engine's work on voices: encoding recordings, and preparing voices while nobody speaks."""
 
 import logging
+import random
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -92,6 +93,8 @@ class VoicePreparation:
     def _tasks(self) -> Iterator[Callable[[], None]]:
         yield self._rehearse
         listed = [info.voice_id for info in self._voices.list()]
+        if self._voices.shared:
+            random.shuffle(listed)  # servers that start together take different ones
         for voice_id in dict.fromkeys([self._voices.default_voice, *listed]):
             yield partial(self._prepare, voice_id)
 

@@ -2,6 +2,10 @@
 
 import asyncio
 import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from faults.harness import running
@@ -22,7 +26,9 @@ async def register(rig, clip: int, name: str):
 
 
 @pytest.mark.slow
-async def test_a_line_that_is_cut_stops_no_voice_that_is_known(tmp_path, s3, monkeypatch, caplog):
+async def test_f118_a_line_that_is_cut_stops_no_voice_that_is_known(
+    tmp_path, s3, monkeypatch, caplog
+):
     caplog.set_level(logging.INFO)
     monkeypatch.setattr("chatterbox.voices.library.guarded_decoder", InProcessDecoder)
     monkeypatch.setattr("chatterbox.voices.watch.LOOK_S", 0.1)
@@ -65,3 +71,28 @@ async def test_a_line_that_is_cut_stops_no_voice_that_is_known(tmp_path, s3, mon
     for seen in (caplog.text, health, refused.text):
         assert SECRET not in seen
         assert KEY_ID not in seen
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "voices", ["s3://bucket/voices", "/no/such/folder", "sftp://a:b@127.0.0.1"]
+)
+def test_f118_a_store_that_cannot_be_used_ends_the_start(tmp_path, voices):
+    settings = {
+        "CHATTERBOX_VOICES": voices,
+        "CHATTERBOX_DATA_DIR": str(tmp_path),
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "AWS_ACCESS_KEY_ID": KEY_ID,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+    }
+    ended = subprocess.run(
+        [sys.executable, "-m", "chatterbox", "serve", "--port", "0", "--model", "mini"],
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).resolve().parents[2],
+    )
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("chatterbox: CHATTERBOX_VOICES=")
+    assert not any(secret in line for secret in (SECRET, KEY_ID, "a:b"))

@@ -15,7 +15,7 @@ SERVERS, LIVES = 3, 17
 
 
 @pytest.mark.slow
-def test_kill_dash_nine(tmp_path, place):
+def test_f117_kill_dash_nine_of_servers_on_one_store(tmp_path, place):
     worker = Path(__file__).with_name("shared_worker.py")
     root = Path(__file__).resolve().parents[2]
     path = os.pathsep.join(map(str, (root, root / "tests")))
