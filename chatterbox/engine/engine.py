@@ -53,6 +53,9 @@ DATA_ENTRIES = frozenset(
 )
 """What there may be in a data directory of our own."""
 
+UNLOAD_S = 60.0
+"""A voice that is being encoded is waited for; what hangs longer the watchdog finds."""
+
 State = Literal["loading", "ready", "dead", "closed", "unloaded"]
 
 
@@ -195,7 +198,7 @@ class TTSEngine:
     def unload(self) -> None:
         """Close, and let go of all that takes memory. What the model is, and the list of voices,
         stay known. Not while requests are open."""
-        self.close()
+        self.close(UNLOAD_S)
         if self.state == "closed":
             self._voices.unload()
             self.model = self.model.emptied()

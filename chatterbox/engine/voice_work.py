@@ -83,9 +83,8 @@ class VoicePreparation:
 
     def _run(self) -> None:
         for task in self._tasks():
-            while not self._idle():
-                if self._stopping.wait(IDLE_LOOK_S):
-                    return
+            while not (self._stopping.is_set() or self._idle()):
+                self._stopping.wait(IDLE_LOOK_S)
             if self._stopping.is_set():
                 return
             task()

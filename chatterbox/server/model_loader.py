@@ -50,6 +50,11 @@ class ModelLoader:
         self.default.engine = own or self._made(self.default)
         self.admission = self.default.engine.admission
 
+    @property
+    def unloads(self) -> bool:
+        """Whether models come and go."""
+        return len(self.models) > 1 or self._limits.idle_unload_minutes > 0
+
     async def start(self) -> None:
         """Load the default model, then the others, as far as they are to be and there is room; of
         the rest, see that their files are there. Raises ModelError and ConfigError."""

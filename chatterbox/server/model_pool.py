@@ -171,7 +171,9 @@ class ModelPool(ModelLoader):
         """The default model's; any model's death is the process's. A model that is not in memory is
         as good as ready."""
         states = [model.engine.state for model in self.models if model.engine]
-        return "dead" if "dead" in states else "ready" if states[0] == "unloaded" else states[0]
+        if "dead" in states:
+            return "dead"
+        return "ready" if self.default.leaving or states[0] == "unloaded" else states[0]
 
     @property
     def loading(self) -> Loading:

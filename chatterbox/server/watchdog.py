@@ -108,6 +108,18 @@ def trim() -> None:
         malloc_trim(ctypes.c_size_t(0))
 
 
+LARGE_BYTES = 4 * 2**20
+M_MMAP_THRESHOLD = -3  # of mallopt(3)
+
+
+def map_large_blocks() -> None:
+    """Take blocks as large as weights and caches from the system, each by itself, so that all of
+    them goes back when it is freed. glibc by itself begins to keep them once some were freed: after
+    25 loads of two small models the process was 145 MB larger for good, with this 0."""
+    if (mallopt := getattr(_C, "mallopt", None)) is not None:
+        mallopt(ctypes.c_int(M_MMAP_THRESHOLD), ctypes.c_int(LARGE_BYTES))
+
+
 class MallocTrim:
     """Trims from `start` to `stop`, in a thread of its own."""
 

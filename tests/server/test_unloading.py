@@ -1,0 +1,94 @@
+"""Real models in one process, one in memory at a time: the right one speaks, memory goes back."""
+
+import asyncio
+import random
+import tempfile
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import made
+import pytest
+from harness import server_config
+
+from chatterbox.config import TTSConfig
+from chatterbox.dialects.registry import DIALECTS
+from chatterbox.server.app import create_app
+from chatterbox.server.memory import used_bytes
+from chatterbox.server.model import configs_of
+from chatterbox.server.model_pool import ModelPool
+from chatterbox.server.watchdog import map_large_blocks
+from tools.model_builder.orpheus import OrpheusSize, write_orpheus
+
+TEXTS = ("Hello there.", "A second one.", "And the third of them.")
+TOGETHER = 4
+ALLOWED = 1.05
+"""Of the memory taken before, once all models are unloaded."""
+
+
+@asynccontextmanager
+async def server(directory: Path, models: list[str], **settings):
+    config = TTSConfig(data_dir=directory, device="cpu", _env_file=None, **settings)
+    limits = server_config(models=",".join(models), max_loaded_models=1, load_models="first_use")
+    map_large_blocks()
+    pool = ModelPool(configs_of(config, limits.models), limits)
+    await pool.start()
+    transport = httpx.ASGITransport(create_app(pool, limits, DIALECTS))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        client.pool = pool
+        try:
+            yield client
+        finally:
+            await asyncio.to_thread(pool.close)
+
+
+async def sound(client, model: str, text: str) -> bytes:
+    call = {"model": model, "input": text, "seed": 7, "response_format": "wav", "max_tokens": 40}
+    answer = await client.post("/v1/audio/speech", json=call, timeout=600)
+    assert answer.status_code == 200, answer.text
+    assert len(answer.content) > 1000
+    return answer.content
+
+
+async def check(client, requests: int) -> None:
+    """So many requests in random order; memory after all is unloaded."""
+    names = [model.name for model in client.pool.models]
+    right = {(n, text): await sound(client, n, text) for n in names for text in TEXTS}
+    assert len({right[n, TEXTS[0]] for n in names}) == len(names)
+    before = await unloaded(client)
+    chance = random.Random(3)
+    calls = [(chance.choice(names), chance.choice(TEXTS)) for _ in range(requests)]
+    places = asyncio.Semaphore(TOGETHER)
+
+    async def one(name: str, text: str) -> bool:
+        async with places:
+            return await sound(client, name, text) == right[name, text]
+
+    assert all(await asyncio.gather(*(one(*call) for call in calls)))
+    loads = sum(model.loads for model in client.pool.models)
+    assert loads > len(names) + requests / 20
+    after = await unloaded(client)
+    assert after < before * ALLOWED, f"{before >> 20} → {after >> 20} MiB"
+
+
+async def unloaded(client) -> int:
+    for model in client.pool.models:
+        assert (await client.post(f"/models/{model.name}/unload")).json()["state"] == "unloaded"
+    return used_bytes(client.pool.default.config)
+
+
+async def test_two_models_take_turns(tmp_path):
+    async with server(
+        tmp_path, ["mini", str(made.path())], compile_lm=False, decoder_int8=False
+    ) as client:
+        await check(client, 6)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+async def test_a_thousand_requests_over_three_models():
+    with tempfile.TemporaryDirectory() as name:
+        orpheus = Path(name) / "orpheus-small"
+        write_orpheus(orpheus, OrpheusSize(), ["fp32"])
+        async with server(Path(name), ["mini", str(made.path()), str(orpheus)]) as client:
+            await check(client, 1000)
