@@ -58,6 +58,8 @@ class Lifecycle:
         self.draining = False
         self.warming_up = False
         """Requests are taken, but nobody should be sent here yet."""
+        self.leaving = False
+        """They are taken still, but nobody should be sent here any more."""
 
     @property
     def phase(self) -> Phase:
@@ -73,7 +75,7 @@ class Lifecycle:
         """Whether new work should be sent here."""
         return (
             self.phase == "ready"
-            and not (self.warming_up or self._crowded)
+            and not (self.warming_up or self.leaving or self._crowded)
             and self._engine.fault is None
         )
 
@@ -113,6 +115,8 @@ class Lifecycle:
         self.check_open()
         if self.warming_up:
             raise NotReady("The server is warming up.", retry_after_s=LOADING_RETRY_S)
+        if self.leaving:
+            raise Draining("The server is shutting down.", retry_after_s=RESTART_RETRY_S)
         if self._engine.fault is not None:
             raise NotReady("The default model cannot be loaded.", retry_after_s=LOADING_RETRY_S)
         if self._crowded:

@@ -231,22 +231,23 @@ class _Process:
         return 128 + self._signal
 
     async def _drain(self) -> None:
-        """Running requests go on until `drain_timeout_s`, new ones are sent away; probes see 503,
-        for `shutdown_delay_s` at least. A second signal ends the wait."""
+        """For `shutdown_delay_s` all goes on but readiness. Then new requests are sent away, and
+        running ones have `drain_timeout_s`. A second signal ends both."""
         self._notify(STOPPING)
+        self._lifecycle.leaving = True
+        await self._until(lambda: False, self._config.shutdown_delay_s)
         self._lifecycle.drain()
         admission = self._models.admission
         if admission.active:
             log.info("stopping once %d running requests are done", admission.active)
-        now = time.monotonic()
-        shown, give_up = now + self._config.shutdown_delay_s, now + self._config.drain_timeout_s
-        while not self._second_signal:
-            now = time.monotonic()
-            if now >= shown and (now >= give_up or not admission.active):
-                break
-            await asyncio.sleep(POLL_S)
+        await self._until(lambda: not admission.active, self._config.drain_timeout_s)
         if admission.active:
             log.warning("%d requests are cut off", admission.active)
+
+    async def _until(self, done: Callable[[], bool], at_most_s: float) -> None:
+        give_up = time.monotonic() + at_most_s
+        while not (self._second_signal or done() or time.monotonic() >= give_up):
+            await asyncio.sleep(POLL_S)
 
     async def _stop(self, serving: "asyncio.Task[None]") -> None:
         """Close the engine, which ends every open request with an error, then the sockets."""
