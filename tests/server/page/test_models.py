@@ -19,6 +19,21 @@ def two(tmp_path_factory):
         yield address
 
 
+def test_a_model_that_is_not_loaded_yet(browser, tmp_path):
+    write_orpheus(tmp_path / "ft", OrpheusSize(), ["fp32"])
+    lazy = {"LOAD_MODELS": "first_use", "MAX_LOADED_MODELS": "1"}
+    with (
+        served(tmp_path / "data", MODELS=str(tmp_path / "ft"), **lazy) as address,
+        Visit(browser, address).ready() as visit,
+    ):
+        visit.page.select_option("#model", "ft")
+        visit.until("document.querySelector('#tags').textContent.includes('yawn')")
+        take(visit, "Loaded when it was chosen.")
+        visit.page.select_option("#model", "mini")
+        visit.until("document.querySelector('#tags').textContent.includes('whispering')")
+        take(visit, "And the first one again.")
+
+
 @SIZES
 def test_a_model_is_chosen_and_speaks(browser, two, tmp_path, width):
     with Visit(browser, two, **size(width)).ready() as visit:
