@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, parser
+from onnx import TensorProto, helper, numpy_helper, parser
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from tiny_decoder import (
     local_decoder_model,
@@ -24,6 +24,7 @@ from chatterbox.compile.decoder.equivalence import judges
 from chatterbox.compile.decoder.graph_edit import inlined
 from chatterbox.compile.decoder.phase_carry import carry_over, find_sums
 from chatterbox.compile.decoder.random_ops import draw_from_table
+from chatterbox.compile.decoder.stft_conv import stft_as_convolution
 from chatterbox.errors import ModelError
 from chatterbox.runtime.decoder.graph_io import RandomOp
 from chatterbox.runtime.decoder.noise_table import RowLayout
@@ -56,6 +57,7 @@ def kinds(model: onnx.ModelProto) -> set[str]:
 
 def test_nothing_crosses_between_host_and_device(tmp_path):
     model = exported()
+    forms.with_stft(model)
     down, up = crossing(model)
     assert len(down) > 2
     assert len(up) == 2
@@ -63,7 +65,51 @@ def test_nothing_crosses_between_host_and_device(tmp_path):
     assert [crossing(graph) for graph in made.graphs.values()] == [(set(), set())] * 2
     assert "MultiHeadAttention" in kinds(made.graphs["flow"])
     assert "ReduceMax" not in kinds(made.graphs["flow"])
+    assert "STFT" not in kinds(made.graphs["vocoder"])
     assert made.decoder.rows_share_calls
+
+
+# --- the operator STFT, for which there is no CUDA kernel
+
+
+@pytest.mark.parametrize(
+    ("inputs", "onesided", "shape"),
+    [
+        ("step, window, length", 1, "2, 100, 1"),
+        ("step, window", 1, "2, 100"),
+        ("step, window, length", 0, "1, 97, 1"),
+        ("step, , length", 1, "1, 16, 1"),
+    ],
+)
+def test_a_spectrum_by_the_operator_becomes_one_by_convolution(inputs, onesided, shape, tmp_path):
+    model = inlined(
+        parser.parse_model(f"""
+        <ir_version: 9, opset_import: ["" : 17]>
+        g (float[{shape}] x) => (float[b, t, f, c] y)
+        <int64 step = {{4}}, int64 length = {{16}}> {{
+            w = HannWindow (length)
+            y = STFT <onesided = {onesided}> (x, {inputs})
+        }}""")
+    )
+    window = np.random.default_rng(0).normal(size=16).astype(np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(window, "window"))
+    x = np.random.default_rng(1).normal(size=[int(n) for n in shape.split(",")])
+    feeds = {"x": x.astype(np.float32)}
+    (exact,) = opener(tmp_path)(model).run(None, feeds)
+    assert stft_as_convolution(model, tmp_path) == 1
+    assert kinds(model) == {"HannWindow", "Reshape", "Conv", "Transpose"}
+    np.testing.assert_allclose(opener(tmp_path)(model).run(None, feeds)[0], exact, atol=2e-5)
+
+
+def test_a_spectrum_whose_window_is_computed_stays(tmp_path):
+    model = parser.parse_model("""
+        <ir_version: 9, opset_import: ["" : 17]>
+        g (float[1, 64, 1] x) => (float[b, t, f, c] y) <int64 step = {4}, int64 length = {16}> {
+            w = HannWindow (length)
+            y = STFT (x, step, w)
+        }""")
+    assert stft_as_convolution(model, tmp_path) == 0
+    assert "STFT" in kinds(model)
 
 
 def test_a_flow_for_a_gpu_is_the_one_for_a_cpu_on_the_same_noise(tmp_path):

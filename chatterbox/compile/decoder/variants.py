@@ -30,6 +30,7 @@ from chatterbox.compile.decoder.int8_matmul import products_in_int8
 from chatterbox.compile.decoder.introspect import DecoderFacts, OpenGraph
 from chatterbox.compile.decoder.phase_carry import carry_over
 from chatterbox.compile.decoder.random_ops import draw_from_table
+from chatterbox.compile.decoder.stft_conv import stft_as_convolution
 from chatterbox.runtime.decoder.compiled import CompiledDecoder, Graph, PromptKV, prompt_flow
 from chatterbox.runtime.decoder.flow import fed_to_flow
 from chatterbox.runtime.decoder.graph_io import (
@@ -190,9 +191,9 @@ class VariantBuilder:
                 return carrying(small, known, wide=True), how
             why = f"exact, since in 8 bits it is {alike:.0f} dB from that"
         if self._settings.on_gpu:
-            model = keep_apart(
-                model, Lengths((self._mel, 2), None, MEL_FRAMES_PER_CODE), known.crossings
-            )
+            lengths = Lengths((self._mel, 2), None, MEL_FRAMES_PER_CODE)
+            stft_as_convolution(model, self._folder)
+            model = keep_apart(model, lengths, known.crossings)
         proven = self._must_equal(carrying(model, known, wide=False), WAVEFORM)
         self.proofs["vocoder"] = proven
         made = self._drawing(carrying(model, known, wide=True))

@@ -15,7 +15,7 @@ from chatterbox.runtime.decoder.split_decoder import SplitDecoder, StreamSetting
 from chatterbox.runtime.decoder.unsplit import WholeDecoder
 from chatterbox.runtime.decoder.warmup import rehearse
 
-DECODER_COMPILER = 3
+DECODER_COMPILER = 4
 """Version of what compiles decoders: raised whenever the same source would give other graphs or
 facts."""
 
