@@ -1,8 +1,10 @@
 """An example for each call in `/openapi.json`: a line of curl, made of the call's own schema."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
+from json import dumps
 from typing import Any
+from urllib.parse import urlencode
 
 ORIGIN = "http://127.0.0.1:8000"
 """The server in examples; `/docs` writes its own address."""
@@ -23,54 +25,75 @@ VOICES = ("voice_id", "voice", "speaker_wav", "predefined_voice_id")
 """Sent although they need not be."""
 
 
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One call that works as it is, but for the files of a form."""
+
+    method: str
+    path: str
+    query: Mapping[str, Any]
+    json: Mapping[str, Any] | None
+    form: Mapping[str, Any] | None
+    saves: str
+    """The file that the answer becomes; nothing: it is shown."""
+
+    @property
+    def curl(self) -> str:
+        """As a line of curl."""
+        words = ["curl --fail-with-body", ORIGIN + self.path]
+        if self.json is not None:
+            words.append(f"-H 'Content-Type: application/json' -d '{dumps(self.json)}'")
+        words += [f'-F {name}="{value}"' for name, value in (self.form or {}).items()]
+        words += ["-G"] * bool(self.query)
+        words += [f'--data-urlencode {name}="{value}"' for name, value in self.query.items()]
+        has_body = self.json is not None or self.form is not None
+        if self.method != ("post" if has_body else "get"):
+            words.append(f"-X {self.method.upper()}")
+        words += [f"-o {self.saves}"] * bool(self.saves)
+        return " ".join(words)
+
+
 def add_examples(schema: dict[str, Any]) -> None:
-    """To each call, as `x-codeSamples`."""
+    """To each call, as `x-codeSamples`; as `x-try`, where the page can make it by itself."""
     for path, methods in schema["paths"].items():
         for method, call in methods.items():
-            call["x-codeSamples"] = [{"lang": "curl", "source": curl(method, path, call)}]
+            example = _example(method, path, call)
+            call["x-codeSamples"] = [{"lang": "curl", "source": example.curl}]
+            harmless = method == "get" or (method == "post" and example.json is not None)
+            if harmless and "CONSENT" not in example.path:
+                query = "?" + urlencode(example.query) if example.query else ""
+                call["x-try"] = {"path": example.path + query, "json": example.json}
 
 
-def curl(method: str, path: str, call: dict[str, Any]) -> str:
-    """The line that makes the call."""
+def _example(method: str, path: str, call: dict[str, Any]) -> Example:
     changes = method in ("put", "delete") or path.endswith("/edit")
     values = {**VALUES, "voice_id": OWN if changes else BUILT_IN, "name": "tts-1"}
-    address = path.format(**values)
-    query = _sent(
-        {row["name"]: row for row in call.get("parameters", ()) if row["in"] == "query"},
-        [row["name"] for row in call.get("parameters", ()) if row["required"]],
-    )
+    if path.startswith("/models/"):
+        values["name"] = "mini"
+    parameters = {row["name"]: row for row in call.get("parameters", ()) if row["in"] == "query"}
+    needed = [name for name, row in parameters.items() if row["required"]]
     content = call.get("requestBody", {}).get("content", {})
-    words = ["curl --fail-with-body", ORIGIN + address, *_body(path, content)]
-    if query:
-        words.append("-G " + _form("--data-urlencode", query))
-    if method not in ("get", "post") or (method == "post" and not content):
-        words.append(f"-X {method.upper()}")
+    json = form = None
+    if "application/json" in content:
+        schema = content["application/json"]["schema"]
+        json = _sent(schema.get("properties", {}), schema.get("required", ()))
+    elif "multipart/form-data" in content:
+        schema = content["multipart/form-data"]["schema"]
+        file = "@me.voice" if path.endswith("/import") else "@me.wav"
+        files = {name: file for name, f in schema["properties"].items() if "binary" in str(f)}
+        form = _sent(schema["properties"], schema["required"]) | files
     answer = call["responses"].get("200", {}).get("content", {})
-    if any(kind.startswith("audio/") for kind in answer):
-        words.append("-o sound")
-    if "application/octet-stream" in answer:
-        words.append("-o me.voice")
-    return " ".join(words)
+    saves = "sound" if any(kind.startswith("audio/") for kind in answer) else ""
+    return Example(
+        method,
+        path.format(**values),
+        _sent(parameters, needed),
+        json,
+        form,
+        "me.voice" if "application/octet-stream" in answer else saves,
+    )
 
 
-def _body(path: str, content: dict[str, Any]) -> list[str]:
-    """JSON where the call reads it; a form where a file is needed."""
-    kind = "application/json" if "application/json" in content else "multipart/form-data"
-    if kind not in content:
-        return []
-    schema = content[kind]["schema"]
-    sent = _sent(schema.get("properties", {}), schema.get("required", ()))
-    if kind == "application/json":
-        return [f"-H 'Content-Type: {kind}' -d '{json.dumps(sent)}'"]
-    file = "@me.voice" if path.endswith("/import") else "@me.wav"
-    files = {name for name, field in schema["properties"].items() if "binary" in str(field)}
-    return [_form("-F", {name: file if name in files else sent[name] for name in sent})]
-
-
-def _sent(fields: Mapping[str, Any], required: Any) -> dict[str, Any]:
+def _sent(fields: Mapping[str, Any], required: Container[str]) -> dict[str, Any]:
     names = [name for name in fields if name in required or name in VOICES]
     return {name: VALUES.get(name, BUILT_IN) for name in names}
-
-
-def _form(flag: str, values: Mapping[str, Any]) -> str:
-    return " ".join(f'{flag} {name}="{value}"' for name, value in values.items())

@@ -268,3 +268,16 @@ def test_the_reference_finds_sockets_and_errors(browser, address):
         assert '> {"type":"input.done"}' in found.inner_text()
         visit.page.fill("#filter", "overloaded 429 retry-after")
         assert visit.text("#found") == "1 found"
+
+
+def test_examples_in_the_reference_are_tried(browser, address):
+    with Visit(browser, address, "/docs") as visit:
+        visit.until("document.querySelectorAll('#calls details').length > 10")
+        for path, found in (("/tts/json", "pre >> text=audio_duration"), ("/tts", "audio")):
+            entry = visit.page.locator("#calls details").filter(
+                has=visit.page.locator(f".path >> text='{path}'")
+            )
+            entry.locator("summary").first.click()
+            entry.get_by_role("button", name="Try it").click()
+            entry.locator(found).first.wait_for()
+            assert "200" in entry.locator("[role=status]").inner_text()

@@ -5,6 +5,7 @@ import { getJson, getKey } from "./api.js";
 import { $, el, showError } from "./dom.js";
 import { withKey } from "./key.js";
 import { coded, fieldsTable, know, resolved, table } from "./tables.js";
+import { tryIt } from "./try.js";
 
 const HERE = new URL(".", location.href).href.replace(/\/$/, "");
 const ORIGIN = /http:\/\/[\d.:]+/; // as the server writes it
@@ -57,7 +58,7 @@ function entry(method, path, description, ...parts) {
 
 const callEntry = (method, path, operation) =>
   entry(method, path, operation.description ?? operation.summary,
-    ...exampleOf(operation), parametersOf(operation), bodyOf(operation), answersOf(operation));
+    ...exampleOf(operation), ...tryIt(method, operation["x-try"]), parametersOf(operation), bodyOf(operation), answersOf(operation));
 
 function messages(title, list) {
   return list.map(({ name, description, schema }) =>
