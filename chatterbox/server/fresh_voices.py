@@ -10,7 +10,7 @@ from chatterbox.server.model_pool import ModelPool
 
 T = TypeVar("T")
 SPACING_S = 0.1
-"""From the begin of one look at the store to that of the next, however many ask."""
+"""From the end of one look at the store to the begin of the next, however many ask."""
 PAUSE_S = 2.0
 """After a look that failed, all who ask are told so at once, for so long."""
 
@@ -35,13 +35,17 @@ class FreshVoices:
             library = self._models.engine.voices
             if not library.shared:
                 raise
+        await self.look()
+        return await find()
+
+    async def look(self) -> None:
+        """One look for all who wait for it. Raises StorageUnavailable."""
         if self._failure and time.monotonic() < self._looked_at + PAUSE_S:
             raise StorageUnavailable(self._failure.message, retry_after_s=PAUSE_S)
         if self._next is None:
             self._next = asyncio.create_task(self._look())
             self._next.add_done_callback(lambda done: done.cancelled() or done.exception())
         await asyncio.shield(self._next)
-        return await find()
 
     async def _look(self) -> None:
         async with self._one_at_a_time:

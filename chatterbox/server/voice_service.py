@@ -110,7 +110,7 @@ class VoiceService:
         async with self._models.known():
             if self.library.shared:  # another server, or model, may have registered voices
                 with suppress(StorageUnavailable):
-                    await self.ask(self.library.look)
+                    await self._fresh.look()
             return await self.ask(self.library.list)
 
     async def list_body(self, kind: str, render: Render) -> bytes:

@@ -141,6 +141,7 @@ class VoiceLibrary(StoredVoices):
         kept_name = checked_name(name) if name else None
         reference = self._encoder.prepared(data, transcript)
         key = voice_id(reference)
+        self.look()  # what is deleted elsewhere is no known voice
         if kept_name:
             self._names.free_name(kept_name, key)  # before the slow part
         self._check_room(key)
@@ -246,6 +247,7 @@ class VoiceLibrary(StoredVoices):
             given = self._encoder.made(key, exported.arrays) if usable else None
         except UnusableVoice as fault:
             raise InvalidVoiceFile(f"This is not a usable voice file: {fault}.") from None
+        self.look()
         with self._encoding.holding(key):
             existing = self._names.voices.get(key)
             usable = given is not None and self._fits(given)

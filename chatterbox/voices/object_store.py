@@ -38,8 +38,6 @@ FILES = "files/"
 MAX_INDEX_BYTES = 64 * 1024 * 1024
 """Compressed: some hundred thousand voices."""
 COMMITS_KEPT = 64
-STAGED_S = 60.0
-"""An object that was written so long ago is not named in the index any more."""
 ORPHAN_S = 24 * 3600.0
 """An object that no index names by then never will be: its server was killed."""
 ATTEMPTS = 20
@@ -79,7 +77,6 @@ class ObjectStore(VoiceStore):
         self._commits: tuple[str, ...] = ()
         self._entries: dict[str, _Entry] = {}
         self._unread: list[bytes] = []  # lines that another version wrote: kept as they are
-        self._staged: dict[str, tuple[str, float]] = {}
         self._down = False
 
     def prepare(self) -> None:
@@ -161,7 +158,7 @@ class ObjectStore(VoiceStore):
     def create(self, record: VoiceRecord, contents: Mapping[str, bytes]) -> VoiceRecord:
         stored = replace(record, files={name: sha256(data) for name, data in contents.items()})
         with self._errors():
-            objects = {name: self._stage(stored, name, data) for name, data in contents.items()}
+            objects = {name: self._upload(stored, name, data) for name, data in contents.items()}
             self._commit(stored.voice_id, _Entry(stored, objects))
         return stored
 
@@ -169,7 +166,7 @@ class ObjectStore(VoiceStore):
         changed = with_file(record, name, sha256(data))
         before = self._entries[record.voice_id]
         with self._errors():
-            objects = {**before.objects, name: self._stage(changed, name, data)}
+            objects = {**before.objects, name: self._upload(changed, name, data)}
             self._commit(changed.voice_id, _Entry(changed, objects))
         if name in before.objects:
             self._discard([before.objects[name]])
@@ -207,16 +204,11 @@ class ObjectStore(VoiceStore):
         assert found, "asked for whatever its tag"
         return found[0]
 
-    def _stage(self, record: VoiceRecord, name: str, data: bytes) -> str:
-        """Write an object that no index names yet; the key of it. One that was written when this
-        change was tried before serves again."""
-        what, now = f"{record.voice_id} {record.files[name]}", time.monotonic()
-        self._staged = {s: one for s, one in self._staged.items() if now - one[1] < STAGED_S}
-        if what not in self._staged:
-            key = f"{FILES}{record.voice_id}/{uuid.uuid4().hex}-{name}"
-            self._blobs.put(key, data)
-            self._staged[what] = key, now
-        return self._staged[what][0]
+    def _upload(self, record: VoiceRecord, name: str, data: bytes) -> str:
+        """Write an object that no index names yet; gives its key."""
+        key = f"{FILES}{record.voice_id}/{uuid.uuid4().hex}-{name}"
+        self._blobs.put(key, data)
+        return key
 
     def _commit(self, voice_id: str, entry: _Entry | None) -> None:
         """Replace the index by one with `entry` in it. Raises Outdated where it is not any more
@@ -234,13 +226,16 @@ class ObjectStore(VoiceStore):
             raise StorageFull("The index of voices has no room; delete some first.")
         try:
             tag = self._blobs.put(INDEX, data, self._tag)
-        except (Outdated, OSError):
+        except (Outdated, OSError) as failure:
             if not self._came_through(commit):
+                before = self._entries.get(voice_id)
+                if entry and isinstance(failure, Outdated):  # what was written will not be named
+                    known = before.objects.values() if before else ()
+                    self._discard([key for key in entry.objects.values() if key not in known])
                 raise
         else:
             self._tag, self._commits = tag, commits
         self._entries = entries
-        self._staged.clear()
 
     def _came_through(self, commit: str) -> bool:
         """Whether the index was written, though no answer came or a repetition was refused."""

@@ -82,6 +82,21 @@ def test_a_voice_deleted_by_one_is_gone_in_the_other_and_from_its_copies(server,
     assert one.register(ANNA, "Anna")[1]
 
 
+def test_what_was_deleted_a_moment_ago_is_registered_anew(server):
+    one, other = server(), server()
+    exported = {}
+    for recording, name in ((ANNA, "Anna"), (BERT, "Bert")):
+        one.register(recording, name)
+        exported[name] = one.export(name)
+    other.look()
+    one.delete("Anna")
+    one.delete("Bert")
+    assert other.register(ANNA)[1]
+    assert other.import_(exported["Bert"]).name == "Bert"
+    one.look()
+    assert len(names(one)) == 2
+
+
 def test_what_both_register_at_once_is_one_voice(server):
     """The other one is quicker while the recording is being encoded here."""
     other = server()
