@@ -33,6 +33,7 @@ LOOK_AGAIN_S = 1.0
 
 STAND_ASIDE_S = 0.001
 """Where all that could run waits for others."""
+STOPPED = "The engine has been stopped."
 Outputs = list[tuple[list[Sequence], F32]]
 """Sequences and their logits [B, vocab], by call of the model."""
 
@@ -65,12 +66,10 @@ class GenerationLoop:
     ) -> None:
         """`cpu`, `fairness`: shared with the vocoding loop. `guarded`: whether tokens that are no
         speech of their text any more are noticed."""
-        self._model = model
-        self._family = family
+        self._model, self._family = model, family
         self._cpu = cpu or CpuLock(shared=False)
         self._fairness = fairness or FairScheduler(shared=self._cpu.shared)
-        self._vocoder = vocoder
-        self._stats = counters.part()
+        self._vocoder, self._stats = vocoder, counters.part()
         self._inbox: CommandQueue[SegmentRequest] = CommandQueue()
         self._fairness.watch_arrivals(self._inbox.items)
         self.warming = VoiceWarmup[Prompt](
@@ -84,8 +83,7 @@ class GenerationLoop:
         self._samples: SplittingBatch[int, list[int]] = SplittingBatch(is_request_error)
         self.heartbeat = Heartbeat("engine")
         self._prefill_s = 0.0  # what the last one took
-        self._wakeup = Wakeup()
-        self._closing = False
+        self._wakeup, self._closing = Wakeup(), False
 
     # --- called from other threads
 
@@ -125,7 +123,7 @@ class GenerationLoop:
 
     def close(self) -> None:
         """Stop after the current step; every open outbox gets an error."""
-        self._inbox.shut(_stopped())
+        self._inbox.shut(EngineDead(STOPPED))
         self._closing = True
         self._wakeup.notify()
 
@@ -145,17 +143,17 @@ class GenerationLoop:
             while not self._closing:
                 if not self.step():
                     self._wakeup.wait(self.heartbeat, LOOK_AGAIN_S)
-            self._end_all(_stopped())
+            self._end_all(EngineDead(STOPPED))
         except BaseException as fault:  # noqa: BLE001 - `on_fault` says what it was
             on_fault(fault)
             self._end_all(EngineDead("The engine stopped on a fault and is restarting."))
 
     def step(self) -> bool:
-        """One prefill, then a token for all that may run; False when there was nothing to do."""
+        """A prefill, then a token for all that may run; False when there was nothing to do."""
         self.heartbeat.beat()
         with self._cpu.for_model():  # choose once the cores are free: late arrivals count
             self._receive()
-            prefilled = self._prefill_next()
+            prefilled = self._prefill_some()
             outputs = prefilled or self._step_running()
         self._append_tokens(outputs)
         if prefilled:
@@ -175,8 +173,17 @@ class GenerationLoop:
             self._stats.cancelled_segments += 1
             self._release(sequence)
 
+    def _prefill_some(self) -> Outputs:
+        """One, so that running sequences do not wait for several; on a GPU, where a step takes as
+        long for one row as for many, further ones as long as nobody would notice."""
+        outputs: Outputs = []
+        while more := self._prefill_next():
+            outputs += more
+            if self._cpu.shared or self._inbox or self._scheduler.hurried(time.monotonic()):
+                break
+        return outputs
+
     def _prefill_next(self) -> Outputs:
-        """At most one prefill a step, so that running sequences do not wait for several."""
         began_s = time.monotonic()
         sequence = self._scheduler.admit(self._prefill_s, began_s)
         if sequence is None:
@@ -243,11 +250,8 @@ class GenerationLoop:
             list(range(len(sequences))), draw, lambda row, error: self._fail(sequences[row], error)
         )
         self._stats.sample_s += time.monotonic() - began_s
-        return [
-            (sequences[row], token)
-            for rows, tokens in drawn
-            for row, token in zip(rows, tokens, strict=True)
-        ]
+        pairs = [pair for rows, tokens in drawn for pair in zip(rows, tokens, strict=True)]
+        return [(sequences[row], token) for row, token in pairs]
 
     def _append(self, sequence: Sequence, token: int) -> None:
         if token == INVALID_ROW:
@@ -314,7 +318,3 @@ class GenerationLoop:
             sequence.request.outbox.end(error)
         while (request := self._inbox.take()) is not None:
             request.outbox.end(error)
-
-
-def _stopped() -> ChatterboxError:
-    return EngineDead("The engine has been stopped.")

@@ -3,7 +3,7 @@
 import heapq
 from collections import Counter
 
-from chatterbox.engine.fairness import FairScheduler, PrioritySnapshot
+from chatterbox.engine.fairness import FairScheduler, PrioritySnapshot, has_buffer
 from chatterbox.engine.sequence import SegmentRequest, Sequence
 
 RESERVED_SHARE = 8
@@ -94,6 +94,10 @@ class Scheduler:
     def runnable(self) -> list[Sequence]:
         """Running sequences whose reader keeps up."""
         return [one for one in self._running.values() if not one.request.outbox.full]
+
+    def hurried(self, now_s: float) -> bool:
+        """Whether a running sequence would be missed if it waited for a moment."""
+        return not all(has_buffer(one.request, now_s) for one in self._running.values())
 
     def _admissible(self) -> list[Sequence]:
         """Waiting sequences for which there is a slot."""

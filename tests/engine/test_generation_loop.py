@@ -634,3 +634,40 @@ class EngineMachine(RuleBasedStateMachine):
 
 TestEngineMachine = EngineMachine.TestCase
 TestEngineMachine.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+
+
+@pytest.mark.parametrize(
+    ("shared", "listening", "steps_more"),
+    [(False, False, False), (False, True, True), (True, False, True)],
+    ids=["nobody listens", "somebody waits", "on a CPU"],
+)
+def test_several_are_prefilled_at_once_where_nobody_would_notice(shared, listening, steps_more):
+    bench, calls = Bench(slots=8, shared=shared), []
+    prefill, decode = bench.model.prefill, bench.model.decode
+    bench.model.prefill = lambda *given: calls.append("prefill") or prefill(*given)
+    bench.model.decode = lambda *given: calls.append("decode") or decode(*given)
+    jobs = [job(LONG, seed=i, listening=listening) for i in range(6)]
+    for one in jobs:
+        bench.loop.submit(one)
+    bench.run()
+    assert calls.count("prefill") == len(jobs)
+    assert ("decode" in calls[: calls.index("prefill", 3)]) is steps_more
+    for one in jobs:
+        assert outcome(one.outbox).codes == solo(LONG, seed=one.seed)
+
+
+def test_who_comes_while_others_are_prefilled_waits_for_one_of_them():
+    bench, order = Bench(slots=8), []
+    prefill, late = bench.model.prefill, job("now", key="late")
+
+    def prefilling(slot, prompt):
+        order.append(prompt.prefix_key)
+        if len(order) == 2:
+            bench.loop.submit(late)
+        return prefill(slot, prompt)
+
+    bench.model.prefill = prefilling
+    for i in range(5):
+        bench.loop.submit(job(LONG, key=str(i), index=1, listening=False))
+    bench.run()
+    assert order[:3] == ["0", "1", "late"]
