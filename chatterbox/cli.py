@@ -20,6 +20,7 @@ from chatterbox.command_line import HELP_ALL, command_line, parse
 from chatterbox.config import (
     ServerConfig,
     TTSConfig,
+    configs_of,
     load,
     prepare_ray,
     renamed_settings,
@@ -102,6 +103,7 @@ def _served(flags: argparse.Namespace) -> int:
     deny_inspection()
     tts_config = load(TTSConfig, vars(flags))
     server_config = load(ServerConfig, vars(flags))
+    configs = configs_of(tts_config, server_config.models)
     _warn_of_settings(flags)
 
     from chatterbox.logs import log_formatter
@@ -119,13 +121,12 @@ def _served(flags: argparse.Namespace) -> int:
 
     from chatterbox.console import exposure_notice, ready_message
     from chatterbox.dialects.registry import DIALECTS
-    from chatterbox.server.model import configs_of
     from chatterbox.server.model_pool import ModelPool
     from chatterbox.server.run import serve
 
     for line in exposure_notice(server_config):
         print(line, file=sys.stderr, flush=True)
-    models = ModelPool(configs_of(tts_config, server_config.models), server_config)
+    models = ModelPool(configs, server_config)
 
     def announce(address: str) -> None:
         engine = models.default.engine

@@ -7,11 +7,10 @@ import httpx
 import pytest
 from harness import FakeEngine, server_config
 
-from chatterbox.config import TTSConfig
+from chatterbox.config import TTSConfig, configs_of
 from chatterbox.dialects.registry import DIALECTS
 from chatterbox.server import model_loader
 from chatterbox.server.app import create_app
-from chatterbox.server.model import configs_of
 from chatterbox.server.model_pool import ModelPool
 
 

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chatterbox.cluster.metrics import Counted, merged_json, merged_text
-from chatterbox.config import ServerConfig, TTSConfig
+from chatterbox.config import ServerConfig, TTSConfig, configs_of
 from chatterbox.dialects.registry import DIALECTS
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.hardening import deny_inspection, make_files_private
@@ -22,7 +22,6 @@ from chatterbox.logs import log_formatter
 from chatterbox.server.admission_control import Lifecycle
 from chatterbox.server.app import create_app
 from chatterbox.server.metrics import wants_prometheus
-from chatterbox.server.model import configs_of
 from chatterbox.server.model_pool import ModelPool
 from chatterbox.server.run import LOCK_S
 from chatterbox.server.status_routes import NO_STORE

@@ -10,6 +10,7 @@ from dotenv import dotenv_values
 
 from chatterbox.config.cluster import ClusterConfig, prepare_ray
 from chatterbox.config.flags import EVERYTHING, HelpFormatter, add_flags
+from chatterbox.config.models import configs_of
 from chatterbox.config.server import MAX_KEY_CHARS, MIN_KEY_CHARS, ServerConfig, key_list
 from chatterbox.config.sources import (
     ENV_PREFIX,
@@ -67,6 +68,7 @@ __all__ = [
     "TopK",
     "TopP",
     "add_flags",
+    "configs_of",
     "default_data_dir",
     "environment_for_child",
     "key_list",

@@ -21,6 +21,7 @@ from chatterbox.errors import (
 )
 from chatterbox.server.memory import free_bytes, used_bytes
 from chatterbox.server.model import Model, files_bytes, in_thread, keep_for_good, unload
+from chatterbox.server.watchdog import map_large_blocks
 
 log = logging.getLogger(__name__)
 
@@ -50,24 +51,21 @@ class ModelLoader:
         self.default.engine = own or self._made(self.default)
         self.admission = self.default.engine.admission
 
-    @property
-    def unloads(self) -> bool:
-        """Whether models come and go."""
-        return len(self.models) > 1 or self._limits.idle_unload_minutes > 0
-
     async def start(self) -> None:
-        """Load the default model, then the others, as far as they are to be and there is room; of
-        the rest, see that their files are there. Raises ModelError and ConfigError."""
-        for model in self.models:
-            try:
-                if model is self.default:
-                    await self._open(model, rehearsed=True)
-                elif self._limits.load_models == "start" and self._fits(model):
+        """See that the files of all models are there; load the default one, then the others, as far
+        as they are to be and there is room. Raises ModelError and ConfigError."""
+        if len(self.models) > 1 or self._limits.idle_unload_minutes:
+            map_large_blocks()
+        others = self.models[1:]
+        for model in others:
+            model.nbytes = await in_thread(partial(files_bytes, model.config))
+        await self._open(self.default, rehearsed=True)
+        for model in others:
+            if self._limits.load_models == "start" and self._fits(model):
+                try:
                     await self.bring(model)
-                else:
-                    model.nbytes = await in_thread(partial(files_bytes, model.config))
-            except ModelUnavailable as fault:
-                raise fault.__cause__ or fault from None
+                except ModelUnavailable as fault:
+                    raise fault.__cause__ or fault from None
 
     def bring(self, model: Model) -> "asyncio.Task[None]":
         """Load it, with others unloaded where there is no room; one task for all who ask. It raises

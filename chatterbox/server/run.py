@@ -38,7 +38,6 @@ from chatterbox.server.watchdog import (
     LockFreeTimer,
     MallocTrim,
     Watchdog,
-    map_large_blocks,
     notify,
 )
 
@@ -104,10 +103,7 @@ def serve(
     loading. `sock` answers `/health` while the model loads."""
     logging.getLogger("uvicorn.error").addFilter(worth_logging)
     sys.setswitchinterval(LOCK_S)
-    models = ModelPool.of(engine, config)
-    if models.unloads:
-        map_large_blocks()
-    process = _Process(models, config, dialects, sock, announce)
+    process = _Process(ModelPool.of(engine, config), config, dialects, sock, announce)
     with asyncio.Runner(loop_factory=process.server.config.get_loop_factory()) as runner:
         return runner.run(process.run())
 

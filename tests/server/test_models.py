@@ -7,9 +7,8 @@ import pytest
 from harness import SPEECH, FakeEngine, error_of, serving, until
 from several_models import pool_of, serving_models, spoken_by
 
-from chatterbox.config import TTSConfig
+from chatterbox.config import TTSConfig, configs_of
 from chatterbox.errors import ConfigError, ModelError
-from chatterbox.server.model import configs_of
 
 SAY = {"input": "Hello there."}
 

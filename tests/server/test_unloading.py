@@ -11,13 +11,11 @@ import made
 import pytest
 from harness import server_config
 
-from chatterbox.config import TTSConfig
+from chatterbox.config import TTSConfig, configs_of
 from chatterbox.dialects.registry import DIALECTS
 from chatterbox.server.app import create_app
 from chatterbox.server.memory import used_bytes
-from chatterbox.server.model import configs_of
 from chatterbox.server.model_pool import ModelPool
-from chatterbox.server.watchdog import map_large_blocks
 from tools.model_builder.orpheus import OrpheusSize, write_orpheus
 
 TEXTS = ("Hello there.", "A second one.", "And the third of them.")
@@ -30,7 +28,6 @@ ALLOWED = 1.05
 async def server(directory: Path, models: list[str], **settings):
     config = TTSConfig(data_dir=directory, device="cpu", _env_file=None, **settings)
     limits = server_config(models=",".join(models), max_loaded_models=1, load_models="first_use")
-    map_large_blocks()
     pool = ModelPool(configs_of(config, limits.models), limits)
     await pool.start()
     transport = httpx.ASGITransport(create_app(pool, limits, DIALECTS))
