@@ -139,11 +139,15 @@ has_remote_voices() {
         grep -qs '^ *CHATTERBOX_VOICES=.*://' .env
 }
 
+# For a command with these flags.
 setup() {
     make_venv
     install requirements.lock
     if has_usable_gpu; then
         install requirements-cuda.lock
+    fi
+    if has_remote_voices "$@"; then
+        install requirements-store.txt
     fi
 }
 
@@ -209,12 +213,9 @@ benchmark)
     exec "$(venv_python)" "$root/benchmark.py" "$@"
     ;;
 serve | say | voices | compile | health | cluster)
-    setup
+    setup "$@"
     if [ "${1:-}" = cluster ]; then
         install requirements-cluster.txt
-    fi
-    if has_remote_voices "$@"; then
-        install requirements-store.txt
     fi
     command=${1:-serve}
     if [ $# -gt 0 ]; then
@@ -223,7 +224,7 @@ serve | say | voices | compile | health | cluster)
     exec "$(venv_python)" -P -m chatterbox "$command" "$@"
     ;;
 -*)
-    setup
+    setup "$@"
     exec "$(venv_python)" -P -m chatterbox "$@"
     ;;
 *)

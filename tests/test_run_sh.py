@@ -41,7 +41,11 @@ class Machine:
         self.project.mkdir()
         self.bin.mkdir()
         shutil.copy(ROOT / "run.sh", self.project)
-        for name in (SERVER, CUDA, *(f"requirements-{n}.txt" for n in ("bench", "cluster", "dev"))):
+        for name in (
+            SERVER,
+            CUDA,
+            *(f"requirements-{n}.txt" for n in ("bench", "cluster", "dev", "store")),
+        ):
             (self.project / name).write_text("something==1\n")
         for name in TOOLS:
             (self.bin / name).symlink_to(str(shutil.which(name)))
@@ -226,6 +230,21 @@ def test_ray_is_installed_for_a_cluster_alone(machine):
     assert machine.calls() == [ray, "-P -m chatterbox cluster --replicas 2"]
     machine.run("test", "--cluster", "-x")
     assert machine.calls()[-1] == "-m pytest tests/cluster -m cluster -x"
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["serve"], False),
+        (["serve", "--voices=/srv/voices"], False),
+        (["serve", "--voices=s3://bucket/x"], True),
+        (["--voices", "gs://bucket"], True),
+    ],
+)
+def test_what_a_bucket_needs_is_installed_where_voices_are_in_one(machine, words, wanted):
+    machine.has("python3", GOOD_PYTHON)
+    machine.run(*words)
+    assert ("-m pip install -r /requirements-store.txt" in machine.calls()) == wanted
 
 
 def test_help_and_a_wrong_word_set_nothing_up(machine):

@@ -26,6 +26,9 @@ DEPTH = 2
 """So deep are lists and objects encoded element by element: each takes microseconds, and between
 two of them other threads may go on. `json` would encode all of them in one go."""
 
+LOOK_S = 1.0
+"""A list waits no longer for a store that does not answer."""
+
 Render = Callable[[list[VoiceInfo]], Any]
 
 
@@ -109,8 +112,9 @@ class VoiceService:
         self.admission.lifecycle.check_open()
         async with self._models.known():
             if self.library.shared:  # another server, or model, may have registered voices
-                with suppress(StorageUnavailable):
-                    await self._fresh.look()
+                with suppress(StorageUnavailable, TimeoutError):
+                    async with asyncio.timeout(LOOK_S):
+                        await self._fresh.look()
             return await self.ask(self.library.list)
 
     async def list_body(self, kind: str, render: Render) -> bytes:

@@ -60,7 +60,7 @@ class ConsentBook:
                 raise StorageFull(f"A key may keep {MAX_OF_ONE_KEY} consents; delete some first.")
             if len(consents) >= MAX_CONSENTS:
                 raise StorageFull(f"There is room for {MAX_CONSENTS} consents; delete some first.")
-            return [consent, *consents]
+            return [consent, *(one for one in consents if one.id != consent.id)]
 
         self._change(added)
         return consent
