@@ -102,6 +102,7 @@ def test_the_composition():
         assert "*" not in told["CHATTERBOX_ALLOWED_HOSTS"] + told["FORWARDED_ALLOW_IPS"]
 
 
+@pytest.mark.slow
 def test_modals_own_client_takes_the_recipe():
     """Defined, not deployed; in a process of its own, since the client keeps threads."""
     shown = "import runpy; app = runpy.run_path('deploy/modal_app.py')['app']; print(app.name)"

@@ -186,6 +186,7 @@ def test_overlays_build(name):
 
 
 @needs_kubectl
+@pytest.mark.slow
 @pytest.mark.parametrize("voices", ["shared-voices", "bucket-voices"])
 def test_components_fit_the_base(voices, tmp_path):
     copy = tmp_path / "kubernetes"

@@ -75,7 +75,7 @@ def _as_logarithm(axes: Any) -> None:
     """RTF: twice as fast is as far below the line of real time as half as fast is above it."""
     values = [value for line in axes.get_lines() for value in line.get_ydata() if value > 0] or [1]
     axes.set_yscale("log")
-    axes.set_ylim(min(values) / 1.5, max(1.6, max(values) * 1.5))
+    axes.set_ylim(min(0.6, min(values) / 1.5), max(1.6, max(values) * 1.5))
     ticks = [base * 10.0**power for power in range(-3, 3) for base in (1, 2, 5)]
     low, high = axes.get_ylim()
     axes.set_yticks(

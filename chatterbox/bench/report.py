@@ -107,12 +107,9 @@ def sentence(levels: Sequence[Level], *, streamed: bool) -> str:
     best = knee(levels)
     if best is None or best.first_audible_s is None or not best.realtime_p95:
         return "Not one listener in real time: no level has a p95 RTF below 1 without errors"
-    many = "listeners" if best.load > 1 else "listener"
-    said = (
-        f"{best.load:g} {many} at once"
-        if best.rate_hz is None
-        else f"{best.load:g} requests a second"
-    )
+    one = best.load == 1
+    what = "listener{} at once" if best.rate_hz is None else "request{} a second"
+    said = f"{best.load:g} {what.format('' if one else 's')}"
     if streamed:
         gaps = f"{best.replies_with_underruns} of {best.succeeded} replies with gaps"
         said += f", first sound {best.first_audible_s.p95 * 1000:.0f} ms (p95)"

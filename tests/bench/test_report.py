@@ -1,10 +1,12 @@
 """What the person reads, from levels made up."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
-from chatterbox.bench import report
+from chatterbox.bench import plot, report
 from chatterbox.bench.load import SearchResult
 from chatterbox.bench.summary import Level, Outcome, summarise
 
@@ -107,6 +109,11 @@ def test_the_highest_tried_is_no_limit_of_the_server() -> None:
         ),
         ([loaded(2, 4)], False, "2 listeners at once, whole files after 2.00 s (p95)"),
         (
+            [level(0, [0.5], rate_hz=1)],
+            True,
+            "1 request a second, first sound 250 ms (p95), no gaps",
+        ),
+        (
             [level(0, [0.5], rate_hz=2.5)],
             True,
             "2.5 requests a second, first sound 250 ms (p95), no gaps",
@@ -115,6 +122,17 @@ def test_the_highest_tried_is_no_limit_of_the_server() -> None:
 )
 def test_one_sentence(levels: list[Level], streamed: bool, said: str) -> None:
     assert report.sentence(levels, streamed=streamed).startswith(said)
+
+
+@pytest.mark.parametrize("rtf", [0.05, 0.9, 1.8, 12.0])
+def test_the_line_of_real_time_is_in_the_picture(rtf: float, tmp_path: Path) -> None:
+    drawn = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+        plot.draw([level(1, [rtf])], "", tmp_path / "unwritten.png")
+    low, high = drawn[0].axes[1].get_ylim()
+    assert low < min(1, rtf)
+    assert high > max(1, rtf)
 
 
 def test_the_answer_of_a_search() -> None:

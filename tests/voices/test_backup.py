@@ -38,6 +38,7 @@ def copied(source: Path, target: Path) -> None:
     shutil.copytree(source, target, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
 
 
+@pytest.mark.slow
 def test_a_folder_is_copied_back_voice_by_voice(server, tmp_path):
     shared, backup = tmp_path / "shared", tmp_path / "backup"
     shared.mkdir()
@@ -58,6 +59,7 @@ def test_a_folder_is_copied_back_voice_by_voice(server, tmp_path):
     assert running.recording("Nan") == sound
 
 
+@pytest.mark.slow
 def test_a_bucket_is_copied_index_first_and_back_index_last(server, s3, monkeypatch):
     place = bucket(s3, monkeypatch)
     blobs, running = open_blobs(place), server(place)
