@@ -12,9 +12,9 @@ ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, no
 
 
 def words_of(pid: int) -> Sequence[str]:
-    """The command line of a process, from `serve` on. Raises OSError; Linux only."""
+    """The command line of a process, behind `-m chatterbox`. Raises OSError; Linux only."""
     words = Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace").split("\0")
-    return words[words.index("serve") : -1] if "serve" in words else []
+    return words[words.index("chatterbox") + 1 : -1] if "chatterbox" in words else []
 
 
 def fault_of_server(flags: Mapping[str, object]) -> str | None:

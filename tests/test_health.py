@@ -54,11 +54,19 @@ def test_who_listens_everywhere_is_asked_on_this_machine(server):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("form", [["--port", "{port}"], ["--port={port}"]])
+@pytest.mark.parametrize(
+    "form",
+    [
+        ["serve", "--port", "{port}"],
+        ["serve", "--port={port}"],
+        ["--port", "{port}", "serve"],
+        ["--port={port}"],
+    ],
+)
 def test_the_flags_of_a_process_count(server, form, monkeypatch):
     host, port = server.server_address[:2]
     monkeypatch.setenv("CHATTERBOX_HOST", host)
-    words = ["serve", *(word.format(port=port) for word in form), "--threads", "2"]
+    words = ["chatterbox", *(word.format(port=port) for word in form), "--threads", "2"]
     sleeping = [sys.executable, "-c", "print(flush=True); input()", *words]
     with subprocess.Popen(sleeping, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         process.stdout.readline()
