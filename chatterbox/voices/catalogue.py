@@ -230,9 +230,10 @@ class VoiceCatalogue:
         return self._put(record)
 
     def _create(self, record: VoiceRecord, flac: bytes, arrays: Arrays | None) -> VoiceInfo:
-        if self._store.exists(record.voice_id):
-            known = record.voice_id in self._built_in  # the program had another clip of it
-            (self._store.delete if known else self._store.set_aside)(record.voice_id)
+        if record.voice_id in self._built_in:  # the program may have had another clip of it
+            self._store.delete(record.voice_id)
+        else:
+            self._store.set_aside(record.voice_id)
         contents = {REFERENCE_NAME: flac}
         if arrays is not None:
             contents[self._encoded] = pack(arrays, {})

@@ -156,10 +156,6 @@ class FolderStore(VoiceStore):
             raise BadEntry(f"{REFERENCE_NAME} is missing")
         return replace(record, files=present)
 
-    def exists(self, voice_id: str) -> bool:
-        with storage_errors():
-            return voice_id in self._files.names(self._directory)
-
     def create(self, record: VoiceRecord, contents: Mapping[str, bytes]) -> VoiceRecord:
         stored = replace(record, files={name: sha256(data) for name, data in contents.items()})
         meta = record_bytes(stored)
@@ -224,7 +220,7 @@ class FolderStore(VoiceStore):
         discard(self._files, doomed)
 
     def set_aside(self, voice_id: str) -> None:
-        with storage_errors():
+        with storage_errors(), suppress(FileNotFoundError):
             self._files.rename(self._path(voice_id), self._unused(f"{SET_ASIDE}{voice_id}-"))
 
     def document(self, name: str) -> "FolderDocument":

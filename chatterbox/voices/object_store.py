@@ -152,9 +152,6 @@ class ObjectStore(VoiceStore):
         """Whoever is not alone finds out when the index is written."""
         yield self.look()
 
-    def exists(self, voice_id: str) -> bool:
-        return voice_id in self._entries
-
     def create(self, record: VoiceRecord, contents: Mapping[str, bytes]) -> VoiceRecord:
         stored = replace(record, files={name: sha256(data) for name, data in contents.items()})
         with self._errors():

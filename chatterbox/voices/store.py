@@ -99,10 +99,6 @@ class VoiceStore(ABC):
         """Change voices while nobody else does; gives what `look` does."""
 
     @abstractmethod
-    def exists(self, voice_id: str) -> bool:
-        """Whether anything has this name, good or bad."""
-
-    @abstractmethod
     def create(self, record: VoiceRecord, contents: Mapping[str, bytes]) -> VoiceRecord:
         """Store a new voice. On any error nothing of it is left, except where even taking it back
         fails: then it is wholly there."""
@@ -121,7 +117,7 @@ class VoiceStore(ABC):
 
     @abstractmethod
     def set_aside(self, voice_id: str) -> None:
-        """Make room for a good voice where a damaged one has its name; nothing is deleted."""
+        """Make room for a good voice where a damaged one may have its name; nothing is deleted."""
 
     @abstractmethod
     def document(self, name: str) -> Document:
@@ -157,20 +153,19 @@ def read_stored(store: VoiceStore) -> Stored:
     try:
         store.prepare()
     except STORAGE_ERRORS as failure:
-        if store.shared:
-            raise _unusable(store, failure) from failure
+        _check_alone(store, failure)
         log.warning("voices cannot be stored: the data directory cannot be written")
     try:
         return store.look() or ([], [])
     except STORAGE_ERRORS as failure:
-        if store.shared:
-            raise _unusable(store, failure) from failure
+        _check_alone(store, failure)
         return [], []
 
 
-def _unusable(store: VoiceStore, failure: Exception) -> ConfigError:
-    reason = reason_of(failure)
-    return ConfigError(f"CHATTERBOX_VOICES={store.address} cannot be used: {reason}")
+def _check_alone(store: VoiceStore, failure: Exception) -> None:
+    if store.shared:
+        reason = reason_of(failure)
+        raise ConfigError(f"CHATTERBOX_VOICES={store.address} cannot be used: {reason}")
 
 
 def reason_of(failure: Exception) -> str:
