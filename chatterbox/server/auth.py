@@ -116,7 +116,8 @@ class Keyring:
 
     def numbers(self, keys: Sequence[str]) -> frozenset[int | None]:
         """Of these keys."""
-        return frozenset(self.find(key.encode("utf-8")) for key in keys)
+        own = {self.find(key.encode("utf-8")) for key in keys}
+        return frozenset(own)
 
     def find(self, offered: bytes) -> int | None:
         """The number of this key. Every key is compared, in constant time, found or not."""
