@@ -2,14 +2,21 @@
 voices', nothing is half there."""
 
 import os
+import random
 import subprocess
 import sys
+import threading
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from stores import Line, bucket
 
+from chatterbox.errors import StorageUnavailable
 from chatterbox.voices.places import open_store
+from chatterbox.voices.store import read_stored
+
+from .clips import babble, encoded, open_library
 
 SERVERS, LIVES = 3, 9  # of each: 27 kills a store
 
@@ -55,3 +62,54 @@ def test_f117_kill_dash_nine_of_servers_on_one_store(tmp_path, place):
     if "://" not in place:
         left = [path.name for path in (Path(place) / "voices").iterdir()]
         assert not [name for name in left if name.startswith(".")]
+
+
+@pytest.mark.slow
+def test_f118_a_line_that_breaks_all_the_time(tmp_path, s3, monkeypatch):
+    """Whatever was being sent or answered then: what is acknowledged is so, all else is whole or
+    absent, and no error is another one than that the store is unavailable."""
+    monkeypatch.setattr("chatterbox.voices.blobs.RETRIES", 1)
+    clip = bytearray(encoded(babble(1.2, rate_hz=8000), rate_hz=8000))
+    draw, stop = random.Random(1), threading.Event()
+
+    def break_it(line: Line) -> None:
+        while not stop.wait(draw.uniform(0.02, 0.2)):
+            line.cut()
+            line.mend()
+
+    created, gone, unknown = set(), set(), set()
+    with Line(s3) as line:
+        place = bucket(s3, monkeypatch, through=line.address)
+        library = open_library(tmp_path, store=open_store(place, tmp_path / "1"))
+        breaking = threading.Thread(target=break_it, args=(line,))
+        breaking.start()
+        failed = 0
+        for number in range(60):
+            clip[2000:2004] = number.to_bytes(4, "little")
+            try:
+                voice, _ = library.register(bytes(clip), f"name {number}")
+            except StorageUnavailable:
+                failed += 1
+                continue
+            created.add(voice.voice_id)
+            if number % 2:
+                try:
+                    library.delete(voice.voice_id)
+                    gone.add(voice.voice_id)
+                except StorageUnavailable:
+                    unknown.add(voice.voice_id)
+                    failed += 1
+        stop.set()
+        breaking.join()
+        library.close()
+        assert failed, "the line held"
+        assert len(created) > 10
+        store = open_store(place, tmp_path / "2")
+        records, skipped = read_stored(store)
+        for record in records:
+            for name in record.files:
+                store.read(record, name)
+    found = {record.voice_id for record in records}
+    assert skipped == []
+    assert created - gone - unknown <= found, "an acknowledged voice is lost"
+    assert not found & gone, "a deleted voice is back"
