@@ -133,7 +133,7 @@ def _served(flags: argparse.Namespace) -> int:
         assert engine is not None, "it is loaded"
         for note in engine.info.notes:
             logging.debug("%s", note)
-        keyed = bool(server_config.api_keys.get_secret_value())
+        keyed = bool(server_config.keys)
         took_s = time.monotonic() - started
         said = ready_message(
             address,

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from chatterbox import __version__
-from chatterbox.config import ServerConfig, key_list
+from chatterbox.config import ServerConfig
 from chatterbox.families.model import ModelInfo
 
 RULE = "*" * 78
@@ -61,7 +61,7 @@ def model_notice(info: ModelInfo) -> list[str]:
 
 def exposure_notice(config: ServerConfig) -> list[str]:
     """Loud, where people elsewhere may use this server without being asked who they are."""
-    if key_list(config.api_keys) or config.is_local:
+    if config.keys or config.is_local:
         return []
     return [
         RULE,

@@ -98,6 +98,11 @@ class ServerConfig(Settings):
     line"""
 
     @property
+    def keys(self) -> list[str]:
+        """All of them; none: anyone may call."""
+        return [*key_list(self.api_keys), *key_list(self.operator_keys)]
+
+    @property
     def is_local(self) -> bool:
         """Whether only this machine reaches it."""
         try:

@@ -17,7 +17,6 @@ from typing import Any
 from chatterbox import __version__
 from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.audio.encode import audio_format
-from chatterbox.config import key_list
 from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Utterance
 from chatterbox.dialects.shared.messages import fields_of_message
 from chatterbox.engine.speech_stream import SpeechRequest
@@ -322,7 +321,7 @@ def listener(services: Services, bind: Bind) -> WyomingListener | None:
     config = services.config
     if not config.wyoming_port:
         return None
-    if key_list(config.api_keys) and not config.is_local:
+    if config.keys and not config.is_local:
         raise ConfigError(
             "--wyoming-port: Wyoming's clients cannot send keys, so with keys set it is served on"
             " this machine only (--host 127.0.0.1). A server of its own, without keys, can serve"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from chatterbox.config import ServerConfig, key_list
+from chatterbox.config import ServerConfig
 from chatterbox.engine.admission import Admission
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.errors import (
@@ -160,7 +160,7 @@ def limits_of(config: ServerConfig, places: int) -> Limits:
 
 
 def _several_keys(config: ServerConfig) -> bool:
-    return len(set(key_list(config.api_keys))) > 1
+    return len(set(config.keys)) > 1
 
 
 class KeyQuotas:

@@ -98,8 +98,7 @@ def create_app(
     # The last one added is the outermost.
     if len(models.models) > 1:
         app.add_middleware(ModelChoice, models=models)
-    operators = key_list(config.operator_keys)
-    keyring = Keyring([*key_list(config.api_keys), *operators])
+    keyring = Keyring(config.keys)
     app.add_middleware(Auth, keyring=keyring)
     add_cors(app, config)
     app.add_middleware(OriginGuard, config=config)
@@ -119,7 +118,7 @@ def create_app(
         speech_router(speech, models, sniffers),
         voice_router(voices),
         status_router(models, lifecycle, metrics, page),
-        model_router(models, keyring.numbers(operators)),
+        model_router(models, keyring.numbers(key_list(config.operator_keys))),
         page.router(),
     ]
     for dialect in dialects:

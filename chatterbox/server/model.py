@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -38,6 +39,7 @@ class Model:
         self.fault: str | None = None  # why it could not be loaded
         self.retry_at = 0.0
         self.since = 0.0  # when the load in work began
+        self.opening: TTSEngine | None = None  # while it is being loaded
         self.loading: asyncio.Task[None] | None = None
         self.leaving: asyncio.Future[None] | None = None
         self.drained = asyncio.Event()
@@ -78,6 +80,7 @@ class Model:
 
     def as_json(self) -> dict[str, Any]:
         """For an answer."""
+        busy = {"loading": asdict(self.opening.loading)} if self.opening else {}
         return {
             "name": self.name,
             "state": self.state,
@@ -86,6 +89,7 @@ class Model:
             "loads": self.loads,
             "load_s": self.load_s and round(self.load_s, 2),
             "memory_mb": round(self.nbytes / 2**20),
+            **busy,
         }
 
     def leave(self) -> None:

@@ -45,7 +45,6 @@ class ModelLoader:
         self._limits = limits
         self._died: Callable[[], None] | None = None
         self._changing = asyncio.Lock()
-        self._opening: TTSEngine | None = None
         self.models = [Model(name, config) for name, config in configs.items()]
         self.default = self.models[0]
         self.default.engine = own or self._made(self.default)
@@ -107,7 +106,7 @@ class ModelLoader:
         engine, old = model.engine, model.engine
         if engine is None or engine.state == "unloaded":
             engine = self._made(model, old)
-        self._opening = engine
+        model.opening = engine
 
         def opened() -> None:
             try:
@@ -122,7 +121,7 @@ class ModelLoader:
         try:
             await in_thread(opened)
         finally:
-            self._opening = None
+            model.opening = None
         if not model.loads:  # else its voices have been prepared
             engine.prepare_voices()
         keep_for_good()
@@ -198,5 +197,5 @@ class ModelLoader:
             engine.close(timeout_s)
 
     def _engines(self) -> list[TTSEngine]:
-        engines = [self._opening, *(model.engine for model in self.models)]
+        engines = [engine for model in self.models for engine in (model.opening, model.engine)]
         return [one for one in dict.fromkeys(engines) if one and one.state != "unloaded"]

@@ -178,7 +178,8 @@ class ModelPool(ModelLoader):
     @property
     def loading(self) -> Loading:
         """What the load in work is busy with, or the last one was."""
-        engine = self._opening or self.default.engine
+        opening = (model.opening for model in self.models if model.opening)
+        engine = next(opening, self.default.engine)
         assert engine is not None, "the default model's is there from the beginning"
         return engine.loading
 

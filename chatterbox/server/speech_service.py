@@ -115,13 +115,13 @@ class SpeechService:
         self._check(request)
         total_s = self._config.request_timeout_s
         first_s = min(self._config.first_audio_timeout_s, total_s)
-        began_at = asyncio.get_running_loop().time()
-        record.queued = time.monotonic()
+        record.queued, now = time.monotonic(), asyncio.get_running_loop().time
+        began_at = now()
         async with (
             self.admission.quotas.reserve(requests=1, characters=len(request.text)),
             self.models.lease(first_s, request.model) as engine,
             self._reading(engine, request, reference) as reading,
-            self.admission.places.permit(timeout_s=first_s, unless=reading),
+            self.admission.places.permit(timeout_s=began_at + first_s - now(), unless=reading),
             _deadline(began_at + (first_s if plus_sound else total_s)) as timer,
         ):
             record.placed = time.monotonic()

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import made
 import pytest
+from dialects.live import clip
 from harness import server_config
 
 from chatterbox.config import TTSConfig, configs_of
@@ -89,3 +90,29 @@ async def test_a_thousand_requests_over_three_models():
         write_orpheus(orpheus, OrpheusSize(), ["fp32"])
         async with server(Path(name), ["mini", str(made.path()), str(orpheus)]) as client:
             await check(client, 1000)
+
+
+@pytest.mark.slow
+async def test_a_voice_is_registered_once_for_all_models_that_clone(tmp_path):
+    """By the one that clones, spoken by the other from the stored recording, gone for both."""
+    models = ["mini", str(made.path())]
+    async with server(tmp_path, models, compile_lm=False, decoder_int8=False) as client:
+        mini, other = (model.name for model in client.pool.models)
+
+        async def speak(model: str, voice: str) -> int:
+            call = {"model": model, "voice": voice, "input": "Hi.", "max_tokens": 20}
+            return (await client.post("/v1/audio/speech", json=call)).status_code
+
+        files = {"voice_file": ("me.wav", clip(), "audio/wav")}
+        answer = await client.post("/voices/register", files=files, data={"name": "me"})
+        voice = answer.json()["voice_id"]
+        assert [await speak(model, "me") for model in (mini, other)] == [200, 200]
+        encoded = {path.name for path in (tmp_path / "voices" / voice).glob("encoded-*")}
+        assert len(encoded) == 2
+        await client.put(f"/voices/{voice}/name?model={other}", json={"name": "you"})
+        assert [await speak(model, "you") for model in (mini, other)] == [200, 200]
+        for model in (mini, other):
+            listed = (await client.get(f"/voices?model={model}")).json()["voices"]
+            assert [one["name"] for one in listed if not one["built_in"]] == ["you"]
+        await client.delete(f"/voices/{voice}")
+        assert [await speak(model, "you") for model in (mini, other)] == [404, 404]
