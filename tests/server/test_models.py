@@ -93,7 +93,7 @@ async def test_the_one_used_least_recently_makes_room():
         assert len(client.pool.made) == 5
 
 
-async def test_a_model_that_speaks_is_unloaded_when_it_has_spoken_and_comes_back():
+async def test_f120_a_model_that_speaks_is_unloaded_when_it_has_spoken_and_comes_back():
     gate = asyncio.Event()
 
     def setup(engine):
@@ -114,7 +114,7 @@ async def test_a_model_that_speaks_is_unloaded_when_it_has_spoken_and_comes_back
         assert [engine.info.name for engine in client.pool.made] == ["a", "b", "a"]
 
 
-async def test_who_cannot_be_served_in_time_is_told_when_to_come_again():
+async def test_f121_who_cannot_be_served_in_time_is_told_when_to_come_again():
     async with serving_models(load_models="first_use", first_audio_timeout_s=0.05) as client:
         held = []
 
@@ -140,7 +140,9 @@ async def test_who_cannot_be_served_in_time_is_told_when_to_come_again():
         await until(lambda: states(client)["b"] == "ready")
 
 
-async def test_a_model_that_cannot_be_loaded_is_one_clear_error_and_is_tried_again(monkeypatch):
+async def test_f119_a_model_that_cannot_be_loaded_is_one_clear_error_and_is_tried_again(
+    monkeypatch,
+):
     monkeypatch.setattr("chatterbox.server.model_loader.FAILED_RETRY_S", 0.2)
     async with serving_models(load_models="first_use") as client:
 
@@ -160,7 +162,7 @@ async def test_a_model_that_cannot_be_loaded_is_one_clear_error_and_is_tried_aga
 
 
 @pytest.mark.parametrize("broken", "ab")
-async def test_a_broken_model_ends_the_start(broken):
+async def test_f119_a_broken_model_ends_the_start(broken):
     def setup(engine):
         if engine.info.name == broken:
             engine.load_fault = ModelError(f"{broken} is missing")

@@ -75,7 +75,7 @@ async def unloaded(client) -> int:
     return used_bytes(client.pool.default.config)
 
 
-async def test_two_models_take_turns(tmp_path):
+async def test_f122_two_models_take_turns(tmp_path):
     async with server(
         tmp_path, ["mini", str(made.path())], compile_lm=False, decoder_int8=False
     ) as client:
@@ -84,7 +84,7 @@ async def test_two_models_take_turns(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-async def test_a_thousand_requests_over_three_models():
+async def test_f122_a_thousand_requests_over_three_models():
     with tempfile.TemporaryDirectory() as name:
         orpheus = Path(name) / "orpheus-small"
         write_orpheus(orpheus, OrpheusSize(), ["fp32"])
