@@ -53,17 +53,11 @@ DATA_ENTRIES = frozenset(
 )
 """What there may be in a data directory of our own."""
 
-UNLOAD_S = 60.0
-"""A voice that is being encoded is waited for; what hangs longer the watchdog finds."""
-
 State = Literal["loading", "ready", "dead", "closed", "unloaded"]
 
 
 class TTSEngine:
     """One loaded model, its voices, an engine thread, a decode thread, a pool for voices."""
-
-    cloning: str | None
-    """Whether a recording's words are "unused", "optional" or "required"; None: it clones none."""
 
     def __init__(
         self,
@@ -82,8 +76,7 @@ class TTSEngine:
         places = config.max_concurrent_requests, config.max_queued_requests
         self.admission = admission or Admission(*places)
         self.pool = PriorityPool(config.voice_workers, "pool")
-        self.on_death: Callable[[], None] | None = None
-        """Called, from any thread, once a fault has ended it and every open request was told."""
+        self.on_death: Callable[[], None] | None = None  # once it is dead, from any thread
         self._model_sampling: Mapping[str, float] = {}
         self._counters = Counters(since)
         self._closing = False
@@ -117,7 +110,7 @@ class TTSEngine:
             self.config, log.warning, with_model=ours.call, with_decoder=decoders.call
         )
         family, cloned = self.model.family, self.model.cloned
-        self.cloning = cloned.rules.transcript if cloned else None
+        self.cloning = cloned.rules.transcript if cloned else None  # are words of recordings used
         self._reader = TextReader(family, self.config)
         self._model_sampling = {**family.sampling, **self.model.sampling}
         self._encoder = None if cloned is None else WatchedEncoder(cloned, self._lost)
@@ -196,9 +189,8 @@ class TTSEngine:
             self._preparation.join(max(0.0, until - time.monotonic()))
 
     def unload(self) -> None:
-        """Close, and let go of all that takes memory. What the model is, and the list of voices,
-        stay known. Not while requests are open."""
-        self.close(UNLOAD_S)
+        """Close, and let go of what takes memory; facts and the list of voices stay known."""
+        self.close(60.0)  # a voice that is being encoded is waited for
         if self.state == "closed":
             self._voices.unload()
             self.model = self.model.emptied()

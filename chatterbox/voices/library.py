@@ -88,13 +88,12 @@ class VoiceLibrary(StoredVoices):
         """Raises ConfigError where there is no default voice to speak in. `own_instead`: it is then
         the model's own."""
         if self._names.find(self.default_voice) is None:
-            if own_instead:
-                self.default_voice = self._own_voice
-                return
-            raise ConfigError(
-                f"CHATTERBOX_DEFAULT_VOICE={shown(self.default_voice)}: there is no such voice; "
-                "`chatterbox voices` lists the voices"
-            )
+            if not own_instead:
+                raise ConfigError(
+                    f"CHATTERBOX_DEFAULT_VOICE={shown(self.default_voice)}: there is no such voice;"
+                    " `chatterbox voices` lists the voices"
+                )
+            self.default_voice = self._own_voice
 
     def close(self) -> None:
         """End the decode child, and look no more for what others change."""

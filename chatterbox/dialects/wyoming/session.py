@@ -1,16 +1,7 @@
-"""The Wyoming protocol of Home Assistant, on its own port (`wyoming_port`).
-
-An event is a line of JSON, then data and payload of the lengths that it names. They are read here
-rather than by the `wyoming` package, which takes lengths without a limit.
-"""
+"""One Wyoming connection: texts in, sound out; and what there is to be used."""
 
 import asyncio
-import contextlib
-import json
-import logging
-import socket
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -19,107 +10,21 @@ from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.audio.encode import audio_format
 from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Utterance
 from chatterbox.dialects.shared.messages import fields_of_message
+from chatterbox.dialects.wyoming.events import Event, read_event, write_event
 from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import (
-    BodyTooLarge,
-    Cancelled,
-    ChatterboxError,
-    ConfigError,
     IdleTimeout,
-    InternalError,
-    InvalidBody,
-    SlowClient,
-    TooManyConnections,
 )
-from chatterbox.server.dialect import Bind, Dialect, Services
-from chatterbox.server.disconnect import STALL_S
+from chatterbox.server.dialect import Services
 from chatterbox.server.schemas import LenientCall, Name, Text
-from chatterbox.server.socket_server import MAX_FRAME_BYTES, first_of
+from chatterbox.server.socket_server import first_of
 from chatterbox.server.voice_service import as_json
 from chatterbox.voices.names import VoiceInfo
 
-log = logging.getLogger(__name__)
-
-VERSION = "1.10.2"  # of the protocol's own package, whose client the tests drive
 PCM = audio_format("pcm")
 SOUND = {"rate": SAMPLE_RATE_HZ, "width": 2, "channels": 1}
 ORIGIN = {"name": "Chatterbox Server", "url": "https://github.com/resemble-ai/chatterbox"}
 INSTALLED = {"attribution": ORIGIN, "installed": True}
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One event. `payload` is sound, where there is any."""
-
-    type: str
-    data: dict[str, Any] = field(default_factory=dict)
-    payload: bytes = b""
-
-
-async def read_event(reader: asyncio.StreamReader) -> Event:
-    """The next event. Raises Cancelled once the client has left, InvalidBody and BodyTooLarge."""
-    try:
-        line = await reader.readuntil(b"\n")
-        header = _object(line)
-        data = header.get("data") or {}
-        if length := _length(header, "data_length"):
-            data = {**_checked(data), **_object(await reader.readexactly(length))}
-        payload = b""
-        if length := _length(header, "payload_length"):
-            payload = await reader.readexactly(length)
-    except (asyncio.IncompleteReadError, ConnectionError):
-        raise Cancelled("The client left.") from None
-    except asyncio.LimitOverrunError:
-        raise BodyTooLarge(f"An event is at most {MAX_FRAME_BYTES} bytes.") from None
-    kind = header.get("type")
-    if not isinstance(kind, str):
-        raise InvalidBody("An event has a 'type'.")
-    return Event(kind, _checked(data), payload)
-
-
-async def write_event(
-    writer: asyncio.StreamWriter,
-    kind: str,
-    data: dict[str, Any] | bytes = b"",
-    payload: bytes = b"",
-) -> None:
-    """Send an event, waiting for a slow reader. `data` may be JSON already. Raises Cancelled where
-    the client has left, or reads no more."""
-    if isinstance(data, dict):
-        data = json.dumps(data).encode("ascii")
-    header: dict[str, Any] = {"type": kind, "version": VERSION}
-    header |= {"data_length": len(data)} if data else {}
-    header |= {"payload_length": len(payload)} if payload else {}
-    try:
-        async with asyncio.timeout(STALL_S):
-            writer.write(json.dumps(header).encode("ascii") + b"\n" + data + payload)
-            await writer.drain()
-    except TimeoutError:
-        raise SlowClient("The client stopped reading.") from None
-    except ConnectionError:
-        raise Cancelled("The client left.") from None
-
-
-def _object(text: bytes) -> dict[str, Any]:
-    try:
-        return _checked(json.loads(text))
-    except (ValueError, RecursionError):
-        raise InvalidBody("The event is not JSON.") from None
-
-
-def _checked(value: object) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise InvalidBody("An event, and its data, are JSON objects.")
-    return value
-
-
-def _length(header: dict[str, Any], name: str) -> int:
-    length = header.get(name) or 0
-    if not isinstance(length, int) or length < 0:
-        raise InvalidBody(f"'{name}' is a number of bytes.")
-    if length > MAX_FRAME_BYTES:
-        raise BodyTooLarge(f"An event's parts are at most {MAX_FRAME_BYTES} bytes.")
-    return length
 
 
 class Voice(LenientCall):
@@ -207,7 +112,7 @@ class Session(IncrementalSpeech):
                 with models.naming(model.name):
                     described = _programs(voices.languages, await voices.listed(), f"{model.name}/")
                 info["tts"][0]["voices"] += described["tts"][0]["voices"]
-        return as_json(info)
+        return await asyncio.to_thread(as_json, info)
 
     async def _text(self, event: Event) -> str:
         fields = fields_of_message(Synthesize, event.data)
@@ -264,70 +169,3 @@ def _programs(spoken: Sequence[str], voices: list[VoiceInfo], prefix: str = "") 
     }
     others = ("asr", "handle", "intent", "wake", "mic", "snd")
     return {"tts": [program], **{kind: [] for kind in others}, "satellite": None}
-
-
-class WyomingListener:
-    """The port and its connections. While the server drains, they are refused as all others are."""
-
-    def __init__(self, services: Services, sock: socket.socket) -> None:
-        self._services = services
-        self._sock = sock
-        self._connections: set[asyncio.Task[None]] = set()
-
-    async def open(self) -> None:
-        """Begin to listen."""
-        self._server = await asyncio.start_server(
-            self._connected, sock=self._sock, limit=MAX_FRAME_BYTES
-        )
-
-    async def close(self) -> None:
-        """Stop listening, and close what is still open."""
-        self._server.close()
-        for connection in self._connections:
-            connection.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
-        await self._server.wait_closed()
-
-    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = asyncio.ensure_future(self._serve(reader, writer))
-        self._connections.add(connection)
-        connection.add_done_callback(self._connections.discard)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        async def send_error(error: ChatterboxError) -> None:
-            with contextlib.suppress(Cancelled):
-                await write_event(writer, "error", {"text": error.message, "code": error.code})
-
-        try:
-            if len(self._connections) > self._services.config.max_websockets:
-                raise TooManyConnections("There are too many open connections.")
-            self._services.admission.lifecycle.check_open()
-            await Session(self._services, reader, writer).run()
-        except Cancelled:
-            pass  # the client left
-        except ChatterboxError as error:
-            await send_error(error)
-        except Exception:
-            log.exception("unexpected fault in a Wyoming connection")
-            await send_error(InternalError("The server failed on this; its log has the reason."))
-        finally:
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
-
-
-def listener(services: Services, bind: Bind) -> WyomingListener | None:
-    """The listener on `wyoming_port`; None where that is 0. Raises ConfigError."""
-    config = services.config
-    if not config.wyoming_port:
-        return None
-    if config.keys and not config.is_local:
-        raise ConfigError(
-            "--wyoming-port: Wyoming's clients cannot send keys, so with keys set it is served on"
-            " this machine only (--host 127.0.0.1). A server of its own, without keys, can serve"
-            " them."
-        )
-    return WyomingListener(services, bind(config.wyoming_port, "--wyoming-port"))
-
-
-DIALECT = Dialect(listener=listener)
