@@ -2,8 +2,9 @@
 
 import pytest
 from server.page.browser import Visit, served
+from server.page.test_accessible import findings, scrolls_sideways
 from server.page.test_programs import run
-from server.page.test_takes import SIZES, size, take
+from server.page.test_takes import size, take
 
 from tools.model_builder.orpheus import OrpheusSize, write_orpheus
 
@@ -34,9 +35,10 @@ def test_a_model_that_is_not_loaded_yet(browser, tmp_path):
         take(visit, "And the first one again.")
 
 
-@SIZES
-def test_a_model_is_chosen_and_speaks(browser, two, tmp_path, width):
-    with Visit(browser, two, **size(width)).ready() as visit:
+def test_a_model_is_chosen_and_speaks(browser, two, tmp_path):
+    with Visit(browser, two, **size(390)).ready() as visit:
+        assert findings(visit) == []
+        assert not scrolls_sideways(visit)
         assert visit.page.locator("#model option").all_inner_texts() == ["mini", "ft"]
         take(visit, "The first model.")
         visit.page.select_option("#model", "ft")
@@ -49,7 +51,7 @@ def test_a_model_is_chosen_and_speaks(browser, two, tmp_path, width):
         newest, oldest = visit.page.locator("#takes .hint").all_inner_texts()
         assert "ft" in newest.split(" · ")
         assert "mini" in oldest.split(" · ")
-        for kind in ("openai", "elevenlabs", "python", "websocket"):
+        for kind in ("openai", "python", "websocket"):
             visit.page.check(f"[name=snippet][value={kind}]")
             program = visit.page.text_content("#snippet")
             assert '"ft"' in program

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from server.page.browser import Visit, served
+from server.page.test_accessible import findings
 from server.page.test_takes import SIZES, size
 
 pytestmark = pytest.mark.slow
@@ -64,6 +65,7 @@ def test_the_reference_of_a_locked_server_asks_for_the_key(browser, tmp_path, pa
     with served(tmp_path, API_KEYS="the-right-key") as address, Visit(browser, address, path) as it:
         it.until("document.querySelector('dialog[open]')")
         assert "asks for a key" in it.text("dialog [role=status]")
+        assert findings(it) == []
         for key in ("a-wrong-key", "the-right-key"):
             it.page.fill("dialog #key", key)
             it.page.press("dialog #key", "Enter")
