@@ -204,7 +204,7 @@ ray) # Ray's own command line, with what replicas and proxies need; `ray serve` 
         module=ray.serve.scripts entry=cli
     fi
     exec "$(venv_python)" -P -c "from chatterbox.config import prepare_ray; prepare_ray()
-from $module import $entry; $entry(prog_name='ray')" "$@"
+from $module import $entry; $entry()" "$@"
     ;;
 benchmark)
     shift

@@ -202,7 +202,7 @@ def scale(given: argparse.Namespace) -> None:
     prepare_ray()
     from ray import serve
 
-    from chatterbox.cluster.application import NAME, build
+    from chatterbox.cluster.application import NAME, application
     from chatterbox.cluster.run import connected
     from chatterbox.config import ClusterConfig
     from chatterbox.config import load as settings
@@ -224,7 +224,7 @@ def scale(given: argparse.Namespace) -> None:
                 "max_concurrent_requests": ROWS,
                 "log_level": "warning",
             }
-            serve.run(build(arguments, make_engine), name=NAME)
+            serve.run(application(arguments, make_engine), name=NAME)
             url, callers = f"http://127.0.0.1:{given.port}", ROWS * replicas
             spoken, sound = asyncio.run(load(url, callers, given.seconds))
             one = one or sound / replicas

@@ -23,7 +23,12 @@ STARTS = 3
 """Attempts at a replica before a deployment is given up."""
 
 
-def build(args: dict[str, Any], make_engine: MakeEngine | None = None) -> "serve.Application":
+def build(args: dict[str, Any]) -> "serve.Application":
+    """What a config file of Ray Serve names; see `application`."""
+    return application(args)
+
+
+def application(args: dict[str, Any], make_engine: MakeEngine | None = None) -> "serve.Application":
     """Replicas with the settings in `args`, the environment and `.env`. Raises ConfigError."""
     cluster, server = load(ClusterConfig, args), load(ServerConfig, args)
     tts = load(TTSConfig, args)

@@ -11,7 +11,7 @@ from typing import Any
 import ray
 from ray import serve
 
-from chatterbox.cluster.application import NAME, build
+from chatterbox.cluster.application import NAME, application
 from chatterbox.config import ClusterConfig, ServerConfig, TTSConfig, load
 from chatterbox.errors import ConfigError, ModelError
 from chatterbox.server.run import address_of, bind
@@ -25,7 +25,7 @@ def run(flags: Mapping[str, Any], say: Callable[[str], None]) -> int:
     """Deploy; in a cluster of our own, wait for a signal and stop it. Returns the exit code."""
     given = dict(flags)
     cluster, server = load(ClusterConfig, given), load(ServerConfig, given)
-    application = build(given)
+    deployed = application(given)
     ours = cluster.cluster_address == LOCAL
     port, address = server.port, f"http://{server.host}:{server.port}"
     if ours:
@@ -38,7 +38,7 @@ def run(flags: Mapping[str, Any], say: Callable[[str], None]) -> int:
     with connected(cluster, server.host, port):
         _check_room(cluster)
         say(f"Chatterbox: starting {cluster.replicas} replicas at {address} (Ctrl-C stops)")
-        _deploy(application)
+        _deploy(deployed)
         scrape = ray.nodes()[0]["MetricsExportPort"]
         say(f"Ready: {cluster.replicas} replicas at {address} (Ray's own metrics: port {scrape})")
         if not ours:
@@ -86,10 +86,10 @@ def _check_room(cluster: ClusterConfig) -> None:
             )
 
 
-def _deploy(application: "serve.Application") -> None:
+def _deploy(deployed: "serve.Application") -> None:
     """Blocks until all replicas are ready. Raises ModelError."""
     try:
-        serve.run(application, name=NAME)
+        serve.run(deployed, name=NAME)
     except RuntimeError:
         status = serve.status().applications.get(NAME)
         reason = status.message if status else "they could not be started"

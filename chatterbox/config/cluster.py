@@ -29,6 +29,7 @@ class ClusterConfig(Settings):
 
 
 RAY_ENVIRONMENT = {
+    "RAY_AUTH_MODE": "token",  # else only some of its commands look for the token
     "RAY_USAGE_STATS_ENABLED": "0",  # else it sends its makers what it runs on
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "chatterbox.cluster.proxy:middleware",
 }
