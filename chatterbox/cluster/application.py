@@ -11,6 +11,8 @@ from chatterbox.errors import ConfigError
 from chatterbox.runtime.gpu import default_settings
 
 NAME, DEPLOYMENT = "chatterbox", "tts"
+RAYS_LOG = {"enable_access_log": False, "log_level": "WARNING"}
+"""Replicas write a line for each request themselves."""
 SPARE = 32
 """Requests that take no place: probes, lists of voices, uploads, refusals on their way."""
 RETRY_S = 5.0
@@ -40,6 +42,8 @@ def application(args: dict[str, Any], make_engine: MakeEngine | None = None) -> 
         tts = tts.model_copy(update={"threads": max(1, math.floor(cluster.cpus_per_replica))})
     if tts.voices is None:  # even on one machine several servers share them
         tts = tts.model_copy(update={"voices": str(tts.data_dir)})
+    # until the last answer has come to its end, and an idle socket has been closed
+    longest_s = max(server.request_timeout_s, server.websocket_idle_timeout_s) + MARGIN_S
     places = _places(tts, cluster)
     held = sum(places) + server.max_websockets + SPARE
     deployed: Any = serve.deployment(serve.ingress()(Replica)).options(
@@ -53,18 +57,12 @@ def application(args: dict[str, Any], make_engine: MakeEngine | None = None) -> 
         backpressure_config={"status_code": 429, "retry_after_s": RETRY_S},
         health_check_period_s=LOOK_S,
         health_check_timeout_s=server.stall_timeout_s,
-        graceful_shutdown_timeout_s=longest_answer_s(server),
+        graceful_shutdown_timeout_s=longest_s,
         max_constructor_retry_count=STARTS,
-        logging_config={"enable_access_log": False, "log_level": "WARNING"},
+        logging_config=RAYS_LOG,
         **_size(cluster, places[0]),
     )
     return deployed.bind(tts, server, make_engine)
-
-
-def longest_answer_s(server: ServerConfig) -> float:
-    """How long a replica goes on after it has been told to stop: until the last answer has come to
-    its end, and an idle socket has been closed."""
-    return max(server.request_timeout_s, server.websocket_idle_timeout_s) + MARGIN_S
 
 
 def _places(tts: TTSConfig, cluster: ClusterConfig) -> tuple[int, int]:

@@ -11,13 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from websockets.frames import CloseCode
 
 from chatterbox.dialects.registry import DIALECTS
-from chatterbox.errors import (
-    ChatterboxError,
-    DeadlineExceeded,
-    EngineDead,
-    NotReady,
-    Overloaded,
-)
+from chatterbox.errors import ChatterboxError, DeadlineExceeded, EngineDead, NotReady, Overloaded
 from chatterbox.server.dialect import error_shapes
 from chatterbox.server.errors import error_response
 from chatterbox.server.request_log import GUARDS

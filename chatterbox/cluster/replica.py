@@ -53,11 +53,8 @@ class Replica:
         handler.setFormatter(log_formatter(server.log_format, tty=False))
         logging.basicConfig(level=server.log_level.upper(), handlers=[handler])
         tts.data_dir.mkdir(parents=True, exist_ok=True)  # voices may be kept in it
-        if make_engine is None:
-            models = ModelPool(configs_of(tts, server.models), server)
-        else:
-            models = ModelPool.of(make_engine(tts), server)
-        self._models = models
+        own = make_engine(tts) if make_engine else None
+        models = self._models = ModelPool(configs_of(tts, server.models), server, own)
         self._lifecycle = Lifecycle(models)
         self._app = create_app(models, server, DIALECTS, lifecycle=self._lifecycle)
         self._watchdog = Watchdog(

@@ -4,14 +4,13 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from types import FrameType
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import ray
 from ray import serve
 
-from chatterbox.cluster.application import NAME, application
+from chatterbox.cluster.application import NAME, RAYS_LOG, application
 from chatterbox.config import ClusterConfig, ServerConfig, TTSConfig, load
 from chatterbox.errors import ConfigError, ModelError
 from chatterbox.server.run import address_of, bind
@@ -34,7 +33,6 @@ def run(flags: Mapping[str, Any], say: Callable[[str], None]) -> int:
         sock.close()
     elif load(TTSConfig, given).voices is None:
         raise ConfigError("--voices: name the folder or bucket that all machines keep voices in")
-    stop = _Stop()
     with connected(cluster, server.host, port):
         _check_room(cluster)
         say(f"Chatterbox: starting {cluster.replicas} replicas at {address} (Ctrl-C stops)")
@@ -44,10 +42,12 @@ def run(flags: Mapping[str, Any], say: Callable[[str], None]) -> int:
         if not ours:
             say("It goes on by itself. `serve status` shows it, `serve shutdown` stops it.")
             return 0
-        stop.wait()
+        with suppress(KeyboardInterrupt):
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            threading.Event().wait()
         say("Stopping: running answers go on to their end. Ctrl-C again cuts them off.")
         serve.shutdown()
-    return 128 + stop.number
+    return 128 + signal.SIGINT
 
 
 @contextmanager
@@ -67,7 +67,7 @@ def connected(cluster: ClusterConfig, host: str, port: int) -> Iterator[None]:
         serve.start(
             proxy_location="EveryNode",
             http_options={"host": host, "port": port},
-            logging_config={"enable_access_log": False, "log_level": "WARNING"},
+            logging_config=RAYS_LOG,
         )
         yield
     finally:
@@ -94,20 +94,3 @@ def _deploy(deployed: "serve.Application") -> None:
         status = serve.status().applications.get(NAME)
         reason = status.message if status else "they could not be started"
         raise ModelError(f"The replicas do not start: {reason}") from None
-
-
-class _Stop:
-    """Set by the first SIGINT or SIGTERM; the second one ends the command."""
-
-    def __init__(self) -> None:
-        self.number = signal.SIGINT
-        self._told = threading.Event()
-        self.wait = self._told.wait
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._note)
-
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        if self._told.is_set():
-            raise KeyboardInterrupt
-        self.number = signal.Signals(number)
-        self._told.set()
