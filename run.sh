@@ -173,7 +173,7 @@ run_tests() {
     --cluster)
         shift
         install requirements-cluster.txt
-        exec "$python" -m pytest tests/cluster -m cluster "$@"
+        exec "$python" -m pytest tests/cluster -m "cluster and not slow" "$@"
         ;;
     esac
     "$python" -m ruff format --check .

@@ -229,7 +229,7 @@ def test_ray_is_installed_for_a_cluster_alone(machine):
     ray = "-m pip install -r /requirements-cluster.txt"
     assert machine.calls() == [ray, "-P -m chatterbox cluster --replicas 2"]
     machine.run("test", "--cluster", "-x")
-    assert machine.calls()[-1] == "-m pytest tests/cluster -m cluster -x"
+    assert machine.calls()[-1] == "-m pytest tests/cluster -m cluster and not slow -x"
 
 
 @pytest.mark.parametrize(

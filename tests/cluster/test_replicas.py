@@ -12,6 +12,8 @@ from cluster.load import ask, client_of, load
 
 pytestmark = pytest.mark.cluster
 
+LONG = (pytest.mark.slow, pytest.mark.timeout(3600))
+
 CALLERS = 4
 SOCKET = "/v1/audio/speech/stream"
 
@@ -29,7 +31,7 @@ def golden(cluster) -> bytes:
     return asyncio.run(said())
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [1, pytest.param(50, marks=LONG)])
 async def test_a_killed_replica_costs_its_own_requests_alone(whole, golden, kills):
     async with load(whole.http, CALLERS) as answers:
         for _ in range(kills):

@@ -12,6 +12,8 @@ from cluster.load import Answer, ask, client_of
 
 pytestmark = pytest.mark.cluster
 
+LONG = (pytest.mark.slow, pytest.mark.timeout(3600))
+
 TOGETHER, ROUNDS = 8, 5
 """Requests at once, and how often, so that all replicas have some."""
 
@@ -60,7 +62,7 @@ async def test_a_voice_registered_once_speaks_in_all_replicas_and_is_deleted_in_
         assert {answer.status for answer in await spoken(whole, voice)} == {404}
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(50, marks=LONG)])
 async def test_what_was_acknowledged_is_kept_though_replicas_are_killed(whole, kills):
     kept: dict[str, str] = {}
     over = False
