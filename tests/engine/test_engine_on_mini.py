@@ -47,8 +47,8 @@ async def hear(engine: TTSEngine, asked: SpeechRequest):
     return np.concatenate(pieces), stream.report
 
 
-async def test_nine_at_once_in_three_voices_have_the_codes_of_their_solo_runs(engine):
-    asked = [request(engine, TEXTS[i % len(TEXTS)], VOICES[i // 3], seed=i % 4) for i in range(9)]
+async def test_six_at_once_in_three_voices_have_the_codes_of_their_solo_runs(engine):
+    asked = [request(engine, TEXTS[i % len(TEXTS)], VOICES[i // 2], seed=i % 4) for i in range(6)]
     together = await asyncio.gather(*(hear(engine, one) for one in asked))
     for one, (_, report) in zip(asked, together, strict=True):
         _, solo = await hear(engine, one)
