@@ -164,8 +164,9 @@ def test_the_ray_service_deploys_what_the_serve_config_does():
     assert cluster["rayVersion"] == version
     (workers,) = cluster["workerGroupSpecs"]
     assert workers["maxReplicas"] == application["args"]["max_replicas"]
+    assert cluster["authOptions"]["mode"] == RAY_ENVIRONMENT["RAY_AUTH_MODE"]
     for group in (cluster["headGroupSpec"], workers):
-        variables = told(group["template"]["spec"])
+        variables = told(group["template"]["spec"]) | {"RAY_AUTH_MODE": "token"}
         assert RAY_ENVIRONMENT.items() <= variables.items()
 
 
