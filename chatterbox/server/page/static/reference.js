@@ -32,7 +32,7 @@ function answersOf({ responses = {} }) {
     status, description, Object.keys(content).join(", "),
   ]);
   const fields = resolved(responses[200]?.content?.["application/json"]?.schema);
-  return el("div", {}, table(["Answer", "", "Content"], rows), fieldsTable(fields, "Answer's field"));
+  return el("div", {}, table(["Answer", "What", "Content"], rows), fieldsTable(fields, "Answer's field"));
 }
 
 /** A program to copy; with a key in use, the variable that would hold it. */

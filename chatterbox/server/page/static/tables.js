@@ -31,8 +31,8 @@ function typeOf(schema) {
 }
 
 function defaultOf(name, schema) {
-  if ((schema.default ?? null) !== null) return `default ${schema.default === "" ? "empty" : schema.default}`;
-  return name in defaults ? `default ${defaults[name]} (this model)` : "";
+  if ((schema.default ?? null) !== null) return schema.default === "" ? "empty" : String(schema.default);
+  return name in defaults ? `${defaults[name]} (this model)` : "";
 }
 
 function boundsOf(schema) {
@@ -66,5 +66,5 @@ export function fieldsTable(schema, head = "Field") {
   ]);
   const used = rows[0].map((_, at) => rows.some((row) => row[at]));
   const shown = (cells) => cells.filter((_, at) => used[at]);
-  return table(shown([head, "Type or values", "", "Bounds", "What"]), rows.map(shown));
+  return table(shown([head, "Type or values", "Default", "Bounds", "What"]), rows.map(shown));
 }
