@@ -29,8 +29,14 @@ usage() {
 ./run.sh test --cluster [ARGS] the tests of several replicas (installs Ray)
 ./run.sh setup                 only set up the server
 
-`serve --help`, `say --help` and so on list the flags, `--help-all` all of them. Settings are also read from CHATTERBOX_*
-and from a file .env. PYTHON=/path/to/python chooses the interpreter for .venv.
+Examples:
+  ./run.sh                                        then open http://127.0.0.1:8000 in a browser
+  ./run.sh --port 9000 --model mini               elsewhere, with the demo model
+  ./run.sh say "Hello there." --voice me.wav --out hello.wav
+
+`serve --help`, `say --help` and so on list the flags, `--help-all` all of them. Flags go anywhere.
+Settings are also read from CHATTERBOX_* and from a file .env. PYTHON=/path/to/python chooses the
+interpreter for .venv.
 TEXT
 }
 

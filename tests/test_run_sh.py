@@ -248,7 +248,10 @@ def test_what_a_bucket_needs_is_installed_where_voices_are_in_one(machine, words
 
 
 def test_help_and_a_wrong_word_set_nothing_up(machine):
-    assert "./run.sh say TEXT" in machine.run("--help").stdout
+    said = machine.run("--help").stdout
+    assert "./run.sh say TEXT" in said
+    assert "open http://127.0.0.1:8000" in said
+    assert len(said.splitlines()) <= 30
     done = machine.run("sereve")
     assert (done.returncode, machine.calls()) == (2, [])
     assert "there is no command 'sereve'" in done.stderr
