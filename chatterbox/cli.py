@@ -259,8 +259,9 @@ def _compile(flags: argparse.Namespace) -> int:
     from chatterbox.families.load import compile_model
 
     started = time.monotonic()
-    for line in compile_model(config, logging.warning):
-        print(line)
+    for each in configs_of(config, load(ServerConfig, vars(flags)).models).values():
+        for line in compile_model(each, logging.warning):
+            print(line)
     print(f"Compiled in {time.monotonic() - started:.1f} s; kept in {config.data_dir / 'compiled'}")
     return 0
 

@@ -74,6 +74,7 @@ class AccessRecord:
     status: int | None = None  # None: no header was sent
     outcome: str = OK  # or an error's code
     speech: bool = False  # whether this call asked for speech
+    model: str | None = None  # that spoke, where there are several
     report: SpeechReport | None = None  # what came of it
     # When, as `time.monotonic` has it; None: not yet, or never.
     started: float = field(default_factory=time.monotonic)
@@ -108,6 +109,8 @@ class AccessRecord:
                 "first_ms": f"{first * 1000:.0f}" if first is not None else "-",
                 "rtf": f"{report.rtf:.3f}",
             }
+        if self.model is not None:
+            fields["model"] = self.model
         fields["id"] = self.id
         quiet = self.route in _QUIET and self.outcome != InternalError.code
         log.log(

@@ -117,6 +117,7 @@ class SpeechService:
         first_s = min(self._config.first_audio_timeout_s, total_s)
         record.queued, now = time.monotonic(), asyncio.get_running_loop().time
         began_at = now()
+        record.model = request.model if len(self.models.models) > 1 else None
         async with (
             self.admission.quotas.reserve(requests=1, characters=len(request.text)),
             self.models.lease(first_s, request.model) as engine,

@@ -41,13 +41,15 @@ async def test_with_one_model_any_name_is_taken_as_before():
         assert "models" not in (await client.get("/health")).json()
 
 
-async def test_a_choice_ends_with_its_request():
+async def test_a_choice_ends_with_its_request(caplog):
+    caplog.set_level("INFO", "chatterbox.requests")
     async with serving_models() as client:
         await say(client, "b")
         await client.get("/v1/audio/voices?model=c")
         await say(client)
         await client.post("/tts?model=c", json=SPEECH)
         assert spoken_by(client.pool) == ["a", "b", "c"]
+        assert re.findall(r" model=(\w)", caplog.text) == ["b", "a", "c"]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from chatterbox.server.model_pool import ModelPool
 from tools.model_builder.orpheus import OrpheusSize, write_orpheus
 
 TEXTS = ("Hello there.", "A second one.", "And the third of them.")
-TOGETHER = 4
+TOGETHER = 16
 ALLOWED = 1.05
 """Of the memory taken before, once all models are unloaded."""
 
