@@ -3,8 +3,6 @@
 import argparse
 import asyncio
 import json
-import os
-import platform
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,6 +18,8 @@ from chatterbox.bench.record import Measured, record
 SEARCH_ROUNDS = 3
 """Requests of a probe for each of its clients, so that most of it runs at full load."""
 EXIT_INTERRUPTED = 130
+SERVED = ("model", "precision", "device")
+"""What /health says of what is measured."""
 
 
 def say(line: str) -> None:
@@ -28,27 +28,16 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def under_test(health: Mapping[str, Any]) -> str:
+def _said(health: Mapping[str, Any], *facts: str) -> str:
     """`mini, q4, cpu` from what /health says."""
-    parts = []
-    for key in ("model", "precision", "device"):
-        value = health.get(key, "?")
-        choices = value.values() if isinstance(value, dict) else [value]
-        parts.append("/".join(dict.fromkeys(map(str, choices))))
-    return ", ".join(parts)
-
-
-def machine(health: Mapping[str, Any]) -> str:
-    """The server's where it says so, else the client's."""
-    own = f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} (the client's)"
-    return str(health.get("machine") or own)
+    return ", ".join(str(health.get(fact) or "?") for fact in facts)
 
 
 def _title(flags: argparse.Namespace, measured: Measured) -> str:
     counts = sorted({level.requests for level in measured.levels})
     facts = (
-        under_test(measured.health),
-        machine(measured.health),
+        _said(measured.health, *SERVED),
+        _said(measured.health, "machine"),
         "streamed" if flags.stream else "whole files",
         "n = " + "–".join(str(n) for n in dict.fromkeys((counts[0], counts[-1]))) + " a level",
         f"{measured.started:%Y-%m-%d}",
@@ -64,8 +53,8 @@ def _introduce(flags: argparse.Namespace, measured: Measured) -> None:
     source = f" ({flags.register_voice})" if flags.register_voice else ""
     replies = "streamed" if flags.stream else "whole"
     for line in (
-        f"Server  {flags.url.rstrip('/')}: {under_test(measured.health)}",
-        f"Machine {machine(measured.health)}, {measured.started:%Y-%m-%d}",
+        f"Server  {flags.url.rstrip('/')}: {_said(measured.health, *SERVED)}",
+        f"Machine {_said(measured.health, 'machine')}, {measured.started:%Y-%m-%d}",
         f"Voice   {workload.voice_id or 'the default of the server'}{source}",
         f"Texts   {len(lengths)} of {min(lengths)} to {max(lengths)} characters, seed {flags.seed}",
         f"Load    {replies} replies; a level is {' or '.join(until)}, after {flags.warmup} of"
