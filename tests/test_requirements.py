@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -21,6 +22,10 @@ BEHIND = {
 """Imported here, and pinned by what needs them."""
 OPTIONAL = {"perth", "ray", "obstore", "fsspec"}
 PIN = re.compile(r"^([\w-]+)==([\w.]+)", re.MULTILINE)
+
+
+distributions = cache(packages_distributions)
+"""Looking through thousands of files takes a second."""
 
 
 def pins(name: str) -> set[tuple[str, str]]:
@@ -42,7 +47,7 @@ def imported(directory: Path) -> set[str]:
             elif isinstance(node, ast.ImportFrom) and node.module:
                 modules.add(node.module.split(".")[0])
     foreign = modules - set(sys.stdlib_module_names) - {"chatterbox"} - OPTIONAL
-    known = packages_distributions()
+    known = distributions()
     found = {BEHIND.get(module) or known[module][0] for module in foreign}
     return {package.lower().replace("_", "-") for package in found}
 
