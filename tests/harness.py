@@ -207,6 +207,9 @@ class FakeEngine:
             raise self.load_fault
         self.state = "ready"
 
+    def unload(self) -> None:
+        self.state = "unloaded"
+
     def rehearse(self) -> None:
         self.rehearse_gate.wait()
 
