@@ -103,8 +103,9 @@ class SlottedLanguageModel:
     def decode(self, slots: Sequence[int], tokens: I64) -> F32:
         """One token for each of `slots`; see `LanguageModel.decode`."""
         active = np.asarray(slots, np.int64)
-        assert (self._lengths[active] > 0).all(), "only rows that have begun can step"
-        assert (self._lengths[active] < self._capacity).all(), "the row's slot is full"
+        held = self._lengths[active]
+        assert held.min() > 0, "only rows that have begun can step"
+        assert held.max() < self._capacity, "the row's slot is full"
         step = self._step_captured if self._buckets else self._step_smallest
         logits = step(active, self._embed.codes(tokens))
         self._lengths[active] += 1

@@ -70,18 +70,23 @@ class _Place(NamedTuple):
         return self.origin * SNAC.samples_per_frame
 
 
+INDEPENDENT = SNAC.left_context_frames * SNAC.samples_per_frame - SNAC.delay_samples
+"""From this sample on, where a stream begins is beyond the reach of all."""
+
+
 def _place(job: DecodeJob, sizes: Sequence[int]) -> _Place:
     """With `sizes`, of windows: in one of few shapes. What is beyond the reach of the samples that
-    are wanted may be anything: frames in front of a window that begins later than its stream, and
-    behind one that does not end it."""
+    are wanted may be anything: frames in front of those that do not begin the stream, and behind a
+    window that does not end it."""
     window, context, ahead = job.window, SNAC.left_context_frames, SNAC.look_ahead_frames
     a_frame, fed = SNAC.samples_per_frame, window.fed_frames
-    usually = [size + ahead + (context if window.begin else 0) for size in sizes]
+    later = job.next_sample >= INDEPENDENT
+    usually = [size + ahead + context * later for size in sizes]
     usually += [size + ahead + context for size in sizes[-1:]]
     frames = next((usual for usual in usually if usual >= fed), fed)
-    if window.begin:
+    if later:
         origin = window.begin - (frames - fed)
-        usual = _Shape(frames, context * a_frame - SNAC.delay_samples, frames * a_frame)
+        usual = _Shape(frames, INDEPENDENT, frames * a_frame)
     else:
         origin = 0
         usual = _Shape(frames, 0, (frames - ahead) * a_frame - SNAC.delay_samples)
@@ -90,6 +95,24 @@ def _place(job: DecodeJob, sizes: Sequence[int]) -> _Place:
         return _Place(usual, origin)
     at = window.begin * a_frame
     return _Place(_Shape(fed, job.next_sample - at, window.end_sample - at), window.begin)
+
+
+def _two_parts(job: DecodeJob, sizes: Sequence[int]) -> list[DecodeJob]:
+    """A stream that fits into one window, as two windows that come in few shapes; as it is where it
+    is too short."""
+    window, context, ahead = job.window, SNAC.left_context_frames, SNAC.look_ahead_frames
+    fitting = [size for size in sizes if context <= size <= window.stop - ahead]
+    if not fitting or not window.last or job.next_sample >= INDEPENDENT:
+        return [job]
+    size, begin = fitting[-1], fitting[-1] - context
+    first = Window(0, 0, size, size + ahead, last=False, codec=window.codec)
+    second = replace(window, begin=begin, fresh=size)
+    return [
+        replace(job, window=first, tokens=job.tokens[: first.stop * PLACES]),
+        replace(
+            job, window=second, tokens=job.tokens[begin * PLACES :], next_sample=first.end_sample
+        ),
+    ]
 
 
 class SnacDecoder:
@@ -151,6 +174,13 @@ class SnacDecoder:
         """Decode jobs of one bucket together; in order."""
         if self._carrying is not None and all(self._carrying.goes_on(job) for job in jobs):
             return self._carrying.run(jobs)
+        parts = [_two_parts(job, self._sizes if self._compiled else ()) for job in jobs]
+        if len(parts[0]) > 1:
+            both_parts = [self.run(list(some)) for some in zip(*parts, strict=True)]
+            return [
+                Rendered(np.concatenate([a.samples, b.samples]), a.at)
+                for a, b in zip(*both_parts, strict=True)
+            ]
         places = [self._place(job) for job in jobs]
         shape = places[0].shape
         if shape.end <= shape.first:
@@ -176,7 +206,7 @@ class SnacDecoder:
     def rehearse(self, voice: Voice) -> None:
         """Every shape that windows come in, in every number of rows; for a session that records."""
         context, ahead = SNAC.left_context_frames, SNAC.look_ahead_frames
-        begun = [*product(self._sizes, (0, context + 1)), (self._sizes[-1], context)]
+        begun = [*product(self._sizes, (0, context)), (self._sizes[-1], context - 1)]
         for rows, (size, fresh) in product(self._row_counts, begun):
             end, begin = fresh + size, max(0, fresh - context)
             window = Window(begin, fresh, end, end + ahead, last=False, codec=SNAC)

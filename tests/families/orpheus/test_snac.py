@@ -185,6 +185,7 @@ def test_first_middle_and_last_windows_do_not_meet(decoder: SnacDecoder):
 
 
 SIZES = (1, 2, 5)
+LEAST_IN_TWO = 7  # frames: the first size as long as the context, and what is looked ahead
 
 
 @pytest.fixture(scope="module")
@@ -222,8 +223,16 @@ def test_few_shapes_give_the_same_sound(decoder, replayed, hops: list[int], last
     others.clear()
     found = spoken(few, tokens, iter([*hops, *repeat(1, 9)]), seed)
     np.testing.assert_allclose(found, whole, atol=1e-5)
-    *_, final = stream_jobs(few, tokens, iter([*hops, *repeat(1, 9)]))
-    assert len(others) <= (final.window.begin == 0)  # a word that fits into one window
+    assert len(others) <= (len(tokens) < 7 * LEAST_IN_TWO)
+
+
+@pytest.mark.parametrize("frames", [1, 6, 7, 8, 9, 12])
+def test_a_word_in_one_window_is_replayed_too_unless_it_is_very_short(decoder, replayed, frames):
+    tokens, (few, others) = some_tokens(frames), replayed
+    others.clear()
+    whole = spoken(decoder, tokens, repeat(frames), 3)
+    np.testing.assert_allclose(spoken(few, tokens, repeat(frames), 3), whole, atol=1e-5)
+    assert len(others) == (frames < LEAST_IN_TWO)
 
 
 def test_rows_of_one_shape_share_a_replay(replayed, decoder):
