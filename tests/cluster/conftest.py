@@ -106,7 +106,12 @@ class Cluster:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     home = Path(tempfile.mkdtemp(prefix="cb", dir="/tmp"))  # Ray's sockets need a short path
-    cluster = Cluster(home)
+    try:
+        cluster = Cluster(home)
+    except AssertionError as fault:
+        if "timed out during startup" not in str(fault):
+            raise
+        cluster = Cluster(home)  # Ray gives itself 30 s, which a busy machine may not have
     try:
         yield cluster
     finally:
