@@ -6,6 +6,7 @@ deletes some. Loads everything once and forks, so that each life costs milliseco
 
 import os
 import random
+import select
 import signal
 import sys
 import time
@@ -17,10 +18,14 @@ from voices.clips import babble, encoded, open_library
 
 CLIP = encoded(babble(1.2, rate_hz=8000), rate_hz=8000)
 NAMES = ["Anna", "Bert", "Cleo", "Dora"]
+CREATED = os.pipe()
+LONGEST_S = 30
 
 
 def say(word: str, voice_id: str) -> None:
     os.write(1, f"{word} {voice_id}\n".encode())
+    if word == "created":
+        os.write(CREATED[1], b"+")
 
 
 def live(place: str, data_dir: Path, seed: int) -> None:
@@ -45,7 +50,8 @@ def live(place: str, data_dir: Path, seed: int) -> None:
 
 
 def main() -> None:
-    """`lives` children, each killed after another while."""
+    """`lives` children, each killed after another while; most have stored a voice by then, on a
+    machine however slow."""
     place, data_dir, number, lives = sys.argv[1], Path(sys.argv[2]), *map(int, sys.argv[3:])
     open_library(data_dir / "rehearsal").register(CLIP)  # imports what that needs
     draw = random.Random(number)
@@ -53,9 +59,13 @@ def main() -> None:
         child = os.fork()
         if child == 0:
             live(place, data_dir, 1000 * number + life)
-        time.sleep(0.25 + draw.random() / 2)
+        if life % 4:
+            select.select([CREATED[0]], [], [], LONGEST_S)
+        time.sleep(draw.random() / 3)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+        while select.select([CREATED[0]], [], [], 0)[0]:
+            os.read(CREATED[0], 4096)
 
 
 if __name__ == "__main__":
