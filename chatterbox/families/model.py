@@ -4,8 +4,9 @@ A family has a `load(request: LoadRequest) -> LoadedModel` and a
 `compile_model(request: LoadRequest) -> list[str]`, named in `families/registry.py`.
 """
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
@@ -16,6 +17,7 @@ from chatterbox.families.base import Family, LanguageModel, Prompts, StreamingDe
 from chatterbox.families.voices import ClonedVoices, FixedVoices
 from chatterbox.hub.files import ModelFiles
 from chatterbox.loading import begin
+from chatterbox.runtime.compiled_cache import DIRECTORY
 from chatterbox.runtime.sessions import SessionSettings
 
 T = TypeVar("T")
@@ -78,10 +80,18 @@ class LoadRequest:
     with_model: Doing = here  # the thread that will step the language model
     with_decoder: Doing = here  # the thread that will call the decoder
 
-    def aside(self, work: Callable[[], T]) -> Callable[[], T]:
-        """On a CPU `work` begins now, beside what follows; on a GPU, whose memory it shares with
-        that, when it is asked for. Returned is what waits for what comes of it."""
-        return begin(work).result if self.settings.device == "cpu" else work
+    @contextmanager
+    def beside(self, work: Callable[[], T]) -> Iterator[Callable[[], T]]:
+        """Have `work` done beside what is done within, or when it is asked for: on a GPU, whose
+        memory both share, and at a first start, which compiles. Given is what asks for it."""
+        if self.settings.device == "cuda" or not (self.config.data_dir / DIRECTORY).is_dir():
+            yield work
+            return
+        begun = begin(work)
+        try:
+            yield begun.result
+        finally:
+            wait([begun])
 
     def info(self, *notes: str) -> ModelInfo:
         """What is loaded. `notes`: of the family, for the operator."""

@@ -1,5 +1,7 @@
 """Open Chatterbox Turbo: which wrapper belongs to which graph, compiled where it is proven."""
 
+from functools import partial
+
 from chatterbox.families.compiled import proof
 from chatterbox.families.model import LoadedModel, LoadRequest
 from chatterbox.families.s3gen import decoder_graphs, open_decoder, stream_settings
@@ -16,17 +18,16 @@ from chatterbox.runtime.sessions import open_session
 
 
 def load(request: LoadRequest) -> LoadedModel:
-    """Open all four graphs; on a CPU at the same time, as it takes one core to open one."""
+    """Open all four graphs, the decoder beside the others where it can be."""
     config, settings, files = request.config, request.settings, request.files
     tokenizer = Tokenizer.from_file(files.tokenizer)
     parts = _parts(request, tokenizer)
     decoding, path = settings.on_gpu(config.decoder_device_id), files.graph("conditional_decoder")
-    decoder = request.aside(
-        lambda: request.with_decoder(lambda: open_decoder(config, path, decoding))
-    )
-    language_model, note = request.with_model(lambda: open_language_model(parts))
-    encoder = EncoderGraph(open_session(files.graph("speech_encoder"), settings))
-    opened = decoder()
+    decoder = partial(request.with_decoder, lambda: open_decoder(config, path, decoding))
+    with request.beside(decoder) as opened_decoder:
+        language_model, note = request.with_model(lambda: open_language_model(parts))
+        encoder = EncoderGraph(open_session(files.graph("speech_encoder"), settings))
+        opened = opened_decoder()
     return LoadedModel(
         info=request.info(f"language model: {note}", f"decoder: {opened.kind}, {opened.note}"),
         family=TURBO,
