@@ -193,12 +193,13 @@ export function showWhere(position, track, { marks = [], text = "" }) {
   if ($("where").textContent !== line) $("where").textContent = line;
 }
 
-/** Of what is not made yet, by the pace of what is. */
+/** Until the end of what is not made yet, by the pace of the parts that are complete. */
 function leftS(position, track, marks, whole) {
   if (track.complete) return track.seconds - position;
-  const chars = marks.reduce((sum, { text }) => sum + text.length, 0);
-  const pace = chars ? Math.max(track.seconds / chars, 0.04) : 1 / CHARS_PER_S;
-  return Math.max(0, track.seconds - position + Math.max(0, whole.length - chars) * pace);
+  const { start } = marks.at(-1);
+  const chars = marks.slice(0, -1).reduce((sum, { text }) => sum + text.length, 0);
+  const pace = chars ? start / chars : 1 / CHARS_PER_S;
+  return Math.max(track.seconds, start + (whole.length - chars) * pace) - position;
 }
 
 export function stopAll() {
