@@ -10,13 +10,16 @@ from tools.model_builder.orpheus import OrpheusSize, write_orpheus
 
 pytestmark = pytest.mark.slow
 
+SHORT = {"MAX_NEW_TOKENS": "120"}
+"""Random weights find no end by themselves."""
+
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     """The address of a server with the embedded model and one of the Orpheus family."""
     directory = tmp_path_factory.mktemp("models")
     write_orpheus(directory / "ft", OrpheusSize(), ["fp32"])
-    with served(directory / "data", MODELS=str(directory / "ft")) as address:
+    with served(directory / "data", MODELS=str(directory / "ft"), **SHORT) as address:
         yield address
 
 
@@ -24,7 +27,7 @@ def test_a_model_that_is_not_loaded_yet(browser, tmp_path):
     write_orpheus(tmp_path / "ft", OrpheusSize(), ["fp32"])
     lazy = {"LOAD_MODELS": "first_use", "MAX_LOADED_MODELS": "1"}
     with (
-        served(tmp_path / "data", MODELS=str(tmp_path / "ft"), **lazy) as address,
+        served(tmp_path / "data", MODELS=str(tmp_path / "ft"), **lazy, **SHORT) as address,
         Visit(browser, address).ready() as visit,
     ):
         visit.page.select_option("#model", "ft")
