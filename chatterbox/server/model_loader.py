@@ -35,16 +35,14 @@ class ModelLoader:
     """One for each server."""
 
     def __init__(
-        self,
-        configs: Mapping[str, TTSConfig],
-        limits: ServerConfig,
-        own: TTSEngine | None = None,
+        self, configs: Mapping[str, TTSConfig], limits: ServerConfig, own: TTSEngine | None = None
     ) -> None:
-        """The first one is the default. `own`: its engine, where it is there already. Raises
-        what TTSEngine does."""
+        """The first one is the default. `own`: its engine, where it is there. Raises what TTSEngine
+        does."""
         self._limits = limits
         self._died: Callable[[], None] | None = None
         self._changing = asyncio.Lock()
+        self._waiting = 0  # requests, for models that are not loaded
         self.models = [Model(name, config) for name, config in configs.items()]
         self.default = self.models[0]
         self.default.engine = own or self._made(self.default)

@@ -5,11 +5,11 @@ Whoever speaks holds a lease, and a model that is leased is not unloaded.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 
-from chatterbox.config import ServerConfig, TTSConfig
+from chatterbox.config import ServerConfig
 from chatterbox.engine.engine import State, TTSEngine
 from chatterbox.engine.stats import EngineStats, total
 from chatterbox.engine.threads import Heartbeat
@@ -32,13 +32,6 @@ _held: ContextVar[Model | None] = ContextVar("held", default=None)
 
 class ModelPool(ModelLoader):
     """One for each server. What the server asks of an engine without speaking, it asks here."""
-
-    def __init__(
-        self, configs: Mapping[str, TTSConfig], limits: ServerConfig, own: TTSEngine | None = None
-    ) -> None:
-        """As ModelLoader."""
-        super().__init__(configs, limits, own)
-        self._waiting = 0  # requests, for models that are not loaded
 
     @classmethod
     def of(cls, served: "TTSEngine | ModelPool", limits: ServerConfig) -> "ModelPool":
@@ -191,7 +184,7 @@ class ModelPool(ModelLoader):
     @property
     def heartbeats(self) -> list[Heartbeat]:
         """Of all threads that must get on."""
-        return [beat for model in self.models if model.engine for beat in model.engine.heartbeats]
+        return [beat for engine in self.loaded() for beat in engine.heartbeats]
 
     def loaded(self) -> list[TTSEngine]:
         """The engines of those in memory, the default model's first."""
