@@ -5,20 +5,20 @@ import re
 from chatterbox.text.neighbours import left_of
 from chatterbox.text.numbers import cardinal, digits
 
-_ALONE = r"(?<![\w./:-])(?<!\d,)"
+ALONE = r"(?<![\w./:-])(?<!\d,)"
 _HALF = r"(?P<half>[AaPp])[Mm]\b"
 _CLOCK = re.compile(
-    rf"{_ALONE}(?P<h>\d{{1,2}})[:.](?P<m>[0-5]\d)(?::(?P<s>[0-5]\d))? ?{_HALF}"
-    rf"|{_ALONE}(?P<h2>[01]?\d|2[0-4]):(?P<m2>[0-5]\d)(?::(?P<s2>[0-5]\d))?(?![\w:]|[.,]\d)"
+    rf"{ALONE}(?P<h>\d{{1,2}})[:.](?P<m>[0-5]\d)(?::(?P<s>[0-5]\d))? ?{_HALF}"
+    rf"|{ALONE}(?P<h2>[01]?\d|2[0-4]):(?P<m2>[0-5]\d)(?::(?P<s2>[0-5]\d))?(?![\w:]|[.,]\d)"
 )
-_LENGTH = re.compile(rf"{_ALONE}(?P<min>2[5-9]|[3-9]\d):(?P<sec>[0-5]\d)(?![\w:]|[.,]\d)")
-_LAP = re.compile(rf"{_ALONE}(\d{{1,2}}):([0-5]\d)\.(\d{{1,3}})(?![\w:]|[.,]\d| ?[AaPp][Mm]\b)")
+_LENGTH = re.compile(rf"{ALONE}(?P<min>2[5-9]|[3-9]\d):(?P<sec>[0-5]\d)(?![\w:]|[.,]\d)")
+_LAP = re.compile(rf"{ALONE}(\d{{1,2}}):([0-5]\d)\.(\d{{1,3}})(?![\w:]|[.,]\d| ?[AaPp][Mm]\b)")
 _FROM_TO = re.compile(
-    rf"{_ALONE}(\d{{1,2}}(?::[0-5]\d)?(?: ?[AaPp][Mm])?) ?[-–—] ?"
+    rf"{ALONE}(\d{{1,2}}(?::[0-5]\d)?(?: ?[AaPp][Mm])?) ?[-–—] ?"
     r"(?=\d{1,2}(?:[:.][0-5]\d(?: ?[AaPp][Mm])?| ?[AaPp][Mm])\b)"
 )
 _HOUR = re.compile(rf"(?<![\w.:])(?P<h>1[0-2]|0?[1-9]) ?{_HALF}")
-_OPENING = re.compile(rf"{_ALONE}(\d{{1,2}}) ?[-–—] ?(\d{{1,2}})(?![\w%-]|[.,:]\d)")
+_OPENING = re.compile(rf"{ALONE}(\d{{1,2}}) ?[-–—] ?(\d{{1,2}})(?![\w%-]|[.,:]\d)")
 _JOINED = re.compile("[0-9](?:[:.h][0-5]| ?(?:[-–—] ?[0-9]|[AaPp][Mm]))")
 _WITH_H = re.compile(
     r"(?i:(\b(?:at|by|from|until|before|after|to|since) ))?"

@@ -7,7 +7,7 @@ that `spell_out` knows. A bare year is the question of `years`, a time of day th
 
 import re
 
-from chatterbox.text.clock import time_of_day
+from chatterbox.text.clock import ALONE, time_of_day
 from chatterbox.text.neighbours import left_of, right_of
 from chatterbox.text.numbers import cardinal, ordinal, year
 
@@ -141,19 +141,18 @@ def _say_after_figure(match: re.Match[str]) -> str:
 # --- dates ---------------------------------------------------------------------------------------
 _NAME = "(?:" + "|".join(MONTHS) + r")\b"
 _NAMED = re.compile(_NAME)
-_ALONE = r"(?<![\w./:-])(?<!\d,)"
 _END = r"(?![\w/%°]|[.,:-]\d)"
 _YEAR = r"(?:(?P<comma>,?) (?P<year>\d{4}|'\d\d))"
 
 _JOINED = re.compile("[0-9][-/.][0-9]")
 _SLASH = re.compile("[0-9]/[0-9]")
 _ISO = re.compile(
-    _ALONE + r"(\d{4})([-/.])(\d{1,2})\2(\d{1,2})(?:(?:T| )(\d{2}):(\d{2})(?::\d{2}(?:\.\d{1,9})?)?"
+    ALONE + r"(\d{4})([-/.])(\d{1,2})\2(\d{1,2})(?:(?:T| )(\d{2}):(\d{2})(?::\d{2}(?:\.\d{1,9})?)?"
     r"(Z|[+-]\d{2}:?\d{2})?+)?+(?![\w/-]|\.\d)"
 )
-_YEAR_MONTH = re.compile(_ALONE + r"((?:19|20)\d\d)([-/])(0[1-9]|1[0-2])(?![\w/-]|[.,:]\d)")
-_MONTH_OF_YEAR = re.compile(_ALONE + r"(0?[1-9]|1[0-2])/((?:19|20)\d\d)(?![\w/-]|[.,:]\d)")
-_SLASHED = re.compile(_ALONE + r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4}|\d{2})" + _END)
+_YEAR_MONTH = re.compile(ALONE + r"((?:19|20)\d\d)([-/])(0[1-9]|1[0-2])(?![\w/-]|[.,:]\d)")
+_MONTH_OF_YEAR = re.compile(ALONE + r"(0?[1-9]|1[0-2])/((?:19|20)\d\d)(?![\w/-]|[.,:]\d)")
+_SLASHED = re.compile(ALONE + r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4}|\d{2})" + _END)
 _NO_YEAR = re.compile(
     r"(?i)\b((?:mon|tues|wednes|thurs|fri|satur|sun)day,?|on|due|by|until|before|after|since|dated?|starting|ending|starts|ends|deadline"
     r"|effective|as of|week of|for|born|through)(:? )(\d{1,2})/(\d{1,2})(?![\w/%]|[.,:]\d| of\b)"
@@ -168,7 +167,7 @@ _MONTH_DAY = re.compile(
     r"(?! (?:people|men|women|children|more|other|days|weeks|months|years|hours|minutes|miles)\b)"
 )
 _DAY_MONTH = re.compile(
-    rf"{_ALONE}(?P<the>[Tt]he )?+{_DAYS}(?:{_TO})?(?: of)? (?P<month>{_NAME})"
+    rf"{ALONE}(?P<the>[Tt]he )?+{_DAYS}(?:{_TO})?(?: of)? (?P<month>{_NAME})"
     rf"(?:,? (?P<year>\d{{4}}|'\d\d|\d\d(?=[.,;:)]|$)){_END})?+"
 )
 _BETWEEN_DATES = re.compile(rf"(?<=\d|[a-z]) ?[-–—] ?(?={_NAME} \d|\d{{1,2}} {_NAME})")

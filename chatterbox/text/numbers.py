@@ -96,17 +96,17 @@ def fraction(top: int, bottom: int) -> str:
 
 
 # --- what is left of figures in a text -----------------------------------------------------------
-_ALONE = r"(?<![\w.])(?<!\d,)"
+ALONE = r"(?<![\w.])(?<!\d,)"
 
 # --- powers and products -------------------------------------------------------------------------
-_SCIENCE = re.compile(rf"{_ALONE}(\d{{1,9}}(?:\.\d{{1,18}})?)[eE]([+-]?)(\d{{1,3}})\b")
+_SCIENCE = re.compile(rf"{ALONE}(\d{{1,9}}(?:\.\d{{1,18}})?)[eE]([+-]?)(\d{{1,3}})\b")
 _EXPONENT = re.compile("[0-9][eE]")
 _POWER = re.compile(r"(?<=[\w)])\^(-?)(\d{1,9})(?!\d)")
 _TIMES = re.compile(r"(?<=\d) × (?=\d)|(?<=\d) ?[x×] ?(?=10\^)")
 _BY = re.compile(r"(?<=\d)(?<!\b0) ?[x×] ?(?=\d)(?!10\^)")
 
 # --- small forms ---------------------------------------------------------------------------------
-_ORDINAL = re.compile(rf"{_ALONE}(\d{{1,3}}(?:,\d{{3}})+|\d{{1,15}})(?:st|nd|rd|th|ST|ND|RD|TH)\b")
+_ORDINAL = re.compile(rf"{ALONE}(\d{{1,3}}(?:,\d{{3}})+|\d{{1,15}})(?:st|nd|rd|th|ST|ND|RD|TH)\b")
 _IS_ORDINAL = re.compile("[0-9][snrtSNRT][tdhTDH]")
 _FRACTION = re.compile(r"(?<![\w.,/])(?:(\d{1,4})(?: |-))?(\d{1,4})/(\d{1,4})(?![\w/]|[.,]\d)")
 _PRESSURE = re.compile(

@@ -8,10 +8,9 @@ import re
 
 from chatterbox.text.lexicon import UNITS, WORDS_FOR_EACH, unit
 from chatterbox.text.neighbours import left_of, right_of
-from chatterbox.text.numbers import NUMBER, number
+from chatterbox.text.numbers import ALONE, NUMBER, number
 
 # --- slashes -------------------------------------------------------------------------------------
-_START = r"(?<![\w.])(?<!\d,)"
 _PER_WORD = re.compile(
     rf"(?<=[A-Za-z]) ?/ ?({'|'.join(sorted(WORDS_FOR_EACH))}|s|sec|min|h|hr|yr|mo)\b", re.I
 )
@@ -31,7 +30,7 @@ _ITEM = re.compile(
 _SCORED = re.compile(r"\.\d{1,2}$")
 _RATED = re.compile(r"\d{1,3} (?:star|point|rating|mark)")
 _ORDINAL_FRACTION = re.compile(r"(?<![\w/.])(\d{1,3}/\d{1,3})(?i:st|nd|rd|th)s?\b")
-_QUOTIENT = re.compile(rf"{_START}({NUMBER}) / (?={NUMBER}(?![\w/]))")
+_QUOTIENT = re.compile(rf"{ALONE}({NUMBER}) / (?={NUMBER}(?![\w/]))")
 
 
 def slashes(text: str) -> str:
@@ -78,7 +77,6 @@ def raised(power: str | None) -> str:
 
 
 # --- hyphens and colons --------------------------------------------------------------------------
-_ALONE = r"(?<![\w.])(?<!\d,)"
 _TILDE = re.compile(r"(?<=[\d%°CFkKm]) ?~ ?(?=[$£€]?\d)")
 _ONE_IN = re.compile(r"(?<=\d)-in-(?=\d|a\b)")
 _ORDINALS = re.compile(r"(?<=\d(?:st|nd|rd|th)) ?[-–—] ?(?=\d{1,4}(?:st|nd|rd|th)\b)")
@@ -88,8 +86,8 @@ _RATIO_NAMED = re.compile(
     r"(?i)(\b(?:ratio|scale|odds|split|dilution)(?: of| is| was|:)? )(\d{1,4}):(\d{1,4})\b"
     r"|(?<![\w.:])(\d{1,4}):(\d{1,4})(?= (?:ratio|scale|odds|mix|split|dilution|majority|aspect)\b)"
 )
-_RATIO = re.compile(rf"{_ALONE}(\d{{1,4}}(?:\.\d{{1,2}})?) ?:(\d{{1,4}})(?![\w:]|[.,]\d)")
-_RANGE = re.compile(rf"{_ALONE}(?<!\d-)(?<!^-)({NUMBER})( - | – |[-–—])({NUMBER})(?![\w-]|[.,]\d)")
+_RATIO = re.compile(rf"{ALONE}(\d{{1,4}}(?:\.\d{{1,2}})?) ?:(\d{{1,4}})(?![\w:]|[.,]\d)")
+_RANGE = re.compile(rf"{ALONE}(?<!\d-)(?<!^-)({NUMBER})( - | – |[-–—])({NUMBER})(?![\w-]|[.,]\d)")
 _REST_OF_SUM = re.compile(r"[ \d.,()+*/×÷–-]{0,40}=|(?: [+*×÷] | ?[+*×÷])\d")
 _START_OF_SUM = re.compile(
     r"(?i)(?:[=+*×÷(] ?|- |\b(?:what is|what's|whats|calculate|compute|solve|evaluate|equals|is) )$"
