@@ -223,6 +223,7 @@ def scale(given: argparse.Namespace) -> None:
                 "cpus_per_replica": given.cpus_per_replica,
                 "max_concurrent_requests": ROWS,
                 "log_level": "warning",
+                **({"temperature": 0, "runaway_guard": False} if given.sleep else {}),
             }
             serve.run(application(arguments, make_engine), name=NAME)
             url, callers = f"http://127.0.0.1:{given.port}", ROWS * replicas

@@ -43,7 +43,11 @@ def run(flags: Mapping[str, Any], say: Callable[[str], None]) -> int:
             say("It goes on by itself. `serve status` shows it, `serve shutdown` stops it.")
             return 0
         with suppress(KeyboardInterrupt):
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            for number in (
+                signal.SIGINT,
+                signal.SIGTERM,
+            ):  # a shell's `&` has the first one ignored
+                signal.signal(number, signal.default_int_handler)
             threading.Event().wait()
         say("Stopping: running answers go on to their end. Ctrl-C again cuts them off.")
         serve.shutdown()

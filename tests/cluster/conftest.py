@@ -71,13 +71,13 @@ class Cluster:
 
     def replicas(self) -> list[psutil.Process]:
         """Their processes; the oldest first."""
-        found = [p for p in psutil.process_iter(["name", "create_time"]) if self._is_ours(p)]
+        found = [p for p in psutil.process_iter() if self._is_ours(p, "ray::ServeReplica")]
         return sorted(found, key=lambda process: process.create_time())
 
-    def _is_ours(self, process: psutil.Process) -> bool:
+    def _is_ours(self, process: psutil.Process, name: str) -> bool:
         try:
             of = process.environ().get("RAY_TMPDIR")
-            return of == str(self._home) and process.cmdline()[0].startswith("ray::ServeReplica")
+            return of == str(self._home) and process.cmdline()[0].startswith(name)
         except (psutil.Error, IndexError):
             return False
 
@@ -100,7 +100,9 @@ class Cluster:
         try:
             self._process.wait(ENDS_S)
         finally:
-            self._process.kill()
+            for process in psutil.process_iter():
+                if self._is_ours(process, ""):
+                    process.kill()
 
 
 @pytest.fixture(scope="session")
