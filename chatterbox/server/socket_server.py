@@ -66,15 +66,20 @@ class Socket:
         self.idle_s = idle_s
         self.busy: Callable[[], bool] = lambda: False
         self._websocket = websocket
+        self._idle_since = 0.0  # the event loop's clock: the last message, either way
 
     async def receive(self) -> str | bytes:
         """The next message. Raises Cancelled once the client has left, and IdleTimeout."""
+        loop = asyncio.get_running_loop()
+        self._idle_since = loop.time()
         while True:
             try:
-                async with asyncio.timeout(self.idle_s):
+                async with asyncio.timeout_at(self._idle_since + self.idle_s):
                     message = await self._websocket.receive()
             except TimeoutError:
                 if self.busy():
+                    self._idle_since = loop.time()
+                if loop.time() < self._idle_since + self.idle_s:
                     continue
                 raise IdleTimeout(f"Nothing came for {self.idle_s:g} s.") from None
             if message["type"] == "websocket.disconnect":
@@ -98,6 +103,7 @@ class Socket:
                     await websocket.send_text(data)
                 else:
                     await websocket.send_bytes(data)
+            self._idle_since = asyncio.get_running_loop().time()
         except (WebSocketDisconnect, RuntimeError):
             raise Cancelled("The client left.") from None
         except TimeoutError:

@@ -8,6 +8,9 @@ import soundfile
 from dialects.live import kinds, live, talking
 from harness import PIECE_SAMPLES, FakeEngine, until
 
+from chatterbox.errors import IdleTimeout
+from chatterbox.server.socket_server import Socket
+
 PATH = "/v1/audio/speech/stream"
 NEVER = 3600.0
 
@@ -274,3 +277,30 @@ async def test_a_slow_reader_waits_for_itself_only():
             assert done((await quick.hear_until(done))[-1])
             assert engine.admission.active == 1
             slow.transport.abort()
+
+
+class Unheard:
+    """A client that says nothing, and is told something when 0.6 of the idle time is over."""
+
+    def __init__(self) -> None:
+        self.query_params = self.path_params = {}
+        self.socket = Socket(self, idle_s=0.1)
+        self.told_at = 0.0
+
+    async def receive(self) -> dict:
+        if not self.told_at:
+            await asyncio.sleep(0.06)
+            self.told_at = asyncio.get_running_loop().time()
+            await self.socket.send("news")
+        await asyncio.sleep(60)
+        return {}
+
+    async def send_text(self, data: str) -> None:
+        pass
+
+
+async def test_a_socket_is_idle_from_the_last_message_either_way():
+    client = Unheard()
+    with pytest.raises(IdleTimeout):
+        await client.socket.receive()
+    assert asyncio.get_running_loop().time() - client.told_at >= client.socket.idle_s
