@@ -19,8 +19,8 @@ RETRY_S = 5.0
 """Said by Ray where more wait than all replicas may hold."""
 LOOK_S = 2.0
 """Between two looks at a replica: so soon it is seen that one has ended."""
-MARGIN_S = 10.0
-"""Beyond the longest answer, for it to be read to its end."""
+LISTENED_S = 310.0
+"""How long the longest text lasts, for whoever listens to it as it comes."""
 STARTS = 3
 """Attempts at a replica before a deployment is given up."""
 
@@ -43,7 +43,7 @@ def application(args: dict[str, Any], make_engine: MakeEngine | None = None) -> 
     if tts.voices is None:  # even on one machine several servers share them
         tts = tts.model_copy(update={"voices": str(tts.data_dir)})
     # until the last answer has come to its end, and an idle socket has been closed
-    longest_s = max(server.request_timeout_s, server.websocket_idle_timeout_s) + MARGIN_S
+    longest_s = max(server.request_timeout_s + LISTENED_S, server.websocket_idle_timeout_s)
     places = _places(tts, cluster)
     held = sum(places) + server.max_websockets + SPARE
     deployed: Any = serve.deployment(serve.ingress()(Replica)).options(
