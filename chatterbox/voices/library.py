@@ -5,7 +5,6 @@ recording (`families/voices.py`). All methods block (disk, decoder, encoder) and
 any thread.
 """
 
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -155,7 +154,7 @@ class VoiceLibrary(StoredVoices):
             existing = self._names.voices.get(key)
             if existing is None:
                 voice = self._cache.get(key) or self._encoder.encode(key, reference)
-                info = _new_info(key, name or key, (), reference.report)
+                info = VoiceInfo.new(key, name or key, (), reference.report)
                 existing = self._add(info, reference, voice)
                 if existing is None:
                     return info, True
@@ -247,9 +246,11 @@ class VoiceLibrary(StoredVoices):
         except UnusableVoice as fault:
             raise InvalidVoiceFile(f"This is not a usable voice file: {fault}.") from None
         self.look()
+        # A stranger's voice has the sizes of this model's own: a built-in one is always there.
+        own = self._voice(next(info for info in self.list() if info.report is not None))
         with self._encoding.holding(key):
             existing = self._names.voices.get(key)
-            usable = given is not None and self._fits(given)
+            usable = given is not None and self._encoder.cloned.alike(given.data, own.data)
             if existing:
                 # Two imports of one recording: where they differ, neither is believed.
                 given_key = voice_key(key, exported.arrays)
@@ -262,16 +263,10 @@ class VoiceLibrary(StoredVoices):
             voice = given if given is not None and usable else self._encoder.encode(key, reference)
             names = self._names.free_names((exported.name, *exported.aliases), key)
             aliases = tuple(names[1 : MAX_ALIASES + 1])
-            info = _new_info(key, names[0] if names else key, aliases, exported.report)
+            info = VoiceInfo.new(key, names[0] if names else key, aliases, exported.report)
             info = replace(info, imported=usable)
             known = self._add(info, reference, voice)
         return self.import_(data) if known else self.info(key)
-
-    def _fits(self, voice: Voice) -> bool:
-        """Whether a stranger's voice has the sizes that this model's have. A built-in voice is
-        always there."""
-        own = self._voice(next(info for info in self.list() if info.report is not None))
-        return self._encoder.cloned.alike(voice.data, own.data)
 
     # --- inside
 
@@ -322,7 +317,3 @@ class VoiceLibrary(StoredVoices):
 def _imported(key: str) -> str:
     """Where a voice's imported tensors are held in memory: under its id stand those made here."""
     return f"imported {key}"
-
-
-def _new_info(key: str, name: str, aliases: tuple[str, ...], report: ReferenceReport) -> VoiceInfo:
-    return VoiceInfo(key, name, aliases, time.time(), built_in=False, report=report)

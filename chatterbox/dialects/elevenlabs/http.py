@@ -4,7 +4,6 @@ docs/reference/dialects.md, "ElevenLabs over HTTP". Of the voice settings only `
 anything.
 """
 
-import base64
 import json
 from typing import Annotated, Any
 
@@ -19,7 +18,7 @@ from starlette.types import Scope
 from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.audio.encode import AudioFormat, audio_format
 from chatterbox.audio.pace import FASTEST, SLOWEST
-from chatterbox.dialects.shared.alignment import Alignment, original_pieces, spread
+from chatterbox.dialects.elevenlabs.timing import Timing, timed_audio
 from chatterbox.dialects.shared.voice_names import (
     ELEVENLABS_VOICES,
     is_spoken,
@@ -122,7 +121,7 @@ class Lines(Framing):
     sound is whole; they count from the beginning of the answer."""
 
     def __init__(self, text: str) -> None:
-        self._timing = _Timing(text)
+        self._timing = Timing(text)
 
     def media_type(self, _call: SpeechRequest, /) -> str:
         return "application/json"
@@ -137,39 +136,6 @@ class Lines(Framing):
         if not alignment.characters and not normalised.characters:
             return b""
         return json.dumps(timed_audio(b"", alignment, normalised)).encode("ascii") + b"\n"
-
-
-class _Timing:
-    """The alignment, of the text as written and as spoken, in the order that it becomes known."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._pieces: list[str] | None = None
-        self._sent = 0  # segments
-        self._end_s = 0.0  # of the last segment sent
-
-    def news(self, report: SpeechReport) -> tuple[Alignment, Alignment]:
-        """What became known since the last time."""
-        if self._pieces is None:
-            self._pieces = original_pieces(self._text, report.segment_texts)
-        original, spoken = Alignment(), Alignment()
-        for nth in range(self._sent, len(report.segment_ends_s)):
-            times = (self._end_s, report.segment_starts_s[nth], report.segment_ends_s[nth])
-            text = report.segment_texts[nth]
-            original.extend(spread(self._pieces[nth], *times))
-            spoken.extend(spread(" " + text if nth else text, *times))
-            self._end_s = report.segment_ends_s[nth]
-        self._sent = len(report.segment_ends_s)
-        return original, spoken
-
-
-def timed_audio(data: bytes, alignment: Alignment, normalised: Alignment) -> dict[str, Any]:
-    """Sound and times as their clients read them."""
-    return {
-        "audio_base64": base64.b64encode(data).decode("ascii"),
-        "alignment": _times(alignment),
-        "normalized_alignment": _times(normalised),
-    }
 
 
 def error_shape(error: ChatterboxError, request_id: str) -> tuple[int, Any]:
@@ -307,20 +273,10 @@ def _timed_whole(call: SpeechRequest, samples: F32, report: SpeechReport) -> Res
     data = call.format.encode_whole(samples)
     headers = {**audio_headers(call), "Content-Type": "application/json"}
     del headers["Content-Disposition"]
-    times = _Timing(call.text).news(report)
+    times = Timing(call.text).news(report)
     audio_s = len(samples) / SAMPLE_RATE_HZ
     for alignment in times:
         if call.speed != 1.0:
             alignment.scale(audio_s / report.audio_s)
         alignment.end_at(audio_s)
     return JSONResponse(timed_audio(data, *times), headers=headers)
-
-
-def _times(alignment: Alignment) -> dict[str, Any] | None:
-    if not alignment.characters:
-        return None
-    return {
-        "characters": alignment.characters,
-        "character_start_times_seconds": alignment.starts_s,
-        "character_end_times_seconds": alignment.ends_s,
-    }
