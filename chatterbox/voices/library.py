@@ -246,11 +246,13 @@ class VoiceLibrary(StoredVoices):
         except UnusableVoice as fault:
             raise InvalidVoiceFile(f"This is not a usable voice file: {fault}.") from None
         self.look()
-        # A stranger's voice has the sizes of this model's own: a built-in one is always there.
-        own = self._voice(next(info for info in self.list() if info.report is not None))
+        built_in = next(info for info in self.list() if info.report is not None)
         with self._encoding.holding(key):
             existing = self._names.voices.get(key)
-            usable = given is not None and self._encoder.cloned.alike(given.data, own.data)
+            # A stranger's tensors are to have the sizes that this model's have.
+            usable = given is not None and self._encoder.cloned.alike(
+                given.data, self._voice(built_in).data
+            )
             if existing:
                 # Two imports of one recording: where they differ, neither is believed.
                 given_key = voice_key(key, exported.arrays)
