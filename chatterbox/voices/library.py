@@ -233,8 +233,8 @@ class VoiceLibrary(StoredVoices):
 
     def import_(self, data: bytes) -> VoiceInfo:
         """Keep an exported voice. Names that other voices have here are left out; tensors of
-        another model are made again. Raises InvalidVoiceFile, CloningUnavailable and storage
-        errors."""
+        another model, or of other sizes than its own, are made again. Raises
+        InvalidVoiceFile, CloningUnavailable and storage errors."""
         own_key = self._encoder.cloned.key
         exported = read_voice_file(data)
         audio = pcm_to_float(exported.reference)
@@ -249,7 +249,6 @@ class VoiceLibrary(StoredVoices):
         built_in = next(info for info in self.list() if info.report is not None)
         with self._encoding.holding(key):
             existing = self._names.voices.get(key)
-            # A stranger's tensors are to have the sizes that this model's have.
             usable = given is not None and self._encoder.cloned.alike(
                 given.data, self._voice(built_in).data
             )
