@@ -1,6 +1,7 @@
 """Counters of several replicas as those of one server: sums for people, a label for machines."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -33,6 +34,9 @@ def _value(name: str, parts: Sequence[Mapping[str, Any]]) -> Any:
         return None
     if isinstance(values[0], Mapping):
         return _merged(values)
+    if isinstance(values[0], list):  # the newest of all, as many as of one
+        together = sorted((one for value in values for one in value), key=itemgetter("ago_s"))
+        return together[: max(map(len, values))]
     if name in LARGEST:
         return max(values)
     if name in MEANS:

@@ -19,6 +19,11 @@ def used_bytes(config: TTSConfig) -> int:
     if (device := _gpu(config)) is not None:
         free, whole = cudart.memory(device)
         return whole - free
+    return process_bytes()
+
+
+def process_bytes() -> int:
+    """What this process has of the host's memory; 0 where the system does not say."""
     with suppress(OSError):
         return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return 0

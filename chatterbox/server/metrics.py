@@ -22,12 +22,15 @@ from chatterbox import __version__
 from chatterbox.errors import Cancelled, DeadlineExceeded
 from chatterbox.runtime import cudart
 from chatterbox.server.admission_control import Lifecycle
+from chatterbox.server.memory import process_bytes
 from chatterbox.server.model import Model
 from chatterbox.server.model_pool import ModelPool
 from chatterbox.server.request_log import OK, AccessRecord
 
 RECENT_REQUESTS = 1000
 """Means and quantiles in the JSON are over this many requests at most."""
+SHOWN_REQUESTS = 10
+"""The last ones for speech, in the JSON."""
 RATE_WINDOW_S = 60.0
 RTF_BUCKETS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 5.0)
 LATENCY_BUCKETS_S = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
@@ -116,6 +119,7 @@ class Metrics(Collector):
         self._started = time.monotonic()
         self._outcomes: Tally[str] = Tally()  # of speech calls
         self._finished: deque[tuple[float, float]] = deque(maxlen=RECENT_REQUESTS)  # (when, audio)
+        self._last: deque[tuple[float, dict[str, Any]]] = deque(maxlen=SHOWN_REQUESTS)
         self._audio_s = 0.0
         self._registry = registry = CollectorRegistry(auto_describe=True)
         self._requests, self._speech_requests = (
@@ -141,6 +145,7 @@ class Metrics(Collector):
             return
         self._speech_requests.labels(record.route, record.outcome).inc()
         self._outcomes[record.outcome] += 1
+        self._last.appendleft((time.monotonic(), _shown(record)))
         for name, value in _measured(record):
             self._distributions[name].observe(value)
         if record.outcome == OK and record.report is not None:
@@ -173,6 +178,10 @@ class Metrics(Collector):
             },
             "segments": {**segments, "retried": stats.retried_segments},
             "stage_s": {stage: round(getattr(stats, f"{stage}_s"), 3) for stage in STAGES},
+            "memory_bytes": process_bytes(),
+            "last": [
+                {"ago_s": round(time.monotonic() - when, 1), **shown} for when, shown in self._last
+            ],
         }
 
     def as_text(self, accept: str) -> tuple[bytes, str]:
@@ -266,6 +275,17 @@ def wants_prometheus(accept: str) -> bool:
     if "application/openmetrics-text" in asked:
         return True
     return "text/plain" in asked and "application/json" not in asked
+
+
+def _shown(record: AccessRecord) -> dict[str, Any]:
+    """One of the last requests: nothing that its client chose."""
+    report, sounded = record.report, record.sounded
+    return {
+        "route": record.route,
+        "outcome": record.outcome,
+        "audio_s": round(report.audio_s, 2) if report else None,
+        "time_to_first_audio_s": round(sounded - record.started, 3) if sounded else None,
+    }
 
 
 def _measured(record: AccessRecord) -> Iterator[tuple[str, float]]:

@@ -29,6 +29,8 @@ def test_what_people_read_is_added_up(replicas):
     assert both["requests"]["by_outcome"]["ok"] == 2
     assert sum(both["requests"]["by_outcome"].values()) == 3
     assert both["uptime_s"] == max(one["uptime_s"], two["uptime_s"])
+    assert len(both["last"]) == max(len(one["last"]), len(two["last"]))
+    assert both["last"][0]["ago_s"] <= both["last"][-1]["ago_s"]
     assert both["rtf"] == one["rtf"]  # nothing was spoken by the other
 
 

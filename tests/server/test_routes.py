@@ -153,6 +153,14 @@ async def test_metrics_as_json():
         assert metrics["batch"]["mean_rows"] == 1.5
         assert metrics["stage_s"]["step"] == 0.5
         assert (metrics["segments"]["guarded"], metrics["segments"]["retried"]) == (2, 5)
+        assert metrics["memory_bytes"] > 0
+        assert [one["outcome"] for one in metrics["last"]] == ["empty_text", "ok", "ok", "ok"]
+        newest, oldest = metrics["last"][0], metrics["last"][-1]
+        assert (newest["route"], newest["audio_s"], oldest["audio_s"]) == ("/tts", None, 0.2)
+        assert oldest["ago_s"] >= newest["ago_s"]
+        for _ in range(12):
+            await client.post("/tts", json={"text": "..."})
+        assert len((await client.get("/metrics")).json()["last"]) == 10
 
 
 async def scraped(client, accept="text/plain") -> dict[tuple[str, ...], float]:

@@ -128,7 +128,10 @@ def test_the_drawer_shows_how_busy_the_server_is(browser, address, width):
             "document.querySelector('#server-facts').textContent.includes('First sound, p95')"
         )
         facts = visit.text("#server-facts")
-        assert all(words in facts for words in ("mini, fp32", "of 8, 0 waiting", "ok ")), facts
+        assert all(
+            words in facts
+            for words in ("mini, fp32", "of 8, 0 waiting", "ok ", "MB", "Last request")
+        ), facts
         box = visit.page.locator("#server-box .pop").bounding_box()
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= width

@@ -8,8 +8,13 @@ const seconds = (value) => (value ? `${value.toFixed(2)} s` : "–");
 
 let poll = 0;
 
+function lastRow({ ago_s: ago, route, outcome, audio_s: audio, time_to_first_audio_s: first }, nth) {
+  const what = [route, outcome, audio && `${audio.toFixed(1)} s of speech`, first && `first sound after ${seconds(first)}`];
+  return [`${nth ? `${nth} before` : "Last request"}, ${Math.round(ago)} s ago`, what.filter(Boolean).join(", ")];
+}
+
 function rowsOf(health, metrics) {
-  const { active, queued, requests, queue_s: queue, time_to_first_audio_s: first, rtf, throughput, batch, segments, uptime_s: up } = metrics;
+  const { active, queued, requests, queue_s: queue, time_to_first_audio_s: first, rtf, throughput, batch, segments, uptime_s: up, memory_bytes: memory, last } = metrics;
   const outcomes = Object.entries(requests.by_outcome).map(([name, count]) => `${name} ${count}`);
   return {
     Model: `${health.model}, ${health.precision}`,
@@ -22,10 +27,12 @@ function rowsOf(health, metrics) {
     "First sound, p95": seconds(first.p95),
     "RTF, mean": rtf.mean?.toFixed(2) ?? "–",
     "Speech per second": `${throughput.audio_s_per_s.toFixed(1)} s`,
-    "Rows in a step": `${batch.mean_rows.toFixed(1)} on average, ${batch.running_rows} now`,
+    "Rows in a step": `${batch.mean_rows?.toFixed(1) ?? "–"} on average, ${batch.running_rows} now`,
     Segments: `${segments.finished} finished, ${segments.failed} failed, ${segments.retried} retried`,
     Requests: outcomes.join(", ") || "none",
+    Memory: memory ? `${(memory / 2 ** 20).toFixed(0)} MB` : "",
     "Up for": `${Math.round(up / 60)} min`,
+    ...Object.fromEntries(last.map(lastRow)),
   };
 }
 
