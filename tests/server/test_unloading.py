@@ -50,9 +50,9 @@ async def sound(client, model: str, text: str) -> bytes:
 
 
 async def check(client, requests: int, allowed: float, looks: int) -> None:
-    """So many requests in random order. Memory is looked at so often, with all unloaded: that of the
-    second half of the looks, in the middle, against that of the first. One look says little: it is
-    7 % more or less from one time to the next."""
+    """So many requests in random order. Memory is looked at so often, with all unloaded: that of
+    the second half of the looks, in the middle, against that of the first. One look says little: it
+    is 7 % more or less from one time to the next."""
     files = {"voice_file": ("me.wav", clip(), "audio/wav")}  # libraries that only that needs
     assert (await client.post("/voices/register", files=files)).status_code == 201
     names = [model.name for model in client.pool.models]
