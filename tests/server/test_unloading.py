@@ -24,6 +24,8 @@ from tools.model_builder.orpheus import OrpheusSize, write_orpheus
 
 TEXTS = ("Hello there.", "A second one.", "And the third of them.")
 TOGETHER = 16
+MOST_GROWTH = 1.1
+"""Of what 1,000 requests leave: 3 % on a quiet machine (the goal is 5), and room for chance."""
 
 
 @asynccontextmanager
@@ -106,7 +108,7 @@ async def _a_thousand_requests() -> None:
         orpheus = Path(name) / "orpheus-small"
         write_orpheus(orpheus, OrpheusSize(), ["fp32"])
         async with server(Path(name), ["mini", str(made.path()), str(orpheus)]) as client:
-            await check(client, 1000, 1.05, looks=10)
+            await check(client, 1000, MOST_GROWTH, looks=10)
 
 
 @pytest.mark.slow
