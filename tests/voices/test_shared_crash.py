@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -74,6 +75,7 @@ def test_f118_a_line_that_breaks_all_the_time(tmp_path, s3, monkeypatch):
     def break_it(line: Line) -> None:
         while not stop.wait(draw.uniform(0.02, 0.2)):
             line.cut()
+            stop.wait(draw.uniform(0, 0.1))
             line.mend()
 
     created, gone, unknown = set(), set(), set()
@@ -82,8 +84,10 @@ def test_f118_a_line_that_breaks_all_the_time(tmp_path, s3, monkeypatch):
         library = open_library(tmp_path, store=open_store(place, tmp_path / "1"))
         breaking = threading.Thread(target=break_it, args=(line,))
         breaking.start()
-        failed = 0
-        for number in range(60):
+        failed = number = 0
+        give_up = time.monotonic() + 120
+        while (failed < 5 or len(created) <= 10) and time.monotonic() < give_up:
+            number += 1
             clip[2000:2004] = number.to_bytes(4, "little")
             try:
                 voice, _ = library.register(bytes(clip), f"name {number}")
@@ -101,7 +105,7 @@ def test_f118_a_line_that_breaks_all_the_time(tmp_path, s3, monkeypatch):
         stop.set()
         breaking.join()
         library.close()
-        assert failed, "the line held"
+        assert failed >= 5, "the line held"
         assert len(created) > 10
         store = open_store(place, tmp_path / "2")
         records, skipped = read_stored(store)

@@ -77,3 +77,6 @@ export function ask({ title, text = "", yes, label = "New name", name = null, da
     };
   });
 }
+
+/** Waits. */
+export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));

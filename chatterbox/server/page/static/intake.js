@@ -5,7 +5,7 @@ import { call, form, getJson } from "./api.js";
 import { LEAST_S, check, cut, decode, speechIn } from "./clip.js";
 import { isText, takeText } from "./compose.js";
 import * as dock from "./dock.js";
-import { $, el, showError } from "./dom.js";
+import { $, el, showError, sleep } from "./dom.js";
 import { freeName, refreshVoices, warningsOf } from "./library.js";
 import { Track } from "./player.js";
 import { MAX_RECORDING_S, record } from "./recorder.js";
@@ -161,7 +161,7 @@ const send = (work) => {
 async function countDown() {
   for (const count of [3, 2, 1]) {
     $("recording-status").textContent = `Recording begins in ${count} …`;
-    await new Promise((resolve) => setTimeout(resolve, COUNT_MS));
+    await sleep(COUNT_MS);
   }
 }
 

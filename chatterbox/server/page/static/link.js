@@ -1,6 +1,6 @@
 // How fast is the connection, and in which form does speech come over it? Measured, or chosen.
 
-import { $ } from "./dom.js";
+import { $, sleep } from "./dom.js";
 import { playsOpus } from "./opus.js";
 
 const FORM = "chatterbox.form";
@@ -12,14 +12,21 @@ let kbitPerS = Infinity;
 /** Fetches a file of the page anew and takes the time of its body. */
 export async function measureLink() {
   try {
-    const { url } = await fetch(PROBE, { cache: "no-store" }).then((answer) => answer.arrayBuffer().then(() => answer));
-    const { encodedBodySize, responseStart, responseEnd } = performance.getEntriesByName(url).at(-1);
-    kbitPerS = (8 * encodedBodySize) / (responseEnd - responseStart);
     performance.clearResourceTimings();
+    const answer = await fetch(PROBE, { cache: "no-store" });
+    await answer.arrayBuffer();
+    const { encodedBodySize, responseStart, responseEnd } = await timesOf(answer.url);
+    kbitPerS = (8 * encodedBodySize) / (responseEnd - responseStart);
   } catch {
     return; // the server is away: what was known stays
   }
   show();
+}
+
+/** The browser's own times of a file; they may come a moment after its last byte. */
+async function timesOf(url) {
+  for (let tries = 0; tries < 50 && !performance.getEntriesByName(url).length; tries++) await sleep(20);
+  return performance.getEntriesByName(url).at(-1);
 }
 
 const isSlow = () => navigator.connection?.saveData || kbitPerS < SLOW_KBIT_S;

@@ -3,7 +3,7 @@
 
 import { speak } from "./api.js";
 import * as dock from "./dock.js";
-import { $, clock, showError } from "./dom.js";
+import { $, clock, showError, sleep } from "./dom.js";
 import { drawnSeed, fieldsOfForm, fieldProblem, showProblem } from "./form.js";
 import { formOfSound, measureLink } from "./link.js";
 import { piecesOf } from "./pieces.js";
@@ -76,7 +76,7 @@ class Utterance {
         return await this.#say(nth);
       } catch (fault) {
         if (nth === 0 || !fault.retryAfterS || again === MOST_RETRIES || this.seconds > before) throw fault;
-        await new Promise((resolve) => setTimeout(resolve, 1000 * fault.retryAfterS));
+        await sleep(1000 * fault.retryAfterS);
         this.#abort.signal.throwIfAborted();
       }
     }
