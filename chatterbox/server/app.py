@@ -5,24 +5,21 @@ from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
-from pydantic import BaseModel
 
 from chatterbox import __version__
 from chatterbox.config import ServerConfig, key_list
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.server.admission_control import AdmissionControl, Lifecycle
-from chatterbox.server.answers import add_answers
 from chatterbox.server.auth import Auth, Keyring
 from chatterbox.server.connection_limiter import ConnectionLimiter
 from chatterbox.server.dialect import Dialect, Services, error_shapes
 from chatterbox.server.disconnect import WriteTimeout
-from chatterbox.server.examples import add_examples
 from chatterbox.server.metrics import Metrics
 from chatterbox.server.model_pool import ModelPool
 from chatterbox.server.model_routes import ModelChoice, model_router
 from chatterbox.server.origin_guard import OriginGuard, add_cors
 from chatterbox.server.page.page import Page
-from chatterbox.server.reference import Conversation, errors, sockets
+from chatterbox.server.reference import ERROR_ANSWERS, Conversation, complete
 from chatterbox.server.request_log import RequestLog, add_error_handlers
 from chatterbox.server.socket_server import SocketServer
 from chatterbox.server.speech_routes import speech_router
@@ -30,28 +27,6 @@ from chatterbox.server.speech_service import SpeechService
 from chatterbox.server.status_routes import status_router
 from chatterbox.server.voice_routes import voice_router
 from chatterbox.server.voice_service import VoiceService
-
-
-class ErrorFacts(BaseModel):
-    """What went wrong."""
-
-    message: str
-    type: str
-    code: str
-    param: str | None
-    request_id: str
-
-
-class ErrorAnswer(BaseModel):
-    """Every error's body."""
-
-    error: ErrorFacts
-
-
-ERROR_ANSWERS: dict[int | str, dict[str, Any]] = {
-    "4XX": {"model": ErrorAnswer, "description": "The call was refused"},
-    "5XX": {"model": ErrorAnswer, "description": "The server could not answer"},
-}
 
 
 class App(FastAPI):
@@ -65,11 +40,7 @@ class App(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """FastAPI's, with examples, the sockets and the errors."""
         if self.openapi_schema is None:
-            schema = super().openapi()
-            add_examples(schema)
-            add_answers(schema)
-            schema["x-sockets"] = sockets(self.routes, self.conversations)
-            schema["x-errors"] = errors()
+            complete(super().openapi(), self.routes, self.conversations)
         return super().openapi()
 
 

@@ -12,10 +12,7 @@ from dialects.live import clip, talking
 
 from chatterbox.dialects.conversations import CONVERSATIONS
 from chatterbox.errors import error_table
-from chatterbox.server.answers import ANSWERS
-from chatterbox.server.examples import ORIGIN
-from chatterbox.server.reference import socket_routes
-from chatterbox.server.remedies import REMEDIES
+from chatterbox.server.reference import ANSWERS, ORIGIN, REMEDIES, socket_routes
 from tools.reference_tables import app
 
 SCHEMA = app().openapi()
