@@ -21,7 +21,7 @@ from wyoming.tts import (
 )
 
 from chatterbox.dialects.registry import DIALECTS
-from chatterbox.dialects.wyoming.listener import WyomingListener
+from chatterbox.dialects.wyoming import WyomingListener
 from chatterbox.errors import TextFault
 from chatterbox.server.app import create_app
 from chatterbox.server.run import bind

@@ -22,7 +22,7 @@ from starlette.requests import Request
 from websockets.sync.client import connect
 
 from chatterbox.dialects.shared.messages import unpacked
-from chatterbox.dialects.wyoming.events import Event, read_event
+from chatterbox.dialects.wyoming_events import Event, read_event
 from chatterbox.errors import Cancelled, ChatterboxError, Overloaded, StorageFull
 from chatterbox.server import body
 from chatterbox.server.admission_control import Room

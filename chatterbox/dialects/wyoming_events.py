@@ -27,14 +27,11 @@ class Event:
 async def read_event(reader: asyncio.StreamReader) -> Event:
     """The next event. Raises Cancelled once the client has left, InvalidBody and BodyTooLarge."""
     try:
-        line = await reader.readuntil(b"\n")
-        header = _object(line)
-        data = header.get("data") or {}
+        header = _object(await reader.readuntil(b"\n"))
+        data = _object(header.get("data") or {})
         if length := _length(header, "data_length"):
-            data = {**_checked(data), **_object(await reader.readexactly(length))}
-        payload = b""
-        if length := _length(header, "payload_length"):
-            payload = await reader.readexactly(length)
+            data |= _object(await reader.readexactly(length))
+        payload = await reader.readexactly(_length(header, "payload_length"))
     except (asyncio.IncompleteReadError, ConnectionError):
         raise Cancelled("The client left.") from None
     except asyncio.LimitOverrunError:
@@ -42,7 +39,7 @@ async def read_event(reader: asyncio.StreamReader) -> Event:
     kind = header.get("type")
     if not isinstance(kind, str):
         raise InvalidBody("An event has a 'type'.")
-    return Event(kind, _checked(data), payload)
+    return Event(kind, data, payload)
 
 
 async def write_event(
@@ -68,14 +65,12 @@ async def write_event(
         raise Cancelled("The client left.") from None
 
 
-def _object(text: bytes) -> dict[str, Any]:
+def _object(value: object) -> dict[str, Any]:
+    """A JSON object, decoded already or not."""
     try:
-        return _checked(json.loads(text))
+        value = json.loads(value) if isinstance(value, bytes) else value
     except (ValueError, RecursionError):
         raise InvalidBody("The event is not JSON.") from None
-
-
-def _checked(value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidBody("An event, and its data, are JSON objects.")
     return value

@@ -1,6 +1,9 @@
-"""One Wyoming connection: texts in, sound out; and what there is to be used."""
+"""The Wyoming protocol of Home Assistant, on a port of its own (`wyoming_port`)."""
 
 import asyncio
+import contextlib
+import logging
+import socket
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -10,16 +13,23 @@ from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.audio.encode import audio_format
 from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Utterance
 from chatterbox.dialects.shared.messages import fields_of_message
-from chatterbox.dialects.wyoming.events import Event, read_event, write_event
+from chatterbox.dialects.wyoming_events import Event, read_event, write_event
 from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import (
+    Cancelled,
+    ChatterboxError,
+    ConfigError,
     IdleTimeout,
+    InternalError,
+    TooManyConnections,
 )
-from chatterbox.server.dialect import Services
+from chatterbox.server.dialect import Bind, Dialect, Services
 from chatterbox.server.schemas import LenientCall, Name, Text
-from chatterbox.server.socket_server import first_of
+from chatterbox.server.socket_server import MAX_FRAME_BYTES, first_of
 from chatterbox.server.voice_service import as_json
 from chatterbox.voices.names import VoiceInfo
+
+log = logging.getLogger(__name__)
 
 PCM = audio_format("pcm")
 SOUND = {"rate": SAMPLE_RATE_HZ, "width": 2, "channels": 1}
@@ -63,21 +73,19 @@ class Session(IncrementalSpeech):
 
     async def _listen(self) -> None:
         idle_s = self.services.config.websocket_idle_timeout_s
-        reading = asyncio.ensure_future(read_event(self._reader))
-        try:
-            while True:
-                done, _ = await asyncio.wait({reading}, timeout=idle_s)
-                if done:
-                    event = reading.result()
-                    reading = asyncio.ensure_future(read_event(self._reader))
-                    await self._take(event)
-                elif not self.busy:
-                    raise IdleTimeout(f"Nothing came for {idle_s:g} s.")
-        finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+        while True:
+            reading = asyncio.ensure_future(read_event(self._reader))
+            try:
+                while not (await asyncio.wait({reading}, timeout=idle_s))[0]:
+                    if not self.busy:
+                        raise IdleTimeout(f"Nothing came for {idle_s:g} s.")
+            finally:
+                reading.cancel()
+                await asyncio.gather(reading, return_exceptions=True)
+            await self._take(reading.result())
 
     async def _take(self, event: Event) -> None:
+        """Passed over: the whole text of a stream, for servers that cannot; what is unknown."""
         match event.type:
             case "describe":
                 await self._write("info", await self._info())
@@ -96,8 +104,6 @@ class Session(IncrementalSpeech):
             case "synthesize-stop" if self._streaming:
                 self._streaming = False
                 self.queue.mark("synthesize-stopped")
-            case _:  # the whole text of a stream, for servers that cannot; events of later versions
-                pass
 
     async def _info(self) -> bytes:
         """All voices; of several models those of the default one, then all others', as far as they
@@ -126,8 +132,9 @@ class Session(IncrementalSpeech):
 
     def call_of(self, text: str, *, silence_if_wordless: bool = False) -> SpeechRequest:
         with self.services.models.naming(self._model):
-            wordless = silence_if_wordless
-            return self.services.call(text, self._voice, PCM, silence_if_wordless=wordless)
+            return self.services.call(
+                text, self._voice, PCM, silence_if_wordless=silence_if_wordless
+            )
 
     async def on_start(self, _utterance: Utterance | None) -> None:
         """One stream of sound for one text, however many sentences it came in."""
@@ -169,3 +176,72 @@ def _programs(spoken: Sequence[str], voices: list[VoiceInfo], prefix: str = "") 
     }
     others = ("asr", "handle", "intent", "wake", "mic", "snd")
     return {"tts": [program], **{kind: [] for kind in others}, "satellite": None}
+
+
+async def send_error(writer: asyncio.StreamWriter, error: ChatterboxError) -> None:
+    with contextlib.suppress(Cancelled):
+        await write_event(writer, "error", {"text": error.message, "code": error.code})
+
+
+class WyomingListener:
+    """The port and its connections. While the server drains, they are refused as all others are."""
+
+    def __init__(self, services: Services, sock: socket.socket) -> None:
+        self._services = services
+        self._sock = sock
+        self._connections: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        """Begin to listen."""
+        self._server = await asyncio.start_server(
+            self._connected, sock=self._sock, limit=MAX_FRAME_BYTES
+        )
+
+    async def close(self) -> None:
+        """Stop listening, and close what is still open."""
+        self._server.close()
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+        await self._server.wait_closed()
+
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = asyncio.ensure_future(self._serve(reader, writer))
+        self._connections.add(connection)
+        connection.add_done_callback(self._connections.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            if len(self._connections) > self._services.config.max_websockets:
+                raise TooManyConnections("There are too many open connections.")
+            self._services.admission.lifecycle.check_open()
+            await Session(self._services, reader, writer).run()
+        except Cancelled:
+            pass  # the client left
+        except ChatterboxError as error:
+            await send_error(writer, error)
+        except Exception:
+            log.exception("unexpected fault in a Wyoming connection")
+            bug = InternalError("The server failed on this; its log has the reason.")
+            await send_error(writer, bug)
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+
+def listener(services: Services, bind: Bind) -> WyomingListener | None:
+    """The listener on `wyoming_port`; None where that is 0. Raises ConfigError."""
+    config = services.config
+    if not config.wyoming_port:
+        return None
+    if config.keys and not config.is_local:
+        raise ConfigError(
+            "--wyoming-port: Wyoming's clients cannot send keys, so with keys set it is served on"
+            " this machine only (--host 127.0.0.1). A server of its own, without keys, can serve"
+            " them."
+        )
+    return WyomingListener(services, bind(config.wyoming_port, "--wyoming-port"))
+
+
+DIALECT = Dialect(listener=listener)
