@@ -26,7 +26,7 @@ import chatterbox.runtime  # noqa: F401 - silences telemetry before onnxruntime 
 from chatterbox.compile.snac import stream_jobs
 from chatterbox.config import TTSConfig
 from chatterbox.families.base import DecodeJob
-from chatterbox.families.orpheus.codec import open_codec
+from chatterbox.families.snac import open_codec
 from chatterbox.runtime.decoder.snac import AUDIO, SNAC, code_feeds
 from chatterbox.runtime.sessions import SessionSettings, open_session, session_settings
 from tools.model_builder.snac import write_snac

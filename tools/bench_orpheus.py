@@ -28,15 +28,13 @@ import onnxruntime as ort
 import chatterbox.runtime  # noqa: F401 - silences telemetry before onnxruntime is imported
 from chatterbox.compile.lm.compiler import Embedding, compile_lm
 from chatterbox.config import TTSConfig
-from chatterbox.families.orpheus.language_model import IDS
+from chatterbox.families.orpheus.load import IDS
 from chatterbox.families.orpheus.spec import AUDIO_IDS, COLUMNS, ORPHEUS
 from chatterbox.hub.files import PRECISIONS
-from chatterbox.runtime.compiled_lm import CompiledGraph, usual_options
-from chatterbox.runtime.in_place import open_in_place
-from chatterbox.runtime.kv_prefix import PrefixedPrompt
-from chatterbox.runtime.kv_slots import SlottedLanguageModel
+from chatterbox.runtime.compiled_lm import CompiledGraph, open_compiled, usual_options
+from chatterbox.runtime.kv_slots import PrefixedPrompt, SlottedLanguageModel
+from chatterbox.runtime.masked_lm import open_in_place
 from chatterbox.runtime.sessions import SessionSettings, open_session, session_settings
-from chatterbox.runtime.slotted import open_compiled
 from tools.stock_forms.llama import LlamaSize, random_llama, write_llama
 
 FULL = LlamaSize(positions=8192)

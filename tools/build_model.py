@@ -17,8 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from chatterbox.families.turbo.files import GRAPHS, GraphName
-from chatterbox.families.turbo.spec import END_OF_TEXT_ID, STOP_CODE
+from chatterbox.families.turbo.spec import END_OF_TEXT_ID, GRAPHS, STOP_CODE, GraphName
 from chatterbox.hub.files import PRECISIONS, Precision
 from tools.model_builder.convert import convert
 from tools.model_builder.language_model import LanguageModelSize

@@ -32,8 +32,7 @@ from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.families.base import Voice
 from chatterbox.families.load import load_model
 from chatterbox.families.model import LoadedModel
-from chatterbox.families.turbo.files import GRAPHS
-from chatterbox.families.turbo.spec import REFERENCE_LUFS
+from chatterbox.families.turbo.spec import GRAPHS, REFERENCE_LUFS
 from chatterbox.hub.files import PRECISIONS, ModelFiles, Precision
 from tools.train_mini.judges import Impression, Recogniser, impression, word_errors, words
 from tools.train_mini.sentences import REFERENCE, SETS

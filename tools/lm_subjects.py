@@ -19,10 +19,10 @@ from chatterbox.compile.lm.compiler import NotCompiled, compile_lm, usual_option
 from chatterbox.compile.lm.equivalence import random_embedder, sampled_voice
 from chatterbox.hub.files import PRECISION_SUFFIX
 from chatterbox.runtime.buffers import Memory
+from chatterbox.runtime.compiled_lm import SPIN_US
 from chatterbox.runtime.cuda_graphs import Buckets
 from chatterbox.runtime.kv_slots import SlottedLanguageModel
 from chatterbox.runtime.sessions import SessionSettings, open_session
-from chatterbox.runtime.slotted import SPIN_US
 
 MARGIN = 64  # positions beyond the context, for the steps themselves
 PREFIX_ROWS = 376

@@ -28,8 +28,7 @@ from chatterbox.families.turbo.spec import START_CODE
 from chatterbox.families.turbo.voice import VoiceTensors
 from chatterbox.hub.files import PRECISIONS, Precision
 from chatterbox.runtime.embedding import HostEmbedder
-from chatterbox.runtime.kv_prefix import PrefixedPrompt
-from chatterbox.runtime.kv_slots import SlottedLanguageModel
+from chatterbox.runtime.kv_slots import PrefixedPrompt, SlottedLanguageModel
 from chatterbox.runtime.sessions import SessionSettings, open_session
 from tools.stock_forms import authors
 from tools.stock_forms.convert import convert

@@ -1,19 +1,41 @@
-"""Open the model that is configured, of whichever family it is."""
+"""Open the model that is configured, of whichever family it is. To add a family: its entry in
+`FAMILIES`."""
 
 import logging
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from chatterbox.config import TTSConfig
 from chatterbox.errors import ConfigError, ModelError, first_line
 from chatterbox.families.model import Doing, LoadedModel, LoadRequest, here
-from chatterbox.families.registry import FAMILIES, Registered
+from chatterbox.families.orpheus import load as orpheus
+from chatterbox.families.orpheus.spec import FILES as ORPHEUS_FILES
+from chatterbox.families.turbo import load as turbo
+from chatterbox.families.turbo.spec import FILES as TURBO_FILES
 from chatterbox.hub.download import Progress
-from chatterbox.hub.files import ModelFiles
+from chatterbox.hub.files import FamilyFiles, ModelFiles
 from chatterbox.hub.select import select
 from chatterbox.runtime.ort_errors import is_out_of_memory
 from chatterbox.runtime.sessions import captures, session_settings
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A family's folder."""
+
+    files: FamilyFiles
+    load: Callable[[LoadRequest], LoadedModel]
+    compile_model: Callable[[LoadRequest], list[str]]
+    """Compiles its graphs, or finds them compiled; what was proven, for the operator."""
+
+
+FAMILIES = (
+    Registered(TURBO_FILES, turbo.load, turbo.compile_model),
+    Registered(ORPHEUS_FILES, orpheus.load, orpheus.compile_model),
+)
+"""The first one is served where nothing is chosen: `auto`, and the embedded model."""
 
 
 def load_model(

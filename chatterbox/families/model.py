@@ -1,24 +1,32 @@
 """A model that is being opened, and one that is loaded: what a family is given, and what it gives.
 
 A family has a `load(request: LoadRequest) -> LoadedModel` and a
-`compile_model(request: LoadRequest) -> list[str]`, named in `families/registry.py`.
+`compile_model(request: LoadRequest) -> list[str]`, named in `families/load.py`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
+import onnxruntime as ort
 from pydantic import TypeAdapter, ValidationError
 
 from chatterbox.config import SAMPLING, TTSConfig
 from chatterbox.families.base import Family, LanguageModel, Prompts, StreamingDecoder
 from chatterbox.families.voices import ClonedVoices, FixedVoices
-from chatterbox.hub.files import ModelFiles
+from chatterbox.hub.files import ModelFiles, graph_sources
 from chatterbox.loading import begin
-from chatterbox.runtime.compiled_cache import DIRECTORY
-from chatterbox.runtime.sessions import SessionSettings
+from chatterbox.runtime.compiled_cache import DIRECTORY, CompiledCache
+from chatterbox.runtime.compiled_lm import (
+    CompiledGraph,
+    CompileOptions,
+    NotCompiled,
+    language_model_identity,
+    language_model_of,
+)
+from chatterbox.runtime.sessions import SessionSettings, open_session
 
 T = TypeVar("T")
 
@@ -92,6 +100,46 @@ class LoadRequest:
             yield begun.result
         finally:
             wait([begun])
+
+    def open(self, graph: str) -> ort.InferenceSession:
+        """A session on a published graph."""
+        return open_session(self.files.graph(graph), self.settings)
+
+    def compiled(
+        self,
+        graphs: Sequence[str],
+        options: CompileOptions,
+        *,
+        embedding: Callable[[Callable[..., Any]], Any],
+        **how: Any,
+    ) -> CompiledGraph | NotCompiled:
+        """The language model from the cache in the data directory, or compiled now. `graphs`: its
+        own, and what else it is made of. `embedding` is given the compiler's `Embedding` to make;
+        `how`: more of `compile_lm`'s arguments."""
+        if not self.config.compile_lm:
+            return NotCompiled("compiling is switched off")
+        paths = [self.files.graph(name) for name in graphs]
+        precision, data_dir = self.files.precisions[graphs[0]], self.config.data_dir
+        sources = [file for path in paths for file in graph_sources(path)]
+        known_by = language_model_identity(sources, precision, self.settings, options)
+        entry = CompiledCache(data_dir).find(known_by)
+        if entry is not None:
+            return language_model_of(entry)
+        # Here, since a start that finds everything compiled needs no compiler.
+        from chatterbox.compile.lm.compiler import Embedding, compile_lm
+        from chatterbox.compile.progress import CompileBar
+
+        with CompileBar("the language model") as progress:
+            return compile_lm(
+                paths[0],
+                precision,
+                data_dir,
+                self.settings,
+                options=options,
+                embedding=embedding(Embedding),
+                progress=progress,
+                **how,
+            )
 
     def info(self, *notes: str) -> ModelInfo:
         """What is loaded. `notes`: of the family, for the operator."""

@@ -12,7 +12,7 @@ from chatterbox.config import TTSConfig
 from chatterbox.hub.files import graph_sources
 from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.compiled_cache import CompiledCache, Graphs, Json, identity
-from chatterbox.runtime.decoder.captured import CapturedSession
+from chatterbox.runtime.cuda_graphs import CapturedSession
 from chatterbox.runtime.decoder.compiled import (
     DECODER_COMPILER,
     CompiledDecoder,

@@ -1,14 +1,21 @@
-"""A compiled language model: which form is asked for, and what stands in its cache entry."""
+"""A compiled language model: which form is asked for, what stands in its cache entry, and how it is
+opened: in slots, captured as CUDA graphs where that is set."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from chatterbox.config import TTSConfig
+from chatterbox.errors import first_line
 from chatterbox.hub.files import Precision
+from chatterbox.runtime.bound_call import takes_both
+from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.compiled_cache import Entry, Json, identity
-from chatterbox.runtime.embedding import HostEmbedder
-from chatterbox.runtime.sessions import SessionSettings
+from chatterbox.runtime.cuda_graphs import CAPTURE_OPTIONS, Buckets
+from chatterbox.runtime.embedding import Embedder, HostEmbedder, TokensInGraph
+from chatterbox.runtime.kv_slots import SlottedLanguageModel
+from chatterbox.runtime.sessions import SessionSettings, captures, open_session
 
 GRAPH_FILE = "language_model.onnx"
 LM_COMPILER = 3
@@ -69,12 +76,25 @@ class CompiledGraph:
     served: Deviation
     embedder: HostEmbedder | None = field(default=None, compare=False)
 
+    @property
+    def proof(self) -> str:
+        """What was proven, for the operator."""
+        return (
+            f"compiled; its logits are at most {self.exact.worst:.2g} standard deviations from the "
+            f"published graph's, {self.served.worst:.2g} as served; cache in {self.cache}"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class NotCompiled:
     """Why the published graph is served; one line for the operator."""
 
     reason: str
+
+    @property
+    def proof(self) -> str:
+        """That nothing was."""
+        return f"served as published: {self.reason}"
 
 
 def language_model_identity(
@@ -100,3 +120,57 @@ def language_model_of(entry: Entry) -> CompiledGraph | NotCompiled:
     embedder = None if tables is None else HostEmbedder.load(entry.folder, tables)
     path = entry.folder / GRAPH_FILE
     return CompiledGraph(path, facts["vocab"], facts["cache"], **proofs, embedder=embedder)
+
+
+MIB = 1024 * 1024
+SPIN_US = 20
+"""How long the step's threads wait for the next operator awake: long enough for the gaps within a
+step (a fifth of its time, otherwise spent waking up), too short to keep a core from the decoder."""
+
+
+def open_compiled(
+    graph: CompiledGraph,
+    embed: Embedder,
+    config: TTSConfig,
+    settings: SessionSettings,
+    capacity: int,
+) -> tuple[SlottedLanguageModel, str]:
+    """The model, and what to tell the operator about it. `capacity`: positions of a slot."""
+
+    def opened(buckets: Buckets | None) -> SlottedLanguageModel:
+        options = CAPTURE_OPTIONS if buckets else None
+        session = open_session(graph.path, settings, provider_options=options, spin_us=SPIN_US)
+        return SlottedLanguageModel(
+            session,
+            TokensInGraph(embed) if takes_both(session) else embed,
+            slots=config.max_sequences,
+            capacity=capacity,
+            prefix_cache_bytes=config.kv_prefix_cache_mb * MIB,
+            memory=Memory(settings.device, settings.device_id),
+            buckets=buckets,
+        )
+
+    if not captures(config, settings):
+        model = opened(None)
+        return model, f"compiled, proven equal; cache in {graph.cache}; {room(model)}"
+
+    def captured() -> SlottedLanguageModel | str:
+        try:
+            model = opened(Buckets(config.max_sequences, capture=True))
+            model.rehearse()
+        except Exception as fault:  # noqa: BLE001 - onnxruntime raises its own kinds
+            return first_line(fault)
+        return model
+
+    found = captured()  # whose slots are gone where it failed: there may be no room for others
+    if isinstance(found, SlottedLanguageModel):
+        model, how = found, "steps captured as CUDA graphs"
+    else:
+        model, how = opened(None), f"no CUDA graphs: {found}"
+    return model, f"compiled, proven equal; {how}; {room(model)}"
+
+
+def room(model: SlottedLanguageModel) -> str:
+    """What its slots take, for the operator."""
+    gib = model.arena_bytes / 1024**3
+    return f"{model.slots} slots of {model.capacity} positions take {gib:.2f} GiB"

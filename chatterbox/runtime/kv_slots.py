@@ -4,23 +4,91 @@ Nothing is copied while rows step: a row joins by prefill into its slot and leav
 forgotten. Rows stepping together need not lie side by side. The graph takes the smallest range of
 slots that holds them all; a slot inside it that does not step (free, or paused) costs its attention
 alone: a free one counts as empty, and what is written behind a paused one's last position is
-overwritten when it goes on. Each slot has one position more than `capacity` for that.
+overwritten when it goes on. Each slot has one position more than `capacity` for that. What prompts
+begin with is kept under a key, and copied into the slot.
 """
 
 import math
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnxruntime as ort
 
 from chatterbox.arrays import F32, I64
+from chatterbox.runtime import cudart
 from chatterbox.runtime.bound_call import Call, CallMemory, GraphShape, Rows
-from chatterbox.runtime.buffers import Buffer, Memory, Window
+from chatterbox.runtime.buffers import Buffer, CudaBuffer, HostBuffer, Memory, Window
 from chatterbox.runtime.cuda_graphs import REHEARSALS, Buckets
 from chatterbox.runtime.embedding import Embedder
-from chatterbox.runtime.kv_prefix import Prefix, PrefixedPrompt
 from chatterbox.runtime.lru import ByteLru
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PrefixedPrompt:
+    """Implements `Prompt`: rows that are kept under a key, then ids that an `Embedder` turns into
+    rows."""
+
+    prefix_key: str
+    prefix: Rows  # [P, …]
+    ids: I64  # [S]; none: the prefix alone
+
+    def __len__(self) -> int:
+        """Positions in a slot."""
+        return len(self.prefix) + len(self.ids)
+
+    def then(self, ids: I64) -> "PrefixedPrompt":
+        """The same prefix with these ids behind it."""
+        return PrefixedPrompt(self.prefix_key, self.prefix, ids)
+
+    @property
+    def text_tokens(self) -> int:
+        """Ids behind the prefix."""
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prefix:
+    """Keys and values of a prompt's first rows, in one piece: a small model's voices have few
+    bytes in each layer, and objects for each would take more than they hold."""
+
+    rows: int
+    buffer: Buffer  # [2 × layers, heads, rows, head_dim]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return int(np.prod(self.buffer.shape)) * self.buffer.dtype.itemsize
+
+    def layers(self) -> list[Window]:
+        """2 × layers of [1, heads, rows, head_dim]: where they are."""
+        return [Window.entries(self.buffer, i, 1) for i in range(self.buffer.shape[0])]
+
+    def load(self, arena: Sequence[Buffer], slot: int) -> None:
+        """Copy to the beginning of a slot. `arena`: 2 × layers of [slots, heads, capacity,
+        head_dim]."""
+        if not self.rows:
+            return
+        if isinstance(self.buffer, CudaBuffer):
+            self._load_on_device(arena, slot)
+            return
+        for source, target in zip(self.buffer.get(), arena, strict=True):
+            assert isinstance(target, HostBuffer)
+            target.array[slot, :, : self.rows] = source
+
+    def _load_on_device(self, arena: Sequence[Buffer], slot: int) -> None:
+        """A head's rows are one row of the copy."""
+        _, heads, capacity, head_dim = arena[0].shape
+        position = head_dim * self.buffer.dtype.itemsize
+        width = self.rows * position
+        blocks = [
+            (Window.entries(target, slot, 1).address, source.address, capacity * position, width)
+            for source, target in zip(self.layers(), arena, strict=True)
+        ]
+        assert isinstance(self.buffer, CudaBuffer)
+        cudart.copy_rows(blocks, width, heads, self.buffer.device_id)
+
 
 KEPT_CALLS = 256
 """Bound shapes kept for reuse, of steps and of prefills; one saves about 0.3 ms a step. It holds

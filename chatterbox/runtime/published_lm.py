@@ -19,7 +19,7 @@ from chatterbox.arrays import F32, I64
 from chatterbox.errors import ModelError
 from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.embedding import Embedder
-from chatterbox.runtime.kv_prefix import PrefixedPrompt
+from chatterbox.runtime.kv_slots import PrefixedPrompt
 
 KV_INPUT = "past_key_values.{layer}.{kind}"
 KV_OUTPUT = "present.{layer}.{kind}"

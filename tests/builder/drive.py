@@ -12,7 +12,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from chatterbox.families.turbo.files import GRAPHS
+from chatterbox.families.turbo.spec import GRAPHS
 from chatterbox.hub.files import PRECISION_SUFFIX, Precision
 
 Array = NDArray[Any]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from builder.drive import Model, voice_like
 
-from chatterbox.families.turbo.files import ROOT_FILES
+from chatterbox.families.turbo.spec import ROOT_FILES
 from chatterbox.hub.files import PRECISIONS, graph_file
 from tools.build_model import main
 from tools.model_builder.quantise import BLOCK, quantise

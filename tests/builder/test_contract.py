@@ -8,7 +8,7 @@ import onnx
 import pytest
 from tokenizers import Tokenizer
 
-from chatterbox.families.turbo.files import GRAPHS, ROOT_FILES
+from chatterbox.families.turbo.spec import GRAPHS, ROOT_FILES
 from chatterbox.hub.files import PRECISION_SUFFIX, PRECISIONS, graph_file
 
 HIDDEN = 64

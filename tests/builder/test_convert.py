@@ -6,7 +6,7 @@ import onnx
 import pytest
 from builder.drive import Model
 
-from chatterbox.families.turbo.files import GRAPHS
+from chatterbox.families.turbo.spec import GRAPHS
 from chatterbox.hub.files import PRECISIONS, ModelFiles, graph_file
 from tools.build_model import main
 

@@ -26,7 +26,7 @@ from chatterbox.compile.decoder.compiler import compile_decoder
 from chatterbox.compile.decoder.graph_edit import index, inlined
 from chatterbox.compile.decoder.phase_carry import carry_over, find_sums, only_fraction_used
 from chatterbox.runtime.decoder.compiled import Opened
-from chatterbox.runtime.decoder.shape_laws import LinearDim
+from chatterbox.runtime.decoder.graph_io import LinearDim
 from chatterbox.runtime.decoder.split_decoder import StreamSettings
 from tools.decoder import forms
 from tools.decoder.model import decoder_model

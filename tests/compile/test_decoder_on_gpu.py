@@ -26,12 +26,10 @@ from chatterbox.compile.decoder.phase_carry import carry_over, find_sums
 from chatterbox.compile.decoder.random_ops import draw_from_table
 from chatterbox.compile.decoder.stft_conv import stft_as_convolution
 from chatterbox.errors import ModelError
-from chatterbox.runtime.decoder.graph_io import RandomOp
-from chatterbox.runtime.decoder.noise_table import RowLayout
-from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength
+from chatterbox.runtime.decoder.compiled import probe_feeds
+from chatterbox.runtime.decoder.graph_io import LinearDim, ProbeLength, RandomOp
 from chatterbox.runtime.decoder.split_decoder import StreamSettings
-from chatterbox.runtime.decoder.stream_inputs import NoiseInputs, Place
-from chatterbox.runtime.decoder.warmup import probe_feeds
+from chatterbox.runtime.decoder.stream_inputs import NoiseInputs, Place, RowLayout
 from tools.decoder import forms
 from tools.decoder.model import decoder_model
 from tools.decoder.weights import TINY, random_weights

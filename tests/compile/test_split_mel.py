@@ -17,7 +17,7 @@ from chatterbox.compile.decoder.fit_dims import PROBES, fit_dims
 from chatterbox.compile.decoder.graph_edit import NotSplittable
 from chatterbox.compile.decoder.phase_carry import carry_over, find_sums
 from chatterbox.compile.decoder.split_mel import cut, find_mel
-from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength, time_axis
+from chatterbox.runtime.decoder.graph_io import LinearDim, ProbeLength, time_axis
 
 # --- the cut
 

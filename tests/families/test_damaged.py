@@ -15,7 +15,7 @@ from chatterbox.compile.decoder.graph_edit import stored_values
 from chatterbox.config import TTSConfig
 from chatterbox.errors import ModelError
 from chatterbox.families.load import load_model
-from chatterbox.families.turbo.files import GRAPHS
+from chatterbox.families.turbo.spec import GRAPHS
 from chatterbox.hub.external_data import is_external
 from chatterbox.runtime.sessions import SessionSettings, open_session
 

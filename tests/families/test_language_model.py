@@ -11,30 +11,31 @@ import pytest
 from chatterbox.compile.lm import compiler
 from chatterbox.compile.lm.compiler import CompiledGraph
 from chatterbox.config import TTSConfig
+from chatterbox.families.model import LoadRequest
 from chatterbox.families.turbo import language_model
-from chatterbox.families.turbo.files import GRAPHS
 from chatterbox.families.turbo.language_model import (
     LanguageModelParts,
     compiled_graph,
     open_language_model,
+    open_tokenizer,
 )
-from chatterbox.families.turbo.tokenizer import Tokenizer
+from chatterbox.families.turbo.spec import GRAPHS
 from chatterbox.hub.files import ModelFiles
-from chatterbox.runtime import slotted
+from chatterbox.runtime import compiled_lm
 from chatterbox.runtime.compiled_lm import usual_options
 from chatterbox.runtime.embedding import HostEmbedder
-from chatterbox.runtime.kv_prefix import PrefixedPrompt
-from chatterbox.runtime.kv_slots import SlottedLanguageModel
+from chatterbox.runtime.kv_slots import PrefixedPrompt, SlottedLanguageModel
 from chatterbox.runtime.published_lm import PublishedLanguageModel
 from chatterbox.runtime.sessions import SessionSettings
 
-IDS = Tokenizer.from_file(made.path() / "tokenizer.json").encode("How are you?")
+IDS = open_tokenizer(made.path() / "tokenizer.json").encode("How are you?")
 
 
 def parts(tmp_path, precision="q4", **settings):
     config = TTSConfig(data_dir=tmp_path, max_sequences=2, **settings)
     files = ModelFiles(made.path(), dict.fromkeys(GRAPHS, precision))
-    return LanguageModelParts(config, files, SessionSettings("cpu", 1, {}), IDS, int(IDS.max()))
+    request = LoadRequest(config, SessionSettings("cpu", 1, {}), "a model", files)
+    return LanguageModelParts(request, IDS, int(IDS.max()))
 
 
 PROMPT = PrefixedPrompt(
@@ -97,16 +98,16 @@ def test_a_capture_that_fails_leaves_no_slots_behind(tmp_path, monkeypatch):
         tried.append(weakref.ref(model))
         raise RuntimeError("not captured")
 
-    monkeypatch.setattr(slotted, "captures", lambda *_: True)
+    monkeypatch.setattr(compiled_lm, "captures", lambda *_: True)
     monkeypatch.setattr(SlottedLanguageModel, "rehearse", refused)
-    open_session = slotted.open_session
+    open_session = compiled_lm.open_session
     left = []
 
     def opening(*given, **options):
         left.append([model() for model in tried])
         return open_session(*given, **options)
 
-    monkeypatch.setattr(slotted, "open_session", opening)
+    monkeypatch.setattr(compiled_lm, "open_session", opening)
     model, note = open_language_model(parts(tmp_path))
     assert isinstance(model, SlottedLanguageModel)
     assert "no CUDA graphs: not captured" in note

@@ -7,8 +7,8 @@ import pytest
 from chatterbox.config import TTSConfig
 from chatterbox.errors import ModelError
 from chatterbox.families import load
+from chatterbox.families.load import FAMILIES, Registered
 from chatterbox.families.model import LoadRequest
-from chatterbox.families.registry import FAMILIES, Registered
 from chatterbox.hub.files import ModelFiles
 from chatterbox.runtime.sessions import session_settings
 

@@ -7,7 +7,7 @@ import made
 import pytest
 
 from chatterbox.errors import ModelError
-from chatterbox.families.turbo.files import GRAPHS
+from chatterbox.families.turbo.spec import GRAPHS
 from chatterbox.hub.files import PRECISIONS, ModelFiles
 
 

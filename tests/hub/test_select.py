@@ -8,7 +8,7 @@ import pytest
 
 from chatterbox.config import TTSConfig
 from chatterbox.errors import ModelError
-from chatterbox.families.turbo.files import FILES
+from chatterbox.families.turbo.spec import FILES
 from chatterbox.hub import download as hub
 from chatterbox.hub import select
 from chatterbox.hub.files import FamilyFiles, Graph, Repository

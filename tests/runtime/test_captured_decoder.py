@@ -33,8 +33,7 @@ from chatterbox.errors import ModelError
 from chatterbox.families import s3gen as load
 from chatterbox.families.base import DecodeJob, Window
 from chatterbox.runtime.buffers import HostBuffer, Memory
-from chatterbox.runtime.cuda_graphs import CAPTURE_OPTIONS
-from chatterbox.runtime.decoder.captured import CapturedSession
+from chatterbox.runtime.cuda_graphs import CAPTURE_OPTIONS, CapturedSession
 from chatterbox.runtime.decoder.compiled import Opened
 from chatterbox.runtime.decoder.graph_io import CODES
 from chatterbox.runtime.decoder.s3gen import CODEC, SAMPLES_PER_CODE

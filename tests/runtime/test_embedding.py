@@ -7,14 +7,13 @@ import pytest
 
 from chatterbox import mini
 from chatterbox.compile.lm.embedding_tables import host_embedder
-from chatterbox.families.turbo.language_model import EmbedGraph
-from chatterbox.families.turbo.tokenizer import Tokenizer
+from chatterbox.families.turbo.language_model import EmbedGraph, open_tokenizer
 from chatterbox.hub.files import PRECISION_SUFFIX, PRECISIONS
 from chatterbox.runtime.sessions import SessionSettings, open_session
 
 CPU = SessionSettings("cpu", 1, {})
 VOCAB = 6563
-IDS = Tokenizer.from_file(made.path() / "tokenizer.json").encode("Hello there, [laugh] you!")
+IDS = open_tokenizer(made.path() / "tokenizer.json").encode("Hello there, [laugh] you!")
 END_ID = int(IDS[-1])
 
 

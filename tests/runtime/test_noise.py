@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatterbox.runtime.decoder.snac import addressed_noise, tabled_noise
-from chatterbox.runtime.noise import Noise
+from chatterbox.runtime.decoder.stream_inputs import Noise
 
 places = st.integers(-3000, 100_000)
 

@@ -20,10 +20,9 @@ from chatterbox.engine.stats import Counters
 from chatterbox.engine.vocoding_loop import VocodingLoop
 from chatterbox.families.base import DecodeJob, Voice, Window
 from chatterbox.runtime.decoder.compiled import Opened
-from chatterbox.runtime.decoder.flow import PlainFlow, fed_to_flow
-from chatterbox.runtime.decoder.prompt_kv_cache import CachedPromptFlow
+from chatterbox.runtime.decoder.flow import CachedPromptFlow, PlainFlow, fed_to_flow
+from chatterbox.runtime.decoder.graph_io import ProbeLength
 from chatterbox.runtime.decoder.s3gen import CODEC
-from chatterbox.runtime.decoder.shape_laws import ProbeLength
 from chatterbox.runtime.decoder.split_decoder import SplitDecoder, StreamSettings
 from chatterbox.runtime.decoder.stream_inputs import NoiseInputs, Place
 from tools.decoder.model import decoder_model

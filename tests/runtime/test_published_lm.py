@@ -8,13 +8,12 @@ from fakes import fake_voice
 from chatterbox.config import TTSConfig
 from chatterbox.errors import ModelError
 from chatterbox.families.base import Voice
-from chatterbox.families.turbo.files import GRAPHS
-from chatterbox.families.turbo.language_model import EmbedGraph
-from chatterbox.families.turbo.tokenizer import Tokenizer
+from chatterbox.families.turbo.language_model import EmbedGraph, open_tokenizer
+from chatterbox.families.turbo.spec import GRAPHS
 from chatterbox.families.turbo.voice import EncoderGraph, VoiceTensors
 from chatterbox.hub.files import PRECISIONS, ModelFiles
 from chatterbox.runtime.buffers import Memory
-from chatterbox.runtime.kv_prefix import PrefixedPrompt
+from chatterbox.runtime.kv_slots import PrefixedPrompt
 from chatterbox.runtime.published_lm import BATCH_TOLERANCE, PublishedLanguageModel
 from chatterbox.runtime.sessions import open_session, session_settings
 
@@ -40,7 +39,7 @@ def voice() -> Voice:
 
 
 def ids(text: str):
-    return Tokenizer.from_file(made.path() / "tokenizer.json").encode(text)
+    return open_tokenizer(made.path() / "tokenizer.json").encode(text)
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
 from tokenizers import Tokenizer as Library
 
 from chatterbox.errors import EmptyText, ModelError
-from chatterbox.families.turbo.tokenizer import Tokenizer
+from chatterbox.families.tokenizer import Tokenizer
+from chatterbox.families.turbo.language_model import open_tokenizer
 
 END = "<|endoftext|>"
 CONTROLS = [END, "[START]", "<|im_start|>"]
@@ -47,7 +48,7 @@ def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     )
     path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
     library.save(str(path))
-    return Tokenizer.from_file(path)
+    return open_tokenizer(path)
 
 
 REFERENCE = build(template=False)
@@ -102,7 +103,7 @@ def test_text_without_ids_is_an_empty_text(tmp_path: Path) -> None:
     library = Library(models.BPE(vocab={"a": 0, END: 1}, merges=[]))
     library.add_special_tokens([END])
     library.save(str(tmp_path / "tokenizer.json"))
-    few = Tokenizer.from_file(tmp_path / "tokenizer.json")
+    few = open_tokenizer(tmp_path / "tokenizer.json")
     assert few.encode("a").tolist() == [0, 1, 1]
     for text in ("你好", ""):
         with pytest.raises(EmptyText):
@@ -115,10 +116,10 @@ def test_a_damaged_file_is_one_clear_error(tmp_path: Path, content: str | None) 
     if content is not None:
         path.write_text(content)
     with pytest.raises(ModelError, match=r"tokenizer\.json"):
-        Tokenizer.from_file(path)
+        open_tokenizer(path)
 
 
 def test_a_file_without_the_end_token_is_refused(tmp_path: Path) -> None:
     Library(models.BPE(vocab={"a": 0}, merges=[])).save(str(tmp_path / "tokenizer.json"))
     with pytest.raises(ModelError, match="endoftext"):
-        Tokenizer.from_file(tmp_path / "tokenizer.json")
+        open_tokenizer(tmp_path / "tokenizer.json")

@@ -27,9 +27,8 @@ from chatterbox.compile.decoder.compiler import with_inputs
 from chatterbox.compile.decoder.introspect import introspect
 from chatterbox.compile.decoder.variants import carrying
 from chatterbox.hub.files import Precision
-from chatterbox.runtime.decoder.graph_io import as_declared, snr_db
+from chatterbox.runtime.decoder.graph_io import ProbeLength, as_declared, snr_db
 from chatterbox.runtime.decoder.s3gen import MEL_BANDS, SPEAKER_DIM
-from chatterbox.runtime.decoder.shape_laws import ProbeLength
 from chatterbox.runtime.decoder.stream_inputs import PhaseInputs
 from tools.decoder.against_authors import ALIAS, Case, authors_decoder, by_authors, case
 from tools.decoder.build import decoder_file, stored

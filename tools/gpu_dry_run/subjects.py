@@ -29,10 +29,9 @@ from chatterbox.families.s3gen import stream_settings
 from chatterbox.families.turbo.voice import VoiceTensors
 from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.compiled_lm import Deviation
-from chatterbox.runtime.decoder.captured import CapturedSession
-from chatterbox.runtime.decoder.compiled import CompiledDecoder, Graph, open_compiled
-from chatterbox.runtime.decoder.warmup import probe_voice
-from chatterbox.runtime.kv_prefix import Prefix
+from chatterbox.runtime.cuda_graphs import CapturedSession
+from chatterbox.runtime.decoder.compiled import CompiledDecoder, Graph, open_compiled, probe_voice
+from chatterbox.runtime.kv_slots import Prefix
 from chatterbox.runtime.sessions import open_session, session_settings
 from tools import build_model
 from tools.decoder.build import write_decoder

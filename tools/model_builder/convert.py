@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from chatterbox.families.turbo.files import GRAPHS, ROOT_FILES, GraphName
+from chatterbox.families.turbo.spec import GRAPHS, ROOT_FILES, GraphName
 from chatterbox.hub.files import Precision, graph_file
 from tools.model_builder.graph import BITS, CONTRIB, HALF, LEARNT, Array
 from tools.model_builder.quantise import BLOCK, quantise

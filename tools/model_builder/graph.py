@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, save_model
 
-from chatterbox.families.turbo.files import GraphName
+from chatterbox.families.turbo.spec import GraphName
 from chatterbox.hub.files import PRECISION_SUFFIX, Precision
 from tools.model_builder.quantise import BLOCK, quantise
 

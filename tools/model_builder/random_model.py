@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chatterbox.families.turbo.files import GRAPHS, GraphName
-from chatterbox.families.turbo.spec import END_OF_TEXT_ID, STOP_CODE
+from chatterbox.families.turbo.spec import END_OF_TEXT_ID, GRAPHS, STOP_CODE, GraphName
 from chatterbox.hub.files import Precision
 from tools.model_builder.embed_tokens import write_embed_tokens
 from tools.model_builder.language_model import LanguageModelSize, write_language_model

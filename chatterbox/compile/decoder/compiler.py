@@ -24,20 +24,19 @@ from chatterbox.compile.decoder.split_mel import cut
 from chatterbox.compile.decoder.variants import VariantBuilder, carrying, proof_run
 from chatterbox.errors import first_line
 from chatterbox.runtime.buffers import Memory
-from chatterbox.runtime.decoder.captured import CapturedSession
+from chatterbox.runtime.cuda_graphs import CapturedSession
 from chatterbox.runtime.decoder.compiled import (
     CompiledDecoder,
     Graph,
     Opened,
     open_compiled,
+    probe_feeds,
 )
 from chatterbox.runtime.decoder.flow import Part
-from chatterbox.runtime.decoder.graph_io import WAVEFORM, Feeds, as_declared
+from chatterbox.runtime.decoder.graph_io import WAVEFORM, Feeds, ProbeLength, as_declared
 from chatterbox.runtime.decoder.s3gen import MEL_FRAMES_PER_CODE
-from chatterbox.runtime.decoder.shape_laws import ProbeLength
 from chatterbox.runtime.decoder.split_decoder import StreamSettings
 from chatterbox.runtime.decoder.stream_inputs import PhaseInputs, Place
-from chatterbox.runtime.decoder.warmup import probe_feeds
 
 Progress = Callable[[float, str], None]
 """Given how much of the work is done, 0 to 1, and what is done now."""

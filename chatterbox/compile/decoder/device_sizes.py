@@ -18,8 +18,8 @@ from onnx import TensorProto, helper
 from chatterbox.compile.decoder.fit_dims import fit_dims
 from chatterbox.compile.decoder.graph_edit import NewNodes, NotSplittable, cut_out, replace_nodes
 from chatterbox.compile.decoder.random_ops import RANDOM_OPS
+from chatterbox.runtime.decoder.graph_io import LinearDim, ProbeLength
 from chatterbox.runtime.decoder.s3gen import MEL_FRAMES_PER_CODE
-from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength
 
 REDUCTIONS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
 HOST_INPUTS: dict[str, tuple[int, ...]] = {

@@ -15,11 +15,9 @@ from chatterbox.compile.decoder.fit_dims import PROBES, fit_dims
 from chatterbox.compile.decoder.fuse_attention import ATTENTION, QUERY_KEY_VALUE
 from chatterbox.compile.decoder.graph_edit import NotSplittable, cut_out, index, reads, value
 from chatterbox.compile.decoder.introspect import OpenGraph
-from chatterbox.runtime.decoder.compiled import PromptKV
-from chatterbox.runtime.decoder.graph_io import Feeds, past
-from chatterbox.runtime.decoder.prompt_kv_cache import EncoderOutput, tell
-from chatterbox.runtime.decoder.shape_laws import ProbeLength, time_axis
-from chatterbox.runtime.decoder.warmup import probe_feeds
+from chatterbox.runtime.decoder.compiled import PromptKV, probe_feeds
+from chatterbox.runtime.decoder.flow import EncoderOutput, tell
+from chatterbox.runtime.decoder.graph_io import Feeds, ProbeLength, past, time_axis
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from chatterbox.compile.decoder.graph_edit import NotSplittable
-from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength
+from chatterbox.runtime.decoder.graph_io import LinearDim, ProbeLength
 
 Shape = tuple[int, ...]
 

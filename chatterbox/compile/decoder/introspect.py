@@ -25,17 +25,19 @@ from chatterbox.compile.decoder.phase_carry import (
 from chatterbox.compile.decoder.random_ops import find_randoms, randoms_to_outputs
 from chatterbox.compile.decoder.split_mel import find_mel
 from chatterbox.compile.decoder.unpack_attention import unpack_attention
+from chatterbox.runtime.decoder.compiled import probe_feeds
 from chatterbox.runtime.decoder.graph_io import (
     CODES,
     LENGTHS,
     WAVEFORM,
     Feeds,
+    LinearDim,
     PhaseSum,
+    ProbeLength,
     RandomOp,
+    time_axis,
 )
 from chatterbox.runtime.decoder.s3gen import MEL_BANDS, MEL_FRAMES_PER_CODE, SAMPLES_PER_CODE
-from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength, time_axis
-from chatterbox.runtime.decoder.warmup import probe_feeds
 
 OpenGraph = Callable[[onnx.ModelProto], ort.InferenceSession]
 """Opens a graph whose external weights lie beside the file it came from."""

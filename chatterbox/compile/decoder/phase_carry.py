@@ -19,9 +19,8 @@ from onnx import TensorProto, helper, numpy_helper
 from chatterbox.compile.decoder.graph_edit import Index, NewNodes, index, replace_nodes, through
 from chatterbox.errors import ModelError
 from chatterbox.hub.external_data import is_external
-from chatterbox.runtime.decoder.graph_io import PhaseSum
+from chatterbox.runtime.decoder.graph_io import LinearDim, PhaseSum, time_axis
 from chatterbox.runtime.decoder.s3gen import MEL_FRAMES_PER_CODE, SAMPLES_PER_CODE
-from chatterbox.runtime.decoder.shape_laws import LinearDim, time_axis
 
 SUM = "CumSum"
 WAVES = frozenset({"Sin", "Cos"})

@@ -10,9 +10,8 @@ from chatterbox.compile.decoder.graph_edit import (
     index,
     replace_nodes,
 )
-from chatterbox.runtime.decoder.graph_io import RandomOp
-from chatterbox.runtime.decoder.noise_table import RowLayout
-from chatterbox.runtime.decoder.shape_laws import LinearDim
+from chatterbox.runtime.decoder.graph_io import LinearDim, RandomOp
+from chatterbox.runtime.decoder.stream_inputs import RowLayout
 
 RANDOM_OPS = {
     "RandomNormal": "normal",

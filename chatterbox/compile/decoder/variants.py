@@ -31,23 +31,29 @@ from chatterbox.compile.decoder.introspect import DecoderFacts, OpenGraph
 from chatterbox.compile.decoder.phase_carry import carry_over
 from chatterbox.compile.decoder.random_ops import draw_from_table
 from chatterbox.compile.decoder.stft_conv import stft_as_convolution
-from chatterbox.runtime.decoder.compiled import CompiledDecoder, Graph, PromptKV, prompt_flow
-from chatterbox.runtime.decoder.flow import fed_to_flow
+from chatterbox.runtime.decoder.compiled import (
+    CompiledDecoder,
+    Graph,
+    PromptKV,
+    probe_feeds,
+    probe_voice,
+    prompt_flow,
+)
+from chatterbox.runtime.decoder.flow import AGAIN_CODES, CachedPromptFlow, fed_to_flow
 from chatterbox.runtime.decoder.graph_io import (
     CODES,
     PROMPT_MEL,
     WAVEFORM,
     Feeds,
+    LinearDim,
+    ProbeLength,
     RandomOp,
     Session,
     snr_db,
 )
-from chatterbox.runtime.decoder.prompt_kv_cache import AGAIN_CODES, CachedPromptFlow
 from chatterbox.runtime.decoder.s3gen import MEL_FRAMES_PER_CODE
-from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength
 from chatterbox.runtime.decoder.split_decoder import StreamSettings
 from chatterbox.runtime.decoder.stream_inputs import PhaseInputs, Place
-from chatterbox.runtime.decoder.warmup import probe_feeds, probe_voice
 
 PROVEN_CODES = 25
 """What is said behind a remembered prompt to compare it with one that is decoded: 1 s."""

@@ -19,8 +19,7 @@ from chatterbox.runtime.bound_call import Rows
 from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.compiled_lm import Deviation
 from chatterbox.runtime.embedding import Embedder, TokensInGraph
-from chatterbox.runtime.kv_prefix import PrefixedPrompt
-from chatterbox.runtime.kv_slots import SlottedLanguageModel
+from chatterbox.runtime.kv_slots import PrefixedPrompt, SlottedLanguageModel
 from chatterbox.runtime.sessions import SessionSettings, open_session
 
 TABLE_ROWS = 64

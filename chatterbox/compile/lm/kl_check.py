@@ -16,8 +16,7 @@ from chatterbox.arrays import F32, I64
 from chatterbox.compile.lm.equivalence import sampled_voice
 from chatterbox.runtime.bound_call import GraphShape
 from chatterbox.runtime.embedding import Embedder
-from chatterbox.runtime.kv_prefix import PrefixedPrompt
-from chatterbox.runtime.kv_slots import SlottedLanguageModel
+from chatterbox.runtime.kv_slots import PrefixedPrompt, SlottedLanguageModel
 
 VOICE_ROWS = 250  # a voice of 10 s
 TAKES = 2

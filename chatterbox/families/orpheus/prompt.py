@@ -9,11 +9,13 @@ without a name.
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from chatterbox.arrays import I64
+from chatterbox.errors import ModelError
 from chatterbox.families.base import Voice
 from chatterbox.families.orpheus.spec import (
     BEGIN_OF_TEXT,
@@ -26,15 +28,26 @@ from chatterbox.families.orpheus.spec import (
     START_OF_HUMAN,
     START_OF_SPEECH,
 )
-from chatterbox.families.orpheus.tokenizer import Tokenizer
 from chatterbox.families.orpheus.voices import Reference
-from chatterbox.runtime.kv_prefix import PrefixedPrompt
+from chatterbox.families.tokenizer import Tokenizer
+from chatterbox.runtime.kv_slots import PrefixedPrompt
 
 PromptForm = Literal["trained", "package"]
 """As in the training data; or as the authors' package sends it, whose server puts another begin of
 text in front."""
 
+SURE = {BEGIN_OF_TEXT: "<|begin_of_text|>", END_OF_SPEECH: "<custom_token_2>"}
+SURE |= {FIRST_AUDIO: "<custom_token_10>"}
 _TAG = re.compile(r"\[([^\[\]]+)\]")
+
+
+def open_tokenizer(path: Path) -> Tokenizer:
+    """Llama's, by `tokenizer.json`. Raises ModelError where it is damaged or of another model."""
+    tokenizer = Tokenizer.from_file(path, lambda _: False)
+    for number, token in SURE.items():
+        if tokenizer.library.token_to_id(token) != number:
+            raise ModelError(f"{path.name} is not Orpheus' tokenizer: {token} is not {number}")
+    return tokenizer
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,7 @@ from chatterbox.families.voices import (
     ReferenceRules,
     UnusableVoice,
 )
-from chatterbox.runtime.decoder.snac import CODES, PLACES
-from chatterbox.runtime.snac_encoder import SnacEncoder
+from chatterbox.runtime.decoder.snac import CODES, PLACES, SnacEncoder
 
 NAMES: dict[str, tuple[str, ...]] = {
     "en": ("tara", "leah", "jess", "leo", "dan", "mia", "zac", "zoe"),

@@ -1,13 +1,57 @@
-"""Chatterbox Turbo's constants: tokens, tags, sampling, rules for voices; its codec is S3Gen.
+"""Chatterbox Turbo's constants: how it is published, tokens, tags, sampling, rules for voices; its
+codec is S3Gen.
 
 Facts marked [card] are from the model card of ResembleAI/chatterbox-turbo-ONNX, those marked
 [source] from the authors' published code (chatterbox-tts 0.1.7).
 """
 
+from typing import Literal, get_args
+
 from chatterbox.families.base import Family, TokenSpec
 from chatterbox.families.sampling import min_p, repetition_penalty, temperature, top_k_top_p
+from chatterbox.hub.files import FamilyFiles, Graph, Precision, Repository
 from chatterbox.runtime.decoder.s3gen import CODE_COUNT, CODEC
 from chatterbox.text.lexicon import listed
+
+GraphName = Literal["speech_encoder", "embed_tokens", "language_model", "conditional_decoder"]
+GRAPHS: tuple[GraphName, ...] = get_args(GraphName)
+AUTOMATIC: dict[str, Precision] = {"cpu": "q4", "cuda": "fp16"}
+AUTOMATIC_DECODER: dict[str, Precision | tuple[Precision, ...]] = {
+    "cpu": "q4",
+    "cuda": ("fp32", "fp16"),
+}
+"""In half precision a decoder may lose its phase; in fp32 its products run in TF32 on a GPU."""
+ROOT_FILES = (
+    "config.json",
+    "generation_config.json",
+    "preprocessor_config.json",
+    "tokenizer_config.json",
+    "tokenizer.json",
+)
+
+FILES = FamilyFiles(
+    family="turbo",
+    model_types=frozenset({"chatterbox"}),
+    repositories=(
+        Repository(
+            tuple(
+                Graph(
+                    name,
+                    f"{name}_dtype",
+                    AUTOMATIC_DECODER if name == "conditional_decoder" else AUTOMATIC,
+                )
+                for name in GRAPHS
+            ),
+            ROOT_FILES,
+        ),
+    ),
+    models={
+        "turbo": (
+            "ResembleAI/chatterbox-turbo-ONNX",
+            "d21799bd0354adb85e348b8a0442a8405110a2cf",
+        )
+    },
+)
 
 START_CODE, STOP_CODE = 6561, 6562  # [card]
 VOCABULARY = STOP_CODE + 1

@@ -1,4 +1,5 @@
-"""Names and value types of the decoder's graphs: inputs, outputs, random tensors, phase sums.
+"""Names and value types of the decoder's graphs: inputs, outputs, random tensors, phase sums; and
+sizes as linear functions of the number of codes.
 
 The published graph names its inputs and its output [card]; what it draws at random and what it sums
 up become inputs and outputs of the compiled graphs, under the names that are made here.
@@ -106,3 +107,32 @@ def snr_db(reference: Array, other: Array) -> float:
     wanted = np.square(reference, dtype=np.float64).sum()
     wrong = np.square(np.asarray(reference, np.float64) - other).sum()
     return float("inf") if wrong == 0 else float(10 * np.log10(wanted / wrong + 1e-30))
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeLength:
+    """How much a graph was given: codes of the prompt, and codes behind it."""
+
+    prompt: int
+    codes: int
+
+
+@dataclass(frozen=True, slots=True)
+class LinearDim:
+    """One axis: `per_code × codes + per_prompt × prompt codes + fixed`."""
+
+    per_code: int
+    per_prompt: int
+    fixed: int
+
+    def at(self, length: ProbeLength) -> int:
+        """Its size for a given length."""
+        return self.per_code * length.codes + self.per_prompt * length.prompt + self.fixed
+
+
+def time_axis(axes: Sequence[LinearDim]) -> int | None:
+    """The one axis that grows with the codes, None if none does."""
+    growing = [i for i, axis in enumerate(axes) if axis.per_code or axis.per_prompt]
+    if len(growing) > 1:
+        raise ValueError("a tensor has two axes of time")
+    return growing[0] if growing else None

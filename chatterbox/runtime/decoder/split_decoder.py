@@ -16,14 +16,20 @@ from chatterbox.arrays import F32
 from chatterbox.families.base import DecodeJob, Rendered, Voice
 from chatterbox.runtime.cuda_graphs import bucket_sizes
 from chatterbox.runtime.decoder.flow import Flow, Part, Stream, filled, stream_of
-from chatterbox.runtime.decoder.graph_io import WAVEFORM, Feeds, PhaseSum, as_declared
+from chatterbox.runtime.decoder.graph_io import (
+    WAVEFORM,
+    Feeds,
+    LinearDim,
+    PhaseSum,
+    ProbeLength,
+    as_declared,
+)
 from chatterbox.runtime.decoder.s3gen import (
     CODEC,
     MEL_FRAMES_PER_CODE,
     SAMPLES_PER_CODE,
     TAIL_SILENCE_CODES,
 )
-from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength
 from chatterbox.runtime.decoder.stream_inputs import PhaseInputs, Place
 
 SAMPLES_PER_FRAME = SAMPLES_PER_CODE // MEL_FRAMES_PER_CODE

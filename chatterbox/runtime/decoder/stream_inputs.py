@@ -1,15 +1,134 @@
-"""The numbers that a graph gets for the draws and sums that became its inputs."""
+"""The numbers that a graph gets for the draws and sums that became its inputs.
+
+Random numbers are addressed, not drawn: the same seed, stream and position always give the same
+number, in whatever pieces and order they are asked for. On a GPU a graph holds a table of them and
+is told row numbers: drawing 9 numbers for each sample on the host takes longer than the window does
+there, and copying them as well.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from chatterbox.runtime.decoder.graph_io import Array, Feeds, PhaseSum, RandomOp
-from chatterbox.runtime.decoder.noise_table import RowLayout
+from chatterbox.arrays import F32, I64
+from chatterbox.runtime.decoder.graph_io import (
+    Array,
+    Feeds,
+    LinearDim,
+    PhaseSum,
+    ProbeLength,
+    RandomOp,
+    time_axis,
+)
 from chatterbox.runtime.decoder.s3gen import MEL_FRAMES_PER_CODE, SAMPLES_PER_CODE
-from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength, time_axis
-from chatterbox.runtime.noise import Noise
+
+ORIGIN = 1 << 40
+"""Positions may be negative (the prompt's frames); this many are."""
+WORDS_PER_COUNT = 4  # Philox 4×64 gives four 64-bit words at every count
+BLOCK_POSITIONS = 64
+"""Positions computed together, counted from the origin, so that no rounding of a vectorised
+function can depend on where a piece begins."""
+
+
+class Noise:
+    """One source of numbers of a stream: `stream` tells several sources of one seed apart."""
+
+    def __init__(self, seed: int, stream: int) -> None:
+        self._key = np.array([seed & (2**64 - 1), stream], np.uint64)
+
+    def normal(self, start: int, count: int, width: int) -> F32:
+        """Standard normal [count, width] for the positions `start` … `start + count - 1`."""
+        words = self._words(start, count, (width + 1) // 2)
+        high = (words >> np.uint64(32)).astype(np.float32)
+        low = (words & np.uint64(2**32 - 1)).astype(np.float32)
+        # Box-Muller: two uniforms make two normals; +0.5 keeps the logarithm finite.
+        radius = np.sqrt(-2.0 * np.log((high + np.float32(0.5)) * np.float32(2.0**-32)))
+        angle = low * np.float32(2.0 * np.pi * 2.0**-32)
+        pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
+        flat: F32 = pairs.reshape(len(words), 2 * words.shape[1])[:, :width].astype(np.float32)
+        return self._trimmed(flat, start, count)
+
+    def uniform(self, start: int, count: int, width: int, low: float, high: float) -> F32:
+        """Uniform in [low, high): [count, width] for the same positions."""
+        words = self._words(start, count, width) >> np.uint64(40)
+        unit = words.astype(np.float32) * np.float32(2.0**-24)
+        return self._trimmed((low + (high - low) * unit).astype(np.float32), start, count)
+
+    def choices(self, start: int, count: int, width: int, among: int) -> I64:
+        """Whole numbers below `among`: [count, width] for the same positions."""
+        words = self._words(start, count, width) % np.uint64(among)
+        skip = (start + ORIGIN) % BLOCK_POSITIONS
+        return words[skip : skip + count].astype(np.int64)
+
+    def _words(
+        self, start: int, count: int, words: int
+    ) -> np.ndarray[tuple[int, int], np.dtype[np.uint64]]:
+        """[positions of whole blocks, words]: what Philox has at these positions."""
+        assert start >= -ORIGIN
+        first = (start + ORIGIN) // BLOCK_POSITIONS * BLOCK_POSITIONS
+        last = -(-(start + ORIGIN + count) // BLOCK_POSITIONS) * BLOCK_POSITIONS
+        counts = -(-words // WORDS_PER_COUNT)
+        philox = np.random.Philox(key=self._key, counter=first * counts)
+        raw = philox.random_raw((last - first) * counts * WORDS_PER_COUNT)
+        return np.asarray(raw, np.uint64).reshape(last - first, counts * WORDS_PER_COUNT)[:, :words]
+
+    @staticmethod
+    def _trimmed(blocks: F32, start: int, count: int) -> F32:
+        skip = (start + ORIGIN) % BLOCK_POSITIONS
+        return np.ascontiguousarray(blocks[skip : skip + count])
+
+
+TABLE_NUMBERS = 1 << 21
+"""8 MB: 26,214 rows of 80 bands, or 4,369 of the 480 samples of a mel frame."""
+TABLE_SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RowLayout:
+    """How one random tensor is put together. A row of the table is one step of all the tensor's
+    numbers, or, where a mel frame has many steps, one number's steps of a frame."""
+
+    steps: int  # in a row
+    width: int  # numbers of a step
+
+    @classmethod
+    def of(cls, law: Sequence[LinearDim]) -> "RowLayout | None":
+        """For [rows, time, width] or [rows, width, time]; None for others, which are fed."""
+        growing = [i for i, dim in enumerate(law) if dim.per_code or dim.per_prompt]
+        if len(law) != 3 or len(growing) != 1 or growing[0] == 0:
+            return None
+        rate, width = law[growing[0]], law[3 - growing[0]].fixed
+        steps = rate.per_code // MEL_FRAMES_PER_CODE
+        whole = rate.per_code == steps * MEL_FRAMES_PER_CODE and steps > 0 and rate.fixed == 0
+        return cls(steps, width) if whole and rate.per_prompt in (0, rate.per_code) else None
+
+    @property
+    def row_numbers(self) -> int:
+        """Numbers in a row of the table."""
+        return self.width if self.steps == 1 else self.steps
+
+    @property
+    def table_rows(self) -> int:
+        """Rows of the table."""
+        return TABLE_NUMBERS // self.row_numbers
+
+    def table(self, op: RandomOp) -> F32:
+        """[table_rows, row_numbers]: the same everywhere."""
+        noise, shape = Noise(TABLE_SEED, 0), (0, self.table_rows, self.row_numbers)
+        if op.kind == "uniform":
+            return noise.uniform(*shape, op.first, op.second)
+        return (op.first + op.second * noise.normal(*shape)).astype(np.float32)
+
+    def rows(self, noise: Noise, first: int, frames: int, prompt: int) -> I64:
+        """Of one row of the call: [1, frames], or [1, width, frames] where a row of the table is
+        one number's. `first`: the mel frame of the stream behind the prompt's frames."""
+        width = 1 if self.steps == 1 else self.width
+        places = [(-prompt, prompt)] if prompt else []
+        places.append((first, frames - prompt))
+        found = [noise.choices(start, count, width, self.table_rows) for start, count in places]
+        rows = np.concatenate(found)
+        return rows[None, :, 0] if self.steps == 1 else np.ascontiguousarray(rows.T[None])
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,9 @@ from chatterbox.runtime.decoder.graph_io import (
     SPEAKER,
     WAVEFORM,
     Feeds,
+    LinearDim,
     PhaseSum,
+    ProbeLength,
     RandomOp,
     Session,
     as_declared,
@@ -30,7 +32,6 @@ from chatterbox.runtime.decoder.s3gen import (
     SAMPLES_PER_CODE,
     SILENCE_CODE,
 )
-from chatterbox.runtime.decoder.shape_laws import LinearDim, ProbeLength
 from chatterbox.runtime.decoder.split_decoder import StreamSettings
 from chatterbox.runtime.decoder.stream_inputs import NoiseInputs, PhaseInputs, Place
 

@@ -15,8 +15,7 @@ from chatterbox.errors import ModelError
 from chatterbox.runtime.compiled_lm import CompiledGraph, CompileOptions, NotCompiled
 from chatterbox.runtime.cuda_graphs import Buckets
 from chatterbox.runtime.embedding import TokenIds
-from chatterbox.runtime.kv_prefix import PrefixedPrompt
-from chatterbox.runtime.kv_slots import SlottedLanguageModel
+from chatterbox.runtime.kv_slots import PrefixedPrompt, SlottedLanguageModel
 from chatterbox.runtime.masked_lm import MaskedShape
 from chatterbox.runtime.sessions import SessionSettings, open_session
 from tools import parity_llama

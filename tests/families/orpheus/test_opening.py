@@ -13,9 +13,9 @@ from chatterbox.engine.sampler import Sampler, Sampling
 from chatterbox.errors import ModelError
 from chatterbox.families.load import load_model
 from chatterbox.families.model import LoadedModel
-from chatterbox.families.orpheus.language_model import IDS
+from chatterbox.families.orpheus.load import IDS
 from chatterbox.families.orpheus.spec import ORPHEUS, STOP
-from chatterbox.runtime.kv_prefix import PrefixedPrompt
+from chatterbox.runtime.kv_slots import PrefixedPrompt
 from tools.model_builder.orpheus import SMALL, OrpheusSize, write_orpheus
 from tools.stock_forms.llama import random_llama
 from tools.stock_forms.llama_plain import write_plain_llama

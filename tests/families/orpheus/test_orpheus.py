@@ -24,10 +24,10 @@ from chatterbox.errors import (
 )
 from chatterbox.families.base import DecodeJob, Voice, Window
 from chatterbox.families.orpheus import voices
-from chatterbox.families.orpheus.prompt import OrpheusPrompts
+from chatterbox.families.orpheus.prompt import OrpheusPrompts, open_tokenizer
 from chatterbox.families.orpheus.spec import ORPHEUS, clean_up
-from chatterbox.families.orpheus.tokenizer import Tokenizer
 from chatterbox.families.orpheus.voices import Reference
+from chatterbox.families.tokenizer import Tokenizer
 from chatterbox.runtime.decoder.snac import SNAC
 from chatterbox.runtime.decoder.snac_decoder import SnacDecoder
 
@@ -37,7 +37,7 @@ TRAINED = [128259, 128000], [128009, 128260, 128261, 128257]
 
 @pytest.fixture(scope="session")
 def tokenizer(orpheus) -> Tokenizer:
-    return Tokenizer.from_file(orpheus / "tokenizer.json")
+    return open_tokenizer(orpheus / "tokenizer.json")
 
 
 def said(prompts: OrpheusPrompts, text: str, voice: Voice = TARA) -> str:
@@ -128,7 +128,7 @@ def test_another_tokenizer_is_named(orpheus, tmp_path):
     text = (orpheus / "tokenizer.json").read_text().replace("custom_token_10>", "custom_token_x>")
     (tmp_path / "tokenizer.json").write_text(text)
     with pytest.raises(ModelError, match="not Orpheus' tokenizer"):
-        Tokenizer.from_file(tmp_path / "tokenizer.json")
+        open_tokenizer(tmp_path / "tokenizer.json")
 
 
 # --- voices

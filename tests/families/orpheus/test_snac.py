@@ -21,19 +21,19 @@ from chatterbox.compile.snac import stream_jobs
 from chatterbox.config import TTSConfig
 from chatterbox.errors import ModelError
 from chatterbox.families.base import Voice
-from chatterbox.families.orpheus.codec import OpenedCodec, open_codec, open_encoder
+from chatterbox.families.snac import OpenedCodec, open_codec
 from chatterbox.runtime.buffers import Memory
-from chatterbox.runtime.decoder.captured import CapturedSession
+from chatterbox.runtime.cuda_graphs import CapturedSession
 from chatterbox.runtime.decoder.snac import (
     BLOCKS,
     CODEBOOK_PLACES,
     CROPS,
     SNAC,
+    SnacEncoder,
     addressed_noise,
 )
 from chatterbox.runtime.decoder.snac_decoder import SnacDecoder, needed_steps
 from chatterbox.runtime.sessions import SessionSettings, open_session
-from chatterbox.runtime.snac_encoder import SnacEncoder
 from tools import bench_codec
 from tools.model_builder.snac import SMALL, random_weights, write_snac
 
@@ -105,7 +105,8 @@ def test_a_references_codes_are_those_of_the_authors_package(tmp_path: Path):
     write_snac(tmp_path, WEIGHTS_SEED)
     frames = np.load(AUTHORS)["frames"]
     kept = np.append(True, frames[1:, 0] != frames[:-1, 0])
-    ours = open_encoder(tmp_path / "onnx" / "encoder_model.onnx", CPU).encode(reference_audio())
+    encoder = SnacEncoder(open_session(tmp_path / "onnx" / "encoder_model.onnx", CPU))
+    ours = encoder.encode(reference_audio())
     np.testing.assert_array_equal(ours.reshape(-1, 7) % 4096, frames[kept])
 
 
@@ -351,7 +352,7 @@ def test_other_rates_are_another_codec(folder: Path, tmp_path: Path):
 
 
 def test_a_recording_becomes_tokens(folder: Path):
-    encoder = open_encoder(folder / "encoder_model.onnx", CPU)
+    encoder = SnacEncoder(open_session(folder / "encoder_model.onnx", CPU))
     audio = np.random.default_rng(0).normal(0, 0.1, 10 * FRAME - 5).astype(np.float32)
     tokens = encoder.encode(audio)
     assert 0 < tokens.size <= 70

@@ -1,4 +1,4 @@
-"""Opens Orpheus' codec, SNAC at 24 kHz: compiled, or as published with the reason said."""
+"""Opens the SNAC codec at 24 kHz: compiled, or as published with the reason said."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -12,12 +12,11 @@ from chatterbox.families.base import Voice
 from chatterbox.hub.files import graph_sources
 from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.compiled_cache import CompiledCache, Graphs, Json, identity
-from chatterbox.runtime.decoder.captured import CapturedSession, OpenSession
+from chatterbox.runtime.cuda_graphs import CapturedSession, OpenSession
 from chatterbox.runtime.decoder.snac import CROPS, addressed_noise, tabled_noise
 from chatterbox.runtime.decoder.snac_carry import CarryingGraph
 from chatterbox.runtime.decoder.snac_decoder import SnacDecoder
 from chatterbox.runtime.sessions import SessionSettings, captures, open_session
-from chatterbox.runtime.snac_encoder import SnacEncoder
 
 SNAC_COMPILER = 3
 """Version of `compile/snac.py`: raised whenever the same source would give another graph."""
@@ -84,8 +83,3 @@ def _compiled(config: TTSConfig, path: Path, settings: SessionSettings) -> tuple
 
     known_by = identity("snac", graph_sources(path), {}, SNAC_COMPILER)
     return CompiledCache(config.data_dir).find_or_compile(known_by, path, compiled)
-
-
-def open_encoder(path: Path, settings: SessionSettings) -> SnacEncoder:
-    """`path`: the published `encoder_model`. Raises ModelError."""
-    return SnacEncoder(open_session(path, settings))
