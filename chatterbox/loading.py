@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, TypeVar
 
 T = TypeVar("T")
@@ -34,19 +35,22 @@ def tell(stage: Stage, detail: str = "", done: float | None = None) -> None:
     _listener.get()(Loading(stage, detail, done))
 
 
+def fulfil(future: "Future[T]", work: Callable[[], T]) -> None:
+    """Do `work`; whoever waits for `future` gets what it returns or raises."""
+    try:
+        result = work()
+    except BaseException as fault:  # noqa: BLE001 - raised where it is waited for
+        future.set_exception(fault)
+    else:
+        future.set_result(result)
+
+
 def begin(work: Callable[[], T]) -> "Future[T]":
     """Have `work` done in a thread of its own, in this context. The thread does not keep the
     process: loading may hang in a download or a driver, and a signal must still end it."""
     done: Future[T] = Future()
-    context = copy_context()
-
-    def run() -> None:
-        try:
-            done.set_result(context.run(work))
-        except BaseException as fault:  # noqa: BLE001 - carried to whoever waits
-            done.set_exception(fault)
-
-    threading.Thread(target=run, name="loading", daemon=True).start()
+    task = partial(copy_context().run, fulfil, done, work)
+    threading.Thread(target=task, name="loading", daemon=True).start()
     return done
 
 

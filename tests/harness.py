@@ -14,10 +14,10 @@ from chatterbox.arrays import SAMPLE_RATE_HZ
 from chatterbox.config import ServerConfig, TTSConfig
 from chatterbox.dialects.registry import DIALECTS
 from chatterbox.engine.admission import Admission
-from chatterbox.engine.pool import PriorityPool
 from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.engine.stats import EngineStats
+from chatterbox.engine.threads import PriorityPool
 from chatterbox.errors import ChatterboxError, EmptyText, UnsupportedAudio, VoiceNotFound
 from chatterbox.families.model import ModelInfo
 from chatterbox.families.turbo.spec import TURBO
@@ -260,7 +260,7 @@ class FakeEngine:
 
     def close(self, timeout_s: float = 5.0) -> None:
         self.admission.close()
-        self.pool.shutdown(wait=False, cancel_futures=True)
+        self.pool.close()
 
 
 def server_config(**changes) -> ServerConfig:

@@ -15,18 +15,20 @@ from typing import Literal
 from chatterbox.audio.watermark import load_watermark
 from chatterbox.config import TTSConfig
 from chatterbox.engine.admission import Admission
-from chatterbox.engine.cpu_lock import CpuLock
 from chatterbox.engine.fairness import FairScheduler
 from chatterbox.engine.generation_loop import GenerationLoop
-from chatterbox.engine.pool import PriorityPool
+from chatterbox.engine.preparation import (
+    TextReader,
+    VoicePreparation,
+    WatchedEncoder,
+    rehearse,
+    report_failure,
+)
 from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.speech_stream import SpeechRequest, SpeechStream
 from chatterbox.engine.stats import Counters, EngineStats
-from chatterbox.engine.text_reader import TextReader
-from chatterbox.engine.threads import Heartbeat, WorkerThread
+from chatterbox.engine.threads import CpuLock, Heartbeat, PriorityPool, WorkerThread
 from chatterbox.engine.vocoding_loop import VocodingLoop
-from chatterbox.engine.voice_work import VoicePreparation, WatchedEncoder
-from chatterbox.engine.warmup import rehearse, report_failure
 from chatterbox.engine.windows import WindowSettings
 from chatterbox.errors import (
     ChatterboxError,
@@ -171,7 +173,7 @@ class TTSEngine:
     def close(self, timeout_s: float = 5.0) -> None:
         """Stop: open requests get an error, threads end. Safe to call in any state, twice."""
         self._closing = True  # before the state is looked at, which `load` does the other way round
-        self.pool.shutdown(wait=False, cancel_futures=True)
+        self.pool.close()
         if self._preparation is not None:
             self._preparation.stop()
         until = time.monotonic() + timeout_s

@@ -12,16 +12,14 @@ from typing import Protocol
 import numpy as np
 
 from chatterbox.arrays import F32
-from chatterbox.engine.batch_retry import SplittingBatch
-from chatterbox.engine.cpu_lock import CpuLock
 from chatterbox.engine.fairness import FairScheduler
+from chatterbox.engine.model_calls import SplittingBatch, VoiceWarmup
 from chatterbox.engine.outbox import FinishReason
 from chatterbox.engine.sampler import INVALID_ROW, Sampler
 from chatterbox.engine.scheduler import Scheduler
 from chatterbox.engine.sequence import SegmentRequest, Sequence, Take
 from chatterbox.engine.stats import Counters
-from chatterbox.engine.threads import CommandQueue, Heartbeat, Wakeup
-from chatterbox.engine.warmup import VoiceWarmup
+from chatterbox.engine.threads import CommandQueue, CpuLock, Heartbeat, Wakeup
 from chatterbox.errors import ChatterboxError, EngineDead, GenerationFailed
 from chatterbox.families.base import Family, LanguageModel, Prompt
 from chatterbox.runtime.ort_errors import REQUEST_ERRORS, is_request_error
@@ -151,13 +149,13 @@ class GenerationLoop:
     def step(self) -> bool:
         """A prefill, then a token for all that may run; False when there was nothing to do."""
         self.heartbeat.beat()
-        with self._cpu.for_model():  # choose once the cores are free: late arrivals count
+        with self._cpu.for_model:  # choose once the cores are free: late arrivals count
             self._receive()
             prefilled = self._prefill_some()
             outputs = prefilled or self._step_running()
         self._append_tokens(outputs)
         if prefilled:
-            with self._cpu.for_model():
+            with self._cpu.for_model:
                 outputs = self._step_running()
             self._append_tokens(outputs)
         self._stats.running_rows = self._scheduler.running
@@ -309,7 +307,7 @@ class GenerationLoop:
         """One voice, then requests are looked for again, and the heartbeat beats."""
         if not self.warming:
             return False
-        with self._cpu.for_model():
+        with self._cpu.for_model:
             return self.warming.run_one()
 
     def _end_all(self, error: ChatterboxError) -> None:

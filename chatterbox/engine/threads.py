@@ -1,41 +1,94 @@
-"""Thread helpers: wake-ups, heartbeats, a worker thread, a queue that can be shut."""
+"""Thread helpers: whose turn the cores are, wake-ups, heartbeats, worker threads, their queues."""
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
+from functools import partial
 from queue import SimpleQueue
-from typing import Generic, TypeVar
+from typing import Generic, ParamSpec, TypeVar
 
 from chatterbox.errors import ChatterboxError
+from chatterbox.loading import fulfil
 
+P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class CpuLock:
+    """A lock of language model and decoder where they share a CPU's cores; the decoder goes first.
+
+    Two thread pools on the same few cores wait for each other at every small operation, and both
+    get slower than one after the other. So on a CPU a decode that is due runs alone and at once,
+    and the language model steps in between. On a GPU nobody waits.
+    """
+
+    def __init__(self, *, shared: bool) -> None:
+        """`shared`: both use the same cores. Otherwise nobody ever waits."""
+        self.shared = shared
+        self.waiting: set[str] = set()  # for the cores: "model", "decoder", both or neither
+        self._change = threading.Condition()
+        self._busy = False
+
+        def scope(
+            enter: Callable[[], None], leave: Callable[[], None]
+        ) -> AbstractContextManager[None]:
+            return _Scope(enter, leave) if shared else nullcontext()
+
+        self.for_model = scope(partial(self._begin, "model"), self._end)
+        """Around a choice and its prefill or step, behind a decode that runs or is due."""
+        self.for_decoder = scope(partial(self._begin, "decoder"), self._end)
+        """Around a decode: waits for the step that is running, no longer."""
+        self.released = scope(self._end, partial(self._begin, "decoder"))
+        """Within a decode: lets others have the cores for a while."""
+
+    def _begin(self, who: str) -> None:
+        with self._change:
+            self.waiting.add(who)
+            while self._busy or (who == "model" and "decoder" in self.waiting):
+                self._change.wait()
+            self.waiting.discard(who)
+            self._busy = True
+
+    def _end(self) -> None:
+        with self._change:
+            self._busy = False
+            self._change.notify_all()
+
+
+class _Scope(AbstractContextManager[None]):
+    """Calls `enter` and `leave` around a `with`; may be used again and again."""
+
+    def __init__(self, enter: Callable[[], None], leave: Callable[[], None]) -> None:
+        self._enter, self._leave = enter, leave
+
+    def __enter__(self) -> None:
+        self._enter()
+
+    def __exit__(self, *_: object) -> None:
+        self._leave()
 
 
 class Heartbeat:
     """Shows that a thread makes progress. Written by one thread, read by a `StallDetector`."""
 
-    __slots__ = ("_beats", "_idle", "name")
+    __slots__ = ("_beats", "name", "state")
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.state: int | None = None  # changes with every beat; None while idle
         self._beats = 0
-        self._idle = True
 
     def beat(self) -> None:
         """A new piece of work begins."""
-        self._beats += 1
-        self._idle = False
+        self.state = self._beats = self._beats + 1
 
     def idle(self) -> None:
         """There is nothing to do."""
-        self._idle = True
-
-    @property
-    def state(self) -> int | None:
-        """Changes with every beat; None while idle."""
-        return None if self._idle else self._beats
+        self.state = None
 
 
 class StallDetector:
@@ -51,90 +104,32 @@ class StallDetector:
 
     def check(self, heartbeats: Iterable[Heartbeat]) -> str | None:
         """The name of one that was the same in `checks` checks after the first; None if none."""
-        self._seen = {heartbeat: self._count(heartbeat) for heartbeat in heartbeats}
-        for heartbeat, (_, count) in self._seen.items():
-            if count >= self._checks:
-                return heartbeat.name
-        return None
-
-    def _count(self, heartbeat: Heartbeat) -> tuple[int | None, int]:
-        before, count = self._seen.get(heartbeat, (None, 0))
-        now = heartbeat.state
-        return now, count + 1 if now is not None and now == before else 0
+        before, self._seen = self._seen, {}
+        for heartbeat in heartbeats:
+            (last, count), now = before.get(heartbeat, (None, 0)), heartbeat.state
+            self._seen[heartbeat] = now, count + 1 if now is not None and now == last else 0
+        stalled = (one.name for one, (_, count) in self._seen.items() if count >= self._checks)
+        return next(stalled, None)
 
 
 class Wakeup:
     """Lets one thread sleep until any other notifies it."""
 
     def __init__(self) -> None:
-        self._change = threading.Condition()
-        self._notified = False
+        self._news = threading.Event()
 
     def notify(self) -> None:
         """Wake the thread, or keep it from falling asleep next time."""
-        if self._notified:  # it has not looked since: it will
-            return
-        with self._change:
-            self._notified = True
-            self._change.notify()
+        if not self._news.is_set():  # else it has not looked since: it will
+            self._news.set()
 
     def wait(self, heartbeat: Heartbeat, timeout_s: float | None) -> None:
         """Until notified, `timeout_s` at most; not at all if notified since the last time.
         `heartbeat` idles meanwhile."""
-        with self._change:
-            if not self._notified:
-                heartbeat.idle()
-                self._change.wait(timeout_s)
-            self._notified = False
-
-
-class WorkerThread:
-    """A thread that runs tasks one after the other, then a last one that may take for ever.
-
-    ONNX Runtime keeps captured CUDA graphs for each thread: what one has captured another cannot
-    replay. So the thread that opened a graph also calls it.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._tasks: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
-        self._thread.start()
-
-    @property
-    def alive(self) -> bool:
-        """Whether it has not ended yet."""
-        return self._thread.is_alive()
-
-    def call(self, work: Callable[[], T]) -> T:
-        """Run `work` there, in this context; returns or raises what it does."""
-        done: Future[T] = Future()
-        context = copy_context()
-
-        def task() -> None:
-            try:
-                done.set_result(context.run(work))
-            except BaseException as fault:  # noqa: BLE001 - raised where it is waited for
-                done.set_exception(fault)
-
-        self._tasks.put(task)
-        return done.result()
-
-    def run_forever(self, work: Callable[[], None]) -> None:
-        """Run `work` there as the last task; returns at once."""
-        self._tasks.put(work)
-        self.stop()
-
-    def stop(self) -> None:
-        """End after the tasks given so far."""
-        self._tasks.put(None)
-
-    def join(self, timeout_s: float) -> None:
-        """Wait for its end, `timeout_s` at most."""
-        self._thread.join(timeout_s)
-
-    def _work(self) -> None:
-        while (task := self._tasks.get()) is not None:
-            task()
+        if not self._news.is_set():
+            heartbeat.idle()
+            self._news.wait(timeout_s)
+        self._news.clear()
 
 
 class CommandQueue(Generic[T]):
@@ -167,3 +162,107 @@ class CommandQueue(Generic[T]):
     def items(self) -> list[T]:
         """Those not taken yet. Any thread may ask."""
         return list(self._items)
+
+
+class WorkerThread:
+    """A thread that runs tasks one after the other, then a last one that may take for ever.
+
+    ONNX Runtime keeps captured CUDA graphs for each thread: what one has captured another cannot
+    replay. So the thread that opened a graph also calls it.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._tasks: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._thread.is_alive()
+
+    def call(self, work: Callable[[], T]) -> T:
+        """Run `work` there, in this context; returns or raises what it does."""
+        done: Future[T] = Future()
+        self._tasks.put(partial(copy_context().run, fulfil, done, work))
+        return done.result()
+
+    def run_forever(self, work: Callable[[], None]) -> None:
+        """Run `work` there as the last task; returns at once."""
+        self._tasks.put(work)
+        self.stop()
+
+    def stop(self) -> None:
+        """End after the tasks given so far."""
+        self._tasks.put(None)
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for its end, `timeout_s` at most."""
+        self._thread.join(timeout_s)
+
+    def _work(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            task()
+
+
+class PriorityPool:
+    """A few threads for blocking work, of which urgent work is done first. One thread more takes
+    urgent work only: recordings never keep a text waiting (FAULTS F98)."""
+
+    def __init__(self, threads: int, name: str) -> None:
+        self._urgent: deque[Callable[[], None]] = deque()
+        self._others: deque[Callable[[], None]] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        queues = [(self._urgent, self._others)] * threads + [(self._urgent,)]
+        self._threads = [
+            threading.Thread(target=self._work, args=each, name=f"{name}-{number}", daemon=True)
+            for number, each in enumerate(queues)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """As `concurrent.futures.Executor.submit`."""
+        return self._put(self._others, partial(fn, *args, **kwargs))
+
+    def submit_urgent(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """The same, before all that is not urgent."""
+        return self._put(self._urgent, partial(fn, *args, **kwargs))
+
+    def close(self) -> None:
+        """No new work; what nobody has begun is dropped."""
+        with self._changed:
+            self._closed = True
+            self._urgent.clear()
+            self._others.clear()
+            self._changed.notify_all()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait, after `close`, until each thread is done with what it does, `timeout_s` at most."""
+        until_s = time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(max(0.0, until_s - time.monotonic()))
+
+    def _put(self, queue: deque[Callable[[], None]], work: Callable[[], T]) -> Future[T]:
+        future: Future[T] = Future()
+
+        def run() -> None:
+            if future.set_running_or_notify_cancel():
+                fulfil(future, work)
+
+        with self._changed:
+            if self._closed:
+                raise RuntimeError("the pool is closed")
+            queue.append(run)
+            self._changed.notify_all()
+        return future
+
+    def _work(self, *queues: deque[Callable[[], None]]) -> None:
+        while (run := self._next(queues)) is not None:
+            run()
+
+    def _next(self, queues: tuple[deque[Callable[[], None]], ...]) -> Callable[[], None] | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or any(queues))
+            return next((queue.popleft() for queue in queues if queue), None)

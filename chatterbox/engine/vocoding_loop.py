@@ -15,13 +15,12 @@ import numpy as np
 
 from chatterbox.arrays import SAMPLE_RATE_HZ
 from chatterbox.audio.watermark import Watermark
-from chatterbox.engine.batch_retry import SplittingBatch
-from chatterbox.engine.cpu_lock import CpuLock
 from chatterbox.engine.fairness import FairScheduler, PrioritySnapshot, awaits_first_audio
+from chatterbox.engine.model_calls import SplittingBatch, VoiceWarmup
 from chatterbox.engine.outbox import SegmentEnd
 from chatterbox.engine.sequence import SegmentRequest, Take
 from chatterbox.engine.stats import Counters
-from chatterbox.engine.threads import Heartbeat, Wakeup
+from chatterbox.engine.threads import CpuLock, Heartbeat, Wakeup
 from chatterbox.engine.vocoder_stream import (
     GATHER_S,
     LOOK_AGAIN_S,
@@ -33,7 +32,6 @@ from chatterbox.engine.vocoder_stream import (
     should_wait_for_more,
     token_audio,
 )
-from chatterbox.engine.warmup import VoiceWarmup
 from chatterbox.engine.windows import DecodeCost, LatencyModel, WindowSettings
 from chatterbox.errors import ChatterboxError, GenerationFailed
 from chatterbox.families.base import DecodeJob, Rendered, StreamingDecoder, Voice
@@ -153,7 +151,7 @@ class VocodingLoop:
             return True
         if not self.warming:
             return False
-        with self._cpu.for_decoder():  # one voice, then windows are looked for again
+        with self._cpu.for_decoder:  # one voice, then windows are looked for again
             return self.warming.run_one()
 
     def _rest_s(self) -> float | None:
@@ -197,7 +195,7 @@ class VocodingLoop:
             self._fairness.decoder_idle(snapshot, must_wait=must_wait)
             if not (first or must_wait):
                 return
-            with self._cpu.released():
+            with self._cpu.released:
                 if must_wait:
                     self._wakeup.wait(self.heartbeat, LOOK_AGAIN_S)
                 else:
@@ -251,7 +249,7 @@ class VocodingLoop:
 
     def _render(self, batch: list[VocoderJob]) -> list[Rendered]:
         jobs = [job for _, job in batch]
-        with self._cpu.for_decoder():
+        with self._cpu.for_decoder:
             finish, began_s = self._timed(lambda: self._decoder.start(jobs))
             self._let_through(batch)
             rendered, ended_s = self._timed(finish)

@@ -27,7 +27,7 @@ from chatterbox.runtime.sessions import SessionSettings, captures, open_session
 SPIN_US = 100
 """How long the decoder's threads stay awake for the next of its thousands of small operators: a
 tenth faster windows (docs/inside/decoder.md), and nobody computes beside it
-(engine/cpu_lock.py)."""
+(engine/threads.py)."""
 OTHER_CUDA_OPTIONS = frozenset({"device_id", "gpu_mem_limit", "arena_extend_strategy"})
 """Those that change nothing of what a graph computes."""
 GPU_ROWS = 16

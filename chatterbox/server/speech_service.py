@@ -13,7 +13,6 @@ import numpy as np
 from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.config import ServerConfig
 from chatterbox.engine.engine import TTSEngine
-from chatterbox.engine.pool import NORMAL, URGENT
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import DeadlineExceeded, EmptyText, GenerationFailed, TextTooLong
 from chatterbox.families.base import Voice
@@ -183,7 +182,7 @@ class SpeechService:
                 return [], voice
 
         def begun() -> asyncio.Future[_Read]:
-            return asyncio.wrap_future(engine.pool.submit_at(URGENT, read))
+            return asyncio.wrap_future(engine.pool.submit_urgent(read))
 
         reading = asyncio.ensure_future(self.fresh.found(begun))
         reading.add_done_callback(lambda done: done.cancelled() or done.exception())  # is seen
@@ -199,7 +198,7 @@ class SpeechService:
             recording = reference.read(RECORDING, self._config.max_voice_file_size)
             return engine.voices.temporary(recording, reference.transcript)[0]
 
-        voice = await asyncio.wrap_future(engine.pool.submit_at(NORMAL, encoded))
+        voice = await asyncio.wrap_future(engine.pool.submit(encoded))
         await reference.close()  # the next upload need not wait for the speech
         return voice
 

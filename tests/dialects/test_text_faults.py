@@ -5,7 +5,7 @@ import pytest
 from dialects.live import talking
 from harness import until
 
-from chatterbox.engine import text_reader
+from chatterbox.engine import preparation
 from chatterbox.text import prepare, roman
 
 NATIVE = "/v1/audio/speech/stream"
@@ -27,7 +27,7 @@ def faulty(monkeypatch):
             raise IndexError("the broken text itself")
         return prepare(text, *more, **named)
 
-    monkeypatch.setattr(text_reader, "prepare", fails)
+    monkeypatch.setattr(preparation, "prepare", fails)
 
 
 def kind_is(kind: str):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chatterbox.engine.batch_retry import GROW_BACK_AFTER, SplittingBatch
+from chatterbox.engine.model_calls import GROW_BACK_AFTER, SplittingBatch
 from chatterbox.errors import GenerationFailed, OutOfMemory
 from chatterbox.runtime.ort_errors import device_is_lost, is_out_of_memory, is_request_error
 

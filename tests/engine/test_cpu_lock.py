@@ -3,7 +3,7 @@
 import threading
 from contextlib import suppress
 
-from chatterbox.engine.cpu_lock import CpuLock
+from chatterbox.engine.threads import CpuLock
 
 PATIENCE_S = 10
 
@@ -17,7 +17,7 @@ class Worker(threading.Thread):
         self.inside, self.leave = threading.Event(), threading.Event()
 
     def run(self) -> None:
-        with self._turn():
+        with self._turn:
             self._log.append(self.name)
             self.inside.set()
             assert self.leave.wait(PATIENCE_S)
@@ -64,7 +64,7 @@ def test_on_a_gpu_nobody_waits():
 def test_a_fault_ends_the_turn():
     cpu = CpuLock(shared=True)
     for turn in (cpu.for_model, cpu.for_decoder):
-        with suppress(RuntimeError), turn():
+        with suppress(RuntimeError), turn:
             raise RuntimeError
-    with cpu.for_model():
+    with cpu.for_model:
         pass

@@ -11,8 +11,8 @@ from fakes import turbo_sampling
 from chatterbox.audio.loudness import Ceiling
 from chatterbox.config import TTSConfig
 from chatterbox.engine.engine import TTSEngine
+from chatterbox.engine.preparation import WARMUP_TOKENS
 from chatterbox.engine.speech_stream import SpeechRequest
-from chatterbox.engine.warmup import WARMUP_TOKENS
 from chatterbox.errors import GenerationFailed, ModelError
 from chatterbox.families.base import Voice
 from chatterbox.families.turbo.spec import LOUDEST_SPEECH_RMS
@@ -71,7 +71,7 @@ def test_one_text_is_prepared_at_a_time(engine, monkeypatch):
             met.append(True)
         return []
 
-    monkeypatch.setattr("chatterbox.engine.text_reader.prepare", prepare)
+    monkeypatch.setattr("chatterbox.engine.preparation.prepare", prepare)
     threads = [threading.Thread(target=engine.segments, args=["Hello."]) for _ in range(2)]
     for thread in threads:
         thread.start()

@@ -10,11 +10,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from chatterbox.engine.cpu_lock import CpuLock
 from chatterbox.engine.generation_loop import GenerationLoop
 from chatterbox.engine.outbox import CAPACITY_SAMPLES, Outbox, PlaybackClock, SegmentEnd
 from chatterbox.engine.sequence import SegmentRequest, Take
 from chatterbox.engine.stats import Counters
+from chatterbox.engine.threads import CpuLock
 from chatterbox.errors import EngineDead, GenerationFailed
 from chatterbox.families.turbo.spec import TURBO
 from chatterbox.runtime.decoder.s3gen import SAMPLES_PER_CODE
@@ -141,7 +141,7 @@ def test_who_comes_while_a_window_is_decoded_is_seen_to_before_the_others_next_s
     decoding = threading.Event()
 
     def decode() -> None:
-        with cpu.for_decoder():
+        with cpu.for_decoder:
             decoding.set()
             while "model" not in cpu.waiting:
                 time.sleep(0.001)

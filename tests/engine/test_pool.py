@@ -4,29 +4,33 @@ import threading
 
 import pytest
 
-from chatterbox.engine.pool import LAST, NORMAL, URGENT, PriorityPool
+from chatterbox.engine.threads import PriorityPool
 
 
 def test_urgent_work_goes_first_and_equals_in_order():
     pool = PriorityPool(1, "test")
     gate, order = threading.Event(), []
     pool.submit(gate.wait)
-    for name, priority in [("c", LAST), ("b", NORMAL), ("a", URGENT), ("a2", URGENT)]:
-        pool.submit_at(priority, order.append, name)
+    last = [pool.submit(order.append, name) for name in ("b", "c")]
+    urgent = [pool.submit_urgent(order.append, name) for name in ("a", "a2")]
+    for future in urgent:
+        future.result(timeout=5)
     gate.set()
-    pool.shutdown(wait=True)
+    for future in last:
+        future.result(timeout=5)
     assert order == ["a", "a2", "b", "c"]
+    pool.close()
 
 
 def test_urgent_work_waits_for_no_other():
     pool = PriorityPool(2, "test")
     gate = threading.Event()
     slow = [pool.submit(gate.wait) for _ in range(5)]
-    assert [pool.submit_at(URGENT, int, "7").result(timeout=5) for _ in range(3)] == [7] * 3
+    assert [pool.submit_urgent(int, "7").result(timeout=5) for _ in range(3)] == [7] * 3
     assert not any(future.done() for future in slow)
     gate.set()
-    pool.shutdown(wait=True)
-    assert all(future.done() for future in slow)
+    assert all(future.result(timeout=5) for future in slow)
+    pool.close()
 
 
 def test_results_and_faults_reach_the_future():
@@ -34,17 +38,19 @@ def test_results_and_faults_reach_the_future():
     assert pool.submit(int, "7").result(timeout=5) == 7
     with pytest.raises(ValueError, match="invalid literal"):
         pool.submit(int, "x").result(timeout=5)
-    pool.shutdown()
+    pool.close()
 
 
-def test_shutdown_drops_what_is_queued_when_asked():
+def test_once_closed_it_begins_nothing_and_finishes_what_it_has_begun():
     pool = PriorityPool(1, "test")
-    gate, done = threading.Event(), []
-    pool.submit(gate.wait)
+    begun, gate, done = threading.Event(), threading.Event(), []
+    first = pool.submit(lambda: (begun.set(), gate.wait()))
+    assert begun.wait(5)
     pool.submit(done.append, 1)
-    pool.shutdown(wait=False, cancel_futures=True)
+    pool.close()
     gate.set()
-    pool.shutdown(wait=True)
+    pool.join(5)
+    assert first.done()
     assert done == []
     with pytest.raises(RuntimeError):
         pool.submit(int)

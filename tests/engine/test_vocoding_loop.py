@@ -9,11 +9,11 @@ import pytest
 from fakes import VOCAB, FakeDecoder, FakePrompts, fake_voice, turbo_sampling, window_settings
 
 from chatterbox.engine import vocoding_loop
-from chatterbox.engine.cpu_lock import CpuLock
 from chatterbox.engine.fairness import MAX_DEFICIT_S, FairScheduler
 from chatterbox.engine.outbox import CAPACITY_SAMPLES, Outbox, PlaybackClock, SegmentEnd
 from chatterbox.engine.sequence import SegmentRequest, Take
 from chatterbox.engine.stats import Counters
+from chatterbox.engine.threads import CpuLock
 from chatterbox.engine.vocoding_loop import VocodingLoop
 from chatterbox.engine.windows import START, LatencyModel
 from chatterbox.errors import EngineDead, GenerationFailed
@@ -507,7 +507,7 @@ def test_a_window_waits_half_done_while_a_first_sounds_codes_are_made(patient):
     while not (tracks and patient.loop.heartbeat.state is None):
         assert time.monotonic() < until, "it did not wait"
         time.sleep(0.001)
-    with patient.cpu.for_model():
+    with patient.cpu.for_model:
         assert len(patient.decoder.calls) == calls, "the cores are the language model's"
     tracks[0].tokens.extend(range(20))
     patient.loop.wake()

@@ -11,12 +11,12 @@ from faults.harness import decode_children, fake_engine
 from harness import ended
 from voices.clips import babble, encoded
 
-from chatterbox.engine.cpu_lock import CpuLock
 from chatterbox.engine.fairness import FairScheduler
+from chatterbox.engine.model_calls import MAX_WAITING_VOICES, VoiceWarmup
 from chatterbox.engine.outbox import SegmentEnd
 from chatterbox.engine.stats import Counters
+from chatterbox.engine.threads import CpuLock
 from chatterbox.engine.vocoding_loop import VocodingLoop
-from chatterbox.engine.warmup import MAX_WAITING_VOICES, VoiceWarmup
 from chatterbox.errors import GenerationFailed
 from chatterbox.voices.sandbox import InProcessDecoder
 

@@ -1,15 +1,17 @@
-"""What a batch does when a call fails: halve it when memory is short, isolate the row at fault."""
+"""How a loop calls its model: in as many calls as memory allows, a row at fault apart from others;
+and while nobody speaks, to prepare voices."""
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from chatterbox.errors import ChatterboxError, GenerationFailed, OutOfMemory
-from chatterbox.runtime.ort_errors import is_out_of_memory
+from chatterbox.runtime.ort_errors import is_out_of_memory, is_request_error
 
 Row = TypeVar("Row")
 Result = TypeVar("Result")
-
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 GROW_BACK_AFTER = 1000
@@ -17,6 +19,8 @@ GROW_BACK_AFTER = 1000
 25 steps a second it is 40 s, so that a limit that stays costs next to nothing."""
 RETRY_MEMORY_S = 5.0
 """Other requests have moved on by then."""
+MAX_WAITING_VOICES = 100
+"""Each keeps its tensors in memory (2 MB); the oldest ones are dropped first."""
 
 
 class SplittingBatch(Generic[Row, Result]):
@@ -37,31 +41,31 @@ class SplittingBatch(Generic[Row, Result]):
     ) -> list[tuple[list[Row], Result]]:
         """Results in order, each with the rows of its call, in as many calls as were needed. At
         the end `fail` is called for every row that had none."""
-        size = self._max_rows or max(1, len(rows))
+        size = self._max_rows or len(rows)
+        parts = [rows[at : at + size] for at in range(0, len(rows), size)] if rows else []
         done: list[tuple[list[Row], Result]] = []
         failed: list[tuple[Row, ChatterboxError]] = []
-        for start in range(0, len(rows), size):
-            part = rows[start : start + size]
+        for part in parts:
             try:
                 done.append((part, call(part)))
-            except Exception as fault:  # noqa: BLE001 - `_split` raises what is no row's
-                smaller_parts = self._split(part, fault)
-                if not smaller_parts:
-                    failed += [(row, _failed()) for row in part]
-                for smaller in smaller_parts:
+            except Exception as fault:  # noqa: BLE001 - `_smaller` raises what is no row's
+                for few in self._smaller(part, fault):
                     try:
-                        done.append((smaller, call(smaller)))
+                        done.append((few, call(few)))
                     except Exception as again:  # noqa: BLE001 - so does `_error`
                         error = self._error(again)
-                        failed += [(row, error) for row in smaller]
+                        failed += [(row, error) for row in few]
             else:
-                self._grow_back()
+                if self._max_rows and (good := self._good_calls + 1) < GROW_BACK_AFTER:
+                    self._good_calls = good
+                elif self._max_rows:
+                    self._max_rows, self._good_calls = 2 * self._max_rows, 0
         for row, error in failed:
             fail(row, error)
         return done
 
-    def _split(self, rows: list[Row], fault: Exception) -> list[list[Row]]:
-        """What to call with next, nothing for a row at fault; raises what is no row's fault."""
+    def _smaller(self, rows: list[Row], fault: Exception) -> list[list[Row]]:
+        """What to call with next: halves where memory is short, else each row alone."""
         if is_out_of_memory(fault):
             log.warning("no memory for %d rows at once; trying half of them", len(rows))
             self._max_rows, self._good_calls = max(1, len(rows) // 2), 0
@@ -70,7 +74,7 @@ class SplittingBatch(Generic[Row, Result]):
         if not self._is_row_error(fault):
             raise fault
         log.error("a call with %d rows failed", len(rows), exc_info=fault)
-        return [[row] for row in rows] if len(rows) > 1 else []
+        return [[row] for row in rows]
 
     def _error(self, fault: Exception) -> ChatterboxError:
         """What a row is told that failed once more; raises what is no row's fault."""
@@ -81,15 +85,39 @@ class SplittingBatch(Generic[Row, Result]):
         if not self._is_row_error(fault):
             raise fault
         log.error("a row failed", exc_info=fault)
-        return _failed()
-
-    def _grow_back(self) -> None:
-        if self._max_rows is None:
-            return
-        self._good_calls += 1
-        if self._good_calls >= GROW_BACK_AFTER:
-            self._max_rows, self._good_calls = 2 * self._max_rows, 0
+        return GenerationFailed("The model failed on this text.")
 
 
-def _failed() -> ChatterboxError:
-    return GenerationFailed("The model failed on this text.")
+class VoiceWarmup(Generic[T]):
+    """Voices waiting to be prepared, one at a time, by the thread that owns the model.
+
+    Any thread adds. A voice that cannot be prepared meets its fault at its first request.
+    """
+
+    def __init__(self, prepare: Callable[[T], None], idle: Callable[[], bool]) -> None:
+        """`prepare`: takes a voice as the thread's model knows it. `idle`: whether no segment is in
+        work: only then is a voice prepared."""
+        self._prepare = prepare
+        self._idle = idle
+        self._waiting: deque[T] = deque(maxlen=MAX_WAITING_VOICES)
+
+    def __bool__(self) -> bool:
+        """Whether any voice waits."""
+        return bool(self._waiting)
+
+    def add(self, voice: T) -> None:
+        """Have `voice` prepared when the engine is next idle."""
+        self._waiting.append(voice)
+
+    def run_one(self) -> bool:
+        """Prepare the next voice unless something is in work; returns whether it did. Faults of
+        the voice, and a lack of memory, are logged; anything else is raised."""
+        if not (self._waiting and self._idle()):
+            return False
+        try:
+            self._prepare(self._waiting.popleft())
+        except Exception as fault:
+            if not (is_out_of_memory(fault) or is_request_error(fault)):
+                raise
+            log.warning("a voice could not be prepared: %s", fault)
+        return True

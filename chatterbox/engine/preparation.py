@@ -1,26 +1,83 @@
-"""The engine's work on voices: encoding recordings, and preparing voices while nobody speaks."""
+"""What is prepared around speech: texts, recordings, voices that nobody has asked for yet, and the
+engine itself, by a sentence that nobody hears."""
 
+import asyncio
 import logging
 import random
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from chatterbox.arrays import F32
+from chatterbox.config import TTSConfig
+from chatterbox.engine.sampler import Sampling
+from chatterbox.engine.speech_stream import SpeechRequest, SpeechStream
 from chatterbox.engine.threads import Heartbeat
-from chatterbox.errors import ChatterboxError, OutOfMemory, first_line
-from chatterbox.families.base import Voice
+from chatterbox.errors import (
+    ChatterboxError,
+    GenerationFailed,
+    InvalidValue,
+    ModelError,
+    OutOfMemory,
+    TextFault,
+    first_line,
+)
+from chatterbox.families.base import Family, Voice
 from chatterbox.families.voices import ClonedVoices
 from chatterbox.runtime.ort_errors import device_is_lost, is_out_of_memory
+from chatterbox.text import CodeBlocks, Segment, Tags, prepare
 from chatterbox.voices.library import VoiceLibrary
 
 log = logging.getLogger(__name__)
 
+MAX_PAUSES_S = 120
+"""Of one text, all `[pause:…]` together."""
 ENCODE_RETRY_S = 5
 """Other requests have moved on by then."""
 IDLE_LOOK_S = 0.05
 """How often is looked whether the next voice can be prepared."""
+WARMUP_TEXT = "Hello there."
+WARMUP_TOKENS = 40
+WARMUP_TIMEOUT_S = 60
+"""A device that hangs longer is found by the watchdog."""
+
+
+class TextReader:
+    """Prepares texts, one at a time: two at once would not be quicker, and the event loop would get
+    the interpreter's lock back after both of them. Any thread may call."""
+
+    def __init__(self, family: Family, config: TTSConfig) -> None:
+        self._family = family
+        self._code_blocks = config.code_blocks
+        self._tags = Tags(family.tags)
+        self._limits = replace(family.segments, **config.segments())
+        self._one_at_a_time = threading.Lock()
+
+    def segments(self, text: str, code_blocks: CodeBlocks | None = None) -> list[Segment]:
+        """What `text` is spoken as. `code_blocks`: none, as configured. Raises EmptyText,
+        InvalidText, InvalidValue, TextTooLong, TextFault."""
+        with self._one_at_a_time:
+            try:
+                segments = prepare(
+                    text,
+                    self._limits,
+                    code_blocks or self._code_blocks,
+                    tags=self._tags,
+                    english="en" in self._family.languages,
+                    clean_up=self._family.clean_up,
+                )
+            except ChatterboxError:
+                raise
+            except Exception as fault:  # noqa: BLE001 - a fault here is this text's alone
+                log.warning("A text could not be read (%s).", type(fault).__name__)
+                raise TextFault("The server failed to read this text.", param="text") from None
+        asked_s = sum(segment.pause_before_s + segment.pause_after_s for segment in segments)
+        if asked_s > MAX_PAUSES_S:  # a short text can ask for hours of silence
+            raise InvalidValue(f"The pauses add up to more than {MAX_PAUSES_S} s.", param="text")
+        return segments
 
 
 class WatchedEncoder:
@@ -113,3 +170,30 @@ class VoicePreparation:
         else:
             if prepared is not None:
                 self._warm(prepared)
+
+
+def rehearse(
+    speak: Callable[[SpeechRequest], SpeechStream], voice: Voice, sampling: Sampling, most: int
+) -> None:
+    """Speak a short sentence to nobody, of `most` tokens. Raises TimeoutError, and what the stream
+    does."""
+    tokens = min(WARMUP_TOKENS, most)
+    stream = speak(SpeechRequest(WARMUP_TEXT, voice, sampling, seed=0, max_new_tokens=tokens))
+
+    async def listen() -> None:
+        async with asyncio.timeout(WARMUP_TIMEOUT_S), stream:
+            async for _ in stream:
+                pass
+
+    asyncio.run(listen())
+
+
+def report_failure(fault: Exception, voices: VoiceLibrary) -> None:
+    """Log why a rehearsal failed. Raises ModelError where the fault can be nobody else's."""
+    if isinstance(fault, GenerationFailed):
+        with suppress(ChatterboxError):
+            if voices.info(voices.default_voice).built_in:
+                raise ModelError(f"the model cannot speak: {fault.message}") from None
+    known = isinstance(fault, ChatterboxError | TimeoutError)
+    told = str(fault) or type(fault).__name__
+    log.warning("the rehearsal failed: %s", told, exc_info=None if known else fault)
