@@ -16,7 +16,7 @@ PURE = [
     "engine/outbox.py",
     "engine/windows.py",
     "engine/runaway.py",
-    "audio/join.py",
+    "audio/shaping.py",
     "errors.py",
 ]
 # Each room may import only from rooms named here, besides itself and the roots.

@@ -5,42 +5,15 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Protocol
 
 from chatterbox.arrays import F32, SAMPLE_RATE_HZ
-from chatterbox.audio.container import A_LAW, AAC, MP3, MU_LAW, OPUS, ContainerEncoder, FlacEncoder
-from chatterbox.audio.resample import Resampler, resampled_samples
-from chatterbox.audio.wave import PcmEncoder, WavEncoder
+from chatterbox.audio import encoders
+from chatterbox.audio.encoders import ContainerEncoder, Encoder, FlacEncoder, WavEncoder
 from chatterbox.errors import InvalidValue, shown
-
-
-class Encoder(Protocol):
-    """Samples in, one file out, in the order start, feed…, finish, close.
-
-    The bytes returned, joined, are the file. One that was not finished must not be passed off as
-    whole.
-    """
-
-    def start(self) -> bytes:
-        """What stands before the first sample."""
-
-    def feed(self, samples: F32) -> bytes:
-        """Take [n] more samples; returns what is ready to send, possibly nothing."""
-
-    def finish(self) -> bytes:
-        """What was held back, and what stands after the last sample."""
-
-    def close(self) -> None:
-        """Give back what it holds, at any time; twice is as good as once. A codec holds megabytes
-        and is not freed by being dropped."""
-
 
 USUAL_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 OPUS_RATES_HZ = (8000, 12000, 16000, 24000, 48000)  # RFC 6716, 2
 TELEPHONE_RATES_HZ = (8000,)  # ITU-T G.711
-
-Make = Callable[[int, int | None, int | None], Encoder]
-"""(sample_rate_hz, total_samples, bit_rate)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +21,8 @@ class Format:
     """One row of the table of formats."""
 
     media_type: str
-    make: Make
+    make: Callable[[int, int | None, int | None], Encoder]
+    """(sample_rate_hz, total_samples, bit_rate)"""
     rates_hz: tuple[int, ...] = USUAL_RATES_HZ
 
     @property
@@ -57,21 +31,18 @@ class Format:
         return SAMPLE_RATE_HZ if SAMPLE_RATE_HZ in self.rates_hz else self.rates_hz[0]
 
 
-def _plain(make: Callable[[int, int | None], Encoder]) -> Make:
-    """For a format that has no bit rate to choose."""
-    return lambda sample_rate_hz, total_samples, _bit_rate: make(sample_rate_hz, total_samples)
-
+_coded = partial(partial, ContainerEncoder)
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
     {
-        "wav": Format("audio/wav", _plain(WavEncoder)),
-        "pcm": Format("audio/pcm", _plain(PcmEncoder)),
-        "mp3": Format("audio/mpeg", partial(ContainerEncoder, MP3)),
-        "opus": Format("audio/ogg", partial(ContainerEncoder, OPUS), OPUS_RATES_HZ),
-        "aac": Format("audio/aac", partial(ContainerEncoder, AAC)),
-        "flac": Format("audio/flac", _plain(FlacEncoder)),
-        "ulaw": Format("audio/basic", partial(ContainerEncoder, MU_LAW), TELEPHONE_RATES_HZ),
-        "alaw": Format("audio/PCMA", partial(ContainerEncoder, A_LAW), TELEPHONE_RATES_HZ),
+        "wav": Format("audio/wav", WavEncoder),
+        "pcm": Format("audio/pcm", Encoder),
+        "mp3": Format("audio/mpeg", _coded(encoders.MP3)),
+        "opus": Format("audio/ogg", _coded(encoders.OPUS), OPUS_RATES_HZ),
+        "aac": Format("audio/aac", _coded(encoders.AAC)),
+        "flac": Format("audio/flac", partial(FlacEncoder, encoders.FLAC)),
+        "ulaw": Format("audio/basic", _coded(encoders.MU_LAW), TELEPHONE_RATES_HZ),
+        "alaw": Format("audio/PCMA", _coded(encoders.A_LAW), TELEPHONE_RATES_HZ),
     }
 )
 
@@ -95,8 +66,9 @@ class AudioFormat:
         rate_hz, make = self.sample_rate_hz, FORMATS[self.name].make
         if rate_hz == SAMPLE_RATE_HZ:
             return make(rate_hz, total_samples, self.bit_rate)
-        total = None if total_samples is None else resampled_samples(total_samples, rate_hz)
-        return _Resampled(make(rate_hz, total, self.bit_rate), rate_hz)
+        if total_samples is not None:
+            total_samples = encoders.resampled_samples(total_samples, rate_hz)
+        return encoders.ResampledEncoder(make(rate_hz, total_samples, self.bit_rate), rate_hz)
 
     def encode_whole(self, samples: F32) -> bytes:
         """One complete file of [n] samples at 24 kHz."""
@@ -121,19 +93,3 @@ def audio_format(
             f"{name} is made at {', '.join(map(str, row.rates_hz))} Hz.", param="sample_rate"
         )
     return AudioFormat(name, rate_hz, bit_rate)
-
-
-class _Resampled:
-    """An encoder that is fed at another rate than its own."""
-
-    def __init__(self, encoder: Encoder, sample_rate_hz: int) -> None:
-        self._encoder = encoder
-        self._resampler = Resampler(sample_rate_hz)
-        self.start, self.close = encoder.start, encoder.close
-
-    def feed(self, samples: F32) -> bytes:
-        return self._encoder.feed(self._resampler.feed(samples))
-
-    def finish(self) -> bytes:
-        rest = self._encoder.feed(self._resampler.finish())
-        return rest + self._encoder.finish()

@@ -11,8 +11,9 @@ from fastapi import APIRouter, WebSocket
 from pydantic import Field
 
 from chatterbox.arrays import F32
-from chatterbox.audio.encode import AudioFormat, Encoder, audio_format
-from chatterbox.audio.pace import FASTEST, SLOWEST
+from chatterbox.audio.encode import AudioFormat, audio_format
+from chatterbox.audio.encoders import Encoder
+from chatterbox.audio.shaping import FASTEST, SLOWEST
 from chatterbox.dialects.shared.alignment import Word, Words
 from chatterbox.dialects.shared.contexts import ContextSocket
 from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Utterance

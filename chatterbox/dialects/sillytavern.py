@@ -14,7 +14,7 @@ from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
 from chatterbox.audio.encode import audio_format
-from chatterbox.audio.pace import FASTEST, SLOWEST
+from chatterbox.audio.shaping import FASTEST, SLOWEST
 from chatterbox.dialects.shared.voice_names import is_spoken, names_of
 from chatterbox.errors import ChatterboxError
 from chatterbox.server.body import Body

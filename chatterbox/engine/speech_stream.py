@@ -14,9 +14,7 @@ import numpy as np
 
 from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.audio.encode import AudioFormat, audio_format
-from chatterbox.audio.join import Joiner
-from chatterbox.audio.loudness import Loudness
-from chatterbox.audio.pace import Pace
+from chatterbox.audio.shaping import Joiner, Loudness, Pace
 from chatterbox.engine.outbox import FinishReason, Outbox, PlaybackClock, SegmentEnd
 from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.sequence import SegmentRequest

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from chatterbox.arrays import F32, I64
-from chatterbox.audio.loudness import Ceiling
+from chatterbox.audio.shaping import Ceiling
 from chatterbox.engine.fairness import PrioritySnapshot, awaits_first_audio
 from chatterbox.engine.outbox import LOW_BUFFER_S
 from chatterbox.engine.sequence import Take

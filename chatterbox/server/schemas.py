@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 from starlette.responses import Response
 
 from chatterbox.audio.encode import FORMATS, USUAL_RATES_HZ
-from chatterbox.audio.pace import FASTEST, SLOWEST
+from chatterbox.audio.shaping import FASTEST, SLOWEST
 from chatterbox.config import (
     SAMPLING,
     MaxNewTokens,

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from chatterbox.arrays import F32, SAMPLE_RATE_HZ
-from chatterbox.audio.encode import Encoder
+from chatterbox.audio.encoders import Encoder
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import Cancelled, ChatterboxError
 from chatterbox.server.body import Body, BodyLimits, read_body, read_query

@@ -5,7 +5,7 @@ import pytest
 from voices.clips import babble
 
 from chatterbox.arrays import SAMPLE_RATE_HZ
-from chatterbox.audio.loudness import Ceiling
+from chatterbox.audio.shaping import Ceiling
 from chatterbox.families.turbo.spec import LOUDEST_SPEECH_RMS
 
 TIME_S = np.arange(3 * SAMPLE_RATE_HZ, dtype=np.float32) / SAMPLE_RATE_HZ

@@ -10,8 +10,7 @@ import soxr
 
 from chatterbox.arrays import SAMPLE_RATE_HZ
 from chatterbox.audio.encode import FORMATS, audio_format
-from chatterbox.audio.resample import resampled_samples
-from chatterbox.audio.wave import INT16_SCALE, to_int16
+from chatterbox.audio.encoders import INT16_SCALE, resampled_samples, to_int16
 from chatterbox.errors import InvalidValue
 from chatterbox.voices.built_in import DIRECTORY
 

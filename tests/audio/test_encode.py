@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from chatterbox.arrays import SAMPLE_RATE_HZ
 from chatterbox.audio.encode import FORMATS, audio_format
-from chatterbox.audio.wave import to_int16, wav_header
+from chatterbox.audio.encoders import to_int16, wav_header
 from chatterbox.errors import InvalidValue
 
 LOSSLESS = ("wav", "pcm", "flac")

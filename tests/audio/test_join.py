@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatterbox.audio.join import Joiner
+from chatterbox.audio.shaping import Joiner
 
 FADE_MS = 1.0
 FADE_SAMPLES = 24

@@ -5,8 +5,7 @@ import pyloudnorm
 import pytest
 
 from chatterbox.arrays import SAMPLE_RATE_HZ
-from chatterbox.audio.loudness import Loudness
-from chatterbox.audio.pace import Pace
+from chatterbox.audio.shaping import Loudness, Pace
 
 TIME_S = np.arange(3 * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
 TONE = (0.2 * np.sin(2 * np.pi * 220 * TIME_S)).astype(np.float32)

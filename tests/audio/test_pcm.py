@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from chatterbox.audio.wave import to_int16
+from chatterbox.audio.encoders import to_int16
 
 
 @pytest.mark.parametrize(

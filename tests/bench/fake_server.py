@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 
-from chatterbox.audio.wave import wav_header
+from chatterbox.audio.encoders import wav_header
 
 RATE_HZ = 24_000
 VOICE_ID = "v-0123456789abcdef"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatterbox.audio.wave import wav_header
+from chatterbox.audio.encoders import wav_header
 from chatterbox.bench.listener import PLAYER_BUFFER_S, BadAudio, Listener, parse_header
 
 RATE_HZ = 24_000

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fakes import turbo_sampling
 
-from chatterbox.audio.loudness import Ceiling
+from chatterbox.audio.shaping import Ceiling
 from chatterbox.config import TTSConfig
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.preparation import WARMUP_TOKENS

@@ -11,7 +11,7 @@ from faults.harness import LONG_TEXT, SECRET, SHORT, running
 from harness import error_of
 
 from chatterbox.audio.encode import FORMATS
-from chatterbox.audio.loudness import Loudness
+from chatterbox.audio.shaping import Loudness
 from chatterbox.errors import EmptyText
 from chatterbox.text import SegmentLimits, prepare
 

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import Field
 
 from chatterbox.arrays import F32
-from chatterbox.audio.encode import Encoder
+from chatterbox.audio.encoders import Encoder
 from chatterbox.dialects.elevenlabs.http import OutputFormat, output_format
 from chatterbox.dialects.shared.alignment import Alignment
 from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Utterance

@@ -17,7 +17,7 @@ from starlette.types import Scope
 
 from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.audio.encode import AudioFormat, audio_format
-from chatterbox.audio.pace import FASTEST, SLOWEST
+from chatterbox.audio.shaping import FASTEST, SLOWEST
 from chatterbox.dialects.elevenlabs.timing import Timing, timed_audio
 from chatterbox.dialects.shared.voice_names import (
     ELEVENLABS_VOICES,
