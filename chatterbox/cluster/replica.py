@@ -25,7 +25,7 @@ from chatterbox.server.metrics import wants_prometheus
 from chatterbox.server.model_pool import ModelPool
 from chatterbox.server.run import LOCK_S
 from chatterbox.server.status_routes import NO_STORE
-from chatterbox.server.watchdog import LockFreeTimer, MallocTrim, Watchdog
+from chatterbox.server.watchdog import LockFreeTimer, Watchdog
 
 CLOSE_S = 2.0
 """For the engine's threads to leave their step."""
@@ -67,8 +67,6 @@ class Replica:
         await models.start()
         self._unloading = asyncio.create_task(models.watch())
         self._watchdog.start()
-        self._trimmer = MallocTrim()
-        self._trimmer.start()
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Called by Ray once the models are loaded."""
@@ -126,8 +124,7 @@ class Replica:
 
     def __del__(self) -> None:
         """Called by Ray once no request is left, or the time for them is over."""
-        if hasattr(self, "_trimmer"):
+        if hasattr(self, "_watchdog"):
             self._lifecycle.drain()
             self._watchdog.stop()
-            self._trimmer.stop()
             self._models.close(CLOSE_S)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chatterbox.errors import BodyTooLarge, Cancelled, InvalidBody, SlowClient
-from chatterbox.server.disconnect import STALL_S
+from chatterbox.server.request_log import STALL_S
 from chatterbox.server.socket_server import MAX_FRAME_BYTES
 
 VERSION = "1.10.2"  # of the protocol's own package, whose client the tests drive

@@ -24,9 +24,8 @@ from chatterbox.errors import (
     Overloaded,
     StorageFull,
 )
-from chatterbox.server.auth import current_key
+from chatterbox.server.auth import current_key, refuse_foreign_page
 from chatterbox.server.model_pool import ModelPool
-from chatterbox.server.origin_guard import refuse_foreign_page
 
 Phase = Literal["loading", "ready", "draining", "dead"]
 

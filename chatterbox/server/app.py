@@ -5,28 +5,32 @@ from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from chatterbox import __version__
 from chatterbox.config import ServerConfig, key_list
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.server.admission_control import AdmissionControl, Lifecycle
-from chatterbox.server.auth import Auth, Keyring
-from chatterbox.server.connection_limiter import ConnectionLimiter
+from chatterbox.server.auth import Auth, Keyring, OriginGuard, listed
 from chatterbox.server.dialect import Dialect, Services, error_shapes
-from chatterbox.server.disconnect import WriteTimeout
+from chatterbox.server.http11 import ConnectionLimiter
 from chatterbox.server.metrics import Metrics
-from chatterbox.server.model_pool import ModelPool
-from chatterbox.server.model_routes import ModelChoice, model_router
-from chatterbox.server.origin_guard import OriginGuard, add_cors
+from chatterbox.server.model_pool import ModelChoice, ModelPool
 from chatterbox.server.page.page import Page
 from chatterbox.server.reference import ERROR_ANSWERS, Conversation, complete
 from chatterbox.server.request_log import RequestLog, add_error_handlers
 from chatterbox.server.socket_server import SocketServer
-from chatterbox.server.speech_routes import speech_router
+from chatterbox.server.speech_response import speech_router
 from chatterbox.server.speech_service import SpeechService
-from chatterbox.server.status_routes import status_router
+from chatterbox.server.status_routes import model_router, status_router
 from chatterbox.server.voice_routes import voice_router
 from chatterbox.server.voice_service import VoiceService
+
+READABLE = (
+    "Retry-After, X-Audio-Duration, X-Generation-Time, X-Ignored-Params, X-Request-ID, X-RTF, "
+    "X-Sample-Rate, X-Seed, X-Unknown-Tags, X-Tokens-Generated"
+)
+"""Headers that a page may read beside those that it always may."""
 
 
 class App(FastAPI):
@@ -70,10 +74,17 @@ def create_app(
     if len(models.models) > 1:
         app.add_middleware(ModelChoice, models=models)
     keyring = Keyring(config.keys)
+    operators = frozenset(keyring.find(key.encode()) for key in key_list(config.operator_keys))
     app.add_middleware(Auth, keyring=keyring)
-    add_cors(app, config)
+    if origins := sorted(listed(config.cors_origins)):  # no cookies: keys travel in a header
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=[READABLE],
+        )
     app.add_middleware(OriginGuard, config=config)
-    app.add_middleware(WriteTimeout)
     app.add_middleware(RequestLog, ended=metrics.ended, shape_of=error_shapes(dialects))
     admission = AdmissionControl(models.admission, config, lifecycle)
     speech = SpeechService(models, config, admission)
@@ -89,7 +100,7 @@ def create_app(
         speech_router(speech, models, sniffers),
         voice_router(voices),
         status_router(models, lifecycle, metrics, page),
-        model_router(models, keyring.numbers(key_list(config.operator_keys))),
+        model_router(models, operators),
         page.router(),
     ]
     for dialect in dialects:

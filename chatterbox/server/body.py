@@ -3,7 +3,14 @@
 import asyncio
 import json
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+)
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -12,10 +19,11 @@ from contextlib import (
     nullcontext,
 )
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive
 
 from chatterbox.errors import (
     BodyTimeout,
@@ -33,6 +41,7 @@ from chatterbox.server.multipart import UTF8, Part, Splitter, charset_of, header
 from chatterbox.server.request_log import TINY_CHUNKS
 from chatterbox.server.upload import Upload
 
+T = TypeVar("T")
 STALL_S = 30.0
 """How far a body may fall behind LEAST_BYTES_PER_S, and so how long it may pause (FAULTS F52)."""
 LEAST_BYTES_PER_S = 16 * 1024
@@ -127,6 +136,27 @@ async def read_body(
             raise InvalidBody(f"There is no body; send the fields as {JSON} or as a form.")
         else:
             raise UnsupportedMediaType(f"Send the fields as {JSON}, {FORM} or {MULTIPART}.")
+
+
+async def until_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`; if the client leaves first, `work` is cancelled, has ended, and
+    Cancelled is raised. The request's body must have been read."""
+    task = asyncio.ensure_future(work)
+    departure = asyncio.ensure_future(_departure(receive))
+    try:
+        await asyncio.wait({task, departure}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise Cancelled("The client left.")
+        return task.result()
+    finally:
+        departure.cancel()
+        task.cancel()
+        await asyncio.gather(task, departure, return_exceptions=True)
+
+
+async def _departure(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def read_query(request: Request) -> Body:

@@ -1,15 +1,18 @@
 """HTTP/1.1 on uvicorn's parser, with bounds on time, bytes and connections before any request."""
 
-import logging
+import asyncio
 import re
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 import h11
 import uvicorn
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from websockets.http11 import MAX_LINE_LENGTH, MAX_NUM_HEADERS
 
@@ -20,18 +23,17 @@ from chatterbox.errors import (
     InvalidHttp,
     TooManyConnections,
 )
-from chatterbox.server.auth import PEER, PROBES
-from chatterbox.server.connection_limiter import ConnectionLimiter, Waits
 from chatterbox.server.request_log import (
     GUARDS,
     MAX_HEAD_BYTES,
     OVER_LIMIT,
     OVER_LIMIT_RETRY_S,
+    PEER,
     TINY_CHUNKS,
     AccessRecord,
+    Ended,
     request_id,
 )
-from chatterbox.server.websocket_protocol import WebSocket
 
 LAST_CHUNK = b"0\r\n\r\n"
 _BARE_LF = re.compile(rb"(?<!\r)\n")
@@ -42,7 +44,6 @@ _AMBIGUOUS = re.compile(
 """A folded line, a list of lengths, a second length."""
 LINE_SLACK_BYTES = 32
 """Method, version and blanks of a line."""
-log = logging.getLogger("chatterbox.requests")
 
 SLICE_BYTES = 16 * 1024
 """So much is parsed at a time: bounds what is looked at between two checks."""
@@ -51,17 +52,108 @@ CHUNK_OVERHEAD_BYTES = 256 * 1024
 with h11 0.16), whether it holds one byte or thousands (FAULTS F55)."""
 
 
+class Waits(Enum):
+    """What the other side lets us wait for; the limit of each is in `Timeouts`."""
+
+    HEAD = "head_s"  # the rest of a request's head, or a request at all
+    REST = "rest_s"  # the rest of a body whose request has been answered
+    READING = "reading_s"  # the last bytes to be read, on a connection that is closing
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long. A sweep may come one round late, and another one passes before it is seen that
+    nothing has changed: a head may take 10 s in all (FAULTS F51)."""
+
+    head_s: float = 8.0
+    rest_s: float = 28.0
+    reading_s: float = 28.0
+    round_s: float = 1.0
+
+
+class Connection(Protocol):
+    """What the limiter must know of one."""
+
+    def waits(self) -> tuple[Waits | None, object]:
+        """For what, and in the course of which request: the same pair is the same waiting."""
+
+    def give_up(self, waits: Waits) -> None:
+        """It took too long."""
+
+
+class ConnectionLimiter:
+    """Limits connections: no more than there is room for, and none that only waits. It knows what
+    each waits for and since when; one sweep a second takes the place of a timer for each.
+
+    One for each server; belongs to the event loop. `ended` is told of what was refused before it
+    was a request."""
+
+    def __init__(
+        self, limit: int, ended: Ended, *, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.ended = ended
+        self.timeouts = Timeouts()
+        self._limit = limit
+        self._now = now
+        self._since: dict[Connection, tuple[tuple[Waits | None, object], float]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._since)
+
+    @property
+    def over_limit(self) -> bool:
+        """Whether more are in than there is room for. Who comes now is answered, but only probes
+        are served."""
+        return len(self) > self._limit
+
+    @property
+    def idle(self) -> list[Connection]:
+        """Those without a request."""
+        return [who for who in self._since if who.waits()[0] is Waits.HEAD]
+
+    def add(self, connection: Connection) -> None:
+        """Somebody came. Where it is crowded, who waited longest without a request must go."""
+        self._since[connection] = (connection.waits(), self._now())
+        if self._timer is None:
+            self._sweep_later()
+        idle = self.idle if self.over_limit else []
+        if len(idle) > 1:  # not the one that has just come
+            oldest = min(idle, key=lambda who: self._since[who][1])
+            oldest.give_up(Waits.HEAD)
+            self.remove(oldest)
+
+    def remove(self, connection: Connection) -> None:
+        """Its connection is closed, or goes on as another one."""
+        self._since.pop(connection, None)
+
+    def sweep(self) -> None:
+        """Give up on those that took too long."""
+        now = self._now()
+        for connection, (known, since) in list(self._since.items()):
+            waits = connection.waits()
+            if waits != known:
+                self._since[connection] = (waits, now)
+            elif waits[0] and now - since >= getattr(self.timeouts, waits[0].value):
+                connection.give_up(waits[0])
+
+    def _sweep_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self.timeouts.round_s, self._round)
+
+    def _round(self) -> None:
+        self._timer = None
+        self.sweep()
+        if self._since:
+            self._sweep_later()
+
+
 class HttpConfig(uvicorn.Config):
     """uvicorn's, and the limiter."""
 
     def __init__(self, app: ASGIApp, limiter: ConnectionLimiter, **more: Any) -> None:
-        super().__init__(app, http=HttpProtocol, ws=WebSocket, **more)
+        super().__init__(app, http=HttpProtocol, **more)
         self.limiter = limiter
-
-    def load(self) -> None:
-        """As uvicorn's, with the connection's own address kept beside what a proxy says."""
-        super().load()
-        self.loaded_app = _with_peer(self.loaded_app)
 
 
 class _Connection(h11.Connection):
@@ -95,7 +187,7 @@ class HttpProtocol(H11Protocol):
         self._counted: object = None  # the request that this is of
 
     def waits(self) -> tuple[Waits | None, object]:
-        """See `connection_limiter.py`."""
+        """See `Connection`."""
         waits = None
         if self.transport.is_closing():
             waits = Waits.READING
@@ -117,8 +209,8 @@ class HttpProtocol(H11Protocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._limiter.add(self)
-        if self._limiter.over_limit:
-            self.app = _only_probes(self.app)
+        known = {PEER: self.client, OVER_LIMIT: self._limiter.over_limit}
+        self.app_state = {**self.app_state, **known}
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._limiter.remove(self)
@@ -216,23 +308,3 @@ def _fits(headers: Sequence[tuple[bytes, bytes]], target: bytes) -> bool:
     """Whether the library that parses a handshake again will; it does not say so when it won't."""
     longest = max(len(target), *(len(name) + len(value) for name, value in headers))
     return longest + LINE_SLACK_BYTES < MAX_LINE_LENGTH and len(headers) <= MAX_NUM_HEADERS
-
-
-def _with_peer(app: ASGIApp) -> ASGIApp:
-    """Runs before what reads a proxy's headers."""
-
-    async def noting(scope: Scope, receive: Receive, send: Send) -> None:
-        scope[PEER] = scope.get("client")
-        await app(scope, receive, send)
-
-    return noting
-
-
-def _only_probes(app: ASGIApp) -> ASGIApp:
-    """What connections beyond the bound are served."""
-
-    async def over_limit(scope: Scope, receive: Receive, send: Send) -> None:
-        scope[OVER_LIMIT] = scope["path"] not in PROBES
-        await app(scope, receive, send)
-
-    return over_limit

@@ -23,7 +23,7 @@ from chatterbox.errors import Cancelled, DeadlineExceeded
 from chatterbox.runtime import cudart
 from chatterbox.server.admission_control import Lifecycle
 from chatterbox.server.memory import process_bytes
-from chatterbox.server.model import Model
+from chatterbox.server.model_loader import Model
 from chatterbox.server.model_pool import ModelPool
 from chatterbox.server.request_log import OK, AccessRecord
 

@@ -5,23 +5,41 @@ Whoever speaks holds a lease, and a model that is leased is not unloaded.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
+from functools import cached_property
+from typing import TypeVar
+
+from starlette.datastructures import QueryParams
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chatterbox.config import ServerConfig
 from chatterbox.engine.engine import State, TTSEngine
 from chatterbox.engine.stats import EngineStats, total
 from chatterbox.engine.threads import Heartbeat
-from chatterbox.errors import ChatterboxError, ModelNotFound, NotReady, shown
+from chatterbox.errors import (
+    ChatterboxError,
+    ModelNotFound,
+    NotReady,
+    StorageUnavailable,
+    VoiceNotFound,
+    shown,
+)
 from chatterbox.loading import Loading
-from chatterbox.server.model import Model
-from chatterbox.server.model_loader import ModelLoader
+from chatterbox.server.model_loader import Model, ModelLoader
 from chatterbox.voices.library import VoiceLibrary
 
 HOSTED = re.compile(r"(tts-1|gpt-|eleven_)", re.IGNORECASE)
 """How the names of hosted services' models begin, which clients send unasked: the default model
 answers to them."""
+
+T = TypeVar("T")
+SPACING_S = 0.1
+"""From the end of one look at the store to the begin of the next, however many ask."""
+PAUSE_S = 2.0
+"""After a look that failed, all who ask are told so at once, for so long."""
 
 chosen_model: ContextVar[Model | None] = ContextVar("chosen_model", default=None)
 """What the current request, or this part of a socket, speaks with; None: the default model."""
@@ -195,6 +213,11 @@ class ModelPool(ModelLoader):
         """The voices of every model that was loaded, though it may be so no more."""
         return [m.engine.voices for m in self.models if m.engine and m.engine.state != "loading"]
 
+    @cached_property
+    def fresh(self) -> "FreshVoices":
+        """Finds voices that are new in the store."""
+        return FreshVoices(self)
+
     def stats(self) -> EngineStats:
         """Of all models together."""
         return total(model.engine.stats() for model in self.models if model.engine)
@@ -208,3 +231,69 @@ def speaking_with(model: Model | None) -> Iterator[None]:
         yield
     finally:
         chosen_model.reset(token)
+
+
+class FreshVoices:
+    """Of voices that another server has registered in the shared store a moment ago.
+
+    Looks at the store again for who finds no voice: one look for all who have come before it
+    begins, so that no names that clients make up cause more traffic than SPACING_S allows."""
+
+    def __init__(self, models: ModelPool) -> None:
+        self._models = models
+        self._next: asyncio.Task[None] | None = None
+        self._one_at_a_time = asyncio.Lock()
+        self._looked_at = -PAUSE_S
+        self._failure: ChatterboxError | None = None
+
+    async def found(self, find: Callable[[], Awaitable[T]]) -> T:
+        """What `find` finds, now or after a look. Raises what it raises, and StorageUnavailable
+        where it finds no voice and the store cannot be asked."""
+        try:
+            return await find()
+        except VoiceNotFound:
+            library = self._models.engine.voices
+            if not library.shared:
+                raise
+        await self.look()
+        return await find()
+
+    async def look(self) -> None:
+        """One look for all who wait for it. Raises StorageUnavailable."""
+        if self._failure and time.monotonic() < self._looked_at + PAUSE_S:
+            raise StorageUnavailable(self._failure.message, retry_after_s=PAUSE_S)
+        if self._next is None:
+            self._next = asyncio.create_task(self._look())
+            self._next.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.shield(self._next)
+
+    async def _look(self) -> None:
+        async with self._one_at_a_time:
+            await asyncio.sleep(self._looked_at + SPACING_S - time.monotonic())
+            self._next = None  # who comes from now on waits for another one
+            self._failure = None
+            try:
+                for library in self._models.libraries():
+                    await asyncio.to_thread(library.look)
+            except StorageUnavailable as failure:
+                self._failure = failure
+                raise
+            finally:
+                self._looked_at = time.monotonic()
+
+
+class ModelChoice:
+    """The layer that lets an address choose the model, in every call. A name that is none is left
+    to those calls that speak."""
+
+    def __init__(self, app: ASGIApp, models: ModelPool) -> None:
+        self._app = app
+        self._models = models
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        model = None
+        with suppress(ModelNotFound):
+            query = QueryParams(scope["query_string"])
+            model = self._models.find(query.get("model") or query.get("model_id"))
+        with speaking_with(model):
+            await self._app(scope, receive, send)

@@ -8,7 +8,8 @@ import logging
 import random
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from fastapi import FastAPI, Request
@@ -24,6 +25,7 @@ from chatterbox.errors import (
     HeadersTooLarge,
     InternalError,
     InvalidHttp,
+    SlowClient,
     TooManyConnections,
 )
 from chatterbox.server.errors import (
@@ -44,15 +46,16 @@ OK = "ok"
 _CLIENT_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
 _KEY = "chatterbox.record"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WS"})
-_QUIET = frozenset(
-    {"/", "/docs", "/page/{name}", "/metrics", "/healthz"}
-    | {"/health", "/health/live", "/health/ready"}
-)
+PROBES = ("/health/live", "/health/ready", "/healthz")
+"""What connections beyond the bound are served."""
+_QUIET = frozenset({"/", "/docs", "/page/{name}", "/metrics", "/health", *PROBES})
 """Routes that pages, probes and scrapes ask for all day: their lines are for debugging."""
 _STARTS = ("http.response.start", "websocket.http.response.start")
 OVER_LIMIT_RETRY_S = 5.0
-OVER_LIMIT = "chatterbox.over_limit"
-"""In a scope: its connection is one too many (`http11.py`)."""
+OVER_LIMIT = "over_limit"
+"""In a scope's state: its connection is one too many (`http11.py`)."""
+PEER = "peer"
+"""In a scope's state: who is at the other end of the connection, whatever a proxy says."""
 TINY_CHUNKS = "chatterbox.tiny_chunks"
 """In a scope: its body comes in chunks that are mostly framing."""
 RESOURCE_POLICY = "Cross-Origin-Resource-Policy"
@@ -61,6 +64,13 @@ GUARDS = {RESOURCE_POLICY: "same-origin", "X-Content-Type-Options": "nosniff"}
 MAX_HEAD_BYTES = 32 * 1024
 """Request line and headers. The HTTP parser's own bound is for what is still incomplete: a head
 that comes in one piece passes it (FAULTS F53)."""
+STALL_S = 30.0
+"""A reader that takes nothing for so long is gone (FAULTS F25). Who listens while it comes reads at
+least at the speed of speech: by then the 3 MB that a connection may hold have moved on (PCM: 48 kB
+a second), and an answer in a smaller format fits into them."""
+PART_BYTES = 64 * 1024
+"""Of an answer that is handed over in one piece: it would otherwise all be waited for at once, and
+lie in the connection's memory meanwhile."""
 
 
 @dataclass(slots=True)
@@ -76,6 +86,7 @@ class AccessRecord:
     speech: bool = False  # whether this call asked for speech
     model: str | None = None  # that spoke, where there are several
     report: SpeechReport | None = None  # what came of it
+    gone: SlowClient | None = None  # it does not read any more
     # When, as `time.monotonic` has it; None: not yet, or never.
     started: float = field(default_factory=time.monotonic)
     queued: float | None = None  # asked for a place
@@ -147,7 +158,8 @@ async def refuse(error: ChatterboxError, scope: Scope, receive: Receive, send: S
 
 
 class RequestLog:
-    """`ended` is told of every request once, at its end."""
+    """`ended` is told of every request once, at its end. A client that takes nothing of an answer
+    for STALL_S is cut off; one that reads may take as long as it needs."""
 
     def __init__(self, app: ASGIApp, ended: Ended, shape_of: ShapeOf) -> None:
         self._app = app
@@ -155,9 +167,6 @@ class RequestLog:
         self._shape_of = shape_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket"):
-            await self._app(scope, receive, send)
-            return
         method = scope.get("method", "WS")
         record = scope[_KEY] = AccessRecord(
             id=request_id(Headers(scope=scope).get("x-request-id")),
@@ -165,15 +174,8 @@ class RequestLog:
             shape=self._shape_of(scope["path"]),
         )
 
-        async def noting(message: Message) -> None:
-            if message["type"] in _STARTS:
-                record.status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = record.id
-                for name, value in GUARDS.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
+        # A socket has its own limit.
+        noting = _noting(record, send, STALL_S if scope["type"] == "http" else None)
         try:
             _check_head(scope)
             await self._app(scope, receive, noting)
@@ -181,15 +183,19 @@ class RequestLog:
             record.outcome = "cancelled"
             raise
         except (HeadersTooLarge, InvalidHttp, TooManyConnections) as error:
-            await record.answer(error, {"Connection": "close"})(scope, receive, noting)
+            with suppress(SlowClient):
+                await record.answer(error, {"Connection": "close"})(scope, receive, noting)
         except Exception:
+            if record.gone:
+                return  # without a last chunk: the connection is cut
             # Once the status is out there is only one honest signal left: returning here without
             # a last chunk makes the server cut the connection.
             log.exception("unexpected fault in request %s", record.id)
             bug = InternalError("The server failed on this request; its log has the reason.")
             answer = record.answer(bug)
             if record.status is None and scope["type"] == "http":
-                await answer(scope, receive, noting)
+                with suppress(SlowClient):
+                    await answer(scope, receive, noting)
         finally:
             # A socket that was let in has a line for each utterance instead.
             if scope["type"] == "http" or record.status is not None:
@@ -199,9 +205,43 @@ class RequestLog:
                 self._ended(record)
 
 
+def _noting(record: AccessRecord, send: Send, patience_s: float | None) -> Send:
+    """Notes the status, adds what every answer has, and gives up on who does not read."""
+
+    async def noting(message: Message) -> None:
+        if record.gone:
+            raise record.gone
+        if message["type"] in _STARTS:
+            record.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-ID"] = record.id
+            for name, value in GUARDS.items():
+                headers.setdefault(name, value)
+        try:
+            for part in _parts(message):
+                async with asyncio.timeout(patience_s):
+                    await send(part)
+        except TimeoutError:
+            record.gone = SlowClient("The client stopped reading.")
+            record.failed(record.gone)
+            raise record.gone from None
+
+    return noting
+
+
+def _parts(message: Message) -> Iterator[Message]:
+    body = message.get("body", b"")
+    if message["type"] != "http.response.body" or len(body) <= PART_BYTES:
+        yield message
+        return
+    for start in range(0, len(body), PART_BYTES):
+        more = message.get("more_body", False) or start + PART_BYTES < len(body)
+        yield {**message, "body": body[start : start + PART_BYTES], "more_body": more}
+
+
 def _check_head(scope: Scope) -> None:
     """Raises TooManyConnections, HeadersTooLarge and InvalidHttp."""
-    if scope.get(OVER_LIMIT):
+    if scope.get("state", {}).get(OVER_LIMIT) and scope["path"] not in PROBES:
         raise TooManyConnections(
             "There are too many connections.", retry_after_s=OVER_LIMIT_RETRY_S
         )

@@ -24,10 +24,9 @@ from chatterbox.engine.threads import Heartbeat
 from chatterbox.errors import EXIT_ENGINE_DEAD, EXIT_STALLED, ConfigError
 from chatterbox.server.admission_control import Lifecycle
 from chatterbox.server.app import create_app
-from chatterbox.server.connection_limiter import ConnectionLimiter
 from chatterbox.server.dialect import Dialect
-from chatterbox.server.http11 import HttpConfig
-from chatterbox.server.model import in_thread
+from chatterbox.server.http11 import ConnectionLimiter, HttpConfig
+from chatterbox.server.model_loader import in_thread
 from chatterbox.server.model_pool import ModelPool
 from chatterbox.server.request_log import MAX_HEAD_BYTES
 from chatterbox.server.socket_server import MAX_FRAME_BYTES
@@ -36,10 +35,10 @@ from chatterbox.server.watchdog import (
     READY,
     STOPPING,
     LockFreeTimer,
-    MallocTrim,
     Watchdog,
     notify,
 )
+from chatterbox.server.websocket_protocol import WebSocket
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +121,7 @@ def http_config(app: ASGIApp, limiter: ConnectionLimiter) -> uvicorn.Config:
     return HttpConfig(
         app,
         limiter,
+        ws=WebSocket,
         interface="asgi3",
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         lifespan="off",
@@ -172,7 +172,6 @@ class _Process:
             on_look=lambda: self._notify(ALIVE),
             timer=LockFreeTimer(),
         )
-        self._trimmer = MallocTrim()
         self._app = app = create_app(models, config, dialects, lifecycle=self._lifecycle)
         bind_port = functools.partial(bind, config.host)
         found = [d.listener(app.services, bind_port) for d in dialects if d.listener]
@@ -188,12 +187,10 @@ class _Process:
                 await listener.open()
             loading = asyncio.create_task(self._load())
             self._watchdog.start()
-            self._trimmer.start()
             try:
                 return await self._live(loading)
             finally:
                 await self._stop(serving)
-                self._trimmer.stop()
                 self._watchdog.stop()
 
     async def _load(self) -> None:

@@ -28,10 +28,9 @@ from chatterbox.errors import (
 )
 from chatterbox.server.admission_control import AdmissionControl
 from chatterbox.server.auth import SUBPROTOCOL
-from chatterbox.server.disconnect import STALL_S
 from chatterbox.server.errors import error_response
 from chatterbox.server.model_pool import ModelPool
-from chatterbox.server.request_log import record_of
+from chatterbox.server.request_log import STALL_S, record_of
 
 log = logging.getLogger(__name__)
 

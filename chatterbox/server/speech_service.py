@@ -19,7 +19,6 @@ from chatterbox.families.base import Voice
 from chatterbox.server.admission_control import AdmissionControl
 from chatterbox.server.auth import current_key
 from chatterbox.server.body import BodyLimits, Files
-from chatterbox.server.fresh_voices import FreshVoices
 from chatterbox.server.model_pool import ModelPool
 from chatterbox.server.request_log import AccessRecord
 from chatterbox.server.upload import Upload
@@ -84,7 +83,6 @@ class SpeechService:
         self, models: ModelPool, config: ServerConfig, admission: AdmissionControl
     ) -> None:
         self.admission = admission
-        self.fresh = FreshVoices(models)
         self.models = models
         self._config = config
         self.limits = BodyLimits.for_text(config.max_text_length)
@@ -184,7 +182,7 @@ class SpeechService:
         def begun() -> asyncio.Future[_Read]:
             return asyncio.wrap_future(engine.pool.submit_urgent(read))
 
-        reading = asyncio.ensure_future(self.fresh.found(begun))
+        reading = asyncio.ensure_future(self.models.fresh.found(begun))
         reading.add_done_callback(lambda done: done.cancelled() or done.exception())  # is seen
         try:
             yield reading

@@ -1,6 +1,6 @@
-"""Health, probes, metrics, and what a program finds at `/`.
+"""Health, probes, metrics, what a program finds at `/`, and the calls about models.
 
-None of these waits for the engine, takes a place or touches the pool.
+But for loading and unloading, none waits for an engine, takes a place or touches the pool.
 """
 
 import os
@@ -14,11 +14,12 @@ from starlette.responses import JSONResponse, Response
 
 from chatterbox import __version__
 from chatterbox.arrays import SAMPLE_RATE_HZ
-from chatterbox.errors import EngineDead
+from chatterbox.errors import EngineDead, OperatorOnly
 from chatterbox.server.admission_control import RESTART_RETRY_S, Lifecycle
+from chatterbox.server.auth import current_key, wants_page
 from chatterbox.server.metrics import Metrics, wants_prometheus
 from chatterbox.server.model_pool import ModelPool
-from chatterbox.server.page.page import Page, wants_page
+from chatterbox.server.page.page import Page
 
 NAME = "chatterbox"
 MINI_NOTICE = (
@@ -78,6 +79,38 @@ def status_router(
     ):
         router.add_api_route(path, answer, methods=["GET"], response_class=JSONResponse)
         router.add_api_route(path, answer, methods=["HEAD"], include_in_schema=False)
+    return router
+
+
+def model_router(models: ModelPool, operators: frozenset[int | None]) -> APIRouter:
+    """`operators`: the keys that may change what is loaded; none: all."""
+    router = APIRouter(tags=["server"])
+
+    def check_operator() -> None:
+        if operators and current_key.get() not in operators:
+            raise OperatorOnly("Only a key of the setting operator_keys may do this.")
+
+    @router.get("/models")
+    async def list_models() -> Response:
+        """All models of this server, and which of them are in memory."""
+        body = {
+            "models": [model.as_json() for model in models.models],
+            "default_model": models.default.name,
+        }
+        return JSONResponse(body, headers=NO_STORE)
+
+    @router.post("/models/{name:path}/load")
+    async def load_model(name: str) -> Response:
+        """Load a model now; others are unloaded where there is no room."""
+        check_operator()
+        return JSONResponse((await models.load(name)).as_json())
+
+    @router.post("/models/{name:path}/unload")
+    async def unload_model(name: str) -> Response:
+        """Unload a model once nobody speaks with it; the next request loads it again."""
+        check_operator()
+        return JSONResponse((await models.unload(name)).as_json())
+
     return router
 
 

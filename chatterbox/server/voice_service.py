@@ -14,9 +14,7 @@ from chatterbox.config import ServerConfig
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.errors import ChatterboxError, InvalidValue, StorageUnavailable
 from chatterbox.server.admission_control import AdmissionControl
-from chatterbox.server.body import Body, BodyLimits, Files, read_body
-from chatterbox.server.disconnect import until_disconnect
-from chatterbox.server.fresh_voices import FreshVoices
+from chatterbox.server.body import Body, BodyLimits, Files, read_body, until_disconnect
 from chatterbox.server.model_pool import ModelPool
 from chatterbox.server.upload import Upload
 from chatterbox.voices.library import VoiceLibrary
@@ -89,7 +87,6 @@ class VoiceService:
         self._models = models
         self._wait_s = config.first_audio_timeout_s
         self._lists = VoiceLists()
-        self._fresh = FreshVoices(models)
 
     @property
     def default_voice(self) -> str:
@@ -114,7 +111,7 @@ class VoiceService:
             if self.library.shared:  # another server, or model, may have registered voices
                 with suppress(StorageUnavailable, TimeoutError):
                     async with asyncio.timeout(LOOK_S):
-                        await self._fresh.look()
+                        await self._models.fresh.look()
             return await self.ask(self.library.list)
 
     async def list_body(self, kind: str, render: Render) -> bytes:
@@ -167,7 +164,7 @@ class VoiceService:
 
     async def ask(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """A library call that may touch the disk, but not the model; it may be made twice."""
-        return await self._fresh.found(lambda: asyncio.to_thread(call, *args, **kwargs))
+        return await self._models.fresh.found(lambda: asyncio.to_thread(call, *args, **kwargs))
 
     async def hashed(self, upload: Upload, param: str) -> str:
         """The SHA-256 of a file that is not kept."""

@@ -4,11 +4,10 @@ The thread finds what makes no step and ends the process with EXIT_STALLED. Wher
 the interpreter's lock, no Python thread runs, this one included; then faulthandler's timer, which
 is a C thread and needs no lock, ends the process with its own exit code, 1.
 
-Beside that, free memory goes back to the system, and a service manager is told of the process.
+Beside that, a service manager is told of the process.
 """
 
 import contextlib
-import ctypes
 import faulthandler
 import logging
 import math
@@ -92,50 +91,6 @@ class Watchdog:
         self._on_stall(name)
         if not self._stopped.wait(self._last_resort_s):
             self._leave(EXIT_STALLED)
-
-
-TRIM_EVERY_S = 60.0
-"""Took 1 to 4 ms of one thread, without the interpreter's lock."""
-
-_C = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-
-def trim() -> None:
-    """Hand back free pages in the middle of the heaps too: glibc by itself hands back only what is
-    free at their ends, so that a long use leaves more and more holes (malloc_trim(3)). Other C
-    libraries (musl, macOS, Windows) have no such call."""
-    if (malloc_trim := getattr(_C, "malloc_trim", None)) is not None:
-        malloc_trim(ctypes.c_size_t(0))
-
-
-LARGE_BYTES = 2**20
-ARENAS = 2
-M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # of mallopt(3)
-
-
-def map_large_blocks() -> None:
-    """Take blocks as large as weights and caches from the system, each by itself, so that all of
-    them goes back when it is freed, and the others from few heaps, which are not left with holes by
-    each thread. glibc by itself keeps more and more of both: after 25 loads of two small models the
-    process was 145 MB larger for good."""
-    if (mallopt := getattr(_C, "mallopt", None)) is not None:
-        for parameter, value in ((M_MMAP_THRESHOLD, LARGE_BYTES), (M_ARENA_MAX, ARENAS)):
-            mallopt(ctypes.c_int(parameter), ctypes.c_int(value))
-
-
-class MallocTrim:
-    """Trims from `start` to `stop`, in a thread of its own."""
-
-    def __init__(self, trim: Callable[[], None] = trim, every_s: float = TRIM_EVERY_S) -> None:
-        self._trim = trim
-        self._every_s = every_s
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="trimmer", daemon=True)
-        self.start, self.stop = self._thread.start, self._stopped.set
-
-    def _run(self) -> None:
-        while not self._stopped.wait(self._every_s):
-            self._trim()
 
 
 READY, ALIVE, STOPPING = "READY=1", "WATCHDOG=1", "STOPPING=1"

@@ -14,7 +14,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import CloseCode, Frame
 from websockets.http11 import Request, Response
 
-from chatterbox.server.connection_limiter import ConnectionLimiter, Waits
+from chatterbox.server.http11 import ConnectionLimiter, Waits
 from chatterbox.server.request_log import GUARDS
 
 SLICE_BYTES = 4 * 1024
@@ -52,7 +52,7 @@ class WebSocket(WebSocketsSansIOProtocol):
         self._allowance = Allowance(FRAMES_PER_S, BURST_FRAMES, self.loop.time)
 
     def waits(self) -> tuple[Waits | None, object]:
-        """See `connection_limiter.py`. How long it may be silent is its protocol's business."""
+        """See `Connection`. How long it may be silent is its protocol's business."""
         if self.transport.is_closing():
             return Waits.READING, None
         return (None if self.handshake_initiated else Waits.HEAD), None

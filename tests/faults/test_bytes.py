@@ -26,10 +26,9 @@ from chatterbox.dialects.wyoming_events import Event, read_event
 from chatterbox.errors import Cancelled, ChatterboxError, Overloaded, StorageFull
 from chatterbox.server import body
 from chatterbox.server.admission_control import Room
-from chatterbox.server.auth import Keyring, offered_keys
+from chatterbox.server.auth import Keyring, host_of, offered_keys
 from chatterbox.server.body import BodyLimits, Files, read_body
-from chatterbox.server.connection_limiter import Timeouts
-from chatterbox.server.origin_guard import host_of
+from chatterbox.server.http11 import Timeouts
 from chatterbox.server.request_log import request_id
 from chatterbox.server.schemas import ignored_header
 from chatterbox.server.socket_server import json_object

@@ -178,7 +178,7 @@ def test_f24_leaving_in_the_middle_of_every_encoder(process, tmp_path, right):
 @pytest.fixture
 def impatient(monkeypatch) -> None:
     """A reader may rest for a moment only, and is paused after a second of sound."""
-    monkeypatch.setattr("chatterbox.server.disconnect.STALL_S", 0.4)
+    monkeypatch.setattr("chatterbox.server.request_log.STALL_S", 0.4)
     monkeypatch.setattr("chatterbox.engine.outbox.CAPACITY_SAMPLES", 24_000)
 
 

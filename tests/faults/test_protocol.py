@@ -14,7 +14,7 @@ from faults.harness import SECRET, Rig, running
 from harness import error_of
 
 from chatterbox.server import body
-from chatterbox.server.connection_limiter import ConnectionLimiter, Timeouts, Waits
+from chatterbox.server.http11 import ConnectionLimiter, Timeouts, Waits
 
 HOST = b"Host: localhost\r\n"
 LIVE = b"GET /health/live HTTP/1.1\r\n" + HOST + b"\r\n"

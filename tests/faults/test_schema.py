@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from chatterbox.dialects.registry import DIALECTS
 from chatterbox.server.app import create_app
-from chatterbox.server.auth import PROBES
+from chatterbox.server.request_log import PROBES
 
 SCHEMA = create_app(FakeEngine(), server_config(), DIALECTS).openapi()
 CALLS = [f"{verb.upper()} {path}" for path, verbs in SCHEMA["paths"].items() for verb in verbs]

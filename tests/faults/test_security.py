@@ -19,7 +19,7 @@ from websockets.asyncio.client import connect
 
 import chatterbox
 from chatterbox.console import exposure_notice
-from chatterbox.server.origin_guard import host_of
+from chatterbox.server.auth import host_of
 from chatterbox.server.schemas import SpeechFields
 
 REPOSITORY = Path(chatterbox.__file__).parents[1]

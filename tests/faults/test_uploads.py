@@ -263,7 +263,7 @@ def test_the_list_of_calls_is_whole():
         "dialects/elevenlabs/voices.py",
         "dialects/openai/voices.py",
         "dialects/sillytavern.py",
-        "server/speech_routes.py",
+        "server/speech_response.py",
         "server/voice_routes.py",
         "dialects/xtts.py",
     }

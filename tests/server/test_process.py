@@ -11,14 +11,13 @@ from collections.abc import Iterator
 
 import pytest
 from faults.process import Process
-from harness import SPEECH, FakeEngine, ended, server_config
+from harness import SPEECH, FakeEngine, server_config
 
 from chatterbox.dialects.registry import DIALECTS
 from chatterbox.errors import ConfigError, ModelError
-from chatterbox.server import run
+from chatterbox.server import model_loader, run
 from chatterbox.server.app import create_app
 from chatterbox.server.run import address_of, bind, serve
-from chatterbox.server.watchdog import MallocTrim
 
 
 @pytest.fixture(scope="module")
@@ -103,19 +102,18 @@ def test_routes_are_built_before_anybody_asks(monkeypatch):
     assert apps[0].openapi_schema is not None
 
 
-def test_free_memory_goes_back_to_the_system_from_the_start_to_the_end(monkeypatch):
-    trimmed, engine = threading.Event(), FakeEngine()
-    trimmer = MallocTrim(trimmed.set, every_s=0.01)
+def test_free_memory_goes_back_to_the_system(monkeypatch):
+    numbers = iter([signal.SIGTERM])
 
-    def load() -> None:
-        assert trimmed.wait(10)
-        raise ModelError("what ends it")
+    def trim() -> None:
+        for number in numbers:
+            os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(run, "MallocTrim", lambda: trimmer)
-    monkeypatch.setattr(engine, "load", load)
-    with bind("127.0.0.1", 0) as sock, pytest.raises(ModelError, match="what ends it"):
-        serve(engine, server_config(), DIALECTS, sock, lambda address: None)
-    assert ended("trimmer")
+    monkeypatch.setattr(model_loader, "trim", trim)
+    monkeypatch.setattr(model_loader, "LOOK_S", 0.01)
+    with bind("127.0.0.1", 0) as sock:
+        code = serve(FakeEngine(), server_config(), DIALECTS, sock, lambda address: None)
+    assert code == 128 + signal.SIGTERM
 
 
 def test_all_threads_for_what_blocks_are_there_from_the_start(monkeypatch):

@@ -1,18 +1,20 @@
 """Memory that is free goes back to the system."""
 
+import asyncio
 import platform
 import subprocess
 import sys
 import threading
 
 import pytest
-from harness import ended
+from harness import FakeEngine, server_config
 
-from chatterbox.server.watchdog import MallocTrim
+from chatterbox.server import model_loader
+from chatterbox.server.model_pool import ModelPool
 
 HOLES = """
 import psutil
-from chatterbox.server.watchdog import trim
+from chatterbox.server.memory import trim
 
 def rss_mib():
     return psutil.Process().memory_info().rss / 2**20
@@ -34,7 +36,7 @@ def test_holes_in_the_heap_are_handed_back():
     assert float(done.stdout) > 40  # of 50
 
 
-def test_again_and_again_until_it_is_stopped():
+async def test_again_and_again(monkeypatch):
     three, times = threading.Event(), []
 
     def trim() -> None:
@@ -42,8 +44,10 @@ def test_again_and_again_until_it_is_stopped():
         if len(times) == 3:
             three.set()
 
-    trimmer = MallocTrim(trim, every_s=0.001)
-    trimmer.start()
-    assert three.wait(10)
-    trimmer.stop()
-    assert ended("trimmer")
+    monkeypatch.setattr(model_loader, "trim", trim)
+    monkeypatch.setattr(model_loader, "LOOK_S", 0.001)
+    engine = FakeEngine()
+    watching = asyncio.create_task(ModelPool.of(engine, server_config()).watch())
+    assert await asyncio.to_thread(three.wait, 10)
+    watching.cancel()
+    engine.close()

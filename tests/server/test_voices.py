@@ -12,7 +12,8 @@ from starlette.responses import Response
 
 from chatterbox.errors import VoiceNotFound
 from chatterbox.server import voice_service
-from chatterbox.server.disconnect import PART_BYTES, WriteTimeout
+from chatterbox.server.errors import native_shape
+from chatterbox.server.request_log import PART_BYTES, RequestLog
 from chatterbox.server.status_routes import without_directories
 from chatterbox.server.voice_service import VoiceLists, as_json
 from chatterbox.voices.names import VoiceInfo
@@ -170,7 +171,9 @@ async def test_f92_a_list_is_sent_in_pieces():
         sent.append(message)
 
     body = b"x" * (3 * PART_BYTES + 1)
-    await WriteTimeout(Response(body))({"type": "http"}, None, send)
+    scope = {"type": "http", "path": "/", "query_string": b"", "http_version": "1.1", "headers": []}
+    log = RequestLog(Response(body), ended=lambda record: None, shape_of=lambda path: native_shape)
+    await log(scope, None, send)
     assert sent[0]["status"] == 200
     assert (b"content-length", str(len(body)).encode()) in sent[0]["headers"]
     assert [len(part["body"]) for part in sent[1:]] == [*[PART_BYTES] * 3, 1]

@@ -36,7 +36,7 @@ from chatterbox.errors import (
 )
 from chatterbox.server.body import Body
 from chatterbox.server.dialect import Services
-from chatterbox.server.model import Model
+from chatterbox.server.model_loader import Model
 from chatterbox.server.model_pool import speaking_with
 from chatterbox.server.request_log import record_of
 from chatterbox.server.schemas import (

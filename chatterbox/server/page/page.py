@@ -4,7 +4,7 @@ The files in `static/` are sent as they are: nothing is built and nothing is fil
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from fastapi import APIRouter, Request
@@ -73,8 +73,3 @@ class Page:
         router.add_api_route("/page/{name}", file, methods=methods)
         router.add_api_route("/docs", docs, methods=methods)
         return router
-
-
-def wants_page(accept: Iterable[str]) -> bool:
-    """Browsers name HTML in `Accept`; programs say `*/*` or nothing."""
-    return any("text/html" in value for value in accept)
