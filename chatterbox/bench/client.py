@@ -11,7 +11,7 @@ from typing import Any, Self
 import httpx
 
 from chatterbox.bench.listener import BadAudio, Listener
-from chatterbox.bench.summary import Outcome
+from chatterbox.bench.report import Outcome
 
 CONNECT_TIMEOUT_S = 5.0
 POLL_S = 0.2

@@ -4,12 +4,9 @@ Neither network nor clock: the caller says when each piece arrived.
 """
 
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-
-I16 = NDArray[np.int16]
 
 AUDIBLE_DBFS = -50.0
 """A sample above this is sound; one below it is lead-in silence or a fade's first step."""
@@ -27,8 +24,7 @@ class BadAudio(Exception):
     """The reply is not audio that can be listened to here; the message is an error code."""
 
 
-@dataclass(frozen=True, slots=True)
-class WavHeader:
+class WavHeader(NamedTuple):
     """What stands before the samples."""
 
     sample_rate_hz: int
@@ -86,11 +82,7 @@ class Listener:
         self._header: WavHeader | None = None
         self._pending = b""
         self._player = Player()
-
-    @property
-    def silences_s(self) -> list[float]:
-        """How long playback stood still, each time."""
-        return self._player.silences_s
+        self.silences_s = self._player.silences_s
 
     @property
     def audio_s(self) -> float:
@@ -108,8 +100,13 @@ class Listener:
         whole_bytes = len(self._pending) - len(self._pending) % _SAMPLE_BYTES
         samples = np.frombuffer(self._pending[:whole_bytes], "<i2")
         self._pending = self._pending[whole_bytes:]
-        if len(samples):
-            self._play(samples, at_s, self._header.sample_rate_hz)
+        if not len(samples):
+            return
+        self._player.play(len(samples) / self._header.sample_rate_hz, at_s)
+        self.samples += len(samples)
+        # int32: the absolute value of -32768 does not fit 16 bit
+        if self.first_audible_s is None and np.abs(samples.astype(np.int32)).max() > _AUDIBLE_INT16:
+            self.first_audible_s = at_s
 
     def finish(self) -> None:
         """The reply has ended; BadAudio where there was none or less than announced."""
@@ -117,10 +114,3 @@ class Listener:
             raise BadAudio("no_audio")
         if self._header.announced_samples not in (None, self.samples):
             raise BadAudio("short_audio")
-
-    def _play(self, samples: I16, at_s: float, sample_rate_hz: int) -> None:
-        self._player.play(len(samples) / sample_rate_hz, at_s)
-        self.samples += len(samples)
-        # int32: the absolute value of -32768 does not fit 16 bit
-        if self.first_audible_s is None and np.abs(samples.astype(np.int32)).max() > _AUDIBLE_INT16:
-            self.first_audible_s = at_s

@@ -6,19 +6,20 @@ A closed loop keeps so many requests under way, an open loop sends them when the
 import asyncio
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from chatterbox.bench.summary import Level, Outcome, summarise
+from chatterbox.bench.report import Level, Outcome, SearchResult, summarise
 
 LOG_INTERVAL_S = 10.0
 """Where standard error is a file, the bar is written as a line this often."""
-Speak = Callable[[int, float], Awaitable[Outcome]]
+Speak = Callable[[int, float], Coroutine[Any, Any, Outcome]]
 """(number of the request, when it was due by `time.perf_counter`) → outcome; raises nothing."""
-Done = Callable[[Outcome], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +38,8 @@ class Bound:
         return in_count and (self.duration_s is None or elapsed_s < self.duration_s)
 
 
-async def closed_loop(speak: Speak, concurrency: int, bound: Bound, done: Done) -> list[Outcome]:
+async def closed_loop(speak: Speak, concurrency: int, bound: Bound) -> None:
     """`concurrency` clients, each sending its next request when its last one has been answered."""
-    outcomes: list[Outcome] = []
     started_s = time.perf_counter()
     sent = 0
 
@@ -47,14 +47,11 @@ async def closed_loop(speak: Speak, concurrency: int, bound: Bound, done: Done) 
         nonlocal sent
         while bound.allows(sent, (due_s := time.perf_counter()) - started_s):
             number, sent = sent, sent + 1
-            outcome = await speak(number, due_s)
-            outcomes.append(outcome)
-            done(outcome)
+            await speak(number, due_s)
 
     async with asyncio.TaskGroup() as clients:
         for _ in range(concurrency):
             clients.create_task(client())
-    return outcomes
 
 
 def poisson_arrivals(rate_hz: float, bound: Bound, seed: int) -> Iterator[float]:
@@ -68,27 +65,16 @@ def poisson_arrivals(rate_hz: float, bound: Bound, seed: int) -> Iterator[float]
         number += 1
 
 
-async def open_loop(
-    speak: Speak, rate_hz: float, bound: Bound, seed: int, done: Done
-) -> list[Outcome]:
+async def open_loop(speak: Speak, rate_hz: float, bound: Bound, seed: int) -> None:
     """Requests sent when they are due, however many are still under way.
 
     Time counts from when a request was due, so a client that falls behind cannot flatter.
     """
-    outcomes: list[Outcome] = []
     started_s = time.perf_counter()
-
-    async def one(number: int, due_s: float) -> None:
-        outcome = await speak(number, due_s)
-        outcomes.append(outcome)
-        done(outcome)
-
     async with asyncio.TaskGroup() as requests:
         for number, at_s in enumerate(poisson_arrivals(rate_hz, bound, seed)):
-            due_s = started_s + at_s
-            await asyncio.sleep(due_s - time.perf_counter())
-            requests.create_task(one(number, due_s))
-    return outcomes
+            await asyncio.sleep(started_s + at_s - time.perf_counter())
+            requests.create_task(speak(number, started_s + at_s))
 
 
 @dataclass(slots=True)
@@ -107,28 +93,38 @@ class Runner:
         bound = self.bound
         if bound.requests is not None:
             bound = replace(bound, requests=max(bound.requests, rounds * concurrency))
-        await self._warm(concurrency)
-        outcomes = await _watched(
-            lambda done: closed_loop(self.speak, concurrency, bound, done),
-            f"concurrency {concurrency}",
-            bound,
-        )
+        load = partial(closed_loop, concurrency=concurrency, bound=bound)
+        outcomes = await self._outcomes(load, concurrency, f"concurrency {concurrency}", bound)
         return self._keep(summarise(outcomes, concurrency=concurrency))
 
     async def at_rate(self, rate_hz: float) -> Level:
         """An open-loop level."""
-        await self._warm(1)
-        outcomes = await _watched(
-            lambda done: open_loop(self.speak, rate_hz, self.bound, self.seed, done),
-            f"rate {rate_hz:g}/s",
-            self.bound,
-        )
+        load = partial(open_loop, rate_hz=rate_hz, bound=self.bound, seed=self.seed)
+        outcomes = await self._outcomes(load, 1, f"rate {rate_hz:g}/s", self.bound)
         return self._keep(summarise(outcomes, rate_hz=rate_hz))
 
-    async def _warm(self, concurrency: int) -> None:
+    async def _outcomes(
+        self, load: Callable[[Speak], Awaitable[None]], warm: int, name: str, bound: Bound
+    ) -> list[Outcome]:
+        """Of the load, after `warm` clients' warm-up; with a progress bar on standard error."""
         if self.warmup:
-            bound = Bound(self.warmup, None)
-            await closed_loop(self.speak, concurrency, bound, lambda _: None)
+            await closed_loop(self.speak, warm, Bound(self.warmup, None))
+        outcomes: list[Outcome] = []
+        interval_s = 0.1 if sys.stderr.isatty() else LOG_INTERVAL_S
+        with tqdm(
+            total=bound.requests, desc=name, unit="req", leave=False, mininterval=interval_s
+        ) as bar:
+
+            async def speak(number: int, due_s: float) -> Outcome:
+                outcomes.append(outcome := await self.speak(number, due_s))
+                if outcome.error is not None:
+                    errors = sum(each.error is not None for each in outcomes)
+                    bar.set_postfix(errors=errors, refresh=False)
+                bar.update()
+                return outcome
+
+            await load(speak)
+        return outcomes
 
     def _keep(self, level: Level) -> Level:
         self.levels.append(level)
@@ -136,40 +132,10 @@ class Runner:
         return level
 
 
-async def _watched(
-    load: Callable[[Callable[[Outcome], None]], Awaitable[list[Outcome]]], name: str, bound: Bound
-) -> list[Outcome]:
-    """The load, with a progress bar on standard error."""
-    interval_s = 0.1 if sys.stderr.isatty() else LOG_INTERVAL_S
-    with tqdm(
-        total=bound.requests, desc=name, unit="req", leave=False, mininterval=interval_s
-    ) as bar:
-        errors = 0
-
-        def done(outcome: Outcome) -> None:
-            nonlocal errors
-            bar.update()
-            if outcome.error is not None:
-                errors += 1
-                bar.set_postfix(errors=errors, refresh=False)
-
-        return await load(done)
-
-
-@dataclass(frozen=True, slots=True)
-class SearchResult:
-    """The answer, and what stands in the way of more."""
-
-    best: int  # 0: not even one at a time
-    stopped_at: int | None  # the lowest concurrency that failed; None: the limit was reached
-    stopped_by: str
-
-
 def verdict(level: Level) -> str | None:
     """Why a level does not pass; None where it does (p95 RTF < 1 and no errors)."""
     if level.errors:
-        listed = ", ".join(f"{count} x {code}" for code, count in level.errors.items())
-        return f"errors ({listed})"
+        return f"errors ({level.errors_said})"
     if not level.realtime_p95:
         assert level.rtf is not None, "a level without errors has successes"
         return f"RTF (p95 {level.rtf.p95:.3f})"
@@ -181,14 +147,12 @@ async def find_largest(measure: Callable[[int], Awaitable[Level]], limit: int) -
 
     Needs about 2·log2 of the answer levels, where a scan would need the answer itself.
     """
-    best, failed, reason = 0, limit + 1, f"the limit of {limit}"
+    best, stopped_at, reason = 0, None, f"the limit of {limit}"
     candidate = 1
     while candidate > best:
-        why = verdict(await measure(candidate))
-        if why is None:
+        if (why := verdict(await measure(candidate))) is None:
             best = candidate
         else:
-            failed, reason = candidate, why
-        doubling = failed > limit
-        candidate = min(2 * best, limit) if doubling else (best + failed) // 2
-    return SearchResult(best, failed if failed <= limit else None, reason)
+            stopped_at, reason = candidate, why
+        candidate = min(2 * best, limit) if stopped_at is None else (best + stopped_at) // 2
+    return SearchResult(best, stopped_at, reason)

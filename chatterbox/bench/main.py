@@ -3,18 +3,29 @@
 import argparse
 import asyncio
 import json
+import os
+import platform
+import statistics
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+from chatterbox import __version__
 from chatterbox.bench import plot, report
 from chatterbox.bench.client import EXIT_FAILED, BenchmarkError, Server, Workload
 from chatterbox.bench.flags import DEFAULT_LADDER, bound, parser, texts
-from chatterbox.bench.load import Runner, find_largest
-from chatterbox.bench.record import Measured, record
+from chatterbox.bench.load import Bound, Runner, find_largest
+from chatterbox.bench.report import Level, SearchResult
 
+SCHEMA = 1
+"""Of the JSON file: raised when a field changes its meaning or goes away."""
+GIT_TIMEOUT_S = 5.0
 SEARCH_ROUNDS = 3
 """Requests of a probe for each of its clients, so that most of it runs at full load."""
 EXIT_INTERRUPTED = 130
@@ -22,10 +33,21 @@ SERVED = ("model", "precision", "device")
 """What /health says of what is measured."""
 
 
-def say(line: str) -> None:
-    """One line of the report."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a run, whole or interrupted, has brought."""
+
+    started: datetime
+    health: Mapping[str, Any]
+    workload: Workload
+    bound: Bound
+    levels: Sequence[Level]
+    search: SearchResult | None = None
+    interrupted: bool = False
+
+
+say = partial(print, flush=True)
+"""Lines of the report."""
 
 
 def _said(health: Mapping[str, Any], *facts: str) -> str:
@@ -52,7 +74,7 @@ def _introduce(flags: argparse.Namespace, measured: Measured) -> None:
     until += [f"{level.duration_s:g} s"] if level.duration_s is not None else []
     source = f" ({flags.register_voice})" if flags.register_voice else ""
     replies = "streamed" if flags.stream else "whole"
-    for line in (
+    lines = (
         f"Server  {flags.url.rstrip('/')}: {_said(measured.health, *SERVED)}",
         f"Machine {_said(measured.health, 'machine')}, {measured.started:%Y-%m-%d}",
         f"Voice   {workload.voice_id or 'the default of the server'}{source}",
@@ -61,8 +83,8 @@ def _introduce(flags: argparse.Namespace, measured: Measured) -> None:
         " warm-up",
         "",
         report.header(open_loop=flags.rate is not None),
-    ):
-        say(line)
+    )
+    say(*lines, sep="\n")
 
 
 async def measure(flags: argparse.Namespace) -> Measured:
@@ -103,6 +125,59 @@ async def _levels(runner: Runner, flags: argparse.Namespace, measured: Measured)
     except asyncio.CancelledError:  # Ctrl-C: what is done is still worth a report
         return replace(measured, interrupted=True)
     return measured
+
+
+def commit() -> str | None:
+    """The short commit of this checkout, `-dirty` if tracked files differ; None outside of one."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    with suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(  # noqa: S603 - fixed arguments, no shell
+            [*git, "--exclude=*"], capture_output=True, text=True, timeout=GIT_TIMEOUT_S, check=True
+        )
+        return done.stdout.strip() or None
+    return None
+
+
+def record(measured: Measured, *, url: str, warmup: int) -> dict[str, Any]:
+    """The whole run as one JSON object."""
+    workload, levels, search = measured.workload, measured.levels, measured.search
+    lengths_chars = [len(text) for text in workload.texts]
+    by_mean, by_p95 = report.largest_realtime(levels)
+    return {
+        "schema": SCHEMA,
+        "started": measured.started.isoformat(timespec="seconds"),
+        "client": {
+            "version": __version__,
+            "commit": commit(),
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "cpus": os.cpu_count(),
+        },
+        "server": {"url": url, **measured.health},
+        "workload": {
+            "stream": workload.stream,
+            "voice_id": workload.voice_id,
+            "seed": workload.seed,
+            "warmup_requests": warmup,
+            "requests": measured.bound.requests,
+            "duration_s": measured.bound.duration_s,
+            "texts": len(lengths_chars),
+            "text_chars_min": min(lengths_chars),
+            "text_chars_mean": statistics.fmean(lengths_chars),
+            "text_chars_max": max(lengths_chars),
+        },
+        "levels": [asdict(level) for level in levels],
+        "verdict": report.sentence(levels, streamed=workload.stream),
+        "knee": _load(report.knee(levels)),
+        "optimal": _load(report.optimal(levels)),
+        "largest_realtime_mean": _load(by_mean),
+        "largest_realtime_p95": _load(by_p95),
+        "search": asdict(search) if search is not None else None,
+    }
+
+
+def _load(level: Level | None) -> float | None:
+    return level.load if level else None
 
 
 def publish(flags: argparse.Namespace, measured: Measured) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from chatterbox.bench.summary import Level
+from chatterbox.bench.report import Level
 
 STRONG, PALE, BAD = "#1f5fa8", "#8fb4dc", "#c0392b"
 SIZE_INCHES = (10, 7.5)
@@ -73,14 +73,13 @@ def draw(levels: Sequence[Level], title: str, path: Path, knee: Level | None = N
 
 def _as_logarithm(axes: Any) -> None:
     """RTF: twice as fast is as far below the line of real time as half as fast is above it."""
+    from matplotlib.ticker import LogLocator
+
     values = [value for line in axes.get_lines() for value in line.get_ydata() if value > 0] or [1]
     axes.set_yscale("log")
     axes.set_ylim(min(0.6, min(values) / 1.5), max(1.6, max(values) * 1.5))
-    ticks = [base * 10.0**power for power in range(-3, 3) for base in (1, 2, 5)]
-    low, high = axes.get_ylim()
-    axes.set_yticks(
-        *zip(*((v, f"{v:g}") for v in ticks if low < v < high), strict=True), minor=False
-    )
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.minorticks_off()
     axes.axhline(1, color=BAD, linewidth=1)
     axes.annotate(REAL_TIME, (0.01, 1), (0, 3), ("axes fraction", "data"), "offset points",

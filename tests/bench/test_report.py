@@ -7,8 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from chatterbox.bench import plot, report
-from chatterbox.bench.load import SearchResult
-from chatterbox.bench.summary import Level, Outcome, summarise
+from chatterbox.bench.report import Level, Outcome, SearchResult, summarise
 
 
 def level(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatterbox.bench.load import find_largest, verdict
-from chatterbox.bench.summary import Level, Outcome, summarise
+from chatterbox.bench.report import Level, Outcome, summarise
 
 
 def level(rtf: float, error: str | None = None) -> Level:

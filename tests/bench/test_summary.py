@@ -2,7 +2,7 @@
 
 import pytest
 
-from chatterbox.bench.summary import Outcome, summarise
+from chatterbox.bench.report import Outcome, summarise
 
 
 def test_a_level() -> None:
