@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from chatterbox.dialects import kyutai, native_socket, orpheus_fastapi, unmute
-from chatterbox.dialects.elevenlabs import context as elevenlabs
+from chatterbox.dialects.elevenlabs import socket as elevenlabs
 from chatterbox.server.reference import Conversation, Fields, Message
 
 FIELDS: Mapping[str, Mapping[str, Fields]] = {

@@ -15,9 +15,10 @@ from starlette.responses import JSONResponse, Response
 from chatterbox import __version__
 from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.audio.encode import audio_format
-from chatterbox.dialects.shared.alignment import Timing, Word, Words
-from chatterbox.dialects.shared.incremental_speech import SocketSpeech, Utterance
-from chatterbox.dialects.shared.messages import (
+from chatterbox.dialects.shared.alignment import Timing, original_pieces
+from chatterbox.dialects.shared.incremental_speech import Utterance
+from chatterbox.dialects.shared.sockets import (
+    SocketSpeech,
     fields_of_message,
     send_packed,
     unknown_message,
@@ -95,7 +96,6 @@ class Session(SocketSpeech):
         self._opus = OPUS.encoder() if query.format.startswith("Ogg") else None
         self._started = False
         self._block = np.zeros(0, np.float32)
-        self._words = Words()
         self._done_s = 0.0  # audio of the utterances before this one
         self._last = " "  # last character of the text
 
@@ -139,22 +139,20 @@ class Session(SocketSpeech):
 
     async def on_audio(self, utterance: Utterance, samples: F32) -> None:
         """Words, then the audio they are in."""
-        alignment = utterance.timing.until(utterance.sent_s)
-        await self._send_words(self._words.feed(alignment, self._done_s))
+        await self._send_words(utterance)
         await self._send_audio(samples, last=False)
 
     async def on_end(self, utterance: Utterance) -> None:
-        alignment = utterance.timing.rest(utterance.sent_s)
-        await self._send_words([*self._words.feed(alignment, self._done_s), *self._words.flush()])
+        await self._send_words(utterance, last=True)
         self._done_s += utterance.sent_s
 
     async def on_mark(self, _token: Any) -> None:
         await self._send_audio(np.zeros(0, np.float32), last=True)
 
-    async def _send_words(self, words: list[Word]) -> None:
-        for word in words if self._packed else ():
-            times = {"start_s": word.start_s, "stop_s": word.end_s}
-            await send_packed(self.socket, "Text", text=word.text, **times)
+    async def _send_words(self, utterance: Utterance, *, last: bool = False) -> None:
+        words = utterance.timing.words(utterance.sent_s, last=last, since_s=self._done_s)
+        for text, start_s, stop_s in words if self._packed else ():
+            await send_packed(self.socket, "Text", text=text, start_s=start_s, stop_s=stop_s)
 
     async def _send_audio(self, samples: F32, *, last: bool) -> None:
         if self._opus is None:
@@ -192,9 +190,9 @@ async def _send_error(socket: Socket, error: ChatterboxError) -> None:
 
 def _timed(call: SpeechRequest, samples: F32, report: SpeechReport) -> Response:
     """The file, and the time of each word."""
-    words, end_s = Words(), len(samples) / SAMPLE_RATE_HZ
-    timed = [*words.feed(Timing(call.text, report).rest(end_s)), *words.flush()]
-    transcript = [{"text": w.text, "start_s": w.start_s, "stop_s": w.end_s} for w in timed]
+    timing = Timing(original_pieces(call.text, report.segment_texts), report)
+    words = timing.words(len(samples) / SAMPLE_RATE_HZ, last=True)
+    transcript = [{"text": w.text, "start_s": w.start_s, "stop_s": w.end_s} for w in words]
     wav = base64.b64encode(WAV.encode_whole(samples)).decode("ascii")
     return JSONResponse({"wav": wav, "transcript": transcript})
 

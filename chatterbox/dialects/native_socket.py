@@ -14,10 +14,8 @@ from chatterbox.arrays import F32
 from chatterbox.audio.encode import AudioFormat, audio_format
 from chatterbox.audio.encoders import Encoder
 from chatterbox.audio.shaping import FASTEST, SLOWEST
-from chatterbox.dialects.shared.alignment import Word, Words
-from chatterbox.dialects.shared.contexts import ContextSocket
 from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Utterance
-from chatterbox.dialects.shared.messages import fields_of_message, unknown_message
+from chatterbox.dialects.shared.sockets import ContextSocket, fields_of_message, unknown_message
 from chatterbox.dialects.shared.voice_names import OPENAI_VOICES, voice_or_alias
 from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import ChatterboxError, InvalidValue, shown
@@ -74,7 +72,6 @@ class Context(IncrementalSpeech):
         self._name = name
         self._socket = socket
         self._encoder: Encoder | None = None  # of the open file
-        self._words = Words()
         self._turn_s = 0.0  # audio of this turn's utterances that are done
         self._first = 0  # index of the turn's first utterance
 
@@ -114,9 +111,7 @@ class Context(IncrementalSpeech):
 
     async def on_audio(self, utterance: Utterance, samples: F32) -> None:
         """Words first, so that the client has them when their audio is played."""
-        if self.config.word_timestamps:
-            alignment = utterance.timing.until(utterance.sent_s)
-            await self._send_words(self._words.feed(alignment, self._turn_s))
+        await self._send_words(utterance)
         data = b""
         if self._encoder is None:
             self._encoder = self._form.encoder()
@@ -124,10 +119,7 @@ class Context(IncrementalSpeech):
         await self._send_audio(data + self._encoder.feed(samples))
 
     async def on_end(self, utterance: Utterance) -> None:
-        if self.config.word_timestamps:
-            alignment = utterance.timing.rest(utterance.sent_s)
-            words = self._words.feed(alignment, self._turn_s)
-            await self._send_words([*words, *self._words.flush()])
+        await self._send_words(utterance, last=True)
         if self.config.file_per == "sentence":
             await self._finish_file()
         begin_s, self._turn_s = self._turn_s, self._turn_s + utterance.sent_s
@@ -161,7 +153,10 @@ class Context(IncrementalSpeech):
         else:
             await self._send("audio.delta", audio=base64.b64encode(data).decode("ascii"))
 
-    async def _send_words(self, words: list[Word]) -> None:
+    async def _send_words(self, utterance: Utterance, *, last: bool = False) -> None:
+        if not self.config.word_timestamps:
+            return
+        words = utterance.timing.words(utterance.sent_s, last=last, since_s=self._turn_s)
         if words:
             facts = [{"word": w.text, "start_s": w.start_s, "end_s": w.end_s} for w in words]
             await self._send("audio.words", words=facts)

@@ -11,8 +11,8 @@ from starlette.responses import JSONResponse, Response
 
 from chatterbox.arrays import F32
 from chatterbox.audio.encode import audio_format
-from chatterbox.dialects.shared.incremental_speech import SocketSpeech, Utterance
-from chatterbox.dialects.shared.messages import fields_of_message
+from chatterbox.dialects.shared.incremental_speech import Utterance
+from chatterbox.dialects.shared.sockets import SocketSpeech, fields_of_message
 from chatterbox.dialects.shared.voice_names import orpheus_voice
 from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import ChatterboxError, UnsupportedMediaType

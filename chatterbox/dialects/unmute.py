@@ -10,8 +10,9 @@ from fastapi import APIRouter, WebSocket
 
 from chatterbox.arrays import F32
 from chatterbox.audio.encode import audio_format
-from chatterbox.dialects.shared.incremental_speech import SocketSpeech, Utterance
-from chatterbox.dialects.shared.messages import (
+from chatterbox.dialects.shared.incremental_speech import Utterance
+from chatterbox.dialects.shared.sockets import (
+    SocketSpeech,
     fields_of_message,
     packed,
     send_packed,

@@ -12,7 +12,7 @@ from chatterbox import __version__
 from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.audio.encode import audio_format
 from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Utterance
-from chatterbox.dialects.shared.messages import fields_of_message
+from chatterbox.dialects.shared.sockets import fields_of_message
 from chatterbox.dialects.wyoming_events import Event, read_event, write_event
 from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import (

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatterbox.dialects.shared.alignment import Timing, Words
+from chatterbox.dialects.shared.alignment import Timing, original_pieces
 from chatterbox.dialects.shared.incremental_speech import MOST_ITEMS, Mark, SpeechQueue
 from chatterbox.dialects.shared.sentence_buffer import MOST_CHARS, SentenceBuffer
 from chatterbox.engine.speech_stream import SpeechReport
@@ -190,7 +190,7 @@ TEXTS = ("The first part.", "And the second part.")
 def test_every_character_comes_once_and_fills_its_time(step_s, known, lead_s):
     full = report(1.0, 2.5, texts=TEXTS)
     seen = full if known else report(texts=TEXTS)
-    timing = Timing(TEXT, seen, lead_s)
+    timing = Timing(original_pieces(TEXT, TEXTS), seen, lead_s)
     end_s, now_s, found = lead_s + 2.5, 0.0, []
     while now_s < end_s:
         now_s = min(end_s, now_s + step_s)
@@ -213,11 +213,13 @@ def test_every_character_comes_once_and_fills_its_time(step_s, known, lead_s):
 
 
 def test_words_end_where_a_blank_follows():
-    timing, words = Timing(TEXT, report(1.0, 2.5, texts=TEXTS)), Words()
-    found = [*words.feed(timing.rest(2.5), 10.0), *words.flush()]
+    timing = Timing(original_pieces(TEXT, TEXTS), report(1.0, 2.5, texts=TEXTS))
+    early = timing.words(0.5, since_s=10.0)
+    found = [*early, *timing.words(2.5, last=True, since_s=10.0)]
+    assert [w.text for w in early] == ["The"]
     assert [w.text for w in found] == TEXT.split()
     assert found[0].start_s == 10.0
     assert found[2].end_s == pytest.approx(11.0, abs=2e-3)
     assert found[3].start_s == pytest.approx(11.1, abs=2e-3)
     assert found[-1].end_s == pytest.approx(12.5, abs=2e-3)
-    assert words.flush() == []
+    assert timing.words(2.5, last=True) == []

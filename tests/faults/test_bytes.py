@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 from websockets.sync.client import connect
 
-from chatterbox.dialects.shared.messages import unpacked
+from chatterbox.dialects.shared.sockets import unpacked
 from chatterbox.dialects.wyoming_events import Event, read_event
 from chatterbox.errors import Cancelled, ChatterboxError, Overloaded, StorageFull
 from chatterbox.server import body

@@ -4,6 +4,7 @@ docs/reference/dialects.md, "ElevenLabs over HTTP". Of the voice settings only `
 anything.
 """
 
+import base64
 import json
 from typing import Annotated, Any
 
@@ -18,7 +19,7 @@ from starlette.types import Scope
 from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.audio.encode import AudioFormat, audio_format
 from chatterbox.audio.shaping import FASTEST, SLOWEST
-from chatterbox.dialects.elevenlabs.timing import Timing, timed_audio
+from chatterbox.dialects.shared.alignment import Alignment, Timing, original_pieces
 from chatterbox.dialects.shared.voice_names import (
     ELEVENLABS_VOICES,
     is_spoken,
@@ -116,26 +117,61 @@ class SpeechFields(SpokenCall):
     seed: int | None = None
 
 
-class Lines(Framing):
-    """JSON, a line for each stretch of sound. A segment's times are known, and sent, once its
-    sound is whole; they count from the beginning of the answer."""
+class Times:
+    """When each character is spoken, of the text as written and as spoken. Those of a segment are
+    known, and told, once its sound is whole; they count from the beginning of the answer."""
 
     def __init__(self, text: str) -> None:
-        self._timing = Timing(text)
+        self._text = text
+        self._timings: list[Timing] = []
+
+    def news(self, report: SpeechReport) -> list[Alignment]:
+        """What became known since the last time."""
+        if not self._timings:
+            texts = report.segment_texts
+            written, spoken = original_pieces(self._text, texts), [*texts[:1]]
+            spoken += [f" {text}" for text in texts[1:]]
+            self._timings = [Timing(written, report), Timing(spoken, report)]
+        done_s = report.segment_ends_s[-1] if report.segment_ends_s else 0.0
+        return [timing.until(done_s) for timing in self._timings]
+
+
+def timed_audio(data: bytes, times: list[Alignment]) -> dict[str, Any]:
+    """Sound and times as their clients read them."""
+    written, spoken = (
+        {
+            "characters": each.characters,
+            "character_start_times_seconds": each.starts_s,
+            "character_end_times_seconds": each.ends_s,
+        }
+        if each.characters
+        else None
+        for each in times
+    )
+    audio = base64.b64encode(data).decode("ascii")
+    return {"audio_base64": audio, "alignment": written, "normalized_alignment": spoken}
+
+
+class Lines(Framing):
+    """JSON, a line for each stretch of sound."""
+
+    def __init__(self, text: str) -> None:
+        self._times = Times(text)
 
     def media_type(self, _call: SpeechRequest, /) -> str:
         return "application/json"
 
     def wrap(self, data: bytes, report: SpeechReport, /) -> bytes:
         """One line."""
-        return json.dumps(timed_audio(data, *self._timing.news(report))).encode("ascii") + b"\n"
+        return self._line(data, self._times.news(report))
 
     def end(self, report: SpeechReport, /) -> bytes:
         """The times of what ended without another byte of sound."""
-        alignment, normalised = self._timing.news(report)
-        if not alignment.characters and not normalised.characters:
-            return b""
-        return json.dumps(timed_audio(b"", alignment, normalised)).encode("ascii") + b"\n"
+        times = self._times.news(report)
+        return self._line(b"", times) if any(each.characters for each in times) else b""
+
+    def _line(self, data: bytes, times: list[Alignment]) -> bytes:
+        return json.dumps(timed_audio(data, times)).encode("ascii") + b"\n"
 
 
 def error_shape(error: ChatterboxError, request_id: str) -> tuple[int, Any]:
@@ -273,10 +309,10 @@ def _timed_whole(call: SpeechRequest, samples: F32, report: SpeechReport) -> Res
     data = call.format.encode_whole(samples)
     headers = {**audio_headers(call), "Content-Type": "application/json"}
     del headers["Content-Disposition"]
-    times = Timing(call.text).news(report)
+    times = Times(call.text).news(report)
     audio_s = len(samples) / SAMPLE_RATE_HZ
     for alignment in times:
         if call.speed != 1.0:
             alignment.scale(audio_s / report.audio_s)
         alignment.end_at(audio_s)
-    return JSONResponse(timed_audio(data, *times), headers=headers)
+    return JSONResponse(timed_audio(data, times), headers=headers)

@@ -1,32 +1,204 @@
 """ElevenLabs' sockets: `stream-input`, and `multi-stream-input` with contexts.
 
-Opens, closes and interrupts contexts, and sends errors. Where ElevenLabs' documentation and their
+A context is one continuous sound with its alignment. Where ElevenLabs' documentation and their
 clients differ, the clients decide: docs/reference/dialects.md, "ElevenLabs".
 """
 
+import base64
+import itertools
 from collections.abc import Awaitable
+from contextlib import closing
 from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, WebSocket
+from pydantic import Field
 
-from chatterbox.dialects.elevenlabs.context import MULTI_PATH, PATH, Context, Message, Query
-from chatterbox.dialects.elevenlabs.http import output_format
-from chatterbox.dialects.shared.contexts import ContextSocket
-from chatterbox.dialects.shared.messages import fields_of_message
+from chatterbox.arrays import F32
+from chatterbox.audio.encoders import Encoder
+from chatterbox.dialects.elevenlabs.http import OutputFormat, output_format
+from chatterbox.dialects.shared.alignment import Alignment
+from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Utterance
+from chatterbox.dialects.shared.sockets import ContextSocket, fields_of_message
 from chatterbox.dialects.shared.voice_names import ELEVENLABS_VOICES, voice_or_alias
+from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import ChatterboxError, IdleTimeout, Overloaded, VoiceNotFound
 from chatterbox.server.body import Body
 from chatterbox.server.dialect import Services
-from chatterbox.server.schemas import lenient_fields_of
+from chatterbox.server.schemas import (
+    MAX_NAME_CHARS,
+    LenientCall,
+    Text,
+    lenient_fields_of,
+    random_seed,
+)
 from chatterbox.server.socket_server import Socket, close_code, first_of
 
+PATH = "/v1/text-to-speech/{voice_id}/stream-input"
+MULTI_PATH = "/v1/text-to-speech/{voice_id}/multi-stream-input"
+_STOPS = (".", "!", "?", "…")
 DEFAULT_CONTEXT = "default"
+_WORDS = {IdleTimeout: "input_timeout_exceeded", Overloaded: "system_busy"}
 
-_WORDS: dict[type[ChatterboxError], str] = {
-    IdleTimeout: "input_timeout_exceeded",
-    Overloaded: "system_busy",
-}
+
+class Query(LenientCall):
+    """What of the address means something here."""
+
+    output_format: OutputFormat | None = None
+    inactivity_timeout: float = Field(20, gt=0, le=180, description="Seconds without a message")
+    sync_alignment: bool = Field(False, description="Times count from the context's beginning")
+    auto_mode: bool = Field(False, description="Every message holds whole sentences")
+    seed: int | None = Field(None, description="Equal seeds, equal speech; none: drawn")
+
+
+class Generation(LenientCall):
+    """`generation_config`: so much text is collected before the first, second… part is spoken."""
+
+    chunk_length_schedule: list[int] = Field(
+        default=[], max_length=32, description="Characters to collect before each part"
+    )
+
+
+class Message(LenientCall):
+    """Whatever a client sends; each field has its meaning alone."""
+
+    text: Text | None = None
+    flush: bool = Field(False, description="Speak what is there")
+    try_trigger_generation: bool = Field(False, description="Speak the whole sentences")
+    generation_config: Generation | None = None
+    context_id: str | None = Field(None, max_length=MAX_NAME_CHARS)
+    contextId: str | None = Field(None, max_length=MAX_NAME_CHARS)  # noqa: N815 - the wire's name
+    close_context: bool = Field(False, description="After a flush: finish it; else: silence")
+    close_socket: bool = Field(False, description="The same with all contexts")
+
+    @property
+    def context(self) -> str | None:
+        """Some write it one way, some the other."""
+        return self.context_id or self.contextId
+
+
+class Context(IncrementalSpeech):
+    """One continuous sound. `flushed`: the client flushed all text so far, so closing the context
+    lets it finish; a context that is closed before that was interrupted, and stops."""
+
+    def __init__(
+        self,
+        services: Services,
+        socket: Socket,
+        voice: str | None,
+        query: Query,
+        name: str | None,
+        first: Message,
+    ) -> None:
+        schedule = first.generation_config.chunk_length_schedule if first.generation_config else []
+        super().__init__(services, least_chars=() if query.auto_mode else tuple(schedule))
+        self.route = PATH if name is None else MULTI_PATH
+        self.flushed = False
+        self.closing = False
+        self._socket = socket
+        self._voice = voice
+        self._query = query
+        self._named = {} if name is None else {"contextId": name, "context_id": name}
+        self._form = output_format(query.output_format)
+        self._seed = random_seed() if query.seed is None else query.seed
+        self._encoder: Encoder
+        self._last = ""  # piece of text
+        self._started = False
+        self._done_s = 0.0  # audio of the utterances before this one
+        self._framed_s = 0.0  # audio that is in messages already
+        self._pending = b""  # audio that waits for its characters
+        self._characters = Alignment()  # that wait for their audio, by the context's clock
+
+    def call_of(self, text: str) -> SpeechRequest:
+        if self.spoken and not text[0].isspace():
+            text = " " + text  # sentences are sent without the blank between, words are read by it
+        repeatable = self._query.seed is not None
+        return self.services.call(
+            text, self._voice, self._form, seed=self._seed, deterministic=repeatable
+        )
+
+    def take(self, message: Message) -> None:
+        """Text, which may ask to be spoken as it is."""
+        queue = self.queue
+        text, whole = message.text, self._query.auto_mode
+        if text and (self._last or text.strip()):  # a blank opens a context
+            apart = whole and self._last.endswith(_STOPS) and text[0].isalnum()
+            blank, self._last, self.flushed = " " if apart else "", text, False
+            queue.feed(blank + text, complete=whole, at_once=message.try_trigger_generation)
+        if message.flush:
+            queue.flush()
+            # LiveKit, in auto mode, flushes with every sentence and once more, alone, at the end.
+            self.flushed = not (text and whole)
+
+    def finish(self) -> None:
+        """No more text comes: speak the rest, then send `isFinal`."""
+        self.closing = True
+        self.queue.end("final")
+
+    async def run(self) -> None:
+        with closing(self._form.encoder()) as self._encoder:
+            await super().run()
+
+    async def on_audio(self, utterance: Utterance, samples: F32) -> None:
+        """Each message has the characters of exactly its audio: clients advance their clocks by
+        the last character's time."""
+        if not self._started:
+            self._started = True
+            self._pending = self._encoder.start()
+        self._pending += self._encoder.feed(samples)
+        self._note(utterance.timing.until(utterance.sent_s))
+        await self._send()
+
+    async def on_end(self, utterance: Utterance) -> None:
+        """The last characters, with the audio that is left."""
+        self._note(utterance.timing.rest(utterance.sent_s))
+        self._done_s += utterance.sent_s
+        if self._pending and not self._characters.characters and self._done_s > self._framed_s:
+            self._characters = Alignment([" "], [self._framed_s], [self._done_s])
+        await self._send()
+
+    async def on_mark(self, _token: Any) -> None:
+        """What the encoder held back, and the end."""
+        if self._started:
+            self._pending += self._encoder.finish()
+            await self._send(anyway=True)
+        await self.send_final()
+
+    async def send_final(self) -> None:
+        """`isFinal` is exactly `true` here and `false` before: clients test its identity."""
+        await self._tell(None, None, final=True)
+
+    def _note(self, found: Alignment) -> None:
+        self._characters.extend(found.later(self._done_s))
+
+    async def _send(self, *, anyway: bool = False) -> None:
+        found = self._characters
+        if not self._pending or not (found.characters or anyway):
+            return
+        times = None
+        if found.characters:
+            clock_s = 0.0 if self._query.sync_alignment else self._framed_s
+            times = _milliseconds(found, clock_s)
+            self._framed_s, self._characters = found.ends_s[-1], Alignment()
+        data, self._pending = self._pending, b""
+        await self._tell(base64.b64encode(data).decode("ascii"), times, final=False)
+
+    async def _tell(self, audio: str | None, times: dict[str, Any] | None, *, final: bool) -> None:
+        """Both alignments, and both the same: some clients read one, some the other, and the text
+        as it was sent is what they follow."""
+        said = {"audio": audio, "isFinal": final, "alignment": times, "normalizedAlignment": times}
+        await self._socket.send_json(said | self._named)
+
+
+def _milliseconds(alignment: Alignment, clock_s: float) -> dict[str, Any]:
+    """Whole milliseconds since `clock_s`, each character beginning where the last one ends."""
+    bounds_s = [*alignment.starts_s, alignment.ends_s[-1]]
+    bounds = [round((bound_s - clock_s) * 1000) for bound_s in bounds_s]
+    return {
+        "chars": alignment.characters,
+        "charStartTimesMs": bounds[:-1],
+        "charDurationsMs": [end - start for start, end in itertools.pairwise(bounds)],
+    }
 
 
 class Single:
@@ -115,10 +287,6 @@ def error_message(error: ChatterboxError) -> dict[str, Any]:
     return {"message": error.message, "error": word, "code": close_code(error)}
 
 
-async def _send_error(socket: Socket, error: ChatterboxError) -> None:
-    await socket.send_json(error_message(error))
-
-
 async def _receive(socket: Socket) -> Message:
     return fields_of_message(Message, await socket.receive_json())
 
@@ -133,7 +301,9 @@ def add_routes(routes: APIRouter, services: Services) -> None:
             voice = await services.voices.ask(voice_or_alias, services, named, ELEVENLABS_VOICES)
             await kind(services, socket, voice, query).run()
 
-        return services.sockets.serve(websocket, protocol, _send_error)
+        return services.sockets.serve(
+            websocket, protocol, lambda socket, error: socket.send_json(error_message(error))
+        )
 
     @routes.websocket(PATH)
     async def single(websocket: WebSocket) -> None:

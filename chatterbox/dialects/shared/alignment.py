@@ -6,10 +6,14 @@ its end.
 
 import math
 import re
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
 
 from chatterbox.arrays import SAMPLE_RATE_HZ
 from chatterbox.engine.speech_stream import SpeechReport
@@ -43,6 +47,11 @@ class Alignment:
         self.starts_s += later.starts_s
         self.ends_s += later.ends_s
 
+    def later(self, by_s: float) -> "Alignment":
+        """The same by a clock that began so much earlier."""
+        starts_s = [by_s + start_s for start_s in self.starts_s]
+        return Alignment(self.characters, starts_s, [by_s + end_s for end_s in self.ends_s])
+
     def scale(self, by: float) -> None:
         """Turn the clock: a change of tempo keeps lengths only nearly (to 50 ms)."""
         self.starts_s = [_floor_ms(time_s * by) for time_s in self.starts_s]
@@ -70,16 +79,26 @@ def _floor_ms(time_s: float) -> float:
     return math.floor(time_s * 1000) / 1000
 
 
-class Timing:
-    """Times of one text's characters, counted from its audio's start (`lead_s` of silence)."""
+class Word(NamedTuple):
+    """A word and when it is spoken."""
 
-    def __init__(self, text: str, report: SpeechReport, lead_s: float = 0.0) -> None:
+    text: str
+    start_s: float
+    end_s: float
+
+
+class Timing:
+    """Times of one text's characters, counted from its audio's start (`lead_s` of silence).
+    `pieces`: what of the text each segment speaks."""
+
+    def __init__(self, pieces: Sequence[str], report: SpeechReport, lead_s: float = 0.0) -> None:
         self._report = report
         self._lead_s = lead_s
-        self._pieces = original_pieces(text, report.segment_texts)
+        self._pieces = pieces
         self._segment = 0
         self._emitted = 0  # characters of the segment
         self._emitted_until_s = 0.0
+        self._word = Alignment()  # that has begun
 
     def until(self, now_s: float) -> Alignment:
         """The characters from where the last call left off to the moment `now_s` of the sound;
@@ -102,6 +121,28 @@ class Timing:
             self._emit_rest(found, now_s)
         found.end_at(now_s)
         return found
+
+    def words(self, now_s: float, *, last: bool = False, since_s: float = 0.0) -> list[Word]:
+        """In place of characters the words that are complete by now, or with `last` all that are
+        left. They count from `since_s` before the sound."""
+        found = self._word
+        found.extend(self.rest(now_s) if last else self.until(now_s))
+        text = "".join(found.characters)
+        ends = [match.span() for match in _WORD.finditer(text)]
+        self._word = Alignment()
+        if ends and ends[-1][1] == len(text) and not last:
+            start, _ = ends.pop()
+            self._word = Alignment(
+                found.characters[start:], found.starts_s[start:], found.ends_s[start:]
+            )
+        return [
+            Word(
+                text[start:end],
+                round(since_s + found.starts_s[start], 3),
+                round(since_s + found.ends_s[end - 1], 3),
+            )
+            for start, end in ends
+        ]
 
     def _start_s(self, nth: int) -> float:
         starts_s = self._report.segment_starts_s
@@ -136,47 +177,6 @@ class Timing:
         self._emitted, self._emitted_until_s = until, now_s
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
-    """A word and when it is spoken."""
-
-    text: str
-    start_s: float
-    end_s: float
-
-
-class Words:
-    """Characters in pieces become whole words."""
-
-    def __init__(self) -> None:
-        self._text = ""
-        self._start_s = 0.0
-        self._end_s = 0.0
-
-    def feed(self, alignment: Alignment, offset_s: float = 0.0) -> list[Word]:
-        """The words that these characters complete."""
-        words = []
-        for character, start_s, end_s in zip(
-            alignment.characters, alignment.starts_s, alignment.ends_s, strict=True
-        ):
-            if character.isspace():
-                words += self.flush()
-                continue
-            if not self._text:
-                self._start_s = offset_s + start_s
-            self._text += character
-            self._end_s = offset_s + end_s
-        return words
-
-    def flush(self) -> list[Word]:
-        """The word that was begun, if one was."""
-        if not self._text:
-            return []
-        word = Word(self._text, round(self._start_s, 3), round(self._end_s, 3))
-        self._text = ""
-        return [word]
-
-
 def original_pieces(text: str, segments: Sequence[str]) -> list[str]:
     """`text` as it was written, cut where its spoken form was cut into `segments`. Joined, the
     pieces are `text`; the blank between two segments leads the later one. About linear time.
@@ -184,95 +184,58 @@ def original_pieces(text: str, segments: Sequence[str]) -> list[str]:
     A cut is exact where the words beside it stand in both forms, else placed by proportion.
     """
     written = _words(text)
-    spoken = [word for segment in segments for word in _words(segment)]
-    match = _Match(written, spoken)
-    cuts, first = [0], 0
-    for segment in segments[:-1]:
-        first += len(_words(segment))
-        nth = match.written_at(first)
-        cut = len(text) if nth == len(written) else written[nth].start
+    spoken = [_words(segment) for segment in segments]
+    keys = [key for words in spoken for _, key in words]
+    heard = np.cumsum([0, *map(len, keys)])  # characters before the n-th word
+    seen = np.cumsum([0, *(len(key) for _, key in written)])
+    here, there = [0], [0]  # what is as far in both
+    for nth, at in _anchors([key for _, key in written], keys):
+        here += [heard[nth], heard[nth + 1]]
+        there += [seen[at], seen[at + 1]]
+    firsts = np.cumsum([len(words) for words in spoken[:-1]], dtype=int)
+    wanted = np.interp(heard[firsts], [*here, heard[-1]], [*there, seen[-1]])
+    behind = np.searchsorted(seen, wanted)
+    before = np.maximum(behind - 1, 0)
+    nearest = np.where(wanted - seen[before] <= seen[behind] - wanted, before, behind)
+    starts = [*(start for start, _ in written), len(text)]
+    cuts = [0]
+    for cut in map(starts.__getitem__, nearest):
         while cut > 0 and text[cut - 1].isspace():
             cut -= 1
         cuts.append(max(cut, cuts[-1]))
-    return [text[left:right] for left, right in zip(cuts, [*cuts[1:], len(text)], strict=True)]
+    return [text[left:right] for left, right in pairwise([*cuts, len(text)])]
 
 
-@dataclass(frozen=True, slots=True)
-class _Word:
-    start: int  # in its text
-    key: str  # what of it is heard
-
-
-def _words(text: str) -> list[_Word]:
-    found = []
-    for match in _WORD.finditer(text):
-        key = "".join(c for c in match[0].casefold() if c.isalnum())
-        if key:
-            found.append(_Word(match.start(), key))
-    return found
-
-
-class _Match:
-    """Which written word is the n-th spoken one?"""
-
-    def __init__(self, written: Sequence[_Word], spoken: Sequence[_Word]) -> None:
-        self._written = written
-        pairs = _anchors([word.key for word in written], [word.key for word in spoken])
-        # One before the first and one behind the last word match each other always.
-        self._spoken_at = [-1, *(pair[0] for pair in pairs), len(spoken)]
-        self._written_at = [-1, *(pair[1] for pair in pairs), len(written)]
-        self._heard = [0, *accumulate(len(word.key) for word in spoken)]  # before the n-th word
-        self._seen = [0, *accumulate(len(word.key) for word in written)]
-
-    def written_at(self, nth: int) -> int:
-        """The written word that the `nth` spoken one begins; their number where none is left."""
-        after = bisect_left(self._spoken_at, nth)
-        if self._spoken_at[after] == nth:
-            return self._written_at[after]
-        first, last = self._written_at[after - 1] + 1, self._written_at[after]
-        left, right = self._spoken_at[after - 1] + 1, self._spoken_at[after]
-        share = (self._heard[nth] - self._heard[left]) / (self._heard[right] - self._heard[left])
-        target = self._seen[first] + share * (self._seen[last] - self._seen[first])
-        behind = min(last, bisect_left(self._seen, target, first))
-        nearest = (max(first, behind - 1), behind)
-        return min(nearest, key=lambda word: abs(self._seen[word] - target))
+def _words(text: str) -> list[tuple[int, str]]:
+    """Where each word begins, and what of it is heard."""
+    found = (
+        (match.start(), "".join(filter(str.isalnum, match[0].casefold())))
+        for match in _WORD.finditer(text)
+    )
+    return [(start, key) for start, key in found if key]
 
 
 def _anchors(written: Sequence[str], spoken: Sequence[str]) -> list[tuple[int, int]]:
-    """(spoken, written) indices of words that are the same, rising in both."""
-    places: dict[str, list[int]] = {}
+    """(spoken, written) indices of words that are the same, rising in both. Where the two differ,
+    they meet again at the least cost in words passed over."""
+    places: dict[str, list[int]] = defaultdict(list)
     for index, key in enumerate(spoken):
-        places.setdefault(key, []).append(index)
+        places[key].append(index)
     found: list[tuple[int, int]] = []
     at, heard = 0, 0
     while at < len(written) and heard < len(spoken):
-        if written[at] != spoken[heard]:
-            ahead = _next_same(written, at, spoken, heard, places)
-            if ahead is None:
-                at += 1
-                continue
-            at, heard = ahead
-        found.append((heard, at))
-        at, heard = at + 1, heard + 1
+        meetings = [(0, at, heard)] if written[at] == spoken[heard] else []
+        for there in range(at, min(at + SKIPPED_WORDS + 1, len(written))) if not meetings else ():
+            same = places.get(written[there], [])
+            if (index := bisect_left(same, heard)) < len(same):
+                then = same[index]
+                cost = (there - at) + (then - heard)
+                followed = written[there + 1 : there + 2] == spoken[then + 1 : then + 2]
+                if cost <= (ADDED_WORDS if followed else NEAR_WORDS):
+                    meetings.append((cost, there, then))
+        if meetings:
+            _, at, heard = min(meetings)
+            found.append((heard, at))
+            heard += 1
+        at += 1
     return found
-
-
-def _next_same(
-    written: Sequence[str],
-    at: int,
-    spoken: Sequence[str],
-    heard: int,
-    places: dict[str, list[int]],
-) -> tuple[int, int] | None:
-    """Where the two meet again, at the least cost in words passed over."""
-    best: tuple[int, int, int] | None = None
-    for there in range(at, min(at + SKIPPED_WORDS + 1, len(written))):
-        same = places.get(written[there], [])
-        index = bisect_right(same, heard - 1)
-        if index == len(same):
-            continue
-        cost = (there - at) + (same[index] - heard)
-        followed = written[there + 1 : there + 2] == spoken[same[index] + 1 : same[index] + 2]
-        if cost <= (ADDED_WORDS if followed else NEAR_WORDS) and (best is None or cost < best[0]):
-            best = (cost, there, same[index])
-    return None if best is None else (best[1], best[2])

@@ -2,13 +2,12 @@
 
 An utterance is whatever sentences are complete when the one before it has been sent; it holds a
 place in the engine only while it is spoken. A protocol subclasses `IncrementalSpeech` for each
-continuous sound, or `SocketSpeech` where a socket is one sound, and overrides what is sent.
+continuous sound, and overrides what is sent; `sockets.py` has its kinds of socket.
 """
 
 import asyncio
 import contextlib
 import logging
-from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from chatterbox.arrays import F32, SAMPLE_RATE_HZ
-from chatterbox.dialects.shared.alignment import Timing
+from chatterbox.dialects.shared.alignment import Timing, original_pieces
 from chatterbox.dialects.shared.sentence_buffer import SentenceBuffer
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import (
@@ -30,7 +29,7 @@ from chatterbox.errors import (
 )
 from chatterbox.server.dialect import Services
 from chatterbox.server.request_log import AccessRecord, Ended, request_id
-from chatterbox.server.socket_server import Socket, first_of
+from chatterbox.server.speech_response import PART_SAMPLES
 from chatterbox.server.speech_service import LiveSpeech
 from chatterbox.text import CodeBlocks
 
@@ -38,8 +37,6 @@ log = logging.getLogger("chatterbox.requests")
 
 MOST_ITEMS = 256
 """Most calls and marks that may wait on one socket."""
-PART_SAMPLES = SAMPLE_RATE_HZ // 2
-"""Audio is passed on half a second at a time: messages stay short, and other sockets get turns."""
 LOOK_AHEAD_S = 0.005
 """How long a piece waits for the one after it. Where a segment is made at once, its end is then
 known with its beginning, and its characters get their true times."""
@@ -204,14 +201,12 @@ class IncrementalSpeech:
         """Raises the error that stops a call. Skipped, but logged: text without words, and text
         that could not be read because of a fault here."""
         while (item := await self.queue.next()) is not None:
-            if isinstance(item, Mark):
+            if not isinstance(item, str):
                 self._continues = False
+            if isinstance(item, Mark):
                 await self.on_mark(item.token)
                 continue
-            if isinstance(item, str):
-                call = self.call_of(item)
-            else:
-                call, self._continues = item, False
+            call = self.call_of(item) if isinstance(item, str) else item
             if not call.text.strip():
                 continue
             self._speaking = True
@@ -227,8 +222,9 @@ class IncrementalSpeech:
             async with services.speech.open(call, record, plus_sound=True) as speaking:
                 pause_s = services.engine.config.segment_pause_ms / 1000
                 lead_s = pause_s if self._continues else 0.0
-                timing = Timing(call.text, speaking.report, lead_s)
-                utterance = Utterance(self.spoken, call, speaking.report, timing)
+                report = speaking.report
+                timing = Timing(original_pieces(call.text, report.segment_texts), report, lead_s)
+                utterance = Utterance(self.spoken, call, report, timing)
                 self.spoken += 1
                 self._continues = True
                 await self.on_start(utterance)
@@ -247,44 +243,17 @@ class IncrementalSpeech:
         await asyncio.sleep(0)  # a send to a fast reader does not wait; a cancel must be seen
 
 
-class SocketSpeech(ABC, IncrementalSpeech):
-    """A socket that is one sound: its messages go to `take` until the queue is ended."""
-
-    def __init__(self, services: Services, socket: Socket) -> None:
-        super().__init__(services)
-        self.socket = socket
-        socket.busy = lambda: self.busy
-
-    @abstractmethod
-    async def take(self, message: str | bytes) -> None:
-        """A message from the client."""
-
-    async def run(self) -> None:
-        """Until everything is spoken, or the client has left."""
-        await first_of(self._read(), super().run())
-
-    async def _read(self) -> None:
-        while True:
-            message = await self.socket.receive()
-            if not self.queue.ended:
-                await self.take(message)
-
-
 async def _ahead(speaking: LiveSpeech) -> AsyncGenerator[F32, None]:
     """The pieces; each waits a moment for the next, see LOOK_AHEAD_S."""
-    pending: asyncio.Future[F32 | None] = asyncio.ensure_future(_next(speaking))
+    pending = asyncio.ensure_future(anext(speaking, None))
     try:
         while (piece := await pending) is not None:
-            pending = asyncio.ensure_future(_next(speaking))
+            pending = asyncio.ensure_future(anext(speaking, None))
             await asyncio.wait({pending}, timeout=LOOK_AHEAD_S)
             yield piece
     finally:
         pending.cancel()
         await asyncio.gather(pending, return_exceptions=True)
-
-
-async def _next(speaking: LiveSpeech) -> F32 | None:
-    return await anext(speaking, None)
 
 
 @contextlib.contextmanager
