@@ -14,9 +14,21 @@ from typing import Any
 import numpy as np
 
 from chatterbox.errors import ChatterboxError, UnreadableAudio, UnsupportedAudio
-from chatterbox.voices.mpeg import Frame, find_frames, first_frame, frame_at
 from chatterbox.voices.resampler import BoundedResampler, Cap, Decoded, Mix, join
-from chatterbox.voices.sniff import MP3, OGG, OGG_FLAC, WAV, Container, sniff, wave_data
+from chatterbox.voices.sniff import (
+    MP3,
+    OGG,
+    OGG_FLAC,
+    WAV,
+    Container,
+    Frame,
+    find_frames,
+    first_frame,
+    frame_at,
+    sniff,
+    unreadable,
+    wave_data,
+)
 
 SHORTEST_FRAME_S = 0.024
 """576 samples at 24 kHz, or 1152 at 48 kHz; every other frame is longer."""
@@ -30,6 +42,15 @@ TAG_BITRATE = 9
 """The index of a bit rate whose frames have room for a tag in every format."""
 OGG_FIRST_PAGE = re.compile(rb"OggS\0[\x02\x06]")
 OGG_PAGE_BYTES = 27
+BLOCK_FRAMES = 4096
+"""Read at once: what a decoder error in the middle of a damaged file costs at most."""
+UNKNOWN_FRAMES = 2**62
+"""libsndfile answers about 2**63 where a header does not say its length (streamed FLAC)."""
+MAX_FILES = 500
+"""Joined to one: more are not read."""
+UNDECODABLE = "The file looks like audio but cannot be decoded."
+Read = tuple[BoundedResampler, int | None]
+"""What was read, and how many frames the header promises."""
 
 
 def ogg_files(data: bytes) -> Iterator[bytes]:
@@ -103,14 +124,6 @@ def _frames_by_tag(data: bytes, at: int, frame: Frame) -> int | None:
     return int.from_bytes(vbri[14:], "big") if vbri[:4] == b"VBRI" else None
 
 
-BLOCK_FRAMES = 4096
-"""Read at once: what a decoder error in the middle of a damaged file costs at most."""
-UNKNOWN_FRAMES = 2**62
-"""libsndfile answers about 2**63 where a header does not say its length (streamed FLAC)."""
-MAX_FILES = 500
-"""Joined to one: more are not read."""
-
-
 def decode_audio(data: bytes, *, max_seconds: float) -> Decoded:
     """The recording in `data`; of files that were joined, all of them.
 
@@ -133,7 +146,7 @@ def decode_audio(data: bytes, *, max_seconds: float) -> Decoded:
         except (UnsupportedAudio, UnreadableAudio) as one:
             refusal = refusal or one
     if not found:
-        raise refusal or _unreadable()
+        raise refusal or unreadable(UNDECODABLE)
     return join(found, damaged=refusal is not None)
 
 
@@ -147,20 +160,13 @@ def _decode(data: bytes, container: Container, cap: Cap) -> Decoded:
     return intake.finish(declared)
 
 
-def _unreadable() -> ChatterboxError:
-    return UnreadableAudio("The file looks like audio but cannot be decoded.", param="voice_file")
-
-
 def _check_codec(container: Container, found_format: str, codec: str) -> None:
     """The reader may see another thing than the header showed; what it sees must be listed too."""
     if found_format not in container.formats or codec not in container.codecs:
         raise UnsupportedAudio("This file's codec is not read here.", param="voice_file")
 
 
-def _read_libsndfile(
-    data: bytes, container: Container, cap: Cap, mix: Mix | None
-) -> tuple[BoundedResampler, int | None]:
-    """What was read, and how many frames the header promises."""
+def _read_libsndfile(data: bytes, container: Container, cap: Cap, mix: Mix | None) -> Read:
     import soundfile  # slow to import: only where audio is decoded
 
     declared: int | None = None
@@ -182,12 +188,10 @@ def _read_libsndfile(
                     intake.add(block[:count])
             return intake, declared or frames or None
     except (soundfile.SoundFileError, RuntimeError, ValueError, MemoryError) as failure:
-        raise _unreadable() from failure
+        raise unreadable(UNDECODABLE) from failure
 
 
-def _read_pyav(
-    data: bytes, container: Container, cap: Cap, mix: Mix | None
-) -> tuple[BoundedResampler, int | None]:
+def _read_pyav(data: bytes, container: Container, cap: Cap, mix: Mix | None) -> Read:
     import av  # slow to import: only where audio is decoded
 
     try:
@@ -206,17 +210,20 @@ def _read_pyav(
             codec.thread_count = 1
             return _read_stream(file, stream, cap, mix)
     except (av.FFmpegError, RuntimeError, ValueError, OverflowError, MemoryError) as failure:
-        raise _unreadable() from failure
+        raise unreadable(UNDECODABLE) from failure
 
 
-def _read_stream(
-    file: Any, stream: Any, cap: Cap, mix: Mix | None
-) -> tuple[BoundedResampler, int | None]:
+def _read_stream(file: Any, stream: Any, cap: Cap, mix: Mix | None) -> Read:
     """All frames of one PyAV stream. The first frame says the true rate: AAC headers may not."""
     import av
 
     to_float = av.AudioResampler(format="fltp")
-    declared_s = _declared_seconds(file, stream)
+    # The header's length, 0 where it says none. Raw AAC has no header: FFmpeg would guess.
+    declared_s = (file.duration or 0) / 1_000_000  # av.time_base: microseconds
+    if stream.duration and stream.time_base:
+        declared_s = float(stream.duration * stream.time_base)
+    if file.format.name == "aac":
+        declared_s = 0.0
     intake: BoundedResampler | None = None
     rate_hz = 0
     with suppress(av.FFmpegError, ValueError):  # what came before a damaged packet counts
@@ -228,14 +235,5 @@ def _read_stream(
             for piece in to_float.resample(frame):
                 intake.add(piece.to_ndarray().T)
     if intake is None:
-        raise _unreadable()
+        raise unreadable(UNDECODABLE)
     return intake, int(declared_s * rate_hz) or None
-
-
-def _declared_seconds(file: Any, stream: Any) -> float:
-    """The header's length, 0 where it says none. Raw AAC has no header: FFmpeg would guess."""
-    if file.format.name == "aac":
-        return 0.0
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    return (file.duration or 0) / 1_000_000  # av.time_base: microseconds

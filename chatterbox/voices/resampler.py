@@ -6,8 +6,8 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from chatterbox.errors import AudioNotFinite, AudioTooLong, UnreadableAudio
-from chatterbox.voices.sniff import check_shape
+from chatterbox.errors import AudioNotFinite, AudioTooLong
+from chatterbox.voices.sniff import check_shape, unreadable
 
 F32 = NDArray[np.float32]
 ENCODER_RATE_HZ = 24_000
@@ -23,8 +23,6 @@ COMPLETE_MISSING_S = 0.5
 0.12 s); a file is cut when it lacks more than this share and more than this time."""
 MIN_CUT_S = 1.0
 """Of a file that ends early, less than this is too little to be called readable."""
-
-
 SAMPLES_PER_S = 192_000
 """Of all channels together, for each second of the cap: 300 s of stereo at 96 kHz. Decoding costs
 what samples cost, and a file of silence says in a few kilobytes that it has a billion."""
@@ -140,8 +138,7 @@ class BoundedResampler:
                 "large); export it again.",
                 param="voice_file",
             )
-        if levels.size:
-            self._peak = max(self._peak, float(levels.max()))
+        self._peak = max(self._peak, float(levels.max(initial=0.0)))
         self._clipped += int(np.count_nonzero(levels >= CLIPPED_AT))
         self._samples += self._resampled(self._mono(block)).data
 
@@ -152,8 +149,7 @@ class BoundedResampler:
         if self._channels > 1 and len(block):
             centred = block - block.mean(axis=0)  # a constant offset is no sound
             self._covariance += centred.T @ centred
-        mean: F32 = block.mean(axis=1, dtype=np.float32)
-        return mean
+        return block.mean(axis=1, dtype=np.float32)
 
     def _resampled(self, mono: F32, *, last: bool = False) -> F32:
         return mono if self._resampler is None else self._resampler.resample_chunk(mono, last=last)
@@ -182,9 +178,8 @@ class BoundedResampler:
             self._frames < COMPLETE_SHARE * (self._frames + missing)
         )
         if self._frames == 0 or (cut and duration_s < MIN_CUT_S):
-            raise UnreadableAudio(
-                "No sound could be decoded from this file; it seems damaged or cut short.",
-                param="voice_file",
+            raise unreadable(
+                "No sound could be decoded from this file; it seems damaged or cut short."
             )
         self._cap.take(self._frames, self._rate_hz, self._channels)
         self._samples += self._resampled(np.zeros(0, np.float32), last=True).data

@@ -5,12 +5,11 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import BinaryIO, Protocol, cast
+from typing import Protocol
 
 from chatterbox.config import environment_for_child
 from chatterbox.errors import ChatterboxError, Draining, UnreadableAudio
-from chatterbox.voices import child_protocol
+from chatterbox.voices import decode_child
 from chatterbox.voices.audio_file import decode_audio
 from chatterbox.voices.resampler import Decoded
 
@@ -35,11 +34,9 @@ class AudioDecoder(Protocol):
 
     def decode(self, data: bytes, *, max_seconds: float) -> Decoded:
         """Raises what `decode_audio` raises, and Draining after `close`."""
-        ...
 
     def close(self) -> None:
         """Give back what is held."""
-        ...
 
 
 class InProcessDecoder:
@@ -63,14 +60,14 @@ class SandboxedDecoder:
         self._program = program
         self.wall_s = wall_s
         self._lock = threading.Lock()
-        self._child: _Child | None = None
+        self._child: subprocess.Popen[bytes] | None = None
         self._closed = False
 
     @property
     def pid(self) -> int | None:
         """The child's process id, None while there is none."""
         child = self._child
-        return child.process.pid if child else None
+        return child.pid if child else None
 
     def decode(self, data: bytes, *, max_seconds: float) -> Decoded:
         """As AudioDecoder.decode; a child that hangs, dies or talks nonsense is UnreadableAudio."""
@@ -79,7 +76,7 @@ class SandboxedDecoder:
                 raise _draining()
             try:
                 return self._ask(self._running(), data, max_seconds)
-            except (child_protocol.BrokenChannel, OSError) as failure:
+            except (decode_child.BrokenChannel, OSError) as failure:
                 self._stop()
                 if self._closed:
                     raise _draining() from failure
@@ -89,16 +86,17 @@ class SandboxedDecoder:
                     param="voice_file",
                 ) from failure
 
-    def _ask(self, child: "_Child", data: bytes, max_seconds: float) -> Decoded:
+    def _ask(self, child: subprocess.Popen[bytes], data: bytes, max_seconds: float) -> Decoded:
         """One question; the child is killed when the answer is not there in time, which ends
         every read and write here."""
-        wall_s = self.wall_s * child_protocol.patience(max_seconds)
-        killer = threading.Timer(wall_s, child.process.kill)
+        killer = threading.Timer(self.wall_s * decode_child.patience(max_seconds), child.kill)
         killer.daemon = True
         killer.start()
+        assert child.stdin is not None
+        assert child.stdout is not None
         try:
-            child_protocol.write_request(child.requests, data, max_seconds)
-            return child_protocol.read_answer(child.answers, max_seconds)
+            decode_child.write_request(child.stdin, data, max_seconds)
+            return decode_child.read_answer(child.stdout, max_seconds)
         finally:
             killer.cancel()
 
@@ -107,16 +105,23 @@ class SandboxedDecoder:
         self._closed = True
         child = self._child
         if child:
-            child.process.kill()
+            child.kill()
         with self._lock:
             self._stop()
 
-    def _running(self) -> "_Child":
+    def _running(self) -> subprocess.Popen[bytes]:
         """The child; a new one where there is none, or where it died since the last file."""
-        if self._child and self._child.process.poll() is not None:
+        if self._child and self._child.poll() is not None:
             self._stop()
         if self._child is None:
-            self._child = _start(self._program)
+            self._child = subprocess.Popen(  # noqa: S603 - our own program, no shell
+                # -I: neither the caller's directory nor PYTHON* variables choose what it imports.
+                [sys.executable, "-I", "-c", self._program, *sys.path],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=environment_for_child(),
+                start_new_session=True,  # Ctrl-C in the server's terminal is not for the child
+            )
             if self._closed:  # by who saw no child to kill
                 raise OSError("closed meanwhile")
         return self._child
@@ -125,40 +130,18 @@ class SandboxedDecoder:
         child, self._child = self._child, None
         if child is None:
             return
-        child.process.kill()
-        for pipe in (child.requests, child.answers):
+        child.kill()
+        for pipe in (child.stdin, child.stdout):
             with suppress(OSError):  # what was still to be written has no reader any more
-                pipe.close()
-        child.process.wait(CLOSE_S)
+                if pipe:
+                    pipe.close()
+        child.wait(CLOSE_S)
 
 
 def _draining() -> ChatterboxError:
     return Draining("The server is shutting down.")
 
 
-@dataclass(frozen=True, slots=True)
-class _Child:
-    process: subprocess.Popen[bytes]
-    requests: BinaryIO
-    answers: BinaryIO
-
-
-def _start(program: str) -> _Child:
-    process = subprocess.Popen(  # noqa: S603 - our own program, no shell
-        # -I: neither the caller's directory nor PYTHON* variables choose what it imports.
-        [sys.executable, "-I", "-c", program, *sys.path],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=environment_for_child(),
-        start_new_session=True,  # Ctrl-C in the server's terminal is not for the child
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    return _Child(process, cast(BinaryIO, process.stdin), cast(BinaryIO, process.stdout))
-
-
 def guarded_decoder() -> AudioDecoder:
     """The safest decoder that this system allows."""
-    if sys.platform == "win32":
-        return InProcessDecoder()
-    return SandboxedDecoder()
+    return InProcessDecoder() if sys.platform == "win32" else SandboxedDecoder()

@@ -6,7 +6,7 @@ import threading
 import pytest
 from stores import bucket
 
-from chatterbox.voices import child_protocol
+from chatterbox.voices import decode_child
 
 
 @pytest.fixture(autouse=True)
@@ -20,13 +20,13 @@ def synced(monkeypatch) -> list[int]:
 @pytest.fixture
 def asked(monkeypatch) -> threading.Event:
     """Set once a child was given a file."""
-    given, write = threading.Event(), child_protocol.write_request
+    given, write = threading.Event(), decode_child.write_request
 
     def noted(*request):
         write(*request)
         given.set()
 
-    monkeypatch.setattr(child_protocol, "write_request", noted)
+    monkeypatch.setattr(decode_child, "write_request", noted)
     return given
 
 

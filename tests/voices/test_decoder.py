@@ -13,7 +13,7 @@ import pytest
 from chatterbox.arrays import SAMPLE_RATE_HZ
 from chatterbox.config import environment_for_child
 from chatterbox.errors import AudioTooLong, Draining, UnreadableAudio, UnsupportedAudio
-from chatterbox.voices import child_protocol
+from chatterbox.voices import decode_child
 from chatterbox.voices.audio_file import decode_audio
 from chatterbox.voices.resampler import ENCODER_RATE_HZ
 from chatterbox.voices.sandbox import (
@@ -207,22 +207,22 @@ def test_the_child_ends_with_its_server():
     [
         b"",
         b"short",
-        child_protocol.ANSWER.pack(1 << 31, 0),
-        child_protocol.ANSWER.pack(2, 1 << 60) + b"{}",
-        child_protocol.ANSWER.pack(2, 0) + b"{}",
-        child_protocol.ANSWER.pack(2, 0) + b"[]",
-        child_protocol.ANSWER.pack(4, 0) + b"null",
-        child_protocol.ANSWER.pack(60_000, 0) + b"[" * 60_000,
-        child_protocol.ANSWER.pack(21, 0) + b'{"code":"no_such_one"}'[:21],
-        child_protocol.ANSWER.pack(30, 0) + b'{"code":"other","message":"x"}',
+        decode_child.ANSWER.pack(1 << 31, 0),
+        decode_child.ANSWER.pack(2, 1 << 60) + b"{}",
+        decode_child.ANSWER.pack(2, 0) + b"{}",
+        decode_child.ANSWER.pack(2, 0) + b"[]",
+        decode_child.ANSWER.pack(4, 0) + b"null",
+        decode_child.ANSWER.pack(60_000, 0) + b"[" * 60_000,
+        decode_child.ANSWER.pack(21, 0) + b'{"code":"no_such_one"}'[:21],
+        decode_child.ANSWER.pack(30, 0) + b'{"code":"other","message":"x"}',
     ],
 )
 def test_a_lying_child_is_not_believed(answer):
     reader, writer = os.pipe()
     with os.fdopen(writer, "wb") as out:
         out.write(answer)
-    with os.fdopen(reader, "rb") as stream, pytest.raises(child_protocol.BrokenChannel):
-        child_protocol.read_answer(stream, 10)
+    with os.fdopen(reader, "rb") as stream, pytest.raises(decode_child.BrokenChannel):
+        decode_child.read_answer(stream, 10)
 
 
 def test_samples_from_a_lying_child_are_checked():
@@ -230,9 +230,9 @@ def test_samples_from_a_lying_child_are_checked():
     decoded.audio[7] = np.nan
     reader, writer = os.pipe()
     with os.fdopen(writer, "wb") as out:
-        threading.Thread(target=child_protocol.write_decoded, args=(out, decoded)).start()
-        with os.fdopen(reader, "rb") as stream, pytest.raises(child_protocol.BrokenChannel):
-            child_protocol.read_answer(stream, 10)
+        threading.Thread(target=decode_child.write_answer, args=(out, decoded)).start()
+        with os.fdopen(reader, "rb") as stream, pytest.raises(decode_child.BrokenChannel):
+            decode_child.read_answer(stream, 10)
 
 
 def test_systems_without_limits_decode_in_process(monkeypatch):
