@@ -149,7 +149,8 @@ class BoundedResampler:
         if self._channels > 1 and len(block):
             centred = block - block.mean(axis=0)  # a constant offset is no sound
             self._covariance += centred.T @ centred
-        return block.mean(axis=1, dtype=np.float32)
+        mean: F32 = block.mean(axis=1, dtype=np.float32)
+        return mean
 
     def _resampled(self, mono: F32, *, last: bool = False) -> F32:
         return mono if self._resampler is None else self._resampler.resample_chunk(mono, last=last)
