@@ -8,7 +8,7 @@ import re
 import unicodedata
 
 from chatterbox.text.lexicon import CHARACTERS, CURRENCY_SIGNS
-from chatterbox.text.neighbours import left_of
+from chatterbox.text.rules import left_of
 
 MAX_MARKS = 4
 """Combining marks kept on one letter. Devanagari and Hebrew words pile up three or four, Zalgo

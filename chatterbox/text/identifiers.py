@@ -6,208 +6,23 @@ pairs: `RTX 4090`, `flight BA2490`, `error 404`, `1428 Elm Street`.
 
 import re
 
-from chatterbox.text.lexicon import words
-from chatterbox.text.neighbours import right_of
+from chatterbox.text.lexicon import STREETS, any_of, one_of, words
 from chatterbox.text.numbers import cardinal, digits, number, paired
+from chatterbox.text.rules import Step, gap_after, right_of
 
-# --- telephone numbers ---------------------------------------------------------------------------
-_PHONE = re.compile(
-    r"(?<![\w.+-])(?:\+?\d{1,3}(?:[ .-]|(?=\()))?(?:\(\d{3}\)[ -]?"
-    r"|\d{3}[ .-])\d{3}[ .-]\d{4}(?![\w-])"
-    r"|(?<![\w.+-])\d{3}-\d{4}(?![\w-])|(?<![\w.+,$-])555 \d{4}(?![\w-]|[.,]\d)"
-    r"|(?<!\w)\(0\d{1,5}\)[ -]?\d{3,4}[ -]?\d{3,6}(?![\w-])"
-)
-_INTERNATIONAL = re.compile(r"(?<![\w+])\+\d[\d ().-]{6,20}\d(?!\d)")
-_GROUPS = re.compile(r"(?<![\w.-])\d++(?:-\d++){2,}+(?!\w)(?! ?=)")
-_BLANKS = re.compile(r"(?<![\w.,$£€¥-])\d{2,8}(?: \d{2,8}){1,6}(?![\w%-]|[.,]\d)")
-_CALL = re.compile(
-    r"(?i)\b(call|dial|called|dialed|dialled|ring|phone|text|telephone|tel|fax|mobile|cell|hotline)"
-    r"((?: (?:me|us|him|her|them|now|on|at|is|number|no))*(?: [A-Z]{2,10})?(?: to)?:? )"
-    r"(\d{3}(?: \d{4})?|\d{5,15})(?![\w%-]|[.,:]\d)(?! (?:\d|[a-z]+s|people|men|women|more|of)\b)"
-)
-_VANITY = re.compile(r"(?<![\w-])(1[- ])?(8([08765432])\3|900)-([A-Z][A-Z-]{2,12})(?![\w-])")
-_EMERGENCY = re.compile(
-    r"\b(911|999|112|988|[2-8]11)(?= (?:operators?|calls?|callers?|dispatch\w*|emergenc\w+"
-    r"|cent(?:er|re)s?"
-    r"|hotline|lifeline|services?|tapes?|systems?|recordings?)\b)"
-)
-_LONG = re.compile(r"(?<![\w.,$£€¥])(?!\d+000\b)\d{10,}(?![\w.,%]*\d|%)(?! [a-z]+s\b)")
-
-_FIGURES = re.compile("[0-9]+")
-_NEAR = re.compile(r"[0-9][ .)-]{1,2}\(?[0-9]|\+\(?[0-9]")
+read = Step(__name__, needs="[0-9]")
+"""Figures that are names."""
+_NEAR = r"[0-9][ .)-]{1,2}\(?[0-9]|\+\(?[0-9]"
 """Figures that may be groups of one number."""
 
-# --- codes ---------------------------------------------------------------------------------------
-_VALUE = r"(?P<value>(?=[A-Za-z-]{0,6}\d)[A-Za-z\d]{2,24}(?:[ -]\d{2,6}){0,5})(?![\w%]|[.,:/]\d)"
-_LINK = (
-    r"(?P<link>(?:(?:'s|,? (?:is|was|are|number|no\.?|now|reads|ending in|ending with)|:| ?#| ?=))"
-    r"{0,3} ?)"
-)
-_COUNTED = (
-    r"(?! ?(?:digits?|characters?|chars|letters?|lines?|bytes?|bits?|of|people|times|minutes?"
-    r"|points"
-    r"|hours?|days?|years?|mm|cm|km|m|kg|g|mg|ml|ft|or more)\b)"
-)
-_STRONG = re.compile(
-    r"(?P<word>\b(?:(?i:codes?|otp|passcodes?|passwords?|zip|zipcode|postcode|ext|extension|cvv|cvc"
-    r"|ssn|imei|pin code|pin number)|PIN|pin(?= is| was|:)))\b"
-    rf"(?<!\d code){_LINK}{_VALUE}{_COUNTED}"
-)
-_CODE = re.compile(r"(?=[A-Z]*\d)(?=\d*[A-Z])[A-Z\d]{5,24}")
-_STRONG_WORDS = ("code", "otp", "pin", "pass", "zip", "ext", "cvv", "cvc", "ssn", "imei")
-_WEAK_WORDS = words("code words")
-_WEAK = re.compile(
-    r"\b(?P<word>[A-Za-z]{2,12})\b(?!')"
-    rf"(?=[:,#= ]){_LINK}{_VALUE}{_COUNTED}(?! [a-z]+s\b(?<!has|.is|was))"
-)
-_ENDING = re.compile(
-    r"(?i)\b((?:card|account|number|visa|mastercard|amex|phone|iban|debit|credit)\b[^.!?\d]{0,30}"
-    r"(?:ending|ends|ended) (?:in |with )?)(\d{2,6})\b"
-)
-_USED = re.compile(
-    r"(?i)\b((?:enter|type|key in|use|reply|verify with) )(\d{4,8})(?=[.!]|$| (?:to [a-z]|as|on"
-    r"|at)\b)"
-    r"|(?<![\w.,$£€-])(\d{4,8})(?= is (?:your|the)(?: [\w-]+){0,3} (?:code|pin|otp|password"
-    r"|passcode)\b)"
-)
-_IBAN = re.compile(r"\b[A-Z]{2}\d\d(?: ?[A-Z\d]{4}){3,7}(?: ?[A-Z\d]{1,3})?\b")
-_STATE = re.compile(
-    r"(\b(?:A[LKZR]|C[AOT]|D[CE]|FL|GA|HI|I[DLNA]|K[SY]|LA|M[EDAINSOT]|N[EVHJMYCD]|O[HKR]|PA|PR|RI"
-    r"|S[CD]|T[NX]|UT|V[TAI]|W[AVIY]),? |, [A-Z][a-z]{3,12} "
-    r"|\b(?:New York|Los Angeles|San (?:Francisco|Diego|Jose|Antonio)|Chicago|Boston|Houston|Miami"
-    r"|Seattle|Dallas|Austin|Denver|Atlanta|Phoenix|Philadelphia|Brooklyn|Beverly Hills"
-    r"|Las Vegas|Portland|Detroit) )(\d{5}(?:-\d{4})?)"
-    r"(?![\w-]|,\d)(?! [a-z])"
-)
 
-# --- versions and names --------------------------------------------------------------------------
-_VERSIONED = re.compile("[.v][0-9]")
-_VERSION = re.compile(
-    r"(?<![\w.])(?:[vV] ?)?(\d++(?:\.\d++){2,}+)|\bv(\d{1,4}(?:\.\d{1,4})?)(?![\w.]\d)"
-)
-_RELEASED = words("released")
-_RELEASE = re.compile(r"\b([A-Za-z]{2,7}) (\d{1,2}\.[1-9]\d|\d\d\.\d\d)(?!\w|\.\d)")
-_WIFI = re.compile(r"\b802\.(\d{1,2})(?=[a-z]{0,2}\b)")
-_SERIES = re.compile(r"\b(7[0-8]7|A3\d\d)-(\d{1,4})(?=[A-Z]{0,3}\b)")
-_JETS = re.compile("7[0-8]7")
-_JET = re.compile(
-    r"(?<=\b[Aa] )7[0-8]7\b(?! [a-z]+s\b|[.,:%-]\d)|(?<![\w.,$-])7[0-8]7(?=s\b| MAX\b)"
-)
-_IS_LINES = re.compile("[0-9][pikK]")
-_LINES = re.compile(
-    r"(?<![\w.,$])(?:144|240|360|480|576|720|1080|1440|2160|4320)(?=[pi](?:\d\d)?\b)|\b401(?=[kK]\b)"
-)
-_MODEL = re.compile(
-    r"(?<![\w.,$£€-])(?!(?:ISO|USD|EUR|GBP|JPY|CHF|CAD|AUD|INR|CNY|Q\d|FY|CY|v|EN|DIN)-?\d)"
-    r"([A-Z][A-Za-z]{0,4}-?|[ixh])(\d{3,4})(?![\d%]|[.,:/]\d|-\d)"
-)
-_NAMES = words("numbered things")
-_NAMED = re.compile(
-    r"\b([A-Za-z]{2,10}) (\d{3,4})(?![\d%]|[.,:/]\d|-\d)(?! (?:[a-z]+s|people|men|women)\b)"
-)
-_STREET = (
-    r"(?:Street|Avenue|Road|Drive|Lane|Boulevard|Court|Place|Way|Highway|Parkway|Square|Terrace"
-    r"|Circle|Expressway|Crescent|St|Ave|Rd|Dr|Ln|Blvd|Ct|Pl|Hwy|Pkwy)\b"
-)
-_HOUSE = re.compile(
-    r"(?<![\w.,$£€-])(\d{3,5})(?= (?:(?:[NSEW]|[NS][EW]|North|South|East|West)\.? )?"
-    rf"(?!{_STREET})(?:[A-Z][\w'-]*\.?|\d{{1,3}}(?:st|nd|rd|th)) (?:[A-Z][\w'-]* ){{0,2}}{_STREET})"
-)
-# --- signs before figures ------------------------------------------------------------------------
-_FIGURE = re.compile("[0-9]")
-_LEADING_POINT = re.compile(r"\.(?<![\w.].)(?=\d)")
-_MINUS = re.compile(r"-(?<![\w)\].,%°$£€¥^-].)(?=[^\w\s-]?\d|[A-Z]{1,2}\$\d)")
-_PLUS = re.compile(r"\+(?<![\w+].)(?=\d)")
+def _say_digits(match: re.Match[str]) -> str:
+    return digits(match[0])
 
 
-def spell_out(text: str) -> str:
-    """`text` with the figures that are names in words. Linear time."""
-    longest = max(map(len, _FIGURES.findall(text)), default=0)
-    if longest > 2 or _NEAR.search(text):
-        text = _phones(_code(text, longest), longest)
-    if text.count("-") > 1:
-        text = _GROUPS.sub(lambda m: digits(m[0]), text)
-    if not _FIGURE.search(text):
-        return text
-    text = _names(text, longest)
-    return _PLUS.sub("plus ", _MINUS.sub("minus ", _LEADING_POINT.sub("0.", text)))
-
-
-def _phones(text: str, longest: int) -> str:
-    if "8" in text or "900-" in text:
-        text = _VANITY.sub(_say_vanity, text)
-    if _NEAR.search(text):
-        text = _INTERNATIONAL.sub(_say_international, _PHONE.sub(lambda m: digits(m[0]), text))
-        text = _BLANKS.sub(_say_blanks, text)
-    if longest > 9:
-        text = _LONG.sub(lambda m: _in_groups(m[0]), text)
-    if longest > 2 and _FIGURE.search(text):
-        text = _CALL.sub(_say_call, text)
-        text = _EMERGENCY.sub(lambda m: digits(m[0]), text)
-    return text
-
-
-def _code(text: str, longest: int) -> str:
-    small = text.lower()
-    if small != text:
-        text = _IBAN.sub(lambda m: _spelled(m[0]), text)
-    if any(word in small for word in _STRONG_WORDS):
-        text = _STRONG.sub(_say_strong, text)
-    if "end" in small:
-        text = _ENDING.sub(lambda m: m[1] + digits(m[2]), text)
-    if any(word in small for word in _WEAK_WORDS):
-        text = _WEAK.sub(_say_weak, text)
-    if longest > 3:
-        text = _USED.sub(lambda m: (m[1] or "") + digits(m[2] or m[3]), text)
-    return _STATE.sub(lambda m: m[1] + digits(m[2]), text) if longest > 4 else text
-
-
-def _say_vanity(match: re.Match[str]) -> str:
-    """1-800-FLOWERS → one eight hundred FLOWERS."""
-    code = "eight hundred" if match[2] == "800" else digits(match[2])
-    return f"{'one ' * bool(match[1])}{code} {match[4]}"
-
-
-def _say_call(match: re.Match[str]) -> str:
-    return match[1] + match[2] + _in_groups(match[3])
-
-
-def _names(text: str, longest: int) -> str:
-    if _VERSIONED.search(text):
-        text = _RELEASE.sub(_say_release, _VERSION.sub(_say_version, text))
-    if longest < 3:
-        return text
-    text = _WIFI.sub(lambda m: f"eight oh two dot {cardinal(int(m[1]))} ", text)
-    text = _SERIES.sub(_say_series, text)
-    text = _MODEL.sub(_say_model, _NAMED.sub(_say_named, text))
-    if _JETS.search(text):
-        text = _JET.sub(_say_name, text)
-    text = _LINES.sub(_say_name, text) if _IS_LINES.search(text) else text
-    return _HOUSE.sub(_say_house, text)
-
-
-def _say_house(match: re.Match[str]) -> str:
-    """12345 Main Street → twelve three forty-five."""
-    house = match[1]
-    if len(house) < 5:
-        return _named(house)
-    if house[2] == "0":
-        return cardinal(int(house)) if house.endswith("000") else digits(house)
-    return f"{cardinal(int(house[:2]))} {paired(int(house[2:]))}"
-
-
-def _say_named(match: re.Match[str]) -> str:
-    named = match[1].lower() in _NAMES
-    return f"{match[1]} {paired(int(match[2]))}" if named else match[0]
-
-
-def _say_name(match: re.Match[str]) -> str:
-    following = right_of(match)
-    return _named(match[0]) + (" " if following.isalpha() and following != "s" else "")
-
-
-def _named(figures: str) -> str:
-    return digits(figures) if figures[0] == "0" else paired(int(figures))
+def _say_last(match: re.Match[str]) -> str:
+    """The last group digit by digit, the one before it as it is."""
+    return match[1] + digits(match[2])
 
 
 def _in_groups(figures: str) -> str:
@@ -219,22 +34,39 @@ def _in_groups(figures: str) -> str:
     return digits(figures)
 
 
+# --- codes ---------------------------------------------------------------------------------------
+_VALUE = r"(?P<value>(?=[A-Za-z-]{0,6}\d)[A-Za-z\d]{2,24}(?:[ -]\d{2,6}){0,5})(?![\w%]|[.,:/]\d)"
+_LINK = (
+    r"(?P<link>(?:(?:'s|,? (?:is|was|are|number|no\.?|now|reads|ending in|ending with)|:| ?#| ?=))"
+    r"{0,3} ?)"
+)
+_COUNTED = rf"(?! ?{one_of('counted by codes')}\b)"
+_CODE = re.compile(r"(?=[A-Z]*\d)(?=\d*[A-Z])[A-Z\d]{5,24}")
+_WEAK_WORDS = words("code words")
+
+
 def _spelled(value: str) -> str:
     """A code sign by sign: AB12-34 → A B one two, three four."""
-    parts = re.findall(r"\d+|[A-Za-z]+|[ -]", value)
-    said = (
-        _in_groups(part)
-        if part.isdigit()
-        else ","
-        if part in " -"
-        else part
-        if len(part) > 3
-        else " ".join(part.upper())
-        for part in parts
-    )
-    return " ".join(said).replace(" ,", ",")
+    said = ""
+    for part in re.findall(r"\d+|[A-Za-z]+|[ -]", value):
+        if part in " -":
+            said += ","
+        else:
+            spaced = part if len(part) > 3 else " ".join(part.upper())
+            said += " " + (_in_groups(part) if part.isdigit() else spaced)
+    return said.lstrip()
 
 
+@read.say(r"\b[A-Z]{2}\d\d(?: ?[A-Z\d]{4}){3,7}(?: ?[A-Z\d]{1,3})?\b", "[A-Z]{2}[0-9]{2}")
+def _say_iban(match: re.Match[str]) -> str:
+    return _spelled(match[0])
+
+
+@read.say(
+    rf"(?P<word>\b(?:(?i:{one_of('sure code words')})|PIN|pin(?= is| was|:)))\b"
+    rf"(?<!\d code){_LINK}{_VALUE}{_COUNTED}",
+    rf"[0-9]{{3}}|{_NEAR}",
+)
 def _say_strong(match: re.Match[str]) -> str:
     count = sum(c.isdigit() for c in match["value"])
     if count < 3 and not _CODE.fullmatch(match["value"]):
@@ -242,38 +74,126 @@ def _say_strong(match: re.Match[str]) -> str:
     return f"{match['word']}{match['link']}{_spelled(match['value'])}"
 
 
+read.put(
+    r"(?i)\b((?:card|account|number|visa|mastercard|amex|phone|iban|debit|credit)\b[^.!?\d]{0,30}"
+    r"(?:ending|ends|ended) (?:in |with )?)(\d{2,6})\b",
+    _say_last,
+    "(?i:end)",
+)
+
+
+@read.say(
+    rf"\b(?P<word>[A-Za-z]{{2,12}})\b(?!')(?=[:,#= ]){_LINK}{_VALUE}{_COUNTED}"
+    r"(?! [a-z]+s\b(?<!has|.is|was))",
+    rf"[0-9]{{3}}|{_NEAR}",
+)
 def _say_weak(match: re.Match[str]) -> str:
     """`order number 1234`, `order 12345`; not `order 1234`, which counts."""
-    link, value = match["link"], match["value"]
-    if match["word"].lower() not in _WEAK_WORDS or (match["word"] in ("id", "Id") and not link):
+    word, link, value = match.group("word", "link", "value")
+    if word.lower() not in _WEAK_WORDS or (word in ("id", "Id") and not link):
         return match[0]
+    marked = re.search(r"number|no\b|[#:=]|ending|is|was", link) or word.upper() == "ID"
     count = sum(c.isdigit() for c in value)
-    marked = re.search(r"number|no\b|[#:=]|ending|is|was", link) or match["word"].upper() == "ID"
-    if _CODE.fullmatch(value):
-        return f"{match['word']}{link}{_spelled(value)}"
-    if count < (4 if marked else 5) or (value.endswith("000") and not marked):
+    counted = count < (4 if marked else 5) or (value.endswith("000") and not marked)
+    if counted and not _CODE.fullmatch(value):
         return match[0]
-    return f"{match['word']}{link}{_spelled(value)}"
+    return f"{word}{link}{_spelled(value)}"
 
 
-def _say_blanks(match: re.Match[str]) -> str:
-    """07911 123456, 4111 1111 1111 1111; not 1 000 000 or 2019 2020 2021."""
-    groups = match[0].split(" ")
-    total = sum(map(len, groups))
-    if groups[0][0] == "0":
-        dialled = 8 <= total <= 16
-    else:
-        thousands = len(groups[0]) < 4 and all(len(group) == 3 for group in groups[1:])
-        years = all(len(group) == 4 and group[:2] in ("18", "19", "20") for group in groups)
-        phone = [len(group) for group in groups] == [3, 3, 4]
-        short = min(map(len, groups)) < 3
-        dialled = phone or (10 <= total <= 19 and not (thousands or years or short))
-    return digits(match[0]) if dialled else match[0]
+read.put(
+    r"(?i)\b((?:enter|type|key in|use|reply|verify with) )(\d{4,8})(?=[.!]|$| (?:to [a-z]|as|on"
+    r"|at)\b)",
+    _say_last,
+    "[0-9]{4}",
+)
+read.put(
+    r"(?i)(?<![\w.,$£€-])(\d{4,8})(?= is (?:your|the)(?: [\w-]+){0,3} (?:code|pin|otp|password"
+    r"|passcode)\b)",
+    _say_digits,
+    "[0-9]{4} is",
+)
+read.put(
+    rf"(\b{one_of('states')},? |, [A-Z][a-z]{{3,12}} |\b(?:New York|Los Angeles|Beverly Hills"
+    rf"|Las Vegas|San (?:Francisco|Diego|Jose|Antonio)|{one_of('cities')}) )"
+    r"(\d{5}(?:-\d{4})?)(?![\w-]|,\d)(?! [a-z])",
+    _say_last,
+    "[0-9]{5}",
+)
 
 
+# --- telephone numbers ---------------------------------------------------------------------------
+@read.say(r"(?<![\w-])(1[- ])?(8([08765432])\3|900)-([A-Z][A-Z-]{2,12})(?![\w-])", "[0-9]-[A-Z]")
+def _say_vanity(match: re.Match[str]) -> str:
+    """1-800-FLOWERS → one eight hundred FLOWERS."""
+    code = "eight hundred" if match[2] == "800" else digits(match[2])
+    return f"{'one ' * bool(match[1])}{code} {match[4]}"
+
+
+read.put(
+    r"(?<![\w.+-])(?:\+?\d{1,3}(?:[ .-]|(?=\()))?(?:\(\d{3}\)[ -]?"
+    r"|\d{3}[ .-])\d{3}[ .-]\d{4}(?![\w-])"
+    r"|(?<![\w.+-])\d{3}-\d{4}(?![\w-])|(?<![\w.+,$-])555 \d{4}(?![\w-]|[.,]\d)"
+    r"|(?<!\w)\(0\d{1,5}\)[ -]?\d{3,4}[ -]?\d{3,6}(?![\w-])",
+    _say_digits,
+    _NEAR,
+)
+
+
+@read.say(r"(?<![\w+])\+\d[\d ().-]{6,20}\d(?!\d)", r"\+[0-9]")
 def _say_international(match: re.Match[str]) -> str:
     count = sum(c.isdigit() for c in match[0])
     return f"plus {digits(match[0])}" if 8 <= count <= 15 else match[0]
+
+
+@read.say(r"(?<![\w.,$£€¥-])\d{2,8}(?: \d{2,8}){1,6}(?![\w%-]|[.,]\d)", "[0-9] [0-9]")
+def _say_blanks(match: re.Match[str]) -> str:
+    """07911 123456, 4111 1111 1111 1111; not 1 000 000 or 2019 2020 2021."""
+    groups = match[0].split(" ")
+    sizes = [len(group) for group in groups]
+    if groups[0][0] == "0":
+        dialled = 8 <= sum(sizes) <= 16
+    else:
+        counted = sizes[0] < 4 and set(sizes[1:]) == {3}
+        years = all(len(group) == 4 and group[:2] in ("18", "19", "20") for group in groups)
+        sure = 10 <= sum(sizes) <= 19 and min(sizes) > 2 and not (counted or years)
+        dialled = sure or sizes == [3, 3, 4]
+    return digits(match[0]) if dialled else match[0]
+
+
+@read.say(r"(?<![\w.,$£€¥])(?!\d+000\b)\d{10,}(?![\w.,%]*\d|%)(?! [a-z]+s\b)", "[0-9]{9}")
+def _say_long(match: re.Match[str]) -> str:
+    return _in_groups(match[0])
+
+
+@read.say(
+    r"(?i)\b(call|dial|called|dialed|dialled|ring|phone|text|telephone|tel|fax|mobile|cell|hotline)"
+    r"((?: (?:me|us|him|her|them|now|on|at|is|number|no))*(?: [A-Z]{2,10})?(?: to)?:? )"
+    r"(\d{3}(?: \d{4})?|\d{5,15})(?![\w%-]|[.,:]\d)(?! (?:\d|[a-z]+s|people|men|women|more|of)\b)",
+    "[0-9]{3}",
+)
+def _say_call(match: re.Match[str]) -> str:
+    return match[1] + match[2] + _in_groups(match[3])
+
+
+read.put(
+    rf"\b(911|999|112|988|[2-8]11)(?= {one_of('emergency services')}\b)",
+    _say_digits,
+    "[0-9]{3} ",
+)
+read.put(r"(?<![\w.-])\d++(?:-\d++){2,}+(?!\w)(?! ?=)", _say_digits, "-[0-9]+-[0-9]")
+
+
+# --- versions and names --------------------------------------------------------------------------
+_RELEASED, _NAMES = words("released"), words("numbered things")
+_STREET = rf"(?:{any_of(STREETS.values())}|Way|St|Ave|Rd|Dr|Ln|Blvd|Ct|Pl|Hwy|Pkwy)\b"
+
+
+def _named(figures: str) -> str:
+    return digits(figures) if figures[0] == "0" else paired(int(figures))
+
+
+def _say_name(match: re.Match[str]) -> str:
+    return _named(match[0]) + (" " if re.match(r"(?!s)[A-Za-z]", right_of(match)) else "")
 
 
 def _dotted(version: str) -> str:
@@ -281,12 +201,10 @@ def _dotted(version: str) -> str:
     return " point ".join(number(part) for part in version.split("."))
 
 
-def _say_release(match: re.Match[str]) -> str:
-    """Python 3.12."""
-    released = match[1].lower() in _RELEASED
-    return f"{match[1]} {_dotted(match[2])}" if released else match[0]
-
-
+@read.say(
+    r"(?<![\w.])(?:[vV] ?)?(\d++(?:\.\d++){2,}+)|\bv(\d{1,4}(?:\.\d{1,4})?)(?![\w.]\d)",
+    "[.v][0-9]",
+)
 def _say_version(match: re.Match[str]) -> str:
     parts = (match[1] or match[2]).split(".")
     if len(parts) == 4 and all(len(p) < 4 and int(p) < 256 for p in parts):
@@ -295,13 +213,74 @@ def _say_version(match: re.Match[str]) -> str:
     return f" version {said}" if match[0].lstrip()[0] in "vV" else said
 
 
+@read.say(r"\b([A-Za-z]{2,7}) (\d{1,2}\.[1-9]\d|\d\d\.\d\d)(?!\w|\.\d)", r" [0-9]{1,2}\.[0-9]{2}")
+def _say_release(match: re.Match[str]) -> str:
+    """Python 3.12."""
+    released = match[1].lower() in _RELEASED
+    return f"{match[1]} {_dotted(match[2])}" if released else match[0]
+
+
+@read.say(r"\b802\.(\d{1,2})(?=[a-z]{0,2}\b)", r"802\.")
+def _say_wifi(match: re.Match[str]) -> str:
+    return f"eight oh two dot {cardinal(int(match[1]))} "
+
+
+@read.say(r"\b(7[0-8]7|A3\d\d)-(\d{1,4})(?=[A-Z]{0,3}\b)", "[0-9]{2}-[0-9]")
 def _say_series(match: re.Match[str]) -> str:
     """737-800, A320-200."""
     first = match[1].replace("A", "A ")
-    after = " " if right_of(match).isalpha() else ""
-    return f"{first[:-3]}{_named(first[-3:])} {_named(match[2])}{after}"
+    return f"{first[:-3]}{_named(first[-3:])} {_named(match[2])}{gap_after(match)}"
 
 
+@read.say(
+    r"\b([A-Za-z]{2,10}) (\d{3,4})(?![\d%]|[.,:/]\d|-\d)(?! (?:[a-z]+s|people|men|women)\b)",
+    "[a-zA-Z] [0-9]{3}",
+)
+def _say_named(match: re.Match[str]) -> str:
+    named = match[1].lower() in _NAMES
+    return f"{match[1]} {paired(int(match[2]))}" if named else match[0]
+
+
+@read.say(
+    r"(?<![\w.,$£€-])(?!(?:ISO|USD|EUR|GBP|JPY|CHF|CAD|AUD|INR|CNY|Q\d|FY|CY|v|EN|DIN)-?\d)"
+    r"([A-Z][A-Za-z]{0,4}-?|[ixh])(\d{3,4})(?![\d%]|[.,:/]\d|-\d)",
+    "[a-zA-Z-][0-9]{3}",
+)
 def _say_model(match: re.Match[str]) -> str:
-    after = right_of(match)
-    return f"{match[1].rstrip('-')} {_named(match[2])}{' ' if after.isalpha() else ''}"
+    return f"{match[1].rstrip('-')} {_named(match[2])}{gap_after(match)}"
+
+
+read.put(
+    r"(?<=\b[Aa] )7[0-8]7\b(?! [a-z]+s\b|[.,:%-]\d)|(?<![\w.,$-])7[0-8]7(?=s\b| MAX\b)",
+    _say_name,
+    "7[0-8]7",
+)
+read.put(
+    r"(?<![\w.,$])(?:144|240|360|480|576|720|1080|1440|2160|4320)(?=[pi](?:\d\d)?\b)|\b401(?=[kK]\b)",
+    _say_name,
+    "[0-9][pikK]",
+)
+
+
+@read.say(
+    r"(?<![\w.,$£€-])(\d{3,5})(?= (?:(?:[NSEW]|[NS][EW]|North|South|East|West)\.? )?"
+    rf"(?!{_STREET})"
+    rf"(?:[A-Z][\w'-]*\.?|\d{{1,3}}(?:st|nd|rd|th)) (?:[A-Z][\w'-]* ){{0,2}}{_STREET})",
+    "[0-9]{3} ",
+)
+def _say_house(match: re.Match[str]) -> str:
+    """12345 Main Street → twelve three forty-five."""
+    house = match[1]
+    if len(house) < 5:
+        return _named(house)
+    if house[2] == "0":
+        return cardinal(int(house)) if house.endswith("000") else digits(house)
+    return f"{cardinal(int(house[:2]))} {paired(int(house[2:]))}"
+
+
+# --- signs before figures ------------------------------------------------------------------------
+read.put(r"\.(?<![\w.].)(?=\d)", "0.", r"\.[0-9]")
+read.put(
+    r"-(?<![\w)\].,%°$£€¥^-].)(?=[^\w\s-]?\d|[A-Z]{1,2}\$\d)", "minus ", r"-[^\w]?[0-9]|-[A-Z]"
+)
+read.put(r"\+(?<![\w+].)(?=\d)", "plus ", r"\+[0-9]")

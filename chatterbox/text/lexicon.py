@@ -45,6 +45,11 @@ def any_of(words: Iterable[str]) -> str:
     return "|".join(sorted(words, key=len, reverse=True))
 
 
+def one_of(section: str) -> str:
+    """A pattern for any word of a section."""
+    return f"(?:{any_of(words(section))})"
+
+
 # --- abbreviations -------------------------------------------------------------------------------
 TITLES, STREETS, DIRECTIONS = table("titles"), table("streets"), table("directions")
 BARE_TITLES, BARE_STREETS = words("bare titles"), words("bare streets")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 from chatterbox.text.lexicon import words
-from chatterbox.text.neighbours import left_of, right_of
+from chatterbox.text.rules import left_of, right_of
 
 MAX_PAUSE_S = 10.0
 """Longest silence one place can ask for: SSML's own limit in the large speech services."""

@@ -9,7 +9,7 @@ import unicodedata
 
 from chatterbox.text.latex import command, formula
 from chatterbox.text.lexicon import COMMANDS, STRUCTURE, unit
-from chatterbox.text.neighbours import left_of, right_of
+from chatterbox.text.rules import left_of, right_of
 
 _FORMULA = re.compile(
     r"(?<!\\)\$\$(?P<display>[^$]{1,4000}+)\$\$"

@@ -11,8 +11,8 @@ from chatterbox.text.lexicon import (
     Currency,
     unit,
 )
-from chatterbox.text.neighbours import is_attributive, left_of, names_price, right_of
-from chatterbox.text.numbers import NUMBER, cardinal, is_one, number
+from chatterbox.text.numbers import NUMBER, cardinal, number
+from chatterbox.text.rules import is_attributive, left_of, names_price, right_of
 
 _CHARS = f"[{CURRENCY_SIGNS}]"
 _LETTERED = r"(?:(?:US|AU|CA|NZ|HK|SG|NT|MX|[ACRS])\$|CN¥)"
@@ -147,8 +147,8 @@ def _sum(figures: str, scale: str, currency: Currency, plural: bool = False) -> 
         return f"{number(figures)}{scale} {many}"
     whole, _, hundredths = figures.partition(".")
     if len(hundredths) != 2 or cents is None:
-        return f"{number(figures)} {one if is_one(figures) and not plural else many}"
-    main = f"{number(whole)} {one if is_one(whole) else many}"
+        return f"{number(figures)} {one if figures == '1' and not plural else many}"
+    main = f"{number(whole)} {one if whole == '1' else many}"
     if hundredths == "00":
         return main
     small = f"{cardinal(int(hundredths))} {cent if hundredths == '01' else cents}"

@@ -1,4 +1,5 @@
-"""Reads numbers, and whatever figures the other files have left.
+"""Reads numbers, what stands between them (`3-5`, `9.5/10`, `16:9`), and whatever figures the
+other files have left.
 
 The first part knows no context: whether a figure is a year, a sum or a distance is decided by its
 caller.
@@ -9,7 +10,8 @@ from functools import lru_cache
 
 from num2words import num2words
 
-from chatterbox.text.neighbours import left_of, right_of
+from chatterbox.text.lexicon import UNITS, one_of, unit
+from chatterbox.text.rules import Step, left_of, right_of
 
 NUMBER = r"\d(?:\d{0,2}(?:,\d{3})++(?!\d)|\d?(?:,\d{2}(?=,))++,\d{3}(?!,?\d)|\d*+)(?:\.\d++)?+"
 """A pattern for figures as English writes them: `1,234.5`, in India `1,00,000`. No sign."""
@@ -20,7 +22,6 @@ MAX_GROUPED_DIGITS = 36
 """Longer figures with commas, too: beyond decillions nobody can follow."""
 
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-_NOT_DIGIT = re.compile(r"\D+")
 
 
 @lru_cache(maxsize=4096)
@@ -38,27 +39,17 @@ def ordinal(value: int) -> str:
 def digits(figures: str) -> str:
     """Digit by digit; anything else between them is a short pause: `555-01` → five five five,
     zero one."""
-    groups = [g for g in _NOT_DIGIT.split(figures) if g]
-    return ", ".join(" ".join(_DIGITS[int(d)] for d in group) for group in groups)
+    return ", ".join(" ".join(_DIGITS[int(d)] for d in g) for g in re.findall(r"\d+", figures))
 
 
 def number(figures: str) -> str:
     """What NUMBER matches, as a quantity: `1,234.5` → one thousand … point five."""
     whole, _, fraction = figures.partition(".")
-    grouped = "," in whole
+    longest = MAX_GROUPED_DIGITS if "," in whole else MAX_CARDINAL_DIGITS
     whole = whole.replace(",", "")
-    if len(whole) > (MAX_GROUPED_DIGITS if grouped else MAX_CARDINAL_DIGITS):
-        said = digits(whole)
-    elif whole[0] == "0" and len(whole) > 1 and not fraction:
-        said = digits(whole)  # 007 is a name, not seven
-    else:
-        said = cardinal(int(whole))
+    is_name = whole[0] == "0" and len(whole) > 1 and not fraction  # 007 is a name, not seven
+    said = digits(whole) if is_name or len(whole) > longest else cardinal(int(whole))
     return f"{said} point {digits(fraction)}" if fraction else said
-
-
-def is_one(figures: str) -> bool:
-    """Whether a noun after this figure stands in the singular."""
-    return figures == "1"
 
 
 def paired(value: int) -> str:
@@ -95,82 +86,89 @@ def fraction(top: int, bottom: int) -> str:
     return f"{cardinal(top)} {'halves' if name == 'half' else name + 's'}"
 
 
-# --- what is left of figures in a text -----------------------------------------------------------
 ALONE = r"(?<![\w.])(?<!\d,)"
 
-# --- powers and products -------------------------------------------------------------------------
-_SCIENCE = re.compile(rf"{ALONE}(\d{{1,9}}(?:\.\d{{1,18}})?)[eE]([+-]?)(\d{{1,3}})\b")
-_EXPONENT = re.compile("[0-9][eE]")
-_POWER = re.compile(r"(?<=[\w)])\^(-?)(\d{1,9})(?!\d)")
-_TIMES = re.compile(r"(?<=\d) × (?=\d)|(?<=\d) ?[x×] ?(?=10\^)")
-_BY = re.compile(r"(?<=\d)(?<!\b0) ?[x×] ?(?=\d)(?!10\^)")
+# --- slashes, but for those of measures, dates and addresses -------------------------------------
+slashes = Step(__name__, "slashes", "/")
+_ITEM = re.compile(rf"(?i:\b{one_of('numbered items')}:? \d{{1,3}}$)")
+_SCORED, _RATED = re.compile(r"\.\d{1,2}$"), re.compile(r"\d{1,3} (?:star|point|rating|mark)")
+_COUNTED = re.compile(r"(?i)(?:\b(?:once|twice|[a-z]{3,15}s)|\d [a-z]{3,15})$")
 
-# --- small forms ---------------------------------------------------------------------------------
-_ORDINAL = re.compile(rf"{ALONE}(\d{{1,3}}(?:,\d{{3}})+|\d{{1,15}})(?:st|nd|rd|th|ST|ND|RD|TH)\b")
-_IS_ORDINAL = re.compile("[0-9][snrtSNRT][tdhTDH]")
-_FRACTION = re.compile(r"(?<![\w.,/])(?:(\d{1,4})(?: |-))?(\d{1,4})/(\d{1,4})(?![\w/]|[.,]\d)")
-_PRESSURE = re.compile(
-    r"(?i)(\b(?:blood pressure|bp)\b[^\d.]{0,20})?(?<![\w./,-])([89]\d|1\d\d|2[0-4]\d)/([4-9]\d"
-    r"|1[0-4]\d)"
-    r"(?![\w/]|[.,]\d)( ?mm ?Hg\b)?"
+slashes.put(r"(?<![\w/])24/7/365(?![\w/])", "twenty-four seven, three sixty-five")
+slashes.put(r"(?<![\w/.])(\d{1,3}/\d{1,3})(?i:st|nd|rd|th)s?\b", r"\1")
+
+
+@slashes.say(r"(?<=\d)/(?=\d{1,3}(?![\w/]|[.,]\d))")
+def _say_of(match: re.Match[str]) -> str:
+    before = left_of(match, 20)
+    if _ITEM.search(before):
+        return " of "
+    rated = _SCORED.search(before) or _RATED.match(match.string, match.end())
+    return " out of " if rated else match[0]
+
+
+def raised(power: str | None) -> str:
+    return {"2": "square ", "3": "cubic ", "s": "square ", "c": "cubic "}.get(power or "", "")
+
+
+def each(sign: str, power: str | None = None) -> str:
+    """What stands after `per`: a unit in the singular, or the word itself."""
+    if sign == "s" and power == "2":
+        return "second squared"  # of acceleration, never `square second`
+    found = unit(sign)
+    return raised(power) + UNITS[found][0] if found else sign
+
+
+@slashes.say(rf"(?i)(?<=[A-Za-z]) ?/ ?({one_of('words for each')}|s|sec|min|h|hr|yr|mo)\b")
+def _say_per_word(match: re.Match[str]) -> str:
+    return f" per {each(match[1])}" if _COUNTED.search(left_of(match, 20)) else match[0]
+
+
+@slashes.say(
+    r"(?<![\w/.])(?<!\d )(km|mi|mg|kg|mL|ml|μg|MB|GB|Mbit|kWh|ft|m|L|g|W|J)/"
+    r"(h|hr|s|sec|min|L|l|dL|kg|day|m\^?[23])( ?K\b)?(?![\w/])"
 )
-_RATING = re.compile(
-    r"(?i)\b(?:rat(?:ed?|ing|es)|scored?|review|grade|marks?)(?: of| is| was| it)?:? $"
+def _say_per_unit(match: re.Match[str]) -> str:
+    """A unit without a figure: `speed in km/h`."""
+    per = each(match[2].rstrip("^23"), match[2][-1] if match[2][-1] in "23" else None)
+    return f"{UNITS[match[1]][1]} per {per}{' kelvin' if match[3] else ''}"
+
+
+slashes.put(rf"{ALONE}({NUMBER}) / (?={NUMBER}(?![\w/]))", r"\1 divided by ")
+
+# --- 20~30, 9th–12th, a ratio of 1:20: before dates, times and measures --------------------------
+linked = Step(__name__, "linked")
+_KIND = "(?:ratio|scale|odds|split|dilution)"
+
+linked.put(r"(?<=[\d%°CFkKm]) ?~ ?(?=[$£€]?\d)", "–", "~")
+
+
+def _say_ratio(match: re.Match[str]) -> str:
+    before, first, second = match.groups()
+    between = " " if first == second and len(first) > 1 else " to "
+    return f"{before or ''}{number(first)}{between}{number(second)}"
+
+
+linked.put(
+    rf"(?i)(\b{_KIND}(?: of| is| was|:)? )(\d{{1,4}}):(\d{{1,4}})\b", _say_ratio, "[0-9]:[0-9]"
 )
-_MUSIC = re.compile(r" (?:time|meter|metre|signature)\b")
-_NUMBER_SIGN = re.compile(r"# ?(?=\d)")
-_MILLIONS = re.compile(r"(?<=\d)M\b")
-_ANY = re.compile(NUMBER)
+linked.put(
+    r"(?i)(?<![\w.:])()(\d{1,4}):(\d{1,4})(?= (?:ratio|scale|odds|mix|split|dilution|majority"
+    r"|aspect)\b)",
+    _say_ratio,
+    "[0-9]:[0-9]",
+)
+linked.put(r"(?<=\d(?:st|nd|rd|th)) ?[-–—] ?(?=\d{1,4}(?:st|nd|rd|th)\b)", " to ")
+linked.put(r"(?<=\d)-in-(?=\d|a\b)", " in ", "-in-")
+
+# --- 120/80: before its unit ---------------------------------------------------------------------
+pressure = Step(__name__, "pressure", "/")
 
 
-def powers(text: str) -> str:
-    """6.02e23, 10^-3, x², 3 × 4: must be taken before measures read `x`."""
-    text = _SCIENCE.sub(_say_science, text) if _EXPONENT.search(text) else text
-    if "x" not in text and "×" not in text:
-        return text
-    return _BY.sub(" by ", _TIMES.sub(" times ", text))
-
-
-def pressure(text: str) -> str:
-    """120/80: must be taken before its unit."""
-    return _PRESSURE.sub(_say_pressure, text) if "/" in text else text
-
-
-def fractions(text: str) -> str:
-    """Powers, ordinals and fractions, which end before ranges begin."""
-    text = _POWER.sub(_say_power, text) if "^" in text else text
-    text = _NUMBER_SIGN.sub("number ", text)
-    text = _MILLIONS.sub(" million", text) if "M" in text else text
-    text = _FRACTION.sub(_say_fraction, text) if "/" in text else text
-    if not _IS_ORDINAL.search(text):
-        return text
-    return _ORDINAL.sub(lambda m: ordinal(int(m[1].replace(",", ""))), text)
-
-
-def rest(text: str) -> str:
-    """Every figure that is still there, in words. Linear time."""
-    return _ANY.sub(_say_any, text)
-
-
-def _say_any(match: re.Match[str]) -> str:
-    """A plain number, with a blank where a letter touches it: mp3, 4K."""
-    before, after = left_of(match, 1).isalpha(), right_of(match).isalpha()
-    return f"{' ' * before}{number(match[0])}{' ' * after}"
-
-
-def _say_science(match: re.Match[str]) -> str:
-    minus = "minus " if match[2] == "-" else ""
-    return f"{number(match[1])} times ten to the power of {minus}{cardinal(int(match[3]))}"
-
-
-def _say_power(match: re.Match[str]) -> str:
-    minus, exponent = match[1], int(match[2])
-    after = " " * right_of(match).isalpha()
-    if not minus and exponent in (2, 3):
-        return f" {'squared' if exponent == 2 else 'cubed'}{after}"
-    return f" to the power of {'minus ' if minus else ''}{cardinal(exponent)}{after}"
-
-
+@pressure.say(
+    r"(?i)(\b(?:blood pressure|bp)\b[^\d.]{0,20})?(?<![\w./,-])([89]\d|1\d\d|2[0-4]\d)/"
+    r"([4-9]\d|1[0-4]\d)(?![\w/]|[.,]\d)( ?mm ?Hg\b)?"
+)
 def _say_pressure(match: re.Match[str]) -> str:
     before, top, bottom, unit = match[1] or "", int(match[2]), int(match[3]), match[4] or ""
     if top <= bottom or (top < 100 and not before and not unit):
@@ -178,12 +176,48 @@ def _say_pressure(match: re.Match[str]) -> str:
     return f"{before}{paired(top)} over {paired(bottom)}{unit and ' millimeters of mercury'}"
 
 
+# --- 6.02e23, 10^-3, 3 × 4: before measures read `x` ---------------------------------------------
+powers = Step(__name__, "powers")
+
+
+@powers.say(rf"{ALONE}(\d{{1,9}}(?:\.\d{{1,18}})?)[eE]([+-]?)(\d{{1,3}})\b", "[0-9][eE]")
+def _say_science(match: re.Match[str]) -> str:
+    minus = "minus " if match[2] == "-" else ""
+    return f"{number(match[1])} times ten to the power of {minus}{cardinal(int(match[3]))}"
+
+
+powers.put(r"(?<=\d) × (?=\d)|(?<=\d) ?[x×] ?(?=10\^)", " times ", "[x×]")
+powers.put(r"(?<=\d)(?<!\b0) ?[x×] ?(?=\d)(?!10\^)", " by ", "[x×]")
+
+# --- powers, ordinals and fractions, which end before ranges begin -------------------------------
+fractions = Step(__name__, "fractions")
+_RATING = re.compile(
+    r"(?i)\b(?:rat(?:ed?|ing|es)|scored?|review|grade|marks?)(?: of| is| was| it)?:? $"
+)
+_MUSIC = re.compile(r" (?:time|meter|metre|signature)\b")
+
+
+@fractions.say(r"(?<=[\w)])\^(-?)(\d{1,9})(?!\d)", r"\^")
+def _say_power(match: re.Match[str]) -> str:
+    exponent = int(match[1] + match[2])
+    after = " " * right_of(match).isalpha()
+    if not match[1] and exponent in (2, 3):
+        return f" {'squared' if exponent == 2 else 'cubed'}{after}"
+    minus = "minus " * bool(match[1])
+    return f" to the power of {minus}{cardinal(abs(exponent))}{after}"
+
+
+fractions.put(r"# ?(?=\d)", "number ", "#")
+fractions.put(r"(?<=\d)M\b", " million", "M")
+
+
+@fractions.say(
+    r"(?<![\w.,/])(?:(\d{1,4})(?: |-))?(\d{1,4})/(\d{1,4})(?![\w/]|[.,]\d)", "[0-9]/[0-9]"
+)
 def _say_fraction(match: re.Match[str]) -> str:
     whole, top, bottom = match[1], int(match[2]), int(match[3])
     if whole and 0 < top < bottom <= 100:
-        said = fraction(top, bottom)
-        said = f"a {said.removeprefix('one ')}" if top == 1 and bottom in (2, 4) else said
-        return f"{number(whole)} and {said}"
+        return mixed(whole, top, bottom)
     before = f"{number(whole)} " if whole else ""
     link = _link(match, top, bottom)
     if link is None and top > 0 and 1 < bottom <= 64:
@@ -191,14 +225,88 @@ def _say_fraction(match: re.Match[str]) -> str:
     return f"{before}{cardinal(top)}{link or ' over '}{cardinal(bottom)}"
 
 
+def mixed(whole: str, top: int, bottom: int) -> str:
+    """2 1/2 → two and a half."""
+    said = fraction(top, bottom)
+    if said in ("one half", "one quarter"):
+        said = f"a {said.removeprefix('one ')}"
+    return f"{number(whole)} and {said}"
+
+
 def _link(match: re.Match[str], top: int, bottom: int) -> str | None:
     """What stands between the two figures, where they are no fraction."""
-    text = match.string
-    before = left_of(match, 20)
-    if _RATING.search(before):
+    if _RATING.search(left_of(match, 20)):
         return " out of "
-    if top > 1 and bottom in (2, 4, 8, 16) and _MUSIC.match(text, match.end()):
+    if top > 1 and bottom in (2, 4, 8, 16) and _MUSIC.match(match.string, match.end()):
         return " "
     if (top, bottom) in ((24, 7), (9, 11), (7, 11)) or top == bottom > 10 or 24 <= top > bottom:
         return " "
     return " out of " if bottom in (10, 100) or top == bottom else None
+
+
+@fractions.say(
+    rf"{ALONE}(\d{{1,3}}(?:,\d{{3}})+|\d{{1,15}})(?:st|nd|rd|th|ST|ND|RD|TH)\b",
+    "[0-9][snrtSNRT][tdhTDH]",
+)
+def _say_nth(match: re.Match[str]) -> str:
+    return ordinal(int(match[1].replace(",", "")))
+
+
+# --- ranges, scores, differences and ratios of plain numbers -------------------------------------
+ranges = Step(__name__, "ranges", "[0-9] ?[-–—:]")
+_REST_OF_SUM = re.compile(r"[ \d.,()+*/×÷–-]{0,40}=|(?: [+*×÷] | ?[+*×÷])\d")
+_START_OF_SUM = re.compile(
+    r"(?i)(?:[=+*×÷(] ?|- |\b(?:what is|what's|whats|calculate|compute|solve|evaluate|equals|is) )$"
+)
+_SPORT = re.compile(rf"(?i)\b{one_of('sport')}\b")
+
+ranges.put(rf"{ALONE}()(\d{{1,4}}(?:\.\d{{1,2}})?) ?:(\d{{1,4}})(?![\w:]|[.,]\d)", _say_ratio)
+
+
+@ranges.say(rf"{ALONE}(?<!\d-)(?<!^-)({NUMBER})( - | – |[-–—])({NUMBER})(?![\w-]|[.,]\d)")
+def _say_range(match: re.Match[str]) -> str:
+    """A hyphen is `to` where the figures rise (3-5), `minus` beside other arithmetic, and nothing
+    between the figures of a score (5-3)."""
+    first, sign, second = match.groups()
+    size, after = _size(first), _size(second)
+    link = " to "
+    if "-" in sign and _in_sum(match, spaced=sign == " - "):
+        link = " minus "
+    elif size >= after:
+        if sign in ("-", "–"):
+            link = " "
+        elif size > after and not any(
+            map(_SPORT.search, (left_of(match, 40), right_of(match, 40)))
+        ):
+            if sign != " - " or (len(first) == 4 and len(second) < 3):
+                return match[0]  # a dash in a sentence
+            link = " minus "
+    return number(first) + link + number(second)
+
+
+def _in_sum(match: re.Match[str], *, spaced: bool) -> bool:
+    """Whether the hyphen stands in a calculation."""
+    if _REST_OF_SUM.match(match.string, match.end()):
+        return True
+    start = _START_OF_SUM.search(left_of(match, 12))
+    if start is None:
+        return False
+    sign = start[0].strip()
+    return sign in tuple("=+*×÷") or (sign != "(" and (spaced or right_of(match) in ("?", "", ".")))
+
+
+def _size(figures: str) -> tuple[int, str, str]:
+    """Orders figures of any length without computing with them."""
+    whole, _, hundredths = figures.replace(",", "").partition(".")
+    return len(whole.lstrip("0")), whole.lstrip("0"), hundredths
+
+
+# --- every figure that is still there ------------------------------------------------------------
+rest = Step(__name__, "rest")
+
+
+@rest.say(NUMBER)
+def _say_any(match: re.Match[str]) -> str:
+    """A plain number, with a blank where a letter touches it: mp3, 4K."""
+    before, after = left_of(match, 1).isalpha(), right_of(match).isalpha()
+    return f"{' ' * before}{number(match[0])}{' ' * after}"

@@ -4,9 +4,8 @@ import re
 from collections.abc import Callable
 
 from chatterbox.text.lexicon import LENGTHS, STARTERS, UNITS, WORDS_FOR_EACH, listed, unit
-from chatterbox.text.neighbours import is_attributive, left_of, names_part
-from chatterbox.text.numbers import NUMBER, fraction, is_one, number
-from chatterbox.text.ranges import each, raised
+from chatterbox.text.numbers import NUMBER, each, fraction, number, raised
+from chatterbox.text.rules import is_attributive, left_of, names_part
 
 # --- which unit a sign means, by its neighbours --------------------------------------------------
 _ONLY_TOUCHING = listed("us")
@@ -275,7 +274,7 @@ def _amount(
             return f"{said} {one}"
         of = "an" if one[0] in "aeio" or one == "hour" else "a"
         return f"half {of} {one}" if last == "1/2" else f"{said} of {of} {one}"
-    return f"{said} {one if singular or (is_one(first) and not second) else many}"
+    return f"{said} {one if singular or (first == '1' and not second) else many}"
 
 
 def _value(written: str) -> str:
@@ -315,5 +314,5 @@ def _per(match: re.Match[str]) -> str:
     if match["many"]:
         found = unit(match["per"])
         said = f"{number(match['many'].strip())} {UNITS[found][1] if found else match['per']}"
-    too = f" per {each(match['per_too'], None)}" if match["per_too"] else ""
+    too = f" per {each(match['per_too'])}" if match["per_too"] else ""
     return f" per {said}{' kelvin' if match['and'] else ''}{too}"

@@ -8,8 +8,8 @@ import re
 from itertools import pairwise
 
 from chatterbox.text.lexicon import BEFORE_FIGURE, STARTERS, listed, words
-from chatterbox.text.neighbours import left_of, right_of
 from chatterbox.text.numbers import cardinal, ordinal, year
+from chatterbox.text.rules import left_of, right_of
 
 _RULERS = words("rulers")
 _PRONOUN_VERBS = words("pronoun verbs")

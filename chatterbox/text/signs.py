@@ -8,7 +8,7 @@ import re
 import unicodedata
 
 from chatterbox.text.lexicon import CURRENCIES, CURRENCY_SIGNS, GREEK, unit
-from chatterbox.text.neighbours import has_noun, left_of, right_of
+from chatterbox.text.rules import has_noun, left_of, right_of
 
 # --- feet and inches, longitudes, groups of figures ----------------------------------------------
 _COORDINATE = re.compile(

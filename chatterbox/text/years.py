@@ -5,8 +5,8 @@ A bare figure from 1100 to 2099 is a year unless its neighbours count with it (`
 
 import re
 
-from chatterbox.text.neighbours import left_of, right_of
 from chatterbox.text.numbers import NUMBER, cardinal, decade, number, paired, plural, year
+from chatterbox.text.rules import left_of, right_of
 
 # --- decades, plurals, possessives ---------------------------------------------------------------
 _WITH_S = re.compile(r"\d'?[sS]\b")
