@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from chatterbox.bench.client import DEFAULT_TEXTS
-from chatterbox.bench.flags import parser
+from chatterbox.bench.flags import parser, texts
 from chatterbox.bench.main import main
 from tests.bench.fake_server import VOICE_ID, Behaviour, serving
 
@@ -91,7 +90,7 @@ def test_every_level_asks_the_same_with_different_seeds(measure, fake: Behaviour
     first, second = fake.forms[:9], fake.forms[9:]
     assert [form["seed"] for form in first] == [str(100 + n) for n in range(9)]
     assert sorted(form["seed"] for form in second) == [form["seed"] for form in first]
-    assert len({form["text"] for form in first}) == len(DEFAULT_TEXTS)
+    assert len({form["text"] for form in first}) == len(texts(parser().parse_args([])))
     assert "voice_id" not in first[0]
 
 

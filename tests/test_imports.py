@@ -129,8 +129,6 @@ CONSTANTS = {
 """Numbers and words that are one family's own."""
 CODECS = {"runtime/decoder/s3gen.py", "runtime/decoder/snac.py"}
 """What is known of a codec stands beside what drives it: families share codecs."""
-CLIENTS = {"dialects/shared/voice_names.py"}
-"""Voice names of other servers are those servers' own."""
 
 
 def test_a_family_is_known_in_its_own_folder_alone():
@@ -143,7 +141,7 @@ def test_a_family_is_known_in_its_own_folder_alone():
             own = f"chatterbox.families.{folder.name}"
             if where != "families/load.py":
                 found[path] |= {name for name in IMPORTED[path] if f"{name}.".startswith(f"{own}.")}
-            if where not in CODECS | CLIENTS:
+            if where not in CODECS:
                 found[path] |= set(re.findall(rf"\b(?:{CONSTANTS[folder.name]})\b", text))
     assert wrong(found) == {}
 

@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from chatterbox.bench.client import DEFAULT_TEXTS, EXIT_USAGE, SEEDS, BenchmarkError
+from chatterbox.bench.client import EXIT_USAGE, SEEDS, BenchmarkError
 from chatterbox.bench.load import Bound
 
 DEFAULT_LADDER = [1, 2, 4, 8, 16]
 DEFAULT_REQUESTS = 50
 SEARCH_REQUESTS = 10
 """Of one probe, at least; a search has many probes and needs a verdict, not a figure."""
+TEXTS = Path(__file__).with_name("texts.txt")
+"""Written for this benchmark: one or two sentences each, 4 to 8 seconds when spoken; the last is
+three segments, about 30 seconds: only a longer text shows whether a listener runs out of sound
+between segments."""
 COUNTS = 10**6
 """Flags that count stay below this."""
 
@@ -68,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
     add("--stream", action="store_true", help="ask for audio as it is produced")
     texts = flags.add_mutually_exclusive_group()
     texts.add_argument("--text", help="speak only this")
-    texts.add_argument("--texts", type=Path, metavar="FILE", help="one text a line")
+    texts.add_argument("--texts", type=Path, metavar="FILE", default=TEXTS, help="one text a line")
     seed = partial(_whole, least=0, below=SEEDS)
     add("--seed", type=seed, default=0, help="of the first request and of the arrivals (0)")
     add("--json", type=Path, metavar="FILE", help="write every figure here")
@@ -82,8 +86,6 @@ def texts(flags: argparse.Namespace) -> Sequence[str]:
     """What is to be spoken; BenchmarkError where the file cannot be read."""
     if flags.text is not None:
         return (flags.text,)
-    if flags.texts is None:
-        return DEFAULT_TEXTS
     try:
         lines = flags.texts.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as failure:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from chatterbox.dialects import kyutai, native_socket, orpheus_fastapi, unmute
+from chatterbox.dialects import kyutai, native_socket, orpheus_sockets
 from chatterbox.dialects.elevenlabs import socket as elevenlabs
 from chatterbox.server.reference import Conversation, Fields, Message
 
@@ -17,8 +17,8 @@ FIELDS: Mapping[str, Mapping[str, Fields]] = {
     },
     elevenlabs.PATH: {"query": elevenlabs.Query, "text": elevenlabs.Message},
     elevenlabs.MULTI_PATH: {"query": elevenlabs.Query, "text": elevenlabs.Message},
-    orpheus_fastapi.PATH: {"text": orpheus_fastapi.Message},
-    unmute.PATH: {"Speak": unmute.TextMessage, "Text": unmute.TextMessage},
+    orpheus_sockets.YAP_PATH: {"text": orpheus_sockets.Message},
+    orpheus_sockets.UNMUTE_PATH: dict.fromkeys(("Speak", "Text"), orpheus_sockets.TextMessage),
     kyutai.PATH: {"query": kyutai.Query, "Text": kyutai.TextMessage},
 }
 """Of the address and of what clients send, by path and message."""

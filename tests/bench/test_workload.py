@@ -1,7 +1,11 @@
 """The texts that are spoken where none are given."""
 
-from chatterbox.bench.client import DEFAULT_TEXTS, LONG_TEXT, SHORT_TEXTS, Workload
+from chatterbox.bench.client import Workload
+from chatterbox.bench.flags import parser, texts
 from chatterbox.text import SegmentLimits, prepare
+
+TEXTS = texts(parser().parse_args([]))
+*SHORT_TEXTS, LONG_TEXT = TEXTS
 
 
 def test_the_long_text_is_several_segments_and_the_others_are_one() -> None:
@@ -10,5 +14,5 @@ def test_the_long_text_is_several_segments_and_the_others_are_one() -> None:
 
 
 def test_the_long_text_is_among_the_first_ten_requests() -> None:
-    workload = Workload(DEFAULT_TEXTS, voice_id=None, seed=0, stream=True)
+    workload = Workload(TEXTS, voice_id=None, seed=0, stream=True)
     assert [workload.form(n)["text"] for n in range(10)].count(LONG_TEXT) == 1

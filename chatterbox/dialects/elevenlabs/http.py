@@ -6,6 +6,7 @@ anything.
 
 import base64
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -60,6 +61,8 @@ from chatterbox.server.speech_response import (
     whole_file,
 )
 
+FIXED: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("answers.json").read_text())
+"""What stands in their answers beside what is known here; null is filled in."""
 _PCM_RATES_HZ = (8000, 16000, 22050, 24000, 32000, 44100, 48000)
 _KBITS = (32, 64, 96, 128, 192)
 OUTPUT_FORMATS: dict[str, AudioFormat] = {
@@ -198,18 +201,10 @@ class ClientRoute(APIRoute):
 def _model(services: Services, model: Model) -> dict[str, Any]:
     with speaking_with(model):
         languages = languages_of(services.voices) if model.engine else {}
-    return {
+    return FIXED["model"] | {
         "model_id": model.name,
         "name": model.name,
         "description": f"A model of this server: {model.state}",
-        "can_do_text_to_speech": True,
-        "can_do_voice_conversion": False,
-        "can_be_finetuned": False,
-        "can_use_style": False,
-        "can_use_speaker_boost": False,
-        "serves_pro_voices": False,
-        "requires_alpha_access": False,
-        "token_cost_factor": 0.0,
         "maximum_text_length_per_request": services.config.max_text_length,
         "languages": [{"language_id": id_, "name": name} for id_, name in languages.items()],
     }

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
+from chatterbox.dialects.elevenlabs.http import FIXED
 from chatterbox.dialects.shared.voice_names import ELEVENLABS_VOICES, voice_or_alias
 from chatterbox.errors import InvalidValue
 from chatterbox.server.body import Body, BodyLimits, Files
@@ -29,16 +30,8 @@ from chatterbox.voices.names import VoiceInfo
 FILES = "files"
 PAGE, MAX_PAGE = 10, 100
 """Voices of one answer where none, and at most, are asked for: their own numbers."""
-SETTINGS: dict[str, Any] = {
-    "stability": 0.5,
-    "similarity_boost": 0.75,
-    "style": 0.0,
-    "use_speaker_boost": True,
-    "speed": 1.0,
-}
+SETTINGS = FIXED["settings"]
 """What their service starts with. The model has no such settings, but clients read them."""
-UNLIMITED = 2**31 - 1
-"""Nothing is counted here; clients that show a quota need a number."""
 
 
 class VoiceFields(LenientCall):
@@ -61,17 +54,11 @@ class SearchFields(LenientCall):
 
 def voice_body(info: VoiceInfo) -> dict[str, Any]:
     """A voice as their clients read it."""
-    return {
+    return FIXED["voice"] | {
         "voice_id": info.voice_id,
         "name": info.name,
         "category": "premade" if info.built_in else "cloned",
         "description": f"Also called {', '.join(info.aliases)}" if info.aliases else None,
-        "labels": {},
-        "samples": None,
-        "preview_url": None,
-        "available_for_tiers": [],
-        "settings": None,
-        "high_quality_base_model_ids": [],
         "is_owner": not info.built_in,
         "created_at_unix": int(info.created_at),
     }
@@ -172,27 +159,7 @@ def _add_changes(routes: APIRouter, voices: VoiceService) -> None:
 def _add_user(routes: APIRouter, services: Services) -> None:
     async def subscription() -> dict[str, Any]:
         owned = [info for info in await services.voices.listed() if not info.built_in]
-        return {
-            "tier": "self-hosted",
-            "status": "active",
-            "character_count": 0,
-            "character_limit": UNLIMITED,
-            "max_credit_limit_extension": 0,
-            "can_extend_character_limit": False,
-            "allowed_to_extend_character_limit": False,
-            "voice_slots_used": len(owned),
-            "voice_limit": UNLIMITED,
-            "voice_add_edit_counter": 0,
-            "professional_voice_slots_used": 0,
-            "professional_voice_slots_used_in_workspace": 0,
-            "professional_voice_limit": 0,
-            "can_extend_voice_limit": False,
-            "can_use_instant_voice_cloning": True,
-            "can_use_professional_voice_cloning": False,
-            "current_overage": {"amount": "0", "currency": "usd"},
-            "open_invoices": [],
-            "has_open_invoices": False,
-        }
+        return FIXED["subscription"] | {"voice_slots_used": len(owned)}
 
     @routes.get("/v1/user/subscription")
     async def get_subscription() -> Response:
@@ -202,18 +169,7 @@ def _add_user(routes: APIRouter, services: Services) -> None:
     @routes.get("/v1/user")
     async def get_user() -> Response:
         """ElevenLabs: some clients try their key here."""
-        body = {
-            "user_id": "self-hosted",
-            "workspace_id": "self-hosted",
-            "subscription": await subscription(),
-            "is_new_user": False,
-            "can_use_delayed_payment_methods": False,
-            "is_onboarding_completed": True,
-            "is_onboarding_checklist_completed": True,
-            "created_at": 0,
-            "seat_type": "workspace_admin",
-        }
-        return JSONResponse(body)
+        return JSONResponse(FIXED["user"] | {"subscription": await subscription()})
 
 
 def _wanted(info: VoiceInfo, fields: SearchFields) -> bool:

@@ -1,7 +1,6 @@
-"""Orpheus's first servers (Yap): `/ws/tts`, text in, 16-bit samples and a binary `__END__` out.
+"""The sockets of Orpheus' first servers: Yap's `/ws/tts`, and unmute's `/ws` in MessagePack.
 
-docs/reference/dialects.md, "Yap"; both revisions of the protocol share the path. Errors are close
-codes only.
+docs/reference/dialects.md, "Yap" and "MessagePack". Both revisions of each share its path.
 """
 
 from typing import Any
@@ -12,15 +11,22 @@ from starlette.responses import JSONResponse, Response
 from chatterbox.arrays import F32
 from chatterbox.audio.encode import audio_format
 from chatterbox.dialects.shared.incremental_speech import Utterance
-from chatterbox.dialects.shared.sockets import SocketSpeech, fields_of_message
+from chatterbox.dialects.shared.sockets import (
+    SocketSpeech,
+    fields_of_message,
+    packed,
+    send_packed,
+    unknown_message,
+    unpacked,
+)
 from chatterbox.dialects.shared.voice_names import orpheus_voice
 from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import ChatterboxError, UnsupportedMediaType
 from chatterbox.server.dialect import Dialect, Services
-from chatterbox.server.schemas import Name, SamplingFields, Text
+from chatterbox.server.schemas import LenientCall, Name, SamplingFields, Text
 from chatterbox.server.socket_server import Socket, json_object
 
-PATH = "/ws/tts"
+YAP_PATH, UNMUTE_PATH = "/ws/tts", "/ws"
 END = "__END__"
 END_BYTES = END.encode()
 """Clients compare a whole message with it: it is never part of one with samples."""
@@ -36,11 +42,12 @@ class Message(SamplingFields):
     seed: int | None = None
 
 
-class Session(SocketSpeech):
-    """One socket. A client of the second revision waits for one `__END__`, after its own; one of
-    the first revision waits for one whenever all it has sent is spoken."""
+class Yap(SocketSpeech):
+    """Text in, 16-bit samples and a binary `__END__` out. A client of the second revision waits
+    for one `__END__`, after its own; one of the first waits for one whenever all it has sent is
+    spoken."""
 
-    route = PATH
+    route = YAP_PATH
 
     def __init__(self, services: Services, socket: Socket) -> None:
         super().__init__(services, socket)
@@ -98,16 +105,76 @@ def _parsed(message: str | bytes) -> tuple[Message, bool]:
     return fields_of_message(Message, json_object(message)), False
 
 
-async def _send_error(_socket: Socket, _error: ChatterboxError) -> None:
-    """Nothing but the close code: a client would take any other message for audio."""
+class TextMessage(LenientCall):
+    """`Speak` and `Text`."""
+
+    text: Text
+    voice: Name | None = None
+
+
+class Unmute(SocketSpeech):
+    """MessagePack in and out. A mark's token is the message to send: a client's marker comes back
+    as it was."""
+
+    route = UNMUTE_PATH
+
+    def __init__(self, services: Services, socket: Socket) -> None:
+        super().__init__(services, socket)
+        self._voice: str | None = None
+        self._encoder = PCM.encoder()
+
+    async def run(self) -> None:
+        if self.socket.query.get("ready") == "json":
+            await self.socket.send_json({"type": "Ready"})
+        else:
+            await send_packed(self.socket, "Ready")
+        await super().run()
+
+    async def take(self, frame: str | bytes) -> None:
+        message = unpacked(frame)
+        match message.get("type"):
+            case "Speak":
+                self.queue.call(self.call_of(await self._text(message)))
+                self.queue.mark(packed({"type": "EndSpeak"}))
+            case "Text":
+                self.queue.feed(await self._text(message))
+            case "Eos":
+                self.queue.mark(packed({"type": "Eos"}))
+            case "Marker":
+                self.queue.mark(frame)
+            case other:
+                raise unknown_message(other)
+
+    async def _text(self, message: dict[str, Any]) -> str:
+        fields = fields_of_message(TextMessage, message)
+        if fields.voice is not None:
+            self._voice = await orpheus_voice(self.services, fields.voice)
+        return fields.text
+
+    def call_of(self, text: str) -> SpeechRequest:
+        return self.services.call(text, self._voice, PCM)
+
+    async def on_audio(self, _utterance: Utterance, samples: F32) -> None:
+        await send_packed(self.socket, "Audio", pcm=self._encoder.feed(samples))
+
+    async def on_mark(self, token: Any) -> None:
+        await self.socket.send(token)
+
+
+async def _close_only(_socket: Socket, _error: ChatterboxError) -> None:
+    """Yap's errors are close codes alone: a client would take any other message for audio."""
+
+
+async def _send_error(socket: Socket, error: ChatterboxError) -> None:
+    await send_packed(socket, "Error", message=error.message)
 
 
 def add_routes(routes: APIRouter, services: Services) -> None:
-    @routes.websocket(PATH)
+    @routes.websocket(YAP_PATH)
     async def tts(websocket: WebSocket) -> None:
         """Yap: texts in, 16-bit samples and `__END__` out."""
         await services.sockets.serve(
-            websocket, lambda socket: Session(services, socket).run(), _send_error
+            websocket, lambda socket: Yap(services, socket).run(), _close_only
         )
 
     @routes.get("/healthz", tags=["server"])
@@ -115,6 +182,13 @@ def add_routes(routes: APIRouter, services: Services) -> None:
         """200 while work is taken, as Yap's clients and supervisors ask."""
         services.admission.lifecycle.check_open()
         return JSONResponse({"status": "ok"}, headers={"Cache-Control": "no-store"})
+
+    @routes.websocket(UNMUTE_PATH)
+    async def speak(websocket: WebSocket) -> None:
+        """unmute's MessagePack service: Speak in, Audio, EndSpeak and Marker out."""
+        await services.sockets.serve(
+            websocket, lambda socket: Unmute(services, socket).run(), _send_error
+        )
 
 
 DIALECT = Dialect(add_routes)
