@@ -12,7 +12,7 @@ from fakes import window_settings
 
 from chatterbox.arrays import F32, I64
 from chatterbox.compile.decoder.compiler import compile_and_open
-from chatterbox.compile.decoder.introspect import OpenGraph
+from chatterbox.compile.graph import OpenGraph
 from chatterbox.engine.vocoder_stream import Crossfader
 from chatterbox.engine.windows import DecodeCost, Windows, WindowSettings
 from chatterbox.families.base import DecodeJob, StreamingDecoder, Voice, Window

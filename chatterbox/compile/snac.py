@@ -3,7 +3,7 @@
 Proven on the published graph's own draws: whole, in windows of one frame, and rows in one call.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, repeat
 from pathlib import Path
@@ -12,11 +12,20 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime as ort
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
 from chatterbox.arrays import I64
-from chatterbox.compile.decoder.graph_edit import NotSplittable, before, index, inlined
 from chatterbox.compile.decoder.random_ops import find_randoms
+from chatterbox.compile.graph import (
+    EditableGraph,
+    NotSplittable,
+    OpenGraph,
+    attributes,
+    before,
+    element_type,
+    inlined,
+    telling,
+)
 from chatterbox.compile.snac_graph import carrying, cropped, draws_in_single, with_noise
 from chatterbox.errors import ModelError, first_line
 from chatterbox.families.base import DecodeJob, Voice, Window
@@ -24,8 +33,6 @@ from chatterbox.runtime.decoder.graph_io import Array, RandomOp, snr_db
 from chatterbox.runtime.decoder.snac import AUDIO, BLOCKS, CODES, PLACES, SNAC, Draw, code_feeds
 from chatterbox.runtime.decoder.snac_carry import CarryingGraph
 from chatterbox.runtime.decoder.snac_decoder import SnacDecoder
-
-OpenGraph = Callable[[onnx.ModelProto], ort.InferenceSession]
 
 PROOF_FRAMES = 8  # windows at the beginning, at the end and between
 LEAST_DB = {TensorProto.FLOAT: 80.0, TensorProto.FLOAT16: 40.0}
@@ -53,13 +60,13 @@ def compile_snac(path: Path, open_graph: OpenGraph) -> SnacCompilation:
     """`open_graph` must find weights beside `path`. Raises ModelError where it is no SNAC decoder
     that should be served."""
     published = inlined(onnx.load(str(path), load_external_data=False))
-    draws_in_single(published)
     coarse = {n.op_type for n in published.graph.node if any(c in n.op_type for c in COARSE)}
     if coarse:
         raise ModelError(
             f"{path.name} computes in 8 or 4 bits ({', '.join(sorted(coarse))}). SNAC loses quality"
             " by that: use fp32 or fp16"
         )
+    draws_in_single(published)
     _check(published, open_graph)
     try:
         return _compiled(published, path.parent, open_graph)
@@ -78,23 +85,27 @@ def _check(published: onnx.ModelProto, open_graph: OpenGraph) -> None:
 
 
 def _compiled(published: onnx.ModelProto, folder: Path, open_graph: OpenGraph) -> SnacCompilation:
-    nodes = [n for n in published.graph.node if n.op_type == "ConvTranspose"]
-    if [_stride(n) for n in nodes] != [stride for stride, _ in BLOCKS]:
+    graph = EditableGraph(published)
+    nodes = graph.of_type("ConvTranspose")
+    if [attributes(n).get("strides") for n in nodes] != [[stride] for stride, _ in BLOCKS]:
         raise NotSplittable("its blocks do not raise the rate by 8, 8, 4 and 2")
     ups = [n.output[0] for n in nodes]
-    draws = _by_block(published, nodes)
+    draws = _by_block(graph, ups)
     given = with_noise(published, draws)
-    parts, again = _carried(given, ups, folder)
-    told = onnx.ModelProto()
-    told.CopyFrom(published)
+    parts: list[tuple[str, int]] = []  # what could be carried between windows
+    again = ""
+    try:
+        parts = carrying(given, ups, folder)[1]
+    except NotSplittable as reason:
+        again = str(reason)
     names = list(dict.fromkeys([*(d.name for d in draws), ups[0], *(t for t, _ in parts)]))
-    told.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
     tokens = _tokens(0)
-    wave, *values = open_graph(told).run([AUDIO, *names], code_feeds(tokens[None]))
+    told = open_graph(telling(published, names))
+    wave, *values = told.run([AUDIO, *names], code_feeds(tokens[None]))
     drawn = values[: len(draws)]
     if [d.shape for d in drawn] != [(1, 1, rate * PROOF_FRAMES) for _, rate in BLOCKS]:
         raise NotSplittable("its draws are not one number a step of each block")
-    kinds = {n: (_kind(v), v.shape[1]) for n, v in zip(names, values, strict=True)}
+    kinds = {n: (element_type(v), v.shape[1]) for n, v in zip(names, values, strict=True)}
     least, retold = LEAST_DB[kinds[ups[0]][0]], _retold(drawn)
     proofs: dict[str, float] = {}
 
@@ -136,20 +147,6 @@ def _opened(model: onnx.ModelProto, open_graph: OpenGraph) -> ort.InferenceSessi
         return open_graph(model)
     except Exception as fault:
         raise NotSplittable(f"rewritten, it cannot be opened: {first_line(fault)}") from fault
-
-
-def _carried(
-    model: onnx.ModelProto, ups: Sequence[str], folder: Path
-) -> tuple[list[tuple[str, int]], str]:
-    """What could be carried between windows; or nothing, and why."""
-    try:
-        return carrying(model, ups, folder)[1], ""
-    except NotSplittable as reason:
-        return [], str(reason)
-
-
-def _kind(values: Array) -> int:
-    return int(helper.np_dtype_to_tensor_dtype(values.dtype))
 
 
 def _tokens(seed: int) -> I64:
@@ -200,24 +197,18 @@ def _rows_share(decoder: SnacDecoder, least_db: float) -> bool:
     return all(snr_db(a.samples, b.samples) >= least_db for a, b in pairs)
 
 
-def _by_block(model: onnx.ModelProto, ups: list[onnx.NodeProto]) -> list[RandomOp]:
+def _by_block(graph: EditableGraph, ups: list[str]) -> list[RandomOp]:
     """The draw of each block: it meets what the block's own transposed convolution made."""
-    graph = model.graph
-    consumers = index(graph).consumers
     found: dict[int, RandomOp] = {}
-    draws = find_randoms(model)
+    draws = find_randoms(graph.model)
     for draw in draws:
         tensor, depth = draw.name, 0
-        while not depth and len(consumers.get(tensor, [])) == 1:  # Casts and the like
-            tensor = consumers[tensor][0].output[0]
-            behind, _ = before(graph, [tensor], [draw.name])
-            depth = sum(up in behind for up in ups)
+        while not depth and len(graph.readers.get(tensor, [])) == 1:  # Casts and the like
+            tensor = graph.readers[tensor][0].output[0]
+            _, behind = before(graph.graph, [tensor], [draw.name])
+            depth = len(behind.intersection(ups))
         found[depth] = draw
     plain = all(d == RandomOp(d.name, "normal", 0.0, 1.0) for d in draws)
     if not plain or len(draws) != len(BLOCKS) or sorted(found) != [1, 2, 3, 4]:
         raise NotSplittable(f"{len(draws)} draws, not one of normal numbers in each of its blocks")
     return [found[depth] for depth in sorted(found)]
-
-
-def _stride(node: onnx.NodeProto) -> int:
-    return next((int(a.ints[0]) for a in node.attribute if a.name == "strides"), 1)

@@ -23,8 +23,8 @@ from tiny_decoder import (
 )
 
 from chatterbox.compile.decoder.compiler import compile_decoder
-from chatterbox.compile.decoder.graph_edit import index, inlined
 from chatterbox.compile.decoder.phase_carry import carry_over, find_sums, only_fraction_used
+from chatterbox.compile.graph import EditableGraph, inlined
 from chatterbox.runtime.decoder.compiled import Opened
 from chatterbox.runtime.decoder.graph_io import LinearDim
 from chatterbox.runtime.decoder.split_decoder import StreamSettings
@@ -220,7 +220,7 @@ def test_whole_turns_are_dropped_only_where_nothing_reads_them(readers):
         {readers}
     }}"""
     model = inlined(parser.parse_model(text))
-    assert only_fraction_used("s", index(model.graph)) is READERS[readers]
+    assert only_fraction_used("s", EditableGraph(model)) is READERS[readers]
 
 
 def test_in_half_precision_throughout_it_is_cut_and_exact(tmp_path):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from compile.graphs import model_of, run
 
-from chatterbox.compile.decoder.fuse_activations import fast_mish, fast_snake, fuse_gelu
-from chatterbox.compile.decoder.graph_edit import inlined
+from chatterbox.compile.decoder.activations import fast_mish, fast_snake, fuse_gelu
+from chatterbox.compile.graph import inlined
 
 # --- snake
 

@@ -12,13 +12,13 @@ import pytest
 from compile.graphs import model_of, run
 from tiny_decoder import opener
 
-from chatterbox.compile.decoder.fuse_attention import (
+from chatterbox.compile.decoder.attention import (
     Observed,
     fuse_attention,
     observe,
     tensors_to_observe,
 )
-from chatterbox.compile.decoder.graph_edit import inlined
+from chatterbox.compile.graph import inlined
 
 ATTENTION = """
     g (float[1, n, 64] q, float[1, n, 64] k, float[1, n, 64] v) => (float[1, n, 64] y)
@@ -133,12 +133,15 @@ def test_attention_in_one_operator_lets_go_of_a_mask_that_lets_all_be_seen():
     np.testing.assert_allclose(run(model, feeds)[0], exact, atol=2e-6)
 
 
-def test_attention_whose_sizes_serve_others_too_stays():
+def test_what_others_read_of_an_attentions_sizes_is_still_made():
     text = COMPUTED.replace(
         "y = Reshape (oh, joined)", "t = Reshape (oh, joined)\n y = Mul (t, wide)"
     )
     model = inlined(model_of(text))
-    assert fuse_attention(model, told_of(model)) == 0
+    feeds = attention_feeds(30)
+    exact = run(model, feeds)[0]
+    assert fuse_attention(model, told_of(model)) == 1
+    np.testing.assert_allclose(run(model, feeds)[0], exact, atol=4e-5)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,7 @@ import pytest
 from compile.graphs import run
 from onnx import helper, numpy_helper
 
-from chatterbox.compile.decoder.int8_convs import convs_in_int8
-from chatterbox.compile.decoder.int8_matmul import products_in_int8
+from chatterbox.compile.decoder.int8 import convs_in_int8, products_in_int8
 from chatterbox.compile.lm.weights import Dense, quantize_blocks
 from tools.decoder.graph import FLOAT, Graph
 

@@ -8,12 +8,11 @@ import pytest
 from compile.graphs import FLOAT_KIND, model_of, run
 from onnx import helper, parser
 
-from chatterbox.compile.decoder.graph_edit import NotSplittable, inlined
 from chatterbox.compile.decoder.random_ops import (
     find_randoms,
     randoms_to_inputs,
-    randoms_to_outputs,
 )
+from chatterbox.compile.graph import NotSplittable, inlined, telling
 from chatterbox.runtime.decoder.graph_io import RandomOp
 
 DRAWING = """
@@ -36,9 +35,8 @@ def test_draws_are_found_with_their_distributions_and_dead_ones_are_not():
 
 
 def test_a_graph_given_what_it_drew_does_it_again():
-    told = model_of(DRAWING)
-    draws = find_randoms(told)
-    randoms_to_outputs(told, draws)
+    draws = find_randoms(model_of(DRAWING))
+    told = telling(model_of(DRAWING), [draw.name for draw in draws])
     x = np.arange(5, dtype=np.float32)
     y, a, b = run(told, {"x": x})
     given = model_of(DRAWING)

@@ -13,10 +13,9 @@ from compile.graphs import model_of, run
 from onnx import TensorProto, numpy_helper
 from tiny_decoder import opener
 
-from chatterbox.compile.decoder.fit_dims import PROBES, fit_dims
-from chatterbox.compile.decoder.graph_edit import NotSplittable
 from chatterbox.compile.decoder.phase_carry import carry_over, find_sums
-from chatterbox.compile.decoder.split_mel import cut, find_mel
+from chatterbox.compile.decoder.split import PROBES, cut, find_mel, fit_dims
+from chatterbox.compile.graph import NotSplittable
 from chatterbox.runtime.decoder.graph_io import LinearDim, ProbeLength, time_axis
 
 # --- the cut

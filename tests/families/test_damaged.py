@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from chatterbox.compile.decoder.graph_edit import stored_values
+from chatterbox.compile.graph import stored_values
 from chatterbox.config import TTSConfig
 from chatterbox.errors import ModelError
 from chatterbox.families.load import load_model

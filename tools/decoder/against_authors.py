@@ -26,7 +26,7 @@ import onnxruntime as ort
 
 from chatterbox.compile.decoder.equivalence import mel_distance_db
 from chatterbox.compile.decoder.random_ops import find_randoms, randoms_to_inputs
-from chatterbox.compile.decoder.split_mel import find_mel
+from chatterbox.compile.decoder.split import find_mel
 from chatterbox.runtime.decoder.graph_io import snr_db
 from tools.decoder.build import EDITIONS, edition_of
 from tools.decoder.graph import Array

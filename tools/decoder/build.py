@@ -14,8 +14,8 @@ from typing import Literal
 
 import onnx
 
-from chatterbox.compile.decoder.fuse_activations import fast_mish
-from chatterbox.compile.decoder.int8_matmul import products_in_int8
+from chatterbox.compile.decoder.activations import fast_mish
+from chatterbox.compile.decoder.int8 import products_in_int8
 from chatterbox.hub.files import PRECISION_SUFFIX, Precision
 from tools.decoder.graph import Array
 from tools.decoder.model import decoder_model

@@ -11,8 +11,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from chatterbox.compile.decoder.fuse_attention import ATTENTION, BIAS, SCORE_BIAS
-from chatterbox.compile.decoder.graph_edit import replace_nodes
+from chatterbox.compile.decoder.attention import ATTENTION, BIAS, SCORE_BIAS
+from chatterbox.compile.graph import EditableGraph
 from chatterbox.runtime.decoder.graph_io import CODES, LENGTHS
 from tools.decoder.vocoder import HOP, N_FFT
 
@@ -66,7 +66,7 @@ def with_sizes_read_out(model: onnx.ModelProto) -> None:
             width = add("Gather", [add("Shape", [queries]), add.tensor(np.array(3))])
             root = add("Sqrt", [add("Cast", [width], to=TensorProto.FLOAT)])
             scaled.input[1] = add("Div", [add.tensor(np.array(1.0)), root])
-    replace_nodes(graph, [], add.nodes)
+    _insert(model, add.nodes)
 
 
 def with_attention_bias(model: onnx.ModelProto) -> None:
@@ -104,7 +104,7 @@ def with_sums_in(model: onnx.ModelProto, kind: int) -> None:
                 "Cast", [node.output[0]], [output], f"{output}/out", to=TensorProto.FLOAT
             ),
         ]
-        replace_nodes(model.graph, [], casts)
+        _insert(model, casts)
 
 
 def with_stft(model: onnx.ModelProto) -> None:
@@ -123,7 +123,7 @@ def with_stft(model: onnx.ModelProto) -> None:
     turned = add("Transpose", [spectrum], perm=[0, 3, 2, 1])
     shape = add.ints(0, 2 * BINS, -1)
     add.nodes.append(helper.make_node("Reshape", [turned, shape], list(conv.output)))
-    replace_nodes(model.graph, [conv], add.nodes)
+    _insert(model, add.nodes)
 
 
 def with_weights_twice(model: onnx.ModelProto) -> None:
@@ -186,7 +186,14 @@ def _attentions(model: onnx.ModelProto) -> Any:
         node = next(n for n in model.graph.node if output in n.output)
         add = _Nodes(model, f"{output}/form")
         yield add, node
-        replace_nodes(model.graph, [], add.nodes)
+        _insert(model, add.nodes)
+
+
+def _insert(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:
+    """Where they are read, in the place of what made the same."""
+    graph = EditableGraph(model)
+    graph.new("form").nodes += nodes
+    graph.rewrite()
 
 
 def _give(node: onnx.NodeProto, place: int, name: str) -> None:

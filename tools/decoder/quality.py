@@ -26,7 +26,7 @@ import onnxruntime as ort
 from chatterbox.arrays import F32, I64, SAMPLE_RATE_HZ
 from chatterbox.compile.decoder.compiler import compile_and_open
 from chatterbox.compile.decoder.equivalence import mel_distance_db
-from chatterbox.compile.decoder.introspect import OpenGraph
+from chatterbox.compile.graph import OpenGraph
 from chatterbox.engine.vocoder_stream import Crossfader
 from chatterbox.engine.windows import DecodeCost, Windows, WindowSettings
 from chatterbox.families.base import DecodeJob, StreamingDecoder, Voice, Window

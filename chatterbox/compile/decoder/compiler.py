@@ -16,12 +16,11 @@ import onnxruntime as ort
 
 from chatterbox.arrays import F32
 from chatterbox.compile.decoder.equivalence import compare_rows, judges, stacked
-from chatterbox.compile.decoder.fit_dims import PROBES
-from chatterbox.compile.decoder.graph_edit import NotSplittable, share_equal_weights
-from chatterbox.compile.decoder.introspect import DecoderFacts, OpenGraph, introspect
+from chatterbox.compile.decoder.introspect import DecoderFacts, introspect
 from chatterbox.compile.decoder.random_ops import randoms_to_inputs
-from chatterbox.compile.decoder.split_mel import cut
+from chatterbox.compile.decoder.split import PROBES, cut
 from chatterbox.compile.decoder.variants import VariantBuilder, carrying, proof_run
+from chatterbox.compile.graph import NotSplittable, OpenGraph, copied, share_equal_weights
 from chatterbox.errors import first_line
 from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.cuda_graphs import CapturedSession
@@ -92,8 +91,7 @@ def compile_and_open(
 
 def with_inputs(known: DecoderFacts) -> onnx.ModelProto:
     """The whole graph, its draws made inputs."""
-    model = onnx.ModelProto()
-    model.CopyFrom(known.model)
+    model = copied(known.model)
     ranks = {draw.name: len(law) for draw, law in known.draws.items()}
     kinds = {draw.name: known.kind(draw.name) for draw in known.draws}
     randoms_to_inputs(model, list(known.draws), ranks, kinds)

@@ -1,35 +1,35 @@
 """Runs a published decoder a few times to find its random tensors, running sums, mel and masks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import onnx
-import onnxruntime as ort
-from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from chatterbox.compile.decoder.device_sizes import Crossings, crossing, observe_crossings
-from chatterbox.compile.decoder.fit_dims import PROBES, fit_dims
-from chatterbox.compile.decoder.fuse_attention import (
+from chatterbox.compile.decoder.attention import (
     Observed,
     observe,
     tensors_to_observe,
+    unpack_attention,
 )
-from chatterbox.compile.decoder.graph_edit import NewNodes, NotSplittable, inlined, replace_nodes
-from chatterbox.compile.decoder.phase_carry import (
-    find_sums,
-    refuse_coarse_phase,
-    sums_as_outputs,
+from chatterbox.compile.decoder.gpu import Crossings, crossing, observe_crossings
+from chatterbox.compile.decoder.phase_carry import find_sums, refuse_coarse_phase
+from chatterbox.compile.decoder.random_ops import find_randoms
+from chatterbox.compile.decoder.split import PROBES, find_mel, fit_dims
+from chatterbox.compile.graph import (
+    EditableGraph,
+    NotSplittable,
+    OpenGraph,
+    element_type,
+    inlined,
+    telling,
 )
-from chatterbox.compile.decoder.random_ops import find_randoms, randoms_to_outputs
-from chatterbox.compile.decoder.split_mel import find_mel
-from chatterbox.compile.decoder.unpack_attention import unpack_attention
 from chatterbox.runtime.decoder.compiled import probe_feeds
 from chatterbox.runtime.decoder.graph_io import (
     CODES,
     LENGTHS,
     WAVEFORM,
+    Array,
     Feeds,
     LinearDim,
     PhaseSum,
@@ -39,8 +39,7 @@ from chatterbox.runtime.decoder.graph_io import (
 )
 from chatterbox.runtime.decoder.s3gen import MEL_BANDS, MEL_FRAMES_PER_CODE, SAMPLES_PER_CODE
 
-OpenGraph = Callable[[onnx.ModelProto], ort.InferenceSession]
-"""Opens a graph whose external weights lie beside the file it came from."""
+MEL_LAW = [LinearDim(0, 0, 1), LinearDim(0, 0, MEL_BANDS), LinearDim(MEL_FRAMES_PER_CODE, 0, 0)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +67,7 @@ class DecoderFacts:
 
     def kind(self, tensor: str) -> int:
         """Element type of a draw, a sum or the mel."""
-        return int(helper.np_dtype_to_tensor_dtype(self.proof.told[tensor].dtype))
+        return element_type(self.proof.told[tensor])
 
 
 def introspect(
@@ -79,47 +78,40 @@ def introspect(
     model = inlined(model)
     _with_rows_of_one_length(model)
     unpack_attention(model)
-    draws = find_randoms(model)
-    sums = find_sums(model)
-    mel, why = _mel(model)
-    told = onnx.ModelProto()
-    told.CopyFrom(model)
-    randoms_to_outputs(told, draws)
-    sums_as_outputs(told, sums)
-    if mel is not None:
-        told.graph.output.append(helper.make_empty_tensor_value_info(mel))
-    asked = tensors_to_observe(model)
+    draws, sums = find_randoms(model), find_sums(model)
+    mel, why = None, ""
+    try:
+        mel = find_mel(model)
+    except NotSplittable as reason:
+        why = str(reason)
+    around = tensors_to_observe(model)
     crossed = sorted(set().union(*crossing(model)) if on_gpu else ())
-    more = {*asked, *crossed} - {o.name for o in told.graph.output}
-    told.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in sorted(more))
-    session = open_graph(told)
-    runs = {length: _run(session, length) for length in PROBES}
-    attention = observe(list(runs.values()), asked)
+    kept = [*(d.name for d in draws), *(s.name for s in sums), *([mel] if mel else []), WAVEFORM]
+    session = open_graph(telling(model, [*kept, *sorted({*around, *crossed})]))
+    names = [o.name for o in session.get_outputs()]
+    runs: dict[ProbeLength, Feeds] = {
+        p: dict(zip(names, session.run(names, probe_feeds(p)), strict=True)) for p in PROBES
+    }
+    attention = observe(list(runs.values()), around)
     crossings = observe_crossings(runs, crossed)
-    for run in runs.values():
-        for name in more:
-            del run[name]
-    laws = {n: fit_dims({p: r[n].shape for p, r in runs.items()}) for n in runs[PROBES[0]]}
+    laws = {name: fit_dims({p: run[name].shape for p, run in runs.items()}) for name in kept}
     if laws[WAVEFORM] != [LinearDim(0, 0, 1), LinearDim(SAMPLES_PER_CODE, 0, 0)]:
         raise NotSplittable("the waveform is not 960 samples for each code behind the prompt")
-    if mel is not None and laws[mel] != _mel_law():
+    if mel is not None and laws[mel] != MEL_LAW:
         mel, why = None, "what feeds the vocoder is not a mel of the speech alone"
     last = PROBES[-1]
-    outputs = runs[last]
-    proof = Run(last, probe_feeds(last), outputs)
+    told = {name: runs[last][name] for name in kept}
     if on_gpu:
-        kinds = {s.name: helper.np_dtype_to_tensor_dtype(outputs[s.name].dtype) for s in sums}
-        refuse_coarse_phase(model, sums, kinds)
-    carried = [s for s in sums if _is_phase(outputs[s.name], laws[s.name])]
+        refuse_coarse_phase(model, sums, {s.name: element_type(told[s.name]) for s in sums})
     return DecoderFacts(
         model,
         {d: laws[d.name] for d in draws},
-        {s: laws[s.name] for s in carried},
+        {s: laws[s.name] for s in sums if _is_phase(told[s.name], laws[s.name])},
         mel,
         why,
         attention,
         crossings,
-        proof,
+        Run(last, probe_feeds(last), told),
     )
 
 
@@ -130,30 +122,14 @@ def _with_rows_of_one_length(model: onnx.ModelProto) -> None:
     if given is None:
         return
     model.graph.input.remove(given)
-    one = helper.make_tensor("", TensorProto.INT64, [1], [1])
-    new = NewNodes(model.graph, LENGTHS)
+    graph = EditableGraph(model)
+    one, new = helper.make_tensor("", TensorProto.INT64, [1], [1]), graph.new(LENGTHS)
     ones = new.add("ConstantOfShape", [new.add("Shape", [CODES], "shape")], "ones", value=one)
     new.add("ReduceSum", [ones, new.stored("axis", [1])], keepdims=0)
-    replace_nodes(model.graph, [], new.nodes)
+    graph.rewrite()
 
 
-def _mel(model: onnx.ModelProto) -> tuple[str | None, str]:
-    try:
-        return find_mel(model), ""
-    except NotSplittable as reason:
-        return None, str(reason)
-
-
-def _mel_law() -> list[LinearDim]:
-    return [LinearDim(0, 0, 1), LinearDim(0, 0, MEL_BANDS), LinearDim(MEL_FRAMES_PER_CODE, 0, 0)]
-
-
-def _is_phase(values: NDArray[Any], law: list[LinearDim]) -> bool:
+def _is_phase(values: Array, law: list[LinearDim]) -> bool:
     """A sum over the speech's time, in floating point: not the count of a mask or the like."""
     axis = time_axis(law)
     return values.dtype.kind == "f" and axis is not None and law[axis].per_prompt == 0
-
-
-def _run(session: ort.InferenceSession, length: ProbeLength) -> Feeds:
-    names = [o.name for o in session.get_outputs()]
-    return dict(zip(names, session.run(names, probe_feeds(length)), strict=True))

@@ -11,26 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from numpy.typing import NDArray
 
 from chatterbox.arrays import I64
-from chatterbox.compile.decoder.device_sizes import Lengths, keep_apart
+from chatterbox.compile.decoder.activations import fast_mish, fast_snake, fuse_gelu
+from chatterbox.compile.decoder.attention import fuse_attention
 from chatterbox.compile.decoder.equivalence import (
     MEL_LIMIT_DB,
     WAVE_LIMIT_DB,
     judges,
     mel_distance_db,
 )
-from chatterbox.compile.decoder.estimator import split_for_prompt_kv
-from chatterbox.compile.decoder.fuse_activations import fast_mish, fast_snake, fuse_gelu
-from chatterbox.compile.decoder.fuse_attention import fuse_attention
-from chatterbox.compile.decoder.graph_edit import NotSplittable
-from chatterbox.compile.decoder.int8_convs import convs_in_int8
-from chatterbox.compile.decoder.int8_matmul import products_in_int8
-from chatterbox.compile.decoder.introspect import DecoderFacts, OpenGraph
+from chatterbox.compile.decoder.gpu import Lengths, keep_apart, stft_as_convolution
+from chatterbox.compile.decoder.int8 import convs_in_int8, products_in_int8
+from chatterbox.compile.decoder.introspect import DecoderFacts
 from chatterbox.compile.decoder.phase_carry import carry_over
 from chatterbox.compile.decoder.random_ops import draw_from_table
-from chatterbox.compile.decoder.stft_conv import stft_as_convolution
+from chatterbox.compile.decoder.split import split_for_prompt_kv
+from chatterbox.compile.graph import NotSplittable, OpenGraph, copied
 from chatterbox.runtime.decoder.compiled import (
     CompiledDecoder,
     Graph,
@@ -44,6 +41,7 @@ from chatterbox.runtime.decoder.graph_io import (
     CODES,
     PROMPT_MEL,
     WAVEFORM,
+    Array,
     Feeds,
     LinearDim,
     ProbeLength,
@@ -93,7 +91,7 @@ class VariantBuilder:
 
     def _exact_flow(self, model: onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
         """Attention and GELU as one operator each, where that is the same; and how alike."""
-        fused = _copy(model)
+        fused = copied(model)
         fuse_gelu(fused)
         fuse_attention(fused, self._known.attention)
         if self._settings.on_gpu:
@@ -126,7 +124,7 @@ class VariantBuilder:
         return alike.text
 
     def _flow_in_int8(self, model: onnx.ModelProto) -> tuple[FlowVariant | None, str]:
-        small = _copy(model)
+        small = copied(model)
         if not products_in_int8(small, self._folder) + convs_in_int8(small, self._folder):
             return None, "exact"
         fast_mish(small)
@@ -185,7 +183,7 @@ class VariantBuilder:
         """In 8 bits or exact. What pitch and phase are made of stays exact: a phase adds its errors
         up."""
         known, why = self._known, "exact"
-        small = _copy(model)
+        small = copied(model)
         sums = [running.name for running in known.sums]
         if self._settings.int8 and convs_in_int8(small, self._folder, exact=sums):
             fast_snake(small)
@@ -237,21 +235,15 @@ def draws_of(part: onnx.ModelProto, known: DecoderFacts) -> dict[RandomOp, list[
 
 def carrying(model: onnx.ModelProto, known: DecoderFacts, *, wide: bool) -> onnx.ModelProto:
     """A copy whose running sums go on from call to call."""
-    made = _copy(model)
+    made = copied(model)
     carry_over(made, known.sums, {s.name: known.kind(s.name) for s in known.sums}, wide=wide)
     return made
 
 
-def proof_run(known: DecoderFacts, session: Session, output: str) -> NDArray[Any]:
+def proof_run(known: DecoderFacts, session: Session, output: str) -> Array:
     """What a part makes of what the whole was given and drew; no sum carries anything on."""
     unused: Feeds = PhaseInputs(known.sums).feeds([None], known.proof.length, 0, 0)
     feeds = {**known.proof.told, **known.proof.feeds, **unused}
     wanted = [i.name for i in session.get_inputs()]
-    made: NDArray[Any] = session.run([output], {name: feeds[name] for name in wanted})[0]
-    return made
-
-
-def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
+    made: Array = session.run([output], {name: feeds[name] for name in wanted})[0]
     return made

@@ -1,4 +1,4 @@
-"""Keeps sizes on the host and numbers on the device, so that a graph copies nothing in between.
+"""Rewrites a graph so that a GPU runs it without copies between host and device.
 
 onnxruntime makes no CUDA graph of a session that has such copies (Memcpy nodes). Exporters compute
 sizes as they go: some are read out of the device (the greatest of the rows' lengths), others, which
@@ -8,20 +8,27 @@ read from the nodes but observed in a few runs.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from chatterbox.compile.decoder.fit_dims import fit_dims
-from chatterbox.compile.decoder.graph_edit import NewNodes, NotSplittable, cut_out, replace_nodes
 from chatterbox.compile.decoder.random_ops import RANDOM_OPS
-from chatterbox.runtime.decoder.graph_io import LinearDim, ProbeLength
+from chatterbox.compile.decoder.split import fit_dims
+from chatterbox.compile.graph import (
+    EditableGraph,
+    NewNodes,
+    NotSplittable,
+    attributes,
+    copied,
+    element_type,
+)
+from chatterbox.runtime.decoder.graph_io import Array, Feeds, LinearDim, ProbeLength
 from chatterbox.runtime.decoder.s3gen import MEL_FRAMES_PER_CODE
 
 REDUCTIONS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
+SECOND = ("Reshape", "Expand", "Tile", "TopK", "CumSum", "Split", "OneHot", "Squeeze", "Unsqueeze")
 HOST_INPUTS: dict[str, tuple[int, ...]] = {
     "Range": (0, 1, 2),
     "Slice": (1, 2, 3, 4),
@@ -30,28 +37,17 @@ HOST_INPUTS: dict[str, tuple[int, ...]] = {
     "ConstantOfShape": (0,),
     "If": (0,),
     "Loop": (0, 1),
-    **dict.fromkeys(("Reshape", "Expand", "Tile", "TopK", "CumSum", "Split", "OneHot"), (1,)),
-    **dict.fromkeys(("Squeeze", "Unsqueeze", "Trilu"), (1,)),
-    **dict.fromkeys((f"Reduce{kind}" for kind in REDUCTIONS), (1,)),
+    **dict.fromkeys((*SECOND, "Trilu", *(f"Reduce{kind}" for kind in REDUCTIONS)), (1,)),
 }
 """Inputs that onnxruntime's CUDA kernels read on the host."""
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """What a tensor of one number came to."""
-
-    law: LinearDim
-    shape: tuple[int, ...]
-    kind: int  # element type
 
 
 @dataclass(frozen=True, slots=True)
 class Crossings:
     """Tensors that cross between host and device, as far as it is known what they come to."""
 
-    sizes: Mapping[str, Size]  # that follow from the length
-    constants: Mapping[str, NDArray[Any]]  # the same in every run
+    sizes: Mapping[str, tuple[LinearDim, Array]]  # one number, by the length; and one such tensor
+    constants: Mapping[str, Array]  # the same in every run
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +62,12 @@ class Lengths:
 def crossing(model: onnx.ModelProto) -> tuple[set[str], set[str]]:
     """What goes from host to device, and from device to host. onnxruntime leaves on the host
     whatever is made of shapes alone."""
-    graph = model.graph
-    stored = {i.name for i in graph.initializer}
-    given = {i.name for i in graph.input}
+    stored = {i.name for i in model.graph.initializer}
+    given = {i.name for i in model.graph.input}
     host: set[str] = set()
     down: set[str] = set()
     up: set[str] = set()
-    for node in graph.node:
+    for node in model.graph.node:
         inputs = [(i, name) for i, name in enumerate(node.input) if name and name not in stored]
         needed = HOST_INPUTS.get(node.op_type, ())
         of_sizes = inputs and all(name in host and i not in needed for i, name in inputs)
@@ -86,23 +81,20 @@ def crossing(model: onnx.ModelProto) -> tuple[set[str], set[str]]:
     return down, up
 
 
-def observe_crossings(
-    runs: Mapping[ProbeLength, Mapping[str, NDArray[Any]]], names: Sequence[str]
-) -> Crossings:
+def observe_crossings(runs: Mapping[ProbeLength, Feeds], names: Sequence[str]) -> Crossings:
     """From what the tensors were in runs of different length."""
-    sizes: dict[str, Size] = {}
-    constants: dict[str, NDArray[Any]] = {}
+    sizes, constants = {}, {}
     for name in names:
-        values = [run[name] for run in runs.values()]
-        if all(np.array_equal(values[0], other) for other in values[1:]):
-            constants[name] = values[0]
-        elif all(v.size == 1 and float(v.item()).is_integer() for v in values):
+        values = {length: run[name] for length, run in runs.items()}
+        first, *others = values.values()
+        if all(np.array_equal(first, other) for other in others):
+            constants[name] = first
+        elif all(v.size == 1 and float(v.item()).is_integer() for v in values.values()):
             try:
-                (law,) = fit_dims({p: (int(run[name].item()),) for p, run in runs.items()})
+                (law,) = fit_dims({length: (int(v.item()),) for length, v in values.items()})
             except NotSplittable:
                 continue
-            kind = int(helper.np_dtype_to_tensor_dtype(values[0].dtype))
-            sizes[name] = Size(law, values[0].shape, kind)
+            sizes[name] = law, first
     return Crossings(sizes, constants)
 
 
@@ -110,49 +102,42 @@ def keep_apart(model: onnx.ModelProto, lengths: Lengths, known: Crossings) -> on
     """A copy that copies nothing between host and device, as far as `known` goes. The same numbers
     in another way: a size read out of the device follows from shapes, a constant is stored, and a
     size that the device needs is the sum of so many ones."""
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
+    made = copied(model)
     for on_host in (True, False):
         down, up = crossing(made)
-        nodes: list[onnx.NodeProto] = []
+        graph = EditableGraph(made)
         for name in sorted(up if on_host else down):
-            new = NewNodes(made.graph, f"{name}.apart")
+            new = graph.new(f"{name}.apart")
             if not on_host and name in known.constants:
                 other = new.stored("", known.constants[name])
             elif name in known.sizes:
-                size = known.sizes[name]
-                number = _from_shapes(new, size.law, lengths) if on_host else _counted(new, name)
-                number = new.add("Cast", [number], "number", to=size.kind)
-                rank = new.stored("rank", np.array(size.shape, np.int64))
+                law, like = known.sizes[name]
+                number = _from_shapes(new, law, lengths) if on_host else _counted(new, name)
+                number = new.add("Cast", [number], "number", to=element_type(like))
+                rank = new.stored("rank", np.array(like.shape, np.int64))
                 other = new.add("Reshape", [number, rank])
             else:
                 continue
-            _read_instead(made.graph, name, other, on_host=on_host)
-            nodes += new.nodes
-        replace_nodes(made.graph, [], nodes)
-        made = cut_out(made, list(made.graph.input), list(made.graph.output))  # without dead nodes
+            for node in graph.readers[name]:  # on the host, or on the device
+                needed = HOST_INPUTS.get(node.op_type, ())
+                for i, read in enumerate(node.input):
+                    if read == name and (i in needed) == on_host:
+                        node.input[i] = other
+        graph.rewrite()
     return made
-
-
-def _read_instead(graph: onnx.GraphProto, name: str, other: str, *, on_host: bool) -> None:
-    """Who reads `name` on the host, or on the device, reads `other`."""
-    for node in graph.node:
-        needed = HOST_INPUTS.get(node.op_type, ())
-        for i, read in enumerate(node.input):
-            if read == name and (i in needed) == on_host:
-                node.input[i] = other
 
 
 def _from_shapes(new: NewNodes, law: LinearDim, lengths: Lengths) -> str:
     """`per_code · (codes − prompt) + per_prompt · prompt + fixed`, on the host."""
 
     def times(place: tuple[str, int], per_code: int, rate: int, what: str) -> str:
+        def stored(name: str, number: int) -> str:
+            return new.stored(f"{what}.{name}", [number])
+
         shape = new.add("Shape", [place[0]], f"{what}.shape")
-        extent = new.add(
-            "Gather", [shape, new.stored(f"{what}.axis", [place[1]])], f"{what}.extent"
-        )
-        codes = new.add("Div", [extent, new.stored(f"{what}.unit", [per_code])], what)
-        return new.add("Mul", [codes, new.stored(f"{what}.rate", [rate])], f"{what}.times")
+        extent = new.add("Gather", [shape, stored("axis", place[1])], f"{what}.extent")
+        codes = new.add("Div", [extent, stored("unit", per_code)], what)
+        return new.add("Mul", [codes, stored("rate", rate)], f"{what}.times")
 
     made = times(lengths.codes, lengths.per_code, law.per_code, "codes")
     if lengths.prompt is not None:
@@ -168,3 +153,27 @@ def _counted(new: NewNodes, name: str) -> str:
     count = new.add("Reshape", [whole, new.stored("flat", [-1])], "count")
     one = helper.make_tensor("", TensorProto.INT64, [1], [1])
     return new.add("ReduceSum", [new.add("ConstantOfShape", [count], "ones", value=one)], "total")
+
+
+def stft_as_convolution(model: onnx.ModelProto, folder: Path) -> int:
+    """Write every STFT whose step, window and length are stored and whose signal is real as a
+    convolution, which it is; returns how many. Exact but for rounding. `folder` holds the file's
+    weights. onnxruntime has no CUDA kernel of the operator."""
+    graph = EditableGraph(model, folder)
+    for node in graph.of_type("STFT"):
+        signal, step, window, length = (*node.input, "", "")[:4]
+        if any(name and name not in graph.stored for name in (step, window, length)):
+            continue
+        size = int(graph.values(length).item()) if length else len(graph.values(window))
+        shape = graph.values(window) if window else np.ones(size, np.float32)
+        bins = size // 2 + 1 if attributes(node).get("onesided", 1) else size
+        turns = np.outer(np.arange(bins), np.arange(size)) % size * (2 * np.pi / size)
+        parts = np.stack([np.cos(turns), -np.sin(turns)], axis=1) * shape  # [bins, 2, size]
+        kernel = parts.reshape(2 * bins, 1, size).astype(shape.dtype)
+        new = graph.new(node.output[0])
+        row = new.add("Reshape", [signal, new.stored("one.channel", [0, 1, -1])], "row")
+        hop = [int(graph.values(step).item())]
+        made = new.add("Conv", [row, new.stored("kernel", kernel)], "parts", strides=hop)
+        turned = new.add("Transpose", [made], "frames", perm=[0, 2, 1])
+        new.add("Reshape", [turned, new.stored("bins", [0, 0, bins, 2])])
+    return graph.rewrite()
