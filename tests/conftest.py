@@ -1,7 +1,9 @@
 """What holds for every test."""
 
 import gc
+import inspect
 
+import httpx
 import pytest
 from hypothesis import settings
 
@@ -10,6 +12,10 @@ from hypothesis import settings
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None, max_examples=2000)
 settings.load_profile("steady")
+
+# Every client that says nothing of it would give up after five seconds.
+_PATIENCE = inspect.signature(httpx.Client).parameters["timeout"].default
+_PATIENCE.connect = _PATIENCE.read = _PATIENCE.write = _PATIENCE.pool = 60.0
 
 
 @pytest.fixture(scope="session")

@@ -124,7 +124,7 @@ class FakeVoices:
 
 
 class FakeStream:
-    """One piece for each script entry: a number of samples, a wait, a fault."""
+    """One piece for each script entry: a number of samples, a wait, a fault, something to do."""
 
     def __init__(self, engine: "FakeEngine", request: SpeechRequest) -> None:
         self.report = SpeechReport(segments=1, segment_texts=(request.text,))
@@ -150,6 +150,10 @@ class FakeStream:
                 continue
             if isinstance(item, float):
                 await asyncio.sleep(item)
+                continue
+            if callable(item):
+                item()
+                await asyncio.sleep(0.001)  # whose time has come goes first
                 continue
             report.first_audio_s = report.first_audio_s or 0.01
             report.audio_s += item / SAMPLE_RATE_HZ
@@ -303,9 +307,16 @@ async def shut_down(server: uvicorn.Server) -> None:
     await until(lambda: not server.server_state.tasks)
 
 
+def put_forward(seconds: float) -> None:
+    """The clock of the running event loop: whoever waits until then goes on at once."""
+    loop = asyncio.get_running_loop()
+    now = loop.time
+    loop.time = lambda: now() + seconds
+
+
 async def until(condition) -> None:
     """Wait for it; TimeoutError after half a minute."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.001)
 
@@ -314,5 +325,5 @@ def ended(name: str) -> bool:
     """Whether the thread of that name ends within ten seconds."""
     there = [thread for thread in threading.enumerate() if thread.name == name]
     for thread in there:
-        thread.join(10)
+        thread.join(60)
     return not any(thread.is_alive() for thread in there)

@@ -107,6 +107,6 @@ def test_modals_own_client_takes_the_recipe():
     """Defined, not deployed; in a process of its own, since the client keeps threads."""
     shown = "import runpy; app = runpy.run_path('deploy/modal_app.py')['app']; print(app.name)"
     done = subprocess.run(
-        [sys.executable, "-c", shown], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", shown], cwd=ROOT, capture_output=True, text=True, timeout=300
     )
     assert (done.returncode, done.stdout) == (0, "chatterbox\n"), done.stderr

@@ -36,7 +36,7 @@ def documents(text: str) -> list[dict[str, Any]]:
 
 def built(folder: Path) -> list[dict[str, Any]]:
     done = subprocess.run(
-        ["kubectl", "kustomize", str(folder)], capture_output=True, text=True, timeout=60
+        ["kubectl", "kustomize", str(folder)], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     return documents(done.stdout)

@@ -60,7 +60,7 @@ class Machine:
         command = [str(shutil.which("bash")), str(self.project / "run.sh"), *words]
         environment = {"PATH": str(self.bin), "CALLS": str(self.calls_file)}
         return subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=30, check=False
+            command, env=environment, capture_output=True, text=True, timeout=300, check=False
         )
 
     def calls(self) -> list[str]:

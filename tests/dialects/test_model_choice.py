@@ -117,13 +117,13 @@ async def test_sockets_pick():
 async def picked(server) -> None:
     for name, (path, messages) in SOCKETS.items():
         before = len(spoken_by(server.engine))
-        async with asyncio.timeout(20), server.connect(path) as socket:
+        async with asyncio.timeout(60), server.connect(path) as socket:
             for message in messages:
                 await socket.send(message)
             while len(spoken_by(server.engine)) == before:
                 await asyncio.sleep(0.005)
         assert spoken_by(server.engine)[before:] == ["b"], name
-    async with asyncio.timeout(20), server.connect("/ws?model=nobody") as socket:
+    async with asyncio.timeout(60), server.connect("/ws?model=nobody") as socket:
         await socket.wait_closed()
         assert (socket.close_code, socket.close_reason) == (1008, "model_not_found")
 

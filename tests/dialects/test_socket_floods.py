@@ -44,7 +44,7 @@ def accepted(server):
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", int(server.http.rsplit(":", 1)[1])))
-        client.settimeout(20)
+        client.settimeout(60)
         client.sendall(HANDSHAKE)
         head = b""
         while not head.endswith(b"\r\n\r\n"):
@@ -62,7 +62,7 @@ def sent(client: socket.socket, data: bytes) -> bool:
     except OSError:
         return False
     finally:
-        client.settimeout(20)
+        client.settimeout(60)
     return True
 
 
@@ -115,7 +115,7 @@ def test_f107_frames_that_carry_nothing_are_counted(server, flood):
 def test_f107_frames_after_our_close_are_counted(server):
     with accepted(server) as (client, protocol):
         client.sendall(frame(TEXT, b"Hello.") + frame(2, b"\0"))  # all said: the server closes
-        give_up = time.monotonic() + 20
+        give_up = time.monotonic() + 60
         while protocol.conn.close_sent is None:
             assert time.monotonic() < give_up
             time.sleep(0.01)

@@ -5,7 +5,7 @@ import json
 from contextlib import asynccontextmanager
 
 import pytest
-from harness import PIECE_SAMPLES, FakeEngine, server_config
+from harness import PIECE_SAMPLES, FakeEngine, put_forward, server_config
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.client import AsyncTcpClient
 from wyoming.error import Error
@@ -40,7 +40,7 @@ async def listening(engine=None, **config):
     listener = WyomingListener(app.services, sock)
     await listener.open()
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             yield engine, port
     finally:
         await listener.close()
@@ -171,7 +171,7 @@ async def test_leaving_stops_the_work():
 async def test_busy_idle_crowded_and_cut_off():
     engine = FakeEngine(capacity=1, queue_capacity=0, script=[PIECE_SAMPLES, NEVER])
     async with (
-        listening(engine, websocket_idle_timeout_s=0.1, max_websockets=2) as (_, port),
+        listening(engine, websocket_idle_timeout_s=10, max_websockets=2) as (_, port),
         AsyncTcpClient("127.0.0.1", port) as one,
     ):
         await one.write_event(Synthesize("This never ends.").event())
@@ -180,8 +180,13 @@ async def test_busy_idle_crowded_and_cut_off():
             await other.write_event(Synthesize("No room.").event())
             assert Error.from_event(await other.read_event()).code == "overloaded"
             assert await other.read_event() is None
-        async with AsyncTcpClient("127.0.0.1", port) as other:
-            assert Error.from_event(await other.read_event()).code == "idle_timeout"
         async with AsyncTcpClient("127.0.0.1", port), AsyncTcpClient("127.0.0.1", port) as third:
             assert Error.from_event(await third.read_event()).code == "too_many_connections"
+        heard = None
+        while heard != "idle_timeout":
+            async with AsyncTcpClient("127.0.0.1", port) as other:
+                await other.write_event(Ping().event())
+                if Pong.is_type((await other.read_event()).type):  # else no place is free yet
+                    put_forward(11)
+                    heard = Error.from_event(await other.read_event()).code
     assert (engine.admission.active, engine.open_streams) == (0, 0)

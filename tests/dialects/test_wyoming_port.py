@@ -21,7 +21,7 @@ async def test_it_lives_as_long_as_the_server(process, tmp_path):
     port = free_port()
     with process(tmp_path, tones="held", server={"wyoming_port": port}) as server:
         async with (
-            asyncio.timeout(20),
+            asyncio.timeout(60),
             AsyncTcpClient("127.0.0.1", port) as client,
             AsyncTcpClient("127.0.0.1", port) as late,
         ):

@@ -39,7 +39,7 @@ def run_python(block: Block, code: str) -> None:
 
 
 def run_process(block: Block, command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, f"{block.place}\n{done.stdout}\n{done.stderr}"
 
 

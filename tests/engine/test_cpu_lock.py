@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from chatterbox.engine.threads import CpuLock
 
-PATIENCE_S = 10
+PATIENCE_S = 60
 
 
 class Worker(threading.Thread):

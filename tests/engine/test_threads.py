@@ -29,8 +29,8 @@ def test_all_calls_and_its_lifes_work_are_one_threads():
         done.set()
 
     owner.run_forever(life)
-    assert done.wait(5)
-    owner.join(5)
+    assert done.wait(60)
+    owner.join(60)
     assert len(set(seen)) == 1
     assert seen[0].name == "somebody"
     assert not seen[0].is_alive()
@@ -42,7 +42,7 @@ def test_a_call_tells_the_listener_of_its_caller():
         owner.call(lambda: tell("compiling", "a part", 0.5))
     owner.call(lambda: tell("opening"))
     owner.stop()
-    owner.join(5)
+    owner.join(60)
     assert told == [Loading("compiling", "a part", 0.5)]
 
 
@@ -52,7 +52,7 @@ def test_a_fault_comes_back_and_the_thread_goes_on():
         owner.call(lambda: 1 / 0)
     assert owner.call(lambda: 7) == 7
     owner.stop()
-    owner.join(5)
+    owner.join(60)
     assert not owner.alive
 
 
@@ -88,7 +88,7 @@ def test_a_model_that_cannot_be_had_leaves_no_thread(tmp_path):
     engine.close()
     left = [t for t in threading.enumerate() if t not in before]
     for thread in left:
-        thread.join(5)
+        thread.join(60)
     assert not any(thread.is_alive() for thread in left)
 
 
@@ -98,7 +98,7 @@ def test_closed_while_it_loads_it_closes_once_it_has(tmp_path, monkeypatch):
 
     def slowly(*_args, **_more) -> LoadedModel:
         asked.set()
-        assert told.wait(5)
+        assert told.wait(60)
         info = ModelInfo("fake", {}, "cpu", None, ())
         parts = TURBO, FakePrompts(), FakeLanguageModel(), FakeDecoder()
         return LoadedModel(info, *parts, cloned=FakeEncoder())
@@ -107,10 +107,10 @@ def test_closed_while_it_loads_it_closes_once_it_has(tmp_path, monkeypatch):
     engine = TTSEngine(TTSConfig(data_dir=tmp_path))
     loading = threading.Thread(target=engine.load)
     loading.start()
-    assert asked.wait(5)
+    assert asked.wait(60)
     engine.close()
     told.set()
-    loading.join(5)
+    loading.join(60)
     assert engine.state == "closed"
     assert not [t for t in threading.enumerate() if t not in before]
 

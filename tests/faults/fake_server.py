@@ -8,6 +8,7 @@ Settings: `engine` and `server`; `pace_s`, how long a step takes; `in_process`: 
 `fault`, the name of one of FAULTS, which happens at the first step (or prefill, or decode: `at`)
 after a file `armed` has appeared in the directory. With `tones`, the engine is one that says tones;
 `loads`, `rehearses` or `held` then wait for ever, or for SIGUSR1. `environment`: variables.
+`notice_s`: how long it is there to be asked after its engine has died.
 """
 
 import asyncio
@@ -32,6 +33,7 @@ if True:  # the imports below need the path above
     from chatterbox.dialects.registry import DIALECTS
     from chatterbox.engine.engine import TTSEngine
     from chatterbox.families.turbo.voice import TurboVoices
+    from chatterbox.server import run
     from chatterbox.server.run import address_of, bind, serve
     from chatterbox.voices import library
     from chatterbox.voices.reference import prepare_reference
@@ -59,7 +61,7 @@ def hang() -> None:
 
 
 def slow() -> None:
-    time.sleep(0.3)
+    time.sleep(0.8)
 
 
 FAULTS = {fault.__name__: fault for fault in (sticky, killed, out_of_memory, hang, slow)}
@@ -115,6 +117,7 @@ def main(directory: Path, settings: dict) -> int:
     logging.basicConfig(level="INFO")
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     os.environ.update(settings.get("environment", {}))
+    run.DEATH_NOTICE_S = settings.get("notice_s", run.DEATH_NOTICE_S)
     with_tones = "tones" in settings
     engine = tones(settings["tones"]) if with_tones else on_fakes(directory, settings)
     sock = bind("127.0.0.1", settings.get("port", 0))

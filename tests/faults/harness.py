@@ -61,7 +61,7 @@ SETTINGS = {
 }
 NO_REQUEST = ("chatterbox.requests WS ", "chatterbox.requests - ")
 """How lines of utterances begin, and of what was refused before it was a request."""
-SETTLE_S = 20.0  # a second or two on a machine with nothing else to do
+SETTLE_S = 60.0  # a second or two on a machine with nothing else to do
 SEND_BUFFER_BYTES = RECEIVE_BUFFER_BYTES = 32_768
 """Small, so that a reader who waits is noticed by the server soon."""
 
@@ -180,7 +180,8 @@ class Rig:
         self.decoder: FakeDecoder = engine.parts.decoder
         self.encoder: FakeEncoder = engine.parts.cloned
         self.lifecycle = Lifecycle(engine)
-        self.app = create_app(engine, server_config(**server), DIALECTS, lifecycle=self.lifecycle)
+        self._config = server_config(**server)
+        self.app = create_app(engine, self._config, DIALECTS, lifecycle=self.lifecycle)
         self.log = Log()
         self.headers: dict[str, str] = {}  # of every call, a key for instance
         self.begun = 0  # HTTP requests that reached the app
@@ -232,13 +233,17 @@ class Rig:
             base_url=self.url,
             transport=httpx.AsyncHTTPTransport(verify=False, socket_options=options),
             headers=self.headers,
-            timeout=10,
+            timeout=60,
             event_hooks={"response": [_check_error_shape]},
         )
 
     async def _counted(self, scope, receive, send) -> None:
         self.begun += scope["type"] == "http"
         await self.app(scope, receive, send)
+
+    def set(self, **server: Any) -> None:
+        """Settings that a request looks at: for those that come from now on."""
+        self._config.__dict__.update(server)  # it is frozen
 
     # --- calls
 
@@ -255,7 +260,7 @@ class Rig:
         await writer.drain()
         return reader, writer
 
-    async def until(self, true: Callable[[], object], timeout_s: float = 30.0) -> None:
+    async def until(self, true: Callable[[], object], timeout_s: float = 60.0) -> None:
         """Wait for something to become so."""
         give_up = time.monotonic() + timeout_s
         while not true():

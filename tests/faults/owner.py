@@ -28,7 +28,7 @@ class Owner:
         self.right: dict[str, VoiceRecord] = {}  # whose files were read, and had their hashes
 
     def work(self, url: str, stop: threading.Event) -> None:
-        with httpx.Client(base_url=url, timeout=10) as client:
+        with httpx.Client(base_url=url, timeout=60) as client:
             while not stop.is_set():
                 self.number += 1
                 try:

@@ -55,7 +55,7 @@ class Process:
         self.url = self._out.split()[1]
         self.port = int(self.url.rsplit(":", 1)[1])
         self.client = httpx.Client(
-            base_url=self.url, timeout=10, transport=httpx.HTTPTransport(verify=False)
+            base_url=self.url, timeout=60, transport=httpx.HTTPTransport(verify=False)
         )
 
     def wait_ready(self) -> None:
@@ -97,7 +97,7 @@ class Process:
         except httpx.TransportError:
             return 0
 
-    def until(self, true: Callable[[], object], timeout_s: float = 30) -> None:
+    def until(self, true: Callable[[], object], timeout_s: float = 60) -> None:
         """Wait for something to become so."""
         give_up = time.monotonic() + timeout_s
         while not true():

@@ -250,7 +250,7 @@ def converse(server, path: str, messages: list[str | bytes]) -> int | None:
             for message in messages:
                 talk.send(message)
             while True:
-                talk.recv(timeout=5)
+                talk.recv(timeout=60)
         except websockets.ConnectionClosed:
             pass
         return talk.close_code
@@ -309,7 +309,7 @@ def asked(server, data: bytes) -> bytes:
     heard = b""
     port = int(server.http.rsplit(":", 1)[1])
     with (
-        socket.create_connection(("127.0.0.1", port), timeout=5) as connection,
+        socket.create_connection(("127.0.0.1", port), timeout=60) as connection,
         contextlib.suppress(ConnectionError),
     ):
         connection.sendall(data)

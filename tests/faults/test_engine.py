@@ -268,7 +268,8 @@ def _recording() -> dict:
     "where", ["step", pytest.param("prefill", marks=SLOW), pytest.param("decode", marks=SLOW)]
 )
 def test_f46_what_hangs_is_found_and_ended(process, tmp_path, where):
-    with process(tmp_path, fault="hang", at=where, server={"stall_timeout_s": 0.6}) as server:
+    settings = {"at": where, "notice_s": 3, "server": {"stall_timeout_s": 0.6}}
+    with process(tmp_path, fault="hang", **settings) as server:
         server.arm()
         with server.raw(SHORT) as connection:
             server.until(lambda: server.status("live") == 503)
@@ -287,20 +288,18 @@ def _until_closed(connection):
 
 @SLOW
 def test_f47_a_step_that_is_slow_is_none_that_hangs(process, tmp_path):
-    """Each takes half as long as is allowed; several in a row take far longer."""
-    with process(tmp_path, fault="slow", server={"stall_timeout_s": 0.6}) as server:
+    """Each takes a quarter of what is allowed; several in a row take longer."""
+    with process(tmp_path, fault="slow", server={"stall_timeout_s": 3.2}) as server:
         server.arm()
         with server.raw(SHORT):
-            for _ in range(30):
-                time.sleep(0.05)
-                assert server.status("live") == 200
-            assert server.metrics()["codes"] >= 2
+            server.until(lambda: server.metrics()["codes"] >= 6)
+            assert server.status("live") == 200
         assert "hung" not in server.log
 
 
 @pytest.mark.parametrize("fault", ["sticky", pytest.param("killed", marks=SLOW)])
 def test_f43_f50_a_dead_engine_ends_the_process(process, tmp_path, fault, right):
-    with process(tmp_path, fault=fault) as server:
+    with process(tmp_path, fault=fault, notice_s=3) as server:
         server.arm()
         started = time.monotonic()
         error = server.speak(SHORT).json()["error"]
@@ -352,7 +351,7 @@ async def test_f49_probes_answer_while_every_pool_is_blocked(tmp_path):
         for _ in range(rig.engine.config.voice_workers + 2):
             rig.engine.pool.submit(release.wait)
         await asyncio.sleep(0)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             for probe in ("live", "ready"):
                 assert (await rig.client.get(f"/health/{probe}")).status_code == 200
         release.set()

@@ -7,6 +7,9 @@ import sys
 import pytest
 from faults.calls import heard_some, post, reset, unread
 from faults.harness import GOLDEN, KEY, LONG_TEXT, SECRET, SHORT, running
+from harness import put_forward
+
+from chatterbox.server.request_log import STALL_S
 
 LONG = {"text": LONG_TEXT, "voice_id": "awb", "seed": 5, "response_format": "pcm"}
 
@@ -175,34 +178,32 @@ def test_f24_leaving_in_the_middle_of_every_encoder(process, tmp_path, right):
         assert server.ended() == 143  # asked to stop, and nothing crashed before
 
 
-@pytest.fixture
-def impatient(monkeypatch) -> None:
-    """A reader may rest for a moment only, and is paused after a second of sound."""
-    monkeypatch.setattr("chatterbox.server.request_log.STALL_S", 0.4)
-    monkeypatch.setattr("chatterbox.engine.outbox.CAPACITY_SAMPLES", 24_000)
-
-
 @pytest.mark.parametrize(
     ("count", "whole"),
     [(6, False), pytest.param(6, True, marks=SLOW), pytest.param(32, False, marks=SLOW)],
 )
-async def test_f25_readers_that_do_not_read_are_cut_off(tmp_path, impatient, count, whole):
+async def test_f25_readers_that_do_not_read_are_cut_off(tmp_path, monkeypatch, count, whole):
+    monkeypatch.setattr("chatterbox.engine.outbox.CAPACITY_SAMPLES", 24_000)
     room = {"max_concurrent_requests": 40, "slots": 40, "max_inflight_segments": 2}
     async with running(tmp_path, engine=room) as rig:
         async with rig.fault(golden=False):  # it would be one of them
             body = LONG | {"text": LONG_TEXT * 3, "stream": not whole}
             slow = [await unread(rig, body | {"seed": i}) for i in range(count)]
             assert await rig.listen(GOLDEN) == await rig.right(GOLDEN)
-            await rig.until(lambda: outcomes(rig).count("slow_client") > count, 20)
+            await rig.quiet()
+            put_forward(STALL_S + 1)
+            await rig.until(lambda: outcomes(rig).count("slow_client") > count)
             assert rig.engine.admission.active == 0
             for sock in slow:
                 sock.close()
         assert 'chatterbox_requests_total{outcome="slow_client",route="/tts"} ' in _metrics(rig)
         # A reader who rests, but not for too long, is none of them.
-        reader, writer = await heard_some(rig, LONG)
-        for _ in range(4):
-            await asyncio.sleep(0.2)
-            await reader.read(30_000)
+        reader, writer = await heard_some(rig, LONG | {"text": LONG_TEXT * 3})
+        for _ in range(3):
+            await rig.quiet()
+            put_forward(STALL_S / 2)
+            assert await reader.readexactly(100_000)
+        assert rig.engine.admission.active == 1
         reset(writer)
 
 
@@ -281,7 +282,7 @@ async def test_f27_half_open_sockets_are_found_out(tmp_path, monkeypatch, how):
                 writer.transport.pause_reading()
             else:
                 reset(writer)
-            await rig.until(lambda: rig.engine.admission.active == 1, 10)
+            await rig.until(lambda: rig.engine.admission.active == 1)
             writer.transport.abort()
             if reading is not None:
                 await asyncio.wait({reading})

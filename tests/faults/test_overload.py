@@ -4,13 +4,12 @@ import asyncio
 import itertools
 import statistics
 import threading
-import time
 
 import pytest
 from faults.calls import post
 from faults.harness import GOLDEN, SECRET, SHORT, running
 from faults.virtual_time import run
-from harness import error_of
+from harness import error_of, put_forward
 
 from chatterbox.engine.admission import Admission
 from chatterbox.errors import DeadlineExceeded, Overloaded
@@ -24,7 +23,7 @@ async def test_f01_as_many_as_places_and_queue_hold_and_no_more(tmp_path):
         gate = threading.Event()
         async with rig.fault():
             await rig.quiet()
-            rig.model.on_begin = lambda key: gate.wait(10)
+            rig.model.on_begin = lambda key: gate.wait(60)
             calls = [asyncio.create_task(rig.speak(seed=seed)) for seed in range(2 + 3 + 10)]
             await rig.until(lambda: sum(call.done() for call in calls) == 10)
             assert (rig.engine.admission.active, rig.engine.admission.queued) == (3, 3)
@@ -121,7 +120,7 @@ async def test_f03_a_storm_of_retries(tmp_path):
         gate = threading.Event()
         async with rig.fault():
             await rig.quiet()
-            rig.model.on_begin = lambda key: gate.wait(10)
+            rig.model.on_begin = lambda key: gate.wait(60)
             held = [asyncio.create_task(rig.speak(seed=seed)) for seed in range(3)]
             await rig.until(lambda: rig.engine.admission.queued == 2)
 
@@ -139,37 +138,42 @@ async def test_f03_a_storm_of_retries(tmp_path):
 
 
 async def test_f04_who_waits_too_long_never_reaches_the_model(tmp_path):
-    async with (
-        running(tmp_path, engine={"max_concurrent_requests": 1}, first_audio_timeout_s=0.4) as rig,
-        rig.fault(),
-    ):
+    async with running(tmp_path, engine={"max_concurrent_requests": 1}) as rig, rig.fault():
         await rig.quiet()
         begun = []
         rig.model.on_begin = begun.append
+        rig.set(first_audio_timeout_s=0.2)
         answer = await rig.speak(voice_id="awb")
+        rig.set(first_audio_timeout_s=60)
         error_of(answer, 504, "deadline_exceeded")
         assert not any(key.startswith("awb") for key in begun)
 
 
 async def test_f05_the_total_deadline_cuts_off_what_is_too_slow(tmp_path):
     """Slower than speech: the sound made moves the deadline on, but not fast enough."""
-    async with running(tmp_path, request_timeout_s=0.8) as rig:
+    async with running(tmp_path) as rig:
         body = {"text": GOLDEN["text"], "voice_id": "awb", "seed": 3, "response_format": "pcm"}
         whole = (await rig.speak(**body)).content
         key = (await asyncio.to_thread(rig.engine.voices.get, "awb")).key
 
-        steps = itertools.count()
+        steps, loop = itertools.count(), asyncio.get_running_loop()
+
+        async def a_second_passes() -> None:
+            put_forward(1)
 
         def slow(keys: list[str]) -> None:
-            if key in keys and next(steps) > 15:
-                time.sleep(0.16)  # four times as long as what it makes
+            if key in keys and next(steps) > 15:  # it makes a small part of a second
+                asyncio.run_coroutine_threadsafe(a_second_passes(), loop).result()
 
         rig.model.on_step = slow
         async with rig.fault():
+            rig.set(request_timeout_s=10)
             reader, writer = await rig.raw(post(body))
-            answer = await reader.read(-1)
+            answer = await reader.readuntil(b"\r\n\r\n")
+            rig.set(request_timeout_s=120)
+            answer += await reader.read(-1)
             writer.close()
-            await rig.until(lambda: not rig.model.held, 1)
+            await rig.until(lambda: not rig.model.held)
             assert not answer.endswith(b"0\r\n\r\n")
             assert whole.startswith(_unchunked(answer))
         assert "status=200 outcome=deadline_exceeded" in "\n".join(rig.log.outcomes)

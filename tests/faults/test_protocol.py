@@ -5,6 +5,7 @@ import json
 import random
 import re
 import string
+import time
 from contextlib import suppress
 from urllib.parse import quote
 
@@ -21,7 +22,7 @@ LIVE = b"GET /health/live HTTP/1.1\r\n" + HOST + b"\r\n"
 POST = b"POST /tts HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\n"
 JSON = {"content-type": "application/json"}
 BRIEF = Timeouts(head_s=0.15, rest_s=0.15, reading_s=0.15, round_s=0.02)
-CLOSES_S = 5.0
+CLOSES_S = 60.0
 
 
 async def answer_of(rig: Rig, data: bytes) -> bytes:
@@ -89,14 +90,22 @@ async def drip(writer: asyncio.StreamWriter, data: bytes) -> None:
 
 
 async def test_f51_a_busy_connection_is_left_alone(brief):
+    """Though all of it takes longer than the patience; on a machine that has none, again."""
     async with brief.fault():
-        reader, writer = await brief.raw()
-        for _ in range(20):  # longer than the patience, and always between two requests
-            writer.write(LIVE)
-            answer = await reader.readuntil(b"}")
-            assert answer.startswith(b"HTTP/1.1 200")
-            await asyncio.sleep(0.02)
-        await gone(writer)
+        longest_s = BRIEF.head_s
+        while longest_s >= BRIEF.head_s:
+            reader, writer = await brief.raw()
+            longest_s, heard, began_s = 0.0, 0, time.monotonic()
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                for _ in range(20):
+                    writer.write(LIVE)
+                    heard += (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200")
+                    await asyncio.sleep(0.02)
+                    longest_s = max(longest_s, time.monotonic() - began_s)
+                    began_s = time.monotonic()
+            longest_s = max(longest_s, time.monotonic() - began_s)
+            await gone(writer)
+        assert heard == 20
 
 
 async def test_f51_the_silent_make_room(tmp_path):

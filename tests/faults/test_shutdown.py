@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
@@ -22,13 +22,20 @@ def test_f30_f31_sigterm_without_and_with_a_lame_duck(process, tmp_path):
     with process(tmp_path / "a") as server:
         server.signal(signal.SIGTERM)
         assert server.ended() == 143
-    with process(tmp_path / "b", server={"shutdown_delay_s": 0.5}) as server:
-        began = server.signal(signal.SIGTERM)
-        server.until(lambda: server.status("ready") == 503)
-        assert server.status("live") == 200
-        assert server.speak(SHORT).status_code == 200  # what a balancer has sent meanwhile
-        assert server.ended() == 143
-        assert time.monotonic() - began >= 0.5
+    delay_s, spoken_s = 0.3, 9e9
+    while spoken_s > delay_s:  # else it was over before we asked
+        delay_s *= 2
+        settings = {"shutdown_delay_s": delay_s}
+        with process(tmp_path / str(delay_s), server=settings) as server:
+            began = server.signal(signal.SIGTERM)
+            server.until(lambda: server.status("ready") != 200)
+            live, spoken = server.status("live"), 0
+            with suppress(httpx.TransportError):
+                spoken = server.speak(SHORT).status_code
+            spoken_s = time.monotonic() - began
+            assert server.ended() == 143
+            assert time.monotonic() - began >= delay_s
+    assert (live, spoken) == (200, 200)  # what a balancer has sent meanwhile
 
 
 @pytest.mark.slow
@@ -51,7 +58,7 @@ def test_f31_no_answer_is_lost_while_one_server_after_the_other_is_updated(
     process, tmp_path, right
 ):
     """Behind a balancer that looks ten times a second, as docs/run/upgrade.md says."""
-    settings = {"pace_s": 0.01, "server": {"shutdown_delay_s": 0.5}}
+    settings = {"pace_s": 0.01, "server": {"shutdown_delay_s": 4}}  # a look may come late
     with ExitStack() as stack, ThreadPoolExecutor(5) as clients:
         servers = [stack.enter_context(process(tmp_path / name, **settings)) for name in "ab"]
         balancer = Balancer(servers)
@@ -94,7 +101,7 @@ class Balancer:
 
 
 def _speak(url: str) -> bytes:
-    return httpx.post(f"{url}/tts", json=SHORT, timeout=20).content
+    return httpx.post(f"{url}/tts", json=SHORT, timeout=60).content
 
 
 @pytest.mark.slow
@@ -117,26 +124,27 @@ def test_f32_f33_whatever_is_stuck_it_ends(process, tmp_path, times):
         assert not rest.endswith(b"0\r\n\r\n")
 
 
-LIVES = 200
+LIVES = 100
 
 
 @pytest.mark.slow
 def test_f34_kill_dash_nine_while_voices_come_and_go(process, tmp_path):
     owner = Owner()
     rng = np.random.default_rng(7)
-    for _ in range(LIVES):
+    for life in range(LIVES):
         with process(tmp_path, in_process=True) as server:
-            stop = threading.Event()
+            stop, before = threading.Event(), owner.acknowledged
             worker = threading.Thread(target=owner.work, args=[server.url, stop])
             worker.start()
-            time.sleep(rng.uniform(0.02, 0.25))
+            if life % 4:  # most live until something is there
+                server.until(lambda before=before: owner.acknowledged > before)
+            time.sleep(rng.uniform(0.0, 0.25))
             server.signal(signal.SIGKILL)
             worker.join()
             stop.set()
             assert server.ended() == -signal.SIGKILL
         owner.check(tmp_path)
     owner.check(tmp_path, wholly=True)
-    assert owner.acknowledged >= LIVES / 2, "no life was long enough"
 
 
 async def test_f40_a_clock_that_jumps_ends_nothing(rig, monkeypatch):

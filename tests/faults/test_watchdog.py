@@ -10,7 +10,7 @@ from harness import ended
 
 from chatterbox.engine.threads import Heartbeat
 from chatterbox.errors import EXIT_STALLED
-from chatterbox.server.watchdog import Watchdog
+from chatterbox.server.watchdog import LOOKS, Watchdog
 
 SOON_S = 0.06
 
@@ -35,7 +35,7 @@ def test_f46_an_event_loop_that_hangs(capfd):
     heartbeat = Heartbeat("event loop")
     heartbeat.beat()
     _, told, left, gone = watched([heartbeat], last_resort_s=SOON_S)
-    assert gone.wait(10)
+    assert gone.wait(60)
     assert (told, left) == (["event loop"], [EXIT_STALLED])
     assert "most recent call first" in capfd.readouterr().err
 
@@ -52,20 +52,24 @@ def test_f46_whoever_was_told_ends_the_process_in_time():
 
     dogs.append(Watchdog(lambda: [heartbeat], SOON_S, stalled, last_resort_s=60, leave=left.append))
     dogs[0].start()
-    assert told.wait(10)
+    assert told.wait(60)
     assert ended("watchdog")
     assert left == []
 
 
 def test_f47_what_rests_or_gets_on_is_left_alone():
-    resting, busy = Heartbeat("decoder"), Heartbeat("engine")
-    dog, told, left, gone = watched([resting, busy])
-    for _ in range(60):
+    resting, busy, looks = Heartbeat("decoder"), Heartbeat("engine"), threading.Semaphore(0)
+
+    def on_look() -> None:
         busy.beat()
-        assert not gone.wait(SOON_S / 30)
+        looks.release()
+
+    dog, told, left, gone = watched([resting, busy], on_look=on_look)
+    for _ in range(2 * LOOKS):
+        assert looks.acquire(timeout=60)
     dog.stop()
     assert ended("watchdog")
-    assert (told, left) == ([], [])
+    assert (told, left, gone.is_set()) == ([], [], False)
 
 
 HELD = """
@@ -87,7 +91,7 @@ print("let go")
 def held(hold: str) -> subprocess.CompletedProcess[str]:
     """A process with a watchdog whose main thread does `hold`."""
     program = [sys.executable, "-c", HELD.format(hold=hold)]
-    return subprocess.run(program, capture_output=True, text=True, timeout=50, check=False)
+    return subprocess.run(program, capture_output=True, text=True, timeout=300, check=False)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +121,7 @@ def test_a_service_manager_hears_of_every_look():
     heartbeat, looks = Heartbeat("engine"), threading.Semaphore(0)
     dog, _, _, gone = watched([heartbeat], on_look=looks.release)
     for _ in range(20):
-        assert looks.acquire(timeout=10)
+        assert looks.acquire(timeout=60)
     dog.stop()
     assert ended("watchdog")
     assert not gone.is_set()

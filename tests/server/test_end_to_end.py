@@ -161,7 +161,7 @@ async def test_leaving_frees_the_row_at_once(engine):
     headers = [(b"content-type", b"application/json")]
     scope = {"type": "http", "method": "POST", "path": "/tts", "headers": headers}
     task = asyncio.create_task(app({**scope, "query_string": b""}, receive, send))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await begun.wait()
         left.set()
         await task

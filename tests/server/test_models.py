@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 
 import pytest
 from harness import SPEECH, FakeEngine, error_of, serving, until
@@ -144,10 +145,7 @@ async def test_f121_who_cannot_be_served_in_time_is_told_when_to_come_again():
         await until(lambda: states(client)["b"] == "ready")
 
 
-async def test_f119_a_model_that_cannot_be_loaded_is_one_clear_error_and_is_tried_again(
-    monkeypatch,
-):
-    monkeypatch.setattr("chatterbox.server.model_loader.FAILED_RETRY_S", 0.2)
+async def test_f119_a_model_that_cannot_be_loaded_is_one_clear_error_and_is_tried_again():
     async with serving_models(load_models="first_use") as client:
 
         def fail(engine):
@@ -161,7 +159,7 @@ async def test_f119_a_model_that_cannot_be_loaded_is_one_clear_error_and_is_trie
         assert len(client.pool.made) == 2 and client.pool.made[1].closed  # not tried at once again
         assert states(client)["b"] == "failed"
         client.pool.made_by(lambda engine: None)
-        await asyncio.sleep(0.2)
+        client.pool.models[1].retry_at = time.monotonic()
         assert (await say(client, "b")).status_code == 200
 
 

@@ -121,7 +121,7 @@ def test_all_threads_for_what_blocks_are_there_from_the_start(monkeypatch):
     engine, counts = FakeEngine(), []
 
     def load() -> None:
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while not (there := blocking()) and time.monotonic() < until:
             time.sleep(0.01)
         counts.append(there)
@@ -156,7 +156,7 @@ def test_f109_systemd_hears_ready_alive_and_stopping(process, tmp_path):
     environment = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
-        manager.settimeout(10)
+        manager.settimeout(60)
         with process(tmp_path, tones="", environment=environment) as server:
             heard = [manager.recv(100) for _ in range(4)]
             server.signal()

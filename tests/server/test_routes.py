@@ -4,6 +4,8 @@ import asyncio
 import dataclasses
 import logging
 import platform
+import time
+from types import SimpleNamespace
 
 import pytest
 from harness import PIECE_SAMPLES, SPEECH, FakeEngine, error_of, serving, until
@@ -197,7 +199,10 @@ async def test_metrics_for_prometheus(accept):
         assert samples["chatterbox_retried_attempts_total",] == 5
 
 
-async def test_waiting_for_a_place_is_part_of_the_time_to_first_audio():
+async def test_waiting_for_a_place_is_part_of_the_time_to_first_audio(monkeypatch):
+    ahead = 0.0
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + ahead)
+    monkeypatch.setattr("chatterbox.server.speech_service.time", clock)
     gate = asyncio.Event()
     engine = FakeEngine(capacity=1, queue_capacity=1, script=[gate, PIECE_SAMPLES])
     async with serving(engine) as client:
@@ -206,7 +211,7 @@ async def test_waiting_for_a_place_is_part_of_the_time_to_first_audio():
         second = asyncio.create_task(client.post("/tts", json=SPEECH))
         await until(lambda: engine.admission.queued == 1)
         assert (await client.post("/tts", json=SPEECH)).status_code == 429
-        await asyncio.sleep(0.35)
+        ahead = 0.35
         gate.set()
         assert [(await task).status_code for task in (first, second)] == [200, 200]
         metrics = (await client.get("/metrics")).json()

@@ -12,7 +12,7 @@ def test_the_state_arrives(abstract, tmp_path):
     name = f"@chatterbox-test-{tmp_path.name}" if abstract else str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(name.replace("@", "\0", 1) if abstract else name)
-        manager.settimeout(10)
+        manager.settimeout(60)
         for state in (READY, ALIVE):
             notify(state, name)
             assert manager.recv(100).decode() == state

@@ -71,7 +71,7 @@ class Server:
 
     def stop(self) -> int:
         self.popen.terminate()
-        code = self.popen.wait(30)
+        code = self.popen.wait(60)
         self.popen.stdout.close()
         self.log.close()
         return code
@@ -209,7 +209,7 @@ class Listener:
         """One long text after the other."""
         until = time.monotonic() + seconds
         body = {"text": LONG, "response_format": "pcm", "seed": 1}
-        async with httpx.AsyncClient(base_url=self._server.url, timeout=60) as client:
+        async with httpx.AsyncClient(base_url=self._server.url, timeout=300) as client:
             while time.monotonic() < until:
                 call = client.stream("POST", "/tts", json=body, headers=self._headers)
                 async with call as answer:

@@ -272,7 +272,7 @@ def test_f85_killed_again_and_again(process, tmp_path, minutes, tell):
         while not stop.is_set():
             for attempt in range(1000):
                 try:
-                    answer = httpx.post(f"{url[0]}/tts", json=GOLDEN, timeout=20)
+                    answer = httpx.post(f"{url[0]}/tts", json=GOLDEN, timeout=60)
                 except (httpx.TransportError, httpx.UnsupportedProtocol):
                     time.sleep(0.05)
                     continue

@@ -16,6 +16,7 @@ from chatterbox.voices.reference import ReferenceReport
 
 REPORT = ReferenceReport(5, 0, 5, -20.5, 0.5, 0, 0.1, 24_000, ())
 DATA = os.urandom(200_000)
+CREATED = os.pipe()
 
 
 def live(directory: Path, life: int) -> None:
@@ -28,6 +29,7 @@ def live(directory: Path, life: int) -> None:
         with store.exclusive():
             stored = store.create(record, {"reference.flac": DATA})
         os.write(1, f"created {voice_id}\n".encode())
+        os.write(CREATED[1], b"+")
         with store.exclusive():
             store.add_file(stored, "encoded-m.safetensors", DATA)
         if number % 2:
@@ -44,7 +46,9 @@ def main() -> None:
         child = os.fork()
         if child == 0:
             live(directory, life)
-        time.sleep(0.05 + 0.03 * (life % 7))
+        if life % 3:  # most live until something is there
+            os.read(CREATED[0], 1)
+        time.sleep(0.03 * (life % 7))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
 

@@ -114,7 +114,7 @@ def test_a_child_that_died_between_files_is_replaced(child):
     child.decode(GOOD, max_seconds=10)
     process = psutil.Process(child.pid)
     process.kill()
-    psutil.wait_procs([process], timeout=5)
+    psutil.wait_procs([process], timeout=60)
     assert child.decode(GOOD, max_seconds=10).duration_s == 1.5
 
 
@@ -182,9 +182,9 @@ def test_closing_while_a_file_is_decoded_ends_it(asked):
 
     thread = threading.Thread(target=decode)
     thread.start()
-    assert asked.wait(10)
+    assert asked.wait(60)
     decoder.close()
-    thread.join(10)
+    thread.join(60)
     assert len(outcome) == 1
 
 
@@ -199,7 +199,7 @@ def test_the_child_ends_with_its_server():
     assert requests.stdout is not None
     with requests.stdout:
         requests.stdin.close()
-        assert requests.wait(20) == 0
+        assert requests.wait(60) == 0
 
 
 @pytest.mark.parametrize(

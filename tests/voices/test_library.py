@@ -142,7 +142,7 @@ def test_locks_go_with_their_last_user():
 
 def test_different_recordings_are_encoded_side_by_side(tmp_path):
     inside = threading.Barrier(2)
-    library = open_library(tmp_path, FakeEncoder(before=lambda: inside.wait(20) and None))
+    library = open_library(tmp_path, FakeEncoder(before=lambda: inside.wait(60) and None))
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(library.register, [ANNA, BEN]))
     assert all(created for _, created in results)
@@ -150,7 +150,7 @@ def test_different_recordings_are_encoded_side_by_side(tmp_path):
 
 def test_two_want_one_name_at_once(tmp_path):
     inside = threading.Barrier(2)
-    library = open_library(tmp_path, FakeEncoder(before=lambda: inside.wait(20) and None))
+    library = open_library(tmp_path, FakeEncoder(before=lambda: inside.wait(60) and None))
 
     def register(data: bytes) -> str:
         try:

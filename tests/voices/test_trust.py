@@ -170,7 +170,7 @@ def test_f88_nor_after_a_restart_or_where_the_import_was_deleted(tmp_path):
             data = super().read_file(path, limit_bytes)
             if path.name.startswith("encoded-") and not deleted.is_set():
                 read.set()
-                assert deleted.wait(10)
+                assert deleted.wait(60)
             return data
 
     library = open_library(tmp_path / "a", files=Disk())
@@ -179,7 +179,7 @@ def test_f88_nor_after_a_restart_or_where_the_import_was_deleted(tmp_path):
     assert moved.imported
     speaks = threading.Thread(target=library.get, args=[moved.voice_id])
     speaks.start()
-    assert read.wait(10)
+    assert read.wait(60)
     library.delete(moved.voice_id)
     deleted.set()
     speaks.join()  # and holds what is gone
@@ -328,12 +328,12 @@ def test_f90_closing_the_decode_child_waits_for_no_file(asked):
     threads = [threading.Thread(target=decode) for _ in range(4)]
     for thread in threads:
         thread.start()
-    assert asked.wait(10)
+    assert asked.wait(60)
     began = time.monotonic()
     decoder.close()
     assert time.monotonic() - began < 5  # one of those that wait would be given 15 s
     for thread in threads:
-        thread.join(5)
+        thread.join(60)
     assert len(outcomes) == 4
     assert decoder.pid is None
 

@@ -4,8 +4,11 @@ Knows a small Orpheus with random weights; runs the engine.
 """
 
 import io
+import itertools
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
+from threading import Event
 
 import numpy as np
 import pytest
@@ -14,7 +17,9 @@ import soundfile
 from chatterbox.config import TTSConfig
 from chatterbox.console import model_notice
 from chatterbox.engine.engine import TTSEngine
+from chatterbox.engine.sampler import Sampler
 from chatterbox.engine.speech_stream import SpeechRequest
+from chatterbox.engine.windows import WindowSettings
 from chatterbox.errors import (
     ChatterboxError,
     CloningUnavailable,
@@ -172,7 +177,10 @@ def test_a_finetune_has_its_own_names():
 # --- the engine
 
 
-async def spoken(engine: TTSEngine, seed: int, voice: str = "leo") -> list[np.ndarray]:
+async def spoken(
+    engine: TTSEngine, seed: int, voice: str = "leo", on_sound: Callable[[], None] = lambda: None
+) -> list[np.ndarray]:
+    pieces = []
     request = SpeechRequest(
         text="Hello there, friend.",
         voice=engine.voices.get(voice),
@@ -181,7 +189,10 @@ async def spoken(engine: TTSEngine, seed: int, voice: str = "leo") -> list[np.nd
         max_new_tokens=140,
     )
     async with engine.speak(request) as stream:
-        return [samples.copy() async for samples in stream]
+        async for samples in stream:
+            pieces.append(samples.copy())
+            on_sound()
+    return pieces
 
 
 async def test_it_speaks_and_equal_seeds_sound_equal(engine):
@@ -193,10 +204,21 @@ async def test_it_speaks_and_equal_seeds_sound_equal(engine):
     assert first.std() > 0.01
 
 
-async def test_sound_leaves_after_the_frames_that_it_depends_on(engine):
-    pieces = await spoken(engine, 5)
-    assert len(pieces) > 1
-    assert len(pieces[0]) <= 4 * 2048
+async def test_sound_leaves_after_the_frames_that_it_depends_on(engine, monkeypatch):
+    """No further one is begun before it was heard."""
+    most = WindowSettings.of(SNAC).first_most_frames
+    left = itertools.count(7 * (most + SNAC.look_ahead_frames), -1)
+    heard, sample = Event(), Sampler.sample
+
+    def held(*given):
+        assert next(left) > 0 or heard.wait(60), (
+            "the model waits for the sound, and it for the model"
+        )
+        return sample(*given)
+
+    monkeypatch.setattr(Sampler, "sample", held)
+    pieces = await spoken(engine, 5, on_sound=heard.set)
+    assert len(pieces[0]) <= most * 2048
 
 
 async def test_what_is_streamed_is_the_whole(engine, monkeypatch):

@@ -49,7 +49,7 @@ def run(kind: str, program: str, directory: Path) -> None:
     environment = os.environ | {"CHATTERBOX_API_KEY": "the-right-key"}
     command = [*RUN_BY[kind], program]
     done = subprocess.run(
-        command, cwd=directory, env=environment, timeout=60, capture_output=True, text=True
+        command, cwd=directory, env=environment, timeout=300, capture_output=True, text=True
     )
     assert done.returncode == 0, (kind, done.stderr)
 
