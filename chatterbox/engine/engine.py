@@ -45,8 +45,7 @@ from chatterbox.loading import Loading, heard_by
 from chatterbox.runtime.sessions import fitted
 from chatterbox.text import CodeBlocks, Segment
 from chatterbox.voices.library import VoiceLibrary
-from chatterbox.voices.places import COPIES, open_store
-from chatterbox.voices.store import read_ahead
+from chatterbox.voices.places import COPIES, open_store, read_ahead
 
 log = logging.getLogger(__name__)
 

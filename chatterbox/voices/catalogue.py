@@ -27,8 +27,9 @@ from chatterbox.voices.names import (
     with_alias,
     without_alias,
 )
+from chatterbox.voices.places import read_stored
 from chatterbox.voices.records import REFERENCE_NAME, Outdated, Stored, VoiceRecord
-from chatterbox.voices.store import VoiceStore, read_stored
+from chatterbox.voices.store import VoiceStore
 from chatterbox.voices.voice_file import pack
 
 log = logging.getLogger(__name__)

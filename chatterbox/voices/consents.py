@@ -12,8 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from chatterbox.errors import RouteNotFound, StorageFull, StorageUnavailable, shown
 from chatterbox.voices.names import checked_name
-from chatterbox.voices.store import Document
+from chatterbox.voices.store import VoiceStore
 
+CONSENTS = "consents.json"
 MAX_CONSENTS = 1000
 """Nothing grows without bound; a server with more speakers keeps its own book."""
 MAX_OF_ONE_KEY = 250
@@ -38,11 +39,11 @@ _BOOK = TypeAdapter(list[Consent])
 
 
 class ConsentBook:
-    """All consents, in one file that is replaced as a whole. Methods block and may be called from
-    any thread."""
+    """All consents, in one document beside the voices. Methods block and may be called from any
+    thread."""
 
-    def __init__(self, document: Document) -> None:
-        self._document = document
+    def __init__(self, store: VoiceStore) -> None:
+        self._store = store
 
     def add(self, name: str, language: str, sha256: str, owner: int | None = None) -> Consent:
         """Note a new one. Raises InvalidVoiceId for a name that cannot be, and storage errors."""
@@ -55,15 +56,16 @@ class ConsentBook:
             owner=owner,
         )
 
-        def added(consents: list[Consent]) -> list[Consent]:
+        def added(consents: list[Consent]) -> Consent:
+            consents[:] = [one for one in consents if one.id != consent.id]  # a second attempt
             if owner is not None and sum(one.owner == owner for one in consents) >= MAX_OF_ONE_KEY:
                 raise StorageFull(f"A key may keep {MAX_OF_ONE_KEY} consents; delete some first.")
             if len(consents) >= MAX_CONSENTS:
                 raise StorageFull(f"There is room for {MAX_CONSENTS} consents; delete some first.")
-            return [consent, *(one for one in consents if one.id != consent.id)]
+            consents.insert(0, consent)
+            return consent
 
-        self._change(added)
-        return consent
+        return self._change(added)
 
     def knows(self, consent_id: str) -> bool:
         """Whether there is one of that id."""
@@ -85,36 +87,34 @@ class ConsentBook:
         """Give one another name. Raises RouteNotFound, InvalidVoiceId and storage errors."""
         kept = checked_name(name)
 
-        def renamed(consents: list[Consent]) -> list[Consent]:
+        def renamed(consents: list[Consent]) -> Consent:
             at = _index(consents, consent_id)
-            return [*consents[:at], replace(consents[at], name=kept), *consents[at + 1 :]]
+            consents[at] = replace(consents[at], name=kept)
+            return consents[at]
 
-        return next(one for one in self._change(renamed) if one.id == consent_id)
+        return self._change(renamed)
 
     def delete(self, consent_id: str) -> None:
         """Strike one out. Raises RouteNotFound and storage errors."""
-
-        def struck(consents: list[Consent]) -> list[Consent]:
-            at = _index(consents, consent_id)
-            return consents[:at] + consents[at + 1 :]
-
-        self._change(struck)
+        self._change(lambda consents: consents.pop(_index(consents, consent_id)))
 
     def _read(self) -> list[Consent]:
-        return _consents(self._document.read())
+        return _consents(self._store.document(CONSENTS))
 
-    def _change(self, step: Callable[[list[Consent]], list[Consent]]) -> list[Consent]:
-        written: list[Consent] = []
+    def _change(self, step: Callable[[list[Consent]], Consent]) -> Consent:
+        """`step` changes the list, and gives the consent that it is about."""
+        changed: list[Consent] = []
 
         def replaced(data: bytes | None) -> bytes:
-            written[:] = step(_consents(data))
-            book = _BOOK.dump_json(written, indent=1)
+            consents = _consents(data)
+            changed[:] = [step(consents)]
+            book = _BOOK.dump_json(consents, indent=1)
             if len(book) > MAX_BOOK_BYTES:
                 raise StorageFull("The book of consents has no room; delete some first.")
             return book
 
-        self._document.change(replaced)
-        return written
+        self._store.change_document(CONSENTS, replaced)
+        return changed[0]
 
 
 def _index(consents: list[Consent], consent_id: str) -> int:

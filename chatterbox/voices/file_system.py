@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from chatterbox.hardening import PRIVATE_DIRECTORY, open_plain
@@ -36,7 +37,7 @@ class FileSystem:
 
     def write_file(self, path: Path, data: bytes) -> None:
         """A new file, on disk when this returns."""
-        with open(path, "xb", opener=_private) as file:
+        with open(path, "xb", opener=partial(os.open, mode=PRIVATE_FILE)) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -105,15 +106,10 @@ class FileSystem:
             os.close(number)
 
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, PRIVATE_FILE)
-
-
 def _locked(number: int) -> bool:
-    if sys.platform == "win32":
-        return True
-    try:
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
     return True

@@ -30,7 +30,7 @@ from chatterbox.voices.records import (
     storage_errors,
     with_file,
 )
-from chatterbox.voices.store import Document, LocalCopies, VoiceStore
+from chatterbox.voices.store import LocalCopies, VoiceStore
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class FolderStore(VoiceStore):
             with self._files.lock(self._lock_file, LOCK_S):  # what is there now nobody works on
                 for name in self._files.names(self._directory):
                     if name.startswith((TEMPORARY, DELETED)):
-                        discard(self._files, self._directory / name)
+                        self._discard(self._directory / name)
 
     def look(self) -> Stored | None:
         with storage_errors(quiet=True):
@@ -121,18 +121,15 @@ class FolderStore(VoiceStore):
         for name in names:
             if name.startswith((TEMPORARY, DELETED)):
                 continue
-            try:
-                known[name] = self._loaded(name)
+            stamp = self._files.stamp(self._directory / name / META_NAME)
+            stamped = self._known.get(name)
+            try:  # from memory where its record is the same file as before
+                unchanged = stamped if stamped and stamped[0] == stamp else None
+                known[name] = unchanged or (stamp, self.load(name))
             except BadEntry as bad:
                 skipped.append((shown(name), str(bad)))
         self._known = known
         return [record for _, record in known.values()], skipped
-
-    def _loaded(self, name: str) -> tuple[tuple[int, ...], VoiceRecord]:
-        """From memory where its record is the same file as before. Raises BadEntry."""
-        stamp = self._files.stamp(self._directory / name / META_NAME)
-        known = self._known.get(name)
-        return known if known and known[0] == stamp else (stamp, self.load(name))
 
     def load(self, voice_id: str) -> VoiceRecord:
         """One voice's record. Raises BadEntry."""
@@ -176,21 +173,20 @@ class FolderStore(VoiceStore):
                 if renamed:
                     with suppress(OSError):
                         self._files.rename(final, temporary)
-                discard(self._files, temporary)
+                self._discard(temporary)
                 raise
         return stored
 
     def add_file(self, record: VoiceRecord, name: str, data: bytes) -> VoiceRecord:
-        changed = with_file(record, name, sha256(data))
         with storage_errors():
             self._put(self._path(record.voice_id) / name, data)
+        changed = with_file(record, name, sha256(data))
         self.update(changed)  # it counts from now on
         return changed
 
     def update(self, record: VoiceRecord) -> None:
-        meta = record_bytes(record)
         with storage_errors():
-            self._put(self._path(record.voice_id) / META_NAME, meta)
+            self._put(self._path(record.voice_id) / META_NAME, record_bytes(record))
 
     def fetch(self, record: VoiceRecord, name: str) -> bytes:
         with storage_errors():
@@ -214,17 +210,35 @@ class FolderStore(VoiceStore):
             try:
                 self._files.sync_directory(self._directory)
             except OSError as failure:
-                if self._renamed(doomed, self._path(voice_id)):
+                try:
+                    self._files.rename(doomed, self._path(voice_id))
+                except OSError:
+                    log.warning("a deleted voice may be back after a power failure: %s", failure)
+                else:
                     raise
-                log.warning("a deleted voice may be back after a power failure: %s", failure)
-        discard(self._files, doomed)
+        self._discard(doomed)
 
     def set_aside(self, voice_id: str) -> None:
         with storage_errors(), suppress(FileNotFoundError):
             self._files.rename(self._path(voice_id), self._unused(f"{SET_ASIDE}{voice_id}-"))
 
-    def document(self, name: str) -> "FolderDocument":
-        return FolderDocument(self._directory.with_name(name), self._files)
+    def document(self, name: str) -> bytes | None:
+        with storage_errors():
+            try:
+                return self._files.read_file(self._directory.with_name(name), MAX_FILE_BYTES)
+            except FileNotFoundError:
+                return None
+
+    def change_document(self, name: str, step: Callable[[bytes | None], bytes]) -> None:
+        lock_file, temporary = (
+            self._directory.with_name(one) for one in (f".{name}.lock", f"{TEMPORARY}{name}")
+        )
+        with storage_errors():
+            self._files.make_directories(self._directory.parent)
+            with self._files.lock(lock_file, LOCK_S):
+                data = step(self.document(name))
+                self._discard(temporary)
+                self._put(self._directory.with_name(name), data, temporary)
 
     def _path(self, voice_id: str) -> Path:
         assert is_voice_id(voice_id), "an unchecked id reached the store"
@@ -233,59 +247,23 @@ class FolderStore(VoiceStore):
     def _unused(self, prefix: str) -> Path:
         return self._directory / f"{prefix}{uuid.uuid4().hex}"
 
-    def _put(self, path: Path, data: bytes) -> None:
-        put_file(self._files, self._unused(TEMPORARY), path, data)
-
-    def _renamed(self, source: Path, target: Path) -> bool:
+    def _put(self, path: Path, data: bytes, temporary: Path | None = None) -> None:
+        """One file, replaced at once and wholly."""
+        temporary = temporary or self._unused(TEMPORARY)
         try:
-            self._files.rename(source, target)
+            self._files.write_file(temporary, data)
+            self._files.rename(temporary, path)
+            self._files.sync_directory(path.parent)
         except OSError:
-            return False
-        return True
+            self._discard(temporary)
+            raise
 
-
-class FolderDocument(Document):
-    """A file that is locked while it is changed."""
-
-    def __init__(self, path: Path, files: FileSystem | None = None) -> None:
-        self._path = path
-        self._files = files or FileSystem()
-
-    def read(self) -> bytes | None:
-        with storage_errors():
-            try:
-                return self._files.read_file(self._path, MAX_FILE_BYTES)
-            except FileNotFoundError:
-                return None
-
-    def change(self, step: Callable[[bytes | None], bytes]) -> None:
-        lock_file = self._path.with_name(f".{self._path.name}.lock")
-        temporary = self._path.with_name(f"{TEMPORARY}{self._path.name}")
-        with storage_errors():
-            self._files.make_directories(self._path.parent)
-            with self._files.lock(lock_file, LOCK_S):
-                data = step(self.read())
-                discard(self._files, temporary)
-                put_file(self._files, temporary, self._path, data)
-
-
-def put_file(files: FileSystem, temporary: Path, path: Path, data: bytes) -> None:
-    """One file, replaced at once and wholly."""
-    try:
-        files.write_file(temporary, data)
-        files.rename(temporary, path)
-        files.sync_directory(path.parent)
-    except OSError:
-        discard(files, temporary)
-        raise
-
-
-def discard(files: FileSystem, path: Path) -> None:
-    """Remove our own temporary file or directory as far as possible; `prepare` tries again."""
-    with suppress(OSError):
-        if files.is_plain_directory(path):
-            for name in files.names(path):
-                files.remove_file(path / name)
-            files.remove_directory(path)
-        else:
-            files.remove_file(path)
+    def _discard(self, path: Path) -> None:
+        """Remove our own temporary file or directory as far as possible; `prepare` tries again."""
+        with suppress(OSError):
+            if self._files.is_plain_directory(path):
+                for name in self._files.names(path):
+                    self._files.remove_file(path / name)
+                self._files.remove_directory(path)
+            else:
+                self._files.remove_file(path)

@@ -5,6 +5,7 @@ recording (`families/voices.py`). All methods block (disk, decoder, encoder) and
 any thread.
 """
 
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -22,6 +23,7 @@ from chatterbox.runtime.lru import ByteLru, KeyedLocks
 from chatterbox.voices.built_in import built_in_voices
 from chatterbox.voices.encoder import Encode, VoiceEncoder, voice_key
 from chatterbox.voices.names import MAX_ALIASES, VoiceInfo, checked_name
+from chatterbox.voices.places import watch
 from chatterbox.voices.records import Stored
 from chatterbox.voices.reference import (
     Reference,
@@ -39,7 +41,6 @@ from chatterbox.voices.voice_file import (
     reference_to_flac,
     write_voice_file,
 )
-from chatterbox.voices.watch import StoreWatch
 
 
 class VoiceLibrary(StoredVoices):
@@ -68,7 +69,7 @@ class VoiceLibrary(StoredVoices):
         self._own_voice = fixed.default if fixed else built_in_voices()[0].voice_id
         self.default_voice = default_voice or self._own_voice
         self._max_voices = max_voices
-        self._watch = StoreWatch(self.look)
+        self._closing = threading.Event()
         super().__init__(store, cloned.key if cloned else None, fixed)
 
     def start(self, stored: Callable[[], Stored] | None = None) -> None:
@@ -76,7 +77,7 @@ class VoiceLibrary(StoredVoices):
         ConfigError where they are shared and cannot be read."""
         self.open(stored)
         if self.shared:
-            self._watch.start()
+            watch(self.look, self._closing)
 
     @property
     def shared(self) -> bool:
@@ -96,7 +97,7 @@ class VoiceLibrary(StoredVoices):
 
     def close(self) -> None:
         """End the decode child, and look no more for what others change."""
-        self._watch.stop()
+        self._closing.set()
         self._decoder.close()
 
     def unload(self) -> None:

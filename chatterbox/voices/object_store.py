@@ -29,7 +29,7 @@ from chatterbox.voices.records import (
     storage_errors,
     with_file,
 )
-from chatterbox.voices.store import Document, LocalCopies, VoiceStore
+from chatterbox.voices.store import LocalCopies, VoiceStore
 
 log = logging.getLogger(__name__)
 
@@ -184,8 +184,24 @@ class ObjectStore(VoiceStore):
     def set_aside(self, voice_id: str) -> None:
         """Its entry is replaced; its objects stay for a day."""
 
-    def document(self, name: str) -> "ObjectDocument":
-        return ObjectDocument(self._blobs, name)
+    def document(self, name: str) -> bytes | None:
+        return self._document(name)[0]
+
+    def change_document(self, name: str, step: Callable[[bytes | None], bytes]) -> None:
+        for attempt in range(ATTEMPTS):
+            data, tag = self._document(name)
+            with suppress(Outdated), storage_errors():
+                self._blobs.put(name, step(data), tag)
+                return
+            time.sleep(PAUSE_S * attempt)
+        raise StorageUnavailable("Other servers change this all the time.", retry_after_s=1)
+
+    def _document(self, name: str) -> tuple[bytes | None, str]:
+        with storage_errors():
+            try:
+                return self._blobs.get(name) or (None, NEW)
+            except FileNotFoundError:
+                return None, NEW
 
     def fetch(self, record: VoiceRecord, name: str) -> bytes:
         entry = self._entries.get(record.voice_id)
@@ -245,33 +261,6 @@ class ObjectStore(VoiceStore):
         """What is left is removed at a start, a day later."""
         with suppress(OSError):
             self._blobs.delete(keys)
-
-
-class ObjectDocument(Document):
-    """An object that is replaced by whoever has read it as it is."""
-
-    def __init__(self, blobs: Blobs, key: str) -> None:
-        self._blobs = blobs
-        self._key = key
-
-    def read(self) -> bytes | None:
-        return self._now()[0]
-
-    def change(self, step: Callable[[bytes | None], bytes]) -> None:
-        for attempt in range(ATTEMPTS):
-            data, tag = self._now()
-            with suppress(Outdated), storage_errors():
-                self._blobs.put(self._key, step(data), tag)
-                return
-            time.sleep(PAUSE_S * attempt)
-        raise StorageUnavailable("Other servers change this all the time.", retry_after_s=1)
-
-    def _now(self) -> tuple[bytes | None, str]:
-        with storage_errors():
-            try:
-                return self._blobs.get(self._key) or (None, NEW)
-            except FileNotFoundError:
-                return None, NEW
 
 
 def _index(commits: tuple[str, ...], lines: list[bytes], more: list[bytes]) -> bytes:

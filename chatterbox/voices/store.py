@@ -1,29 +1,17 @@
-"""Where voices are kept: what every such place promises, and how it is read at a start.
+"""Where voices are kept: what every such place promises.
 
 A voice is wholly there or wholly absent after any fault, what was acknowledged is kept, and changes
 by several servers come one after another.
 """
 
-import logging
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
-from chatterbox.errors import ConfigError, first_line
 from chatterbox.voices.file_system import FileSystem
-from chatterbox.voices.records import (
-    MAX_FILE_BYTES,
-    STORAGE_ERRORS,
-    BadEntry,
-    Stored,
-    VoiceRecord,
-    sha256,
-)
-
-log = logging.getLogger(__name__)
+from chatterbox.voices.records import MAX_FILE_BYTES, BadEntry, Stored, VoiceRecord, sha256
 
 
 class LocalCopies:
@@ -38,11 +26,10 @@ class LocalCopies:
 
     def get(self, sha: str) -> bytes | None:
         """One of them, as it was."""
-        try:
+        with suppress(OSError):
             data = self._files.read_file(self._directory / sha, MAX_FILE_BYTES)
-        except OSError:
-            return None
-        return data if sha256(data) == sha else None
+            return data if sha256(data) == sha else None
+        return None
 
     def put(self, sha: str, data: bytes) -> None:
         """Keep one."""
@@ -58,21 +45,9 @@ class LocalCopies:
                 self._files.remove_file(self._directory / name)
 
 
-class Document(ABC):
-    """One small file that is replaced as a whole. Methods raise storage errors."""
-
-    @abstractmethod
-    def read(self) -> bytes | None:
-        """As it is now; None where there is none."""
-
-    @abstractmethod
-    def change(self, step: Callable[[bytes | None], bytes]) -> None:
-        """Replace what is there with what `step` makes of it, which may be called again where
-        somebody else was quicker."""
-
-
 class VoiceStore(ABC):
-    """All voices, in one place. One thread at a time calls anything but `read`.
+    """All voices, in one place, and documents beside them: small files that are replaced as a
+    whole. One thread at a time calls anything but `read` and what is of documents.
 
     What changes a voice is called within `exclusive`; it raises storage errors, and Outdated where
     all within has to be done again."""
@@ -120,13 +95,18 @@ class VoiceStore(ABC):
         """Make room for a good voice where a damaged one may have its name; nothing is deleted."""
 
     @abstractmethod
-    def document(self, name: str) -> Document:
-        """A file beside the voices."""
-
-    @abstractmethod
     def fetch(self, record: VoiceRecord, name: str) -> bytes:
         """A file of a voice. Raises BadEntry where it is gone, storage errors where that cannot be
         told now."""
+
+    @abstractmethod
+    def document(self, name: str) -> bytes | None:
+        """A document as it is now; None where there is none. Raises storage errors."""
+
+    @abstractmethod
+    def change_document(self, name: str, step: Callable[[bytes | None], bytes]) -> None:
+        """Replace a document with what `step` makes of it, which may be called again where somebody
+        else was quicker. Raises storage errors."""
 
     def read(self, record: VoiceRecord, name: str) -> bytes:
         """A file of a voice as it was written: the copy kept here, else the original. Raises as
@@ -144,39 +124,3 @@ class VoiceStore(ABC):
     def _keep_copies_of(self, records: Collection[VoiceRecord]) -> None:
         if self._copies:
             self._copies.keep_only({sha for one in records for sha in one.files.values()})
-
-
-def read_stored(store: VoiceStore) -> Stored:
-    """Clean up after an interrupted process, and read all records. Ten thousand take seconds, most
-    of which is waiting for the disk. Raises ConfigError where the store is shared and cannot be
-    used: the server would speak in none of its voices."""
-    try:
-        store.prepare()
-    except STORAGE_ERRORS as failure:
-        _check_alone(store, failure)
-        log.warning("voices cannot be stored: the data directory cannot be written")
-    try:
-        return store.look() or ([], [])
-    except STORAGE_ERRORS as failure:
-        _check_alone(store, failure)
-        return [], []
-
-
-def _check_alone(store: VoiceStore, failure: Exception) -> None:
-    if store.shared:
-        reason = reason_of(failure)
-        raise ConfigError(f"CHATTERBOX_VOICES={store.address} cannot be used: {reason}")
-
-
-def reason_of(failure: Exception) -> str:
-    """What is behind a storage error."""
-    cause = failure.__cause__ or failure
-    return getattr(cause, "strerror", None) or first_line(cause)
-
-
-def read_ahead(store: VoiceStore) -> Callable[[], Stored]:
-    """Read them in a thread from now on; what is returned waits for it."""
-    reader = ThreadPoolExecutor(1, "reading voices")
-    stored = reader.submit(read_stored, store)
-    reader.shutdown(wait=False)
-    return stored.result

@@ -8,7 +8,7 @@ from chatterbox.errors import InvalidVoiceId, RouteNotFound, StorageFull, Storag
 from chatterbox.voices import consents
 from chatterbox.voices.consents import ConsentBook
 from chatterbox.voices.file_system import FileSystem
-from chatterbox.voices.folder_store import FolderDocument
+from chatterbox.voices.folder_store import FolderStore
 
 
 @pytest.fixture
@@ -19,22 +19,26 @@ def path(tmp_path):
 DIGEST = "0" * 64
 
 
+def opened(path, files: FileSystem | None = None) -> ConsentBook:
+    return ConsentBook(FolderStore(path.with_name("voices"), files))
+
+
 def test_a_consent_outlives_the_process(path):
-    book = ConsentBook(FolderDocument(path))
+    book = opened(path)
     consent = book.add("Ann", "en-US", DIGEST)
     other = book.add("Ben", "en-GB", DIGEST)
-    again = ConsentBook(FolderDocument(path))
+    again = opened(path)
     assert again.get(consent.id) == consent
     assert again.page(None, 1) == ([other], True)
     assert again.page(other.id, 1) == ([consent], False)
     again.rename(consent.id, "Anna")
     again.delete(other.id)
-    assert [one.name for one in ConsentBook(FolderDocument(path)).page(None, 9)[0]] == ["Anna"]
+    assert [one.name for one in opened(path).page(None, 9)[0]] == ["Anna"]
     assert {each.name for each in path.parent.iterdir()} == {path.name, f".{path.name}.lock"}
 
 
 def test_what_is_not_there(path):
-    book = ConsentBook(FolderDocument(path))
+    book = opened(path)
     assert not book.knows("cons_1")
     for call in (book.get, book.delete, lambda one: book.rename(one, "x")):
         with pytest.raises(RouteNotFound):
@@ -51,7 +55,7 @@ def test_a_damaged_book_is_not_written_over(path):
     for damaged in (b"", b"{}", b'[{"id": 1}]', b"\xff", json.dumps([{"id": "a"}]).encode()):
         path.write_bytes(damaged)
         with pytest.raises(StorageUnavailable, match="damaged"):
-            ConsentBook(FolderDocument(path)).add("Ann", "en", DIGEST)
+            opened(path).add("Ann", "en", DIGEST)
         assert path.read_bytes() == damaged
 
 
@@ -60,17 +64,17 @@ def test_a_full_disk_changes_nothing(path):
         def rename(self, source, target):
             raise OSError(28, "no space")
 
-    ConsentBook(FolderDocument(path)).add("Ann", "en", DIGEST)
-    book = ConsentBook(FolderDocument(path, Full()))
+    opened(path).add("Ann", "en", DIGEST)
+    book = opened(path, Full())
     with pytest.raises(StorageFull):
         book.add("Ben", "en", DIGEST)
     assert [one.name for one in book.page(None, 9)[0]] == ["Ann"]
-    assert [one.name for one in ConsentBook(FolderDocument(path)).page(None, 9)[0]] == ["Ann"]
+    assert [one.name for one in opened(path).page(None, 9)[0]] == ["Ann"]
 
 
 def test_the_book_is_bounded(path, monkeypatch):
     monkeypatch.setattr(consents, "MAX_CONSENTS", 2)
-    book = ConsentBook(FolderDocument(path))
+    book = opened(path)
     book.add("a", "en", DIGEST)
     book.add("b", "en", DIGEST)
     with pytest.raises(StorageFull, match="room for 2"):
@@ -79,19 +83,19 @@ def test_the_book_is_bounded(path, monkeypatch):
 
 def test_one_key_leaves_room(path, monkeypatch):
     monkeypatch.setattr(consents, "MAX_OF_ONE_KEY", 2)
-    book = ConsentBook(FolderDocument(path))
+    book = opened(path)
     for _ in range(2):
         book.add("a", "en", DIGEST, owner=1)
     with pytest.raises(StorageFull, match="A key"):
-        ConsentBook(FolderDocument(path)).add("a", "en", DIGEST, owner=1)
+        opened(path).add("a", "en", DIGEST, owner=1)
     book.add("a", "en", DIGEST, owner=0)
     book.add("a", "en", DIGEST)
 
 
 def test_a_book_without_owners_is_read(path):
-    book = ConsentBook(FolderDocument(path))
+    book = opened(path)
     book.add("a", "en", DIGEST)
     written = json.loads(path.read_bytes())
     del written[0]["owner"]
     path.write_text(json.dumps(written))
-    assert ConsentBook(FolderDocument(path)).page(None, 9)[0][0].name == "a"
+    assert opened(path).page(None, 9)[0][0].name == "a"

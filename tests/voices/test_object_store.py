@@ -10,9 +10,9 @@ import pytest
 from chatterbox.errors import ConfigError, StorageUnavailable
 from chatterbox.voices.blobs import NEW, open_blobs, without_secrets
 from chatterbox.voices.object_store import INDEX, ORPHAN_S, ObjectStore
+from chatterbox.voices.places import read_stored
 from chatterbox.voices.records import SCHEMA, BadEntry, Outdated, VoiceRecord
 from chatterbox.voices.reference import ReferenceReport
-from chatterbox.voices.store import read_stored
 
 REPORT = ReferenceReport(5, 0, 5, -20.5, 0.5, 0, 0.1, 24_000, ())
 CONTENTS = {"reference.flac": b"sound" * 100, "encoded-m.safetensors": b"tensors" * 100}

@@ -14,8 +14,7 @@ import pytest
 from stores import Line, bucket
 
 from chatterbox.errors import StorageUnavailable
-from chatterbox.voices.places import open_store
-from chatterbox.voices.store import read_stored
+from chatterbox.voices.places import open_store, read_stored
 
 from .clips import babble, encoded, open_library
 

@@ -8,7 +8,7 @@ from chatterbox.errors import InvalidVoiceId, VoiceNotFound
 from chatterbox.voices.consents import ConsentBook
 from chatterbox.voices.folder_store import FolderStore
 from chatterbox.voices.library import VoiceLibrary
-from chatterbox.voices.places import CONSENTS, open_store
+from chatterbox.voices.places import open_store
 
 from .clips import FakeEncoder, babble, encoded, open_library
 
@@ -128,9 +128,7 @@ def test_an_import_replaced_elsewhere_is_not_held_any_more(server):
 
 
 def test_consents_are_the_stores_too(tmp_path, place):
-    one, other = (
-        ConsentBook(open_store(place, tmp_path / name).document(CONSENTS)) for name in ("1", "2")
-    )
+    one, other = (ConsentBook(open_store(place, tmp_path / name)) for name in ("1", "2"))
     ann, ben = one.add("Ann", "en", "0" * 64), other.add("Ben", "en", "1" * 64)
     assert one.page(None, 9) == ([ben, ann], False)
     one.delete(ann.id)

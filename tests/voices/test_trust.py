@@ -24,7 +24,7 @@ from chatterbox.errors import (
 from chatterbox.hardening import make_private
 from chatterbox.voices.consents import MAX_CONSENTS, ConsentBook
 from chatterbox.voices.file_system import FileSystem
-from chatterbox.voices.folder_store import FolderDocument
+from chatterbox.voices.folder_store import FolderStore
 from chatterbox.voices.names import MAX_ALIASES, NameIndex, VoiceInfo, new_name
 from chatterbox.voices.records import MAX_META_BYTES, META_NAME
 from chatterbox.voices.sandbox import SandboxedDecoder
@@ -271,22 +271,22 @@ def test_f89_a_record_that_would_not_be_read_is_not_written(tmp_path):
 
 def test_f89_the_fullest_book_of_consents_is_read_again(tmp_path):
     path = tmp_path / "consents.json"
-    book = ConsentBook(FolderDocument(path))
+    book = ConsentBook(FolderStore(path.with_name("voices")))
     book.add(EMOJI * 100, EMOJI * 100, "0" * 64)
     path.write_text(json.dumps(json.loads(path.read_bytes()) * (MAX_CONSENTS - 1), indent=1))
-    ConsentBook(FolderDocument(path)).add("Anna", EMOJI * 100, "0" * 64)
-    again, more = ConsentBook(FolderDocument(path)).page(None, 1)
+    ConsentBook(FolderStore(path.with_name("voices"))).add("Anna", EMOJI * 100, "0" * 64)
+    again, more = ConsentBook(FolderStore(path.with_name("voices"))).page(None, 1)
     assert (again[0].name, more) == ("Anna", True)
 
 
 def test_f89_a_book_that_would_not_be_read_is_not_written(tmp_path, monkeypatch):
     monkeypatch.setattr("chatterbox.voices.consents.MAX_BOOK_BYTES", 600)
-    book = ConsentBook(FolderDocument(tmp_path / "consents.json"))
+    book = ConsentBook(FolderStore(tmp_path / "voices"))
     book.add("Anna", "en", "0" * 64)
     book.add("Ben", "en", "0" * 64)
     with pytest.raises(StorageFull):
         book.add("Carl" * 25, "en", "0" * 64)
-    assert ConsentBook(FolderDocument(tmp_path / "consents.json")).page(None, 100)[0]
+    assert ConsentBook(FolderStore(tmp_path / "voices")).page(None, 100)[0]
 
 
 # --- at the same time
@@ -391,7 +391,7 @@ def test_f95_recordings_are_nobody_elses(tmp_path):
         library = open_library(data / "voices")
         library.register(ANNA, "Anna")
         library.set_alias("slt", "narrator")
-        ConsentBook(FolderDocument(data / "consents.json")).add("Anna", "en", "0" * 64)
+        ConsentBook(FolderStore(data / "voices")).add("Anna", "en", "0" * 64)
     finally:
         os.umask(mask)
     modes = {path: stat.S_IMODE(path.stat().st_mode) for path in [data, *data.rglob("*")]}

@@ -29,7 +29,6 @@ from chatterbox.server.upload import Upload
 from chatterbox.server.voice_service import UploadAnswer, VoiceService
 from chatterbox.voices.consents import Consent, ConsentBook
 from chatterbox.voices.names import VoiceInfo
-from chatterbox.voices.places import CONSENTS
 
 SAMPLE, RECORDING, FILE = "audio_sample", "recording", "voice_file"
 PAGE, MAX_PAGE = 20, 100
@@ -109,7 +108,7 @@ def consent_body(consent: Consent) -> dict[str, Any]:
 
 
 def add_routes(routes: APIRouter, services: Services) -> None:
-    book = ConsentBook(services.engine.voice_store.document(CONSENTS))
+    book = ConsentBook(services.engine.voice_store)
     _add_voices(routes, services.voices, book)
     _add_consents(routes, services.voices, book)
     _add_library(routes, services.voices)
