@@ -3,14 +3,22 @@
 import io
 import json
 import logging
+from types import SimpleNamespace
 
 import pytest
 
 from chatterbox.engine.speech_stream import SpeechReport
 from chatterbox.logs import log_formatter
+from chatterbox.server import request_log
 from chatterbox.server.request_log import AccessRecord
 
+NOW_S = 100.0
 SPOKEN = SpeechReport(segments=2, audio_s=6.4, first_audio_s=0.059, generation_s=0.9)
+
+
+@pytest.fixture(autouse=True)
+def a_clock_that_stands(monkeypatch):
+    monkeypatch.setattr(request_log, "time", SimpleNamespace(monotonic=lambda: NOW_S))
 
 
 def logged(record: AccessRecord, form: str, *, tty: bool = False, level: int = logging.INFO) -> str:
@@ -29,7 +37,9 @@ def logged(record: AccessRecord, form: str, *, tty: bool = False, level: int = l
 
 
 def spoken(**facts) -> AccessRecord:
-    return AccessRecord("req-1", "POST", route="/tts", status=200, report=SPOKEN, **facts)
+    return AccessRecord(
+        "req-1", "POST", route="/tts", status=200, report=SPOKEN, started=NOW_S, **facts
+    )
 
 
 def test_a_person_reads_a_sentence():
@@ -38,7 +48,8 @@ def test_a_person_reads_a_sentence():
     assert line.endswith("   req-1\n")
     cut = logged(spoken(outcome="slow_client"), "auto", tty=True)
     assert "cut off (slow_client) after 6.4 s for /tts" in cut
-    refused = AccessRecord("req-2", "POST", route="/tts", status=422, outcome="invalid_value")
+    refused = AccessRecord("req-2", "POST", route="/tts", status=422, started=NOW_S)
+    refused.outcome = "invalid_value"
     assert "  POST /tts 422 invalid_value in 0.0" in logged(refused, "auto", tty=True)
 
 

@@ -31,7 +31,7 @@ GOOD = encoded(babble(1.5, 44_100), "FLAC", None, 44_100)
 
 @pytest.fixture
 def child():
-    decoder = SandboxedDecoder()
+    decoder = SandboxedDecoder(wall_s=120)
     yield decoder
     decoder.close()
 
