@@ -143,7 +143,8 @@ class Server:
                     await response.aread()
                     error = _error(response, "code") or f"http_{response.status_code}"
                 else:
-                    server_rtf = _number(response.headers.get("X-RTF"))
+                    if rtf := response.headers.get("X-RTF"):
+                        server_rtf = float(rtf)
                     async for data in response.aiter_raw():
                         listener.feed(data, time.perf_counter())
                     listener.finish()
@@ -185,10 +186,3 @@ def _error(response: httpx.Response, fact: str) -> str | None:
 def _refusal(response: httpx.Response) -> str:
     said = _error(response, "message") or response.text[:CONTENT_SHOWN_CHARS]
     return f"HTTP {response.status_code} {' '.join(said.split())}"
-
-
-def _number(header: str | None) -> float | None:
-    try:
-        return None if header is None else float(header)
-    except ValueError:
-        return None

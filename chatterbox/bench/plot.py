@@ -12,8 +12,6 @@ from chatterbox.bench.report import Level
 STRONG, PALE, BAD = "#1f5fa8", "#8fb4dc", "#c0392b"
 SIZE_INCHES = (10, 7.5)
 DPI = 120
-LABEL_RATIO = 1.2
-"""On a logarithmic axis, labels closer than this overlap."""
 HEADROOM = 1.1
 """Of the highest point, so that its marker is not cut off."""
 LEAST_PERCENT = 10
@@ -27,6 +25,7 @@ def draw(levels: Sequence[Level], title: str, path: Path, knee: Level | None = N
     ImportError without matplotlib, OSError where the file cannot be written.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     shown = sorted(levels, key=lambda level: level.load)
     open_loop = bool(shown) and shown[0].rate_hz is not None
@@ -53,14 +52,22 @@ def draw(levels: Sequence[Level], title: str, path: Path, knee: Level | None = N
     for axes in (first, rtf, audio, wrong):
         if len(shown) > 1 and not open_loop:
             axes.set_xscale("log", base=2)
-        labelled = _apart([level.load for level in shown])
-        axes.set_xticks(labelled, [f"{load:g}" for load in labelled])
-        axes.minorticks_off()
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.minorticks_off()
         axes.set_ylim(0, HEADROOM * max(axes.get_ylim()[1], LEAST_PERCENT if axes is wrong else 0))
         axes.set_xlabel("requests a second sent" if open_loop else "listeners at once")
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    _as_logarithm(rtf)
+    # RTF: twice as fast is as far below the line of real time as half as fast is above it
+    values = [value for line in rtf.get_lines() for value in line.get_ydata() if value > 0] or [1]
+    rtf.set_yscale("log")
+    rtf.set_ylim(min(0.6, min(values) / 1.5), max(1.6, max(values) * 1.5))
+    rtf.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    rtf.yaxis.set_major_formatter("{x:g}")
+    rtf.minorticks_off()
+    rtf.axhline(1, color=BAD, linewidth=1)
+    where = ("axes fraction", "data")
+    rtf.annotate(REAL_TIME, (0.01, 1), (0, 3), where, "offset points", color=BAD)
     if knee is not None:
         audio.axvline(knee.load, color=PALE, linestyle=":")
         audio.annotate(f"knee: {knee.load:g}", (knee.load, 0), (4, 6), textcoords="offset points")
@@ -69,27 +76,3 @@ def draw(levels: Sequence[Level], title: str, path: Path, knee: Level | None = N
     figure.suptitle(title, fontsize=11)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, format="png", dpi=DPI)
-
-
-def _as_logarithm(axes: Any) -> None:
-    """RTF: twice as fast is as far below the line of real time as half as fast is above it."""
-    from matplotlib.ticker import LogLocator
-
-    values = [value for line in axes.get_lines() for value in line.get_ydata() if value > 0] or [1]
-    axes.set_yscale("log")
-    axes.set_ylim(min(0.6, min(values) / 1.5), max(1.6, max(values) * 1.5))
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.minorticks_off()
-    axes.axhline(1, color=BAD, linewidth=1)
-    axes.annotate(REAL_TIME, (0.01, 1), (0, 3), ("axes fraction", "data"), "offset points",
-                  color=BAD)  # fmt: skip
-
-
-def _apart(loads: Sequence[float]) -> list[float]:
-    """Of loads that a search has brought close together, as many as can be labelled."""
-    shown: list[float] = []
-    for load in sorted(loads):
-        if not shown or load >= LABEL_RATIO * shown[-1]:
-            shown.append(load)
-    return shown

@@ -3,10 +3,12 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter, itemgetter
 
 import numpy as np
 
 NOTHING = "-"
+UNDERRUNS = "Underruns"
 KNEE_SHARE = 0.9
 """Of the most audio a second: who has so much gains little from more load, and waits longer."""
 
@@ -144,36 +146,30 @@ class SearchResult:
     stopped_by: str
 
 
-Cell = Callable[[Level], str]
+def _of(spread: Spread | None, share: str, form: str, factor: int = 1) -> str:
+    return NOTHING if spread is None else format(getattr(spread, share) * factor, form)
 
 
-def _of(quantity: str, share: str, factor: float, digits: int) -> Cell:
-    def cell(level: Level) -> str:
-        spread = getattr(level, quantity)
-        return NOTHING if spread is None else f"{getattr(spread, share) * factor:.{digits}f}"
-
-    return cell
-
-
-COLUMNS: tuple[tuple[str, str, int, Cell], ...] = (  # name, unit, width, cell
-    ("Conc", "", 5, lambda level: f"{level.load:g}"),
-    ("n", "", 5, lambda level: str(level.requests)),
-    ("First p50", "ms", 10, _of("first_audible_s", "p50", 1000, 0)),
-    ("First p95", "ms", 10, _of("first_audible_s", "p95", 1000, 0)),
-    ("RTF Mean", "", 9, _of("rtf", "mean", 1, 3)),
-    ("RTF P95", "", 8, _of("rtf", "p95", 1, 3)),
-    ("Throughput", "req/s", 11, lambda level: f"{level.throughput_hz:.2f}"),
-    ("Audio/s", "s/s", 8, lambda level: f"{level.audio_per_s:.2f}"),
-    ("Latency p50", "s", 12, _of("latency_s", "p50", 1, 2)),
-    ("Latency p95", "s", 12, _of("latency_s", "p95", 1, 2)),
-    ("Underruns", "", 10, lambda level: str(level.underruns) if level.succeeded else NOTHING),
-    ("Errors", "", 7, lambda level: str(level.requests - level.succeeded)),
-)
+COLUMNS: dict[tuple[str, str], Callable[[Level], str]] = {
+    ("Conc", ""): lambda level: f"{level.load:g}",
+    ("n", ""): lambda level: str(level.requests),
+    ("First p50", "ms"): lambda level: _of(level.first_audible_s, "p50", ".0f", 1000),
+    ("First p95", "ms"): lambda level: _of(level.first_audible_s, "p95", ".0f", 1000),
+    ("RTF Mean", ""): lambda level: _of(level.rtf, "mean", ".3f"),
+    ("RTF P95", ""): lambda level: _of(level.rtf, "p95", ".3f"),
+    ("Throughput", "req/s"): lambda level: f"{level.throughput_hz:.2f}",
+    ("Audio/s", "s/s"): lambda level: f"{level.audio_per_s:.2f}",
+    ("Latency p50", "s"): lambda level: _of(level.latency_s, "p50", ".2f"),
+    ("Latency p95", "s"): lambda level: _of(level.latency_s, "p95", ".2f"),
+    (UNDERRUNS, ""): lambda level: str(level.underruns) if level.succeeded else NOTHING,
+    ("Errors", ""): lambda level: str(level.requests - level.succeeded),
+}
+"""Name and unit → what stands there."""
 
 
 def header(*, open_loop: bool) -> str:
     """The two lines above the rows."""
-    names, units = [c[0] for c in COLUMNS], [c[1] for c in COLUMNS]
+    names, units = map(list, zip(*COLUMNS, strict=True))
     if open_loop:
         names[0], units[0] = "Rate", "req/s"
     return f"{_line(names)}\n{_line(units).rstrip()}"
@@ -181,12 +177,17 @@ def header(*, open_loop: bool) -> str:
 
 def row(level: Level, *, streamed: bool) -> str:
     """One level. Underruns mean something only where audio was streamed."""
-    hidden = () if streamed else ("Underruns",)
-    return _line([NOTHING if name in hidden else cell(level) for name, _, _, cell in COLUMNS])
+    return _line(
+        [
+            cell(level) if streamed or name != UNDERRUNS else NOTHING
+            for (name, _), cell in COLUMNS.items()
+        ]
+    )
 
 
 def _line(cells: Sequence[str]) -> str:
-    return " ".join(text.rjust(column[2]) for text, column in zip(cells, COLUMNS, strict=True))
+    widths = (max(5, len(name) + 1) for name, _ in COLUMNS)
+    return " ".join(text.rjust(width) for text, width in zip(cells, widths, strict=True))
 
 
 def notes(levels: Sequence[Level]) -> list[str]:
@@ -209,9 +210,8 @@ def notes(levels: Sequence[Level]) -> list[str]:
 
 def optimal(levels: Sequence[Level]) -> Level | None:
     """The level of lowest mean RTF, among those without errors where there are any."""
-    flawless = [level for level in levels if level.rtf is not None and not level.errors]
-    candidates = flawless or [level for level in levels if level.rtf is not None]
-    return min(candidates, key=lambda level: level.rtf.mean if level.rtf else 0.0, default=None)
+    ranked = [(bool(level.errors), level.rtf.mean, level) for level in levels if level.rtf]
+    return min(ranked, key=itemgetter(0, 1))[2] if ranked else None
 
 
 def knee(levels: Sequence[Level]) -> Level | None:
@@ -223,15 +223,14 @@ def knee(levels: Sequence[Level]) -> Level | None:
     fit = [level for level in on_time if not level.underruns] or on_time or done
     most = max((level.audio_per_s for level in fit), default=0)
     enough = [level for level in fit if level.audio_per_s >= KNEE_SHARE * most]
-    return min(enough, key=lambda level: level.load, default=None)
+    return min(enough, key=attrgetter("load"), default=None)
 
 
 def largest_realtime(levels: Sequence[Level]) -> tuple[Level | None, Level | None]:
     """The highest load with mean RTF < 1, and that with p95 RTF < 1 and no errors."""
-    by_mean = [level for level in levels if level.realtime_mean]
-    by_p95 = [level for level in levels if level.realtime_p95]
-    return max(by_mean, key=lambda level: level.load, default=None), max(
-        by_p95, key=lambda level: level.load, default=None
+    return (
+        _highest([level for level in levels if level.realtime_mean]),
+        _highest([level for level in levels if level.realtime_p95]),
     )
 
 
@@ -287,8 +286,8 @@ def _stop(search: SearchResult) -> str:
     return f"stopped at {search.stopped_at} by {search.stopped_by}"
 
 
-def _highest(levels: Sequence[Level]) -> Level:
-    return max(levels, key=lambda level: level.load)
+def _highest(levels: Sequence[Level]) -> Level | None:
+    return max(levels, key=attrgetter("load"), default=None)
 
 
 def _named(level: Level | None, levels: Sequence[Level]) -> str:

@@ -77,18 +77,17 @@ def test_long_and_repetitive_text_is_quick() -> None:
 def test_times_fill_the_segment(text: str) -> None:
     found = spread(text, 1.0, 1.2, 2.0)
     assert "".join(found.characters) == text
-    assert len(found.characters) == len(found.starts_s) == len(found.ends_s)
-    bounds = [*found.starts_s, *found.ends_s[-1:]]
+    bounds = found.bounds_s
+    assert len(bounds) == len(found.characters) + 1
     assert bounds == sorted(bounds)
-    assert found.ends_s[:-1] == found.starts_s[1:]
     if text.strip():
         assert bounds[0] == (1.0 if text.startswith(" ") else 1.2)
         assert bounds[-1] == 2.0
-        assert found.starts_s[len(text) - len(text.lstrip())] == 1.2
+        assert bounds[len(text) - len(text.lstrip())] == 1.2
 
 
 def test_no_time_is_past_the_end() -> None:
     found = spread("abc", 0.0, 0.0, 1.23456)
-    assert found.ends_s[-1] == 1.234
+    assert found.bounds_s[-1] == 1.234
     found.end_at(1.5)
-    assert found.ends_s[-1] == 1.5
+    assert found.bounds_s[-1] == 1.5

@@ -198,15 +198,14 @@ def test_every_character_comes_once_and_fills_its_time(step_s, known, lead_s):
             seen.segment_ends_s = [e for e in full.segment_ends_s if lead_s + e <= now_s]
             seen.segment_starts_s = [0.0, 1.1][: 1 + len(seen.segment_ends_s)]
         found.append((timing.until(now_s), now_s))
-    found.append((timing.rest(end_s), end_s))
+    found.append((timing.until(end_s, last=True), end_s))
     told_until_s = 0.0
     for alignment, until_s in found:
         if alignment.characters:
-            assert alignment.starts_s[0] == pytest.approx(told_until_s, abs=2e-3)
-            assert alignment.ends_s[-1] <= until_s + 1e-9
-            for end, start in zip(alignment.ends_s, alignment.starts_s[1:], strict=False):
-                assert start == pytest.approx(end, abs=2e-3)
-            told_until_s = alignment.ends_s[-1]
+            assert alignment.bounds_s[0] == pytest.approx(told_until_s, abs=2e-3)
+            assert alignment.bounds_s[-1] <= until_s + 1e-9
+            assert len(alignment.bounds_s) == len(alignment.characters) + 1
+            told_until_s = alignment.bounds_s[-1]
     assert told_until_s == pytest.approx(end_s, abs=2e-3)
     letters = itertools.chain.from_iterable(a.characters for a, _ in found)
     assert "".join(letters) == TEXT

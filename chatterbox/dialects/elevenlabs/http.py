@@ -144,8 +144,8 @@ def timed_audio(data: bytes, times: list[Alignment]) -> dict[str, Any]:
     written, spoken = (
         {
             "characters": each.characters,
-            "character_start_times_seconds": each.starts_s,
-            "character_end_times_seconds": each.ends_s,
+            "character_start_times_seconds": each.bounds_s[:-1],
+            "character_end_times_seconds": each.bounds_s[1:],
         }
         if each.characters
         else None

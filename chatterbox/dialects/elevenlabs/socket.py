@@ -146,15 +146,16 @@ class Context(IncrementalSpeech):
             self._started = True
             self._pending = self._encoder.start()
         self._pending += self._encoder.feed(samples)
-        self._note(utterance.timing.until(utterance.sent_s))
+        self._characters.extend(utterance.timing.until(utterance.sent_s).later(self._done_s))
         await self._send()
 
     async def on_end(self, utterance: Utterance) -> None:
         """The last characters, with the audio that is left."""
-        self._note(utterance.timing.rest(utterance.sent_s))
+        rest = utterance.timing.until(utterance.sent_s, last=True)
+        self._characters.extend(rest.later(self._done_s))
         self._done_s += utterance.sent_s
         if self._pending and not self._characters.characters and self._done_s > self._framed_s:
-            self._characters = Alignment([" "], [self._framed_s], [self._done_s])
+            self._characters = Alignment([" "], [self._framed_s, self._done_s])
         await self._send()
 
     async def on_mark(self, _token: Any) -> None:
@@ -168,9 +169,6 @@ class Context(IncrementalSpeech):
         """`isFinal` is exactly `true` here and `false` before: clients test its identity."""
         await self._tell(None, None, final=True)
 
-    def _note(self, found: Alignment) -> None:
-        self._characters.extend(found.later(self._done_s))
-
     async def _send(self, *, anyway: bool = False) -> None:
         found = self._characters
         if not self._pending or not (found.characters or anyway):
@@ -179,7 +177,7 @@ class Context(IncrementalSpeech):
         if found.characters:
             clock_s = 0.0 if self._query.sync_alignment else self._framed_s
             times = _milliseconds(found, clock_s)
-            self._framed_s, self._characters = found.ends_s[-1], Alignment()
+            self._framed_s, self._characters = found.bounds_s[-1], Alignment()
         data, self._pending = self._pending, b""
         await self._tell(base64.b64encode(data).decode("ascii"), times, final=False)
 
@@ -192,8 +190,7 @@ class Context(IncrementalSpeech):
 
 def _milliseconds(alignment: Alignment, clock_s: float) -> dict[str, Any]:
     """Whole milliseconds since `clock_s`, each character beginning where the last one ends."""
-    bounds_s = [*alignment.starts_s, alignment.ends_s[-1]]
-    bounds = [round((bound_s - clock_s) * 1000) for bound_s in bounds_s]
+    bounds = [round((bound_s - clock_s) * 1000) for bound_s in alignment.bounds_s]
     return {
         "chars": alignment.characters,
         "charStartTimesMs": bounds[:-1],

@@ -34,33 +34,30 @@ _WORD = re.compile(r"\S+")
 
 @dataclass(slots=True)
 class Alignment:
-    """Characters and when they begin and end, in seconds of one clock: three lists of one length,
-    each character beginning where the one before it ends."""
+    """Characters, and when each begins and the last one ends, in seconds of one clock: each ends
+    where the next begins."""
 
     characters: list[str] = field(default_factory=list)
-    starts_s: list[float] = field(default_factory=list)
-    ends_s: list[float] = field(default_factory=list)
+    bounds_s: list[float] = field(default_factory=list)
 
     def extend(self, later: "Alignment") -> None:
         """Put `later` behind it."""
-        self.characters += later.characters
-        self.starts_s += later.starts_s
-        self.ends_s += later.ends_s
+        if later.characters:
+            self.characters += later.characters
+            self.bounds_s[-1:] = later.bounds_s
 
     def later(self, by_s: float) -> "Alignment":
         """The same by a clock that began so much earlier."""
-        starts_s = [by_s + start_s for start_s in self.starts_s]
-        return Alignment(self.characters, starts_s, [by_s + end_s for end_s in self.ends_s])
+        return Alignment(self.characters, [by_s + bound_s for bound_s in self.bounds_s])
 
     def scale(self, by: float) -> None:
         """Turn the clock: a change of tempo keeps lengths only nearly (to 50 ms)."""
-        self.starts_s = [_floor_ms(time_s * by) for time_s in self.starts_s]
-        self.ends_s = [_floor_ms(time_s * by) for time_s in self.ends_s]
+        self.bounds_s = [_floor_ms(bound_s * by) for bound_s in self.bounds_s]
 
     def end_at(self, end_s: float) -> None:
         """Let the last character last until then: silence after it is its own."""
-        if self.ends_s:
-            self.ends_s[-1] = max(self.ends_s[-1], _floor_ms(end_s))
+        if self.characters:
+            self.bounds_s[-1] = max(self.bounds_s[-1], _floor_ms(end_s))
 
 
 def spread(text: str, before_s: float, start_s: float, end_s: float) -> Alignment:
@@ -70,8 +67,7 @@ def spread(text: str, before_s: float, start_s: float, end_s: float) -> Alignmen
     spoken = len(text) - blanks
     bounds = [before_s + (start_s - before_s) * nth / blanks for nth in range(blanks)]
     bounds += [start_s + (end_s - start_s) * nth / spoken for nth in range(spoken)]
-    bounds = [_floor_ms(bound) for bound in (*bounds, end_s)]
-    return Alignment(list(text), bounds[:-1], bounds[1:])
+    return Alignment(list(text), [_floor_ms(bound) for bound in (*bounds, end_s)])
 
 
 def _floor_ms(time_s: float) -> float:
@@ -100,49 +96,38 @@ class Timing:
         self._emitted_until_s = 0.0
         self._word = Alignment()  # that has begun
 
-    def until(self, now_s: float) -> Alignment:
+    def until(self, now_s: float, *, last: bool = False) -> Alignment:
         """The characters from where the last call left off to the moment `now_s` of the sound;
-        where there are any, they fill that time from end to end."""
+        where there are any, they fill that time from end to end. `last`: the sound is complete
+        and so long, and all characters that are left come."""
         found = Alignment()
         ends_s = self._report.segment_ends_s
-        begun = min(len(self._pieces), len(self._report.segment_starts_s))
-        while (nth := self._segment) < begun:
+        begun = len(self._pieces if last else self._report.segment_starts_s)
+        while (nth := self._segment) < min(begun, len(self._pieces)):
             end_s = self._lead_s + ends_s[nth] if nth < len(ends_s) else None
             if end_s is None or end_s > now_s + _SAMPLE_S:
-                self._emit(found, self._spoken_chars(nth, now_s, end_s), now_s)
-                break
-            self._emit_rest(found, end_s)
-        return found
-
-    def rest(self, now_s: float) -> Alignment:
-        """The remaining characters, when the audio is complete and `now_s` long."""
-        found = self.until(now_s)
-        while self._segment < len(self._pieces):
-            self._emit_rest(found, now_s)
-        found.end_at(now_s)
+                if not last:
+                    self._emit(found, self._spoken_chars(nth, now_s, end_s), now_s)
+                    break
+                end_s = now_s
+            self._emit(found, len(self._pieces[nth]), end_s)
+            self._segment, self._emitted = nth + 1, 0
+        if last:
+            found.end_at(now_s)
         return found
 
     def words(self, now_s: float, *, last: bool = False, since_s: float = 0.0) -> list[Word]:
-        """In place of characters the words that are complete by now, or with `last` all that are
-        left. They count from `since_s` before the sound."""
+        """The same in whole words, in seconds since `since_s` before the sound."""
         found = self._word
-        found.extend(self.rest(now_s) if last else self.until(now_s))
+        found.extend(self.until(now_s, last=last))
         text = "".join(found.characters)
-        ends = [match.span() for match in _WORD.finditer(text)]
+        spans = [match.span() for match in _WORD.finditer(text)]
         self._word = Alignment()
-        if ends and ends[-1][1] == len(text) and not last:
-            start, _ = ends.pop()
-            self._word = Alignment(
-                found.characters[start:], found.starts_s[start:], found.ends_s[start:]
-            )
-        return [
-            Word(
-                text[start:end],
-                round(since_s + found.starts_s[start], 3),
-                round(since_s + found.ends_s[end - 1], 3),
-            )
-            for start, end in ends
-        ]
+        if spans and spans[-1][1] == len(text) and not last:
+            start, _ = spans.pop()
+            self._word = Alignment(found.characters[start:], found.bounds_s[start:])
+        times_s = [round(since_s + bound_s, 3) for bound_s in found.bounds_s]
+        return [Word(text[start:end], times_s[start], times_s[end]) for start, end in spans]
 
     def _start_s(self, nth: int) -> float:
         starts_s = self._report.segment_starts_s
@@ -158,10 +143,6 @@ class Timing:
         else:
             whole_s = end_s - self._start_s(nth)
         return max(self._emitted, min(chars - 1, int(chars * spoken_s / whole_s)))
-
-    def _emit_rest(self, found: Alignment, end_s: float) -> None:
-        self._emit(found, len(self._pieces[self._segment]), end_s)
-        self._segment, self._emitted = self._segment + 1, 0
 
     def _emit(self, found: Alignment, until: int, now_s: float) -> None:
         piece = self._pieces[self._segment][self._emitted : until]
