@@ -131,7 +131,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
 
         async def work(body: Body, file: Upload) -> Response:
             name = PurePosixPath(file.filename.replace("\\", "/")).stem
-            info, _ = await voices.register(file, FILES, name or None)
+            info, _ = await voices.register(file, name or None)
             answer = {
                 "message": "The voice is registered.",
                 "uploaded_files": [info.called(name)],

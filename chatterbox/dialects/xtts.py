@@ -186,7 +186,7 @@ def _add_speakers(routes: APIRouter, voices: VoiceService) -> None:
         """Coqui: a recording becomes a voice, and the voice numbers to keep."""
 
         async def work(_body: Body, upload: Upload) -> Response:
-            info, _ = await voices.register(upload, FILE, None)
+            info, _ = await voices.register(upload, None)
             return JSONResponse(latents(info.voice_id))
 
         return UploadAnswer(request, voices, FILE, work)

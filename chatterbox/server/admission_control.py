@@ -72,24 +72,16 @@ class Lifecycle:
     @property
     def ready(self) -> bool:
         """Whether new work should be sent here."""
-        return (
-            self.phase == "ready"
-            and not (self.warming_up or self.leaving or self._crowded)
-            and self._engine.fault is None
-        )
+        try:
+            self.check_ready()
+        except ChatterboxError:
+            return False
+        return True
 
     @property
     def loading(self) -> bool:
         """Whether the model is not there yet, or not warm."""
         return self.phase == "loading" or (self.phase == "ready" and self.warming_up)
-
-    @property
-    def _crowded(self) -> bool:
-        admission = self._engine.admission
-        return (
-            admission.queue_capacity > 0
-            and admission.queued >= READY_QUEUE_SHARE * admission.queue_capacity
-        )
 
     def drain(self) -> None:
         """No new work from here on; what is running goes on."""
@@ -118,20 +110,9 @@ class Lifecycle:
             raise Draining("The server is shutting down.", retry_after_s=RESTART_RETRY_S)
         if self._engine.fault is not None:
             raise NotReady("The default model cannot be loaded.", retry_after_s=LOADING_RETRY_S)
-        if self._crowded:
-            retry_s = self._engine.admission.retry_after_s()
-            raise NotReady("The queue is nearly full.", retry_after_s=retry_s)
-
-    def check_room(self) -> None:
-        """As `check_open`, and Overloaded where a permit could not even be waited for: said
-        before a body is read, so that a refusal costs next to nothing."""
-        self.check_open()
-        admission = self._engine.admission
-        if admission.active >= admission.capacity and admission.queued >= admission.queue_capacity:
-            raise Overloaded(
-                "All places are taken and the queue is full; try again shortly.",
-                retry_after_s=admission.retry_after_s(),
-            )
+        places = self._engine.admission
+        if 0 < READY_QUEUE_SHARE * places.queue_capacity <= places.queued:
+            raise NotReady("The queue is nearly full.", retry_after_s=places.retry_after_s())
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,24 +123,6 @@ class Limits:
     characters: int | None
     sockets: int | None
     uploads: int | None = None
-
-
-def limits_of(config: ServerConfig, places: int) -> Limits:
-    """What is set; else, where there are several keys, a share for each."""
-
-    def share(of: int) -> int | None:
-        return max(1, math.floor(SHARE * of)) if _several_keys(config) else None
-
-    return Limits(
-        config.max_requests_per_key or share(places),
-        config.max_characters_per_key,
-        config.max_websockets_per_key or share(config.max_websockets),
-        share(places // 2),
-    )
-
-
-def _several_keys(config: ServerConfig) -> bool:
-    return len(set(config.keys)) > 1
 
 
 class KeyQuotas:
@@ -265,34 +228,44 @@ class AdmissionControl:
     bodies. One for each server."""
 
     def __init__(self, places: Admission, config: ServerConfig, lifecycle: Lifecycle) -> None:
+        several = len(set(config.keys)) > 1
+
+        def share(of: int) -> int | None:
+            return max(1, math.floor(SHARE * of)) if several else None
+
+        def room(megabytes: int, full: type[ChatterboxError], why: str) -> Room:
+            error = partial(full, f"{why}; try again shortly.", retry_after_s=BYTES_RETRY_S)
+            return Room(megabytes, error, shared=several)
+
+        limits = Limits(
+            config.max_requests_per_key or share(places.capacity),
+            config.max_characters_per_key,
+            config.max_websockets_per_key or share(config.max_websockets),
+            share(places.capacity // 2),
+        )
         self.lifecycle = lifecycle
         self.places = places
-        self.quotas = KeyQuotas(limits_of(config, places.capacity), places.retry_after_s)
-        self.memory = Room(
-            config.body_memory_mb,
-            partial(
-                Overloaded,
-                "Too many requests are being received; try again shortly.",
-                retry_after_s=BYTES_RETRY_S,
-            ),
-            shared=_several_keys(config),
+        self.quotas = KeyQuotas(limits, places.retry_after_s)
+        self.memory = room(
+            config.body_memory_mb, Overloaded, "Too many requests are being received"
         )
-        self.disk = Room(
-            config.upload_disk_mb,
-            partial(
-                StorageFull,
-                "Other uploads take all the room there is; try again shortly.",
-                retry_after_s=BYTES_RETRY_S,
-            ),
-            shared=_several_keys(config),
+        self.disk = room(
+            config.upload_disk_mb, StorageFull, "Other uploads take all the room there is"
         )
         self._uploads = places.half()
         self._wait_s = config.first_audio_timeout_s
 
     async def check_room(self) -> None:
-        """What can be refused before a body is read. Raises what `Lifecycle.check_room` does, and
-        KeyLimit."""
-        self.lifecycle.check_room()
+        """What can be refused before a body is read, so that a refusal costs next to nothing:
+        raises what `Lifecycle.check_open` does, Overloaded where a place could not even be waited
+        for, and KeyLimit."""
+        self.lifecycle.check_open()
+        places = self.places
+        if places.active >= places.capacity and places.queued >= places.queue_capacity:
+            raise Overloaded(
+                "All places are taken and the queue is full; try again shortly.",
+                retry_after_s=places.retry_after_s(),
+            )
         await self.quotas.check(requests=1)
 
     @asynccontextmanager

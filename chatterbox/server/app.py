@@ -16,7 +16,7 @@ from chatterbox.server.dialect import Dialect, Services, error_shapes
 from chatterbox.server.http11 import ConnectionLimiter
 from chatterbox.server.metrics import Metrics
 from chatterbox.server.model_pool import ModelChoice, ModelPool
-from chatterbox.server.page.page import Page
+from chatterbox.server.page import page
 from chatterbox.server.reference import ERROR_ANSWERS, Conversation, complete
 from chatterbox.server.request_log import RequestLog, add_error_handlers
 from chatterbox.server.socket_server import SocketServer
@@ -94,14 +94,13 @@ def create_app(
         models, config, admission, speech, voices, sockets, metrics.ended
     )
     app.conversations = {path: said for d in dialects for path, said in d.conversations.items()}
-    page = Page()
     sniffers = [partial(d.sniff, services) for d in dialects if d.sniff]
     routers = [
         speech_router(speech, models, sniffers),
         voice_router(voices),
-        status_router(models, lifecycle, metrics, page),
+        status_router(models, lifecycle, metrics),
         model_router(models, operators),
-        page.router(),
+        page.router,
     ]
     for dialect in dialects:
         if dialect.add_routes:

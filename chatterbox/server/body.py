@@ -6,17 +6,14 @@ import threading
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
-    Awaitable,
     Callable,
     Coroutine,
     Iterable,
 )
 from contextlib import (
-    AbstractAsyncContextManager,
     AsyncExitStack,
     aclosing,
     asynccontextmanager,
-    nullcontext,
 )
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -32,14 +29,20 @@ from chatterbox.errors import (
     InvalidBody,
     InvalidHttp,
     InvalidValue,
-    UnknownField,
     UnsupportedMediaType,
     shown,
 )
-from chatterbox.server.admission_control import AdmissionControl, Room, Take
-from chatterbox.server.multipart import UTF8, Part, Splitter, charset_of, header_options, text_of
+from chatterbox.server.admission_control import AdmissionControl, Take
+from chatterbox.server.multipart import UTF8, charset_of, header_options
 from chatterbox.server.request_log import TINY_CHUNKS
-from chatterbox.server.upload import Upload
+from chatterbox.server.upload import (
+    CHARSET_FIELD,
+    MAX_PARTS,
+    MULTIPART_SLACK_BYTES,
+    BodyLimits,
+    Form,
+    Upload,
+)
 
 T = TypeVar("T")
 STALL_S = 30.0
@@ -47,49 +50,17 @@ STALL_S = 30.0
 LEAST_BYTES_PER_S = 16 * 1024
 """As slow as a line that speech in MP3 could be heard over. What came sooner does not count later:
 a body that is held back ends within STALL_S, however much of it has come (FAULTS F99)."""
-MAX_PARTS = 32
-"""Fields, and files, of one form: twice the fields of any call here."""
 MAX_JSON_FIELDS = 256
 """Clients of other servers send some dozens that mean nothing here."""
-MULTIPART_SLACK_BYTES = 64 * 1024
-"""Boundaries, part headers and the other fields beside an upload."""
-ESCAPED_CHAR_BYTES = 12
-"""The longest way to send one character: a pair of JSON's `\\uXXXX` escapes."""
 LENGTH_DIGITS = 18
 """A Content-Length of more digits is too large whatever it says."""
 INLINE_BYTES = 16 * 1024
 """What is longer is parsed in a thread: the worst body of this size takes 2 ms."""
 _PARSING = threading.Lock()
-CHARSET_FIELD = "_charset_"
-"""HTML's field that names the encoding of all others."""
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
-
-
-@dataclass(frozen=True, slots=True)
-class Files:
-    """Which file a call takes, up to which size. `place` is held from the file's first byte until
-    it is closed. `deterministic`: of several the first counts."""
-
-    name: str
-    limit_bytes: int
-    place: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
-    deterministic: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class BodyLimits:
-    """Most bytes of all fields together, and the file that comes with them."""
-
-    fields_bytes: int
-    files: Files | None = None
-
-    @classmethod
-    def for_text(cls, chars: int, files: Files | None = None) -> "BodyLimits":
-        """Room for a text of `chars` characters however it is escaped."""
-        return cls(MULTIPART_SLACK_BYTES + ESCAPED_CHAR_BYTES * chars, files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +93,8 @@ async def read_body(
     async with AsyncExitStack() as held:
         take = held.enter_context(admission.memory.held())
         if kind == MULTIPART:
-            form = _Multipart(limits, take, admission.disk, held)
-            yield await form.read(request, options.get(b"boundary", b""), charset)
+            form = Form(options.get(b"boundary", b""), limits, take, admission.disk, held)
+            yield await _from_multipart(request, limits, form, charset)
         elif kind == FORM:
             data = await _whole(request, limits.fields_bytes, take)
             yield Body(await _parsed(_from_form, data, charset))
@@ -258,82 +229,20 @@ def _from_form(data: bytes, charset: str) -> dict[str, Any]:
     return fields if stated == charset else _from_form(data, stated)
 
 
-class _Multipart:
-    """One form while it is read."""
-
-    def __init__(self, limits: BodyLimits, take: Take, disk: Room, held: AsyncExitStack) -> None:
-        self._limits = limits
-        self._take = take
-        self._disk = disk
-        self._held = held
-        self._fields: list[tuple[Part, bytearray]] = []
-        self._files: list[str] = []  # names of all that came
-        self._upload: Upload | None = None  # the one that counts
-        self._fields_bytes = 0
-        self._add: Callable[[bytes], Awaitable[None]] = self._drop  # where content belongs
-
-    async def read(self, request: Request, boundary: bytes, charset: str) -> Body:
-        limit_bytes = self._limits.fields_bytes
-        if (files := self._limits.files) is not None:
-            limit_bytes = files.limit_bytes + max(MULTIPART_SLACK_BYTES, limit_bytes)
-        splitter = Splitter(boundary)
-        async with aclosing(_chunks(request, limit_bytes)) as chunks:
-            async for chunk in chunks:
-                for found in splitter.feed(chunk):
-                    await (self._begin(found) if isinstance(found, Part) else self._add(found))
-        if not splitter.done:
-            raise InvalidBody("The multipart body ends too early.")
-        return self._body(charset)
-
-    async def _begin(self, part: Part) -> None:
-        if part.filename is None:
-            if len(self._fields) == MAX_PARTS:
-                raise InvalidBody(f"The form has more than {MAX_PARTS} fields.")
-            self._fields.append((part, bytearray()))
-            self._add = self._add_to_field
-            return
-        files = self._limits.files
-        name = text_of(part.name, UTF8)
-        if files is None:
-            raise UnknownField(
-                "This call takes no files. Register a recording with POST /voices/register, and "
-                "ask for the voice by its name.",
-                param=shown(name),
-            )
-        if len(self._files) == MAX_PARTS:
-            raise InvalidBody("The form has too many files.")
-        self._files.append(name)
-        self._add = self._drop
-        if name == files.name and self._upload is None:
-            own = await self._held.enter_async_context(AsyncExitStack())
-            await own.enter_async_context(files.place())
-            self._upload = Upload(text_of(part.filename, UTF8), self._disk, own)
-            self._add = self._upload.write
-
-    async def _add_to_field(self, data: bytes) -> None:
-        self._fields_bytes += len(data)
-        if self._fields_bytes > self._limits.fields_bytes:
-            raise BodyTooLarge(f"The fields are larger than {self._limits.fields_bytes} bytes.")
-        self._take(len(data))
-        self._fields[-1][1].extend(data)
-
-    async def _drop(self, data: bytes) -> None:
-        """Of a file that does not count, or of no part."""
-
-    def _body(self, charset: str) -> Body:
-        stated = (bytes(data) for part, data in self._fields if part.name == CHARSET_FIELD.encode())
-        charset = charset_of(next(stated, charset.encode("ascii")))
-        fields = [
-            (text_of(part.name, charset), text_of(data, part.charset or charset))
-            for part, data in self._fields
-            if part.name != CHARSET_FIELD.encode()
-        ]
-        files, names = self._limits.files, [name for name, _ in fields] + self._files
-        again = files is not None and files.deterministic and names.count(files.name) > 1
-        repeated = (files.name,) if files is not None and again else ()
-        _refuse_repeated(name for name in names if name not in repeated)
-        others = tuple(name for name in self._files if files is None or name != files.name)
-        return Body(dict(fields), file=self._upload, other_files=others, repeated=repeated)
+async def _from_multipart(request: Request, limits: BodyLimits, form: Form, charset: str) -> Body:
+    limit_bytes, files = limits.fields_bytes, limits.files
+    if files is not None:
+        limit_bytes = files.limit_bytes + max(MULTIPART_SLACK_BYTES, limit_bytes)
+    async with aclosing(_chunks(request, limit_bytes)) as chunks:
+        async for chunk in chunks:
+            await form.feed(chunk)
+    fields = form.fields(charset)
+    names = [*(name for name, _ in fields), *form.files]
+    again = files is not None and files.deterministic and names.count(files.name) > 1
+    repeated = (files.name,) if files is not None and again else ()
+    _refuse_repeated(name for name in names if name not in repeated)
+    others = tuple(name for name in form.files if files is None or name != files.name)
+    return Body(dict(fields), file=form.upload, other_files=others, repeated=repeated)
 
 
 def _refuse_repeated(names: Iterable[str]) -> None:

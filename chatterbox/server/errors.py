@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from http import HTTPStatus
 from typing import Any
 
 from pydantic_core import ErrorDetails
@@ -12,32 +13,18 @@ from starlette.responses import Response
 
 from chatterbox.errors import (
     SHOWN_INPUT_CHARS,
-    BodyTooLarge,
     ChatterboxError,
-    InternalError,
     InvalidApiKey,
-    InvalidBody,
     InvalidText,
     InvalidValue,
     MethodNotAllowed,
     RouteNotFound,
     UnknownField,
-    UnsupportedMediaType,
     shown,
 )
 
 INVALID_TEXT = "invalid_text"
 """Type of the validation error for a string that is not Unicode (see `schemas.py`)."""
-
-_BY_STATUS: Mapping[int, tuple[type[ChatterboxError], str]] = {
-    400: (InvalidBody, "The request cannot be read."),
-    404: (RouteNotFound, "There is no such route; GET / lists them."),
-    405: (MethodNotAllowed, "This route does not know that method."),
-    413: (BodyTooLarge, "The body is too large."),
-    415: (UnsupportedMediaType, "This route does not read that content type."),
-    422: (InvalidValue, "A value is not valid."),
-}
-
 
 ErrorShape = Callable[[ChatterboxError, str], tuple[int, Any]]
 """(error, request id) → status and JSON: how one dialect's clients expect to be refused."""
@@ -105,11 +92,7 @@ def from_validation(errors: Sequence[ErrorDetails]) -> ChatterboxError:
 
 
 def from_http(fault: HTTPException) -> ChatterboxError:
-    """Starlette's own refusals in our shape."""
-    kind, message = _BY_STATUS.get(
-        fault.status_code, (InternalError, "The server could not answer.")
-    )
-    allowed = (fault.headers or {}).get("Allow")
-    if kind is MethodNotAllowed and allowed:
-        message = f"This route takes {allowed}."
-    return kind(message)
+    """Starlette's two refusals in our shape."""
+    if fault.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        return MethodNotAllowed(f"This route takes {(fault.headers or {}).get('Allow')}.")
+    return RouteNotFound("There is no such route; GET / lists them.")

@@ -9,7 +9,7 @@ import platform
 import time
 from collections import Counter as Tally
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -197,8 +197,16 @@ class Metrics(Collector):
         """What is read of the engines and the machine."""
         built = {"version": __version__, "python": platform.python_version()}
         yield InfoMetricFamily("chatterbox_build", "This server", value=built)
-        yield self._loaded()
-        yield from self._gpu_memory()
+        loaded = InfoMetricFamily("chatterbox_model", "What is loaded; none while it loads")
+        for info in (engine.info for engine in self._models.loaded()):
+            named = {"model": info.name, "precision": info.precision_text, "device": info.device}
+            loaded.add_metric([], named)
+        yield loaded
+        gpus = self._gpu_memory()
+        for at, state in enumerate(("used", "free")):
+            what = "Memory of the GPU, by all processes; only where one is used"
+            values = {gpu: memory[at] for gpu, memory in gpus.items()}
+            yield _labelled(GaugeMetricFamily, f"gpu_memory_{state}_bytes", what, "gpu", values)
         stats, admission = self._models.stats(), self._models.admission
         for name, text, value in (
             ("ready", "1 while new work should be sent here", self._lifecycle.ready),
@@ -210,49 +218,27 @@ class Metrics(Collector):
         ):
             yield GaugeMetricFamily(f"chatterbox_{name}", text, value=float(value))
         for name, text, value_of in MODEL_GAUGES:
-            gauge = GaugeMetricFamily(f"chatterbox_model_{name}", text, labels=["model"])
-            for model in self._models.models:
-                gauge.add_metric([model.name], float(value_of(model)))
-            yield gauge
-        segments = CounterMetricFamily(
-            "chatterbox_segments", "Segments by how they ended", labels=["outcome"]
-        )
-        for outcome, counter in SEGMENTS.items():
-            segments.add_metric([outcome], getattr(stats, counter))
-        yield segments
+            values = {model.name: float(value_of(model)) for model in self._models.models}
+            yield _labelled(GaugeMetricFamily, f"model_{name}", text, "model", values)
+        values = {outcome: getattr(stats, counter) for outcome, counter in SEGMENTS.items()}
+        text = "Segments by how they ended"
+        yield _labelled(CounterMetricFamily, "segments", text, "outcome", values)
         for name, (counter, text) in COUNTERS.items():
             yield CounterMetricFamily(f"chatterbox_{name}", text, value=getattr(stats, counter))
-        stages = CounterMetricFamily(
-            "chatterbox_stage_seconds", "Wall time by stage", labels=["stage"]
-        )
-        for stage in STAGES:
-            stages.add_metric([stage], getattr(stats, f"{stage}_s"))
-        yield stages
+        values = {stage: getattr(stats, f"{stage}_s") for stage in STAGES}
+        yield _labelled(CounterMetricFamily, "stage_seconds", "Wall time by stage", "stage", values)
 
-    def _loaded(self) -> Metric:
-        models = InfoMetricFamily("chatterbox_model", "What is loaded; none while it loads")
-        for info in (engine.info for engine in self._models.loaded()):
-            named = {"model": info.name, "precision": info.precision_text, "device": info.device}
-            models.add_metric([], named)
-        return models
-
-    def _gpu_memory(self) -> Iterator[Metric]:
-        what = "Memory of the GPU, by all processes; only where one is used"
-        used, free = (
-            GaugeMetricFamily(f"chatterbox_gpu_memory_{state}_bytes", what, labels=["gpu"])
-            for state in ("used", "free")
-        )
+    def _gpu_memory(self) -> dict[str, tuple[float, float]]:
+        """Used and free bytes by GPU."""
+        found: dict[str, tuple[float, float]] = {}
         engine = next(iter(self._models.loaded()), None)
         if engine and engine.info.device == "cuda":
-            config = engine.config
-            second = config.decoder_device_id
-            for gpu in {config.gpu_device_id, config.gpu_device_id if second is None else second}:
+            first, second = engine.config.gpu_device_id, engine.config.decoder_device_id
+            for gpu in {first, first if second is None else second}:
                 with suppress(OSError, RuntimeError):  # a broken card says nothing
-                    available, total = cudart.memory(gpu)
-                    used.add_metric([str(gpu)], total - available)
-                    free.add_metric([str(gpu)], available)
-        yield used
-        yield free
+                    free, total = cudart.memory(gpu)
+                    found[str(gpu)] = total - free, free
+        return found
 
     def _throughput(self) -> dict[str, float]:
         """Of the last minute, or of the time since the start when that is shorter."""
@@ -266,6 +252,19 @@ class Metrics(Collector):
             "requests_per_s": round(len(recent) / window_s, 4),
             "audio_s_per_s": round(sum(recent) / window_s, 4),
         }
+
+
+def _labelled(
+    kind: type[GaugeMetricFamily | CounterMetricFamily],
+    name: str,
+    text: str,
+    label: str,
+    values: Mapping[str, float],
+) -> Metric:
+    family = kind(f"chatterbox_{name}", text, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family
 
 
 def wants_prometheus(accept: str) -> bool:

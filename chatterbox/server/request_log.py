@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -33,7 +32,6 @@ from chatterbox.server.errors import (
     ShapeOf,
     error_response,
     from_http,
-    from_validation,
     native_shape,
 )
 
@@ -257,20 +255,15 @@ def _check_head(scope: Scope) -> None:
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Every error of a route leaves in its path's shape."""
+    """Every error of a route leaves in its path's shape. FastAPI itself checks no field here."""
 
     async def ours(request: Request, fault: Exception) -> Response:
         assert isinstance(fault, ChatterboxError)
         return record_of(request.scope).answer(fault)
 
-    async def invalid(request: Request, fault: Exception) -> Response:
-        assert isinstance(fault, RequestValidationError)
-        return record_of(request.scope).answer(from_validation(fault.errors()))
-
-    async def http(request: Request, fault: Exception) -> Response:
+    async def starlettes(request: Request, fault: Exception) -> Response:
         assert isinstance(fault, HTTPException)
         return record_of(request.scope).answer(from_http(fault), fault.headers)
 
     app.add_exception_handler(ChatterboxError, ours)
-    app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(HTTPException, starlettes)

@@ -18,10 +18,9 @@ from chatterbox.errors import DeadlineExceeded, EmptyText, GenerationFailed, Tex
 from chatterbox.families.base import Voice
 from chatterbox.server.admission_control import AdmissionControl
 from chatterbox.server.auth import current_key
-from chatterbox.server.body import BodyLimits, Files
 from chatterbox.server.model_pool import ModelPool
 from chatterbox.server.request_log import AccessRecord
-from chatterbox.server.upload import Upload
+from chatterbox.server.upload import BodyLimits, Files, Upload
 from chatterbox.text import Segment
 from chatterbox.text.markup import unknown_tags
 
@@ -193,8 +192,7 @@ class SpeechService:
         """The voice of a recording that came with the call; looking voices up goes ahead of it."""
 
         def encoded() -> Voice:
-            recording = reference.read(RECORDING, self._config.max_voice_file_size)
-            return engine.voices.temporary(recording, reference.transcript)[0]
+            return engine.voices.temporary(reference.read(), reference.transcript)[0]
 
         voice = await asyncio.wrap_future(engine.pool.submit(encoded))
         await reference.close()  # the next upload need not wait for the speech

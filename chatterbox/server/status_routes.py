@@ -19,7 +19,7 @@ from chatterbox.server.admission_control import RESTART_RETRY_S, Lifecycle
 from chatterbox.server.auth import current_key, wants_page
 from chatterbox.server.metrics import Metrics, wants_prometheus
 from chatterbox.server.model_pool import ModelPool
-from chatterbox.server.page.page import Page
+from chatterbox.server.page.page import page_file
 
 NAME = "chatterbox"
 MINI_NOTICE = (
@@ -34,9 +34,7 @@ DIRECTORIES = re.compile(r"(?<![\w:/.])(?:/[^/\s'\":]+)+/|\b[A-Za-z]:\\(?:[^\\\s
 NO_STORE = {"Cache-Control": "no-store"}
 
 
-def status_router(
-    models: ModelPool, lifecycle: Lifecycle, metrics: Metrics, page: Page
-) -> APIRouter:
+def status_router(models: ModelPool, lifecycle: Lifecycle, metrics: Metrics) -> APIRouter:
     """The routes that answer in every phase of the server's life."""
     router = APIRouter(tags=["server"])
 
@@ -67,7 +65,7 @@ def status_router(
         """What this server is and which calls it has; to browsers, a page to use them."""
         if wants_page(request.headers.getlist("accept")):
             shown = "docs.html" if REFERENCE in request.query_params else "index.html"
-            return page.answer(shown, request)
+            return await page_file(request, shown)
         return JSONResponse(root_body(request.app), headers={"Vary": "Accept"})
 
     for path, answer in (

@@ -86,7 +86,7 @@ def voice_router(voices: VoiceService) -> APIRouter:
         async def work(body: Body, upload: Upload) -> Response:
             fields = fields_of(RegisterFields, body)
             upload.transcript = fields.transcript
-            info, created = await voices.register(upload, FILE, fields.name)
+            info, created = await voices.register(upload, fields.name)
             message = "The voice is registered." if created else "This recording was known already."
             return _answer(info, message, status=201 if created else 200)
 
@@ -97,7 +97,7 @@ def voice_router(voices: VoiceService) -> APIRouter:
         """An exported voice becomes a voice here."""
 
         async def work(_body: Body, upload: Upload) -> Response:
-            return _answer(await voices.import_(upload, FILE), "The voice is imported.")
+            return _answer(await voices.import_(upload), "The voice is imported.")
 
         check = _checks(NoFields)
         return UploadAnswer(request, voices, FILE, work, check=check, most_bytes=MAX_BYTES)

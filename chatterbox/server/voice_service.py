@@ -2,9 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import Any, ParamSpec, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,9 +14,9 @@ from chatterbox.config import ServerConfig
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.errors import ChatterboxError, InvalidValue, StorageUnavailable
 from chatterbox.server.admission_control import AdmissionControl
-from chatterbox.server.body import Body, BodyLimits, Files, read_body, until_disconnect
+from chatterbox.server.body import Body, read_body, until_disconnect
 from chatterbox.server.model_pool import ModelPool
-from chatterbox.server.upload import Upload
+from chatterbox.server.upload import BodyLimits, Files, Upload
 from chatterbox.voices.library import VoiceLibrary
 from chatterbox.voices.names import VoiceInfo
 
@@ -127,34 +127,35 @@ class VoiceService:
         async with self._models.known():
             return await self.ask(self.library.info, voice)
 
-    async def register(
-        self, upload: Upload, param: str, name: str | None
-    ) -> tuple[VoiceInfo, bool]:
+    async def register(self, upload: Upload, name: str | None) -> tuple[VoiceInfo, bool]:
         """A recording becomes a voice that is ready to speak; and whether it is new."""
-        said = upload.transcript
-        async with self._cloning() as engine:
-            voices = engine.voices
-            info, created = await self._take_in(engine, upload, param, voices.register, name, said)
-            with suppress(ChatterboxError):  # it is stored, whatever has become of it or the engine
-                engine.warm(await self.ask(voices.get, info.voice_id))
-        return info, created
 
-    async def import_(self, upload: Upload, param: str) -> VoiceInfo:
+        def taken_in(engine: TTSEngine) -> tuple[VoiceInfo, bool]:
+            voices = engine.voices
+            info, created = voices.register(upload.read(), name, upload.transcript)
+            with suppress(ChatterboxError):  # it is stored, whatever has become of it or the engine
+                engine.warm(voices.get(info.voice_id))
+            return info, created
+
+        return await self._work(taken_in)
+
+    async def import_(self, upload: Upload) -> VoiceInfo:
         """An exported voice becomes a voice here."""
-        async with self._cloning() as engine:
-            return await self._take_in(engine, upload, param, engine.voices.import_)
+        return await self._work(lambda engine: engine.voices.import_(upload.read()))
 
     async def export(self, voice: str) -> tuple[VoiceInfo, bytes]:
         """A voice as one file."""
         info = await self.info(voice)
-        async with self._cloning() as engine:
-            return info, await self._in_pool(engine, engine.voices.export, info.voice_id)
+        return info, await self._work(lambda engine: engine.voices.export(info.voice_id))
 
     async def recording(self, voice: str) -> bytes:
         """What a voice was made of, as FLAC."""
         info = await self.info(voice)
-        async with self._cloning() as engine:
-            return await self._in_pool(engine, engine.voices.recording, info.voice_id)
+        return await self._work(lambda engine: engine.voices.recording(info.voice_id))
+
+    async def hashed(self, upload: Upload) -> str:
+        """The SHA-256 of a file that is not kept."""
+        return await self._work(lambda _engine: upload.sha256())
 
     async def delete(self, voice: str) -> VoiceInfo:
         """Forget a voice; what is being spoken with it goes on."""
@@ -166,55 +167,21 @@ class VoiceService:
         """A library call that may touch the disk, but not the model; it may be made twice."""
         return await self._models.fresh.found(lambda: asyncio.to_thread(call, *args, **kwargs))
 
-    async def hashed(self, upload: Upload, param: str) -> str:
-        """The SHA-256 of a file that is not kept."""
-        async with self._cloning() as engine:
-            return await self._in_pool(engine, upload.sha256, param, self.max_bytes)
-
     def read_body(
         self, request: Request, limits: BodyLimits | None = None
     ) -> AbstractAsyncContextManager[Body]:
         """See `body.read_body`; without `limits`, a voice's name and the form around it."""
         return read_body(request, limits or BodyLimits(FIELDS_BYTES), self.admission)
 
-    def limits(
-        self, file: str, *, deterministic: bool = False, most_bytes: int | None = None
-    ) -> BodyLimits:
-        """What may be sent to a call that takes this file."""
-        max_bytes = min(self.max_bytes, most_bytes or self.max_bytes)
-        files = Files(file, max_bytes, self.admission.upload_place, deterministic)
-        return BodyLimits(FIELDS_BYTES, files)
-
-    @asynccontextmanager
-    async def _cloning(self) -> AsyncIterator[TTSEngine]:
-        """The engine that works on recordings. Raises what `Lifecycle.check_open` and
-        `ModelPool.lease` do."""
+    async def _work(self, call: Callable[[TTSEngine], T]) -> T:
+        """What `call` makes with the engine that works on recordings. It may take long, or run the
+        speech encoder, so it holds a place, as speech does; in the pool, so that no more files are
+        in memory than that has threads. Raises what `Lifecycle.check_open`, `ModelPool.lease` and
+        `AdmissionControl.place` do."""
         self.admission.lifecycle.check_open()
         with self._models.cloning():
-            async with self._models.lease(self._wait_s) as engine:
-                yield engine
-
-    async def _take_in(
-        self,
-        engine: TTSEngine,
-        upload: Upload,
-        param: str,
-        call: Callable[Concatenate[bytes, P], T],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        """Read in the pool, so that no more files are in memory than it has threads."""
-        return await self._in_pool(
-            engine, lambda: call(upload.read(param, self.max_bytes), *args, **kwargs)
-        )
-
-    async def _in_pool(
-        self, engine: TTSEngine, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """What may take long, or run the speech encoder, holds a place, as speech does."""
-        async with self.admission.place():
-            return await asyncio.wrap_future(engine.pool.submit(call, *args, **kwargs))
+            async with self._models.lease(self._wait_s) as engine, self.admission.place():
+                return await asyncio.wrap_future(engine.pool.submit(call, engine))
 
 
 class UploadAnswer(Response):
@@ -239,7 +206,9 @@ class UploadAnswer(Response):
         self._file = file
         self._work = work
         self._check = check
-        self._limits = voices.limits(file, deterministic=deterministic, most_bytes=most_bytes)
+        max_bytes = min(voices.max_bytes, most_bytes or voices.max_bytes)
+        files = Files(file, max_bytes, voices.admission.upload_place, deterministic)
+        self._limits = BodyLimits(FIELDS_BYTES, files)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._voices.admission.check_room()

@@ -16,6 +16,7 @@ from harness import error_of
 
 from chatterbox.server import body
 from chatterbox.server.http11 import ConnectionLimiter, Timeouts, Waits
+from chatterbox.server.upload import BodyLimits
 
 HOST = b"Host: localhost\r\n"
 LIVE = b"GET /health/live HTTP/1.1\r\n" + HOST + b"\r\n"
@@ -281,7 +282,7 @@ def chunked(count: int, size: int) -> bytes:
 
 
 async def test_f55_bodies_without_end(rig):
-    limit = body.BodyLimits.for_text(5000).fields_bytes
+    limit = BodyLimits.for_text(5000).fields_bytes
     async with rig.fault():
         headers = POST + b"Content-Length: %d\r\n\r\n"
         assert status_of(await until_answer(rig, headers % (limit + 1))) == 413

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from chatterbox.dialects.elevenlabs.http import FIXED
 from chatterbox.dialects.shared.voice_names import ELEVENLABS_VOICES, voice_or_alias
 from chatterbox.errors import InvalidValue
-from chatterbox.server.body import Body, BodyLimits, Files
+from chatterbox.server.body import Body
 from chatterbox.server.dialect import Services
 from chatterbox.server.schemas import (
     LenientCall,
@@ -23,7 +23,7 @@ from chatterbox.server.schemas import (
     lenient_fields_of,
     query_schema,
 )
-from chatterbox.server.upload import Upload
+from chatterbox.server.upload import BodyLimits, Files, Upload
 from chatterbox.server.voice_service import FIELDS_BYTES, UploadAnswer, VoiceService
 from chatterbox.voices.names import VoiceInfo
 
@@ -123,7 +123,7 @@ def _add_changes(routes: APIRouter, voices: VoiceService) -> None:
 
         async def work(body: Body, upload: Upload) -> Response:
             fields, unknown = lenient_fields_of(VoiceFields, body)
-            info, _ = await voices.register(upload, FILES, fields.name)
+            info, _ = await voices.register(upload, fields.name)
             answer = {"voice_id": info.voice_id, "requires_verification": False}
             return JSONResponse(answer, headers=ignored_header(_unkept(body, unknown)))
 

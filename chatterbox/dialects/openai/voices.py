@@ -130,7 +130,7 @@ def _add_voices(routes: APIRouter, voices: VoiceService, book: ConsentBook) -> N
         async def work(body: Body, upload: Upload) -> Response:
             fields, unknown = lenient_fields_of(VoiceFields, body)
             known = fields.consent is None or await voices.ask(book.knows, fields.consent)
-            info, _ = await voices.register(upload, SAMPLE, fields.name)
+            info, _ = await voices.register(upload, fields.name)
             ignored = unknown if known else ("consent", *unknown)
             return JSONResponse(voice_body(info), headers=ignored_header(ignored))
 
@@ -161,7 +161,7 @@ def _add_library(routes: APIRouter, voices: VoiceService) -> None:
 
         async def work(body: Body, upload: Upload) -> Response:
             fields, unknown = lenient_fields_of(LibraryFields, body)
-            info, _ = await voices.register(upload, FILE, fields.voice_name)
+            info, _ = await voices.register(upload, fields.voice_name)
             made_at = datetime.fromtimestamp(info.created_at, UTC).isoformat()
             voice = {
                 "id": info.voice_id,
@@ -193,7 +193,7 @@ def _add_consents(routes: APIRouter, voices: VoiceService, book: ConsentBook) ->
 
         async def work(body: Body, upload: Upload) -> Response:
             fields, unknown = lenient_fields_of(ConsentFields, body)
-            digest = await voices.hashed(upload, RECORDING)
+            digest = await voices.hashed(upload)
             consent = await voices.ask(
                 book.add, fields.name, fields.language, digest, current_key.get()
             )

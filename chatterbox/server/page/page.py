@@ -38,38 +38,26 @@ HEADERS: Mapping[str, str] = {
 }
 
 
-class Page:
-    """The files, read once."""
+_FILES = {path.name: path.read_bytes() for path in STATIC.iterdir()}
+_ETAGS = {name: f'"{hashlib.sha256(data).hexdigest()[:16]}"' for name, data in _FILES.items()}
 
-    def __init__(self) -> None:
-        self._files = {path.name: path.read_bytes() for path in STATIC.iterdir()}
-        self._etags = {
-            name: f'"{hashlib.sha256(data).hexdigest()[:16]}"' for name, data in self._files.items()
-        }
+router = APIRouter(include_in_schema=False)
+"""Everything but `/`, which programs ask for too."""
 
-    def answer(self, name: str, request: Request) -> Response:
-        """One file, or 304 where the browser has it. Raises RouteNotFound."""
-        if name not in self._files:
-            raise RouteNotFound("The page has no such file.")
-        etag = self._etags[name]
-        headers = {**HEADERS, "ETag": etag, "Vary": "Accept"}
-        known = request.headers.get("if-none-match", "")
-        if etag in (given.strip().removeprefix("W/") for given in known.split(",")):
-            return Response(status_code=304, headers=headers)
-        media_type = MEDIA_TYPES[Path(name).suffix]
-        return Response(self._files[name], headers=headers, media_type=media_type)
 
-    def router(self) -> APIRouter:
-        """Everything but `/`, which programs ask for too."""
-        router = APIRouter(include_in_schema=False)
+@router.api_route("/page/{name}", methods=["GET", "HEAD"])
+async def page_file(request: Request, name: str) -> Response:
+    """One file, or 304 where the browser has it. Raises RouteNotFound."""
+    if name not in _FILES:
+        raise RouteNotFound("The page has no such file.")
+    headers = {**HEADERS, "ETag": _ETAGS[name], "Vary": "Accept"}
+    known = request.headers.get("if-none-match", "")
+    if _ETAGS[name] in (given.strip().removeprefix("W/") for given in known.split(",")):
+        return Response(status_code=304, headers=headers)
+    return Response(_FILES[name], headers=headers, media_type=MEDIA_TYPES[Path(name).suffix])
 
-        async def file(request: Request, name: str) -> Response:
-            return self.answer(name, request)
 
-        async def docs(request: Request) -> Response:
-            return self.answer("docs.html", request)
-
-        methods = ["GET", "HEAD"]
-        router.add_api_route("/page/{name}", file, methods=methods)
-        router.add_api_route("/docs", docs, methods=methods)
-        return router
+@router.api_route("/docs", methods=["GET", "HEAD"])
+async def docs(request: Request) -> Response:
+    """The reference."""
+    return await page_file(request, "docs.html")
