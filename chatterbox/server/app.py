@@ -96,7 +96,7 @@ def create_app(
     app.conversations = {path: said for d in dialects for path, said in d.conversations.items()}
     sniffers = [partial(d.sniff, services) for d in dialects if d.sniff]
     routers = [
-        speech_router(speech, models, sniffers),
+        speech_router(speech, sniffers),
         voice_router(voices),
         status_router(models, lifecycle, metrics),
         model_router(models, operators),

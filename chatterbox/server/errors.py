@@ -2,29 +2,19 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from chatterbox.errors import (
-    SHOWN_INPUT_CHARS,
     ChatterboxError,
     InvalidApiKey,
-    InvalidText,
-    InvalidValue,
     MethodNotAllowed,
     RouteNotFound,
-    UnknownField,
-    shown,
 )
-
-INVALID_TEXT = "invalid_text"
-"""Type of the validation error for a string that is not Unicode (see `schemas.py`)."""
 
 ErrorShape = Callable[[ChatterboxError, str], tuple[int, Any]]
 """(error, request id) → status and JSON: how one dialect's clients expect to be refused."""
@@ -66,29 +56,6 @@ def error_response(
         headers={**error_headers(error), **(headers or {})},
         media_type="application/json",
     )
-
-
-def unknown_field(name: str, known: Iterable[str] = ()) -> ChatterboxError:
-    """`name`, cut and escaped, is none of the `known` fields; but perhaps one was meant."""
-    near = get_close_matches(name[:SHOWN_INPUT_CHARS], known, n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else "."
-    return UnknownField(f"There is no field '{shown(name)}'{hint}", param=shown(name))
-
-
-def from_validation(errors: Sequence[ErrorDetails]) -> ChatterboxError:
-    """The first of pydantic's errors as ours. Never repeats the input, but for the name of a
-    field that does not exist, cut and escaped."""
-    first = errors[0]
-    where = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
-    param = shown(".".join(where)) if where else None
-    if first["type"] == "extra_forbidden":
-        return unknown_field(".".join(where))
-    if first["type"] == INVALID_TEXT:
-        return InvalidText(f"'{param}' is not valid Unicode text.", param=param)
-    if first["type"] == "missing":
-        return InvalidValue(f"'{param}' is required.", param=param)
-    reason = first["msg"]
-    return InvalidValue(f"'{param}': {reason}." if param else f"{reason}.", param=param)
 
 
 def from_http(fault: HTTPException) -> ChatterboxError:

@@ -7,6 +7,7 @@ the answer's `X-Ignored-Params`; a recording to imitate is refused even there.
 import random
 import re
 from collections.abc import Iterable
+from difflib import get_close_matches
 from itertools import islice
 from typing import Annotated, Any, TypeVar
 
@@ -27,9 +28,15 @@ from chatterbox.config import (
     TopK,
     TopP,
 )
-from chatterbox.errors import UnknownField, shown
+from chatterbox.errors import (
+    SHOWN_INPUT_CHARS,
+    ChatterboxError,
+    InvalidText,
+    InvalidValue,
+    UnknownField,
+    shown,
+)
 from chatterbox.server.body import Body
-from chatterbox.server.errors import INVALID_TEXT, from_validation, unknown_field
 from chatterbox.text import CodeBlocks
 
 HEADER = "X-Ignored-Params"
@@ -83,7 +90,7 @@ def _unicode(value: object) -> object:
         try:
             value.encode("utf-8")
         except UnicodeEncodeError:
-            raise PydanticCustomError(INVALID_TEXT, "Not valid Unicode") from None
+            raise PydanticCustomError("invalid_text", "Not valid Unicode") from None
     return value
 
 
@@ -121,11 +128,6 @@ class SpokenCall(LenientCall):
     model: ModelName | None = None
 
 
-def sampling_of(fields: BaseModel) -> dict[str, float | None]:
-    """The sampler's parameters among `fields`."""
-    return {name: getattr(fields, name) for name in SAMPLING}
-
-
 class Sampling(BaseModel):
     """The sampling parameters, under their usual names."""
 
@@ -138,13 +140,13 @@ class Sampling(BaseModel):
         None, description="Last tokens that the penalty counts; 0: all"
     )
 
+    def sampling(self) -> dict[str, float | None]:
+        """By name."""
+        return {name: getattr(self, name) for name in SAMPLING}
+
 
 class SamplingFields(Sampling, SpokenCall):
     """A dialect's call that may have them."""
-
-    def sampling(self) -> dict[str, float | None]:
-        """By name."""
-        return sampling_of(self)
 
 
 class SpeechFields(Sampling, Call):
@@ -203,11 +205,8 @@ def fields_of(kind: type[M], body: Body) -> M:
         given = {name: value for name, value in given.items() if value != "" or name == "text"}
     for name in given:
         if name not in kind.model_fields:
-            raise unknown_field(name, kind.model_fields)
-    try:
-        return kind.model_validate(given, strict=body.typed)
-    except ValidationError as fault:
-        raise from_validation(fault.errors(include_url=False)) from None
+            raise _unknown(name, kind.model_fields)
+    return _checked(kind, given, strict=body.typed)
 
 
 def lenient_fields_of(kind: type[L], body: Body) -> tuple[L, tuple[str, ...]]:
@@ -219,10 +218,7 @@ def lenient_fields_of(kind: type[L], body: Body) -> tuple[L, tuple[str, ...]]:
         for name, value in body.fields.items()
         if value is not None and (body.typed or value != "")
     }
-    try:
-        fields = kind.model_validate(given)
-    except ValidationError as fault:
-        raise from_validation(fault.errors(include_url=False)) from None
+    fields = _checked(kind, given)
     unknown = tuple(name for name in given if name not in kind.model_fields)
     if issubclass(kind, SpokenCall):
         for name in unknown:
@@ -233,6 +229,33 @@ def lenient_fields_of(kind: type[L], body: Body) -> tuple[L, tuple[str, ...]]:
                     param=shown(name),
                 )
     return fields, unknown
+
+
+def _checked(kind: type[M], given: dict[str, Any], *, strict: bool = False) -> M:
+    """The first of pydantic's errors is raised as ours. It never repeats the input, but for the
+    name of a field that does not exist, cut and escaped."""
+    try:
+        return kind.model_validate(given, strict=strict)
+    except ValidationError as fault:
+        first = fault.errors(include_url=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    param = shown(where) if where else None
+    match first["type"]:
+        case "extra_forbidden":
+            raise _unknown(where)
+        case "invalid_text":
+            raise InvalidText(f"'{param}' is not valid Unicode text.", param=param)
+        case "missing":
+            raise InvalidValue(f"'{param}' is required.", param=param)
+    reason = first["msg"]
+    raise InvalidValue(f"'{param}': {reason}." if param else f"{reason}.", param=param)
+
+
+def _unknown(name: str, known: Iterable[str] = ()) -> ChatterboxError:
+    """It is none of the `known` fields; but perhaps one was meant."""
+    near = get_close_matches(name[:SHOWN_INPUT_CHARS], known, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else "."
+    return UnknownField(f"There is no field '{shown(name)}'{hint}", param=shown(name))
 
 
 def refuse_other_files(body: Body) -> None:

@@ -32,7 +32,6 @@ from chatterbox.server.schemas import (
     ignored_header,
     random_seed,
     refuse_other_files,
-    sampling_of,
 )
 from chatterbox.server.speech_service import SpeechService
 from chatterbox.server.upload import BodyLimits, Upload
@@ -170,13 +169,6 @@ def whole_file(request: SpeechRequest, samples: F32, report: SpeechReport) -> Re
     return Response(data, headers={**audio_headers(request), **report_headers(report)})
 
 
-def _model_in(fields: Mapping[str, object], scope: Scope) -> object:
-    """The model that a call names: in its body, by either of two words, else in its address."""
-    given = [fields.get(name) for name in MODEL_FIELDS]
-    query = QueryParams(scope["query_string"])
-    return next(filter(None, [*given, *map(query.get, MODEL_FIELDS)]), None)
-
-
 class SpeechResponse(Response):
     """Reads the call and answers it, all inside one scope: an upload, a place and the engine's
     rows are given back when this returns, however it does."""
@@ -215,8 +207,11 @@ class SpeechResponse(Response):
         await answer(scope, receive, send)
 
     def _model(self, body: Body, scope: Scope) -> AbstractAsyncContextManager[None]:
-        """Choose the model that the call names, and know what it is."""
-        self._service.models.choose(_model_in(body.fields, scope))
+        """Choose the model that the call names, in its body or else in its address, and know what
+        it is."""
+        places = body.fields, QueryParams(scope["query_string"])
+        given = [fields.get(name) for fields in places for name in MODEL_FIELDS]
+        self._service.models.choose(next(filter(None, given), None))
         return self._service.models.known()
 
     async def _planned(self, body: Body) -> SpeechPlan:
@@ -229,12 +224,10 @@ Sniffer = Callable[[Body], SpeechPlan | None]
 """Reads a body that a dialect's clients send to `/tts`; None: it is not theirs."""
 
 
-def speech_router(
-    service: SpeechService, models: ModelPool, sniffers: Sequence[Sniffer] = ()
-) -> APIRouter:
+def speech_router(service: SpeechService, sniffers: Sequence[Sniffer] = ()) -> APIRouter:
     """The two calls. `sniffers`: of dialects whose clients post to `/tts` too."""
     router = APIRouter(tags=["speech"])
-    limits = service.limits_with_recording
+    limits, models = service.limits_with_recording, service.models
 
     def sound(body: Body) -> SpeechPlan:
         for sniff in sniffers:
@@ -289,7 +282,7 @@ def _call(models: ModelPool, body: Body) -> tuple[SpeechRequest, bool]:
     call = SpeechRequest(
         text=fields.text,
         voice=fields.voice_id,
-        sampling=models.engine.sampling(sampling_of(fields)),
+        sampling=models.engine.sampling(fields.sampling()),
         seed=seed,
         max_new_tokens=fields.max_new_tokens,
         format=audio_format(fields.response_format, fields.sample_rate),

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import Self
@@ -31,16 +31,19 @@ WORDLESS_S = 0.1
 
 
 class LiveSpeech:
-    """A request that has begun to sound: an async iterator of [samples] float32 at 24 kHz."""
+    """A request that has begun to sound: an async iterator of [samples] float32 at 24 kHz.
+    `progressed` is called whenever there is more."""
 
     def __init__(
-        self, pieces: AsyncGenerator[F32, None], report: SpeechReport, timer: asyncio.Timeout
+        self,
+        pieces: AsyncGenerator[F32, None],
+        report: SpeechReport,
+        progressed: Callable[[], None] = lambda: None,
     ) -> None:
         self.report = report
         self._pieces = pieces
-        self._timer = timer
+        self._progressed = progressed
         self._ready: deque[F32] = deque()
-        self._limit_at: float | None = None
 
     async def begin(self) -> None:
         """Wait for the first audible piece (a pause alone may still be followed by an error)."""
@@ -49,13 +52,7 @@ class LiveSpeech:
             if piece is None:
                 raise GenerationFailed("The model made no sound for this text.")
             self._ready.append(piece)
-
-    def end_by(self, at: float, *, plus_sound: bool) -> None:
-        """The deadline of the rest. `plus_sound` moves it on by the sound already made, so that a
-        listener who reads at the speed of speech is never cut off."""
-        self._limit_at = at if plus_sound else None
-        self._timer.reschedule(at)
-        self._extend()
+        self._progressed()
 
     def __aiter__(self) -> Self:
         return self
@@ -64,12 +61,8 @@ class LiveSpeech:
         if self._ready:
             return self._ready.popleft()
         piece = await anext(self._pieces)
-        self._extend()
+        self._progressed()
         return piece
-
-    def _extend(self) -> None:
-        if self._limit_at is not None:
-            self._timer.reschedule(self._limit_at + self.report.audio_s)
 
 
 _Read = tuple[list[Segment], str | Voice | None]
@@ -102,8 +95,9 @@ class SpeechService:
         reference: Upload | None = None,
     ) -> AsyncIterator[LiveSpeech]:
         """Hold a place, and speak in it; entered once there is sound to hear. Everything is given
-        back on leaving, however that happens. `plus_sound`: see `LiveSpeech.end_by`. `reference`: a
-        recording to speak like, instead of the request's voice.
+        back on leaving, however that happens. `plus_sound` moves the deadline on by the sound
+        already made, so that a listener who reads at the speed of speech is never cut off.
+        `reference`: a recording to speak like, instead of the request's voice.
 
         Raises, besides what the engine and the voices do: EmptyText, TextTooLong, Overloaded,
         KeyLimit, Draining, DeadlineExceeded.
@@ -126,7 +120,7 @@ class SpeechService:
             if not segments:
                 record.report = SpeechReport(segments=0)
                 record.sounded = time.monotonic()
-                yield LiveSpeech(_silence(record.report), record.report, timer)
+                yield LiveSpeech(_silence(record.report), record.report)
                 return
             if reference is not None:
                 voice = await self._encoded(engine, reference)
@@ -135,11 +129,15 @@ class SpeechService:
                 pieces = aiter(stream)
                 assert isinstance(pieces, AsyncGenerator)
                 async with aclosing(pieces):
-                    record.report = stream.report
-                    speaking = LiveSpeech(pieces, stream.report, timer)
+                    record.report = report = stream.report
+
+                    def extend() -> None:
+                        if plus_sound:
+                            timer.reschedule(began_at + total_s + report.audio_s)
+
+                    speaking = LiveSpeech(pieces, report, extend)
                     await speaking.begin()
                     record.sounded = time.monotonic()
-                    speaking.end_by(began_at + total_s, plus_sound=plus_sound)
                     yield speaking
 
     async def whole(

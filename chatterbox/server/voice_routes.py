@@ -97,7 +97,8 @@ def voice_router(voices: VoiceService) -> APIRouter:
         """An exported voice becomes a voice here."""
 
         async def work(_body: Body, upload: Upload) -> Response:
-            return _answer(await voices.import_(upload), "The voice is imported.")
+            info = await voices.work(lambda engine: engine.voices.import_(upload.read()))
+            return _answer(info, "The voice is imported.")
 
         check = _checks(NoFields)
         return UploadAnswer(request, voices, FILE, work, check=check, most_bytes=MAX_BYTES)
@@ -115,14 +116,17 @@ def voice_router(voices: VoiceService) -> APIRouter:
     @router.get("/voices/{voice_id}/export", **file_route("application/octet-stream"))
     async def export_voice(voice_id: str) -> Response:
         """The voice as one file, for import elsewhere."""
-        info, data = await voices.export(voice_id)
+        info = await voices.info(voice_id)
+        data = await voices.work(lambda engine: engine.voices.export(info.voice_id))
         headers = {"Content-Disposition": f'attachment; filename="{info.voice_id}.voice"'}
         return Response(data, media_type="application/octet-stream", headers=headers)
 
     @router.get("/voices/{voice_id}/recording", **file_route("audio/flac"))
     async def get_recording(voice_id: str) -> Response:
         """What the voice was made of: its recording as FLAC."""
-        return Response(await voices.recording(voice_id), media_type="audio/flac")
+        info = await voices.info(voice_id)
+        flac = await voices.work(lambda engine: engine.voices.recording(info.voice_id))
+        return Response(flac, media_type="audio/flac")
 
     _add_names(router, voices)
     return router

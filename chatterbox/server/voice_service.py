@@ -30,23 +30,6 @@ LOOK_S = 1.0
 Render = Callable[[list[VoiceInfo]], Any]
 
 
-class VoiceLists:
-    """The encoded lists of one server, one for each kind of answer."""
-
-    def __init__(self) -> None:
-        self._kept: dict[str, tuple[list[VoiceInfo], bytes]] = {}
-        self._encoding = asyncio.Lock()
-
-    async def encoded(self, kind: str, voices: list[VoiceInfo], render: Render) -> bytes:
-        """`render(voices)` as JSON; from memory where it was made of the same voices before."""
-        async with self._encoding:
-            kept, body = self._kept.get(kind, (None, b""))
-            if kept != voices:  # quick: equal ones are the same objects
-                body = await asyncio.to_thread(lambda: as_json(render(voices)))
-                self._kept[kind] = voices, body
-        return body
-
-
 def as_json(value: Any) -> bytes:
     return "".join(_pieces(value, DEPTH)).encode()
 
@@ -86,7 +69,8 @@ class VoiceService:
         self.max_bytes = config.max_voice_file_size
         self._models = models
         self._wait_s = config.first_audio_timeout_s
-        self._lists = VoiceLists()
+        self._lists: dict[str, tuple[list[VoiceInfo], bytes]] = {}  # encoded, by kind
+        self._encoding = asyncio.Lock()
 
     @property
     def default_voice(self) -> str:
@@ -115,8 +99,15 @@ class VoiceService:
             return await self.ask(self.library.list)
 
     async def list_body(self, kind: str, render: Render) -> bytes:
-        """`render` of all voices as JSON. `kind`: equal ones are rendered alike."""
-        return await self._lists.encoded(kind, await self.listed(), render)
+        """`render` of all voices as JSON; from memory where it was made of the same voices before.
+        `kind`: equal ones are rendered alike."""
+        voices = await self.listed()
+        async with self._encoding:
+            kept, body = self._lists.get(kind, (None, b""))
+            if kept != voices:  # quick: equal ones are the same objects
+                body = await asyncio.to_thread(lambda: as_json(render(voices)))
+                self._lists[kind] = voices, body
+        return body
 
     async def list_answer(self, kind: str, render: Render) -> Response:
         """As `list_body`, to be sent."""
@@ -137,25 +128,11 @@ class VoiceService:
                 engine.warm(voices.get(info.voice_id))
             return info, created
 
-        return await self._work(taken_in)
-
-    async def import_(self, upload: Upload) -> VoiceInfo:
-        """An exported voice becomes a voice here."""
-        return await self._work(lambda engine: engine.voices.import_(upload.read()))
-
-    async def export(self, voice: str) -> tuple[VoiceInfo, bytes]:
-        """A voice as one file."""
-        info = await self.info(voice)
-        return info, await self._work(lambda engine: engine.voices.export(info.voice_id))
-
-    async def recording(self, voice: str) -> bytes:
-        """What a voice was made of, as FLAC."""
-        info = await self.info(voice)
-        return await self._work(lambda engine: engine.voices.recording(info.voice_id))
+        return await self.work(taken_in)
 
     async def hashed(self, upload: Upload) -> str:
         """The SHA-256 of a file that is not kept."""
-        return await self._work(lambda _engine: upload.sha256())
+        return await self.work(lambda _engine: upload.sha256())
 
     async def delete(self, voice: str) -> VoiceInfo:
         """Forget a voice; what is being spoken with it goes on."""
@@ -173,7 +150,7 @@ class VoiceService:
         """See `body.read_body`; without `limits`, a voice's name and the form around it."""
         return read_body(request, limits or BodyLimits(FIELDS_BYTES), self.admission)
 
-    async def _work(self, call: Callable[[TTSEngine], T]) -> T:
+    async def work(self, call: Callable[[TTSEngine], T]) -> T:
         """What `call` makes with the engine that works on recordings. It may take long, or run the
         speech encoder, so it holds a place, as speech does; in the pool, so that no more files are
         in memory than that has threads. Raises what `Lifecycle.check_open`, `ModelPool.lease` and

@@ -15,7 +15,7 @@ from chatterbox.server import voice_service
 from chatterbox.server.errors import native_shape
 from chatterbox.server.request_log import PART_BYTES, RequestLog
 from chatterbox.server.status_routes import without_directories
-from chatterbox.server.voice_service import VoiceLists, as_json
+from chatterbox.server.voice_service import as_json
 from chatterbox.voices.names import VoiceInfo
 
 WAV = {"voice_file": ("me.wav", b"RIFFfour", "audio/wav")}
@@ -149,19 +149,17 @@ async def test_f92_a_long_list_keeps_nobody_waiting(path, monkeypatch):
 
 
 async def test_f92_a_list_is_encoded_once_for_all_who_ask():
-    lists, calls = VoiceLists(), []
+    calls = []
 
     def render(voices):
         calls.append(1)
         return [info.name for info in voices]
 
-    engine = FakeEngine()
-    many(engine, 3)
-    bodies = await asyncio.gather(
-        *(lists.encoded("names", engine.voices.list(), render) for _ in range(9))
-    )
-    assert len(set(bodies)) == len(calls) == 1
-    engine.close()
+    async with serving() as client:
+        many(client.engine, 3)
+        voices = client.app.services.voices
+        bodies = await asyncio.gather(*(voices.list_body("names", render) for _ in range(9)))
+        assert len(set(bodies)) == len(calls) == 1
 
 
 async def test_f92_a_list_is_sent_in_pieces():
