@@ -23,9 +23,10 @@ from chatterbox.errors import (
     InternalError,
     TooManyConnections,
 )
+from chatterbox.server.body import first_of
 from chatterbox.server.dialect import Bind, Dialect, Services
 from chatterbox.server.schemas import LenientCall, Name, Text
-from chatterbox.server.socket_server import MAX_FRAME_BYTES, first_of
+from chatterbox.server.socket_server import MAX_FRAME_BYTES
 from chatterbox.server.voice_service import as_json
 from chatterbox.voices.names import VoiceInfo
 

@@ -3,18 +3,8 @@
 import asyncio
 import json
 import threading
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterator,
-    Callable,
-    Coroutine,
-    Iterable,
-)
-from contextlib import (
-    AsyncExitStack,
-    aclosing,
-    asynccontextmanager,
-)
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
@@ -109,25 +99,32 @@ async def read_body(
             raise UnsupportedMediaType(f"Send the fields as {JSON}, {FORM} or {MULTIPART}.")
 
 
-async def until_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+async def until_disconnect(receive: Receive, work: Awaitable[T]) -> T:
     """The result of `work`; if the client leaves first, `work` is cancelled, has ended, and
     Cancelled is raised. The request's body must have been read."""
+
+    async def departure() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        raise Cancelled("The client left.")
+
     task = asyncio.ensure_future(work)
-    departure = asyncio.ensure_future(_departure(receive))
+    await first_of(task, departure())
+    return task.result()
+
+
+async def first_of(*work: Awaitable[Any]) -> None:
+    """Run all until the first returns or raises; the others are cancelled and have ended."""
+    tasks = [asyncio.ensure_future(each) for each in work]
     try:
-        await asyncio.wait({task, departure}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise Cancelled("The client left.")
-        return task.result()
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            if task in done:
+                task.result()
     finally:
-        departure.cancel()
-        task.cancel()
-        await asyncio.gather(task, departure, return_exceptions=True)
-
-
-async def _departure(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def read_query(request: Request) -> Body:

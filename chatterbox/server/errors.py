@@ -9,12 +9,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from chatterbox.errors import (
-    ChatterboxError,
-    InvalidApiKey,
-    MethodNotAllowed,
-    RouteNotFound,
-)
+from chatterbox.errors import ChatterboxError, InvalidApiKey, MethodNotAllowed, RouteNotFound
 
 ErrorShape = Callable[[ChatterboxError, str], tuple[int, Any]]
 """(error, request id) → status and JSON: how one dialect's clients expect to be refused."""

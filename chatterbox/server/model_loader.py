@@ -16,13 +16,7 @@ from typing import Any, Literal, TypeVar
 
 from chatterbox.config import ServerConfig, TTSConfig
 from chatterbox.engine.engine import TTSEngine
-from chatterbox.errors import (
-    ChatterboxError,
-    ConfigError,
-    ModelError,
-    ModelUnavailable,
-    first_line,
-)
+from chatterbox.errors import ChatterboxError, ConfigError, ModelError, ModelUnavailable, first_line
 from chatterbox.families.load import find_model
 from chatterbox.loading import begin
 from chatterbox.server.memory import free_bytes, map_large_blocks, trim, used_bytes

@@ -95,9 +95,7 @@ ERROR_ANSWERS: dict[int | str, dict[str, Any]] = {
 
 
 def complete(
-    schema: dict[str, Any],
-    routes: Iterable[BaseRoute],
-    conversations: Mapping[str, Conversation],
+    schema: dict[str, Any], routes: Iterable[BaseRoute], conversations: Mapping[str, Conversation]
 ) -> None:
     """Add to FastAPI's schema what it does not know."""
     for path, methods in schema["paths"].items():

@@ -27,13 +27,7 @@ from chatterbox.errors import (
     SlowClient,
     TooManyConnections,
 )
-from chatterbox.server.errors import (
-    ErrorShape,
-    ShapeOf,
-    error_response,
-    from_http,
-    native_shape,
-)
+from chatterbox.server.errors import ErrorShape, ShapeOf, error_response, from_http, native_shape
 
 log = logging.getLogger("chatterbox.requests")
 

@@ -30,14 +30,7 @@ from chatterbox.server.model_loader import in_thread
 from chatterbox.server.model_pool import ModelPool
 from chatterbox.server.request_log import MAX_HEAD_BYTES
 from chatterbox.server.socket_server import MAX_FRAME_BYTES
-from chatterbox.server.watchdog import (
-    ALIVE,
-    READY,
-    STOPPING,
-    LockFreeTimer,
-    Watchdog,
-    notify,
-)
+from chatterbox.server.watchdog import ALIVE, READY, STOPPING, LockFreeTimer, Watchdog, notify
 from chatterbox.server.websocket_protocol import WebSocket
 
 log = logging.getLogger(__name__)

@@ -197,17 +197,3 @@ def json_object(message: str | bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidBody("The message must be a JSON object.")
     return value
-
-
-async def first_of(*work: Coroutine[Any, Any, None]) -> None:
-    """Run all until the first returns or raises; the others are cancelled and have ended."""
-    tasks = [asyncio.ensure_future(each) for each in work]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
-            if task in done:
-                task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

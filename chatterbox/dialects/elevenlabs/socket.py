@@ -23,7 +23,7 @@ from chatterbox.dialects.shared.sockets import ContextSocket, fields_of_message
 from chatterbox.dialects.shared.voice_names import ELEVENLABS_VOICES, voice_or_alias
 from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import ChatterboxError, IdleTimeout, Overloaded, VoiceNotFound
-from chatterbox.server.body import Body
+from chatterbox.server.body import Body, first_of
 from chatterbox.server.dialect import Services
 from chatterbox.server.schemas import (
     MAX_NAME_CHARS,
@@ -32,7 +32,7 @@ from chatterbox.server.schemas import (
     lenient_fields_of,
     random_seed,
 )
-from chatterbox.server.socket_server import Socket, close_code, first_of
+from chatterbox.server.socket_server import Socket, close_code
 
 PATH = "/v1/text-to-speech/{voice_id}/stream-input"
 MULTI_PATH = "/v1/text-to-speech/{voice_id}/multi-stream-input"

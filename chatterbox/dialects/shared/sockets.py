@@ -16,10 +16,10 @@ from chatterbox.errors import (
     UnsupportedMediaType,
     shown,
 )
-from chatterbox.server.body import Body
+from chatterbox.server.body import Body, first_of
 from chatterbox.server.dialect import Services
 from chatterbox.server.schemas import LenientCall, lenient_fields_of
-from chatterbox.server.socket_server import Socket, first_of
+from chatterbox.server.socket_server import Socket
 
 M = TypeVar("M", bound=LenientCall)
 C = TypeVar("C", bound=IncrementalSpeech)
