@@ -28,7 +28,7 @@ class Engine(FakeEngine):
 
     def close(self, timeout_s: float = 5.0) -> None:
         self.closed = True
-        self.pool.shutdown(wait=False, cancel_futures=True)
+        self.pool.close()
 
     def unload(self) -> None:
         assert self.open_streams == 0, "somebody is still listening"
