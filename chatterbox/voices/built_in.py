@@ -1,12 +1,10 @@
 """The voices that come with the program: clips in `builtin/`."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from chatterbox.voices.records import SCHEMA, VoiceRecord
 from chatterbox.voices.reference import ReferenceReport
 
 DIRECTORY = Path(__file__).with_name("builtin")
@@ -25,22 +23,6 @@ class BuiltInVoice:
     def clip(self) -> bytes:
         """The reference as FLAC."""
         return (DIRECTORY / f"{self.voice_id}.flac").read_bytes()
-
-    def record(
-        self, aliases: tuple[str, ...], files: Mapping[str, str], imported: tuple[str, ...]
-    ) -> VoiceRecord:
-        """Its record, with what is known of it on disk."""
-        return VoiceRecord(
-            schema=SCHEMA,
-            voice_id=self.voice_id,
-            name=self.voice_id,
-            aliases=aliases,
-            created_at=0,
-            report=self.report,
-            files=files,
-            imported=imported,
-            transcript=self.transcript,
-        )
 
 
 def built_in_voices() -> list[BuiltInVoice]:

@@ -28,7 +28,7 @@ from chatterbox.voices.names import (
     without_alias,
 )
 from chatterbox.voices.places import read_stored
-from chatterbox.voices.records import REFERENCE_NAME, Outdated, Stored, VoiceRecord
+from chatterbox.voices.records import REFERENCE_NAME, SCHEMA, Outdated, Stored, VoiceRecord
 from chatterbox.voices.store import VoiceStore
 from chatterbox.voices.voice_file import pack
 
@@ -129,18 +129,14 @@ class VoiceCatalogue:
     @exclusively
     def rename(self, id_or_name: str, name: str) -> VoiceInfo:
         """Give a voice another name. Raises VoiceNotFound, VoiceProtected, InvalidVoiceId."""
-        info = self.info(id_or_name)
-        if info.built_in:
-            raise VoiceProtected("A built-in voice keeps its name.", param="voice_id")
+        info = self._owned(id_or_name, "keeps its name")
         kept = self._names.free_name(name, info.voice_id)
         return self._update(replace(info, name=kept, aliases=without_alias(info, kept)))
 
     @exclusively
     def describe(self, id_or_name: str, description: str) -> VoiceInfo:
         """Note what the voice is like, or what it is for. Raises VoiceNotFound, VoiceProtected."""
-        info = self.info(id_or_name)
-        if info.built_in:
-            raise VoiceProtected("A built-in voice keeps its description.", param="voice_id")
+        info = self._owned(id_or_name, "keeps its description")
         return self._update(replace(info, description=description.strip()))
 
     @exclusively
@@ -164,9 +160,7 @@ class VoiceCatalogue:
     def delete(self, id_or_name: str) -> VoiceInfo:
         """Delete a voice; requests that speak with it finish. Raises VoiceNotFound,
         VoiceProtected and storage errors."""
-        info = self.info(id_or_name)
-        if info.built_in:
-            raise VoiceProtected("A built-in voice cannot be deleted.", param="voice_id")
+        info = self._owned(id_or_name, "cannot be deleted")
         self._store.delete(info.voice_id)
         del self._records[info.voice_id]
         self._names = self._names.without(info.voice_id)
@@ -175,13 +169,20 @@ class VoiceCatalogue:
 
     # --- inside
 
+    def _owned(self, id_or_name: str, otherwise: str) -> VoiceInfo:
+        """A voice that somebody has registered. Raises VoiceNotFound, VoiceProtected."""
+        info = self.info(id_or_name)
+        if info.built_in:
+            raise VoiceProtected(f"A built-in voice {otherwise}.", param="voice_id")
+        return info
+
     def _take(self, found: Stored | None) -> None:
         """What is stored now; None: what was there before."""
         if found is None:
             return
+        records, skipped = found
         stored: dict[str, VoiceRecord] = {}
-        skipped = found[1]
-        for record in sorted(found[0], key=lambda record: record.created_at):
+        for record in sorted(records, key=lambda record: record.created_at):
             if not _well_named(record):
                 skipped.append((record.voice_id, "its name cannot be a voice's name"))
             elif self._lost.get(record.voice_id) == record:
@@ -205,9 +206,13 @@ class VoiceCatalogue:
 
     def _own(self, voice: BuiltInVoice, stored: VoiceRecord | None) -> VoiceRecord:
         """What is stored of it, or, before that and when the clip has changed, only its facts."""
-        if stored and stored.files.get(REFERENCE_NAME) == voice.sha256:
-            return voice.record(stored.aliases, stored.files, stored.imported)
-        return voice.record(stored.aliases if stored else (), {}, ())
+        name, report, said = voice.voice_id, voice.report, voice.transcript
+        record = VoiceRecord(SCHEMA, name, name, (), 0, report, {}, transcript=said)
+        if stored is None:
+            return record
+        if stored.files.get(REFERENCE_NAME) == voice.sha256:
+            record = replace(record, files=stored.files, imported=stored.imported)
+        return replace(record, aliases=stored.aliases)
 
     def _forget(self, key: str) -> None:
         """A voice is gone, or encoded anew by another server."""

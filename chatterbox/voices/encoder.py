@@ -49,12 +49,6 @@ class VoiceEncoder:
             )
         return self._cloned
 
-    def fixed(self, name: str) -> Voice:
-        """A voice of the model's own."""
-        voice = self._fixed and self._fixed.voice(name)
-        assert voice, "the model's own voices are known by their names"
-        return voice
-
     def prepared(self, data: bytes, transcript: str | None) -> Reference:
         """A recording as it will be encoded. Raises CloningUnavailable, and what
         `prepare_reference` does."""

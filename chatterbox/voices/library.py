@@ -6,7 +6,7 @@ any thread.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -22,16 +22,10 @@ from chatterbox.families.voices import ClonedVoices, FixedVoices, UnusableVoice
 from chatterbox.runtime.lru import ByteLru, KeyedLocks
 from chatterbox.voices.built_in import built_in_voices
 from chatterbox.voices.encoder import Encode, VoiceEncoder, voice_key
-from chatterbox.voices.names import MAX_ALIASES, VoiceInfo, checked_name
+from chatterbox.voices.names import VoiceInfo, checked_name
 from chatterbox.voices.places import watch
 from chatterbox.voices.records import Stored
-from chatterbox.voices.reference import (
-    Reference,
-    ReferenceReport,
-    float_to_pcm,
-    pcm_to_float,
-    voice_id,
-)
+from chatterbox.voices.reference import Reference, ReferenceReport, pcm_to_float
 from chatterbox.voices.sandbox import AudioDecoder, guarded_decoder
 from chatterbox.voices.store import VoiceStore
 from chatterbox.voices.stored_voices import StoredVoices, log
@@ -68,8 +62,8 @@ class VoiceLibrary(StoredVoices):
         self._encoding = KeyedLocks()
         self._own_voice = fixed.default if fixed else built_in_voices()[0].voice_id
         self.default_voice = default_voice or self._own_voice
-        self._max_voices = max_voices
         self._closing = threading.Event()
+        self._max_voices = max_voices
         super().__init__(store, cloned.key if cloned else None, fixed)
 
     def start(self, stored: Callable[[], Stored] | None = None) -> None:
@@ -139,26 +133,24 @@ class VoiceLibrary(StoredVoices):
         is another voice's, and storage errors."""
         kept_name = checked_name(name) if name else None
         reference = self._encoder.prepared(data, transcript)
-        key = voice_id(reference)
+        key = reference.voice_id
         self.look()  # what is deleted elsewhere is no known voice
         if kept_name:
             self._names.free_name(kept_name, key)  # before the slow part
         self._check_room(key)
         while True:
             with suppress(VoiceNotFound):  # deleted meanwhile: it is stored once more
-                return self._registered(key, reference, kept_name)
+                return self._registered(reference, kept_name)
 
-    def _registered(
-        self, key: str, reference: Reference, name: str | None
-    ) -> tuple[VoiceInfo, bool]:
+    def _registered(self, reference: Reference, name: str | None) -> tuple[VoiceInfo, bool]:
+        key = reference.voice_id
         with self._encoding.holding(key):
             existing = self._names.voices.get(key)
             if existing is None:
                 voice = self._cache.get(key) or self._encoder.encode(key, reference)
-                info = VoiceInfo.new(key, name or key, (), reference.report)
-                existing = self._add(info, reference, voice)
-                if existing is None:
-                    return info, True
+                existing, created = self._add([name or key], reference, voice)
+                if created:
+                    return existing, True
             if existing.imported:
                 existing = self._encoded_here(key, reference)
         if name is not None:
@@ -180,7 +172,7 @@ class VoiceLibrary(StoredVoices):
         """The voice of a recording for one request: in memory for the next one, not on disk. Raises
         what `prepare_reference` raises, and CloningUnavailable."""
         reference = self._encoder.prepared(data, transcript)
-        key = voice_id(reference)
+        key = reference.voice_id
         registered = self._names.voices.get(key)
         if registered and not registered.imported:
             return self._voice(registered), reference.report
@@ -198,9 +190,9 @@ class VoiceLibrary(StoredVoices):
         if info.report is None:
             return
         known = self._reference(info.voice_id)
-        recording = reference_to_flac(float_to_pcm(known.audio))
+        recording = reference_to_flac(known.pcm)
         reference = self._encoder.prepared(recording, known.transcript)
-        self._encoder.encode(voice_id(reference), reference)
+        self._encoder.encode(reference.voice_id, reference)
 
     # --- moving
 
@@ -217,7 +209,7 @@ class VoiceLibrary(StoredVoices):
                 name=info.name,
                 aliases=info.aliases,
                 report=info.report,
-                reference=float_to_pcm(reference.audio),
+                reference=reference.pcm,
                 model_key=self._encoder.cloned.key,
                 arrays=self._encoder.arrays(voice),
                 transcript=reference.transcript,
@@ -230,7 +222,7 @@ class VoiceLibrary(StoredVoices):
         info = self.info(id_or_name)
         if info.report is None:
             raise CloningUnavailable("A voice of the model's own has no recording.")
-        return reference_to_flac(float_to_pcm(self._reference(info.voice_id).audio))
+        return reference_to_flac(self._reference(info.voice_id).pcm)
 
     def import_(self, data: bytes) -> VoiceInfo:
         """Keep an exported voice. Names that other voices have here are left out; tensors of
@@ -240,7 +232,7 @@ class VoiceLibrary(StoredVoices):
         exported = read_voice_file(data)
         audio = pcm_to_float(exported.reference)
         reference = Reference(audio, exported.report, exported.transcript)
-        key = voice_id(reference)
+        key = reference.voice_id
         usable = exported.model_key == own_key
         try:
             given = self._encoder.made(key, exported.arrays) if usable else None
@@ -263,19 +255,18 @@ class VoiceLibrary(StoredVoices):
                 return existing
             self._check_room(key)
             voice = given if given is not None and usable else self._encoder.encode(key, reference)
-            names = self._names.free_names((exported.name, *exported.aliases), key)
-            aliases = tuple(names[1 : MAX_ALIASES + 1])
-            info = VoiceInfo.new(key, names[0] if names else key, aliases, exported.report)
-            info = replace(info, imported=usable)
-            known = self._add(info, reference, voice)
-        return self.import_(data) if known else self.info(key)
+            names = self._names.free_names((exported.name, *exported.aliases), key) or [key]
+            info, created = self._add(names, reference, voice, imported=usable)
+        return info if created else self.import_(data)
 
     # --- inside
 
     def _voice(self, info: VoiceInfo) -> Voice:
         key = info.voice_id
         if info.report is None:
-            return self._encoder.fixed(key)
+            voice = self._fixed and self._fixed.voice(key)
+            assert voice, "the model's own voices are known by their names"
+            return voice
         held_as = _imported(key) if info.imported else key
         voice = self._cache.get(held_as)
         if voice:
@@ -304,13 +295,15 @@ class VoiceLibrary(StoredVoices):
         for held_as in (key, _imported(key)):
             self._cache.drop(held_as)
 
-    def _add(self, info: VoiceInfo, reference: Reference, voice: Voice) -> VoiceInfo | None:
-        """Store a new voice, and hold it; gives the one that another server has stored instead."""
-        flac, arrays = reference_to_flac(float_to_pcm(reference.audio)), self._encoder.arrays(voice)
-        known = self._enter(info, flac, arrays, reference.transcript)
-        if known is None:
-            self._hold(_imported(info.voice_id) if info.imported else info.voice_id, voice)
-        return known
+    def _add(
+        self, names: Sequence[str], reference: Reference, voice: Voice, *, imported: bool = False
+    ) -> tuple[VoiceInfo, bool]:
+        """Store a new voice, and hold it. As `_enter`."""
+        arrays = self._encoder.arrays(voice)
+        info, created = self._enter(names, reference, arrays, imported=imported)
+        if created:
+            self._hold(_imported(info.voice_id) if imported else info.voice_id, voice)
+        return info, created
 
     def _hold(self, held_as: str, voice: Voice) -> None:
         self._cache.put(held_as, voice, voice.data.nbytes)

@@ -1,7 +1,6 @@
 """Names of voices: which voice an id, a name or an alias means. One immutable table."""
 
 import re
-import time
 import unicodedata
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -55,13 +54,6 @@ class VoiceInfo:
         """Of a voice of the model's own."""
         name, language, said = voice.name, voice.language, voice.description
         return cls(name, name, (), 0, True, None, language=language, description=said)
-
-    @classmethod
-    def new(
-        cls, key: str, name: str, aliases: tuple[str, ...], report: ReferenceReport
-    ) -> "VoiceInfo":
-        """Of a recording, now."""
-        return cls(key, name, aliases, time.time(), built_in=False, report=report)
 
     @property
     def names(self) -> tuple[str, ...]:

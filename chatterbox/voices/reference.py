@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -58,13 +59,25 @@ class ReferenceReport:
         return found | {"warnings": list(self.warnings)}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Reference:
     """A recording as the speech encoder gets it."""
 
     audio: F32  # [samples] mono 24 kHz, by the family's rules, exact in 16 bits
     report: ReferenceReport
     transcript: str | None = None
+
+    @property
+    def pcm(self) -> I16:
+        """Its samples as they are kept."""
+        return float_to_pcm(self.audio)
+
+    @cached_property
+    def voice_id(self) -> str:
+        """The id of this sound, and of what is said in it: equal for the same recording."""
+        said = (self.transcript or "").encode("utf-8", "replace")
+        digest = hashlib.sha256(self.pcm.astype("<i2").tobytes() + said).hexdigest()
+        return f"v-{digest[:ID_HEX_CHARS]}"
 
 
 def prepare_reference(
@@ -116,16 +129,25 @@ def prepare(decoded: Decoded, rules: ReferenceRules) -> Reference:
     used = decoded.audio[first * FRAME_SAMPLES : end * FRAME_SAMPLES].astype(np.float64)
     used -= used.mean()
     loudness = _loudness_lufs(used)
-    audio = pcm_to_float(_to_pcm(used, loudness, rules.loudness_lufs))
-    return Reference(audio, _report(decoded, activity, first, len(audio), loudness, rules))
-
-
-def voice_id(reference: Reference) -> str:
-    """The id of this sound, and of what is said in it: the same recording gives the same id."""
-    pcm = float_to_pcm(reference.audio)
-    said = (reference.transcript or "").encode("utf-8", "replace")
-    digest = hashlib.sha256(pcm.astype("<i2").tobytes() + said).hexdigest()
-    return f"v-{digest[:ID_HEX_CHARS]}"
+    # As loud as wanted where the loudness is known, but never above PEAK_LIMIT.
+    gain = PEAK_LIMIT / float(np.abs(used).max())
+    if loudness is None or rules.loudness_lufs is None:
+        gain = min(gain, 1.0)
+    else:
+        gain = min(gain, 10.0 ** ((rules.loudness_lufs - loudness) / 20))
+    used_s = len(used) / SAMPLE_RATE_HZ
+    report = ReferenceReport(
+        duration_s=round(decoded.duration_s, 3),
+        used_start_s=first * FRAME_SAMPLES / SAMPLE_RATE_HZ,
+        used_duration_s=used_s,
+        loudness_lufs=None if loudness is None else round(loudness, 1),
+        peak=round(decoded.peak, 4),
+        clipped_share=round(decoded.clipped_share, 6),
+        silence_share=round(activity.silence_share, 3),
+        sample_rate_hz=decoded.sample_rate_hz,
+        warnings=_warnings(decoded, activity, used_s, loudness, rules),
+    )
+    return Reference(pcm_to_float(float_to_pcm(used * gain)), report)
 
 
 def pcm_to_float(pcm: I16) -> F32:
@@ -133,7 +155,7 @@ def pcm_to_float(pcm: I16) -> F32:
     return (pcm / PCM_SCALE).astype(np.float32)
 
 
-def float_to_pcm(audio: F32) -> I16:
+def float_to_pcm(audio: NDArray[np.floating]) -> I16:
     """The inverse of `pcm_to_float`, exactly."""
     return np.round(audio.astype(np.float64) * PCM_SCALE).astype(np.int16)
 
@@ -148,90 +170,43 @@ def _loudness_lufs(used: NDArray[np.float64]) -> float | None:
     return lufs if np.isfinite(lufs) else None
 
 
-def _to_pcm(used: NDArray[np.float64], lufs: float | None, wanted_lufs: float | None) -> I16:
-    """As loud as wanted where the loudness is known, but never above PEAK_LIMIT."""
-    gain = 1.0
-    if lufs is not None and wanted_lufs is not None:
-        gain = 10.0 ** ((wanted_lufs - lufs) / 20)
-    peak = float(np.abs(used).max())
-    scaled = used * min(gain, PEAK_LIMIT / peak)
-    return np.round(scaled * PCM_SCALE).astype(np.int16)
-
-
-def _report(
-    decoded: Decoded,
-    activity: Activity,
-    first: int,
-    samples: int,
-    loudness_lufs: float | None,
-    rules: ReferenceRules,
-) -> ReferenceReport:
-    used_s = samples / SAMPLE_RATE_HZ
-    return ReferenceReport(
-        duration_s=round(decoded.duration_s, 3),
-        used_start_s=first * FRAME_SAMPLES / SAMPLE_RATE_HZ,
-        used_duration_s=used_s,
-        loudness_lufs=None if loudness_lufs is None else round(loudness_lufs, 1),
-        peak=round(decoded.peak, 4),
-        clipped_share=round(decoded.clipped_share, 6),
-        silence_share=round(activity.silence_share, 3),
-        sample_rate_hz=decoded.sample_rate_hz,
-        warnings=tuple(_warnings(decoded, activity, used_s, loudness_lufs, rules)),
-    )
-
-
 def _warnings(
     decoded: Decoded,
     activity: Activity,
     used_s: float,
     loudness_lufs: float | None,
     rules: ReferenceRules,
-) -> list[str]:
+) -> tuple[str, ...]:
     """What the owner of the recording could do better, most important first."""
-    found = []
-    if used_s < rules.good_s:
-        found.append(
-            f"short_reference: only {used_s:.1f} s of speech were found; "
-            "record 10 to 15 s for a voice that resembles its speaker."
-        )
-    if decoded.cut:
-        found.append(
-            "cut_file: the file ends before its stated length; what was there is used. "
-            "Upload it again if that was not meant."
-        )
-    if decoded.opposite_polarity:
-        found.append(
-            "opposite_polarity: the channels cancel each other, so only the loudest one is used. "
-            "Check the microphone's cable, or export the recording in mono."
-        )
-    if decoded.clipped_share > CLIPPED_SHARE:
-        found.append(
-            f"clipped: {decoded.clipped_share:.1%} of the samples are at full scale; "
-            "record again with less gain, or the distortion becomes part of the voice."
-        )
-    if activity.contrast_db < NOISY_CONTRAST_DB:
-        found.append(
-            "noisy: the pauses are hardly quieter than the speech; record in a quiet room "
-            "without music, or the noise becomes part of the voice."
-        )
-    if loudness_lufs is None or loudness_lufs < QUIET_LUFS:
-        found.append(
-            "quiet: the recording is very quiet, so its noise was raised with it; "
-            "speak closer to the microphone or use more gain."
-        )
-    if activity.silence_share > SILENT_SHARE:
-        found.append(
-            f"mostly_silent: {activity.silence_share:.0%} of the recording is silence; "
-            "cut the pauses out."
-        )
-    if decoded.sample_rate_hz < LOW_RATE_HZ:
-        found.append(
-            f"low_sample_rate: {decoded.sample_rate_hz} Hz has no high frequencies, as on the "
-            "telephone; record at 24000 Hz or more."
-        )
-    if decoded.duration_s > rules.max_s and used_s < decoded.duration_s:
-        found.append(
-            f"long_reference: the model hears at most {rules.max_s:g} s; "
-            "the stretch with the most speech was chosen."
-        )
-    return found
+    too_quiet = loudness_lufs is None or loudness_lufs < QUIET_LUFS
+    chosen = decoded.duration_s > rules.max_s and used_s < decoded.duration_s
+    found = [
+        used_s < rules.good_s
+        and f"short_reference: only {used_s:.1f} s of speech were found; "
+        "record 10 to 15 s for a voice that resembles its speaker.",
+        decoded.cut
+        and "cut_file: the file ends before its stated length; what was there is used. "
+        "Upload it again if that was not meant.",
+        decoded.opposite_polarity
+        and "opposite_polarity: the channels cancel each other, so only the loudest one is used. "
+        "Check the microphone's cable, or export the recording in mono.",
+        decoded.clipped_share > CLIPPED_SHARE
+        and f"clipped: {decoded.clipped_share:.1%} of the samples are at full scale; "
+        "record again with less gain, or the distortion becomes part of the voice.",
+        activity.contrast_db < NOISY_CONTRAST_DB
+        and "noisy: the pauses are hardly quieter than the speech; record in a quiet room "
+        "without music, or the noise becomes part of the voice.",
+        too_quiet
+        and "quiet: the recording is very quiet, so its noise was raised with it; "
+        "speak closer to the microphone or use more gain.",
+        activity.silence_share > SILENT_SHARE
+        and f"mostly_silent: {activity.silence_share:.0%} of the recording is silence; "
+        "cut the pauses out.",
+        decoded.sample_rate_hz < LOW_RATE_HZ
+        and f"low_sample_rate: {decoded.sample_rate_hz} Hz has no high frequencies, as on the "
+        "telephone; record at 24000 Hz or more.",
+        chosen
+        and f"long_reference: the model hears at most {rules.max_s:g} s; "
+        "the stretch with the most speech was chosen.",
+    ]
+    return tuple(warning for warning in found if warning)

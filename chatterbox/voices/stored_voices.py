@@ -1,21 +1,23 @@
 """What is stored of voices, for the library: recordings and what was made of them."""
 
 import logging
+import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 from chatterbox.errors import StorageFull, VoiceNotFound
 from chatterbox.families.voices import Arrays
 from chatterbox.voices.catalogue import VoiceCatalogue, exclusively
-from chatterbox.voices.names import VoiceInfo, not_found
-from chatterbox.voices.records import (
-    REFERENCE_NAME,
-    SCHEMA,
-    STORAGE_ERRORS,
-    BadEntry,
-    VoiceRecord,
-)
+from chatterbox.voices.names import MAX_ALIASES, VoiceInfo, not_found
+from chatterbox.voices.records import REFERENCE_NAME, SCHEMA, STORAGE_ERRORS, BadEntry, VoiceRecord
 from chatterbox.voices.reference import Reference, ReferenceReport, pcm_to_float
-from chatterbox.voices.voice_file import DamagedFile, flac_to_reference, pack, unpack
+from chatterbox.voices.voice_file import (
+    DamagedFile,
+    flac_to_reference,
+    pack,
+    reference_to_flac,
+    unpack,
+)
 
 log = logging.getLogger(__name__)
 
@@ -82,28 +84,27 @@ class StoredVoices(VoiceCatalogue):
 
     @exclusively
     def _enter(
-        self, info: VoiceInfo, flac: bytes, arrays: Arrays, transcript: str | None
-    ) -> VoiceInfo | None:
-        """Store a new voice, wholly or not at all; gives one that another server has stored of the
-        recording meanwhile instead. A damaged one in its place is set aside."""
-        assert info.report is not None, "a voice of a recording"
-        if info.voice_id in self._records:
-            return self._info(self._records[info.voice_id])
-        self._names.free_name(info.name, info.voice_id)  # again, now that none can come
-        self._check_room(info.voice_id)
+        self, names: Sequence[str], reference: Reference, arrays: Arrays, *, imported: bool
+    ) -> tuple[VoiceInfo, bool]:
+        """Store a new voice, wholly or not at all, and whether it is new: another server may have
+        stored one of the recording meanwhile. A damaged one in its place is set aside."""
+        key = reference.voice_id
+        if key in self._records:
+            return self._info(self._records[key]), False
+        self._names.free_name(names[0], key)  # again, now that none can come
+        self._check_room(key)
         record = VoiceRecord(
             schema=SCHEMA,
-            voice_id=info.voice_id,
-            name=info.name,
-            aliases=tuple(self._names.free_names(info.aliases, info.voice_id)),
-            created_at=info.created_at,
-            report=info.report,
+            voice_id=key,
+            name=names[0],
+            aliases=tuple(self._names.free_names(names[1 : MAX_ALIASES + 1], key)),
+            created_at=time.time(),
+            report=reference.report,
             files={},
-            imported=(self._encoded,) if info.imported else (),
-            transcript=transcript,
+            imported=(self._encoded,) if imported else (),
+            transcript=reference.transcript,
         )
-        self._create(record, flac, arrays)
-        return None
+        return self._create(record, reference_to_flac(reference.pcm), arrays), True
 
     def _keep_arrays(self, key: str, arrays: Arrays) -> None:
         """What was made here of a known voice, where it can be stored: it can be made again."""

@@ -16,7 +16,6 @@ from chatterbox.voices.reference import (
     float_to_pcm,
     pcm_to_float,
     prepare_reference,
-    voice_id,
 )
 from chatterbox.voices.sandbox import InProcessDecoder
 from chatterbox.voices.trim import FRAME_SAMPLES, choose_window, find_activity
@@ -76,12 +75,12 @@ def test_samples_survive_sixteen_bits():
 def test_the_id_is_of_the_sound():
     wav, flac = babble(3), babble(3)
     ids = {
-        voice_id(prepared(np.round(wav * 32767).astype(np.int16), "WAV", "PCM_16")),
-        voice_id(prepared(np.round(flac * 32767).astype(np.int16), "FLAC", "PCM_16")),
+        prepared(np.round(wav * 32767).astype(np.int16), "WAV", "PCM_16").voice_id,
+        prepared(np.round(flac * 32767).astype(np.int16), "FLAC", "PCM_16").voice_id,
     }
     assert len(ids) == 1
     assert all(is_voice_id(one) for one in ids)
-    assert voice_id(prepared(babble(3, seed=1))) not in ids
+    assert prepared(babble(3, seed=1)).voice_id not in ids
 
 
 @pytest.mark.parametrize("seconds", [0.2, 0.9, 0.99])
@@ -173,7 +172,7 @@ def test_opposite_channels_are_told_and_lose_nothing():
     sound = babble(6)
     opposite = prepared(np.stack([sound, -0.9 * sound], axis=1))
     assert names(opposite) == {"opposite_polarity"}
-    assert voice_id(opposite) == voice_id(prepared(sound))
+    assert opposite.voice_id == prepared(sound).voice_id
 
 
 def test_one_channel_of_eight_is_not_quiet():
@@ -181,7 +180,7 @@ def test_one_channel_of_eight_is_not_quiet():
     many = np.zeros((len(sound), 8), np.float32)
     many[:, 5] = sound
     assert not names(prepared(many))
-    assert voice_id(prepared(many)) == voice_id(prepared(sound))
+    assert prepared(many).voice_id == prepared(sound).voice_id
 
 
 @settings(deadline=None, max_examples=60)
