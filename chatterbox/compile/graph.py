@@ -15,7 +15,7 @@ import onnx
 import onnxruntime as ort
 from onnx import NodeProto, helper, inliner, numpy_helper
 
-from chatterbox.hub.external_data import ExternalData, is_external, read_bytes
+from chatterbox.hub.files import ExternalData, is_external, read_bytes
 from chatterbox.runtime.decoder.graph_io import Array
 
 OpenGraph = Callable[[onnx.ModelProto], ort.InferenceSession]

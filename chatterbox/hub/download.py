@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,22 +38,19 @@ def complete(directory: Path, files: Sequence[str]) -> bool:
 
 def reachable(repository: str, revision: str) -> bool:
     """Whether the hub answers for this repository within PROBE_S."""
-    answer: list[bool] = []
+    answered = threading.Event()
 
     def ask() -> None:
         from huggingface_hub import HfApi
 
-        try:
+        with suppress(Exception):  # offline, refused, unknown: all mean "not from there"
             HfApi().model_info(repository, revision=revision, timeout=PROBE_S)
-        except Exception:  # noqa: BLE001 - offline, refused, unknown: all mean "not from there"
-            answer.append(False)
-        else:
-            answer.append(True)
+            answered.set()
 
     thread = threading.Thread(target=ask, name="hub-probe", daemon=True)
     thread.start()
     thread.join(PROBE_S)  # a name lookup can hang longer than any timeout given to it
-    return answer == [True]
+    return answered.is_set()
 
 
 def published(repository: str, revision: str, files: Sequence[str]) -> set[str]:
@@ -97,8 +95,16 @@ def fetch(
                 hf_hub_download(
                     repository, name, revision=revision, local_dir=directory, tqdm_class=counted
                 )
-                _check_size(directory / name, sizes[name])
-                _sign(directory, {name: sizes[name]})
+                if (came := (directory / name).stat().st_size) != sizes[name]:
+                    (directory / name).unlink()
+                    raise ModelError(
+                        f"{Path(name).name} came with {came} bytes instead of {sizes[name]}; "
+                        "start again"
+                    )
+                receipt = json.dumps(_receipt(directory) | {name: sizes[name]}, indent=1)
+                temporary = directory / (RECEIPT + ".tmp")
+                temporary.write_text(receipt, encoding="utf-8")
+                temporary.replace(directory / RECEIPT)
         tell("opening")
     except ModelError:
         raise
@@ -133,23 +139,9 @@ def _shards(file: str) -> list[str]:
     return [f"{file}_data", *(f"{file}_data_{n}" for n in range(1, MOST_SHARDS))]
 
 
-def _check_size(path: Path, size: int) -> None:
-    if path.stat().st_size != size:
-        have = path.stat().st_size
-        path.unlink()
-        raise ModelError(f"{path.name} came with {have} bytes instead of {size}; start again")
-
-
 def _receipt(directory: Path) -> dict[str, int]:
     try:
         value = json.loads(read_plain(directory / RECEIPT))
     except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _sign(directory: Path, sizes: dict[str, int]) -> None:
-    """Add to the receipt, atomically."""
-    temporary = directory / (RECEIPT + ".tmp")
-    temporary.write_text(json.dumps(_receipt(directory) | sizes, indent=1), encoding="utf-8")
-    temporary.replace(directory / RECEIPT)

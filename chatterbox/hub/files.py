@@ -1,18 +1,22 @@
-"""The files that make up a model on disk, and whether they are whole: the hub's layout."""
+"""The files that make up a model on disk, and whether they are whole: the hub's layout.
+
+Links are followed, as model directories are often made of them (a hub's cache, deduplicated disks);
+a path that a graph itself names stays inside its directory.
+"""
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal, get_args
 
 import onnx
 
 from chatterbox.errors import ModelError
 from chatterbox.hardening import read_plain
-from chatterbox.hub.external_data import ExternalData, is_external
 
 Precision = Literal["fp32", "fp16", "q8", "q4", "q4f16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -139,7 +143,7 @@ def check_graph(path: Path) -> None:
     try:
         model = onnx.load(str(path), load_external_data=False)
     except Exception:  # noqa: BLE001 - protobuf raises its own kinds for a file that is not ONNX
-        raise ModelError(f"{path} is not an ONNX file; delete it and start again") from None
+        model = onnx.ModelProto()
     if not model.graph.node:
         raise ModelError(f"{path} is not an ONNX file; delete it and start again")
     try:
@@ -150,9 +154,9 @@ def check_graph(path: Path) -> None:
         data = path.parent / name
         if not data.is_file():
             raise ModelError(f"{data} is missing")
-        if data.stat().st_size < size:
+        if (there := data.stat().st_size) < size:
             raise ModelError(
-                f"{data} has {data.stat().st_size} bytes where {path.name} needs {size}; "
+                f"{data} has {there} bytes where {path.name} needs {size}; "
                 "delete it and start again"
             )
 
@@ -172,3 +176,61 @@ def _external_bytes(model: onnx.ModelProto) -> dict[str, int]:
         end = place.offset + (place.length or 0)
         needed[place.location] = max(needed.get(place.location, 0), end)
     return needed
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalData:
+    """Where a tensor's bytes are."""
+
+    location: str  # relative to the graph's directory
+    offset: int
+    length: int | None  # None: to the end of the file
+
+    @classmethod
+    def of(cls, tensor: onnx.TensorProto) -> "ExternalData":
+        """What a tensor says. Raises ModelError where that is nonsense, or leaves the directory."""
+        said = {entry.key: entry.value for entry in tensor.external_data}
+        location = said.get("location", "")
+        path = PurePosixPath(location.replace("\\", "/"))
+        outside = path.is_absolute() or ".." in path.parts or PureWindowsPath(location).drive
+        if not location or outside or "\0" in location:
+            raise ModelError(f"its weights are said to be in {location!r}, not beside it")
+        numbers = [said.get("offset", "0"), said.get("length", "0")]
+        if not all(number.isascii() and number.isdigit() for number in numbers):
+            raise ModelError(f"it has no place for the weights of {tensor.name!r}")
+        return cls(location, int(numbers[0]), int(numbers[1]) if "length" in said else None)
+
+
+def is_external(tensor: onnx.TensorProto) -> bool:
+    """Whether a tensor's bytes are not in the graph."""
+    return bool(tensor.data_location == onnx.TensorProto.EXTERNAL)
+
+
+def read_bytes(tensor: onnx.TensorProto, folder: Path) -> bytes:
+    """The bytes of an external tensor of a graph in `folder`."""
+    place = ExternalData.of(tensor)
+    with (folder / place.location).open("rb") as file:
+        file.seek(place.offset)
+        return file.read(-1 if place.length is None else place.length)
+
+
+def readable_graph(
+    source: Path | bytes, weights_in: Path | None
+) -> tuple[str | bytes, Path | None]:
+    """A graph as onnxruntime can read it, and the folder of its weights where that is not the
+    graph's own. It reads none through a link that leaves the folder: where there are links, the
+    graph names its weights by their true paths, below the folder that all of them are in."""
+    folder = source.parent if isinstance(source, Path) else weights_in
+    if folder is None or not any(entry.is_symlink() for entry in folder.iterdir()):
+        return (str(source) if isinstance(source, Path) else source), weights_in
+    model = onnx.load_from_string(source.read_bytes() if isinstance(source, Path) else source)
+    tensors = list(filter(is_external, model.graph.initializer))
+    locations = {ExternalData.of(tensor).location for tensor in tensors}
+    paths = {location: (folder / location).resolve() for location in locations}
+    if paths:
+        folder = Path(os.path.commonpath([path.parent for path in paths.values()]))
+    for tensor in tensors:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = paths[entry.value].relative_to(folder).as_posix()
+    return model.SerializeToString(), folder

@@ -13,7 +13,7 @@ import onnxruntime as ort
 
 from chatterbox.config import TTSConfig
 from chatterbox.errors import ConfigError, ModelError, first_line
-from chatterbox.hub.external_data import readable_graph
+from chatterbox.hub.files import readable_graph
 from chatterbox.runtime.gpu import (
     CUDA,
     SEVERITY_ERROR,

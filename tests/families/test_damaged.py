@@ -16,7 +16,7 @@ from chatterbox.config import TTSConfig
 from chatterbox.errors import ModelError
 from chatterbox.families.load import load_model
 from chatterbox.families.turbo.spec import GRAPHS
-from chatterbox.hub.external_data import is_external
+from chatterbox.hub.files import is_external
 from chatterbox.runtime.sessions import SessionSettings, open_session
 
 PRECISION = "fp32"
