@@ -17,6 +17,7 @@ import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 from chatterbox.engine.outbox import LOW_BUFFER_S, PlaybackClock
@@ -49,31 +50,20 @@ def has_buffer(request: SegmentRequest, now_s: float) -> bool:
     return request.playback.buffered_s(now_s) > LOW_BUFFER_S
 
 
+@dataclass(eq=False)
 class PrioritySnapshot:
     """Who goes before whom, at one moment. Nothing is computed before it is asked for."""
 
-    def __init__(
-        self,
-        in_work: Sequence[SegmentRequest],
-        runnable: Sequence[SegmentRequest],
-        now_s: float,
-        *,
-        may_delay_buffered: bool = True,
-        may_delay_quota: bool = True,
-    ) -> None:
-        """`runnable`: what can be gone on with, and waited for. `may_delay_buffered` and
-        `may_delay_quota`: whether those with a buffer, and those over their quota, may be asked to
-        wait."""
-        self.now_s = now_s
-        self._all = in_work
-        self._runnable = runnable
-        self._may_delay_buffered = may_delay_buffered
-        self._may_delay_quota = may_delay_quota
+    all: Sequence[SegmentRequest]  # that are in work
+    runnable: Sequence[SegmentRequest]  # what can be gone on with, and waited for
+    now_s: float
+    may_delay_buffered: bool  # whether those with a buffer may be asked to wait
+    may_delay_quota: bool  # whether those over their quota may
 
     @property
     def crowded(self) -> bool:
         """Whether any tenant is over its quota."""
-        return len(self._all) > 1 and max(self._in_work.values()) > self._quota
+        return len(self.all) > 1 and max(self._in_work.values()) > self._quota
 
     def in_work(self, request: SegmentRequest) -> int:
         """How much the request's tenant has."""
@@ -81,11 +71,11 @@ class PrioritySnapshot:
 
     def over_quota(self, request: SegmentRequest) -> bool:
         """Whether the request's tenant is over its quota."""
-        return len(self._all) > 1 and self.in_work(request) > self._quota
+        return len(self.all) > 1 and self.in_work(request) > self._quota
 
     def must_yield(self, request: SegmentRequest) -> bool:
         """Whether it waits since its tenant is over the quota."""
-        return self._may_delay_quota and self.over_quota(request)
+        return self.may_delay_quota and self.over_quota(request)
 
     def must_wait(self, request: SegmentRequest) -> bool:
         """Whether others go first, if there is anything that they can do now."""
@@ -117,32 +107,29 @@ class PrioritySnapshot:
     @cached_property
     def someone_awaits_first(self) -> bool:
         """Whether those with a buffer wait."""
-        return self._may_delay_buffered and any(
+        return self.may_delay_buffered and any(
             awaits_first_audio(request) and not self.must_yield(request)
-            for request in self._runnable
+            for request in self.runnable
         )
 
     @cached_property
     def _in_work(self) -> Counter[object]:
-        return Counter(request.tenant for request in self._all)
+        return Counter(request.tenant for request in self.all)
 
     @cached_property
     def _quota(self) -> float:
         urgent = (
-            request
-            for request in self._runnable
-            if not (request.playback.live and has_buffer(request, self.now_s))
+            self.in_work(one)
+            for one in self.runnable
+            if not (one.playback.live and has_buffer(one, self.now_s))
         )
-        return QUOTA_RATIO * max(min(map(self.in_work, urgent), default=math.inf), 1)
+        return QUOTA_RATIO * max(min(urgent, default=math.inf), 1)
 
     @cached_property
     def _earliest(self) -> dict[PlaybackClock, int]:
         """Segment of each request."""
-        earliest: dict[PlaybackClock, int] = {}
-        for request in self._runnable:
-            before = earliest.get(request.playback, request.index)
-            earliest[request.playback] = min(before, request.index)
-        return earliest
+        latest_first = sorted(self.runnable, key=lambda one: -one.index)
+        return {one.playback: one.index for one in latest_first}
 
     @cached_property
     def _least_spare_s(self) -> float:
@@ -150,13 +137,12 @@ class PrioritySnapshot:
         return min((one.spare_s(self.now_s) for one in playing), default=math.inf)
 
 
+@dataclass
 class DeficitCounter:
     """Time lent by others, and repaid by the time they have."""
 
-    def __init__(self, share: float) -> None:
-        """`share`: of the time, lent in the long run."""
-        self._repaid_for_each = share / (1 - share)
-        self.owed_s = 0.0
+    share: float  # of the time, lent in the long run
+    owed_s: float = 0.0
 
     @property
     def open(self) -> bool:
@@ -169,7 +155,7 @@ class DeficitCounter:
 
     def repay(self, took_s: float) -> None:
         """The others had so much."""
-        self.owed_s = max(0.0, self.owed_s - took_s * self._repaid_for_each)
+        self.owed_s = max(0.0, self.owed_s - took_s * self.share / (1 - self.share))
 
 
 class FairScheduler:
@@ -177,15 +163,15 @@ class FairScheduler:
 
     def __init__(self, *, shared: bool) -> None:
         """`shared`: cores are; on a GPU a step takes as long for all, and nobody waits."""
-        self.token_s = 0.0
-        """What the next token costs the cores that the decoder needs; 0 where it has its own."""
+        self.newcomers: Callable[[], list[SegmentRequest]] = list
+        """Whoever has come and was not seen to yet. Any thread may ask."""
         self._shared = shared
         self._lock = threading.Lock()
         self._requests: list[SegmentRequest] = []
-        self.newcomers: Callable[[], list[SegmentRequest]] = list
         self.first_audio = DeficitCounter(FIRST_AUDIO_SHARE)
         self.tenants = DeficitCounter(TENANT_SHARE)
         self._step_cost = LatencyModel()  # by sequences
+        self._heard = 0  # sequences of the last step whose sound comes next
         self._decoder_idle: tuple[float, DeficitCounter] | None = None  # since when, on which
 
     def enter(self, request: SegmentRequest) -> None:
@@ -210,10 +196,6 @@ class FairScheduler:
         """Whether nothing is in work."""
         return not self._in_work()
 
-    def watch_arrivals(self, newcomers: Callable[[], list[SegmentRequest]]) -> None:
-        """`newcomers`: whoever has come and was not seen to yet. Any thread may ask them."""
-        self.newcomers = newcomers
-
     def snapshot(self, runnable: Iterable[SegmentRequest], now_s: float) -> PrioritySnapshot:
         """Now. `runnable`: what can be gone on with; newcomers always can."""
         candidates, in_work = [*runnable, *self.newcomers()], self._in_work()
@@ -233,12 +215,17 @@ class FairScheduler:
             ]
             return self._requests
 
+    @property
+    def token_s(self) -> float:
+        """What the next token costs the cores that the decoder needs; 0 where it has its own."""
+        return self._step_cost.estimate().seconds(self._heard) if self._heard else 0.0
+
     def learn_step(self, requests: Sequence[SegmentRequest], took_s: float) -> None:
         """A step of `requests` took so long: what the next token costs the decoder's windows."""
         if self._shared:
             self._step_cost.add(len(requests), took_s)
             heard = sum([one.index <= one.playback.segment for one in requests])
-            self.token_s = self._step_cost.estimate().seconds(max(heard, 1))
+            self._heard = max(heard, 1)
 
     def charge_step(
         self,

@@ -15,6 +15,7 @@ from chatterbox.arrays import F32
 from chatterbox.engine.fairness import FairScheduler
 from chatterbox.engine.model_calls import SplittingBatch, VoiceWarmup
 from chatterbox.engine.outbox import FinishReason
+from chatterbox.engine.runaway import Verdict
 from chatterbox.engine.sampler import INVALID_ROW, Sampler
 from chatterbox.engine.scheduler import Scheduler
 from chatterbox.engine.sequence import SegmentRequest, Sequence, Take
@@ -69,7 +70,7 @@ class GenerationLoop:
         self._fairness = fairness or FairScheduler(shared=self._cpu.shared)
         self._vocoder, self._stats = vocoder, counters.part()
         self._inbox: CommandQueue[SegmentRequest] = CommandQueue()
-        self._fairness.watch_arrivals(self._inbox.items)
+        self._fairness.newcomers = self._inbox.items
         self.warming = VoiceWarmup[Prompt](
             lambda prefix: model.cache_prefix(prefix), lambda: self.idle
         )
@@ -78,7 +79,6 @@ class GenerationLoop:
         self._sampler = Sampler(model.slots, family.tokens)
         self._prefills: SplittingBatch[Sequence, F32] = SplittingBatch(is_request_error)
         self._steps: SplittingBatch[Sequence, F32] = SplittingBatch(is_request_error)
-        self._samples: SplittingBatch[int, list[int]] = SplittingBatch(is_request_error)
         self.heartbeat = Heartbeat("engine")
         self._prefill_s = 0.0  # what the last one took
         self._wakeup, self._closing = Wakeup(), False
@@ -108,12 +108,12 @@ class GenerationLoop:
     @property
     def waiting(self) -> int:
         """Segments without a slot."""
-        return len(self._inbox.items()) + self._scheduler.waiting
+        return len(self._inbox.items()) + len(self._scheduler.waiting)
 
     @property
     def used_slots(self) -> set[int]:
         """Slots that hold a sequence."""
-        return self._scheduler.used_slots
+        return set(self._scheduler.running)
 
     def requests(self) -> list[SegmentRequest]:
         """All that are in this loop's hands."""
@@ -158,15 +158,17 @@ class GenerationLoop:
             with self._cpu.for_model:
                 outputs = self._step_running()
             self._append_tokens(outputs)
-        self._stats.running_rows = self._scheduler.running
-        self._stats.waiting_rows = self._scheduler.waiting
+        self._stats.running_rows = len(self._scheduler.running)
+        self._stats.waiting_rows = len(self._scheduler.waiting)
         return bool(prefilled or outputs) or self._wait_for_others() or self._warm_one()
 
     def _receive(self) -> None:
         """New segments, and those whose reader has left."""
         while (request := self._inbox.take()) is not None:
             codec, open_take = self._family.codec, self._vocoder.open
-            self._scheduler.add(Sequence(request, open_take, codec, guarded=self._guarded))
+            self._scheduler.waiting.append(
+                Sequence(request, open_take, codec, guarded=self._guarded)
+            )
         for sequence in self._scheduler.drop_cancelled():
             self._stats.cancelled_segments += 1
             self._release(sequence)
@@ -175,7 +177,7 @@ class GenerationLoop:
         """One, so that running sequences do not wait for several; on a GPU, where a step takes as
         long for one row as for many, further ones as long as nobody would notice."""
         outputs: Outputs = []
-        while more := self._prefill_next():
+        while self._scheduler.waiting and (more := self._prefill_next()):
             outputs += more
             if self._cpu.shared or self._inbox or self._scheduler.hurried(time.monotonic()):
                 break
@@ -219,14 +221,14 @@ class GenerationLoop:
         logits = self._model.decode([one.slot for one in sequences], tokens)
         self._stats.steps += 1
         self._stats.stepped_rows += len(sequences)
-        whole = len(sequences) == self._scheduler.running
+        whole = len(sequences) == len(self._scheduler.running)
         return logits if whole else logits.copy()  # of a split batch, the next part overwrites them
 
     def _append_tokens(self, outputs: Outputs) -> None:
         """Sample a token for each sequence, and append it."""
         news = False
         for sequences, logits in outputs:
-            for sequence, token in self._sample(sequences, logits):
+            for sequence, token in zip(sequences, self._sample(sequences, logits), strict=True):
                 try:
                     self._append(sequence, token)
                 except REQUEST_ERRORS:  # only what came of its own text is looked at there
@@ -236,42 +238,48 @@ class GenerationLoop:
         if news:
             self._vocoder.wake()
 
-    def _sample(self, sequences: list[Sequence], logits: F32) -> list[tuple[Sequence, int]]:
-        """A token for each; whose sampling fails ends alone."""
-
-        def draw(rows: list[int]) -> list[int]:
-            part = logits if len(rows) == len(sequences) else logits[rows]
-            return self._sampler.sample(part, [sequences[row].slot for row in rows])
-
-        began_s = time.monotonic()
-        drawn = self._samples.run(
-            list(range(len(sequences))), draw, lambda row, error: self._fail(sequences[row], error)
-        )
+    def _sample(self, sequences: list[Sequence], logits: F32) -> list[int]:
+        """A token for each; `INVALID_ROW` for one alone whose sampling fails."""
+        began_s, slots = time.monotonic(), [one.slot for one in sequences]
+        try:
+            tokens = self._sampler.sample(logits, slots)
+        except REQUEST_ERRORS:
+            log.exception("a call with %d rows failed", len(slots))
+            tokens = [self._sample_one(logits[row : row + 1], at) for row, at in enumerate(slots)]
         self._stats.sample_s += time.monotonic() - began_s
-        pairs = [pair for rows, tokens in drawn for pair in zip(rows, tokens, strict=True)]
-        return [(sequences[row], token) for row, token in pairs]
+        return tokens
+
+    def _sample_one(self, logits: F32, slot: int) -> int:
+        try:
+            return self._sampler.sample(logits, [slot])[0]
+        except REQUEST_ERRORS:
+            log.exception("a row failed")
+            return INVALID_ROW
 
     def _append(self, sequence: Sequence, token: int) -> None:
         if token == INVALID_ROW:
             error = GenerationFailed("The model gave no usable numbers for this text.")
             self._fail(sequence, error)
-            return
-        if token in self._family.tokens.stop:
+        elif token in self._family.tokens.stop:
             self._finish(sequence, "stop")
-            return
-        self._stats.codes += 1
-        if (verdict := sequence.append(token)) is not None:
-            if sequence.retry(verdict):
-                self._stats.retried_segments += 1
-                self._release(sequence)
-                self._scheduler.requeue(sequence)
-            else:
-                self._stats.segments += 1
-                self._stats.guarded_segments += 1
-                self._release(sequence)
-        elif sequence.full:
-            self._stats.capped_segments += 1
-            self._finish(sequence, "length")
+        else:
+            self._stats.codes += 1
+            if (verdict := sequence.append(token)) is not None:
+                self._retry(sequence, verdict)
+            elif len(sequence.take.tokens) >= len(sequence.draws):
+                self._stats.capped_segments += 1
+                self._finish(sequence, "length")
+
+    def _retry(self, sequence: Sequence, verdict: Verdict) -> None:
+        """Try it again if that can help, else it has ended."""
+        again = sequence.retry(verdict)
+        self._release(sequence)
+        if again:
+            self._stats.retried_segments += 1
+            self._scheduler.waiting.insert(0, sequence)
+        else:
+            self._stats.segments += 1
+            self._stats.guarded_segments += 1
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
         self._stats.segments += 1
@@ -312,7 +320,7 @@ class GenerationLoop:
 
     def _end_all(self, error: ChatterboxError) -> None:
         self._inbox.shut(error)
-        for sequence in self._scheduler.clear():
-            sequence.request.outbox.end(error)
-        while (request := self._inbox.take()) is not None:
+        for request in self.requests():
             request.outbox.end(error)
+        self._inbox.clear()
+        self._scheduler.clear()

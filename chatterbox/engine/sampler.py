@@ -97,17 +97,17 @@ class Sampler:
 
         A row with a NaN or infinite logit gets INVALID_ROW and leaves its neighbours alone.
         """
-        begins = range(0, len(slots), TOGETHER)
         drawn = [
-            self._sample(logits[at : at + TOGETHER], slots[at : at + TOGETHER]) for at in begins
+            self._sample(logits[at : at + TOGETHER], slots[at : at + TOGETHER])
+            for at in range(0, len(slots), TOGETHER)
         ]
-        for part, said_at, column, _ in drawn:  # at the end: what fails has changed nothing
-            self._count[part] += 1
-            self._said[said_at, column] = self._count[part]
+        for part, said_at, column, count, _ in drawn:  # at the end: what fails has changed nothing
+            self._count[part] = self._said[said_at, column] = count
         return [token for *_, tokens in drawn for token in tokens.tolist()]
 
-    def _sample(self, logits: F32, slots: list[int]) -> tuple[I64, I64, I64, I64]:
-        """Slots [B], where their places stand in `_said`, the columns drawn, and their tokens."""
+    def _sample(self, logits: F32, slots: list[int]) -> tuple[I64, I64, I64, I64, I64]:
+        """Slots [B], where their places stand in `_said`, the columns drawn, how many tokens the
+        rows have by now, and what was drawn."""
         at, rows = self._rows_of(slots)
         count = self._count[at]
         place = count % self._places
@@ -116,8 +116,8 @@ class Sampler:
         usable = finite.all()
         if not usable:
             scores[~finite] = 0
-        inside_frame = (place > 0) | (count == 0)  # where no row may end
-        if inside_frame.any():
+        if self._places > 1 or not count.all():
+            inside_frame = (place > 0) | (count == 0)  # where no row may end
             scores[inside_frame, self._width :] = NEVER
         said_at = at * self._places + place
         choice = Choice(rows, scores, self._said, said_at, count)
@@ -125,7 +125,8 @@ class Sampler:
             processor(choice)
         column = _draw(choice, self._draws[at, count])
         tokens = self._tokens[place, column]
-        return at, said_at, column, tokens if usable else np.where(finite, tokens, INVALID_ROW)
+        drawn = tokens if usable else np.where(finite, tokens, INVALID_ROW)
+        return at, said_at, column, count + 1, drawn
 
     def _rows_of(self, slots: list[int]) -> tuple[I64, SamplingRows]:
         """The slots and their rows' parameters, kept as long as the rows stay together."""
@@ -175,8 +176,8 @@ def _draw(choice: Choice, draws: NDArray[np.float64]) -> I64:
     """The column [B] of one draw from the softmax of each row's scores; or of the best."""
     scores, greedy = choice.scores, choice.rows.greedy
     weights = np.exp(scores - np.maximum.reduce(scores, axis=1, keepdims=True))
-    mass = weights.cumsum(axis=1, dtype=np.float64)  # [B, K]
-    chosen = np.add.reduce(mass <= (draws * mass[:, -1])[:, None], axis=1)
+    mass = np.add.accumulate(weights.astype(np.float64), axis=1)  # [B, K]
+    chosen = (mass > (draws * mass[:, -1])[:, None]).argmax(axis=1)
     if greedy is not None:
         chosen = np.where(greedy, scores.argmax(axis=1), chosen)
     return choice.column(chosen)

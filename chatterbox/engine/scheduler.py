@@ -21,31 +21,12 @@ class Scheduler:
     """
 
     def __init__(self, slots: int, fairness: FairScheduler) -> None:
+        self.waiting: list[Sequence] = []  # for a slot, in order of arrival
+        self.running: dict[int, Sequence] = {}  # slot → sequence, in order of admission
         self._fairness = fairness
         self._chosen: tuple[PrioritySnapshot, list[Sequence]] | None = None
         self._reserved = slots // RESERVED_SHARE
         self._free = list(range(slots))  # a heap: low slots first keeps the running ones together
-        self._waiting: list[Sequence] = []  # in order of arrival
-        self._running: dict[int, Sequence] = {}  # slot → sequence, in order of admission
-
-    @property
-    def waiting(self) -> int:
-        """Sequences without a slot."""
-        return len(self._waiting)
-
-    @property
-    def running(self) -> int:
-        """Sequences with a slot."""
-        return len(self._running)
-
-    @property
-    def used_slots(self) -> set[int]:
-        """Slots that hold a sequence."""
-        return set(self._running)
-
-    def add(self, sequence: Sequence) -> None:
-        """Queue a new sequence."""
-        self._waiting.append(sequence)
 
     def admit(self, prefill_s: float, now_s: float) -> Sequence | None:
         """Give the next waiting sequence a slot; None when there is no sequence, no slot for it, or
@@ -56,14 +37,14 @@ class Scheduler:
             ready = [one for one in ready if not snapshot.may_not_begin(one.request, prefill_s)]
         if not ready:
             return None
-        running = Counter(one.request.tenant for one in self._running.values())
+        running = Counter(one.request.tenant for one in self.running.values())
         sequence = min(
             ready,
             key=lambda one: (not one.retries, one.request.index > 0, running[one.request.tenant]),
         )
-        self._waiting.remove(sequence)
+        self.waiting.remove(sequence)
         sequence.slot = heapq.heappop(self._free)
-        self._running[sequence.slot] = sequence
+        self.running[sequence.slot] = sequence
         return sequence
 
     def next_batch(self, now_s: float) -> list[Sequence]:
@@ -93,56 +74,49 @@ class Scheduler:
 
     def runnable(self) -> list[Sequence]:
         """Running sequences whose reader keeps up."""
-        return [one for one in self._running.values() if not one.request.outbox.full]
+        return [one for one in self.running.values() if not one.request.outbox.full]
 
     def hurried(self, now_s: float) -> bool:
         """Whether a running sequence would be missed if it waited for a moment."""
-        return not all(has_buffer(one.request, now_s) for one in self._running.values())
+        return not all(has_buffer(one.request, now_s) for one in self.running.values())
 
     def _admissible(self) -> list[Sequence]:
         """Waiting sequences for which there is a slot."""
-        if not (self._waiting and self._free):
+        if not (self.waiting and self._free):
             return []
         later_too = len(self._free) > self._reserved
         return [
             one
-            for one in self._waiting
+            for one in self.waiting
             if (later_too or not one.request.index) and not one.request.outbox.closed
         ]
 
     def drop_cancelled(self) -> list[Sequence]:
         """Forget waiting sequences whose reader has left; returns those that had been begun: the
         running ones, which are still to be released, and the waiting retries."""
-        left = [one for one in self._running.values() if one.request.outbox.closed]
-        if self._waiting:
-            left += [one for one in self._waiting if one.request.outbox.closed and one.retries]
-            self._waiting = [one for one in self._waiting if not one.request.outbox.closed]
+        left = [one for one in self.running.values() if one.request.outbox.closed]
+        if self.waiting:
+            left += [one for one in self.waiting if one.request.outbox.closed and one.retries]
+            self.waiting = [one for one in self.waiting if not one.request.outbox.closed]
         return left
 
     def release(self, sequence: Sequence) -> int:
         """Take a running sequence's slot back; returns the slot."""
         slot = sequence.slot
-        assert self._running.get(slot) is sequence, "a slot is released by the sequence in it"
-        del self._running[slot]
+        assert self.running.get(slot) is sequence, "a slot is released by the sequence in it"
+        del self.running[slot]
         sequence.slot = -1
         heapq.heappush(self._free, slot)
         return slot
 
-    def requeue(self, sequence: Sequence) -> None:
-        """Have a released sequence wait for another prefill."""
-        self._waiting.insert(0, sequence)
-
     def requests(self) -> list[SegmentRequest]:
         """Of every sequence, running and waiting. Another thread may ask."""
-        return [one.request for one in (*list(self._running.values()), *list(self._waiting))]
+        return [one.request for one in (*list(self.running.values()), *list(self.waiting))]
 
     def _snapshot(self, sequences: list[Sequence], now_s: float) -> PrioritySnapshot:
         return self._fairness.snapshot([one.request for one in sequences], now_s)
 
-    def clear(self) -> list[Sequence]:
-        """Every sequence, waiting and running; afterwards there is none."""
-        sequences = [*self._running.values(), *self._waiting]
-        for sequence in list(self._running.values()):
-            self.release(sequence)
-        self._waiting.clear()
-        return sequences
+    def clear(self) -> None:
+        """Forget every sequence."""
+        self.running.clear()
+        self.waiting.clear()

@@ -163,6 +163,10 @@ class CommandQueue(Generic[T]):
         """Those not taken yet. Any thread may ask."""
         return list(self._items)
 
+    def clear(self) -> None:
+        """Forget them."""
+        self._items.clear()
+
 
 class WorkerThread:
     """A thread that runs tasks one after the other, then a last one that may take for ever.

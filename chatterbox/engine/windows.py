@@ -107,25 +107,29 @@ class LatencyModel:
     decaying."""
 
     def __init__(self) -> None:
-        self._weight = self._x = self._y = self._xx = self._xy = 0.0
+        self._sums = (0.0,) * 5  # of 1, x, y, xx and xy; replaced whole, since two threads read it
 
     def add(self, size: int, seconds: float) -> None:
         """A call of so many frames, or rows, took so long."""
-        self._weight = self._weight * DECAY + 1.0
-        self._x = self._x * DECAY + size
-        self._y = self._y * DECAY + seconds
-        self._xx = self._xx * DECAY + size * size
-        self._xy = self._xy * DECAY + size * seconds
+        one, x, y, xx, xy = self._sums
+        self._sums = (
+            one * DECAY + 1.0,
+            x * DECAY + size,
+            y * DECAY + seconds,
+            xx * DECAY + size * size,
+            xy * DECAY + size * seconds,
+        )
 
     def estimate(self) -> DecodeCost:
         """The line through the measurements; neither part is ever negative."""
-        if not self._weight:
+        weight, x, y, xx, xy = self._sums
+        if not weight:
             return START
-        mean_x, mean_y = self._x / self._weight, self._y / self._weight
-        spread = self._xx / self._weight - mean_x * mean_x
+        mean_x, mean_y = x / weight, y / weight
+        spread = xx / weight - mean_x * mean_x
         slope = 0.0
         if spread > 1.0:  # calls of about one size tell nothing of the slope
-            slope = (self._xy / self._weight - mean_x * mean_y) / spread
+            slope = (xy / weight - mean_x * mean_y) / spread
         slope = min(max(slope, 0.0), mean_y / mean_x if mean_x else 0.0)
         return DecodeCost(fixed_s=mean_y - slope * mean_x, per_frame_s=slope)
 

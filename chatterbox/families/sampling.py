@@ -32,6 +32,9 @@ class Cut:
     top_p: F32  # [B]; infinite: nothing is cut off
     margin: F32  # [B]: what is so much less than the best is cut off
     sampled: I64  # [B]: which of the sampled scores, ascending, the `top_k` best reach; 0: none
+    rest: F32  # [B]: 1 - top_p
+    row: I64  # [B]: 0, 1, …
+    edges: I64  # [B + 1]: where each row begins in the flattened scores
 
     @classmethod
     def of(cls, top_k: I64, top_p: F32, columns: int) -> "Cut":
@@ -40,12 +43,11 @@ class Cut:
         top_k = np.where((top_k > 0) & (top_k < columns), top_k, columns)
         expected = top_k / SAMPLED
         sampled = -(-columns // SAMPLED) - (expected + 4 * np.sqrt(expected)).astype(np.int64) - 2
-        return cls(
-            top_k,
-            np.where(uncut, np.float32(np.inf), top_p),
-            np.where(uncut, np.float32(np.inf), NEGLIGIBLE),
-            np.maximum(sampled, 0),
-        )
+        edges = np.arange(len(top_k) + 1) * columns
+        top_p = np.where(uncut, np.float32(np.inf), top_p)
+        margin = np.where(uncut, np.float32(np.inf), NEGLIGIBLE)
+        row = np.arange(len(top_k))
+        return cls(top_k, top_p, margin, np.maximum(sampled, 0), 1 - top_p, row, edges)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +81,7 @@ class Choice:
 
     def drop(self, dropped: Mask) -> None:
         """Leave none of the `dropped` [B, K]."""
-        np.copyto(self.scores, NEVER, where=dropped)
+        self.scores[dropped] = NEVER
 
     def keep_at(self, at: I64) -> None:
         """Leave only what is `at` these of the flattened scores, ascending."""
@@ -129,42 +131,43 @@ def top_k_top_p(choice: Choice) -> None:
     """Leave the `top_k` best; of these, the best until they have `top_p` of their mass."""
     if choice.rows.cut is None:
         return
-    cut, scores, row = choice.rows.cut, choice.scores, np.arange(len(choice.scores))
+    cut, scores = choice.rows.cut, choice.scores
     best = np.maximum.reduce(scores, axis=1)
     lowest = best - cut.margin
-    guess = np.maximum(lowest, _reached_by_best(scores, cut.sampled))
-    at, starts = _reaching(scores, guess)
-    too_few = (starts[1:] - starts[:-1] < cut.top_k) & (guess > lowest)
-    if too_few.any():
-        at, starts = _reaching(scores, np.where(too_few, lowest, guess))
-    counts = starts[1:] - starts[:-1]
+    at, starts, counts = _reaching(scores, lowest, cut)
+    many = counts > cut.top_k
+    if crowded := many.any():
+        guess = np.where(many, np.maximum(lowest, _reached_by_best(scores, cut.sampled)), lowest)
+        at, starts, counts = _reaching(scores, guess, cut)
+        if (too_few := many & (counts < cut.top_k)).any():
+            at, starts, counts = _reaching(scores, np.where(too_few, lowest, guess), cut)
     weights = np.exp(scores.reshape(-1)[at] - best.repeat(counts))
-    total, least = np.add.reduceat(weights, starts[:-1]), np.zeros(len(row), np.float32)
-    for one in (cut.top_k < counts).nonzero()[0].tolist():
-        others = counts[one] - cut.top_k[one]
-        kept = np.partition(weights[starts[one] : starts[one + 1]], others)[others:]
-        total[one], least[one] = np.add.reduce(kept), kept[0]
-    below = (1 - cut.top_p) * total / np.minimum(cut.top_k, counts)  # all of these are not too many
-    choice.keep_at(at[weights >= np.maximum(least, below).repeat(counts)])
+    total = np.add.reduceat(weights, starts)
+    least = cut.rest * total / counts  # all that are below are not too many
+    if crowded:
+        for one in (counts > cut.top_k).nonzero()[0].tolist():
+            others, begin = counts[one] - cut.top_k[one], starts[one]
+            kept = np.partition(weights[begin : begin + counts[one]], others)[others:]
+            total[one] = np.add.reduce(kept)
+            least[one] = max(kept[0], cut.rest[one] * total[one] / cut.top_k[one])
+    choice.keep_at(at[weights >= least.repeat(counts)])
     ordered = np.sort(choice.scores, axis=1)[:, ::-1]  # [B, K], highest first
-    weights = np.exp(ordered - best[:, None])
-    mass = weights.cumsum(axis=1, dtype=np.float64)
-    mass -= weights  # of all better ones
-    count = np.add.reduce(mass < (cut.top_p * total)[:, None], axis=1)
-    choice.drop(choice.scores < ordered[row, np.maximum(count, 1) - 1][:, None])
+    mass = np.exp(ordered - best[:, None]).astype(np.float64)
+    better = np.add.accumulate(mass, axis=1) - mass  # the mass of all better ones
+    count = np.add.reduce(better < (cut.top_p * total)[:, None], axis=1)  # the best is among them
+    choice.drop(choice.scores < ordered[cut.row, count - 1][:, None])
 
 
-def _reaching(scores: F32, lowest: F32) -> tuple[I64, I64]:
-    """Where, in the flattened scores, are those not below their row's `lowest` [B]; and where each
-    row begins among them [B + 1]."""
+def _reaching(scores: F32, lowest: F32, cut: Cut) -> tuple[I64, I64, I64]:
+    """Where, in the flattened scores, are those not below their row's `lowest` [B]; where each row
+    begins among them [B], and how many it has [B]."""
     at = (scores >= lowest[:, None]).reshape(-1).nonzero()[0]
-    return at, at.searchsorted(np.arange(len(scores) + 1) * scores.shape[1])
+    starts = at.searchsorted(cut.edges)
+    return at, starts[:-1], starts[1:] - starts[:-1]
 
 
 def _reached_by_best(scores: F32, sampled: I64) -> F32:
     """A score [B] that the best probably reach, and few others, as a few columns tell."""
-    if not sampled.any():
-        return np.full(len(sampled), NEVER)
     few = np.sort(scores[:, ::SAMPLED], axis=1)
     few[:, 0] = NEVER
     reached: F32 = few[np.arange(len(few)), sampled]

@@ -435,7 +435,7 @@ def test_windows_stand_aside_for_who_is_still_at_the_engines_door(patient):
     door = [job()]
     for one in (patient.loop.open_takes[0].request, *door):
         patient.fairness.enter(one)
-    patient.fairness.watch_arrivals(lambda: door)
+    patient.fairness.newcomers = lambda: door
     assert not patient.loop.step()
     door.clear()
     assert patient.loop.step()
