@@ -20,12 +20,13 @@ import numpy as np
 
 from chatterbox.arrays import F32, I64
 from chatterbox.compile.lm.compiler import Embedding, compile_lm
-from chatterbox.compile.lm.weights import Linear, SideBySide, Transformer, dense
+from chatterbox.compile.lm.weights import Linear, SideBySide, Transformer
 from chatterbox.runtime.compiled_lm import CompiledGraph, CompileOptions
 from chatterbox.runtime.cuda_graphs import Buckets
 from chatterbox.runtime.embedding import TokenIds
 from chatterbox.runtime.kv_slots import PrefixedPrompt, SlottedLanguageModel
 from chatterbox.runtime.masked_lm import MaskedShape
+from chatterbox.runtime.quantized_weights import dense
 from chatterbox.runtime.sessions import SessionSettings, open_session
 from tools.stock_forms.llama import LlamaSize, llama_config, random_llama, write_llama
 

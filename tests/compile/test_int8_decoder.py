@@ -12,7 +12,8 @@ from compile.graphs import run
 from onnx import helper, numpy_helper
 
 from chatterbox.compile.decoder.int8 import convs_in_int8, products_in_int8
-from chatterbox.compile.lm.weights import Dense, quantize_blocks
+from chatterbox.compile.lm.weights import quantize_blocks
+from chatterbox.runtime.quantized_weights import Dense
 from tools.decoder.graph import FLOAT, Graph
 
 # --- 8 bits

@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from chatterbox.compile.lm.weights import Dense, Layer, Linear, Norm, Transformer
+from chatterbox.compile.lm.weights import Layer, Linear, Norm, Transformer
+from chatterbox.runtime.quantized_weights import Dense
 
 ALIAS = "chatterbox_authors"
 TEXT_IDS = 50276

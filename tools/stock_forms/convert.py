@@ -10,9 +10,9 @@ from pathlib import Path
 import onnx
 from onnx import helper, numpy_helper
 
-from chatterbox.compile.lm.weights import Dense
 from chatterbox.compile.lm.weights import quantize_blocks as in_blocks
 from chatterbox.hub.files import PRECISION_SUFFIX, Precision
+from chatterbox.runtime.quantized_weights import Dense
 from tools.stock_forms.plain import BITS, CONTRIB, STOCK_BLOCK
 
 

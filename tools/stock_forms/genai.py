@@ -13,8 +13,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from chatterbox.compile.lm.weights import Dense, Layer, Linear, Norm, Transformer
+from chatterbox.compile.lm.weights import Layer, Linear, Norm, Transformer
 from chatterbox.hub.files import Precision
+from chatterbox.runtime.quantized_weights import Dense
 from tools.stock_forms.genai_graph import SEQUENCE, GenaiGraph, Writer
 from tools.stock_forms.plain import CONTRIB
 

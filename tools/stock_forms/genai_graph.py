@@ -12,15 +12,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from chatterbox.compile.lm.weights import (
-    Array,
-    BlockQuantized,
-    Dense,
-    Linear,
-    Transformer,
-    quantize_blocks,
-)
+from chatterbox.compile.lm.weights import Linear, Transformer, quantize_blocks
 from chatterbox.hub.files import PRECISION_SUFFIX, Precision
+from chatterbox.runtime.quantized_weights import Array, BlockQuantized, Dense
 from tools.stock_forms.plain import BITS, CONTRIB, STOCK_BLOCK
 
 SEQUENCE = ("batch_size", "sequence_length")

@@ -13,19 +13,18 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from chatterbox.compile.lm.angles import angles_of
 from chatterbox.compile.lm.weights import (
-    Array,
-    Dense,
     Layer,
     Linear,
     Norm,
     Rotary,
     SideBySide,
     Transformer,
+    angles_of,
     concat,
 )
 from chatterbox.hub.files import Precision
+from chatterbox.runtime.quantized_weights import Array, Dense
 from tools.stock_forms.genai import Builder
 from tools.stock_forms.genai_graph import SEQUENCE
 from tools.stock_forms.plain import CONTRIB

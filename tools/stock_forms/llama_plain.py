@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from chatterbox.compile.lm.weights import Array, Linear, Norm, SideBySide, Transformer, dense
+from chatterbox.compile.lm.weights import Linear, Norm, SideBySide, Transformer
+from chatterbox.runtime.quantized_weights import Array, dense
 from tools.model_builder.graph import Graph, ints
 from tools.stock_forms.llama import LlamaSize
 

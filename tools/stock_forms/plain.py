@@ -12,18 +12,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from chatterbox.compile.lm.weights import (
-    Array,
-    BlockQuantized,
-    Dense,
-    Layer,
-    Linear,
-    Norm,
-    Transformer,
-    quantize_blocks,
-    unpack,
-)
+from chatterbox.compile.lm.weights import Layer, Linear, Norm, Transformer, quantize_blocks
 from chatterbox.hub.files import PRECISION_SUFFIX, Precision
+from chatterbox.runtime.quantized_weights import Array, BlockQuantized, Dense, unpack
 
 STOCK_BLOCK = 32
 """The published q4 and q8 sidecars have exactly the bytes of blocks of 32 with zero points, the

@@ -8,7 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from chatterbox.compile.lm.weights import Array, Dense, Layer, Linear, Norm, Transformer
+from chatterbox.compile.lm.weights import Layer, Linear, Norm, Transformer
+from chatterbox.runtime.quantized_weights import Array, Dense
 
 GAIN = 1.0
 """Outputs of a linear are about as large as its inputs: attention then tells positions apart, and

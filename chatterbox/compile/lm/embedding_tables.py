@@ -6,38 +6,33 @@ import numpy as np
 from onnx import NodeProto
 
 from chatterbox.arrays import F32
-from chatterbox.compile.lm.published import PublishedGraph, attribute
-from chatterbox.compile.lm.weights import Array, BlockQuantized, dense
+from chatterbox.compile.graph import attributes
+from chatterbox.compile.lm.published import PublishedGraph
 from chatterbox.runtime.embedding import START_IDS, Embedder, HostEmbedder, row_count
+from chatterbox.runtime.quantized_weights import Array, BlockQuantized
 
-GATHER = frozenset(("Gather", "GatherBlockQuantized"))
+GATHER = ("Gather", "GatherBlockQuantized")
 
 
-def table_of(graph: PublishedGraph, node: NodeProto) -> Array | None:
-    """The rows that a Gather or GatherBlockQuantized reads from, as plain numbers."""
+def table_read_by(graph: PublishedGraph, node: NodeProto) -> Array | BlockQuantized | None:
+    """What a Gather or GatherBlockQuantized reads from, if it is a table of rows. The rows of one
+    in blocks are the outputs of a blocked weight."""
     if node.op_type == "Gather":
-        return graph.constant(node.input[0])
-    blocks = table_blocks(graph, node)
-    return None if blocks is None else dense(blocks).T
-
-
-def table_blocks(graph: PublishedGraph, node: NodeProto) -> BlockQuantized | None:
-    """A GatherBlockQuantized's table: its rows are the outputs of a blocked weight."""
+        values = graph.constant(node.input[0])
+        return values if values is not None and values.ndim == 2 else None
     found, scales = graph.packed(node.input[0]), graph.constant(node.input[2])
-    axes = [
-        int(attribute(node, f"{kind}_axis", i)) for i, kind in enumerate(("gather", "quantize"))
-    ]
-    if found is None or scales is None or scales.ndim != 2 or axes != [0, 1]:
+    given = attributes(node)
+    axes = given.get("gather_axis", 0), given.get("quantize_axis", 1)
+    if found is None or scales is None or scales.ndim != 2 or axes != (0, 1):
         return None
-    zeros = graph.packed(node.input[3]) if len(node.input) > 3 and node.input[3] else None
-    bits = found.bits or int(attribute(node, "bits", 4))
+    zeros = graph.packed(node.input[3]) if any(node.input[3:4]) else None
+    bits = found.bits or given.get("bits", 4)
     rows, count = scales.shape
-    block = int(attribute(node, "block_size", 128))
     offset = zeros.codes if zeros is not None else None
     if offset is None and found.bits and not found.signed:
         offset = np.zeros((rows, -(-count * bits // 8)), np.uint8)  # uint4's own default
-    codes = found.codes.reshape(rows, count, -1)
-    return BlockQuantized(codes, scales, offset, bits, block, found.codes.shape[1] * 8 // bits)
+    codes, width = found.codes.reshape(rows, count, -1), found.codes.shape[1] * 8 // bits
+    return BlockQuantized(codes, scales, offset, bits, given.get("block_size", 128), width)
 
 
 TRIALS = 4
@@ -50,7 +45,7 @@ def host_embedder(path: Path, session: Embedder, vocab: int, end_id: int) -> Hos
     gives on random ids; else None. `vocab`: rows of the speech table, the logits' width. Which code
     the ends of a text are read as is told from the session."""
     graph = PublishedGraph(path)
-    found = [_table(graph, node) for node in graph.nodes if node.op_type in GATHER]
+    found = (table_read_by(graph, node) for node in graph.of_type(*GATHER))
     tables = [table for table in found if table is not None]
     speech = [table for table in tables if row_count(table) == vocab]
     text = [table for table in tables if row_count(table) != vocab]
@@ -74,10 +69,3 @@ def host_embedder(path: Path, session: Embedder, vocab: int, end_id: int) -> Hos
 
 def _alike(found: F32, expected: F32) -> bool:
     return found.shape == expected.shape and bool(np.abs(found - expected).max() <= TOLERANCE)
-
-
-def _table(graph: PublishedGraph, node: NodeProto) -> Array | BlockQuantized | None:
-    if node.op_type == "GatherBlockQuantized":
-        return table_blocks(graph, node)
-    rows = graph.constant(node.input[0])
-    return rows if rows is not None and rows.ndim == 2 else None

@@ -13,10 +13,10 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from chatterbox.compile.lm.equivalence import END_IDS, SURE_TEXT_IDS
-from chatterbox.compile.lm.weights import Array
 from chatterbox.runtime.bound_call import Call, CallMemory, GraphShape
 from chatterbox.runtime.buffers import HostBuffer, Memory
 from chatterbox.runtime.embedding import Embedder
+from chatterbox.runtime.quantized_weights import Array
 
 LARGEST = 127  # of a signed byte
 HEADROOM = 1.25

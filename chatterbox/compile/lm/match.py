@@ -9,31 +9,20 @@ biases and activations sit follows from walking the edges. Whether the match is 
 afterwards (`equivalence.py`).
 """
 
-import numpy as np
-from onnx import NodeProto
-
-from chatterbox.compile.lm.embedding_tables import GATHER, table_blocks, table_of
-from chatterbox.compile.lm.linears import LinearNode, Linears
-from chatterbox.compile.lm.norms import norm_before
-from chatterbox.compile.lm.published import (
-    NotRecognizedError,
-    PublishedGraph,
-    attribute,
-    text_attribute,
-)
+from chatterbox.compile.graph import MICROSOFT, attributes
+from chatterbox.compile.lm.embedding_tables import GATHER, table_read_by
+from chatterbox.compile.lm.layers import LinearNode, Linears
+from chatterbox.compile.lm.published import NotRecognizedError, PublishedGraph
 from chatterbox.compile.lm.weights import (
     Activation,
-    Array,
-    BlockQuantized,
     Layer,
     Linear,
-    Norm,
     Rotary,
     Transformer,
     concat,
 )
+from chatterbox.runtime.quantized_weights import Array, BlockQuantized, dense
 
-CONTRIB = "com.microsoft"
 LINEARS_A_LAYER = 4  # query-key-value, output, up, down: one after the other
 ACTIVATIONS: dict[str, Activation] = {
     "FastGelu": "tanh",
@@ -62,7 +51,7 @@ class _Match:
 
     def model(self) -> Transformer:
         key = self._graph.inputs.get("past_key_values.0.key")
-        if key is None or "logits" not in self._graph.outputs:
+        if key is None or "logits" not in {output.name for output in self._graph.graph.output}:
             raise NotRecognizedError("it has no past_key_values.0.key or no logits")
         dims = key.type.tensor_type.shape.dim
         kv_heads, head_dim = dims[1].dim_value, dims[3].dim_value
@@ -79,23 +68,19 @@ class _Match:
             self._layer(start // LINEARS_A_LAYER, depths[start : start + LINEARS_A_LAYER])
             for start in range(0, len(depths), LINEARS_A_LAYER)
         ]
-        norm = self._norm_before(head[0])
         attended, hidden = layers[0].out.weight.shape
         self._check_shapes(layers, hidden, attended, 2 * kv_heads * head_dim, 1 + len(gate))
         return Transformer(
             layers=tuple(layers),
-            norm=norm,
+            norm=self._linears.norm_before(head[0]),
             head=self._linears.with_bias(head[0]),
             heads=attended // head_dim,
             kv_heads=kv_heads,
             head_dim=head_dim,
             activation=activation,
             positions=self._positions(hidden, head_dim),
-            table=self._table(hidden) if "input_ids" in self._graph.inputs else None,
+            table=self._table("input_ids", hidden) if "input_ids" in self._graph.inputs else None,
         )
-
-    def _norm_before(self, found: LinearNode) -> Norm:
-        return norm_before(self._graph, found.node.input[0], self._linears.ids)
 
     def _layer(self, index: int, linears: list[list[LinearNode]]) -> Layer:
         queries, out, up, down = linears
@@ -104,10 +89,10 @@ class _Match:
             raise NotRecognizedError(f"layer {index} has {counts} linears in turn")
         _, gate = self._activation(up, down[0])
         return Layer(
-            norm_1=self._norm_before(queries[0]),
+            norm_1=self._linears.norm_before(queries[0]),
             qkv=self._query_key_value(index, queries),
             out=self._linears.with_bias(out[0]),
-            norm_2=self._norm_before(up[0]),
+            norm_2=self._linears.norm_before(up[0]),
             up=self._joined(index, [*gate, *(part for part in up if part not in gate)]),
             down=self._linears.with_bias(down[0]),
         )
@@ -167,10 +152,10 @@ class _Match:
         """Which, and the linear that it is the activation of where another is multiplied by it."""
         before = {id(up.node) for up in ups}
         for node in self._graph.upstream(down.node.input[0], before):
-            found = ACTIVATIONS.get(node.op_type)
+            found, given = ACTIVATIONS.get(node.op_type), attributes(node)
             if node.op_type == "Gelu":
-                found = "tanh" if text_attribute(node, "approximate") == "tanh" else "erf"
-            if node.op_type == "QuickGelu" and attribute(node, "alpha", 1.702) != 1.0:
+                found = "tanh" if given.get("approximate") == b"tanh" else "erf"
+            if node.op_type == "QuickGelu" and given.get("alpha", 1.702) != 1.0:
                 break
             if found is None:
                 continue
@@ -183,57 +168,41 @@ class _Match:
 
     def _positions(self, hidden: int, head_dim: int) -> Array | Rotary:
         rotary = self._rotary(head_dim) or self._angles
-        table = self._lookup("position_ids", hidden)
         if rotary is not None:
             return rotary
-        rows = None if table is None else table_of(self._graph, table)
-        if rows is None:
-            raise NotRecognizedError("no table is read by position_ids")
-        return rows
+        table = self._table("position_ids", hidden)
+        return dense(table).T if isinstance(table, BlockQuantized) else table
 
     def _rotary(self, head_dim: int) -> Rotary | None:
         """The angles that the graph holds."""
-        for node in self._graph.nodes:
-            place = COSINES.get(node.op_type, 0) if node.domain == CONTRIB else 0
-            tables = [self._graph.constant(name) for name in node.input[place : place + 2] if name]
-            if not place or len(tables) != 2:
+        for node in self._graph.of_type(*COSINES):
+            place, given = COSINES[node.op_type], attributes(node)
+            names = [name for name in node.input[place : place + 2] if name]
+            if node.domain != MICROSOFT or len(names) != 2:
                 continue
-            cos, sin = tables
+            cos, sin = (self._graph.constant(name) for name in names)
             other = ("rotary_interleaved", "interleaved", "rotary_embedding_dim")
-            if cos is None or sin is None or any(attribute(node, name, 0) for name in other):
+            if cos is None or sin is None or any(given.get(name, 0) for name in other):
                 raise NotRecognizedError("queries are turned in another way")
             if cos.shape[1] * 2 != head_dim:
                 raise NotRecognizedError("queries are turned in part")
             return Rotary(cos, sin)
         return None
 
-    def _table(self, hidden: int) -> Array | BlockQuantized:
-        node = self._lookup("input_ids", hidden)
-        if node is None:
-            raise NotRecognizedError("no table is read by input_ids")
-        found = self._read(node)
-        assert found is not None
-        return found
-
-    def _lookup(self, ids: str, hidden: int) -> NodeProto | None:
-        """The node that reads rows of this width by `ids`."""
-        for node in self._graph.nodes:
-            if node.op_type in GATHER and self._follows(node.input[1], ids):
-                found = self._read(node)
-                if isinstance(found, BlockQuantized) and found.inputs == hidden:
-                    return node
-                if isinstance(found, np.ndarray) and found.shape[1:] == (hidden,):
-                    return node
-        return None
-
-    def _read(self, node: NodeProto) -> Array | BlockQuantized | None:
-        if node.op_type == "Gather":
-            return self._graph.constant(node.input[0])
-        return table_blocks(self._graph, node)
+    def _table(self, ids: str, hidden: int) -> Array | BlockQuantized:
+        """The table whose rows, of this width, are read by `ids`."""
+        for node in self._graph.of_type(*GATHER):
+            table = table_read_by(self._graph, node) if self._follows(node.input[1], ids) else None
+            if isinstance(table, BlockQuantized):
+                if table.inputs == hidden:
+                    return table
+            elif table is not None and table.shape[1] == hidden:
+                return table
+        raise NotRecognizedError(f"no table is read by {ids}")
 
     def _follows(self, name: str, source: str) -> bool:
         while name != source:
-            node = self._graph.producer(name)
+            node = self._graph.producer.get(name)
             if node is None or not node.input:
                 return False
             name = node.input[0]

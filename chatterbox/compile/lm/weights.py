@@ -1,30 +1,14 @@
 """A language model's weights as values, however a file writes them: GPT-2 or Llama."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from onnxruntime.capi import _pybind_state as runtime
 
-from chatterbox.runtime.quantized_weights import (
-    Array as Array,
-)
-from chatterbox.runtime.quantized_weights import (
-    BlockQuantized as BlockQuantized,
-)
-from chatterbox.runtime.quantized_weights import (
-    Dense as Dense,
-)
-from chatterbox.runtime.quantized_weights import (
-    Weight as Weight,
-)
-from chatterbox.runtime.quantized_weights import (
-    dense as dense,
-)
-from chatterbox.runtime.quantized_weights import (
-    unpack as unpack,
-)
+from chatterbox.runtime.quantized_weights import Array, BlockQuantized, Dense, Weight
 
 Activation = Literal["tanh", "erf", "silu"]
 """Between the feed-forward's two linears: GELU in one of its forms, or what gates with SiLU."""
@@ -117,6 +101,29 @@ class Rotary:
     sin: Array
 
 
+def angles_of(config: Mapping[str, Any]) -> Rotary | None:
+    """Cosines and sines of every position, long waves stretched where it is scaled as Llama 3 is;
+    None where it is no rotary model, or another scaling."""
+    try:
+        hidden, heads = config["hidden_size"], config["num_attention_heads"]
+        head_dim = config.get("head_dim") or hidden // heads
+        rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+        theta = float(rope.get("rope_theta") or config["rope_theta"])
+        rates = theta ** -(np.arange(0, head_dim, 2) / head_dim)
+        kind = rope.get("rope_type", rope.get("type", "default"))
+        if kind == "llama3":
+            turns = rope["original_max_position_embeddings"] * rates / (2 * math.pi)
+            low, high = rope["low_freq_factor"], rope["high_freq_factor"]
+            kept = np.clip((turns - low) / (high - low), 0, 1)
+            rates = rates * (kept + (1 - kept) / rope["factor"])
+        elif kind != "default":
+            return None
+        angles = np.arange(config["max_position_embeddings"])[:, None] * rates
+    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError):
+        return None
+    return Rotary(np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Transformer:
     """Embeddings or ids in, logits out. Positions are either rows that are added to the embeddings,
@@ -181,28 +188,18 @@ OUTPUTS_AT_ONCE = 8192
 
 
 def quantize_blocks(weight: Dense, bits: int, block: int) -> BlockQuantized:
-    """Quantise to 4 or 8 bits in blocks along K, asymmetric. Lossy."""
-    values = weight.values
-    inputs, outputs = values.shape
-    parts = [
-        _quantized(
-            np.ascontiguousarray(values[:, at : at + OUTPUTS_AT_ONCE], np.float32), bits, block
-        )
-        for at in range(0, outputs, OUTPUTS_AT_ONCE)
-    ]
-    codes, scales, zeros = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return BlockQuantized(codes, scales, zeros, bits, block, inputs)
-
-
-def _quantized(values: Array, bits: int, block: int) -> tuple[Array, Array, Array]:
-    """Codes, scales and zero points, [outputs, …] each: rounded to nearest, by the functions that
+    """Quantise to 4 or 8 bits in blocks along K, asymmetric, to the nearest: by the functions that
     `onnxruntime.quantization` calls. That module would give the same bytes, but it needs `onnx_ir`
-    and configures Python's logging when it is imported."""
-    inputs, outputs = values.shape
+    and configures Python's logging when it is imported. Lossy."""
+    inputs, outputs = weight.shape
     count = -(-inputs // block)
     codes = np.zeros((outputs, count, block * bits // 8), np.uint8)
-    scales = np.zeros(outputs * count, np.float32)
-    zeros = np.zeros(outputs * (-(-count * bits // 8)), np.uint8)
+    scales = np.zeros((outputs, count), np.float32)
+    zeros = np.zeros((outputs, -(-count * bits // 8)), np.uint8)
     rounding = runtime.quantize_matmul_4bits if bits == 4 else runtime.quantize_matmul_8bits
-    rounding(codes, values, scales, zeros, block, outputs, inputs, False)
-    return codes, scales.reshape(outputs, count), zeros.reshape(outputs, -1)
+    for at in range(0, outputs, OUTPUTS_AT_ONCE):
+        part = slice(at, at + OUTPUTS_AT_ONCE)
+        values = np.ascontiguousarray(weight.values[:, part], np.float32)
+        flat = scales[part].reshape(-1), zeros[part].reshape(-1)
+        rounding(codes[part], values, *flat, block, values.shape[1], inputs, False)
+    return BlockQuantized(codes, scales, zeros, bits, block, inputs)

@@ -15,9 +15,6 @@ import onnx
 from onnx import TensorProto, helper
 
 from chatterbox.compile.lm.weights import (
-    Array,
-    BlockQuantized,
-    Dense,
     Layer,
     Linear,
     Norm,
@@ -28,6 +25,7 @@ from chatterbox.compile.lm.weights import (
 )
 from chatterbox.runtime.bound_call import EMBEDS, IDS, METADATA_KEY, past_name, present_name
 from chatterbox.runtime.compiled_lm import GRAPH_FILE, CompileOptions
+from chatterbox.runtime.quantized_weights import Array, BlockQuantized, Dense
 
 SIDECAR_FILE = GRAPH_FILE + "_data"
 ALIGNMENT_BYTES = 4096  # a page, so that the sidecar can be mapped

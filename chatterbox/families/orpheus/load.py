@@ -89,7 +89,7 @@ def open_language_model(request: LoadRequest) -> tuple[LanguageModel, str]:
 
 def compiled_graph(request: LoadRequest) -> CompiledGraph | NotCompiled:
     """From the cache in the data directory, or compiled now."""
-    from chatterbox.compile.lm.angles import angles_of
+    from chatterbox.compile.lm.weights import angles_of
 
     usual = usual_options(request.settings.device, request.files.precisions[LANGUAGE_MODEL])
     return request.compiled(

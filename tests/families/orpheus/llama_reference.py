@@ -6,7 +6,8 @@ own code.
 
 import numpy as np
 
-from chatterbox.compile.lm.weights import Rotary, SideBySide, Transformer, dense
+from chatterbox.compile.lm.weights import Rotary, SideBySide, Transformer
+from chatterbox.runtime.quantized_weights import dense
 
 
 def logits(model: Transformer, ids: np.ndarray) -> np.ndarray:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from families.orpheus import llama_reference
 
-from chatterbox.compile.lm.angles import angles_of
 from chatterbox.compile.lm.compiler import Embedding, compile_lm
+from chatterbox.compile.lm.weights import angles_of
 from chatterbox.errors import ModelError
 from chatterbox.runtime.compiled_lm import CompiledGraph, CompileOptions, NotCompiled
 from chatterbox.runtime.cuda_graphs import Buckets
