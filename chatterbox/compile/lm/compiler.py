@@ -20,8 +20,7 @@ from chatterbox.compile.lm.equivalence import (
     stock_trial,
     tokens_deviation,
 )
-from chatterbox.compile.lm.int8_kv import channel_ranges, use_int8_cache
-from chatterbox.compile.lm.kl_check import Divergence, divergence
+from chatterbox.compile.lm.int8_cache import channel_ranges, divergence, use_int8_cache
 from chatterbox.compile.lm.match import match
 from chatterbox.compile.lm.published import NotRecognizedError, PublishedGraph
 from chatterbox.compile.lm.weights import Rotary, Transformer
@@ -152,7 +151,7 @@ class _Job:
         model = replace(model, head=model.head.outputs(self.options.head))
         tables = self.embedding.tables(model.vocab) if self.embedding else None
         try:
-            proofs = self._write(model, working)
+            exact, served = self._write(model, working)
         except _Refused as why:
             (working / GRAPH_FILE).unlink()
             (working / SIDECAR_FILE).unlink()
@@ -162,83 +161,70 @@ class _Job:
             "cache": self.options.cache,
             "embedding": tables and tables.save(working),
         }
-        return Contents(facts, {name: asdict(found) for name, found in proofs.items()})
+        return Contents(facts, {"exact": asdict(exact), "served": asdict(served)})
 
-    def _write(self, model: Transformer, working: Path) -> dict[str, Deviation]:
-        """Write and prove; the figures. Raises _Refused where a proof fails."""
-        graph, threads = working / GRAPH_FILE, self.settings.threads
-        session = self.embedding.session if self.embedding else None
-        embed: Embedder
-        if model.table is not None and session is not None:
-            embed = session
-        else:
-            embed = (
-                sampled_embedder(session, self._tokens)
-                if session
-                else random_embedder(model.hidden)
-            )
-        kept = replace(self.options, bits=None)
-        looks_up = self.options.tokens_in and model.table is None and self.embedding is not None
-        tokens = self.embedding.token_rows(model.vocab) if looks_up and self.embedding else None
-        write(model, kept, working, lambda done: self.progress(0.5 * done, "writing"), tokens)
-        self.progress(0.5, "proving")
-        trial = stock_trial(self.source, embed, threads, self.options.head)
-        exact = deviation(trial, exact_session(graph, threads), steps=EXACT_STEPS)
-        half = self.options.compute == "fp16" or self.precision in HALF_PRECISIONS
+    def _write(self, model: Transformer, working: Path) -> tuple[Deviation, Deviation]:
+        """Write and prove; how far it is off, exactly and as served. Raises _Refused."""
+        graph, options, own = working / GRAPH_FILE, self.options, self.embedding
+        half = options.compute == "fp16" or self.precision in HALF_PRECISIONS
         tolerance = EXACT_TOLERANCE["fp16" if half else "fp32"]
-        if not exact.worst <= tolerance:
-            raise _Refused(_differs(exact, tolerance))
-        if self.options.bits is not None:
-            write(model, self.options, working, self._quantised, tokens)
-        if self.options.cache == "int8":
+        memory = Memory(self.settings.device, self.settings.device_id)
+        embed: Embedder = random_embedder(model.hidden)
+        if own is not None:
+            embed = (
+                own.session
+                if model.table is not None
+                else sampled_embedder(own.session, own.tokens)
+            )
+        looks_up = options.tokens_in and model.table is None
+        tokens = own.token_rows(model.vocab) if looks_up and own is not None else None
+        write(model, replace(options, bits=None), working, self._part(0.0, 0.5, "writing"), tokens)
+        self.progress(0.5, "proving")
+        trial = stock_trial(self.source, embed, self.settings.threads, options.head)
+        exact_graph = exact_session(graph, self.settings.threads)
+        exact = deviation(trial, exact_graph, steps=EXACT_STEPS)
+        _require(exact, tolerance)
+        if options.bits is not None:
+            write(model, options, working, self._part(0.6, 0.2, "quantising"), tokens)
+            tolerance = LOSSY_TOLERANCE
+        else:
+            tolerance = SERVED_TOLERANCE[options.cache]
+        if options.cache == "int8":
             self.progress(0.8, "comparing what is said with an int8 cache")
-            spoken = self._int8_cache(graph, session or embed)
-            if not (spoken.mean <= SPOKEN_TOLERANCE and spoken.worst <= SPOKEN_WORST):
-                raise _Refused(_changes(spoken))
+            self._int8_cache(graph, own.session if own is not None else embed)
         self.progress(0.9, "proving as served")
-        tolerance = LOSSY_TOLERANCE if self.options.bits else SERVED_TOLERANCE[self.options.cache]
         session = open_session(graph, self.settings)
-        served = deviation(trial, session, memory=self._memory)
-        if not served.worst <= tolerance:
-            raise _Refused("as served " + _differs(served, tolerance))
-        if tokens is not None and self.embedding is not None:
-            looked_up = tokens_deviation(session, self.embedding.session, self._memory)
-            if not looked_up.worst <= EXACT_TOLERANCE["fp16"]:
-                raise _Refused("by tokens " + _differs(looked_up, EXACT_TOLERANCE["fp16"]))
-        return {"exact": exact, "served": served}
+        served = deviation(trial, session, memory=memory)
+        _require(served, tolerance, "as served ")
+        if tokens is not None and own is not None:
+            looked_up = tokens_deviation(session, own.session, memory)
+            _require(looked_up, EXACT_TOLERANCE["fp16"], "by tokens ")
+        return exact, served
 
-    def _quantised(self, done: float) -> None:
-        self.progress(0.6 + 0.2 * done, "quantising")
+    def _part(self, begin: float, share: float, stage: str) -> Callable[[float], None]:
+        """How far a part of the work is."""
+        return lambda done: self.progress(begin + share * done, stage)
 
-    def _int8_cache(self, graph: Path, embed: Embedder) -> Divergence:
-        """Give the graph an int8 cache; what that changes in what is said."""
-        cpu = SessionSettings("cpu", self.settings.threads, {})
+    def _int8_cache(self, graph: Path, embed: Embedder) -> None:
+        """Give the graph an int8 cache. Raises _Refused where that changes what is said."""
+        cpu, own = SessionSettings("cpu", self.settings.threads, {}), self.embedding
         finer = open_session(graph, cpu)
-        use_int8_cache(graph, channel_ranges(finer, embed, self._tokens))
+        use_int8_cache(graph, channel_ranges(finer, embed, own.tokens if own else TABLE_ROWS))
         ids = self.sentence
         if ids is None:
             ids = np.random.default_rng(0).integers(0, SURE_TEXT_IDS, UNKNOWN_TEXT_IDS)
-        stop = self.embedding.stop if self.embedding else frozenset[int]()
-        return divergence(finer, open_session(graph, cpu), embed, ids, stop)
-
-    @property
-    def _tokens(self) -> int:
-        return self.embedding.tokens if self.embedding else TABLE_ROWS
-
-    @property
-    def _memory(self) -> Memory:
-        return Memory(self.settings.device, self.settings.device_id)
+        stop = own.stop if own else frozenset[int]()
+        mean, worst = divergence(finer, open_session(graph, cpu), embed, ids, stop)
+        if not (mean <= SPOKEN_TOLERANCE and worst <= SPOKEN_WORST):
+            raise _Refused(
+                f"an int8 cache changes what is said: by {mean:.2g} nats on average where "
+                f"{SPOKEN_TOLERANCE:g} is allowed, {worst:.2g} at worst where {SPOKEN_WORST:g} is"
+            )
 
 
-def _differs(found: Deviation, allowed: float) -> str:
-    return (
-        f"its logits differ from the stock graph's by {found.worst:.2g} standard deviations "
-        f"where {allowed:g} is allowed"
-    )
-
-
-def _changes(found: Divergence) -> str:
-    return (
-        f"an int8 cache changes what is said: by {found.mean:.2g} nats on average where "
-        f"{SPOKEN_TOLERANCE:g} is allowed, {found.worst:.2g} at worst where {SPOKEN_WORST:g} is"
-    )
+def _require(found: Deviation, allowed: float, how: str = "") -> None:
+    if not found.worst <= allowed:
+        raise _Refused(
+            f"{how}its logits differ from the stock graph's by {found.worst:.2g} standard "
+            f"deviations where {allowed:g} is allowed"
+        )

@@ -18,6 +18,7 @@ from chatterbox.arrays import F32, I64
 from chatterbox.runtime.bound_call import Rows
 from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.compiled_lm import Deviation
+from chatterbox.runtime.decoder.graph_io import DECLARED
 from chatterbox.runtime.embedding import Embedder, TokensInGraph
 from chatterbox.runtime.kv_slots import PrefixedPrompt, SlottedLanguageModel
 from chatterbox.runtime.sessions import SessionSettings, open_session
@@ -71,13 +72,13 @@ class StockRow:
     ) -> None:
         self._session = session
         self._columns = columns
-        self._names = {i.name for i in session.get_inputs()}
-        self._past: dict[str, NDArray[Any]] = {}
-        for value in session.get_inputs():
-            if value.name.startswith("past_key_values."):
-                kind = np.float16 if value.type == "tensor(float16)" else np.float32
-                _, heads, _, head_dim = value.shape
-                self._past[value.name] = np.zeros((1, heads, 0, head_dim), kind)
+        inputs = session.get_inputs()
+        self._names = {i.name for i in inputs}
+        self._past: dict[str, NDArray[Any]] = {
+            i.name: np.zeros((1, i.shape[1], 0, i.shape[3]), DECLARED[i.type])
+            for i in inputs
+            if i.name.startswith("past_key_values.")
+        }
         self._length = 0
 
     def advance(self, rows: Rows) -> F32:
