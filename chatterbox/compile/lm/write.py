@@ -6,7 +6,7 @@ whole range of slots, idle ones included, each reading and writing its own past 
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from chatterbox.compile.graph import MICROSOFT
 from chatterbox.compile.lm.weights import (
     Layer,
     Linear,
@@ -30,7 +31,6 @@ from chatterbox.runtime.quantized_weights import Array, BlockQuantized, Dense
 SIDECAR_FILE = GRAPH_FILE + "_data"
 ALIGNMENT_BYTES = 4096  # a page, so that the sidecar can be mapped
 INLINE_BYTES = 1024  # smaller tensors stay in the graph file
-CONTRIB = "com.microsoft"
 OPSET = 17  # LayerNormalization's first
 IR_VERSION = 9
 
@@ -53,7 +53,7 @@ def write(
     are looked up in besides taking embeddings."""
     with (directory / SIDECAR_FILE).open("wb") as sidecar:
         graph = _Writer(model, recipe, sidecar, tokens).graph(progress)
-    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)]
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
     proto = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
     facts = {"positions": _positions(model), "hidden": model.hidden, "vocab": model.vocab}
     helper.set_model_props(proto, {METADATA_KEY: json.dumps(facts)})
@@ -77,13 +77,13 @@ class _Writer:
     def graph(self, progress: Progress) -> onnx.GraphProto:
         model = self._model
         normed, stream = self._embedded()
-        for index, layer in enumerate(model.layers):
-            following = [*(later.norm_1 for later in model.layers[index + 1 :]), model.norm][0]
-            normed, stream = self._layer(index, layer, following, normed, stream)
+        following = [*(layer.norm_1 for layer in model.layers[1:]), model.norm]
+        for index, (layer, norm) in enumerate(zip(model.layers, following, strict=True)):
+            normed, stream = self._layer(index, layer, norm, normed, stream)
             progress((index + 1) / (len(model.layers) + 1))
-        last = self._node("Gather", [normed, self._constant("last", np.array(-1))], "", axis=1)
+        last = self._node("Gather", [normed, self._constant("last", np.array(-1))], axis=1)
         logits = self._linear(last, self._head, "head")
-        self._node("Cast", [logits], "", name="logits", to=TensorProto.FLOAT)
+        self._node("Cast", [logits], outputs=["logits"], to=TensorProto.FLOAT)
         inputs, outputs = self._edges()
         return helper.make_graph(self._nodes, "compiled", inputs, outputs, self._tensors)
 
@@ -91,106 +91,80 @@ class _Writer:
         """What comes in → first layer's input, residual stream."""
         model, first = self._model, self._model.layers[0].norm_1
         rows = EMBEDS if model.table is None else self._rows(model.table)
-        stream = self._node("Cast", [rows], "", to=self._type)
+        stream = self._node("Cast", [rows], to=self._type)
         if self._tokens is not None:
             no_id = np.zeros((1, model.hidden), self._tokens.dtype)
             table = self._weight("tokens", np.concatenate([self._tokens, no_id]))
-            stream = self._node("Add", [stream, self._node("Gather", [table, IDS], "")], "")
+            stream = self._node("Add", [stream, self._node("Gather", [table, IDS])])
         if isinstance(model.positions, Rotary):
+            angles = {"cos": model.positions.cos, "sin": model.positions.sin}
             self._angles = [
-                self._weight(name, angles[: _positions(model)])
-                for name, angles in (("cos", model.positions.cos), ("sin", model.positions.sin))
+                self._weight(name, values[: _positions(model)]) for name, values in angles.items()
             ]
-            return self._norm("", stream, "", first, "0.norm_1"), stream
+            return self._norm(stream, "", first, "0.norm_1")
         table = self._weight("positions", model.positions)
-        return self._add_norm(
-            stream, self._node("Gather", [table, "position_ids"], ""), first, "0.norm_1"
-        )
+        return self._norm(stream, self._node("Gather", [table, "position_ids"]), first, "0.norm_1")
 
     def _rows(self, table: Array | BlockQuantized) -> str:
         """Of the table, which is stored no wider than it was: only what is read is widened."""
         if not isinstance(table, BlockQuantized):
             if self._recipe.compute == "fp16":
                 table = table.astype(np.float16, copy=False)
-            return self._node("Gather", [self._constant("table", table), IDS], "")
-        rows = len(table.codes)
-        parts = [
-            self._constant("table.codes", table.codes.reshape(rows, -1)),
-            IDS,
-            self._constant("table.scales", table.scales),
-        ]
+            return self._node("Gather", [self._constant("table", table), IDS])
+        codes = self._constant("table.codes", table.codes.reshape(len(table.codes), -1))
+        parts = [codes, IDS, self._constant("table.scales", table.scales)]
         if table.zero_points is not None:
             parts.append(self._constant("table.zeros", table.zero_points))
-        return self._node(
-            "GatherBlockQuantized",
-            parts,
-            CONTRIB,
-            bits=table.bits,
-            block_size=table.block,
-            gather_axis=0,
-            quantize_axis=1,
-        )
+        how = {"bits": table.bits, "block_size": table.block}
+        axes = {"gather_axis": 0, "quantize_axis": 1}
+        return self._node("GatherBlockQuantized", parts, MICROSOFT, (), **how, **axes)
 
     def _layer(
         self, index: int, layer: Layer, following: Norm, normed: str, stream: str
     ) -> tuple[str, str]:
-        spread = self._node(
-            "Gather", [self._linear(normed, layer.qkv, f"{index}.qkv"), "rows"], "", axis=0
-        )
-        attended = self._attention(index, spread)
-        gathered = self._node("Gather", [attended, "active"], "", axis=0)
+        qkv = self._linear(normed, layer.qkv, f"{index}.qkv")
+        attended = self._attention(index, self._node("Gather", [qkv, "rows"], axis=0))
+        gathered = self._node("Gather", [attended, "active"], axis=0)
         out = self._linear(gathered, layer.out, f"{index}.out")
-        normed, stream = self._add_norm(stream, out, layer.norm_2, f"{index}.norm_2")
+        normed, stream = self._norm(stream, out, layer.norm_2, f"{index}.norm_2")
         up = self._activated(self._linear(normed, layer.up, f"{index}.up"), index)
         down = self._linear(up, layer.down, f"{index}.down")
-        return self._add_norm(stream, down, following, f"{index}.following")
+        return self._norm(stream, down, following, f"{index}.following")
 
     def _activated(self, up: str, index: int) -> str:
         if self._model.activation != "silu":
             kind = "FastGelu" if self._model.activation == "tanh" else "Gelu"
-            return self._node(kind, [up], CONTRIB)
+            return self._node(kind, [up], MICROSOFT)
         gate, gated = f"{index}.gate", f"{index}.gated"
-        self._nodes.append(helper.make_node("Split", [up], [gate, gated], axis=-1))
-        silu = self._node("QuickGelu", [gate], CONTRIB, alpha=1.0)
-        return self._node("Mul", [silu, gated], "")
+        self._node("Split", [up], outputs=[gate, gated], axis=-1)
+        silu = self._node("QuickGelu", [gate], MICROSOFT, alpha=1.0)
+        return self._node("Mul", [silu, gated])
 
     def _attention(self, index: int, spread: str) -> str:
-        pasts = [past_name(index, kind) for kind in ("key", "value")]
-        output = f"{index}.attended"
-        turned = {"do_rotary": 1} if self._angles else {}
-        node = helper.make_node(
+        names = ("key", "value")
+        pasts = [past_name(index, kind) for kind in names]
+        return self._node(
             "GroupQueryAttention",
             [spread, "", "", *pasts, "seqlens_k", "total_length", *self._angles],
-            [output, *(present_name(index, kind) for kind in ("key", "value"))],
-            domain=CONTRIB,
+            MICROSOFT,
+            [f"{index}.attended", *(present_name(index, kind) for kind in names)],
             num_heads=self._model.heads,
             kv_num_heads=self._model.kv_heads,
-            **turned,
+            **({"do_rotary": 1} if self._angles else {}),
         )
-        self._nodes.append(node)
-        return output
 
-    def _add_norm(self, stream: str, added: str, norm: Norm, name: str) -> tuple[str, str]:
-        """stream + added → its normalisation, itself."""
-        total = f"{name}.sum"
-        return self._norm("Skip", stream, added, norm, name, total), total
-
-    def _norm(
-        self, skip: str, stream: str, added: str, norm: Norm, name: str, total: str = ""
-    ) -> str:
-        simple, normed = "Simplified" if norm.beta is None else "", f"{name}.normed"
-        scales = [self._weight(f"{name}.gamma", norm.gamma)]
-        if norm.beta is not None:
+    def _norm(self, stream: str, added: str, norm: Norm, name: str) -> tuple[str, str]:
+        """stream + added, where anything is → its normalisation, itself."""
+        kind, scales = "LayerNormalization", [self._weight(f"{name}.gamma", norm.gamma)]
+        if norm.beta is None:
+            kind = f"Simplified{kind}"
+        else:
             scales.append(self._weight(f"{name}.beta", norm.beta))
-        node = helper.make_node(
-            f"{skip}{simple}LayerNormalization",
-            [stream, *([added] if skip else []), *scales],
-            [normed, *(["", "", total] if skip else [])],
-            domain=CONTRIB if skip else "",
-            epsilon=norm.epsilon,
-        )
-        self._nodes.append(node)
-        return normed
+        normed, total, epsilon = f"{name}.normed", f"{name}.sum", norm.epsilon
+        if not added:
+            return self._node(kind, [stream, *scales], "", [normed], epsilon=epsilon), stream
+        inputs, outputs = [stream, added, *scales], [normed, "", "", total]
+        return self._node(f"Skip{kind}", inputs, MICROSOFT, outputs, epsilon=epsilon), total
 
     def _linear(self, source: str, linear: Linear, name: str) -> str:
         weight = linear.weight.joined() if isinstance(linear.weight, SideBySide) else linear.weight
@@ -198,8 +172,8 @@ class _Writer:
             weight = quantize_blocks(weight, self._recipe.bits, self._recipe.block)
         bias = self._weight(f"{name}.bias", linear.bias) if linear.bias.any() else ""
         if isinstance(weight, Dense):
-            product = self._node("MatMul", [source, self._weight(name, weight.values)], "")
-            return self._node("Add", [product, bias], "") if bias else product
+            product = self._node("MatMul", [source, self._weight(name, weight.values)])
+            return self._node("Add", [product, bias]) if bias else product
         return self._block_product(source, weight, bias, name)
 
     def _block_product(self, source: str, weight: BlockQuantized, bias: str, name: str) -> str:
@@ -213,7 +187,7 @@ class _Writer:
         return self._node(
             "MatMulNBits",
             [source, codes, scales, zeros, "", bias],
-            CONTRIB,
+            MICROSOFT,
             K=weight.inputs,
             N=weight.shape[1],
             bits=weight.bits,
@@ -222,11 +196,17 @@ class _Writer:
         )
 
     def _node(
-        self, kind: str, inputs: list[str], domain: str, *, name: str = "", **attributes: Any
+        self,
+        kind: str,
+        inputs: list[str],
+        domain: str = "",
+        outputs: Sequence[str] = (),
+        **attributes: Any,
     ) -> str:
-        output = name or f"{kind}.{len(self._nodes)}"
-        self._nodes.append(helper.make_node(kind, inputs, [output], domain=domain, **attributes))
-        return output
+        """The first of its outputs."""
+        made = list(outputs) or [f"{kind}.{len(self._nodes)}"]
+        self._nodes.append(helper.make_node(kind, inputs, made, domain=domain, **attributes))
+        return made[0]
 
     def _weight(self, name: str, values: Array) -> str:
         """Store numbers in the type they are computed in."""
@@ -250,28 +230,32 @@ class _Writer:
         return name
 
     def _edges(self) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
-        model = self._model
-        value = helper.make_tensor_value_info
+        """Inputs and outputs."""
+        model, new = self._model, ["rows_active", "new"]
+        given: dict[str, tuple[int, list[Any]]] = {}
+        if model.table is None:
+            given[EMBEDS] = TensorProto.FLOAT, [*new, model.hidden]
+        if model.table is not None or self._tokens is not None:
+            given[IDS] = TensorProto.INT64, new
+        if not self._angles:
+            given["position_ids"] = TensorProto.INT64, new
+        given |= {
+            "rows": (TensorProto.INT64, ["slots"]),
+            "active": (TensorProto.INT64, ["rows_active"]),
+            "seqlens_k": (TensorProto.INT32, ["slots"]),
+            "total_length": (TensorProto.INT32, []),
+        }
+        made: dict[str, tuple[int, list[Any]]] = {
+            "logits": (TensorProto.FLOAT, ["rows_active", self._head.weight.shape[1]])
+        }
         slots = ["slots", model.kv_heads, "capacity", model.head_dim]
-        kinds = [(i, kind) for i in range(len(model.layers)) for kind in ("key", "value")]
-        new = ["rows_active", "new"]
-        by_ids = model.table is not None or self._tokens is not None
-        inputs = [
-            *(
-                [value(EMBEDS, TensorProto.FLOAT, [*new, model.hidden])]
-                if model.table is None
-                else []
-            ),
-            *([value(IDS, TensorProto.INT64, new)] if by_ids else []),
-            *([] if self._angles else [value("position_ids", TensorProto.INT64, new)]),
-            value("rows", TensorProto.INT64, ["slots"]),
-            value("active", TensorProto.INT64, ["rows_active"]),
-            value("seqlens_k", TensorProto.INT32, ["slots"]),
-            value("total_length", TensorProto.INT32, []),
-            *(value(past_name(*kind), self._type, slots) for kind in kinds),
-        ]
-        logits = value("logits", TensorProto.FLOAT, ["rows_active", self._head.weight.shape[1]])
-        return inputs, [logits, *(value(present_name(*kind), self._type, slots) for kind in kinds)]
+        for index in range(len(model.layers)):
+            for kind in ("key", "value"):
+                given[past_name(index, kind)] = self._type, slots
+                made[present_name(index, kind)] = self._type, slots
+        value = helper.make_tensor_value_info
+        inputs, outputs = ([value(n, *how) for n, how in edges.items()] for edges in (given, made))
+        return inputs, outputs
 
 
 def _positions(model: Transformer) -> int:
