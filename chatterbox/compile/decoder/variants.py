@@ -5,7 +5,6 @@ few words which form it was and why.
 """
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,24 +81,22 @@ class VariantBuilder:
         """In 8 bits with a remembered prompt, in 8 bits, or exact."""
         why = "exact"
         if self._settings.int8:
-            flow, why = self._flow_in_int8(model)
-            if flow is not None:
-                return flow
-        exact, alike = self._exact_flow(model)
-        self.proofs["flow"] = alike
-        return FlowVariant({"flow": self._drawing(exact)}, f"flow {why}{self._figure(alike)}")
-
-    def _exact_flow(self, model: onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
-        """Attention and GELU as one operator each, where that is the same; and how alike."""
-        fused = copied(model)
+            found = self._flow_in_int8(model)
+            if isinstance(found, FlowVariant):
+                return found
+            why = found
+        fused = copied(model)  # attention and GELU as one operator each, where that is the same
         fuse_gelu(fused)
         fuse_attention(fused, self._known.attention)
         if self._settings.on_gpu:
             lengths = Lengths((CODES, 1), (PROMPT_MEL, 1))
             fused = keep_apart(fused, lengths, self._known.crossings)
-        with suppress(NotSplittable):
-            return fused, self._must_equal(fused, self._mel)
-        return model, self._must_equal(model, self._mel)
+        try:
+            alike = self._must_equal(fused, self._mel)
+        except NotSplittable:
+            fused, alike = model, self._must_equal(model, self._mel)
+        self.proofs["flow"] = alike
+        return FlowVariant({"flow": self._drawing(fused)}, f"flow {why}{self._figure(alike)}")
 
     def _drawing(self, model: onnx.ModelProto) -> onnx.ModelProto:
         """On a GPU with its noise made inside."""
@@ -116,68 +113,50 @@ class VariantBuilder:
         """How alike a part is to the whole on the same draws. Raises NotSplittable where it
         differs."""
         judge = judges(on_gpu=self._settings.on_gpu)[output == WAVEFORM]
-        alike = judge(
-            self._known.proof.told[output], proof_run(self._known, self._open(part), output)
-        )
+        made = proof_run(self._known, self._open(part), output)
+        alike = judge(self._known.proof.told[output], made)
         if not alike.same:
             raise NotSplittable(f"cut in two it is only {alike.text}")
         return alike.text
 
-    def _flow_in_int8(self, model: onnx.ModelProto) -> tuple[FlowVariant | None, str]:
-        small = copied(model)
+    def _flow_in_int8(self, model: onnx.ModelProto) -> FlowVariant | str:
+        """Or how and why it is exact."""
+        known, settings, small = self._known, self._settings, copied(model)
         if not products_in_int8(small, self._folder) + convs_in_int8(small, self._folder):
-            return None, "exact"
+            return "exact"
         fast_mish(small)
         fuse_gelu(small)
-        fuse_attention(small, self._known.attention)
-        plain = FlowVariant({"flow": small}, "")
-        variant = self._with_prompt_kv(small) or plain
-        proof, remembered = self._known.proof, None
-        if variant.prompt_kv is not None:
-            remembered = self._opened(variant.graphs, variant.prompt_kv)
-            drawn = {draw.name: proof.told[draw.name] for draw in draws_of(small, self._known)}
-            more = {**drawn, **remembered.nothing()}
-            made = remembered.run_on(proof.feeds, proof.length, more, [self._mel])[0]
+        fuse_attention(small, known.attention)
+        draws, parts, remembered = draws_of(small, known), None, None
+        may_remember = settings.memory_bytes and settings.max_rows == 1
+        if may_remember:
+            names, widths = [draw.name for draw in draws], known.attention.widths
+            parts = split_for_prompt_kv(small, names, widths, self._open)
+        if parts is not None:
+            facts = CompiledDecoder("split", "", self._mel, known.draws, prompt_kv=parts[2])
+            encoder, estimator = (self._open(part) for part in parts[:2])
+            remembered = prompt_flow(facts, encoder, estimator, settings)
+            drawn = {draw.name: known.proof.told[draw.name] for draw in draws}
+            feeds = drawn | remembered.nothing()
+            made = remembered.run_on(known.proof.feeds, known.proof.length, feeds, [self._mel])[0]
         else:
-            made = proof_run(self._known, self._open(small), self._mel)
-        off_db = mel_distance_db(proof.told[self._mel], made)
+            made = proof_run(known, self._open(small), self._mel)
+        off_db = mel_distance_db(known.proof.told[self._mel], made)
         self.proofs["flow_int8_mel_db"] = off_db
         if off_db > MEL_LIMIT_DB:
-            return None, f"exact, since 8 bits are {off_db:.2f} dB off"
-        why = f"flow in 8 bits, {off_db:.2f} dB from exact"
-        if remembered is None:
-            if self._may_remember:
-                why += ", its prompt decoded in every window since an attention has its own form"
-            return FlowVariant(plain.graphs, why), why
-        lost_db = lost_by_remembering_db(remembered, self._mel, self._settings.prompt_codes)
+            return f"exact, since 8 bits are {off_db:.2f} dB off"
+        note = f"flow in 8 bits, {off_db:.2f} dB from exact"
+        if parts is None or remembered is None:
+            if may_remember:
+                note += ", its prompt decoded in every window since an attention has its own form"
+            return FlowVariant({"flow": small}, note)
+        lost_db = lost_by_remembering_db(remembered, self._mel, settings.prompt_codes)
         self.proofs["prompt_kv_mel_db"] = lost_db
         if lost_db > MEL_LIMIT_DB:
-            why = f"{why}, remembering its prompt {lost_db:.2f} and so not"
-            return FlowVariant(plain.graphs, why), why
-        why = f"{why}, remembering its prompt ({lost_db:.2f} dB)"
-        return FlowVariant(variant.graphs, why, variant.prompt_kv), why
-
-    def _with_prompt_kv(self, small: onnx.ModelProto) -> FlowVariant | None:
-        if not self._may_remember:
-            return None
-        noise = [draw.name for draw in draws_of(small, self._known)]
-        made = split_for_prompt_kv(small, noise, self._known.attention.widths, self._open)
-        if made is None:
-            return None
-        encoder, estimator, prompt_kv = made
-        return FlowVariant({"encoder": encoder, "estimator": estimator}, "", prompt_kv)
-
-    @property
-    def _may_remember(self) -> bool:
-        return bool(self._settings.memory_bytes) and self._settings.max_rows == 1
-
-    def _opened(
-        self, graphs: Mapping[Graph, onnx.ModelProto], prompt_kv: PromptKV
-    ) -> CachedPromptFlow:
-        known = self._known
-        facts = CompiledDecoder("split", "", self._mel, known.draws, prompt_kv=prompt_kv)
-        encoder, estimator = (self._open(graphs[name]) for name in ("encoder", "estimator"))
-        return prompt_flow(facts, encoder, estimator, self._settings)
+            note = f"{note}, remembering its prompt {lost_db:.2f} and so not"
+            return FlowVariant({"flow": small}, note)
+        note = f"{note}, remembering its prompt ({lost_db:.2f} dB)"
+        return FlowVariant({"encoder": parts[0], "estimator": parts[1]}, note, parts[2])
 
     def vocoder(self, model: onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
         """In 8 bits or exact. What pitch and phase are made of stays exact: a phase adds its errors
@@ -215,15 +194,12 @@ def lost_by_remembering_db(flow: CachedPromptFlow, mel: str, prompt: int) -> flo
         spoken = codes[: context + PROVEN_CODES]
         feeds = fed_to_flow(voice, prompt, spoken, len(spoken))
         again = 0 if context else min(AGAIN_CODES, prompt)
-        made = []
-        for codes_before, kept in (
-            (prompt, flow.nothing()),
-            (again, memory.without_last(again)),
-        ):
-            place = Place(ProbeLength(codes_before, len(spoken)), 0)
-            made.append(flow.run(feeds, place, 1, kept, [mel])[0])
+        decoded, kept = (
+            flow.run(feeds, Place(ProbeLength(before, len(spoken)), 0), 1, past, [mel])[0]
+            for before, past in ((prompt, flow.nothing()), (again, memory.without_last(again)))
+        )
         fresh = slice(context * MEL_FRAMES_PER_CODE, None)
-        worst = max(worst, mel_distance_db(made[0][..., fresh], made[1][..., fresh]))
+        worst = max(worst, mel_distance_db(decoded[..., fresh], kept[..., fresh]))
     return worst
 
 
