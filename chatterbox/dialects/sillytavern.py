@@ -32,7 +32,7 @@ from chatterbox.server.schemas import (
 )
 from chatterbox.server.speech_response import SpeechPlan, SpeechResponse, whole_file
 from chatterbox.server.upload import Upload
-from chatterbox.server.voice_service import UploadAnswer
+from chatterbox.server.voice_service import answer_upload
 from chatterbox.voices.names import VoiceInfo
 
 MARKS = frozenset(
@@ -141,7 +141,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
             again = [f"{name}[1:]" for name in body.repeated]
             return JSONResponse(answer, headers=ignored_header(again))
 
-        return UploadAnswer(request, voices, FILES, work, deterministic=True)
+        return await answer_upload(request, voices, FILES, work, deterministic=True)
 
 
 def _registered(voices: list[VoiceInfo]) -> list[str]:

@@ -35,7 +35,7 @@ from chatterbox.server.schemas import (
 )
 from chatterbox.server.speech_response import SpeechPlan, SpeechResponse, whole_file
 from chatterbox.server.upload import Upload
-from chatterbox.server.voice_service import UploadAnswer, VoiceService
+from chatterbox.server.voice_service import VoiceService, answer_upload
 
 LATENTS = frozenset({"gpt_cond_latent", "speaker_embedding"})
 FILE = "wav_file"
@@ -189,7 +189,7 @@ def _add_speakers(routes: APIRouter, voices: VoiceService) -> None:
             info, _ = await voices.register(upload, None)
             return JSONResponse(latents(info.voice_id))
 
-        return UploadAnswer(request, voices, FILE, work)
+        return await answer_upload(request, voices, FILE, work)
 
 
 DIALECT = Dialect(

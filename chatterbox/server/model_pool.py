@@ -7,7 +7,14 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from contextvars import ContextVar
 from functools import cached_property
 from typing import TypeVar
@@ -83,17 +90,15 @@ class ModelPool(ModelLoader):
         Raises ModelNotFound."""
         return speaking_with(self.find(name) if name else self.chosen)
 
-    @contextmanager
-    def cloning(self) -> Iterator[None]:
+    def cloning(self) -> AbstractContextManager[None]:
         """Choose, for the time of the context, a model that learns voices from recordings: the
         chosen one if it does, else the first that does, or may."""
-        for model in (self.chosen, *self.models):
-            if model.engine is None or model.engine.cloning is not None:
-                break
-        else:
-            model = self.chosen
-        with speaking_with(model):
-            yield
+        learning = (
+            model
+            for model in (self.chosen, *self.models)
+            if model.engine is None or model.engine.cloning is not None
+        )
+        return speaking_with(next(learning, self.chosen))
 
     @property
     def chosen(self) -> Model:
@@ -109,15 +114,11 @@ class ModelPool(ModelLoader):
             raise self._not_ready(model)
         return model.engine
 
-    @asynccontextmanager
-    async def known(self) -> AsyncIterator[None]:
+    def known(self) -> AbstractAsyncContextManager[object]:
         """Entered once `engine` answers; a model that has to be loaded for that is held. Raises
         what `lease` does."""
-        if self.chosen.engine is not None:
-            yield
-            return
-        async with self.lease(self._limits.first_audio_timeout_s):
-            yield
+        ready = self.chosen.engine is not None
+        return nullcontext() if ready else self.lease(self._limits.first_audio_timeout_s)
 
     @asynccontextmanager
     async def lease(self, timeout_s: float, name: str | None = None) -> AsyncIterator[TTSEngine]:

@@ -279,20 +279,21 @@ def query_schema(kind: type[BaseModel]) -> dict[str, Any]:
 def form_schema(kind: type[BaseModel], *, file: str | None = None) -> dict[str, Any]:
     """OpenAPI's request body for a call that is read by content type."""
     schema = TypeAdapter(kind).json_schema(ref_template="#/components/schemas/{model}")
+    properties, required = schema.get("properties", {}), schema.get("required", [])
     content: dict[str, Any] = {}
     if file is None or kind is SpeechFields:
-        content["application/json"] = {"schema": schema}
-        content["application/x-www-form-urlencoded"] = {"schema": schema}
-    properties = dict(schema.get("properties", {}))
+        for media_type in ("application/json", "application/x-www-form-urlencoded"):
+            content[media_type] = {"schema": schema}
+    else:
+        required = [*required, file]
     if file is not None:
-        properties[file] = {
-            "type": "string",
-            "format": "binary",
-            "description": "A recording of the voice: 5 to 15 s of clean speech are best",
+        properties = properties | {
+            file: {
+                "type": "string",
+                "format": "binary",
+                "description": "A recording of the voice: 5 to 15 s of clean speech are best",
+            }
         }
-    required = list(schema.get("required", ()))
-    if file is not None and kind is not SpeechFields:
-        required.append(file)
     multipart = {**schema, "properties": properties, "required": required}
     content["multipart/form-data"] = {"schema": multipart}
     return {"requestBody": {"required": True, "content": content}}

@@ -206,7 +206,7 @@ class SpeechResponse(Response):
         answer.headers.update(plan.headers)
         await answer(scope, receive, send)
 
-    def _model(self, body: Body, scope: Scope) -> AbstractAsyncContextManager[None]:
+    def _model(self, body: Body, scope: Scope) -> AbstractAsyncContextManager[object]:
         """Choose the model that the call names, in its body or else in its address, and know what
         it is."""
         places = body.fields, QueryParams(scope["query_string"])

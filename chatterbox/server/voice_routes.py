@@ -24,7 +24,7 @@ from chatterbox.server.schemas import (
     refuse_other_files,
 )
 from chatterbox.server.upload import Upload
-from chatterbox.server.voice_service import UploadAnswer, VoiceService
+from chatterbox.server.voice_service import VoiceService, answer_upload
 from chatterbox.voices.names import VoiceInfo
 from chatterbox.voices.voice_file import MAX_BYTES
 
@@ -90,7 +90,7 @@ def voice_router(voices: VoiceService) -> APIRouter:
             message = "The voice is registered." if created else "This recording was known already."
             return _answer(info, message, status=201 if created else 200)
 
-        return UploadAnswer(request, voices, FILE, work, check=_checks(RegisterFields))
+        return await answer_upload(request, voices, FILE, work, check=_checks(RegisterFields))
 
     @router.post("/voices/import", openapi_extra=form_schema(NoFields, file=FILE))
     async def import_voice(request: Request) -> Response:
@@ -101,7 +101,7 @@ def voice_router(voices: VoiceService) -> APIRouter:
             return _answer(info, "The voice is imported.")
 
         check = _checks(NoFields)
-        return UploadAnswer(request, voices, FILE, work, check=check, most_bytes=MAX_BYTES)
+        return await answer_upload(request, voices, FILE, work, check=check, most_bytes=MAX_BYTES)
 
     @router.get("/voices/{voice_id}")
     async def get_voice(voice_id: str) -> Response:

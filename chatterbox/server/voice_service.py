@@ -2,13 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, ParamSpec, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from chatterbox.config import ServerConfig
 from chatterbox.engine.engine import TTSEngine
@@ -161,40 +160,25 @@ class VoiceService:
                 return await asyncio.wrap_future(engine.pool.submit(call, engine))
 
 
-class UploadAnswer(Response):
-    """Takes in a form, looks at it with `check`, hands it and its file to `work` and sends the
-    answer; when the client leaves, whatever has not begun is not done."""
-
-    def __init__(
-        self,
-        request: Request,
-        voices: VoiceService,
-        file: str,
-        work: Callable[[Body, Upload], Coroutine[object, object, Response]],
-        *,
-        check: Callable[[Body], None] | None = None,
-        deterministic: bool = False,
-        most_bytes: int | None = None,
-    ) -> None:
-        """`most_bytes`: of the file, where that is less than of a recording."""
-        super().__init__()
-        self._request = request
-        self._voices = voices
-        self._file = file
-        self._work = work
-        self._check = check
-        max_bytes = min(voices.max_bytes, most_bytes or voices.max_bytes)
-        files = Files(file, max_bytes, voices.admission.upload_place, deterministic)
-        self._limits = BodyLimits(FIELDS_BYTES, files)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._voices.admission.check_room()
-        async with self._voices.read_body(self._request, self._limits) as body:
-            if self._check is not None:
-                self._check(body)
-            if body.file is None:
-                raise InvalidValue(
-                    f"'{self._file}' is required: send it as a multipart file.", param=self._file
-                )
-            answer = await until_disconnect(receive, self._work(body, body.file))
-        await answer(scope, receive, send)
+async def answer_upload(
+    request: Request,
+    voices: VoiceService,
+    file: str,
+    work: Callable[[Body, Upload], Awaitable[Response]],
+    *,
+    check: Callable[[Body], None] | None = None,
+    deterministic: bool = False,
+    most_bytes: int | None = None,
+) -> Response:
+    """Take in a form, look at it with `check`, and hand it and its file to `work`; when the client
+    leaves, whatever has not begun is not done. `most_bytes`: of the file, where that is less than
+    of a recording."""
+    admission, most = voices.admission, min(voices.max_bytes, most_bytes or voices.max_bytes)
+    await admission.check_room()
+    files = Files(file, most, admission.upload_place, deterministic)
+    async with voices.read_body(request, BodyLimits(FIELDS_BYTES, files)) as body:
+        if check is not None:
+            check(body)
+        if body.file is None:
+            raise InvalidValue(f"'{file}' is required: send it as a multipart file.", param=file)
+        return await until_disconnect(request.receive, work(body, body.file))

@@ -24,7 +24,7 @@ from chatterbox.server.schemas import (
     query_schema,
 )
 from chatterbox.server.upload import BodyLimits, Files, Upload
-from chatterbox.server.voice_service import FIELDS_BYTES, UploadAnswer, VoiceService
+from chatterbox.server.voice_service import FIELDS_BYTES, VoiceService, answer_upload
 from chatterbox.voices.names import VoiceInfo
 
 FILES = "files"
@@ -127,7 +127,7 @@ def _add_changes(routes: APIRouter, voices: VoiceService) -> None:
             answer = {"voice_id": info.voice_id, "requires_verification": False}
             return JSONResponse(answer, headers=ignored_header(_unkept(body, unknown)))
 
-        return UploadAnswer(request, voices, FILES, work, deterministic=True)
+        return await answer_upload(request, voices, FILES, work, deterministic=True)
 
     @routes.post("/v1/voices/{voice_id}/edit", openapi_extra=form_schema(VoiceFields))
     async def edit_voice(request: Request, voice_id: str) -> Response:

@@ -26,7 +26,7 @@ from chatterbox.server.schemas import (
     query_schema,
 )
 from chatterbox.server.upload import Upload
-from chatterbox.server.voice_service import UploadAnswer, VoiceService
+from chatterbox.server.voice_service import VoiceService, answer_upload
 from chatterbox.voices.consents import Consent, ConsentBook
 from chatterbox.voices.names import VoiceInfo
 
@@ -138,7 +138,7 @@ def _add_voices(routes: APIRouter, voices: VoiceService, book: ConsentBook) -> N
             if lenient_fields_of(VoiceFields, body)[0].type == "prompt":
                 raise InvalidValue("Voices are made of recordings here.", param="type")
 
-        return UploadAnswer(request, voices, SAMPLE, work, check=check)
+        return await answer_upload(request, voices, SAMPLE, work, check=check)
 
     @routes.get("/v1/audio/voices/{voice_id}")
     async def get_voice(voice_id: str) -> Response:
@@ -181,7 +181,7 @@ def _add_library(routes: APIRouter, voices: VoiceService) -> None:
         def check(body: Body) -> None:
             lenient_fields_of(LibraryFields, body)
 
-        return UploadAnswer(request, voices, FILE, work, check=check)
+        return await answer_upload(request, voices, FILE, work, check=check)
 
 
 def _add_consents(routes: APIRouter, voices: VoiceService, book: ConsentBook) -> None:
@@ -199,7 +199,7 @@ def _add_consents(routes: APIRouter, voices: VoiceService, book: ConsentBook) ->
             )
             return JSONResponse(consent_body(consent), headers=ignored_header(unknown))
 
-        return UploadAnswer(request, voices, RECORDING, work)
+        return await answer_upload(request, voices, RECORDING, work)
 
     @routes.get(base, openapi_extra=query_schema(PageFields))
     async def list_consents(request: Request) -> Response:
