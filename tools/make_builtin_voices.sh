@@ -33,7 +33,7 @@ from pathlib import Path
 import numpy as np
 
 from chatterbox.families.turbo.voice import TurboVoices
-from chatterbox.voices.sandbox import InProcessDecoder
+from chatterbox.voices.sandbox import AudioDecoder
 from chatterbox.voices.reference import float_to_pcm, prepare_reference
 from chatterbox.voices.voice_file import reference_to_flac
 from chatterbox.voices.store import sha256
@@ -48,7 +48,7 @@ DESCRIPTIONS = {
 voices = []
 for name, description in DESCRIPTIONS.items():
     recording = (work / f"{name}.wav").read_bytes()
-    reference = prepare_reference(InProcessDecoder(), recording, TurboVoices.rules, max_seconds=60)
+    reference = prepare_reference(AudioDecoder(), recording, TurboVoices.rules, max_seconds=60)
     # 14 of 16 bits keep the rounding noise 63 dB below this speech, and each file under 200 KB.
     pcm = (np.round(float_to_pcm(reference.audio) / 4) * 4).astype(np.int16)
     flac = reference_to_flac(pcm)

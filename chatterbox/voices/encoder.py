@@ -4,6 +4,7 @@ All methods block (decoder, encoder); any thread may call them.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from chatterbox.arrays import F32, SAMPLE_RATE_HZ
@@ -20,45 +21,32 @@ KEY_HEX_CHARS = 12
 Encode = Callable[[F32, str | None], Any]
 
 
+@dataclass(frozen=True, slots=True)
 class VoiceEncoder:
     """Of one model."""
 
-    def __init__(
-        self,
-        cloned: ClonedVoices | None,
-        fixed: FixedVoices | None,
-        decoder: AudioDecoder,
-        max_seconds: float,
-        encode: Encode | None = None,
-    ) -> None:
-        """`encode`: called in place of `cloned.encode`."""
-        self._cloned = cloned
-        self._fixed = fixed
-        self._decoder = decoder
-        self._max_seconds = max_seconds
-        self._encode = encode
+    may_clone: ClonedVoices | None
+    fixed: FixedVoices | None
+    decoder: AudioDecoder
+    max_seconds: float  # of a recording
+    instead: Encode | None = None  # called in place of the model's own `encode`
 
     @property
     def cloned(self) -> ClonedVoices:
         """How the model clones. Raises CloningUnavailable."""
-        if self._cloned is None:
-            names = [voice.name for voice in self._fixed.voices] if self._fixed else []
+        if self.may_clone is None:
+            names = [voice.name for voice in self.fixed.voices] if self.fixed else []
             raise CloningUnavailable(
                 "This model speaks only in the voices it was trained with, and learns none from a "
                 f"recording. Choose one of them: {', '.join(names)}."
             )
-        return self._cloned
+        return self.may_clone
 
     def prepared(self, data: bytes, transcript: str | None) -> Reference:
         """A recording as it will be encoded. Raises CloningUnavailable, and what
         `prepare_reference` does."""
-        return prepare_reference(
-            self._decoder,
-            data,
-            self.cloned.rules,
-            max_seconds=self._max_seconds,
-            transcript=transcript,
-        )
+        rules, most = self.cloned.rules, self.max_seconds
+        return prepare_reference(self.decoder, data, rules, max_seconds=most, transcript=transcript)
 
     def encode(self, key: str, reference: Reference) -> Voice:
         """The voice of the id `key`. Raises GenerationFailed, and InvalidValue for a reference that
@@ -71,7 +59,7 @@ class VoiceEncoder:
                 param="voice_id",
             )
         longest = int(rules.max_s * SAMPLE_RATE_HZ)  # one that was kept for another model
-        encode = self._encode or self.cloned.encode
+        encode = self.instead or self.cloned.encode
         data = encode(reference.audio[:longest], reference.transcript)
         try:
             return self.made(key, self.cloned.to_arrays(data))

@@ -31,7 +31,7 @@ INVISIBLE = re.compile(
 JOINERS = "\u200c\u200d\ufe0f"
 """Names in Persian and emoji need them; between Latin letters and digits they only hide."""
 WORD = re.compile(r"[^\W\d_]+")
-LOOK_ALIKE_SCRIPTS = ("LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC")
+LOOK_ALIKE_SCRIPTS = {"LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +82,20 @@ class VoiceInfo:
         return known | {name: value for name, value in more.items() if value}
 
 
+def _no_name(why: str) -> ChatterboxError:
+    return InvalidVoiceId(why, param="name")
+
+
 def checked_name(name: str) -> str:
     """The name as it is kept: free text, trimmed, in one Unicode form. Raises InvalidVoiceId."""
     if not name.isprintable() and any(
         unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name
     ):
-        raise InvalidVoiceId("A voice's name cannot contain control characters.", param="name")
+        raise _no_name("A voice's name cannot contain control characters.")
     kept = unicodedata.normalize("NFC", name).strip()
     if not 0 < len(kept) <= MAX_NAME_CHARS:
-        raise InvalidVoiceId(
-            f"A voice's name has 1 to {MAX_NAME_CHARS} characters, this one has {len(kept)}.",
-            param="name",
+        raise _no_name(
+            f"A voice's name has 1 to {MAX_NAME_CHARS} characters, this one has {len(kept)}."
         )
     return kept
 
@@ -102,17 +105,18 @@ def new_name(name: str) -> str:
     hides what it is or looks like another one. Raises InvalidVoiceId."""
     kept = checked_name(name)
     if "/" in kept or kept in (".", ".."):
-        raise InvalidVoiceId(
+        raise _no_name(
             "A voice's name cannot contain '/', nor be '.' or '..': it is a part of addresses "
-            "such as /voices/NAME. Choose another name.",
-            param="name",
+            "such as /voices/NAME. Choose another name."
         )
     if any(_hides(kept, at) for at in range(len(kept))):
-        raise InvalidVoiceId("A voice's name cannot contain invisible characters.", param="name")
-    if any(len(_scripts(word)) > 1 for word in WORD.findall(kept)):
-        raise InvalidVoiceId(
-            "A word of a voice's name cannot mix letters of scripts that look alike.", param="name"
-        )
+        raise _no_name("A voice's name cannot contain invisible characters.")
+    for word in WORD.findall(kept):
+        scripts = {unicodedata.name(letter, "").partition(" ")[0] for letter in word}
+        if len(scripts & LOOK_ALIKE_SCRIPTS) > 1:
+            raise _no_name(
+                "A word of a voice's name cannot mix letters of scripts that look alike."
+            )
     return kept
 
 
@@ -126,12 +130,6 @@ def _hides(name: str, at: int) -> bool:
 
 def _invisible(character: str) -> bool:
     return unicodedata.category(character) == "Cf" or bool(INVISIBLE.match(character))
-
-
-def _scripts(word: str) -> set[str]:
-    """Of its letters, those among which letters of one are taken for letters of another."""
-    names = {unicodedata.name(c, "").partition(" ")[0] for c in word}
-    return names.intersection(LOOK_ALIKE_SCRIPTS)
 
 
 def _key(name: str) -> str:
@@ -171,11 +169,8 @@ class NameIndex:
         """By exact id first, then by name or alias."""
         if len(id_or_name) > MAX_ASKED_CHARS:
             return None
-        direct = self.voices.get(id_or_name)
-        if direct:
-            return direct
-        found = self._ids.get(_key(id_or_name))
-        return self.voices[found] if found else None
+        found = self.voices.get(id_or_name)
+        return found or self.voices.get(self._ids.get(_key(id_or_name), ""))
 
     def free_name(self, name: str, voice_id: str) -> str:
         """`name` as it is kept, where no other voice than `voice_id` answers to it.
@@ -183,17 +178,15 @@ class NameIndex:
         kept = new_name(name)
         owner = self.voices.get(voice_id)
         if _key(kept) in RESERVED and not (owner and owner.built_in):
-            raise InvalidVoiceId(
+            raise _no_name(
                 f"The name {shown(kept)!r} is reserved: clients send it without having chosen a "
-                "voice. Choose another name.",
-                param="name",
+                "voice. Choose another name."
             )
         holder = self.find(kept) or self.voices.get(_key(kept))
         if holder and holder.voice_id != voice_id:
-            raise InvalidVoiceId(
+            raise _no_name(
                 f"The name {shown(kept)!r} belongs to another voice; "
-                "choose another name or rename that voice.",
-                param="name",
+                "choose another name or rename that voice."
             )
         return kept
 
@@ -223,7 +216,7 @@ def with_alias(info: VoiceInfo, alias: str) -> tuple[str, ...]:
     if _key(alias) in {_key(name) for name in info.names}:
         return info.aliases
     if len(info.aliases) >= MAX_ALIASES:
-        raise InvalidVoiceId(f"A voice has at most {MAX_ALIASES} aliases.", param="name")
+        raise _no_name(f"A voice has at most {MAX_ALIASES} aliases.")
     return (*info.aliases, alias)
 
 

@@ -5,10 +5,9 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from typing import Protocol
 
 from chatterbox.config import environment_for_child
-from chatterbox.errors import ChatterboxError, Draining, UnreadableAudio
+from chatterbox.errors import Draining, UnreadableAudio
 from chatterbox.voices import decode_child
 from chatterbox.voices.audio_file import decode_audio
 from chatterbox.voices.resampler import Decoded
@@ -29,28 +28,19 @@ main()
 """
 
 
-class AudioDecoder(Protocol):
-    """Untrusted bytes → a recording."""
+class AudioDecoder:
+    """Untrusted bytes → a recording. This one decodes here: where no child can be bounded
+    (Windows), and for files that we shipped."""
 
     def decode(self, data: bytes, *, max_seconds: float) -> Decoded:
         """Raises what `decode_audio` raises, and Draining after `close`."""
+        return decode_audio(data, max_seconds=max_seconds)
 
     def close(self) -> None:
         """Give back what is held."""
 
 
-class InProcessDecoder:
-    """Decodes here: where no child can be bounded (Windows), and for files that we shipped."""
-
-    def decode(self, data: bytes, *, max_seconds: float) -> Decoded:
-        """As AudioDecoder.decode."""
-        return decode_audio(data, max_seconds=max_seconds)
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-
-class SandboxedDecoder:
+class SandboxedDecoder(AudioDecoder):
     """One child, started at the first file, kept warm between files, replaced when it dies.
 
     Files are decoded one after the other; callers wait in line.
@@ -72,14 +62,12 @@ class SandboxedDecoder:
     def decode(self, data: bytes, *, max_seconds: float) -> Decoded:
         """As AudioDecoder.decode; a child that hangs, dies or talks nonsense is UnreadableAudio."""
         with self._lock:
-            if self._closed:
-                raise _draining()
             try:
                 return self._ask(self._running(), data, max_seconds)
             except (decode_child.BrokenChannel, OSError) as failure:
                 self._stop()
                 if self._closed:
-                    raise _draining() from failure
+                    raise Draining("The server is shutting down.") from failure
                 log.warning("the decode child failed: %s", failure)
                 raise UnreadableAudio(
                     "The file looks like audio but decoding it failed; it seems damaged.",
@@ -113,7 +101,7 @@ class SandboxedDecoder:
         """The child; a new one where there is none, or where it died since the last file."""
         if self._child and self._child.poll() is not None:
             self._stop()
-        if self._child is None:
+        if self._child is None and not self._closed:
             self._child = subprocess.Popen(  # noqa: S603 - our own program, no shell
                 # -I: neither the caller's directory nor PYTHON* variables choose what it imports.
                 [sys.executable, "-I", "-c", self._program, *sys.path],
@@ -122,8 +110,8 @@ class SandboxedDecoder:
                 env=environment_for_child(),
                 start_new_session=True,  # Ctrl-C in the server's terminal is not for the child
             )
-            if self._closed:  # by who saw no child to kill
-                raise OSError("closed meanwhile")
+        if self._child is None or self._closed:  # by who saw no child to kill
+            raise OSError("closed")
         return self._child
 
     def _stop(self) -> None:
@@ -138,10 +126,6 @@ class SandboxedDecoder:
         child.wait(CLOSE_S)
 
 
-def _draining() -> ChatterboxError:
-    return Draining("The server is shutting down.")
-
-
 def guarded_decoder() -> AudioDecoder:
     """The safest decoder that this system allows."""
-    return InProcessDecoder() if sys.platform == "win32" else SandboxedDecoder()
+    return AudioDecoder() if sys.platform == "win32" else SandboxedDecoder()

@@ -65,10 +65,7 @@ def find_activity(audio: F32) -> Activity:
         some = slice(first, first + FRAMES_AT_ONCE)
         # The variance leaves out a constant offset.
         power[some] = frames[some].var(axis=1, dtype=np.float64)
-    level_db = np.full(count, SILENCE_DB)
-    np.log10(power, out=level_db, where=power > 0)
-    level_db[power > 0] *= 10
-    level_db = np.maximum(level_db, SILENCE_DB)
+    level_db = 10 * np.log10(np.maximum(power, 10 ** (SILENCE_DB / 10)))
     loud_db = float(np.percentile(level_db, LOUD_PERCENTILE)) if count else SILENCE_DB
     active = level_db > max(FLOOR_DB, loud_db - BELOW_LOUD_DB)
     return Activity(level_db.astype(np.float32), active)
@@ -97,17 +94,12 @@ def choose_window(activity: Activity, *, max_frames: int, min_frames: int) -> tu
 
 def _best_start(active: NDArray[np.bool_], first: int, end: int, max_frames: int) -> int:
     """The start, `first` or the end of a pause, whose window holds the most sound."""
-    starts = np.array([first, *(onset - LEAD_FRAMES for onset in _onsets(active, first, end))])
+    sounding = np.flatnonzero(active[first:end]) + first
+    onsets = sounding[1:][np.diff(sounding) > PAUSE_FRAMES]
+    starts = np.concatenate(([first], onsets - LEAD_FRAMES))
     total = np.concatenate(([0], np.cumsum(active)))
     sound = total[np.minimum(starts + max_frames, end)] - total[starts]
     return int(starts[np.argmax(sound)])  # the earliest of equals
-
-
-def _onsets(active: NDArray[np.bool_], first: int, end: int) -> list[int]:
-    """Frames at which sound begins after at least PAUSE_FRAMES without."""
-    sounding = np.flatnonzero(active[first:end]) + first
-    gaps = np.diff(sounding)
-    return [int(frame) for frame in sounding[1:][gaps > PAUSE_FRAMES]]
 
 
 def _end_in_pause(active: NDArray[np.bool_], end: int) -> int:

@@ -10,12 +10,12 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import safetensors
 import safetensors.numpy
-from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from chatterbox.arrays import SAMPLE_RATE_HZ
@@ -23,11 +23,7 @@ from chatterbox.errors import InvalidVoiceFile
 from chatterbox.families.voices import Arrays
 from chatterbox.voices.reference import I16, ReferenceReport
 
-DTYPES: dict[str, np.dtype[Any]] = {
-    "F32": np.dtype("<f4"),
-    "I64": np.dtype("<i8"),
-    "I16": np.dtype("<i2"),
-}
+DTYPES = {"F32": "<f4", "I64": "<i8", "I16": "<i2"}
 CHECKSUM = "sha256"
 METADATA = "__metadata__"
 MOST_ARRAYS = 16
@@ -44,7 +40,7 @@ class DamagedFile(Exception):
 
 def pack(arrays: Arrays, metadata: Mapping[str, str]) -> bytes:
     """One file of named arrays and strings."""
-    checked = {**metadata, CHECKSUM: _checksum(arrays, metadata)}
+    checked = {**metadata, CHECKSUM: digest_of(arrays, metadata)}
     packed: bytes = safetensors.numpy.save(arrays, metadata=checked)
     return packed
 
@@ -57,8 +53,11 @@ def unpack(data: bytes) -> tuple[Arrays, dict[str, str]]:
             raise DamagedFile("it holds something else than a voice")
         entries = safetensors.deserialize(data)  # type: ignore[no-untyped-call]
         metadata: dict[str, str] = dict(header.get(METADATA, {}))
-        arrays = {name: _array(entry) for name, entry in entries}
-        if metadata.pop(CHECKSUM, None) != _checksum(arrays, metadata):
+        arrays: Arrays = {
+            name: np.frombuffer(entry["data"], DTYPES[entry["dtype"]]).reshape(entry["shape"])
+            for name, entry in entries
+        }
+        if metadata.pop(CHECKSUM, None) != digest_of(arrays, metadata):
             raise DamagedFile("its checksum is wrong")
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RecursionError) as bad:
         raise DamagedFile("not a safetensors file of a voice") from bad
@@ -76,19 +75,10 @@ def _header(data: bytes) -> dict[str, Any]:
     return header
 
 
-def _array(entry: Mapping[str, Any]) -> NDArray[Any]:
-    return np.frombuffer(entry["data"], DTYPES[entry["dtype"]]).reshape(entry["shape"])
-
-
-def digest_of(arrays: Arrays) -> str:
-    """Equal for equal arrays, and for no others."""
-    return _checksum(arrays, {})
-
-
-def _checksum(arrays: Arrays, metadata: Mapping[str, str]) -> str:
-    """Over all names, types, shapes, bytes and strings, in one order."""
-    digest = hashlib.sha256()
-    digest.update(json.dumps(sorted(metadata.items())).encode())
+def digest_of(arrays: Arrays, metadata: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Over all names, types, shapes, bytes and strings, in one order: equal for equal ones, and for
+    no others."""
+    digest = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
     for name, array in sorted(arrays.items()):
         digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
         digest.update(np.ascontiguousarray(array).data)
@@ -139,7 +129,7 @@ of recording, 0.2 MB of mel), and enough for a language model four times as wide
 MAX_REPORT_BYTES = 16 * 1024
 MAX_NAMES_BYTES = 32 * 1024
 """A voice has at most 33 names of 100 characters."""
-REPORT_JSON = TypeAdapter(ReferenceReport)
+NAMES_JSON, REPORT_JSON = TypeAdapter(list[str]), TypeAdapter(ReferenceReport)
 REFERENCE_ARRAY = "reference_pcm"
 
 
@@ -163,7 +153,7 @@ def write_voice_file(voice: ExportedVoice) -> bytes:
         {
             "format": FORMAT,
             "version": VERSION,
-            "names": json.dumps([voice.name, *voice.aliases], ensure_ascii=False),
+            "names": NAMES_JSON.dump_json([voice.name, *voice.aliases]).decode(),
             "report": REPORT_JSON.dump_json(voice.report).decode(),
             "model_key": voice.model_key,
         }
@@ -181,12 +171,10 @@ def read_voice_file(data: bytes) -> ExportedVoice:
             raise DamagedFile("it is not a voice exported by this program")
         reference = arrays.pop(REFERENCE_ARRAY)
         check_reference(reference)
-        names = json.loads(_bounded(metadata["names"], MAX_NAMES_BYTES))
-        if not (names and isinstance(names, list) and all(isinstance(n, str) for n in names)):
-            raise DamagedFile("its names are damaged")
+        name, *aliases = NAMES_JSON.validate_json(_bounded(metadata["names"], MAX_NAMES_BYTES))
         return ExportedVoice(
-            name=names[0],
-            aliases=tuple(names[1:]),
+            name=name,
+            aliases=tuple(aliases),
             report=REPORT_JSON.validate_json(_bounded(metadata["report"], MAX_REPORT_BYTES)),
             reference=reference,
             model_key=metadata["model_key"],

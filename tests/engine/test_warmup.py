@@ -18,7 +18,7 @@ from chatterbox.engine.stats import Counters
 from chatterbox.engine.threads import CpuLock
 from chatterbox.engine.vocoding_loop import VocodingLoop
 from chatterbox.errors import GenerationFailed
-from chatterbox.voices.sandbox import InProcessDecoder
+from chatterbox.voices.sandbox import AudioDecoder
 
 WARM_S = 0.1
 VOICES = 50
@@ -204,7 +204,7 @@ def test_a_registration_is_rehearsed_before_the_first_one(engine):
 
 
 def test_a_rehearsal_that_fails_keeps_no_voice_from_being_prepared(monkeypatch, tmp_path):
-    class Broken(InProcessDecoder):
+    class Broken(AudioDecoder):
         def decode(self, data, *, max_seconds):
             raise OSError("no child can be started")
 

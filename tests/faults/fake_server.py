@@ -37,7 +37,7 @@ if True:  # the imports below need the path above
     from chatterbox.server.run import address_of, bind, serve
     from chatterbox.voices import library
     from chatterbox.voices.reference import prepare_reference
-    from chatterbox.voices.sandbox import InProcessDecoder
+    from chatterbox.voices.sandbox import AudioDecoder
 
 
 class Killed(BaseException):
@@ -90,7 +90,7 @@ def tones(kind: str) -> FakeEngine:
 def on_fakes(directory: Path, settings: dict) -> TTSEngine:
     """A real engine on fake graphs."""
     if settings.get("in_process"):  # no child, so that a life costs little
-        library.guarded_decoder = InProcessDecoder
+        library.guarded_decoder = AudioDecoder
     engine = fake_engine(directory, **settings.get("engine", {}))
     engine.load = lambda: None  # it is
     engine.rehearse = lambda: None  # faults are for those who listen
@@ -154,7 +154,7 @@ def exit_code(pid: int) -> int | None:
 if __name__ == "__main__":
     # What registering a voice imports late is imported by now.
     prepare_reference(
-        InProcessDecoder(), encoded(babble(2, 8000), rate_hz=8000), TurboVoices.rules, max_seconds=9
+        AudioDecoder(), encoded(babble(2, 8000), rate_hz=8000), TurboVoices.rules, max_seconds=9
     )
     for line in sys.stdin:
         order = json.loads(line)

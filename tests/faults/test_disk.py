@@ -11,7 +11,7 @@ from harness import error_of
 from voices.clips import FaultyFileSystem, babble, encoded, healthy
 
 from chatterbox.voices.folder_store import FolderStore
-from chatterbox.voices.sandbox import InProcessDecoder
+from chatterbox.voices.sandbox import AudioDecoder
 
 EVER = 10**9
 CLIP = {"voice_file": ("me.wav", encoded(babble(2, rate_hz=8000), rate_hz=8000))}
@@ -39,7 +39,7 @@ def disk(monkeypatch) -> Disk:
     disk = Disk()
     disk.use(healthy())
     monkeypatch.setattr("chatterbox.voices.folder_store.FileSystem", lambda: disk)
-    monkeypatch.setattr("chatterbox.voices.library.guarded_decoder", InProcessDecoder)
+    monkeypatch.setattr("chatterbox.voices.library.guarded_decoder", AudioDecoder)
     return disk
 
 

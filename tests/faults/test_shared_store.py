@@ -13,7 +13,7 @@ from harness import error_of
 from stores import KEY_ID, SECRET, Line, bucket
 from voices.clips import babble, encoded
 
-from chatterbox.voices.sandbox import InProcessDecoder
+from chatterbox.voices.sandbox import AudioDecoder
 
 CLIPS = [
     {"voice_file": (f"{seed}.wav", encoded(babble(2, rate_hz=8000, seed=seed), rate_hz=8000))}
@@ -30,7 +30,7 @@ async def test_f118_a_line_that_is_cut_stops_no_voice_that_is_known(
     tmp_path, s3, monkeypatch, caplog
 ):
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr("chatterbox.voices.library.guarded_decoder", InProcessDecoder)
+    monkeypatch.setattr("chatterbox.voices.library.guarded_decoder", AudioDecoder)
     monkeypatch.setattr("chatterbox.voices.places.LOOK_S", 0.1)
     monkeypatch.setattr("chatterbox.server.model_pool.PAUSE_S", 0.2)
     monkeypatch.setattr("chatterbox.voices.blobs.RETRIES", 0)

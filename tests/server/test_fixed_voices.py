@@ -8,7 +8,7 @@ from harness import error_of
 from voices.clips import babble, encoded
 
 from chatterbox.families.voices import FixedVoice, FixedVoices
-from chatterbox.voices.sandbox import InProcessDecoder
+from chatterbox.voices.sandbox import AudioDecoder
 
 FIXED = FixedVoices(
     (FixedVoice("tara", "en"), FixedVoice("leo", "en")), "tara", lambda name: fake_voice(name).data
@@ -47,7 +47,7 @@ async def test_f116_a_recording_is_refused_with_the_reason(tmp_path):
 
 
 async def test_what_is_said_in_a_recording_may_be_sent_along(tmp_path, monkeypatch):
-    monkeypatch.setattr("chatterbox.voices.library.guarded_decoder", InProcessDecoder)
+    monkeypatch.setattr("chatterbox.voices.library.guarded_decoder", AudioDecoder)
     async with running(tmp_path) as rig:
         told, encode = [], rig.encoder.encode
         rig.encoder.encode = lambda audio, said: (told.append(said), encode(audio))[1]

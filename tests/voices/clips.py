@@ -18,7 +18,7 @@ from chatterbox.families.turbo.voice import TurboVoices, VoiceTensors
 from chatterbox.voices.file_system import FileSystem
 from chatterbox.voices.folder_store import FolderStore
 from chatterbox.voices.library import VoiceLibrary
-from chatterbox.voices.sandbox import InProcessDecoder
+from chatterbox.voices.sandbox import AudioDecoder
 
 MODEL = "model-a"
 
@@ -172,7 +172,7 @@ def open_library(
         "cache_bytes": 1 << 20,
         "max_seconds": 30,
         "default_voice": "slt",
-        "decoder": InProcessDecoder(),
+        "decoder": AudioDecoder(),
     }
     files = options.pop("files", None)
     store = options.pop("store", None) or FolderStore(directory, files)

@@ -17,7 +17,7 @@ from chatterbox.voices.reference import (
     pcm_to_float,
     prepare_reference,
 )
-from chatterbox.voices.sandbox import InProcessDecoder
+from chatterbox.voices.sandbox import AudioDecoder
 from chatterbox.voices.trim import FRAME_SAMPLES, choose_window, find_activity
 
 from .clips import babble, encoded
@@ -28,7 +28,7 @@ RULES = TurboVoices.rules
 
 def prepared(audio, kind="WAV", subtype="FLOAT", rate_hz=RATE, max_seconds=300.0) -> Reference:
     data = encoded(audio, kind, subtype, rate_hz)
-    return prepare_reference(InProcessDecoder(), data, RULES, max_seconds=max_seconds)
+    return prepare_reference(AudioDecoder(), data, RULES, max_seconds=max_seconds)
 
 
 def names(reference: Reference) -> set[str]:
@@ -163,8 +163,8 @@ def test_telephone_recordings_are_warned_of():
 
 def test_a_file_cut_short_is_warned_of():
     data = encoded(babble(8), "FLAC", "PCM_16")
-    whole = prepare_reference(InProcessDecoder(), data, RULES, max_seconds=30)
-    part = prepare_reference(InProcessDecoder(), data[: len(data) // 2], RULES, max_seconds=30)
+    whole = prepare_reference(AudioDecoder(), data, RULES, max_seconds=30)
+    part = prepare_reference(AudioDecoder(), data[: len(data) // 2], RULES, max_seconds=30)
     assert "cut_file" in names(part) - names(whole)
 
 
