@@ -162,7 +162,7 @@ def _cluster(flags: argparse.Namespace) -> int:
     _warn_of_settings(flags)
     prepare_ray()
     try:
-        from chatterbox.cluster.run import run
+        from chatterbox.cluster.application import run
     except ModuleNotFoundError as fault:
         if fault.name != "ray":
             raise

@@ -202,8 +202,7 @@ def scale(given: argparse.Namespace) -> None:
     prepare_ray()
     from ray import serve
 
-    from chatterbox.cluster.application import NAME, application
-    from chatterbox.cluster.run import connected
+    from chatterbox.cluster.application import NAME, application, connected
     from chatterbox.config import ClusterConfig
     from chatterbox.config import load as settings
 

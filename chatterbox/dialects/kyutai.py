@@ -94,7 +94,7 @@ class Session(SocketSpeech):
         self._voice = voice
         self._packed = query.format.endswith("MessagePack")
         self._opus = OPUS.encoder() if query.format.startswith("Ogg") else None
-        self._started = False
+        self._head = self._opus.start() if self._opus else b""
         self._block = np.zeros(0, np.float32)
         self._done_s = 0.0  # audio of the utterances before this one
         self._last = " "  # last character of the text
@@ -158,8 +158,7 @@ class Session(SocketSpeech):
         if self._opus is None:
             await self._send_blocks(samples, last=last)
             return
-        data = b"" if self._started else self._opus.start()
-        self._started = True
+        data, self._head = self._head, b""
         data += self._opus.finish() if last else self._opus.feed(samples)
         if data and self._packed:
             await send_packed(self.socket, "OggOpus", data=data)

@@ -5,6 +5,7 @@ docs/reference/dialects.md, "Native".
 """
 
 import base64
+from functools import partial
 from typing import Any, Literal
 
 from fastapi import APIRouter, WebSocket
@@ -71,6 +72,7 @@ class Context(IncrementalSpeech):
         self._form = form_of(config)
         self._name = name
         self._socket = socket
+        self._send = partial(send, socket, name)
         self._encoder: Encoder | None = None  # of the open file
         self._turn_s = 0.0  # audio of this turn's utterances that are done
         self._first = 0  # index of the turn's first utterance
@@ -95,9 +97,6 @@ class Context(IncrementalSpeech):
         finally:
             if self._encoder is not None:
                 self._encoder.close()
-
-    async def _send(self, kind: str, **facts: Any) -> None:
-        await send(self._socket, self._name, kind, **facts)
 
     async def on_start(self, utterance: Utterance) -> None:
         await self._send(

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from chatterbox.audio.encode import audio_format
 from chatterbox.audio.shaping import FASTEST, SLOWEST
-from chatterbox.dialects.shared.voice_names import is_spoken, names_of
+from chatterbox.dialects.shared.voice_names import ignored_of, names_of
 from chatterbox.errors import ChatterboxError
 from chatterbox.server.body import Body
 from chatterbox.server.dialect import Dialect, Services
@@ -75,8 +75,6 @@ def plan_of(services: Services, body: Body) -> SpeechPlan:
     """Their call in our words."""
     fields, unknown = lenient_fields_of(SpeechFields, body)
     ignored = [name for name in unknown if name not in HARMLESS]
-    if not is_spoken(services.voices, fields.language):
-        ignored.append("language")
     cloned = fields.voice_mode == "clone"
     name = fields.reference_audio_filename if cloned else fields.predefined_voice_id
     return SpeechPlan(
@@ -88,7 +86,7 @@ def plan_of(services: Services, body: Body) -> SpeechPlan:
             seed=fields.seed if fields.seed is not None and fields.seed > 0 else None,
             speed=fields.speed_factor,
             silence_if_wordless=True,
-            ignored=tuple(ignored),
+            ignored=ignored_of(services.voices, ignored, fields.language),
         )
     )
 

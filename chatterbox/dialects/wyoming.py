@@ -1,7 +1,12 @@
-"""The Wyoming protocol of Home Assistant, on a port of its own (`wyoming_port`)."""
+"""The Wyoming protocol of Home Assistant, on a port of its own (`wyoming_port`).
+
+An event is a line of JSON, then data and payload of the lengths that it names. They are read here
+rather than by the `wyoming` package, which takes lengths without a limit.
+"""
 
 import asyncio
 import contextlib
+import json
 import logging
 import socket
 from collections.abc import Sequence
@@ -13,18 +18,21 @@ from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.audio.encode import audio_format
 from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Utterance
 from chatterbox.dialects.shared.sockets import fields_of_message
-from chatterbox.dialects.wyoming_events import Event, read_event, write_event
 from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import (
+    BodyTooLarge,
     Cancelled,
     ChatterboxError,
     ConfigError,
     IdleTimeout,
     InternalError,
+    InvalidBody,
+    SlowClient,
     TooManyConnections,
 )
 from chatterbox.server.body import first_of
 from chatterbox.server.dialect import Bind, Dialect, Services
+from chatterbox.server.request_log import STALL_S
 from chatterbox.server.schemas import LenientCall, Name, Text
 from chatterbox.server.socket_server import MAX_FRAME_BYTES
 from chatterbox.server.voice_service import as_json
@@ -32,10 +40,74 @@ from chatterbox.voices.names import VoiceInfo
 
 log = logging.getLogger(__name__)
 
+VERSION = "1.10.2"  # of the protocol's own package, whose client the tests drive
+
 PCM = audio_format("pcm")
 SOUND = {"rate": SAMPLE_RATE_HZ, "width": 2, "channels": 1}
 ORIGIN = {"name": "Chatterbox Server", "url": "https://github.com/resemble-ai/chatterbox"}
 INSTALLED = {"attribution": ORIGIN, "installed": True}
+
+
+async def read_event(reader: asyncio.StreamReader) -> tuple[str, dict[str, Any]]:
+    """The type and the data of the next event; its payload, which would be sound, is passed over.
+    Raises Cancelled once the client has left, InvalidBody and BodyTooLarge."""
+    try:
+        header = _object(await reader.readuntil(b"\n"))
+        data = _object(header.get("data") or {})
+        if length := _length(header, "data_length"):
+            data |= _object(await reader.readexactly(length))
+        await reader.readexactly(_length(header, "payload_length"))
+    except (asyncio.IncompleteReadError, ConnectionError):
+        raise Cancelled("The client left.") from None
+    except asyncio.LimitOverrunError:
+        raise BodyTooLarge(f"An event is at most {MAX_FRAME_BYTES} bytes.") from None
+    kind = header.get("type")
+    if not isinstance(kind, str):
+        raise InvalidBody("An event has a 'type'.")
+    return kind, data
+
+
+async def write_event(
+    writer: asyncio.StreamWriter,
+    kind: str,
+    data: dict[str, Any] | bytes = b"",
+    payload: bytes = b"",
+) -> None:
+    """Send an event, waiting for a slow reader. `data` may be JSON already. Raises Cancelled where
+    the client has left, or reads no more."""
+    if isinstance(data, dict):
+        data = json.dumps(data).encode("ascii")
+    header: dict[str, Any] = {"type": kind, "version": VERSION}
+    header |= {"data_length": len(data)} if data else {}
+    header |= {"payload_length": len(payload)} if payload else {}
+    try:
+        async with asyncio.timeout(STALL_S):
+            writer.write(json.dumps(header).encode("ascii") + b"\n" + data + payload)
+            await writer.drain()
+    except TimeoutError:
+        raise SlowClient("The client stopped reading.") from None
+    except ConnectionError:
+        raise Cancelled("The client left.") from None
+
+
+def _object(value: object) -> dict[str, Any]:
+    """A JSON object, decoded already or not."""
+    try:
+        value = json.loads(value) if isinstance(value, bytes) else value
+    except (ValueError, RecursionError):
+        raise InvalidBody("The event is not JSON.") from None
+    if not isinstance(value, dict):
+        raise InvalidBody("An event, and its data, are JSON objects.")
+    return value
+
+
+def _length(header: dict[str, Any], name: str) -> int:
+    length = header.get(name) or 0
+    if not isinstance(length, int) or length < 0:
+        raise InvalidBody(f"'{name}' is a number of bytes.")
+    if length > MAX_FRAME_BYTES:
+        raise BodyTooLarge(f"An event's parts are at most {MAX_FRAME_BYTES} bytes.")
+    return length
 
 
 class Voice(LenientCall):
@@ -83,25 +155,25 @@ class Session(IncrementalSpeech):
             finally:
                 reading.cancel()
                 await asyncio.gather(reading, return_exceptions=True)
-            await self._take(reading.result())
+            await self._take(*reading.result())
 
-    async def _take(self, event: Event) -> None:
+    async def _take(self, kind: str, data: dict[str, Any]) -> None:
         """Passed over: the whole text of a stream, for servers that cannot; what is unknown."""
-        match event.type:
+        match kind:
             case "describe":
                 await self._write("info", await self._info())
             case "ping":
-                text = event.data.get("text")
+                text = data.get("text")
                 await self._write("pong", {"text": text if isinstance(text, str) else None})
             case "synthesize" if not self._streaming:
-                text = await self._text(event)
+                text = await self._text(data)
                 self.queue.call(self.call_of(text, silence_if_wordless=True))
                 self.queue.mark("audio-stop")
             case "synthesize-start":
-                await self._text(event)
+                await self._text(data)
                 self._streaming = True
             case "synthesize-chunk" if self._streaming:
-                self.queue.feed(fields_of_message(Synthesize, event.data).text)
+                self.queue.feed(fields_of_message(Synthesize, data).text)
             case "synthesize-stop" if self._streaming:
                 self._streaming = False
                 self.queue.mark("synthesize-stopped")
@@ -121,8 +193,8 @@ class Session(IncrementalSpeech):
                 info["tts"][0]["voices"] += described["tts"][0]["voices"]
         return await asyncio.to_thread(as_json, info)
 
-    async def _text(self, event: Event) -> str:
-        fields = fields_of_message(Synthesize, event.data)
+    async def _text(self, data: dict[str, Any]) -> str:
+        fields = fields_of_message(Synthesize, data)
         name, model = fields.voice.name if fields.voice else None, None
         if name and "/" in name and len(self.services.models.models) > 1:  # no voice has one
             model, _, name = name.rpartition("/")

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from chatterbox.arrays import F32
 from chatterbox.audio.encode import audio_format
-from chatterbox.dialects.shared.voice_names import is_spoken, languages_of, names_of
+from chatterbox.dialects.shared.voice_names import ignored_of, languages_of, names_of
 from chatterbox.dialects.sillytavern import error_shape, voice_for
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import InvalidValue
@@ -93,20 +93,19 @@ def plan_of_latents(services: Services, body: Body) -> SpeechPlan:
     """Coqui's call in our words."""
     fields, unknown = lenient_fields_of(LatentFields, body)
     harmless = {"gpt_cond_latent", "stream_chunk_size"}
-    ignored = [name for name in unknown if name not in harmless]
-    if not is_spoken(services.voices, fields.language):
-        ignored.append("language")
+    unknown = tuple(name for name in unknown if name not in harmless)
+    ignored = ignored_of(services.voices, unknown, fields.language)
     form = audio_format("wav" if fields.add_wav_header else "pcm")
     voice = services.voices.library.info(voice_in(fields.speaker_embedding)).voice_id
     return SpeechPlan(
-        services.call(fields.text, voice, form, silence_if_wordless=True, ignored=tuple(ignored))
+        services.call(fields.text, voice, form, silence_if_wordless=True, ignored=ignored)
     )
 
 
 def plan_of_speaker(services: Services, body: Body) -> SpeechPlan:
     """xtts-api-server's call in our words."""
     fields, unknown = lenient_fields_of(SpeakerFields, body)
-    ignored = unknown if is_spoken(services.voices, fields.language) else ("language", *unknown)
+    ignored = ignored_of(services.voices, unknown, fields.language)
     voice = voice_for(services, fields.speaker_wav)
     form = audio_format("wav")
     return SpeechPlan(

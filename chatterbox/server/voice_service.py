@@ -166,7 +166,7 @@ async def answer_upload(
     file: str,
     work: Callable[[Body, Upload], Awaitable[Response]],
     *,
-    check: Callable[[Body], None] | None = None,
+    check: Callable[[Body], object] | None = None,
     deterministic: bool = False,
     most_bytes: int | None = None,
 ) -> Response:

@@ -10,7 +10,7 @@ import msgpack
 import pytest
 from dialects.live import clip, talking
 
-from chatterbox.dialects.conversations import CONVERSATIONS
+from chatterbox.dialects.registry import CONVERSATIONS
 from chatterbox.errors import error_table
 from chatterbox.server.reference import ANSWERS, ORIGIN, REMEDIES, socket_routes
 from tools.reference_tables import app

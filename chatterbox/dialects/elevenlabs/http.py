@@ -23,7 +23,7 @@ from chatterbox.audio.shaping import FASTEST, SLOWEST
 from chatterbox.dialects.shared.alignment import Alignment, Timing, original_pieces
 from chatterbox.dialects.shared.voice_names import (
     ELEVENLABS_VOICES,
-    is_spoken,
+    ignored_of,
     languages_of,
     voice_or_alias,
 )
@@ -80,9 +80,9 @@ DEFAULT_OUTPUT_FORMAT = "mp3_44100_128"
 HARMLESS = {
     "apply_text_normalization": ("auto", "on"),
     "apply_language_text_normalization": (False,),
-    "use_pvc_as_ivc": None,
+    "use_pvc_as_ivc": (False, True),
 }
-"""Fields that may be passed over in silence: with any value, or only with those."""
+"""Fields that may be passed over in silence with these values."""
 
 _STATUSES: dict[type[ChatterboxError], tuple[int, str]] = {
     TextTooLong: (400, "max_character_limit_exceeded"),
@@ -266,12 +266,10 @@ def add_routes(routes: APIRouter, services: Services) -> None:
 
 def _call(services: Services, request: Request, voice_id: str, body: Body) -> SpeechRequest:
     fields, unknown = lenient_fields_of(SpeechFields, body)
-    ignored = [name for name in unknown if not _harmless(name, body.fields[name])]
+    ignored = [name for name in unknown if body.fields[name] not in HARMLESS.get(name, ())]
     settings = fields.voice_settings or VoiceSettings()
     extra = settings.model_extra or {}
     ignored += [f"voice_settings.{name}" for name, value in extra.items() if value is not None]
-    if not is_spoken(services.voices, fields.language_code):
-        ignored.append("language_code")
     return services.call(
         fields.text,
         voice_or_alias(services, voice_id, ELEVENLABS_VOICES),
@@ -279,15 +277,8 @@ def _call(services: Services, request: Request, voice_id: str, body: Body) -> Sp
         seed=fields.seed,
         speed=settings.speed or 1.0,
         silence_if_wordless=True,
-        ignored=tuple(ignored),
+        ignored=ignored_of(services.voices, ignored, fields.language_code, "language_code"),
     )
-
-
-def _harmless(name: str, value: object) -> bool:
-    if name not in HARMLESS:
-        return False
-    values = HARMLESS[name]
-    return values is None or value in values
 
 
 def _headers(services: Services, request: Request, call: SpeechRequest) -> dict[str, str]:

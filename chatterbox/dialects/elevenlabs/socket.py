@@ -34,7 +34,7 @@ from chatterbox.server.schemas import (
 )
 from chatterbox.server.socket_server import Socket, close_code
 
-PATH = "/v1/text-to-speech/{voice_id}/stream-input"
+SINGLE_PATH = "/v1/text-to-speech/{voice_id}/stream-input"
 MULTI_PATH = "/v1/text-to-speech/{voice_id}/multi-stream-input"
 _STOPS = (".", "!", "?", "…")
 DEFAULT_CONTEXT = "default"
@@ -92,7 +92,7 @@ class Context(IncrementalSpeech):
     ) -> None:
         schedule = first.generation_config.chunk_length_schedule if first.generation_config else []
         super().__init__(services, least_chars=() if query.auto_mode else tuple(schedule))
-        self.route = PATH if name is None else MULTI_PATH
+        self.route = SINGLE_PATH if name is None else MULTI_PATH
         self.flushed = False
         self.closing = False
         self._socket = socket
@@ -302,7 +302,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
             websocket, protocol, lambda socket, error: socket.send_json(error_message(error))
         )
 
-    @routes.websocket(PATH)
+    @routes.websocket(SINGLE_PATH)
     async def single(websocket: WebSocket) -> None:
         """ElevenLabs: one text, spoken while it is written."""
         await serve(Single, websocket)

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
-from chatterbox.dialects.shared.voice_names import is_spoken, names_of
+from chatterbox.dialects.shared.voice_names import ignored_of, names_of
 from chatterbox.errors import InvalidValue
 from chatterbox.server.auth import current_key
 from chatterbox.server.body import Body
@@ -171,17 +171,16 @@ def _add_library(routes: APIRouter, voices: VoiceService) -> None:
                 "upload_date": made_at,
                 "language": voices.languages[0],
             }
-            ignored = unknown if is_spoken(voices, fields.language) else ("language", *unknown)
+            ignored = ignored_of(voices, unknown, fields.language)
             return JSONResponse(
                 {"message": "Voice uploaded successfully", "voice": voice},
                 status_code=201,
                 headers=ignored_header(ignored),
             )
 
-        def check(body: Body) -> None:
-            lenient_fields_of(LibraryFields, body)
-
-        return await answer_upload(request, voices, FILE, work, check=check)
+        return await answer_upload(
+            request, voices, FILE, work, check=lambda body: lenient_fields_of(LibraryFields, body)
+        )
 
 
 def _add_consents(routes: APIRouter, voices: VoiceService, book: ConsentBook) -> None:

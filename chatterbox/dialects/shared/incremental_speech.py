@@ -7,7 +7,6 @@ continuous sound, and overrides what is sent; `sockets.py` has its kinds of sock
 
 import asyncio
 import contextlib
-import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,8 +31,6 @@ from chatterbox.server.request_log import AccessRecord, Ended, request_id
 from chatterbox.server.speech_response import PART_SAMPLES
 from chatterbox.server.speech_service import LiveSpeech
 from chatterbox.text import CodeBlocks
-
-log = logging.getLogger("chatterbox.requests")
 
 MOST_ITEMS = 256
 """Most calls and marks that may wait on one socket."""
@@ -63,7 +60,6 @@ class SpeechQueue:
         self._max_chars = max_chars
         self._buffer = SentenceBuffer(least_chars, code_blocks=code_blocks)
         self._ready: deque[Item] = deque()
-        self._ready_chars = 0
         self._at_once = False
         self._news = asyncio.Event()
 
@@ -76,7 +72,7 @@ class SpeechQueue:
         """More text; see SentenceBuffer. Raises TextTooLong where too much waits already."""
         self._check_room(len(text))
         self._buffer.feed(text, complete=complete)
-        self._at_once = self._at_once or at_once
+        self._at_once |= at_once
         self._news.set()
 
     def flush(self) -> None:
@@ -104,9 +100,7 @@ class SpeechQueue:
         """Wait for it; None: all has been spoken and nothing more comes."""
         while True:
             if self._ready:
-                item = self._ready.popleft()
-                self._ready_chars -= _chars(item)
-                return item
+                return self._ready.popleft()
             if whole := self._buffer.take(at_once=self._at_once):
                 self._at_once = False
                 return whole
@@ -124,11 +118,10 @@ class SpeechQueue:
         if len(self._ready) >= MOST_ITEMS:
             raise Overloaded(f"More than {MOST_ITEMS} things wait to be spoken.")
         self._ready.append(item)
-        self._ready_chars += _chars(item)
         self._news.set()
 
     def _check_room(self, chars: int) -> None:
-        if self._ready_chars + len(self._buffer) + chars > self._max_chars:
+        if sum(map(_chars, self._ready)) + len(self._buffer) + chars > self._max_chars:
             raise TextTooLong(
                 f"More than {self._max_chars} characters wait to be spoken.", param="text"
             )

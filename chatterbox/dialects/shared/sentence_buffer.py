@@ -84,8 +84,7 @@ class SentenceBuffer:
         self._words = 0  # as far as `_counted`
         self._counted = 0
         self._taken = 0  # parts
-        self._fence = ""  # of the code that is being skipped
-        self._thought = ""  # the element that is being skipped
+        self._closer = ""  # of the code or the thought that is being skipped
 
     def __len__(self) -> int:
         return len(self._text)
@@ -102,7 +101,7 @@ class SentenceBuffer:
         """All whole sentences, or nothing. `at_once`: however few characters there are."""
         if not at_once and len(self._text) < self._least():
             return ""
-        if not self._whole and not self._skips() and len(self._text) > MOST_CHARS:
+        if not self._whole and not self._closer and len(self._text) > MOST_CHARS:
             self._whole = _cut(self._text, self._at)
         return self._take(self._whole)
 
@@ -116,14 +115,11 @@ class SentenceBuffer:
 
     def close(self) -> None:
         """After a flush: nothing of what was sent so far concerns what comes next."""
-        self._fence = self._thought = self._text = ""
+        self._closer = self._text = ""
         self._at = self._line = self._whole = self._words = self._counted = 0
 
     def _end(self) -> int:
-        return self._at if self._skips() else len(self._text)
-
-    def _skips(self) -> bool:
-        return bool(self._fence or self._thought)
+        return self._at if self._closer else len(self._text)
 
     def _take(self, chars: int) -> str:
         taken, self._text = self._text[:chars], self._text[chars:]
@@ -137,9 +133,7 @@ class SentenceBuffer:
         return taken
 
     def _least(self) -> int:
-        if not self._least_chars:
-            return 0
-        return self._least_chars[min(self._taken, len(self._least_chars) - 1)]
+        return next(iter(self._least_chars[self._taken :] or self._least_chars[-1:]), 0)
 
     def _note(self, end: int) -> None:
         """A sentence ends here; the first words are counted, each once."""
@@ -153,10 +147,8 @@ class SentenceBuffer:
 
     def _step(self) -> bool:
         """Decide on the next place of the text; False: more text is needed."""
-        if self._fence:
-            return self._skip_code()
-        if self._thought:
-            return self._skip_thought()
+        if self._closer:
+            return self._skip_thought() if self._closer[0] == "<" else self._skip_code()
         if self._at == self._line and (waits := self._open_line()) is not None:
             return waits
         match = _PLACE.search(self._text, self._at)
@@ -193,21 +185,21 @@ class SentenceBuffer:
         if end < 0:
             return False if len(text) - start < HELD_CHARS else None
         self._note(start)
-        self._fence = fence
+        self._closer = fence
         self._text = text[:start] + text[end + 1 :]
         return True
 
     def _open_thought(self, opener: re.Match[str]) -> None:
         self._at = opener.start()
         self._note(self._at)
-        self._thought = opener["name"].lower()
+        self._closer = f"</{opener['name'].lower()}>"
         self._text = self._text[: self._at] + self._text[opener.end() :]
 
     def _skip_code(self) -> bool:
         text, start = self._text, self._at
         while (end := text.find("\n", start)) >= 0:
-            if closes_fence(text[start:end], self._fence):
-                self._fence = ""
+            if closes_fence(text[start:end], self._closer):
+                self._closer = ""
                 self._text = text[: self._at] + SKIPPED_BLOCK + text[end + 1 :]
                 self._at += len(SKIPPED_BLOCK)
                 self._line = self._at
@@ -217,13 +209,12 @@ class SentenceBuffer:
         return False
 
     def _skip_thought(self) -> bool:
-        closer = f"</{self._thought}>"
-        end = self._text.lower().find(closer, self._at)
-        found = end >= 0
-        rest = end + len(closer) if found else max(self._at, len(self._text) - len(closer))
+        end, length = self._text.lower().find(self._closer, self._at), len(self._closer)
+        rest = end + length if end >= 0 else max(self._at, len(self._text) - length)
         self._text = self._text[: self._at] + self._text[rest:]
-        self._thought = "" if found else self._thought
-        return found
+        if end >= 0:
+            self._closer = ""
+        return end >= 0
 
     def _end_line(self, end: int) -> bool:
         """A line break ends a sentence unless the line runs on in the next."""

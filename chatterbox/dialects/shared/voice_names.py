@@ -47,10 +47,14 @@ def names_of(voices: Iterable[VoiceInfo]) -> list[str]:
     return [name for info in voices for name in info.names]
 
 
-def is_spoken(voices: VoiceService, language: str | None) -> bool:
-    """Whether a language code asks for one that the model speaks; None does."""
+def ignored_of(
+    voices: VoiceService, unknown: Iterable[str], language: str | None, name: str = "language"
+) -> tuple[str, ...]:
+    """What of a call is ignored: its unknown fields, and `name` where the model does not speak the
+    language that it asks for."""
     code = (language or "").lower().replace("_", "-").split("-")[0]
-    return code in ("", "auto", *voices.languages)
+    spoken = code in ("", "auto", *voices.languages)
+    return tuple(unknown) if spoken else (*unknown, name)
 
 
 def languages_of(voices: VoiceService) -> dict[str, str]:
