@@ -11,7 +11,6 @@ import onnxruntime as ort
 from fakes import window_settings
 
 from chatterbox.arrays import F32, I64
-from chatterbox.compile.decoder.compiler import compile_and_open
 from chatterbox.compile.graph import OpenGraph
 from chatterbox.engine.vocoder_stream import Crossfader
 from chatterbox.engine.windows import DecodeCost, Windows, WindowSettings
@@ -21,6 +20,7 @@ from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.decoder.compiled import Opened
 from chatterbox.runtime.decoder.split_decoder import StreamSettings
 from tools.decoder.graph import FLOAT, INT64, Graph
+from tools.decoder.opened import compile_and_open
 from tools.decoder.vocoder import waveform
 from tools.decoder.weights import TINY, Array, random_weights
 

@@ -14,7 +14,7 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto
 
-from chatterbox.arrays import I64
+from chatterbox.arrays import F32, I64
 from chatterbox.compile.decoder.random_ops import find_randoms
 from chatterbox.compile.graph import (
     EditableGraph,
@@ -29,8 +29,8 @@ from chatterbox.compile.graph import (
 from chatterbox.compile.snac_graph import carrying, cropped, draws_in_single, with_noise
 from chatterbox.errors import ModelError, first_line
 from chatterbox.families.base import DecodeJob, Voice, Window
-from chatterbox.runtime.decoder.graph_io import Array, RandomOp, snr_db
-from chatterbox.runtime.decoder.snac import AUDIO, BLOCKS, CODES, PLACES, SNAC, Draw, code_feeds
+from chatterbox.runtime.decoder.graph_io import RandomOp, snr_db
+from chatterbox.runtime.decoder.snac import AUDIO, BLOCKS, CODES, PLACES, SNAC, code_feeds
 from chatterbox.runtime.decoder.snac_carry import CarryingGraph
 from chatterbox.runtime.decoder.snac_decoder import SnacDecoder
 
@@ -67,21 +67,17 @@ def compile_snac(path: Path, open_graph: OpenGraph) -> SnacCompilation:
             " by that: use fp32 or fp16"
         )
     draws_in_single(published)
-    _check(published, open_graph)
-    try:
-        return _compiled(published, path.parent, open_graph)
-    except NotSplittable as reason:
-        note = f"served as published: {reason}; it draws its own noise, so that seeds do not"
-        return SnacCompilation(None, f"{note} repeat and each window decodes all it is fed")
-
-
-def _check(published: onnx.ModelProto, open_graph: OpenGraph) -> None:
     try:
         (wave,) = open_graph(published).run([AUDIO], code_feeds(_tokens(0)[None]))
     except Exception as fault:
         raise ModelError(f"the SNAC decoder cannot be run: {first_line(fault)}") from fault
     if wave.shape != (1, 1, PROOF_FRAMES * SNAC.samples_per_frame):
         raise ModelError("the decoder does not give 2048 samples a frame: not SNAC at 24 kHz")
+    try:
+        return _compiled(published, path.parent, open_graph)
+    except NotSplittable as reason:
+        note = f"served as published: {reason}; it draws its own noise, so that seeds do not"
+        return SnacCompilation(None, f"{note} repeat and each window decodes all it is fed")
 
 
 def _compiled(published: onnx.ModelProto, folder: Path, open_graph: OpenGraph) -> SnacCompilation:
@@ -106,8 +102,12 @@ def _compiled(published: onnx.ModelProto, folder: Path, open_graph: OpenGraph) -
     if [d.shape for d in drawn] != [(1, 1, rate * PROOF_FRAMES) for _, rate in BLOCKS]:
         raise NotSplittable("its draws are not one number a step of each block")
     kinds = {n: (element_type(v), v.shape[1]) for n, v in zip(names, values, strict=True)}
-    least, retold = LEAST_DB[kinds[ups[0]][0]], _retold(drawn)
+    least = LEAST_DB[kinds[ups[0]][0]]
     proofs: dict[str, float] = {}
+
+    def retold(_seed: int, block: int, start: int, count: int) -> F32:
+        """What the published graph drew."""
+        return np.asarray(drawn[block][0, 0, start : start + count], np.float32)
 
     def prove(name: str, hop: int, **how: Any) -> None:
         try:
@@ -132,7 +132,8 @@ def _compiled(published: onnx.ModelProto, folder: Path, open_graph: OpenGraph) -
         except NotSplittable as reason:
             carry, again = None, str(reason)
             proofs.pop("carried", None)
-    rows = not _one_row(published) and _rows_share(SnacDecoder(session), least)
+    declared = published.graph.input[0].type.tensor_type.shape.dim[0].dim_value
+    rows = declared != 1 and _rows_share(SnacDecoder(session), least)
     told_of = [
         "noise by seed",
         f"windows {min(proofs.values()):.0f} dB alike the published graph's",
@@ -170,18 +171,6 @@ def stream_jobs(
         part = tokens[begin * PLACES : stop * PLACES]
         yield DecodeJob(stream, window, part, sample, window.end_sample)
         sample = window.end_sample
-
-
-def _retold(drawn: Sequence[Array]) -> Draw:
-    """What the published graph drew."""
-    return lambda _seed, block, start, count: np.asarray(
-        drawn[block][0, 0, start : start + count], np.float32
-    )
-
-
-def _one_row(model: onnx.ModelProto) -> bool:
-    """Whether it is declared to take one row, as some exporters write it."""
-    return bool(model.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 1)
 
 
 def _rows_share(decoder: SnacDecoder, least_db: float) -> bool:

@@ -24,7 +24,6 @@ import onnx
 import onnxruntime as ort
 
 from chatterbox.arrays import F32, I64, SAMPLE_RATE_HZ
-from chatterbox.compile.decoder.compiler import compile_and_open
 from chatterbox.compile.decoder.equivalence import mel_distance_db
 from chatterbox.compile.graph import OpenGraph
 from chatterbox.engine.vocoder_stream import Crossfader
@@ -33,6 +32,7 @@ from chatterbox.families.base import DecodeJob, StreamingDecoder, Voice, Window
 from chatterbox.families.turbo.voice import VoiceTensors
 from chatterbox.runtime.decoder.s3gen import CODEC
 from chatterbox.runtime.decoder.split_decoder import SplitDecoder, StreamSettings
+from tools.decoder.opened import compile_and_open
 
 STEP_SAMPLES = SAMPLE_RATE_HZ // 100  # energy is compared from one 10 ms to the next
 QUICK = DecodeCost(0.01, 0.0005)

@@ -5,35 +5,24 @@ form of each part. Falls back from two parts to one graph, and from one determin
 file as it is; the note says in one line which it was and why.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 
-from chatterbox.arrays import F32
-from chatterbox.compile.decoder.equivalence import compare_rows, judges, stacked
+from chatterbox.compile.decoder.equivalence import judges
 from chatterbox.compile.decoder.introspect import DecoderFacts, introspect
 from chatterbox.compile.decoder.random_ops import randoms_to_inputs
 from chatterbox.compile.decoder.split import PROBES, cut
 from chatterbox.compile.decoder.variants import VariantBuilder, carrying, proof_run
 from chatterbox.compile.graph import NotSplittable, OpenGraph, copied, share_equal_weights
 from chatterbox.errors import first_line
-from chatterbox.runtime.buffers import Memory
-from chatterbox.runtime.cuda_graphs import CapturedSession
-from chatterbox.runtime.decoder.compiled import (
-    CompiledDecoder,
-    Graph,
-    Opened,
-    open_compiled,
-    probe_feeds,
-)
+from chatterbox.runtime.decoder.compiled import CompiledDecoder, Graph, probe_feeds
 from chatterbox.runtime.decoder.flow import Part
 from chatterbox.runtime.decoder.graph_io import WAVEFORM, Feeds, ProbeLength, as_declared
-from chatterbox.runtime.decoder.s3gen import MEL_FRAMES_PER_CODE
 from chatterbox.runtime.decoder.split_decoder import StreamSettings
 from chatterbox.runtime.decoder.stream_inputs import PhaseInputs, Place
 
@@ -72,23 +61,6 @@ def compile_decoder(
         return _whole(known, open_graph, str(reason), on_gpu=settings.on_gpu)
 
 
-def compile_and_open(
-    path: Path, open_model: OpenGraph, settings: StreamSettings, memory: Memory | None = None
-) -> Opened:
-    """With nothing kept on disk, for tests and tools. With `memory`, it replays shapes there."""
-    made = compile_decoder(path, open_model, settings)
-
-    def open_graph(name: Graph) -> ort.InferenceSession:
-        published = onnx.load(str(path), load_external_data=False)
-        return open_model(made.graphs.get(name, published))
-
-    def capture(name: Graph) -> CapturedSession:
-        assert memory is not None
-        return CapturedSession(lambda _: open_graph(name), memory)
-
-    return open_compiled(made.decoder, open_graph, settings, capture if memory else None)
-
-
 def with_inputs(known: DecoderFacts) -> onnx.ModelProto:
     """The whole graph, its draws made inputs."""
     model = copied(known.model)
@@ -102,7 +74,7 @@ def _whole(known: DecoderFacts, open_graph: OpenGraph, why: str, *, on_gpu: bool
     model = with_inputs(known)
     session = open_graph(carrying(model, known, wide=False))
     _, judge = judges(on_gpu=on_gpu)
-    alike = judge(known.proof.told[WAVEFORM], proof_run(known, session, WAVEFORM))
+    alike = judge(known.told[WAVEFORM], proof_run(known, session, WAVEFORM))
     proofs = {"whole": alike.text}
     if not alike.same:
         note = f"with draws as inputs only {alike.text}"
@@ -151,30 +123,31 @@ def _rows_share_calls(
 ) -> tuple[bool, str]:
     """Whether no row of a call changes another; and how alike two are to what they are alone."""
     mels_alike, sounds_alike = judges(on_gpu=on_gpu)
+    said, heard = PROBES[1], ProbeLength(0, PROBES[1].codes)
+
+    def fed_to_flow(seed: int) -> Feeds:
+        draws = flow.noise(first_stream=0).feeds([seed], [Place(said, 0)])
+        return as_declared(flow.session, {**probe_feeds(said, seed), **draws})
+
+    def fed_to_vocoder(*rows: int) -> Feeds:
+        feeds = vocoder.noise(first_stream=9).feeds(rows, [Place(heard, 0)] * len(rows))
+        feeds |= PhaseInputs(known.sums).feeds([None] * len(rows), heard, 0, 0)
+        return as_declared(vocoder.session, {**feeds, mel: np.concatenate([mels[r] for r in rows])})
+
     try:
-        alone = [_flow_feeds(flow, PROBES[1], seed) for seed in (1, 2)]
-        found = [compare_rows(flow.session, mel, alone, stacked(alone), mels_alike)]
-        mels = [flow.session.run([mel], feeds)[0] for feeds in alone]
-        feeds = [_vocoder_feeds(known, mel, vocoder, mels, rows) for rows in ([0], [1], [0, 1])]
-        found.append(compare_rows(vocoder.session, WAVEFORM, feeds[:2], feeds[2], sounds_alike))
+        feeds = [fed_to_flow(seed) for seed in (1, 2)]
+        both = {name: np.concatenate([one[name] for one in feeds]) for name in feeds[0]}
+        mels = [flow.session.run([mel], one)[0] for one in feeds]
+        together = flow.session.run([mel], both)[0]
+        found = [mels_alike(mels[row], together[row : row + 1]) for row in (0, 1)]
+        (together,) = vocoder.session.run([WAVEFORM], fed_to_vocoder(0, 1))
+        for row in (0, 1):
+            (alone,) = vocoder.session.run([WAVEFORM], fed_to_vocoder(row))
+            found.append(sounds_alike(alone, together[row : row + 1]))
     except Exception as fault:  # noqa: BLE001 - a graph exported for one row may fail in any way on two
         return False, f"row by row: {first_line(fault)}"
-    figures = ", ".join(dict.fromkeys(one.text for one in found))
+    worst = (max(pair, key=lambda one: one.off) for pair in (found[:2], found[2:]))
+    figures = ", ".join(dict.fromkeys(one.text for one in worst))
     if all(one.same for one in found):
         return True, f"rows share calls ({figures})"
     return False, f"row by row, since together they are {figures}"
-
-
-def _flow_feeds(flow: Part, length: ProbeLength, seed: int) -> Feeds:
-    draws = flow.noise(first_stream=0).feeds([seed], [Place(length, 0)])
-    return as_declared(flow.session, {**probe_feeds(length, seed), **draws})
-
-
-def _vocoder_feeds(
-    known: DecoderFacts, mel: str, vocoder: Part, mels: Sequence[F32], rows: Sequence[int]
-) -> Feeds:
-    length = ProbeLength(0, mels[0].shape[2] // MEL_FRAMES_PER_CODE)
-    made = vocoder.noise(first_stream=9).feeds(rows, [Place(length, 0)] * len(rows))
-    made |= PhaseInputs(known.sums).feeds([None] * len(rows), length, 0, 0)
-    made |= {mel: np.concatenate([mels[row] for row in rows])}
-    return as_declared(vocoder.session, made)

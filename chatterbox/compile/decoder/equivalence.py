@@ -1,13 +1,13 @@
 """Distances between what two graphs make, and between rows together and rows alone."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chatterbox.arrays import SAMPLE_RATE_HZ
-from chatterbox.runtime.decoder.graph_io import EQUAL_DB, Feeds, Session, snr_db
+from chatterbox.runtime.decoder.graph_io import EQUAL_DB, snr_db
 
 NEPER_DB = 8.686
 """A log-mel is in nepers; so many decibels are one."""
@@ -83,18 +83,3 @@ def judges(*, on_gpu: bool) -> tuple[Judge, Judge]:
     if on_gpu:
         return alike(GPU_MEL_DB), sounds_alike
     return alike(EQUAL_DB), alike(EQUAL_DB)
-
-
-def compare_rows(
-    session: Session, output: str, alone: Sequence[Feeds], together: Feeds, judge: Judge
-) -> Likeness:
-    """How alike the rows of one call are to calls of one row each: the worst."""
-    rows = session.run([output], together)[0]
-    solos = [session.run([output], feeds)[0] for feeds in alone]
-    found = [judge(solo, rows[row : row + 1]) for row, solo in enumerate(solos)]
-    return max(found, key=lambda one: one.off)
-
-
-def stacked(rows: Sequence[Feeds]) -> Feeds:
-    """Rows of equal length under each other."""
-    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}

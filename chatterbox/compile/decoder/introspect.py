@@ -39,16 +39,8 @@ from chatterbox.runtime.decoder.graph_io import (
 )
 from chatterbox.runtime.decoder.s3gen import MEL_BANDS, MEL_FRAMES_PER_CODE, SAMPLES_PER_CODE
 
+PROOF = PROBES[-1]
 MEL_LAW = [LinearDim(0, 0, 1), LinearDim(0, 0, MEL_BANDS), LinearDim(MEL_FRAMES_PER_CODE, 0, 0)]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Run:
-    """One run of the whole decoder."""
-
-    length: ProbeLength
-    feeds: Feeds  # what went in
-    told: Feeds  # what it drew, its mel if known, the waveform
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,11 +55,11 @@ class DecoderFacts:
     why_whole: str  # why there is none
     attention: Observed
     crossings: Crossings  # of a flow on a GPU
-    proof: Run
+    told: Feeds  # what it drew, its mel if known and the waveform, in the run of `PROOF`
 
     def kind(self, tensor: str) -> int:
         """Element type of a draw, a sum or the mel."""
-        return element_type(self.proof.told[tensor])
+        return element_type(self.told[tensor])
 
 
 def introspect(
@@ -99,8 +91,7 @@ def introspect(
         raise NotSplittable("the waveform is not 960 samples for each code behind the prompt")
     if mel is not None and laws[mel] != MEL_LAW:
         mel, why = None, "what feeds the vocoder is not a mel of the speech alone"
-    last = PROBES[-1]
-    told = {name: runs[last][name] for name in kept}
+    told = {name: runs[PROOF][name] for name in kept}
     if on_gpu:
         refuse_coarse_phase(model, sums, {s.name: element_type(told[s.name]) for s in sums})
     return DecoderFacts(
@@ -111,7 +102,7 @@ def introspect(
         why,
         attention,
         crossings,
-        Run(last, probe_feeds(last), told),
+        told,
     )
 
 

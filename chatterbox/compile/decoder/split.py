@@ -108,10 +108,7 @@ def cut(model: onnx.ModelProto, mel: str, kind: int) -> tuple[onnx.ModelProto, o
 
 
 def split_for_prompt_kv(
-    flow: onnx.ModelProto,
-    noise: Sequence[str],
-    widths: Mapping[str, int],
-    open_graph: OpenGraph,
+    flow: onnx.ModelProto, noise: Sequence[str], widths: Mapping[str, int], open_graph: OpenGraph
 ) -> tuple[onnx.ModelProto, onnx.ModelProto, PromptKV] | None:
     """The encoder, the estimator and what the one hands to the other; `widths` of keys and values.
     The estimator has an input `past(name)` for all of these, and gives them besides the mel. None

@@ -22,7 +22,7 @@ from chatterbox.compile.decoder.equivalence import (
 )
 from chatterbox.compile.decoder.gpu import Lengths, keep_apart, stft_as_convolution
 from chatterbox.compile.decoder.int8 import convs_in_int8, products_in_int8
-from chatterbox.compile.decoder.introspect import DecoderFacts
+from chatterbox.compile.decoder.introspect import PROOF, DecoderFacts
 from chatterbox.compile.decoder.phase_carry import carry_over
 from chatterbox.compile.decoder.random_ops import draw_from_table
 from chatterbox.compile.decoder.split import split_for_prompt_kv
@@ -114,7 +114,7 @@ class VariantBuilder:
         differs."""
         judge = judges(on_gpu=self._settings.on_gpu)[output == WAVEFORM]
         made = proof_run(self._known, self._open(part), output)
-        alike = judge(self._known.proof.told[output], made)
+        alike = judge(self._known.told[output], made)
         if not alike.same:
             raise NotSplittable(f"cut in two it is only {alike.text}")
         return alike.text
@@ -136,12 +136,12 @@ class VariantBuilder:
             facts = CompiledDecoder("split", "", self._mel, known.draws, prompt_kv=parts[2])
             encoder, estimator = (self._open(part) for part in parts[:2])
             remembered = prompt_flow(facts, encoder, estimator, settings)
-            drawn = {draw.name: known.proof.told[draw.name] for draw in draws}
+            drawn = {draw.name: known.told[draw.name] for draw in draws}
             feeds = drawn | remembered.nothing()
-            made = remembered.run_on(known.proof.feeds, known.proof.length, feeds, [self._mel])[0]
+            made = remembered.run_on(probe_feeds(PROOF), PROOF, feeds, [self._mel])[0]
         else:
             made = proof_run(known, self._open(small), self._mel)
-        off_db = mel_distance_db(known.proof.told[self._mel], made)
+        off_db = mel_distance_db(known.told[self._mel], made)
         self.proofs["flow_int8_mel_db"] = off_db
         if off_db > MEL_LIMIT_DB:
             return f"exact, since 8 bits are {off_db:.2f} dB off"
@@ -167,7 +167,7 @@ class VariantBuilder:
         if self._settings.int8 and convs_in_int8(small, self._folder, exact=sums):
             fast_snake(small)
             made = proof_run(known, self._open(carrying(small, known, wide=False)), WAVEFORM)
-            alike = snr_db(known.proof.told[WAVEFORM], made)
+            alike = snr_db(known.told[WAVEFORM], made)
             self.proofs["vocoder_int8_snr_db"] = alike
             if alike >= WAVE_LIMIT_DB:
                 how = f"vocoder in 8 bits, {alike:.0f} dB from exact"
@@ -218,8 +218,8 @@ def carrying(model: onnx.ModelProto, known: DecoderFacts, *, wide: bool) -> onnx
 
 def proof_run(known: DecoderFacts, session: Session, output: str) -> Array:
     """What a part makes of what the whole was given and drew; no sum carries anything on."""
-    unused: Feeds = PhaseInputs(known.sums).feeds([None], known.proof.length, 0, 0)
-    feeds = {**known.proof.told, **known.proof.feeds, **unused}
+    unused: Feeds = PhaseInputs(known.sums).feeds([None], PROOF, 0, 0)
+    feeds = {**known.told, **probe_feeds(PROOF), **unused}
     wanted = [i.name for i in session.get_inputs()]
     made: Array = session.run([output], {name: feeds[name] for name in wanted})[0]
     return made

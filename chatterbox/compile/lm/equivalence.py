@@ -149,12 +149,7 @@ def deviation(
 ) -> Deviation:
     """The same rows on the compiled graph, stepped together in slots that lie apart."""
     model = SlottedLanguageModel(
-        compiled,
-        trial.embed,
-        slots=SLOTS,
-        capacity=CAPACITY,
-        prefix_cache_bytes=0,
-        memory=memory,
+        compiled, trial.embed, slots=SLOTS, capacity=CAPACITY, prefix_cache_bytes=0, memory=memory
     )
     slots = list(ROWS)
     logits = [np.stack([model.prefill(s, trial.voices[s].then(trial.texts[s])) for s in slots])]

@@ -1,0 +1,30 @@
+"""A decoder compiled and opened, with nothing kept on disk: for tests and tools."""
+
+from pathlib import Path
+
+import onnx
+import onnxruntime as ort
+
+from chatterbox.compile.decoder.compiler import compile_decoder
+from chatterbox.compile.graph import OpenGraph
+from chatterbox.runtime.buffers import Memory
+from chatterbox.runtime.cuda_graphs import CapturedSession
+from chatterbox.runtime.decoder.compiled import Graph, Opened, open_compiled
+from chatterbox.runtime.decoder.split_decoder import StreamSettings
+
+
+def compile_and_open(
+    path: Path, open_model: OpenGraph, settings: StreamSettings, memory: Memory | None = None
+) -> Opened:
+    """With `memory`, it replays shapes there."""
+    made = compile_decoder(path, open_model, settings)
+
+    def open_graph(name: Graph) -> ort.InferenceSession:
+        published = onnx.load(str(path), load_external_data=False)
+        return open_model(made.graphs.get(name, published))
+
+    def capture(name: Graph) -> CapturedSession:
+        assert memory is not None
+        return CapturedSession(lambda _: open_graph(name), memory)
+
+    return open_compiled(made.decoder, open_graph, settings, capture if memory else None)
