@@ -81,13 +81,10 @@ FORMS: dict[str, tuple[Change, ...]] = {
 }
 
 
-QUICK_FORMS = ("spelled out", "packed, with its own bias", "all that is likely")
+SLOW_FORMS = [pytest.param(name, marks=pytest.mark.slow) for name in FORMS]
 
 
-@pytest.mark.parametrize(
-    "form",
-    [name if name in QUICK_FORMS else pytest.param(name, marks=pytest.mark.slow) for name in FORMS],
-)
+@pytest.mark.parametrize("form", [*SLOW_FORMS[:-1], "all that is likely"])
 def test_every_form_is_cut_quantised_and_remembers_its_prompt(form, tmp_path):
     made = opened(published(*FORMS[form]), tmp_path)
     assert made.kind == "split"
@@ -96,6 +93,7 @@ def test_every_form_is_cut_quantised_and_remembers_its_prompt(form, tmp_path):
     assert "vocoder in 8 bits" in made.note
 
 
+@pytest.mark.slow
 def test_weights_stored_twice_are_held_once(tmp_path):
     sizes = []
     for name, changes in (("once", ()), ("twice", (forms.with_weights_twice,))):
@@ -121,6 +119,7 @@ def test_forms_of_one_decoder_sound_alike(form, tmp_path):
     assert snr_db(*sounds) > 60
 
 
+@pytest.mark.slow
 def test_what_onnxslim_makes_of_it_is_taken(tmp_path):
     import onnxslim  # with sympy, which takes a second
 

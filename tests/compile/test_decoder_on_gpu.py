@@ -282,6 +282,7 @@ def in_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     return convert_float_to_float16(model, keep_io_types=True)
 
 
+@pytest.mark.slow
 def test_in_half_precision_a_phase_is_kept_by_its_fraction(tmp_path):
     made = open_decoder(saved(in_fp16(exported()), tmp_path), ON_A_GPU)
     assert made.kind == "split"

@@ -21,7 +21,9 @@ WORDLESS = ["---", "😀", "**", "|---|", "…", "```\nx = 1\n```", "<think>Hm.<
 SILENT_SAMPLES = 2400
 
 
-@pytest.mark.parametrize("text", AWKWARD)
+@pytest.mark.parametrize(
+    "text", [AWKWARD[0], *(pytest.param(text, marks=pytest.mark.slow) for text in AWKWARD[1:])]
+)
 def test_an_awkward_text_is_spoken_to_every_client(address, text):
     with openai.OpenAI(base_url=f"{address}/v1", api_key="none") as client:
         call = {"model": "tts-1", "voice": "slt", "input": text, "response_format": "pcm"}

@@ -164,7 +164,9 @@ def test_times_at_another_speed(client, speed):
     check(answer.alignment, TEXT, len(base64.b64decode(answer.audio_base_64)) / 48_000)
 
 
-@pytest.mark.parametrize("name", ["mp3_44100_128", "pcm_44100"])
+@pytest.mark.parametrize(
+    "name", ["mp3_44100_128", pytest.param("pcm_44100", marks=pytest.mark.slow)]
+)
 def test_streamed_with_timestamps(client, name):
     lines = list(client.text_to_speech.stream_with_timestamps("slt", text=LONG, output_format=name))
     data = b"".join(base64.b64decode(line.audio_base_64) for line in lines)

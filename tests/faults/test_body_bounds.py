@@ -41,11 +41,11 @@ def is_read(label: str) -> bool:
 async def test_f96_only_utf8_and_latin1_are_decoded(rig):
     text = b"A %s." % SECRET.encode()
     multipart = "multipart/form-data; boundary=x"
-    for codec in CODECS:
+    for number, codec in enumerate(CODECS):
         label = codec.encode()
         named = b"\r\nContent-Type: text/plain; charset=" + label
         extended = b"; filename*=%s''a%%20b" % label
-        for content, kind in (
+        contents = (
             (form((b"text", b"", SLOW)), f"{multipart}; charset={codec}"),
             (form((b"text", named, SLOW)), multipart),
             (form((b"text", b"", SLOW), (b"_charset_", b"", label)), multipart),
@@ -53,7 +53,9 @@ async def test_f96_only_utf8_and_latin1_are_decoded(rig):
             (b"text=" + SLOW, f"application/x-www-form-urlencoded; charset={codec}"),
             (b"text=a&_charset_=" + label, "application/x-www-form-urlencoded"),
             (b'{"text": "%s"}' % SLOW, f"application/json; charset={codec}"),
-        ):
+        )
+        known = is_read(codec) or codec == "punycode"  # for all others one is like the other
+        for content, kind in contents if known else (contents[number % len(contents)],):
             began = time.process_time()
             answer = await post(rig, content, kind)
             took_s = time.process_time() - began

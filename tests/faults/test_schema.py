@@ -86,7 +86,7 @@ def test_the_schema_has_every_call(operations):
 
 @pytest.mark.parametrize("name", CALLS)
 def test_any_call_gets_an_answer(unlocked, operations, name):
-    @settings(max_examples=4, **GENERATE)
+    @settings(max_examples=2, **GENERATE)
     @given(cases(operations[name]))
     def calls(case) -> None:
         check(case, unlocked.answer(case))

@@ -59,6 +59,7 @@ def test_its_sampling_is_its_own(engine):
     assert engine.sampling().repetition_penalty == 1.0
 
 
+@pytest.mark.slow
 def test_most_words_are_understood(spoken):
     recogniser = Recogniser()
     errors = {

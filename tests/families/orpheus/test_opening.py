@@ -68,6 +68,7 @@ def test_a_plain_export_is_served_compiled_alone(orpheus, opened, tmp_path, comp
             opened(folder, compile_lm=False)
 
 
+@pytest.mark.slow
 def test_precisions(opened, tmp_path):
     folder = tmp_path / "halves"
     write_orpheus(folder, OrpheusSize(), ["fp16", "q4"])

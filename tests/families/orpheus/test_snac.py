@@ -211,7 +211,7 @@ def replayed(folder: Path, tmp_path_factory: pytest.TempPathFactory):
     return decoder, others
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     hops=st.lists(st.sampled_from(SIZES), min_size=3, max_size=8),
     last=st.integers(0, 5),
