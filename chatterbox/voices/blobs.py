@@ -184,20 +184,15 @@ class FsspecBlobs:
                 self._call(self._fs.rm_file, self._path(key))
 
     def ages(self, prefix: str) -> dict[str, float]:
-        try:
+        with suppress(FileNotFoundError):
             found = self._call(self._fs.find, self._path(prefix), detail=True)
-        except FileNotFoundError:
-            return {}
-        strip = len(self._path(""))
-        return {path[strip:]: _age(info) for path, info in found.items()}
+            return {path[len(self._path("")) :]: _age(info) for path, info in found.items()}
+        return {}
 
 
 def _age(info: dict[str, Any]) -> float:
     """As far as the file system says."""
-    for name in ("mtime", "modified", "LastModified", "last_modified", "created"):
-        match info.get(name):
-            case datetime() as when:
-                return time.time() - when.timestamp()
-            case int() | float() as when:
-                return time.time() - when
-    return 0.0
+    names = ("mtime", "modified", "LastModified", "last_modified", "created")
+    said = (info.get(name) for name in names)
+    when = next((one for one in said if isinstance(one, datetime | int | float)), time.time())
+    return time.time() - (when.timestamp() if isinstance(when, datetime) else when)

@@ -183,9 +183,13 @@ class VoiceCatalogue:
         records, skipped = found
         stored: dict[str, VoiceRecord] = {}
         for record in sorted(records, key=lambda record: record.created_at):
-            if not _well_named(record):
+            try:
+                for name in (record.name, *record.aliases):
+                    checked_name(name)
+            except InvalidVoiceId:
                 skipped.append((record.voice_id, "its name cannot be a voice's name"))
-            elif self._lost.get(record.voice_id) == record:
+                continue
+            if self._lost.get(record.voice_id) == record:
                 skipped.append((record.voice_id, "its recording is lost"))
             else:
                 stored[record.voice_id] = record
@@ -255,19 +259,12 @@ class VoiceCatalogue:
     def _info(self, record: VoiceRecord) -> VoiceInfo:
         built_in = self._built_in.get(record.voice_id)
         return VoiceInfo(
-            voice_id=record.voice_id,
-            name=record.name,
-            aliases=record.aliases,
-            created_at=record.created_at,
+            record.voice_id,
+            record.name,
+            record.aliases,
+            record.created_at,
             built_in=built_in is not None,
             report=record.report,
             imported=self._encoded in record.imported,
             description=built_in.description if built_in else record.description,
         )
-
-
-def _well_named(record: VoiceRecord) -> bool:
-    try:
-        return all(checked_name(name) for name in (record.name, *record.aliases))
-    except InvalidVoiceId:
-        return False

@@ -25,7 +25,7 @@ from chatterbox.voices.encoder import Encode, VoiceEncoder, voice_key
 from chatterbox.voices.names import VoiceInfo, checked_name
 from chatterbox.voices.places import watch
 from chatterbox.voices.records import Stored
-from chatterbox.voices.reference import Reference, ReferenceReport, pcm_to_float
+from chatterbox.voices.reference import Reference, ReferenceReport
 from chatterbox.voices.sandbox import AudioDecoder, guarded_decoder
 from chatterbox.voices.store import VoiceStore
 from chatterbox.voices.stored_voices import StoredVoices, log
@@ -202,19 +202,9 @@ class VoiceLibrary(StoredVoices):
         info = self.info(id_or_name)
         if info.report is None:
             raise CloningUnavailable("A voice of the model's own cannot be exported.")
-        voice = self._voice(info)
-        reference = self._reference(info.voice_id)
-        return write_voice_file(
-            ExportedVoice(
-                name=info.name,
-                aliases=info.aliases,
-                report=info.report,
-                reference=reference.pcm,
-                model_key=self._encoder.cloned.key,
-                arrays=self._encoder.arrays(voice),
-                transcript=reference.transcript,
-            )
-        )
+        arrays = self._encoder.arrays(self._voice(info))
+        reference, own_key = self._reference(info.voice_id), self._encoder.cloned.key
+        return write_voice_file(ExportedVoice(info.name, info.aliases, reference, own_key, arrays))
 
     def recording(self, id_or_name: str) -> bytes:
         """The recording of a voice as FLAC. Raises VoiceNotFound, and CloningUnavailable for a
@@ -230,8 +220,7 @@ class VoiceLibrary(StoredVoices):
         InvalidVoiceFile, CloningUnavailable and storage errors."""
         own_key = self._encoder.cloned.key
         exported = read_voice_file(data)
-        audio = pcm_to_float(exported.reference)
-        reference = Reference(audio, exported.report, exported.transcript)
+        reference = exported.reference
         key = reference.voice_id
         usable = exported.model_key == own_key
         try:
@@ -249,9 +238,8 @@ class VoiceLibrary(StoredVoices):
                 # Two imports of one recording: where they differ, neither is believed.
                 given_key = voice_key(key, exported.arrays)
                 if existing.imported and self._load(key)[0].key != given_key:
-                    return self._encoded_here(
-                        key, replace(reference, report=existing.report or exported.report)
-                    )
+                    report = existing.report or reference.report
+                    return self._encoded_here(key, replace(reference, report=report))
                 return existing
             self._check_room(key)
             voice = given if given is not None and usable else self._encoder.encode(key, reference)

@@ -100,11 +100,11 @@ class ObjectStore(VoiceStore):
         self._blobs.put(probe, b"", NEW)
         try:
             self._blobs.put(probe, b"", NEW)
+            raise OSError("it overwrites where it is told not to (If-None-Match is ignored)")
         except Outdated:
-            return
+            pass
         finally:
             self._blobs.delete([probe])
-        raise OSError("it overwrites where it is told not to (If-None-Match is ignored)")
 
     @contextmanager
     def _errors(self, *, quiet: bool = False) -> Iterator[None]:
@@ -126,26 +126,21 @@ class ObjectStore(VoiceStore):
             self._down = False
             if found is None:
                 return None
-            skipped = self._read_index(*found)
-        self._looked = True
-        records = [entry.record for entry in self._entries.values()]
-        self._keep_copies_of(records)
-        return records, skipped
-
-    def _read_index(self, data: bytes, tag: str) -> list[tuple[str, str]]:
-        header, lines = _lines(data)
+            data, tag = found
+            header, lines = _lines(data)
         known = {entry.line: entry for entry in self._entries.values()}
         entries, unread = {}, []
         for line in lines:
             try:
                 entry = known.get(line) or replace(_ENTRY.validate_json(line), line=line)
+                entries[entry.record.voice_id] = entry
             except ValidationError:
                 unread.append(line)
-                continue
-            entries[entry.record.voice_id] = entry
-        self._entries, self._unread = entries, unread
-        self._commits, self._tag = header.commits, tag
-        return [("a voice in the index", "this version cannot read it")] * len(unread)
+        self._entries, self._unread, self._commits = entries, unread, header.commits
+        self._tag, self._looked = tag, True
+        records = [entry.record for entry in entries.values()]
+        self._keep_copies_of(records)
+        return records, [("a voice in the index", "this version cannot read it")] * len(unread)
 
     @contextmanager
     def exclusive(self) -> Iterator[Stored | None]:
@@ -205,17 +200,15 @@ class ObjectStore(VoiceStore):
 
     def fetch(self, record: VoiceRecord, name: str) -> bytes:
         entry = self._entries.get(record.voice_id)
-        if entry is None or name not in entry.objects:
-            raise BadEntry(f"{name} is missing")
-        if self._down:  # whoever looks every few seconds finds out when it is back
-            raise StorageUnavailable("The voices' store cannot be reached now.", retry_after_s=5)
-        with self._errors():
-            try:
+        if entry and name in entry.objects:
+            if self._down:  # whoever looks every few seconds finds out when it is back
+                unreachable = "The voices' store cannot be reached now."
+                raise StorageUnavailable(unreachable, retry_after_s=5)
+            with self._errors(), suppress(FileNotFoundError):
                 found = self._blobs.get(entry.objects[name])
-            except FileNotFoundError:
-                raise BadEntry(f"{name} is missing") from None
-        assert found, "asked for whatever its tag"
-        return found[0]
+                assert found, "asked for whatever its tag"
+                return found[0]
+        raise BadEntry(f"{name} is missing")
 
     def _upload(self, record: VoiceRecord, name: str, data: bytes) -> str:
         """Write an object that no index names yet; gives its key."""

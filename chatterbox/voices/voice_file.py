@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from chatterbox.arrays import SAMPLE_RATE_HZ
 from chatterbox.errors import InvalidVoiceFile
 from chatterbox.families.voices import Arrays
-from chatterbox.voices.reference import I16, ReferenceReport
+from chatterbox.voices.reference import I16, Reference, ReferenceReport, pcm_to_float
 
 DTYPES = {"F32": "<f4", "I64": "<i8", "I16": "<i2"}
 CHECKSUM = "sha256"
@@ -139,25 +139,24 @@ class ExportedVoice:
 
     name: str
     aliases: tuple[str, ...]
-    report: ReferenceReport
-    reference: I16  # [samples] mono 24 kHz
+    reference: Reference
     model_key: str
     arrays: Arrays  # of the family that it was encoded for
-    transcript: str | None = None  # of the recording
 
 
 def write_voice_file(voice: ExportedVoice) -> bytes:
     """The file."""
+    said = voice.reference.transcript
     return pack(
-        {**voice.arrays, REFERENCE_ARRAY: voice.reference},
+        {**voice.arrays, REFERENCE_ARRAY: voice.reference.pcm},
         {
             "format": FORMAT,
             "version": VERSION,
             "names": NAMES_JSON.dump_json([voice.name, *voice.aliases]).decode(),
-            "report": REPORT_JSON.dump_json(voice.report).decode(),
+            "report": REPORT_JSON.dump_json(voice.reference.report).decode(),
             "model_key": voice.model_key,
         }
-        | ({} if voice.transcript is None else {"transcript": voice.transcript}),
+        | ({} if said is None else {"transcript": said}),
     )
 
 
@@ -169,17 +168,16 @@ def read_voice_file(data: bytes) -> ExportedVoice:
         arrays, metadata = unpack(data)
         if (metadata.get("format"), metadata.get("version")) != (FORMAT, VERSION):
             raise DamagedFile("it is not a voice exported by this program")
-        reference = arrays.pop(REFERENCE_ARRAY)
-        check_reference(reference)
+        pcm = arrays.pop(REFERENCE_ARRAY)
+        check_reference(pcm)
+        report = REPORT_JSON.validate_json(_bounded(metadata["report"], MAX_REPORT_BYTES))
         name, *aliases = NAMES_JSON.validate_json(_bounded(metadata["names"], MAX_NAMES_BYTES))
         return ExportedVoice(
-            name=name,
-            aliases=tuple(aliases),
-            report=REPORT_JSON.validate_json(_bounded(metadata["report"], MAX_REPORT_BYTES)),
-            reference=reference,
-            model_key=metadata["model_key"],
-            arrays=arrays,
-            transcript=metadata.get("transcript"),
+            name,
+            tuple(aliases),
+            Reference(pcm_to_float(pcm), report, metadata.get("transcript")),
+            metadata["model_key"],
+            arrays,
         )
     except DamagedFile as damage:
         raise InvalidVoiceFile(f"This is not a usable voice file: {damage}.") from damage
