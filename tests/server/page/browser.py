@@ -59,6 +59,7 @@ def served(data_dir: Path, model: str = "mini", **more: str) -> Iterator[str]:
     settings."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("CHATTERBOX_")}
     settings = {"MODEL": model, "DATA_DIR": str(data_dir), "PORT": "0", "LOG_LEVEL": "error"}
+    settings["STALL_TIMEOUT_S"] = "600"  # with ten jobs for each core a step may take long
     environment = kept | {f"CHATTERBOX_{k}": v for k, v in (settings | more).items()}
     process = subprocess.Popen(
         [sys.executable, "-m", "chatterbox", "serve"],
@@ -71,8 +72,10 @@ def served(data_dir: Path, model: str = "mini", **more: str) -> Iterator[str]:
     try:
         yield _address(process)
     finally:
+        code = process.poll()
         process.kill()
-        process.communicate()
+        said, _ = process.communicate()
+        assert code is None, f"the server ended with {code}: {said}"
 
 
 def _address(process: subprocess.Popen[str]) -> str:
