@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from chatterbox.bench.report import Level, Outcome, SearchResult, summarise
+from chatterbox.bench.report import Level, Outcome, SearchResult
 
 LOG_INTERVAL_S = 10.0
 """Where standard error is a file, the bar is written as a line this often."""
@@ -95,13 +95,13 @@ class Runner:
             bound = replace(bound, requests=max(bound.requests, rounds * concurrency))
         load = partial(closed_loop, concurrency=concurrency, bound=bound)
         outcomes = await self._outcomes(load, concurrency, f"concurrency {concurrency}", bound)
-        return self._keep(summarise(outcomes, concurrency=concurrency))
+        return self._keep(Level(outcomes, concurrency=concurrency))
 
     async def at_rate(self, rate_hz: float) -> Level:
         """An open-loop level."""
         load = partial(open_loop, rate_hz=rate_hz, bound=self.bound, seed=self.seed)
         outcomes = await self._outcomes(load, 1, f"rate {rate_hz:g}/s", self.bound)
-        return self._keep(summarise(outcomes, rate_hz=rate_hz))
+        return self._keep(Level(outcomes, rate_hz=rate_hz))
 
     async def _outcomes(
         self, load: Callable[[Speak], Awaitable[None]], warm: int, name: str, bound: Bound

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -166,13 +166,13 @@ def record(measured: Measured, *, url: str, warmup: int) -> dict[str, Any]:
             "text_chars_mean": statistics.fmean(lengths_chars),
             "text_chars_max": max(lengths_chars),
         },
-        "levels": [asdict(level) for level in levels],
+        "levels": levels,
         "verdict": report.sentence(levels, streamed=workload.stream),
         "knee": _load(report.knee(levels)),
         "optimal": _load(report.optimal(levels)),
         "largest_realtime_mean": _load(by_mean),
         "largest_realtime_p95": _load(by_p95),
-        "search": asdict(search) if search is not None else None,
+        "search": search,
     }
 
 
@@ -192,7 +192,7 @@ def publish(flags: argparse.Namespace, measured: Measured) -> None:
     if flags.json is not None:
         document = record(measured, url=flags.url, warmup=flags.warmup)
         flags.json.parent.mkdir(parents=True, exist_ok=True)
-        flags.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        flags.json.write_text(json.dumps(document, indent=2, default=vars) + "\n", encoding="utf-8")
         say(f"Figures: {flags.json}")
     if not flags.no_plot and any(level.succeeded for level in measured.levels):
         try:

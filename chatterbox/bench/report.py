@@ -36,7 +36,7 @@ class Outcome:
         return self.latency_s / self.audio_s
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Spread:
     """How one quantity is distributed over the requests of a level."""
 
@@ -46,29 +46,42 @@ class Spread:
     p99: float
 
 
-@dataclass(frozen=True, slots=True)
 class Level:
     """One row of the report: everything measured at one concurrency or one rate."""
 
-    concurrency: int | None  # closed loop: so many requests always under way
-    rate_hz: float | None  # open loop: so many arrivals a second
-    requests: int
-    succeeded: int
-    errors: dict[str, int]  # code → count
-    wall_s: float  # from the first start to the last end
-    in_flight_max: int
-    audio_s: float
-    throughput_hz: float  # requests done a second
-    audio_per_s: float  # seconds of audio made a second
-    rtf: Spread | None  # of the requests that succeeded, like all that follows
-    latency_s: Spread | None
-    first_audible_s: Spread | None
-    silent_replies: int  # succeeded without one audible sample
-    underruns: int
-    replies_with_underruns: int
-    underrun_s: float
-    longest_underrun_s: float
-    server_rtf_mean: float | None
+    def __init__(
+        self,
+        outcomes: Sequence[Outcome],
+        *,
+        concurrency: int | None = None,
+        rate_hz: float | None = None,
+    ) -> None:
+        """`outcomes`: of its requests, at least one."""
+        good = [o for o in outcomes if o.error is None]
+        silences_s = [silence_s for o in good for silence_s in o.silences_s]
+        server_rtfs = [o.server_rtf for o in good if o.server_rtf is not None]
+        audible_s = [o.first_audible_s for o in good if o.first_audible_s is not None]
+        codes = (o.error for o in outcomes if o.error is not None)
+        self.concurrency = concurrency  # closed loop: so many requests always under way
+        self.rate_hz = rate_hz  # open loop: so many arrivals a second
+        self.requests = len(outcomes)
+        self.succeeded = len(good)
+        self.errors = dict(Counter(codes).most_common())  # code → count
+        self.wall_s = max(o.ended_s for o in outcomes) - min(o.started_s for o in outcomes)
+        self.in_flight_max = _in_flight_max(outcomes)
+        self.audio_s = sum(o.audio_s for o in good)
+        self.throughput_hz = len(good) / self.wall_s  # requests done a second
+        self.audio_per_s = self.audio_s / self.wall_s  # seconds of audio made a second
+        # of the requests that succeeded, like all that follows
+        self.rtf = _spread([o.rtf for o in good])
+        self.latency_s = _spread([o.latency_s for o in good])
+        self.first_audible_s = _spread(audible_s)
+        self.silent_replies = len(good) - len(audible_s)  # without one audible sample
+        self.underruns = len(silences_s)
+        self.replies_with_underruns = sum(bool(o.silences_s) for o in good)
+        self.underrun_s = sum(silences_s)
+        self.longest_underrun_s = max(silences_s, default=0.0)
+        self.server_rtf_mean = float(np.mean(server_rtfs)) if server_rtfs else None
 
     @property
     def load(self) -> float:
@@ -93,38 +106,6 @@ class Level:
         return self.rtf is not None and self.rtf.mean < 1
 
 
-def summarise(
-    outcomes: Sequence[Outcome], *, concurrency: int | None = None, rate_hz: float | None = None
-) -> Level:
-    """One level from the outcomes (at least one) of its requests."""
-    good = [o for o in outcomes if o.error is None]
-    wall_s = max(o.ended_s for o in outcomes) - min(o.started_s for o in outcomes)
-    audio_s = sum(o.audio_s for o in good)
-    silences_s = [silence_s for o in good for silence_s in o.silences_s]
-    server_rtfs = [o.server_rtf for o in good if o.server_rtf is not None]
-    return Level(
-        concurrency=concurrency,
-        rate_hz=rate_hz,
-        requests=len(outcomes),
-        succeeded=len(good),
-        errors=dict(Counter(o.error for o in outcomes if o.error is not None).most_common()),
-        wall_s=wall_s,
-        in_flight_max=_in_flight_max(outcomes),
-        audio_s=audio_s,
-        throughput_hz=len(good) / wall_s,
-        audio_per_s=audio_s / wall_s,
-        rtf=_spread([o.rtf for o in good]),
-        latency_s=_spread([o.latency_s for o in good]),
-        first_audible_s=_spread([o.first_audible_s for o in good if o.first_audible_s is not None]),
-        silent_replies=sum(o.first_audible_s is None for o in good),
-        underruns=len(silences_s),
-        replies_with_underruns=sum(bool(o.silences_s) for o in good),
-        underrun_s=sum(silences_s),
-        longest_underrun_s=max(silences_s, default=0.0),
-        server_rtf_mean=float(np.mean(server_rtfs)) if server_rtfs else None,
-    )
-
-
 def _spread(values: Sequence[float]) -> Spread | None:
     if not values:
         return None
@@ -137,7 +118,7 @@ def _in_flight_max(outcomes: Sequence[Outcome]) -> int:
     return int(np.max(np.cumsum([step for _, step in sorted(edges)])))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SearchResult:
     """The answer, and what stands in the way of more."""
 

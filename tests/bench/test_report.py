@@ -1,13 +1,12 @@
 """What the person reads, from levels made up."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
 
 from chatterbox.bench import plot, report
-from chatterbox.bench.report import Level, Outcome, SearchResult, summarise
+from chatterbox.bench.report import Level, Outcome, SearchResult
 
 
 def level(
@@ -15,7 +14,7 @@ def level(
 ) -> Level:
     outcomes = [Outcome(0.0, rtf, audio_s=1.0, first_audible_s=rtf / 2) for rtf in rtfs]
     outcomes += [Outcome(0.0, 0.01, error="overloaded")] * errors
-    return summarise(outcomes, concurrency=None if rate_hz else concurrency, rate_hz=rate_hz)
+    return Level(outcomes, concurrency=None if rate_hz else concurrency, rate_hz=rate_hz)
 
 
 LADDER = [
@@ -65,7 +64,9 @@ def loaded(concurrency: int, audio_per_s: float, rtf: float = 0.5, gaps: int = 0
         Outcome(0.0, rtf * audio_per_s, audio_s=audio_per_s, first_audible_s=0.1, silences_s=s)
         for s in silences_s
     ]
-    return replace(summarise(outcomes, concurrency=concurrency), audio_per_s=audio_per_s)
+    made = Level(outcomes, concurrency=concurrency)
+    made.audio_per_s = audio_per_s
+    return made
 
 
 @pytest.mark.parametrize(

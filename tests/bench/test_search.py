@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatterbox.bench.load import find_largest, verdict
-from chatterbox.bench.report import Level, Outcome, summarise
+from chatterbox.bench.report import Level, Outcome
 
 
 def level(rtf: float, error: str | None = None) -> Level:
     outcomes = [Outcome(0.0, rtf, audio_s=1.0)]
     if error is not None:
         outcomes += [Outcome(0.0, 0.1, error=error)] * 3
-    return summarise(outcomes, concurrency=1)
+    return Level(outcomes, concurrency=1)
 
 
 @given(true_best=st.integers(0, 300), limit=st.integers(1, 256))

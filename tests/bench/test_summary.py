@@ -2,7 +2,7 @@
 
 import pytest
 
-from chatterbox.bench.report import Outcome, summarise
+from chatterbox.bench.report import Level, Outcome
 
 
 def test_a_level() -> None:
@@ -12,7 +12,7 @@ def test_a_level() -> None:
         Outcome(1.0, 4.0, error="overloaded"),
         Outcome(3.5, 4.0, audio_s=1.0),
     ]
-    level = summarise(outcomes, concurrency=2)
+    level = Level(outcomes, concurrency=2)
     assert (level.requests, level.succeeded, level.errors) == (4, 3, {"overloaded": 1})
     assert level.wall_s == 4.0
     assert level.throughput_hz == 0.75
@@ -32,7 +32,7 @@ def test_a_level() -> None:
 
 
 def test_a_level_where_nothing_succeeded() -> None:
-    level = summarise([Outcome(0.0, 1.0, error="timeout")], rate_hz=0.5)
+    level = Level([Outcome(0.0, 1.0, error="timeout")], rate_hz=0.5)
     assert level.rtf is level.first_audible_s is level.server_rtf_mean is None
     assert level.throughput_hz == level.audio_per_s == 0.0
     assert level.load == 0.5
