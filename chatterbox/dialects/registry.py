@@ -3,11 +3,9 @@
 Order matters only where two dialects have the same path: the first whose route matches answers.
 """
 
-import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from chatterbox.dialects import (
     elevenlabs,
@@ -23,9 +21,9 @@ from chatterbox.dialects import (
 from chatterbox.dialects.elevenlabs.socket import MULTI_PATH, SINGLE_PATH, Query
 from chatterbox.dialects.elevenlabs.socket import Message as ToContext
 from chatterbox.server.dialect import Dialect
-from chatterbox.server.reference import Conversation, Fields, Message
+from chatterbox.server.reference import Conversation, Fields
 
-FIELDS: Mapping[str, Mapping[str, Fields]] = {
+READ: Mapping[str, Mapping[str, Fields]] = {
     native_socket.PATH: {
         "session.config": native_socket.Config,
         "input.text": native_socket.Input,
@@ -36,30 +34,12 @@ FIELDS: Mapping[str, Mapping[str, Fields]] = {
     orpheus_sockets.UNMUTE_PATH: dict.fromkeys(("Speak", "Text"), orpheus_sockets.TextMessage),
     kyutai.PATH: {"query": kyutai.Query, "Text": kyutai.TextMessage},
 }
-"""Of the address and of what clients send, by path and message."""
-
-
-def _conversation(said: Mapping[str, Any], fields: Mapping[str, Fields]) -> Conversation:
-    def messages(side: str, fields: Mapping[str, Fields]) -> list[Message]:
-        return [Message(name, does, fields.get(name, {})) for name, does in said[side].items()]
-
-    lines = (line.split(" ", 1) for line in said["example"].splitlines())
-    return Conversation(
-        messages("client", fields),
-        messages("server", said.get("fields", {})),
-        [(who, b"" if what == "(sound)" else json.loads(what)) for who, what in lines],
-        fields.get("query", said.get("query", {})),
-        said.get("packed", False),
-    )
-
-
+"""The fields of what clients send, by path and message, and of the address."""
+_SAID = Path(__file__).with_name("conversations.toml").read_text(encoding="utf-8")
 CONVERSATIONS: Mapping[str, Conversation] = {
-    path: _conversation(said, FIELDS[path])
-    for path, said in tomllib.loads(
-        Path(__file__).with_name("conversations.toml").read_text(encoding="utf-8")
-    ).items()
+    path: said | {"reads": READ[path]} for path, said in tomllib.loads(_SAID).items()
 }
-"""What is said on each WebSocket, for the reference (`conversations.toml`); by path."""
+"""What is said on each WebSocket, by path: for the reference."""
 
 DIALECTS: tuple[Dialect, ...] = (
     elevenlabs.DIALECT,

@@ -5,9 +5,8 @@
 
 import inspect
 import tomllib
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from json import dumps
+from collections.abc import Container, Iterable, Iterator, Mapping
+from json import dumps, loads
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -47,29 +46,9 @@ VOICES = ("voice_id", "voice", "speaker_wav", "predefined_voice_id")
 
 Fields = type[BaseModel] | Mapping[str, str]
 """Those of a model; or name → meaning."""
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One kind of message on a socket."""
-
-    name: str
-    meaning: str
-    fields: Fields = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Conversation:
-    """What is said on one socket, and an exchange as an example."""
-
-    client: Sequence[Message]
-    server: Sequence[Message]
-    example: Sequence[tuple[str, Any]]
-    """(">" from the client or "<" from the server, the message); bytes stand for sound."""
-    query: Fields = field(default_factory=dict)
-    """Parameters of the address."""
-    packed: bool = False
-    """MessagePack in binary frames, not JSON in text frames."""
+Conversation = Mapping[str, Any]
+"""What is said on one socket: `dialects/conversations.toml`. `reads`: the fields of what the client
+sends, by message, and as `query` those of the address."""
 
 
 class ErrorFacts(BaseModel):
@@ -106,18 +85,7 @@ def complete(
                 content["application/json"]["schema"] = _field_schema(fields)
     does = {route.path: inspect.getdoc(route.endpoint) for route in socket_routes(routes)}
     schema["x-sockets"] = [
-        {
-            "path": path,
-            "description": does.get(path),
-            "encoding": "MessagePack in binary frames" if said.packed else "JSON in text frames",
-            "query": _field_schema(said.query),
-            "client": [_described(message) for message in said.client],
-            "server": [_described(message) for message in said.server],
-            "example": [
-                {"from": who, "message": "(sound)" if isinstance(message, bytes) else message}
-                for who, message in said.example
-            ],
-        }
+        {"path": path, "description": does.get(path), **_socket(said)}
         for path, said in conversations.items()
     ]
     schema["x-errors"] = [
@@ -140,11 +108,23 @@ def socket_routes(routes: Iterable[BaseRoute]) -> Iterator[APIWebSocketRoute]:
             yield from socket_routes(router.routes)
 
 
-def _described(message: Message) -> dict[str, Any]:
+def _socket(said: Conversation) -> dict[str, Any]:
+    def messages(side: str, fields: Mapping[str, Fields]) -> list[dict[str, Any]]:
+        return [
+            {"name": name, "description": does, "schema": _field_schema(fields.get(name, {}))}
+            for name, does in said[side].items()
+        ]
+
+    example = (line.split(" ", 1) for line in said["example"].splitlines())
     return {
-        "name": message.name,
-        "description": message.meaning,
-        "schema": _field_schema(message.fields),
+        "encoding": f"{'MessagePack in binary' if said.get('packed') else 'JSON in text'} frames",
+        "query": _field_schema(said["reads"].get("query", said.get("query", {}))),
+        "client": messages("client", said["reads"]),
+        "server": messages("server", said.get("fields", {})),
+        "example": [
+            {"from": who, "message": what if what == "(sound)" else loads(what)}
+            for who, what in example
+        ],
     }
 
 

@@ -104,18 +104,20 @@ def test_fields_say_what_they_take():
 
 @pytest.mark.parametrize("path", CONVERSATIONS)
 async def test_a_conversation_is_had_as_the_reference_says(server, path):
-    said, sent = CONVERSATIONS[path], defaultdict(set)
+    (said,) = (each for each in SCHEMA["x-sockets"] if each["path"] == path)
+    packed, sent = "MessagePack" in said["encoding"], defaultdict(set)
+    example = [(each["from"], each["message"]) for each in said["example"]]
     query = "?format=PcmMessagePack" if path == "/api/tts_streaming" else ""
     async with talking(server, path.format(voice_id="slt") + query) as talk:
-        for who, message in [*said.example, *FURTHER.get(path, [])]:
+        for who, message in [*example, *FURTHER.get(path, [])]:
             if who == ">" and not is_closing(message):
-                await talk.socket.send((msgpack.packb if said.packed else json.dumps)(message))
+                await talk.socket.send((msgpack.packb if packed else json.dumps)(message))
             while who == "<":
-                heard = read(await talk.socket.recv(), packed=said.packed)
+                heard = read(await talk.socket.recv(), packed=packed)
                 sent[kind_of(heard, said)] |= {*heard} if isinstance(heard, dict) else set()
                 if kind_of(heard, said) == kind_of(message, said):
                     break
-    tables = {message.name: {*message.fields} for message in said.server}
+    tables = {each["name"]: {*each["schema"]["properties"]} for each in said["server"]}
     for kind, fields in sent.items():
         assert fields - ANYWHERE == tables[kind] - (PERHAPS - fields), kind
 
@@ -135,4 +137,5 @@ def kind_of(message, said) -> str:
     """As the table of messages calls it."""
     if not isinstance(message, dict):
         return "__END__" if message in ("__END__", b"__END__") else "(binary)"
-    return message.get("type") or next(row.name for row in said.server if row.name in message)
+    names = (each["name"] for each in said["server"])
+    return message.get("type") or next(name for name in names if name in message)
