@@ -1,8 +1,8 @@
-"""What happens to one request's sound while it streams: joined, paced, brought to a loudness, and
-turned down where it would hurt."""
+"""What happens to one request's sound while it streams: joined, paced, brought to a loudness,
+turned down where it would hurt, and marked as synthetic."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import pairwise
 
@@ -10,6 +10,7 @@ import av
 import numpy as np
 
 from chatterbox.arrays import F32, SAMPLE_RATE_HZ
+from chatterbox.errors import ConfigError
 
 FADE_MS = 10.0
 """Long enough that an edge does not click, shorter than any phone of speech."""
@@ -224,3 +225,27 @@ class Ceiling:
                 self._gain = min(1.0, self._loudest_rms / math.sqrt(max(self._energy, 1e-12)))
                 self._filled = 0
         return samples if (gains == 1).all() else samples * gains
+
+
+Watermark = Callable[[F32], F32]
+
+
+def load_watermark(wanted: bool) -> Watermark | None:
+    """resemble-perth's inaudible mark of synthetic sound, None when it is not wanted. Raises
+    ConfigError when it is wanted and the package is missing."""
+    if not wanted:
+        return None
+    try:
+        import perth
+    except ImportError:
+        raise ConfigError(
+            "CHATTERBOX_APPLY_WATERMARK=true needs the package resemble-perth: "
+            "pip install resemble-perth"
+        ) from None
+    marker = perth.PerthImplicitWatermarker()
+
+    def mark(samples: F32) -> F32:
+        marked = marker.apply_watermark(samples, sample_rate=SAMPLE_RATE_HZ)
+        return np.asarray(marked, dtype=np.float32)
+
+    return mark

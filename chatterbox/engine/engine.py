@@ -12,7 +12,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Literal
 
-from chatterbox.audio.watermark import load_watermark
+from chatterbox.audio.shaping import load_watermark
 from chatterbox.config import TTSConfig
 from chatterbox.engine.admission import Admission
 from chatterbox.engine.fairness import FairScheduler

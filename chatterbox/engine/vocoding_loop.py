@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from chatterbox.arrays import SAMPLE_RATE_HZ
-from chatterbox.audio.watermark import Watermark
+from chatterbox.audio.shaping import Watermark
 from chatterbox.engine.fairness import FairScheduler, PrioritySnapshot, awaits_first_audio
 from chatterbox.engine.model_calls import SplittingBatch, VoiceWarmup
 from chatterbox.engine.outbox import SegmentEnd

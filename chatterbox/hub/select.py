@@ -59,10 +59,8 @@ class _Selector:
 
     def selected(self) -> Selection:
         model = self.config.model
-        if model == "mini":
-            return self.embedded()
-        if model == "auto":
-            return self.automatic()
+        if model in ("mini", "auto"):
+            return self.embedded() if model == "mini" else self.automatic()
         for family in self.families:
             for name, (hub_id, revision) in family.models.items():
                 if model in (name, hub_id):
@@ -144,7 +142,9 @@ class _Selector:
         hub_id, revision = hub_id or repository.hub_id, revision or repository.revision
         directory = hub.local_directory(self.config.data_dir, hub_id, revision)
         if not hub.complete(directory, self.names(repository, directory)):
-            suitable = [(graph, self.precisions(graph)) for graph in repository.graphs]
+            suitable = [
+                (graph, precisions(self.config, self.device, graph)) for graph in repository.graphs
+            ]
             files = [graph_file(graph.name, one) for graph, some in suitable for one in some]
             choice = any(len(some) > 1 for _, some in suitable)
             published = hub.published(hub_id, revision, files) if choice else set[str]()
@@ -169,12 +169,9 @@ class _Selector:
         ]
         return [*(repository.optional_files if optional else repository.files), *graphs]
 
-    def precisions(self, graph: Graph) -> tuple[Precision, ...]:
-        return precisions(self.config, self.device, graph)
-
     def chosen(self, graph: Graph, directory: Path, published: Collection[str] = ()) -> Precision:
         """The first suitable precision that is in `directory` or `published`."""
-        suitable = self.precisions(graph)
+        suitable = precisions(self.config, self.device, graph)
         for one in suitable:
             file = graph_file(graph.name, one)
             if file in published or (directory / file).exists():
@@ -185,7 +182,5 @@ class _Selector:
         """As `config.json` says. The first family's files need none, so whatever is not known to be
         of another one is taken for it, and its graphs are checked."""
         kind = str(ModelFiles(directory, {}).config().get("model_type", "")).lower()
-        for family in self.families:
-            if kind in family.model_types:
-                return family
-        return self.families[0]
+        known = (family for family in self.families if kind in family.model_types)
+        return next(known, self.families[0])

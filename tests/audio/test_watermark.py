@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from chatterbox.audio.watermark import load_watermark
+from chatterbox.audio.shaping import load_watermark
 from chatterbox.errors import ConfigError
 
 
