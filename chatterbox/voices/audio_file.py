@@ -35,13 +35,7 @@ SHORTEST_FRAME_S = 0.024
 MAX_GAPS = 32
 """Gaps between frames that are looked through; what lies behind more of them is not read."""
 XING = (b"Xing", b"Info")
-XING_BYTES = 12
-HAS_COUNT = b"\0\0\0\1"
-VBRI_AT, VBRI_BYTES = 36, 18
-TAG_BITRATE = 9
-"""The index of a bit rate whose frames have room for a tag in every format."""
 OGG_FIRST_PAGE = re.compile(rb"OggS\0[\x02\x06]")
-OGG_PAGE_BYTES = 27
 BLOCK_FRAMES = 4096
 """Read at once: what a decoder error in the middle of a damaged file costs at most."""
 UNKNOWN_FRAMES = 2**62
@@ -61,7 +55,7 @@ def ogg_files(data: bytes) -> Iterator[bytes]:
         if at != expected:
             yield data[start:at]
             start = at
-        lengths_at = at + OGG_PAGE_BYTES
+        lengths_at = at + 27
         count = sum(data[lengths_at - 1 : lengths_at])  # one byte, or none at the end
         expected = lengths_at + count + sum(data[lengths_at : lengths_at + count])
     yield data[start:]
@@ -88,12 +82,13 @@ def mp3_files(data: bytes, max_seconds: float) -> Iterator[bytes]:
 def _counted(frames: list[bytes], promised: int) -> bytes:
     """A file with a tag in front: without one libsndfile takes the first frame's bit rate for that
     of all, and stops where such a file would end."""
-    header = frames[0][:2] + bytes((frames[0][2] & 0x0C | TAG_BITRATE << 4, frames[0][3]))
+    bit_rate = 9 << 4  # the index of one whose frames have room for a tag in every format
+    header = frames[0][:2] + bytes((frames[0][2] & 0x0C | bit_rate, frames[0][3]))
     tag = frame_at(header)
     assert tag is not None
     if not promised or frames[0][tag.info_at :][:4] not in XING:
         count = max(promised, len(frames)).to_bytes(4, "big")
-        body = header.ljust(tag.info_at, b"\0") + b"Info" + HAS_COUNT + count
+        body = header.ljust(tag.info_at, b"\0") + b"Info\0\0\0\1" + count
         frames = [body.ljust(tag.size, b"\0"), *frames]
     return b"".join(frames)
 
@@ -101,24 +96,20 @@ def _counted(frames: list[bytes], promised: int) -> bytes:
 def _mp3_frames(data: bytes) -> Iterator[tuple[int, Frame]]:
     at = first_frame(data)
     gaps = 0
-    while at is not None:
+    while at is not None and gaps <= MAX_GAPS:
         frame = frame_at(data, at)
         if frame and frame.kind == "mp3" and frame.size:
             yield at, frame
             at += frame.size
-        elif gaps < MAX_GAPS:
+        else:
             gaps += 1
             at = find_frames(data, at)
-        else:
-            return
 
 
 def _frames_by_tag(data: bytes, at: int, frame: Frame) -> int | None:
     """How many frames follow, by the tag in this one: 0 where it does not say, None: no tag."""
-    xing, vbri = (
-        data[at + offset : at + offset + size]
-        for offset, size in ((frame.info_at, XING_BYTES), (VBRI_AT, VBRI_BYTES))
-    )
+    xing = data[at + frame.info_at : at + frame.info_at + 12]
+    vbri = data[at + 36 : at + 54]
     if xing[:4] in XING:
         return int.from_bytes(xing[8:], "big") if xing[7:8] and xing[7] & 1 else 0
     return int.from_bytes(vbri[14:], "big") if vbri[:4] == b"VBRI" else None

@@ -15,9 +15,6 @@ from chatterbox.voices.reference import Reference, prepare_reference
 from chatterbox.voices.sandbox import AudioDecoder
 from chatterbox.voices.voice_file import digest_of
 
-KEY_HEX_CHARS = 12
-"""Of the arrays' digest in `Voice.key`, behind the id: equal key, equal data."""
-
 Encode = Callable[[F32, str | None], Any]
 
 
@@ -77,4 +74,4 @@ class VoiceEncoder:
 
 def voice_key(key: str, arrays: Arrays) -> str:
     """Equal for equal arrays of one voice, and for no others."""
-    return f"{key}.{digest_of(arrays)[:KEY_HEX_CHARS]}"
+    return f"{key}.{digest_of(arrays)[:12]}"

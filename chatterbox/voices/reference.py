@@ -22,17 +22,8 @@ PEAK_LIMIT = 0.99
 """No sample of a prepared reference is louder; the authors' vocoder clamps there too."""
 PCM_SCALE = 32767.0
 """A reference is kept as 16-bit samples, so that the file, the id and the encoder's input agree."""
-ID_HEX_CHARS = 20
-"""80 bits of SHA-256: no two recordings will meet."""
-
-CLIPPED_SHARE = 0.001
-"""Above this share of full-scale samples, clipping can be heard."""
 QUIET_LUFS = -45.0
 """Below this, amplifying to -27 LUFS raises the noise of a usual recording by 18 dB."""
-NOISY_CONTRAST_DB = 20.0
-"""Clean speech has pauses 30 dB and more below its vowels."""
-SILENT_SHARE = 0.5
-LOW_RATE_HZ = 16_000
 
 I16 = NDArray[np.int16]
 
@@ -77,7 +68,7 @@ class Reference:
         """The id of this sound, and of what is said in it: equal for the same recording."""
         said = (self.transcript or "").encode("utf-8", "replace")
         digest = hashlib.sha256(self.pcm.astype("<i2").tobytes() + said).hexdigest()
-        return f"v-{digest[:ID_HEX_CHARS]}"
+        return f"v-{digest[:20]}"  # 80 bits: no two recordings will meet
 
 
 def prepare_reference(
@@ -190,19 +181,19 @@ def _warnings(
         decoded.opposite_polarity
         and "opposite_polarity: the channels cancel each other, so only the loudest one is used. "
         "Check the microphone's cable, or export the recording in mono.",
-        decoded.clipped_share > CLIPPED_SHARE
+        decoded.clipped_share > 0.001  # more can be heard
         and f"clipped: {decoded.clipped_share:.1%} of the samples are at full scale; "
         "record again with less gain, or the distortion becomes part of the voice.",
-        activity.contrast_db < NOISY_CONTRAST_DB
+        activity.contrast_db < 20  # clean speech has pauses 30 dB and more below its vowels
         and "noisy: the pauses are hardly quieter than the speech; record in a quiet room "
         "without music, or the noise becomes part of the voice.",
         too_quiet
         and "quiet: the recording is very quiet, so its noise was raised with it; "
         "speak closer to the microphone or use more gain.",
-        activity.silence_share > SILENT_SHARE
+        activity.silence_share > 0.5
         and f"mostly_silent: {activity.silence_share:.0%} of the recording is silence; "
         "cut the pauses out.",
-        decoded.sample_rate_hz < LOW_RATE_HZ
+        decoded.sample_rate_hz < 16_000
         and f"low_sample_rate: {decoded.sample_rate_hz} Hz has no high frequencies, as on the "
         "telephone; record at 24000 Hz or more.",
         chosen

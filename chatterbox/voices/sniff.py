@@ -22,8 +22,6 @@ WAVE_FORMATS = {*((1, bits) for bits in (8, 16, 24, 32)), (3, 32), (3, 64)}
 WAVE_EXTENSIBLE = 0xFFFE
 WAVE_GUID_TAIL = bytes.fromhex("000000001000800000aa00389b71")
 """What follows the format tag in WAVE_FORMAT_EXTENSIBLE's sub-format GUID for PCM and float."""
-WAVE_FMT_BYTES = 16
-WAVE_EXTENSIBLE_BYTES = 40
 MAX_WAVE_CHUNKS = 64
 """Chunks looked at before `data`; real files have fewer than ten."""
 HEAD_BYTES = 64  # of OGG and EBML files, in which the codec is named
@@ -140,10 +138,10 @@ def wave_data(data: bytes) -> WaveData:
 
 def _wave_frame_bytes(fmt: bytes) -> int:
     """Bytes of one sample of each channel. Raises unless the format is on the list."""
-    if len(fmt) < WAVE_FMT_BYTES:
+    if len(fmt) < 16:
         raise unreadable("The WAV file's format header is cut short.")
-    tag, channels, rate_hz, _, _, bits = struct.unpack("<HHIIHH", fmt[:WAVE_FMT_BYTES])
-    if tag == WAVE_EXTENSIBLE and fmt[26:WAVE_EXTENSIBLE_BYTES] == WAVE_GUID_TAIL:
+    tag, channels, rate_hz, _, _, bits = struct.unpack("<HHIIHH", fmt[:16])
+    if tag == WAVE_EXTENSIBLE and fmt[26:40] == WAVE_GUID_TAIL:
         tag = int.from_bytes(fmt[24:26], "little")
     if (tag, bits) not in WAVE_FORMATS:
         raise _refused("WAV with this codec")
@@ -153,8 +151,6 @@ def _wave_frame_bytes(fmt: bytes) -> int:
 
 SYNC = re.compile(rb"\xff[\xe0-\xff]")
 NOT_ZERO = re.compile(rb"[^\0]")
-CHAIN_FRAMES = 3
-"""So many frames in a row are no accident."""
 MAX_JUNK_BYTES = 64 * 1024
 """Looked through for the next frame, zeros and tags not counted; a frame has at most 8 KiB."""
 ID3_HEADER_BYTES = 10
@@ -165,9 +161,6 @@ KBPS_V1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 KBPS_V2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 RATES_HZ = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 """By the header's two bits of version: MPEG-1, MPEG-2, MPEG-2.5."""
-MONO = 3
-ADTS_RATES = 13
-ADTS_HEADER_BYTES = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,16 +188,15 @@ def _mpeg_audio(data: bytes) -> Container:
 
 def frame_at(data: bytes, at: int = 0) -> Frame | None:
     """The frame whose header is at `at`."""
-    head = data[at : at + ADTS_HEADER_BYTES]
+    head = data[at : at + 7]
     if len(head) < 4 or head[0] != 0xFF:
         return None
     if head[1] & 0xF6 != 0xF0:
         return _mp3(head[1], head[2], head[3])
     rate = head[2] >> 2 & 0xF
-    if rate >= ADTS_RATES:
+    if rate > 12:
         return None
-    whole = len(head) == ADTS_HEADER_BYTES
-    size = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5 if whole else 0
+    size = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5 if len(head) == 7 else 0
     return Frame("adts", size, (head[1], rate))
 
 
@@ -216,7 +208,7 @@ def _mp3(second: int, third: int, fourth: int) -> Frame | None:
         return None
     first = version == 3
     kbps = (KBPS_V1 if first else KBPS_V2)[bitrate]
-    mono = fourth >> 6 == MONO
+    mono = fourth >> 6 == 3
     size = (144 if first else 72) * 1000 * kbps // RATES_HZ[version][rate] + (third >> 1 & 1)
     side_info = (17 if mono else 32) if first else (9 if mono else 17)
     return Frame("mp3", size if kbps else 0, (version, rate, mono), 4 + side_info)
@@ -253,7 +245,7 @@ def find_frames(data: bytes, at: int) -> int | None:
 
 def _is_chain(data: bytes, at: int) -> bool:
     frame = first = frame_at(data, at)
-    for _ in range(CHAIN_FRAMES - 1):
+    for _ in range(2):  # three frames in a row are no accident
         if frame is None or not frame.size:
             return False
         at += frame.size

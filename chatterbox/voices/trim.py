@@ -18,8 +18,7 @@ FLOOR_DB = -60.0
 """Frames below this are silence whatever the rest is; quiet rooms record near -60 dBFS."""
 BELOW_LOUD_DB = 35.0
 """Frames this far below the loud ones are pauses: consonants lie up to 30 dB below vowels."""
-LOUD_PERCENTILE = 95
-QUIET_PERCENTILE = 5
+QUIET, LOUD = 5, 95  # percentiles of the levels
 LEAD_FRAMES = 3
 """Kept before the first sound: an onset's quiet beginning."""
 TAIL_FRAMES = 10
@@ -52,7 +51,7 @@ class Activity:
     @property
     def contrast_db(self) -> float:
         """How far the quiet frames lie below the loud ones: small where there is noise."""
-        quiet, loud = np.percentile(self.level_db, [QUIET_PERCENTILE, LOUD_PERCENTILE])
+        quiet, loud = np.percentile(self.level_db, [QUIET, LOUD])
         return float(loud - quiet)
 
 
@@ -66,7 +65,7 @@ def find_activity(audio: F32) -> Activity:
         # The variance leaves out a constant offset.
         power[some] = frames[some].var(axis=1, dtype=np.float64)
     level_db = 10 * np.log10(np.maximum(power, 10 ** (SILENCE_DB / 10)))
-    loud_db = float(np.percentile(level_db, LOUD_PERCENTILE)) if count else SILENCE_DB
+    loud_db = float(np.percentile(level_db, LOUD)) if count else SILENCE_DB
     active = level_db > max(FLOOR_DB, loud_db - BELOW_LOUD_DB)
     return Activity(level_db.astype(np.float32), active)
 

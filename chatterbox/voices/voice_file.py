@@ -25,7 +25,6 @@ from chatterbox.voices.reference import I16, Reference, ReferenceReport, pcm_to_
 
 DTYPES = {"F32": "<f4", "I64": "<i8", "I16": "<i2"}
 CHECKSUM = "sha256"
-METADATA = "__metadata__"
 MOST_ARRAYS = 16
 """In one file: a voice's and its recording."""
 LENGTH_BYTES = 8  # of the safetensors header's length field
@@ -52,7 +51,7 @@ def unpack(data: bytes) -> tuple[Arrays, dict[str, str]]:
         if len(header) > MOST_ARRAYS:
             raise DamagedFile("it holds something else than a voice")
         entries = safetensors.deserialize(data)  # type: ignore[no-untyped-call]
-        metadata: dict[str, str] = dict(header.get(METADATA, {}))
+        metadata: dict[str, str] = dict(header.get("__metadata__", {}))
         arrays: Arrays = {
             name: np.frombuffer(entry["data"], DTYPES[entry["dtype"]]).reshape(entry["shape"])
             for name, entry in entries
