@@ -12,7 +12,6 @@ from harness import error_of
 from voices.clips import babble, encoded
 
 from chatterbox.engine.sampler import Sampler
-from chatterbox.engine.scheduler import Scheduler
 from chatterbox.errors import EXIT_ENGINE_DEAD, EXIT_STALLED
 from chatterbox.families.base import Rendered
 
@@ -312,24 +311,15 @@ def test_f43_f50_a_dead_engine_ends_the_process(process, tmp_path, fault, right)
         assert server.speak(GOLDEN).content == right(GOLDEN)
 
 
+@pytest.mark.parametrize("where", ["scheduler.Scheduler.runnable", "vocoding_loop.select_batch"])
 @pytest.mark.parametrize("fault", [MemoryError, pytest.param(SystemExit, marks=SLOW)])
-async def test_f50_nothing_ends_the_engine_thread_unnoticed(rig, fault):
-    async with rig.fault(live=503, ready=503, golden=False):
-
-        def killed(_):
-            raise fault
-
-        rig.patch.setattr(Scheduler, "runnable", killed)
-        error_of(await rig.speak(), 503, "engine_dead")
-
-
-async def test_f50_nor_the_decode_thread(rig):
+async def test_f50_no_thread_ends_unnoticed(rig, where, fault):
     async with rig.fault(live=503, ready=503, golden=False):
 
         def killed(*_):
-            raise MemoryError
+            raise fault
 
-        rig.patch.setattr("chatterbox.engine.vocoding_loop.select_batch", killed)
+        rig.patch.setattr(f"chatterbox.engine.{where}", killed)
         error_of(await rig.speak(), 503, "engine_dead")
 
 

@@ -11,8 +11,9 @@ import numpy as np
 import psutil
 import pytest
 from faults.harness import SECRET, Rig, running
+from harness import error_of
 from voices.clips import babble, encoded
-from voices.hostile import HOSTILE, REFUSED, wave
+from voices.hostile import HOSTILE, wave
 
 import chatterbox
 from chatterbox.families.turbo.spec import LM_PROMPT_S
@@ -193,35 +194,29 @@ async def test_f65_lengths(rig):
         assert max(heard) <= LM_PROMPT_S * 24_000
 
 
-async def test_f66_containers_that_are_not_read(rig):
-    async with rig.fault():
-        for name, data in REFUSED.items():
-            if data:
-                answer = await send(rig, data)
-                assert (answer.status_code, code_of(answer)) == (415, "unsupported_audio"), name
-
-
 async def test_f67_forms_that_are_none(rig):
     part = b'--x\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
     file = b'--x\r\nContent-Disposition: form-data; name="voice_file"; filename="a"\r\n\r\n%s\r\n'
-    forms = {
-        "no file": part % (b"name", b"x"),
-        "two files": (file % GOOD) * 2,
-        "1001 fields": b"".join(part % (b"f%d" % n, b"1") for n in range(1001)) + file % GOOD,
-        "two names": (part % (b"name", b"a")) * 2 + file % GOOD,
-        "another file": file % GOOD + (file % GOOD).replace(b"voice_file", b"other"),
-        "a large field": part % (b"name", b"a" * 2_000_000) + file % GOOD,
-        "no name": (file % GOOD).replace(b'; name="voice_file"', b""),
-        "a charset": (file % GOOD).replace(b'"a"', b'"a"\r\nContent-Type: a; charset=x', 1),
-    }
+    good, other = file % GOOD, (file % GOOD).replace(b"voice_file", b"other")
+    forms = (
+        (part % (b"name", b"x"), 422, "invalid_value", "voice_file"),
+        (good * 2, 422, "invalid_value", "voice_file"),
+        (good + other, 422, "unknown_field", "other"),
+        (part % (b"nam", b"x") + good, 422, "unknown_field", "nam"),
+        (part % (b"voice_file", b"RIFF"), 422, "unknown_field", "voice_file"),
+        (part % (b"name", b"a") * 2 + good, 422, "invalid_value", "name"),
+        (b"".join(part % (b"f%d" % n, b"1") for n in range(40)) + good, 400, "invalid_body", None),
+        (part % (b"name", b"a" * 70_000) + good, 413, "body_too_large", None),
+        (part % (b"name", b"a" * 2_000_000) + good, 413, "body_too_large", None),
+        (good.replace(b'; name="voice_file"', b""), 400, "invalid_body", None),
+    )
     async with rig.fault():
-        for name, body in forms.items():
+        for body, *error in forms:
             for kind in ("multipart/form-data; boundary=x", "multipart/form-data"):
                 answer = await rig.client.post(
                     "/voices/register", content=body + b"--x--\r\n", headers={"content-type": kind}
                 )
-                wrong = answer.status_code in (400, 413, 422)
-                assert wrong or name == "a charset", (name, answer.text)
+                error_of(answer, *(error if "=" in kind else (400, "invalid_body")))
         for cut in range(0, len(GOOD), len(GOOD) // 20):
             body = (file % GOOD)[:cut]
             headers = {"content-type": "multipart/form-data; boundary=x"}
@@ -229,22 +224,14 @@ async def test_f67_forms_that_are_none(rig):
             assert answer.status_code in (400, 422)
 
 
-@pytest.mark.parametrize(
-    "bad",
-    [
-        "time.sleep(60)",
-        "bytearray(8 << 30)",
-        "os.kill(os.getpid(), signal.SIGSEGV)",
-    ],
-)
-async def test_f68_a_child_that_dies(tmp_path, bad, monkeypatch):
+async def test_f68_a_child_that_hangs(tmp_path, monkeypatch):
     child = SandboxedDecoder(program=HOSTILE)
     patience_s = child.wall_s
     monkeypatch.setattr("chatterbox.voices.library.guarded_decoder", lambda: child)
     async with running(tmp_path) as rig, rig.fault():
         assert code_of(await send(rig, GOOD)) == "ok"
         child.wall_s = 0.4
-        answer = await send(rig, b"BAD!" + bad.encode())
+        answer = await send(rig, b"BAD!time.sleep(60)")
         child.wall_s = patience_s
         assert (answer.status_code, code_of(answer)) == (422, "unreadable_audio")
         assert code_of(await send(rig, encoded(babble(2.5, seed=3)))) == "ok"

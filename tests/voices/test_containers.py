@@ -63,7 +63,7 @@ def no_decoder(monkeypatch):
 
 @pytest.mark.parametrize("name", REFUSED)
 @pytest.mark.usefixtures("no_decoder")
-def test_unlisted_containers_never_reach_a_decoder(name):
+def test_f66_unlisted_containers_never_reach_a_decoder(name):
     with pytest.raises(UnsupportedAudio):
         decode_audio(REFUSED[name], max_seconds=10)
 
