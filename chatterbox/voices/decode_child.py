@@ -16,10 +16,11 @@ from typing import IO, Any
 import numpy as np
 
 from chatterbox import errors
+from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.errors import ChatterboxError
 from chatterbox.hardening import deny_inspection
 from chatterbox.voices.audio_file import decode_audio
-from chatterbox.voices.resampler import ENCODER_RATE_HZ, F32, Decoded
+from chatterbox.voices.resampler import Decoded
 
 if sys.platform != "win32":  # where there are such children
     import resource
@@ -91,7 +92,7 @@ def read_answer(stream: IO[bytes], max_seconds: float) -> Decoded:
     """Server side: the recording, or the refusal raised. The child is not trusted: a decoder
     bug may have made it say anything. Raises BrokenChannel where it does."""
     head_bytes, audio_bytes = ANSWER.unpack(_read(stream, ANSWER.size))
-    if head_bytes > MAX_JSON_BYTES or audio_bytes > 4 * ENCODER_RATE_HZ * (max_seconds + SLACK_S):
+    if head_bytes > MAX_JSON_BYTES or audio_bytes > 4 * SAMPLE_RATE_HZ * (max_seconds + SLACK_S):
         raise BrokenChannel("an answer beyond its bounds")
     head, samples = _read(stream, head_bytes), _read(stream, audio_bytes)
     try:

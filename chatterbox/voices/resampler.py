@@ -4,15 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import soxr
-from numpy.typing import NDArray
 
+from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.errors import AudioNotFinite, AudioTooLong
 from chatterbox.voices.sniff import check_shape, unreadable
 
-F32 = NDArray[np.float32]
-ENCODER_RATE_HZ = 24_000
-"""The contract's SAMPLE_RATE_HZ (a test compares them), not imported from there: the model room
-loads all settings, which would nearly double the decode child's start."""
 CLIPPED_AT = 0.999
 """A sample at full scale or next to it counts as clipped (16-bit files clip at 0.99997)."""
 MAX_AMPLITUDE = 1e6
@@ -63,13 +59,13 @@ def join(files: list[Decoded], *, damaged: bool) -> Decoded:
     )
 
 
+@dataclass(slots=True)
 class Cap:
     """How much of an upload is read, over all the files that it was joined from."""
 
-    def __init__(self, max_seconds: float) -> None:
-        self._max_seconds = max_seconds
-        self._seconds = 0.0
-        self._samples = 0
+    _max_seconds: float
+    _seconds: float = 0.0  # read so far
+    _samples: int = 0
 
     def check(self, frames: int, rate_hz: int, channels: int) -> None:
         """Raises AudioTooLong where so much more is too much."""
@@ -114,8 +110,8 @@ class BoundedResampler:
         self._covariance = np.zeros((channels, channels))  # times frames
         self._resampler = (
             None
-            if rate_hz == ENCODER_RATE_HZ
-            else soxr.ResampleStream(rate_hz, ENCODER_RATE_HZ, 1, dtype="float32", quality="HQ")
+            if rate_hz == SAMPLE_RATE_HZ
+            else soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
         )
         self._samples = bytearray()  # grows in place: joining blocks would double the peak
         self._frames = 0

@@ -10,12 +10,10 @@ import numpy as np
 import psutil
 import pytest
 
-from chatterbox.arrays import SAMPLE_RATE_HZ
 from chatterbox.config import environment_for_child
 from chatterbox.errors import AudioTooLong, Draining, UnreadableAudio, UnsupportedAudio
 from chatterbox.voices import decode_child
 from chatterbox.voices.audio_file import decode_audio
-from chatterbox.voices.resampler import ENCODER_RATE_HZ
 from chatterbox.voices.sandbox import (
     CHILD_PROGRAM,
     AudioDecoder,
@@ -56,10 +54,6 @@ def test_it_decodes_as_this_process_does(child):
             *(near.duration_s, near.sample_rate_hz, near.channels, near.peak),
             near.clipped_share,
         )
-
-
-def test_the_child_knows_the_encoders_rate():
-    assert ENCODER_RATE_HZ == SAMPLE_RATE_HZ
 
 
 def test_it_starts_at_the_first_file_and_stays(child):
