@@ -61,11 +61,11 @@ LABELS, STARTERS = words("labels"), words("starters")
 SCALES = table("scales")
 """In small letters."""
 
-Currency = tuple[str, str, str | None, str | None]
-"""One, many, one hundredth, many hundredths; None: hundredths are not in use."""
 
-
-def _currency(one: str, many: str = "", cent: str = "", cents: str = "") -> Currency:
+def _currency(
+    one: str, many: str = "", cent: str = "", cents: str = ""
+) -> tuple[str, str, str | None, str | None]:
+    """One, many, one hundredth, many hundredths; None: hundredths are not in use."""
     many = one if many == "=" else many or one + "s"
     return one, many, cent or None, cents or (cent + "s" if cent else None)
 

@@ -180,12 +180,12 @@ _FIGURES = (
     identifiers.read,
     numbers.powers,
     years.decades,
-    money.spell_out,
-    quantities.spell_out,
+    money.read,
+    quantities.read,
     years.ranges,
     numbers.fractions,
     numbers.ranges,
-    years.spell_out,
+    years.read,
     numbers.rest,
 )
 _SIGNS = (_capitalised, signs.spell_out, punctuation.tidy)

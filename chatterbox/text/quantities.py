@@ -3,14 +3,24 @@
 import re
 from collections.abc import Callable
 
-from chatterbox.text.lexicon import LENGTHS, STARTERS, UNITS, WORDS_FOR_EACH, listed, unit
-from chatterbox.text.numbers import NUMBER, each, fraction, number, raised
-from chatterbox.text.rules import is_attributive, left_of, names_part
+from chatterbox.text.lexicon import (
+    LENGTHS,
+    STARTERS,
+    STREETS,
+    UNITS,
+    WORDS_FOR_EACH,
+    any_of,
+    one_of,
+    unit,
+)
+from chatterbox.text.numbers import NUMBER, each, fraction, mixed, number, raised
+from chatterbox.text.rules import Step, is_attributive, left_of, names_part
+
+read = Step(__name__)
+"""Measures and percentages."""
 
 # --- which unit a sign means, by its neighbours --------------------------------------------------
-_ONLY_TOUCHING = listed("us")
-"""Units that are also words: read as units only where nothing stands between figure and unit."""
-_ONLY_APART = listed("A N T K J ac")
+_APART = ("A", "N", "T", "K", "J", "ac")
 """Letters that make names where they touch a figure: 4K, 10A."""
 _SEAT = re.compile(r"(?i)\b(?:seat|row|room|gate|apt|apartment|unit|suite|block|size|flight|bra) $")
 _HEAT = re.compile(
@@ -25,8 +35,7 @@ _MANY = re.compile(
 )
 _STREET = re.compile(
     r"\.? (?:[NSEW]{1,2}\b\.? )?(?:(?:[A-Z][\w'.]*|\d+(?:st|nd|rd|th)) ){0,3}"
-    r"(?:St|Ave|Rd|Blvd|Dr|Ln|Pl|Ct|Hwy|Pkwy|Sq|Street|Avenue|Road|Boulevard|Drive|Lane|Place|Court"
-    r"|Highway|Square|Way|Terrace|Parkway)\b|\.? \d+(?:st|nd|rd|th)\b"
+    rf"(?:{any_of({*STREETS, *STREETS.values(), 'Way'})})\b|\.? \d+(?:st|nd|rd|th)\b"
 )
 _NAME = re.compile(r" [A-Z][a-z]")
 _INCHES = re.compile(
@@ -37,22 +46,22 @@ _LENGTH_BEFORE = re.compile(r"(?:ft|feet|foot|lb|')\.? $")
 _OPERATOR = re.compile(r" ?(?:[-+*/=^<>≤≥≠]|(?:plus|minus|times|divided)\b)")
 _TYPE = re.compile(r" (?:font|type|text|size|Times|Arial|Helvetica|Courier|bold)\b")
 _TIMER = re.compile(
-    r"(?i)(?:\b(?:timer|alarm|countdown|snooze|wait|pause|sleep|timeout|break|prep|cook|bake|simmer|total|took|takes?)\b[^.,\n]{0,20}"
+    rf"(?i)(?:\b{one_of('timed')}\b[^.,\n]{{0,20}}"
     r"|\b(?:in|for|after|every|last|past|next|within)(?: about)?) $"
 )
-_DISTANCE = re.compile(
-    r" (?:deep|of|high|long|wide|away|tall|thick|sprint|dash|race|pool|run|cable|x|by|in|from|up"
-    r"|down|freestyle|breaststroke|hurdles)\b"
-)
+_DISTANCE = re.compile(rf" {one_of('after meters')}\b")
 _WAITING = re.compile(r" (?:timer|break|ago|later|left|remaining|countdown|timeout)\b")
 
 
-def meant(match: re.Match[str]) -> str | None:
+def _follows(pattern: re.Pattern[str], match: re.Match[str]) -> bool:
+    return pattern.match(match.string, match.end()) is not None
+
+
+def _meant(match: re.Match[str]) -> str | None:
     """The unit that is meant, by its sign in UNITS; None where what follows the figure is none."""
-    written, text = match["unit"], match.string
+    written, per = match["unit"], match["per"]
     if match["square"] and match["square"].startswith("fl"):
         return "floz"
-    per = match["per"]
     if per and " /" in match[0] and not (unit(per) or per in WORDS_FOR_EACH):
         return None
     if written in ("C", "F"):
@@ -61,15 +70,12 @@ def meant(match: re.Match[str]) -> str | None:
     if sign is None or (match["power"] and sign not in LENGTHS):
         return None
     behind = match.end("unit")
-    if len(written) == 1 and written.isupper() and _STREET.match(text, behind):
+    if len(written) == 1 and written.isupper() and _STREET.match(match.string, behind):
         return None
-    if sign in _ONLY_APART and (
-        (_is_touching(match) and "." not in match["a"]) or _NAME.match(text, behind)
-    ):
+    name = (_is_touching(match) and "." not in match["a"]) or _NAME.match(match.string, behind)
+    if sign in _APART and name:
         return None
-    if sign in _IN_CONTEXT:
-        return _IN_CONTEXT[sign](match)
-    return None if sign in _ONLY_TOUCHING and not _is_touching(match) else sign
+    return _IN_CONTEXT[sign](match) if sign in _IN_CONTEXT else sign
 
 
 def _is_touching(match: re.Match[str]) -> bool:
@@ -82,43 +88,38 @@ def _before(match: re.Match[str]) -> str:
 
 def _degrees(match: re.Match[str]) -> str | None:
     """`350 F`, `70F`; `Room 12C` and `34C` are none."""
-    text, value, before = match.string, match["b"] or match["a"], _before(match)
-    written = match["unit"]
-    if _SEAT.search(before) or _NAME.match(text, match.end()) or "/" in value or "^" in value:
+    value, before, written = match["b"] or match["a"], _before(match), match["unit"]
+    if _SEAT.search(before) or _follows(_NAME, match) or "/" in value or "^" in value:
         return None
-    warm = _HEAT.search(before) or _HEAT.search(text, match.end(), match.end() + 60)
+    warm = _HEAT.search(before) or _HEAT.search(match.string, match.end(), match.end() + 60)
     likely = len(value) >= 2 and float(value.replace(",", "")) >= (60 if written == "F" else 100)
     return f"°{written}" if warm or likely or before.endswith("minus ") else None
 
 
 def _times(match: re.Match[str]) -> str | None:
-    variable = match["power"] or _OPERATOR.match(match.string, match.end())
-    return (
-        None if variable or not _is_touching(match) or _before(match).endswith(("=", "= ")) else "x"
-    )
+    variable = match["power"] or _follows(_OPERATOR, match) or not _is_touching(match)
+    return None if variable or _before(match).endswith(("=", "= ")) else "x"
 
 
 def _inches(match: re.Match[str]) -> str | None:
-    behind = _INCHES.match(match.string, match.end("unit"))
-    return (
-        "in"
-        if _is_touching(match) or match["per"] or behind or _LENGTH_BEFORE.search(_before(match))
-        else None
-    )
+    apart = not (_is_touching(match) or match["per"])
+    if apart and not _INCHES.match(match.string, match.end("unit")):
+        return "in" if _LENGTH_BEFORE.search(_before(match)) else None
+    return "in"
 
 
 def _minutes(match: re.Match[str]) -> str:
     """`m` after `timer` or touching its figure after `in`, `for`: minutes."""
     if match["power"] or match["per"] or len(match["a"]) > 2:
         return "m"
-    timed = _TIMER.search(_before(match)) and not _DISTANCE.match(match.string, match.end())
+    timed = _TIMER.search(_before(match)) and not _follows(_DISTANCE, match)
     if timed and (_is_touching(match) or "timer" in _before(match).lower()):
         return "min"
-    return "min" if _WAITING.match(match.string, match.end()) else "m"
+    return "min" if _follows(_WAITING, match) else "m"
 
 
 def _points(match: re.Match[str]) -> str:
-    return "pts" if _is_touching(match) or _TYPE.match(match.string, match.end()) else "pt"
+    return "pts" if _is_touching(match) or _follows(_TYPE, match) else "pt"
 
 
 def _basis_points(match: re.Match[str]) -> str:
@@ -134,35 +135,81 @@ def _pence(match: re.Match[str]) -> str | None:
 
 
 def _amps(match: re.Match[str]) -> str | None:
-    return "A" if _AMPS.match(match.string, match.end()) else None
+    return "A" if _follows(_AMPS, match) else None
 
 
 def _kelvin(match: re.Match[str]) -> str | None:
     """`300 K`; 50 K people are thousands, Windows 10 K is a name."""
     named = _NAMED.search(_before(match))
     is_name = named is not None and named[1] not in STARTERS and not _HEAT.search(_before(match))
-    return None if is_name or _MANY.match(match.string, match.end()) else "K"
+    return None if is_name or _follows(_MANY, match) else "K"
+
+
+def _us(match: re.Match[str]) -> str | None:
+    """Microseconds only where they touch their figure."""
+    return "us" if _is_touching(match) else None
 
 
 _IN_CONTEXT: dict[str, Callable[[re.Match[str]], str | None]] = {
-    "A": _amps,
-    "K": _kelvin,
-    "x": _times,
-    "in": _inches,
-    "m": _minutes,
-    "pt": _points,
-    "bps": _basis_points,
-    "p": _pence,
+    **{"A": _amps, "K": _kelvin, "x": _times, "in": _inches, "m": _minutes},
+    **{"pt": _points, "bps": _basis_points, "p": _pence, "us": _us},
 }
 """Signs of several meanings: which one, by the neighbours."""
-
 
 # --- measures ------------------------------------------------------------------------------------
 _START = r"(?<![\w.^])(?<!\d,)"
 _VALUE = rf"(?:(?:\d{{1,4}}[ -])?\d{{1,3}}/\d{{1,3}}(?![\d/])|{NUMBER}(?:\^-?\d{{1,3}})?)"
 _UNIT = r"(?:°(?: ?[CFKcfk]\b)?|[A-Za-zμΩ][A-Za-zΩ]{0,4}|[%‰])"
 _SCALE = r"(?: (?P<scale>hundred|thousand|million|billion|trillion|lakh|crore))?"
-_MEASURE = re.compile(
+_BOTH_SIDES = r"[0-9] ?[^\s0-9]{0,6} ?[-–—~x×] ?-?[0-9]"
+
+read.put(r"(?<=\d)bn\b", " billion", "bn")
+read.put(rf"(?<=\d)(?:mn\b|m(?= {one_of('millions')}\b))", " million", "m[n ]")
+
+
+@read.say(rf"{_START}({NUMBER})([kKM]) ?[-–—~] ?({NUMBER})\2\b", _BOTH_SIDES)
+def _say_thousands(match: re.Match[str]) -> str:
+    scale = "million" if match[2] == "M" else "thousand"
+    return f"{number(match[1])} to {number(match[3])} {scale}"
+
+
+@read.say(
+    rf"{_START}(?P<a>{_VALUE} ?(?P<unit>{_UNIT})(?:/[A-Za-z]{{1,4}})?)(?P<sep> ?[-–—~] ?| ?[x×] ?)"
+    rf"(?=-?{_VALUE}[ -]?{_UNIT}(?!\w))",
+    _BOTH_SIDES,
+)
+def _say_between(match: re.Match[str]) -> str:
+    """A unit on both sides: `5km-10km`, `5 cm x 8 cm`."""
+    if unit(match["unit"]) is None:
+        return match[0]
+    return f"{match['a']} {'by' if match['sep'].strip() in 'x×' else 'to'} "
+
+
+@read.say(
+    rf"(?<![\d.,])(\d{{1,4}}),(\d{{1,2}})(?=( ?)((?:degrees|percent|{_UNIT})(?!\w)))",
+    "[0-9],[0-9]{1,2}(?![0-9])",
+)
+def _with_point(match: re.Match[str]) -> str:
+    """A decimal comma before a unit: `12,5 kg`; `verses 3,4 in Mark` are two figures."""
+    is_unit = match[4] in ("degrees", "percent") or unit(match[4])
+    if not is_unit or (match[3] and match[4] in ("in", "x", "us", "p")):
+        return match[0]
+    return f"{match[1]}.{match[2]}"
+
+
+@read.say(
+    r"(?<![\w.])(?:(\d{1,3}) ?h(?:rs?)? ?)?(\d{1,3}) ?m(?:ins?)?(?: ?(\d{1,2}) ?s(?:ecs?)?)?\b",
+    "[0-9] ?[hm]",
+)
+def _say_duration(match: re.Match[str]) -> str:
+    """Minutes beside hours or seconds: `m` alone is meters."""
+    if not (match[1] or match[3]) or (match[1] and len(match[2]) > 2):
+        return match[0]
+    parts = zip(match.groups(), ("h", "min", "s"), strict=True)
+    return " ".join(f"{figure} {sign}" for figure, sign in parts if figure)
+
+
+@read.say(
     rf"{_START}(?P<a>{_VALUE})(?: ?(?P<to>[-–—~]|to|±|or|by) ?(?P<b>{_VALUE}))?{_SCALE}"
     rf"(?P<gap>[ -]?)(?P<square>(?:sq|cu)(?:\. ?| )|fl\.? ?(?=oz))?"
     rf"(?P<unit>N[ ·]?m\b|kW h\b|{_UNIT})"
@@ -172,106 +219,36 @@ _MEASURE = re.compile(
     r"(?P<and>[ ·]?K\b)?| ?(?P<inverse>[A-Za-z]{1,3})\^-(?P<inverse_power>[123]))?"
     r"(?:\.(?= [a-z]| \d{1,2} ?(?:in|oz|min|sec)\b))?(?![\w^])"
 )
-_SAME_UNIT = re.compile(
-    rf"{_START}(?P<a>{_VALUE} ?(?P<unit>{_UNIT})(?:/[A-Za-z]{{1,4}})?)(?P<sep> ?[-–—~] ?| ?[x×] ?)"
-    rf"(?=-?{_VALUE}[ -]?{_UNIT}(?!\w))"
-)
-_COUNTED = re.compile(
-    r"(?<=\d)(?:mn\b|bn\b|m(?= (?:people|users|views|followers|subscribers|customers|copies"
-    r"|downloads|residents|jobs|homes|children|shares|visitors|viewers|listeners|voters)\b))"
-)
-_BOTH_SIDES = re.compile(r"\d ?[^\s\d]{0,6} ?[-–—~x×] ?-?\d")
-_THOUSANDS = re.compile(rf"{_START}({NUMBER})([kKM]) ?[-–—~] ?({NUMBER})\2\b")
-_DECIMAL = re.compile("[0-9],[0-9]{1,2}(?![0-9])")
-_COMMA = re.compile(
-    rf"(?<![\d.,])(\d{{1,4}}),(\d{{1,2}})(?=( ?)((?:degrees|percent|{_UNIT})(?!\w)))"
-)
-_CLOCKED = re.compile(r"\d ?[hm]")
-_DURATION = re.compile(
-    r"(?<![\w.])(\d{1,3}) ?h(?:rs?)? ?(\d{1,2}) ?m(?:ins?)?\b(?: ?(\d{1,2}) ?s(?:ecs?)?\b)?"
-    r"|(?<![\w.])(\d{1,3}) ?m(?:ins?)? ?(\d{1,2}) ?s(?:ecs?)?\b"
-)
-
-
-def spell_out(text: str) -> str:
-    """`text` with measures and percentages in words. Linear time."""
-    text = _COUNTED.sub(lambda m: " million" if m[0][0] == "m" else " billion", text)
-    if _BOTH_SIDES.search(text):
-        text = _SAME_UNIT.sub(_say_between, _THOUSANDS.sub(_say_thousands, text))
-    if _DECIMAL.search(text):
-        text = _COMMA.sub(_with_point, text)
-    if _CLOCKED.search(text):
-        text = _DURATION.sub(_say_duration, text)
-    return _MEASURE.sub(_say, text)
-
-
-def _with_point(match: re.Match[str]) -> str:
-    """A decimal comma before a unit: `12,5 kg`; `verses 3,4 in Mark` are two figures."""
-    is_unit = match[4] in ("degrees", "percent") or unit(match[4])
-    if not is_unit or (match[3] and match[4] in ("in", "x", "us", "p")):
-        return match[0]
-    return f"{match[1]}.{match[2]}"
-
-
-def _say_thousands(match: re.Match[str]) -> str:
-    scale = "million" if match[2] == "M" else "thousand"
-    return f"{number(match[1])} to {number(match[3])} {scale}"
-
-
-def _say_duration(match: re.Match[str]) -> str:
-    """Minutes beside hours or seconds: `m` alone is meters."""
-    parts = [(match[1], "h"), (match[2] or match[4], "min"), (match[3] or match[5], "s")]
-    return " ".join(f"{figure} {sign}" for figure, sign in parts if figure)
-
-
-def _say_between(match: re.Match[str]) -> str:
-    """A unit on both sides: `5km-10km`, `5 cm x 8 cm`."""
-    if unit(match["unit"]) is None:
-        return match[0]
-    return f"{match['a']} {'by' if match['sep'].strip() in 'x×' else 'to'} "
-
-
 def _say(match: re.Match[str]) -> str:
-    sign = meant(match)
+    sign = _meant(match)
     if sign is None:
         return match[0]
-    first, second = match["a"], match["b"]
-    text, start = match.string, match.start()
-    end = match.end() if not match["per"] else len(text)
+    text, written = match.string, match["unit"]
+    end = len(text) if match["per"] else match.end()
+    is_plural = written[-1] == "s" and written[:-1] in UNITS and written != "bps"  # lbs
     singular = (
         match["gap"] == "-"
-        or is_attributive(text, start, end)
+        or is_attributive(text, match.start(), end)
         or (match["gap"] == "" and names_part(text, end))
-    )
-    written = match["unit"]
-    is_plural = written[-1] == "s" and written[:-1] in UNITS and written != "bps"  # lbs
-    singular = singular and not is_plural and sign != "x"
+    ) and not (is_plural or sign == "x")
     raise_by = raised(match["power"] or (match["square"] or "")[:1])
     one, many = (raise_by + name for name in UNITS[sign])
-    return _amount(first, second, match["to"], match["scale"], (one, many), singular) + _per(match)
+    return _amount(match, one, many, singular) + _per(match)
 
 
-def _amount(
-    first: str,
-    second: str | None,
-    to: str | None,
-    scale: str | None,
-    names: tuple[str, str],
-    singular: bool,
-) -> str:
-    one, many = names
-    said = _value(first)
+def _amount(match: re.Match[str], one: str, many: str, singular: bool) -> str:
+    first, second, scale = match.group("a", "b", "scale")
+    said, last = _value(first), second or first
     if second:
-        between = {"±": "plus or minus", "or": "or", "by": "by"}.get(to or "", "to")
+        between = {"±": "plus or minus", "or": "or", "by": "by"}.get(match["to"], "to")
         said = f"{said} {between} {_value(second)}"
     if scale:
         return f"{said} {scale} {one if singular else many}"
-    last = second or first
     if "/" in last and not re.search("[ -]", last) and _is_part(last):
-        if singular:
-            return f"{said.removeprefix('one ') if not second else said} {one}"
         if second:
             return f"{said} {one}"
+        if singular:
+            return f"{said.removeprefix('one ')} {one}"
         of = "an" if one[0] in "aeio" or one == "hour" else "a"
         return f"half {of} {one}" if last == "1/2" else f"{said} of {of} {one}"
     return f"{said} {one if singular or (first == '1' and not second) else many}"
@@ -285,17 +262,13 @@ def _value(written: str) -> str:
         return f"{number(base)} to the power of {minus}{number(exponent.lstrip('-'))}"
     if "/" not in written:
         return number(written)
-    *before, parts = re.split("[ -]", written)
-    whole = before[0] if before else ""
-    top, bottom = parts.split("/")
-    if not _is_part(parts):
-        return f"{number(whole) + ' ' if whole else ''}{number(top)} over {number(bottom)}"
-    said = fraction(int(top), int(bottom))
-    if not whole:
-        return said
-    if said in ("one half", "one quarter"):
-        said = f"a {said.removeprefix('one ')}"
-    return f"{number(whole)} and {said}"
+    *whole, part = re.split("[ -]", written)
+    top, bottom = part.split("/")
+    if not _is_part(part):
+        return f"{number(whole[0]) + ' ' if whole else ''}{number(top)} over {number(bottom)}"
+    if whole:
+        return mixed(whole[0], int(top), int(bottom))
+    return fraction(int(top), int(bottom))
 
 
 def _is_part(written: str) -> bool:
@@ -305,14 +278,13 @@ def _is_part(written: str) -> bool:
 
 def _per(match: re.Match[str]) -> str:
     """` per second`, or nothing."""
+    per, many, too = match.group("per", "many", "per_too")
     if match["inverse"]:
-        power = match["inverse_power"]
-        return f" per {each(match['inverse'], power if power != '1' else None)}"
-    if not match["per"]:
+        return f" per {each(match['inverse'], match['inverse_power'])}"
+    if not per:
         return ""
-    said = each(match["per"], match["per_power"])
-    if match["many"]:
-        found = unit(match["per"])
-        said = f"{number(match['many'].strip())} {UNITS[found][1] if found else match['per']}"
-    too = f" per {each(match['per_too'])}" if match["per_too"] else ""
-    return f" per {said}{' kelvin' if match['and'] else ''}{too}"
+    said = each(per, match["per_power"])
+    if many:
+        found = unit(per)
+        said = f"{number(many.strip())} {UNITS[found][1] if found else per}"
+    return f" per {said}{' kelvin' if match['and'] else ''}{f' per {each(too)}' if too else ''}"
