@@ -1,125 +1,108 @@
-"""Brings characters into one form: one spelling for each blank, quote and dash.
+"""Brings characters into one form, and at the end sets stops, dashes and line ends.
 
 One spelling for each blank, quote, dash, digit and compatibility form; no controls, no emoji, no
-piles of accents.
+piles of accents. What `tidy` gives has one blank between words, one stop in a place, no
+parentheses, and a sentence's stop at the end of each line.
 """
 
 import re
 import unicodedata
 
-from chatterbox.text.lexicon import CHARACTERS, CURRENCY_SIGNS
-from chatterbox.text.rules import left_of
+from chatterbox.text.lexicon import CHARACTERS, CURRENCY_SIGNS, table
+from chatterbox.text.rules import Step, left_of
 
 MAX_MARKS = 4
 """Combining marks kept on one letter. Devanagari and Hebrew words pile up three or four, Zalgo
 dozens; `unicodedata.normalize` is quadratic in an unbounded pile (CPython 3.11)."""
 
 _VULGAR = {
-    ord(c): " " + unicodedata.normalize("NFKC", c).replace("⁄", "/") for c in "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
+    c: " " + unicodedata.normalize("NFKC", c).replace("⁄", "/") for c in "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
 }
 """With a blank before: `1½` must not become `11/2`."""
-_SUPERSCRIPT = {ord(c): d for c, d in zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺⁽⁾ⁿⁱ", "0123456789-+()ni", strict=True)}
-_SUPERSCRIPTS = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺⁽⁾ⁿⁱ]+")
-_FOOTNOTE = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹](?:(?<=[a-z]{4}.)|(?<=[.,;!?].))[⁰¹²³⁴⁵⁶⁷⁸⁹]*")
-"""Raised figures after a word or a stop number a footnote; after `x`, `km`, `10` they raise it."""
-
-_GROUPED = re.compile(
-    "(?<![\\d.,+\xa0\u2009\u202f-])[1-9]\\d{0,2}(?:[\xa0\u2009\u202f]\\d{3})+(?![\\d\xa0])"
-)
-"""1 234 567 with blanks that do not break, as ISO and SI want it."""
-_DEGREES = re.compile(r"(?<=\d) ?[º˚]")
-_PRODUCT = re.compile(r" ?[·⋅](?:(?<=[\d)].)|(?<=[\d)] .)) ?(?=[\d(])")
-
-_BEFORE_NFKC = (
+_SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺⁽⁾ⁿⁱ", "0123456789-+()ni")
+_BEFORE_NFKC = str.maketrans(
     _VULGAR
-    | {ord(char): f" {said} " for char, said in CHARACTERS.items()}
-    | dict.fromkeys(map(ord, "⁄∕"), "/")
-    | dict.fromkeys(map(ord, "⟶➔➜➝➞➡"), "→")
-    | {ord("″"): "''"}
-    | dict.fromkeys(map(ord, "“”„‟«»‹›〝〞＂״"), '"')
-    | dict.fromkeys(map(ord, "‘’‚‛′´ʼʹ＇׳"), "'")
-    | dict.fromkeys(map(ord, "‐‑‒−﹣－־"), "-")
-    | dict.fromkeys(map(ord, "。｡।॥۔։።။។"), ". ")
-    | dict.fromkeys(map(ord, "、､،，၊"), ", ")
-    | dict.fromkeys(map(ord, "！"), "! ")
-    | dict.fromkeys(map(ord, "？؟"), "? ")
-    | dict.fromkeys(map(ord, "；؛"), "; ")
-    | dict.fromkeys(map(ord, "：︰"), ": ")
-    | dict.fromkeys(map(ord, "‣◦▪●○⁃∙"), "•")
-    | dict.fromkeys(map(ord, "⇒⟶⟹➔➜➝➞➡⮕↦⇨"), "→")
-    | dict.fromkeys(map(ord, "⟵⇐⬅"), "←")
-    | dict.fromkeys(map(ord, "⇔⟷"), "↔")
-    | {ord("٫"): ".", ord("٬"): ",", ord("٪"): "%"}
-    | {ord("—"): "—", ord("―"): "—", ord("…"): "…", ord("№"): "number "}
+    | {char: f" {said} " for char, said in CHARACTERS.items()}
+    | {char: put for chars, put in table("one spelling").items() for char in chars}
+    | {char: f"{put} " for chars, put in table("wide stops").items() for char in chars}
+    | {"№": "number "}
     # NFKC would turn these signs and emoji into letters
-    | dict.fromkeys(map(ord, "™®©℠ℹⓂ㊗㊙¨¯¸˙˚˛˜˝"), " ")
+    | dict.fromkeys("™®©℠ℹⓂ㊗㊙¨¯¸˙˚˛˜˝", " ")
 )
 """Characters that NFKC would spoil, or would not bring together."""
-
 _KEPT_SIGNS = frozenset("°%‰&@#*+=<>/\\|^~_§×÷±≈≤≥≠√∞→←↔↑↓•`\"'()[]{}.,!?;:-–—…" + CURRENCY_SIGNS)
 """Signs that a later step reads or takes away itself; any other is a blank."""
-
-_EMOJI_BLOCKS = re.compile("[\U0001f000-\U0001fbff]+")
-"""Pictographs and their modifiers; some of them would have letters as compatibility forms."""
-_DECORATION = re.compile(
-    "(?:[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe00-\ufe0f\ufe20-\ufe2f])+"
-)
-"""Accents for which NFKC found no letter, and variation selectors."""
 _ACCENTS = frozenset(
     "\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0323\u0331"
 )
 """Those that a language needs where they stand alone (Yoruba, stress in Russian)."""
-_WHOLE = re.compile("([…ำຳ])")
-"""What NFKC would take apart."""
-_JOINER = re.compile("(?<![\u0600-\u1fff])[\u200c\u200d]|[\u200c\u200d](?![\u0600-\u1fff])")
-"""Joiners but for those inside words (Persian, Indian scripts)."""
-_STARS = re.compile("(?<=\\d)[ \xa0]?[★⭐]\ufe0f?(?![★☆⭐])|(?<![★☆⭐])[★⭐]{1,5}☆{0,4}(?![★☆⭐])")
-_KEYCAP = re.compile("\ufe0f?\u20e3")
-_CRUMB = re.compile("(?<=\\S)[ \xa0][›»▸][ \xa0](?=\\S)")
-"""Between the steps of a path on a page; elsewhere these are quotation marks."""
-_SLIPPED = re.compile(r"(?<=!!)[!1]++(?!\w)")
-"""`!!!1!`: the shift key let go too soon."""
-_ANSI = re.compile(r"\x1b\[[0-9;?]*+[ -/]*+[@-~]")
 _LINE_END = re.compile("\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+
+_ascii = Step(__name__)
+_ascii.put(r"\x1b\[[0-9;?]*+[ -/]*+[@-~]", "", "\x1b")
+_ascii.put(_LINE_END.pattern, "\n")
+_ascii.put(r"(?<=!!)[!1]++(?!\w)", "", "!!")  # `!!!1!`: the shift key let go too soon
+
+_others = Step(__name__)
+"""What must be seen before characters are brought into one form."""
+
+
+@_others.say(
+    "(?<=\\d)[ \xa0]?[★⭐]\ufe0f?(?![★☆⭐])|(?<![★☆⭐])[★⭐]{1,5}☆{0,4}(?![★☆⭐])", "[★⭐]"
+)
+def _say_stars(match: re.Match[str]) -> str:
+    """5★ and ★★★★☆; any other stars are decoration."""
+    stars = match[0].strip("\xa0 \ufe0f")
+    if left_of(match, 1).isdigit():
+        return " star" if re.search(r"(?<![\d.])1$", left_of(match, 2)) else " stars"
+    return f" {5 - stars.count('☆')} stars " if len(stars) == 5 else " "
+
+
+_others.put("\ufe0f?\u20e3|[\U0001f000-\U0001fbff]+", " ")  # keycaps, pictographs
+# Between the steps of a path on a page; elsewhere these are quotation marks.
+_others.put("(?<=\\S)[ \xa0][›»▸][ \xa0](?=\\S)", " > ", r"\A[^«‹]*+\Z")
+# Raised figures after a word or a stop number a footnote; after `x`, `km`, `10` they raise it.
+_others.put("[⁰¹²³⁴⁵⁶⁷⁸⁹](?:(?<=[a-z]{4}.)|(?<=[.,;!?].))[⁰¹²³⁴⁵⁶⁷⁸⁹]*", "")
+
+
+@_others.say(
+    "(?<![\\d.,+\xa0\u2009\u202f-])[1-9]\\d{0,2}(?:[\xa0\u2009\u202f]\\d{3})+(?![\\d\xa0])"
+)
+def _say_groups(match: re.Match[str]) -> str:
+    """1 234 567 with blanks that do not break, as ISO and SI want it."""
+    return re.sub(r"\D", ",", match[0])
+
+
+_others.put(r"(?<=\d) ?[º˚]", "°")
+_others.put(r" ?[·⋅](?:(?<=[\d)].)|(?<=[\d)] .)) ?(?=[\d(])", " × ")
+
+
+@_others.say("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺⁽⁾ⁿⁱ]+")
+def _say_raised(match: re.Match[str]) -> str:
+    power = match[0].translate(_SUPERSCRIPT)
+    return f"^{power}" if power.lstrip("-").isdigit() else f"^{{{power}}}"
 
 
 def readable(text: str) -> str:
     """`text` in known characters: letters and their accents, ASCII digits, blanks, line feeds and
     `_KEPT_SIGNS`. Linear time."""
-    text = _LINE_END.sub("\n", _ANSI.sub("", text))
-    text = _SLIPPED.sub("", text) if "!!" in text else text
-    if text.isascii():
-        return text.translate(_written(text))
-    text = _STARS.sub(_stars, text) if "★" in text or "⭐" in text else text
-    text = _EMOJI_BLOCKS.sub(" ", _KEYCAP.sub(" ", text))
-    if "«" not in text and "‹" not in text:
-        text = _CRUMB.sub(" > ", text)
-    text = _FOOTNOTE.sub("", text)
-    text = _PRODUCT.sub(" × ", _DEGREES.sub("°", _GROUPED.sub(_with_commas, text)))
-    text = _SUPERSCRIPTS.sub(_raised, text)
-    text = _few_marks(text.translate(_BEFORE_NFKC))
-    parts = _WHOLE.split(text)
-    parts[::2] = [unicodedata.normalize("NFKC", part) for part in parts[::2]]
-    text = _DECORATION.sub(lambda m: m[0] if m[0] in _ACCENTS else "", "".join(parts))
-    return _JOINER.sub("", text.translate(_written(text)))
+    text = _ascii(text)
+    if not text.isascii():
+        text = _few_marks(_others(text).translate(_BEFORE_NFKC))
+        parts = re.split("([…ำຳ])", text)  # what NFKC would take apart
+        parts[::2] = [unicodedata.normalize("NFKC", part) for part in parts[::2]]
+        text = _after_nfkc("".join(parts))
+    return text.translate({ord(char): _one(char) for char in set(text)})
 
 
-def _with_commas(match: re.Match[str]) -> str:
-    return re.sub(r"\D", ",", match[0])
-
-
-def _raised(match: re.Match[str]) -> str:
-    power = match[0].translate(_SUPERSCRIPT)
-    return f"^{power}" if power.lstrip("-").isdigit() else f"^{{{power}}}"
-
-
-def _stars(match: re.Match[str]) -> str:
-    """5★ and ★★★★☆; any other stars are decoration."""
-    stars = match[0].strip("\xa0 \ufe0f")
-    if match.string[match.start() - 1 : match.start()].isdigit():
-        alone = re.search(r"(?<![\d.])1$", left_of(match, 2))
-        return " star" if alone else " stars"
-    return f" {5 - stars.count('☆')} stars " if len(stars) == 5 else " "
+_after_nfkc = Step(__name__)
+"""Accents for which NFKC found no letter, variation selectors, joiners but for those inside words
+(Persian, Indian scripts)."""
+_after_nfkc.put(
+    "(?:[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe00-\ufe0f\ufe20-\ufe2f])+",
+    lambda m: m[0] if m[0] in _ACCENTS else "",
+)
+_after_nfkc.put("(?<![\u0600-\u1fff])[\u200c\u200d]|[\u200c\u200d](?![\u0600-\u1fff])", "")
 
 
 def _few_marks(text: str) -> str:
@@ -139,28 +122,124 @@ def _few_marks(text: str) -> str:
     return "".join(kept)
 
 
-def _written(text: str) -> dict[int, str]:
-    """How each distinct character of `text` is written from now on."""
-    return {ord(char): _one(char) for char in set(text)}
-
-
 def _one(char: str) -> str:
+    """How a character is written from now on."""
     if char in "\n \u200c\u200d" or char in _KEPT_SIGNS:
         return char
     if ord(char) in _BEFORE_NFKC:
         return _BEFORE_NFKC[ord(char)]  # came out of NFKC itself
     kind = unicodedata.category(char)
-    if kind[0] == "M":
-        return "" if kind == "Me" else char
-    if kind[0] == "L":
+    if kind[0] in "ML" and kind != "Me":
         return char
     if kind == "Nd":
         return str(unicodedata.decimal(char))
-    if char == "\t" or kind[0] in "ZPSN":
-        return " "
-    return ""  # controls, joiners, direction marks, soft hyphens, unassigned
+    # else controls, joiners, direction marks, soft hyphens, unassigned
+    return " " if char == "\t" or kind[0] in "ZPSN" else ""
 
 
 def is_speakable(text: str) -> bool:
     """Whether at least one letter is left to say."""
     return any(c.isalpha() for c in text)
+
+
+# --- lines, stops, dashes ------------------------------------------------------------------------
+TAG = re.compile(r"\[[^\[\]\n]{1,64}\]")
+"""What stands in brackets once `markup.Tags` has read the text."""
+_WRAPPED_CHARS = 60
+"""A line at least this long that ends without a stop was wrapped by an editor (they wrap at 60 to
+80); a shorter one is a heading, an address or a verse."""
+_UNFINISHED = re.compile(
+    r"(?:^| )(?:a|an|the|of|to|and|or|in|on|at|by|for|from|with|as|is|are|was|were|that|this|his"
+    r"|her|its|their|our|my|your)$"
+)
+"""No line ends here but by wrapping."""
+_BLANKS = re.compile(" {2,}")
+
+
+def squeezed(text: str) -> str:
+    """Runs of blanks to one."""
+    return _BLANKS.sub(" ", text) if "  " in text else text
+
+
+def runs_on(previous: str, line: str, earlier: int = 0) -> bool:
+    """Whether an editor has wrapped `previous`, so that it goes on in `line`. `earlier`: characters
+    of the same line before `previous`."""
+    return previous[-1] not in ".!?:" and (
+        len(previous) + earlier >= _WRAPPED_CHARS
+        or line[0].islower()
+        or _UNFINISHED.search(previous[-8:]) is not None
+    )
+
+
+def unwrapped(text: str) -> str:
+    """One line per paragraph: lines that an editor wrapped are joined, blank lines dropped."""
+    joined: list[str] = []
+    previous = ""
+    for written in squeezed(text).split("\n"):
+        line = written.strip()
+        if line:
+            joined.append((" " if previous and runs_on(previous, line) else "\n") + line)
+        previous = line
+    return "".join(joined).lstrip("\n")
+
+
+_stops = Step(__name__)
+_stops.put(r"\((?<=\w.)(e?s)\)", r"\1", r"\(")
+# The letter or figure of a clause, `501(c)(3)`; figures are words by then.
+_stops.put(
+    r"\((?<=[\w)].)(\w|[ivx]{1,4}|one|two|three|four|five|six|seven|eight|nine|ten)\)",
+    r" \1 ",
+    r"\(",
+)
+_stops.put(r"[()](?:(?<=[,.!?;:]\))|(?<=[,.!?;:] \())", "", "[()]")
+_stops.put(r" ?\)(?= ?\w)|\(", ", ", "[()]")
+_stops.put(r"\)", " ", r"\)")
+_stops.put("…", ", ", "…")
+_stops.put(" {2,}", " ")
+
+
+@_stops.say(r" ?[-–—](?: ?[-–—])*+ ?", "[-–—]")
+def _say_dashes(match: re.Match[str]) -> str:
+    """A run of dashes as one; hyphens that touch a word stay."""
+    run = match[0]
+    is_dash = "–" in run or "—" in run or "--" in run or (run[0] == " " and run[-1] == " ")
+    return " — " if is_dash else run
+
+
+_stops.put(r"-(?:(?<!\w-)-*|-*(?!\w))", " ", "-")
+_stops.put(" {2,}", " ")
+_stops.put(r" — ?(?=[,.!?;:])|(?<=[,.!?;:]) ?—(?= )", "", "—")
+
+
+@_stops.say(r"(?: [,.!?;:]|[,.!?;:](?= ?[,.!?;:]))(?: ?[,.!?;:])*+")
+def _say_stops(match: re.Match[str]) -> str:
+    """The one stop that a run of them amounts to."""
+    marks = match[0].replace(" ", "")
+    if asked := "".join(mark for mark in "?!" if mark in marks):
+        return asked
+    if "." in marks:  # with a comma: an abbreviation's stop inside a sentence
+        return "," if "," in marks else "..." if marks.count(".") > 1 else "."
+    return marks[0]
+
+
+_stops.put(r"[,.!?;:](?=[\w\[])", r"\g<0> ")
+_stops.put(" {2,}", " ")
+
+
+def tidy(text: str) -> str:
+    """Lines of words with clean stops; lines without words are dropped. Lines of tags alone join
+    the line after them, at the end the line before. Linear time."""
+    lines: list[str] = []
+    tags = ""
+    for line in _stops(text).split("\n"):
+        if not is_speakable(line):
+            continue
+        line = line.lstrip(" ,.!?;:—-").rstrip(" ,;:—-")
+        if not is_speakable(TAG.sub("", line)):
+            tags = " ".join([tags, *TAG.findall(line)])
+            continue
+        lines.append(f"{tags} {line}".lstrip() + "." * (line[-1] not in ".!?"))
+        tags = ""
+    if tags:
+        lines[-1:] = [" ".join([*lines[-1:], tags.lstrip()])]
+    return "\n".join(lines)

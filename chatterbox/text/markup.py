@@ -1,70 +1,179 @@
-"""Markdown, square brackets, pauses, code, citations: the marks are left away, their text stays.
+"""HTML, SSML, Markdown, square brackets, pauses, code, citations: the marks are left away, their
+text stays.
 
-Leaves plain text in which square brackets stand only around
-the model's own tags and around pauses (`[pause:0.5s]`).
+Leaves plain text in which square brackets stand only around the model's own tags and around pauses
+(`[pause:0.5s]`).
 """
 
+import html
 import re
 from collections.abc import Callable, Iterator
 from typing import Literal
 
 from chatterbox.text.lexicon import words
-from chatterbox.text.rules import left_of, right_of
+from chatterbox.text.rules import Step, left_of, right_of
 
+# --- pauses --------------------------------------------------------------------------------------
 MAX_PAUSE_S = 10.0
 """Longest silence one place can ask for: SSML's own limit in the large speech services."""
 DEFAULT_PAUSE_S = 0.5
-
-_BLANKS = re.compile(" {2,}")
-_Rule = tuple[str, re.Pattern[str], str]
-
-
-def _rules(*rows: tuple[str, str, str]) -> tuple[_Rule, ...]:
-    return tuple((signs, re.compile(pattern, re.M), put) for signs, pattern, put in rows)
+_STRENGTH_S = {"none": 0.0, "x-weak": 0.1, "weak": 0.25, "medium": 0.5, "strong": 1, "x-strong": 2}
+_PAUSE = re.compile(r"(?i)pause(?:[: ] {0,3}+(\d{0,6}(?:\.\d{0,6})?) {0,3}+(ms|s|sec|seconds?)?)?")
+PAUSE_MARK = re.compile(r"\[pause:(\d++\.\d++)s\]")
+"""How a pause stands in plain text, with the seconds as its group."""
 
 
-_LINE_MARKS = _rules(
-    ("`~", r"^ ?(?:```|~~~)[^`\n]*$", "\n"),  # code fence
-    ("-*_=", r"^ ?(?:[-*_=] ?){3,}+$", "\n"),  # rule, or underline of a heading
+def pause_mark(seconds: float) -> str:
+    """A pause as it stands in plain text: whole milliseconds, at most MAX_PAUSE_S."""
+    return f"[pause:{min(seconds, MAX_PAUSE_S):.3f}s]"
+
+
+def _paused(written: str) -> str:
+    """The mark for `pause:300ms`; "" for what is no pause."""
+    pause = _PAUSE.fullmatch(written)
+    if not pause:
+        return ""
+    figure, unit = pause[1], (pause[2] or "").lower()
+    if not figure or figure == ".":
+        return pause_mark(DEFAULT_PAUSE_S)
+    return pause_mark(float(figure) / (1000 if unit == "ms" else 1))
+
+
+# --- HTML and SSML: leaves neither tags nor entities ---------------------------------------------
+elements = Step(__name__, "elements", "[<&]")
+_BLOCKS, _INLINE = words("block elements"), words("inline elements")
+THOUGHTS = ("think", "thinking", "thought", "reasoning")
+HIDDEN = (*THOUGHTS, "script", "style", "template")
+_HIDDEN = re.compile(rf"(?i)(?<!`)<(/?)({'|'.join(HIDDEN)}|details)(?![\w:-])([^<>]{{0,500}}+)>")
+"""Elements that are left away with all that is in them: a chat model's thoughts, a page's code;
+`details` only where its attributes say `reasoning`."""
+_FLAGS = "open|hidden|disabled|checked|selected|required|readonly|multiple|async|defer|controls"
+_ELEMENT = re.compile(
+    rf"""<(?P<end>/?)(?P<name>[A-Za-z][\w:-]{{0,30}})
+        (?P<attributes>(?:\s++(?:[\w:.-]{{1,64}}+\s*+=\s*+
+            (?:"[^"<>]{{0,1000}}+"|'[^'<>]{{0,1000}}+'|[^\s"'<>=/]{{1,1000}}+)|(?:{_FLAGS})\b))*+)
+        \s*+/?>""",
+    re.VERBOSE,
+)
+_MENTIONED = re.compile(r"`| (?:tag|element|attribute|node|block)s?\b")
+"""What stands behind an element that the text speaks of."""
+
+elements.put(r"(#include) ?<([\w./+-]{1,80})>", r"\1 \2", "#include")
+elements.put(r"(?s)<!--(?:(?!-->|<!--).)*+-->|<[!?][A-Za-z][^<>]{0,500}+>", " ", "<[!?]")
+
+
+@elements.say(r"(?s).+", "(?i)<(?:/?thi|/?tho|/?rea|scr|sty|tem|det)")
+def _without_hidden(whole: re.Match[str]) -> str:
+    """`_HIDDEN` elements taken away. One that is never closed reaches to the end where it opens a
+    line, else it is only spoken of; a thought may have been opened before the text began."""
+    text = whole[0]
+    kept, at, inside, opened = [], 0, "", 0
+    for match in _HIDDEN.finditer(text):
+        end, name = match[1], match[2].lower()
+        if match[3].strip(" \n/") and "=" not in match[3]:
+            continue  # <thinking about it>
+        ends_line = right_of(match, 2).strip(" \r")[:1] in ("", "\n")
+        if not inside and not end and (name != "details" or "reasoning" in match[3]):
+            inside, opened = name, match.start()
+        elif inside == name and end:
+            kept.append(text[at:opened])
+            inside, at = "", match.end()
+        elif not inside and end and name in THOUGHTS and ends_line:
+            kept, at = [], match.end()
+    unclosed = inside and not text[:opened].rpartition("\n")[2].strip()
+    return "\n\n".join([*kept, text[at : opened if unclosed else len(text)]])
+
+
+elements.put(
+    r"<((?:https?://|mailto:)[^<>\s]{1,2000}|[^<>\s@]{1,64}@[^<>\s@]{1,255})>", r" \1 ", "<"
+)
+
+
+@elements.say(
+    r"(?i)<(?P<name>su[pb])\b[^<>]{0,300}+>(?P<link><a\b[^<>]{0,300}+>)?+(?P<what>[^<>]{0,40}+)"
+    r"(?:</a>)?+</(?P=name)>",
+    "<[sS][uU]",
+)
+def _say_raised(match: re.Match[str]) -> str:
+    """x<sup>2</sup> as x², CO<sub>2</sub> as CO2; a raised link is a note."""
+    what = match["what"].strip()
+    if match["link"] or what[:1] == "[":
+        return ""
+    if match["name"].lower() == "sub":
+        return what if what.isdigit() else f"_{what}"
+    if re.fullmatch("[-−]?[0-9]+", what):
+        return what.translate(str.maketrans("0123456789-−", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁻"))
+    if what.isalpha() and len(what) > 1:
+        return what  # 1<sup>st</sup>
+    return f"^{what}" if what.isalnum() else f"^{{{what}}}"
+
+
+@elements.say(r"(?s).+", "<")
+def _without_elements(whole: re.Match[str]) -> str:
+    closed = frozenset(re.findall(r"</([A-Za-z][\w:-]{0,30})", whole[0]))
+    return _ELEMENT.sub(lambda m: _element(m, m["name"] in closed), whole[0])
+
+
+def _element(match: re.Match[str], is_closed: bool) -> str:
+    """Nothing or the end of a sentence; `<break time="1s"/>` is a pause, `Dear <name>` a word."""
+    name, attributes = match["name"].lower(), match["attributes"]
+    if name == "break":
+        wanted = dict(
+            re.findall(r"""\b(time|strength)\s*+=\s*+["']?+\s*+([\w.+-]{1,16})""", attributes)
+        )
+        if "time" in wanted:
+            return _paused("pause:" + wanted["time"])
+        return pause_mark(_STRENGTH_S.get(wanted.get("strength", "medium"), DEFAULT_PAUSE_S))
+    known = is_closed or match["end"] or attributes.strip() or match[0].endswith("/>")
+    if not known and name not in _BLOCKS | _INLINE and left_of(match, 1) != "<":
+        return f" {match['name']} "
+    if _MENTIONED.match(match.string, match.end()) and not match["end"]:
+        return match["name"]
+    return "\n\n" if name in _BLOCKS else ""
+
+
+elements.put(r"(?<![\w)])<([A-Za-z][\w'-]{1,30}(?: [\w'-]{1,30}){1,6})>", r" \1 ", "<")
+elements.put(
+    r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});",
+    lambda m: html.unescape(m[0]),
+    "&",
+)
+
+# --- Markdown ------------------------------------------------------------------------------------
+_plain = Step(__name__)
+_plain.put(" {2,}", " ")
+for _signs, _pattern, _put in (
+    ("[`~]", r"^ ?(?:```|~~~)[^`\n]*$", "\n"),  # code fence
+    ("[-*_=]", r"^ ?(?:[-*_=] ?){3,}+$", "\n"),  # rule, or underline of a heading
     ("-", r"^(?=[|: ]*+-)[-:| ]++$", ""),  # second line of a table
     (">", r"^ ?>(?!=|[$€£]?\d| [$€£]?\d[^\n]{0,40}+(?<![.!?])$)[> ]*+", ""),  # quotation
     ("#", r"^ ?#{1,6} (.*)$", "\n\\1\n"),  # heading
-    ("-*+•–—→>", r"^ ?(?:[-*+•–—→]|[-=]>) (?:\[[xX ]\] )?+", "\n"),  # list item, to-do item
-    (".)", r"^ ?(\d{1,3})[.)] (?=\S)", "\n\\1, "),  # numbered item
-    ("|", r"^ ?\|[| ]*+(.*)", "\n\\1\n"),  # row of a table, without its edge
-    ("\\", r"\\([!-/:-@[-`{-~])", "\\1"),  # escaped sign
-)
-"""Signs of which one must be there, pattern, what is put. In this order."""
-_LINK_TO = (
-    r"!?\[([^\[\]\n]{0,300})\]"
-    r"\((?:[^()\s]{1,2000}+|\([^()\s]{0,200}+\)){1,20}+(?: \"[^\"\n]{0,300}+\")?+\)"
-)
-_INLINE = _rules(
-    ("[", _LINK_TO, "\\1"),
-    ("|", r"<\||\|>", " "),
-    ("|", r"(?<=\w) \|\| (?=\w)", " or "),
-    ("|•", r" ?(?:[|•] ?)++", ", "),
-    ("*", r"(?<=\d) ?\* ?(?=\d)", " times "),
+    ("[-*+•–—→>]", r"^ ?(?:[-*+•–—→]|[-=]>) (?:\[[xX ]\] )?+", "\n"),  # list item, to-do item
+    ("[.)]", r"^ ?(\d{1,3})[.)] (?=\S)", "\n\\1, "),  # numbered item
+    (r"\|", r"^ ?\|[| ]*+(.*)", "\n\\1\n"),  # row of a table, without its edge
+    (r"\\", r"\\([!-/:-@[-`{-~])", "\\1"),  # escaped sign
+    (
+        r"\]\(",
+        r"!?\[([^\[\]\n]{0,300})\]"
+        r"\((?:[^()\s]{1,2000}+|\([^()\s]{0,200}+\)){1,20}+(?: \"[^\"\n]{0,300}+\")?+\)",
+        "\\1",
+    ),  # link, picture
+    (r"\|", r"<\||\|>", " "),
+    (r"\|", r"(?<=\w) \|\| (?=\w)", " or "),
+    ("[|•]", r" ?(?:[|•] ?)++", ", "),
+    (r"\*", r"(?<=\d) ?\* ?(?=\d)", " times "),
     ("`", r"(?<![`\w])([A-Za-z]{1,20}+)`(?=(?:s|t|re|ve|ll|d|m)\b)", "\\1'"),
-    ("~`*", r"~~|[`*]", ""),
-)
-_BRACKETED = re.compile(r"\[([^\[\]\n]{0,64})\]")
-PAUSE = re.compile(r"pause(?:[: ] {0,3}+(\d{0,6}(?:\.\d{0,6})?) {0,3}+(ms|s|sec|seconds?)?)?", re.I)
-PAUSE_MARK = re.compile(r"\[pause:(\d++\.\d++)s\]")
-"""How `plain` writes a pause, with the seconds as its group."""
-TAG = re.compile(r"\[[^\[\]\n]{1,64}\]")
-"""What stands in brackets once `Tags.plain` has read the text."""
-
-
-_LIKE_A_TAG = re.compile(r"(?<![\w\]])\[ ?([A-Za-z][A-Za-z' -]{0,30}?) ?\](?![\[(:])")
+    ("[~`*]", r"~~|[`*]", ""),
+):
+    _plain.put(f"(?m){_pattern}", _put, _signs)
 
 
 def unknown_tags(text: str, known: frozenset[str]) -> Iterator[str]:
     """What stands in brackets as a tag does, and is none: it will be read out. Neither a figure,
     a link nor an index is meant."""
-    for match in _LIKE_A_TAG.finditer(text):
-        if match[1] not in known and not match[1].lower().startswith("pause"):
-            yield match[1]
+    for tag in re.findall(r"(?<![\w\]])\[ ?([A-Za-z][A-Za-z' -]{0,30}?) ?\](?![\[(:])", text):
+        if tag not in known and not tag.lower().startswith("pause"):
+            yield tag
 
 
 class Tags:
@@ -79,46 +188,27 @@ class Tags:
 
     def bracketed(self, text: str) -> str:
         """`<laugh>` as `[laugh]`, but for elements that are closed."""
-        if "<" not in text:
-            return text
         return self._angled.sub(lambda m: m[0] if f"</{m[1]}>" in text else f"[{m[1]}]", text)
 
     def plain(self, text: str) -> str:
         """Markdown and square brackets taken away, their text kept. Tags stay as they are, pauses
         are written as PAUSE_MARK reads them. `text` is in the characters of
         `characters.readable`."""
-        text = _BLANKS.sub(" ", text)
-        for signs, pattern, put in (*_LINE_MARKS, *_INLINE):
-            if any(sign in text for sign in signs):
-                text = pattern.sub(put, text)
+        text = _plain(text)
         if "[" not in text and "]" not in text:
             return text
-        text = _BRACKETED.sub(lambda m: m[0] if m[1] in self.names else _bracketed(m), text)
+        text = re.sub(r"\[([^\[\]\n]{0,64})\]", self._bracketed, text)
         return self._kept.sub(lambda m: f" {m[0]} " if m["keep"] else " ", text)
 
-
-def pause_mark(seconds: float) -> str:
-    """A pause as it stands in plain text: whole milliseconds, at most MAX_PAUSE_S."""
-    return f"[pause:{min(seconds, MAX_PAUSE_S):.3f}s]"
-
-
-def _bracketed(match: re.Match[str]) -> str:
-    inner = match[1]
-    pause = PAUSE.fullmatch(inner)
-    if pause:
-        return pause_mark(pause_seconds(pause))
-    if len(inner) > 1:
-        return f" {inner} "
-    is_index = inner != "s" and left_of(match, 1).isalnum() and not right_of(match).isalnum()
-    return f" {inner} " if is_index else inner  # `x[i]`; `[s]he` and `word[s]` are one word
-
-
-def pause_seconds(pause: re.Match[str]) -> float:
-    """The silence that a match of PAUSE asks for."""
-    figure, unit = pause[1], pause[2]
-    if not figure or figure == ".":
-        return DEFAULT_PAUSE_S
-    return float(figure) / (1000 if unit and unit.lower() == "ms" else 1)
+    def _bracketed(self, match: re.Match[str]) -> str:
+        inner = match[1]
+        if inner in self.names:
+            return match[0]
+        if pause := _paused(inner):
+            return pause
+        is_index = inner != "s" and left_of(match, 1).isalnum() and not right_of(match).isalnum()
+        # `x[i]`; `[s]he` and `word[s]` are one word
+        return f" {inner} " if len(inner) > 1 or is_index else inner
 
 
 # --- fenced code ---------------------------------------------------------------------------------
@@ -160,63 +250,70 @@ def skipped(text: str) -> str:
 
 
 # --- citations and reference links ---------------------------------------------------------------
-_SOURCE = re.compile(
-    r"(?i)[ \xa0]?(?:【(?=[^【】\n]{0,200}[\d†])[^【】\n]{0,200}】"
-    r"|:contentReference(?=\[oaicite)|\[oaicite:[^\[\]\n]{0,20}\](?:\{[^{}\n]{0,20}\})?"
-    r"|\[citation needed\]|\[\^\w{1,20}\^?\](?::(?= ))?)"
-)
-"""As chat models write them: 【4:0†file.pdf】, `:contentReference[oaicite:0]{index=0}`, `[^1]`."""
-_DEFINITION = re.compile(
-    r"(?m)^ {0,3}\[[^\[\]\n]{1,100}\]:[ \t]{0,3}<?(?:[a-z]{2,10}:|www\.|#|\S{0,100}/)[^\n]*$"
-)
-"""`[1]: https://…`, alone on a line."""
-_REFERENCE = re.compile(r"(?<![\w\])])!?\[([^\[\]\n]{2,300})\]\[([^\[\]\n]{0,60})\]")
-_NUMBERED_LINK = re.compile(r"\[?(\[\d{1,3}\])\]?\([^()\s]{1,2000}+(?: \"[^\"\n]{0,300}+\")?\)")
-_MARKS = re.compile(
-    r"(?:[ \xa0]?\[\d{1,3}(?:[ \xa0]?[,;–-][ \xa0]?\d{1,3}){0,20}\]"
-    r"(?:,(?: and)?(?=[ \xa0]?\[\d)| and(?= \[\d))?)+"
-)
-_FIGURES = re.compile(r"\d+")
-_WORD_BEFORE = re.compile(r"(\w*)[ \xa0]?$")
-_ARRAYS = words("arrays")
-_NEEDS_FIGURE = words("needs figure")
+_cited = Step(__name__, needs=r"[\[【]")
+_ARRAYS, _NEEDS_FIGURE = words("arrays"), words("needs figure")
 _NAME = re.compile(r"\w|[a-z]+(?:_\w*|[0-9]+|[A-Z]\w*)|\w+_\w*")
 _USED = re.compile(r" ?[=+*<]|\.[a-z_]+[(\[]|[(\[]")
 """What stands behind an element of an array, not behind a citation."""
+
+# As chat models write them: 【4:0†file.pdf】, `:contentReference[oaicite:0]{index=0}`, `[^1]`.
+_cited.put(
+    r"(?i)[ \xa0]?(?:【(?=[^【】\n]{0,200}[\d†])[^【】\n]{0,200}】"
+    r"|:contentReference(?=\[oaicite)|\[oaicite:[^\[\]\n]{0,20}\](?:\{[^{}\n]{0,20}\})?"
+    r"|\[citation needed\]|\[\^\w{1,20}\^?\](?::(?= ))?)",
+    "",
+)
+# `[1]: https://…`, alone on a line.
+_cited.put(
+    r"(?m)^ {0,3}\[[^\[\]\n]{1,100}\]:[ \t]{0,3}<?(?:[a-z]{2,10}:|www\.|#|\S{0,100}/)[^\n]*$",
+    "",
+    r"\]:",
+)
 
 
 def but_for(tags: Tags) -> Callable[[str], str]:
     """The rule, for texts that may hold these tags."""
 
     def reference(match: re.Match[str]) -> str:
-        named = any(t in tags.names or PAUSE.fullmatch(t) for t in (match[1], match[2]))
+        named = any(t in tags.names or _PAUSE.fullmatch(t) for t in (match[1], match[2]))
         return match[0] if named or not any(c.isalpha() for c in match[1]) else match[1]
 
     def without_citations(text: str) -> str:
         """Citations (`[1][2]`, ` [1, 2]`, `【…】`) and definitions of links taken away, `[text][1]`
         as its text; `array[5]` and `[0, 1]` keep their figures. Linear time."""
-        if "[" not in text and "【" not in text:
-            return text
-        text = _DEFINITION.sub("", _SOURCE.sub("", text))
-        return _MARKS.sub(_mark, _NUMBERED_LINK.sub(r"\1", _REFERENCE.sub(reference, text)))
+        text = _cited(text)
+        if "][" in text:
+            text = re.sub(
+                r"(?<![\w\])])!?\[([^\[\]\n]{2,300})\]\[([^\[\]\n]{0,60})\]", reference, text
+            )
+        return _marks(text)
 
     return without_citations
 
 
-def _mark(match: re.Match[str]) -> str:
+_marks = Step(__name__, needs=r"\[")
+_marks.put(
+    r"\[?(\[\d{1,3}\])\]?\([^()\s]{1,2000}+(?: \"[^\"\n]{0,300}+\")?\)", r"\1", r"\]\("
+)  # a numbered link
+
+
+@_marks.say(
+    r"(?:[ \xa0]?\[\d{1,3}(?:[ \xa0]?[,;–-][ \xa0]?\d{1,3}){0,20}\]"
+    r"(?:,(?: and)?(?=[ \xa0]?\[\d)| and(?= \[\d))?)+"
+)
+def _say_mark(match: re.Match[str]) -> str:
     """Nothing for a citation, the figures with blanks round them for an index or a list."""
-    text, start, end = match.string, match.start(), match.end()
-    figures = [int(figure) for figure in _FIGURES.findall(match[0])]
+    text, start = match.string, match.start()
+    figures = [int(figure) for figure in re.findall(r"\d+", match[0])]
     before = left_of(match, 24)
-    found = _WORD_BEFORE.search(before)
+    found = re.search(r"(\w*)[ \xa0]?$", before)
     word = found[1] if found else ""
     if match[0][0] == "[" and word:  # touches a word
-        is_index = word in _ARRAYS or bool(_NAME.fullmatch(word) or _USED.match(text, end))
+        used = _NAME.fullmatch(word) or _USED.match(text, match.end())
+        is_index = word in _ARRAYS or used is not None
     else:
-        needs_figure = word.lower() in _NEEDS_FIGURE | _ARRAYS
-        follows_sign = before.rstrip()[-1:] in ("=", "(", ":", "+", "*", "/", "<", ">", "]")
+        follows_sign = before.rstrip()[-1:] in tuple("=(:+*/<>]")
         opens = not text[text.rfind("\n", 0, start) + 1 : start].strip() and len(figures) > 1
-        is_index = opens or needs_figure or follows_sign or figures != sorted(figures)
-    if is_index or 0 in figures:
-        return re.sub(r"[\[\]]+", " ", match[0])
-    return ""
+        needed = word.lower() in _NEEDS_FIGURE | _ARRAYS
+        is_index = opens or needed or follows_sign or figures != sorted(figures)
+    return re.sub(r"[\[\]]+", " ", match[0]) if is_index or 0 in figures else ""

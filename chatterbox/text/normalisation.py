@@ -17,21 +17,19 @@ from itertools import groupby
 from chatterbox.errors import TextTooLong
 from chatterbox.text import (
     addresses,
+    characters,
     dates,
-    elements,
     identifiers,
     markup,
     mathematics,
     money,
     numbers,
-    punctuation,
     quantities,
     roman,
     signs,
     words,
     years,
 )
-from chatterbox.text.characters import readable
 from chatterbox.text.lexicon import CURRENCY_SIGNS
 from chatterbox.text.markup import CodeBlocks
 
@@ -155,20 +153,21 @@ def _blank_after_stops(text: str) -> str:
     return _WIDE_STOP.sub(r"\g<0> ", text)
 
 
-_MARKUP = (elements.without_elements, mathematics.formulas)
-_CHARACTERS = (readable, mathematics.spell_out)
-_LINES = (punctuation.unwrapped,)
+_MARKUP = (markup.elements, mathematics.formulas)
+_CHARACTERS = (characters.readable, mathematics.read)
+_LINES = (characters.unwrapped,)
 _WORDS = (
     signs.marks,
-    signs.without_quotes,
+    signs.quotes,
     signs.arrows,
     addresses.read,
-    punctuation.squeezed,
+    characters.squeezed,
     dates.names,
     words.streets,
     numbers.slashes,
+    words.figured,
     words.read,
-    roman.spell_out,
+    roman.read,
 )
 _FIGURES = (
     _opened,
@@ -188,7 +187,7 @@ _FIGURES = (
     years.read,
     numbers.rest,
 )
-_SIGNS = (_capitalised, signs.spell_out, punctuation.tidy)
+_SIGNS = (_capitalised, signs.read, characters.tidy)
 """All the rules, in their order, but for those that know the tags. Those up to `_LINES` see the
 whole text, the others a block; those of `_FIGURES` only lines with figures, as long as there are
 any left."""
@@ -218,7 +217,7 @@ def normalise(
     first = (markup.skipped,) if fenced_code == "skip" else ()
     cited = markup.but_for(tags)
     if not english:
-        foreign = (*first, tags.bracketed, elements.without_elements, cited, tags.plain)
+        foreign = (*first, tags.bracketed, markup.elements, cited, tags.plain)
         return apply((*foreign, *_LINES, _blank_after_stops), text, allowance)
     rules = (*first, tags.bracketed, *_MARKUP, cited, *_CHARACTERS, tags.plain)
     parts = markup.PAUSE_MARK.split(apply(rules, text, allowance))

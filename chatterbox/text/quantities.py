@@ -151,8 +151,15 @@ def _us(match: re.Match[str]) -> str | None:
 
 
 _IN_CONTEXT: dict[str, Callable[[re.Match[str]], str | None]] = {
-    **{"A": _amps, "K": _kelvin, "x": _times, "in": _inches, "m": _minutes},
-    **{"pt": _points, "bps": _basis_points, "p": _pence, "us": _us},
+    "A": _amps,
+    "K": _kelvin,
+    "x": _times,
+    "in": _inches,
+    "m": _minutes,
+    "pt": _points,
+    "bps": _basis_points,
+    "p": _pence,
+    "us": _us,
 }
 """Signs of several meanings: which one, by the neighbours."""
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from chatterbox.errors import EmptyText, InvalidText
-from chatterbox.text.characters import is_speakable
-from chatterbox.text.markup import MAX_PAUSE_S, PAUSE_MARK, TAG, CodeBlocks, Tags
+from chatterbox.text.characters import TAG, is_speakable
+from chatterbox.text.markup import MAX_PAUSE_S, PAUSE_MARK, CodeBlocks, Tags
 from chatterbox.text.normalisation import NO_TAGS, Allowance, normalise, report
 
 

@@ -106,8 +106,8 @@ def _say_land(match: re.Match[str]) -> str:
 
 
 # --- what stands before a figure -----------------------------------------------------------------
-read = Step(__name__)
-"""Abbreviations and initials."""
+figured = Step(__name__, "figured", "[0-9]")
+"""Abbreviations of figures."""
 _NAMES = listed("Dan Gal Gen Jn Josh Mal Mic Phil Sam Tim")
 """Books whose abbreviation without a stop is a name or a word."""
 _NTH_BOOK = {"1": "First ", "2": "Second ", "3": "Third ", None: ""}
@@ -116,29 +116,21 @@ _BEFORE_YEAR = {"est": "established", "fl": "flourished"}
 _DIVISION = re.compile(r"(?i)\b(?:article|section|part|chapter|title|table|book|appendix)s? $")
 _WORD_BEFORE = re.compile(r"\b([A-Za-z]{3,10}) $")
 
-read.put(
-    r"\b(?!Chapter|Part|Section|Act|Book|Article)([A-Z][\w'&-]{1,30}[.,]?) v\.? "
-    rf"(?=[A-Z])(?!(?:{'|'.join(STARTERS)})\b)",
-    r"\1 versus ",
-    r" v\.? ",
-)
-read.put(r"\bw/(?=[A-Za-z]{2}|\d)", "with ", "w/")
 
-
-@read.say(r"(?:(?<=\()|(?<=[,;] ))(b|d|fl|r|m)\. ?(?=(?:c\. ?|ca\. ?)?\d{3,4}\b)", "[0-9]{3}")
+@figured.say(r"(?:(?<=\()|(?<=[,;] ))(b|d|fl|r|m)\. ?(?=(?:c\. ?|ca\. ?)?\d{3,4}\b)", "[0-9]{3}")
 def _say_life(match: re.Match[str]) -> str:
     """(b. 1945)"""
     return _LIVES[match[1]]
 
 
-@read.say(rf"\b(?:([123]) )?({any_of(BOOKS)})(?:\. ?| )(?=\d{{1,3}}:\d)", "[0-9]:[0-9]")
+@figured.say(rf"\b(?:([123]) )?({any_of(BOOKS)})(?:\. ?| )(?=\d{{1,3}}:\d)", "[0-9]:[0-9]")
 def _say_book(match: re.Match[str]) -> str:
     if match[2] in _NAMES and not match[1] and "." not in match[0]:
         return match[0]  # Tim 9:30
     return f"{_NTH_BOOK[match[1]]}{BOOKS[match[2]]} "
 
 
-@read.say(r"(?<![\w.'])([A-Z])\.(?:(\d)(\d\d)|(\d{1,2}))(?![\w.]\d|\w)", r"[A-Z]\.[0-9]")
+@figured.say(r"(?<![\w.'])([A-Z])\.(?:(\d)(\d\d)|(\d{1,2}))(?![\w.]\d|\w)", r"[A-Z]\.[0-9]")
 def _say_standard(match: re.Match[str]) -> str:
     """H.264 → H 2 64, X.25 → X 25, M.2 → M dot 2."""
     letter, hundreds, tens, small = match.groups()
@@ -149,11 +141,11 @@ def _say_standard(match: re.Match[str]) -> str:
     return f"{letter} {small}" if len(small) > 1 else f"{letter} dot {small}"
 
 
-read.put(r"(?<![\w.,$])(\d)0(\d)(?=\([a-z]\))", r"\1 oh \2", r"[0-9]\(")  # 401(k)
-read.put(r"(?<![\w.,$])(\d)(\d\d)(?=\([a-z]\))", r"\1 \2", r"[0-9]\(")
+figured.put(r"(?<![\w.,$])(\d)0(\d)(?=\([a-z]\))", r"\1 oh \2", r"[0-9]\(")  # 401(k)
+figured.put(r"(?<![\w.,$])(\d)(\d\d)(?=\([a-z]\))", r"\1 \2", r"[0-9]\(")
 
 
-@read.say(r"(?<=\d) ?([AaPp])\. ?[Mm]\b\.?", r"[AaPp]\. ?[Mm]")
+@figured.say(r"(?<=\d) ?([AaPp])\. ?[Mm]\b\.?", r"[AaPp]\. ?[Mm]")
 def _say_half_day(match: re.Match[str]) -> str:
     return f" {match[1].upper()}M{_stop(match) if match[0][-1] == '.' else ''}"
 
@@ -164,7 +156,7 @@ def _labelled(match: re.Match[str]) -> str:
     return found[1].lower() if found and found[1].lower() in LABELS else ""
 
 
-@read.say(r"(?<![\w.'/-])(?P<word>[A-Za-z/]{1,7}+)(?P<gap>\. ?| )(?=\d)", r"[A-Za-z][. ] ?[0-9]")
+@figured.say(r"(?<![\w.'/-])(?P<word>[A-Za-z/]{1,7}+)(?P<gap>\. ?| )(?=\d)", "[. ][0-9]")
 def _say_before_figure(match: re.Match[str]) -> str:
     written, gap = match["word"], match["gap"]
     word = written.lower()
@@ -182,15 +174,26 @@ def _say_before_figure(match: re.Match[str]) -> str:
     return (said.capitalize() if written[0].isupper() else said) + " "
 
 
-@read.say(r"\b(Apt|Ste|Bldg)\.? (?=[A-Z]\d{0,3}\b)", "Apt|Ste|Bldg")
-def _say_room(match: re.Match[str]) -> str:
-    return BEFORE_FIGURE[match[1].lower()].capitalize() + " "
-
-
 # --- titles, streets, other abbreviations, initials ----------------------------------------------
+read = Step(__name__)
+"""Other abbreviations, and initials."""
 _SAID_TITLES = TITLES.keys() | TITLES.values()
 _NAME_BEFORE = re.compile(r"\b([A-Z][\w'-]{0,30}|\d{1,4}(?:st|nd|rd|th)) $")
 _TITLE = re.compile(rf"(?:and|or) (?:{any_of(TITLES)})\b")
+
+
+read.put(
+    r"\b(?!Chapter|Part|Section|Act|Book|Article)([A-Z][\w'&-]{1,30}[.,]?) v\.? "
+    rf"(?=[A-Z])(?!(?:{'|'.join(STARTERS)})\b)",
+    r"\1 versus ",
+    r" v\.? ",
+)
+read.put(r"\bw/(?=[A-Za-z]{2}|\d)", "with ", "w/")
+
+
+@read.say(r"\b(Apt|Ste|Bldg)\.? (?=[A-Z]\d{0,3}\b)", "Apt|Ste|Bldg")
+def _say_room(match: re.Match[str]) -> str:
+    return BEFORE_FIGURE[match[1].lower()].capitalize() + " "
 
 
 @read.say(

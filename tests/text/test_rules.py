@@ -33,7 +33,7 @@ def test_a_fault_costs_its_rule_in_its_sentence_only(monkeypatch, caplog):
             )
     (record,) = caplog.records
     assert record.levelname == "WARNING"
-    assert "chatterbox.text.roman.spell_out" in record.getMessage()
+    assert "chatterbox.text.roman.read" in record.getMessage()
     assert "secret" not in record.getMessage()
     assert record.exc_info is None
 

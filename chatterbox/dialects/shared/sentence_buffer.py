@@ -7,9 +7,8 @@ link, a formula, an element); code and thoughts are skipped as they arrive.
 import re
 from collections.abc import Sequence
 
-from chatterbox.text.elements import HIDDEN, THOUGHTS
-from chatterbox.text.markup import CodeBlocks, closes_fence, opened_fence
-from chatterbox.text.punctuation import runs_on
+from chatterbox.text.characters import runs_on
+from chatterbox.text.markup import HIDDEN, THOUGHTS, CodeBlocks, closes_fence, opened_fence
 from chatterbox.text.sentence_end import STOP, ends_sentence
 
 LEAST_WORDS = 2
