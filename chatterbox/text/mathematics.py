@@ -109,10 +109,8 @@ def _say_commands(whole: re.Match[str]) -> str:
 # --- plain text, as far as Markdown would take its signs away ------------------------------------
 read = Step(__name__)
 """Whole powers (`m^2`) are left to the step that knows units."""
-_NAMED = {
-    "+": "plus", "-": "minus", "–": "minus", "*": "times", "×": "times", "x": "times",
-    "/": "divided by",
-}
+_NAMED = dict.fromkeys("*×x", "times") | dict.fromkeys("-–", "minus") | {"+": "plus"}
+_NAMED["/"] = "divided by"
 
 read.put(r"(?<!\w)\$(?=[A-Za-z_])", "", r"\$")  # a variable's, as in shells: `$x`
 read.put(r"(?<=\w)\^\{?(st|nd|rd|th)\b\}?", r"\1", r"\^")

@@ -32,6 +32,7 @@ from chatterbox.text import (
 )
 from chatterbox.text.lexicon import CURRENCY_SIGNS
 from chatterbox.text.markup import CodeBlocks
+from chatterbox.text.rules import Step
 
 # --- applying rules ------------------------------------------------------------------------------
 log = logging.getLogger("chatterbox.text")
@@ -121,37 +122,26 @@ def report(rule: Callable[..., object], fault: Exception) -> None:
 
 
 @functools.cache
-def _warn(rule: str, fault: str, line: str) -> None:
-    log.warning("The rule %s failed (%s, line %s); text is read without it.", rule, fault, line)
+def _warn(*what: str) -> None:
+    log.warning("The rule %s failed (%s, line %s); text is read without it.", *what)
 
 
 # --- the rules of reading ------------------------------------------------------------------------
 NO_TAGS = markup.Tags()
 _FIGURE = re.compile("[0-9]")
-_WIDE_STOP = re.compile(r"[。！？](?=[^\s。！？」』”’）])")
-_OPENS_SENTENCE = re.compile(
-    rf"(?m)(?:^|(?<=[.!?] )(?<!\d (?:ft|lb|hr)\. ))(?=[{CURRENCY_SIGNS}.-]{{0,2}}\d)"
-)
 _CAPITAL = "\ue000"
 """Stands before a figure that opens a sentence, whose first word is to be capitalised; a private
 character, which `readable` lets through from nobody."""
-_TO_CAPITALISE = re.compile(_CAPITAL + r" *(\w?)")
 
+_opened, _capitalised = Step(__name__, "opened"), Step(__name__, "capitalised", _CAPITAL)
+_opened.put(
+    rf"(?m)(?:^|(?<=[.!?] )(?<!\d (?:ft|lb|hr)\. ))(?=[{CURRENCY_SIGNS}.-]{{0,2}}\d)", _CAPITAL
+)
+_capitalised.put(_CAPITAL + r" *(\w?)", lambda m: m[1].upper())
 
-def _opened(text: str) -> str:
-    """Figures that open a sentence, marked."""
-    return _OPENS_SENTENCE.sub(_CAPITAL, text)
-
-
-def _capitalised(text: str) -> str:
-    """The words of these figures, capitalised."""
-    return _TO_CAPITALISE.sub(lambda m: m[1].upper(), text) if _CAPITAL in text else text
-
-
-def _blank_after_stops(text: str) -> str:
-    """Where no blank parts sentences, one is put: they are cut at blanks."""
-    return _WIDE_STOP.sub(r"\g<0> ", text)
-
+_wide_stops = Step(__name__, "wide_stops")
+"""Where no blank parts sentences, one is put: they are cut at blanks."""
+_wide_stops.put(r"[。！？](?=[^\s。！？」』”’）])", r"\g<0> ")
 
 _MARKUP = (markup.elements, mathematics.formulas)
 _CHARACTERS = (characters.readable, mathematics.read)
@@ -218,7 +208,7 @@ def normalise(
     cited = markup.but_for(tags)
     if not english:
         foreign = (*first, tags.bracketed, markup.elements, cited, tags.plain)
-        return apply((*foreign, *_LINES, _blank_after_stops), text, allowance)
+        return apply((*foreign, *_LINES, _wide_stops), text, allowance)
     rules = (*first, tags.bracketed, *_MARKUP, cited, *_CHARACTERS, tags.plain)
     parts = markup.PAUSE_MARK.split(apply(rules, text, allowance))
     said = [  # parts: words, seconds, words, seconds, … words
