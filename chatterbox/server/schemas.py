@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from itertools import islice
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.functional_validators import BeforeValidator
 from pydantic_core import PydanticCustomError
 from starlette.responses import Response
@@ -219,7 +219,9 @@ def lenient_fields_of(kind: type[L], body: Body) -> tuple[L, tuple[str, ...]]:
         if value is not None and (body.typed or value != "")
     }
     fields = _checked(kind, given)
-    unknown = tuple(name for name in given if name not in kind.model_fields)
+    aliases = (field.validation_alias for field in kind.model_fields.values())
+    known = {name for alias in aliases if isinstance(alias, AliasChoices) for name in alias.choices}
+    unknown = tuple(name for name in given if name not in known | kind.model_fields.keys())
     if issubclass(kind, SpokenCall):
         for name in unknown:
             if given[name] and names_recording(name):
