@@ -96,7 +96,6 @@ class Session(SocketSpeech):
         self._opus = OPUS.encoder() if query.format.startswith("Ogg") else None
         self._head = self._opus.start() if self._opus else b""
         self._block = np.zeros(0, np.float32)
-        self._done_s = 0.0  # audio of the utterances before this one
         self._last = " "  # last character of the text
 
     async def run(self) -> None:
@@ -144,13 +143,12 @@ class Session(SocketSpeech):
 
     async def on_end(self, utterance: Utterance) -> None:
         await self._send_words(utterance, last=True)
-        self._done_s += utterance.sent_s
 
     async def on_mark(self, _token: Any) -> None:
         await self._send_audio(np.zeros(0, np.float32), last=True)
 
     async def _send_words(self, utterance: Utterance, *, last: bool = False) -> None:
-        words = utterance.timing.words(utterance.sent_s, last=last, since_s=self._done_s)
+        words = utterance.timing.words(utterance.sent_s, last=last, since_s=self.spoken_s)
         for text, start_s, stop_s in words if self._packed else ():
             await send_packed(self.socket, "Text", text=text, start_s=start_s, stop_s=stop_s)
 

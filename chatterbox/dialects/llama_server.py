@@ -47,14 +47,13 @@ class Fields(SamplingFields):
         validation_alias=AliasChoices("max_tokens", "n_predict"),
         description="Most tokens of a segment",
     )
-    repeat_penalty: RepetitionPenalty | None = Field(None, description="As `repetition_penalty`")
+    repetition_penalty: RepetitionPenalty | None = Field(
+        None,
+        validation_alias=AliasChoices("repetition_penalty", "repeat_penalty"),
+        description="1: off",
+    )
     seed: int | None = Field(None, description="Equal seeds, equal tokens; none or -1: drawn")
     stream: bool = False
-
-    def sampling(self) -> dict[str, float | None]:
-        """By name."""
-        given = super().sampling()
-        return given | {"repetition_penalty": self.repetition_penalty or self.repeat_penalty}
 
 
 class Tokens(Framing):

@@ -74,7 +74,6 @@ class Context(IncrementalSpeech):
         self._socket = socket
         self._send = partial(send, socket, name)
         self._encoder: Encoder | None = None  # of the open file
-        self._turn_s = 0.0  # audio of this turn's utterances that are done
         self._first = 0  # index of the turn's first utterance
 
     def call_of(self, text: str) -> SpeechRequest:
@@ -121,12 +120,11 @@ class Context(IncrementalSpeech):
         await self._send_words(utterance, last=True)
         if self.config.file_per == "sentence":
             await self._finish_file()
-        begin_s, self._turn_s = self._turn_s, self._turn_s + utterance.sent_s
         await self._send(
             "audio.done",
             sentence_index=utterance.index - self._first,
-            start_s=round(begin_s, 3),
-            end_s=round(self._turn_s, 3),
+            start_s=round(self.spoken_s, 3),
+            end_s=round(self.spoken_s + utterance.sent_s, 3),
             segments=utterance.report.segments,
             tokens_generated=utterance.report.codes,
         )
@@ -134,8 +132,8 @@ class Context(IncrementalSpeech):
     async def on_mark(self, _token: Any) -> None:
         """The turn is over; the next begins anew."""
         await self._finish_file()
-        total, audio_s = self.spoken - self._first, round(self._turn_s, 3)
-        self._first, self._turn_s = self.spoken, 0.0
+        total, audio_s = self.spoken - self._first, round(self.spoken_s, 3)
+        self._first, self.spoken_s = self.spoken, 0.0
         await self._send("session.done", total_sentences=total, audio_s=audio_s)
 
     async def _finish_file(self) -> None:
@@ -155,7 +153,7 @@ class Context(IncrementalSpeech):
     async def _send_words(self, utterance: Utterance, *, last: bool = False) -> None:
         if not self.config.word_timestamps:
             return
-        words = utterance.timing.words(utterance.sent_s, last=last, since_s=self._turn_s)
+        words = utterance.timing.words(utterance.sent_s, last=last, since_s=self.spoken_s)
         if words:
             facts = [{"word": w.text, "start_s": w.start_s, "end_s": w.end_s} for w in words]
             await self._send("audio.words", words=facts)

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, WebSocket
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from chatterbox.arrays import F32
 from chatterbox.audio.encoders import Encoder
@@ -66,15 +66,14 @@ class Message(LenientCall):
     flush: bool = Field(False, description="Speak what is there")
     try_trigger_generation: bool = Field(False, description="Speak the whole sentences")
     generation_config: Generation | None = None
-    context_id: str | None = Field(None, max_length=MAX_NAME_CHARS)
-    contextId: str | None = Field(None, max_length=MAX_NAME_CHARS)  # noqa: N815 - the wire's name
+    context: str | None = Field(
+        None,
+        max_length=MAX_NAME_CHARS,
+        validation_alias=AliasChoices("context_id", "contextId"),
+        description="Or `contextId`",
+    )
     close_context: bool = Field(False, description="After a flush: finish it; else: silence")
     close_socket: bool = Field(False, description="The same with all contexts")
-
-    @property
-    def context(self) -> str | None:
-        """Some write it one way, some the other."""
-        return self.context_id or self.contextId
 
 
 class Context(IncrementalSpeech):
@@ -104,7 +103,6 @@ class Context(IncrementalSpeech):
         self._encoder: Encoder
         self._last = ""  # piece of text
         self._started = False
-        self._done_s = 0.0  # audio of the utterances before this one
         self._framed_s = 0.0  # audio that is in messages already
         self._pending = b""  # audio that waits for its characters
         self._characters = Alignment()  # that wait for their audio, by the context's clock
@@ -146,16 +144,16 @@ class Context(IncrementalSpeech):
             self._started = True
             self._pending = self._encoder.start()
         self._pending += self._encoder.feed(samples)
-        self._characters.extend(utterance.timing.until(utterance.sent_s).later(self._done_s))
+        self._characters.extend(utterance.timing.until(utterance.sent_s).later(self.spoken_s))
         await self._send()
 
     async def on_end(self, utterance: Utterance) -> None:
         """The last characters, with the audio that is left."""
         rest = utterance.timing.until(utterance.sent_s, last=True)
-        self._characters.extend(rest.later(self._done_s))
-        self._done_s += utterance.sent_s
-        if self._pending and not self._characters.characters and self._done_s > self._framed_s:
-            self._characters = Alignment([" "], [self._framed_s, self._done_s])
+        self._characters.extend(rest.later(self.spoken_s))
+        end_s = self.spoken_s + utterance.sent_s
+        if self._pending and not self._characters.characters and end_s > self._framed_s:
+            self._characters = Alignment([" "], [self._framed_s, end_s])
         await self._send()
 
     async def on_mark(self, _token: Any) -> None:

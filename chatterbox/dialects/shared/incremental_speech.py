@@ -166,6 +166,7 @@ class IncrementalSpeech:
             code_blocks=code_blocks or services.engine.config.code_blocks,
         )
         self.spoken = 0  # utterances
+        self.spoken_s = 0.0  # audio of those that are over
         self._speaking = False
         self._continues = False  # the next utterance continues the sound of the last one
 
@@ -229,6 +230,7 @@ class IncrementalSpeech:
                         for start in range(0, len(piece), PART_SAMPLES):
                             await self._pass_on(utterance, piece[start : start + PART_SAMPLES])
                 await self.on_end(utterance)
+                self.spoken_s += utterance.sent_s
 
     async def _pass_on(self, utterance: Utterance, samples: F32) -> None:
         utterance.sent_s += len(samples) / SAMPLE_RATE_HZ
