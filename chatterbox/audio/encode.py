@@ -25,11 +25,6 @@ class Format:
     """(sample_rate_hz, total_samples, bit_rate)"""
     rates_hz: tuple[int, ...] = USUAL_RATES_HZ
 
-    @property
-    def default_rate_hz(self) -> int:
-        """The model's own rate where the format has it: then nothing is resampled."""
-        return SAMPLE_RATE_HZ if SAMPLE_RATE_HZ in self.rates_hz else self.rates_hz[0]
-
 
 _coded = partial(partial, ContainerEncoder)
 
@@ -87,7 +82,9 @@ def audio_format(
             f"Unknown response_format '{shown(name)}'; one of: {', '.join(FORMATS)}.",
             param="response_format",
         )
-    rate_hz = row.default_rate_hz if sample_rate_hz is None else sample_rate_hz
+    rate_hz = sample_rate_hz
+    if rate_hz is None:  # the model's own where the format has it: then nothing is resampled
+        rate_hz = SAMPLE_RATE_HZ if SAMPLE_RATE_HZ in row.rates_hz else row.rates_hz[0]
     if rate_hz not in row.rates_hz:
         raise InvalidValue(
             f"{name} is made at {', '.join(map(str, row.rates_hz))} Hz.", param="sample_rate"

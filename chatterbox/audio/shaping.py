@@ -25,9 +25,8 @@ class Joiner:
     segment shorter than two fades gets the product of both. No sample is added or lost.
     """
 
-    def __init__(self, *, fade_ms: float = FADE_MS, sample_rate_hz: int = SAMPLE_RATE_HZ) -> None:
-        self._sample_rate_hz = sample_rate_hz
-        fade_samples = round(fade_ms / 1000 * sample_rate_hz)
+    def __init__(self, *, fade_ms: float = FADE_MS) -> None:
+        fade_samples = round(fade_ms / 1000 * SAMPLE_RATE_HZ)
         phase = (np.arange(fade_samples) + 0.5) / max(fade_samples, 1)
         self._rise: F32 = (0.5 - 0.5 * np.cos(np.pi * phase)).astype(np.float32)  # [fade]
         self._fall: F32 = self._rise[::-1]
@@ -58,7 +57,7 @@ class Joiner:
     def silence(self, pause_s: float) -> F32:
         """The pause between two segments: zeros, to the sample."""
         assert not self._open, "no pause inside a segment"
-        return np.zeros(round(pause_s * self._sample_rate_hz), np.float32)
+        return np.zeros(round(pause_s * SAMPLE_RATE_HZ), np.float32)
 
 
 SLOWEST, FASTEST = 0.25, 4.0

@@ -21,14 +21,13 @@ from chatterbox.families.base import Voice
 from chatterbox.families.voices import ClonedVoices, FixedVoices, UnusableVoice
 from chatterbox.runtime.lru import ByteLru, KeyedLocks
 from chatterbox.voices.built_in import built_in_voices
-from chatterbox.voices.encoder import Encode, VoiceEncoder, voice_key
 from chatterbox.voices.names import VoiceInfo, checked_name
 from chatterbox.voices.places import watch
 from chatterbox.voices.records import Stored
-from chatterbox.voices.reference import Reference, ReferenceReport
+from chatterbox.voices.reference import Reference, ReferenceReport, prepare_reference
 from chatterbox.voices.sandbox import AudioDecoder, guarded_decoder
 from chatterbox.voices.store import VoiceStore
-from chatterbox.voices.stored_voices import StoredVoices, log
+from chatterbox.voices.stored_voices import Encode, StoredVoices, log
 from chatterbox.voices.voice_file import (
     ExportedVoice,
     read_voice_file,
@@ -57,14 +56,13 @@ class VoiceLibrary(StoredVoices):
     ) -> None:
         """`cloned`, `fixed`: of the model. `encode`: called in place of the former's."""
         self._decoder = decoder or guarded_decoder()
-        self._encoder = VoiceEncoder(cloned, fixed, self._decoder, max_seconds, encode)
+        self._max_seconds = max_seconds
         self._cache = ByteLru[Voice](cache_bytes, cache_size)
         self._encoding = KeyedLocks()
         self._own_voice = fixed.default if fixed else built_in_voices()[0].voice_id
         self.default_voice = default_voice or self._own_voice
         self._closing = threading.Event()
-        self._max_voices = max_voices
-        super().__init__(store, cloned.key if cloned else None, fixed)
+        super().__init__(store, cloned, fixed, encode, max_voices)
 
     def start(self, stored: Callable[[], Stored] | None = None) -> None:
         """List the voices, `stored` ones from what has been read of them. Encodes nothing. Raises
@@ -97,7 +95,7 @@ class VoiceLibrary(StoredVoices):
     def unload(self) -> None:
         """After `close`: let go of the encoded voices and of what encodes. The list stays."""
         self._cache = ByteLru(0)
-        del self._encoder
+        self._may_clone = self._instead = None
 
     @property
     def cached(self) -> tuple[int, int]:
@@ -132,7 +130,7 @@ class VoiceLibrary(StoredVoices):
         `prepare_reference` raises, CloningUnavailable, InvalidVoiceId for a name that cannot be or
         is another voice's, and storage errors."""
         kept_name = checked_name(name) if name else None
-        reference = self._encoder.prepared(data, transcript)
+        reference = self._prepared(data, transcript)
         key = reference.voice_id
         self.look()  # what is deleted elsewhere is no known voice
         if kept_name:
@@ -147,7 +145,7 @@ class VoiceLibrary(StoredVoices):
         with self._encoding.holding(key):
             existing = self._names.voices.get(key)
             if existing is None:
-                voice = self._cache.get(key) or self._encoder.encode(key, reference)
+                voice = self._cache.get(key) or self._encode(key, reference)
                 existing, created = self._add([name or key], reference, voice)
                 if created:
                     return existing, True
@@ -160,8 +158,8 @@ class VoiceLibrary(StoredVoices):
     def _encoded_here(self, key: str, reference: Reference) -> VoiceInfo:
         """Tensors that came with an import answer for nobody's recording but the importer's: the
         voice gets its own. Raises VoiceNotFound where it is gone, and storage errors."""
-        voice = self._encoder.encode(key, reference)
-        info = self._store_arrays(key, self._encoder.arrays(voice), reference.report)
+        voice = self._encode(key, reference)
+        info = self._store_arrays(key, self._cloned.to_arrays(voice.data), reference.report)
         self._cache.drop(_imported(key))
         self._hold(key, voice)
         return info
@@ -171,7 +169,7 @@ class VoiceLibrary(StoredVoices):
     ) -> tuple[Voice, ReferenceReport]:
         """The voice of a recording for one request: in memory for the next one, not on disk. Raises
         what `prepare_reference` raises, and CloningUnavailable."""
-        reference = self._encoder.prepared(data, transcript)
+        reference = self._prepared(data, transcript)
         key = reference.voice_id
         registered = self._names.voices.get(key)
         if registered and not registered.imported:
@@ -179,7 +177,7 @@ class VoiceLibrary(StoredVoices):
         with self._encoding.holding(key):
             voice = self._cache.get(key)
             if voice is None:
-                voice = self._encoder.encode(key, reference)
+                voice = self._encode(key, reference)
                 self._hold(key, voice)
         return voice, reference.report
 
@@ -191,8 +189,8 @@ class VoiceLibrary(StoredVoices):
             return
         known = self._reference(info.voice_id)
         recording = reference_to_flac(known.pcm)
-        reference = self._encoder.prepared(recording, known.transcript)
-        self._encoder.encode(reference.voice_id, reference)
+        reference = self._prepared(recording, known.transcript)
+        self._encode(reference.voice_id, reference)
 
     # --- moving
 
@@ -202,8 +200,8 @@ class VoiceLibrary(StoredVoices):
         info = self.info(id_or_name)
         if info.report is None:
             raise CloningUnavailable("A voice of the model's own cannot be exported.")
-        arrays = self._encoder.arrays(self._voice(info))
-        reference, own_key = self._reference(info.voice_id), self._encoder.cloned.key
+        arrays = self._cloned.to_arrays(self._voice(info).data)
+        reference, own_key = self._reference(info.voice_id), self._cloned.key
         return write_voice_file(ExportedVoice(info.name, info.aliases, reference, own_key, arrays))
 
     def recording(self, id_or_name: str) -> bytes:
@@ -218,36 +216,39 @@ class VoiceLibrary(StoredVoices):
         """Keep an exported voice. Names that other voices have here are left out; tensors of
         another model, or of other sizes than its own, are made again. Raises
         InvalidVoiceFile, CloningUnavailable and storage errors."""
-        own_key = self._encoder.cloned.key
+        own_key = self._cloned.key
         exported = read_voice_file(data)
-        reference = exported.reference
-        key = reference.voice_id
+        reference, key = exported.reference, exported.reference.voice_id
         usable = exported.model_key == own_key
         try:
-            given = self._encoder.made(key, exported.arrays) if usable else None
+            given = self._made(key, exported.arrays) if usable else None
         except UnusableVoice as fault:
             raise InvalidVoiceFile(f"This is not a usable voice file: {fault}.") from None
         self.look()
         built_in = next(info for info in self.list() if info.report is not None)
         with self._encoding.holding(key):
             existing = self._names.voices.get(key)
-            usable = given is not None and self._encoder.cloned.alike(
-                given.data, self._voice(built_in).data
-            )
             if existing:
                 # Two imports of one recording: where they differ, neither is believed.
-                given_key = voice_key(key, exported.arrays)
-                if existing.imported and self._load(key)[0].key != given_key:
+                if existing.imported and not (given and self._load(key)[0].key == given.key):
                     report = existing.report or reference.report
                     return self._encoded_here(key, replace(reference, report=report))
                 return existing
             self._check_room(key)
-            voice = given if given is not None and usable else self._encoder.encode(key, reference)
+            if given and not self._cloned.alike(given.data, self._voice(built_in).data):
+                given = None
+            voice = given or self._encode(key, reference)
             names = self._names.free_names((exported.name, *exported.aliases), key) or [key]
-            info, created = self._add(names, reference, voice, imported=usable)
+            info, created = self._add(names, reference, voice, imported=given is not None)
         return info if created else self.import_(data)
 
     # --- inside
+
+    def _prepared(self, data: bytes, transcript: str | None) -> Reference:
+        rules, most = self._cloned.rules, self._max_seconds
+        return prepare_reference(
+            self._decoder, data, rules, max_seconds=most, transcript=transcript
+        )
 
     def _voice(self, info: VoiceInfo) -> Voice:
         key = info.voice_id
@@ -272,11 +273,11 @@ class VoiceLibrary(StoredVoices):
         arrays, imported = self._arrays(key)
         if arrays is not None:
             try:
-                return self._encoder.made(key, arrays), _imported(key) if imported else key
+                return self._made(key, arrays), _imported(key) if imported else key
             except UnusableVoice as fault:
                 log.warning("voice %s is encoded again: %s", key, fault)
-        voice = self._encoder.encode(key, self._reference(key))
-        self._keep_arrays(key, self._encoder.arrays(voice))
+        voice = self._encode(key, self._reference(key))
+        self._keep_arrays(key, self._cloned.to_arrays(voice.data))
         return voice, key
 
     def _forget(self, key: str) -> None:
@@ -287,7 +288,7 @@ class VoiceLibrary(StoredVoices):
         self, names: Sequence[str], reference: Reference, voice: Voice, *, imported: bool = False
     ) -> tuple[VoiceInfo, bool]:
         """Store a new voice, and hold it. As `_enter`."""
-        arrays = self._encoder.arrays(voice)
+        arrays = self._cloned.to_arrays(voice.data)
         info, created = self._enter(names, reference, arrays, imported=imported)
         if created:
             self._hold(_imported(info.voice_id) if imported else info.voice_id, voice)

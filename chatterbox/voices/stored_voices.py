@@ -1,18 +1,36 @@
-"""What is stored of voices, for the library: recordings and what was made of them."""
+"""The voices of one store for one model: recordings are encoded by the model's rules, and kept with
+what was made of them. What the model cannot do is refused."""
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
-from chatterbox.errors import StorageFull, VoiceNotFound
-from chatterbox.families.voices import Arrays
+from chatterbox.arrays import F32, SAMPLE_RATE_HZ
+from chatterbox.errors import (
+    CloningUnavailable,
+    GenerationFailed,
+    InvalidValue,
+    StorageFull,
+    VoiceNotFound,
+)
+from chatterbox.families.base import Voice
+from chatterbox.families.voices import Arrays, ClonedVoices, FixedVoices, UnusableVoice
 from chatterbox.voices.catalogue import VoiceCatalogue, exclusively
 from chatterbox.voices.names import MAX_ALIASES, VoiceInfo, not_found
-from chatterbox.voices.records import REFERENCE_NAME, SCHEMA, STORAGE_ERRORS, BadEntry, VoiceRecord
+from chatterbox.voices.records import (
+    REFERENCE_NAME,
+    SCHEMA,
+    STORAGE_ERRORS,
+    BadEntry,
+    VoiceRecord,
+)
 from chatterbox.voices.reference import Reference, ReferenceReport, pcm_to_float
+from chatterbox.voices.store import VoiceStore
 from chatterbox.voices.voice_file import (
     DamagedFile,
+    digest_of,
     flac_to_reference,
     pack,
     reference_to_flac,
@@ -21,11 +39,58 @@ from chatterbox.voices.voice_file import (
 
 log = logging.getLogger(__name__)
 
+Encode = Callable[[F32, str | None], Any]
+
 
 class StoredVoices(VoiceCatalogue):
-    """Reads and writes the files of voices; for one model."""
+    """A catalogue that encodes, and reads and writes the files of voices."""
 
-    _max_voices: int
+    def __init__(
+        self,
+        store: VoiceStore,
+        cloned: ClonedVoices | None,
+        fixed: FixedVoices | None,
+        encode: Encode | None,
+        max_voices: int,
+    ) -> None:
+        """`cloned`, `fixed`: of the model. `encode`: called in place of the former's."""
+        super().__init__(store, cloned.key if cloned else None, fixed)
+        self._may_clone = cloned
+        self._instead = encode
+        self._max_voices = max_voices
+
+    @property
+    def _cloned(self) -> ClonedVoices:
+        """How the model clones. Raises CloningUnavailable."""
+        if self._may_clone is None:
+            names = [voice.name for voice in self._fixed.voices] if self._fixed else []
+            raise CloningUnavailable(
+                "This model speaks only in the voices it was trained with, and learns none from a "
+                f"recording. Choose one of them: {', '.join(names)}."
+            )
+        return self._may_clone
+
+    def _encode(self, key: str, reference: Reference) -> Voice:
+        """The voice of the id `key`. Raises GenerationFailed, and InvalidValue for a reference that
+        came without the words that the model needs."""
+        rules = self._cloned.rules
+        if rules.transcript == "required" and not reference.transcript:
+            raise InvalidValue(
+                "This model needs to know what is said in the recording, and this voice came "
+                "without it. Register it again, with 'transcript'.",
+                param="voice_id",
+            )
+        longest = int(rules.max_s * SAMPLE_RATE_HZ)  # one that was kept for another model
+        encode = self._instead or self._cloned.encode
+        data = encode(reference.audio[:longest], reference.transcript)
+        try:
+            return self._made(key, self._cloned.to_arrays(data))
+        except UnusableVoice as fault:
+            raise GenerationFailed(f"The model could not encode this recording: {fault}.") from None
+
+    def _made(self, key: str, arrays: Arrays) -> Voice:
+        """The voice of these arrays: equal key, equal arrays. Raises UnusableVoice."""
+        return Voice(f"{key}.{digest_of(arrays)[:12]}", self._cloned.from_arrays(arrays))
 
     def _read(self, key: str, name: str) -> bytes:
         """A file of a voice; where it is not what is known of it here, another server may have
