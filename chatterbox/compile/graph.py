@@ -143,19 +143,14 @@ class NewNodes:
         self, kind: str, inputs: Sequence[str], what: str = "", domain: str = "", **attributes: Any
     ) -> str:
         """One more node; what it makes."""
-        return self.add_many(kind, inputs, [what], domain, **attributes)[0]
+        return self.add_many(kind, inputs, [what], domain=domain, **attributes)[0]
 
     def add_many(
-        self,
-        kind: str,
-        inputs: Sequence[str],
-        whats: Sequence[str],
-        domain: str = "",
-        **attributes: Any,
+        self, kind: str, inputs: Sequence[str], whats: Sequence[str], **attributes: Any
     ) -> list[str]:
         """The same, of a node that makes several tensors."""
         made = [self.name(what) for what in whats]
-        named = {"name": f"{made[0]}/{kind}", "domain": domain, **attributes}
+        named = {"name": f"{made[0]}/{kind}", **attributes}
         self.nodes.append(helper.make_node(kind, list(inputs), made, **named))
         return made
 

@@ -73,7 +73,7 @@ def carrying(
     steps before its next ones is an output, and an input of the next call. And of what is carried:
     the tensor of `model` that it is a part of, and its steps at a stream's start. `kinds` are such
     tensors' element types and channels; without them the graph cannot be run."""
-    edit = _Carry(model, folder, kinds or {})
+    edit = _Edit(model, folder, kinds)
     for node in edit.graph.nodes:
         if node.output[0] in ups:
             edit.raise_rate(node, ups.index(node.output[0]))
@@ -87,8 +87,16 @@ def carrying(
 class _Edit:
     """A copy of a graph, with free rows and steps, that is being changed."""
 
-    def __init__(self, model: onnx.ModelProto, folder: Path = Path()) -> None:
-        self._model = copied(model)
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        folder: Path = Path(),
+        kinds: Mapping[str, tuple[int, int]] | None = None,
+    ) -> None:
+        self._model, self._kinds = copied(model), kinds or {}
+        self.carried: list[tuple[str, int]] = []
+        self._behind = {i.name: 0 for i in model.graph.input if i.name.startswith("audio_codes")}
+        """By how many steps a tensor ends before what its block was given; of tensors of time."""
         self.graph = EditableGraph(self._model, folder)
         for declared in (*self._model.graph.input, *self._model.graph.output):
             tensor, name = declared.type.tensor_type, declared.name
@@ -113,17 +121,6 @@ class _Edit:
     def cut(self, x: str, start: str, end: str, output: str) -> str:
         """Part of the steps of `x`."""
         return self.graph.new(output).add("Slice", [x, start, end, self.number(AXIS)])
-
-
-class _Carry(_Edit):
-    def __init__(
-        self, model: onnx.ModelProto, folder: Path, kinds: Mapping[str, tuple[int, int]]
-    ) -> None:
-        super().__init__(model, folder)
-        self._kinds = kinds
-        self.carried: list[tuple[str, int]] = []
-        self._behind = {i.name: 0 for i in model.graph.input if i.name.startswith("audio_codes")}
-        """By how many steps a tensor ends before what its block was given; of tensors of time."""
 
     def taps(self, node: NodeProto) -> int:
         """How wide a convolution's kernel is."""

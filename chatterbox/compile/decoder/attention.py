@@ -50,7 +50,7 @@ def unpack_attention(model: onnx.ModelProto) -> None:
 
     def split(name: str, what: str, count: int, axis: int) -> list[str]:
         given = {"axis": axis} | ({"num_outputs": count} if opset >= 18 else {})
-        return new.add_many("Split", [name], [f"{what}.{i}" for i in range(count)], "", **given)
+        return new.add_many("Split", [name], [f"{what}.{i}" for i in range(count)], **given)
 
     for node in graph.of_type(ATTENTION):
         inputs = [*node.input, *[""] * (BIAS + 1 - len(node.input))]

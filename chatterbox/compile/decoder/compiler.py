@@ -5,7 +5,7 @@ form of each part. Falls back from two parts to one graph, and from one determin
 file as it is; the note says in one line which it was and why.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from chatterbox.compile.decoder.equivalence import judges
+from chatterbox.compile.decoder.equivalence import Likeness, alike
 from chatterbox.compile.decoder.introspect import DecoderFacts, introspect
 from chatterbox.compile.decoder.random_ops import randoms_to_inputs
 from chatterbox.compile.decoder.split import PROBES, cut
@@ -22,7 +22,7 @@ from chatterbox.compile.graph import NotSplittable, OpenGraph, copied, share_equ
 from chatterbox.errors import first_line
 from chatterbox.runtime.decoder.compiled import CompiledDecoder, Graph, probe_feeds
 from chatterbox.runtime.decoder.flow import Part
-from chatterbox.runtime.decoder.graph_io import WAVEFORM, Feeds, ProbeLength, as_declared
+from chatterbox.runtime.decoder.graph_io import WAVEFORM, Array, Feeds, ProbeLength, as_declared
 from chatterbox.runtime.decoder.split_decoder import StreamSettings
 from chatterbox.runtime.decoder.stream_inputs import PhaseInputs, Place
 
@@ -73,13 +73,13 @@ def with_inputs(known: DecoderFacts) -> onnx.ModelProto:
 def _whole(known: DecoderFacts, open_graph: OpenGraph, why: str, *, on_gpu: bool) -> Compilation:
     model = with_inputs(known)
     session = open_graph(carrying(model, known, wide=False))
-    _, judge = judges(on_gpu=on_gpu)
-    alike = judge(known.told[WAVEFORM], proof_run(known, session, WAVEFORM))
-    proofs = {"whole": alike.text}
-    if not alike.same:
-        note = f"with draws as inputs only {alike.text}"
+    made = proof_run(known, session, WAVEFORM)
+    found = alike(known.told[WAVEFORM], made, on_gpu=on_gpu, sound=True)
+    proofs = {"whole": found.text}
+    if not found.same:
+        note = f"with draws as inputs only {found.text}"
         return Compilation(CompiledDecoder("as published", note), proofs=proofs)
-    note = f"{why}; its draws are inputs, {alike.text}"
+    note = f"{why}; its draws are inputs, {found.text}"
     compiled = CompiledDecoder("whole", note, randoms=known.draws, sums=known.sums)
     return Compilation(compiled, {"decoder": carrying(model, known, wide=True)}, proofs)
 
@@ -122,7 +122,6 @@ def _rows_share_calls(
     known: DecoderFacts, mel: str, flow: Part, vocoder: Part, *, on_gpu: bool
 ) -> tuple[bool, str]:
     """Whether no row of a call changes another; and how alike two are to what they are alone."""
-    mels_alike, sounds_alike = judges(on_gpu=on_gpu)
     said, heard = PROBES[1], ProbeLength(0, PROBES[1].codes)
 
     def fed_to_flow(seed: int) -> Feeds:
@@ -134,20 +133,22 @@ def _rows_share_calls(
         feeds |= PhaseInputs(known.sums).feeds([None] * len(rows), heard, 0, 0)
         return as_declared(vocoder.session, {**feeds, mel: np.concatenate([mels[r] for r in rows])})
 
+    def worst(alone: Sequence[Array], together: Array, *, sound: bool) -> Likeness:
+        pairs = zip(alone, np.split(together, 2), strict=True)
+        judged = (alike(*pair, on_gpu=on_gpu, sound=sound) for pair in pairs)
+        return max(judged, key=lambda one: one.off)
+
     try:
         feeds = [fed_to_flow(seed) for seed in (1, 2)]
         both = {name: np.concatenate([one[name] for one in feeds]) for name in feeds[0]}
-        mels = [flow.session.run([mel], one)[0] for one in feeds]
-        together = flow.session.run([mel], both)[0]
-        found = [mels_alike(mels[row], together[row : row + 1]) for row in (0, 1)]
-        (together,) = vocoder.session.run([WAVEFORM], fed_to_vocoder(0, 1))
-        for row in (0, 1):
-            (alone,) = vocoder.session.run([WAVEFORM], fed_to_vocoder(row))
-            found.append(sounds_alike(alone, together[row : row + 1]))
+        *mels, mels_together = (flow.session.run([mel], one)[0] for one in (*feeds, both))
+        *waves, waves_together = (
+            vocoder.session.run([WAVEFORM], fed_to_vocoder(*rows))[0] for rows in ([0], [1], [0, 1])
+        )
+        found = [worst(mels, mels_together, sound=False), worst(waves, waves_together, sound=True)]
     except Exception as fault:  # noqa: BLE001 - a graph exported for one row may fail in any way on two
         return False, f"row by row: {first_line(fault)}"
-    worst = (max(pair, key=lambda one: one.off) for pair in (found[:2], found[2:]))
-    figures = ", ".join(dict.fromkeys(one.text for one in worst))
+    figures = ", ".join(dict.fromkeys(one.text for one in found))
     if all(one.same for one in found):
         return True, f"rows share calls ({figures})"
     return False, f"row by row, since together they are {figures}"

@@ -1,13 +1,12 @@
 """Distances between what two graphs make, and between rows together and rows alone."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chatterbox.arrays import SAMPLE_RATE_HZ
-from chatterbox.runtime.decoder.graph_io import EQUAL_DB, snr_db
+from chatterbox.runtime.decoder.graph_io import EQUAL_DB, Array, snr_db
 
 NEPER_DB = 8.686
 """A log-mel is in nepers; so many decibels are one."""
@@ -26,14 +25,14 @@ WAVE_LIMIT_DB = 25.0
 level and band."""
 
 
-def mel_distance_db(reference: NDArray[Any], other: NDArray[Any]) -> float:
+def mel_distance_db(reference: Array, other: Array) -> float:
     """Mean absolute difference of two log-mels; infinite when one is no mel."""
     if reference.shape != other.shape or not np.all(np.isfinite(other)):
         return np.inf
     return float(NEPER_DB * np.abs(np.asarray(reference, np.float64) - other).mean())
 
 
-def sound_distance_db(reference: NDArray[Any], other: NDArray[Any]) -> float:
+def sound_distance_db(reference: Array, other: Array) -> float:
     """Mean difference of two sounds [rows, samples] in the loudness of their bands, whatever their
     phase; infinite when one is no sound."""
     if reference.shape != other.shape or not np.all(np.isfinite(other)):
@@ -60,26 +59,12 @@ class Likeness(NamedTuple):
     text: str
 
 
-Judge = Callable[[NDArray[Any], NDArray[Any]], Likeness]
-"""Given a reference and what should be the same."""
-
-
-def judges(*, on_gpu: bool) -> tuple[Judge, Judge]:
-    """Of mels and of waveforms. On a CPU nothing but rounding may differ; on a GPU what tells a
+def alike(reference: Array, other: Array, *, on_gpu: bool, sound: bool) -> Likeness:
+    """Of mels, or of waveforms. On a CPU nothing but rounding may differ; on a GPU what tells a
     wrong result from rounding decides."""
-
-    def alike(limit_db: float) -> Judge:
-        def judge(reference: NDArray[Any], other: NDArray[Any]) -> Likeness:
-            figure = snr_db(reference, other)
-            text = "equal" if figure == np.inf else f"{figure:.0f} dB alike"
-            return Likeness(figure >= limit_db, -figure, text)
-
-        return judge
-
-    def sounds_alike(reference: NDArray[Any], other: NDArray[Any]) -> Likeness:
+    if on_gpu and sound:
         off_db = sound_distance_db(reference, other)
         return Likeness(off_db <= MEL_LIMIT_DB, off_db, f"{off_db:.2f} dB apart in sound")
-
-    if on_gpu:
-        return alike(GPU_MEL_DB), sounds_alike
-    return alike(EQUAL_DB), alike(EQUAL_DB)
+    figure = snr_db(reference, other)
+    text = "equal" if figure == np.inf else f"{figure:.0f} dB alike"
+    return Likeness(figure >= (GPU_MEL_DB if on_gpu else EQUAL_DB), -figure, text)

@@ -17,7 +17,7 @@ from chatterbox.compile.decoder.attention import fuse_attention
 from chatterbox.compile.decoder.equivalence import (
     MEL_LIMIT_DB,
     WAVE_LIMIT_DB,
-    judges,
+    alike,
     mel_distance_db,
 )
 from chatterbox.compile.decoder.gpu import Lengths, keep_apart, stft_as_convolution
@@ -92,11 +92,11 @@ class VariantBuilder:
             lengths = Lengths((CODES, 1), (PROMPT_MEL, 1))
             fused = keep_apart(fused, lengths, self._known.crossings)
         try:
-            alike = self._must_equal(fused, self._mel)
+            proven = self._must_equal(fused, self._mel)
         except NotSplittable:
-            fused, alike = model, self._must_equal(model, self._mel)
-        self.proofs["flow"] = alike
-        return FlowVariant({"flow": self._drawing(fused)}, f"flow {why}{self._figure(alike)}")
+            fused, proven = model, self._must_equal(model, self._mel)
+        self.proofs["flow"] = proven
+        return FlowVariant({"flow": self._drawing(fused)}, f"flow {why}{self._figure(proven)}")
 
     def _drawing(self, model: onnx.ModelProto) -> onnx.ModelProto:
         """On a GPU with its noise made inside."""
@@ -105,19 +105,18 @@ class VariantBuilder:
                 draw_from_table(model, op, law)
         return model
 
-    def _figure(self, alike: str) -> str:
+    def _figure(self, proven: str) -> str:
         """Part of a note: how alike, where that is not to the rounding."""
-        return f" ({alike})" if self._settings.on_gpu else ""
+        return f" ({proven})" if self._settings.on_gpu else ""
 
     def _must_equal(self, part: onnx.ModelProto, output: str) -> str:
         """How alike a part is to the whole on the same draws. Raises NotSplittable where it
         differs."""
-        judge = judges(on_gpu=self._settings.on_gpu)[output == WAVEFORM]
-        made = proof_run(self._known, self._open(part), output)
-        alike = judge(self._known.told[output], made)
-        if not alike.same:
-            raise NotSplittable(f"cut in two it is only {alike.text}")
-        return alike.text
+        made, on_gpu = proof_run(self._known, self._open(part), output), self._settings.on_gpu
+        found = alike(self._known.told[output], made, on_gpu=on_gpu, sound=output == WAVEFORM)
+        if not found.same:
+            raise NotSplittable(f"cut in two it is only {found.text}")
+        return found.text
 
     def _flow_in_int8(self, model: onnx.ModelProto) -> FlowVariant | str:
         """Or how and why it is exact."""
@@ -167,12 +166,12 @@ class VariantBuilder:
         if self._settings.int8 and convs_in_int8(small, self._folder, exact=sums):
             fast_snake(small)
             made = proof_run(known, self._open(carrying(small, known, wide=False)), WAVEFORM)
-            alike = snr_db(known.told[WAVEFORM], made)
-            self.proofs["vocoder_int8_snr_db"] = alike
-            if alike >= WAVE_LIMIT_DB:
-                how = f"vocoder in 8 bits, {alike:.0f} dB from exact"
+            figure = snr_db(known.told[WAVEFORM], made)
+            self.proofs["vocoder_int8_snr_db"] = figure
+            if figure >= WAVE_LIMIT_DB:
+                how = f"vocoder in 8 bits, {figure:.0f} dB from exact"
                 return carrying(small, known, wide=True), how
-            why = f"exact, since in 8 bits it is {alike:.0f} dB from that"
+            why = f"exact, since in 8 bits it is {figure:.0f} dB from that"
         if self._settings.on_gpu:
             lengths = Lengths((self._mel, 2), None, MEL_FRAMES_PER_CODE)
             stft_as_convolution(model, self._folder)

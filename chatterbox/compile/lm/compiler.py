@@ -40,7 +40,7 @@ from chatterbox.runtime.compiled_lm import (
     language_model_of,
     usual_options,
 )
-from chatterbox.runtime.embedding import Embedder, HostEmbedder
+from chatterbox.runtime.embedding import Embedder
 from chatterbox.runtime.sessions import SessionSettings, open_session
 
 VERSION = LM_COMPILER
@@ -78,17 +78,6 @@ class Embedding:
     stop: frozenset[int]  # that end it
     end_id: int = 0  # of text
     path: Path | None = None  # of its graph, where it has one
-
-    def tables(self, vocab: int) -> HostEmbedder | None:
-        """Its tables, where it is no more than these."""
-        if self.path is None:
-            return None
-        return host_embedder(self.path, self.session, vocab, self.end_id)
-
-    def token_rows(self, vocab: int) -> F32:
-        """The row of each token."""
-        rows: F32 = self.session.codes(np.arange(vocab))
-        return rows
 
 
 def compile_lm(
@@ -149,7 +138,9 @@ class _Job:
         """Write and prove; a refusal is remembered without its graph."""
         model = match(PublishedGraph(self.source), self.angles)
         model = replace(model, head=model.head.outputs(self.options.head))
-        tables = self.embedding.tables(model.vocab) if self.embedding else None
+        tables, own = None, self.embedding
+        if own is not None and own.path is not None:
+            tables = host_embedder(own.path, own.session, model.vocab, own.end_id)
         try:
             exact, served = self._write(model, working)
         except _Refused as why:
@@ -176,8 +167,9 @@ class _Job:
                 if model.table is not None
                 else sampled_embedder(own.session, own.tokens)
             )
-        looks_up = options.tokens_in and model.table is None
-        tokens = own.token_rows(model.vocab) if looks_up and own is not None else None
+        tokens: F32 | None = None
+        if options.tokens_in and model.table is None and own is not None:
+            tokens = own.session.codes(np.arange(model.vocab))
         write(model, replace(options, bits=None), working, self._part(0.0, 0.5, "writing"), tokens)
         self.progress(0.5, "proving")
         trial = stock_trial(self.source, embed, self.settings.threads, options.head)

@@ -113,9 +113,8 @@ class Trial:
     """Random rows and what the stock graph says to them."""
 
     embed: Embedder
-    voices: dict[int, PrefixedPrompt]  # by slot
-    texts: dict[int, I64]
-    codes: dict[int, I64]  # STEPS for each
+    prompts: list[PrefixedPrompt]  # one for each of ROWS
+    codes: I64  # [rows, STEPS]
     logits: F32  # [rows, 1 + STEPS, vocab]: after the prefill and after each step
 
 
@@ -127,17 +126,19 @@ def stock_trial(
     int8 rounding takes a second for each call in 8 bits)."""
     session = exact_session(source, threads)
     rng = np.random.default_rng(1)
-    voices = {slot: sampled_voice(rows, embed, slot) for slot, (rows, _) in ROWS.items()}
-    texts = {slot: rng.integers(0, TABLE_ROWS, ids) for slot, (_, ids) in ROWS.items()}
-    codes = {slot: rng.integers(0, TABLE_ROWS, STEPS) for slot in ROWS}
+    prompts = [
+        sampled_voice(rows, embed, slot).then(rng.integers(0, TABLE_ROWS, ids))
+        for slot, (rows, ids) in ROWS.items()
+    ]
+    codes = rng.integers(0, TABLE_ROWS, (len(ROWS), STEPS))
     logits = []
-    for slot in ROWS:
+    for prompt, forced in zip(prompts, codes, strict=True):
         row = StockRow(session, columns)
-        prompt = np.concatenate([voices[slot].prefix, embed.text(texts[slot])])
-        pieces = np.split(embed.codes(codes[slot]), SINGLE_STEPS)
-        after = [row.advance(piece) for piece in (prompt, *pieces)]
+        first = np.concatenate([prompt.prefix, embed.text(prompt.ids)])
+        pieces = np.split(embed.codes(forced), SINGLE_STEPS)
+        after = [row.advance(piece) for piece in (first, *pieces)]
         logits.append(np.concatenate([after[0][-1:], *after[1:]]))
-    return Trial(embed, voices, texts, codes, np.stack(logits))
+    return Trial(embed, prompts, codes, np.stack(logits))
 
 
 def deviation(
@@ -151,11 +152,8 @@ def deviation(
     model = SlottedLanguageModel(
         compiled, trial.embed, slots=SLOTS, capacity=CAPACITY, prefix_cache_bytes=0, memory=memory
     )
-    slots = list(ROWS)
-    logits = [np.stack([model.prefill(s, trial.voices[s].then(trial.texts[s])) for s in slots])]
-    for step in range(steps):
-        codes = np.array([trial.codes[slot][step] for slot in slots])
-        logits.append(model.decode(slots, codes).copy())
+    logits = [np.stack([model.prefill(*one) for one in zip(ROWS, trial.prompts, strict=True)])]
+    logits += [model.decode(list(ROWS), codes).copy() for codes in trial.codes.T[:steps]]
     return compare(trial.logits[:, : 1 + steps], np.stack(logits, axis=1))
 
 

@@ -13,7 +13,7 @@ from onnx import NodeProto, TensorProto
 from onnx.reference import ReferenceEvaluator
 
 from chatterbox.compile.graph import NIBBLES, EditableGraph, attributes, stored_values
-from chatterbox.compile.lm.weights import Linear, Norm, pack
+from chatterbox.compile.lm.weights import Linear, Norm, pack_nibbles
 from chatterbox.runtime.quantized_weights import Array, BlockQuantized, Dense, Weight
 
 SHAPING = ("Concat", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
@@ -94,7 +94,7 @@ class PublishedGraph(EditableGraph):
         signed = tensor.data_type == TensorProto.INT4
         if tensor.dims[-1] % 2:  # rows begin inside a byte
             numbers = self.values(name).astype(np.int8)
-            return Packed(pack(numbers + 8 if signed else numbers, 4), 4, signed)
+            return Packed(pack_nibbles(numbers + 8 if signed else numbers), 4, signed)
         by_bytes = onnx.TensorProto()
         by_bytes.CopyFrom(tensor)
         by_bytes.data_type = TensorProto.UINT8

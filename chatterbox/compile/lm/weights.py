@@ -149,11 +149,6 @@ class Transformer:
         """Width of the logits."""
         return self.head.weight.shape[1]
 
-    @property
-    def max_positions(self) -> int:
-        """Of a sequence."""
-        return len(self.positions.cos if isinstance(self.positions, Rotary) else self.positions)
-
 
 def concat(parts: Sequence[Linear]) -> Linear:
     """Linears over the same input as one: their outputs follow each other. Exact.
@@ -170,17 +165,11 @@ def concat(parts: Sequence[Linear]) -> Linear:
     return Linear(SideBySide(tuple(weights)), np.concatenate([part.bias for part in parts]))
 
 
-def pack(numbers: Array, bits: int) -> Array:
-    """The inverse of `unpack`; the last axis is filled up to whole bytes."""
-    if bits == 8:
-        return numbers.astype(np.uint8)
-    per_byte = 8 // bits
-    short = -numbers.shape[-1] % per_byte
+def pack_nibbles(numbers: Array) -> Array:
+    """4-bit numbers two in a byte, as `unpack` reads them; the last axis is filled up."""
+    short = -numbers.shape[-1] % 2
     padded = np.pad(numbers.astype(np.uint8), [(0, 0)] * (numbers.ndim - 1) + [(0, short)])
-    groups = padded.reshape(*padded.shape[:-1], -1, per_byte)
-    shifts = np.arange(per_byte, dtype=np.uint8) * bits
-    packed: Array = np.bitwise_or.reduce(groups << shifts, axis=-1)
-    return packed
+    return padded[..., ::2] | padded[..., 1::2] << 4
 
 
 OUTPUTS_AT_ONCE = 8192

@@ -174,9 +174,6 @@ class _Writer:
         if isinstance(weight, Dense):
             product = self._node("MatMul", [source, self._weight(name, weight.values)])
             return self._node("Add", [product, bias]) if bias else product
-        return self._block_product(source, weight, bias, name)
-
-    def _block_product(self, source: str, weight: BlockQuantized, bias: str, name: str) -> str:
         zeros = ""
         if weight.zero_points is not None:
             keep = weight.zero_points.dtype == np.uint8
@@ -259,4 +256,5 @@ class _Writer:
 
 
 def _positions(model: Transformer) -> int:
-    return min(model.max_positions, MOST_POSITIONS)
+    rows = model.positions.cos if isinstance(model.positions, Rotary) else model.positions
+    return min(len(rows), MOST_POSITIONS)
