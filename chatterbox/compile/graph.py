@@ -4,7 +4,6 @@ and new nodes in the place of old ones.
 Weights in external files stay references unless they are read.
 """
 
-import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,13 +15,11 @@ import onnxruntime as ort
 from onnx import NodeProto, helper, inliner, numpy_helper
 
 from chatterbox.hub.files import ExternalData, is_external, read_bytes
-from chatterbox.runtime.decoder.graph_io import Array
+from chatterbox.runtime.quantized_weights import Array, BlockQuantized
 
 OpenGraph = Callable[[onnx.ModelProto], ort.InferenceSession]
 """Opens a graph whose external weights lie beside the file it came from."""
 MICROSOFT = "com.microsoft"
-SHARED_BYTES = 4096
-"""Smaller weights are not worth looking for twins of."""
 COPIES = frozenset({"Cast", "Identity"})
 NIBBLES = frozenset({onnx.TensorProto.UINT4, onnx.TensorProto.INT4})
 
@@ -70,6 +67,26 @@ class EditableGraph:
     def values(self, name: str) -> Array:
         """The numbers that are stored as `name`."""
         return stored_values(self.stored[name], self.folder)
+
+    def constant(self, name: str) -> Array | None:
+        """The same; None where nothing is stored."""
+        return self.values(name) if name in self.stored else None
+
+    def blocks(self, node: NodeProto) -> BlockQuantized | None:
+        """The weight of a MatMulNBits; None where it is computed, or its columns are reordered."""
+        given, names = attributes(node), [*node.input, "", ""]
+        outputs, count = given["N"], -(-given["K"] // given["block_size"])
+        codes, scales, zeros = (self.constant(name) if name else None for name in names[1:4])
+        if codes is None or scales is None or names[4]:
+            return None
+        return BlockQuantized(
+            codes=codes.reshape(outputs, count, -1),
+            scales=scales.reshape(outputs, count),
+            zero_points=None if zeros is None else zeros.reshape(outputs, -1),
+            bits=given.get("bits", 4),
+            block=given["block_size"],
+            inputs=given["K"],
+        )
 
     def number(self, name: str) -> float | None:
         """The one number that is stored in the graph as `name`."""
@@ -276,21 +293,6 @@ def stored_values(tensor: onnx.TensorProto, folder: Path) -> Array:
         return np.empty(shape, kind)
     mapped = np.memmap(folder / place.location, kind, "r", place.offset, (count,))
     return np.asarray(mapped).reshape(shape)
-
-
-def share_equal_weights(model: onnx.ModelProto, folder: Path) -> None:
-    """Keep one of weights that are stored several times, as the published decoder's two unrolled
-    steps have them; `folder` holds external ones. Reads every weight once."""
-    first: dict[tuple[Any, ...], str] = {}
-    same: dict[str, str] = {}
-    for tensor in model.graph.initializer:
-        stored = read_bytes(tensor, folder) if is_external(tensor) else tensor.raw_data
-        if len(stored) >= SHARED_BYTES:
-            key = (tensor.data_type, *tensor.dims, hashlib.sha256(stored).digest())
-            same[tensor.name] = first.setdefault(key, tensor.name)
-    for node in model.graph.node:
-        node.input[:] = [same.get(name, name) for name in node.input]
-    forget_unused(model.graph)
 
 
 def forget_unused(graph: onnx.GraphProto) -> None:

@@ -5,6 +5,7 @@ form of each part. Falls back from two parts to one graph, and from one determin
 file as it is; the note says in one line which it was and why.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,14 +19,17 @@ from chatterbox.compile.decoder.introspect import DecoderFacts, introspect
 from chatterbox.compile.decoder.random_ops import randoms_to_inputs
 from chatterbox.compile.decoder.split import PROBES, cut
 from chatterbox.compile.decoder.variants import VariantBuilder, carrying, proof_run
-from chatterbox.compile.graph import NotSplittable, OpenGraph, copied, share_equal_weights
+from chatterbox.compile.graph import NotSplittable, OpenGraph, copied, forget_unused
 from chatterbox.errors import first_line
+from chatterbox.hub.files import is_external, read_bytes
 from chatterbox.runtime.decoder.compiled import CompiledDecoder, Graph, probe_feeds
 from chatterbox.runtime.decoder.flow import Part
 from chatterbox.runtime.decoder.graph_io import WAVEFORM, Array, Feeds, ProbeLength, as_declared
 from chatterbox.runtime.decoder.split_decoder import StreamSettings
 from chatterbox.runtime.decoder.stream_inputs import PhaseInputs, Place
 
+SHARED_BYTES = 4096
+"""Smaller weights are not worth looking for twins of."""
 Progress = Callable[[float, str], None]
 """Given how much of the work is done, 0 to 1, and what is done now."""
 
@@ -152,3 +156,18 @@ def _rows_share_calls(
     if all(one.same for one in found):
         return True, f"rows share calls ({figures})"
     return False, f"row by row, since together they are {figures}"
+
+
+def share_equal_weights(model: onnx.ModelProto, folder: Path) -> None:
+    """Keep one of weights that are stored several times, as the published decoder's two unrolled
+    steps have them; `folder` holds external ones. Reads every weight once."""
+    first: dict[tuple[Any, ...], str] = {}
+    same: dict[str, str] = {}
+    for tensor in model.graph.initializer:
+        stored = read_bytes(tensor, folder) if is_external(tensor) else tensor.raw_data
+        if len(stored) >= SHARED_BYTES:
+            key = (tensor.data_type, *tensor.dims, hashlib.sha256(stored).digest())
+            same[tensor.name] = first.setdefault(key, tensor.name)
+    for node in model.graph.node:
+        node.input[:] = [same.get(name, name) for name in node.input]
+    forget_unused(model.graph)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from chatterbox.compile.graph import MICROSOFT, EditableGraph, attributes, before
-from chatterbox.runtime.quantized_weights import Array, BlockQuantized, dense
+from chatterbox.runtime.quantized_weights import Array, dense
 
 SMALLEST_WEIGHT = 64 * 64
 """Smaller products are not worth the quantising of their activations."""
@@ -48,11 +48,9 @@ def products_in_int8(model: onnx.ModelProto, folder: Path) -> int:
 def _is_product(node: NodeProto, graph: EditableGraph) -> bool:
     """Of single precision, with a stored matrix that is worth it."""
     weight, given = graph.stored.get(node.input[1]), attributes(node)
-    if node.op_type == "MatMulNBits":  # whose input columns stand in order
-        scales, reordered = graph.stored.get(node.input[2]), any(node.input[4:5])
-        return bool(
-            weight and scales and scales.data_type == onnx.TensorProto.FLOAT and not reordered
-        )
+    if node.op_type == "MatMulNBits":
+        blocks = graph.blocks(node)
+        return blocks is not None and blocks.scales.dtype == np.float32
     if node.op_type == "Gemm" and any(given.get(n, v) != v for n, v in PLAIN_GEMM.items()):
         return False
     if weight is None or weight.data_type != onnx.TensorProto.FLOAT or len(weight.dims) != 2:
@@ -76,22 +74,12 @@ def _bias(node: NodeProto, graph: EditableGraph) -> tuple[str, str]:
 
 def _matrix(node: NodeProto, graph: EditableGraph) -> Array:
     """The constant matrix [inputs, outputs]."""
-    values, given = graph.values(node.input[1]), attributes(node)
-    if node.op_type != "MatMulNBits":
-        return values.T if given.get("transB", 0) else values
-    outputs, block = given["N"], given["block_size"]
-    blocks = -(-given["K"] // block)
-    zeros = graph.values(node.input[3]) if any(node.input[3:4]) else None
-    return dense(
-        BlockQuantized(
-            values.reshape(outputs, blocks, -1),
-            graph.values(node.input[2]).reshape(outputs, blocks),
-            None if zeros is None else zeros.reshape(outputs, -1),
-            given.get("bits", 4),
-            block,
-            given["K"],
-        )
-    )
+    if node.op_type == "MatMulNBits":
+        blocks = graph.blocks(node)
+        assert blocks is not None, "it was looked at before"
+        return dense(blocks)
+    values = graph.values(node.input[1])
+    return values.T if attributes(node).get("transB", 0) else values
 
 
 def _in_levels(matrix: Array) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

@@ -1,6 +1,7 @@
 """Finds a graph's random operators; turns what they draw into inputs, or into rows of a table."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import onnx
 from onnx import NodeProto, TensorProto, helper
@@ -16,25 +17,25 @@ from chatterbox.compile.graph import (
 from chatterbox.runtime.decoder.graph_io import LinearDim, RandomOp
 from chatterbox.runtime.decoder.stream_inputs import RowLayout
 
-NORMAL, UNIFORM = ("RandomNormal", "RandomNormalLike"), ("RandomUniform", "RandomUniformLike")
-RANDOM_OPS = (*NORMAL, *UNIFORM)
+NORMAL, UNIFORM = {"mean": 0.0, "scale": 1.0}, {"low": 0.0, "high": 1.0}
+"""Attributes of random operators, and what they are if nothing is said."""
+RANDOM_OPS: dict[str, tuple[Literal["normal", "uniform"], dict[str, float]]] = {
+    **dict.fromkeys(("RandomNormal", "RandomNormalLike"), ("normal", NORMAL)),
+    **dict.fromkeys(("RandomUniform", "RandomUniformLike"), ("uniform", UNIFORM)),
+}
 OTHER_RANDOM_OPS = ("Multinomial", "Bernoulli")
 
 
 def find_randoms(model: onnx.ModelProto) -> list[RandomOp]:
     """Every draw that reaches an output. Raises NotSplittable where one is out of reach."""
-    nodes, _ = before(model.graph, [o.name for o in model.graph.output])
     found = []
-    for node in nodes:
+    for node in before(model.graph, [o.name for o in model.graph.output])[0]:
         if node.op_type in OTHER_RANDOM_OPS or _hidden(node):
             raise NotSplittable(f"{node.op_type} {node.name} draws where no input can reach")
-        name, given = node.output[0], attributes(node)
-        if node.op_type in NORMAL:
-            normal = given.get("mean", 0.0), given.get("scale", 1.0)
-            found.append(RandomOp(name, "normal", *normal))
-        elif node.op_type in UNIFORM:
-            uniform = given.get("low", 0.0), given.get("high", 1.0)
-            found.append(RandomOp(name, "uniform", *uniform))
+        if node.op_type in RANDOM_OPS:
+            kind, usual = RANDOM_OPS[node.op_type]
+            given = usual | attributes(node)
+            found.append(RandomOp(node.output[0], kind, *(given[name] for name in usual)))
     return found
 
 

@@ -14,7 +14,7 @@ from onnx.reference import ReferenceEvaluator
 
 from chatterbox.compile.graph import NIBBLES, EditableGraph, attributes, stored_values
 from chatterbox.compile.lm.weights import Linear, Norm, pack_nibbles
-from chatterbox.runtime.quantized_weights import Array, BlockQuantized, Dense, Weight
+from chatterbox.runtime.quantized_weights import Array, Dense, Weight
 
 SHAPING = ("Concat", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
 FOLDABLE = frozenset(("Cast", "Constant", "DequantizeLinear", "Div", "Mul", *SHAPING))
@@ -124,30 +124,15 @@ class PublishedGraph(EditableGraph):
     def _as_linear(self, node: NodeProto) -> LinearNode | None:
         weight: Weight | None
         if node.op_type == "MatMulNBits":
-            weight, bias = self._blocks(node), node.input[5:6]
+            weight, bias = self.blocks(node), node.input[5:6]
+            if weight is None:
+                raise NotRecognizedError("a MatMulNBits has inputs of another kind")
         else:
             values, bias = self.constant(node.input[1]), node.input[2:3]
             if values is None or values.ndim != 2 or values.dtype.kind != "f":
                 return None
             weight = Dense(values.T if attributes(node).get("transB", 0) == 1 else values)
         return LinearNode(node, weight, self.constant(bias[0]) if any(bias) else None)
-
-    def _blocks(self, node: NodeProto) -> BlockQuantized:
-        given = attributes(node)
-        inputs, outputs, block = given["K"], given["N"], given["block_size"]
-        codes, scales = (self.constant(name) for name in node.input[1:3])
-        zeros = self.constant(node.input[3]) if any(node.input[3:4]) else None
-        if codes is None or scales is None or any(node.input[4:5]):
-            raise NotRecognizedError("a MatMulNBits has inputs of another kind")
-        blocks = -(-inputs // block)
-        return BlockQuantized(
-            codes=codes.reshape(outputs, blocks, -1),
-            scales=scales.reshape(outputs, blocks),
-            zero_points=None if zeros is None else zeros.reshape(outputs, -1),
-            bits=given.get("bits", 4),
-            block=block,
-            inputs=inputs,
-        )
 
     def by_depth(self) -> list[list[LinearNode]]:
         """The linears that the logits come from, by how many others each depends on."""
