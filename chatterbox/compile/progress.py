@@ -2,47 +2,46 @@
 
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tqdm import tqdm
 
 from chatterbox.loading import tell
 
+Progress = Callable[[float, str], None]
+"""Told how much of the work is done, 0 to 1, and what is done now."""
+_ONE = threading.Lock()
 
-class CompileBar:
+
+@contextmanager
+def compile_bar(subject: str) -> Iterator[Progress]:
     """A progress bar that appears only when there is something to wait for; where standard error
     is no terminal (a service's log), a line for each stage. Within one, no other thread compiles:
     that takes most memory of all, and there is one line for a bar."""
+    bar: Any = None
+    logged = ""  # the last stage
 
-    _one = threading.Lock()
+    def progress(done: float, stage: str) -> None:
+        nonlocal bar, logged
+        if bar is None and not logged and not 0.0 < done < 1.0:
+            return  # a graph found in the cache reports nothing between 0 and 1
+        tell("compiling", subject, done)
+        title = f"compiling {subject}, {stage}"
+        if sys.stderr.isatty():
+            if bar is None:
+                bar = tqdm(total=100, unit="%", bar_format="{desc}: {percentage:3.0f}% {bar}")
+            bar.set_description(title)
+            bar.update(round(100 * done) - bar.n)
+        elif stage != logged:
+            sys.stderr.write(f"{title}\n")
+            logged = stage
 
-    def __init__(self, subject: str) -> None:
-        self._subject = subject
-        self._bar: Any = None
-        self._stage = ""  # the last one written to a log
-
-    def __enter__(self) -> "CompileBar":
-        self._one.acquire()
-        return self
-
-    def __call__(self, done: float, stage: str) -> None:
-        """Called by a compiler; a graph found in the cache reports nothing between 0 and 1."""
-        if self._bar is None and not self._stage and not 0.0 < done < 1.0:
-            return
-        tell("compiling", self._subject, done)
-        title = f"compiling {self._subject}, {stage}"
-        if not sys.stderr.isatty():
-            if stage != self._stage:
-                sys.stderr.write(f"{title}\n")
-            self._stage = stage
-            return
-        if self._bar is None:
-            self._bar = tqdm(total=100, unit="%", bar_format="{desc}: {percentage:3.0f}% {bar}")
-        self._bar.set_description(title)
-        self._bar.update(round(100 * done) - self._bar.n)
-
-    def __exit__(self, *_: object) -> None:
-        tell("opening")
-        if self._bar is not None:
-            self._bar.close()
-        self._one.release()
+    with _ONE:
+        try:
+            yield progress
+        finally:
+            tell("opening")
+            if bar is not None:
+                bar.close()

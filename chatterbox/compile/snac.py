@@ -109,9 +109,10 @@ def _compiled(published: onnx.ModelProto, folder: Path, open_graph: OpenGraph) -
         """What the published graph drew."""
         return np.asarray(drawn[block][0, 0, start : start + count], np.float32)
 
-    def prove(name: str, hop: int, **how: Any) -> None:
+    def prove(name: str, hop: int, carrying: ort.InferenceSession | None = None) -> None:
+        carried = CarryingGraph(carrying, at_start, retold) if carrying is not None else None
         try:
-            decoder = SnacDecoder(session, draw=retold, **how)
+            decoder = SnacDecoder(session, draw=retold, carrying=carried)
             jobs = stream_jobs(decoder, tokens, repeat(hop))
             made = np.concatenate([decoder.run([job])[0].samples for job in jobs])
         except Exception as fault:
@@ -120,15 +121,20 @@ def _compiled(published: onnx.ModelProto, folder: Path, open_graph: OpenGraph) -
         if alike < least:
             raise NotSplittable(f"{name}, it came out {alike:.0f} dB alike")
 
+    def opened(model: onnx.ModelProto) -> ort.InferenceSession:
+        try:
+            return open_graph(model)
+        except Exception as fault:
+            raise NotSplittable(f"rewritten, it cannot be opened: {first_line(fault)}") from fault
+
     crop, carry = cropped(given, ups), None
-    session, at_start = _opened(crop, open_graph), [steps for _, steps in parts]
+    session, at_start = opened(crop), [steps for _, steps in parts]
     prove("whole", PROOF_FRAMES)
     prove("cropped", 1)
     if parts:
         carry, _ = carrying(given, ups, folder, kinds)
         try:
-            carried = CarryingGraph(_opened(carry, open_graph), at_start, retold)
-            prove("carried", 1, carrying=carried)
+            prove("carried", 1, opened(carry))
         except NotSplittable as reason:
             carry, again = None, str(reason)
             proofs.pop("carried", None)
@@ -141,13 +147,6 @@ def _compiled(published: onnx.ModelProto, folder: Path, open_graph: OpenGraph) -
         *([f"each window decodes its surroundings again: {again}"] if again else []),
     ]
     return SnacCompilation(crop, "; ".join(told_of), carry, at_start, rows, proofs)
-
-
-def _opened(model: onnx.ModelProto, open_graph: OpenGraph) -> ort.InferenceSession:
-    try:
-        return open_graph(model)
-    except Exception as fault:
-        raise NotSplittable(f"rewritten, it cannot be opened: {first_line(fault)}") from fault
 
 
 def _tokens(seed: int) -> I64:

@@ -127,9 +127,9 @@ class LoadRequest:
             return language_model_of(entry)
         # Here, since a start that finds everything compiled needs no compiler.
         from chatterbox.compile.lm.compiler import Embedding, compile_lm
-        from chatterbox.compile.progress import CompileBar
+        from chatterbox.compile.progress import compile_bar
 
-        with CompileBar("the language model") as progress:
+        with compile_bar("the language model") as progress:
             return compile_lm(
                 paths[0],
                 precision,

@@ -84,12 +84,12 @@ def decoder_graphs(
     def compile_graphs() -> tuple[Json, Json, Graphs]:
         # Here, since a start that finds everything compiled needs no compiler.
         from chatterbox.compile.decoder.compiler import compile_decoder
-        from chatterbox.compile.progress import CompileBar
+        from chatterbox.compile.progress import compile_bar
 
         def open_graph(model: Any) -> ort.InferenceSession:
             return _session(model.SerializeToString(), path.parent, settings, None)
 
-        with CompileBar("the decoder") as progress:
+        with compile_bar("the decoder") as progress:
             made = compile_decoder(path, open_graph, streaming, progress)
             graphs: Graphs = {n: model.SerializeToString() for n, model in made.graphs.items()}
             progress(1.0, "done")

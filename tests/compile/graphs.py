@@ -4,10 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from onnx import TensorProto, parser
+from onnx import parser
 from tiny_decoder import opener
-
-FLOAT_KIND = {"a": TensorProto.FLOAT, "b": TensorProto.FLOAT}
 
 
 def model_of(text: str) -> onnx.ModelProto:

@@ -5,8 +5,8 @@ Knows small graphs written by hand; runs them.
 
 import numpy as np
 import pytest
-from compile.graphs import FLOAT_KIND, model_of, run
-from onnx import helper, parser
+from compile.graphs import model_of, run
+from onnx import TensorProto, helper, parser
 
 from chatterbox.compile.decoder.random_ops import (
     find_randoms,
@@ -40,7 +40,7 @@ def test_a_graph_given_what_it_drew_does_it_again():
     x = np.arange(5, dtype=np.float32)
     y, a, b = run(told, {"x": x})
     given = model_of(DRAWING)
-    randoms_to_inputs(given, draws, {"a": 1, "b": 1}, FLOAT_KIND)
+    randoms_to_inputs(given, dict.fromkeys(draws, (TensorProto.FLOAT, 1)))
     assert find_randoms(given) == []
     np.testing.assert_array_equal(run(given, {"x": x, "a": a, "b": b})[0], y)
 

@@ -161,8 +161,7 @@ class Ours:
     def __init__(self, model: onnx.ModelProto) -> None:
         draws = find_randoms(model)
         self._draws = [draw.name for draw in draws]
-        kinds = dict.fromkeys(self._draws, onnx.TensorProto.FLOAT)
-        randoms_to_inputs(model, draws, dict.fromkeys(self._draws, 3), kinds)
+        randoms_to_inputs(model, dict.fromkeys(draws, (onnx.TensorProto.FLOAT, 3)))
         self._mel = find_mel(model)
         model.graph.output.append(onnx.helper.make_empty_tensor_value_info(self._mel))
         options = ort.SessionOptions()

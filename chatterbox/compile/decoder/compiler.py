@@ -6,7 +6,7 @@ file as it is; the note says in one line which it was and why.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from chatterbox.compile.decoder.random_ops import randoms_to_inputs
 from chatterbox.compile.decoder.split import PROBES, cut
 from chatterbox.compile.decoder.variants import VariantBuilder, carrying, proof_run
 from chatterbox.compile.graph import NotSplittable, OpenGraph, copied, forget_unused
+from chatterbox.compile.progress import Progress
 from chatterbox.errors import first_line
 from chatterbox.hub.files import is_external, read_bytes
 from chatterbox.runtime.decoder.compiled import CompiledDecoder, Graph, probe_feeds
@@ -30,8 +31,6 @@ from chatterbox.runtime.decoder.stream_inputs import PhaseInputs, Place
 
 SHARED_BYTES = 4096
 """Smaller weights are not worth looking for twins of."""
-Progress = Callable[[float, str], None]
-"""Given how much of the work is done, 0 to 1, and what is done now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +67,8 @@ def compile_decoder(
 def with_inputs(known: DecoderFacts) -> onnx.ModelProto:
     """The whole graph, its draws made inputs."""
     model = copied(known.model)
-    ranks = {draw.name: len(law) for draw, law in known.draws.items()}
-    kinds = {draw.name: known.kind(draw.name) for draw in known.draws}
-    randoms_to_inputs(model, list(known.draws), ranks, kinds)
+    shapes = {draw: (known.kind(draw.name), len(law)) for draw, law in known.draws.items()}
+    randoms_to_inputs(model, shapes)
     return model
 
 

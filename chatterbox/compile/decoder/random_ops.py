@@ -1,6 +1,6 @@
 """Finds a graph's random operators; turns what they draw into inputs, or into rows of a table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal
 
 import onnx
@@ -45,16 +45,11 @@ def _hidden(node: NodeProto) -> bool:
     return any(n.op_type in (*RANDOM_OPS, *OTHER_RANDOM_OPS) or _hidden(n) for n in inner)
 
 
-def randoms_to_inputs(
-    model: onnx.ModelProto,
-    draws: Sequence[RandomOp],
-    ranks: Mapping[str, int],
-    kinds: Mapping[str, int],
-) -> None:
-    """Let `model` be told what it would have drawn; `kinds` are element types."""
+def randoms_to_inputs(model: onnx.ModelProto, draws: Mapping[RandomOp, tuple[int, int]]) -> None:
+    """Let `model` be told what it would have drawn, tensors of these element types and ranks."""
     producer = EditableGraph(model).producer
-    for draw in draws:
-        model.graph.input.append(value(draw.name, kinds[draw.name], ranks[draw.name]))
+    for draw, shape in draws.items():
+        model.graph.input.append(value(draw.name, *shape))
         model.graph.node.remove(producer[draw.name])
 
 

@@ -61,24 +61,21 @@ def fit_dims(seen: Mapping[ProbeLength, tuple[int, ...]]) -> list[LinearDim]:
 def find_mel(model: onnx.ModelProto) -> str:
     """The tensor that feeds both of the vocoder's first convolutions. Raises NotSplittable."""
     graph, dims = EditableGraph(model), _weight_dims(model)
-    found: dict[int | None, list[list[str]]] = {}
+    found: dict[int, list[list[str]]] = {}  # by the taps of convolutions over mel bands
     for node in graph.of_type(*CONVOLUTIONS):
-        taps = _taps(dims.get(node.input[CONVOLUTIONS[node.op_type]], ()))
+        weight = dims.get(node.input[CONVOLUTIONS[node.op_type]], ())
+        plain = [d for d in weight if d != 1]  # a 1-D convolution may be written as a 2-D one
+        if len(plain) != 3 or plain[1] != MEL_BANDS:
+            continue
         chain = [node.input[0]]  # what it is a copy of, nearest first
         while (copy := graph.maker(chain[-1], *PASSING, *QUANTIZING)) is not None:
             chain.append(copy.input[0])
-        found.setdefault(taps, []).append(chain)
+        found.setdefault(plain[2], []).append(chain)
     for first in found.get(FIRST_CONV_TAPS, []):
         for pitch in found.get(PITCH_CONV_TAPS, []):
             if common := [tensor for tensor in first if tensor in pitch]:
                 return common[0]
     raise NotSplittable("no mel feeds both a vocoder and a pitch predictor")
-
-
-def _taps(dims: Sequence[int]) -> int | None:
-    """Taps of a convolution over mel bands, None if the weight is not one."""
-    plain = [d for d in dims if d != 1]  # a 1-D convolution may be written as a 2-D one
-    return plain[2] if len(plain) == 3 and plain[1] == MEL_BANDS else None
 
 
 def _weight_dims(model: onnx.ModelProto) -> dict[str, list[int]]:

@@ -25,6 +25,7 @@ from chatterbox.compile.lm.match import match
 from chatterbox.compile.lm.published import NotRecognizedError, PublishedGraph
 from chatterbox.compile.lm.weights import Rotary, Transformer
 from chatterbox.compile.lm.write import SIDECAR_FILE, write
+from chatterbox.compile.progress import Progress
 from chatterbox.errors import ModelError, first_line
 from chatterbox.hub.files import Precision, graph_sources
 from chatterbox.runtime.buffers import Memory
@@ -60,9 +61,6 @@ model, whose attention is sharp, has 8 and 57, and keeps a float cache."""
 UNKNOWN_TEXT_IDS = 40  # of a made-up sentence, where none was given
 LOSSY_TOLERANCE = 5.0
 """Where weights were quantised here, only a broken graph is refused."""
-
-Progress = Callable[[float, str], None]
-"""Told how much of the work is done, 0 to 1, and what is done now."""
 
 
 class _Refused(Exception):

@@ -175,10 +175,17 @@ class PublishedGraph(EditableGraph):
     def norm_before(self, found: LinearNode) -> Norm:
         """The normalisation of its input: one operator, fused with a sum, or spelled out as
         … × gamma + beta. Raises NotRecognizedError."""
-        name, beta = found.node.input[0], None
+        name = found.node.input[0]
+        beta: Array | None = None
         while (node := self.producer.get(name)) is not None:
             if node.op_type in NORMS and beta is None:
-                return _norm(self, node)
+                scale, shift = NORMS[node.op_type]
+                gamma = self.constant(node.input[scale])
+                beta = None if shift is None else self.constant(node.input[shift])
+                if gamma is None or (beta is None and shift is not None):
+                    raise NotRecognizedError("a normalisation's scale or shift is not constant")
+                epsilon = attributes(node).get("epsilon", DEFAULT_EPSILON)
+                return Norm(gamma.reshape(-1), None if beta is None else beta.reshape(-1), epsilon)
             if node.op_type == "Add" and beta is None:
                 beta, name = _split(self, node)
             elif node.op_type == "Mul":
@@ -206,16 +213,6 @@ def _addends(node: NodeProto) -> list[str]:
         return list(node.input)
     place = {"SkipLayerNormalization": 4, "FastGelu": 1, "BiasGelu": 1}.get(node.op_type)
     return [] if place is None else list(node.input[place : place + 1])
-
-
-def _norm(graph: PublishedGraph, node: NodeProto) -> Norm:
-    scale, shift = NORMS[node.op_type]
-    gamma = graph.constant(node.input[scale])
-    beta = None if shift is None else graph.constant(node.input[shift])
-    if gamma is None or (beta is None and shift is not None):
-        raise NotRecognizedError("a normalisation's scale or shift is not constant")
-    epsilon = attributes(node).get("epsilon", DEFAULT_EPSILON)
-    return Norm(gamma.reshape(-1), None if beta is None else beta.reshape(-1), epsilon)
 
 
 def _split(graph: PublishedGraph, node: NodeProto) -> tuple[Array, str]:
