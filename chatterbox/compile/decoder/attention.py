@@ -118,21 +118,16 @@ def fuse_attention(model: onnx.ModelProto, observed: Observed) -> int:
     """Rewrite every attention that is masked by nothing, and let go of such masks where it is one
     operator already; returns how many were rewritten. Exact but for rounding."""
     graph = EditableGraph(model)
+    harmless = {KEY_MASK: observed.everything, SCORE_BIAS: observed.nothing}
     for node in graph.of_type(ATTENTION):
-        if _sees_all(node, observed):
+        more = [(i, name) for i, name in enumerate(node.input) if i >= QUERY_KEY_VALUE and name]
+        if all(name in harmless.get(i, ()) for i, name in more):
             del node.input[QUERY_KEY_VALUE:]
     for softmax in graph.of_type("Softmax"):
         if (found := _match(softmax, graph, observed)) is not None:
             inputs, output, how = found
             graph.new(output).add(ATTENTION, inputs, "", MICROSOFT, **how)
     return graph.rewrite()
-
-
-def _sees_all(node: NodeProto, observed: Observed) -> bool:
-    """Whether all that an attention has besides queries, keys and values hides nothing."""
-    harmless = {KEY_MASK: observed.everything, SCORE_BIAS: observed.nothing}
-    more = [(i, name) for i, name in enumerate(node.input) if i >= QUERY_KEY_VALUE and name]
-    return all(name in harmless.get(i, ()) for i, name in more)
 
 
 def _match(

@@ -25,7 +25,6 @@ from chatterbox.compile.graph import (
     element_type,
 )
 from chatterbox.runtime.decoder.graph_io import Array, Feeds, LinearDim, ProbeLength
-from chatterbox.runtime.decoder.s3gen import MEL_FRAMES_PER_CODE
 
 REDUCTIONS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
 SECOND = ("Reshape", "Expand", "Tile", "TopK", "CumSum", "Split", "OneHot", "Squeeze", "Unsqueeze")
@@ -50,13 +49,8 @@ class Crossings:
     constants: Mapping[str, Array]  # the same in every run
 
 
-@dataclass(frozen=True, slots=True)
-class Lengths:
-    """Where a graph's length can be read from shapes: tensor and axis."""
-
-    codes: tuple[str, int]  # prompt included
-    prompt: tuple[str, int] | None  # mel frames; none: there is no prompt
-    per_code: int = 1  # steps of `codes` that are one code
+Extent = tuple[str, int, int]
+"""Where a graph's length can be read from a shape: tensor, axis, and steps that are one code."""
 
 
 def crossing(model: onnx.ModelProto) -> tuple[set[str], set[str]]:
@@ -98,10 +92,13 @@ def observe_crossings(runs: Mapping[ProbeLength, Feeds], names: Sequence[str]) -
     return Crossings(sizes, constants)
 
 
-def keep_apart(model: onnx.ModelProto, lengths: Lengths, known: Crossings) -> onnx.ModelProto:
+def keep_apart(
+    model: onnx.ModelProto, known: Crossings, codes: Extent, prompt: Extent | None = None
+) -> onnx.ModelProto:
     """A copy that copies nothing between host and device, as far as `known` goes. The same numbers
-    in another way: a size read out of the device follows from shapes, a constant is stored, and a
-    size that the device needs is the sum of so many ones."""
+    in another way: a size read out of the device follows from shapes (of `codes`, those of a
+    `prompt` included), a constant is stored, and a size that the device needs is the sum of so many
+    ones."""
     made = copied(model)
     for on_host in (True, False):
         down, up = crossing(made)
@@ -112,7 +109,7 @@ def keep_apart(model: onnx.ModelProto, lengths: Lengths, known: Crossings) -> on
                 other = new.stored("", known.constants[name])
             elif name in known.sizes:
                 law, like = known.sizes[name]
-                number = _from_shapes(new, law, lengths) if on_host else _counted(new, name)
+                number = _from_shapes(new, law, codes, prompt) if on_host else _counted(new, name)
                 number = new.add("Cast", [number], "number", to=element_type(like))
                 rank = new.stored("rank", np.array(like.shape, np.int64))
                 other = new.add("Reshape", [number, rank])
@@ -127,23 +124,24 @@ def keep_apart(model: onnx.ModelProto, lengths: Lengths, known: Crossings) -> on
     return made
 
 
-def _from_shapes(new: NewNodes, law: LinearDim, lengths: Lengths) -> str:
+def _from_shapes(new: NewNodes, law: LinearDim, codes: Extent, prompt: Extent | None) -> str:
     """`per_code · (codes − prompt) + per_prompt · prompt + fixed`, on the host."""
 
-    def times(place: tuple[str, int], per_code: int, rate: int, what: str) -> str:
-        def stored(name: str, number: int) -> str:
-            return new.stored(f"{what}.{name}", [number])
+    def times(place: Extent, rate: int, what: str) -> str:
+        tensor, axis, per_code = place
+        stored = {
+            name: new.stored(f"{what}.{name}", [number])
+            for name, number in (("axis", axis), ("unit", per_code), ("rate", rate))
+        }
+        shape = new.add("Shape", [tensor], f"{what}.shape")
+        extent = new.add("Gather", [shape, stored["axis"]], f"{what}.extent")
+        count = new.add("Div", [extent, stored["unit"]], what)
+        return new.add("Mul", [count, stored["rate"]], f"{what}.times")
 
-        shape = new.add("Shape", [place[0]], f"{what}.shape")
-        extent = new.add("Gather", [shape, stored("axis", place[1])], f"{what}.extent")
-        codes = new.add("Div", [extent, stored("unit", per_code)], what)
-        return new.add("Mul", [codes, stored("rate", rate)], f"{what}.times")
-
-    made = times(lengths.codes, lengths.per_code, law.per_code, "codes")
-    if lengths.prompt is not None:
-        rate = law.per_prompt - law.per_code
-        prompt = times(lengths.prompt, MEL_FRAMES_PER_CODE, rate, "prompt")
-        made = new.add("Add", [made, prompt], "both")
+    made = times(codes, law.per_code, "codes")
+    if prompt is not None:
+        behind = times(prompt, law.per_prompt - law.per_code, "prompt")
+        made = new.add("Add", [made, behind], "both")
     return new.add("Add", [made, new.stored("fixed", [law.fixed])], "size")
 
 

@@ -20,7 +20,7 @@ from chatterbox.compile.decoder.equivalence import (
     alike,
     mel_distance_db,
 )
-from chatterbox.compile.decoder.gpu import Lengths, keep_apart, stft_as_convolution
+from chatterbox.compile.decoder.gpu import keep_apart, stft_as_convolution
 from chatterbox.compile.decoder.int8 import convs_in_int8, products_in_int8
 from chatterbox.compile.decoder.introspect import PROOF, DecoderFacts
 from chatterbox.compile.decoder.phase_carry import carry_over
@@ -89,8 +89,8 @@ class VariantBuilder:
         fuse_gelu(fused)
         fuse_attention(fused, self._known.attention)
         if self._settings.on_gpu:
-            lengths = Lengths((CODES, 1), (PROMPT_MEL, 1))
-            fused = keep_apart(fused, lengths, self._known.crossings)
+            prompt = (PROMPT_MEL, 1, MEL_FRAMES_PER_CODE)
+            fused = keep_apart(fused, self._known.crossings, (CODES, 1, 1), prompt)
         try:
             proven = self._must_equal(fused, self._mel)
         except NotSplittable:
@@ -173,9 +173,8 @@ class VariantBuilder:
                 return carrying(small, known, wide=True), how
             why = f"exact, since in 8 bits it is {figure:.0f} dB from that"
         if self._settings.on_gpu:
-            lengths = Lengths((self._mel, 2), None, MEL_FRAMES_PER_CODE)
             stft_as_convolution(model, self._folder)
-            model = keep_apart(model, lengths, known.crossings)
+            model = keep_apart(model, known.crossings, (self._mel, 2, MEL_FRAMES_PER_CODE))
         proven = self._must_equal(carrying(model, known, wide=False), WAVEFORM)
         self.proofs["vocoder"] = proven
         made = self._drawing(carrying(model, known, wide=True))
