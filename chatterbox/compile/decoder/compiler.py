@@ -108,15 +108,8 @@ def _split(
         graphs = flow.graphs["flow"], vocoder
         parts = [Part.of(open_graph(graph), known.draws) for graph in graphs]
         shared, how_shared = _rows_share_calls(known, mel, *parts, on_gpu=settings.on_gpu)
-    compiled = CompiledDecoder(
-        "split",
-        f"{flow.note}; {how_heard}; {how_shared}",
-        mel,
-        known.draws,
-        known.sums,
-        shared,
-        flow.prompt_kv,
-    )
+    note, drawn = f"{flow.note}; {how_heard}; {how_shared}", known.draws
+    compiled = CompiledDecoder("split", note, mel, drawn, known.sums, shared, flow.prompt_kv)
     return Compilation(compiled, {**flow.graphs, "vocoder": vocoder}, variants.proofs)
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from chatterbox.compile.graph import MICROSOFT, EditableGraph, attributes, before
-from chatterbox.runtime.quantized_weights import Array, dense
+from chatterbox.runtime.quantized_weights import Array, Dense, Weight, dense
 
 SMALLEST_WEIGHT = 64 * 64
 """Smaller products are not worth the quantising of their activations."""
@@ -32,33 +32,33 @@ def products_in_int8(model: onnx.ModelProto, folder: Path) -> int:
     graph = EditableGraph(model, folder)
     stored: dict[str, list[str]] = {}
     for node in graph.of_type("MatMul", "Gemm", "MatMulNBits"):
-        if not _is_product(node, graph):
+        name, weight = node.input[1], _weight(node, graph)
+        if weight is None:
             continue
-        bias, output = _bias(node, graph)
-        weight = node.input[1]
-        if weight not in stored:
-            levels, scales = _in_levels(_matrix(node, graph))
-            kinds = {"int8": levels, "scales": scales}
-            stored[weight] = [graph.store(f"{weight}/{n}", v) for n, v in kinds.items()]
-        inputs = [node.input[0], *stored[weight], *(["", bias] if bias else [])]
+        bias, output = _bias(node, weight, graph)
+        if name not in stored:
+            kinds = zip(("int8", "scales"), _in_levels(dense(weight)), strict=True)
+            stored[name] = [graph.store(f"{name}/{kind}", values) for kind, values in kinds]
+        inputs = [node.input[0], *stored[name], *(["", bias] if bias else [])]
         graph.new(output).add("DynamicQuantizeMatMul", inputs, "", MICROSOFT)
     return graph.rewrite()
 
 
-def _is_product(node: NodeProto, graph: EditableGraph) -> bool:
-    """Of single precision, with a stored matrix that is worth it."""
-    weight, given = graph.stored.get(node.input[1]), attributes(node)
+def _weight(node: NodeProto, graph: EditableGraph) -> Weight | None:
+    """The constant matrix of a product of single precision; None where that is not worth it."""
     if node.op_type == "MatMulNBits":
         blocks = graph.blocks(node)
-        return blocks is not None and blocks.scales.dtype == np.float32
+        return blocks if blocks is not None and blocks.scales.dtype == np.float32 else None
+    values, given = graph.constant(node.input[1]), attributes(node)
     if node.op_type == "Gemm" and any(given.get(n, v) != v for n, v in PLAIN_GEMM.items()):
-        return False
-    if weight is None or weight.data_type != onnx.TensorProto.FLOAT or len(weight.dims) != 2:
-        return False
-    return bool(weight.dims[0] * weight.dims[1] >= SMALLEST_WEIGHT)
+        return None
+    if values is None or values.dtype != np.float32 or values.ndim != 2:
+        return None
+    matrix = Dense(values.T if given.get("transB", 0) else values)
+    return matrix if values.size >= SMALLEST_WEIGHT else None
 
 
-def _bias(node: NodeProto, graph: EditableGraph) -> tuple[str, str]:
+def _bias(node: NodeProto, weight: Weight, graph: EditableGraph) -> tuple[str, str]:
     """The bias of a product and what both make: its own, or a constant row that is added behind it
     if nothing else reads the product."""
     product, own = node.output[0], node.input[5 if node.op_type == "MatMulNBits" else 2 :]
@@ -66,20 +66,9 @@ def _bias(node: NodeProto, graph: EditableGraph) -> tuple[str, str]:
         return "".join(own), product
     if (add := graph.reader(product, "Add")) is not None:
         row = next((name for name in add.input if name != product), "")
-        columns = attributes(node).get("N") or graph.stored[node.input[1]].dims[1]
-        if row in graph.stored and list(graph.stored[row].dims) == [columns]:
+        if row in graph.stored and list(graph.stored[row].dims) == [weight.shape[1]]:
             return row, add.output[0]
     return "", product
-
-
-def _matrix(node: NodeProto, graph: EditableGraph) -> Array:
-    """The constant matrix [inputs, outputs]."""
-    if node.op_type == "MatMulNBits":
-        blocks = graph.blocks(node)
-        assert blocks is not None, "it was looked at before"
-        return dense(blocks)
-    values = graph.values(node.input[1])
-    return values.T if attributes(node).get("transB", 0) else values
 
 
 def _in_levels(matrix: Array) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

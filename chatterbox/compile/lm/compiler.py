@@ -145,11 +145,8 @@ class _Job:
             (working / GRAPH_FILE).unlink()
             (working / SIDECAR_FILE).unlink()
             return Contents({"refused": str(why)}, {})
-        facts = {
-            "vocab": model.vocab,
-            "cache": self.options.cache,
-            "embedding": tables and tables.save(working),
-        }
+        kept = tables and tables.save(working)
+        facts = {"vocab": model.vocab, "cache": self.options.cache, "embedding": kept}
         return Contents(facts, {"exact": asdict(exact), "served": asdict(served)})
 
     def _write(self, model: Transformer, working: Path) -> tuple[Deviation, Deviation]:

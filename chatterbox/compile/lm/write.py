@@ -36,21 +36,18 @@ IR_VERSION = 9
 
 MOST_POSITIONS = 16384
 """Of the angles that are stored: more than a slot may have."""
-TYPES = {"fp32": TensorProto.FLOAT, "fp16": TensorProto.FLOAT16}
-NUMPY_TYPES = {"fp32": np.float32, "fp16": np.float16}
-Progress = Callable[[float], None]
-"""Told how much of the work is done, 0 to 1."""
+TYPES = {"fp32": (TensorProto.FLOAT, np.float32), "fp16": (TensorProto.FLOAT16, np.float16)}
 
 
 def write(
     model: Transformer,
     recipe: CompileOptions,
     directory: Path,
-    progress: Progress,
+    progress: Callable[[float], None],
     tokens: Array | None = None,
 ) -> None:
     """Write GRAPH_FILE and SIDECAR_FILE into `directory`. `tokens`: the table [vocab, hidden] that
-    are looked up in besides taking embeddings."""
+    are looked up in besides taking embeddings. `progress` is told how much is done, 0 to 1."""
     with (directory / SIDECAR_FILE).open("wb") as sidecar:
         graph = _Writer(model, recipe, sidecar, tokens).graph(progress)
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
@@ -68,13 +65,13 @@ class _Writer:
         self._head = model.head.padded(recipe.head_multiple)
         self._tokens = tokens
         self._recipe = recipe
-        self._type = TYPES[recipe.compute]
+        self._type, self._kind = TYPES[recipe.compute]
         self._sidecar = sidecar
         self._nodes: list[onnx.NodeProto] = []
         self._tensors: list[TensorProto] = []
         self._angles: list[str] = []  # that the attention turns queries and keys by
 
-    def graph(self, progress: Progress) -> onnx.GraphProto:
+    def graph(self, progress: Callable[[float], None]) -> onnx.GraphProto:
         model = self._model
         normed, stream = self._embedded()
         following = [*(layer.norm_1 for layer in model.layers[1:]), model.norm]
@@ -108,7 +105,7 @@ class _Writer:
     def _rows(self, table: Array | BlockQuantized) -> str:
         """Of the table, which is stored no wider than it was: only what is read is widened."""
         if not isinstance(table, BlockQuantized):
-            if self._recipe.compute == "fp16":
+            if self._kind == np.float16:
                 table = table.astype(np.float16, copy=False)
             return self._node("Gather", [self._constant("table", table), IDS])
         codes = self._constant("table.codes", table.codes.reshape(len(table.codes), -1))
@@ -207,7 +204,7 @@ class _Writer:
 
     def _weight(self, name: str, values: Array) -> str:
         """Store numbers in the type they are computed in."""
-        return self._constant(name, values.astype(NUMPY_TYPES[self._recipe.compute], copy=False))
+        return self._constant(name, values.astype(self._kind, copy=False))
 
     def _constant(self, name: str, values: Array) -> str:
         tensor = TensorProto(name=name, dims=values.shape)
