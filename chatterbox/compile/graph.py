@@ -20,7 +20,6 @@ from chatterbox.runtime.quantized_weights import Array, BlockQuantized
 OpenGraph = Callable[[onnx.ModelProto], ort.InferenceSession]
 """Opens a graph whose external weights lie beside the file it came from."""
 MICROSOFT = "com.microsoft"
-COPIES = frozenset({"Cast", "Identity"})
 NIBBLES = frozenset({onnx.TensorProto.UINT4, onnx.TensorProto.INT4})
 
 
@@ -58,9 +57,9 @@ class EditableGraph:
         readers = self.readers.get(name, [])
         return readers[0] if len(readers) == 1 and readers[0].op_type in kinds else None
 
-    def through(self, name: str, passing: frozenset[str] = COPIES) -> str:
-        """The tensor that `name` is a mere copy of, following `passing` operators upwards."""
-        while (node := self.maker(name, *passing)) is not None:
+    def through(self, name: str) -> str:
+        """The tensor that `name` is a mere copy of."""
+        while (node := self.maker(name, "Cast", "Identity")) is not None:
             name = node.input[0]
         return name
 

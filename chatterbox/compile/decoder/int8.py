@@ -114,7 +114,7 @@ def _convolve(node: NodeProto, graph: EditableGraph) -> None:
         pads = new.stored("pads", [0, front, 0, 0, back, 0])
         steps = new.add("Pad", [steps, pads, zero], "padded")
     if taps > 1:
-        shifted, axis = [], graph.store("time_axis", [1])
+        shifted, axis = [], graph.store("int8.time_axis", [1])
         for tap in range(taps):
             behind = (taps - 1 - tap) * dilation
             begin = new.stored(f"begin{tap}", [tap * dilation])
