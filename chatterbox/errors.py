@@ -1,5 +1,7 @@
-"""The closed table of errors: code, HTTP status, meaning. Each dialect gives them its own shape."""
+"""The closed table of errors, from `errors.toml`. Each dialect gives them its own shape."""
 
+import tomllib
+from pathlib import Path
 from typing import ClassVar, Literal
 
 Kind = Literal[
@@ -32,6 +34,16 @@ def first_line(fault: BaseException) -> str:
     return lines[0][:REASON_CHARS]
 
 
+_TABLE = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
+_KINDS: dict[int, Kind] = {
+    401: "authentication_error",
+    403: "permission_error",
+    421: "permission_error",
+    429: "rate_limit_error",
+}
+"""Of other statuses: `server_error` from 500 on, else `invalid_request_error`."""
+
+
 class ChatterboxError(Exception):
     """Base of every error that a caller may see.
 
@@ -43,6 +55,7 @@ class ChatterboxError(Exception):
     code: ClassVar[str] = "internal_error"
     status: ClassVar[int] = 500
     kind: ClassVar[Kind] = "server_error"
+    remedy: ClassVar[str]
 
     def __init__(
         self, message: str, *, param: str | None = None, retry_after_s: float | None = None
@@ -52,21 +65,16 @@ class ChatterboxError(Exception):
         self.param = param
         self.retry_after_s = retry_after_s
 
-
-_KINDS: dict[int, Kind] = {
-    401: "authentication_error",
-    403: "permission_error",
-    421: "permission_error",
-    429: "rate_limit_error",
-}
-"""Of other statuses: `server_error` from 500 on, else `invalid_request_error`."""
+    def __init_subclass__(cls) -> None:
+        cls.status, _, cls.remedy, *kind = _TABLE[cls.code]
+        usual: Kind = "server_error" if cls.status >= 500 else "invalid_request_error"
+        cls.kind = kind[0] if kind else _KINDS.get(cls.status, usual)
 
 
-def _error(code: str, status: int, meaning: str, kind: Kind | None = None) -> type[ChatterboxError]:
-    usual: Kind = "server_error" if status >= 500 else "invalid_request_error"
-    row = {"code": code, "status": status, "kind": kind or _KINDS.get(status, usual)}
+def _error(code: str) -> type[ChatterboxError]:
     name = "".join(word.capitalize() for word in code.split("_"))
-    return type(name, (ChatterboxError,), {**row, "__doc__": meaning, "__module__": __name__})
+    row = {"code": code, "__doc__": _TABLE[code][1], "__module__": __name__}
+    return type(name, (ChatterboxError,), row)
 
 
 def error_table() -> dict[str, type[ChatterboxError]]:
@@ -76,97 +84,64 @@ def error_table() -> dict[str, type[ChatterboxError]]:
 
 
 # What the caller sent
-InvalidBody = _error("invalid_body", 400, "The body is not what its content type says.")
-UnsupportedMediaType = _error(
-    "unsupported_media_type", 415, "The content type or encoding is not one this route reads."
-)
-BodyTooLarge = _error("body_too_large", 413, "The body is larger than this route takes.")
-InvalidHttp = _error(
-    "invalid_http", 400, "Not a request of HTTP/1.1, or its length can be read in two ways."
-)
-HeadTimeout = _error("head_timeout", 408, "The request's head did not arrive in time.")
-HeadersTooLarge = _error("headers_too_large", 431, "The request line and headers are too large.")
-BodyTimeout = _error("body_timeout", 408, "The body stopped arriving.")
-InvalidValue = _error("invalid_value", 422, "A field is missing, of a wrong type or out of bounds.")
-UnknownField = _error("unknown_field", 422, "A field that this call does not have.")
-InvalidText = _error("invalid_text", 422, "The text is not valid Unicode.")
-EmptyText = _error("empty_text", 422, "Nothing in the text can be spoken.")
-TextTooLong = _error(
-    "text_too_long", 422, "The text is longer than `max_text_length`, or takes too long to read."
-)
+InvalidBody = _error("invalid_body")
+UnsupportedMediaType = _error("unsupported_media_type")
+BodyTooLarge = _error("body_too_large")
+InvalidHttp = _error("invalid_http")
+HeadTimeout = _error("head_timeout")
+HeadersTooLarge = _error("headers_too_large")
+BodyTimeout = _error("body_timeout")
+InvalidValue = _error("invalid_value")
+UnknownField = _error("unknown_field")
+InvalidText = _error("invalid_text")
+EmptyText = _error("empty_text")
+TextTooLong = _error("text_too_long")
 
 # Voices
-VoiceNotFound = _error("voice_not_found", 404, "No voice has this id, name or alias.")
-InvalidVoiceId = _error("invalid_voice_id", 422, "The name cannot be a voice's name.")
-VoiceProtected = _error(
-    "voice_protected", 403, "A built-in voice cannot be deleted.", "invalid_request_error"
-)
-CloningUnavailable = _error(
-    "cloning_unavailable", 422, "The model speaks only in the voices it was trained with."
-)
-InvalidVoiceFile = _error(
-    "invalid_voice_file", 422, "An exported voice file is damaged or made for another model."
-)
-UnsupportedAudio = _error(
-    "unsupported_audio", 415, "The upload is not audio of a container that is read here."
-)
-UnreadableAudio = _error(
-    "unreadable_audio", 422, "The upload looks like audio but cannot be decoded."
-)
-AudioTooShort = _error("audio_too_short", 422, "The recording is too short to take a voice from.")
-AudioTooLong = _error("audio_too_long", 422, "The recording is longer than is read.")
-AudioSilent = _error("audio_silent", 422, "The recording has no audible sound.")
-AudioNotFinite = _error("audio_not_finite", 422, "The recording has NaN or infinite samples.")
+VoiceNotFound = _error("voice_not_found")
+InvalidVoiceId = _error("invalid_voice_id")
+VoiceProtected = _error("voice_protected")
+CloningUnavailable = _error("cloning_unavailable")
+InvalidVoiceFile = _error("invalid_voice_file")
+UnsupportedAudio = _error("unsupported_audio")
+UnreadableAudio = _error("unreadable_audio")
+AudioTooShort = _error("audio_too_short")
+AudioTooLong = _error("audio_too_long")
+AudioSilent = _error("audio_silent")
+AudioNotFinite = _error("audio_not_finite")
 
 # Models
-ModelNotFound = _error("model_not_found", 404, "No model of this server has this name.")
-ModelUnavailable = _error("model_unavailable", 503, "The model could not be loaded.")
+ModelNotFound = _error("model_not_found")
+ModelUnavailable = _error("model_unavailable")
 
 # Routes and keys
-RouteNotFound = _error("not_found", 404, "No such route.")
-MethodNotAllowed = _error("method_not_allowed", 405, "The route exists, the method does not.")
-InvalidApiKey = _error("invalid_api_key", 401, "The key is missing or wrong.")
-TooManyAttempts = _error("too_many_attempts", 429, "Too many wrong keys came from this address.")
-KeyLimit = _error("key_limit", 429, "This key has as much in work as one key may have.")
-HostForbidden = _error("host_forbidden", 421, "The request names a host that this server is not.")
-OperatorOnly = _error("operator_only", 403, "The key is none of `operator_keys`.")
-OriginForbidden = _error(
-    "origin_forbidden",
-    403,
-    "A page of another site asked for more than it may.",
-    "permission_error",
-)
+RouteNotFound = _error("not_found")
+MethodNotAllowed = _error("method_not_allowed")
+InvalidApiKey = _error("invalid_api_key")
+TooManyAttempts = _error("too_many_attempts")
+KeyLimit = _error("key_limit")
+HostForbidden = _error("host_forbidden")
+OperatorOnly = _error("operator_only")
+OriginForbidden = _error("origin_forbidden")
 
 # Load and life
-IdleTimeout = _error("idle_timeout", 408, "Nothing came on a socket for too long.")
-Overloaded = _error("overloaded", 429, "Every place and every queue place is taken.")
-TooManyConnections = _error(
-    "too_many_connections",
-    503,
-    "Too many connections or sockets are open (`max_connections`, `max_websockets`).",
-    "server_error",
-)
-DeadlineExceeded = _error("deadline_exceeded", 504, "The request was not done in time.")
-NotReady = _error("not_ready", 503, "The model is still loading.")
-Draining = _error("draining", 503, "The server is shutting down; it takes no new work.")
-EngineDead = _error("engine_dead", 503, "The engine stopped on a fault; the process exits.")
-OutOfMemory = _error("out_of_memory", 503, "The device had no memory for this request.")
-StorageFull = _error("storage_full", 507, "The disk is full; nothing was stored.")
-StorageUnavailable = _error(
-    "storage_unavailable",
-    503,
-    "The data directory cannot be written; nothing stored.",
-    "server_error",
-)
-GenerationFailed = _error("generation_failed", 500, "What the model made of this is not speech.")
+IdleTimeout = _error("idle_timeout")
+Overloaded = _error("overloaded")
+TooManyConnections = _error("too_many_connections")
+DeadlineExceeded = _error("deadline_exceeded")
+NotReady = _error("not_ready")
+Draining = _error("draining")
+EngineDead = _error("engine_dead")
+OutOfMemory = _error("out_of_memory")
+StorageFull = _error("storage_full")
+StorageUnavailable = _error("storage_unavailable")
+GenerationFailed = _error("generation_failed")
 
 
 class Cancelled(ChatterboxError):
     """The caller left; nobody sees this but the log."""
 
     code = "cancelled"
-    status = 499
-    kind = "invalid_request_error"
 
 
 class SlowClient(Cancelled):

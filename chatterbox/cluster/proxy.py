@@ -13,8 +13,7 @@ from websockets.frames import CloseCode
 from chatterbox.dialects.registry import DIALECTS
 from chatterbox.errors import ChatterboxError, DeadlineExceeded, EngineDead, NotReady, Overloaded
 from chatterbox.server.dialect import error_shapes
-from chatterbox.server.errors import error_response
-from chatterbox.server.request_log import GUARDS
+from chatterbox.server.request_log import GUARDS, error_response
 
 RAYS_OWN = "/-/"
 """Paths of Ray's, for load balancers; they stay as they are."""

@@ -19,6 +19,7 @@ from chatterbox.dialects.shared.voice_names import ignored_of, names_of
 from chatterbox.errors import ChatterboxError
 from chatterbox.server.body import Body
 from chatterbox.server.dialect import Dialect, Services
+from chatterbox.server.multipart import Upload
 from chatterbox.server.schemas import (
     SOUND_ROUTE,
     Name,
@@ -31,7 +32,6 @@ from chatterbox.server.schemas import (
     query_schema,
 )
 from chatterbox.server.speech_response import SpeechPlan, SpeechResponse, whole_file
-from chatterbox.server.upload import Upload
 from chatterbox.server.voice_service import answer_upload
 from chatterbox.voices.names import VoiceInfo
 

@@ -20,6 +20,7 @@ from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import InvalidValue
 from chatterbox.server.body import Body
 from chatterbox.server.dialect import Dialect, Services
+from chatterbox.server.multipart import Upload
 from chatterbox.server.schemas import (
     SOUND_ROUTE,
     LenientCall,
@@ -34,7 +35,6 @@ from chatterbox.server.schemas import (
     query_schema,
 )
 from chatterbox.server.speech_response import SpeechPlan, SpeechResponse, whole_file
-from chatterbox.server.upload import Upload
 from chatterbox.server.voice_service import VoiceService, answer_upload
 
 LATENTS = frozenset({"gpt_cond_latent", "speaker_embedding"})

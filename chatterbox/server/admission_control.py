@@ -6,9 +6,8 @@ Without keys nobody is told apart, and only what all have together is bounded.
 import asyncio
 import math
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -62,7 +61,6 @@ class Lifecycle:
 
     @property
     def phase(self) -> Phase:
-        """Where the process stands."""
         if self._engine.state == "dead":
             return "dead"
         if self.draining or self._engine.state == "closed":
@@ -115,21 +113,14 @@ class Lifecycle:
             raise NotReady("The queue is nearly full.", retry_after_s=places.retry_after_s())
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How much one API key may have in work at once; None: no bound."""
-
-    requests: int | None
-    characters: int | None
-    sockets: int | None
-    uploads: int | None = None
-
-
 class KeyQuotas:
     """Counts what each key holds: requests, characters, sockets and uploads. Belongs to the event
     loop."""
 
-    def __init__(self, limits: Limits, retry_after_s: Callable[[], float]) -> None:
+    def __init__(
+        self, limits: Mapping[str, int | None], retry_after_s: Callable[[], float]
+    ) -> None:
+        """`limits`: how much one API key may have in work at once; None: no bound."""
         self._limits = limits
         self._retry_after_s = retry_after_s
         self._held: defaultdict[int, Counter[str]] = defaultdict(Counter)
@@ -145,7 +136,7 @@ class KeyQuotas:
         if key is None:
             return
         for what, amount in amounts.items():
-            held, limit = self._held[key][what], getattr(self._limits, what)
+            held, limit = self._held[key][what], self._limits[what]
             if limit is not None and held > 0 and held + amount > limit:
                 retry_after_s = self._retry_after_s()
                 await self._delay_refusal(key, retry_after_s)
@@ -156,7 +147,7 @@ class KeyQuotas:
 
     @asynccontextmanager
     async def reserve(self, **amounts: int) -> AsyncIterator[None]:
-        """So much for the current key, as `reserve(requests=1)`; each name is one of `Limits`."""
+        """So much for the current key, as `reserve(requests=1)`."""
         await self.check(**amounts)
         key = current_key.get()
         if key is None:
@@ -237,12 +228,12 @@ class AdmissionControl:
             error = partial(full, f"{why}; try again shortly.", retry_after_s=BYTES_RETRY_S)
             return Room(megabytes, error, shared=several)
 
-        limits = Limits(
-            config.max_requests_per_key or share(places.capacity),
-            config.max_characters_per_key,
-            config.max_websockets_per_key or share(config.max_websockets),
-            share(places.capacity // 2),
-        )
+        limits = {
+            "requests": config.max_requests_per_key or share(places.capacity),
+            "characters": config.max_characters_per_key,
+            "sockets": config.max_websockets_per_key or share(config.max_websockets),
+            "uploads": share(places.capacity // 2),
+        }
         self.lifecycle = lifecycle
         self.places = places
         self.quotas = KeyQuotas(limits, places.retry_after_s)

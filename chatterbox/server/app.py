@@ -16,13 +16,12 @@ from chatterbox.server.dialect import Dialect, Services, error_shapes
 from chatterbox.server.http11 import ConnectionLimiter
 from chatterbox.server.metrics import Metrics
 from chatterbox.server.model_pool import ModelChoice, ModelPool
-from chatterbox.server.page import page
 from chatterbox.server.reference import ERROR_ANSWERS, Conversation, complete
 from chatterbox.server.request_log import RequestLog, add_error_handlers
 from chatterbox.server.socket_server import SocketServer
 from chatterbox.server.speech_response import speech_router
 from chatterbox.server.speech_service import SpeechService
-from chatterbox.server.status_routes import model_router, status_router
+from chatterbox.server.status_routes import model_router, page_router, status_router
 from chatterbox.server.voice_routes import voice_router
 from chatterbox.server.voice_service import VoiceService
 
@@ -61,7 +60,7 @@ def create_app(
         title="Chatterbox Server",
         version=__version__,
         description="Text and a few seconds of a voice in, that voice speaking out.",
-        docs_url=None,  # its scripts come from another host; `page.py` has one of our own
+        docs_url=None,  # its scripts come from another host; `page/` has one of our own
         redoc_url=None,
         redirect_slashes=False,
     )
@@ -100,7 +99,7 @@ def create_app(
         voice_router(voices),
         status_router(models, lifecycle, metrics),
         model_router(models, operators),
-        page.router,
+        page_router,
     ]
     for dialect in dialects:
         if dialect.add_routes:

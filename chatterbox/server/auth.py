@@ -162,27 +162,19 @@ def wants_page(accept: Iterable[str]) -> bool:
 
 
 class Auth:
-    """The layer. One for each server."""
-
     def __init__(self, app: ASGIApp, keyring: Keyring) -> None:
         self._app = app
         self._keyring = keyring
         self._attempts = LoginThrottle()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not self._keyring or is_public(scope):
-            await self._app(scope, receive, send)
-            return
         try:
-            key = self._key(scope)
+            if self._keyring and not is_public(scope):
+                current_key.set(self._key(scope))
         except ChatterboxError as error:
             await refuse(error, scope, receive, send)
-            return
-        token = current_key.set(key)
-        try:
+        else:
             await self._app(scope, receive, send)
-        finally:
-            current_key.reset(token)
 
     def _key(self, scope: Scope) -> int:
         """The number of the client's key. Raises InvalidApiKey and TooManyAttempts."""
@@ -228,8 +220,6 @@ def listed(setting: str) -> frozenset[str]:
 
 
 class OriginGuard:
-    """The layer. One for each server."""
-
     def __init__(self, app: ASGIApp, config: ServerConfig) -> None:
         self._app = app
         self._names = listed(config.allowed_hosts)

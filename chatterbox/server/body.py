@@ -23,16 +23,17 @@ from chatterbox.errors import (
     shown,
 )
 from chatterbox.server.admission_control import AdmissionControl, Take
-from chatterbox.server.multipart import UTF8, charset_of, header_options
-from chatterbox.server.request_log import TINY_CHUNKS
-from chatterbox.server.upload import (
+from chatterbox.server.multipart import (
     CHARSET_FIELD,
     MAX_PARTS,
-    MULTIPART_SLACK_BYTES,
-    BodyLimits,
+    UTF8,
+    Files,
     Form,
     Upload,
+    charset_of,
+    header_options,
 )
+from chatterbox.server.request_log import TINY_CHUNKS
 
 T = TypeVar("T")
 STALL_S = 30.0
@@ -40,6 +41,10 @@ STALL_S = 30.0
 LEAST_BYTES_PER_S = 16 * 1024
 """As slow as a line that speech in MP3 could be heard over. What came sooner does not count later:
 a body that is held back ends within STALL_S, however much of it has come (FAULTS F99)."""
+MULTIPART_SLACK_BYTES = 64 * 1024
+"""Boundaries, part headers and the other fields beside an upload."""
+ESCAPED_CHAR_BYTES = 12
+"""The longest way to send one character: a pair of JSON's `\\uXXXX` escapes."""
 MAX_JSON_FIELDS = 256
 """Clients of other servers send some dozens that mean nothing here."""
 LENGTH_DIGITS = 18
@@ -51,6 +56,19 @@ _PARSING = threading.Lock()
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """Most bytes of all fields together, and the file that comes with them."""
+
+    fields_bytes: int
+    files: Files | None = None
+
+    @classmethod
+    def for_text(cls, chars: int, files: Files | None = None) -> "BodyLimits":
+        """Room for a text of `chars` characters however it is escaped."""
+        return cls(MULTIPART_SLACK_BYTES + ESCAPED_CHAR_BYTES * chars, files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +101,8 @@ async def read_body(
     async with AsyncExitStack() as held:
         take = held.enter_context(admission.memory.held())
         if kind == MULTIPART:
-            form = Form(options.get(b"boundary", b""), limits, take, admission.disk, held)
+            boundary, disk = options.get(b"boundary", b""), admission.disk
+            form = Form(boundary, limits.fields_bytes, limits.files, take, disk, held)
             yield await _from_multipart(request, limits, form, charset)
         elif kind == FORM:
             data = await _whole(request, limits.fields_bytes, take)

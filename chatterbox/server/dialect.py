@@ -19,10 +19,9 @@ from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import VoiceNotFound
 from chatterbox.server.admission_control import AdmissionControl
 from chatterbox.server.body import Body
-from chatterbox.server.errors import ErrorShape, ShapeOf, native_shape
 from chatterbox.server.model_pool import ModelPool
 from chatterbox.server.reference import Conversation
-from chatterbox.server.request_log import Ended
+from chatterbox.server.request_log import Ended, ErrorShape, ShapeOf, native_shape
 from chatterbox.server.schemas import SEED_LIMIT, SamplingFields, random_seed
 from chatterbox.server.socket_server import SocketServer
 from chatterbox.server.speech_response import SpeechPlan

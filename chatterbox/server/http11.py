@@ -162,7 +162,6 @@ class _Connection(h11.Connection):
     another request behind them (FAULTS F54, F104)."""
 
     def next_event(self) -> Any:
-        """As h11's; a bare LF is no HTTP."""
         if self.their_state is h11.IDLE:
             data, _ = self.trailing_data
             end = _HEAD_END.search(data)
@@ -187,7 +186,6 @@ class HttpProtocol(H11Protocol):
         self._counted: object = None  # the request that this is of
 
     def waits(self) -> tuple[Waits | None, object]:
-        """See `Connection`."""
         waits = None
         if self.transport.is_closing():
             waits = Waits.READING
@@ -243,10 +241,11 @@ class HttpProtocol(H11Protocol):
         """Called while h11's refusal is being handled."""
         fault = sys.exc_info()[1]
         too_large = isinstance(fault, h11.RemoteProtocolError) and fault.error_status_hint == 431
-        if too_large:
-            self._refuse(HeadersTooLarge("The request's head is too large."))
-        else:
-            self._refuse(InvalidHttp("This is not a request of HTTP/1.1."))
+        self._refuse(
+            HeadersTooLarge("The request's head is too large.")
+            if too_large
+            else InvalidHttp("This is not a request of HTTP/1.1.")
+        )
 
     @property
     def _unread_bytes(self) -> int:

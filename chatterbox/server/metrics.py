@@ -92,7 +92,6 @@ class Distribution:
         self._histogram = Histogram(name, text, buckets=buckets, registry=registry)
 
     def observe(self, value: float) -> None:
-        """One more."""
         self._recent.append(value)
         self._histogram.observe(value)
 
@@ -139,7 +138,6 @@ class Metrics(Collector):
         ProcessCollector(registry=registry)
 
     def ended(self, record: AccessRecord) -> None:
-        """A request has ended."""
         self._requests.labels(record.route, record.outcome).inc()
         if not record.speech:
             return

@@ -63,7 +63,6 @@ class Model:
 
     @property
     def state(self) -> ModelState:
-        """Where it stands."""
         if self.loading or self.leaving:
             return "loading" if self.loading else "unloading"
         if self.fault:
@@ -77,7 +76,6 @@ class Model:
 
     @property
     def idle_s(self) -> float:
-        """How long nobody has used it."""
         return 0.0 if self.users else time.monotonic() - self.used_at
 
     @property
@@ -88,7 +86,6 @@ class Model:
         return max(1.0, math.ceil(whole_s - elapsed_s))
 
     def as_json(self) -> dict[str, Any]:
-        """For an answer."""
         busy = {"loading": asdict(self.opening.loading)} if self.opening else {}
         return {
             "name": self.name,
@@ -102,7 +99,6 @@ class Model:
         }
 
     def leave(self) -> None:
-        """One user less."""
         self.users -= 1
         self.used_at = time.monotonic()
         if not self.users:
@@ -110,8 +106,6 @@ class Model:
 
 
 class ModelLoader:
-    """One for each server."""
-
     def __init__(
         self, configs: Mapping[str, TTSConfig], limits: ServerConfig, own: TTSEngine | None = None
     ) -> None:
@@ -179,9 +173,9 @@ class ModelLoader:
     async def _open(self, model: Model, *, rehearsed: bool = False) -> None:
         """Load it, whatever else is loaded."""
         model.since, before = time.monotonic(), used_bytes(model.config)
-        engine, old = model.engine, model.engine
+        engine = model.engine
         if engine is None or engine.state == "unloaded":
-            engine = self._made(model, old)
+            engine = self._made(model)
         model.opening = engine
 
         def opened() -> None:
@@ -205,10 +199,9 @@ class ModelLoader:
         model.nbytes = max(model.nbytes, used_bytes(model.config) - before)
         model.load_s, model.used_at = time.monotonic() - model.since, time.monotonic()
 
-    def _made(self, model: Model, old: TTSEngine | None = None) -> TTSEngine:
-        first, since = self.default.engine, old.stats() if old else None
-        admission = first.admission if first else None
-        engine = TTSEngine(model.config, admission=admission, since=since)
+    def _made(self, model: Model) -> TTSEngine:
+        first, since = self.default.engine, model.engine.stats() if model.engine else None
+        engine = TTSEngine(model.config, admission=first.admission if first else None, since=since)
         engine.on_death = self._died
         engine.voice_store.shared |= len(self.models) > 1  # by the models of this process
         return engine
@@ -270,7 +263,6 @@ class ModelLoader:
             engine.give_up(reason)
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Stop all of them; blocking."""
         for engine in self._engines():
             engine.close(timeout_s)
 

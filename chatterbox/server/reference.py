@@ -17,9 +17,7 @@ from starlette.routing import BaseRoute
 
 from chatterbox.errors import error_table
 
-_TABLES = tomllib.loads(Path(__file__).with_name("reference.toml").read_text("utf-8"))
-REMEDIES: Mapping[str, str] = _TABLES["remedies"]
-"""What a caller can do about each error, by its code."""
+_TABLES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
 ANSWERS: dict[str, dict[str, str]] = {}
 """Method and path → field → meaning."""
 for _row in _TABLES["answers"]:
@@ -93,7 +91,7 @@ def complete(
             "code": code,
             "status": error.status,
             "description": (error.__doc__ or "").split("\n")[0],
-            "do": REMEDIES[code],
+            "do": error.remedy,
         }
         for code, error in error_table().items()
     ]

@@ -4,13 +4,17 @@ Pure ASGI, so that what runs inside still sees the client leave.
 """
 
 import asyncio
+import json
 import logging
+import math
 import random
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from starlette.datastructures import Headers, MutableHeaders
@@ -23,11 +27,13 @@ from chatterbox.errors import (
     ChatterboxError,
     HeadersTooLarge,
     InternalError,
+    InvalidApiKey,
     InvalidHttp,
+    MethodNotAllowed,
+    RouteNotFound,
     SlowClient,
     TooManyConnections,
 )
-from chatterbox.server.errors import ErrorShape, ShapeOf, error_response, from_http, native_shape
 
 log = logging.getLogger("chatterbox.requests")
 
@@ -63,6 +69,47 @@ a second), and an answer in a smaller format fits into them."""
 PART_BYTES = 64 * 1024
 """Of an answer that is handed over in one piece: it would otherwise all be waited for at once, and
 lie in the connection's memory meanwhile."""
+
+ErrorShape = Callable[[ChatterboxError, str], tuple[int, Any]]
+"""(error, request id) → status and JSON: how one dialect's clients expect to be refused."""
+ShapeOf = Callable[[str], ErrorShape]
+"""Path → shape."""
+
+
+def native_shape(error: ChatterboxError, request_id: str) -> tuple[int, Any]:
+    """The status of the error table, and `{"error": {message, type, code, param, request_id}}`."""
+    facts = {"message": error.message, "type": error.kind, "code": error.code}
+    return error.status, {"error": {**facts, "param": error.param, "request_id": request_id}}
+
+
+def error_headers(error: ChatterboxError) -> dict[str, str]:
+    """What goes with it: when, and whether at all, trying again makes sense. OpenAI's clients
+    would otherwise try 408, 409, 429 and 5xx again by themselves."""
+    headers = {"Cache-Control": "no-store", "X-Should-Retry": "false"}
+    if isinstance(error, InvalidApiKey):
+        headers["WWW-Authenticate"] = 'Bearer realm="chatterbox"'
+    if error.retry_after_s is not None:
+        headers["X-Should-Retry"] = "true"
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+        headers["Retry-After-Ms"] = str(max(1, math.ceil(error.retry_after_s * 1000)))
+    return headers
+
+
+def error_response(
+    error: ChatterboxError,
+    request_id: str,
+    headers: Mapping[str, str] | None = None,
+    *,
+    shape: ErrorShape = native_shape,
+) -> Response:
+    """The answer to an error; ASCII and strict JSON whatever the message holds."""
+    status, body = shape(error, request_id)
+    return Response(
+        json.dumps(body, ensure_ascii=True, allow_nan=False),
+        status_code=status,
+        headers={**error_headers(error), **(headers or {})},
+        media_type="application/json",
+    )
 
 
 @dataclass(slots=True)
@@ -257,7 +304,10 @@ def add_error_handlers(app: FastAPI) -> None:
 
     async def starlettes(request: Request, fault: Exception) -> Response:
         assert isinstance(fault, HTTPException)
-        return record_of(request.scope).answer(from_http(fault), fault.headers)
+        error: ChatterboxError = RouteNotFound("There is no such route; GET / lists them.")
+        if fault.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            error = MethodNotAllowed(f"This route takes {(fault.headers or {}).get('Allow')}.")
+        return record_of(request.scope).answer(error, fault.headers)
 
     app.add_exception_handler(ChatterboxError, ours)
     app.add_exception_handler(HTTPException, starlettes)

@@ -256,13 +256,10 @@ class _Process:
             self._second_signal = self._signal is not None
             self._signal = self._signal or number
 
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        previous = {number: signal.signal(number, note) for number in numbers}
-        try:
+        with contextlib.ExitStack() as before:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                before.callback(signal.signal, number, signal.signal(number, note))
             yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
 
 
 def _started_pool() -> ThreadPoolExecutor:

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from itertools import islice
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.functional_validators import BeforeValidator
 from pydantic_core import PydanticCustomError
 from starlette.responses import Response
@@ -141,7 +141,6 @@ class Sampling(BaseModel):
     )
 
     def sampling(self) -> dict[str, float | None]:
-        """By name."""
         return {name: getattr(self, name) for name in SAMPLING}
 
 
@@ -268,7 +267,7 @@ def refuse_other_files(body: Body) -> None:
 
 def query_schema(kind: type[BaseModel]) -> dict[str, Any]:
     """OpenAPI's parameters for a call whose fields stand in the address."""
-    schema = TypeAdapter(kind).json_schema()
+    schema = kind.model_json_schema()
     needed = schema.get("required", ())
     return {
         "parameters": [
@@ -280,7 +279,7 @@ def query_schema(kind: type[BaseModel]) -> dict[str, Any]:
 
 def form_schema(kind: type[BaseModel], *, file: str | None = None) -> dict[str, Any]:
     """OpenAPI's request body for a call that is read by content type."""
-    schema = TypeAdapter(kind).json_schema(ref_template="#/components/schemas/{model}")
+    schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
     properties, required = schema.get("properties", {}), schema.get("required", [])
     content: dict[str, Any] = {}
     if file is None or kind is SpeechFields:

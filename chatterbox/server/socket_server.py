@@ -28,9 +28,8 @@ from chatterbox.errors import (
 )
 from chatterbox.server.admission_control import AdmissionControl
 from chatterbox.server.auth import SUBPROTOCOL
-from chatterbox.server.errors import error_response
 from chatterbox.server.model_pool import ModelPool
-from chatterbox.server.request_log import STALL_S, record_of
+from chatterbox.server.request_log import STALL_S, error_response, record_of
 
 log = logging.getLogger(__name__)
 
@@ -95,13 +94,10 @@ class Socket:
 
     async def send(self, data: str | bytes) -> None:
         """One frame; waits for a slow reader, and only its own context does."""
-        websocket = self._websocket
+        kind = "text" if isinstance(data, str) else "bytes"
         try:
             async with asyncio.timeout(STALL_S):
-                if isinstance(data, str):
-                    await websocket.send_text(data)
-                else:
-                    await websocket.send_bytes(data)
+                await self._websocket.send({"type": "websocket.send", kind: data})
             self._idle_since = asyncio.get_running_loop().time()
         except (WebSocketDisconnect, RuntimeError):
             raise Cancelled("The client left.") from None

@@ -21,8 +21,9 @@ from chatterbox.audio.encode import audio_format
 from chatterbox.audio.encoders import Encoder
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import Cancelled, ChatterboxError, InvalidValue
-from chatterbox.server.body import Body, read_body, read_query, until_disconnect
+from chatterbox.server.body import Body, BodyLimits, read_body, read_query, until_disconnect
 from chatterbox.server.model_pool import ModelPool
+from chatterbox.server.multipart import Upload
 from chatterbox.server.request_log import AccessRecord, record_of
 from chatterbox.server.schemas import (
     SOUND_ROUTE,
@@ -34,7 +35,6 @@ from chatterbox.server.schemas import (
     refuse_other_files,
 )
 from chatterbox.server.speech_service import SpeechService
-from chatterbox.server.upload import BodyLimits, Upload
 
 MODEL_FIELDS = ("model", "model_id")
 """OpenAI's word and ElevenLabs'."""

@@ -18,9 +18,10 @@ from chatterbox.errors import DeadlineExceeded, EmptyText, GenerationFailed, Tex
 from chatterbox.families.base import Voice
 from chatterbox.server.admission_control import AdmissionControl
 from chatterbox.server.auth import current_key
+from chatterbox.server.body import BodyLimits
 from chatterbox.server.model_pool import ModelPool
+from chatterbox.server.multipart import Files, Upload
 from chatterbox.server.request_log import AccessRecord
-from chatterbox.server.upload import BodyLimits, Files, Upload
 from chatterbox.text import Segment
 from chatterbox.text.markup import unknown_tags
 
@@ -69,8 +70,6 @@ _Read = tuple[list[Segment], str | Voice | None]
 
 
 class SpeechService:
-    """One for each server."""
-
     def __init__(
         self, models: ModelPool, config: ServerConfig, admission: AdmissionControl
     ) -> None:

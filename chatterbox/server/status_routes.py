@@ -1,27 +1,52 @@
-"""Health, probes, metrics, what a program finds at `/`, and the calls about models.
+"""Health, probes, metrics, the page, what a program finds at `/`, and the calls about models.
 
 But for loading and unloading, none waits for an engine, takes a place or touches the pool.
 """
 
+import hashlib
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from chatterbox import __version__
 from chatterbox.arrays import SAMPLE_RATE_HZ
-from chatterbox.errors import EngineDead, OperatorOnly
+from chatterbox.errors import EngineDead, OperatorOnly, RouteNotFound
 from chatterbox.server.admission_control import RESTART_RETRY_S, Lifecycle
 from chatterbox.server.auth import current_key, wants_page
 from chatterbox.server.metrics import Metrics, wants_prometheus
 from chatterbox.server.model_pool import ModelPool
-from chatterbox.server.page.page import page_file
 
-NAME = "chatterbox"
+STATIC = Path(__file__).parent / "page" / "static"
+MEDIA_TYPES = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'self'",  # no inline script or style, no eval, no other host
+        "media-src 'self' blob:",  # speech and recordings that the page itself holds
+        "object-src 'none'",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
+PAGE_HEADERS: Mapping[str, str] = {
+    "Cache-Control": "no-cache",  # kept, but asked for again: a new version shows at once
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "Permissions-Policy": "microphone=(self)",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
 MINI_NOTICE = (
     "This is the embedded demonstration model, not Chatterbox Turbo: it shows that everything "
     "works, but sounds nothing like it."
@@ -32,6 +57,31 @@ MOST_SKIPPED = 100
 """Voices named in `/health`, which is asked often."""
 DIRECTORIES = re.compile(r"(?<![\w:/.])(?:/[^/\s'\":]+)+/|\b[A-Za-z]:\\(?:[^\\\s]+\\)*")
 NO_STORE = {"Cache-Control": "no-store"}
+
+
+_FILES = {path.name: path.read_bytes() for path in STATIC.iterdir()}
+_ETAGS = {name: f'"{hashlib.sha256(data).hexdigest()[:16]}"' for name, data in _FILES.items()}
+
+page_router = APIRouter(include_in_schema=False)
+"""Everything but `/`, which programs ask for too."""
+
+
+@page_router.api_route("/page/{name}", methods=["GET", "HEAD"])
+async def page_file(request: Request, name: str) -> Response:
+    """One file, or 304 where the browser has it. Raises RouteNotFound."""
+    if name not in _FILES:
+        raise RouteNotFound("The page has no such file.")
+    headers = {**PAGE_HEADERS, "ETag": _ETAGS[name], "Vary": "Accept"}
+    known = request.headers.get("if-none-match", "")
+    if _ETAGS[name] in (given.strip().removeprefix("W/") for given in known.split(",")):
+        return Response(status_code=304, headers=headers)
+    return Response(_FILES[name], headers=headers, media_type=MEDIA_TYPES[Path(name).suffix])
+
+
+@page_router.api_route("/docs", methods=["GET", "HEAD"])
+async def docs(request: Request) -> Response:
+    """The reference."""
+    return await page_file(request, "docs.html")
 
 
 def status_router(models: ModelPool, lifecycle: Lifecycle, metrics: Metrics) -> APIRouter:
@@ -66,7 +116,14 @@ def status_router(models: ModelPool, lifecycle: Lifecycle, metrics: Metrics) -> 
         if wants_page(request.headers.getlist("accept")):
             shown = "docs.html" if REFERENCE in request.query_params else "index.html"
             return await page_file(request, shown)
-        return JSONResponse(root_body(request.app), headers={"Vary": "Accept"})
+        paths = request.app.openapi()["paths"]
+        calls = [
+            {"method": method.upper(), "path": path, "does": call["description"].splitlines()[0]}
+            for path, methods in paths.items()
+            for method, call in methods.items()
+        ]
+        body = {"name": "chatterbox", "version": __version__, "docs": "/docs", "calls": calls}
+        return JSONResponse(body, headers={"Vary": "Accept"})
 
     for path, answer in (
         ("/", root),
@@ -161,13 +218,3 @@ def health_body(models: ModelPool, lifecycle: Lifecycle) -> dict[str, Any]:
 def without_directories(text: str, data_dir: Path) -> str:
     """Files by their names alone: where they lie is nobody's business who only calls."""
     return DIRECTORIES.sub("", text.replace(f"{data_dir}{os.sep}", ""))
-
-
-def root_body(app: FastAPI) -> dict[str, Any]:
-    """Name, version and the list of calls."""
-    calls = [
-        {"method": method.upper(), "path": path, "does": call["description"].splitlines()[0]}
-        for path, methods in app.openapi()["paths"].items()
-        for method, call in methods.items()
-    ]
-    return {"name": NAME, "version": __version__, "docs": "/docs", "calls": calls}

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from chatterbox.errors import VoiceNotFound, shown
 from chatterbox.server.body import Body
+from chatterbox.server.multipart import Upload
 from chatterbox.server.schemas import (
     Call,
     LenientCall,
@@ -23,7 +24,6 @@ from chatterbox.server.schemas import (
     query_schema,
     refuse_other_files,
 )
-from chatterbox.server.upload import Upload
 from chatterbox.server.voice_service import VoiceService, answer_upload
 from chatterbox.voices.names import VoiceInfo
 from chatterbox.voices.voice_file import MAX_BYTES

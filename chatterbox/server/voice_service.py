@@ -13,9 +13,9 @@ from chatterbox.config import ServerConfig
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.errors import ChatterboxError, InvalidValue, StorageUnavailable
 from chatterbox.server.admission_control import AdmissionControl
-from chatterbox.server.body import Body, read_body, until_disconnect
+from chatterbox.server.body import Body, BodyLimits, read_body, until_disconnect
 from chatterbox.server.model_pool import ModelPool
-from chatterbox.server.upload import BodyLimits, Files, Upload
+from chatterbox.server.multipart import Files, Upload
 from chatterbox.voices.library import VoiceLibrary
 from chatterbox.voices.names import VoiceInfo
 
@@ -34,7 +34,6 @@ def as_json(value: Any) -> bytes:
 
 
 def _pieces(value: Any, depth: int) -> Iterator[str]:
-    """As Starlette's JSONResponse writes it."""
     if depth and value and isinstance(value, dict | list):
         named = isinstance(value, dict)
         comma = "{" if named else "["

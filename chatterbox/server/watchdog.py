@@ -35,7 +35,6 @@ class LockFreeTimer:
     again in time. One for a process: faulthandler has no more."""
 
     def set(self, seconds: float) -> None:
-        """Start anew."""
         faulthandler.dump_traceback_later(seconds, exit=True, file=2)
 
     def cancel(self) -> None:

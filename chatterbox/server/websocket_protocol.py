@@ -58,7 +58,6 @@ class WebSocket(WebSocketsSansIOProtocol):
         return (None if self.handshake_initiated else Waits.HEAD), None
 
     def give_up(self, _waits: Waits) -> None:
-        """It is gone."""
         self.transport.abort()
 
     def connection_made(self, transport: Any) -> None:

@@ -43,7 +43,7 @@ from chatterbox.families.voices import FixedVoices
 from chatterbox.server.admission_control import Lifecycle
 from chatterbox.server.app import create_app
 from chatterbox.server.dialect import error_shapes
-from chatterbox.server.errors import native_shape
+from chatterbox.server.request_log import native_shape
 from chatterbox.server.run import Server, bind, http_config, worth_logging
 
 SECRET = "zebrafish"

@@ -27,12 +27,12 @@ from chatterbox.errors import Cancelled, ChatterboxError, Overloaded, StorageFul
 from chatterbox.server import body
 from chatterbox.server.admission_control import Room
 from chatterbox.server.auth import Keyring, host_of, offered_keys
-from chatterbox.server.body import read_body
+from chatterbox.server.body import BodyLimits, read_body
 from chatterbox.server.http11 import Timeouts
+from chatterbox.server.multipart import Files
 from chatterbox.server.request_log import request_id
 from chatterbox.server.schemas import ignored_header
 from chatterbox.server.socket_server import json_object
-from chatterbox.server.upload import BodyLimits, Files
 from chatterbox.voices.records import is_voice_id
 
 # --- pieces that get further than random bytes do

@@ -15,8 +15,8 @@ from faults.harness import SECRET, Rig, running
 from harness import error_of
 
 from chatterbox.server import body
+from chatterbox.server.body import BodyLimits
 from chatterbox.server.http11 import ConnectionLimiter, Timeouts, Waits
-from chatterbox.server.upload import BodyLimits
 
 HOST = b"Host: localhost\r\n"
 LIVE = b"GET /health/live HTTP/1.1\r\n" + HOST + b"\r\n"

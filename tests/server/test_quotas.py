@@ -8,12 +8,7 @@ from faults.virtual_time import run
 from harness import FakeEngine, serving
 
 from chatterbox.errors import KeyLimit
-from chatterbox.server.admission_control import (
-    MAX_DELAYED_REFUSALS,
-    REFUSAL_DELAY_S,
-    KeyQuotas,
-    Limits,
-)
+from chatterbox.server.admission_control import MAX_DELAYED_REFUSALS, REFUSAL_DELAY_S, KeyQuotas
 from chatterbox.server.auth import current_key
 
 MINE, THEIRS = 0, 1
@@ -22,7 +17,7 @@ RETRY_AFTER_S = 5.0
 
 @pytest.fixture
 def quotas():
-    return KeyQuotas(Limits(requests=1, characters=None, sockets=1), lambda: RETRY_AFTER_S)
+    return KeyQuotas({"requests": 1, "sockets": 1}, lambda: RETRY_AFTER_S)
 
 
 @contextmanager

@@ -12,8 +12,7 @@ from starlette.responses import Response
 
 from chatterbox.errors import VoiceNotFound
 from chatterbox.server import voice_service
-from chatterbox.server.errors import native_shape
-from chatterbox.server.request_log import PART_BYTES, RequestLog
+from chatterbox.server.request_log import PART_BYTES, RequestLog, native_shape
 from chatterbox.server.status_routes import without_directories
 from chatterbox.server.voice_service import as_json
 from chatterbox.voices.names import VoiceInfo

@@ -13,8 +13,9 @@ from starlette.responses import JSONResponse, Response
 from chatterbox.dialects.elevenlabs.http import FIXED
 from chatterbox.dialects.shared.voice_names import ELEVENLABS_VOICES, voice_or_alias
 from chatterbox.errors import InvalidValue
-from chatterbox.server.body import Body
+from chatterbox.server.body import Body, BodyLimits
 from chatterbox.server.dialect import Services
+from chatterbox.server.multipart import Files, Upload
 from chatterbox.server.schemas import (
     LenientCall,
     Name,
@@ -23,7 +24,6 @@ from chatterbox.server.schemas import (
     lenient_fields_of,
     query_schema,
 )
-from chatterbox.server.upload import BodyLimits, Files, Upload
 from chatterbox.server.voice_service import FIELDS_BYTES, VoiceService, answer_upload
 from chatterbox.voices.names import VoiceInfo
 

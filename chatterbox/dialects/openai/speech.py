@@ -21,8 +21,8 @@ from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import ChatterboxError, RouteNotFound, shown
 from chatterbox.server.body import Body
 from chatterbox.server.dialect import Services
-from chatterbox.server.errors import native_shape
 from chatterbox.server.model_pool import speaking_with
+from chatterbox.server.request_log import native_shape
 from chatterbox.server.schemas import (
     SOUND_ROUTE,
     FormatName,

@@ -17,6 +17,7 @@ from chatterbox.errors import InvalidValue
 from chatterbox.server.auth import current_key
 from chatterbox.server.body import Body
 from chatterbox.server.dialect import Services
+from chatterbox.server.multipart import Upload
 from chatterbox.server.schemas import (
     LenientCall,
     Name,
@@ -25,7 +26,6 @@ from chatterbox.server.schemas import (
     lenient_fields_of,
     query_schema,
 )
-from chatterbox.server.upload import Upload
 from chatterbox.server.voice_service import VoiceService, answer_upload
 from chatterbox.voices.consents import Consent, ConsentBook
 from chatterbox.voices.names import VoiceInfo

@@ -5,7 +5,7 @@ import re
 import pytest
 from harness import error_of, serving
 
-from chatterbox.server.page.page import HEADERS, STATIC
+from chatterbox.server.status_routes import PAGE_HEADERS, STATIC
 
 FILES = sorted(STATIC.iterdir())
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
@@ -36,7 +36,7 @@ async def test_each_file_is_sent_with_its_headers():
         for path in FILES:
             answer = await client.get(f"/page/{path.name}")
             assert answer.content == path.read_bytes()
-            for name, value in HEADERS.items():
+            for name, value in PAGE_HEADERS.items():
                 assert answer.headers[name] == value
             assert answer.headers["content-type"].startswith(kind.get(path.suffix, "text/html"))
 
@@ -60,7 +60,7 @@ async def test_nothing_else_is_sent():
 
 
 def test_the_policy_allows_nothing_inline_and_no_other_host():
-    policy = HEADERS["Content-Security-Policy"]
+    policy = PAGE_HEADERS["Content-Security-Policy"]
     assert policy.startswith("default-src 'self';")
     assert "unsafe" not in policy
     assert "http" not in policy
