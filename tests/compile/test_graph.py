@@ -1,0 +1,80 @@
+"""Graphs are read and rewritten: new nodes stand where they are read, and nothing unread is left.
+
+Knows small graphs written by hand; runs them.
+"""
+
+import numpy as np
+import onnx
+import pytest
+from compile.graphs import model_of, run
+from onnx import TensorProto, numpy_helper
+
+from chatterbox.compile.graph import EditableGraph, stored_values
+
+CHAIN = """
+g (float[n] x) => (float[n] y) <float two = {2.0}, float unread = {3.0}> {
+    a = Mul (x, two)
+    b = Abs (a)
+    dead = Neg (b)
+    c = Identity (b)
+    y = Add (c, x)
+}"""
+X = np.array([-1.0, 2.0], np.float32)
+
+
+def test_new_nodes_take_the_place_of_what_made_the_same():
+    model = model_of(CHAIN)
+    graph = EditableGraph(model)
+    new = graph.new("b")
+    new.add("Neg", [new.add("Relu", ["a"], "positive")])
+    assert graph.rewrite() == 1
+    assert [node.op_type for node in model.graph.node] == ["Mul", "Relu", "Neg", "Identity", "Add"]
+    assert [tensor.name for tensor in model.graph.initializer] == ["two"]
+    onnx.checker.check_model(model)
+    np.testing.assert_array_equal(run(model, {"x": X})[0], X - np.maximum(2 * X, 0))
+
+
+def test_new_nodes_read_each_other_and_serve_old_ones():
+    model = model_of(CHAIN)
+    graph = EditableGraph(model)
+    late, early = graph.new("late"), graph.new("early")
+    graph.producer["y"].input[1] = late.add("Neg", ["early"])
+    early.add("Mul", ["x", early.stored("ten", np.float32(10))])
+    assert graph.rewrite() == 2
+    onnx.checker.check_model(model)
+    np.testing.assert_array_equal(run(model, {"x": X})[0], np.abs(2 * X) - 10 * X)
+
+
+def test_the_runtimes_own_operators_are_declared():
+    model = model_of(CHAIN)
+    del model.opset_import[1:]
+    graph = EditableGraph(model)
+    graph.new("b").add("Gelu", ["a"], "", "com.microsoft")
+    graph.rewrite()
+    assert [known.domain for known in model.opset_import] == ["", "com.microsoft"]
+
+
+def test_what_is_around_a_tensor():
+    graph = EditableGraph(model_of(CHAIN))
+    assert graph.multiple("a") == (2.0, "x")
+    assert graph.multiple("b") == (1.0, "b")
+    assert graph.through("c") == "b"
+    assert graph.maker("b", "Abs") is not None
+    assert graph.maker("b", "Neg") is None
+    assert graph.reader("a", "Abs") is not None
+    assert graph.reader("b", "Identity") is None  # Neg reads it too
+    assert (graph.number("two"), graph.number("x")) == (2.0, None)
+
+
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT4])
+def test_numbers_beside_the_graph_are_those_in_it(kind, tmp_path):
+    numbers = np.arange(-4, 4).reshape(2, 4)
+    held = onnx.helper.make_tensor("t", kind, numbers.shape, numbers.ravel())
+    raw = numpy_helper.from_array(numpy_helper.to_array(held), "t")
+    (tmp_path / "weights").write_bytes(b"....." * 4 + raw.raw_data)
+    beside = onnx.TensorProto(name="t", data_type=kind, dims=numbers.shape)
+    beside.data_location = TensorProto.EXTERNAL
+    for key, value in {"location": "weights", "offset": 20, "length": len(raw.raw_data)}.items():
+        beside.external_data.add(key=key, value=str(value))
+    for tensor in (held, beside):
+        np.testing.assert_array_equal(stored_values(tensor, tmp_path).astype(np.int64), numbers)
