@@ -14,21 +14,9 @@ from typing import Any
 import numpy as np
 
 from chatterbox.errors import ChatterboxError, UnreadableAudio, UnsupportedAudio
+from chatterbox.voices import sniff
 from chatterbox.voices.resampler import BoundedResampler, Cap, Decoded, Mix, join
-from chatterbox.voices.sniff import (
-    MP3,
-    OGG,
-    OGG_FLAC,
-    WAV,
-    Container,
-    Frame,
-    find_frames,
-    first_frame,
-    frame_at,
-    sniff,
-    unreadable,
-    wave_data,
-)
+from chatterbox.voices.sniff import Container, Frame
 
 SHORTEST_FRAME_S = 0.024
 """576 samples at 24 kHz, or 1152 at 48 kHz; every other frame is longer."""
@@ -84,7 +72,7 @@ def _counted(frames: list[bytes], promised: int) -> bytes:
     of all, and stops where such a file would end."""
     bit_rate = 9 << 4  # the index of one whose frames have room for a tag in every format
     header = frames[0][:2] + bytes((frames[0][2] & 0x0C | bit_rate, frames[0][3]))
-    tag = frame_at(header)
+    tag = sniff.frame_at(header)
     assert tag is not None
     if not promised or frames[0][tag.info_at :][:4] not in XING:
         count = max(promised, len(frames)).to_bytes(4, "big")
@@ -94,16 +82,16 @@ def _counted(frames: list[bytes], promised: int) -> bytes:
 
 
 def _mp3_frames(data: bytes) -> Iterator[tuple[int, Frame]]:
-    at = first_frame(data)
+    at = sniff.first_frame(data)
     gaps = 0
     while at is not None and gaps <= MAX_GAPS:
-        frame = frame_at(data, at)
+        frame = sniff.frame_at(data, at)
         if frame and frame.kind == "mp3" and frame.size:
             yield at, frame
             at += frame.size
         else:
             gaps += 1
-            at = find_frames(data, at)
+            at = sniff.find_frames(data, at)
 
 
 def _frames_by_tag(data: bytes, at: int, frame: Frame) -> int | None:
@@ -122,10 +110,10 @@ def decode_audio(data: bytes, *, max_seconds: float) -> Decoded:
     AudioTooLong (beyond the cap, found before or while reading) or AudioNotFinite.
     """
     cap = Cap(max_seconds)
-    container = sniff(data)
-    if container is MP3:
+    container = sniff.sniff(data)
+    if container is sniff.MP3:
         files = mp3_files(data, max_seconds)
-    elif container in (OGG, OGG_FLAC):
+    elif container in (sniff.OGG, sniff.OGG_FLAC):
         files = ogg_files(data)
     else:
         return _decode(data, container, cap)
@@ -133,11 +121,12 @@ def decode_audio(data: bytes, *, max_seconds: float) -> Decoded:
     refusal: ChatterboxError | None = None
     for file in islice(files, MAX_FILES):
         try:
-            found.append(_decode(file, container if container is MP3 else sniff(file), cap))
+            of = container if container is sniff.MP3 else sniff.sniff(file)
+            found.append(_decode(file, of, cap))
         except (UnsupportedAudio, UnreadableAudio) as one:
             refusal = refusal or one
     if not found:
-        raise refusal or unreadable(UNDECODABLE)
+        raise refusal or sniff.unreadable(UNDECODABLE)
     return join(found, damaged=refusal is not None)
 
 
@@ -161,8 +150,9 @@ def _read_libsndfile(data: bytes, container: Container, cap: Cap, mix: Mix | Non
     import soundfile  # slow to import: only where audio is decoded
 
     declared: int | None = None
-    if container is WAV:  # libsndfile believes an empty `data`, and does not tell of a cut one
-        wave = wave_data(data)
+    if container is sniff.WAV:
+        # libsndfile believes an empty `data`, and does not tell of a cut one.
+        wave = sniff.wave_data(data)
         declared = wave.frames
         if wave.size == 0:
             size = (len(data) - wave.at).to_bytes(4, "little")
@@ -179,7 +169,7 @@ def _read_libsndfile(data: bytes, container: Container, cap: Cap, mix: Mix | Non
                     intake.add(block[:count])
             return intake, declared or frames or None
     except (soundfile.SoundFileError, RuntimeError, ValueError, MemoryError) as failure:
-        raise unreadable(UNDECODABLE) from failure
+        raise sniff.unreadable(UNDECODABLE) from failure
 
 
 def _read_pyav(data: bytes, container: Container, cap: Cap, mix: Mix | None) -> Read:
@@ -201,7 +191,7 @@ def _read_pyav(data: bytes, container: Container, cap: Cap, mix: Mix | None) -> 
             codec.thread_count = 1
             return _read_stream(file, stream, cap, mix)
     except (av.FFmpegError, RuntimeError, ValueError, OverflowError, MemoryError) as failure:
-        raise unreadable(UNDECODABLE) from failure
+        raise sniff.unreadable(UNDECODABLE) from failure
 
 
 def _read_stream(file: Any, stream: Any, cap: Cap, mix: Mix | None) -> Read:
@@ -226,5 +216,5 @@ def _read_stream(file: Any, stream: Any, cap: Cap, mix: Mix | None) -> Read:
             for piece in to_float.resample(frame):
                 intake.add(piece.to_ndarray().T)
     if intake is None:
-        raise unreadable(UNDECODABLE)
+        raise sniff.unreadable(UNDECODABLE)
     return intake, int(declared_s * rate_hz) or None

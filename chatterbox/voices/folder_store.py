@@ -13,23 +13,9 @@ from pathlib import Path
 
 from chatterbox.errors import ChatterboxError, shown
 from chatterbox.hardening import close_to_others
+from chatterbox.voices import records
 from chatterbox.voices.file_system import FileSystem
-from chatterbox.voices.records import (
-    MAX_FILE_BYTES,
-    MAX_META_BYTES,
-    META_NAME,
-    REFERENCE_NAME,
-    STORAGE_ERRORS,
-    BadEntry,
-    Stored,
-    VoiceRecord,
-    is_voice_id,
-    record_bytes,
-    record_of,
-    sha256,
-    storage_errors,
-    with_file,
-)
+from chatterbox.voices.records import BadEntry, Stored, VoiceRecord, sha256, storage_errors
 from chatterbox.voices.store import LocalCopies, VoiceStore
 
 log = logging.getLogger(__name__)
@@ -84,7 +70,7 @@ class FolderStore(VoiceStore):
     def look(self) -> Stored | None:
         with storage_errors(quiet=True):
             try:
-                mark = self._files.read_file(self._lock_file, MAX_META_BYTES)
+                mark = self._files.read_file(self._lock_file, records.MAX_META_BYTES)
             except FileNotFoundError:
                 mark = b""
         if mark == self._mark:
@@ -105,7 +91,7 @@ class FolderStore(VoiceStore):
                 yield found
                 whole = True
             except ChatterboxError as refused:
-                whole = not isinstance(refused, STORAGE_ERRORS)
+                whole = not isinstance(refused, records.STORAGE_ERRORS)
                 raise
             finally:
                 if whole:
@@ -121,7 +107,7 @@ class FolderStore(VoiceStore):
         for name in names:
             if name.startswith((TEMPORARY, DELETED)):
                 continue
-            stamp = self._files.stamp(self._directory / name / META_NAME)
+            stamp = self._files.stamp(self._directory / name / records.META_NAME)
             stamped = self._known.get(name)
             try:  # from memory where its record is the same file as before
                 unchanged = stamped if stamped and stamped[0] == stamp else None
@@ -135,27 +121,29 @@ class FolderStore(VoiceStore):
         """One voice's record. Raises BadEntry."""
         if voice_id.startswith(SET_ASIDE):
             raise BadEntry("a damaged voice, set aside when it was registered again")
-        if not is_voice_id(voice_id):
+        if not records.is_voice_id(voice_id):
             raise BadEntry("not a voice's name")
         path = self._path(voice_id)
         try:
             if not self._files.is_plain_directory(path):
                 raise BadEntry("not a directory")
             names = self._files.names(path)
-            record = record_of(self._files.read_file(path / META_NAME, MAX_META_BYTES + 1))
+            record = records.record_of(
+                self._files.read_file(path / records.META_NAME, records.MAX_META_BYTES + 1)
+            )
         except OSError as failure:
             reason = errno.errorcode.get(failure.errno or 0, "an error")
-            raise BadEntry(f"{META_NAME} cannot be read ({reason})") from failure
+            raise BadEntry(f"{records.META_NAME} cannot be read ({reason})") from failure
         if record.voice_id != voice_id:
-            raise BadEntry(f"{META_NAME} is another voice's")
+            raise BadEntry(f"{records.META_NAME} is another voice's")
         present = {name: sha for name, sha in record.files.items() if name in names}
-        if REFERENCE_NAME not in present:
-            raise BadEntry(f"{REFERENCE_NAME} is missing")
+        if records.REFERENCE_NAME not in present:
+            raise BadEntry(f"{records.REFERENCE_NAME} is missing")
         return replace(record, files=present)
 
     def create(self, record: VoiceRecord, contents: Mapping[str, bytes]) -> VoiceRecord:
         stored = replace(record, files={name: sha256(data) for name, data in contents.items()})
-        meta = record_bytes(stored)
+        meta = records.record_bytes(stored)
         temporary = self._unused(TEMPORARY)
         final = self._path(record.voice_id)
         renamed = False
@@ -164,7 +152,7 @@ class FolderStore(VoiceStore):
                 self._files.make_directory(temporary)
                 for name, data in contents.items():
                     self._files.write_file(temporary / name, data)
-                self._files.write_file(temporary / META_NAME, meta)
+                self._files.write_file(temporary / records.META_NAME, meta)
                 self._files.sync_directory(temporary)
                 self._files.rename(temporary, final)
                 renamed = True
@@ -180,18 +168,20 @@ class FolderStore(VoiceStore):
     def add_file(self, record: VoiceRecord, name: str, data: bytes) -> VoiceRecord:
         with storage_errors():
             self._put(self._path(record.voice_id) / name, data)
-        changed = with_file(record, name, sha256(data))
+        changed = records.with_file(record, name, sha256(data))
         self.update(changed)  # it counts from now on
         return changed
 
     def update(self, record: VoiceRecord) -> None:
         with storage_errors():
-            self._put(self._path(record.voice_id) / META_NAME, record_bytes(record))
+            self._put(self._path(record.voice_id) / records.META_NAME, records.record_bytes(record))
 
     def fetch(self, record: VoiceRecord, name: str) -> bytes:
         with storage_errors():
             try:
-                return self._files.read_file(self._path(record.voice_id) / name, MAX_FILE_BYTES)
+                return self._files.read_file(
+                    self._path(record.voice_id) / name, records.MAX_FILE_BYTES
+                )
             except OSError as failure:
                 if failure.errno in GONE:
                     raise BadEntry(f"{name} is missing") from failure
@@ -225,7 +215,9 @@ class FolderStore(VoiceStore):
     def document(self, name: str) -> bytes | None:
         with storage_errors():
             try:
-                return self._files.read_file(self._directory.with_name(name), MAX_FILE_BYTES)
+                return self._files.read_file(
+                    self._directory.with_name(name), records.MAX_FILE_BYTES
+                )
             except FileNotFoundError:
                 return None
 
@@ -241,7 +233,7 @@ class FolderStore(VoiceStore):
                 self._put(self._directory.with_name(name), data, temporary)
 
     def _path(self, voice_id: str) -> Path:
-        assert is_voice_id(voice_id), "an unchecked id reached the store"
+        assert records.is_voice_id(voice_id), "an unchecked id reached the store"
         return self._directory / voice_id
 
     def _unused(self, prefix: str) -> Path:

@@ -17,17 +17,15 @@ from dataclasses import dataclass, field, replace
 from pydantic import TypeAdapter, ValidationError
 
 from chatterbox.errors import StorageFull, StorageUnavailable
+from chatterbox.voices import records
 from chatterbox.voices.blobs import NEW, Blobs
 from chatterbox.voices.records import (
-    MAX_META_BYTES,
-    SCHEMA,
     BadEntry,
     Outdated,
     Stored,
     VoiceRecord,
     sha256,
     storage_errors,
-    with_file,
 )
 from chatterbox.voices.store import LocalCopies, VoiceStore
 
@@ -138,9 +136,9 @@ class ObjectStore(VoiceStore):
                 unread.append(line)
         self._entries, self._unread, self._commits = entries, unread, header.commits
         self._tag, self._looked = tag, True
-        records = [entry.record for entry in entries.values()]
-        self._keep_copies_of(records)
-        return records, [("a voice in the index", "this version cannot read it")] * len(unread)
+        voices = [entry.record for entry in entries.values()]
+        self._keep_copies_of(voices)
+        return voices, [("a voice in the index", "this version cannot read it")] * len(unread)
 
     @contextmanager
     def exclusive(self) -> Iterator[Stored | None]:
@@ -155,7 +153,7 @@ class ObjectStore(VoiceStore):
         return stored
 
     def add_file(self, record: VoiceRecord, name: str, data: bytes) -> VoiceRecord:
-        changed = with_file(record, name, sha256(data))
+        changed = records.with_file(record, name, sha256(data))
         before = self._entries[record.voice_id]
         with self._errors():
             objects = {**before.objects, name: self._upload(changed, name, data)}
@@ -222,7 +220,7 @@ class ObjectStore(VoiceStore):
         entries = {one: kept for one, kept in self._entries.items() if one != voice_id}
         if entry:
             entry = replace(entry, line=_ENTRY.dump_json(entry, exclude={"line"}))
-            if len(entry.line) > MAX_META_BYTES:
+            if len(entry.line) > records.MAX_META_BYTES:
                 raise StorageFull("The voice's names take too much room; nothing was changed.")
             entries[voice_id] = entry
         commit = secrets.token_hex(4)
@@ -257,7 +255,7 @@ class ObjectStore(VoiceStore):
 
 
 def _index(commits: tuple[str, ...], lines: list[bytes], more: list[bytes]) -> bytes:
-    header = _HEADER.dump_json(_Header(SCHEMA, commits))
+    header = _HEADER.dump_json(_Header(records.SCHEMA, commits))
     return gzip.compress(b"\n".join([header, *lines, *more]), 1, mtime=0)
 
 
@@ -268,6 +266,6 @@ def _lines(data: bytes) -> tuple[_Header, list[bytes]]:
         header = _HEADER.validate_json(first)
     except (OSError, EOFError, ValueError) as damage:
         raise OSError("the index of the voices is damaged") from damage
-    if header.schema != SCHEMA:
-        raise OSError(f"the index of the voices has schema {header.schema}, not {SCHEMA}")
+    if header.schema != records.SCHEMA:
+        raise OSError(f"the index of the voices has schema {header.schema}, not {records.SCHEMA}")
     return header, lines

@@ -17,25 +17,13 @@ from chatterbox.errors import (
 )
 from chatterbox.families.base import Voice
 from chatterbox.families.voices import Arrays, ClonedVoices, FixedVoices, UnusableVoice
+from chatterbox.voices import records, voice_file
 from chatterbox.voices.catalogue import VoiceCatalogue, exclusively
 from chatterbox.voices.names import MAX_ALIASES, VoiceInfo, not_found
-from chatterbox.voices.records import (
-    REFERENCE_NAME,
-    SCHEMA,
-    STORAGE_ERRORS,
-    BadEntry,
-    VoiceRecord,
-)
+from chatterbox.voices.records import BadEntry, VoiceRecord
 from chatterbox.voices.reference import Reference, ReferenceReport, pcm_to_float
 from chatterbox.voices.store import VoiceStore
-from chatterbox.voices.voice_file import (
-    DamagedFile,
-    digest_of,
-    flac_to_reference,
-    pack,
-    reference_to_flac,
-    unpack,
-)
+from chatterbox.voices.voice_file import DamagedFile
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +78,7 @@ class StoredVoices(VoiceCatalogue):
 
     def _made(self, key: str, arrays: Arrays) -> Voice:
         """The voice of these arrays: equal key, equal arrays. Raises UnusableVoice."""
-        return Voice(f"{key}.{digest_of(arrays)[:12]}", self._cloned.from_arrays(arrays))
+        return Voice(f"{key}.{voice_file.digest_of(arrays)[:12]}", self._cloned.from_arrays(arrays))
 
     def _read(self, key: str, name: str) -> bytes:
         """A file of a voice; where it is not what is known of it here, another server may have
@@ -109,8 +97,8 @@ class StoredVoices(VoiceCatalogue):
         VoiceNotFound."""
         voice = self._built_in.get(key)
         try:
-            flac = voice.clip() if voice else self._read(key, REFERENCE_NAME)
-            pcm = flac_to_reference(flac)
+            flac = voice.clip() if voice else self._read(key, records.REFERENCE_NAME)
+            pcm = voice_file.flac_to_reference(flac)
         except (BadEntry, DamagedFile) as lost:
             with self._changing:
                 if gone := self._records.pop(key, None):
@@ -129,7 +117,7 @@ class StoredVoices(VoiceCatalogue):
         if self._encoded not in record.files:
             return None, False
         try:
-            arrays, _ = unpack(self._read(key, self._encoded))
+            arrays, _ = voice_file.unpack(self._read(key, self._encoded))
         except (BadEntry, DamagedFile) as damage:
             log.warning("voice %s is encoded again: %s", key, damage)
             return None, False
@@ -159,7 +147,7 @@ class StoredVoices(VoiceCatalogue):
         self._names.free_name(names[0], key)  # again, now that none can come
         self._check_room(key)
         record = VoiceRecord(
-            schema=SCHEMA,
+            schema=records.SCHEMA,
             voice_id=key,
             name=names[0],
             aliases=tuple(self._names.free_names(names[1 : MAX_ALIASES + 1], key)),
@@ -169,7 +157,7 @@ class StoredVoices(VoiceCatalogue):
             imported=(self._encoded,) if imported else (),
             transcript=reference.transcript,
         )
-        return self._create(record, reference_to_flac(reference.pcm), arrays), True
+        return self._create(record, voice_file.reference_to_flac(reference.pcm), arrays), True
 
     def _keep_arrays(self, key: str, arrays: Arrays) -> None:
         """What was made here of a known voice, where it can be stored: it can be made again."""
@@ -177,7 +165,7 @@ class StoredVoices(VoiceCatalogue):
             self._store_arrays(key, arrays)
         except VoiceNotFound:  # deleted while they were made
             pass
-        except STORAGE_ERRORS:
+        except records.STORAGE_ERRORS:
             log.warning("voice %s will be encoded again after a restart", key)
             with self._changing:
                 if record := self._records.get(key):  # what came with it was lost
@@ -194,4 +182,4 @@ class StoredVoices(VoiceCatalogue):
         if not record.files:
             return self._create(record, self._built_in[key].clip(), arrays)
         record = replace(record, report=report or record.report)
-        return self._put(self._store.add_file(record, self._encoded, pack(arrays, {})))
+        return self._put(self._store.add_file(record, self._encoded, voice_file.pack(arrays, {})))
