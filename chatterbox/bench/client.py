@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import httpx
 
@@ -53,13 +53,17 @@ class BenchmarkError(Exception):
         self.exit_code = exit_code
 
 
-class Server:
+class Server(httpx.AsyncClient):
     """One server under test."""
 
     def __init__(self, url: str, *, api_key: str | None, timeout_s: float) -> None:
         self.url = url.rstrip("/")
+        if not self.url.startswith(("http://", "https://")):
+            raise BenchmarkError(
+                f"--url {self.url}: must begin with http:// or https://", EXIT_USAGE
+            )
         try:
-            self._http = httpx.AsyncClient(
+            super().__init__(
                 base_url=self.url,
                 headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
                 timeout=httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
@@ -68,12 +72,6 @@ class Server:
             )
         except (httpx.InvalidURL, ValueError) as failure:
             raise BenchmarkError(f"--url {url}: {failure}", EXIT_USAGE) from None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_failure: object) -> None:
-        await self._http.aclose()
 
     async def ready(self, wait_s: float) -> dict[str, Any]:
         """What /health says once the server is ready; BenchmarkError if that takes too long."""
@@ -118,11 +116,7 @@ class Server:
 
     async def _call(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         try:
-            return await self._http.request(method, path, **arguments)
-        except httpx.UnsupportedProtocol:
-            raise BenchmarkError(
-                f"--url {self.url}: must begin with http:// or https://", EXIT_USAGE
-            ) from None
+            return await self.request(method, path, **arguments)
         except httpx.ConnectError:
             raise BenchmarkError(
                 f"No server answers at {self.url}. Start one with ./run.sh, or name it with --url."
@@ -138,7 +132,7 @@ class Server:
         error: str | None = None
         server_rtf: float | None = None
         try:
-            async with self._http.stream("POST", "/tts", data=workload.form(number)) as response:
+            async with self.stream("POST", "/tts", data=workload.form(number)) as response:
                 if response.status_code != HTTPStatus.OK:
                     await response.aread()
                     error = _error(response, "code") or f"http_{response.status_code}"

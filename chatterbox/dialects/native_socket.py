@@ -36,11 +36,12 @@ from chatterbox.server.socket_server import Socket, close_code
 from chatterbox.text import CodeBlocks
 
 PATH = "/v1/audio/speech/stream"
-HARMLESS = ("type", "context", "split_granularity", "stream_audio")
 
 
 class Config(SamplingFields):
     """`session.config`."""
+
+    harmless = frozenset({"type", "context", "split_granularity", "stream_audio"})
 
     voice: Name | None = None
     response_format: FormatName = "wav"
@@ -195,8 +196,7 @@ class Session(ContextSocket[Context]):
 
     async def _configure(self, name: str | None, message: dict[str, Any]) -> None:
         """Sets this context, or all that are opened from now on; stops what it was saying."""
-        given = {key: value for key, value in message.items() if key not in HARMLESS}
-        config, ignored = lenient_fields_of(Config, Body(given, typed=True))
+        config, ignored = lenient_fields_of(Config, Body(message, typed=True))
         form_of(config)  # refused here rather than when it speaks
         find = self.services.voices.ask
         with self.services.models.naming(config.model):

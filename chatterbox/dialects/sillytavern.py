@@ -42,12 +42,12 @@ MARKS = frozenset(
 NOBODY = "S1"
 """What SillyTavern sends before a voice is chosen."""
 FILES = "files"
-HARMLESS = ("split_text", "chunk_size")
-"""How long text is cut: here the model's own limits decide."""
 
 
 class SpeechFields(SamplingFields):
     """What of their call means something here."""
+
+    harmless = frozenset({"split_text", "chunk_size"})  # here the model's own limits decide
 
     text: Text
     voice_mode: Literal["predefined", "clone"] = "predefined"
@@ -74,7 +74,6 @@ def voice_for(services: Services, name: str | None) -> str | None:
 def plan_of(services: Services, body: Body) -> SpeechPlan:
     """Their call in our words."""
     fields, unknown = lenient_fields_of(SpeechFields, body)
-    ignored = [name for name in unknown if name not in HARMLESS]
     cloned = fields.voice_mode == "clone"
     name = fields.reference_audio_filename if cloned else fields.predefined_voice_id
     return SpeechPlan(
@@ -86,7 +85,7 @@ def plan_of(services: Services, body: Body) -> SpeechPlan:
             seed=fields.seed if fields.seed is not None and fields.seed > 0 else None,
             speed=fields.speed_factor,
             silence_if_wordless=True,
-            ignored=ignored_of(services.voices, ignored, fields.language),
+            ignored=ignored_of(services.voices, unknown, fields.language),
         )
     )
 

@@ -54,6 +54,8 @@ class SpeakerFields(SpokenCall):
 class LatentFields(LenientCall):
     """Coqui's call."""
 
+    harmless = frozenset({"gpt_cond_latent", "stream_chunk_size"})
+
     text: Text
     speaker_embedding: list[float] = Field(max_length=MAX_HANDLE)
     model: ModelName | None = None
@@ -92,8 +94,6 @@ def _as_text(call: SpeechRequest, samples: F32, _report: SpeechReport) -> Respon
 def plan_of_latents(services: Services, body: Body) -> SpeechPlan:
     """Coqui's call in our words."""
     fields, unknown = lenient_fields_of(LatentFields, body)
-    harmless = {"gpt_cond_latent", "stream_chunk_size"}
-    unknown = tuple(name for name in unknown if name not in harmless)
     ignored = ignored_of(services.voices, unknown, fields.language)
     form = audio_format("wav" if fields.add_wav_header else "pcm")
     voice = services.voices.library.info(voice_in(fields.speaker_embedding)).voice_id

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from itertools import islice
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.functional_validators import BeforeValidator
@@ -117,6 +117,8 @@ class LenientCall(Call):
     """The same for a dialect: what it does not know is not refused but named as ignored."""
 
     model_config = ConfigDict(extra="ignore")
+    harmless: ClassVar[frozenset[str]] = frozenset()
+    """Names that are passed over in silence."""
 
 
 ModelName = Annotated[Name, Field(description="One of `GET /models`; none: the default one")]
@@ -220,7 +222,8 @@ def lenient_fields_of(kind: type[L], body: Body) -> tuple[L, tuple[str, ...]]:
     fields = _checked(kind, given)
     aliases = (field.validation_alias for field in kind.model_fields.values())
     known = {name for alias in aliases if isinstance(alias, AliasChoices) for name in alias.choices}
-    unknown = tuple(name for name in given if name not in known | kind.model_fields.keys())
+    known |= kind.model_fields.keys() | kind.harmless
+    unknown = tuple(name for name in given if name not in known)
     if issubclass(kind, SpokenCall):
         for name in unknown:
             if given[name] and names_recording(name):
