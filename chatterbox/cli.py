@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from chatterbox import __version__
 from chatterbox.command_line import HELP_ALL, command_line, parse
@@ -49,22 +49,29 @@ SIGNALLED = 128
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
+    """Run one command; returns the exit code. `serve` ends the process."""
     words = sys.argv[1:] if argv is None else argv
     flags = parse(command_line(COMMANDS, full=HELP_ALL in words), words)
     try:
         code: int = flags.run(flags)
     except ConfigError as fault:
-        return _complain(str(fault), EXIT_BAD_CONFIG)
+        code = _complain(str(fault), EXIT_BAD_CONFIG)
     except ModelError as fault:
-        return _complain(str(fault), EXIT_BAD_MODEL)
+        code = _complain(str(fault), EXIT_BAD_MODEL)
     except ChatterboxError as fault:
-        return _complain(fault.message, EXIT_REFUSED)
+        code = _complain(fault.message, EXIT_REFUSED)
     except OSError as fault:
         what = f"{fault.filename}: {fault.strerror}" if fault.filename else str(fault)
-        return _complain(what, EXIT_REFUSED)
+        code = _complain(what, EXIT_REFUSED)
     except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+        code = EXIT_INTERRUPTED
+    if flags.run is _serve:
+        # Threads may still be inside a download, a driver or a graph; taking the interpreter down
+        # around them can hang or crash, and would lose the exit code.
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     return code
 
 
@@ -81,23 +88,7 @@ def _warn_of_settings(flags: argparse.Namespace) -> None:
         print(f"chatterbox: warning: there is no setting {name}; ignored", file=sys.stderr)
 
 
-def _serve(flags: argparse.Namespace) -> NoReturn:
-    code = EXIT_BAD_CONFIG
-    try:
-        code = _served(flags)
-    except ConfigError as fault:
-        code = _complain(str(fault), EXIT_BAD_CONFIG)
-    except ModelError as fault:
-        code = _complain(str(fault), EXIT_BAD_MODEL)
-    # Threads may still be inside a download, a driver or a graph; taking the interpreter down
-    # around them can hang or crash, and would lose the exit code.
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
-def _served(flags: argparse.Namespace) -> int:
+def _serve(flags: argparse.Namespace) -> int:
     started = time.monotonic()
     make_files_private()
     deny_inspection()
@@ -133,17 +124,16 @@ def _served(flags: argparse.Namespace) -> int:
         assert engine is not None, "it is loaded"
         for note in engine.info.notes:
             logging.debug("%s", note)
-        keyed = bool(server_config.keys)
-        took_s = time.monotonic() - started
-        said = ready_message(
-            address,
-            engine.info,
-            took_s,
-            voices=len(engine.voices.list()),
-            data_dir=tts_config.data_dir,
-            keyed=keyed,
+        _print(
+            ready_message(
+                address,
+                engine.info,
+                time.monotonic() - started,
+                voices=len(engine.voices.list()),
+                data_dir=tts_config.data_dir,
+                keyed=bool(server_config.keys),
+            )
         )
-        _print(said)
 
     code = serve(models, server_config, DIALECTS, sock, announce)
     if code > SIGNALLED:

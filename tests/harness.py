@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 import httpx
@@ -17,7 +18,6 @@ from chatterbox.engine.admission import Admission
 from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.engine.stats import EngineStats
-from chatterbox.engine.threads import PriorityPool
 from chatterbox.errors import ChatterboxError, EmptyText, UnsupportedAudio, VoiceNotFound
 from chatterbox.families.model import ModelInfo
 from chatterbox.families.turbo.spec import TURBO
@@ -189,7 +189,7 @@ class FakeEngine:
         self.heartbeats = []
         self.admission = Admission(capacity, queue_capacity)
         self.voices = FakeVoices()
-        self.pool = PriorityPool(1, "fake")
+        self.pool, self.texts = ThreadPoolExecutor(1), ThreadPoolExecutor(2)
         self.script = list(script)
         self.requests: list[SpeechRequest] = []
         self.open_streams = 0
@@ -264,7 +264,8 @@ class FakeEngine:
 
     def close(self, timeout_s: float = 5.0) -> None:
         self.admission.close()
-        self.pool.close()
+        for pool in (self.pool, self.texts):
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def server_config(**changes) -> ServerConfig:

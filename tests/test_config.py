@@ -4,12 +4,12 @@ import argparse
 
 import pytest
 
+from chatterbox.command_line import add_flags
 from chatterbox.config import (
     CONFIGS,
     RENAMED,
     ServerConfig,
     TTSConfig,
-    add_flags,
     key_list,
     load,
     renamed_settings,

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from chatterbox.config import CONFIGS, ServerConfig, load
-from chatterbox.config.cluster import RAY_ENVIRONMENT
+from chatterbox.config.server import RAY_ENVIRONMENT
 
 ROOT = Path(__file__).resolve().parents[1]
 KUBERNETES = ROOT / "deploy" / "kubernetes"

@@ -8,12 +8,10 @@ from collections.abc import Sequence
 
 from dotenv import dotenv_values
 
-from chatterbox.config.cluster import ClusterConfig, prepare_ray
-from chatterbox.config.flags import EVERYTHING, HelpFormatter, add_flags
-from chatterbox.config.models import configs_of
-from chatterbox.config.server import MAX_KEY_CHARS, MIN_KEY_CHARS, ServerConfig, key_list
+from chatterbox.config.server import ClusterConfig, ServerConfig, key_list, prepare_ray
 from chatterbox.config.sources import (
     ENV_PREFIX,
+    OLD_NAMES,
     RENAMED,
     Settings,
     environment_for_child,
@@ -33,6 +31,7 @@ from chatterbox.config.tts import (
     TopK,
     TopP,
     TTSConfig,
+    configs_of,
     default_data_dir,
 )
 
@@ -49,13 +48,10 @@ def unknown_environment(names: Sequence[str] | None = None) -> list[str]:
 
 __all__ = [
     "CONFIGS",
-    "EVERYTHING",
-    "MAX_KEY_CHARS",
-    "MIN_KEY_CHARS",
+    "OLD_NAMES",
     "RENAMED",
     "SAMPLING",
     "ClusterConfig",
-    "HelpFormatter",
     "MaxNewTokens",
     "MinP",
     "PenaltyWindow",
@@ -67,7 +63,6 @@ __all__ = [
     "Temperature",
     "TopK",
     "TopP",
-    "add_flags",
     "configs_of",
     "default_data_dir",
     "environment_for_child",

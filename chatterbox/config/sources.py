@@ -5,15 +5,13 @@ A renamed setting is still accepted by its old name for one version (`RENAMED`).
 
 import os
 import re
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from dotenv import dotenv_values
 from pydantic import SecretStr, ValidationError
-from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
-    DotEnvSettingsSource,
-    EnvSettingsSource,
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -48,20 +46,6 @@ RENAMED = {
 OLD_NAMES = {new: old for old, new in RENAMED.items()}
 
 
-class _Renamed(EnvSettingsSource):
-    """Variables, by a setting's old name where they have none by its new one."""
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        value, key, complex_ = super().get_field_value(field, field_name)
-        if value is None and field_name in OLD_NAMES:
-            value, _, complex_ = super().get_field_value(field, OLD_NAMES[field_name])
-        return value, key, complex_
-
-
-class _RenamedInFile(_Renamed, DotEnvSettingsSource):
-    """The same in `.env`."""
-
-
 class Settings(BaseSettings):
     """Base of the two configs: read from keywords, the environment, then `.env`."""
 
@@ -81,17 +65,24 @@ class Settings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        env_settings: PydanticBaseSettingsSource,
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
+        def renamed(values: Mapping[str, Any], prefix: str = "") -> PydanticBaseSettingsSource:
+            """What is given there by an old name."""
+            known = {(prefix + old).lower(): new for old, new in RENAMED.items()}
+            found = {known[n.lower()]: v for n, v in values.items() if n.lower() in known}
+            return InitSettingsSource(settings_cls, found)
+
         given = init_settings.init_kwargs if isinstance(init_settings, InitSettingsSource) else {}
-        old = {RENAMED[name]: value for name, value in given.items() if name in RENAMED}
-        env_file = getattr(dotenv_settings, "env_file", None)
         return (
-            InitSettingsSource(settings_cls, {**old, **given}),
-            _Renamed(settings_cls),
-            _RenamedInFile(settings_cls, env_file=env_file),
+            init_settings,
+            renamed(given),
+            env_settings,
+            renamed(os.environ, ENV_PREFIX),
+            dotenv_settings,
+            renamed(dotenv_values(".env"), ENV_PREFIX),
         )
 
 

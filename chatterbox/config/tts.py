@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from chatterbox.config.sources import Settings
+from chatterbox.errors import ConfigError
 
 PrecisionSetting = Literal["auto", "fp32", "fp16", "q8", "q4", "q4f16"]
 
@@ -211,3 +212,22 @@ class TTSConfig(Settings):
             "max_chars": self.max_segment_chars,
         }
         return {name: size for name, size in sizes.items() if size is not None}
+
+
+def configs_of(config: TTSConfig, models: str) -> dict[str, TTSConfig]:
+    """The settings of each model, by its name, the default first; an only one has none. Raises
+    ConfigError."""
+    wanted = [word.strip() for word in models.split(",") if word.strip()]
+    if "model" in config.model_fields_set or not wanted:
+        wanted.insert(0, config.model)
+    wanted = list(dict.fromkeys(wanted))
+    if len(wanted) > 1 and config.model_revision:
+        raise ConfigError("CHATTERBOX_MODEL_REVISION is of one model; CHATTERBOX_MODELS has more")
+    configs: dict[str, TTSConfig] = {}
+    for model in wanted:
+        path = Path(model).expanduser()
+        name = path.resolve().name if path.is_dir() else model
+        if name.casefold() in map(str.casefold, configs):
+            raise ConfigError(f"CHATTERBOX_MODELS: two are called {name}")
+        configs[name] = config.model_copy(update={"model": model})
+    return configs if len(configs) > 1 else {"": configs.popitem()[1]}

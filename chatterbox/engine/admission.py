@@ -4,7 +4,6 @@ Belongs to the event loop.
 """
 
 import asyncio
-import functools
 import math
 import random
 import time
@@ -101,8 +100,13 @@ class Admission:
             )
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
+
+        def fail(work: asyncio.Future[Any]) -> None:
+            if not (waiter.done() or work.cancelled()) and (fault := work.exception()) is not None:
+                waiter.set_exception(fault)
+
         if unless is not None:
-            unless.add_done_callback(functools.partial(_fail_with, waiter))
+            unless.add_done_callback(fail)
         try:
             async with asyncio.timeout(timeout_s):
                 await waiter
@@ -125,13 +129,6 @@ class Admission:
                 self.active += 1
                 waiter.set_result(None)
                 return
-
-
-def _fail_with(waiter: asyncio.Future[None], work: asyncio.Future[Any]) -> None:
-    if waiter.done() or work.cancelled():
-        return
-    if (fault := work.exception()) is not None:
-        waiter.set_exception(fault)
 
 
 def _draining() -> ChatterboxError:

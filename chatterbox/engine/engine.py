@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
@@ -27,16 +28,10 @@ from chatterbox.engine.preparation import (
 from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.speech_stream import SpeechRequest, SpeechStream
 from chatterbox.engine.stats import Counters, EngineStats
-from chatterbox.engine.threads import CpuLock, Heartbeat, PriorityPool, WorkerThread
+from chatterbox.engine.threads import CpuLock, Heartbeat, WorkerThread
 from chatterbox.engine.vocoding_loop import VocodingLoop
 from chatterbox.engine.windows import WindowSettings
-from chatterbox.errors import (
-    ChatterboxError,
-    Draining,
-    EngineDead,
-    InvalidValue,
-    NotReady,
-)
+from chatterbox.errors import ChatterboxError, Draining, EngineDead, InvalidValue, NotReady
 from chatterbox.families.base import Family, Voice
 from chatterbox.families.load import load_model
 from chatterbox.families.model import LoadedModel, ModelInfo
@@ -76,7 +71,9 @@ class TTSEngine:
         self.loading = Loading()
         places = config.max_concurrent_requests, config.max_queued_requests
         self.admission = admission or Admission(*places)
-        self.pool = PriorityPool(config.voice_workers, "pool")
+        self.pool = ThreadPoolExecutor(config.voice_workers, "recordings")
+        self.texts = ThreadPoolExecutor(config.voice_workers + 1, "texts")
+        """Reads texts, and voices that are known: recordings keep none of them waiting (F98)."""
         self.on_death: Callable[[], None] | None = None  # once it is dead, from any thread
         self._model_sampling: Mapping[str, float] = {}
         self._counters = Counters(since)
@@ -114,7 +111,7 @@ class TTSEngine:
         self.cloning = cloned.rules.transcript if cloned else None  # are words of recordings used
         self._reader = TextReader(family, self.config)
         self._model_sampling = {**family.sampling, **self.model.sampling}
-        self._encoder = None if cloned is None else WatchedEncoder(cloned, self._lost)
+        self._encoder = WatchedEncoder(cloned, self._lost) if cloned else None
         self._voices = VoiceLibrary(
             self.voice_store,
             cloned=cloned,
@@ -143,7 +140,7 @@ class TTSEngine:
             self.model.language_model,
             self.vocoding,
             self._counters,
-            self.model.family,
+            family,
             cpu=cpu,
             fairness=fairness,
             guarded=self.config.runaway_guard,
@@ -172,22 +169,27 @@ class TTSEngine:
     def close(self, timeout_s: float = 5.0) -> None:
         """Stop: open requests get an error, threads end. Safe to call in any state, twice."""
         self._closing = True  # before the state is looked at, which `load` does the other way round
-        self.pool.close()
+        until_s = time.monotonic() + timeout_s
+        pools = self.pool, self.texts
+        for pool in pools:
+            pool.shutdown(wait=False, cancel_futures=True)
         if self._preparation is not None:
             self._preparation.stop()
-        until = time.monotonic() + timeout_s
         if self.state == "ready":
             self.state = "closed"
             self.generation.close()
             self.vocoding.close(EngineDead("The engine has been stopped."))
             for owner in self._owners:
-                owner.join(max(0.0, until - time.monotonic()))
+                owner.join(max(0.0, until_s - time.monotonic()))
         if self.state in ("closed", "dead"):
             self._voices.close()
         # A graph that runs in a thread while the interpreter goes away aborts the process.
-        self.pool.join(max(0.0, until - time.monotonic()))
+        for pool in pools:
+            ended = threading.Thread(target=pool.shutdown, daemon=True)
+            ended.start()
+            ended.join(max(0.0, until_s - time.monotonic()))
         if self._preparation is not None:
-            self._preparation.join(max(0.0, until - time.monotonic()))
+            self._preparation.join(max(0.0, until_s - time.monotonic()))
 
     def unload(self) -> None:
         """Close, and let go of what takes memory; facts and the list of voices stay known."""
@@ -244,15 +246,13 @@ class TTSEngine:
     def voices(self) -> VoiceLibrary:
         """The voices; its methods block, so call them in `pool`. Raises NotReady before they are
         there."""
-        if self.state == "loading":
-            raise _still_loading()
+        self._check_loaded()
         return self._voices
 
     @property
     def family(self) -> Family:
         """What kind of model is loaded. Raises NotReady before it is."""
-        if self.state == "loading":
-            raise _still_loading()
+        self._check_loaded()
         return self.model.family
 
     @property
@@ -304,17 +304,16 @@ class TTSEngine:
         self.generation.wake()
         self.vocoding.wake()
 
-    def _check_ready(self) -> None:
+    def _check_loaded(self) -> None:
         if self.state == "loading":
-            raise _still_loading()
+            raise NotReady("The model is still loading.", retry_after_s=1)
+
+    def _check_ready(self) -> None:
+        self._check_loaded()
         if self.state == "dead":
             raise _dead()
         if self.state == "closed":
             raise Draining("The server is shutting down.", retry_after_s=1)
-
-
-def _still_loading() -> ChatterboxError:
-    return NotReady("The model is still loading.", retry_after_s=1)
 
 
 def _dead() -> ChatterboxError:

@@ -7,7 +7,6 @@ threads at its queue, the takes and the outboxes.
 import logging
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
 
@@ -18,9 +17,10 @@ from chatterbox.engine.outbox import FinishReason
 from chatterbox.engine.runaway import Verdict
 from chatterbox.engine.sampler import INVALID_ROW, Sampler
 from chatterbox.engine.scheduler import Scheduler
-from chatterbox.engine.sequence import SegmentRequest, Sequence, Take
+from chatterbox.engine.sequence import SegmentRequest, Sequence
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.threads import CommandQueue, CpuLock, Heartbeat, Wakeup
+from chatterbox.engine.vocoding_loop import VocodingLoop
 from chatterbox.errors import ChatterboxError, EngineDead, GenerationFailed
 from chatterbox.families.base import Family, LanguageModel, Prompt
 from chatterbox.runtime.ort_errors import REQUEST_ERRORS, is_request_error
@@ -37,25 +37,13 @@ Outputs = list[tuple[list[Sequence], F32]]
 """Sequences and their logits [B, vocab], by call of the model."""
 
 
-class Vocoder(Protocol):
-    """Turns tokens into sound: `VocodingLoop`, or a fake."""
-
-    def open(self, request: SegmentRequest, retries: int = 0) -> Take:
-        """A take of `request`, whose tokens become sound."""
-        ...
-
-    def wake(self) -> None:
-        """Tokens have come, or a take has ended."""
-        ...
-
-
 class GenerationLoop:
     """Continuous batching over one language model."""
 
     def __init__(
         self,
         model: LanguageModel,
-        vocoder: Vocoder,
+        vocoder: VocodingLoop,
         counters: Counters,
         family: Family,
         *,

@@ -6,12 +6,13 @@ pauses inside a text; neither is ever a verdict.
 """
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from chatterbox.arrays import F32, I64
+from chatterbox.engine.sampler import Sampling
 from chatterbox.families.base import CodecSpec
 
 Fault = Literal["loop", "budget", "dead_air"]
@@ -61,14 +62,14 @@ class RunawayDetector:
     """Follows one take of one segment, frame by frame."""
 
     def __init__(self, text_chars: int, codec: CodecSpec) -> None:
-        self._per_frame = codec.tokens_per_frame
-        self._samples_per_frame = codec.samples_per_frame
         expected = expected_frames(text_chars, codec)
+        self._codec = codec
         self._budget = round(expected * BUDGET_FACTOR) + frames(BUDGET_EXTRA_S, codec)
-        self._text_over = expected * TEXT_OVER_FACTOR  # frames
-        self._tail, self._pause = frames(TAIL_S, codec), frames(PAUSE_S, codec)
-        self._dead_air = frames(DEAD_AIR_S, codec)
-        self._loop, self._longest_period = frames(LOOP_S, codec), frames(LOOP_PERIOD_S, codec)
+        self._text_over = expected * TEXT_OVER_FACTOR  # frames, as the next five
+        self._tail, self._pause, self._dead_air, self._loop, self._longest_period = (
+            frames(seconds, codec)
+            for seconds in (TAIL_S, PAUSE_S, DEAD_AIR_S, LOOP_S, LOOP_PERIOD_S)
+        )
         self._pending: list[int] = []  # tokens of the frame that is not complete
         self._frames: list[Hashable] = []  # all so far
         self._last: dict[Hashable, int] = {}  # where each frame was last
@@ -84,22 +85,21 @@ class RunawayDetector:
     @property
     def budget_tokens(self) -> int:
         """No take gets more tokens than this."""
-        return self._budget * self._per_frame
+        return self._budget * self._codec.tokens_per_frame
 
     def push(self, token: int) -> Verdict | None:
         """Take the next token; a verdict if the take should not go on."""
         frame: Hashable = token
-        if self._per_frame > 1:
+        if (per_frame := self._codec.tokens_per_frame) > 1:
             self._pending.append(token)
-            if len(self._pending) < self._per_frame:
+            if len(self._pending) < per_frame:
                 return None
             frame, self._pending = tuple(self._pending), []
-        count = len(self._frames) + 1
-        familiar = count - self._last.get(frame, -self._longest_period) <= self._longest_period
+        count, period, silent = len(self._frames) + 1, self._longest_period, frame in self._quiet
+        familiar = count - self._last.get(frame, -period) <= period
         self._familiar = self._familiar + 1 if familiar else 0
         self._last[frame] = count
         self._frames.append(frame)
-        silent = frame in self._quiet
         self._silent.append(silent)
         self._silence = self._silence + 1 if silent else 0
         if self._heard_fault is not None:
@@ -113,8 +113,8 @@ class RunawayDetector:
     def hear(self, tokens: I64, samples: F32) -> None:
         """`samples` is what the next `tokens` of whole frames became. Frames that sound silent
         count as silence, these and whichever equal them from now on."""
-        size = self._samples_per_frame
-        rows = tokens.reshape(-1, self._per_frame)  # [frames, tokens of one]
+        size, per_frame = self._codec.samples_per_frame, self._codec.tokens_per_frame
+        rows = tokens.reshape(-1, per_frame)  # [frames, tokens of one]
         first, count = self._heard, min(len(rows), len(samples) // size)
         self._heard += len(rows)
         if not count:
@@ -122,16 +122,12 @@ class RunawayDetector:
         power = np.square(samples[: count * size], dtype=np.float64)
         levels = power.reshape(count, size).mean(axis=1)
         self._loudest = max(self._loudest, float(levels.max()))
-        quiet = levels < self._loudest * 10 ** (-QUIET_BELOW_PEAK_DB / 10)  # [count]
-        heard: list[Hashable] = (
-            [*map(tuple, rows.tolist())] if self._per_frame > 1 else tokens.tolist()
-        )
-        known = list(zip(heard, quiet.tolist(), strict=False))
-        self._quiet |= {frame for frame, silent in known if silent} - {
-            frame for frame, silent in known if not silent
-        }
-        for at in (first + np.flatnonzero(quiet)).tolist():
-            if at < len(self._silent):
+        quiet = (levels < self._loudest * 10 ** (-QUIET_BELOW_PEAK_DB / 10)).tolist()
+        heard: list[Hashable] = [*map(tuple, rows.tolist())] if per_frame > 1 else tokens.tolist()
+        loud = {frame for frame, silent in zip(heard, quiet, strict=False) if not silent}
+        self._quiet |= {*heard[:count]} - loud
+        for at, silent in enumerate(quiet, first):
+            if silent and at < len(self._silent):
                 self._silent[at] = True
         self._silence = _run(self._silent)
         # Behind what was heard there may be frames of which nobody knows how they sound.
@@ -139,7 +135,7 @@ class RunawayDetector:
         self._heard_fault = self._too_quiet(len(sounded), _run(sounded))
 
     def _verdict(self, fault: Fault, end_frame: int) -> Verdict:
-        return Verdict(fault, end_frame * self._per_frame)
+        return Verdict(fault, end_frame * self._codec.tokens_per_frame)
 
     def _too_quiet(self, count: int, silence: int) -> Verdict | None:
         """Of the first `count` frames the last `silence` are silent."""
@@ -153,18 +149,19 @@ class RunawayDetector:
     def _repeats(self) -> Verdict | None:
         """Looked for only where every frame of such a stretch was met shortly before."""
         frames = self._frames
-        for period in range(1, self._longest_period + 1):
+
+        def repeats(period: int) -> bool:
             begin = len(frames) - max(period, self._loop)
-            if (
+            return (
                 begin >= period
                 and frames[-1] == frames[-1 - period]
                 and frames[begin:] == frames[begin - period : -period]
-            ):
-                break
-        else:
+            )
+
+        period = next(filter(repeats, range(1, self._longest_period + 1)), None)
+        if period is None or self._silence >= period:  # none, or a pause
             return None
-        if self._silence >= period:
-            return None  # a pause
+        begin = len(frames) - max(period, self._loop)
         while begin > period and frames[begin - 1] == frames[begin - 1 - period]:
             begin -= 1
         return self._verdict("loop", begin)
@@ -175,34 +172,22 @@ def _run(silent: list[bool]) -> int:
     return next((n for n, one in enumerate(reversed(silent)) if not one), len(silent))
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """Throw the attempt away and try again with other sampling."""
+def remedy(fault: Fault, attempt: int, sampling: Sampling) -> Sampling | None:
+    """How to sample after attempt number `attempt` (0 is the first, sampled by `sampling`) had this
+    fault and was thrown away; None: enough was tried.
 
-    temperature: float
-    repetition_penalty: float
-
-
-@dataclass(frozen=True, slots=True)
-class EndAt:
-    """Take no more tokens, and end the segment before this one."""
-
-    end: int
-
-
-def remedy(
-    verdict: Verdict, *, sent: bool, attempt: int, temperature: float, repetition_penalty: float
-) -> Retry | EndAt:
-    """What to do about a verdict on attempt number `attempt` (0 is the first). `sent`: some of its
-    sound has left already. The two settings are those of attempt 0."""
-    if sent or attempt >= RETRIES:
-        return EndAt(verdict.end)
-    # A loop is a model too sure of itself: warmer each time, never below 0.6 (greedy loops by
-    # nature); other faults are bad luck in the draws, which a new seed alone changes.
-    if verdict.fault != "loop":
-        return Retry(temperature, repetition_penalty)
-    warmer = min(max(temperature, 0.6) + 0.1 * (attempt + 1), max(temperature, 1.0))
-    return Retry(warmer, repetition_penalty + 0.05 * (attempt + 1))
+    A loop is a model too sure of itself: warmer each time, never below 0.6 (greedy loops by
+    nature). Other faults are bad luck in the draws, which a new seed alone changes."""
+    if attempt >= RETRIES:
+        return None
+    if fault != "loop":
+        return sampling
+    more, usual = attempt + 1, sampling.temperature
+    return replace(
+        sampling,
+        temperature=min(max(usual, 0.6) + 0.1 * more, max(usual, 1.0)),
+        repetition_penalty=sampling.repetition_penalty + 0.05 * more,
+    )
 
 
 def best_take(good_tokens: Sequence[int], text_chars: int, codec: CodecSpec) -> int:

@@ -3,13 +3,13 @@
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from chatterbox.arrays import F32, I64
 from chatterbox.engine.outbox import FinishReason, Outbox, PlaybackClock
-from chatterbox.engine.runaway import Retry, RunawayDetector, Verdict, best_take, remedy
+from chatterbox.engine.runaway import RunawayDetector, Verdict, best_take, remedy
 from chatterbox.engine.sampler import Sampling, uniforms
 from chatterbox.families.base import CodecSpec, Prompt, Voice
 
@@ -37,19 +37,6 @@ class Take:
     The first of `commit` and `discard` wins: a take is thrown away only while nobody has heard it.
     """
 
-    __slots__ = (
-        "_committed",
-        "_discarded",
-        "_lock",
-        "decoded",
-        "end",
-        "finish_reason",
-        "request",
-        "retries",
-        "tokens",
-        "wanted_tokens",
-    )
-
     def __init__(self, request: SegmentRequest, retries: int = 0) -> None:
         self.request = request
         self.retries = retries  # takes thrown away before this one
@@ -58,9 +45,9 @@ class Take:
         self.end: int | None = None  # how many tokens count, once no more will come
         self.finish_reason: FinishReason = "stop"
         self.decoded: deque[tuple[I64, F32]] = deque()  # tokens [n] and their sound, to be checked
-        self._lock = threading.Lock()
+        self.discarded = False  # it was thrown away
         self._committed = False
-        self._discarded = False
+        self._lock = threading.Lock()
 
     @property
     def ready(self) -> int:
@@ -72,11 +59,6 @@ class Take:
         """Whether the vocoder should look at it."""
         return len(self.tokens) >= self.wanted_tokens or self.end is not None
 
-    @property
-    def discarded(self) -> bool:
-        """Whether the take was thrown away."""
-        return self._discarded
-
     def finish(self, end: int, reason: FinishReason) -> None:
         """No more tokens; those from `end` on do not count."""
         self.finish_reason = reason
@@ -85,13 +67,13 @@ class Take:
     def discard(self) -> bool:
         """Throw the take away unless some of its sound has left; returns whether that was done."""
         with self._lock:
-            self._discarded = not self._committed
-            return self._discarded
+            self.discarded = not self._committed
+            return self.discarded
 
     def commit(self) -> bool:
         """Called before sound leaves: from now on the take stands. False when it was discarded."""
         with self._lock:
-            self._committed = not self._discarded
+            self._committed = not self.discarded
             return self._committed
 
 
@@ -116,22 +98,11 @@ class Sequence:
         self.slot = -1
         self.prefilled = False  # whether the model holds something of it
         self.sampling = request.sampling  # of the current take
-        self._open_take = open_take
-        self._codec = codec
-        self._guarded = guarded
+        self.draws = np.zeros(0)  # its random numbers, one for each token that it may have
+        self.retries = 0  # takes thrown away so far
+        self._open_take, self._codec, self._guarded = open_take, codec, guarded
         self._detector: RunawayDetector | None = None
-        self.draws = np.zeros(0)  # the take's random numbers, one for each token that it may have
-        self._failed_takes: list[tuple[int, ...]] = []  # good tokens of those thrown away
-
-    @property
-    def retries(self) -> int:
-        """Takes thrown away so far."""
-        return len(self._failed_takes)
-
-    @property
-    def full(self) -> bool:
-        """Whether the take has as many tokens as it may."""
-        return len(self.take.tokens) >= len(self.draws)
+        self._failed_takes: list[list[int]] = []  # good tokens of those thrown away
 
     def start_take(self) -> None:
         """Open the first take, or the next after one that was thrown away."""
@@ -156,38 +127,24 @@ class Sequence:
         """Throw the take away, so that another is generated, if that is still possible and useful.
         Otherwise end the segment with the best that there is, and return False."""
         take, request = self.take, self.request
-        decision = remedy(
-            verdict,
-            sent=self._heard_at_once or not take.discard(),
-            attempt=self.retries,
-            temperature=request.sampling.temperature,
-            repetition_penalty=request.sampling.repetition_penalty,
-        )
-        if isinstance(decision, Retry):
-            self._failed_takes.append(tuple(take.tokens[: verdict.end]))
-            self.sampling = replace(
-                request.sampling,
-                temperature=decision.temperature,
-                repetition_penalty=decision.repetition_penalty,
-            )
-            return True
-        if take.discarded:
-            self._speak_best([*self._failed_takes, tuple(take.tokens[: decision.end])])
-        else:
+        # Whether sound has left is a matter of time, on which nothing deterministic may depend.
+        heard_at_once = request.deterministic and request.playback.live
+        sent = heard_at_once or not take.discard()
+        if sent:
             take.finish(verdict.end, "guard")
-        return False
+            return False
+        self._failed_takes.append(take.tokens[: verdict.end])
+        changed = remedy(verdict.fault, self.retries, request.sampling)
+        if changed is None:
+            self._speak_best()
+            return False
+        self.sampling, self.retries = changed, self.retries + 1
+        return True
 
-    @property
-    def _heard_at_once(self) -> bool:
-        """Whether a take counts as heard from its first token: whether its sound has left is a
-        matter of time, on which nothing deterministic may depend."""
-        return self.request.deterministic and self.request.playback.live
-
-    def _speak_best(self, takes: list[tuple[int, ...]]) -> None:
+    def _speak_best(self) -> None:
         """Nothing has been heard yet: of all takes, speak the one most like speech."""
-        best = takes[
-            best_take([len(tokens) for tokens in takes], self.request.text_chars, self._codec)
-        ]
+        lengths = [len(tokens) for tokens in self._failed_takes]
+        best = self._failed_takes[best_take(lengths, self.request.text_chars, self._codec)]
         self.take = self._open_take(self.request, self.retries)
         self.take.tokens.extend(best)
         self.take.finish(len(best), "guard")

@@ -97,22 +97,17 @@ class SpeechStream:
         assert isinstance(request.voice, Voice), "the engine speaks with encoded voices"
         texts = tuple(segment.text for segment in segments)
         self.report = SpeechReport(segments=len(segments), segment_texts=texts)
-        self._request = request
-        self._voice = request.voice
-        self._segments = segments
-        self._prompts = prompts
-        self._submit = submit
-        self._wake = wake
+        self._request, self._voice, self._segments = request, request.voice, segments
+        self._prompts, self._submit, self._wake = prompts, submit, wake
         self._ceiling_codes = min(ceiling_codes, request.max_new_tokens or ceiling_codes)
-        self._positions = positions
+        self._positions, self._pause_s = positions, pause_s
         self._segments_ahead = max_inflight_segments
-        self._pause_s = pause_s
         self._outboxes: list[Outbox] = []
         self._playback = PlaybackClock(live=request.streamed, speed=request.speed)
         self._joiner = Joiner()
         self._pace = Pace(request.speed)
         self._loudness = Loudness(request.loudness_lufs) if request.loudness_lufs else None
-        self._started = time.monotonic()
+        self._started_s = time.monotonic()
         self._news: asyncio.Event | None = None
 
     async def __aenter__(self) -> Self:
@@ -163,10 +158,8 @@ class SpeechStream:
     def _submit_ahead(self, index: int) -> None:
         """Have segment `index` and the ones after it, as far as allowed, in work."""
         wanted = min(index + self._segments_ahead, len(self._segments))
-        while len(self._outboxes) < wanted:
-            index = len(self._outboxes)
-            text = self._segments[index].text
-            request = self._request
+        for index in range(len(self._outboxes), wanted):
+            text, request = self._segments[index].text, self._request
             outbox = Outbox(self._listener)
             self._outboxes.append(outbox)
             prompt = self._prompts.prompt(text, self._voice)
@@ -203,8 +196,8 @@ class SpeechStream:
     async def _pieces(self, outbox: Outbox) -> AsyncIterator[F32]:
         """The pieces of one segment, its edges faded; what is empty is not passed on."""
         assert self._news is not None, "a SpeechStream is used inside `async with`"
-        first = True
-        while True:
+        first, end = True, None
+        while end is None:
             self._news.clear()
             was_full = outbox.full
             item = outbox.take()
@@ -213,19 +206,19 @@ class SpeechStream:
                 continue
             if isinstance(item, ChatterboxError):
                 raise item
-            last = isinstance(item, SegmentEnd)
+            end = item if isinstance(item, SegmentEnd) else None
             samples = np.zeros(0, np.float32) if isinstance(item, SegmentEnd) else item
-            self.report.open_codes = () if last else outbox.codes
-            piece = self._joiner.piece(samples, first_of_segment=first, last_of_segment=last)
+            self.report.open_codes = () if end else outbox.codes
+            piece = self._joiner.piece(
+                samples, first_of_segment=first, last_of_segment=end is not None
+            )
             first = False
-            if isinstance(item, SegmentEnd):
-                self._note(item, len(piece))
+            if end is not None:
+                self._note(end, len(piece))
             if len(piece):
                 yield piece
             if was_full and not outbox.full:
                 self._wake()
-            if last:
-                return
 
     def _note(self, end: SegmentEnd, last_samples: int) -> None:
         """The segment is whole with its last piece, which is about to be passed on: whoever gets
@@ -233,14 +226,14 @@ class SpeechStream:
         report = self.report
         report.segment_codes.append(end.codes)
         report.segment_ends_s.append(report.audio_s + self._seconds(last_samples))
-        report.generation_s = max(report.generation_s, end.at_s - self._started)
+        report.generation_s = max(report.generation_s, end.at_s - self._started_s)
         report.retries += end.retries
         report.finish_reason = max(report.finish_reason, end.finish_reason, key=BADNESS.index)
 
     def _count(self, samples: F32, *, audible: bool = True) -> F32:
         report = self.report
         if audible and report.first_audio_s is None:
-            report.first_audio_s = time.monotonic() - self._started
+            report.first_audio_s = time.monotonic() - self._started_s
         report.audio_s += self._seconds(len(samples))
         return samples
 

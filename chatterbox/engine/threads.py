@@ -1,7 +1,6 @@
 """Thread helpers: whose turn the cores are, wake-ups, heartbeats, worker threads, their queues."""
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
@@ -9,12 +8,11 @@ from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
 from functools import partial
 from queue import SimpleQueue
-from typing import Generic, ParamSpec, TypeVar
+from typing import Generic, TypeVar
 
 from chatterbox.errors import ChatterboxError
 from chatterbox.loading import fulfil
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -207,66 +205,3 @@ class WorkerThread:
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:
             task()
-
-
-class PriorityPool:
-    """A few threads for blocking work, of which urgent work is done first. One thread more takes
-    urgent work only: recordings never keep a text waiting (FAULTS F98)."""
-
-    def __init__(self, threads: int, name: str) -> None:
-        self._urgent: deque[Callable[[], None]] = deque()
-        self._others: deque[Callable[[], None]] = deque()
-        self._changed = threading.Condition()
-        self._closed = False
-        queues = [(self._urgent, self._others)] * threads + [(self._urgent,)]
-        self._threads = [
-            threading.Thread(target=self._work, args=each, name=f"{name}-{number}", daemon=True)
-            for number, each in enumerate(queues)
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """As `concurrent.futures.Executor.submit`."""
-        return self._put(self._others, partial(fn, *args, **kwargs))
-
-    def submit_urgent(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """The same, before all that is not urgent."""
-        return self._put(self._urgent, partial(fn, *args, **kwargs))
-
-    def close(self) -> None:
-        """No new work; what nobody has begun is dropped."""
-        with self._changed:
-            self._closed = True
-            self._urgent.clear()
-            self._others.clear()
-            self._changed.notify_all()
-
-    def join(self, timeout_s: float) -> None:
-        """Wait, after `close`, until each thread is done with what it does, `timeout_s` at most."""
-        until_s = time.monotonic() + timeout_s
-        for thread in self._threads:
-            thread.join(max(0.0, until_s - time.monotonic()))
-
-    def _put(self, queue: deque[Callable[[], None]], work: Callable[[], T]) -> Future[T]:
-        future: Future[T] = Future()
-
-        def run() -> None:
-            if future.set_running_or_notify_cancel():
-                fulfil(future, work)
-
-        with self._changed:
-            if self._closed:
-                raise RuntimeError("the pool is closed")
-            queue.append(run)
-            self._changed.notify_all()
-        return future
-
-    def _work(self, *queues: deque[Callable[[], None]]) -> None:
-        while (run := self._next(queues)) is not None:
-            run()
-
-    def _next(self, queues: tuple[deque[Callable[[], None]], ...]) -> Callable[[], None] | None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed or any(queues))
-            return next((queue.popleft() for queue in queues if queue), None)

@@ -19,13 +19,7 @@ from chatterbox.engine.fairness import PrioritySnapshot, awaits_first_audio
 from chatterbox.engine.outbox import LOW_BUFFER_S
 from chatterbox.engine.sequence import Take
 from chatterbox.engine.windows import DecodeCost, Windows, WindowSettings
-from chatterbox.families.base import (
-    DecodeJob,
-    DecodeStream,
-    Rendered,
-    StreamingDecoder,
-    Window,
-)
+from chatterbox.families.base import DecodeJob, DecodeStream, Rendered, StreamingDecoder, Window
 
 T = TypeVar("T")
 
@@ -64,11 +58,6 @@ def select_batch(due: Sequence[PendingWindow[T]], max_rows: int) -> list[Pending
     return [d for d in ordered if d.bucket == ordered[0].bucket][:max_rows]
 
 
-def should_wait_for_more(chosen: int, streams: int, max_rows: int) -> bool:
-    """Whether waiting GATHER_S may fill the call: there is room, and somebody to fill it."""
-    return chosen < max_rows and streams > chosen
-
-
 def load(slacks_s: Iterable[float], max_rows: int) -> float:
     """How many calls' worth of listeners want the decoder; scales the expected cost."""
     return max(1.0, sum(slack_s < LOW_BUFFER_S for slack_s in slacks_s) / max_rows)
@@ -85,29 +74,19 @@ class Crossfader:
         phase = (np.arange(cross_fade_samples, dtype=np.float32) + 0.5) / max(cross_fade_samples, 1)
         self._ramp: F32 = (0.5 - 0.5 * np.cos(np.pi * phase)).astype(np.float32)
         self._held: F32 = np.zeros(0, np.float32)
-        self._sent = 0
-
-    @property
-    def sent_samples(self) -> int:
-        """Samples let go so far."""
-        return self._sent
-
-    @property
-    def next_sample(self) -> int:
-        """The next window's samples must begin here or before."""
-        return self._sent
+        self.next_sample = 0  # samples let go so far: the next window's begin there or before
 
     def join(self, samples: F32, at: int, last: bool) -> F32:
         """`samples` [n] are final from `at` on, counted from the segment's first sample; returns
         those that may leave."""
-        assert at <= self._sent, "a window begins where the one before it ended, or earlier"
-        body = samples[self._sent - at :].astype(np.float32)  # a copy
+        assert at <= self.next_sample, "a window begins where the one before it ended, or earlier"
+        body = samples[self.next_sample - at :].astype(np.float32)  # a copy
         held = self._held.size
         assert body.size >= held, "a window covers what was held back"
         body[:held] = self._held + (body[:held] - self._held) * self._ramp[:held]
         keep = 0 if last else min(self._ramp.size, body.size)
         out, self._held = body[: body.size - keep], body[body.size - keep :]
-        self._sent += out.size
+        self.next_sample += out.size
         return out
 
 
@@ -121,27 +100,19 @@ class StreamState:
         settings: WindowSettings,
         loudest_rms: float | None = None,
     ) -> None:
-        request = take.request
-        self.take = take
-        self.request = request
+        self.take, self.request = take, take.request
         self.in_work = False  # a window of it is being decoded, or waits within its batch
         self.look_s = math.inf
         """When a window may be due, by the last plan, though no more tokens have come."""
         self._ceiling = Ceiling(loudest_rms) if loudest_rms else None
         self._seams = Crossfader(settings.cross_fade_samples)
         self._stream = stream
+        self._settings = settings
         self._per_frame = settings.codec.tokens_per_frame
-        self._windows = Windows(
-            settings, fixed_schedule=request.deterministic, speed=request.playback.speed
-        )
-        self._cross_fade_samples = settings.cross_fade_samples
+        speed, fixed = take.request.playback.speed, take.request.deterministic
+        self._windows = Windows(settings, fixed_schedule=fixed, speed=speed)
         self._held: list[F32] = []
         self._due_since_s: float | None = None
-
-    def join(self, result: Rendered, *, last: bool) -> F32:
-        """The next samples, of the window that was decoded."""
-        samples = self._seams.join(result.samples, result.at, last)
-        return self._ceiling.limited(samples) if self._ceiling else samples
 
     @property
     def over(self) -> bool:
@@ -190,9 +161,9 @@ class StreamState:
         """Note how much work there is until the listener of this segment has more sound."""
         request, take = self.request, self.take
         if request.index == request.playback.segment:
-            request.playback.next_window_s = self._windows.next_window_s(
-                take.ready // self._per_frame, take.end is not None, cost
-            )
+            frames = take.ready // self._per_frame
+            next_window_s = self._windows.next_window_s(frames, take.end is not None, cost)
+            request.playback.next_window_s = next_window_s
 
     def _plan(self, slack_s: float, cost: DecodeCost) -> Window | None:
         ended = self.take.end is not None  # asked first: the count is final once this is so
@@ -204,16 +175,11 @@ class StreamState:
         return self._windows.plan(self.take.ready // self._per_frame, ended, slack_s, cost)
 
     def _decode_job(self, window: Window) -> DecodeJob:
-        per_frame = self._per_frame
-        return DecodeJob(
-            stream=self._stream,
-            window=window,
-            tokens=np.array(
-                self.take.tokens[window.begin * per_frame : window.stop * per_frame], np.int64
-            ),
-            next_sample=self._seams.next_sample,
-            next_from=window.end_sample - (0 if window.last else self._cross_fade_samples),
-        )
+        begin, stop = window.begin * self._per_frame, window.stop * self._per_frame
+        held_back = 0 if window.last else self._settings.cross_fade_samples
+        tokens = np.array(self.take.tokens[begin:stop], np.int64)
+        next_from = window.end_sample - held_back
+        return DecodeJob(self._stream, window, tokens, self._seams.next_sample, next_from)
 
     def start(self, window: Window) -> None:
         """`window` is being decoded."""
@@ -221,8 +187,14 @@ class StreamState:
         self._due_since_s = None
         self.in_work = True
 
-    def buffer_whole(self, samples: F32, last: bool) -> F32:
-        """The whole segment with its last samples; nothing before."""
+    def join(self, result: Rendered, *, last: bool, whole: bool) -> F32:
+        """The next samples, of the window that was decoded; `whole`: all of the segment with its
+        last ones, and nothing before."""
+        samples = self._seams.join(result.samples, result.at, last)
+        if self._ceiling:
+            samples = self._ceiling.limited(samples)
+        if not whole:
+            return samples
         self._held.append(samples)
         return np.concatenate(self._held) if last else samples[:0]
 
@@ -235,12 +207,8 @@ def token_audio(job: DecodeJob, result: Rendered) -> tuple[I64, F32]:
     """The tokens of the window's fresh frames, and their samples, which are taken as far before
     the frames as the codec is late."""
     window, codec = job.window, job.window.codec
-    first, end = (
-        (frame - window.begin) * codec.tokens_per_frame for frame in (window.fresh, window.end)
-    )
-    start, stop = (
-        frame * codec.samples_per_frame - codec.delay_samples - result.at
-        for frame in (window.fresh, window.end)
-    )
-    samples = result.samples[max(start, 0) : stop]
-    return job.tokens[first:end], np.pad(samples, (max(-start, 0), 0)) if start < 0 else samples
+    frames = np.array([window.fresh, window.end])
+    first, end = (frames - window.begin) * codec.tokens_per_frame
+    start, stop = frames * codec.samples_per_frame - codec.delay_samples - result.at
+    silence = np.zeros(max(-start, 0), np.float32)
+    return job.tokens[first:end], np.append(silence, result.samples[max(start, 0) : stop])

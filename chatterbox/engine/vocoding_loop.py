@@ -9,6 +9,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -29,15 +30,15 @@ from chatterbox.engine.vocoder_stream import (
     VocoderJob,
     load,
     select_batch,
-    should_wait_for_more,
     token_audio,
 )
-from chatterbox.engine.windows import DecodeCost, LatencyModel, WindowSettings
+from chatterbox.engine.windows import LatencyModel, WindowSettings
 from chatterbox.errors import ChatterboxError, GenerationFailed
 from chatterbox.families.base import DecodeJob, Rendered, StreamingDecoder, Voice
 from chatterbox.runtime.ort_errors import REQUEST_ERRORS, device_is_lost
 
 T = TypeVar("T")
+Due = PendingWindow[VocoderJob]
 log = logging.getLogger(__name__)
 
 SHORTEST_S = 0.001
@@ -64,13 +65,10 @@ class VocodingLoop:
         meanwhile, so that any take may be discarded. `loudest_rms`: what is louder is turned down;
         None: nothing is. `gather_s`: how long a due window may wait for others to share its
         call."""
-        self._decoder = decoder
-        self._gather_s = gather_s
-        self._watermark = watermark
+        self._decoder, self._settings = decoder, settings
+        self._watermark, self._loudest_rms, self._gather_s = watermark, loudest_rms, gather_s
         self._cpu = cpu or CpuLock(shared=False)
         self._fairness = fairness or FairScheduler(shared=self._cpu.shared)
-        self._settings = settings
-        self._loudest_rms = loudest_rms
         self._stats = counters.part()
         self._cost = LatencyModel()
         # Whatever is not the device's is the row's: a decoder sees only codes and a voice.
@@ -139,15 +137,12 @@ class VocodingLoop:
     def step(self) -> bool:
         """One call of the decoder; False when there was nothing to decode."""
         self.heartbeat.beat()
-        rows = self._decoder.max_rows
-        due = self._due_now()
-        chosen = select_batch(due, rows)
-        if chosen and should_wait_for_more(len(chosen), len(self._open), rows):
-            time.sleep(self._gather_s)
-            due = self._due_now()
-            chosen = select_batch(due, rows)
+        chosen = self._chosen()
+        if chosen and len(chosen) < min(self._decoder.max_rows, len(self._open)):
+            time.sleep(self._gather_s)  # there is room, and somebody who may fill it
+            chosen = self._chosen()
         if chosen:
-            self._decode([due.what for due in chosen])
+            self._decode(chosen)
             return True
         if not self.warming:
             return False
@@ -164,42 +159,45 @@ class VocodingLoop:
         soonest_s = min(looks_s, default=math.inf)
         return None if soonest_s == math.inf else max(soonest_s - time.monotonic(), SHORTEST_S)
 
-    def _due_now(self) -> list[PendingWindow[VocoderJob]]:
-        """What could be decoded and need not wait; where nothing is left of it, the language model
-        has the cores for a first sound's tokens."""
+    def _chosen(self) -> list[VocoderJob]:
+        """The windows of the next call: of those that need not wait for others. Where all have to,
+        the language model has the cores for a first sound's tokens."""
         snapshot, due = self._look()
-        if snapshot is None:
-            return due
-        left = [one for one in due if not snapshot.must_wait(one.what[0].request)]
-        self._fairness.decoder_idle(snapshot, must_wait=bool(due) and not left)
-        return left
+        if snapshot is not None:
+            waiting, due = bool(due), self._ready(snapshot, due)
+            self._fairness.decoder_idle(snapshot, must_wait=waiting and not due)
+        return self._select(due)
+
+    def _ready(self, snapshot: PrioritySnapshot, due: list[Due]) -> list[Due]:
+        return [one for one in due if not snapshot.must_wait(one.what[0].request)]
+
+    def _select(self, due: list[Due]) -> list[VocoderJob]:
+        return [one.what for one in select_batch(due, self._decoder.max_rows)]
 
     def _let_through(self, batch: Sequence[VocoderJob]) -> None:
         """In the middle of decoding `batch`, where cores are shared: first sounds go first; before
         other first sounds those of tenants with less in work; everything else before what is over
         its quota."""
-        if not self._cpu.shared:
-            return
         requests = [stream.request for stream, _ in batch]
-        while self._end is None:
+        while self._cpu.shared and self._end is None:
             snapshot, due = self._look()
             if snapshot is None:
                 return
-            left = [one for one in due if not snapshot.must_wait(one.what[0].request)]
+            due = self._ready(snapshot, due)
             if not all(map(snapshot.must_yield, requests)):
                 silent = (snapshot.in_work(one) for one in requests if awaits_first_audio(one))
                 mine = min(silent, default=math.inf)
-                left = [one for one in left if one.first and one.in_work < mine]
-            first = select_batch(left, self._decoder.max_rows)
+                due = [one for one in due if one.first and one.in_work < mine]
+            first = self._select(due)
             must_wait = not first and all(map(snapshot.must_wait, requests))
             self._fairness.decoder_idle(snapshot, must_wait=must_wait)
             if not (first or must_wait):
                 return
             with self._cpu.released:
-                if must_wait:
-                    self._wakeup.wait(self.heartbeat, LOOK_AGAIN_S)
+                if first:
+                    self._decode(first)
                 else:
-                    self._decode([due.what for due in first])
+                    self._wakeup.wait(self.heartbeat, LOOK_AGAIN_S)
             self.heartbeat.beat()
 
     def _receive(self) -> None:
@@ -213,12 +211,12 @@ class VocodingLoop:
                 continue
             self._open.append(StreamState(take, stream, self._settings, self._loudest_rms))
 
-    def _look(self) -> tuple[PrioritySnapshot | None, list[PendingWindow[VocoderJob]]]:
+    def _look(self) -> tuple[PrioritySnapshot | None, list[Due]]:
         """Who goes before whom, if there are several, and every window that could be decoded."""
         self._receive()
         self._open = [stream for stream in self._open if not stream.over]
-        now_s, snapshot, cost = time.monotonic(), None, self._cost.estimate()
-        cost = DecodeCost(cost.fixed_s, cost.per_frame_s, self._fairness.token_s)
+        now_s, snapshot = time.monotonic(), None
+        cost = replace(self._cost.estimate(), token_s=self._fairness.token_s)
         if len(self._open) > 1 or self._fairness.contended:
             snapshot = self._snapshot(now_s)
             listeners = {stream.request.playback for stream in self._open}
@@ -280,9 +278,8 @@ class VocodingLoop:
         if not (complete and np.isfinite(result.samples).all()):
             self._fail(stream, GenerationFailed("The decoder gave no usable sound for this text."))
             return
-        samples = stream.join(result, last=window.last)
-        if self._watermark is not None or not take.request.playback.live:
-            samples = stream.buffer_whole(samples, window.last)
+        whole = self._watermark is not None or not take.request.playback.live
+        samples = stream.join(result, last=window.last, whole=whole)
         if len(samples):
             if self._watermark is not None:
                 samples = self._watermark(samples)

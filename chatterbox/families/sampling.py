@@ -31,7 +31,7 @@ class Cut:
     top_k: I64  # [B]; many: off
     top_p: F32  # [B]; infinite: nothing is cut off
     margin: F32  # [B]: what is so much less than the best is cut off
-    sampled: I64  # [B]: which of the sampled scores, ascending, the `top_k` best reach; 0: none
+    reached: I64  # [B]: how many of the sampled scores the `top_k` best reach, about
     rest: F32  # [B]: 1 - top_p
     row: I64  # [B]: 0, 1, …
     edges: I64  # [B + 1]: where each row begins in the flattened scores
@@ -42,12 +42,11 @@ class Cut:
         uncut = (top_k == 0) & (top_p >= 1)
         top_k = np.where((top_k > 0) & (top_k < columns), top_k, columns)
         expected = top_k / SAMPLED
-        sampled = -(-columns // SAMPLED) - (expected + 4 * np.sqrt(expected)).astype(np.int64) - 2
-        edges = np.arange(len(top_k) + 1) * columns
+        reached = (expected + 4 * np.sqrt(expected)).astype(np.int64) + 2
         top_p = np.where(uncut, np.float32(np.inf), top_p)
         margin = np.where(uncut, np.float32(np.inf), NEGLIGIBLE)
-        row = np.arange(len(top_k))
-        return cls(top_k, top_p, margin, np.maximum(sampled, 0), 1 - top_p, row, edges)
+        row, edges = np.arange(len(top_k)), np.arange(len(top_k) + 1) * columns
+        return cls(top_k, top_p, margin, reached, 1 - top_p, row, edges)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,23 +132,24 @@ def top_k_top_p(choice: Choice) -> None:
         return
     cut, scores = choice.rows.cut, choice.scores
     best = np.maximum.reduce(scores, axis=1)
-    lowest = best - cut.margin
-    at, starts, counts = _reaching(scores, lowest, cut)
-    many = counts > cut.top_k
-    if crowded := many.any():
-        guess = np.where(many, np.maximum(lowest, _reached_by_best(scores, cut.sampled)), lowest)
-        at, starts, counts = _reaching(scores, guess, cut)
-        if (too_few := many & (counts < cut.top_k)).any():
-            at, starts, counts = _reaching(scores, np.where(too_few, lowest, guess), cut)
+    lowest = guess = best - cut.margin
+    sampled = scores[:, ::SAMPLED]
+    crowded = (np.add.reduce(sampled >= lowest[:, None], axis=1) >= cut.reached).nonzero()[0]
+    if len(crowded):  # a score that their best probably reach, and few others
+        guess = lowest.copy()
+        ordered = np.sort(sampled[crowded], axis=1)
+        guess[crowded] = ordered[cut.row[: len(crowded)], -cut.reached[crowded]]
+    at, starts, counts = _reaching(scores, guess, cut)
+    if len(crowded) and (too_few := (counts < cut.top_k) & (guess > lowest)).any():
+        at, starts, counts = _reaching(scores, np.where(too_few, lowest, guess), cut)
     weights = np.exp(scores.reshape(-1)[at] - best.repeat(counts))
     total = np.add.reduceat(weights, starts)
     least = cut.rest * total / counts  # all that are below are not too many
-    if crowded:
-        for one in (counts > cut.top_k).nonzero()[0].tolist():
-            others, begin = counts[one] - cut.top_k[one], starts[one]
-            kept = np.partition(weights[begin : begin + counts[one]], others)[others:]
-            total[one] = np.add.reduce(kept)
-            least[one] = max(kept[0], cut.rest[one] * total[one] / cut.top_k[one])
+    for one in (counts > cut.top_k).nonzero()[0].tolist():
+        others, begin = counts[one] - cut.top_k[one], starts[one]
+        kept = np.partition(weights[begin : begin + counts[one]], others)[others:]
+        total[one] = np.add.reduce(kept)
+        least[one] = max(kept[0], cut.rest[one] * total[one] / cut.top_k[one])
     choice.keep_at(at[weights >= least.repeat(counts)])
     ordered = np.sort(choice.scores, axis=1)[:, ::-1]  # [B, K], highest first
     mass = np.exp(ordered - best[:, None]).astype(np.float64)
@@ -164,14 +164,6 @@ def _reaching(scores: F32, lowest: F32, cut: Cut) -> tuple[I64, I64, I64]:
     at = (scores >= lowest[:, None]).reshape(-1).nonzero()[0]
     starts = at.searchsorted(cut.edges)
     return at, starts[:-1], starts[1:] - starts[:-1]
-
-
-def _reached_by_best(scores: F32, sampled: I64) -> F32:
-    """A score [B] that the best probably reach, and few others, as a few columns tell."""
-    few = np.sort(scores[:, ::SAMPLED], axis=1)
-    few[:, 0] = NEVER
-    reached: F32 = few[np.arange(len(few)), sampled]
-    return reached
 
 
 def min_p(choice: Choice) -> None:

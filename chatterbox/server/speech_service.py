@@ -176,7 +176,7 @@ class SpeechService:
                 return [], voice
 
         def begun() -> asyncio.Future[_Read]:
-            return asyncio.wrap_future(engine.pool.submit_urgent(read))
+            return asyncio.wrap_future(engine.texts.submit(read))
 
         reading = asyncio.ensure_future(self.models.fresh.found(begun))
         reading.add_done_callback(lambda done: done.cancelled() or done.exception())  # is seen

@@ -13,8 +13,6 @@ from chatterbox.engine.runaway import (
     LOOP_S,
     RETRIES,
     TAIL_S,
-    EndAt,
-    Retry,
     RunawayDetector,
     Verdict,
     best_take,
@@ -22,6 +20,7 @@ from chatterbox.engine.runaway import (
     frames,
     remedy,
 )
+from chatterbox.engine.sampler import Sampling
 from chatterbox.families.base import CodecSpec
 from chatterbox.runtime.decoder.s3gen import CODEC, SAMPLES_PER_CODE, SILENCE_CODE
 
@@ -159,39 +158,28 @@ def test_a_longer_text_gets_a_longer_budget():
 
 
 def test_an_attempt_is_repeated_three_times_then_ended():
-    verdict = Verdict("loop", 80)
     remedies = [
-        remedy(verdict, sent=False, attempt=a, temperature=0.8, repetition_penalty=1.2)
-        for a in range(RETRIES + 1)
+        remedy("loop", attempt, Sampling(temperature=0.8, repetition_penalty=1.2))
+        for attempt in range(RETRIES + 1)
     ]
-    retries = [r for r in remedies if isinstance(r, Retry)]
+    *retries, last = remedies
     assert len(retries) == RETRIES == 3
-    assert remedies[-1] == EndAt(80)
-    warmth = [r.temperature for r in retries]
+    assert last is None
+    warmth = [sampling.temperature for sampling in retries]
     assert warmth == sorted(warmth)
     assert warmth[0] > 0.8
     assert warmth[-1] <= 1.0
 
 
 def test_greedy_sampling_that_loops_is_given_up():
-    retry = remedy(
-        Verdict("loop", 3), sent=False, attempt=0, temperature=0.0, repetition_penalty=1.0
-    )
-    assert isinstance(retry, Retry)
+    retry = remedy("loop", 0, Sampling(temperature=0.0, repetition_penalty=1.0))
     assert retry.temperature >= 0.6
     assert retry.repetition_penalty > 1.0
 
 
-def test_what_has_been_sent_is_never_repeated():
-    assert remedy(
-        Verdict("dead_air", 42), sent=True, attempt=0, temperature=0.8, repetition_penalty=1.2
-    ) == EndAt(42)
-
-
 def test_other_faults_keep_the_sampling():
-    assert remedy(
-        Verdict("budget", 9), sent=False, attempt=2, temperature=1.3, repetition_penalty=1.2
-    ) == Retry(1.3, 1.2)
+    sampling = Sampling(temperature=1.3, repetition_penalty=1.2)
+    assert remedy("budget", 2, sampling) == sampling
 
 
 def test_the_attempt_most_like_speech_of_the_text_is_kept():

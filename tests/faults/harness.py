@@ -330,7 +330,8 @@ class Rig:
         dead = engine.state == "dead"
         here = psutil.Process()
         decoders = len(decode_children())  # one is kept warm
-        pools = ("asyncio_", "AnyIO", "ThreadPoolExecutor")  # bounded, and kept once started
+        # Bounded, and kept once started:
+        pools = ("asyncio_", "AnyIO", "ThreadPoolExecutor", "texts", "recordings")
         return Held(
             active=engine.admission.active,
             queued=engine.admission.queued,

@@ -102,7 +102,7 @@ def stream(
         job = DecodeJob(opened, window, fed, seams.next_sample, window.end_sample - held)
         made = decoder.run([job])[0]
         pieces.append(seams.join(made.samples, made.at, window.last))
-        places.append(seams.sent_samples)
+        places.append(seams.next_sample)
     return Streamed(np.concatenate(pieces), places[:-1], time.process_time() - began)
 
 
