@@ -102,10 +102,11 @@ def test_a_level_has_a_request_for_each_client(measure, fake: Behaviour) -> None
 def test_streamed_replies(measure, fake: Behaviour) -> None:
     fake.lead_in_s = 0.4
     fake.stall_s = 0.2
-    out, figures = measure("--stream", "--concurrency", "1", "--requests", "2", "--warmup", "0")
+    fake.audio_s = 10  # nothing is late, on a machine however slow
+    out, figures = measure("--stream", "--concurrency", "1", "--requests", "5", "--warmup", "0")
     level = figures["levels"][0]
     assert {form["stream"] for form in fake.forms} == {"true"}
-    assert level["audio_s"] == pytest.approx(2.0)
+    assert level["audio_s"] == pytest.approx(50)
     assert level["server_rtf_mean"] is None
     assert level["first_audible_s"]["p50"] < level["latency_s"]["p50"] - 0.1
     assert level["underruns"] == 0
@@ -115,8 +116,11 @@ def test_streamed_replies(measure, fake: Behaviour) -> None:
 def test_underruns_are_counted(measure, fake: Behaviour) -> None:
     fake.audio_s = 0.1
     fake.stall_s = 0.3
-    out, figures = measure("--stream", "--concurrency", "1", "--requests", "3", "--warmup", "0")
-    level = figures["levels"][0]
+    for _ in range(10):  # a machine that stands still may read all of a reply at once
+        out, figures = measure("--stream", "--concurrency", "1", "--requests", "3", "--warmup", "0")
+        level = figures["levels"][0]
+        if level["underruns"] == 3:
+            break
     assert (level["underruns"], level["replies_with_underruns"]) == (3, 3)
     assert level["underrun_s"] > 0.3
     assert 0.1 < level["longest_underrun_s"] < level["underrun_s"]
@@ -135,6 +139,7 @@ def test_refusals_are_outcomes(measure, fake: Behaviour) -> None:
 def test_the_search_stops_at_refusals(measure, fake: Behaviour) -> None:
     fake.full_above = 3
     fake.stall_s = 0.05
+    fake.audio_s = 10  # real time, on a machine however slow
     out, figures = measure("--find-max-concurrency", "--stream", "--warmup", "0")
     assert figures["search"]["best"] == 3
     assert figures["search"]["stopped_at"] == 4
@@ -158,7 +163,7 @@ def test_the_search_stops_at_rtf(measure, fake: Behaviour) -> None:
         "--find-max-concurrency", "--requests", "1", "--warmup", "0", "--max-concurrency", "2"
     )
     assert (figures["search"]["best"], figures["search"]["stopped_at"]) == (0, 1)
-    assert figures["search"]["stopped_by"].startswith("RTF (p95 1.")
+    assert figures["search"]["stopped_by"].startswith("RTF (p95 ")
 
 
 def test_poisson_arrivals(measure, fake: Behaviour) -> None:
@@ -218,6 +223,7 @@ def test_what_stands_in_the_picture(
 ) -> None:
     fake.full_above = 1
     fake.stall_s = 0.05
+    fake.audio_s = 10
     drawn = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
     flags = ["--concurrency", "1,3", "--requests", "6", "--warmup", "0", "--stream"]
