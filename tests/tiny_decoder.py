@@ -18,7 +18,7 @@ from chatterbox.families.base import DecodeJob, StreamingDecoder, Voice, Window
 from chatterbox.families.turbo.voice import VoiceTensors
 from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.decoder.compiled import Opened
-from chatterbox.runtime.decoder.split_decoder import StreamSettings
+from chatterbox.runtime.decoder.s3gen_decoder import StreamSettings
 from tools.decoder.graph import FLOAT, INT64, Graph
 from tools.decoder.opened import compile_and_open
 from tools.decoder.vocoder import waveform

@@ -40,7 +40,7 @@ ENCODE_RETRY_S = 5
 IDLE_LOOK_S = 0.05
 """How often is looked whether the next voice can be prepared."""
 WARMUP_TEXT = "Hello there."
-WARMUP_TOKENS = 40
+WARMUP_TOKENS = 30
 WARMUP_TIMEOUT_S = 60
 """A device that hangs longer is found by the watchdog."""
 

@@ -94,17 +94,14 @@ class Prompt(Protocol):
 
     def __len__(self) -> int:
         """Positions that it takes in a slot."""
-        ...
 
     @property
     def text_tokens(self) -> int:
         """How many of them are the text's."""
-        ...
 
     @property
     def prefix_key(self) -> str | None:
         """Names the rows that it begins with, where they can be kept for other prompts."""
-        ...
 
 
 class Prompts(Protocol):
@@ -112,11 +109,9 @@ class Prompts(Protocol):
 
     def prompt(self, text: str, voice: Voice) -> Prompt:
         """For a segment's text. Raises EmptyText where the model has no token for it."""
-        ...
 
     def prefix(self, voice: Voice) -> Prompt:
         """What all prompts of a voice begin with, for `LanguageModel.cache_prefix`."""
-        ...
 
 
 class LanguageModel(Protocol):
@@ -127,39 +122,24 @@ class LanguageModel(Protocol):
     `prefill` failed is free. What an exception means for whom: `runtime/ort_errors.py`.
     """
 
-    @property
-    def slots(self) -> int:
-        """How many sequences can be held at once."""
-        ...
-
-    @property
-    def capacity(self) -> int:
-        """Positions a slot can hold: prompt and tokens."""
-        ...
-
-    @property
-    def vocab(self) -> int:
-        """Width of the logits."""
-        ...
+    slots: int  # how many sequences can be held at once
+    capacity: int  # positions that a slot can hold: prompt and tokens
+    vocab: int  # width of the logits
 
     def prefill(self, slot: int, prompt: Any) -> F32:
         """Fill `slot` with `prompt`, a `Prompt` of the same family. Returns logits [vocab] for the
         first token."""
-        ...
 
     def decode(self, slots: Sequence[int], tokens: I64) -> F32:
         """Append one token [B] to each of `slots`; returns logits [B, vocab] in that order. The
         next call may overwrite them."""
-        ...
 
     def free(self, slot: int) -> None:
         """Forget what the slot holds."""
-        ...
 
     def cache_prefix(self, prompt: Any) -> None:
         """Compute once, and keep, what `prefill` will need of this prompt's prefix, where memory
         for it is left; may do nothing."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,10 +174,7 @@ class DecodeStream(Protocol):
     """What a decoder keeps of one stream between its windows; made by `open`, owned by the engine,
     looked into by the decoder alone. At most one of its windows is decoded at a time, in order."""
 
-    @property
-    def voice(self) -> Voice:
-        """Whose voice it speaks in."""
-        ...
+    voice: Voice  # whose it speaks in
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -222,39 +199,25 @@ class Rendered:
 class StreamingDecoder(Protocol):
     """Windows of tokens → samples. Called by one thread at a time."""
 
-    @property
-    def codec(self) -> CodecSpec:
-        """The family's, with the context that this decoder needs."""
-        ...
-
-    @property
-    def window_frames(self) -> tuple[int, ...]:
-        """The numbers of fresh frames that windows should come in, smallest first, so that rows of
-        one shape meet; none: it does not matter."""
-        ...
-
-    @property
-    def max_rows(self) -> int:
-        """Most jobs that gain from sharing a call."""
-        ...
+    codec: CodecSpec  # the family's, with the context that this decoder needs
+    window_frames: tuple[int, ...]
+    """The numbers of fresh frames that windows should come in, smallest first, so that rows of one
+    shape meet; none: it does not matter."""
+    max_rows: int  # most jobs that gain from sharing a call
 
     def open(self, voice: Voice, seed: int) -> DecodeStream:
         """A new stream. Equal voice, seed and windows give equal samples."""
-        ...
 
     def warm(self, voice: Voice) -> None:
         """Compute once, and keep, what windows in this voice will need; may do nothing."""
-        ...
 
     def bucket(self, job: DecodeJob) -> Hashable:
         """Jobs of equal bucket may share a call."""
-        ...
 
     def start(self, jobs: Sequence[DecodeJob]) -> Callable[[], list[Rendered]]:
         """Begin to decode jobs of one bucket together; what it returns does the rest, in order.
         Other streams may be decoded in between. Raising, either has moved no stream on."""
-        ...
 
     def run(self, jobs: Sequence[DecodeJob]) -> list[Rendered]:
         """Both at once."""
-        ...
+        return self.start(jobs)()

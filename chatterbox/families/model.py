@@ -36,7 +36,6 @@ class Doing(Protocol):
 
     def __call__(self, work: Callable[[], T]) -> T:
         """Returns or raises what `work` does."""
-        ...
 
 
 def here(work: Callable[[], T]) -> T:

@@ -21,7 +21,7 @@ from chatterbox.runtime.decoder.compiled import (
     open_compiled,
 )
 from chatterbox.runtime.decoder.s3gen import CODE_RATE_HZ
-from chatterbox.runtime.decoder.split_decoder import StreamSettings
+from chatterbox.runtime.decoder.s3gen_decoder import StreamSettings
 from chatterbox.runtime.sessions import SessionSettings, captures, open_session
 
 SPIN_US = 100
@@ -42,18 +42,15 @@ def open_decoder(config: TTSConfig, path: Path, settings: SessionSettings) -> Op
     streaming = stream_settings(config, settings)
     compiled, graphs = decoder_graphs(config, path, settings, streaming)
 
-    def opened(name: Graph, options: dict[str, str] | None) -> ort.InferenceSession:
+    def opened(name: Graph, options: dict[str, str] | None = None) -> ort.InferenceSession:
         return _session(graphs.get(name, path), path.parent, settings, options)
-
-    def open_graph(name: Graph) -> ort.InferenceSession:
-        return opened(name, None)
 
     def capture(name: Graph) -> CapturedSession:
         memory = Memory(settings.device, settings.device_id)
         return CapturedSession(partial(opened, name), memory)
 
-    graphs_wanted = captures(config, settings)
-    return open_compiled(compiled, open_graph, streaming, capture if graphs_wanted else None)
+    wanted = capture if captures(config, settings) else None
+    return open_compiled(compiled, opened, streaming, wanted)
 
 
 def stream_settings(config: TTSConfig, settings: SessionSettings) -> StreamSettings:
@@ -81,17 +78,17 @@ def decoder_graphs(
     }
     known_by = identity("decoder", graph_sources(path), matters, DECODER_COMPILER)
 
-    def compile_graphs() -> tuple[Json, Json, Graphs]:
+    def compile_graphs() -> tuple[Json, Json, dict[str, bytes]]:
         # Here, since a start that finds everything compiled needs no compiler.
         from chatterbox.compile.decoder.compiler import compile_decoder
         from chatterbox.compile.progress import compile_bar
 
         def open_graph(model: Any) -> ort.InferenceSession:
-            return _session(model.SerializeToString(), path.parent, settings, None)
+            return _session(model.SerializeToString(), path.parent, settings)
 
         with compile_bar("the decoder") as progress:
             made = compile_decoder(path, open_graph, streaming, progress)
-            graphs: Graphs = {n: model.SerializeToString() for n, model in made.graphs.items()}
+            graphs: dict[str, bytes] = {n: m.SerializeToString() for n, m in made.graphs.items()}
             progress(1.0, "done")
         return made.decoder.to_json(), made.proofs, graphs
 
@@ -104,12 +101,8 @@ def _session(
     graph: Path | bytes,
     weights_in: Path,
     settings: SessionSettings,
-    options: dict[str, str] | None,
+    options: dict[str, str] | None = None,
 ) -> ort.InferenceSession:
     return open_session(
-        graph,
-        settings,
-        provider_options=options,
-        weights_in=None if isinstance(graph, Path) else weights_in,
-        spin_us=SPIN_US,
+        graph, settings, provider_options=options, weights_in=weights_in, spin_us=SPIN_US
     )

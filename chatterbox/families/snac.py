@@ -12,7 +12,7 @@ from chatterbox.families.base import Voice
 from chatterbox.hub.files import graph_sources
 from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.compiled_cache import CompiledCache, Graphs, Json, identity
-from chatterbox.runtime.cuda_graphs import CapturedSession, OpenSession
+from chatterbox.runtime.cuda_graphs import CapturedSession
 from chatterbox.runtime.decoder.snac import CROPS, addressed_noise, tabled_noise
 from chatterbox.runtime.decoder.snac_carry import CarryingGraph
 from chatterbox.runtime.decoder.snac_decoder import SnacDecoder
@@ -35,33 +35,30 @@ class OpenedCodec:
 def open_codec(config: TTSConfig, path: Path, settings: SessionSettings) -> OpenedCodec:
     """`path`: the published `decoder_model`. Raises ModelError."""
     facts, graphs = _compiled(config, path, settings)
-    graph, carrying = graphs.get("decoder"), graphs.get("carrying")
 
-    def opened(source: bytes | None, options: dict[str, str] | None = None) -> ort.InferenceSession:
-        given = path if source is None else source
-        return open_session(given, settings, provider_options=options, weights_in=path.parent)
+    def opened(name: str, options: dict[str, str] | None = None) -> ort.InferenceSession:
+        graph = graphs.get(name, path)
+        return open_session(graph, settings, provider_options=options, weights_in=path.parent)
 
     if settings.device == "cuda":  # where rows share a call, and what is carried would have to move
         rows = config.codec_rows if facts["rows"] else 1
-        if graph is not None and captures(config, settings):
-            return _captured(partial(opened, graph), rows, settings, facts["note"])
-        decoder = SnacDecoder(opened(graph), max_rows=rows, sizes=GPU_WINDOWS, draw=tabled_noise)
-    elif carrying is None:
-        decoder = SnacDecoder(opened(graph))
+        if "decoder" in graphs and captures(config, settings):
+            memory = Memory(settings.device, settings.device_id)
+            replayed = CapturedSession(partial(opened, "decoder"), memory, CROPS)
+            decoder = SnacDecoder(
+                replayed, max_rows=rows, sizes=GPU_WINDOWS, draw=tabled_noise, replayed=True
+            )
+            with replayed.recording():
+                decoder.rehearse(Voice("nobody's", None))
+            return OpenedCodec(decoder, f"{facts['note']}; {replayed.note}")
+        session = opened("decoder")
+        decoder = SnacDecoder(session, max_rows=rows, sizes=GPU_WINDOWS, draw=tabled_noise)
+    elif "carrying" in graphs:
+        carried = CarryingGraph(opened("carrying"), facts["carried_at_start"], addressed_noise)
+        decoder = SnacDecoder(opened("decoder"), carrying=carried)
     else:
-        carried = CarryingGraph(opened(carrying), facts["carried_at_start"], addressed_noise)
-        decoder = SnacDecoder(opened(graph), carrying=carried)
+        decoder = SnacDecoder(opened("decoder"))
     return OpenedCodec(decoder, facts["note"])
-
-
-def _captured(opened: OpenSession, rows: int, settings: SessionSettings, note: str) -> OpenedCodec:
-    session = CapturedSession(opened, Memory(settings.device, settings.device_id), CROPS)
-    decoder = SnacDecoder(
-        session, max_rows=rows, sizes=GPU_WINDOWS, draw=tabled_noise, replayed=True
-    )
-    with session.recording():
-        decoder.rehearse(Voice("nobody's", None))
-    return OpenedCodec(decoder, f"{note}; {session.note}")
 
 
 def _compiled(config: TTSConfig, path: Path, settings: SessionSettings) -> tuple[Json, Graphs]:
@@ -72,7 +69,7 @@ def _compiled(config: TTSConfig, path: Path, settings: SessionSettings) -> tuple
     def open_graph(model: Any) -> ort.InferenceSession:
         return open_session(model.SerializeToString(), on_cpu, weights_in=path.parent)
 
-    def compiled() -> tuple[Json, Json, Graphs]:
+    def compiled() -> tuple[Json, Json, dict[str, bytes]]:
         # Here, since a start that finds it compiled needs no compiler.
         from chatterbox.compile.snac import compile_snac
 

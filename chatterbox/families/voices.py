@@ -35,30 +35,24 @@ class ClonedVoices(Protocol):
     def key(self) -> str:
         """Names the encoder: voices encoded under another key are encoded again. Letters, digits,
         `.`, `_` and `-`, at most 64: a part of files' names."""
-        ...
 
     @property
     def rules(self) -> ReferenceRules:
         """Which recordings it takes."""
-        ...
 
     def encode(self, audio: F32, transcript: str | None) -> Any:
         """`audio`: [samples] mono float32, by the `rules` → a voice's data, which say how many
         bytes they take (`nbytes`)."""
-        ...
 
     def to_arrays(self, data: Any) -> Arrays:
         """Data as they are kept; equal data give equal arrays."""
-        ...
 
     def from_arrays(self, arrays: Arrays) -> Any:
         """The inverse, of arrays that anybody may have written. Raises UnusableVoice."""
-        ...
 
     def alike(self, data: Any, own: Any) -> bool:
         """Whether data of another installation have the sizes that this model's `own` have: others
         would end the engine, not only the request."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -220,7 +220,7 @@ def readable_graph(
     """A graph as onnxruntime can read it, and the folder of its weights where that is not the
     graph's own. It reads none through a link that leaves the folder: where there are links, the
     graph names its weights by their true paths, below the folder that all of them are in."""
-    folder = source.parent if isinstance(source, Path) else weights_in
+    folder = weights_in or (source.parent if isinstance(source, Path) else None)
     if folder is None or not any(entry.is_symlink() for entry in folder.iterdir()):
         return (str(source) if isinstance(source, Path) else source), weights_in
     model = onnx.load_from_string(source.read_bytes() if isinstance(source, Path) else source)

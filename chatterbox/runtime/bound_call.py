@@ -12,15 +12,7 @@ from numpy.typing import NDArray
 
 from chatterbox.arrays import F32, I64
 from chatterbox.errors import ModelError
-from chatterbox.runtime.buffers import (
-    Buffer,
-    Fields,
-    HostBuffer,
-    Memory,
-    Mirror,
-    Window,
-    offsets_in_block,
-)
+from chatterbox.runtime.buffers import Fields, HostBuffer, Memory, Mirror, Window, offsets_in_block
 
 METADATA_KEY = "chatterbox.compiled"
 """The compiled graph's metadata entry with its dimensions."""
@@ -85,11 +77,6 @@ class GraphShape:
         )
 
     @property
-    def no_id(self) -> int:
-        """The id of a row of zeros, where a graph takes ids and rows and is given rows."""
-        return self.vocab
-
-    @property
     def past_names(self) -> list[str]:
         """Graph inputs of keys and values, layer by layer."""
         return [past_name(i, kind) for i in range(self.layers) for kind in ("key", "value")]
@@ -103,18 +90,10 @@ class GraphShape:
         """Shape of one layer's keys, or values."""
         return slots, self.heads, capacity, self.head_dim
 
-    def call(
-        self,
-        session: ort.InferenceSession,
-        shared: "CallMemory",
-        *,
-        slots: int,
-        active: int,
-        new: int = 1,
-        by_ids: bool = False,
-    ) -> "Call":
-        """Of the graph that has this shape; see `Call`."""
-        return Call(session, shared, slots=slots, active=active, new=new, by_ids=by_ids)
+    @property
+    def call(self) -> "type[Call]":
+        """What runs a graph that has this shape."""
+        return Call
 
     def fields(self, slots: int, active: int, new: int, *, by_ids: bool) -> Fields:
         """The inputs of a call besides the caches, those that change with every call."""
@@ -167,18 +146,18 @@ class Call:
     ) -> None:
         """`by_ids`: given ids, else embeddings."""
         shape, memory = shared.shape, shared.memory
-        self._session, self._shared = session, shared
-        self._new = new
+        self._session, self._shared, self._new = session, shared, new
         self._given = IDS if by_ids else EMBEDS
         fields = shape.fields(slots, active, new, by_ids=by_ids)
         self._offsets, self._nbytes = offsets_in_block(fields)
-        placed = {name: shared.inputs.window(self._offsets[name], *fields[name]) for name in fields}
-        self._inputs = {name: host for name, (_, host) in placed.items()}
+        windows, self._inputs = {}, {}
+        for name, field in fields.items():
+            window, host = shared.inputs.window(self._offsets[name], *field)
+            windows[name], self._inputs[name] = window, host
         sizes = shape.logits(slots, active, new)
         logits, self._logits = shared.logits.window(0, sizes, np.float32)
-        windows = {name: window for name, (window, _) in placed.items()}
         if by_ids and shared.no_rows is not None:
-            windows[EMBEDS] = Window.entries(shared.no_rows, 0, active)
+            windows[EMBEDS] = shared.no_rows.entries(0, active)
         self._binding = session.io_binding()
         for name, window in windows.items():
             memory.bind_input(self._binding, name, window)
@@ -187,7 +166,7 @@ class Call:
         memory.bind_output(self._binding, "logits", logits)
         self._windows = [*windows.values(), logits]
 
-    def bind(self, caches: Sequence[Buffer | Window]) -> None:
+    def bind(self, caches: Sequence[Window]) -> None:
         """Keys and values: 2 × layers of [slots, heads, capacity, head_dim], updated in place."""
         shape, memory = self._shared.shape, self._shared.memory
         for past, present, cache in zip(shape.past_names, shape.present_names, caches, strict=True):
@@ -216,7 +195,7 @@ class Call:
             "rows": rows,
             "active": active,
             "seqlens_k": past + (self._new - 1),
-            IDS: self._shared.shape.no_id,
+            IDS: self._shared.shape.vocab,  # of a row of zeros, where both are taken
             self._given: given,
         }
         for name, target in self._inputs.items():

@@ -1,7 +1,8 @@
 """Tensors at fixed addresses, of the host or of a GPU, that a session works on in place."""
 
+import math
 import weakref
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -15,53 +16,34 @@ Fields = dict[str, tuple[tuple[int, ...], DTypeLike]]
 ALIGNMENT_BYTES = 256  # as CUDA's own allocator aligns
 
 
-class Buffer(Protocol):
-    """A tensor of fixed shape at a fixed address."""
+class Window:
+    """A tensor of fixed shape at a fixed address: its own, or part of another, without a copy."""
+
+    def __init__(self, address: int, shape: tuple[int, ...], dtype: DTypeLike) -> None:
+        self.address, self.shape, self.dtype = address, shape, np.dtype(dtype)
 
     @property
-    def address(self) -> int:
-        """Where it lies."""
-        ...
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Its shape."""
-        ...
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Its type."""
-        ...
-
-    def put(self, values: Array) -> None:
-        """Overwrite all of it."""
-        ...
-
-    def get(self) -> Array:
-        """Its content on the host; a view where that costs nothing."""
-        ...
+    def entries(self, first: int, count: int) -> "Window":
+        """Some neighbours along the first axis."""
+        stride = math.prod(self.shape[1:]) * self.dtype.itemsize
+        return Window(self.address + first * stride, (count, *self.shape[1:]), self.dtype)
 
 
-class HostBuffer:
+class HostBuffer(Window):
     """In this process's memory. Pages are taken when first written."""
 
     def __init__(self, shape: tuple[int, ...], dtype: DTypeLike) -> None:
         self.array = np.zeros(shape, dtype)
-        self.address = self.array.ctypes.data
-        self.shape = shape
-        self.dtype = self.array.dtype
-
-    def put(self, values: Array) -> None:
-        """Overwrite all of it."""
-        assert values.shape == self.shape, "a value of another shape would be spread over it"
-        self.array[...] = values
+        super().__init__(self.array.ctypes.data, shape, dtype)
 
     def get(self) -> Array:
-        """The memory itself."""
         return self.array
 
 
-class CudaBuffer:
+class CudaBuffer(Window):
     """On a GPU, zero at first: exactly as large as it must be, or by a session's own allocator,
     which keeps to the provider's memory limit."""
 
@@ -72,31 +54,25 @@ class CudaBuffer:
         device_id: int,
         session: ort.InferenceSession | None = None,
     ) -> None:
-        self.shape = shape
-        self.dtype = np.dtype(dtype)
+        super().__init__(0, shape, dtype)
         self.device_id = device_id
-        self._nbytes = int(np.prod(shape)) * self.dtype.itemsize
         if session is None:
-            self.address = cudart.malloc(self._nbytes, device_id)
+            self.address = cudart.malloc(self.nbytes, device_id)
             weakref.finalize(self, cudart.free, self.address).atexit = False
         else:
             self._value = session.create_ortvalue_from_shape_and_type(
                 shape, self.dtype.type, "cuda", device_id
             )
             self.address = int(self._value.data_ptr())
-            cudart.zero(self.address, self._nbytes, device_id)
-
-    def put(self, values: Array) -> None:
-        """Copy from the host."""
-        assert values.shape == self.shape, "a value of another shape would be spread over it"
-        given = np.ascontiguousarray(values, self.dtype)
-        cudart.copy_pageable(self.address, given.ctypes.data, self._nbytes, self.device_id)
+            cudart.zero(self.address, self.nbytes, device_id)
 
     def get(self) -> Array:
-        """Copy to the host."""
         made = np.empty(self.shape, self.dtype)
-        cudart.copy(made.ctypes.data, self.address, self._nbytes, self.device_id)
+        cudart.copy(made.ctypes.data, self.address, self.nbytes, self.device_id)
         return made
+
+
+Buffer = HostBuffer | CudaBuffer
 
 
 class Memory:
@@ -107,10 +83,7 @@ class Memory:
         self.device_id = device_id
 
     def buffer(
-        self,
-        shape: tuple[int, ...],
-        dtype: DTypeLike,
-        session: ort.InferenceSession | None = None,
+        self, shape: tuple[int, ...], dtype: DTypeLike, session: ort.InferenceSession | None = None
     ) -> Buffer:
         """A new tensor of zeros on this device. `session`: whose limit of memory it falls under;
         only before that session captures its first CUDA graph, whose scratch memory the same
@@ -119,29 +92,13 @@ class Memory:
             return CudaBuffer(shape, dtype, self.device_id, session)
         return HostBuffer(shape, dtype)
 
-    def bind_input(self, binding: ort.IOBinding, name: str, at: "Buffer | Window") -> None:
+    def bind_input(self, binding: ort.IOBinding, name: str, at: Window) -> None:
         """Let the graph read `name` there."""
         binding.bind_input(name, self.device, self.device_id, at.dtype.type, at.shape, at.address)
 
-    def bind_output(self, binding: ort.IOBinding, name: str, at: "Buffer | Window") -> None:
+    def bind_output(self, binding: ort.IOBinding, name: str, at: Window) -> None:
         """Let the graph write `name` there."""
         binding.bind_output(name, self.device, self.device_id, at.dtype.type, at.shape, at.address)
-
-
-class Window:
-    """Part of a buffer, by address: no copy."""
-
-    def __init__(self, address: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self.address = address
-        self.shape = shape
-        self.dtype = dtype
-
-    @classmethod
-    def entries(cls, buffer: Buffer, first: int, count: int) -> "Window":
-        """Some neighbours along the first axis."""
-        stride = buffer.dtype.itemsize * int(np.prod(buffer.shape[1:]))
-        address = buffer.address + first * stride
-        return cls(address, (count, *buffer.shape[1:]), buffer.dtype)
 
 
 class Mirror:
@@ -152,16 +109,14 @@ class Mirror:
         self._buffer = memory.buffer((nbytes,), np.uint8)
         self._device_id = memory.device_id
         self._apart = memory.device == "cuda"
-        self.host: Array = (
-            cudart.pinned(nbytes, memory.device_id) if self._apart else self._buffer.get()
-        )
+        pinned = cudart.pinned(nbytes, memory.device_id) if self._apart else None
+        self.host: Array = self._buffer.get() if pinned is None else pinned
 
     def window(self, offset: int, shape: tuple[int, ...], dtype: DTypeLike) -> tuple[Window, Array]:
         """A tensor at `offset`: on the device, and on the host."""
-        kind = np.dtype(dtype)
-        size = int(np.prod(shape)) * kind.itemsize
-        host = self.host[offset : offset + size].view(kind).reshape(shape)
-        return Window(self._buffer.address + offset, shape, kind), host
+        window = Window(self._buffer.address + offset, shape, dtype)
+        host = self.host[offset : offset + window.nbytes].view(window.dtype).reshape(shape)
+        return window, host
 
     def up(self, nbytes: int) -> None:
         """Copy the first bytes to the device."""
@@ -179,7 +134,7 @@ def offsets_in_block(fields: Fields) -> tuple[dict[str, int], int]:
     offsets, end = {}, 0
     for name, (shape, dtype) in fields.items():
         offsets[name] = end
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        size = math.prod(shape) * np.dtype(dtype).itemsize
         end += -(-size // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
     return offsets, end
 
@@ -195,9 +150,7 @@ class Block:
         self.host = {name: array for name, (_, array) in placed.items()}
 
     def up(self) -> None:
-        """To the device."""
         self._mirror.up(self._nbytes)
 
     def down(self) -> None:
-        """To the host."""
         self._mirror.down(self._nbytes)

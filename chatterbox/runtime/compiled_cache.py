@@ -33,11 +33,9 @@ STALE_S = 3600.0  # a temporary directory this old was left by a process that di
 HASH_DIGITS = 20
 VECTOR_FLAGS = ("avx", "amx", "fma", "sve", "asimd", "i8mm")
 
-ONNX = ".onnx"
-
 Json = dict[str, Any]
-Graphs = Mapping[str, bytes]
-"""By name; their weights may lie beside their source."""
+Graphs = Mapping[str, Path | bytes]
+"""By name, in files where they are kept; their weights may lie beside their source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +43,6 @@ class Entry:
     """One compiled graph, or the reason why there is none, as it stands on disk."""
 
     folder: Path
-    facts: Json
-    proofs: Json
-
-
-@dataclass(frozen=True, slots=True)
-class Contents:
-    """What is to be kept of a compilation besides its files."""
-
     facts: Json
     proofs: Json
 
@@ -99,29 +89,31 @@ class CompiledCache:
 
     def find(self, known_by: Json) -> Entry | None:
         """The entry, once all of it is seen to be what was written; None: make it."""
-        entry = self._read(known_by)
-        if entry is None and self.folder(known_by).exists():
+        entry, folder = self._read(known_by), self.folder(known_by)
+        if entry is None and folder.exists():
             log.warning(
-                "the compiled graph in %s is damaged or was changed; making it again",
-                self.folder(known_by),
+                "the compiled graph in %s is damaged or was changed; making it again", folder
             )
         return entry
 
     def find_or_compile(
-        self, known_by: Json, source: Path, compiled: Callable[[], tuple[Json, Json, Graphs]]
+        self,
+        known_by: Json,
+        source: Path,
+        compiled: Callable[[], tuple[Json, Json, Mapping[str, bytes]]],
     ) -> tuple[Json, Graphs]:
         """Facts and graphs of this identity, which `compiled` gives, with the proofs between, where
         there are none. A data directory that cannot be written costs no more than compiling again
         at the next start."""
         entry = self.find(known_by)
         if entry is not None:
-            return entry.facts, {p.stem: p.read_bytes() for p in entry.folder.glob(f"*{ONNX}")}
+            return entry.facts, {path.stem: path for path in entry.folder.glob("*.onnx")}
         facts, proofs, graphs = compiled()
 
-        def fill(folder: Path) -> Contents:
+        def fill(folder: Path) -> tuple[Json, Json]:
             for name, graph in graphs.items():
-                (folder / f"{name}{ONNX}").write_bytes(graph)
-            return Contents(facts, proofs)
+                (folder / f"{name}.onnx").write_bytes(graph)
+            return facts, proofs
 
         try:
             self.write(known_by, source, fill)
@@ -144,21 +136,26 @@ class CompiledCache:
             pass  # files or facts are missing
         return None
 
-    def write(self, known_by: Json, source: Path, fill: Callable[[Path], Contents]) -> Entry:
-        """Have `fill` write files into a folder, and put it in place at once. Raises OSError, and
-        whatever `fill` does. What was made of the same `source` before it changed is dropped."""
+    def write(
+        self, known_by: Json, source: Path, fill: Callable[[Path], tuple[Json, Json]]
+    ) -> Entry:
+        """Have `fill` write files into a folder and give facts and proofs, and put it in place at
+        once. Raises OSError, and whatever `fill` does. What was made of the same `source` before it
+        changed is dropped: nothing grows."""
         self._root.mkdir(parents=True, exist_ok=True)
-        self._remove_stale()
+        for left in self._root.glob(f"{TEMPORARY_PREFIX}*"):
+            if time.time() - left.stat().st_mtime > STALE_S:
+                shutil.rmtree(left, ignore_errors=True)
         shutil.rmtree(self._root.parent / BEFORE, ignore_errors=True)
         folder = self.folder(known_by)
         working = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=self._root))
         try:
-            contents = fill(working)
+            facts, proofs = fill(working)
             manifest: Json = {
                 "identity": known_by,
                 "made_from": str(source),
-                "facts": contents.facts,
-                "proofs": contents.proofs,
+                "facts": facts,
+                "proofs": proofs,
                 "sha256": _hashes(working),
             }
             manifest["digest"] = _digest(manifest)
@@ -171,30 +168,20 @@ class CompiledCache:
                 _sync(self._root)
         finally:
             shutil.rmtree(working, ignore_errors=True)
-        self._forget_older(folder, manifest)
-        return Entry(folder, contents.facts, contents.proofs)
-
-    def _forget_older(self, folder: Path, manifest: Json) -> None:
-        """Drop what was made of the same file with the same settings before it, or a version,
-        changed: nothing grows."""
         for other in self._root.iterdir():
-            if other != folder and _same_purpose(_manifest(other), manifest):
+            if other != folder and _purpose(_manifest(other)) == _purpose(manifest):
                 shutil.rmtree(other, ignore_errors=True)
-
-    def _remove_stale(self) -> None:
-        for left in self._root.glob(f"{TEMPORARY_PREFIX}*"):
-            if time.time() - left.stat().st_mtime > STALE_S:
-                shutil.rmtree(left, ignore_errors=True)
+        return Entry(folder, facts, proofs)
 
 
-def _same_purpose(one: Json, other: Json) -> bool:
+def _purpose(manifest: Json) -> Any:
+    """What two compilations of one file have in common, of which the later one is kept."""
     try:
-        return bool(one["made_from"] == other["made_from"]) and all(
-            one["identity"][key] == other["identity"][key]
-            for key in ("kind", "settings", "processor")
-        )
+        known_by = manifest["identity"]
+        same = [known_by[key] for key in ("kind", "settings", "processor")]
+        return [manifest["made_from"], *same]
     except (LookupError, TypeError):
-        return False
+        return None
 
 
 def _manifest(folder: Path) -> Json:

@@ -93,7 +93,6 @@ class NotCompiled:
 
     @property
     def proof(self) -> str:
-        """That nothing was."""
         return f"served as published: {self.reason}"
 
 

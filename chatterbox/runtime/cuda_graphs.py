@@ -46,31 +46,22 @@ class Buckets:
     """The shapes that steps are padded to; with `capture`, one CUDA graph for each."""
 
     def __init__(self, slots: int, *, capture: bool) -> None:
-        self._sizes = bucket_sizes(slots)
-        self._capture = capture
+        self.sizes = bucket_sizes(slots)  # smallest first
+        # How to run a call that is no bucket's, a prefill.
+        self.uncaptured = run_options(NO_CAPTURE) if capture else None
         self._signatures: dict[int, tuple[Any, ...]] = {}
-        self._options = {size: run_options(str(size)) for size in self._sizes}
-        self._uncaptured = run_options(NO_CAPTURE)
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Every bucket, smallest first."""
-        return self._sizes
+        self._options = {size: run_options(str(size)) for size in self.sizes if capture}
 
     def holding(self, slots: int) -> int:
         """The smallest bucket with at least that many slots."""
-        return next(size for size in self._sizes if size >= slots)
+        return next(size for size in self.sizes if size >= slots)
 
     def options(self, size: int, signature: tuple[Any, ...]) -> ort.RunOptions | None:
         """How to run this bucket; asserts that it comes with the shapes and addresses of its
         first run."""
         known = self._signatures.setdefault(size, signature)
         assert known == signature, f"bucket {size} came back with other shapes or addresses"
-        return self._options[size] if self._capture else None
-
-    def uncaptured(self) -> ort.RunOptions | None:
-        """How to run a call that is no bucket's, a prefill."""
-        return self._uncaptured if self._capture else None
+        return self._options.get(size)
 
 
 Array = NDArray[Any]
@@ -121,12 +112,10 @@ class CapturedSession:
                 self._calls[shape] = None
 
     def get_inputs(self) -> Sequence[Any]:
-        """The session's."""
         inputs: Sequence[Any] = self._session.get_inputs()
         return inputs
 
     def run(self, outputs: Sequence[str], feeds: Feeds) -> Sequence[Array]:
-        """As the session's own."""
         shape = (
             tuple(outputs),
             tuple(
@@ -196,7 +185,6 @@ class _Call:
 
     @property
     def outputs(self) -> list[str]:
-        """Their names."""
         return list(self._outputs.host)
 
     def feeds(self) -> Feeds:

@@ -101,12 +101,6 @@ def copy(target: int, source: int, nbytes: int, device_id: int) -> None:
     _call("cudaMemcpy", target, source, nbytes, _BY_ADDRESS)
 
 
-def copy_pageable(target: int, source: int, nbytes: int, device_id: int) -> None:
-    """From any memory of the host, of which a copy is still on its way when `cudaMemcpy` ends."""
-    copy(target, source, nbytes, device_id)
-    _call("cudaStreamSynchronize", _DEFAULT_STREAM)
-
-
 Rows = tuple[int, int, int, int]
 """Addresses of a target and a source, and the strides of their rows in bytes."""
 

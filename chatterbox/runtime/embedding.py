@@ -25,11 +25,9 @@ class Embedder(Protocol):
 
     def text(self, ids: I64) -> NDArray[Any]:
         """Text ids [S ≥ 3], the last two of them end tokens → [S, hidden]."""
-        ...
 
     def codes(self, codes: I64) -> NDArray[Any]:
         """Speech codes [B] → [B, hidden]."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +37,9 @@ class TokenIds:
     first: int  # the id of token 0
 
     def text(self, ids: I64) -> I64:
-        """As they are."""
         return ids
 
     def codes(self, codes: I64) -> I64:
-        """[B] → [B]."""
         return codes + self.first
 
 
@@ -54,11 +50,9 @@ class TokensInGraph:
     rows: Embedder
 
     def text(self, ids: I64) -> NDArray[Any]:
-        """Rows of the text."""
         return self.rows.text(ids)
 
     def codes(self, codes: I64) -> I64:
-        """As they are."""
         return codes
 
 
@@ -108,7 +102,6 @@ class HostEmbedder:
 
     @property
     def text_rows(self) -> int:
-        """Text ids that have a row."""
         return row_count(self._text)
 
     def text(self, ids: I64) -> F32:

@@ -19,7 +19,7 @@ import onnxruntime as ort
 from chatterbox.arrays import F32, I64
 from chatterbox.runtime import cudart
 from chatterbox.runtime.bound_call import Call, CallMemory, GraphShape, Rows
-from chatterbox.runtime.buffers import Buffer, CudaBuffer, HostBuffer, Memory, Window
+from chatterbox.runtime.buffers import Buffer, HostBuffer, Memory, Window
 from chatterbox.runtime.cuda_graphs import REHEARSALS, Buckets
 from chatterbox.runtime.embedding import Embedder
 from chatterbox.runtime.lru import ByteLru
@@ -35,7 +35,6 @@ class PrefixedPrompt:
     ids: I64  # [S]; none: the prefix alone
 
     def __len__(self) -> int:
-        """Positions in a slot."""
         return len(self.prefix) + len(self.ids)
 
     def then(self, ids: I64) -> "PrefixedPrompt":
@@ -44,7 +43,6 @@ class PrefixedPrompt:
 
     @property
     def text_tokens(self) -> int:
-        """Ids behind the prefix."""
         return len(self.ids)
 
 
@@ -56,37 +54,26 @@ class Prefix:
     rows: int
     buffer: Buffer  # [2 × layers, heads, rows, head_dim]
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes held."""
-        return int(np.prod(self.buffer.shape)) * self.buffer.dtype.itemsize
-
     def layers(self) -> list[Window]:
         """2 × layers of [1, heads, rows, head_dim]: where they are."""
-        return [Window.entries(self.buffer, i, 1) for i in range(self.buffer.shape[0])]
+        return [self.buffer.entries(i, 1) for i in range(self.buffer.shape[0])]
 
     def load(self, arena: Sequence[Buffer], slot: int) -> None:
         """Copy to the beginning of a slot. `arena`: 2 × layers of [slots, heads, capacity,
         head_dim]."""
         if not self.rows:
             return
-        if isinstance(self.buffer, CudaBuffer):
-            self._load_on_device(arena, slot)
+        if isinstance(self.buffer, HostBuffer):
+            for values, target in zip(self.buffer.array, arena, strict=True):
+                target.get()[slot, :, : self.rows] = values
             return
-        for source, target in zip(self.buffer.get(), arena, strict=True):
-            assert isinstance(target, HostBuffer)
-            target.array[slot, :, : self.rows] = source
-
-    def _load_on_device(self, arena: Sequence[Buffer], slot: int) -> None:
-        """A head's rows are one row of the copy."""
         _, heads, capacity, head_dim = arena[0].shape
         position = head_dim * self.buffer.dtype.itemsize
-        width = self.rows * position
+        width = self.rows * position  # a head's rows are one row of the copy
         blocks = [
-            (Window.entries(target, slot, 1).address, source.address, capacity * position, width)
+            (target.entries(slot, 1).address, source.address, capacity * position, width)
             for source, target in zip(self.layers(), arena, strict=True)
         ]
-        assert isinstance(self.buffer, CudaBuffer)
         cudart.copy_rows(blocks, width, heads, self.buffer.device_id)
 
 
@@ -119,37 +106,23 @@ class SlottedLanguageModel:
         self._embed = embed
         self._memory = memory or Memory("cpu")
         self._buckets = buckets
-        self._capacity = min(capacity, self._shape.positions - 1)
-        arena = self._shape.cache_shape(slots, self._capacity + 1)
+        self.slots, self.vocab = slots, self._shape.vocab
+        self.capacity = min(capacity, self._shape.positions - 1)
+        arena = self._shape.cache_shape(slots, self.capacity + 1)
         self._arena = [
             self._memory.buffer(arena, self._shape.kv_type, session)
             for _ in range(2 * self._shape.layers)
         ]
         self._lengths = np.zeros(slots, np.int64)  # positions each slot holds; 0: free
-        self._shared = CallMemory(self._shape, self._memory, slots=slots, most_new=self._capacity)
+        self._shared = CallMemory(self._shape, self._memory, slots=slots, most_new=self.capacity)
         self._calls: OrderedDict[Hashable, Call] = OrderedDict()
         self._picked: F32 | None = None
         self._prefixes: ByteLru[Prefix] = ByteLru(prefix_cache_bytes)
 
     @property
-    def slots(self) -> int:
-        """Rows held at once."""
-        return len(self._lengths)
-
-    @property
-    def capacity(self) -> int:
-        """Positions of one row."""
-        return self._capacity
-
-    @property
-    def vocab(self) -> int:
-        """Width of the logits."""
-        return self._shape.vocab
-
-    @property
     def arena_bytes(self) -> int:
         """What all slots take together when every position is in use."""
-        return sum(int(np.prod(b.shape)) * b.dtype.itemsize for b in self._arena)
+        return sum(buffer.nbytes for buffer in self._arena)
 
     @property
     def prefix_bytes(self) -> int:
@@ -161,7 +134,7 @@ class SlottedLanguageModel:
         rows = self._embed.text(prompt.ids)
         prefix = self._prefix(prompt)
         filled = prefix.rows + len(rows)
-        assert filled <= self._capacity, "the engine admits no row that cannot fit"
+        assert filled <= self.capacity, "the engine admits no row that cannot fit"
         prefix.load(self._arena, slot)
         self._lengths[slot] = 0  # nothing of the old row is left, should the next line fail
         logits = self._prefill(self._windows(slot, 1), rows, prefix.rows)
@@ -173,14 +146,13 @@ class SlottedLanguageModel:
         active = np.asarray(slots, np.int64)
         held = self._lengths[active]
         assert held.min() > 0, "only rows that have begun can step"
-        assert held.max() < self._capacity, "the row's slot is full"
+        assert held.max() < self.capacity, "the row's slot is full"
         step = self._step_captured if self._buckets else self._step_smallest
         logits = step(active, self._embed.codes(tokens))
         self._lengths[active] += 1
-        return logits[:, : self._shape.vocab]
+        return logits[:, : self.vocab]
 
     def free(self, slot: int) -> None:
-        """Forget the row in `slot`."""
         self._lengths[slot] = 0
 
     def cache_prefix(self, prompt: PrefixedPrompt) -> None:
@@ -202,7 +174,7 @@ class SlottedLanguageModel:
         first = int(active.min())
         span = int(active.max()) + 1 - first
         past = self._lengths[first : first + span]
-        call = self._step_call(first, span, len(active), rows)
+        call = self._call(span, len(active), 1, rows, first)
         return call.run(rows[:, None], past, active - first, int(past.max()) + 1)
 
     def _step_captured(self, active: I64, rows: Rows) -> F32:
@@ -211,9 +183,9 @@ class SlottedLanguageModel:
         span = self._buckets.holding(int(active.max()) + 1)
         everyone = np.zeros((span, 1, *rows.shape[1:]), rows.dtype)
         everyone[active, 0] = rows
-        call = self._step_call(0, span, span, rows)
+        call = self._call(span, span, 1, rows, 0)
         options = self._buckets.options(span, call.signature)
-        longest = self._capacity + 1  # a captured graph must not depend on the rows' lengths
+        longest = self.capacity + 1  # a captured graph must not depend on the rows' lengths
         logits = call.run(everyone, self._lengths[:span], np.arange(span), longest, options)
         if np.array_equal(active, np.arange(len(active))):
             return logits[: len(active)]
@@ -229,29 +201,26 @@ class SlottedLanguageModel:
         prefix = Prefix(len(prompt.prefix), self._memory.buffer(layers, self._shape.kv_type))
         if prefix.rows:  # else there is nothing to hold, nor to bound it by
             self._prefill(prefix.layers(), prompt.prefix, 0)
-            self._prefixes.put(prompt.prefix_key, prefix, prefix.nbytes)
+            self._prefixes.put(prompt.prefix_key, prefix, prefix.buffer.nbytes)
         return prefix
 
     def _prefix_shape(self, prompt: PrefixedPrompt) -> tuple[int, ...]:
         return self._shape.cache_shape(len(self._arena), len(prompt.prefix))
 
-    def _prefill(self, caches: Sequence[Buffer | Window], rows: Rows, past: int) -> F32:
+    def _prefill(self, caches: Sequence[Window], rows: Rows, past: int) -> F32:
         """Rows behind the `past` positions of one slot → logits [vocab] of the last."""
-        options = self._buckets.uncaptured() if self._buckets else None
+        options = self._buckets.uncaptured if self._buckets else None
         one, most = np.zeros(1, np.int64), self._shape.prefill_rows
         for begin in range(0, len(rows), most):
             piece = rows[begin : begin + most]
-            call = self._call(slots=1, active=1, new=len(piece), rows=rows)
+            call = self._call(1, 1, len(piece), rows)
             call.bind(caches)
             held = past + begin
             logits = call.run(piece[None], np.array([held]), one, held + len(piece), options)
-        return logits[0, : self._shape.vocab].copy()
-
-    def _step_call(self, first: int, span: int, active: int, rows: Rows) -> Call:
-        return self._call(slots=span, active=active, new=1, rows=rows, first=first)
+        return logits[0, : self.vocab].copy()
 
     def _call(
-        self, *, slots: int, active: int, new: int, rows: Rows, first: int | None = None
+        self, slots: int, active: int, new: int, rows: Rows, first: int | None = None
     ) -> Call:
         """`first`: of the slots that a step is bound to for good."""
         by_ids = rows.dtype == np.int64
@@ -269,4 +238,4 @@ class SlottedLanguageModel:
         return self._calls[key]
 
     def _windows(self, first: int, count: int) -> list[Window]:
-        return [Window.entries(buffer, first, count) for buffer in self._arena]
+        return [buffer.entries(first, count) for buffer in self._arena]

@@ -1,11 +1,12 @@
 """A least-recently-used cache, bounded by bytes and, where it is set, by a number of entries; and
 locks by key."""
 
-import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 from typing import Generic, TypeVar
+from weakref import WeakValueDictionary
 
 Entry = TypeVar("Entry")
 
@@ -18,7 +19,7 @@ class ByteLru(Generic[Entry]):
         self._max_entries = max_entries
         self._bytes = 0
         self._entries: OrderedDict[str, tuple[Entry, int]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -52,16 +53,14 @@ class ByteLru(Generic[Entry]):
                 return
             self._entries[key] = entry, nbytes
             self._bytes += nbytes
-            while self._bytes > self._max_bytes or self._is_crowded():
+            most = len(self._entries) if self._max_entries is None else self._max_entries
+            while self._bytes > self._max_bytes or len(self._entries) > most:
                 self._remove(next(iter(self._entries)))
 
     def drop(self, key: str) -> None:
         """Forget an entry; fine where it is not held."""
         with self._lock:
             self._remove(key)
-
-    def _is_crowded(self) -> bool:
-        return self._max_entries is not None and len(self._entries) > self._max_entries
 
     def _remove(self, key: str) -> None:
         if key in self._entries:
@@ -72,26 +71,16 @@ class KeyedLocks:
     """Locks made at first use and dropped after the last: their number does not grow."""
 
     def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._locks: dict[str, tuple[threading.Lock, int]] = {}
+        self._locks: WeakValueDictionary[str, Lock] = WeakValueDictionary()
+        self._guard = Lock()
 
     def __len__(self) -> int:
-        with self._guard:
-            return len(self._locks)
+        return len(self._locks)
 
     @contextmanager
     def holding(self, key: str) -> Iterator[None]:
         """Alone with `key` inside the block."""
         with self._guard:
-            lock, users = self._locks.get(key, (threading.Lock(), 0))
-            self._locks[key] = (lock, users + 1)
-        try:
-            with lock:
-                yield
-        finally:
-            with self._guard:
-                users = self._locks[key][1] - 1
-                if users:
-                    self._locks[key] = (lock, users)
-                else:
-                    del self._locks[key]
+            lock = self._locks.setdefault(key, Lock())
+        with lock:
+            yield

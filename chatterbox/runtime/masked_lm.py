@@ -17,8 +17,8 @@ import onnxruntime as ort
 from chatterbox.arrays import F32, I64
 from chatterbox.config import TTSConfig
 from chatterbox.errors import ModelError
-from chatterbox.runtime.bound_call import IDS, KV_TYPES, Call, CallMemory, GraphShape, Rows
-from chatterbox.runtime.buffers import Buffer, Fields, Memory, Window
+from chatterbox.runtime.bound_call import IDS, KV_TYPES, Call, GraphShape, Rows
+from chatterbox.runtime.buffers import Fields, Memory, Window
 from chatterbox.runtime.compiled_lm import MIB
 from chatterbox.runtime.cuda_graphs import Buckets
 from chatterbox.runtime.embedding import TokenIds
@@ -41,10 +41,7 @@ class MaskedShape(GraphShape):
 
     @classmethod
     def read(
-        cls,
-        session: ort.InferenceSession,
-        columns: tuple[tuple[int, int], ...],
-        positions: int,
+        cls, session: ort.InferenceSession, columns: tuple[tuple[int, int], ...], positions: int
     ) -> "MaskedShape":
         """From the session's metadata. Raises ModelError where it is of another form."""
         inputs = {i.name: i for i in session.get_inputs()}
@@ -76,25 +73,15 @@ class MaskedShape(GraphShape):
 
     @property
     def past_names(self) -> list[str]:
-        """Graph inputs of keys and values, layer by layer."""
         return [f"past_key_values.{i}.{kind}" for i in range(self.layers) for kind in KINDS]
 
-    def call(
-        self,
-        session: ort.InferenceSession,
-        shared: CallMemory,
-        *,
-        slots: int,
-        active: int,
-        new: int = 1,
-        by_ids: bool = True,
-    ) -> Call:
-        """Of this graph; see `MaskedCall`."""
-        assert active == slots, "it has no rows that do not step"
-        return MaskedCall(session, shared, slots=slots, active=active, new=new, by_ids=by_ids)
+    @property
+    def call(self) -> type[Call]:
+        return MaskedCall
 
     def fields(self, slots: int, active: int, new: int, *, by_ids: bool) -> Fields:  # noqa: ARG002
         """The mask as wide as it can be."""
+        assert active == slots, "it has no rows that do not step"
         return {IDS: ((slots, new), np.int64), MASK: ((slots, self.positions), np.int64)}
 
     def logits(self, slots: int, active: int, new: int) -> tuple[int, ...]:  # noqa: ARG002
@@ -105,8 +92,7 @@ class MaskedShape(GraphShape):
 class MaskedCall(Call):
     """`Call` of such a graph: every slot is a row of it."""
 
-    def bind(self, caches: Sequence[Buffer | Window]) -> None:
-        """As `Call` has it."""
+    def bind(self, caches: Sequence[Window]) -> None:
         super().bind(caches)
         self._capacity = caches[0].shape[2]
 
@@ -118,7 +104,6 @@ class MaskedCall(Call):
         total_length: int,
         options: ort.RunOptions | None = None,
     ) -> F32:
-        """As `Call` has it."""
         shared = self._shared
         assert isinstance(shared.shape, MaskedShape)
         # A prefill's mask is as wide as its row is long: a first one is known by that.

@@ -21,8 +21,7 @@ from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.embedding import Embedder
 from chatterbox.runtime.kv_slots import PrefixedPrompt
 
-KV_INPUT = "past_key_values.{layer}.{kind}"
-KV_OUTPUT = "present.{layer}.{kind}"
+PAST, PRESENT = "past_key_values", "present"
 
 BATCH_TOLERANCE = 0.02
 """Largest difference, in standard deviations of the logits, that still counts as equal: fp16
@@ -41,35 +40,23 @@ def require(session: ort.InferenceSession, graph: str, inputs: set[str], outputs
         raise ModelError(f"{graph} has no {', '.join(sorted(missing))}: it is of another family")
 
 
-@dataclass(frozen=True, slots=True)
-class LanguageModelShape:
-    """What a language-model session says of itself."""
-
-    layers: int
-    heads: int
-    head_dim: int
-    kv_type: type[np.floating]
-    past_names: tuple[str, ...]
-    present_names: tuple[str, ...]
-
-    @classmethod
-    def of(cls, session: ort.InferenceSession) -> "LanguageModelShape":
-        """Read from the session's metadata. Raises ModelError when it is no such graph."""
-        inputs = {i.name: i for i in session.get_inputs()}
-        layers = sum(name.startswith("past_key_values.") for name in inputs) // 2
-        kinds = [(layer, kind) for layer in range(layers) for kind in ("key", "value")]
-        past = tuple(KV_INPUT.format(layer=layer, kind=kind) for layer, kind in kinds)
-        present = tuple(KV_OUTPUT.format(layer=layer, kind=kind) for layer, kind in kinds)
-        rows = {"inputs_embeds", "attention_mask", "position_ids"}
-        require(session, "language_model", rows | set(past), {"logits", *present})
-        if not layers:
-            raise ModelError("language_model has no past_key_values inputs")
-        key = inputs[past[0]]
-        _, heads, _, head_dim = key.shape
-        if not isinstance(heads, int) or not isinstance(head_dim, int):
-            raise ModelError("language_model does not say how many heads it has")
-        kv_type = np.float16 if key.type == "tensor(float16)" else np.float32
-        return cls(layers, heads, head_dim, kv_type, past, present)
+def cache_of(session: ort.InferenceSession) -> dict[str, NDArray[np.floating]]:
+    """The inputs that hold keys and values, with those of no positions. Raises ModelError when it
+    is no such graph."""
+    inputs = {i.name: i for i in session.get_inputs()}
+    layers = range(sum(name.startswith(PAST) for name in inputs) // 2)
+    names = [f"{PAST}.{layer}.{kind}" for layer in layers for kind in ("key", "value")]
+    rows = {"inputs_embeds", "attention_mask", "position_ids"}
+    outputs = {"logits", *(name.replace(PAST, PRESENT) for name in names)}
+    require(session, "language_model", {*rows, *names}, outputs)
+    if not names:
+        raise ModelError("language_model has no past_key_values inputs")
+    key = inputs[names[0]]
+    _, heads, _, head_dim = key.shape
+    if not isinstance(heads, int) or not isinstance(head_dim, int):
+        raise ModelError("language_model does not say how many heads it has")
+    kind = np.float16 if key.type == "tensor(float16)" else np.float32
+    return {name: np.zeros((1, heads, 0, head_dim), kind) for name in names}
 
 
 @dataclass(slots=True)
@@ -127,32 +114,16 @@ class PublishedLanguageModel:
     ) -> None:
         """`capacity`: positions the graph has embeddings for; `memory`: where caches stay between
         steps; none: in arrays of the host."""
-        self.shape = LanguageModelShape.of(session)
+        self.no_cache = cache_of(session)
+        self._outputs = ["logits", *(name.replace(PAST, PRESENT) for name in self.no_cache)]
         self._session = session
         self._embed = embed
-        self._capacity = capacity
+        self.slots, self.capacity, self.vocab = slots, capacity, 0
         self._memory = memory
-        self._slots = slots
         self._batch = _Batch()
         self._alone: dict[int, _Batch] = {}  # every row by itself, when they are not batched
-        self._vocab = 0
         self.batched = False
         self.batched = self._rows_equal_alone()
-
-    @property
-    def slots(self) -> int:
-        """Rows held at once."""
-        return self._slots
-
-    @property
-    def capacity(self) -> int:
-        """Positions of one row."""
-        return self._capacity
-
-    @property
-    def vocab(self) -> int:
-        """Width of the logits."""
-        return self._vocab
 
     def prefill(self, slot: int, prompt: PrefixedPrompt) -> F32:
         """The prefix's rows and the text; see `LanguageModel.prefill`."""
@@ -184,7 +155,6 @@ class PublishedLanguageModel:
         return logits
 
     def free(self, slot: int) -> None:
-        """Forget the row in `slot`."""
         self._alone.pop(slot, None)
         if slot in self._batch.slots:
             self._batch = self._batch.pick([s for s in self._batch.slots if s != slot])
@@ -193,9 +163,8 @@ class PublishedLanguageModel:
         """Nothing to prepare: this graph's rows are filled from the beginning each time."""
 
     def _prefill(self, slot: int, embeds: F32) -> F32:
-        shape = (1, self.shape.heads, 0, self.shape.head_dim)
-        empty = [np.zeros(shape, self.shape.kv_type) for _ in self.shape.past_names]
-        logits, self._alone[slot] = self._run(_Batch([slot], [0], empty), embeds[None])
+        nothing = _Batch([slot], [0], list(self.no_cache.values()))
+        logits, self._alone[slot] = self._run(nothing, embeds[None])
         last: F32 = logits[0]
         return last
 
@@ -211,30 +180,28 @@ class PublishedLanguageModel:
             "attention_mask": mask,
             "position_ids": positions,
         }
-        caches = dict(zip(self.shape.past_names, batch.cache, strict=True))
-        run = self._run_on_host if self._memory is None else self._run_in_place
-        logits, *cache = run(feeds, caches)
+        caches = dict(zip(self.no_cache, batch.cache, strict=True))
+        if self._memory is None:
+            logits, *cache = self._session.run(self._outputs, feeds | caches)
+        else:
+            logits, *cache = self._run_in_place(feeds, caches, self._memory)
         lengths = [length + new for length in batch.lengths]
-        self._vocab = logits.shape[-1]
+        self.vocab = logits.shape[-1]
         return np.ascontiguousarray(logits[:, -1], np.float32), _Batch(batch.slots, lengths, cache)
 
-    def _run_on_host(self, feeds: dict[str, Any], caches: dict[str, Any]) -> list[Any]:
-        outputs = ["logits", *self.shape.present_names]
-        found: list[Any] = self._session.run(outputs, feeds | caches)
-        return found
-
-    def _run_in_place(self, feeds: dict[str, Any], caches: dict[str, Any]) -> list[Any]:
+    def _run_in_place(
+        self, feeds: dict[str, Any], caches: dict[str, Any], memory: Memory
+    ) -> list[Any]:
         """What comes out stays on the device, but the logits."""
-        assert self._memory is not None
         binding = self._session.io_binding()
         for name, value in (feeds | caches).items():
             if isinstance(value, ort.OrtValue):
                 binding.bind_ortvalue_input(name, value)
             else:
                 binding.bind_cpu_input(name, np.ascontiguousarray(value))
-        binding.bind_output("logits", "cpu")
-        for name in self.shape.present_names:
-            binding.bind_output(name, self._memory.device, self._memory.device_id)
+        binding.bind_output(self._outputs[0], "cpu")
+        for name in self._outputs[1:]:
+            binding.bind_output(name, memory.device, memory.device_id)
         self._session.run_with_iobinding(binding)
         logits, *cache = binding.get_outputs()
         return [logits.numpy(), *cache]

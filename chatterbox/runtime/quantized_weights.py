@@ -17,7 +17,6 @@ class Dense:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Inputs K, outputs N."""
         inputs, outputs = self.values.shape
         return inputs, outputs
 
@@ -35,7 +34,6 @@ class BlockQuantized:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Inputs K, outputs N."""
         return self.inputs, self.codes.shape[0]
 
 

@@ -3,8 +3,7 @@
 import logging
 import os
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +26,12 @@ log = logging.getLogger(__name__)
 
 Device = Literal["cpu", "cuda"]
 
+SWITCHES = (
+    "cudnn_conv_use_max_workspace",
+    "cudnn_conv1d_pad_to_nc1d",
+    "use_tf32",
+    "prefer_nhwc",
+)  # of the CUDA provider
 WEIGHTS_FOLDER_KEY = "session.model_external_initializers_file_folder_path"
 
 
@@ -48,7 +53,6 @@ class SessionSettings:
 
     @property
     def device_id(self) -> int:
-        """Which GPU."""
         return int(self.cuda_options.get("device_id", 0))
 
     def on_gpu(self, device_id: int | None) -> "SessionSettings":
@@ -122,13 +126,10 @@ def cuda_options(config: TTSConfig) -> dict[str, str]:
         "device_id": str(config.gpu_device_id),
         "arena_extend_strategy": config.arena_extend_strategy,
         "cudnn_conv_algo_search": config.cudnn_conv_algo_search,
-        "cudnn_conv_use_max_workspace": str(int(config.cudnn_conv_use_max_workspace)),
-        "cudnn_conv1d_pad_to_nc1d": str(int(config.cudnn_conv1d_pad_to_nc1d)),
-        "use_tf32": str(int(config.use_tf32)),
-        "prefer_nhwc": str(int(config.prefer_nhwc)),
         "sdpa_kernel": str(config.sdpa_kernel),
         "do_copy_in_default_stream": "1",
     }
+    options |= {name: str(int(getattr(config, name))) for name in SWITCHES}
     if config.gpu_mem_limit_gb is not None:
         options["gpu_mem_limit"] = str(int(config.gpu_mem_limit_gb * 1024**3))
     return options
@@ -173,20 +174,14 @@ def open_session(
     if on_gpu:
         providers.insert(0, (CUDA, settings.cuda_options | (provider_options or {})))
     name = source.name if isinstance(source, Path) else "a graph in memory"
-    with _as_model_error(name):
+    try:
         given, folder = readable_graph(source, weights_in)
         if folder is not None:
             options.add_session_config_entry(WEIGHTS_FOLDER_KEY, str(folder))
         # By itself, Python's session would go on with the CPU where CUDA fails, now or later.
         session = ort.InferenceSession(given, options, providers=providers, enable_fallback=0)
+    except Exception as fault:
+        raise ModelError(f"{name} cannot be loaded: {first_line(fault)}") from fault
     if on_gpu and session.get_providers()[0] != CUDA:
         raise ModelError(f"{name} was opened on the CPU: CUDA did not start for it")
     return session
-
-
-@contextmanager
-def _as_model_error(name: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as fault:
-        raise ModelError(f"{name} cannot be loaded: {first_line(fault)}") from fault

@@ -27,7 +27,7 @@ from chatterbox.compile.decoder.phase_carry import carry_over, find_sums, only_f
 from chatterbox.compile.graph import EditableGraph, inlined
 from chatterbox.runtime.decoder.compiled import Opened
 from chatterbox.runtime.decoder.graph_io import LinearDim
-from chatterbox.runtime.decoder.split_decoder import StreamSettings
+from chatterbox.runtime.decoder.s3gen_decoder import StreamSettings
 from tools.decoder import forms
 from tools.decoder.model import decoder_model
 from tools.decoder.weights import TINY, random_weights

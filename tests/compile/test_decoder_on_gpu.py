@@ -28,7 +28,7 @@ from chatterbox.compile.graph import inlined
 from chatterbox.errors import ModelError
 from chatterbox.runtime.decoder.compiled import probe_feeds
 from chatterbox.runtime.decoder.graph_io import LinearDim, ProbeLength, RandomOp
-from chatterbox.runtime.decoder.split_decoder import StreamSettings
+from chatterbox.runtime.decoder.s3gen_decoder import StreamSettings
 from chatterbox.runtime.decoder.stream_inputs import NoiseInputs, Place, RowLayout
 from tools.decoder import forms
 from tools.decoder.model import decoder_model

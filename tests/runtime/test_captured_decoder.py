@@ -37,7 +37,7 @@ from chatterbox.runtime.cuda_graphs import CAPTURE_OPTIONS, CapturedSession
 from chatterbox.runtime.decoder.compiled import Opened
 from chatterbox.runtime.decoder.graph_io import CODES
 from chatterbox.runtime.decoder.s3gen import CODEC, SAMPLES_PER_CODE
-from chatterbox.runtime.decoder.split_decoder import SplitDecoder, StreamSettings
+from chatterbox.runtime.decoder.s3gen_decoder import SplitDecoder, StreamSettings
 from chatterbox.runtime.sessions import SessionSettings
 from tools.decoder.model import decoder_model
 from tools.decoder.weights import TINY, random_weights
@@ -195,6 +195,12 @@ def test_a_replay_that_does_something_else_is_not_used(plain, folder):
 # --- whether to
 
 
+def opened_as_told(folder: Path, source: Path | bytes):
+    """A graph that is kept, or that the compiler asks about."""
+    kept = source.read_bytes() if isinstance(source, Path) else source
+    return opener(folder)(onnx.load_from_string(kept))
+
+
 def loaded(folder: Path, monkeypatch, open_session) -> Opened:
     """On a machine with a GPU, whose sessions `open_session` opens."""
     monkeypatch.setattr(load, "open_session", open_session)
@@ -208,7 +214,7 @@ def test_a_graph_that_cannot_be_captured_is_decoded_without(folder, monkeypatch)
     def refusing(source, settings, *, provider_options, **_):
         if provider_options:
             raise ModelError("not all of it is on the GPU\nor something like that")
-        return opener(folder)(onnx.load_from_string(source))
+        return opened_as_told(folder, source)
 
     opened = loaded(folder, monkeypatch, refusing)
     why = "no CUDA graphs: not all of it is on the GPU"
@@ -222,7 +228,7 @@ def test_each_part_is_decoded_without_by_itself(folder, monkeypatch, when, plain
     refused = []
 
     def refusing(source, settings, *, provider_options, **_):
-        session = opener(folder)(onnx.load_from_string(source))
+        session = opened_as_told(folder, source)
         if provider_options and any(i.name == CODES for i in session.get_inputs()):
             refused.append(session)
             if when == "opened":
@@ -257,7 +263,7 @@ class Forgetting:
 
 def test_a_replay_that_a_later_shape_broke_is_not_used(folder, monkeypatch, plain):
     def forgetting(source, settings, *, provider_options, **_):
-        session = opener(folder)(onnx.load_from_string(source))
+        session = opened_as_told(folder, source)
         return Forgetting(session) if provider_options else session
 
     monkeypatch.setattr(load, "Memory", lambda device, number: Memory("cpu"))
@@ -284,7 +290,7 @@ def test_only_what_windows_run_through_is_opened_for_capture(folder, monkeypatch
 
     def noting(source, settings, *, provider_options, **_):
         asked.append(provider_options)
-        return opener(folder)(onnx.load_from_string(source))
+        return opened_as_told(folder, source)
 
     monkeypatch.setattr(load, "Memory", lambda device, number: Memory("cpu"))
     opened = loaded(folder, monkeypatch, noting)

@@ -32,10 +32,10 @@ def test_each_bucket_has_its_own_graph_and_a_prefill_none():
     buckets = Buckets(4, capture=True)
     ids = [buckets.options(n, (n,)).get_run_config_entry(GRAPH_ID_KEY) for n in buckets.sizes]
     assert len(set(ids)) == len(buckets.sizes)
-    assert buckets.uncaptured().get_run_config_entry(GRAPH_ID_KEY) == NO_CAPTURE
+    assert buckets.uncaptured.get_run_config_entry(GRAPH_ID_KEY) == NO_CAPTURE
 
 
 def test_without_capture_nothing_is_asked_of_the_runtime():
     buckets = Buckets(4, capture=False)
     assert buckets.options(4, ()) is None
-    assert buckets.uncaptured() is None
+    assert buckets.uncaptured is None

@@ -33,10 +33,10 @@ from chatterbox.compile.decoder.introspect import introspect
 from chatterbox.engine.vocoder_stream import Crossfader
 from chatterbox.engine.windows import Windows
 from chatterbox.families.base import DecodeJob, Rendered
-from chatterbox.runtime.decoder import split_decoder
+from chatterbox.runtime.decoder import s3gen_decoder
 from chatterbox.runtime.decoder.compiled import Opened
 from chatterbox.runtime.decoder.s3gen import CODEC, MEL_FRAMES_PER_CODE, SAMPLES_PER_CODE
-from chatterbox.runtime.decoder.split_decoder import SplitDecoder, StreamSettings
+from chatterbox.runtime.decoder.s3gen_decoder import SplitDecoder, StreamSettings
 from tools.decoder.build import write_decoder
 from tools.decoder.model import decoder_model
 from tools.decoder.weights import TINY, random_weights
@@ -300,7 +300,7 @@ def test_a_call_that_fails_half_way_has_moved_no_stream_on(tmp_path, monkeypatch
     _, jobs = windows_of(made, [16, 19])
     expected = [one.samples for one in decoder.run(jobs)]
     _, jobs = windows_of(made, [16, 19])
-    declared, calls = split_decoder.as_declared, []
+    declared, calls = s3gen_decoder.as_declared, []
 
     def failing(session, feeds):
         calls.append(session)
@@ -308,7 +308,7 @@ def test_a_call_that_fails_half_way_has_moved_no_stream_on(tmp_path, monkeypatch
             raise MemoryError
         return declared(session, feeds)
 
-    monkeypatch.setattr(split_decoder, "as_declared", failing)
+    monkeypatch.setattr(s3gen_decoder, "as_declared", failing)
     with pytest.raises(MemoryError):
         decoder.run(jobs)
     assert [(j.stream.mel.shape, j.stream.carry) for j in jobs] == [((80, 0), None)] * 2

@@ -13,7 +13,7 @@ from tiny_decoder import opener, saved
 
 from chatterbox.compile.decoder.compiler import compile_decoder
 from chatterbox.families.s3gen import GPU_WINDOWS
-from chatterbox.runtime.decoder.split_decoder import StreamSettings
+from chatterbox.runtime.decoder.s3gen_decoder import StreamSettings
 from tools.decoder import forms
 from tools.decoder.model import decoder_model
 from tools.decoder.weights import TINY, random_weights

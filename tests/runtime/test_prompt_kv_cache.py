@@ -23,7 +23,7 @@ from chatterbox.runtime.decoder.compiled import Opened
 from chatterbox.runtime.decoder.flow import CachedPromptFlow, PlainFlow, fed_to_flow
 from chatterbox.runtime.decoder.graph_io import ProbeLength
 from chatterbox.runtime.decoder.s3gen import CODEC
-from chatterbox.runtime.decoder.split_decoder import SplitDecoder, StreamSettings
+from chatterbox.runtime.decoder.s3gen_decoder import SplitDecoder, StreamSettings
 from chatterbox.runtime.decoder.stream_inputs import NoiseInputs, Place
 from tools.decoder.model import decoder_model
 from tools.decoder.weights import TINY, random_weights

@@ -10,7 +10,7 @@ from chatterbox.errors import ModelError
 from chatterbox.families.base import Voice
 from chatterbox.families.turbo.language_model import EmbedGraph, open_tokenizer
 from chatterbox.families.turbo.spec import GRAPHS
-from chatterbox.families.turbo.voice import EncoderGraph, VoiceTensors
+from chatterbox.families.turbo.voice import TurboVoices, VoiceTensors
 from chatterbox.hub.files import PRECISIONS, ModelFiles
 from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.kv_slots import PrefixedPrompt
@@ -33,9 +33,10 @@ def language_model(precision: str = "fp32", session=None, memory=None) -> Publis
 
 @pytest.fixture(scope="module")
 def voice() -> Voice:
-    encoder = EncoderGraph(open_session(files("fp32").graph("speech_encoder"), SETTINGS))
+    encoder = TurboVoices.of(open_session(files("fp32").graph("speech_encoder"), SETTINGS), "")
     rng = np.random.default_rng(0)
-    return Voice("noise", encoder.encode((rng.standard_normal(48_000) * 0.05).astype(np.float32)))
+    noise = (rng.standard_normal(48_000) * 0.05).astype(np.float32)
+    return Voice("noise", encoder.encode(noise, None))
 
 
 def ids(text: str):
@@ -76,10 +77,9 @@ def test_rows_join_leave_pause_and_return_as_if_alone(precision, rows, memory):
 
 
 def test_what_the_session_says_is_read_not_assumed():
-    shape = language_model("fp16").shape
-    assert shape.kv_type is np.float16
-    assert len(shape.past_names) == 2 * shape.layers
-    assert language_model("q4").shape.kv_type is np.float32
+    for precision, kind in (("fp16", np.float16), ("q4", np.float32)):
+        caches = language_model(precision).no_cache
+        assert {(cache.dtype, cache.shape[2]) for cache in caches.values()} == {(np.dtype(kind), 0)}
 
 
 def test_a_graph_of_another_kind_is_refused():
@@ -88,7 +88,7 @@ def test_a_graph_of_another_kind_is_refused():
     with pytest.raises(ModelError, match="is of another family"):
         PublishedLanguageModel(decoder, embed, slots=1, capacity=10)
     with pytest.raises(ModelError, match=r"speech_encoder has no .*audio_values"):
-        EncoderGraph(decoder)
+        TurboVoices.of(decoder, "")
 
 
 def test_fakes_have_the_shapes_of_the_real_thing(voice):

@@ -10,7 +10,7 @@ from chatterbox.compile.graph import OpenGraph
 from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.cuda_graphs import CapturedSession
 from chatterbox.runtime.decoder.compiled import Graph, Opened, open_compiled
-from chatterbox.runtime.decoder.split_decoder import StreamSettings
+from chatterbox.runtime.decoder.s3gen_decoder import StreamSettings
 
 
 def compile_and_open(

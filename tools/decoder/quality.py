@@ -31,7 +31,7 @@ from chatterbox.engine.windows import DecodeCost, Windows, WindowSettings
 from chatterbox.families.base import DecodeJob, StreamingDecoder, Voice, Window
 from chatterbox.families.turbo.voice import VoiceTensors
 from chatterbox.runtime.decoder.s3gen import CODEC
-from chatterbox.runtime.decoder.split_decoder import SplitDecoder, StreamSettings
+from chatterbox.runtime.decoder.s3gen_decoder import SplitDecoder, StreamSettings
 from tools.decoder.opened import compile_and_open
 
 STEP_SAMPLES = SAMPLE_RATE_HZ // 100  # energy is compared from one 10 ms to the next

@@ -27,6 +27,7 @@ from chatterbox.engine.windows import DecodeCost, Windows, WindowSettings
 from chatterbox.families.base import DecodeJob, StreamingDecoder, Voice, Window
 from chatterbox.families.s3gen import stream_settings
 from chatterbox.families.turbo.voice import VoiceTensors
+from chatterbox.runtime import cudart
 from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.compiled_lm import Deviation
 from chatterbox.runtime.cuda_graphs import CapturedSession
@@ -221,7 +222,7 @@ def copies_lie_right() -> bool:
     memory, rows = Memory("cuda", 0), 6
     held = memory.buffer((4, 2, rows, 8), np.float16)
     values = np.random.default_rng(0).normal(size=held.shape).astype(np.float16)
-    held.put(values)
+    cudart.copy(held.address, values.ctypes.data, held.nbytes, 0)
     arena = [memory.buffer((3, 2, 11, 8), np.float16) for _ in values]
     Prefix(rows, held).load(arena, 1)
     expected = np.zeros((4, 3, 2, 11, 8), np.float16)

@@ -26,7 +26,7 @@ from chatterbox.hub.files import is_external, read_bytes
 from chatterbox.runtime.decoder.compiled import CompiledDecoder, Graph, probe_feeds
 from chatterbox.runtime.decoder.flow import Part
 from chatterbox.runtime.decoder.graph_io import WAVEFORM, Array, Feeds, ProbeLength, as_declared
-from chatterbox.runtime.decoder.split_decoder import StreamSettings
+from chatterbox.runtime.decoder.s3gen_decoder import StreamSettings
 from chatterbox.runtime.decoder.stream_inputs import PhaseInputs, Place
 
 SHARED_BYTES = 4096

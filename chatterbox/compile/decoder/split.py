@@ -25,8 +25,8 @@ from chatterbox.compile.graph import (
     value,
     without_dead_nodes,
 )
-from chatterbox.runtime.decoder.compiled import PromptKV, probe_feeds
-from chatterbox.runtime.decoder.flow import EncoderOutput, tell
+from chatterbox.runtime.decoder.compiled import probe_feeds
+from chatterbox.runtime.decoder.flow import EncoderOutput, PromptKV, tell
 from chatterbox.runtime.decoder.graph_io import Feeds, LinearDim, ProbeLength, past, time_axis
 from chatterbox.runtime.decoder.s3gen import MEL_BANDS
 

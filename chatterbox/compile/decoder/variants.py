@@ -28,14 +28,11 @@ from chatterbox.compile.decoder.random_ops import draw_from_table
 from chatterbox.compile.decoder.split import split_for_prompt_kv
 from chatterbox.compile.graph import NotSplittable, OpenGraph, copied
 from chatterbox.runtime.decoder.compiled import (
-    CompiledDecoder,
     Graph,
-    PromptKV,
     probe_feeds,
     probe_voice,
-    prompt_flow,
 )
-from chatterbox.runtime.decoder.flow import AGAIN_CODES, CachedPromptFlow, fed_to_flow
+from chatterbox.runtime.decoder.flow import AGAIN_CODES, CachedPromptFlow, PromptKV, fed_to_flow
 from chatterbox.runtime.decoder.graph_io import (
     CODES,
     PROMPT_MEL,
@@ -49,7 +46,7 @@ from chatterbox.runtime.decoder.graph_io import (
     snr_db,
 )
 from chatterbox.runtime.decoder.s3gen import MEL_FRAMES_PER_CODE
-from chatterbox.runtime.decoder.split_decoder import StreamSettings
+from chatterbox.runtime.decoder.s3gen_decoder import StreamSettings
 from chatterbox.runtime.decoder.stream_inputs import PhaseInputs, Place
 
 PROVEN_CODES = 25
@@ -132,9 +129,11 @@ class VariantBuilder:
             names, widths = [draw.name for draw in draws], known.attention.widths
             parts = split_for_prompt_kv(small, names, widths, self._open)
         if parts is not None:
-            facts = CompiledDecoder("split", "", self._mel, known.draws, prompt_kv=parts[2])
             encoder, estimator = (self._open(part) for part in parts[:2])
-            remembered = prompt_flow(facts, encoder, estimator, settings)
+            lengths = settings.prompt_codes, settings.memory_bytes
+            remembered = CachedPromptFlow(
+                encoder, estimator, parts[2], known.draws, self._mel, *lengths
+            )
             drawn = {draw.name: known.told[draw.name] for draw in draws}
             feeds = drawn | remembered.nothing()
             made = remembered.run_on(probe_feeds(PROOF), PROOF, feeds, [self._mel])[0]

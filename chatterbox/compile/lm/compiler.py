@@ -29,7 +29,7 @@ from chatterbox.compile.progress import Progress
 from chatterbox.errors import ModelError, first_line
 from chatterbox.hub.files import Precision, graph_sources
 from chatterbox.runtime.buffers import Memory
-from chatterbox.runtime.compiled_cache import CompiledCache, Contents
+from chatterbox.runtime.compiled_cache import CompiledCache, Json
 from chatterbox.runtime.compiled_lm import (
     GRAPH_FILE,
     LM_COMPILER,
@@ -132,7 +132,7 @@ class _Job:
     angles: Rotary | None
     progress: Progress
 
-    def fill(self, working: Path) -> Contents:
+    def fill(self, working: Path) -> tuple[Json, Json]:
         """Write and prove; a refusal is remembered without its graph."""
         model = match(PublishedGraph(self.source), self.angles)
         model = replace(model, head=model.head.outputs(self.options.head))
@@ -144,10 +144,10 @@ class _Job:
         except _Refused as why:
             (working / GRAPH_FILE).unlink()
             (working / SIDECAR_FILE).unlink()
-            return Contents({"refused": str(why)}, {})
+            return {"refused": str(why)}, {}
         kept = tables and tables.save(working)
         facts = {"vocab": model.vocab, "cache": self.options.cache, "embedding": kept}
-        return Contents(facts, {"exact": asdict(exact), "served": asdict(served)})
+        return facts, {"exact": asdict(exact), "served": asdict(served)}
 
     def _write(self, model: Transformer, working: Path) -> tuple[Deviation, Deviation]:
         """Write and prove; how far it is off, exactly and as served. Raises _Refused."""

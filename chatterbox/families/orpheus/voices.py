@@ -74,7 +74,6 @@ class Reference:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held in memory."""
         return self.tokens.nbytes + len(self.transcript)
 
 

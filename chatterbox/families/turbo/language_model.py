@@ -15,12 +15,7 @@ from chatterbox.families.model import LoadRequest
 from chatterbox.families.tokenizer import Tokenizer
 from chatterbox.families.turbo.spec import TAGS, TOKENS
 from chatterbox.runtime.buffers import Memory
-from chatterbox.runtime.compiled_lm import (
-    CompiledGraph,
-    NotCompiled,
-    open_compiled,
-    usual_options,
-)
+from chatterbox.runtime.compiled_lm import CompiledGraph, NotCompiled, open_compiled, usual_options
 from chatterbox.runtime.decoder.s3gen import CODE_COUNT
 from chatterbox.runtime.gpu import SEVERITY_FATAL
 from chatterbox.runtime.kv_slots import PrefixedPrompt
@@ -108,7 +103,6 @@ class LanguageModelParts:
 
     @classmethod
     def of(cls, request: LoadRequest, tokenizer: Tokenizer) -> "LanguageModelParts":
-        """With a tokenizer that is open."""
         return cls(request, tokenizer.encode(PROOF_SENTENCE), tokenizer.largest_id)
 
     @property

@@ -12,7 +12,7 @@ from chatterbox.families.turbo.language_model import (
     open_tokenizer,
 )
 from chatterbox.families.turbo.spec import LOUDEST_SPEECH_RMS, TURBO
-from chatterbox.families.turbo.voice import EncoderGraph, TurboVoices
+from chatterbox.families.turbo.voice import TurboVoices
 
 
 def load(request: LoadRequest) -> LoadedModel:
@@ -24,7 +24,7 @@ def load(request: LoadRequest) -> LoadedModel:
     decoder = partial(request.with_decoder, lambda: open_decoder(config, path, decoding))
     with request.beside(decoder) as opened_decoder:
         language_model, note = request.with_model(lambda: open_language_model(parts))
-        encoder = EncoderGraph(request.open("speech_encoder"))
+        encoder = request.open("speech_encoder")
         opened = opened_decoder()
     return LoadedModel(
         info=request.info(f"language model: {note}", f"decoder: {opened.kind}, {opened.note}"),
@@ -32,7 +32,7 @@ def load(request: LoadRequest) -> LoadedModel:
         prompts=TurboPrompts(tokenizer),
         language_model=language_model,
         decoder=opened.decoder,
-        cloned=TurboVoices(encoder, files.fingerprint("speech_encoder")),
+        cloned=TurboVoices.of(encoder, files.fingerprint("speech_encoder")),
         sampling=request.sampling(),
         loudest_rms=LOUDEST_SPEECH_RMS,
     )

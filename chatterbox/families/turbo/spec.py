@@ -46,10 +46,7 @@ FILES = FamilyFiles(
         ),
     ),
     models={
-        "turbo": (
-            "ResembleAI/chatterbox-turbo-ONNX",
-            "d21799bd0354adb85e348b8a0442a8405110a2cf",
-        )
+        "turbo": ("ResembleAI/chatterbox-turbo-ONNX", "d21799bd0354adb85e348b8a0442a8405110a2cf")
     },
 )
 

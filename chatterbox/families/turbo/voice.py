@@ -12,8 +12,13 @@ from chatterbox.families.voices import Arrays, ReferenceRules, UnusableVoice
 from chatterbox.runtime.decoder.s3gen import CODE_COUNT, CODE_RATE_HZ, MEL_FRAMES_PER_CODE
 from chatterbox.runtime.published_lm import require
 
-RANKS = (2, 2, 1, 1)
-"""Of features, prompt_mel, prompt_codes and speaker."""
+OUTPUTS = {
+    "features": ("audio_features", np.float32),
+    "prompt_codes": ("audio_tokens", np.int64),
+    "speaker": ("speaker_embeddings", np.float32),
+    "prompt_mel": ("speaker_features", np.float32),
+}
+"""Of speech_encoder, with a batch axis."""
 MAX_FEATURE_ROWS = int(LM_PROMPT_S * CODE_RATE_HZ) + 1
 """One speaker row and a row for each code of the prompt."""
 MAX_PROMPT_CODES = int(DECODER_PROMPT_S * CODE_RATE_HZ)
@@ -30,17 +35,15 @@ class VoiceTensors:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held in memory."""
         return sum(getattr(self, field.name).nbytes for field in fields(self))
 
 
 def tensors_fault(tensors: VoiceTensors) -> str | None:
     """Why these cannot be a voice's tensors, None where they can."""
-    floats = (tensors.features, tensors.speaker, tensors.prompt_mel)
-    codes = tensors.prompt_codes
+    codes, floats = tensors.prompt_codes, (tensors.features, tensors.prompt_mel, tensors.speaker)
     if any(array.dtype != np.float32 for array in floats) or codes.dtype != np.int64:
         return "a tensor has the wrong type"
-    if (tensors.features.ndim, tensors.prompt_mel.ndim, codes.ndim, tensors.speaker.ndim) != RANKS:
+    if [array.ndim for array in (*floats, codes)] != [2, 2, 1, 1]:
         return "a tensor has the wrong rank"
     if not 1 <= len(tensors.features) <= MAX_FEATURE_ROWS:
         return "the number of conditioning rows is out of bounds"
@@ -53,40 +56,29 @@ def tensors_fault(tensors: VoiceTensors) -> str | None:
     return None
 
 
-class EncoderGraph:
-    """speech_encoder: a reference → voice tensors. Safe to call from several threads."""
-
-    OUTPUTS = ("audio_features", "audio_tokens", "speaker_embeddings", "speaker_features")
-
-    def __init__(self, session: ort.InferenceSession) -> None:
-        require(session, "speech_encoder", {"audio_values"}, set(self.OUTPUTS))
-        self._session = session
-
-    def encode(self, audio: F32) -> VoiceTensors:
-        """`audio` [samples] at 24 kHz → tensors without their batch axis."""
-        features, codes, speaker, mel = self._session.run(
-            list(self.OUTPUTS), {"audio_values": audio[None].astype(np.float32)}
-        )
-        return VoiceTensors(
-            features=np.ascontiguousarray(features[0], np.float32),
-            prompt_codes=np.ascontiguousarray(codes[0], np.int64),
-            speaker=np.ascontiguousarray(speaker[0], np.float32),
-            prompt_mel=np.ascontiguousarray(mel[0], np.float32),
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class TurboVoices:
-    """Implements `ClonedVoices`."""
+    """Implements `ClonedVoices` on the graph speech_encoder."""
 
-    encoder: EncoderGraph
+    session: ort.InferenceSession
     key: str
 
     rules: ClassVar = ReferenceRules(max_s=LM_PROMPT_S, loudness_lufs=REFERENCE_LUFS)
 
+    @classmethod
+    def of(cls, session: ort.InferenceSession, key: str) -> "TurboVoices":
+        """Raises ModelError where the graph is another one."""
+        require(session, "speech_encoder", {"audio_values"}, {name for name, _ in OUTPUTS.values()})
+        return cls(session, key)
+
     def encode(self, audio: F32, transcript: str | None) -> VoiceTensors:  # noqa: ARG002
-        """Of the recording alone."""
-        return self.encoder.encode(audio)
+        """Of the recording alone, [samples] at 24 kHz. Safe to call from several threads."""
+        names = [name for name, _ in OUTPUTS.values()]
+        made = self.session.run(names, {"audio_values": audio[None].astype(np.float32)})
+        both = zip(OUTPUTS.items(), made, strict=True)
+        return VoiceTensors(
+            **{field: np.ascontiguousarray(one[0], kind) for (field, (_, kind)), one in both}
+        )
 
     def to_arrays(self, data: VoiceTensors) -> Arrays:
         """By the tensors' names."""
@@ -106,8 +98,8 @@ class TurboVoices:
 
     def alike(self, data: VoiceTensors, own: VoiceTensors) -> bool:
         """Rows, x-vector and mel are as wide."""
-        return (
-            data.features.shape[1] == own.features.shape[1]
-            and data.speaker.shape == own.speaker.shape
-            and data.prompt_mel.shape[1] == own.prompt_mel.shape[1]
-        )
+        widths = [
+            (one.features.shape[1], one.speaker.shape, one.prompt_mel.shape[1])
+            for one in (data, own)
+        ]
+        return widths[0] == widths[1]

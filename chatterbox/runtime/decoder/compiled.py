@@ -4,14 +4,21 @@ shape that windows come in, so that it can replay them."""
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
 
-from chatterbox.arrays import F32, I64
 from chatterbox.families.base import CodecSpec, DecodeJob, StreamingDecoder, Voice, Window
 from chatterbox.runtime.cuda_graphs import CapturedSession, bucket_sizes
-from chatterbox.runtime.decoder.flow import CachedPromptFlow, EncoderOutput, Flow, Part, PlainFlow
+from chatterbox.runtime.decoder.flow import (
+    CachedPromptFlow,
+    EncoderOutput,
+    Flow,
+    Part,
+    PlainFlow,
+    PromptKV,
+)
 from chatterbox.runtime.decoder.graph_io import (
     CODES,
     PROMPT_MEL,
@@ -31,8 +38,7 @@ from chatterbox.runtime.decoder.s3gen import (
     SILENCE_CODE,
     SPEAKER_DIM,
 )
-from chatterbox.runtime.decoder.split_decoder import SplitDecoder, StreamSettings
-from chatterbox.runtime.decoder.unsplit import WholeDecoder
+from chatterbox.runtime.decoder.s3gen_decoder import SplitDecoder, StreamSettings, WholeDecoder
 
 DECODER_COMPILER = 4
 """Version of what compiles decoders: raised whenever the same source would give other graphs or
@@ -44,14 +50,6 @@ Graph = Literal["flow", "encoder", "estimator", "vocoder", "decoder", "published
 decoder; as published is the published file itself."""
 OpenGraph = Callable[[Graph], Session]
 Json = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class PromptKV:
-    """What a flow with a remembered prompt hands from its encoder to its estimator."""
-
-    outputs: Mapping[str, EncoderOutput]
-    widths: Mapping[str, int]  # of the keys and values that the estimator gives
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,57 +67,33 @@ class CompiledDecoder:
     def to_json(self) -> Json:
         """As it stands in a manifest."""
         kv = self.prompt_kv
+        outputs = [[name, *told] for name, told in kv.outputs.items()] if kv else []
         return {
             "form": self.form,
             "note": self.note,
             "mel": self.mel,
-            "randoms": [
-                [op.name, op.kind, op.first, op.second, _dims(law)]
-                for op, law in self.randoms.items()
-            ],
-            "sums": [[s.name, _dims(law)] for s, law in self.sums.items()],
+            "randoms": [[*op, law] for op, law in self.randoms.items()],
+            "sums": [[running.name, law] for running, law in self.sums.items()],
             "rows_share_calls": self.rows_share_calls,
-            "prompt_kv": kv
-            and {
-                "outputs": [
-                    [name, _dims(o.shape), None if o.counts is None else _dims(o.counts)]
-                    for name, o in kv.outputs.items()
-                ],
-                "widths": dict(kv.widths),
-            },
+            "prompt_kv": kv and {"outputs": outputs, "widths": dict(kv.widths)},
         }
 
     @classmethod
     def from_json(cls, facts: Json) -> "CompiledDecoder":
         """Raises LookupError, TypeError or ValueError where a fact is missing."""
-        kv = facts["prompt_kv"]
+        randoms, sums, kv = (facts[name] for name in ("randoms", "sums", "prompt_kv"))
+        if kv:
+            outputs = {n: EncoderOutput(_law(d), c and _law(c)) for n, d, c in kv["outputs"]}
+            kv = PromptKV(outputs, kv["widths"])
         return cls(
             form=facts["form"],
             note=facts["note"],
             mel=facts["mel"],
-            randoms={
-                RandomOp(name, kind, first, second): _law(dims)
-                for name, kind, first, second, dims in facts["randoms"]
-            },
-            sums={PhaseSum(name): _law(dims) for name, dims in facts["sums"]},
+            randoms={RandomOp(*op): _law(dims) for *op, dims in randoms},
+            sums={PhaseSum(name): _law(dims) for name, dims in sums},
             rows_share_calls=facts["rows_share_calls"],
-            prompt_kv=kv
-            and PromptKV(
-                {
-                    name: EncoderOutput(_law(dims), None if counts is None else _law(counts))
-                    for name, dims, counts in kv["outputs"]
-                },
-                kv["widths"],
-            ),
+            prompt_kv=kv,
         )
-
-    def part(self, session: Session) -> Part:
-        """A session and its random tensors."""
-        return Part.of(session, self.randoms)
-
-
-def _dims(law: Sequence[LinearDim]) -> list[list[int]]:
-    return [[dim.per_code, dim.per_prompt, dim.fixed] for dim in law]
 
 
 def _law(dims: Sequence[Sequence[int]]) -> list[LinearDim]:
@@ -143,28 +117,27 @@ def open_compiled(
 ) -> Opened:
     """With `capture`, a plain flow and its vocoder replay the shapes of `rehearse`, each where it
     can."""
-    if compiled.form == "split":
-        return _split(compiled, open_graph, settings, capture)
-    session = open_graph("decoder" if compiled.form == "whole" else "published")
-    decoder = WholeDecoder(session, compiled.randoms, compiled.sums, settings)
-    return Opened(decoder, compiled.form, compiled.note)
-
-
-def _split(
-    compiled: CompiledDecoder,
-    open_graph: OpenGraph,
-    settings: StreamSettings,
-    capture: Callable[[Graph], CapturedSession] | None,
-) -> Opened:
+    if compiled.form != "split":
+        session = open_graph("decoder" if compiled.form == "whole" else "published")
+        whole = WholeDecoder(session, compiled.randoms, compiled.sums, settings)
+        return Opened(whole, compiled.form, compiled.note)
     replays: dict[Graph, CapturedSession] = {}
     flow: Flow
     if compiled.prompt_kv is not None:
-        flow = prompt_flow(compiled, open_graph("encoder"), open_graph("estimator"), settings)
+        flow = CachedPromptFlow(
+            open_graph("encoder"),
+            open_graph("estimator"),
+            compiled.prompt_kv,
+            compiled.randoms,
+            compiled.mel,
+            settings.prompt_codes,
+            settings.memory_bytes,
+        )
         vocoder = open_graph("vocoder")
     else:
         if capture is not None:
             replays = {"flow": capture("flow"), "vocoder": capture("vocoder")}
-        part = compiled.part(replays.get("flow") or open_graph("flow"))
+        part = Part.of(replays.get("flow") or open_graph("flow"), compiled.randoms)
         one_prompt = bool(settings.sizes)
         flow = PlainFlow(part, compiled.mel, settings.prompt_codes, one_prompt=one_prompt)
         vocoder = replays.get("vocoder") or open_graph("vocoder")
@@ -172,7 +145,7 @@ def _split(
         settings = replace(settings, max_rows=1)
     decoder = SplitDecoder(
         flow,
-        compiled.part(vocoder),
+        Part.of(vocoder, compiled.randoms),
         compiled.mel,
         compiled.sums,
         settings,
@@ -185,23 +158,6 @@ def _split(
             rehearse(decoder, settings.sizes, settings.prompt_codes)
     notes = [compiled.note, *(f"{name}: {one.note}" for name, one in replays.items())]
     return Opened(decoder, "split", "; ".join(notes))
-
-
-def prompt_flow(
-    compiled: CompiledDecoder, encoder: Session, estimator: Session, settings: StreamSettings
-) -> CachedPromptFlow:
-    """A flow that decodes a voice's prompt once."""
-    assert compiled.prompt_kv is not None, "the flow has an encoder and an estimator"
-    return CachedPromptFlow(
-        encoder,
-        estimator,
-        compiled.prompt_kv.outputs,
-        compiled.prompt_kv.widths,
-        compiled.part(estimator).draws,
-        compiled.mel,
-        settings.prompt_codes,
-        settings.memory_bytes,
-    )
 
 
 def rehearse(decoder: StreamingDecoder, sizes: Sequence[int], prompt_codes: int) -> None:
@@ -242,17 +198,9 @@ def probe_feeds(length: ProbeLength, seed: int = 0) -> Feeds:
     }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PromptOf:
-    """What the decoder needs of a voice."""
-
-    prompt_codes: I64  # [n]
-    speaker: F32  # [192]
-    prompt_mel: F32  # [2n, 80]
-
-
 def probe_voice(prompt: int) -> Voice:
     """A voice that nobody has, with a prompt of so many codes; the language model is told nothing
     of it."""
     feeds = probe_feeds(ProbeLength(prompt, 0))
-    return Voice("nobody's", PromptOf(feeds[CODES][0], feeds[SPEAKER][0], feeds[PROMPT_MEL][0]))
+    codes, speaker, mel = (feeds[name][0] for name in (CODES, SPEAKER, PROMPT_MEL))
+    return Voice("nobody's", SimpleNamespace(prompt_codes=codes, speaker=speaker, prompt_mel=mel))

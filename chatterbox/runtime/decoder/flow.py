@@ -8,9 +8,10 @@ which is as near to the one-shot decode as windows with the whole prompt are
 (docs/inside/decoder.md).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,11 @@ from chatterbox.runtime.decoder.graph_io import (
 from chatterbox.runtime.decoder.s3gen import MEL_BANDS, MEL_FRAMES_PER_CODE, SILENCE_CODE
 from chatterbox.runtime.decoder.stream_inputs import NoiseInputs, Place
 from chatterbox.runtime.lru import ByteLru
+
+AGAIN_CODES = 8
+"""Of the prompt, decoded again before a stream's first codes: what they are joined on to."""
+MEMORY_SEED = 0
+"""The prompt's own noise: a voice's memory serves all streams."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,7 +69,7 @@ class Stream:
     seed: int
     mel: F32 = field(default_factory=lambda: np.zeros((MEL_BANDS, 0), np.float32))  # [80, frames]:
     # the last frames before the next window's first new one
-    carry: Feeds | None = None  # the vocoder's running sums
+    carry: Any = None  # what the codec goes on from: a vocoder's running sums, SNAC's layers
     memory: "Memory | None" = None  # of the voice's prompt, where the flow keeps one
 
 
@@ -73,52 +79,46 @@ def stream_of(job: DecodeJob) -> Stream:
     return job.stream
 
 
-class Flow(Protocol):
+class Flow(ABC):
     """Windows → mel frames."""
 
-    @property
-    def sources(self) -> int:
-        """How many sources of noise it uses; the vocoder's come behind them."""
-        ...
+    sources: int  # how many sources of noise it uses; the vocoder's come behind them
+    prompt_codes: int
 
-    def prompt(self, job: DecodeJob) -> int:
-        """How many codes of the voice's prompt the job is decoded behind."""
-        ...
+    def prompt(self, voice: Voice) -> int:
+        """How many codes of its prompt a voice's windows are decoded behind: as many as are set, if
+        it has as many."""
+        return min(len(voice.data.prompt_codes), self.prompt_codes)
 
+    def warm(self, voice: Voice) -> None:  # noqa: B027
+        """Compute once, and keep, what windows in this voice will need; may do nothing."""
+
+    @abstractmethod
     def mels(self, jobs: Sequence[DecodeJob], codes: int, rows: int) -> list[F32]:
         """[80, 2 × fed codes] for each job; jobs have prompts of one length. The call is made for
         so many codes behind the prompt, and so many rows."""
-        ...
-
-    def warm(self, voice: Voice) -> None:
-        """Compute once, and keep, what windows in this voice will need; may do nothing."""
-        ...
 
 
-class PlainFlow:
+class PlainFlow(Flow):
     """Every window is decoded with all of the prompt before it."""
 
     def __init__(self, part: Part, mel: str, prompt_codes: int, *, one_prompt: bool) -> None:
         """`one_prompt`: a voice's shorter prompt is said again until it is as long as others."""
         self.part = part
-        self._session, self._mel, self._prompt_codes = part.session, mel, prompt_codes
+        self._session, self._mel, self.prompt_codes = part.session, mel, prompt_codes
         self._one_prompt = one_prompt
-        self._draws = part.noise(first_stream=0)
-        self.sources = len(part.draws)
+        self._draws, self.sources = part.noise(first_stream=0), len(part.draws)
 
-    def prompt(self, job: DecodeJob) -> int:
-        """As long as is set, if the voice has as much."""
-        codes = len(stream_of(job).voice.data.prompt_codes)
-        return self._prompt_codes if self._one_prompt and codes else min(codes, self._prompt_codes)
+    def prompt(self, voice: Voice) -> int:
+        codes = super().prompt(voice)
+        return self.prompt_codes if self._one_prompt and codes else codes
 
     def mels(self, jobs: Sequence[DecodeJob], codes: int, rows: int) -> list[F32]:
         """In one call."""
-        prompt = self.prompt(jobs[0])
         streams = [stream_of(job) for job in jobs]
-        fed = [
-            fed_to_flow(stream.voice, prompt, job.tokens, codes)
-            for stream, job in zip(streams, jobs, strict=True)
-        ]
+        prompt = self.prompt(streams[0].voice)
+        both = zip(streams, jobs, strict=True)
+        fed = [fed_to_flow(stream.voice, prompt, job.tokens, codes) for stream, job in both]
         feeds: Feeds = {name: np.concatenate([row[name] for row in fed]) for name in fed[0]}
         places = [Place(ProbeLength(prompt, codes), job.window.begin) for job in jobs]
         feeds |= self._draws.feeds([stream.seed for stream in streams], places)
@@ -128,9 +128,6 @@ class PlainFlow:
             mel[row, :, : job.window.fed_frames * MEL_FRAMES_PER_CODE]
             for row, job in enumerate(jobs)
         ]
-
-    def warm(self, voice: Voice) -> None:
-        """Nothing is kept."""
 
 
 def fed_to_flow(
@@ -163,12 +160,6 @@ def filled(feeds: Feeds, rows: int) -> Feeds:
     }
 
 
-AGAIN_CODES = 8
-"""Of the prompt, decoded again before a stream's first codes: what they are joined on to."""
-MEMORY_SEED = 0
-"""The prompt's own noise: a voice's memory serves all streams."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Memory:
     """What is kept of a voice's prompt."""
@@ -187,8 +178,7 @@ class Memory:
         return {name: values[:, :frames] for name, values in self.frames.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class EncoderOutput:
+class EncoderOutput(NamedTuple):
     """One tensor that the encoder tells the estimator, and how it would be were the prompt
     shorter."""
 
@@ -208,31 +198,33 @@ class EncoderOutput:
         return np.ascontiguousarray(values.take(kept, axis=axis))
 
 
-class CachedPromptFlow:
-    """A `Flow` of two sessions, one row a call."""
+@dataclass(frozen=True, slots=True)
+class PromptKV:
+    """What a flow with a remembered prompt hands from its encoder to its estimator."""
+
+    outputs: Mapping[str, EncoderOutput]  # all that the estimator is told
+    widths: Mapping[str, int]  # of the keys and values that it gives
+
+
+class CachedPromptFlow(Flow):
+    """Of two sessions, one row a call; decodes a voice's prompt once."""
 
     def __init__(
         self,
         encoder: Session,
-        second: Session,
-        told: Mapping[str, EncoderOutput],
-        widths: Mapping[str, int],
-        draws: Mapping[RandomOp, list[LinearDim]],
+        estimator: Session,
+        kv: PromptKV,
+        randoms: Mapping[RandomOp, list[LinearDim]],
         mel: str,
         prompt_codes: int,
         memory_bytes: int,
     ) -> None:
-        """`told`: all that the estimator is told; `widths`: of the keys and values it gives."""
-        self._encoder, self._estimator = encoder, second
-        self._told, self._widths = told, widths
-        self._draws = NoiseInputs(draws, first_stream=0)
-        self.sources = len(draws)
-        self._mel, self._prompt_codes = mel, prompt_codes
+        self._encoder, self._estimator = encoder, estimator
+        self._told, self._widths = kv.outputs, kv.widths
+        draws = Part.of(estimator, randoms).draws
+        self._draws, self.sources = NoiseInputs(draws, first_stream=0), len(draws)
+        self._mel, self.prompt_codes = mel, prompt_codes
         self._memories: ByteLru[Memory] = ByteLru(memory_bytes)
-
-    def prompt(self, job: DecodeJob) -> int:
-        """As long as is set, if the voice has as much."""
-        return self._prompt_of(stream_of(job).voice)
 
     def mels(self, jobs: Sequence[DecodeJob], codes: int, rows: int) -> list[F32]:  # noqa: ARG002
         """One after the other, as long as each is."""
@@ -240,12 +232,9 @@ class CachedPromptFlow:
 
     def warm(self, voice: Voice) -> None:
         """Have the voice's memory, unless it would push out another one."""
-        frames = self._prompt_of(voice) * MEL_FRAMES_PER_CODE
+        frames = self.prompt(voice) * MEL_FRAMES_PER_CODE
         if self._memories.has_room(frames * sum(self._widths.values()) * np.float32().itemsize):
             self._memory_of(voice)
-
-    def _prompt_of(self, voice: Voice) -> int:
-        return min(len(voice.data.prompt_codes), self._prompt_codes)
 
     def _mel_of(self, job: DecodeJob) -> F32:
         stream, window = stream_of(job), job.window
@@ -260,7 +249,7 @@ class CachedPromptFlow:
     def _memory_of(self, voice: Voice) -> Memory:
         memory = self._memories.get(voice.key)
         if memory is None:
-            memory = self.remember(voice, self._prompt_of(voice))
+            memory = self.remember(voice, self.prompt(voice))
             self._memories.put(voice.key, memory, memory.nbytes)
         return memory
 

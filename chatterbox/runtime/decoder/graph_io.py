@@ -6,8 +6,7 @@ up become inputs and outputs of the compiled graphs, under the names that are ma
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,15 +26,12 @@ class Session(Protocol):
 
     def get_inputs(self) -> Sequence[Any]:
         """Name, type and shape of each input."""
-        ...
 
     def run(self, outputs: Sequence[str], feeds: Feeds) -> Sequence[Array]:
         """The outputs, in that order."""
-        ...
 
 
-@dataclass(frozen=True, slots=True)
-class RandomOp:
+class RandomOp(NamedTuple):
     """One random tensor of a graph."""
 
     name: str  # of the tensor, and of the input it becomes
@@ -49,8 +45,7 @@ class RandomOp:
         return f"{self.name}.rows"
 
 
-@dataclass(frozen=True, slots=True)
-class PhaseSum:
+class PhaseSum(NamedTuple):
     """One sum over time, and what the graph calls its new inputs and output."""
 
     name: str  # of the sum's tensor
@@ -109,16 +104,14 @@ def snr_db(reference: Array, other: Array) -> float:
     return float("inf") if wrong == 0 else float(10 * np.log10(wanted / wrong + 1e-30))
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeLength:
+class ProbeLength(NamedTuple):
     """How much a graph was given: codes of the prompt, and codes behind it."""
 
     prompt: int
     codes: int
 
 
-@dataclass(frozen=True, slots=True)
-class LinearDim:
+class LinearDim(NamedTuple):
     """One axis: `per_code × codes + per_prompt × prompt codes + fixed`."""
 
     per_code: int

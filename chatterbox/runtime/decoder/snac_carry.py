@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from chatterbox.arrays import F32
-from chatterbox.families.base import DecodeJob, Rendered, Voice
+from chatterbox.families.base import DecodeJob, Rendered
+from chatterbox.runtime.decoder.flow import stream_of
 from chatterbox.runtime.decoder.graph_io import DECLARED, Array, Session, as_declared
 from chatterbox.runtime.decoder.snac import (
     AUDIO,
@@ -49,27 +50,6 @@ class Carry:
     sound: F32  # that is asked for again
     at: int  # its first sample
 
-    def continues(self, job: DecodeJob) -> bool:
-        """Whether the job's window is the next one."""
-        window = job.window
-        fed = 0 if window.fresh == 0 else window.fresh + SNAC.look_ahead_frames
-        return self.frames == fed and not window.last
-
-
-@dataclass(slots=True, eq=False)
-class SnacStream:
-    """What is kept of a stream between two windows."""
-
-    voice: Voice
-    seed: int
-    carry: Carry | None = None
-
-
-def stream_of(job: DecodeJob) -> SnacStream:
-    """The job's."""
-    assert isinstance(job.stream, SnacStream), "a stream goes back to the decoder that opened it"
-    return job.stream
-
 
 class CarryingGraph:
     """All windows of a stream but the last, which hears the end."""
@@ -88,7 +68,9 @@ class CarryingGraph:
 
     def goes_on(self, job: DecodeJob) -> bool:
         """Whether the job's window follows on what was kept."""
-        return (stream_of(job).carry or self._begin).continues(job)
+        carry, window = stream_of(job).carry or self._begin, job.window
+        fed = 0 if window.fresh == 0 else window.fresh + SNAC.look_ahead_frames
+        return not window.last and bool(carry.frames == fed)
 
     def run(self, jobs: Sequence[DecodeJob]) -> list[Rendered]:
         """Decode jobs that go on, one after the other. Raising, it has moved no stream on."""
@@ -99,7 +81,7 @@ class CarryingGraph:
 
     def _run(self, job: DecodeJob) -> tuple[Rendered, Carry]:
         stream, window = stream_of(job), job.window
-        carry = stream.carry or self._begin
+        carry: Carry = stream.carry or self._begin
         feeds = code_feeds(job.tokens[None, (carry.frames - window.begin) * PLACES :])
         feeds |= zip(self._given, carry.layers, strict=True)
         steps = zip(_steps_made(carry.frames), _steps_made(window.stop), strict=True)

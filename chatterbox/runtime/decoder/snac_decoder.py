@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 
 from chatterbox.arrays import I64
-from chatterbox.families.base import CodecSpec, DecodeJob, Rendered, Voice, Window
+from chatterbox.families.base import DecodeJob, Rendered, StreamingDecoder, Voice, Window
 from chatterbox.runtime.cuda_graphs import bucket_sizes
-from chatterbox.runtime.decoder.flow import filled
+from chatterbox.runtime.decoder.flow import Stream, filled, stream_of
 from chatterbox.runtime.decoder.graph_io import Feeds, Session, as_declared
 from chatterbox.runtime.decoder.snac import (
     AUDIO,
@@ -32,7 +32,7 @@ from chatterbox.runtime.decoder.snac import (
     crop_name,
     noise_name,
 )
-from chatterbox.runtime.decoder.snac_carry import CarryingGraph, SnacStream, stream_of
+from chatterbox.runtime.decoder.snac_carry import CarryingGraph
 
 
 @lru_cache(maxsize=256)
@@ -115,8 +115,8 @@ def _two_parts(job: DecodeJob, sizes: Sequence[int]) -> list[DecodeJob]:
     ]
 
 
-class SnacDecoder:
-    """A `StreamingDecoder` of one graph."""
+class SnacDecoder(StreamingDecoder):
+    """Of one graph."""
 
     def __init__(
         self,
@@ -134,54 +134,37 @@ class SnacDecoder:
         rows."""
         self._session, self._carrying = session, carrying
         self._compiled = any(i.name == noise_name(0) for i in session.get_inputs())
-        self._max_rows, self._sizes, self._draw = max_rows, sizes, draw
+        # Windows whose noise differs where they meet are blended.
+        self.codec = SNAC if self._compiled else replace(SNAC, cross_fade_ms=15)
+        self.max_rows, self.window_frames, self._draw = max_rows, sizes, draw
+        self._sizes = sizes if self._compiled else ()
         self._row_counts = bucket_sizes(max_rows) if replayed else ()
 
-    @property
-    def codec(self) -> CodecSpec:
-        """Windows whose noise differs where they meet are blended."""
-        return SNAC if self._compiled else replace(SNAC, cross_fade_ms=15)
-
-    @property
-    def window_frames(self) -> tuple[int, ...]:
-        """Sizes that windows should come in."""
-        return self._sizes
-
-    @property
-    def max_rows(self) -> int:
-        """Most jobs that gain from sharing a call."""
-        return self._max_rows
-
-    def open(self, voice: Voice, seed: int) -> SnacStream:
-        """A new stream."""
-        return SnacStream(voice, seed)
+    def open(self, voice: Voice, seed: int) -> Stream:
+        return Stream(voice, seed)
 
     def warm(self, voice: Voice) -> None:
         """A voice has nothing to keep."""
 
     def bucket(self, job: DecodeJob) -> Hashable:
         """Rows of one call are cut alike."""
-        return self._place(job).shape
-
-    def _place(self, job: DecodeJob) -> _Place:
-        return _place(job, self._sizes if self._compiled else ())
+        return _place(job, self._sizes).shape
 
     def start(self, jobs: Sequence[DecodeJob]) -> Callable[[], list[Rendered]]:
         """Nothing yet: one graph has no parts."""
-        return partial(self.run, jobs)
+        return partial(self._decoded, jobs)
 
-    def run(self, jobs: Sequence[DecodeJob]) -> list[Rendered]:
-        """Decode jobs of one bucket together; in order."""
+    def _decoded(self, jobs: Sequence[DecodeJob]) -> list[Rendered]:
         if self._carrying is not None and all(self._carrying.goes_on(job) for job in jobs):
             return self._carrying.run(jobs)
-        parts = [_two_parts(job, self._sizes if self._compiled else ()) for job in jobs]
+        parts = [_two_parts(job, self._sizes) for job in jobs]
         if len(parts[0]) > 1:
-            both_parts = [self.run(list(some)) for some in zip(*parts, strict=True)]
+            both_parts = [self._decoded(some) for some in zip(*parts, strict=True)]
             return [
                 Rendered(np.concatenate([a.samples, b.samples]), a.at)
                 for a, b in zip(*both_parts, strict=True)
             ]
-        places = [self._place(job) for job in jobs]
+        places = [_place(job, self._sizes) for job in jobs]
         shape = places[0].shape
         if shape.end <= shape.first:
             return [Rendered(np.zeros(0, np.float32), job.next_sample) for job in jobs]
@@ -206,7 +189,8 @@ class SnacDecoder:
     def rehearse(self, voice: Voice) -> None:
         """Every shape that windows come in, in every number of rows; for a session that records."""
         context, ahead = SNAC.left_context_frames, SNAC.look_ahead_frames
-        begun = [*product(self._sizes, (0, context)), (self._sizes[-1], context - 1)]
+        sizes = self.window_frames
+        begun = [*product(sizes, (0, context)), (sizes[-1], context - 1)]
         for rows, (size, fresh) in product(self._row_counts, begun):
             end, begin = fresh + size, max(0, fresh - context)
             window = Window(begin, fresh, end, end + ahead, last=False, codec=SNAC)

@@ -6,6 +6,7 @@ is told row numbers: drawing 9 numbers for each sample on the host takes longer 
 there, and copying them as well.
 """
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -54,6 +55,13 @@ class Noise:
         words = self._words(start, count, width) >> np.uint64(40)
         unit = words.astype(np.float32) * np.float32(2.0**-24)
         return self._trimmed((low + (high - low) * unit).astype(np.float32), start, count)
+
+    def drawn(self, draw: RandomOp, start: int, count: int, width: int) -> F32:
+        """As a graph draws them: [count, width] for the same positions."""
+        if draw.kind == "uniform":
+            return self.uniform(start, count, width, draw.first, draw.second)
+        numbers = draw.first + draw.second * self.normal(start, count, width)
+        return np.asarray(numbers, np.float32)
 
     def choices(self, start: int, count: int, width: int, among: int) -> I64:
         """Whole numbers below `among`: [count, width] for the same positions."""
@@ -115,19 +123,14 @@ class RowLayout:
 
     def table(self, op: RandomOp) -> F32:
         """[table_rows, row_numbers]: the same everywhere."""
-        noise, shape = Noise(TABLE_SEED, 0), (0, self.table_rows, self.row_numbers)
-        if op.kind == "uniform":
-            return noise.uniform(*shape, op.first, op.second)
-        return (op.first + op.second * noise.normal(*shape)).astype(np.float32)
+        return Noise(TABLE_SEED, 0).drawn(op, 0, self.table_rows, self.row_numbers)
 
     def rows(self, noise: Noise, first: int, frames: int, prompt: int) -> I64:
         """Of one row of the call: [1, frames], or [1, width, frames] where a row of the table is
         one number's. `first`: the mel frame of the stream behind the prompt's frames."""
         width = 1 if self.steps == 1 else self.width
-        places = [(-prompt, prompt)] if prompt else []
-        places.append((first, frames - prompt))
-        found = [noise.choices(start, count, width, self.table_rows) for start, count in places]
-        rows = np.concatenate(found)
+        places = (-prompt, prompt), (first, frames - prompt)
+        rows = np.concatenate([noise.choices(*place, width, self.table_rows) for place in places])
         return rows[None, :, 0] if self.steps == 1 else np.ascontiguousarray(rows.T[None])
 
 
@@ -149,21 +152,19 @@ class NoiseInputs:
         from_table: Collection[RandomOp] = (),
     ) -> None:
         """`from_table`: draws that the graph makes itself, from rows that it is told."""
-        self._laws = [(d, law, first_stream + i) for i, (d, law) in enumerate(laws.items())]
+        self._laws, self._first_stream = laws, first_stream
         self._layouts = {draw: RowLayout.of(laws[draw]) for draw in from_table}
 
     def feeds(self, seeds: Sequence[int], places: Sequence[Place]) -> Feeds:
         """For rows that need the same size: [rows, …] for each draw."""
         made: Feeds = {}
-        for draw, law, stream in self._laws:
+        for stream, (draw, law) in enumerate(self._laws.items(), self._first_stream):
             layout = self._layouts.get(draw)
-            rows = [
-                _drawn(draw, law, Noise(seed, stream), place)
-                if layout is None
-                else _rows(layout, law, Noise(seed, stream), place)
-                for seed, place in zip(seeds, places, strict=True)
-            ]
-            made[draw.name if layout is None else draw.rows] = np.concatenate(rows)
+            each = [(Noise(seed, stream), at) for seed, at in zip(seeds, places, strict=True)]
+            if layout is None:
+                made[draw.name] = np.concatenate([_drawn(draw, law, *one) for one in each])
+            else:
+                made[draw.rows] = np.concatenate([_rows(layout, law, *one) for one in each])
         return made
 
 
@@ -181,39 +182,21 @@ def _drawn(draw: RandomOp, law: list[LinearDim], noise: Noise, place: Place) -> 
     axis = time_axis(law)
     sizes = [extent.at(place.length) for extent in law]
     if axis is None:
-        return _numbers(draw, noise, 0, 1, int(np.prod(sizes))).reshape(sizes)
-    rate = law[axis]
-    others = sizes[:axis] + sizes[axis + 1 :]
-    width = int(np.prod(others))
-    prompt = place.length.prompt * rate.per_prompt
+        return noise.drawn(draw, 0, 1, math.prod(sizes)).reshape(sizes)
+    steps = sizes.pop(axis)
+    prompt = place.length.prompt * law[axis].per_prompt
     # The prompt's noise stands before the stream's own, at negative places.
-    pieces = [_numbers(draw, noise, -prompt, prompt, width)] if prompt else []
-    start = round(place.begin * rate.per_code)
-    pieces.append(_numbers(draw, noise, start, sizes[axis] - prompt, width))
-    by_time = np.concatenate(pieces).reshape(sizes[axis], *others)
-    return np.moveaxis(by_time, 0, axis)
-
-
-def _numbers(draw: RandomOp, noise: Noise, start: int, count: int, width: int) -> Array:
-    if draw.kind == "normal":
-        return draw.first + draw.second * noise.normal(start, count, width)
-    return noise.uniform(start, count, width, draw.first, draw.second)
+    places = (-prompt, prompt), (round(place.begin * law[axis].per_code), steps - prompt)
+    pieces = [noise.drawn(draw, *place, math.prod(sizes)) for place in places]
+    return np.moveaxis(np.concatenate(pieces).reshape(steps, *sizes), 0, axis)
 
 
 class PhaseInputs:
     """The running sums of one graph."""
 
     def __init__(self, laws: Mapping[PhaseSum, list[LinearDim]]) -> None:
-        self._laws = []
-        for running, law in laws.items():
-            axis = time_axis(law)
-            assert axis is not None
-            self._laws.append((running, law, axis))
-
-    @property
-    def outputs(self) -> list[str]:
-        """What a run must be asked for."""
-        return [running.told for running, _, _ in self._laws]
+        self._laws = laws
+        self.outputs = [running.told for running in laws]  # what a run must be asked for
 
     def feeds(
         self, carries: Sequence[Feeds | None], length: ProbeLength, anchor: int, mark: int
@@ -222,7 +205,9 @@ class PhaseInputs:
         `carries` is what `told` gave for the window before, None for a stream's first."""
         made: Feeds = {}
         use = float(carries[0] is not None)
-        for running, law, axis in self._laws:
+        for running, law in self._laws.items():
+            axis = time_axis(law)
+            assert axis is not None
             steps = law[axis].at(length)
             one = [1 if i == axis else extent.at(length) for i, extent in enumerate(law)]
             rows = [c[running.carry] if c is not None else np.zeros(one) for c in carries]
@@ -236,4 +221,4 @@ class PhaseInputs:
     def told(self, values: Sequence[Array], row: int) -> Feeds:
         """What the row's next window carries on with."""
         named = zip(self._laws, values, strict=True)
-        return {running.carry: value[row : row + 1] for (running, _, _), value in named}
+        return {running.carry: value[row : row + 1] for running, value in named}

@@ -224,13 +224,13 @@ async def test_sound_leaves_after_the_frames_that_it_depends_on(engine, monkeypa
 async def test_what_is_streamed_is_the_whole(engine, monkeypatch):
     """Though the clock decides how windows fall."""
     jobs = []
-    run = SnacDecoder.run
+    start = SnacDecoder.start
 
     def noted(decoder, batch):
         jobs.extend(batch)
-        return run(decoder, batch)
+        return start(decoder, batch)
 
-    monkeypatch.setattr(SnacDecoder, "run", noted)
+    monkeypatch.setattr(SnacDecoder, "start", noted)
     sound = np.concatenate(await spoken(engine, 6))
     tokens = np.zeros((jobs[-1].window.stop, 7), np.int64)
     for job in jobs:

@@ -1,4 +1,5 @@
-"""Decodes windows of several streams by a flow and a vocoder.
+"""S3Gen's decoders: windows of several streams by a flow and a vocoder; or, where the graph could
+not be cut, one by one through all of it.
 
 A window's codes go through the flow behind the voice's prompt. Of the mel that comes out, the
 frames behind the stream's last are new; the vocoder is given them behind a few frames that it was
@@ -7,21 +8,24 @@ given before, so that its convolutions see no edge where the last window ended.
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
 from chatterbox.arrays import F32
-from chatterbox.families.base import DecodeJob, Rendered, Voice
+from chatterbox.families.base import DecodeJob, Rendered, StreamingDecoder, Voice
 from chatterbox.runtime.cuda_graphs import bucket_sizes
-from chatterbox.runtime.decoder.flow import Flow, Part, Stream, filled, stream_of
+from chatterbox.runtime.decoder.flow import Flow, Part, Stream, fed_to_flow, filled, stream_of
 from chatterbox.runtime.decoder.graph_io import (
+    LENGTHS,
     WAVEFORM,
     Feeds,
     LinearDim,
     PhaseSum,
     ProbeLength,
+    RandomOp,
+    Session,
     as_declared,
 )
 from chatterbox.runtime.decoder.s3gen import (
@@ -30,7 +34,7 @@ from chatterbox.runtime.decoder.s3gen import (
     SAMPLES_PER_CODE,
     TAIL_SILENCE_CODES,
 )
-from chatterbox.runtime.decoder.stream_inputs import PhaseInputs, Place
+from chatterbox.runtime.decoder.stream_inputs import NoiseInputs, PhaseInputs, Place
 
 SAMPLES_PER_FRAME = SAMPLES_PER_CODE // MEL_FRAMES_PER_CODE
 FIRST_SIZES = 2
@@ -57,8 +61,8 @@ class StreamSettings:
     """For the prompts of voices, so that windows need not decode them again; with `int8` alone."""
 
 
-class SplitDecoder:
-    """A `StreamingDecoder` of two graphs."""
+class SplitDecoder(StreamingDecoder):
+    """Of two graphs."""
 
     codec = CODEC
 
@@ -84,59 +88,39 @@ class SplitDecoder:
         context = settings.vocoder_context_frames
         frames = [MEL_FRAMES_PER_CODE * codes for codes in first]
         self._vocoder_frames = sorted({*frames[:FIRST_SIZES], *(context + f for f in frames)})
+        self.window_frames, self.max_rows = settings.sizes, settings.max_rows
         self._row_counts = bucket_sizes(settings.max_rows) if replayed else ()
 
-    @property
-    def window_frames(self) -> tuple[int, ...]:
-        """Sizes that windows should come in."""
-        return self._settings.sizes
-
-    @property
-    def max_rows(self) -> int:
-        """Most jobs that gain from sharing a call."""
-        return self._settings.max_rows
-
     def open(self, voice: Voice, seed: int) -> Stream:
-        """A new stream."""
         return Stream(voice, seed)
 
     def warm(self, voice: Voice) -> None:
-        """Compute once, and keep, what windows in this voice will need."""
         self.flow.warm(voice)
 
     def bucket(self, job: DecodeJob) -> Hashable:
         """Rows of one call have equally long prompts, and equally many codes."""
-        return self.flow.prompt(job), _usual(self._flow_codes, job.window.fed_frames)
+        return self.flow.prompt(job.stream.voice), _usual(self._flow_codes, job.window.fed_frames)
 
     def start(self, jobs: Sequence[DecodeJob]) -> Callable[[], list[Rendered]]:
         """The flow; the vocoder is the rest."""
         codes = _usual(self._flow_codes, jobs[0].window.fed_frames)
-        mels = self.flow.mels(jobs, codes, self._usual_rows(len(jobs)))
+        mels = self.flow.mels(jobs, codes, _usual(self._row_counts, len(jobs)))
         return partial(self._finish, jobs, mels)
-
-    def run(self, jobs: Sequence[DecodeJob]) -> list[Rendered]:
-        """Decode jobs of one bucket together; in order."""
-        return self.start(jobs)()
 
     def _finish(self, jobs: Sequence[DecodeJob], mels: Sequence[F32]) -> list[Rendered]:
         """Streams move on once all is done, so that a call that failed can be made again with
         fewer."""
-        context = self._settings.vocoder_context_frames
-        plans = [_Vocoding(job, mel, context, self._vocoder_frames)
-                 for job, mel in zip(jobs, mels, strict=True)]  # fmt: skip
-        groups: dict[Hashable, list[int]] = defaultdict(list)
-        for row, plan in enumerate(plans):
-            groups[plan.group].append(row)
-        made: dict[int, tuple[Rendered, Feeds]] = {}
-        for rows in groups.values():
-            made |= zip(rows, self._vocoded([plans[row] for row in rows]), strict=True)
-        for row, plan in enumerate(plans):
-            plan.keep(made[row][1])
-        return [made[row][0] for row in range(len(jobs))]
-
-    def _usual_rows(self, rows: int) -> int:
-        """The next number of rows that calls come in."""
-        return _usual(self._row_counts, rows)
+        context, frames = self._settings.vocoder_context_frames, self._vocoder_frames
+        plans = [_Vocoding(job, mel, context, frames) for job, mel in zip(jobs, mels, strict=True)]
+        groups: dict[Hashable, list[_Vocoding]] = defaultdict(list)
+        for plan in plans:
+            groups[plan.group].append(plan)
+        made: dict[_Vocoding, tuple[Rendered, Feeds]] = {}
+        for some in groups.values():
+            made |= zip(some, self._vocoded(some), strict=True)
+        for plan, (_, told) in made.items():
+            plan.keep(told)
+        return [made[plan][0] for plan in plans]
 
     def _vocoded(self, plans: Sequence["_Vocoding"]) -> list[tuple[Rendered, Feeds]]:
         """The vocoder, for rows that begin alike; and what their next windows need of it."""
@@ -144,7 +128,7 @@ class SplitDecoder:
         frames = one.mel.shape[1]
         length = ProbeLength(0, frames // MEL_FRAMES_PER_CODE)
         places = [Place(length, plan.first / MEL_FRAMES_PER_CODE) for plan in plans]
-        rows = self._usual_rows(len(plans))
+        rows = _usual(self._row_counts, len(plans))
         feeds = self._vocoder_draws.feeds([plan.stream.seed for plan in plans], places)
         feeds = filled(feeds | {self._mel: np.stack([plan.mel for plan in plans])}, rows)
         carries = [plan.stream.carry for plan in plans] + [None] * (rows - len(plans))
@@ -199,3 +183,55 @@ class _Vocoding:
         begin = max(0, end - self._context)
         self.stream.mel = self.mel[:, begin + begin % MEL_FRAMES_PER_CODE : end].copy()
         self.stream.carry = told
+
+
+class WholeDecoder(StreamingDecoder):
+    """Of one graph, one row a call: the last resort. A window goes through all of it, prompt and
+    left context included. Its draws are inputs, where it has any, so that the same seed gives the
+    same samples; its running sums, where it has any, go on from window to window."""
+
+    codec = replace(CODEC, left_context_frames=16)
+    """Further than the embedded model's decoder looks back."""
+    window_frames: tuple[int, ...] = ()  # no two rows ever meet
+    max_rows = 1
+
+    def __init__(
+        self,
+        session: Session,
+        draws: Mapping[RandomOp, list[LinearDim]],
+        sums: Mapping[PhaseSum, list[LinearDim]],
+        settings: StreamSettings,
+    ) -> None:
+        self._session = session
+        self._draws = NoiseInputs(draws, first_stream=0)
+        self._sums = PhaseInputs(sums)
+        self._prompt_codes = settings.prompt_codes
+        self._ragged = any(i.name == LENGTHS for i in session.get_inputs())
+
+    def open(self, voice: Voice, seed: int) -> Stream:
+        return Stream(voice, seed)
+
+    def warm(self, voice: Voice) -> None:
+        """Nothing is kept."""
+
+    def bucket(self, job: DecodeJob) -> Hashable:
+        """Every job goes alone."""
+        return id(job)
+
+    def start(self, jobs: Sequence[DecodeJob]) -> Callable[[], list[Rendered]]:
+        return lambda: [self._decoded(job) for job in jobs]
+
+    def _decoded(self, job: DecodeJob) -> Rendered:
+        stream, window = stream_of(job), job.window
+        prompt = min(len(stream.voice.data.prompt_codes), self._prompt_codes)
+        length = ProbeLength(prompt, window.fed_frames)
+        feeds = fed_to_flow(stream.voice, prompt, job.tokens, length.codes)
+        if self._ragged:
+            feeds[LENGTHS] = np.array([prompt + length.codes], np.int64)
+        at = window.begin * SAMPLES_PER_CODE
+        feeds |= self._draws.feeds([stream.seed], [Place(length, window.begin)])
+        feeds |= self._sums.feeds([stream.carry], length, job.next_sample - at, job.next_from - at)
+        outputs = [WAVEFORM, *self._sums.outputs]
+        wave, *told = self._session.run(outputs, as_declared(self._session, feeds))
+        stream.carry = self._sums.told(told, 0)
+        return Rendered(np.asarray(wave[0, : window.end_sample - at], np.float32), at)
