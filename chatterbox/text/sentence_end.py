@@ -6,19 +6,8 @@ word, an ordinary word does not.
 
 import re
 
+from chatterbox.text import lexicon
 from chatterbox.text.dates import MONTHS, WEEKDAYS
-from chatterbox.text.lexicon import (
-    ABBREVIATIONS,
-    BARE_TITLES,
-    BEFORE_FIGURE,
-    BOOKS,
-    DIRECTIONS,
-    LABELS,
-    STARTERS,
-    STREETS,
-    TITLES,
-    UNITS,
-)
 
 STOP = re.compile(r"""(?<![.!?…])[.!?…]+["'”’)\]*_]*(?=\s)|[。！？]""")
 """Where a sentence may end."""
@@ -30,21 +19,23 @@ _INITIALS = re.compile(r"[^\W\d_]|[^\W\d_](?:\.[^\W\d_]{1,2})+")
 _FOLLOWING = re.compile(r"(?P<gap>\s{0,64})(?P<opening>[\"'“”‘’(\[{*_]*)(?P<word>[^\W_]*)")
 _LINE_MARK = re.compile(r"(?:[-*+•–—>#|]+|\d{1,3}[.)])(?:\s|$)|[-*+•–—>#|]+$|\d{1,3}$")
 """What would be an item, a heading, a quotation or a table's edge where a line began with it."""
-_NAMED = re.compile(rf"(?:^|\s)(?!(?:{'|'.join(STARTERS)})\s)(?:[A-Z][\w'-]*|\d+\w\w) \w+$")
+_NAMED = re.compile(rf"(?:^|\s)(?!(?:{'|'.join(lexicon.STARTERS)})\s)(?:[A-Z][\w'-]*|\d+\w\w) \w+$")
 """A name before the last word: this is a street, no saint and no doctor."""
 _LABEL = re.compile(r"\b([A-Za-z]{3,10}) \w$")
 _NUMERAL = re.compile(r"[IVXLC]+")
-_LONGEST_STARTER = max(map(len, STARTERS))
+_LONGEST_STARTER = max(map(len, lexicon.STARTERS))
 
 _CALENDAR = {
     form
     for name in (*(name[:3] for name in (*MONTHS, *WEEKDAYS)), "Sept", "Tues", "Thur", "Thurs")
     for form in (name, name.upper(), name.lower())
 } - {"may", "mar", "sat", "sun", "wed"}
-_BEFORE_DAY = (_CALENDAR | {*BOOKS, "b", "d", "fl", "r"}) - {*TITLES}
+_BEFORE_DAY = (_CALENDAR | {*lexicon.BOOKS, "b", "d", "fl", "r"}) - {*lexicon.TITLES}
 """Months, books of verses and the like: a stop is theirs before a figure only."""
-_ABBREVIATED = {word.rstrip(".").lower() for word in ABBREVIATIONS}
-_SHORT = _ABBREVIATED | {word.lower() for word in (*TITLES, *STREETS, *BEFORE_FIGURE)}
+_ABBREVIATED = {word.rstrip(".").lower() for word in lexicon.ABBREVIATIONS}
+_SHORT = _ABBREVIATED | {
+    word.lower() for word in (*lexicon.TITLES, *lexicon.STREETS, *lexicon.BEFORE_FIGURE)
+}
 """Words that a stop may belong to; so it may to a unit, behind a figure."""
 
 
@@ -79,7 +70,7 @@ def _word_before(text: str, stop: re.Match[str]) -> str:
 
 def _label_before(before: str) -> bool:
     found = _LABEL.search(before)
-    return found is not None and found[1].lower() in LABELS
+    return found is not None and found[1].lower() in lexicon.LABELS
 
 
 def _may_go_on(word: str, text: str, stop: re.Match[str]) -> bool:
@@ -91,7 +82,9 @@ def _may_go_on(word: str, text: str, stop: re.Match[str]) -> bool:
     if not word:  # a figure: `1.` numbers an item where a line begins with it
         line = text.rfind("\n", 0, stop.start()) + 1
         return stop.start() - line <= 4
-    if word in UNITS and _AFTER_FIGURE.search(text[max(0, stop.start() - 16) : stop.start()]):
+    if word in lexicon.UNITS and _AFTER_FIGURE.search(
+        text[max(0, stop.start() - 16) : stop.start()]
+    ):
         return True
     return word.lower() in _SHORT or word in _BEFORE_DAY or _INITIALS.fullmatch(word) is not None
 
@@ -106,20 +99,22 @@ def _after_abbreviation(word: str, before: str, following: re.Match[str], end: i
     one_letter = len(word) == 1 and word.islower() and not versus
     if one_letter or word in _BEFORE_DAY:
         return not next_word[:1].isdigit()
-    if word.lower() in BEFORE_FIGURE and not (word in TITLES or abbreviated or versus):
+    if word.lower() in lexicon.BEFORE_FIGURE and not (
+        word in lexicon.TITLES or abbreviated or versus
+    ):
         if next_word == "I" and following.end() == end:
             return None
         return not (next_word[:1].isdigit() or _NUMERAL.fullmatch(next_word))
     if len(word) == 1 and _label_before(before):
         return not next_word[:1].isdigit()
-    street, title = word in STREETS, word in TITLES or word in BARE_TITLES
+    street, title = word in lexicon.STREETS, word in lexicon.TITLES or word in lexicon.BARE_TITLES
     initials = _INITIALS.fullmatch(word) is not None and word != "I"
     if not (street or title or initials or abbreviated):
         return True  # a unit, an ellipsis
     if next_word[:1].isdigit() or not next_word:
-        return len(word) == 1 and word not in DIRECTIONS
+        return len(word) == 1 and word not in lexicon.DIRECTIONS
     if following.end() == end and len(next_word) <= _LONGEST_STARTER:
         return None
     if title:  # `Main St. The`, but `St. John` and `Dr. Who`
-        return street and next_word in STARTERS and _NAMED.search(before) is not None
-    return next_word in STARTERS or street
+        return street and next_word in lexicon.STARTERS and _NAMED.search(before) is not None
+    return next_word in lexicon.STARTERS or street

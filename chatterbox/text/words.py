@@ -5,22 +5,8 @@ Needs single blanks. Runs before figures, so that `No. 5` still has its figure.
 
 import re
 
-from chatterbox.text.lexicon import (
-    ABBREVIATIONS,
-    BARE_BEFORE_FIGURE,
-    BARE_STREETS,
-    BARE_TITLES,
-    BEFORE_FIGURE,
-    BOOKS,
-    DIRECTIONS,
-    LABELS,
-    STARTERS,
-    STREETS,
-    TITLES,
-    any_of,
-    listed,
-    one_of,
-)
+from chatterbox.text import lexicon
+from chatterbox.text.lexicon import any_of, listed, one_of
 from chatterbox.text.numbers import cardinal
 from chatterbox.text.rules import Step, gap_after, left_of, right_of
 
@@ -35,14 +21,14 @@ def _stop(match: re.Match[str]) -> str:
     """The stop of an abbreviation again, where it also ends a sentence: at the end of a line, or
     before a word that is capitalised only because a sentence begins."""
     following = _NEXT_WORD.match(match.string, match.end())
-    return "." if _at_end(match) or (following and following[1] in STARTERS) else ""
+    return "." if _at_end(match) or (following and following[1] in lexicon.STARTERS) else ""
 
 
 # --- streets: `708 N Main St, Apt 4`, `E 5th Ave` ------------------------------------------------
 streets = Step(__name__, "streets", r"[0-9NSEW](?<![A-Za-z].)")
 """The abbreviations in addresses; the number of a house is parted: 14 28 Elm Street."""
-_WAY = any_of(DIRECTIONS)
-_STREET_NAMES = any_of(STREETS.values())
+_WAY = any_of(lexicon.DIRECTIONS)
+_STREETS, _STREET_NAMES = any_of(lexicon.STREETS), any_of(lexicon.STREETS.values())
 _NTH = r"\d{1,3}(?i:st|nd|rd|th)"
 _NAME = re.compile(rf"\b(?:{_STREET_NAMES})$")
 _LAST_WORD = re.compile(r"\b([A-Za-z][\w']{0,20}) $")
@@ -57,7 +43,7 @@ def _word_before(match: re.Match[str]) -> str:
 
 @streets.say(
     rf"(?<![\w.,$/:-])(?P<house>\d{{1,5}})(?P<letter>[A-Za-z]?) "
-    rf"(?P<name>(?:(?:[A-Z][\w'-]{{0,30}}\.?|{_NTH}) ){{1,4}}?)(?P<street>(?i:{any_of(STREETS)}))\b"
+    rf"(?P<name>(?:(?:[A-Z][\w'-]{{0,30}}\.?|{_NTH}) ){{1,4}}?)(?P<street>(?i:{_STREETS}))\b"
     r"(?P<stop>\.?)(?= (?P<next>\w+)|\W|$)",
     "[0-9][A-Za-z]? [A-Z0-9]",
 )
@@ -65,7 +51,12 @@ def _say_house(match: re.Match[str]) -> str:
     house, following = match["house"], match["next"]
     street = match["street"].capitalize()
     named = following is not None and following[0].isupper()
-    title = named and following not in STARTERS and following not in DIRECTIONS and street in TITLES
+    title = (
+        named
+        and following not in lexicon.STARTERS
+        and following not in lexicon.DIRECTIONS
+        and street in lexicon.TITLES
+    )
     if title and (match["stop"] or street != "St" or match["name"].strip().isupper()):
         return match[0]  # 7 AM Dr. Smith
     if len(house) == 5 and house[2] != "0":
@@ -75,19 +66,19 @@ def _say_house(match: re.Match[str]) -> str:
     elif len(match["name"]) == 2:
         house = cardinal(int(house))  # 100 L St are no liters
     stop = _stop(match) if match["stop"] else ""
-    return f"{house}{match['letter']} {match['name']}{STREETS[street]}{stop}"
+    return f"{house}{match['letter']} {match['name']}{lexicon.STREETS[street]}{stop}"
 
 
 @streets.say(
     rf"\b(?P<way>{_WAY})\b\.? "
-    rf"(?=(?:(?:[A-Z][\w'-]{{0,30}}|{_NTH}) ){{1,3}}(?:{_STREET_NAMES}|{any_of(STREETS)})\b)",
+    rf"(?=(?:(?:[A-Z][\w'-]{{0,30}}|{_NTH}) ){{1,3}}(?:{_STREET_NAMES}|{_STREETS})\b)",
     r"\b[NSEW]{1,2}\b",
 )
 def _say_way_before(match: re.Match[str]) -> str:
     previous = _word_before(match)
-    if previous[:1].isupper() and previous not in STARTERS:
+    if previous[:1].isupper() and previous not in lexicon.STARTERS:
         return match[0]  # John W. Smith Road
-    return f"{DIRECTIONS[match['way']]} "
+    return f"{lexicon.DIRECTIONS[match['way']]} "
 
 
 @streets.say(
@@ -97,12 +88,12 @@ def _say_way_before(match: re.Match[str]) -> str:
 def _say_way_behind(match: re.Match[str]) -> str:
     if not _NAME.search(left_of(match, 12)):
         return match[0]
-    return f" {DIRECTIONS[match['way']]}{_stop(match) if match['stop'] else ''}"
+    return f" {lexicon.DIRECTIONS[match['way']]}{_stop(match) if match['stop'] else ''}"
 
 
 @streets.say(rf"\b([NSEW])\. (?={one_of('lands')})", r"\b[NSEW]\.")
 def _say_land(match: re.Match[str]) -> str:
-    return f"{DIRECTIONS[match[1]]} "
+    return f"{lexicon.DIRECTIONS[match[1]]} "
 
 
 # --- what stands before a figure -----------------------------------------------------------------
@@ -123,11 +114,11 @@ def _say_life(match: re.Match[str]) -> str:
     return _LIVES[match[1]]
 
 
-@figured.say(rf"\b(?:([123]) )?({any_of(BOOKS)})(?:\. ?| )(?=\d{{1,3}}:\d)", "[0-9]:[0-9]")
+@figured.say(rf"\b(?:([123]) )?({any_of(lexicon.BOOKS)})(?:\. ?| )(?=\d{{1,3}}:\d)", "[0-9]:[0-9]")
 def _say_book(match: re.Match[str]) -> str:
     if match[2] in _NAMES and not match[1] and "." not in match[0]:
         return match[0]  # Tim 9:30
-    return f"{_NTH_BOOK[match[1]]}{BOOKS[match[2]]} "
+    return f"{_NTH_BOOK[match[1]]}{lexicon.BOOKS[match[2]]} "
 
 
 @figured.say(r"(?<![\w.'])([A-Z])\.(?:(\d)(\d\d)|(\d{1,2}))(?![\w.]\d|\w)", r"[A-Z]\.[0-9]")
@@ -153,14 +144,14 @@ def _say_half_day(match: re.Match[str]) -> str:
 def _labelled(match: re.Match[str]) -> str:
     """The word before, where a single capital belongs to it: `Figure C`."""
     found = _WORD_BEFORE.search(left_of(match, 12))
-    return found[1].lower() if found and found[1].lower() in LABELS else ""
+    return found[1].lower() if found and found[1].lower() in lexicon.LABELS else ""
 
 
 @figured.say(r"(?<![\w.'/-])(?P<word>[A-Za-z/]{1,7}+)(?P<gap>\. ?| )(?=\d)", "[. ][0-9]")
 def _say_before_figure(match: re.Match[str]) -> str:
     written, gap = match["word"], match["gap"]
     word = written.lower()
-    if word not in (BARE_BEFORE_FIGURE if gap == " " else BEFORE_FIGURE):
+    if word not in (lexicon.BARE_BEFORE_FIGURE if gap == " " else lexicon.BEFORE_FIGURE):
         return match[0]
     if len(written) == 1 and written.isupper() and (label := _labelled(match)):
         return f"{written} " if label in ("figure", "table", "section", "appendix") else match[0]
@@ -168,7 +159,7 @@ def _say_before_figure(match: re.Match[str]) -> str:
         return match[0]  # 5 min. 30
     if word == "v" and gap == ".":
         return "version " if written == "v" else match[0]  # v.2, Article V.2
-    said = BEFORE_FIGURE[word]
+    said = lexicon.BEFORE_FIGURE[word]
     if word in _BEFORE_YEAR and re.match(r"\d{4}\b", right_of(match, 5)):
         said = _BEFORE_YEAR[word]
     return (said.capitalize() if written[0].isupper() else said) + " "
@@ -177,14 +168,14 @@ def _say_before_figure(match: re.Match[str]) -> str:
 # --- titles, streets, other abbreviations, initials ----------------------------------------------
 read = Step(__name__)
 """Other abbreviations, and initials."""
-_SAID_TITLES = TITLES.keys() | TITLES.values()
+_SAID_TITLES = lexicon.TITLES.keys() | lexicon.TITLES.values()
 _NAME_BEFORE = re.compile(r"\b([A-Z][\w'-]{0,30}|\d{1,4}(?:st|nd|rd|th)) $")
-_TITLE = re.compile(rf"(?:and|or) (?:{any_of(TITLES)})\b")
+_TITLE = re.compile(rf"(?:and|or) (?:{any_of(lexicon.TITLES)})\b")
 
 
 read.put(
     r"\b(?!Chapter|Part|Section|Act|Book|Article)([A-Z][\w'&-]{1,30}[.,]?) v\.? "
-    rf"(?=[A-Z])(?!(?:{'|'.join(STARTERS)})\b)",
+    rf"(?=[A-Z])(?!(?:{'|'.join(lexicon.STARTERS)})\b)",
     r"\1 versus ",
     r" v\.? ",
 )
@@ -193,27 +184,31 @@ read.put(r"\bw/(?=[A-Za-z]{2}|\d)", "with ", "w/")
 
 @read.say(r"\b(Apt|Ste|Bldg)\.? (?=[A-Z]\d{0,3}\b)", "Apt|Ste|Bldg")
 def _say_room(match: re.Match[str]) -> str:
-    return BEFORE_FIGURE[match[1].lower()].capitalize() + " "
+    return lexicon.BEFORE_FIGURE[match[1].lower()].capitalize() + " "
 
 
 @read.say(
-    rf"\b(?=[A-Z])(?P<word>{any_of({*TITLES, *STREETS})})\b"
+    rf"\b(?=[A-Z])(?P<word>{any_of({*lexicon.TITLES, *lexicon.STREETS})})\b"
     r"(?P<stop>\.?)(?P<gap> ?)(?=(?P<next>[^\W\d_][\w']{0,30})?)"
 )
 def _say_title_or_street(match: re.Match[str]) -> str:
     word, stop, following = match.group("word", "stop", "next")
     name = _NAME_BEFORE.search(left_of(match, 32))
     previous = name[1] if name else ""
-    named = previous != "" and previous not in STARTERS and previous not in _SAID_TITLES
+    named = previous != "" and previous not in lexicon.STARTERS and previous not in _SAID_TITLES
     name_follows = following is not None and following[0].isupper()
-    if word in STREETS and named and (not name_follows or following in STARTERS):
-        if stop or previous[0].isdigit() or word in BARE_STREETS:
-            ends = stop and (following in STARTERS or _at_end(match))
-            return f"{STREETS[word]}{'.' if ends else ''}{match['gap']}"
+    if word in lexicon.STREETS and named and (not name_follows or following in lexicon.STARTERS):
+        if stop or previous[0].isdigit() or word in lexicon.BARE_STREETS:
+            ends = stop and (following in lexicon.STARTERS or _at_end(match))
+            return f"{lexicon.STREETS[word]}{'.' if ends else ''}{match['gap']}"
         return match[0]
     title_follows = following in ("and", "or") and _TITLE.match(match.string, match.end())
-    if word in TITLES and (name_follows or title_follows):
-        return f"{TITLES[word]} " if stop or (word in BARE_TITLES and not named) else match[0]
+    if word in lexicon.TITLES and (name_follows or title_follows):
+        return (
+            f"{lexicon.TITLES[word]} "
+            if stop or (word in lexicon.BARE_TITLES and not named)
+            else match[0]
+        )
     return match[0]
 
 
@@ -223,11 +218,11 @@ def _say_title_or_street(match: re.Match[str]) -> str:
 )
 def _say_abbreviation(match: re.Match[str]) -> str:
     written = match[0]
-    if written in ABBREVIATIONS:
+    if written in lexicon.ABBREVIATIONS:
         stop = _stop(match) if written[-1] == "." else ""
-        return ABBREVIATIONS[written] + stop + gap_after(match)
-    if written[-1] in "./" and written[:-1] in ABBREVIATIONS:
-        return ABBREVIATIONS[written[:-1]] + written[-1]
+        return lexicon.ABBREVIATIONS[written] + stop + gap_after(match)
+    if written[-1] in "./" and written[:-1] in lexicon.ABBREVIATIONS:
+        return lexicon.ABBREVIATIONS[written[:-1]] + written[-1]
     return written
 
 
@@ -244,7 +239,7 @@ def _say_initials(match: re.Match[str]) -> str:
 def _say_initial(match: re.Match[str]) -> str:
     if _labelled(match):
         return f"{match[1]}. "
-    return match[0] if match[2] in STARTERS else match[1] + " "
+    return match[0] if match[2] in lexicon.STARTERS else match[1] + " "
 
 
 # --- chapter and verse: `Romans 8:28-30`, before times of day ------------------------------------
@@ -252,8 +247,8 @@ verses = Step(__name__, "verses", "[0-9]:[0-9]")
 
 
 @verses.say(
-    rf"(?:(?<![\w.])([123]) )?\b({any_of(BOOKS.values())}|{one_of('more books')}) (\d{{1,3}}):"
-    r"(\d{1,3})(?: ?[-–—] ?(\d{1,3})(?![:\d]))?(?![\w:])"
+    rf"(?:(?<![\w.])([123]) )?\b({any_of(lexicon.BOOKS.values())}|{one_of('more books')}) "
+    r"(\d{1,3}):(\d{1,3})(?: ?[-–—] ?(\d{1,3})(?![:\d]))?(?![\w:])"
 )
 def _say_verse(match: re.Match[str]) -> str:
     book, name, chapter, first, last = match.groups()
