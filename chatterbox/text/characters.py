@@ -80,6 +80,8 @@ _others.put(r" ?[·⋅](?:(?<=[\d)].)|(?<=[\d)] .)) ?(?=[\d(])", " × ")
 @_others.say("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺⁽⁾ⁿⁱ]+")
 def _say_raised(match: re.Match[str]) -> str:
     power = match[0].translate(_SUPERSCRIPT)
+    if ion := re.fullmatch(r"(\d?)([+-])", power):  # Ca²⁺
+        return f" {ion[1]} {'plus' if ion[2] == '+' else 'minus'} "
     return f"^{power}" if power.lstrip("-").isdigit() else f"^{{{power}}}"
 
 

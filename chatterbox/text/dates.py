@@ -230,7 +230,7 @@ def _say_month_year(match: re.Match[str]) -> str:
 
 
 # --- times of day and lengths of time ------------------------------------------------------------
-clock = Step(__name__, "clock", "[0-9](?:[:.h][0-5]| ?(?:[-–—] ?[0-9]|[AaPp][Mm]))")
+clock = Step(__name__, "clock", "[0-9](?:[:.h][0-5]| ?(?:[-–—] ?[0-9]|[AaPp][Mm]| h))")
 _HALF = r"(?P<half>[AaPp])[Mm]\b"
 _OPENS = re.compile(
     r"(?i)(?:day|\b(?:daily|hours?|open|works?|working|weekdays|weekends)),?(?: from)?:? $"
@@ -308,6 +308,15 @@ def _say_clock(match: re.Match[str]) -> str:
         return time_of_day(hour, minute, half)
     said = f"{time_of_day(hour, minute)} and {cardinal(int(second))} second{'s' * (second != '01')}"
     return f"{said} {half.upper()}M" if half else said
+
+
+@clock.say(
+    rf"{ALONE}([01]\d|2[0-4])([0-5]\d)(?:(?<=0...)|(?<=\bat ....)) (?:hours|hrs)\b", "hours|hrs"
+)
+def _say_military(match: re.Match[str]) -> str:
+    """0930 hours; `1500 hours` only after `at`, else they are counted."""
+    hour, minute = (f"{'oh ' * (part[0] == '0')}{cardinal(int(part))}" for part in match.groups())
+    return f"{hour} {'hundred' if match[2] == '00' else minute} hours"
 
 
 @clock.say(rf"(?<![\w.:])(1[0-2]|0?[1-9]) ?{_HALF}")

@@ -7,7 +7,7 @@ pairs: `RTX 4090`, `flight BA2490`, `error 404`, `1428 Elm Street`.
 import re
 
 from chatterbox.text.lexicon import STREETS, any_of, one_of, words
-from chatterbox.text.numbers import cardinal, digits, number, paired
+from chatterbox.text.numbers import cardinal, digits, number, paired, plural
 from chatterbox.text.rules import Step, gap_after, right_of
 
 read = Step(__name__, needs="[0-9]")
@@ -232,6 +232,13 @@ def _say_series(match: re.Match[str]) -> str:
     return f"{first[:-3]}{_named(first[-3:])} {_named(match[2])}{gap_after(match)}"
 
 
+read.put(
+    r"(?<=\b[Ff]light [A-Z][A-Z\d] )\d{3,4}(?![\w%]|[.,:/-]\d)",
+    lambda m: _named(m[0]),
+    "[Ff]light ",
+)
+
+
 @read.say(
     r"\b([A-Za-z]{2,10}) (\d{3,4})(?![\d%]|[.,:/]\d|-\d)(?! (?:[a-z]+s|people|men|women)\b)",
     "[a-zA-Z] [0-9]{3}",
@@ -247,6 +254,9 @@ def _say_named(match: re.Match[str]) -> str:
     "[a-zA-Z-][0-9]{3}",
 )
 def _say_model(match: re.Match[str]) -> str:
+    """A380; of several, A380s, the plural is said by the step that knows plurals."""
+    if re.match(r"s\b", right_of(match, 2)):
+        return f"{match[1]} {plural(_named(match[2])).removesuffix('s')}"
     return f"{match[1].rstrip('-')} {_named(match[2])}{gap_after(match)}"
 
 

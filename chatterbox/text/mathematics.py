@@ -210,7 +210,9 @@ def _say_chain(match: re.Match[str]) -> str:
     return f"{match['asked'] or ''}{said.removesuffix('=' * asked)}{after}"
 
 
-@_in_chain.say(r"(?<![\w.])(?:(\d{1,9})/(\d{1,9})(?= ?[=≈])|([A-Za-z])/([A-Za-z]))(?![\w.])", "/")
+@_in_chain.say(
+    r"(?<![\w.])(?:(\d{1,9})/(\d{1,9})(?= ?[=≈])|(?<!\d )([A-Za-z])/([A-Za-z]))(?![\w.])", "/"
+)
 def _say_quotient(match: re.Match[str]) -> str:
     """1/2 stays a fraction."""
     if match[3]:

@@ -7,6 +7,7 @@ caller.
 
 import re
 from functools import lru_cache
+from math import gcd
 
 from num2words import num2words
 
@@ -91,11 +92,17 @@ ALONE = r"(?<![\w.])(?<!\d,)"
 # --- slashes, but for those of measures, dates and addresses -------------------------------------
 slashes = Step(__name__, "slashes", "/")
 _ITEM = re.compile(rf"(?i:\b{one_of('numbered items')}:? \d{{1,3}}$)")
-_SCORED, _RATED = re.compile(r"\.\d{1,2}$"), re.compile(r"\d{1,3} (?:star|point|rating|mark)")
+_SCORED, _RATED = (
+    re.compile(r"(?<!\.\d)(?<!\.\d\d)\.\d{1,2}$"),
+    re.compile(r"\d{1,3} (?:star|point|rating|mark)"),
+)
 _COUNTED = re.compile(r"(?i)(?:\b(?:once|twice|[a-z]{3,15}s)|\d [a-z]{3,15})$")
 
 slashes.put(r"(?<![\w/])24/7/365(?![\w/])", "twenty-four seven, three sixty-five")
+slashes.put(r"(?<![\w/.])1/(?=\d{3,6}th\b)", "1 ")
 slashes.put(r"(?<![\w/.])(\d{1,3}/\d{1,3})(?i:st|nd|rd|th)s?\b", r"\1")
+slashes.put(r"(?<=°[CF])/(?=\d)", " or ")
+slashes.put(r"\bf/(?=\d)", "f ")  # of a lens
 
 
 @slashes.say(r"(?<=\d)/(?=\d{1,3}(?![\w/]|[.,]\d))")
@@ -119,7 +126,9 @@ def each(sign: str, power: str | None = None) -> str:
     return raised(power) + UNITS[found][0] if found else sign
 
 
-@slashes.say(rf"(?i)(?<=[A-Za-z]) ?/ ?({one_of('words for each')}|s|sec|min|h|hr|yr|mo)\b")
+@slashes.say(
+    rf"(?i)(?<=[A-Za-z]) ?/ ?({one_of('words for each')}|{one_of('units for each')})\b(?!\^)"
+)
 def _say_per_word(match: re.Match[str]) -> str:
     return f" per {each(match[1])}" if _COUNTED.search(left_of(match, 20)) else match[0]
 
@@ -138,6 +147,7 @@ slashes.put(rf"{ALONE}({NUMBER}) / (?={NUMBER}(?![\w/]))", r"\1 divided by ")
 
 # --- 20~30, 9th–12th, a ratio of 1:20: before dates, times and measures --------------------------
 linked = Step(__name__, "linked")
+_TERM = r"(?:\d{1,3}(?:,\d{3})+|\d{1,4})"
 _KIND = "(?:ratio|scale|odds|split|dilution)"
 
 linked.put(r"(?<=[\d%°CFkKm]) ?~ ?(?=[$£€]?\d)", "–", "~")
@@ -149,11 +159,9 @@ def _say_ratio(match: re.Match[str]) -> str:
     return f"{before or ''}{number(first)}{between}{number(second)}"
 
 
+linked.put(rf"(?i)(\b{_KIND}(?: of| is| was|:)? )({_TERM}):({_TERM})\b", _say_ratio, "[0-9]:[0-9]")
 linked.put(
-    rf"(?i)(\b{_KIND}(?: of| is| was|:)? )(\d{{1,4}}):(\d{{1,4}})\b", _say_ratio, "[0-9]:[0-9]"
-)
-linked.put(
-    r"(?i)(?<![\w.:])()(\d{1,4}):(\d{1,4})(?= (?:ratio|scale|odds|mix|split|dilution|majority"
+    rf"(?i)(?<![\w.:])()({_TERM}):({_TERM})(?= (?:ratio|scale|odds|mix|split|dilution|majority"
     r"|aspect)\b)",
     _say_ratio,
     "[0-9]:[0-9]",
@@ -241,7 +249,8 @@ def _link(match: re.Match[str], top: int, bottom: int) -> str | None:
         return " "
     if (top, bottom) in ((24, 7), (9, 11), (7, 11)) or top == bottom > 10 or 24 <= top > bottom:
         return " "
-    return " out of " if bottom in (10, 100) or top == bottom else None
+    marks = top >= 10 and bottom not in (12, 16, 32, 64) and gcd(top, bottom) > 1  # 45/50
+    return " out of " if bottom in (10, 100) or top == bottom or marks else None
 
 
 @fractions.say(
@@ -260,7 +269,7 @@ _START_OF_SUM = re.compile(
 )
 _SPORT = re.compile(rf"(?i)\b{one_of('sport')}\b")
 
-ranges.put(rf"{ALONE}()(\d{{1,4}}(?:\.\d{{1,2}})?) ?:(\d{{1,4}})(?![\w:]|[.,]\d)", _say_ratio)
+ranges.put(rf"{ALONE}()({_TERM}(?:\.\d{{1,2}})?) ?:({_TERM})(?![\w:]|[.,]\d)", _say_ratio)
 
 
 @ranges.say(rf"{ALONE}(?<!\d-)(?<!^-)({NUMBER})( - | – |[-–—])({NUMBER})(?![\w-]|[.,]\d)")
@@ -272,6 +281,8 @@ def _say_range(match: re.Match[str]) -> str:
     link = " to "
     if "-" in sign and _in_sum(match, spaced=sign == " - "):
         link = " minus "
+    elif sign in ("-", "–") and _among_scores(match):
+        link = " "
     elif size >= after:
         if sign in ("-", "–"):
             link = " "
@@ -282,6 +293,15 @@ def _say_range(match: re.Match[str]) -> str:
                 return match[0]  # a dash in a sentence
             link = " minus "
     return number(first) + link + number(second)
+
+
+def _among_scores(match: re.Match[str]) -> bool:
+    """Whether it is one set of several, of which another falls: 6-4, 4-6, 7-5."""
+    before = re.search(r"(?:\b\d{1,2}[-–]\d{1,2}, ){1,4}$", left_of(match, 30))
+    after = re.match(r"(?:,? (?:and )?\d{1,2}[-–]\d{1,2}\b){1,4}", right_of(match, 30))
+    near = (before[0] if before else "") + (after[0] if after else "")
+    sets = re.findall(r"(\d+)[-–](\d+)", near)
+    return any(int(first) > int(second) for first, second in sets)
 
 
 def _in_sum(match: re.Match[str], *, spaced: bool) -> bool:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from math import gcd
 
 from chatterbox.text.lexicon import (
     LENGTHS,
@@ -272,7 +273,8 @@ def _value(written: str) -> str:
     *whole, part = re.split("[ -]", written)
     top, bottom = part.split("/")
     if not _is_part(part):
-        return f"{number(whole[0]) + ' ' if whole else ''}{number(top)} over {number(bottom)}"
+        link = " over " if int(top) > int(bottom) else ", "
+        return f"{number(whole[0]) + ' ' if whole else ''}{number(top)}{link}{number(bottom)}"
     if whole:
         return mixed(whole[0], int(top), int(bottom))
     return fraction(int(top), int(bottom))
@@ -280,7 +282,8 @@ def _value(written: str) -> str:
 
 def _is_part(written: str) -> bool:
     top, bottom = written.split("/")
-    return 0 < int(top) < int(bottom) and (top == "1" or int(bottom) <= 100)
+    part = 0 < int(top) < int(bottom) and (top == "1" or int(bottom) <= 100)
+    return part and (int(top) < 10 or gcd(int(top), int(bottom)) == 1)  # 50/60 Hz
 
 
 def _per(match: re.Match[str]) -> str:

@@ -32,6 +32,7 @@ marks.put(
     "–",
 )
 marks.put(r"(?<=\b[A-GJ])#(?=\d)", " sharp ", "#")
+marks.put(r"(?<=\bUTC|\bGMT)[-–](?=\d)", " minus ", "UTC|GMT")
 marks.put(r"\bRs\.? ?(?=\d)", "₹", "Rs")
 
 
@@ -56,7 +57,8 @@ def _say_coordinate(match: re.Match[str]) -> str:
 )
 def _say_height(match: re.Match[str]) -> str:
     feet, inches, dash = match[1] or match[4], match[2] or match[5], match[3] or match[6]
-    return f"{feet} foot {inches}{' to ' if dash else ''}"
+    between = ", " if re.match(r" ?\d", right_of(match, 2)) else ""  # 5'10" 160 lb
+    return f"{feet} foot {inches}{' to ' if dash else between}"
 
 
 @marks.say(r"(?s).+", "[0-9]['\"]")
@@ -148,9 +150,11 @@ for _sign, _pattern, _said in (
     ("≈", r"≈", " about "),
     ("≠", r"≠", " is not equal to "),
     ("!=", r"!=", " is not equal to "),
-    ("≤", r"≤", " is at most "),
+    ("≤", r"(?<=\w) {0,2}≤", " is at most "),
+    ("≤", r"≤", " at most "),
     ("<=", r"<=", " is at most "),
-    ("≥", r"≥", " is at least "),
+    ("≥", r"(?<=\w) {0,2}≥", " is at least "),
+    ("≥", r"≥", " at least "),
     (">=", r">=", " is at least "),
     (">", r"-{1,3}>|=>", " to "),
     ("=", r"(?<=[^\s=<>!]) {0,2}={1,3} {0,2}(?=[\w(])", " equals "),

@@ -96,6 +96,14 @@ def _say_land(match: re.Match[str]) -> str:
     return f"{lexicon.DIRECTIONS[match[1]]} "
 
 
+@streets.say(
+    r"\b((?:I|US|SR|Hwy|Highway|Route|Interstate)[- ]\d{1,3}) ([NSEW])\b(?!\.\w)", r" [NSEW]\b"
+)
+def _say_way_of_route(match: re.Match[str]) -> str:
+    """I-95 N"""
+    return f"{match[1]} {lexicon.DIRECTIONS[match[2]]}"
+
+
 # --- what stands before a figure -----------------------------------------------------------------
 figured = Step(__name__, "figured", "[0-9]")
 """Abbreviations of figures."""
@@ -119,6 +127,9 @@ def _say_book(match: re.Match[str]) -> str:
     if match[2] in _NAMES and not match[1] and "." not in match[0]:
         return match[0]  # Tim 9:30
     return f"{_NTH_BOOK[match[1]]}{lexicon.BOOKS[match[2]]} "
+
+
+figured.put(r"(?<=\dth )c\.(?= [a-z])", "century", r"th c\.")
 
 
 @figured.say(r"(?<![\w.'])([A-Z])\.(?:(\d)(\d\d)|(\d{1,2}))(?![\w.]\d|\w)", r"[A-Z]\.[0-9]")

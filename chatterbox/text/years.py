@@ -108,6 +108,9 @@ def _say_plural(match: re.Match[str]) -> str:
     return _plural(figures)
 
 
+decades.put(r"(?<=[A-Z])(\d{1,3})s\b", lambda m: f" {_plural(m[1])}", "[A-Z][0-9]")  # MP3s
+
+
 def _short_year(figures: str) -> str:
     if figures == "00":
         return "two thousand"

@@ -50,6 +50,15 @@ READ = [
     ),
     ("Wed., Jun 4; you may 2", "Wednesday, June fourth; you may two."),
     ("at 2:00p.m. or 7:45a.m. or 8p.m.", "at two PM or seven forty-five AM or eight PM."),
+    ("at 0745 hours, 0500 hrs", "at oh seven forty-five hours, oh five hundred hours."),
+    (
+        "at 1400 hours, 1400 hours of work",
+        "at fourteen hundred hours, one thousand four hundred hours of work.",
+    ),
+    (
+        "in the 17th c. people, 7 a.m. GMT-3",
+        "in the seventeenth century people, seven AM GMT minus three.",
+    ),
     ("(b. 1931, d. 1999)", "born nineteen thirty-one, died nineteen ninety-nine."),
     (
         "a length of 38:15; a 70:30 split",

@@ -49,6 +49,9 @@ READ = [
         "booking reference K X two nine Q, dial five five five, zero one eight eight.",
     ),
     ("1-in-20, a 401k, 2.5:1", "One in twenty, a four oh one k, two point five to one."),
+    ("flight QF 107 lands", "flight QF one oh seven lands."),
+    ("CD4s, A320s and M4s", "CD fours, A three twenties and M fours."),
+    ("I-80 W, US-50 E", "I-eighty West, US-fifty East."),
     ("999 calls", "Nine nine nine calls."),
     (
         "RTX 3080, error 502, 1440p, 802.11n",

@@ -34,6 +34,8 @@ PLAIN = [
     ("2*x - 5 and 4*(1+1)", "Two times x minus five and four times, one plus one."),
     ("9-2=7", "Nine minus two equals seven."),
     ("What is 12-7?", "What is twelve minus seven?"),
+    ("t = 3 m/s, K⁺, Mg²⁺, F⁻", "t equals three meters per second, K plus, Mg two plus, F minus."),
+    ("≥ 18 years, n ≥ 3", "at least eighteen years, n is at least three."),
     ("10^-9 and y⁻²", "Ten to the power of minus nine and y to the power of minus two."),
     ("3^k, a^{m+1}", "Three to the power of k, a to the power of m plus one."),
     ("1.6×10^-19", "One point six times ten to the power of minus nineteen."),

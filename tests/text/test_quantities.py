@@ -89,6 +89,10 @@ SINGULAR = [
     ),
 ]
 LENGTHS = [
+    (
+        "6'2\" 190 lb, a 3.9 GPA",
+        "Six foot two, one hundred and ninety pounds, a three point nine GPA.",
+    ),
     ("He is 5'9 or 6'1\".", "He is five foot nine or six foot one."),
     ("5'2-5'6 tall", "Five foot two to five foot six tall."),
     (

@@ -30,6 +30,18 @@ READ = [
         "Seven point five out of ten, three out of five stars, page four of nine.",
     ),
     ("1/4th, 2/5ths, 1/3RD, 6/8 time", "One quarter, two fifths, one third, six eight time."),
+    (
+        "35/40, 60/80 Hz, 1/500th",
+        "Thirty-five out of forty, sixty, eighty hertz, one five hundredth.",
+    ),
+    ("2-6, 6-1, 7-6", "Two six, six one, seven six."),
+    ("1:5,000 dilution, 1:25,000", "One to five thousand dilution, one to twenty-five thousand."),
+    (
+        "425°F/220°C, f/4, 172.16.0.9/16",
+        "Four hundred and twenty-five degrees Fahrenheit or two hundred and twenty degrees "
+        "Celsius, f four, one seven two dot one six dot zero dot nine slash sixteen.",
+    ),
+    ("parts/mL, 2 shifts/wk", "parts per milliliter, two shifts per week."),
     ("110/70 mmHg", "One ten over seventy millimeters of mercury."),
 ]
 
