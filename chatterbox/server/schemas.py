@@ -207,7 +207,10 @@ def fields_of(kind: type[M], body: Body) -> M:
     for name in given:
         if name not in kind.model_fields:
             raise _unknown(name, kind.model_fields)
-    return _checked(kind, given, strict=body.typed)
+    fields = _checked(kind, given, strict=body.typed)
+    for other in body.other_files:
+        raise UnknownField(f"There is no file '{shown(other)}' in this call.", param=shown(other))
+    return fields
 
 
 def lenient_fields_of(kind: type[L], body: Body) -> tuple[L, tuple[str, ...]]:
@@ -260,12 +263,6 @@ def _unknown(name: str, known: Iterable[str] = ()) -> ChatterboxError:
     near = get_close_matches(name[:SHOWN_INPUT_CHARS], known, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else "."
     return UnknownField(f"There is no field '{shown(name)}'{hint}", param=shown(name))
-
-
-def refuse_other_files(body: Body) -> None:
-    """Raises UnknownField where a file came that the call does not take."""
-    for other in body.other_files:
-        raise UnknownField(f"There is no file '{shown(other)}' in this call.", param=shown(other))
 
 
 def query_schema(kind: type[BaseModel]) -> dict[str, Any]:

@@ -32,7 +32,6 @@ from chatterbox.server.schemas import (
     form_schema,
     ignored_header,
     random_seed,
-    refuse_other_files,
 )
 from chatterbox.server.speech_service import SpeechService
 
@@ -273,7 +272,6 @@ def speech_router(service: SpeechService, sniffers: Sequence[Sniffer] = ()) -> A
 def _call(models: ModelPool, body: Body) -> tuple[SpeechRequest, bool]:
     """The request, and whether it is to be streamed. Raises InvalidValue."""
     fields = fields_of(SpeechFields, body)
-    refuse_other_files(body)
     if body.file is not None:
         body.file.transcript = fields.transcript
         if fields.voice_id is not None:

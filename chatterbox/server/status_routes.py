@@ -23,12 +23,7 @@ from chatterbox.server.metrics import Metrics, wants_prometheus
 from chatterbox.server.model_pool import ModelPool
 
 STATIC = Path(__file__).parent / "page" / "static"
-MEDIA_TYPES = {
-    ".css": "text/css",
-    ".html": "text/html",
-    ".js": "text/javascript",
-    ".svg": "image/svg+xml",
-}
+TYPES = {"css": "text/css", "html": "text/html", "js": "text/javascript", "svg": "image/svg+xml"}
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'self'",  # no inline script or style, no eval, no other host
@@ -44,7 +39,6 @@ PAGE_HEADERS: Mapping[str, str] = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "Permissions-Policy": "microphone=(self)",
     "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
 }
 
 MINI_NOTICE = (
@@ -57,7 +51,6 @@ MOST_SKIPPED = 100
 """Voices named in `/health`, which is asked often."""
 DIRECTORIES = re.compile(r"(?<![\w:/.])(?:/[^/\s'\":]+)+/|\b[A-Za-z]:\\(?:[^\\\s]+\\)*")
 NO_STORE = {"Cache-Control": "no-store"}
-
 
 _FILES = {path.name: path.read_bytes() for path in STATIC.iterdir()}
 _ETAGS = {name: f'"{hashlib.sha256(data).hexdigest()[:16]}"' for name, data in _FILES.items()}
@@ -75,7 +68,7 @@ async def page_file(request: Request, name: str) -> Response:
     known = request.headers.get("if-none-match", "")
     if _ETAGS[name] in (given.strip().removeprefix("W/") for given in known.split(",")):
         return Response(status_code=304, headers=headers)
-    return Response(_FILES[name], headers=headers, media_type=MEDIA_TYPES[Path(name).suffix])
+    return Response(_FILES[name], headers=headers, media_type=TYPES[name.rpartition(".")[2]])
 
 
 @page_router.api_route("/docs", methods=["GET", "HEAD"])
@@ -187,11 +180,8 @@ def health_body(models: ModelPool, lifecycle: Lifecycle) -> dict[str, Any]:
     }
     if len(models.models) > 1:
         body["models"] = [model.as_json() for model in models.models]
-    if engine and engine.state in (
-        "ready",
-        "dead",
-        "unloaded",
-    ):  # what is loaded stays known after a fault
+    # What is loaded stays known after a fault.
+    if engine and engine.state in ("ready", "dead", "unloaded"):
         info, data_dir = engine.info, engine.config.data_dir
         body |= {
             "model": info.name,

@@ -1,6 +1,6 @@
 """The native calls about voices: list, register, look up, name, delete, export, import."""
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -22,7 +22,6 @@ from chatterbox.server.schemas import (
     form_schema,
     lenient_fields_of,
     query_schema,
-    refuse_other_files,
 )
 from chatterbox.server.voice_service import VoiceService, answer_upload
 from chatterbox.voices.names import VoiceInfo
@@ -90,7 +89,9 @@ def voice_router(voices: VoiceService) -> APIRouter:
             message = "The voice is registered." if created else "This recording was known already."
             return _answer(info, message, status=201 if created else 200)
 
-        return await answer_upload(request, voices, FILE, work, check=_checks(RegisterFields))
+        return await answer_upload(
+            request, voices, FILE, work, check=partial(fields_of, RegisterFields)
+        )
 
     @router.post("/voices/import", openapi_extra=form_schema(NoFields, file=FILE))
     async def import_voice(request: Request) -> Response:
@@ -100,7 +101,7 @@ def voice_router(voices: VoiceService) -> APIRouter:
             info = await voices.work(lambda engine: engine.voices.import_(upload.read()))
             return _answer(info, "The voice is imported.")
 
-        check = _checks(NoFields)
+        check = partial(fields_of, NoFields)
         return await answer_upload(request, voices, FILE, work, check=check, most_bytes=MAX_BYTES)
 
     @router.get("/voices/{voice_id}")
@@ -163,16 +164,6 @@ def _add_names(router: APIRouter, voices: VoiceService) -> None:
         if (await voices.info(alias)).voice_id != owner.voice_id:
             raise VoiceNotFound("The voice has no such alias.", param="alias")
         return _answer(await voices.ask(voices.library.remove_alias, alias), "The alias is gone.")
-
-
-def _checks(kind: type[Call]) -> Callable[[Body], None]:
-    """Whether the fields are right, and no other file came."""
-
-    def check(body: Body) -> None:
-        fields_of(kind, body)
-        refuse_other_files(body)
-
-    return check
 
 
 def _page(voices: list[VoiceInfo], fields: PageFields) -> tuple[list[VoiceInfo], bool]:
