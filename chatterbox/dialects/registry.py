@@ -16,7 +16,6 @@ from chatterbox.dialects import (
     orpheus_sockets,
     sillytavern,
     wyoming,
-    xtts,
 )
 from chatterbox.dialects.elevenlabs.socket import MULTI_PATH, SINGLE_PATH, Query
 from chatterbox.dialects.elevenlabs.socket import Message as ToContext
@@ -44,8 +43,8 @@ CONVERSATIONS: Mapping[str, Conversation] = {
 DIALECTS: tuple[Dialect, ...] = (
     elevenlabs.DIALECT,
     openai.DIALECT,
-    sillytavern.DIALECT,
-    xtts.DIALECT,
+    sillytavern.TAVERN,
+    sillytavern.XTTS,
     native_socket.DIALECT,
     orpheus_sockets.DIALECT,
     llama_server.DIALECT,

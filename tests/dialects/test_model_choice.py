@@ -14,7 +14,7 @@ from wyoming.client import AsyncTcpClient
 from wyoming.info import Describe, Info
 from wyoming.tts import Synthesize, SynthesizeVoice
 
-from chatterbox.dialects.xtts import latents
+from chatterbox.dialects.sillytavern import latents
 from chatterbox.families.turbo.spec import TURBO
 
 TEXT = "Hello there."

@@ -252,5 +252,4 @@ def test_the_list_of_calls_is_whole():
         "dialects/sillytavern.py",
         "server/speech_response.py",
         "server/voice_routes.py",
-        "dialects/xtts.py",
     }

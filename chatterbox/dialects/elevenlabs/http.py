@@ -61,7 +61,9 @@ from chatterbox.server.speech_response import (
     whole_file,
 )
 
-FIXED: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("answers.json").read_text())
+FIXED: dict[str, dict[str, Any]] = json.loads(
+    Path(__file__).with_name("answers.json").read_text("utf-8")
+)
 """What stands in their answers beside what is known here; null is filled in."""
 _PCM_RATES_HZ = (8000, 16000, 22050, 24000, 32000, 44100, 48000)
 _KBITS = (32, 64, 96, 128, 192)
