@@ -76,7 +76,7 @@ class EditableGraph:
         given, names = attributes(node), [*node.input, "", ""]
         outputs, count = given["N"], -(-given["K"] // given["block_size"])
         codes, scales, zeros = (self.constant(name) if name else None for name in names[1:4])
-        if codes is None or scales is None or names[4]:
+        if codes is None or scales is None or (zeros is None and names[3]) or names[4]:
             return None
         return BlockQuantized(
             codes=codes.reshape(outputs, count, -1),

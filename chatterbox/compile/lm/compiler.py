@@ -156,12 +156,10 @@ class _Job:
         tolerance = EXACT_TOLERANCE["fp16" if half else "fp32"]
         memory = Memory(self.settings.device, self.settings.device_id)
         embed: Embedder = random_embedder(model.hidden)
-        if own is not None:
-            embed = (
-                own.session
-                if model.table is not None
-                else sampled_embedder(own.session, own.tokens)
-            )
+        if own is not None and model.table is not None:
+            embed = own.session
+        elif own is not None:
+            embed = sampled_embedder(own.session, own.tokens)
         tokens: F32 | None = None
         if options.tokens_in and model.table is None and own is not None:
             tokens = own.session.codes(np.arange(model.vocab))
