@@ -66,6 +66,23 @@ def test_what_is_around_a_tensor():
     assert (graph.number("two"), graph.number("x")) == (2.0, None)
 
 
+@pytest.mark.parametrize(("zeros", "known"), [("zeros", True), ("", True), ("made", False)])
+def test_blocks_are_known_where_all_they_are_made_of_is_stored(zeros, known):
+    model = model_of(f"""
+    g (float[n, 32] x) => (float[n, 2] y) {{
+        made = Identity (zeros)
+        y = com.microsoft.MatMulNBits <K = 32, N = 2, bits = 4, block_size = 32>
+            (x, codes, scales, {zeros})
+    }}""")
+    arrays = {"codes": np.zeros((2, 1, 16), np.uint8), "zeros": np.zeros(2, np.uint8)}
+    arrays["scales"] = np.ones(2, np.float32)
+    for name, values in arrays.items():
+        model.graph.initializer.append(numpy_helper.from_array(values, name))
+    found = EditableGraph(model).blocks(model.graph.node[1])
+    assert (found is not None) is known
+    assert found is None or (found.shape, found.scales.shape) == ((32, 2), (2, 1))
+
+
 @pytest.mark.parametrize("kind", [TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT4])
 def test_numbers_beside_the_graph_are_those_in_it(kind, tmp_path):
     numbers = np.arange(-4, 4).reshape(2, 4)
