@@ -96,7 +96,15 @@ class ConsentBook:
 
     def delete(self, consent_id: str) -> None:
         """Strike one out. Raises RouteNotFound and storage errors."""
-        self._change(lambda consents: consents.pop(_index(consents, consent_id)))
+        struck: list[Consent] = []
+
+        def strike(consents: list[Consent]) -> Consent:
+            there = any(one.id == consent_id for one in consents)
+            if there or not struck:  # else an earlier attempt came through, or somebody was quicker
+                struck[:] = [consents.pop(_index(consents, consent_id))]
+            return struck[0]
+
+        self._change(strike)
 
     def _read(self) -> list[Consent]:
         return _consents(self._store.document(CONSENTS))

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from chatterbox.errors import ConfigError, StorageUnavailable
+from chatterbox.errors import ConfigError, RouteNotFound, StorageUnavailable
 from chatterbox.voices.blobs import NEW, open_blobs, without_secrets
+from chatterbox.voices.consents import ConsentBook
 from chatterbox.voices.object_store import INDEX, ORPHAN_S, ObjectStore
 from chatterbox.voices.places import read_stored
 from chatterbox.voices.records import SCHEMA, BadEntry, Outdated, VoiceRecord
@@ -267,3 +268,30 @@ def test_an_address_that_is_none_is_a_setting_that_is_wrong(url):
         open_blobs(url)
     assert "SECRET" not in str(wrong.value)
     assert "\n" not in str(wrong.value)
+
+
+def test_a_document_whose_answer_was_lost_is_changed_once():
+    """The library underneath sends it again, and is refused: its own first attempt is there."""
+
+    class Lost(MadeBlobs):
+        lost = False
+
+        def put(self, key: str, data: bytes, tag: str | None = None) -> str:
+            tag = super().put(key, data, tag)
+            if self.lost:
+                self.lost = False
+                raise Outdated
+            return tag
+
+    blobs = Lost()
+    book = ConsentBook(ObjectStore("s3://made", blobs))
+    blobs.lost = True
+    ann = book.add("Ann", "en", "0" * 64)
+    blobs.lost = True
+    assert book.rename(ann.id, "Anna").name == "Anna"
+    assert [one.name for one in book.page(None, 9)[0]] == ["Anna"]
+    blobs.lost = True
+    book.delete(ann.id)
+    assert book.page(None, 9) == ([], False)
+    with pytest.raises(RouteNotFound):
+        book.delete(ann.id)
