@@ -65,16 +65,13 @@ class Yap(SocketSpeech):
             self._settings = message
             await orpheus_voice(self.services, message.voice)
         else:
-            self._second_revision = self._second_revision or bare
+            self._second_revision |= bare
             self.queue.call(await self._call(message))
             if not self._second_revision:
                 self.queue.mark("utterance")
 
     async def _call(self, message: Message) -> SpeechRequest:
-        own = {name for name, value in message if value is not None}
-        settings = message.model_copy(
-            update={name: value for name, value in self._settings if name not in own}
-        )
+        settings = self._settings.model_copy(update=message.model_dump(exclude_none=True))
         return self.services.call(
             message.text or "",
             await orpheus_voice(self.services, settings.voice),
