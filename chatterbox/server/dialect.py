@@ -21,7 +21,7 @@ from chatterbox.server.admission_control import AdmissionControl
 from chatterbox.server.body import Body
 from chatterbox.server.model_pool import ModelPool
 from chatterbox.server.reference import Conversation
-from chatterbox.server.request_log import Ended, ErrorShape, ShapeOf, native_shape
+from chatterbox.server.request_log import Ended, ErrorShape, ShapeOf, native_shape, shapes_below
 from chatterbox.server.schemas import SEED_LIMIT, SamplingFields, random_seed
 from chatterbox.server.socket_server import SocketServer
 from chatterbox.server.speech_response import SpeechPlan
@@ -130,11 +130,4 @@ class Dialect:
 
 def error_shapes(dialects: Sequence[Dialect]) -> ShapeOf:
     """Path → the error shape its clients read; the native one where the path is no dialect's."""
-
-    def shape_of(path: str) -> ErrorShape:
-        for dialect in dialects:
-            if any(path == own or path.startswith(own + "/") for own in dialect.paths):
-                return dialect.error_shape
-        return native_shape
-
-    return shape_of
+    return shapes_below({path: each.error_shape for each in dialects for path in each.paths})

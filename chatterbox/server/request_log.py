@@ -82,17 +82,16 @@ def native_shape(error: ChatterboxError, request_id: str) -> tuple[int, Any]:
     return error.status, {"error": {**facts, "param": error.param, "request_id": request_id}}
 
 
-def error_headers(error: ChatterboxError) -> dict[str, str]:
-    """What goes with it: when, and whether at all, trying again makes sense. OpenAI's clients
-    would otherwise try 408, 409, 429 and 5xx again by themselves."""
-    headers = {"Cache-Control": "no-store", "X-Should-Retry": "false"}
-    if isinstance(error, InvalidApiKey):
-        headers["WWW-Authenticate"] = 'Bearer realm="chatterbox"'
-    if error.retry_after_s is not None:
-        headers["X-Should-Retry"] = "true"
-        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
-        headers["Retry-After-Ms"] = str(max(1, math.ceil(error.retry_after_s * 1000)))
-    return headers
+def shapes_below(shapes: Mapping[str, ErrorShape]) -> ShapeOf:
+    """The shape of the path that one is, or is below; else the native one."""
+
+    def shape_of(path: str) -> ErrorShape:
+        for own, shape in shapes.items():
+            if path == own or path.startswith(own + "/"):
+                return shape
+        return native_shape
+
+    return shape_of
 
 
 def error_response(
@@ -102,12 +101,21 @@ def error_response(
     *,
     shape: ErrorShape = native_shape,
 ) -> Response:
-    """The answer to an error; ASCII and strict JSON whatever the message holds."""
+    """The answer to an error; ASCII and strict JSON whatever the message holds. It says when, and
+    whether at all, trying again makes sense: OpenAI's clients would otherwise try 408, 409, 429 and
+    5xx again by themselves."""
+    always = {"Cache-Control": "no-store", "X-Should-Retry": "false"}
+    if isinstance(error, InvalidApiKey):
+        always["WWW-Authenticate"] = 'Bearer realm="chatterbox"'
+    if error.retry_after_s is not None:
+        always["X-Should-Retry"] = "true"
+        always["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+        always["Retry-After-Ms"] = str(max(1, math.ceil(error.retry_after_s * 1000)))
     status, body = shape(error, request_id)
     return Response(
         json.dumps(body, ensure_ascii=True, allow_nan=False),
         status_code=status,
-        headers={**error_headers(error), **(headers or {})},
+        headers={**always, **(headers or {})},
         media_type="application/json",
     )
 
@@ -212,7 +220,6 @@ class RequestLog:
             method=method if method in _METHODS else "OTHER",
             shape=self._shape_of(scope["path"]),
         )
-
         # A socket has its own limit.
         noting = _noting(record, send, STALL_S if scope["type"] == "http" else None)
         try:
@@ -298,16 +305,16 @@ def _check_head(scope: Scope) -> None:
 def add_error_handlers(app: FastAPI) -> None:
     """Every error of a route leaves in its path's shape. FastAPI itself checks no field here."""
 
-    async def ours(request: Request, fault: Exception) -> Response:
+    async def answered(request: Request, fault: Exception) -> Response:
+        headers = None
+        if isinstance(fault, HTTPException):  # Starlette's: of two kinds
+            headers = fault.headers or {}
+            if fault.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+                fault = MethodNotAllowed(f"This route takes {headers.get('Allow')}.")
+            else:
+                fault = RouteNotFound("There is no such route; GET / lists them.")
         assert isinstance(fault, ChatterboxError)
-        return record_of(request.scope).answer(fault)
+        return record_of(request.scope).answer(fault, headers)
 
-    async def starlettes(request: Request, fault: Exception) -> Response:
-        assert isinstance(fault, HTTPException)
-        error: ChatterboxError = RouteNotFound("There is no such route; GET / lists them.")
-        if fault.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            error = MethodNotAllowed(f"This route takes {(fault.headers or {}).get('Allow')}.")
-        return record_of(request.scope).answer(error, fault.headers)
-
-    app.add_exception_handler(ChatterboxError, ours)
-    app.add_exception_handler(HTTPException, starlettes)
+    for kind in (ChatterboxError, HTTPException):
+        app.add_exception_handler(kind, answered)
