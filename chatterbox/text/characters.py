@@ -63,16 +63,11 @@ _others.put("\ufe0f?\u20e3|[\U0001f000-\U0001fbff]+", " ")  # keycaps, pictograp
 _others.put("(?<=\\S)[ \xa0][›»▸][ \xa0](?=\\S)", " > ", r"\A[^«‹]*+\Z")
 # Raised figures after a word or a stop number a footnote; after `x`, `km`, `10` they raise it.
 _others.put("[⁰¹²³⁴⁵⁶⁷⁸⁹](?:(?<=[a-z]{4}.)|(?<=[.,;!?].))[⁰¹²³⁴⁵⁶⁷⁸⁹]*", "")
-
-
-@_others.say(
-    "(?<![\\d.,+\xa0\u2009\u202f-])[1-9]\\d{0,2}(?:[\xa0\u2009\u202f]\\d{3})+(?![\\d\xa0])"
+# 1 234 567 with blanks that do not break, as ISO and SI want it.
+_others.put(
+    "(?<![\\d.,+\xa0\u2009\u202f-])[1-9]\\d{0,2}(?:[\xa0\u2009\u202f]\\d{3})+(?![\\d\xa0])",
+    lambda m: re.sub(r"\D", ",", m[0]),
 )
-def _say_groups(match: re.Match[str]) -> str:
-    """1 234 567 with blanks that do not break, as ISO and SI want it."""
-    return re.sub(r"\D", ",", match[0])
-
-
 _others.put(r"(?<=\d) ?[º˚]", "°")
 _others.put(r" ?[·⋅](?:(?<=[\d)].)|(?<=[\d)] .)) ?(?=[\d(])", " × ")
 

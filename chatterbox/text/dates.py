@@ -99,18 +99,15 @@ def _say_before_figure(match: re.Match[str]) -> str:
     return f"{_full(match['month'])} {match['day']}"
 
 
-@names.say(
+names.put(
     r"\b(?=[JFMASONDTW])(?:(?:Feb|Apr|Jul|Aug|Sept?|Oct|Nov|Dec|Tues?|Thurs?|Thu|Fri)"
     r"|(?<=[Ii]n )(?:Jan|Mar|Jun)(?!')|(?<=[Ee]arly )(?:Jan|Mar|Jun)|(?<=[Ll]ate )Jan"
     r"|(?:(?<=[Oo]n )|(?<=[Ee]very )|(?<=[Nn]ext )|(?<=[Ll]ast )|(?<=until ))(?:Mon|Wed|Sat|Sun)"
     r"(?! [A-Z])|(?:Mon|Wed|Sat|Sun)(?=\.?,? (?:\d{1,2}(?:[:/]\d{1,2}\b|(?:st|nd|rd|th)\b"
     rf"| ?[AaPp]\.?[Mm]\b| {_MONTH})|{_MONTH}|noon\b|(?:at|from) \d)))\b"
-    r"(?:\.(?=,| ?[a-z\d(]))?(?!\w|\.\w)"
+    r"(?:\.(?=,| ?[a-z\d(]))?(?!\w|\.\w)",
+    lambda m: _full(m[0]),
 )
-def _say_alone(match: re.Match[str]) -> str:
-    return _full(match[0])
-
-
 # --- dates ---------------------------------------------------------------------------------------
 read = Step(__name__, needs=f"[0-9][-/.][0-9]|{'|'.join(MONTHS)}")
 """Every date."""
@@ -160,9 +157,11 @@ def _say_year_month(match: re.Match[str]) -> str:
     return match[0] if month > a_year % 100 else f"{MONTHS[month - 1]} {year(a_year)}"
 
 
-@read.say(ALONE + r"(0?[1-9]|1[0-2])/((?:19|20)\d\d)(?![\w/-]|[.,:]\d)", "/[0-9]{4}")
-def _say_month_of_year(match: re.Match[str]) -> str:
-    return f"{MONTHS[int(match[1]) - 1]} {year(int(match[2]))}"
+read.put(
+    ALONE + r"(0?[1-9]|1[0-2])/((?:19|20)\d\d)(?![\w/-]|[.,:]\d)",
+    lambda m: f"{MONTHS[int(m[1]) - 1]} {year(int(m[2]))}",
+    "/[0-9]{4}",
+)
 
 
 @read.say(
@@ -224,11 +223,7 @@ def _say_month_day(match: re.Match[str]) -> str:
     return f"{match['month']} {days}" + (f", {_year(match['year'])}" if match["year"] else "")
 
 
-@read.say(rf"\b({_NAME}),? (1\d{{3}}|20\d\d|'\d\d){_END}")
-def _say_month_year(match: re.Match[str]) -> str:
-    return f"{match[1]} {_year(match[2])}"
-
-
+read.put(rf"\b({_NAME}),? (1\d{{3}}|20\d\d|'\d\d){_END}", lambda m: f"{m[1]} {_year(m[2])}")
 # --- times of day and lengths of time ------------------------------------------------------------
 clock = Step(__name__, "clock", "[0-9](?:[:.h][0-5]| ?(?:[-–—] ?[0-9]|[AaPp][Mm]| h))")
 _HALF = r"(?P<half>[AaPp])[Mm]\b"
@@ -319,6 +314,4 @@ def _say_military(match: re.Match[str]) -> str:
     return f"{hour} {'hundred' if match[2] == '00' else minute} hours"
 
 
-@clock.say(rf"(?<![\w.:])(1[0-2]|0?[1-9]) ?{_HALF}")
-def _say_hour(match: re.Match[str]) -> str:
-    return time_of_day(int(match[1]), 0, match["half"])
+clock.put(rf"(?<![\w.:])(1[0-2]|0?[1-9]) ?{_HALF}", lambda m: time_of_day(int(m[1]), 0, m["half"]))

@@ -57,9 +57,11 @@ def _spelled(value: str) -> str:
     return said.lstrip()
 
 
-@read.say(r"\b[A-Z]{2}\d\d(?: ?[A-Z\d]{4}){3,7}(?: ?[A-Z\d]{1,3})?\b", "[A-Z]{2}[0-9]{2}")
-def _say_iban(match: re.Match[str]) -> str:
-    return _spelled(match[0])
+read.put(
+    r"\b[A-Z]{2}\d\d(?: ?[A-Z\d]{4}){3,7}(?: ?[A-Z\d]{1,3})?\b",
+    lambda m: _spelled(m[0]),
+    "[A-Z]{2}[0-9]{2}",
+)
 
 
 @read.say(
@@ -160,21 +162,18 @@ def _say_blanks(match: re.Match[str]) -> str:
     return digits(match[0]) if dialled else match[0]
 
 
-@read.say(r"(?<![\w.,$£€¥])(?!\d+000\b)\d{10,}(?![\w.,%]*\d|%)(?! [a-z]+s\b)", "[0-9]{9}")
-def _say_long(match: re.Match[str]) -> str:
-    return _in_groups(match[0])
-
-
-@read.say(
+read.put(
+    r"(?<![\w.,$£€¥])(?!\d+000\b)\d{10,}(?![\w.,%]*\d|%)(?! [a-z]+s\b)",
+    lambda m: _in_groups(m[0]),
+    "[0-9]{9}",
+)
+read.put(
     r"(?i)\b(call|dial|called|dialed|dialled|ring|phone|text|telephone|tel|fax|mobile|cell|hotline)"
     r"((?: (?:me|us|him|her|them|now|on|at|is|number|no))*(?: [A-Z]{2,10})?(?: to)?:? )"
     r"(\d{3}(?: \d{4})?|\d{5,15})(?![\w%-]|[.,:]\d)(?! (?:\d|[a-z]+s|people|men|women|more|of)\b)",
+    lambda m: m[1] + m[2] + _in_groups(m[3]),
     "[0-9]{3}",
 )
-def _say_call(match: re.Match[str]) -> str:
-    return match[1] + match[2] + _in_groups(match[3])
-
-
 read.put(
     rf"\b(911|999|112|988|[2-8]11)(?= {one_of('emergency services')}\b)",
     _say_digits,
@@ -220,9 +219,11 @@ def _say_release(match: re.Match[str]) -> str:
     return f"{match[1]} {_dotted(match[2])}" if released else match[0]
 
 
-@read.say(r"\b802\.(\d{1,2})(?=[a-z]{0,2}\b)", r"802\.")
-def _say_wifi(match: re.Match[str]) -> str:
-    return f"eight oh two dot {cardinal(int(match[1]))} "
+read.put(
+    r"\b802\.(\d{1,2})(?=[a-z]{0,2}\b)",
+    lambda m: f"eight oh two dot {cardinal(int(m[1]))} ",
+    r"802\.",
+)
 
 
 @read.say(r"\b(7[0-8]7|A3\d\d)-(\d{1,4})(?=[A-Z]{0,3}\b)", "[0-9]{2}-[0-9]")

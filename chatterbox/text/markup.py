@@ -57,7 +57,6 @@ _ELEMENT = re.compile(
 )
 _MENTIONED = re.compile(r"`| (?:tag|element|attribute|node|block)s?\b")
 """What stands behind an element that the text speaks of."""
-
 elements.put(r"(#include) ?<([\w./+-]{1,80})>", r"\1 \2", "#include")
 elements.put(r"(?s)<!--(?:(?!-->|<!--).)*+-->|<[!?][A-Za-z][^<>]{0,500}+>", " ", "<[!?]")
 

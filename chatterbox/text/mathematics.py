@@ -63,9 +63,11 @@ def _say_measured_part(match: re.Match[str]) -> str:
     return f"{whole}{match['top']}/{match['bottom']}" if _is_measure(match["unit"]) else match[0]
 
 
-@formulas.say(rf"(?<![\w$\\])\$(\d{{1,9}}(?:\.\d{{1,9}})?)\${_UNIT_AFTER}", r"[0-9]\$ ")
-def _say_measured(match: re.Match[str]) -> str:
-    return match[1] if _is_measure(match["unit"]) else match[0]
+formulas.put(
+    rf"(?<![\w$\\])\$(\d{{1,9}}(?:\.\d{{1,9}})?)\${_UNIT_AFTER}",
+    lambda m: m[1] if _is_measure(m["unit"]) else m[0],
+    r"[0-9]\$ ",
+)
 
 
 @formulas.say(
@@ -111,7 +113,6 @@ read = Step(__name__)
 """Whole powers (`m^2`) are left to the step that knows units."""
 _NAMED = dict.fromkeys("*×x", "times") | dict.fromkeys("-–", "minus") | {"+": "plus"}
 _NAMED["/"] = "divided by"
-
 read.put(r"(?<!\w)\$(?=[A-Za-z_])", "", r"\$")  # a variable's, as in shells: `$x`
 read.put(r"(?<=\w)\^\{?(st|nd|rd|th)\b\}?", r"\1", r"\^")
 

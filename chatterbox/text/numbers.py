@@ -97,7 +97,6 @@ _SCORED, _RATED = (
     re.compile(r"\d{1,3} (?:star|point|rating|mark)"),
 )
 _COUNTED = re.compile(r"(?i)(?:\b(?:once|twice|[a-z]{3,15}s)|\d [a-z]{3,15})$")
-
 slashes.put(r"(?<![\w/])24/7/365(?![\w/])", "twenty-four seven, three sixty-five")
 slashes.put(r"(?<![\w/.])1/(?=\d{3,6}th\b)", "1 ")
 slashes.put(r"(?<![\w/.])(\d{1,3}/\d{1,3})(?i:st|nd|rd|th)s?\b", r"\1")
@@ -126,11 +125,10 @@ def each(sign: str, power: str | None = None) -> str:
     return raised(power) + UNITS[found][0] if found else sign
 
 
-@slashes.say(
-    rf"(?i)(?<=[A-Za-z]) ?/ ?({one_of('words for each')}|{one_of('units for each')})\b(?!\^)"
+slashes.put(
+    rf"(?i)(?<=[A-Za-z]) ?/ ?({one_of('words for each')}|{one_of('units for each')})\b(?!\^)",
+    lambda m: f" per {each(m[1])}" if _COUNTED.search(left_of(m, 20)) else m[0],
 )
-def _say_per_word(match: re.Match[str]) -> str:
-    return f" per {each(match[1])}" if _COUNTED.search(left_of(match, 20)) else match[0]
 
 
 @slashes.say(
@@ -149,7 +147,6 @@ slashes.put(rf"{ALONE}({NUMBER}) / (?={NUMBER}(?![\w/]))", r"\1 divided by ")
 linked = Step(__name__, "linked")
 _TERM = r"(?:\d{1,3}(?:,\d{3})+|\d{1,4})"
 _KIND = "(?:ratio|scale|odds|split|dilution)"
-
 linked.put(r"(?<=[\d%°CFkKm]) ?~ ?(?=[$£€]?\d)", "–", "~")
 
 
@@ -253,14 +250,11 @@ def _link(match: re.Match[str], top: int, bottom: int) -> str | None:
     return " out of " if bottom in (10, 100) or top == bottom or marks else None
 
 
-@fractions.say(
+fractions.put(
     rf"{ALONE}(\d{{1,3}}(?:,\d{{3}})+|\d{{1,15}})(?:st|nd|rd|th|ST|ND|RD|TH)\b",
+    lambda m: ordinal(int(m[1].replace(",", ""))),
     "[0-9][snrtSNRT][tdhTDH]",
 )
-def _say_nth(match: re.Match[str]) -> str:
-    return ordinal(int(match[1].replace(",", "")))
-
-
 # --- ranges, scores, differences and ratios of plain numbers -------------------------------------
 ranges = Step(__name__, "ranges", "[0-9] ?[-–—:]")
 _REST_OF_SUM = re.compile(r"[ \d.,()+*/×÷–-]{0,40}=|(?: [+*×÷] | ?[+*×÷])\d")
@@ -268,7 +262,6 @@ _START_OF_SUM = re.compile(
     r"(?i)(?:[=+*×÷(] ?|- |\b(?:what is|what's|whats|calculate|compute|solve|evaluate|equals|is) )$"
 )
 _SPORT = re.compile(rf"(?i)\b{one_of('sport')}\b")
-
 ranges.put(rf"{ALONE}()({_TERM}(?:\.\d{{1,2}})?) ?:({_TERM})(?![\w:]|[.,]\d)", _say_ratio)
 
 

@@ -170,7 +170,6 @@ _VALUE = rf"(?:(?:\d{{1,4}}[ -])?\d{{1,3}}/\d{{1,3}}(?![\d/])|{NUMBER}(?:\^-?\d{
 _UNIT = r"(?:°(?: ?[CFKcfk]\b)?|[A-Za-zμΩ][A-Za-zΩ]{0,4}|[%‰])"
 _SCALE = r"(?: (?P<scale>hundred|thousand|million|billion|trillion|lakh|crore))?"
 _BOTH_SIDES = r"[0-9] ?[^\s0-9]{0,6} ?[-–—~x×] ?-?[0-9]"
-
 read.put(r"(?<=\d)bn\b", " billion", "bn")
 read.put(rf"(?<=\d)(?:mn\b|m(?= {one_of('millions')}\b))", " million", "m[n ]")
 

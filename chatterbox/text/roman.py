@@ -169,9 +169,11 @@ def _say_ordinal(match: re.Match[str]) -> str:
     return f"{match[1]} the {ordinal(_value(match[2]))}"
 
 
-@read.say(r"\b(([A-Z][a-z]{2,11})(?: [A-Z]\.?)? [A-Z][a-z]{1,30}) (I[IV]|III)(?!\w)", " I[IV]")
-def _say_heir(match: re.Match[str]) -> str:
-    return f"{match[1]} the {ordinal(_value(match[3]))}" if match[2] in _RULERS else match[0]
+read.put(
+    r"\b(([A-Z][a-z]{2,11})(?: [A-Z]\.?)? [A-Z][a-z]{1,30}) (I[IV]|III)(?!\w)",
+    lambda m: f"{m[1]} the {ordinal(_value(m[3]))}" if m[2] in _RULERS else m[0],
+    " I[IV]",
+)
 
 
 @read.say(

@@ -24,7 +24,6 @@ _CODE = re.compile(
     r"(?i)\b(?:code|pin|otp|number|no|call|dial|phone|tel|fax|text|account|card|id|ending in"
     r"|order|is|extension|ref|zip)[.:]? $"
 )
-
 marks.put(
     rf"(?<![\w)\].%°{CURRENCY_SIGNS}'\"–-])(?<![\d%] )–"
     rf"(?=(?:[A-Z]{{1,2}}\$|[{CURRENCY_SIGNS}])?\d)",
@@ -116,7 +115,6 @@ marks.put(
 # --- double quotes (the model stumbles over them), smileys, single quotes but for apostrophes -----
 quotes = Step(__name__, "quotes")
 _ELISION = r"(?:tis|twas|em|til|cause|bout|round|neath|n)\b"
-
 quotes.put(r"(?<!\S)(?:[:;=]'?-?[()DPpO/|3]+|<3+|[xX]D+|\^_*\^)(?!\S)", " ", "[:;=<^D]")
 quotes.put('"', "")
 quotes.put(r"(?<=\d)'(?=\d)", " ", "'")
@@ -131,13 +129,10 @@ quotes.put(
 # --- signs ---------------------------------------------------------------------------------------
 read = Step(__name__)
 _LETTERS = "".join(GREEK)
-
-
-@read.say(f"[{_LETTERS}](?<![{_LETTERS}].)(?![{_LETTERS}\u0370-\u03ff])")
-def _say_greek(match: re.Match[str]) -> str:
-    return f"{' ' * left_of(match, 1).isalnum()}{GREEK[match[0]]}{gap_after(match)}"
-
-
+read.put(
+    f"[{_LETTERS}](?<![{_LETTERS}].)(?![{_LETTERS}\u0370-\u03ff])",
+    lambda m: f"{' ' * left_of(m, 1).isalnum()}{GREEK[m[0]]}{gap_after(m)}",
+)
 _AMOUNTLESS = CURRENCY_SIGNS.replace("$", "")
 read.put(rf"(?<!\S)[{_AMOUNTLESS}](?!\w)", lambda m: f" {CURRENCIES[m[0]][0]} ", f"[{_AMOUNTLESS}]")
 for _sign, _pattern, _said in (

@@ -91,19 +91,15 @@ def _say_way_behind(match: re.Match[str]) -> str:
     return f" {lexicon.DIRECTIONS[match['way']]}{_stop(match) if match['stop'] else ''}"
 
 
-@streets.say(rf"\b([NSEW])\. (?={one_of('lands')})", r"\b[NSEW]\.")
-def _say_land(match: re.Match[str]) -> str:
-    return f"{lexicon.DIRECTIONS[match[1]]} "
-
-
-@streets.say(
-    r"\b((?:I|US|SR|Hwy|Highway|Route|Interstate)[- ]\d{1,3}) ([NSEW])\b(?!\.\w)", r" [NSEW]\b"
+streets.put(
+    rf"\b([NSEW])\. (?={one_of('lands')})", lambda m: f"{lexicon.DIRECTIONS[m[1]]} ", r"\b[NSEW]\."
 )
-def _say_way_of_route(match: re.Match[str]) -> str:
-    """I-95 N"""
-    return f"{match[1]} {lexicon.DIRECTIONS[match[2]]}"
-
-
+# I-95 N
+streets.put(
+    r"\b((?:I|US|SR|Hwy|Highway|Route|Interstate)[- ]\d{1,3}) ([NSEW])\b(?!\.\w)",
+    lambda m: f"{m[1]} {lexicon.DIRECTIONS[m[2]]}",
+    r" [NSEW]\b",
+)
 # --- what stands before a figure -----------------------------------------------------------------
 figured = Step(__name__, "figured", "[0-9]")
 """Abbreviations of figures."""
@@ -145,11 +141,11 @@ def _say_standard(match: re.Match[str]) -> str:
 
 figured.put(r"(?<![\w.,$])(\d)0(\d)(?=\([a-z]\))", r"\1 oh \2", r"[0-9]\(")  # 401(k)
 figured.put(r"(?<![\w.,$])(\d)(\d\d)(?=\([a-z]\))", r"\1 \2", r"[0-9]\(")
-
-
-@figured.say(r"(?<=\d) ?([AaPp])\. ?[Mm]\b\.?", r"[AaPp]\. ?[Mm]")
-def _say_half_day(match: re.Match[str]) -> str:
-    return f" {match[1].upper()}M{_stop(match) if match[0][-1] == '.' else ''}"
+figured.put(
+    r"(?<=\d) ?([AaPp])\. ?[Mm]\b\.?",
+    lambda m: f" {m[1].upper()}M{_stop(m) if m[0][-1] == '.' else ''}",
+    r"[AaPp]\. ?[Mm]",
+)
 
 
 def _labelled(match: re.Match[str]) -> str:
@@ -182,8 +178,6 @@ read = Step(__name__)
 _SAID_TITLES = lexicon.TITLES.keys() | lexicon.TITLES.values()
 _NAME_BEFORE = re.compile(r"\b([A-Z][\w'-]{0,30}|\d{1,4}(?:st|nd|rd|th)) $")
 _TITLE = re.compile(rf"(?:and|or) (?:{any_of(lexicon.TITLES)})\b")
-
-
 read.put(
     r"\b(?!Chapter|Part|Section|Act|Book|Article)([A-Z][\w'&-]{1,30}[.,]?) v\.? "
     rf"(?=[A-Z])(?!(?:{'|'.join(lexicon.STARTERS)})\b)",
@@ -191,11 +185,11 @@ read.put(
     r" v\.? ",
 )
 read.put(r"\bw/(?=[A-Za-z]{2}|\d)", "with ", "w/")
-
-
-@read.say(r"\b(Apt|Ste|Bldg)\.? (?=[A-Z]\d{0,3}\b)", "Apt|Ste|Bldg")
-def _say_room(match: re.Match[str]) -> str:
-    return lexicon.BEFORE_FIGURE[match[1].lower()].capitalize() + " "
+read.put(
+    r"\b(Apt|Ste|Bldg)\.? (?=[A-Z]\d{0,3}\b)",
+    lambda m: lexicon.BEFORE_FIGURE[m[1].lower()].capitalize() + " ",
+    "Apt|Ste|Bldg",
+)
 
 
 @read.say(
@@ -237,9 +231,11 @@ def _say_abbreviation(match: re.Match[str]) -> str:
     return written
 
 
-@read.say(r"[A-Z](?<!\w[A-Z])\.(?:[A-Z]\.)+", r"\.")
-def _say_initials(match: re.Match[str]) -> str:
-    return match[0].replace(".", "") + _stop(match) + gap_after(match)
+read.put(
+    r"[A-Z](?<!\w[A-Z])\.(?:[A-Z]\.)+",
+    lambda m: m[0].replace(".", "") + _stop(m) + gap_after(m),
+    r"\.",
+)
 
 
 @read.say(

@@ -53,9 +53,11 @@ def _say_run(match: re.Match[str]) -> str:
     )
 
 
-@decades.say(r"(?<![\w.,])'?((?:1[1-9]|20)\d0)'?[sS]\b|(?<!\w)'([1-9]0)'?s\b", _S)
-def _say_decade(match: re.Match[str]) -> str:
-    return decade(int(match[1] or match[2]))
+decades.put(
+    r"(?<![\w.,])'?((?:1[1-9]|20)\d0)'?[sS]\b|(?<!\w)'([1-9]0)'?s\b",
+    lambda m: decade(int(m[1] or m[2])),
+    _S,
+)
 
 
 @decades.say(rf"(?<![\d$£€])(?<!\d[.,])({NUMBER})'[sS]\b", "[0-9]'[sS]")
@@ -72,15 +74,14 @@ def _say_possessive(match: re.Match[str]) -> str:
     return blank + (said + "'s" if goes_on else plural(said))
 
 
-@decades.say(
+# her 30s, the low 40s
+decades.put(
     r"(?i)\b((?:the|his|her|my|your|our|their|low|high|upper|lower|mid|early|late)[ -](?:(?!last"
     r"|first|next|final|full|entire|whole|other|same|remaining|past|required)[a-z]{3,12}[ -])?)"
     rf"'?(\d{{1,4}})'?s\b{_OF_TIME}",
+    lambda m: m[1] + _plural(m[2]),
     _S,
 )
-def _say_definite(match: re.Match[str]) -> str:
-    """her 30s, the low 40s"""
-    return match[1] + _plural(match[2])
 
 
 @decades.say(
@@ -123,19 +124,16 @@ decades.put(r"(?<!\w)'(\d\d)\b(?!')", lambda m: _short_year(m[1]), "'")
 # --- 1914-1918, 1914–18, 2023/24: before other ranges and fractions ------------------------------
 ranges = Step(__name__, "ranges")
 ranges.put(r"\b([FC]Y)(?=(?:19|20)\d\d)", r"\1 ", "Y[0-9]")
-
-
-@ranges.say(r"(?<![\w.,/-])(\d{1,4}) ?[–-] ?(\d{1,4})(?= ?BCE?\b)", "BC")
-def _say_before_christ(match: re.Match[str]) -> str:
-    return f"{paired(int(match[1]))} to {paired(int(match[2]))}"
-
-
-@ranges.say(
+ranges.put(
+    r"(?<![\w.,/-])(\d{1,4}) ?[–-] ?(\d{1,4})(?= ?BCE?\b)",
+    lambda m: f"{paired(int(m[1]))} to {paired(int(m[2]))}",
+    "BC",
+)
+ranges.put(
     r"(?<![\w.,/$-])((?:1[1-9]|20)\d\d) ?[-–—] ?((?:1[1-9]|20)\d\d)(?![\w/-]|[.,]\d)",
+    lambda m: f"{year(int(m[1]))} to {year(int(m[2]))}",
     "[-–—] ?[0-9]",
 )
-def _say_years(match: re.Match[str]) -> str:
-    return f"{year(int(match[1]))} to {year(int(match[2]))}"
 
 
 @ranges.say(
@@ -178,13 +176,11 @@ _COUNTED = re.compile(
     r"|and a half|km|kg|percent)\b"
 )
 _PERSONS = re.compile(r" (?:people|men|women|children|feet|times|more|of)\b")
-
-
-@read.say(
-    r"(?<![\w.,])(\d{3,4})(?= ?(?:AD|BC|CE|BCE)\b)|(?<=\bAD )(\d{3})(?!\w|[.,]\d)", "AD|BC|CE"
+read.put(
+    r"(?<![\w.,])(\d{3,4})(?= ?(?:AD|BC|CE|BCE)\b)|(?<=\bAD )(\d{3})(?!\w|[.,]\d)",
+    lambda m: paired(int(m[1] or m[2])),
+    "AD|BC|CE",
 )
-def _say_era(match: re.Match[str]) -> str:
-    return paired(int(match[1] or match[2]))
 
 
 @read.say(
