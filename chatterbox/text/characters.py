@@ -7,6 +7,7 @@ parentheses, and a sentence's stop at the end of each line.
 
 import re
 import unicodedata
+from functools import lru_cache
 
 from chatterbox.text.lexicon import CHARACTERS, CURRENCY_SIGNS, table
 from chatterbox.text.rules import Step, left_of
@@ -119,6 +120,7 @@ def _few_marks(text: str) -> str:
     return "".join(kept)
 
 
+@lru_cache(maxsize=4096)
 def _one(char: str) -> str:
     """How a character is written from now on."""
     if char in "\n \u200c\u200d" or char in _KEPT_SIGNS:

@@ -76,7 +76,11 @@ def apply(
     for rule in rules:
         if needs and not needs.search(text):
             break
-        text = _applied(rule, text)
+        try:
+            text = rule(text)
+        except Exception as fault:  # noqa: BLE001 - whatever no rule can read is left as it is
+            report(rule, fault)
+            text = _by_sentences(rule, text, allowance)
     return text
 
 
@@ -103,16 +107,12 @@ def _block(text: str, start: int) -> tuple[int, int]:
     return limit, limit
 
 
-def _applied(rule: Rule, text: str) -> str:
-    """`text` after `rule`; where that fails, the rule is left out for the sentences at fault."""
-    try:
-        return rule(text)
-    except Exception as fault:  # noqa: BLE001 - whatever no rule can read is left as it is written
-        report(rule, fault)
+def _by_sentences(rule: Rule, text: str, allowance: Allowance) -> str:
+    """`text` after `rule`, which is left out for the sentences at fault."""
     sentences = _SENTENCE_END.split(text)  # sentence, blank, sentence, …
     if len(sentences) == 1:
         return text
-    return "".join(_applied(rule, part) if part.strip() else part for part in sentences)
+    return "".join(apply([rule], part, allowance) if part.strip() else part for part in sentences)
 
 
 def report(rule: Callable[..., object], fault: Exception) -> None:
@@ -162,7 +162,6 @@ _WORDS = (
 _FIGURES = (
     _opened,
     words.verses,
-    numbers.pressure,
     numbers.linked,
     dates.read,
     dates.clock,

@@ -82,9 +82,8 @@ def decade(value: int) -> str:
 def fraction(top: int, bottom: int) -> str:
     """3/4 → three quarters."""
     name = {2: "half", 4: "quarter"}.get(bottom) or ordinal(bottom)
-    if top == 1:
-        return f"one {name}"
-    return f"{cardinal(top)} {'halves' if name == 'half' else name + 's'}"
+    many = "halves" if name == "half" else name + "s"
+    return f"one {name}" if top == 1 else f"{cardinal(top)} {many}"
 
 
 ALONE = r"(?<![\w.])(?<!\d,)"
@@ -92,10 +91,8 @@ ALONE = r"(?<![\w.])(?<!\d,)"
 # --- slashes, but for those of measures, dates and addresses -------------------------------------
 slashes = Step(__name__, "slashes", "/")
 _ITEM = re.compile(rf"(?i:\b{one_of('numbered items')}:? \d{{1,3}}$)")
-_SCORED, _RATED = (
-    re.compile(r"(?<!\.\d)(?<!\.\d\d)\.\d{1,2}$"),
-    re.compile(r"\d{1,3} (?:star|point|rating|mark)"),
-)
+_SCORED = re.compile(r"(?<!\.\d)(?<!\.\d\d)\.\d{1,2}$")
+_RATED = re.compile(r"\d{1,3} (?:star|point|rating|mark)")
 _COUNTED = re.compile(r"(?i)(?:\b(?:once|twice|[a-z]{3,15}s)|\d [a-z]{3,15})$")
 slashes.put(r"(?<![\w/])24/7/365(?![\w/])", "twenty-four seven, three sixty-five")
 slashes.put(r"(?<![\w/.])1/(?=\d{3,6}th\b)", "1 ")
@@ -106,10 +103,9 @@ slashes.put(r"\bf/(?=\d)", "f ")  # of a lens
 
 @slashes.say(r"(?<=\d)/(?=\d{1,3}(?![\w/]|[.,]\d))")
 def _say_of(match: re.Match[str]) -> str:
-    before = left_of(match, 20)
-    if _ITEM.search(before):
+    if _ITEM.search(left_of(match, 20)):
         return " of "
-    rated = _SCORED.search(before) or _RATED.match(match.string, match.end())
+    rated = _SCORED.search(left_of(match, 20)) or _RATED.match(match.string, match.end())
     return " out of " if rated else match[0]
 
 
@@ -143,10 +139,24 @@ def _say_per_unit(match: re.Match[str]) -> str:
 
 slashes.put(rf"{ALONE}({NUMBER}) / (?={NUMBER}(?![\w/]))", r"\1 divided by ")
 
-# --- 20~30, 9th–12th, a ratio of 1:20: before dates, times and measures --------------------------
+# --- 120/80, 20~30, 9th–12th, a ratio of 1:20: before dates, times and measures ------------------
 linked = Step(__name__, "linked")
 _TERM = r"(?:\d{1,3}(?:,\d{3})+|\d{1,4})"
 _KIND = "(?:ratio|scale|odds|split|dilution)"
+
+
+@linked.say(
+    r"(?i)(\b(?:blood pressure|bp)\b[^\d.]{0,20})?(?<![\w./,-])([89]\d|1\d\d|2[0-4]\d)/"
+    r"([4-9]\d|1[0-4]\d)(?![\w/]|[.,]\d)( ?mm ?Hg\b)?",
+    "/",
+)
+def _say_pressure(match: re.Match[str]) -> str:
+    before, top, bottom, unit = match[1] or "", int(match[2]), int(match[3]), match[4] or ""
+    if top <= bottom or (top < 100 and not before and not unit):
+        return match[0]
+    return f"{before}{paired(top)} over {paired(bottom)}{unit and ' millimeters of mercury'}"
+
+
 linked.put(r"(?<=[\d%°CFkKm]) ?~ ?(?=[$£€]?\d)", "–", "~")
 
 
@@ -165,21 +175,6 @@ linked.put(
 )
 linked.put(r"(?<=\d(?:st|nd|rd|th)) ?[-–—] ?(?=\d{1,4}(?:st|nd|rd|th)\b)", " to ")
 linked.put(r"(?<=\d)-in-(?=\d|a\b)", " in ", "-in-")
-
-# --- 120/80: before its unit ---------------------------------------------------------------------
-pressure = Step(__name__, "pressure", "/")
-
-
-@pressure.say(
-    r"(?i)(\b(?:blood pressure|bp)\b[^\d.]{0,20})?(?<![\w./,-])([89]\d|1\d\d|2[0-4]\d)/"
-    r"([4-9]\d|1[0-4]\d)(?![\w/]|[.,]\d)( ?mm ?Hg\b)?"
-)
-def _say_pressure(match: re.Match[str]) -> str:
-    before, top, bottom, unit = match[1] or "", int(match[2]), int(match[3]), match[4] or ""
-    if top <= bottom or (top < 100 and not before and not unit):
-        return match[0]
-    return f"{before}{paired(top)} over {paired(bottom)}{unit and ' millimeters of mercury'}"
-
 
 # --- 6.02e23, 10^-3, 3 × 4: before measures read `x` ---------------------------------------------
 powers = Step(__name__, "powers")
@@ -290,10 +285,10 @@ def _say_range(match: re.Match[str]) -> str:
 
 def _among_scores(match: re.Match[str]) -> bool:
     """Whether it is one set of several, of which another falls: 6-4, 4-6, 7-5."""
-    before = re.search(r"(?:\b\d{1,2}[-–]\d{1,2}, ){1,4}$", left_of(match, 30))
-    after = re.match(r"(?:,? (?:and )?\d{1,2}[-–]\d{1,2}\b){1,4}", right_of(match, 30))
-    near = (before[0] if before else "") + (after[0] if after else "")
-    sets = re.findall(r"(\d+)[-–](\d+)", near)
+    near = re.findall(r"(?:\b\d{1,2}[-–]\d{1,2}, ){1,4}$", left_of(match, 30)) + re.findall(
+        r"^(?:,? (?:and )?\d{1,2}[-–]\d{1,2}\b){1,4}", right_of(match, 30)
+    )
+    sets = re.findall(r"(\d+)[-–](\d+)", " ".join(near))
     return any(int(first) > int(second) for first, second in sets)
 
 

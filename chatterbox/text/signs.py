@@ -7,7 +7,7 @@
 import re
 import unicodedata
 
-from chatterbox.text.lexicon import CURRENCIES, CURRENCY_SIGNS, GREEK, one_of, unit
+from chatterbox.text.lexicon import CURRENCIES, CURRENCY_SIGNS, GREEK, any_of, one_of, table, unit
 from chatterbox.text.rules import Step, gap_after, has_noun, left_of, right_of
 
 # --- feet and inches, longitudes, groups of figures, as English writes them ----------------------
@@ -129,12 +129,14 @@ quotes.put(
 # --- signs ---------------------------------------------------------------------------------------
 read = Step(__name__)
 _LETTERS = "".join(GREEK)
+_SPOKEN = table("spoken signs")
 read.put(
     f"[{_LETTERS}](?<![{_LETTERS}].)(?![{_LETTERS}\u0370-\u03ff])",
     lambda m: f"{' ' * left_of(m, 1).isalnum()}{GREEK[m[0]]}{gap_after(m)}",
 )
 _AMOUNTLESS = CURRENCY_SIGNS.replace("$", "")
 read.put(rf"(?<!\S)[{_AMOUNTLESS}](?!\w)", lambda m: f" {CURRENCIES[m[0]][0]} ", f"[{_AMOUNTLESS}]")
+read.put(any_of(map(re.escape, _SPOKEN)), lambda m: f" {_SPOKEN[m[0]]} ", "[^\\w\\s',.]")
 for _sign, _pattern, _said in (
     ("#", r"(?<=\b[CDEFGAJ])#(?!\w)", " sharp "),
     ("b m", r"(?<=\b[A-G])b(?= (?:major|minor|maj|min)\b)", " flat"),
@@ -143,28 +145,18 @@ for _sign, _pattern, _said in (
     ("~", r"~ ?(?=\w)", " about "),
     ("≈", r"(?<=\w) {0,2}≈", " is about "),
     ("≈", r"≈", " about "),
-    ("≠", r"≠", " is not equal to "),
-    ("!=", r"!=", " is not equal to "),
     ("≤", r"(?<=\w) {0,2}≤", " is at most "),
     ("≤", r"≤", " at most "),
-    ("<=", r"<=", " is at most "),
     ("≥", r"(?<=\w) {0,2}≥", " is at least "),
     ("≥", r"≥", " at least "),
-    (">=", r">=", " is at least "),
     (">", r"-{1,3}>|=>", " to "),
     ("=", r"(?<=[^\s=<>!]) {0,2}={1,3} {0,2}(?=[\w(])", " equals "),
     ("<", r"(?<=\w) < ?(?=\w)", " is less than "),
     (">", r"(?<=\w) > ?(?=\w)", " is greater than "),
     ("<", r"<(?= ?\w+\b(?!>))", " less than "),
     (">", r">(?= ?\w)", " greater than "),
-    ("&", r"&{1,2}", " and "),
     ("+", r"(?<=[\w)]) ?\+ ?(?=[\w(])", " plus "),
-    ("±", r"±", " plus or minus "),
-    ("×", r"×", " times "),
-    ("÷", r"÷", " divided by "),
     ("√", r"√ ?", " square root of "),
-    ("∞", r"∞", " infinity "),
-    ("§", r"§{1,2}", " section "),
     ("%", r"(?<=[a-z])%|(?<!\S)%(?!\w)", " percent "),
     ("$", r"(?<=\w )\$(?= [a-z]|[.,;!?]|$)", " dollar "),
     (
@@ -179,7 +171,6 @@ for _sign, _pattern, _said in (
     ("/", r"(?<=\w)/ {0,2}(?=partial )", " over "),
     ("/", r"/(?:(?<![\w/].)|(?<=\w.))(?=\w)", " slash "),
     ("\\", r"\\(?=\w)", " backslash "),
-    ("@", r"@", " at "),
 ):
     read.put(_pattern, _said, re.escape(_sign))
 
