@@ -28,7 +28,8 @@ class Engine(FakeEngine):
 
     def close(self, timeout_s: float = 5.0) -> None:
         self.closed = True
-        self.pool.close()
+        for pool in (self.pool, self.texts):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def unload(self) -> None:
         assert self.open_streams == 0, "somebody is still listening"
