@@ -13,7 +13,7 @@ PURE = [
     "text/*.py",
     "engine/sampler.py",
     "engine/scheduler.py",
-    "engine/outbox.py",
+    "engine/sequence.py",
     "engine/windows.py",
     "engine/runaway.py",
     "audio/shaping.py",

@@ -25,9 +25,8 @@ import onnxruntime as ort
 from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.config import TTSConfig
 from chatterbox.engine.generation_loop import GenerationLoop
-from chatterbox.engine.outbox import Outbox, PlaybackClock
 from chatterbox.engine.sampler import Sampler, Sampling, uniforms
-from chatterbox.engine.sequence import SegmentRequest, Take
+from chatterbox.engine.sequence import Outbox, PlaybackClock, SegmentRequest, Take
 from chatterbox.engine.stats import Counters
 from chatterbox.families.base import Voice
 from chatterbox.families.load import load_model

@@ -20,8 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from chatterbox.engine.outbox import LOW_BUFFER_S, PlaybackClock
-from chatterbox.engine.sequence import SegmentRequest
+from chatterbox.engine.sequence import LOW_BUFFER_S, PlaybackClock, SegmentRequest
 from chatterbox.engine.windows import LatencyModel
 
 MAX_DEFICIT_S = 1.0

@@ -13,11 +13,10 @@ import numpy as np
 from chatterbox.arrays import F32
 from chatterbox.engine.fairness import FairScheduler
 from chatterbox.engine.model_calls import SplittingBatch, VoiceWarmup
-from chatterbox.engine.outbox import FinishReason
 from chatterbox.engine.runaway import Verdict
 from chatterbox.engine.sampler import INVALID_ROW, Sampler
 from chatterbox.engine.scheduler import Scheduler
-from chatterbox.engine.sequence import SegmentRequest, Sequence
+from chatterbox.engine.sequence import FinishReason, SegmentRequest, Sequence
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.threads import CommandQueue, CpuLock, Heartbeat, Wakeup
 from chatterbox.engine.vocoding_loop import VocodingLoop

@@ -15,9 +15,14 @@ import numpy as np
 from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.audio.encode import AudioFormat, audio_format
 from chatterbox.audio.shaping import Joiner, Loudness, Pace
-from chatterbox.engine.outbox import FinishReason, Outbox, PlaybackClock, SegmentEnd
 from chatterbox.engine.sampler import Sampling
-from chatterbox.engine.sequence import SegmentRequest
+from chatterbox.engine.sequence import (
+    FinishReason,
+    Outbox,
+    PlaybackClock,
+    SegmentEnd,
+    SegmentRequest,
+)
 from chatterbox.errors import ChatterboxError, TextTooLong
 from chatterbox.families.base import Prompts, Voice
 from chatterbox.text import CodeBlocks, Segment

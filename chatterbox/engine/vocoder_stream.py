@@ -16,8 +16,7 @@ import numpy as np
 from chatterbox.arrays import F32, I64
 from chatterbox.audio.shaping import Ceiling
 from chatterbox.engine.fairness import PrioritySnapshot, awaits_first_audio
-from chatterbox.engine.outbox import LOW_BUFFER_S
-from chatterbox.engine.sequence import Take
+from chatterbox.engine.sequence import LOW_BUFFER_S, Take
 from chatterbox.engine.windows import DecodeCost, Windows, WindowSettings
 from chatterbox.families.base import DecodeJob, DecodeStream, Rendered, StreamingDecoder, Window
 

@@ -18,8 +18,7 @@ from chatterbox.arrays import SAMPLE_RATE_HZ
 from chatterbox.audio.shaping import Watermark
 from chatterbox.engine.fairness import FairScheduler, PrioritySnapshot, awaits_first_audio
 from chatterbox.engine.model_calls import SplittingBatch, VoiceWarmup
-from chatterbox.engine.outbox import SegmentEnd
-from chatterbox.engine.sequence import SegmentRequest, Take
+from chatterbox.engine.sequence import SegmentEnd, SegmentRequest, Take
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.threads import CpuLock, Heartbeat, Wakeup
 from chatterbox.engine.vocoder_stream import (

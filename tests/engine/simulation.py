@@ -23,8 +23,7 @@ from chatterbox.engine import generation_loop as loop
 from chatterbox.engine import vocoding_loop as decoding
 from chatterbox.engine.fairness import FairScheduler
 from chatterbox.engine.generation_loop import GenerationLoop
-from chatterbox.engine.outbox import Outbox, PlaybackClock, SegmentEnd
-from chatterbox.engine.sequence import SegmentRequest
+from chatterbox.engine.sequence import Outbox, PlaybackClock, SegmentEnd, SegmentRequest
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.threads import CpuLock
 from chatterbox.engine.vocoding_loop import VocodingLoop

@@ -16,7 +16,7 @@ from chatterbox.engine.fairness import (
     awaits_first_audio,
     has_buffer,
 )
-from chatterbox.engine.outbox import LOW_BUFFER_S
+from chatterbox.engine.sequence import LOW_BUFFER_S
 from chatterbox.errors import EngineDead
 
 NOW_S = 1000.0

@@ -7,10 +7,9 @@ import pytest
 from fakes import CODES_PER_ID, FakeDecoder, FakeLanguageModel, FakePrompts, fake_voice
 
 from chatterbox.engine.generation_loop import GenerationLoop
-from chatterbox.engine.outbox import Outbox, PlaybackClock, SegmentEnd
 from chatterbox.engine.runaway import RETRIES, TAIL_S, RunawayDetector, frames
 from chatterbox.engine.sampler import Sampling
-from chatterbox.engine.sequence import SegmentRequest
+from chatterbox.engine.sequence import Outbox, PlaybackClock, SegmentEnd, SegmentRequest
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.vocoding_loop import VocodingLoop
 from chatterbox.engine.windows import WindowSettings

@@ -12,8 +12,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from chatterbox.engine.generation_loop import GenerationLoop
-from chatterbox.engine.outbox import CAPACITY_SAMPLES, Outbox, PlaybackClock, SegmentEnd
-from chatterbox.engine.sequence import SegmentRequest, Take
+from chatterbox.engine.sequence import (
+    CAPACITY_SAMPLES,
+    Outbox,
+    PlaybackClock,
+    SegmentEnd,
+    SegmentRequest,
+    Take,
+)
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.threads import CpuLock
 from chatterbox.errors import EngineDead, GenerationFailed

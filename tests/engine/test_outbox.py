@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from chatterbox.engine.outbox import CAPACITY_SAMPLES, Outbox, SegmentEnd
+from chatterbox.engine.sequence import CAPACITY_SAMPLES, Outbox, SegmentEnd
 from chatterbox.errors import GenerationFailed
 
 END = SegmentEnd((1, 2), "stop")

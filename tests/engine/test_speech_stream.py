@@ -19,8 +19,8 @@ from chatterbox.arrays import SAMPLE_RATE_HZ
 from chatterbox.config import TTSConfig
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.generation_loop import GenerationLoop
-from chatterbox.engine.outbox import Outbox
 from chatterbox.engine.sampler import Sampling
+from chatterbox.engine.sequence import Outbox
 from chatterbox.engine.speech_stream import SpeechRequest, SpeechStream
 from chatterbox.errors import EmptyText, EngineDead, GenerationFailed, InvalidValue, NotReady
 from chatterbox.families.model import LoadedModel, ModelInfo

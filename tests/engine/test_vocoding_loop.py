@@ -10,8 +10,14 @@ from fakes import VOCAB, FakeDecoder, FakePrompts, fake_voice, turbo_sampling, w
 
 from chatterbox.engine import vocoding_loop
 from chatterbox.engine.fairness import MAX_DEFICIT_S, FairScheduler
-from chatterbox.engine.outbox import CAPACITY_SAMPLES, Outbox, PlaybackClock, SegmentEnd
-from chatterbox.engine.sequence import SegmentRequest, Take
+from chatterbox.engine.sequence import (
+    CAPACITY_SAMPLES,
+    Outbox,
+    PlaybackClock,
+    SegmentEnd,
+    SegmentRequest,
+    Take,
+)
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.threads import CpuLock
 from chatterbox.engine.vocoding_loop import VocodingLoop

@@ -13,7 +13,7 @@ from voices.clips import babble, encoded
 
 from chatterbox.engine.fairness import FairScheduler
 from chatterbox.engine.model_calls import MAX_WAITING_VOICES, VoiceWarmup
-from chatterbox.engine.outbox import SegmentEnd
+from chatterbox.engine.sequence import SegmentEnd
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.threads import CpuLock
 from chatterbox.engine.vocoding_loop import VocodingLoop

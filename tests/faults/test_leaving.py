@@ -183,7 +183,7 @@ def test_f24_leaving_in_the_middle_of_every_encoder(process, tmp_path, right):
     [(6, False), pytest.param(6, True, marks=SLOW), pytest.param(32, False, marks=SLOW)],
 )
 async def test_f25_readers_that_do_not_read_are_cut_off(tmp_path, monkeypatch, count, whole):
-    monkeypatch.setattr("chatterbox.engine.outbox.CAPACITY_SAMPLES", 24_000)
+    monkeypatch.setattr("chatterbox.engine.sequence.CAPACITY_SAMPLES", 24_000)
     room = {"max_concurrent_requests": 40, "slots": 40, "max_inflight_segments": 2}
     async with running(tmp_path, engine=room) as rig:
         async with rig.fault(golden=False):  # it would be one of them
@@ -212,7 +212,7 @@ def _metrics(rig) -> str:
 
 
 async def test_f26_the_end_comes_behind_a_full_outbox(tmp_path, monkeypatch):
-    monkeypatch.setattr("chatterbox.engine.outbox.CAPACITY_SAMPLES", 24_000)
+    monkeypatch.setattr("chatterbox.engine.sequence.CAPACITY_SAMPLES", 24_000)
     async with running(tmp_path, engine={"runaway_guard": False}) as rig:
         key = await endless(rig)
         async with rig.fault():  # the golden request is such a one, and ends well

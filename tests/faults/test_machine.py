@@ -13,8 +13,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from chatterbox.engine.generation_loop import GenerationLoop
-from chatterbox.engine.outbox import CAPACITY_SAMPLES, Outbox, PlaybackClock, SegmentEnd
-from chatterbox.engine.sequence import SegmentRequest
+from chatterbox.engine.sequence import (
+    CAPACITY_SAMPLES,
+    Outbox,
+    PlaybackClock,
+    SegmentEnd,
+    SegmentRequest,
+)
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.vocoding_loop import VocodingLoop
 from chatterbox.errors import GenerationFailed, OutOfMemory

@@ -14,8 +14,7 @@ from tiny_decoder import open_decoder, saved, some_codes, voice
 from chatterbox.arrays import I64
 from chatterbox.compile.decoder import variants as forms
 from chatterbox.compile.decoder.equivalence import mel_distance_db
-from chatterbox.engine.outbox import Outbox, PlaybackClock, SegmentEnd
-from chatterbox.engine.sequence import SegmentRequest
+from chatterbox.engine.sequence import Outbox, PlaybackClock, SegmentEnd, SegmentRequest
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.vocoding_loop import VocodingLoop
 from chatterbox.families.base import DecodeJob, Voice, Window

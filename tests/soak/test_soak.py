@@ -24,7 +24,7 @@ from soak.load import LONG, Listener, Seen, Server, Users, serving
 from soak.slopes import HEADER, LEAST_SAMPLES, Slope, slope
 from voices.clips import babble, encoded, open_library
 
-from chatterbox.engine.outbox import Outbox
+from chatterbox.engine.sequence import Outbox
 from chatterbox.engine.speech_stream import SpeechRequest, SpeechStream
 from tools.fault_attacks import ATTACKS, mix
 from tools.fault_crowds import beside
