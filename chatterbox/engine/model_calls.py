@@ -41,11 +41,11 @@ class SplittingBatch(Generic[Row, Result]):
     ) -> list[tuple[list[Row], Result]]:
         """Results in order, each with the rows of its call, in as many calls as were needed. At
         the end `fail` is called for every row that had none."""
-        size = self._max_rows or len(rows)
-        parts = [rows[at : at + size] for at in range(0, len(rows), size)] if rows else []
+        size = self._max_rows or max(1, len(rows))
         done: list[tuple[list[Row], Result]] = []
         failed: list[tuple[Row, ChatterboxError]] = []
-        for part in parts:
+        for at in range(0, len(rows), size):
+            part = rows[at : at + size]
             try:
                 done.append((part, call(part)))
             except Exception as fault:  # noqa: BLE001 - `_smaller` raises what is no row's
@@ -55,11 +55,10 @@ class SplittingBatch(Generic[Row, Result]):
                     except Exception as again:  # noqa: BLE001 - so does `_error`
                         error = self._error(again)
                         failed += [(row, error) for row in few]
-            else:
-                if self._max_rows and (good := self._good_calls + 1) < GROW_BACK_AFTER:
-                    self._good_calls = good
-                elif self._max_rows:
-                    self._max_rows, self._good_calls = 2 * self._max_rows, 0
+                continue
+            self._good_calls += 1
+            if self._max_rows and self._good_calls >= GROW_BACK_AFTER:
+                self._max_rows, self._good_calls = 2 * self._max_rows, 0
         for row, error in failed:
             fail(row, error)
         return done

@@ -28,46 +28,49 @@ class CpuLock:
         """`shared`: both use the same cores. Otherwise nobody ever waits."""
         self.shared = shared
         self.waiting: set[str] = set()  # for the cores: "model", "decoder", both or neither
-        self._change = threading.Condition()
-        self._busy = False
-
-        def scope(
-            enter: Callable[[], None], leave: Callable[[], None]
-        ) -> AbstractContextManager[None]:
-            return _Scope(enter, leave) if shared else nullcontext()
-
-        self.for_model = scope(partial(self._begin, "model"), self._end)
+        self.busy = False
+        self.change = threading.Condition()
+        model, decoder, released = _Turn(self, "model"), _Turn(self, "decoder"), _Released(self)
+        self.for_model = model if shared else nullcontext()
         """Around a choice and its prefill or step, behind a decode that runs or is due."""
-        self.for_decoder = scope(partial(self._begin, "decoder"), self._end)
+        self.for_decoder = decoder if shared else nullcontext()
         """Around a decode: waits for the step that is running, no longer."""
-        self.released = scope(self._end, partial(self._begin, "decoder"))
+        self.released = released if shared else nullcontext()
         """Within a decode: lets others have the cores for a while."""
 
-    def _begin(self, who: str) -> None:
-        with self._change:
-            self.waiting.add(who)
-            while self._busy or (who == "model" and "decoder" in self.waiting):
-                self._change.wait()
-            self.waiting.discard(who)
-            self._busy = True
 
-    def _end(self) -> None:
-        with self._change:
-            self._busy = False
-            self._change.notify_all()
+class _Turn(AbstractContextManager[None]):
+    """Has the cores for the time of a `with`, again and again."""
 
-
-class _Scope(AbstractContextManager[None]):
-    """Calls `enter` and `leave` around a `with`; may be used again and again."""
-
-    def __init__(self, enter: Callable[[], None], leave: Callable[[], None]) -> None:
-        self._enter, self._leave = enter, leave
+    def __init__(self, lock: CpuLock, who: str) -> None:
+        self._lock, self._who = lock, who
 
     def __enter__(self) -> None:
-        self._enter()
+        lock, who = self._lock, self._who
+        with lock.change:
+            lock.waiting.add(who)
+            while lock.busy or (who == "model" and "decoder" in lock.waiting):
+                lock.change.wait()
+            lock.waiting.discard(who)
+            lock.busy = True
 
     def __exit__(self, *_: object) -> None:
-        self._leave()
+        with self._lock.change:
+            self._lock.busy = False
+            self._lock.change.notify_all()
+
+
+class _Released(AbstractContextManager[None]):
+    """The reverse, for the decoder."""
+
+    def __init__(self, lock: CpuLock) -> None:
+        self._turn = _Turn(lock, "decoder")
+
+    def __enter__(self) -> None:
+        self._turn.__exit__()
+
+    def __exit__(self, *_: object) -> None:
+        self._turn.__enter__()
 
 
 class Heartbeat:
