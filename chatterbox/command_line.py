@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origi
 from pydantic.fields import FieldInfo
 
 from chatterbox import __version__
-from chatterbox.config import OLD_NAMES, ClusterConfig, ServerConfig, Settings, TTSConfig
+from chatterbox.config import ClusterConfig, ServerConfig, Settings, TTSConfig
+from chatterbox.config.sources import OLD_NAMES
 
 HELP_ALL = "--help-all"
 NO_COMMAND = ("--help", "--version")

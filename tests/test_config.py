@@ -7,7 +7,6 @@ import pytest
 from chatterbox.command_line import add_flags
 from chatterbox.config import (
     CONFIGS,
-    RENAMED,
     ServerConfig,
     TTSConfig,
     key_list,
@@ -15,6 +14,7 @@ from chatterbox.config import (
     renamed_settings,
     unknown_environment,
 )
+from chatterbox.config.sources import RENAMED
 from chatterbox.errors import ConfigError
 
 

@@ -16,14 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from fastapi import FastAPI
 
 from chatterbox.command_line import EVERYTHING, GROUPS
-from chatterbox.config import (
-    CONFIGS,
-    ClusterConfig,
-    ServerConfig,
-    Settings,
-    TTSConfig,
-    default_data_dir,
-)
+from chatterbox.config import CONFIGS, ClusterConfig, ServerConfig, Settings, TTSConfig
+from chatterbox.config.tts import default_data_dir
 from chatterbox.dialects.registry import DIALECTS
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.server.app import create_app

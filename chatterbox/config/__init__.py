@@ -9,31 +9,8 @@ from collections.abc import Sequence
 from dotenv import dotenv_values
 
 from chatterbox.config.server import ClusterConfig, ServerConfig, key_list, prepare_ray
-from chatterbox.config.sources import (
-    ENV_PREFIX,
-    OLD_NAMES,
-    RENAMED,
-    Settings,
-    environment_for_child,
-    load,
-    notify_socket,
-    renamed_settings,
-    silence_telemetry,
-)
-from chatterbox.config.tts import (
-    SAMPLING,
-    MaxNewTokens,
-    MinP,
-    PenaltyWindow,
-    PrecisionSetting,
-    RepetitionPenalty,
-    Temperature,
-    TopK,
-    TopP,
-    TTSConfig,
-    configs_of,
-    default_data_dir,
-)
+from chatterbox.config.sources import ENV_PREFIX, RENAMED, Settings, load, renamed_settings
+from chatterbox.config.tts import TTSConfig, configs_of
 
 CONFIGS: tuple[type[Settings], ...] = (TTSConfig, ServerConfig, ClusterConfig)
 
@@ -48,29 +25,14 @@ def unknown_environment(names: Sequence[str] | None = None) -> list[str]:
 
 __all__ = [
     "CONFIGS",
-    "OLD_NAMES",
-    "RENAMED",
-    "SAMPLING",
     "ClusterConfig",
-    "MaxNewTokens",
-    "MinP",
-    "PenaltyWindow",
-    "PrecisionSetting",
-    "RepetitionPenalty",
     "ServerConfig",
     "Settings",
     "TTSConfig",
-    "Temperature",
-    "TopK",
-    "TopP",
     "configs_of",
-    "default_data_dir",
-    "environment_for_child",
     "key_list",
     "load",
-    "notify_socket",
     "prepare_ray",
     "renamed_settings",
-    "silence_telemetry",
     "unknown_environment",
 ]

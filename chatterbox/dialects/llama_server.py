@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from chatterbox.arrays import F32
 from chatterbox.audio.encode import audio_format
-from chatterbox.config import RepetitionPenalty
+from chatterbox.config.tts import RepetitionPenalty
 from chatterbox.dialects.openai.speech import error_shape as openai_error
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import ChatterboxError, RouteNotFound

@@ -13,7 +13,8 @@ from typing import Any, Protocol, TypeVar
 import onnxruntime as ort
 from pydantic import TypeAdapter, ValidationError
 
-from chatterbox.config import SAMPLING, TTSConfig
+from chatterbox.config import TTSConfig
+from chatterbox.config.tts import SAMPLING
 from chatterbox.families.base import Family, LanguageModel, Prompts, StreamingDecoder
 from chatterbox.families.voices import ClonedVoices, FixedVoices
 from chatterbox.hub.files import ModelFiles, graph_sources

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chatterbox import mini
-from chatterbox.config import PrecisionSetting, TTSConfig
+from chatterbox.config import TTSConfig
+from chatterbox.config.tts import PrecisionSetting
 from chatterbox.errors import ModelError
 from chatterbox.hub import download as hub
 from chatterbox.hub.files import FamilyFiles, Graph, ModelFiles, Precision, Repository, graph_file

@@ -1,5 +1,5 @@
 """Drives ONNX graphs: sessions, key/value slots, bound calls, streaming codec decoders, noise."""
 
-from chatterbox.config import silence_telemetry
+from chatterbox.config.sources import silence_telemetry
 
 silence_telemetry()

@@ -18,7 +18,8 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
-from chatterbox.config import ServerConfig, notify_socket
+from chatterbox.config import ServerConfig
+from chatterbox.config.sources import notify_socket
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.threads import Heartbeat
 from chatterbox.errors import EXIT_ENGINE_DEAD, EXIT_STALLED, ConfigError

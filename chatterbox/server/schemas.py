@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from chatterbox.audio.encode import FORMATS, USUAL_RATES_HZ
 from chatterbox.audio.shaping import FASTEST, SLOWEST
-from chatterbox.config import (
+from chatterbox.config.tts import (
     SAMPLING,
     MaxNewTokens,
     MinP,

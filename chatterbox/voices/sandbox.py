@@ -6,7 +6,7 @@ import sys
 import threading
 from contextlib import suppress
 
-from chatterbox.config import environment_for_child
+from chatterbox.config.sources import environment_for_child
 from chatterbox.errors import Draining, UnreadableAudio
 from chatterbox.voices import decode_child
 from chatterbox.voices.audio_file import decode_audio

@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 import pytest
 
-from chatterbox.config import environment_for_child
+from chatterbox.config.sources import environment_for_child
 from chatterbox.errors import AudioTooLong, Draining, UnreadableAudio, UnsupportedAudio
 from chatterbox.voices import decode_child
 from chatterbox.voices.audio_file import decode_audio

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter
 from starlette.responses import JSONResponse, Response
 
 from chatterbox.audio.encode import FORMATS, audio_format
-from chatterbox.config import SAMPLING
+from chatterbox.config.tts import SAMPLING
 from chatterbox.dialects.shared.alignment import original_pieces
 from chatterbox.dialects.shared.voice_names import OPENAI_VOICES, voice_or_alias
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
