@@ -31,8 +31,7 @@ from chatterbox.errors import ModelError, first_line
 from chatterbox.families.base import DecodeJob, Voice, Window
 from chatterbox.runtime.decoder.graph_io import RandomOp, snr_db
 from chatterbox.runtime.decoder.snac import AUDIO, BLOCKS, CODES, PLACES, SNAC, code_feeds
-from chatterbox.runtime.decoder.snac_carry import CarryingGraph
-from chatterbox.runtime.decoder.snac_decoder import SnacDecoder
+from chatterbox.runtime.decoder.snac_decoder import CarryingGraph, SnacDecoder
 
 PROOF_FRAMES = 8  # windows at the beginning, at the end and between
 LEAST_DB = {TensorProto.FLOAT: 80.0, TensorProto.FLOAT16: 40.0}

@@ -17,7 +17,7 @@ from chatterbox.compile.graph import (
 )
 from chatterbox.runtime.decoder.graph_io import RandomOp
 from chatterbox.runtime.decoder.snac import BLOCKS, crop_name, noise_name
-from chatterbox.runtime.decoder.snac_carry import given_name, start_name, told_name
+from chatterbox.runtime.decoder.snac_decoder import given_name, start_name, told_name
 
 END = 2**62
 AXIS = 2

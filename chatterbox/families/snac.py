@@ -14,8 +14,7 @@ from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.compiled_cache import CompiledCache, Graphs, Json, identity
 from chatterbox.runtime.cuda_graphs import CapturedSession
 from chatterbox.runtime.decoder.snac import CROPS, addressed_noise, tabled_noise
-from chatterbox.runtime.decoder.snac_carry import CarryingGraph
-from chatterbox.runtime.decoder.snac_decoder import SnacDecoder
+from chatterbox.runtime.decoder.snac_decoder import CarryingGraph, SnacDecoder
 from chatterbox.runtime.sessions import SessionSettings, captures, open_session
 
 SNAC_COMPILER = 3

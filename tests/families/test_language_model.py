@@ -12,8 +12,8 @@ from chatterbox.compile.lm import compiler
 from chatterbox.compile.lm.compiler import CompiledGraph
 from chatterbox.config import TTSConfig
 from chatterbox.families.model import LoadRequest
-from chatterbox.families.turbo import language_model
-from chatterbox.families.turbo.language_model import (
+from chatterbox.families.turbo import load
+from chatterbox.families.turbo.load import (
     LanguageModelParts,
     compiled_graph,
     open_language_model,
@@ -118,7 +118,7 @@ def test_a_gpus_form_looks_tokens_up_itself(tmp_path, monkeypatch, embedded_here
     """Run on a CPU, which has the kernels, if slow ones."""
     plain, _ = open_language_model(parts(tmp_path / "cpu", "fp32"))
     expected = logits(plain)
-    monkeypatch.setattr(language_model, "usual_options", lambda *_: usual_options("cuda", "fp32"))
+    monkeypatch.setattr(load, "usual_options", lambda *_: usual_options("cuda", "fp32"))
     model, _ = open_language_model(parts(tmp_path / "gpu", "fp32"))
     embedded_here.clear()
     found = logits(model)
@@ -129,7 +129,7 @@ def test_a_gpus_form_looks_tokens_up_itself(tmp_path, monkeypatch, embedded_here
 
 
 def test_a_gpus_form_whose_tokens_are_others_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(language_model, "usual_options", lambda *_: usual_options("cuda", "fp32"))
+    monkeypatch.setattr(load, "usual_options", lambda *_: usual_options("cuda", "fp32"))
     write = compiler.write
     turned = lambda *given: write(*given[:-1], given[-1][::-1])  # noqa: E731
     monkeypatch.setattr(compiler, "write", turned)

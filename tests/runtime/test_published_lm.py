@@ -8,7 +8,7 @@ from fakes import fake_voice
 from chatterbox.config import TTSConfig
 from chatterbox.errors import ModelError
 from chatterbox.families.base import Voice
-from chatterbox.families.turbo.language_model import EmbedGraph, open_tokenizer
+from chatterbox.families.turbo.load import EmbedGraph, open_tokenizer
 from chatterbox.families.turbo.spec import GRAPHS
 from chatterbox.families.turbo.voice import TurboVoices, VoiceTensors
 from chatterbox.hub.files import PRECISIONS, ModelFiles

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer as Library
 
 from chatterbox.errors import EmptyText, ModelError
 from chatterbox.families.tokenizer import Tokenizer
-from chatterbox.families.turbo.language_model import open_tokenizer
+from chatterbox.families.turbo.load import open_tokenizer
 
 END = "<|endoftext|>"
 CONTROLS = [END, "[START]", "<|im_start|>"]
