@@ -62,6 +62,8 @@ SETTINGS = {
 NO_REQUEST = ("chatterbox.requests WS ", "chatterbox.requests - ")
 """How lines of utterances begin, and of what was refused before it was a request."""
 SETTLE_S = 60.0  # a second or two on a machine with nothing else to do
+PATIENCE_S = 3600.0
+"""Of the server: the golden request rests as long as a fault takes, on a machine however slow."""
 SEND_BUFFER_BYTES = RECEIVE_BUFFER_BYTES = 32_768
 """Small, so that a reader who waits is noticed by the server soon."""
 
@@ -180,7 +182,7 @@ class Rig:
         self.decoder: FakeDecoder = engine.parts.decoder
         self.encoder: FakeEncoder = engine.parts.cloned
         self.lifecycle = Lifecycle(engine)
-        self._config = server_config(**server)
+        self._config = server_config(**{"request_timeout_s": PATIENCE_S} | server)
         self.app = create_app(engine, self._config, DIALECTS, lifecycle=self.lifecycle)
         self.log = Log()
         self.headers: dict[str, str] = {}  # of every call, a key for instance
@@ -192,6 +194,7 @@ class Rig:
 
     async def open(self) -> None:
         """Listen on a free port."""
+        self.patch.setattr("chatterbox.server.request_log.STALL_S", PATIENCE_S)
         sock = self._sock = bind("127.0.0.1", 0)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         self.port: int = sock.getsockname()[1]

@@ -186,24 +186,27 @@ async def test_f25_readers_that_do_not_read_are_cut_off(tmp_path, monkeypatch, c
     monkeypatch.setattr("chatterbox.engine.sequence.CAPACITY_SAMPLES", 24_000)
     room = {"max_concurrent_requests": 40, "slots": 40, "max_inflight_segments": 2}
     async with running(tmp_path, engine=room) as rig:
+        rig.patch.setattr("chatterbox.server.request_log.STALL_S", STALL_S)
         async with rig.fault(golden=False):  # it would be one of them
             body = LONG | {"text": LONG_TEXT * 3, "stream": not whole}
             slow = [await unread(rig, body | {"seed": i}) for i in range(count)]
             assert await rig.listen(GOLDEN) == await rig.right(GOLDEN)
-            await rig.quiet()
-            put_forward(STALL_S + 1)
-            await rig.until(lambda: outcomes(rig).count("slow_client") > count)
+            while outcomes(rig).count("slow_client") <= count:
+                await rig.quiet()
+                put_forward(STALL_S + 1)
+                await asyncio.sleep(0.05)
             assert rig.engine.admission.active == 0
             for sock in slow:
                 sock.close()
         assert 'chatterbox_requests_total{outcome="slow_client",route="/tts"} ' in _metrics(rig)
         # A reader who rests, but not for too long, is none of them.
+        cut_off = outcomes(rig).count("slow_client")
         reader, writer = await heard_some(rig, LONG | {"text": LONG_TEXT * 3})
         for _ in range(3):
             await rig.quiet()
-            put_forward(STALL_S / 2)
-            assert await reader.readexactly(100_000)
-        assert rig.engine.admission.active == 1
+            put_forward(0.4 * STALL_S)
+            assert await reader.readexactly(300_000)  # more than lay in buffers
+        assert outcomes(rig).count("slow_client") == cut_off
         reset(writer)
 
 
