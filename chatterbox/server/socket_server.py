@@ -94,10 +94,13 @@ class Socket:
 
     async def send(self, data: str | bytes) -> None:
         """One frame; waits for a slow reader, and only its own context does."""
-        kind = "text" if isinstance(data, str) else "bytes"
+        websocket = self._websocket
         try:
             async with asyncio.timeout(STALL_S):
-                await self._websocket.send({"type": "websocket.send", kind: data})
+                if isinstance(data, str):
+                    await websocket.send_text(data)
+                else:
+                    await websocket.send_bytes(data)
             self._idle_since = asyncio.get_running_loop().time()
         except (WebSocketDisconnect, RuntimeError):
             raise Cancelled("The client left.") from None

@@ -68,9 +68,11 @@ def sent(client: socket.socket, data: bytes) -> bool:
 
 def rest_of(client: socket.socket) -> bytes:
     heard = b""
-    with contextlib.suppress(ConnectionResetError):  # after the close: ours was still under way
+    try:
         while part := client.recv(65536):
             heard += part
+    except ConnectionResetError:  # after the close: ours was still under way, and what was not read
+        return b""  # yet is gone, be it the close itself
     return heard
 
 
