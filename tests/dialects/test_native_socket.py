@@ -6,7 +6,7 @@ import io
 import pytest
 import soundfile
 from dialects.live import Gate, kinds, live, talking
-from harness import PIECE_SAMPLES, FakeEngine, until
+from harness import PIECE_SAMPLES, FakeEngine, put_forward, until
 
 from chatterbox.errors import IdleTimeout
 from chatterbox.server.socket_server import Socket
@@ -291,18 +291,19 @@ class Unheard:
 
     def __init__(self) -> None:
         self.query_params = self.path_params = {}
-        self.socket = Socket(self, idle_s=0.1)
+        self.socket = Socket(self, idle_s=10)
         self.told_at = 0.0
 
     async def receive(self) -> dict:
         if not self.told_at:
-            await asyncio.sleep(0.06)
+            put_forward(0.6 * self.socket.idle_s)
             self.told_at = asyncio.get_running_loop().time()
             await self.socket.send("news")
+            put_forward(0.99 * self.socket.idle_s)
         await asyncio.sleep(60)
         return {}
 
-    async def send_text(self, data: str) -> None:
+    async def send(self, message: dict) -> None:
         pass
 
 
