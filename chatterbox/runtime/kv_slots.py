@@ -144,9 +144,9 @@ class SlottedLanguageModel:
     def decode(self, slots: Sequence[int], tokens: I64) -> F32:
         """One token for each of `slots`; see `LanguageModel.decode`."""
         active = np.asarray(slots, np.int64)
-        held = self._lengths[active]
-        assert held.min() > 0, "only rows that have begun can step"
-        assert held.max() < self.capacity, "the row's slot is full"
+        held = self._lengths[active].tolist()  # of a few numbers, Python's `min` is the quicker
+        assert min(held) > 0, "only rows that have begun can step"
+        assert max(held) < self.capacity, "the row's slot is full"
         step = self._step_captured if self._buckets else self._step_smallest
         logits = step(active, self._embed.codes(tokens))
         self._lengths[active] += 1
@@ -171,8 +171,9 @@ class SlottedLanguageModel:
                 self._step_captured(np.array([size - 1]), nothing)
 
     def _step_smallest(self, active: I64, rows: Rows) -> F32:
-        first = int(active.min())
-        span = int(active.max()) + 1 - first
+        places = active.tolist()
+        first = min(places)
+        span = max(places) + 1 - first
         past = self._lengths[first : first + span]
         call = self._call(span, len(active), 1, rows, first)
         return call.run(rows[:, None], past, active - first, int(past.max()) + 1)
