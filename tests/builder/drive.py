@@ -9,13 +9,18 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+import pytest
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from chatterbox.families.turbo.spec import GRAPHS
-from chatterbox.hub.files import PRECISION_SUFFIX, Precision
+from chatterbox.hub.files import PRECISION_SUFFIX, PRECISIONS, Precision
 
 Array = NDArray[Any]
+SOME_PRECISIONS = [
+    p if p in ("fp16", "q4") else pytest.param(p, marks=pytest.mark.slow) for p in PRECISIONS
+]
+"""For what takes long; the slow tests try the others."""
 START, STOP, SILENCE = 6561, 6562, 4299
 
 

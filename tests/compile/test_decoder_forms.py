@@ -129,6 +129,7 @@ def test_what_onnxslim_makes_of_it_is_taken(tmp_path):
     assert "remembering its prompt" in made.note
 
 
+@pytest.mark.slow
 def test_a_bias_that_is_not_of_zeros_stays_and_that_is_said(tmp_path):
     model = published(forms.with_attention_bias)
     for node in model.graph.node:
@@ -222,6 +223,7 @@ def test_whole_turns_are_dropped_only_where_nothing_reads_them(readers):
     assert only_fraction_used("s", EditableGraph(model)) is READERS[readers]
 
 
+@pytest.mark.slow
 def test_in_half_precision_throughout_it_is_cut_and_exact(tmp_path):
     """Its products stay as they are: 8 bits are made of single precision alone."""
     made = opened(halved(published()), tmp_path)

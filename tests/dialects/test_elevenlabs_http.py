@@ -183,6 +183,7 @@ def test_streamed_with_timestamps(client, name):
     assert ends[-1] == pytest.approx(len(samples) / rate_hz, abs=0.1)
 
 
+@pytest.mark.slow
 def test_lines_are_short_enough_for_aiohttp(address):
     call = {"text": LONG}
     query = "?output_format=pcm_48000"

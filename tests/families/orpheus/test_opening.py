@@ -45,6 +45,7 @@ def said(model: LoadedModel) -> np.ndarray:
     return np.stack(logits)
 
 
+@pytest.mark.slow
 def test_as_published_in_place_it_says_the_same(orpheus, opened):
     compiled = opened(orpheus)
     published = opened(orpheus, compile_lm=False)
