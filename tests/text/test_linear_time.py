@@ -71,7 +71,10 @@ PAIRS = map("".join, itertools.pairwise(UNITS))
     ("unit", "before", "after"),
     [
         *((unit, *around) for unit, around in zip(UNITS, itertools.cycle(AROUND), strict=False)),
-        *((pair, *around) for pair, around in zip(PAIRS, itertools.cycle(AROUND), strict=False)),
+        *(
+            pytest.param(pair, *around, marks=pytest.mark.slow)
+            for pair, around in zip(PAIRS, itertools.cycle(AROUND), strict=False)
+        ),
     ],
     ids=ascii,
 )
