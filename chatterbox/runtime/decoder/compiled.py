@@ -40,7 +40,7 @@ from chatterbox.runtime.decoder.s3gen import (
 )
 from chatterbox.runtime.decoder.s3gen_decoder import SplitDecoder, StreamSettings, WholeDecoder
 
-DECODER_COMPILER = 4
+DECODER_COMPILER = 5
 """Version of what compiles decoders: raised whenever the same source would give other graphs or
 facts."""
 
