@@ -194,7 +194,7 @@ _stops.put(r"[()](?:(?<=[,.!?;:]\))|(?<=[,.!?;:] \())", "", "[()]")
 _stops.put(r" ?\)(?= ?\w)|\(", ", ", "[()]")
 _stops.put(r"\)", " ", r"\)")
 _stops.put("…", ", ", "…")
-_stops.put(" {2,}", " ")
+_stops.put(" {2,}", " ", "  ")
 
 
 @_stops.say(r" ?[-–—](?: ?[-–—])*+ ?", "[-–—]")
@@ -206,7 +206,7 @@ def _say_dashes(match: re.Match[str]) -> str:
 
 
 _stops.put(r"-(?:(?<!\w-)-*|-*(?!\w))", " ", "-")
-_stops.put(" {2,}", " ")
+_stops.put(" {2,}", " ", "  ")
 _stops.put(r" — ?(?=[,.!?;:])|(?<=[,.!?;:]) ?—(?= )", "", "—")
 
 
@@ -222,7 +222,7 @@ def _say_stops(match: re.Match[str]) -> str:
 
 
 _stops.put(r"[,.!?;:](?=[\w\[])", r"\g<0> ")
-_stops.put(" {2,}", " ")
+_stops.put(" {2,}", " ", "  ")
 
 
 def tidy(text: str) -> str:

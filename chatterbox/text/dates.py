@@ -30,8 +30,11 @@ _LEADS = re.compile(
 )
 _COUNTED = re.compile(r" (?:[a-z]{2,}s|people|men|women|children|percent|km|mi|or more)\b")
 
-_ANY = rf"[ADFJMNOSTWadfjmnostw](?<!\w.)[A-Za-z]{{2}}(?<=(?i:{'|'.join(_NAMES)}))"
-"""A cheap look for the beginning of a name."""
+_ANY = (
+    r"[0-9–—JFMASONDTW-](?:(?<![A-Z])|(?<!\w.)[A-Za-z]{2}"
+    rf"(?<=(?i:{'|'.join(_NAMES)})))"
+)
+"""A cheap look for a name; one in small letters has a figure or a dash beside it."""
 names = Step(__name__, "names", _ANY)
 """The names of months and weekdays in full."""
 

@@ -140,7 +140,7 @@ elements.put(
 
 # --- Markdown ------------------------------------------------------------------------------------
 _plain = Step(__name__)
-_plain.put(" {2,}", " ")
+_plain.put(" {2,}", " ", "  ")
 for _signs, _pattern, _put in (
     ("[`~]", r"^ ?(?:```|~~~)[^`\n]*$", "\n"),  # code fence
     ("[-*_=]", r"^ ?(?:[-*_=] ?){3,}+$", "\n"),  # rule, or underline of a heading

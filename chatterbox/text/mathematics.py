@@ -113,6 +113,8 @@ read = Step(__name__)
 """Whole powers (`m^2`) are left to the step that knows units."""
 _NAMED = dict.fromkeys("*×x", "times") | dict.fromkeys("-–", "minus") | {"+": "plus"}
 _NAMED["/"] = "divided by"
+_STARRED = r"\*(?:(?<=[\w)]\*)|(?<=[\w)] \*))\*? ?[-\w(]"
+"""A cheap look for a star between two factors."""
 read.put(r"(?<!\w)\$(?=[A-Za-z_])", "", r"\$")  # a variable's, as in shells: `$x`
 read.put(r"(?<=\w)\^\{?(st|nd|rd|th)\b\}?", r"\1", r"\^")
 
@@ -157,14 +159,14 @@ read.put(
 read.put(
     r"(?<![\w*])[A-Za-z](?:\*[A-Za-z]){1,9}(?![\w*])",
     lambda m: m[0].replace("*", " times "),
-    r"\*[A-Za-z]",
+    _STARRED,
 )
-read.put(r"(?<![\w*])(\d{1,9}|[A-Za-z]|\))\*\*(-?\d{1,9}|[A-Za-z])(?![\w*])", r"\1^\2", r"\*\*")
+read.put(r"(?<![\w*])(\d{1,9}|[A-Za-z]|\))\*\*(-?\d{1,9}|[A-Za-z])(?![\w*])", r"\1^\2", _STARRED)
 read.put(
     r"(?:(?<=\d)|(?<=[\d)][a-zA-Z])|(?<=\))|(?<![\w*])(?<=[A-Za-z]))(?<!\*)"
     r" ?\*(?!\*) ?(?=\d|\(|[A-Za-z](?![A-Za-z*]))",
     " times ",
-    r"\*",
+    _STARRED,
 )
 read.put(r"\+ ?/ ?[-–]|\+-(?=\d)", "±", r"\+")
 read.put(r"(?<=\w) ?([-+*/])= ?(?=[\w(])", lambda m: f" {_NAMED[m[1]]} equals ", "=")
@@ -189,7 +191,7 @@ _VARIABLE = re.compile(r"(?<![A-Za-z])(?<!\d )[nxyz](?![A-Za-z])")
 _CONSTANT = re.compile(r"(?<![\w.,^])\d[\d.]*(?![\w.,])")
 
 
-@read.say(r".+", f"{_OPERATED.pattern}|{_RELATION.pattern}")
+@read.say(r".+", "[-+*/×÷–=<>≤≥≠≈x](?:(?<!x)|(?<=[0-9]x)|(?<=[0-9] x))")
 def _say_chains(line: re.Match[str]) -> str:
     asked = _OPERATED.search(line[0]) and _ASKED.search(line[0])
     if asked or " - " in line[0] or _RELATION.search(line[0]):
