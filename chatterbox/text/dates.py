@@ -282,7 +282,7 @@ def _say_opening(match: re.Match[str]) -> str:
 @clock.say(
     r"(?i:(\b(?:at|by|from|until|before|after|to|since) ))?"
     r"(?<![\w.:])(?:(2[0-3]|1\d)|(0?\d))h([0-5]\d)(?![\w:])",
-    "h",
+    "[0-9]h[0-5]",
 )
 def _say_with_h(match: re.Match[str]) -> str:
     """13h30 and `at 9h30` are times of day, 1h30 is a length."""

@@ -12,6 +12,7 @@ _CHARS = f"[{CURRENCY_SIGNS}]"
 _LETTERED = r"(?:(?:US|AU|CA|NZ|HK|SG|NT|MX|[ACRS])\$|CN¥)"
 _SIGN = rf"(?:{_LETTERED}|{_CHARS})"
 _CODES = "|".join([*(code for code in CURRENCIES if re.fullmatch("[A-Z]{3}", code)), "kr", "zł"])
+_ANY_CODE = "[A-Zkz](?:[A-Z]{2}|[rł])"
 _LETTERS = r"(?i:mio|mil|mln|mn|mm|bil|bln|bn|tn|[kmb])"
 _WORDS = r"(?:hundred|thousand|million|billion|trillion|lakh|lac|crore)"
 _ALONE = r"(?![\w&'])(?!-(?!an?-|per-)[A-Za-z])"
@@ -125,12 +126,12 @@ def _each(per: str) -> str:
 read.put(
     rf"(?<![\w.])(?!TRY|PHP|ETH|kr|zł)(?P<what>{_CODES}) ?(?:{_SIGN} ?)?(?=-?\d){_AMOUNT}",
     _say,
-    _CODES,
+    _ANY_CODE,
 )  # `TRY 5 times`, `PHP 8` and `ETH 2.0` are no sums
 read.put(rf"(?<![A-Za-z\d])(?P<what>{_LETTERED}) ?{_AMOUNT}", _say, "[A-Z]\\$|CN¥")
 read.put(rf"(?P<what>{_CHARS}(?<![A-Za-z\d]{_CHARS}))(?<!\d [€¢]) ?{_AMOUNT}", _say, _CHARS)
 read.put(
     rf"(?<![\w.])(?<!\d,)(?P<minus>-)?{_RANGE} ?(?P<what>{_SIGN}(?!\d)|(?:{_CODES})\b){_EACH}",
     _say,
-    f"{_CODES}|{_CHARS}",
+    f"[A-Zkz{CURRENCY_SIGNS}](?:(?<![A-Zkz])|[A-Z]{{2}}|[rł])",
 )
