@@ -53,15 +53,11 @@ def number(figures: str) -> str:
     return f"{said} point {digits(fraction)}" if fraction else said
 
 
+@lru_cache(maxsize=1024)
 def paired(value: int) -> str:
     """As names and years are said: 737 → seven thirty-seven, 404 → four oh four, 4090 → forty
     ninety, 1900 → nineteen hundred, 2005 → two thousand and five."""
-    hundreds, rest = divmod(value, 100)
-    if value < 100 or value % 1000 < 10 or (value < 1000 and rest == 0):
-        return cardinal(value)
-    if rest == 0:
-        return f"{cardinal(hundreds)} hundred"
-    return f"{cardinal(hundreds)} {'oh ' if rest < 10 else ''}{cardinal(rest)}"
+    return str(num2words(value, to="year")).replace("oh-", "oh ")
 
 
 def year(value: int) -> str:
