@@ -73,7 +73,7 @@ def _say_in_run(part: str) -> str:
     rf"(?<![\w.:/$-])(?P<day>\d{{1,2}}(?:st|nd|rd|th)?)(?P<gap> of |[ -])({_MONTH})"
     r"(?:(?P<hyphen>-(?=(?P<full>\d{4})\b|\d\d\b))|(?P<stop>\.?)"
     r"(?=(?P<year>,? '?\d{4}\b(?! [a-z]+s\b))|(?P<end>[,;:)!?\n]|\Z)|[^\w'-]))",
-    "[0-9](?:[strnd]{2})?(?: of |[ -])[a-zA-Z]{3}",
+    "[0-9](?:st|nd|rd|th)?(?: of |[ -])[a-zA-Z]{3}",
 )
 def _say_after_figure(match: re.Match[str]) -> str:
     """25 sept., 5 jan 2024, 01-Jan-2023; not `the 5 may come`."""

@@ -59,6 +59,7 @@ READ = [
         "in the 17th c. people, 7 a.m. GMT-3",
         "in the seventeenth century people, seven AM GMT minus three.",
     ),
+    ("the 9th of july, the 3rd of SEPT", "the ninth of July, the third of September."),
     ("(b. 1931, d. 1999)", "born nineteen thirty-one, died nineteen ninety-nine."),
     (
         "a length of 38:15; a 70:30 split",
