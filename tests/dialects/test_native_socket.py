@@ -303,7 +303,7 @@ class Unheard:
         await asyncio.sleep(60)
         return {}
 
-    async def send(self, message: dict) -> None:
+    async def send_text(self, data: str) -> None:
         pass
 
 
