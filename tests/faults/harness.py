@@ -53,6 +53,7 @@ SHORT = {"text": f"A {SECRET}.", "seed": 11, "response_format": "pcm"}
 LONG_TEXT = " ".join(f"My {SECRET} swims {n}." for n in ("one", "two", "three", "four", "five"))
 GOLDEN = {"text": LONG_TEXT, "seed": 7, "response_format": "pcm"}
 """More segments than are in work at once, so that it is half done while its reader waits."""
+QUIET_LOOKS = 5
 SETTINGS = {
     "first_segment_words": 3,
     "next_segment_words": 3,
@@ -272,8 +273,9 @@ class Rig:
 
     async def quiet(self) -> None:
         """Until the engine has nothing to do: whoever is being spoken to does not read."""
-        steps = -1
-        while steps != self.model.steps or not self._all_wait():
+        steps, looks = -1, 0
+        while looks < QUIET_LOOKS:  # an outbox that is full for a moment will be read in between
+            looks = looks + 1 if steps == self.model.steps and self._all_wait() else 0
             steps = self.model.steps
             await asyncio.sleep(0.02)
 
