@@ -125,7 +125,8 @@ async def test_a_long_text_is_spoken_whole(engine):
     async with calling(engine) as client:
         facts = (await client.post("/tts/json", json={"text": LONG, "seed": 1})).json()
         assert facts["segments"] > 1
-        assert 0 < facts["first_audio"] <= facts["generation_time"]
+        assert facts["audio_duration"] > 10
+        assert facts["first_audio"] > 0  # generation_time leaves out what its reader takes
 
 
 async def test_what_cannot_be_spoken_or_read(engine):
