@@ -58,16 +58,19 @@ def bind(host: str, port: int, flag: str = "--port") -> socket.socket:
     """A listening-to-be socket. Raises ConfigError with one line when the address cannot be had."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        sock = socket.socket(family, kind, protocol)  # asyncio sends at once only where this is TCP
     except OSError as fault:
         raise ConfigError(f"--host {host}: {fault.strerror or fault}") from None
-    family, _, _, _, address = found[0]
-    both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
-    try:  # fails here, not later, where another server has the port
-        sock = socket.create_server(address, family=family, backlog=BACKLOG, dualstack_ipv6=both)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(BACKLOG)  # fails here, not later, where another server has the port
     except OSError as fault:
+        sock.close()
         hint = " Is a server running there already?" if fault.errno == errno.EADDRINUSE else ""
         raise ConfigError(
-            f"Cannot listen on {host}:{port}: {os.strerror(fault.errno or 0)}.{hint}"
+            f"Cannot listen on {host}:{port}: {fault.strerror}.{hint}"
             f" --host and {flag} choose another address."
         ) from None
     sock.setblocking(False)

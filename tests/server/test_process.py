@@ -1,5 +1,6 @@
 """A real process on a real socket: signals, exit codes, departures, what HTTP itself refuses."""
 
+import asyncio
 import os
 import re
 import signal
@@ -38,6 +39,22 @@ def test_sound_arrives_before_the_synthesis_ends(shared):
         assert shared.metrics()["active"] == 1
         assert b"".join(pieces)
     shared.until(lambda: shared.metrics()["active"] == 0)
+
+
+async def test_answers_leave_at_once():
+    """A head and its body are two writes: without TCP_NODELAY the second waits 40 ms (Linux)."""
+    flags = asyncio.Queue()
+
+    def accepted(_reader, writer) -> None:
+        connection = writer.get_extra_info("socket")
+        flags.put_nowait(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    listening = bind("127.0.0.1", 0)
+    async with await asyncio.start_server(accepted, sock=listening):
+        _, writer = await asyncio.open_connection(*listening.getsockname())
+        assert await flags.get()
+        writer.close()
 
 
 def test_a_large_body_is_refused_while_it_is_sent(shared):
