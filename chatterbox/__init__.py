@@ -1,3 +1,3 @@
-"""Chatterbox Server: text and a few seconds of a voice in, that voice speaking out."""
+"""Chatterbox Server: speaks text in a voice cloned from a short recording."""
 
 __version__ = "0.2.0"

@@ -1,4 +1,4 @@
-"""Array types and the sample rate that every room shares."""
+"""Array types and the sample rate that all packages share."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,4 +7,4 @@ F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
 
 SAMPLE_RATE_HZ = 24_000
-"""Of all sound inside the server; every codec served so far gives it (`CodecSpec`)."""
+"""Sample rate of all audio inside the server, and of the output of every codec (`CodecSpec`)."""

@@ -1,7 +1,6 @@
-"""The command line: `serve`, `cluster`, `say`, `voices`, `compile`, `health`; flags in, exit code
-out.
+"""The `chatterbox` command: runs a subcommand and returns its exit code.
 
-A room is imported only once its command is run, so that `--help` is quick.
+Each subcommand imports the packages it needs when it runs, so that `--help` is quick.
 """
 
 import argparse
@@ -41,33 +40,32 @@ if TYPE_CHECKING:
     from chatterbox.engine.speech_stream import SpeechReport
     from chatterbox.families.base import Voice
 
-EXIT_REFUSED = 1
-"""The command was understood and could not be done: a bad recording, an unknown voice."""
+EXIT_FAILED = 1
+"""The command is valid but failed, for example on a bad recording or an unknown voice."""
 EXIT_INTERRUPTED = 130
-SIGNALLED = 128
-"""Exit codes above: stopped by the signal of what is more."""
+EXIT_SIGNAL_BASE = 128
+"""Exit code 128 + n means that signal n stopped the process."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code. `serve` ends the process."""
-    words = sys.argv[1:] if argv is None else argv
-    flags = parse(command_line(COMMANDS, full=HELP_ALL in words), words)
+    """Run one command and return its exit code. `serve` exits the process instead."""
+    arguments = sys.argv[1:] if argv is None else argv
+    flags = parse(command_line(COMMANDS, full=HELP_ALL in arguments), arguments)
     try:
         code: int = flags.run(flags)
     except ConfigError as fault:
-        code = _complain(str(fault), EXIT_BAD_CONFIG)
+        code = _fail(str(fault), EXIT_BAD_CONFIG)
     except ModelError as fault:
-        code = _complain(str(fault), EXIT_BAD_MODEL)
+        code = _fail(str(fault), EXIT_BAD_MODEL)
     except ChatterboxError as fault:
-        code = _complain(fault.message, EXIT_REFUSED)
+        code = _fail(fault.message)
     except OSError as fault:
-        what = f"{fault.filename}: {fault.strerror}" if fault.filename else str(fault)
-        code = _complain(what, EXIT_REFUSED)
+        code = _fail(f"{fault.filename}: {fault.strerror}" if fault.filename else str(fault))
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     if flags.run is _serve:
-        # Threads may still be inside a download, a driver or a graph; taking the interpreter down
-        # around them can hang or crash, and would lose the exit code.
+        # Threads may still be inside a download, a driver or a graph. A normal interpreter exit
+        # could hang or crash on them and lose the exit code.
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -75,15 +73,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _complain(line: str, code: int) -> int:
-    print(f"chatterbox: {line}", file=sys.stderr)
+def _fail(message: str, code: int = EXIT_FAILED) -> int:
+    """Print an error message and return the exit code."""
+    print(f"chatterbox: {message}", file=sys.stderr)
     return code
 
 
-def _warn_of_settings(flags: argparse.Namespace) -> None:
-    """Say which settings do not exist, and which are given by an old name."""
+def _warn_about_settings(flags: argparse.Namespace) -> None:
+    """Warn about settings that do not exist and settings given by their old name."""
     for line in renamed_settings(vars(flags)):
-        print(f"chatterbox: warning: {line}; the old name goes away", file=sys.stderr)
+        print(f"chatterbox: warning: {line}; the next version drops the old name", file=sys.stderr)
     for name in unknown_environment():
         print(f"chatterbox: warning: there is no setting {name}; ignored", file=sys.stderr)
 
@@ -95,15 +94,15 @@ def _serve(flags: argparse.Namespace) -> int:
     tts_config = load(TTSConfig, vars(flags))
     server_config = load(ServerConfig, vars(flags))
     configs = configs_of(tts_config, server_config.models)
-    _warn_of_settings(flags)
+    _warn_about_settings(flags)
 
     from chatterbox.logs import log_formatter
 
     handler = logging.StreamHandler()
     handler.setFormatter(log_formatter(server_config.log_format, tty=sys.stderr.isatty()))
     logging.basicConfig(level=server_config.log_level.upper(), handlers=[handler])
-    for chatty in ("uvicorn.error", "httpx"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    for name in ("uvicorn.error", "httpx"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
     from chatterbox.server.run import address_of, bind
 
@@ -121,7 +120,7 @@ def _serve(flags: argparse.Namespace) -> int:
 
     def announce(address: str) -> None:
         engine = models.default.engine
-        assert engine is not None, "it is loaded"
+        assert engine is not None, "the server is ready, so the default model is loaded"
         for note in engine.info.notes:
             logging.debug("%s", note)
         _print(
@@ -131,25 +130,25 @@ def _serve(flags: argparse.Namespace) -> int:
                 time.monotonic() - started,
                 voices=len(engine.voices.list()),
                 data_dir=tts_config.data_dir,
-                keyed=bool(server_config.keys),
+                needs_key=bool(server_config.keys),
             )
         )
 
     code = serve(models, server_config, DIALECTS, sock, announce)
-    if code > SIGNALLED:
+    if code > EXIT_SIGNAL_BASE:
         _print("Stopped.")
     return code
 
 
-def _print(said: str) -> None:
-    """To standard output, whatever letters it can show."""
+def _print(text: str) -> None:
+    """Print `text`, escaping characters that the encoding of standard output lacks."""
     encoding = sys.stdout.encoding or "ascii"
-    print(said.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 def _cluster(flags: argparse.Namespace) -> int:
     make_files_private()
-    _warn_of_settings(flags)
+    _warn_about_settings(flags)
     prepare_ray()
     try:
         from chatterbox.cluster.application import run
@@ -161,12 +160,12 @@ def _cluster(flags: argparse.Namespace) -> int:
 
 
 def _health(flags: argparse.Namespace) -> int:
-    from chatterbox.health import fault_of_server, words_of
+    from chatterbox.health import arguments_of_process, check_server
 
-    words = words_of(flags.pid) if flags.pid is not None else []
-    given = vars(parse(command_line(COMMANDS), words)) if words else {}
-    fault = fault_of_server({**given, **vars(flags)})
-    return 0 if fault is None else _complain(fault, EXIT_REFUSED)
+    arguments = arguments_of_process(flags.pid) if flags.pid is not None else []
+    server_flags = vars(parse(command_line(COMMANDS), arguments)) if arguments else {}
+    problem = check_server({**server_flags, **vars(flags)})
+    return 0 if problem is None else _fail(problem)
 
 
 def _say(flags: argparse.Namespace) -> int:
@@ -183,11 +182,11 @@ def _say(flags: argparse.Namespace) -> int:
         for line in model_notice(engine.info):
             print(line, file=sys.stderr)
         started = time.monotonic()
-        voice = _voice_of(engine, flags.voice, flags.transcript)
+        voice = _find_voice(engine, flags.voice, flags.transcript)
         report = asyncio.run(_speak(engine, text, voice, flags.seed, out))
-        took_s = time.monotonic() - started
+        elapsed_s = time.monotonic() - started
         print(
-            f"{out}: {report.audio_s:.1f} s of speech in {took_s:.1f} s "
+            f"{out}: {report.audio_s:.1f} s of speech in {elapsed_s:.1f} s "
             f"({engine.info.name}, {engine.info.precision_text}, {engine.info.device})"
         )
     return 0
@@ -212,25 +211,26 @@ async def _speak(
     )
     async with engine.speak(request) as stream:
         samples = [piece async for piece in stream]
-    form = audio_format(out.suffix.lstrip(".").lower())
-    await asyncio.to_thread(out.write_bytes, form.encode_whole(np.concatenate(samples)))
+    encoder = audio_format(out.suffix.lstrip(".").lower())
+    await asyncio.to_thread(out.write_bytes, encoder.encode_whole(np.concatenate(samples)))
     return stream.report
 
 
-def _voice_of(engine: "TTSEngine", wanted: str | None, transcript: str | None) -> "Voice":
-    """A recording's voice where `wanted` is a file, else the library's."""
-    if wanted is not None and Path(wanted).is_file():
-        voice, report = engine.voices.temporary(Path(wanted).read_bytes(), transcript)
+def _find_voice(engine: "TTSEngine", name: str | None, transcript: str | None) -> "Voice":
+    """Return the voice for `--voice`: a recording's path, a voice's id or name, or None for the
+    default voice. Raises ConfigError if there is no such file or voice."""
+    if name is not None and Path(name).is_file():
+        voice, report = engine.voices.temporary(Path(name).read_bytes(), transcript)
         for warning in report.warnings:
-            print(f"{wanted}: {warning}", file=sys.stderr)
+            print(f"{name}: {warning}", file=sys.stderr)
         return voice
-    if wanted is None:
+    if name is None:
         engine.voices.check_default()
     try:
-        return engine.voices.get(wanted)
+        return engine.voices.get(name)
     except VoiceNotFound:
         raise ConfigError(
-            f"--voice {wanted}: neither a file nor a voice; `chatterbox voices` lists the voices"
+            f"--voice {name}: neither a file nor a voice; `chatterbox voices` lists the voices"
         ) from None
 
 
@@ -249,24 +249,24 @@ def _compile(flags: argparse.Namespace) -> int:
     from chatterbox.families.load import compile_model
 
     started = time.monotonic()
-    for each in configs_of(config, load(ServerConfig, vars(flags)).models).values():
-        for line in compile_model(each, logging.warning):
+    for model_config in configs_of(config, load(ServerConfig, vars(flags)).models).values():
+        for line in compile_model(model_config, logging.warning):
             print(line)
     print(f"Compiled in {time.monotonic() - started:.1f} s; kept in {config.data_dir / 'compiled'}")
     return 0
 
 
 def _model_config(flags: argparse.Namespace) -> TTSConfig:
-    """The settings of a command without a server, whose log is for the person who runs it."""
+    """Load the settings of a command that runs without a server; log warnings to the console."""
     config = load(TTSConfig, vars(flags))
-    _warn_of_settings(flags)
+    _warn_about_settings(flags)
     logging.basicConfig(level=logging.WARNING, format="chatterbox: %(message)s")
     return config
 
 
 @contextlib.contextmanager
 def _engine(flags: argparse.Namespace) -> "Iterator[TTSEngine]":
-    """A loaded engine for the time of a command."""
+    """Load an engine for one command and close it afterwards."""
     config = _model_config(flags)
 
     from chatterbox.engine.engine import TTSEngine

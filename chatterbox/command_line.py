@@ -1,4 +1,4 @@
-"""The flags of each command, its help and its examples; what a misspelt flag may have meant."""
+"""Argument parser of the `chatterbox` command: subcommands, flags, help and spelling hints."""
 
 import argparse
 import difflib
@@ -17,8 +17,8 @@ from chatterbox.config.sources import OLD_NAMES
 
 HELP_ALL = "--help-all"
 NO_COMMAND = ("--help", "--version")
-FEW = ("model", "model_dtype", "data_dir", "device", "temperature")
-"""Settings that commands without a server show in `--help`, beside their own flags."""
+BASIC_SETTINGS = ("model", "model_dtype", "data_dir", "device", "temperature")
+"""Settings in the `--help` of commands that run without a server, besides their own flags."""
 EXAMPLES = {
     "serve": (
         "serve",
@@ -50,56 +50,59 @@ GROUPS = {
     "first_audio_timeout_s drain_timeout_s max_requests_per_key max_connections",
     "Sampling": "temperature top_k top_p min_p repetition_penalty max_new_tokens",
 }
-"""What `--help` shows; `--help-all` shows all others too, as "Expert"."""
+"""Settings that `--help` shows, by group. `--help-all` also shows all others, as "Expert"."""
 EXPERT = "Expert"
-EVERYTHING = frozenset(name for names in GROUPS.values() for name in names.split())
-TRANSCRIPT_HELP = "what is said in the recording, for models that need to know"
+GROUPED_SETTINGS = frozenset(name for names in GROUPS.values() for name in names.split())
+TRANSCRIPT_HELP = "the words spoken in the recording, for models that need them"
+HELP_ALL_HELP = "list all flags with full descriptions"
 
 
 class Parser(argparse.ArgumentParser):
-    """A wrong word is answered with the one that may have been meant."""
+    """Argument parser that suggests the closest valid spelling of a misspelt command."""
 
     def error(self, message: str) -> NoReturn:
-        """One line after the usage, and exit code 2."""
+        """Print the usage and the message with a suggestion, then exit with code 2."""
         if wrong := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
-            message += _meant(wrong[1], re.findall(r"[\w-]+", wrong[2]))
+            message += _suggestion(wrong[1], re.findall(r"[\w-]+", wrong[2]))
         super().error(message)
 
 
-def _meant(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+def _suggestion(word: str, choices: Iterable[str]) -> str:
+    closest = difflib.get_close_matches(word, choices, n=1)
+    return f"; did you mean {closest[0]}?" if closest else ""
 
 
-def _parsers(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
-    """Of its commands or actions."""
+def _subparsers(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
+    """Return the parsers of a parser's commands or actions, by name."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             return action.choices
     return {}
 
 
-def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
-    """The flags. They may stand anywhere: before the command, between it and its action, behind.
-    Without a command they are those of `serve`."""
+def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse a command line. Flags may stand before the command, between the command and its action,
+    or at the end. Flags without a command belong to `serve`."""
     at = 0
-    while at < len(words) and words[at].startswith("--") and words[at] not in NO_COMMAND:
-        at += 1 if "=" in words[at] or words[at] == HELP_ALL else 2
-    command = words[at : at + 1] or ["serve"] * bool(words)
-    words = [*command, *words[:at], *words[at + 1 :]]
-    if made := _parsers(parser).get(words[0] if words else ""):
+    while (
+        at < len(arguments) and arguments[at].startswith("--") and arguments[at] not in NO_COMMAND
+    ):
+        at += 1 if "=" in arguments[at] or arguments[at] == HELP_ALL else 2
+    command = arguments[at : at + 1] or ["serve"] * bool(arguments)
+    arguments = [*command, *arguments[:at], *arguments[at + 1 :]]
+    if sub := _subparsers(parser).get(arguments[0] if arguments else ""):
         known = {
-            flag for p in (made, *_parsers(made).values()) for flag in p._option_string_actions
+            flag for p in (sub, *_subparsers(sub).values()) for flag in p._option_string_actions
         }
-        for word in itertools.takewhile(lambda word: word != "--", words):
-            flag = word.split("=")[0]
+        for argument in itertools.takewhile(lambda argument: argument != "--", arguments):
+            flag = argument.split("=")[0]
             if flag.startswith("--") and " " not in flag and flag not in known:
-                made.error(f"unrecognized arguments: {flag}{_meant(flag, known)}")
-    return parser.parse_args(words)
+                sub.error(f"unrecognized arguments: {flag}{_suggestion(flag, known)}")
+    return parser.parse_args(arguments)
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Wide enough for one line a flag."""
+    """Help formatter wide enough to show each flag on one line."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=46, width=120)
@@ -108,27 +111,33 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 def add_flags(
     parser: argparse.ArgumentParser,
     *configs: type[Settings],
-    shown: Container[str] = EVERYTHING,
+    visible: Container[str] = GROUPED_SETTINGS,
     full: bool = False,
 ) -> None:
-    """One `--flag-name` for each field; values are checked by the config class, not here. `--help`
-    names those in `shown`, in few words; with `full`, all of them in all words."""
+    """Add one `--flag-name` for each setting of `configs`, which validate the values later.
+
+    Help lists the settings in `visible` with the first clause of their description; if `full`, all
+    settings with the whole description.
+    """
     fields = {name: field for config in configs for name, field in config.model_fields.items()}
-    listed = {title: [n for n in names.split() if n in fields] for title, names in GROUPS.items()}
-    listed[EXPERT] = [name for name in fields if name not in EVERYTHING]
-    for title, names in listed.items():
+    groups = {title: [n for n in names.split() if n in fields] for title, names in GROUPS.items()}
+    groups[EXPERT] = [name for name in fields if name not in GROUPED_SETTINGS]
+    for title, names in groups.items():
         if not names:
             continue
-        group = parser.add_argument_group(title) if full or shown is EVERYTHING else parser
+        grouped = full or visible is GROUPED_SETTINGS
+        group = parser.add_argument_group(title) if grouped else parser
         for name in names:
             field, old = fields[name], OLD_NAMES.get(name)
-            said = " ".join((field.description or "").split()).replace("%", "%%")
+            text = " ".join((field.description or "").split()).replace("%", "%%")
+            if not full:
+                text = text.split(";")[0] if name in visible else argparse.SUPPRESS
             group.add_argument(
                 "--" + name.replace("_", "-"),
                 dest=name,
                 default=argparse.SUPPRESS,
                 metavar=_metavar(field),
-                help=said if full else said.split(";")[0] if name in shown else argparse.SUPPRESS,
+                help=text,
             )
             if old:
                 flag = "--" + old.replace("_", "-")
@@ -136,17 +145,16 @@ def add_flags(
 
 
 def _metavar(field: FieldInfo) -> str:
-    """What the value is, and in brackets what it is where not given."""
-    kind, default = _value(field.annotation), field.default
-    plain = isinstance(default, str | int | float) and str(default) != ""
-    return (
-        f"{kind} ({str(default).lower() if isinstance(default, bool) else default})" * plain or kind
-    )
+    """Return a placeholder for a setting's value, such as `N (8000)`: the kind and the default."""
+    kind, default = _kind_of_value(field.annotation), field.default
+    if not isinstance(default, str | int | float) or default == "":
+        return kind
+    return f"{kind} ({str(default).lower() if isinstance(default, bool) else default})"
 
 
-def _value(kind: Any) -> str:
+def _kind_of_value(kind: Any) -> str:
     if get_origin(kind) in (Union, types.UnionType):
-        kind = next(each for each in get_args(kind) if each is not type(None))
+        kind = next(option for option in get_args(kind) if option is not type(None))
     if get_origin(kind) is Annotated:
         kind = get_args(kind)[0]
     if get_origin(kind) is Literal:
@@ -157,10 +165,10 @@ def _value(kind: Any) -> str:
 def command_line(
     runs: Mapping[str, Callable[[argparse.Namespace], int]], *, full: bool = False
 ) -> argparse.ArgumentParser:
-    """The parser. `runs`: what each command does with its flags. `full`: help shows every flag."""
+    """Build the parser. `runs` maps commands to functions; `full` lists every flag in the help."""
     parser = Parser(
         prog="chatterbox",
-        description="Text and a few seconds of a voice in, that voice speaking out.",
+        description="A speech server that clones a voice from a few seconds of audio.",
         epilog="Every setting is also read from CHATTERBOX_<NAME> and from a file `.env`.",
         allow_abbrev=False,
     )
@@ -168,25 +176,27 @@ def command_line(
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def command(
-        usage: str, said: str, *configs: type[Settings], shown: Container[str] = EVERYTHING
+        usage: str,
+        summary: str,
+        *configs: type[Settings],
+        visible: Container[str] = GROUPED_SETTINGS,
     ) -> argparse.ArgumentParser:
         name = usage.split()[0]
         examples = "".join(f"\n  chatterbox {example}" for example in EXAMPLES.get(name, ()))
-        made = commands.add_parser(
+        sub = commands.add_parser(
             name,
-            help=said,
+            help=summary,
             usage=f"chatterbox {usage}",
-            description=said[0].upper() + said[1:] + "." + examples,
+            description=summary[0].upper() + summary[1:] + "." + examples,
             formatter_class=HelpFormatter,
             allow_abbrev=False,
         )
-        made.set_defaults(run=runs[name])
-        made.add_argument(HELP_ALL, action="help", help="every flag, with what it does")
-        if ServerConfig in configs:
-            add_flags(made, *configs, TTSConfig, shown=shown, full=full)
-        else:
-            add_flags(made, TTSConfig, shown=FEW, full=full)
-        return made
+        sub.set_defaults(run=runs[name])
+        sub.add_argument(HELP_ALL, action="help", help=HELP_ALL_HELP)
+        add_flags(
+            sub, *configs, TTSConfig, visible=visible if configs else BASIC_SETTINGS, full=full
+        )
+        return sub
 
     command("serve [FLAGS]", "run the server", ServerConfig)
     command(
@@ -199,7 +209,7 @@ def command_line(
         "say TEXT [--voice FILE|NAME] [--out FILE] [--seed N] [FLAGS]",
         "speak into a file, without a server",
     )
-    say.add_argument("text", help="what to say; - reads it from standard input")
+    say.add_argument("text", help="the text to speak; - reads it from standard input")
     say.add_argument("--voice", metavar="FILE|NAME", help="a recording, or a voice's id or name")
     say.add_argument("--transcript", metavar="TEXT", help=TRANSCRIPT_HELP)
     say.add_argument(
@@ -207,9 +217,9 @@ def command_line(
         type=Path,
         default=Path("speech.wav"),
         metavar="FILE (speech.wav)",
-        help="its ending is the format",
+        help="output file; its extension selects the format",
     )
-    say.add_argument("--seed", type=int, metavar="N", help="equal seeds, equal speech")
+    say.add_argument("--seed", type=int, metavar="N", help="the same seed gives the same speech")
 
     voices = command(
         "voices [FLAGS] [list | add | delete | export | import]", "list and manage voices"
@@ -217,35 +227,38 @@ def command_line(
     voices.set_defaults(action="list")
     actions = voices.add_subparsers(metavar="ACTION", dest="action", prog="chatterbox voices")
 
-    def action(name: str, said: str) -> argparse.ArgumentParser:
-        made = actions.add_parser(
-            name, help=said, formatter_class=HelpFormatter, allow_abbrev=False
+    def action(name: str, summary: str) -> argparse.ArgumentParser:
+        sub = actions.add_parser(
+            name, help=summary, formatter_class=HelpFormatter, allow_abbrev=False
         )
-        made.add_argument(HELP_ALL, action="help", help="every flag, with what it does")
-        add_flags(made, TTSConfig, shown=(), full=full)
-        return made
+        sub.add_argument(HELP_ALL, action="help", help=HELP_ALL_HELP)
+        add_flags(sub, TTSConfig, visible=(), full=full)
+        return sub
 
-    action("list", "all voices (the default action)")
+    action("list", "list all voices (the default action)")
     add = action("add", "register a recording")
     add.add_argument("file", type=Path)
     add.add_argument("--name")
     add.add_argument("--transcript", metavar="TEXT", help=TRANSCRIPT_HELP)
-    delete = action("delete", "forget a voice")
+    delete = action("delete", "delete a voice")
     delete.add_argument("voice", metavar="ID|NAME")
     export = action("export", "write a voice to one file")
     export.add_argument("voice", metavar="ID|NAME")
     export.add_argument("file", type=Path)
-    take = action("import", "read a voice that was exported")
-    take.add_argument("file", type=Path)
+    import_ = action("import", "add a voice from an exported file")
+    import_.add_argument("file", type=Path)
 
-    command("compile [FLAGS]", "compile the model now, so that the first start need not")
+    command("compile [FLAGS]", "compile the model ahead of the first start")
     health = command(
         "health [--pid PID] [FLAGS]",
-        "ask whether a server is alive: exit code 0 or 1",
+        "check whether a server is alive; exit code 0 or 1",
         ServerConfig,
-        shown=("host", "port", "api_keys"),
+        visible=("host", "port", "api_keys"),
     )
     health.add_argument(
-        "--pid", type=int, metavar="PID", help="a process with the server's flags (Linux)"
+        "--pid",
+        type=int,
+        metavar="PID",
+        help="process id of the server, whose flags are used (Linux)",
     )
     return parser

@@ -1,4 +1,4 @@
-"""What a person reads when a command is ready to work."""
+"""Messages for the person who starts a command: ready, demonstration model, no key set."""
 
 import os
 from pathlib import Path
@@ -12,11 +12,11 @@ HELLO = "Hello, this is Chatterbox speaking."
 
 
 def ready_message(
-    address: str, info: ModelInfo, took_s: float, *, voices: int, data_dir: Path, keyed: bool
+    address: str, info: ModelInfo, elapsed_s: float, *, voices: int, data_dir: Path, needs_key: bool
 ) -> str:
-    """What a person reads when the server is ready; the curl line works as printed, with a key in
-    place of KEY where there are any."""
-    key = '-H "Authorization: Bearer KEY" ' if keyed else ""
+    """Return the message that announces a ready server. Its curl line works as printed, once KEY is
+    replaced by a key if the server needs one."""
+    key = '-H "Authorization: Bearer KEY" ' if needs_key else ""
     device = "CPU" if info.device == "cpu" else info.device
     home, data = str(Path.home()), str(data_dir)
     if data.startswith(home + os.sep):
@@ -27,7 +27,7 @@ def ready_message(
         device,
         f"{voices} voice{'' if voices == 1 else 's'}",
         f"data in {data}",
-        f"ready in {took_s:.1f} s",
+        f"ready in {elapsed_s:.1f} s",
     ]
     lines = [
         *model_notice(info),
@@ -42,7 +42,7 @@ def ready_message(
 
 
 def model_notice(info: ModelInfo) -> list[str]:
-    """Loud, where what speaks is not what a person may think it is."""
+    """Return warnings about the loaded model: the demonstration model, a slow form, the device."""
     lines: list[str] = []
     if info.name == "mini":
         lines = [
@@ -60,13 +60,13 @@ def model_notice(info: ModelInfo) -> list[str]:
 
 
 def exposure_notice(config: ServerConfig) -> list[str]:
-    """Loud, where people elsewhere may use this server without being asked who they are."""
+    """Return a warning if other machines can reach the server and no key is set."""
     if config.keys or config.is_local:
         return []
     return [
         RULE,
-        f"* Listening on {config.host}, and no key is set: whoever reaches it can speak in every",
-        "* voice, and add and delete voices. CHATTERBOX_API_KEYS=KEY lets in who knows the key;",
-        "* docs/run/operations.md says more.",
+        f"* Listening on {config.host} with no key set: anyone who can reach the server can speak",
+        "* in every voice and add or delete voices. Set CHATTERBOX_API_KEYS=KEY to require a key;",
+        "* see docs/run/operations.md.",
         RULE,
     ]

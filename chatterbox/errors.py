@@ -1,4 +1,4 @@
-"""The closed table of errors, from `errors.toml`. Each dialect gives them its own shape."""
+"""All errors a caller can receive, built from `errors.toml`. Each dialect formats them itself."""
 
 import tomllib
 from pathlib import Path
@@ -12,26 +12,26 @@ Kind = Literal[
     "server_error",
 ]
 
-SHOWN_INPUT_CHARS = 64
-"""No message repeats more of what the caller sent than this (FAULTS: error body)."""
-REASON_CHARS = 300
-"""Of a library's error that a message of ours repeats."""
+MAX_QUOTED_CHARS = 64
+"""Longest quotation of a caller's input in an error message (see "Error body" in faults.md)."""
+MAX_REASON_CHARS = 300
+"""Longest quotation of a library's error message."""
 
 
-def shown(value: object) -> str:
-    """A caller's value as it may stand in a message: escaped, at most 64 characters."""
-    cut = str(value)[: SHOWN_INPUT_CHARS + 1]  # escaping makes it no shorter
-    text = cut.encode("ascii", "backslashreplace").decode("ascii")
+def excerpt(value: object) -> str:
+    """Return a caller's value for use in a message: escaped ASCII, at most MAX_QUOTED_CHARS."""
+    start = str(value)[: MAX_QUOTED_CHARS + 1]  # escaping never shortens the text
+    text = start.encode("ascii", "backslashreplace").decode("ascii")
     printable = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
-    if len(printable) > SHOWN_INPUT_CHARS:
-        return printable[: SHOWN_INPUT_CHARS - 3] + "..."
+    if len(printable) > MAX_QUOTED_CHARS:
+        return printable[: MAX_QUOTED_CHARS - 3] + "..."
     return printable
 
 
 def first_line(fault: BaseException) -> str:
-    """The first line of a library's error, for a message of ours; its class if it says nothing."""
+    """Return the first line of a library's error message, or its class name if it has none."""
     lines = str(fault).strip().splitlines() or [type(fault).__name__]
-    return lines[0][:REASON_CHARS]
+    return lines[0][:MAX_REASON_CHARS]
 
 
 _TABLE = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
@@ -41,15 +41,15 @@ _KINDS: dict[int, Kind] = {
     421: "permission_error",
     429: "rate_limit_error",
 }
-"""Of other statuses: `server_error` from 500 on, else `invalid_request_error`."""
+"""Kind by status. Other statuses: `server_error` from 500 on, else `invalid_request_error`."""
 
 
 class ChatterboxError(Exception):
-    """Base of every error that a caller may see.
+    """Base class of all errors that a caller can receive.
 
-    `message` is written for the person who made the call: no path, no traceback, at most 64
-    escaped characters of their input. `param` names the field at fault. `retry_after_s` is when
-    trying again makes sense, None where it never does.
+    `message` is written for the caller: no path, no traceback, at most 64 escaped characters of the
+    caller's input. `param` names the invalid field. `retry_after_s` is how long to wait before
+    retrying; None if retrying cannot help.
     """
 
     code: ClassVar[str] = "internal_error"
@@ -78,7 +78,7 @@ def _error(code: str) -> type[ChatterboxError]:
 
 
 def error_table() -> dict[str, type[ChatterboxError]]:
-    """Every error a caller can meet, by its code; docs/reference/errors.md is made of it."""
+    """Return every error class a caller can receive, by code, as in docs/reference/errors.md."""
     everything = (*ChatterboxError.__subclasses__(), *Cancelled.__subclasses__())
     return {cls.code: cls for cls in everything}
 
@@ -139,28 +139,28 @@ GenerationFailed = _error("generation_failed")
 
 
 class Cancelled(ChatterboxError):
-    """The caller left; nobody sees this but the log."""
+    """The caller disconnected. Appears only in the log."""
 
     code = "cancelled"
 
 
 class SlowClient(Cancelled):
-    """The caller did not read its answer and was cut off; nobody sees this but the log."""
+    """The caller did not read its response and was disconnected. Appears only in the log."""
 
     code = "slow_client"
 
 
 class InternalError(ChatterboxError):
-    """A bug of ours."""
+    """A bug in the server."""
 
     code = "internal_error"
 
 
 class TextFault(InternalError):
-    """A bug of ours in reading this text; on a socket it costs the sentence."""
+    """A bug in text processing. A WebSocket skips the sentence and continues."""
 
 
-# Exit codes of the process, and what ends it: never seen over HTTP
+# Exit codes of the process and the errors behind them; callers never receive these
 EXIT_BAD_CONFIG = 2
 EXIT_BAD_MODEL = 3
 EXIT_ENGINE_DEAD = 70
@@ -172,4 +172,4 @@ class ConfigError(Exception):
 
 
 class ModelError(Exception):
-    """The model named cannot be had or is damaged: one line for the operator, exit code 3."""
+    """The model is unavailable or damaged: one line for the operator, exit code 3."""

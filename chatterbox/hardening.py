@@ -1,9 +1,8 @@
-"""Keeps what the process holds from other processes and users of the machine (Linux, macOS), and
-what they may have put in its directories from stopping it.
+"""Protects the process's memory and files from other processes and users (Linux, macOS).
 
-Keys, texts and recordings are in its memory: no core dump writes them to disk, and on Linux no
-other process of the same user may read them there. `docs/run/operations.md` says what that rules
-out.
+The memory holds keys, texts and recordings, so core dumps are off, and on Linux other processes of
+the same user cannot read it; `docs/run/operations.md` lists the consequences. Reading a file never
+hangs on a pipe or device in its place.
 """
 
 import contextlib
@@ -16,14 +15,13 @@ from collections.abc import Collection
 from io import BufferedReader
 from pathlib import Path
 
-PR_SET_DUMPABLE = 4
-"""Of prctl(2)."""
+PR_SET_DUMPABLE = 4  # option of prctl(2)
 PRIVATE_UMASK = 0o077
 PRIVATE_DIRECTORY = 0o700
 
 
 def deny_inspection() -> None:
-    """No core dumps; on Linux no debugger and no `/proc/PID/mem` either, but for root."""
+    """Disable core dumps and, on Linux, access by debuggers and `/proc/PID/mem` except for root."""
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource  # not on Windows
 
@@ -34,42 +32,47 @@ def deny_inspection() -> None:
 
 
 def make_files_private() -> None:
-    """Files and directories made from now on are for this user alone."""
+    """Set the umask so that only this user can access files and directories created from now on."""
     os.umask(PRIVATE_UMASK)
 
 
-def make_private(directory: Path, ours: Collection[str]) -> None:
-    """Make `directory` with all its parents, and close it to others, unless it holds anything but
-    `ours`: a home or a system's directory stays as it is. Raises OSError."""
+def make_private_directory(directory: Path, own_names: Collection[str]) -> None:
+    """Create `directory` and its parents, and restrict it to this user.
+
+    A directory with entries other than `own_names`, such as a home directory, keeps its mode.
+    Raises OSError.
+    """
     directory.mkdir(PRIVATE_DIRECTORY, parents=True, exist_ok=True)
-    if all(path.name in ours or path.name.startswith(".") for path in directory.iterdir()):
-        close_to_others(directory)
+    if all(path.name in own_names or path.name.startswith(".") for path in directory.iterdir()):
+        restrict_to_owner(directory)
 
 
-def close_to_others(directory: Path) -> None:
-    """As far as that can be done: it may be somebody else's, who lets us in."""
+def restrict_to_owner(directory: Path) -> None:
+    """Restrict a directory to its owner. A directory of another user stays unchanged."""
     with contextlib.suppress(OSError):
         directory.chmod(PRIVATE_DIRECTORY)
 
 
-def open_plain(path: Path, flags: int = 0) -> BufferedReader:
-    """A file to read. Pipes, devices and directories raise OSError: opening a pipe would wait for
-    its writer for ever. `flags`: further ones of open(2)."""
-    for name in ("O_NONBLOCK", "O_BINARY"):  # each unknown somewhere
+def open_regular_file(path: Path, flags: int = 0) -> BufferedReader:
+    """Open a file for reading. `flags` are additional flags of open(2).
+
+    Raises OSError for pipes, devices and directories. Opening a pipe would wait for a writer.
+    """
+    for name in ("O_NONBLOCK", "O_BINARY"):  # neither exists on every system
         flags |= getattr(os, name, 0)
-    number = os.open(path, os.O_RDONLY | flags)
+    descriptor = os.open(path, os.O_RDONLY | flags)
     try:
-        mode = os.fstat(number).st_mode
+        mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
             code = errno.EISDIR if stat.S_ISDIR(mode) else errno.ENODEV
-            raise OSError(code, "not a plain file", str(path))
-        return os.fdopen(number, "rb")
+            raise OSError(code, "not a regular file", str(path))
+        return os.fdopen(descriptor, "rb")
     except BaseException:
-        os.close(number)
+        os.close(descriptor)
         raise
 
 
-def read_plain(path: Path) -> str:
-    """All of a small text. Raises OSError and UnicodeDecodeError."""
-    with open_plain(path) as file:
+def read_text_file(path: Path) -> str:
+    """Return the content of a small UTF-8 file. Raises OSError or UnicodeDecodeError."""
+    with open_regular_file(path) as file:
         return file.read().decode("utf-8")

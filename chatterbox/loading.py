@@ -1,6 +1,7 @@
-"""Loading a model: parts of it at the same time, and what it is busy with, shown in `/health`.
+"""Progress reports and background threads for loading a model.
 
-Whoever downloads or compiles knows no server; it tells, and whoever started the load listens.
+Code that downloads or compiles calls `report_progress`. The caller that started the load receives
+the reports through `listening`, and `/health` shows them.
 """
 
 import threading
@@ -19,44 +20,46 @@ Stage = Literal["downloading", "compiling", "opening", "warming"]
 
 @dataclass(frozen=True, slots=True)
 class Loading:
-    """One moment of it."""
+    """Progress of loading a model."""
 
     stage: Stage = "opening"
-    detail: str = ""  # "312 of 812 MB", "the decoder"
-    done: float | None = None  # from 0 to 1, where it is known
+    detail: str = ""  # such as "312 of 812 MB" or "the decoder"
+    done: float | None = None  # 0 to 1; None if unknown
 
 
 Listener = Callable[[Loading], None]
-_listener: ContextVar[Listener] = ContextVar("listener", default=lambda _moment: None)
+_listener: ContextVar[Listener] = ContextVar("listener", default=lambda _progress: None)
 
 
-def tell(stage: Stage, detail: str = "", done: float | None = None) -> None:
-    """Say what is done now to whoever listens in this context."""
+def report_progress(stage: Stage, detail: str = "", done: float | None = None) -> None:
+    """Report progress to the listener of the current context."""
     _listener.get()(Loading(stage, detail, done))
 
 
-def fulfil(future: "Future[T]", work: Callable[[], T]) -> None:
-    """Do `work`; whoever waits for `future` gets what it returns or raises."""
+def run_into(future: "Future[T]", work: Callable[[], T]) -> None:
+    """Call `work` and set its result or exception on `future`."""
     try:
         result = work()
-    except BaseException as fault:  # noqa: BLE001 - raised where it is waited for
+    except BaseException as fault:  # noqa: BLE001 - raised by future.result()
         future.set_exception(fault)
     else:
         future.set_result(result)
 
 
-def begin(work: Callable[[], T]) -> "Future[T]":
-    """Have `work` done in a thread of its own, in this context. The thread does not keep the
-    process: loading may hang in a download or a driver, and a signal must still end it."""
-    done: Future[T] = Future()
-    task = partial(copy_context().run, fulfil, done, work)
+def run_in_thread(work: Callable[[], T]) -> "Future[T]":
+    """Call `work` in a new thread with a copy of the current context.
+
+    The thread is a daemon, so that a signal can end the process while a download or driver hangs.
+    """
+    future: Future[T] = Future()
+    task = partial(copy_context().run, run_into, future, work)
     threading.Thread(target=task, name="loading", daemon=True).start()
-    return done
+    return future
 
 
 @contextmanager
-def heard_by(listener: Listener) -> Iterator[None]:
-    """What is told within goes to `listener`."""
+def listening(listener: Listener) -> Iterator[None]:
+    """Send reports made inside the `with` block to `listener`."""
     token = _listener.set(listener)
     try:
         yield

@@ -159,7 +159,7 @@ INFO = ModelInfo(
 
 def test_the_ready_message_is_loud_where_it_must_be():
     data = Path.home() / "data"
-    message = ready_message(AT, INFO, 1.23, voices=4, data_dir=data, keyed=True)
+    message = ready_message(AT, INFO, 1.23, voices=4, data_dir=data, needs_key=True)
     assert "NOT Chatterbox Turbo" in message
     assert "Why: the hub cannot be reached." in message
     assert "a note" not in message
@@ -170,7 +170,7 @@ def test_the_ready_message_is_loud_where_it_must_be():
     assert '-H "Authorization: Bearer KEY"' in message
     assert message.endswith(f"\n  API   {AT}/docs\n  Stop  Ctrl-C")
     full = ModelInfo("ResembleAI/chatterbox-turbo-ONNX", {"language_model": "q4"}, "cpu", None, ())
-    quiet = ready_message(AT, full, 1.0, voices=1, data_dir=Path("data"), keyed=False)
+    quiet = ready_message(AT, full, 1.0, voices=1, data_dir=Path("data"), needs_key=False)
     assert "*" not in quiet
     assert "Bearer" not in quiet
     assert "1 voice ·" in quiet

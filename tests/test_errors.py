@@ -3,7 +3,7 @@
 import inspect
 
 from chatterbox import errors
-from chatterbox.errors import ChatterboxError, error_table, shown
+from chatterbox.errors import ChatterboxError, error_table, excerpt
 
 
 def test_codes_are_unique_and_statuses_are_http():
@@ -19,5 +19,5 @@ def test_codes_are_unique_and_statuses_are_http():
 
 
 def test_input_shown_in_a_message_is_short_and_harmless():
-    assert shown("a\r\nb\x00\ud800é") == "a\\x0d\\x0ab\\x00\\ud800\\xe9"
-    assert len(shown("x" * 10_000)) == 64
+    assert excerpt("a\r\nb\x00\ud800é") == "a\\x0d\\x0ab\\x00\\ud800\\xe9"
+    assert len(excerpt("x" * 10_000)) == 64

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from fastapi import FastAPI
 
-from chatterbox.command_line import EVERYTHING, GROUPS
+from chatterbox.command_line import GROUPED_SETTINGS, GROUPS
 from chatterbox.config import CONFIGS, ClusterConfig, ServerConfig, Settings, TTSConfig
 from chatterbox.config.tts import default_data_dir
 from chatterbox.dialects.registry import DIALECTS
@@ -47,7 +47,7 @@ def settings() -> str:
     groups = {title: names.split() for title, names in GROUPS.items() if title != REPLICAS}
     groups[REPLICAS] = GROUPS[REPLICAS].split()
     for config, title in EXPERT.items():
-        groups[title] = [n for n in fields if fields[n] is config and n not in EVERYTHING]
+        groups[title] = [n for n in fields if fields[n] is config and n not in GROUPED_SETTINGS]
     header = ["setting", "values", "default", "what it is"]
     return "\n\n".join(
         f"## {title}\n\n" + table(header, [setting(fields[name], name) for name in names])

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.audio import encoders
 from chatterbox.audio.encoders import ContainerEncoder, Encoder, FlacEncoder, WavEncoder
-from chatterbox.errors import InvalidValue, shown
+from chatterbox.errors import InvalidValue, excerpt
 
 USUAL_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 OPUS_RATES_HZ = (8000, 12000, 16000, 24000, 48000)  # RFC 6716, 2
@@ -79,7 +79,7 @@ def audio_format(
     row = FORMATS.get(name)
     if row is None:
         raise InvalidValue(
-            f"Unknown response_format '{shown(name)}'; one of: {', '.join(FORMATS)}.",
+            f"Unknown response_format '{excerpt(name)}'; one of: {', '.join(FORMATS)}.",
             param="response_format",
         )
     rate_hz = sample_rate_hz

@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from chatterbox.loading import tell
+from chatterbox.loading import report_progress
 
 Progress = Callable[[float, str], None]
 """Told how much of the work is done, 0 to 1, and what is done now."""
@@ -27,7 +27,7 @@ def compile_bar(subject: str) -> Iterator[Progress]:
         nonlocal bar, logged
         if bar is None and not logged and not 0.0 < done < 1.0:
             return  # a graph found in the cache reports nothing between 0 and 1
-        tell("compiling", subject, done)
+        report_progress("compiling", subject, done)
         title = f"compiling {subject}, {stage}"
         if sys.stderr.isatty():
             if bar is None:
@@ -42,6 +42,6 @@ def compile_bar(subject: str) -> Iterator[Progress]:
         try:
             yield progress
         finally:
-            tell("opening")
+            report_progress("opening")
             if bar is not None:
                 bar.close()

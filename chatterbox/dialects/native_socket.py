@@ -19,7 +19,7 @@ from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Utt
 from chatterbox.dialects.shared.sockets import ContextSocket, fields_of_message, unknown_message
 from chatterbox.dialects.shared.voice_names import OPENAI_VOICES, voice_or_alias
 from chatterbox.engine.speech_stream import SpeechRequest
-from chatterbox.errors import ChatterboxError, InvalidValue, shown
+from chatterbox.errors import ChatterboxError, InvalidValue, excerpt
 from chatterbox.server.body import Body
 from chatterbox.server.dialect import Dialect, Services
 from chatterbox.server.schemas import (
@@ -208,7 +208,7 @@ class Session(ContextSocket[Context]):
             self._config = config
         if name is not None or dropped is not None:
             self._open(name, config)
-        shown_names = [shown(each) for each in ignored]
+        shown_names = [excerpt(each) for each in ignored]
         await send(self.socket, name, "session.configured", ignored=shown_names)
 
     def _context(self, name: str | None) -> Context:

@@ -35,8 +35,8 @@ from chatterbox.errors import ChatterboxError, Draining, EngineDead, InvalidValu
 from chatterbox.families.base import Family, Voice
 from chatterbox.families.load import load_model
 from chatterbox.families.model import LoadedModel, ModelInfo
-from chatterbox.hardening import make_private
-from chatterbox.loading import Loading, heard_by
+from chatterbox.hardening import make_private_directory
+from chatterbox.loading import Loading, listening
 from chatterbox.runtime.sessions import fitted
 from chatterbox.text import CodeBlocks, Segment
 from chatterbox.voices.library import VoiceLibrary
@@ -86,7 +86,7 @@ class TTSEngine:
         it is closed once it has loaded."""
         owners = WorkerThread("engine"), WorkerThread("decoder")
         try:
-            with heard_by(partial(setattr, self, "loading")):
+            with listening(partial(setattr, self, "loading")):
                 self._open(model, owners)
         except BaseException:
             for owner in owners:
@@ -99,7 +99,7 @@ class TTSEngine:
     def _open(self, model: LoadedModel | None, owners: tuple[WorkerThread, WorkerThread]) -> None:
         ours, decoders = owners
         with suppress(OSError):  # voices say so, and it is read nevertheless
-            make_private(self.config.data_dir, DATA_ENTRIES)
+            make_private_directory(self.config.data_dir, DATA_ENTRIES)
         stored = read_ahead(self.voice_store)
         if self.voice_store.shared:
             stored()  # one that cannot be reached is told before minutes of loading

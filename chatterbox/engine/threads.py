@@ -11,7 +11,7 @@ from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 from chatterbox.errors import ChatterboxError
-from chatterbox.loading import fulfil
+from chatterbox.loading import run_into
 
 T = TypeVar("T")
 
@@ -189,7 +189,7 @@ class WorkerThread:
     def call(self, work: Callable[[], T]) -> T:
         """Run `work` there, in this context; returns or raises what it does."""
         done: Future[T] = Future()
-        self._tasks.put(partial(copy_context().run, fulfil, done, work))
+        self._tasks.put(partial(copy_context().run, run_into, done, work))
         return done.result()
 
     def run_forever(self, work: Callable[[], None]) -> None:

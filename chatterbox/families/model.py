@@ -18,7 +18,7 @@ from chatterbox.config.tts import SAMPLING
 from chatterbox.families.base import Family, LanguageModel, Prompts, StreamingDecoder
 from chatterbox.families.voices import ClonedVoices, FixedVoices
 from chatterbox.hub.files import ModelFiles, graph_sources
-from chatterbox.loading import begin
+from chatterbox.loading import run_in_thread
 from chatterbox.runtime.compiled_cache import DIRECTORY, CompiledCache
 from chatterbox.runtime.compiled_lm import (
     CompiledGraph,
@@ -95,7 +95,7 @@ class LoadRequest:
         if self.settings.device == "cuda" or not (self.config.data_dir / DIRECTORY).is_dir():
             yield work
             return
-        begun = begin(work)
+        begun = run_in_thread(work)
         try:
             yield begun.result
         finally:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from chatterbox.errors import ModelError, first_line
-from chatterbox.hardening import read_plain
-from chatterbox.loading import tell
+from chatterbox.hardening import read_text_file
+from chatterbox.loading import report_progress
 
 PROBE_S = 4.0
 """How long the hub gets to answer; so the whole decision stays under 5 s without a network."""
@@ -105,7 +105,7 @@ def fetch(
                 temporary = directory / (RECEIPT + ".tmp")
                 temporary.write_text(receipt, encoding="utf-8")
                 temporary.replace(directory / RECEIPT)
-        tell("opening")
+        report_progress("opening")
     except ModelError:
         raise
     except GatedRepoError:
@@ -126,7 +126,7 @@ def _counting_bar(there: int, total: int) -> type[Any]:
         def update(self, n: float | None = 1) -> bool | None:
             Bar.came += int(n or 0)
             detail = f"{Bar.came / 1e6:.0f} of {total / 1e6:.0f} MB"
-            tell("downloading", detail, min(1.0, Bar.came / total))
+            report_progress("downloading", detail, min(1.0, Bar.came / total))
             return super().update(n)
 
     return Bar
@@ -141,7 +141,7 @@ def _shards(file: str) -> list[str]:
 
 def _receipt(directory: Path) -> dict[str, int]:
     try:
-        value = json.loads(read_plain(directory / RECEIPT))
+        value = json.loads(read_text_file(directory / RECEIPT))
     except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 import onnx
 
 from chatterbox.errors import ModelError
-from chatterbox.hardening import read_plain
+from chatterbox.hardening import read_text_file
 
 Precision = Literal["fp32", "fp16", "q8", "q4", "q4f16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -108,7 +108,7 @@ class ModelFiles:
 
     def _json(self, name: str) -> dict[str, Any]:
         try:
-            value = json.loads(read_plain(self.directory / name))
+            value = json.loads(read_text_file(self.directory / name))
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, RecursionError) as fault:

@@ -21,7 +21,7 @@ from typing import Any
 
 import onnxruntime as ort
 
-from chatterbox.hardening import open_plain, read_plain
+from chatterbox.hardening import open_regular_file, read_text_file
 
 log = logging.getLogger(__name__)
 
@@ -186,7 +186,7 @@ def _purpose(manifest: Json) -> Any:
 
 def _manifest(folder: Path) -> Json:
     try:
-        value = json.loads(read_plain(folder / MANIFEST_FILE))
+        value = json.loads(read_text_file(folder / MANIFEST_FILE))
     except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
@@ -203,7 +203,7 @@ def _hashes(folder: Path) -> dict[str, str]:
     found = {}
     for path in sorted(folder.iterdir()):
         if path.name != MANIFEST_FILE:
-            with open_plain(path) as file:
+            with open_regular_file(path) as file:
                 found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
     return found
 

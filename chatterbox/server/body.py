@@ -20,7 +20,7 @@ from chatterbox.errors import (
     InvalidHttp,
     InvalidValue,
     UnsupportedMediaType,
-    shown,
+    excerpt,
 )
 from chatterbox.server.admission_control import AdmissionControl, Take
 from chatterbox.server.multipart import (
@@ -265,6 +265,6 @@ def _refuse_repeated(names: Iterable[str]) -> None:
     seen = set()
     for name in names:
         if name in seen:
-            param = shown(name)
+            param = excerpt(name)
             raise InvalidValue(f"'{param}' is given more than once.", param=param)
         seen.add(name)

@@ -18,7 +18,7 @@ from chatterbox.config import ServerConfig, TTSConfig
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.errors import ChatterboxError, ConfigError, ModelError, ModelUnavailable, first_line
 from chatterbox.families.load import find_model
-from chatterbox.loading import begin
+from chatterbox.loading import run_in_thread
 from chatterbox.server.memory import free_bytes, map_large_blocks, trim, used_bytes
 
 log = logging.getLogger(__name__)
@@ -297,4 +297,4 @@ def keep_for_good() -> None:
 
 async def in_thread(work: Callable[[], T]) -> T:
     """What comes of `work`, which goes on where nobody waits for it any more."""
-    return await asyncio.shield(asyncio.wrap_future(begin(work)))
+    return await asyncio.shield(asyncio.wrap_future(run_in_thread(work)))

@@ -32,7 +32,7 @@ from chatterbox.errors import (
     NotReady,
     StorageUnavailable,
     VoiceNotFound,
-    shown,
+    excerpt,
 )
 from chatterbox.loading import Loading
 from chatterbox.server.model_loader import Model, ModelLoader
@@ -76,7 +76,7 @@ class ModelPool(ModelLoader):
             return self.default
         names = ", ".join(model.name for model in self.models)
         raise ModelNotFound(
-            f"There is no model '{shown(name)}' here; there are: {names}.", param="model"
+            f"There is no model '{excerpt(name)}' here; there are: {names}.", param="model"
         )
 
     def choose(self, name: object) -> None:

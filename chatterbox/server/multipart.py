@@ -24,7 +24,7 @@ from chatterbox.errors import (
     StorageFull,
     UnknownField,
     UnsupportedMediaType,
-    shown,
+    excerpt,
 )
 from chatterbox.server.admission_control import Room, Take
 
@@ -297,7 +297,7 @@ class Form:
             raise UnknownField(
                 "This call takes no files. Register a recording with POST /voices/register, and "
                 "ask for the voice by its name.",
-                param=shown(name),
+                param=excerpt(name),
             )
         if len(self.files) == MAX_PARTS:
             raise InvalidBody("The form has too many files.")

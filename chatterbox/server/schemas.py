@@ -29,12 +29,12 @@ from chatterbox.config.tts import (
     TopP,
 )
 from chatterbox.errors import (
-    SHOWN_INPUT_CHARS,
+    MAX_QUOTED_CHARS,
     ChatterboxError,
     InvalidText,
     InvalidValue,
     UnknownField,
-    shown,
+    excerpt,
 )
 from chatterbox.server.body import Body
 from chatterbox.text import CodeBlocks
@@ -73,7 +73,7 @@ def ignored_header(names: Iterable[str], header: str = HEADER) -> dict[str, str]
 
 def _word(name: str) -> str:
     """No comma, which parts them; and no blank or nothing at an end, which no header may have."""
-    return shown(name).replace(",", "\\x2c").replace(" ", "\\x20") or '""'
+    return excerpt(name).replace(",", "\\x2c").replace(" ", "\\x20") or '""'
 
 
 M = TypeVar("M", bound="Call")
@@ -209,7 +209,9 @@ def fields_of(kind: type[M], body: Body) -> M:
             raise _unknown(name, kind.model_fields)
     fields = _checked(kind, given, strict=body.typed)
     for other in body.other_files:
-        raise UnknownField(f"There is no file '{shown(other)}' in this call.", param=shown(other))
+        raise UnknownField(
+            f"There is no file '{excerpt(other)}' in this call.", param=excerpt(other)
+        )
     return fields
 
 
@@ -231,9 +233,9 @@ def lenient_fields_of(kind: type[L], body: Body) -> tuple[L, tuple[str, ...]]:
         for name in unknown:
             if given[name] and names_recording(name):
                 raise UnknownField(
-                    f"'{shown(name)}' is not taken here: register the recording with POST "
+                    f"'{excerpt(name)}' is not taken here: register the recording with POST "
                     "/voices/register, and ask for the voice by its name.",
-                    param=shown(name),
+                    param=excerpt(name),
                 )
     return fields, unknown
 
@@ -246,7 +248,7 @@ def _checked(kind: type[M], given: dict[str, Any], *, strict: bool = False) -> M
     except ValidationError as fault:
         first = fault.errors(include_url=False)[0]
     where = ".".join(map(str, first["loc"]))
-    param = shown(where) if where else None
+    param = excerpt(where) if where else None
     match first["type"]:
         case "extra_forbidden":
             raise _unknown(where)
@@ -260,9 +262,9 @@ def _checked(kind: type[M], given: dict[str, Any], *, strict: bool = False) -> M
 
 def _unknown(name: str, known: Iterable[str] = ()) -> ChatterboxError:
     """It is none of the `known` fields; but perhaps one was meant."""
-    near = get_close_matches(name[:SHOWN_INPUT_CHARS], known, n=1)
+    near = get_close_matches(name[:MAX_QUOTED_CHARS], known, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else "."
-    return UnknownField(f"There is no field '{shown(name)}'{hint}", param=shown(name))
+    return UnknownField(f"There is no field '{excerpt(name)}'{hint}", param=excerpt(name))
 
 
 def query_schema(kind: type[BaseModel]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
-from chatterbox.errors import VoiceNotFound, shown
+from chatterbox.errors import VoiceNotFound, excerpt
 from chatterbox.server.body import Body
 from chatterbox.server.multipart import Upload
 from chatterbox.server.schemas import (
@@ -172,7 +172,7 @@ def _page(voices: list[VoiceInfo], fields: PageFields) -> tuple[list[VoiceInfo],
     if fields.after is not None:
         ids = [info.voice_id for info in voices]
         if fields.after not in ids:
-            raise VoiceNotFound(f"There is no voice {shown(fields.after)!r}.", param="after")
+            raise VoiceNotFound(f"There is no voice {excerpt(fields.after)!r}.", param="after")
         start = ids.index(fields.after) + 1
     end = start + (fields.limit or MAX_PAGE)
     return voices[start:end], end < len(voices)

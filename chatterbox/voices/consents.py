@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from pydantic import TypeAdapter, ValidationError
 
-from chatterbox.errors import RouteNotFound, StorageFull, StorageUnavailable, shown
+from chatterbox.errors import RouteNotFound, StorageFull, StorageUnavailable, excerpt
 from chatterbox.voices.names import checked_name
 from chatterbox.voices.store import VoiceStore
 
@@ -129,7 +129,7 @@ def _index(consents: list[Consent], consent_id: str) -> int:
     for index, consent in enumerate(consents):
         if consent.id == consent_id:
             return index
-    raise RouteNotFound(f"There is no consent '{shown(consent_id)}'.", param="consent_id")
+    raise RouteNotFound(f"There is no consent '{excerpt(consent_id)}'.", param="consent_id")
 
 
 def _consents(data: bytes | None) -> list[Consent]:

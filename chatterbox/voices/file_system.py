@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from chatterbox.hardening import PRIVATE_DIRECTORY, open_plain
+from chatterbox.hardening import PRIVATE_DIRECTORY, open_regular_file
 
 if sys.platform != "win32":  # where one process uses a directory
     import fcntl
@@ -67,7 +67,7 @@ class FileSystem:
     def read_file(self, path: Path, limit_bytes: int) -> bytes:
         """At most `limit_bytes` of a plain file: no link, and nothing whose opening or reading may
         wait for others, as a pipe's does."""
-        with open_plain(path, NO_FOLLOW) as file:
+        with open_regular_file(path, NO_FOLLOW) as file:
             return file.read(limit_bytes)
 
     def names(self, path: Path) -> Sequence[str]:

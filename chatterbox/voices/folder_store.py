@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from chatterbox.errors import ChatterboxError, shown
-from chatterbox.hardening import close_to_others
+from chatterbox.errors import ChatterboxError, excerpt
+from chatterbox.hardening import restrict_to_owner
 from chatterbox.voices import records
 from chatterbox.voices.file_system import FileSystem
 from chatterbox.voices.records import BadEntry, Stored, VoiceRecord, sha256, storage_errors
@@ -61,7 +61,7 @@ class FolderStore(VoiceStore):
     def prepare(self) -> None:
         with storage_errors():
             self._files.make_directories(self._directory)
-            close_to_others(self._directory)
+            restrict_to_owner(self._directory)
             with self._files.lock(self._lock_file, LOCK_S):  # what is there now nobody works on
                 for name in self._files.names(self._directory):
                     if name.startswith((TEMPORARY, DELETED)):
@@ -113,7 +113,7 @@ class FolderStore(VoiceStore):
                 unchanged = stamped if stamped and stamped[0] == stamp else None
                 known[name] = unchanged or (stamp, self.load(name))
             except BadEntry as bad:
-                skipped.append((shown(name), str(bad)))
+                skipped.append((excerpt(name), str(bad)))
         self._known = known
         return [record for _, record in known.values()], skipped
 

@@ -15,7 +15,7 @@ from chatterbox.errors import (
     ConfigError,
     InvalidVoiceFile,
     VoiceNotFound,
-    shown,
+    excerpt,
 )
 from chatterbox.families.base import Voice
 from chatterbox.families.voices import ClonedVoices, FixedVoices, UnusableVoice
@@ -82,8 +82,8 @@ class VoiceLibrary(StoredVoices):
         if self._names.find(self.default_voice) is None:
             if not own_instead:
                 raise ConfigError(
-                    f"CHATTERBOX_DEFAULT_VOICE={shown(self.default_voice)}: there is no such voice;"
-                    " `chatterbox voices` lists the voices"
+                    f"CHATTERBOX_DEFAULT_VOICE={excerpt(self.default_voice)}: there is no such"
+                    " voice; `chatterbox voices` lists the voices"
                 )
             self.default_voice = self._own_voice
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from chatterbox.errors import ChatterboxError, InvalidVoiceId, VoiceNotFound, shown
+from chatterbox.errors import ChatterboxError, InvalidVoiceId, VoiceNotFound, excerpt
 from chatterbox.families.voices import FixedVoice
 from chatterbox.voices.reference import ReferenceReport
 
@@ -179,13 +179,13 @@ class NameIndex:
         owner = self.voices.get(voice_id)
         if _key(kept) in RESERVED and not (owner and owner.built_in):
             raise _no_name(
-                f"The name {shown(kept)!r} is reserved: clients send it without having chosen a "
+                f"The name {excerpt(kept)!r} is reserved: clients send it without having chosen a "
                 "voice. Choose another name."
             )
         holder = self.find(kept) or self.voices.get(_key(kept))
         if holder and holder.voice_id != voice_id:
             raise _no_name(
-                f"The name {shown(kept)!r} belongs to another voice; "
+                f"The name {excerpt(kept)!r} belongs to another voice; "
                 "choose another name or rename that voice."
             )
         return kept
@@ -228,5 +228,5 @@ def without_alias(info: VoiceInfo, alias: str) -> tuple[str, ...]:
 def not_found(asked: str) -> ChatterboxError:
     """The error for a voice that is not there."""
     return VoiceNotFound(
-        f"There is no voice {shown(asked)!r}; GET /voices lists the voices.", param="voice_id"
+        f"There is no voice {excerpt(asked)!r}; GET /voices lists the voices.", param="voice_id"
     )

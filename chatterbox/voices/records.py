@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from chatterbox.errors import StorageFull, StorageUnavailable, shown
+from chatterbox.errors import StorageFull, StorageUnavailable, excerpt
 from chatterbox.voices.reference import ReferenceReport
 
 log = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ def record_of(data: bytes) -> VoiceRecord:
     except ValidationError as failure:
         first = failure.errors(include_input=False, include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise BadEntry(f"{META_NAME} is damaged: {shown(field)} {first['msg']}") from None
+        raise BadEntry(f"{META_NAME} is damaged: {excerpt(field)} {first['msg']}") from None
     if record.schema != SCHEMA:
         raise BadEntry(f"{META_NAME} has schema {record.schema}, this version reads {SCHEMA}")
     return record

@@ -12,7 +12,7 @@ from chatterbox.errors import ModelError
 from chatterbox.families.model import LoadedModel, ModelInfo
 from chatterbox.families.turbo import load as turbo
 from chatterbox.families.turbo.spec import TURBO
-from chatterbox.loading import Loading, heard_by, tell
+from chatterbox.loading import Loading, listening, report_progress
 
 
 def test_all_calls_and_its_lifes_work_are_one_threads():
@@ -38,9 +38,9 @@ def test_all_calls_and_its_lifes_work_are_one_threads():
 
 def test_a_call_tells_the_listener_of_its_caller():
     owner, told = WorkerThread("somebody"), []
-    with heard_by(told.append):
-        owner.call(lambda: tell("compiling", "a part", 0.5))
-    owner.call(lambda: tell("opening"))
+    with listening(told.append):
+        owner.call(lambda: report_progress("compiling", "a part", 0.5))
+    owner.call(lambda: report_progress("opening"))
     owner.stop()
     owner.join(60)
     assert told == [Loading("compiling", "a part", 0.5)]

@@ -13,7 +13,7 @@ from huggingface_hub.errors import GatedRepoError
 
 from chatterbox.errors import ModelError
 from chatterbox.hub import download as hub
-from chatterbox.loading import Loading, heard_by
+from chatterbox.loading import Loading, listening
 
 FILES = ["config.json", "onnx/a.onnx"]
 DATA = "onnx/a.onnx_data"
@@ -83,7 +83,7 @@ def test_it_is_told_how_much_has_come(fake_hub, tmp_path):
     moments = []
     fake_hub.content = {name: bytes(1_000_000) for name in FETCHED}
     fake_hub.stated = dict.fromkeys(FETCHED, 1_000_000)
-    with heard_by(moments.append):
+    with listening(moments.append):
         fetch(tmp_path)
     assert [m.detail for m in moments][:-1] == [f"{n} of 4 MB" for n in (1, 2, 3, 4)]
     assert [moment.done for moment in moments] == [0.25, 0.5, 0.75, 1.0, None]

@@ -22,7 +22,7 @@ from chatterbox.errors import (
     StorageFull,
     VoiceNotFound,
 )
-from chatterbox.hardening import make_private
+from chatterbox.hardening import make_private_directory
 from chatterbox.voices.consents import MAX_CONSENTS, ConsentBook
 from chatterbox.voices.file_system import FileSystem
 from chatterbox.voices.folder_store import FolderStore
@@ -388,7 +388,7 @@ def test_f95_recordings_are_nobody_elses(tmp_path):
     data.mkdir(0o755)
     mask = os.umask(0)
     try:
-        make_private(data, {"voices"})
+        make_private_directory(data, {"voices"})
         library = open_library(data / "voices")
         library.register(ANNA, "Anna")
         library.set_alias("slt", "narrator")
@@ -405,7 +405,7 @@ def test_f95_a_directory_that_is_not_ours_alone_stays_open(tmp_path):
     (tmp_path / "documents").mkdir()
     (tmp_path / "voices").mkdir(0o755)
     tmp_path.chmod(0o755)
-    make_private(tmp_path, {"voices"})
+    make_private_directory(tmp_path, {"voices"})
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
     open_library(tmp_path / "voices")
     assert stat.S_IMODE((tmp_path / "voices").stat().st_mode) == 0o700

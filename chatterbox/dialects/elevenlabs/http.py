@@ -34,7 +34,7 @@ from chatterbox.errors import (
     InvalidValue,
     Overloaded,
     TextTooLong,
-    shown,
+    excerpt,
 )
 from chatterbox.server.body import Body
 from chatterbox.server.dialect import Services
@@ -217,7 +217,7 @@ def output_format(name: str | None) -> AudioFormat:
     found = OUTPUT_FORMATS.get(name or DEFAULT_OUTPUT_FORMAT)
     if found is None:
         raise InvalidValue(
-            f"Unknown output_format '{shown(name)}'; one of: {', '.join(OUTPUT_FORMATS)}.",
+            f"Unknown output_format '{excerpt(name)}'; one of: {', '.join(OUTPUT_FORMATS)}.",
             param="output_format",
         )
     return found

@@ -18,7 +18,7 @@ from chatterbox.config.tts import SAMPLING
 from chatterbox.dialects.shared.alignment import original_pieces
 from chatterbox.dialects.shared.voice_names import OPENAI_VOICES, voice_or_alias
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
-from chatterbox.errors import ChatterboxError, RouteNotFound, shown
+from chatterbox.errors import ChatterboxError, RouteNotFound, excerpt
 from chatterbox.server.body import Body
 from chatterbox.server.dialect import Services
 from chatterbox.server.model_pool import speaking_with
@@ -175,7 +175,7 @@ def _add_models(routes: APIRouter, services: Services) -> None:
         """OpenAI: one model."""
         if name not in names():
             raise RouteNotFound(
-                f"There is no model '{shown(name)}'; GET /v1/models lists them.", param="model"
+                f"There is no model '{excerpt(name)}'; GET /v1/models lists them.", param="model"
             )
         return JSONResponse(entry(name))
 

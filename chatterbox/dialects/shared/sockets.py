@@ -14,7 +14,7 @@ from chatterbox.errors import (
     InvalidValue,
     Overloaded,
     UnsupportedMediaType,
-    shown,
+    excerpt,
 )
 from chatterbox.server.body import Body, first_of
 from chatterbox.server.dialect import Services
@@ -128,7 +128,7 @@ def fields_of_message(model: type[M], message: dict[str, Any]) -> M:
 
 def unknown_message(kind: object) -> ChatterboxError:
     """The error for a message whose `type` the protocol does not have."""
-    return InvalidValue(f"There is no message '{shown(kind)}'.", param="type")
+    return InvalidValue(f"There is no message '{excerpt(kind)}'.", param="type")
 
 
 def packed(body: dict[str, Any]) -> bytes:
