@@ -38,7 +38,12 @@ from chatterbox.server.schemas import (
     lenient_fields_of,
 )
 from chatterbox.server.socket_server import Socket
-from chatterbox.server.speech_response import SpeechPlan, SpeechResponse, Whole, whole_file
+from chatterbox.server.speech_response import (
+    ResponseBuilder,
+    SpeechPlan,
+    SpeechResponse,
+    file_response,
+)
 
 PATH = "/api/tts_streaming"
 BLOCK_SAMPLES = 1920
@@ -134,7 +139,9 @@ class Session(SocketSpeech):
 
     def call_of(self, text: str) -> SpeechRequest:
         query = self._query
-        return self.services.call(text, self._voice, PCM, sampling=query, seed=query.seed)
+        return self.services.speech.build_request(
+            text, self._voice, PCM, sampling=query, seed=query.seed
+        )
 
     async def on_audio(self, utterance: Utterance, samples: F32) -> None:
         """Words, then the audio they are in."""
@@ -213,7 +220,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
 
     def read(body: Body) -> SpeechPlan:
         fields, unknown = lenient_fields_of(Posted, body)
-        call = services.call(
+        call = services.speech.build_request(
             fields.text,
             voice_of(fields.voice),
             WAV,
@@ -222,8 +229,8 @@ def add_routes(routes: APIRouter, services: Services) -> None:
             silence_if_wordless=True,
             ignored=unknown,
         )
-        whole: Whole = _timed if fields.return_timestamps else whole_file
-        return SpeechPlan(call, whole=whole)
+        build: ResponseBuilder = _timed if fields.return_timestamps else file_response
+        return SpeechPlan(call, build=build)
 
     @routes.post(PATH, openapi_extra=form_schema(Posted), **SOUND_ROUTE)
     async def posted(request: Request) -> Response:

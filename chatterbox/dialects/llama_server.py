@@ -77,7 +77,7 @@ class Tokens(Framing):
         last = self._event(self._choice("", _reason(report)) | {"usage": _usage(report)})
         return self.wrap(b"", report) + last + b"data: [DONE]\n\n"
 
-    def broken(self, error: ChatterboxError, request_id: str, /) -> bytes:
+    def error(self, error: ChatterboxError, request_id: str, /) -> bytes:
         """llama.cpp's clients look for `error` in an event."""
         return self._event(error_shape(error, request_id)[1])
 
@@ -146,9 +146,9 @@ def add_routes(routes: APIRouter, services: Services) -> None:
             said = PROMPT.fullmatch(CONTROL.sub("", fields.prompt).strip())
             assert said is not None, "it matches anything"
             voice = said["voice"]
-            call = services.call(
+            call = services.speech.build_request(
                 said["text"],
-                None if voice is None else services.voice_id(voice),
+                None if voice is None else services.voices.resolve(voice),
                 PCM,
                 sampling=fields,
                 seed=None if fields.seed == -1 else fields.seed,
@@ -156,7 +156,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
                 ignored=unknown,
             )
             tokens = Tokens(services, fields, name)
-            return SpeechPlan(call, tokens, whole=None if fields.stream else tokens.whole)
+            return SpeechPlan(call, tokens, build=None if fields.stream else tokens.whole)
 
         return SpeechResponse(services.speech, request, read)
 

@@ -80,7 +80,7 @@ class Context(IncrementalSpeech):
     def call_of(self, text: str) -> SpeechRequest:
         config = self.config
         with self.services.models.naming(config.model):
-            return self.services.call(
+            return self.services.speech.build_request(
                 text,
                 config.voice,
                 self._form,

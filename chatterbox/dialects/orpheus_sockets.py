@@ -72,7 +72,7 @@ class Yap(SocketSpeech):
 
     async def _call(self, message: Message) -> SpeechRequest:
         settings = self._settings.model_copy(update=message.model_dump(exclude_none=True))
-        return self.services.call(
+        return self.services.speech.build_request(
             message.text or "",
             await orpheus_voice(self.services, settings.voice),
             PCM,
@@ -149,7 +149,7 @@ class Unmute(SocketSpeech):
         return fields.text
 
     def call_of(self, text: str) -> SpeechRequest:
-        return self.services.call(text, self._voice, PCM)
+        return self.services.speech.build_request(text, self._voice, PCM)
 
     async def on_audio(self, _utterance: Utterance, samples: F32) -> None:
         await send_packed(self.socket, "Audio", pcm=self._encoder.feed(samples))

@@ -37,7 +37,12 @@ from chatterbox.server.schemas import (
     lenient_fields_of,
     query_schema,
 )
-from chatterbox.server.speech_response import SpeechPlan, SpeechResponse, Whole, whole_file
+from chatterbox.server.speech_response import (
+    ResponseBuilder,
+    SpeechPlan,
+    SpeechResponse,
+    file_response,
+)
 from chatterbox.server.voice_service import VoiceService, answer_upload
 from chatterbox.voices.names import VoiceInfo
 
@@ -95,16 +100,16 @@ def voice_for(services: Services, name: str | None) -> str | None:
     """Who is meant by a file's name, with or without its ending. Raises VoiceNotFound."""
     if name is None or name == NOBODY:
         return None
-    return services.voice_id(name)
+    return services.voices.resolve(name)
 
 
-def plan_of(services: Services, body: Body, whole: Whole | None = None) -> SpeechPlan:
+def plan_of(services: Services, body: Body, build: ResponseBuilder | None = None) -> SpeechPlan:
     """Chatterbox-TTS-Server's call in our words."""
     fields, unknown = lenient_fields_of(SpeechFields, body)
     cloned = fields.voice_mode == "clone"
     name = fields.reference_audio_filename if cloned else fields.predefined_voice_id
     return SpeechPlan(
-        services.call(
+        services.speech.build_request(
             fields.text,
             voice_for(services, name),
             audio_format(fields.output_format),
@@ -114,7 +119,7 @@ def plan_of(services: Services, body: Body, whole: Whole | None = None) -> Speec
             silence_if_wordless=True,
             ignored=ignored_of(services.voices, unknown, fields.language),
         ),
-        whole=whole,
+        build=build,
     )
 
 
@@ -139,30 +144,38 @@ def _as_text(call: SpeechRequest, samples: F32, _report: SpeechReport) -> Respon
     return JSONResponse(text, headers=ignored_header(call.ignored))
 
 
-def plan_of_latents(services: Services, body: Body, whole: Whole | None = None) -> SpeechPlan:
+def plan_of_latents(
+    services: Services, body: Body, build: ResponseBuilder | None = None
+) -> SpeechPlan:
     """Coqui's call in our words."""
     fields, unknown = lenient_fields_of(LatentFields, body)
     ignored = ignored_of(services.voices, unknown, fields.language)
     form = audio_format("wav" if fields.add_wav_header else "pcm")
     voice = services.voices.library.info(voice_in(fields.speaker_embedding)).voice_id
-    call = services.call(fields.text, voice, form, silence_if_wordless=True, ignored=ignored)
-    return SpeechPlan(call, whole=whole)
+    call = services.speech.build_request(
+        fields.text, voice, form, silence_if_wordless=True, ignored=ignored
+    )
+    return SpeechPlan(call, build=build)
 
 
-def plan_of_speaker(services: Services, body: Body, whole: Whole | None = None) -> SpeechPlan:
+def plan_of_speaker(
+    services: Services, body: Body, build: ResponseBuilder | None = None
+) -> SpeechPlan:
     """xtts-api-server's call in our words."""
     fields, unknown = lenient_fields_of(SpeakerFields, body)
     ignored = ignored_of(services.voices, unknown, fields.language)
     voice, form = voice_for(services, fields.speaker_wav), audio_format("wav")
-    call = services.call(fields.text, voice, form, silence_if_wordless=True, ignored=ignored)
-    return SpeechPlan(call, whole=whole)
+    call = services.speech.build_request(
+        fields.text, voice, form, silence_if_wordless=True, ignored=ignored
+    )
+    return SpeechPlan(call, build=build)
 
 
 def sniff(services: Services, body: Body) -> SpeechPlan | None:
     """JSON on `POST /tts`. Chatterbox-TTS-Server's clients wait for the whole file, so it gets its
     length; Coqui's read JSON text of base64."""
     if body.typed and MARKS & body.fields.keys():
-        return plan_of(services, body, whole_file)
+        return plan_of(services, body, file_response)
     if body.typed and LATENTS & body.fields.keys():
         return plan_of_latents(services, body, _as_text)
     return None
@@ -226,7 +239,7 @@ def _add_speech(routes: APIRouter, services: Services) -> None:
     @routes.post("/tts_to_audio", include_in_schema=False)
     async def to_audio(request: Request) -> Response:
         """xtts-api-server: the whole sound."""
-        read = partial(plan_of_speaker, services, whole=whole_file)
+        read = partial(plan_of_speaker, services, build=file_response)
         return SpeechResponse(services.speech, request, read)
 
     @routes.get("/tts_stream", openapi_extra=query_schema(SpeakerFields), **SOUND_ROUTE)

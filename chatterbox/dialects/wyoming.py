@@ -205,7 +205,7 @@ class Session(IncrementalSpeech):
 
     def call_of(self, text: str, *, silence_if_wordless: bool = False) -> SpeechRequest:
         with self.services.models.naming(self._model):
-            return self.services.call(
+            return self.services.speech.build_request(
                 text, self._voice, PCM, silence_if_wordless=silence_if_wordless
             )
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 
@@ -32,12 +32,21 @@ LEAST_CODES = 25  # a second of sound
 BADNESS: tuple[FinishReason, ...] = ("stop", "length", "guard")
 
 
+class Recording(Protocol):
+    """A recording sent with a request. The server encodes it before the engine gets the request."""
+
+    transcript: str | None
+
+    def read(self) -> bytes:
+        """Return the audio file's bytes."""
+
+
 @dataclass(frozen=True, slots=True)
 class SpeechRequest:
     """What to say, in whose voice, and how: from a client's call to the engine."""
 
     text: str
-    voice: str | Voice | None  # id or name, or an encoded voice; None: the default voice
+    voice: str | Voice | Recording | None  # a str is an id or name; None: the default voice
     sampling: Sampling
     seed: int
     max_new_tokens: int | None = None  # for each segment; None: the configured ceiling

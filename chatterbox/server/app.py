@@ -67,7 +67,7 @@ def create_app(
     models = ModelPool.of(engine, config)
     lifecycle = lifecycle or Lifecycle(models)
     app.metrics = metrics = Metrics(models, lifecycle)
-    app.limiter = ConnectionLimiter(config.max_connections, metrics.ended)
+    app.limiter = ConnectionLimiter(config.max_connections, metrics.record_request)
     add_error_handlers(app)
     # The last one added is the outermost.
     if len(models.models) > 1:
@@ -84,13 +84,13 @@ def create_app(
             expose_headers=[READABLE],
         )
     app.add_middleware(OriginGuard, config=config)
-    app.add_middleware(RequestLog, ended=metrics.ended, shape_of=error_shapes(dialects))
+    app.add_middleware(RequestLog, on_end=metrics.record_request, shape_for=error_shapes(dialects))
     admission = AdmissionControl(models.admission, config, lifecycle)
     speech = SpeechService(models, config, admission)
     voices = VoiceService(models, config, admission)
     sockets = SocketServer(models, config, admission)
     app.services = services = Services(
-        models, config, admission, speech, voices, sockets, metrics.ended
+        models, config, admission, speech, voices, sockets, metrics.record_request
     )
     app.conversations = {path: said for d in dialects for path, said in d.conversations.items()}
     sniffers = [partial(d.sniff, services) for d in dialects if d.sniff]

@@ -31,7 +31,7 @@ from chatterbox.server.request_log import (
     PEER,
     TINY_CHUNKS,
     AccessRecord,
-    Ended,
+    OnRequestEnd,
     request_id,
 )
 
@@ -89,9 +89,9 @@ class ConnectionLimiter:
     was a request."""
 
     def __init__(
-        self, limit: int, ended: Ended, *, now: Callable[[], float] = time.monotonic
+        self, limit: int, on_refusal: OnRequestEnd, *, now: Callable[[], float] = time.monotonic
     ) -> None:
-        self.ended = ended
+        self.on_refusal = on_refusal
         self.timeouts = Timeouts()
         self._limit = limit
         self._now = now
@@ -296,7 +296,7 @@ class HttpProtocol(H11Protocol):
             ):
                 self.transport.write(self.conn.send(event) or b"")
             record.log()
-            self._limiter.ended(record)
+            self._limiter.on_refusal(record)
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True  # its answer has no way out any more
             self.cycle.message_event.set()

@@ -137,7 +137,7 @@ class Metrics(Collector):
         registry.register(self)
         ProcessCollector(registry=registry)
 
-    def ended(self, record: AccessRecord) -> None:
+    def record_request(self, record: AccessRecord) -> None:
         self._requests.labels(record.route, record.outcome).inc()
         if not record.speech:
             return

@@ -72,26 +72,12 @@ lie in the connection's memory meanwhile."""
 
 ErrorShape = Callable[[ChatterboxError, str], tuple[int, Any]]
 """(error, request id) → status and JSON: how one dialect's clients expect to be refused."""
-ShapeOf = Callable[[str], ErrorShape]
-"""Path → shape."""
 
 
 def native_shape(error: ChatterboxError, request_id: str) -> tuple[int, Any]:
     """The status of the error table, and `{"error": {message, type, code, param, request_id}}`."""
     facts = {"message": error.message, "type": error.kind, "code": error.code}
     return error.status, {"error": {**facts, "param": error.param, "request_id": request_id}}
-
-
-def shapes_below(shapes: Mapping[str, ErrorShape]) -> ShapeOf:
-    """The shape of the path that one is, or is below; else the native one."""
-
-    def shape_of(path: str) -> ErrorShape:
-        for own, shape in shapes.items():
-            if path == own or path.startswith(own + "/"):
-                return shape
-        return native_shape
-
-    return shape_of
 
 
 def error_response(
@@ -181,7 +167,7 @@ class AccessRecord:
         )
 
 
-Ended = Callable[[AccessRecord], None]
+OnRequestEnd = Callable[[AccessRecord], None]
 
 
 def request_id(offered: str | None) -> str:
@@ -208,17 +194,19 @@ class RequestLog:
     """`ended` is told of every request once, at its end. A client that takes nothing of an answer
     for STALL_S is cut off; one that reads may take as long as it needs."""
 
-    def __init__(self, app: ASGIApp, ended: Ended, shape_of: ShapeOf) -> None:
+    def __init__(
+        self, app: ASGIApp, on_end: OnRequestEnd, shape_for: Callable[[str], ErrorShape]
+    ) -> None:
         self._app = app
-        self._ended = ended
-        self._shape_of = shape_of
+        self._on_end = on_end
+        self._shape_for = shape_for
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope.get("method", "WS")
         record = scope[_KEY] = AccessRecord(
             id=request_id(Headers(scope=scope).get("x-request-id")),
             method=method if method in _METHODS else "OTHER",
-            shape=self._shape_of(scope["path"]),
+            shape=self._shape_for(scope["path"]),
         )
         # A socket has its own limit.
         noting = _noting(record, send, STALL_S if scope["type"] == "http" else None)
@@ -248,7 +236,7 @@ class RequestLog:
                 path = getattr(scope.get("route"), "path", None)  # never what was asked for
                 record.route = path if isinstance(path, str) else OTHER_ROUTE
                 record.log()
-                self._ended(record)
+                self._on_end(record)
 
 
 def _noting(record: AccessRecord, send: Send, patience_s: float | None) -> Send:

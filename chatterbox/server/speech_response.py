@@ -1,7 +1,7 @@
-"""The answer to a call for speech: read, checked, spoken, and sent while it is made or as a whole.
+"""The HTTP response to a speech request: read, checked, synthesized, sent as a stream or whole.
 
-Below it the native calls, `POST /tts` and `POST /tts/json`.
-A dialect hands in how to read its body, and what its answer looks like (`Framing`, `SpeechPlan`).
+Also the native routes, `POST /tts` and `POST /tts/json`. A dialect provides a function that turns
+its body into a `SpeechPlan`.
 """
 
 import asyncio
@@ -22,8 +22,6 @@ from chatterbox.audio.encoders import Encoder
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import Cancelled, ChatterboxError, InvalidValue
 from chatterbox.server.body import Body, BodyLimits, read_body, read_query, until_disconnect
-from chatterbox.server.model_pool import ModelPool
-from chatterbox.server.multipart import Upload
 from chatterbox.server.request_log import AccessRecord, record_of
 from chatterbox.server.schemas import (
     SOUND_ROUTE,
@@ -31,41 +29,38 @@ from chatterbox.server.schemas import (
     fields_of,
     form_schema,
     ignored_header,
-    random_seed,
 )
-from chatterbox.server.speech_service import SpeechService
+from chatterbox.server.speech_service import RECORDING_FIELD, SpeechService
 
 MODEL_FIELDS = ("model", "model_id")
-"""OpenAI's word and ElevenLabs'."""
+"""Fields that name the model: OpenAI's and ElevenLabs'."""
 PART_SAMPLES = SAMPLE_RATE_HZ // 2
-"""A piece is encoded and sent half a second at a time, with a turn of the event loop between: a
-whole segment at once would hold up every other connection, and in a line of JSON it would be more
-than some clients read (aiohttp: 128 KiB)."""
-
-
+"""Samples encoded and sent at a time: half a second, with a turn of the event loop after each. A
+whole segment at once would delay every other connection, and as a line of JSON it would exceed what
+some clients read (aiohttp: 128 KiB)."""
 UNKNOWN_TAGS = "X-Unknown-Tags"
-"""Names words in brackets that are no tags of the model, and so are read out."""
+"""Header that lists bracketed words that are no tags of the model, and so are read aloud."""
 
 
 class Framing:
-    """What stands around the encoded bytes on their way. Here nothing: the file itself is sent; a
-    dialect may put it into events or lines of JSON."""
+    """Wraps the encoded audio for the wire. This base class sends the bare file; dialects subclass
+    it to send events or lines of JSON."""
 
     def media_type(self, request: SpeechRequest, /) -> str:
-        """The answer's Content-Type."""
+        """Return the response's Content-Type."""
         return request.format.media_type
 
     def wrap(self, data: bytes, _report: SpeechReport, /) -> bytes:
-        """The next bytes of the file, as they are sent; `data` is never empty."""
+        """Frame the next bytes of the audio file; `data` is never empty."""
         return data
 
     def end(self, _report: SpeechReport, /) -> bytes:
-        """What follows the last of them."""
+        """Return the bytes that follow the audio."""
         return b""
 
-    def broken(self, _error: ChatterboxError, _request_id: str, /) -> bytes:
-        """What is said, in place of the rest, before the connection is cut. In a file anything
-        would be taken for sound."""
+    def error(self, _error: ChatterboxError, _request_id: str, /) -> bytes:
+        """Return the bytes sent before the connection is cut by an error. The bare file sends none:
+        a client would play them."""
         return b""
 
 
@@ -73,7 +68,7 @@ RAW = Framing()
 
 
 def audio_headers(request: SpeechRequest, framing: Framing = RAW) -> dict[str, str]:
-    """What is known of the sound before it is made."""
+    """Headers that are known before synthesis."""
     return {
         "Content-Type": framing.media_type(request),
         "Content-Disposition": f'inline; filename="speech.{request.format.name}"',
@@ -86,7 +81,7 @@ def audio_headers(request: SpeechRequest, framing: Framing = RAW) -> dict[str, s
 
 
 def report_headers(report: SpeechReport) -> dict[str, str]:
-    """What is known of it afterwards."""
+    """Headers that are known after synthesis."""
     return {
         "X-Audio-Duration": f"{report.audio_s:.3f}",
         "X-Generation-Time": f"{report.generation_s:.3f}",
@@ -95,47 +90,53 @@ def report_headers(report: SpeechReport) -> dict[str, str]:
     }
 
 
-Whole = Callable[[SpeechRequest, F32, SpeechReport], Response]
-"""Makes one answer of all the sound; runs in a thread."""
+ResponseBuilder = Callable[[SpeechRequest, F32, SpeechReport], Response]
+"""Builds a response from the complete audio [samples]. Runs in a thread."""
+
+
+def file_response(request: SpeechRequest, samples: F32, report: SpeechReport) -> Response:
+    """Return the audio as one file whose header has the true length, with the report's headers."""
+    data = request.format.encode_whole(samples)
+    return Response(data, headers={**audio_headers(request), **report_headers(report)})
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechPlan:
-    """A request, and how its sound goes out: framed while it is made, unless `whole` is given."""
+    """A request and the form of its response: streamed with `framing`, unless `build` is set."""
 
     request: SpeechRequest
     framing: Framing = RAW
-    whole: Whole | None = None
+    build: ResponseBuilder | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
-    reference: Upload | None = None  # a recording to speak like, instead of the request's voice
 
 
-Read = Callable[[Body], SpeechPlan]
+PlanReader = Callable[[Body], SpeechPlan]
 
 
 async def send_streamed(
     service: SpeechService, plan: SpeechPlan, record: AccessRecord, receive: Receive, send: Send
 ) -> None:
-    """Speak to the client as the sound is made.
+    """Send the audio while it is made.
 
-    Nothing is sent before the first sound, so until then errors are raised and get their status.
-    After it there is no status left: the answer stays without its last chunk, which makes the
-    server cut the connection, and the client sees a broken transfer rather than a short file.
+    Nothing is sent before the first sound, so an error until then is raised and gets its status.
+    After an error later on, the last chunk is left out: the server then cuts the connection, and
+    the client sees a broken transfer rather than a short file.
     """
     request, framing = plan.request, plan.framing
-    started = False
+    is_started = False
 
     async def send_body(data: bytes) -> None:
         if data:
             await send({"type": "http.response.body", "body": data, "more_body": True})
-            await asyncio.sleep(0)  # a fast reader is not waited for; a departure must be seen
+            await asyncio.sleep(
+                0
+            )  # a send to a fast reader never yields; a disconnect must be seen
 
     async def speak(encoder: Encoder) -> None:
-        nonlocal started
-        speech = service.open(request, record, plus_sound=True, reference=plan.reference)
-        async with speech as speaking:
-            report = speaking.report
-            started = True
+        nonlocal is_started
+        async with service.open(request, record) as speech:
+            report = speech.report
+            is_started = True
             headers = Headers({**audio_headers(request, framing), **plan.headers}).raw
             await send({"type": "http.response.start", "status": 200, "headers": headers})
 
@@ -143,7 +144,7 @@ async def send_streamed(
                 await send_body(framing.wrap(data, report) if data else b"")
 
             await send_framed(encoder.start())
-            async for piece in speaking:
+            async for piece in speech:
                 for start in range(0, len(piece), PART_SAMPLES):
                     await send_framed(encoder.feed(piece[start : start + PART_SAMPLES]))
             await send_framed(encoder.finish())
@@ -153,37 +154,31 @@ async def send_streamed(
         with closing(request.format.encoder()) as encoder:
             await until_disconnect(receive, speak(encoder))
     except ChatterboxError as error:
-        if not started:
+        if not is_started:
             raise
         record.failed(error)
         if not isinstance(error, Cancelled):
-            await send_body(framing.broken(error, record.id))
+            await send_body(framing.error(error, record.id))
     else:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def whole_file(request: SpeechRequest, samples: F32, report: SpeechReport) -> Response:
-    """All the sound as one file whose header has its true length, and its figures."""
-    data = request.format.encode_whole(samples)
-    return Response(data, headers={**audio_headers(request), **report_headers(report)})
-
-
 class SpeechResponse(Response):
-    """Reads the call and answers it, all inside one scope: an upload, a place and the engine's
-    rows are given back when this returns, however it does."""
+    """Response that reads the request's body, runs synthesis and sends the audio. The upload, the
+    place and the engine's rows are released when it returns or raises."""
 
     def __init__(
         self,
         service: SpeechService,
         request: Request,
-        read: Read,
+        read_plan: PlanReader,
         *,
         limits: BodyLimits | None = None,
         from_query: bool = False,
     ) -> None:
         super().__init__()
         self._service = service
-        self._read = read
+        self._read_plan = read_plan
         self._body: Callable[[], AbstractAsyncContextManager[Body]] = (
             (lambda: nullcontext(read_query(request)))
             if from_query
@@ -195,56 +190,56 @@ class SpeechResponse(Response):
         record.speech = True
         await service.admission.check_room()
         async with self._body() as body, self._model(body, scope):
-            plan = await service.models.fresh.found(partial(self._planned, body))
-            if plan.whole is None:
+            plan = await service.models.fresh.found(partial(self._plan, body))
+            if plan.build is None:
                 await send_streamed(service, plan, record, receive, send)
                 return
-            speech = service.whole(plan.request, record, plan.reference)
+            speech = service.synthesize(plan.request, record)
             samples, report = await until_disconnect(receive, speech)
-            answer = await asyncio.to_thread(plan.whole, plan.request, samples, report)
-        answer.headers.update(plan.headers)
-        await answer(scope, receive, send)
+            response = await asyncio.to_thread(plan.build, plan.request, samples, report)
+        response.headers.update(plan.headers)
+        await response(scope, receive, send)
 
     def _model(self, body: Body, scope: Scope) -> AbstractAsyncContextManager[object]:
-        """Choose the model that the call names, in its body or else in its address, and know what
-        it is."""
-        places = body.fields, QueryParams(scope["query_string"])
-        given = [fields.get(name) for fields in places for name in MODEL_FIELDS]
-        self._service.models.choose(next(filter(None, given), None))
+        """Select the model named in the body, or else in the query, and wait until its voices and
+        parameters are known."""
+        sources = body.fields, QueryParams(scope["query_string"])
+        names = [fields.get(name) for fields in sources for name in MODEL_FIELDS]
+        self._service.models.choose(next(filter(None, names), None))
         return self._service.models.known()
 
-    async def _planned(self, body: Body) -> SpeechPlan:
-        plan = self._read(body)
+    async def _plan(self, body: Body) -> SpeechPlan:
+        plan = self._read_plan(body)
         unknown = ignored_header(self._service.unknown_tags(plan.request.text), UNKNOWN_TAGS)
         return replace(plan, headers={**plan.headers, **unknown}) if unknown else plan
 
 
 Sniffer = Callable[[Body], SpeechPlan | None]
-"""Reads a body that a dialect's clients send to `/tts`; None: it is not theirs."""
+"""Reads a dialect's body posted to `/tts`. Returns None if the body is not the dialect's."""
 
 
 def speech_router(service: SpeechService, sniffers: Sequence[Sniffer] = ()) -> APIRouter:
-    """The two calls. `sniffers`: of dialects whose clients post to `/tts` too."""
+    """Return the native routes. `sniffers` belong to dialects whose clients also post to `/tts`."""
     router = APIRouter(tags=["speech"])
-    limits, models = service.limits_with_recording, service.models
+    limits, schema = service.limits_with_recording, form_schema(SpeechFields, file=RECORDING_FIELD)
 
-    def sound(body: Body) -> SpeechPlan:
+    def read_plan(body: Body) -> SpeechPlan:
         for sniff in sniffers:
             if (plan := sniff(body)) is not None:
                 return plan
-        call, stream = _call(models, body)
-        return SpeechPlan(call, whole=None if stream else whole_file, reference=body.file)
+        request, is_streamed = _read_request(service, body)
+        return SpeechPlan(request, build=None if is_streamed else file_response)
 
-    @router.post("/tts", openapi_extra=form_schema(SpeechFields, file="voice_file"), **SOUND_ROUTE)
+    @router.post("/tts", openapi_extra=schema, **SOUND_ROUTE)
     async def tts(request: Request) -> Response:
         """Text to speech, streamed while it is made unless `stream` is false."""
-        return SpeechResponse(service, request, sound, limits=limits)
+        return SpeechResponse(service, request, read_plan, limits=limits)
 
-    @router.post("/tts/json", openapi_extra=form_schema(SpeechFields, file="voice_file"))
+    @router.post("/tts/json", openapi_extra=schema)
     async def tts_json(request: Request) -> Response:
         """As `/tts`, but answers with the figures of the speech instead of its sound."""
 
-        def figures(call: SpeechRequest, _samples: F32, report: SpeechReport) -> Response:
+        def build(speech: SpeechRequest, _samples: F32, report: SpeechReport) -> Response:
             first_s = report.first_audio_s
             body = {
                 "request_id": record_of(request.scope).id,
@@ -255,39 +250,39 @@ def speech_router(service: SpeechService, sniffers: Sequence[Sniffer] = ()) -> A
                 "segments": report.segments,
                 "first_audio": None if first_s is None else round(first_s, 3),
                 "finish_reason": report.finish_reason,
-                "sample_rate": call.format.sample_rate_hz,
-                "seed": call.seed,
+                "sample_rate": speech.format.sample_rate_hz,
+                "seed": speech.seed,
             }
-            headers = {"Cache-Control": "no-store", "X-Seed": str(call.seed)}
+            headers = {"Cache-Control": "no-store", "X-Seed": str(speech.seed)}
             return JSONResponse(body, headers=headers)
 
-        def read(body: Body) -> SpeechPlan:
-            return SpeechPlan(_call(models, body)[0], whole=figures, reference=body.file)
+        def read_json_plan(body: Body) -> SpeechPlan:
+            return SpeechPlan(_read_request(service, body)[0], build=build)
 
-        return SpeechResponse(service, request, read, limits=limits)
+        return SpeechResponse(service, request, read_json_plan, limits=limits)
 
     return router
 
 
-def _call(models: ModelPool, body: Body) -> tuple[SpeechRequest, bool]:
-    """The request, and whether it is to be streamed. Raises InvalidValue."""
+def _read_request(service: SpeechService, body: Body) -> tuple[SpeechRequest, bool]:
+    """Return the request, and whether its audio is to be streamed. Raises InvalidValue."""
     fields = fields_of(SpeechFields, body)
     if body.file is not None:
         body.file.transcript = fields.transcript
         if fields.voice_id is not None:
             raise InvalidValue("Give 'voice_id' or 'voice_file', not both.", param="voice_id")
-    seed = random_seed() if fields.seed is None else fields.seed
-    call = SpeechRequest(
-        text=fields.text,
-        voice=fields.voice_id,
-        sampling=models.engine.sampling(fields.sampling()),
-        seed=seed,
-        max_new_tokens=fields.max_new_tokens,
-        format=audio_format(fields.response_format, fields.sample_rate),
+    request = service.build_request(
+        fields.text,
+        fields.voice_id if body.file is None else body.file,
+        audio_format(fields.response_format, fields.sample_rate),
+        sampling=fields,
+        seed=fields.seed,
         speed=fields.speed,
-        loudness_lufs=fields.loudness,
         code_blocks=fields.code_blocks,
-        deterministic=fields.seed is not None,
-        model=models.chosen.name,
     )
-    return call, fields.stream
+    request = replace(
+        request,
+        max_new_tokens=fields.max_new_tokens,  # one above the ceiling is refused, not dropped
+        loudness_lufs=fields.loudness,
+    )
+    return request, fields.stream

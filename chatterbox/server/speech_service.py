@@ -1,4 +1,4 @@
-"""Speaks requests within the limits and deadlines: voice and text, place, first sound, the rest."""
+"""Synthesis within the server's limits: quotas, model lease, place in the queue, deadlines."""
 
 import asyncio
 import time
@@ -11,6 +11,7 @@ from typing import Self
 import numpy as np
 
 from chatterbox.arrays import F32, SAMPLE_RATE_HZ
+from chatterbox.audio.encode import AudioFormat
 from chatterbox.config import ServerConfig
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
@@ -22,38 +23,43 @@ from chatterbox.server.body import BodyLimits
 from chatterbox.server.model_pool import ModelPool
 from chatterbox.server.multipart import Files, Upload
 from chatterbox.server.request_log import AccessRecord
-from chatterbox.text import Segment
+from chatterbox.server.schemas import SEED_LIMIT, Sampling, random_seed
+from chatterbox.text import CodeBlocks, Segment
 from chatterbox.text.markup import unknown_tags
 
-RECORDING = "voice_file"
-"""The file to speak like."""
+RECORDING_FIELD = "voice_file"
+"""Form field with a recording of the voice to speak in."""
 WORDLESS_S = 0.1
-"""Sound of a text without words, where a client that cuts at punctuation would show an error."""
+"""Silence sent for a text without words when the request allows it. Clients that split text at
+punctuation would otherwise show an error."""
 
 
 class LiveSpeech:
-    """A request that has begun to sound: an async iterator of [samples] float32 at 24 kHz.
-    `progressed` is called whenever there is more."""
+    """Async iterator over the audio of one running request: [samples] float32 at 24 kHz.
+
+    `on_piece` is called each time another piece is available.
+    """
 
     def __init__(
         self,
         pieces: AsyncGenerator[F32, None],
         report: SpeechReport,
-        progressed: Callable[[], None] = lambda: None,
+        on_piece: Callable[[], None] = lambda: None,
     ) -> None:
         self.report = report
         self._pieces = pieces
-        self._progressed = progressed
+        self._on_piece = on_piece
         self._ready: deque[F32] = deque()
 
-    async def begin(self) -> None:
-        """Wait for the first audible piece (a pause alone may still be followed by an error)."""
+    async def wait_for_sound(self) -> None:
+        """Wait for the first audible piece. A leading pause does not count: an error may still
+        follow it. Raises GenerationFailed if the model makes no sound."""
         while self.report.first_audio_s is None:
             piece = await anext(self._pieces, None)
             if piece is None:
                 raise GenerationFailed("The model made no sound for this text.")
             self._ready.append(piece)
-        self._progressed()
+        self._on_piece()
 
     def __aiter__(self) -> Self:
         return self
@@ -62,14 +68,16 @@ class LiveSpeech:
         if self._ready:
             return self._ready.popleft()
         piece = await anext(self._pieces)
-        self._progressed()
+        self._on_piece()
         return piece
 
 
-_Read = tuple[list[Segment], str | Voice | None]
+_Prepared = tuple[list[Segment], Voice | None]
 
 
 class SpeechService:
+    """Builds speech requests and runs them. One per server."""
+
     def __init__(
         self, models: ModelPool, config: ServerConfig, admission: AdmissionControl
     ) -> None:
@@ -77,78 +85,112 @@ class SpeechService:
         self.models = models
         self._config = config
         self.limits = BodyLimits.for_text(config.max_text_length)
-        recording = Files(RECORDING, config.max_voice_file_size, admission.upload_place)
+        recording = Files(RECORDING_FIELD, config.max_voice_file_size, admission.upload_place)
         self.limits_with_recording = BodyLimits.for_text(config.max_text_length, recording)
 
     def unknown_tags(self, text: str) -> Iterator[str]:
-        """What looks like one of the model's tags, and is none."""
+        """Yield bracketed words that look like tags but are not tags of the current model."""
         return unknown_tags(text, self.models.engine.family.tags)
 
-    @asynccontextmanager
-    async def open(
+    def build_request(
         self,
-        request: SpeechRequest,
-        record: AccessRecord,
+        text: str,
+        voice: str | Upload | None,
+        audio_format: AudioFormat,
         *,
-        plus_sound: bool,
-        reference: Upload | None = None,
-    ) -> AsyncIterator[LiveSpeech]:
-        """Hold a place, and speak in it; entered once there is sound to hear. Everything is given
-        back on leaving, however that happens. `plus_sound` moves the deadline on by the sound
-        already made, so that a listener who reads at the speed of speech is never cut off.
-        `reference`: a recording to speak like, instead of the request's voice.
+        sampling: Sampling | None = None,
+        seed: int | None = None,
+        max_new_tokens: int | None = None,
+        speed: float = 1.0,
+        code_blocks: CodeBlocks | None = None,
+        silence_if_wordless: bool = False,
+        ignored: tuple[str, ...] = (),
+        deterministic: bool = True,
+    ) -> SpeechRequest:
+        """Build a request for the current model.
 
-        Raises, besides what the engine and the voices do: EmptyText, TextTooLong, Overloaded,
+        `voice` is an id or name, or an uploaded recording to clone. `seed` may be any integer. A
+        `max_new_tokens` above the server's ceiling is dropped. Pass `deterministic=False` for a
+        seed that the server drew rather than the client.
+        """
+        engine = self.models.engine
+        is_below_ceiling = max_new_tokens is not None and max_new_tokens < engine.max_tokens
+        return SpeechRequest(
+            text=text,
+            voice=voice,
+            sampling=engine.sampling({} if sampling is None else sampling.sampling()),
+            seed=random_seed() if seed is None else seed % SEED_LIMIT,
+            max_new_tokens=max_new_tokens if is_below_ceiling else None,
+            format=audio_format,
+            speed=speed,
+            code_blocks=code_blocks,
+            silence_if_wordless=silence_if_wordless,
+            deterministic=deterministic and seed is not None,
+            ignored=ignored,
+            model=self.models.chosen.name,
+        )
+
+    @asynccontextmanager
+    async def open(self, request: SpeechRequest, record: AccessRecord) -> AsyncIterator[LiveSpeech]:
+        """Run a request. The context is entered at the first audible sound, and leaving it releases
+        the request's place and rows.
+
+        If `request.streamed`, the first sound has its own deadline and the whole request's deadline
+        grows with the audio made so far, so that a client reading at the speed of speech is never
+        cut off.
+
+        Raises, besides the errors of the engine and the voices: EmptyText, TextTooLong, Overloaded,
         KeyLimit, Draining, DeadlineExceeded.
         """
         self._check(request)
         total_s = self._config.request_timeout_s
         first_s = min(self._config.first_audio_timeout_s, total_s)
         record.queued, now = time.monotonic(), asyncio.get_running_loop().time
-        began_at = now()
+        started_at = now()
         record.model = request.model if len(self.models.models) > 1 else None
         async with (
             self.admission.quotas.reserve(requests=1, characters=len(request.text)),
             self.models.lease(first_s, request.model) as engine,
-            self._reading(engine, request, reference) as reading,
-            self.admission.places.permit(timeout_s=began_at + first_s - now(), unless=reading),
-            _deadline(began_at + (first_s if plus_sound else total_s)) as timer,
+            self._preparing(engine, request) as preparing,
+            self.admission.places.permit(timeout_s=started_at + first_s - now(), unless=preparing),
+            _deadline(started_at + (first_s if request.streamed else total_s)) as timer,
         ):
             record.placed = time.monotonic()
-            segments, voice = await reading
+            segments, voice = await preparing
             if not segments:
                 record.report = SpeechReport(segments=0)
                 record.sounded = time.monotonic()
                 yield LiveSpeech(_silence(record.report), record.report)
                 return
-            if reference is not None:
-                voice = await self._encoded(engine, reference)
-            request = replace(request, voice=voice, streamed=plus_sound, tenant=current_key.get())
+            if voice is None:
+                assert isinstance(request.voice, Upload)
+                voice = await self._clone(engine, request.voice)
+            request = replace(request, voice=voice, tenant=current_key.get())
             async with engine.speak(request, segments) as stream:
                 pieces = aiter(stream)
                 assert isinstance(pieces, AsyncGenerator)
                 async with aclosing(pieces):
                     record.report = report = stream.report
 
-                    def extend() -> None:
-                        if plus_sound:
-                            timer.reschedule(began_at + total_s + report.audio_s)
+                    def extend_deadline() -> None:
+                        if request.streamed:
+                            timer.reschedule(started_at + total_s + report.audio_s)
 
-                    speaking = LiveSpeech(pieces, report, extend)
-                    await speaking.begin()
+                    speech = LiveSpeech(pieces, report, extend_deadline)
+                    await speech.wait_for_sound()
                     record.sounded = time.monotonic()
-                    yield speaking
+                    yield speech
 
-    async def whole(
-        self, request: SpeechRequest, record: AccessRecord, reference: Upload | None = None
+    async def synthesize(
+        self, request: SpeechRequest, record: AccessRecord
     ) -> tuple[F32, SpeechReport]:
-        """All of the sound [samples], and what came of the request."""
-        async with self.open(request, record, plus_sound=False, reference=reference) as speaking:
-            pieces = [piece async for piece in speaking]
-            return np.concatenate(pieces), speaking.report
+        """Run a request to its end. Returns all its audio [samples] and the report."""
+        async with self.open(replace(request, streamed=False), record) as speech:
+            pieces = [piece async for piece in speech]
+            return np.concatenate(pieces), speech.report
 
     def _check(self, request: SpeechRequest) -> None:
-        """What can be refused before waiting for a place."""
+        """Refuse what needs no place to be refused."""
         self.admission.lifecycle.check_open()
         limit = self._config.max_text_length
         if len(request.text) > limit:
@@ -157,17 +199,19 @@ class SpeechService:
             raise EmptyText("The text is empty.", param="text")
 
     @asynccontextmanager
-    async def _reading(
-        self, engine: TTSEngine, request: SpeechRequest, reference: Upload | None
-    ) -> AsyncIterator[asyncio.Future[_Read]]:
-        """The text's segments (none: silence), and the voice unless a recording brings it: made in
-        the pool while the request waits for its place, which what cannot be spoken does not need.
-        """
+    async def _preparing(
+        self, engine: TTSEngine, request: SpeechRequest
+    ) -> AsyncIterator[asyncio.Future[_Prepared]]:
+        """Look the voice up and segment the text in the thread pool, while the request waits for
+        its place: a request that cannot be spoken then needs none. No segments mean silence; no
+        voice, that it must be cloned from a recording."""
 
-        def read() -> _Read:
+        def prepare() -> _Prepared:
             voice = request.voice
-            if reference is None and not isinstance(voice, Voice):
+            if isinstance(voice, str) or voice is None:
                 voice = engine.voices.get(voice)
+            elif not isinstance(voice, Voice):
+                voice = None
             try:
                 return engine.segments(request.text, request.code_blocks), voice
             except EmptyText:
@@ -175,24 +219,23 @@ class SpeechService:
                     raise
                 return [], voice
 
-        def begun() -> asyncio.Future[_Read]:
-            return asyncio.wrap_future(engine.texts.submit(read))
-
-        reading = asyncio.ensure_future(self.models.fresh.found(begun))
-        reading.add_done_callback(lambda done: done.cancelled() or done.exception())  # is seen
+        preparing = asyncio.ensure_future(
+            self.models.fresh.found(lambda: asyncio.wrap_future(engine.texts.submit(prepare)))
+        )
+        preparing.add_done_callback(lambda done: done.cancelled() or done.exception())  # retrieved
         try:
-            yield reading
+            yield preparing
         finally:
-            reading.cancel()
+            preparing.cancel()
 
-    async def _encoded(self, engine: TTSEngine, reference: Upload) -> Voice:
-        """The voice of a recording that came with the call; looking voices up goes ahead of it."""
+    async def _clone(self, engine: TTSEngine, recording: Upload) -> Voice:
+        """Encode an uploaded recording in the pool, then discard the upload."""
 
-        def encoded() -> Voice:
-            return engine.voices.temporary(reference.read(), reference.transcript)[0]
+        def encode() -> Voice:
+            return engine.voices.temporary(recording.read(), recording.transcript)[0]
 
-        voice = await asyncio.wrap_future(engine.pool.submit(encoded))
-        await reference.close()  # the next upload need not wait for the speech
+        voice = await asyncio.wrap_future(engine.pool.submit(encode))
+        await recording.close()  # the next upload need not wait for the speech
         return voice
 
 

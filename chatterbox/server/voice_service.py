@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, suppress
+from pathlib import PurePosixPath
 from typing import Any, ParamSpec, TypeVar
 
 from starlette.requests import Request
@@ -11,7 +12,7 @@ from starlette.responses import Response
 
 from chatterbox.config import ServerConfig
 from chatterbox.engine.engine import TTSEngine
-from chatterbox.errors import ChatterboxError, InvalidValue, StorageUnavailable
+from chatterbox.errors import ChatterboxError, InvalidValue, StorageUnavailable, VoiceNotFound
 from chatterbox.server.admission_control import AdmissionControl
 from chatterbox.server.body import Body, BodyLimits, read_body, until_disconnect
 from chatterbox.server.model_pool import ModelPool
@@ -25,6 +26,8 @@ two of them other threads may go on. `json` would encode all of them in one go."
 
 LOOK_S = 1.0
 """A list waits no longer for a store that does not answer."""
+
+AUDIO_SUFFIXES = (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".mp4", ".aac", ".webm")
 
 Render = Callable[[list[VoiceInfo]], Any]
 
@@ -85,6 +88,17 @@ class VoiceService:
         """The voices themselves. Raises NotReady, Draining and EngineDead."""
         self.admission.lifecycle.check_open()
         return self._models.engine.voices
+
+    def resolve(self, name: str) -> str:
+        """Return the id of the voice with this id, name or alias; the name may be that of an audio
+        file. Raises VoiceNotFound."""
+        try:
+            return self.library.info(name).voice_id
+        except VoiceNotFound:
+            path = PurePosixPath(name.replace("\\", "/"))
+            if path.suffix.lower() not in AUDIO_SUFFIXES:
+                raise
+        return self.library.info(path.stem).voice_id
 
     async def listed(self) -> list[VoiceInfo]:
         """All voices: the built-in ones, then the others from old to new."""

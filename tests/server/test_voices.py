@@ -169,7 +169,9 @@ async def test_f92_a_list_is_sent_in_pieces():
 
     body = b"x" * (3 * PART_BYTES + 1)
     scope = {"type": "http", "path": "/", "query_string": b"", "http_version": "1.1", "headers": []}
-    log = RequestLog(Response(body), ended=lambda record: None, shape_of=lambda path: native_shape)
+    log = RequestLog(
+        Response(body), on_end=lambda record: None, shape_for=lambda path: native_shape
+    )
     await log(scope, None, send)
     assert sent[0]["status"] == 200
     assert (b"content-length", str(len(body)).encode()) in sent[0]["headers"]

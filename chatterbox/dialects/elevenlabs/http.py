@@ -54,11 +54,11 @@ from chatterbox.server.schemas import (
 from chatterbox.server.speech_response import (
     RAW,
     Framing,
+    ResponseBuilder,
     SpeechPlan,
     SpeechResponse,
-    Whole,
     audio_headers,
-    whole_file,
+    file_response,
 )
 
 FIXED: dict[str, dict[str, Any]] = json.loads(
@@ -228,19 +228,23 @@ def add_routes(routes: APIRouter, services: Services) -> None:
     schema = {**query_schema(FormatQuery), **form_schema(SpeechFields)}
 
     def answer(
-        request: Request, voice_id: str, *, whole: Whole | None = None, timed: bool = False
+        request: Request,
+        voice_id: str,
+        *,
+        build: ResponseBuilder | None = None,
+        timed: bool = False,
     ) -> Response:
         def read(body: Body) -> SpeechPlan:
             call = _call(services, request, voice_id, body)
             carrier: Framing = Lines(call.text) if timed else RAW
-            return SpeechPlan(call, carrier, whole, _headers(services, request, call))
+            return SpeechPlan(call, carrier, build, _headers(services, request, call))
 
         return SpeechResponse(services.speech, request, read)
 
     @routes.post("/v1/text-to-speech/{voice_id}", openapi_extra=schema, **SOUND_ROUTE)
     async def convert(request: Request, voice_id: str) -> Response:
         """ElevenLabs: the whole sound."""
-        return answer(request, voice_id, whole=whole_file)
+        return answer(request, voice_id, build=file_response)
 
     @routes.post("/v1/text-to-speech/{voice_id}/stream", openapi_extra=schema, **SOUND_ROUTE)
     async def stream(request: Request, voice_id: str) -> Response:
@@ -250,7 +254,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
     @routes.post("/v1/text-to-speech/{voice_id}/with-timestamps", openapi_extra=schema)
     async def convert_with_times(request: Request, voice_id: str) -> Response:
         """ElevenLabs: the whole sound, and when each character is spoken."""
-        return answer(request, voice_id, whole=_timed_whole)
+        return answer(request, voice_id, build=_timed_whole)
 
     @routes.post("/v1/text-to-speech/{voice_id}/stream/with-timestamps", openapi_extra=schema)
     async def stream_with_times(request: Request, voice_id: str) -> Response:
@@ -272,7 +276,7 @@ def _call(services: Services, request: Request, voice_id: str, body: Body) -> Sp
     settings = fields.voice_settings or VoiceSettings()
     extra = settings.model_extra or {}
     ignored += [f"voice_settings.{name}" for name, value in extra.items() if value is not None]
-    return services.call(
+    return services.speech.build_request(
         fields.text,
         voice_or_alias(services, voice_id, ELEVENLABS_VOICES),
         output_format(request.query_params.get("output_format")),

@@ -111,7 +111,7 @@ class Context(IncrementalSpeech):
         if self.spoken and not text[0].isspace():
             text = " " + text  # sentences are sent without the blank between, words are read by it
         repeatable = self._query.seed is not None
-        return self.services.call(
+        return self.services.speech.build_request(
             text, self._voice, self._form, seed=self._seed, deterministic=repeatable
         )
 

@@ -32,7 +32,7 @@ from chatterbox.server.schemas import (
     form_schema,
     lenient_fields_of,
 )
-from chatterbox.server.speech_response import Framing, SpeechPlan, SpeechResponse, whole_file
+from chatterbox.server.speech_response import Framing, SpeechPlan, SpeechResponse, file_response
 from chatterbox.text import CodeBlocks
 
 ALIASES = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
@@ -110,7 +110,7 @@ class Events(Framing):
         }
         return _event({"type": "speech.audio.done", "usage": usage})
 
-    def broken(self, error: ChatterboxError, request_id: str, /) -> bytes:
+    def error(self, error: ChatterboxError, request_id: str, /) -> bytes:
         """OpenAI's clients raise on an event that has `error`."""
         return _event({"type": "error", **error_shape(error, request_id)[1]})
 
@@ -129,7 +129,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
 
     def read(body: Body) -> SpeechPlan:
         fields, unknown = lenient_fields_of(SpeechFields, body)
-        call = services.call(
+        call = services.speech.build_request(
             fields.input,
             voice_or_alias(services, fields.voice, OPENAI_VOICES),
             audio_format(fields.response_format),
@@ -143,7 +143,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
         )
         if fields.stream_format == "sse":
             return SpeechPlan(call, Events(fields.input if fields.timings else None))
-        return SpeechPlan(call, whole=whole_file if fields.stream is False else None)
+        return SpeechPlan(call, build=file_response if fields.stream is False else None)
 
     @routes.post("/v1/audio/speech", openapi_extra=form_schema(SpeechFields), **SOUND_ROUTE)
     async def speech(request: Request) -> Response:

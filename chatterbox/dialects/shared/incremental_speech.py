@@ -27,7 +27,7 @@ from chatterbox.errors import (
     TextTooLong,
 )
 from chatterbox.server.dialect import Services
-from chatterbox.server.request_log import AccessRecord, Ended, request_id
+from chatterbox.server.request_log import AccessRecord, OnRequestEnd, request_id
 from chatterbox.server.speech_response import PART_SAMPLES
 from chatterbox.server.speech_service import LiveSpeech
 from chatterbox.text import CodeBlocks
@@ -212,8 +212,8 @@ class IncrementalSpeech:
 
     async def _speak(self, call: SpeechRequest) -> None:
         services = self.services
-        with _recorded(self.route, services.ended) as record:
-            async with services.speech.open(call, record, plus_sound=True) as speaking:
+        with _recorded(self.route, services.on_request_end) as record:
+            async with services.speech.open(call, record) as speaking:
                 pause_s = services.engine.config.segment_pause_ms / 1000
                 lead_s = pause_s if self._continues else 0.0
                 report = speaking.report
@@ -252,7 +252,7 @@ async def _ahead(speaking: LiveSpeech) -> AsyncGenerator[F32, None]:
 
 
 @contextlib.contextmanager
-def _recorded(route: str, ended: Ended) -> Iterator[AccessRecord]:
+def _recorded(route: str, ended: OnRequestEnd) -> Iterator[AccessRecord]:
     """One line in the log and one count in the metrics for each utterance, as for a request."""
     record = AccessRecord(id=request_id(None), method="WS", route=route, speech=True)
     try:

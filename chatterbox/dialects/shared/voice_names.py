@@ -24,7 +24,7 @@ def voice_or_alias(services: Services, name: str | None, aliases: Mapping[str, s
     if name is None:
         return None
     try:
-        return services.voice_id(name)
+        return services.voices.resolve(name)
     except VoiceNotFound:
         alias = aliases.get(name.lower())
         if alias is None:
