@@ -2,11 +2,11 @@
 
 import re
 
-from chatterbox.text.lexicon import ABBREVIATIONS, TITLES, listed, one_of
-from chatterbox.text.rules import Step, left_of, right_of
+from chatterbox.text.lexicon import ABBREVIATIONS, TITLES, any_in, word_set
+from chatterbox.text.rules import Step, text_after, text_before
 
-_ENDINGS = one_of("address endings")
-_WORDS = listed("com org net edu gov mil int info biz app dev co me")
+_ENDINGS = any_in("address endings")
+_WORDS = word_set("com org net edu gov mil int info biz app dev co me")
 """Endings of up to three letters that are said as words; others are spelled: `io`, `uk`, `xyz`."""
 
 _LABEL = r"[A-Za-z0-9][\w-]{0,62}"
@@ -39,7 +39,7 @@ read = Step(__name__, needs="[@.:#]")
 """Every address, handle, hashtag and file name."""
 
 
-@read.say(rf"(?a:(?<![\w.+%-])(?:mailto:)?[\w.+%-]{{1,64}}+@{_LABEL}(?:\.{_LABEL}){{1,8}})", "@")
+@read.rule(rf"(?a:(?<![\w.+%-])(?:mailto:)?[\w.+%-]{{1,64}}+@{_LABEL}(?:\.{_LABEL}){{1,8}})", "@")
 def _say(match: re.Match[str]) -> str:
     """Host and path sign by sign. Nobody reads the scheme, `www`, a query or a fragment aloud."""
     address = match[0].rstrip(_CLOSING)
@@ -54,9 +54,9 @@ def _say(match: re.Match[str]) -> str:
     return " " + " ".join(parts) + closing
 
 
-read.put(r"\(\)", "", "[.:]")
-read.put(rf"(?<!\w)(?:{_SCHEME}|(?i:www\.))[^\s<>\"|]++", _say, r":\w|://|[wW]\.")
-read.put(
+read.add(r"\(\)", "", "[.:]")
+read.add(rf"(?<!\w)(?:{_SCHEME}|(?i:www\.))[^\s<>\"|]++", _say, r":\w|://|[wW]\.")
+read.add(
     r"(?<![\w.@/-])(?:[A-Za-z0-9-]{1,63}+\.){1,6}"
     rf"(?:{_ENDINGS}|{_ENDINGS.upper()}|Com|Org|Net|Edu|Gov|[a-z]{{2,12}}(?=/\w))(?![\w@-])(?!\.\w)"
     r"(?::\d{1,5}+)?(?:/[^\s<>\"|]*+)?",
@@ -65,11 +65,11 @@ read.put(
 )
 
 
-@read.say(r"(?<=[\w)\]])\.(?=[^\W\d])|(?<![\w.])\.(?=[a-z]{2}|[A-Z]{2,}\b)", r"\.[^\W\d]")
+@read.rule(r"(?<=[\w)\]])\.(?=[^\W\d])|(?<![\w.])\.(?=[a-z]{2}|[A-Z]{2,}\b)", r"\.[^\W\d]")
 def _say_point(match: re.Match[str]) -> str:
     """`dot` where names are joined: before a small letter, capitals, a call. A stop stays one where
     only the blank behind it is missing (`end.Next`), and so do those of abbreviations."""
-    before, after = left_of(match, _NEAR_CHARS), right_of(match, _NEAR_CHARS)
+    before, after = text_before(match, _NEAR_CHARS), text_after(match, _NEAR_CHARS)
     name, word = re.findall(r"\w*$", before)[0], re.findall(r"\w+", after)[0]
     if f"{name}." in ABBREVIATIONS or name in TITLES or _ENDED.search(before):
         return ". " if len(word) > 1 else "."
@@ -84,13 +84,13 @@ def _say_point(match: re.Match[str]) -> str:
     return " dot " if is_name else match[0]
 
 
-read.put(r"(?<![\w&#])#(?=(?:include|define|ifn?def|endif|pragma|undef)\b)", "hash ", "#")
+read.add(r"(?<![\w&#])#(?=(?:include|define|ifn?def|endif|pragma|undef)\b)", "hash ", "#")
 
 
-@read.say(r"(?<![\w&#])#(?=[^\W\d_])(\w{1,64})", "#")
+@read.rule(r"(?<![\w&#])#(?=[^\W\d_])(\w{1,64})", "#")
 def _say_hashtag(match: re.Match[str]) -> str:
     """#NewYear → hashtag New Year."""
     return "hashtag " + re.sub("(?<=[a-z])(?=[A-Z])", " ", match[1])
 
 
-read.put(r"(?<![\w@])@(?=\w)", "at ", "@")
+read.add(r"(?<![\w@])@(?=\w)", "at ", "@")

@@ -9,8 +9,8 @@ import re
 import unicodedata
 from functools import lru_cache
 
-from chatterbox.text.lexicon import CHARACTERS, CURRENCY_SIGNS, table
-from chatterbox.text.rules import Step, left_of
+from chatterbox.text.lexicon import CHARACTERS, CURRENCY_SIGNS, spoken_in
+from chatterbox.text.rules import Step, text_before
 
 MAX_MARKS = 4
 """Combining marks kept on one letter. Devanagari and Hebrew words pile up three or four, Zalgo
@@ -24,8 +24,8 @@ _SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺⁽⁾ⁿⁱ", "0
 _BEFORE_NFKC = str.maketrans(
     _VULGAR
     | {char: f" {said} " for char, said in CHARACTERS.items()}
-    | {char: put for chars, put in table("one spelling").items() for char in chars}
-    | {char: f"{put} " for chars, put in table("wide stops").items() for char in chars}
+    | {char: put for chars, put in spoken_in("one spelling").items() for char in chars}
+    | {char: f"{put} " for chars, put in spoken_in("wide stops").items() for char in chars}
     | {"№": "number "}
     # NFKC would turn these signs and emoji into letters
     | dict.fromkeys("™®©℠ℹⓂ㊗㊙¨¯¸˙˚˛˜˝", " ")
@@ -40,40 +40,40 @@ _ACCENTS = frozenset(
 _LINE_END = re.compile("\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 
 _ascii = Step(__name__)
-_ascii.put(r"\x1b\[[0-9;?]*+[ -/]*+[@-~]", "", "\x1b")
-_ascii.put(_LINE_END.pattern, "\n")
-_ascii.put(r"(?<=!!)[!1]++(?!\w)", "", "!!")  # `!!!1!`: the shift key let go too soon
+_ascii.add(r"\x1b\[[0-9;?]*+[ -/]*+[@-~]", "", "\x1b")
+_ascii.add(_LINE_END.pattern, "\n")
+_ascii.add(r"(?<=!!)[!1]++(?!\w)", "", "!!")  # `!!!1!`: the shift key let go too soon
 
 _others = Step(__name__)
 """What must be seen before characters are brought into one form."""
 
 
-@_others.say(
+@_others.rule(
     "(?<=\\d)[ \xa0]?[★⭐]\ufe0f?(?![★☆⭐])|(?<![★☆⭐])[★⭐]{1,5}☆{0,4}(?![★☆⭐])", "[★⭐]"
 )
 def _say_stars(match: re.Match[str]) -> str:
     """5★ and ★★★★☆; any other stars are decoration."""
     stars = match[0].strip("\xa0 \ufe0f")
-    if left_of(match, 1).isdigit():
-        return " star" if re.search(r"(?<![\d.])1$", left_of(match, 2)) else " stars"
+    if text_before(match, 1).isdigit():
+        return " star" if re.search(r"(?<![\d.])1$", text_before(match, 2)) else " stars"
     return f" {5 - stars.count('☆')} stars " if len(stars) == 5 else " "
 
 
-_others.put("\ufe0f?\u20e3|[\U0001f000-\U0001fbff]+", " ")  # keycaps, pictographs
+_others.add("\ufe0f?\u20e3|[\U0001f000-\U0001fbff]+", " ")  # keycaps, pictographs
 # Between the steps of a path on a page; elsewhere these are quotation marks.
-_others.put("(?<=\\S)[ \xa0][›»▸][ \xa0](?=\\S)", " > ", r"\A[^«‹]*+\Z")
+_others.add("(?<=\\S)[ \xa0][›»▸][ \xa0](?=\\S)", " > ", r"\A[^«‹]*+\Z")
 # Raised figures after a word or a stop number a footnote; after `x`, `km`, `10` they raise it.
-_others.put("[⁰¹²³⁴⁵⁶⁷⁸⁹](?:(?<=[a-z]{4}.)|(?<=[.,;!?].))[⁰¹²³⁴⁵⁶⁷⁸⁹]*", "")
+_others.add("[⁰¹²³⁴⁵⁶⁷⁸⁹](?:(?<=[a-z]{4}.)|(?<=[.,;!?].))[⁰¹²³⁴⁵⁶⁷⁸⁹]*", "")
 # 1 234 567 with blanks that do not break, as ISO and SI want it.
-_others.put(
+_others.add(
     "(?<![\\d.,+\xa0\u2009\u202f-])[1-9]\\d{0,2}(?:[\xa0\u2009\u202f]\\d{3})+(?![\\d\xa0])",
     lambda m: re.sub(r"\D", ",", m[0]),
 )
-_others.put(r"(?<=\d) ?[º˚]", "°")
-_others.put(r" ?[·⋅](?:(?<=[\d)].)|(?<=[\d)] .)) ?(?=[\d(])", " × ")
+_others.add(r"(?<=\d) ?[º˚]", "°")
+_others.add(r" ?[·⋅](?:(?<=[\d)].)|(?<=[\d)] .)) ?(?=[\d(])", " × ")
 
 
-@_others.say("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺⁽⁾ⁿⁱ]+")
+@_others.rule("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺⁽⁾ⁿⁱ]+")
 def _say_raised(match: re.Match[str]) -> str:
     power = match[0].translate(_SUPERSCRIPT)
     if ion := re.fullmatch(r"(\d?)([+-])", power):  # Ca²⁺
@@ -81,7 +81,7 @@ def _say_raised(match: re.Match[str]) -> str:
     return f"^{power}" if power.lstrip("-").isdigit() else f"^{{{power}}}"
 
 
-def readable(text: str) -> str:
+def normalise_characters(text: str) -> str:
     """`text` in known characters: letters and their accents, ASCII digits, blanks, line feeds and
     `_KEPT_SIGNS`. Linear time."""
     text = _ascii(text)
@@ -96,11 +96,11 @@ def readable(text: str) -> str:
 _after_nfkc = Step(__name__)
 """Accents for which NFKC found no letter, variation selectors, joiners but for those inside words
 (Persian, Indian scripts)."""
-_after_nfkc.put(
+_after_nfkc.add(
     "(?:[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe00-\ufe0f\ufe20-\ufe2f])+",
     lambda m: m[0] if m[0] in _ACCENTS else "",
 )
-_after_nfkc.put("(?<![\u0600-\u1fff])[\u200c\u200d]|[\u200c\u200d](?![\u0600-\u1fff])", "")
+_after_nfkc.add("(?<![\u0600-\u1fff])[\u200c\u200d]|[\u200c\u200d](?![\u0600-\u1fff])", "")
 
 
 def _few_marks(text: str) -> str:
@@ -155,7 +155,7 @@ _UNFINISHED = re.compile(
 _BLANKS = re.compile(" {2,}")
 
 
-def squeezed(text: str) -> str:
+def squeeze_spaces(text: str) -> str:
     """Runs of blanks to one."""
     return _BLANKS.sub(" ", text) if "  " in text else text
 
@@ -170,11 +170,11 @@ def runs_on(previous: str, line: str, earlier: int = 0) -> bool:
     )
 
 
-def unwrapped(text: str) -> str:
+def unwrap_lines(text: str) -> str:
     """One line per paragraph: lines that an editor wrapped are joined, blank lines dropped."""
     joined: list[str] = []
     previous = ""
-    for written in squeezed(text).split("\n"):
+    for written in squeeze_spaces(text).split("\n"):
         line = written.strip()
         if line:
             joined.append((" " if previous and runs_on(previous, line) else "\n") + line)
@@ -183,21 +183,21 @@ def unwrapped(text: str) -> str:
 
 
 _stops = Step(__name__)
-_stops.put(r"\((?<=\w.)(e?s)\)", r"\1", r"\(")
+_stops.add(r"\((?<=\w.)(e?s)\)", r"\1", r"\(")
 # The letter or figure of a clause, `501(c)(3)`; figures are words by then.
-_stops.put(
+_stops.add(
     r"\((?<=[\w)].)(\w|[ivx]{1,4}|one|two|three|four|five|six|seven|eight|nine|ten)\)",
     r" \1 ",
     r"\(",
 )
-_stops.put(r"[()](?:(?<=[,.!?;:]\))|(?<=[,.!?;:] \())", "", "[()]")
-_stops.put(r" ?\)(?= ?\w)|\(", ", ", "[()]")
-_stops.put(r"\)", " ", r"\)")
-_stops.put("…", ", ", "…")
-_stops.put(" {2,}", " ", "  ")
+_stops.add(r"[()](?:(?<=[,.!?;:]\))|(?<=[,.!?;:] \())", "", "[()]")
+_stops.add(r" ?\)(?= ?\w)|\(", ", ", "[()]")
+_stops.add(r"\)", " ", r"\)")
+_stops.add("…", ", ", "…")
+_stops.add(" {2,}", " ", "  ")
 
 
-@_stops.say(r" ?[-–—](?: ?[-–—])*+ ?", "[-–—]")
+@_stops.rule(r" ?[-–—](?: ?[-–—])*+ ?", "[-–—]")
 def _say_dashes(match: re.Match[str]) -> str:
     """A run of dashes as one; hyphens that touch a word stay."""
     run = match[0]
@@ -205,12 +205,12 @@ def _say_dashes(match: re.Match[str]) -> str:
     return " — " if is_dash else run
 
 
-_stops.put(r"-(?:(?<!\w-)-*|-*(?!\w))", " ", "-")
-_stops.put(" {2,}", " ", "  ")
-_stops.put(r" — ?(?=[,.!?;:])|(?<=[,.!?;:]) ?—(?= )", "", "—")
+_stops.add(r"-(?:(?<!\w-)-*|-*(?!\w))", " ", "-")
+_stops.add(" {2,}", " ", "  ")
+_stops.add(r" — ?(?=[,.!?;:])|(?<=[,.!?;:]) ?—(?= )", "", "—")
 
 
-@_stops.say(r"(?: [,.!?;:]|[,.!?;:](?= ?[,.!?;:]))(?: ?[,.!?;:])*+")
+@_stops.rule(r"(?: [,.!?;:]|[,.!?;:](?= ?[,.!?;:]))(?: ?[,.!?;:])*+")
 def _say_stops(match: re.Match[str]) -> str:
     """The one stop that a run of them amounts to."""
     marks = match[0].replace(" ", "")
@@ -221,8 +221,8 @@ def _say_stops(match: re.Match[str]) -> str:
     return marks[0]
 
 
-_stops.put(r"[,.!?;:](?=[\w\[])", r"\g<0> ")
-_stops.put(" {2,}", " ", "  ")
+_stops.add(r"[,.!?;:](?=[\w\[])", r"\g<0> ")
+_stops.add(" {2,}", " ", "  ")
 
 
 def tidy(text: str) -> str:

@@ -7,9 +7,9 @@ that `read` knows. A bare year is the question of `years`.
 
 import re
 
-from chatterbox.text.lexicon import one_of
+from chatterbox.text.lexicon import any_in
 from chatterbox.text.numbers import cardinal, digits, ordinal, year
-from chatterbox.text.rules import Step, left_of, right_of
+from chatterbox.text.rules import Step, text_after, text_before
 
 # --- names of months and weekdays ----------------------------------------------------------------
 MONTHS = (
@@ -18,8 +18,8 @@ MONTHS = (
 )
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _NAMES = {name[:3].lower(): name for name in (*MONTHS, *WEEKDAYS)}
-_MONTH = rf"(?i:{one_of('month names')}\b)"
-_WEEKDAY = rf"(?i:{one_of('weekday names')}\b)"
+_MONTH = rf"(?i:{any_in('month names')}\b)"
+_WEEKDAY = rf"(?i:{any_in('weekday names')}\b)"
 _STOP = r"(?:\.(?![.\w]))?"
 _BETWEEN = r"(?: ?[-–—/] ?|,? (?:and|or|to|through|thru|until|&) |, (?:and |or )?)"
 _DAY = r"\d{1,2}(?:st|nd|rd|th)?(?![\w%°$€£]|[.,:]\d)"
@@ -43,7 +43,7 @@ def _full(short: str) -> str:
     return _NAMES[short[:3].lower()]
 
 
-@names.say(
+@names.rule(
     rf"(?<![\w'-])(?=[JFMASONDTWjfmasondtw])(?:{_WEEKDAY}{_STOP}(?:{_BETWEEN}{_WEEKDAY}{_STOP})+"
     rf"|{_MONTH}{_STOP}(?:{_BETWEEN}{_MONTH}{_STOP})+)(?![\w'])"
 )
@@ -55,7 +55,7 @@ def _say_run(match: re.Match[str]) -> str:
         return written
     if maybe_words and "-" not in written and len(re.findall(r"[A-Z][a-z]{2,}", written)) < 2:
         return written
-    final = written.endswith(".") and right_of(match, 2).strip() == ""
+    final = written.endswith(".") and text_after(match, 2).strip() == ""
     parts = re.findall(r"[A-Za-z]{3,}\.?|[^A-Za-z]+|[A-Za-z]+", written)
     return "".join(map(_say_in_run, parts)) + ("." if final else "")
 
@@ -69,7 +69,7 @@ def _say_in_run(part: str) -> str:
     return " to " if part.strip() in ("-", "–", "—") else ", " if part.strip() == "/" else part
 
 
-@names.say(
+@names.rule(
     rf"(?<![\w.:/$-])(?P<day>\d{{1,2}}(?:st|nd|rd|th)?)(?P<gap> of |[ -])({_MONTH})"
     r"(?:(?P<hyphen>-(?=(?P<full>\d{4})\b|\d\d\b))|(?P<stop>\.?)"
     r"(?=(?P<year>,? '?\d{4}\b(?! [a-z]+s\b))|(?P<end>[,;:)!?\n]|\Z)|[^\w'-]))",
@@ -82,13 +82,13 @@ def _say_after_figure(match: re.Match[str]) -> str:
     if month in _LOWER_WORDS and day.isdigit() and not (dated or match["gap"] == " of "):
         return match[0]
     gap = " " if match["gap"] == "-" else match["gap"]
-    if re.match(r"[,;:)!?]| [\da-z(]", right_of(match, 2)):
+    if re.match(r"[,;:)!?]| [\da-z(]", text_after(match, 2)):
         stop = ""
     before_year = (match["hyphen"] or "").replace("-", " " if match["full"] else " '")
     return f"{day}{gap}{_full(month)}{stop}{before_year}"
 
 
-@names.say(
+@names.rule(
     rf"(?<![\w'])(?=[JFMASONDjfmasond])(?P<month>{_MONTH})\.?[ -]"
     rf"(?P<day>'?(?:{_DAY}|\d{{4}}(?![\w%]|[.,:]\d)))",
     r"[a-zA-Z]{2}\.?[ -]'?[0-9]",
@@ -96,13 +96,15 @@ def _say_after_figure(match: re.Match[str]) -> str:
 def _say_before_figure(match: re.Match[str]) -> str:
     """jan. 5, JULY 22, Jan-15; not `they march 10 miles`, `it may 5 times`."""
     if match["month"] in _LOWER_WORDS:
-        dated = _LEADS.search(left_of(match, 8)) or re.match(r",? \d{4}\b", right_of(match, 7))
+        dated = _LEADS.search(text_before(match, 8)) or re.match(
+            r",? \d{4}\b", text_after(match, 7)
+        )
         if not dated or _COUNTED.match(match.string, match.end()):
             return match[0]
     return f"{_full(match['month'])} {match['day']}"
 
 
-names.put(
+names.add(
     r"\b(?=[JFMASONDTW])(?:(?:Feb|Apr|Jul|Aug|Sept?|Oct|Nov|Dec|Tues?|Thurs?|Thu|Fri)"
     r"|(?<=[Ii]n )(?:Jan|Mar|Jun)(?!')|(?<=[Ee]arly )(?:Jan|Mar|Jun)|(?<=[Ll]ate )Jan"
     r"|(?:(?<=[Oo]n )|(?<=[Ee]very )|(?<=[Nn]ext )|(?<=[Ll]ast )|(?<=until ))(?:Mon|Wed|Sat|Sun)"
@@ -129,7 +131,7 @@ def _date(month: int, day: int, a_year: int | None = None) -> str | None:
     return said if a_year is None else f"{said}, {year(a_year)}"
 
 
-@read.say(
+@read.rule(
     ALONE + r"(\d{4})([-/.])(\d{1,2})\2(\d{1,2})(?:(?:T| )(\d{2}):(\d{2})(?::\d{2}(?:\.\d{1,9})?)?"
     r"(Z|[+-]\d{2}:?\d{2})?+)?+(?![\w/-]|\.\d)",
     "[0-9]{4}[-/.]",
@@ -142,7 +144,7 @@ def _say_iso(match: re.Match[str]) -> str:
     return f"{said}, {time_of_day(int(match[5]), int(match[6]))}{zone}" if match[5] else said
 
 
-@read.say(ALONE + r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4}|\d{2})" + _END, "[-/.][0-9]{1,2}[-/.]")
+@read.rule(ALONE + r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4}|\d{2})" + _END, "[-/.][0-9]{1,2}[-/.]")
 def _say_slashed(match: re.Match[str]) -> str:
     """Month first, as in America, unless that cannot be or the separator is a dot."""
     first, sign, second, written = int(match[1]), match[2], int(match[3]), match[4]
@@ -153,22 +155,22 @@ def _say_slashed(match: re.Match[str]) -> str:
     return _date(month, day, century + int(written)) or match[0]
 
 
-@read.say(ALONE + r"((?:19|20)\d\d)([-/])(0[1-9]|1[0-2])(?![\w/-]|[.,:]\d)", "[0-9]{4}[-/]")
+@read.rule(ALONE + r"((?:19|20)\d\d)([-/])(0[1-9]|1[0-2])(?![\w/-]|[.,:]\d)", "[0-9]{4}[-/]")
 def _say_year_month(match: re.Match[str]) -> str:
     """2024-05; where the second figure is the greater, it is a later year: 2003-05."""
     a_year, month = int(match[1]), int(match[3])
     return match[0] if month > a_year % 100 else f"{MONTHS[month - 1]} {year(a_year)}"
 
 
-read.put(
+read.add(
     ALONE + r"(0?[1-9]|1[0-2])/((?:19|20)\d\d)(?![\w/-]|[.,:]\d)",
     lambda m: f"{MONTHS[int(m[1]) - 1]} {year(int(m[2]))}",
     "/[0-9]{4}",
 )
 
 
-@read.say(
-    rf"(?i)\b({one_of('before dates')})(:? )(\d{{1,2}})/(\d{{1,2}})(?![\w/%]|[.,:]\d| of\b)",
+@read.rule(
+    rf"(?i)\b({any_in('before dates')})(:? )(\d{{1,2}})/(\d{{1,2}})(?![\w/%]|[.,:]\d| of\b)",
     "[0-9]/[0-9]",
 )
 def _say_no_year(match: re.Match[str]) -> str:
@@ -182,7 +184,7 @@ def _say_no_year(match: re.Match[str]) -> str:
     return f"{match[1]}{match[2]}{said}"
 
 
-read.put(rf"(?<=\d|[a-z]) ?[-–—] ?(?={_NAME} \d|\d{{1,2}} {_NAME})", " to ", "[-–—]")
+read.add(rf"(?<=\d|[a-z]) ?[-–—] ?(?={_NAME} \d|\d{{1,2}} {_NAME})", " to ", "[-–—]")
 
 
 def _year(written: str) -> str:
@@ -202,7 +204,7 @@ def _days(match: re.Match[str]) -> str | None:
     return between.join(ordinal(day) for day in days)
 
 
-@read.say(
+@read.rule(
     rf"{ALONE}(?P<the>[Tt]he )?+{_DAYS}(?:{_TO})?(?: of)? (?P<month>{_NAME})"
     rf"(?:,? (?P<year>\d{{4}}|'\d\d|\d\d(?=[.,;:)]|$)){_END})?+"
 )
@@ -214,7 +216,7 @@ def _say_day_month(match: re.Match[str]) -> str:
     return f"{said}, {_year(match['year'])}" if match["year"] else said
 
 
-@read.say(
+@read.rule(
     rf"\b(?P<month>{_NAME}) {_DAYS}(?:{_TO}(?!\d| ?[ap]m\b|[%°:/]))?"
     rf"(?:,? (?P<year>\d{{4}}|'\d\d)(?! [a-z]+s\b))?{_END}"
     r"(?! (?:people|men|women|children|more|other|days|weeks|months|years|hours|minutes|miles)\b)"
@@ -226,7 +228,7 @@ def _say_month_day(match: re.Match[str]) -> str:
     return f"{match['month']} {days}" + (f", {_year(match['year'])}" if match["year"] else "")
 
 
-read.put(rf"\b({_NAME}),? (1\d{{3}}|20\d\d|'\d\d){_END}", lambda m: f"{m[1]} {_year(m[2])}")
+read.add(rf"\b({_NAME}),? (1\d{{3}}|20\d\d|'\d\d){_END}", lambda m: f"{m[1]} {_year(m[2])}")
 # --- times of day and lengths of time ------------------------------------------------------------
 clock = Step(__name__, "clock", "[0-9](?:[:.h][0-5]| ?(?:[-–—] ?[0-9]|[AaPp][Mm]| h))")
 _HALF = r"(?P<half>[AaPp])[Mm]\b"
@@ -246,7 +248,7 @@ def time_of_day(hour: int, minute: int, half: str = "") -> str:
     return f"{cardinal(hour)} o'clock" if 0 < hour < 13 else f"{cardinal(hour)} hundred hours"
 
 
-@clock.say(rf"{ALONE}(2[5-9]|[3-9]\d):([0-5]\d)(?![\w:]|[.,]\d)", ":")
+@clock.rule(rf"{ALONE}(2[5-9]|[3-9]\d):([0-5]\d)(?![\w:]|[.,]\d)", ":")
 def _say_length(match: re.Match[str]) -> str:
     """45:30 is no time of day; 60:40 is a share of a hundred."""
     minutes, seconds = int(match[1]), int(match[2])
@@ -255,13 +257,13 @@ def _say_length(match: re.Match[str]) -> str:
     return f"{cardinal(minutes)} minutes{' ' + cardinal(seconds) if seconds else ''}"
 
 
-@clock.say(rf"{ALONE}(\d{{1,2}}):([0-5]\d)\.(\d{{1,3}})(?![\w:]|[.,]\d| ?[AaPp][Mm]\b)", ":")
+@clock.rule(rf"{ALONE}(\d{{1,2}}):([0-5]\d)\.(\d{{1,3}})(?![\w:]|[.,]\d| ?[AaPp][Mm]\b)", ":")
 def _say_lap(match: re.Match[str]) -> str:
     """3:26.05, as races are timed."""
     return f"{time_of_day(int(match[1]), int(match[2]))} point {digits(match[3])}"
 
 
-clock.put(
+clock.add(
     rf"{ALONE}(\d{{1,2}}(?::[0-5]\d)?(?: ?[AaPp][Mm])?) ?[-–—] ?"
     r"(?=\d{1,2}(?:[:.][0-5]\d(?: ?[AaPp][Mm])?| ?[AaPp][Mm])\b)",
     r"\1 to ",
@@ -269,17 +271,17 @@ clock.put(
 )
 
 
-@clock.say(rf"{ALONE}(\d{{1,2}}) ?[-–—] ?(\d{{1,2}})(?![\w%-]|[.,:]\d)", "[-–—] ?[0-9]")
+@clock.rule(rf"{ALONE}(\d{{1,2}}) ?[-–—] ?(\d{{1,2}})(?![\w%-]|[.,:]\d)", "[-–—] ?[0-9]")
 def _say_opening(match: re.Match[str]) -> str:
     """`open daily 9-5`, `a 9-5 job`: hours, not the score that `won 9-5` is."""
     first, second = int(match[1]), int(match[2])
-    opens = _OPENS.search(left_of(match, 24)) or _JOB.match(match.string, match.end())
+    opens = _OPENS.search(text_before(match, 24)) or _JOB.match(match.string, match.end())
     if not opens or not second < first <= 12:
         return match[0]
     return f"{cardinal(first)} to {cardinal(second)}"
 
 
-@clock.say(
+@clock.rule(
     r"(?i:(\b(?:at|by|from|until|before|after|to|since) ))?"
     r"(?<![\w.:])(?:(2[0-3]|1\d)|(0?\d))h([0-5]\d)(?![\w:])",
     "[0-9]h[0-5]",
@@ -293,7 +295,7 @@ def _say_with_h(match: re.Match[str]) -> str:
     return f"{cardinal(hour)} hour{'s' * (hour != 1)} {cardinal(minute)}"
 
 
-@clock.say(
+@clock.rule(
     rf"{ALONE}(?P<h>\d{{1,2}})[:.](?P<m>[0-5]\d)(?::(?P<s>[0-5]\d))? ?{_HALF}"
     rf"|{ALONE}(?P<h2>[01]?\d|2[0-4]):(?P<m2>[0-5]\d)(?::(?P<s2>[0-5]\d))?(?![\w:]|[.,]\d)"
 )
@@ -308,7 +310,7 @@ def _say_clock(match: re.Match[str]) -> str:
     return f"{said} {half.upper()}M" if half else said
 
 
-@clock.say(
+@clock.rule(
     rf"{ALONE}([01]\d|2[0-4])([0-5]\d)(?:(?<=0...)|(?<=\bat ....)) (?:hours|hrs)\b", "hours|hrs"
 )
 def _say_military(match: re.Match[str]) -> str:
@@ -317,4 +319,4 @@ def _say_military(match: re.Match[str]) -> str:
     return f"{hour} {'hundred' if match[2] == '00' else minute} hours"
 
 
-clock.put(rf"(?<![\w.:])(1[0-2]|0?[1-9]) ?{_HALF}", lambda m: time_of_day(int(m[1]), 0, m["half"]))
+clock.add(rf"(?<![\w.:])(1[0-2]|0?[1-9]) ?{_HALF}", lambda m: time_of_day(int(m[1]), 0, m["half"]))

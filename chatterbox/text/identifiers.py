@@ -6,9 +6,9 @@ pairs: `RTX 4090`, `flight BA2490`, `error 404`, `1428 Elm Street`.
 
 import re
 
-from chatterbox.text.lexicon import STREETS, any_of, one_of, words
-from chatterbox.text.numbers import cardinal, digits, number, paired, plural
-from chatterbox.text.rules import Step, gap_after, right_of
+from chatterbox.text.lexicon import STREETS, any_in, any_of, words_in
+from chatterbox.text.numbers import cardinal, digits, in_pairs, number, plural
+from chatterbox.text.rules import Step, space_after, text_after
 
 read = Step(__name__, needs="[0-9]")
 """Figures that are names."""
@@ -40,9 +40,9 @@ _LINK = (
     r"(?P<link>(?:(?:'s|,? (?:is|was|are|number|no\.?|now|reads|ending in|ending with)|:| ?#| ?=))"
     r"{0,3} ?)"
 )
-_COUNTED = rf"(?! ?{one_of('counted by codes')}\b)"
+_COUNTED = rf"(?! ?{any_in('counted by codes')}\b)"
 _CODE = re.compile(r"(?=[A-Z]*\d)(?=\d*[A-Z])[A-Z\d]{5,24}")
-_WEAK_WORDS = words("code words")
+_WEAK_WORDS = words_in("code words")
 
 
 def _spelled(value: str) -> str:
@@ -57,15 +57,15 @@ def _spelled(value: str) -> str:
     return said.lstrip()
 
 
-read.put(
+read.add(
     r"\b[A-Z]{2}\d\d(?: ?[A-Z\d]{4}){3,7}(?: ?[A-Z\d]{1,3})?\b",
     lambda m: _spelled(m[0]),
     "[A-Z]{2}[0-9]{2}",
 )
 
 
-@read.say(
-    rf"(?P<word>\b(?:(?i:{one_of('sure code words')})|PIN|pin(?= is| was|:)))\b"
+@read.rule(
+    rf"(?P<word>\b(?:(?i:{any_in('sure code words')})|PIN|pin(?= is| was|:)))\b"
     rf"(?<!\d code){_LINK}{_VALUE}{_COUNTED}",
     rf"[0-9]{{3}}|{_NEAR}",
 )
@@ -76,7 +76,7 @@ def _say_strong(match: re.Match[str]) -> str:
     return f"{match['word']}{match['link']}{_spelled(match['value'])}"
 
 
-read.put(
+read.add(
     r"(?i)\b((?:card|account|number|visa|mastercard|amex|phone|iban|debit|credit)\b[^.!?\d]{0,30}"
     r"(?:ending|ends|ended) (?:in |with )?)(\d{2,6})\b",
     _say_last,
@@ -84,7 +84,7 @@ read.put(
 )
 
 
-@read.say(
+@read.rule(
     rf"\b(?P<word>[A-Za-z]{{2,12}})\b(?!')(?=[:,#= ]){_LINK}{_VALUE}{_COUNTED}"
     r"(?! [a-z]+s\b(?<!has|.is|was))",
     rf"[0-9]{{3}}|{_NEAR}",
@@ -102,21 +102,21 @@ def _say_weak(match: re.Match[str]) -> str:
     return f"{word}{link}{_spelled(value)}"
 
 
-read.put(
+read.add(
     r"(?i)\b((?:enter|type|key in|use|reply|verify with) )(\d{4,8})(?=[.!]|$| (?:to [a-z]|as|on"
     r"|at)\b)",
     _say_last,
     "[0-9]{4}",
 )
-read.put(
+read.add(
     r"(?i)(?<![\w.,$£€-])(\d{4,8})(?= is (?:your|the)(?: [\w-]+){0,3} (?:code|pin|otp|password"
     r"|passcode)\b)",
     _say_digits,
     "[0-9]{4} is",
 )
-read.put(
-    rf"(\b{one_of('states')},? |, [A-Z][a-z]{{3,12}} |\b(?:New York|Los Angeles|Beverly Hills"
-    rf"|Las Vegas|San (?:Francisco|Diego|Jose|Antonio)|{one_of('cities')}) )"
+read.add(
+    rf"(\b{any_in('states')},? |, [A-Z][a-z]{{3,12}} |\b(?:New York|Los Angeles|Beverly Hills"
+    rf"|Las Vegas|San (?:Francisco|Diego|Jose|Antonio)|{any_in('cities')}) )"
     r"(\d{5}(?:-\d{4})?)(?![\w-]|,\d)(?! [a-z])",
     _say_last,
     "[0-9]{5}",
@@ -124,14 +124,14 @@ read.put(
 
 
 # --- telephone numbers ---------------------------------------------------------------------------
-@read.say(r"(?<![\w-])(1[- ])?(8([08765432])\3|900)-([A-Z][A-Z-]{2,12})(?![\w-])", "[0-9]-[A-Z]")
+@read.rule(r"(?<![\w-])(1[- ])?(8([08765432])\3|900)-([A-Z][A-Z-]{2,12})(?![\w-])", "[0-9]-[A-Z]")
 def _say_vanity(match: re.Match[str]) -> str:
     """1-800-FLOWERS → one eight hundred FLOWERS."""
     code = "eight hundred" if match[2] == "800" else digits(match[2])
     return f"{'one ' * bool(match[1])}{code} {match[4]}"
 
 
-read.put(
+read.add(
     r"(?<![\w.+-])(?:\+?\d{1,3}(?:[ .-]|(?=\()))?(?:\(\d{3}\)[ -]?"
     r"|\d{3}[ .-])\d{3}[ .-]\d{4}(?![\w-])"
     r"|(?<![\w.+-])\d{3}-\d{4}(?![\w-])|(?<![\w.+,$-])555 \d{4}(?![\w-]|[.,]\d)"
@@ -141,13 +141,13 @@ read.put(
 )
 
 
-@read.say(r"(?<![\w+])\+\d[\d ().-]{6,20}\d(?!\d)", r"\+[0-9]")
+@read.rule(r"(?<![\w+])\+\d[\d ().-]{6,20}\d(?!\d)", r"\+[0-9]")
 def _say_international(match: re.Match[str]) -> str:
     count = sum(c.isdigit() for c in match[0])
     return f"plus {digits(match[0])}" if 8 <= count <= 15 else match[0]
 
 
-@read.say(r"(?<![\w.,$£€¥-])\d{2,8}(?: \d{2,8}){1,6}(?![\w%-]|[.,]\d)", "[0-9] [0-9]")
+@read.rule(r"(?<![\w.,$£€¥-])\d{2,8}(?: \d{2,8}){1,6}(?![\w%-]|[.,]\d)", "[0-9] [0-9]")
 def _say_blanks(match: re.Match[str]) -> str:
     """07911 123456, 4111 1111 1111 1111; not 1 000 000 or 2019 2020 2021."""
     groups = match[0].split(" ")
@@ -162,37 +162,37 @@ def _say_blanks(match: re.Match[str]) -> str:
     return digits(match[0]) if dialled else match[0]
 
 
-read.put(
+read.add(
     r"(?<![\w.,$£€¥])(?!\d+000\b)\d{10,}(?![\w.,%]*\d|%)(?! [a-z]+s\b)",
     lambda m: _in_groups(m[0]),
     "[0-9]{9}",
 )
-read.put(
+read.add(
     r"(?i)\b(call|dial|called|dialed|dialled|ring|phone|text|telephone|tel|fax|mobile|cell|hotline)"
     r"((?: (?:me|us|him|her|them|now|on|at|is|number|no))*(?: [A-Z]{2,10})?(?: to)?:? )"
     r"(\d{3}(?: \d{4})?|\d{5,15})(?![\w%-]|[.,:]\d)(?! (?:\d|[a-z]+s|people|men|women|more|of)\b)",
     lambda m: m[1] + m[2] + _in_groups(m[3]),
     "[0-9]{3}",
 )
-read.put(
-    rf"\b(911|999|112|988|[2-8]11)(?= {one_of('emergency services')}\b)",
+read.add(
+    rf"\b(911|999|112|988|[2-8]11)(?= {any_in('emergency services')}\b)",
     _say_digits,
     "[0-9]{3} ",
 )
-read.put(r"(?<![\w.-])\d++(?:-\d++){2,}+(?!\w)(?! ?=)", _say_digits, "-[0-9]+-[0-9]")
+read.add(r"(?<![\w.-])\d++(?:-\d++){2,}+(?!\w)(?! ?=)", _say_digits, "-[0-9]+-[0-9]")
 
 
 # --- versions and names --------------------------------------------------------------------------
-_RELEASED, _NAMES = words("released"), words("numbered things")
+_RELEASED, _NAMES = words_in("released"), words_in("numbered things")
 _STREET = rf"(?:{any_of(STREETS.values())}|Way|St|Ave|Rd|Dr|Ln|Blvd|Ct|Pl|Hwy|Pkwy)\b"
 
 
 def _named(figures: str) -> str:
-    return digits(figures) if figures[0] == "0" else paired(int(figures))
+    return digits(figures) if figures[0] == "0" else in_pairs(int(figures))
 
 
 def _say_name(match: re.Match[str]) -> str:
-    return _named(match[0]) + (" " if re.match(r"(?!s)[A-Za-z]", right_of(match)) else "")
+    return _named(match[0]) + (" " if re.match(r"(?!s)[A-Za-z]", text_after(match)) else "")
 
 
 def _dotted(version: str) -> str:
@@ -200,7 +200,7 @@ def _dotted(version: str) -> str:
     return " point ".join(number(part) for part in version.split("."))
 
 
-@read.say(
+@read.rule(
     r"(?<![\w.])(?:[vV] ?)?(\d++(?:\.\d++){2,}+)|\bv(\d{1,4}(?:\.\d{1,4})?)(?![\w.]\d)",
     "[.v][0-9]",
 )
@@ -212,68 +212,68 @@ def _say_version(match: re.Match[str]) -> str:
     return f" version {said}" if match[0].lstrip()[0] in "vV" else said
 
 
-@read.say(r"\b([A-Za-z]{2,7}) (\d{1,2}\.[1-9]\d|\d\d\.\d\d)(?!\w|\.\d)", r" [0-9]{1,2}\.[0-9]{2}")
+@read.rule(r"\b([A-Za-z]{2,7}) (\d{1,2}\.[1-9]\d|\d\d\.\d\d)(?!\w|\.\d)", r" [0-9]{1,2}\.[0-9]{2}")
 def _say_release(match: re.Match[str]) -> str:
     """Python 3.12."""
     released = match[1].lower() in _RELEASED
     return f"{match[1]} {_dotted(match[2])}" if released else match[0]
 
 
-read.put(
+read.add(
     r"\b802\.(\d{1,2})(?=[a-z]{0,2}\b)",
     lambda m: f"eight oh two dot {cardinal(int(m[1]))} ",
     r"802\.",
 )
 
 
-@read.say(r"\b(7[0-8]7|A3\d\d)-(\d{1,4})(?=[A-Z]{0,3}\b)", "[0-9]{2}-[0-9]")
+@read.rule(r"\b(7[0-8]7|A3\d\d)-(\d{1,4})(?=[A-Z]{0,3}\b)", "[0-9]{2}-[0-9]")
 def _say_series(match: re.Match[str]) -> str:
     """737-800, A320-200."""
     first = match[1].replace("A", "A ")
-    return f"{first[:-3]}{_named(first[-3:])} {_named(match[2])}{gap_after(match)}"
+    return f"{first[:-3]}{_named(first[-3:])} {_named(match[2])}{space_after(match)}"
 
 
-read.put(
+read.add(
     r"(?<=\b[Ff]light [A-Z][A-Z\d] )\d{3,4}(?![\w%]|[.,:/-]\d)",
     lambda m: _named(m[0]),
     "[Ff]light ",
 )
 
 
-@read.say(
+@read.rule(
     r"\b([A-Za-z]{2,10}) (\d{3,4})(?![\d%]|[.,:/]\d|-\d)(?! (?:[a-z]+s|people|men|women)\b)",
     "[a-zA-Z] [0-9]{3}",
 )
 def _say_named(match: re.Match[str]) -> str:
     named = match[1].lower() in _NAMES
-    return f"{match[1]} {paired(int(match[2]))}" if named else match[0]
+    return f"{match[1]} {in_pairs(int(match[2]))}" if named else match[0]
 
 
-@read.say(
+@read.rule(
     r"(?<![\w.,$£€-])(?!(?:ISO|USD|EUR|GBP|JPY|CHF|CAD|AUD|INR|CNY|Q\d|FY|CY|v|EN|DIN)-?\d)"
     r"([A-Z][A-Za-z]{0,4}-?|[ixh])(\d{3,4})(?![\d%]|[.,:/]\d|-\d)",
     "[a-zA-Z-][0-9]{3}",
 )
 def _say_model(match: re.Match[str]) -> str:
     """A380; of several, A380s, the plural is said by the step that knows plurals."""
-    if re.match(r"s\b", right_of(match, 2)):
+    if re.match(r"s\b", text_after(match, 2)):
         return f"{match[1]} {plural(_named(match[2])).removesuffix('s')}"
-    return f"{match[1].rstrip('-')} {_named(match[2])}{gap_after(match)}"
+    return f"{match[1].rstrip('-')} {_named(match[2])}{space_after(match)}"
 
 
-read.put(
+read.add(
     r"(?<=\b[Aa] )7[0-8]7\b(?! [a-z]+s\b|[.,:%-]\d)|(?<![\w.,$-])7[0-8]7(?=s\b| MAX\b)",
     _say_name,
     "7[0-8]7",
 )
-read.put(
+read.add(
     r"(?<![\w.,$])(?:144|240|360|480|576|720|1080|1440|2160|4320)(?=[pi](?:\d\d)?\b)|\b401(?=[kK]\b)",
     _say_name,
     "[0-9][pikK]",
 )
 
 
-@read.say(
+@read.rule(
     r"(?<![\w.,$£€-])(\d{3,5})(?= (?:(?:[NSEW]|[NS][EW]|North|South|East|West)\.? )?"
     rf"(?!{_STREET})"
     rf"(?:[A-Z][\w'-]*\.?|\d{{1,3}}(?:st|nd|rd|th)) (?:[A-Z][\w'-]* ){{0,2}}{_STREET})",
@@ -286,12 +286,12 @@ def _say_house(match: re.Match[str]) -> str:
         return _named(house)
     if house[2] == "0":
         return cardinal(int(house)) if house.endswith("000") else digits(house)
-    return f"{cardinal(int(house[:2]))} {paired(int(house[2:]))}"
+    return f"{cardinal(int(house[:2]))} {in_pairs(int(house[2:]))}"
 
 
 # --- signs before figures ------------------------------------------------------------------------
-read.put(r"\.(?<![\w.].)(?=\d)", "0.", r"\.[0-9]")
-read.put(
+read.add(r"\.(?<![\w.].)(?=\d)", "0.", r"\.[0-9]")
+read.add(
     r"-(?<![\w)\].,%°$£€¥^-].)(?=[^\w\s-]?\d|[A-Z]{1,2}\$\d)", "minus ", r"-[^\w]?[0-9]|-[A-Z]"
 )
-read.put(r"\+(?<![\w+].)(?=\d)", "plus ", r"\+[0-9]")
+read.add(r"\+(?<![\w+].)(?=\d)", "plus ", r"\+[0-9]")

@@ -3,7 +3,7 @@
 import re
 
 from chatterbox.text import lexicon
-from chatterbox.text.lexicon import listed, unit
+from chatterbox.text.lexicon import unit, word_set
 from chatterbox.text.numbers import NUMBER, fraction, number
 
 _TOKEN = re.compile(
@@ -11,8 +11,8 @@ _TOKEN = re.compile(
     r"|[a-z]{4,}|:=|[<>!]=|[-=]>|\S)",
     re.DOTALL,
 )
-_FRACTIONS = listed("frac dfrac tfrac cfrac")
-_TEXTS = listed("text textbf textit textrm mathrm mathit mathsf operatorname mbox hbox ce mathbf")
+_FRACTIONS = word_set("frac dfrac tfrac cfrac")
+_TEXTS = word_set("text textbf textit textrm mathrm mathit mathsf operatorname mbox hbox ce mathbf")
 _ENVIRONMENTS = re.compile(
     r"(?:[pbBvV]?(?:small)?matrix|array|d?cases|equation|(?:fl)?align(?:ed|at)?|gather(?:ed)?|split"
     r"|multline|eqnarray)\*?"
@@ -20,7 +20,7 @@ _ENVIRONMENTS = re.compile(
 _PLAIN_TEXT = re.compile(r"[^\\{}^_$]*")
 _SPACED_FIGURE = re.compile(r"(?<=\d)(?:\{,\}|\\,)(?=\d{3}(?!\d))")
 _UNIT = re.compile(r"([A-Za-zμΩ°%]{1,6})(?:/[A-Za-z]{1,4})?")
-_CALLED = lexicon.FUNCTIONS | listed("mathcal mathbb mathrm mathbf operatorname")
+_CALLED = lexicon.FUNCTIONS | word_set("mathcal mathbb mathrm mathbf operatorname")
 _ARGUMENTS = re.compile(r"[a-z](?: , [a-z])*|[a-z] given .*")
 _MAX_DEPTH = 30
 """Braces within braces that are told apart; Python's own stack ends far below."""

@@ -16,17 +16,17 @@ for _file in Path(__file__).with_name("tables").glob("*.txt"):
             _lines.append(_line)
 
 
-def listed(words: str) -> frozenset[str]:
+def word_set(words: str) -> frozenset[str]:
     """Words with blanks between them, as a set."""
     return frozenset(words.split())
 
 
-def words(section: str) -> frozenset[str]:
+def words_in(section: str) -> frozenset[str]:
     """A section of words."""
-    return listed(" ".join(_SECTIONS[section]))
+    return word_set(" ".join(_SECTIONS[section]))
 
 
-def rows(section: str) -> dict[str, list[str]]:
+def rows_in(section: str) -> dict[str, list[str]]:
     """A section of rows: each form of the first cell with the other cells."""
     found: dict[str, list[str]] = {}
     for row in _SECTIONS[section]:
@@ -35,9 +35,9 @@ def rows(section: str) -> dict[str, list[str]]:
     return found
 
 
-def table(section: str) -> dict[str, str]:
+def spoken_in(section: str) -> dict[str, str]:
     """A section of rows with one thing to say: `ch chap | chapter`."""
-    return {form: said for form, (said,) in rows(section).items()}
+    return {form: said for form, (said,) in rows_in(section).items()}
 
 
 def any_of(words: Iterable[str]) -> str:
@@ -45,20 +45,20 @@ def any_of(words: Iterable[str]) -> str:
     return "|".join(sorted(words, key=len, reverse=True))
 
 
-def one_of(section: str) -> str:
+def any_in(section: str) -> str:
     """A pattern for any word of a section."""
-    return f"(?:{any_of(words(section))})"
+    return f"(?:{any_of(words_in(section))})"
 
 
 # --- abbreviations -------------------------------------------------------------------------------
-TITLES, STREETS, DIRECTIONS = table("titles"), table("streets"), table("directions")
-BARE_TITLES, BARE_STREETS = words("bare titles"), words("bare streets")
-ABBREVIATIONS, BOOKS = table("abbreviations"), table("books")
-BEFORE_FIGURE, BARE_BEFORE_FIGURE = table("before figure"), words("bare before figure")
-LABELS, STARTERS = words("labels"), words("starters")
+TITLES, STREETS, DIRECTIONS = spoken_in("titles"), spoken_in("streets"), spoken_in("directions")
+BARE_TITLES, BARE_STREETS = words_in("bare titles"), words_in("bare streets")
+ABBREVIATIONS, BOOKS = spoken_in("abbreviations"), spoken_in("books")
+BEFORE_FIGURE, BARE_BEFORE_FIGURE = spoken_in("before figure"), words_in("bare before figure")
+LABELS, STARTERS = words_in("labels"), words_in("starters")
 
 # --- currencies and units ------------------------------------------------------------------------
-SCALES = table("scales")
+SCALES = spoken_in("scales")
 """In small letters."""
 
 
@@ -70,13 +70,17 @@ def _currency(
     return one, many, cent or None, cents or (cent + "s" if cent else None)
 
 
-CURRENCIES = {sign: _currency(*said) for sign, said in rows("currencies").items()}
+CURRENCIES = {sign: _currency(*said) for sign, said in rows_in("currencies").items()}
 CURRENCY_SIGNS = "".join(sign for sign in CURRENCIES if len(sign) == 1)
 """The currencies with a character of their own."""
 
-UNITS = {sign: (said[0], [*said, said[0] + "s"][1]) for sign, said in rows("units").items()}
+UNITS = {sign: (said[0], [*said, said[0] + "s"][1]) for sign, said in rows_in("units").items()}
 """One, many."""
-LENGTHS, WORDS_FOR_EACH, _ONE_WAY = words("lengths"), words("words for each"), words("one way")
+LENGTHS, WORDS_FOR_EACH, _ONE_WAY = (
+    words_in("lengths"),
+    words_in("words for each"),
+    words_in("one way"),
+)
 _IN_SMALL = {sign.lower(): sign for sign in reversed(UNITS) if len(sign) > 1}
 
 
@@ -92,10 +96,15 @@ def unit(sign: str) -> str | None:
 
 
 # --- mathematics ---------------------------------------------------------------------------------
-GREEK, SIGNS, RAISED, ACCENTS = table("greek"), table("signs"), table("raised"), table("accents")
-BIG, FUNCTIONS, STRUCTURE = words("big"), words("functions"), words("structure")
-DROPPED, SILENT = words("dropped"), words("silent")
-_SYMBOLS = table("symbols")
+GREEK, SIGNS, RAISED, ACCENTS = (
+    spoken_in("greek"),
+    spoken_in("signs"),
+    spoken_in("raised"),
+    spoken_in("accents"),
+)
+BIG, FUNCTIONS, STRUCTURE = words_in("big"), words_in("functions"), words_in("structure")
+DROPPED, SILENT = words_in("dropped"), words_in("silent")
+_SYMBOLS = spoken_in("symbols")
 COMMANDS = {name: said for name, said in _SYMBOLS.items() if name.isascii()} | {
     name: letter
     for letter in set(GREEK.values())

@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Literal
 
-from chatterbox.text.lexicon import words
-from chatterbox.text.rules import Step, left_of, right_of
+from chatterbox.text.lexicon import words_in
+from chatterbox.text.rules import Step, text_after, text_before
 
 # --- pauses --------------------------------------------------------------------------------------
 MAX_PAUSE_S = 10.0
@@ -41,7 +41,7 @@ def _paused(written: str) -> str:
 
 # --- HTML and SSML: leaves neither tags nor entities ---------------------------------------------
 elements = Step(__name__, "elements", "[<&]")
-_BLOCKS, _INLINE = words("block elements"), words("inline elements")
+_BLOCKS, _INLINE = words_in("block elements"), words_in("inline elements")
 THOUGHTS = ("think", "thinking", "thought", "reasoning")
 HIDDEN = (*THOUGHTS, "script", "style", "template")
 _HIDDEN = re.compile(rf"(?i)(?<!`)<(/?)({'|'.join(HIDDEN)}|details)(?![\w:-])([^<>]{{0,500}}+)>")
@@ -57,11 +57,11 @@ _ELEMENT = re.compile(
 )
 _MENTIONED = re.compile(r"`| (?:tag|element|attribute|node|block)s?\b")
 """What stands behind an element that the text speaks of."""
-elements.put(r"(#include) ?<([\w./+-]{1,80})>", r"\1 \2", "#include")
-elements.put(r"(?s)<!--(?:(?!-->|<!--).)*+-->|<[!?][A-Za-z][^<>]{0,500}+>", " ", "<[!?]")
+elements.add(r"(#include) ?<([\w./+-]{1,80})>", r"\1 \2", "#include")
+elements.add(r"(?s)<!--(?:(?!-->|<!--).)*+-->|<[!?][A-Za-z][^<>]{0,500}+>", " ", "<[!?]")
 
 
-@elements.say(r"(?s).+", "(?i)<(?:/?thi|/?tho|/?rea|scr|sty|tem|det)")
+@elements.rule(r"(?s).+", "(?i)<(?:/?thi|/?tho|/?rea|scr|sty|tem|det)")
 def _without_hidden(whole: re.Match[str]) -> str:
     """`_HIDDEN` elements taken away. One that is never closed reaches to the end where it opens a
     line, else it is only spoken of; a thought may have been opened before the text began."""
@@ -71,7 +71,7 @@ def _without_hidden(whole: re.Match[str]) -> str:
         end, name = match[1], match[2].lower()
         if match[3].strip(" \n/") and "=" not in match[3]:
             continue  # <thinking about it>
-        ends_line = right_of(match, 2).strip(" \r")[:1] in ("", "\n")
+        ends_line = text_after(match, 2).strip(" \r")[:1] in ("", "\n")
         if not inside and not end and (name != "details" or "reasoning" in match[3]):
             inside, opened = name, match.start()
         elif inside == name and end:
@@ -83,12 +83,12 @@ def _without_hidden(whole: re.Match[str]) -> str:
     return "\n\n".join([*kept, text[at : opened if unclosed else len(text)]])
 
 
-elements.put(
+elements.add(
     r"<((?:https?://|mailto:)[^<>\s]{1,2000}|[^<>\s@]{1,64}@[^<>\s@]{1,255})>", r" \1 ", "<"
 )
 
 
-@elements.say(
+@elements.rule(
     r"(?i)<(?P<name>su[pb])\b[^<>]{0,300}+>(?P<link><a\b[^<>]{0,300}+>)?+(?P<what>[^<>]{0,40}+)"
     r"(?:</a>)?+</(?P=name)>",
     "<[sS][uU]",
@@ -107,7 +107,7 @@ def _say_raised(match: re.Match[str]) -> str:
     return f"^{what}" if what.isalnum() else f"^{{{what}}}"
 
 
-@elements.say(r"(?s).+", "<")
+@elements.rule(r"(?s).+", "<")
 def _without_elements(whole: re.Match[str]) -> str:
     closed = frozenset(re.findall(r"</([A-Za-z][\w:-]{0,30})", whole[0]))
     return _ELEMENT.sub(lambda m: _element(m, m["name"] in closed), whole[0])
@@ -124,15 +124,15 @@ def _element(match: re.Match[str], is_closed: bool) -> str:
             return _paused("pause:" + wanted["time"])
         return pause_mark(_STRENGTH_S.get(wanted.get("strength", "medium"), DEFAULT_PAUSE_S))
     known = is_closed or match["end"] or attributes.strip() or match[0].endswith("/>")
-    if not known and name not in _BLOCKS | _INLINE and left_of(match, 1) != "<":
+    if not known and name not in _BLOCKS | _INLINE and text_before(match, 1) != "<":
         return f" {match['name']} "
     if _MENTIONED.match(match.string, match.end()) and not match["end"]:
         return match["name"]
     return "\n\n" if name in _BLOCKS else ""
 
 
-elements.put(r"(?<![\w)])<([A-Za-z][\w'-]{1,30}(?: [\w'-]{1,30}){1,6})>", r" \1 ", "<")
-elements.put(
+elements.add(r"(?<![\w)])<([A-Za-z][\w'-]{1,30}(?: [\w'-]{1,30}){1,6})>", r" \1 ", "<")
+elements.add(
     r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});",
     lambda m: html.unescape(m[0]),
     "&",
@@ -140,7 +140,7 @@ elements.put(
 
 # --- Markdown ------------------------------------------------------------------------------------
 _plain = Step(__name__)
-_plain.put(" {2,}", " ", "  ")
+_plain.add(" {2,}", " ", "  ")
 for _signs, _pattern, _put in (
     ("[`~]", r"^ ?(?:```|~~~)[^`\n]*$", "\n"),  # code fence
     ("[-*_=]", r"^ ?(?:[-*_=] ?){3,}+$", "\n"),  # rule, or underline of a heading
@@ -164,7 +164,7 @@ for _signs, _pattern, _put in (
     ("`", r"(?<![`\w])([A-Za-z]{1,20}+)`(?=(?:s|t|re|ve|ll|d|m)\b)", "\\1'"),
     ("[~`*]", r"~~|[`*]", ""),
 ):
-    _plain.put(f"(?m){_pattern}", _put, _signs)
+    _plain.add(f"(?m){_pattern}", _put, _signs)
 
 
 def unknown_tags(text: str, known: frozenset[str]) -> Iterator[str]:
@@ -192,7 +192,7 @@ class Tags:
     def plain(self, text: str) -> str:
         """Markdown and square brackets taken away, their text kept. Tags stay as they are, pauses
         are written as PAUSE_MARK reads them. `text` is in the characters of
-        `characters.readable`."""
+        `characters.normalise_characters`."""
         text = _plain(text)
         if "[" not in text and "]" not in text:
             return text
@@ -205,7 +205,9 @@ class Tags:
             return match[0]
         if pause := _paused(inner):
             return pause
-        is_index = inner != "s" and left_of(match, 1).isalnum() and not right_of(match).isalnum()
+        is_index = (
+            inner != "s" and text_before(match, 1).isalnum() and not text_after(match).isalnum()
+        )
         # `x[i]`; `[s]he` and `word[s]` are one word
         return f" {inner} " if len(inner) > 1 or is_index else inner
 
@@ -232,7 +234,7 @@ def closes_fence(line: str, fence: str) -> bool:
     return len(written) >= len(fence) and not written.strip(fence[0])
 
 
-def skipped(text: str) -> str:
+def skip_code_blocks(text: str) -> str:
     """`text` with a short pause for each block of code; one that is not closed goes to the end."""
     if "```" not in text and "~~~" not in text:
         return text
@@ -250,20 +252,20 @@ def skipped(text: str) -> str:
 
 # --- citations and reference links ---------------------------------------------------------------
 _cited = Step(__name__, needs=r"[\[【]")
-_ARRAYS, _NEEDS_FIGURE = words("arrays"), words("needs figure")
+_ARRAYS, _NEEDS_FIGURE = words_in("arrays"), words_in("needs figure")
 _NAME = re.compile(r"\w|[a-z]+(?:_\w*|[0-9]+|[A-Z]\w*)|\w+_\w*")
 _USED = re.compile(r" ?[=+*<]|\.[a-z_]+[(\[]|[(\[]")
 """What stands behind an element of an array, not behind a citation."""
 
 # As chat models write them: 【4:0†file.pdf】, `:contentReference[oaicite:0]{index=0}`, `[^1]`.
-_cited.put(
+_cited.add(
     r"(?i)[ \xa0]?(?:【(?=[^【】\n]{0,200}[\d†])[^【】\n]{0,200}】"
     r"|:contentReference(?=\[oaicite)|\[oaicite:[^\[\]\n]{0,20}\](?:\{[^{}\n]{0,20}\})?"
     r"|\[citation needed\]|\[\^\w{1,20}\^?\](?::(?= ))?)",
     "",
 )
 # `[1]: https://…`, alone on a line.
-_cited.put(
+_cited.add(
     r"(?m)^ {0,3}\[[^\[\]\n]{1,100}\]:[ \t]{0,3}<?(?:[a-z]{2,10}:|www\.|#|\S{0,100}/)[^\n]*$",
     "",
     r"\]:",
@@ -291,12 +293,12 @@ def but_for(tags: Tags) -> Callable[[str], str]:
 
 
 _marks = Step(__name__, needs=r"\[")
-_marks.put(
+_marks.add(
     r"\[?(\[\d{1,3}\])\]?\([^()\s]{1,2000}+(?: \"[^\"\n]{0,300}+\")?\)", r"\1", r"\]\("
 )  # a numbered link
 
 
-@_marks.say(
+@_marks.rule(
     r"(?:[ \xa0]?\[\d{1,3}(?:[ \xa0]?[,;–-][ \xa0]?\d{1,3}){0,20}\]"
     r"(?:,(?: and)?(?=[ \xa0]?\[\d)| and(?= \[\d))?)+"
 )
@@ -304,7 +306,7 @@ def _say_mark(match: re.Match[str]) -> str:
     """Nothing for a citation, the figures with blanks round them for an index or a list."""
     text, start = match.string, match.start()
     figures = [int(figure) for figure in re.findall(r"\d+", match[0])]
-    before = left_of(match, 24)
+    before = text_before(match, 24)
     found = re.search(r"(\w*)[ \xa0]?$", before)
     word = found[1] if found else ""
     if match[0][0] == "[" and word:  # touches a word

@@ -9,7 +9,7 @@ import unicodedata
 
 from chatterbox.text.latex import command, formula
 from chatterbox.text.lexicon import COMMANDS, STRUCTURE, any_of, unit
-from chatterbox.text.rules import Step, gap_after, left_of
+from chatterbox.text.rules import Step, space_after, text_before
 
 # --- LaTeX ---------------------------------------------------------------------------------------
 formulas = Step(__name__, "formulas")
@@ -39,7 +39,7 @@ _COMMAND = re.compile(
 )
 
 
-@formulas.say("([∑∏∫])(?=[^\\s])([₀-₉₊₋₌ₐ-ₜᵢ-ᵥⱼ]*)([⁰¹²³⁴-⁹⁺⁻ⁿⁱ∞]*)(?<![∑∏∫])", "[∑∏∫]")
+@formulas.rule("([∑∏∫])(?=[^\\s])([₀-₉₊₋₌ₐ-ₜᵢ-ᵥⱼ]*)([⁰¹²³⁴-⁹⁺⁻ⁿⁱ∞]*)(?<![∑∏∫])", "[∑∏∫]")
 def _as_command(match: re.Match[str]) -> str:
     """`∑ᵢ₌₁ⁿ` as LaTeX has it."""
     sign, low, high = match[1], match[2], match[3]
@@ -52,7 +52,7 @@ def _is_measure(written: str) -> bool:
     return unit(written) is not None and written not in ("in", "x", "us", "a", "A", "p", "m")
 
 
-@formulas.say(
+@formulas.rule(
     r"(?<![\w$\\])(?P<sign>\$?)(?:(?P<whole>\d{1,4}) ?)?\\[dtc]?frac ?\{?(?P<top>\d{1,3})\}?"
     rf" ?\{{(?P<bottom>\d{{1,3}})\}}(?P=sign){_UNIT_AFTER}",
     "frac",
@@ -63,14 +63,14 @@ def _say_measured_part(match: re.Match[str]) -> str:
     return f"{whole}{match['top']}/{match['bottom']}" if _is_measure(match["unit"]) else match[0]
 
 
-formulas.put(
+formulas.add(
     rf"(?<![\w$\\])\$(\d{{1,9}}(?:\.\d{{1,9}})?)\${_UNIT_AFTER}",
     lambda m: m[1] if _is_measure(m["unit"]) else m[0],
     r"[0-9]\$ ",
 )
 
 
-@formulas.say(
+@formulas.rule(
     r"(?<!\\)\$\$(?P<display>[^$]{1,4000}+)\$\$"
     r"|(?<![\w$\\])\$(?![\s$])(?P<inline>(?:[^$\n\\]|\\.){1,500}+)"
     r"(?:(?<![\s,;:/+*=<(\[{|&!@.#^-])|(?<=\^[+*-]))\$(?:(?![\w${(@])|(?=(?:th|st|nd|rd|s)\b))"
@@ -80,7 +80,7 @@ formulas.put(
 )
 def _say_formula(match: re.Match[str]) -> str:
     display, inline, *brackets = match.groups()
-    if inline and _PLAIN.fullmatch(inline) and _PAID.search(left_of(match, 40)):
+    if inline and _PLAIN.fullmatch(inline) and _PAID.search(text_before(match, 40)):
         return f"${inline}"
     body = display or inline or brackets[0] or brackets[1]
     escaped = display is None and inline is None
@@ -97,7 +97,7 @@ def _is_formula(body: str) -> bool:
     return marked is not None or not re.search(r"(?<![\\A-Za-z])[A-Za-z]{4,}", body)
 
 
-@formulas.say(r"(?s).+", r"\\[A-Za-z]")
+@formulas.rule(r"(?s).+", r"\\[A-Za-z]")
 def _say_commands(whole: re.Match[str]) -> str:
     """Commands that stand in no formula; the text between them is left to the other steps."""
     text, said, start = whole[0], [], 0
@@ -115,11 +115,11 @@ _NAMED = dict.fromkeys("*×x", "times") | dict.fromkeys("-–", "minus") | {"+":
 _NAMED["/"] = "divided by"
 _STARRED = r"\*(?:(?<=[\w)]\*)|(?<=[\w)] \*))\*? ?[-\w(]"
 """A cheap look for a star between two factors."""
-read.put(r"(?<!\w)\$(?=[A-Za-z_])", "", r"\$")  # a variable's, as in shells: `$x`
-read.put(r"(?<=\w)\^\{?(st|nd|rd|th)\b\}?", r"\1", r"\^")
+read.add(r"(?<!\w)\$(?=[A-Za-z_])", "", r"\$")  # a variable's, as in shells: `$x`
+read.add(r"(?<=\w)\^\{?(st|nd|rd|th)\b\}?", r"\1", r"\^")
 
 
-@read.say(
+@read.rule(
     r"(?<=[\w)\]])\^(?:\{([^{}\n]{1,60})\}|\(([^()\n]{1,60})\)"
     r"|(-?(?:\d{1,9}\.\d{1,9}|\d{0,3}[a-z]{1,2}|[A-Z]))(?!\w))",
     r"\^",
@@ -131,12 +131,12 @@ def _say_power(match: re.Match[str]) -> str:
     return f" to the power of {formula(exponent)} "
 
 
-read.put(r"_\{(\w{1,8})\}", r" \1", "_{")
-read.put(r"(?<![A-Za-z]{2})(?<=[\w!)]) ?/ ?(?=\()|(?<=\)) ?/ ?(?=[\w(])", " over ", r"/ ?\(|\) ?/")
-read.put(r"(?<=\d)\((?=[\w ]{1,10}[-+*/×][\w ]{1,10}\))(?!\d{3}-)", " times (", r"\(")
+read.add(r"_\{(\w{1,8})\}", r" \1", "_{")
+read.add(r"(?<![A-Za-z]{2})(?<=[\w!)]) ?/ ?(?=\()|(?<=\)) ?/ ?(?=[\w(])", " over ", r"/ ?\(|\) ?/")
+read.add(r"(?<=\d)\((?=[\w ]{1,10}[-+*/×][\w ]{1,10}\))(?!\d{3}-)", " times (", r"\(")
 
 
-@read.say(
+@read.rule(
     r"(?<![\w.])(?:([fghpFGHPT]'{0,2}|O(?=\([\w^ ]{1,20}\)))\(([a-z\d](?:, ?[a-z\d]){0,3}"
     r"|[A-Z](?: ?(?:\|| (?:union|intersection) ) ?[A-Z])?|(?<=O\()[\w^ ]{1,20})\)"
     r"|(sin|cos|tan|log|ln|exp|sqrt|max|min)\(([^()\n]{1,40})\))",
@@ -146,30 +146,30 @@ def _say_call(match: re.Match[str]) -> str:
     letter, of, function, value = match.groups()
     if letter:
         name = letter.replace("'", " prime")
-        return f"{name} of {of.replace('|', ' given ')}{gap_after(match)}"
+        return f"{name} of {of.replace('|', ' given ')}{space_after(match)}"
     name = "the square root" if function == "sqrt" else COMMANDS[function]
-    return f"{name} of {value}{gap_after(match)}"
+    return f"{name} of {value}{space_after(match)}"
 
 
-read.put(
+read.add(
     r"(?<![\w/.:-])(?!y/n)(\d{1,4}|[a-zA-Z]|d[a-z])/([nxyz]|d[a-z]|(?<=\b[xyz]/)\d{1,2})(?![\w/.-])",
     r"\1 over \2",
     r"/(?:[nxyz]|d[a-z]|\d{1,2})(?![\w/.-])",
 )
-read.put(
+read.add(
     r"(?<![\w*])[A-Za-z](?:\*[A-Za-z]){1,9}(?![\w*])",
     lambda m: m[0].replace("*", " times "),
     _STARRED,
 )
-read.put(r"(?<![\w*])(\d{1,9}|[A-Za-z]|\))\*\*(-?\d{1,9}|[A-Za-z])(?![\w*])", r"\1^\2", _STARRED)
-read.put(
+read.add(r"(?<![\w*])(\d{1,9}|[A-Za-z]|\))\*\*(-?\d{1,9}|[A-Za-z])(?![\w*])", r"\1^\2", _STARRED)
+read.add(
     r"(?:(?<=\d)|(?<=[\d)][a-zA-Z])|(?<=\))|(?<![\w*])(?<=[A-Za-z]))(?<!\*)"
     r" ?\*(?!\*) ?(?=\d|\(|[A-Za-z](?![A-Za-z*]))",
     " times ",
     _STARRED,
 )
-read.put(r"\+ ?/ ?[-–]|\+-(?=\d)", "±", r"\+")
-read.put(r"(?<=\w) ?([-+*/])= ?(?=[\w(])", lambda m: f" {_NAMED[m[1]]} equals ", "=")
+read.add(r"\+ ?/ ?[-–]|\+-(?=\d)", "±", r"\+")
+read.add(r"(?<=\w) ?([-+*/])= ?(?=[\w(])", lambda m: f" {_NAMED[m[1]]} equals ", "=")
 
 # --- chains of figures, variables and operators --------------------------------------------------
 _OPERAND = (
@@ -191,7 +191,7 @@ _VARIABLE = re.compile(r"(?<![A-Za-z])(?<!\d )[nxyz](?![A-Za-z])")
 _CONSTANT = re.compile(r"(?<![\w.,^])\d[\d.]*(?![\w.,])")
 
 
-@read.say(r".+", "[-+*/×÷–=<>≤≥≠≈x](?:(?<!x)|(?<=[0-9]x)|(?<=[0-9] x))")
+@read.rule(r".+", "[-+*/×÷–=<>≤≥≠≈x](?:(?<!x)|(?<=[0-9]x)|(?<=[0-9] x))")
 def _say_chains(line: re.Match[str]) -> str:
     asked = _OPERATED.search(line[0]) and _ASKED.search(line[0])
     if asked or " - " in line[0] or _RELATION.search(line[0]):
@@ -213,7 +213,7 @@ def _say_chain(match: re.Match[str]) -> str:
     return f"{match['asked'] or ''}{said.removesuffix('=' * asked)}{after}"
 
 
-@_in_chain.say(
+@_in_chain.rule(
     r"(?<![\w.])(?:(\d{1,9})/(\d{1,9})(?= ?[=≈])|(?<!\d )([A-Za-z])/([A-Za-z]))(?![\w.])", "/"
 )
 def _say_quotient(match: re.Match[str]) -> str:
@@ -224,10 +224,10 @@ def _say_quotient(match: re.Match[str]) -> str:
     return f"{match[1]} divided by {match[2]}" if divided else match[0]
 
 
-_in_chain.put(r"(?<=[\w)])!(?= ?[=+*/×)-])", " factorial", "!")
+_in_chain.add(r"(?<=[\w)])!(?= ?[=+*/×)-])", " factorial", "!")
 
 
-@_in_chain.say(r"(?P<before>^|[(\[]|.) ?(?P<sign>[-–*/×]|(?<=\d)x(?=\d)|(?<=\d) x(?= \d)) ?")
+@_in_chain.rule(r"(?P<before>^|[(\[]|.) ?(?P<sign>[-–*/×]|(?<=\d)x(?=\d)|(?<=\d) x(?= \d)) ?")
 def _say_operator(match: re.Match[str]) -> str:
     before, sign = match["before"], match["sign"].strip()
     if sign == "/" and " " not in match[0]:

@@ -4,7 +4,7 @@ import re
 
 from chatterbox.text.lexicon import CURRENCIES, CURRENCY_SIGNS, SCALES, UNITS, WORDS_FOR_EACH, unit
 from chatterbox.text.numbers import NUMBER, cardinal, number
-from chatterbox.text.rules import Step, gap_after, is_attributive, left_of, names_price
+from chatterbox.text.rules import Step, is_attributive, price_noun_follows, space_after, text_before
 
 read = Step(__name__)
 """Sums of money."""
@@ -35,7 +35,7 @@ _BEHIND_COMMA = re.compile(rf" ?(?:{_CHARS}|(?:{_CODES}|euros?|dollars|pounds|fr
 _BEFORE_COMMA = re.compile(rf"(?:{_CHARS}|\b(?:{_CODES})) ?$")
 
 
-@read.say(
+@read.rule(
     rf"({_CHARS})(1(?:0{{2,5}}|0{{0,2}},000|,000,000))s\b(?: of (?:dollars|pounds|euros))?", "00s"
 )
 def _say_roughly(match: re.Match[str]) -> str:
@@ -44,9 +44,9 @@ def _say_roughly(match: re.Match[str]) -> str:
     return f"{_ROUNDED.get(size, 'millions')} of {CURRENCIES[match[1]][1]}"
 
 
-read.put(rf"({_CHARS}\d[\d.,]*)/(?=1(?:,?000|[KkM]|,?000,?000)\b)", r"\1 per ", "/1")
-read.put(r"(?<![\w.,-])(\d{1,2})c(?= (?:each|per|off|apiece|a piece)\b)", r"\1¢", "[0-9]c ")
-read.put(
+read.add(rf"({_CHARS}\d[\d.,]*)/(?=1(?:,?000|[KkM]|,?000,?000)\b)", r"\1 per ", "/1")
+read.add(r"(?<![\w.,-])(\d{1,2})c(?= (?:each|per|off|apiece|a piece)\b)", r"\1¢", "[0-9]c ")
+read.add(
     r"(?:(?<=only )|(?<=just )|(?<=costs )|(?<=for )|(?<=under )|(?<![^\ue000]))(\d{1,2})c\b"
     r"(?! ?[\d=+*/-])",
     r"\1¢",
@@ -54,13 +54,15 @@ read.put(
 )
 
 
-@read.say(
+@read.rule(
     r"(?<![\d.,])(\d{1,3}(?:\.\d{3}){1,4}|\d{1,9}),(\d{1,2})(?![\d,]|\.\d)",
     "[0-9],[0-9]{1,2}(?![0-9])",
 )
 def _with_point(match: re.Match[str]) -> str:
     """A decimal comma, where a currency stands before or behind: €1.234,50."""
-    if _BEFORE_COMMA.search(left_of(match, 5)) or _BEHIND_COMMA.match(match.string, match.end()):
+    if _BEFORE_COMMA.search(text_before(match, 5)) or _BEHIND_COMMA.match(
+        match.string, match.end()
+    ):
         return f"{match[1].replace('.', '')}.{match[2]}"
     return match[0]
 
@@ -76,11 +78,11 @@ def _say(match: re.Match[str]) -> str:
             len(match.string),
         )
     one, many, cent, cents = CURRENCIES[(found.get("code_after") or found["what"]).strip()]
-    if is_attributive(match.string, match.start(), end) or names_price(match.string, end):
+    if is_attributive(match.string, match.start(), end) or price_noun_follows(match.string, end):
         many, cents = one, cent
     minus = "minus " if found["minus"] else ""
-    before = " " * left_of(match, 1).isalnum()
-    return f"{before}{minus}{_amount(match, (one, many, cent, cents))}{each}{gap_after(match)}"
+    before = " " * text_before(match, 1).isalnum()
+    return f"{before}{minus}{_amount(match, (one, many, cent, cents))}{each}{space_after(match)}"
 
 
 def _amount(match: re.Match[str], names: tuple[str, str, str | None, str | None]) -> str:
@@ -123,14 +125,14 @@ def _each(per: str) -> str:
     return square + UNITS[sign][0] if sign else per * (per in WORDS_FOR_EACH)
 
 
-read.put(
+read.add(
     rf"(?<![\w.])(?!TRY|PHP|ETH|kr|zł)(?P<what>{_CODES}) ?(?:{_SIGN} ?)?(?=-?\d){_AMOUNT}",
     _say,
     _ANY_CODE,
 )  # `TRY 5 times`, `PHP 8` and `ETH 2.0` are no sums
-read.put(rf"(?<![A-Za-z\d])(?P<what>{_LETTERED}) ?{_AMOUNT}", _say, "[A-Z]\\$|CN¥")
-read.put(rf"(?P<what>{_CHARS}(?<![A-Za-z\d]{_CHARS}))(?<!\d [€¢]) ?{_AMOUNT}", _say, _CHARS)
-read.put(
+read.add(rf"(?<![A-Za-z\d])(?P<what>{_LETTERED}) ?{_AMOUNT}", _say, "[A-Z]\\$|CN¥")
+read.add(rf"(?P<what>{_CHARS}(?<![A-Za-z\d]{_CHARS}))(?<!\d [€¢]) ?{_AMOUNT}", _say, _CHARS)
+read.add(
     rf"(?<![\w.])(?<!\d,)(?P<minus>-)?{_RANGE} ?(?P<what>{_SIGN}(?!\d)|(?:{_CODES})\b){_EACH}",
     _say,
     f"[A-Zkz{CURRENCY_SIGNS}](?:(?<![A-Zkz])|[A-Z]{{2}}|[rł])",

@@ -134,24 +134,24 @@ _CAPITAL = "\ue000"
 character, which `readable` lets through from nobody."""
 
 _opened, _capitalised = Step(__name__, "opened"), Step(__name__, "capitalised", _CAPITAL)
-_opened.put(
+_opened.add(
     rf"(?m)(?:^|(?<=[.!?] )(?<!\d (?:ft|lb|hr)\. ))(?=[{CURRENCY_SIGNS}.-]{{0,2}}\d)", _CAPITAL
 )
-_capitalised.put(_CAPITAL + r" *(\w?)", lambda m: m[1].upper())
+_capitalised.add(_CAPITAL + r" *(\w?)", lambda m: m[1].upper())
 
 _wide_stops = Step(__name__, "wide_stops")
 """Where no blank parts sentences, one is put: they are cut at blanks."""
-_wide_stops.put(r"[。！？](?=[^\s。！？」』”’）])", r"\g<0> ")
+_wide_stops.add(r"[。！？](?=[^\s。！？」』”’）])", r"\g<0> ")
 
 _MARKUP = (markup.elements, mathematics.formulas)
-_CHARACTERS = (characters.readable, mathematics.read)
-_LINES = (characters.unwrapped,)
+_CHARACTERS = (characters.normalise_characters, mathematics.read)
+_LINES = (characters.unwrap_lines,)
 _WORDS = (
     signs.marks,
     signs.quotes,
     signs.arrows,
     addresses.read,
-    characters.squeezed,
+    characters.squeeze_spaces,
     dates.names,
     words.streets,
     numbers.slashes,
@@ -203,7 +203,7 @@ def normalise(
     `allowance` of time is used up, and nothing else.
     """
     allowance = allowance or Allowance(len(text))
-    first = (markup.skipped,) if fenced_code == "skip" else ()
+    first = (markup.skip_code_blocks,) if fenced_code == "skip" else ()
     cited = markup.but_for(tags)
     if not english:
         foreign = (*first, tags.bracketed, markup.elements, cited, tags.plain)

@@ -11,8 +11,8 @@ from math import gcd
 
 from num2words import num2words
 
-from chatterbox.text.lexicon import UNITS, one_of, unit
-from chatterbox.text.rules import Step, left_of, right_of
+from chatterbox.text.lexicon import UNITS, any_in, unit
+from chatterbox.text.rules import Step, text_after, text_before
 
 NUMBER = r"\d(?:\d{0,2}(?:,\d{3})++(?!\d)|\d?(?:,\d{2}(?=,))++,\d{3}(?!,?\d)|\d*+)(?:\.\d++)?+"
 """A pattern for figures as English writes them: `1,234.5`, in India `1,00,000`. No sign."""
@@ -54,7 +54,7 @@ def number(figures: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def paired(value: int) -> str:
+def in_pairs(value: int) -> str:
     """As names and years are said: 737 → seven thirty-seven, 404 → four oh four, 4090 → forty
     ninety, 1900 → nineteen hundred, 2005 → two thousand and five."""
     return str(num2words(value, to="year")).replace("oh-", "oh ")
@@ -62,7 +62,7 @@ def paired(value: int) -> str:
 
 def year(value: int) -> str:
     """1999 → nineteen ninety-nine; 476 → four hundred and seventy-six."""
-    return cardinal(value) if value < 1000 else paired(value)
+    return cardinal(value) if value < 1000 else in_pairs(value)
 
 
 def plural(said: str) -> str:
@@ -72,7 +72,7 @@ def plural(said: str) -> str:
 
 def decade(value: int) -> str:
     """1990 → nineteen nineties, 830 → eight thirties, 1800 → eighteen hundreds."""
-    return plural(paired(value))
+    return plural(in_pairs(value))
 
 
 def fraction(top: int, bottom: int) -> str:
@@ -86,54 +86,54 @@ ALONE = r"(?<![\w.])(?<!\d,)"
 
 # --- slashes, but for those of measures, dates and addresses -------------------------------------
 slashes = Step(__name__, "slashes", "/")
-_ITEM = re.compile(rf"(?i:\b{one_of('numbered items')}:? \d{{1,3}}$)")
+_ITEM = re.compile(rf"(?i:\b{any_in('numbered items')}:? \d{{1,3}}$)")
 _SCORED = re.compile(r"(?<!\.\d)(?<!\.\d\d)\.\d{1,2}$")
 _RATED = re.compile(r"\d{1,3} (?:star|point|rating|mark)")
 _COUNTED = re.compile(r"(?i)(?:\b(?:once|twice|[a-z]{3,15}s)|\d [a-z]{3,15})$")
-slashes.put(r"(?<![\w/])24/7/365(?![\w/])", "twenty-four seven, three sixty-five")
-slashes.put(r"(?<![\w/.])1/(?=\d{3,6}th\b)", "1 ")
-slashes.put(r"(?<![\w/.])(\d{1,3}/\d{1,3})(?i:st|nd|rd|th)s?\b", r"\1")
-slashes.put(r"(?<=°[CF])/(?=\d)", " or ")
-slashes.put(r"\bf/(?=\d)", "f ")  # of a lens
+slashes.add(r"(?<![\w/])24/7/365(?![\w/])", "twenty-four seven, three sixty-five")
+slashes.add(r"(?<![\w/.])1/(?=\d{3,6}th\b)", "1 ")
+slashes.add(r"(?<![\w/.])(\d{1,3}/\d{1,3})(?i:st|nd|rd|th)s?\b", r"\1")
+slashes.add(r"(?<=°[CF])/(?=\d)", " or ")
+slashes.add(r"\bf/(?=\d)", "f ")  # of a lens
 
 
-@slashes.say(r"(?<=\d)/(?=\d{1,3}(?![\w/]|[.,]\d))")
+@slashes.rule(r"(?<=\d)/(?=\d{1,3}(?![\w/]|[.,]\d))")
 def _say_of(match: re.Match[str]) -> str:
-    if _ITEM.search(left_of(match, 20)):
+    if _ITEM.search(text_before(match, 20)):
         return " of "
-    rated = _SCORED.search(left_of(match, 20)) or _RATED.match(match.string, match.end())
+    rated = _SCORED.search(text_before(match, 20)) or _RATED.match(match.string, match.end())
     return " out of " if rated else match[0]
 
 
-def raised(power: str | None) -> str:
+def power_prefix(power: str | None) -> str:
     return {"2": "square ", "3": "cubic ", "s": "square ", "c": "cubic "}.get(power or "", "")
 
 
-def each(sign: str, power: str | None = None) -> str:
+def per_unit(sign: str, power: str | None = None) -> str:
     """What stands after `per`: a unit in the singular, or the word itself."""
     if sign == "s" and power == "2":
         return "second squared"  # of acceleration, never `square second`
     found = unit(sign)
-    return raised(power) + UNITS[found][0] if found else sign
+    return power_prefix(power) + UNITS[found][0] if found else sign
 
 
-slashes.put(
-    rf"(?i)(?<=[A-Za-z]) ?/ ?({one_of('words for each')}|{one_of('units for each')})\b(?!\^)",
-    lambda m: f" per {each(m[1])}" if _COUNTED.search(left_of(m, 20)) else m[0],
+slashes.add(
+    rf"(?i)(?<=[A-Za-z]) ?/ ?({any_in('words for each')}|{any_in('units for each')})\b(?!\^)",
+    lambda m: f" per {per_unit(m[1])}" if _COUNTED.search(text_before(m, 20)) else m[0],
 )
 
 
-@slashes.say(
+@slashes.rule(
     r"(?<![\w/.])(?<!\d )(km|mi|mg|kg|mL|ml|μg|MB|GB|Mbit|kWh|ft|m|L|g|W|J)/"
     r"(h|hr|s|sec|min|L|l|dL|kg|day|m\^?[23])( ?K\b)?(?![\w/])"
 )
 def _say_per_unit(match: re.Match[str]) -> str:
     """A unit without a figure: `speed in km/h`."""
-    per = each(match[2].rstrip("^23"), match[2][-1] if match[2][-1] in "23" else None)
+    per = per_unit(match[2].rstrip("^23"), match[2][-1] if match[2][-1] in "23" else None)
     return f"{UNITS[match[1]][1]} per {per}{' kelvin' if match[3] else ''}"
 
 
-slashes.put(rf"{ALONE}({NUMBER}) / (?={NUMBER}(?![\w/]))", r"\1 divided by ")
+slashes.add(rf"{ALONE}({NUMBER}) / (?={NUMBER}(?![\w/]))", r"\1 divided by ")
 
 # --- 120/80, 20~30, 9th–12th, a ratio of 1:20: before dates, times and measures ------------------
 linked = Step(__name__, "linked")
@@ -141,7 +141,7 @@ _TERM = r"(?:\d{1,3}(?:,\d{3})+|\d{1,4})"
 _KIND = "(?:ratio|scale|odds|split|dilution)"
 
 
-@linked.say(
+@linked.rule(
     r"(?i)(\b(?:blood pressure|bp)\b[^\d.]{0,20})?(?<![\w./,-])([89]\d|1\d\d|2[0-4]\d)/"
     r"([4-9]\d|1[0-4]\d)(?![\w/]|[.,]\d)( ?mm ?Hg\b)?",
     "/",
@@ -150,10 +150,10 @@ def _say_pressure(match: re.Match[str]) -> str:
     before, top, bottom, unit = match[1] or "", int(match[2]), int(match[3]), match[4] or ""
     if top <= bottom or (top < 100 and not before and not unit):
         return match[0]
-    return f"{before}{paired(top)} over {paired(bottom)}{unit and ' millimeters of mercury'}"
+    return f"{before}{in_pairs(top)} over {in_pairs(bottom)}{unit and ' millimeters of mercury'}"
 
 
-linked.put(r"(?<=[\d%°CFkKm]) ?~ ?(?=[$£€]?\d)", "–", "~")
+linked.add(r"(?<=[\d%°CFkKm]) ?~ ?(?=[$£€]?\d)", "–", "~")
 
 
 def _say_ratio(match: re.Match[str]) -> str:
@@ -162,28 +162,28 @@ def _say_ratio(match: re.Match[str]) -> str:
     return f"{before or ''}{number(first)}{between}{number(second)}"
 
 
-linked.put(rf"(?i)(\b{_KIND}(?: of| is| was|:)? )({_TERM}):({_TERM})\b", _say_ratio, "[0-9]:[0-9]")
-linked.put(
+linked.add(rf"(?i)(\b{_KIND}(?: of| is| was|:)? )({_TERM}):({_TERM})\b", _say_ratio, "[0-9]:[0-9]")
+linked.add(
     rf"(?i)(?<![\w.:])()({_TERM}):({_TERM})(?= (?:ratio|scale|odds|mix|split|dilution|majority"
     r"|aspect)\b)",
     _say_ratio,
     "[0-9]:[0-9]",
 )
-linked.put(r"(?<=\d(?:st|nd|rd|th)) ?[-–—] ?(?=\d{1,4}(?:st|nd|rd|th)\b)", " to ")
-linked.put(r"(?<=\d)-in-(?=\d|a\b)", " in ", "-in-")
+linked.add(r"(?<=\d(?:st|nd|rd|th)) ?[-–—] ?(?=\d{1,4}(?:st|nd|rd|th)\b)", " to ")
+linked.add(r"(?<=\d)-in-(?=\d|a\b)", " in ", "-in-")
 
 # --- 6.02e23, 10^-3, 3 × 4: before measures read `x` ---------------------------------------------
 powers = Step(__name__, "powers")
 
 
-@powers.say(rf"{ALONE}(\d{{1,9}}(?:\.\d{{1,18}})?)[eE]([+-]?)(\d{{1,3}})\b", "[0-9][eE]")
+@powers.rule(rf"{ALONE}(\d{{1,9}}(?:\.\d{{1,18}})?)[eE]([+-]?)(\d{{1,3}})\b", "[0-9][eE]")
 def _say_science(match: re.Match[str]) -> str:
     minus = "minus " if match[2] == "-" else ""
     return f"{number(match[1])} times ten to the power of {minus}{cardinal(int(match[3]))}"
 
 
-powers.put(r"(?<=\d) × (?=\d)|(?<=\d) ?[x×] ?(?=10\^)", " times ", "[x×]")
-powers.put(r"(?<=\d)(?<!\b0) ?[x×] ?(?=\d)(?!10\^)", " by ", "[x×]")
+powers.add(r"(?<=\d) × (?=\d)|(?<=\d) ?[x×] ?(?=10\^)", " times ", "[x×]")
+powers.add(r"(?<=\d)(?<!\b0) ?[x×] ?(?=\d)(?!10\^)", " by ", "[x×]")
 
 # --- powers, ordinals and fractions, which end before ranges begin -------------------------------
 fractions = Step(__name__, "fractions")
@@ -193,27 +193,27 @@ _RATING = re.compile(
 _MUSIC = re.compile(r" (?:time|meter|metre|signature)\b")
 
 
-@fractions.say(r"(?<=[\w)])\^(-?)(\d{1,9})(?!\d)", r"\^")
+@fractions.rule(r"(?<=[\w)])\^(-?)(\d{1,9})(?!\d)", r"\^")
 def _say_power(match: re.Match[str]) -> str:
     exponent = int(match[1] + match[2])
-    after = " " * right_of(match).isalpha()
+    after = " " * text_after(match).isalpha()
     if not match[1] and exponent in (2, 3):
         return f" {'squared' if exponent == 2 else 'cubed'}{after}"
     minus = "minus " * bool(match[1])
     return f" to the power of {minus}{cardinal(abs(exponent))}{after}"
 
 
-fractions.put(r"# ?(?=\d)", "number ", "#")
-fractions.put(r"(?<=\d)M\b", " million", "M")
+fractions.add(r"# ?(?=\d)", "number ", "#")
+fractions.add(r"(?<=\d)M\b", " million", "M")
 
 
-@fractions.say(
+@fractions.rule(
     r"(?<![\w.,/])(?:(\d{1,4})(?: |-))?(\d{1,4})/(\d{1,4})(?![\w/]|[.,]\d)", "[0-9]/[0-9]"
 )
 def _say_fraction(match: re.Match[str]) -> str:
     whole, top, bottom = match[1], int(match[2]), int(match[3])
     if whole and 0 < top < bottom <= 100:
-        return mixed(whole, top, bottom)
+        return mixed_number(whole, top, bottom)
     before = f"{number(whole)} " if whole else ""
     link = _link(match, top, bottom)
     if link is None and top > 0 and 1 < bottom <= 64:
@@ -221,7 +221,7 @@ def _say_fraction(match: re.Match[str]) -> str:
     return f"{before}{cardinal(top)}{link or ' over '}{cardinal(bottom)}"
 
 
-def mixed(whole: str, top: int, bottom: int) -> str:
+def mixed_number(whole: str, top: int, bottom: int) -> str:
     """2 1/2 → two and a half."""
     said = fraction(top, bottom)
     if said in ("one half", "one quarter"):
@@ -231,7 +231,7 @@ def mixed(whole: str, top: int, bottom: int) -> str:
 
 def _link(match: re.Match[str], top: int, bottom: int) -> str | None:
     """What stands between the two figures, where they are no fraction."""
-    if _RATING.search(left_of(match, 20)):
+    if _RATING.search(text_before(match, 20)):
         return " out of "
     if top > 1 and bottom in (2, 4, 8, 16) and _MUSIC.match(match.string, match.end()):
         return " "
@@ -241,7 +241,7 @@ def _link(match: re.Match[str], top: int, bottom: int) -> str | None:
     return " out of " if bottom in (10, 100) or top == bottom or marks else None
 
 
-fractions.put(
+fractions.add(
     rf"{ALONE}(\d{{1,3}}(?:,\d{{3}})+|\d{{1,15}})(?:st|nd|rd|th|ST|ND|RD|TH)\b",
     lambda m: ordinal(int(m[1].replace(",", ""))),
     "[0-9][snrtSNRT][tdhTDH]",
@@ -252,11 +252,11 @@ _REST_OF_SUM = re.compile(r"[ \d.,()+*/×÷–-]{0,40}=|(?: [+*×÷] | ?[+*×÷]
 _START_OF_SUM = re.compile(
     r"(?i)(?:[=+*×÷(] ?|- |\b(?:what is|what's|whats|calculate|compute|solve|evaluate|equals|is) )$"
 )
-_SPORT = re.compile(rf"(?i)\b{one_of('sport')}\b")
-ranges.put(rf"{ALONE}()({_TERM}(?:\.\d{{1,2}})?) ?:({_TERM})(?![\w:]|[.,]\d)", _say_ratio)
+_SPORT = re.compile(rf"(?i)\b{any_in('sport')}\b")
+ranges.add(rf"{ALONE}()({_TERM}(?:\.\d{{1,2}})?) ?:({_TERM})(?![\w:]|[.,]\d)", _say_ratio)
 
 
-@ranges.say(rf"{ALONE}(?<!\d-)(?<!^-)({NUMBER})( - | – |[-–—])({NUMBER})(?![\w-]|[.,]\d)")
+@ranges.rule(rf"{ALONE}(?<!\d-)(?<!^-)({NUMBER})( - | – |[-–—])({NUMBER})(?![\w-]|[.,]\d)")
 def _say_range(match: re.Match[str]) -> str:
     """A hyphen is `to` where the figures rise (3-5), `minus` beside other arithmetic, and nothing
     between the figures of a score (5-3)."""
@@ -271,7 +271,7 @@ def _say_range(match: re.Match[str]) -> str:
         if sign in ("-", "–"):
             link = " "
         elif size > after and not any(
-            map(_SPORT.search, (left_of(match, 40), right_of(match, 40)))
+            map(_SPORT.search, (text_before(match, 40), text_after(match, 40)))
         ):
             if sign != " - " or (len(first) == 4 and len(second) < 3):
                 return match[0]  # a dash in a sentence
@@ -281,8 +281,8 @@ def _say_range(match: re.Match[str]) -> str:
 
 def _among_scores(match: re.Match[str]) -> bool:
     """Whether it is one set of several, of which another falls: 6-4, 4-6, 7-5."""
-    near = re.findall(r"(?:\b\d{1,2}[-–]\d{1,2}, ){1,4}$", left_of(match, 30)) + re.findall(
-        r"^(?:,? (?:and )?\d{1,2}[-–]\d{1,2}\b){1,4}", right_of(match, 30)
+    near = re.findall(r"(?:\b\d{1,2}[-–]\d{1,2}, ){1,4}$", text_before(match, 30)) + re.findall(
+        r"^(?:,? (?:and )?\d{1,2}[-–]\d{1,2}\b){1,4}", text_after(match, 30)
     )
     sets = re.findall(r"(\d+)[-–](\d+)", " ".join(near))
     return any(int(first) > int(second) for first, second in sets)
@@ -292,11 +292,13 @@ def _in_sum(match: re.Match[str], *, spaced: bool) -> bool:
     """Whether the hyphen stands in a calculation."""
     if _REST_OF_SUM.match(match.string, match.end()):
         return True
-    start = _START_OF_SUM.search(left_of(match, 12))
+    start = _START_OF_SUM.search(text_before(match, 12))
     if start is None:
         return False
     sign = start[0].strip()
-    return sign in tuple("=+*×÷") or (sign != "(" and (spaced or right_of(match) in ("?", "", ".")))
+    return sign in tuple("=+*×÷") or (
+        sign != "(" and (spaced or text_after(match) in ("?", "", "."))
+    )
 
 
 def _size(figures: str) -> tuple[int, str, str]:
@@ -309,8 +311,8 @@ def _size(figures: str) -> tuple[int, str, str]:
 rest = Step(__name__, "rest")
 
 
-@rest.say(NUMBER)
+@rest.rule(NUMBER)
 def _say_any(match: re.Match[str]) -> str:
     """A plain number, with a blank where a letter touches it: mp3, 4K."""
-    before, after = left_of(match, 1).isalpha(), right_of(match).isalpha()
+    before, after = text_before(match, 1).isalpha(), text_after(match).isalpha()
     return f"{' ' * before}{number(match[0])}{' ' * after}"

@@ -10,12 +10,12 @@ from chatterbox.text.lexicon import (
     STREETS,
     UNITS,
     WORDS_FOR_EACH,
+    any_in,
     any_of,
-    one_of,
     unit,
 )
-from chatterbox.text.numbers import NUMBER, each, fraction, mixed, number, raised
-from chatterbox.text.rules import Step, is_attributive, left_of, names_part
+from chatterbox.text.numbers import NUMBER, fraction, mixed_number, number, per_unit, power_prefix
+from chatterbox.text.rules import Step, is_attributive, part_follows, text_before
 
 read = Step(__name__)
 """Measures and percentages."""
@@ -47,10 +47,10 @@ _LENGTH_BEFORE = re.compile(r"(?:ft|feet|foot|lb|')\.? $")
 _OPERATOR = re.compile(r" ?(?:[-+*/=^<>≤≥≠]|(?:plus|minus|times|divided)\b)")
 _TYPE = re.compile(r" (?:font|type|text|size|Times|Arial|Helvetica|Courier|bold)\b")
 _TIMER = re.compile(
-    rf"(?i)(?:\b{one_of('timed')}\b[^.,\n]{{0,20}}"
+    rf"(?i)(?:\b{any_in('timed')}\b[^.,\n]{{0,20}}"
     r"|\b(?:in|for|after|every|last|past|next|within)(?: about)?) $"
 )
-_DISTANCE = re.compile(rf" {one_of('after meters')}\b")
+_DISTANCE = re.compile(rf" {any_in('after meters')}\b")
 _WAITING = re.compile(r" (?:timer|break|ago|later|left|remaining|countdown|timeout)\b")
 
 
@@ -84,7 +84,7 @@ def _is_touching(match: re.Match[str]) -> bool:
 
 
 def _before(match: re.Match[str]) -> str:
-    return left_of(match, 60)
+    return text_before(match, 60)
 
 
 def _degrees(match: re.Match[str]) -> str | None:
@@ -170,17 +170,17 @@ _VALUE = rf"(?:(?:\d{{1,4}}[ -])?\d{{1,3}}/\d{{1,3}}(?![\d/])|{NUMBER}(?:\^-?\d{
 _UNIT = r"(?:°(?: ?[CFKcfk]\b)?|[A-Za-zμΩ][A-Za-zΩ]{0,4}|[%‰])"
 _SCALE = r"(?: (?P<scale>hundred|thousand|million|billion|trillion|lakh|crore))?"
 _BOTH_SIDES = r"[0-9] ?[^\s0-9]{0,6} ?[-–—~x×] ?-?[0-9]"
-read.put(r"(?<=\d)bn\b", " billion", "bn")
-read.put(rf"(?<=\d)(?:mn\b|m(?= {one_of('millions')}\b))", " million", "m[n ]")
+read.add(r"(?<=\d)bn\b", " billion", "bn")
+read.add(rf"(?<=\d)(?:mn\b|m(?= {any_in('millions')}\b))", " million", "m[n ]")
 
 
-@read.say(rf"{_START}({NUMBER})([kKM]) ?[-–—~] ?({NUMBER})\2\b", _BOTH_SIDES)
+@read.rule(rf"{_START}({NUMBER})([kKM]) ?[-–—~] ?({NUMBER})\2\b", _BOTH_SIDES)
 def _say_thousands(match: re.Match[str]) -> str:
     scale = "million" if match[2] == "M" else "thousand"
     return f"{number(match[1])} to {number(match[3])} {scale}"
 
 
-@read.say(
+@read.rule(
     rf"{_START}(?P<a>{_VALUE} ?(?P<unit>{_UNIT})(?:/[A-Za-z]{{1,4}})?)(?P<sep> ?[-–—~] ?| ?[x×] ?)"
     rf"(?=-?{_VALUE}[ -]?{_UNIT}(?!\w))",
     _BOTH_SIDES,
@@ -192,7 +192,7 @@ def _say_between(match: re.Match[str]) -> str:
     return f"{match['a']} {'by' if match['sep'].strip() in 'x×' else 'to'} "
 
 
-@read.say(
+@read.rule(
     rf"(?<![\d.,])(\d{{1,4}}),(\d{{1,2}})(?=( ?)((?:degrees|percent|{_UNIT})(?!\w)))",
     "[0-9],[0-9]{1,2}(?![0-9])",
 )
@@ -204,7 +204,7 @@ def _with_point(match: re.Match[str]) -> str:
     return f"{match[1]}.{match[2]}"
 
 
-@read.say(
+@read.rule(
     r"(?<![\w.])(?:(\d{1,3}) ?h(?:rs?)? ?)?(\d{1,3}) ?m(?:ins?)?(?: ?(\d{1,2}) ?s(?:ecs?)?)?\b",
     "[0-9] ?[hm]",
 )
@@ -216,7 +216,7 @@ def _say_duration(match: re.Match[str]) -> str:
     return " ".join(f"{figure} {sign}" for figure, sign in parts if figure)
 
 
-@read.say(
+@read.rule(
     rf"{_START}(?P<a>{_VALUE})(?: ?(?P<to>[-–—~]|to|±|or|by) ?(?P<b>{_VALUE}))?{_SCALE}"
     rf"(?P<gap>[ -]?)(?P<square>(?:sq|cu)(?:\. ?| )|fl\.? ?(?=oz))?"
     rf"(?P<unit>N[ ·]?m\b|kW h\b|{_UNIT})"
@@ -236,9 +236,9 @@ def _say(match: re.Match[str]) -> str:
     singular = (
         match["gap"] == "-"
         or is_attributive(text, match.start(), end)
-        or (match["gap"] == "" and names_part(text, end))
+        or (match["gap"] == "" and part_follows(text, end))
     ) and not (is_plural or sign == "x")
-    raise_by = raised(match["power"] or (match["square"] or "")[:1])
+    raise_by = power_prefix(match["power"] or (match["square"] or "")[:1])
     one, many = (raise_by + name for name in UNITS[sign])
     return _amount(match, one, many, singular) + _per(match)
 
@@ -275,7 +275,7 @@ def _value(written: str) -> str:
         link = " over " if int(top) > int(bottom) else ", "
         return f"{number(whole[0]) + ' ' if whole else ''}{number(top)}{link}{number(bottom)}"
     if whole:
-        return mixed(whole[0], int(top), int(bottom))
+        return mixed_number(whole[0], int(top), int(bottom))
     return fraction(int(top), int(bottom))
 
 
@@ -289,11 +289,11 @@ def _per(match: re.Match[str]) -> str:
     """` per second`, or nothing."""
     per, many, too = match.group("per", "many", "per_too")
     if match["inverse"]:
-        return f" per {each(match['inverse'], match['inverse_power'])}"
+        return f" per {per_unit(match['inverse'], match['inverse_power'])}"
     if not per:
         return ""
-    said = each(per, match["per_power"])
+    said = per_unit(per, match["per_power"])
     if many:
         found = unit(per)
         said = f"{number(many.strip())} {UNITS[found][1] if found else per}"
-    return f" per {said}{' kelvin' if match['and'] else ''}{f' per {each(too)}' if too else ''}"
+    return f" per {said}{' kelvin' if match['and'] else ''}{f' per {per_unit(too)}' if too else ''}"

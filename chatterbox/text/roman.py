@@ -7,13 +7,17 @@ more often than a numeral, so it needs the clearest sign. Anything else stays as
 import re
 from itertools import pairwise
 
-from chatterbox.text.lexicon import BEFORE_FIGURE, STARTERS, listed, one_of, words
+from chatterbox.text.lexicon import BEFORE_FIGURE, STARTERS, any_in, word_set, words_in
 from chatterbox.text.numbers import cardinal, ordinal, year
-from chatterbox.text.rules import Step, left_of, right_of
+from chatterbox.text.rules import Step, text_after, text_before
 
 read = Step(__name__, needs=r"[IVXLCDMWivx](?<!\w.)[IVXLCDMWivx]{0,9}(?:th|st|nd|rd| ?\d)?(?!\w)")
 """Safe Roman numerals. Needs single blanks."""
-_RULERS, _PRONOUN_VERBS, _REIGNED = words("rulers"), words("pronoun verbs"), words("reigned")
+_RULERS, _PRONOUN_VERBS, _REIGNED = (
+    words_in("rulers"),
+    words_in("pronoun verbs"),
+    words_in("reigned"),
+)
 _VALUES = {"M": 1000, "D": 500, "C": 100, "L": 50, "X": 10, "V": 5, "I": 1}
 _TENS = r"(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})"
 _SMALL = rf"(?>(?=[IVXL]){_TENS})(?!\w)"
@@ -24,20 +28,20 @@ _LOWER = r"(?>x{0,3}(?:ix|iv|v?i{0,3}))(?!\w|['.]\w)"
 _LARGE = rf"(?>(?=[IVXLCDM])M{{0,3}}(?:CM|CD|D?C{{0,3}}){_TENS})(?!\w)"
 _BEYOND_ONE = "[VXLCDM]|II"
 
-_CLASSES = listed("type phase stage class grade level tier schedule category division")
-_WORDS = _CLASSES | listed(
+_CLASSES = word_set("type phase stage class grade level tier schedule category division")
+_WORDS = _CLASSES | word_set(
     "chapter part act scene book volume section article appendix episode title figure table mark "
     "canto annex"
 )
 _NOTED = {**BEFORE_FIGURE, "pt": "part", "bk": "book", "p": "page", "pp": "pages"}
 _PROPER = ("world war", "super bowl")
 _NEXT = re.compile(r" (\w[\w']*)(?: (\w+))?")
-_NO_VERB = listed("the a an of in at on by from to for with is has who whose which as")
+_NO_VERB = word_set("the a an of in at on by from to for with is has who whose which as")
 """Never stands after the pronoun `I`."""
-_VERBS_IN_S = listed("was always perhaps sometimes as thus besides afterwards")
+_VERBS_IN_S = word_set("was always perhaps sometimes as thus besides afterwards")
 _DETERMINER = re.compile(r"(?i)\b(?:the|a|this|that|every) $")
-_SINGULAR = re.compile(rf"{one_of('of a type')}$")
-_MONARCH_WAS = re.compile(rf" was (?:the|an?|also|{one_of('monarch was')})\b| was[.,]?(?=\n|$)")
+_SINGULAR = re.compile(rf"{any_in('of a type')}$")
+_MONARCH_WAS = re.compile(rf" was (?:the|an?|also|{any_in('monarch was')})\b| was[.,]?(?=\n|$)")
 
 
 def _value(numeral: str) -> int:
@@ -49,11 +53,11 @@ def _cardinal(numeral: str) -> str:
     return cardinal(_value(numeral))
 
 
-read.put(r"\bWW ?(I{1,3})\b", lambda m: f"World War {_cardinal(m[1])}", "WW")
-read.put(r"\bWW ?([123])\b", lambda m: f"World War {cardinal(int(m[1]))}", "WW")
+read.add(r"\bWW ?(I{1,3})\b", lambda m: f"World War {_cardinal(m[1])}", "WW")
+read.add(r"\bWW ?([123])\b", lambda m: f"World War {cardinal(int(m[1]))}", "WW")
 
 
-@read.say(
+@read.rule(
     rf"\b(?:({_BARE})(?:th)?( and | or | to |[/–-]))?({_BARE})"
     r"(?:(?:(?<=[VX])th|(?<=[IVX]{2})(?:st|nd|rd|th))(?!\w)|(?!\w)(?= (?:[Cc]entur(?:y|ies)"
     r"|[Dd]ynasty|Olympi|Legion|Corps|Congress|Amendment)))",
@@ -68,7 +72,7 @@ def _say_nth(match: re.Match[str]) -> str:
     return (f"{ordinal(_value(first))}{between}" if first else "") + ordinal(_value(last))
 
 
-@read.say(
+@read.rule(
     rf"(?<![\w'.-]){_SMALL}(?:(?:, (?:and |or )?| (?:and|or|to|through|&) |[/–-]){_SMALL})+"
     r"(?!['.-]\w)",
     _BEYOND_ONE,
@@ -78,10 +82,10 @@ def _say_run(match: re.Match[str]) -> str:
     values = [_value(numeral) for numeral in re.findall("[IVXL]+", match[0])]
     if not all(a < b for a, b in pairwise(values)):
         return match[0]
-    ruler = re.search(r"\b([A-Z][a-z]+) $", left_of(match, 16))
+    ruler = re.search(r"\b([A-Z][a-z]+) $", text_before(match, 16))
     if ruler and ruler[1] in _RULERS:
         return "the " + re.sub("[IVXL]+", lambda m: ordinal(_value(m[0])), match[0])
-    before = re.search(r"([A-Za-z]{3,8})s $|([Ww]orld [Ww]ar) $", left_of(match, 12))
+    before = re.search(r"([A-Za-z]{3,8})s $|([Ww]orld [Ww]ar) $", text_before(match, 12))
     numbered = before and (before[2] or before[1].lower() in _WORDS | {"clas"})
     if not numbered and not any(v in range(2, 40) and v % 10 and v != 5 for v in values):
         return match[0]
@@ -97,7 +101,7 @@ def _said_small(match: re.Match[str]) -> str:
     return f" {_cardinal(first)}{' to ' if link in '–-' else link}{_cardinal(last)}"
 
 
-@read.say(
+@read.rule(
     rf"\b([A-Za-z]{{3,8}}) (?=[ivx]{{2}}|(?<=[Aa]ct )[iv]|(?<=[Ss]cene )[iv])({_LOWER})"
     rf"(?:( to | and |[–-])(?=[ivx])({_LOWER}))?",
     " [ivx]{1,5}(?![a-z])",
@@ -107,7 +111,7 @@ def _say_numbered_small(match: re.Match[str]) -> str:
     return match[1] + _said_small(match) if known else match[0]
 
 
-@read.say(
+@read.rule(
     rf"\b(?P<word>(?i:world |super )?[A-Za-z]{{3,8}}) (?P<numeral>{_LARGE})(?![/&-]\w)"
     r"(?P<tail>'(?:m|ve|ll|d|re)\b|\.(?=\w))?",
     " [IVXLCDM]",
@@ -123,7 +127,7 @@ def _say_numbered(match: re.Match[str]) -> str:
         return match[0]
     if not tail:
         return f"{word} {_cardinal(numeral)}"
-    following = right_of(match, 2)
+    following = text_after(match, 2)
     if following[0].isdigit():
         return f"{word} {_value(numeral)}."
     alone = following[0].isupper() and not following[1:].isalnum()
@@ -136,7 +140,7 @@ def _is_pronoun(word: str, match: re.Match[str]) -> bool:
     if following is None or word.lower() in _PROPER:
         return False
     after, named = following[1].lower(), word[0].isupper()
-    determined = _DETERMINER.search(left_of(match, 6)) is not None
+    determined = _DETERMINER.search(text_before(match, 6)) is not None
     in_s = after.endswith("s") and after[-2:] != "ss" and after not in _VERBS_IN_S
     if after in _NO_VERB or in_s:
         return False
@@ -149,7 +153,7 @@ def _is_pronoun(word: str, match: re.Match[str]) -> bool:
     return not (word in _CLASSES and _SINGULAR.match(after))
 
 
-@read.say(
+@read.rule(
     rf"\b([A-Za-z]{{1,6}})\. (?!(?<=[Nn]o\. )I\b|(?<=[Pp]\. )[A-Z])"
     rf"({_SMALL}|(?=[ivx]{{2}}){_LOWER})(?!['.]\w)(?:( to | and |[–-])(?=[ivx])({_LOWER}))?",
     r"\. ",
@@ -169,14 +173,14 @@ def _say_ordinal(match: re.Match[str]) -> str:
     return f"{match[1]} the {ordinal(_value(match[2]))}"
 
 
-read.put(
+read.add(
     r"\b(([A-Z][a-z]{2,11})(?: [A-Z]\.?)? [A-Z][a-z]{1,30}) (I[IV]|III)(?!\w)",
     lambda m: f"{m[1]} the {ordinal(_value(m[3]))}" if m[2] in _RULERS else m[0],
     " I[IV]",
 )
 
 
-@read.say(
+@read.rule(
     r"\b((?:King|Queen|Pope|Emperor|Empress|Tsar|Czar|Kaiser|Sultan|Pharaoh|Shah|Prince|Patriarch)"
     rf" [A-Z]\w{{1,30}}(?: [A-Z]\w{{1,30}})?) ({_UP_TO_39})(?!'(?:m|ve|ll|d)\b)",
     " [IVX]",
@@ -187,7 +191,7 @@ def _say_titled(match: re.Match[str]) -> str:
     return match[0] if pronoun else _say_ordinal(match)
 
 
-@read.say(rf"\b([A-Z][a-z]{{2,11}}) ({_UP_TO_39})(?!'(?:m|ve|ll|d)\b)", " [IVX]")
+@read.rule(rf"\b([A-Z][a-z]{{2,11}}) ({_UP_TO_39})(?!'(?:m|ve|ll|d)\b)", " [IVX]")
 def _say_ruler(match: re.Match[str]) -> str:
     """Henry VIII; `Mary I think` is no queen."""
     if match[1] not in _RULERS:
@@ -201,12 +205,12 @@ def _say_ruler(match: re.Match[str]) -> str:
     return _say_ordinal(match)
 
 
-read.put(rf"\b([A-Z][a-z]{{2,30}}) (?!I )({_UP_TO_39})(?= of [A-Z])", _say_ordinal, _BEYOND_ONE)
+read.add(rf"\b([A-Z][a-z]{{2,30}}) (?!I )({_UP_TO_39})(?= of [A-Z])", _say_ordinal, _BEYOND_ONE)
 
 
-@read.say(
+@read.rule(
     rf"\b([A-Za-z][\w'-]{{0,30}}) (?:((?=II\b|[IVX]{{3}}|LI?[IVX]{{3}}|XL[IVX])(?!XXX\b){_SMALL})"
-    rf"|((?:VI|IX|XI|XV|XX)\b|IV\b(?! {one_of('after drips')}\b)))(?!['.]\w\w)",
+    rf"|((?:VI|IX|XI|XV|XX)\b|IV\b(?! {any_in('after drips')}\b)))(?!['.]\w\w)",
     _BEYOND_ONE,
 )
 def _say_sequel(match: re.Match[str]) -> str:
@@ -217,7 +221,7 @@ def _say_sequel(match: re.Match[str]) -> str:
     return f"{before} {_cardinal(sure or named)}"
 
 
-read.put(
+read.add(
     rf"\b(?>(?=M[MDCLXVI]{{3}})M{{1,3}}(?:CM|CD|D?C{{0,3}}){_TENS})(?!\w)",
     lambda m: year(_value(m[0])),
     "M[MDCLXVI]{3}",

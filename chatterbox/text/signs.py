@@ -7,8 +7,16 @@
 import re
 import unicodedata
 
-from chatterbox.text.lexicon import CURRENCIES, CURRENCY_SIGNS, GREEK, any_of, one_of, table, unit
-from chatterbox.text.rules import Step, gap_after, has_noun, left_of, right_of
+from chatterbox.text.lexicon import (
+    CURRENCIES,
+    CURRENCY_SIGNS,
+    GREEK,
+    any_in,
+    any_of,
+    spoken_in,
+    unit,
+)
+from chatterbox.text.rules import Step, noun_follows, space_after, text_after, text_before
 
 # --- feet and inches, longitudes, groups of figures, as English writes them ----------------------
 marks = Step(__name__, "marks")
@@ -24,18 +32,18 @@ _CODE = re.compile(
     r"(?i)\b(?:code|pin|otp|number|no|call|dial|phone|tel|fax|text|account|card|id|ending in"
     r"|order|is|extension|ref|zip)[.:]? $"
 )
-marks.put(
+marks.add(
     rf"(?<![\w)\].%°{CURRENCY_SIGNS}'\"–-])(?<![\d%] )–"
     rf"(?=(?:[A-Z]{{1,2}}\$|[{CURRENCY_SIGNS}])?\d)",
     "-",
     "–",
 )
-marks.put(r"(?<=\b[A-GJ])#(?=\d)", " sharp ", "#")
-marks.put(r"(?<=\bUTC|\bGMT)[-–](?=\d)", " minus ", "UTC|GMT")
-marks.put(r"\bRs\.? ?(?=\d)", "₹", "Rs")
+marks.add(r"(?<=\b[A-GJ])#(?=\d)", " sharp ", "#")
+marks.add(r"(?<=\bUTC|\bGMT)[-–](?=\d)", " minus ", "UTC|GMT")
+marks.add(r"\bRs\.? ?(?=\d)", "₹", "Rs")
 
 
-@marks.say(
+@marks.rule(
     r"(?<![\w.])(\d{1,3}(?:\.\d{1,8})?)° ?(?:(\d{1,2}(?:\.\d{1,5})?)(?:' ?|(?!\w))"
     r"(?:(\d{1,2}(?:\.\d{1,5})?)(?:\"|'') ?)?)?([NSEW]\b)?",
     "°",
@@ -49,18 +57,18 @@ def _say_coordinate(match: re.Match[str]) -> str:
     return " ".join([*said, _DIRECTIONS[match[4]]] if match[4] else said)
 
 
-@marks.say(
+@marks.rule(
     rf"(?<![\w.'])(\d{{1,2}})' ?({_INCHES})(?:\"|''){_TO}"
     rf"|(?<![\w.'])(\d{{1,2}})'(1[01]|\d)(?![\w'\"]|\.\d){_TO}",
     "[0-9]['\"]",
 )
 def _say_height(match: re.Match[str]) -> str:
     feet, inches, dash = match[1] or match[4], match[2] or match[5], match[3] or match[6]
-    between = ", " if re.match(r" ?\d", right_of(match, 2)) else ""  # 5'10" 160 lb
+    between = ", " if re.match(r" ?\d", text_after(match, 2)) else ""  # 5'10" 160 lb
     return f"{feet} foot {inches}{' to ' if dash else between}"
 
 
-@marks.say(r"(?s).+", "[0-9]['\"]")
+@marks.rule(r"(?s).+", "[0-9]['\"]")
 def _say_marks(whole: re.Match[str]) -> str:
     """Marks of feet and inches, told from closing quotation marks, line by line."""
     double = single = False
@@ -82,7 +90,7 @@ def _say_marks(whole: re.Match[str]) -> str:
         if mark == "'" and (single or len(match["value"]) > 3):
             single = False
             return match[0]
-        hyphen = "-" * has_noun(match.string, match.end())
+        hyphen = "-" * noun_follows(match.string, match.end())
         return f"{match['value']}{hyphen}{'ft' if mark == chr(39) else 'in'}"
 
     return _MARK.sub(say, whole[0])
@@ -92,7 +100,7 @@ def _with_commas(match: re.Match[str]) -> str:
     return re.sub("[ .]", ",", match[0])
 
 
-@marks.say(
+@marks.rule(
     r"(?<![\w.,:/+-])(?<!\d )[1-9]\d{0,2}(?: \d{3}){1,4}(?![\w-]|[.,]?\d| \d)"
     r"(?= ?([A-Za-zμ%°]{1,5})?)",
     "[0-9] [0-9]{3}(?![0-9])",
@@ -100,7 +108,7 @@ def _with_commas(match: re.Match[str]) -> str:
 def _say_groups(match: re.Match[str]) -> str:
     """Groups of three with a blank between are one figure where they end in zeros, where there
     are three of them, or before a unit; after `code`, `call` and the like they are digits."""
-    before, round_ = left_of(match, 16), match[0].endswith(" 000")
+    before, round_ = text_before(match, 16), match[0].endswith(" 000")
     if _CODE.search(before) and not round_:
         return match[0]
     sure = round_ or match[0].count(" ") > 1 or before[-1:] in tuple(CURRENCY_SIGNS)
@@ -108,17 +116,17 @@ def _say_groups(match: re.Match[str]) -> str:
     return _with_commas(match) if sure or measured else match[0]
 
 
-marks.put(
+marks.add(
     r"(?<![\w.,])[1-9]\d{0,2}(?:\.\d{3}){2,4}(?![\w.]|,\d{3})", _with_commas, r"[0-9]\.[0-9]{3}\."
 )
 
 # --- double quotes (the model stumbles over them), smileys, single quotes but for apostrophes -----
 quotes = Step(__name__, "quotes")
 _ELISION = r"(?:tis|twas|em|til|cause|bout|round|neath|n)\b"
-quotes.put(r"(?<!\S)(?:[:;=]'?-?[()DPpO/|3]+|<3+|[xX]D+|\^_*\^)(?!\S)", " ", "[:;=<^D]")
-quotes.put('"', "")
-quotes.put(r"(?<=\d)'(?=\d)", " ", "'")
-quotes.put(
+quotes.add(r"(?<!\S)(?:[:;=]'?-?[()DPpO/|3]+|<3+|[xX]D+|\^_*\^)(?!\S)", " ", "[:;=<^D]")
+quotes.add('"', "")
+quotes.add(r"(?<=\d)'(?=\d)", " ", "'")
+quotes.add(
     rf"(?i)'(?:(?<![^\W_].)(?!{_ELISION}|\d\d\b|\d0s\b)|(?<=[^\W\d_s].)(?![^\W\d_])"
     r"|(?<=\d.)(?!s\b))",
     "",
@@ -129,14 +137,14 @@ quotes.put(
 # --- signs ---------------------------------------------------------------------------------------
 read = Step(__name__)
 _LETTERS = "".join(GREEK)
-_SPOKEN = table("spoken signs")
-read.put(
+_SPOKEN = spoken_in("spoken signs")
+read.add(
     f"[{_LETTERS}](?<![{_LETTERS}].)(?![{_LETTERS}\u0370-\u03ff])",
-    lambda m: f"{' ' * left_of(m, 1).isalnum()}{GREEK[m[0]]}{gap_after(m)}",
+    lambda m: f"{' ' * text_before(m, 1).isalnum()}{GREEK[m[0]]}{space_after(m)}",
 )
 _AMOUNTLESS = CURRENCY_SIGNS.replace("$", "")
-read.put(rf"(?<!\S)[{_AMOUNTLESS}](?!\w)", lambda m: f" {CURRENCIES[m[0]][0]} ", f"[{_AMOUNTLESS}]")
-read.put(any_of(map(re.escape, _SPOKEN)), lambda m: f" {_SPOKEN[m[0]]} ", "[^\\w\\s',.]")
+read.add(rf"(?<!\S)[{_AMOUNTLESS}](?!\w)", lambda m: f" {CURRENCIES[m[0]][0]} ", f"[{_AMOUNTLESS}]")
+read.add(any_of(map(re.escape, _SPOKEN)), lambda m: f" {_SPOKEN[m[0]]} ", "[^\\w\\s',.]")
 for _sign, _pattern, _said in (
     ("#", r"(?<=\b[CDEFGAJ])#(?!\w)", " sharp "),
     ("b m", r"(?<=\b[A-G])b(?= (?:major|minor|maj|min)\b)", " flat"),
@@ -172,10 +180,10 @@ for _sign, _pattern, _said in (
     ("/", r"/(?:(?<![\w/].)|(?<=\w.))(?=\w)", " slash "),
     ("\\", r"\\(?=\w)", " backslash "),
 ):
-    read.put(_pattern, _said, re.escape(_sign))
+    read.add(_pattern, _said, re.escape(_sign))
 
 
-@read.say(r"[^\w\s'.,!?;:()…—–\[\]-]|_")
+@read.rule(r"[^\w\s'.,!?;:()…—–\[\]-]|_")
 def _say_nothing(match: re.Match[str]) -> str:
     """A blank; but vowel signs and joiners are parts of words in many scripts, if no letters."""
     return match[0] if unicodedata.category(match[0]) in ("Mn", "Mc", "Cf") else " "
@@ -183,7 +191,7 @@ def _say_nothing(match: re.Match[str]) -> str:
 
 # --- `then` between the steps of a path, `to` for other arrows -----------------------------------
 arrows = Step(__name__, "arrows", "[→↔←↑↓>]|<-")
-_MENU = re.compile(rf"\b(?i:{one_of('menus')})\b")
+_MENU = re.compile(rf"\b(?i:{any_in('menus')})\b")
 _SEVERAL = re.compile(r"[A-Z]\S* [A-Z]\S*\n|\n[A-Z]\S* [A-Z]")
 _CLAUSE_END = re.compile(r"[,;:\n(]|[.!?] ")
 _NEAR_CHARS = 48
@@ -196,8 +204,8 @@ def _is_short(word: str) -> bool:
 
 def _around(match: re.Match[str]) -> tuple[str, str, str]:
     """The words before and behind a sign ("": none), and what else stands near in its clause."""
-    before = _CLAUSE_END.split(left_of(match, _NEAR_CHARS))[-1]
-    after = _CLAUSE_END.split(right_of(match, _NEAR_CHARS), maxsplit=1)[0]
+    before = _CLAUSE_END.split(text_before(match, _NEAR_CHARS))[-1]
+    after = _CLAUSE_END.split(text_after(match, _NEAR_CHARS), maxsplit=1)[0]
     left = re.search(r"([^\W_][\w'+./-]*)[)\]]?(?:\.\.\.)?$", before)
     right = re.match(r"[\[(]?([^\W_][\w'+/-]*)", after)
     return left[1] if left else "", right[1] if right else "", f"{before}\n{after}"
@@ -207,9 +215,9 @@ def _tells_of_menu(near: str) -> bool:
     return _MENU.search(near.partition("\n")[0]) is not None
 
 
-@arrows.say(r" ?(<?)(?:-{1,3}>|={1,3}>|→|↔)(?: ?→)*+ ?", "[→↔]|[-=]>")
+@arrows.rule(r" ?(<?)(?:-{1,3}>|={1,3}>|→|↔)(?: ?→)*+ ?", "[→↔]|[-=]>")
 def _say_arrow(match: re.Match[str]) -> str:
-    if left_of(match, 1) in ("", *"\n.,;:!?") or right_of(match) in ("", "\n"):
+    if text_before(match, 1) in ("", *"\n.,;:!?") or text_after(match) in ("", "\n"):
         return " "
     if match[1] or "↔" in match[0]:
         return " to and from "
@@ -220,10 +228,10 @@ def _say_arrow(match: re.Match[str]) -> str:
     return ", then " if is_path else " to "
 
 
-arrows.put(r" ?(?:←|<-{1,3}(?= ?[A-Za-z])) ?", " from ", "←|<-")
+arrows.add(r" ?(?:←|<-{1,3}(?= ?[A-Za-z])) ?", " from ", "←|<-")
 
 
-@arrows.say(r"(?<![-=<>]) ?(?<![-=<>] )>{1,2}(?![>=]) ?", ">")
+@arrows.rule(r"(?<![-=<>]) ?(?<![-=<>] )>{1,2}(?![>=]) ?", ">")
 def _say_above(match: re.Match[str]) -> str:
     """`then` between two words that begin with capitals, in a path of three steps, and where the
     words before tell of a menu; any other `>` compares: `Profit > Loss`."""
@@ -239,5 +247,5 @@ def _say_above(match: re.Match[str]) -> str:
     return ", then " if is_step else match[0]
 
 
-arrows.put("↑", " up ", "↑")
-arrows.put("↓", " down ", "↓")
+arrows.add("↑", " up ", "↑")
+arrows.add("↓", " down ", "↓")

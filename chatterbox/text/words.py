@@ -6,15 +6,15 @@ Needs single blanks. Runs before figures, so that `No. 5` still has its figure.
 import re
 
 from chatterbox.text import lexicon
-from chatterbox.text.lexicon import any_of, listed, one_of
+from chatterbox.text.lexicon import any_in, any_of, word_set
 from chatterbox.text.numbers import cardinal
-from chatterbox.text.rules import Step, gap_after, left_of, right_of
+from chatterbox.text.rules import Step, space_after, text_after, text_before
 
 _NEXT_WORD = re.compile(r" ([^\W\d_][\w']{0,30})")
 
 
 def _at_end(match: re.Match[str]) -> bool:
-    return right_of(match) in ("", "\n")
+    return text_after(match) in ("", "\n")
 
 
 def _stop(match: re.Match[str]) -> str:
@@ -32,16 +32,16 @@ _STREETS, _STREET_NAMES = any_of(lexicon.STREETS), any_of(lexicon.STREETS.values
 _NTH = r"\d{1,3}(?i:st|nd|rd|th)"
 _NAME = re.compile(rf"\b(?:{_STREET_NAMES})$")
 _LAST_WORD = re.compile(r"\b([A-Za-z][\w']{0,20}) $")
-_DATED = listed("in since during until by from the of late early")
+_DATED = word_set("in since during until by from the of late early")
 """Words before a figure that make it a year, not a house."""
 
 
 def _word_before(match: re.Match[str]) -> str:
-    found = _LAST_WORD.search(left_of(match, 24))
+    found = _LAST_WORD.search(text_before(match, 24))
     return found[1] if found else ""
 
 
-@streets.say(
+@streets.rule(
     rf"(?<![\w.,$/:-])(?P<house>\d{{1,5}})(?P<letter>[A-Za-z]?) "
     rf"(?P<name>(?:(?:[A-Z][\w'-]{{0,30}}\.?|{_NTH}) ){{1,4}}?)(?P<street>(?i:{_STREETS}))\b"
     r"(?P<stop>\.?)(?= (?P<next>\w+)|\W|$)",
@@ -69,7 +69,7 @@ def _say_house(match: re.Match[str]) -> str:
     return f"{house}{match['letter']} {match['name']}{lexicon.STREETS[street]}{stop}"
 
 
-@streets.say(
+@streets.rule(
     rf"\b(?P<way>{_WAY})\b\.? "
     rf"(?=(?:(?:[A-Z][\w'-]{{0,30}}|{_NTH}) ){{1,3}}(?:{_STREET_NAMES}|{_STREETS})\b)",
     r"\b[NSEW]{1,2}\b",
@@ -81,21 +81,21 @@ def _say_way_before(match: re.Match[str]) -> str:
     return f"{lexicon.DIRECTIONS[match['way']]} "
 
 
-@streets.say(
+@streets.rule(
     rf"(?<=[a-z])(?:,(?= [NS][EW]\b))? (?P<way>{_WAY})\b(?P<stop>\.?)(?!['&-]\w)",
     r"\b[NSEW]{1,2}\b",
 )
 def _say_way_behind(match: re.Match[str]) -> str:
-    if not _NAME.search(left_of(match, 12)):
+    if not _NAME.search(text_before(match, 12)):
         return match[0]
     return f" {lexicon.DIRECTIONS[match['way']]}{_stop(match) if match['stop'] else ''}"
 
 
-streets.put(
-    rf"\b([NSEW])\. (?={one_of('lands')})", lambda m: f"{lexicon.DIRECTIONS[m[1]]} ", r"\b[NSEW]\."
+streets.add(
+    rf"\b([NSEW])\. (?={any_in('lands')})", lambda m: f"{lexicon.DIRECTIONS[m[1]]} ", r"\b[NSEW]\."
 )
 # I-95 N
-streets.put(
+streets.add(
     r"\b((?:I|US|SR|Hwy|Highway|Route|Interstate)[- ]\d{1,3}) ([NSEW])\b(?!\.\w)",
     lambda m: f"{m[1]} {lexicon.DIRECTIONS[m[2]]}",
     r" [NSEW]\b",
@@ -103,7 +103,7 @@ streets.put(
 # --- what stands before a figure -----------------------------------------------------------------
 figured = Step(__name__, "figured", "[0-9]")
 """Abbreviations of figures."""
-_NAMES = listed("Dan Gal Gen Jn Josh Mal Mic Phil Sam Tim")
+_NAMES = word_set("Dan Gal Gen Jn Josh Mal Mic Phil Sam Tim")
 """Books whose abbreviation without a stop is a name or a word."""
 _NTH_BOOK = {"1": "First ", "2": "Second ", "3": "Third ", None: ""}
 _LIVES = {"b": "born ", "d": "died ", "fl": "flourished ", "r": "reigned ", "m": "married "}
@@ -112,36 +112,36 @@ _DIVISION = re.compile(r"(?i)\b(?:article|section|part|chapter|title|table|book|
 _WORD_BEFORE = re.compile(r"\b([A-Za-z]{3,10}) $")
 
 
-@figured.say(r"(?:(?<=\()|(?<=[,;] ))(b|d|fl|r|m)\. ?(?=(?:c\. ?|ca\. ?)?\d{3,4}\b)", "[0-9]{3}")
+@figured.rule(r"(?:(?<=\()|(?<=[,;] ))(b|d|fl|r|m)\. ?(?=(?:c\. ?|ca\. ?)?\d{3,4}\b)", "[0-9]{3}")
 def _say_life(match: re.Match[str]) -> str:
     """(b. 1945)"""
     return _LIVES[match[1]]
 
 
-@figured.say(rf"\b(?:([123]) )?({any_of(lexicon.BOOKS)})(?:\. ?| )(?=\d{{1,3}}:\d)", "[0-9]:[0-9]")
+@figured.rule(rf"\b(?:([123]) )?({any_of(lexicon.BOOKS)})(?:\. ?| )(?=\d{{1,3}}:\d)", "[0-9]:[0-9]")
 def _say_book(match: re.Match[str]) -> str:
     if match[2] in _NAMES and not match[1] and "." not in match[0]:
         return match[0]  # Tim 9:30
     return f"{_NTH_BOOK[match[1]]}{lexicon.BOOKS[match[2]]} "
 
 
-figured.put(r"(?<=\dth )c\.(?= [a-z])", "century", r"th c\.")
+figured.add(r"(?<=\dth )c\.(?= [a-z])", "century", r"th c\.")
 
 
-@figured.say(r"(?<![\w.'])([A-Z])\.(?:(\d)(\d\d)|(\d{1,2}))(?![\w.]\d|\w)", r"[A-Z]\.[0-9]")
+@figured.rule(r"(?<![\w.'])([A-Z])\.(?:(\d)(\d\d)|(\d{1,2}))(?![\w.]\d|\w)", r"[A-Z]\.[0-9]")
 def _say_standard(match: re.Match[str]) -> str:
     """H.264 → H 2 64, X.25 → X 25, M.2 → M dot 2."""
     letter, hundreds, tens, small = match.groups()
-    if _DIVISION.search(left_of(match, 12)):
+    if _DIVISION.search(text_before(match, 12)):
         return match[0]  # Article V.2
     if hundreds:
         return f"{letter} {hundreds} {'oh ' if tens[0] == '0' else ''}{int(tens)}"
     return f"{letter} {small}" if len(small) > 1 else f"{letter} dot {small}"
 
 
-figured.put(r"(?<![\w.,$])(\d)0(\d)(?=\([a-z]\))", r"\1 oh \2", r"[0-9]\(")  # 401(k)
-figured.put(r"(?<![\w.,$])(\d)(\d\d)(?=\([a-z]\))", r"\1 \2", r"[0-9]\(")
-figured.put(
+figured.add(r"(?<![\w.,$])(\d)0(\d)(?=\([a-z]\))", r"\1 oh \2", r"[0-9]\(")  # 401(k)
+figured.add(r"(?<![\w.,$])(\d)(\d\d)(?=\([a-z]\))", r"\1 \2", r"[0-9]\(")
+figured.add(
     r"(?<=\d) ?([AaPp])\. ?[Mm]\b\.?",
     lambda m: f" {m[1].upper()}M{_stop(m) if m[0][-1] == '.' else ''}",
     r"[AaPp]\. ?[Mm]",
@@ -150,11 +150,11 @@ figured.put(
 
 def _labelled(match: re.Match[str]) -> str:
     """The word before, where a single capital belongs to it: `Figure C`."""
-    found = _WORD_BEFORE.search(left_of(match, 12))
+    found = _WORD_BEFORE.search(text_before(match, 12))
     return found[1].lower() if found and found[1].lower() in lexicon.LABELS else ""
 
 
-@figured.say(r"(?<![\w.'/-])(?P<word>[A-Za-z/]{1,7}+)(?P<gap>\. ?| )(?=\d)", "[. ][0-9]")
+@figured.rule(r"(?<![\w.'/-])(?P<word>[A-Za-z/]{1,7}+)(?P<gap>\. ?| )(?=\d)", "[. ][0-9]")
 def _say_before_figure(match: re.Match[str]) -> str:
     written, gap = match["word"], match["gap"]
     word = written.lower()
@@ -162,12 +162,12 @@ def _say_before_figure(match: re.Match[str]) -> str:
         return match[0]
     if len(written) == 1 and written.isupper() and (label := _labelled(match)):
         return f"{written} " if label in ("figure", "table", "section", "appendix") else match[0]
-    if word in ("min", "sec") and left_of(match, 2)[:-1].isdigit():
+    if word in ("min", "sec") and text_before(match, 2)[:-1].isdigit():
         return match[0]  # 5 min. 30
     if word == "v" and gap == ".":
         return "version " if written == "v" else match[0]  # v.2, Article V.2
     said = lexicon.BEFORE_FIGURE[word]
-    if word in _BEFORE_YEAR and re.match(r"\d{4}\b", right_of(match, 5)):
+    if word in _BEFORE_YEAR and re.match(r"\d{4}\b", text_after(match, 5)):
         said = _BEFORE_YEAR[word]
     return (said.capitalize() if written[0].isupper() else said) + " "
 
@@ -178,27 +178,27 @@ read = Step(__name__)
 _SAID_TITLES = lexicon.TITLES.keys() | lexicon.TITLES.values()
 _NAME_BEFORE = re.compile(r"\b([A-Z][\w'-]{0,30}|\d{1,4}(?:st|nd|rd|th)) $")
 _TITLE = re.compile(rf"(?:and|or) (?:{any_of(lexicon.TITLES)})\b")
-read.put(
+read.add(
     r"\b(?!Chapter|Part|Section|Act|Book|Article)([A-Z][\w'&-]{1,30}[.,]?) v\.? "
     rf"(?=[A-Z])(?!(?:{'|'.join(lexicon.STARTERS)})\b)",
     r"\1 versus ",
     r" v\.? ",
 )
-read.put(r"\bw/(?=[A-Za-z]{2}|\d)", "with ", "w/")
-read.put(
+read.add(r"\bw/(?=[A-Za-z]{2}|\d)", "with ", "w/")
+read.add(
     r"\b(Apt|Ste|Bldg)\.? (?=[A-Z]\d{0,3}\b)",
     lambda m: lexicon.BEFORE_FIGURE[m[1].lower()].capitalize() + " ",
     "Apt|Ste|Bldg",
 )
 
 
-@read.say(
+@read.rule(
     rf"\b(?=[A-Z])(?P<word>{any_of({*lexicon.TITLES, *lexicon.STREETS})})\b"
     r"(?P<stop>\.?)(?P<gap> ?)(?=(?P<next>[^\W\d_][\w']{0,30})?)"
 )
 def _say_title_or_street(match: re.Match[str]) -> str:
     word, stop, following = match.group("word", "stop", "next")
-    name = _NAME_BEFORE.search(left_of(match, 32))
+    name = _NAME_BEFORE.search(text_before(match, 32))
     previous = name[1] if name else ""
     named = previous != "" and previous not in lexicon.STARTERS and previous not in _SAID_TITLES
     name_follows = following is not None and following[0].isupper()
@@ -217,7 +217,7 @@ def _say_title_or_street(match: re.Match[str]) -> str:
     return match[0]
 
 
-@read.say(
+@read.rule(
     r"(?<![\w.'/])(?:[A-Za-z]{1,6}+(?:(?:[./][A-Za-z]{1,3}(?![A-Za-z])){1,3}+[./]?+|[./])|vs\b)",
     r"[./]|vs\b",
 )
@@ -225,20 +225,20 @@ def _say_abbreviation(match: re.Match[str]) -> str:
     written = match[0]
     if written in lexicon.ABBREVIATIONS:
         stop = _stop(match) if written[-1] == "." else ""
-        return lexicon.ABBREVIATIONS[written] + stop + gap_after(match)
+        return lexicon.ABBREVIATIONS[written] + stop + space_after(match)
     if written[-1] in "./" and written[:-1] in lexicon.ABBREVIATIONS:
         return lexicon.ABBREVIATIONS[written[:-1]] + written[-1]
     return written
 
 
-read.put(
+read.add(
     r"[A-Z](?<!\w[A-Z])\.(?:[A-Z]\.)+",
-    lambda m: m[0].replace(".", "") + _stop(m) + gap_after(m),
+    lambda m: m[0].replace(".", "") + _stop(m) + space_after(m),
     r"\.",
 )
 
 
-@read.say(
+@read.rule(
     r"([A-HJ-Z])\.(?<![\w°]..)(?<!\d ..)(?<!dot ..)(?<!dot [A-Z] ..)(?<!dot [A-Z] [A-Z] ..)"
     r" ?(?=([A-Z][\w']{0,30}))",
     r"\.",
@@ -253,8 +253,8 @@ def _say_initial(match: re.Match[str]) -> str:
 verses = Step(__name__, "verses", "[0-9]:[0-9]")
 
 
-@verses.say(
-    rf"(?:(?<![\w.])([123]) )?\b({any_of(lexicon.BOOKS.values())}|{one_of('more books')}) "
+@verses.rule(
+    rf"(?:(?<![\w.])([123]) )?\b({any_of(lexicon.BOOKS.values())}|{any_in('more books')}) "
     r"(\d{1,3}):(\d{1,3})(?: ?[-–—] ?(\d{1,3})(?![:\d]))?(?![\w:])"
 )
 def _say_verse(match: re.Match[str]) -> str:

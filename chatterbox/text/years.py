@@ -5,16 +5,16 @@ A bare figure from 1100 to 2099 is a year unless its neighbours count with it (`
 
 import re
 
-from chatterbox.text.lexicon import one_of
-from chatterbox.text.numbers import NUMBER, cardinal, decade, number, paired, plural, year
-from chatterbox.text.rules import Step, left_of, right_of
+from chatterbox.text.lexicon import any_in
+from chatterbox.text.numbers import NUMBER, cardinal, decade, in_pairs, number, plural, year
+from chatterbox.text.rules import Step, text_after, text_before
 
 # --- 1990s, the 80s, GPT-3's, two 5s: before seconds ---------------------------------------------
 decades = Step(__name__, "decades", r"[0-9]'?[sS]\b|'")
 _S = r"[0-9]'?[sS]\b"
 _TENS = r"'?(?:(?:1[1-9]|20)\d0|[1-9]0)'?[sS]"
-_OF_TIME = rf"(?! {one_of('after seconds')}\b)"
-_OF_DECADE = re.compile(rf" {one_of('after decades')}\b")
+_OF_TIME = rf"(?! {any_in('after seconds')}\b)"
+_OF_DECADE = re.compile(rf" {any_in('after decades')}\b")
 _SPAN = re.compile(
     r"(?i)\b(?:for|in|after|took|takes?|taking|wait(?:s|ed)?|within|every|about|around|than|lasts?"
     r"|lasted|by|under|only|hold|rest|of|to) $"
@@ -34,16 +34,16 @@ def _plural(figures: str) -> str:
     return decade(value) if value >= 100 and value % 10 == 0 else plural(number(figures))
 
 
-decades.put(r"(?<=\d0s) ?[–-] ?(?=(?:early|mid|late)[ -])", " to ", _S)
+decades.add(r"(?<=\d0s) ?[–-] ?(?=(?:early|mid|late)[ -])", " to ", _S)
 
 
-@decades.say(
+@decades.rule(
     rf"(?<![\w.,$£€/]){_TENS}(?:(?: ?[-–—/] ?|,? (?:and|or|to|through|&) |, ){_TENS})+(?!\w)", _S
 )
 def _say_run(match: re.Match[str]) -> str:
     """1920s-30s, 70s and 80s; not 60s/30s, which are seconds."""
     values = [int(value) for value in re.findall(r"\d+", match[0])]
-    if values[0] < 100 and (values != sorted(values) or _SPAN.search(left_of(match, 10))):
+    if values[0] < 100 and (values != sorted(values) or _SPAN.search(text_before(match, 10))):
         return match[0]
     between = {"/": " "}
     return re.sub(
@@ -53,17 +53,17 @@ def _say_run(match: re.Match[str]) -> str:
     )
 
 
-decades.put(
+decades.add(
     r"(?<![\w.,])'?((?:1[1-9]|20)\d0)'?[sS]\b|(?<!\w)'([1-9]0)'?s\b",
     lambda m: decade(int(m[1] or m[2])),
     _S,
 )
 
 
-@decades.say(rf"(?<![\d$£€])(?<!\d[.,])({NUMBER})'[sS]\b", "[0-9]'[sS]")
+@decades.rule(rf"(?<![\d$£€])(?<!\d[.,])({NUMBER})'[sS]\b", "[0-9]'[sS]")
 def _say_possessive(match: re.Match[str]) -> str:
     """2023's best film, GPT-3's; 90's kids; a pair of 5's."""
-    figures, before = match[1], left_of(match, 12)
+    figures, before = match[1], text_before(match, 12)
     blank = " " if before[-1:].isalpha() else ""
     named = re.search(r"[A-Z]\w*[ -]$", before) and not re.search(r"\b(?:The|A|In|My)[ -]$", before)
     if re.fullmatch("[2-9]0|1[1-9]?[1-9]0", figures) and not named:
@@ -75,7 +75,7 @@ def _say_possessive(match: re.Match[str]) -> str:
 
 
 # her 30s, the low 40s
-decades.put(
+decades.add(
     r"(?i)\b((?:the|his|her|my|your|our|their|low|high|upper|lower|mid|early|late)[ -](?:(?!last"
     r"|first|next|final|full|entire|whole|other|same|remaining|past|required)[a-z]{3,12}[ -])?)"
     rf"'?(\d{{1,4}})'?s\b{_OF_TIME}",
@@ -84,19 +84,19 @@ decades.put(
 )
 
 
-@decades.say(
-    rf"(?<![\w.,$£€:/-])([2-9]0)s(?= [a-z]{{3}}){_OF_TIME}(?! {one_of('after spans')}\b)", _S
+@decades.rule(
+    rf"(?<![\w.,$£€:/-])([2-9]0)s(?= [a-z]{{3}}){_OF_TIME}(?! {any_in('after spans')}\b)", _S
 )
 def _say_style(match: re.Match[str]) -> str:
     """60s rock; not `took 30s`."""
-    styled = _OF_DECADE.match(match.string, match.end()) or not _SPAN.search(left_of(match, 10))
+    styled = _OF_DECADE.match(match.string, match.end()) or not _SPAN.search(text_before(match, 10))
     return _plural(match[1]) if styled else match[0]
 
 
-@decades.say(r"(?<![\w.,$£€:/])(?:(?<=[A-Za-z]-)|(?<!-))(\d{1,4})s\b", _S)
+@decades.rule(r"(?<![\w.,$£€:/])(?:(?<=[A-Za-z]-)|(?<!-))(\d{1,4})s\b", _S)
 def _say_plural(match: re.Match[str]) -> str:
     """count by 2s, 1s and 0s, two 747s; any other figure with s counts seconds."""
-    figures, before, after = match[1], left_of(match, 14), right_of(match, 24)
+    figures, before, after = match[1], text_before(match, 14), text_after(match, 24)
     no_time = re.match(_OF_TIME, after)
     paired_up = re.match(r"(?: and| or) \d{1,3}s\b", after) or re.search(
         r"\b\d{1,3}s(?: and| or) $", before
@@ -109,7 +109,7 @@ def _say_plural(match: re.Match[str]) -> str:
     return _plural(figures)
 
 
-decades.put(r"(?<=[A-Z])(\d{1,3})s\b", lambda m: f" {_plural(m[1])}", "[A-Z][0-9]")  # MP3s
+decades.add(r"(?<=[A-Z])(\d{1,3})s\b", lambda m: f" {_plural(m[1])}", "[A-Z][0-9]")  # MP3s
 
 
 def _short_year(figures: str) -> str:
@@ -118,25 +118,25 @@ def _short_year(figures: str) -> str:
     return f"{'oh ' if figures[0] == '0' else ''}{cardinal(int(figures))}"
 
 
-decades.put(r"(?<='\d\d) ?[–-] ?(?='\d\d\b)", " to ", "'")
-decades.put(r"(?<!\w)'(\d\d)\b(?!')", lambda m: _short_year(m[1]), "'")
+decades.add(r"(?<='\d\d) ?[–-] ?(?='\d\d\b)", " to ", "'")
+decades.add(r"(?<!\w)'(\d\d)\b(?!')", lambda m: _short_year(m[1]), "'")
 
 # --- 1914-1918, 1914–18, 2023/24: before other ranges and fractions ------------------------------
 ranges = Step(__name__, "ranges")
-ranges.put(r"\b([FC]Y)(?=(?:19|20)\d\d)", r"\1 ", "Y[0-9]")
-ranges.put(
+ranges.add(r"\b([FC]Y)(?=(?:19|20)\d\d)", r"\1 ", "Y[0-9]")
+ranges.add(
     r"(?<![\w.,/-])(\d{1,4}) ?[–-] ?(\d{1,4})(?= ?BCE?\b)",
-    lambda m: f"{paired(int(m[1]))} to {paired(int(m[2]))}",
+    lambda m: f"{in_pairs(int(m[1]))} to {in_pairs(int(m[2]))}",
     "BC",
 )
-ranges.put(
+ranges.add(
     r"(?<![\w.,/$-])((?:1[1-9]|20)\d\d) ?[-–—] ?((?:1[1-9]|20)\d\d)(?![\w/-]|[.,]\d)",
     lambda m: f"{year(int(m[1]))} to {year(int(m[2]))}",
     "[-–—] ?[0-9]",
 )
 
 
-@ranges.say(
+@ranges.rule(
     r"(?<![\w.,/$-])((?:1[1-9]|20)\d\d)([/–—-])(\d\d?|(?:19|20)\d\d)(?![\w/%-]|[.,:]\d)",
     "[-–—/][0-9]",
 )
@@ -159,38 +159,38 @@ def _say_short_range(match: re.Match[str]) -> str:
 # --- years ---------------------------------------------------------------------------------------
 read = Step(__name__)
 """Every bare year."""
-_SURE_YEAR = re.compile(rf"(?i)(?:\b{one_of('before years')},? |'s |[(])$")
+_SURE_YEAR = re.compile(rf"(?i)(?:\b{any_in('before years')},? |'s |[(])$")
 _LIKELY_YEAR = re.compile(
     r"(?i)\b(?:from|by|before|after|about|around|of|early|late|mid|the)[ -]$"
     r"|\b(?:from|between) \d{3,4} (?:to|and|until|till) $"
 )
-_OF_EVENT = re.compile(rf"(?:\b[A-Z]\w+|\b{one_of('events')}) of $")
-_OF_QUANTITY = re.compile(rf"(?i)\b{one_of('before quantities')} $")
+_OF_EVENT = re.compile(rf"(?:\b[A-Z]\w+|\b{any_in('events')}) of $")
+_OF_QUANTITY = re.compile(rf"(?i)\b{any_in('before quantities')} $")
 _NAME_BEFORE = re.compile(r"(?:^|[\w,.!?] |\n)(?:[A-Z][\w'-]+ ){1,3}$")
 _VERB = re.compile(r" [a-z]+s (?:it|them|him|us|the|its|their|him|her)\b")
 _COUNTED = re.compile(
-    rf"(?: |-)(?!{one_of('no plurals')}\b)"
+    rf"(?: |-)(?!{any_in('no plurals')}\b)"
     r"(?:(?:other|more|new|different|square|cubic|extra|local|young|old|small|large|unique|light"
     r"|armed|daily|metric|dead|wounded|paying|[a-z]{2,12}(?:al|ic|ive|ary|able|ian)) )?"
     r"(?:[a-z]{2,}(?<!s)s(?<!ous)|people|men|women|children|feet|of|times|more|or more|or so"
     r"|and a half|km|kg|percent)\b"
 )
 _PERSONS = re.compile(r" (?:people|men|women|children|feet|times|more|of)\b")
-read.put(
+read.add(
     r"(?<![\w.,])(\d{3,4})(?= ?(?:AD|BC|CE|BCE)\b)|(?<=\bAD )(\d{3})(?!\w|[.,]\d)",
-    lambda m: paired(int(m[1] or m[2])),
+    lambda m: in_pairs(int(m[1] or m[2])),
     "AD|BC|CE",
 )
 
 
-@read.say(
+@read.rule(
     r"([12](?<![\w.,/$+#=<>*^×÷].)(?<![=<>+*×÷] .)(?:(?<=1)\d|0)\d\d)"
     r"(?![\w/^%]|[.,]\d| ?[=<>+*×÷])"
 )
 def _say_year(match: re.Match[str]) -> str:
     """A bare figure from 1100 to 2099 is a year unless it is counted; an earlier one only where
     its neighbours say so."""
-    value, before, after = int(match[1]), left_of(match, 30), right_of(match, 40)
+    value, before, after = int(match[1]), text_before(match, 30), text_after(match, 40)
     sure = _SURE_YEAR.search(before) or _OF_EVENT.search(before)
     if sure or (before.lower().endswith("the ") and value >= 1900):
         return year(value)

@@ -11,7 +11,7 @@ from chatterbox.families.base import Family, TokenSpec
 from chatterbox.families.sampling import min_p, repetition_penalty, temperature, top_k_top_p
 from chatterbox.hub.files import FamilyFiles, Graph, Precision, Repository
 from chatterbox.runtime.decoder.s3gen import CODE_COUNT, CODEC
-from chatterbox.text.lexicon import listed
+from chatterbox.text.lexicon import word_set
 
 GraphName = Literal["speech_encoder", "embed_tokens", "language_model", "conditional_decoder"]
 GRAPHS: tuple[GraphName, ...] = get_args(GraphName)
@@ -76,7 +76,7 @@ TOKENS = TokenSpec(
 """The processors' order is that of the authors' `T3.inference_turbo` [source]; theirs have no
 min-p."""
 
-TAGS = listed(
+TAGS = word_set(
     "angry fear surprised whispering advertisement dramatic narration crying happy sarcastic "
     "sigh shush cough groan sniff gasp chuckle laugh"
 ) | {"clear throat"}
