@@ -67,7 +67,11 @@ assert not loaded, loaded
         (["serve", "--host", "no such host"], 2, "--host no such host: "),
         (["serve", "--port", "0", "--model", "/nowhere"], 3, "CHATTERBOX_MODEL=/nowhere"),
         (["serve", "--port", "0", "--models", "mini,/nowhere"], 3, "CHATTERBOX_MODEL=/nowhere"),
-        (["serve", "--models", "a/b", "--model-revision", "c"], 2, "_REVISION is of one model"),
+        (
+            ["serve", "--models", "a/b", "--model-revision", "c"],
+            2,
+            "_REVISION applies to one model",
+        ),
         (["serve", "--port", "0", "--default-voice", "nobody"], 2, "there is no such voice"),
         (["say", "hello", "--default-voice", "no one"], 2, "CHATTERBOX_DEFAULT_VOICE=no one: "),
         (["say", "hello", "--out", "x.exe"], 2, "--out x.exe: the file must end in .wav"),

@@ -1,6 +1,6 @@
-"""The settings: frozen objects, `TTSConfig`, `ServerConfig` and `ClusterConfig`.
+"""The settings, as frozen objects: `TTSConfig`, `ServerConfig` and `ClusterConfig`.
 
-The only room that reads environment variables.
+Only this package reads environment variables.
 """
 
 import os
@@ -16,7 +16,8 @@ CONFIGS: tuple[type[Settings], ...] = (TTSConfig, ServerConfig, ClusterConfig)
 
 
 def unknown_environment(names: Sequence[str] | None = None) -> list[str]:
-    """`CHATTERBOX_*` variables, and lines of `.env`, that no setting reads: misspelt, perhaps."""
+    """Return `CHATTERBOX_*` names that are no settings, from `names` or else from the environment
+    and `.env`."""
     fields = [*RENAMED, *(name for config in CONFIGS for name in config.model_fields)]
     known = {ENV_PREFIX + name.upper() for name in fields}
     present = names if names is not None else {*os.environ, *dotenv_values(".env")}

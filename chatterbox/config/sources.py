@@ -1,6 +1,6 @@
-"""Where settings are read from: flags over `CHATTERBOX_*` over `.env` over defaults.
+"""Reads settings from flags, `CHATTERBOX_*` variables, `.env` and defaults, in that order.
 
-A renamed setting is still accepted by its old name for one version (`RENAMED`).
+The old name of a renamed setting still works for one version (`RENAMED`).
 """
 
 import os
@@ -42,12 +42,12 @@ RENAMED = {
     "drain_timeout": "drain_timeout_s",
     "socket_idle_timeout": "websocket_idle_timeout_s",
 }
-"""Old name → new name. Both are accepted until the next version; the new one has precedence."""
+"""Old name → new name. Both work until the next version; the new name takes precedence."""
 OLD_NAMES = {new: old for old, new in RENAMED.items()}
 
 
 class Settings(BaseSettings):
-    """Base of the two configs: read from keywords, the environment, then `.env`."""
+    """Base class of the configs: reads keywords, then the environment, then `.env`."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,
@@ -70,15 +70,15 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         def renamed(values: Mapping[str, Any], prefix: str = "") -> PydanticBaseSettingsSource:
-            """What is given there by an old name."""
-            known = {(prefix + old).lower(): new for old, new in RENAMED.items()}
-            found = {known[n.lower()]: v for n, v in values.items() if n.lower() in known}
-            return InitSettingsSource(settings_cls, found)
+            """Return a source with the values that have an old name."""
+            new_names = {(prefix + old).lower(): new for old, new in RENAMED.items()}
+            matches = {new_names[n.lower()]: v for n, v in values.items() if n.lower() in new_names}
+            return InitSettingsSource(settings_cls, matches)
 
-        given = init_settings.init_kwargs if isinstance(init_settings, InitSettingsSource) else {}
+        assert isinstance(init_settings, InitSettingsSource)
         return (
             init_settings,
-            renamed(given),
+            renamed(init_settings.init_kwargs),
             env_settings,
             renamed(os.environ, ENV_PREFIX),
             dotenv_settings,
@@ -87,29 +87,29 @@ class Settings(BaseSettings):
 
 
 def load(config: type[C], flags: dict[str, Any] | None = None) -> C:
-    """The config from flags over environment over `.env` over defaults.
+    """Build a config. Flags that belong to other configs are ignored.
 
-    Raises ConfigError with one line naming the first wrong setting and why.
+    Raises ConfigError with one line that names the first invalid setting and the reason.
     """
-    given = {
+    own_flags = {
         name: value
         for name, value in (flags or {}).items()
         if RENAMED.get(name, name) in config.model_fields
     }
     try:
-        return config(**given)
+        return config(**own_flags)
     except ValidationError as failure:
         first = failure.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
-        flag = name in given or OLD_NAMES.get(name) in given
-        source = f"--{name.replace('_', '-')}" if flag else f"{ENV_PREFIX}{name.upper()}"
+        is_flag = name in own_flags or OLD_NAMES.get(name) in own_flags
+        source = f"--{name.replace('_', '-')}" if is_flag else f"{ENV_PREFIX}{name.upper()}"
         secret = name in config.model_fields and config.model_fields[name].annotation is SecretStr
         value = "…" if secret else repr(first.get("input"))
         raise ConfigError(f"{source}={value}: {first['msg']}") from None
 
 
 def renamed_settings(flags: dict[str, Any]) -> list[str]:
-    """One line for each setting that is given by its old name: "OLD is now called NEW"."""
+    """Return a line "OLD is now called NEW" for each setting in use under its old name."""
     present = {name.upper() for name in (*os.environ, *dotenv_values(".env"))}
     lines = []
     for old, new in RENAMED.items():
@@ -121,21 +121,21 @@ def renamed_settings(flags: dict[str, Any]) -> list[str]:
 
 
 def silence_telemetry() -> None:
-    """Tell onnxruntime, before it is imported, to send nothing from this machine."""
+    """Disable ONNX Runtime's telemetry. Call this before importing onnxruntime."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 CHILD_VARIABLES = re.compile(
     r"PATH|LD_LIBRARY_PATH|DYLD_LIBRARY_PATH|TZ|LANG|LC_\w+|MALLOC_\w+|OPENBLAS_\w+"
 )
-"""What an interpreter and its libraries need; a list of what to leave out would miss a secret."""
+"""Variables that an interpreter and its libraries need. An allow list cannot leak a secret."""
 
 
 def environment_for_child() -> dict[str, str]:
-    """The environment of a child that reads untrusted files: no keys, no tokens, no settings."""
-    return {n: value for n, value in os.environ.items() if CHILD_VARIABLES.fullmatch(n)}
+    """Return the environment of a child process that reads untrusted files, without any secrets."""
+    return {name: v for name, v in os.environ.items() if CHILD_VARIABLES.fullmatch(name)}
 
 
 def notify_socket() -> str | None:
-    """Where systemd listens for the state of the service; None where it did not start this."""
+    """Return the address of systemd's notification socket; None if systemd did not start us."""
     return os.environ.get("NOTIFY_SOCKET")

@@ -233,7 +233,7 @@ def test_the_names_of_models(tmp_path):
         "orpheus",
         "turbo",
     ]  # the first is the default
-    with pytest.raises(ConfigError, match="two are called mine"):
+    with pytest.raises(ConfigError, match="two models are called mine"):
         configs_of(plain, f"{tmp_path}/one/mine,{tmp_path}/two/mine")
     with pytest.raises(ConfigError, match="MODEL_REVISION"):
         configs_of(TTSConfig(model_revision="x", _env_file=None), "turbo,orpheus")
