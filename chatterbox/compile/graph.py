@@ -14,7 +14,7 @@ import onnx
 import onnxruntime as ort
 from onnx import NodeProto, helper, inliner, numpy_helper
 
-from chatterbox.hub.files import ExternalData, is_external, read_bytes
+from chatterbox.hub.files import ExternalData, is_external, read_external_bytes
 from chatterbox.runtime.quantized_weights import Array, BlockQuantized
 
 OpenGraph = Callable[[onnx.ModelProto], ort.InferenceSession]
@@ -285,7 +285,7 @@ def stored_values(tensor: onnx.TensorProto, folder: Path) -> Array:
     place, shape = ExternalData.of(tensor), tuple(tensor.dims)
     if tensor.data_type in NIBBLES:  # two in a byte
         held = onnx.TensorProto(data_type=tensor.data_type, dims=shape)
-        held.raw_data = read_bytes(tensor, folder)
+        held.raw_data = read_external_bytes(tensor, folder)
         return stored_values(held, folder)
     kind = helper.tensor_dtype_to_np_dtype(tensor.data_type)
     if not (count := math.prod(shape)):

@@ -12,7 +12,7 @@ from chatterbox.families.orpheus import load as orpheus
 from chatterbox.families.orpheus.spec import FILES as ORPHEUS_FILES
 from chatterbox.families.turbo import load as turbo
 from chatterbox.families.turbo.spec import FILES as TURBO_FILES
-from chatterbox.hub.download import Progress
+from chatterbox.hub.download import Notify
 from chatterbox.hub.files import FamilyFiles, ModelFiles
 from chatterbox.hub.select import select
 from chatterbox.runtime.ort_errors import is_out_of_memory
@@ -39,13 +39,13 @@ FAMILIES = (
 
 
 def load_model(
-    config: TTSConfig, say: Progress, *, with_model: Doing = here, with_decoder: Doing = here
+    config: TTSConfig, notify: Notify, *, with_model: Doing = here, with_decoder: Doing = here
 ) -> LoadedModel:
     """Select, check and open everything. What is captured is so in the threads that will call it:
     onnxruntime keeps CUDA graphs for each. (Opened there without need, a full-size model leaves
     96 MiB behind in their allocator's arenas.) Raises ModelError or ConfigError with one line."""
     try:
-        family, request = _found(config, say)
+        family, request = _found(config, notify)
         if captures(config, request.settings):
             request = replace(request, with_model=with_model, with_decoder=with_decoder)
         return family.load(request)
@@ -58,21 +58,21 @@ def load_model(
         raise ModelError(f"the model cannot be loaded: {what}{hint}") from fault
 
 
-def compile_model(config: TTSConfig, say: Progress) -> list[str]:
+def compile_model(config: TTSConfig, notify: Notify) -> list[str]:
     """Select a model and compile it, or find it compiled; what was proven, for the operator. Raises
     ModelError or ConfigError with one line."""
-    family, request = _found(config, say)
+    family, request = _found(config, notify)
     return [f"{request.name}: {line}" for line in family.compile_model(request)]
 
 
-def find_model(config: TTSConfig, say: Progress) -> ModelFiles:
+def find_model(config: TTSConfig, notify: Notify) -> ModelFiles:
     """The files of the model that is configured, fetched where need be. Raises ModelError."""
-    return _found(config, say)[1].files
+    return _found(config, notify)[1].files
 
 
-def _found(config: TTSConfig, say: Progress) -> tuple[Registered, LoadRequest]:
+def _found(config: TTSConfig, notify: Notify) -> tuple[Registered, LoadRequest]:
     settings = session_settings(config)
     families = {family.files.family: family for family in FAMILIES}
-    selection = select(config, settings.device, say, [family.files for family in FAMILIES])
+    selection = select(config, settings.device, notify, [family.files for family in FAMILIES])
     request = LoadRequest(config, settings, selection.name, selection.files, selection.fallback)
     return families[selection.family], request

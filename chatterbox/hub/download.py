@@ -1,4 +1,4 @@
-"""Fetches the published files: once, resumed, checked; offline afterwards."""
+"""Downloads model files from the hub: resumes broken downloads and checks sizes."""
 
 import json
 import threading
@@ -11,55 +11,56 @@ from chatterbox.errors import ModelError, first_line
 from chatterbox.hardening import read_text_file
 from chatterbox.loading import report_progress
 
-PROBE_S = 4.0
-"""How long the hub gets to answer; so the whole decision stays under 5 s without a network."""
-RECEIPT = ".complete.json"
-MOST_SHARDS = 32
-"""Of one graph's weights: 64 GB of them at the hub's usual 2 GB."""
+PROBE_TIMEOUT_S = 4.0
+"""How long to wait for the hub, so that `auto` settles within 5 s without a network."""
+RECEIPT = ".complete.json"  # maps downloaded files to their sizes
+MAX_SHARDS = 32
+"""Files of one graph's weights: 64 GB at the hub's usual 2 GB per file."""
 
-Progress = Callable[[str], None]
+Notify = Callable[[str], None]
+"""Shows a line to the operator."""
 
 
 def local_directory(data_dir: Path, repository: str, revision: str) -> Path:
-    """Where a hub model lives: real files, no links into a cache."""
+    """Return the directory of a hub model. It holds real files, not links into a cache."""
     return data_dir / "models" / repository.replace("/", "--") / revision
 
 
 def complete(directory: Path, files: Sequence[str]) -> bool:
-    """Whether all `files` have been fetched, and the weights of those that are graphs, and still
-    have the sizes the hub gave. A graph is fetched after its weights."""
+    """Return whether all `files`, and the weights of the graphs among them, are downloaded and have
+    the sizes that the hub stated. A graph is downloaded after its weights."""
     sizes = _receipt(directory)
-    kept = [name for name in sizes if name.startswith(tuple(files))]
-    return set(files) <= set(kept) and all(
+    names = [name for name in sizes if name.startswith(tuple(files))]
+    return set(files) <= set(names) and all(
         (directory / name).is_file() and (directory / name).stat().st_size == sizes[name]
-        for name in kept
+        for name in names
     )
 
 
 def reachable(repository: str, revision: str) -> bool:
-    """Whether the hub answers for this repository within PROBE_S."""
+    """Return whether the hub answers for this repository within PROBE_TIMEOUT_S."""
     answered = threading.Event()
 
-    def ask() -> None:
+    def probe() -> None:
         from huggingface_hub import HfApi
 
-        with suppress(Exception):  # offline, refused, unknown: all mean "not from there"
-            HfApi().model_info(repository, revision=revision, timeout=PROBE_S)
+        with suppress(Exception):  # offline, refused or unknown
+            HfApi().model_info(repository, revision=revision, timeout=PROBE_TIMEOUT_S)
             answered.set()
 
-    thread = threading.Thread(target=ask, name="hub-probe", daemon=True)
+    thread = threading.Thread(target=probe, name="hub-probe", daemon=True)
     thread.start()
-    thread.join(PROBE_S)  # a name lookup can hang longer than any timeout given to it
+    thread.join(PROBE_TIMEOUT_S)  # a name lookup can outlast the request's own timeout
     return answered.is_set()
 
 
 def published(repository: str, revision: str, files: Sequence[str]) -> set[str]:
-    """Which of `files` the hub has; none where it cannot be asked."""
+    """Return the `files` that the hub has; an empty set if the hub does not answer."""
     from huggingface_hub import HfApi
 
     try:
         return {info.path for info in HfApi().get_paths_info(repository, files, revision=revision)}
-    except Exception:  # noqa: BLE001 - offline, refused, unknown: `fetch` says so
+    except Exception:  # noqa: BLE001 - `fetch` reports the same problem
         return set()
 
 
@@ -68,13 +69,13 @@ def fetch(
     revision: str,
     files: Sequence[str],
     directory: Path,
-    say: Progress,
+    notify: Notify,
     optional: Sequence[str] = (),
 ) -> None:
-    """Bring `files`, those `optional` ones that the hub has, and the weights of all graphs among
-    them into `directory`, going on where an earlier try broke off.
+    """Download `files`, the `optional` files that the hub has, and the weights of all graphs among
+    them into `directory`. Resumes an earlier download.
 
-    Raises ModelError with one line when a file cannot be had or has the wrong size.
+    Raises ModelError with one line if a file is unavailable or has the wrong size.
     """
     from huggingface_hub import HfApi, hf_hub_download
     from huggingface_hub.errors import GatedRepoError
@@ -87,18 +88,18 @@ def fetch(
         if missing := [name for name in files if name not in sizes]:
             raise ModelError(f"{repository} has no {missing[0]} at revision {revision[:12]}")
         total_gb = sum(sizes.values()) / 1e9
-        say(f"Fetching {repository}: {len(sizes)} files, {total_gb:.1f} GB, into {directory}")
-        there = {name for name in sizes if complete(directory, [name])}
-        counted = _counting_bar(sum(sizes[name] for name in there), sum(sizes.values()))
+        notify(f"Fetching {repository}: {len(sizes)} files, {total_gb:.1f} GB, into {directory}")
+        present = {name for name in sizes if complete(directory, [name])}
+        bar = _reporting_bar(sum(sizes[name] for name in present), sum(sizes.values()))
         for name in wanted:
-            if name in sizes and name not in there:
+            if name in sizes and name not in present:
                 hf_hub_download(
-                    repository, name, revision=revision, local_dir=directory, tqdm_class=counted
+                    repository, name, revision=revision, local_dir=directory, tqdm_class=bar
                 )
-                if (came := (directory / name).stat().st_size) != sizes[name]:
+                if (size := (directory / name).stat().st_size) != sizes[name]:
                     (directory / name).unlink()
                     raise ModelError(
-                        f"{Path(name).name} came with {came} bytes instead of {sizes[name]}; "
+                        f"{Path(name).name} arrived with {size} bytes instead of {sizes[name]}; "
                         "start again"
                     )
                 receipt = json.dumps(_receipt(directory) | {name: sizes[name]}, indent=1)
@@ -110,33 +111,33 @@ def fetch(
         raise
     except GatedRepoError:
         raise ModelError(
-            f"{repository} is gated: accept its conditions on its page and set HF_TOKEN"
+            f"{repository} is gated: accept its conditions on the hub and set HF_TOKEN"
         ) from None
     except Exception as fault:
         raise ModelError(f"{repository} could not be fetched: {first_line(fault)}") from fault
 
 
-def _counting_bar(there: int, total: int) -> type[Any]:
-    """The hub's own kind of progress bar, which also tells how many bytes of all have come."""
+def _reporting_bar(present: int, total: int) -> type[Any]:
+    """Return a progress bar class for `hf_hub_download` that also reports progress in bytes."""
     from tqdm import tqdm
 
     class Bar(tqdm):  # type: ignore[type-arg]
-        came = there
+        received = present  # across all files
 
         def update(self, n: float | None = 1) -> bool | None:
-            Bar.came += int(n or 0)
-            detail = f"{Bar.came / 1e6:.0f} of {total / 1e6:.0f} MB"
-            report_progress("downloading", detail, min(1.0, Bar.came / total))
+            Bar.received += int(n or 0)
+            detail = f"{Bar.received / 1e6:.0f} of {total / 1e6:.0f} MB"
+            report_progress("downloading", detail, min(1.0, Bar.received / total))
             return super().update(n)
 
     return Bar
 
 
 def _shards(file: str) -> list[str]:
-    """What the files of a graph's weights may be called."""
+    """Return the possible names of a graph's weight files; none for other files."""
     if not file.endswith(".onnx"):
         return []
-    return [f"{file}_data", *(f"{file}_data_{n}" for n in range(1, MOST_SHARDS))]
+    return [f"{file}_data", *(f"{file}_data_{n}" for n in range(1, MAX_SHARDS))]
 
 
 def _receipt(directory: Path) -> dict[str, int]:

@@ -1,7 +1,7 @@
-"""The files that make up a model on disk, and whether they are whole: the hub's layout.
+"""Model files on disk in the hub's layout, with checks that they are complete.
 
-Links are followed, as model directories are often made of them (a hub's cache, deduplicated disks);
-a path that a graph itself names stays inside its directory.
+Symbolic links are followed, because hub caches and deduplicated disks use them. A path inside a
+graph file must stay in the graph's directory.
 """
 
 import hashlib
@@ -27,8 +27,8 @@ PRECISION_SUFFIX: dict[Precision, str] = {
     "q4": "_q4",
     "q4f16": "_q4f16",
 }
-"""Of a graph's file name, by precision: the names of transformers.js."""
-SHARD = re.compile(r"_data(_\d+)?")
+"""Suffix of a graph's file name by precision, as transformers.js names them."""
+SIDECAR_SUFFIX = re.compile(r"_data(_\d+)?")
 TOKENIZER_FILE = "tokenizer.json"
 FINGERPRINT_BLOCK_BYTES = 64 * 1024
 FINGERPRINT_BLOCKS = 16
@@ -36,40 +36,40 @@ FINGERPRINT_BLOCKS = 16
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A published graph: `onnx/<name><suffix>.onnx`, and the files of its weights beside it."""
+    """A published graph: `onnx/<name><suffix>.onnx` and the weight files beside it."""
 
     name: str
-    setting: str  # of TTSConfig: chooses the precision of this graph alone
+    setting: str  # field of TTSConfig with the precision of this graph
     automatic: Mapping[str, Precision | tuple[Precision, ...]]
-    """Where none is set, by device ("cpu" and "cuda"): the first of these that is published."""
-    precisions: tuple[Precision, ...] = PRECISIONS  # that speak well
-    optional: bool = False  # left away where there is no such file
+    """Default precisions by device ("cpu" or "cuda"): the first that is published is used."""
+    precisions: tuple[Precision, ...] = PRECISIONS  # those of acceptable quality
+    optional: bool = False  # skipped if the file does not exist
 
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """Some of a family's files: a hub repository, or a directory like one."""
+    """A hub repository, or a directory with the same layout, that holds files of a family."""
 
     graphs: tuple[Graph, ...]
-    files: tuple[str, ...] = ()  # beside the graphs
-    optional_files: tuple[str, ...] = ()  # left away where there are no such
-    hub_id: str = ""  # of one that is the same for all models of the family, a codec's say
+    files: tuple[str, ...] = ()  # required files other than graphs
+    optional_files: tuple[str, ...] = ()  # skipped if they do not exist
+    hub_id: str = ""  # set if all models of the family share the repository, as with a codec
     revision: str = "main"
-    folder: str = ""  # where a model's directory may hold the like of it; else it is fetched
+    folder: str = ""  # a model's subdirectory that, if present, replaces the repository
 
 
 @dataclass(frozen=True, slots=True)
 class FamilyFiles:
-    """How the models of a family are published, and by which names they are asked for."""
+    """The published files and the model names of a family."""
 
     family: str  # the folder of `families/`
-    model_types: frozenset[str]  # as `config.json` says, in small letters
-    repositories: tuple[Repository, ...]  # the model's own first
+    model_types: frozenset[str]  # `model_type` in `config.json`, in lower case
+    repositories: tuple[Repository, ...]  # the model's own repository first
     models: Mapping[str, tuple[str, str]]  # CHATTERBOX_MODEL → hub id and revision
 
 
 def graph_file(graph: str, precision: Precision) -> str:
-    """`onnx/<graph><suffix>.onnx`, relative to the model's directory."""
+    """Return `onnx/<graph><suffix>.onnx`, the path relative to the model's directory."""
     return f"onnx/{graph}{PRECISION_SUFFIX[precision]}.onnx"
 
 
@@ -80,18 +80,18 @@ class ModelFiles:
     directory: Path
     precisions: Mapping[str, Precision]  # by graph
     elsewhere: Mapping[str, Path] = field(default_factory=dict)
-    """Directories of those graphs that lie in another one: a codec that is published on its own."""
+    """Directories of graphs outside `directory`, such as a codec's that is published separately."""
 
     def graph(self, graph: str) -> Path:
-        """Path of a graph."""
+        """Return the path of a graph."""
         directory = self.elsewhere.get(graph, self.directory)
         return directory / graph_file(graph, self.precisions[graph])
 
     def sidecars(self, graph: str) -> list[Path]:
-        """The files of a graph's weights: `<its name>_data`, then `_data_1` and so on."""
+        """Return the weight files of a graph: `<graph file>_data`, `<graph file>_data_1`, …"""
         path = self.graph(graph)
-        beside = path.parent.glob(f"{path.name}_data*")
-        return sorted(one for one in beside if SHARD.fullmatch(one.name.removeprefix(path.name)))
+        files = path.parent.glob(f"{path.name}_data*")
+        return sorted(f for f in files if SIDECAR_SUFFIX.fullmatch(f.name.removeprefix(path.name)))
 
     @property
     def tokenizer(self) -> Path:
@@ -99,11 +99,11 @@ class ModelFiles:
         return self.directory / TOKENIZER_FILE
 
     def config(self) -> dict[str, Any]:
-        """`config.json`; empty when it is missing."""
+        """Return the content of `config.json`; empty if the file is missing."""
         return self._json("config.json")
 
     def generation_config(self) -> dict[str, Any]:
-        """`generation_config.json`; empty when it is missing."""
+        """Return the content of `generation_config.json`; empty if the file is missing."""
         return self._json("generation_config.json")
 
     def _json(self, name: str) -> dict[str, Any]:
@@ -116,15 +116,15 @@ class ModelFiles:
         return value if isinstance(value, dict) else {}
 
     def check(self) -> None:
-        """Raise ModelError, naming the first file that is missing, cut short or no ONNX."""
+        """Raise ModelError for the first file that is missing, truncated or not an ONNX file."""
         if not self.tokenizer.is_file():
             raise ModelError(f"{self.tokenizer} is missing")
         for graph in self.precisions:
             check_graph(self.graph(graph))
 
     def fingerprint(self, graph: str) -> str:
-        """16 hex digits that change when the graph or its weights do: SHA-256 over the graph, each
-        sidecar's size and sixteen blocks spread over it (a sidecar can be a gigabyte)."""
+        """Return 16 hex digits that identify the graph and its weights. They are a SHA-256 of the
+        graph, each sidecar's size and FINGERPRINT_BLOCKS blocks of it (it can be a gigabyte)."""
         digest = hashlib.sha256(self.graph(graph).read_bytes())
         for sidecar in self.sidecars(graph):
             size = sidecar.stat().st_size
@@ -137,12 +137,12 @@ class ModelFiles:
 
 
 def check_graph(path: Path) -> None:
-    """Raise ModelError unless `path` is an ONNX graph whose external data is all there."""
+    """Raise ModelError unless `path` is an ONNX graph with complete external data."""
     if not path.is_file():
         raise ModelError(f"{path} is missing")
     try:
         model = onnx.load(str(path), load_external_data=False)
-    except Exception:  # noqa: BLE001 - protobuf raises its own kinds for a file that is not ONNX
+    except Exception:  # noqa: BLE001 - protobuf raises its own exceptions for invalid files
         model = onnx.ModelProto()
     if not model.graph.node:
         raise ModelError(f"{path} is not an ONNX file; delete it and start again")
@@ -154,33 +154,32 @@ def check_graph(path: Path) -> None:
         data = path.parent / name
         if not data.is_file():
             raise ModelError(f"{data} is missing")
-        if (there := data.stat().st_size) < size:
+        if (actual := data.stat().st_size) < size:
             raise ModelError(
-                f"{data} has {there} bytes where {path.name} needs {size}; "
-                "delete it and start again"
+                f"{data} has {actual} bytes but {path.name} needs {size}; delete it and start again"
             )
 
 
 def graph_sources(path: Path) -> list[Path]:
-    """A graph and the files that hold its weights. Raises ModelError where it names none that could
-    be read."""
+    """Return a graph's file and its weight files. Raises ModelError if a weight file's path is
+    invalid."""
     model = onnx.load(str(path), load_external_data=False)
     return [path, *(path.parent / name for name in sorted(_external_bytes(model)))]
 
 
 def _external_bytes(model: onnx.ModelProto) -> dict[str, int]:
-    """For each external data file of a graph: the least size it must have."""
+    """Return the minimum size of each external data file of a graph."""
     needed: dict[str, int] = {}
     for tensor in filter(is_external, model.graph.initializer):
-        place = ExternalData.of(tensor)
-        end = place.offset + (place.length or 0)
-        needed[place.location] = max(needed.get(place.location, 0), end)
+        data = ExternalData.of(tensor)
+        end = data.offset + (data.length or 0)
+        needed[data.location] = max(needed.get(data.location, 0), end)
     return needed
 
 
 @dataclass(frozen=True, slots=True)
 class ExternalData:
-    """Where a tensor's bytes are."""
+    """Location of a tensor's bytes in an external file."""
 
     location: str  # relative to the graph's directory
     offset: int
@@ -188,38 +187,42 @@ class ExternalData:
 
     @classmethod
     def of(cls, tensor: onnx.TensorProto) -> "ExternalData":
-        """What a tensor says. Raises ModelError where that is nonsense, or leaves the directory."""
-        said = {entry.key: entry.value for entry in tensor.external_data}
-        location = said.get("location", "")
+        """Read the location from `tensor`. Raises ModelError if the location is malformed or
+        outside the graph's directory."""
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        location = entries.get("location", "")
         path = PurePosixPath(location.replace("\\", "/"))
         outside = path.is_absolute() or ".." in path.parts or PureWindowsPath(location).drive
         if not location or outside or "\0" in location:
-            raise ModelError(f"its weights are said to be in {location!r}, not beside it")
-        numbers = [said.get("offset", "0"), said.get("length", "0")]
+            raise ModelError(f"its weights are in {location!r}, not in its own directory")
+        numbers = [entries.get("offset", "0"), entries.get("length", "0")]
         if not all(number.isascii() and number.isdigit() for number in numbers):
-            raise ModelError(f"it has no place for the weights of {tensor.name!r}")
-        return cls(location, int(numbers[0]), int(numbers[1]) if "length" in said else None)
+            raise ModelError(f"the offset or length of the weights {tensor.name!r} is invalid")
+        return cls(location, int(numbers[0]), int(numbers[1]) if "length" in entries else None)
 
 
 def is_external(tensor: onnx.TensorProto) -> bool:
-    """Whether a tensor's bytes are not in the graph."""
+    """Return whether a tensor's bytes are in an external file."""
     return bool(tensor.data_location == onnx.TensorProto.EXTERNAL)
 
 
-def read_bytes(tensor: onnx.TensorProto, folder: Path) -> bytes:
-    """The bytes of an external tensor of a graph in `folder`."""
-    place = ExternalData.of(tensor)
-    with (folder / place.location).open("rb") as file:
-        file.seek(place.offset)
-        return file.read(-1 if place.length is None else place.length)
+def read_external_bytes(tensor: onnx.TensorProto, folder: Path) -> bytes:
+    """Return the bytes of an external tensor of a graph in `folder`."""
+    data = ExternalData.of(tensor)
+    with (folder / data.location).open("rb") as file:
+        file.seek(data.offset)
+        return file.read(-1 if data.length is None else data.length)
 
 
 def readable_graph(
     source: Path | bytes, weights_in: Path | None
 ) -> tuple[str | bytes, Path | None]:
-    """A graph as onnxruntime can read it, and the folder of its weights where that is not the
-    graph's own. It reads none through a link that leaves the folder: where there are links, the
-    graph names its weights by their true paths, below the folder that all of them are in."""
+    """Return a graph that onnxruntime can load, and the folder of its weights if that is not the
+    graph's own folder.
+
+    onnxruntime refuses weights behind a symbolic link that leaves the folder. If the folder has
+    links, the returned graph refers to the real paths, relative to their common parent.
+    """
     folder = weights_in or (source.parent if isinstance(source, Path) else None)
     if folder is None or not any(entry.is_symlink() for entry in folder.iterdir()):
         return (str(source) if isinstance(source, Path) else source), weights_in

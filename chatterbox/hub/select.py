@@ -1,4 +1,4 @@
-"""Finds the model to serve: `auto`, `mini`, a name, a hub id or a directory → files on disk."""
+"""Resolves the setting `model` (a name, hub id or directory) to files on disk."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -14,32 +14,33 @@ from chatterbox.hub.files import FamilyFiles, Graph, ModelFiles, Precision, Repo
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
-
-JUST_CONFIG = Repository((), ("config.json",))
-"""Of a model whose family only that file tells."""
+CONFIG_ONLY = Repository((), ("config.json",))
+"""The file that identifies the family of an unknown hub model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What will be loaded."""
+    """The model to load."""
 
     name: str  # "mini", a hub id, or a directory's name
     family: str
     files: ModelFiles
-    fallback: str | None = None  # why `auto` settled for `mini`
+    fallback: str | None = None  # why `auto` chose `mini`
 
 
 def select(
-    config: TTSConfig, device: str, say: hub.Progress, families: Sequence[FamilyFiles]
+    config: TTSConfig, device: str, notify: hub.Notify, families: Sequence[FamilyFiles]
 ) -> Selection:
-    """Find, and where need be fetch, the model. `auto` and `mini` are of the first of `families`.
-    Raises ModelError: a model named explicitly never falls back."""
-    return _Selector(config, device, say, families).selected()
+    """Find the model and download missing files. `auto` and `mini` belong to `families[0]`.
+
+    Raises ModelError if the model is unavailable. Only `auto` falls back to `mini`.
+    """
+    return _Selector(config, device, notify, families).select()
 
 
 def precisions(config: TTSConfig, device: str, graph: Graph) -> tuple[Precision, ...]:
-    """Of a graph: its own setting, else `model_dtype`, else what suits the device, the best first.
-    Raises ModelError where its own setting asks for one that speaks badly."""
+    """Return the precisions to try for a graph, best first: the graph's own setting, `model_dtype`,
+    or the device's defaults. Raises ModelError if the own setting is of unacceptable quality."""
     own: PrecisionSetting | None = getattr(config, graph.setting)
     chosen = own or config.model_dtype
     if chosen == "auto" or (chosen not in graph.precisions and not own):
@@ -55,10 +56,10 @@ def precisions(config: TTSConfig, device: str, graph: Graph) -> tuple[Precision,
 class _Selector:
     config: TTSConfig
     device: str
-    say: hub.Progress
+    notify: hub.Notify
     families: Sequence[FamilyFiles]
 
-    def selected(self) -> Selection:
+    def select(self) -> Selection:
         model = self.config.model
         if model in ("mini", "auto"):
             return self.embedded() if model == "mini" else self.automatic()
@@ -69,20 +70,18 @@ class _Selector:
         directory = Path(model).expanduser()
         if directory.is_dir():
             directory = directory.resolve()
-            return self.checked(directory.name, self.family_of(directory), directory)
+            return self.in_directory(directory.name, self.family_of(directory), directory)
         if _HUB_ID.fullmatch(model):
             return self.from_hub(model, "main")
-        raise ModelError(
-            f"CHATTERBOX_MODEL={model}: no such directory, and no hub id (owner/name) either"
-        )
+        raise ModelError(f"CHATTERBOX_MODEL={model}: neither a directory nor a hub id (owner/name)")
 
     def automatic(self) -> Selection:
         family = self.families[0]
         hub_id, revision = next(iter(family.models.values()))
         revision = self.config.model_revision or revision
         directory = hub.local_directory(self.config.data_dir, hub_id, revision)
-        there = hub.complete(directory, self.names(family.repositories[0], directory))
-        if not there and not hub.reachable(hub_id, revision):
+        complete = hub.complete(directory, self.names(family.repositories[0], directory))
+        if not complete and not hub.reachable(hub_id, revision):
             return self.fallback(
                 f"{hub_id} is not on this disk and the hub cannot be reached. "
                 "Start again with a network to download it"
@@ -96,13 +95,13 @@ class _Selector:
         own = [getattr(self.config, g.setting) for g in self.families[0].repositories[0].graphs]
         if {self.config.model_dtype, *own} - {None, "auto", mini.PRECISION}:
             raise ModelError(
-                f"The embedded model is there in {mini.PRECISION} alone; leave the precision to "
-                "`auto`, or make another with `python tools/build_model.py convert`"
+                f"The embedded model is only available in {mini.PRECISION}; set the precision to "
+                "`auto`, or convert the model with `python tools/build_model.py convert`"
             )
         return self.fallback()
 
     def fallback(self, reason: str | None = None) -> Selection:
-        """The embedded model, in the one precision that it has."""
+        """Select the embedded model in its only precision."""
         family = self.families[0]
         graphs = [graph.name for graph in family.repositories[0].graphs]
         files = ModelFiles(mini.path(), dict.fromkeys(graphs, mini.PRECISION))
@@ -110,48 +109,49 @@ class _Selector:
         return Selection("mini", family.family, files, reason)
 
     def from_hub(self, hub_id: str, revision: str, family: FamilyFiles | None = None) -> Selection:
-        """`family`: None where only its `config.json` says."""
+        """Select a hub model. If `family` is None, its `config.json` decides."""
         revision = self.config.model_revision or revision
         if family is None:
-            family = self.family_of(self.fetched(JUST_CONFIG, hub_id, revision))
-        directory = self.fetched(family.repositories[0], hub_id, revision)
-        return self.checked(hub_id, family, directory)
+            family = self.family_of(self.fetch(CONFIG_ONLY, hub_id, revision))
+        directory = self.fetch(family.repositories[0], hub_id, revision)
+        return self.in_directory(hub_id, family, directory)
 
-    def checked(self, name: str, family: FamilyFiles, directory: Path) -> Selection:
-        """The model in `directory` with its companions, which are fetched where it has none."""
+    def in_directory(self, name: str, family: FamilyFiles, directory: Path) -> Selection:
+        """Select the model in `directory`. Download companion repositories it does not contain."""
         precisions: dict[str, Precision] = {}
         elsewhere: dict[str, Path] = {}
         for repository in family.repositories:
-            place = directory
+            folder = directory
             if repository.hub_id:
-                beside = directory / repository.folder
-                own = bool(repository.folder) and beside.is_dir()
-                place = beside if own else self.fetched(repository)
+                folder = directory / repository.folder
+                if not repository.folder or not folder.is_dir():
+                    folder = self.fetch(repository)
             for graph in repository.graphs:
-                chosen = self.chosen(graph, place)
-                if not graph.optional or (place / graph_file(graph.name, chosen)).is_file():
-                    precisions[graph.name] = chosen
-                    elsewhere |= {} if place == directory else {graph.name: place}
+                precision = self.choose(graph, folder)
+                if not graph.optional or (folder / graph_file(graph.name, precision)).is_file():
+                    precisions[graph.name] = precision
+                    elsewhere |= {} if folder == directory else {graph.name: folder}
         files = ModelFiles(directory, precisions, elsewhere)
         files.check()
         return Selection(name, family.family, files)
 
-    def fetched(self, repository: Repository, hub_id: str = "", revision: str = "") -> Path:
-        """Where its files are on this disk, brought there where they were not; of precisions that
-        are as good, the first that the hub has. The hub's id and revision: of one that is not the
-        family's own."""
+    def fetch(self, repository: Repository, hub_id: str = "", revision: str = "") -> Path:
+        """Download the missing files of a repository and return its directory. Of several suitable
+        precisions, the first that the hub has is downloaded. `hub_id` and `revision` override those
+        of `repository`."""
         hub_id, revision = hub_id or repository.hub_id, revision or repository.revision
         directory = hub.local_directory(self.config.data_dir, hub_id, revision)
         if not hub.complete(directory, self.names(repository, directory)):
-            suitable = [
+            candidates = [
                 (graph, precisions(self.config, self.device, graph)) for graph in repository.graphs
             ]
-            files = [graph_file(graph.name, one) for graph, some in suitable for one in some]
-            choice = any(len(some) > 1 for _, some in suitable)
-            published = hub.published(hub_id, revision, files) if choice else set[str]()
+            published: set[str] = set()
+            if any(len(suitable) > 1 for _, suitable in candidates):
+                files = [graph_file(graph.name, p) for graph, ps in candidates for p in ps]
+                published = hub.published(hub_id, revision, files)
             needed = self.names(repository, directory, published)
             optional = self.names(repository, directory, published, optional=True)
-            hub.fetch(hub_id, revision, needed, directory, self.say, optional)
+            hub.fetch(hub_id, revision, needed, directory, self.notify, optional)
         return directory
 
     def names(
@@ -162,26 +162,27 @@ class _Selector:
         *,
         optional: bool = False,
     ) -> list[str]:
-        """Its files, in the precisions that are chosen; or those graphs that may be missing."""
+        """Return the names of a repository's required files, or of its `optional` files, with
+        graphs in the chosen precisions."""
         graphs = [
-            graph_file(graph.name, self.chosen(graph, directory, published))
+            graph_file(graph.name, self.choose(graph, directory, published))
             for graph in repository.graphs
             if graph.optional is optional
         ]
         return [*(repository.optional_files if optional else repository.files), *graphs]
 
-    def chosen(self, graph: Graph, directory: Path, published: Collection[str] = ()) -> Precision:
-        """The first suitable precision that is in `directory` or `published`."""
+    def choose(self, graph: Graph, directory: Path, published: Collection[str] = ()) -> Precision:
+        """Return the first suitable precision in `directory` or `published`; else the best one."""
         suitable = precisions(self.config, self.device, graph)
-        for one in suitable:
-            file = graph_file(graph.name, one)
+        for precision in suitable:
+            file = graph_file(graph.name, precision)
             if file in published or (directory / file).exists():
-                return one
+                return precision
         return suitable[0]
 
     def family_of(self, directory: Path) -> FamilyFiles:
-        """As `config.json` says. The first family's files need none, so whatever is not known to be
-        of another one is taken for it, and its graphs are checked."""
-        kind = str(ModelFiles(directory, {}).config().get("model_type", "")).lower()
-        known = (family for family in self.families if kind in family.model_types)
-        return next(known, self.families[0])
+        """Return the family that `config.json` names, or the first family if it names none: models
+        of the first family need no `config.json`."""
+        model_type = str(ModelFiles(directory, {}).config().get("model_type", "")).lower()
+        matches = (family for family in self.families if model_type in family.model_types)
+        return next(matches, self.families[0])

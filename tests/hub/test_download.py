@@ -104,7 +104,7 @@ def test_a_break_is_one_line_and_the_next_try_goes_on(fake_hub, tmp_path):
 
 def test_a_file_of_the_wrong_size_is_not_kept(fake_hub, tmp_path):
     fake_hub.stated[FILES[1]] += 1
-    with pytest.raises(ModelError, match=r"a\.onnx came with 110 bytes instead of 111"):
+    with pytest.raises(ModelError, match=r"a\.onnx arrived with 110 bytes instead of 111"):
         fetch(tmp_path)
     assert not (tmp_path / FILES[1]).exists()
     assert not hub.complete(tmp_path, FILES)
@@ -125,11 +125,11 @@ def test_a_file_the_hub_does_not_have_is_named(fake_hub, tmp_path):
 
 
 def test_a_hub_that_hangs_is_no_hub(fake_hub, monkeypatch):
-    monkeypatch.setattr(hub, "PROBE_S", 0.05)
+    monkeypatch.setattr(hub, "PROBE_TIMEOUT_S", 0.05)
     fake_hub.hang_s = 0.5
     assert not hub.reachable(REPOSITORY, REVISION)
     fake_hub.hang_s = 0.0
-    monkeypatch.setattr(hub, "PROBE_S", 4.0)
+    monkeypatch.setattr(hub, "PROBE_TIMEOUT_S", 4.0)
     assert hub.reachable(REPOSITORY, REVISION)
     assert not hub.reachable("someone/else", REVISION)
 

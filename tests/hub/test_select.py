@@ -77,7 +77,7 @@ def test_a_named_model_never_falls_back(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["no/such/directory", "nonsense", "/nowhere"])
 def test_a_name_that_is_nothing_is_said_so(tmp_path, name):
-    with pytest.raises(ModelError, match="no such directory, and no hub id"):
+    with pytest.raises(ModelError, match="neither a directory nor a hub id"):
         selected(config(tmp_path, model=name), "cpu", print)
 
 

@@ -22,7 +22,7 @@ from chatterbox.compile.decoder.variants import VariantBuilder, carrying, proof_
 from chatterbox.compile.graph import NotSplittable, OpenGraph, copied, forget_unused
 from chatterbox.compile.progress import Progress
 from chatterbox.errors import first_line
-from chatterbox.hub.files import is_external, read_bytes
+from chatterbox.hub.files import is_external, read_external_bytes
 from chatterbox.runtime.decoder.compiled import CompiledDecoder, Graph, probe_feeds
 from chatterbox.runtime.decoder.flow import Part
 from chatterbox.runtime.decoder.graph_io import WAVEFORM, Array, Feeds, ProbeLength, as_declared
@@ -155,7 +155,7 @@ def share_equal_weights(model: onnx.ModelProto, folder: Path) -> None:
     first: dict[tuple[Any, ...], str] = {}
     same: dict[str, str] = {}
     for tensor in model.graph.initializer:
-        stored = read_bytes(tensor, folder) if is_external(tensor) else tensor.raw_data
+        stored = read_external_bytes(tensor, folder) if is_external(tensor) else tensor.raw_data
         if len(stored) >= SHARED_BYTES:
             key = (tensor.data_type, *tensor.dims, hashlib.sha256(stored).digest())
             same[tensor.name] = first.setdefault(key, tensor.name)
