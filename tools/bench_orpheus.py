@@ -31,7 +31,7 @@ from chatterbox.config import TTSConfig
 from chatterbox.families.orpheus.load import IDS
 from chatterbox.families.orpheus.spec import AUDIO_IDS, COLUMNS, ORPHEUS
 from chatterbox.hub.files import PRECISIONS
-from chatterbox.runtime.compiled_lm import CompiledGraph, open_compiled, usual_options
+from chatterbox.runtime.compiled_lm import CompiledGraph, default_options, open_compiled
 from chatterbox.runtime.kv_slots import PrefixedPrompt, SlottedLanguageModel
 from chatterbox.runtime.masked_lm import open_in_place
 from chatterbox.runtime.sessions import SessionSettings, open_session, session_settings
@@ -66,7 +66,7 @@ class Subject:
         in_place = open_in_place(session, IDS, COLUMNS, config, settings, capacity)
         yield from self._slotted("in place", in_place)
         options = replace(
-            usual_options(settings.device, self._given.precision), cache="float", head=COLUMNS
+            default_options(settings.device, self._given.precision), cache="float", head=COLUMNS
         )
         graph = compile_lm(
             self._source,

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from chatterbox.compile.lm.compiler import NotCompiled, compile_lm, usual_options
+from chatterbox.compile.lm.compiler import NotCompiled, compile_lm, default_options
 from chatterbox.compile.lm.equivalence import random_embedder, sampled_voice
 from chatterbox.hub.files import PRECISION_SUFFIX
 from chatterbox.runtime.buffers import Memory
@@ -124,7 +124,7 @@ class Subjects:
     def compiled_path(self, precision: str) -> Path:
         """Of the compiled graph: `q4` takes the stock q4 file over; `fp32:q4` quantises fp32."""
         source, _, target = precision.partition(":")
-        recipe = usual_options(self._settings.device, target or source)  # type: ignore[arg-type]
+        recipe = default_options(self._settings.device, target or source)  # type: ignore[arg-type]
         if target:
             recipe = replace(recipe, bits=int(target[1:]))
         if self._given.kv_dtype:
@@ -154,7 +154,7 @@ class Subjects:
         text = np.arange(TEXT_IDS)
         for key in (cold, cached):
             start = time.perf_counter()
-            model.prefill(0, voice.then(text))
+            model.prefill(0, voice.with_text(text))
             self._prefill_s[key].append(time.perf_counter() - start)
 
     def _torch(self) -> Iterator[tuple[Cell, Step]]:

@@ -1,7 +1,6 @@
-"""One shape of call to a compiled language model, bound to its memory for good."""
+"""Calls of a compiled language model whose inputs and outputs are bound to fixed memory."""
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,40 +11,43 @@ from numpy.typing import NDArray
 
 from chatterbox.arrays import F32, I64
 from chatterbox.errors import ModelError
-from chatterbox.runtime.buffers import Fields, HostBuffer, Memory, Mirror, Window, offsets_in_block
+from chatterbox.runtime.buffers import (
+    Block,
+    Fields,
+    HostBuffer,
+    Memory,
+    Mirror,
+    TensorView,
+    block_offsets,
+)
 
 METADATA_KEY = "chatterbox.compiled"
-"""The compiled graph's metadata entry with its dimensions."""
+"""Metadata entry of a compiled graph that holds its dimensions."""
 KV_TYPES: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
     "tensor(int8)": np.int8,
 }
 IDS, EMBEDS = "input_ids", "embeds"
-"""What a graph is given at each position: an id, a row of embeddings, or both, which it adds."""
+"""Inputs of a graph at each position: an id, an embedding, or both, which the graph adds up."""
 Rows = NDArray[Any]
-"""Whichever a call is made with: ids [active, new], or embeddings [active, new, hidden]."""
+"""Input of a call: ids [active, new] or embeddings [active, new, hidden]."""
 TOTAL = "total_length"
 
 
-def takes_both(session: ort.InferenceSession) -> bool:
-    """Whether a graph takes ids and embeddings, and adds them."""
-    return {IDS, EMBEDS} <= {i.name for i in session.get_inputs()}
-
-
 def past_name(layer: int, kind: str) -> str:
-    """Graph input of a layer's cached "key" or "value"."""
+    """Return the name of the graph input with a layer's cached "key" or "value"."""
     return f"past.{layer}.{kind}"
 
 
 def present_name(layer: int, kind: str) -> str:
-    """Graph output that is bound to the same memory."""
+    """Return the name of the graph output that is bound to the same memory."""
     return f"present.{layer}.{kind}"
 
 
 @dataclass(frozen=True, slots=True)
 class GraphShape:
-    """What a session says of itself."""
+    """Dimensions and inputs of a compiled language model."""
 
     layers: int
     heads: int  # of keys and values
@@ -55,12 +57,12 @@ class GraphShape:
     positions: int
     kv_type: type[np.generic]
     inputs: frozenset[str]
-    width: int  # of the logits as they come out: `vocab`, and what is left away
+    width: int  # columns of the logits: `vocab`, and padding behind it
     prefill_rows: int = 1 << 20  # most positions of one call
 
     @classmethod
     def of(cls, session: ort.InferenceSession) -> "GraphShape":
-        """Read from the session. Raises ModelError when the graph is not one of ours."""
+        """Read the shape from a session. Raises ModelError unless `compile/` wrote the graph."""
         metadata = session.get_modelmeta().custom_metadata_map
         if METADATA_KEY not in metadata:
             raise ModelError("this language model was not written by `chatterbox compile`")
@@ -77,27 +79,32 @@ class GraphShape:
         )
 
     @property
+    def adds_ids_and_embeds(self) -> bool:
+        """Whether the graph takes both ids and embeddings, and adds them up."""
+        return {IDS, EMBEDS} <= self.inputs
+
+    @property
     def past_names(self) -> list[str]:
         """Graph inputs of keys and values, layer by layer."""
         return [past_name(i, kind) for i in range(self.layers) for kind in ("key", "value")]
 
     @property
     def present_names(self) -> list[str]:
-        """Graph outputs in the same order."""
+        """Graph outputs of keys and values, in the order of `past_names`."""
         return [present_name(i, kind) for i in range(self.layers) for kind in ("key", "value")]
 
     def cache_shape(self, slots: int, capacity: int) -> tuple[int, ...]:
-        """Shape of one layer's keys, or values."""
+        """Return the shape of one layer's keys, which is that of its values."""
         return slots, self.heads, capacity, self.head_dim
 
     @property
-    def call(self) -> "type[Call]":
-        """What runs a graph that has this shape."""
+    def call_type(self) -> "type[Call]":
+        """The class that calls graphs of this kind."""
         return Call
 
     def fields(self, slots: int, active: int, new: int, *, by_ids: bool) -> Fields:
-        """The inputs of a call besides the caches, those that change with every call."""
-        made: Fields = {
+        """Return the inputs of a call other than the caches."""
+        fields: Fields = {
             "position_ids": ((active, new), np.int64),
             "rows": ((slots,), np.int64),
             "active": ((active,), np.int64),
@@ -105,34 +112,35 @@ class GraphShape:
             IDS: ((active, new), np.int64),
         }
         if not by_ids:
-            made[EMBEDS] = ((active, new, self.hidden), np.float32)
-        return {name: field for name, field in made.items() if name in self.inputs}
+            fields[EMBEDS] = ((active, new, self.hidden), np.float32)
+        return {name: field for name, field in fields.items() if name in self.inputs}
 
-    def logits(self, slots: int, active: int, new: int) -> tuple[int, ...]:  # noqa: ARG002
-        """Shape of a call's logits: of each row's last position."""
-        return active, self.width
+    def logits(self, slots: int, active: int, new: int) -> Fields:  # noqa: ARG002
+        """Return the output of a call other than the caches: logits of each last position."""
+        return {"logits": ((active, self.width), np.float32)}
 
 
 class CallMemory:
-    """What all calls of one model share, since they are made one after the other: a block for all
-    inputs, which goes up in one copy, and the logits, which come down in one."""
+    """Memory that all calls of one model share; only one call may run at a time.
+
+    All inputs of a call are in one block, so that they reach the device with one copy.
+    """
 
     def __init__(self, shape: GraphShape, memory: Memory, *, slots: int, most_new: int) -> None:
-        """`slots`: that step together at most; `most_new`: positions of a prefill."""
+        """`slots`: most rows of a step. `most_new`: most positions of a prefill."""
         largest = (slots, slots, 1), (1, 1, min(most_new, shape.prefill_rows))
-        fields = [shape.fields(*sizes, by_ids=False) for sizes in largest]
-        logits = [math.prod(shape.logits(*sizes)) for sizes in largest]
+        inputs = [block_offsets(shape.fields(*sizes, by_ids=False))[1] for sizes in largest]
+        outputs = [block_offsets(shape.logits(*sizes))[1] for sizes in largest]
         self.shape = shape
         self.memory = memory
-        self.inputs = Mirror(memory, max(offsets_in_block(some)[1] for some in fields))
-        self.logits = Mirror(memory, max(logits) * np.dtype(np.float32).itemsize)
+        self.inputs, self.outputs = Mirror(memory, max(inputs)), Mirror(memory, max(outputs))
         self.total = HostBuffer((), np.int32)  # the operator reads it on the host
-        summed = {IDS, EMBEDS} <= shape.inputs
-        self.no_rows = memory.buffer((slots, 1, shape.hidden), np.float32) if summed else None
+        both = shape.adds_ids_and_embeds
+        self.zero_rows = memory.buffer((slots, 1, shape.hidden), np.float32) if both else None
 
 
 class Call:
-    """`active` rows of `new` positions each, on caches of some slots that lie side by side."""
+    """A call with `active` rows of `new` positions each, on the caches of adjacent slots."""
 
     def __init__(
         self,
@@ -144,30 +152,27 @@ class Call:
         new: int = 1,
         by_ids: bool = False,
     ) -> None:
-        """`by_ids`: given ids, else embeddings."""
+        """`by_ids`: rows are ids rather than embeddings."""
         shape, memory = shared.shape, shared.memory
         self._session, self._shared, self._new = session, shared, new
-        self._given = IDS if by_ids else EMBEDS
-        fields = shape.fields(slots, active, new, by_ids=by_ids)
-        self._offsets, self._nbytes = offsets_in_block(fields)
-        windows, self._inputs = {}, {}
-        for name, field in fields.items():
-            window, host = shared.inputs.window(self._offsets[name], *field)
-            windows[name], self._inputs[name] = window, host
-        sizes = shape.logits(slots, active, new)
-        logits, self._logits = shared.logits.window(0, sizes, np.float32)
-        if by_ids and shared.no_rows is not None:
-            windows[EMBEDS] = shared.no_rows.entries(0, active)
+        self._rows_name = IDS if by_ids else EMBEDS
+        self._inputs = Block(shape.fields(slots, active, new, by_ids=by_ids), shared.inputs)
+        self._outputs = Block(shape.logits(slots, active, new), shared.outputs)
+        inputs = dict(self._inputs.device)
+        if by_ids and shared.zero_rows is not None:
+            inputs[EMBEDS] = shared.zero_rows.entries(0, active)
         self._binding = session.io_binding()
-        for name, window in windows.items():
-            memory.bind_input(self._binding, name, window)
+        for name, view in inputs.items():
+            memory.bind_input(self._binding, name, view)
         if TOTAL in shape.inputs:
             Memory("cpu").bind_input(self._binding, TOTAL, shared.total)
+        logits = self._outputs.device["logits"]
         memory.bind_output(self._binding, "logits", logits)
-        self._windows = [*windows.values(), logits]
+        self._views = [*inputs.values(), logits]
 
-    def bind(self, caches: Sequence[Window]) -> None:
-        """Keys and values: 2 × layers of [slots, heads, capacity, head_dim], updated in place."""
+    def bind(self, caches: Sequence[TensorView]) -> None:
+        """Bind keys and values, which are updated in place: 2 × layers of
+        [slots, heads, capacity, head_dim]."""
         shape, memory = self._shared.shape, self._shared.memory
         for past, present, cache in zip(shape.past_names, shape.present_names, caches, strict=True):
             memory.bind_input(self._binding, past, cache)
@@ -175,33 +180,40 @@ class Call:
 
     @property
     def signature(self) -> tuple[Any, ...]:
-        """What a captured CUDA graph bakes in of it: shapes and addresses."""
-        return tuple((window.address, window.shape) for window in self._windows)
+        """Shapes and addresses that a captured CUDA graph has baked in."""
+        return tuple((view.address, view.shape) for view in self._views)
 
     def run(
         self,
-        given: Rows,
-        past: I64,  # [slots]: positions each slot holds
+        rows: Rows,
+        past: I64,  # [slots]: positions in each slot
         active: I64,  # [active]: the slot of each row
         total_length: int,
         options: ort.RunOptions | None = None,
     ) -> F32:
-        """Logits [active, vocab or wider] of each row's last position; the caches grow by `new`.
-        They lie where the next call's will."""
-        rows = np.zeros(len(past), np.int64)  # a slot that does not step computes row 0 in vain
-        rows[active] = np.arange(len(active))
+        """Run the graph, which appends `new` positions to the caches of the active slots.
+
+        Returns the logits [active, width] of each row's last position. The next call overwrites
+        them.
+        """
+        row_of_slot = np.zeros(len(past), np.int64)  # the result of an inactive slot is unused
+        row_of_slot[active] = np.arange(len(active))
         values: dict[str, Any] = {
             "position_ids": past[active][:, None] + np.arange(self._new),
-            "rows": rows,
+            "rows": row_of_slot,
             "active": active,
             "seqlens_k": past + (self._new - 1),
-            IDS: self._shared.shape.vocab,  # of a row of zeros, where both are taken
-            self._given: given,
+            IDS: self._shared.shape.vocab,  # where the graph adds both: the id of a row of zeros
+            self._rows_name: rows,
         }
-        for name, target in self._inputs.items():
+        for name, target in self._inputs.host.items():
             target[...] = values[name]
         self._shared.total.array[...] = total_length
-        self._shared.inputs.up(self._nbytes)
+        return self._execute(options)
+
+    def _execute(self, options: ort.RunOptions | None) -> F32:
+        """Copy the inputs to the device, run, and copy the logits back."""
+        self._inputs.upload()
         self._session.run_with_iobinding(self._binding, options)
-        self._shared.logits.down(self._logits.nbytes)
-        return self._logits
+        self._outputs.download()
+        return self._outputs.host["logits"]

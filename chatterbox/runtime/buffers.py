@@ -1,4 +1,4 @@
-"""Tensors at fixed addresses, of the host or of a GPU, that a session works on in place."""
+"""Tensors at fixed addresses, in the memory of the host or of a GPU, for sessions to work on."""
 
 import math
 import weakref
@@ -12,12 +12,12 @@ from chatterbox.runtime import cudart
 
 Array = NDArray[Any]
 Fields = dict[str, tuple[tuple[int, ...], DTypeLike]]
-"""Shapes and types of tensors."""
+"""Shapes and types of tensors, by name."""
 ALIGNMENT_BYTES = 256  # as CUDA's own allocator aligns
 
 
-class Window:
-    """A tensor of fixed shape at a fixed address: its own, or part of another, without a copy."""
+class TensorView:
+    """A tensor of fixed shape at a fixed address; it may be part of another tensor."""
 
     def __init__(self, address: int, shape: tuple[int, ...], dtype: DTypeLike) -> None:
         self.address, self.shape, self.dtype = address, shape, np.dtype(dtype)
@@ -26,26 +26,30 @@ class Window:
     def nbytes(self) -> int:
         return math.prod(self.shape) * self.dtype.itemsize
 
-    def entries(self, first: int, count: int) -> "Window":
-        """Some neighbours along the first axis."""
+    def entries(self, first: int, count: int) -> "TensorView":
+        """Return `count` adjacent entries of the first axis, without a copy."""
         stride = math.prod(self.shape[1:]) * self.dtype.itemsize
-        return Window(self.address + first * stride, (count, *self.shape[1:]), self.dtype)
+        return TensorView(self.address + first * stride, (count, *self.shape[1:]), self.dtype)
 
 
-class HostBuffer(Window):
-    """In this process's memory. Pages are taken when first written."""
+class HostBuffer(TensorView):
+    """A zeroed tensor in this process's memory, whose pages are allocated when first written."""
 
     def __init__(self, shape: tuple[int, ...], dtype: DTypeLike) -> None:
         self.array = np.zeros(shape, dtype)
         super().__init__(self.array.ctypes.data, shape, dtype)
 
     def get(self) -> Array:
+        """Return the tensor itself."""
         return self.array
 
 
-class CudaBuffer(Window):
-    """On a GPU, zero at first: exactly as large as it must be, or by a session's own allocator,
-    which keeps to the provider's memory limit."""
+class CudaBuffer(TensorView):
+    """A zeroed tensor on a GPU.
+
+    Without a session it is allocated by `cudaMalloc`. With a session it comes from that session's
+    allocator, which applies the provider's memory limit.
+    """
 
     def __init__(
         self,
@@ -67,16 +71,17 @@ class CudaBuffer(Window):
             cudart.zero(self.address, self.nbytes, device_id)
 
     def get(self) -> Array:
-        made = np.empty(self.shape, self.dtype)
-        cudart.copy(made.ctypes.data, self.address, self.nbytes, self.device_id)
-        return made
+        """Return a copy of the tensor on the host."""
+        values = np.empty(self.shape, self.dtype)
+        cudart.copy(values.ctypes.data, self.address, self.nbytes, self.device_id)
+        return values
 
 
 Buffer = HostBuffer | CudaBuffer
 
 
 class Memory:
-    """Makes buffers where a session's provider reads them."""
+    """Allocates tensors on one device, and binds them to the inputs and outputs of sessions."""
 
     def __init__(self, device: str, device_id: int = 0) -> None:
         self.device = device
@@ -85,52 +90,48 @@ class Memory:
     def buffer(
         self, shape: tuple[int, ...], dtype: DTypeLike, session: ort.InferenceSession | None = None
     ) -> Buffer:
-        """A new tensor of zeros on this device. `session`: whose limit of memory it falls under;
-        only before that session captures its first CUDA graph, whose scratch memory the same
-        allocator holds."""
+        """Allocate a tensor of zeros.
+
+        `session`: count the tensor towards this session's memory limit. Only before the session
+        captures its first CUDA graph: the scratch memory of its graphs is in the same allocator.
+        """
         if self.device == "cuda":
             return CudaBuffer(shape, dtype, self.device_id, session)
         return HostBuffer(shape, dtype)
 
-    def bind_input(self, binding: ort.IOBinding, name: str, at: Window) -> None:
-        """Let the graph read `name` there."""
+    def bind_input(self, binding: ort.IOBinding, name: str, at: TensorView) -> None:
+        """Let the graph read the input `name` from `at`."""
         binding.bind_input(name, self.device, self.device_id, at.dtype.type, at.shape, at.address)
 
-    def bind_output(self, binding: ort.IOBinding, name: str, at: Window) -> None:
-        """Let the graph write `name` there."""
+    def bind_output(self, binding: ort.IOBinding, name: str, at: TensorView) -> None:
+        """Let the graph write the output `name` to `at`."""
         binding.bind_output(name, self.device, self.device_id, at.dtype.type, at.shape, at.address)
 
 
 class Mirror:
-    """Bytes on a device and beside them on the host, with one copy between the two, up or down. On
-    a CPU they are the same bytes."""
+    """A byte buffer on a device with a page-locked twin on the host; on a CPU, the same bytes."""
 
     def __init__(self, memory: Memory, nbytes: int) -> None:
         self._buffer = memory.buffer((nbytes,), np.uint8)
+        self.address = self._buffer.address
         self._device_id = memory.device_id
-        self._apart = memory.device == "cuda"
-        pinned = cudart.pinned(nbytes, memory.device_id) if self._apart else None
+        self._is_separate = memory.device == "cuda"
+        pinned = cudart.pinned(nbytes, memory.device_id) if self._is_separate else None
         self.host: Array = self._buffer.get() if pinned is None else pinned
 
-    def window(self, offset: int, shape: tuple[int, ...], dtype: DTypeLike) -> tuple[Window, Array]:
-        """A tensor at `offset`: on the device, and on the host."""
-        window = Window(self._buffer.address + offset, shape, dtype)
-        host = self.host[offset : offset + window.nbytes].view(window.dtype).reshape(shape)
-        return window, host
+    def upload(self, nbytes: int) -> None:
+        """Copy the first `nbytes` bytes to the device."""
+        if self._is_separate:
+            cudart.copy(self.address, self.host.ctypes.data, nbytes, self._device_id)
 
-    def up(self, nbytes: int) -> None:
-        """Copy the first bytes to the device."""
-        if self._apart:
-            cudart.copy(self._buffer.address, self.host.ctypes.data, nbytes, self._device_id)
-
-    def down(self, nbytes: int) -> None:
-        """Copy the first bytes to the host."""
-        if self._apart:
-            cudart.copy(self.host.ctypes.data, self._buffer.address, nbytes, self._device_id)
+    def download(self, nbytes: int) -> None:
+        """Copy the first `nbytes` bytes to the host."""
+        if self._is_separate:
+            cudart.copy(self.host.ctypes.data, self.address, nbytes, self._device_id)
 
 
-def offsets_in_block(fields: Fields) -> tuple[dict[str, int], int]:
-    """Where each tensor begins in a common block, and where the block ends."""
+def block_offsets(fields: Fields) -> tuple[dict[str, int], int]:
+    """Return the offset of each tensor in a common block, and the block's size, in bytes."""
     offsets, end = {}, 0
     for name, (shape, dtype) in fields.items():
         offsets[name] = end
@@ -140,17 +141,30 @@ def offsets_in_block(fields: Fields) -> tuple[dict[str, int], int]:
 
 
 class Block:
-    """Several tensors, which are copied all at once."""
+    """Several tensors in one `Mirror`, copied between host and device with one copy."""
 
-    def __init__(self, memory: Memory, fields: Fields) -> None:
-        offsets, self._nbytes = offsets_in_block(fields)
-        self._mirror = Mirror(memory, self._nbytes)
-        placed = {n: self._mirror.window(offsets[n], *field) for n, field in fields.items()}
-        self.device = {name: window for name, (window, _) in placed.items()}
-        self.host = {name: array for name, (_, array) in placed.items()}
+    def __init__(self, fields: Fields, mirror: Mirror) -> None:
+        """The tensors start at the mirror's beginning; `mirror` must have the block's size."""
+        self._mirror = mirror
+        offsets, self._nbytes = block_offsets(fields)
+        self.device = {
+            name: TensorView(mirror.address + offsets[name], *field)
+            for name, field in fields.items()
+        }
+        self.host: dict[str, Array] = {
+            name: mirror.host[offsets[name] :][: at.nbytes].view(at.dtype).reshape(at.shape)
+            for name, at in self.device.items()
+        }
 
-    def up(self) -> None:
-        self._mirror.up(self._nbytes)
+    @classmethod
+    def allocate(cls, fields: Fields, memory: Memory) -> "Block":
+        """Place the tensors in a mirror of their own."""
+        return cls(fields, Mirror(memory, block_offsets(fields)[1]))
 
-    def down(self) -> None:
-        self._mirror.down(self._nbytes)
+    def upload(self) -> None:
+        """Copy all tensors to the device."""
+        self._mirror.upload(self._nbytes)
+
+    def download(self) -> None:
+        """Copy all tensors to the host."""
+        self._mirror.download(self._nbytes)

@@ -1,5 +1,4 @@
-"""A compiled language model: which form is asked for, what stands in its cache entry, and how it is
-opened: in slots, captured as CUDA graphs where that is set."""
+"""Compiled language models: options, facts in the compiled cache, and how one is opened."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -9,7 +8,7 @@ from typing import Literal
 from chatterbox.config import TTSConfig
 from chatterbox.errors import first_line
 from chatterbox.hub.files import Precision
-from chatterbox.runtime.bound_call import takes_both
+from chatterbox.runtime.bound_call import GraphShape
 from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.compiled_cache import Entry, Json, identity
 from chatterbox.runtime.cuda_graphs import CAPTURE_OPTIONS, Buckets
@@ -19,35 +18,36 @@ from chatterbox.runtime.sessions import SessionSettings, captures, open_session
 
 GRAPH_FILE = "language_model.onnx"
 LM_COMPILER = 3
-"""Version of what compiles language models: raised whenever the same source would give another
-graph or other facts."""
+"""Version of the language model compiler, raised when it makes another graph or other facts from
+the same source."""
 ACCURACY_INT8 = 4
-"""MatMulNBits rounds its input to int8 by blocks: the fast kernels of a CPU."""
+"""Accuracy level at which MatMulNBits rounds its input to int8 in blocks, for a CPU's fast
+kernels."""
 
 Compute = Literal["fp32", "fp16"]
 
 
 @dataclass(frozen=True, slots=True)
 class CompileOptions:
-    """What of the graph is a choice."""
+    """Choices in how a language model is compiled."""
 
-    compute: Compute = "fp32"  # activations
+    compute: Compute = "fp32"  # type of activations
     accuracy_level: int = ACCURACY_INT8
-    bits: int | None = None  # quantise dense weights to 4 or 8 bits; None: take all as they are
+    bits: int | None = None  # quantise dense weights to 4 or 8 bits; None: keep all weights
     block: int = 128
-    cache: Literal["float", "int8"] = "float"  # keys and values; float: as they are computed
-    head: tuple[tuple[int, int], ...] = ()  # logits that are kept, from and up to; none: all
-    head_multiple: int = 1  # the head's columns are padded to one
-    tokens_in: bool = False  # look up tokens in the graph, besides taking embeddings
+    cache: Literal["float", "int8"] = "float"  # keys and values; float: the type of activations
+    head: tuple[tuple[int, int], ...] = ()  # ranges [begin, end) of logits to keep; empty: all
+    head_multiple: int = 1  # pad the logits to a multiple of this many columns
+    tokens_in: bool = False  # the graph looks up tokens, and also takes embeddings
 
 
-def usual_options(device: str, precision: Precision) -> CompileOptions:
-    """How a published graph is usually compiled.
+def default_options(device: str, precision: Precision) -> CompileOptions:
+    """Return the options for a device and the precision of the published graph.
 
-    A CPU has no fast fp16 arithmetic: there fp16 weights are widened, which is exact, and quantised
+    A CPU has no fast fp16 arithmetic. There fp16 weights are widened, which is exact, and quantised
     models keep their cache in int8, whose error is below that of 8-bit weights. On a GPU attention
-    in place has no fp32 kernel, so all compute in fp16; tokens are looked up there, which leaves
-    their ids to be copied; and products are quicker where rows of fp16 begin at multiples of 16
+    in place has no fp32 kernel, so all compute in fp16; tokens are looked up by the graph, so that
+    only their ids are copied; and products are quicker when rows of fp16 begin at multiples of 16
     bytes.
     """
     if device == "cuda":
@@ -57,17 +57,17 @@ def usual_options(device: str, precision: Precision) -> CompileOptions:
 
 @dataclass(frozen=True, slots=True)
 class Deviation:
-    """How far the compiled graph's logits are from the published one's, in standard deviations of
-    these."""
+    """Difference of the compiled graph's logits from the published graph's, in standard deviations
+    of the latter."""
 
     worst: float
     mean: float
-    argmax_share: float  # rows whose most likely code is the same
+    argmax_share: float  # share of rows with the same most likely code
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledGraph:
-    """A graph proven to compute what its source computes."""
+    """A graph that was proven to compute the same as its source."""
 
     path: Path
     vocab: int
@@ -78,7 +78,7 @@ class CompiledGraph:
 
     @property
     def proof(self) -> str:
-        """What was proven, for the operator."""
+        """The proof's result, for the operator."""
         return (
             f"compiled; its logits are at most {self.exact.worst:.2g} standard deviations from the "
             f"published graph's, {self.served.worst:.2g} as served; cache in {self.cache}"
@@ -87,7 +87,7 @@ class CompiledGraph:
 
 @dataclass(frozen=True, slots=True)
 class NotCompiled:
-    """Why the published graph is served; one line for the operator."""
+    """Why the published graph is served instead, in one line for the operator."""
 
     reason: str
 
@@ -103,14 +103,14 @@ def language_model_identity(
     options: CompileOptions,
     version: int = LM_COMPILER,
 ) -> Json:
-    """By what a compiled language model is found again. `sources`: its files, and those of the
-    embedding."""
-    matters = {"device": settings.device, "precision": precision, "options": asdict(options)}
-    return identity("language_model", sources, matters, version)
+    """Return the identity of a compiled language model in the cache. `sources`: all files of its
+    graph, and of its embedding's."""
+    choices = {"device": settings.device, "precision": precision, "options": asdict(options)}
+    return identity("language_model", sources, choices, version)
 
 
 def language_model_of(entry: Entry) -> CompiledGraph | NotCompiled:
-    """What an entry holds."""
+    """Read a compiled language model from its cache entry."""
     facts = entry.facts
     if "refused" in facts:
         return NotCompiled(facts["refused"])
@@ -123,8 +123,8 @@ def language_model_of(entry: Entry) -> CompiledGraph | NotCompiled:
 
 MIB = 1024 * 1024
 SPIN_US = 20
-"""How long the step's threads wait for the next operator awake: long enough for the gaps within a
-step (a fifth of its time, otherwise spent waking up), too short to keep a core from the decoder."""
+"""How long threads stay awake for a step's next operator: long enough for the gaps within a step,
+which otherwise takes a fifth longer, and too short to keep a core from the decoder."""
 
 
 def open_compiled(
@@ -134,42 +134,43 @@ def open_compiled(
     settings: SessionSettings,
     capacity: int,
 ) -> tuple[SlottedLanguageModel, str]:
-    """The model, and what to tell the operator about it. `capacity`: positions of a slot."""
+    """Open a compiled graph with `capacity` positions in each slot.
 
-    def opened(buckets: Buckets | None) -> SlottedLanguageModel:
+    Its steps are captured as CUDA graphs where that is set and works. Returns the model and a note
+    for the operator.
+    """
+
+    def open_model(buckets: Buckets | None) -> SlottedLanguageModel:
         options = CAPTURE_OPTIONS if buckets else None
         session = open_session(graph.path, settings, provider_options=options, spin_us=SPIN_US)
+        shape = GraphShape.of(session)
         return SlottedLanguageModel(
             session,
-            TokensInGraph(embed) if takes_both(session) else embed,
+            TokensInGraph(embed) if shape.adds_ids_and_embeds else embed,
             slots=config.max_sequences,
             capacity=capacity,
             prefix_cache_bytes=config.kv_prefix_cache_mb * MIB,
             memory=Memory(settings.device, settings.device_id),
             buckets=buckets,
+            shape=shape,
         )
 
-    if not captures(config, settings):
-        model = opened(None)
-        return model, f"compiled, proven equal; cache in {graph.cache}; {room(model)}"
-
-    def captured() -> SlottedLanguageModel | str:
+    def open_captured() -> tuple[SlottedLanguageModel | None, str]:
         try:
-            model = opened(Buckets(config.max_sequences, capture=True))
-            model.rehearse()
+            model = open_model(Buckets(config.max_sequences, capture=True))
+            model.capture_steps()
         except Exception as fault:  # noqa: BLE001 - onnxruntime raises its own kinds
-            return first_line(fault)
-        return model
+            return None, f"no CUDA graphs: {first_line(fault)}"
+        return model, "steps captured as CUDA graphs"
 
-    found = captured()  # whose slots are gone where it failed: there may be no room for others
-    if isinstance(found, SlottedLanguageModel):
-        model, how = found, "steps captured as CUDA graphs"
-    else:
-        model, how = opened(None), f"no CUDA graphs: {found}"
-    return model, f"compiled, proven equal; {how}; {room(model)}"
+    model, how = None, f"cache in {graph.cache}"
+    if captures(config, settings):
+        model, how = open_captured()  # a model that failed frees its slots when this returns
+    model = model or open_model(None)
+    return model, f"compiled, proven equal; {how}; {slots_note(model)}"
 
 
-def room(model: SlottedLanguageModel) -> str:
-    """What its slots take, for the operator."""
+def slots_note(model: SlottedLanguageModel) -> str:
+    """Return the number and size of a model's slots, for the operator."""
     gib = model.arena_bytes / 1024**3
     return f"{model.slots} slots of {model.capacity} positions take {gib:.2f} GiB"

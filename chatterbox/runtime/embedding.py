@@ -1,8 +1,9 @@
-"""Embed ids without a session, from the two tables inside embed_tokens.
+"""Turns token ids into the input of a language model.
 
-They are taken out of the graph, and proven, when the language model is compiled. The speech
-table is held as plain numbers (27 MB for the published model): a step then costs 2 to 5 µs
-for one to sixteen codes, where the session takes 11 to 30. The text table stays in its file.
+`HostEmbedder` reads the two tables of the published graph embed_tokens, which are extracted and
+proven when the language model is compiled. The speech table is kept in memory as plain numbers
+(27 MB for the published model): embedding 1 to 16 codes takes 2 to 5 µs, where a session takes 11
+to 30. The text table stays in its file.
 """
 
 from dataclasses import dataclass
@@ -21,18 +22,18 @@ START_IDS = 2  # the last two ids of a text are read as speech codes
 
 
 class Embedder(Protocol):
-    """Ids → what the language model is given: rows of embeddings, or ids."""
+    """Turns ids into the rows that a language model takes: embeddings, or ids."""
 
     def text(self, ids: I64) -> NDArray[Any]:
-        """Text ids [S ≥ 3], the last two of them end tokens → [S, hidden]."""
+        """Embed text ids [S ≥ 3], of which the last two are end tokens. Returns [S, hidden]."""
 
     def codes(self, codes: I64) -> NDArray[Any]:
-        """Speech codes [B] → [B, hidden]."""
+        """Embed speech codes [B]. Returns [B, hidden]."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenIds:
-    """Implements `Embedder` for graphs that take ids."""
+    """An `Embedder` for graphs that take ids."""
 
     first: int  # the id of token 0
 
@@ -45,7 +46,7 @@ class TokenIds:
 
 @dataclass(frozen=True, slots=True)
 class TokensInGraph:
-    """Implements `Embedder` for graphs that look up tokens themselves, and take text as rows."""
+    """An `Embedder` for graphs that look up speech codes, and take text as embeddings."""
 
     rows: Embedder
 
@@ -57,18 +58,18 @@ class TokensInGraph:
 
 
 class HostEmbedder:
-    """Implements `Embedder` on two tables."""
+    """An `Embedder` that reads two tables on the host."""
 
     def __init__(
         self, text: Array | BlockQuantized, speech: Array | BlockQuantized, start: int
     ) -> None:
-        """`start`: the code that both ends of a text are read as."""
+        """`start`: the code that the last two ids of a text are read as."""
         self._text = text
         self._speech = _rows(speech, np.arange(row_count(speech)))
         self._start = np.full(START_IDS, start)
 
     def save(self, folder: Path) -> dict[str, Any]:
-        """Write the tables into `folder`; the facts by which `load` reads them."""
+        """Write the tables into `folder`. Returns the facts that `load` needs."""
         facts: dict[str, Any] = {"bits": None}
         arrays = {SPEECH_FILE: self._speech}
         if isinstance(self._text, BlockQuantized):
@@ -85,7 +86,7 @@ class HostEmbedder:
 
     @classmethod
     def load(cls, folder: Path, facts: dict[str, Any]) -> "HostEmbedder":
-        """What `save` wrote; the text table is mapped, not read."""
+        """Open the tables that `save` wrote; the text table is memory-mapped."""
 
         def mapped(name: str) -> Array:
             values: Array = np.load(folder / name, mmap_mode="r", allow_pickle=False)
@@ -105,26 +106,24 @@ class HostEmbedder:
         return row_count(self._text)
 
     def text(self, ids: I64) -> F32:
-        """The two ends of a text are start codes."""
         return np.concatenate([_rows(self._text, ids[:-START_IDS]), self.codes(self._start)])
 
     def codes(self, codes: I64) -> F32:
-        """Rows of the speech table."""
         rows: F32 = self._speech[codes]
         return rows
 
 
 def row_count(table: Array | BlockQuantized) -> int:
-    """Ids that have a row."""
+    """Return the number of ids in a table."""
     return len(table.codes) if isinstance(table, BlockQuantized) else len(table)
 
 
 def _rows(table: Array | BlockQuantized, ids: I64) -> F32:
     if isinstance(table, BlockQuantized):
         zeros = None if table.zero_points is None else table.zero_points[ids]
-        some = BlockQuantized(
+        selected = BlockQuantized(
             table.codes[ids], table.scales[ids], zeros, table.bits, table.block, table.inputs
         )
-        return dense(some).T.astype(np.float32)
+        return dense(selected).T.astype(np.float32)
     rows: F32 = table[ids].astype(np.float32)
     return rows

@@ -31,7 +31,7 @@ from chatterbox.runtime.compiled_lm import (
     CompiledGraph,
     CompileOptions,
     NotCompiled,
-    usual_options,
+    default_options,
 )
 from chatterbox.runtime.sessions import SessionSettings, open_session
 from tools.stock_forms.plain import Form, plain_model, write_plain
@@ -131,10 +131,10 @@ def test_an_int8_cache_that_changes_what_is_said_is_refused(stock, tmp_path, mon
 
 
 def test_the_usual_recipe_suits_the_device():
-    cpu = {p: usual_options("cpu", p) for p in PRECISIONS}
+    cpu = {p: default_options("cpu", p) for p in PRECISIONS}
     assert all(recipe.compute == "fp32" for recipe in cpu.values())
     assert {p for p, recipe in cpu.items() if recipe.cache == "int8"} == {"q8", "q4", "q4f16"}
-    cuda = {p: usual_options("cuda", p) for p in PRECISIONS}
+    cuda = {p: default_options("cuda", p) for p in PRECISIONS}
     assert all(r.compute == "fp16" and r.cache == "float" for r in cuda.values())
 
 
@@ -360,7 +360,7 @@ def test_a_graph_that_cannot_run_is_refused(stock, tmp_path, monkeypatch):
 def test_the_form_for_a_gpu_computes_in_half_precision(precision, tmp_path):
     """Run on a CPU, which has the kernels, if slow ones."""
     source = write_plain(MODEL, Form(precision), tmp_path)
-    recipe = usual_options("cuda", precision)
+    recipe = default_options("cuda", precision)
     result = compile_lm(source, precision, tmp_path / "cache", CPU, options=recipe)
     assert isinstance(result, CompiledGraph)
     session = open_session(result.path, CPU)

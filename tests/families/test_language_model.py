@@ -22,7 +22,7 @@ from chatterbox.families.turbo.load import (
 from chatterbox.families.turbo.spec import GRAPHS
 from chatterbox.hub.files import ModelFiles
 from chatterbox.runtime import compiled_lm
-from chatterbox.runtime.compiled_lm import usual_options
+from chatterbox.runtime.compiled_lm import default_options
 from chatterbox.runtime.embedding import HostEmbedder
 from chatterbox.runtime.kv_slots import PrefixedPrompt, SlottedLanguageModel
 from chatterbox.runtime.published_lm import PublishedLanguageModel
@@ -99,7 +99,7 @@ def test_a_capture_that_fails_leaves_no_slots_behind(tmp_path, monkeypatch):
         raise RuntimeError("not captured")
 
     monkeypatch.setattr(compiled_lm, "captures", lambda *_: True)
-    monkeypatch.setattr(SlottedLanguageModel, "rehearse", refused)
+    monkeypatch.setattr(SlottedLanguageModel, "capture_steps", refused)
     open_session = compiled_lm.open_session
     left = []
 
@@ -118,7 +118,7 @@ def test_a_gpus_form_looks_tokens_up_itself(tmp_path, monkeypatch, embedded_here
     """Run on a CPU, which has the kernels, if slow ones."""
     plain, _ = open_language_model(parts(tmp_path / "cpu", "fp32"))
     expected = logits(plain)
-    monkeypatch.setattr(load, "usual_options", lambda *_: usual_options("cuda", "fp32"))
+    monkeypatch.setattr(load, "default_options", lambda *_: default_options("cuda", "fp32"))
     model, _ = open_language_model(parts(tmp_path / "gpu", "fp32"))
     embedded_here.clear()
     found = logits(model)
@@ -129,7 +129,7 @@ def test_a_gpus_form_looks_tokens_up_itself(tmp_path, monkeypatch, embedded_here
 
 
 def test_a_gpus_form_whose_tokens_are_others_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(load, "usual_options", lambda *_: usual_options("cuda", "fp32"))
+    monkeypatch.setattr(load, "default_options", lambda *_: default_options("cuda", "fp32"))
     write = compiler.write
     turned = lambda *given: write(*given[:-1], given[-1][::-1])  # noqa: E731
     monkeypatch.setattr(compiler, "write", turned)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chatterbox.runtime.cuda_graphs import GRAPH_ID_KEY, NO_CAPTURE, Buckets, bucket_sizes
+from chatterbox.runtime.cuda_graphs import GRAPH_ID_KEY, NO_CAPTURE, Buckets, bucket_sizes, round_up
 
 
 @pytest.mark.parametrize(
@@ -14,7 +14,7 @@ def test_sizes_double_up_to_the_slots(slots, sizes):
 
 def test_the_smallest_bucket_that_holds_the_rows_is_taken():
     buckets = Buckets(6, capture=False)
-    assert [buckets.holding(n) for n in range(1, 7)] == [1, 2, 4, 4, 6, 6]
+    assert [round_up(buckets.sizes, n) for n in range(1, 7)] == [1, 2, 4, 4, 6, 6]
 
 
 def test_a_bucket_that_comes_back_with_another_address_is_a_bug():

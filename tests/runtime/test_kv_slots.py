@@ -83,7 +83,7 @@ def test_rows_join_leave_pause_and_step_in_any_company(compiled, reference, buck
             slot = int(rng.choice(free))
             voice, ids = VOICES[rng.integers(3)], rng.integers(0, 64, rng.integers(3, 9))
             rows[slot] = Row(reference, voice, ids)
-            close(engine.prefill(slot, voice.then(ids)), rows[slot].logits)
+            close(engine.prefill(slot, voice.with_text(ids)), rows[slot].logits)
         going = [s for s, row in rows.items() if row.length < CAPACITY and rng.random() < 0.7]
         if going:
             rng.shuffle(going)
@@ -101,9 +101,9 @@ def test_rows_join_leave_pause_and_step_in_any_company(compiled, reference, buck
 def test_a_full_row_that_waits_disturbs_nobody(compiled, reference):
     engine = model(compiled, capacity=14)
     full, other = Row(reference, VOICES[1], np.arange(5)), Row(reference, VOICES[0], np.arange(4))
-    engine.prefill(1, VOICES[1].then(np.arange(5)))
+    engine.prefill(1, VOICES[1].with_text(np.arange(5)))
     for slot in (0, 2):
-        engine.prefill(slot, VOICES[0].then(np.arange(4)))
+        engine.prefill(slot, VOICES[0].with_text(np.arange(4)))
     for code in (1, 2, 3):
         full.step(code)
         close(engine.decode([1], np.array([code]))[0], full.logits)
@@ -116,9 +116,9 @@ def test_a_full_row_that_waits_disturbs_nobody(compiled, reference):
 def test_a_cached_prefix_gives_what_no_cache_gives(compiled):
     with_cache, without = model(compiled), model(compiled, prefix_cache_bytes=0)
     ids = np.arange(6)
-    first = with_cache.prefill(0, VOICES[2].then(ids))
-    np.testing.assert_array_equal(with_cache.prefill(1, VOICES[2].then(ids)), first)
-    np.testing.assert_array_equal(without.prefill(0, VOICES[2].then(ids)), first)
+    first = with_cache.prefill(0, VOICES[2].with_text(ids))
+    np.testing.assert_array_equal(with_cache.prefill(1, VOICES[2].with_text(ids)), first)
+    np.testing.assert_array_equal(without.prefill(0, VOICES[2].with_text(ids)), first)
     assert with_cache.prefix_bytes == 9 * 2 * SIZE.layers * SIZE.hidden * 4
     assert without.prefix_bytes == 0
 
@@ -139,8 +139,8 @@ def test_an_int8_cache_is_a_quarter_of_the_size_and_close(compiled, small_cache)
     assert small.arena_bytes * 4 == plain.arena_bytes
     ids = np.arange(6)
     for engine in (plain, small):
-        engine.prefill(1, VOICES[2].then(ids))
-        engine.prefill(4, VOICES[0].then(ids))
+        engine.prefill(1, VOICES[2].with_text(ids))
+        engine.prefill(4, VOICES[0].with_text(ids))
     codes = np.array([3, 9])
     expected, found = (engine.decode([4, 1], codes) for engine in (plain, small))
     difference = np.abs(found - expected)
@@ -152,8 +152,8 @@ def test_an_int8_row_in_company_is_the_row_alone(small_cache):
     """To the last bit: its codes must not depend on who else speaks."""
     company, alone = model(small_cache), model(small_cache, prefix_cache_bytes=0)
     for slot in (0, 1, 4):
-        company.prefill(slot, VOICES[slot % 3].then(np.arange(3 + slot)))
-    alone.prefill(2, VOICES[1].then(np.arange(4)))
+        company.prefill(slot, VOICES[slot % 3].with_text(np.arange(3 + slot)))
+    alone.prefill(2, VOICES[1].with_text(np.arange(4)))
     for code in range(10):
         together = company.decode([4, 1, 0], np.array([5, code, 8]))
         np.testing.assert_array_equal(together[1], alone.decode([2], np.array([code]))[0])
@@ -175,7 +175,7 @@ class Counting:
     def computes_prefix(self, engine, voice) -> bool:
         """Whether a prefill of `voice` is more than one call, that of the text."""
         before = self.calls
-        engine.prefill(0, voice.then(np.arange(5)))
+        engine.prefill(0, voice.with_text(np.arange(5)))
         return self.calls - before > 1
 
 
@@ -224,7 +224,7 @@ def test_a_voice_without_rows_begins_with_its_text(compiled, reference):
     nobody = sampled_voice(0, EMBED, 0)
     row = Row(reference, nobody, np.arange(4))
     engine = model(compiled)
-    close(engine.prefill(0, nobody.then(np.arange(4))), row.logits)
+    close(engine.prefill(0, nobody.with_text(np.arange(4))), row.logits)
     row.step(3)
     close(engine.decode([0], np.array([3]))[0], row.logits)
 
@@ -237,7 +237,9 @@ def test_nothing_grows(compiled):
         for request in range(requests):
             slots = sorted({request % SLOTS, (request * 3 + 1) % SLOTS})
             for slot in slots:
-                engine.prefill(slot, VOICES[(request + slot) % 3].then(np.arange(3 + request % 7)))
+                engine.prefill(
+                    slot, VOICES[(request + slot) % 3].with_text(np.arange(3 + request % 7))
+                )
             engine.decode(slots, np.zeros(len(slots), np.int64))
             for slot in slots:
                 engine.free(slot)
@@ -254,7 +256,7 @@ def test_calls_of_all_shapes_share_their_memory(compiled, monkeypatch):
     """Use goes on finding rare ones; what each holds must be small."""
     engine = model(compiled)
     for slot in range(SLOTS):
-        engine.prefill(slot, VOICES[0].then(np.arange(3 + slot)))
+        engine.prefill(slot, VOICES[0].with_text(np.arange(3 + slot)))
     monkeypatch.setattr(Memory, "buffer", None)
     for rows in range(1, SLOTS + 1):
         for slots in combinations(range(SLOTS), rows):
@@ -275,8 +277,8 @@ def test_stepping_a_free_or_full_slot_is_a_bug(compiled):
     engine = model(compiled, capacity=10)
     with pytest.raises(AssertionError):
         engine.decode([0], np.array([1]))
-    engine.prefill(0, VOICES[1].then(np.arange(4)))
+    engine.prefill(0, VOICES[1].with_text(np.arange(4)))
     with pytest.raises(AssertionError):
         engine.decode([0], np.array([1]))
     with pytest.raises(AssertionError):
-        engine.prefill(1, VOICES[2].then(np.arange(4)))
+        engine.prefill(1, VOICES[2].with_text(np.arange(4)))

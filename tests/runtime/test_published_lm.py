@@ -63,7 +63,7 @@ def test_rows_join_leave_pause_and_return_as_if_alone(precision, rows, memory):
     for step, slots in enumerate(plan):
         for slot in slots:
             if all(slot not in earlier for earlier in plan[:step]):
-                first = [m.prefill(slot, rows.then(ids(texts[slot]))) for m in (model, alone)]
+                first = [m.prefill(slot, rows.with_text(ids(texts[slot]))) for m in (model, alone)]
                 scale = scale or first[1].std()
                 assert np.abs(first[0] - first[1]).max() <= BATCH_TOLERANCE * scale
         batch = codes[step, list(slots)]
@@ -72,7 +72,7 @@ def test_rows_join_leave_pause_and_return_as_if_alone(precision, rows, memory):
     for slot in (1, 0, 2):
         model.free(slot)
     for slot in (0, 1):  # as in a new model
-        rows_of = rows.then(ids(texts[slot]))
+        rows_of = rows.with_text(ids(texts[slot]))
         assert np.array_equal(model.prefill(slot, rows_of), alone.prefill(slot, rows_of))
 
 
@@ -124,7 +124,7 @@ def test_a_step_that_raises_has_changed_nothing(batched, nth, rows):
         model = language_model(session=session)
         model.batched = batched
         for slot, text in enumerate(("Hello.", "One more.", "And a third one.")):
-            model.prefill(slot, rows.then(ids(text)))
+            model.prefill(slot, rows.with_text(ids(text)))
         model.decode((0, 2), np.array([10, 20]))
         if fails:
             session.left = nth

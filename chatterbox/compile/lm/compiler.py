@@ -37,9 +37,9 @@ from chatterbox.runtime.compiled_lm import (
     CompileOptions,
     Deviation,
     NotCompiled,
+    default_options,
     language_model_identity,
     language_model_of,
-    usual_options,
 )
 from chatterbox.runtime.embedding import Embedder
 from chatterbox.runtime.sessions import SessionSettings, open_session
@@ -98,7 +98,7 @@ def compile_lm(
     `angles`: of a rotary model, where its graph computes them.
     Never raises for what a file holds or a disk lacks: the reason comes back as `NotCompiled`.
     """
-    chosen = options or usual_options(settings.device, precision)
+    chosen = options or default_options(settings.device, precision)
     try:
         progress(0.0, "reading")
         paths = [source, *([embedding.path] if embedding and embedding.path else [])]

@@ -127,7 +127,7 @@ def stock_trial(
     session = exact_session(source, threads)
     rng = np.random.default_rng(1)
     prompts = [
-        sampled_voice(rows, embed, slot).then(rng.integers(0, TABLE_ROWS, ids))
+        sampled_voice(rows, embed, slot).with_text(rng.integers(0, TABLE_ROWS, ids))
         for slot, (rows, ids) in ROWS.items()
     ]
     codes = rng.integers(0, TABLE_ROWS, (len(ROWS), STEPS))

@@ -98,7 +98,10 @@ def divergence(
     ]
     found: list[float] = []
     for take in range(TAKES):
-        rng, prompt = np.random.default_rng(take), sampled_voice(voice_rows, embed, take).then(text)
+        rng, prompt = (
+            np.random.default_rng(take),
+            sampled_voice(voice_rows, embed, take).with_text(text),
+        )
         fine, coarse = (_log_shares(model.prefill(0, prompt)) for model in models)
         found.append(_kl(fine, coarse))
         for _ in range(room - voice_rows - len(text)):

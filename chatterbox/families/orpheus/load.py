@@ -32,9 +32,9 @@ from chatterbox.families.snac import open_codec
 from chatterbox.runtime.compiled_lm import (
     CompiledGraph,
     NotCompiled,
+    default_options,
     open_compiled,
-    room,
-    usual_options,
+    slots_note,
 )
 from chatterbox.runtime.decoder.snac import SnacEncoder
 from chatterbox.runtime.embedding import TokenIds
@@ -84,14 +84,14 @@ def open_language_model(request: LoadRequest) -> tuple[LanguageModel, str]:
             f"the language model is neither compiled ({graph.reason}) nor can it be stepped as it "
             f"is published: {first_line(fault)}"
         ) from fault
-    return model, f"as published ({graph.reason}), stepped in place; {room(model)}"
+    return model, f"as published ({graph.reason}), stepped in place; {slots_note(model)}"
 
 
 def compiled_graph(request: LoadRequest) -> CompiledGraph | NotCompiled:
     """From the cache in the data directory, or compiled now."""
     from chatterbox.compile.lm.weights import angles_of
 
-    usual = usual_options(request.settings.device, request.files.precisions[LANGUAGE_MODEL])
+    usual = default_options(request.settings.device, request.files.precisions[LANGUAGE_MODEL])
     return request.compiled(
         [LANGUAGE_MODEL],
         replace(usual, cache="float", head=COLUMNS),

@@ -63,7 +63,7 @@ class OrpheusPrompts:
         said = _TAG.sub(self._tag, text)
         cloned = isinstance(voice.data, Reference)
         ids = self._turns(said if cloned else f"{voice.data}: {said}", first=not cloned)
-        return self.prefix(voice).then(ids)
+        return self.prefix(voice).with_text(ids)
 
     def prefix(self, voice: Voice) -> PrefixedPrompt:
         """A reference's turns; nothing of a voice that is only named."""

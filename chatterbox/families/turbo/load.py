@@ -17,7 +17,12 @@ from chatterbox.families.tokenizer import Tokenizer
 from chatterbox.families.turbo.spec import LOUDEST_SPEECH_RMS, TAGS, TOKENS, TURBO
 from chatterbox.families.turbo.voice import TurboVoices
 from chatterbox.runtime.buffers import Memory
-from chatterbox.runtime.compiled_lm import CompiledGraph, NotCompiled, open_compiled, usual_options
+from chatterbox.runtime.compiled_lm import (
+    CompiledGraph,
+    NotCompiled,
+    default_options,
+    open_compiled,
+)
 from chatterbox.runtime.decoder.s3gen import CODE_COUNT
 from chatterbox.runtime.gpu import SEVERITY_FATAL
 from chatterbox.runtime.kv_slots import PrefixedPrompt
@@ -55,7 +60,7 @@ class TurboPrompts:
     def prompt(self, text: str, voice: Voice) -> PrefixedPrompt:
         """The text's ids end in two end tokens, which the embedding reads as start codes. Raises
         EmptyText."""
-        return self.prefix(voice).then(self.tokenizer.encode(text))
+        return self.prefix(voice).with_text(self.tokenizer.encode(text))
 
     def prefix(self, voice: Voice) -> PrefixedPrompt:
         """The conditioning rows alone."""
@@ -154,7 +159,7 @@ def compiled_graph(parts: LanguageModelParts) -> CompiledGraph | NotCompiled:
     """From the cache in the data directory, or compiled now: with the first options whose graph is
     proven."""
     request = parts.request
-    options = usual_options(request.settings.device, request.files.precisions["language_model"])
+    options = default_options(request.settings.device, request.files.precisions["language_model"])
     asked = request.config.kv_dtype
     if asked != "auto":
         options = replace(options, cache=asked)
