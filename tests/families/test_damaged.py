@@ -182,7 +182,7 @@ def test_no_path_that_a_graph_names_leaves_its_directory_through_links(directory
     of_a_hub(directory)
     graph = directory / "onnx" / "embed_tokens.onnx"
     rewrite(graph, says("location", "../../blobs/" + "0" * 40))
-    with pytest.raises(ModelError, match="not beside it"):
+    with pytest.raises(ModelError, match="not in its own directory"):
         loaded(directory, tmp_path)
 
 

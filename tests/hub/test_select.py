@@ -39,7 +39,7 @@ def test_auto_falls_back_to_mini_and_says_why(tmp_path):
 
 @pytest.mark.parametrize("settings", [{"model_dtype": "q4"}, {"embed_tokens_dtype": "fp16"}])
 def test_the_embedded_model_has_one_precision_and_says_so(tmp_path, settings):
-    with pytest.raises(ModelError, match="in fp32 alone"):
+    with pytest.raises(ModelError, match="only available in fp32"):
         selected(config(tmp_path, model="mini", **settings), "cpu", print)
     chosen = selected(config(tmp_path, model="auto", **settings), "cpu", print)
     assert set(chosen.files.precisions.values()) == {"fp32"}
