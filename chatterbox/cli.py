@@ -220,7 +220,7 @@ def _find_voice(engine: "TTSEngine", name: str | None, transcript: str | None) -
     """Return the voice for `--voice`: a recording's path, a voice's id or name, or None for the
     default voice. Raises ConfigError if there is no such file or voice."""
     if name is not None and Path(name).is_file():
-        voice, report = engine.voices.temporary(Path(name).read_bytes(), transcript)
+        voice, report = engine.voices.temporary_voice(Path(name).read_bytes(), transcript)
         for warning in report.warnings:
             print(f"{name}: {warning}", file=sys.stderr)
         return voice

@@ -26,8 +26,8 @@ from chatterbox.server.admission_control import Lifecycle
 from chatterbox.server.app import create_app
 from chatterbox.text import Segment
 from chatterbox.voices.names import VoiceInfo
-from chatterbox.voices.places import open_store
 from chatterbox.voices.reference import ReferenceReport
+from chatterbox.voices.stores import open_store
 
 PIECE_SAMPLES = SAMPLE_RATE_HZ // 10
 SPEECH = {"text": "Hello there.", "seed": 7}
@@ -71,7 +71,7 @@ class FakeVoices:
             self.set_alias(voice_id, name)
         return self.infos[voice_id], created
 
-    def temporary(self, data: bytes, transcript: str | None = None):
+    def temporary_voice(self, data: bytes, transcript: str | None = None):
         self._check(data)
         self.temporaries += 1
         return fake_voice("temporary"), report_of()
@@ -111,10 +111,10 @@ class FakeVoices:
         info = self.info(alias)
         return self._change(info, aliases=tuple(a for a in info.aliases if a != alias))
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Nobody else registers."""
 
-    def check_default(self, *, own_instead: bool = False) -> None:
+    def check_default(self, *, fall_back: bool = False) -> None:
         """It is there."""
 
     @staticmethod

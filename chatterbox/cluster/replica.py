@@ -100,7 +100,7 @@ class Replica:
     async def look(self) -> None:
         """Another replica has changed a voice."""
         for library in self._models.libraries():
-            await asyncio.to_thread(library.look)
+            await asyncio.to_thread(library.refresh)
 
     async def _ask_all(self, method: str, *arguments: object) -> list[Any]:
         """What all replicas answer, this one included, but for those that have just ended."""

@@ -215,7 +215,7 @@ def add_tavern(routes: APIRouter, services: Services) -> None:
             info, _ = await voices.register(file, name or None)
             answer = {
                 "message": "The voice is registered.",
-                "uploaded_files": [info.called(name)],
+                "uploaded_files": [info.spelling_of(name)],
                 "all_reference_files": _registered(await voices.listed()),
                 "errors": [],
             }

@@ -40,7 +40,7 @@ from chatterbox.loading import Loading, listening
 from chatterbox.runtime.sessions import fitted
 from chatterbox.text import CodeBlocks, Segment
 from chatterbox.voices.library import VoiceLibrary
-from chatterbox.voices.places import COPIES, open_store, read_ahead
+from chatterbox.voices.stores import COPIES, load_in_background, open_store
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class TTSEngine:
         ours, decoders = owners
         with suppress(OSError):  # voices say so, and it is read nevertheless
             make_private_directory(self.config.data_dir, DATA_ENTRIES)
-        stored = read_ahead(self.voice_store)
+        stored = load_in_background(self.voice_store)
         if self.voice_store.shared:
             stored()  # one that cannot be reached is told before minutes of loading
         watermark = load_watermark(self.config.apply_watermark)

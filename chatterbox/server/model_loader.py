@@ -181,7 +181,7 @@ class ModelLoader:
         def opened() -> None:
             try:
                 engine.load()
-                engine.voices.check_default(own_instead=model is not self.default)
+                engine.voices.check_default(fall_back=model is not self.default)
                 if rehearsed:
                     engine.rehearse()
             except BaseException:

@@ -275,7 +275,7 @@ class FreshVoices:
             self._failure = None
             try:
                 for library in self._models.libraries():
-                    await asyncio.to_thread(library.look)
+                    await asyncio.to_thread(library.refresh)
             except StorageUnavailable as failure:
                 self._failure = failure
                 raise

@@ -232,7 +232,7 @@ class SpeechService:
         """Encode an uploaded recording in the pool, then discard the upload."""
 
         def encode() -> Voice:
-            return engine.voices.temporary(recording.read(), recording.transcript)[0]
+            return engine.voices.temporary_voice(recording.read(), recording.transcript)[0]
 
         voice = await asyncio.wrap_future(engine.pool.submit(encode))
         await recording.close()  # the next upload need not wait for the speech

@@ -1,7 +1,7 @@
-"""Object stores as voices need them: whole objects, replaced only in place of what was read.
+"""Reads and writes whole objects in object stores, with conditional writes where they exist.
 
-`obstore` where the store writes conditionally: S3, Google's, Azure's and what speaks as they do;
-else any file system of `fsspec`, for one server that changes voices.
+`obstore` serves S3, Google Cloud Storage, Azure and compatible stores, which write conditionally.
+`fsspec` serves any other address, for a single server that changes voices.
 """
 
 import errno
@@ -11,13 +11,13 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as TookTooLong
+from concurrent.futures import TimeoutError as CallTimeout
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from chatterbox.errors import ConfigError, first_line
-from chatterbox.voices.records import Outdated
+from chatterbox.voices.store import Outdated
 
 T = TypeVar("T")
 CONDITIONAL = re.compile(r"(s3a?|gs|az|azure|abfss?|adl)://")
@@ -25,54 +25,55 @@ CONNECT_S, CALL_S = 3.0, 10.0
 RETRIES, RETRY_S = 2, 5.0
 INSTALL = "pip install -r requirements-store.txt"
 NEW = ""
-"""In place of a tag: only where there is no such object yet."""
+"""The tag of an object that does not exist."""
 
 
 class Blobs(Protocol):
-    """Objects by key, each with a tag that is another one for other bytes. Methods raise OSError;
-    none takes longer than a few times CALL_S."""
+    """Objects by key. The tag of an object changes with its contents. Methods raise OSError and
+    take at most a few times CALL_S."""
 
     conditional: bool
-    """Whether `put` keeps to its tag also while others write."""
+    """Whether `put` compares tags atomically."""
 
     def get(self, key: str, unless: str = NEW) -> tuple[bytes, str] | None:
-        """An object and its tag; None where it has the tag `unless`."""
+        """Return an object and its tag, or None if its tag is `unless`. Raises FileNotFoundError
+        if there is no such object."""
 
     def put(self, key: str, data: bytes, tag: str | None = None) -> str:
-        """Write an object, and give its tag. `tag`: only in place of the object with that one, or
-        Outdated is raised."""
+        """Write an object and return its tag. Raises Outdated if `tag` is given and the present
+        object has another one."""
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Remove objects; fine where they are gone."""
+        """Delete the objects that exist."""
 
     def ages(self, prefix: str) -> dict[str, float]:
-        """The keys that begin so, with the seconds since they were written."""
+        """The keys that begin with `prefix` → seconds since the objects were written."""
 
 
 def without_secrets(text: str) -> str:
-    """What may be logged of an address or a library's message: no user, no query, no body. And
-    nothing of how long was tried."""
-    said = re.sub(r"(?<=//)[^/@\s]*@|\?\S*|:? *<.*", "", first_line(Exception(text)))
-    return re.sub(r" in [\d.]+\w+(, after .*?)? +- ", ": ", said)
+    """Remove user names, queries and response bodies from an address or an error message, and the
+    durations that would make equal messages differ."""
+    public = re.sub(r"(?<=//)[^/@\s]*@|\?\S*|:? *<.*", "", first_line(Exception(text)))
+    return re.sub(r" in [\d.]+\w+(, after .*?)? +- ", ": ", public)
 
 
 def open_blobs(url: str) -> Blobs:
-    """The store at an address; asks it nothing. Raises ConfigError."""
+    """Open the store at an address without connecting to it. Raises ConfigError."""
     try:
         if not url[:1].isalpha():
             raise ValueError("it is no address")
         return ObstoreBlobs(url) if CONDITIONAL.match(url) else FsspecBlobs(url)
     except ImportError as missing:
-        ours = missing.name in ("obstore", "fsspec")
-        reason = f"run {INSTALL}" if ours else without_secrets(str(missing))
-    except Exception as wrong:  # noqa: BLE001 - of either library, for whatever was typed
-        reason = without_secrets(str(wrong)) or type(wrong).__name__
+        known = missing.name in ("obstore", "fsspec")
+        reason = f"run {INSTALL}" if known else without_secrets(str(missing))
+    except Exception as failure:  # noqa: BLE001 - the libraries raise any class for a bad address
+        reason = without_secrets(str(failure)) or type(failure).__name__
     raise ConfigError(f"CHATTERBOX_VOICES={without_secrets(url)}: {reason}")
 
 
 class ObstoreBlobs:
-    """By the Rust crate `object_store`. Credentials are found as its documentation says: in the
-    environment, else by the machine's role."""
+    """Uses the Rust crate `object_store`, which takes credentials from the environment or from the
+    machine's role."""
 
     conditional = True
 
@@ -85,7 +86,7 @@ class ObstoreBlobs:
             client_options={
                 "connect_timeout": timedelta(seconds=CONNECT_S),
                 "timeout": timedelta(seconds=CALL_S),
-                "allow_http": True,  # the endpoint says which it is
+                "allow_http": True,  # if the endpoint's address begins with http
             },
             retry_config={"max_retries": RETRIES, "retry_timeout": timedelta(seconds=RETRY_S)},
         )
@@ -126,18 +127,18 @@ class ObstoreBlobs:
     def ages(self, prefix: str) -> dict[str, float]:
         now = datetime.now(UTC)
         with self._errors():
-            listed = [one for part in self._obstore.list(self._store, prefix) for one in part]
-        return {one["path"]: (now - one["last_modified"]).total_seconds() for one in listed}
+            objects = [entry for page in self._obstore.list(self._store, prefix) for entry in page]
+        return {entry["path"]: (now - entry["last_modified"]).total_seconds() for entry in objects}
 
 
 def _tag(version: dict[str, Any]) -> str:
-    """Google's goes by the generation, the others by the ETag."""
+    """ETag and version: Google's conditions use the version, those of other stores the ETag."""
     return " ".join(part for part in (version["e_tag"], version["version"]) if part)
 
 
 class FsspecBlobs:
-    """Any file system of `fsspec`: tags are made of the bytes and looked at before writing, so
-    that of two who write at once the later one wins."""
+    """Uses any file system of `fsspec`. The tag is the SHA-256 of the contents, compared before
+    writing; of two concurrent writes the later one wins."""
 
     conditional = False
 
@@ -148,14 +149,14 @@ class FsspecBlobs:
         self._threads = ThreadPoolExecutor(4, "voices' store")
 
     def _call(self, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """With a time-out, which few of them have."""
+        """Call with a timeout, since most file systems have none."""
         try:
             return self._threads.submit(call, *args, **kwargs).result(CALL_S)
-        except TookTooLong:
+        except CallTimeout:
             raise OSError(errno.ETIMEDOUT, "no answer in time") from None
         except FileNotFoundError:
             raise FileNotFoundError(errno.ENOENT, "no such file") from None
-        except Exception as failure:  # noqa: BLE001 - of any library
+        except Exception as failure:  # noqa: BLE001 - each file system has its own classes
             raise OSError(errno.EIO, without_secrets(str(failure))) from None
 
     def _path(self, key: str) -> str:
@@ -185,14 +186,17 @@ class FsspecBlobs:
 
     def ages(self, prefix: str) -> dict[str, float]:
         with suppress(FileNotFoundError):
-            found = self._call(self._fs.find, self._path(prefix), detail=True)
-            return {path[len(self._path("")) :]: _age(info) for path, info in found.items()}
+            files = self._call(self._fs.find, self._path(prefix), detail=True)
+            return {path[len(self._path("")) :]: _age(info) for path, info in files.items()}
         return {}
 
 
 def _age(info: dict[str, Any]) -> float:
-    """As far as the file system says."""
-    names = ("mtime", "modified", "LastModified", "last_modified", "created")
-    said = (info.get(name) for name in names)
-    when = next((one for one in said if isinstance(one, datetime | int | float)), time.time())
-    return time.time() - (when.timestamp() if isinstance(when, datetime) else when)
+    """Seconds since the file was modified; 0 if the file system does not report the time."""
+    for name in ("mtime", "modified", "LastModified", "last_modified", "created"):
+        match info.get(name):
+            case datetime() as when:
+                return time.time() - when.timestamp()
+            case int() | float() as when:
+                return time.time() - when
+    return 0.0

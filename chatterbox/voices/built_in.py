@@ -1,18 +1,19 @@
-"""The voices that come with the program: clips in `builtin/`."""
+"""The voices shipped with the program: clips in `builtin/`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
 from chatterbox.voices.reference import ReferenceReport
+from chatterbox.voices.store import REFERENCE_NAME, SCHEMA, VoiceRecord
 
 DIRECTORY = Path(__file__).with_name("builtin")
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltInVoice:
-    """A shipped voice. Its id is its name, not a hash: `slt` is easy to ask for."""
+    """A shipped voice. Its id is a readable name such as `slt`, not a hash."""
 
     voice_id: str
     description: str
@@ -24,7 +25,18 @@ class BuiltInVoice:
         """The reference as FLAC."""
         return (DIRECTORY / f"{self.voice_id}.flac").read_bytes()
 
+    def record(self, stored: VoiceRecord | None) -> VoiceRecord:
+        """The voice's record: with the aliases of the stored record, if there is one, and with its
+        files if they were made from the same clip."""
+        name = self.voice_id
+        record = VoiceRecord(SCHEMA, name, name, (), 0, self.report, {}, transcript=self.transcript)
+        if stored is None:
+            return record
+        if stored.files.get(REFERENCE_NAME) == self.sha256:
+            record = replace(record, files=stored.files, imported=stored.imported)
+        return replace(record, aliases=stored.aliases)
+
 
 def built_in_voices() -> list[BuiltInVoice]:
-    """All of them, the default one first; written by `tools/make_builtin_voices.sh`."""
+    """All of them, the default one first. `tools/make_builtin_voices.sh` writes their list."""
     return TypeAdapter(list[BuiltInVoice]).validate_json((DIRECTORY / "voices.json").read_bytes())

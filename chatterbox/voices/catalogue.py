@@ -1,7 +1,7 @@
-"""The catalogue: which voices there are, what they are called, and what is kept of each.
+"""The catalogue: which voices exist, their names, and their files in the store.
 
-Holds the voices of one store, those that come with the program, and those that the model itself was
-trained with. Encodes nothing. All methods block (disk, network); any thread may call them.
+Lists the stored voices, those shipped with the program, and those that the model was trained with.
+Encodes nothing. Methods may block on disk or network and are thread-safe.
 """
 
 import builtins
@@ -10,52 +10,59 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
-from chatterbox.errors import InvalidVoiceId, StorageUnavailable, VoiceProtected
+from chatterbox.errors import InvalidVoiceId, StorageFull, StorageUnavailable, VoiceProtected
 from chatterbox.families.voices import Arrays, FixedVoices
-from chatterbox.voices.built_in import BuiltInVoice, built_in_voices
+from chatterbox.voices.built_in import built_in_voices
 from chatterbox.voices.names import (
+    MAX_ALIASES,
     NameIndex,
     VoiceInfo,
-    checked_name,
-    not_found,
+    normalize_name,
+    voice_not_found,
     with_alias,
     without_alias,
 )
-from chatterbox.voices.places import read_stored
-from chatterbox.voices.records import REFERENCE_NAME, SCHEMA, Outdated, Stored, VoiceRecord
-from chatterbox.voices.store import VoiceStore
-from chatterbox.voices.voice_file import pack
+from chatterbox.voices.reference import Reference, ReferenceReport, pcm_to_float
+from chatterbox.voices.store import (
+    REFERENCE_NAME,
+    SCHEMA,
+    BadEntry,
+    Outdated,
+    StoreContents,
+    VoiceRecord,
+    VoiceStore,
+)
+from chatterbox.voices.voice_file import DamagedFile, flac_to_reference, pack, reference_to_flac
 
 log = logging.getLogger(__name__)
 
 MODEL_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-"""It becomes part of a file's name."""
 P = ParamSpec("P")
 T = TypeVar("T")
 C = TypeVar("C", bound="VoiceCatalogue")
 CHANGE_S = 30.0
-"""So long one change is tried again while other servers are quicker."""
+"""Longest time for which a change is repeated because other servers are faster."""
 PAUSE_S = 0.05
 
 
 def exclusively(change: Callable[Concatenate[C, P], T]) -> Callable[Concatenate[C, P], T]:
-    """A method that changes voices: with what all servers have stored until then, while no other
-    one changes it, here or elsewhere."""
+    """Decorate a method that changes voices: it runs alone, among all servers, on the store's
+    current contents."""
 
     @wraps(change)
     def alone(self: C, /, *args: P.args, **kwargs: P.kwargs) -> T:
         if not self._clones:
             return change(self, *args, **kwargs)
-        until = time.monotonic() + CHANGE_S
-        while time.monotonic() < until:
-            with suppress(Outdated), self._changing, self._store.exclusive() as found:
-                self._take(found)
+        deadline = time.monotonic() + CHANGE_S
+        while time.monotonic() < deadline:
+            with suppress(Outdated), self._changing, self._store.exclusive() as contents:
+                self._apply(contents)
                 return change(self, *args, **kwargs)
             time.sleep(random.uniform(0, PAUSE_S))
         raise StorageUnavailable(
@@ -66,126 +73,120 @@ def exclusively(change: Callable[Concatenate[C, P], T]) -> Callable[Concatenate[
 
 
 class VoiceCatalogue:
-    """Changes are made one at a time (`exclusively`); finding needs no lock.
+    """Changes run one at a time (`exclusively`); lookups need no lock.
 
-    A built-in voice is stored when its arrays or an alias are first kept; where that fails it
-    speaks nevertheless.
+    A built-in voice is stored with its first alias or arrays; if that fails, it works unstored.
     """
 
     def __init__(
-        self, store: VoiceStore, encoder_key: str | None, fixed: FixedVoices | None
+        self,
+        store: VoiceStore,
+        encoder_key: str | None,
+        fixed: FixedVoices | None,
+        max_voices: int,
     ) -> None:
-        """`encoder_key`: of what voices are encoded for; None: there are only the `fixed` ones."""
-        assert encoder_key is None or MODEL_KEY.fullmatch(encoder_key), "no part of a file's name"
+        """`encoder_key`: names the encoder that arrays are stored for; None: the model cannot
+        clone, so only its `fixed` voices are listed."""
+        assert encoder_key is None or MODEL_KEY.fullmatch(encoder_key), "unfit for a file name"
         self._store = store
         self._clones = encoder_key is not None
-        self._encoded = f"encoded-{encoder_key}.safetensors"
+        self._arrays_name = f"encoded-{encoder_key}.safetensors"
         self._fixed = fixed
+        self._max_voices = max_voices
         self._names = NameIndex()
         self._records: dict[str, VoiceRecord] = {}
-        self._lost: dict[str, VoiceRecord] = {}
-        self._built_in: dict[str, BuiltInVoice] = {}
-        self._skipped: list[tuple[str, str]] = []
+        self._lost: dict[str, VoiceRecord] = {}  # their references cannot be read
+        self._built_in = {v.voice_id: v for v in built_in_voices()} if self._clones else {}
+        self.skipped: tuple[tuple[str, str], ...] = ()
+        """(name, reason) of the store's entries that are not usable voices."""
         self._changing = threading.Lock()
 
-    def open(self, stored: Callable[[], Stored] | None = None) -> None:
-        """List the voices: the model's own, the built-in ones, then by age. A directory that cannot
-        be used leaves the former. `stored`: where the disk has been read already."""
-        self._built_in = {v.voice_id: v for v in built_in_voices()} if self._clones else {}
-        if self._clones:
-            self._take(stored() if stored else read_stored(self._store))
-            for name, reason in self._skipped:
-                log.warning("voice directory %s skipped: %s", name, reason)
-        else:
-            self._list()
-
-    def look(self) -> None:
-        """See what other servers have changed since the last look. Raises storage errors."""
+    def refresh(self) -> None:
+        """Load the changes of other servers. Raises storage errors."""
         if self._clones:
             with self._changing:
-                self._take(self._store.look())
-
-    @property
-    def skipped(self) -> tuple[tuple[str, str], ...]:
-        """(directory name, reason) of what is in the voices' directory but is no good voice."""
-        return tuple(self._skipped)
-
-    # --- finding
+                self._apply(self._store.poll())
 
     def info(self, id_or_name: str) -> VoiceInfo:
-        """One voice, as far as is known here: `look` finds what is new elsewhere. Raises
+        """Look up a voice in memory; `refresh` finds new voices of other servers. Raises
         VoiceNotFound."""
         found = self._names.find(id_or_name)
         if found is None:
-            raise not_found(id_or_name)
+            raise voice_not_found(id_or_name)
         return found
 
     def list(self) -> builtins.list[VoiceInfo]:
-        """All voices: those that were there from the beginning, then from old to new."""
+        """All voices: the model's own, the built-in ones, then from old to new."""
         return sorted(self._names.voices.values(), key=lambda info: info.created_at)
 
-    # --- changing
+    # --- changes by the owner
 
     @exclusively
     def rename(self, id_or_name: str, name: str) -> VoiceInfo:
-        """Give a voice another name. Raises VoiceNotFound, VoiceProtected, InvalidVoiceId."""
+        """Change a voice's name. Raises VoiceNotFound, VoiceProtected, InvalidVoiceId."""
         info = self._owned(id_or_name, "keeps its name")
-        kept = self._names.free_name(name, info.voice_id)
-        return self._update(replace(info, name=kept, aliases=without_alias(info, kept)))
+        name = self._names.free_name(name, info.voice_id)
+        return self._update(replace(info, name=name, aliases=without_alias(info, name)))
 
     @exclusively
     def describe(self, id_or_name: str, description: str) -> VoiceInfo:
-        """Note what the voice is like, or what it is for. Raises VoiceNotFound, VoiceProtected."""
+        """Set a voice's description. Raises VoiceNotFound, VoiceProtected."""
         info = self._owned(id_or_name, "keeps its description")
         return self._update(replace(info, description=description.strip()))
 
     @exclusively
     def set_alias(self, id_or_name: str, alias: str) -> VoiceInfo:
-        """Let a voice answer to a further name. Raises VoiceNotFound, VoiceProtected,
-        InvalidVoiceId."""
+        """Add an alias. Raises VoiceNotFound, VoiceProtected, InvalidVoiceId."""
         info = self.info(id_or_name)
-        kept = self._names.free_name(alias, info.voice_id)
-        return self._update(replace(info, aliases=with_alias(info, kept)))
+        alias = self._names.free_name(alias, info.voice_id)
+        return self._update(replace(info, aliases=with_alias(info, alias)))
 
     @exclusively
     def remove_alias(self, alias: str) -> VoiceInfo:
-        """Take an alias away from its voice. Raises VoiceNotFound."""
+        """Raises VoiceNotFound if no voice has this alias."""
         info = self.info(alias)
-        kept = without_alias(info, alias)
-        if kept == info.aliases:  # it is the voice's id or name
-            raise not_found(alias)
-        return self._update(replace(info, aliases=kept))
+        remaining = without_alias(info, alias)
+        if remaining == info.aliases:  # `alias` is an id or a name
+            raise voice_not_found(alias)
+        return self._update(replace(info, aliases=remaining))
 
     @exclusively
     def delete(self, id_or_name: str) -> VoiceInfo:
-        """Delete a voice; requests that speak with it finish. Raises VoiceNotFound,
-        VoiceProtected and storage errors."""
+        """Delete a voice; running requests finish. Raises VoiceNotFound, VoiceProtected and storage
+        errors."""
         info = self._owned(id_or_name, "cannot be deleted")
         self._store.delete(info.voice_id)
         del self._records[info.voice_id]
         self._names = self._names.without(info.voice_id)
-        self._forget(info.voice_id)
+        self._drop_encoded(info.voice_id)
         return info
 
-    # --- inside
-
-    def _owned(self, id_or_name: str, otherwise: str) -> VoiceInfo:
-        """A voice that somebody has registered. Raises VoiceNotFound, VoiceProtected."""
+    def _owned(self, id_or_name: str, rule: str) -> VoiceInfo:
+        """Look up a voice that may be changed. Raises VoiceNotFound, VoiceProtected."""
         info = self.info(id_or_name)
         if info.built_in:
-            raise VoiceProtected(f"A built-in voice {otherwise}.", param="voice_id")
+            raise VoiceProtected(f"A built-in voice {rule}.", param="voice_id")
         return info
 
-    def _take(self, found: Stored | None) -> None:
-        """What is stored now; None: what was there before."""
-        if found is None:
+    def _update(self, info: VoiceInfo) -> VoiceInfo:
+        """Store a voice's changed name, aliases and description."""
+        record = self._records.get(info.voice_id)
+        if record is None:
+            raise VoiceProtected("The model's own voices keep their names.", param="voice_id")
+        description = "" if info.built_in else info.description
+        record = replace(record, name=info.name, aliases=info.aliases, description=description)
+        return self._save(record)
+
+    def _apply(self, contents: StoreContents | None) -> None:
+        """Replace the list by the store's contents; None: they have not changed."""
+        if contents is None:
             return
-        records, skipped = found
+        records, skipped = contents
         stored: dict[str, VoiceRecord] = {}
         for record in sorted(records, key=lambda record: record.created_at):
             try:
                 for name in (record.name, *record.aliases):
-                    checked_name(name)
+                    normalize_name(name)
             except InvalidVoiceId:
                 skipped.append((record.voice_id, "its name cannot be a voice's name"))
                 continue
@@ -193,64 +194,29 @@ class VoiceCatalogue:
                 skipped.append((record.voice_id, "its recording is lost"))
             else:
                 stored[record.voice_id] = record
-        before, self._skipped = self._records, skipped
+        before, self.skipped = self._records, tuple(skipped)
         self._records = {
-            name: self._own(voice, stored.pop(name, None)) for name, voice in self._built_in.items()
+            voice_id: voice.record(stored.pop(voice_id, None))
+            for voice_id, voice in self._built_in.items()
         } | stored
-        self._list()
-        for key, record in before.items():
-            now, sha = self._records.get(key), record.files.get(self._encoded)
-            if now is None or sha not in (None, now.files.get(self._encoded)):
-                self._forget(key)
+        fixed = map(VoiceInfo.of_fixed, self._fixed.voices if self._fixed else ())
+        self._names = NameIndex([*fixed, *map(self._info, self._records.values())])
+        for voice_id, record in before.items():
+            now, sha = self._records.get(voice_id), record.files.get(self._arrays_name)
+            if now is None or sha not in (None, now.files.get(self._arrays_name)):
+                self._drop_encoded(voice_id)
 
-    def _list(self) -> None:
-        known = [VoiceInfo.fixed(voice) for voice in (self._fixed.voices if self._fixed else ())]
-        known += [self._info(record) for record in self._records.values()]
-        self._names = NameIndex({info.voice_id: info for info in known})
+    def _drop_encoded(self, voice_id: str) -> None:
+        """Called when a voice was deleted, or encoded again by another server."""
 
-    def _own(self, voice: BuiltInVoice, stored: VoiceRecord | None) -> VoiceRecord:
-        """What is stored of it, or, before that and when the clip has changed, only its facts."""
-        name, report, said = voice.voice_id, voice.report, voice.transcript
-        record = VoiceRecord(SCHEMA, name, name, (), 0, report, {}, transcript=said)
-        if stored is None:
-            return record
-        if stored.files.get(REFERENCE_NAME) == voice.sha256:
-            record = replace(record, files=stored.files, imported=stored.imported)
-        return replace(record, aliases=stored.aliases)
-
-    def _forget(self, key: str) -> None:
-        """A voice is gone, or encoded anew by another server."""
-
-    def _record(self, key: str) -> VoiceRecord:
-        record = self._records.get(key)
+    def _record(self, voice_id: str) -> VoiceRecord:
+        record = self._records.get(voice_id)
         if record is None:
-            raise not_found(key)
+            raise voice_not_found(voice_id)
         return record
 
-    def _update(self, info: VoiceInfo) -> VoiceInfo:
-        """Store a voice's changed name, aliases and description."""
-        record = self._records.get(info.voice_id)
-        if record is None:
-            raise VoiceProtected("The model's own voices keep their names.", param="voice_id")
-        own = "" if info.built_in else info.description
-        record = replace(record, name=info.name, aliases=info.aliases, description=own)
-        if not record.files:
-            return self._create(record, self._built_in[info.voice_id].clip(), None)
-        self._store.update(record)
-        return self._put(record)
-
-    def _create(self, record: VoiceRecord, flac: bytes, arrays: Arrays | None) -> VoiceInfo:
-        if record.voice_id in self._built_in:  # the program may have had another clip of it
-            self._store.delete(record.voice_id)
-        else:
-            self._store.set_aside(record.voice_id)
-        contents = {REFERENCE_NAME: flac}
-        if arrays is not None:
-            contents[self._encoded] = pack(arrays, {})
-        return self._put(self._store.create(record, contents))
-
-    def _put(self, record: VoiceRecord) -> VoiceInfo:
-        """What is stored of a voice now."""
+    def _enter(self, record: VoiceRecord) -> VoiceInfo:
+        """List a voice as stored."""
         self._records[record.voice_id] = record
         info = self._info(record)
         self._names = self._names.with_voice(info)
@@ -258,13 +224,97 @@ class VoiceCatalogue:
 
     def _info(self, record: VoiceRecord) -> VoiceInfo:
         built_in = self._built_in.get(record.voice_id)
-        return VoiceInfo(
-            record.voice_id,
-            record.name,
-            record.aliases,
-            record.created_at,
-            built_in=built_in is not None,
-            report=record.report,
-            imported=self._encoded in record.imported,
-            description=built_in.description if built_in else record.description,
+        description = built_in.description if built_in else record.description
+        imported = self._arrays_name in record.imported
+        return VoiceInfo.of_record(record, description, bool(built_in), imported)
+
+    # --- the files
+
+    def _read(self, voice_id: str, name: str) -> bytes:
+        """Read a file of a voice; if it is damaged, look whether another server has replaced it.
+        Raises BadEntry, VoiceNotFound and storage errors."""
+        record = self._record(voice_id)
+        try:
+            return self._store.read(record, name)
+        except BadEntry:
+            self.refresh()
+            if self._record(voice_id) == record:
+                raise
+            return self._store.read(self._record(voice_id), name)
+
+    def _reference(self, voice_id: str) -> Reference:
+        """Read the stored recording. If it is lost, unlist the voice and raise VoiceNotFound."""
+        voice = self._built_in.get(voice_id)
+        try:
+            flac = voice.clip() if voice else self._read(voice_id, REFERENCE_NAME)
+            pcm = flac_to_reference(flac)
+        except (BadEntry, DamagedFile) as lost:
+            with self._changing:
+                if record := self._records.pop(voice_id, None):
+                    log.warning("voice %s is out of service: %s", voice_id, lost)
+                    self.skipped += ((voice_id, str(lost)),)
+                    self._lost[voice_id] = record
+                self._names = self._names.without(voice_id)
+            raise voice_not_found(voice_id) from lost
+        record = self._record(voice_id)
+        return Reference(pcm_to_float(pcm), record.report, record.transcript)
+
+    def _check_room(self, voice_id: str) -> None:
+        """Raises StorageFull if a new voice would exceed `max_voices`."""
+        stored = len(self._records) - len(self._built_in)
+        if voice_id not in self._names.voices and stored >= self._max_voices:
+            raise StorageFull(
+                f"There is room for {self._max_voices} voices (max_voices); delete some first."
+            )
+
+    @exclusively
+    def _add(
+        self, names: Sequence[str], reference: Reference, arrays: Arrays, *, imported: bool
+    ) -> tuple[VoiceInfo, bool]:
+        """Store a new voice; return it, and False if another server has stored it meanwhile."""
+        voice_id = reference.voice_id
+        if voice_id in self._records:
+            return self._info(self._records[voice_id]), False
+        self._names.free_name(names[0], voice_id)  # again: it may have been taken since
+        self._check_room(voice_id)
+        record = VoiceRecord(
+            schema=SCHEMA,
+            voice_id=voice_id,
+            name=names[0],
+            aliases=tuple(self._names.free_names(names[1 : MAX_ALIASES + 1], voice_id)),
+            created_at=time.time(),
+            report=reference.report,
+            files={},
+            imported=(self._arrays_name,) if imported else (),
+            transcript=reference.transcript,
         )
+        return self._create(record, reference_to_flac(reference.pcm), arrays), True
+
+    def _create(self, record: VoiceRecord, flac: bytes, arrays: Arrays | None) -> VoiceInfo:
+        if record.voice_id in self._built_in:  # another version may have stored another clip
+            self._store.delete(record.voice_id)
+        else:
+            self._store.set_aside(record.voice_id)
+        contents = {REFERENCE_NAME: flac}
+        if arrays is not None:
+            contents[self._arrays_name] = pack(arrays, {})
+        return self._enter(self._store.create(record, contents))
+
+    @exclusively
+    def _store_arrays(
+        self, voice_id: str, arrays: Arrays, report: ReferenceReport | None = None
+    ) -> VoiceInfo:
+        """Store arrays encoded by this server, in place of any others. Raises VoiceNotFound if the
+        voice was deleted, and storage errors."""
+        record = self._record(voice_id)
+        return self._save(replace(record, report=report or record.report), arrays)
+
+    def _save(self, record: VoiceRecord, arrays: Arrays | None = None) -> VoiceInfo:
+        """Store the changed record of a voice, and its arrays if given."""
+        if not record.files:  # a built-in voice that is not stored yet
+            return self._create(record, self._built_in[record.voice_id].clip(), arrays)
+        if arrays is None:
+            self._store.update(record)
+        else:
+            record = self._store.add_file(record, self._arrays_name, pack(arrays, {}))
+        return self._enter(record)

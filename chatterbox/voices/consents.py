@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pydantic import TypeAdapter, ValidationError
 
 from chatterbox.errors import RouteNotFound, StorageFull, StorageUnavailable, excerpt
-from chatterbox.voices.names import checked_name
+from chatterbox.voices.names import normalize_name
 from chatterbox.voices.store import VoiceStore
 
 CONSENTS = "consents.json"
@@ -49,7 +49,7 @@ class ConsentBook:
         """Note a new one. Raises InvalidVoiceId for a name that cannot be, and storage errors."""
         consent = Consent(
             id=f"cons_{secrets.token_hex(12)}",
-            name=checked_name(name),
+            name=normalize_name(name),
             language=language,
             created_at=int(time.time()),
             sha256=sha256,
@@ -85,7 +85,7 @@ class ConsentBook:
 
     def rename(self, consent_id: str, name: str) -> Consent:
         """Give one another name. Raises RouteNotFound, InvalidVoiceId and storage errors."""
-        kept = checked_name(name)
+        kept = normalize_name(name)
 
         def renamed(consents: list[Consent]) -> Consent:
             at = _index(consents, consent_id)
@@ -107,7 +107,7 @@ class ConsentBook:
         self._change(strike)
 
     def _read(self) -> list[Consent]:
-        return _consents(self._store.document(CONSENTS))
+        return _consents(self._store.read_document(CONSENTS))
 
     def _change(self, step: Callable[[list[Consent]], Consent]) -> Consent:
         """`step` changes the list, and gives the consent that it is about."""

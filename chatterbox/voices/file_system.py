@@ -1,4 +1,4 @@
-"""The file operations of the voice store, each named, so that fault tests can make any one fail.
+"""The file operations of the folder store, as methods, so that fault tests can make each one fail.
 
 Every method may raise OSError and nothing else.
 """
@@ -15,36 +15,36 @@ from pathlib import Path
 
 from chatterbox.hardening import PRIVATE_DIRECTORY, open_regular_file
 
-if sys.platform != "win32":  # where one process uses a directory
+if sys.platform != "win32":  # on Windows only one process may use a folder
     import fcntl
 
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 LOCK_POLL_S = 0.01
 PRIVATE_FILE = 0o600
-"""Recordings are nobody's business but the owner's."""
+"""Recordings are readable by the server's user only."""
 
 
 class FileSystem:
-    """The real one. The fakes of the tests make its n-th operation fail."""
+    """The operating system's. Tests use a subclass whose n-th operation fails."""
 
     def make_directory(self, path: Path) -> None:
-        """A new directory in an existing one."""
+        """Create a directory in an existing one."""
         path.mkdir(PRIVATE_DIRECTORY)
 
     def make_directories(self, path: Path) -> None:
-        """A directory with all its parents; fine where it exists."""
+        """Create a directory and its parents, if missing."""
         path.mkdir(PRIVATE_DIRECTORY, parents=True, exist_ok=True)
 
     def write_file(self, path: Path, data: bytes) -> None:
-        """A new file, on disk when this returns."""
+        """Create a file and flush it to disk."""
         with open(path, "xb", opener=partial(os.open, mode=PRIVATE_FILE)) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
 
     def sync_directory(self, path: Path) -> None:
-        """Names made or renamed in `path` are on disk when this returns."""
-        if os.name == "nt":  # directories cannot be opened there
+        """Flush names created or renamed in `path` to disk."""
+        if os.name == "nt":  # Windows cannot open directories
             return
         directory = os.open(path, os.O_RDONLY)
         try:
@@ -53,63 +53,61 @@ class FileSystem:
             os.close(directory)
 
     def rename(self, source: Path, target: Path) -> None:
-        """At once and wholly; an existing file is replaced, a directory with files is not."""
+        """Rename atomically. Replaces an existing file, but no directory that contains files."""
         source.replace(target)
 
     def remove_file(self, path: Path) -> None:
-        """One name."""
         path.unlink()
 
     def remove_directory(self, path: Path) -> None:
-        """An empty directory."""
         path.rmdir()
 
     def read_file(self, path: Path, limit_bytes: int) -> bytes:
-        """At most `limit_bytes` of a plain file: no link, and nothing whose opening or reading may
-        wait for others, as a pipe's does."""
+        """Read at most `limit_bytes` of a regular file. Refuses links, and files that may block,
+        such as pipes."""
         with open_regular_file(path, NO_FOLLOW) as file:
             return file.read(limit_bytes)
 
     def names(self, path: Path) -> Sequence[str]:
-        """What is in a directory, sorted."""
+        """The sorted names in a directory."""
         return sorted(os.listdir(path))  # noqa: PTH208 - names, not paths
 
     def is_plain_directory(self, path: Path) -> bool:
-        """Whether it is a directory itself and not a link to one."""
+        """Whether `path` is a directory and not a link to one."""
         try:
             return stat.S_ISDIR(path.lstat().st_mode)
         except (FileNotFoundError, NotADirectoryError):
             return False
 
     def stamp(self, path: Path) -> tuple[int, ...]:
-        """Another one for another file in its place; empty where there is none."""
+        """A value that changes when the file is replaced; empty if there is no file."""
         try:
-            found = path.lstat()
+            status = path.lstat()
         except OSError:
             return ()
-        return found.st_ino, found.st_mtime_ns, found.st_size
+        return status.st_ino, status.st_mtime_ns, status.st_size
 
     @contextmanager
-    def lock(self, path: Path, within_s: float) -> Iterator[Callable[[bytes], object]]:
-        """Alone with a file among all threads and processes that lock it, also on other machines
-        where the file system has locks; gives what replaces its bytes, always as many. The system
-        lets go what a killed process held."""
-        until = time.monotonic() + within_s
-        number = os.open(path, os.O_RDWR | os.O_CREAT | NO_FOLLOW, PRIVATE_FILE)
+    def lock(self, path: Path, timeout_s: float) -> Iterator[Callable[[bytes], object]]:
+        """Hold an exclusive lock on a file, created if missing, against all threads and processes;
+        over a network if the file system supports locks. The system releases the locks of a killed
+        process. Yields a function that overwrites the file's contents, always of one length."""
+        deadline = time.monotonic() + timeout_s
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_FOLLOW, PRIVATE_FILE)
         try:
-            while not _locked(number):
-                if time.monotonic() > until:
+            while not _try_lock(descriptor):
+                if time.monotonic() > deadline:
                     raise OSError(errno.ETIMEDOUT, "locked by another process for too long")
                 time.sleep(LOCK_POLL_S)
-            yield lambda data: (os.lseek(number, 0, os.SEEK_SET), os.write(number, data))
+            yield lambda data: (os.lseek(descriptor, 0, os.SEEK_SET), os.write(descriptor, data))
         finally:
-            os.close(number)
+            os.close(descriptor)
 
 
-def _locked(number: int) -> bool:
+def _try_lock(descriptor: int) -> bool:
     if sys.platform != "win32":
         try:
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
     return True

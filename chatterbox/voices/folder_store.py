@@ -1,6 +1,6 @@
-"""Voices in a folder: one directory each, wholly there or wholly absent after any fault.
+"""Voices in a folder: a directory for each voice, complete or absent after any failure.
 
-Any number of processes may use one folder at once, over a network too where locks are kept there.
+Any number of processes may share a folder, also over a network if the file system supports locks.
 """
 
 import errno
@@ -13,10 +13,23 @@ from pathlib import Path
 
 from chatterbox.errors import ChatterboxError, excerpt
 from chatterbox.hardening import restrict_to_owner
-from chatterbox.voices import records
 from chatterbox.voices.file_system import FileSystem
-from chatterbox.voices.records import BadEntry, Stored, VoiceRecord, sha256, storage_errors
-from chatterbox.voices.store import LocalCopies, VoiceStore
+from chatterbox.voices.store import (
+    MAX_FILE_BYTES,
+    MAX_META_BYTES,
+    META_NAME,
+    REFERENCE_NAME,
+    STORAGE_ERRORS,
+    BadEntry,
+    LocalCopies,
+    StoreContents,
+    VoiceRecord,
+    VoiceStore,
+    is_voice_id,
+    parse_record,
+    sha256,
+    storage_errors,
+)
 
 log = logging.getLogger(__name__)
 
@@ -24,22 +37,22 @@ TEMPORARY = ".tmp-"
 DELETED = ".del-"
 SET_ASIDE = ".bad-"
 CHANGING, DONE = b"+", b"="
-"""Ends of the mark of a folder that is being changed, or was when its process was killed; and of
-one that is not."""
+"""Last byte of the version mark: a change is in progress or was interrupted, or is complete."""
 LOCK_S = 10.0
-"""Another process holds the lock for one change: tens of milliseconds."""
+"""Longest wait for another process's lock; a change holds it for tens of milliseconds."""
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENODEV, errno.ENXIO)
-"""Errors that trying again will not heal: the file is not there, or is no plain file."""
+"""Errors that a retry cannot fix: the file does not exist or is not a regular file."""
 
 
 class FolderStore(VoiceStore):
-    """The directory is the index.
+    """The directory listing is the index.
 
-    A voice is written as `.tmp-<uuid>/`, flushed, and renamed to its id; deleting renames it
-    to `.del-<uuid>/` first. So a name without a leading dot is always whole.
+    A voice is written to `.tmp-<uuid>/`, flushed, and renamed to its id; to delete it, it is first
+    renamed to `.del-<uuid>/`. So every directory without a leading dot is complete.
 
-    A file beside the directory is locked by whoever changes it, which a killed process cannot
-    leave locked, and holds a mark that is new after every change: equal mark, equal voices.
+    A file beside the directory serves as lock and version mark. A process locks it to change the
+    folder; the system releases the lock of a killed process. Every change writes a new mark, so
+    equal marks mean equal voices.
     """
 
     def __init__(
@@ -55,51 +68,52 @@ class FolderStore(VoiceStore):
         self._directory = directory
         self._files = files or FileSystem()
         self._lock_file = directory.with_name(f".{directory.name}.lock")
-        self._mark: bytes | None = None
+        self._mark: bytes | None = None  # of the last poll; None: unknown
         self._known: dict[str, tuple[tuple[int, ...], VoiceRecord]] = {}
 
     def prepare(self) -> None:
         with storage_errors():
             self._files.make_directories(self._directory)
             restrict_to_owner(self._directory)
-            with self._files.lock(self._lock_file, LOCK_S):  # what is there now nobody works on
+            with self._files.lock(self._lock_file, LOCK_S):  # so no other process is writing now
                 for name in self._files.names(self._directory):
                     if name.startswith((TEMPORARY, DELETED)):
                         self._discard(self._directory / name)
 
-    def look(self) -> Stored | None:
+    def poll(self) -> StoreContents | None:
         with storage_errors(quiet=True):
             try:
-                mark = self._files.read_file(self._lock_file, records.MAX_META_BYTES)
+                mark = self._files.read_file(self._lock_file, MAX_META_BYTES)
             except FileNotFoundError:
                 mark = b""
         if mark == self._mark:
             return None
-        stored = self.scan()
+        contents = self.scan()
         self._mark = mark if mark.endswith(DONE) or not mark else None
-        self._keep_copies_of(stored[0])
-        return stored
+        self._prune_copies(contents[0])
+        return contents
 
     @contextmanager
-    def exclusive(self) -> Iterator[Stored | None]:
+    def exclusive(self) -> Iterator[StoreContents | None]:
         with storage_errors(), self._files.lock(self._lock_file, LOCK_S) as write:
-            found = self.look()
+            contents = self.poll()
             mark = uuid.uuid4().hex.encode()
             write(mark + CHANGING)
-            whole = False
+            complete = False
             try:
-                yield found
-                whole = True
-            except ChatterboxError as refused:
-                whole = not isinstance(refused, records.STORAGE_ERRORS)
+                yield contents
+                complete = True
+            except ChatterboxError as refusal:
+                complete = not isinstance(refusal, STORAGE_ERRORS)
                 raise
             finally:
-                if whole:
+                if complete:
                     write(mark + DONE)
-                self._mark = mark + DONE if whole else None
+                self._mark = mark + DONE if complete else None
 
-    def scan(self) -> Stored:
-        """All good records, and (directory name, reason) of each entry that is not one."""
+    def scan(self) -> StoreContents:
+        """Read the whole directory. Records whose file has not changed since the last scan are
+        taken from memory."""
         known: dict[str, tuple[tuple[int, ...], VoiceRecord]] = {}
         skipped: list[tuple[str, str]] = []
         with storage_errors():
@@ -107,52 +121,49 @@ class FolderStore(VoiceStore):
         for name in names:
             if name.startswith((TEMPORARY, DELETED)):
                 continue
-            stamp = self._files.stamp(self._directory / name / records.META_NAME)
-            stamped = self._known.get(name)
-            try:  # from memory where its record is the same file as before
-                unchanged = stamped if stamped and stamped[0] == stamp else None
-                known[name] = unchanged or (stamp, self.load(name))
+            stamp = self._files.stamp(self._directory / name / META_NAME)
+            try:
+                if name not in self._known or self._known[name][0] != stamp:
+                    known[name] = stamp, self.load(name)
+                else:
+                    known[name] = self._known[name]
             except BadEntry as bad:
                 skipped.append((excerpt(name), str(bad)))
         self._known = known
         return [record for _, record in known.values()], skipped
 
     def load(self, voice_id: str) -> VoiceRecord:
-        """One voice's record. Raises BadEntry."""
+        """Read the record of one voice. Raises BadEntry."""
         if voice_id.startswith(SET_ASIDE):
             raise BadEntry("a damaged voice, set aside when it was registered again")
-        if not records.is_voice_id(voice_id):
+        if not is_voice_id(voice_id):
             raise BadEntry("not a voice's name")
         path = self._path(voice_id)
         try:
             if not self._files.is_plain_directory(path):
                 raise BadEntry("not a directory")
             names = self._files.names(path)
-            record = records.record_of(
-                self._files.read_file(path / records.META_NAME, records.MAX_META_BYTES + 1)
-            )
+            record = parse_record(self._files.read_file(path / META_NAME, MAX_META_BYTES + 1))
         except OSError as failure:
             reason = errno.errorcode.get(failure.errno or 0, "an error")
-            raise BadEntry(f"{records.META_NAME} cannot be read ({reason})") from failure
+            raise BadEntry(f"{META_NAME} cannot be read ({reason})") from failure
         if record.voice_id != voice_id:
-            raise BadEntry(f"{records.META_NAME} is another voice's")
+            raise BadEntry(f"{META_NAME} is another voice's")
         present = {name: sha for name, sha in record.files.items() if name in names}
-        if records.REFERENCE_NAME not in present:
-            raise BadEntry(f"{records.REFERENCE_NAME} is missing")
+        if REFERENCE_NAME not in present:
+            raise BadEntry(f"{REFERENCE_NAME} is missing")
         return replace(record, files=present)
 
     def create(self, record: VoiceRecord, contents: Mapping[str, bytes]) -> VoiceRecord:
         stored = replace(record, files={name: sha256(data) for name, data in contents.items()})
-        meta = records.record_bytes(stored)
-        temporary = self._unused(TEMPORARY)
-        final = self._path(record.voice_id)
+        meta = stored.to_json()
+        temporary, final = self._unused(TEMPORARY), self._path(record.voice_id)
         renamed = False
         with storage_errors():
             try:
                 self._files.make_directory(temporary)
-                for name, data in contents.items():
+                for name, data in {**contents, META_NAME: meta}.items():
                     self._files.write_file(temporary / name, data)
-                self._files.write_file(temporary / records.META_NAME, meta)
                 self._files.sync_directory(temporary)
                 self._files.rename(temporary, final)
                 renamed = True
@@ -167,35 +178,32 @@ class FolderStore(VoiceStore):
 
     def add_file(self, record: VoiceRecord, name: str, data: bytes) -> VoiceRecord:
         with storage_errors():
-            self._put(self._path(record.voice_id) / name, data)
-        changed = records.with_file(record, name, sha256(data))
-        self.update(changed)  # it counts from now on
+            self._replace(self._path(record.voice_id) / name, data)
+        changed = record.with_file(name, sha256(data))
+        self.update(changed)  # the file counts from here on
         return changed
 
     def update(self, record: VoiceRecord) -> None:
         with storage_errors():
-            self._put(self._path(record.voice_id) / records.META_NAME, records.record_bytes(record))
+            self._replace(self._path(record.voice_id) / META_NAME, record.to_json())
 
     def fetch(self, record: VoiceRecord, name: str) -> bytes:
         with storage_errors():
             try:
-                return self._files.read_file(
-                    self._path(record.voice_id) / name, records.MAX_FILE_BYTES
-                )
+                return self._files.read_file(self._path(record.voice_id) / name, MAX_FILE_BYTES)
             except OSError as failure:
                 if failure.errno in GONE:
                     raise BadEntry(f"{name} is missing") from failure
                 raise
 
     def delete(self, voice_id: str) -> None:
-        """It is gone once the rename is done, the rest can be swept. Where the rename can be
-        neither flushed nor taken back, it is gone too: to say otherwise would promise a voice that
-        no restart finds."""
+        """The voice is deleted once it is renamed; `prepare` can remove the rest. If the rename can
+        be neither flushed nor undone, report success: no restart would find the voice."""
         doomed = self._unused(DELETED)
         with storage_errors():
             try:
                 self._files.rename(self._path(voice_id), doomed)
-            except FileNotFoundError:  # somebody has removed it by hand
+            except FileNotFoundError:  # removed by hand
                 return
             try:
                 self._files.sync_directory(self._directory)
@@ -212,35 +220,29 @@ class FolderStore(VoiceStore):
         with storage_errors(), suppress(FileNotFoundError):
             self._files.rename(self._path(voice_id), self._unused(f"{SET_ASIDE}{voice_id}-"))
 
-    def document(self, name: str) -> bytes | None:
-        with storage_errors():
-            try:
-                return self._files.read_file(
-                    self._directory.with_name(name), records.MAX_FILE_BYTES
-                )
-            except FileNotFoundError:
-                return None
+    def read_document(self, name: str) -> bytes | None:
+        with storage_errors(), suppress(FileNotFoundError):
+            return self._files.read_file(self._directory.with_name(name), MAX_FILE_BYTES)
+        return None
 
-    def change_document(self, name: str, step: Callable[[bytes | None], bytes]) -> None:
-        lock_file, temporary = (
-            self._directory.with_name(one) for one in (f".{name}.lock", f"{TEMPORARY}{name}")
-        )
+    def change_document(self, name: str, change: Callable[[bytes | None], bytes]) -> None:
+        temporary = self._directory.with_name(f"{TEMPORARY}{name}")
         with storage_errors():
             self._files.make_directories(self._directory.parent)
-            with self._files.lock(lock_file, LOCK_S):
-                data = step(self.document(name))
+            with self._files.lock(self._directory.with_name(f".{name}.lock"), LOCK_S):
+                data = change(self.read_document(name))
                 self._discard(temporary)
-                self._put(self._directory.with_name(name), data, temporary)
+                self._replace(self._directory.with_name(name), data, temporary)
 
     def _path(self, voice_id: str) -> Path:
-        assert records.is_voice_id(voice_id), "an unchecked id reached the store"
+        assert is_voice_id(voice_id), "an unchecked id reached the store"
         return self._directory / voice_id
 
     def _unused(self, prefix: str) -> Path:
         return self._directory / f"{prefix}{uuid.uuid4().hex}"
 
-    def _put(self, path: Path, data: bytes, temporary: Path | None = None) -> None:
-        """One file, replaced at once and wholly."""
+    def _replace(self, path: Path, data: bytes, temporary: Path | None = None) -> None:
+        """Write or replace a file atomically."""
         temporary = temporary or self._unused(TEMPORARY)
         try:
             self._files.write_file(temporary, data)
@@ -251,7 +253,7 @@ class FolderStore(VoiceStore):
             raise
 
     def _discard(self, path: Path) -> None:
-        """Remove our own temporary file or directory as far as possible; `prepare` tries again."""
+        """Remove a temporary file or directory; `prepare` removes what cannot be removed now."""
         with suppress(OSError):
             if self._files.is_plain_directory(path):
                 for name in self._files.names(path):

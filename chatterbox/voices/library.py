@@ -1,10 +1,10 @@
-"""The voice library: registers, finds, encodes and moves voices.
+"""The voice library: the interface through which the server registers, finds and moves voices.
 
-Knows no HTTP, no graph and no family: a model says which voices it has and how it encodes a
-recording (`families/voices.py`). All methods block (disk, decoder, encoder) and may be called from
-any thread.
+Knows no HTTP, no graph and no family: a model tells which voices it has and how it encodes a
+recording (`families/voices.py`). All methods block (disk, decoder, encoder) and are thread-safe.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -21,24 +21,32 @@ from chatterbox.families.base import Voice
 from chatterbox.families.voices import ClonedVoices, FixedVoices, UnusableVoice
 from chatterbox.runtime.lru import ByteLru, KeyedLocks
 from chatterbox.voices.built_in import built_in_voices
-from chatterbox.voices.names import VoiceInfo, checked_name
-from chatterbox.voices.places import watch
-from chatterbox.voices.records import Stored
+from chatterbox.voices.catalogue import VoiceCatalogue
+from chatterbox.voices.names import VoiceInfo, normalize_name
 from chatterbox.voices.reference import Reference, ReferenceReport, prepare_reference
 from chatterbox.voices.sandbox import AudioDecoder, guarded_decoder
-from chatterbox.voices.store import VoiceStore
-from chatterbox.voices.stored_voices import Encode, StoredVoices, log
+from chatterbox.voices.store import STORAGE_ERRORS, BadEntry, StoreContents, VoiceStore
+from chatterbox.voices.stores import load_store, poll_in_background
+from chatterbox.voices.voice_encoder import Encode, VoiceEncoder
 from chatterbox.voices.voice_file import (
+    DamagedFile,
     ExportedVoice,
     read_voice_file,
     reference_to_flac,
+    unpack,
     write_voice_file,
 )
 
+log = logging.getLogger(__name__)
 
-class VoiceLibrary(StoredVoices):
-    """All voices of one store for one model. Work on one recording is done once however
-    many ask for it (`_encoding`)."""
+
+class VoiceLibrary(VoiceCatalogue):
+    """All voices of one store for one model, with encoded voices cached in memory.
+
+    Concurrent calls for one recording encode it once. Arrays that came with an import are cached
+    under another key than arrays encoded here: they may not match the recording, so they are never
+    used for a request that sends the recording itself.
+    """
 
     def __init__(
         self,
@@ -54,7 +62,9 @@ class VoiceLibrary(StoredVoices):
         max_voices: int = 10_000,
         decoder: AudioDecoder | None = None,
     ) -> None:
-        """`cloned`, `fixed`: of the model. `encode`: called in place of the former's."""
+        """`cloned`, `fixed`: the model's. `encode`: called instead of `cloned.encode`."""
+        super().__init__(store, cloned.key if cloned else None, fixed, max_voices)
+        self._encoder = VoiceEncoder(cloned, fixed, encode)
         self._decoder = decoder or guarded_decoder()
         self._max_seconds = max_seconds
         self._cache = ByteLru[Voice](cache_bytes, cache_size)
@@ -62,25 +72,29 @@ class VoiceLibrary(StoredVoices):
         self._own_voice = fixed.default if fixed else built_in_voices()[0].voice_id
         self.default_voice = default_voice or self._own_voice
         self._closing = threading.Event()
-        super().__init__(store, cloned, fixed, encode, max_voices)
 
-    def start(self, stored: Callable[[], Stored] | None = None) -> None:
-        """List the voices, `stored` ones from what has been read of them. Encodes nothing. Raises
-        ConfigError where they are shared and cannot be read."""
-        self.open(stored)
+    def start(self, contents: Callable[[], StoreContents] | None = None) -> None:
+        """List the voices; encode nothing. `contents` returns what `load_store` has read. Raises
+        ConfigError if the store is shared and cannot be read."""
+        if not self._clones:
+            self._apply(([], []))
+        else:
+            self._apply(contents() if contents else load_store(self._store))
+        for name, reason in self.skipped:
+            log.warning("voice directory %s skipped: %s", name, reason)
         if self.shared:
-            watch(self.look, self._closing)
+            poll_in_background(self.refresh, self._closing)
 
     @property
     def shared(self) -> bool:
         """Whether other servers may register, change and delete voices too."""
         return self._clones and self._store.shared
 
-    def check_default(self, *, own_instead: bool = False) -> None:
-        """Raises ConfigError where there is no default voice to speak in. `own_instead`: it is then
-        the model's own."""
+    def check_default(self, *, fall_back: bool = False) -> None:
+        """Raises ConfigError if the default voice does not exist. `fall_back`: use the model's own
+        default instead."""
         if self._names.find(self.default_voice) is None:
-            if not own_instead:
+            if not fall_back:
                 raise ConfigError(
                     f"CHATTERBOX_DEFAULT_VOICE={excerpt(self.default_voice)}: there is no such"
                     " voice; `chatterbox voices` lists the voices"
@@ -88,34 +102,33 @@ class VoiceLibrary(StoredVoices):
             self.default_voice = self._own_voice
 
     def close(self) -> None:
-        """End the decode child, and look no more for what others change."""
+        """End the decode child and stop polling the store."""
         self._closing.set()
         self._decoder.close()
 
     def unload(self) -> None:
-        """After `close`: let go of the encoded voices and of what encodes. The list stays."""
+        """Release the model and the encoded voices, after `close`. The list stays available."""
         self._cache = ByteLru(0)
-        self._may_clone = self._instead = None
+        self._encoder.unload()
 
     @property
-    def cached(self) -> tuple[int, int]:
-        """How many encoded voices are in memory, and their bytes."""
+    def cache_usage(self) -> tuple[int, int]:
+        """The number of encoded voices in memory, and their bytes."""
         return len(self._cache), self._cache.nbytes
 
-    # --- finding
-
     def get(self, id_or_name: str | None) -> Voice:
-        """A voice to speak with, None for the default one: from memory, else from disk, else
-        encoded from its reference for this model. Raises VoiceNotFound."""
+        """The voice to speak with; None: the default voice. Taken from memory, else from the store,
+        else encoded. Raises VoiceNotFound."""
         return self._voice(self.info(self.default_voice if id_or_name is None else id_or_name))
 
     def prepare(self, id_or_name: str) -> Voice | None:
-        """Encode a voice for this model, where that has not been done. Gives the voice where memory
-        can hold it beside all that it holds. Raises VoiceNotFound."""
+        """Encode a voice if it is not stored encoded. Returns it if the cache has room for it.
+        Raises VoiceNotFound."""
         info = self.info(id_or_name)
         if info.report is None or self._cache.has_room():
             return self._voice(info)
-        if not self._is_encoded(info.voice_id):
+        record = self._records.get(info.voice_id)
+        if record is None or self._arrays_name not in record.files:
             with self._encoding.holding(info.voice_id):
                 self._load(info.voice_id)
         return None
@@ -125,179 +138,182 @@ class VoiceLibrary(StoredVoices):
     def register(
         self, data: bytes, name: str | None = None, transcript: str | None = None
     ) -> tuple[VoiceInfo, bool]:
-        """Keep the voice of a recording, and whether it is new. The same recording again gives
-        the same voice, with `name` as a further name, and the report of this file. Raises what
-        `prepare_reference` raises, CloningUnavailable, InvalidVoiceId for a name that cannot be or
-        is another voice's, and storage errors."""
-        kept_name = checked_name(name) if name else None
+        """Store the voice of a recording; return it, and whether it is new. Registering a recording
+        again adds `name` to its voice and returns the report of the new file. Raises what
+        `prepare_reference` raises, CloningUnavailable, InvalidVoiceId and storage errors."""
+        name = normalize_name(name) if name else None
         reference = self._prepared(data, transcript)
-        key = reference.voice_id
-        self.look()  # what is deleted elsewhere is no known voice
-        if kept_name:
-            self._names.free_name(kept_name, key)  # before the slow part
-        self._check_room(key)
+        self.refresh()  # the voice may have been deleted by another server
+        if name:
+            self._names.free_name(name, reference.voice_id)  # before the slow part
+        self._check_room(reference.voice_id)
         while True:
-            with suppress(VoiceNotFound):  # deleted meanwhile: it is stored once more
-                return self._registered(reference, kept_name)
+            with suppress(VoiceNotFound):  # deleted meanwhile: store it again
+                return self._registered(reference, name)
 
     def _registered(self, reference: Reference, name: str | None) -> tuple[VoiceInfo, bool]:
-        key = reference.voice_id
-        with self._encoding.holding(key):
-            existing = self._names.voices.get(key)
-            if existing is None:
-                voice = self._cache.get(key) or self._encode(key, reference)
-                existing, created = self._add([name or key], reference, voice)
-                if created:
-                    return existing, True
-            if existing.imported:
-                existing = self._encoded_here(key, reference)
+        voice_id = reference.voice_id
+        with self._encoding.holding(voice_id):
+            info = self._names.voices.get(voice_id)
+            if info is None:
+                voice = self._cache.get(voice_id) or self._encoder.encode(voice_id, reference)
+                info, is_new = self._add_voice([name or voice_id], reference, voice)
+                if is_new:
+                    return info, True
+            if info.imported:
+                info = self._replace_imported(reference)
         if name is not None:
-            existing = (self.rename if existing.name == key else self.set_alias)(key, name)
-        return replace(existing, report=reference.report), False
+            info = (self.rename if info.name == voice_id else self.set_alias)(voice_id, name)
+        return replace(info, report=reference.report), False
 
-    def _encoded_here(self, key: str, reference: Reference) -> VoiceInfo:
-        """Tensors that came with an import answer for nobody's recording but the importer's: the
-        voice gets its own. Raises VoiceNotFound where it is gone, and storage errors."""
-        voice = self._encode(key, reference)
-        info = self._store_arrays(key, self._cloned.to_arrays(voice.data), reference.report)
-        self._cache.drop(_imported(key))
-        self._hold(key, voice)
-        return info
-
-    def temporary(
+    def temporary_voice(
         self, data: bytes, transcript: str | None = None
     ) -> tuple[Voice, ReferenceReport]:
-        """The voice of a recording for one request: in memory for the next one, not on disk. Raises
-        what `prepare_reference` raises, and CloningUnavailable."""
+        """The voice of a recording for one request: cached in memory, not stored. Raises what
+        `prepare_reference` raises, and CloningUnavailable."""
         reference = self._prepared(data, transcript)
-        key = reference.voice_id
-        registered = self._names.voices.get(key)
+        voice_id = reference.voice_id
+        registered = self._names.voices.get(voice_id)
         if registered and not registered.imported:
             return self._voice(registered), reference.report
-        with self._encoding.holding(key):
-            voice = self._cache.get(key)
+        with self._encoding.holding(voice_id):
+            voice = self._cache.get(voice_id)
             if voice is None:
-                voice = self._encode(key, reference)
-                self._hold(key, voice)
+                voice = self._encoder.encode(voice_id, reference)
+                self._cache.put(voice_id, voice, voice.data.nbytes)
         return voice, reference.report
 
     def rehearse(self) -> None:
-        """Do once all that a registration needs (decode child, loudness meter, encoder), with the
-        default voice's recording, and keep nothing: the first caller need not wait for it."""
+        """Run a registration of the default voice's recording without storing it, so that the first
+        caller does not wait for the decode child and for imports."""
         info = self.info(self.default_voice)
-        if info.report is None:
-            return
-        known = self._reference(info.voice_id)
-        recording = reference_to_flac(known.pcm)
-        reference = self._prepared(recording, known.transcript)
-        self._encode(reference.voice_id, reference)
+        if info.report is not None:
+            known = self._reference(info.voice_id)
+            reference = self._prepared(reference_to_flac(known.pcm), known.transcript)
+            self._encoder.encode(reference.voice_id, reference)
 
-    # --- moving
+    # --- files
 
     def export(self, id_or_name: str) -> bytes:
-        """One file that `import_` reads, here or elsewhere. Raises VoiceNotFound, and
-        CloningUnavailable for a voice of the model's own."""
+        """A file for `import_`, here or elsewhere. Raises VoiceNotFound, and CloningUnavailable for
+        a voice that the model was trained with."""
         info = self.info(id_or_name)
         if info.report is None:
             raise CloningUnavailable("A voice of the model's own cannot be exported.")
-        arrays = self._cloned.to_arrays(self._voice(info).data)
-        reference, own_key = self._reference(info.voice_id), self._cloned.key
-        return write_voice_file(ExportedVoice(info.name, info.aliases, reference, own_key, arrays))
+        cloned = self._encoder.cloned
+        arrays = cloned.to_arrays(self._voice(info).data)
+        reference, key = self._reference(info.voice_id), cloned.key
+        return write_voice_file(ExportedVoice(info.name, info.aliases, reference, key, arrays))
 
     def recording(self, id_or_name: str) -> bytes:
-        """The recording of a voice as FLAC. Raises VoiceNotFound, and CloningUnavailable for a
-        voice of the model's own."""
+        """The recording of a voice as FLAC. Raises as `export`."""
         info = self.info(id_or_name)
         if info.report is None:
             raise CloningUnavailable("A voice of the model's own has no recording.")
         return reference_to_flac(self._reference(info.voice_id).pcm)
 
     def import_(self, data: bytes) -> VoiceInfo:
-        """Keep an exported voice. Names that other voices have here are left out; tensors of
-        another model, or of other sizes than its own, are made again. Raises
-        InvalidVoiceFile, CloningUnavailable and storage errors."""
-        own_key = self._cloned.key
+        """Store an exported voice, without the names that other voices have here. Arrays of another
+        model, or of the wrong sizes, are encoded again. Raises InvalidVoiceFile,
+        CloningUnavailable and storage errors."""
+        cloned = self._encoder.cloned
         exported = read_voice_file(data)
-        reference, key = exported.reference, exported.reference.voice_id
-        usable = exported.model_key == own_key
+        reference, voice_id = exported.reference, exported.reference.voice_id
         try:
-            given = self._made(key, exported.arrays) if usable else None
+            usable = exported.model_key == cloned.key
+            voice = self._encoder.from_arrays(voice_id, exported.arrays) if usable else None
         except UnusableVoice as fault:
             raise InvalidVoiceFile(f"This is not a usable voice file: {fault}.") from None
-        self.look()
-        built_in = next(info for info in self.list() if info.report is not None)
-        with self._encoding.holding(key):
-            existing = self._names.voices.get(key)
+        self.refresh()
+        with self._encoding.holding(voice_id):
+            existing = self._names.voices.get(voice_id)
             if existing:
-                # Two imports of one recording: where they differ, neither is believed.
-                if existing.imported and not (given and self._load(key)[0].key == given.key):
+                # If two imports of one recording differ, trust neither.
+                if existing.imported and not (voice and self._load(voice_id)[0].key == voice.key):
                     report = existing.report or reference.report
-                    return self._encoded_here(key, replace(reference, report=report))
+                    return self._replace_imported(replace(reference, report=report))
                 return existing
-            self._check_room(key)
-            if given and not self._cloned.alike(given.data, self._voice(built_in).data):
-                given = None
-            voice = given or self._encode(key, reference)
-            names = self._names.free_names((exported.name, *exported.aliases), key) or [key]
-            info, created = self._add(names, reference, voice, imported=given is not None)
-        return info if created else self.import_(data)
+            self._check_room(voice_id)
+            listed = self._names.voices.values()
+            own = next(info for info in listed if info.report)  # a built-in voice
+            if voice and not cloned.alike(voice.data, self._voice(own).data):
+                voice = None
+            imported = voice is not None
+            voice = voice or self._encoder.encode(voice_id, reference)
+            names = self._names.free_names((exported.name, *exported.aliases), voice_id)
+            info, is_new = self._add_voice(names or [voice_id], reference, voice, imported=imported)
+        return info if is_new else self.import_(data)
 
     # --- inside
 
     def _prepared(self, data: bytes, transcript: str | None) -> Reference:
-        rules, most = self._cloned.rules, self._max_seconds
-        return prepare_reference(
-            self._decoder, data, rules, max_seconds=most, transcript=transcript
-        )
+        rules, longest_s = self._encoder.cloned.rules, self._max_seconds
+        return prepare_reference(self._decoder, data, rules, longest_s, transcript)
 
     def _voice(self, info: VoiceInfo) -> Voice:
-        key = info.voice_id
         if info.report is None:
-            voice = self._fixed and self._fixed.voice(key)
-            assert voice, "the model's own voices are known by their names"
-            return voice
-        held_as = _imported(key) if info.imported else key
-        voice = self._cache.get(held_as)
-        if voice:
-            return voice
-        with self._encoding.holding(key):
-            voice = self._cache.get(held_as)
-            if voice is None:
-                voice, held_as = self._load(key)
-                self._hold(held_as, voice)
+            fixed = self._fixed and self._fixed.voice(info.voice_id)
+            assert fixed, "fixed voices are listed under their own names"
+            return fixed
+        cache_key = _cache_key(info.voice_id, info.imported)
+        voice = self._cache.get(cache_key)
+        if voice is None:
+            with self._encoding.holding(info.voice_id):
+                voice = self._cache.get(cache_key)
+                if voice is None:
+                    voice, cache_key = self._load(info.voice_id)
+                    self._cache.put(cache_key, voice, voice.data.nbytes)
         return voice
 
-    def _load(self, key: str) -> tuple[Voice, str]:
-        """From disk, else encoded, and stored; and what it may be held as in memory. Raises
-        VoiceNotFound where it was deleted since it was found."""
-        arrays, imported = self._arrays(key)
-        if arrays is not None:
+    def _load(self, voice_id: str) -> tuple[Voice, str]:
+        """Read a voice's arrays, or encode its recording and store them; return the voice and its
+        cache key. Raises VoiceNotFound if the voice was deleted."""
+        record = self._record(voice_id)
+        if self._arrays_name in record.files:
             try:
-                return self._made(key, arrays), _imported(key) if imported else key
-            except UnusableVoice as fault:
-                log.warning("voice %s is encoded again: %s", key, fault)
-        voice = self._encode(key, self._reference(key))
-        self._keep_arrays(key, self._cloned.to_arrays(voice.data))
-        return voice, key
+                arrays, _ = unpack(self._read(voice_id, self._arrays_name))
+                cache_key = _cache_key(voice_id, self._arrays_name in record.imported)
+                return self._encoder.from_arrays(voice_id, arrays), cache_key
+            except (BadEntry, DamagedFile, UnusableVoice) as fault:
+                log.warning("voice %s is encoded again: %s", voice_id, fault)
+        voice = self._encoder.encode(voice_id, self._reference(voice_id))
+        try:
+            self._store_arrays(voice_id, self._encoder.cloned.to_arrays(voice.data))
+        except VoiceNotFound:  # deleted while it was encoded
+            pass
+        except STORAGE_ERRORS:
+            log.warning("voice %s will be encoded again after a restart", voice_id)
+            with self._changing:
+                if stored := self._records.get(voice_id):  # this voice was encoded here
+                    info = replace(self._info(stored), imported=False)
+                    self._names = self._names.with_voice(info)
+        return voice, voice_id
 
-    def _forget(self, key: str) -> None:
-        for held_as in (key, _imported(key)):
-            self._cache.drop(held_as)
-
-    def _add(
+    def _add_voice(
         self, names: Sequence[str], reference: Reference, voice: Voice, *, imported: bool = False
     ) -> tuple[VoiceInfo, bool]:
-        """Store a new voice, and hold it. As `_enter`."""
-        arrays = self._cloned.to_arrays(voice.data)
-        info, created = self._enter(names, reference, arrays, imported=imported)
-        if created:
-            self._hold(_imported(info.voice_id) if imported else info.voice_id, voice)
-        return info, created
+        """As `_add`; and cache the voice if it is new."""
+        arrays = self._encoder.cloned.to_arrays(voice.data)
+        info, is_new = self._add(names, reference, arrays, imported=imported)
+        if is_new:
+            self._cache.put(_cache_key(info.voice_id, imported), voice, voice.data.nbytes)
+        return info, is_new
 
-    def _hold(self, held_as: str, voice: Voice) -> None:
-        self._cache.put(held_as, voice, voice.data.nbytes)
+    def _replace_imported(self, reference: Reference) -> VoiceInfo:
+        """Replace imported arrays by arrays encoded from the recording. Raises VoiceNotFound if the
+        voice was deleted, and storage errors."""
+        voice_id = reference.voice_id
+        voice = self._encoder.encode(voice_id, reference)
+        arrays = self._encoder.cloned.to_arrays(voice.data)
+        info = self._store_arrays(voice_id, arrays, reference.report)
+        self._cache.drop(_cache_key(voice_id, imported=True))
+        self._cache.put(voice_id, voice, voice.data.nbytes)
+        return info
+
+    def _drop_encoded(self, voice_id: str) -> None:
+        for imported in (False, True):
+            self._cache.drop(_cache_key(voice_id, imported))
 
 
-def _imported(key: str) -> str:
-    """Where a voice's imported tensors are held in memory: under its id stand those made here."""
-    return f"imported {key}"
+def _cache_key(voice_id: str, imported: bool) -> str:
+    return f"imported {voice_id}" if imported else voice_id

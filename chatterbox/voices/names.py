@@ -1,8 +1,8 @@
-"""Names of voices: which voice an id, a name or an alias means. One immutable table."""
+"""Names of voices: their rules, and the index that finds a voice by id, name or alias."""
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,122 +10,132 @@ from typing import Any
 from chatterbox.errors import ChatterboxError, InvalidVoiceId, VoiceNotFound, excerpt
 from chatterbox.families.voices import FixedVoice
 from chatterbox.voices.reference import ReferenceReport
+from chatterbox.voices.store import VoiceRecord
 
 MAX_NAME_CHARS = 100
-MAX_ASKED_CHARS = 4 * MAX_NAME_CHARS
-"""A name may be asked for in parts that are joined where it is kept: letters and their accents."""
+MAX_QUERY_CHARS = 4 * MAX_NAME_CHARS
+"""Limit for a name in a lookup: letters and their accents may come as separate characters."""
 MAX_ALIASES = 32
-"""Of one voice: nothing grows without bound."""
+"""Aliases of one voice."""
 RESERVED = frozenset(
     """
     alloy ash ballad cedar coral echo fable marin nova onyx sage shimmer verse
     auto default nil none null random undefined
     """.split()  # noqa: SIM905 - OpenAI's voices, then words for no voice at all
 )
-"""What clients ask for without having chosen a voice: only built-in ones may answer to that, or
-somebody's voice would speak for everybody."""
+"""Names that clients send by default. Only built-in voices may have them: otherwise one person's
+voice would speak for every client that has not chosen one."""
 INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
-"""Beside all of category Cf."""
+"""Invisible characters outside the Unicode category Cf, whose members are all invisible."""
 JOINERS = "\u200c\u200d\ufe0f"
-"""Names in Persian and emoji need them; between Latin letters and digits they only hide."""
+"""Invisible characters that Persian names and emoji need; refused beside ASCII letters, digits."""
 WORD = re.compile(r"[^\W\d_]+")
 LOOK_ALIKE_SCRIPTS = {"LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC"}
 
 
 @dataclass(frozen=True, slots=True)
 class VoiceInfo:
-    """A voice as its owner sees it."""
+    """What callers are told about a voice."""
 
     voice_id: str
     name: str
     aliases: tuple[str, ...]
     created_at: float  # Unix seconds
     built_in: bool
-    report: ReferenceReport | None  # None: the model was trained with it
+    report: ReferenceReport | None  # None: the model was trained with the voice
     imported: bool = field(default=False, compare=False)
-    """Its tensors came with an import: nobody here knows of what recording they were made."""
-    language: str | None = None  # ISO 639-1, where it has one of its own
+    """Its arrays came with an import, so they may not match its recording."""
+    language: str | None = None  # ISO 639-1; None: any
     description: str = ""
 
     @classmethod
-    def fixed(cls, voice: FixedVoice) -> "VoiceInfo":
-        """Of a voice of the model's own."""
-        name, language, said = voice.name, voice.language, voice.description
-        return cls(name, name, (), 0, True, None, language=language, description=said)
+    def of_fixed(cls, voice: FixedVoice) -> "VoiceInfo":
+        """Describe a voice that the model was trained with."""
+        name, language, description = voice.name, voice.language, voice.description
+        return cls(name, name, (), 0, True, None, language=language, description=description)
+
+    @classmethod
+    def of_record(
+        cls, record: VoiceRecord, description: str, built_in: bool, imported: bool
+    ) -> "VoiceInfo":
+        """Describe a stored or built-in voice."""
+        facts = record.voice_id, record.name, record.aliases, record.created_at
+        return cls(*facts, built_in, record.report, imported, description=description)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Everything it is called by beside its id."""
+        """The name and the aliases."""
         return (self.name, *self.aliases)
 
-    def called(self, name: str) -> str:
-        """How it writes `name`; its first name where it is not called so."""
+    def spelling_of(self, name: str) -> str:
+        """The voice's own spelling of one of its names; its name if `name` is none of them."""
         return next((own for own in self.names if _key(own) == _key(name)), self.name)
 
     def as_json(self) -> dict[str, Any]:
-        """For an answer."""
-        known: dict[str, Any] = {
+        """The fields of an answer; those without a value are left out."""
+        required: dict[str, Any] = {
             "voice_id": self.voice_id,
             "name": self.name,
             "aliases": list(self.aliases),
             "created_at": int(self.created_at),
             "built_in": self.built_in,
         }
-        more = {
+        optional = {
             "report": self.report and self.report.as_json(),
             "imported": self.imported,
             "language": self.language,
             "description": self.description,
         }
-        return known | {name: value for name, value in more.items() if value}
+        return required | {name: value for name, value in optional.items() if value}
 
 
-def _no_name(why: str) -> ChatterboxError:
-    return InvalidVoiceId(why, param="name")
+def _invalid(reason: str) -> ChatterboxError:
+    return InvalidVoiceId(reason, param="name")
 
 
-def checked_name(name: str) -> str:
-    """The name as it is kept: free text, trimmed, in one Unicode form. Raises InvalidVoiceId."""
+def normalize_name(name: str) -> str:
+    """Strip a name and bring it to Unicode's form NFC. Raises InvalidVoiceId."""
     if not name.isprintable() and any(
         unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name
     ):
-        raise _no_name("A voice's name cannot contain control characters.")
-    kept = unicodedata.normalize("NFC", name).strip()
-    if not 0 < len(kept) <= MAX_NAME_CHARS:
-        raise _no_name(
-            f"A voice's name has 1 to {MAX_NAME_CHARS} characters, this one has {len(kept)}."
+        raise _invalid("A voice's name cannot contain control characters.")
+    name = unicodedata.normalize("NFC", name).strip()
+    if not 0 < len(name) <= MAX_NAME_CHARS:
+        raise _invalid(
+            f"A voice's name has 1 to {MAX_NAME_CHARS} characters, this one has {len(name)}."
         )
-    return kept
+    return name
 
 
-def new_name(name: str) -> str:
-    """As `checked_name`, for names that are given from now on: none that no address can hold, that
-    hides what it is or looks like another one. Raises InvalidVoiceId."""
-    kept = checked_name(name)
-    if "/" in kept or kept in (".", ".."):
-        raise _no_name(
+def validate_new_name(name: str) -> str:
+    """As `normalize_name`, with the stricter rules for new names: none that does not fit in a URL,
+    contains invisible characters or imitates another name. Raises InvalidVoiceId."""
+    name = normalize_name(name)
+    if "/" in name or name in (".", ".."):
+        raise _invalid(
             "A voice's name cannot contain '/', nor be '.' or '..': it is a part of addresses "
             "such as /voices/NAME. Choose another name."
         )
-    if any(_hides(kept, at) for at in range(len(kept))):
-        raise _no_name("A voice's name cannot contain invisible characters.")
-    for word in WORD.findall(kept):
+    if any(_hides(name, at) for at in range(len(name))):
+        raise _invalid("A voice's name cannot contain invisible characters.")
+    for word in WORD.findall(name):
         scripts = {unicodedata.name(letter, "").partition(" ")[0] for letter in word}
         if len(scripts & LOOK_ALIKE_SCRIPTS) > 1:
-            raise _no_name(
+            raise _invalid(
                 "A word of a voice's name cannot mix letters of scripts that look alike."
             )
-    return kept
+    return name
 
 
 def _hides(name: str, at: int) -> bool:
-    """Whether that character cannot be seen, and is not one that joins others beside it."""
+    """Whether the character at `at` is invisible and not a joiner in a place where it is needed."""
     if not _invisible(name[at]):
         return False
-    beside = name[max(0, at - 1) : at] + name[at + 1 : at + 2]
-    return name[at] not in JOINERS or at == 0 or any(c.isascii() and c.isalnum() for c in beside)
+    neighbours = name[max(0, at - 1) : at] + name[at + 1 : at + 2]
+    ascii_beside = any(c.isascii() and c.isalnum() for c in neighbours)
+    return name[at] not in JOINERS or at == 0 or ascii_beside
 
 
 def _invisible(character: str) -> bool:
@@ -133,21 +143,22 @@ def _invisible(character: str) -> bool:
 
 
 def _key(name: str) -> str:
-    """Names that differ only in case, Unicode form, blanks or what cannot be seen are the same."""
-    seen = name
+    """The form in which names are compared: without differences in case, Unicode form, blanks and
+    invisible characters."""
+    visible = name
     if not name.isascii():
-        seen = "".join(c for c in unicodedata.normalize("NFKC", name) if not _invisible(c))
-        seen = unicodedata.normalize("NFKC", seen.casefold())
-    return " ".join((seen or name).casefold().split())
+        visible = "".join(c for c in unicodedata.normalize("NFKC", name) if not _invisible(c))
+        visible = unicodedata.normalize("NFKC", visible.casefold())
+    return " ".join((visible or name).casefold().split())
 
 
 class NameIndex:
     """All voices by id, and their ids by name. Immutable, so readers need no lock."""
 
-    def __init__(self, voices: Mapping[str, VoiceInfo] | None = None) -> None:
+    def __init__(self, voices: Iterable[VoiceInfo] = ()) -> None:
         self.voices: dict[str, VoiceInfo] = {}
         self._ids: dict[str, str] = {}
-        for info in (voices or {}).values():
+        for info in voices:
             self._enter(info)
 
     def _enter(self, info: VoiceInfo) -> None:
@@ -156,7 +167,7 @@ class NameIndex:
             self._ids.setdefault(_key(name), info.voice_id)
 
     def _without_names_of(self, voice_id: str) -> "NameIndex":
-        """A copy: of ten thousand voices within a millisecond, as their names stay as they are."""
+        """Return a copy without a voice's names: a millisecond for 10,000 voices."""
         copy = NameIndex()
         copy.voices, copy._ids = self.voices.copy(), self._ids.copy()
         info = self.voices.get(voice_id)
@@ -166,32 +177,32 @@ class NameIndex:
         return copy
 
     def find(self, id_or_name: str) -> VoiceInfo | None:
-        """By exact id first, then by name or alias."""
-        if len(id_or_name) > MAX_ASKED_CHARS:
+        """Look up an exact id, then a name or alias."""
+        if len(id_or_name) > MAX_QUERY_CHARS:
             return None
         found = self.voices.get(id_or_name)
         return found or self.voices.get(self._ids.get(_key(id_or_name), ""))
 
     def free_name(self, name: str, voice_id: str) -> str:
-        """`name` as it is kept, where no other voice than `voice_id` answers to it.
-        Raises InvalidVoiceId."""
-        kept = new_name(name)
+        """Return the normalized name. Raises InvalidVoiceId if it is not allowed, reserved, or the
+        id or a name of a voice other than `voice_id`."""
+        name = validate_new_name(name)
         owner = self.voices.get(voice_id)
-        if _key(kept) in RESERVED and not (owner and owner.built_in):
-            raise _no_name(
-                f"The name {excerpt(kept)!r} is reserved: clients send it without having chosen a "
+        if _key(name) in RESERVED and not (owner and owner.built_in):
+            raise _invalid(
+                f"The name {excerpt(name)!r} is reserved: clients send it without having chosen a "
                 "voice. Choose another name."
             )
-        holder = self.find(kept) or self.voices.get(_key(kept))
+        holder = self.find(name) or self.voices.get(_key(name))
         if holder and holder.voice_id != voice_id:
-            raise _no_name(
-                f"The name {excerpt(kept)!r} belongs to another voice; "
+            raise _invalid(
+                f"The name {excerpt(name)!r} belongs to another voice; "
                 "choose another name or rename that voice."
             )
-        return kept
+        return name
 
     def free_names(self, names: Iterable[str], voice_id: str) -> list[str]:
-        """Those of `names` that a voice can be called by and no other one is."""
+        """Those of `names` that `free_name` accepts, normalized."""
         free = []
         for name in names:
             with suppress(InvalidVoiceId):
@@ -199,34 +210,34 @@ class NameIndex:
         return free
 
     def with_voice(self, info: VoiceInfo) -> "NameIndex":
-        """With `info` added, or in place of the voice with its id."""
+        """Return a copy with `info` added or replaced."""
         changed = self._without_names_of(info.voice_id)
         changed._enter(info)
         return changed
 
     def without(self, voice_id: str) -> "NameIndex":
-        """With that voice gone."""
+        """Return a copy without a voice."""
         changed = self._without_names_of(voice_id)
         changed.voices.pop(voice_id, None)
         return changed
 
 
 def with_alias(info: VoiceInfo, alias: str) -> tuple[str, ...]:
-    """The aliases of `info` and one more. Raises InvalidVoiceId where there are too many."""
-    if _key(alias) in {_key(name) for name in info.names}:
+    """The aliases of `info` with `alias` added. Raises InvalidVoiceId if there are too many."""
+    if _key(alias) in map(_key, info.names):
         return info.aliases
     if len(info.aliases) >= MAX_ALIASES:
-        raise _no_name(f"A voice has at most {MAX_ALIASES} aliases.")
+        raise _invalid(f"A voice has at most {MAX_ALIASES} aliases.")
     return (*info.aliases, alias)
 
 
 def without_alias(info: VoiceInfo, alias: str) -> tuple[str, ...]:
-    """The aliases of `info` but one."""
-    return tuple(kept for kept in info.aliases if _key(kept) != _key(alias))
+    """The aliases of `info` without `alias`."""
+    return tuple(other for other in info.aliases if _key(other) != _key(alias))
 
 
-def not_found(asked: str) -> ChatterboxError:
-    """The error for a voice that is not there."""
+def voice_not_found(id_or_name: str) -> ChatterboxError:
     return VoiceNotFound(
-        f"There is no voice {excerpt(asked)!r}; GET /voices lists the voices.", param="voice_id"
+        f"There is no voice {excerpt(id_or_name)!r}; GET /voices lists the voices.",
+        param="voice_id",
     )

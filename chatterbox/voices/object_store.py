@@ -1,8 +1,7 @@
-"""Voices in an object store: their files as objects, and one index that says which there are.
+"""Voices in an object store: an object for each file, and one index that lists the voices.
 
-An object is never changed. A voice is there once the index names its objects, and is gone once it
-does not; the index is replaced only by whoever has read it as it is, so that changes by any number
-of servers come one after another.
+File objects never change. A voice exists while the index names its objects. A server replaces the
+index only if it is still as the server read it, which serializes the changes of all servers.
 """
 
 import gzip
@@ -17,27 +16,29 @@ from dataclasses import dataclass, field, replace
 from pydantic import TypeAdapter, ValidationError
 
 from chatterbox.errors import StorageFull, StorageUnavailable
-from chatterbox.voices import records
 from chatterbox.voices.blobs import NEW, Blobs
-from chatterbox.voices.records import (
+from chatterbox.voices.store import (
+    MAX_META_BYTES,
+    SCHEMA,
     BadEntry,
+    LocalCopies,
     Outdated,
-    Stored,
+    StoreContents,
     VoiceRecord,
+    VoiceStore,
     sha256,
     storage_errors,
 )
-from chatterbox.voices.store import LocalCopies, VoiceStore
 
 log = logging.getLogger(__name__)
 
 INDEX = "voices.jsonl.gz"
 FILES = "files/"
 MAX_INDEX_BYTES = 64 * 1024 * 1024
-"""Compressed: some hundred thousand voices."""
+"""Limit for the compressed index: room for some hundred thousand voices."""
 COMMITS_KEPT = 64
 ORPHAN_S = 24 * 3600.0
-"""An object that no index names by then never will be: its server was killed."""
+"""Age from which an object that the index does not name was left by a killed server."""
 ATTEMPTS = 20
 PAUSE_S = 0.05
 
@@ -47,15 +48,16 @@ class _Header:
     """The first line of the index."""
 
     schema: int
-    commits: tuple[str, ...]  # by whom it was changed last: who has no answer finds himself here
+    commits: tuple[str, ...]
+    """Ids of the latest changes. A server that got no answer finds its own change here."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """One further line of it."""
+    """A further line of the index: one voice."""
 
     record: VoiceRecord
-    objects: Mapping[str, str]  # name of a file → key of its object
+    objects: Mapping[str, str]  # file name → key of its object
     line: bytes = field(default=b"", compare=False)
 
 
@@ -63,35 +65,34 @@ _HEADER, _ENTRY = TypeAdapter(_Header), TypeAdapter(_Entry)
 
 
 class ObjectStore(VoiceStore):
-    """One prefix of one bucket."""
+    """The voices below one prefix of a bucket."""
 
     shared = True
 
     def __init__(self, address: str, blobs: Blobs, copies: LocalCopies | None = None) -> None:
         super().__init__(address, copies)
         self._blobs = blobs
-        self._tag = NEW  # of the index as it is known here
-        self._looked = False
+        self._tag: str | None = None  # of the index as last read; None: not read yet
         self._commits: tuple[str, ...] = ()
         self._entries: dict[str, _Entry] = {}
-        self._unread: list[bytes] = []  # lines that another version wrote: kept as they are
+        self._unread: list[bytes] = []  # lines of other versions, written back unchanged
         self._down = False
 
     def prepare(self) -> None:
-        """Check that it can be written, and remove what killed servers left a day ago."""
+        """Check that the store can be written, and delete objects that killed servers left."""
         with self._errors(quiet=True):
             if self._blobs.conditional:
                 self._check_conditions()
             else:
                 log.warning("this store has no conditional writes: change voices by one server")
-        self.look()
+        self.poll()
         with self._errors(quiet=True):
             named = {key for entry in self._entries.values() for key in entry.objects.values()}
             ages = self._blobs.ages(FILES)
-            old = [key for key, age_s in ages.items() if age_s > ORPHAN_S and key not in named]
-            if old and not self._unread:  # those may name objects too
-                self._blobs.delete(old)
-        self._tag, self._looked = NEW, False  # the next look gives all
+            orphans = [key for key, age_s in ages.items() if age_s > ORPHAN_S and key not in named]
+            if orphans and not self._unread:  # unread lines may name objects too
+                self._blobs.delete(orphans)
+        self._tag = None  # so that the next poll returns everything
 
     def _check_conditions(self) -> None:
         probe = f"probe-{uuid.uuid4().hex}"
@@ -106,6 +107,7 @@ class ObjectStore(VoiceStore):
 
     @contextmanager
     def _errors(self, *, quiet: bool = False) -> Iterator[None]:
+        """As `storage_errors`; also remember that the store cannot be reached."""
         try:
             with storage_errors(quiet=quiet):
                 yield
@@ -113,19 +115,18 @@ class ObjectStore(VoiceStore):
             self._down = True
             raise
 
-    def look(self) -> Stored | None:
+    def poll(self) -> StoreContents | None:
         with self._errors(quiet=True):
             try:
-                found = self._blobs.get(INDEX, self._tag)
+                found = self._blobs.get(INDEX, self._tag or NEW)
             except FileNotFoundError:
                 if self._tag:
                     raise OSError("the index of the voices has vanished") from None
-                found = None if self._looked else (_index((), [], []), NEW)
+                found = (_index((), [], []), NEW) if self._tag is None else None
             self._down = False
             if found is None:
                 return None
-            data, tag = found
-            header, lines = _lines(data)
+            header, lines = _parse_index(found[0])
         known = {entry.line: entry for entry in self._entries.values()}
         entries, unread = {}, []
         for line in lines:
@@ -135,15 +136,15 @@ class ObjectStore(VoiceStore):
             except ValidationError:
                 unread.append(line)
         self._entries, self._unread, self._commits = entries, unread, header.commits
-        self._tag, self._looked = tag, True
-        voices = [entry.record for entry in entries.values()]
-        self._keep_copies_of(voices)
-        return voices, [("a voice in the index", "this version cannot read it")] * len(unread)
+        self._tag = found[1]
+        records = [entry.record for entry in entries.values()]
+        self._prune_copies(records)
+        return records, [("a voice in the index", "this version cannot read it")] * len(unread)
 
     @contextmanager
-    def exclusive(self) -> Iterator[Stored | None]:
-        """Whoever is not alone finds out when the index is written."""
-        yield self.look()
+    def exclusive(self) -> Iterator[StoreContents | None]:
+        """Takes no lock: writing the index raises Outdated if another server was faster."""
+        yield self.poll()
 
     def create(self, record: VoiceRecord, contents: Mapping[str, bytes]) -> VoiceRecord:
         stored = replace(record, files={name: sha256(data) for name, data in contents.items()})
@@ -153,7 +154,7 @@ class ObjectStore(VoiceStore):
         return stored
 
     def add_file(self, record: VoiceRecord, name: str, data: bytes) -> VoiceRecord:
-        changed = records.with_file(record, name, sha256(data))
+        changed = record.with_file(name, sha256(data))
         before = self._entries[record.voice_id]
         with self._errors():
             objects = {**before.objects, name: self._upload(changed, name, data)}
@@ -175,65 +176,63 @@ class ObjectStore(VoiceStore):
             self._discard(list(entry.objects.values()))
 
     def set_aside(self, voice_id: str) -> None:
-        """Its entry is replaced; its objects stay for a day."""
+        """Nothing to do: `create` replaces the entry; the old objects are deleted as orphans."""
 
-    def document(self, name: str) -> bytes | None:
+    def read_document(self, name: str) -> bytes | None:
         return self._document(name)[0]
 
-    def change_document(self, name: str, step: Callable[[bytes | None], bytes]) -> None:
+    def change_document(self, name: str, change: Callable[[bytes | None], bytes]) -> None:
         for attempt in range(ATTEMPTS):
             data, tag = self._document(name)
             with suppress(Outdated), storage_errors():
-                self._blobs.put(name, step(data), tag)
+                self._blobs.put(name, change(data), tag)
                 return
             time.sleep(PAUSE_S * attempt)
         raise StorageUnavailable("Other servers change this all the time.", retry_after_s=1)
 
     def _document(self, name: str) -> tuple[bytes | None, str]:
-        with storage_errors():
-            try:
-                return self._blobs.get(name) or (None, NEW)
-            except FileNotFoundError:
-                return None, NEW
+        with storage_errors(), suppress(FileNotFoundError):
+            return self._blobs.get(name) or (None, NEW)
+        return None, NEW
 
     def fetch(self, record: VoiceRecord, name: str) -> bytes:
         entry = self._entries.get(record.voice_id)
         if entry and name in entry.objects:
-            if self._down:  # whoever looks every few seconds finds out when it is back
+            if self._down:  # fail at once; the regular poll notices when the store is back
                 unreachable = "The voices' store cannot be reached now."
                 raise StorageUnavailable(unreachable, retry_after_s=5)
             with self._errors(), suppress(FileNotFoundError):
                 found = self._blobs.get(entry.objects[name])
-                assert found, "asked for whatever its tag"
+                assert found, "an unconditional read returns data"
                 return found[0]
         raise BadEntry(f"{name} is missing")
 
     def _upload(self, record: VoiceRecord, name: str, data: bytes) -> str:
-        """Write an object that no index names yet; gives its key."""
+        """Write a file as a new object, and return its key."""
         key = f"{FILES}{record.voice_id}/{uuid.uuid4().hex}-{name}"
         self._blobs.put(key, data)
         return key
 
     def _commit(self, voice_id: str, entry: _Entry | None) -> None:
-        """Replace the index by one with `entry` in it. Raises Outdated where it is not any more
-        what is known here."""
-        entries = {one: kept for one, kept in self._entries.items() if one != voice_id}
+        """Write the index with a voice's entry replaced, or removed if `entry` is None. Raises
+        Outdated if the index has changed since the last poll."""
+        entries = {key: other for key, other in self._entries.items() if key != voice_id}
         if entry:
             entry = replace(entry, line=_ENTRY.dump_json(entry, exclude={"line"}))
-            if len(entry.line) > records.MAX_META_BYTES:
-                raise StorageFull("The voice's names take too much room; nothing was changed.")
+            if len(entry.line) > MAX_META_BYTES:
+                raise StorageFull("The voice's names are too large; nothing was changed.")
             entries[voice_id] = entry
         commit = secrets.token_hex(4)
         commits = (*self._commits, commit)[-COMMITS_KEPT:]
-        data = _index(commits, [one.line for one in entries.values()], self._unread)
+        data = _index(commits, [other.line for other in entries.values()], self._unread)
         if len(data) > MAX_INDEX_BYTES:
             raise StorageFull("The index of voices has no room; delete some first.")
         try:
-            tag = self._blobs.put(INDEX, data, self._tag)
+            tag = self._blobs.put(INDEX, data, self._tag or NEW)
         except (Outdated, OSError) as failure:
-            if not self._came_through(commit):
+            if not self._was_written(commit):
                 before = self._entries.get(voice_id)
-                if entry and isinstance(failure, Outdated):  # what was written will not be named
+                if entry and isinstance(failure, Outdated):  # the new objects will not be used
                     known = before.objects.values() if before else ()
                     self._discard([key for key in entry.objects.values() if key not in known])
                 raise
@@ -241,31 +240,31 @@ class ObjectStore(VoiceStore):
             self._tag, self._commits = tag, commits
         self._entries = entries
 
-    def _came_through(self, commit: str) -> bool:
-        """Whether the index was written, though no answer came or a repetition was refused."""
+    def _was_written(self, commit: str) -> bool:
+        """Whether the index was written although the answer was lost or the retry refused."""
         with suppress(FileNotFoundError):
             found = self._blobs.get(INDEX)
-            return found is not None and commit in _lines(found[0])[0].commits
+            return found is not None and commit in _parse_index(found[0])[0].commits
         return False
 
     def _discard(self, keys: list[str]) -> None:
-        """What is left is removed at a start, a day later."""
+        """Delete objects; on errors `prepare` deletes them a day later."""
         with suppress(OSError):
             self._blobs.delete(keys)
 
 
-def _index(commits: tuple[str, ...], lines: list[bytes], more: list[bytes]) -> bytes:
-    header = _HEADER.dump_json(_Header(records.SCHEMA, commits))
-    return gzip.compress(b"\n".join([header, *lines, *more]), 1, mtime=0)
+def _index(commits: tuple[str, ...], lines: list[bytes], unread: list[bytes]) -> bytes:
+    header = _HEADER.dump_json(_Header(SCHEMA, commits))
+    return gzip.compress(b"\n".join([header, *lines, *unread]), 1, mtime=0)
 
 
-def _lines(data: bytes) -> tuple[_Header, list[bytes]]:
-    """Raises OSError for anything else: nobody writes over what he cannot read."""
+def _parse_index(data: bytes) -> tuple[_Header, list[bytes]]:
+    """Raises OSError if the index cannot be read: it must not be overwritten then."""
     try:
         first, *lines = gzip.decompress(data).split(b"\n")
         header = _HEADER.validate_json(first)
     except (OSError, EOFError, ValueError) as damage:
         raise OSError("the index of the voices is damaged") from damage
-    if header.schema != records.SCHEMA:
-        raise OSError(f"the index of the voices has schema {header.schema}, not {records.SCHEMA}")
+    if header.schema != SCHEMA:
+        raise OSError(f"the index of the voices has schema {header.schema}, not {SCHEMA}")
     return header, lines

@@ -75,7 +75,6 @@ def prepare_reference(
     decoder: AudioDecoder,
     data: bytes,
     rules: ReferenceRules,
-    *,
     max_seconds: float,
     transcript: str | None = None,
 ) -> Reference:

@@ -1,22 +1,127 @@
-"""Where voices are kept: what every such place promises.
+"""The interface of voice stores: the record of a voice, the errors, and the guarantees of a store.
 
-A voice is wholly there or wholly absent after any fault, what was acknowledged is kept, and changes
-by several servers come one after another.
+Knows no audio and no model: to a store, a voice is a JSON record and named files of bytes.
 """
 
+import errno
+import hashlib
+import logging
+import re
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from chatterbox.errors import StorageFull, StorageUnavailable, excerpt
 from chatterbox.voices.file_system import FileSystem
-from chatterbox.voices.records import MAX_FILE_BYTES, BadEntry, Stored, VoiceRecord, sha256
+from chatterbox.voices.reference import ReferenceReport
+
+log = logging.getLogger(__name__)
+
+SCHEMA = 1
+VOICE_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+META_NAME = "meta.json"
+REFERENCE_NAME = "reference.flac"
+"""The only file that cannot be recreated; all others are computed from it."""
+MAX_META_BYTES = 64 * 1024
+"""Limit for reading and for writing a record, so that every stored record can be read again."""
+MAX_FILE_BYTES = 8 * 1024 * 1024
+"""Read limit for one file. Encoded voices have about 2 MB, references less than 1 MB."""
+RETRY_STORAGE_S = 30.0
+STORAGE_ERRORS = (StorageFull, StorageUnavailable)
+
+
+class BadEntry(Exception):
+    """An entry of the store is damaged or not a voice. The text gives the reason without a path."""
+
+
+class Outdated(Exception):
+    """Another server changed the data after it was read: read it again and repeat the change."""
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceRecord:
+    """The contents of `meta.json`."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, allow_inf_nan=False)
+
+    schema: int
+    voice_id: str
+    name: str
+    aliases: tuple[str, ...]
+    created_at: float  # Unix seconds
+    report: ReferenceReport
+    files: Mapping[str, str]  # file name → SHA-256 of its contents
+    imported: tuple[str, ...] = ()  # files taken over from an import, not computed here
+    transcript: str | None = None  # of the recording
+    description: str = ""  # the owner's note
+
+    def with_file(self, name: str, sha: str) -> "VoiceRecord":
+        """Return a copy with a file, computed by this server, added or replaced."""
+        imported = tuple(other for other in self.imported if other != name)
+        return replace(self, files={**self.files, name: sha}, imported=imported)
+
+    def to_json(self) -> bytes:
+        """Raises StorageFull if the result exceeds MAX_META_BYTES."""
+        data = RECORD_JSON.dump_json(self)
+        if len(data) > MAX_META_BYTES:
+            raise StorageFull("The voice's names and report are too large; nothing was changed.")
+        return data
+
+
+RECORD_JSON = TypeAdapter(VoiceRecord)
+StoreContents = tuple[list[VoiceRecord], list[tuple[str, str]]]
+"""The valid records, and (name, reason) of every other entry."""
+
+
+def parse_record(data: bytes) -> VoiceRecord:
+    """The inverse of `VoiceRecord.to_json`. Raises BadEntry."""
+    if len(data) > MAX_META_BYTES:
+        raise BadEntry(f"{META_NAME} is too large")
+    try:
+        record = RECORD_JSON.validate_json(data)
+    except ValidationError as failure:
+        first = failure.errors(include_input=False, include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise BadEntry(f"{META_NAME} is damaged: {excerpt(field)} {first['msg']}") from None
+    if record.schema != SCHEMA:
+        raise BadEntry(f"{META_NAME} has schema {record.schema}, this version reads {SCHEMA}")
+    return record
+
+
+def is_voice_id(text: str) -> bool:
+    """Whether `text` is a valid voice id and therefore safe to use in a path."""
+    return VOICE_ID.fullmatch(text) is not None
+
+
+def sha256(data: bytes) -> str:
+    """The checksum used in records, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+@contextmanager
+def storage_errors(*, quiet: bool = False) -> Iterator[None]:
+    """Convert OSError to StorageFull or StorageUnavailable, and log it unless `quiet`."""
+    try:
+        yield
+    except OSError as failure:
+        log.log(logging.DEBUG if quiet else logging.WARNING, "voice storage failed: %s", failure)
+        if failure.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull("The disk is full; nothing was changed.") from failure
+        raise StorageUnavailable(
+            "The voices' store cannot be used now; nothing was changed.",
+            retry_after_s=RETRY_STORAGE_S,
+        ) from failure
 
 
 class LocalCopies:
-    """Files of voices that are kept elsewhere, by their SHA-256: none is ever out of date. A disk
-    that fails costs time only."""
+    """A disk cache of files in a remote store. Files are named by their SHA-256, so a copy is never
+    out of date. Disk errors are ignored: the file is then fetched again."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -25,62 +130,65 @@ class LocalCopies:
             self._files.make_directories(directory)
 
     def get(self, sha: str) -> bytes | None:
-        """One of them, as it was."""
+        """Return the file with this SHA-256, or None if there is no intact copy."""
         with suppress(OSError):
             data = self._files.read_file(self._directory / sha, MAX_FILE_BYTES)
             return data if sha256(data) == sha else None
         return None
 
     def put(self, sha: str, data: bytes) -> None:
-        """Keep one."""
+        """Store a copy."""
         temporary = self._directory / f"{uuid.uuid4().hex}.tmp"
         with suppress(OSError):
             temporary.write_bytes(data)
             temporary.replace(self._directory / sha)
 
     def keep_only(self, shas: Collection[str]) -> None:
-        """Forget all others: a voice that is deleted anywhere is deleted here."""
+        """Delete all other copies, such as those of voices deleted by another server."""
         with suppress(OSError):
             for name in set(self._files.names(self._directory)).difference(shas):
                 self._files.remove_file(self._directory / name)
 
 
 class VoiceStore(ABC):
-    """All voices, in one place, and documents beside them: small files that are replaced as a
-    whole. One thread at a time calls anything but `read` and what is of documents.
+    """All voices in one place, with documents beside them: small files replaced as a whole.
 
-    What changes a voice is called within `exclusive`; it raises storage errors, and Outdated where
-    all within has to be done again."""
+    After any failure a voice is complete or absent, acknowledged changes are kept, and changes by
+    several servers are serialized. `read` and the document methods are thread-safe; calls of the
+    others must not overlap. Methods that change a voice must be called within `exclusive`. They
+    raise StorageFull, StorageUnavailable, or Outdated if the whole change must be repeated.
+    """
 
     shared = False
-    """Whether other servers change voices too."""
+    """Whether other servers may change the voices too."""
 
     def __init__(self, address: str, copies: LocalCopies | None = None) -> None:
-        """`address`: as a person may read it."""
+        """`address`: shown in messages; contains no credentials."""
         self.address = address
         self._copies = copies
 
     @abstractmethod
     def prepare(self) -> None:
-        """Make the place and remove what an interrupted process left. Raises StorageUnavailable
-        where that cannot be done; reading may work nevertheless."""
+        """Create the store if needed and remove the remains of interrupted processes. Raises
+        StorageUnavailable if the store cannot be written; reading may still work."""
 
     @abstractmethod
-    def look(self) -> Stored | None:
-        """All that is there, where somebody has changed it since the last look; else None."""
+    def poll(self) -> StoreContents | None:
+        """Return the contents if they have changed since the last call, else None."""
 
     @abstractmethod
-    def exclusive(self) -> AbstractContextManager[Stored | None]:
-        """Change voices while nobody else does; gives what `look` does."""
+    def exclusive(self) -> AbstractContextManager[StoreContents | None]:
+        """Keep other servers from changing voices within the context. Yields the result of
+        `poll`."""
 
     @abstractmethod
     def create(self, record: VoiceRecord, contents: Mapping[str, bytes]) -> VoiceRecord:
-        """Store a new voice. On any error nothing of it is left, except where even taking it back
-        fails: then it is wholly there."""
+        """Store a new voice; return its record with the files' checksums. An error leaves nothing
+        behind; only if removing the voice fails too is it left complete."""
 
     @abstractmethod
     def add_file(self, record: VoiceRecord, name: str, data: bytes) -> VoiceRecord:
-        """Add or replace one file of a voice, made here."""
+        """Add or replace a file computed by this server; return the changed record."""
 
     @abstractmethod
     def update(self, record: VoiceRecord) -> None:
@@ -88,29 +196,29 @@ class VoiceStore(ABC):
 
     @abstractmethod
     def delete(self, voice_id: str) -> None:
-        """Remove a voice; fine where it is gone."""
+        """Delete a voice, if it exists."""
 
     @abstractmethod
     def set_aside(self, voice_id: str) -> None:
-        """Make room for a good voice where a damaged one may have its name; nothing is deleted."""
+        """Move a damaged entry out of the way of a new voice with its id, without deleting it."""
 
     @abstractmethod
     def fetch(self, record: VoiceRecord, name: str) -> bytes:
-        """A file of a voice. Raises BadEntry where it is gone, storage errors where that cannot be
-        told now."""
+        """Read a file of a voice from the store. Raises BadEntry if it is missing, and
+        storage errors."""
 
     @abstractmethod
-    def document(self, name: str) -> bytes | None:
-        """A document as it is now; None where there is none. Raises storage errors."""
+    def read_document(self, name: str) -> bytes | None:
+        """Return the current document, or None if there is none. Raises storage errors."""
 
     @abstractmethod
-    def change_document(self, name: str, step: Callable[[bytes | None], bytes]) -> None:
-        """Replace a document with what `step` makes of it, which may be called again where somebody
-        else was quicker. Raises storage errors."""
+    def change_document(self, name: str, change: Callable[[bytes | None], bytes]) -> None:
+        """Replace a document by `change(current)`. `change` may be called more than once if other
+        servers write at the same time. Raises storage errors."""
 
     def read(self, record: VoiceRecord, name: str) -> bytes:
-        """A file of a voice as it was written: the copy kept here, else the original. Raises as
-        `fetch`, and BadEntry where it is not that any more."""
+        """Read a file of a voice, from the local copies if possible. Raises BadEntry if it is
+        missing or its checksum is wrong, and storage errors."""
         sha = record.files.get(name, "")
         data = self._copies.get(sha) if self._copies and sha else None
         if data is None:
@@ -121,6 +229,7 @@ class VoiceStore(ABC):
                 self._copies.put(sha, data)
         return data
 
-    def _keep_copies_of(self, records: Collection[VoiceRecord]) -> None:
+    def _prune_copies(self, records: Collection[VoiceRecord]) -> None:
+        """Delete local copies of files that belong to none of `records`."""
         if self._copies:
-            self._copies.keep_only({sha for one in records for sha in one.files.values()})
+            self._copies.keep_only({sha for record in records for sha in record.files.values()})

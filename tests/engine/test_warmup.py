@@ -162,7 +162,7 @@ async def test_f86_preparing_stands_aside_for_requests_and_stops_at_what_memory_
     time.sleep(0.2)
     assert len(events) == 8  # as many as are held
     assert events[0].startswith("slt.")
-    assert engine.voices.cached[0] == 8  # so none was pushed out
+    assert engine.voices.cache_usage[0] == 8  # so none was pushed out
     engine.close()
 
 
@@ -212,5 +212,5 @@ def test_a_rehearsal_that_fails_keeps_no_voice_from_being_prepared(monkeypatch, 
     engine = fake_engine(tmp_path, model="mini", voice_cache_size=8)
     engine.prepare_voices()
     assert ended("preparing voices")
-    assert engine.voices.cached[0] == 4
+    assert engine.voices.cache_usage[0] == 4
     engine.close()

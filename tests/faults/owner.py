@@ -9,7 +9,7 @@ import numpy as np
 from voices.clips import babble, encoded
 
 from chatterbox.voices.folder_store import FolderStore
-from chatterbox.voices.records import VoiceRecord
+from chatterbox.voices.store import VoiceRecord
 
 
 class Owner:

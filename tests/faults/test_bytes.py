@@ -33,7 +33,7 @@ from chatterbox.server.multipart import Files
 from chatterbox.server.request_log import request_id
 from chatterbox.server.schemas import ignored_header
 from chatterbox.server.socket_server import json_object
-from chatterbox.voices.records import is_voice_id
+from chatterbox.voices.store import is_voice_id
 
 # --- pieces that get further than random bytes do
 

@@ -154,7 +154,7 @@ async def test_f37_a_voice_deleted_while_it_speaks(disk, rig):
         assert (await rig.client.delete(f"/voices/{voice}")).status_code == 200
         assert (await speaking).content == right
         error_of(await rig.speak(**body), 404, "voice_not_found", "voice_id")
-    count, size = rig.engine.voices.cached
+    count, size = rig.engine.voices.cache_usage
     assert count <= 2
     assert (size > 0) == (count > 0)
 

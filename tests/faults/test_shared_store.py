@@ -31,7 +31,7 @@ async def test_f118_a_line_that_is_cut_stops_no_voice_that_is_known(
 ):
     caplog.set_level(logging.INFO)
     monkeypatch.setattr("chatterbox.voices.library.guarded_decoder", AudioDecoder)
-    monkeypatch.setattr("chatterbox.voices.places.LOOK_S", 0.1)
+    monkeypatch.setattr("chatterbox.voices.stores.POLL_S", 0.1)
     monkeypatch.setattr("chatterbox.server.model_pool.PAUSE_S", 0.2)
     monkeypatch.setattr("chatterbox.voices.blobs.RETRIES", 0)
     with Line(s3) as line:

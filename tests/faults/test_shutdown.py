@@ -158,7 +158,7 @@ async def test_f40_a_clock_that_jumps_ends_nothing(rig, monkeypatch):
 def test_f40_no_wait_depends_on_the_clock():
     """The wall clock says when something was, never how long it takes."""
     told = {
-        "voices/stored_voices.py",  # when a voice was made
+        "voices/catalogue.py",  # when a voice was made
         "voices/consents.py",
         "voices/blobs.py",  # how old an object is
         "dialects/openai/speech.py",

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from chatterbox.voices.built_in import built_in_voices
-from chatterbox.voices.records import (
+from chatterbox.voices.store import (
     META_NAME,
     RECORD_JSON,
     REFERENCE_NAME,

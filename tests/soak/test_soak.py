@@ -254,15 +254,15 @@ def test_f84_many_voices_through_a_small_cache(tmp_path, minutes, tell):
         clip = base.copy()
         clip[500] = number / 20_000
         data = encoded(clip, rate_hz=8000, subtype="FLOAT")
-        voice, _ = library.temporary(data)
-        count, size = library.cached
+        voice, _ = library.temporary_voice(data)
+        count, size = library.cache_usage
         assert count <= 64
         assert size <= budget
         if number % 100 == 0:
             kept[number] = data, voice
         number += 1
     for data, voice in kept.values():
-        assert library.temporary(data)[0].key == voice.key  # the key has the tensors' digest
+        assert library.temporary_voice(data)[0].key == voice.key  # the key has the tensors' digest
     tell(f"F84 {number} voices through 64 places: never more, and {len(kept)} came back equal")
     assert number > 64
 

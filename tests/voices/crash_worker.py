@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 from chatterbox.voices.folder_store import FolderStore
-from chatterbox.voices.records import SCHEMA, VoiceRecord
 from chatterbox.voices.reference import ReferenceReport
+from chatterbox.voices.store import SCHEMA, VoiceRecord
 
 REPORT = ReferenceReport(5, 0, 5, -20.5, 0.5, 0, 0.1, 24_000, ())
 DATA = os.urandom(200_000)

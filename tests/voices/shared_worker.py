@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from chatterbox.errors import InvalidVoiceId, StorageUnavailable, VoiceNotFound
-from chatterbox.voices.places import open_store
+from chatterbox.voices.stores import open_store
 from voices.clips import babble, encoded, open_library
 
 CLIP = encoded(babble(1.2, rate_hz=8000), rate_hz=8000)

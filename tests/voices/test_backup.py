@@ -9,7 +9,7 @@ from chatterbox.errors import VoiceNotFound
 from chatterbox.voices.blobs import open_blobs
 from chatterbox.voices.library import VoiceLibrary
 from chatterbox.voices.object_store import INDEX
-from chatterbox.voices.places import open_store
+from chatterbox.voices.stores import open_store
 
 from .clips import babble, encoded, open_library
 from .conftest import bucket
@@ -51,11 +51,11 @@ def test_a_folder_is_copied_back_voice_by_voice(server, tmp_path):
     copied(backup, shared / "voices")
     restarted = server(str(shared))
     assert restarted.recording("Anna") == sound
-    running.look()
+    running.refresh()
     with pytest.raises(VoiceNotFound):
         running.get("Anna")  # nobody told it
     restarted.set_alias("Anna", "Nan")
-    running.look()
+    running.refresh()
     assert running.recording("Nan") == sound
 
 
@@ -72,7 +72,7 @@ def test_a_bucket_is_copied_index_first_and_back_index_last(server, s3, monkeypa
     for key, data in objects.items():
         blobs.put(key, data)
     blobs.put(INDEX, index)
-    running.look()
+    running.refresh()
     assert running.recording("Anna") == sound
     assert server(place).recording("Anna") == sound
     empty = bucket(s3, monkeypatch)

@@ -5,8 +5,8 @@ import pyloudnorm
 import pytest
 
 from chatterbox.voices.built_in import DIRECTORY, built_in_voices
-from chatterbox.voices.records import is_voice_id, sha256
 from chatterbox.voices.reference import pcm_to_float
+from chatterbox.voices.store import is_voice_id, sha256
 from chatterbox.voices.voice_file import flac_to_reference
 
 VOICES = {voice.voice_id: voice for voice in built_in_voices()}

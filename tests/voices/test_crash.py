@@ -32,7 +32,7 @@ def test_kill_dash_nine(tmp_path):
 
     store = FolderStore(tmp_path)
     store.prepare()
-    records, skipped = store.look()
+    records, skipped = store.poll()
     assert skipped == []
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
     for record in records:

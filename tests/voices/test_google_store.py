@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from chatterbox.voices.consents import CONSENTS
-from chatterbox.voices.places import open_store
-from chatterbox.voices.records import Outdated
+from chatterbox.voices.store import Outdated
+from chatterbox.voices.stores import open_store
 
 from .test_object_store import CONTENTS, record
 
@@ -73,17 +73,17 @@ def place(monkeypatch):
 
 def test_the_slower_of_two_is_told_to_look_again(place, tmp_path):
     one, other = open_store(place, tmp_path / "1"), open_store(place, tmp_path / "2")
-    one.look()
-    other.look()
+    one.poll()
+    other.poll()
     stored = one.create(record("v-1"), CONTENTS)
     with pytest.raises(Outdated):
         other.create(record("v-2", "Berta"), CONTENTS)
     with other.exclusive() as found:
         assert found == ([stored], [])
         other.create(record("v-2", "Berta"), CONTENTS)
-    assert len(one.look()[0]) == 2
-    assert one.look() is None
+    assert len(one.poll()[0]) == 2
+    assert one.poll() is None
     assert other.read(stored, "reference.flac") == CONTENTS["reference.flac"]
     for store in (one, other):
         store.change_document(CONSENTS, lambda data: (data or b"") + b"+")
-    assert one.document(CONSENTS) == b"++"
+    assert one.read_document(CONSENTS) == b"++"

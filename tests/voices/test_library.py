@@ -171,7 +171,7 @@ def test_bad_recordings_leave_nothing(tmp_path):
         with pytest.raises(error):
             library.register(data)
         with pytest.raises(error):
-            library.temporary(data)
+            library.temporary_voice(data)
     assert entries(tmp_path) == set()
 
 
@@ -343,7 +343,7 @@ def test_temporary_voices_are_encoded_once_and_not_stored(tmp_path):
     encoder = FakeEncoder()
     library = open_library(tmp_path, encoder)
     with ThreadPoolExecutor(8) as pool:
-        results = list(pool.map(lambda _: library.temporary(ANNA), range(8)))
+        results = list(pool.map(lambda _: library.temporary_voice(ANNA), range(8)))
     assert {id(voice) for voice, _ in results} == {id(results[0][0])}
     assert results[0][1].duration_s == 6
     assert encoder.calls == 1
@@ -351,7 +351,7 @@ def test_temporary_voices_are_encoded_once_and_not_stored(tmp_path):
     info, created = library.register(ANNA)
     assert created
     assert encoder.calls == 1
-    assert library.temporary(ANNA)[0] is library.get(info.voice_id)
+    assert library.temporary_voice(ANNA)[0] is library.get(info.voice_id)
 
 
 # --- memory
@@ -362,14 +362,14 @@ def test_memory_is_bounded_and_evicted_voices_come_back_equal(tmp_path):
     library = open_library(tmp_path, encoder, cache_size=2)
     infos = [library.register(encoded(babble(2, seed=seed)))[0] for seed in range(5)]
     keys = [library.get(info.voice_id).key for info in infos]
-    assert library.cached[0] == 2
+    assert library.cache_usage[0] == 2
     assert [library.get(info.voice_id).key for info in infos] == keys
     assert encoder.calls == 5
     nbytes = library.get(infos[0].voice_id).data.nbytes
     small = open_library(tmp_path, encoder, cache_bytes=2 * nbytes + 1)
     for info in infos:
         small.get(info.voice_id)
-    assert small.cached == (2, 2 * nbytes)
+    assert small.cache_usage == (2, 2 * nbytes)
     assert encoder.calls == 5
 
 
@@ -387,7 +387,7 @@ def test_delete(tmp_path):
             library.get(name)
         with pytest.raises(VoiceNotFound):
             library.delete(name)
-    assert library.cached == (0, 0)
+    assert library.cache_usage == (0, 0)
     assert entries(tmp_path) == set()
     assert library.register(ANNA, "Anna")[1]
 
@@ -559,7 +559,7 @@ def test_a_data_directory_that_cannot_be_used(tmp_path):
     (tmp_path / "file").write_text("in the way")
     library = open_library(tmp_path / "file" / "voices")
     assert library.get(None).data.nbytes > 0
-    assert library.temporary(ANNA)[0].data.nbytes > 0
+    assert library.temporary_voice(ANNA)[0].data.nbytes > 0
     for change in (
         lambda: library.register(ANNA),
         lambda: library.set_alias("slt", "nova"),
@@ -683,7 +683,7 @@ library.close()
 
 def test_a_voice_whose_name_holds_a_slash_from_before_stays(tmp_path, monkeypatch):
     with monkeypatch.context() as before:
-        before.setattr(catalogue, "new_name", catalogue.checked_name)
+        before.setattr(catalogue, "validate_new_name", catalogue.normalize_name)
         kept, _ = open_library(tmp_path).register(ANNA, "Zoe/2")
     library = open_library(tmp_path)
     assert library.info("zoe/2").voice_id == kept.voice_id

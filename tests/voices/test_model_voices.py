@@ -66,7 +66,7 @@ def test_f116_what_needs_cloning_is_refused_with_the_reason(tmp_path):
     library = fixed_library(tmp_path / "b")
     for call in (
         lambda: library.register(ANNA, "Anna"),
-        lambda: library.temporary(ANNA),
+        lambda: library.temporary_voice(ANNA),
         lambda: library.import_(exported),
     ):
         with pytest.raises(CloningUnavailable, match="Choose one of them: tara, zac, "):
@@ -112,9 +112,9 @@ def test_f116_a_family_that_needs_the_words_is_told_them_and_refuses_without(tmp
         with pytest.raises(InvalidValue, match="send it as 'transcript'"):
             library.register(ANNA, "Anna", transcript)
         with pytest.raises(InvalidValue):
-            library.temporary(ANNA, transcript)
+            library.temporary_voice(ANNA, transcript)
     info, _ = library.register(ANNA, "Anna", "So it is.")
-    library.temporary(ANNA, "Is it so?")
+    library.temporary_voice(ANNA, "Is it so?")
     library.get("slt")
     assert listener.told[:2] == ["So it is.", "Is it so?"]
     assert listener.told[2].startswith("The morning bus leaves at seven")

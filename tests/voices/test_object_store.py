@@ -11,9 +11,9 @@ from chatterbox.errors import ConfigError, RouteNotFound, StorageUnavailable
 from chatterbox.voices.blobs import NEW, open_blobs, without_secrets
 from chatterbox.voices.consents import ConsentBook
 from chatterbox.voices.object_store import INDEX, ORPHAN_S, ObjectStore
-from chatterbox.voices.places import read_stored
-from chatterbox.voices.records import SCHEMA, BadEntry, Outdated, VoiceRecord
 from chatterbox.voices.reference import ReferenceReport
+from chatterbox.voices.store import SCHEMA, BadEntry, Outdated, VoiceRecord
+from chatterbox.voices.stores import load_store
 
 REPORT = ReferenceReport(5, 0, 5, -20.5, 0.5, 0, 0.1, 24_000, ())
 CONTENTS = {"reference.flac": b"sound" * 100, "encoded-m.safetensors": b"tensors" * 100}
@@ -78,14 +78,14 @@ def record(voice_id: str, name: str = "Anna") -> VoiceRecord:
 
 def opened(blobs: MadeBlobs) -> ObjectStore:
     store = ObjectStore("s3://made", blobs)
-    store.look()
+    store.poll()
     return store
 
 
 def state(blobs: MadeBlobs) -> dict[str, str]:
     """What another server finds, with all its files."""
     store = ObjectStore("s3://made", blobs)
-    records, skipped = store.look()
+    records, skipped = store.poll()
     assert skipped == []
     for one in records:
         for name in one.files:
@@ -148,7 +148,7 @@ def test_the_slower_of_two_is_told_to_look_again():
     with pytest.raises(Outdated):
         other.create(record("v-2", "Berta"), CONTENTS)
     assert len(blobs.objects) == 1 + len(CONTENTS)  # what it had written is removed
-    other.look()
+    other.poll()
     other.create(record("v-2", "Berta"), CONTENTS)
     assert state(blobs) == {"v-1": "Anna", "v-2": "Berta"}
 
@@ -156,12 +156,12 @@ def test_the_slower_of_two_is_told_to_look_again():
 def test_nothing_is_read_again_while_nothing_changes():
     blobs = MadeBlobs()
     one, other = opened(blobs), opened(blobs)
-    assert other.look() is None
+    assert other.poll() is None
     stored = one.create(record("v-1"), CONTENTS)
-    assert one.look() is None
-    ((same,), _) = other.look()
+    assert one.poll() is None
+    ((same,), _) = other.poll()
     one.create(record("v-2", "Berta"), CONTENTS)
-    found, _ = other.look()
+    found, _ = other.poll()
     assert [each for each in found if each is same], "only lines that are new are parsed"
     assert same == stored
 
@@ -182,9 +182,9 @@ def test_a_start_finds_all():
     blobs = MadeBlobs()
     stored = opened(blobs).create(record("v-1"), CONTENTS)
     again = ObjectStore("s3://made", blobs)
-    assert read_stored(again) == ([stored], [])
-    assert again.look() is None
-    assert read_stored(ObjectStore("s3://made", MadeBlobs())) == ([], [])
+    assert load_store(again) == ([stored], [])
+    assert again.poll() is None
+    assert load_store(ObjectStore("s3://made", MadeBlobs())) == ([], [])
 
 
 def test_a_deleted_voice_leaves_no_object():
@@ -235,14 +235,14 @@ def test_any_file_system_of_fsspec(prefix):
     url = f"memory://{tag_of(prefix.encode())}{prefix}"
     store = ObjectStore(url, open_blobs(url))
     store.prepare()
-    assert store.look() == ([], [])
+    assert store.poll() == ([], [])
     kept = store.create(record("v-1"), CONTENTS)
     store.update(replace(kept, name="Berta"))
     again = ObjectStore(url, open_blobs(url))
-    assert len(read_stored(again)[0]) == 1
+    assert len(load_store(again)[0]) == 1
     assert again.read(kept, "reference.flac") == CONTENTS["reference.flac"]
     again.delete("v-1")
-    assert store.look() == ([], [])
+    assert store.poll() == ([], [])
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from chatterbox.errors import AudioSilent, AudioTooLong, AudioTooShort
 from chatterbox.families.turbo.voice import TurboVoices
-from chatterbox.voices.records import is_voice_id
 from chatterbox.voices.reference import (
     Reference,
     float_to_pcm,
@@ -18,6 +17,7 @@ from chatterbox.voices.reference import (
     prepare_reference,
 )
 from chatterbox.voices.sandbox import AudioDecoder
+from chatterbox.voices.store import is_voice_id
 from chatterbox.voices.trim import FRAME_SAMPLES, choose_window, find_activity
 
 from .clips import babble, encoded

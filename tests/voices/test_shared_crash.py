@@ -14,7 +14,7 @@ import pytest
 from stores import Line, bucket
 
 from chatterbox.errors import StorageUnavailable
-from chatterbox.voices.places import open_store, read_stored
+from chatterbox.voices.stores import load_store, open_store
 
 from .clips import babble, encoded, open_library
 
@@ -48,7 +48,7 @@ def test_f117_kill_dash_nine_of_servers_on_one_store(tmp_path, place):
 
     store = open_store(place, tmp_path / "last")
     store.prepare()
-    records, skipped = store.look()
+    records, skipped = store.poll()
     assert skipped == []
     for record in records:
         for name in record.files:
@@ -107,7 +107,7 @@ def test_f118_a_line_that_breaks_all_the_time(tmp_path, s3, monkeypatch):
         assert failed >= 5, "the line held"
         assert len(created) > 10
         store = open_store(place, tmp_path / "2")
-        records, skipped = read_stored(store)
+        records, skipped = load_store(store)
         for record in records:
             for name in record.files:
                 store.read(record, name)

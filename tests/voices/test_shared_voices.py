@@ -8,7 +8,7 @@ from chatterbox.errors import InvalidVoiceId, VoiceNotFound
 from chatterbox.voices.consents import ConsentBook
 from chatterbox.voices.folder_store import FolderStore
 from chatterbox.voices.library import VoiceLibrary
-from chatterbox.voices.places import open_store
+from chatterbox.voices.stores import open_store
 
 from .clips import FakeEncoder, babble, encoded, open_library
 
@@ -41,11 +41,11 @@ def test_a_voice_registered_by_one_speaks_in_the_other_without_being_encoded_aga
     assert created
     with pytest.raises(VoiceNotFound):
         other.get("Anna")
-    other.look()
+    other.refresh()
     assert other.get("Anna").key == one.get("Anna").key
     assert encoder.calls == 0
     assert other.register(ANNA, "Nan") == (other.info("Anna"), False)
-    one.look()
+    one.refresh()
     assert names(one) == {"Anna": ("Nan",)}
     assert one.info("nan").voice_id == info.voice_id
 
@@ -61,14 +61,14 @@ def test_changes_see_what_others_have_changed_first(server):
     with pytest.raises(InvalidVoiceId):
         one.set_alias("Anna", "Berta")
     one.remove_alias("B")
-    other.look()
+    other.refresh()
     assert names(one) == names(other) == {"Anna": (), "Berta": ()}
 
 
 def test_a_voice_deleted_by_one_is_gone_in_the_other_and_from_its_copies(server, tmp_path):
     one, other = server(), server()
     info, _ = one.register(ANNA, "Anna")
-    other.look()
+    other.refresh()
     other.get("Anna")
     other.recording("Anna")
     copies = tmp_path / "server 1" / "voice_copies"
@@ -88,12 +88,12 @@ def test_what_was_deleted_a_moment_ago_is_registered_anew(server):
     for recording, name in ((ANNA, "Anna"), (BERT, "Bert")):
         one.register(recording, name)
         exported[name] = one.export(name)
-    other.look()
+    other.refresh()
     one.delete("Anna")
     one.delete("Bert")
     assert other.register(ANNA)[1]
     assert other.import_(exported["Bert"]).name == "Bert"
-    one.look()
+    one.refresh()
     assert len(names(one)) == 2
 
 
@@ -106,7 +106,7 @@ def test_what_both_register_at_once_is_one_voice(server):
     info, created = one.register(ANNA, "Nan")
     assert not created
     assert theirs == [(other.info("Anna"), True)]
-    other.look()
+    other.refresh()
     assert names(one) == names(other) == {"Anna": ("Nan",)}
     assert info.voice_id == theirs[0][0].voice_id
 
@@ -118,11 +118,11 @@ def test_an_import_replaced_elsewhere_is_not_held_any_more(server):
     exported = elsewhere.export("Anna")
     elsewhere.delete("Anna")
     one.import_(exported)
-    other.look()
+    other.refresh()
     assert other.info("Anna").imported
     imported = other.get("Anna")
     one.register(ANNA)  # what it was encoded to here counts from now on
-    other.look()
+    other.refresh()
     assert not other.info("Anna").imported
     assert other.get("Anna") is not imported
 
@@ -147,8 +147,8 @@ def test_what_is_half_done_is_looked_at_again(server, place):
     one, other = server(), server()
     store = FolderStore(Path(place) / "voices")
     one.register(ANNA, "Anna")
-    other.look()
+    other.refresh()
     with pytest.raises(KeyboardInterrupt):
         killed()
-    other.look()
+    other.refresh()
     assert names(other) == {}

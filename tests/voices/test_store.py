@@ -9,7 +9,8 @@ import pytest
 
 from chatterbox.errors import StorageFull, StorageUnavailable
 from chatterbox.voices.folder_store import FolderStore
-from chatterbox.voices.records import (
+from chatterbox.voices.reference import ReferenceReport
+from chatterbox.voices.store import (
     META_NAME,
     RECORD_JSON,
     SCHEMA,
@@ -17,7 +18,6 @@ from chatterbox.voices.records import (
     VoiceRecord,
     is_voice_id,
 )
-from chatterbox.voices.reference import ReferenceReport
 
 from .clips import FaultyFileSystem, healthy
 

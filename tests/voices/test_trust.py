@@ -26,9 +26,9 @@ from chatterbox.hardening import make_private_directory
 from chatterbox.voices.consents import MAX_CONSENTS, ConsentBook
 from chatterbox.voices.file_system import FileSystem
 from chatterbox.voices.folder_store import FolderStore
-from chatterbox.voices.names import MAX_ALIASES, NameIndex, VoiceInfo, new_name
-from chatterbox.voices.records import MAX_META_BYTES, META_NAME
+from chatterbox.voices.names import MAX_ALIASES, NameIndex, VoiceInfo, validate_new_name
 from chatterbox.voices.sandbox import SandboxedDecoder
+from chatterbox.voices.store import MAX_META_BYTES, META_NAME
 from chatterbox.voices.voice_file import (
     MAX_BYTES,
     MAX_HEADER_BYTES,
@@ -154,7 +154,7 @@ def test_f88_nor_who_sends_it_along_with_one_request(tmp_path):
     library.get(moved.voice_id)  # now in memory
     expected = own(tmp_path / "c")
     for _ in range(2):
-        assert library.temporary(ANNA)[0].key == expected.key
+        assert library.temporary_voice(ANNA)[0].key == expected.key
     assert library.get(moved.voice_id).key != expected.key  # the import itself is as it was
 
 
@@ -464,7 +464,7 @@ def test_f92_there_are_no_more_voices_than_are_set(tmp_path):
 )
 def test_f93_names_that_hide_or_deceive_are_refused(name):
     with pytest.raises(InvalidVoiceId):
-        new_name(name)
+        validate_new_name(name)
 
 
 @pytest.mark.parametrize(
@@ -491,7 +491,7 @@ def test_f93_names_that_hide_or_deceive_are_refused(name):
     ],
 )
 def test_f93_names_that_people_have_are_kept(name):
-    assert new_name(name) == name
+    assert validate_new_name(name) == name
 
 
 def voice(voice_id: str, name: str, *, built_in: bool = False) -> VoiceInfo:
@@ -502,7 +502,7 @@ def voice(voice_id: str, name: str, *, built_in: bool = False) -> VoiceInfo:
     "name", ["alloy", "Alloy", "NOVA", " default ", "null", "None", "undefined", "ｄｅｆａｕｌｔ"]
 )
 def test_f93_what_clients_send_without_a_choice_is_nobodys_name(name):
-    catalogue = NameIndex({"slt": voice("slt", "slt", built_in=True), "v-1": voice("v-1", "Anna")})
+    catalogue = NameIndex([voice("slt", "slt", built_in=True), voice("v-1", "Anna")])
     for voice_id in ("v-1", "v-2"):
         with pytest.raises(InvalidVoiceId, match="reserved"):
             catalogue.free_name(name, voice_id)
@@ -512,7 +512,7 @@ def test_f93_what_clients_send_without_a_choice_is_nobodys_name(name):
 
 @pytest.mark.parametrize("name", ["ｓｌｔ", "SLT", "slt ", "s  lt x"])
 def test_f93_a_name_that_reads_like_another_is_that_one(name):
-    catalogue = NameIndex({"slt": voice("slt", "slt"), "v-1": voice("v-1", "s lt x")})
+    catalogue = NameIndex([voice("slt", "slt"), voice("v-1", "s lt x")])
     with pytest.raises(InvalidVoiceId, match="belongs to another voice"):
         catalogue.free_name(name, "v-2")
 

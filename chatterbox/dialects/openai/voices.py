@@ -165,7 +165,7 @@ def _add_library(routes: APIRouter, voices: VoiceService) -> None:
             made_at = datetime.fromtimestamp(info.created_at, UTC).isoformat()
             voice = {
                 "id": info.voice_id,
-                "name": info.called(fields.voice_name),
+                "name": info.spelling_of(fields.voice_name),
                 "filename": upload.filename,
                 "file_size": upload.size,
                 "upload_date": made_at,

@@ -1,0 +1,95 @@
+"""Opens the voice store that the setting `voices` names, and loads it at the start."""
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from chatterbox.errors import ConfigError, first_line
+from chatterbox.voices.blobs import open_blobs, without_secrets
+from chatterbox.voices.folder_store import FolderStore
+from chatterbox.voices.object_store import ObjectStore
+from chatterbox.voices.store import STORAGE_ERRORS, LocalCopies, StoreContents, VoiceStore
+
+log = logging.getLogger(__name__)
+
+DIRECTORY = "voices"
+COPIES = "voice_copies"
+POLL_S = 2.0
+"""Interval at which deletions and renamings by other servers are noticed. New voices are found
+sooner: an unknown name makes the server look at once."""
+
+
+def open_store(voices: str | None, data_dir: Path) -> VoiceStore:
+    """Open the store at `voices`, a folder or an address; None: the data directory. Does not
+    connect to it. Raises ConfigError."""
+    if not voices:
+        return FolderStore(data_dir / DIRECTORY)
+    copies = LocalCopies(data_dir / COPIES)
+    if "://" in voices:
+        return ObjectStore(without_secrets(voices), open_blobs(voices), copies)
+    folder = Path(voices).expanduser().absolute()
+    if not folder.is_dir():
+        raise ConfigError(
+            f"CHATTERBOX_VOICES={folder}: there is no such folder; make it, or mount it"
+        )
+    return FolderStore(folder / DIRECTORY, shared=True, copies=copies)
+
+
+def load_store(store: VoiceStore) -> StoreContents:
+    """Prepare the store and read all records: seconds for 10,000 voices, mostly waiting for the
+    disk. A local folder that fails counts as empty. Raises ConfigError if a shared store fails,
+    since the server could speak with none of its voices."""
+    try:
+        try:
+            store.prepare()
+        except STORAGE_ERRORS:
+            if store.shared:
+                raise
+            log.warning("voices cannot be stored: the data directory cannot be written")
+        return store.poll() or ([], [])
+    except STORAGE_ERRORS as failure:
+        if not store.shared:
+            return [], []
+        reason = _reason(failure)
+        raise ConfigError(f"CHATTERBOX_VOICES={store.address} cannot be used: {reason}") from None
+
+
+def _reason(failure: Exception) -> str:
+    """The operating system's or the library's message behind a storage error."""
+    cause = failure.__cause__ or failure
+    return getattr(cause, "strerror", None) or first_line(cause)
+
+
+def load_in_background(store: VoiceStore) -> Callable[[], StoreContents]:
+    """Run `load_store` in a thread. Returns a function that waits for the result."""
+    reader = ThreadPoolExecutor(1, "reading voices")
+    contents = reader.submit(load_store, store)
+    reader.shutdown(wait=False)
+    return contents.result
+
+
+def poll_in_background(refresh: Callable[[], object], stop: threading.Event) -> None:
+    """Call `refresh` every POLL_S seconds in a thread until `stop` is set, whatever it raises. Log
+    when the store becomes unreachable and when it is back."""
+    threading.Thread(
+        target=_poll, args=(refresh, stop), name="watching voices", daemon=True
+    ).start()
+
+
+def _poll(refresh: Callable[[], object], stop: threading.Event) -> None:
+    failing = False
+    while not stop.wait(POLL_S):
+        try:
+            refresh()
+        except STORAGE_ERRORS as failure:
+            if not failing:
+                log.warning("the voices' store cannot be reached: %s", _reason(failure))
+            failing = True
+        except Exception:
+            log.exception("looking for changed voices failed")
+        else:
+            if failing:
+                log.warning("the voices' store is back")
+            failing = False
