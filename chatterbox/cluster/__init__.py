@@ -1,1 +1,1 @@
-"""Several replicas of the server behind one address, on one machine or many: by Ray Serve."""
+"""Several replicas of the server behind one address, on one or more machines, with Ray Serve."""

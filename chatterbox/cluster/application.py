@@ -1,5 +1,8 @@
-"""The application that Ray Serve deploys: `build`, which a Serve config file names too; and the
-command `cluster`, which starts Ray where it does not run, deploys, and waits for a signal."""
+"""The application that Ray Serve deploys, and the command `cluster`.
+
+A Serve config file names `build`. The command starts Ray if `cluster_address` is `local`, deploys
+the application, and waits for a signal.
+"""
 
 import logging
 import math
@@ -21,28 +24,29 @@ from chatterbox.server.run import address_of, bind
 NAME, DEPLOYMENT = "chatterbox", "tts"
 LOCAL = "local"
 OBJECT_STORE_BYTES = 100 * 2**20
-"""Sound does not go through it; only the larger uploads do."""
-RAYS_LOG = {"enable_access_log": False, "log_level": "WARNING"}
-"""Replicas write a line for each request themselves."""
-SPARE = 32
-"""Requests that take no place: probes, lists of voices, uploads, refusals on their way."""
+"""Memory of Ray's object store. Audio does not pass through it, only large uploads do."""
+RAY_LOGGING = {"enable_access_log": False, "log_level": "WARNING"}
+"""Logging options of Ray's processes: replicas already log each request."""
+SPARE_REQUESTS = 32
+"""Requests of one replica beyond its places: probes, voice lists, uploads, refusals."""
 RETRY_S = 5.0
-"""Said by Ray where more wait than all replicas may hold."""
-LOOK_S = 2.0
-"""Between two looks at a replica: so soon it is seen that one has ended."""
-LISTENED_S = 310.0
-"""How long the longest text lasts, for whoever listens to it as it comes."""
-STARTS = 3
-"""Attempts at a replica before a deployment is given up."""
+"""`Retry-After` of Ray's answer when all replicas and their queues are full."""
+HEALTH_CHECK_S = 2.0
+"""Interval of the health checks. A replica that has ended is found within this time."""
+LONGEST_SPEECH_S = 310.0
+"""Duration of the longest text, for a client that reads at the speed of speech."""
+MAX_STARTS = 3
+"""Attempts to start a replica; after these the deployment fails."""
 
 
 def build(args: dict[str, Any]) -> "serve.Application":
-    """What a config file of Ray Serve names; see `application`."""
+    """Entry point for a Ray Serve config file; see `application`."""
     return application(args)
 
 
 def application(args: dict[str, Any], make_engine: MakeEngine | None = None) -> "serve.Application":
-    """Replicas with the settings in `args`, the environment and `.env`. Raises ConfigError."""
+    """Return the application, configured by `args`, the environment and `.env`. `make_engine`
+    replaces the model in measurements. Raises ConfigError."""
     cluster, server = load(ClusterConfig, args), load(ServerConfig, args)
     tts = load(TTSConfig, args)
     if server.wyoming_port:
@@ -51,41 +55,41 @@ def application(args: dict[str, Any], make_engine: MakeEngine | None = None) -> 
         raise ConfigError(f"--max-replicas={cluster.max_replicas}: less than --replicas")
     if not cluster.gpus_per_replica and "threads" not in tts.model_fields_set:
         tts = tts.model_copy(update={"threads": max(1, math.floor(cluster.cpus_per_replica))})
-    if tts.voices is None:  # even on one machine several servers share them
+    if tts.voices is None:  # the replicas of one machine share a folder
         tts = tts.model_copy(update={"voices": str(tts.data_dir)})
-    # until the last answer has come to its end, and an idle socket has been closed
-    longest_s = max(server.request_timeout_s + LISTENED_S, server.websocket_idle_timeout_s)
+    # long enough to finish the last answer, and to close an idle socket
+    longest_s = max(server.request_timeout_s + LONGEST_SPEECH_S, server.websocket_idle_timeout_s)
     places = _places(tts, cluster)
-    held = sum(places) + server.max_websockets + SPARE
+    most_requests = sum(places) + server.max_websockets + SPARE_REQUESTS
     deployed: Any = serve.deployment(serve.ingress()(Replica)).options(
         name=DEPLOYMENT,
         ray_actor_options={
             "num_cpus": cluster.cpus_per_replica,
             "num_gpus": cluster.gpus_per_replica,
         },
-        max_ongoing_requests=held,
-        max_queued_requests=held,
+        max_ongoing_requests=most_requests,
+        max_queued_requests=most_requests,
         backpressure_config={"status_code": 429, "retry_after_s": RETRY_S},
-        health_check_period_s=LOOK_S,
+        health_check_period_s=HEALTH_CHECK_S,
         health_check_timeout_s=server.stall_timeout_s,
         graceful_shutdown_timeout_s=longest_s,
-        max_constructor_retry_count=STARTS,
-        logging_config=RAYS_LOG,
-        **_size(cluster, places[0]),
+        max_constructor_retry_count=MAX_STARTS,
+        logging_config=RAY_LOGGING,
+        **_replica_count(cluster, places[0]),
     )
     return deployed.bind(tts, server, make_engine)
 
 
 def _places(tts: TTSConfig, cluster: ClusterConfig) -> tuple[int, int]:
-    """Requests in work in one replica, and in its queue. Where its GPU decides, which is not seen
-    from here, as many as that may be."""
+    """Return how many requests one replica runs and queues. A GPU's memory decides that, but is not
+    visible from here, so with a GPU this is the largest number possible."""
     if cluster.gpus_per_replica:
-        most = default_settings(math.inf)
-        tts = tts.model_copy(update={n: most[n] for n in most.keys() - tts.model_fields_set})
+        maximum = default_settings(math.inf)
+        tts = tts.model_copy(update={n: maximum[n] for n in maximum.keys() - tts.model_fields_set})
     return tts.max_concurrent_requests, tts.max_queued_requests
 
 
-def _size(cluster: ClusterConfig, places: int) -> dict[str, Any]:
+def _replica_count(cluster: ClusterConfig, places: int) -> dict[str, Any]:
     if cluster.max_replicas is None:
         return {"num_replicas": cluster.replicas}
     bounds = {"min_replicas": cluster.replicas, "max_replicas": cluster.max_replicas}
@@ -93,17 +97,18 @@ def _size(cluster: ClusterConfig, places: int) -> dict[str, Any]:
 
 
 def run(flags: Mapping[str, Any], say: Callable[[str], None]) -> int:
-    """Deploy; in a cluster of our own, wait for a signal and stop it. Returns the exit code."""
-    given = dict(flags)
-    cluster, server = load(ClusterConfig, given), load(ServerConfig, given)
-    deployed = application(given)
-    ours = cluster.cluster_address == LOCAL
+    """Deploy the application. If Ray was started here, also wait for a signal and stop Ray. Returns
+    the exit code."""
+    settings = dict(flags)
+    cluster, server = load(ClusterConfig, settings), load(ServerConfig, settings)
+    deployed = application(settings)
+    is_local = cluster.cluster_address == LOCAL
     port, address = server.port, f"http://{server.host}:{server.port}"
-    if ours:
-        sock = bind(server.host, server.port)  # says so in one line where it cannot be had
+    if is_local:
+        sock = bind(server.host, server.port)  # its error for a used port is one clear line
         port, address = sock.getsockname()[1], address_of(sock)
         sock.close()
-    elif load(TTSConfig, given).voices is None:
+    elif load(TTSConfig, settings).voices is None:
         raise ConfigError("--voices: name the folder or bucket that all machines keep voices in")
     with connected(cluster, server.host, port):
         _check_room(cluster)
@@ -111,11 +116,11 @@ def run(flags: Mapping[str, Any], say: Callable[[str], None]) -> int:
         _deploy(deployed)
         scrape = ray.nodes()[0]["MetricsExportPort"]
         say(f"Ready: {cluster.replicas} replicas at {address} (Ray's own metrics: port {scrape})")
-        if not ours:
+        if not is_local:
             say("It goes on by itself. `serve status` shows it, `serve shutdown` stops it.")
             return 0
         with suppress(KeyboardInterrupt):
-            for number in (signal.SIGINT, signal.SIGTERM):  # a shell's `&` has the first ignored
+            for number in (signal.SIGINT, signal.SIGTERM):  # a shell's `&` disables SIGINT
                 signal.signal(number, signal.default_int_handler)
             threading.Event().wait()
         say("Stopping: running answers go on to their end. Ctrl-C again cuts them off.")
@@ -125,8 +130,7 @@ def run(flags: Mapping[str, Any], say: Callable[[str], None]) -> int:
 
 @contextmanager
 def connected(cluster: ClusterConfig, host: str, port: int) -> Iterator[None]:
-    """With Ray, started on this machine or joined where it runs, and its proxies at that address.
-    Raises ConfigError."""
+    """Start or join Ray, with its proxies listening on `host` and `port`. Raises ConfigError."""
     options: dict[str, Any] = {}
     if cluster.cluster_address == LOCAL:
         options["include_dashboard"] = cluster.dashboard
@@ -140,7 +144,7 @@ def connected(cluster: ClusterConfig, host: str, port: int) -> Iterator[None]:
         serve.start(
             proxy_location="EveryNode",
             http_options={"host": host, "port": port},
-            logging_config=RAYS_LOG,
+            logging_config=RAY_LOGGING,
         )
         yield
     finally:
@@ -148,11 +152,11 @@ def connected(cluster: ClusterConfig, host: str, port: int) -> Iterator[None]:
 
 
 def _check_room(cluster: ClusterConfig) -> None:
-    """Raises ConfigError where so many replicas would wait for ever."""
-    there = ray.cluster_resources()
+    """Raise ConfigError if the cluster is too small, where Ray would wait forever."""
+    resources = ray.cluster_resources()
     for kind, each in (("GPU", cluster.gpus_per_replica), ("CPU", cluster.cpus_per_replica)):
         needed = each * cluster.replicas
-        if needed > (found := there.get(kind, 0)):
+        if needed > (found := resources.get(kind, 0)):
             raise ConfigError(
                 f"{cluster.replicas} replicas need {needed:g} {kind}s, and there are {found:g}:"
                 f" fewer --replicas, or less --{kind.lower()}s-per-replica"
@@ -160,7 +164,7 @@ def _check_room(cluster: ClusterConfig) -> None:
 
 
 def _deploy(deployed: "serve.Application") -> None:
-    """Blocks until all replicas are ready. Raises ModelError."""
+    """Deploy and wait until all replicas are ready. Raises ModelError."""
     try:
         serve.run(deployed, name=NAME)
     except RuntimeError:

@@ -1,6 +1,7 @@
-"""Counters of several replicas as those of one server: sums for people, a label for machines."""
+"""Merges the metrics of several replicas: sums in JSON, a `replica` label in Prometheus text."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
@@ -11,15 +12,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 LARGEST = {"uptime_s", "window_s", "p50", "p95"}
-"""Not added up. Of quantiles, which cannot be merged: that of the replica which has the worst."""
-Counted = tuple[str, Any]
-"""A replica's name, and its counters."""
+"""Fields whose maximum is taken: they cannot be summed. Quantiles cannot be merged exactly."""
 MEANS = {"mean": "count", "mean_rows": "steps"}
-"""Mean → how many it is over."""
+"""Field that is a mean → field with the number of values behind it."""
+ReplicaMetrics = tuple[str, Any]
+"""Name of a replica, and its metrics."""
 
 
 def merged_json(replicas: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One body of `/metrics` of those of all replicas."""
+    """Merge the JSON bodies of `/metrics`."""
     return {"replicas": len(replicas), **_merged(replicas)}
 
 
@@ -34,9 +35,9 @@ def _value(name: str, parts: Sequence[Mapping[str, Any]]) -> Any:
         return None
     if isinstance(values[0], Mapping):
         return _merged(values)
-    if isinstance(values[0], list):  # the newest of all, as many as of one
-        together = sorted((one for value in values for one in value), key=itemgetter("ago_s"))
-        return together[: max(map(len, values))]
+    if isinstance(values[0], list):  # the newest entries, as many as one replica has
+        newest = sorted(chain(*values), key=itemgetter("ago_s"))
+        return newest[: max(map(len, values))]
     if name in LARGEST:
         return max(values)
     if name in MEANS:
@@ -46,8 +47,8 @@ def _value(name: str, parts: Sequence[Mapping[str, Any]]) -> Any:
     return round(sum(values), 4)
 
 
-def merged_text(replicas: Sequence[Counted], accept: str) -> tuple[bytes, str]:
-    """One scrape of those of all replicas, each sample with the label `replica`; and its type."""
+def merged_text(replicas: Sequence[ReplicaMetrics], accept: str) -> tuple[bytes, str]:
+    """Merge Prometheus scrapes; returns the body and its content type."""
     registry = CollectorRegistry()
     registry.register(_Labelled(replicas))
     encode, content_type = choose_encoder(accept)
@@ -55,17 +56,16 @@ def merged_text(replicas: Sequence[Counted], accept: str) -> tuple[bytes, str]:
 
 
 class _Labelled(Collector):
-    def __init__(self, replicas: Sequence[Counted]) -> None:
+    def __init__(self, replicas: Sequence[ReplicaMetrics]) -> None:
         self._replicas = replicas
 
     def collect(self) -> Iterator[Metric]:
         families: dict[str, Metric] = {}
         for replica, text in self._replicas:
-            for read in text_string_to_metric_families(text):
-                plain = Metric(read.name, read.documentation, read.type)
-                family = families.setdefault(read.name, plain)
-                for sample in read.samples:
-                    family.add_sample(
-                        sample.name, {**sample.labels, "replica": replica}, sample.value
-                    )
+            for parsed in text_string_to_metric_families(text):
+                empty = Metric(parsed.name, parsed.documentation, parsed.type)
+                family = families.setdefault(parsed.name, empty)
+                for sample in parsed.samples:
+                    labels = {**sample.labels, "replica": replica}
+                    family.add_sample(sample.name, labels, sample.value)
         yield from families.values()

@@ -1,6 +1,6 @@
-"""In Ray's proxies: what Ray itself answers gets the shape of our own answers.
+"""Middleware of Ray's proxies: turns Ray's own errors into the server's error format.
 
-Ray refuses in plain text, and says nothing at all where a replica has ended.
+Ray refuses requests in plain text, and sends no answer when a replica has ended.
 """
 
 import contextlib
@@ -15,43 +15,41 @@ from chatterbox.errors import ChatterboxError, DeadlineExceeded, EngineDead, Not
 from chatterbox.server.dialect import error_shapes
 from chatterbox.server.request_log import GUARDS, error_response
 
-RAYS_OWN = "/-/"
-"""Paths of Ray's, for load balancers; they stay as they are."""
+RAY_PATHS = "/-/"
+"""Prefix of Ray's paths for load balancers, whose answers are not changed."""
 RETRY_S = 5.0
-"""Where Ray does not say when."""
-OURS = "x-content-type-options"
-"""On every answer of a replica's, and on none of Ray's."""
+"""`Retry-After` of errors for which Ray sends none."""
+REPLICA_HEADER = "x-content-type-options"
+"""A header that every answer of a replica has, and no answer of Ray."""
 REQUEST_ID = b"x-request-id"
 
 
 def middleware() -> list[Middleware]:
-    """Called by each proxy as it starts (RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH)."""
+    """Called by each proxy when it starts (RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH)."""
     return [Middleware(RayAnswers)]
 
 
 class RayAnswers:
-    """The layer. One for each proxy."""
-
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._shape_of = error_shapes(DIALECTS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket") or scope["path"].startswith(RAYS_OWN):
+        if scope["type"] not in ("http", "websocket") or scope["path"].startswith(RAY_PATHS):
             await self._app(scope, receive, send)
             return
         refusal: ChatterboxError | None = None
         last = ""
 
-        async def watched(message: Message) -> None:
+        async def forward(message: Message) -> None:
             nonlocal refusal, last
             if not last and refusal is None:
-                refusal = refusal_of(message)
+                refusal = _ray_error(message)
             if refusal is None:
                 last = message["type"]
-                await send(with_one_id(message))
+                await send(_without_duplicate_id(message))
 
-        await self._app(scope, receive, watched)
+        await self._app(scope, receive, forward)
         if not last:
             lost = EngineDead("The replica that had this request ended.", retry_after_s=RETRY_S)
             sent_id = Headers(scope=scope).get("x-request-id", "-")
@@ -64,12 +62,12 @@ class RayAnswers:
                 await send({"type": "websocket.close", "code": code, "reason": EngineDead.code})
 
 
-def refusal_of(message: Message) -> ChatterboxError | None:
-    """What Ray means by the first message of an answer; None: it is a replica's."""
+def _ray_error(message: Message) -> ChatterboxError | None:
+    """Translate the first message of an answer; returns None if a replica sent it."""
     if message["type"] != "http.response.start":
         return None
     headers = Headers(raw=message["headers"])
-    if message["status"] < 400 or OURS in headers:
+    if message["status"] < 400 or REPLICA_HEADER in headers:
         return None
     retry_s = float(headers.get("retry-after", RETRY_S))
     match message["status"]:
@@ -80,8 +78,8 @@ def refusal_of(message: Message) -> ChatterboxError | None:
     return NotReady("No replica is ready.", retry_after_s=retry_s)
 
 
-def with_one_id(message: Message) -> Message:
-    """Ray adds the request's id to answers that have it already."""
+def _without_duplicate_id(message: Message) -> Message:
+    """Drop the second `X-Request-Id`, which Ray adds to answers that have one already."""
     if message["type"] != "http.response.start":
         return message
     ids = [pair for pair in message["headers"] if pair[0].lower() == REQUEST_ID]

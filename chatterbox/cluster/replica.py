@@ -1,4 +1,4 @@
-"""One replica: an engine and its application, in a process that Ray Serve starts and replaces."""
+"""A replica: an engine and its web application in a process that Ray Serve starts and replaces."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from chatterbox.cluster.metrics import Counted, merged_json, merged_text
+from chatterbox.cluster.metrics import ReplicaMetrics, merged_json, merged_text
 from chatterbox.config import ServerConfig, TTSConfig, configs_of
 from chatterbox.dialects.registry import DIALECTS
 from chatterbox.engine.engine import TTSEngine
@@ -28,20 +28,20 @@ from chatterbox.server.status_routes import NO_STORE
 from chatterbox.server.watchdog import LockFreeTimer, Watchdog
 
 CLOSE_S = 2.0
-"""For the engine's threads to leave their step."""
-ASK_S = 5.0
-"""Longest that one replica waits for the others."""
-CHANGING = {"DELETE", "PUT", "PATCH"}
-"""What is deleted or renamed by such a call is so in all replicas once it is answered; what is new
-is asked for when it is first missed."""
+"""Time for the engine's threads to finish their current step when the replica is closed."""
+BROADCAST_S = 5.0
+"""Longest time that a replica waits for the answers of the others."""
+CHANGING_METHODS = {"DELETE", "PUT", "PATCH"}
+"""Methods that delete or rename a voice: all replicas are updated before the answer is sent. New
+voices need no update; a replica looks for them when a request names them."""
 
 MakeEngine = Callable[[TTSConfig], TTSEngine]
-"""Makes what stands in for the configured models; for tools that measure."""
+"""Makes an engine that replaces the configured models, for measurements."""
 
 
 class Replica:
-    """What `serve.ingress` wraps. Ray makes it, asks it whether it is well, and deletes it once no
-    request is left in it."""
+    """The class that `serve.ingress` wraps. Ray creates it, checks its health, and deletes it when
+    its requests are done."""
 
     async def __init__(  # type: ignore[misc]  # Ray awaits it
         self, tts: TTSConfig, server: ServerConfig, make_engine: MakeEngine | None = None
@@ -53,8 +53,8 @@ class Replica:
         handler.setFormatter(log_formatter(server.log_format, tty=False))
         logging.basicConfig(level=server.log_level.upper(), handlers=[handler])
         tts.data_dir.mkdir(parents=True, exist_ok=True)  # voices may be kept in it
-        own = make_engine(tts) if make_engine else None
-        models = self._models = ModelPool(configs_of(tts, server.models), server, own)
+        engine = make_engine(tts) if make_engine else None
+        models = self._models = ModelPool(configs_of(tts, server.models), server, engine)
         self._lifecycle = Lifecycle(models)
         self._app = create_app(models, server, DIALECTS, lifecycle=self._lifecycle)
         self._watchdog = Watchdog(
@@ -63,7 +63,7 @@ class Replica:
             lambda name: models.give_up(f"the {name} hangs"),
             timer=LockFreeTimer(),
         )
-        await asyncio.to_thread(self._app.openapi)  # builds all routes: else the first requests do
+        await asyncio.to_thread(self._app.openapi)  # builds all routes before the first request
         await models.start()
         self._unloading = asyncio.create_task(models.watch())
         self._watchdog.start()
@@ -71,59 +71,61 @@ class Replica:
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Called by Ray once the models are loaded."""
         app = self._app
-        app.router.routes.insert(0, Route("/metrics", self._counters_of_all))
+        app.router.routes.insert(0, Route("/metrics", self._all_metrics))
 
         async def entry(scope: Scope, receive: Receive, send: Send) -> None:
-            async def told(message: Message) -> None:
+            async def update_then_send(message: Message) -> None:
                 if message["type"] == "http.response.start" and message["status"] < 300:
-                    await self._ask_all("look")
+                    await self._broadcast("look")
                 await send(message)
 
-            if scope["type"] == "lifespan":  # the layers around the routes do not know it
+            if scope["type"] == "lifespan":  # the middleware does not handle it
                 await app.router(scope, receive, send)
             else:
-                await app(scope, receive, told if scope.get("method") in CHANGING else send)
+                is_change = scope.get("method") in CHANGING_METHODS
+                await app(scope, receive, update_then_send if is_change else send)
 
         return entry
 
     def check_health(self) -> None:
-        """Asked by Ray every few seconds: a replica that raises is replaced."""
+        """Called by Ray every few seconds; a replica that raises is replaced."""
         if self._lifecycle.phase == "dead":
             raise RuntimeError("the engine stopped on a fault")
 
-    def counted(self, prometheus: bool) -> Counted:
-        """This replica's name, and its counters as text of Prometheus or as JSON."""
+    def metrics(self, prometheus: bool) -> ReplicaMetrics:
+        """Return this replica's name and its metrics, as Prometheus text or as JSON."""
         metrics = self._app.metrics
         body = metrics.as_text("text/plain")[0].decode("utf-8") if prometheus else metrics.as_json()
         return serve.get_replica_context().replica_tag, body
 
     async def look(self) -> None:
-        """Another replica has changed a voice."""
+        """Read the voices again: another replica has changed one."""
         for library in self._models.libraries():
             await asyncio.to_thread(library.refresh)
 
-    async def _ask_all(self, method: str, *arguments: object) -> list[Any]:
-        """What all replicas answer, this one included, but for those that have just ended."""
-        me = serve.get_replica_context()
-        asked = serve.get_deployment_handle(me.deployment, me.app_name)
-        answers = asked.broadcast(method, *arguments)
+    async def _broadcast(self, method: str, *arguments: object) -> list[Any]:
+        """Call a method of all replicas, this one included. Returns the answers of those that have
+        not just ended; an empty list after BROADCAST_S."""
+        context = serve.get_replica_context()
+        replicas = serve.get_deployment_handle(context.deployment, context.app_name)
+        answers = replicas.broadcast(method, *arguments)
         with suppress(TimeoutError):
-            found = await answers.results_async(timeout_s=ASK_S, return_exceptions=True)
-            return [each for each in found if not isinstance(each, Exception)]
+            results = await answers.results_async(timeout_s=BROADCAST_S, return_exceptions=True)
+            return [each for each in results if not isinstance(each, Exception)]
         return []
 
-    async def _counters_of_all(self, request: Request) -> Response:
-        """Whichever replica is asked."""
+    async def _all_metrics(self, request: Request) -> Response:
+        """Answer `/metrics` for all replicas."""
         accept = ",".join(request.headers.getlist("accept"))
         prometheus = wants_prometheus(accept)
-        found = await self._ask_all("counted", prometheus) or [self.counted(prometheus)]
+        found = await self._broadcast("metrics", prometheus) or [self.metrics(prometheus)]
         if prometheus:
             body, content_type = merged_text(found, accept)
             return Response(body, headers={**NO_STORE, "Content-Type": content_type})
         return JSONResponse(merged_json([body for _, body in found]), headers=NO_STORE)
 
     def __del__(self) -> None:
-        """Called by Ray once no request is left, or the time for them is over."""
+        """Called by Ray when no request is left, or their time has run out."""
         if hasattr(self, "_watchdog"):
             self._lifecycle.drain()
             self._watchdog.stop()

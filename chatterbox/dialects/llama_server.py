@@ -1,12 +1,12 @@
 """llama.cpp's `POST /v1/completions`, as clients of Orpheus use it: a prompt in, audio tokens out.
 
-docs/reference/dialects.md, "llama-server". Such clients decode SNAC themselves. Each token is an
-event of its own: they read no more than one from an event.
+docs/reference/dialects.md, "llama-server". These clients decode SNAC themselves, and read only one
+token from an event.
 """
 
-import json
 import re
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -14,31 +14,26 @@ from pydantic import AliasChoices, Field
 from starlette.responses import JSONResponse, Response
 
 from chatterbox.arrays import F32
-from chatterbox.audio.encode import audio_format
 from chatterbox.config.tts import RepetitionPenalty
 from chatterbox.dialects.openai.speech import error_shape as openai_error
+from chatterbox.dialects.openai.speech import event
+from chatterbox.dialects.shared.incremental_speech import PCM
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import ChatterboxError, RouteNotFound
 from chatterbox.server.body import Body
 from chatterbox.server.dialect import Dialect, Services
 from chatterbox.server.request_log import record_of
-from chatterbox.server.schemas import (
-    SamplingFields,
-    Text,
-    form_schema,
-    lenient_fields_of,
-)
+from chatterbox.server.schemas import SamplingFields, Text, form_schema, lenient_fields_of
 from chatterbox.server.speech_response import Framing, SpeechPlan, SpeechResponse
 
 PATH = "/v1/completions"
-PCM = audio_format("pcm")
 CONTROL = re.compile(r"<\|(?:audio|eot_id|begin_of_text)\|>|<custom_token_\d+>")
-"""What clients write around `voice: text`."""
+"""Control tokens that clients put around `voice: text`."""
 PROMPT = re.compile(r"(?:(?P<voice>[^\s:]{1,64}):(?:\s+|$))?(?P<text>.*)", re.DOTALL)
 
 
 class Fields(SamplingFields):
-    """Of llama.cpp's own those that change something here."""
+    """llama.cpp's fields that have an effect here."""
 
     prompt: Text = Field(description="`<|audio|>voice: text<|eot_id|>`; no voice: the default one")
     max_tokens: int | None = Field(
@@ -57,38 +52,37 @@ class Fields(SamplingFields):
 
 
 class Tokens(Framing):
-    """Server-sent events in place of the sound: the tokens behind it."""
+    """Server-sent events with the audio's tokens instead of the audio."""
 
     def __init__(self, services: Services, fields: Fields, name: str) -> None:
-        self._write = services.engine.family.token_text
+        self._token_text = services.engine.family.token_text
         self._common: dict[str, Any] = {"id": name, "object": "text_completion"}
         self._common |= {"created": int(time.time()), "model": fields.model or "orpheus"}
-        self._segment = self._sent = 0  # segments whose codes are sent, and codes of the next one
+        self._segment = 0  # segment that is being sent
+        self._sent = 0  # its codes sent so far
 
     def media_type(self, _call: SpeechRequest, /) -> str:
         return "text/event-stream"
 
     def wrap(self, _data: bytes, report: SpeechReport, /) -> bytes:
-        """An event for each new token."""
-        return b"".join(self._event(self._choice(self._text(code))) for code in self._new(report))
+        codes = self._new_codes(report)
+        return b"".join(event(self._choice(self._text([code]))) for code in codes)
 
     def end(self, report: SpeechReport, /) -> bytes:
-        """The rest, why it ended, and the last line that clients wait for."""
-        last = self._event(self._choice("", _reason(report)) | {"usage": _usage(report)})
-        return self.wrap(b"", report) + last + b"data: [DONE]\n\n"
+        """The remaining tokens, the reason of the end, and the line that clients wait for."""
+        return self.wrap(b"", report) + event(self._last("", report)) + b"data: [DONE]\n\n"
 
     def error(self, error: ChatterboxError, request_id: str, /) -> bytes:
         """llama.cpp's clients look for `error` in an event."""
-        return self._event(error_shape(error, request_id)[1])
+        return event(self._common | error_shape(error, request_id)[1])
 
     def whole(self, _call: SpeechRequest, _samples: F32, report: SpeechReport) -> Response:
-        """All tokens as one text."""
-        text = "".join(self._text(code) for codes in report.segment_codes for code in codes)
-        body = self._common | self._choice(text, _reason(report)) | {"usage": _usage(report)}
-        return JSONResponse(body, headers={"Cache-Control": "no-store"})
+        """Answer with all tokens as one text."""
+        text = "".join(map(self._text, report.segment_codes))
+        return JSONResponse(self._last(text, report), headers={"Cache-Control": "no-store"})
 
-    def _new(self, report: SpeechReport) -> list[int]:
-        """Codes that were not sent, in order; those of whole segments first."""
+    def _new_codes(self, report: SpeechReport) -> list[int]:
+        """Codes that were not sent yet, in order: of complete segments, then of the open one."""
         new: list[int] = []
         while self._segment < len(report.segment_codes):
             new += report.segment_codes[self._segment][self._sent :]
@@ -97,32 +91,26 @@ class Tokens(Framing):
         self._sent = max(self._sent, len(report.open_codes))
         return new
 
-    def _text(self, code: int) -> str:
-        assert self._write is not None, "asked before the call was taken"
-        return self._write(code)
-
-    def _event(self, body: dict[str, Any]) -> bytes:
-        return b"data: " + json.dumps(self._common | body).encode("ascii") + b"\n\n"
+    def _text(self, codes: Iterable[int]) -> str:
+        assert self._token_text is not None, "add_routes refuses models without token texts"
+        return "".join(map(self._token_text, codes))
 
     def _choice(self, text: str, finish_reason: str | None = None) -> dict[str, Any]:
         choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": finish_reason}
-        return {"choices": [choice]}
+        return self._common | {"choices": [choice]}
 
-
-def _reason(report: SpeechReport) -> str:
-    return "length" if report.finish_reason == "length" else "stop"
-
-
-def _usage(report: SpeechReport) -> dict[str, int]:
-    return {
-        "prompt_tokens": report.text_ids,
-        "completion_tokens": report.codes,
-        "total_tokens": report.text_ids + report.codes,
-    }
+    def _last(self, text: str, report: SpeechReport) -> dict[str, Any]:
+        usage = {
+            "prompt_tokens": report.text_ids,
+            "completion_tokens": report.codes,
+            "total_tokens": report.text_ids + report.codes,
+        }
+        reason = "length" if report.finish_reason == "length" else "stop"
+        return self._choice(text, reason) | {"usage": usage}
 
 
 def error_shape(error: ChatterboxError, request_id: str) -> tuple[int, Any]:
-    """OpenAI's, with the field named as here."""
+    """OpenAI's shape with this call's name of the text field."""
     status, body = openai_error(error, request_id)
     if body["error"]["param"] == "input":
         body["error"]["param"] = "prompt"
@@ -143,12 +131,11 @@ def add_routes(routes: APIRouter, services: Services) -> None:
                     "/v1/audio/speech."
                 )
             fields, unknown = lenient_fields_of(Fields, body)
-            said = PROMPT.fullmatch(CONTROL.sub("", fields.prompt).strip())
-            assert said is not None, "it matches anything"
-            voice = said["voice"]
+            prompt = PROMPT.fullmatch(CONTROL.sub("", fields.prompt).strip())
+            assert prompt is not None, "the pattern matches any text"
             call = services.speech.build_request(
-                said["text"],
-                None if voice is None else services.voices.resolve(voice),
+                prompt["text"],
+                services.voices.resolve(prompt["voice"]) if prompt["voice"] else None,
                 PCM,
                 sampling=fields,
                 seed=None if fields.seed == -1 else fields.seed,

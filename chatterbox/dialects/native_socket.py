@@ -1,6 +1,6 @@
 """The server's own socket, `/v1/audio/speech/stream`: text in as it is written, audio out.
 
-The messages are those of vllm-omni's socket, with contexts, word times and `input.cancel` added.
+The messages are those of vllm-omni's socket, plus contexts, word times and `input.cancel`.
 docs/reference/dialects.md, "Native".
 """
 
@@ -13,11 +13,10 @@ from pydantic import Field
 
 from chatterbox.arrays import F32
 from chatterbox.audio.encode import AudioFormat, audio_format
-from chatterbox.audio.encoders import Encoder
 from chatterbox.audio.shaping import FASTEST, SLOWEST
 from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Utterance
-from chatterbox.dialects.shared.sockets import ContextSocket, fields_of_message, unknown_message
-from chatterbox.dialects.shared.voice_names import OPENAI_VOICES, voice_or_alias
+from chatterbox.dialects.shared.sockets import ContextSocket, message_fields, unknown_message
+from chatterbox.dialects.shared.voice_names import OPENAI_VOICES, find_voice
 from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import ChatterboxError, InvalidValue, excerpt
 from chatterbox.server.body import Body
@@ -61,29 +60,27 @@ class Input(LenientCall):
 
 
 class Context(IncrementalSpeech):
-    """One listener's speech: turns of text, each ended by `input.done`."""
+    """One continuous sound: turns of text, each ended by `input.done`."""
 
     route = PATH
 
     def __init__(
         self, services: Services, socket: Socket, name: str | None, config: Config
     ) -> None:
-        super().__init__(services, code_blocks=config.code_blocks)
+        super().__init__(services, _format_of(config), code_blocks=config.code_blocks)
         self.config = config
-        self._form = form_of(config)
         self._name = name
         self._socket = socket
-        self._send = partial(send, socket, name)
-        self._encoder: Encoder | None = None  # of the open file
+        self._send = partial(_send, socket, name)
         self._first = 0  # index of the turn's first utterance
 
-    def call_of(self, text: str) -> SpeechRequest:
+    def request_for(self, text: str) -> SpeechRequest:
         config = self.config
         with self.services.models.naming(config.model):
             return self.services.speech.build_request(
                 text,
                 config.voice,
-                self._form,
+                self.form,
                 sampling=config,
                 seed=config.seed,
                 max_new_tokens=config.max_new_tokens,
@@ -91,36 +88,25 @@ class Context(IncrementalSpeech):
                 code_blocks=config.code_blocks,
             )
 
-    async def run(self) -> None:
-        try:
-            await super().run()
-        finally:
-            if self._encoder is not None:
-                self._encoder.close()
-
     async def on_start(self, utterance: Utterance) -> None:
         await self._send(
             "audio.start",
             sentence_index=utterance.index - self._first,
-            sentence_text=utterance.call.text.strip(),
-            format=self._form.name,
-            sample_rate=self._form.sample_rate_hz,
-            seed=utterance.call.seed,
+            sentence_text=utterance.request.text.strip(),
+            format=self.form.name,
+            sample_rate=self.form.sample_rate_hz,
+            seed=utterance.request.seed,
         )
 
     async def on_audio(self, utterance: Utterance, samples: F32) -> None:
-        """Words first, so that the client has them when their audio is played."""
+        """Send words before their audio, so that the client has them when it plays the audio."""
         await self._send_words(utterance)
-        data = b""
-        if self._encoder is None:
-            self._encoder = self._form.encoder()
-            data = self._encoder.start()
-        await self._send_audio(data + self._encoder.feed(samples))
+        await self._send_audio(self.file.feed(samples))
 
     async def on_end(self, utterance: Utterance) -> None:
         await self._send_words(utterance, last=True)
         if self.config.file_per == "sentence":
-            await self._finish_file()
+            await self._send_audio(self.file.finish())
         await self._send(
             "audio.done",
             sentence_index=utterance.index - self._first,
@@ -131,37 +117,30 @@ class Context(IncrementalSpeech):
         )
 
     async def on_mark(self, _token: Any) -> None:
-        """The turn is over; the next begins anew."""
-        await self._finish_file()
+        """End the turn; the next one counts from 0 again."""
+        await self._send_audio(self.file.finish())
         total, audio_s = self.spoken - self._first, round(self.spoken_s, 3)
         self._first, self.spoken_s = self.spoken, 0.0
         await self._send("session.done", total_sentences=total, audio_s=audio_s)
 
-    async def _finish_file(self) -> None:
-        encoder, self._encoder = self._encoder, None
-        if encoder is not None:
-            await self._send_audio(encoder.finish())
-
     async def _send_audio(self, data: bytes) -> None:
-        """Binary frames cannot name a context, so a named one gets its audio in JSON."""
-        if not data:
-            return
-        if self._name is None:
+        """Send binary frames, or base64 in JSON for a named context: frames cannot carry a name."""
+        if data and self._name is None:
             await self._socket.send(data)
-        else:
+        elif data:
             await self._send("audio.delta", audio=base64.b64encode(data).decode("ascii"))
 
     async def _send_words(self, utterance: Utterance, *, last: bool = False) -> None:
         if not self.config.word_timestamps:
             return
-        words = utterance.timing.words(utterance.sent_s, last=last, since_s=self.spoken_s)
+        words = utterance.timing.words(utterance.sent_s, last=last, offset_s=self.spoken_s)
         if words:
-            facts = [{"word": w.text, "start_s": w.start_s, "end_s": w.end_s} for w in words]
-            await self._send("audio.words", words=facts)
+            body = [{"word": w.text, "start_s": w.start_s, "end_s": w.end_s} for w in words]
+            await self._send("audio.words", words=body)
 
 
 class Session(ContextSocket[Context]):
-    """One socket; each message goes to its context."""
+    """One socket; each message goes to the context that it names."""
 
     def __init__(self, services: Services, socket: Socket) -> None:
         super().__init__(services, socket)
@@ -172,12 +151,15 @@ class Session(ContextSocket[Context]):
             pass
 
     async def _take(self, message: dict[str, Any]) -> bool:
-        name = _context_name(message)
+        """Handle a message. Returns False for `session.close`."""
+        name = message.get("context")
+        if name is not None and not (isinstance(name, str) and 0 < len(name) <= MAX_NAME_CHARS):
+            raise InvalidValue("'context' must be a short word.", param="context")
         match message.get("type"):
             case "session.config":
                 await self._configure(name, message)
             case "input.text":
-                text = fields_of_message(Input, message).text
+                text = message_fields(Input, message).text
                 self._context(name).queue.feed(text)
             case "input.flush":
                 self._context(name).queue.flush()
@@ -185,9 +167,9 @@ class Session(ContextSocket[Context]):
                 self._context(name).queue.mark("done")
             case "input.cancel":
                 context = await self.drop(name)
-                if context is not None:  # its voice and format stay
+                if context is not None:  # its configuration stays
                     self._open(name, context.config)
-                await send(self.socket, name, "input.cancelled")
+                await _send(self.socket, name, "input.cancelled")
             case "session.close":
                 return False
             case other:
@@ -195,21 +177,20 @@ class Session(ContextSocket[Context]):
         return True
 
     async def _configure(self, name: str | None, message: dict[str, Any]) -> None:
-        """Sets this context, or all that are opened from now on; stops what it was saying."""
+        """Restart the named context with a new configuration; without a name, also use it for all
+        contexts opened later."""
         config, ignored = lenient_fields_of(Config, Body(message, typed=True))
-        form_of(config)  # refused here rather than when it speaks
-        find = self.services.voices.ask
+        _format_of(config)  # refuses a wrong format before any speech
         with self.services.models.naming(config.model):
             async with self.services.models.known():
-                voice = await find(voice_or_alias, self.services, config.voice, OPENAI_VOICES)
+                voice = await find_voice(self.services, config.voice, OPENAI_VOICES)
         config = config.model_copy(update={"voice": voice})
         dropped = await self.drop(name)
         if name is None:
             self._config = config
         if name is not None or dropped is not None:
             self._open(name, config)
-        shown_names = [excerpt(each) for each in ignored]
-        await send(self.socket, name, "session.configured", ignored=shown_names)
+        await _send(self.socket, name, "session.configured", ignored=[*map(excerpt, ignored)])
 
     def _context(self, name: str | None) -> Context:
         return self.contexts.get(name) or self._open(name, self._config)
@@ -217,34 +198,26 @@ class Session(ContextSocket[Context]):
     def _open(self, name: str | None, config: Config) -> Context:
         return self.open(name, Context(self.services, self.socket, name, config))
 
-    async def failed(self, name: str | None, error: ChatterboxError) -> None:
+    async def on_error(self, name: str | None, error: ChatterboxError) -> None:
         if name is None:
             raise error
-        await send_error(self.socket, error, name)
+        await _send_error(self.socket, error, name)
 
 
-def form_of(config: Config) -> AudioFormat:
-    """Raises InvalidValue."""
+def _format_of(config: Config) -> AudioFormat:
     return audio_format(config.response_format, config.sample_rate)
 
 
-async def send(socket: Socket, context: str | None, kind: str, **facts: Any) -> None:
-    """One JSON message, with the context's name where it has one."""
-    named = {} if context is None else {"context": context}
-    await socket.send_json({"type": kind, **named, **facts})
+async def _send(socket: Socket, context: str | None, kind: str, **fields: Any) -> None:
+    """Send a JSON message, with the name of its context if it has one."""
+    name = {} if context is None else {"context": context}
+    await socket.send_json({"type": kind, **name, **fields})
 
 
-def _context_name(message: dict[str, Any]) -> str | None:
-    name = message.get("context")
-    if name is not None and not (isinstance(name, str) and 0 < len(name) <= MAX_NAME_CHARS):
-        raise InvalidValue("'context' must be a short word.", param="context")
-    return name
-
-
-async def send_error(socket: Socket, error: ChatterboxError, context: str | None = None) -> None:
-    """An `error` message; one without a context is followed by the socket's close."""
+async def _send_error(socket: Socket, error: ChatterboxError, context: str | None = None) -> None:
+    """Send an `error` message. Without a context, the socket is closed next."""
     retry = {} if error.retry_after_s is None else {"retry_after_s": error.retry_after_s}
-    await send(
+    await _send(
         socket,
         context,
         "error",
@@ -261,7 +234,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
     async def stream(websocket: WebSocket) -> None:
         """Native: text in as it is written, sound out; contexts, times, `input.cancel`."""
         await services.sockets.serve(
-            websocket, lambda socket: Session(services, socket).run(), send_error
+            websocket, lambda socket: Session(services, socket).run(), _send_error
         )
 
 

@@ -1,6 +1,6 @@
-"""The sockets of Orpheus' first servers: Yap's `/ws/tts`, and unmute's `/ws` in MessagePack.
+"""WebSockets of the first Orpheus servers: Yap's `/ws/tts`, and unmute's `/ws` in MessagePack.
 
-docs/reference/dialects.md, "Yap" and "MessagePack". Both revisions of each share its path.
+docs/reference/dialects.md, "Yap" and "MessagePack". Yap's two revisions share its path.
 """
 
 from typing import Any
@@ -9,17 +9,16 @@ from fastapi import APIRouter, WebSocket
 from starlette.responses import JSONResponse, Response
 
 from chatterbox.arrays import F32
-from chatterbox.audio.encode import audio_format
-from chatterbox.dialects.shared.incremental_speech import Utterance
+from chatterbox.dialects.shared.incremental_speech import PCM, Utterance
 from chatterbox.dialects.shared.sockets import (
     SocketSpeech,
-    fields_of_message,
-    packed,
+    message_fields,
+    pack,
     send_packed,
     unknown_message,
-    unpacked,
+    unpack,
 )
-from chatterbox.dialects.shared.voice_names import orpheus_voice
+from chatterbox.dialects.shared.voice_names import ORPHEUS_VOICES, find_voice
 from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import ChatterboxError, UnsupportedMediaType
 from chatterbox.server.dialect import Dialect, Services
@@ -29,8 +28,7 @@ from chatterbox.server.socket_server import Socket, json_object
 YAP_PATH, UNMUTE_PATH = "/ws/tts", "/ws"
 END = "__END__"
 END_BYTES = END.encode()
-"""Clients compare a whole message with it: it is never part of one with samples."""
-PCM = audio_format("pcm")
+"""Always a message of its own: clients compare whole messages with it."""
 
 
 class Message(SamplingFields):
@@ -43,63 +41,60 @@ class Message(SamplingFields):
 
 
 class Yap(SocketSpeech):
-    """Text in, 16-bit samples and a binary `__END__` out. A client of the second revision waits
-    for one `__END__`, after its own; one of the first waits for one whenever all it has sent is
-    spoken."""
+    """Texts in; 16-bit samples and a binary `__END__` out.
+
+    Clients of the first revision expect `__END__` whenever everything they sent has been spoken.
+    Clients of the second send settings, bare strings or `__END__`, and expect one `__END__` back.
+    """
 
     route = YAP_PATH
 
     def __init__(self, services: Services, socket: Socket) -> None:
         super().__init__(services, socket)
         self._settings = Message()
-        self._second_revision = False
-        self._encoder = PCM.encoder()
+        self._is_second_revision = False
 
     async def take(self, received: str | bytes) -> None:
-        message, bare = _parsed(received)
+        is_bare = isinstance(received, str) and not received.lstrip().startswith("{")
+        message = _read_message(received)
+        self._is_second_revision |= is_bare or message.end or message.text is None
         if message.end:
-            self._second_revision = True
             self.queue.end("end")
         elif message.text is None:
-            self._second_revision = True
             self._settings = message
-            await orpheus_voice(self.services, message.voice)
+            await self._voice_of(message)  # refuses an unknown voice at once
         else:
-            self._second_revision |= bare
-            self.queue.call(await self._call(message))
-            if not self._second_revision:
+            self.queue.add(await self._request(message, message.text))
+            if not self._is_second_revision:
                 self.queue.mark("utterance")
 
-    async def _call(self, message: Message) -> SpeechRequest:
-        settings = self._settings.model_copy(update=message.model_dump(exclude_none=True))
+    async def _request(self, message: Message, text: str) -> SpeechRequest:
+        fields = self._settings.model_copy(update=message.model_dump(exclude_none=True))
+        voice = await self._voice_of(fields)
         return self.services.speech.build_request(
-            message.text or "",
-            await orpheus_voice(self.services, settings.voice),
-            PCM,
-            sampling=settings,
-            seed=settings.seed,
+            text, voice, PCM, sampling=fields, seed=fields.seed
         )
 
+    async def _voice_of(self, message: Message) -> str | None:
+        return await find_voice(self.services, message.voice or None, ORPHEUS_VOICES)
+
     async def on_audio(self, _utterance: Utterance, samples: F32) -> None:
-        await self.socket.send(self._encoder.feed(samples))
+        await self.socket.send(self.file.feed(samples))
 
     async def on_mark(self, token: Any) -> None:
-        last = token == "end"  # noqa: S105
-        if last or not (self._second_revision or self.queue.waiting):
+        is_last = token == "end"  # noqa: S105
+        if is_last or not (self._is_second_revision or self.queue.has_ready):
             await self.socket.send(END_BYTES)
 
 
-def _parsed(message: str | bytes) -> tuple[Message, bool]:
-    """JSON, the word that ends, or a bare text; and whether it is the last of these."""
-    if isinstance(message, bytes):
-        if message == END_BYTES:
-            return Message(end=True), False
+def _read_message(received: str | bytes) -> Message:
+    if received == END_BYTES or (isinstance(received, str) and received.strip() == END):
+        return Message(end=True)
+    if isinstance(received, bytes):
         raise UnsupportedMediaType("Send text frames here.")
-    if message.strip() == END:
-        return Message(end=True), False
-    if not message.lstrip().startswith("{"):
-        return Message(text=message), True
-    return fields_of_message(Message, json_object(message)), False
+    if not received.lstrip().startswith("{"):
+        return Message(text=received)
+    return message_fields(Message, json_object(received))
 
 
 class TextMessage(LenientCall):
@@ -110,15 +105,14 @@ class TextMessage(LenientCall):
 
 
 class Unmute(SocketSpeech):
-    """MessagePack in and out. A mark's token is the message to send: a client's marker comes back
-    as it was."""
+    """MessagePack in and out. The token of a mark is the message to send; a client's `Marker` is
+    sent back unchanged."""
 
     route = UNMUTE_PATH
 
     def __init__(self, services: Services, socket: Socket) -> None:
         super().__init__(services, socket)
         self._voice: str | None = None
-        self._encoder = PCM.encoder()
 
     async def run(self) -> None:
         if self.socket.query.get("ready") == "json":
@@ -128,38 +122,38 @@ class Unmute(SocketSpeech):
         await super().run()
 
     async def take(self, frame: str | bytes) -> None:
-        message = unpacked(frame)
+        message = unpack(frame)
         match message.get("type"):
             case "Speak":
-                self.queue.call(self.call_of(await self._text(message)))
-                self.queue.mark(packed({"type": "EndSpeak"}))
+                self.queue.add(self.request_for(await self._read_text(message)))
+                self.queue.mark(pack({"type": "EndSpeak"}))
             case "Text":
-                self.queue.feed(await self._text(message))
+                self.queue.feed(await self._read_text(message))
             case "Eos":
-                self.queue.mark(packed({"type": "Eos"}))
+                self.queue.mark(pack({"type": "Eos"}))
             case "Marker":
                 self.queue.mark(frame)
             case other:
                 raise unknown_message(other)
 
-    async def _text(self, message: dict[str, Any]) -> str:
-        fields = fields_of_message(TextMessage, message)
+    async def _read_text(self, message: dict[str, Any]) -> str:
+        fields = message_fields(TextMessage, message)
         if fields.voice is not None:
-            self._voice = await orpheus_voice(self.services, fields.voice)
+            self._voice = await find_voice(self.services, fields.voice or None, ORPHEUS_VOICES)
         return fields.text
 
-    def call_of(self, text: str) -> SpeechRequest:
+    def request_for(self, text: str) -> SpeechRequest:
         return self.services.speech.build_request(text, self._voice, PCM)
 
     async def on_audio(self, _utterance: Utterance, samples: F32) -> None:
-        await send_packed(self.socket, "Audio", pcm=self._encoder.feed(samples))
+        await send_packed(self.socket, "Audio", pcm=self.file.feed(samples))
 
     async def on_mark(self, token: Any) -> None:
         await self.socket.send(token)
 
 
-async def _close_only(_socket: Socket, _error: ChatterboxError) -> None:
-    """Yap's errors are close codes alone: a client would take any other message for audio."""
+async def _send_no_error(_socket: Socket, _error: ChatterboxError) -> None:
+    """Yap's errors are close codes alone: its clients take any other message for audio."""
 
 
 async def _send_error(socket: Socket, error: ChatterboxError) -> None:
@@ -171,7 +165,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
     async def tts(websocket: WebSocket) -> None:
         """Yap: texts in, 16-bit samples and `__END__` out."""
         await services.sockets.serve(
-            websocket, lambda socket: Yap(services, socket).run(), _close_only
+            websocket, lambda socket: Yap(services, socket).run(), _send_no_error
         )
 
     @routes.get("/healthz", tags=["server"])

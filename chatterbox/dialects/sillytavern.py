@@ -1,12 +1,12 @@
-"""The servers that SillyTavern speaks to, Chatterbox-TTS-Server and xtts-api-server; and Coqui's.
+"""The APIs of Chatterbox-TTS-Server and xtts-api-server, which SillyTavern calls, and of Coqui.
 
-docs/reference/dialects.md, "Chatterbox-TTS-Server and SillyTavern" and "XTTS". JSON of the first
-and the last on `POST /tts` is recognised by its fields. Coqui's clients keep a voice's "latents"
-themselves; here these are the voice's id as a list of numbers.
+docs/reference/dialects.md, "Chatterbox-TTS-Server and SillyTavern" and "XTTS". On `POST /tts`, JSON
+for Chatterbox-TTS-Server and Coqui is told from native calls by its fields. Coqui's clients store a
+voice's "latents"; here these are the voice's id as a list of numbers.
 """
 
 import base64
-from functools import partial
+from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from chatterbox.arrays import F32
 from chatterbox.audio.encode import audio_format
 from chatterbox.audio.shaping import FASTEST, SLOWEST
-from chatterbox.dialects.shared.voice_names import ignored_of, languages_of, names_of
+from chatterbox.dialects.shared.voice_names import all_names, ignored_fields, spoken_languages
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import ChatterboxError, InvalidValue
 from chatterbox.server.body import Body
@@ -43,23 +43,26 @@ from chatterbox.server.speech_response import (
     SpeechResponse,
     file_response,
 )
-from chatterbox.server.voice_service import VoiceService, answer_upload
+from chatterbox.server.voice_service import answer_upload
 from chatterbox.voices.names import VoiceInfo
 
-MARKS = {"voice_mode", "predefined_voice_id", "reference_audio_filename", "output_format"}
-"""Any of these in a JSON body on `/tts`: it is for Chatterbox-TTS-Server. No native field has one
-of the names."""
-NOBODY = "S1"
-"""What SillyTavern sends before a voice is chosen."""
+TTS_SERVER_FIELDS = {
+    *("voice_mode", "predefined_voice_id", "reference_audio_filename", "output_format")
+}
+COQUI_FIELDS = {"gpt_cond_latent", "speaker_embedding"}
+"""Fields of JSON on `POST /tts` that mark a call for Chatterbox-TTS-Server or Coqui. Native calls
+have none of them."""
+PLACEHOLDER_VOICE = "S1"
+"""SillyTavern's voice before the user has chosen one; it means the default voice."""
+WAV = audio_format("wav")
 FILES = "files"
-LATENTS = {"gpt_cond_latent", "speaker_embedding"}
 XTTS_FILE = "wav_file"
 
 
 class SpeechFields(SamplingFields):
-    """Chatterbox-TTS-Server's call, so far as it means something here."""
+    """Chatterbox-TTS-Server's fields."""
 
-    harmless = frozenset({"split_text", "chunk_size"})  # here the model's own limits decide
+    harmless = frozenset({"split_text", "chunk_size"})  # the model's own limits apply
 
     text: Text
     voice_mode: Literal["predefined", "clone"] = "predefined"
@@ -72,7 +75,7 @@ class SpeechFields(SamplingFields):
 
 
 class SpeakerFields(SpokenCall):
-    """xtts-api-server's call."""
+    """xtts-api-server's fields."""
 
     text: Text
     speaker_wav: Name | None = None
@@ -80,7 +83,7 @@ class SpeakerFields(SpokenCall):
 
 
 class LatentFields(LenientCall):
-    """Coqui's call."""
+    """Coqui's fields."""
 
     harmless = frozenset({"gpt_cond_latent", "stream_chunk_size"})
 
@@ -92,93 +95,95 @@ class LatentFields(LenientCall):
 
 
 def error_shape(error: ChatterboxError, _request_id: str) -> tuple[int, Any]:
-    """`detail` is a text; SillyTavern shows the body as it is."""
+    """`detail` is a string; SillyTavern shows the body unchanged."""
     return error.status, {"detail": error.message}
 
 
-def voice_for(services: Services, name: str | None) -> str | None:
-    """Who is meant by a file's name, with or without its ending. Raises VoiceNotFound."""
-    if name is None or name == NOBODY:
-        return None
-    return services.voices.resolve(name)
-
-
-def plan_of(services: Services, body: Body, build: ResponseBuilder | None = None) -> SpeechPlan:
-    """Chatterbox-TTS-Server's call in our words."""
-    fields, unknown = lenient_fields_of(SpeechFields, body)
-    cloned = fields.voice_mode == "clone"
-    name = fields.reference_audio_filename if cloned else fields.predefined_voice_id
-    return SpeechPlan(
-        services.speech.build_request(
-            fields.text,
-            voice_for(services, name),
-            audio_format(fields.output_format),
-            sampling=fields,
-            seed=fields.seed if fields.seed is not None and fields.seed > 0 else None,
-            speed=fields.speed_factor,
-            silence_if_wordless=True,
-            ignored=ignored_of(services.voices, unknown, fields.language),
-        ),
-        build=build,
-    )
-
-
 def latents(voice_id: str) -> dict[str, list[float] | list[list[float]]]:
-    """A voice as Coqui's clients keep it."""
+    """Return a voice as Coqui's clients store it."""
     numbers = [float(byte) for byte in voice_id.encode("ascii")]
     return {"gpt_cond_latent": [numbers], "speaker_embedding": numbers}
 
 
-def voice_in(numbers: list[float]) -> str:
-    """The id in what `latents` gave. Raises InvalidValue for anything else."""
+def _voice_id_of(numbers: list[float]) -> str:
+    """Decode the id that `latents` encoded. Raises InvalidValue."""
     if not numbers or not all(number.is_integer() and 32 < number < 127 for number in numbers):
         raise InvalidValue(
             "These numbers are not from this server; make them with POST /clone_speaker.",
             param="speaker_embedding",
         )
-    return bytes(int(number) for number in numbers).decode("ascii")
+    return bytes(map(int, numbers)).decode("ascii")
 
 
-def _as_text(call: SpeechRequest, samples: F32, _report: SpeechReport) -> Response:
+def _find_voice(services: Services, name: str | None) -> str | None:
+    """Resolve a voice's name, which may end like a file's. Raises VoiceNotFound."""
+    return None if name in (None, PLACEHOLDER_VOICE) else services.voices.resolve(name)
+
+
+def _read_tts_server(services: Services, body: Body) -> SpeechRequest:
+    fields, unknown = lenient_fields_of(SpeechFields, body)
+    is_clone = fields.voice_mode == "clone"
+    name = fields.reference_audio_filename if is_clone else fields.predefined_voice_id
+    return services.speech.build_request(
+        fields.text,
+        _find_voice(services, name),
+        audio_format(fields.output_format),
+        sampling=fields,
+        seed=fields.seed if fields.seed and fields.seed > 0 else None,
+        speed=fields.speed_factor,
+        silence_if_wordless=True,
+        ignored=ignored_fields(services.voices, unknown, fields.language),
+    )
+
+
+def _read_xtts(services: Services, body: Body) -> SpeechRequest:
+    fields, unknown = lenient_fields_of(SpeakerFields, body)
+    voice = _find_voice(services, fields.speaker_wav)
+    ignored = ignored_fields(services.voices, unknown, fields.language)
+    return services.speech.build_request(
+        fields.text, voice, WAV, silence_if_wordless=True, ignored=ignored
+    )
+
+
+def _read_coqui(services: Services, body: Body) -> SpeechRequest:
+    fields, unknown = lenient_fields_of(LatentFields, body)
+    voice = services.voices.library.info(_voice_id_of(fields.speaker_embedding)).voice_id
+    form = WAV if fields.add_wav_header else audio_format("pcm")
+    ignored = ignored_fields(services.voices, unknown, fields.language)
+    return services.speech.build_request(
+        fields.text, voice, form, silence_if_wordless=True, ignored=ignored
+    )
+
+
+def _base64_text(call: SpeechRequest, samples: F32, _report: SpeechReport) -> Response:
+    """Answer with the file as a JSON string in base64."""
     text = base64.b64encode(call.format.encode_whole(samples)).decode("ascii")
     return JSONResponse(text, headers=ignored_header(call.ignored))
 
 
-def plan_of_latents(
-    services: Services, body: Body, build: ResponseBuilder | None = None
-) -> SpeechPlan:
-    """Coqui's call in our words."""
-    fields, unknown = lenient_fields_of(LatentFields, body)
-    ignored = ignored_of(services.voices, unknown, fields.language)
-    form = audio_format("wav" if fields.add_wav_header else "pcm")
-    voice = services.voices.library.info(voice_in(fields.speaker_embedding)).voice_id
-    call = services.speech.build_request(
-        fields.text, voice, form, silence_if_wordless=True, ignored=ignored
-    )
-    return SpeechPlan(call, build=build)
-
-
-def plan_of_speaker(
-    services: Services, body: Body, build: ResponseBuilder | None = None
-) -> SpeechPlan:
-    """xtts-api-server's call in our words."""
-    fields, unknown = lenient_fields_of(SpeakerFields, body)
-    ignored = ignored_of(services.voices, unknown, fields.language)
-    voice, form = voice_for(services, fields.speaker_wav), audio_format("wav")
-    call = services.speech.build_request(
-        fields.text, voice, form, silence_if_wordless=True, ignored=ignored
-    )
-    return SpeechPlan(call, build=build)
-
-
-def sniff(services: Services, body: Body) -> SpeechPlan | None:
-    """JSON on `POST /tts`. Chatterbox-TTS-Server's clients wait for the whole file, so it gets its
-    length; Coqui's read JSON text of base64."""
-    if body.typed and MARKS & body.fields.keys():
-        return plan_of(services, body, file_response)
-    if body.typed and LATENTS & body.fields.keys():
-        return plan_of_latents(services, body, _as_text)
+def read_tts_json(services: Services, body: Body) -> SpeechPlan | None:
+    """Read JSON on `POST /tts`. Chatterbox-TTS-Server's clients expect a whole file with its true
+    length, Coqui's expect base64. Returns None for a native call."""
+    if body.typed and TTS_SERVER_FIELDS & body.fields.keys():
+        return SpeechPlan(_read_tts_server(services, body), build=file_response)
+    if body.typed and COQUI_FIELDS & body.fields.keys():
+        return SpeechPlan(_read_coqui(services, body), build=_base64_text)
     return None
+
+
+def _answer(
+    services: Services,
+    request: Request,
+    read: Callable[[Services, Body], SpeechRequest],
+    build: ResponseBuilder | None = None,
+) -> Response:
+    """Answer a call; the fields of a GET call are in its address."""
+    return SpeechResponse(
+        services.speech,
+        request,
+        lambda body: SpeechPlan(read(services, body), build=build),
+        from_query=request.method == "GET",
+    )
 
 
 def add_tavern(routes: APIRouter, services: Services) -> None:
@@ -187,7 +192,7 @@ def add_tavern(routes: APIRouter, services: Services) -> None:
     @routes.get("/tts-stream", openapi_extra=query_schema(SpeechFields), **SOUND_ROUTE)
     async def stream(request: Request) -> Response:
         """SillyTavern: the sound while it is made, with the call in the address."""
-        return SpeechResponse(services.speech, request, partial(plan_of, services), from_query=True)
+        return _answer(services, request, _read_tts_server)
 
     @routes.get("/get_predefined_voices")
     async def predefined() -> Response:
@@ -219,43 +224,36 @@ def add_tavern(routes: APIRouter, services: Services) -> None:
                 "all_reference_files": _registered(await voices.listed()),
                 "errors": [],
             }
-            again = [f"{name}[1:]" for name in body.repeated]
-            return JSONResponse(answer, headers=ignored_header(again))
+            further_files = [f"{name}[1:]" for name in body.repeated]
+            return JSONResponse(answer, headers=ignored_header(further_files))
 
         return await answer_upload(request, voices, FILES, work, deterministic=True)
 
 
 def _registered(voices: list[VoiceInfo]) -> list[str]:
-    return names_of(info for info in voices if not info.built_in)
+    return all_names(info for info in voices if not info.built_in)
 
 
 def add_xtts(routes: APIRouter, services: Services) -> None:
-    _add_speech(routes, services)
-    _add_speakers(routes, services.voices)
+    voices = services.voices
 
-
-def _add_speech(routes: APIRouter, services: Services) -> None:
     @routes.post("/tts_to_audio/", openapi_extra=form_schema(SpeakerFields), **SOUND_ROUTE)
     @routes.post("/tts_to_audio", include_in_schema=False)
     async def to_audio(request: Request) -> Response:
         """xtts-api-server: the whole sound."""
-        read = partial(plan_of_speaker, services, build=file_response)
-        return SpeechResponse(services.speech, request, read)
+        return _answer(services, request, _read_xtts, file_response)
 
     @routes.get("/tts_stream", openapi_extra=query_schema(SpeakerFields), **SOUND_ROUTE)
     @routes.get("/tts_stream/", include_in_schema=False)
     async def stream_of_speaker(request: Request) -> Response:
         """xtts-api-server: the sound while it is made, with the call in the address."""
-        read = partial(plan_of_speaker, services)
-        return SpeechResponse(services.speech, request, read, from_query=True)
+        return _answer(services, request, _read_xtts)
 
     @routes.post("/tts_stream", openapi_extra=form_schema(LatentFields), **SOUND_ROUTE)
     async def stream_of_latents(request: Request) -> Response:
         """Coqui: the sound while it is made, as WAV or bare PCM."""
-        return SpeechResponse(services.speech, request, partial(plan_of_latents, services))
+        return _answer(services, request, _read_coqui)
 
-
-def _add_speakers(routes: APIRouter, voices: VoiceService) -> None:
     @routes.get("/speakers")
     async def speakers() -> Response:
         """xtts-api-server: all voices."""
@@ -271,16 +269,17 @@ def _add_speakers(routes: APIRouter, voices: VoiceService) -> None:
     @routes.get("/speakers_list")
     async def speaker_names() -> Response:
         """xtts-api-server: their names."""
-        return await voices.list_answer("names", names_of)
+        return await voices.list_answer("names", all_names)
 
     @routes.get("/languages")
     async def languages() -> Response:
         """xtts-api-server: what the model speaks."""
-        return JSONResponse({"languages": {n: c for c, n in languages_of(voices).items()}})
+        codes = {name: code for code, name in spoken_languages(voices).items()}
+        return JSONResponse({"languages": codes})
 
     @routes.post("/set_tts_settings", openapi_extra=form_schema(LenientCall))
     async def settings(request: Request) -> Response:
-        """xtts-api-server: taken in and ignored; one listener does not set another's sound."""
+        """xtts-api-server: accepted and ignored; one client cannot change the sound of others."""
         async with voices.read_body(request) as body:
             ignored = ignored_header(body.fields)
         return JSONResponse({"message": "Settings are the server's own here."}, headers=ignored)
@@ -309,7 +308,7 @@ TAVERN = Dialect(
     tag="chatterbox-tts-server",
     paths=("/tts-stream", "/get_predefined_voices", "/get_reference_files", "/upload_reference"),
     error_shape=error_shape,
-    sniff=sniff,
+    sniff=read_tts_json,
 )
 XTTS = Dialect(
     add_xtts,

@@ -1,7 +1,7 @@
-"""The Wyoming protocol of Home Assistant, on a port of its own (`wyoming_port`).
+"""Home Assistant's Wyoming protocol, on its own port (`wyoming_port`).
 
-An event is a line of JSON, then data and payload of the lengths that it names. They are read here
-rather than by the `wyoming` package, which takes lengths without a limit.
+An event is a line of JSON, followed by data and payload of the lengths that the line states. The
+`wyoming` package is not used to read them: it accepts any length.
 """
 
 import asyncio
@@ -15,9 +15,8 @@ from typing import Any
 
 from chatterbox import __version__
 from chatterbox.arrays import F32, SAMPLE_RATE_HZ
-from chatterbox.audio.encode import audio_format
-from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech, Utterance
-from chatterbox.dialects.shared.sockets import fields_of_message
+from chatterbox.dialects.shared.incremental_speech import PCM, IncrementalSpeech, Utterance
+from chatterbox.dialects.shared.sockets import message_fields
 from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import (
     BodyTooLarge,
@@ -40,17 +39,15 @@ from chatterbox.voices.names import VoiceInfo
 
 log = logging.getLogger(__name__)
 
-VERSION = "1.10.2"  # of the protocol's own package, whose client the tests drive
-
-PCM = audio_format("pcm")
+VERSION = "1.10.2"  # of the `wyoming` package whose client the tests drive
 SOUND = {"rate": SAMPLE_RATE_HZ, "width": 2, "channels": 1}
 ORIGIN = {"name": "Chatterbox Server", "url": "https://github.com/resemble-ai/chatterbox"}
 INSTALLED = {"attribution": ORIGIN, "installed": True}
 
 
 async def read_event(reader: asyncio.StreamReader) -> tuple[str, dict[str, Any]]:
-    """The type and the data of the next event; its payload, which would be sound, is passed over.
-    Raises Cancelled once the client has left, InvalidBody and BodyTooLarge."""
+    """Read an event; returns its type and data. Its payload (audio) is dropped. Raises Cancelled
+    when the client has left, InvalidBody and BodyTooLarge."""
     try:
         header = _object(await reader.readuntil(b"\n"))
         data = _object(header.get("data") or {})
@@ -73,8 +70,8 @@ async def write_event(
     data: dict[str, Any] | bytes = b"",
     payload: bytes = b"",
 ) -> None:
-    """Send an event, waiting for a slow reader. `data` may be JSON already. Raises Cancelled where
-    the client has left, or reads no more."""
+    """Send an event. `data` may be encoded JSON already. Raises Cancelled when the client has left,
+    and SlowClient when it stops reading."""
     if isinstance(data, dict):
         data = json.dumps(data).encode("ascii")
     header: dict[str, Any] = {"type": kind, "version": VERSION}
@@ -91,7 +88,7 @@ async def write_event(
 
 
 def _object(value: object) -> dict[str, Any]:
-    """A JSON object, decoded already or not."""
+    """Decode a JSON object, unless it is decoded already."""
     try:
         value = json.loads(value) if isinstance(value, bytes) else value
     except (ValueError, RecursionError):
@@ -111,7 +108,7 @@ def _length(header: dict[str, Any], name: str) -> int:
 
 
 class Voice(LenientCall):
-    """Whose voice; a language is passed over, there is one."""
+    """A voice by name. Its language, if any, is ignored."""
 
     name: Name | None = None
 
@@ -136,12 +133,11 @@ class Session(IncrementalSpeech):
         self._write = partial(write_event, writer)
         self._voice: str | None = None
         self._model: str | None = None
-        self._streaming = False  # between synthesize-start and synthesize-stop
+        self._is_streaming = False  # between synthesize-start and synthesize-stop
         self._in_audio = False  # between audio-start and audio-stop
-        self._encoder = PCM.encoder()
 
     async def run(self) -> None:
-        """Until the client leaves; what goes wrong is raised and ends the connection."""
+        """Run until the client leaves. Raises the error that ends the connection."""
         await first_of(self._listen(), super().run())
 
     async def _listen(self) -> None:
@@ -150,7 +146,7 @@ class Session(IncrementalSpeech):
             reading = asyncio.ensure_future(read_event(self._reader))
             try:
                 while not (await asyncio.wait({reading}, timeout=idle_s))[0]:
-                    if not self.busy:
+                    if not self.is_busy:
                         raise IdleTimeout(f"Nothing came for {idle_s:g} s.")
             finally:
                 reading.cancel()
@@ -158,43 +154,45 @@ class Session(IncrementalSpeech):
             await self._take(*reading.result())
 
     async def _take(self, kind: str, data: dict[str, Any]) -> None:
-        """Passed over: the whole text of a stream, for servers that cannot; what is unknown."""
+        """Handle an event. Unknown ones are ignored, and so is a `synthesize` during a stream: it
+        repeats the text of the stream for servers that cannot stream."""
         match kind:
             case "describe":
                 await self._write("info", await self._info())
             case "ping":
                 text = data.get("text")
                 await self._write("pong", {"text": text if isinstance(text, str) else None})
-            case "synthesize" if not self._streaming:
-                text = await self._text(data)
-                self.queue.call(self.call_of(text, silence_if_wordless=True))
+            case "synthesize" if not self._is_streaming:
+                text = await self._read_text(data)
+                self.queue.add(self.request_for(text, silence_if_wordless=True))
                 self.queue.mark("audio-stop")
             case "synthesize-start":
-                await self._text(data)
-                self._streaming = True
-            case "synthesize-chunk" if self._streaming:
-                self.queue.feed(fields_of_message(Synthesize, data).text)
-            case "synthesize-stop" if self._streaming:
-                self._streaming = False
+                await self._read_text(data)
+                self._is_streaming = True
+            case "synthesize-chunk" if self._is_streaming:
+                self.queue.feed(message_fields(Synthesize, data).text)
+            case "synthesize-stop" if self._is_streaming:
+                self._is_streaming = False
                 self.queue.mark("synthesize-stopped")
 
     async def _info(self) -> bytes:
-        """All voices; of several models those of the default one, then all others', as far as they
-        are known, with the model's name in front: Home Assistant has no other place for it."""
+        """Describe the server with all voices. Those of further models, as far as they are loaded,
+        have the model's name as a prefix: Home Assistant has no other place for it."""
         models, voices = self.services.models, self.services.voices
-        first = partial(_programs, voices.languages)
+        describe = partial(_describe, voices.languages)
         if len(models.models) == 1:
-            return await voices.list_body("wyoming", first)
-        info = first(await voices.listed())
+            return await voices.list_body("wyoming", describe)
+        info = describe(await voices.listed())
         for model in models.models[1:]:
             if model.engine:
                 with models.naming(model.name):
-                    described = _programs(voices.languages, await voices.listed(), f"{model.name}/")
-                info["tts"][0]["voices"] += described["tts"][0]["voices"]
+                    other = _describe(voices.languages, await voices.listed(), f"{model.name}/")
+                info["tts"][0]["voices"] += other["tts"][0]["voices"]
         return await asyncio.to_thread(as_json, info)
 
-    async def _text(self, data: dict[str, Any]) -> str:
-        fields = fields_of_message(Synthesize, data)
+    async def _read_text(self, data: dict[str, Any]) -> str:
+        """Return the event's text, and use its voice for this and the following texts."""
+        fields = message_fields(Synthesize, data)
         name, model = fields.voice.name if fields.voice else None, None
         if name and "/" in name and len(self.services.models.models) > 1:  # no voice has one
             model, _, name = name.rpartition("/")
@@ -203,23 +201,23 @@ class Session(IncrementalSpeech):
         self._model = model
         return fields.text
 
-    def call_of(self, text: str, *, silence_if_wordless: bool = False) -> SpeechRequest:
+    def request_for(self, text: str, *, silence_if_wordless: bool = False) -> SpeechRequest:
         with self.services.models.naming(self._model):
             return self.services.speech.build_request(
                 text, self._voice, PCM, silence_if_wordless=silence_if_wordless
             )
 
     async def on_start(self, _utterance: Utterance | None) -> None:
-        """One stream of sound for one text, however many sentences it came in."""
+        """Start one stream of audio for a text, however many sentences it has."""
         if not self._in_audio:
             self._in_audio = True
             await self._write("audio-start", SOUND)
 
     async def on_audio(self, _utterance: Utterance, samples: F32) -> None:
-        await self._write("audio-chunk", SOUND, self._encoder.feed(samples))
+        await self._write("audio-chunk", SOUND, self.file.feed(samples))
 
     async def on_mark(self, token: Any) -> None:
-        """The sound's end; it is told also where nothing could be spoken, for it is waited for."""
+        """End the stream of audio. Clients wait for this even if nothing could be spoken."""
         await self.on_start(None)
         self._in_audio = False
         await self._write("audio-stop")
@@ -227,8 +225,10 @@ class Session(IncrementalSpeech):
             await self._write("synthesize-stopped")
 
 
-def _programs(spoken: Sequence[str], voices: list[VoiceInfo], prefix: str = "") -> dict[str, Any]:
-    """What there is to be used, as `info` says it."""
+def _describe(
+    languages: Sequence[str], voices: list[VoiceInfo], prefix: str = ""
+) -> dict[str, Any]:
+    """Return the data of an `info` event."""
     program = {
         "name": "chatterbox",
         "description": "Speech in any voice",
@@ -241,7 +241,7 @@ def _programs(spoken: Sequence[str], voices: list[VoiceInfo], prefix: str = "") 
                 "description": ", ".join(voice.names),
                 **INSTALLED,
                 "version": None,
-                "languages": [voice.language] if voice.language else list(spoken),
+                "languages": [voice.language] if voice.language else list(languages),
                 "speakers": None,
             }
             for voice in voices
@@ -251,13 +251,14 @@ def _programs(spoken: Sequence[str], voices: list[VoiceInfo], prefix: str = "") 
     return {"tts": [program], **{kind: [] for kind in others}, "satellite": None}
 
 
-async def send_error(writer: asyncio.StreamWriter, error: ChatterboxError) -> None:
+async def _send_error(writer: asyncio.StreamWriter, error: ChatterboxError) -> None:
     with contextlib.suppress(Cancelled):
         await write_event(writer, "error", {"text": error.message, "code": error.code})
 
 
 class WyomingListener:
-    """The port and its connections. While the server drains, they are refused as all others are."""
+    """The Wyoming port and its connections. New ones are refused above `max_websockets` and while
+    the server drains."""
 
     def __init__(self, services: Services, sock: socket.socket) -> None:
         self._services = services
@@ -265,20 +266,19 @@ class WyomingListener:
         self._connections: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
-        """Begin to listen."""
         self._server = await asyncio.start_server(
-            self._connected, sock=self._sock, limit=MAX_FRAME_BYTES
+            self._accept, sock=self._sock, limit=MAX_FRAME_BYTES
         )
 
     async def close(self) -> None:
-        """Stop listening, and close what is still open."""
+        """Stop listening and close the open connections."""
         self._server.close()
         for connection in self._connections:
             connection.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
         await self._server.wait_closed()
 
-    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = asyncio.ensure_future(self._serve(reader, writer))
         self._connections.add(connection)
         connection.add_done_callback(self._connections.discard)
@@ -292,11 +292,11 @@ class WyomingListener:
         except Cancelled:
             pass  # the client left
         except ChatterboxError as error:
-            await send_error(writer, error)
+            await _send_error(writer, error)
         except Exception:
             log.exception("unexpected fault in a Wyoming connection")
             bug = InternalError("The server failed on this; its log has the reason.")
-            await send_error(writer, bug)
+            await _send_error(writer, bug)
         finally:
             writer.close()
             with contextlib.suppress(OSError):
@@ -304,15 +304,14 @@ class WyomingListener:
 
 
 def listener(services: Services, bind: Bind) -> WyomingListener | None:
-    """The listener on `wyoming_port`; None where that is 0. Raises ConfigError."""
+    """Bind `wyoming_port`; returns None if that is 0. Raises ConfigError."""
     config = services.config
     if not config.wyoming_port:
         return None
     if config.keys and not config.is_local:
         raise ConfigError(
             "--wyoming-port: Wyoming's clients cannot send keys, so with keys set it is served on"
-            " this machine only (--host 127.0.0.1). A server of its own, without keys, can serve"
-            " them."
+            " this machine only (--host 127.0.0.1). Run another server without keys for them."
         )
     return WyomingListener(services, bind(config.wyoming_port, "--wyoming-port"))
 

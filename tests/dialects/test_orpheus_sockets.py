@@ -260,7 +260,7 @@ async def test_kyutai_errors(server, query, message, code, kinds):
         assert [k for m in heard if (k := msgpack.unpackb(m)["type"]) != "Ready"] == kinds
 
 
-async def test_kyutai_closes_its_encoder_for_a_client_that_leaves_at_once(server, monkeypatch):
+async def test_kyutai_closes_its_encoder_when_the_client_leaves(server, monkeypatch):
     closed = []
 
     class Encoder:
@@ -276,12 +276,15 @@ async def test_kyutai_closes_its_encoder_for_a_client_that_leaves_at_once(server
     class Opus:
         encoder = Encoder
 
-    async def left(_socket, _message):
-        raise Cancelled("The client left.")
+    async def leave(_socket, kind, **_fields):
+        if kind == "OggOpus":
+            raise Cancelled("The client left.")
 
     monkeypatch.setattr("chatterbox.dialects.kyutai.OPUS", Opus())
-    monkeypatch.setattr("chatterbox.dialects.kyutai.send_packed", left)
+    monkeypatch.setattr("chatterbox.dialects.kyutai.send_packed", leave)
     async with talking(server, KYUTAI + "OggOpusMessagePack") as talk:
+        await talk.socket.send("Hello there.")
+        await talk.socket.send(b"\0")
         await talk.closed()
     assert len(closed) == 1
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatterbox.dialects.shared.alignment import Timing, original_pieces
-from chatterbox.dialects.shared.incremental_speech import MOST_ITEMS, Mark, SpeechQueue
-from chatterbox.dialects.shared.sentence_buffer import MOST_CHARS, SentenceBuffer
+from chatterbox.dialects.shared.incremental_speech import MAX_ITEMS, Mark, SpeechQueue
+from chatterbox.dialects.shared.sentence_buffer import MAX_CHARS, SentenceBuffer
 from chatterbox.engine.speech_stream import SpeechReport
 from chatterbox.errors import Overloaded, TextTooLong
 
@@ -84,7 +84,7 @@ def test_open_code_survives_a_flush_and_ends_with_its_text():
     assert buffer.take() == "```\n```\nIt ran well."
     buffer.feed("ow:\n```\nx")
     assert buffer.flush().strip() == "Now:"
-    buffer.close()
+    buffer.reset()
     buffer.feed("The next one begins. A")
     assert buffer.take() == "The next one begins."
 
@@ -115,14 +115,14 @@ def test_a_sentence_without_end_is_cut_where_a_clause_ends():
     text = "and then he went on, and on " * 20
     found = parts(*(word + " " for word in text.split()))
     assert len(found) > 2
-    assert all(len(part) <= MOST_CHARS for part in found)
+    assert all(len(part) <= MAX_CHARS for part in found)
     assert all(part.rstrip().endswith(",") for part in found[:-1])
-    assert len(parts("x" * 1000, "y")[0]) == MOST_CHARS
+    assert len(parts("x" * 1000, "y")[0]) == MAX_CHARS
 
 
 def test_a_schedule_waits_for_more():
     sentence = "Twenty characters ok. "
-    assert parts(*[sentence] * 5, least_chars=[60, 20]) == [
+    assert parts(*[sentence] * 5, min_chars=[60, 20]) == [
         (sentence * 3).rstrip(),
         " " + sentence.rstrip(),
         " " + sentence.rstrip(),
@@ -164,7 +164,7 @@ async def test_the_inbox_keeps_the_order_and_its_bounds():
         inbox.feed("b")
     await inbox.next()
     inbox.feed("b")
-    for nth in range(MOST_ITEMS - 1):
+    for nth in range(MAX_ITEMS - 1):
         inbox.mark(nth)
     with pytest.raises(Overloaded):
         inbox.mark("one more")
@@ -213,8 +213,8 @@ def test_every_character_comes_once_and_fills_its_time(step_s, known, lead_s):
 
 def test_words_end_where_a_blank_follows():
     timing = Timing(original_pieces(TEXT, TEXTS), report(1.0, 2.5, texts=TEXTS))
-    early = timing.words(0.5, since_s=10.0)
-    found = [*early, *timing.words(2.5, last=True, since_s=10.0)]
+    early = timing.words(0.5, offset_s=10.0)
+    found = [*early, *timing.words(2.5, last=True, offset_s=10.0)]
     assert [w.text for w in early] == ["The"]
     assert [w.text for w in found] == TEXT.split()
     assert found[0].start_s == 10.0

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 from websockets.sync.client import connect
 
-from chatterbox.dialects.shared.sockets import unpacked
+from chatterbox.dialects.shared.sockets import unpack
 from chatterbox.dialects.wyoming import read_event
 from chatterbox.errors import Cancelled, ChatterboxError, Overloaded, StorageFull
 from chatterbox.server import body
@@ -200,7 +200,7 @@ def test_f73_a_voices_id_is_a_plain_word(text):
 @MORE
 @given(st.one_of(TEXTS, BYTES))
 def test_messages(message):
-    for read in (json_object, unpacked):
+    for read in (json_object, unpack):
         with refusals():
             assert isinstance(read(message), dict)
 

@@ -1,7 +1,6 @@
-"""ElevenLabs' `POST /v1/text-to-speech/{voice}` in its four forms, their model list and errors.
+"""ElevenLabs' `POST /v1/text-to-speech/{voice}` in its four forms, its model list and errors.
 
-docs/reference/dialects.md, "ElevenLabs over HTTP". Of the voice settings only `speed` changes
-anything.
+docs/reference/dialects.md, "ElevenLabs over HTTP".
 """
 
 import base64
@@ -23,9 +22,9 @@ from chatterbox.audio.shaping import FASTEST, SLOWEST
 from chatterbox.dialects.shared.alignment import Alignment, Timing, original_pieces
 from chatterbox.dialects.shared.voice_names import (
     ELEVENLABS_VOICES,
-    ignored_of,
-    languages_of,
-    voice_or_alias,
+    ignored_fields,
+    resolve_voice,
+    spoken_languages,
 )
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import (
@@ -64,7 +63,7 @@ from chatterbox.server.speech_response import (
 FIXED: dict[str, dict[str, Any]] = json.loads(
     Path(__file__).with_name("answers.json").read_text("utf-8")
 )
-"""What stands in their answers beside what is known here; null is filled in."""
+"""Answers with the fields that this server does not compute; null marks those that it fills in."""
 _PCM_RATES_HZ = (8000, 16000, 22050, 24000, 32000, 44100, 48000)
 _KBITS = (32, 64, 96, 128, 192)
 OUTPUT_FORMATS: dict[str, AudioFormat] = {
@@ -84,7 +83,7 @@ HARMLESS = {
     "apply_language_text_normalization": (False,),
     "use_pvc_as_ivc": (False, True),
 }
-"""Fields that may be passed over in silence with these values."""
+"""Field → values with which it may be ignored without mention in X-Ignored-Params."""
 
 _STATUSES: dict[type[ChatterboxError], tuple[int, str]] = {
     TextTooLong: (400, "max_character_limit_exceeded"),
@@ -94,7 +93,7 @@ _STATUSES: dict[type[ChatterboxError], tuple[int, str]] = {
 
 
 class VoiceSettings(BaseModel):
-    """What of their voice settings means something here; the rest is named as ignored."""
+    """The only setting with an effect here; others are named as ignored."""
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False, hide_input_in_errors=True)
 
@@ -105,13 +104,13 @@ OutputFormat = Annotated[Name, Field(json_schema_extra={"enum": list(OUTPUT_FORM
 
 
 class FormatQuery(LenientCall):
-    """In the address."""
+    """Fields of the address."""
 
     output_format: OutputFormat = DEFAULT_OUTPUT_FORMAT
 
 
 class SpeechFields(SpokenCall):
-    """What of their call means something here; the rest is named as ignored."""
+    """Fields of the body; others are named as ignored."""
 
     text: Text
     model_id: Name | None = None
@@ -122,27 +121,28 @@ class SpeechFields(SpokenCall):
     seed: int | None = None
 
 
-class Times:
-    """When each character is spoken, of the text as written and as spoken. Those of a segment are
-    known, and told, once its sound is whole; they count from the beginning of the answer."""
+class CharacterTimes:
+    """Character times of an answer, of the text as written and as spoken (numbers and
+    abbreviations expanded). A segment's times are known once its sound is complete; they count from
+    the start of the answer."""
 
     def __init__(self, text: str) -> None:
         self._text = text
         self._timings: list[Timing] = []
 
-    def news(self, report: SpeechReport) -> list[Alignment]:
-        """What became known since the last time."""
+    def update(self, report: SpeechReport) -> list[Alignment]:
+        """Return the times that became known since the last call: [written, spoken]."""
         if not self._timings:
             texts = report.segment_texts
-            written, spoken = original_pieces(self._text, texts), [*texts[:1]]
-            spoken += [f" {text}" for text in texts[1:]]
+            written = original_pieces(self._text, texts)
+            spoken = [f" {text}" if nth else text for nth, text in enumerate(texts)]
             self._timings = [Timing(written, report), Timing(spoken, report)]
-        done_s = report.segment_ends_s[-1] if report.segment_ends_s else 0.0
-        return [timing.until(done_s) for timing in self._timings]
+        end_s = report.segment_ends_s[-1] if report.segment_ends_s else 0.0
+        return [timing.until(end_s) for timing in self._timings]
 
 
 def timed_audio(data: bytes, times: list[Alignment]) -> dict[str, Any]:
-    """Sound and times as their clients read them."""
+    """Return the body that holds audio and times, as ElevenLabs' clients read it."""
     written, spoken = (
         {
             "characters": each.characters,
@@ -158,29 +158,42 @@ def timed_audio(data: bytes, times: list[Alignment]) -> dict[str, Any]:
 
 
 class Lines(Framing):
-    """JSON, a line for each stretch of sound."""
+    """Lines of JSON, each with some audio and the times that became known with it."""
 
     def __init__(self, text: str) -> None:
-        self._times = Times(text)
+        self._times = CharacterTimes(text)
 
     def media_type(self, _call: SpeechRequest, /) -> str:
         return "application/json"
 
     def wrap(self, data: bytes, report: SpeechReport, /) -> bytes:
-        """One line."""
-        return self._line(data, self._times.news(report))
+        return self._line(data, self._times.update(report))
 
     def end(self, report: SpeechReport, /) -> bytes:
-        """The times of what ended without another byte of sound."""
-        times = self._times.news(report)
+        """Times that became known after the last audio was sent."""
+        times = self._times.update(report)
         return self._line(b"", times) if any(each.characters for each in times) else b""
 
     def _line(self, data: bytes, times: list[Alignment]) -> bytes:
         return json.dumps(timed_audio(data, times)).encode("ascii") + b"\n"
 
 
+def _timed_file(call: SpeechRequest, samples: F32, report: SpeechReport) -> Response:
+    """Answer with the whole file and all times."""
+    data = call.format.encode_whole(samples)
+    headers = {**audio_headers(call), "Content-Type": "application/json"}
+    del headers["Content-Disposition"]
+    times = CharacterTimes(call.text).update(report)
+    audio_s = len(samples) / SAMPLE_RATE_HZ
+    for alignment in times:
+        if call.speed != 1.0:
+            alignment.scale(audio_s / report.audio_s)
+        alignment.end_at(audio_s)
+    return JSONResponse(timed_audio(data, times), headers=headers)
+
+
 def error_shape(error: ChatterboxError, request_id: str) -> tuple[int, Any]:
-    """`detail`: a list for what is wrong with a field, else an object with a status word."""
+    """`detail` is a list for a field's error (422), else an object with a status word."""
     status, word = _STATUSES.get(type(error), (error.status, error.code))
     if status != 422:
         facts = {"status": word, "message": error.message, "request_id": request_id}
@@ -190,19 +203,18 @@ def error_shape(error: ChatterboxError, request_id: str) -> tuple[int, Any]:
 
 
 class ClientRoute(APIRoute):
-    """A route that exists for ElevenLabs' clients only, by a header of their SDK or by their key:
-    for a path that OpenAI has, too."""
+    """A route that matches only ElevenLabs' clients, known by their SDK's header or their key. For
+    paths that OpenAI has, too."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """No match for any other client, so that the next route of the path answers it."""
         headers = Headers(scope=scope)
-        theirs = headers.get("x-fern-sdk-name", "").lower() == "elevenlabs"
-        return super().matches(scope) if theirs or "xi-api-key" in headers else (Match.NONE, {})
+        has_sdk = headers.get("x-fern-sdk-name", "").lower() == "elevenlabs"
+        return super().matches(scope) if has_sdk or "xi-api-key" in headers else (Match.NONE, {})
 
 
-def _model(services: Services, model: Model) -> dict[str, Any]:
+def _model_body(services: Services, model: Model) -> dict[str, Any]:
     with speaking_with(model):
-        languages = languages_of(services.voices) if model.engine else {}
+        languages = spoken_languages(services.voices) if model.engine else {}
     return FIXED["model"] | {
         "model_id": model.name,
         "name": model.name,
@@ -213,7 +225,7 @@ def _model(services: Services, model: Model) -> dict[str, Any]:
 
 
 def output_format(name: str | None) -> AudioFormat:
-    """Raises InvalidValue for one that there is not."""
+    """Return the format with ElevenLabs' name, or the default. Raises InvalidValue."""
     found = OUTPUT_FORMATS.get(name or DEFAULT_OUTPUT_FORMAT)
     if found is None:
         raise InvalidValue(
@@ -235,9 +247,9 @@ def add_routes(routes: APIRouter, services: Services) -> None:
         timed: bool = False,
     ) -> Response:
         def read(body: Body) -> SpeechPlan:
-            call = _call(services, request, voice_id, body)
-            carrier: Framing = Lines(call.text) if timed else RAW
-            return SpeechPlan(call, carrier, build, _headers(services, request, call))
+            call = _read_call(services, request, voice_id, body)
+            framing = Lines(call.text) if timed else RAW
+            return SpeechPlan(call, framing, build, _headers(services, request, call))
 
         return SpeechResponse(services.speech, request, read)
 
@@ -254,7 +266,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
     @routes.post("/v1/text-to-speech/{voice_id}/with-timestamps", openapi_extra=schema)
     async def convert_with_times(request: Request, voice_id: str) -> Response:
         """ElevenLabs: the whole sound, and when each character is spoken."""
-        return answer(request, voice_id, build=_timed_whole)
+        return answer(request, voice_id, build=_timed_file)
 
     @routes.post("/v1/text-to-speech/{voice_id}/stream/with-timestamps", openapi_extra=schema)
     async def stream_with_times(request: Request, voice_id: str) -> Response:
@@ -264,13 +276,13 @@ def add_routes(routes: APIRouter, services: Services) -> None:
     @models.get("/v1/models", include_in_schema=False)
     async def list_models() -> Response:
         """ElevenLabs: their list of models."""
-        services.admission.lifecycle.check_open()  # the model's name is not known while it loads
-        return JSONResponse([_model(services, model) for model in services.models.models])
+        services.admission.lifecycle.check_open()  # before loading, the model's name is unknown
+        return JSONResponse([_model_body(services, model) for model in services.models.models])
 
     routes.include_router(models)
 
 
-def _call(services: Services, request: Request, voice_id: str, body: Body) -> SpeechRequest:
+def _read_call(services: Services, request: Request, voice_id: str, body: Body) -> SpeechRequest:
     fields, unknown = lenient_fields_of(SpeechFields, body)
     ignored = [name for name in unknown if body.fields[name] not in HARMLESS.get(name, ())]
     settings = fields.voice_settings or VoiceSettings()
@@ -278,33 +290,20 @@ def _call(services: Services, request: Request, voice_id: str, body: Body) -> Sp
     ignored += [f"voice_settings.{name}" for name, value in extra.items() if value is not None]
     return services.speech.build_request(
         fields.text,
-        voice_or_alias(services, voice_id, ELEVENLABS_VOICES),
+        resolve_voice(services, voice_id, ELEVENLABS_VOICES),
         output_format(request.query_params.get("output_format")),
         seed=fields.seed,
         speed=settings.speed or 1.0,
         silence_if_wordless=True,
-        ignored=ignored_of(services.voices, ignored, fields.language_code, "language_code"),
+        ignored=ignored_fields(services.voices, ignored, fields.language_code, "language_code"),
     )
 
 
 def _headers(services: Services, request: Request, call: SpeechRequest) -> dict[str, str]:
-    admission = services.admission.places
+    places = services.admission.places
     return {
         "request-id": record_of(request.scope).id,
         "character-cost": str(len(call.text)),
-        "current-concurrent-requests": str(admission.active),
-        "maximum-concurrent-requests": str(admission.capacity),
+        "current-concurrent-requests": str(places.active),
+        "maximum-concurrent-requests": str(places.capacity),
     }
-
-
-def _timed_whole(call: SpeechRequest, samples: F32, report: SpeechReport) -> Response:
-    data = call.format.encode_whole(samples)
-    headers = {**audio_headers(call), "Content-Type": "application/json"}
-    del headers["Content-Disposition"]
-    times = Times(call.text).news(report)
-    audio_s = len(samples) / SAMPLE_RATE_HZ
-    for alignment in times:
-        if call.speed != 1.0:
-            alignment.scale(audio_s / report.audio_s)
-        alignment.end_at(audio_s)
-    return JSONResponse(timed_audio(data, times), headers=headers)

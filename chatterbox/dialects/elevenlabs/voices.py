@@ -1,6 +1,6 @@
-"""ElevenLabs' `/v1/voices`, `/v2/voices` and `/v1/user`: list, make, change and delete voices.
+"""ElevenLabs' `/v1/voices`, `/v2/voices` and `/v1/user`: list, create, change and delete voices.
 
-docs/reference/dialects.md, "ElevenLabs over HTTP". Settings and quotas are fixed: the model has
+docs/reference/dialects.md, "ElevenLabs over HTTP". Settings and quotas are constants: the model has
 none.
 """
 
@@ -11,7 +11,7 @@ from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
 from chatterbox.dialects.elevenlabs.http import FIXED
-from chatterbox.dialects.shared.voice_names import ELEVENLABS_VOICES, voice_or_alias
+from chatterbox.dialects.shared.voice_names import ELEVENLABS_VOICES, find_voice
 from chatterbox.errors import InvalidValue
 from chatterbox.server.body import Body, BodyLimits
 from chatterbox.server.dialect import Services
@@ -29,19 +29,19 @@ from chatterbox.voices.names import VoiceInfo
 
 FILES = "files"
 PAGE, MAX_PAGE = 10, 100
-"""Voices of one answer where none, and at most, are asked for: their own numbers."""
+"""Default and largest `page_size`, as ElevenLabs has them."""
 SETTINGS = FIXED["settings"]
-"""What their service starts with. The model has no such settings, but clients read them."""
+"""ElevenLabs' defaults, which clients read. The model has no such settings."""
 
 
 class VoiceFields(LenientCall):
-    """A new voice, beside its recordings."""
+    """Fields of a new or changed voice."""
 
     name: Name
 
 
 class SearchFields(LenientCall):
-    """Which voices of the list."""
+    """Fields of a search."""
 
     search: Name = ""
     page_size: int = Field(PAGE, ge=1, le=MAX_PAGE)
@@ -53,7 +53,7 @@ class SearchFields(LenientCall):
 
 
 def voice_body(info: VoiceInfo) -> dict[str, Any]:
-    """A voice as their clients read it."""
+    """Return a voice as ElevenLabs' clients read it."""
     return FIXED["voice"] | {
         "voice_id": info.voice_id,
         "name": info.name,
@@ -65,15 +65,17 @@ def voice_body(info: VoiceInfo) -> dict[str, Any]:
 
 
 def add_routes(routes: APIRouter, services: Services) -> None:
-    _add_lists(routes, services, services.voices)
+    _add_lists(routes, services)
     _add_changes(routes, services.voices)
     _add_user(routes, services)
 
 
-def _add_lists(routes: APIRouter, services: Services, voices: VoiceService) -> None:
-    async def spoken_as(voice_id: str) -> VoiceInfo:
-        known = await voices.ask(voice_or_alias, services, voice_id, ELEVENLABS_VOICES)
-        return await voices.info(known or voices.library.default_voice)
+def _add_lists(routes: APIRouter, services: Services) -> None:
+    voices = services.voices
+
+    async def find_info(name: str) -> VoiceInfo:
+        voice_id = await find_voice(services, name, ELEVENLABS_VOICES)
+        return await voices.info(voice_id or voices.default_voice)
 
     @routes.get("/v1/voices")
     async def list_voices() -> Response:
@@ -85,21 +87,20 @@ def _add_lists(routes: APIRouter, services: Services, voices: VoiceService) -> N
     @routes.get("/v2/voices", openapi_extra=query_schema(SearchFields))
     async def search_voices(request: Request) -> Response:
         """ElevenLabs: the voices whose name, alias, id or category has the words, page by page."""
-        query = dict(request.query_params)
-        fields, unknown = lenient_fields_of(SearchFields, Body(query))
-        found = await voices.ask(_found, await voices.listed(), fields)
+        fields, unknown = lenient_fields_of(SearchFields, Body(dict(request.query_params)))
+        found = await voices.ask(_search, await voices.listed(), fields)
         start = _page_start(fields.next_page_token)
         page = found[start : start + fields.page_size]
-        more = start + len(page) < len(found)
+        has_more = start + len(page) < len(found)
         body = {
             "voices": [voice_body(info) for info in page],
-            "has_more": more,
+            "has_more": has_more,
             "total_count": len(found),
-            "next_page_token": str(start + len(page)) if more else None,
+            "next_page_token": str(start + len(page)) if has_more else None,
         }
-        # the other filters narrow by labels, which voices have none of here, or not at all
-        narrowing = [name for name in unknown if not name.startswith("include_")]
-        return JSONResponse(body, headers=ignored_header(narrowing))
+        # filters by labels, which voices do not have here, are named; `include_…` filters nothing
+        filters = [name for name in unknown if not name.startswith("include_")]
+        return JSONResponse(body, headers=ignored_header(filters))
 
     @routes.get("/v1/voices/settings/default")
     async def default_settings() -> Response:
@@ -109,12 +110,12 @@ def _add_lists(routes: APIRouter, services: Services, voices: VoiceService) -> N
     @routes.get("/v1/voices/{voice_id}")
     async def get_voice(voice_id: str) -> Response:
         """ElevenLabs: one voice."""
-        return JSONResponse({**voice_body(await spoken_as(voice_id)), "settings": SETTINGS})
+        return JSONResponse({**voice_body(await find_info(voice_id)), "settings": SETTINGS})
 
     @routes.get("/v1/voices/{voice_id}/settings")
     async def get_settings(voice_id: str) -> Response:
         """ElevenLabs: the same settings for every voice."""
-        await spoken_as(voice_id)
+        await find_info(voice_id)
         return JSONResponse(SETTINGS)
 
 
@@ -127,7 +128,7 @@ def _add_changes(routes: APIRouter, voices: VoiceService) -> None:
             fields, unknown = lenient_fields_of(VoiceFields, body)
             info, _ = await voices.register(upload, fields.name)
             answer = {"voice_id": info.voice_id, "requires_verification": False}
-            return JSONResponse(answer, headers=ignored_header(_unkept(body, unknown)))
+            return JSONResponse(answer, headers=ignored_header(_ignored(body, unknown)))
 
         return await answer_upload(request, voices, FILES, work, deterministic=True)
 
@@ -135,10 +136,10 @@ def _add_changes(routes: APIRouter, voices: VoiceService) -> None:
     async def edit_voice(request: Request, voice_id: str) -> Response:
         """ElevenLabs: give a voice another name."""
         rename = voices.library.rename
-        recordings = Files("", voices.max_bytes)  # none is kept
+        recordings = Files("", voices.max_bytes)  # dropped: a voice keeps its recording
         async with voices.read_body(request, BodyLimits(FIELDS_BYTES, recordings)) as body:
             fields, unknown = lenient_fields_of(VoiceFields, body)
-            ignored = (*_unkept(body, unknown), *body.other_files)
+            ignored = (*_ignored(body, unknown), *body.other_files)
         if (await voices.info(voice_id)).name != fields.name:
             await voices.ask(rename, voice_id, fields.name)
         return JSONResponse({"status": "ok"}, headers=ignored_header(ignored))
@@ -174,33 +175,33 @@ def _add_user(routes: APIRouter, services: Services) -> None:
         return JSONResponse(FIXED["user"] | {"subscription": await subscription()})
 
 
-def _wanted(info: VoiceInfo, fields: SearchFields) -> bool:
-    body = voice_body(info)
-    text = " ".join((info.voice_id, *info.names, body["category"])).casefold()
-    if not all(word in text for word in fields.search.casefold().split()):
-        return False
-    if fields.category and body["category"] != fields.category:
-        return False
-    kinds = {"default"} if info.built_in else {"personal", "non-default", "non-community", "saved"}
-    return not fields.voice_type or fields.voice_type in kinds
-
-
-def _found(voices: list[VoiceInfo], fields: SearchFields) -> list[VoiceInfo]:
-    found = [info for info in voices if _wanted(info, fields)]
+def _search(voices: list[VoiceInfo], fields: SearchFields) -> list[VoiceInfo]:
+    """Filter and sort `voices`, which are listed from old to new."""
+    found = [info for info in voices if _matches(info, fields)]
     if fields.sort == "name":
-        found = sorted(found, key=lambda info: info.name.casefold())
-    return found[::-1] if fields.sort_direction == "desc" else found  # listed from old to new
+        found.sort(key=lambda info: info.name.casefold())
+    return found[::-1] if fields.sort_direction == "desc" else found
+
+
+def _matches(info: VoiceInfo, fields: SearchFields) -> bool:
+    category = "premade" if info.built_in else "cloned"
+    kinds = {"default"} if info.built_in else {"personal", "non-default", "non-community", "saved"}
+    text = " ".join((info.voice_id, *info.names, category)).casefold()
+    return (
+        all(word in text for word in fields.search.casefold().split())
+        and fields.category in ("", category)
+        and (not fields.voice_type or fields.voice_type in kinds)
+    )
 
 
 def _page_start(token: str) -> int:
-    if not token:
-        return 0
-    if not (token.isascii() and token.isdecimal()):
+    if token and not (token.isascii() and token.isdecimal()):
         raise InvalidValue("This page is not there.", param="next_page_token")
-    return int(token)
+    return int(token or 0)
 
 
-def _unkept(body: Body, unknown: tuple[str, ...]) -> tuple[str, ...]:
-    """What is not kept of a voice. Where there are no labels, the SDK sends them as `null`."""
-    said = tuple(name for name in unknown if body.fields[name] not in ("null", "false"))
-    return (*said, *(f"{name}[1:]" for name in body.repeated))
+def _ignored(body: Body, unknown: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of the fields, and of the further recordings, that are not kept of a voice. ElevenLabs'
+    SDK sends `null` for missing labels, which needs no mention."""
+    fields = tuple(name for name in unknown if body.fields[name] not in ("null", "false"))
+    return (*fields, *(f"{name}[1:]" for name in body.repeated))

@@ -1,12 +1,13 @@
-"""OpenAI's `POST /v1/audio/speech`, as a file or as server-sent events; models; their errors.
+"""OpenAI's `POST /v1/audio/speech`, as a file or as server-sent events; model lists; errors.
 
-docs/reference/dialects.md, "OpenAI". A seed, the sampler's fields, `max_tokens` and `stream` are
-additions that Orpheus's servers made.
+docs/reference/dialects.md, "OpenAI". `seed`, the sampling fields, `max_tokens` and `stream` are
+additions of Orpheus' servers.
 """
 
 import base64
 import json
 import time
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
@@ -16,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from chatterbox.audio.encode import FORMATS, audio_format
 from chatterbox.config.tts import SAMPLING
 from chatterbox.dialects.shared.alignment import original_pieces
-from chatterbox.dialects.shared.voice_names import OPENAI_VOICES, voice_or_alias
+from chatterbox.dialects.shared.voice_names import OPENAI_VOICES, resolve_voice
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import ChatterboxError, RouteNotFound, excerpt
 from chatterbox.server.body import Body
@@ -39,12 +40,12 @@ ALIASES = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
 
 
 def _voice_name(value: object) -> object:
-    """`{"id": "voice_…"}` is how OpenAI's clients name a voice of their own."""
+    """OpenAI's clients name a custom voice as `{"id": "voice_…"}`."""
     return value.get("id", value) if isinstance(value, dict) else value
 
 
 class SpeechFields(SamplingFields):
-    """OpenAI's own, and what the servers of Orpheus took beside them."""
+    """OpenAI's fields and those that Orpheus' servers added."""
 
     input: Text = Field(description="What to say")
     voice: Annotated[Name, BeforeValidator(_voice_name)] | None = Field(
@@ -64,59 +65,56 @@ class SpeechFields(SamplingFields):
     seed: int | None = Field(None, description="Equal seeds, equal speech; none: drawn")
 
 
+def event(body: dict[str, Any]) -> bytes:
+    """Encode a server-sent event."""
+    return b"data: " + json.dumps(body).encode("ascii") + b"\n\n"
+
+
 class Events(Framing):
-    """Server-sent events: the file's bytes in base64, then the usage."""
+    """Server-sent events: the file's bytes in base64, then the usage. With `timed_text`, an event
+    also tells when each part of that text begins."""
 
     def __init__(self, timed_text: str | None = None) -> None:
-        """`timed_text`: whose parts are named as they begin to sound."""
         self._text = timed_text
         self._pieces: list[str] = []
-        self._begun = 0
+        self._started = 0  # pieces
 
     def media_type(self, _call: SpeechRequest, /) -> str:
         return "text/event-stream"
 
     def wrap(self, data: bytes, report: SpeechReport, /) -> bytes:
-        """One delta; joined, the deltas are the file."""
         audio = base64.b64encode(data).decode("ascii")
-        return self._news(report) + _event({"type": "speech.audio.delta", "audio": audio})
+        delta = event({"type": "speech.audio.delta", "audio": audio})
+        return b"".join([*self._segment_events(report), delta])
 
-    def _news(self, report: SpeechReport) -> bytes:
-        """The parts of the text that began since the last delta."""
+    def _segment_events(self, report: SpeechReport) -> Iterator[bytes]:
+        """One event for each part of the text that began since the last call."""
         if self._text is None:
-            return b""
+            return
         if not self._pieces:
             self._pieces = original_pieces(self._text, report.segment_texts)
-        since, self._begun = self._begun, len(report.segment_starts_s)
-        return b"".join(
-            _event(
-                {
-                    "type": "speech.segment",
-                    "index": nth,
-                    "of": len(self._pieces),
-                    "start_s": round(report.segment_starts_s[nth], 3),
-                    "text": self._pieces[nth],
-                }
-            )
-            for nth in range(since, self._begun)
-        )
+        for nth in range(self._started, len(report.segment_starts_s)):
+            place = {"index": nth, "of": len(self._pieces)}
+            times = {"start_s": round(report.segment_starts_s[nth], 3)}
+            yield event({"type": "speech.segment", **place, **times, "text": self._pieces[nth]})
+        self._started = len(report.segment_starts_s)
 
     def end(self, report: SpeechReport, /) -> bytes:
-        """The text's ids and the speech's codes are what OpenAI calls tokens."""
+        """OpenAI's input tokens are the text's ids here, its output tokens the speech codes."""
         usage = {
             "input_tokens": report.text_ids,
             "output_tokens": report.codes,
             "total_tokens": report.text_ids + report.codes,
         }
-        return _event({"type": "speech.audio.done", "usage": usage})
+        return event({"type": "speech.audio.done", "usage": usage})
 
     def error(self, error: ChatterboxError, request_id: str, /) -> bytes:
         """OpenAI's clients raise on an event that has `error`."""
-        return _event({"type": "error", **error_shape(error, request_id)[1]})
+        return event({"type": "error", **error_shape(error, request_id)[1]})
 
 
 def error_shape(error: ChatterboxError, request_id: str) -> tuple[int, Any]:
-    """The native shape, with fields named as in OpenAI's call."""
+    """The native shape with OpenAI's names of the fields."""
     status, body = native_shape(error, request_id)
     names = {"text": "input", "voice_id": "voice", "sample_rate": "response_format"}
     body["error"]["param"] = names.get(error.param or "", error.param)
@@ -124,14 +122,13 @@ def error_shape(error: ChatterboxError, request_id: str) -> tuple[int, Any]:
 
 
 def add_routes(routes: APIRouter, services: Services) -> None:
-    """The call, and the lists of models: those there are, and three aliases of the default one."""
     _add_models(routes, services)
 
     def read(body: Body) -> SpeechPlan:
         fields, unknown = lenient_fields_of(SpeechFields, body)
         call = services.speech.build_request(
             fields.input,
-            voice_or_alias(services, fields.voice, OPENAI_VOICES),
+            resolve_voice(services, fields.voice, OPENAI_VOICES),
             audio_format(fields.response_format),
             sampling=fields,
             seed=fields.seed,
@@ -152,18 +149,19 @@ def add_routes(routes: APIRouter, services: Services) -> None:
 
 
 def _add_models(routes: APIRouter, services: Services) -> None:
+    """Add the lists of models: the configured ones, and ALIASES of the default one."""
     started = int(time.time())
 
     def names() -> list[str]:
-        services.admission.lifecycle.check_open()  # until it is loaded nobody knows its name
+        services.admission.lifecycle.check_open()  # before loading, the model's name is unknown
         return [*(model.name for model in services.models.models), *ALIASES]
 
     def entry(name: str) -> dict[str, Any]:
-        who = {"id": name, "object": "model", "created": started, "owned_by": "chatterbox"}
+        body = {"id": name, "object": "model", "created": started, "owned_by": "chatterbox"}
         if name in ALIASES:
-            return who
+            return body
         with speaking_with(model := services.models.find(name)):
-            return who | {"state": model.state} | (about(services) if model.engine else {})
+            return body | {"state": model.state} | (_describe(services) if model.engine else {})
 
     @routes.get("/v1/models")
     async def models() -> Response:
@@ -185,30 +183,27 @@ def _add_models(routes: APIRouter, services: Services) -> None:
         return JSONResponse({"object": "list", "models": [entry(name) for name in names()]})
 
 
-def about(services: Services) -> dict[str, Any]:
-    """What the loaded model understands, with bounds and defaults: for forms such as the page's."""
+def _describe(services: Services) -> dict[str, Any]:
+    """Return what the loaded model accepts, with bounds and defaults, for forms such as the
+    page's."""
     engine = services.engine
-    family, drawn = engine.family, engine.sampling()
+    family, defaults = engine.family, engine.sampling()
     speed = SpeechFields.model_json_schema()["properties"]["speed"]
     settings = {
-        name: _bounds(TypeAdapter(kind).json_schema()) | {"default": getattr(drawn, name)}
+        name: _bounds(TypeAdapter(kind).json_schema()) | {"default": getattr(defaults, name)}
         for name, kind in SAMPLING.items()
     }
-    most = {"minimum": 8, "maximum": engine.max_tokens, "default": engine.max_tokens}
+    tokens = {"minimum": 8, "maximum": engine.max_tokens, "default": engine.max_tokens}
     return {
         "tags": sorted(family.tags),
         "languages": list(family.languages),
         "max_text_length": services.config.max_text_length,
         "token_rate_hz": family.codec.token_rate_hz,
         "formats": list(FORMATS),
-        "settings": settings | {"max_tokens": most, "speed": _bounds(speed) | {"default": 1.0}},
+        "settings": settings | {"max_tokens": tokens, "speed": _bounds(speed) | {"default": 1.0}},
     }
 
 
 def _bounds(schema: dict[str, Any]) -> dict[str, float]:
-    least = schema.get("minimum", schema.get("exclusiveMinimum"))
-    return {"minimum": least, "maximum": schema["maximum"]}
-
-
-def _event(body: dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(body).encode("ascii") + b"\n\n"
+    minimum = schema.get("minimum", schema.get("exclusiveMinimum"))
+    return {"minimum": minimum, "maximum": schema["maximum"]}

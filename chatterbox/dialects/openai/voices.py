@@ -1,7 +1,6 @@
-"""OpenAI's `/v1/audio/voices` and `/v1/audio/voice_consents`: make, list and delete voices.
+"""OpenAI's `/v1/audio/voices` and `/v1/audio/voice_consents`: create, list and delete voices.
 
-docs/reference/dialects.md, "OpenAI". Consents are kept and listed, but nothing is checked against
-them.
+docs/reference/dialects.md, "OpenAI". Consents are stored and listed, but not checked.
 """
 
 from datetime import UTC, datetime
@@ -12,7 +11,7 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
-from chatterbox.dialects.shared.voice_names import ignored_of, names_of
+from chatterbox.dialects.shared.voice_names import all_names, ignored_fields
 from chatterbox.errors import InvalidValue
 from chatterbox.server.auth import current_key
 from chatterbox.server.body import Body
@@ -32,11 +31,11 @@ from chatterbox.voices.names import VoiceInfo
 
 SAMPLE, RECORDING, FILE = "audio_sample", "recording", "voice_file"
 PAGE, MAX_PAGE = 20, 100
-"""Consents of one answer where none, and at most, are asked for: OpenAI's own numbers."""
+"""Default and largest `limit` of consents in one answer, as OpenAI has them."""
 
 
 class VoiceFields(LenientCall):
-    """A new voice, beside its sample."""
+    """Fields of a new voice, sent with its sample."""
 
     name: Name | None = None
     consent: Name | None = None
@@ -44,34 +43,34 @@ class VoiceFields(LenientCall):
 
 
 class LibraryFields(LenientCall):
-    """A new voice as travisvn's server takes it, beside its recording."""
+    """Fields of a new voice in travisvn's Chatterbox API, sent with its recording."""
 
     voice_name: Name
     language: Name | None = None
 
 
 class ConsentFields(LenientCall):
-    """A consent, beside its recording."""
+    """Fields of a consent, sent with its recording."""
 
     name: Name
     language: Name = "en-US"
 
 
 class ConsentName(LenientCall):
-    """Its new name."""
+    """Fields of a changed consent."""
 
     name: Name
 
 
 class PageFields(LenientCall):
-    """Which part of a list."""
+    """Fields of a list of consents."""
 
     after: Name | None = None
     limit: int = Field(PAGE, ge=1, le=MAX_PAGE)
 
 
 def voice_body(info: VoiceInfo) -> dict[str, Any]:
-    """A voice as OpenAI's clients read it."""
+    """Return a voice as OpenAI's clients read it."""
     return {
         "object": "audio.voice",
         "id": info.voice_id,
@@ -82,8 +81,9 @@ def voice_body(info: VoiceInfo) -> dict[str, Any]:
 
 
 def voice_list(infos: list[VoiceInfo], *, names_only: bool) -> dict[str, Any]:
-    """OpenAI has no such call; its imitators do not agree on the answer. `data` is read by
-    Marinara and mlx-audio, `voices` by Open WebUI as objects and by llama-swap as names."""
+    """Return the list of voices. OpenAI has no such call, and clients expect different answers:
+    Marinara and mlx-audio read `data`, Open WebUI reads `voices` as objects, and llama-swap as
+    names."""
     voices = [
         {"id": info.voice_id if name == info.name else name, "name": name}
         for info in infos
@@ -91,13 +91,13 @@ def voice_list(infos: list[VoiceInfo], *, names_only: bool) -> dict[str, Any]:
     ]
     return {
         "object": "list",
-        "voices": names_of(infos) if names_only else voices,
+        "voices": all_names(infos) if names_only else voices,
         "data": [voice_body(info) for info in infos],
     }
 
 
 def consent_body(consent: Consent) -> dict[str, Any]:
-    """A consent as OpenAI's clients read it."""
+    """Return a consent as OpenAI's clients read it."""
     return {
         "object": "audio.voice_consent",
         "id": consent.id,
@@ -129,9 +129,9 @@ def _add_voices(routes: APIRouter, voices: VoiceService, book: ConsentBook) -> N
 
         async def work(body: Body, upload: Upload) -> Response:
             fields, unknown = lenient_fields_of(VoiceFields, body)
-            known = fields.consent is None or await voices.ask(book.knows, fields.consent)
+            is_known = fields.consent is None or await voices.ask(book.knows, fields.consent)
             info, _ = await voices.register(upload, fields.name)
-            ignored = unknown if known else ("consent", *unknown)
+            ignored = unknown if is_known else ("consent", *unknown)
             return JSONResponse(voice_body(info), headers=ignored_header(ignored))
 
         def check(body: Body) -> None:
@@ -149,8 +149,8 @@ def _add_voices(routes: APIRouter, voices: VoiceService, book: ConsentBook) -> N
     async def delete_voice(voice_id: str) -> Response:
         """OpenAI: forget a voice."""
         info = await voices.delete(voice_id)
-        gone = {"id": info.voice_id, "object": "audio.voice.deleted", "deleted": True}
-        return JSONResponse(gone)
+        body = {"id": info.voice_id, "object": "audio.voice.deleted", "deleted": True}
+        return JSONResponse(body)
 
 
 def _add_library(routes: APIRouter, voices: VoiceService) -> None:
@@ -159,24 +159,20 @@ def _add_library(routes: APIRouter, voices: VoiceService) -> None:
     async def upload_voice(request: Request) -> Response:
         """travisvn's Chatterbox API: a recording becomes a voice."""
 
-        async def work(body: Body, upload: Upload) -> Response:
-            fields, unknown = lenient_fields_of(LibraryFields, body)
+        async def work(form: Body, upload: Upload) -> Response:
+            fields, unknown = lenient_fields_of(LibraryFields, form)
             info, _ = await voices.register(upload, fields.voice_name)
-            made_at = datetime.fromtimestamp(info.created_at, UTC).isoformat()
             voice = {
                 "id": info.voice_id,
                 "name": info.spelling_of(fields.voice_name),
                 "filename": upload.filename,
                 "file_size": upload.size,
-                "upload_date": made_at,
+                "upload_date": datetime.fromtimestamp(info.created_at, UTC).isoformat(),
                 "language": voices.languages[0],
             }
-            ignored = ignored_of(voices, unknown, fields.language)
-            return JSONResponse(
-                {"message": "Voice uploaded successfully", "voice": voice},
-                status_code=201,
-                headers=ignored_header(ignored),
-            )
+            body = {"message": "Voice uploaded successfully", "voice": voice}
+            headers = ignored_header(ignored_fields(voices, unknown, fields.language))
+            return JSONResponse(body, status_code=201, headers=headers)
 
         return await answer_upload(
             request, voices, FILE, work, check=lambda body: lenient_fields_of(LibraryFields, body)
@@ -192,10 +188,8 @@ def _add_consents(routes: APIRouter, voices: VoiceService, book: ConsentBook) ->
 
         async def work(body: Body, upload: Upload) -> Response:
             fields, unknown = lenient_fields_of(ConsentFields, body)
-            digest = await voices.hashed(upload)
-            consent = await voices.ask(
-                book.add, fields.name, fields.language, digest, current_key.get()
-            )
+            digest, key = await voices.hashed(upload), current_key.get()
+            consent = await voices.ask(book.add, fields.name, fields.language, digest, key)
             return JSONResponse(consent_body(consent), headers=ignored_header(unknown))
 
         return await answer_upload(request, voices, RECORDING, work)
@@ -204,18 +198,15 @@ def _add_consents(routes: APIRouter, voices: VoiceService, book: ConsentBook) ->
     async def list_consents(request: Request) -> Response:
         """OpenAI: the consents, newest first."""
         fields, _ = lenient_fields_of(PageFields, Body(dict(request.query_params)))
-        found, more = await voices.ask(book.page, fields.after, fields.limit)
-        data = [consent_body(consent) for consent in found]
-        ids = [consent.id for consent in found]
-        return JSONResponse(
-            {
-                "object": "list",
-                "data": data,
-                "first_id": ids[0] if ids else None,
-                "last_id": ids[-1] if ids else None,
-                "has_more": more,
-            }
-        )
+        found, has_more = await voices.ask(book.page, fields.after, fields.limit)
+        body = {
+            "object": "list",
+            "data": [consent_body(consent) for consent in found],
+            "first_id": found[0].id if found else None,
+            "last_id": found[-1].id if found else None,
+            "has_more": has_more,
+        }
+        return JSONResponse(body)
 
     @routes.get(base + "/{consent_id}")
     async def get_consent(consent_id: str) -> Response:
@@ -234,5 +225,5 @@ def _add_consents(routes: APIRouter, voices: VoiceService, book: ConsentBook) ->
     async def delete_consent(consent_id: str) -> Response:
         """OpenAI: forget a consent."""
         await voices.ask(book.delete, consent_id)
-        gone = {"id": consent_id, "object": "audio.voice_consent", "deleted": True}
-        return JSONResponse(gone)
+        body = {"id": consent_id, "object": "audio.voice_consent", "deleted": True}
+        return JSONResponse(body)

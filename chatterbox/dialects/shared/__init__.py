@@ -1,1 +1,1 @@
-"""What several dialects use: voice names, messages, speech of text that is still arriving."""
+"""Code that several dialects use: voice names, socket messages, speech of arriving text."""

@@ -1,7 +1,8 @@
-"""When each character is spoken: exact at the segments' bounds, evenly spread within a segment.
+"""Character and word timestamps of speech.
 
-Until a segment's end is known, its length is estimated from its text, and the error is corrected at
-its end.
+The engine reports when each segment (a sentence or a few) starts and ends. Within a segment, the
+characters share its time evenly. While a segment is still being generated, its length is estimated
+from its text; the error is corrected at its end.
 """
 
 import math
@@ -19,73 +20,82 @@ from chatterbox.arrays import SAMPLE_RATE_HZ
 from chatterbox.engine.speech_stream import SpeechReport
 
 CHARS_PER_S = 15.0
-"""English speech: the estimate for a segment that is still being generated."""
-MOST_SHARE = 0.8
-"""While a segment's end is unknown, at most this share of its characters counts as spoken."""
-_SAMPLE_S = 1 / SAMPLE_RATE_HZ  # two sums of the same pieces may differ by less
-SKIPPED_WORDS = 8
-"""So many written words in a row may be spoken as others (figures, addresses)."""
-ADDED_WORDS = 120
-"""And so many spoken ones may come of them: a long number, digit by digit."""
-NEAR_WORDS = 12
-"""A word alone is taken for the same one only so near; two in a row may be further off."""
+"""Rate of English speech: estimates the length of a segment that is still being generated."""
+MAX_SHARE = 0.8
+"""Share of a segment's characters that may count as spoken while its end is unknown."""
+_SAMPLE_S = 1 / SAMPLE_RATE_HZ
+"""Tolerance between two sums of the same lengths, which may be rounded differently."""
+MAX_SKIPPED_WORDS = 8
+"""Consecutive written words that may have no equal in the spoken text (figures, addresses)."""
+MAX_ADDED_WORDS = 120
+"""Spoken words that those may have become: a long number, read digit by digit."""
+MAX_LONE_WORDS = 12
+"""Words that may be passed over to reach a single equal word. Two equal words in a row may be
+further away (MAX_ADDED_WORDS)."""
 _WORD = re.compile(r"\S+")
 
 
 @dataclass(slots=True)
 class Alignment:
-    """Characters, and when each begins and the last one ends, in seconds of one clock: each ends
-    where the next begins."""
+    """Characters and the times at which they are spoken. Character `n` lasts from `bounds_s[n]` to
+    `bounds_s[n + 1]`; there is one bound more than there are characters (none for no text)."""
 
     characters: list[str] = field(default_factory=list)
     bounds_s: list[float] = field(default_factory=list)
 
     def extend(self, later: "Alignment") -> None:
-        """Put `later` behind it."""
+        """Append `later`, which starts where this alignment ends."""
         if later.characters:
             self.characters += later.characters
             self.bounds_s[-1:] = later.bounds_s
 
-    def later(self, by_s: float) -> "Alignment":
-        """The same by a clock that began so much earlier."""
+    def delayed(self, by_s: float) -> "Alignment":
+        """Return a copy that is `by_s` seconds later."""
         return Alignment(self.characters, [by_s + bound_s for bound_s in self.bounds_s])
 
-    def scale(self, by: float) -> None:
-        """Turn the clock: a change of tempo keeps lengths only nearly (to 50 ms)."""
-        self.bounds_s = [_floor_ms(bound_s * by) for bound_s in self.bounds_s]
+    def scale(self, factor: float) -> None:
+        """Multiply all times: after a change of tempo, which keeps them within 50 ms."""
+        self.bounds_s = [_floor_ms(bound_s * factor) for bound_s in self.bounds_s]
 
     def end_at(self, end_s: float) -> None:
-        """Let the last character last until then: silence after it is its own."""
+        """Extend the last character to `end_s`, over the silence after it."""
         if self.characters:
             self.bounds_s[-1] = max(self.bounds_s[-1], _floor_ms(end_s))
 
 
-def spread(text: str, before_s: float, start_s: float, end_s: float) -> Alignment:
-    """`text`, spoken from `start_s` to `end_s` where the sound before it ended at `before_s`: the
-    blanks that lead it are the pause between."""
+def spread(text: str, pause_s: float, start_s: float, end_s: float) -> Alignment:
+    """Spread the characters of `text` evenly from `start_s` to `end_s`. Its leading blanks fill the
+    pause before it, which begins at `pause_s`."""
     blanks = len(text) - len(text.lstrip())
     spoken = len(text) - blanks
-    bounds = [before_s + (start_s - before_s) * nth / blanks for nth in range(blanks)]
+    bounds = [pause_s + (start_s - pause_s) * nth / blanks for nth in range(blanks)]
     bounds += [start_s + (end_s - start_s) * nth / spoken for nth in range(spoken)]
     return Alignment(list(text), [_floor_ms(bound) for bound in (*bounds, end_s)])
 
 
 def _floor_ms(time_s: float) -> float:
-    """To the millisecond, and never past the end of the sound."""
+    """Round down to a millisecond, so that no time is after the end of the audio."""
     return math.floor(time_s * 1000) / 1000
 
 
 class Word(NamedTuple):
-    """A word and when it is spoken."""
-
     text: str
     start_s: float
     end_s: float
 
 
 class Timing:
-    """Times of one text's characters, counted from its audio's start (`lead_s` of silence).
-    `pieces`: what of the text each segment speaks."""
+    """Assigns times to a text as its audio is sent.
+
+    `pieces[n]` is the part of the text that segment `n` speaks (`original_pieces`); `lead_s` is the
+    silence before the first segment. Times count from the start of the audio, silence included:
+
+        >>> timing = Timing(["Hi.", " Bye."], report)  # segments end at 0.3 s and 0.8 s
+        >>> timing.until(0.5).characters
+        ['H', 'i', '.', ' ', 'B', 'y']
+        >>> timing.until(0.8, last=True).characters
+        ['e', '.']
+    """
 
     def __init__(self, pieces: Sequence[str], report: SpeechReport, lead_s: float = 0.0) -> None:
         self._report = report
@@ -94,16 +104,16 @@ class Timing:
         self._segment = 0
         self._emitted = 0  # characters of the segment
         self._emitted_until_s = 0.0
-        self._word = Alignment()  # that has begun
+        self._open_word = Alignment()  # its end is not reached yet
 
     def until(self, now_s: float, *, last: bool = False) -> Alignment:
-        """The characters from where the last call left off to the moment `now_s` of the sound;
-        where there are any, they fill that time from end to end. `last`: the sound is complete
-        and so long, and all characters that are left come."""
+        """Return the characters spoken since the last call, up to `now_s`. If there are any, they
+        cover that time without a gap. `last`: the audio is complete and ends at `now_s`; all
+        remaining characters are returned."""
         found = Alignment()
         ends_s = self._report.segment_ends_s
-        begun = len(self._pieces if last else self._report.segment_starts_s)
-        while (nth := self._segment) < min(begun, len(self._pieces)):
+        started = len(self._pieces if last else self._report.segment_starts_s)
+        while (nth := self._segment) < min(started, len(self._pieces)):
             end_s = self._lead_s + ends_s[nth] if nth < len(ends_s) else None
             if end_s is None or end_s > now_s + _SAMPLE_S:
                 if not last:
@@ -116,17 +126,18 @@ class Timing:
             found.end_at(now_s)
         return found
 
-    def words(self, now_s: float, *, last: bool = False, since_s: float = 0.0) -> list[Word]:
-        """The same in whole words, in seconds since `since_s` before the sound."""
-        found = self._word
+    def words(self, now_s: float, *, last: bool = False, offset_s: float = 0.0) -> list[Word]:
+        """Return the words completed since the last call, as `until` does. `offset_s` is added to
+        their times."""
+        found = self._open_word
         found.extend(self.until(now_s, last=last))
         text = "".join(found.characters)
         spans = [match.span() for match in _WORD.finditer(text)]
-        self._word = Alignment()
+        self._open_word = Alignment()
         if spans and spans[-1][1] == len(text) and not last:
             start, _ = spans.pop()
-            self._word = Alignment(found.characters[start:], found.bounds_s[start:])
-        times_s = [round(since_s + bound_s, 3) for bound_s in found.bounds_s]
+            self._open_word = Alignment(found.characters[start:], found.bounds_s[start:])
+        times_s = [round(offset_s + bound_s, 3) for bound_s in found.bounds_s]
         return [Word(text[start:end], times_s[start], times_s[end]) for start, end in spans]
 
     def _start_s(self, nth: int) -> float:
@@ -134,61 +145,70 @@ class Timing:
         return self._lead_s + starts_s[nth] if nth < len(starts_s) else self._emitted_until_s
 
     def _spoken_chars(self, nth: int, now_s: float, end_s: float | None) -> int:
-        """How many characters of the segment have been spoken by now; never all of them."""
+        """How many characters of segment `nth` are spoken by `now_s`; never all of them. `end_s` is
+        None while the segment's end is unknown."""
         chars, spoken_s = len(self._pieces[nth]), now_s - self._start_s(nth)
         if spoken_s <= 0:
             return self._emitted
         if end_s is None:
-            whole_s = max(chars / CHARS_PER_S, spoken_s / MOST_SHARE)
+            total_s = max(chars / CHARS_PER_S, spoken_s / MAX_SHARE)
         else:
-            whole_s = end_s - self._start_s(nth)
-        return max(self._emitted, min(chars - 1, int(chars * spoken_s / whole_s)))
+            total_s = end_s - self._start_s(nth)
+        return max(self._emitted, min(chars - 1, int(chars * spoken_s / total_s)))
 
     def _emit(self, found: Alignment, until: int, now_s: float) -> None:
+        """Append the segment's characters up to `until`, which end at `now_s`, to `found`."""
         piece = self._pieces[self._segment][self._emitted : until]
         if not piece:
             return
-        since_s = self._emitted_until_s
-        start_s = min(max(since_s, self._start_s(self._segment)), now_s)
+        pause_s = self._emitted_until_s
+        start_s = min(max(pause_s, self._start_s(self._segment)), now_s)
         if not piece.strip():
             start_s = now_s
         elif self._emitted or not piece[0].isspace():
-            start_s = since_s  # no blank leads it: the pause before it is its own
-        found.extend(spread(piece, since_s, start_s, now_s))
+            start_s = pause_s  # without leading blanks, the first character covers the pause
+        found.extend(spread(piece, pause_s, start_s, now_s))
         self._emitted, self._emitted_until_s = until, now_s
 
 
 def original_pieces(text: str, segments: Sequence[str]) -> list[str]:
-    """`text` as it was written, cut where its spoken form was cut into `segments`. Joined, the
-    pieces are `text`; the blank between two segments leads the later one. About linear time.
+    """Cut `text`, as the client wrote it, into the pieces that `segments` speak.
 
-    A cut is exact where the words beside it stand in both forms, else placed by proportion.
+        >>> original_pieces("Pay $5. Go.", ["Pay five dollars.", "Go."])
+        ['Pay $5.', ' Go.']
+
+    The pieces joined are `text`. Blanks between two segments begin the later piece. A cut is exact
+    where the same words stand beside it in both forms; elsewhere its place is interpolated. The
+    time is about linear in the text.
     """
     written = _words(text)
     spoken = [_words(segment) for segment in segments]
     keys = [key for words in spoken for _, key in words]
-    heard = np.cumsum([0, *map(len, keys)])  # characters before the n-th word
-    seen = np.cumsum([0, *(len(key) for _, key in written)])
-    here, there = [0], [0]  # what is as far in both
+    spoken_chars = np.cumsum([0, *map(len, keys)])  # before word n
+    written_chars = np.cumsum([0, *(len(key) for _, key in written)])
+    spoken_anchors, written_anchors = [0], [0]  # equal positions in both forms
     for nth, at in _anchors([key for _, key in written], keys):
-        here += [heard[nth], heard[nth + 1]]
-        there += [seen[at], seen[at + 1]]
+        spoken_anchors += [spoken_chars[nth], spoken_chars[nth + 1]]
+        written_anchors += [written_chars[at], written_chars[at + 1]]
     firsts = np.cumsum([len(words) for words in spoken[:-1]], dtype=int)
-    wanted = np.interp(heard[firsts], [*here, heard[-1]], [*there, seen[-1]])
-    behind = np.searchsorted(seen, wanted)
-    before = np.maximum(behind - 1, 0)
-    nearest = np.where(wanted - seen[before] <= seen[behind] - wanted, before, behind)
+    targets = np.interp(
+        spoken_chars[firsts],
+        [*spoken_anchors, spoken_chars[-1]],
+        [*written_anchors, written_chars[-1]],
+    )
+    after = np.searchsorted(written_chars, targets)
+    before = np.maximum(after - 1, 0)
+    is_before = targets - written_chars[before] <= written_chars[after] - targets
     starts = [*(start for start, _ in written), len(text)]
     cuts = [0]
-    for cut in map(starts.__getitem__, nearest):
-        while cut > 0 and text[cut - 1].isspace():
-            cut -= 1
-        cuts.append(max(cut, cuts[-1]))
+    for nearest in np.where(is_before, before, after):
+        cuts.append(cuts[-1] + len(text[cuts[-1] : starts[nearest]].rstrip()))
     return [text[left:right] for left, right in pairwise([*cuts, len(text)])]
 
 
 def _words(text: str) -> list[tuple[int, str]]:
-    """Where each word begins, and what of it is heard."""
+    """The start of each word, and its letters and digits in lower case. Words without either are
+    left out."""
     found = (
         (match.start(), "".join(filter(str.isalnum, match[0].casefold())))
         for match in _WORD.finditer(text)
@@ -197,26 +217,28 @@ def _words(text: str) -> list[tuple[int, str]]:
 
 
 def _anchors(written: Sequence[str], spoken: Sequence[str]) -> list[tuple[int, int]]:
-    """(spoken, written) indices of words that are the same, rising in both. Where the two differ,
-    they meet again at the least cost in words passed over."""
+    """Match equal words in order; returns their (spoken, written) indices, which rise in both.
+    After a difference, the match that passes over the fewest words comes next."""
     places: dict[str, list[int]] = defaultdict(list)
     for index, key in enumerate(spoken):
         places[key].append(index)
     found: list[tuple[int, int]] = []
-    at, heard = 0, 0
-    while at < len(written) and heard < len(spoken):
-        meetings = [(0, at, heard)] if written[at] == spoken[heard] else []
-        for there in range(at, min(at + SKIPPED_WORDS + 1, len(written))) if not meetings else ():
-            same = places.get(written[there], [])
-            if (index := bisect_left(same, heard)) < len(same):
-                then = same[index]
-                cost = (there - at) + (then - heard)
-                followed = written[there + 1 : there + 2] == spoken[then + 1 : then + 2]
-                if cost <= (ADDED_WORDS if followed else NEAR_WORDS):
-                    meetings.append((cost, there, then))
-        if meetings:
-            _, at, heard = min(meetings)
-            found.append((heard, at))
-            heard += 1
+    at, nth = 0, 0  # next written and spoken word
+    while at < len(written) and nth < len(spoken):
+        matches = [(0, at, nth)] if written[at] == spoken[nth] else []
+        ahead = range(at, min(at + MAX_SKIPPED_WORDS + 1, len(written)))
+        for later_at in ahead if not matches else ():
+            same = places.get(written[later_at], [])
+            if (index := bisect_left(same, nth)) < len(same):
+                later_nth = same[index]
+                cost = (later_at - at) + (later_nth - nth)
+                next_written = written[later_at + 1 : later_at + 2]
+                is_pair = next_written == spoken[later_nth + 1 : later_nth + 2]
+                if cost <= (MAX_ADDED_WORDS if is_pair else MAX_LONE_WORDS):
+                    matches.append((cost, later_at, later_nth))
+        if matches:
+            _, at, nth = min(matches)
+            found.append((nth, at))
+            nth += 1
         at += 1
     return found

@@ -1,8 +1,22 @@
-"""Speech of text that is still arriving: a queue of text, and a voice that speaks what is in it.
+"""Speech of text that is still arriving: a queue of text, and the loop that speaks it.
 
-An utterance is whatever sentences are complete when the one before it has been sent; it holds a
-place in the engine only while it is spoken. A protocol subclasses `IncrementalSpeech` for each
-continuous sound, and overrides what is sent; `sockets.py` has its kinds of socket.
+An utterance is all sentences that are complete when the previous utterance has been sent. It holds
+a place in the engine only while it is spoken. A protocol subclasses `IncrementalSpeech` for each
+continuous sound and overrides what is sent. `sockets.py` has the two kinds of WebSocket.
+
+For example, a protocol that speaks each message and sends bare samples:
+
+    class Plain(SocketSpeech):
+        route = "/plain"
+
+        async def take(self, message):
+            self.queue.feed(message)
+
+        def request_for(self, text):
+            return self.services.speech.build_request(text, None, PCM)
+
+        async def on_audio(self, utterance, samples):
+            await self.socket.send(self.file.feed(samples))
 """
 
 import asyncio
@@ -15,6 +29,8 @@ from typing import Any
 import numpy as np
 
 from chatterbox.arrays import F32, SAMPLE_RATE_HZ
+from chatterbox.audio.encode import AudioFormat, audio_format
+from chatterbox.audio.encoders import Encoder
 from chatterbox.dialects.shared.alignment import Timing, original_pieces
 from chatterbox.dialects.shared.sentence_buffer import SentenceBuffer
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
@@ -32,214 +48,250 @@ from chatterbox.server.speech_response import PART_SAMPLES
 from chatterbox.server.speech_service import LiveSpeech
 from chatterbox.text import CodeBlocks
 
-MOST_ITEMS = 256
-"""Most calls and marks that may wait on one socket."""
+PCM = audio_format("pcm")
+MAX_ITEMS = 256
+"""Most requests and marks that may wait in one queue; more are refused as `overloaded`."""
 LOOK_AHEAD_S = 0.005
-"""How long a piece waits for the one after it. Where a segment is made at once, its end is then
-known with its beginning, and its characters get their true times."""
+"""How long a piece of audio waits for the next one. If a whole segment is made at once, the end of
+the segment is then known with its start, and its characters get exact times."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Comes out of the queue once all before it has been spoken."""
+    """A position in the queue: `token` is reported once everything before it has been spoken."""
 
     token: Any
 
 
-Item = str | SpeechRequest | Mark
+QueueItem = str | SpeechRequest | Mark
 
 
 class SpeechQueue:
-    """Text in pieces, whole calls and marks, in order. Filled by whoever reads the socket, emptied
-    by whoever speaks; belongs to the event loop."""
+    """Text, complete requests and marks, in order. Filled by the reader of a socket and emptied by
+    `IncrementalSpeech.run`, both in the event loop."""
 
     def __init__(
-        self, max_chars: int, least_chars: Sequence[int] = (), *, code_blocks: CodeBlocks = "skip"
+        self, max_chars: int, min_chars: Sequence[int] = (), *, code_blocks: CodeBlocks = "skip"
     ) -> None:
         self.ended = False
         self._max_chars = max_chars
-        self._buffer = SentenceBuffer(least_chars, code_blocks=code_blocks)
-        self._ready: deque[Item] = deque()
+        self._buffer = SentenceBuffer(min_chars, code_blocks=code_blocks)
+        self._ready: deque[QueueItem] = deque()
         self._at_once = False
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
 
     @property
-    def waiting(self) -> bool:
-        """Whether anything is left to speak without more text."""
+    def has_ready(self) -> bool:
+        """Whether an item can be spoken without more text."""
         return bool(self._ready)
 
     def feed(self, text: str, *, complete: bool = False, at_once: bool = False) -> None:
-        """More text; see SentenceBuffer. Raises TextTooLong where too much waits already."""
+        """Add text in pieces of any size; see SentenceBuffer for the flags. Raises TextTooLong when
+        more than `max_chars` would wait."""
         self._check_room(len(text))
         self._buffer.feed(text, complete=complete)
         self._at_once |= at_once
-        self._news.set()
+        self._changed.set()
 
     def flush(self) -> None:
-        """Release what is there, whole sentence or not."""
-        if not self._buffer.is_blank():  # blanks will lead what comes next
+        """Release the text that was fed, even in mid sentence."""
+        if not self._buffer.is_blank():  # blanks stay, to begin the next text
             self._put(self._buffer.flush())
 
-    def call(self, call: SpeechRequest) -> None:
-        """A text that is whole by itself. Raises TextTooLong and Overloaded."""
-        self._check_room(len(call.text))
-        self._close()
-        self._put(call)
+    def add(self, request: SpeechRequest) -> None:
+        """Add a request with a complete text. Raises TextTooLong and Overloaded."""
+        self._check_room(len(request.text))
+        self._end_text()
+        self._put(request)
 
     def mark(self, token: Any) -> None:
-        """Have `token` come out once everything before it has been spoken. Raises Overloaded."""
-        self._close()
+        """Report `token` once everything before it has been spoken. Raises Overloaded."""
+        self._end_text()
         self._put(Mark(token))
 
     def end(self, token: Any) -> None:
-        """The last mark: nothing more comes."""
+        """Add the last mark; nothing follows it."""
         self.mark(token)
         self.ended = True
 
-    async def next(self) -> Item | None:
-        """Wait for it; None: all has been spoken and nothing more comes."""
+    async def next(self) -> QueueItem | None:
+        """Wait for the next item. Returns None once the queue is ended and empty."""
         while True:
             if self._ready:
                 return self._ready.popleft()
-            if whole := self._buffer.take(at_once=self._at_once):
+            if sentences := self._buffer.take(at_once=self._at_once):
                 self._at_once = False
-                return whole
+                return sentences
             if self.ended:
                 return None
-            self._news.clear()
-            await self._news.wait()
+            self._changed.clear()
+            await self._changed.wait()
 
-    def _close(self) -> None:
-        """This text is over: code that was not closed does not reach into the next."""
+    def _end_text(self) -> None:
+        """Flush, and close a code block that the text left open."""
         self.flush()
-        self._buffer.close()
+        self._buffer.reset()
 
-    def _put(self, item: Item) -> None:
-        if len(self._ready) >= MOST_ITEMS:
-            raise Overloaded(f"More than {MOST_ITEMS} things wait to be spoken.")
+    def _put(self, item: QueueItem) -> None:
+        if len(self._ready) >= MAX_ITEMS:
+            raise Overloaded(f"More than {MAX_ITEMS} texts wait to be spoken.")
         self._ready.append(item)
-        self._news.set()
+        self._changed.set()
 
     def _check_room(self, chars: int) -> None:
-        if sum(map(_chars, self._ready)) + len(self._buffer) + chars > self._max_chars:
+        items = [item for item in self._ready if not isinstance(item, Mark)]
+        waiting = sum(len(item if isinstance(item, str) else item.text) for item in items)
+        if waiting + len(self._buffer) + chars > self._max_chars:
             raise TextTooLong(
                 f"More than {self._max_chars} characters wait to be spoken.", param="text"
             )
 
 
-def _chars(item: Item) -> int:
-    return 0 if isinstance(item, Mark) else len(item if isinstance(item, str) else item.text)
-
-
 @dataclass(slots=True)
 class Utterance:
-    """What is being spoken. `timing` and `sent_s` count from the start of its audio, which begins
-    with the pause after the utterance before."""
+    """The utterance that is being spoken. Its audio starts with the pause after the previous
+    utterance; `timing` and `sent_s` count from there."""
 
     index: int
-    call: SpeechRequest
+    request: SpeechRequest
     report: SpeechReport
     timing: Timing
-    sent_s: float = 0.0  # of its audio, passed on so far
+    sent_s: float = 0.0  # audio sent so far
+
+
+class OutputFile:
+    """Encodes the audio of successive utterances into one file. The encoder is opened by the first
+    samples."""
+
+    def __init__(self, form: AudioFormat) -> None:
+        self._form = form
+        self._encoder: Encoder | None = None
+
+    def feed(self, samples: F32) -> bytes:
+        """Encode [n] samples at 24 kHz. Returns the bytes that are ready, file header included."""
+        if self._encoder is not None:
+            return self._encoder.feed(samples)
+        self._encoder = self._form.encoder()
+        return self._encoder.start() + self._encoder.feed(samples)
+
+    def finish(self) -> bytes:
+        """Complete the file and return its last bytes. The next samples start another file."""
+        data = self._encoder.finish() if self._encoder else b""
+        self.close()
+        return data
+
+    def close(self) -> None:
+        """Release the encoder, whether the file is complete or not."""
+        if self._encoder is not None:
+            self._encoder.close()
+        self._encoder = None
 
 
 class IncrementalSpeech:
-    """Speaks what is put into `queue` until that is ended and empty. Cancelling `run` stops it.
+    """Speaks the items of `queue` until it is ended and empty. Cancelling `run` stops the speech.
 
-    The `on_` methods say what is sent; each call may wait for a slow reader.
+    Subclasses override the `on_` methods to send messages; each may wait for a slow reader.
     """
 
     route: str
-    """As the log and the metrics name it."""
+    """Path of the call in the log and the metrics."""
 
     def __init__(
         self,
         services: Services,
+        form: AudioFormat = PCM,
         *,
-        least_chars: tuple[int, ...] = (),
+        min_chars: Sequence[int] = (),
         code_blocks: CodeBlocks | None = None,
     ) -> None:
         self.services = services
+        self.form = form
+        self.file = OutputFile(form)
         self.queue = SpeechQueue(
             services.config.max_text_length,
-            least_chars,
+            min_chars,
             code_blocks=code_blocks or services.engine.config.code_blocks,
         )
         self.spoken = 0  # utterances
-        self.spoken_s = 0.0  # audio of those that are over
-        self._speaking = False
+        self.spoken_s = 0.0  # audio of the finished utterances
+        self._is_speaking = False
         self._continues = False  # the next utterance continues the sound of the last one
 
-    def call_of(self, text: str) -> SpeechRequest:  # noqa: ARG002
-        """The call for text that came in pieces."""
-        raise AssertionError("a protocol that feeds pieces says what they are spoken as")
+    def request_for(self, text: str) -> SpeechRequest:  # noqa: ARG002
+        """Make the request for text that was fed in pieces."""
+        raise AssertionError("a protocol that feeds pieces overrides this")
 
     async def on_start(self, utterance: Utterance, /) -> None:
-        """The utterance's first audio is there."""
+        """The utterance's first audio is ready."""
 
     async def on_audio(self, utterance: Utterance, samples: F32, /) -> None:
-        """[samples] at 24 kHz; `utterance.sent_s` counts them already."""
+        """Send [n] samples at 24 kHz, already counted in `utterance.sent_s`."""
 
     async def on_end(self, utterance: Utterance, /) -> None:
-        """All of the utterance was passed on."""
+        """All audio of the utterance has been sent."""
 
     async def on_mark(self, token: Any, /) -> None:
-        """All that was queued before the mark has been spoken."""
+        """Everything queued before the mark has been spoken."""
 
     @property
-    def busy(self) -> bool:
-        """Whether it is speaking, or has something left to speak."""
-        return self._speaking or self.queue.waiting
+    def is_busy(self) -> bool:
+        """Whether it is speaking or has an item to speak."""
+        return self._is_speaking or self.queue.has_ready
 
     async def run(self) -> None:
-        """Raises the error that stops a call. Skipped, but logged: text without words, and text
-        that could not be read because of a fault here."""
-        while (item := await self.queue.next()) is not None:
-            if not isinstance(item, str):
-                self._continues = False
-            if isinstance(item, Mark):
-                await self.on_mark(item.token)
-                continue
-            call = self.call_of(item) if isinstance(item, str) else item
-            if not call.text.strip():
-                continue
-            self._speaking = True
-            try:
-                with contextlib.suppress(EmptyText, TextFault):
-                    await self._speak(call)
-            finally:
-                self._speaking = False
+        """Speak until the queue is ended and empty. Raises the error of a request that fails. Text
+        without words, and text that the server failed to read, is logged and skipped."""
+        try:
+            while (item := await self.queue.next()) is not None:
+                if not isinstance(item, str):
+                    self._continues = False
+                if isinstance(item, Mark):
+                    await self.on_mark(item.token)
+                    continue
+                request = self.request_for(item) if isinstance(item, str) else item
+                if request.text.strip():
+                    with contextlib.suppress(EmptyText, TextFault):
+                        await self._speak(request)
+        finally:
+            self.file.close()
 
-    async def _speak(self, call: SpeechRequest) -> None:
-        services = self.services
-        with _recorded(self.route, services.on_request_end) as record:
-            async with services.speech.open(call, record) as speaking:
-                pause_s = services.engine.config.segment_pause_ms / 1000
-                lead_s = pause_s if self._continues else 0.0
-                report = speaking.report
-                timing = Timing(original_pieces(call.text, report.segment_texts), report, lead_s)
-                utterance = Utterance(self.spoken, call, report, timing)
-                self.spoken += 1
-                self._continues = True
-                await self.on_start(utterance)
-                if lead_s:
-                    silence = np.zeros(round(lead_s * SAMPLE_RATE_HZ), np.float32)
-                    await self._pass_on(utterance, silence)
-                async with contextlib.aclosing(_ahead(speaking)) as pieces:
-                    async for piece in pieces:
-                        for start in range(0, len(piece), PART_SAMPLES):
-                            await self._pass_on(utterance, piece[start : start + PART_SAMPLES])
-                await self.on_end(utterance)
-                self.spoken_s += utterance.sent_s
+    async def _speak(self, request: SpeechRequest) -> None:
+        self._is_speaking = True
+        try:
+            with _recorded(self.route, self.services.on_request_end) as record:
+                speech = self.services.speech.open(request, record)
+                async with speech as speaking:
+                    await self._send_utterance(request, speaking)
+        finally:
+            self._is_speaking = False
 
-    async def _pass_on(self, utterance: Utterance, samples: F32) -> None:
+    async def _send_utterance(self, request: SpeechRequest, speaking: LiveSpeech) -> None:
+        pause_s = self.services.engine.config.segment_pause_ms / 1000
+        lead_s = pause_s if self._continues else 0.0
+        report = speaking.report
+        timing = Timing(original_pieces(request.text, report.segment_texts), report, lead_s)
+        utterance = Utterance(self.spoken, request, report, timing)
+        self.spoken += 1
+        self._continues = True
+        await self.on_start(utterance)
+        if lead_s:
+            silence = np.zeros(round(lead_s * SAMPLE_RATE_HZ), np.float32)
+            await self._send_part(utterance, silence)
+        async with contextlib.aclosing(_with_look_ahead(speaking)) as pieces:
+            async for piece in pieces:
+                for start in range(0, len(piece), PART_SAMPLES):
+                    await self._send_part(utterance, piece[start : start + PART_SAMPLES])
+        await self.on_end(utterance)
+        self.spoken_s += utterance.sent_s
+
+    async def _send_part(self, utterance: Utterance, samples: F32) -> None:
         utterance.sent_s += len(samples) / SAMPLE_RATE_HZ
         await self.on_audio(utterance, samples)
-        await asyncio.sleep(0)  # a send to a fast reader does not wait; a cancel must be seen
+        await asyncio.sleep(0)  # a send to a fast reader never waits, and would delay a cancel
 
 
-async def _ahead(speaking: LiveSpeech) -> AsyncGenerator[F32, None]:
-    """The pieces; each waits a moment for the next, see LOOK_AHEAD_S."""
+async def _with_look_ahead(speaking: LiveSpeech) -> AsyncGenerator[F32, None]:
+    """Yield the pieces of audio, each LOOK_AHEAD_S later unless the next one is ready before."""
     pending = asyncio.ensure_future(anext(speaking, None))
     try:
         while (piece := await pending) is not None:
@@ -253,7 +305,7 @@ async def _ahead(speaking: LiveSpeech) -> AsyncGenerator[F32, None]:
 
 @contextlib.contextmanager
 def _recorded(route: str, ended: OnRequestEnd) -> Iterator[AccessRecord]:
-    """One line in the log and one count in the metrics for each utterance, as for a request."""
+    """Write one log line and count one request in the metrics for an utterance."""
     record = AccessRecord(id=request_id(None), method="WS", route=route, speech=True)
     try:
         yield record

@@ -1,4 +1,4 @@
-"""What sockets have in common: one sound or several by name, and the messages that are read."""
+"""WebSockets with one sound or with several named ones, and the reading of their messages."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -6,7 +6,8 @@ from typing import Any, Generic, TypeVar
 
 import msgpack
 
-from chatterbox.dialects.shared.incremental_speech import IncrementalSpeech
+from chatterbox.audio.encode import AudioFormat
+from chatterbox.dialects.shared.incremental_speech import PCM, IncrementalSpeech
 from chatterbox.errors import (
     Cancelled,
     ChatterboxError,
@@ -23,25 +24,27 @@ from chatterbox.server.socket_server import Socket
 
 M = TypeVar("M", bound=LenientCall)
 C = TypeVar("C", bound=IncrementalSpeech)
-MOST_CONTEXTS = 16
-"""Of one socket. ElevenLabs has 5, which clients that are interrupted often run into
-(livekit/agents-js #1985); here a context that is silent costs next to nothing."""
+MAX_CONTEXTS = 16
+"""Open contexts of one socket; more are refused as `overloaded`. ElevenLabs allows 5, which clients
+with frequent interruptions exceed (livekit/agents-js #1985). A silent context costs almost nothing
+here."""
 
 
 class SocketSpeech(ABC, IncrementalSpeech):
-    """A socket that is one sound: its messages go to `take` until the queue is ended."""
+    """A socket with one continuous sound: `take` fills the queue from each message until the queue
+    is ended."""
 
-    def __init__(self, services: Services, socket: Socket) -> None:
-        super().__init__(services)
+    def __init__(self, services: Services, socket: Socket, form: AudioFormat = PCM) -> None:
+        super().__init__(services, form)
         self.socket = socket
-        socket.busy = lambda: self.busy
+        socket.busy = lambda: self.is_busy
 
     @abstractmethod
     async def take(self, message: str | bytes) -> None:
-        """A message from the client."""
+        """Read a message from the client."""
 
     async def run(self) -> None:
-        """Until everything is spoken, or the client has left."""
+        """Return once everything is spoken. Raises Cancelled when the client has left."""
         await first_of(self._read(), super().run())
 
     async def _read(self) -> None:
@@ -52,25 +55,26 @@ class SocketSpeech(ABC, IncrementalSpeech):
 
 
 class ContextSocket(ABC, Generic[C]):
-    """A context's own error ends that context; an error of the socket ends the socket."""
+    """A socket with several sounds side by side, each a named context. An error of a context ends
+    that context; an error of the socket ends the socket."""
 
     def __init__(self, services: Services, socket: Socket) -> None:
         self.services = services
         self.socket = socket
         self.contexts: dict[str | None, C] = {}
         self._tasks: dict[C, asyncio.Task[None]] = {}
-        socket.busy = lambda: any(context.busy for context in self.contexts.values())
+        socket.busy = lambda: any(context.is_busy for context in self.contexts.values())
 
     @abstractmethod
     async def read(self) -> None:
-        """Take message after message, until one of them closes the socket."""
+        """Read messages until one of them closes the socket."""
 
     @abstractmethod
-    async def failed(self, name: str | None, error: ChatterboxError) -> None:
-        """An error has ended this context: tell the client, or raise it to end the socket."""
+    async def on_error(self, name: str | None, error: ChatterboxError) -> None:
+        """A context has failed: tell the client, or raise the error to end the socket."""
 
     async def run(self) -> None:
-        """Until `read` returns, or the client has left."""
+        """Run until `read` returns. Raises Cancelled when the client has left."""
         try:
             async with asyncio.TaskGroup() as self._group:
                 await self.read()
@@ -82,17 +86,18 @@ class ContextSocket(ABC, Generic[C]):
             self.contexts.clear()
 
     def open(self, name: str | None, context: C) -> C:
-        """A new one begins to speak. Raises Overloaded."""
+        """Start a new context. Raises Overloaded at MAX_CONTEXTS."""
         assert name not in self.contexts, "a context is opened once"
-        if len(self.contexts) >= MOST_CONTEXTS:
-            raise Overloaded(f"A socket has {MOST_CONTEXTS} contexts at most.", param="context")
+        if len(self.contexts) >= MAX_CONTEXTS:
+            raise Overloaded(f"A socket has {MAX_CONTEXTS} contexts at most.", param="context")
         self.contexts[name] = context
         self._tasks[context] = task = self._group.create_task(self._run(name, context))
         task.add_done_callback(lambda _: self._tasks.pop(context, None))
         return context
 
     async def drop(self, name: str | None) -> C | None:
-        """Cancel one; when this returns its place is free. None: there is no such context."""
+        """Cancel a context and wait until it has released its place. Returns None if no context has
+        the name."""
         context = self.contexts.pop(name, None)
         if context in self._tasks:
             task = self._tasks[context]
@@ -100,50 +105,51 @@ class ContextSocket(ABC, Generic[C]):
             await asyncio.wait({task})
         return context
 
-    async def drained(self) -> None:
-        """Wait until those that are left have ended by themselves."""
+    async def drain(self) -> None:
+        """Wait until all contexts have ended by themselves."""
         await asyncio.gather(*self._tasks.values())
 
     async def _run(self, name: str | None, context: C) -> None:
+        failure: ChatterboxError | None = None
         try:
             await context.run()
         except Cancelled:
             raise
         except ChatterboxError as error:
-            self._forget(name, context)
-            await self.failed(name, error)
-        else:
-            self._forget(name, context)
-
-    def _forget(self, name: str | None, context: C) -> None:
+            failure = error
         if self.contexts.get(name) is context:
             del self.contexts[name]
+        if failure is not None:
+            await self.on_error(name, failure)
 
 
-def fields_of_message(model: type[M], message: dict[str, Any]) -> M:
-    """A decoded message's fields; those that the model does not have are ignored. Raises what
-    `lenient_fields_of` does."""
-    return lenient_fields_of(model, Body(message, typed=True))[0]
+def query_fields(kind: type[M], socket: Socket) -> M:
+    """Read the fields of the socket's address. Raises as `lenient_fields_of` does."""
+    return lenient_fields_of(kind, Body(dict(socket.query)))[0]
+
+
+def message_fields(kind: type[M], message: dict[str, Any]) -> M:
+    """Read a decoded message; unknown fields are ignored. Raises as `lenient_fields_of` does."""
+    return lenient_fields_of(kind, Body(message, typed=True))[0]
 
 
 def unknown_message(kind: object) -> ChatterboxError:
-    """The error for a message whose `type` the protocol does not have."""
+    """Return the error for a message whose `type` the protocol does not have."""
     return InvalidValue(f"There is no message '{excerpt(kind)}'.", param="type")
 
 
-def packed(body: dict[str, Any]) -> bytes:
-    """One MessagePack message. Floats are single precision: they are samples and seconds."""
+def pack(body: dict[str, Any]) -> bytes:
+    """Encode a MessagePack message. Floats (samples and seconds) are single precision."""
     data: bytes = msgpack.packb(body, use_single_float=True)
     return data
 
 
 async def send_packed(socket: Socket, kind: str, **fields: Any) -> None:
-    """Send one MessagePack message."""
-    await socket.send(packed({"type": kind, **fields}))
+    await socket.send(pack({"type": kind, **fields}))
 
 
-def unpacked(message: str | bytes) -> dict[str, Any]:
-    """One MessagePack message. Raises UnsupportedMediaType and InvalidBody."""
+def unpack(message: str | bytes) -> dict[str, Any]:
+    """Decode a MessagePack message. Raises UnsupportedMediaType and InvalidBody."""
     if isinstance(message, str):
         raise UnsupportedMediaType("Send MessagePack in binary frames here.")
     try:

@@ -1,4 +1,5 @@
-"""Voices that clients expect: OpenAI's, ElevenLabs' and Orpheus', mapped to built-in ones."""
+"""Voice names that clients expect (OpenAI's, ElevenLabs', Orpheus') and the built-in voices that
+stand in for them; lists of names and languages for answers."""
 
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -11,16 +12,17 @@ from chatterbox.voices.names import VoiceInfo
 
 _TABLES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 LANGUAGES: Mapping[str, str] = _TABLES["languages"]
-"""By ISO 639-1."""
+"""ISO 639-1 code → name."""
 OPENAI_VOICES, ELEVENLABS_VOICES, ORPHEUS_VOICES = (
-    {name.lower(): voice for voice, names in _TABLES[whose].items() for name in names.split()}
-    for whose in ("openai", "elevenlabs", "orpheus")
+    {name.lower(): voice for voice, names in _TABLES[service].items() for name in names.split()}
+    for service in ("openai", "elevenlabs", "orpheus")
 )
-"""Their names, in small letters → the built-in voice that speaks."""
+"""Lower-case name → built-in voice that speaks for it."""
 
 
-def voice_or_alias(services: Services, name: str | None, aliases: Mapping[str, str]) -> str | None:
-    """The id of the voice meant by `name`; None: the default voice. Raises VoiceNotFound."""
+def resolve_voice(services: Services, name: str | None, aliases: Mapping[str, str]) -> str | None:
+    """Return the id of the voice with this name or alias; None means the default voice. Blocks.
+    Raises VoiceNotFound."""
     if name is None:
         return None
     try:
@@ -31,32 +33,33 @@ def voice_or_alias(services: Services, name: str | None, aliases: Mapping[str, s
             raise
         try:
             return services.voices.library.info(alias).voice_id
-        except VoiceNotFound:  # the built-in voice's recording is lost, or the model has its own
+        except VoiceNotFound:  # the model has its own voices, or the recording is missing
             if aliases is not ORPHEUS_VOICES:
                 return None
         raise
 
 
-async def orpheus_voice(services: Services, name: str | None) -> str | None:
-    """The same on the sockets of Orpheus' servers, without blocking the event loop."""
-    return await services.voices.ask(voice_or_alias, services, name or None, ORPHEUS_VOICES)
+async def find_voice(
+    services: Services, name: str | None, aliases: Mapping[str, str]
+) -> str | None:
+    """The same without blocking the event loop."""
+    return await services.voices.ask(resolve_voice, services, name, aliases)
 
 
-def names_of(voices: Iterable[VoiceInfo]) -> list[str]:
+def all_names(voices: Iterable[VoiceInfo]) -> list[str]:
     """Every name and alias, for clients that know voices by name alone."""
     return [name for info in voices for name in info.names]
 
 
-def ignored_of(
+def ignored_fields(
     voices: VoiceService, unknown: Iterable[str], language: str | None, name: str = "language"
 ) -> tuple[str, ...]:
-    """What of a call is ignored: its unknown fields, and `name` where the model does not speak the
-    language that it asks for."""
+    """Add the field `name` to the `unknown` ones if the model does not speak its `language`."""
     code = (language or "").lower().replace("_", "-").split("-")[0]
-    spoken = code in ("", "auto", *voices.languages)
-    return tuple(unknown) if spoken else (*unknown, name)
+    is_spoken = code in ("", "auto", *voices.languages)
+    return tuple(unknown) if is_spoken else (*unknown, name)
 
 
-def languages_of(voices: VoiceService) -> dict[str, str]:
-    """What the model speaks: code → name."""
+def spoken_languages(voices: VoiceService) -> dict[str, str]:
+    """The model's languages: ISO 639-1 code → name."""
     return {code: LANGUAGES.get(code, code) for code in voices.languages}
