@@ -1,11 +1,12 @@
-"""Fixed words, signs and units that reading English needs, from the tables in `tables/*.txt`.
+"""Words, symbols and units of English, loaded from `tables/*.txt`.
 
-There, `[name]` opens a section and `#` says what it is for. A section holds words, or rows of what
-is written (several forms with blanks between them) and, after ` | `, what is said.
+In a table, `[name]` opens a section and a line that begins with `# ` is a comment. A section holds
+either words, or rows: written forms separated by spaces, then ` | ` and what is said for them.
 """
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 _SECTIONS: dict[str, list[str]] = {}
 for _file in Path(__file__).with_name("tables").glob("*.txt"):
@@ -17,17 +18,17 @@ for _file in Path(__file__).with_name("tables").glob("*.txt"):
 
 
 def word_set(words: str) -> frozenset[str]:
-    """Words with blanks between them, as a set."""
+    """Split `words` at spaces into a set."""
     return frozenset(words.split())
 
 
 def words_in(section: str) -> frozenset[str]:
-    """A section of words."""
+    """Return the words of a section."""
     return word_set(" ".join(_SECTIONS[section]))
 
 
 def rows_in(section: str) -> dict[str, list[str]]:
-    """A section of rows: each form of the first cell with the other cells."""
+    """Return the rows of a section: each written form → the cells after it."""
     found: dict[str, list[str]] = {}
     for row in _SECTIONS[section]:
         forms, *said = (cell.strip() for cell in row.split(" |"))
@@ -36,22 +37,22 @@ def rows_in(section: str) -> dict[str, list[str]]:
 
 
 def spoken_in(section: str) -> dict[str, str]:
-    """A section of rows with one thing to say: `ch chap | chapter`."""
+    """Return the rows of a section with one spoken form each: `ch chap | chapter`."""
     return {form: said for form, (said,) in rows_in(section).items()}
 
 
 def any_of(words: Iterable[str]) -> str:
-    """A pattern for any of `words`, the longest first."""
+    """Return a regex that matches any of `words`, the longest first. Wrap it in a group."""
     return "|".join(sorted(words, key=len, reverse=True))
 
 
 def any_in(section: str) -> str:
-    """A pattern for any word of a section."""
+    """Return a regex group that matches any word of a section."""
     return f"(?:{any_of(words_in(section))})"
 
 
 # --- abbreviations -------------------------------------------------------------------------------
-TITLES, STREETS, DIRECTIONS = spoken_in("titles"), spoken_in("streets"), spoken_in("directions")
+TITLES, STREETS, DIRECTIONS = map(spoken_in, ("titles", "streets", "directions"))
 BARE_TITLES, BARE_STREETS = words_in("bare titles"), words_in("bare streets")
 ABBREVIATIONS, BOOKS = spoken_in("abbreviations"), spoken_in("books")
 BEFORE_FIGURE, BARE_BEFORE_FIGURE = spoken_in("before figure"), words_in("bare before figure")
@@ -59,50 +60,46 @@ LABELS, STARTERS = words_in("labels"), words_in("starters")
 
 # --- currencies and units ------------------------------------------------------------------------
 SCALES = spoken_in("scales")
-"""In small letters."""
+"""Written in lower case."""
 
 
-def _currency(
-    one: str, many: str = "", cent: str = "", cents: str = ""
-) -> tuple[str, str, str | None, str | None]:
-    """One, many, one hundredth, many hundredths; None: hundredths are not in use."""
+class Currency(NamedTuple):
+    """Spoken names of a currency and of its hundredth; no `cent` where hundredths are not used."""
+
+    one: str
+    many: str
+    cent: str
+    cents: str
+
+
+def _currency(one: str, many: str = "", cent: str = "", cents: str = "") -> Currency:
     many = one if many == "=" else many or one + "s"
-    return one, many, cent or None, cents or (cent + "s" if cent else None)
+    return Currency(one, many, cent, cents or (cent and cent + "s"))
 
 
 CURRENCIES = {sign: _currency(*said) for sign, said in rows_in("currencies").items()}
 CURRENCY_SIGNS = "".join(sign for sign in CURRENCIES if len(sign) == 1)
-"""The currencies with a character of their own."""
+"""The currencies that have a character of their own."""
 
 UNITS = {sign: (said[0], [*said, said[0] + "s"][1]) for sign, said in rows_in("units").items()}
-"""One, many."""
-LENGTHS, WORDS_FOR_EACH, _ONE_WAY = (
-    words_in("lengths"),
-    words_in("words for each"),
-    words_in("one way"),
-)
-_IN_SMALL = {sign.lower(): sign for sign in reversed(UNITS) if len(sign) > 1}
+"""Symbol → singular, plural."""
+LENGTHS, WORDS_FOR_EACH, _ONE_WAY = map(words_in, ("lengths", "words for each", "one way"))
+_LOWER_CASE = {sign.lower(): sign for sign in reversed(UNITS) if len(sign) > 1}
 
 
 def unit(sign: str) -> str | None:
-    """The sign under which UNITS has a unit, which may be written in small letters, in capitals or
-    with one capital (`gb`, `KM`, `Mph`); None for what is no unit."""
+    """Return the key of UNITS for a unit in any case (`gb`, `KM`, `Mph`), None for other text."""
     sign = sign.replace(" ", "")
     if sign in UNITS:
         return sign
     if sign in _ONE_WAY or not (sign.islower() or sign.isupper() or sign.istitle()):
         return None
-    return _IN_SMALL.get(sign.lower())
+    return _LOWER_CASE.get(sign.lower())
 
 
 # --- mathematics ---------------------------------------------------------------------------------
-GREEK, SIGNS, RAISED, ACCENTS = (
-    spoken_in("greek"),
-    spoken_in("signs"),
-    spoken_in("raised"),
-    spoken_in("accents"),
-)
-BIG, FUNCTIONS, STRUCTURE = words_in("big"), words_in("functions"), words_in("structure")
+GREEK, SIGNS, RAISED, ACCENTS = map(spoken_in, ("greek", "signs", "raised", "accents"))
+BIG, FUNCTIONS, STRUCTURE = map(words_in, ("big", "functions", "structure"))
 DROPPED, SILENT = words_in("dropped"), words_in("silent")
 _SYMBOLS = spoken_in("symbols")
 COMMANDS = {name: said for name, said in _SYMBOLS.items() if name.isascii()} | {
@@ -110,6 +107,6 @@ COMMANDS = {name: said for name, said in _SYMBOLS.items() if name.isascii()} | {
     for letter in set(GREEK.values())
     for name in (letter, letter.capitalize(), "var" + letter)
 }
-"""By LaTeX command, without its backslash."""
+"""LaTeX commands, without the backslash, and what is said for them."""
 CHARACTERS = {char: said for char, said in _SYMBOLS.items() if not char.isascii()}
-"""By character, for those that no other step reads."""
+"""Characters that no step reads otherwise, and what is said for them."""

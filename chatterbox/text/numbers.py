@@ -1,26 +1,28 @@
-"""Reads numbers, what stands between them (`3-5`, `9.5/10`, `16:9`), and whatever figures the
-other files have left.
+"""Read numbers as words, and the symbols between them: `3-5`, `9.5/10`, `16:9`.
 
-The first part knows no context: whether a figure is a year, a sum or a distance is decided by its
-caller.
+The first part knows no context: its callers decide whether digits are a year, a sum or a distance.
 """
 
 import re
+from decimal import Decimal
 from functools import lru_cache
 from math import gcd
 
 from num2words import num2words
 
 from chatterbox.text.lexicon import UNITS, any_in, unit
-from chatterbox.text.rules import Step, text_after, text_before
+from chatterbox.text.rules import Match, Step, text_after, text_before
 
 NUMBER = r"\d(?:\d{0,2}(?:,\d{3})++(?!\d)|\d?(?:,\d{2}(?=,))++,\d{3}(?!,?\d)|\d*+)(?:\.\d++)?+"
-"""A pattern for figures as English writes them: `1,234.5`, in India `1,00,000`. No sign."""
+"""Matches a number without sign as English writes it: `1,234.5`, in India `1,00,000`."""
+NO_NUMBER_BEFORE = r"(?<![\w.])(?<!\d,)"
+"""Matches where a number can begin: not inside another number, a word or a version."""
 
 MAX_CARDINAL_DIGITS = 12
-"""Longer figures without commas are identifiers (cards, accounts): read digit by digit."""
+"""Most digits without commas that are read as one quantity. Longer ones identify something, such
+as a card or an account, and are read digit by digit."""
 MAX_GROUPED_DIGITS = 36
-"""Longer figures with commas, too: beyond decillions nobody can follow."""
+"""The same limit for digits with commas: nobody can follow a quantity beyond decillions."""
 
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -37,32 +39,39 @@ def ordinal(value: int) -> str:
     return str(num2words(value, to="ordinal")).replace(",", "")
 
 
-def digits(figures: str) -> str:
-    """Digit by digit; anything else between them is a short pause: `555-01` → five five five,
-    zero one."""
-    return ", ".join(" ".join(_DIGITS[int(d)] for d in g) for g in re.findall(r"\d+", figures))
+def digits(written: str) -> str:
+    """Read digit by digit, with a pause where other characters stand between the digits: `555-01`
+    → five five five, zero one."""
+    return ", ".join(" ".join(_DIGITS[int(d)] for d in g) for g in re.findall(r"\d+", written))
 
 
-def number(figures: str) -> str:
-    """What NUMBER matches, as a quantity: `1,234.5` → one thousand … point five."""
-    whole, _, fraction = figures.partition(".")
+def number(written: str) -> str:
+    """Read a match of NUMBER as a quantity: `1,234.5` → one thousand … point five."""
+    whole, _, decimals = written.partition(".")
     longest = MAX_GROUPED_DIGITS if "," in whole else MAX_CARDINAL_DIGITS
     whole = whole.replace(",", "")
-    is_name = whole[0] == "0" and len(whole) > 1 and not fraction  # 007 is a name, not seven
+    is_name = whole[0] == "0" and len(whole) > 1 and not decimals  # 007 is a name, not seven
     said = digits(whole) if is_name or len(whole) > longest else cardinal(int(whole))
-    return f"{said} point {digits(fraction)}" if fraction else said
+    return f"{said} point {digits(decimals)}" if decimals else said
 
 
 @lru_cache(maxsize=1024)
 def in_pairs(value: int) -> str:
-    """As names and years are said: 737 → seven thirty-seven, 404 → four oh four, 4090 → forty
-    ninety, 1900 → nineteen hundred, 2005 → two thousand and five."""
+    """Read in pairs of digits, as names and years are: 737 → seven thirty-seven, 1900 → nineteen
+    hundred, 404 → four oh four, 2005 → two thousand and five."""
     return str(num2words(value, to="year")).replace("oh-", "oh ")
 
 
 def year(value: int) -> str:
     """1999 → nineteen ninety-nine; 476 → four hundred and seventy-six."""
     return cardinal(value) if value < 1000 else in_pairs(value)
+
+
+def short_year(written: str) -> str:
+    """24 → twenty-four, 05 → oh five, 00 → two thousand."""
+    if written == "00":
+        return "two thousand"
+    return f"{'oh ' if written[0] == '0' else ''}{cardinal(int(written))}"
 
 
 def plural(said: str) -> str:
@@ -82,10 +91,30 @@ def fraction(top: int, bottom: int) -> str:
     return f"one {name}" if top == 1 else f"{cardinal(top)} {many}"
 
 
-ALONE = r"(?<![\w.])(?<!\d,)"
+def mixed_number(whole: str, top: int, bottom: int) -> str:
+    """2 1/2 → two and a half."""
+    said = fraction(top, bottom)
+    if said in ("one half", "one quarter"):
+        said = f"a {said.removeprefix('one ')}"
+    return f"{number(whole)} and {said}"
 
-# --- slashes, but for those of measures, dates and addresses -------------------------------------
+
+def power_prefix(power: str | None) -> str:
+    """2 → square, 3 → cubic; the same for the `s` and `c` of `sq` and `cu`."""
+    return {"2": "square ", "3": "cubic ", "s": "square ", "c": "cubic "}.get(power or "", "")
+
+
+def per_unit(sign: str, power: str | None = None) -> str:
+    """Return what is said behind `per`: the unit in the singular, or the word itself."""
+    if sign == "s" and power == "2":
+        return "second squared"  # of acceleration, never `square second`
+    found = unit(sign)
+    return power_prefix(power) + UNITS[found][0] if found else sign
+
+
+# --- slashes outside measures, dates and addresses -----------------------------------------------
 slashes = Step(__name__, "slashes", "/")
+"""Read slashes between counts or units as words: `step 2/5` → `step two of five`."""
 _ITEM = re.compile(rf"(?i:\b{any_in('numbered items')}:? \d{{1,3}}$)")
 _SCORED = re.compile(r"(?<!\.\d)(?<!\.\d\d)\.\d{1,2}$")
 _RATED = re.compile(r"\d{1,3} (?:star|point|rating|mark)")
@@ -94,27 +123,16 @@ slashes.add(r"(?<![\w/])24/7/365(?![\w/])", "twenty-four seven, three sixty-five
 slashes.add(r"(?<![\w/.])1/(?=\d{3,6}th\b)", "1 ")
 slashes.add(r"(?<![\w/.])(\d{1,3}/\d{1,3})(?i:st|nd|rd|th)s?\b", r"\1")
 slashes.add(r"(?<=°[CF])/(?=\d)", " or ")
-slashes.add(r"\bf/(?=\d)", "f ")  # of a lens
+slashes.add(r"\bf/(?=\d)", "f ")  # the aperture of a lens
 
 
 @slashes.rule(r"(?<=\d)/(?=\d{1,3}(?![\w/]|[.,]\d))")
-def _say_of(match: re.Match[str]) -> str:
+def _say_of(match: Match) -> str:
+    """`step 2/5`, `9.5/10`, `4/5 stars`"""
     if _ITEM.search(text_before(match, 20)):
         return " of "
     rated = _SCORED.search(text_before(match, 20)) or _RATED.match(match.string, match.end())
     return " out of " if rated else match[0]
-
-
-def power_prefix(power: str | None) -> str:
-    return {"2": "square ", "3": "cubic ", "s": "square ", "c": "cubic "}.get(power or "", "")
-
-
-def per_unit(sign: str, power: str | None = None) -> str:
-    """What stands after `per`: a unit in the singular, or the word itself."""
-    if sign == "s" and power == "2":
-        return "second squared"  # of acceleration, never `square second`
-    found = unit(sign)
-    return power_prefix(power) + UNITS[found][0] if found else sign
 
 
 slashes.add(
@@ -127,18 +145,19 @@ slashes.add(
     r"(?<![\w/.])(?<!\d )(km|mi|mg|kg|mL|ml|μg|MB|GB|Mbit|kWh|ft|m|L|g|W|J)/"
     r"(h|hr|s|sec|min|L|l|dL|kg|day|m\^?[23])( ?K\b)?(?![\w/])"
 )
-def _say_per_unit(match: re.Match[str]) -> str:
-    """A unit without a figure: `speed in km/h`."""
+def _say_unit_alone(match: Match) -> str:
+    """A unit without a number: `speed in km/h`."""
     per = per_unit(match[2].rstrip("^23"), match[2][-1] if match[2][-1] in "23" else None)
     return f"{UNITS[match[1]][1]} per {per}{' kelvin' if match[3] else ''}"
 
 
-slashes.add(rf"{ALONE}({NUMBER}) / (?={NUMBER}(?![\w/]))", r"\1 divided by ")
+slashes.add(rf"{NO_NUMBER_BEFORE}({NUMBER}) / (?={NUMBER}(?![\w/]))", r"\1 divided by ")
 
-# --- 120/80, 20~30, 9th–12th, a ratio of 1:20: before dates, times and measures ------------------
+# --- before dates, times and measures ------------------------------------------------------------
 linked = Step(__name__, "linked")
+"""Read ratios, blood pressures and `~` as words: `odds of 3:1` → `odds of three to one`."""
 _TERM = r"(?:\d{1,3}(?:,\d{3})+|\d{1,4})"
-_KIND = "(?:ratio|scale|odds|split|dilution)"
+_RATIO = rf"({_TERM}):({_TERM})"
 
 
 @linked.rule(
@@ -146,7 +165,8 @@ _KIND = "(?:ratio|scale|odds|split|dilution)"
     r"([4-9]\d|1[0-4]\d)(?![\w/]|[.,]\d)( ?mm ?Hg\b)?",
     "/",
 )
-def _say_pressure(match: re.Match[str]) -> str:
+def _say_pressure(match: Match) -> str:
+    """120/80"""
     before, top, bottom, unit = match[1] or "", int(match[2]), int(match[3]), match[4] or ""
     if top <= bottom or (top < 100 and not before and not unit):
         return match[0]
@@ -156,51 +176,51 @@ def _say_pressure(match: re.Match[str]) -> str:
 linked.add(r"(?<=[\d%°CFkKm]) ?~ ?(?=[$£€]?\d)", "–", "~")
 
 
-def _say_ratio(match: re.Match[str]) -> str:
+def _say_ratio(match: Match) -> str:
     before, first, second = match.groups()
-    between = " " if first == second and len(first) > 1 else " to "
-    return f"{before or ''}{number(first)}{between}{number(second)}"
+    link = " " if first == second and len(first) > 1 else " to "
+    return f"{before}{number(first)}{link}{number(second)}"
 
 
-linked.add(rf"(?i)(\b{_KIND}(?: of| is| was|:)? )({_TERM}):({_TERM})\b", _say_ratio, "[0-9]:[0-9]")
 linked.add(
-    rf"(?i)(?<![\w.:])()({_TERM}):({_TERM})(?= (?:ratio|scale|odds|mix|split|dilution|majority"
-    r"|aspect)\b)",
+    rf"(?i)(\b(?:ratio|scale|odds|split|dilution)(?: of| is| was|:)? ){_RATIO}\b",
+    _say_ratio,
+    "[0-9]:[0-9]",
+)
+linked.add(
+    rf"(?i)(?<![\w.:])(){_RATIO}(?= (?:ratio|scale|odds|mix|split|dilution|majority|aspect)\b)",
     _say_ratio,
     "[0-9]:[0-9]",
 )
 linked.add(r"(?<=\d(?:st|nd|rd|th)) ?[-–—] ?(?=\d{1,4}(?:st|nd|rd|th)\b)", " to ")
 linked.add(r"(?<=\d)-in-(?=\d|a\b)", " in ", "-in-")
 
-# --- 6.02e23, 10^-3, 3 × 4: before measures read `x` ---------------------------------------------
+# --- before measures, which read `x` -------------------------------------------------------------
 powers = Step(__name__, "powers")
-
-
-@powers.rule(rf"{ALONE}(\d{{1,9}}(?:\.\d{{1,18}})?)[eE]([+-]?)(\d{{1,3}})\b", "[0-9][eE]")
-def _say_science(match: re.Match[str]) -> str:
-    minus = "minus " if match[2] == "-" else ""
-    return f"{number(match[1])} times ten to the power of {minus}{cardinal(int(match[3]))}"
-
-
+"""Read scientific notation and products as words: `3 × 4` → `three times four`."""
+powers.add(
+    rf"{NO_NUMBER_BEFORE}(\d{{1,9}}(?:\.\d{{1,18}})?)[eE]([+-]?\d{{1,3}})\b",
+    lambda m: f"{number(m[1])} times ten to the power of {cardinal(int(m[2]))}",
+    "[0-9][eE]",
+)
 powers.add(r"(?<=\d) × (?=\d)|(?<=\d) ?[x×] ?(?=10\^)", " times ", "[x×]")
 powers.add(r"(?<=\d)(?<!\b0) ?[x×] ?(?=\d)(?!10\^)", " by ", "[x×]")
 
-# --- powers, ordinals and fractions, which end before ranges begin -------------------------------
+# --- before ranges -------------------------------------------------------------------------------
 fractions = Step(__name__, "fractions")
+"""Read powers, ordinals and fractions as words: `2 1/2` → `two and a half`."""
 _RATING = re.compile(
     r"(?i)\b(?:rat(?:ed?|ing|es)|scored?|review|grade|marks?)(?: of| is| was| it)?:? $"
 )
 _MUSIC = re.compile(r" (?:time|meter|metre|signature)\b")
 
 
-@fractions.rule(r"(?<=[\w)])\^(-?)(\d{1,9})(?!\d)", r"\^")
-def _say_power(match: re.Match[str]) -> str:
-    exponent = int(match[1] + match[2])
-    after = " " * text_after(match).isalpha()
-    if not match[1] and exponent in (2, 3):
-        return f" {'squared' if exponent == 2 else 'cubed'}{after}"
-    minus = "minus " * bool(match[1])
-    return f" to the power of {minus}{cardinal(abs(exponent))}{after}"
+@fractions.rule(r"(?<=[\w)])\^(-?\d{1,9})(?!\d)", r"\^")
+def _say_power(match: Match) -> str:
+    """x^2, 10^-6"""
+    said = {"2": "squared", "3": "cubed"}.get(match[1])
+    said = said or f"to the power of {cardinal(int(match[1]))}"
+    return f" {said}{' ' * text_after(match).isalpha()}"
 
 
 fractions.add(r"# ?(?=\d)", "number ", "#")
@@ -210,7 +230,7 @@ fractions.add(r"(?<=\d)M\b", " million", "M")
 @fractions.rule(
     r"(?<![\w.,/])(?:(\d{1,4})(?: |-))?(\d{1,4})/(\d{1,4})(?![\w/]|[.,]\d)", "[0-9]/[0-9]"
 )
-def _say_fraction(match: re.Match[str]) -> str:
+def _say_fraction(match: Match) -> str:
     whole, top, bottom = match[1], int(match[2]), int(match[3])
     if whole and 0 < top < bottom <= 100:
         return mixed_number(whole, top, bottom)
@@ -221,16 +241,8 @@ def _say_fraction(match: re.Match[str]) -> str:
     return f"{before}{cardinal(top)}{link or ' over '}{cardinal(bottom)}"
 
 
-def mixed_number(whole: str, top: int, bottom: int) -> str:
-    """2 1/2 → two and a half."""
-    said = fraction(top, bottom)
-    if said in ("one half", "one quarter"):
-        said = f"a {said.removeprefix('one ')}"
-    return f"{number(whole)} and {said}"
-
-
-def _link(match: re.Match[str], top: int, bottom: int) -> str | None:
-    """What stands between the two figures, where they are no fraction."""
+def _link(match: Match, top: int, bottom: int) -> str | None:
+    """Return what is said for the slash, None where the numbers are a fraction."""
     if _RATING.search(text_before(match, 20)):
         return " out of "
     if top > 1 and bottom in (2, 4, 8, 16) and _MUSIC.match(match.string, match.end()):
@@ -242,77 +254,67 @@ def _link(match: re.Match[str], top: int, bottom: int) -> str | None:
 
 
 fractions.add(
-    rf"{ALONE}(\d{{1,3}}(?:,\d{{3}})+|\d{{1,15}})(?:st|nd|rd|th|ST|ND|RD|TH)\b",
+    rf"{NO_NUMBER_BEFORE}(\d{{1,3}}(?:,\d{{3}})+|\d{{1,15}})(?:st|nd|rd|th|ST|ND|RD|TH)\b",
     lambda m: ordinal(int(m[1].replace(",", ""))),
     "[0-9][snrtSNRT][tdhTDH]",
 )
+
 # --- ranges, scores, differences and ratios of plain numbers -------------------------------------
 ranges = Step(__name__, "ranges", "[0-9] ?[-–—:]")
+"""Read ranges, scores, differences and ratios as words: `3-5` → `three to five`."""
 _REST_OF_SUM = re.compile(r"[ \d.,()+*/×÷–-]{0,40}=|(?: [+*×÷] | ?[+*×÷])\d")
 _START_OF_SUM = re.compile(
     r"(?i)(?:[=+*×÷(] ?|- |\b(?:what is|what's|whats|calculate|compute|solve|evaluate|equals|is) )$"
 )
 _SPORT = re.compile(rf"(?i)\b{any_in('sport')}\b")
-ranges.add(rf"{ALONE}()({_TERM}(?:\.\d{{1,2}})?) ?:({_TERM})(?![\w:]|[.,]\d)", _say_ratio)
+_SET = r"\d{1,2}[-–]\d{1,2}"
+ranges.add(
+    rf"{NO_NUMBER_BEFORE}()({_TERM}(?:\.\d{{1,2}})?) ?:({_TERM})(?![\w:]|[.,]\d)", _say_ratio
+)
 
 
-@ranges.rule(rf"{ALONE}(?<!\d-)(?<!^-)({NUMBER})( - | – |[-–—])({NUMBER})(?![\w-]|[.,]\d)")
-def _say_range(match: re.Match[str]) -> str:
-    """A hyphen is `to` where the figures rise (3-5), `minus` beside other arithmetic, and nothing
-    between the figures of a score (5-3)."""
+@ranges.rule(
+    rf"{NO_NUMBER_BEFORE}(?<!\d-)(?<!^-)({NUMBER})( - | – |[-–—])({NUMBER})(?![\w-]|[.,]\d)"
+)
+def _say_range(match: Match) -> str:
+    """A hyphen is `to` where the numbers rise (3-5), `minus` in a calculation, and silent between
+    the numbers of a score (5-3)."""
     first, sign, second = match.groups()
-    size, after = _size(first), _size(second)
+    low, high = (Decimal(written.replace(",", "")) for written in (first, second))
     link = " to "
     if "-" in sign and _in_sum(match, spaced=sign == " - "):
         link = " minus "
-    elif sign in ("-", "–") and _among_scores(match):
+    elif sign in ("-", "–") and (low >= high or _is_set(match)):
         link = " "
-    elif size >= after:
-        if sign in ("-", "–"):
-            link = " "
-        elif size > after and not any(
-            map(_SPORT.search, (text_before(match, 40), text_after(match, 40)))
-        ):
-            if sign != " - " or (len(first) == 4 and len(second) < 3):
-                return match[0]  # a dash in a sentence
-            link = " minus "
+    elif low > high and not _SPORT.search(f"{text_before(match, 40)} {text_after(match, 40)}"):
+        if sign != " - " or (len(first) == 4 and len(second) < 3):
+            return match[0]  # a dash in a sentence
+        link = " minus "
     return number(first) + link + number(second)
 
 
-def _among_scores(match: re.Match[str]) -> bool:
-    """Whether it is one set of several, of which another falls: 6-4, 4-6, 7-5."""
-    near = re.findall(r"(?:\b\d{1,2}[-–]\d{1,2}, ){1,4}$", text_before(match, 30)) + re.findall(
-        r"^(?:,? (?:and )?\d{1,2}[-–]\d{1,2}\b){1,4}", text_after(match, 30)
+def _is_set(match: Match) -> bool:
+    """Whether the match is one set of a game where another set falls: 6-4, 4-6, 7-5."""
+    near = re.findall(rf"(?:\b{_SET}, ){{1,4}}$", text_before(match, 30)) + re.findall(
+        rf"^(?:,? (?:and )?{_SET}\b){{1,4}}", text_after(match, 30)
     )
     sets = re.findall(r"(\d+)[-–](\d+)", " ".join(near))
     return any(int(first) > int(second) for first, second in sets)
 
 
-def _in_sum(match: re.Match[str], *, spaced: bool) -> bool:
+def _in_sum(match: Match, *, spaced: bool) -> bool:
     """Whether the hyphen stands in a calculation."""
     if _REST_OF_SUM.match(match.string, match.end()):
         return True
-    start = _START_OF_SUM.search(text_before(match, 12))
-    if start is None:
+    if not (start := _START_OF_SUM.search(text_before(match, 12))):
         return False
-    sign = start[0].strip()
-    return sign in tuple("=+*×÷") or (
-        sign != "(" and (spaced or text_after(match) in ("?", "", "."))
-    )
+    sign, ends = start[0].strip(), text_after(match) in ("?", "", ".")
+    return sign in tuple("=+*×÷") or (sign != "(" and (spaced or ends))
 
 
-def _size(figures: str) -> tuple[int, str, str]:
-    """Orders figures of any length without computing with them."""
-    whole, _, hundredths = figures.replace(",", "").partition(".")
-    return len(whole.lstrip("0")), whole.lstrip("0"), hundredths
-
-
-# --- every figure that is still there ------------------------------------------------------------
 rest = Step(__name__, "rest")
-
-
-@rest.rule(NUMBER)
-def _say_any(match: re.Match[str]) -> str:
-    """A plain number, with a blank where a letter touches it: mp3, 4K."""
-    before, after = text_before(match, 1).isalpha(), text_after(match).isalpha()
-    return f"{' ' * before}{number(match[0])}{' ' * after}"
+"""Read every number that is left, apart from the letters it touches: `mp3` → `mp three`."""
+rest.add(
+    NUMBER,
+    lambda m: f"{' ' * text_before(m, 1).isalpha()}{number(m[0])}{' ' * text_after(m).isalpha()}",
+)

@@ -1,6 +1,6 @@
-"""What the steps of reading are made of: rules, and what stands around the place of one.
+"""Building blocks of the reading rules: steps, the text around a match, nouns behind a number.
 
-A sum or a measure before its noun, as in `a $20 bill` or `the 50mm lens`, is read in the singular.
+A sum or a measure before its noun is read in the singular: `a $20 bill`, `the 50mm lens`.
 """
 
 import re
@@ -8,14 +8,15 @@ from collections.abc import Callable
 
 from chatterbox.text.lexicon import any_in, words_in
 
-Say = Callable[[re.Match[str]], str]
+Match = re.Match[str]
+Say = Callable[[Match], str]
 
 
 class Step:
-    """Reads one kind of notation: patterns and what is said for what they find, in this order.
+    """Read one kind of notation: an ordered list of patterns and the words that replace them.
 
-    The step and each rule are tried only where the text has what they `need`, which is found
-    faster than their patterns.
+    `needs`, of a step or of a rule, is a pattern that is cheap to search for. Where the text does
+    not contain it, the step or rule is skipped.
     """
 
     def __init__(self, module: str, name: str = "read", needs: str = "") -> None:
@@ -24,11 +25,12 @@ class Step:
         self._rules: list[tuple[re.Pattern[str], re.Pattern[str], str | Say]] = []
 
     def add(self, pattern: str, said: str | Say, needs: str = "") -> None:
-        """Add a rule."""
+        """Add a rule that replaces `pattern` by `said`."""
         self._rules.append((re.compile(needs), re.compile(pattern), said))
 
     def rule(self, pattern: str, needs: str = "") -> Callable[[Say], Say]:
-        """Add a rule that says what the function below it returns."""
+        """Decorate a function that returns the words for a match of `pattern`, or the match itself
+        where the rule does not apply."""
 
         def decorate(say: Say) -> Say:
             self.add(pattern, say, needs)
@@ -37,7 +39,7 @@ class Step:
         return decorate
 
     def __call__(self, text: str) -> str:
-        """`text` with what the rules find in words. Linear time."""
+        """Apply the rules to `text`. Linear time, as every pattern bounds its repetitions."""
         if not self._needs.search(text):
             return text
         for needs, pattern, said in self._rules:
@@ -46,45 +48,54 @@ class Step:
         return text
 
 
-def text_before(match: re.Match[str], chars: int) -> str:
-    """At most so many characters before it."""
+def text_before(match: Match, chars: int) -> str:
+    """Return up to `chars` characters that precede the match."""
     return match.string[max(0, match.start() - chars) : match.start()]
 
 
-def text_after(match: re.Match[str], chars: int = 1) -> str:
-    """At most so many characters behind it."""
+def text_after(match: Match, chars: int = 1) -> str:
+    """Return up to `chars` characters that follow the match."""
     return match.string[match.end() : match.end() + chars]
 
 
-def space_after(match: re.Match[str]) -> str:
-    """A blank where the next word touches: `w/Bob`."""
+_LAST_WORD = re.compile(r"(?<![\w'-])[\w'-]+(?= $)")
+
+
+def word_before(match: Match) -> str:
+    """Return the word in front of the match, "" unless exactly one space stands between them."""
+    found = _LAST_WORD.search(text_before(match, 34))
+    return found[0] if found else ""
+
+
+def space_after(match: Match) -> str:
+    """Return the space that is missing where the next word touches the match: `w/Bob`."""
     return " " * text_after(match).isalnum()
 
 
 # --- nouns ---------------------------------------------------------------------------------------
-_NO_ADJECTIVE = words_in("no adjective")
+_NO_ADJECTIVE, _NO_NOUN = words_in("no adjective"), words_in("no noun")
 _ARTICLE = re.compile(
-    r"(?i)(?:\b(?P<sure>an?|another|each|every|one)|\b(?:the|this|that|these|those|two|three|four"
-    r"|five|several|my|your|his|her|its|our|their)"
-    r"|(?<=[a-z])(?<!\bit)(?<!he)(?<!at)(?<!ho)(?<!re)(?<!let)'s)(?: (?P<adjective>[a-z]{2,15}))? $"
+    rf"""(?xi)
+    (?: \b(?P<sure> an? | another | each | every | one )
+      | \b{any_in("determiners")}
+      | (?<=[a-z]) (?<!\bit)(?<!he)(?<!at)(?<!ho)(?<!re)(?<!let) 's )  # a genitive, not `it's`
+    (?: [ ] (?P<adjective>[a-z]{{2,15}}) )? [ ]$"""
 )
 _NOUN = re.compile(
     r" (?:(?:tall|long|wide|deep|high|thick|old|heavy) (?=[a-z]))?"
     r"([a-z]{3,20}|[A-Z][A-Za-z]{1,19})\b(?!')"
 )
-_NO_NOUN = words_in("no noun")
 _ENDS_CLAUSE = re.compile(r" (?:[a-z]+(?:ed|ly)|[A-Z][a-z]+)\b")
-"""After `the`: `the 5 MB used`, `the 20 kg Bob carried`."""
+"""Behind a definite article: `the 5 MB used`, `the 20 kg Bob carried`."""
 _PART = re.compile(rf" (?:{any_in('materials')} )?{any_in('parts')}\b(?!')")
-"""Things that are named by a measure, without an article, too: `with 3.5mm jack`, `8GB RAM`."""
 _JOINED = re.compile(r"-(?:long|wide|tall|high|deep|thick|old|heavy)\b")
-_SURE_NOUN = re.compile(
+_PRICED = re.compile(
     r" (?:bill|note|coin|banknote|ticket|gift card|fee|fine|bonus)s?\b|-(?:an?|per)-"
 )
 
 
 def is_attributive(text: str, start: int, end: int) -> bool:
-    """Whether what stands from `start` to `end` belongs to the noun behind it."""
+    """Whether the sum or measure at `start:end` describes the noun that follows: `a 5 km run`."""
     if _JOINED.match(text, end):
         return True
     if not noun_follows(text, end):
@@ -96,16 +107,16 @@ def is_attributive(text: str, start: int, end: int) -> bool:
 
 
 def noun_follows(text: str, end: int) -> bool:
-    """Whether a noun stands behind `end`, as far as its form tells."""
+    """Whether the word at `end` has the form of a noun."""
     noun = _NOUN.match(text, end)
     return noun is not None and noun[1].lower() not in _NO_NOUN
 
 
 def part_follows(text: str, end: int) -> bool:
-    """Whether a measure up to `end` names a part or an article of trade: `8GB RAM`."""
+    """Whether the measure that ends at `end` names a part without an article: `8GB RAM`."""
     return _PART.match(text, end) is not None
 
 
 def price_noun_follows(text: str, end: int) -> bool:
-    """Whether a sum up to `end` names a note or a price: `$20 bills`, `$9-an-hour`."""
-    return _SURE_NOUN.match(text, end) is not None
+    """Whether the sum that ends at `end` names a note or a price: `$20 bills`, `$9-an-hour`."""
+    return _PRICED.match(text, end) is not None
