@@ -1,4 +1,4 @@
-"""Decodes untrusted files in a guarded child process, which may die of them."""
+"""Decodes untrusted files in a sandboxed child process, which a hostile file may crash."""
 
 import logging
 import subprocess
@@ -10,18 +10,18 @@ from chatterbox.config.sources import environment_for_child
 from chatterbox.errors import Draining, UnreadableAudio
 from chatterbox.voices import decode_child
 from chatterbox.voices.audio_file import decode_audio
-from chatterbox.voices.resampler import Decoded
+from chatterbox.voices.recording import Recording
 
 log = logging.getLogger(__name__)
 
 WALL_S = 15.0
-"""From request to answer with the usual cap, start of the child included; then it is killed."""
+"""Time for one file of the default length, with the start of the child; then it is killed."""
 CLOSE_S = 5.0
-"""For a killed process to be gone."""
+"""Time within which a killed process must exit."""
 
 CHILD_PROGRAM = """
 import os, sys
-os.environ["OPENBLAS_NUM_THREADS"] = "1"  # each thread of it reserves address space for nothing
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # each thread would reserve address space
 sys.path[:] = sys.argv[1:]
 from chatterbox.voices.decode_child import main
 main()
@@ -29,21 +29,20 @@ main()
 
 
 class AudioDecoder:
-    """Untrusted bytes → a recording. This one decodes here: where no child can be bounded
-    (Windows), and for files that we shipped."""
+    """Decodes in this process: on Windows, which has no such limits, and for shipped files."""
 
-    def decode(self, data: bytes, *, max_seconds: float) -> Decoded:
+    def decode(self, data: bytes, *, max_seconds: float) -> Recording:
         """Raises what `decode_audio` raises, and Draining after `close`."""
         return decode_audio(data, max_seconds=max_seconds)
 
     def close(self) -> None:
-        """Give back what is held."""
+        """Release the decoder's resources."""
 
 
 class SandboxedDecoder(AudioDecoder):
-    """One child, started at the first file, kept warm between files, replaced when it dies.
+    """Decodes in a child process, which is started at the first file and replaced when it dies.
 
-    Files are decoded one after the other; callers wait in line.
+    Decodes one file at a time; further callers wait.
     """
 
     def __init__(self, *, program: str = CHILD_PROGRAM, wall_s: float = WALL_S) -> None:
@@ -55,15 +54,16 @@ class SandboxedDecoder(AudioDecoder):
 
     @property
     def pid(self) -> int | None:
-        """The child's process id, None while there is none."""
+        """The child's process id; None if there is no child."""
         child = self._child
         return child.pid if child else None
 
-    def decode(self, data: bytes, *, max_seconds: float) -> Decoded:
-        """As AudioDecoder.decode; a child that hangs, dies or talks nonsense is UnreadableAudio."""
+    def decode(self, data: bytes, *, max_seconds: float) -> Recording:
+        """As AudioDecoder.decode; also raises UnreadableAudio if the child hangs, dies or sends an
+        invalid answer."""
         with self._lock:
             try:
-                return self._ask(self._running(), data, max_seconds)
+                return self._exchange(self._running(), data, max_seconds)
             except (decode_child.BrokenChannel, OSError) as failure:
                 self._stop()
                 if self._closed:
@@ -74,10 +74,12 @@ class SandboxedDecoder(AudioDecoder):
                     param="voice_file",
                 ) from failure
 
-    def _ask(self, child: subprocess.Popen[bytes], data: bytes, max_seconds: float) -> Decoded:
-        """One question; the child is killed when the answer is not there in time, which ends
-        every read and write here."""
-        killer = threading.Timer(self.wall_s * decode_child.patience(max_seconds), child.kill)
+    def _exchange(
+        self, child: subprocess.Popen[bytes], data: bytes, max_seconds: float
+    ) -> Recording:
+        """Send a file and receive the answer. Kills the child after a timeout, which ends the reads
+        and writes here."""
+        killer = threading.Timer(self.wall_s * decode_child.time_factor(max_seconds), child.kill)
         killer.daemon = True
         killer.start()
         assert child.stdin is not None
@@ -89,7 +91,7 @@ class SandboxedDecoder(AudioDecoder):
             killer.cancel()
 
     def close(self) -> None:
-        """End the child; safe while a file is decoded. Whoever waits for it starts no other one."""
+        """End the child, even while it decodes a file; waiting callers start no new one."""
         self._closed = True
         child = self._child
         if child:
@@ -98,19 +100,19 @@ class SandboxedDecoder(AudioDecoder):
             self._stop()
 
     def _running(self) -> subprocess.Popen[bytes]:
-        """The child; a new one where there is none, or where it died since the last file."""
+        """Return the child; start one if there is none or it has died. Raises OSError if closed."""
         if self._child and self._child.poll() is not None:
             self._stop()
         if self._child is None and not self._closed:
             self._child = subprocess.Popen(  # noqa: S603 - our own program, no shell
-                # -I: neither the caller's directory nor PYTHON* variables choose what it imports.
+                # -I: imports depend neither on the current directory nor on PYTHON* variables.
                 [sys.executable, "-I", "-c", self._program, *sys.path],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=environment_for_child(),
-                start_new_session=True,  # Ctrl-C in the server's terminal is not for the child
+                start_new_session=True,  # so that Ctrl-C in the server's terminal does not reach it
             )
-        if self._child is None or self._closed:  # by who saw no child to kill
+        if self._child is None or self._closed:  # `close` may have run before the child existed
             raise OSError("closed")
         return self._child
 
@@ -120,12 +122,12 @@ class SandboxedDecoder(AudioDecoder):
             return
         child.kill()
         for pipe in (child.stdin, child.stdout):
-            with suppress(OSError):  # what was still to be written has no reader any more
+            with suppress(OSError):  # unsent data cannot be flushed to a dead process
                 if pipe:
                     pipe.close()
         child.wait(CLOSE_S)
 
 
 def guarded_decoder() -> AudioDecoder:
-    """The safest decoder that this system allows."""
+    """Return a sandboxed decoder if this system supports one."""
     return AudioDecoder() if sys.platform == "win32" else SandboxedDecoder()

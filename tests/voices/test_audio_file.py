@@ -270,7 +270,7 @@ def test_a_wave_file_without_samples():
 def test_samples_of_all_channels_are_bounded(monkeypatch, kind, rate_hz, channels, seconds):
     data = encoded(np.zeros((seconds * rate_hz, channels), np.int16), kind, "PCM_16", rate_hz)
     monkeypatch.setattr(
-        "chatterbox.voices.resampler.BoundedResampler.add", None
+        "chatterbox.voices.recording.RecordingBuilder.add", None
     )  # the header is enough
     with pytest.raises(AudioTooLong, match=f"{channels} channels at {rate_hz} Hz"):
         decode_audio(data, max_seconds=30)
