@@ -1,1 +1,1 @@
-"""Rewrites a published graph once and proves the result; the only room that edits graphs."""
+"""Compiles published graphs: rewrites them once and proves that the result is equal."""

@@ -1,4 +1,4 @@
-"""A progress bar for compilers: they call it with how much is done and what is done now."""
+"""Progress bar for compilers."""
 
 import sys
 import threading
@@ -11,22 +11,24 @@ from tqdm import tqdm
 from chatterbox.loading import report_progress
 
 Progress = Callable[[float, str], None]
-"""Told how much of the work is done, 0 to 1, and what is done now."""
-_ONE = threading.Lock()
+"""Called with the completed share of the work, 0 to 1, and the name of the current stage."""
+_COMPILING = threading.Lock()
 
 
 @contextmanager
 def compile_bar(subject: str) -> Iterator[Progress]:
-    """A progress bar that appears only when there is something to wait for; where standard error
-    is no terminal (a service's log), a line for each stage. Within one, no other thread compiles:
-    that takes most memory of all, and there is one line for a bar."""
+    """Show progress on standard error: a bar on a terminal, otherwise a line for each stage.
+
+    Nothing appears if the compiled graph is in the cache. Only one thread compiles at a time,
+    because compiling takes much memory and a terminal has room for one bar.
+    """
     bar: Any = None
-    logged = ""  # the last stage
+    logged_stage = ""
 
     def progress(done: float, stage: str) -> None:
-        nonlocal bar, logged
-        if bar is None and not logged and not 0.0 < done < 1.0:
-            return  # a graph found in the cache reports nothing between 0 and 1
+        nonlocal bar, logged_stage
+        if bar is None and not logged_stage and not 0.0 < done < 1.0:
+            return  # a graph from the cache reports nothing between 0 and 1
         report_progress("compiling", subject, done)
         title = f"compiling {subject}, {stage}"
         if sys.stderr.isatty():
@@ -34,11 +36,11 @@ def compile_bar(subject: str) -> Iterator[Progress]:
                 bar = tqdm(total=100, unit="%", bar_format="{desc}: {percentage:3.0f}% {bar}")
             bar.set_description(title)
             bar.update(round(100 * done) - bar.n)
-        elif stage != logged:
+        elif stage != logged_stage:
             sys.stderr.write(f"{title}\n")
-            logged = stage
+            logged_stage = stage
 
-    with _ONE:
+    with _COMPILING:
         try:
             yield progress
         finally:

@@ -18,13 +18,13 @@ from chatterbox.arrays import F32, I64
 from chatterbox.compile.decoder.random_ops import find_randoms
 from chatterbox.compile.graph import (
     EditableGraph,
-    NotSplittable,
     OpenGraph,
+    UnsupportedGraph,
+    ancestors,
     attributes,
-    before,
     element_type,
-    inlined,
-    telling,
+    inline_functions,
+    with_outputs,
 )
 from chatterbox.compile.snac_graph import carrying, cropped, draws_in_single, with_noise
 from chatterbox.errors import ModelError, first_line
@@ -58,7 +58,7 @@ class SnacCompilation:
 def compile_snac(path: Path, open_graph: OpenGraph) -> SnacCompilation:
     """`open_graph` must find weights beside `path`. Raises ModelError where it is no SNAC decoder
     that should be served."""
-    published = inlined(onnx.load(str(path), load_external_data=False))
+    published = inline_functions(onnx.load(str(path), load_external_data=False))
     coarse = {n.op_type for n in published.graph.node if any(c in n.op_type for c in COARSE)}
     if coarse:
         raise ModelError(
@@ -74,7 +74,7 @@ def compile_snac(path: Path, open_graph: OpenGraph) -> SnacCompilation:
         raise ModelError("the decoder does not give 2048 samples a frame: not SNAC at 24 kHz")
     try:
         return _compiled(published, path.parent, open_graph)
-    except NotSplittable as reason:
+    except UnsupportedGraph as reason:
         note = f"served as published: {reason}; it draws its own noise, so that seeds do not"
         return SnacCompilation(None, f"{note} repeat and each window decodes all it is fed")
 
@@ -83,7 +83,7 @@ def _compiled(published: onnx.ModelProto, folder: Path, open_graph: OpenGraph) -
     graph = EditableGraph(published)
     nodes = graph.of_type("ConvTranspose")
     if [attributes(n).get("strides") for n in nodes] != [[stride] for stride, _ in BLOCKS]:
-        raise NotSplittable("its blocks do not raise the rate by 8, 8, 4 and 2")
+        raise UnsupportedGraph("its blocks do not raise the rate by 8, 8, 4 and 2")
     ups = [n.output[0] for n in nodes]
     draws = _by_block(graph, ups)
     given = with_noise(published, draws)
@@ -91,15 +91,15 @@ def _compiled(published: onnx.ModelProto, folder: Path, open_graph: OpenGraph) -
     again = ""
     try:
         parts = carrying(given, ups, folder)[1]
-    except NotSplittable as reason:
+    except UnsupportedGraph as reason:
         again = str(reason)
     names = list(dict.fromkeys([*(d.name for d in draws), ups[0], *(t for t, _ in parts)]))
     tokens = _tokens(0)
-    told = open_graph(telling(published, names))
+    told = open_graph(with_outputs(published, names))
     wave, *values = told.run([AUDIO, *names], code_feeds(tokens[None]))
     drawn = values[: len(draws)]
     if [d.shape for d in drawn] != [(1, 1, rate * PROOF_FRAMES) for _, rate in BLOCKS]:
-        raise NotSplittable("its draws are not one number a step of each block")
+        raise UnsupportedGraph("its draws are not one number a step of each block")
     kinds = {n: (element_type(v), v.shape[1]) for n, v in zip(names, values, strict=True)}
     least = LEAST_DB[kinds[ups[0]][0]]
     proofs: dict[str, float] = {}
@@ -115,16 +115,18 @@ def _compiled(published: onnx.ModelProto, folder: Path, open_graph: OpenGraph) -
             jobs = stream_jobs(decoder, tokens, repeat(hop))
             made = np.concatenate([decoder.run([job])[0].samples for job in jobs])
         except Exception as fault:
-            raise NotSplittable(f"{name}, it cannot be run: {first_line(fault)}") from fault
+            raise UnsupportedGraph(f"{name}, it cannot be run: {first_line(fault)}") from fault
         proofs[name] = alike = snr_db(wave[0, 0], made)
         if alike < least:
-            raise NotSplittable(f"{name}, it came out {alike:.0f} dB alike")
+            raise UnsupportedGraph(f"{name}, it came out {alike:.0f} dB alike")
 
     def opened(model: onnx.ModelProto) -> ort.InferenceSession:
         try:
             return open_graph(model)
         except Exception as fault:
-            raise NotSplittable(f"rewritten, it cannot be opened: {first_line(fault)}") from fault
+            raise UnsupportedGraph(
+                f"rewritten, it cannot be opened: {first_line(fault)}"
+            ) from fault
 
     crop, carry = cropped(given, ups), None
     session, at_start = opened(crop), [steps for _, steps in parts]
@@ -134,7 +136,7 @@ def _compiled(published: onnx.ModelProto, folder: Path, open_graph: OpenGraph) -
         carry, _ = carrying(given, ups, folder, kinds)
         try:
             prove("carried", 1, opened(carry))
-        except NotSplittable as reason:
+        except UnsupportedGraph as reason:
             carry, again = None, str(reason)
             proofs.pop("carried", None)
     declared = published.graph.input[0].type.tensor_type.shape.dim[0].dim_value
@@ -190,12 +192,14 @@ def _by_block(graph: EditableGraph, ups: list[str]) -> list[RandomOp]:
     draws = find_randoms(graph.model)
     for draw in draws:
         tensor, depth = draw.name, 0
-        while not depth and len(graph.readers.get(tensor, [])) == 1:  # Casts and the like
-            tensor = graph.readers[tensor][0].output[0]
-            _, behind = before(graph.graph, [tensor], [draw.name])
+        while not depth and len(graph.consumers.get(tensor, [])) == 1:  # Casts and the like
+            tensor = graph.consumers[tensor][0].output[0]
+            _, behind = ancestors(graph.graph, [tensor], [draw.name])
             depth = len(behind.intersection(ups))
         found[depth] = draw
     plain = all(d == RandomOp(d.name, "normal", 0.0, 1.0) for d in draws)
     if not plain or len(draws) != len(BLOCKS) or sorted(found) != [1, 2, 3, 4]:
-        raise NotSplittable(f"{len(draws)} draws, not one of normal numbers in each of its blocks")
+        raise UnsupportedGraph(
+            f"{len(draws)} draws, not one of normal numbers in each of its blocks"
+        )
     return [found[depth] for depth in sorted(found)]

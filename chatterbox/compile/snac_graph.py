@@ -10,10 +10,10 @@ from onnx import NodeProto, TensorProto, helper
 from chatterbox.compile.decoder.random_ops import RANDOM_OPS
 from chatterbox.compile.graph import (
     EditableGraph,
-    NotSplittable,
+    UnsupportedGraph,
     attributes,
-    copied,
-    without_dead_nodes,
+    copy_model,
+    remove_dead_nodes,
 )
 from chatterbox.runtime.decoder.graph_io import RandomOp
 from chatterbox.runtime.decoder.snac import BLOCKS, crop_name, noise_name
@@ -39,7 +39,7 @@ def draws_in_single(model: onnx.ModelProto) -> None:
 
 def with_noise(published: onnx.ModelProto, draws: Sequence[RandomOp]) -> onnx.ModelProto:
     """A graph that is given what it drew, in blocks' order."""
-    model = copied(published)
+    model = copy_model(published)
     graph = model.graph
     renamed = {draw.name: noise_name(block) for block, draw in enumerate(draws)}
     for name in renamed.values():
@@ -93,7 +93,7 @@ class _Edit:
         folder: Path = Path(),
         kinds: Mapping[str, tuple[int, int]] | None = None,
     ) -> None:
-        self._model, self._kinds = copied(model), kinds or {}
+        self._model, self._kinds = copy_model(model), kinds or {}
         self.carried: list[tuple[str, int]] = []
         self._behind = {i.name: 0 for i in model.graph.input if i.name.startswith("audio_codes")}
         """By how many steps a tensor ends before what its block was given; of tensors of time."""
@@ -106,7 +106,7 @@ class _Edit:
     def model(self) -> onnx.ModelProto:
         """What was written, and no more than leads to its outputs."""
         self.graph.rewrite()
-        return without_dead_nodes(self._model)
+        return remove_dead_nodes(self._model)
 
     def bound(self, name: str) -> str:
         """A new input, i64 [1]."""
@@ -126,7 +126,7 @@ class _Edit:
         """How wide a convolution's kernel is."""
         weight = self.graph.stored.get(node.input[1])
         if weight is None:
-            raise NotSplittable(f"the weights of {node.name} are computed")
+            raise UnsupportedGraph(f"the weights of {node.name} are computed")
         return int(weight.dims[2])
 
     def convolve(self, node: NodeProto) -> None:
@@ -136,7 +136,7 @@ class _Edit:
         behind = self._behind.get(node.input[0])
         keeps_length = given.get("pads") == [reach, reach] and given.get("strides", [1]) == [1]
         if behind is None or not keeps_length:
-            raise NotSplittable(f"{node.name} is no convolution that keeps its length")
+            raise UnsupportedGraph(f"{node.name} is no convolution that keeps its length")
         node.input[0] = self._joined(node.input[0], 2 * reach, reach)
         _set(node, pads=[0, 0])
         self._behind[node.output[0]] = behind + reach
@@ -149,7 +149,7 @@ class _Edit:
         fits = given.get("pads") == [stride // 2] * 2 and given.get("group", 1) == 1
         stored = self.graph.stored.keys() >= {*node.input[1:]}
         if self.taps(node) != 2 * stride or not fits or not stored:
-            raise NotSplittable(f"{node.name} has another kernel")
+            raise UnsupportedGraph(f"{node.name} has another kernel")
         x, made = node.input[0], node.output[0]
         new = self.graph.new(made)
         by_step = new.add("Transpose", [self._joined(x, 1, 1)], "in", perm=[0, 2, 1])

@@ -8,14 +8,14 @@ import pytest
 from compile.graphs import model_of, run
 
 from chatterbox.compile.decoder.activations import fast_mish, fast_snake, fuse_gelu
-from chatterbox.compile.graph import inlined
+from chatterbox.compile.graph import inline_functions
 
 # --- snake
 
 
 @pytest.mark.parametrize("square", ["Mul (z, z)", "Pow (z, two)"])
 def test_snake_is_nearly_the_same_only_quicker(square):
-    model = inlined(
+    model = inline_functions(
         model_of(f"""
         g (float[n] x) => (float[n] y) {{
             two = Constant <value = float {{2.0}}> ()

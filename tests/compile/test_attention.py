@@ -18,7 +18,7 @@ from chatterbox.compile.decoder.attention import (
     observe,
     tensors_to_observe,
 )
-from chatterbox.compile.graph import inlined
+from chatterbox.compile.graph import inline_functions
 
 ATTENTION = """
     g (float[1, n, 64] q, float[1, n, 64] k, float[1, n, 64] v) => (float[1, n, 64] y)
@@ -97,7 +97,7 @@ def told_of(model: onnx.ModelProto, masked: float = 0.0) -> Observed:
 
 @pytest.mark.parametrize("text", [ATTENTION, COMPUTED])
 def test_attention_is_the_same_in_one_operator(text):
-    model = inlined(model_of(text))
+    model = inline_functions(model_of(text))
     feeds = {i.name: attention_feeds(30)[i.name] for i in model.graph.input}
     exact = run(model, feeds)[0]
     assert fuse_attention(model, told_of(model)) == 1
@@ -108,7 +108,7 @@ def test_attention_is_the_same_in_one_operator(text):
 
 
 def test_attention_with_a_mask_that_hides_something_stays():
-    model = inlined(model_of(COMPUTED))
+    model = inline_functions(model_of(COMPUTED))
     assert fuse_attention(model, told_of(model, masked=-1.0)) == 0
 
 
@@ -137,7 +137,7 @@ def test_what_others_read_of_an_attentions_sizes_is_still_made():
     text = COMPUTED.replace(
         "y = Reshape (oh, joined)", "t = Reshape (oh, joined)\n y = Mul (t, wide)"
     )
-    model = inlined(model_of(text))
+    model = inline_functions(model_of(text))
     feeds = attention_feeds(30)
     exact = run(model, feeds)[0]
     assert fuse_attention(model, told_of(model)) == 1

@@ -23,8 +23,12 @@ from tiny_decoder import (
 )
 
 from chatterbox.compile.decoder.compiler import compile_decoder
-from chatterbox.compile.decoder.phase_carry import carry_over, find_sums, only_fraction_used
-from chatterbox.compile.graph import EditableGraph, inlined
+from chatterbox.compile.decoder.phase_carry import (
+    add_phase_inputs,
+    find_phase_sums,
+    only_fraction_used,
+)
+from chatterbox.compile.graph import EditableGraph, inline_functions
 from chatterbox.runtime.decoder.compiled import Opened
 from chatterbox.runtime.decoder.graph_io import LinearDim
 from chatterbox.runtime.decoder.s3gen_decoder import StreamSettings
@@ -89,7 +93,7 @@ def test_every_form_is_cut_quantised_and_remembers_its_prompt(form, tmp_path):
     made = opened(published(*FORMS[form]), tmp_path)
     assert made.kind == "split"
     assert "flow in 8 bits" in made.note
-    assert "remembering its prompt" in made.note
+    assert "its prompt cached" in made.note
     assert "vocoder in 8 bits" in made.note
 
 
@@ -126,7 +130,7 @@ def test_what_onnxslim_makes_of_it_is_taken(tmp_path):
     slim = onnxslim.slim(published(forms.with_spelled_attention, forms.with_weights_twice))
     made = opened(slim, tmp_path)
     assert made.kind == "split"
-    assert "remembering its prompt" in made.note
+    assert "its prompt cached" in made.note
 
 
 @pytest.mark.slow
@@ -176,11 +180,11 @@ def test_in_half_precision_harmonics_hold_for_40_seconds():
         angle = Mul (wide, turn)
         y = Sin (angle)
     }"""
-    model = inlined(parser.parse_model(text))
+    model = inline_functions(parser.parse_model(text))
     before = opener(Path())(onnx.ModelProto.FromString(model.SerializeToString()))
-    (found,) = find_sums(model)
+    (found,) = find_phase_sums(model)
     law = [LinearDim(0, 0, 1), LinearDim(960, 0, 0)]
-    carry_over(model, {found: law}, {"turns": TensorProto.FLOAT}, wide=True)
+    add_phase_inputs(model, {found: law}, {"turns": TensorProto.FLOAT}, wide=True)
     hz = 1800 + 50 * np.sin(np.arange(40 * 24_000) / 5000)  # the ninth harmonic of 200 Hz
     f = (hz / 24_000).astype(np.float32)[None]
     feeds = {"f": f, found.carry: np.zeros((1, 1)), found.use: np.zeros(1)}
@@ -219,7 +223,7 @@ def test_whole_turns_are_dropped_only_where_nothing_reads_them(readers):
         s = CumSum (x, axis)
         {readers}
     }}"""
-    model = inlined(parser.parse_model(text))
+    model = inline_functions(parser.parse_model(text))
     assert only_fraction_used("s", EditableGraph(model)) is READERS[readers]
 
 

@@ -20,11 +20,11 @@ from tiny_decoder import (
 )
 
 from chatterbox.compile.decoder.compiler import compile_decoder
-from chatterbox.compile.decoder.equivalence import alike
-from chatterbox.compile.decoder.gpu import crossing, stft_as_convolution
-from chatterbox.compile.decoder.phase_carry import carry_over, find_sums
+from chatterbox.compile.decoder.equivalence import compare
+from chatterbox.compile.decoder.gpu import find_crossings, stft_as_convolution
+from chatterbox.compile.decoder.phase_carry import add_phase_inputs, find_phase_sums
 from chatterbox.compile.decoder.random_ops import draw_from_table
-from chatterbox.compile.graph import inlined
+from chatterbox.compile.graph import inline_functions
 from chatterbox.errors import ModelError
 from chatterbox.runtime.decoder.compiled import probe_feeds
 from chatterbox.runtime.decoder.graph_io import LinearDim, ProbeLength, RandomOp
@@ -56,11 +56,11 @@ def kinds(model: onnx.ModelProto) -> set[str]:
 def test_nothing_crosses_between_host_and_device(tmp_path):
     model = exported()
     forms.with_stft(model)
-    down, up = crossing(model)
+    down, up = find_crossings(model)
     assert len(down) > 2
     assert len(up) == 2
     made = compile_decoder(saved(model, tmp_path), opener(tmp_path), ON_A_GPU)
-    assert [crossing(graph) for graph in made.graphs.values()] == [(set(), set())] * 2
+    assert [find_crossings(graph) for graph in made.graphs.values()] == [(set(), set())] * 2
     assert "MultiHeadAttention" in kinds(made.graphs["flow"])
     assert "ReduceMax" not in kinds(made.graphs["flow"])
     assert "STFT" not in kinds(made.graphs["vocoder"])
@@ -80,7 +80,7 @@ def test_nothing_crosses_between_host_and_device(tmp_path):
     ],
 )
 def test_a_spectrum_by_the_operator_becomes_one_by_convolution(inputs, onesided, shape, tmp_path):
-    model = inlined(
+    model = inline_functions(
         parser.parse_model(f"""
         <ir_version: 9, opset_import: ["" : 17]>
         g (float[{shape}] x) => (float[b, t, f, c] y)
@@ -158,7 +158,7 @@ def test_a_number_of_the_hosts_becomes_one_of_the_devices():
         more = Mul (steps, count)
         y = Cast <to = 1> (more)
     }"""
-    assert crossing(inlined(parser.parse_model(text))) == ({"count"}, {"long"})
+    assert find_crossings(inline_functions(parser.parse_model(text))) == ({"count"}, {"long"})
 
 
 def test_what_is_made_of_constants_alone_crosses_nothing():
@@ -168,7 +168,7 @@ def test_what_is_made_of_constants_alone_crosses_nothing():
         pads = Cast <to = 7> (none)
         y = Pad (x, pads)
     }"""
-    assert crossing(inlined(parser.parse_model(text))) == (set(), set())
+    assert find_crossings(inline_functions(parser.parse_model(text))) == (set(), set())
 
 
 # --- noise
@@ -240,7 +240,7 @@ def summing(shape: str, axis: int) -> onnx.ModelProto:
         turns = CumSum (f, axis)
         y = Sin (turns)
     }}"""
-    return inlined(parser.parse_model(text))
+    return inline_functions(parser.parse_model(text))
 
 
 @pytest.mark.parametrize(("time", "axis"), [(1, 1), (2, 2), (2, -1)])
@@ -248,8 +248,8 @@ def test_a_sum_by_frames_is_the_sum(time, axis):
     law = [ROWS, LinearDim(0, 0, 9), LinearDim(0, 0, 9)]
     law[time] = LinearDim(960, 0, 0)
     model = summing("b, n, m", axis)
-    sums = dict.fromkeys(find_sums(model), law)
-    carry_over(model, sums, {"turns": TensorProto.FLOAT}, wide=True)
+    sums = dict.fromkeys(find_phase_sums(model), law)
+    add_phase_inputs(model, sums, {"turns": TensorProto.FLOAT}, wide=True)
     assert [n.op_type for n in model.graph.node].count("CumSum") == 2
     shape = [dim.at(ProbeLength(0, 75)) for dim in law]
     rng = np.random.default_rng(1)
@@ -274,8 +274,8 @@ def test_a_sum_by_frames_is_the_sum(time, axis):
 )
 def test_other_sums_are_left_as_they_are(law, axis):
     model = summing("b, n, m", axis)
-    sums = dict.fromkeys(find_sums(model), law)
-    carry_over(model, sums, {"turns": TensorProto.FLOAT}, wide=True)
+    sums = dict.fromkeys(find_phase_sums(model), law)
+    add_phase_inputs(model, sums, {"turns": TensorProto.FLOAT}, wide=True)
     assert [n.op_type for n in model.graph.node].count("CumSum") == 1
 
 
@@ -307,24 +307,24 @@ def test_a_phase_that_half_precision_would_lose_is_refused(tmp_path):
 
 
 def test_on_a_gpu_rounding_is_no_other_sound_and_another_row_is():
-    mels_alike = partial(alike, on_gpu=True, sound=False)
-    sounds_alike = partial(alike, on_gpu=True, sound=True)
+    mels_alike = partial(compare, on_gpu=True, sound=False)
+    sounds_alike = partial(compare, on_gpu=True, sound=True)
     rng = np.random.default_rng(0)
     mel = rng.normal(-6, 2.5, (1, 80, 40))
-    assert mels_alike(mel, mel + rng.normal(0, 0.05, mel.shape)).same
-    assert not mels_alike(mel, rng.normal(-6, 2.5, mel.shape)).same
+    assert mels_alike(mel, mel + rng.normal(0, 0.05, mel.shape)).is_equal
+    assert not mels_alike(mel, rng.normal(-6, 2.5, mel.shape)).is_equal
     turns = np.cumsum(np.repeat(rng.uniform(100, 300, 30), 960) / 24_000)[None]
     sound = sum(np.sin(2 * np.pi * k * turns) / k for k in range(1, 10))
     later = sum(np.sin(2 * np.pi * (k * turns + 0.1 * k)) / k for k in range(1, 10))
     assert snr_db(sound, later) < 10
-    assert sounds_alike(sound, later).same
-    assert not sounds_alike(sound, np.roll(sound, 5000)).same
-    assert not sounds_alike(sound, np.full_like(sound, np.nan)).same
+    assert sounds_alike(sound, later).is_equal
+    assert not sounds_alike(sound, np.roll(sound, 5000)).is_equal
+    assert not sounds_alike(sound, np.full_like(sound, np.nan)).is_equal
     assert sounds_alike(sound, sound).text == "0.00 dB apart in sound"
 
 
 def test_on_a_cpu_they_differ_by_rounding_alone():
-    sounds_alike = partial(alike, on_gpu=False, sound=True)
+    sounds_alike = partial(compare, on_gpu=False, sound=True)
     sound = np.random.default_rng(0).normal(size=(1, 4000))
-    assert sounds_alike(sound, sound * (1 + 1e-4)).same
-    assert not sounds_alike(sound, sound * 1.01).same
+    assert sounds_alike(sound, sound * (1 + 1e-4)).is_equal
+    assert not sounds_alike(sound, sound * 1.01).is_equal

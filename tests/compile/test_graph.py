@@ -56,14 +56,14 @@ def test_the_runtimes_own_operators_are_declared():
 
 def test_what_is_around_a_tensor():
     graph = EditableGraph(model_of(CHAIN))
-    assert graph.multiple("a") == (2.0, "x")
-    assert graph.multiple("b") == (1.0, "b")
-    assert graph.through("c") == "b"
-    assert graph.maker("b", "Abs") is not None
-    assert graph.maker("b", "Neg") is None
-    assert graph.reader("a", "Abs") is not None
-    assert graph.reader("b", "Identity") is None  # Neg reads it too
-    assert (graph.number("two"), graph.number("x")) == (2.0, None)
+    assert graph.split_scale("a") == (2.0, "x")
+    assert graph.split_scale("b") == (1.0, "b")
+    assert graph.before_casts("c") == "b"
+    assert graph.producer_of("b", "Abs") is not None
+    assert graph.producer_of("b", "Neg") is None
+    assert graph.only_consumer("a", "Abs") is not None
+    assert graph.only_consumer("b", "Identity") is None  # Neg reads it too
+    assert (graph.scalar("two"), graph.scalar("x")) == (2.0, None)
 
 
 @pytest.mark.parametrize(("zeros", "known"), [("zeros", True), ("", True), ("made", False)])
@@ -78,7 +78,7 @@ def test_blocks_are_known_where_all_they_are_made_of_is_stored(zeros, known):
     arrays["scales"] = np.ones(2, np.float32)
     for name, values in arrays.items():
         model.graph.initializer.append(numpy_helper.from_array(values, name))
-    found = EditableGraph(model).blocks(model.graph.node[1])
+    found = EditableGraph(model).quantized_weight(model.graph.node[1])
     assert (found is not None) is known
     assert found is None or (found.shape, found.scales.shape) == ((32, 2), (2, 1))
 

@@ -11,7 +11,7 @@ import pytest
 from compile.graphs import run
 from onnx import helper, numpy_helper
 
-from chatterbox.compile.decoder.int8 import convs_in_int8, products_in_int8
+from chatterbox.compile.decoder.int8 import quantize_convolutions, quantize_products
 from chatterbox.compile.lm.weights import quantize_blocks
 from chatterbox.runtime.quantized_weights import Dense
 from tools.decoder.graph import FLOAT, Graph
@@ -55,7 +55,7 @@ def test_products_of_every_make_run_in_8_bits(kind, tmp_path):
     model = product_model(kind)
     x = np.random.default_rng(1).normal(size=(50, 96)).astype(np.float32)
     exact = run(model, {"x": x})[0]
-    assert products_in_int8(model, tmp_path) == 1
+    assert quantize_products(model, tmp_path) == 1
     kinds = [node.op_type for node in model.graph.node]
     assert kinds == ["DynamicQuantizeMatMul", "Identity"]
     assert len(model.graph.initializer) == 2 + (kind in ("biased", "gemm", "blocks biased"))
@@ -69,17 +69,17 @@ def test_weights_are_read_from_the_file_beside_the_graph(tmp_path):
     exact = run(model, {"x": x})[0]
     onnx.save(model, tmp_path / "m.onnx", save_as_external_data=True, size_threshold=100)
     referring = onnx.load(tmp_path / "m.onnx", load_external_data=False)
-    assert products_in_int8(referring, tmp_path) == 1
+    assert quantize_products(referring, tmp_path) == 1
     np.testing.assert_allclose(run(referring, {"x": x}, tmp_path)[0], exact, atol=0.3)
 
 
 def test_small_products_and_half_precision_stay(tmp_path):
-    assert products_in_int8(product_model("plain", k=16, n=16), tmp_path) == 0
+    assert quantize_products(product_model("plain", k=16, n=16), tmp_path) == 0
     half = product_model("plain")
     for weight in half.graph.initializer:
         values = numpy_helper.to_array(weight).astype(np.float16)
         weight.CopyFrom(numpy_helper.from_array(values, weight.name))
-    assert products_in_int8(half, tmp_path) == 0
+    assert quantize_products(half, tmp_path) == 0
 
 
 # --- convolutions in 8 bits
@@ -109,7 +109,7 @@ def test_convolutions_run_in_8_bits(how, tmp_path):
     model = conv_model(**how)
     x = np.random.default_rng(1).normal(size=(1, 64, 50)).astype(np.float32)
     exact = run(model, {"x": x})[0]
-    assert convs_in_int8(model, tmp_path) == 1
+    assert quantize_convolutions(model, tmp_path) == 1
     kinds = {node.op_type for node in model.graph.node}
     assert "MatMulIntegerToFloat" in kinds
     assert "Conv" not in kinds
@@ -127,8 +127,8 @@ def test_convolutions_run_in_8_bits(how, tmp_path):
     ],
 )
 def test_other_convolutions_stay(how, tmp_path):
-    assert convs_in_int8(conv_model(**how), tmp_path) == 0
+    assert quantize_convolutions(conv_model(**how), tmp_path) == 0
 
 
 def test_what_must_be_exact_stays_exact(tmp_path):
-    assert convs_in_int8(conv_model(3), tmp_path, exact=["y"]) == 0
+    assert quantize_convolutions(conv_model(3), tmp_path, exact=["y"]) == 0

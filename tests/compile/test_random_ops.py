@@ -12,7 +12,7 @@ from chatterbox.compile.decoder.random_ops import (
     find_randoms,
     randoms_to_inputs,
 )
-from chatterbox.compile.graph import NotSplittable, inlined, telling
+from chatterbox.compile.graph import UnsupportedGraph, inline_functions, with_outputs
 from chatterbox.runtime.decoder.graph_io import RandomOp
 
 DRAWING = """
@@ -36,7 +36,7 @@ def test_draws_are_found_with_their_distributions_and_dead_ones_are_not():
 
 def test_a_graph_given_what_it_drew_does_it_again():
     draws = find_randoms(model_of(DRAWING))
-    told = telling(model_of(DRAWING), [draw.name for draw in draws])
+    told = with_outputs(model_of(DRAWING), [draw.name for draw in draws])
     x = np.arange(5, dtype=np.float32)
     y, a, b = run(told, {"x": x})
     given = model_of(DRAWING)
@@ -66,7 +66,7 @@ def test_draws_inside_functions_of_the_models_own_are_reached():
         <domain: "own", opset_import: ["" : 18]>
         blurred (x) => (y) { a = RandomNormalLike (x)  y = Add (x, a) }
     """)
-    assert len(find_randoms(inlined(model))) == 1
+    assert len(find_randoms(inline_functions(model))) == 1
 
 
 def test_draws_out_of_reach_are_told():
@@ -80,5 +80,5 @@ def test_draws_out_of_reach_are_told():
     model.graph.node[0].CopyFrom(
         helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)
     )
-    with pytest.raises(NotSplittable):
+    with pytest.raises(UnsupportedGraph):
         find_randoms(model)

@@ -13,9 +13,9 @@ from compile.graphs import model_of, run
 from onnx import TensorProto, numpy_helper
 from tiny_decoder import opener
 
-from chatterbox.compile.decoder.phase_carry import carry_over, find_sums
+from chatterbox.compile.decoder.phase_carry import add_phase_inputs, find_phase_sums
 from chatterbox.compile.decoder.split import PROBES, cut, find_mel, fit_dims
-from chatterbox.compile.graph import NotSplittable
+from chatterbox.compile.graph import UnsupportedGraph
 from chatterbox.runtime.decoder.graph_io import LinearDim, ProbeLength, time_axis
 
 # --- the cut
@@ -75,14 +75,14 @@ def test_the_mel_is_found_however_it_is_written(first, pitch):
 
 
 def test_without_a_pitch_predictor_there_is_no_cut():
-    with pytest.raises(NotSplittable, match="no mel"):
+    with pytest.raises(UnsupportedGraph, match="no mel"):
         find_mel(vocoder_like(first=FIRST, pitch="low = Identity (loud)"))
 
 
 def test_a_vocoder_that_reads_more_of_the_flow_is_not_cut():
     extra = "flat = Unsqueeze (x, two)  s = ReduceSum <keepdims = 0> (flat)  y = Add (both, s)"
     model = vocoder_like(first=FIRST, pitch=PITCH, extra=extra)
-    with pytest.raises(NotSplittable, match="also reads x"):
+    with pytest.raises(UnsupportedGraph, match="also reads x"):
         cut(model, find_mel(model), TensorProto.FLOAT)
 
 
@@ -102,9 +102,9 @@ BY_FRAMES = [LinearDim(0, 0, 1), LinearDim(2, 0, 0)]
 
 def test_a_sum_goes_on_where_the_piece_before_left_it():
     model = model_of(SUMMING)
-    (found,) = find_sums(model)
+    (found,) = find_phase_sums(model)
     assert found.name == "turns"
-    carry_over(model, {found: BY_FRAMES}, {"turns": TensorProto.FLOAT}, wide=True)
+    add_phase_inputs(model, {found: BY_FRAMES}, {"turns": TensorProto.FLOAT}, wide=True)
     session = opener(Path())(model)
     rng = np.random.default_rng(0)
     f = rng.uniform(0, 0.5, (2, 60)).astype(np.float32)
@@ -125,10 +125,12 @@ def test_a_sum_goes_on_where_the_piece_before_left_it():
 
 def test_unused_and_narrow_it_is_the_sum_as_it_was():
     model = model_of(SUMMING)
-    sums = find_sums(model)
+    sums = find_phase_sums(model)
     f = np.random.default_rng(0).uniform(0, 5, (1, 5000)).astype(np.float32)
     before = run(model, {"f": f, "ids": np.zeros(1, np.int64)})[0]
-    carry_over(model, dict.fromkeys(sums, BY_FRAMES), {"turns": TensorProto.FLOAT}, wide=False)
+    add_phase_inputs(
+        model, dict.fromkeys(sums, BY_FRAMES), {"turns": TensorProto.FLOAT}, wide=False
+    )
     feeds = {"f": f, "ids": np.zeros(1, np.int64), sums[0].carry: np.zeros((1, 1))}
     feeds |= {sums[0].use: np.zeros(1), sums[0].anchor: np.array([9]), sums[0].mark: np.array([0])}
     np.testing.assert_array_equal(run(model, feeds)[0], before)
@@ -148,7 +150,7 @@ def test_sizes_follow_from_the_number_of_codes():
 
 @pytest.mark.parametrize("shape", [lambda p: (p.codes**2,), lambda p: (1,) * p.codes])
 def test_sizes_that_follow_no_line_are_told(shape):
-    with pytest.raises(NotSplittable):
+    with pytest.raises(UnsupportedGraph):
         fit_dims({p: shape(p) for p in PROBES})
 
 

@@ -140,7 +140,7 @@ def test_a_gpus_form_whose_tokens_are_others_is_refused(tmp_path, monkeypatch):
 
 def test_a_graph_that_is_not_recognised_is_served_as_published(tmp_path, monkeypatch):
     def refuse(_, __):
-        raise compiler.NotRecognizedError("no layers")
+        raise compiler.UnsupportedGraph("no layers")
 
     monkeypatch.setattr(compiler, "match", refuse)
     model, note = open_language_model(parts(tmp_path))

@@ -60,7 +60,7 @@ def mels_of(made: Opened, who: Voice, codes: I64, begins: list[int]) -> list[np.
 
 
 def test_windows_behind_a_remembered_prompt_are_near_those_behind_a_decoded_one(quick, forgetful):
-    assert "remembering its prompt" in quick.note
+    assert "its prompt cached" in quick.note
     assert "vocoder in 8 bits" in quick.note
     assert "cached_prompt_flow" not in forgetful.note
     codes, who = some_codes(60), voice(40)
@@ -133,9 +133,9 @@ def test_a_prompt_shorter_than_what_is_joined_on_to(quick):
 
 
 def test_memory_that_loses_too_much_is_not_used(tmp_path, monkeypatch):
-    monkeypatch.setattr(forms, "lost_by_remembering_db", lambda *_: 3.0)
+    monkeypatch.setattr(forms, "prompt_cache_error_db", lambda *_: 3.0)
     made = small_and_quick(tmp_path)
-    assert "remembering its prompt 3.00 and so not" in made.note
+    assert "its prompt not cached since that is 3.00 dB off" in made.note
     assert isinstance(made.decoder.flow, PlainFlow)
 
 

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 import onnx
 
-from chatterbox.compile.decoder.compiler import with_inputs
+from chatterbox.compile.decoder.compiler import draws_to_inputs
 from chatterbox.compile.decoder.introspect import introspect
-from chatterbox.compile.decoder.variants import carrying
+from chatterbox.compile.decoder.variants import with_phase_inputs
 from chatterbox.hub.files import Precision
 from chatterbox.runtime.decoder.graph_io import ProbeLength, as_declared, snr_db
 from chatterbox.runtime.decoder.s3gen import MEL_BANDS, SPEAKER_DIM
@@ -82,22 +82,22 @@ def agreement(path: Path, given: Case, mel: Array, wave: Array) -> str:
     """How far the graph's mel and waveform are from the code's on the same draws. PyTorch adds the
     pitch up in double precision, onnxruntime in single unless told, as it is when served."""
     open_graph = opener(path.parent, 1)
-    known = introspect(onnx.load(str(path), load_external_data=False), open_graph)
-    assert known.mel is not None, known.why_whole
+    facts = introspect(onnx.load(str(path), load_external_data=False), open_graph)
+    assert facts.mel is not None, facts.no_mel_reason
     unit = (given.phases / np.pi + 1) / 2  # as the graph draws it, before it becomes an angle
     noises = iter((given.flow_noise, given.source_noise))
-    feeds = {d.name: unit if d.kind == "uniform" else next(noises) for d in known.draws}
+    feeds = {d.name: unit if d.kind == "uniform" else next(noises) for d in facts.draws}
     feeds |= {"speech_tokens": given.codes, "speaker_embeddings": given.speaker}
     feeds |= {"speaker_features": given.prompt_mel}
     sizes = ProbeLength(given.prompt_mel.shape[1] // 2, given.source_noise.shape[2] // 960)
-    feeds |= PhaseInputs(known.sums).feeds([None], sizes, 0, 0)
+    feeds |= PhaseInputs(facts.sums).feeds([None], sizes, 0, 0)
     told = []
     for wide in (False, True):
-        model = carrying(with_inputs(known), known, wide=wide)
-        model.graph.output.append(onnx.helper.make_empty_tensor_value_info(known.mel))
+        model = with_phase_inputs(draws_to_inputs(facts), facts, wide=wide)
+        model.graph.output.append(onnx.helper.make_empty_tensor_value_info(facts.mel))
         session = open_graph(model)
         wanted = as_declared(session, {i.name: feeds[i.name] for i in session.get_inputs()})
-        made_wave, made_mel = session.run(["waveform", known.mel], wanted)
+        made_wave, made_mel = session.run(["waveform", facts.mel], wanted)
         told.append(
             f"{'as served' if wide else 'as exported'}: mel {snr_db(mel, made_mel):.1f} dB, "
             f"waveform {snr_db(wave, made_wave):.1f} dB"

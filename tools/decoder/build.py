@@ -15,7 +15,7 @@ from typing import Literal
 import onnx
 
 from chatterbox.compile.decoder.activations import fast_mish
-from chatterbox.compile.decoder.int8 import products_in_int8
+from chatterbox.compile.decoder.int8 import quantize_products
 from chatterbox.hub.files import PRECISION_SUFFIX, Precision
 from tools.decoder.graph import Array
 from tools.decoder.model import decoder_model
@@ -34,7 +34,7 @@ def edition_of(
     """The decoder in one of the precisions."""
     model = decoder_model(weights, steps=steps, ragged=ragged, half=edition == "fp16")
     if edition == "int8":
-        products_in_int8(model, Path())
+        quantize_products(model, Path())
         fast_mish(model)
     return model
 

@@ -1,1 +1,2 @@
-"""Compiles the codec decoder's graph: cut in two, noise and phase made inputs, faster operators."""
+"""Compiles a codec decoder: cuts its graph in two, makes noise and phase inputs, and speeds it
+up."""

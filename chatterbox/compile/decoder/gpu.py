@@ -1,9 +1,9 @@
 """Rewrites a graph so that a GPU runs it without copies between host and device.
 
-onnxruntime makes no CUDA graph of a session that has such copies (Memcpy nodes). Exporters compute
-sizes as they go: some are read out of the device (the greatest of the rows' lengths), others, which
-the host made of shapes, are multiplied with the device's numbers. What such tensors come to is not
-read from the nodes but observed in a few runs.
+onnxruntime cannot capture a CUDA graph of a session with such copies (Memcpy nodes). Exported
+graphs compute sizes: some are read from the device, such as the longest row's length, and others
+are computed from shapes on the host and then used on the device. The values of these tensors are
+observed in a few runs instead of derived from the nodes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,9 +19,9 @@ from chatterbox.compile.decoder.split import fit_dims
 from chatterbox.compile.graph import (
     EditableGraph,
     NewNodes,
-    NotSplittable,
+    UnsupportedGraph,
     attributes,
-    copied,
+    copy_model,
     element_type,
 )
 from chatterbox.runtime.decoder.graph_io import Array, Feeds, LinearDim, ProbeLength
@@ -38,24 +38,24 @@ HOST_INPUTS: dict[str, tuple[int, ...]] = {
     "Loop": (0, 1),
     **dict.fromkeys((*SECOND, "Trilu", *(f"Reduce{kind}" for kind in REDUCTIONS)), (1,)),
 }
-"""Inputs that onnxruntime's CUDA kernels read on the host."""
+"""Indices of inputs that onnxruntime's CUDA kernels read on the host, by operator."""
 
 
 @dataclass(frozen=True, slots=True)
 class Crossings:
-    """Tensors that cross between host and device, as far as it is known what they come to."""
+    """Values of tensors that are copied between host and device, where they could be determined."""
 
-    sizes: Mapping[str, tuple[LinearDim, Array]]  # one number, by the length; and one such tensor
+    sizes: Mapping[str, tuple[LinearDim, Array]]  # scalars that follow the length, with an example
     constants: Mapping[str, Array]  # the same in every run
 
 
 Extent = tuple[str, int, int]
-"""Where a graph's length can be read from a shape: tensor, axis, and steps that are one code."""
+"""A dimension that gives a graph's length: tensor, axis, and steps per code."""
 
 
-def crossing(model: onnx.ModelProto) -> tuple[set[str], set[str]]:
-    """What goes from host to device, and from device to host. onnxruntime leaves on the host
-    whatever is made of shapes alone."""
+def find_crossings(model: onnx.ModelProto) -> tuple[set[str], set[str]]:
+    """Return the tensors copied from host to device and those copied from device to host.
+    onnxruntime computes on the host what depends only on shapes."""
     stored = {i.name for i in model.graph.initializer}
     given = {i.name for i in model.graph.input}
     host: set[str] = set()
@@ -76,7 +76,7 @@ def crossing(model: onnx.ModelProto) -> tuple[set[str], set[str]]:
 
 
 def observe_crossings(runs: Mapping[ProbeLength, Feeds], names: Sequence[str]) -> Crossings:
-    """From what the tensors were in runs of different length."""
+    """Determine the values of `names` from runs of different length."""
     sizes, constants = {}, {}
     for name in names:
         values = {length: run[name] for length, run in runs.items()}
@@ -85,37 +85,39 @@ def observe_crossings(runs: Mapping[ProbeLength, Feeds], names: Sequence[str]) -
             constants[name] = first
         elif all(v.size == 1 and float(v.item()).is_integer() for v in values.values()):
             try:
-                (law,) = fit_dims({length: (int(v.item()),) for length, v in values.items()})
-            except NotSplittable:
+                (dim,) = fit_dims({length: (int(v.item()),) for length, v in values.items()})
+            except UnsupportedGraph:
                 continue
-            sizes[name] = law, first
+            sizes[name] = dim, first
     return Crossings(sizes, constants)
 
 
-def keep_apart(
+def remove_copies(
     model: onnx.ModelProto, known: Crossings, codes: Extent, prompt: Extent | None = None
 ) -> onnx.ModelProto:
-    """A copy that copies nothing between host and device, as far as `known` goes. The same numbers
-    in another way: a size read out of the device follows from shapes (of `codes`, those of a
-    `prompt` included), a constant is stored, and a size that the device needs is the sum of so many
-    ones."""
-    made = copied(model)
+    """Return a copy of `model` without the copies between host and device that `known` covers.
+
+    The results are the same: a size read from the device is computed from shapes instead (of
+    `codes`, which include those of a `prompt`), a constant is stored, and a size that the device
+    needs is computed there by summing a tensor of that many ones.
+    """
+    made = copy_model(model)
     for on_host in (True, False):
-        down, up = crossing(made)
+        down, up = find_crossings(made)
         graph = EditableGraph(made)
         for name in sorted(up if on_host else down):
             new = graph.new(f"{name}.apart")
             if not on_host and name in known.constants:
                 other = new.stored("", known.constants[name])
             elif name in known.sizes:
-                law, like = known.sizes[name]
-                number = _from_shapes(new, law, codes, prompt) if on_host else _counted(new, name)
-                number = new.add("Cast", [number], "number", to=element_type(like))
-                rank = new.stored("rank", np.array(like.shape, np.int64))
+                dim, example = known.sizes[name]
+                number = _from_shapes(new, dim, codes, prompt) if on_host else _on_device(new, name)
+                number = new.add("Cast", [number], "number", to=element_type(example))
+                rank = new.stored("rank", np.array(example.shape, np.int64))
                 other = new.add("Reshape", [number, rank])
             else:
                 continue
-            for node in graph.readers[name]:  # on the host, or on the device
+            for node in graph.consumers[name]:
                 needed = HOST_INPUTS.get(node.op_type, ())
                 for i, read in enumerate(node.input):
                     if read == name and (i in needed) == on_host:
@@ -124,29 +126,29 @@ def keep_apart(
     return made
 
 
-def _from_shapes(new: NewNodes, law: LinearDim, codes: Extent, prompt: Extent | None) -> str:
-    """`per_code · (codes − prompt) + per_prompt · prompt + fixed`, on the host."""
+def _from_shapes(new: NewNodes, dim: LinearDim, codes: Extent, prompt: Extent | None) -> str:
+    """Compute `per_code · (codes − prompt) + per_prompt · prompt + fixed` on the host."""
 
-    def times(place: Extent, rate: int, what: str) -> str:
-        tensor, axis, per_code = place
+    def times(extent: Extent, rate: int, suffix: str) -> str:
+        tensor, axis, per_code = extent
         stored = {
-            name: new.stored(f"{what}.{name}", [number])
+            name: new.stored(f"{suffix}.{name}", [number])
             for name, number in (("axis", axis), ("unit", per_code), ("rate", rate))
         }
-        shape = new.add("Shape", [tensor], f"{what}.shape")
-        extent = new.add("Gather", [shape, stored["axis"]], f"{what}.extent")
-        count = new.add("Div", [extent, stored["unit"]], what)
-        return new.add("Mul", [count, stored["rate"]], f"{what}.times")
+        shape = new.add("Shape", [tensor], f"{suffix}.shape")
+        steps = new.add("Gather", [shape, stored["axis"]], f"{suffix}.extent")
+        count = new.add("Div", [steps, stored["unit"]], suffix)
+        return new.add("Mul", [count, stored["rate"]], f"{suffix}.times")
 
-    made = times(codes, law.per_code, "codes")
+    total = times(codes, dim.per_code, "codes")
     if prompt is not None:
-        behind = times(prompt, law.per_prompt - law.per_code, "prompt")
-        made = new.add("Add", [made, behind], "both")
-    return new.add("Add", [made, new.stored("fixed", [law.fixed])], "size")
+        correction = times(prompt, dim.per_prompt - dim.per_code, "prompt")
+        total = new.add("Add", [total, correction], "both")
+    return new.add("Add", [total, new.stored("fixed", [dim.fixed])], "size")
 
 
-def _counted(new: NewNodes, name: str) -> str:
-    """A number of the host's on the device."""
+def _on_device(new: NewNodes, name: str) -> str:
+    """Compute a number of the host on the device."""
     whole = new.add("Cast", [name], "whole", to=TensorProto.INT64)
     count = new.add("Reshape", [whole, new.stored("flat", [-1])], "count")
     one = helper.make_tensor("", TensorProto.INT64, [1], [1])
@@ -154,9 +156,9 @@ def _counted(new: NewNodes, name: str) -> str:
 
 
 def stft_as_convolution(model: onnx.ModelProto, folder: Path) -> int:
-    """Write every STFT whose step, window and length are stored and whose signal is real as a
-    convolution, which it is; returns how many. Exact but for rounding. `folder` holds the file's
-    weights. onnxruntime has no CUDA kernel of the operator."""
+    """Replace every STFT of a real signal with stored step, window and length by an equivalent
+    convolution, because onnxruntime has no CUDA kernel for STFT. `folder` holds the weights.
+    Returns the number of replacements. Exact except for rounding."""
     graph = EditableGraph(model, folder)
     for node in graph.of_type("STFT"):
         signal, step, window, length = (*node.input, "", "")[:4]
@@ -165,13 +167,13 @@ def stft_as_convolution(model: onnx.ModelProto, folder: Path) -> int:
         size = int(graph.values(length).item()) if length else len(graph.values(window))
         shape = graph.values(window) if window else np.ones(size, np.float32)
         bins = size // 2 + 1 if attributes(node).get("onesided", 1) else size
-        turns = np.outer(np.arange(bins), np.arange(size)) % size * (2 * np.pi / size)
-        parts = np.stack([np.cos(turns), -np.sin(turns)], axis=1) * shape  # [bins, 2, size]
+        angles = np.outer(np.arange(bins), np.arange(size)) % size * (2 * np.pi / size)
+        parts = np.stack([np.cos(angles), -np.sin(angles)], axis=1) * shape  # [bins, 2, size]
         kernel = parts.reshape(2 * bins, 1, size).astype(shape.dtype)
         new = graph.new(node.output[0])
         row = new.add("Reshape", [signal, new.stored("one.channel", [0, 1, -1])], "row")
         hop = [int(graph.values(step).item())]
         made = new.add("Conv", [row, new.stored("kernel", kernel)], "parts", strides=hop)
-        turned = new.add("Transpose", [made], "frames", perm=[0, 2, 1])
-        new.add("Reshape", [turned, new.stored("bins", [0, 0, bins, 2])])
+        frames = new.add("Transpose", [made], "frames", perm=[0, 2, 1])
+        new.add("Reshape", [frames, new.stored("bins", [0, 0, bins, 2])])
     return graph.rewrite()

@@ -1,11 +1,11 @@
-"""Runs products with constant matrices, and one-dimensional convolutions, in 8 bits on a CPU.
+"""Quantises matrix products with constant weights, and 1-D convolutions, to 8 bits for a CPU.
 
-Weights become int8 with one scale for each output, activations uint8 with one scale for each call,
-found as it runs. On CPUs with 8-bit dot products this is about three times as fast as single
-precision, and twice as fast as `MatMulNBits`, which is made for few rows. The runtime's integer
-convolutions are slow (`ConvInteger`) or want the range of their output beforehand (`QLinearConv`):
-so a window of inputs becomes a row of a matrix, in 8 bits, and the product with the weights comes
-out in single precision. docs/inside/decoder.md has the figures.
+Weights become int8 with a scale for each output; activations become uint8 with a scale computed in
+each call. On CPUs with 8-bit dot products this is about three times as fast as single precision,
+and twice as fast as `MatMulNBits`, which is optimised for few rows. onnxruntime's integer
+convolutions are slow (`ConvInteger`) or need the range of their output in advance (`QLinearConv`).
+A convolution therefore becomes a product of 8-bit input windows with the weights, with a
+single-precision result. docs/inside/decoder.md has the measurements.
 """
 
 from collections.abc import Sequence
@@ -16,19 +16,19 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from chatterbox.compile.graph import MICROSOFT, EditableGraph, attributes, before
+from chatterbox.compile.graph import MICROSOFT, EditableGraph, ancestors, attributes
 from chatterbox.runtime.quantized_weights import Array, Dense, Weight, dense
 
-SMALLEST_WEIGHT = 64 * 64
-"""Smaller products are not worth the quantising of their activations."""
+MIN_WEIGHT_SIZE = 64 * 64
+"""For smaller weights, quantising the activations costs more than it saves."""
 LEVELS = 127
 END = np.iinfo(np.int64).max
 PLAIN_GEMM = {"alpha": 1.0, "beta": 1.0, "transA": 0}
 
 
-def products_in_int8(model: onnx.ModelProto, folder: Path) -> int:
-    """Replace products of an activation with a constant matrix; `folder` holds external weights.
-    Returns how many."""
+def quantize_products(model: onnx.ModelProto, folder: Path) -> int:
+    """Quantise the products of an activation with a constant matrix and return their number.
+    `folder` holds the external weights."""
     graph = EditableGraph(model, folder)
     stored: dict[str, list[str]] = {}
     for node in graph.of_type("MatMul", "Gemm", "MatMulNBits"):
@@ -37,7 +37,7 @@ def products_in_int8(model: onnx.ModelProto, folder: Path) -> int:
             continue
         bias, output = _bias(node, weight, graph)
         if name not in stored:
-            kinds = zip(("int8", "scales"), _in_levels(dense(weight)), strict=True)
+            kinds = zip(("int8", "scales"), _quantize(dense(weight)), strict=True)
             stored[name] = [graph.store(f"{name}/{kind}", values) for kind, values in kinds]
         inputs = [node.input[0], *stored[name], *(["", bias] if bias else [])]
         graph.new(output).add("DynamicQuantizeMatMul", inputs, "", MICROSOFT)
@@ -45,9 +45,10 @@ def products_in_int8(model: onnx.ModelProto, folder: Path) -> int:
 
 
 def _weight(node: NodeProto, graph: EditableGraph) -> Weight | None:
-    """The constant matrix of a product of single precision; None where that is not worth it."""
+    """Return the constant matrix of a single-precision product; None if it is not constant, too
+    small, or in another form."""
     if node.op_type == "MatMulNBits":
-        blocks = graph.blocks(node)
+        blocks = graph.quantized_weight(node)
         return blocks if blocks is not None and blocks.scales.dtype == np.float32 else None
     values, given = graph.constant(node.input[1]), attributes(node)
     if node.op_type == "Gemm" and any(given.get(n, v) != v for n, v in PLAIN_GEMM.items()):
@@ -55,57 +56,59 @@ def _weight(node: NodeProto, graph: EditableGraph) -> Weight | None:
     if values is None or values.dtype != np.float32 or values.ndim != 2:
         return None
     matrix = Dense(values.T if given.get("transB", 0) else values)
-    return matrix if values.size >= SMALLEST_WEIGHT else None
+    return matrix if values.size >= MIN_WEIGHT_SIZE else None
 
 
 def _bias(node: NodeProto, weight: Weight, graph: EditableGraph) -> tuple[str, str]:
-    """The bias of a product and what both make: its own, or a constant row that is added behind it
-    if nothing else reads the product."""
+    """Return the name of a product's bias ("" if none) and the output of both. The bias is the
+    node's own, or a constant row that a following Add adds to the product."""
     product, own = node.output[0], node.input[5 if node.op_type == "MatMulNBits" else 2 :]
     if node.op_type == "Gemm" or any(own):
         return "".join(own), product
-    if (add := graph.reader(product, "Add")) is not None:
+    if (add := graph.only_consumer(product, "Add")) is not None:
         row = next((name for name in add.input if name != product), "")
         if row in graph.stored and list(graph.stored[row].dims) == [weight.shape[1]]:
             return row, add.output[0]
     return "", product
 
 
-def _in_levels(matrix: Array) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """[inputs, outputs] as int8, and scales [outputs]."""
+def _quantize(matrix: Array) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Return a matrix [inputs, outputs] as int8 and its scales [outputs]."""
     largest = np.maximum(np.abs(matrix).max(axis=0), np.float32(1e-12))
     scales = (largest / np.float32(LEVELS)).astype(np.float32)
     return np.ascontiguousarray(np.rint(matrix / scales).astype(np.int8)), scales
 
 
-def convs_in_int8(model: onnx.ModelProto, folder: Path, exact: Sequence[str] = ()) -> int:
-    """Replace convolutions with constant weights; `folder` holds external weights, and what the
-    tensors `exact` are made of stays as it is. Returns how many."""
+def quantize_convolutions(model: onnx.ModelProto, folder: Path, exact: Sequence[str] = ()) -> int:
+    """Quantise convolutions with constant weights, except those that the tensors in `exact` depend
+    on, and return their number. `folder` holds the external weights."""
     graph = EditableGraph(model, folder)
-    kept = {name for node in before(graph.graph, exact)[0] for name in node.output}
+    excluded = {name for node in ancestors(graph.graph, exact)[0] for name in node.output}
     for node in graph.of_type("Conv"):
-        if node.output[0] not in kept and _is_plain(node, graph):
-            _convolve(node, graph)
+        if node.output[0] not in excluded and _can_quantize(node, graph):
+            _quantize_convolution(node, graph)
     return graph.rewrite()
 
 
-def _is_plain(node: NodeProto, graph: EditableGraph) -> bool:
-    """Whether it goes over [rows, inputs, steps] with stride 1, and is worth it."""
+def _can_quantize(node: NodeProto, graph: EditableGraph) -> bool:
+    """Return whether a convolution is one-dimensional with stride 1, explicit padding and a stored
+    weight of sufficient size."""
     weight, given = graph.stored.get(node.input[1]), attributes(node)
     if weight is None or len(weight.dims) != 3 or weight.data_type != onnx.TensorProto.FLOAT:
         return False
-    usual = given.get("group", 1) == 1 and given.get("strides", [1]) == [1]
-    padded_as_told = given.get("auto_pad", b"NOTSET") == b"NOTSET"
-    return bool(usual and padded_as_told and weight.dims[0] * weight.dims[1] >= SMALLEST_WEIGHT)
+    is_plain = given.get("group", 1) == 1 and given.get("strides", [1]) == [1]
+    has_explicit_pads = given.get("auto_pad", b"NOTSET") == b"NOTSET"
+    is_large = weight.dims[0] * weight.dims[1] >= MIN_WEIGHT_SIZE
+    return bool(is_plain and has_explicit_pads and is_large)
 
 
-def _convolve(node: NodeProto, graph: EditableGraph) -> None:
-    """Stand for the convolution `node`."""
+def _quantize_convolution(node: NodeProto, graph: EditableGraph) -> None:
+    """Replace `node` by a product of 8-bit windows of its input with its 8-bit weights."""
     new, given, kernel = graph.new(node.output[0]), attributes(node), graph.values(node.input[1])
     outputs, _, taps = kernel.shape
     front, back = given.get("pads", [0, 0])
     (dilation,) = given.get("dilations", [1])
-    weight, scales = _in_levels(kernel.transpose(2, 1, 0).reshape(-1, outputs))
+    weight, scales = _quantize(kernel.transpose(2, 1, 0).reshape(-1, outputs))
     levels, scale, zero = new.add_many(
         "DynamicQuantizeLinear", node.input[:1], ["levels", "scale", "zero"]
     )
@@ -116,9 +119,9 @@ def _convolve(node: NodeProto, graph: EditableGraph) -> None:
     if taps > 1:
         shifted, axis = [], graph.store("int8.time_axis", [1])
         for tap in range(taps):
-            behind = (taps - 1 - tap) * dilation
+            following = (taps - 1 - tap) * dilation
             begin = new.stored(f"begin{tap}", [tap * dilation])
-            end = new.stored(f"end{tap}", [-behind if behind else END])
+            end = new.stored(f"end{tap}", [-following if following else END])
             shifted.append(new.add("Slice", [steps, begin, end, axis], f"tap{tap}"))
         steps = new.add("Concat", shifted, "windows", axis=2)
     factors = [steps, new.stored("weight", weight), scale, new.stored("scales", scales), zero]

@@ -1,4 +1,4 @@
-"""Finds a graph's random operators; turns what they draw into inputs, or into rows of a table."""
+"""Finds a graph's random operators and turns their outputs into inputs or into table lookups."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -8,17 +8,17 @@ from onnx import NodeProto, TensorProto, helper
 
 from chatterbox.compile.graph import (
     EditableGraph,
-    NotSplittable,
+    UnsupportedGraph,
+    ancestors,
     attributes,
-    before,
     subgraphs,
-    value,
+    value_info,
 )
 from chatterbox.runtime.decoder.graph_io import LinearDim, RandomOp
 from chatterbox.runtime.decoder.stream_inputs import RowLayout
 
 NORMAL, UNIFORM = {"mean": 0.0, "scale": 1.0}, {"low": 0.0, "high": 1.0}
-"""Attributes of random operators, and what they are if nothing is said."""
+"""Default attributes of random operators."""
 RANDOM_OPS: dict[str, tuple[Literal["normal", "uniform"], dict[str, float]]] = {
     **dict.fromkeys(("RandomNormal", "RandomNormalLike"), ("normal", NORMAL)),
     **dict.fromkeys(("RandomUniform", "RandomUniformLike"), ("uniform", UNIFORM)),
@@ -27,46 +27,47 @@ OTHER_RANDOM_OPS = ("Multinomial", "Bernoulli")
 
 
 def find_randoms(model: onnx.ModelProto) -> list[RandomOp]:
-    """Every draw that reaches an output. Raises NotSplittable where one is out of reach."""
+    """Return every random tensor that reaches an output. Raises UnsupportedGraph if one is in a
+    subgraph or of another kind, and so cannot become an input."""
     found = []
-    for node in before(model.graph, [o.name for o in model.graph.output])[0]:
+    for node in ancestors(model.graph, [o.name for o in model.graph.output])[0]:
         if node.op_type in OTHER_RANDOM_OPS or _hidden(node):
-            raise NotSplittable(f"{node.op_type} {node.name} draws where no input can reach")
+            raise UnsupportedGraph(f"{node.op_type} {node.name} draws where no input can reach")
         if node.op_type in RANDOM_OPS:
-            kind, usual = RANDOM_OPS[node.op_type]
-            given = usual | attributes(node)
-            found.append(RandomOp(node.output[0], kind, *(given[name] for name in usual)))
+            kind, defaults = RANDOM_OPS[node.op_type]
+            given = defaults | attributes(node)
+            found.append(RandomOp(node.output[0], kind, *(given[name] for name in defaults)))
     return found
 
 
 def _hidden(node: NodeProto) -> bool:
-    """Whether one of the node's subgraphs holds a random operator."""
+    """Return whether one of the node's subgraphs contains a random operator."""
     inner = [node for sub in subgraphs(node) for node in sub.node]
     return any(n.op_type in (*RANDOM_OPS, *OTHER_RANDOM_OPS) or _hidden(n) for n in inner)
 
 
 def randoms_to_inputs(model: onnx.ModelProto, draws: Mapping[RandomOp, tuple[int, int]]) -> None:
-    """Let `model` be told what it would have drawn, tensors of these element types and ranks."""
+    """Turn random tensors into inputs. `draws` maps them to their element types and ranks."""
     producer = EditableGraph(model).producer
     for draw, shape in draws.items():
-        model.graph.input.append(value(draw.name, *shape))
+        model.graph.input.append(value_info(draw.name, *shape))
         model.graph.node.remove(producer[draw.name])
 
 
-def draw_from_table(model: onnx.ModelProto, op: RandomOp, law: list[LinearDim]) -> bool:
-    """Replace the input of a random tensor by an input of row numbers; whether its shape is one
-    that can be put together so."""
-    layout = RowLayout.of(law)
+def draw_from_table(model: onnx.ModelProto, op: RandomOp, shape: list[LinearDim]) -> bool:
+    """Replace the input of a random tensor by an input of row numbers of a stored table. Returns
+    whether the tensor's shape allows that."""
+    layout = RowLayout.of(shape)
     fed = next((i for i in model.graph.input if i.name == op.name), None)
     if fed is None or layout is None:
         return False
     kind = helper.tensor_dtype_to_np_dtype(fed.type.tensor_type.elem_type)
-    by_steps, time_last = layout.steps == 1, law[2].per_code > 0
+    by_steps, time_last = layout.steps == 1, shape[2].per_code > 0
     model.graph.input.remove(fed)
-    model.graph.input.append(value(op.rows, TensorProto.INT64, 2 if by_steps else 3))
+    model.graph.input.append(value_info(op.rows, TensorProto.INT64, 2 if by_steps else 3))
     graph = EditableGraph(model)
     new = graph.new(op.name)
-    # By steps: [rows, time, width], as it is gathered; else [rows, width, time] of mel frames.
+    # Gathered rows are [rows, time, width] if by steps, else [rows, width, time] of mel frames.
     table = new.stored("table", layout.table(op).astype(kind))
     made = new.add("Gather", [table, op.rows], "gathered", axis=0)
     if not by_steps:

@@ -1,1 +1,1 @@
-"""The language model's graph, rewritten around key/value slots in place."""
+"""Compiles a language model: rewrites its graph to update key-value slots in place."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from chatterbox.arrays import F32, I64
+from chatterbox.compile.graph import UnsupportedGraph
 from chatterbox.compile.lm.embedding_tables import host_embedder
 from chatterbox.compile.lm.equivalence import (
     EXACT_STEPS,
@@ -22,7 +23,7 @@ from chatterbox.compile.lm.equivalence import (
 )
 from chatterbox.compile.lm.int8_cache import channel_ranges, divergence, use_int8_cache
 from chatterbox.compile.lm.match import match
-from chatterbox.compile.lm.published import NotRecognizedError, PublishedGraph
+from chatterbox.compile.lm.published import PublishedGraph
 from chatterbox.compile.lm.weights import Rotary, Transformer
 from chatterbox.compile.lm.write import SIDECAR_FILE, write
 from chatterbox.compile.progress import Progress
@@ -111,7 +112,7 @@ def compile_lm(
             entry = cache.write(known_by, source, job.fill)
             progress(1.0, "done")
         return language_model_of(entry)
-    except NotRecognizedError as reason:
+    except UnsupportedGraph as reason:
         return NotCompiled(f"not recognised: {reason}")
     except OSError as fault:
         return NotCompiled(f"could not be written: {fault.strerror or fault}")

@@ -9,9 +9,9 @@ biases and activations sit follows from walking the edges. Whether the match is 
 afterwards (`equivalence.py`).
 """
 
-from chatterbox.compile.graph import MICROSOFT, attributes
+from chatterbox.compile.graph import MICROSOFT, UnsupportedGraph, attributes
 from chatterbox.compile.lm.embedding_tables import GATHER, table_read_by
-from chatterbox.compile.lm.published import LinearNode, NotRecognizedError, PublishedGraph
+from chatterbox.compile.lm.published import LinearNode, PublishedGraph
 from chatterbox.compile.lm.weights import Activation, Layer, Linear, Rotary, Transformer, concat
 from chatterbox.runtime.quantized_weights import Array, BlockQuantized, dense
 
@@ -31,20 +31,20 @@ COSINES = {"GroupQueryAttention": 7, "RotaryEmbedding": 2}
 
 def match(graph: PublishedGraph, angles: Rotary | None = None) -> Transformer:
     """The weights of a published language model. `angles`: where the graph holds none, since it
-    computes them. Raises NotRecognizedError."""
+    computes them. Raises UnsupportedGraph."""
     key = graph.inputs.get("past_key_values.0.key")
     if key is None or "logits" not in {output.name for output in graph.graph.output}:
-        raise NotRecognizedError("it has no past_key_values.0.key or no logits")
+        raise UnsupportedGraph("it has no past_key_values.0.key or no logits")
     dims = key.type.tensor_type.shape.dim
     kv_heads, head_dim = dims[1].dim_value, dims[3].dim_value
     depths = graph.by_depth()
     if len(depths) <= LINEARS_A_LAYER or len(depths) % LINEARS_A_LAYER != 1:
-        raise NotRecognizedError(
+        raise UnsupportedGraph(
             f"{len(depths)} constant matrices in turn, not {LINEARS_A_LAYER} a layer and a head"
         )
     head = depths.pop()
     if len(head) != 1:
-        raise NotRecognizedError(f"{len(head)} matrices give the logits")
+        raise UnsupportedGraph(f"{len(head)} matrices give the logits")
     activation, gate = _activation(graph, depths[2], depths[3][0])
     attended, hidden = depths[1][0].weight.shape
     layers = []
@@ -55,7 +55,7 @@ def match(graph: PublishedGraph, angles: Rotary | None = None) -> Transformer:
         expected += [(hidden, (1 + len(gate)) * inner), (inner, hidden)]
         found = [part.weight.shape for part in (layer.qkv, layer.out, layer.up, layer.down)]
         if found != expected:
-            raise NotRecognizedError(f"layer {index} has weights {found}, not {expected}")
+            raise UnsupportedGraph(f"layer {index} has weights {found}, not {expected}")
         layers.append(layer)
     positions: Array | Rotary | None = _rotary(graph, head_dim) or angles
     if positions is None:
@@ -78,7 +78,7 @@ def _layer(graph: PublishedGraph, index: int, linears: list[list[LinearNode]]) -
     queries, out, up, down = linears
     counts = [len(depth) for depth in linears]
     if counts[0] not in (1, 3) or counts[1:] not in ([1, 1, 1], [1, 2, 1]):
-        raise NotRecognizedError(f"layer {index} has {counts} linears in turn")
+        raise UnsupportedGraph(f"layer {index} has {counts} linears in turn")
     _, gate = _activation(graph, up, down[0])
     return Layer(
         norm_1=graph.norm_before(queries[0]),
@@ -99,7 +99,7 @@ def _query_key_value(graph: PublishedGraph, layer: int, found: list[LinearNode])
         ids = {id(node) for node in behind}
         told.append([part for part in found if id(part.node) in ids])
     if [len(parts) for parts in told] != [1, 1] or told[0] == told[1]:
-        raise NotRecognizedError(f"layer {layer}: key and value cannot be told apart")
+        raise UnsupportedGraph(f"layer {layer}: key and value cannot be told apart")
     (key,), (value,) = told
     (queries,) = (part for part in found if part not in (key, value))
     joined = _joined(graph, layer, [queries, key, value])
@@ -119,7 +119,7 @@ def _joined(graph: PublishedGraph, layer: int, parts: list[LinearNode]) -> Linea
     try:
         return concat([graph.with_bias(part) for part in parts])
     except ValueError as reason:
-        raise NotRecognizedError(f"layer {layer}: {reason}") from None
+        raise UnsupportedGraph(f"layer {layer}: {reason}") from None
 
 
 def _activation(
@@ -140,7 +140,7 @@ def _activation(
         if (found == "silu", len(ups)) not in ((True, 2), (False, 1)) or len(gate) != 1:
             break
         return found, gate if len(ups) > 1 else []
-    raise NotRecognizedError("no GELU or gate between the feed-forward's linears")
+    raise UnsupportedGraph("no GELU or gate between the feed-forward's linears")
 
 
 def _rotary(graph: PublishedGraph, head_dim: int) -> Rotary | None:
@@ -153,9 +153,9 @@ def _rotary(graph: PublishedGraph, head_dim: int) -> Rotary | None:
         cos, sin = (graph.constant(name) for name in names)
         other = ("rotary_interleaved", "interleaved", "rotary_embedding_dim")
         if cos is None or sin is None or any(given.get(name, 0) for name in other):
-            raise NotRecognizedError("queries are turned in another way")
+            raise UnsupportedGraph("queries are turned in another way")
         if cos.shape[1] * 2 != head_dim:
-            raise NotRecognizedError("queries are turned in part")
+            raise UnsupportedGraph("queries are turned in part")
         return Rotary(cos, sin)
     return None
 
@@ -169,7 +169,7 @@ def _table(graph: PublishedGraph, ids: str, hidden: int) -> Array | BlockQuantiz
                 return table
         elif table is not None and table.shape[1] == hidden:
             return table
-    raise NotRecognizedError(f"no table is read by {ids}")
+    raise UnsupportedGraph(f"no table is read by {ids}")
 
 
 def _follows(graph: PublishedGraph, name: str, source: str) -> bool:

@@ -12,7 +12,13 @@ import onnx
 from onnx import NodeProto, TensorProto
 from onnx.reference import ReferenceEvaluator
 
-from chatterbox.compile.graph import NIBBLES, EditableGraph, attributes, stored_values
+from chatterbox.compile.graph import (
+    INT4_TYPES,
+    EditableGraph,
+    UnsupportedGraph,
+    attributes,
+    stored_values,
+)
 from chatterbox.compile.lm.weights import Linear, Norm, pack_nibbles
 from chatterbox.runtime.quantized_weights import Array, Dense, Weight
 
@@ -33,10 +39,6 @@ NORMS: dict[str, tuple[int, int | None]] = {
 """Where an operator holds its scale and its shift."""
 EPSILON_BELOW = 1e-2
 DEFAULT_EPSILON = 1e-5  # GPT-2's and ONNX's LayerNormalization's alike
-
-
-class NotRecognizedError(Exception):
-    """The graph is not one that this tool knows; the message says what was missed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,7 +71,7 @@ class PublishedGraph(EditableGraph):
         """The value of `name` when it depends on no input; else None."""
         if name in self.stored:
             values = self.values(name)
-            return values.astype(np.int8) if self.stored[name].data_type in NIBBLES else values
+            return values.astype(np.int8) if self.stored[name].data_type in INT4_TYPES else values
         if name not in self._folded:
             node = self.producer.get(name)
             self._folded[name] = self._fold(node, name) if node is not None else None
@@ -88,7 +90,7 @@ class PublishedGraph(EditableGraph):
         """Codes as they are stored, without unpacking the 4-bit types; signed ones are shifted, so
         that every code is unsigned around the middle."""
         tensor = self.stored.get(name)
-        if tensor is None or tensor.data_type not in NIBBLES:
+        if tensor is None or tensor.data_type not in INT4_TYPES:
             codes = self.constant(name)
             return None if codes is None or codes.dtype != np.uint8 else Packed(codes, 0, False)
         signed = tensor.data_type == TensorProto.INT4
@@ -124,9 +126,9 @@ class PublishedGraph(EditableGraph):
     def _as_linear(self, node: NodeProto) -> LinearNode | None:
         weight: Weight | None
         if node.op_type == "MatMulNBits":
-            weight, bias = self.blocks(node), node.input[5:6]
+            weight, bias = self.quantized_weight(node), node.input[5:6]
             if weight is None:
-                raise NotRecognizedError("a MatMulNBits has inputs of another kind")
+                raise UnsupportedGraph("a MatMulNBits has inputs of another kind")
         else:
             values, bias = self.constant(node.input[1]), node.input[2:3]
             if values is None or values.ndim != 2 or values.dtype.kind != "f":
@@ -167,14 +169,14 @@ class PublishedGraph(EditableGraph):
     def followers(self, name: str) -> list[NodeProto]:
         """The nodes that read `name`, seen through layout changes."""
         found: list[NodeProto] = []
-        for node in self.readers.get(name, []):
+        for node in self.consumers.get(name, []):
             passes = node.op_type in TRANSPARENT
             found += self.followers(node.output[0]) if passes else [node]
         return found
 
     def norm_before(self, found: LinearNode) -> Norm:
         """The normalisation of its input: one operator, fused with a sum, or spelled out as
-        … × gamma + beta. Raises NotRecognizedError."""
+        … × gamma + beta. Raises UnsupportedGraph."""
         name = found.node.input[0]
         beta: Array | None = None
         while (node := self.producer.get(name)) is not None:
@@ -183,7 +185,7 @@ class PublishedGraph(EditableGraph):
                 gamma = self.constant(node.input[scale])
                 beta = None if shift is None else self.constant(node.input[shift])
                 if gamma is None or (beta is None and shift is not None):
-                    raise NotRecognizedError("a normalisation's scale or shift is not constant")
+                    raise UnsupportedGraph("a normalisation's scale or shift is not constant")
                 epsilon = attributes(node).get("epsilon", DEFAULT_EPSILON)
                 return Norm(gamma.reshape(-1), None if beta is None else beta.reshape(-1), epsilon)
             if node.op_type == "Add" and beta is None:
@@ -195,7 +197,7 @@ class PublishedGraph(EditableGraph):
                 name = node.input[0]
             else:
                 break
-        raise NotRecognizedError("a linear that should follow a normalisation does not")
+        raise UnsupportedGraph("a linear that should follow a normalisation does not")
 
 
 def _sources(node: NodeProto, output: str) -> list[str]:
@@ -221,7 +223,7 @@ def _split(graph: PublishedGraph, node: NodeProto) -> tuple[Array, str]:
         value = graph.constant(own)
         if value is not None and value.ndim >= 1 and value.size > 1:
             return value.reshape(-1), other
-    raise NotRecognizedError(f"a {node.op_type} that should hold a constant does not")
+    raise UnsupportedGraph(f"a {node.op_type} that should hold a constant does not")
 
 
 def _epsilon(graph: PublishedGraph, name: str) -> float:
