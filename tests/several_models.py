@@ -52,7 +52,7 @@ def pool_of(models="a,b,c", setup=lambda engine: None, **limits):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model_loader, "TTSEngine", make)
         patch.setattr(model_loader, "files_bytes", lambda config: 0)
-        patch.setattr(model_loader, "keep_for_good", lambda: None)
+        patch.setattr(model_loader, "freeze_objects", lambda: None)
         pool = ModelPool(configs_of(config, limits.models), limits)
         pool.made, pool.limits, pool.made_by = made, limits, setups.append
         try:

@@ -38,7 +38,7 @@ def logged(record: AccessRecord, form: str, *, tty: bool = False, level: int = l
 
 def spoken(**facts) -> AccessRecord:
     return AccessRecord(
-        "req-1", "POST", route="/tts", status=200, report=SPOKEN, started=NOW_S, **facts
+        "req-1", "POST", route="/tts", status=200, report=SPOKEN, started_at=NOW_S, **facts
     )
 
 
@@ -48,7 +48,7 @@ def test_a_person_reads_a_sentence():
     assert line.endswith("   req-1\n")
     cut = logged(spoken(outcome="slow_client"), "auto", tty=True)
     assert "cut off (slow_client) after 6.4 s for /tts" in cut
-    refused = AccessRecord("req-2", "POST", route="/tts", status=422, started=NOW_S)
+    refused = AccessRecord("req-2", "POST", route="/tts", status=422, started_at=NOW_S)
     refused.outcome = "invalid_value"
     assert "  POST /tts 422 invalid_value in 0.0" in logged(refused, "auto", tty=True)
 

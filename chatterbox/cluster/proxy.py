@@ -13,7 +13,7 @@ from websockets.frames import CloseCode
 from chatterbox.dialects.registry import DIALECTS
 from chatterbox.errors import ChatterboxError, DeadlineExceeded, EngineDead, NotReady, Overloaded
 from chatterbox.server.dialect import error_shapes
-from chatterbox.server.request_log import GUARDS, error_response
+from chatterbox.server.request_log import SECURITY_HEADERS, error_response
 
 RAY_PATHS = "/-/"
 """Prefix of Ray's paths for load balancers, whose answers are not changed."""
@@ -54,7 +54,7 @@ class RayAnswers:
             lost = EngineDead("The replica that had this request ended.", retry_after_s=RETRY_S)
             sent_id = Headers(scope=scope).get("x-request-id", "-")
             shape = self._shape_of(scope["path"])
-            answer = error_response(refusal or lost, sent_id, GUARDS, shape=shape)
+            answer = error_response(refusal or lost, sent_id, SECURITY_HEADERS, shape=shape)
             await answer(scope, receive, send)
         elif scope["type"] == "websocket" and last in ("websocket.accept", "websocket.send"):
             with contextlib.suppress(RuntimeError, OSError):  # the client may have left

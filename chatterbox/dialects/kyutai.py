@@ -204,7 +204,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
 
         async def protocol(socket: Socket) -> None:
             query = query_fields(Query, socket)
-            voice = await services.voices.ask(resolve_voice, query.voice)
+            voice = await services.voices.run(resolve_voice, query.voice)
             await Session(services, socket, query, voice).run()
 
         await services.sockets.serve(websocket, protocol, _send_error)

@@ -76,7 +76,7 @@ class Context(IncrementalSpeech):
 
     def request_for(self, text: str) -> SpeechRequest:
         config = self.config
-        with self.services.models.naming(config.model):
+        with self.services.models.use(config.model):
             return self.services.speech.build_request(
                 text,
                 config.voice,
@@ -181,7 +181,7 @@ class Session(ContextSocket[Context]):
         contexts opened later."""
         config, ignored = lenient_fields_of(Config, Body(message, typed=True))
         _format_of(config)  # refuses a wrong format before any speech
-        with self.services.models.naming(config.model):
+        with self.services.models.use(config.model):
             async with self.services.models.known():
                 voice = await find_voice(self.services, config.voice, OPENAI_VOICES)
         config = config.model_copy(update={"voice": voice})

@@ -200,7 +200,7 @@ def add_tavern(routes: APIRouter, services: Services) -> None:
         return JSONResponse(
             [
                 {"display_name": name, "filename": name if name != info.name else info.voice_id}
-                for info in await voices.listed()
+                for info in await voices.list_all()
                 if info.built_in
                 for name in info.names
             ]
@@ -209,7 +209,7 @@ def add_tavern(routes: APIRouter, services: Services) -> None:
     @routes.get("/get_reference_files")
     async def references() -> Response:
         """SillyTavern: the voices that were registered, by name."""
-        return await voices.list_answer("registered names", _registered)
+        return await voices.list_response("registered names", _registered)
 
     @routes.post("/upload_reference", openapi_extra=form_schema(NoFields, file=FILES))
     async def upload(request: Request) -> Response:
@@ -221,13 +221,13 @@ def add_tavern(routes: APIRouter, services: Services) -> None:
             answer = {
                 "message": "The voice is registered.",
                 "uploaded_files": [info.spelling_of(name)],
-                "all_reference_files": _registered(await voices.listed()),
+                "all_reference_files": _registered(await voices.list_all()),
                 "errors": [],
             }
             further_files = [f"{name}[1:]" for name in body.repeated]
             return JSONResponse(answer, headers=ignored_header(further_files))
 
-        return await answer_upload(request, voices, FILES, work, deterministic=True)
+        return await answer_upload(request, voices, FILES, work, allow_repeated=True)
 
 
 def _registered(voices: list[VoiceInfo]) -> list[str]:
@@ -257,7 +257,7 @@ def add_xtts(routes: APIRouter, services: Services) -> None:
     @routes.get("/speakers")
     async def speakers() -> Response:
         """xtts-api-server: all voices."""
-        return await voices.list_answer(
+        return await voices.list_response(
             "xtts speakers",
             lambda infos: [
                 {"name": name, "voice_id": info.voice_id, "preview_url": ""}
@@ -269,7 +269,7 @@ def add_xtts(routes: APIRouter, services: Services) -> None:
     @routes.get("/speakers_list")
     async def speaker_names() -> Response:
         """xtts-api-server: their names."""
-        return await voices.list_answer("names", all_names)
+        return await voices.list_response("names", all_names)
 
     @routes.get("/languages")
     async def languages() -> Response:
@@ -287,7 +287,7 @@ def add_xtts(routes: APIRouter, services: Services) -> None:
     @routes.get("/studio_speakers")
     async def studio() -> Response:
         """Coqui: all voices, as latents."""
-        return await voices.list_answer(
+        return await voices.list_response(
             "xtts latents",
             lambda infos: {n: latents(info.voice_id) for info in infos for n in info.names},
         )

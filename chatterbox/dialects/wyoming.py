@@ -29,12 +29,12 @@ from chatterbox.errors import (
     SlowClient,
     TooManyConnections,
 )
-from chatterbox.server.body import first_of
+from chatterbox.server.body import until_first
 from chatterbox.server.dialect import Bind, Dialect, Services
 from chatterbox.server.request_log import STALL_S
 from chatterbox.server.schemas import LenientCall, Name, Text
 from chatterbox.server.socket_server import MAX_FRAME_BYTES
-from chatterbox.server.voice_service import as_json
+from chatterbox.server.voice_service import to_json
 from chatterbox.voices.names import VoiceInfo
 
 log = logging.getLogger(__name__)
@@ -138,7 +138,7 @@ class Session(IncrementalSpeech):
 
     async def run(self) -> None:
         """Run until the client leaves. Raises the error that ends the connection."""
-        await first_of(self._listen(), super().run())
+        await until_first(self._listen(), super().run())
 
     async def _listen(self) -> None:
         idle_s = self.services.config.websocket_idle_timeout_s
@@ -181,14 +181,14 @@ class Session(IncrementalSpeech):
         models, voices = self.services.models, self.services.voices
         describe = partial(_describe, voices.languages)
         if len(models.models) == 1:
-            return await voices.list_body("wyoming", describe)
-        info = describe(await voices.listed())
+            return await voices.list_json("wyoming", describe)
+        info = describe(await voices.list_all())
         for model in models.models[1:]:
             if model.engine:
-                with models.naming(model.name):
-                    other = _describe(voices.languages, await voices.listed(), f"{model.name}/")
+                with models.use(model.name):
+                    other = _describe(voices.languages, await voices.list_all(), f"{model.name}/")
                 info["tts"][0]["voices"] += other["tts"][0]["voices"]
-        return await asyncio.to_thread(as_json, info)
+        return await asyncio.to_thread(to_json, info)
 
     async def _read_text(self, data: dict[str, Any]) -> str:
         """Return the event's text, and use its voice for this and the following texts."""
@@ -196,13 +196,13 @@ class Session(IncrementalSpeech):
         name, model = fields.voice.name if fields.voice else None, None
         if name and "/" in name and len(self.services.models.models) > 1:  # no voice has one
             model, _, name = name.rpartition("/")
-        with self.services.models.naming(model):
+        with self.services.models.use(model):
             self._voice = (await self.services.voices.info(name)).voice_id if name else None
         self._model = model
         return fields.text
 
     def request_for(self, text: str, *, silence_if_wordless: bool = False) -> SpeechRequest:
-        with self.services.models.naming(self._model):
+        with self.services.models.use(self._model):
             return self.services.speech.build_request(
                 text, self._voice, PCM, silence_if_wordless=silence_if_wordless
             )

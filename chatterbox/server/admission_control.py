@@ -1,6 +1,6 @@
-"""What may come in: by the server's phase, by each key's quota, and by room for bodies.
+"""Admission control: the server's phase, quotas per API key, places, and memory for bodies.
 
-Without keys nobody is told apart, and only what all have together is bounded.
+Without API keys, clients are not told apart, and only the totals are limited.
 """
 
 import asyncio
@@ -29,16 +29,17 @@ from chatterbox.server.model_pool import ModelPool
 Phase = Literal["loading", "ready", "draining", "dead"]
 
 READY_QUEUE_SHARE = 0.95
-"""A queue this full makes readiness fail, so that a balancer looks elsewhere (FAULTS: health)."""
+"""Readiness fails when the queue is this full, so that a load balancer picks another server."""
 LOADING_RETRY_S = 2.0
 RESTART_RETRY_S = 10.0
-"""When a supervisor will have started the process again."""
+"""Time for a supervisor to start the process again."""
 SHARE = 0.75
-"""Of the places and of the sockets, for one of several keys: the others find one at once."""
+"""Share of the places, sockets and bytes that one key may hold if there are several keys, so that
+the others find free ones at once."""
 REFUSAL_DELAY_S = 1.0
-"""A refusal of who comes again too soon; the shortest time that anybody is told to stay away."""
+"""Delay before a client that retries too early is refused again; also the shortest Retry-After."""
 MAX_DELAYED_REFUSALS = 64
-"""Of one key: they are connections that others may need. Beyond that a refusal comes at once."""
+"""Limit for each key: delayed refusals hold connections. Above it, refusals are immediate."""
 BYTES_RETRY_S = 2.0
 _WORDS = {
     "requests": "requests in work",
@@ -49,27 +50,27 @@ _WORDS = {
 
 
 class Lifecycle:
-    """One for each server. Draining begins once and never ends."""
+    """Phase of the server's life. One per server. Draining never ends."""
 
     def __init__(self, engine: TTSEngine | ModelPool) -> None:
         self._engine = engine
-        self.draining = False
-        self.warming_up = False
-        """Requests are taken, but nobody should be sent here yet."""
-        self.leaving = False
-        """They are taken still, but nobody should be sent here any more."""
+        self.is_draining = False
+        self.is_warming_up = False
+        """Requests are accepted, but readiness fails because the server is not warm yet."""
+        self.is_leaving = False
+        """Requests are accepted, but readiness fails because the server will drain soon."""
 
     @property
     def phase(self) -> Phase:
         if self._engine.state == "dead":
             return "dead"
-        if self.draining or self._engine.state == "closed":
+        if self.is_draining or self._engine.state == "closed":
             return "draining"
         return "ready" if self._engine.state == "ready" else "loading"
 
     @property
-    def ready(self) -> bool:
-        """Whether new work should be sent here."""
+    def is_ready(self) -> bool:
+        """Whether new work should be sent to this server."""
         try:
             self.check_ready()
         except ChatterboxError:
@@ -77,17 +78,17 @@ class Lifecycle:
         return True
 
     @property
-    def loading(self) -> bool:
-        """Whether the model is not there yet, or not warm."""
-        return self.phase == "loading" or (self.phase == "ready" and self.warming_up)
+    def is_loading(self) -> bool:
+        """Whether the model is still being loaded or warmed up."""
+        return self.phase == "loading" or (self.phase == "ready" and self.is_warming_up)
 
     def drain(self) -> None:
-        """No new work from here on; what is running goes on."""
-        self.draining = True
+        """Refuse new work from now on. Running work continues."""
+        self.is_draining = True
         self._engine.admission.close()
 
     def check_open(self) -> None:
-        """Raises NotReady, Draining or EngineDead unless requests are taken."""
+        """Raises NotReady, Draining or EngineDead unless the server accepts requests."""
         match self.phase:
             case "loading":
                 raise NotReady("The model is still loading.", retry_after_s=LOADING_RETRY_S)
@@ -102,9 +103,9 @@ class Lifecycle:
     def check_ready(self) -> None:
         """Raises NotReady, Draining or EngineDead unless new work should be sent here."""
         self.check_open()
-        if self.warming_up:
+        if self.is_warming_up:
             raise NotReady("The server is warming up.", retry_after_s=LOADING_RETRY_S)
-        if self.leaving:
+        if self.is_leaving:
             raise Draining("The server is shutting down.", retry_after_s=RESTART_RETRY_S)
         if self._engine.fault is not None:
             raise NotReady("The default model cannot be loaded.", retry_after_s=LOADING_RETRY_S)
@@ -114,40 +115,42 @@ class Lifecycle:
 
 
 class KeyQuotas:
-    """Counts what each key holds: requests, characters, sockets and uploads. Belongs to the event
-    loop."""
+    """Limits the requests, characters, sockets and uploads that each API key holds at a time. Used
+    only from the event loop."""
 
     def __init__(
         self, limits: Mapping[str, int | None], retry_after_s: Callable[[], float]
     ) -> None:
-        """`limits`: how much one API key may have in work at once; None: no bound."""
+        """`limits` are per key; None means unlimited."""
         self._limits = limits
         self._retry_after_s = retry_after_s
         self._held: defaultdict[int, Counter[str]] = defaultdict(Counter)
-        self._back_at: dict[int, float] = {}  # key → when it was told to come again
-        self._delayed: Counter[int] = Counter()  # refusals of a key
+        self._retry_at: dict[int, float] = {}  # key → time in its last Retry-After
+        self._delayed_refusals: Counter[int] = Counter()
 
     async def check(self, **amounts: int) -> None:
-        """Raises KeyLimit where `reserve` would, and OriginForbidden where a page of another site
-        calls. Who holds nothing is never refused, or a text longer than the limit would be for
-        ever."""
+        """Raises KeyLimit where `reserve` would, and OriginForbidden for a page of another site.
+
+        A key that holds nothing is never refused: a text longer than the limit would otherwise
+        never be accepted.
+        """
         refuse_foreign_page()
         key = current_key.get()
         if key is None:
             return
-        for what, amount in amounts.items():
-            held, limit = self._held[key][what], self._limits[what]
+        for name, amount in amounts.items():
+            held, limit = self._held[key][name], self._limits[name]
             if limit is not None and held > 0 and held + amount > limit:
                 retry_after_s = self._retry_after_s()
                 await self._delay_refusal(key, retry_after_s)
                 raise KeyLimit(
-                    f"This key may have {limit} {_WORDS[what]} at once.",
+                    f"This key may have {limit} {_WORDS[name]} at once.",
                     retry_after_s=retry_after_s,
                 )
 
     @asynccontextmanager
     async def reserve(self, **amounts: int) -> AsyncIterator[None]:
-        """So much for the current key, as `reserve(requests=1)`."""
+        """Hold amounts, such as `requests=1`, for the current key. Raises as `check` does."""
         await self.check(**amounts)
         key = current_key.get()
         if key is None:
@@ -161,72 +164,74 @@ class KeyQuotas:
             held.subtract(amounts)
 
     async def _delay_refusal(self, key: int, retry_after_s: float) -> None:
-        """A second, whoever comes again before they were told to: a flood of refusals takes the
-        others' time too."""
+        """Wait REFUSAL_DELAY_S if the client retries before its Retry-After: a flood of refusals
+        slows other clients too."""
         now = asyncio.get_running_loop().time()
-        early = now < self._back_at.get(key, 0.0)
-        self._back_at[key] = now + retry_after_s
-        if early and self._delayed[key] < MAX_DELAYED_REFUSALS:
-            self._delayed[key] += 1
+        is_early = now < self._retry_at.get(key, 0.0)
+        self._retry_at[key] = now + retry_after_s
+        if is_early and self._delayed_refusals[key] < MAX_DELAYED_REFUSALS:
+            self._delayed_refusals[key] += 1
             try:
                 await asyncio.sleep(REFUSAL_DELAY_S)
             finally:
-                self._delayed[key] -= 1
+                self._delayed_refusals[key] -= 1
 
 
 Take = Callable[[int], None]
+"""Reserves more bytes for a request."""
 
 
-class Room:
-    """So many bytes, of which one of several keys has a share. Belongs to the event loop."""
+class ByteBudget:
+    """A budget of bytes for all request bodies. Used only from the event loop."""
 
     def __init__(
         self, megabytes: int, full: Callable[[], ChatterboxError], *, shared: bool
     ) -> None:
+        """`full` makes the error raised when the budget is exhausted. If `shared` by several keys,
+        one key may use SHARE of it."""
         self.limit_bytes = megabytes * 2**20
         self.used_bytes = 0
         self._full = full
-        self._key_bytes = int(SHARE * self.limit_bytes) if shared else self.limit_bytes
-        self._of_key: Counter[int | None] = Counter()
+        self._key_limit_bytes = int(SHARE * self.limit_bytes) if shared else self.limit_bytes
+        self._key_bytes: Counter[int | None] = Counter()
 
     @contextmanager
-    def held(self) -> Iterator[Take]:
-        """What one request takes, piece by piece; given back at the end. Taking raises what
-        `full` makes where there is no room; a request that finds the room empty always fits."""
-        key, mine = current_key.get(), 0
+    def reservation(self) -> Iterator[Take]:
+        """Yield a function that reserves bytes for one request until the context ends. The only
+        request that holds any is never refused."""
+        key, request_bytes = current_key.get(), 0
 
         def take(count: int) -> None:
-            nonlocal mine
+            nonlocal request_bytes
             for used, limit in (
                 (self.used_bytes, self.limit_bytes),
-                (self._of_key[key], self._key_bytes),
+                (self._key_bytes[key], self._key_limit_bytes),
             ):
-                if used + count > limit and used > mine:
+                if used + count > limit and used > request_bytes:
                     raise self._full()
-            mine += count
+            request_bytes += count
             self.used_bytes += count
-            self._of_key[key] += count
+            self._key_bytes[key] += count
 
         try:
             yield take
         finally:
-            self.used_bytes -= mine
-            self._of_key[key] -= mine
+            self.used_bytes -= request_bytes
+            self._key_bytes[key] -= request_bytes
 
 
 class AdmissionControl:
-    """What may come in: whether the server takes work, what each key may have, places, room for
-    bodies. One for each server."""
+    """Everything that limits what the server accepts. One per server."""
 
     def __init__(self, places: Admission, config: ServerConfig, lifecycle: Lifecycle) -> None:
-        several = len(set(config.keys)) > 1
+        has_several_keys = len(set(config.keys)) > 1
 
-        def share(of: int) -> int | None:
-            return max(1, math.floor(SHARE * of)) if several else None
+        def share(total: int) -> int | None:
+            return max(1, math.floor(SHARE * total)) if has_several_keys else None
 
-        def room(megabytes: int, full: type[ChatterboxError], why: str) -> Room:
-            error = partial(full, f"{why}; try again shortly.", retry_after_s=BYTES_RETRY_S)
-            return Room(megabytes, error, shared=several)
+        def budget(megabytes: int, full: type[ChatterboxError], reason: str) -> ByteBudget:
+            error = partial(full, f"{reason}; try again shortly.", retry_after_s=BYTES_RETRY_S)
+            return ByteBudget(megabytes, error, shared=has_several_keys)
 
         limits = {
             "requests": config.max_requests_per_key or share(places.capacity),
@@ -237,19 +242,18 @@ class AdmissionControl:
         self.lifecycle = lifecycle
         self.places = places
         self.quotas = KeyQuotas(limits, places.retry_after_s)
-        self.memory = room(
+        self.memory = budget(
             config.body_memory_mb, Overloaded, "Too many requests are being received"
         )
-        self.disk = room(
+        self.disk = budget(
             config.upload_disk_mb, StorageFull, "Other uploads take all the room there is"
         )
-        self._uploads = places.half()
+        self._upload_places = places.half()
         self._wait_s = config.first_audio_timeout_s
 
-    async def check_room(self) -> None:
-        """What can be refused before a body is read, so that a refusal costs next to nothing:
-        raises what `Lifecycle.check_open` does, Overloaded where a place could not even be waited
-        for, and KeyLimit."""
+    async def check_capacity(self) -> None:
+        """Refuse a request before its body is read, which costs next to nothing. Raises NotReady,
+        Draining, EngineDead, KeyLimit, and Overloaded if the queue is full."""
         self.lifecycle.check_open()
         places = self.places
         if places.active >= places.capacity and places.queued >= places.queue_capacity:
@@ -261,15 +265,18 @@ class AdmissionControl:
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
-        """A place for what may run the speech encoder: when the server is full, it is refused as
-        speech is. Raises KeyLimit, Overloaded, Draining and DeadlineExceeded."""
+        """Hold a place for work other than speech, such as encoding a voice. Raises KeyLimit,
+        Overloaded, Draining and DeadlineExceeded."""
         async with self.quotas.reserve(requests=1), self.places.permit(timeout_s=self._wait_s):
             yield
 
     @asynccontextmanager
     async def upload_place(self) -> AsyncIterator[None]:
-        """Uploads wait for each other: so many are taken in at once, from their first byte until
-        they have been read, that half of the server is free for speech (FAULTS F98). Raises as
-        `place` does."""
-        async with self.quotas.reserve(uploads=1), self._uploads.permit(timeout_s=self._wait_s):
+        """Hold a place for receiving a file, from its first byte until it has been read. There are
+        half as many as places, so that uploads leave half of the server to speech (FAULTS F98).
+        Raises as `place` does."""
+        async with (
+            self.quotas.reserve(uploads=1),
+            self._upload_places.permit(timeout_s=self._wait_s),
+        ):
             yield

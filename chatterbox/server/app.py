@@ -1,4 +1,4 @@
-"""The application: all routes, and the middleware around them, put together around one engine."""
+"""Builds the ASGI application: all routes and middleware around a pool of models."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -11,12 +11,12 @@ from chatterbox import __version__
 from chatterbox.config import ServerConfig, key_list
 from chatterbox.engine.engine import TTSEngine
 from chatterbox.server.admission_control import AdmissionControl, Lifecycle
-from chatterbox.server.auth import Auth, Keyring, OriginGuard, listed
+from chatterbox.server.auth import Auth, Keyring, OriginGuard, split_list
 from chatterbox.server.dialect import Dialect, Services, error_shapes
 from chatterbox.server.http11 import ConnectionLimiter
 from chatterbox.server.metrics import Metrics
 from chatterbox.server.model_pool import ModelChoice, ModelPool
-from chatterbox.server.reference import ERROR_ANSWERS, Conversation, complete
+from chatterbox.server.reference import ERROR_ANSWERS, Conversation, extend_schema
 from chatterbox.server.request_log import RequestLog, add_error_handlers
 from chatterbox.server.socket_server import SocketServer
 from chatterbox.server.speech_response import speech_router
@@ -29,11 +29,11 @@ READABLE = (
     "Retry-After, X-Audio-Duration, X-Generation-Time, X-Ignored-Params, X-Request-ID, X-RTF, "
     "X-Sample-Rate, X-Seed, X-Unknown-Tags, X-Tokens-Generated"
 )
-"""Headers that a page may read beside those that it always may."""
+"""Response headers that pages of the sites in `cors_origins` may read."""
 
 
 class App(FastAPI):
-    """FastAPI's application, and what the process around it needs."""
+    """The FastAPI application, with the parts that the process needs."""
 
     metrics: Metrics
     limiter: ConnectionLimiter
@@ -41,9 +41,9 @@ class App(FastAPI):
     conversations: Mapping[str, Conversation]
 
     def openapi(self) -> dict[str, Any]:
-        """FastAPI's, with examples, the sockets and the errors."""
+        """Return FastAPI's schema, with examples, sockets and errors."""
         if self.openapi_schema is None:
-            complete(super().openapi(), self.routes, self.conversations)
+            extend_schema(super().openapi(), self.routes, self.conversations)
         return super().openapi()
 
 
@@ -54,13 +54,13 @@ def create_app(
     *,
     lifecycle: Lifecycle | None = None,
 ) -> App:
-    """The application around an engine or several, which may still be loading. `lifecycle` is given
-    by whoever wants to drain it."""
+    """Build the application around one engine or several, which may still be loading. Pass a
+    `lifecycle` to drain the server."""
     app = App(
         title="Chatterbox Server",
         version=__version__,
         description="Text and a few seconds of a voice in, that voice speaking out.",
-        docs_url=None,  # its scripts come from another host; `page/` has one of our own
+        docs_url=None,  # it loads scripts from another host; `page/` has our own
         redoc_url=None,
         redirect_slashes=False,
     )
@@ -69,13 +69,13 @@ def create_app(
     app.metrics = metrics = Metrics(models, lifecycle)
     app.limiter = ConnectionLimiter(config.max_connections, metrics.record_request)
     add_error_handlers(app)
-    # The last one added is the outermost.
+    # The last middleware added is the outermost.
     if len(models.models) > 1:
         app.add_middleware(ModelChoice, models=models)
     keyring = Keyring(config.keys)
     operators = frozenset(keyring.find(key.encode()) for key in key_list(config.operator_keys))
     app.add_middleware(Auth, keyring=keyring)
-    if origins := sorted(listed(config.cors_origins)):  # no cookies: keys travel in a header
+    if origins := sorted(split_list(config.cors_origins)):  # no cookies: keys travel in a header
         app.add_middleware(
             CORSMiddleware,
             allow_origins=origins,
@@ -92,7 +92,7 @@ def create_app(
     app.services = services = Services(
         models, config, admission, speech, voices, sockets, metrics.record_request
     )
-    app.conversations = {path: said for d in dialects for path, said in d.conversations.items()}
+    app.conversations = {path: c for d in dialects for path, c in d.conversations.items()}
     sniffers = [partial(d.sniff, services) for d in dialects if d.sniff]
     routers = [
         speech_router(speech, sniffers),

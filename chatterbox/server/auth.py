@@ -1,11 +1,11 @@
-"""Who may call: those with a key, under a name of ours, and no pages of other sites.
+"""API keys, and protection against requests made by pages of other sites. Pure ASGI middleware.
 
-Pure ASGI, around every route and socket. Every path needs a key, whether it exists or not, unless
-it is public (`is_public`). Keys travel in headers, never in addresses, which are logged.
+Every path needs a key, whether it exists or not, unless it is public (`is_public`). Keys travel in
+headers, never in URLs, which are logged.
 
-A page that a user visits can make their browser call a server on their machine, under a name of its
-own (DNS rebinding) or from its own site; programs send neither sign. The pages named in
-`cors_origins` may call and read.
+A page that a user visits can make their browser call a server on their machine: from the page's own
+site, or under a host name of its own (DNS rebinding). Browsers mark such requests; programs do not.
+The sites named in `cors_origins` may call and read.
 """
 
 import hashlib
@@ -30,54 +30,56 @@ from chatterbox.errors import (
 )
 from chatterbox.server.request_log import PEER, PROBES, RESOURCE_POLICY, refuse
 
-MOST_FAILURES = 20
-"""Wrong keys of one address, or of one beginning, within the window (FAULTS F72, F103)."""
+MAX_FAILURES = 20
+"""Wrong keys accepted from one address, or with one beginning, within the window; 429 above it
+(FAULTS F72, F103)."""
 WINDOW_S = 60.0
-MOST_COUNTED = 4096
-"""What was silent longest is forgotten."""
+MAX_COUNTED = 4096
+"""Limit for the addresses and key beginnings counted; the least recent is forgotten."""
 IPV6_PREFIX = 64
-"""One customer's network: its addresses are one."""
-SHOWN_CHARS = 45
-"""The longest IPv6 address; a proxy may hand on anything."""
+"""IPv6 addresses are counted by this prefix: one customer's network."""
+MAX_ADDRESS_CHARS = 45
+"""Length of the longest IPv6 address. A proxy may pass on any text as an address."""
 BEGINNING_BYTES = 8
-"""Of a key: whoever knows some of it and guesses the rest may have many addresses."""
+"""Bytes of a key that are counted: a client that knows the beginning and guesses the rest may have
+many addresses."""
 
 
 class LoginThrottle:
-    """One for each server; belongs to the event loop."""
+    """Counts wrong keys. One per server; used only from the event loop."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._counts: dict[str, tuple[float, int]] = {}  # since when, how many
+        self._counts: dict[str, tuple[float, int]] = {}  # start of the window, failures
 
     def __len__(self) -> int:
         return len(self._counts)
 
     def note_wrong(self, addresses: Iterable[str], key: bytes) -> None:
-        """Somebody showed a wrong key. `addresses`: theirs, as far as it is known, and that of the
-        proxy that says so: what a client may choose itself does not count alone.
+        """Count a wrong key. `addresses` are the client's, as a proxy reports it, and the
+        connection's own, which a client cannot choose.
 
-        Raises TooManyAttempts where too many were wrong. Right keys are not asked for here: nobody
-        who has one is locked out, however many wrong ones come from where they are.
+        Raises TooManyAttempts if too many keys were wrong. Not called for right keys: a client
+        that has one is never locked out, however many wrong ones come from its address.
         """
         now = self._now()
         beginning = hashlib.sha256(key[:BEGINNING_BYTES]).hexdigest()
-        counts = {what: self._count(what, now) for what in {*map(_network, addresses), beginning}}
-        full = [since for since, failures in counts.values() if failures >= MOST_FAILURES]
+        counts = {name: self._count(name, now) for name in {*map(_network, addresses), beginning}}
+        full = [since for since, failures in counts.values() if failures >= MAX_FAILURES]
         if full:
             raise TooManyAttempts(
                 "Too many wrong keys came from this address.",
                 retry_after_s=max(full) + WINDOW_S - now,
             )
-        for what, (since, failures) in counts.items():
-            self._counts[what] = since, failures + 1
+        for name, (since, failures) in counts.items():
+            self._counts[name] = since, failures + 1
 
-    def _count(self, what: str, now: float) -> tuple[float, int]:
-        since, failures = self._counts.pop(what, (now, 0))
+    def _count(self, name: str, now: float) -> tuple[float, int]:
+        since, failures = self._counts.pop(name, (now, 0))
         if now - since >= WINDOW_S:
             since, failures = now, 0
-        self._counts[what] = since, failures  # the newest is the last
-        if len(self._counts) > MOST_COUNTED:
+        self._counts[name] = since, failures  # the dict's order is that of the last use
+        if len(self._counts) > MAX_COUNTED:
             del self._counts[next(iter(self._counts))]
         return since, failures
 
@@ -86,28 +88,29 @@ def _network(address: str) -> str:
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
-        return address[:SHOWN_CHARS]
+        return address[:MAX_ADDRESS_CHARS]
     if ip.version == 4:
         return address
     return str(ipaddress.ip_network((ip.packed[: IPV6_PREFIX // 8] + bytes(8), IPV6_PREFIX)))
 
 
 SCHEMES = (b"bearer", b"token")
-"""Of `Authorization`. Others are a proxy's business and pass unread."""
+"""Schemes of `Authorization` that hold a key. Others are meant for a proxy, and are ignored."""
 KEY_HEADERS = (b"xi-api-key", b"kyutai-api-key")
-"""ElevenLabs' clients and Kyutai's."""
+"""Key headers of ElevenLabs' and Kyutai's clients."""
 SUBPROTOCOL = b"openai-insecure-api-key."
-"""What pages of OpenAI's put before a key: a browser's sockets can send no header."""
+"""Prefix of a key in `Sec-WebSocket-Protocol`, as OpenAI's browser clients send it: a browser's
+WebSocket can set no header."""
 PAGE_FILES = "/page/"
 PAGES = ("/", "/docs")
-"""For browsers, which can send no key with an address: the page asks for it."""
+"""Public for browsers, which can send no key when a URL is opened. The page asks for the key."""
 
 current_key: ContextVar[int | None] = ContextVar("current_key", default=None)
-"""Which key the current request or socket came in with: its number, never the key."""
+"""Number of the API key that the current request or socket uses. None: no key is configured."""
 
 
 class Keyring:
-    """The keys, as hashes."""
+    """The configured API keys, as hashes."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         self._hashes = tuple(_hash(key.encode("utf-8")) for key in dict.fromkeys(keys))
@@ -116,7 +119,7 @@ class Keyring:
         return len(self._hashes)
 
     def find(self, offered: bytes) -> int | None:
-        """The number of this key. Every key is compared, in constant time, found or not."""
+        """Return the key's number, or None. Always compares all keys, in constant time."""
         hashed, found = _hash(offered), None
         for number, known in enumerate(self._hashes):
             if hmac.compare_digest(hashed, known):
@@ -125,29 +128,30 @@ class Keyring:
 
 
 def _hash(key: bytes) -> bytes:
-    """Plain SHA-256: a key is drawn, not chosen, so there is no dictionary to slow down."""
+    """Plain SHA-256 is enough for random keys: there is no dictionary attack to slow down."""
     return hashlib.sha256(key).digest()
 
 
 def offered_keys(headers: Iterable[tuple[bytes, bytes]]) -> set[bytes]:
-    """Whatever a client presents as its key. Never from the address: those are logged."""
-    found = set()
+    """Return all keys in a request's headers."""
+    keys = set()
     for name, value in headers:
         match name.lower():
             case b"authorization":
                 scheme, _, key = value.partition(b" ")
                 if scheme.lower() in SCHEMES:
-                    found.add(key)
+                    keys.add(key)
             case b"sec-websocket-protocol":
                 words = [word.strip() for word in value.split(b",")]
-                found |= {w.removeprefix(SUBPROTOCOL) for w in words if w.startswith(SUBPROTOCOL)}
+                keys |= {w.removeprefix(SUBPROTOCOL) for w in words if w.startswith(SUBPROTOCOL)}
             case other if other in KEY_HEADERS:
-                found.add(value)
-    return found
+                keys.add(value)
+    return keys
 
 
 def is_public(scope: Scope) -> bool:
-    """Probes and the page's own files, which hold nothing of this server."""
+    """Return whether a request needs no key: probes, and the page's own files, which say nothing
+    about this server."""
     if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
         return False
     path: str = scope["path"]
@@ -157,43 +161,46 @@ def is_public(scope: Scope) -> bool:
 
 
 def wants_page(accept: Iterable[str]) -> bool:
-    """Browsers name HTML in `Accept`; programs say `*/*` or nothing."""
+    """Return whether `Accept` names HTML, as browsers' does; programs send `*/*` or nothing."""
     return any("text/html" in value for value in accept)
 
 
 class Auth:
+    """Middleware that requires an API key, if any is configured, and sets `current_key`."""
+
     def __init__(self, app: ASGIApp, keyring: Keyring) -> None:
         self._app = app
         self._keyring = keyring
-        self._attempts = LoginThrottle()
+        self._throttle = LoginThrottle()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             if self._keyring and not is_public(scope):
-                current_key.set(self._key(scope))
+                current_key.set(self._check(scope))
         except ChatterboxError as error:
             await refuse(error, scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
-    def _key(self, scope: Scope) -> int:
-        """The number of the client's key. Raises InvalidApiKey and TooManyAttempts."""
+    def _check(self, scope: Scope) -> int:
+        """Return the number of the client's key. Raises InvalidApiKey and TooManyAttempts."""
         if not (offered := offered_keys(scope["headers"])):
             raise InvalidApiKey("A key is needed: send it as 'Authorization: Bearer KEY'.")
         key = min(offered)
-        # Two different ones are nobody's: a layer before us may have read the other.
-        found = self._keyring.find(key) if len(offered) == 1 else None
-        if found is None:
+        # Two different keys are refused: a proxy in front may have checked the other one.
+        number = self._keyring.find(key) if len(offered) == 1 else None
+        if number is None:
             addresses = (scope.get("client"), scope.get("state", {}).get(PEER))
-            self._attempts.note_wrong((known[0] if known else "" for known in addresses), key)
+            self._throttle.note_wrong((known[0] if known else "" for known in addresses), key)
             raise InvalidApiKey("This key is not known here.")
-        return found
+        return number
 
 
 _AUTHORITY = re.compile(r"(?:\[([0-9a-f:.]+)\]|([\w.-]+?))\.?(?::\d{0,5})?", re.ASCII)
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-"""They change nothing, and what they answer a foreign page cannot read. Those that take a place are
-refused all the same (`KeyQuotas`): a page could play any text, and keep the server busy."""
+"""Methods allowed to pages of other sites: they change nothing, and the browser hides the response
+from the page. Requests that take a place are refused all the same (`KeyQuotas`): a page could play
+any text, and keep the server busy."""
 ANY = "*"
 
 foreign_page: ContextVar[bool] = ContextVar("foreign_page", default=False)
@@ -201,7 +208,7 @@ foreign_page: ContextVar[bool] = ContextVar("foreign_page", default=False)
 
 
 def refuse_foreign_page() -> None:
-    """Raises OriginForbidden where such a page makes the current request."""
+    """Raises OriginForbidden if a page of another site makes the current request."""
     if foreign_page.get():
         raise OriginForbidden(
             "Pages of other sites may not do this; the setting 'cors_origins' names those that may."
@@ -209,82 +216,83 @@ def refuse_foreign_page() -> None:
 
 
 def host_of(authority: str) -> str:
-    """The name or address in a `Host` header, without its port; empty where it is none."""
+    """Return the name or address in a `Host` header without its port, or "" if it is malformed."""
     match = _AUTHORITY.fullmatch(authority.strip().lower())
     return (match[1] or match[2]) if match else ""
 
 
-def listed(setting: str) -> frozenset[str]:
-    """The words of a setting with commas between."""
+def split_list(setting: str) -> frozenset[str]:
+    """Split a comma-separated setting into words in lower case."""
     return frozenset(word.strip().lower() for word in setting.split(",") if word.strip())
 
 
 class OriginGuard:
+    """Middleware that refuses foreign host names and pages, and sets `foreign_page`."""
+
     def __init__(self, app: ASGIApp, config: ServerConfig) -> None:
         self._app = app
-        self._names = listed(config.allowed_hosts)
-        # Rebinding reaches any server that a browser does. Beyond this machine nobody can know
-        # what a server is called, unless they are told.
-        self._any_name = ANY in self._names or not (self._names or config.is_local)
+        self._names = split_list(config.allowed_hosts)
+        # DNS rebinding reaches every server that the browser can reach. On a public address the
+        # server's names are unknown, unless they are configured.
+        self._allows_any_name = ANY in self._names or not (self._names or config.is_local)
         self._names |= {config.host.lower()}
-        self._origins = listed(config.cors_origins)
+        self._origins = split_list(config.cors_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        named = self._is_named(headers)
-        policy = "cross-origin" if named else "same-site" if self._origins else None
+        is_allowed = self._is_allowed_origin(headers)
+        policy = "cross-origin" if is_allowed else "same-site" if self._origins else None
 
-        async def with_policy(message: Message) -> None:
-            """Who may embed the answer beside our own page."""
+        async def send_with_policy(message: Message) -> None:
             if message["type"] == "http.response.start" and policy is not None:
                 MutableHeaders(scope=message)[RESOURCE_POLICY] = policy
             await send(message)
 
-        foreign_page.set(not named and _is_foreign(headers))
+        foreign_page.set(not is_allowed and _is_foreign(headers))
         try:
             self._check(scope, headers)
         except ChatterboxError as error:
             await refuse(error, scope, receive, send)
         else:
-            await self._app(scope, receive, with_policy)
+            await self._app(scope, receive, send_with_policy)
 
     def _check(self, scope: Scope, headers: Headers) -> None:
-        host = headers.get("host")  # HTTP/1.0 may have none; no browser sends that
-        if host is not None and not self.is_ours(host_of(host)):
+        host = headers.get("host")  # only HTTP/1.0 may omit it, which no browser sends
+        if host is not None and not self._is_our_name(host_of(host)):
             raise HostForbidden(
                 "This server is not called that; the setting 'allowed_hosts' names what it is."
             )
         if scope["type"] != "http" or scope["method"] not in _SAFE_METHODS:
             refuse_foreign_page()
 
-    def is_ours(self, host: str) -> bool:
-        """Whether the server may be called so. Rebinding needs a name, so addresses pass."""
-        if self._any_name or host in self._names or f".{host}".endswith(".localhost"):
+    def _is_our_name(self, host: str) -> bool:
+        """Addresses pass: DNS rebinding needs a name."""
+        if self._allows_any_name or host in self._names or f".{host}".endswith(".localhost"):
             return True
         try:
             return bool(ipaddress.ip_address(host))
         except ValueError:
             return False
 
-    def _is_named(self, headers: Headers) -> bool:
-        scheme, authority = _split(headers.get("origin") or headers.get("referer", ""))
+    def _is_allowed_origin(self, headers: Headers) -> bool:
+        scheme, authority = _split_url(headers.get("origin") or headers.get("referer", ""))
         return ANY in self._origins or f"{scheme}://{authority}" in self._origins
 
 
 def _is_foreign(headers: Headers) -> bool:
-    """Whether a page that is not our own makes this call. A page's sound has no `Origin`; browsers
-    say from where it comes in `Sec-Fetch-Site`, also behind a proxy that renames us."""
+    """Return whether a page other than our own makes the request. Media elements send no `Origin`,
+    but browsers send `Sec-Fetch-Site`, which is right even if a proxy changes our name."""
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if site in ("same-origin", "cross-site") or origin is None:
         return site == "cross-site"
     host = headers.get("host", "")
-    return not host or _split(origin)[1] != host.lower()
+    return not host or _split_url(origin)[1] != host.lower()
 
 
-def _split(address: str) -> tuple[str, str]:
-    """Its scheme, and its host and port."""
+def _split_url(url: str) -> tuple[str, str]:
+    """Return the scheme, and the host with its port; empty if the URL is malformed."""
     try:
-        parts = urlsplit(address)
+        parts = urlsplit(url)
     except ValueError:
         return "", ""
     return parts.scheme.lower(), parts.netloc.lower()

@@ -1,4 +1,4 @@
-"""Reads a request's body: JSON, form or multipart become named fields and files, within bounds."""
+"""Reads request bodies (JSON, form or multipart) into fields and a file, within limits."""
 
 import asyncio
 import json
@@ -27,30 +27,32 @@ from chatterbox.server.multipart import (
     CHARSET_FIELD,
     MAX_PARTS,
     UTF8,
-    Files,
-    Form,
+    FileField,
+    MultipartForm,
     Upload,
-    charset_of,
-    header_options,
+    codec_name,
+    parse_header,
 )
 from chatterbox.server.request_log import TINY_CHUNKS
 
 T = TypeVar("T")
 STALL_S = 30.0
-"""How far a body may fall behind LEAST_BYTES_PER_S, and so how long it may pause (FAULTS F52)."""
-LEAST_BYTES_PER_S = 16 * 1024
-"""As slow as a line that speech in MP3 could be heard over. What came sooner does not count later:
-a body that is held back ends within STALL_S, however much of it has come (FAULTS F99)."""
+"""How far a body may fall behind MIN_BYTES_PER_S, and so the longest pause; 408 above it (FAULTS
+F52)."""
+MIN_BYTES_PER_S = 16 * 1024
+"""Required upload speed: that of a line fast enough to listen to MP3. Bytes that come early give no
+credit, so a body that is held back ends within STALL_S, whatever its size (FAULTS F99)."""
 MULTIPART_SLACK_BYTES = 64 * 1024
-"""Boundaries, part headers and the other fields beside an upload."""
+"""Allowance beside a file for boundaries, part headers and other fields."""
 ESCAPED_CHAR_BYTES = 12
-"""The longest way to send one character: a pair of JSON's `\\uXXXX` escapes."""
+"""Longest encoding of one character: a pair of JSON's `\\uXXXX` escapes."""
 MAX_JSON_FIELDS = 256
-"""Clients of other servers send some dozens that mean nothing here."""
+"""Limit for the fields of a JSON object. Clients of other servers send some dozens that mean
+nothing here."""
 LENGTH_DIGITS = 18
-"""A Content-Length of more digits is too large whatever it says."""
+"""A Content-Length with more digits is too large, whatever its value."""
 INLINE_BYTES = 16 * 1024
-"""What is longer is parsed in a thread: the worst body of this size takes 2 ms."""
+"""Longer bodies are parsed in a thread: the worst body of this size takes 2 ms."""
 _PARSING = threading.Lock()
 
 JSON = "application/json"
@@ -60,80 +62,84 @@ MULTIPART = "multipart/form-data"
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """Most bytes of all fields together, and the file that comes with them."""
+    """The most bytes of all fields together, and the file field that a call accepts."""
 
     fields_bytes: int
-    files: Files | None = None
+    file: FileField | None = None
 
     @classmethod
-    def for_text(cls, chars: int, files: Files | None = None) -> "BodyLimits":
-        """Room for a text of `chars` characters however it is escaped."""
-        return cls(MULTIPART_SLACK_BYTES + ESCAPED_CHAR_BYTES * chars, files)
+    def for_text(cls, chars: int, file: FileField | None = None) -> "BodyLimits":
+        """Allow a text of `chars` characters, however it is escaped."""
+        return cls(MULTIPART_SLACK_BYTES + ESCAPED_CHAR_BYTES * chars, file)
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What was sent. `typed`: the values have JSON's types; else every value is a string.
-    `other_files`: names of files that the call does not take; their bytes are not kept.
-    `repeated`: names that were sent again, where that is allowed; the first one counts."""
+    """The contents of a request's body."""
 
     fields: dict[str, Any]
-    typed: bool = False
+    typed: bool = False  # values have JSON's types, rather than all being strings
     file: Upload | None = None
-    other_files: tuple[str, ...] = ()
-    repeated: tuple[str, ...] = ()
+    other_files: tuple[str, ...] = ()  # names of files that the call does not accept
+    repeated: tuple[str, ...] = ()  # names of file fields sent more than once
 
 
 @asynccontextmanager
 async def read_body(
     request: Request, limits: BodyLimits, admission: AdmissionControl
 ) -> AsyncIterator[Body]:
-    """The body by its content type; its files live as long as the context.
+    """Read the body according to its content type. The file is deleted on leaving the context.
 
     Raises InvalidBody, UnsupportedMediaType, BodyTooLarge, BodyTimeout, InvalidValue, StorageFull,
-    Overloaded, what `limits.files.place` raises, and Cancelled when the client leaves.
+    Overloaded, the errors of `limits.file.place`, and Cancelled when the client disconnects.
     """
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
-        raise UnsupportedMediaType("Compressed bodies are not read here.")
-    kind, options = header_options(request.headers.get("content-type", "").encode("latin-1"))
-    charset = charset_of(options.get(b"charset", b"utf-8"))
-    async with AsyncExitStack() as held:
-        take = held.enter_context(admission.memory.held())
+        raise UnsupportedMediaType("Send the body uncompressed.")
+    kind, options = parse_header(request.headers.get("content-type", "").encode("latin-1"))
+    charset = codec_name(options.get(b"charset", b"utf-8"))
+    async with AsyncExitStack() as resources:
+        take = resources.enter_context(admission.memory.reservation())
         if kind == MULTIPART:
             boundary, disk = options.get(b"boundary", b""), admission.disk
-            form = Form(boundary, limits.fields_bytes, limits.files, take, disk, held)
-            yield await _from_multipart(request, limits, form, charset)
+            form = MultipartForm(boundary, limits.fields_bytes, limits.file, take, disk, resources)
+            yield await _read_multipart(request, limits, form, charset)
         elif kind == FORM:
-            data = await _whole(request, limits.fields_bytes, take)
-            yield Body(await _parsed(_from_form, data, charset))
+            data = await _read_all(request, limits.fields_bytes, take)
+            yield Body(await _parse(_parse_form, data, charset))
         elif kind == JSON or (kind.startswith("application/") and kind.endswith("+json")):
             if charset != UTF8:
-                raise UnsupportedMediaType("JSON is read as UTF-8.")
-            data = await _whole(request, limits.fields_bytes, take)
-            yield Body(await _parsed(_from_json, data), typed=True)
-        elif not kind and not await _whole(request, limits.fields_bytes, take):
+                raise UnsupportedMediaType("Send JSON as UTF-8.")
+            data = await _read_all(request, limits.fields_bytes, take)
+            yield Body(await _parse(_parse_json, data), typed=True)
+        elif not kind and not await _read_all(request, limits.fields_bytes, take):
             raise InvalidBody(f"There is no body; send the fields as {JSON} or as a form.")
         else:
             raise UnsupportedMediaType(f"Send the fields as {JSON}, {FORM} or {MULTIPART}.")
 
 
-async def until_disconnect(receive: Receive, work: Awaitable[T]) -> T:
-    """The result of `work`; if the client leaves first, `work` is cancelled, has ended, and
-    Cancelled is raised. The request's body must have been read."""
+def read_query(request: Request) -> Body:
+    """Read fields from the URL's query instead of a body. Raises InvalidValue."""
+    _check_unique(name for name, _ in request.query_params.multi_items())
+    return Body(dict(request.query_params))
 
-    async def departure() -> None:
+
+async def until_disconnect(receive: Receive, work: Awaitable[T]) -> T:
+    """Return the result of `work`. If the client disconnects first, cancel `work`, wait for its end
+    and raise Cancelled. The request's body must have been read."""
+
+    async def watch() -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
         raise Cancelled("The client left.")
 
     task = asyncio.ensure_future(work)
-    await first_of(task, departure())
+    await until_first(task, watch())
     return task.result()
 
 
-async def first_of(*work: Awaitable[Any]) -> None:
-    """Run all until the first returns or raises; the others are cancelled and have ended."""
+async def until_first(*work: Awaitable[Any]) -> None:
+    """Run all until the first returns or raises. The others are cancelled and awaited."""
     tasks = [asyncio.ensure_future(each) for each in work]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -146,17 +152,11 @@ async def first_of(*work: Awaitable[Any]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def read_query(request: Request) -> Body:
-    """A call that has its fields in the address. Raises InvalidValue."""
-    _refuse_repeated(name for name, _ in request.query_params.multi_items())
-    return Body(dict(request.query_params))
-
-
 async def _chunks(request: Request, limit_bytes: int) -> AsyncGenerator[bytes, None]:
-    """The body as it comes, within its size, and never further behind than STALL_S."""
+    """Yield the body as it arrives, within its size limit and at the required speed."""
     too_large = BodyTooLarge(f"The body is larger than {limit_bytes} bytes.")
-    stated = request.headers.get("content-length", "")
-    if stated.isdecimal() and (len(stated) > LENGTH_DIGITS or int(stated) > limit_bytes):
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and (len(length) > LENGTH_DIGITS or int(length) > limit_bytes):
         raise too_large
     received = 0
     now = asyncio.get_running_loop().time
@@ -179,11 +179,11 @@ async def _chunks(request: Request, limit_bytes: int) -> AsyncGenerator[bytes, N
                 raise InvalidHttp("The body's chunks are too small.")
             came_at = now()
             yield chunk
-            kept_s = now() - came_at  # waiting for a place or the disk is not the client's fault
-            late_at = min(late_at + len(chunk) / LEAST_BYTES_PER_S, came_at + STALL_S) + kept_s
+            our_s = now() - came_at  # waiting for a place or the disk is not the client's fault
+            late_at = min(late_at + len(chunk) / MIN_BYTES_PER_S, came_at + STALL_S) + our_s
 
 
-async def _whole(request: Request, limit_bytes: int, take: Take) -> bytes:
+async def _read_all(request: Request, limit_bytes: int, take: Take) -> bytes:
     data = bytearray()
     async with aclosing(_chunks(request, limit_bytes)) as chunks:
         async for chunk in chunks:
@@ -192,20 +192,20 @@ async def _whole(request: Request, limit_bytes: int, take: Take) -> bytes:
     return bytes(data)
 
 
-async def _parsed(parse: Callable[..., dict[str, Any]], data: bytes, *more: str) -> dict[str, Any]:
+async def _parse(parse: Callable[..., dict[str, Any]], data: bytes, *args: str) -> dict[str, Any]:
+    """Run `parse`, in a thread if the data is large. Only one thread parses at a time: each would
+    take the interpreter's lock from the event loop in turn."""
     if len(data) <= INLINE_BYTES:
-        return parse(data, *more)
+        return parse(data, *args)
 
-    def alone() -> dict[str, Any]:
-        """One large body at a time: each thread that parses takes the interpreter's lock from the
-        event loop in its turn."""
+    def parse_alone() -> dict[str, Any]:
         with _PARSING:
-            return parse(data, *more)
+            return parse(data, *args)
 
-    return await asyncio.to_thread(alone)
+    return await asyncio.to_thread(parse_alone)
 
 
-def _from_json(data: bytes) -> dict[str, Any]:
+def _parse_json(data: bytes) -> dict[str, Any]:
     if not data:
         raise InvalidBody("The JSON body is empty.")
     try:
@@ -216,7 +216,7 @@ def _from_json(data: bytes) -> dict[str, Any]:
         raise InvalidBody(f"The body is not JSON: {fault.msg} at {fault.pos}.") from None
     except RecursionError:
         raise InvalidBody("The JSON body is nested too deeply.") from None
-    except ValueError:  # Python's own bound on the digits of a number
+    except ValueError:  # Python's limit on the digits of an integer
         raise InvalidBody("The JSON body holds a number with too many digits.") from None
     if not isinstance(value, dict):
         raise InvalidBody("The JSON body must be an object.")
@@ -225,8 +225,8 @@ def _from_json(data: bytes) -> dict[str, Any]:
     return value
 
 
-def _from_form(data: bytes, charset: str) -> dict[str, Any]:
-    """Read here rather than by Starlette, which takes raw UTF-8 (`curl -d`) for Latin-1."""
+def _parse_form(data: bytes, charset: str) -> dict[str, Any]:
+    """Starlette's own parser would read raw UTF-8, as sent by `curl -d`, as Latin-1."""
     try:
         pairs = parse_qsl(
             data.decode(charset),
@@ -239,29 +239,33 @@ def _from_form(data: bytes, charset: str) -> dict[str, Any]:
         raise InvalidBody("The form is not UTF-8.") from None
     except ValueError:
         raise InvalidBody(f"The form has more than {MAX_PARTS} fields.") from None
-    _refuse_repeated(name for name, _ in pairs)
+    _check_unique(name for name, _ in pairs)
     fields = dict(pairs)
-    stated = charset_of(str(fields.pop(CHARSET_FIELD, charset)).encode("utf-8"))
-    return fields if stated == charset else _from_form(data, stated)
+    declared = codec_name(str(fields.pop(CHARSET_FIELD, charset)).encode("utf-8"))
+    return fields if declared == charset else _parse_form(data, declared)
 
 
-async def _from_multipart(request: Request, limits: BodyLimits, form: Form, charset: str) -> Body:
-    limit_bytes, files = limits.fields_bytes, limits.files
-    if files is not None:
-        limit_bytes = files.limit_bytes + max(MULTIPART_SLACK_BYTES, limit_bytes)
+async def _read_multipart(
+    request: Request, limits: BodyLimits, form: MultipartForm, charset: str
+) -> Body:
+    limit_bytes, file = limits.fields_bytes, limits.file
+    if file is not None:
+        limit_bytes = file.max_bytes + max(MULTIPART_SLACK_BYTES, limit_bytes)
     async with aclosing(_chunks(request, limit_bytes)) as chunks:
         async for chunk in chunks:
             await form.feed(chunk)
     fields = form.fields(charset)
-    names = [*(name for name, _ in fields), *form.files]
-    again = files is not None and files.deterministic and names.count(files.name) > 1
-    repeated = (files.name,) if files is not None and again else ()
-    _refuse_repeated(name for name in names if name not in repeated)
-    others = tuple(name for name in form.files if files is None or name != files.name)
+    names = [*(name for name, _ in fields), *form.file_names]
+    repeated: tuple[str, ...] = ()
+    if file is not None and file.allow_repeated and names.count(file.name) > 1:
+        repeated = (file.name,)
+    _check_unique(name for name in names if name not in repeated)
+    others = tuple(name for name in form.file_names if file is None or name != file.name)
     return Body(dict(fields), file=form.upload, other_files=others, repeated=repeated)
 
 
-def _refuse_repeated(names: Iterable[str]) -> None:
+def _check_unique(names: Iterable[str]) -> None:
+    """Raises InvalidValue for a name that comes twice."""
     seen = set()
     for name in names:
         if name in seen:

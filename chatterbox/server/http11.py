@@ -1,4 +1,4 @@
-"""HTTP/1.1 on uvicorn's parser, with bounds on time, bytes and connections before any request."""
+"""HTTP/1.1 connections: uvicorn's protocol with limits on time, size and number of connections."""
 
 import asyncio
 import re
@@ -24,11 +24,11 @@ from chatterbox.errors import (
     TooManyConnections,
 )
 from chatterbox.server.request_log import (
-    GUARDS,
     MAX_HEAD_BYTES,
     OVER_LIMIT,
     OVER_LIMIT_RETRY_S,
     PEER,
+    SECURITY_HEADERS,
     TINY_CHUNKS,
     AccessRecord,
     OnRequestEnd,
@@ -41,52 +41,57 @@ _HEAD_END = re.compile(rb"\n\r?\n")
 _AMBIGUOUS = re.compile(
     rb"\n[ \t]|\ncontent-length[ \t]*:(?:[^\n]*,|(?:[^\n]*\n)+content-length[ \t]*:)", re.IGNORECASE
 )
-"""A folded line, a list of lengths, a second length."""
+"""Matches a folded header line, a Content-Length with several values, or a second one."""
 LINE_SLACK_BYTES = 32
-"""Method, version and blanks of a line."""
+"""Allowance for the method, the version and the spaces of a request line."""
 
 SLICE_BYTES = 16 * 1024
-"""So much is parsed at a time: bounds what is looked at between two checks."""
+"""Received data is parsed in slices of this size, with checks after each."""
 CHUNK_OVERHEAD_BYTES = 256 * 1024
-"""A chunked body may have so much more framing than content: a chunk costs 7 µs to parse (measured
-with h11 0.16), whether it holds one byte or thousands (FAULTS F55)."""
+"""How far the framing of a chunked body may exceed its content. Above it, 400: a chunk takes 7 µs
+to parse (h11 0.16), whether it holds one byte or thousands (FAULTS F55)."""
 
 
-class Waits(Enum):
-    """What the other side lets us wait for; the limit of each is in `Timeouts`."""
+class Wait(Enum):
+    """What a connection waits for. The value names its time limit in `Timeouts`."""
 
-    HEAD = "head_s"  # the rest of a request's head, or a request at all
-    REST = "rest_s"  # the rest of a body whose request has been answered
-    READING = "reading_s"  # the last bytes to be read, on a connection that is closing
+    HEAD = "head_s"  # a request, or the rest of its head
+    BODY = "body_s"  # the rest of a body after its request has been answered
+    FLUSH = "flush_s"  # the client to read the last bytes of a closing connection
+
+
+WaitState = tuple[Wait | None, object]
+"""What a connection waits for, and a token for the current request. None: nothing with a limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long. A sweep may come one round late, and another one passes before it is seen that
-    nothing has changed: a head may take 10 s in all (FAULTS F51)."""
+    """Time limits for each kind of wait. The true limit is up to two sweeps longer: a head may take
+    10 s in all (FAULTS F51)."""
 
     head_s: float = 8.0
-    rest_s: float = 28.0
-    reading_s: float = 28.0
-    round_s: float = 1.0
+    body_s: float = 28.0
+    flush_s: float = 28.0
+    sweep_s: float = 1.0  # between two sweeps
 
 
 class Connection(Protocol):
-    """What the limiter must know of one."""
+    """A connection as the limiter sees it."""
 
-    def waits(self) -> tuple[Waits | None, object]:
-        """For what, and in the course of which request: the same pair is the same waiting."""
+    def wait_state(self) -> WaitState:
+        """Return the current state. Equal states at two sweeps mean one continuous wait."""
 
-    def give_up(self, waits: Waits) -> None:
-        """It took too long."""
+    def time_out(self, wait: Wait) -> None:
+        """Close the connection because `wait` took too long."""
 
 
 class ConnectionLimiter:
-    """Limits connections: no more than there is room for, and none that only waits. It knows what
-    each waits for and since when; one sweep a second takes the place of a timer for each.
+    """Limits the number of connections and how long each may wait.
 
-    One for each server; belongs to the event loop. `ended` is told of what was refused before it
-    was a request."""
+    One sweep a second checks all connections, in place of a timer for each. One per server; used
+    only from the event loop. `on_refusal` gets the records of requests refused while their head was
+    read.
+    """
 
     def __init__(
         self, limit: int, on_refusal: OnRequestEnd, *, now: Callable[[], float] = time.monotonic
@@ -95,71 +100,70 @@ class ConnectionLimiter:
         self.timeouts = Timeouts()
         self._limit = limit
         self._now = now
-        self._since: dict[Connection, tuple[tuple[Waits | None, object], float]] = {}
+        self._states: dict[Connection, tuple[WaitState, float]] = {}  # state, and since when
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        return len(self._since)
+        return len(self._states)
 
     @property
-    def over_limit(self) -> bool:
-        """Whether more are in than there is room for. Who comes now is answered, but only probes
-        are served."""
+    def is_over_limit(self) -> bool:
+        """Whether there are more connections than allowed. A new one then gets only PROBES."""
         return len(self) > self._limit
 
     @property
-    def idle(self) -> list[Connection]:
-        """Those without a request."""
-        return [who for who in self._since if who.waits()[0] is Waits.HEAD]
+    def idle_connections(self) -> list[Connection]:
+        """Connections without a request."""
+        return [each for each in self._states if each.wait_state()[0] is Wait.HEAD]
 
     def add(self, connection: Connection) -> None:
-        """Somebody came. Where it is crowded, who waited longest without a request must go."""
-        self._since[connection] = (connection.waits(), self._now())
+        """Register a connection. Above the limit, close the one that has been idle for longest."""
+        self._states[connection] = (connection.wait_state(), self._now())
         if self._timer is None:
-            self._sweep_later()
-        idle = self.idle if self.over_limit else []
-        if len(idle) > 1:  # not the one that has just come
-            oldest = min(idle, key=lambda who: self._since[who][1])
-            oldest.give_up(Waits.HEAD)
+            self._schedule_sweep()
+        idle = self.idle_connections if self.is_over_limit else []
+        if len(idle) > 1:  # else only the new one is idle
+            oldest = min(idle, key=lambda each: self._states[each][1])
+            oldest.time_out(Wait.HEAD)
             self.remove(oldest)
 
     def remove(self, connection: Connection) -> None:
-        """Its connection is closed, or goes on as another one."""
-        self._since.pop(connection, None)
+        """Forget a connection that is closed or has become a WebSocket."""
+        self._states.pop(connection, None)
 
     def sweep(self) -> None:
-        """Give up on those that took too long."""
+        """Close connections that exceed their time limit."""
         now = self._now()
-        for connection, (known, since) in list(self._since.items()):
-            waits = connection.waits()
-            if waits != known:
-                self._since[connection] = (waits, now)
-            elif waits[0] and now - since >= getattr(self.timeouts, waits[0].value):
-                connection.give_up(waits[0])
+        for connection, (state, since) in list(self._states.items()):
+            current = connection.wait_state()
+            if current != state:
+                self._states[connection] = (current, now)
+            elif (wait := current[0]) and now - since >= getattr(self.timeouts, wait.value):
+                connection.time_out(wait)
 
-    def _sweep_later(self) -> None:
+    def _schedule_sweep(self) -> None:
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self.timeouts.round_s, self._round)
+        self._timer = loop.call_later(self.timeouts.sweep_s, self._on_timer)
 
-    def _round(self) -> None:
+    def _on_timer(self) -> None:
         self._timer = None
         self.sweep()
-        if self._since:
-            self._sweep_later()
+        if self._states:
+            self._schedule_sweep()
 
 
 class HttpConfig(uvicorn.Config):
-    """uvicorn's, and the limiter."""
+    """uvicorn's configuration, with the limiter for its connections."""
 
-    def __init__(self, app: ASGIApp, limiter: ConnectionLimiter, **more: Any) -> None:
-        super().__init__(app, http=HttpProtocol, **more)
+    def __init__(self, app: ASGIApp, limiter: ConnectionLimiter, **options: Any) -> None:
+        super().__init__(app, http=HttpProtocol, **options)
         self.limiter = limiter
 
 
-class _Connection(h11.Connection):
-    """h11 takes lines of a head that end in LF alone or go on in the next one, and a length that is
-    given twice, as RFC 9112 lets it; what stands before us may read them in another way, and see
-    another request behind them (FAULTS F54, F104)."""
+class _StrictConnection(h11.Connection):
+    """h11's parser, which also refuses request heads that RFC 9112 allows but that can be read in
+    two ways: lines ended by LF alone, folded lines, repeated lengths. A proxy in front may read
+    them otherwise, and see a second request behind them (FAULTS F54, F104)."""
 
     def next_event(self) -> Any:
         if self.their_state is h11.IDLE:
@@ -173,33 +177,34 @@ class _Connection(h11.Connection):
 
 
 class HttpProtocol(H11Protocol):
-    """One connection. Its head must come soon, and its chunks must be worth their framing."""
+    """One HTTP connection, watched by the limiter, with a limit on the overhead of chunks."""
 
-    def __init__(self, config: uvicorn.Config, *arguments: Any, **more: Any) -> None:
-        super().__init__(config, *arguments, **more)
-        self.conn = _Connection(h11.SERVER, config.h11_max_incomplete_event_size or MAX_HEAD_BYTES)
+    def __init__(self, config: uvicorn.Config, *args: Any, **kwargs: Any) -> None:
+        super().__init__(config, *args, **kwargs)
         assert isinstance(config, HttpConfig)
+        head_bytes = config.h11_max_incomplete_event_size or MAX_HEAD_BYTES
+        self.conn = _StrictConnection(h11.SERVER, head_bytes)
         self._limiter = config.limiter
-        self._discarding = False  # what comes is not parsed any more
-        self._tail = b""  # of that
-        self._framing_bytes = 0  # of the current request's body, beyond its content
-        self._counted: object = None  # the request that this is of
+        self._is_discarding = False  # further data is not parsed
+        self._discarded_tail = b""
+        self._framing_bytes = 0  # of the counted request's body, less its content
+        self._counted_cycle: object = None
 
-    def waits(self) -> tuple[Waits | None, object]:
-        waits = None
+    def wait_state(self) -> WaitState:
+        wait = None
         if self.transport.is_closing():
-            waits = Waits.READING
+            wait = Wait.FLUSH
         elif self.conn.their_state is h11.IDLE:
-            waits = Waits.HEAD
+            wait = Wait.HEAD
         elif self.conn.our_state is h11.DONE and self.conn.their_state is h11.SEND_BODY:
-            waits = Waits.REST
-        return waits, self.cycle
+            wait = Wait.BODY
+        return wait, self.cycle
 
-    def give_up(self, waits: Waits) -> None:
-        """Close it; where a head had begun, with an answer."""
-        if waits is Waits.READING:
+    def time_out(self, wait: Wait) -> None:
+        """Close the connection, with a 408 if part of a head has arrived."""
+        if wait is Wait.FLUSH:
             self.transport.abort()
-        elif waits is Waits.HEAD and self.conn.trailing_data[0]:
+        elif wait is Wait.HEAD and self.conn.trailing_data[0]:
             self._refuse(HeadTimeout("The request's head did not arrive in time."))
         else:
             self.transport.close()
@@ -207,8 +212,8 @@ class HttpProtocol(H11Protocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._limiter.add(self)
-        known = {PEER: self.client, OVER_LIMIT: self._limiter.over_limit}
-        self.app_state = {**self.app_state, **known}
+        facts = {PEER: self.client, OVER_LIMIT: self._limiter.is_over_limit}
+        self.app_state = {**self.app_state, **facts}
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._limiter.remove(self)
@@ -216,94 +221,94 @@ class HttpProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         for start in range(0, len(data), SLICE_BYTES):
-            if self._discarding:
-                self._drop(data[start:])
+            if self._is_discarding:
+                self._discard(data[start:])
                 return
             if self.transport.is_closing():
                 return
             part = data[start : start + SLICE_BYTES]
-            waiting = self._unread_bytes
+            unread_bytes = self._unread_bytes
             super().data_received(part)
-            self._count(len(part), waiting)
+            self._check_framing(len(part), unread_bytes)
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        self._discarding = True
-        if self._limiter.over_limit:
+        self._is_discarding = True
+        if self._limiter.is_over_limit:
             full = TooManyConnections("Too many connections.", retry_after_s=OVER_LIMIT_RETRY_S)
             self._refuse(full)
-        elif not _fits(self.headers, event.target):
+        elif not _fits_websockets(self.headers, event.target):
             self._refuse(HeadersTooLarge("The handshake's head is too large."))
         else:
             self._limiter.remove(self)
             super().handle_websocket_upgrade(event)
 
     def send_400_response(self, _msg: str) -> None:
-        """Called while h11's refusal is being handled."""
+        """Called by uvicorn while it handles h11's exception."""
         fault = sys.exc_info()[1]
-        too_large = isinstance(fault, h11.RemoteProtocolError) and fault.error_status_hint == 431
-        self._refuse(
-            HeadersTooLarge("The request's head is too large.")
-            if too_large
-            else InvalidHttp("This is not a request of HTTP/1.1.")
-        )
+        if isinstance(fault, h11.RemoteProtocolError) and fault.error_status_hint == 431:
+            self._refuse(HeadersTooLarge("The request's head is too large."))
+        else:
+            self._refuse(InvalidHttp("This is not an HTTP/1.1 request."))
 
     @property
     def _unread_bytes(self) -> int:
         return len(self.cycle.body) if self.cycle is not None else 0
 
-    def _count(self, part_bytes: int, waiting_bytes: int) -> None:
-        """Of a chunked body: compare what came with what of it is content."""
+    def _check_framing(self, part_bytes: int, unread_before: int) -> None:
+        """Stop reading a chunked body whose framing exceeds its content by CHUNK_OVERHEAD_BYTES, or
+        whose request has been answered."""
         if self.cycle is None or self.conn.their_state is not h11.SEND_BODY:
             return
         if b"transfer-encoding" not in {name for name, _ in self.headers}:
             return
         if self.conn.our_state is h11.DONE:
-            self._discarding = True
+            self._is_discarding = True
             return
-        if self._counted is not self.cycle:
-            self._counted, self._framing_bytes = self.cycle, 0
-            return  # this part has its head in it
-        content_bytes = self._unread_bytes - waiting_bytes
+        if self._counted_cycle is not self.cycle:
+            self._counted_cycle, self._framing_bytes = self.cycle, 0
+            return  # this part also holds the head
+        content_bytes = self._unread_bytes - unread_before
         self._framing_bytes += part_bytes - 2 * content_bytes
         if self._framing_bytes > CHUNK_OVERHEAD_BYTES:
-            self._discarding = True
+            self._is_discarding = True
             scope: Scope = self.scope  # type: ignore[assignment]  # it is a dict
-            scope[TINY_CHUNKS] = True  # whoever reads the body says so
+            scope[TINY_CHUNKS] = True  # `body.py` answers
             self.cycle.message_event.set()
 
-    def _drop(self, data: bytes) -> None:
-        """Chunks that nobody reads are not worth parsing; but a client may send all of them before
-        it looks at the answer."""
-        self._unset_keepalive_if_required()  # the limiter will not wait for ever
-        self._tail = (self._tail + data[-len(LAST_CHUNK) :])[-len(LAST_CHUNK) :]
-        if self._tail == LAST_CHUNK and self.conn.our_state is h11.DONE:
+    def _discard(self, data: bytes) -> None:
+        """Drop the rest of a chunked body unparsed, and close once the response is complete and the
+        last chunk has come: a client may send its whole body before it reads."""
+        self._unset_keepalive_if_required()  # the limiter has its own timeout
+        self._discarded_tail = (self._discarded_tail + data[-len(LAST_CHUNK) :])[-len(LAST_CHUNK) :]
+        if self._discarded_tail == LAST_CHUNK and self.conn.our_state is h11.DONE:
             self.transport.close()
 
     def _refuse(self, error: ChatterboxError) -> None:
-        """Answer where there is still a way to, and close."""
+        """Send an error response unless one has begun, and close the connection."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             record = AccessRecord(id=request_id(None), method="-", status=error.status)
-            headers = {"Connection": "close", "X-Request-ID": record.id, **GUARDS}
-            answer = record.answer(error, headers)
+            headers = {"Connection": "close", "X-Request-ID": record.id, **SECURITY_HEADERS}
+            response = record.respond(error, headers)
             for event in (
                 h11.Response(
                     status_code=error.status,
-                    headers=answer.raw_headers,
+                    headers=response.raw_headers,
                     reason=HTTPStatus(error.status).phrase,
                 ),
-                h11.Data(data=bytes(answer.body)),
+                h11.Data(data=bytes(response.body)),
                 h11.EndOfMessage(),
             ):
                 self.transport.write(self.conn.send(event) or b"")
             record.log()
             self._limiter.on_refusal(record)
         if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.disconnected = True  # its answer has no way out any more
+            self.cycle.disconnected = True  # its response can no longer be sent
             self.cycle.message_event.set()
         self.transport.close()
 
 
-def _fits(headers: Sequence[tuple[bytes, bytes]], target: bytes) -> bool:
-    """Whether the library that parses a handshake again will; it does not say so when it won't."""
+def _fits_websockets(headers: Sequence[tuple[bytes, bytes]], target: bytes) -> bool:
+    """Return whether the websockets library, which parses the handshake again, will accept its
+    size. The library closes without a response if it does not."""
     longest = max(len(target), *(len(name) + len(value) for name, value in headers))
     return longest + LINE_SLACK_BYTES < MAX_LINE_LENGTH and len(headers) <= MAX_NUM_HEADERS

@@ -1,5 +1,4 @@
-"""Memory of a GPU, else of the host: how much there is, how much this process takes, and what of it
-goes back to the system."""
+"""Used and free memory of the GPU or the host, and glibc settings that return it to the system."""
 
 import ctypes
 import os
@@ -17,8 +16,8 @@ STATM = Path("/proc/self/statm")
 
 
 def used_bytes(config: TTSConfig) -> int:
-    """Where this model's weights are: of the card by anybody, or of the host by this process. 0
-    where the system does not say."""
+    """Return used bytes where the model's weights are: on the GPU by all processes, else by this
+    process on the host. 0 if the system does not report it."""
     if (device := _gpu(config)) is not None:
         free, whole = cudart.memory(device)
         return whole - free
@@ -26,23 +25,23 @@ def used_bytes(config: TTSConfig) -> int:
 
 
 def process_bytes() -> int:
-    """What this process has of the host's memory; 0 where the system does not say."""
+    """Return this process's resident memory; 0 if the system does not report it."""
     with suppress(OSError):
         return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return 0
 
 
 def free_bytes(config: TTSConfig) -> float:
-    """What is left there for another model; a container's limit counts. Infinite where the system
-    does not say."""
+    """Return the bytes available for another model, within the container's limit. Infinite if the
+    system does not report it."""
     if (device := _gpu(config)) is not None:
         return cudart.memory(device)[0]
     free = float("inf")
     with suppress(OSError, KeyError):
         free = _fields(MEMINFO)["MemAvailable:"] * 1024.0
     with suppress(OSError, KeyError, ValueError):
-        limit, taken = (int((CGROUP / f"memory.{name}").read_text()) for name in ("max", "current"))
-        free = min(free, limit - taken + _fields(CGROUP / "memory.stat")["inactive_file"])
+        limit, used = (int((CGROUP / f"memory.{name}").read_text()) for name in ("max", "current"))
+        free = min(free, limit - used + _fields(CGROUP / "memory.stat")["inactive_file"])
     return free
 
 
@@ -61,9 +60,8 @@ _C = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def trim() -> None:
-    """Hand back free pages in the middle of the heaps too: glibc by itself hands back only what is
-    free at their ends, so that a long use leaves more and more holes (malloc_trim(3)). Other C
-    libraries (musl, macOS, Windows) have no such call."""
+    """Return free pages in the middle of the heaps to the system (malloc_trim(3)). glibc by itself
+    returns only their ends, so that holes accumulate. Does nothing with other C libraries."""
     if (malloc_trim := getattr(_C, "malloc_trim", None)) is not None:
         malloc_trim(ctypes.c_size_t(0))
 
@@ -74,10 +72,9 @@ M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # of mallopt(3)
 
 
 def map_large_blocks() -> None:
-    """Take blocks as large as weights and caches from the system, each by itself, so that all of
-    them goes back when it is freed, and the others from few heaps, which are not left with holes by
-    each thread. glibc by itself keeps more and more of both: after 25 loads of two small models the
-    process was 145 MB larger for good."""
+    """Let glibc map each block of LARGE_BYTES or more by itself, so that it returns to the system
+    when freed, and keep smaller blocks in ARENAS heaps. With the defaults, 25 loads of two small
+    models left the process 145 MB larger."""
     if (mallopt := getattr(_C, "mallopt", None)) is not None:
         for parameter, value in ((M_MMAP_THRESHOLD, LARGE_BYTES), (M_ARENA_MAX, ARENAS)):
             mallopt(ctypes.c_int(parameter), ctypes.c_int(value))

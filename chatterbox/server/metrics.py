@@ -1,6 +1,6 @@
-"""Counters and histograms of requests and engine: JSON for people, Prometheus text for machines.
+"""Counters and histograms of requests and engines, as JSON and as Prometheus text.
 
-Labels come from closed sets only.
+Label values come only from closed sets.
 """
 
 import asyncio
@@ -28,31 +28,31 @@ from chatterbox.server.model_pool import ModelPool
 from chatterbox.server.request_log import OK, AccessRecord
 
 RECENT_REQUESTS = 1000
-"""Means and quantiles in the JSON are over this many requests at most."""
+"""Means and quantiles in the JSON cover at most this many requests."""
 SHOWN_REQUESTS = 10
-"""The last ones for speech, in the JSON."""
+"""How many of the last speech requests the JSON lists."""
 RATE_WINDOW_S = 60.0
 RTF_BUCKETS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 5.0)
 LATENCY_BUCKETS_S = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 DISTRIBUTIONS = {
-    "rtf": ("rtf", "Generation time over audio time of finished speech", RTF_BUCKETS),
+    "rtf": ("rtf", "Generation time over audio time of finished requests", RTF_BUCKETS),
     "queue_s": (
         "queue_time_seconds",
-        "Wait of a request for its place, also where it gave up; not of one refused at once",
+        "Wait of a request for its place, also if it gave up; not if refused at once",
         LATENCY_BUCKETS_S,
     ),
     "first_audio_s": (
         "first_audio_seconds",
-        "From a finished request's place in the engine to its first sound, without the queue",
+        "From a finished request's start in the engine to its first sound, without the queue",
         LATENCY_BUCKETS_S,
     ),
     "time_to_first_audio_s": (
         "time_to_first_audio_seconds",
-        "From a request's arrival to its first sound, whatever became of it later",
+        "From a request's arrival to its first sound, also if it failed later",
         LATENCY_BUCKETS_S,
     ),
 }
-"""Name in the JSON → the histogram's name, what it is, and its buckets."""
+"""Name in the JSON → the histogram's name, help text and buckets."""
 GAVE_UP = (Cancelled.code, DeadlineExceeded.code)
 STAGES = ("prefill", "step", "sample", "decode")
 SEGMENTS = {
@@ -62,27 +62,40 @@ SEGMENTS = {
     "capped": "capped_segments",
     "guarded": "guarded_segments",
 }
-"""How segments ended → the engine's counter."""
+"""Outcome of a segment → the engine's counter."""
 COUNTERS = {
-    "retried_attempts": ("retried_segments", "Attempts at a segment that the guard threw away"),
-    "underruns": ("underruns", "Times that a listener in real time had nothing to play"),
-    "underrun_seconds": ("underrun_s", "Seconds that listeners had nothing to play"),
+    "retried_attempts": (
+        "retried_segments",
+        "Attempts at a segment that the runaway guard discarded",
+    ),
+    "underruns": ("underruns", "Times that a client playing in real time ran out of audio"),
+    "underrun_seconds": (
+        "underrun_s",
+        "Seconds that clients playing in real time were out of audio",
+    ),
     "codes": ("codes", "Speech codes sampled"),
     "steps": ("steps", "Steps of the language model"),
-    "stepped_rows": ("stepped_rows", "Rows over all steps; divided by steps: batch size"),
+    "stepped_rows": (
+        "stepped_rows",
+        "Rows over all steps; divided by `steps`, the mean batch size",
+    ),
 }
-"""Metric → the engine's counter, and what it is."""
+"""Metric → the engine's counter and the help text."""
 MODEL_GAUGES: tuple[tuple[str, str, Callable[[Model], float]], ...] = (
-    ("loaded", "1 while the model is in memory", lambda model: model.loaded),
-    ("active_requests", "Requests that speak with the model", lambda model: model.users),
-    ("loads", "How often the model was loaded", lambda model: model.loads),
-    ("memory_bytes", "Memory that the model took when it was loaded", lambda model: model.nbytes),
+    ("loaded", "1 while the model is in memory", lambda model: model.is_loaded),
+    ("active_requests", "Requests that use the model", lambda model: model.users),
+    ("loads", "Times that the model was loaded", lambda model: model.loads),
+    (
+        "memory_bytes",
+        "Memory taken by the model, measured when it was loaded",
+        lambda model: model.memory_bytes,
+    ),
 )
-"""Of each model: metric, what it is, its value."""
+"""For each model: metric, help text and value."""
 
 
 class Distribution:
-    """A histogram for Prometheus, and the newest values for the JSON."""
+    """A Prometheus histogram, with the newest values for the JSON."""
 
     def __init__(
         self, name: str, text: str, buckets: tuple[float, ...], registry: CollectorRegistry
@@ -96,12 +109,12 @@ class Distribution:
         self._histogram.observe(value)
 
     def summary(self) -> dict[str, float | int | None]:
-        """Count, mean and quantiles of the newest."""
+        """Return count, mean and quantiles of the newest values."""
         ordered = sorted(self._recent)
         count = len(ordered)
 
         def quantile(share: float) -> float | None:
-            """The smallest value that `share` of all do not exceed."""
+            """Return the smallest value that `share` of all values do not exceed."""
             return round(ordered[max(0, math.ceil(share * count) - 1)], 4) if count else None
 
         mean = round(sum(ordered) / count, 4) if count else None
@@ -109,14 +122,14 @@ class Distribution:
 
 
 class Metrics(Collector):
-    """Counts every request at its end; the engine's own counters are read when asked for, so that
-    nothing is counted twice. One for each server; no global registry."""
+    """Counts every request at its end. The engines' own counters are read on demand, so nothing is
+    counted twice. One per server, with its own registry."""
 
     def __init__(self, models: ModelPool, lifecycle: Lifecycle) -> None:
         self._models = models
         self._lifecycle = lifecycle
         self._started = time.monotonic()
-        self._outcomes: Tally[str] = Tally()  # of speech calls
+        self._outcomes: Tally[str] = Tally()  # of speech requests
         self._finished: deque[tuple[float, float]] = deque(maxlen=RECENT_REQUESTS)  # (when, audio)
         self._last: deque[tuple[float, dict[str, Any]]] = deque(maxlen=SHOWN_REQUESTS)
         self._audio_s = 0.0
@@ -125,26 +138,30 @@ class Metrics(Collector):
             Counter(f"chatterbox_{name}", text, ["route", "outcome"], registry=registry)
             for name, text in (
                 ("requests", "All requests by route and outcome (`ok` or an error's code)"),
-                ("speech_requests", "Those for speech alone: no pages, probes, voices or scrapes"),
+                (
+                    "speech_requests",
+                    "Speech requests alone, by route and outcome",
+                ),
             )
         )
         self._distributions = {
             name: Distribution(*described, registry) for name, described in DISTRIBUTIONS.items()
         }
         self._audio_counter = Counter(
-            "chatterbox_audio_seconds", "Speech made for finished requests", registry=registry
+            "chatterbox_audio_seconds", "Audio made for finished requests", registry=registry
         )
         registry.register(self)
         ProcessCollector(registry=registry)
 
     def record_request(self, record: AccessRecord) -> None:
+        """Count a request that has ended."""
         self._requests.labels(record.route, record.outcome).inc()
-        if not record.speech:
+        if not record.is_speech:
             return
         self._speech_requests.labels(record.route, record.outcome).inc()
         self._outcomes[record.outcome] += 1
-        self._last.appendleft((time.monotonic(), _shown(record)))
-        for name, value in _measured(record):
+        self._last.appendleft((time.monotonic(), _summary(record)))
+        for name, value in _measurements(record):
             self._distributions[name].observe(value)
         if record.outcome == OK and record.report is not None:
             self._audio_s += record.report.audio_s
@@ -152,7 +169,7 @@ class Metrics(Collector):
             self._finished.append((time.monotonic(), record.report.audio_s))
 
     def as_json(self) -> dict[str, Any]:
-        """For people and for the benchmark."""
+        """Return all metrics as JSON, for people and the benchmark."""
         stats = self._models.stats()
         admission = self._models.admission
         segments = {name: getattr(stats, counter) for name, counter in SEGMENTS.items()}
@@ -178,40 +195,42 @@ class Metrics(Collector):
             "stage_s": {stage: round(getattr(stats, f"{stage}_s"), 3) for stage in STAGES},
             "memory_bytes": process_bytes(),
             "last": [
-                {"ago_s": round(time.monotonic() - when, 1), **shown} for when, shown in self._last
+                {"ago_s": round(time.monotonic() - when, 1), **facts} for when, facts in self._last
             ],
         }
 
     def as_text(self, accept: str) -> tuple[bytes, str]:
-        """For Prometheus: the body and its content type."""
+        """Return all metrics as Prometheus text, with its content type."""
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
 
     def families(self) -> list[Metric]:
-        """Every metric with its kind and meaning, for docs/reference/metrics.md."""
+        """Return every metric with its type and help text, for docs/reference/metrics.md."""
         return list(self._registry.collect())
 
     def collect(self) -> Iterator[Metric]:
-        """What is read of the engines and the machine."""
+        """Yield the metrics read from the engines and the machine. Called by Prometheus' client."""
         built = {"version": __version__, "python": platform.python_version()}
-        yield InfoMetricFamily("chatterbox_build", "This server", value=built)
-        loaded = InfoMetricFamily("chatterbox_model", "What is loaded; none while it loads")
-        for info in (engine.info for engine in self._models.loaded()):
+        yield InfoMetricFamily(
+            "chatterbox_build", "Version of the server and of Python", value=built
+        )
+        loaded = InfoMetricFamily("chatterbox_model", "Loaded models; none while loading")
+        for info in (engine.info for engine in self._models.loaded_engines()):
             named = {"model": info.name, "precision": info.precision_text, "device": info.device}
             loaded.add_metric([], named)
         yield loaded
         gpus = self._gpu_memory()
         for at, state in enumerate(("used", "free")):
-            what = "Memory of the GPU, by all processes; only where one is used"
+            text = "Memory of the GPU, over all processes; only if one is used"
             values = {gpu: memory[at] for gpu, memory in gpus.items()}
-            yield _labelled(GaugeMetricFamily, f"gpu_memory_{state}_bytes", what, "gpu", values)
+            yield _labelled(GaugeMetricFamily, f"gpu_memory_{state}_bytes", text, "gpu", values)
         stats, admission = self._models.stats(), self._models.admission
         for name, text, value in (
-            ("ready", "1 while new work should be sent here", self._lifecycle.ready),
+            ("ready", "1 while the server is ready for new work", self._lifecycle.is_ready),
             ("active_requests", "Requests that hold a place", admission.active),
-            ("queued_requests", "Requests that wait for one", admission.queued),
+            ("queued_requests", "Requests that wait for a place", admission.queued),
             ("running_rows", "Segments in the batch", stats.running_rows),
-            ("waiting_rows", "Segments waiting for a slot", stats.waiting_rows),
+            ("waiting_rows", "Segments that wait for a slot", stats.waiting_rows),
             ("tasks", "Tasks of the event loop", _tasks()),
         ):
             yield GaugeMetricFamily(f"chatterbox_{name}", text, value=float(value))
@@ -219,7 +238,7 @@ class Metrics(Collector):
             values = {model.name: float(value_of(model)) for model in self._models.models}
             yield _labelled(GaugeMetricFamily, f"model_{name}", text, "model", values)
         values = {outcome: getattr(stats, counter) for outcome, counter in SEGMENTS.items()}
-        text = "Segments by how they ended"
+        text = "Segments by outcome"
         yield _labelled(CounterMetricFamily, "segments", text, "outcome", values)
         for name, (counter, text) in COUNTERS.items():
             yield CounterMetricFamily(f"chatterbox_{name}", text, value=getattr(stats, counter))
@@ -227,23 +246,23 @@ class Metrics(Collector):
         yield _labelled(CounterMetricFamily, "stage_seconds", "Wall time by stage", "stage", values)
 
     def _gpu_memory(self) -> dict[str, tuple[float, float]]:
-        """Used and free bytes by GPU."""
+        """Return used and free bytes by GPU."""
         found: dict[str, tuple[float, float]] = {}
-        engine = next(iter(self._models.loaded()), None)
+        engine = next(iter(self._models.loaded_engines()), None)
         if engine and engine.info.device == "cuda":
             first, second = engine.config.gpu_device_id, engine.config.decoder_device_id
             for gpu in {first, first if second is None else second}:
-                with suppress(OSError, RuntimeError):  # a broken card says nothing
+                with suppress(OSError, RuntimeError):  # a broken GPU reports nothing
                     free, total = cudart.memory(gpu)
                     found[str(gpu)] = total - free, free
         return found
 
     def _throughput(self) -> dict[str, float]:
-        """Of the last minute, or of the time since the start when that is shorter."""
+        """Return rates over the last minute, or since the start if that is shorter."""
         now = time.monotonic()
         recent = [audio_s for when, audio_s in self._finished if now - when <= RATE_WINDOW_S]
         window_s = max(min(RATE_WINDOW_S, now - self._started), 1e-9)
-        if len(recent) == RECENT_REQUESTS:  # the memory, not the window, is the bound
+        if len(recent) == RECENT_REQUESTS:  # older ones in the window are forgotten
             window_s = max(now - self._finished[0][0], 1e-9)
         return {
             "window_s": round(window_s, 3),
@@ -266,31 +285,31 @@ def _labelled(
 
 
 def wants_prometheus(accept: str) -> bool:
-    """Whether `Accept` asks for the text format. Browsers' programs name both text and JSON, and
-    mean JSON."""
-    asked = accept.lower()
-    if "application/openmetrics-text" in asked:
+    """Return whether `Accept` asks for Prometheus text. JavaScript clients list both text and JSON,
+    and mean JSON."""
+    accept = accept.lower()
+    if "application/openmetrics-text" in accept:
         return True
-    return "text/plain" in asked and "application/json" not in asked
+    return "text/plain" in accept and "application/json" not in accept
 
 
-def _shown(record: AccessRecord) -> dict[str, Any]:
-    """One of the last requests: nothing that its client chose."""
-    report, sounded = record.report, record.sounded
+def _summary(record: AccessRecord) -> dict[str, Any]:
+    """Return a request's facts for the JSON; none of them is chosen by the client."""
+    report, sound_at = record.report, record.first_sound_at
     return {
         "route": record.route,
         "outcome": record.outcome,
         "audio_s": round(report.audio_s, 2) if report else None,
-        "time_to_first_audio_s": round(sounded - record.started, 3) if sounded else None,
+        "time_to_first_audio_s": round(sound_at - record.started_at, 3) if sound_at else None,
     }
 
 
-def _measured(record: AccessRecord) -> Iterator[tuple[str, float]]:
-    """Names and values of what is known of a request for speech."""
-    if record.queued is not None and (record.placed is not None or record.outcome in GAVE_UP):
-        yield "queue_s", (record.placed or time.monotonic()) - record.queued
-    if record.sounded is not None:
-        yield "time_to_first_audio_s", record.sounded - record.started
+def _measurements(record: AccessRecord) -> Iterator[tuple[str, float]]:
+    """Yield the known values of a speech request for `DISTRIBUTIONS`."""
+    if record.queued_at is not None and (record.placed_at is not None or record.outcome in GAVE_UP):
+        yield "queue_s", (record.placed_at or time.monotonic()) - record.queued_at
+    if record.first_sound_at is not None:
+        yield "time_to_first_audio_s", record.first_sound_at - record.started_at
     if record.outcome == OK and (report := record.report) is not None:
         yield "rtf", report.rtf
         if report.first_audio_s is not None:
@@ -300,5 +319,5 @@ def _measured(record: AccessRecord) -> Iterator[tuple[str, float]]:
 def _tasks() -> int:
     try:
         return len(asyncio.all_tasks())
-    except RuntimeError:  # asked outside of a loop
+    except RuntimeError:  # called outside of the event loop
         return 0

@@ -1,6 +1,6 @@
-"""The models of one server: which of them are in memory, and which one answers a call.
+"""The models of one server, and which of them the current request uses.
 
-Whoever speaks holds a lease, and a model that is leased is not unloaded.
+A request that speaks holds a lease on its model, and a leased model is not unloaded.
 """
 
 import asyncio
@@ -39,34 +39,35 @@ from chatterbox.server.model_loader import Model, ModelLoader
 from chatterbox.voices.library import VoiceLibrary
 
 HOSTED = re.compile(r"(tts-1|gpt-|eleven_)", re.IGNORECASE)
-"""How the names of hosted services' models begin, which clients send unasked: the default model
+"""Prefixes of hosted services' model names, which clients send by default. The default model
 answers to them."""
 
 T = TypeVar("T")
-SPACING_S = 0.1
-"""From the end of one look at the store to the begin of the next, however many ask."""
+REFRESH_INTERVAL_S = 0.1
+"""Least time from the end of one look at the shared store to the beginning of the next."""
 PAUSE_S = 2.0
-"""After a look that failed, all who ask are told so at once, for so long."""
+"""After a look at the store failed, further looks fail at once for this time."""
 
-chosen_model: ContextVar[Model | None] = ContextVar("chosen_model", default=None)
-"""What the current request, or this part of a socket, speaks with; None: the default model."""
+current_model: ContextVar[Model | None] = ContextVar("current_model", default=None)
+"""The model of the current request, or of this part of a socket. None: the default model."""
 
-_held: ContextVar[Model | None] = ContextVar("held", default=None)
-"""Whose lease there is already: it never waits for itself to end."""
+_leased_model: ContextVar[Model | None] = ContextVar("leased_model", default=None)
+"""The model that this task holds a lease on. A second lease must not wait for the first to end."""
 
 
 class ModelPool(ModelLoader):
-    """One for each server. What the server asks of an engine without speaking, it asks here."""
+    """The models, chosen by name and leased for use. One per server."""
 
     @classmethod
     def of(cls, served: "TTSEngine | ModelPool", limits: ServerConfig) -> "ModelPool":
-        """A pool of one, where it is not one already."""
+        """Return `served` if it is a pool, else a pool of this one engine."""
         return served if isinstance(served, ModelPool) else cls({"": served.config}, limits, served)
 
-    # --- which one
+    # --- choice of a model
 
     def find(self, name: str | None) -> Model:
-        """The model of that name. An only model answers to any. Raises ModelNotFound."""
+        """Return the model of that name; a server's only model answers to any. Raises
+        ModelNotFound."""
         if len(self.models) == 1 or not name:
             return self.default
         for model in self.models:
@@ -80,83 +81,83 @@ class ModelPool(ModelLoader):
         )
 
     def choose(self, name: object) -> None:
-        """Let the rest of this request, and the tasks it starts, speak with the model of that name.
-        Raises ModelNotFound. What is no name is left to whoever checks the fields."""
+        """Use the model of that name for the rest of this request and the tasks that it starts. A
+        value that is not a string is left to the validation of fields. Raises ModelNotFound."""
         if len(self.models) > 1 and isinstance(name, str):
-            chosen_model.set(self.find(name))
+            current_model.set(self.find(name))
 
-    def naming(self, name: str | None) -> AbstractContextManager[None]:
-        """Choose, for the time of the context, the model of that name; None: the chosen one.
-        Raises ModelNotFound."""
-        return speaking_with(self.find(name) if name else self.chosen)
+    def use(self, name: str | None) -> AbstractContextManager[None]:
+        """Use the model of that name, or the current one, within the context. Raises
+        ModelNotFound."""
+        return use_model(self.find(name) if name else self.current)
 
-    def cloning(self) -> AbstractContextManager[None]:
-        """Choose, for the time of the context, a model that learns voices from recordings: the
-        chosen one if it does, else the first that does, or may."""
-        learning = (
+    def use_cloning_model(self) -> AbstractContextManager[None]:
+        """Use a model that clones voices within the context: the current one if it does, else the
+        first that does or that was never loaded."""
+        models = (
             model
-            for model in (self.chosen, *self.models)
+            for model in (self.current, *self.models)
             if model.engine is None or model.engine.cloning is not None
         )
-        return speaking_with(next(learning, self.chosen))
+        return use_model(next(models, self.current))
 
     @property
-    def chosen(self) -> Model:
-        """The one that was chosen here."""
-        return chosen_model.get() or self.default
+    def current(self) -> Model:
+        """The model of the current request."""
+        return current_model.get() or self.default
 
     @property
     def engine(self) -> TTSEngine:
-        """Of the chosen model, loaded or not: what it is, and its voices by name. Raises NotReady
-        before it was ever loaded."""
-        model = self.chosen
+        """The current model's engine, loaded or not: for its properties and its voices by name.
+        Raises NotReady before the first load."""
+        model = self.current
         if model.engine is None:
             raise self._not_ready(model)
         return model.engine
 
     def known(self) -> AbstractAsyncContextManager[object]:
-        """Entered once `engine` answers; a model that has to be loaded for that is held. Raises
-        what `lease` does."""
-        ready = self.chosen.engine is not None
-        return nullcontext() if ready else self.lease(self._limits.first_audio_timeout_s)
+        """Wait until `engine` can be used. A model that must be loaded for that stays loaded within
+        the context. Raises as `lease` does."""
+        has_engine = self.current.engine is not None
+        return nullcontext() if has_engine else self.lease(self._limits.first_audio_timeout_s)
 
     @asynccontextmanager
     async def lease(self, timeout_s: float, name: str | None = None) -> AsyncIterator[TTSEngine]:
-        """The engine of the model of that name, or of the chosen one. It stays loaded for the
-        time of the context; where it is not, it is loaded first, and others make room.
+        """Yield the engine of the named or the current model, which stays loaded within the
+        context. If it is not loaded, load it, and unload others if there is no room.
 
-        Raises NotReady where that takes longer than `timeout_s` or too many wait for it, and
-        ModelUnavailable.
+        Raises ModelNotFound, ModelUnavailable, and NotReady if loading takes longer than
+        `timeout_s` or too many requests wait for it.
         """
-        model = self.find(name) if name else self.chosen
-        if model.loaded and (not model.leaving or _held.get() is model):
+        model = self.find(name) if name else self.current
+        if model.is_loaded and (not model.unloading or _leased_model.get() is model):
             model.users += 1
         else:
-            await self._join(model, timeout_s)
-        token = _held.set(model)
+            await self._wait_for(model, timeout_s)
+        token = _leased_model.set(model)
         try:
             assert model.engine is not None, "it is loaded"
             yield model.engine
         finally:
-            _held.reset(token)
-            model.leave()
+            _leased_model.reset(token)
+            model.release()
 
-    async def _join(self, model: Model, timeout_s: float) -> None:
-        """Become a user of a model that is not loaded."""
-        most = self.admission.capacity + self.admission.queue_capacity
-        if (model.load_s and model.wait_s > timeout_s) or self._waiting >= most:
-            self.bring(model)
+    async def _wait_for(self, model: Model, timeout_s: float) -> None:
+        """Load a model, and count one more user of it."""
+        max_waiting = self.admission.capacity + self.admission.queue_capacity
+        if (model.load_s and model.wait_s > timeout_s) or self._waiting >= max_waiting:
+            self.start_loading(model)
             raise self._not_ready(model)
         self._waiting += 1
         try:
             async with asyncio.timeout(timeout_s):
-                while model.leaving:
-                    await asyncio.shield(model.leaving)
-                model.users += 1  # before it is there, so that it is not taken away at once
+                while model.unloading:
+                    await asyncio.shield(model.unloading)
+                model.users += 1  # already now, so that the model is not unloaded at once
                 try:
-                    await asyncio.shield(self.bring(model))
+                    await asyncio.shield(self.start_loading(model))
                 except BaseException:
-                    model.leave()
+                    model.release()
                     raise
         except TimeoutError:
             raise self._not_ready(model) from None
@@ -167,30 +168,29 @@ class ModelPool(ModelLoader):
         return NotReady(f"The model {model.name} is still loading.", retry_after_s=model.wait_s)
 
     async def load(self, name: str) -> Model:
-        """Have a model loaded. Raises ModelNotFound, NotReady and ModelUnavailable."""
+        """Load a model. Raises ModelNotFound, NotReady and ModelUnavailable."""
         async with self.lease(self._limits.first_audio_timeout_s, name):
             return self.find(name)
 
     async def unload(self, name: str) -> Model:
-        """Unload a model once nobody speaks with it any more. Raises ModelNotFound."""
+        """Unload a model once no request uses it. Raises ModelNotFound."""
         await self.drop(model := self.find(name))
         return model
 
-    # --- as one engine
+    # --- all models together
 
     @property
     def state(self) -> State:
-        """The default model's; any model's death is the process's. A model that is not in memory is
-        as good as ready."""
+        """The default model's state; `dead` if any model is. An unloaded model counts as ready."""
         states = [model.engine.state for model in self.models if model.engine]
         if "dead" in states:
             return "dead"
-        return "ready" if self.default.leaving or states[0] == "unloaded" else states[0]
+        return "ready" if self.default.unloading or states[0] == "unloaded" else states[0]
 
     @property
     def loading(self) -> Loading:
-        """What the load in work is busy with, or the last one was."""
-        opening = (model.opening for model in self.models if model.opening)
+        """Progress of the current load, or of the last one."""
+        opening = (model.opening_engine for model in self.models if model.opening_engine)
         engine = next(opening, self.default.engine)
         assert engine is not None, "the default model's is there from the beginning"
         return engine.loading
@@ -202,76 +202,74 @@ class ModelPool(ModelLoader):
 
     @property
     def heartbeats(self) -> list[Heartbeat]:
-        """Of all threads that must get on."""
-        return [beat for engine in self.loaded() for beat in engine.heartbeats]
+        return [beat for engine in self.loaded_engines() for beat in engine.heartbeats]
 
-    def loaded(self) -> list[TTSEngine]:
-        """The engines of those in memory, the default model's first."""
+    def loaded_engines(self) -> list[TTSEngine]:
+        """Engines in memory, the default model's first."""
         engines = (model.engine for model in self.models)
-        return [one for one in engines if one and one.state in ("ready", "dead")]
+        return [engine for engine in engines if engine and engine.state in ("ready", "dead")]
 
     def libraries(self) -> list[VoiceLibrary]:
-        """The voices of every model that was loaded, though it may be so no more."""
+        """Voice libraries of all models that have been loaded at least once."""
         return [m.engine.voices for m in self.models if m.engine and m.engine.state != "loading"]
 
     @cached_property
-    def fresh(self) -> "FreshVoices":
-        """Finds voices that are new in the store."""
-        return FreshVoices(self)
+    def voice_refresher(self) -> "VoiceRefresher":
+        return VoiceRefresher(self)
 
     def stats(self) -> EngineStats:
-        """Of all models together."""
+        """The sum over all models."""
         return total(model.engine.stats() for model in self.models if model.engine)
 
 
 @contextmanager
-def speaking_with(model: Model | None) -> Iterator[None]:
-    """Choose it for the time of the context."""
-    token = chosen_model.set(model)
+def use_model(model: Model | None) -> Iterator[None]:
+    """Use the model within the context; None: the default model."""
+    token = current_model.set(model)
     try:
         yield
     finally:
-        chosen_model.reset(token)
+        current_model.reset(token)
 
 
-class FreshVoices:
-    """Of voices that another server has registered in the shared store a moment ago.
+class VoiceRefresher:
+    """Finds voices that another server has just registered in the shared store.
 
-    Looks at the store again for who finds no voice: one look for all who have come before it
-    begins, so that no names that clients make up cause more traffic than SPACING_S allows."""
+    A lookup that finds no voice triggers a look at the store. All lookups waiting when the look
+    begins share it, so that clients cannot cause more than one look per REFRESH_INTERVAL_S.
+    """
 
     def __init__(self, models: ModelPool) -> None:
         self._models = models
-        self._next: asyncio.Task[None] | None = None
-        self._one_at_a_time = asyncio.Lock()
+        self._next_look: asyncio.Task[None] | None = None
+        self._lock = asyncio.Lock()
         self._looked_at = -PAUSE_S
         self._failure: ChatterboxError | None = None
 
-    async def found(self, find: Callable[[], Awaitable[T]]) -> T:
-        """What `find` finds, now or after a look. Raises what it raises, and StorageUnavailable
-        where it finds no voice and the store cannot be asked."""
+    async def retry(self, lookup: Callable[[], Awaitable[T]]) -> T:
+        """Return the result of `lookup`, repeated after a look at the store if it raises
+        VoiceNotFound. Raises the errors of `lookup`, and StorageUnavailable if a look fails."""
         try:
-            return await find()
+            return await lookup()
         except VoiceNotFound:
-            library = self._models.engine.voices
-            if not library.shared:
+            if not self._models.engine.voices.shared:
                 raise
-        await self.look()
-        return await find()
+        await self.refresh()
+        return await lookup()
 
-    async def look(self) -> None:
-        """One look for all who wait for it. Raises StorageUnavailable."""
+    async def refresh(self) -> None:
+        """Wait for the next look at the store. Raises StorageUnavailable."""
         if self._failure and time.monotonic() < self._looked_at + PAUSE_S:
             raise StorageUnavailable(self._failure.message, retry_after_s=PAUSE_S)
-        if self._next is None:
-            self._next = asyncio.create_task(self._look())
-            self._next.add_done_callback(lambda done: done.cancelled() or done.exception())
-        await asyncio.shield(self._next)
+        if self._next_look is None:
+            self._next_look = asyncio.create_task(self._look())
+            self._next_look.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.shield(self._next_look)
 
     async def _look(self) -> None:
-        async with self._one_at_a_time:
-            await asyncio.sleep(self._looked_at + SPACING_S - time.monotonic())
-            self._next = None  # who comes from now on waits for another one
+        async with self._lock:
+            await asyncio.sleep(self._looked_at + REFRESH_INTERVAL_S - time.monotonic())
+            self._next_look = None  # later lookups need another look
             self._failure = None
             try:
                 for library in self._models.libraries():
@@ -284,8 +282,8 @@ class FreshVoices:
 
 
 class ModelChoice:
-    """The layer that lets an address choose the model, in every call. A name that is none is left
-    to those calls that speak."""
+    """Middleware that uses the model named in the query. An unknown name is ignored here: routes
+    that speak refuse it."""
 
     def __init__(self, app: ASGIApp, models: ModelPool) -> None:
         self._app = app
@@ -296,5 +294,5 @@ class ModelChoice:
         with suppress(ModelNotFound):
             query = QueryParams(scope["query_string"])
             model = self._models.find(query.get("model") or query.get("model_id"))
-        with speaking_with(model):
+        with use_model(model):
             await self._app(scope, receive, send)

@@ -1,5 +1,7 @@
-"""Multipart forms (RFC 7578), parsed as they come: fields are kept in memory, one file there while
-it is small, else on disk."""
+"""Streaming parser for multipart forms (RFC 7578).
+
+Fields stay in memory. The one accepted file stays in memory while it is small, then moves to disk.
+"""
 
 import asyncio
 import hashlib
@@ -26,93 +28,99 @@ from chatterbox.errors import (
     UnsupportedMediaType,
     excerpt,
 )
-from chatterbox.server.admission_control import Room, Take
+from chatterbox.server.admission_control import ByteBudget, Take
 
 MAX_BOUNDARY_BYTES = 256
-"""RFC 2046 allows 70; some clients take a few more."""
+"""RFC 2046 allows 70; some clients use a few more."""
 MAX_HEAD_BYTES = 8 * 1024
-"""The headers of one part: a name and a file's name."""
+"""Limit for the headers of one part, which hold the names of the field and the file."""
 _PADDING_BYTES = 64
 _PLAIN_ENCODINGS = (b"", b"7bit", b"8bit", b"binary")
 UTF8, LATIN1 = "utf-8", "latin-1"
 _CHARSETS = {"utf8": UTF8, "usascii": UTF8, "ascii": UTF8, "iso88591": LATIN1, "latin1": LATIN1}
-"""Labels without their dashes. Python knows some hundred more; some of them take seconds for the
-text of one field."""
+"""Accepted charset labels, without dashes. Python knows a hundred more, some of which take seconds
+to decode the text of one field."""
 _OPTION = re.compile(
     rb';[ \t]*(?:([\w!#$%&\'*+.^`|~-]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^;\s"]*))[ \t]*)?',
     re.DOTALL,
 )
 _ESCAPED = re.compile(rb'\\(["\\])')
+MAX_PARTS = 32
+"""Limit for the fields, and for the files, of one form: twice the fields of any call here."""
+CHARSET_FIELD = "_charset_"
+"""HTML's form field that names the encoding of all other fields."""
+IN_MEMORY_BYTES = 64 * 1024
+"""A file moves from memory to disk at this size."""
 
 
-def charset_of(label: bytes) -> str:
-    """The codec of UTF-8, ASCII or Latin-1. Raises UnsupportedMediaType for any other label."""
+def codec_name(label: bytes) -> str:
+    """Return Python's codec for UTF-8, ASCII or Latin-1. Raises UnsupportedMediaType for others."""
     word = label.decode("latin-1").lower().replace("-", "").replace("_", "")
     if word not in _CHARSETS:
         raise UnsupportedMediaType("Text is read as UTF-8 here; send it in that encoding.")
     return _CHARSETS[word]
 
 
-def text_of(data: bytes | bytearray, charset: str) -> str:
-    """The text. What is not UTF-8 comes from an old client, and is Latin-1."""
+def decode_text(data: bytes | bytearray, charset: str) -> str:
+    """Decode text. Bytes that are not UTF-8 come from old clients, and are read as Latin-1."""
     try:
         return data.decode(charset)
     except UnicodeDecodeError:
         return data.decode(LATIN1)
 
 
-def header_options(value: bytes) -> tuple[str, dict[bytes, bytes]]:
-    """A header such as `form-data; name="x"` as its first word and its options. Raises InvalidBody
-    for one that cannot be read."""
+def parse_header(value: bytes) -> tuple[str, dict[bytes, bytes]]:
+    """Split a header such as `form-data; name="x"` into its first word and its options. Raises
+    InvalidBody if the header cannot be parsed."""
     kind = value.partition(b";")[0]
     at = len(kind)
     options: dict[bytes, bytes] = {}
     while at < len(value):
-        found = _OPTION.match(value, at)
-        if found is None:
+        match = _OPTION.match(value, at)
+        if match is None:
             raise InvalidBody("A Content-Type or Content-Disposition header cannot be read.")
-        at = found.end()
-        if found[1] is not None:
-            given = found[3] if found[2] is None else _ESCAPED.sub(rb"\1", found[2])
-            options.setdefault(found[1].lower(), given)
+        at = match.end()
+        if match[1] is not None:
+            option = match[3] if match[2] is None else _ESCAPED.sub(rb"\1", match[2])
+            options.setdefault(match[1].lower(), option)
     return kind.strip().lower().decode("latin-1"), options
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """The head of one part. `filename` None: it is a field; `charset` None: it names none."""
+class PartHead:
+    """The parsed headers of one part."""
 
     name: bytes
-    filename: bytes | None
-    charset: str | None
+    filename: bytes | None  # None: the part is a field, not a file
+    charset: str | None  # None: not declared
 
 
-class Splitter:
-    """Takes a body as it comes and tells its parts."""
+class MultipartParser:
+    """Incremental parser that splits a body into part heads and content."""
 
     def __init__(self, boundary: bytes) -> None:
         if not 1 <= len(boundary) <= MAX_BOUNDARY_BYTES:
             raise InvalidBody("The multipart body has no boundary, or one that is too long.")
-        self.done = False  # the last boundary has come
+        self.is_complete = False  # the last boundary has arrived
         self._delimiter = b"\r\n--" + boundary
-        self._buffer = bytearray(b"\r\n")  # so that the first boundary is like the others
-        self._found = self._parse()
+        self._buffer = bytearray(b"\r\n")  # makes the first boundary like the others
+        self._events = self._parse()
 
-    def feed(self, data: bytes) -> Iterator[Part | bytes]:
-        """The head of each part, then its content in pieces. What stands before the first part
-        comes as content too. Raises InvalidBody and UnsupportedMediaType."""
-        if not self.done:
+    def feed(self, data: bytes) -> Iterator[PartHead | bytes]:
+        """Yield the head of each part, then its content in pieces. Bytes before the first part are
+        yielded as content too. Raises InvalidBody and UnsupportedMediaType."""
+        if not self.is_complete:
             self._buffer += data
-            yield from iter(partial(next, self._found), None)
+            yield from iter(partial(next, self._events), None)
 
-    def _parse(self) -> Iterator[Part | bytes | None]:
-        """None where more must come first."""
+    def _parse(self) -> Iterator[PartHead | bytes | None]:
+        """Yield None when more data is needed."""
         buffer = self._buffer
         while True:
             while (at := buffer.find(self._delimiter)) < 0:
-                sure = len(buffer) - len(self._delimiter) + 1
-                if sure > 0:
-                    yield self._take(sure)
+                content_bytes = len(buffer) - len(self._delimiter) + 1
+                if content_bytes > 0:
+                    yield self._take(content_bytes)
                 yield None
             yield self._take(at, len(self._delimiter))
             while not buffer.startswith(b"--"):
@@ -121,192 +129,191 @@ class Splitter:
                 self._check_length(_PADDING_BYTES)
                 yield None
             else:
-                self.done = True
+                self.is_complete = True
                 return
             if self._take(end).strip(b" \t"):
                 raise InvalidBody("The multipart body cannot be read: a boundary has no end.")
             while (end := buffer.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES)) < 0:
                 self._check_length(MAX_HEAD_BYTES)
                 yield None
-            yield _part(self._take(end, 4))
+            yield _parse_head(self._take(end, 4))
 
     def _take(self, count: int, skip: int = 0) -> bytes:
         taken = bytes(self._buffer[:count])
         del self._buffer[: count + skip]
         return taken
 
-    def _check_length(self, most: int) -> None:
-        if len(self._buffer) >= most:
+    def _check_length(self, limit: int) -> None:
+        if len(self._buffer) >= limit:
             raise InvalidBody("The multipart body cannot be read: the head of a part is too long.")
 
 
-def _part(head: bytes) -> Part:
+def _parse_head(head: bytes) -> PartHead:
     headers = {}
     for line in head.split(b"\r\n"):
         name, _, value = line.partition(b":")
         headers[name.strip().lower()] = value.strip()
     if headers.get(b"content-transfer-encoding", b"").lower() not in _PLAIN_ENCODINGS:
-        raise UnsupportedMediaType("Parts of a form are sent as they are, not encoded.")
-    kind, options = header_options(headers.get(b"content-disposition", b""))
+        raise UnsupportedMediaType("Send the parts of a form without a transfer encoding.")
+    kind, options = parse_header(headers.get(b"content-disposition", b""))
     if kind != "form-data" or b"name" not in options:
         raise InvalidBody('A part of the form has no Content-Disposition with a "name".')
     filename = options.get(b"filename")
     if (extended := options.get(b"filename*")) is not None:  # RFC 8187
-        word, _, rest = extended.partition(b"'")
+        label, _, rest = extended.partition(b"'")
         plain = unquote_to_bytes(rest.partition(b"'")[2])
-        plain = text_of(plain, charset_of(word)).encode("utf-8")
+        plain = decode_text(plain, codec_name(label)).encode("utf-8")
         filename = plain if filename is None else filename
     charset = None
     if filename is None:
-        label = header_options(headers.get(b"content-type", b""))[1].get(b"charset")
-        charset = None if label is None else charset_of(label)
-    return Part(options[b"name"], filename, charset)
-
-
-MAX_PARTS = 32
-"""Fields, and files, of one form: twice the fields of any call here."""
-CHARSET_FIELD = "_charset_"
-"""HTML's field that names the encoding of all others."""
-IN_MEMORY_BYTES = 64 * 1024
+        declared = parse_header(headers.get(b"content-type", b""))[1].get(b"charset")
+        charset = None if declared is None else codec_name(declared)
+    return PartHead(options[b"name"], filename, charset)
 
 
 @dataclass(frozen=True, slots=True)
-class Files:
-    """Which file a call takes, up to which size. `place` is held from the file's first byte until
-    it is closed. `deterministic`: of several the first counts."""
+class FileField:
+    """The file that a call accepts."""
 
     name: str
-    limit_bytes: int
+    max_bytes: int
     place: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
-    deterministic: bool = False
+    """Entered at the file's first byte and left when the file is closed."""
+    allow_repeated: bool = False
+    """Accept several files of this name, and use the first."""
 
 
 class Upload:
-    """One file, which `files` says is wanted. Closing it gives back its bytes, and whatever is held
-    for it."""
+    """The contents of an accepted file."""
 
-    def __init__(self, filename: str, files: Files, room: Room, held: AsyncExitStack) -> None:
+    def __init__(
+        self, filename: str, field: FileField, disk: ByteBudget, resources: AsyncExitStack
+    ) -> None:
         self.filename = filename
         self.size = 0
-        self.transcript: str | None = None  # what is said in it
-        self._files = files
-        self._held = held
-        self._take = held.enter_context(room.held())
-        self._file = SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115 - see `held`
-        held.push_async_callback(asyncio.to_thread, self._discard)
+        self.transcript: str | None = None  # the words of a recording
+        self._field = field
+        self._resources = resources
+        self._take = resources.enter_context(disk.reservation())
+        self._file = SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115 - see `close`
+        resources.push_async_callback(asyncio.to_thread, self._discard)
 
     async def write(self, data: bytes) -> None:
-        """Add to it. Raises BodyTooLarge and StorageFull."""
+        """Append to the file. Raises BodyTooLarge and StorageFull."""
         self.size += len(data)
-        if self.size > self._files.limit_bytes:
-            name, limit = self._files.name, self._files.limit_bytes
+        if self.size > self._field.max_bytes:
+            name, limit = self._field.name, self._field.max_bytes
             raise BodyTooLarge(f"'{name}' is larger than {limit} bytes.", param=name)
         self._take(len(data))
-        with _storage():
+        with _storage_errors():
             if self.size > IN_MEMORY_BYTES:
                 await asyncio.to_thread(self._file.write, data)
             else:
                 self._file.write(data)
 
     def read(self) -> bytes:
-        """All of it; blocks. Raises InvalidValue where there is nothing."""
+        """Return the whole file; blocks. Raises InvalidValue if it is empty."""
         with self._content() as file:
             return file.read()
 
     def sha256(self) -> str:
-        """Its digest, block by block; blocks. Raises as `read` does."""
+        """Return the file's SHA-256 in hex; blocks. Raises InvalidValue if it is empty."""
         with self._content() as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     async def close(self) -> None:
-        """It is not needed any more. May be called again."""
-        await self._held.aclose()
+        """Delete the file, and release its bytes and its place. May be called again."""
+        await self._resources.aclose()
 
     @contextmanager
     def _content(self) -> Iterator["SpooledTemporaryFile[bytes]"]:
         if not self.size:
-            raise InvalidValue(f"'{self._files.name}' is empty.", param=self._files.name)
-        with _storage():
+            raise InvalidValue(f"'{self._field.name}' is empty.", param=self._field.name)
+        with _storage_errors():
             self._file.seek(0)
             yield self._file
 
     def _discard(self) -> None:
-        with suppress(OSError):  # what could not be written is not missed
+        with suppress(OSError):  # a failed flush loses nothing that is needed
             self._file.close()
 
 
 @contextmanager
-def _storage() -> Iterator[None]:
+def _storage_errors() -> Iterator[None]:
+    """Turn OSError into StorageFull."""
     try:
         yield
     except OSError:
         raise StorageFull("There is no room to take in the upload.") from None
 
 
-class Form:
-    """One multipart form while it is read."""
+class MultipartForm:
+    """A multipart form while it is read. `take` reserves memory for fields, `disk` has room for the
+    file, and `resources` closes it at the end."""
 
     def __init__(
         self,
         boundary: bytes,
         fields_bytes: int,
-        files: Files | None,
+        file: FileField | None,
         take: Take,
-        room: Room,
-        held: AsyncExitStack,
+        disk: ByteBudget,
+        resources: AsyncExitStack,
     ) -> None:
-        self.upload: Upload | None = None  # the file that counts
-        self.files: list[str] = []  # names of all that came
-        self._splitter = Splitter(boundary)
-        self._files, self._take, self._room, self._held = files, take, room, held
-        self._fields: list[tuple[Part, bytearray]] = []
+        self.upload: Upload | None = None
+        self.file_names: list[str] = []  # of all files, accepted or not
+        self._parser = MultipartParser(boundary)
+        self._file, self._take, self._disk, self._resources = file, take, disk, resources
+        self._fields: list[tuple[PartHead, bytearray]] = []
         self._left_bytes = self._fields_bytes = fields_bytes
-        # Where content belongs; None: to no part, or to a file that does not count.
+        # Takes the current part's content; None: the content is skipped.
         self._add: Callable[[bytes], Awaitable[None]] | None = None
 
     async def feed(self, chunk: bytes) -> None:
-        """The next bytes. Raises what is wrong with them, and what `Files.place` raises."""
-        for found in self._splitter.feed(chunk):
-            if isinstance(found, Part):
-                await self._begin(found)
+        """Parse the next bytes. Raises InvalidBody, UnsupportedMediaType, UnknownField,
+        BodyTooLarge, Overloaded, StorageFull, and the errors of `FileField.place`."""
+        for event in self._parser.feed(chunk):
+            if isinstance(event, PartHead):
+                await self._begin(event)
             elif self._add is not None:
-                await self._add(found)
+                await self._add(event)
 
     def fields(self, charset: str) -> list[tuple[str, str]]:
-        """Names and texts, once all has come. Raises InvalidBody and UnsupportedMediaType."""
-        if not self._splitter.done:
+        """Return names and texts, once the body is complete. Raises InvalidBody and
+        UnsupportedMediaType."""
+        if not self._parser.is_complete:
             raise InvalidBody("The multipart body ends too early.")
         name = CHARSET_FIELD.encode()
-        stated = (bytes(data) for part, data in self._fields if part.name == name)
-        charset = charset_of(next(stated, charset.encode("ascii")))
+        declared = (bytes(data) for head, data in self._fields if head.name == name)
+        charset = codec_name(next(declared, charset.encode("ascii")))
         return [
-            (text_of(part.name, charset), text_of(data, part.charset or charset))
-            for part, data in self._fields
-            if part.name != name
+            (decode_text(head.name, charset), decode_text(data, head.charset or charset))
+            for head, data in self._fields
+            if head.name != name
         ]
 
-    async def _begin(self, part: Part) -> None:
-        if part.filename is None:
+    async def _begin(self, head: PartHead) -> None:
+        if head.filename is None:
             if len(self._fields) == MAX_PARTS:
                 raise InvalidBody(f"The form has more than {MAX_PARTS} fields.")
-            self._fields.append((part, bytearray()))
+            self._fields.append((head, bytearray()))
             self._add = self._add_to_field
             return
-        files, name = self._files, text_of(part.name, UTF8)
-        if files is None:
+        file, name = self._file, decode_text(head.name, UTF8)
+        if file is None:
             raise UnknownField(
                 "This call takes no files. Register a recording with POST /voices/register, and "
                 "ask for the voice by its name.",
                 param=excerpt(name),
             )
-        if len(self.files) == MAX_PARTS:
+        if len(self.file_names) == MAX_PARTS:
             raise InvalidBody("The form has too many files.")
-        self.files.append(name)
+        self.file_names.append(name)
         self._add = None
-        if name == files.name and self.upload is None:
-            own = await self._held.enter_async_context(AsyncExitStack())
-            await own.enter_async_context(files.place())
-            self.upload = Upload(text_of(part.filename, UTF8), files, self._room, own)
+        if name == file.name and self.upload is None:
+            resources = await self._resources.enter_async_context(AsyncExitStack())
+            await resources.enter_async_context(file.place())
+            self.upload = Upload(decode_text(head.filename, UTF8), file, self._disk, resources)
             self._add = self.upload.write
 
     async def _add_to_field(self, data: bytes) -> None:

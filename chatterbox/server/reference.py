@@ -1,6 +1,6 @@
-"""What `/openapi.json` says beyond FastAPI's own: examples, answers, errors, and sockets.
+"""Additions to FastAPI's `/openapi.json`: examples, response fields, errors and WebSockets.
 
-`/docs` shows it, and docs/reference is made of it. `reference.toml` has the tables.
+`/docs` shows them, and docs/reference is generated from them. `reference.toml` has the texts.
 """
 
 import inspect
@@ -19,15 +19,15 @@ from chatterbox.errors import error_table
 
 _TABLES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
 ANSWERS: dict[str, dict[str, str]] = {}
-"""Method and path → field → meaning."""
+"""Method and path → response field → description."""
 for _row in _TABLES["answers"]:
     for _call in _row["calls"]:
         ANSWERS[_call] = ANSWERS.get(_call, {}) | _row["fields"]
 
 ORIGIN = "http://127.0.0.1:8000"
-"""The server in examples; `/docs` writes its own address."""
+"""Server in the examples; `/docs` replaces it by its own address."""
 BUILT_IN, OWN = "slt", "me"
-"""A voice that speaks; one that was registered, and so may be changed."""
+"""Voices in the examples: a built-in one, and a registered one for calls that change a voice."""
 VALUES: Mapping[str, Any] = {
     "text": "Hello there.",
     "input": "Hello there.",
@@ -38,19 +38,19 @@ VALUES: Mapping[str, Any] = {
     "consent_id": "CONSENT_ID",
     "speaker_embedding": [float(byte) for byte in BUILT_IN.encode()],
 }
-"""Field → what examples send in it; in others a voice's name."""
+"""Field → its value in examples. Other fields get BUILT_IN."""
 VOICES = ("voice_id", "voice", "speaker_wav", "predefined_voice_id")
-"""Sent although they need not be."""
+"""Optional fields that examples send anyway."""
 
 Fields = type[BaseModel] | Mapping[str, str]
-"""Those of a model; or name → meaning."""
+"""Fields as a pydantic model, or as name → description."""
 Conversation = Mapping[str, Any]
-"""What is said on one socket: `dialects/conversations.toml`. `reads`: the fields of what the client
-sends, by message, and as `query` those of the address."""
+"""Messages of one WebSocket, from `dialects/conversations.toml`. `reads` has the fields of each
+client message, and under `query` those of the URL."""
 
 
 class ErrorFacts(BaseModel):
-    """What went wrong."""
+    """Facts about an error."""
 
     message: str
     type: str
@@ -60,7 +60,7 @@ class ErrorFacts(BaseModel):
 
 
 class ErrorAnswer(BaseModel):
-    """Every error's body."""
+    """Body of every error response."""
 
     error: ErrorFacts
 
@@ -71,20 +71,20 @@ ERROR_ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def complete(
+def extend_schema(
     schema: dict[str, Any], routes: Iterable[BaseRoute], conversations: Mapping[str, Conversation]
 ) -> None:
-    """Add to FastAPI's schema what it does not know."""
+    """Add examples, response fields, sockets and errors to FastAPI's schema."""
     for path, methods in schema["paths"].items():
         for method, call in methods.items():
             _add_example(method, path, call)
             if fields := ANSWERS.get(f"{method} {path}"):
                 content = call["responses"]["200"]["content"]
                 content["application/json"]["schema"] = _field_schema(fields)
-    does = {route.path: inspect.getdoc(route.endpoint) for route in socket_routes(routes)}
+    docs = {route.path: inspect.getdoc(route.endpoint) for route in socket_routes(routes)}
     schema["x-sockets"] = [
-        {"path": path, "description": does.get(path), **_socket(said)}
-        for path, said in conversations.items()
+        {"path": path, "description": docs.get(path), **_socket(conversation)}
+        for path, conversation in conversations.items()
     ]
     schema["x-errors"] = [
         {
@@ -98,7 +98,7 @@ def complete(
 
 
 def socket_routes(routes: Iterable[BaseRoute]) -> Iterator[APIWebSocketRoute]:
-    """The WebSockets, which OpenAPI does not know."""
+    """Yield the WebSocket routes, which OpenAPI cannot describe."""
     for route in routes:
         if isinstance(route, APIWebSocketRoute):
             yield route
@@ -106,52 +106,57 @@ def socket_routes(routes: Iterable[BaseRoute]) -> Iterator[APIWebSocketRoute]:
             yield from socket_routes(router.routes)
 
 
-def _socket(said: Conversation) -> dict[str, Any]:
+def _socket(conversation: Conversation) -> dict[str, Any]:
     def messages(side: str, fields: Mapping[str, Fields]) -> list[dict[str, Any]]:
         return [
-            {"name": name, "description": does, "schema": _field_schema(fields.get(name, {}))}
-            for name, does in said[side].items()
+            {"name": name, "description": text, "schema": _field_schema(fields.get(name, {}))}
+            for name, text in conversation[side].items()
         ]
 
-    example = (line.split(" ", 1) for line in said["example"].splitlines())
+    reads, frames = conversation["reads"], "JSON in text"
+    if conversation.get("packed"):
+        frames = "MessagePack in binary"
+    example = (line.split(" ", 1) for line in conversation["example"].splitlines())
     return {
-        "encoding": f"{'MessagePack in binary' if said.get('packed') else 'JSON in text'} frames",
-        "query": _field_schema(said["reads"].get("query", said.get("query", {}))),
-        "client": messages("client", said["reads"]),
-        "server": messages("server", said.get("fields", {})),
+        "encoding": f"{frames} frames",
+        "query": _field_schema(reads.get("query", conversation.get("query", {}))),
+        "client": messages("client", reads),
+        "server": messages("server", conversation.get("fields", {})),
         "example": [
-            {"from": who, "message": what if what == "(sound)" else loads(what)}
-            for who, what in example
+            {"from": side, "message": text if text == "(sound)" else loads(text)}
+            for side, text in example
         ],
     }
 
 
 def _field_schema(fields: Fields) -> dict[str, Any]:
     if isinstance(fields, Mapping):
-        return {"properties": {name: {"description": said} for name, said in fields.items()}}
+        return {"properties": {name: {"description": text} for name, text in fields.items()}}
     return TypeAdapter(fields).json_schema()
 
 
 def _add_example(method: str, path: str, call: dict[str, Any]) -> None:
-    """A line of curl, made of the call's own schema, as `x-codeSamples`: it works as it is, but for
-    the files of a form. As `x-try` too, where the page can make the call by itself."""
+    """Add a curl command to a call as `x-codeSamples`, made from the call's schema. It works as it
+    is, but for files. If the page can make the call by itself, add it as `x-try` too."""
     changes = method in ("put", "delete") or path.endswith("/edit")
     name = "mini" if path.startswith("/models/") else "tts-1"
     values = {**VALUES, "voice_id": OWN if changes else BUILT_IN, "name": name}
     path = path.format(**values)
     parameters = {row["name"]: row for row in call.get("parameters", ()) if row["in"] == "query"}
-    query = _sent(parameters, [name for name, row in parameters.items() if row["required"]])
+    query = _example_values(
+        parameters, [name for name, row in parameters.items() if row["required"]]
+    )
     content = call.get("requestBody", {}).get("content", {})
     json, words = None, [f"curl --fail-with-body {ORIGIN}{path}"]
     if "application/json" in content:
         schema = content["application/json"]["schema"]
-        json = _sent(schema.get("properties", {}), schema.get("required", ()))
+        json = _example_values(schema.get("properties", {}), schema.get("required", ()))
         words.append(f"-H 'Content-Type: application/json' -d '{dumps(json)}'")
     elif "multipart/form-data" in content:
         schema = content["multipart/form-data"]["schema"]
         file = "@me.voice" if path.endswith("/import") else "@me.wav"
         files = {name: file for name, f in schema["properties"].items() if "binary" in str(f)}
-        form = _sent(schema["properties"], schema["required"]) | files
+        form = _example_values(schema["properties"], schema["required"]) | files
         words += [f'-F {name}="{value}"' for name, value in form.items()]
     words += ["-G"] * bool(query)
     words += [f'--data-urlencode {name}="{value}"' for name, value in query.items()]
@@ -163,12 +168,12 @@ def _add_example(method: str, path: str, call: dict[str, Any]) -> None:
     elif any(kind.startswith("audio/") for kind in answer):
         words.append("-o sound")
     call["x-codeSamples"] = [{"lang": "curl", "source": " ".join(words)}]
-    harmless = method == "get" or (method == "post" and json is not None)
-    if harmless and "CONSENT" not in path:
+    is_harmless = method == "get" or (method == "post" and json is not None)
+    if is_harmless and "CONSENT" not in path:
         address = path + "?" * bool(query) + urlencode(query)
         call["x-try"] = {"path": address, "json": json}
 
 
-def _sent(fields: Mapping[str, Any], required: Container[str]) -> dict[str, Any]:
+def _example_values(fields: Mapping[str, Any], required: Container[str]) -> dict[str, Any]:
     names = [name for name in fields if name in required or name in VOICES]
     return {name: VALUES.get(name, BUILT_IN) for name in names}

@@ -1,6 +1,6 @@
-"""The outermost layer: gives every request an id, one log line, and an answer to any error.
+"""The outermost middleware: gives every request an id, one log line, and a response on any error.
 
-Pure ASGI, so that what runs inside still sees the client leave.
+Pure ASGI rather than Starlette's base class, so that inner layers still see the client disconnect.
 """
 
 import asyncio
@@ -39,43 +39,43 @@ log = logging.getLogger("chatterbox.requests")
 
 ID_BITS = 64
 OTHER_ROUTE = "other"
-"""Routes that do not exist share one label: labels come from closed sets."""
+"""Route label of requests to paths that do not exist: metric labels come from a closed set."""
 OK = "ok"
 _CLIENT_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
-_KEY = "chatterbox.record"
+_RECORD_KEY = "chatterbox.record"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WS"})
 PROBES = ("/health/live", "/health/ready", "/healthz")
-"""What connections beyond the bound are served."""
-_QUIET = frozenset({"/", "/docs", "/page/{name}", "/metrics", "/health", *PROBES})
-"""Routes that pages, probes and scrapes ask for all day: their lines are for debugging."""
+"""Paths still served to connections over the limit."""
+_QUIET_ROUTES = frozenset({"/", "/docs", "/page/{name}", "/metrics", "/health", *PROBES})
+"""Routes polled by pages, probes and scrapers: logged at debug level."""
 _STARTS = ("http.response.start", "websocket.http.response.start")
 OVER_LIMIT_RETRY_S = 5.0
 OVER_LIMIT = "over_limit"
-"""In a scope's state: its connection is one too many (`http11.py`)."""
+"""Key in the scope's state: whether the connection is over the limit (`http11.py`)."""
 PEER = "peer"
-"""In a scope's state: who is at the other end of the connection, whatever a proxy says."""
+"""Key in the scope's state: the connection's own remote address, whatever a proxy's headers say."""
 TINY_CHUNKS = "chatterbox.tiny_chunks"
-"""In a scope: its body comes in chunks that are mostly framing."""
+"""Key in the scope: set once most of a chunked body is framing (`http11.py`)."""
 RESOURCE_POLICY = "Cross-Origin-Resource-Policy"
-GUARDS = {RESOURCE_POLICY: "same-origin", "X-Content-Type-Options": "nosniff"}
-"""On every answer: no other site's page embeds it, no browser takes it for another kind."""
+SECURITY_HEADERS = {RESOURCE_POLICY: "same-origin", "X-Content-Type-Options": "nosniff"}
+"""Sent with every response: pages of other sites cannot embed it, and browsers keep to its type."""
 MAX_HEAD_BYTES = 32 * 1024
-"""Request line and headers. The HTTP parser's own bound is for what is still incomplete: a head
-that comes in one piece passes it (FAULTS F53)."""
+"""Limit for the request line and the headers together; 431 above it. The HTTP parser's own limit
+applies only to incomplete heads, so a head that arrives in one piece passes it (FAULTS F53)."""
 STALL_S = 30.0
-"""A reader that takes nothing for so long is gone (FAULTS F25). Who listens while it comes reads at
-least at the speed of speech: by then the 3 MB that a connection may hold have moved on (PCM: 48 kB
-a second), and an answer in a smaller format fits into them."""
+"""Longest wait for a client to accept data; then the connection is cut (FAULTS F25). A client that
+plays while it receives reads at least at the speed of speech. In this time it takes the up to 3 MB
+that a connection may buffer (PCM is 48 kB a second; other formats fit into the buffer)."""
 PART_BYTES = 64 * 1024
-"""Of an answer that is handed over in one piece: it would otherwise all be waited for at once, and
-lie in the connection's memory meanwhile."""
+"""Response bodies are sent in parts of this size, so that STALL_S applies to each part and the
+connection does not buffer the whole body."""
 
 ErrorShape = Callable[[ChatterboxError, str], tuple[int, Any]]
-"""(error, request id) → status and JSON: how one dialect's clients expect to be refused."""
+"""(error, request id) → status and JSON body, as one dialect's clients expect them."""
 
 
 def native_shape(error: ChatterboxError, request_id: str) -> tuple[int, Any]:
-    """The status of the error table, and `{"error": {message, type, code, param, request_id}}`."""
+    """Return the table's status and `{"error": {message, type, code, param, request_id}}`."""
     facts = {"message": error.message, "type": error.kind, "code": error.code}
     return error.status, {"error": {**facts, "param": error.param, "request_id": request_id}}
 
@@ -87,62 +87,64 @@ def error_response(
     *,
     shape: ErrorShape = native_shape,
 ) -> Response:
-    """The answer to an error; ASCII and strict JSON whatever the message holds. It says when, and
-    whether at all, trying again makes sense: OpenAI's clients would otherwise try 408, 409, 429 and
-    5xx again by themselves."""
-    always = {"Cache-Control": "no-store", "X-Should-Retry": "false"}
+    """Return the response to an error, as strict ASCII JSON.
+
+    Its headers say whether and when to retry: OpenAI's clients would otherwise retry 408, 409, 429
+    and 5xx on their own.
+    """
+    all_headers = {"Cache-Control": "no-store", "X-Should-Retry": "false"}
     if isinstance(error, InvalidApiKey):
-        always["WWW-Authenticate"] = 'Bearer realm="chatterbox"'
+        all_headers["WWW-Authenticate"] = 'Bearer realm="chatterbox"'
     if error.retry_after_s is not None:
-        always["X-Should-Retry"] = "true"
-        always["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
-        always["Retry-After-Ms"] = str(max(1, math.ceil(error.retry_after_s * 1000)))
+        all_headers["X-Should-Retry"] = "true"
+        all_headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+        all_headers["Retry-After-Ms"] = str(max(1, math.ceil(error.retry_after_s * 1000)))
     status, body = shape(error, request_id)
     return Response(
         json.dumps(body, ensure_ascii=True, allow_nan=False),
         status_code=status,
-        headers={**always, **(headers or {})},
+        headers=all_headers | dict(headers or {}),
         media_type="application/json",
     )
 
 
 @dataclass(slots=True)
 class AccessRecord:
-    """What becomes of one request: filled in while it is answered, read once at its end."""
+    """Facts about one request, or one utterance on a socket: set while it is served, then logged
+    and counted. Times are `time.monotonic`, or None until the event has happened."""
 
     id: str
     method: str = ""
-    shape: ErrorShape = native_shape
+    error_shape: ErrorShape = native_shape
     route: str = OTHER_ROUTE
-    status: int | None = None  # None: no header was sent
+    status: int | None = None  # None: no response header was sent
     outcome: str = OK  # or an error's code
-    speech: bool = False  # whether this call asked for speech
-    model: str | None = None  # that spoke, where there are several
-    report: SpeechReport | None = None  # what came of it
-    gone: SlowClient | None = None  # it does not read any more
-    # When, as `time.monotonic` has it; None: not yet, or never.
-    started: float = field(default_factory=time.monotonic)
-    queued: float | None = None  # asked for a place
-    placed: float | None = None  # got one
-    sounded: float | None = None  # had its first sound
+    is_speech: bool = False  # whether the route synthesizes speech
+    model: str | None = None  # set where several models are served
+    report: SpeechReport | None = None
+    write_error: SlowClient | None = None  # set once the client has stopped reading
+    started_at: float = field(default_factory=time.monotonic)
+    queued_at: float | None = None  # asked for a place
+    placed_at: float | None = None  # got the place
+    first_sound_at: float | None = None
 
-    def failed(self, error: ChatterboxError) -> None:
-        """The first failure is the outcome."""
+    def set_error(self, error: ChatterboxError) -> None:
+        """Record the error as the outcome, unless there was an earlier one."""
         if self.outcome == OK:
             self.outcome = error.code
 
-    def answer(self, error: ChatterboxError, headers: Mapping[str, str] | None = None) -> Response:
-        """The error, noted, as the path's clients read it."""
-        self.failed(error)
-        return error_response(error, self.id, headers, shape=self.shape)
+    def respond(self, error: ChatterboxError, headers: Mapping[str, str] | None = None) -> Response:
+        """Record the error, and return the response in the shape of the request's path."""
+        self.set_error(error)
+        return error_response(error, self.id, headers, shape=self.error_shape)
 
     def log(self) -> None:
-        """Write the one log line: no text, no audio, no key, nothing the client chose but its id.
-        `request` of the log record has its fields, for other forms (`console.py`)."""
+        """Write the log line. It holds no text, audio or key; only the id may be the client's.
+        Formatters find its fields in the log record's `request` (`logs.py`)."""
         fields = {
             "status": str(self.status or "-"),
             "outcome": self.outcome,
-            "ms": f"{(time.monotonic() - self.started) * 1000:.0f}",
+            "ms": f"{(time.monotonic() - self.started_at) * 1000:.0f}",
         }
         if (report := self.report) is not None:
             first = report.first_audio_s
@@ -156,9 +158,9 @@ class AccessRecord:
         if self.model is not None:
             fields["model"] = self.model
         fields["id"] = self.id
-        quiet = self.route in _QUIET and self.outcome != InternalError.code
+        is_quiet = self.route in _QUIET_ROUTES and self.outcome != InternalError.code
         log.log(
-            logging.DEBUG if quiet else logging.INFO,
+            logging.DEBUG if is_quiet else logging.INFO,
             "%s %s %s",
             self.method,
             self.route,
@@ -171,28 +173,33 @@ OnRequestEnd = Callable[[AccessRecord], None]
 
 
 def request_id(offered: str | None) -> str:
-    """The client's id where it is a plain word, else one of ours. Not of the system's generator:
-    asking it gives the interpreter's lock away, and the event loop gets that back behind every
-    thread that computes."""
+    """Return the client's id if it is a plain word, else a random one.
+
+    The random id does not come from the system's generator: that call releases the interpreter's
+    lock, and the event loop would get it back only after every computing thread.
+    """
     if offered is not None and _CLIENT_ID.fullmatch(offered):
         return offered
     return f"req-{random.getrandbits(ID_BITS):0{ID_BITS // 4}x}"
 
 
 def record_of(scope: Scope) -> AccessRecord:
-    """The record of the request that `scope` belongs to."""
-    record: AccessRecord = scope[_KEY]
+    """Return the record of the request that `scope` belongs to."""
+    record: AccessRecord = scope[_RECORD_KEY]
     return record
 
 
 async def refuse(error: ChatterboxError, scope: Scope, receive: Receive, send: Send) -> None:
-    """A layer's answer to a request or a socket that it does not let through."""
-    await record_of(scope).answer(error)(scope, receive, send)
+    """Answer a request or a WebSocket handshake with an error, from a middleware."""
+    await record_of(scope).respond(error)(scope, receive, send)
 
 
 class RequestLog:
-    """`ended` is told of every request once, at its end. A client that takes nothing of an answer
-    for STALL_S is cut off; one that reads may take as long as it needs."""
+    """Middleware that keeps an AccessRecord for each request and passes it to `on_end`.
+
+    A client that accepts nothing of a response for STALL_S is cut off; there is no other limit on
+    how long it may take. Unexpected exceptions become InternalError.
+    """
 
     def __init__(
         self, app: ASGIApp, on_end: OnRequestEnd, shape_for: Callable[[str], ErrorShape]
@@ -203,64 +210,65 @@ class RequestLog:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope.get("method", "WS")
-        record = scope[_KEY] = AccessRecord(
+        is_http = scope["type"] == "http"
+        record = scope[_RECORD_KEY] = AccessRecord(
             id=request_id(Headers(scope=scope).get("x-request-id")),
             method=method if method in _METHODS else "OTHER",
-            shape=self._shape_for(scope["path"]),
+            error_shape=self._shape_for(scope["path"]),
         )
-        # A socket has its own limit.
-        noting = _noting(record, send, STALL_S if scope["type"] == "http" else None)
+        send = _recording_send(record, send, STALL_S if is_http else None)  # `Socket` has its own
         try:
             _check_head(scope)
-            await self._app(scope, receive, noting)
+            await self._app(scope, receive, send)
         except asyncio.CancelledError:
             record.outcome = "cancelled"
             raise
         except (HeadersTooLarge, InvalidHttp, TooManyConnections) as error:
             with suppress(SlowClient):
-                await record.answer(error, {"Connection": "close"})(scope, receive, noting)
+                await record.respond(error, {"Connection": "close"})(scope, receive, send)
         except Exception:
-            if record.gone:
-                return  # without a last chunk: the connection is cut
-            # Once the status is out there is only one honest signal left: returning here without
-            # a last chunk makes the server cut the connection.
+            if record.write_error:
+                return  # without a last chunk, so that the server cuts the connection
+            # If the status has been sent already, returning without a last chunk makes the server
+            # cut the connection: the only honest signal left.
             log.exception("unexpected fault in request %s", record.id)
             bug = InternalError("The server failed on this request; its log has the reason.")
-            answer = record.answer(bug)
-            if record.status is None and scope["type"] == "http":
+            response = record.respond(bug)
+            if record.status is None and is_http:
                 with suppress(SlowClient):
-                    await answer(scope, receive, noting)
+                    await response(scope, receive, send)
         finally:
-            # A socket that was let in has a line for each utterance instead.
-            if scope["type"] == "http" or record.status is not None:
-                path = getattr(scope.get("route"), "path", None)  # never what was asked for
+            # An accepted WebSocket has a line for each utterance instead.
+            if is_http or record.status is not None:
+                path = getattr(scope.get("route"), "path", None)  # the pattern, not the URL's path
                 record.route = path if isinstance(path, str) else OTHER_ROUTE
                 record.log()
                 self._on_end(record)
 
 
-def _noting(record: AccessRecord, send: Send, patience_s: float | None) -> Send:
-    """Notes the status, adds what every answer has, and gives up on who does not read."""
+def _recording_send(record: AccessRecord, send: Send, timeout_s: float | None) -> Send:
+    """Wrap `send`: record the status, add the common headers, and raise SlowClient when one part
+    takes longer than `timeout_s`."""
 
-    async def noting(message: Message) -> None:
-        if record.gone:
-            raise record.gone
+    async def recording_send(message: Message) -> None:
+        if record.write_error:
+            raise record.write_error
         if message["type"] in _STARTS:
             record.status = message["status"]
             headers = MutableHeaders(scope=message)
             headers["X-Request-ID"] = record.id
-            for name, value in GUARDS.items():
+            for name, value in SECURITY_HEADERS.items():
                 headers.setdefault(name, value)
         try:
             for part in _parts(message):
-                async with asyncio.timeout(patience_s):
+                async with asyncio.timeout(timeout_s):
                     await send(part)
         except TimeoutError:
-            record.gone = SlowClient("The client stopped reading.")
-            record.failed(record.gone)
-            raise record.gone from None
+            record.write_error = SlowClient("The client stopped reading.")
+            record.set_error(record.write_error)
+            raise record.write_error from None
 
-    return noting
+    return recording_send
 
 
 def _parts(message: Message) -> Iterator[Message]:
@@ -282,27 +290,27 @@ def _check_head(scope: Scope) -> None:
     headers: list[tuple[bytes, bytes]] = scope["headers"]
     head_bytes = sum(len(name) + len(value) for name, value in headers)
     if head_bytes + len(scope.get("raw_path", b"") + scope["query_string"]) > MAX_HEAD_BYTES:
-        raise HeadersTooLarge(f"Headers are at most {MAX_HEAD_BYTES} bytes in all.")
+        raise HeadersTooLarge(f"The headers are larger than {MAX_HEAD_BYTES} bytes in all.")
     if scope["http_version"] not in ("1.0", "1.1"):
-        raise InvalidHttp("HTTP/1.1 is spoken here.")
+        raise InvalidHttp("This server speaks HTTP/1.1.")
     if {b"content-length", b"transfer-encoding"} <= {name for name, _ in headers}:
-        # A proxy before us may have believed the other one (request smuggling, FAULTS F54).
+        # A proxy in front may have believed the other header (request smuggling, FAULTS F54).
         raise InvalidHttp("A body has either a Content-Length or a Transfer-Encoding.")
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Every error of a route leaves in its path's shape. FastAPI itself checks no field here."""
+    """Send every error raised by a route in its path's shape."""
 
-    async def answered(request: Request, fault: Exception) -> Response:
+    async def handle(request: Request, fault: Exception) -> Response:
         headers = None
-        if isinstance(fault, HTTPException):  # Starlette's: of two kinds
+        if isinstance(fault, HTTPException):  # raised by Starlette's router: 404 or 405
             headers = fault.headers or {}
             if fault.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
                 fault = MethodNotAllowed(f"This route takes {headers.get('Allow')}.")
             else:
                 fault = RouteNotFound("There is no such route; GET / lists them.")
         assert isinstance(fault, ChatterboxError)
-        return record_of(request.scope).answer(fault, headers)
+        return record_of(request.scope).respond(fault, headers)
 
     for kind in (ChatterboxError, HTTPException):
-        app.add_exception_handler(kind, answered)
+        app.add_exception_handler(kind, handle)

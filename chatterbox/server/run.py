@@ -27,7 +27,7 @@ from chatterbox.server.admission_control import Lifecycle
 from chatterbox.server.app import create_app
 from chatterbox.server.dialect import Dialect
 from chatterbox.server.http11 import ConnectionLimiter, HttpConfig
-from chatterbox.server.model_loader import in_thread
+from chatterbox.server.model_loader import run_shielded
 from chatterbox.server.model_pool import ModelPool
 from chatterbox.server.request_log import MAX_HEAD_BYTES
 from chatterbox.server.socket_server import MAX_FRAME_BYTES
@@ -38,34 +38,36 @@ log = logging.getLogger(__name__)
 
 BACKLOG = 256
 GRACE_S = 2
-"""What connections get to close once nothing is left to answer, before they are cut."""
+"""Time for connections to close after the last response, before they are cut."""
 DEATH_NOTICE_S = 1.0
-"""A dead engine's open requests have had their errors by then; the process must exit in 5 s."""
+"""Wait after an engine has died, so that open requests get their errors; the process must exit
+within 5 s."""
 CLOSE_S = 2.0
-"""For the engine thread to leave its step; a device that hangs must not keep the process."""
+"""Time for the engine's threads to end; a device that hangs must not keep the process alive."""
 POLL_S = 0.05
 LOCK_S = 0.001
-"""So long a thread that computes may keep the interpreter's lock from the event loop's, which wants
-it several times for every connection; Python's own 0.005 makes one refusal of a hundred late."""
+"""Longest time that a computing thread keeps the interpreter's lock while the event loop waits for
+it. With Python's default of 0.005, one refusal in a hundred is late."""
 PING_S = 15.0
-"""A WebSocket whose client does not answer a ping within this is closed (FAULTS F27: 40 s)."""
+"""Interval of WebSocket pings. A client that does not answer within it is disconnected (FAULTS F27:
+40 s)."""
 
 Announce = Callable[[str], None]
-"""Told the server's address once it is ready."""
+"""Called with the server's URL once it is ready."""
 
 
 def bind(host: str, port: int, flag: str = "--port") -> socket.socket:
-    """A listening-to-be socket. Raises ConfigError with one line when the address cannot be had."""
+    """Return a listening socket. Raises ConfigError if the address is not available."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
-        sock = socket.socket(family, kind, protocol)  # asyncio sends at once only where this is TCP
+        sock = socket.socket(family, kind, protocol)  # asyncio disables Nagle only for TCP
     except OSError as fault:
         raise ConfigError(f"--host {host}: {fault.strerror or fault}") from None
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)
-        sock.listen(BACKLOG)  # fails here, not later, where another server has the port
+        sock.listen(BACKLOG)  # fails if another server has the port
     except OSError as fault:
         sock.close()
         hint = " Is a server running there already?" if fault.errno == errno.EADDRINUSE else ""
@@ -78,7 +80,7 @@ def bind(host: str, port: int, flag: str = "--port") -> socket.socket:
 
 
 def address_of(sock: socket.socket) -> str:
-    """The URL a person on this machine would use."""
+    """Return the server's URL for a client on this machine."""
     host, port = sock.getsockname()[:2]
     if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
         host = "127.0.0.1"
@@ -92,26 +94,25 @@ def serve(
     sock: socket.socket,
     announce: Announce,
 ) -> int:
-    """Serve until told to stop; returns the exit code. Raises ModelError and ConfigError from
-    loading. `sock` answers `/health` while the model loads."""
-    logging.getLogger("uvicorn.error").addFilter(worth_logging)
+    """Serve until a signal or a fault; return the exit code. `sock` serves `/health` already while
+    the model loads. Raises ModelError and ConfigError if loading fails."""
+    logging.getLogger("uvicorn.error").addFilter(is_worth_logging)
     sys.setswitchinterval(LOCK_S)
     process = _Process(ModelPool.of(engine, config), config, dialects, sock, announce)
     with asyncio.Runner(loop_factory=process.server.config.get_loop_factory()) as runner:
         return runner.run(process.run())
 
 
-def worth_logging(entry: logging.LogRecord) -> bool:
-    """Not what uvicorn says of answers that were cut off on purpose, and of what was refused: they
-    have their own line. Nor of sockets: it would repeat the whole address, keys in it included."""
-    cancelled = entry.exc_info is not None and entry.exc_info[0] is asyncio.CancelledError
-    said = str(entry.msg)
-    ours = ("without completing", "WebSocket %s", "Invalid HTTP request", "Unsupported upgrade")
-    return not (cancelled or any(start in said for start in ours))
+def is_worth_logging(entry: logging.LogRecord) -> bool:
+    """Filter uvicorn's messages. Responses cut off on purpose and refused requests have their own
+    log lines; messages about WebSockets would repeat the whole URL, with any keys in it."""
+    is_cancelled = entry.exc_info is not None and entry.exc_info[0] is asyncio.CancelledError
+    parts = ("without completing", "WebSocket %s", "Invalid HTTP request", "Unsupported upgrade")
+    return not (is_cancelled or any(part in str(entry.msg) for part in parts))
 
 
 def http_config(app: ASGIApp, limiter: ConnectionLimiter) -> uvicorn.Config:
-    """How HTTP is spoken, here and in tests: its bounds are part of the behaviour."""
+    """Return uvicorn's configuration, also for tests: its limits are part of the behaviour."""
     return HttpConfig(
         app,
         limiter,
@@ -124,13 +125,13 @@ def http_config(app: ASGIApp, limiter: ConnectionLimiter) -> uvicorn.Config:
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
         ws_max_size=MAX_FRAME_BYTES,
-        ws_ping_interval=PING_S,  # half-open sockets are found out within twice of it
+        ws_ping_interval=PING_S,  # finds half-open sockets within twice this time
         ws_ping_timeout=PING_S,
     )
 
 
 class Server(uvicorn.Server):
-    """uvicorn without its own signal handling: a signal here means drain first, then exit."""
+    """uvicorn's server without its signal handlers: here a signal first drains the server."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -138,6 +139,8 @@ class Server(uvicorn.Server):
 
 
 class _Process:
+    """The server's life from startup to the exit code."""
+
     def __init__(
         self,
         models: ModelPool,
@@ -151,7 +154,7 @@ class _Process:
         self._sock = sock
         self._announce = announce
         self._lifecycle = Lifecycle(models)
-        self._lifecycle.warming_up = True
+        self._lifecycle.is_warming_up = True
         self._signal: int | None = None
         self._second_signal = False
         self._died = threading.Event()
@@ -168,12 +171,12 @@ class _Process:
         )
         self._app = app = create_app(models, config, dialects, lifecycle=self._lifecycle)
         bind_port = functools.partial(bind, config.host)
-        found = [d.listener(app.services, bind_port) for d in dialects if d.listener]
-        self._listeners = [each for each in found if each is not None]
+        listeners = [d.listener(app.services, bind_port) for d in dialects if d.listener]
+        self._listeners = [listener for listener in listeners if listener is not None]
         self.server = Server(http_config(app, app.limiter))
 
     async def run(self) -> int:
-        """Everything from the first accepted connection to the exit code."""
+        """Serve, and return the exit code."""
         asyncio.get_running_loop().set_default_executor(_started_pool())
         with self._signals():
             serving = asyncio.create_task(self.server.serve(sockets=[self._sock]))
@@ -188,28 +191,29 @@ class _Process:
                 self._watchdog.stop()
 
     async def _load(self) -> None:
-        await in_thread(self._app.openapi)  # builds all routes: else the first requests do
+        await run_shielded(self._app.openapi)  # builds all routes; else the first request would
         await self._models.start()
 
     def _stalled(self, name: str) -> None:
-        """From the watchdog's thread."""
+        """Called from the watchdog's thread."""
         self._exit_code = EXIT_STALLED
         self._models.give_up(f"the {name} hangs")
-        self._died.set()  # also where the engine was closed or dead already
+        self._died.set()  # in case the engine was closed or dead already
 
     async def _live(self, loading: "asyncio.Task[None]") -> int:
-        announced = False
+        """Announce readiness, wait for a signal or a fault, and return the exit code."""
+        is_announced = False
         while self._signal is None and not self._died.is_set():
-            if not announced and loading.done():
+            if not is_announced and loading.done():
                 loading.result()  # raises what loading raised
-                self._lifecycle.warming_up = False
+                self._lifecycle.is_warming_up = False
                 self._announce(address_of(self._sock))
                 self._notify(READY)
-                announced = True
+                is_announced = True
                 self._watching = asyncio.create_task(self._models.watch())
             self._heartbeat.beat()
             await asyncio.sleep(POLL_S)
-        self._heartbeat.idle()  # what follows is bounded by itself
+        self._heartbeat.idle()  # the rest has its own time limits
         if self._died.is_set():
             await asyncio.sleep(DEATH_NOTICE_S)
             return self._exit_code
@@ -218,10 +222,10 @@ class _Process:
         return 128 + self._signal
 
     async def _drain(self) -> None:
-        """For `shutdown_delay_s` all goes on but readiness. Then new requests are sent away, and
-        running ones have `drain_timeout_s`. A second signal ends both."""
+        """Report not ready for `shutdown_delay_s`, then refuse new requests and wait up to
+        `drain_timeout_s` for running ones. A second signal ends either wait."""
         self._notify(STOPPING)
-        self._lifecycle.leaving = True
+        self._lifecycle.is_leaving = True
         await self._until(lambda: False, self._config.shutdown_delay_s)
         self._lifecycle.drain()
         admission = self._models.admission
@@ -237,10 +241,10 @@ class _Process:
             await asyncio.sleep(POLL_S)
 
     async def _stop(self, serving: "asyncio.Task[None]") -> None:
-        """Close the engine, which ends every open request with an error, then the sockets."""
+        """Close the engines, which ends open requests with an error, then the connections."""
         self._notify(STOPPING)
         self._lifecycle.drain()
-        closing = asyncio.create_task(in_thread(lambda: self._models.close(CLOSE_S)))
+        closing = asyncio.create_task(run_shielded(lambda: self._models.close(CLOSE_S)))
         await asyncio.wait({closing}, timeout=CLOSE_S + 1)
         for listener in self._listeners:
             await listener.close()
@@ -251,7 +255,7 @@ class _Process:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM for the time of the context, where this thread can have them."""
+        """Handle SIGINT and SIGTERM within the context, if this is the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -267,11 +271,11 @@ class _Process:
 
 
 def _started_pool() -> ThreadPoolExecutor:
-    """asyncio's usual pool with all its threads there. By itself it starts one more whenever those
-    it has happen to be busy, and none ends, so that threads and memory grow by chance for hours."""
-    threads = min(32, (os.cpu_count() or 1) + 4)  # as Python's own
+    """Return asyncio's default pool with all threads started. It would otherwise start threads one
+    by one over hours, and memory would grow with them."""
+    threads = min(32, (os.cpu_count() or 1) + 4)  # Python's default
     pool = ThreadPoolExecutor(threads, thread_name_prefix="blocking")
-    met = threading.Barrier(threads)
+    barrier = threading.Barrier(threads)
     for _ in range(threads):
-        pool.submit(met.wait)
+        pool.submit(barrier.wait)
     return pool

@@ -1,7 +1,7 @@
-"""The fields of native calls, with their bounds; and how a body becomes checked fields.
+"""Fields of the native calls, and the validation of request bodies.
 
-Native calls refuse what they do not have. Dialects, whose clients insist, take it in and name it in
-the answer's `X-Ignored-Params`; a recording to imitate is refused even there.
+Native calls refuse unknown fields. Dialects accept them, because their clients send some, and list
+them in the header `X-Ignored-Params`; only a recording to clone is refused there too.
 """
 
 import random
@@ -39,9 +39,9 @@ from chatterbox.errors import (
 from chatterbox.server.body import Body
 from chatterbox.text import CodeBlocks
 
-HEADER = "X-Ignored-Params"
+IGNORED_HEADER = "X-Ignored-Params"
 MAX_NAMED = 16
-"""A header has its bounds; a call has no more parameters than this to ignore."""
+"""Limit for the names in one header; "..." stands for the rest."""
 
 WORDS = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+")
 REFERENCE = {"ref", "refer", "reference", "references"}
@@ -52,9 +52,9 @@ VECTOR = {"embedding", "embeddings", "emb", "latent", "latents"}
 
 
 def names_recording(name: str) -> bool:
-    """Whether a parameter is one by which other servers take the recording of a voice to imitate
-    (`ref_audio`, `audio_prompt_path`, `speakerEmbedding`, `input_audio` …). To ignore it would be
-    to speak in another voice."""
+    """Return whether other servers use a parameter of this name for a recording to clone, such as
+    `ref_audio`, `audio_prompt_path`, `speakerEmbedding` or `input_audio`. If it were ignored, the
+    speech would be in another voice."""
     words = {word.lower() for word in WORDS.findall(name)}
     if words & REFERENCE:
         return True
@@ -63,29 +63,29 @@ def names_recording(name: str) -> bool:
     return bool(words & {"audio", "wav"}) and bool(words & (CARRIER | {"input"}))
 
 
-def ignored_header(names: Iterable[str], header: str = HEADER) -> dict[str, str]:
-    """The header that names them, in their order; no header where there are none."""
-    named = [_word(name) for name in islice(dict.fromkeys(names), MAX_NAMED + 1)]
-    if len(named) > MAX_NAMED:
-        named[MAX_NAMED - 1 :] = ["..."]
-    return {header: ", ".join(named)} if named else {}
+def ignored_header(names: Iterable[str], header: str = IGNORED_HEADER) -> dict[str, str]:
+    """Return a header that lists the names in their order, or no header if there are none."""
+    words = [_header_word(name) for name in islice(dict.fromkeys(names), MAX_NAMED + 1)]
+    if len(words) > MAX_NAMED:
+        words[MAX_NAMED - 1 :] = ["..."]
+    return {header: ", ".join(words)} if words else {}
 
 
-def _word(name: str) -> str:
-    """No comma, which parts them; and no blank or nothing at an end, which no header may have."""
+def _header_word(name: str) -> str:
+    """Escape commas, which separate the names, and spaces, which may not begin or end a value."""
     return excerpt(name).replace(",", "\\x2c").replace(" ", "\\x20") or '""'
 
 
 M = TypeVar("M", bound="Call")
 L = TypeVar("L", bound="LenientCall")
 SEED_LIMIT = 2**32
-"""Seeds are below it: what every client language can hold and a header can show."""
+"""Seeds are below this: every client language can hold them."""
 MAX_NAME_CHARS = 256
-"""No id, name or format is longer; a bound before any look-up."""
+"""Limit for ids, names and formats, checked before any lookup."""
 
 
-def _unicode(value: object) -> object:
-    """A lone surrogate is no text: JSON can carry one, no encoder can."""
+def _check_unicode(value: object) -> object:
+    """Refuse lone surrogates, which JSON can carry but UTF-8 cannot."""
     if isinstance(value, str):
         try:
             value.encode("utf-8")
@@ -94,15 +94,15 @@ def _unicode(value: object) -> object:
     return value
 
 
-Text = Annotated[str, BeforeValidator(_unicode)]
-Name = Annotated[str, Field(max_length=MAX_NAME_CHARS), BeforeValidator(_unicode)]
+Text = Annotated[str, BeforeValidator(_check_unicode)]
+Name = Annotated[str, Field(max_length=MAX_NAME_CHARS), BeforeValidator(_check_unicode)]
 FormatName = Annotated[Name, Field(json_schema_extra={"enum": list(FORMATS)})]
 SampleRate = Annotated[int, Field(json_schema_extra={"enum": list(USUAL_RATES_HZ)})]
-Transcript = Annotated[str, Field(max_length=1000), BeforeValidator(_unicode)]
+Transcript = Annotated[str, Field(max_length=1000), BeforeValidator(_check_unicode)]
 
 
 class Call(BaseModel):
-    """A call's fields. A field it does not have is an error: a misspelt one must not pass."""
+    """Base of a native call's fields. Unknown fields are errors, so that typos are noticed."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True
@@ -110,36 +110,39 @@ class Call(BaseModel):
 
 
 class NoFields(Call):
-    """A call that takes a file and nothing else."""
+    """Fields of a call that takes only a file."""
 
 
 class LenientCall(Call):
-    """The same for a dialect: what it does not know is not refused but named as ignored."""
+    """Base of a dialect's fields. Unknown fields are reported as ignored."""
 
     model_config = ConfigDict(extra="ignore")
     harmless: ClassVar[frozenset[str]] = frozenset()
-    """Names that are passed over in silence."""
+    """Names of unknown fields that are not reported."""
 
 
-ModelName = Annotated[Name, Field(description="One of `GET /models`; none: the default one")]
+ModelName = Annotated[
+    Name, Field(description="A name from `GET /models`; by default the first model")
+]
 
 
 class SpokenCall(LenientCall):
-    """A dialect's call for speech: a recording to imitate is refused where it is not taken."""
+    """Base of the fields of a dialect's speech call. Unknown fields that would hold a recording to
+    clone are refused."""
 
     model: ModelName | None = None
 
 
 class Sampling(BaseModel):
-    """The sampling parameters, under their usual names."""
+    """Sampling parameters under their usual names."""
 
-    temperature: Temperature | None = Field(None, description="0: greedy")
-    top_k: TopK | None = Field(None, description="0: off")
-    top_p: TopP | None = Field(None, description="1: off")
-    min_p: MinP | None = Field(None, description="0: off")
-    repetition_penalty: RepetitionPenalty | None = Field(None, description="1: off")
+    temperature: Temperature | None = Field(None, description="0 is greedy sampling")
+    top_k: TopK | None = Field(None, description="0 is off")
+    top_p: TopP | None = Field(None, description="1 is off")
+    min_p: MinP | None = Field(None, description="0 is off")
+    repetition_penalty: RepetitionPenalty | None = Field(None, description="1 is off")
     penalty_window: PenaltyWindow | None = Field(
-        None, description="Last tokens that the penalty counts; 0: all"
+        None, description="How many of the last tokens the penalty counts; 0 is all"
     )
 
     def sampling(self) -> dict[str, float | None]:
@@ -147,42 +150,45 @@ class Sampling(BaseModel):
 
 
 class SamplingFields(Sampling, SpokenCall):
-    """A dialect's call that may have them."""
+    """Base of the fields of a dialect's speech call with sampling parameters."""
 
 
 class SpeechFields(Sampling, Call):
     """The fields of `/tts` and `/tts/json`."""
 
-    text: Text = Field(description="What to say")
+    text: Text = Field(description="Text to speak")
     voice_id: Name | None = Field(
-        None, description="Id or name of a registered voice; none: the default voice"
+        None, description="Id, name or alias of a voice; by default the default voice"
     )
     model: ModelName | None = None
     transcript: Transcript | None = Field(
-        None, description="What is said in `voice_file`, for models that need to know"
+        None, description="Words spoken in `voice_file`, for models that need them"
     )
     seed: int | None = Field(
-        None, ge=0, lt=SEED_LIMIT, description="Equal seeds, equal speech; none: drawn"
+        None,
+        ge=0,
+        lt=SEED_LIMIT,
+        description="The same seed gives the same speech; random by default",
     )
     max_new_tokens: MaxNewTokens | None = Field(
-        None, description="Most speech tokens of a segment (Turbo: 25 are a second)"
+        None, description="Limit for each segment (Turbo: 25 tokens are a second)"
     )
-    speed: float = Field(1.0, ge=SLOWEST, le=FASTEST, description="Tempo; the pitch is kept")
+    speed: float = Field(1.0, ge=SLOWEST, le=FASTEST, description="Tempo; the pitch stays the same")
     loudness: float | None = Field(
-        None, ge=-50.0, le=-5.0, description="LUFS to bring the sound to; none: as it comes"
+        None, ge=-50.0, le=-5.0, description="Loudness in LUFS; by default as the model speaks"
     )
     code_blocks: CodeBlocks | None = Field(
-        None, description="Fenced code in the text: `skip` or `speak`; none: as configured"
+        None, description="`skip` or `speak` fenced code in the text; by default as configured"
     )
-    response_format: FormatName = Field("wav", description="Container")
+    response_format: FormatName = Field("wav", description="File format")
     sample_rate: SampleRate | None = Field(
-        None, description="Hz; none: the model's own, or the format's where it has but one"
+        None, description="Sample rate in Hz; by default the model's, or the format's only one"
     )
-    stream: bool = Field(True, description="Send sound while it is made")
+    stream: bool = Field(True, description="Send audio while it is made")
 
 
 def file_route(*media_types: str) -> dict[str, Any]:
-    """What a route says of itself whose answer is a file."""
+    """Arguments for a route that responds with a file."""
     content: dict[str, Any] = {media_type: {} for media_type in media_types}
     return {
         "response_class": Response,
@@ -194,20 +200,20 @@ SOUND_ROUTE = file_route(*(row.media_type for row in FORMATS.values()))
 
 
 def random_seed() -> int:
-    """For a request that names none; not of the system's generator, as ids are."""
+    """Draw a seed, like `request_id` without the system's generator."""
     return random.randrange(SEED_LIMIT)
 
 
 def fields_of(kind: type[M], body: Body) -> M:
-    """The body's fields, checked. JSON is held to its types; a form's strings are converted,
-    and an empty one counts as not given. Raises UnknownField, InvalidText and InvalidValue."""
+    """Validate a native call's body. JSON values must have the right type; a form's strings are
+    converted, and empty ones count as absent. Raises UnknownField, InvalidText and InvalidValue."""
     given = body.fields
     if not body.typed:
         given = {name: value for name, value in given.items() if value != "" or name == "text"}
     for name in given:
         if name not in kind.model_fields:
             raise _unknown(name, kind.model_fields)
-    fields = _checked(kind, given, strict=body.typed)
+    fields = _validate(kind, given, strict=body.typed)
     for other in body.other_files:
         raise UnknownField(
             f"There is no file '{excerpt(other)}' in this call.", param=excerpt(other)
@@ -216,15 +222,17 @@ def fields_of(kind: type[M], body: Body) -> M:
 
 
 def lenient_fields_of(kind: type[L], body: Body) -> tuple[L, tuple[str, ...]]:
-    """The body's fields, checked and converted, and the names of those that `kind` does not have.
-    Null, and an empty string of a form, count as not given. Raises InvalidText, InvalidValue, and
-    UnknownField for a recording that a call for speech would have to imitate."""
+    """Validate and convert a dialect's body. Returns the fields, and the names of unknown fields.
+
+    Nulls, and a form's empty strings, count as absent. Raises InvalidText, InvalidValue, and
+    UnknownField for a recording to clone in a speech call.
+    """
     given = {
         name: value
         for name, value in body.fields.items()
         if value is not None and (body.typed or value != "")
     }
-    fields = _checked(kind, given)
+    fields = _validate(kind, given)
     aliases = (field.validation_alias for field in kind.model_fields.values())
     known = {name for alias in aliases if isinstance(alias, AliasChoices) for name in alias.choices}
     known |= kind.model_fields.keys() | kind.harmless
@@ -240,9 +248,9 @@ def lenient_fields_of(kind: type[L], body: Body) -> tuple[L, tuple[str, ...]]:
     return fields, unknown
 
 
-def _checked(kind: type[M], given: dict[str, Any], *, strict: bool = False) -> M:
-    """The first of pydantic's errors is raised as ours. It never repeats the input, but for the
-    name of a field that does not exist, cut and escaped."""
+def _validate(kind: type[M], given: dict[str, Any], *, strict: bool = False) -> M:
+    """Raise the first of pydantic's errors as one of ours. Its message repeats nothing of the input
+    but an unknown field's name, shortened and escaped."""
     try:
         return kind.model_validate(given, strict=strict)
     except ValidationError as fault:
@@ -261,14 +269,14 @@ def _checked(kind: type[M], given: dict[str, Any], *, strict: bool = False) -> M
 
 
 def _unknown(name: str, known: Iterable[str] = ()) -> ChatterboxError:
-    """It is none of the `known` fields; but perhaps one was meant."""
+    """Return the error for an unknown field, with the most similar known name as a hint."""
     near = get_close_matches(name[:MAX_QUOTED_CHARS], known, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else "."
     return UnknownField(f"There is no field '{excerpt(name)}'{hint}", param=excerpt(name))
 
 
 def query_schema(kind: type[BaseModel]) -> dict[str, Any]:
-    """OpenAPI's parameters for a call whose fields stand in the address."""
+    """Return OpenAPI's parameters for a call with its fields in the query."""
     schema = kind.model_json_schema()
     needed = schema.get("required", ())
     return {
@@ -280,7 +288,7 @@ def query_schema(kind: type[BaseModel]) -> dict[str, Any]:
 
 
 def form_schema(kind: type[BaseModel], *, file: str | None = None) -> dict[str, Any]:
-    """OpenAPI's request body for a call that is read by content type."""
+    """Return OpenAPI's request body for a call that accepts JSON, forms and multipart."""
     schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
     properties, required = schema.get("properties", {}), schema.get("required", [])
     content: dict[str, Any] = {}

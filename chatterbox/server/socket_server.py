@@ -1,7 +1,7 @@
-"""WebSockets within bounds: admission, frame sizes, idle time, slow readers, close codes.
+"""WebSockets with limits: how many, their message size, idle time and slow clients.
 
-A dialect hands its protocol to `SocketServer.serve` and speaks through `Socket`. The bounds and the
-close codes are in docs/reference/dialects.md.
+A dialect passes its protocol to `SocketServer.serve`, which runs it on a `Socket`. The limits and
+close codes are documented in docs/reference/dialects.md.
 """
 
 import asyncio
@@ -34,8 +34,8 @@ from chatterbox.server.request_log import STALL_S, error_response, record_of
 log = logging.getLogger(__name__)
 
 MAX_FRAME_BYTES = 64 * 1024
-"""Of one message from a client: no protocol here sends more than text. Enforced by the server
-process (`ws_max_size`), which closes with 1009."""
+"""Limit for one message from a client, which holds text in all protocols. uvicorn enforces it
+(`ws_max_size`) and closes with 1009."""
 _CLOSE_CODES = {
     "unsupported_media_type": CloseCode.UNSUPPORTED_DATA,
     "invalid_body": CloseCode.INVALID_DATA,
@@ -49,14 +49,15 @@ _CLOSE_CODES = {
 
 
 def close_code(error: ChatterboxError) -> int:
-    """What the socket is closed with after `error`; docs/reference/dialects.md has the table."""
-    ours = error.kind == "server_error"
-    usual = CloseCode.INTERNAL_ERROR if ours else CloseCode.POLICY_VIOLATION
-    return int(_CLOSE_CODES.get(error.code, usual))
+    """Return the close code for an error; docs/reference/dialects.md has the table."""
+    is_ours = error.kind == "server_error"
+    default = CloseCode.INTERNAL_ERROR if is_ours else CloseCode.POLICY_VIOLATION
+    return int(_CLOSE_CODES.get(error.code, default))
 
 
 class Socket:
-    """One accepted WebSocket. `busy` says whether it may be silent: somebody is being spoken to."""
+    """One accepted WebSocket. It is closed after `idle_s` without a message either way, unless
+    `busy` returns true."""
 
     def __init__(self, websocket: WebSocket, idle_s: float) -> None:
         self.query = websocket.query_params
@@ -64,10 +65,10 @@ class Socket:
         self.idle_s = idle_s
         self.busy: Callable[[], bool] = lambda: False
         self._websocket = websocket
-        self._idle_since = 0.0  # the event loop's clock: the last message, either way
+        self._idle_since = 0.0  # time of the last message, by the event loop's clock
 
     async def receive(self) -> str | bytes:
-        """The next message. Raises Cancelled once the client has left, and IdleTimeout."""
+        """Return the next message. Raises IdleTimeout, and Cancelled if the client has left."""
         loop = asyncio.get_running_loop()
         self._idle_since = loop.time()
         while True:
@@ -79,21 +80,22 @@ class Socket:
                     self._idle_since = loop.time()
                 if loop.time() < self._idle_since + self.idle_s:
                     continue
-                raise IdleTimeout(f"Nothing came for {self.idle_s:g} s.") from None
+                raise IdleTimeout(f"No message came for {self.idle_s:g} s.") from None
             if message["type"] == "websocket.disconnect":
                 raise Cancelled("The client left.")
             text: str | None = message.get("text")
             return message["bytes"] if text is None else text
 
     async def receive_json(self) -> dict[str, Any]:
-        """The next message, which must be a JSON object in a text frame."""
+        """Return the next message as a JSON object. Raises as `receive` and `json_object` do."""
         return json_object(await self.receive())
 
     async def send_json(self, body: dict[str, Any]) -> None:
         await self.send(json.dumps(body, allow_nan=False))
 
     async def send(self, data: str | bytes) -> None:
-        """One frame; waits for a slow reader, and only its own context does."""
+        """Send one frame. Raises SlowClient if the client reads nothing for STALL_S, and Cancelled
+        if it has left."""
         websocket = self._websocket
         try:
             async with asyncio.timeout(STALL_S):
@@ -108,7 +110,7 @@ class Socket:
             raise SlowClient("The client stopped reading.") from None
 
     async def close(self, code: int, reason: str = "") -> None:
-        """Say goodbye; who is gone already does not hear it."""
+        """Close the socket, if the client has not done so."""
         with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
             async with asyncio.timeout(STALL_S):
                 await self._websocket.close(code, reason)
@@ -119,7 +121,7 @@ SendError = Callable[[Socket, ChatterboxError], Awaitable[None]]
 
 
 class SocketServer:
-    """Where every WebSocket comes in. One for each server."""
+    """Accepts WebSockets and runs their protocols. One per server."""
 
     def __init__(
         self, models: ModelPool, config: ServerConfig, admission: AdmissionControl
@@ -130,21 +132,21 @@ class SocketServer:
         self._open = 0
 
     async def serve(self, websocket: WebSocket, protocol: Protocol, send_error: SendError) -> None:
-        """Run `protocol` on a socket. When it returns, the socket is closed with 1000; when it
-        raises, the error goes through `send_error` and its kind decides the close code."""
+        """Run `protocol` on a socket. When it returns, the socket is closed with 1000. When it
+        raises, `send_error` sends the error, and the socket is closed with `close_code`."""
         try:
-            async with self._room():
+            async with self._reserve():
                 await websocket.accept(_subprotocol(websocket.scope["subprotocols"]))
                 socket = Socket(websocket, self._config.websocket_idle_timeout_s)
-                await self._converse(socket, protocol, send_error)
-        except (TooManyConnections, KeyLimit) as full:  # those of a conversation were told in it
+                await self._run(socket, protocol, send_error)
+        except (TooManyConnections, KeyLimit) as full:  # raised before the socket was accepted
             record = record_of(websocket.scope)
-            record.failed(full)
+            record.set_error(full)
             await websocket.send_denial_response(error_response(full, record.id))
 
     @contextlib.asynccontextmanager
-    async def _room(self) -> AsyncIterator[None]:
-        """One socket more. Raises TooManyConnections and KeyLimit."""
+    async def _reserve(self) -> AsyncIterator[None]:
+        """Count one more socket. Raises TooManyConnections and KeyLimit."""
         if self._open >= self._config.max_websockets:
             raise TooManyConnections("There are too many open sockets.", retry_after_s=5)
         async with self._admission.quotas.reserve(sockets=1):
@@ -154,15 +156,15 @@ class SocketServer:
             finally:
                 self._open -= 1
 
-    async def _converse(self, socket: Socket, protocol: Protocol, send_error: SendError) -> None:
+    async def _run(self, socket: Socket, protocol: Protocol, send_error: SendError) -> None:
         try:
             self._admission.lifecycle.check_open()
             self._models.choose(socket.query.get("model") or socket.query.get("model_id"))
             async with self._models.known():
-                pass  # now protocols may ask for voices
+                pass  # protocols may look up voices from here on
             await protocol(socket)
         except Cancelled:
-            await socket.close(CloseCode.GOING_AWAY)  # it has left, or does not read any more
+            await socket.close(CloseCode.GOING_AWAY)  # the client has left, or stopped reading
         except ChatterboxError as error:
             await self._refuse(socket, error, send_error)
         except Exception:
@@ -179,14 +181,14 @@ class SocketServer:
 
 
 def _subprotocol(offered: Sequence[str]) -> str | None:
-    """The answer to `Sec-WebSocket-Protocol`, without which a browser that offers any closes the
-    socket: the first that is no key. None of them changes what is said."""
+    """Return the first offered subprotocol that is not a key. It has no meaning, but a browser
+    closes the socket if none of its offers is accepted."""
     key = SUBPROTOCOL.decode("ascii")
     return next((word for word in offered if not word.startswith(key)), None)
 
 
 def json_object(message: str | bytes) -> dict[str, Any]:
-    """A text frame's JSON object. Raises UnsupportedMediaType and InvalidBody."""
+    """Parse a text frame as a JSON object. Raises UnsupportedMediaType and InvalidBody."""
     if isinstance(message, bytes):
         raise UnsupportedMediaType("Send JSON in text frames here.")
     try:

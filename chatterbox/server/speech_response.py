@@ -156,7 +156,7 @@ async def send_streamed(
     except ChatterboxError as error:
         if not is_started:
             raise
-        record.failed(error)
+        record.set_error(error)
         if not isinstance(error, Cancelled):
             await send_body(framing.error(error, record.id))
     else:
@@ -187,10 +187,10 @@ class SpeechResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         service, record = self._service, record_of(scope)
-        record.speech = True
-        await service.admission.check_room()
+        record.is_speech = True
+        await service.admission.check_capacity()
         async with self._body() as body, self._model(body, scope):
-            plan = await service.models.fresh.found(partial(self._plan, body))
+            plan = await service.models.voice_refresher.retry(partial(self._plan, body))
             if plan.build is None:
                 await send_streamed(service, plan, record, receive, send)
                 return

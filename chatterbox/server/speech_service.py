@@ -21,7 +21,7 @@ from chatterbox.server.admission_control import AdmissionControl
 from chatterbox.server.auth import current_key
 from chatterbox.server.body import BodyLimits
 from chatterbox.server.model_pool import ModelPool
-from chatterbox.server.multipart import Files, Upload
+from chatterbox.server.multipart import FileField, Upload
 from chatterbox.server.request_log import AccessRecord
 from chatterbox.server.schemas import SEED_LIMIT, Sampling, random_seed
 from chatterbox.text import CodeBlocks, Segment
@@ -85,7 +85,7 @@ class SpeechService:
         self.models = models
         self._config = config
         self.limits = BodyLimits.for_text(config.max_text_length)
-        recording = Files(RECORDING_FIELD, config.max_voice_file_size, admission.upload_place)
+        recording = FileField(RECORDING_FIELD, config.max_voice_file_size, admission.upload_place)
         self.limits_with_recording = BodyLimits.for_text(config.max_text_length, recording)
 
     def unknown_tags(self, text: str) -> Iterator[str]:
@@ -127,7 +127,7 @@ class SpeechService:
             silence_if_wordless=silence_if_wordless,
             deterministic=deterministic and seed is not None,
             ignored=ignored,
-            model=self.models.chosen.name,
+            model=self.models.current.name,
         )
 
     @asynccontextmanager
@@ -145,7 +145,7 @@ class SpeechService:
         self._check(request)
         total_s = self._config.request_timeout_s
         first_s = min(self._config.first_audio_timeout_s, total_s)
-        record.queued, now = time.monotonic(), asyncio.get_running_loop().time
+        record.queued_at, now = time.monotonic(), asyncio.get_running_loop().time
         started_at = now()
         record.model = request.model if len(self.models.models) > 1 else None
         async with (
@@ -155,11 +155,11 @@ class SpeechService:
             self.admission.places.permit(timeout_s=started_at + first_s - now(), unless=preparing),
             _deadline(started_at + (first_s if request.streamed else total_s)) as timer,
         ):
-            record.placed = time.monotonic()
+            record.placed_at = time.monotonic()
             segments, voice = await preparing
             if not segments:
                 record.report = SpeechReport(segments=0)
-                record.sounded = time.monotonic()
+                record.first_sound_at = time.monotonic()
                 yield LiveSpeech(_silence(record.report), record.report)
                 return
             if voice is None:
@@ -178,7 +178,7 @@ class SpeechService:
 
                     speech = LiveSpeech(pieces, report, extend_deadline)
                     await speech.wait_for_sound()
-                    record.sounded = time.monotonic()
+                    record.first_sound_at = time.monotonic()
                     yield speech
 
     async def synthesize(
@@ -220,7 +220,9 @@ class SpeechService:
                 return [], voice
 
         preparing = asyncio.ensure_future(
-            self.models.fresh.found(lambda: asyncio.wrap_future(engine.texts.submit(prepare)))
+            self.models.voice_refresher.retry(
+                lambda: asyncio.wrap_future(engine.texts.submit(prepare))
+            )
         )
         preparing.add_done_callback(lambda done: done.cancelled() or done.exception())  # retrieved
         try:

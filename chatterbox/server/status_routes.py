@@ -1,6 +1,6 @@
-"""Health, probes, metrics, the page, what a program finds at `/`, and the calls about models.
+"""Routes for health, probes, metrics, the web page, `/`, and models.
 
-But for loading and unloading, none waits for an engine, takes a place or touches the pool.
+None waits for an engine or takes a place, except those that load and unload models.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ TYPES = {"css": "text/css", "html": "text/html", "js": "text/javascript", "svg":
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'self'",  # no inline script or style, no eval, no other host
-        "media-src 'self' blob:",  # speech and recordings that the page itself holds
+        "media-src 'self' blob:",  # audio that the page itself holds
         "object-src 'none'",
         "base-uri 'none'",
         "form-action 'self'",
@@ -35,7 +35,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
     )
 )
 PAGE_HEADERS: Mapping[str, str] = {
-    "Cache-Control": "no-cache",  # kept, but asked for again: a new version shows at once
+    "Cache-Control": "no-cache",  # cached, but always revalidated
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "Permissions-Policy": "microphone=(self)",
     "Referrer-Policy": "no-referrer",
@@ -46,9 +46,9 @@ MINI_NOTICE = (
     "works, but sounds nothing like it."
 )
 REFERENCE = "reference"
-"""`/?reference` is `/docs` for browsers, which can send no key with an address."""
-MOST_SKIPPED = 100
-"""Voices named in `/health`, which is asked often."""
+"""Query of `/` that shows `/docs`: the page links to it by a relative URL."""
+MAX_SKIPPED = 100
+"""Limit for the skipped voices listed in `/health`, which is polled often."""
 DIRECTORIES = re.compile(r"(?<![\w:/.])(?:/[^/\s'\":]+)+/|\b[A-Za-z]:\\(?:[^\\\s]+\\)*")
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -56,48 +56,48 @@ _FILES = {path.name: path.read_bytes() for path in STATIC.iterdir()}
 _ETAGS = {name: f'"{hashlib.sha256(data).hexdigest()[:16]}"' for name, data in _FILES.items()}
 
 page_router = APIRouter(include_in_schema=False)
-"""Everything but `/`, which programs ask for too."""
+"""The web page, except `/`, which also serves programs."""
 
 
 @page_router.api_route("/page/{name}", methods=["GET", "HEAD"])
 async def page_file(request: Request, name: str) -> Response:
-    """One file, or 304 where the browser has it. Raises RouteNotFound."""
+    """Return a file of the page, or 304 if the browser has it. Raises RouteNotFound."""
     if name not in _FILES:
         raise RouteNotFound("The page has no such file.")
     headers = {**PAGE_HEADERS, "ETag": _ETAGS[name], "Vary": "Accept"}
-    known = request.headers.get("if-none-match", "")
-    if _ETAGS[name] in (given.strip().removeprefix("W/") for given in known.split(",")):
+    etags = request.headers.get("if-none-match", "").split(",")
+    if _ETAGS[name] in (etag.strip().removeprefix("W/") for etag in etags):
         return Response(status_code=304, headers=headers)
     return Response(_FILES[name], headers=headers, media_type=TYPES[name.rpartition(".")[2]])
 
 
 @page_router.api_route("/docs", methods=["GET", "HEAD"])
 async def docs(request: Request) -> Response:
-    """The reference."""
+    """Return the API reference."""
     return await page_file(request, "docs.html")
 
 
 def status_router(models: ModelPool, lifecycle: Lifecycle, metrics: Metrics) -> APIRouter:
-    """The routes that answer in every phase of the server's life."""
+    """Return the routes that work in every phase of the server's life."""
     router = APIRouter(tags=["server"])
 
     async def health() -> Response:
-        """What is loaded and whether it is ready. Always 200: probes use the two below."""
+        """Get the server's state. Always 200; probes use `/health/live` and `/health/ready`."""
         return JSONResponse(health_body(models, lifecycle), headers=NO_STORE)
 
     async def live() -> Response:
-        """200 while the process should be left alone, 503 `engine_dead` once it should not."""
+        """Liveness probe: 200, or 503 `engine_dead` once the process should be restarted."""
         if lifecycle.phase == "dead":
             raise EngineDead("The engine stopped on a fault.", retry_after_s=RESTART_RETRY_S)
         return JSONResponse({"status": "live"}, headers=NO_STORE)
 
     async def ready() -> Response:
-        """200 while new work should be sent here, else 503: not warm, draining, dead or crowded."""
+        """Readiness probe: 200, or 503 while loading, draining or dead, or if the queue is full."""
         lifecycle.check_ready()
         return JSONResponse({"status": "ready"}, headers=NO_STORE)
 
-    async def counted(request: Request) -> Response:
-        """Counters and distributions: JSON, or Prometheus text where `Accept` asks for it."""
+    async def get_metrics(request: Request) -> Response:
+        """Get metrics as JSON, or as Prometheus text if `Accept` asks for it."""
         accept = ",".join(request.headers.getlist("accept"))
         if wants_prometheus(accept):
             body, content_type = metrics.as_text(accept)
@@ -105,10 +105,10 @@ def status_router(models: ModelPool, lifecycle: Lifecycle, metrics: Metrics) -> 
         return JSONResponse(metrics.as_json(), headers=NO_STORE)
 
     async def root(request: Request) -> Response:
-        """What this server is and which calls it has; to browsers, a page to use them."""
+        """List the server's calls; for browsers, the web page."""
         if wants_page(request.headers.getlist("accept")):
-            shown = "docs.html" if REFERENCE in request.query_params else "index.html"
-            return await page_file(request, shown)
+            name = "docs.html" if REFERENCE in request.query_params else "index.html"
+            return await page_file(request, name)
         paths = request.app.openapi()["paths"]
         calls = [
             {"method": method.upper(), "path": path, "does": call["description"].splitlines()[0]}
@@ -118,20 +118,21 @@ def status_router(models: ModelPool, lifecycle: Lifecycle, metrics: Metrics) -> 
         body = {"name": "chatterbox", "version": __version__, "docs": "/docs", "calls": calls}
         return JSONResponse(body, headers={"Vary": "Accept"})
 
-    for path, answer in (
+    for path, endpoint in (
         ("/", root),
         ("/health", health),
         ("/health/live", live),
         ("/health/ready", ready),
-        ("/metrics", counted),
+        ("/metrics", get_metrics),
     ):
-        router.add_api_route(path, answer, methods=["GET"], response_class=JSONResponse)
-        router.add_api_route(path, answer, methods=["HEAD"], include_in_schema=False)
+        router.add_api_route(path, endpoint, methods=["GET"], response_class=JSONResponse)
+        router.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False)
     return router
 
 
 def model_router(models: ModelPool, operators: frozenset[int | None]) -> APIRouter:
-    """`operators`: the keys that may change what is loaded; none: all."""
+    """Return the routes for models. Only `operators`, key numbers, may load and unload models; if
+    empty, all keys may."""
     router = APIRouter(tags=["server"])
 
     def check_operator() -> None:
@@ -140,7 +141,7 @@ def model_router(models: ModelPool, operators: frozenset[int | None]) -> APIRout
 
     @router.get("/models")
     async def list_models() -> Response:
-        """All models of this server, and which of them are in memory."""
+        """List the server's models, and which of them are in memory."""
         body = {
             "models": [model.as_json() for model in models.models],
             "default_model": models.default.name,
@@ -149,13 +150,13 @@ def model_router(models: ModelPool, operators: frozenset[int | None]) -> APIRout
 
     @router.post("/models/{name:path}/load")
     async def load_model(name: str) -> Response:
-        """Load a model now; others are unloaded where there is no room."""
+        """Load a model now. Others are unloaded if there is no room."""
         check_operator()
         return JSONResponse((await models.load(name)).as_json())
 
     @router.post("/models/{name:path}/unload")
     async def unload_model(name: str) -> Response:
-        """Unload a model once nobody speaks with it; the next request loads it again."""
+        """Unload a model once no request uses it. The next request loads it again."""
         check_operator()
         return JSONResponse((await models.unload(name)).as_json())
 
@@ -163,12 +164,12 @@ def model_router(models: ModelPool, operators: frozenset[int | None]) -> APIRout
 
 
 def health_body(models: ModelPool, lifecycle: Lifecycle) -> dict[str, Any]:
-    """What `/health` says; the console's ready message is made of the same facts."""
+    """Return the body of `/health`. The console's ready message uses the same facts."""
     phase, engine, admission = lifecycle.phase, models.default.engine, models.admission
     body: dict[str, Any] = {
         "status": "ok" if phase == "ready" else phase,
-        "ready": lifecycle.ready,
-        "loading": asdict(models.loading) if lifecycle.loading else None,
+        "ready": lifecycle.is_ready,
+        "loading": asdict(models.loading) if lifecycle.is_loading else None,
         "version": __version__,
         "model": None,
         "precision": None,
@@ -180,7 +181,7 @@ def health_body(models: ModelPool, lifecycle: Lifecycle) -> dict[str, Any]:
     }
     if len(models.models) > 1:
         body["models"] = [model.as_json() for model in models.models]
-    # What is loaded stays known after a fault.
+    # Facts about the model stay known after a fault.
     if engine and engine.state in ("ready", "dead", "unloaded"):
         info, data_dir = engine.info, engine.config.data_dir
         body |= {
@@ -199,12 +200,12 @@ def health_body(models: ModelPool, lifecycle: Lifecycle) -> dict[str, Any]:
             "cloning": engine.cloning,
             "skipped_voices": [
                 {"voice": name, "reason": reason}
-                for name, reason in engine.voices.skipped[:MOST_SKIPPED]
+                for name, reason in engine.voices.skipped[:MAX_SKIPPED]
             ],
         }
     return body
 
 
 def without_directories(text: str, data_dir: Path) -> str:
-    """Files by their names alone: where they lie is nobody's business who only calls."""
+    """Reduce paths in a text to file names: clients need not know the server's directories."""
     return DIRECTORIES.sub("", text.replace(f"{data_dir}{os.sep}", ""))

@@ -1,4 +1,4 @@
-"""The native calls about voices: list, register, look up, name, delete, export, import."""
+"""Native routes for voices: list, register, look up, rename, delete, export and import."""
 
 from functools import partial
 from typing import Any
@@ -32,62 +32,64 @@ MAX_PAGE = 1000
 
 
 class PageFields(LenientCall):
-    """Which part of the list; without any, all of it."""
+    """Query of `/voices`: a page of the list, or by default all of it."""
 
     after: Name | None = None
     limit: int | None = Field(None, ge=1, le=MAX_PAGE)
 
 
 class RegisterFields(Call):
-    """`/voices/register`, beside `voice_file`."""
+    """Fields of `/voices/register` beside `voice_file`."""
 
-    name: Name | None = Field(None, description="A name to call the voice by")
+    name: Name | None = Field(None, description="Name for the voice")
     transcript: Transcript | None = Field(
-        None, description="What is said in the recording, for models that need to know"
+        None, description="Words spoken in the recording, for models that need them"
     )
 
 
 class NameFields(Call):
-    """`/voices/{voice_id}/name`."""
+    """Fields of `/voices/{voice_id}/name`."""
 
     name: Name = Field(description="The new name")
 
 
 class DescriptionFields(Call):
-    """`/voices/{voice_id}/description`."""
+    """Fields of `/voices/{voice_id}/description`."""
 
-    description: Text = Field(max_length=500, description="A note; empty: none")
+    description: Text = Field(
+        max_length=500, description="Note about the voice; empty to remove it"
+    )
 
 
 def voice_router(voices: VoiceService) -> APIRouter:
-    """The voice library over HTTP."""
+    """Return the native voice routes."""
     router = APIRouter(tags=["voices"])
 
     @router.get("/voices", openapi_extra=query_schema(PageFields))
     async def list_voices(request: Request) -> Response:
-        """All voices: the built-in ones, then the others from old to new. With `limit`, a page of
-        them, behind the one with the id `after`."""
+        """List the built-in voices, then the others from oldest to newest. With `limit`, one page
+        of them, which begins behind the voice with the id `after`."""
         fields, _ = lenient_fields_of(PageFields, Body(dict(request.query_params)))
 
-        def all_of_them(infos: list[VoiceInfo]) -> dict[str, Any]:
+        def render(infos: list[VoiceInfo]) -> dict[str, Any]:
             bodies = [info.as_json() for info in infos]
             return {"voices": bodies, "default_voice": voices.default_voice}
 
         if fields.limit is None and fields.after is None:
-            return await voices.list_answer("native", all_of_them)
-        page, more = _page(await voices.listed(), fields)
-        return JSONResponse(all_of_them(page) | {"has_more": more})
+            return await voices.list_response("native", render)
+        page, has_more = _page(await voices.list_all(), fields)
+        return JSONResponse(render(page) | {"has_more": has_more})
 
     @router.post("/voices/register", openapi_extra=form_schema(RegisterFields, file=FILE))
     async def register(request: Request) -> Response:
-        """A recording becomes a voice; the same recording gives the same id. 201 when it is new."""
+        """Make a voice of a recording. The same recording has the same id; 201 when it is new."""
 
         async def work(body: Body, upload: Upload) -> Response:
             fields = fields_of(RegisterFields, body)
             upload.transcript = fields.transcript
-            info, created = await voices.register(upload, fields.name)
-            message = "The voice is registered." if created else "This recording was known already."
-            return _answer(info, message, status=201 if created else 200)
+            info, is_new = await voices.register(upload, fields.name)
+            message = "The voice is registered." if is_new else "This recording was known already."
+            return _response(info, message, status=201 if is_new else 200)
 
         return await answer_upload(
             request, voices, FILE, work, check=partial(fields_of, RegisterFields)
@@ -95,38 +97,38 @@ def voice_router(voices: VoiceService) -> APIRouter:
 
     @router.post("/voices/import", openapi_extra=form_schema(NoFields, file=FILE))
     async def import_voice(request: Request) -> Response:
-        """An exported voice becomes a voice here."""
+        """Add a voice that another server has exported."""
 
         async def work(_body: Body, upload: Upload) -> Response:
-            info = await voices.work(lambda engine: engine.voices.import_(upload.read()))
-            return _answer(info, "The voice is imported.")
+            info = await voices.run_on_engine(lambda engine: engine.voices.import_(upload.read()))
+            return _response(info, "The voice is imported.")
 
         check = partial(fields_of, NoFields)
-        return await answer_upload(request, voices, FILE, work, check=check, most_bytes=MAX_BYTES)
+        return await answer_upload(request, voices, FILE, work, check=check, max_bytes=MAX_BYTES)
 
     @router.get("/voices/{voice_id}")
     async def get_voice(voice_id: str) -> Response:
-        """One voice, by id, name or alias."""
+        """Get one voice, by id, name or alias."""
         return JSONResponse((await voices.info(voice_id)).as_json())
 
     @router.delete("/voices/{voice_id}")
     async def delete_voice(voice_id: str) -> Response:
-        """Forget a voice; what is being spoken with it goes on."""
-        return _answer(await voices.delete(voice_id), "The voice is deleted.")
+        """Delete a voice. Speech in progress with it continues."""
+        return _response(await voices.delete(voice_id), "The voice is deleted.")
 
     @router.get("/voices/{voice_id}/export", **file_route("application/octet-stream"))
     async def export_voice(voice_id: str) -> Response:
-        """The voice as one file, for import elsewhere."""
+        """Export a voice as one file, for import on another server."""
         info = await voices.info(voice_id)
-        data = await voices.work(lambda engine: engine.voices.export(info.voice_id))
+        data = await voices.run_on_engine(lambda engine: engine.voices.export(info.voice_id))
         headers = {"Content-Disposition": f'attachment; filename="{info.voice_id}.voice"'}
         return Response(data, media_type="application/octet-stream", headers=headers)
 
     @router.get("/voices/{voice_id}/recording", **file_route("audio/flac"))
     async def get_recording(voice_id: str) -> Response:
-        """What the voice was made of: its recording as FLAC."""
+        """Get the recording that the voice was made of, as FLAC."""
         info = await voices.info(voice_id)
-        flac = await voices.work(lambda engine: engine.voices.recording(info.voice_id))
+        flac = await voices.run_on_engine(lambda engine: engine.voices.recording(info.voice_id))
         return Response(flac, media_type="audio/flac")
 
     _add_names(router, voices)
@@ -136,38 +138,40 @@ def voice_router(voices: VoiceService) -> APIRouter:
 def _add_names(router: APIRouter, voices: VoiceService) -> None:
     @router.put("/voices/{voice_id}/name", openapi_extra=form_schema(NameFields))
     async def rename_voice(request: Request, voice_id: str) -> Response:
-        """Give a voice another name; the old one is free again."""
+        """Rename a voice. Its old name is free again."""
         rename = voices.library.rename
         async with voices.read_body(request) as body:
             fields = fields_of(NameFields, body)
-        return _answer(await voices.ask(rename, voice_id, fields.name), "The voice is renamed.")
+        return _response(await voices.run(rename, voice_id, fields.name), "The voice is renamed.")
 
     @router.put("/voices/{voice_id}/description", openapi_extra=form_schema(DescriptionFields))
     async def describe_voice(request: Request, voice_id: str) -> Response:
-        """Note what a voice is like; the list shows it."""
+        """Set a voice's description, which the list shows."""
         describe = voices.library.describe
         async with voices.read_body(request) as body:
             note = fields_of(DescriptionFields, body).description
-        return _answer(await voices.ask(describe, voice_id, note), "The note is kept.")
+        return _response(await voices.run(describe, voice_id, note), "The description is set.")
 
     @router.put("/voices/{voice_id}/aliases/{alias}")
     async def add_alias(voice_id: str, alias: str) -> Response:
-        """Let a voice answer to one more name."""
+        """Give a voice another name beside its own."""
         await voices.info(voice_id)
-        info = await voices.ask(voices.library.set_alias, voice_id, alias)
-        return _answer(info, "The voice has the alias.")
+        info = await voices.run(voices.library.set_alias, voice_id, alias)
+        return _response(info, "The alias is added.")
 
     @router.delete("/voices/{voice_id}/aliases/{alias}")
     async def remove_alias(voice_id: str, alias: str) -> Response:
-        """Take one of its further names from a voice."""
+        """Remove an alias from a voice."""
         owner = await voices.info(voice_id)
         if (await voices.info(alias)).voice_id != owner.voice_id:
             raise VoiceNotFound("The voice has no such alias.", param="alias")
-        return _answer(await voices.ask(voices.library.remove_alias, alias), "The alias is gone.")
+        return _response(
+            await voices.run(voices.library.remove_alias, alias), "The alias is removed."
+        )
 
 
 def _page(voices: list[VoiceInfo], fields: PageFields) -> tuple[list[VoiceInfo], bool]:
-    """The voices asked for, and whether there are more behind them."""
+    """Return the requested voices, and whether more follow."""
     start = 0
     if fields.after is not None:
         ids = [info.voice_id for info in voices]
@@ -178,8 +182,8 @@ def _page(voices: list[VoiceInfo], fields: PageFields) -> tuple[list[VoiceInfo],
     return voices[start:end], end < len(voices)
 
 
-def _answer(info: VoiceInfo, message: str, *, status: int = 200) -> Response:
-    """The answer to a change: `voice_id` and `message` first, then all that is known."""
+def _response(info: VoiceInfo, message: str, *, status: int = 200) -> Response:
+    """Return the response to a change: `voice_id` and `message` first, then all facts."""
     warnings = list(info.report.warnings) if info.report else []
     body = {"voice_id": info.voice_id, "message": message, "warnings": warnings, **info.as_json()}
     return JSONResponse(body, status_code=status)

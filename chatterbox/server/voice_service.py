@@ -1,4 +1,4 @@
-"""Voices for the event loop: looked up, taken in, changed and listed in threads and in the pool."""
+"""Asynchronous access to the voice library, whose calls block."""
 
 import asyncio
 import json
@@ -16,52 +16,48 @@ from chatterbox.errors import ChatterboxError, InvalidValue, StorageUnavailable,
 from chatterbox.server.admission_control import AdmissionControl
 from chatterbox.server.body import Body, BodyLimits, read_body, until_disconnect
 from chatterbox.server.model_pool import ModelPool
-from chatterbox.server.multipart import Files, Upload
+from chatterbox.server.multipart import FileField, Upload
 from chatterbox.voices.library import VoiceLibrary
 from chatterbox.voices.names import VoiceInfo
 
-DEPTH = 2
-"""So deep are lists and objects encoded element by element: each takes microseconds, and between
-two of them other threads may go on. `json` would encode all of them in one go."""
-
-LOOK_S = 1.0
-"""A list waits no longer for a store that does not answer."""
-
+JSON_DEPTH = 2
+"""Lists and objects down to this depth are encoded element by element, which takes microseconds
+each, so that other threads run in between. `json.dumps` would encode the whole list in one go."""
+REFRESH_TIMEOUT_S = 1.0
+"""A list of voices waits no longer for a store that does not answer."""
+FIELDS_BYTES = 64 * 1024
+"""Limit for the fields of calls that take a voice's name or a file."""
 AUDIO_SUFFIXES = (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".mp4", ".aac", ".webm")
 
 Render = Callable[[list[VoiceInfo]], Any]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
-def as_json(value: Any) -> bytes:
-    return "".join(_pieces(value, DEPTH)).encode()
+def to_json(value: Any) -> bytes:
+    """Encode a value without blocking other threads for long; see JSON_DEPTH."""
+    return "".join(_pieces(value, JSON_DEPTH)).encode()
 
 
 def _pieces(value: Any, depth: int) -> Iterator[str]:
     if depth and value and isinstance(value, dict | list):
-        named = isinstance(value, dict)
-        comma = "{" if named else "["
+        is_dict = isinstance(value, dict)
+        separator = "{" if is_dict else "["
         for key in value:
-            yield f"{comma}{dumped(key)}:" if named else comma
-            yield from _pieces(value[key] if named else key, depth - 1)
-            comma = ","
-        yield "}" if named else "]"
+            yield f"{separator}{dump(key)}:" if is_dict else separator
+            yield from _pieces(value[key] if is_dict else key, depth - 1)
+            separator = ","
+        yield "}" if is_dict else "]"
     else:
-        yield dumped(value)
+        yield dump(value)
 
 
-def dumped(value: Any) -> str:
+def dump(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-FIELDS_BYTES = 64 * 1024
-"""Room for a voice's name and the form around it."""
-
-
 class VoiceService:
-    """The voice library, whose calls all block, for handlers that must not. One for each server."""
+    """The voice library for request handlers, which must not block. One per server."""
 
     def __init__(
         self, models: ModelPool, config: ServerConfig, admission: AdmissionControl
@@ -70,22 +66,22 @@ class VoiceService:
         self.max_bytes = config.max_voice_file_size
         self._models = models
         self._wait_s = config.first_audio_timeout_s
-        self._lists: dict[str, tuple[list[VoiceInfo], bytes]] = {}  # encoded, by kind
+        self._lists: dict[str, tuple[list[VoiceInfo], bytes]] = {}  # by kind
         self._encoding = asyncio.Lock()
 
     @property
     def default_voice(self) -> str:
-        """Who speaks where a call names nobody."""
+        """Name of the voice used when a request names none."""
         return self._models.engine.voices.default_voice
 
     @property
     def languages(self) -> tuple[str, ...]:
-        """What the model speaks, as ISO 639-1. Raises NotReady."""
+        """ISO 639-1 codes of the current model's languages. Raises NotReady."""
         return self._models.engine.family.languages
 
     @property
     def library(self) -> VoiceLibrary:
-        """The voices themselves. Raises NotReady, Draining and EngineDead."""
+        """The current model's voice library. Raises NotReady, Draining and EngineDead."""
         self.admission.lifecycle.check_open()
         return self._models.engine.voices
 
@@ -100,77 +96,78 @@ class VoiceService:
                 raise
         return self.library.info(path.stem).voice_id
 
-    async def listed(self) -> list[VoiceInfo]:
-        """All voices: the built-in ones, then the others from old to new."""
+    async def list_all(self) -> list[VoiceInfo]:
+        """Return the built-in voices, then the registered ones from oldest to newest."""
         self.admission.lifecycle.check_open()
         async with self._models.known():
             if self.library.shared:  # another server, or model, may have registered voices
                 with suppress(StorageUnavailable, TimeoutError):
-                    async with asyncio.timeout(LOOK_S):
-                        await self._models.fresh.look()
-            return await self.ask(self.library.list)
+                    async with asyncio.timeout(REFRESH_TIMEOUT_S):
+                        await self._models.voice_refresher.refresh()
+            return await self.run(self.library.list)
 
-    async def list_body(self, kind: str, render: Render) -> bytes:
-        """`render` of all voices as JSON; from memory where it was made of the same voices before.
-        `kind`: equal ones are rendered alike."""
-        voices = await self.listed()
+    async def list_json(self, kind: str, render: Render) -> bytes:
+        """Return `render(all voices)` as JSON, cached under `kind` until the voices change."""
+        voices = await self.list_all()
         async with self._encoding:
-            kept, body = self._lists.get(kind, (None, b""))
-            if kept != voices:  # quick: equal ones are the same objects
-                body = await asyncio.to_thread(lambda: as_json(render(voices)))
+            cached_voices, body = self._lists.get(kind, (None, b""))
+            if cached_voices != voices:  # quick: equal lists hold the same objects
+                body = await asyncio.to_thread(lambda: to_json(render(voices)))
                 self._lists[kind] = voices, body
         return body
 
-    async def list_answer(self, kind: str, render: Render) -> Response:
-        """As `list_body`, to be sent."""
-        return Response(await self.list_body(kind, render), media_type="application/json")
+    async def list_response(self, kind: str, render: Render) -> Response:
+        """Return `list_json` as a response."""
+        return Response(await self.list_json(kind, render), media_type="application/json")
 
     async def info(self, voice: str) -> VoiceInfo:
-        """One voice, by id, name or alias. Raises VoiceNotFound."""
+        """Return one voice, by id, name or alias. Raises VoiceNotFound."""
         async with self._models.known():
-            return await self.ask(self.library.info, voice)
+            return await self.run(self.library.info, voice)
 
     async def register(self, upload: Upload, name: str | None) -> tuple[VoiceInfo, bool]:
-        """A recording becomes a voice that is ready to speak; and whether it is new."""
+        """Register a recording as a voice, and warm the engine up for it. Returns the voice, and
+        whether it is new."""
 
-        def taken_in(engine: TTSEngine) -> tuple[VoiceInfo, bool]:
+        def register(engine: TTSEngine) -> tuple[VoiceInfo, bool]:
             voices = engine.voices
-            info, created = voices.register(upload.read(), name, upload.transcript)
-            with suppress(ChatterboxError):  # it is stored, whatever has become of it or the engine
+            info, is_new = voices.register(upload.read(), name, upload.transcript)
+            with suppress(ChatterboxError):  # the voice is stored, even if warming up fails
                 engine.warm(voices.get(info.voice_id))
-            return info, created
+            return info, is_new
 
-        return await self.work(taken_in)
-
-    async def hashed(self, upload: Upload) -> str:
-        """The SHA-256 of a file that is not kept."""
-        return await self.work(lambda _engine: upload.sha256())
+        return await self.run_on_engine(register)
 
     async def delete(self, voice: str) -> VoiceInfo:
-        """Forget a voice; what is being spoken with it goes on."""
+        """Delete a voice. Speech in progress with it continues."""
         info = await self.info(voice)
-        await self.ask(self.library.delete, info.voice_id)
+        await self.run(self.library.delete, info.voice_id)
         return info
 
-    async def ask(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """A library call that may touch the disk, but not the model; it may be made twice."""
-        return await self._models.fresh.found(lambda: asyncio.to_thread(call, *args, **kwargs))
+    async def run(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a call of the library in a thread: it may touch the disk, but not the model. The call
+        is repeated if it raises VoiceNotFound and another server may have registered the voice."""
+        return await self._models.voice_refresher.retry(
+            lambda: asyncio.to_thread(call, *args, **kwargs)
+        )
+
+    async def run_on_engine(self, call: Callable[[TTSEngine], T]) -> T:
+        """Run `call` in the thread pool with an engine that can clone voices, holding a place.
+
+        The call may be long or run the speech encoder. The size of the pool limits how many files
+        are in memory. Raises the errors of `Lifecycle.check_open`, `ModelPool.lease` and
+        `AdmissionControl.place`.
+        """
+        self.admission.lifecycle.check_open()
+        with self._models.use_cloning_model():
+            async with self._models.lease(self._wait_s) as engine, self.admission.place():
+                return await asyncio.wrap_future(engine.pool.submit(call, engine))
 
     def read_body(
         self, request: Request, limits: BodyLimits | None = None
     ) -> AbstractAsyncContextManager[Body]:
-        """See `body.read_body`; without `limits`, a voice's name and the form around it."""
+        """See `body.read_body`. Without `limits`, accept FIELDS_BYTES and no file."""
         return read_body(request, limits or BodyLimits(FIELDS_BYTES), self.admission)
-
-    async def work(self, call: Callable[[TTSEngine], T]) -> T:
-        """What `call` makes with the engine that works on recordings. It may take long, or run the
-        speech encoder, so it holds a place, as speech does; in the pool, so that no more files are
-        in memory than that has threads. Raises what `Lifecycle.check_open`, `ModelPool.lease` and
-        `AdmissionControl.place` do."""
-        self.admission.lifecycle.check_open()
-        with self._models.cloning():
-            async with self._models.lease(self._wait_s) as engine, self.admission.place():
-                return await asyncio.wrap_future(engine.pool.submit(call, engine))
 
 
 async def answer_upload(
@@ -180,16 +177,19 @@ async def answer_upload(
     work: Callable[[Body, Upload], Awaitable[Response]],
     *,
     check: Callable[[Body], object] | None = None,
-    deterministic: bool = False,
-    most_bytes: int | None = None,
+    allow_repeated: bool = False,
+    max_bytes: int | None = None,
 ) -> Response:
-    """Take in a form, look at it with `check`, and hand it and its file to `work`; when the client
-    leaves, whatever has not begun is not done. `most_bytes`: of the file, where that is less than
-    of a recording."""
-    admission, most = voices.admission, min(voices.max_bytes, most_bytes or voices.max_bytes)
-    await admission.check_room()
-    files = Files(file, most, admission.upload_place, deterministic)
-    async with voices.read_body(request, BodyLimits(FIELDS_BYTES, files)) as body:
+    """Receive a form with the file field `file`, and return the response of `work`.
+
+    `check` validates the form before the file is required. `work` is cancelled if the client
+    disconnects. `max_bytes` lowers the file's size limit.
+    """
+    admission = voices.admission
+    await admission.check_capacity()
+    limit_bytes = min(voices.max_bytes, max_bytes or voices.max_bytes)
+    field = FileField(file, limit_bytes, admission.upload_place, allow_repeated)
+    async with voices.read_body(request, BodyLimits(FIELDS_BYTES, field)) as body:
         if check is not None:
             check(body)
         if body.file is None:

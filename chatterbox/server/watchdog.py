@@ -1,10 +1,8 @@
-"""Ends the process when part of it hangs: a thread looks at heartbeats, a timer at the thread.
+"""Watchdog that ends the process if one of its threads hangs, and notifications for systemd.
 
-The thread finds what makes no step and ends the process with EXIT_STALLED. Where something holds
-the interpreter's lock, no Python thread runs, this one included; then faulthandler's timer, which
-is a C thread and needs no lock, ends the process with its own exit code, 1.
-
-Beside that, a service manager is told of the process.
+The watchdog's thread checks heartbeats and ends the process with EXIT_STALLED. If some code holds
+the interpreter's lock, no Python thread runs; faulthandler's timer, a C thread that does not need
+the lock, then ends the process with exit code 1.
 """
 
 import contextlib
@@ -23,16 +21,16 @@ from chatterbox.errors import EXIT_STALLED
 log = logging.getLogger(__name__)
 
 LOOKS = 30
-"""Within the time that a heartbeat may stand still: a look a second by default."""
+"""Checks within `stall_timeout_s`; by default one a second."""
 LONGEST_PAUSE_S = 5.0
-"""Between two looks: a service manager waits for a sign of life."""
+"""Longest interval between checks: a service manager expects a sign of life."""
 LAST_RESORT_S = 10.0
-"""After which the process ends even where whoever was told cannot end it: the event loop hangs."""
+"""Time for the event loop to end the process after a stall; then the watchdog does."""
 
 
 class LockFreeTimer:
     """Writes all stacks to standard error and ends the process with exit code 1, unless it is set
-    again in time. One for a process: faulthandler has no more."""
+    again in time. There is one per process, in faulthandler."""
 
     def set(self, seconds: float) -> None:
         faulthandler.dump_traceback_later(seconds, exit=True, file=2)
@@ -42,8 +40,8 @@ class LockFreeTimer:
 
 
 class Watchdog:
-    """Looks from `start` to `stop`. `on_stall` is called at most once, from its thread; `on_look`
-    after every look that found nothing."""
+    """Checks heartbeats from `start` to `stop`, in its own thread. It calls `on_look` after every
+    check without a stall, and `on_stall` with the name of the stalled thread, at most once."""
 
     def __init__(
         self,
@@ -56,7 +54,7 @@ class Watchdog:
         last_resort_s: float = LAST_RESORT_S,
         leave: Callable[[int], None] = os._exit,
     ) -> None:
-        self._pulses = heartbeats
+        self._heartbeats = heartbeats
         self._stall_s = stall_s
         self._on_stall = on_stall
         self._on_look = on_look
@@ -69,21 +67,21 @@ class Watchdog:
 
     def _run(self) -> None:
         looks = max(LOOKS, math.ceil(self._stall_s / LONGEST_PAUSE_S))
-        watch = StallDetector(looks)
+        detector = StallDetector(looks)
         try:
             while not self._stopped.wait(self._stall_s / looks):
                 if self._timer is not None:
                     self._timer.set(self._stall_s + self._last_resort_s)
-                name = watch.check(self._pulses())
+                name = detector.check(self._heartbeats())
                 if name is not None:
-                    self._tell(name)
+                    self._report(name)
                     return
                 self._on_look()
         finally:
             if self._timer is not None:
                 self._timer.cancel()
 
-    def _tell(self, name: str) -> None:
+    def _report(self, name: str) -> None:
         log.critical("the %s has hung for %g s; the process ends", name, self._stall_s)
         if sys.__stderr__ is not None:
             faulthandler.dump_traceback(sys.__stderr__, all_threads=True)
@@ -96,12 +94,11 @@ READY, ALIVE, STOPPING = "READY=1", "WATCHDOG=1", "STOPPING=1"
 
 
 def notify(state: str, address: str | None) -> None:
-    """Send `state` to the datagram socket at `address` (`NOTIFY_SOCKET`); without one nothing
-    happens (sd_notify(3)). Never raises and never waits: the server runs the same if nobody
-    listens."""
+    """Send `state` to the service manager's socket at `address` (`NOTIFY_SOCKET`), if there is one
+    (sd_notify(3)). Never raises and never blocks."""
     if not address:
         return
-    if address.startswith("@"):  # Linux's abstract names
+    if address.startswith("@"):  # an abstract socket
         address = "\0" + address[1:]
     with (
         contextlib.suppress(OSError, AttributeError),  # AttributeError: there is no AF_UNIX

@@ -1,9 +1,9 @@
-"""uvicorn's WebSocket protocol, with bounds on what a client makes the server read and hold.
+"""uvicorn's WebSocket protocol, with limits on what a client makes the server parse and buffer.
 
-uvicorn answers each ping at once, whether or not the client reads, and parses all that came in one
-go. Here bytes are parsed a slice at a time, and none while a message waits for the application or
-answers wait for the client (the transport's buffer is above its high-water mark). Frames that carry
-nothing for the application draw on an allowance; a client that exceeds it is closed with 1008.
+uvicorn answers every ping at once, even if the client does not read, and parses all received data
+in one go. Here data is parsed in slices, and not while a message waits for the application or the
+transport's buffer is above its high-water mark. Frames that carry nothing for the application are
+rate-limited; a client that exceeds the rate is closed with 1008.
 """
 
 from collections.abc import Callable
@@ -14,27 +14,27 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import CloseCode, Frame
 from websockets.http11 import Request, Response
 
-from chatterbox.server.http11 import ConnectionLimiter, Waits
-from chatterbox.server.request_log import GUARDS
+from chatterbox.server.http11 import ConnectionLimiter, Wait, WaitState
+from chatterbox.server.request_log import SECURITY_HEADERS
 
 SLICE_BYTES = 4 * 1024
-"""Parsed between two looks at whether to go on: at most 682 frames, some 5 ms."""
+"""Data parsed between two checks: at most 682 frames, about 5 ms."""
 FRAMES_PER_S = 100.0
 BURST_FRAMES = 1000.0
-"""Fragments of messages, and frames after the server's own close."""
+"""Rate limit for message fragments, and for frames after the server's own close."""
 CONTROL_COST = 10.0
-"""A ping or pong counts as so many: 10 a second, 100 at once. Clients send one in some 20 s."""
+"""Cost of a ping or pong in frames: 10 a second, 100 at once. Clients send one in about 20 s."""
 
 
-class Allowance:
-    """A token bucket."""
+class TokenBucket:
+    """A rate limiter."""
 
     def __init__(self, per_s: float, burst: float, now: Callable[[], float]) -> None:
         self._per_s, self._burst, self._now = per_s, burst, now
         self._left, self._at = burst, now()
 
     def take(self, cost: float) -> bool:
-        """Whether there was enough; what is taken comes back with time."""
+        """Take `cost` tokens. Returns whether there were enough."""
         now = self._now()
         self._left = min(self._burst, self._left + (now - self._at) * self._per_s) - cost
         self._at = now
@@ -42,22 +42,22 @@ class Allowance:
 
 
 class WebSocket(WebSocketsSansIOProtocol):
-    """One socket. Once it is closing, its last bytes must be read."""
+    """One WebSocket connection, watched by the limiter during its handshake and its close."""
 
-    def __init__(self, config: uvicorn.Config, *arguments: Any, **more: Any) -> None:
-        super().__init__(config, *arguments, **more)
+    def __init__(self, config: uvicorn.Config, *args: Any, **kwargs: Any) -> None:
+        super().__init__(config, *args, **kwargs)
         limiter: ConnectionLimiter = config.limiter  # type: ignore[attr-defined]  # HttpConfig's
         self._limiter = limiter
         self._unparsed = bytearray()
-        self._allowance = Allowance(FRAMES_PER_S, BURST_FRAMES, self.loop.time)
+        self._bucket = TokenBucket(FRAMES_PER_S, BURST_FRAMES, self.loop.time)
 
-    def waits(self) -> tuple[Waits | None, object]:
-        """See `Connection`. How long it may be silent is its protocol's business."""
+    def wait_state(self) -> WaitState:
+        """See `Connection`. An open socket has no limit here: `Socket` has one for idle time."""
         if self.transport.is_closing():
-            return Waits.READING, None
-        return (None if self.handshake_initiated else Waits.HEAD), None
+            return Wait.FLUSH, None
+        return (None if self.handshake_initiated else Wait.HEAD), None
 
-    def give_up(self, _waits: Waits) -> None:
+    def time_out(self, _wait: Wait) -> None:
         self.transport.abort()
 
     def connection_made(self, transport: Any) -> None:
@@ -88,14 +88,14 @@ class WebSocket(WebSocketsSansIOProtocol):
 
     async def send(self, message: Any) -> None:
         await super().send(message)
-        self._parse_soon()  # a close lets reading go on
+        self._parse_soon()  # reading continues after a close
 
     def handle_connect(self, event: Request) -> None:
-        """As uvicorn's, whose own refusals get the headers of every answer here."""
+        """Let uvicorn handle it, and add SECURITY_HEADERS to its own error responses."""
         send = self.conn.send_response
 
         def send_guarded(response: Response) -> None:
-            for name, value in GUARDS.items():
+            for name, value in SECURITY_HEADERS.items():
                 if name not in response.headers:
                     response.headers[name] = value
             send(response)
@@ -104,35 +104,35 @@ class WebSocket(WebSocketsSansIOProtocol):
         super().handle_connect(event)
 
     def handle_ping(self) -> None:
-        if self._may(CONTROL_COST):
+        if self._allow(CONTROL_COST):
             super().handle_ping()
 
     def handle_pong(self, event: Frame) -> None:
-        if self._may(CONTROL_COST):
+        if self._allow(CONTROL_COST):
             super().handle_pong(event)
 
     def handle_text(self, event: Frame) -> None:
-        if self._may_carry(event):
+        if self._allow_message(event):
             super().handle_text(event)
 
     def handle_bytes(self, event: Frame) -> None:
-        if self._may_carry(event):
+        if self._allow_message(event):
             super().handle_bytes(event)
 
     def handle_cont(self, event: Frame) -> None:
-        if self._may(1):
+        if self._allow(1):
             super().handle_cont(event)
 
-    def _may_carry(self, first: Frame) -> bool:
-        """Whole messages are free: the application reads them, and is waited for."""
-        return (first.fin and not self.close_sent) or self._may(1)
+    def _allow_message(self, first: Frame) -> bool:
+        """Whole messages cost nothing: parsing waits for the application to read them."""
+        return (first.fin and not self.close_sent) or self._allow(1)
 
-    def _may(self, cost: float) -> bool:
+    def _allow(self, cost: float) -> bool:
         if self.transport.is_closing():
             return False
-        if not self._allowance.take(cost):
+        if not self._bucket.take(cost):
             self.conn.fail(CloseCode.POLICY_VIOLATION, "too many frames")
-            if self.conn.close_sent is None:  # not even accepted yet
+            if self.conn.close_sent is None:  # not accepted yet
                 self.transport.abort()
             else:
                 self.handle_parser_exception()
@@ -140,25 +140,26 @@ class WebSocket(WebSocketsSansIOProtocol):
         return True
 
     def _parse(self) -> None:
-        while self._unparsed and self._reads:
+        while self._unparsed and self._can_read:
             part = bytes(self._unparsed[:SLICE_BYTES])
             del self._unparsed[:SLICE_BYTES]
             super().data_received(part)
         self._pause_or_resume_reading()
 
     def _parse_soon(self) -> None:
-        """Not at once: an application that takes message after message would keep the loop."""
+        """Schedule `_parse`. Direct calls from an application that reads one message after another
+        would block the event loop."""
         if self._unparsed or not self.writable.is_set():
             self.loop.call_soon(self._parse)
 
     @property
-    def _reads(self) -> bool:
+    def _can_read(self) -> bool:
         return not self.read_paused and self.writable.is_set() and not self.transport.is_closing()
 
     def _pause_or_resume_reading(self) -> None:
         if self.transport.is_closing():
             self._unparsed.clear()
-        elif self._reads and not self._unparsed:
+        elif self._can_read and not self._unparsed:
             self.transport.resume_reading()
         else:
             self.transport.pause_reading()

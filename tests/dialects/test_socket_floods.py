@@ -10,7 +10,7 @@ from dialects.live import Live, live, talking
 from harness import PIECE_SAMPLES, FakeEngine
 
 from chatterbox.server import websocket_protocol
-from chatterbox.server.websocket_protocol import Allowance
+from chatterbox.server.websocket_protocol import TokenBucket
 
 TEXT, CLOSE, PING, PONG, CONTINUED = 1, 8, 9, 10, 0
 PATH = "/api/tts_streaming?format=Pcm"
@@ -160,7 +160,7 @@ async def test_f108_messages_wait_for_the_application_without_limit_or_loss(serv
 
 def test_an_allowance_comes_back_with_time():
     now = 0.0
-    allowance = Allowance(2.0, 10.0, lambda: now)
+    allowance = TokenBucket(2.0, 10.0, lambda: now)
     assert [allowance.take(5) for _ in range(3)] == [True, True, False]
     now = 5.0
     assert [allowance.take(5) for _ in range(2)] == [True, False]

@@ -44,7 +44,7 @@ from chatterbox.server.admission_control import Lifecycle
 from chatterbox.server.app import create_app
 from chatterbox.server.dialect import error_shapes
 from chatterbox.server.request_log import native_shape
-from chatterbox.server.run import Server, bind, http_config, worth_logging
+from chatterbox.server.run import Server, bind, http_config, is_worth_logging
 
 SECRET = "zebrafish"
 """Every text and key of these tests has this word in it; no log line ever may."""
@@ -206,7 +206,7 @@ class Rig:
         root.setLevel(logging.INFO)
         logging.getLogger("chatterbox.requests").setLevel(logging.DEBUG)  # probes too
         logging.getLogger("httpx").setLevel(logging.WARNING)
-        logging.getLogger("uvicorn.error").addFilter(worth_logging)  # as `serve` does
+        logging.getLogger("uvicorn.error").addFilter(is_worth_logging)  # as `serve` does
         self._server = Server(http_config(self._counted, self.app.limiter))
         self._serving = asyncio.create_task(self._server.serve(sockets=[sock]))
         while not self._server.started:

@@ -25,11 +25,11 @@ from chatterbox.dialects.shared.sockets import unpack
 from chatterbox.dialects.wyoming import read_event
 from chatterbox.errors import Cancelled, ChatterboxError, Overloaded, StorageFull
 from chatterbox.server import body
-from chatterbox.server.admission_control import Room
+from chatterbox.server.admission_control import ByteBudget
 from chatterbox.server.auth import Keyring, host_of, offered_keys
 from chatterbox.server.body import BodyLimits, read_body
 from chatterbox.server.http11 import Timeouts
-from chatterbox.server.multipart import Files
+from chatterbox.server.multipart import FileField
 from chatterbox.server.request_log import request_id
 from chatterbox.server.schemas import ignored_header
 from chatterbox.server.socket_server import json_object
@@ -82,7 +82,7 @@ def refusals():
 # --- bodies
 
 ROOMS = SimpleNamespace(
-    memory=Room(64, Overloaded, shared=False), disk=Room(256, StorageFull, shared=False)
+    memory=ByteBudget(64, Overloaded, shared=False), disk=ByteBudget(256, StorageFull, shared=False)
 )
 
 
@@ -132,7 +132,7 @@ KINDS = st.one_of(
 def test_bodies(sent, kind):
     async def read() -> None:
         with refusals():
-            limits = BodyLimits(2000, Files("a", 5000))
+            limits = BodyLimits(2000, FileField("a", 5000))
             async with read_body(request_of(sent, kind), limits, ROOMS) as found:
                 names = [*found.fields, *found.other_files, *found.repeated]
                 assert all(isinstance(name, str) for name in names)

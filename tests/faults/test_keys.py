@@ -15,7 +15,7 @@ from websockets.asyncio.client import connect
 from chatterbox.dialects.registry import DIALECTS
 from chatterbox.errors import ConfigError, TooManyAttempts
 from chatterbox.server import auth as access
-from chatterbox.server.auth import MOST_COUNTED, MOST_FAILURES, WINDOW_S, Keyring, LoginThrottle
+from chatterbox.server.auth import MAX_COUNTED, MAX_FAILURES, WINDOW_S, Keyring, LoginThrottle
 from chatterbox.server.run import bind, serve
 
 OTHER_KEY = f"other-{SECRET}-0123456789"
@@ -194,7 +194,7 @@ async def test_f72_guesses_are_slowed_down(locked):
         wrong = {"authorization": "Bearer wrong"}
         answers = [await locked.client.get("/voices", headers=wrong) for _ in range(30)]
         statuses = [answer.status_code for answer in answers]
-        assert statuses == [401] * MOST_FAILURES + [429] * (30 - MOST_FAILURES)
+        assert statuses == [401] * MAX_FAILURES + [429] * (30 - MAX_FAILURES)
         error_of(answers[-1], 429, "too_many_attempts")
         assert 1 <= int(answers[-1].headers["retry-after"]) <= WINDOW_S
         assert (await refusal_of(locked, "/ws", additional_headers=wrong))[0] == 429
@@ -213,7 +213,7 @@ def test_f72_the_window_ends_and_the_table_is_bounded():
     def guess(address: str) -> None:
         attempts.note_wrong([address], b"%d begins anew" % next(guesses))
 
-    for _ in range(MOST_FAILURES):
+    for _ in range(MAX_FAILURES):
         guess("2001:db8::1")
     for address in ("2001:db8::1", "2001:db8::ffff"):  # one customer's network
         with pytest.raises(TooManyAttempts):
@@ -222,9 +222,9 @@ def test_f72_the_window_ends_and_the_table_is_bounded():
     guess("10.0.0.1")
     now[0] = WINDOW_S
     guess("2001:db8::1")
-    for number in range(MOST_COUNTED + 50):
+    for number in range(MAX_COUNTED + 50):
         guess(f"a proxy's word {number}" * 9)
-    assert len(attempts) == MOST_COUNTED
+    assert len(attempts) == MAX_COUNTED
 
 
 async def test_f103_a_forwarded_address_gives_no_further_guesses(locked):
@@ -235,7 +235,7 @@ async def test_f103_a_forwarded_address_gives_no_further_guesses(locked):
             guess = f"{number:03}-{SECRET}-{number}"
             headers = {"x-forwarded-for": f"198.51.100.{number}", "xi-api-key": guess}
             statuses.append((await locked.client.get("/voices", headers=headers)).status_code)
-        assert statuses == [401] * MOST_FAILURES + [429] * (60 - MOST_FAILURES)
+        assert statuses == [401] * MAX_FAILURES + [429] * (60 - MAX_FAILURES)
         for number in range(5):
             headers = {**locked.headers, "x-forwarded-for": f"198.51.100.{number}"}
             assert (await locked.client.get("/voices", headers=headers)).status_code == 200
@@ -243,7 +243,7 @@ async def test_f103_a_forwarded_address_gives_no_further_guesses(locked):
 
 def test_f103_many_addresses_guess_the_end_of_one_key_no_faster():
     attempts = LoginThrottle()
-    for number in range(MOST_FAILURES):
+    for number in range(MAX_FAILURES):
         attempts.note_wrong([f"10.0.0.{number}"], f"sk-known-{number}".encode())
     with pytest.raises(TooManyAttempts):
         attempts.note_wrong(["10.0.1.1"], b"sk-known-again")

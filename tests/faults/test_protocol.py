@@ -18,13 +18,13 @@ from harness import error_of
 
 from chatterbox.server import body
 from chatterbox.server.body import BodyLimits
-from chatterbox.server.http11 import ConnectionLimiter, Timeouts, Waits
+from chatterbox.server.http11 import ConnectionLimiter, Timeouts, Wait
 
 HOST = b"Host: localhost\r\n"
 LIVE = b"GET /health/live HTTP/1.1\r\n" + HOST + b"\r\n"
 POST = b"POST /tts HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\n"
 JSON = {"content-type": "application/json"}
-BRIEF = Timeouts(head_s=0.5, rest_s=0.15, reading_s=0.15, round_s=0.02)
+BRIEF = Timeouts(head_s=0.5, body_s=0.15, flush_s=0.15, sweep_s=0.02)
 CLOSES_S = 60.0
 
 
@@ -72,7 +72,7 @@ async def brief(rig) -> Rig:
 async def brief_for_bodies(rig) -> Rig:
     """Of little patience with the rest of a body only: a pause of this process ends no connection
     before its first byte, and none whose answer is to be read."""
-    rig.app.limiter.timeouts = replace(BRIEF, head_s=60, reading_s=60)
+    rig.app.limiter.timeouts = replace(BRIEF, head_s=60, flush_s=60)
     return rig
 
 
@@ -139,7 +139,7 @@ async def test_f51_too_many_that_are_busy(tmp_path):
         for _ in range(15):  # and the golden request
             busy.append(await rig.raw())
             busy[-1][1].write(stalled)
-            await rig.until(lambda: not rig.app.limiter.idle)
+            await rig.until(lambda: not rig.app.limiter.idle_connections)
         async with rig.new_client() as client:
             for path in ("/health/live", "/health/ready"):
                 assert (await client.get(path)).status_code == 200
@@ -151,18 +151,18 @@ async def test_f51_too_many_that_are_busy(tmp_path):
 
 async def test_f51_the_door_by_its_own_clock():
     class Somebody:
-        def __init__(self, waits: Waits | None) -> None:
-            self.now, self.request, self.ended_by = waits, 0, None
+        def __init__(self, wait: Wait | None) -> None:
+            self.now, self.request, self.ended_by = wait, 0, None
 
-        def waits(self):
+        def wait_state(self):
             return self.now, self.request
 
-        def give_up(self, waits):
-            self.ended_by = waits
+        def time_out(self, wait):
+            self.ended_by = wait
 
     clock = [0.0]
     door = ConnectionLimiter(2, lambda record: None, now=lambda: clock[0])
-    silent, served, unread = Somebody(Waits.HEAD), Somebody(None), Somebody(Waits.READING)
+    silent, served, unread = Somebody(Wait.HEAD), Somebody(None), Somebody(Wait.FLUSH)
     for somebody in (silent, served, unread):
         door.add(somebody)
     for second in range(30):
@@ -170,10 +170,10 @@ async def test_f51_the_door_by_its_own_clock():
         served.request += 1
         door.sweep()
         assert (silent.ended_by is None) == (second < door.timeouts.head_s)
-        assert (unread.ended_by is None) == (second < door.timeouts.reading_s)
+        assert (unread.ended_by is None) == (second < door.timeouts.flush_s)
     assert served.ended_by is None
-    assert Timeouts().head_s + 2 * Timeouts().round_s <= 10
-    assert Timeouts().reading_s + 2 * Timeouts().round_s <= 30
+    assert Timeouts().head_s + 2 * Timeouts().sweep_s <= 10
+    assert Timeouts().flush_s + 2 * Timeouts().sweep_s <= 30
 
 
 async def test_f52_a_body_that_stalls_or_crawls(brief_for_bodies, monkeypatch):

@@ -2,27 +2,27 @@
 
 from chatterbox.dialects.llama_server import Fields
 from chatterbox.server.body import Body
-from chatterbox.server.schemas import HEADER, MAX_NAMED, ignored_header, lenient_fields_of
+from chatterbox.server.schemas import IGNORED_HEADER, MAX_NAMED, ignored_header, lenient_fields_of
 
 
 def test_names_in_their_order_each_once():
-    assert ignored_header(["speed", "style", "speed"]) == {HEADER: "speed, style"}
+    assert ignored_header(["speed", "style", "speed"]) == {IGNORED_HEADER: "speed, style"}
     assert ignored_header([]) == {}
 
 
 def test_any_name_fits_into_a_header():
-    value = ignored_header(["a,b", "ü\r\nX: 1", "x" * 500])[HEADER]
+    value = ignored_header(["a,b", "ü\r\nX: 1", "x" * 500])[IGNORED_HEADER]
     assert value.isascii()
     assert value.isprintable()
     assert value.count(", ") == 2
     for blank in ("", " ", "a "):
-        value = ignored_header([blank])[HEADER]
+        value = ignored_header([blank])[IGNORED_HEADER]
         assert value
         assert value == value.strip()
 
 
 def test_there_is_an_end_to_it():
-    value = ignored_header(str(n) for n in range(100))[HEADER]
+    value = ignored_header(str(n) for n in range(100))[IGNORED_HEADER]
     assert len(value.split(", ")) == MAX_NAMED
     assert value.endswith(", ...")
 

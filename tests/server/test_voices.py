@@ -14,7 +14,7 @@ from chatterbox.errors import VoiceNotFound
 from chatterbox.server import voice_service
 from chatterbox.server.request_log import PART_BYTES, RequestLog, native_shape
 from chatterbox.server.status_routes import without_directories
-from chatterbox.server.voice_service import as_json
+from chatterbox.server.voice_service import to_json
 from chatterbox.voices.names import VoiceInfo
 
 WAV = {"voice_file": ("me.wav", b"RIFFfour", "audio/wav")}
@@ -48,7 +48,7 @@ async def test_f90_a_registration_that_runs_at_sigterm_is_told_that_it_is_stored
 
         def slow(*given):
             begun.append(1)
-            while not client.lifecycle.draining:
+            while not client.lifecycle.is_draining:
                 time.sleep(0.001)
             return register(*given)
 
@@ -123,20 +123,20 @@ async def test_a_list_follows_every_change(path):
 )
 def test_pieces_are_what_json_writes(value):
     written = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    assert as_json(value) == written.encode()
+    assert to_json(value) == written.encode()
 
 
 @pytest.mark.parametrize("path", LISTS)
 async def test_f92_a_long_list_keeps_nobody_waiting(path, monkeypatch):
     """It is encoded by another thread, a little at a time, so that the event loop goes on."""
-    sizes, threads, dumped = [], set(), voice_service.dumped
+    sizes, threads, dumped = [], set(), voice_service.dump
 
     def noted(value):
         sizes.append(len(dumped(value)))
         threads.add(threading.current_thread())
         return dumped(value)
 
-    monkeypatch.setattr(voice_service, "dumped", noted)
+    monkeypatch.setattr(voice_service, "dump", noted)
     async with serving() as client:
         many(client.engine, 1000)
         answers = await asyncio.gather(*(client.get(path) for _ in range(4)))
@@ -157,7 +157,7 @@ async def test_f92_a_list_is_encoded_once_for_all_who_ask():
     async with serving() as client:
         many(client.engine, 3)
         voices = client.app.services.voices
-        bodies = await asyncio.gather(*(voices.list_body("names", render) for _ in range(9)))
+        bodies = await asyncio.gather(*(voices.list_json("names", render) for _ in range(9)))
         assert len(set(bodies)) == len(calls) == 1
 
 

@@ -38,7 +38,7 @@ from chatterbox.errors import (
 from chatterbox.server.body import Body
 from chatterbox.server.dialect import Services
 from chatterbox.server.model_loader import Model
-from chatterbox.server.model_pool import speaking_with
+from chatterbox.server.model_pool import use_model
 from chatterbox.server.request_log import record_of
 from chatterbox.server.schemas import (
     SOUND_ROUTE,
@@ -213,7 +213,7 @@ class ClientRoute(APIRoute):
 
 
 def _model_body(services: Services, model: Model) -> dict[str, Any]:
-    with speaking_with(model):
+    with use_model(model):
         languages = spoken_languages(services.voices) if model.engine else {}
     return FIXED["model"] | {
         "model_id": model.name,

@@ -21,7 +21,7 @@ from chatterbox.dialects.shared.sockets import ContextSocket, message_fields, qu
 from chatterbox.dialects.shared.voice_names import ELEVENLABS_VOICES, find_voice
 from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import ChatterboxError, IdleTimeout, Overloaded, VoiceNotFound
-from chatterbox.server.body import first_of
+from chatterbox.server.body import until_first
 from chatterbox.server.dialect import Services
 from chatterbox.server.schemas import MAX_NAME_CHARS, LenientCall, Text, random_seed
 from chatterbox.server.socket_server import Socket, close_code
@@ -198,7 +198,7 @@ class Single:
         message = await _receive(self._socket)
         context = self._make_context(message)
         self._socket.busy = lambda: context.is_busy
-        await first_of(self._read(context, message), context.run())
+        await until_first(self._read(context, message), context.run())
 
     async def _read(self, context: Context, message: Message) -> None:
         while True:
@@ -222,7 +222,7 @@ class Multi(ContextSocket[Context]):
         for name, context in list(self.contexts.items()):
             if not context.is_closing:
                 await self._close(name, context)
-        await first_of(self.drain(), self._ignore_messages())
+        await until_first(self.drain(), self._ignore_messages())
 
     async def _ignore_messages(self) -> None:
         while True:

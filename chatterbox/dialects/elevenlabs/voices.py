@@ -15,7 +15,7 @@ from chatterbox.dialects.shared.voice_names import ELEVENLABS_VOICES, find_voice
 from chatterbox.errors import InvalidValue
 from chatterbox.server.body import Body, BodyLimits
 from chatterbox.server.dialect import Services
-from chatterbox.server.multipart import Files, Upload
+from chatterbox.server.multipart import FileField, Upload
 from chatterbox.server.schemas import (
     LenientCall,
     Name,
@@ -80,7 +80,7 @@ def _add_lists(routes: APIRouter, services: Services) -> None:
     @routes.get("/v1/voices")
     async def list_voices() -> Response:
         """ElevenLabs: all voices."""
-        return await voices.list_answer(
+        return await voices.list_response(
             "elevenlabs", lambda infos: {"voices": [voice_body(info) for info in infos]}
         )
 
@@ -88,7 +88,7 @@ def _add_lists(routes: APIRouter, services: Services) -> None:
     async def search_voices(request: Request) -> Response:
         """ElevenLabs: the voices whose name, alias, id or category has the words, page by page."""
         fields, unknown = lenient_fields_of(SearchFields, Body(dict(request.query_params)))
-        found = await voices.ask(_search, await voices.listed(), fields)
+        found = await voices.run(_search, await voices.list_all(), fields)
         start = _page_start(fields.next_page_token)
         page = found[start : start + fields.page_size]
         has_more = start + len(page) < len(found)
@@ -130,18 +130,18 @@ def _add_changes(routes: APIRouter, voices: VoiceService) -> None:
             answer = {"voice_id": info.voice_id, "requires_verification": False}
             return JSONResponse(answer, headers=ignored_header(_ignored(body, unknown)))
 
-        return await answer_upload(request, voices, FILES, work, deterministic=True)
+        return await answer_upload(request, voices, FILES, work, allow_repeated=True)
 
     @routes.post("/v1/voices/{voice_id}/edit", openapi_extra=form_schema(VoiceFields))
     async def edit_voice(request: Request, voice_id: str) -> Response:
         """ElevenLabs: give a voice another name."""
         rename = voices.library.rename
-        recordings = Files("", voices.max_bytes)  # dropped: a voice keeps its recording
+        recordings = FileField("", voices.max_bytes)  # dropped: a voice keeps its recording
         async with voices.read_body(request, BodyLimits(FIELDS_BYTES, recordings)) as body:
             fields, unknown = lenient_fields_of(VoiceFields, body)
             ignored = (*_ignored(body, unknown), *body.other_files)
         if (await voices.info(voice_id)).name != fields.name:
-            await voices.ask(rename, voice_id, fields.name)
+            await voices.run(rename, voice_id, fields.name)
         return JSONResponse({"status": "ok"}, headers=ignored_header(ignored))
 
     @routes.post("/v1/voices/{voice_id}/settings/edit", openapi_extra=form_schema(LenientCall))
@@ -161,7 +161,7 @@ def _add_changes(routes: APIRouter, voices: VoiceService) -> None:
 
 def _add_user(routes: APIRouter, services: Services) -> None:
     async def subscription() -> dict[str, Any]:
-        owned = [info for info in await services.voices.listed() if not info.built_in]
+        owned = [info for info in await services.voices.list_all() if not info.built_in]
         return FIXED["subscription"] | {"voice_slots_used": len(owned)}
 
     @routes.get("/v1/user/subscription")

@@ -22,7 +22,7 @@ from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import ChatterboxError, RouteNotFound, excerpt
 from chatterbox.server.body import Body
 from chatterbox.server.dialect import Services
-from chatterbox.server.model_pool import speaking_with
+from chatterbox.server.model_pool import use_model
 from chatterbox.server.request_log import native_shape
 from chatterbox.server.schemas import (
     SOUND_ROUTE,
@@ -160,7 +160,7 @@ def _add_models(routes: APIRouter, services: Services) -> None:
         body = {"id": name, "object": "model", "created": started, "owned_by": "chatterbox"}
         if name in ALIASES:
             return body
-        with speaking_with(model := services.models.find(name)):
+        with use_model(model := services.models.find(name)):
             return body | {"state": model.state} | (_describe(services) if model.engine else {})
 
     @routes.get("/v1/models")

@@ -121,7 +121,7 @@ def _add_voices(routes: APIRouter, voices: VoiceService, book: ConsentBook) -> N
         query = request.query_params
         names_only = query.get("format", "names" if "model" in query else "objects") == "names"
         kind = f"openai, names only: {names_only}"
-        return await voices.list_answer(kind, partial(voice_list, names_only=names_only))
+        return await voices.list_response(kind, partial(voice_list, names_only=names_only))
 
     @routes.post("/v1/audio/voices", openapi_extra=form_schema(VoiceFields, file=SAMPLE))
     async def create_voice(request: Request) -> Response:
@@ -129,7 +129,7 @@ def _add_voices(routes: APIRouter, voices: VoiceService, book: ConsentBook) -> N
 
         async def work(body: Body, upload: Upload) -> Response:
             fields, unknown = lenient_fields_of(VoiceFields, body)
-            is_known = fields.consent is None or await voices.ask(book.knows, fields.consent)
+            is_known = fields.consent is None or await voices.run(book.knows, fields.consent)
             info, _ = await voices.register(upload, fields.name)
             ignored = unknown if is_known else ("consent", *unknown)
             return JSONResponse(voice_body(info), headers=ignored_header(ignored))
@@ -188,8 +188,11 @@ def _add_consents(routes: APIRouter, voices: VoiceService, book: ConsentBook) ->
 
         async def work(body: Body, upload: Upload) -> Response:
             fields, unknown = lenient_fields_of(ConsentFields, body)
-            digest, key = await voices.hashed(upload), current_key.get()
-            consent = await voices.ask(book.add, fields.name, fields.language, digest, key)
+            digest, key = (
+                await voices.run_on_engine(lambda _engine: upload.sha256()),
+                current_key.get(),
+            )
+            consent = await voices.run(book.add, fields.name, fields.language, digest, key)
             return JSONResponse(consent_body(consent), headers=ignored_header(unknown))
 
         return await answer_upload(request, voices, RECORDING, work)
@@ -198,7 +201,7 @@ def _add_consents(routes: APIRouter, voices: VoiceService, book: ConsentBook) ->
     async def list_consents(request: Request) -> Response:
         """OpenAI: the consents, newest first."""
         fields, _ = lenient_fields_of(PageFields, Body(dict(request.query_params)))
-        found, has_more = await voices.ask(book.page, fields.after, fields.limit)
+        found, has_more = await voices.run(book.page, fields.after, fields.limit)
         body = {
             "object": "list",
             "data": [consent_body(consent) for consent in found],
@@ -211,19 +214,19 @@ def _add_consents(routes: APIRouter, voices: VoiceService, book: ConsentBook) ->
     @routes.get(base + "/{consent_id}")
     async def get_consent(consent_id: str) -> Response:
         """OpenAI: one consent."""
-        return JSONResponse(consent_body(await voices.ask(book.get, consent_id)))
+        return JSONResponse(consent_body(await voices.run(book.get, consent_id)))
 
     @routes.post(base + "/{consent_id}", openapi_extra=form_schema(ConsentName))
     async def rename_consent(request: Request, consent_id: str) -> Response:
         """OpenAI: give a consent another name."""
         async with voices.read_body(request) as body:
             fields, _ = lenient_fields_of(ConsentName, body)
-        renamed = await voices.ask(book.rename, consent_id, fields.name)
+        renamed = await voices.run(book.rename, consent_id, fields.name)
         return JSONResponse(consent_body(renamed))
 
     @routes.delete(base + "/{consent_id}")
     async def delete_consent(consent_id: str) -> Response:
         """OpenAI: forget a consent."""
-        await voices.ask(book.delete, consent_id)
+        await voices.run(book.delete, consent_id)
         body = {"id": consent_id, "object": "audio.voice_consent", "deleted": True}
         return JSONResponse(body)

@@ -306,17 +306,17 @@ async def _with_look_ahead(speaking: LiveSpeech) -> AsyncGenerator[F32, None]:
 @contextlib.contextmanager
 def _recorded(route: str, ended: OnRequestEnd) -> Iterator[AccessRecord]:
     """Write one log line and count one request in the metrics for an utterance."""
-    record = AccessRecord(id=request_id(None), method="WS", route=route, speech=True)
+    record = AccessRecord(id=request_id(None), method="WS", route=route, is_speech=True)
     try:
         yield record
     except asyncio.CancelledError:
         record.outcome = "cancelled"
         raise
     except ChatterboxError as error:
-        record.failed(error)
+        record.set_error(error)
         raise
     except Exception:
-        record.failed(InternalError("The server failed on this text."))
+        record.set_error(InternalError("The server failed on this text."))
         raise
     finally:
         record.log()

@@ -17,7 +17,7 @@ from chatterbox.errors import (
     UnsupportedMediaType,
     excerpt,
 )
-from chatterbox.server.body import Body, first_of
+from chatterbox.server.body import Body, until_first
 from chatterbox.server.dialect import Services
 from chatterbox.server.schemas import LenientCall, lenient_fields_of
 from chatterbox.server.socket_server import Socket
@@ -45,7 +45,7 @@ class SocketSpeech(ABC, IncrementalSpeech):
 
     async def run(self) -> None:
         """Return once everything is spoken. Raises Cancelled when the client has left."""
-        await first_of(self._read(), super().run())
+        await until_first(self._read(), super().run())
 
     async def _read(self) -> None:
         while True:

@@ -43,7 +43,7 @@ async def find_voice(
     services: Services, name: str | None, aliases: Mapping[str, str]
 ) -> str | None:
     """The same without blocking the event loop."""
-    return await services.voices.ask(resolve_voice, services, name, aliases)
+    return await services.voices.run(resolve_voice, services, name, aliases)
 
 
 def all_names(voices: Iterable[VoiceInfo]) -> list[str]:
