@@ -246,7 +246,7 @@ class FakeEngine:
         return self.config.max_new_tokens or 1024
 
     def sampling(self, wanted=None) -> Sampling:
-        return Sampling.first_said(wanted or {}, self.config.sampling(), TURBO.sampling)
+        return Sampling.merge(wanted or {}, self.config.sampling(), TURBO.sampling)
 
     def stats(self) -> EngineStats:
         return EngineStats(

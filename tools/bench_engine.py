@@ -79,7 +79,8 @@ class Endless:
     def _without_stop(self, logits: Any, at: int | slice) -> Any:
         if self._made is not None:
             logits = self._made[at]
-        logits[..., self._stop] = -1e4
+        for token in self._stop:
+            logits[..., token] = -1e4
         return logits
 
 
@@ -107,7 +108,7 @@ def spoken_logits(model: LoadedModel, voice: Voice, count: int) -> F32:
     """What the model says at `count` places of a text that it speaks and goes on after."""
     lm, tokens = model.language_model, model.family.tokens
     sampler = Sampler(1, tokens)
-    sampler.begin(0, Sampling.first_said(model.family.sampling), uniforms(0, 0, 0, count))
+    sampler.begin(0, Sampling.merge(model.family.sampling), uniforms(0, 0, 0, count))
     logits = [lm.prefill(0, model.prompts.prompt(PHRASE, voice))]
     while len(logits) < count:
         logits[-1][sorted(tokens.stop)] = -1e4
@@ -136,7 +137,7 @@ def overhead_ms(
             voice=voice,
             prompt=model.prompts.prompt(PHRASE, voice),
             text_chars=1000,  # so that the guard's budget is never met
-            sampling=Sampling.first_said(family.sampling),
+            sampling=Sampling.merge(family.sampling),
             max_tokens=steps + 2 * rows + 8,
             seed=seed,
             index=0,
@@ -164,7 +165,7 @@ def overhead_ms(
 
 def sampler_ms(model: LoadedModel, logits: F32, rows: int, steps: int) -> float:
     """Median time of one draw for `rows` rows, beginning at all places of their frames."""
-    tokens, sampling = model.family.tokens, Sampling.first_said(model.family.sampling)
+    tokens, sampling = model.family.tokens, Sampling.merge(model.family.sampling)
     sampler, turns = Sampler(rows, tokens), []
     for slot in range(rows):
         sampler.begin(slot, sampling, uniforms(slot, 0, 0, steps + len(tokens.starts)))

@@ -266,7 +266,7 @@ class TTSEngine:
 
     def sampling(self, wanted: Mapping[str, float | None] = MappingProxyType({})) -> Sampling:
         """What a request wants, else what is configured, else what the model says of itself."""
-        return Sampling.first_said(wanted, self.config.sampling(), self._model_sampling)
+        return Sampling.merge(wanted, self.config.sampling(), self._model_sampling)
 
     def warm(self, voice: Voice) -> None:
         """Prepare language model and decoder for a voice before its first request."""

@@ -1,7 +1,7 @@
 """Samples the next token of each row of a batch, by the family's rules.
 
-Only what may come at a row's place is looked at, in one pass for all rows. Every step works along
-the last axis only, so a row's result does not depend on the rows beside it.
+Only the tokens allowed at a row's place in the frame are looked at, for all rows in one pass. Every
+step works along the last axis only, so a row's result does not depend on the rows beside it.
 """
 
 from collections.abc import Mapping
@@ -14,14 +14,17 @@ from numpy.typing import NDArray
 
 from chatterbox.arrays import F32, I64
 from chatterbox.families.base import TokenSpec
-from chatterbox.families.sampling import NEVER, Choice, Cut, SamplingRows
+from chatterbox.families.sampling import EXCLUDED, Candidates, SamplingRows, TopLimits
 
 MIN_TEMPERATURE = 1e-3
-"""Below it sampling is greedy: logits divided by less could leave float32's range."""
-TOGETHER = 32
-"""Rows in one pass, so that their scores stay in the processor's cache."""
+"""Below this temperature sampling is greedy: dividing by less could overflow float32."""
+MAX_LOGIT = 1e18
+"""A row with a logit beyond ± this is rejected, as infinite ones are: float32 ends at 3e38, and the
+temperature may multiply a logit by 1000."""
+ROWS_PER_PASS = 32
+"""Rows sampled in one pass, so that their scores stay in the processor's cache."""
 BELOW_ONE = 1 - 2.0**-52
-"""The largest draw: of any mass, it rounds to less than all."""
+"""The largest random number used: times any mass, it rounds to less than all of it."""
 ALL_TOKENS = 2**31
 INVALID_ROW = -1
 """Returned in place of a token for a row whose logits are not finite."""
@@ -29,30 +32,27 @@ INVALID_ROW = -1
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """One request's sampling parameters. As they are by default, nothing is changed of what the
-    model says; what its authors advise is the family's."""
+    """One request's sampling parameters. The defaults change nothing about the model's
+    distribution; the authors' recommended values are in `Family.sampling`."""
 
     temperature: float = 1.0  # < MIN_TEMPERATURE: greedy, as is top_k = 1
     top_k: int = 0  # 0: off
     top_p: float = 1.0  # 1: off
     repetition_penalty: float = 1.0  # 1: off
     min_p: float = 0.0  # 0: off
-    penalty_window: int = 0  # so many last tokens are penalised; 0: all
+    penalty_window: int = 0  # number of last tokens that are penalised; 0: all
 
     @classmethod
-    def first_said(cls, *sources: Mapping[str, float | None]) -> "Sampling":
-        """Each parameter from the first source that states it; None and a missing key don't."""
-        chosen: dict[str, Any] = {}
-        for field in fields(cls):
-            stated = (source.get(field.name) for source in sources)
-            value = next((v for v in stated if v is not None), None)
-            if value is not None:
-                chosen[field.name] = value
-        return cls(**chosen)
+    def merge(cls, *sources: Mapping[str, float | None]) -> "Sampling":
+        """Merge sources: for each parameter, the first source with a value other than None wins."""
+        merged: dict[str, Any] = {}
+        for source in reversed(sources):
+            merged |= {name: value for name, value in source.items() if value is not None}
+        return cls(**{f.name: merged[f.name] for f in fields(cls) if f.name in merged})
 
 
 def uniforms(seed: int, segment: int, attempt: int, count: int) -> NDArray[np.float64]:
-    """The random stream of one row: [count] numbers in [0, 1), the same wherever it runs.
+    """The random stream of one row: [count] numbers in [0, 1), the same on every machine.
 
     Philox is counter-based, so streams of different (seed, segment, attempt) are independent.
     """
@@ -60,8 +60,19 @@ def uniforms(seed: int, segment: int, attempt: int, count: int) -> NDArray[np.fl
     return np.random.Generator(np.random.Philox(sequence)).random(count)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """The rows of one pass, with what follows from their slots alone."""
+
+    slots: list[int]
+    index: I64  # [B]: the same
+    first_place: I64  # [B]: place 0 of each row
+    first_seen: I64  # [B]: row of the table of seen tokens for that place
+    parameters: SamplingRows
+
+
 class Sampler:
-    """Samples the rows of a batch; remembers for each slot how far it is and what it has said."""
+    """Samples the rows of a batch; keeps each slot's parameters, token count and tokens seen."""
 
     def __init__(self, slots: int, tokens: TokenSpec) -> None:
         self._processors = tokens.processors
@@ -72,25 +83,25 @@ class Sampler:
         self._tokens = np.empty((len(tokens.starts), columns), np.int64)  # [places, columns]
         self._tokens[:, : tokens.width] = self._starts[:, None] + np.arange(tokens.width)
         self._tokens[:, tokens.width :] = self._stops
-        self._scores = np.empty((min(slots, TOGETHER), columns), np.float32)
+        self._scores = np.empty((min(slots, ROWS_PER_PASS), columns), np.float32)
         self._places = len(tokens.starts)
-        self._said = np.zeros((slots * self._places, columns), np.int32)
-        """[slots × places, columns]: after how many tokens each was last said; 0: never."""
+        self._seen = np.zeros((slots * self._places, columns), np.int32)
+        """[slots × places, columns]: the row's token count after it last got each; 0: never."""
         self._count = np.zeros(slots, np.int64)  # [slots]: tokens so far
         self._draws = np.zeros((slots, 0))  # [slots, tokens]: uniform in [0, 1)
         self._sampling = [Sampling()] * slots
-        self._rows: dict[int, tuple[list[int], I64, SamplingRows]] = {}  # by the first slot
+        self._batches: dict[int, Batch] = {}  # the last ones, by their first slot
 
     def begin(self, slot: int, sampling: Sampling, draws: NDArray[np.float64]) -> None:
-        """A new row in `slot`, of at most as many tokens as there are `draws`: nothing said yet."""
+        """Start a new row in `slot`, which gets at most as many tokens as there are `draws`."""
         if len(draws) > self._draws.shape[1]:
             more = len(draws) - self._draws.shape[1]
             self._draws = np.pad(self._draws, ((0, 0), (0, more)))
         self._draws[slot, : len(draws)] = np.minimum(draws, BELOW_ONE)
-        self._said[slot * self._places : (slot + 1) * self._places] = 0
+        self._seen[slot * self._places : (slot + 1) * self._places] = 0
         self._count[slot] = 0
         self._sampling[slot] = sampling
-        self._rows.clear()
+        self._batches.clear()
 
     def sample(self, logits: F32, slots: list[int]) -> list[int]:
         """One token for each row. `logits` [B, vocabulary], of the rows in `slots` [B].
@@ -98,46 +109,64 @@ class Sampler:
         A row with a NaN or infinite logit gets INVALID_ROW and leaves its neighbours alone.
         """
         drawn = [
-            self._sample(logits[at : at + TOGETHER], slots[at : at + TOGETHER])
-            for at in range(0, len(slots), TOGETHER)
+            self._sample(logits[at : at + ROWS_PER_PASS], slots[at : at + ROWS_PER_PASS])
+            for at in range(0, len(slots), ROWS_PER_PASS)
         ]
-        for part, said_at, column, count, _ in drawn:  # at the end: what fails has changed nothing
-            self._count[part] = self._said[said_at, column] = count
-        return [token for *_, tokens in drawn for token in tokens.tolist()]
+        tokens: list[int] = []
+        for (
+            index,
+            seen_at,
+            columns,
+            count,
+            part,
+        ) in drawn:  # last: a call that raises changes nothing
+            self._count[index] = self._seen[seen_at, columns] = count
+            tokens += part
+        return tokens
 
-    def _sample(self, logits: F32, slots: list[int]) -> tuple[I64, I64, I64, I64, I64]:
-        """Slots [B], where their places stand in `_said`, the columns drawn, how many tokens the
-        rows have by now, and what was drawn."""
-        at, rows = self._rows_of(slots)
-        count = self._count[at]
-        place = count % self._places
+    def _sample(self, logits: F32, slots: list[int]) -> tuple[I64, I64, I64, I64, list[int]]:
+        """Returns slots [B], their rows in `_seen` [B], the columns drawn [B], the rows' token
+        counts from now on [B], and the tokens drawn."""
+        batch = self._batch(slots)
+        count = self._count[batch.index]
+        place, seen_at = batch.first_place, batch.first_seen
+        if self._places > 1:
+            place = count % self._places
+            seen_at = seen_at + place
         scores = self._gather(logits, place)
-        finite = np.isfinite(np.vecdot(scores, scores))  # [B]; the quickest look at all of them
-        usable = finite.all()
-        if not usable:
-            scores[~finite] = 0
-        if self._places > 1 or not count.all():
+        highest = np.maximum.reduce(scores, axis=1, keepdims=True)
+        lowest = np.minimum.reduce(scores, axis=1)
+        extremes = zip(lowest.tolist(), highest[:, 0].tolist(), strict=True)
+        valid = [low > -MAX_LOGIT and high < MAX_LOGIT for low, high in extremes]
+        best = highest if all(valid) else None
+        if best is None:
+            scores[~np.array(valid)] = 0
+        if self._places > 1 or 0 in count.tolist():
             inside_frame = (place > 0) | (count == 0)  # where no row may end
-            scores[inside_frame, self._width :] = NEVER
-        said_at = at * self._places + place
-        choice = Choice(rows, scores, self._said, said_at, count)
-        for processor in self._processors:
-            processor(choice)
-        column = _draw(choice, self._draws[at, count])
-        tokens = self._tokens[place, column]
-        drawn = tokens if usable else np.where(finite, tokens, INVALID_ROW)
-        return at, said_at, column, count + 1, drawn
+            scores[inside_frame, self._width :] = EXCLUDED
+            best = None
+        candidates = Candidates(batch.parameters, scores, self._seen, seen_at, count, best)
+        for process in self._processors:
+            process(candidates)
+        columns = _draw(candidates, self._draws[batch.index, count])
+        tokens = self._tokens[place, columns].tolist()
+        if not all(valid):
+            tokens = [token if ok else INVALID_ROW for token, ok in zip(tokens, valid, strict=True)]
+        return batch.index, seen_at, columns, count + 1, tokens
 
-    def _rows_of(self, slots: list[int]) -> tuple[I64, SamplingRows]:
-        """The slots and their rows' parameters, kept as long as the rows stay together."""
-        held = self._rows.get(slots[0])
-        if held is None or held[0] != slots:
-            rows = _parameters([self._sampling[slot] for slot in slots], self._tokens.shape[1])
-            held = self._rows[slots[0]] = slots, np.array(slots), rows
-        return held[1:]
+    def _batch(self, slots: list[int]) -> Batch:
+        """The batch of these slots, kept as long as the same rows step together."""
+        batch = self._batches.get(slots[0])
+        if batch is None or batch.slots != slots:
+            index = np.array(slots)
+            sampling = [self._sampling[slot] for slot in slots]
+            parameters = _parameters(sampling, self._tokens.shape[1])
+            batch = Batch(slots, index, np.zeros_like(index), index * self._places, parameters)
+            self._batches[slots[0]] = batch
+        return batch
 
     def _gather(self, logits: F32, place: I64) -> F32:
-        """What may come at each row's place, and the stop tokens: [B, columns]."""
+        """Scores [B, columns] of the tokens allowed at each row's place, and of the stop tokens."""
         scores, width = self._scores[: len(logits)], self._width
         if self._places == 1 or (place == place[0]).all():
             start = self._starts[place[0]]
@@ -153,31 +182,32 @@ class Sampler:
 def _parameters(batch: list[Sampling], columns: int) -> SamplingRows:
     greedy = np.array([one.temperature < MIN_TEMPERATURE for one in batch], np.bool_)
 
-    def of(name: str, off: float, kind: type, *, cuts: bool = True) -> NDArray[Any]:
-        values: NDArray[Any] = np.array([getattr(one, name) for one in batch], kind)
-        if cuts:
-            values[greedy] = off
-        return values
+    def column(name: str, off: float, kind: type) -> NDArray[Any]:
+        """One parameter of every row, `off` in greedy rows."""
+        return np.where(greedy, kind(off), np.array([getattr(one, name) for one in batch], kind))
 
-    temperature, min_p = of("temperature", 1.0, np.float32), of("min_p", 0.0, np.float32)
-    top_k, top_p = of("top_k", 0, np.int64), of("top_p", 1.0, np.float32)
-    penalty = of("repetition_penalty", 1.0, np.float32, cuts=False)
+    temperature, min_p = column("temperature", 1.0, np.float32), column("min_p", 0.0, np.float32)
+    top_k, top_p = column("top_k", 0, np.int64), column("top_p", 1.0, np.float32)
+    penalty = np.array([one.repetition_penalty for one in batch], np.float32)
+    window = np.array([one.penalty_window or ALL_TOKENS for one in batch], np.int64)
+    has_top = (top_k > 0).any() or (top_p < 1).any()
     return SamplingRows(
         temperature=temperature[:, None] if (temperature != 1).any() else None,
-        cut=Cut.of(top_k, top_p, columns) if (top_k > 0).any() or (top_p < 1).any() else None,
+        top=TopLimits.of(top_k, top_p, columns) if has_top else None,
         min_p=min_p[:, None] if min_p.any() else None,
         penalty=penalty[:, None] if (penalty != 1).any() else None,
-        window=np.array([one.penalty_window or ALL_TOKENS for one in batch], np.int64),
+        window=window if (window < ALL_TOKENS).any() else None,
         greedy=greedy if greedy.any() else None,
+        row=np.arange(len(batch)),
     )
 
 
-def _draw(choice: Choice, draws: NDArray[np.float64]) -> I64:
+def _draw(candidates: Candidates, draws: NDArray[np.float64]) -> I64:
     """The column [B] of one draw from the softmax of each row's scores; or of the best."""
-    scores, greedy = choice.scores, choice.rows.greedy
-    weights = np.exp(scores - np.maximum.reduce(scores, axis=1, keepdims=True))
-    mass = np.add.accumulate(weights.astype(np.float64), axis=1)  # [B, K]
+    scores, greedy = candidates.scores, candidates.rows.greedy
+    weights = np.exp(scores - candidates.best())
+    mass = np.add.accumulate(weights, axis=1, dtype=np.float64)  # [B, K]
     chosen = (mass > (draws * mass[:, -1])[:, None]).argmax(axis=1)
     if greedy is not None:
         chosen = np.where(greedy, scores.argmax(axis=1), chosen)
-    return choice.column(chosen)
+    return candidates.columns(chosen)

@@ -1,184 +1,226 @@
-"""Sampling: what may be drawn next, and functions that change it; a family says which of them
-apply, in what order.
+"""Logits processors: temperature, top-k, top-p, min-p and repetition penalty for a batch of rows.
 
-Each function changes the `Choice` it is given, and nothing else. Rows do not see each other, so
-that a row's token does not depend on its batch. All are written for few calls of NumPy, which cost
-more than the numbers where there are few rows.
+A family lists its processors in the order its authors apply them. Each processor changes the
+`Candidates` it is given, and nothing else. Rows do not affect each other, so a row's token does not
+depend on its batch. With few rows the number of NumPy calls costs more than the arithmetic.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chatterbox.arrays import F32, I64
 
-NEVER = np.float32(-np.inf)
-NEGLIGIBLE = np.float32(18)
-"""What is so many times e less likely than the best is cut off by any cut: 4096 of them have 6e-5
-of the best's mass."""
-
-SAMPLED = 25
-"""One column in so many, which has nothing in common with a code's digits in base 3."""
+EXCLUDED = np.float32(-np.inf)
+"""Score of a token that must not be drawn."""
+NEGLIGIBLE_GAP = np.float32(18)
+"""Top-k and top-p drop scores this far below the row's best: 4096 such tokens together have 6e-5 of
+the best token's probability."""
+SAMPLE_STRIDE = 25
+"""Top-k looks at every 25th column first, to estimate how many scores are high. The stride has no
+factor in common with 3, the base of a speech code's digits."""
 Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Cut:
-    """Top-k and top-p of a batch's rows, with what follows from them alone."""
+class TopLimits:
+    """Top-k and top-p of a batch's rows, with values that follow from them alone."""
 
-    top_k: I64  # [B]; many: off
-    top_p: F32  # [B]; infinite: nothing is cut off
-    margin: F32  # [B]: what is so much less than the best is cut off
-    reached: I64  # [B]: how many of the sampled scores the `top_k` best reach, about
+    top_k: list[int]  # [B]; the number of columns: off
+    top_p: F32  # [B]; infinite: nothing is dropped
+    gap: F32  # [B, 1]: scores this far below the best are dropped
+    crowd: list[int]  # [B]: sampled scores from which a row has more than `top_k` high ones
     rest: F32  # [B]: 1 - top_p
-    row: I64  # [B]: 0, 1, …
     edges: I64  # [B + 1]: where each row begins in the flattened scores
 
     @classmethod
-    def of(cls, top_k: I64, top_p: F32, columns: int) -> "Cut":
-        """0 and 1: off."""
-        uncut = (top_k == 0) & (top_p >= 1)
+    def of(cls, top_k: I64, top_p: F32, columns: int) -> "TopLimits":
+        """`top_k` [B], 0: off; `top_p` [B], 1: off."""
+        off = (top_k == 0) & (top_p >= 1)
         top_k = np.where((top_k > 0) & (top_k < columns), top_k, columns)
-        expected = top_k / SAMPLED
-        reached = (expected + 4 * np.sqrt(expected)).astype(np.int64) + 2
-        top_p = np.where(uncut, np.float32(np.inf), top_p)
-        margin = np.where(uncut, np.float32(np.inf), NEGLIGIBLE)
-        row, edges = np.arange(len(top_k)), np.arange(len(top_k) + 1) * columns
-        return cls(top_k, top_p, margin, reached, 1 - top_p, row, edges)
+        expected = top_k / SAMPLE_STRIDE
+        crowd = (expected + 4 * np.sqrt(expected)).astype(np.int64) + 2
+        top_p = np.where(off, np.float32(np.inf), top_p)
+        gap = np.where(off, np.float32(np.inf), NEGLIGIBLE_GAP)[:, None]
+        edges = np.arange(len(top_k) + 1) * columns
+        return cls(top_k.tolist(), top_p, gap, crowd.tolist(), 1 - top_p, edges)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SamplingRows:
-    """The parameters of a batch's rows, None where all rows have them off. A row that takes the
-    best token has all but the penalty off."""
+    """Sampling parameters of a batch's rows; None where they are off in every row. A greedy row has
+    every parameter off except the penalty."""
 
     temperature: F32 | None  # [B, 1]; 1: off
-    cut: Cut | None
+    top: TopLimits | None
     min_p: F32 | None  # [B, 1]; 0: off
     penalty: F32 | None  # [B, 1]; 1: off
-    window: I64  # [B]: tokens that the penalty looks back
+    window: I64 | None  # [B]: number of last tokens that the penalty applies to; None: all
     greedy: Mask | None  # [B]: the best token is taken
+    row: I64  # [B]: 0, 1, …
 
 
-class Choice:
-    """What may be drawn next in each row of a batch. Its columns are the tokens that may come at
-    the row's place, then the stop tokens."""
+class Candidates:
+    """Tokens that may be drawn next in each row, with their scores. The columns of a row are the
+    tokens allowed at its place in the frame, then the stop tokens."""
+
+    __slots__ = ("_best", "_columns", "_count", "_seen", "_seen_at", "indices", "rows", "scores")
 
     def __init__(
-        self, rows: SamplingRows, scores: F32, said: NDArray[np.int32], at: I64, count: I64
+        self,
+        rows: SamplingRows,
+        scores: F32,
+        seen: NDArray[np.int32],
+        seen_at: I64,
+        count: I64,
+        best: F32 | None = None,
     ) -> None:
-        """`scores` [B, columns] are written to. `said` [any, columns]: after how many tokens each
-        was last said, 0: never; in its rows `at` [B]. `count` [B]: tokens so far."""
+        """`scores` [B, columns] are overwritten. `seen` [any, columns]: the row's token count after
+        the last time it got each token, 0: never; rows `seen_at` [B] of it are used. `count` [B]:
+        tokens so far. `best` [B, 1]: the highest score of each row, if known."""
         self.rows = rows
-        self.scores = scores  # [B, K]; -inf for what is not to be drawn
-        self.at: I64 | None = None  # [B, K]: of the scores, in all of them; none: these are all
+        self.scores = scores  # [B, K]; EXCLUDED for tokens that must not be drawn
+        self.indices: I64 | None = None  # [B, K]: into the flattened [B, columns]; None: all
         self._columns = scores.shape[1]
-        self._said, self._said_at = said, at
-        self._count = count
+        self._seen, self._seen_at = seen, seen_at
+        self._count, self._best = count, best
 
-    def drop(self, dropped: Mask) -> None:
-        """Leave none of the `dropped` [B, K]."""
-        self.scores[dropped] = NEVER
+    def best(self) -> F32:
+        """The highest score of each row [B, 1]."""
+        if self._best is None:
+            self._best = np.maximum.reduce(self.scores, axis=1, keepdims=True)
+        return self._best
 
-    def keep_at(self, at: I64) -> None:
-        """Leave only what is `at` these of the flattened scores, ascending."""
+    def divide(self, by: F32) -> None:
+        """Divide all scores by `by` [B, 1], which is positive."""
+        np.divide(self.scores, by, out=self.scores)
+        if self._best is not None:
+            self._best = self._best / by
+
+    def replace(self, indices: I64, scores: F32) -> None:
+        """Set the scores at `indices` of the flattened scores."""
+        self.scores.reshape(-1)[indices] = scores
+        self._best = None
+
+    def drop_below(self, least: F32) -> None:
+        """Exclude scores below `least` [B, 1], which no row's best is."""
+        np.putmask(self.scores, self.scores < least, EXCLUDED)
+
+    def keep(self, indices: I64) -> None:
+        """Drop all but these `indices` of the flattened scores, in ascending order. The best of
+        each row must be among them."""
         rows, width = self.scores.shape
         if rows == 1:
-            self.scores = self.scores[:, at]
-            self.at = at[None] if self.at is None else self.at[:, at]
+            self.scores = self.scores.take(indices, axis=1)
+            self.indices = indices[None] if self.indices is None else self.indices[:, indices]
             return
-        starts = at.searchsorted(np.arange(rows + 1) * width)
+        starts = indices.searchsorted(np.arange(rows + 1) * width)
         counts = (starts[1:] - starts[:-1])[:, None]
-        inside = np.arange(counts.max()) < counts  # each row's go to its beginning
-        scores, places = np.full(inside.shape, NEVER), np.zeros(inside.shape, np.int64)
-        scores[inside] = self.scores.reshape(-1)[at]
-        places[inside] = at if self.at is None else self.at.reshape(-1)[at]
-        self.scores, self.at = scores, places
+        inside = np.arange(counts.max()) < counts  # each row's are moved to its beginning
+        scores = np.full(inside.shape, EXCLUDED)
+        kept = np.zeros(inside.shape, np.int64)
+        scores[inside] = self.scores.reshape(-1)[indices]
+        kept[inside] = indices if self.indices is None else self.indices.reshape(-1)[indices]
+        self.scores, self.indices = scores, kept
 
-    def column(self, chosen: I64) -> I64:
-        """Which columns [B] those `chosen` [B] of the scores are."""
-        if self.at is None:
+    def columns(self, chosen: I64) -> I64:
+        """The columns [B] of the candidates `chosen` [B], one in each row."""
+        if self.indices is None:
             return chosen
-        rows = np.arange(len(chosen))
-        column: I64 = self.at[rows, chosen] - rows * self._columns
-        return column
+        row = self.rows.row
+        columns: I64 = self.indices[row, chosen] - row * self._columns
+        return columns
 
-    def penalised(self) -> I64:
-        """Where, in the flattened scores, there is a token that its row's penalty counts."""
-        if self.at is None:
-            said = self._said[self._said_at]
+    def repeated(self) -> I64:
+        """Indices into the flattened scores of the tokens that the penalty applies to."""
+        if self.indices is None:
+            seen = self._seen[self._seen_at]
         else:
-            rows = self._said_at - np.arange(len(self._said_at))
-            said = self._said.reshape(-1)[self.at + rows[:, None] * self._columns]
-        before = np.maximum(self._count - self.rows.window, 0)  # [B]
-        at: I64 = (said > before.astype(np.int32)[:, None]).reshape(-1).nonzero()[0]
-        return at
+            shift = (self._seen_at - self.rows.row) * self._columns
+            seen = self._seen.reshape(-1).take(self.indices + shift[:, None])
+        if (window := self.rows.window) is None:
+            return seen.reshape(-1).nonzero()[0]
+        before = np.maximum(self._count - window, 0)  # [B]
+        indices: I64 = (seen > before.astype(np.int32)[:, None]).reshape(-1).nonzero()[0]
+        return indices
 
 
-Processor = Callable[[Choice], None]
+Processor = Callable[[Candidates], None]
 
 
-def temperature(choice: Choice) -> None:
-    """Divide the scores by it."""
-    if choice.rows.temperature is not None:
-        np.divide(choice.scores, choice.rows.temperature, out=choice.scores)
+def temperature(candidates: Candidates) -> None:
+    """Divide scores by the temperature."""
+    if candidates.rows.temperature is not None:
+        candidates.divide(candidates.rows.temperature)
 
 
-def top_k_top_p(choice: Choice) -> None:
-    """Leave the `top_k` best; of these, the best until they have `top_p` of their mass."""
-    if choice.rows.cut is None:
+def top_k_top_p(candidates: Candidates) -> None:
+    """Keep the `top_k` best; of these, the best until their probabilities sum to `top_p`."""
+    if candidates.rows.top is None:
         return
-    cut, scores = choice.rows.cut, choice.scores
-    best = np.maximum.reduce(scores, axis=1)
-    lowest = guess = best - cut.margin
-    sampled = scores[:, ::SAMPLED]
-    crowded = (np.add.reduce(sampled >= lowest[:, None], axis=1) >= cut.reached).nonzero()[0]
-    if len(crowded):  # a score that their best probably reach, and few others
+    limits, scores, best = candidates.rows.top, candidates.scores, candidates.best()
+    lowest = guess = best - limits.gap
+    sampled = scores[:, ::SAMPLE_STRIDE]
+    high = np.add.reduce(sampled >= lowest, axis=1).tolist()
+    crowded = [row for row, count in enumerate(high) if count >= limits.crowd[row]]
+    if crowded:  # raise the bound to a score that probably the `top_k` best reach, and few others
         guess = lowest.copy()
         ordered = np.sort(sampled[crowded], axis=1)
-        guess[crowded] = ordered[cut.row[: len(crowded)], -cut.reached[crowded]]
-    at, starts, counts = _reaching(scores, guess, cut)
-    if len(crowded) and (too_few := (counts < cut.top_k) & (guess > lowest)).any():
-        at, starts, counts = _reaching(scores, np.where(too_few, lowest, guess), cut)
-    weights = np.exp(scores.reshape(-1)[at] - best.repeat(counts))
+        guess[crowded, 0] = ordered[range(len(crowded)), [-limits.crowd[row] for row in crowded]]
+    indices, starts, counts = _reaching(scores, guess, limits)
+    too_few = [row for row in crowded if counts[row] < limits.top_k[row]]
+    if too_few:
+        guess[too_few] = lowest[too_few]
+        indices, starts, counts = _reaching(scores, guess, limits)
+    weights = np.exp(scores.reshape(-1).take(indices) - _spread(best[:, 0], counts))
     total = np.add.reduceat(weights, starts)
-    least = cut.rest * total / counts  # all that are below are not too many
-    for one in (counts > cut.top_k).nonzero()[0].tolist():
-        others, begin = counts[one] - cut.top_k[one], starts[one]
-        kept = np.partition(weights[begin : begin + counts[one]], others)[others:]
-        total[one] = np.add.reduce(kept)
-        least[one] = max(kept[0], cut.rest[one] * total[one] / cut.top_k[one])
-    choice.keep_at(at[weights >= least.repeat(counts)])
-    ordered = np.sort(choice.scores, axis=1)[:, ::-1]  # [B, K], highest first
-    mass = np.exp(ordered - best[:, None]).astype(np.float64)
-    better = np.add.accumulate(mass, axis=1) - mass  # the mass of all better ones
-    count = np.add.reduce(better < (cut.top_p * total)[:, None], axis=1)  # the best is among them
-    choice.drop(choice.scores < ordered[cut.row, count - 1][:, None])
+    least = limits.rest * total / np.array(counts)  # scores below it sum to less than the rest
+    for row, (begin, count, top_k) in enumerate(zip(starts, counts, limits.top_k, strict=True)):
+        if count > top_k:
+            others = count - top_k
+            top = np.partition(weights[begin : begin + count], others)[others:]
+            total[row] = np.add.reduce(top)
+            least[row] = max(top[0], float(limits.rest[row] * total[row]) / top_k)
+    candidates.keep(indices[weights >= _spread(least, counts)])
+    ordered = np.sort(candidates.scores, axis=1)[:, ::-1]  # [B, K], highest first
+    mass = np.exp(ordered - best)
+    better = np.add.accumulate(mass, axis=1, dtype=np.float64) - mass  # mass of all better tokens
+    count = np.add.reduce(better < (limits.top_p * total)[:, None], axis=1)  # at least the best
+    candidates.drop_below(ordered[candidates.rows.row, count - 1][:, None])
 
 
-def _reaching(scores: F32, lowest: F32, cut: Cut) -> tuple[I64, I64, I64]:
-    """Where, in the flattened scores, are those not below their row's `lowest` [B]; where each row
-    begins among them [B], and how many it has [B]."""
-    at = (scores >= lowest[:, None]).reshape(-1).nonzero()[0]
-    starts = at.searchsorted(cut.edges)
-    return at, starts[:-1], starts[1:] - starts[:-1]
+def _reaching(scores: F32, lowest: F32, limits: TopLimits) -> tuple[I64, list[int], list[int]]:
+    """Indices into the flattened scores of those not below their row's `lowest` [B, 1]; where each
+    row begins among the indices, and how many it has."""
+    indices = (scores >= lowest).reshape(-1).nonzero()[0]
+    bounds = indices.searchsorted(limits.edges).tolist()
+    return indices, bounds[:-1], [end - begin for begin, end in pairwise(bounds)]
 
 
-def min_p(choice: Choice) -> None:
-    """Leave those at least `min_p` times as likely as the best."""
-    if choice.rows.min_p is not None:
+def _spread(values: NDArray[np.floating], counts: list[int]) -> NDArray[np.floating]:
+    """Each row's value [B] repeated `counts` times; a single row's broadcasts."""
+    return values if len(counts) == 1 else values.repeat(counts)
+
+
+def min_p(candidates: Candidates) -> None:
+    """Drop tokens less than `min_p` times as likely as the best."""
+    if candidates.rows.min_p is not None:
         with np.errstate(divide="ignore"):  # 0: no floor
-            floor = choice.scores.max(axis=1, keepdims=True) + np.log(choice.rows.min_p)
-        choice.drop(choice.scores < floor)
+            candidates.drop_below(candidates.best() + np.log(candidates.rows.min_p))
 
 
-def repetition_penalty(choice: Choice) -> None:
-    """What a row has said: a score below 0 times the penalty, any other divided by it."""
-    penalty = choice.rows.penalty
+def repetition_penalty(candidates: Candidates) -> None:
+    """Multiply a negative score of a repeated token by the penalty, divide any other by it."""
+    penalty = candidates.rows.penalty
     if penalty is None:
         return
-    at, scores = choice.penalised(), choice.scores.reshape(-1)
-    values, penalty = scores[at], penalty[at // choice.scores.shape[1], 0]
-    scores[at] = values * np.where(values < 0, penalty, 1 / penalty)
+    indices, scores = candidates.repeated(), candidates.scores
+    if len(indices):
+        values = scores.reshape(-1).take(indices)
+        if len(scores) > 1:
+            penalty = penalty[indices // scores.shape[1]]
+        penalty = penalty[:, 0]
+        candidates.replace(indices, values * np.where(values < 0, penalty, 1 / penalty))

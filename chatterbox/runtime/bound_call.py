@@ -135,6 +135,7 @@ class CallMemory:
         self.memory = memory
         self.inputs, self.outputs = Mirror(memory, max(inputs)), Mirror(memory, max(outputs))
         self.total = HostBuffer((), np.int32)  # the operator reads it on the host
+        self.last: Call | None = None  # the call whose inputs were written last
         both = shape.adds_ids_and_embeds
         self.zero_rows = memory.buffer((slots, 1, shape.hidden), np.float32) if both else None
 
@@ -169,6 +170,8 @@ class Call:
         logits = self._outputs.device["logits"]
         memory.bind_output(self._binding, "logits", logits)
         self._views = [*inputs.values(), logits]
+        self._ahead = np.arange(new)
+        self._active: I64 | None = None  # as last written
 
     def bind(self, caches: Sequence[TensorView]) -> None:
         """Bind keys and values, which are updated in place: 2 × layers of
@@ -194,22 +197,28 @@ class Call:
         """Run the graph, which appends `new` positions to the caches of the active slots.
 
         Returns the logits [active, width] of each row's last position. The next call overwrites
-        them.
+        them. Pass the same `active` array while the same rows run, and never change it: inputs
+        that follow from it alone are written once.
         """
-        row_of_slot = np.zeros(len(past), np.int64)  # the result of an inactive slot is unused
-        row_of_slot[active] = np.arange(len(active))
-        values: dict[str, Any] = {
-            "position_ids": past[active][:, None] + np.arange(self._new),
-            "rows": row_of_slot,
-            "active": active,
-            "seqlens_k": past + (self._new - 1),
-            IDS: self._shared.shape.vocab,  # where the graph adds both: the id of a row of zeros
-            self._rows_name: rows,
-        }
-        for name, target in self._inputs.host.items():
-            target[...] = values[name]
-        self._shared.total.array[...] = total_length
+        inputs, shared = self._inputs.host, self._shared
+        if shared.last is not self or self._active is not active:
+            self._write_constants(active)
+        if (positions := inputs.get("position_ids")) is not None:
+            np.add(past[active][:, None], self._ahead, out=positions)
+        np.add(past, self._new - 1, out=inputs["seqlens_k"], casting="same_kind")
+        inputs[self._rows_name][...] = rows
+        shared.total.array.fill(total_length)
         return self._execute(options)
+
+    def _write_constants(self, active: I64) -> None:
+        """Write the inputs that depend only on which slots are active."""
+        inputs = self._inputs.host
+        inputs["rows"][...] = 0  # the result of an inactive slot is unused
+        inputs["rows"][active] = np.arange(len(active))
+        inputs["active"][...] = active
+        if self._rows_name != IDS and IDS in inputs:
+            inputs[IDS][...] = self._shared.shape.vocab  # the id of a row of zeros
+        self._shared.last, self._active = self, active
 
     def _execute(self, options: ort.RunOptions | None) -> F32:
         """Copy the inputs to the device, run, and copy the logits back."""

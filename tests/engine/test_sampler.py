@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from chatterbox.engine.sampler import INVALID_ROW, Sampler, Sampling, uniforms
 from chatterbox.families.base import TokenSpec
 from chatterbox.families.sampling import (
-    SAMPLED,
+    SAMPLE_STRIDE,
     min_p,
     repetition_penalty,
     temperature,
@@ -195,8 +195,8 @@ def test_a_parameter_is_taken_from_the_first_source_that_states_it():
     call = {"temperature": 0, "top_k": None}
     settings = {"temperature": 0.5, "top_k": 7, "top_p": None}
     model = {"top_k": 9, "top_p": 0.4}
-    assert Sampling.first_said(call, settings, model) == Sampling(0, 7, 0.4, 1.0)
-    assert Sampling.first_said() == Sampling()
+    assert Sampling.merge(call, settings, model) == Sampling(0, 7, 0.4, 1.0)
+    assert Sampling.merge() == Sampling()
 
 
 @pytest.mark.parametrize("temperature", [1e-45, 1e-38, 1e-20, 1e-6, 9e-4])
@@ -277,7 +277,9 @@ def test_the_penalty_before_the_cut_lets_another_token_in():
     assert second == [[5, 5], [5, 9]]
 
 
-@pytest.mark.parametrize("best", [range(0, 50 * SAMPLED, SAMPLED), range(1, 51), range(300, 350)])
+@pytest.mark.parametrize(
+    "best", [range(0, 50 * SAMPLE_STRIDE, SAMPLE_STRIDE), range(1, 51), range(300, 350)]
+)
 def test_top_k_leaves_exactly_the_best_wherever_they_stand(best):
     """Whether a look at a few columns meets all of them, or none."""
     logits = np.zeros((1, VOCAB), np.float32)
