@@ -1,1 +1,1 @@
-"""The client protocols: one file or folder a client family, listed in `registry.py`."""
+"""Client protocols: a file or folder for each client family, listed in `registry.py`."""

@@ -5,7 +5,8 @@ carry it. docs/reference/dialects.md, "Kyutai".
 """
 
 import base64
-from typing import Annotated, Any, Literal
+from functools import partial
+from typing import Annotated, Literal
 
 import numpy as np
 from fastapi import APIRouter, Request, WebSocket
@@ -112,7 +113,7 @@ class Session(SocketSpeech):
             case "Text":
                 self._feed(message_fields(TextMessage, fields).text)
             case "Eos":
-                self.queue.end("end")
+                self.queue.end(partial(self._send_audio, NO_SAMPLES, last=True))
             case "Voice":
                 raise InvalidValue(
                     "Voices are not read as embeddings here; register a recording and name it.",
@@ -141,9 +142,6 @@ class Session(SocketSpeech):
 
     async def on_end(self, utterance: Utterance) -> None:
         await self._send_words(utterance, last=True)
-
-    async def on_mark(self, _token: Any) -> None:
-        await self._send_audio(NO_SAMPLES, last=True)
 
     async def _send_words(self, utterance: Utterance, *, last: bool = False) -> None:
         words = utterance.timing.words(utterance.sent_s, last=last, offset_s=self.spoken_s)
@@ -200,7 +198,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
 
     @routes.websocket(PATH)
     async def streaming(websocket: WebSocket) -> None:
-        """Kyutai: words in, samples or Ogg Opus and the words' times out."""
+        """Kyutai: words in; samples or Ogg Opus, and the time of each word, out."""
 
         async def protocol(socket: Socket) -> None:
             query = query_fields(Query, socket)
@@ -226,7 +224,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
 
     @routes.post(PATH, openapi_extra=form_schema(PostFields), **SOUND_ROUTE)
     async def posted(request: Request) -> Response:
-        """Kyutai: a WAV file, or with `return_timestamps` JSON with the words' times."""
+        """Kyutai: a WAV file, or with `return_timestamps` JSON with the time of each word."""
         return SpeechResponse(services.speech, request, read)
 
     @routes.get("/api/build_info")

@@ -35,19 +35,19 @@ PROMPT = re.compile(r"(?:(?P<voice>[^\s:]{1,64}):(?:\s+|$))?(?P<text>.*)", re.DO
 class Fields(SamplingFields):
     """llama.cpp's fields that have an effect here."""
 
-    prompt: Text = Field(description="`<|audio|>voice: text<|eot_id|>`; no voice: the default one")
+    prompt: Text = Field(description="`<|audio|>voice: text<|eot_id|>`; the voice is optional")
     max_tokens: int | None = Field(
         None,
         ge=1,
         validation_alias=AliasChoices("max_tokens", "n_predict"),
-        description="Most tokens of a segment",
+        description="Limit of tokens per segment",
     )
     repetition_penalty: RepetitionPenalty | None = Field(
         None,
         validation_alias=AliasChoices("repetition_penalty", "repeat_penalty"),
-        description="1: off",
+        description="1 is off",
     )
-    seed: int | None = Field(None, description="Equal seeds, equal tokens; none or -1: drawn")
+    seed: int | None = Field(None, description="Same seed, same tokens; -1 is random, the default")
     stream: bool = False
 
 

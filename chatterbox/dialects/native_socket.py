@@ -45,12 +45,14 @@ class Config(SamplingFields):
     voice: Name | None = None
     response_format: FormatName = "wav"
     sample_rate: SampleRate | None = None
-    file_per: Literal["sentence", "turn"] = Field("sentence", description="What is one file")
-    word_timestamps: bool = Field(False, description="Send `audio.words`")
-    max_new_tokens: int | None = Field(None, ge=8, description="Most speech tokens of a segment")
-    seed: int | None = Field(None, description="Equal seeds, equal speech; none: drawn")
-    code_blocks: CodeBlocks | None = Field(None, description="Fenced code: left out or read")
-    speed: float = Field(1.0, ge=SLOWEST, le=FASTEST, description="Tempo; the pitch is kept")
+    file_per: Literal["sentence", "turn"] = Field(
+        "sentence", description="What each audio file holds"
+    )
+    word_timestamps: bool = Field(False, description="Whether to send `audio.words`")
+    max_new_tokens: int | None = Field(None, ge=8, description="Limit of speech tokens per segment")
+    seed: int | None = Field(None, description="Same seed, same speech; random by default")
+    code_blocks: CodeBlocks | None = Field(None, description="`skip` or `speak` fenced code")
+    speed: float = Field(1.0, ge=SLOWEST, le=FASTEST, description="Tempo; same pitch")
 
 
 class Input(LenientCall):
@@ -116,8 +118,8 @@ class Context(IncrementalSpeech):
             tokens_generated=utterance.report.codes,
         )
 
-    async def on_mark(self, _token: Any) -> None:
-        """End the turn; the next one counts from 0 again."""
+    async def end_turn(self) -> None:
+        """Complete the file and send `session.done`. The next turn counts from 0 again."""
         await self._send_audio(self.file.finish())
         total, audio_s = self.spoken - self._first, round(self.spoken_s, 3)
         self._first, self.spoken_s = self.spoken, 0.0
@@ -164,11 +166,12 @@ class Session(ContextSocket[Context]):
             case "input.flush":
                 self._context(name).queue.flush()
             case "input.done":
-                self._context(name).queue.mark("done")
+                context = self._context(name)
+                context.queue.then(context.end_turn)
             case "input.cancel":
-                context = await self.drop(name)
-                if context is not None:  # its configuration stays
-                    self._open(name, context.config)
+                dropped = await self.drop(name)
+                if dropped is not None:
+                    self._open(name, dropped.config)
                 await _send(self.socket, name, "input.cancelled")
             case "session.close":
                 return False
@@ -232,7 +235,7 @@ async def _send_error(socket: Socket, error: ChatterboxError, context: str | Non
 def add_routes(routes: APIRouter, services: Services) -> None:
     @routes.websocket(PATH)
     async def stream(websocket: WebSocket) -> None:
-        """Native: text in as it is written, sound out; contexts, times, `input.cancel`."""
+        """Native: text in as it is written, audio out; contexts, word times, `input.cancel`."""
         await services.sockets.serve(
             websocket, lambda socket: Session(services, socket).run(), _send_error
         )

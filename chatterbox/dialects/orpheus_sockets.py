@@ -3,6 +3,7 @@
 docs/reference/dialects.md, "Yap" and "MessagePack". Yap's two revisions share its path.
 """
 
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, WebSocket
@@ -13,7 +14,6 @@ from chatterbox.dialects.shared.incremental_speech import PCM, Utterance
 from chatterbox.dialects.shared.sockets import (
     SocketSpeech,
     message_fields,
-    pack,
     send_packed,
     unknown_message,
     unpack,
@@ -59,14 +59,14 @@ class Yap(SocketSpeech):
         message = _read_message(received)
         self._is_second_revision |= is_bare or message.end or message.text is None
         if message.end:
-            self.queue.end("end")
+            self.queue.end(partial(self.socket.send, END_BYTES))
         elif message.text is None:
             self._settings = message
             await self._voice_of(message)  # refuses an unknown voice at once
         else:
             self.queue.add(await self._request(message, message.text))
             if not self._is_second_revision:
-                self.queue.mark("utterance")
+                self.queue.then(self._end_utterance)
 
     async def _request(self, message: Message, text: str) -> SpeechRequest:
         fields = self._settings.model_copy(update=message.model_dump(exclude_none=True))
@@ -81,9 +81,8 @@ class Yap(SocketSpeech):
     async def on_audio(self, _utterance: Utterance, samples: F32) -> None:
         await self.socket.send(self.file.feed(samples))
 
-    async def on_mark(self, token: Any) -> None:
-        is_last = token == "end"  # noqa: S105
-        if is_last or not (self._is_second_revision or self.queue.has_ready):
+    async def _end_utterance(self) -> None:
+        if not (self._is_second_revision or self.queue.has_ready):
             await self.socket.send(END_BYTES)
 
 
@@ -105,8 +104,7 @@ class TextMessage(LenientCall):
 
 
 class Unmute(SocketSpeech):
-    """MessagePack in and out. The token of a mark is the message to send; a client's `Marker` is
-    sent back unchanged."""
+    """MessagePack in and out. A client's `Marker` is sent back unchanged."""
 
     route = UNMUTE_PATH
 
@@ -126,13 +124,13 @@ class Unmute(SocketSpeech):
         match message.get("type"):
             case "Speak":
                 self.queue.add(self.request_for(await self._read_text(message)))
-                self.queue.mark(pack({"type": "EndSpeak"}))
+                self.queue.then(partial(send_packed, self.socket, "EndSpeak"))
             case "Text":
                 self.queue.feed(await self._read_text(message))
             case "Eos":
-                self.queue.mark(pack({"type": "Eos"}))
+                self.queue.then(partial(send_packed, self.socket, "Eos"))
             case "Marker":
-                self.queue.mark(frame)
+                self.queue.then(partial(self.socket.send, frame))
             case other:
                 raise unknown_message(other)
 
@@ -147,9 +145,6 @@ class Unmute(SocketSpeech):
 
     async def on_audio(self, _utterance: Utterance, samples: F32) -> None:
         await send_packed(self.socket, "Audio", pcm=self.file.feed(samples))
-
-    async def on_mark(self, token: Any) -> None:
-        await self.socket.send(token)
 
 
 async def _send_no_error(_socket: Socket, _error: ChatterboxError) -> None:
@@ -170,7 +165,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
 
     @routes.get("/healthz", tags=["server"])
     async def healthz() -> Response:
-        """200 while work is taken, as Yap's clients and supervisors ask."""
+        """Yap: 200 while the server accepts work."""
         services.admission.lifecycle.check_open()
         return JSONResponse({"status": "ok"}, headers={"Cache-Control": "no-store"})
 

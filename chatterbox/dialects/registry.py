@@ -1,6 +1,6 @@
-"""The list of dialects. A new one is a file (or folder) here and one more entry in `DIALECTS`.
+"""The list of dialects. A new dialect is a file or folder here and an entry in `DIALECTS`.
 
-Order matters only where two dialects have the same path: the first whose route matches answers.
+If two dialects have the same path, the first one whose route matches answers.
 """
 
 import tomllib
@@ -17,28 +17,23 @@ from chatterbox.dialects import (
     sillytavern,
     wyoming,
 )
-from chatterbox.dialects.elevenlabs.socket import MULTI_PATH, SINGLE_PATH, Query
-from chatterbox.dialects.elevenlabs.socket import Message as ToContext
+from chatterbox.dialects.elevenlabs.socket import MULTI_PATH, SINGLE_PATH, Message, Query
 from chatterbox.server.dialect import Dialect
 from chatterbox.server.reference import Conversation, Fields
 
-READ: Mapping[str, Mapping[str, Fields]] = {
-    native_socket.PATH: {
-        "session.config": native_socket.Config,
-        "input.text": native_socket.Input,
-    },
-    SINGLE_PATH: {"query": Query, "text": ToContext},
-    MULTI_PATH: {"query": Query, "text": ToContext},
+CLIENT_FIELDS: Mapping[str, Mapping[str, Fields]] = {
+    native_socket.PATH: {"session.config": native_socket.Config, "input.text": native_socket.Input},
+    **{path: {"query": Query, "text": Message} for path in (SINGLE_PATH, MULTI_PATH)},
     orpheus_sockets.YAP_PATH: {"text": orpheus_sockets.Message},
     orpheus_sockets.UNMUTE_PATH: dict.fromkeys(("Speak", "Text"), orpheus_sockets.TextMessage),
     kyutai.PATH: {"query": kyutai.Query, "Text": kyutai.TextMessage},
 }
-"""The fields of what clients send, by path and message, and of the address."""
-_SAID = Path(__file__).with_name("conversations.toml").read_text(encoding="utf-8")
+"""Path of a WebSocket → message of the client, or `query` → its fields."""
+_TABLES = Path(__file__).with_name("conversations.toml").read_text(encoding="utf-8")
 CONVERSATIONS: Mapping[str, Conversation] = {
-    path: said | {"reads": READ[path]} for path, said in tomllib.loads(_SAID).items()
+    path: tables | {"reads": CLIENT_FIELDS[path]} for path, tables in tomllib.loads(_TABLES).items()
 }
-"""What is said on each WebSocket, by path: for the reference."""
+"""Path of a WebSocket → its messages, for the reference."""
 
 DIALECTS: tuple[Dialect, ...] = (
     elevenlabs.DIALECT,

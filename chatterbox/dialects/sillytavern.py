@@ -54,7 +54,7 @@ COQUI_FIELDS = {"gpt_cond_latent", "speaker_embedding"}
 have none of them."""
 PLACEHOLDER_VOICE = "S1"
 """SillyTavern's voice before the user has chosen one; it means the default voice."""
-WAV = audio_format("wav")
+WAV, PCM = audio_format("wav"), audio_format("pcm")
 FILES = "files"
 XTTS_FILE = "wav_file"
 
@@ -69,8 +69,8 @@ class SpeechFields(SamplingFields):
     predefined_voice_id: Name | None = None
     reference_audio_filename: Name | None = None
     output_format: Literal["wav", "opus", "mp3"] = "wav"
-    seed: int | None = Field(None, description="0 or less: drawn")
-    speed_factor: float = Field(1.0, ge=SLOWEST, le=FASTEST, description="The pitch is kept")
+    seed: int | None = Field(None, description="Random if 0 or less, or by default")
+    speed_factor: float = Field(1.0, ge=SLOWEST, le=FASTEST, description="Tempo; same pitch")
     language: Name | None = None
 
 
@@ -82,7 +82,7 @@ class SpeakerFields(SpokenCall):
     language: Name | None = None
 
 
-class LatentFields(LenientCall):
+class CoquiFields(LenientCall):
     """Coqui's fields."""
 
     harmless = frozenset({"gpt_cond_latent", "stream_chunk_size"})
@@ -105,7 +105,7 @@ def latents(voice_id: str) -> dict[str, list[float] | list[list[float]]]:
     return {"gpt_cond_latent": [numbers], "speaker_embedding": numbers}
 
 
-def _voice_id_of(numbers: list[float]) -> str:
+def _decode_voice_id(numbers: list[float]) -> str:
     """Decode the id that `latents` encoded. Raises InvalidValue."""
     if not numbers or not all(number.is_integer() and 32 < number < 127 for number in numbers):
         raise InvalidValue(
@@ -138,20 +138,24 @@ def _read_tts_server(services: Services, body: Body) -> SpeechRequest:
 
 def _read_xtts(services: Services, body: Body) -> SpeechRequest:
     fields, unknown = lenient_fields_of(SpeakerFields, body)
-    voice = _find_voice(services, fields.speaker_wav)
-    ignored = ignored_fields(services.voices, unknown, fields.language)
     return services.speech.build_request(
-        fields.text, voice, WAV, silence_if_wordless=True, ignored=ignored
+        fields.text,
+        _find_voice(services, fields.speaker_wav),
+        WAV,
+        silence_if_wordless=True,
+        ignored=ignored_fields(services.voices, unknown, fields.language),
     )
 
 
 def _read_coqui(services: Services, body: Body) -> SpeechRequest:
-    fields, unknown = lenient_fields_of(LatentFields, body)
-    voice = services.voices.library.info(_voice_id_of(fields.speaker_embedding)).voice_id
-    form = WAV if fields.add_wav_header else audio_format("pcm")
-    ignored = ignored_fields(services.voices, unknown, fields.language)
+    fields, unknown = lenient_fields_of(CoquiFields, body)
+    voice_id = _decode_voice_id(fields.speaker_embedding)
     return services.speech.build_request(
-        fields.text, voice, form, silence_if_wordless=True, ignored=ignored
+        fields.text,
+        services.voices.library.info(voice_id).voice_id,
+        WAV if fields.add_wav_header else PCM,
+        silence_if_wordless=True,
+        ignored=ignored_fields(services.voices, unknown, fields.language),
     )
 
 
@@ -191,12 +195,12 @@ def add_tavern(routes: APIRouter, services: Services) -> None:
 
     @routes.get("/tts-stream", openapi_extra=query_schema(SpeechFields), **SOUND_ROUTE)
     async def stream(request: Request) -> Response:
-        """SillyTavern: the sound while it is made, with the call in the address."""
+        """SillyTavern: audio while it is made, with the fields in the address."""
         return _answer(services, request, _read_tts_server)
 
     @routes.get("/get_predefined_voices")
     async def predefined() -> Response:
-        """SillyTavern: the voices that came with the server."""
+        """SillyTavern: the built-in voices."""
         return JSONResponse(
             [
                 {"display_name": name, "filename": name if name != info.name else info.voice_id}
@@ -208,12 +212,12 @@ def add_tavern(routes: APIRouter, services: Services) -> None:
 
     @routes.get("/get_reference_files")
     async def references() -> Response:
-        """SillyTavern: the voices that were registered, by name."""
-        return await voices.list_response("registered names", _registered)
+        """SillyTavern: the names of the registered voices."""
+        return await voices.list_response("registered names", _registered_names)
 
     @routes.post("/upload_reference", openapi_extra=form_schema(NoFields, file=FILES))
     async def upload(request: Request) -> Response:
-        """Chatterbox-TTS-Server: a recording becomes a voice called like its file."""
+        """Chatterbox-TTS-Server: register a recording as a voice with the name of its file."""
 
         async def work(body: Body, file: Upload) -> Response:
             name = PurePosixPath(file.filename.replace("\\", "/")).stem
@@ -221,7 +225,7 @@ def add_tavern(routes: APIRouter, services: Services) -> None:
             answer = {
                 "message": "The voice is registered.",
                 "uploaded_files": [info.spelling_of(name)],
-                "all_reference_files": _registered(await voices.list_all()),
+                "all_reference_files": _registered_names(await voices.list_all()),
                 "errors": [],
             }
             further_files = [f"{name}[1:]" for name in body.repeated]
@@ -230,7 +234,7 @@ def add_tavern(routes: APIRouter, services: Services) -> None:
         return await answer_upload(request, voices, FILES, work, allow_repeated=True)
 
 
-def _registered(voices: list[VoiceInfo]) -> list[str]:
+def _registered_names(voices: list[VoiceInfo]) -> list[str]:
     return all_names(info for info in voices if not info.built_in)
 
 
@@ -240,18 +244,18 @@ def add_xtts(routes: APIRouter, services: Services) -> None:
     @routes.post("/tts_to_audio/", openapi_extra=form_schema(SpeakerFields), **SOUND_ROUTE)
     @routes.post("/tts_to_audio", include_in_schema=False)
     async def to_audio(request: Request) -> Response:
-        """xtts-api-server: the whole sound."""
+        """xtts-api-server: the whole audio."""
         return _answer(services, request, _read_xtts, file_response)
 
     @routes.get("/tts_stream", openapi_extra=query_schema(SpeakerFields), **SOUND_ROUTE)
     @routes.get("/tts_stream/", include_in_schema=False)
     async def stream_of_speaker(request: Request) -> Response:
-        """xtts-api-server: the sound while it is made, with the call in the address."""
+        """xtts-api-server: audio while it is made, with the fields in the address."""
         return _answer(services, request, _read_xtts)
 
-    @routes.post("/tts_stream", openapi_extra=form_schema(LatentFields), **SOUND_ROUTE)
+    @routes.post("/tts_stream", openapi_extra=form_schema(CoquiFields), **SOUND_ROUTE)
     async def stream_of_latents(request: Request) -> Response:
-        """Coqui: the sound while it is made, as WAV or bare PCM."""
+        """Coqui: audio while it is made, as WAV or bare PCM."""
         return _answer(services, request, _read_coqui)
 
     @routes.get("/speakers")
@@ -268,12 +272,12 @@ def add_xtts(routes: APIRouter, services: Services) -> None:
 
     @routes.get("/speakers_list")
     async def speaker_names() -> Response:
-        """xtts-api-server: their names."""
+        """xtts-api-server: the names of all voices."""
         return await voices.list_response("names", all_names)
 
     @routes.get("/languages")
     async def languages() -> Response:
-        """xtts-api-server: what the model speaks."""
+        """xtts-api-server: the model's languages."""
         codes = {name: code for code, name in spoken_languages(voices).items()}
         return JSONResponse({"languages": codes})
 
@@ -294,7 +298,7 @@ def add_xtts(routes: APIRouter, services: Services) -> None:
 
     @routes.post("/clone_speaker", openapi_extra=form_schema(NoFields, file=XTTS_FILE))
     async def clone(request: Request) -> Response:
-        """Coqui: a recording becomes a voice, and the voice numbers to keep."""
+        """Coqui: register a recording as a voice; returns its latents."""
 
         async def work(_body: Body, upload: Upload) -> Response:
             info, _ = await voices.register(upload, None)
@@ -314,14 +318,8 @@ XTTS = Dialect(
     add_xtts,
     tag="xtts",
     paths=(
-        "/speakers",
-        "/speakers_list",
-        "/languages",
-        "/tts_to_audio",
-        "/tts_stream",
-        "/set_tts_settings",
-        "/clone_speaker",
-        "/studio_speakers",
+        *("/speakers", "/speakers_list", "/languages", "/tts_to_audio", "/tts_stream"),
+        *("/set_tts_settings", "/clone_speaker", "/studio_speakers"),
     ),
     error_shape=error_shape,
 )

@@ -165,7 +165,7 @@ class Session(IncrementalSpeech):
             case "synthesize" if not self._is_streaming:
                 text = await self._read_text(data)
                 self.queue.add(self.request_for(text, silence_if_wordless=True))
-                self.queue.mark("audio-stop")
+                self.queue.then(self._end_audio)
             case "synthesize-start":
                 await self._read_text(data)
                 self._is_streaming = True
@@ -173,7 +173,8 @@ class Session(IncrementalSpeech):
                 self.queue.feed(message_fields(Synthesize, data).text)
             case "synthesize-stop" if self._is_streaming:
                 self._is_streaming = False
-                self.queue.mark("synthesize-stopped")
+                self.queue.then(self._end_audio)
+                self.queue.then(partial(self._write, "synthesize-stopped"))
 
     async def _info(self) -> bytes:
         """Describe the server with all voices. Those of further models, as far as they are loaded,
@@ -216,13 +217,11 @@ class Session(IncrementalSpeech):
     async def on_audio(self, _utterance: Utterance, samples: F32) -> None:
         await self._write("audio-chunk", SOUND, self.file.feed(samples))
 
-    async def on_mark(self, token: Any) -> None:
+    async def _end_audio(self) -> None:
         """End the stream of audio. Clients wait for this even if nothing could be spoken."""
         await self.on_start(None)
         self._in_audio = False
         await self._write("audio-stop")
-        if token == "synthesize-stopped":  # noqa: S105
-            await self._write("synthesize-stopped")
 
 
 def _describe(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatterbox.dialects.shared.alignment import Timing, original_pieces
-from chatterbox.dialects.shared.incremental_speech import MAX_ITEMS, Mark, SpeechQueue
+from chatterbox.dialects.shared.incremental_speech import MAX_ITEMS, SpeechQueue
 from chatterbox.dialects.shared.sentence_buffer import MAX_CHARS, SentenceBuffer
 from chatterbox.engine.speech_stream import SpeechReport
 from chatterbox.errors import Overloaded, TextTooLong
@@ -147,27 +147,31 @@ def test_no_character_is_lost_or_changed(pieces):
     assert "".join(parts(*pieces)) == "".join(pieces)
 
 
-async def test_the_inbox_keeps_the_order_and_its_bounds():
-    inbox = SpeechQueue(max_chars=40)
-    inbox.feed("One sentence. And")
-    inbox.mark(1)
-    inbox.feed("Another")
-    inbox.end(2)
-    came = [await inbox.next() for _ in range(5)]
-    assert came == ["One sentence. And", Mark(1), "Another", Mark(2), None]
-    inbox = SpeechQueue(max_chars=40)
-    inbox.feed("a" * 40)
+async def test_the_queue_keeps_the_order_and_its_limits():
+    async def first() -> None: ...
+
+    async def second() -> None: ...
+
+    queue = SpeechQueue(max_chars=40)
+    queue.feed("One sentence. And")
+    queue.then(first)
+    queue.feed("Another")
+    queue.end(second)
+    items = [await queue.next() for _ in range(5)]
+    assert items == ["One sentence. And", first, "Another", second, None]
+    queue = SpeechQueue(max_chars=40)
+    queue.feed("a" * 40)
     with pytest.raises(TextTooLong):
-        inbox.feed("b")
-    inbox.flush()
+        queue.feed("b")
+    queue.flush()
     with pytest.raises(TextTooLong):
-        inbox.feed("b")
-    await inbox.next()
-    inbox.feed("b")
-    for nth in range(MAX_ITEMS - 1):
-        inbox.mark(nth)
+        queue.feed("b")
+    await queue.next()
+    queue.feed("b")
+    for _ in range(MAX_ITEMS - 1):
+        queue.then(first)
     with pytest.raises(Overloaded):
-        inbox.mark("one more")
+        queue.then(first)
 
 
 # --- timing

@@ -97,7 +97,7 @@ class VoiceSettings(BaseModel):
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False, hide_input_in_errors=True)
 
-    speed: float | None = Field(None, ge=SLOWEST, le=FASTEST, description="The pitch is kept")
+    speed: float | None = Field(None, ge=SLOWEST, le=FASTEST, description="Tempo; same pitch")
 
 
 OutputFormat = Annotated[Name, Field(json_schema_extra={"enum": list(OUTPUT_FORMATS)})]
@@ -116,7 +116,7 @@ class SpeechFields(SpokenCall):
     model_id: Name | None = None
     language_code: Name | None = None
     voice_settings: Annotated[VoiceSettings | None, WithJsonSchema({"type": "object"})] = Field(
-        None, description="Only `speed` is honoured"
+        None, description="Only `speed` has an effect"
     )
     seed: int | None = None
 
@@ -196,8 +196,8 @@ def error_shape(error: ChatterboxError, request_id: str) -> tuple[int, Any]:
     """`detail` is a list for a field's error (422), else an object with a status word."""
     status, word = _STATUSES.get(type(error), (error.status, error.code))
     if status != 422:
-        facts = {"status": word, "message": error.message, "request_id": request_id}
-        return status, {"detail": facts}
+        detail = {"status": word, "message": error.message, "request_id": request_id}
+        return status, {"detail": detail}
     where = ["body", *(error.param.split(".") if error.param else ())]
     return status, {"detail": [{"loc": where, "msg": error.message, "type": error.code}]}
 
@@ -240,54 +240,58 @@ def add_routes(routes: APIRouter, services: Services) -> None:
     schema = {**query_schema(FormatQuery), **form_schema(SpeechFields)}
 
     def answer(
-        request: Request,
-        voice_id: str,
-        *,
-        build: ResponseBuilder | None = None,
-        timed: bool = False,
+        request: Request, voice_id: str, build: ResponseBuilder | None = None, timed: bool = False
     ) -> Response:
         def read(body: Body) -> SpeechPlan:
-            call = _read_call(services, request, voice_id, body)
-            framing = Lines(call.text) if timed else RAW
-            return SpeechPlan(call, framing, build, _headers(services, request, call))
+            call = _build_request(services, request, voice_id, body)
+            places = services.admission.places
+            headers = {
+                "request-id": record_of(request.scope).id,
+                "character-cost": str(len(call.text)),
+                "current-concurrent-requests": str(places.active),
+                "maximum-concurrent-requests": str(places.capacity),
+            }
+            return SpeechPlan(call, Lines(call.text) if timed else RAW, build, headers)
 
         return SpeechResponse(services.speech, request, read)
 
     @routes.post("/v1/text-to-speech/{voice_id}", openapi_extra=schema, **SOUND_ROUTE)
     async def convert(request: Request, voice_id: str) -> Response:
-        """ElevenLabs: the whole sound."""
-        return answer(request, voice_id, build=file_response)
+        """ElevenLabs: the whole audio."""
+        return answer(request, voice_id, file_response)
 
     @routes.post("/v1/text-to-speech/{voice_id}/stream", openapi_extra=schema, **SOUND_ROUTE)
     async def stream(request: Request, voice_id: str) -> Response:
-        """ElevenLabs: the sound while it is made."""
+        """ElevenLabs: audio while it is made."""
         return answer(request, voice_id)
 
     @routes.post("/v1/text-to-speech/{voice_id}/with-timestamps", openapi_extra=schema)
     async def convert_with_times(request: Request, voice_id: str) -> Response:
-        """ElevenLabs: the whole sound, and when each character is spoken."""
-        return answer(request, voice_id, build=_timed_file)
+        """ElevenLabs: the whole audio, with the time of each character."""
+        return answer(request, voice_id, _timed_file)
 
     @routes.post("/v1/text-to-speech/{voice_id}/stream/with-timestamps", openapi_extra=schema)
     async def stream_with_times(request: Request, voice_id: str) -> Response:
-        """ElevenLabs: the same while it is made, in lines of JSON."""
+        """ElevenLabs: audio while it is made, with character times, in lines of JSON."""
         return answer(request, voice_id, timed=True)
 
     @models.get("/v1/models", include_in_schema=False)
     async def list_models() -> Response:
-        """ElevenLabs: their list of models."""
+        """ElevenLabs: the list of models."""
         services.admission.lifecycle.check_open()  # before loading, the model's name is unknown
         return JSONResponse([_model_body(services, model) for model in services.models.models])
 
     routes.include_router(models)
 
 
-def _read_call(services: Services, request: Request, voice_id: str, body: Body) -> SpeechRequest:
+def _build_request(
+    services: Services, request: Request, voice_id: str, body: Body
+) -> SpeechRequest:
     fields, unknown = lenient_fields_of(SpeechFields, body)
     ignored = [name for name in unknown if body.fields[name] not in HARMLESS.get(name, ())]
     settings = fields.voice_settings or VoiceSettings()
-    extra = settings.model_extra or {}
-    ignored += [f"voice_settings.{name}" for name, value in extra.items() if value is not None]
+    extra = (settings.model_extra or {}).items()
+    ignored += [f"voice_settings.{name}" for name, value in extra if value is not None]
     return services.speech.build_request(
         fields.text,
         resolve_voice(services, voice_id, ELEVENLABS_VOICES),
@@ -297,13 +301,3 @@ def _read_call(services: Services, request: Request, voice_id: str, body: Body) 
         silence_if_wordless=True,
         ignored=ignored_fields(services.voices, ignored, fields.language_code, "language_code"),
     )
-
-
-def _headers(services: Services, request: Request, call: SpeechRequest) -> dict[str, str]:
-    places = services.admission.places
-    return {
-        "request-id": record_of(request.scope).id,
-        "character-cost": str(len(call.text)),
-        "current-concurrent-requests": str(places.active),
-        "maximum-concurrent-requests": str(places.capacity),
-    }

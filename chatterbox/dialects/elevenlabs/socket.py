@@ -37,17 +37,19 @@ class Query(LenientCall):
     """Fields of the socket's address; others are ignored."""
 
     output_format: OutputFormat | None = None
-    inactivity_timeout: float = Field(20, gt=0, le=180, description="Seconds without a message")
-    sync_alignment: bool = Field(False, description="Times count from the context's beginning")
-    auto_mode: bool = Field(False, description="Every message holds whole sentences")
-    seed: int | None = Field(None, description="Equal seeds, equal speech; none: drawn")
+    inactivity_timeout: float = Field(
+        20, gt=0, le=180, description="Seconds without a message, then close"
+    )
+    sync_alignment: bool = Field(False, description="Count times from the start of the context")
+    auto_mode: bool = Field(False, description="Messages are whole sentences")
+    seed: int | None = Field(None, description="Same seed, same speech; random by default")
 
 
 class Generation(LenientCall):
     """`generation_config`."""
 
     chunk_length_schedule: list[int] = Field(
-        default=[], max_length=32, description="Characters to collect before each part"
+        default=[], max_length=32, description="Characters to collect before each part is spoken"
     )
 
 
@@ -55,8 +57,8 @@ class Message(LenientCall):
     """A client's message. Every field is optional and independent of the others."""
 
     text: Text | None = None
-    flush: bool = Field(False, description="Speak what is there")
-    try_trigger_generation: bool = Field(False, description="Speak the whole sentences")
+    flush: bool = Field(False, description="Speak the text sent so far")
+    try_trigger_generation: bool = Field(False, description="Speak the complete sentences")
     generation_config: Generation | None = None
     context: str | None = Field(
         None,
@@ -64,8 +66,10 @@ class Message(LenientCall):
         validation_alias=AliasChoices("context_id", "contextId"),
         description="Or `contextId`",
     )
-    close_context: bool = Field(False, description="After a flush: finish it; else: silence")
-    close_socket: bool = Field(False, description="The same with all contexts")
+    close_context: bool = Field(
+        False, description="Finish the context if it was flushed, else stop it"
+    )
+    close_socket: bool = Field(False, description="Close all contexts, then the socket")
 
 
 class Context(IncrementalSpeech):
@@ -81,12 +85,9 @@ class Context(IncrementalSpeech):
         socket: Socket,
         voice: str | None,
         query: Query,
-        name: str | None,
-        first: Message,
+        name: str | None = None,
     ) -> None:
-        schedule = first.generation_config.chunk_length_schedule if first.generation_config else ()
-        form = output_format(query.output_format)
-        super().__init__(services, form, min_chars=() if query.auto_mode else schedule)
+        super().__init__(services, output_format(query.output_format))
         self.route = SINGLE_PATH if name is None else MULTI_PATH
         self.is_flushed = False
         self.is_closing = False
@@ -95,12 +96,11 @@ class Context(IncrementalSpeech):
         self._query = query
         self._name = {} if name is None else {"contextId": name, "context_id": name}
         self._seed = random_seed() if query.seed is None else query.seed
+        self._is_new = True  # no message has come yet
         self._last_text = ""
         self._sent_s = 0.0  # audio in the messages sent so far
-        self._pending = b""  # audio that waits for its characters
-        self._characters = (
-            Alignment()
-        )  # characters that wait for their audio, by the context's clock
+        self._pending = b""  # audio that waits for its characters to be known
+        self._characters = Alignment()  # that wait for their audio, by the context's clock
 
     def request_for(self, text: str) -> SpeechRequest:
         if self.spoken and not text[0].isspace():
@@ -114,6 +114,9 @@ class Context(IncrementalSpeech):
         """Add the message's text to the queue, and flush it if the message says so."""
         queue, is_auto = self.queue, self._query.auto_mode
         text, last = message.text, self._last_text
+        if self._is_new and message.generation_config and not is_auto:
+            queue.set_schedule(message.generation_config.chunk_length_schedule)
+        self._is_new = False
         if text and (last or text.strip()):  # a leading blank only opens the context
             is_joined = is_auto and last.endswith(_STOPS) and text[0].isalnum()
             self._last_text, self.is_flushed = text, False
@@ -127,7 +130,7 @@ class Context(IncrementalSpeech):
     def finish(self) -> None:
         """Speak the remaining text, then send `isFinal`."""
         self.is_closing = True
-        self.queue.end("final")
+        self.queue.end(self._end_file)
 
     async def on_audio(self, utterance: Utterance, samples: F32) -> None:
         """Send each audio with exactly its characters: clients advance their clocks by the time of
@@ -144,7 +147,7 @@ class Context(IncrementalSpeech):
             self._characters = Alignment([" "], [self._sent_s, end_s])
         await self._send()
 
-    async def on_mark(self, _token: Any) -> None:
+    async def _end_file(self) -> None:
         self._pending += self.file.finish()
         await self._send(even_without_characters=True)
         await self.send_final()
@@ -186,27 +189,20 @@ def _milliseconds(alignment: Alignment, clock_s: float) -> dict[str, Any]:
     }
 
 
-class Single:
+class Single(Context):
     """`stream-input`: one text, ended by an empty message."""
 
-    def __init__(self, services: Services, socket: Socket, voice: str | None, query: Query) -> None:
-        self._socket = socket
-        self._make_context = partial(Context, services, socket, voice, query, None)
-
     async def run(self) -> None:
-        """Return once everything is spoken."""
-        message = await _receive(self._socket)
-        context = self._make_context(message)
-        self._socket.busy = lambda: context.is_busy
-        await until_first(self._read(context, message), context.run())
+        self._socket.busy = lambda: self.is_busy
+        await until_first(self._read(), super().run())
 
-    async def _read(self, context: Context, message: Message) -> None:
+    async def _read(self) -> None:
         while True:
-            if not context.is_closing:  # text after the end is ignored
-                context.take(message)
-                if message.text == "" or message.close_socket:
-                    context.finish()
             message = await _receive(self._socket)
+            if not self.is_closing:  # text after the end is ignored
+                self.take(message)
+                if message.text == "" or message.close_socket:
+                    self.finish()
 
 
 class Multi(ContextSocket[Context]):
@@ -241,7 +237,7 @@ class Multi(ContextSocket[Context]):
             await self._stop(name, context)  # the client uses the name for a new sound
             context = None
         try:
-            (context or self.open(name, self._make_context(name, message))).take(message)
+            (context or self.open(name, self._make_context(name))).take(message)
         except ChatterboxError as error:
             await self.drop(name)
             await self.on_error(name, error)
@@ -296,5 +292,5 @@ def add_routes(routes: APIRouter, services: Services) -> None:
 
     @routes.websocket(MULTI_PATH)
     async def multi(websocket: WebSocket) -> None:
-        """ElevenLabs: the same with contexts side by side."""
+        """ElevenLabs: texts in several contexts, spoken side by side."""
         await serve(Multi, websocket)

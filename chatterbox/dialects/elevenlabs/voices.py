@@ -86,7 +86,7 @@ def _add_lists(routes: APIRouter, services: Services) -> None:
 
     @routes.get("/v2/voices", openapi_extra=query_schema(SearchFields))
     async def search_voices(request: Request) -> Response:
-        """ElevenLabs: the voices whose name, alias, id or category has the words, page by page."""
+        """ElevenLabs: search voices by name, alias, id and category, page by page."""
         fields, unknown = lenient_fields_of(SearchFields, Body(dict(request.query_params)))
         found = await voices.run(_search, await voices.list_all(), fields)
         start = _page_start(fields.next_page_token)
@@ -104,7 +104,7 @@ def _add_lists(routes: APIRouter, services: Services) -> None:
 
     @routes.get("/v1/voices/settings/default")
     async def default_settings() -> Response:
-        """ElevenLabs: settings that the model does not have."""
+        """ElevenLabs: the default settings. They have no effect here."""
         return JSONResponse(SETTINGS)
 
     @routes.get("/v1/voices/{voice_id}")
@@ -114,7 +114,7 @@ def _add_lists(routes: APIRouter, services: Services) -> None:
 
     @routes.get("/v1/voices/{voice_id}/settings")
     async def get_settings(voice_id: str) -> Response:
-        """ElevenLabs: the same settings for every voice."""
+        """ElevenLabs: a voice's settings, the same for every voice. They have no effect here."""
         await find_info(voice_id)
         return JSONResponse(SETTINGS)
 
@@ -122,7 +122,7 @@ def _add_lists(routes: APIRouter, services: Services) -> None:
 def _add_changes(routes: APIRouter, voices: VoiceService) -> None:
     @routes.post("/v1/voices/add", openapi_extra=form_schema(VoiceFields, file=FILES))
     async def add_voice(request: Request) -> Response:
-        """ElevenLabs: a recording becomes a voice. Of several recordings the first counts."""
+        """ElevenLabs: register a recording as a voice. If there are several, the first is used."""
 
         async def work(body: Body, upload: Upload) -> Response:
             fields, unknown = lenient_fields_of(VoiceFields, body)
@@ -134,7 +134,7 @@ def _add_changes(routes: APIRouter, voices: VoiceService) -> None:
 
     @routes.post("/v1/voices/{voice_id}/edit", openapi_extra=form_schema(VoiceFields))
     async def edit_voice(request: Request, voice_id: str) -> Response:
-        """ElevenLabs: give a voice another name."""
+        """ElevenLabs: rename a voice."""
         rename = voices.library.rename
         recordings = FileField("", voices.max_bytes)  # dropped: a voice keeps its recording
         async with voices.read_body(request, BodyLimits(FIELDS_BYTES, recordings)) as body:
@@ -146,7 +146,7 @@ def _add_changes(routes: APIRouter, voices: VoiceService) -> None:
 
     @routes.post("/v1/voices/{voice_id}/settings/edit", openapi_extra=form_schema(LenientCall))
     async def edit_settings(request: Request, voice_id: str) -> Response:
-        """ElevenLabs: taken in and ignored; the model has no such settings."""
+        """ElevenLabs: accepted and ignored; the model has no such settings."""
         async with voices.read_body(request) as body:
             ignored = tuple(body.fields)
         await voices.info(voice_id)
@@ -154,7 +154,7 @@ def _add_changes(routes: APIRouter, voices: VoiceService) -> None:
 
     @routes.delete("/v1/voices/{voice_id}")
     async def delete_voice(voice_id: str) -> Response:
-        """ElevenLabs: forget a voice."""
+        """ElevenLabs: delete a voice."""
         await voices.delete(voice_id)
         return JSONResponse({"status": "ok"})
 
@@ -166,12 +166,12 @@ def _add_user(routes: APIRouter, services: Services) -> None:
 
     @routes.get("/v1/user/subscription")
     async def get_subscription() -> Response:
-        """ElevenLabs: nothing is counted and nothing runs out."""
+        """ElevenLabs: the subscription, with constant quotas that are not counted."""
         return JSONResponse(await subscription())
 
     @routes.get("/v1/user")
     async def get_user() -> Response:
-        """ElevenLabs: some clients try their key here."""
+        """ElevenLabs: the user, for clients that test their key."""
         return JSONResponse(FIXED["user"] | {"subscription": await subscription()})
 
 
@@ -196,7 +196,10 @@ def _matches(info: VoiceInfo, fields: SearchFields) -> bool:
 
 def _page_start(token: str) -> int:
     if token and not (token.isascii() and token.isdecimal()):
-        raise InvalidValue("This page is not there.", param="next_page_token")
+        raise InvalidValue(
+            "There is no such page; use `next_page_token` of the last answer.",
+            param="next_page_token",
+        )
     return int(token or 0)
 
 

@@ -47,22 +47,22 @@ def _voice_name(value: object) -> object:
 class SpeechFields(SamplingFields):
     """OpenAI's fields and those that Orpheus' servers added."""
 
-    input: Text = Field(description="What to say")
+    input: Text = Field(description="Text to speak")
     voice: Annotated[Name, BeforeValidator(_voice_name)] | None = Field(
-        None, description='A name, an id, or `{"id": …}`; none: the default voice'
+        None, description='A name, an id, or `{"id": …}`; by default the default voice'
     )
     response_format: FormatName = "mp3"
     stream_format: Literal["audio", "sse"] = "audio"
-    speed: float = Field(1.0, ge=0.25, le=4.0, description="Tempo; the pitch is kept")
-    max_tokens: int | None = Field(None, ge=8, description="Most codes of a segment")
+    speed: float = Field(1.0, ge=0.25, le=4.0, description="Tempo; same pitch")
+    max_tokens: int | None = Field(None, ge=8, description="Limit of speech tokens per segment")
     code_blocks: CodeBlocks | None = Field(
-        None, description="Fenced code in the text: `skip` or `speak`; none: as configured"
+        None, description="`skip` or `speak` fenced code in the text; by default as configured"
     )
-    stream: bool | None = Field(None, description="false: one file with its true length")
+    stream: bool | None = Field(None, description="false: answer one file with its true length")
     timings: bool | None = Field(
-        None, description="true: events also say when each part of the text begins"
+        None, description="true: also send an event when each part of the text begins"
     )
-    seed: int | None = Field(None, description="Equal seeds, equal speech; none: drawn")
+    seed: int | None = Field(None, description="Same seed, same speech; random by default")
 
 
 def event(body: dict[str, Any]) -> bytes:
@@ -144,7 +144,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
 
     @routes.post("/v1/audio/speech", openapi_extra=form_schema(SpeechFields), **SOUND_ROUTE)
     async def speech(request: Request) -> Response:
-        """OpenAI: text to speech, streamed as sound or as server-sent events."""
+        """OpenAI: text to speech, streamed as audio or as server-sent events."""
         return SpeechResponse(services.speech, request, read)
 
 
@@ -165,7 +165,7 @@ def _add_models(routes: APIRouter, services: Services) -> None:
 
     @routes.get("/v1/models")
     async def models() -> Response:
-        """OpenAI's list of models; ElevenLabs' for its clients, who say who they are."""
+        """OpenAI: the list of models. ElevenLabs' clients, known by a header, get theirs."""
         return JSONResponse({"object": "list", "data": [entry(name) for name in names()]})
 
     @routes.get("/v1/models/{name:path}")
@@ -179,7 +179,7 @@ def _add_models(routes: APIRouter, services: Services) -> None:
 
     @routes.get("/v1/audio/models")
     async def audio_models() -> Response:
-        """The models that speak, as Open WebUI asks for them."""
+        """Open WebUI: the list of models."""
         return JSONResponse({"object": "list", "models": [entry(name) for name in names()]})
 
 

@@ -117,7 +117,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
 def _add_voices(routes: APIRouter, voices: VoiceService, book: ConsentBook) -> None:
     @routes.get("/v1/audio/voices")
     async def list_voices(request: Request) -> Response:
-        """All voices. With `model`, as llama-swap asks, or `format=names`: `voices` is of names."""
+        """All voices. With `format=names` or `model` (llama-swap), `voices` lists names."""
         query = request.query_params
         names_only = query.get("format", "names" if "model" in query else "objects") == "names"
         kind = f"openai, names only: {names_only}"
@@ -125,7 +125,7 @@ def _add_voices(routes: APIRouter, voices: VoiceService, book: ConsentBook) -> N
 
     @routes.post("/v1/audio/voices", openapi_extra=form_schema(VoiceFields, file=SAMPLE))
     async def create_voice(request: Request) -> Response:
-        """OpenAI: a recording becomes a voice."""
+        """OpenAI: register a recording as a voice."""
 
         async def work(body: Body, upload: Upload) -> Response:
             fields, unknown = lenient_fields_of(VoiceFields, body)
@@ -136,7 +136,9 @@ def _add_voices(routes: APIRouter, voices: VoiceService, book: ConsentBook) -> N
 
         def check(body: Body) -> None:
             if lenient_fields_of(VoiceFields, body)[0].type == "prompt":
-                raise InvalidValue("Voices are made of recordings here.", param="type")
+                raise InvalidValue(
+                    "Voices are made from recordings here; send `type=audio_sample`.", param="type"
+                )
 
         return await answer_upload(request, voices, SAMPLE, work, check=check)
 
@@ -147,7 +149,7 @@ def _add_voices(routes: APIRouter, voices: VoiceService, book: ConsentBook) -> N
 
     @routes.delete("/v1/audio/voices/{voice_id}")
     async def delete_voice(voice_id: str) -> Response:
-        """OpenAI: forget a voice."""
+        """OpenAI: delete a voice."""
         info = await voices.delete(voice_id)
         body = {"id": info.voice_id, "object": "audio.voice.deleted", "deleted": True}
         return JSONResponse(body)
@@ -157,7 +159,7 @@ def _add_library(routes: APIRouter, voices: VoiceService) -> None:
     @routes.post("/v1/voices", openapi_extra=form_schema(LibraryFields, file=FILE))
     @routes.post("/voices", include_in_schema=False)
     async def upload_voice(request: Request) -> Response:
-        """travisvn's Chatterbox API: a recording becomes a voice."""
+        """travisvn's Chatterbox API: register a recording as a voice."""
 
         async def work(form: Body, upload: Upload) -> Response:
             fields, unknown = lenient_fields_of(LibraryFields, form)
@@ -184,14 +186,12 @@ def _add_consents(routes: APIRouter, voices: VoiceService, book: ConsentBook) ->
 
     @routes.post(base, openapi_extra=form_schema(ConsentFields, file=RECORDING))
     async def create_consent(request: Request) -> Response:
-        """OpenAI: note that a speaker has agreed. Of the recording its SHA-256 is kept."""
+        """OpenAI: store a speaker's consent, with the SHA-256 of the recording."""
 
         async def work(body: Body, upload: Upload) -> Response:
             fields, unknown = lenient_fields_of(ConsentFields, body)
-            digest, key = (
-                await voices.run_on_engine(lambda _engine: upload.sha256()),
-                current_key.get(),
-            )
+            digest = await voices.run_on_engine(lambda _engine: upload.sha256())
+            key = current_key.get()
             consent = await voices.run(book.add, fields.name, fields.language, digest, key)
             return JSONResponse(consent_body(consent), headers=ignored_header(unknown))
 
@@ -218,7 +218,7 @@ def _add_consents(routes: APIRouter, voices: VoiceService, book: ConsentBook) ->
 
     @routes.post(base + "/{consent_id}", openapi_extra=form_schema(ConsentName))
     async def rename_consent(request: Request, consent_id: str) -> Response:
-        """OpenAI: give a consent another name."""
+        """OpenAI: rename a consent."""
         async with voices.read_body(request) as body:
             fields, _ = lenient_fields_of(ConsentName, body)
         renamed = await voices.run(book.rename, consent_id, fields.name)
@@ -226,7 +226,7 @@ def _add_consents(routes: APIRouter, voices: VoiceService, book: ConsentBook) ->
 
     @routes.delete(base + "/{consent_id}")
     async def delete_consent(consent_id: str) -> Response:
-        """OpenAI: forget a consent."""
+        """OpenAI: delete a consent."""
         await voices.run(book.delete, consent_id)
         body = {"id": consent_id, "object": "audio.voice_consent", "deleted": True}
         return JSONResponse(body)

@@ -22,9 +22,8 @@ For example, a protocol that speaks each message and sends bare samples:
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -43,39 +42,32 @@ from chatterbox.errors import (
     TextTooLong,
 )
 from chatterbox.server.dialect import Services
-from chatterbox.server.request_log import AccessRecord, OnRequestEnd, request_id
+from chatterbox.server.request_log import AccessRecord, request_id
 from chatterbox.server.speech_response import PART_SAMPLES
 from chatterbox.server.speech_service import LiveSpeech
 from chatterbox.text import CodeBlocks
 
 PCM = audio_format("pcm")
 MAX_ITEMS = 256
-"""Most requests and marks that may wait in one queue; more are refused as `overloaded`."""
+"""Most requests and actions that may wait in one queue; more are refused as `overloaded`."""
 LOOK_AHEAD_S = 0.005
 """How long a piece of audio waits for the next one. If a whole segment is made at once, the end of
 the segment is then known with its start, and its characters get exact times."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A position in the queue: `token` is reported once everything before it has been spoken."""
-
-    token: Any
-
-
-QueueItem = str | SpeechRequest | Mark
+Action = Callable[[], Awaitable[None]]
+"""Sends a message once everything before it in the queue has been spoken."""
+QueueItem = str | SpeechRequest | Action
 
 
 class SpeechQueue:
-    """Text, complete requests and marks, in order. Filled by the reader of a socket and emptied by
-    `IncrementalSpeech.run`, both in the event loop."""
+    """Text, complete requests and actions, in order. Filled by the reader of a socket and emptied
+    by `IncrementalSpeech.run`, both in the event loop."""
 
-    def __init__(
-        self, max_chars: int, min_chars: Sequence[int] = (), *, code_blocks: CodeBlocks = "skip"
-    ) -> None:
+    def __init__(self, max_chars: int, *, code_blocks: CodeBlocks = "skip") -> None:
         self.ended = False
         self._max_chars = max_chars
-        self._buffer = SentenceBuffer(min_chars, code_blocks=code_blocks)
+        self._buffer = SentenceBuffer(code_blocks=code_blocks)
         self._ready: deque[QueueItem] = deque()
         self._at_once = False
         self._changed = asyncio.Event()
@@ -84,6 +76,10 @@ class SpeechQueue:
     def has_ready(self) -> bool:
         """Whether an item can be spoken without more text."""
         return bool(self._ready)
+
+    def set_schedule(self, min_chars: Sequence[int]) -> None:
+        """Hold text back until a part has `min_chars`; see SentenceBuffer."""
+        self._buffer.min_chars = min_chars
 
     def feed(self, text: str, *, complete: bool = False, at_once: bool = False) -> None:
         """Add text in pieces of any size; see SentenceBuffer for the flags. Raises TextTooLong when
@@ -104,14 +100,14 @@ class SpeechQueue:
         self._end_text()
         self._put(request)
 
-    def mark(self, token: Any) -> None:
-        """Report `token` once everything before it has been spoken. Raises Overloaded."""
+    def then(self, action: Action) -> None:
+        """Run `action` once everything before it has been spoken. Raises Overloaded."""
         self._end_text()
-        self._put(Mark(token))
+        self._put(action)
 
-    def end(self, token: Any) -> None:
-        """Add the last mark; nothing follows it."""
-        self.mark(token)
+    def end(self, action: Action) -> None:
+        """Add the last item."""
+        self.then(action)
         self.ended = True
 
     async def next(self) -> QueueItem | None:
@@ -139,8 +135,8 @@ class SpeechQueue:
         self._changed.set()
 
     def _check_room(self, chars: int) -> None:
-        items = [item for item in self._ready if not isinstance(item, Mark)]
-        waiting = sum(len(item if isinstance(item, str) else item.text) for item in items)
+        texts = (item.text if isinstance(item, SpeechRequest) else item for item in self._ready)
+        waiting = sum(len(text) for text in texts if isinstance(text, str))
         if waiting + len(self._buffer) + chars > self._max_chars:
             raise TextTooLong(
                 f"More than {self._max_chars} characters wait to be spoken.", param="text"
@@ -201,7 +197,6 @@ class IncrementalSpeech:
         services: Services,
         form: AudioFormat = PCM,
         *,
-        min_chars: Sequence[int] = (),
         code_blocks: CodeBlocks | None = None,
     ) -> None:
         self.services = services
@@ -209,7 +204,6 @@ class IncrementalSpeech:
         self.file = OutputFile(form)
         self.queue = SpeechQueue(
             services.config.max_text_length,
-            min_chars,
             code_blocks=code_blocks or services.engine.config.code_blocks,
         )
         self.spoken = 0  # utterances
@@ -230,9 +224,6 @@ class IncrementalSpeech:
     async def on_end(self, utterance: Utterance, /) -> None:
         """All audio of the utterance has been sent."""
 
-    async def on_mark(self, token: Any, /) -> None:
-        """Everything queued before the mark has been spoken."""
-
     @property
     def is_busy(self) -> bool:
         """Whether it is speaking or has an item to speak."""
@@ -243,10 +234,9 @@ class IncrementalSpeech:
         without words, and text that the server failed to read, is logged and skipped."""
         try:
             while (item := await self.queue.next()) is not None:
-                if not isinstance(item, str):
-                    self._continues = False
-                if isinstance(item, Mark):
-                    await self.on_mark(item.token)
+                self._continues &= isinstance(item, str)
+                if not isinstance(item, str | SpeechRequest):
+                    await item()
                     continue
                 request = self.request_for(item) if isinstance(item, str) else item
                 if request.text.strip():
@@ -256,14 +246,25 @@ class IncrementalSpeech:
             self.file.close()
 
     async def _speak(self, request: SpeechRequest) -> None:
+        """Speak one utterance. It has a line in the log and counts as a request in the metrics."""
+        record = AccessRecord(id=request_id(None), method="WS", route=self.route, is_speech=True)
         self._is_speaking = True
         try:
-            with _recorded(self.route, self.services.on_request_end) as record:
-                speech = self.services.speech.open(request, record)
-                async with speech as speaking:
-                    await self._send_utterance(request, speaking)
+            async with self.services.speech.open(request, record) as speaking:
+                await self._send_utterance(request, speaking)
+        except asyncio.CancelledError:
+            record.outcome = "cancelled"
+            raise
+        except ChatterboxError as error:
+            record.set_error(error)
+            raise
+        except Exception:
+            record.set_error(InternalError("The server failed on this text."))
+            raise
         finally:
             self._is_speaking = False
+            record.log()
+            self.services.on_request_end(record)
 
     async def _send_utterance(self, request: SpeechRequest, speaking: LiveSpeech) -> None:
         pause_s = self.services.engine.config.segment_pause_ms / 1000
@@ -301,23 +302,3 @@ async def _with_look_ahead(speaking: LiveSpeech) -> AsyncGenerator[F32, None]:
     finally:
         pending.cancel()
         await asyncio.gather(pending, return_exceptions=True)
-
-
-@contextlib.contextmanager
-def _recorded(route: str, ended: OnRequestEnd) -> Iterator[AccessRecord]:
-    """Write one log line and count one request in the metrics for an utterance."""
-    record = AccessRecord(id=request_id(None), method="WS", route=route, is_speech=True)
-    try:
-        yield record
-    except asyncio.CancelledError:
-        record.outcome = "cancelled"
-        raise
-    except ChatterboxError as error:
-        record.set_error(error)
-        raise
-    except Exception:
-        record.set_error(InternalError("The server failed on this text."))
-        raise
-    finally:
-        record.log()
-        ended(record)

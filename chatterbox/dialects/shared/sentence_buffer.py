@@ -84,7 +84,7 @@ class SentenceBuffer:
     """
 
     def __init__(self, min_chars: Sequence[int] = (), *, code_blocks: CodeBlocks = "skip") -> None:
-        self._min_chars = min_chars
+        self.min_chars = min_chars
         self._skips_code = code_blocks == "skip"
         self._released = 0  # parts
         self.reset()
@@ -111,7 +111,7 @@ class SentenceBuffer:
 
     def take(self, *, at_once: bool = False) -> str:
         """Release all complete sentences; "" if there are none. `at_once` ignores `min_chars`."""
-        minimum = next(iter(self._min_chars[self._released :] or self._min_chars[-1:]), 0)
+        minimum = next(iter(self.min_chars[self._released :] or self.min_chars[-1:]), 0)
         if not at_once and len(self._text) < minimum:
             return ""
         if not self._complete and not self._closer and len(self._text) > MAX_CHARS:

@@ -138,14 +138,9 @@ def unknown_message(kind: object) -> ChatterboxError:
     return InvalidValue(f"There is no message '{excerpt(kind)}'.", param="type")
 
 
-def pack(body: dict[str, Any]) -> bytes:
-    """Encode a MessagePack message. Floats (samples and seconds) are single precision."""
-    data: bytes = msgpack.packb(body, use_single_float=True)
-    return data
-
-
 async def send_packed(socket: Socket, kind: str, **fields: Any) -> None:
-    await socket.send(pack({"type": kind, **fields}))
+    """Send a MessagePack message. Floats (samples and seconds) are single precision."""
+    await socket.send(msgpack.packb({"type": kind, **fields}, use_single_float=True))
 
 
 def unpack(message: str | bytes) -> dict[str, Any]:
