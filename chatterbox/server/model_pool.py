@@ -6,7 +6,7 @@ A request that speaks holds a lease on its model, and a leased model is not unlo
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -17,7 +17,7 @@ from contextlib import (
 )
 from contextvars import ContextVar
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from starlette.datastructures import QueryParams
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -41,6 +41,9 @@ from chatterbox.voices.library import VoiceLibrary
 HOSTED = re.compile(r"(tts-1|gpt-|eleven_)", re.IGNORECASE)
 """Prefixes of hosted services' model names, which clients send by default. The default model
 answers to them."""
+
+MODEL_FIELDS = ("model", "model_id")
+"""Fields that name the model: OpenAI's and ElevenLabs'."""
 
 T = TypeVar("T")
 REFRESH_INTERVAL_S = 0.1
@@ -222,6 +225,12 @@ class ModelPool(ModelLoader):
         return total(model.engine.stats() for model in self.models if model.engine)
 
 
+def model_name(*sources: Mapping[str, Any]) -> Any:
+    """Return the model named in the first of these sets of fields that names one, or None."""
+    names = (fields.get(name) for fields in sources for name in MODEL_FIELDS)
+    return next(filter(None, names), None)
+
+
 @contextmanager
 def use_model(model: Model | None) -> Iterator[None]:
     """Use the model within the context; None: the default model."""
@@ -292,7 +301,6 @@ class ModelChoice:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         model = None
         with suppress(ModelNotFound):
-            query = QueryParams(scope["query_string"])
-            model = self._models.find(query.get("model") or query.get("model_id"))
+            model = self._models.find(model_name(QueryParams(scope["query_string"])))
         with use_model(model):
             await self._app(scope, receive, send)

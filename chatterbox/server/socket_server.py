@@ -28,7 +28,7 @@ from chatterbox.errors import (
 )
 from chatterbox.server.admission_control import AdmissionControl
 from chatterbox.server.auth import SUBPROTOCOL
-from chatterbox.server.model_pool import ModelPool
+from chatterbox.server.model_pool import ModelPool, model_name
 from chatterbox.server.request_log import STALL_S, error_response, record_of
 
 log = logging.getLogger(__name__)
@@ -159,7 +159,7 @@ class SocketServer:
     async def _run(self, socket: Socket, protocol: Protocol, send_error: SendError) -> None:
         try:
             self._admission.lifecycle.check_open()
-            self._models.choose(socket.query.get("model") or socket.query.get("model_id"))
+            self._models.choose(model_name(socket.query))
             async with self._models.known():
                 pass  # protocols may look up voices from here on
             await protocol(socket)

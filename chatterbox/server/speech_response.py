@@ -22,6 +22,7 @@ from chatterbox.audio.encoders import Encoder
 from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
 from chatterbox.errors import Cancelled, ChatterboxError, InvalidValue
 from chatterbox.server.body import Body, BodyLimits, read_body, read_query, until_disconnect
+from chatterbox.server.model_pool import model_name
 from chatterbox.server.request_log import AccessRecord, record_of
 from chatterbox.server.schemas import (
     SOUND_ROUTE,
@@ -31,9 +32,8 @@ from chatterbox.server.schemas import (
     ignored_header,
 )
 from chatterbox.server.speech_service import RECORDING_FIELD, SpeechService
+from chatterbox.text.markup import unknown_tags
 
-MODEL_FIELDS = ("model", "model_id")
-"""Fields that name the model: OpenAI's and ElevenLabs'."""
 PART_SAMPLES = SAMPLE_RATE_HZ // 2
 """Samples encoded and sent at a time: half a second, with a turn of the event loop after each. A
 whole segment at once would delay every other connection, and as a line of JSON it would exceed what
@@ -80,24 +80,20 @@ def audio_headers(request: SpeechRequest, framing: Framing = RAW) -> dict[str, s
     }
 
 
-def report_headers(report: SpeechReport) -> dict[str, str]:
-    """Headers that are known after synthesis."""
-    return {
-        "X-Audio-Duration": f"{report.audio_s:.3f}",
-        "X-Generation-Time": f"{report.generation_s:.3f}",
-        "X-RTF": f"{report.rtf:.4f}",
-        "X-Tokens-Generated": str(report.codes),
-    }
-
-
 ResponseBuilder = Callable[[SpeechRequest, F32, SpeechReport], Response]
 """Builds a response from the complete audio [samples]. Runs in a thread."""
 
 
 def file_response(request: SpeechRequest, samples: F32, report: SpeechReport) -> Response:
-    """Return the audio as one file whose header has the true length, with the report's headers."""
-    data = request.format.encode_whole(samples)
-    return Response(data, headers={**audio_headers(request), **report_headers(report)})
+    """Return the audio as one file, whose header has the true length."""
+    headers = {
+        **audio_headers(request),
+        "X-Audio-Duration": f"{report.audio_s:.3f}",
+        "X-Generation-Time": f"{report.generation_s:.3f}",
+        "X-RTF": f"{report.rtf:.4f}",
+        "X-Tokens-Generated": str(report.codes),
+    }
+    return Response(request.format.encode_whole(samples), headers=headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,14 +199,13 @@ class SpeechResponse(Response):
     def _model(self, body: Body, scope: Scope) -> AbstractAsyncContextManager[object]:
         """Select the model named in the body, or else in the query, and wait until its voices and
         parameters are known."""
-        sources = body.fields, QueryParams(scope["query_string"])
-        names = [fields.get(name) for fields in sources for name in MODEL_FIELDS]
-        self._service.models.choose(next(filter(None, names), None))
+        self._service.models.choose(model_name(body.fields, QueryParams(scope["query_string"])))
         return self._service.models.known()
 
     async def _plan(self, body: Body) -> SpeechPlan:
         plan = self._read_plan(body)
-        unknown = ignored_header(self._service.unknown_tags(plan.request.text), UNKNOWN_TAGS)
+        tags = self._service.models.engine.family.tags
+        unknown = ignored_header(unknown_tags(plan.request.text, tags), UNKNOWN_TAGS)
         return replace(plan, headers={**plan.headers, **unknown}) if unknown else plan
 
 

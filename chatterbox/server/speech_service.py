@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import Self
@@ -25,7 +25,6 @@ from chatterbox.server.multipart import FileField, Upload
 from chatterbox.server.request_log import AccessRecord
 from chatterbox.server.schemas import SEED_LIMIT, Sampling, random_seed
 from chatterbox.text import CodeBlocks, Segment
-from chatterbox.text.markup import unknown_tags
 
 RECORDING_FIELD = "voice_file"
 """Form field with a recording of the voice to speak in."""
@@ -87,10 +86,6 @@ class SpeechService:
         self.limits = BodyLimits.for_text(config.max_text_length)
         recording = FileField(RECORDING_FIELD, config.max_voice_file_size, admission.upload_place)
         self.limits_with_recording = BodyLimits.for_text(config.max_text_length, recording)
-
-    def unknown_tags(self, text: str) -> Iterator[str]:
-        """Yield bracketed words that look like tags but are not tags of the current model."""
-        return unknown_tags(text, self.models.engine.family.tags)
 
     def build_request(
         self,
