@@ -83,8 +83,8 @@ def test_the_embedded_model_keeps_a_float_cache_as_int8_changes_what_it_says(tmp
 
 
 def test_where_nothing_changes_the_cache_is_in_int8(tmp_path, monkeypatch):
-    monkeypatch.setattr(compiler, "SPOKEN_TOLERANCE", np.inf)
-    monkeypatch.setattr(compiler, "SPOKEN_WORST", np.inf)
+    monkeypatch.setattr(compiler, "SPOKEN_MEAN_TOLERANCE", np.inf)
+    monkeypatch.setattr(compiler, "SPOKEN_WORST_TOLERANCE", np.inf)
     model, note = open_language_model(parts(tmp_path, kv_dtype="auto"))
     assert isinstance(model, SlottedLanguageModel)
     assert "cache in int8; " in note

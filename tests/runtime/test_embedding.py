@@ -6,7 +6,7 @@ import onnx
 import pytest
 
 from chatterbox import mini
-from chatterbox.compile.lm.embedding_tables import host_embedder
+from chatterbox.compile.lm.equivalence import host_embedder
 from chatterbox.families.turbo.load import EmbedGraph, open_tokenizer
 from chatterbox.hub.files import PRECISION_SUFFIX, PRECISIONS
 from chatterbox.runtime.sessions import SessionSettings, open_session

@@ -1,5 +1,5 @@
-"""Compile a published language model: read its weights, write them into a graph of our own, prove
-that it computes the same, and keep it (`runtime/compiled_cache.py`)."""
+"""Compiles a published language model: reads its weights, writes a new graph, proves that both give
+equal results, and caches the graph (`runtime/compiled_cache.py`)."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -9,13 +9,13 @@ import numpy as np
 
 from chatterbox.arrays import F32, I64
 from chatterbox.compile.graph import UnsupportedGraph
-from chatterbox.compile.lm.embedding_tables import host_embedder
 from chatterbox.compile.lm.equivalence import (
     EXACT_STEPS,
-    SURE_TEXT_IDS,
+    MIN_TEXT_IDS,
     TABLE_ROWS,
     deviation,
     exact_session,
+    host_embedder,
     random_embedder,
     sampled_embedder,
     stock_trial,
@@ -49,34 +49,34 @@ VERSION = LM_COMPILER
 HALF_PRECISIONS = ("fp16", "q4f16")  # stock graphs that round to fp16 after each operator
 
 EXACT_TOLERANCE = {"fp32": 3e-4, "fp16": 2e-2}
-"""Worst deviation of any logit, in standard deviations of the stock graph's, when both compute as
-exactly as they can, by the coarser type that either computes in. Measured at full size: 1e-5, and
-4e-3. The least mistake there is, GELU's other form, makes 5e-4 in two layers."""
+"""Largest deviation of any logit, in standard deviations of the stock logits, when both graphs
+compute as exactly as they can, by the coarser type of the two. Measured at full size: 1e-5 and
+4e-3. The smallest possible mistake, the other form of GELU, causes 5e-4 in two layers."""
 SERVED_TOLERANCE = {"float": 0.3, "int8": 0.5}
-"""The same as it is served, by the cache's type: products take their input rounded to int8, which
-at full size makes 0.06; a cache in int8 besides makes 0.12."""
-SPOKEN_TOLERANCE, SPOKEN_WORST = 0.005, 0.2
-"""Divergence, in nats, that an int8 cache may cause while a sentence is spoken: on average, and at
-one code. Full size, random weights: 2e-4 both, against 0.04 that q4 weights cause. The embedded
-model, whose attention is sharp, has 8 and 57, and keeps a float cache."""
-UNKNOWN_TEXT_IDS = 40  # of a made-up sentence, where none was given
+"""Largest deviation as served, by the type of the cache. Measured at full size: 0.06 from rounding
+the inputs of products to int8, and 0.12 with an int8 cache as well."""
+SPOKEN_MEAN_TOLERANCE, SPOKEN_WORST_TOLERANCE = 0.005, 0.2
+"""Largest divergence, in nats, from an int8 cache while speaking a sentence: on average, and at a
+single code. Measured at full size with random weights: 2e-4 both, against 0.04 from q4 weights. The
+embedded model, which has sharp attention, has 8 and 57 and keeps a float cache."""
+DEFAULT_SENTENCE_IDS = 40  # length of a random sentence, if none is given
 LOSSY_TOLERANCE = 5.0
-"""Where weights were quantised here, only a broken graph is refused."""
+"""Largest deviation with weights quantised here, which rejects only broken graphs."""
 
 
-class _Refused(Exception):
-    """A proof failed; the message says how."""
+class _ProofFailed(Exception):
+    """A proof failed. The message says how."""
 
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """The model's own embedding; `TokenIds` where the graph holds it."""
+    """A model's own embedding. `session` is `TokenIds` if the language model embeds ids itself."""
 
     session: Embedder
-    tokens: int  # that speech is made of, counted from 0
-    stop: frozenset[int]  # that end it
-    end_id: int = 0  # of text
-    path: Path | None = None  # of its graph, where it has one
+    tokens: int  # number of speech tokens, which start at 0
+    stop: frozenset[int]  # tokens that end speech
+    end_id: int = 0  # id that ends a text
+    path: Path | None = None  # of its graph, if it has one
 
 
 def compile_lm(
@@ -91,25 +91,24 @@ def compile_lm(
     angles: Rotary | None = None,
     progress: Progress = lambda _done, _stage: None,
 ) -> CompiledGraph | NotCompiled:
-    """The compiled form of the published graph at `source`, from the cache in `data_dir` if it was
-    made before.
+    """Return the compiled form of the graph at `source`, from the cache in `data_dir` if possible.
 
-    `embedding`: the model's own, whose rows are what the proof is run on; none: noise.
-    `sentence`: ids of a text to speak in it, end tokens included; none: made up.
-    `angles`: of a rotary model, where its graph computes them.
-    Never raises for what a file holds or a disk lacks: the reason comes back as `NotCompiled`.
+    The proof runs on rows of `embedding` (random rows if None) and speaks `sentence`, text ids with
+    end tokens (random ids if None). `angles` are the rotary angles, used if the graph stores none.
+    Returns NotCompiled with the reason, instead of raising, if a file is unsuitable or the disk is
+    full.
     """
-    chosen = options or default_options(settings.device, precision)
+    options = options or default_options(settings.device, precision)
     try:
         progress(0.0, "reading")
         paths = [source, *([embedding.path] if embedding and embedding.path else [])]
         sources = [file for path in paths for file in graph_sources(path)]
-        known_by = language_model_identity(sources, precision, settings, chosen, VERSION)
+        identity = language_model_identity(sources, precision, settings, options, VERSION)
         cache = CompiledCache(data_dir)
-        entry = cache.find(known_by)
+        entry = cache.find(identity)
         if entry is None:
-            job = _Job(source, precision, settings, chosen, embedding, sentence, angles, progress)
-            entry = cache.write(known_by, source, job.fill)
+            job = _Job(source, precision, settings, options, embedding, sentence, angles, progress)
+            entry = cache.write(identity, source, job.fill)
             progress(1.0, "done")
         return language_model_of(entry)
     except UnsupportedGraph as reason:
@@ -118,7 +117,7 @@ def compile_lm(
         return NotCompiled(f"could not be written: {fault.strerror or fault}")
     except ModelError as fault:
         return NotCompiled(str(fault))
-    except Exception as fault:  # noqa: BLE001 - onnxruntime raises its own kinds; none may end the start
+    except Exception as fault:  # noqa: BLE001 - onnxruntime raises its own kinds of exceptions
         return NotCompiled(f"the proof broke off: {first_line(fault)}")
 
 
@@ -134,7 +133,7 @@ class _Job:
     progress: Progress
 
     def fill(self, working: Path) -> tuple[Json, Json]:
-        """Write and prove; a refusal is remembered without its graph."""
+        """Write and prove the graph. A failed proof is cached without its graph."""
         model = match(PublishedGraph(self.source), self.angles)
         model = replace(model, head=model.head.outputs(self.options.head))
         tables, own = None, self.embedding
@@ -142,16 +141,19 @@ class _Job:
             tables = host_embedder(own.path, own.session, model.vocab, own.end_id)
         try:
             exact, served = self._write(model, working)
-        except _Refused as why:
+        except _ProofFailed as reason:
             (working / GRAPH_FILE).unlink()
             (working / SIDECAR_FILE).unlink()
-            return {"refused": str(why)}, {}
-        kept = tables and tables.save(working)
-        facts = {"vocab": model.vocab, "cache": self.options.cache, "embedding": kept}
+            return {"refused": str(reason)}, {}
+        saved = tables and tables.save(working)
+        facts = {"vocab": model.vocab, "cache": self.options.cache, "embedding": saved}
         return facts, {"exact": asdict(exact), "served": asdict(served)}
 
     def _write(self, model: Transformer, working: Path) -> tuple[Deviation, Deviation]:
-        """Write and prove; how far it is off, exactly and as served. Raises _Refused."""
+        """Write the graph and return its deviations, computed exactly and as served.
+
+        Raises _ProofFailed if a deviation exceeds its tolerance.
+        """
         graph, options, own = working / GRAPH_FILE, self.options, self.embedding
         half = options.compute == "fp16" or self.precision in HALF_PRECISIONS
         tolerance = EXACT_TOLERANCE["fp16" if half else "fp32"]
@@ -164,20 +166,20 @@ class _Job:
         tokens: F32 | None = None
         if options.tokens_in and model.table is None and own is not None:
             tokens = own.session.codes(np.arange(model.vocab))
-        write(model, replace(options, bits=None), working, self._part(0.0, 0.5, "writing"), tokens)
+        write(model, replace(options, bits=None), working, self._stage(0.0, 0.5, "writing"), tokens)
         self.progress(0.5, "proving")
         trial = stock_trial(self.source, embed, self.settings.threads, options.head)
         exact_graph = exact_session(graph, self.settings.threads)
         exact = deviation(trial, exact_graph, steps=EXACT_STEPS)
         _require(exact, tolerance)
         if options.bits is not None:
-            write(model, options, working, self._part(0.6, 0.2, "quantising"), tokens)
+            write(model, options, working, self._stage(0.6, 0.2, "quantising"), tokens)
             tolerance = LOSSY_TOLERANCE
         else:
             tolerance = SERVED_TOLERANCE[options.cache]
         if options.cache == "int8":
             self.progress(0.8, "comparing what is said with an int8 cache")
-            self._int8_cache(graph, own.session if own is not None else embed)
+            self._add_int8_cache(graph, own.session if own is not None else embed)
         self.progress(0.9, "proving as served")
         session = open_session(graph, self.settings)
         served = deviation(trial, session, memory=memory)
@@ -187,30 +189,32 @@ class _Job:
             _require(looked_up, EXACT_TOLERANCE["fp16"], "by tokens ")
         return exact, served
 
-    def _part(self, begin: float, share: float, stage: str) -> Callable[[float], None]:
-        """How far a part of the work is."""
-        return lambda done: self.progress(begin + share * done, stage)
+    def _stage(self, start: float, share: float, stage: str) -> Callable[[float], None]:
+        """Return a progress callback for one stage of the work."""
+        return lambda done: self.progress(start + share * done, stage)
 
-    def _int8_cache(self, graph: Path, embed: Embedder) -> None:
-        """Give the graph an int8 cache. Raises _Refused where that changes what is said."""
+    def _add_int8_cache(self, graph: Path, embed: Embedder) -> None:
+        """Give the graph an int8 cache. Raises _ProofFailed if that changes the speech."""
         cpu, own = SessionSettings("cpu", self.settings.threads, {}), self.embedding
         finer = open_session(graph, cpu)
         use_int8_cache(graph, channel_ranges(finer, embed, own.tokens if own else TABLE_ROWS))
         ids = self.sentence
         if ids is None:
-            ids = np.random.default_rng(0).integers(0, SURE_TEXT_IDS, UNKNOWN_TEXT_IDS)
+            ids = np.random.default_rng(0).integers(0, MIN_TEXT_IDS, DEFAULT_SENTENCE_IDS)
         stop = own.stop if own else frozenset[int]()
         mean, worst = divergence(finer, open_session(graph, cpu), embed, ids, stop)
-        if not (mean <= SPOKEN_TOLERANCE and worst <= SPOKEN_WORST):
-            raise _Refused(
-                f"an int8 cache changes what is said: by {mean:.2g} nats on average where "
-                f"{SPOKEN_TOLERANCE:g} is allowed, {worst:.2g} at worst where {SPOKEN_WORST:g} is"
+        if not (mean <= SPOKEN_MEAN_TOLERANCE and worst <= SPOKEN_WORST_TOLERANCE):
+            raise _ProofFailed(
+                f"an int8 cache changes the speech by {mean:.2g} nats on average where "
+                f"{SPOKEN_MEAN_TOLERANCE:g} is allowed, and by {worst:.2g} at worst where "
+                f"{SPOKEN_WORST_TOLERANCE:g} is"
             )
 
 
-def _require(found: Deviation, allowed: float, how: str = "") -> None:
+def _require(found: Deviation, allowed: float, context: str = "") -> None:
+    """Raise _ProofFailed if a deviation exceeds its tolerance."""
     if not found.worst <= allowed:
-        raise _Refused(
-            f"{how}its logits differ from the stock graph's by {found.worst:.2g} standard "
+        raise _ProofFailed(
+            f"{context}its logits differ from the stock graph's by {found.worst:.2g} standard "
             f"deviations where {allowed:g} is allowed"
         )

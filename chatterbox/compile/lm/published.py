@@ -1,6 +1,4 @@
-"""A published language model as a graph: constants that are read when needed, linear layers
-(products with constant matrices, their biases and their order) and the normalisations before them.
-"""
+"""Reads a published language model: constants, tables, linear layers and normalisations."""
 
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
@@ -20,15 +18,17 @@ from chatterbox.compile.graph import (
     stored_values,
 )
 from chatterbox.compile.lm.weights import Linear, Norm, pack_nibbles
-from chatterbox.runtime.quantized_weights import Array, Dense, Weight
+from chatterbox.runtime.quantized_weights import Array, BlockQuantized, Dense, Weight
 
 SHAPING = ("Concat", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
 FOLDABLE = frozenset(("Cast", "Constant", "DequantizeLinear", "Div", "Mul", *SHAPING))
-"""Operators that exporters leave between a stored tensor and its use."""
-SIGN_OF_BOTH_NIBBLES = np.uint8(0x88)
+"""Operators that exporters leave between a stored tensor and its use. Their constant results are
+computed here."""
+SIGN_BITS = np.uint8(0x88)  # of two 4-bit numbers in a byte
+GATHER = ("Gather", "GatherBlockQuantized")
 FUSED_ATTENTION = frozenset(("GroupQueryAttention", "MultiHeadAttention", "Attention"))
 TRANSPARENT = frozenset(("Cast", "Reshape", "Identity", "Squeeze", "Unsqueeze", "Transpose"))
-"""Operators that change how numbers are laid out or typed, not what they are."""
+"""Operators that change the layout or type of numbers, not their values."""
 NORMS: dict[str, tuple[int, int | None]] = {
     "LayerNormalization": (1, 2),
     "SkipLayerNormalization": (2, 3),
@@ -36,14 +36,14 @@ NORMS: dict[str, tuple[int, int | None]] = {
     "RMSNormalization": (1, None),
     "SkipSimplifiedLayerNormalization": (2, None),
 }
-"""Where an operator holds its scale and its shift."""
-EPSILON_BELOW = 1e-2
-DEFAULT_EPSILON = 1e-5  # GPT-2's and ONNX's LayerNormalization's alike
+"""Input indices of the scale and the shift of normalisation operators."""
+MAX_EPSILON = 1e-2  # a larger constant added before a root is not an epsilon
+DEFAULT_EPSILON = 1e-5  # of both GPT-2 and ONNX's LayerNormalization
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearNode:
-    """A linear where it stands in the graph."""
+    """A linear layer: the node of the product, its weight, and the node's own bias."""
 
     node: NodeProto
     weight: Weight
@@ -52,7 +52,7 @@ class LinearNode:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Packed:
-    """Quantised codes; `bits` is 0 where the stored type does not say."""
+    """Quantised codes. `bits` is 0 if the stored type does not tell."""
 
     codes: Array  # uint8
     bits: int
@@ -60,7 +60,7 @@ class Packed:
 
 
 class PublishedGraph(EditableGraph):
-    """A graph, its constants and its layers."""
+    """A published graph with access to its constants and layers."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(onnx.load(str(path), load_external_data=False), path.parent)
@@ -68,7 +68,7 @@ class PublishedGraph(EditableGraph):
         self._folded: dict[str, Array | None] = {}
 
     def constant(self, name: str) -> Array | None:
-        """The value of `name` when it depends on no input; else None."""
+        """Return the value of `name` if it depends on no input, else None."""
         if name in self.stored:
             values = self.values(name)
             return values.astype(np.int8) if self.stored[name].data_type in INT4_TYPES else values
@@ -87,8 +87,8 @@ class PublishedGraph(EditableGraph):
         return np.asarray(values[list(node.output).index(name)])
 
     def packed(self, name: str) -> Packed | None:
-        """Codes as they are stored, without unpacking the 4-bit types; signed ones are shifted, so
-        that every code is unsigned around the middle."""
+        """Return quantised codes without unpacking 4-bit types, or None. Signed codes are shifted
+        to unsigned codes with the middle as zero."""
         tensor = self.stored.get(name)
         if tensor is None or tensor.data_type not in INT4_TYPES:
             codes = self.constant(name)
@@ -97,17 +97,39 @@ class PublishedGraph(EditableGraph):
         if tensor.dims[-1] % 2:  # rows begin inside a byte
             numbers = self.values(name).astype(np.int8)
             return Packed(pack_nibbles(numbers + 8 if signed else numbers), 4, signed)
-        by_bytes = onnx.TensorProto()
-        by_bytes.CopyFrom(tensor)
-        by_bytes.data_type = TensorProto.UINT8
-        by_bytes.dims[-1] //= 2
-        codes = stored_values(by_bytes, self.folder)
-        return Packed(codes ^ SIGN_OF_BOTH_NIBBLES if signed else codes, 4, signed)
+        bytewise = onnx.TensorProto()
+        bytewise.CopyFrom(tensor)
+        bytewise.data_type = TensorProto.UINT8
+        bytewise.dims[-1] //= 2
+        codes = stored_values(bytewise, self.folder)
+        return Packed(codes ^ SIGN_BITS if signed else codes, 4, signed)
+
+    def table_of(self, node: NodeProto) -> Array | BlockQuantized | None:
+        """Return the table of rows that a Gather or GatherBlockQuantized reads, or None if it reads
+        anything else. A block-quantised table is the transpose of a weight: rows are outputs."""
+        if node.op_type == "Gather":
+            values = self.constant(node.input[0])
+            return values if values is not None and values.ndim == 2 else None
+        found, scales = self.packed(node.input[0]), self.constant(node.input[2])
+        given = attributes(node)
+        axes = given.get("gather_axis", 0), given.get("quantize_axis", 1)
+        if found is None or scales is None or scales.ndim != 2 or axes != (0, 1):
+            return None
+        zeros = self.packed(node.input[3]) if any(node.input[3:4]) else None
+        bits = found.bits or given.get("bits", 4)
+        rows, count = scales.shape
+        offset = zeros.codes if zeros is not None else None
+        if offset is None and found.bits and not found.signed:
+            offset = np.zeros((rows, -(-count * bits // 8)), np.uint8)  # the default of uint4
+        codes, width = found.codes.reshape(rows, count, -1), found.codes.shape[1] * 8 // bits
+        return BlockQuantized(codes, scales, offset, bits, given.get("block_size", 128), width)
 
     def upstream(self, name: str, stop: Container[int]) -> Iterator[NodeProto]:
-        """Every node that `name` comes from, nearest first; nodes whose id is in `stop` are named
-        but not passed through. An attention operator's cached key or value comes from that input
-        alone."""
+        """Yield every node that `name` depends on, nearest first.
+
+        Nodes whose id is in `stop` are yielded but not passed. An attention operator's cached key
+        or value depends on the matching input alone.
+        """
         seen: set[str] = set()
         edges = [name]
         for current in edges:
@@ -119,16 +141,16 @@ class PublishedGraph(EditableGraph):
 
     @cached_property
     def linears(self) -> dict[int, LinearNode]:
-        """By the `id` of each one's node."""
+        """Linear layers by the `id` of their node."""
         found = (self._as_linear(node) for node in self.of_type("MatMul", "Gemm", "MatMulNBits"))
-        return {id(one.node): one for one in found if one is not None}
+        return {id(linear.node): linear for linear in found if linear is not None}
 
     def _as_linear(self, node: NodeProto) -> LinearNode | None:
         weight: Weight | None
         if node.op_type == "MatMulNBits":
             weight, bias = self.quantized_weight(node), node.input[5:6]
             if weight is None:
-                raise UnsupportedGraph("a MatMulNBits has inputs of another kind")
+                raise UnsupportedGraph("a MatMulNBits has unexpected inputs")
         else:
             values, bias = self.constant(node.input[1]), node.input[2:3]
             if values is None or values.ndim != 2 or values.dtype.kind != "f":
@@ -137,26 +159,27 @@ class PublishedGraph(EditableGraph):
         return LinearNode(node, weight, self.constant(bias[0]) if any(bias) else None)
 
     def by_depth(self) -> list[list[LinearNode]]:
-        """The linears that the logits come from, by how many others each depends on."""
-        before: dict[str, int] = {}  # edge → bit set of the linears it depends on
-        sets: list[tuple[int, LinearNode]] = []
+        """Return the linear layers that the logits depend on, grouped and sorted by the number of
+        linear layers each of them depends on."""
+        dependencies: dict[str, int] = {}  # tensor → bit set of the linears it depends on
+        linears: list[tuple[int, LinearNode]] = []
         for node in self.nodes:
-            depends = 0
+            bits = 0
             for name in node.input:
-                depends |= before.get(name, 0)
-            if (found := self.linears.get(id(node))) is not None:
-                sets.append((depends, found))
-                depends |= 1 << len(sets)
-            before.update(dict.fromkeys(node.output, depends))
-        reached = before.get("logits", 0)
+                bits |= dependencies.get(name, 0)
+            if (linear := self.linears.get(id(node))) is not None:
+                linears.append((bits, linear))
+                bits |= 1 << len(linears)
+            dependencies.update(dict.fromkeys(node.output, bits))
+        reached = dependencies.get("logits", 0)
         by_depth: dict[int, list[LinearNode]] = {}
-        for place, (depends, found) in enumerate(sets, 1):
-            if reached >> place & 1:
-                by_depth.setdefault(depends.bit_count(), []).append(found)
+        for bit, (bits, linear) in enumerate(linears, 1):
+            if reached >> bit & 1:
+                by_depth.setdefault(bits.bit_count(), []).append(linear)
         return [by_depth[depth] for depth in sorted(by_depth)]
 
     def with_bias(self, found: LinearNode) -> Linear:
-        """With its bias, wherever the graph adds it."""
+        """Return a linear layer with its bias, wherever the graph adds the bias."""
         width = found.weight.shape[1]
         bias = np.zeros(width, np.float32) if found.bias is None else found.bias.reshape(-1)
         for node in self.followers(found.node.output[0]):
@@ -167,7 +190,7 @@ class PublishedGraph(EditableGraph):
         return Linear(found.weight, bias)
 
     def followers(self, name: str) -> list[NodeProto]:
-        """The nodes that read `name`, seen through layout changes."""
+        """Return the consumers of `name`, past nodes that only change layout or type."""
         found: list[NodeProto] = []
         for node in self.consumers.get(name, []):
             passes = node.op_type in TRANSPARENT
@@ -175,8 +198,8 @@ class PublishedGraph(EditableGraph):
         return found
 
     def norm_before(self, found: LinearNode) -> Norm:
-        """The normalisation of its input: one operator, fused with a sum, or spelled out as
-        … × gamma + beta. Raises UnsupportedGraph."""
+        """Return the normalisation of a linear layer's input: an operator, one fused with a sum, or
+        spelled out as … × gamma + beta. Raises UnsupportedGraph if there is none."""
         name = found.node.input[0]
         beta: Array | None = None
         while (node := self.producer.get(name)) is not None:
@@ -197,20 +220,21 @@ class PublishedGraph(EditableGraph):
                 name = node.input[0]
             else:
                 break
-        raise UnsupportedGraph("a linear that should follow a normalisation does not")
+        raise UnsupportedGraph("a linear layer does not follow a normalisation")
 
 
 def _sources(node: NodeProto, output: str) -> list[str]:
+    """Return the inputs that an output depends on."""
     inputs = [name for name in node.input if name]
     place = list(node.output).index(output)
     if node.op_type not in FUSED_ATTENTION or place not in (1, 2):
         return inputs
     split = node.input[place] if len(node.input) > place else ""
-    return [split or node.input[0]]  # queries, keys and values may come packed as the first
+    return [split or node.input[0]]  # the first input may hold queries, keys and values
 
 
 def _addends(node: NodeProto) -> list[str]:
-    """The inputs that a node adds to its first: where a bias can be."""
+    """Return the inputs of a node that can be a bias added to its first input."""
     if node.op_type == "Add":
         return list(node.input)
     place = {"SkipLayerNormalization": 4, "FastGelu": 1, "BiasGelu": 1}.get(node.op_type)
@@ -218,19 +242,19 @@ def _addends(node: NodeProto) -> list[str]:
 
 
 def _split(graph: PublishedGraph, node: NodeProto) -> tuple[Array, str]:
-    """The constant, as one axis, and the other input of a node with one of each."""
+    """Return the constant (flattened) and the other input of a node with one of each."""
     for own, other in (node.input, reversed(node.input)):
         value = graph.constant(own)
         if value is not None and value.ndim >= 1 and value.size > 1:
             return value.reshape(-1), other
-    raise UnsupportedGraph(f"a {node.op_type} that should hold a constant does not")
+    raise UnsupportedGraph(f"a {node.op_type} has no constant input")
 
 
 def _epsilon(graph: PublishedGraph, name: str) -> float:
-    """The small number that is added on the way to `name`."""
+    """Return the small constant that is added on the way to `name`."""
     for node in graph.upstream(name, graph.linears.keys()):
         for edge in node.input if node.op_type == "Add" else ():
             value = graph.constant(edge)
-            if value is not None and value.size == 1 and 0 < value.item() < EPSILON_BELOW:
+            if value is not None and value.size == 1 and 0 < value.item() < MAX_EPSILON:
                 return float(value.item())
     return DEFAULT_EPSILON

@@ -1,4 +1,4 @@
-"""A language model's weights as values, however a file writes them: GPT-2 or Llama."""
+"""Weights of a language model (GPT-2 or Llama), independent of the file they came from."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,23 +11,23 @@ from onnxruntime.capi import _pybind_state as runtime
 from chatterbox.runtime.quantized_weights import Array, BlockQuantized, Dense, Weight
 
 Activation = Literal["tanh", "erf", "silu"]
-"""Between the feed-forward's two linears: GELU in one of its forms, or what gates with SiLU."""
+"""Activation of the feed-forward: GELU by tanh or erf, or SiLU with a gate."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SideBySide:
-    """Weights over the same input whose outputs follow each other; joined when they are written,
-    since a large model's would take as much memory as its file."""
+    """Concatenated weights of the same input. They are joined only when written, because a large
+    model's joined weights would take as much memory as its file."""
 
-    parts: tuple[Weight, ...]  # of one kind
+    parts: tuple[Weight, ...]  # of the same kind and quantisation
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Inputs K, outputs N."""
+        """(inputs, outputs)."""
         return self.parts[0].shape[0], sum(part.shape[1] for part in self.parts)
 
     def joined(self) -> Weight:
-        """As one. Exact."""
+        """Return the weights as one. Exact."""
         parts = self.parts
         if isinstance(parts[0], Dense):
             return Dense(np.concatenate([w.values for w in parts if isinstance(w, Dense)], axis=1))
@@ -49,10 +49,11 @@ class Linear:
     bias: Array  # [N]
 
     def outputs(self, ranges: Sequence[tuple[int, int]]) -> "Linear":
-        """With these outputs alone, from and up to, in this order. Exact."""
+        """Return the layer with only the outputs in `ranges` (start, end), in this order; all if
+        there are none. Exact."""
         if not ranges:
             return self
-        weight, chosen = self.weight, np.concatenate([np.arange(*one) for one in ranges])
+        weight, chosen = self.weight, np.concatenate([np.arange(*r) for r in ranges])
         if isinstance(weight, BlockQuantized):
             zeros = weight.zero_points
             weight = replace(
@@ -66,14 +67,14 @@ class Linear:
         return Linear(weight, self.bias[chosen])
 
     def padded(self, multiple: int) -> "Linear":
-        """With so many outputs more, which are nobody's, that there is a multiple of them."""
+        """Return the layer with unused outputs added up to a multiple of `multiple`."""
         count = self.weight.shape[1]
         return self.outputs([(0, count), (0, short)]) if (short := -count % multiple) else self
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Norm:
-    """Layer normalisation; without a shift, by the root of the mean square."""
+    """Layer normalisation, or RMS normalisation if `beta` is None."""
 
     gamma: Array  # [hidden]
     beta: Array | None  # [hidden]
@@ -82,8 +83,8 @@ class Norm:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
-    """One pre-norm transformer block; `qkv` holds query, key and value side by side, `up` the gate
-    before what it gates, where there is one."""
+    """One pre-norm transformer layer. `qkv` concatenates query, key and value; `up` concatenates
+    the gate, if any, and the up projection."""
 
     norm_1: Norm
     qkv: Linear
@@ -95,15 +96,15 @@ class Layer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rotary:
-    """Angles that queries and keys are turned by, half of a head against the other half."""
+    """Cosines and sines of a rotary position embedding that pairs the halves of a head."""
 
     cos: Array  # [positions, head_dim / 2]
     sin: Array
 
 
 def angles_of(config: Mapping[str, Any]) -> Rotary | None:
-    """Cosines and sines of every position, long waves stretched where it is scaled as Llama 3 is;
-    None where it is no rotary model, or another scaling."""
+    """Compute the rotary angles of every position from `config.json`, with Llama 3's scaling if it
+    is configured. Returns None if the model is not rotary or scales in another way."""
     try:
         hidden, heads = config["hidden_size"], config["num_attention_heads"]
         head_dim = config.get("head_dim") or hidden // heads
@@ -126,8 +127,8 @@ def angles_of(config: Mapping[str, Any]) -> Rotary | None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Transformer:
-    """Embeddings or ids in, logits out. Positions are either rows that are added to the embeddings,
-    or angles."""
+    """A transformer from embeddings or ids to logits. Positions are rows added to the embeddings,
+    or rotary angles."""
 
     layers: tuple[Layer, ...]
     norm: Norm
@@ -137,7 +138,7 @@ class Transformer:
     head_dim: int
     activation: Activation
     positions: Array | Rotary  # rows: [max positions, hidden]
-    table: Array | BlockQuantized | None = None  # [ids, hidden]; none: embeddings come in
+    table: Array | BlockQuantized | None = None  # [ids, hidden]; None if embeddings are the input
 
     @property
     def hidden(self) -> int:
@@ -151,9 +152,9 @@ class Transformer:
 
 
 def concat(parts: Sequence[Linear]) -> Linear:
-    """Linears over the same input as one: their outputs follow each other. Exact.
+    """Concatenate linear layers of the same input. Exact.
 
-    Raises ValueError when their weights are not of one kind.
+    Raises ValueError if their weights are quantised differently.
     """
     weights = [w for part in parts if not isinstance(w := part.weight, SideBySide)]
     kinds = {
@@ -166,29 +167,31 @@ def concat(parts: Sequence[Linear]) -> Linear:
 
 
 def pack_nibbles(numbers: Array) -> Array:
-    """4-bit numbers two in a byte, as `unpack` reads them; the last axis is filled up."""
+    """Pack 4-bit numbers two per byte, as `unpack` expects. Pads the last axis to an even size."""
     short = -numbers.shape[-1] % 2
     padded = np.pad(numbers.astype(np.uint8), [(0, 0)] * (numbers.ndim - 1) + [(0, short)])
     return padded[..., ::2] | padded[..., 1::2] << 4
 
 
 OUTPUTS_AT_ONCE = 8192
-"""Bounds the memory that a large head takes."""
+"""Outputs quantised at once, which limits the memory that a large head takes."""
 
 
 def quantize_blocks(weight: Dense, bits: int, block: int) -> BlockQuantized:
-    """Quantise to 4 or 8 bits in blocks along K, asymmetric, to the nearest: by the functions that
-    `onnxruntime.quantization` calls. That module would give the same bytes, but it needs `onnx_ir`
-    and configures Python's logging when it is imported. Lossy."""
+    """Quantise a weight asymmetrically to 4 or 8 bits in blocks along its inputs. Lossy.
+
+    Uses the functions that `onnxruntime.quantization` calls. Importing that module would need
+    `onnx_ir` and would configure Python's logging.
+    """
     inputs, outputs = weight.shape
     count = -(-inputs // block)
     codes = np.zeros((outputs, count, block * bits // 8), np.uint8)
     scales = np.zeros((outputs, count), np.float32)
     zeros = np.zeros((outputs, -(-count * bits // 8)), np.uint8)
-    rounding = runtime.quantize_matmul_4bits if bits == 4 else runtime.quantize_matmul_8bits
-    for at in range(0, outputs, OUTPUTS_AT_ONCE):
-        part = slice(at, at + OUTPUTS_AT_ONCE)
+    quantize = runtime.quantize_matmul_4bits if bits == 4 else runtime.quantize_matmul_8bits
+    for start in range(0, outputs, OUTPUTS_AT_ONCE):
+        part = slice(start, start + OUTPUTS_AT_ONCE)
         values = np.ascontiguousarray(weight.values[:, part], np.float32)
         flat = scales[part].reshape(-1), zeros[part].reshape(-1)
-        rounding(codes[part], values, *flat, block, values.shape[1], inputs, False)
+        quantize(codes[part], values, *flat, block, values.shape[1], inputs, False)
     return BlockQuantized(codes, scales, zeros, bits, block, inputs)

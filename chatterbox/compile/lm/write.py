@@ -1,8 +1,9 @@
-"""Writes the compiled graph: a transformer's weights in, one ONNX file and its sidecar out.
+"""Writes the compiled graph of a transformer: one ONNX file and its weight file.
 
-Rows of any length share one step. `rows` and `active` tie the n rows that step to the r arena slots
-they lie in: everything but attention is computed for the n rows alone, and attention runs over the
-whole range of slots, idle ones included, each reading and writing its own past in place.
+Rows of any length share one step. The inputs `rows` and `active` map the n rows of a step to the r
+slots of the key-value cache that hold them. Everything but attention is computed for the n rows
+alone. Attention runs over the whole range of slots, idle slots included, and each slot reads and
+writes its own past in place.
 """
 
 import json
@@ -29,13 +30,12 @@ from chatterbox.runtime.compiled_lm import GRAPH_FILE, CompileOptions
 from chatterbox.runtime.quantized_weights import Array, BlockQuantized, Dense
 
 SIDECAR_FILE = GRAPH_FILE + "_data"
-ALIGNMENT_BYTES = 4096  # a page, so that the sidecar can be mapped
+ALIGNMENT_BYTES = 4096  # a page, so that the sidecar can be memory-mapped
 INLINE_BYTES = 1024  # smaller tensors stay in the graph file
-OPSET = 17  # LayerNormalization's first
+OPSET = 17  # the first with LayerNormalization
 IR_VERSION = 9
-
-MOST_POSITIONS = 16384
-"""Of the angles that are stored: more than a slot may have."""
+MAX_POSITIONS = 16384
+"""Stored rotary angles: more than the positions of a slot (`max_sequence_length`)."""
 TYPES = {"fp32": (TensorProto.FLOAT, np.float32), "fp16": (TensorProto.FLOAT16, np.float16)}
 
 
@@ -46,8 +46,11 @@ def write(
     progress: Callable[[float], None],
     tokens: Array | None = None,
 ) -> None:
-    """Write GRAPH_FILE and SIDECAR_FILE into `directory`. `tokens`: the table [vocab, hidden] that
-    are looked up in besides taking embeddings. `progress` is told how much is done, 0 to 1."""
+    """Write GRAPH_FILE and SIDECAR_FILE into `directory`.
+
+    With a table `tokens` [vocab, hidden], the graph accepts token ids besides embeddings.
+    `progress` is called with the completed share, 0 to 1.
+    """
     with (directory / SIDECAR_FILE).open("wb") as sidecar:
         graph = _Writer(model, recipe, sidecar, tokens).graph(progress)
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
@@ -69,13 +72,13 @@ class _Writer:
         self._sidecar = sidecar
         self._nodes: list[onnx.NodeProto] = []
         self._tensors: list[TensorProto] = []
-        self._angles: list[str] = []  # that the attention turns queries and keys by
+        self._angles: list[str] = []  # names of rotary cosines and sines
 
     def graph(self, progress: Callable[[float], None]) -> onnx.GraphProto:
         model = self._model
         normed, stream = self._embedded()
-        following = [*(layer.norm_1 for layer in model.layers[1:]), model.norm]
-        for index, (layer, norm) in enumerate(zip(model.layers, following, strict=True)):
+        next_norms = [*(layer.norm_1 for layer in model.layers[1:]), model.norm]
+        for index, (layer, norm) in enumerate(zip(model.layers, next_norms, strict=True)):
             normed, stream = self._layer(index, layer, norm, normed, stream)
             progress((index + 1) / (len(model.layers) + 1))
         last = self._node("Gather", [normed, self._constant("last", np.array(-1))], axis=1)
@@ -85,9 +88,9 @@ class _Writer:
         return helper.make_graph(self._nodes, "compiled", inputs, outputs, self._tensors)
 
     def _embedded(self) -> tuple[str, str]:
-        """What comes in → first layer's input, residual stream."""
+        """Return the first layer's normalised input and the residual stream."""
         model, first = self._model, self._model.layers[0].norm_1
-        rows = EMBEDS if model.table is None else self._rows(model.table)
+        rows = EMBEDS if model.table is None else self._look_up(model.table)
         stream = self._node("Cast", [rows], to=self._type)
         if self._tokens is not None:
             no_id = np.zeros((1, model.hidden), self._tokens.dtype)
@@ -102,8 +105,8 @@ class _Writer:
         table = self._weight("positions", model.positions)
         return self._norm(stream, self._node("Gather", [table, "position_ids"]), first, "0.norm_1")
 
-    def _rows(self, table: Array | BlockQuantized) -> str:
-        """Of the table, which is stored no wider than it was: only what is read is widened."""
+    def _look_up(self, table: Array | BlockQuantized) -> str:
+        """Look ids up in the table, which keeps its precision: only the rows read are widened."""
         if not isinstance(table, BlockQuantized):
             if self._kind == np.float16:
                 table = table.astype(np.float16, copy=False)
@@ -112,12 +115,12 @@ class _Writer:
         parts = [codes, IDS, self._constant("table.scales", table.scales)]
         if table.zero_points is not None:
             parts.append(self._constant("table.zeros", table.zero_points))
-        how = {"bits": table.bits, "block_size": table.block}
+        blocks = {"bits": table.bits, "block_size": table.block}
         axes = {"gather_axis": 0, "quantize_axis": 1}
-        return self._node("GatherBlockQuantized", parts, MICROSOFT, (), **how, **axes)
+        return self._node("GatherBlockQuantized", parts, MICROSOFT, (), **blocks, **axes)
 
     def _layer(
-        self, index: int, layer: Layer, following: Norm, normed: str, stream: str
+        self, index: int, layer: Layer, next_norm: Norm, normed: str, stream: str
     ) -> tuple[str, str]:
         qkv = self._linear(normed, layer.qkv, f"{index}.qkv")
         attended = self._attention(index, self._node("Gather", [qkv, "rows"], axis=0))
@@ -126,7 +129,7 @@ class _Writer:
         normed, stream = self._norm(stream, out, layer.norm_2, f"{index}.norm_2")
         up = self._activated(self._linear(normed, layer.up, f"{index}.up"), index)
         down = self._linear(up, layer.down, f"{index}.down")
-        return self._norm(stream, down, following, f"{index}.following")
+        return self._norm(stream, down, next_norm, f"{index}.following")
 
     def _activated(self, up: str, index: int) -> str:
         if self._model.activation != "silu":
@@ -151,7 +154,7 @@ class _Writer:
         )
 
     def _norm(self, stream: str, added: str, norm: Norm, name: str) -> tuple[str, str]:
-        """stream + added, where anything is → its normalisation, itself."""
+        """Return the normalised sum of `stream` and `added` (which may be ""), and the sum."""
         kind, scales = "LayerNormalization", [self._weight(f"{name}.gamma", norm.gamma)]
         if norm.beta is None:
             kind = f"Simplified{kind}"
@@ -197,13 +200,13 @@ class _Writer:
         outputs: Sequence[str] = (),
         **attributes: Any,
     ) -> str:
-        """The first of its outputs."""
-        made = list(outputs) or [f"{kind}.{len(self._nodes)}"]
-        self._nodes.append(helper.make_node(kind, inputs, made, domain=domain, **attributes))
-        return made[0]
+        """Add a node and return its first output."""
+        names = list(outputs) or [f"{kind}.{len(self._nodes)}"]
+        self._nodes.append(helper.make_node(kind, inputs, names, domain=domain, **attributes))
+        return names[0]
 
     def _weight(self, name: str, values: Array) -> str:
-        """Store numbers in the type they are computed in."""
+        """Store values in the type of the computation."""
         return self._constant(name, values.astype(self._kind, copy=False))
 
     def _constant(self, name: str, values: Array) -> str:
@@ -224,7 +227,7 @@ class _Writer:
         return name
 
     def _edges(self) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
-        """Inputs and outputs."""
+        """Declare the inputs and outputs."""
         model, new = self._model, ["rows_active", "new"]
         given: dict[str, tuple[int, list[Any]]] = {}
         if model.table is None:
@@ -248,10 +251,10 @@ class _Writer:
                 given[past_name(index, kind)] = self._type, slots
                 made[present_name(index, kind)] = self._type, slots
         value = helper.make_tensor_value_info
-        inputs, outputs = ([value(n, *how) for n, how in edges.items()] for edges in (given, made))
+        inputs, outputs = ([value(n, *kind) for n, kind in e.items()] for e in (given, made))
         return inputs, outputs
 
 
 def _positions(model: Transformer) -> int:
     rows = model.positions.cos if isinstance(model.positions, Rotary) else model.positions
-    return min(len(rows), MOST_POSITIONS)
+    return min(len(rows), MAX_POSITIONS)
