@@ -37,7 +37,7 @@ def match(graph: PublishedGraph, angles: Rotary | None = None) -> Transformer:
     depths = graph.by_depth()
     if len(depths) <= DEPTHS_PER_LAYER or len(depths) % DEPTHS_PER_LAYER != 1:
         raise UnsupportedGraph(
-            f"{len(depths)} constant matrices in sequence, not {DEPTHS_PER_LAYER} a layer and a head"
+            f"{len(depths)} matrices in sequence, not {DEPTHS_PER_LAYER} a layer and a head"
         )
     head = depths.pop()
     if len(head) != 1:
