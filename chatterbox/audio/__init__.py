@@ -1,1 +1,1 @@
-"""Float32 samples into files and frames, incrementally."""
+"""Float32 samples to files, piece by piece, and the processing of a stream of samples."""

@@ -1,4 +1,4 @@
-"""The formats that speech can be sent in, each with its encoder: one encoder makes one file."""
+"""The audio formats of answers. Each encoder makes one file."""
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -18,7 +18,7 @@ TELEPHONE_RATES_HZ = (8000,)  # ITU-T G.711
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One row of the table of formats."""
+    """What a format is called in HTTP, how it is encoded, and at which sample rates."""
 
     media_type: str
     make: Callable[[int, int | None, int | None], Encoder]
@@ -26,47 +26,42 @@ class Format:
     rates_hz: tuple[int, ...] = USUAL_RATES_HZ
 
 
-_coded = partial(partial, ContainerEncoder)
-
 FORMATS: Mapping[str, Format] = MappingProxyType(
     {
         "wav": Format("audio/wav", WavEncoder),
         "pcm": Format("audio/pcm", Encoder),
-        "mp3": Format("audio/mpeg", _coded(encoders.MP3)),
-        "opus": Format("audio/ogg", _coded(encoders.OPUS), OPUS_RATES_HZ),
-        "aac": Format("audio/aac", _coded(encoders.AAC)),
+        "mp3": Format("audio/mpeg", partial(ContainerEncoder, encoders.MP3)),
+        "opus": Format("audio/ogg", partial(ContainerEncoder, encoders.OPUS), OPUS_RATES_HZ),
+        "aac": Format("audio/aac", partial(ContainerEncoder, encoders.AAC)),
         "flac": Format("audio/flac", partial(FlacEncoder, encoders.FLAC)),
-        "ulaw": Format("audio/basic", _coded(encoders.MU_LAW), TELEPHONE_RATES_HZ),
-        "alaw": Format("audio/PCMA", _coded(encoders.A_LAW), TELEPHONE_RATES_HZ),
+        "ulaw": Format(
+            "audio/basic", partial(ContainerEncoder, encoders.MU_LAW), TELEPHONE_RATES_HZ
+        ),
+        "alaw": Format("audio/PCMA", partial(ContainerEncoder, encoders.A_LAW), TELEPHONE_RATES_HZ),
     }
 )
 
 
 @dataclass(frozen=True, slots=True)
 class AudioFormat:
-    """What a listener is sent; made by `audio_format`, which checks it."""
+    """The format of one answer. `audio_format` makes it and checks the values."""
 
     name: str
     sample_rate_hz: int
-    bit_rate: int | None = None  # bits per second; None: the format's own
+    bit_rate: int | None = None  # bits per second; None: the format's default
 
     @property
     def media_type(self) -> str:
-        """Its Content-Type."""
+        """The Content-Type."""
         return FORMATS[self.name].media_type
 
     def encoder(self, total_samples: int | None = None) -> Encoder:
-        """A fresh encoder of samples at 24 kHz. `total_samples` is their exact number where it is
-        known beforehand: it goes into the header."""
-        rate_hz, make = self.sample_rate_hz, FORMATS[self.name].make
-        if rate_hz == SAMPLE_RATE_HZ:
-            return make(rate_hz, total_samples, self.bit_rate)
-        if total_samples is not None:
-            total_samples = encoders.resampled_samples(total_samples, rate_hz)
-        return encoders.ResampledEncoder(make(rate_hz, total_samples, self.bit_rate), rate_hz)
+        """Return a new encoder of samples at 24 kHz. `total_samples`, their exact number if it is
+        known, goes into the header."""
+        return FORMATS[self.name].make(self.sample_rate_hz, total_samples, self.bit_rate)
 
     def encode_whole(self, samples: F32) -> bytes:
-        """One complete file of [n] samples at 24 kHz."""
+        """Encode [n] samples at 24 kHz as one file."""
         with closing(self.encoder(total_samples=len(samples))) as encoder:
             return encoder.start() + encoder.feed(samples) + encoder.finish()
 
@@ -74,19 +69,18 @@ class AudioFormat:
 def audio_format(
     name: str, sample_rate_hz: int | None = None, bit_rate: int | None = None
 ) -> AudioFormat:
-    """The format of that name, at the rate that suits it where none is given. Raises InvalidValue
-    for a name or a rate that it does not have."""
+    """Check and return a format. The default sample rate is 24 kHz if the format has it, so that
+    nothing is resampled, else its lowest. Raises InvalidValue."""
     row = FORMATS.get(name)
     if row is None:
         raise InvalidValue(
             f"Unknown response_format '{excerpt(name)}'; one of: {', '.join(FORMATS)}.",
             param="response_format",
         )
-    rate_hz = sample_rate_hz
-    if rate_hz is None:  # the model's own where the format has it: then nothing is resampled
-        rate_hz = SAMPLE_RATE_HZ if SAMPLE_RATE_HZ in row.rates_hz else row.rates_hz[0]
-    if rate_hz not in row.rates_hz:
+    if sample_rate_hz is None:
+        sample_rate_hz = SAMPLE_RATE_HZ if SAMPLE_RATE_HZ in row.rates_hz else row.rates_hz[0]
+    if sample_rate_hz not in row.rates_hz:
         raise InvalidValue(
             f"{name} is made at {', '.join(map(str, row.rates_hz))} Hz.", param="sample_rate"
         )
-    return AudioFormat(name, rate_hz, bit_rate)
+    return AudioFormat(name, sample_rate_hz, bit_rate)

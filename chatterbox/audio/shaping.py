@@ -1,5 +1,5 @@
-"""What happens to one request's sound while it streams: joined, paced, brought to a loudness,
-turned down where it would hurt, and marked as synthetic."""
+"""Processes the samples of one request while they stream: joins segments, changes pace and
+loudness, limits harmful levels, and adds a watermark."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -17,12 +17,11 @@ FADE_MS = 10.0
 
 
 class Joiner:
-    """Fades both edges of every segment; one joiner for one request.
+    """Fades both edges of every segment with a raised cosine. One joiner serves one request.
 
-    A segment arrives as pieces of any length. Its first and last `fade_ms` rise and fall as a
-    raised cosine. Nobody knows which samples are the last until the segment ends, so as many are
-    always held back: `piece` returns them with the next piece, or faded with the last one. A
-    segment shorter than two fades gets the product of both. No sample is added or lost.
+    A segment comes in pieces of any length, and its last samples are known only at its end. So the
+    latest `fade_ms` are held back and returned with the next piece. Segments shorter than two fades
+    get the product of both. No sample is added or lost.
     """
 
     def __init__(self, *, fade_ms: float = FADE_MS) -> None:
@@ -30,72 +29,72 @@ class Joiner:
         phase = (np.arange(fade_samples) + 0.5) / max(fade_samples, 1)
         self._rise: F32 = (0.5 - 0.5 * np.cos(np.pi * phase)).astype(np.float32)  # [fade]
         self._fall: F32 = self._rise[::-1]
-        self._held: F32 = np.zeros(0, np.float32)
-        self._position_samples = 0  # of the first sample not yet taken, in the open segment
+        self._pending: F32 = np.zeros(0, np.float32)
+        self._taken_samples = 0  # of the open segment
         self._open = False
 
     def piece(self, samples: F32, *, first_of_segment: bool, last_of_segment: bool) -> F32:
-        """Take [n] samples of a segment (n may be 0); returns those that are settled."""
+        """Take [n] samples of a segment (n may be 0); return those that are ready."""
         assert first_of_segment != self._open, "a segment begins exactly where none is open"
         if first_of_segment:
-            self._position_samples = 0
+            self._taken_samples = 0
         self._open = not last_of_segment
-        gains = self._rise[self._position_samples :][: len(samples)]
-        self._position_samples += len(samples)
-        risen = samples.astype(np.float32)
-        risen[: len(gains)] *= gains
-        joined = np.concatenate([self._held, risen])
+        gains = self._rise[self._taken_samples :][: len(samples)]
+        self._taken_samples += len(samples)
+        faded = samples.astype(np.float32)
+        faded[: len(gains)] *= gains
+        joined = np.concatenate([self._pending, faded])
+        ready = len(joined) if last_of_segment else max(0, len(joined) - len(self._fall))
         if last_of_segment:
-            self._held = np.zeros(0, np.float32)
             fading = min(len(joined), len(self._fall))
             joined[len(joined) - fading :] *= self._fall[len(self._fall) - fading :]
-            return joined
-        settled = max(0, len(joined) - len(self._fall))
-        self._held = joined[settled:]
-        return joined[:settled]
+        self._pending = joined[ready:]
+        return joined[:ready]
 
     def silence(self, pause_s: float) -> F32:
-        """The pause between two segments: zeros, to the sample."""
+        """Return the zeros of a pause between two segments."""
         assert not self._open, "no pause inside a segment"
         return np.zeros(round(pause_s * SAMPLE_RATE_HZ), np.float32)
 
 
 SLOWEST, FASTEST = 0.25, 4.0
 STEP_SLOWEST, STEP_FASTEST = 0.5, 2.0
-"""What one `atempo` does well; beyond it two share the work (FFmpeg's documentation)."""
+"""The range of one `atempo` filter without loss of quality (FFmpeg's documentation). Beyond it two
+filters share the work."""
 
 
 class Pace:
-    """Makes one stream faster or slower at the same pitch: FFmpeg's `atempo`, by PyAV. A `speed` of
-    0.25 to 4; 1 passes everything through."""
+    """Changes the speed of one stream without changing the pitch, with FFmpeg's `atempo`."""
 
     def __init__(self, speed: float) -> None:
+        """`speed`: SLOWEST to FASTEST; 1 passes everything through."""
         assert SLOWEST <= speed <= FASTEST
         self._graph = None if speed == 1.0 else _tempo_graph(speed)
         self._taken_samples = 0
 
     def feed(self, samples: F32) -> F32:
-        """Take [n] samples; returns those that are settled, possibly none."""
+        """Take [n] samples; return those that are ready, possibly none."""
         if self._graph is None or not len(samples):
             return samples
         frame = av.AudioFrame.from_ndarray(samples[None], format="flt", layout="mono")
         frame.sample_rate = SAMPLE_RATE_HZ
         frame.pts = self._taken_samples
         self._taken_samples += len(samples)
-        return self._pushed(self._graph, frame)
+        return _push(self._graph, frame)
 
     def finish(self) -> F32:
-        """What was held back."""
+        """Return the samples held back."""
         if self._graph is None or not self._taken_samples:
             return np.zeros(0, np.float32)
-        return self._pushed(self._graph, None)
-
-    def _pushed(self, graph: av.filter.Graph, frame: av.AudioFrame | None) -> F32:
-        graph.push(frame)
-        return np.concatenate([np.zeros(0, np.float32), *_pulled(graph)])
+        return _push(self._graph, None)
 
 
-def _pulled(graph: av.filter.Graph) -> Iterator[F32]:
+def _push(graph: av.filter.Graph, frame: av.AudioFrame | None) -> F32:
+    graph.push(frame)
+    return np.concatenate([np.zeros(0, np.float32), *_pull(graph)])
+
+
+def _pull(graph: av.filter.Graph) -> Iterator[F32]:
     while True:
         try:
             yield graph.pull().to_ndarray()[0].astype(np.float32)
@@ -124,16 +123,16 @@ def _tempo_graph(speed: float) -> av.filter.Graph:
 
 
 BLOCK_SAMPLES = SAMPLE_RATE_HZ * 4 // 10  # BS.1770: blocks of 400 ms
-SILENT_LUFS = -70.0  # BS.1770: blocks below are not counted
+SILENT_LUFS = -70.0  # BS.1770: quieter blocks are not counted
 OFFSET_LUFS = -0.691  # BS.1770
-MOST_GAIN_DB = 24.0
-"""A reference far too quiet is not turned into noise."""
+MAX_GAIN_DB = 24.0
+"""Limit of the gain, so that a far too quiet voice is not turned into noise."""
 PEAK = 0.99
 
 
 class Loudness:
-    """Brings one stream to `target_lufs`, measured as ITU-R BS.1770 says with pyloudnorm's filters;
-    the first sound sets the gain, later sound moves it."""
+    """Brings one stream to `target_lufs`, measured by ITU-R BS.1770 with pyloudnorm's filters. The
+    first sound sets the gain, later sound adjusts it."""
 
     def __init__(self, target_lufs: float) -> None:
         from pyloudnorm import Meter
@@ -141,25 +140,25 @@ class Loudness:
 
         self._target_lufs = target_lufs
         stages = Meter(SAMPLE_RATE_HZ)._filters.values()
-        self._sosfilt, self._filters = sosfilt, np.array([[*one.b, *one.a] for one in stages])
+        self._sosfilt, self._filters = sosfilt, np.array([[*stage.b, *stage.a] for stage in stages])
         self._filter_state = np.zeros((len(self._filters), 2))
-        self._weighted: F32 = np.zeros(0, np.float32)  # of the block that is not full yet
+        self._weighted: F32 = np.zeros(0, np.float32)  # of the incomplete block
         self._power_sum, self._blocks = 0.0, 0
         self._gain: float | None = None
 
     def feed(self, samples: F32) -> F32:
-        """[n] samples → [n], the gain moving evenly over them."""
+        """[n] samples → [n]. The gain changes evenly over them."""
         if not len(samples):
             return samples
-        self._hear(samples)
-        wanted = self._wanted_gain()
+        self._measure(samples)
+        gain = self._target_gain()
         peak = float(np.abs(samples).max())
-        wanted = min(wanted, PEAK / peak) if peak else wanted
-        began = wanted if self._gain is None else min(self._gain, PEAK / max(peak, 1e-9))
-        self._gain = wanted
-        return (samples * np.linspace(began, wanted, len(samples))).astype(np.float32)
+        gain = min(gain, PEAK / peak) if peak else gain
+        before = gain if self._gain is None else min(self._gain, PEAK / max(peak, 1e-9))
+        self._gain = gain
+        return (samples * np.linspace(before, gain, len(samples))).astype(np.float32)
 
-    def _hear(self, samples: F32) -> None:
+    def _measure(self, samples: F32) -> None:
         weighted, self._filter_state = self._sosfilt(self._filters, samples, zi=self._filter_state)
         self._weighted = np.concatenate([self._weighted, weighted])
         whole = len(self._weighted) // BLOCK_SAMPLES
@@ -168,13 +167,13 @@ class Loudness:
                 self._power_sum, self._blocks = self._power_sum + power, self._blocks + 1
         self._weighted = self._weighted[whole * BLOCK_SAMPLES :]
 
-    def _wanted_gain(self) -> float:
+    def _target_gain(self) -> float:
         power = self._power_sum / self._blocks if self._blocks else 0.0
-        if not self._blocks and len(self._weighted):  # speech shorter than the block it has begun
+        if not self._blocks and len(self._weighted):  # speech shorter than one block
             power = _mean_square(self._weighted)
         if _lufs(power) <= SILENT_LUFS:
             return 1.0 if self._gain is None else self._gain
-        gain_db = min(self._target_lufs - _lufs(power), MOST_GAIN_DB)
+        gain_db = min(self._target_lufs - _lufs(power), MAX_GAIN_DB)
         return float(10 ** (gain_db / 20))
 
 
@@ -188,28 +187,29 @@ def _lufs(power: float) -> float:
 
 CEILING_BLOCK_SAMPLES = SAMPLE_RATE_HZ // 50
 CEILING_MEMORY_S = 0.2
-"""Loudness is that of the last 0.2 s: what is shorter hurts less, and may be a syllable."""
-CEILING_KEPT = math.exp(-CEILING_BLOCK_SAMPLES / SAMPLE_RATE_HZ / CEILING_MEMORY_S)
-"""Of the energy so far, after one more block."""
+"""Time constant of the level: shorter sound hurts less, and may be a syllable."""
+CEILING_DECAY = math.exp(-CEILING_BLOCK_SAMPLES / SAMPLE_RATE_HZ / CEILING_MEMORY_S)
+"""Factor of the energy so far with each further block."""
 
 
 class Ceiling:
-    """Turns down what would hurt: hum, tones and noise at full scale, as forged and tonal voices
-    give them. Speech is passed on as it is, bit for bit.
+    """Turns down hum, tones and noise at full scale, as forged and tonal voices produce them.
+    Passes speech on bit for bit.
 
-    For one segment, which comes in pieces of any size. What is done to a block depends on those
-    before it alone: no sound is held back, and where it is cut into pieces makes no difference."""
+    Serves one segment in pieces of any length. The gain of a block depends only on earlier blocks,
+    so nothing is held back and the result does not depend on the pieces.
+    """
 
     def __init__(self, loudest_rms: float) -> None:
-        """`loudest_rms`: what is louder for a while is turned down to this."""
+        """`loudest_rms`: the level to which lasting louder sound is turned down."""
         self._loudest_rms = loudest_rms
-        self._energy = 0.0  # mean square, the latest blocks counting most
+        self._energy = 0.0  # mean square, weighted towards the latest blocks
         self._block = np.zeros(CEILING_BLOCK_SAMPLES, np.float32)
-        self._filled = 0  # samples of the block begun
+        self._filled = 0  # samples of the current block
         self._gain = 1.0
 
-    def limited(self, samples: F32) -> F32:
-        """The next piece, turned down where it must be."""
+    def limit(self, samples: F32) -> F32:
+        """Take the next [n] samples; return them, turned down if needed."""
         gains = np.ones(len(samples), np.float32)
         at = 0
         while at < len(samples):
@@ -219,8 +219,8 @@ class Ceiling:
             self._filled += count
             at += count
             if self._filled == CEILING_BLOCK_SAMPLES:
-                mean_square = float(np.mean(np.square(self._block, dtype=np.float64)))
-                self._energy = CEILING_KEPT * self._energy + (1 - CEILING_KEPT) * mean_square
+                energy = _mean_square(self._block)
+                self._energy = CEILING_DECAY * self._energy + (1 - CEILING_DECAY) * energy
                 self._gain = min(1.0, self._loudest_rms / math.sqrt(max(self._energy, 1e-12)))
                 self._filled = 0
         return samples if (gains == 1).all() else samples * gains
@@ -230,8 +230,8 @@ Watermark = Callable[[F32], F32]
 
 
 def load_watermark(wanted: bool) -> Watermark | None:
-    """resemble-perth's inaudible mark of synthetic sound, None when it is not wanted. Raises
-    ConfigError when it is wanted and the package is missing."""
+    """Load resemble-perth's inaudible watermark; return None unless `wanted`. Raises ConfigError if
+    the package is missing."""
     if not wanted:
         return None
     try:

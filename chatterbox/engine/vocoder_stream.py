@@ -191,7 +191,7 @@ class StreamState:
         last ones, and nothing before."""
         samples = self._seams.join(result.samples, result.at, last)
         if self._ceiling:
-            samples = self._ceiling.limited(samples)
+            samples = self._ceiling.limit(samples)
         if not whole:
             return samples
         self._held.append(samples)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import wraps
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from chatterbox.errors import InvalidVoiceId, StorageFull, StorageUnavailable, VoiceProtected
 from chatterbox.families.voices import Arrays, FixedVoices
@@ -91,10 +91,9 @@ class VoiceCatalogue:
         self._store = store
         self._clones = encoder_key is not None
         self._arrays_name = f"encoded-{encoder_key}.safetensors"
-        self._fixed = fixed
+        self._fixed = [VoiceInfo.of_fixed(voice) for voice in (fixed.voices if fixed else ())]
         self._max_voices = max_voices
         self._names = NameIndex()
-        self._records: dict[str, VoiceRecord] = {}
         self._lost: dict[str, VoiceRecord] = {}  # their references cannot be read
         self._built_in = {v.voice_id: v for v in built_in_voices()} if self._clones else {}
         self.skipped: tuple[tuple[str, str], ...] = ()
@@ -126,20 +125,20 @@ class VoiceCatalogue:
         """Change a voice's name. Raises VoiceNotFound, VoiceProtected, InvalidVoiceId."""
         info = self._owned(id_or_name, "keeps its name")
         name = self._names.free_name(name, info.voice_id)
-        return self._update(replace(info, name=name, aliases=without_alias(info, name)))
+        return self._update(info, name=name, aliases=without_alias(info, name))
 
     @exclusively
     def describe(self, id_or_name: str, description: str) -> VoiceInfo:
         """Set a voice's description. Raises VoiceNotFound, VoiceProtected."""
         info = self._owned(id_or_name, "keeps its description")
-        return self._update(replace(info, description=description.strip()))
+        return self._update(info, description=description.strip())
 
     @exclusively
     def set_alias(self, id_or_name: str, alias: str) -> VoiceInfo:
         """Add an alias. Raises VoiceNotFound, VoiceProtected, InvalidVoiceId."""
         info = self.info(id_or_name)
         alias = self._names.free_name(alias, info.voice_id)
-        return self._update(replace(info, aliases=with_alias(info, alias)))
+        return self._update(info, aliases=with_alias(info, alias))
 
     @exclusively
     def remove_alias(self, alias: str) -> VoiceInfo:
@@ -148,7 +147,7 @@ class VoiceCatalogue:
         remaining = without_alias(info, alias)
         if remaining == info.aliases:  # `alias` is an id or a name
             raise voice_not_found(alias)
-        return self._update(replace(info, aliases=remaining))
+        return self._update(info, aliases=remaining)
 
     @exclusively
     def delete(self, id_or_name: str) -> VoiceInfo:
@@ -156,7 +155,6 @@ class VoiceCatalogue:
         errors."""
         info = self._owned(id_or_name, "cannot be deleted")
         self._store.delete(info.voice_id)
-        del self._records[info.voice_id]
         self._names = self._names.without(info.voice_id)
         self._drop_encoded(info.voice_id)
         return info
@@ -168,14 +166,11 @@ class VoiceCatalogue:
             raise VoiceProtected(f"A built-in voice {rule}.", param="voice_id")
         return info
 
-    def _update(self, info: VoiceInfo) -> VoiceInfo:
-        """Store a voice's changed name, aliases and description."""
-        record = self._records.get(info.voice_id)
-        if record is None:
+    def _update(self, info: VoiceInfo, **changes: Any) -> VoiceInfo:
+        """Change fields of a voice's record."""
+        if info.record is None:
             raise VoiceProtected("The model's own voices keep their names.", param="voice_id")
-        description = "" if info.built_in else info.description
-        record = replace(record, name=info.name, aliases=info.aliases, description=description)
-        return self._save(record)
+        return self._save(replace(info.record, **changes))
 
     def _apply(self, contents: StoreContents | None) -> None:
         """Replace the list by the store's contents; None: they have not changed."""
@@ -194,30 +189,28 @@ class VoiceCatalogue:
                 skipped.append((record.voice_id, "its recording is lost"))
             else:
                 stored[record.voice_id] = record
-        before, self.skipped = self._records, tuple(skipped)
-        self._records = {
-            voice_id: voice.record(stored.pop(voice_id, None))
-            for voice_id, voice in self._built_in.items()
-        } | stored
-        fixed = map(VoiceInfo.of_fixed, self._fixed.voices if self._fixed else ())
-        self._names = NameIndex([*fixed, *map(self._info, self._records.values())])
-        for voice_id, record in before.items():
-            now, sha = self._records.get(voice_id), record.files.get(self._arrays_name)
-            if now is None or sha not in (None, now.files.get(self._arrays_name)):
+        own = [voice.record(stored.pop(key, None)) for key, voice in self._built_in.items()]
+        before, self.skipped = self._names.voices, tuple(skipped)
+        self._names = NameIndex([*self._fixed, *map(self._info, [*own, *stored.values()])])
+        for voice_id, info in before.items():
+            now = self._names.voices.get(voice_id)
+            if now is None or self._arrays_sha(info) not in (None, self._arrays_sha(now)):
                 self._drop_encoded(voice_id)
 
     def _drop_encoded(self, voice_id: str) -> None:
         """Called when a voice was deleted, or encoded again by another server."""
 
+    def _arrays_sha(self, info: VoiceInfo) -> str | None:
+        return info.record.files.get(self._arrays_name) if info.record else None
+
     def _record(self, voice_id: str) -> VoiceRecord:
-        record = self._records.get(voice_id)
-        if record is None:
+        info = self._names.voices.get(voice_id)
+        if info is None or info.record is None:
             raise voice_not_found(voice_id)
-        return record
+        return info.record
 
     def _enter(self, record: VoiceRecord) -> VoiceInfo:
         """List a voice as stored."""
-        self._records[record.voice_id] = record
         info = self._info(record)
         self._names = self._names.with_voice(info)
         return info
@@ -250,10 +243,11 @@ class VoiceCatalogue:
             pcm = flac_to_reference(flac)
         except (BadEntry, DamagedFile) as lost:
             with self._changing:
-                if record := self._records.pop(voice_id, None):
+                info = self._names.voices.get(voice_id)
+                if info and info.record:
                     log.warning("voice %s is out of service: %s", voice_id, lost)
                     self.skipped += ((voice_id, str(lost)),)
-                    self._lost[voice_id] = record
+                    self._lost[voice_id] = info.record
                 self._names = self._names.without(voice_id)
             raise voice_not_found(voice_id) from lost
         record = self._record(voice_id)
@@ -261,8 +255,9 @@ class VoiceCatalogue:
 
     def _check_room(self, voice_id: str) -> None:
         """Raises StorageFull if a new voice would exceed `max_voices`."""
-        stored = len(self._records) - len(self._built_in)
-        if voice_id not in self._names.voices and stored >= self._max_voices:
+        voices = self._names.voices
+        stored = len(voices) - len(self._built_in) - len(self._fixed)
+        if voice_id not in voices and stored >= self._max_voices:
             raise StorageFull(
                 f"There is room for {self._max_voices} voices (max_voices); delete some first."
             )
@@ -273,8 +268,8 @@ class VoiceCatalogue:
     ) -> tuple[VoiceInfo, bool]:
         """Store a new voice; return it, and False if another server has stored it meanwhile."""
         voice_id = reference.voice_id
-        if voice_id in self._records:
-            return self._info(self._records[voice_id]), False
+        if existing := self._names.voices.get(voice_id):
+            return existing, False
         self._names.free_name(names[0], voice_id)  # again: it may have been taken since
         self._check_room(voice_id)
         record = VoiceRecord(
@@ -297,7 +292,7 @@ class VoiceCatalogue:
             self._store.set_aside(record.voice_id)
         contents = {REFERENCE_NAME: flac}
         if arrays is not None:
-            contents[self._arrays_name] = pack(arrays, {})
+            contents[self._arrays_name] = pack(arrays)
         return self._enter(self._store.create(record, contents))
 
     @exclusively
@@ -316,5 +311,5 @@ class VoiceCatalogue:
         if arrays is None:
             self._store.update(record)
         else:
-            record = self._store.add_file(record, self._arrays_name, pack(arrays, {}))
+            record = self._store.add_file(record, self._arrays_name, pack(arrays))
         return self._enter(record)

@@ -69,6 +69,7 @@ class VoiceLibrary(VoiceCatalogue):
         self._max_seconds = max_seconds
         self._cache = ByteLru[Voice](cache_bytes, cache_size)
         self._encoding = KeyedLocks()
+        self._fixed_voices = fixed
         self._own_voice = fixed.default if fixed else built_in_voices()[0].voice_id
         self.default_voice = default_voice or self._own_voice
         self._closing = threading.Event()
@@ -125,10 +126,9 @@ class VoiceLibrary(VoiceCatalogue):
         """Encode a voice if it is not stored encoded. Returns it if the cache has room for it.
         Raises VoiceNotFound."""
         info = self.info(id_or_name)
-        if info.report is None or self._cache.has_room():
+        if info.record is None or self._cache.has_room():
             return self._voice(info)
-        record = self._records.get(info.voice_id)
-        if record is None or self._arrays_name not in record.files:
+        if self._arrays_name not in info.record.files:
             with self._encoding.holding(info.voice_id):
                 self._load(info.voice_id)
         return None
@@ -252,9 +252,9 @@ class VoiceLibrary(VoiceCatalogue):
 
     def _voice(self, info: VoiceInfo) -> Voice:
         if info.report is None:
-            fixed = self._fixed and self._fixed.voice(info.voice_id)
-            assert fixed, "fixed voices are listed under their own names"
-            return fixed
+            voice = self._fixed_voices and self._fixed_voices.voice(info.voice_id)
+            assert voice, "fixed voices are listed under their own names"
+            return voice
         cache_key = _cache_key(info.voice_id, info.imported)
         voice = self._cache.get(cache_key)
         if voice is None:
@@ -284,9 +284,8 @@ class VoiceLibrary(VoiceCatalogue):
         except STORAGE_ERRORS:
             log.warning("voice %s will be encoded again after a restart", voice_id)
             with self._changing:
-                if stored := self._records.get(voice_id):  # this voice was encoded here
-                    info = replace(self._info(stored), imported=False)
-                    self._names = self._names.with_voice(info)
+                if info := self._names.voices.get(voice_id):  # this voice was encoded here
+                    self._names = self._names.with_voice(replace(info, imported=False))
         return voice, voice_id
 
     def _add_voice(

@@ -49,6 +49,7 @@ class VoiceInfo:
     """Its arrays came with an import, so they may not match its recording."""
     language: str | None = None  # ISO 639-1; None: any
     description: str = ""
+    record: VoiceRecord | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of_fixed(cls, voice: FixedVoice) -> "VoiceInfo":
@@ -62,7 +63,7 @@ class VoiceInfo:
     ) -> "VoiceInfo":
         """Describe a stored or built-in voice."""
         facts = record.voice_id, record.name, record.aliases, record.created_at
-        return cls(*facts, built_in, record.report, imported, description=description)
+        return cls(*facts, built_in, record.report, imported, None, description, record)
 
     @property
     def names(self) -> tuple[str, ...]:

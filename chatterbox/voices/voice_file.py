@@ -1,8 +1,8 @@
-"""Files of a voice: arrays as safetensors with a checksum of all of it, its reference as 16-bit
-FLAC at 24 kHz, and the one file of an exported voice.
+"""Files of a voice: arrays as safetensors with a checksum, the reference as 16-bit FLAC at 24 kHz,
+and the single file of an exported voice.
 
-Reads only what this program wrote or shipped, and an import, which is checked and never unpickled;
-uploaded recordings go through `sandbox.py`.
+Reads what this program has written or ships, and imports, which are checked and never unpickled.
+Uploaded recordings go through `sandbox.py` instead.
 """
 
 import hashlib
@@ -11,7 +11,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import safetensors
@@ -25,20 +24,32 @@ from chatterbox.voices.reference import I16, Reference, ReferenceReport, pcm_to_
 
 DTYPES = {"F32": "<f4", "I64": "<i8", "I16": "<i2"}
 CHECKSUM = "sha256"
-MOST_ARRAYS = 16
-"""In one file: a voice's and its recording."""
+NO_METADATA: Mapping[str, str] = MappingProxyType({})
+MAX_ARRAYS = 16
+"""Arrays in one file, with the recording and the metadata."""
 LENGTH_BYTES = 8  # of the safetensors header's length field
 MAX_HEADER_BYTES = 64 * 1024
-"""Five arrays take 500 bytes of it; a voice's names and report at most some 45 KiB. Readers are
-given no larger one: they take gigabytes for a header of 46 MiB."""
+"""Limit of the header. Five arrays take 500 bytes, a voice's names and report at most 45 KiB.
+Parsers need gigabytes for a header of 46 MiB."""
+MAX_SAMPLES = 60 * SAMPLE_RATE_HZ
+"""Limit of a reference; no family uses more of a recording."""
+FORMAT, VERSION = "chatterbox-voice", "1"
+MAX_BYTES = 8 * 1024 * 1024
+"""Limit of an exported file. A full-size voice takes a third: 1.5 MB of conditioning rows, 0.7 MB
+of recording and 0.2 MB of mel; so a language model four times as wide fits too."""
+MAX_REPORT_BYTES = 16 * 1024
+MAX_NAMES_BYTES = 32 * 1024
+"""A voice has at most 33 names of 100 characters."""
+NAMES_JSON, REPORT_JSON = TypeAdapter(list[str]), TypeAdapter(ReferenceReport)
+REFERENCE_ARRAY = "reference_pcm"
 
 
 class DamagedFile(Exception):
-    """Not such a file, or not as it was written; the text says why."""
+    """The file is not of the expected kind or was changed. The text gives the reason."""
 
 
-def pack(arrays: Arrays, metadata: Mapping[str, str]) -> bytes:
-    """One file of named arrays and strings."""
+def pack(arrays: Arrays, metadata: Mapping[str, str] = NO_METADATA) -> bytes:
+    """Write named arrays and strings to one file."""
     checked = {**metadata, CHECKSUM: digest_of(arrays, metadata)}
     packed: bytes = safetensors.numpy.save(arrays, metadata=checked)
     return packed
@@ -47,9 +58,12 @@ def pack(arrays: Arrays, metadata: Mapping[str, str]) -> bytes:
 def unpack(data: bytes) -> tuple[Arrays, dict[str, str]]:
     """The inverse of `pack`. Raises DamagedFile."""
     try:
-        header = _header(data)
-        if len(header) > MOST_ARRAYS:
-            raise DamagedFile("it holds something else than a voice")
+        size = int.from_bytes(data[:LENGTH_BYTES], "little")
+        if size > MAX_HEADER_BYTES:
+            raise DamagedFile("its header is too large")
+        header = json.loads(data[LENGTH_BYTES : LENGTH_BYTES + size].decode("utf-8"))
+        if not isinstance(header, dict) or len(header) > MAX_ARRAYS:
+            raise DamagedFile("it contains something other than a voice")
         entries = safetensors.deserialize(data)  # type: ignore[no-untyped-call]
         metadata: dict[str, str] = dict(header.get("__metadata__", {}))
         arrays: Arrays = {
@@ -63,20 +77,8 @@ def unpack(data: bytes) -> tuple[Arrays, dict[str, str]]:
     return arrays, metadata
 
 
-def _header(data: bytes) -> dict[str, Any]:
-    """Bounded by its length field before anything of it is parsed. Raises ValueError as well."""
-    size = int.from_bytes(data[:LENGTH_BYTES], "little")
-    if size > MAX_HEADER_BYTES:
-        raise DamagedFile("its header is too large")
-    header = json.loads(data[LENGTH_BYTES : LENGTH_BYTES + size].decode("utf-8"))
-    if not isinstance(header, dict):
-        raise DamagedFile("its header is no object")
-    return header
-
-
-def digest_of(arrays: Arrays, metadata: Mapping[str, str] = MappingProxyType({})) -> str:
-    """Over all names, types, shapes, bytes and strings, in one order: equal for equal ones, and for
-    no others."""
+def digest_of(arrays: Arrays, metadata: Mapping[str, str] = NO_METADATA) -> str:
+    """Hash all names, types, shapes, bytes and strings, in a fixed order."""
     digest = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
     for name, array in sorted(arrays.items()):
         digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
@@ -84,12 +86,8 @@ def digest_of(arrays: Arrays, metadata: Mapping[str, str] = MappingProxyType({})
     return digest.hexdigest()
 
 
-MAX_SAMPLES = 60 * SAMPLE_RATE_HZ
-"""More than any family hears of a recording."""
-
-
 def reference_to_flac(pcm: I16) -> bytes:
-    """One file."""
+    """Encode a reference as a FLAC file."""
     import soundfile  # slow to import: only where a voice is stored or encoded again
 
     buffer = io.BytesIO()
@@ -110,53 +108,38 @@ def flac_to_reference(data: bytes) -> I16:
             pcm: I16 = file.read(MAX_SAMPLES, dtype="int16")
     except (soundfile.SoundFileError, RuntimeError, ValueError) as failure:
         raise DamagedFile("the reference cannot be decoded") from failure
-    check_reference(pcm)
-    return pcm
+    return _checked(pcm)
 
 
-def check_reference(pcm: I16) -> None:
-    """Raises DamagedFile where these cannot be a reference's samples."""
+def _checked(pcm: I16) -> I16:
     if pcm.ndim != 1 or pcm.dtype != np.int16 or not 0 < len(pcm) <= MAX_SAMPLES:
         raise DamagedFile("the reference has the wrong type or length")
-
-
-FORMAT = "chatterbox-voice"
-VERSION = "1"
-MAX_BYTES = 8 * 1024 * 1024
-"""Of the whole file: three times what a full-size voice takes (1.5 MB of conditioning rows, 0.7 MB
-of recording, 0.2 MB of mel), and enough for a language model four times as wide."""
-MAX_REPORT_BYTES = 16 * 1024
-MAX_NAMES_BYTES = 32 * 1024
-"""A voice has at most 33 names of 100 characters."""
-NAMES_JSON, REPORT_JSON = TypeAdapter(list[str]), TypeAdapter(ReferenceReport)
-REFERENCE_ARRAY = "reference_pcm"
+    return pcm
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExportedVoice:
-    """The contents of one exported file."""
+    """The contents of an exported file."""
 
     name: str
     aliases: tuple[str, ...]
     reference: Reference
-    model_key: str
-    arrays: Arrays  # of the family that it was encoded for
+    model_key: str  # names the encoder that made `arrays`
+    arrays: Arrays
 
 
 def write_voice_file(voice: ExportedVoice) -> bytes:
-    """The file."""
-    said = voice.reference.transcript
-    return pack(
-        {**voice.arrays, REFERENCE_ARRAY: voice.reference.pcm},
-        {
-            "format": FORMAT,
-            "version": VERSION,
-            "names": NAMES_JSON.dump_json([voice.name, *voice.aliases]).decode(),
-            "report": REPORT_JSON.dump_json(voice.reference.report).decode(),
-            "model_key": voice.model_key,
-        }
-        | ({} if said is None else {"transcript": said}),
-    )
+    """Export a voice as one file."""
+    metadata = {
+        "format": FORMAT,
+        "version": VERSION,
+        "names": NAMES_JSON.dump_json([voice.name, *voice.aliases]).decode(),
+        "report": REPORT_JSON.dump_json(voice.reference.report).decode(),
+        "model_key": voice.model_key,
+    }
+    if voice.reference.transcript is not None:
+        metadata["transcript"] = voice.reference.transcript
+    return pack({**voice.arrays, REFERENCE_ARRAY: voice.reference.pcm}, metadata)
 
 
 def read_voice_file(data: bytes) -> ExportedVoice:
@@ -167,25 +150,14 @@ def read_voice_file(data: bytes) -> ExportedVoice:
         arrays, metadata = unpack(data)
         if (metadata.get("format"), metadata.get("version")) != (FORMAT, VERSION):
             raise DamagedFile("it is not a voice exported by this program")
-        pcm = arrays.pop(REFERENCE_ARRAY)
-        check_reference(pcm)
-        report = REPORT_JSON.validate_json(_bounded(metadata["report"], MAX_REPORT_BYTES))
-        name, *aliases = NAMES_JSON.validate_json(_bounded(metadata["names"], MAX_NAMES_BYTES))
-        return ExportedVoice(
-            name,
-            tuple(aliases),
-            Reference(pcm_to_float(pcm), report, metadata.get("transcript")),
-            metadata["model_key"],
-            arrays,
-        )
+        audio = pcm_to_float(_checked(arrays.pop(REFERENCE_ARRAY)))
+        names, report = metadata["names"].encode(), metadata["report"].encode()
+        if len(names) > MAX_NAMES_BYTES or len(report) > MAX_REPORT_BYTES:
+            raise DamagedFile("its names or its report are too large")
+        name, *aliases = NAMES_JSON.validate_json(names)
+        reference = Reference(audio, REPORT_JSON.validate_json(report), metadata.get("transcript"))
+        return ExportedVoice(name, tuple(aliases), reference, metadata["model_key"], arrays)
     except DamagedFile as damage:
         raise InvalidVoiceFile(f"This is not a usable voice file: {damage}.") from damage
     except (KeyError, ValidationError, ValueError, RecursionError) as damage:
         raise InvalidVoiceFile("This voice file is damaged.") from damage
-
-
-def _bounded(text: str, most_bytes: int) -> bytes:
-    data = text.encode()
-    if len(data) > most_bytes:
-        raise DamagedFile("its names or its report are too large")
-    return data

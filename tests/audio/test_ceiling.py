@@ -25,7 +25,7 @@ def rms(samples) -> float:
 @pytest.mark.parametrize("kind", LOUD)
 def test_f94_what_would_hurt_is_turned_down(kind):
     sound = LOUD[kind].astype(np.float32)
-    heard = Ceiling(LOUDEST_SPEECH_RMS).limited(sound)
+    heard = Ceiling(LOUDEST_SPEECH_RMS).limit(sound)
     steady = heard[-SAMPLE_RATE_HZ:]
     assert rms(steady) == pytest.approx(min(LOUDEST_SPEECH_RMS, rms(sound)), rel=0.05)
     loud = [
@@ -38,9 +38,9 @@ def test_f94_what_would_hurt_is_turned_down(kind):
 @pytest.mark.parametrize("pieces", [1, 7, 480, 960, 5000, 100_000])
 def test_f94_where_sound_is_cut_makes_no_difference(pieces):
     sound = LOUD["noise"].astype(np.float32)[: 20_000 if pieces == 1 else None]
-    whole = Ceiling(LOUDEST_SPEECH_RMS).limited(sound)
+    whole = Ceiling(LOUDEST_SPEECH_RMS).limit(sound)
     ceiling = Ceiling(LOUDEST_SPEECH_RMS)
-    parts = [ceiling.limited(sound[at : at + pieces]) for at in range(0, len(sound), pieces)]
+    parts = [ceiling.limit(sound[at : at + pieces]) for at in range(0, len(sound), pieces)]
     assert np.array_equal(np.concatenate(parts), whole)
     assert not np.array_equal(whole, sound)
 
@@ -48,15 +48,15 @@ def test_f94_where_sound_is_cut_makes_no_difference(pieces):
 @pytest.mark.parametrize("level", [0.05, 0.2])
 def test_f94_speech_is_the_same_object(level):
     sound = babble(3, level=level)
-    assert Ceiling(LOUDEST_SPEECH_RMS).limited(sound) is sound
+    assert Ceiling(LOUDEST_SPEECH_RMS).limit(sound) is sound
     click = np.zeros(2400, np.float32)
     click[1000:1200] = 1.0
-    assert Ceiling(LOUDEST_SPEECH_RMS).limited(click) is click
+    assert Ceiling(LOUDEST_SPEECH_RMS).limit(click) is click
     nothing = np.zeros(0, np.float32)
-    assert Ceiling(LOUDEST_SPEECH_RMS).limited(nothing) is nothing
+    assert Ceiling(LOUDEST_SPEECH_RMS).limit(nothing) is nothing
 
 
 def test_f94_it_recovers():
     sound = np.concatenate([LOUD["tone"][:24_000], babble(3)]).astype(np.float32)
-    heard = Ceiling(LOUDEST_SPEECH_RMS).limited(sound)
+    heard = Ceiling(LOUDEST_SPEECH_RMS).limit(sound)
     assert np.array_equal(heard[-48_000:], sound[-48_000:])

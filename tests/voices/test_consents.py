@@ -39,7 +39,7 @@ def test_a_consent_outlives_the_process(path):
 
 def test_what_is_not_there(path):
     book = opened(path)
-    assert not book.knows("cons_1")
+    assert not book.exists("cons_1")
     for call in (book.get, book.delete, lambda one: book.rename(one, "x")):
         with pytest.raises(RouteNotFound):
             call("cons_1")

@@ -130,7 +130,7 @@ def _add_voices(routes: APIRouter, voices: VoiceService, book: ConsentBook) -> N
 
         async def work(body: Body, upload: Upload) -> Response:
             fields, unknown = lenient_fields_of(VoiceFields, body)
-            is_known = fields.consent is None or await voices.run(book.knows, fields.consent)
+            is_known = fields.consent is None or await voices.run(book.exists, fields.consent)
             info, _ = await voices.register(upload, fields.name)
             ignored = unknown if is_known else ("consent", *unknown)
             return JSONResponse(voice_body(info), headers=ignored_header(ignored))
