@@ -1,6 +1,7 @@
-"""Compiles a published SNAC decoder: noise comes in, blocks are cropped or go on where they ended.
+"""Compiles a published SNAC decoder: noise becomes an input, and windows decode only what is new.
 
-Proven on the published graph's own draws: whole, in windows of one frame, and rows in one call.
+The compiled graphs are proven with the noise that the published graph drew: decoding at once, in
+windows of one frame, and several rows in one call.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,101 +27,109 @@ from chatterbox.compile.graph import (
     inline_functions,
     with_outputs,
 )
-from chatterbox.compile.snac_graph import carrying, cropped, draws_in_single, with_noise
+from chatterbox.compile.snac_graph import (
+    carry_state,
+    crop_blocks,
+    draw_in_single_precision,
+    noise_to_inputs,
+)
 from chatterbox.errors import ModelError, first_line
 from chatterbox.families.base import DecodeJob, Voice, Window
 from chatterbox.runtime.decoder.graph_io import RandomOp, snr_db
 from chatterbox.runtime.decoder.snac import AUDIO, BLOCKS, CODES, PLACES, SNAC, code_feeds
 from chatterbox.runtime.decoder.snac_decoder import CarryingGraph, SnacDecoder
 
-PROOF_FRAMES = 8  # windows at the beginning, at the end and between
-LEAST_DB = {TensorProto.FLOAT: 80.0, TensorProto.FLOAT16: 40.0}
-"""Of the published graph's sound, by the type its blocks compute in. What is cropped was equal to
-the bit with random weights; what is carried, which adds in another order, 113 to 126 dB alike in
-single and 56 dB in half precision."""
+PROOF_FRAMES = 8  # enough for windows at the start, at the end and between
+MIN_SNR_DB = {TensorProto.FLOAT: 80.0, TensorProto.FLOAT16: 40.0}
+"""Smallest SNR against the published graph, by the element type of its blocks. Measured with random
+weights: cropped graphs are bit-equal; carrying graphs, which sum in another order, reach 113 to
+126 dB in single and 56 dB in half precision."""
 ROWS = 3
 VOICE = Voice("", None)
-COARSE = ("Integer", "NBits", "Quantize")  # parts of operators' names
+QUANTIZED = ("Integer", "NBits", "Quantize")  # parts of the names of quantised operators
 
 
 @dataclass(frozen=True, slots=True)
 class SnacCompilation:
-    """What became of a published decoder."""
+    """A compiled SNAC decoder and the results of its proofs."""
 
-    graph: onnx.ModelProto | None  # with crops; None: it is served as it is
+    graph: onnx.ModelProto | None  # with cropped blocks; None if the published file is served
     note: str
-    carrying: onnx.ModelProto | None = None
-    carried_at_start: Sequence[int] = ()
-    rows: bool = False  # may share a call of `graph`
+    carrying: onnx.ModelProto | None = None  # carries state between windows
+    carried_at_start: Sequence[int] = ()  # steps of each state at the start of a stream
+    rows: bool = False  # whether rows can share a call of `graph`
     proofs: dict[str, Any] = field(default_factory=dict)
 
 
 def compile_snac(path: Path, open_graph: OpenGraph) -> SnacCompilation:
-    """`open_graph` must find weights beside `path`. Raises ModelError where it is no SNAC decoder
-    that should be served."""
+    """Compile the decoder at `path`. `open_graph` must find the weights beside `path`.
+
+    Raises ModelError if the graph is not a usable SNAC decoder.
+    """
     published = inline_functions(onnx.load(str(path), load_external_data=False))
-    coarse = {n.op_type for n in published.graph.node if any(c in n.op_type for c in COARSE)}
-    if coarse:
+    operators = {node.op_type for node in published.graph.node}
+    if quantized := {kind for kind in operators if any(part in kind for part in QUANTIZED)}:
         raise ModelError(
-            f"{path.name} computes in 8 or 4 bits ({', '.join(sorted(coarse))}). SNAC loses quality"
-            " by that: use fp32 or fp16"
+            f"{path.name} computes in 8 or 4 bits ({', '.join(sorted(quantized))}), which degrades"
+            " SNAC's sound: use fp32 or fp16"
         )
-    draws_in_single(published)
+    draw_in_single_precision(published)
     try:
         (wave,) = open_graph(published).run([AUDIO], code_feeds(_tokens(0)[None]))
     except Exception as fault:
         raise ModelError(f"the SNAC decoder cannot be run: {first_line(fault)}") from fault
     if wave.shape != (1, 1, PROOF_FRAMES * SNAC.samples_per_frame):
-        raise ModelError("the decoder does not give 2048 samples a frame: not SNAC at 24 kHz")
+        raise ModelError("the decoder is not SNAC at 24 kHz: a frame does not have 2048 samples")
     try:
-        return _compiled(published, path.parent, open_graph)
+        return _compile(published, path.parent, open_graph)
     except UnsupportedGraph as reason:
         note = f"served as published: {reason}; it draws its own noise, so that seeds do not"
         return SnacCompilation(None, f"{note} repeat and each window decodes all it is fed")
 
 
-def _compiled(published: onnx.ModelProto, folder: Path, open_graph: OpenGraph) -> SnacCompilation:
+def _compile(published: onnx.ModelProto, folder: Path, open_graph: OpenGraph) -> SnacCompilation:
+    """Rewrite and prove the graph. Raises UnsupportedGraph if it has to be served as published."""
     graph = EditableGraph(published)
     nodes = graph.of_type("ConvTranspose")
     if [attributes(n).get("strides") for n in nodes] != [[stride] for stride, _ in BLOCKS]:
         raise UnsupportedGraph("its blocks do not raise the rate by 8, 8, 4 and 2")
     ups = [n.output[0] for n in nodes]
-    draws = _by_block(graph, ups)
-    given = with_noise(published, draws)
-    parts: list[tuple[str, int]] = []  # what could be carried between windows
-    again = ""
+    draws = _draws_by_block(graph, ups)
+    noise_in = noise_to_inputs(published, draws)
+    states: list[tuple[str, int]] = []  # tensors to carry between windows, with initial steps
+    not_carried = ""  # why windows decode their context again
     try:
-        parts = carrying(given, ups, folder)[1]
+        states = carry_state(noise_in, ups, folder)[1]
     except UnsupportedGraph as reason:
-        again = str(reason)
-    names = list(dict.fromkeys([*(d.name for d in draws), ups[0], *(t for t, _ in parts)]))
+        not_carried = str(reason)
+    names = list(dict.fromkeys([*(d.name for d in draws), ups[0], *(t for t, _ in states)]))
     tokens = _tokens(0)
-    told = open_graph(with_outputs(published, names))
-    wave, *values = told.run([AUDIO, *names], code_feeds(tokens[None]))
+    session = open_graph(with_outputs(published, names))
+    wave, *values = session.run([AUDIO, *names], code_feeds(tokens[None]))
     drawn = values[: len(draws)]
     if [d.shape for d in drawn] != [(1, 1, rate * PROOF_FRAMES) for _, rate in BLOCKS]:
-        raise UnsupportedGraph("its draws are not one number a step of each block")
+        raise UnsupportedGraph("its draws are not one number per step of each block")
     kinds = {n: (element_type(v), v.shape[1]) for n, v in zip(names, values, strict=True)}
-    least = LEAST_DB[kinds[ups[0]][0]]
+    min_snr_db = MIN_SNR_DB[kinds[ups[0]][0]]
     proofs: dict[str, float] = {}
 
-    def retold(_seed: int, block: int, start: int, count: int) -> F32:
-        """What the published graph drew."""
+    def published_noise(_seed: int, block: int, start: int, count: int) -> F32:
         return np.asarray(drawn[block][0, 0, start : start + count], np.float32)
 
     def prove(name: str, hop: int, carrying: ort.InferenceSession | None = None) -> None:
-        carried = CarryingGraph(carrying, at_start, retold) if carrying is not None else None
+        """Decode in windows of `hop` frames and compare with the published graph."""
+        carried = CarryingGraph(carrying, at_start, published_noise) if carrying else None
         try:
-            decoder = SnacDecoder(session, draw=retold, carrying=carried)
+            decoder = SnacDecoder(crop_session, draw=published_noise, carrying=carried)
             jobs = stream_jobs(decoder, tokens, repeat(hop))
             made = np.concatenate([decoder.run([job])[0].samples for job in jobs])
         except Exception as fault:
             raise UnsupportedGraph(f"{name}, it cannot be run: {first_line(fault)}") from fault
-        proofs[name] = alike = snr_db(wave[0, 0], made)
-        if alike < least:
-            raise UnsupportedGraph(f"{name}, it came out {alike:.0f} dB alike")
+        proofs[name] = figure = snr_db(wave[0, 0], made)
+        if figure < min_snr_db:
+            raise UnsupportedGraph(f"{name}, it came out {figure:.0f} dB alike")
 
-    def opened(model: onnx.ModelProto) -> ort.InferenceSession:
+    def open_rewritten(model: onnx.ModelProto) -> ort.InferenceSession:
         try:
             return open_graph(model)
         except Exception as fault:
@@ -128,26 +137,26 @@ def _compiled(published: onnx.ModelProto, folder: Path, open_graph: OpenGraph) -
                 f"rewritten, it cannot be opened: {first_line(fault)}"
             ) from fault
 
-    crop, carry = cropped(given, ups), None
-    session, at_start = opened(crop), [steps for _, steps in parts]
+    crop, carry = crop_blocks(noise_in, ups), None
+    crop_session, at_start = open_rewritten(crop), [steps for _, steps in states]
     prove("whole", PROOF_FRAMES)
     prove("cropped", 1)
-    if parts:
-        carry, _ = carrying(given, ups, folder, kinds)
+    if states:
+        carry, _ = carry_state(noise_in, ups, folder, kinds)
         try:
-            prove("carried", 1, opened(carry))
+            prove("carried", 1, open_rewritten(carry))
         except UnsupportedGraph as reason:
-            carry, again = None, str(reason)
+            carry, not_carried = None, str(reason)
             proofs.pop("carried", None)
     declared = published.graph.input[0].type.tensor_type.shape.dim[0].dim_value
-    rows = declared != 1 and _rows_share(SnacDecoder(session), least)
-    told_of = [
+    rows = declared != 1 and _can_batch(SnacDecoder(crop_session), min_snr_db)
+    notes = [
         "noise by seed",
         f"windows {min(proofs.values()):.0f} dB alike the published graph's",
         "rows share a call" if rows else "row by row",
-        *([f"each window decodes its surroundings again: {again}"] if again else []),
+        *([f"each window decodes its surroundings again: {not_carried}"] if not_carried else []),
     ]
-    return SnacCompilation(crop, "; ".join(told_of), carry, at_start, rows, proofs)
+    return SnacCompilation(crop, "; ".join(notes), carry, at_start, rows, proofs)
 
 
 def _tokens(seed: int) -> I64:
@@ -159,7 +168,7 @@ def _tokens(seed: int) -> I64:
 def stream_jobs(
     decoder: SnacDecoder, tokens: I64, hops: Iterator[int], seed: int = 0
 ) -> Iterator[DecodeJob]:
-    """The windows of a stream, of so many fresh frames each."""
+    """Yield the decode jobs of a stream. `hops` are the numbers of new frames in each window."""
     stream, frames = decoder.open(VOICE, seed), len(tokens) // PLACES
     end, sample, last = 0, 0, False
     while not last:
@@ -173,32 +182,33 @@ def stream_jobs(
         sample = window.end_sample
 
 
-def _rows_share(decoder: SnacDecoder, least_db: float) -> bool:
-    """Whether rows in one call sound as each does alone."""
+def _can_batch(decoder: SnacDecoder, min_snr_db: float) -> bool:
+    """Return whether several rows in one call give the same sound as alone."""
     streams = [stream_jobs(decoder, _tokens(seed), repeat(1), seed) for seed in range(ROWS)]
     jobs = [next(islice(stream, 3, None)) for stream in streams]
     try:
         together = decoder.run(jobs)
-    except Exception:  # noqa: BLE001 - a graph exported for one row may fail in any way on more
+    except Exception:  # noqa: BLE001 - a graph exported for one row can fail in any way
         return False
     alone = [decoder.run([job])[0] for job in jobs]
     pairs = zip(alone, together, strict=True)
-    return all(snr_db(a.samples, b.samples) >= least_db for a, b in pairs)
+    return all(snr_db(a.samples, b.samples) >= min_snr_db for a, b in pairs)
 
 
-def _by_block(graph: EditableGraph, ups: list[str]) -> list[RandomOp]:
-    """The draw of each block: it meets what the block's own transposed convolution made."""
+def _draws_by_block(graph: EditableGraph, ups: list[str]) -> list[RandomOp]:
+    """Return each block's random tensor, which is combined with the output of the block's
+    transposed convolution. `ups` are these outputs. Raises UnsupportedGraph if a block has none."""
     found: dict[int, RandomOp] = {}
     draws = find_randoms(graph.model)
     for draw in draws:
         tensor, depth = draw.name, 0
         while not depth and len(graph.consumers.get(tensor, [])) == 1:  # Casts and the like
             tensor = graph.consumers[tensor][0].output[0]
-            _, behind = ancestors(graph.graph, [tensor], [draw.name])
-            depth = len(behind.intersection(ups))
+            _, sources = ancestors(graph.graph, [tensor], [draw.name])
+            depth = len(sources.intersection(ups))
         found[depth] = draw
-    plain = all(d == RandomOp(d.name, "normal", 0.0, 1.0) for d in draws)
-    if not plain or len(draws) != len(BLOCKS) or sorted(found) != [1, 2, 3, 4]:
+    is_normal = all(d == RandomOp(d.name, "normal", 0.0, 1.0) for d in draws)
+    if not is_normal or len(draws) != len(BLOCKS) or sorted(found) != [1, 2, 3, 4]:
         raise UnsupportedGraph(
             f"{len(draws)} draws, not one of normal numbers in each of its blocks"
         )

@@ -1,4 +1,5 @@
-"""Rewrites a SNAC decoder's graph: noise comes in; blocks are cropped, or go on from before."""
+"""Rewrites a SNAC decoder's graph: noise as input, cropped blocks, state carried between
+windows."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,8 +24,8 @@ END = 2**62
 AXIS = 2
 
 
-def draws_in_single(model: onnx.ModelProto) -> None:
-    """Have draws in half precision, for which a CPU has no kernel, rounded to it afterwards."""
+def draw_in_single_precision(model: onnx.ModelProto) -> None:
+    """Draw half-precision noise in single precision and cast it, since CPUs have no fp16 kernel."""
     known = onnx.shape_inference.infer_shapes(model).graph.value_info
     half = {v.name for v in known if v.type.tensor_type.elem_type == TensorProto.FLOAT16}
     graph = EditableGraph(model)
@@ -37,8 +38,8 @@ def draws_in_single(model: onnx.ModelProto) -> None:
     graph.rewrite()
 
 
-def with_noise(published: onnx.ModelProto, draws: Sequence[RandomOp]) -> onnx.ModelProto:
-    """A graph that is given what it drew, in blocks' order."""
+def noise_to_inputs(published: onnx.ModelProto, draws: Sequence[RandomOp]) -> onnx.ModelProto:
+    """Return a copy with the random tensors as inputs. `draws` are in the order of the blocks."""
     model = copy_model(published)
     graph = model.graph
     renamed = {draw.name: noise_name(block) for block, draw in enumerate(draws)}
@@ -52,9 +53,9 @@ def with_noise(published: onnx.ModelProto, draws: Sequence[RandomOp]) -> onnx.Mo
     return model
 
 
-def cropped(model: onnx.ModelProto, ups: Sequence[str]) -> onnx.ModelProto:
-    """Each block's transposed convolution, named by its output in `ups`, is given a part of what
-    the block before made."""
+def crop_blocks(model: onnx.ModelProto, ups: Sequence[str]) -> onnx.ModelProto:
+    """Return a copy in which each block reads only a part of the previous block's output, between
+    two new inputs. `ups` are the outputs of the blocks' transposed convolutions."""
     edit = _Edit(model)
     for block, up in enumerate(ups):
         start, end = (edit.bound(crop_name(block, side)) for side in ("start", "end"))
@@ -63,16 +64,20 @@ def cropped(model: onnx.ModelProto, ups: Sequence[str]) -> onnx.ModelProto:
     return edit.model()
 
 
-def carrying(
+def carry_state(
     model: onnx.ModelProto,
     ups: Sequence[str],
     folder: Path,
     kinds: Mapping[str, tuple[int, int]] | None = None,
 ) -> tuple[onnx.ModelProto, list[tuple[str, int]]]:
-    """A graph that goes on where the call before ended, for one row: what each layer reads of the
-    steps before its next ones is an output, and an input of the next call. And of what is carried:
-    the tensor of `model` that it is a part of, and its steps at a stream's start. `kinds` are such
-    tensors' element types and channels; without them the graph cannot be run."""
+    """Return a copy for one row that continues where the previous call ended, and its state
+    tensors.
+
+    The last steps that each layer still needs are an output, and an input of the next call. For
+    each state, the result lists the tensor of `model` it is a part of and its steps at a stream's
+    start. `kinds` are the element types and channels of these tensors; without them the graph
+    cannot run.
+    """
     edit = _Edit(model, folder, kinds)
     for node in edit.graph.nodes:
         if node.output[0] in ups:
@@ -85,7 +90,7 @@ def carrying(
 
 
 class _Edit:
-    """A copy of a graph, with free rows and steps, that is being changed."""
+    """An editable copy of a graph with free numbers of rows and steps."""
 
     def __init__(
         self,
@@ -95,8 +100,8 @@ class _Edit:
     ) -> None:
         self._model, self._kinds = copy_model(model), kinds or {}
         self.carried: list[tuple[str, int]] = []
-        self._behind = {i.name: 0 for i in model.graph.input if i.name.startswith("audio_codes")}
-        """By how many steps a tensor ends before what its block was given; of tensors of time."""
+        self._lag = {i.name: 0 for i in model.graph.input if i.name.startswith("audio_codes")}
+        """Steps by which a tensor over time ends before its block's input."""
         self.graph = EditableGraph(self._model, folder)
         for declared in (*self._model.graph.input, *self._model.graph.output):
             tensor, name = declared.type.tensor_type, declared.name
@@ -104,52 +109,52 @@ class _Edit:
             declared.CopyFrom(helper.make_tensor_value_info(name, tensor.elem_type, dims))
 
     def model(self) -> onnx.ModelProto:
-        """What was written, and no more than leads to its outputs."""
+        """Return the rewritten graph without dead nodes."""
         self.graph.rewrite()
         return remove_dead_nodes(self._model)
 
     def bound(self, name: str) -> str:
-        """A new input, i64 [1]."""
+        """Add an int64 input of shape [1] and return its name."""
         declared = helper.make_tensor_value_info(name, TensorProto.INT64, [1])
         self._model.graph.input.append(declared)
         return name
 
     def number(self, value: int) -> str:
-        """A constant."""
+        """Store a constant and return its name."""
         return self.graph.store(f"number.{value}", [value])
 
     def cut(self, x: str, start: str, end: str, output: str) -> str:
-        """Part of the steps of `x`."""
+        """Slice the steps of `x` from `start` to `end`."""
         return self.graph.new(output).add("Slice", [x, start, end, self.number(AXIS)])
 
     def taps(self, node: NodeProto) -> int:
-        """How wide a convolution's kernel is."""
+        """Return the width of a convolution's kernel."""
         weight = self.graph.stored.get(node.input[1])
         if weight is None:
             raise UnsupportedGraph(f"the weights of {node.name} are computed")
         return int(weight.dims[2])
 
     def convolve(self, node: NodeProto) -> None:
-        """A convolution reads steps on both sides: it ends so many earlier."""
+        """Rewrite a convolution. Its output lags because it reads steps on both sides."""
         given = attributes(node)
         reach = (self.taps(node) - 1) // 2 * given.get("dilations", [1])[0]
-        behind = self._behind.get(node.input[0])
+        lag = self._lag.get(node.input[0])
         keeps_length = given.get("pads") == [reach, reach] and given.get("strides", [1]) == [1]
-        if behind is None or not keeps_length:
-            raise UnsupportedGraph(f"{node.name} is no convolution that keeps its length")
+        if lag is None or not keeps_length:
+            raise UnsupportedGraph(f"{node.name} is not a convolution that keeps its length")
         node.input[0] = self._joined(node.input[0], 2 * reach, reach)
         _set(node, pads=[0, 0])
-        self._behind[node.output[0]] = behind + reach
+        self._lag[node.output[0]] = lag + reach
 
     def raise_rate(self, node: NodeProto, block: int) -> None:
-        """A transposed convolution, whose kernel is two strides wide: each stride of its output is
-        the sum of two matrix products, of a step and of the one before it. (Products read weights
-        that were packed beforehand: for few steps they take half the time.)"""
+        """Rewrite a transposed convolution whose kernel is two strides wide: each stride of the
+        output is the sum of two matrix products, of a step and of its previous step. For few steps
+        these take half the time, because onnxruntime packs the weights of products in advance."""
         given, stride = attributes(node), BLOCKS[block][0]
         fits = given.get("pads") == [stride // 2] * 2 and given.get("group", 1) == 1
         stored = self.graph.stored.keys() >= {*node.input[1:]}
         if self.taps(node) != 2 * stride or not fits or not stored:
-            raise UnsupportedGraph(f"{node.name} has another kernel")
+            raise UnsupportedGraph(f"{node.name} has a kernel of another form")
         x, made = node.input[0], node.output[0]
         new = self.graph.new(made)
         by_step = new.add("Transpose", [self._joined(x, 1, 1)], "in", perm=[0, 2, 1])
@@ -168,23 +173,23 @@ class _Edit:
             bias = new.stored("bias", self.graph.values(node.input[2])[:, None])
             whole = new.add("Add", [whole, bias], "all")
         self.cut(whole, self.bound(start_name(block)), self.number(END), made)
-        self._behind[made] = 0
+        self._lag[made] = 0
 
     def align(self, node: NodeProto) -> None:
-        """Any other operator takes steps of the same time from all its inputs."""
-        known = {n: self._behind[n] for n in node.input if n in self._behind}
-        if not known or node.op_type == "Shape":
+        """Delay the inputs of any other operator so that all end at the same time."""
+        lags = {n: self._lag[n] for n in node.input if n in self._lag}
+        if not lags or node.op_type == "Shape":
             return
-        most = max(known.values())
-        for place, name in enumerate(node.input):
-            if (short := most - known.get(name, most)) > 0:
-                joined = self._joined(name, short, 0)
-                bounds = self.number(0), self.number(-short)
-                node.input[place] = self.cut(joined, *bounds, f"{joined}.delayed")
-        self._behind |= dict.fromkeys(node.output, most)
+        largest = max(lags.values())
+        for index, name in enumerate(node.input):
+            if (delay := largest - lags.get(name, largest)) > 0:
+                joined = self._joined(name, delay, 0)
+                bounds = self.number(0), self.number(-delay)
+                node.input[index] = self.cut(joined, *bounds, f"{joined}.delayed")
+        self._lag |= dict.fromkeys(node.output, largest)
 
     def _joined(self, x: str, steps: int, at_start: int) -> str:
-        """`x` behind what was carried; the last `steps` of both are carried on."""
+        """Return the carried state followed by `x`. The last `steps` become the next state."""
         place = len(self.carried)
         self.carried.append((x, at_start))
         kind, channels = self._kinds.get(x, (TensorProto.FLOAT, 1))
