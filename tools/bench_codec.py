@@ -67,15 +67,15 @@ def _subjects(
     made: dict[str, tuple[Callable[[], object], float]] = {
         "stock, 4 frames for each new one": (lambda: stock.run([AUDIO], feeds), frame_s)
     }
-    codec = open_codec(config, path, settings)
-    print(codec.note)
+    decoder, note = open_codec(config, path, settings)
+    print(note)
     for count in rows:
         for hop in HOPS:
             tokens = _tokens(STREAM_FRAMES)
-            streams = [stream_jobs(codec.decoder, tokens, repeat(hop), row) for row in range(count)]
+            streams = [stream_jobs(decoder, tokens, repeat(hop), row) for row in range(count)]
 
             def call(streams: list[Iterator[DecodeJob]] = streams) -> object:
-                return codec.decoder.run([next(stream) for stream in streams])
+                return decoder.run([next(stream) for stream in streams])
 
             made[f"ours, {hop} fresh, {count} in a call"] = (call, count * hop * frame_s)
     return made

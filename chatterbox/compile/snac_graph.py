@@ -18,7 +18,7 @@ from chatterbox.compile.graph import (
 )
 from chatterbox.runtime.decoder.graph_io import RandomOp
 from chatterbox.runtime.decoder.snac import BLOCKS, crop_name, noise_name
-from chatterbox.runtime.decoder.snac_decoder import given_name, start_name, told_name
+from chatterbox.runtime.decoder.snac_decoder import carry_in_name, carry_out_name, start_name
 
 END = 2**62
 AXIS = 2
@@ -193,7 +193,7 @@ class _Edit:
         place = len(self.carried)
         self.carried.append((x, at_start))
         kind, channels = self._kinds.get(x, (TensorProto.FLOAT, 1))
-        given, told = given_name(place), told_name(place)
+        given, told = carry_in_name(place), carry_out_name(place)
         graph = self._model.graph
         for name, declared in ((given, graph.input), (told, graph.output)):
             dims = [1, channels, f"{name}.steps"]

@@ -1,5 +1,4 @@
-"""Opens an S3Gen decoder, which Chatterbox models share: compiled where that is kept, else compiled
-now."""
+"""Opens an S3Gen decoder, which Chatterbox models share, compiling it first where necessary."""
 
 from dataclasses import replace
 from functools import partial
@@ -25,36 +24,38 @@ from chatterbox.runtime.decoder.s3gen_decoder import StreamSettings
 from chatterbox.runtime.sessions import SessionSettings, captures, open_session
 
 SPIN_US = 100
-"""How long the decoder's threads stay awake for the next of its thousands of small operators: a
-tenth faster windows (docs/inside/decoder.md), and nobody computes beside it
+"""How long the decoder's threads stay awake for the next of its thousands of small operators. This
+makes windows a tenth faster (docs/inside/decoder.md), and nothing else computes at the same time
 (engine/threads.py)."""
 OTHER_CUDA_OPTIONS = frozenset({"device_id", "gpu_mem_limit", "arena_extend_strategy"})
-"""Those that change nothing of what a graph computes."""
+"""CUDA options that do not change a graph's results."""
 GPU_ROWS = 16
-"""Windows in one call of the decoder on a GPU; not measured yet (docs/inside/benchmarks.md)."""
+"""Most windows in one call of the decoder on a GPU; not measured yet
+(docs/inside/benchmarks.md)."""
 GPU_WINDOWS = (5, 10, 20, 40, 75)
-"""Fresh codes that windows come in on a GPU, so that they meet in calls: 0.2 s, less than which is
-gone before anything can follow it, to 3 s, each about twice the one before; not measured yet."""
+"""Numbers of fresh codes that windows have on a GPU, so that they share calls: 0.2 s, since a
+shorter window is played before the next one can follow, to 3 s, each about twice the one before;
+not measured yet."""
 
 
 def open_decoder(config: TTSConfig, path: Path, settings: SessionSettings) -> Opened:
-    """The decoder in its fastest form that was proven, compiled first where that is not kept."""
+    """Open the decoder in its fastest proven form, compiling it if it is not in the cache."""
     streaming = stream_settings(config, settings)
     compiled, graphs = decoder_graphs(config, path, settings, streaming)
 
-    def opened(name: Graph, options: dict[str, str] | None = None) -> ort.InferenceSession:
-        return _session(graphs.get(name, path), path.parent, settings, options)
+    def open_graph(name: Graph, options: dict[str, str] | None = None) -> ort.InferenceSession:
+        return _open(graphs.get(name, path), path.parent, settings, options)
 
     def capture(name: Graph) -> CapturedSession:
         memory = Memory(settings.device, settings.device_id)
-        return CapturedSession(partial(opened, name), memory)
+        return CapturedSession(partial(open_graph, name), memory)
 
-    wanted = capture if captures(config, settings) else None
-    return open_compiled(compiled, opened, streaming, wanted)
+    with_capture = capture if captures(config, settings) else None
+    return open_compiled(compiled, open_graph, streaming, with_capture)
 
 
 def stream_settings(config: TTSConfig, settings: SessionSettings) -> StreamSettings:
-    """How the decoder streams on this device."""
+    """Return how the decoder streams on this device."""
     streaming = StreamSettings(prompt_codes=round(config.decoder_prompt_s * CODE_RATE_HZ))
     if settings.device == "cuda":
         return replace(streaming, on_gpu=True, max_rows=GPU_ROWS, sizes=GPU_WINDOWS)
@@ -65,9 +66,9 @@ def stream_settings(config: TTSConfig, settings: SessionSettings) -> StreamSetti
 def decoder_graphs(
     config: TTSConfig, path: Path, settings: SessionSettings, streaming: StreamSettings
 ) -> tuple[CompiledDecoder, Graphs]:
-    """The compiled decoder from the cache in the data directory, or compiled now."""
+    """Return the compiled decoder and its graphs, from the cache or compiled now."""
     numerics = {k: v for k, v in settings.cuda_options.items() if k not in OTHER_CUDA_OPTIONS}
-    matters = {
+    choices = {
         "device": settings.device,
         "cuda_options": numerics if settings.device == "cuda" else {},
         "int8": streaming.int8,
@@ -76,15 +77,14 @@ def decoder_graphs(
         "rows_share_calls": streaming.max_rows > 1,
         "on_gpu": streaming.on_gpu,
     }
-    known_by = identity("decoder", graph_sources(path), matters, DECODER_COMPILER)
 
     def compile_graphs() -> tuple[Json, Json, dict[str, bytes]]:
-        # Here, since a start that finds everything compiled needs no compiler.
+        # Imported here, since a start with a full cache needs no compiler.
         from chatterbox.compile.decoder.compiler import compile_decoder
         from chatterbox.compile.progress import compile_bar
 
         def open_graph(model: Any) -> ort.InferenceSession:
-            return _session(model.SerializeToString(), path.parent, settings)
+            return _open(model.SerializeToString(), path.parent, settings)
 
         with compile_bar("the decoder") as progress:
             made = compile_decoder(path, open_graph, streaming, progress)
@@ -92,12 +92,12 @@ def decoder_graphs(
             progress(1.0, "done")
         return made.decoder.to_json(), made.proofs, graphs
 
-    cache = CompiledCache(config.data_dir)
-    facts, graphs = cache.find_or_compile(known_by, path, compile_graphs)
+    key = identity("decoder", graph_sources(path), choices, DECODER_COMPILER)
+    facts, graphs = CompiledCache(config.data_dir).find_or_compile(key, path, compile_graphs)
     return CompiledDecoder.from_json(facts), graphs
 
 
-def _session(
+def _open(
     graph: Path | bytes,
     weights_in: Path,
     settings: SessionSettings,

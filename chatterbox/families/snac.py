@@ -1,6 +1,5 @@
-"""Opens the SNAC codec at 24 kHz: compiled, or as published with the reason said."""
+"""Opens the decoder of the SNAC 24 kHz codec, compiled or as published."""
 
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,58 +17,55 @@ from chatterbox.runtime.decoder.snac_decoder import CarryingGraph, SnacDecoder
 from chatterbox.runtime.sessions import SessionSettings, captures, open_session
 
 SNAC_COMPILER = 3
-"""Version of `compile/snac.py`: raised whenever the same source would give another graph."""
+"""Version of `compile/snac.py`, raised when it makes another graph from the same source."""
 GPU_WINDOWS = (1, 2, 5, 10, 20, 35)
-"""Fresh frames that windows come in on a GPU, so that they meet in calls; not measured yet."""
+"""Numbers of fresh frames that windows have on a GPU, so that they share calls; not measured
+yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class OpenedCodec:
-    """A decoder, and what to tell the operator about it."""
+def open_codec(config: TTSConfig, path: Path, settings: SessionSettings) -> tuple[SnacDecoder, str]:
+    """Open the decoder on the published graph `decoder_model` at `path`.
 
-    decoder: SnacDecoder
-    note: str
-
-
-def open_codec(config: TTSConfig, path: Path, settings: SessionSettings) -> OpenedCodec:
-    """`path`: the published `decoder_model`. Raises ModelError."""
+    Returns the decoder and a note for the operator. Raises ModelError.
+    """
     facts, graphs = _compiled(config, path, settings)
+    note = facts["note"]
 
-    def opened(name: str, options: dict[str, str] | None = None) -> ort.InferenceSession:
+    def open_graph(name: str, options: dict[str, str] | None = None) -> ort.InferenceSession:
         graph = graphs.get(name, path)
         return open_session(graph, settings, provider_options=options, weights_in=path.parent)
 
-    if settings.device == "cuda":  # where rows share a call, and what is carried would have to move
+    if settings.device == "cuda":  # rows share calls there, and have no state to carry
         rows = config.codec_rows if facts["rows"] else 1
-        if "decoder" in graphs and captures(config, settings):
-            memory = Memory(settings.device, settings.device_id)
-            replayed = CapturedSession(partial(opened, "decoder"), memory, CROPS)
-            decoder = SnacDecoder(
-                replayed, max_rows=rows, sizes=GPU_WINDOWS, draw=tabled_noise, replayed=True
-            )
-            with replayed.recording():
-                decoder.rehearse(Voice("nobody's", None))
-            return OpenedCodec(decoder, f"{facts['note']}; {replayed.note}")
-        session = opened("decoder")
-        decoder = SnacDecoder(session, max_rows=rows, sizes=GPU_WINDOWS, draw=tabled_noise)
-    elif "carrying" in graphs:
-        carried = CarryingGraph(opened("carrying"), facts["carried_at_start"], addressed_noise)
-        decoder = SnacDecoder(opened("decoder"), carrying=carried)
-    else:
-        decoder = SnacDecoder(opened("decoder"))
-    return OpenedCodec(decoder, facts["note"])
+        gpu_decoder = partial(SnacDecoder, max_rows=rows, sizes=GPU_WINDOWS, draw=tabled_noise)
+        if "decoder" not in graphs or not captures(config, settings):
+            return gpu_decoder(open_graph("decoder")), note
+        memory = Memory(settings.device, settings.device_id)
+        session = CapturedSession(partial(open_graph, "decoder"), memory, CROPS)
+        decoder = gpu_decoder(session, replayed=True)
+        with session.recording():
+            decoder.run_all_shapes(Voice("nobody's", None))
+        return decoder, f"{note}; {session.note}"
+    carrying = None
+    if "carrying" in graphs:
+        steps_at_start = facts["carried_at_start"]
+        carrying = CarryingGraph(open_graph("carrying"), steps_at_start, addressed_noise)
+    return SnacDecoder(open_graph("decoder"), carrying=carrying), note
 
 
 def _compiled(config: TTSConfig, path: Path, settings: SessionSettings) -> tuple[Json, Graphs]:
-    """Facts and the graphs `decoder` and `carrying`, from the cache in the data directory or made
-    now. Proven on the CPU: a GPU's TF32 would hide what it looks for."""
+    """Return the facts and the graphs `decoder` and `carrying`, from the cache or compiled now.
+
+    Compiling runs on the CPU: the rounding of a GPU's TF32 would hide the differences that the
+    proof looks for.
+    """
     on_cpu = SessionSettings("cpu", settings.threads, {})
 
     def open_graph(model: Any) -> ort.InferenceSession:
         return open_session(model.SerializeToString(), on_cpu, weights_in=path.parent)
 
-    def compiled() -> tuple[Json, Json, dict[str, bytes]]:
-        # Here, since a start that finds it compiled needs no compiler.
+    def compile_graphs() -> tuple[Json, Json, dict[str, bytes]]:
+        # Imported here, since a start with a full cache needs no compiler.
         from chatterbox.compile.snac import compile_snac
 
         made = compile_snac(path, open_graph)
@@ -77,5 +73,5 @@ def _compiled(config: TTSConfig, path: Path, settings: SessionSettings) -> tuple
         graphs = {"decoder": made.graph, "carrying": made.carrying}
         return facts, made.proofs, {n: g.SerializeToString() for n, g in graphs.items() if g}
 
-    known_by = identity("snac", graph_sources(path), {}, SNAC_COMPILER)
-    return CompiledCache(config.data_dir).find_or_compile(known_by, path, compiled)
+    key = identity("snac", graph_sources(path), {}, SNAC_COMPILER)
+    return CompiledCache(config.data_dir).find_or_compile(key, path, compile_graphs)

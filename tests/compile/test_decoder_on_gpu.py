@@ -258,7 +258,7 @@ def test_a_sum_by_frames_is_the_sum(time, axis):
     one = [2, *(1 if i == time else n for i, n in enumerate(shape[1:], 1))]
     feeds = {"f": f, s.carry: rng.uniform(size=one), s.use: np.ones(1)}
     feeds |= {s.anchor: np.array([7000]), s.mark: np.array([71_999])}
-    (told,) = opener(Path())(model).run([s.told], feeds)
+    (told,) = opener(Path())(model).run([s.carry_out], feeds)
     exact = np.cumsum(f, axis=time, dtype=np.float64)
     expected = exact.take([71_999], time) - exact.take([7000], time) + feeds[s.carry]
     assert np.abs(told - expected).max() < 1e-9

@@ -113,7 +113,7 @@ def test_a_sum_goes_on_where_the_piece_before_left_it():
     def piece(begin: int, end: int, anchor: int, mark: int, carry: Any, use: float) -> list[Any]:
         feeds = {"f": f[:, begin:end], "ids": ids, found.carry: carry, found.use: np.array([use])}
         feeds |= {found.anchor: np.array([anchor - begin]), found.mark: np.array([mark - begin])}
-        return session.run(["y", found.told], feeds)
+        return session.run(["y", found.carry_out], feeds)
 
     whole, _ = piece(0, 60, 0, 0, np.zeros((2, 1)), 0.0)
     first, told = piece(0, 40, 0, 30, np.zeros((2, 1)), 0.0)

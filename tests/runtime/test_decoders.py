@@ -300,7 +300,7 @@ def test_a_call_that_fails_half_way_has_moved_no_stream_on(tmp_path, monkeypatch
     _, jobs = windows_of(made, [16, 19])
     expected = [one.samples for one in decoder.run(jobs)]
     _, jobs = windows_of(made, [16, 19])
-    declared, calls = s3gen_decoder.as_declared, []
+    declared, calls = s3gen_decoder.cast_feeds, []
 
     def failing(session, feeds):
         calls.append(session)
@@ -308,7 +308,7 @@ def test_a_call_that_fails_half_way_has_moved_no_stream_on(tmp_path, monkeypatch
             raise MemoryError
         return declared(session, feeds)
 
-    monkeypatch.setattr(s3gen_decoder, "as_declared", failing)
+    monkeypatch.setattr(s3gen_decoder, "cast_feeds", failing)
     with pytest.raises(MemoryError):
         decoder.run(jobs)
     assert [(j.stream.mel.shape, j.stream.carry) for j in jobs] == [((80, 0), None)] * 2

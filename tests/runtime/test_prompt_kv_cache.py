@@ -19,11 +19,11 @@ from chatterbox.engine.stats import Counters
 from chatterbox.engine.vocoding_loop import VocodingLoop
 from chatterbox.families.base import DecodeJob, Voice, Window
 from chatterbox.runtime.decoder.compiled import Opened
-from chatterbox.runtime.decoder.flow import CachedPromptFlow, PlainFlow, fed_to_flow
+from chatterbox.runtime.decoder.flow import CachedPromptFlow, PlainFlow, flow_feeds
 from chatterbox.runtime.decoder.graph_io import ProbeLength
 from chatterbox.runtime.decoder.s3gen import CODEC
 from chatterbox.runtime.decoder.s3gen_decoder import SplitDecoder, StreamSettings
-from chatterbox.runtime.decoder.stream_inputs import NoiseInputs, Place
+from chatterbox.runtime.decoder.stream_inputs import Place
 from tools.decoder.model import decoder_model
 from tools.decoder.weights import TINY, random_weights
 
@@ -74,12 +74,12 @@ def test_windows_behind_a_remembered_prompt_are_near_those_behind_a_decoded_one(
 def test_with_the_whole_prompt_two_halves_are_the_flow(quick, forgetful):
     halved = quick.decoder.flow
     assert isinstance(halved, CachedPromptFlow)
-    feeds = fed_to_flow(voice(20), 20, some_codes(15), 15)
+    feeds = flow_feeds(voice(20), 20, some_codes(15), 15)
     place = Place(ProbeLength(20, 15), 0)
-    plain = forgetful.decoder.flow.part
+    plain = forgetful.decoder.flow
     mel = plain.session.get_outputs()[0].name
-    made = halved.run(feeds, place, 1, halved.nothing(), [mel])[0]
-    drawn = NoiseInputs(plain.draws, first_stream=0).feeds([1], [place])
+    made = halved.run(feeds, place, 1, halved.no_memory(), [mel])[0]
+    drawn = plain.noise.feeds([1], [place])
     exact = plain.session.run([mel], {**feeds, **drawn})[0]
     np.testing.assert_allclose(made, exact, atol=1e-4)
 

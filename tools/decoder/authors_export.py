@@ -27,7 +27,7 @@ from chatterbox.compile.decoder.compiler import draws_to_inputs
 from chatterbox.compile.decoder.introspect import introspect
 from chatterbox.compile.decoder.variants import with_phase_inputs
 from chatterbox.hub.files import Precision
-from chatterbox.runtime.decoder.graph_io import ProbeLength, as_declared, snr_db
+from chatterbox.runtime.decoder.graph_io import ProbeLength, cast_feeds, snr_db
 from chatterbox.runtime.decoder.s3gen import MEL_BANDS, SPEAKER_DIM
 from chatterbox.runtime.decoder.stream_inputs import PhaseInputs
 from tools.decoder.against_authors import ALIAS, Case, authors_decoder, by_authors, case
@@ -96,7 +96,7 @@ def agreement(path: Path, given: Case, mel: Array, wave: Array) -> str:
         model = with_phase_inputs(draws_to_inputs(facts), facts, wide=wide)
         model.graph.output.append(onnx.helper.make_empty_tensor_value_info(facts.mel))
         session = open_graph(model)
-        wanted = as_declared(session, {i.name: feeds[i.name] for i in session.get_inputs()})
+        wanted = cast_feeds(session, {i.name: feeds[i.name] for i in session.get_inputs()})
         made_wave, made_mel = session.run(["waveform", facts.mel], wanted)
         told.append(
             f"{'as served' if wide else 'as exported'}: mel {snr_db(mel, made_mel):.1f} dB, "

@@ -29,10 +29,16 @@ from chatterbox.compile.progress import Progress
 from chatterbox.errors import first_line
 from chatterbox.hub.files import is_external, read_external_bytes
 from chatterbox.runtime.decoder.compiled import CompiledDecoder, Graph, probe_feeds
-from chatterbox.runtime.decoder.flow import Part
-from chatterbox.runtime.decoder.graph_io import WAVEFORM, Array, Feeds, ProbeLength, as_declared
+from chatterbox.runtime.decoder.graph_io import (
+    WAVEFORM,
+    Array,
+    Feeds,
+    ProbeLength,
+    Session,
+    cast_feeds,
+)
 from chatterbox.runtime.decoder.s3gen_decoder import StreamSettings
-from chatterbox.runtime.decoder.stream_inputs import PhaseInputs, Place
+from chatterbox.runtime.decoder.stream_inputs import NoiseInputs, PhaseInputs, Place
 
 MIN_SHARED_BYTES = 4096
 """Smaller weights are not searched for duplicates."""
@@ -115,28 +121,29 @@ def _compile_split(
     progress(0.9, "rows in one call")
     batched, batch_note = False, "row by row"
     if settings.max_rows > 1 and "flow" in flow.graphs:
-        graphs = flow.graphs["flow"], vocoder
-        parts = [Part.of(open_graph(graph), facts.draws) for graph in graphs]
-        batched, batch_note = _check_batching(facts, mel, *parts, on_gpu=settings.on_gpu)
+        sessions = open_graph(flow.graphs["flow"]), open_graph(vocoder)
+        batched, batch_note = _check_batching(facts, mel, *sessions, on_gpu=settings.on_gpu)
     note = f"{flow.note}; {vocoder_note}; {batch_note}"
     compiled = CompiledDecoder("split", note, mel, facts.draws, facts.sums, batched, flow.prompt_kv)
     return Compilation(compiled, {**flow.graphs, "vocoder": vocoder}, variants.proofs)
 
 
 def _check_batching(
-    facts: DecoderFacts, mel: str, flow: Part, vocoder: Part, *, on_gpu: bool
+    facts: DecoderFacts, mel: str, flow: Session, vocoder: Session, *, on_gpu: bool
 ) -> tuple[bool, str]:
     """Return whether two rows in one call get the same results as alone, and a note about it."""
     flow_length, vocoder_length = PROBES[1], ProbeLength(0, PROBES[1].codes)
+    flow_noise = NoiseInputs.of(flow, facts.draws)
+    vocoder_noise = NoiseInputs.of(vocoder, facts.draws, first_source=9)
 
     def flow_feeds(seed: int) -> Feeds:
-        draws = flow.noise(first_stream=0).feeds([seed], [Place(flow_length, 0)])
-        return as_declared(flow.session, {**probe_feeds(flow_length, seed), **draws})
+        draws = flow_noise.feeds([seed], [Place(flow_length, 0)])
+        return cast_feeds(flow, {**probe_feeds(flow_length, seed), **draws})
 
     def vocoder_feeds(*rows: int) -> Feeds:
-        feeds = vocoder.noise(first_stream=9).feeds(rows, [Place(vocoder_length, 0)] * len(rows))
+        feeds = vocoder_noise.feeds(rows, [Place(vocoder_length, 0)] * len(rows))
         feeds |= PhaseInputs(facts.sums).feeds([None] * len(rows), vocoder_length, 0, 0)
-        return as_declared(vocoder.session, {**feeds, mel: np.concatenate([mels[r] for r in rows])})
+        return cast_feeds(vocoder, {**feeds, mel: np.concatenate([mels[r] for r in rows])})
 
     def worst(alone: Sequence[Array], together: Array, *, sound: bool) -> Comparison:
         pairs = zip(alone, np.split(together, 2), strict=True)
@@ -146,9 +153,9 @@ def _check_batching(
     try:
         single = [flow_feeds(seed) for seed in (1, 2)]
         both = {name: np.concatenate([feeds[name] for feeds in single]) for name in single[0]}
-        *mels, mels_together = (flow.session.run([mel], feeds)[0] for feeds in (*single, both))
+        *mels, mels_together = (flow.run([mel], feeds)[0] for feeds in (*single, both))
         *waves, waves_together = (
-            vocoder.session.run([WAVEFORM], vocoder_feeds(*rows))[0] for rows in ([0], [1], [0, 1])
+            vocoder.run([WAVEFORM], vocoder_feeds(*rows))[0] for rows in ([0], [1], [0, 1])
         )
         results = [
             worst(mels, mels_together, sound=False),

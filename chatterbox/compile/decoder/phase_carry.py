@@ -83,7 +83,9 @@ def add_phase_inputs(
         inputs = [(s.carry, TensorProto.DOUBLE, None), (s.use, TensorProto.DOUBLE, [1])]
         inputs += [(s.anchor, TensorProto.INT64, [1]), (s.mark, TensorProto.INT64, [1])]
         model.graph.input.extend(helper.make_tensor_value_info(*given) for given in inputs)
-        model.graph.output.append(helper.make_tensor_value_info(s.told, TensorProto.DOUBLE, None))
+        model.graph.output.append(
+            helper.make_tensor_value_info(s.carry_out, TensorProto.DOUBLE, None)
+        )
         new = graph.new(s.name)
         summed_in = TensorProto.DOUBLE if wide else kinds[s.name]
         terms = new.add("Cast", [node.input[0]], "terms", to=summed_in)

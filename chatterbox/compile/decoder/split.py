@@ -26,8 +26,8 @@ from chatterbox.compile.graph import (
     value_info,
 )
 from chatterbox.runtime.decoder.compiled import probe_feeds
-from chatterbox.runtime.decoder.flow import EncoderOutput, PromptKV, tell
-from chatterbox.runtime.decoder.graph_io import Feeds, LinearDim, ProbeLength, past, time_axis
+from chatterbox.runtime.decoder.flow import EncoderOutput, PromptKV, run_encoder
+from chatterbox.runtime.decoder.graph_io import Feeds, LinearDim, ProbeLength, past_input, time_axis
 from chatterbox.runtime.decoder.s3gen import MEL_BANDS
 
 FIRST_CONV_TAPS = 7  # HiFT's conv_pre: 80 → 512 channels
@@ -118,8 +118,8 @@ def split_for_prompt_kv(
     """Split a flow into encoder and estimator, and return both with the interface between them.
 
     `noise` names the random inputs; `widths` are the widths of keys and values. The estimator has
-    an input `past(name)` for each key and value, and outputs them besides the mel. Returns None if
-    an attention is not in the form that can use cached keys and values.
+    an input `past_input(name)` for each key and value, and outputs them besides the mel. Returns
+    None if an attention is not in the form that can use cached keys and values.
     """
     flow = remove_dead_nodes(flow)
     graph, noisy, nodes = EditableGraph(flow), set(noise), []
@@ -146,7 +146,7 @@ def split_for_prompt_kv(
         flow, inputs, [helper.make_empty_tensor_value_info(name) for name in computed]
     )
     session = open_graph(encoder)
-    runs = {p: tell(session, [*computed, *given], probe_feeds(p)) for p in PROBES}
+    runs = {p: run_encoder(session, [*computed, *given], probe_feeds(p)) for p in PROBES}
     try:
         outputs = {name: _encoder_output(name, runs) for name in (*computed, *given)}
     except UnsupportedGraph:
@@ -154,12 +154,12 @@ def split_for_prompt_kv(
     for node in attentions:
         new = graph.new(node.output[0])
         for i, name in enumerate(node.input[1:], 1):
-            node.input[i] = new.add("Concat", [past(name), name], f"{i}.behind_past", axis=1)
+            node.input[i] = new.add("Concat", [past_input(name), name], f"{i}.behind_past", axis=1)
     graph.rewrite()
     example = runs[PROBES[0]]
     inputs = [i for i in flow.graph.input if i.name in noise or i.name in given]
     inputs += [value_info(n, element_type(example[n]), example[n].ndim) for n in computed]
-    inputs += [value_info(past(name), TensorProto.FLOAT, 3) for name in cached]
+    inputs += [value_info(past_input(name), TensorProto.FLOAT, 3) for name in cached]
     made = [*flow.graph.output, *(value_info(name, TensorProto.FLOAT, 3) for name in cached)]
     prompt_kv = PromptKV(outputs, {name: widths[name] for name in cached})
     return encoder, extract(flow, inputs, made), prompt_kv

@@ -28,7 +28,7 @@ from chatterbox.compile.decoder.random_ops import draw_from_table
 from chatterbox.compile.decoder.split import split_for_prompt_kv
 from chatterbox.compile.graph import OpenGraph, UnsupportedGraph, copy_model
 from chatterbox.runtime.decoder.compiled import Graph, probe_feeds, probe_voice
-from chatterbox.runtime.decoder.flow import AGAIN_CODES, CachedPromptFlow, PromptKV, fed_to_flow
+from chatterbox.runtime.decoder.flow import OVERLAP_CODES, CachedPromptFlow, PromptKV, flow_feeds
 from chatterbox.runtime.decoder.graph_io import (
     CODES,
     PROMPT_MEL,
@@ -136,8 +136,8 @@ class VariantBuilder:
                 encoder, estimator, parts[2], facts.draws, self._mel, *lengths
             )
             drawn = {draw.name: facts.proof_values[draw.name] for draw in draws}
-            feeds = drawn | cached_flow.nothing()
-            made = cached_flow.run_on(probe_feeds(PROOF), PROOF, feeds, [self._mel])[0]
+            feeds = drawn | cached_flow.no_memory()
+            made = cached_flow.run_with(probe_feeds(PROOF), PROOF, feeds, [self._mel])[0]
         else:
             made = run_proof(facts, self._open(small), self._mel)
         error_db = mel_distance_db(facts.proof_values[self._mel], made)
@@ -187,16 +187,16 @@ def prompt_cache_error_db(flow: CachedPromptFlow, mel: str, prompt: int) -> floa
     """Return the mel error of a cached prompt against a decoded prompt: the larger error of a
     stream's first window and a later window."""
     voice = probe_voice(prompt)
-    codes: I64 = probe_feeds(ProbeLength(0, PROOF_CODES + AGAIN_CODES))[CODES][0]
+    codes: I64 = probe_feeds(ProbeLength(0, PROOF_CODES + OVERLAP_CODES))[CODES][0]
     memory = flow.remember(voice, prompt)
     worst = 0.0
-    for context in (0, AGAIN_CODES):
+    for context in (0, OVERLAP_CODES):
         spoken = codes[: context + PROOF_CODES]
-        feeds = fed_to_flow(voice, prompt, spoken, len(spoken))
-        again = 0 if context else min(AGAIN_CODES, prompt)
+        feeds = flow_feeds(voice, prompt, spoken, len(spoken))
+        again = 0 if context else min(OVERLAP_CODES, prompt)
         decoded, cached = (
             flow.run(feeds, Place(ProbeLength(before, len(spoken)), 0), 1, past, [mel])[0]
-            for before, past in ((prompt, flow.nothing()), (again, memory.without_last(again)))
+            for before, past in ((prompt, flow.no_memory()), (again, memory.without_last(again)))
         )
         fresh = slice(context * MEL_FRAMES_PER_CODE, None)
         worst = max(worst, mel_distance_db(decoded[..., fresh], cached[..., fresh]))

@@ -51,19 +51,21 @@ def load(request: LoadRequest) -> LoadedModel:
     tokenizer = open_tokenizer(files.tokenizer)
     language_model, note = request.with_model(lambda: open_language_model(request))
     decoding = settings.on_gpu(request.config.decoder_device_id)
-    codec = request.with_decoder(lambda: open_codec(request.config, files.graph(DECODER), decoding))
+    decoder, decoder_note = request.with_decoder(
+        lambda: open_codec(request.config, files.graph(DECODER), decoding)
+    )
     rtf = request.with_model(lambda: expected_rtf(language_model))
     spoken = languages(request.name)
     tags = ORPHEUS.tags.union(*(TAGS.get(code, ()) for code in spoken))
     cloned = is_pretrained(request.name)
     return LoadedModel(
         info=replace(
-            request.info(f"language model: {note}", f"decoder: {codec.note}"), expected_rtf=rtf
+            request.info(f"language model: {note}", f"decoder: {decoder_note}"), expected_rtf=rtf
         ),
         family=replace(ORPHEUS, tags=tags, languages=spoken),
         prompts=OrpheusPrompts(tokenizer, tags, request.config.prompt_form),
         language_model=language_model,
-        decoder=codec.decoder,
+        decoder=decoder,
         cloned=_cloned(request) if cloned else None,
         fixed=None if cloned else fixed_voices(spoken, request.config.model_voices),
         sampling=request.sampling(),
@@ -130,5 +132,5 @@ def _cloned(request: LoadRequest) -> ReferenceVoices:
 def compile_model(request: LoadRequest) -> list[str]:
     """Compile language model and codec, or find them compiled; what was proven."""
     graph = compiled_graph(request)
-    codec = open_codec(request.config, request.files.graph(DECODER), request.settings)
-    return [f"language model: {graph.proof}", f"decoder: {codec.note}"]
+    _, decoder_note = open_codec(request.config, request.files.graph(DECODER), request.settings)
+    return [f"language model: {graph.proof}", f"decoder: {decoder_note}"]

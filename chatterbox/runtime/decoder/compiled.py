@@ -1,5 +1,4 @@
-"""A compiled decoder: the facts in its manifest, how its graphs are opened, and rehearsed in each
-shape that windows come in, so that it can replay them."""
+"""A compiled S3Gen decoder: the facts in its manifest, and how it is opened."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -15,7 +14,6 @@ from chatterbox.runtime.decoder.flow import (
     CachedPromptFlow,
     EncoderOutput,
     Flow,
-    Part,
     PlainFlow,
     PromptKV,
 )
@@ -41,20 +39,20 @@ from chatterbox.runtime.decoder.s3gen import (
 from chatterbox.runtime.decoder.s3gen_decoder import SplitDecoder, StreamSettings, WholeDecoder
 
 DECODER_COMPILER = 5
-"""Version of what compiles decoders: raised whenever the same source would give other graphs or
-facts."""
+"""Version of the decoder compiler, raised when it makes other graphs or facts from the same
+source."""
 
 Form = Literal["split", "whole", "as published"]
 Graph = Literal["flow", "encoder", "estimator", "vocoder", "decoder", "published"]
-"""The graphs of a form: split has a vocoder, and a flow or its encoder and estimator; whole has a
-decoder; as published is the published file itself."""
+"""Graphs by form. Split: vocoder, and flow or encoder and estimator. Whole: decoder. As published:
+the published file itself."""
 OpenGraph = Callable[[Graph], Session]
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledDecoder:
-    """All that the runtime needs to know of a decoder besides its graphs."""
+    """Everything about a compiled decoder except its graphs."""
 
     form: Form
     note: str  # for the operator: how its parts compute, and what was proven
@@ -65,48 +63,48 @@ class CompiledDecoder:
     prompt_kv: PromptKV | None = None
 
     def to_json(self) -> Json:
-        """As it stands in a manifest."""
+        """Return the decoder as a manifest holds it."""
         kv = self.prompt_kv
-        outputs = [[name, *told] for name, told in kv.outputs.items()] if kv else []
+        outputs = [[name, *rule] for name, rule in kv.outputs.items()] if kv else []
         return {
             "form": self.form,
             "note": self.note,
             "mel": self.mel,
-            "randoms": [[*op, law] for op, law in self.randoms.items()],
-            "sums": [[running.name, law] for running, law in self.sums.items()],
+            "randoms": [[*op, dims] for op, dims in self.randoms.items()],
+            "sums": [[phase.name, dims] for phase, dims in self.sums.items()],
             "rows_share_calls": self.rows_share_calls,
             "prompt_kv": kv and {"outputs": outputs, "widths": dict(kv.widths)},
         }
 
     @classmethod
     def from_json(cls, facts: Json) -> "CompiledDecoder":
-        """Raises LookupError, TypeError or ValueError where a fact is missing."""
+        """Raises LookupError, TypeError or ValueError when a fact is missing or malformed."""
         randoms, sums, kv = (facts[name] for name in ("randoms", "sums", "prompt_kv"))
         if kv:
-            outputs = {n: EncoderOutput(_law(d), c and _law(c)) for n, d, c in kv["outputs"]}
+            outputs = {n: EncoderOutput(_dims(d), c and _dims(c)) for n, d, c in kv["outputs"]}
             kv = PromptKV(outputs, kv["widths"])
         return cls(
             form=facts["form"],
             note=facts["note"],
             mel=facts["mel"],
-            randoms={RandomOp(*op): _law(dims) for *op, dims in randoms},
-            sums={PhaseSum(name): _law(dims) for name, dims in sums},
+            randoms={RandomOp(*op): _dims(dims) for *op, dims in randoms},
+            sums={PhaseSum(name): _dims(dims) for name, dims in sums},
             rows_share_calls=facts["rows_share_calls"],
             prompt_kv=kv,
         )
 
 
-def _law(dims: Sequence[Sequence[int]]) -> list[LinearDim]:
+def _dims(dims: Sequence[Sequence[int]]) -> list[LinearDim]:
     return [LinearDim(*numbers) for numbers in dims]
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A decoder and what to tell the operator about it."""
+    """An opened decoder."""
 
     decoder: StreamingDecoder
     kind: Form
-    note: str
+    note: str  # for the operator
 
 
 def open_compiled(
@@ -115,8 +113,8 @@ def open_compiled(
     settings: StreamSettings,
     capture: Callable[[Graph], CapturedSession] | None = None,
 ) -> Opened:
-    """With `capture`, a plain flow and its vocoder replay the shapes of `rehearse`, each where it
-    can."""
+    """Open a compiled decoder. With `capture`, a plain flow and its vocoder replay the shapes of
+    `run_all_shapes` wherever the replay is exact."""
     if compiled.form != "split":
         session = open_graph("decoder" if compiled.form == "whole" else "published")
         whole = WholeDecoder(session, compiled.randoms, compiled.sums, settings)
@@ -133,19 +131,22 @@ def open_compiled(
             settings.prompt_codes,
             settings.memory_bytes,
         )
-        vocoder = open_graph("vocoder")
     else:
         if capture is not None:
             replays = {"flow": capture("flow"), "vocoder": capture("vocoder")}
-        part = Part.of(replays.get("flow") or open_graph("flow"), compiled.randoms)
-        one_prompt = bool(settings.sizes)
-        flow = PlainFlow(part, compiled.mel, settings.prompt_codes, one_prompt=one_prompt)
-        vocoder = replays.get("vocoder") or open_graph("vocoder")
+        flow = PlainFlow(
+            replays.get("flow") or open_graph("flow"),
+            compiled.randoms,
+            compiled.mel,
+            settings.prompt_codes,
+            repeat_prompt=bool(settings.sizes),
+        )
     if not compiled.rows_share_calls:
         settings = replace(settings, max_rows=1)
     decoder = SplitDecoder(
         flow,
-        Part.of(vocoder, compiled.randoms),
+        replays.get("vocoder") or open_graph("vocoder"),
+        compiled.randoms,
         compiled.mel,
         compiled.sums,
         settings,
@@ -153,22 +154,25 @@ def open_compiled(
     )
     if replays:
         with ExitStack() as stack:
-            for replayed in replays.values():
-                stack.enter_context(replayed.recording())
-            rehearse(decoder, settings.sizes, settings.prompt_codes)
-    notes = [compiled.note, *(f"{name}: {one.note}" for name, one in replays.items())]
+            for session in replays.values():
+                stack.enter_context(session.recording())
+            run_all_shapes(decoder, settings.sizes, settings.prompt_codes)
+    notes = [compiled.note, *(f"{name}: {session.note}" for name, session in replays.items())]
     return Opened(decoder, "split", "; ".join(notes))
 
 
-def rehearse(decoder: StreamingDecoder, sizes: Sequence[int], prompt_codes: int) -> None:
-    """Decode two streams in every number of rows: one begins with the smallest window, the other
-    with the next and comes to every size behind it. All calls are made in one of these shapes.
-    Large ones first: what they leave free in the device's arena is enough for the others."""
+def run_all_shapes(decoder: StreamingDecoder, sizes: Sequence[int], prompt_codes: int) -> None:
+    """Decode two streams in every number of rows, so that every shape of call has run once.
+
+    One stream begins with the second smallest window and has every size after it; the other has one
+    window of the smallest size. Large shapes run first: the memory that they free in the device's
+    arena is enough for the others.
+    """
     voice = probe_voice(prompt_codes)
     for rows in reversed(bucket_sizes(decoder.max_rows)):
-        for streamed in ((*sizes[1:2], *reversed(sizes)), sizes[:1]):
+        for window_sizes in ((*sizes[1:2], *reversed(sizes)), sizes[:1]):
             streams = [decoder.open(voice, seed) for seed in range(rows)]
-            for window in _windows(decoder.codec, streamed):
+            for window in _windows(decoder.codec, window_sizes):
                 codes = np.full(window.stop - window.begin, SILENCE_CODE, np.int64)
                 next_sample = window.fresh * SAMPLES_PER_CODE
                 decoder.run(
@@ -177,7 +181,7 @@ def rehearse(decoder: StreamingDecoder, sizes: Sequence[int], prompt_codes: int)
 
 
 def _windows(codec: CodecSpec, sizes: Sequence[int]) -> Iterator[Window]:
-    """Of one stream, in these sizes."""
+    """Yield a stream's first windows, with these numbers of fresh codes."""
     end = 0
     for size in sizes:
         fresh, end = end, end + size
@@ -186,7 +190,7 @@ def _windows(codec: CodecSpec, sizes: Sequence[int]) -> Iterator[Window]:
 
 
 def probe_feeds(length: ProbeLength, seed: int = 0) -> Feeds:
-    """Some input of this length: any codes, any voice."""
+    """Return random codes and a random voice of this length."""
     rng = np.random.default_rng([seed, length.prompt, length.codes])
     total = length.prompt + length.codes
     frames = length.prompt * MEL_FRAMES_PER_CODE
@@ -199,8 +203,7 @@ def probe_feeds(length: ProbeLength, seed: int = 0) -> Feeds:
 
 
 def probe_voice(prompt: int) -> Voice:
-    """A voice that nobody has, with a prompt of so many codes; the language model is told nothing
-    of it."""
+    """Return a random voice with `prompt` codes, without the data that a language model needs."""
     feeds = probe_feeds(ProbeLength(prompt, 0))
     codes, speaker, mel = (feeds[name][0] for name in (CODES, SPEAKER, PROMPT_MEL))
     return Voice("nobody's", SimpleNamespace(prompt_codes=codes, speaker=speaker, prompt_mel=mel))

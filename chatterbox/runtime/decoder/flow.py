@@ -1,192 +1,147 @@
-"""Runs the flow: windows of codes become mel frames.
+"""Runs the flow, which turns windows of codes into mel frames.
 
 A voice's prompt is the longer part of most windows, and the same in all of them. `PlainFlow`
-decodes it in each; `CachedPromptFlow` once for each voice: of every attention the keys and values
-of its frames are kept, and a window's frames look at these. What is lost: the prompt's frames no
-longer look at the window's. In their place they look at the prompt's own codes said once more,
-which is as near to the one-shot decode as windows with the whole prompt are
-(docs/inside/decoder.md).
+decodes it in every window. `CachedPromptFlow` decodes it once for each voice and caches the keys
+and values of its frames in every attention, which the frames of a window then attend to. The
+difference is that the prompt's frames no longer attend to the window. Instead the prompt is decoded
+with a repetition of its own codes after it; the result is as near to a one-shot decode as windows
+with the whole prompt are (docs/inside/decoder.md).
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from chatterbox.arrays import F32
+from chatterbox.arrays import F32, I64
 from chatterbox.families.base import DecodeJob, Voice
 from chatterbox.runtime.decoder.graph_io import (
     CODES,
     PROMPT_MEL,
     SPEAKER,
+    Array,
     Feeds,
     LinearDim,
     ProbeLength,
     RandomOp,
     Session,
-    as_declared,
-    past,
+    cast_feeds,
+    pad_rows,
+    past_input,
     time_axis,
 )
 from chatterbox.runtime.decoder.s3gen import MEL_BANDS, MEL_FRAMES_PER_CODE, SILENCE_CODE
+from chatterbox.runtime.decoder.stream import stream_of
 from chatterbox.runtime.decoder.stream_inputs import NoiseInputs, Place
 from chatterbox.runtime.lru import ByteLru
 
-AGAIN_CODES = 8
-"""Of the prompt, decoded again before a stream's first codes: what they are joined on to."""
+OVERLAP_CODES = 8
+"""Codes at the end of the prompt that are decoded again with a stream's first window, so that the
+window's first codes have left context."""
 MEMORY_SEED = 0
-"""The prompt's own noise: a voice's memory serves all streams."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Part:
-    """A session and what became of its draws."""
-
-    session: Session
-    draws: Mapping[RandomOp, list[LinearDim]]
-    from_table: frozenset[RandomOp] = frozenset()
-
-    @classmethod
-    def of(cls, session: Session, randoms: Mapping[RandomOp, list[LinearDim]]) -> "Part":
-        """With those of `randoms` that its graph is given, or makes from a table."""
-        inputs = {i.name for i in session.get_inputs()}
-        draws = {op: law for op, law in randoms.items() if {op.name, op.rows} & inputs}
-        return cls(session, draws, frozenset(op for op in draws if op.rows in inputs))
-
-    def noise(self, first_stream: int) -> NoiseInputs:
-        """What its draws are fed with."""
-        return NoiseInputs(self.draws, first_stream, self.from_table)
-
-
-@dataclass(slots=True, eq=False)
-class Stream:
-    """What is kept of a stream between two windows."""
-
-    voice: Voice
-    seed: int
-    mel: F32 = field(default_factory=lambda: np.zeros((MEL_BANDS, 0), np.float32))  # [80, frames]:
-    # the last frames before the next window's first new one
-    carry: Any = None  # what the codec goes on from: a vocoder's running sums, SNAC's layers
-    memory: "Memory | None" = None  # of the voice's prompt, where the flow keeps one
-
-
-def stream_of(job: DecodeJob) -> Stream:
-    """The job's stream, which this decoder has opened."""
-    assert isinstance(job.stream, Stream), "a stream goes back to the decoder that opened it"
-    return job.stream
+"""Seed of a prompt's noise: all streams of a voice share its memory."""
 
 
 class Flow(ABC):
-    """Windows → mel frames."""
+    """Turns windows into mel frames."""
 
-    sources: int  # how many sources of noise it uses; the vocoder's come behind them
+    noise: NoiseInputs
     prompt_codes: int
 
     def prompt(self, voice: Voice) -> int:
-        """How many codes of its prompt a voice's windows are decoded behind: as many as are set, if
-        it has as many."""
+        """Return the number of prompt codes before a window: the setting, or the voice's number of
+        codes if that is lower."""
         return min(len(voice.data.prompt_codes), self.prompt_codes)
 
     def warm(self, voice: Voice) -> None:  # noqa: B027
-        """Compute once, and keep, what windows in this voice will need; may do nothing."""
+        """See `StreamingDecoder.warm`; does nothing by default."""
 
     @abstractmethod
     def mels(self, jobs: Sequence[DecodeJob], codes: int, rows: int) -> list[F32]:
-        """[80, 2 × fed codes] for each job; jobs have prompts of one length. The call is made for
-        so many codes behind the prompt, and so many rows."""
+        """Return [80, 2 × fed codes] for each job. All jobs have prompts of one length; a shared
+        call is padded to `codes` codes after the prompt and to `rows` rows."""
 
 
 class PlainFlow(Flow):
-    """Every window is decoded with all of the prompt before it."""
+    """Decodes every window with the whole prompt before it, all jobs in one call."""
 
-    def __init__(self, part: Part, mel: str, prompt_codes: int, *, one_prompt: bool) -> None:
-        """`one_prompt`: a voice's shorter prompt is said again until it is as long as others."""
-        self.part = part
-        self._session, self._mel, self.prompt_codes = part.session, mel, prompt_codes
-        self._one_prompt = one_prompt
-        self._draws, self.sources = part.noise(first_stream=0), len(part.draws)
+    def __init__(
+        self,
+        session: Session,
+        randoms: Mapping[RandomOp, list[LinearDim]],
+        mel: str,
+        prompt_codes: int,
+        *,
+        repeat_prompt: bool,
+    ) -> None:
+        """`repeat_prompt`: repeat a shorter prompt until it has `prompt_codes` codes."""
+        self.session, self.noise = session, NoiseInputs.of(session, randoms)
+        self._mel, self.prompt_codes, self._repeat_prompt = mel, prompt_codes, repeat_prompt
 
     def prompt(self, voice: Voice) -> int:
         codes = super().prompt(voice)
-        return self.prompt_codes if self._one_prompt and codes else codes
+        return self.prompt_codes if self._repeat_prompt and codes else codes
 
     def mels(self, jobs: Sequence[DecodeJob], codes: int, rows: int) -> list[F32]:
-        """In one call."""
         streams = [stream_of(job) for job in jobs]
         prompt = self.prompt(streams[0].voice)
-        both = zip(streams, jobs, strict=True)
-        fed = [fed_to_flow(stream.voice, prompt, job.tokens, codes) for stream, job in both]
-        feeds: Feeds = {name: np.concatenate([row[name] for row in fed]) for name in fed[0]}
+        pairs = zip(streams, jobs, strict=True)
+        each = [flow_feeds(stream.voice, prompt, job.tokens, codes) for stream, job in pairs]
+        feeds: Feeds = {name: np.concatenate([row[name] for row in each]) for name in each[0]}
         places = [Place(ProbeLength(prompt, codes), job.window.begin) for job in jobs]
-        feeds |= self._draws.feeds([stream.seed for stream in streams], places)
-        feeds = as_declared(self._session, filled(feeds, rows))
-        mel = self._session.run([self._mel], feeds)[0]
-        return [
-            mel[row, :, : job.window.fed_frames * MEL_FRAMES_PER_CODE]
-            for row, job in enumerate(jobs)
-        ]
+        feeds |= self.noise.feeds([stream.seed for stream in streams], places)
+        feeds = cast_feeds(self.session, pad_rows(feeds, rows))
+        mel = self.session.run([self._mel], feeds)[0]
+        frames = [job.window.fed_frames * MEL_FRAMES_PER_CODE for job in jobs]
+        return [mel[row, :, :count] for row, count in enumerate(frames)]
 
 
-def fed_to_flow(
-    voice: Voice, prompt: int, codes: np.ndarray[tuple[int], np.dtype[np.int64]], count: int
-) -> Feeds:
-    """One row: `prompt` codes of the voice, which is said again where it has fewer, then `codes`,
-    then silence up to `count`."""
+def flow_feeds(voice: Voice, prompt: int, codes: I64, count: int) -> Feeds:
+    """Return the flow's inputs for one row: `prompt` codes of the voice, `codes`, and silence.
+
+    A shorter prompt is repeated up to `prompt` codes; silence fills up to `count` codes.
+    """
     tensors = voice.data
-    has = len(tensors.prompt_codes)
-    said = slice(0, prompt) if prompt <= has else np.arange(-prompt, 0) % has
-    mel = tensors.prompt_mel.reshape(has, MEL_FRAMES_PER_CODE, MEL_BANDS)[said]
-    fed = np.full((1, prompt + count), SILENCE_CODE, np.int64)
-    fed[0, :prompt] = tensors.prompt_codes[said]
-    fed[0, prompt : prompt + len(codes)] = codes
+    available = len(tensors.prompt_codes)
+    at = slice(0, prompt) if prompt <= available else np.arange(-prompt, 0) % available
+    mel = tensors.prompt_mel.reshape(available, MEL_FRAMES_PER_CODE, MEL_BANDS)[at]
+    row = np.full((1, prompt + count), SILENCE_CODE, np.int64)
+    row[0, :prompt] = tensors.prompt_codes[at]
+    row[0, prompt : prompt + len(codes)] = codes
     return {
-        CODES: fed,
+        CODES: row,
         SPEAKER: tensors.speaker[None],
         PROMPT_MEL: mel.reshape(1, prompt * MEL_FRAMES_PER_CODE, MEL_BANDS),
     }
 
 
-def filled(feeds: Feeds, rows: int) -> Feeds:
-    """With rows of zeros up to so many, of which nothing is used."""
-    missing = rows - len(next(iter(feeds.values())))
-    if not missing:
-        return feeds
-    return {
-        name: np.concatenate([values, np.zeros((missing, *values.shape[1:]), values.dtype)])
-        for name, values in feeds.items()
-    }
-
-
 @dataclass(frozen=True, slots=True, eq=False)
-class Memory:
-    """What is kept of a voice's prompt."""
+class PromptMemory:
+    """Keys and values of a voice's decoded prompt."""
 
     codes: int
-    frames: Mapping[str, F32]  # past inputs: [1, 2 × codes, width]
+    frames: Mapping[str, F32]  # inputs of the estimator: [1, 2 × codes, width]
 
     @property
     def nbytes(self) -> int:
-        """Bytes held."""
         return sum(values.nbytes for values in self.frames.values())
 
     def without_last(self, codes: int) -> Feeds:
-        """All but the last `codes` of it."""
+        """Return all but the last `codes` codes."""
         frames = (self.codes - codes) * MEL_FRAMES_PER_CODE
         return {name: values[:, :frames] for name, values in self.frames.items()}
 
 
 class EncoderOutput(NamedTuple):
-    """One tensor that the encoder tells the estimator, and how it would be were the prompt
-    shorter."""
+    """How an output of the encoder, made with the whole prompt, is adapted to a shorter prompt."""
 
     shape: list[LinearDim]
-    counts: list[LinearDim] | None  # the numbers themselves, where they count something
+    counts: list[LinearDim] | None  # the values themselves, if they count something
 
-    def cut(self, values: NDArray[Any], length: ProbeLength) -> NDArray[Any]:
-        """For the last `length` of what it was made for."""
+    def cut(self, values: Array, length: ProbeLength) -> Array:
+        """Return what the encoder would give for the last `length` codes alone."""
         if self.counts is not None:
             counted = [extent.at(length) for extent in self.counts]
             return np.array(counted, values.dtype).reshape(values.shape)
@@ -194,20 +149,20 @@ class EncoderOutput(NamedTuple):
         if axis is None:
             return values
         steps = values.shape[axis]
-        kept = range(steps - self.shape[axis].at(length), steps)
-        return np.ascontiguousarray(values.take(kept, axis=axis))
+        last = range(steps - self.shape[axis].at(length), steps)
+        return np.ascontiguousarray(values.take(last, axis=axis))
 
 
 @dataclass(frozen=True, slots=True)
 class PromptKV:
-    """What a flow with a remembered prompt hands from its encoder to its estimator."""
+    """Tensors between the encoder and the estimator of a flow with a cached prompt."""
 
-    outputs: Mapping[str, EncoderOutput]  # all that the estimator is told
-    widths: Mapping[str, int]  # of the keys and values that it gives
+    outputs: Mapping[str, EncoderOutput]  # from the encoder to the estimator
+    widths: Mapping[str, int]  # of the keys and values that the estimator returns
 
 
 class CachedPromptFlow(Flow):
-    """Of two sessions, one row a call; decodes a voice's prompt once."""
+    """Decodes a voice's prompt once; consists of an encoder and an estimator, one row a call."""
 
     def __init__(
         self,
@@ -219,79 +174,77 @@ class CachedPromptFlow(Flow):
         prompt_codes: int,
         memory_bytes: int,
     ) -> None:
+        """`memory_bytes`: size of the cache of prompts."""
         self._encoder, self._estimator = encoder, estimator
-        self._told, self._widths = kv.outputs, kv.widths
-        draws = Part.of(estimator, randoms).draws
-        self._draws, self.sources = NoiseInputs(draws, first_stream=0), len(draws)
+        self._kv, self.noise = kv, NoiseInputs.of(estimator, randoms)
         self._mel, self.prompt_codes = mel, prompt_codes
-        self._memories: ByteLru[Memory] = ByteLru(memory_bytes)
+        self._memories: ByteLru[PromptMemory] = ByteLru(memory_bytes)
 
     def mels(self, jobs: Sequence[DecodeJob], codes: int, rows: int) -> list[F32]:  # noqa: ARG002
-        """One after the other, as long as each is."""
-        return [self._mel_of(job) for job in jobs]
+        """Decode the jobs one after the other, without padding."""
+        return [self._decode(job) for job in jobs]
 
     def warm(self, voice: Voice) -> None:
-        """Have the voice's memory, unless it would push out another one."""
+        """Cache the voice's prompt, unless it would displace another prompt."""
         frames = self.prompt(voice) * MEL_FRAMES_PER_CODE
-        if self._memories.has_room(frames * sum(self._widths.values()) * np.float32().itemsize):
+        if self._memories.has_room(frames * sum(self._kv.widths.values()) * np.float32().itemsize):
             self._memory_of(voice)
 
-    def _mel_of(self, job: DecodeJob) -> F32:
+    def _decode(self, job: DecodeJob) -> F32:
         stream, window = stream_of(job), job.window
-        stream.memory = memory = stream.memory or self._memory_of(stream.voice)
-        feeds = fed_to_flow(stream.voice, memory.codes, job.tokens, window.fed_frames)
-        again = min(AGAIN_CODES, memory.codes) if window.begin == 0 else 0
-        place = Place(ProbeLength(again, window.fed_frames), window.begin)
-        kept = memory.without_last(again)
-        mel: F32 = self.run(feeds, place, stream.seed, kept, [self._mel])[0][0]
+        memory: PromptMemory = stream.memory or self._memory_of(stream.voice)
+        stream.memory = memory
+        feeds = flow_feeds(stream.voice, memory.codes, job.tokens, window.fed_frames)
+        overlap = min(OVERLAP_CODES, memory.codes) if window.begin == 0 else 0
+        place = Place(ProbeLength(overlap, window.fed_frames), window.begin)
+        past = memory.without_last(overlap)
+        mel: F32 = self.run(feeds, place, stream.seed, past, [self._mel])[0][0]
         return mel
 
-    def _memory_of(self, voice: Voice) -> Memory:
+    def _memory_of(self, voice: Voice) -> PromptMemory:
         memory = self._memories.get(voice.key)
         if memory is None:
             memory = self.remember(voice, self.prompt(voice))
             self._memories.put(voice.key, memory, memory.nbytes)
         return memory
 
-    def remember(self, voice: Voice, codes: int) -> Memory:
-        """The first `codes` of the voice's prompt, with the same codes said again behind it."""
-        feeds = fed_to_flow(voice, codes, voice.data.prompt_codes[:codes], codes)
+    def remember(self, voice: Voice, codes: int) -> PromptMemory:
+        """Decode the first `codes` codes of the voice's prompt, followed by the same codes."""
+        feeds = flow_feeds(voice, codes, voice.data.prompt_codes[:codes], codes)
         place = Place(ProbeLength(codes, codes), 0)
         frames = codes * MEL_FRAMES_PER_CODE
-        kept = self.run(feeds, place, MEMORY_SEED, self.nothing(), list(self._widths))
-        return Memory(
-            codes,
-            {
-                past(name): np.ascontiguousarray(values[:, :frames])
-                for name, values in zip(self._widths, kept, strict=True)
-            },
+        names = list(self._kv.widths)
+        kv = zip(names, self.run(feeds, place, MEMORY_SEED, self.no_memory(), names), strict=True)
+        return PromptMemory(
+            codes, {past_input(n): np.ascontiguousarray(values[:, :frames]) for n, values in kv}
         )
 
-    def nothing(self) -> Feeds:
-        """No memory at all: with the whole prompt in `run`, the flow as it was."""
-        return {past(n): np.zeros((1, 0, width), np.float32) for n, width in self._widths.items()}
+    def no_memory(self) -> Feeds:
+        """Return empty keys and values, with which `run` decodes all codes in its feeds."""
+        widths = self._kv.widths.items()
+        return {past_input(name): np.zeros((1, 0, width), np.float32) for name, width in widths}
 
     def run(
         self, feeds: Feeds, place: Place, seed: int, memory: Feeds, outputs: Sequence[str]
-    ) -> list[NDArray[Any]]:
-        """The estimator at `place`, which may begin in the middle of the prompt in `feeds`."""
-        drawn = self._draws.feeds([seed], [place])
-        return self.run_on(feeds, place.length, {**drawn, **memory}, outputs)
+    ) -> list[Array]:
+        """Run the estimator at `place`, which may begin within the prompt in `feeds`."""
+        noise = self.noise.feeds([seed], [place])
+        return self.run_with(feeds, place.length, noise | memory, outputs)
 
-    def run_on(
-        self, feeds: Feeds, length: ProbeLength, more: Feeds, outputs: Sequence[str]
-    ) -> list[NDArray[Any]]:
-        """As `run`, with draws and memory given in `more`."""
-        given = tell(self._encoder, self._told, feeds)
-        cut = {name: told.cut(given[name], length) for name, told in self._told.items()}
+    def run_with(
+        self, feeds: Feeds, length: ProbeLength, inputs: Feeds, outputs: Sequence[str]
+    ) -> list[Array]:
+        """Run the estimator with noise and memory from `inputs`."""
+        encoded = run_encoder(self._encoder, self._kv.outputs, feeds)
+        cut = {name: rule.cut(encoded[name], length) for name, rule in self._kv.outputs.items()}
         return list(
-            self._estimator.run(list(outputs), as_declared(self._estimator, {**cut, **more}))
+            self._estimator.run(list(outputs), cast_feeds(self._estimator, {**cut, **inputs}))
         )
 
 
-def tell(encoder: Session, names: Iterable[str], feeds: Feeds) -> Feeds:
-    """What the estimator is told of a flow's inputs; some it is given itself."""
+def run_encoder(encoder: Session, names: Iterable[str], feeds: Feeds) -> Feeds:
+    """Return the tensors `names`: inputs of the flow from `feeds`, others from the encoder."""
     made = [name for name in names if name not in feeds]
     wanted = {i.name: feeds[i.name] for i in encoder.get_inputs()}
-    told = encoder.run(made, as_declared(encoder, wanted))
-    return {**{n: feeds[n] for n in names if n in feeds}, **dict(zip(made, told, strict=True))}
+    values = encoder.run(made, cast_feeds(encoder, wanted))
+    return {n: feeds[n] for n in names if n in feeds} | dict(zip(made, values, strict=True))

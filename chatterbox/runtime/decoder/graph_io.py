@@ -1,8 +1,8 @@
-"""Names and value types of the decoder's graphs: inputs, outputs, random tensors, phase sums; and
-sizes as linear functions of the number of codes.
+"""Names and value types of the decoder's graphs, and the sizes of tensors as linear functions of
+the number of codes.
 
-The published graph names its inputs and its output [card]; what it draws at random and what it sums
-up become inputs and outputs of the compiled graphs, under the names that are made here.
+The published graph names its inputs and its output [card]. Its random tensors and its sums over
+time become inputs and outputs of the compiled graphs, under the names that are made here.
 """
 
 from collections.abc import Sequence
@@ -16,87 +16,98 @@ Feeds = dict[str, Array]
 
 CODES, SPEAKER, PROMPT_MEL = "speech_tokens", "speaker_embeddings", "speaker_features"
 LENGTHS = "code_lengths"
-"""Each row's own number of codes, where a published graph asks for it."""
+"""Input, i64 [rows]: each row's number of codes; only some published graphs have it."""
 WAVEFORM = "waveform"
 DECLARED = {"tensor(float16)": np.float16, "tensor(float)": np.float32}
 
 
 class Session(Protocol):
-    """What is used of onnxruntime's session, and of what stands in for it."""
+    """The part of onnxruntime's session that decoders use."""
 
     def get_inputs(self) -> Sequence[Any]:
-        """Name, type and shape of each input."""
+        """Return the name, type and shape of each input."""
 
     def run(self, outputs: Sequence[str], feeds: Feeds) -> Sequence[Array]:
-        """The outputs, in that order."""
+        """Run the graph. Returns the outputs in the order of their names."""
 
 
 class RandomOp(NamedTuple):
     """One random tensor of a graph."""
 
-    name: str  # of the tensor, and of the input it becomes
+    name: str  # of the tensor, and of the input that replaces it
     kind: Literal["normal", "uniform"]
     first: float  # mean, or the lowest value
     second: float  # standard deviation, or the highest value
 
     @property
     def rows(self) -> str:
-        """The input in its place where the graph makes it from a table: i64, which rows."""
+        """Input, i64: rows of a table, where the graph has one and makes the tensor from it."""
         return f"{self.name}.rows"
 
 
 class PhaseSum(NamedTuple):
-    """One sum over time, and what the graph calls its new inputs and output."""
+    """One sum over time, and the names of the inputs and the output that let it continue."""
 
     name: str  # of the sum's tensor
 
     @property
     def carry(self) -> str:
-        """Input, f64, shaped as the sum with one step: its value at the anchor."""
+        """Input, f64, shaped as the sum with one step: the sum at the anchor."""
         return f"{self.name}.carry"
 
     @property
     def anchor(self) -> str:
-        """Input, i64 [1]: the step that gets that value."""
+        """Input, i64 [1]: the step at which the sum has the value `carry`."""
         return f"{self.name}.anchor"
 
     @property
     def use(self) -> str:
-        """Input, f64 [1]: 1 to set the value, 0 to let the sum begin by itself."""
+        """Input, f64 [1]: 1 to apply `carry`, 0 to start the sum at zero."""
         return f"{self.name}.use"
 
     @property
     def mark(self) -> str:
-        """Input, i64 [1]: the step whose value is put out."""
+        """Input, i64 [1]: the step whose sum is returned."""
         return f"{self.name}.mark"
 
     @property
-    def told(self) -> str:
-        """Output, f64, shaped as the carry: the sum at the mark."""
+    def carry_out(self) -> str:
+        """Output, f64, shaped as `carry`: the sum at the mark."""
         return f"{self.name}.told"
 
 
-def past(name: str) -> str:
-    """The estimator's input that stands before the keys or values `name`."""
+def past_input(name: str) -> str:
+    """Return the estimator's input that is put before the keys or values `name`."""
     return f"{name}.past"
 
 
-def as_declared(session: Session, feeds: Feeds) -> Feeds:
-    """The same numbers in the precision that the session's inputs have."""
-    kinds = {i.name: DECLARED.get(i.type) for i in session.get_inputs()}
+def cast_feeds(session: Session, feeds: Feeds) -> Feeds:
+    """Convert floats to the precision of the session's inputs."""
+    dtypes = {i.name: DECLARED.get(i.type) for i in session.get_inputs()}
     return {
-        name: values if (kind := kinds[name]) is None else values.astype(kind, copy=False)
+        name: values if (dtype := dtypes[name]) is None else values.astype(dtype, copy=False)
+        for name, values in feeds.items()
+    }
+
+
+def pad_rows(feeds: Feeds, rows: int) -> Feeds:
+    """Append rows of zeros up to `rows` rows."""
+    missing = rows - len(next(iter(feeds.values())))
+    if not missing:
+        return feeds
+    return {
+        name: np.concatenate([values, np.zeros((missing, *values.shape[1:]), values.dtype)])
         for name, values in feeds.items()
     }
 
 
 EQUAL_DB = 60.0
-"""Two results are the same computation when their difference is this far below them: single
-precision gives 90 to 120 dB here, half precision about 60."""
+"""Signal-to-noise ratio from which two results count as the same computation. Single precision
+gives 90 to 120 dB here, half precision about 60."""
 
 
 def snr_db(reference: Array, other: Array) -> float:
-    """Signal-to-noise ratio of `other` as a rendering of `reference`; infinite when equal."""
+    """Return the signal-to-noise ratio of `other` to `reference`, infinite when they are equal."""
     if reference.shape != other.shape or not np.all(np.isfinite(other)):
         return -np.inf
     wanted = np.square(reference, dtype=np.float64).sum()
@@ -105,26 +116,26 @@ def snr_db(reference: Array, other: Array) -> float:
 
 
 class ProbeLength(NamedTuple):
-    """How much a graph was given: codes of the prompt, and codes behind it."""
+    """Length of a call: codes of the prompt, and codes after it."""
 
     prompt: int
     codes: int
 
 
 class LinearDim(NamedTuple):
-    """One axis: `per_code × codes + per_prompt × prompt codes + fixed`."""
+    """Size of one axis: `per_code × codes + per_prompt × prompt codes + fixed`."""
 
     per_code: int
     per_prompt: int
     fixed: int
 
     def at(self, length: ProbeLength) -> int:
-        """Its size for a given length."""
+        """Return the size for a call of this length."""
         return self.per_code * length.codes + self.per_prompt * length.prompt + self.fixed
 
 
 def time_axis(axes: Sequence[LinearDim]) -> int | None:
-    """The one axis that grows with the codes, None if none does."""
+    """Return the axis that grows with the codes, or None. Raises ValueError if two axes do."""
     growing = [i for i, axis in enumerate(axes) if axis.per_code or axis.per_prompt]
     if len(growing) > 1:
         raise ValueError("a tensor has two axes of time")

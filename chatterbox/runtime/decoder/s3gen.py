@@ -1,4 +1,4 @@
-"""What is known of the S3Gen codec: rates, reaches, tokens, sizes. Chatterbox models share it.
+"""Facts of the S3Gen codec, which Chatterbox models share: rates, context, tokens, sizes.
 
 Facts marked [card] are from the model card of ResembleAI/chatterbox-turbo-ONNX, those marked
 [source] from the authors' published code (chatterbox-tts 0.1.7).
@@ -11,10 +11,11 @@ CODE_COUNT = 6561
 """Valid speech codes are 0..6560 [card]."""
 SILENCE_CODE = 4299  # [card]
 TAIL_SILENCE_CODES = 3
-"""The decoder is given three silence codes after the speech [card]: its look-ahead [source]."""
+"""Silence codes that the decoder gets after the speech [card]: as many as it looks ahead
+[source]."""
 CODE_RATE_HZ = 25  # [source]
 SAMPLES_PER_CODE = SAMPLE_RATE_HZ // CODE_RATE_HZ
-MEL_FRAMES_PER_CODE = 2  # 50 Hz mel behind 25 Hz codes [source]
+MEL_FRAMES_PER_CODE = 2  # 50 Hz mel from 25 Hz codes [source]
 MEL_BANDS = 80  # [source]
 SPEAKER_DIM = 192  # x-vector [source]
 
@@ -28,7 +29,7 @@ CODEC = CodecSpec(
     fade_in_frames=1,
     silence_tokens=frozenset({SILENCE_CODE}),
 )
-"""Look-ahead: the flow's encoder sees 3 codes ahead [source]; 2 more let the vocoder, whose filters
-reach about 5 mel frames ahead, see only mel that is final (33 dB from the one-shot decode instead
-of 9). Context: a third of a second (docs/inside/decoder.md). Fade-in: the decoder mutes the first
-20 ms of every call and fades in over the next 20 ms [card]."""
+"""Look-ahead: the flow's encoder sees 3 codes ahead [source]. 2 more give the vocoder, whose
+filters reach about 5 mel frames ahead, only mel that is final (33 dB from the one-shot decode
+instead of 9). Left context: a third of a second (docs/inside/decoder.md). Fade-in: the decoder
+mutes the first 20 ms of every call and fades in over the next 20 ms [card]."""

@@ -1,7 +1,7 @@
-"""The SNAC 24 kHz codec: rates, reaches, tokens, the names of its graphs' inputs; its encoder.
+"""Facts of the SNAC 24 kHz codec: rates, context, tokens, inputs of its graphs; and its encoder.
 
-A token is `4096 * place + code`, places 0 … 6 of a frame: place 0 belongs to the first codebook, 1
-and 4 to the second, 2, 3, 5 and 6 to the third.
+A token is `4096 * place + code`, where `place` is its position 0 … 6 in the frame. Place 0 belongs
+to the first codebook, 1 and 4 to the second, 2, 3, 5 and 6 to the third.
 """
 
 from collections.abc import Callable
@@ -13,16 +13,17 @@ import onnxruntime as ort
 from chatterbox.arrays import F32, I64
 from chatterbox.errors import ModelError
 from chatterbox.families.base import CodecSpec
-from chatterbox.runtime.decoder.graph_io import Array, Feeds, as_declared
+from chatterbox.runtime.decoder.graph_io import Array, Feeds, cast_feeds
 from chatterbox.runtime.decoder.stream_inputs import TABLE_NUMBERS, TABLE_SEED, Noise
 
 CODES, PLACES = 4096, 7
 CODEBOOK_PLACES = ((0,), (1, 4), (2, 3, 5, 6))
 BLOCKS = ((8, 32), (8, 256), (4, 1024), (2, 2048))
-"""Of the decoder, each: by how much it raises the rate, and the steps a frame that it gives."""
-UNITS_REACH = 39  # of a block's residual units: three steps aside in dilations 1, 3 and 9
-EDGE_REACH = 3  # of the convolutions in front of the blocks and behind them
-LATENTS = 4  # steps a frame in front of the blocks
+"""The decoder's blocks: the factor by which each raises the rate, and its output steps per
+frame."""
+UNITS_REACH = 39  # steps that a block's residual units see aside: 3 in dilations 1, 3 and 9
+EDGE_REACH = 3  # steps that the convolutions before and after the blocks see aside
+LATENTS = 4  # steps per frame before the blocks
 AUDIO = "audio_values"
 
 SNAC = CodecSpec(
@@ -34,52 +35,53 @@ SNAC = CodecSpec(
     delay_samples=661,
     cross_fade_ms=0,
 )
-"""4757 samples to the right are two frames and 661 samples. To the left of a window lie 4757 and
-those 661, which are within three frames. Windows agree to rounding: nothing is blended."""
+"""The decoder sees 4757 samples ahead: 2 frames and 661 samples. It sees 4757 samples back, before
+the 661 that the last window held back: less than 3 frames. Windows agree to rounding, so that they
+are not cross-faded."""
 
-TOGETHER = 8  # steps whose noise is drawn at once: what one count of the generator gives
+STEPS_PER_COUNT = 8  # numbers that one count of the generator gives
 TABLE_ROW = 256  # steps
 Draw = Callable[[int, int, int, int], F32]
-"""Standard normal numbers [count] by seed, block, first position and count."""
+"""Returns standard normal numbers [count] for a seed, block, first position and count."""
 
 
 def addressed_noise(seed: int, block: int, start: int, count: int) -> F32:
-    """The same number at the same place of a seed's stream, in whatever pieces it is asked for."""
-    first, end = start // TOGETHER, -(-(start + count) // TOGETHER)
-    drawn = Noise(seed, block).normal(first, end - first, TOGETHER).reshape(-1)
-    return drawn[start - first * TOGETHER :][:count]
+    """Return noise that depends on seed, block and position alone, not on how it is requested."""
+    first, end = start // STEPS_PER_COUNT, -(-(start + count) // STEPS_PER_COUNT)
+    drawn = Noise(seed, block).normal(first, end - first, STEPS_PER_COUNT).reshape(-1)
+    return drawn[start - first * STEPS_PER_COUNT :][:count]
 
 
 @cache
 def _table() -> F32:
-    """8 MB; takes 0.1 s once."""
+    """Return the table, 8 MB, which takes 0.1 s to make."""
     return Noise(TABLE_SEED, 0).normal(0, TABLE_NUMBERS // TABLE_ROW, TABLE_ROW)
 
 
 def tabled_noise(seed: int, block: int, start: int, count: int) -> F32:
-    """As `addressed_noise`, put together from rows of a table, in a quarter of the time: a GPU
-    would wait for the rest."""
+    """Return noise like `addressed_noise`, but composed of a table's rows, in a quarter of the
+    time; a GPU would wait for the rest."""
     first, end = start // TABLE_ROW, -(-(start + count) // TABLE_ROW)
     rows = Noise(seed, block).choices(first, end - first, 1, len(_table()))[:, 0]
     return _table()[rows].reshape(-1)[start - first * TABLE_ROW :][:count]
 
 
 def crop_name(block: int, side: str) -> str:
-    """Input, i64 [1]: the first step (`start`) of its input that a block needs, or the `end`."""
+    """Return the input, i64 [1], with the `start` or `end` of the steps that a block reads."""
     return f"crop.{block}.{side}"
 
 
 CROPS = frozenset(crop_name(block, side) for block in range(4) for side in ("start", "end"))
-"""Those of all blocks."""
+"""Crop inputs of all blocks."""
 
 
 def noise_name(block: int) -> str:
-    """Input, [B, 1, steps]: what a block mixes into its steps."""
+    """Return the input, [B, 1, steps], with the noise of a block."""
     return f"noise.{block}"
 
 
 def code_feeds(tokens: I64) -> Feeds:
-    """The three codebooks' inputs of rows of tokens."""
+    """Return the inputs of the three codebooks for tokens [rows, 7 × frames]."""
     codes = tokens.reshape(len(tokens), -1, PLACES) % CODES
     return {
         f"audio_codes.{i}": np.ascontiguousarray(codes[:, :, places]).reshape(len(tokens), -1)
@@ -88,26 +90,29 @@ def code_feeds(tokens: I64) -> Feeds:
 
 
 class SnacEncoder:
-    """`encoder_model`: a recording → tokens. Safe to call from several threads."""
+    """Turns recordings into tokens with the graph `encoder_model`. Thread-safe."""
 
     def __init__(self, session: ort.InferenceSession) -> None:
         if len(session.get_outputs()) != len(CODEBOOK_PLACES):
             raise ModelError("encoder_model does not give three rows of codes: not SNAC at 24 kHz")
         self._session = session
-        (given,) = session.get_inputs()
-        self._input, self._rank = given.name, len(given.shape)
+        (audio,) = session.get_inputs()
+        self._input, self._rank = audio.name, len(audio.shape)
 
     def encode(self, audio: F32) -> I64:
-        """`audio` [samples] at 24 kHz → tokens [7 × frames]. A frame whose first code is that of
-        the frame before is left out, as in the data that models of such tokens are trained on."""
+        """Encode `audio` [samples] at 24 kHz. Returns tokens [7 × frames].
+
+        Omits each frame whose first code equals that of the frame before, as in the data that
+        models of such tokens are trained on.
+        """
         padded = np.pad(audio, (0, -len(audio) % SNAC.samples_per_frame)).astype(np.float32)
         names = [o.name for o in self._session.get_outputs()]
         feeds = {self._input: padded.reshape((1,) * (self._rank - 1) + (-1,))}
-        rows = self._session.run(names, as_declared(self._session, feeds))
+        rows = self._session.run(names, cast_feeds(self._session, feeds))
         books: list[Array] = sorted((np.asarray(row).ravel() for row in rows), key=len)
         codes = np.zeros((len(books[0]), PLACES), np.int64)
         for places, book in zip(CODEBOOK_PLACES, books, strict=True):
             codes[:, places] = book[: len(codes) * len(places)].reshape(len(codes), -1)
         new = np.append(True, codes[1:, 0] != codes[:-1, 0])[: len(codes)]
-        made: I64 = (codes[new] + CODES * np.arange(PLACES)).reshape(-1)
-        return made
+        tokens: I64 = (codes[new] + CODES * np.arange(PLACES)).reshape(-1)
+        return tokens

@@ -1,9 +1,9 @@
-"""The numbers that a graph gets for the draws and sums that became its inputs.
+"""Inputs of the compiled graphs that replace their random tensors and their sums over time.
 
-Random numbers are addressed, not drawn: the same seed, stream and position always give the same
-number, in whatever pieces and order they are asked for. On a GPU a graph holds a table of them and
-is told row numbers: drawing 9 numbers for each sample on the host takes longer than the window does
-there, and copying them as well.
+Random numbers are addressed rather than drawn: equal seed, source and position always give the same
+number, in whatever pieces and order they are requested. On a GPU the graph has a table of random
+numbers, and its inputs are row numbers: to draw 9 numbers for each sample on the host, and to copy
+them, would take longer than the window.
 """
 
 import math
@@ -20,26 +20,27 @@ from chatterbox.runtime.decoder.graph_io import (
     PhaseSum,
     ProbeLength,
     RandomOp,
+    Session,
     time_axis,
 )
 from chatterbox.runtime.decoder.s3gen import MEL_FRAMES_PER_CODE, SAMPLES_PER_CODE
 
 ORIGIN = 1 << 40
-"""Positions may be negative (the prompt's frames); this many are."""
+"""Offset that is added to a position, which is negative for the prompt's frames."""
 WORDS_PER_COUNT = 4  # Philox 4×64 gives four 64-bit words at every count
 BLOCK_POSITIONS = 64
-"""Positions computed together, counted from the origin, so that no rounding of a vectorised
-function can depend on where a piece begins."""
+"""Positions computed together, in blocks aligned to the origin, so that the rounding of a
+vectorised function does not depend on where a request begins."""
 
 
 class Noise:
-    """One source of numbers of a stream: `stream` tells several sources of one seed apart."""
+    """One source of a stream's random numbers. `source` distinguishes the sources of one seed."""
 
-    def __init__(self, seed: int, stream: int) -> None:
-        self._key = np.array([seed & (2**64 - 1), stream], np.uint64)
+    def __init__(self, seed: int, source: int) -> None:
+        self._key = np.array([seed & (2**64 - 1), source], np.uint64)
 
     def normal(self, start: int, count: int, width: int) -> F32:
-        """Standard normal [count, width] for the positions `start` … `start + count - 1`."""
+        """Return standard normal [count, width] for positions `start` … `start + count - 1`."""
         words = self._words(start, count, (width + 1) // 2)
         high = (words >> np.uint64(32)).astype(np.float32)
         low = (words & np.uint64(2**32 - 1)).astype(np.float32)
@@ -51,28 +52,27 @@ class Noise:
         return self._trimmed(flat, start, count)
 
     def uniform(self, start: int, count: int, width: int, low: float, high: float) -> F32:
-        """Uniform in [low, high): [count, width] for the same positions."""
+        """Return uniform [count, width] in [low, high) for the same positions."""
         words = self._words(start, count, width) >> np.uint64(40)
         unit = words.astype(np.float32) * np.float32(2.0**-24)
         return self._trimmed((low + (high - low) * unit).astype(np.float32), start, count)
 
-    def drawn(self, draw: RandomOp, start: int, count: int, width: int) -> F32:
-        """As a graph draws them: [count, width] for the same positions."""
-        if draw.kind == "uniform":
-            return self.uniform(start, count, width, draw.first, draw.second)
-        numbers = draw.first + draw.second * self.normal(start, count, width)
-        return np.asarray(numbers, np.float32)
+    def drawn(self, op: RandomOp, start: int, count: int, width: int) -> F32:
+        """Return [count, width] of the operator's distribution for the same positions."""
+        if op.kind == "uniform":
+            return self.uniform(start, count, width, op.first, op.second)
+        return np.asarray(op.first + op.second * self.normal(start, count, width), np.float32)
 
-    def choices(self, start: int, count: int, width: int, among: int) -> I64:
-        """Whole numbers below `among`: [count, width] for the same positions."""
-        words = self._words(start, count, width) % np.uint64(among)
+    def choices(self, start: int, count: int, width: int, limit: int) -> I64:
+        """Return integers [count, width] in [0, limit) for the same positions."""
+        words = self._words(start, count, width) % np.uint64(limit)
         skip = (start + ORIGIN) % BLOCK_POSITIONS
         return words[skip : skip + count].astype(np.int64)
 
     def _words(
         self, start: int, count: int, words: int
     ) -> np.ndarray[tuple[int, int], np.dtype[np.uint64]]:
-        """[positions of whole blocks, words]: what Philox has at these positions."""
+        """Return Philox's output [positions, words] for the blocks that contain the positions."""
         assert start >= -ORIGIN
         first = (start + ORIGIN) // BLOCK_POSITIONS * BLOCK_POSITIONS
         last = -(-(start + ORIGIN + count) // BLOCK_POSITIONS) * BLOCK_POSITIONS
@@ -88,25 +88,29 @@ class Noise:
 
 
 TABLE_NUMBERS = 1 << 21
-"""8 MB: 26,214 rows of 80 bands, or 4,369 of the 480 samples of a mel frame."""
+"""Numbers in a table, 8 MB: 26,214 rows of 80 bands, or 4,369 of the 480 samples of a mel frame."""
 TABLE_SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
 class RowLayout:
-    """How one random tensor is put together. A row of the table is one step of all the tensor's
-    numbers, or, where a mel frame has many steps, one number's steps of a frame."""
+    """How a random tensor is composed of a table's rows.
+
+    A row holds one step with all its numbers. If a mel frame has several steps, a row holds one
+    number's steps of a frame.
+    """
 
     steps: int  # in a row
     width: int  # numbers of a step
 
     @classmethod
-    def of(cls, law: Sequence[LinearDim]) -> "RowLayout | None":
-        """For [rows, time, width] or [rows, width, time]; None for others, which are fed."""
-        growing = [i for i, dim in enumerate(law) if dim.per_code or dim.per_prompt]
-        if len(law) != 3 or len(growing) != 1 or growing[0] == 0:
+    def of(cls, dims: Sequence[LinearDim]) -> "RowLayout | None":
+        """Return the layout of a tensor [rows, time, width] or [rows, width, time]; None for other
+        tensors, which are inputs of the graph."""
+        growing = [i for i, dim in enumerate(dims) if dim.per_code or dim.per_prompt]
+        if len(dims) != 3 or len(growing) != 1 or growing[0] == 0:
             return None
-        rate, width = law[growing[0]], law[3 - growing[0]].fixed
+        rate, width = dims[growing[0]], dims[3 - growing[0]].fixed
         steps = rate.per_code // MEL_FRAMES_PER_CODE
         whole = rate.per_code == steps * MEL_FRAMES_PER_CODE and steps > 0 and rate.fixed == 0
         return cls(steps, width) if whole and rate.per_prompt in (0, rate.per_code) else None
@@ -122,12 +126,15 @@ class RowLayout:
         return TABLE_NUMBERS // self.row_numbers
 
     def table(self, op: RandomOp) -> F32:
-        """[table_rows, row_numbers]: the same everywhere."""
+        """Return the table [table_rows, row_numbers], which is the same in every process."""
         return Noise(TABLE_SEED, 0).drawn(op, 0, self.table_rows, self.row_numbers)
 
     def rows(self, noise: Noise, first: int, frames: int, prompt: int) -> I64:
-        """Of one row of the call: [1, frames], or [1, width, frames] where a row of the table is
-        one number's. `first`: the mel frame of the stream behind the prompt's frames."""
+        """Return the row numbers of one row of a call: [1, frames], or [1, width, frames] where a
+        row of the table holds one number's steps.
+
+        `prompt` of the frames belong to the prompt; `first` is the stream's frame after them.
+        """
         width = 1 if self.steps == 1 else self.width
         places = (-prompt, prompt), (first, frames - prompt)
         rows = np.concatenate([noise.choices(*place, width, self.table_rows) for place in places])
@@ -136,89 +143,107 @@ class RowLayout:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in a stream a call begins: its first code may be half one (a mel frame)."""
+    """Length of a call, and its position in the stream."""
 
     length: ProbeLength
-    begin: float  # codes from the stream's first
+    begin: float  # codes before its first one; x.5 when it begins with a code's second mel frame
 
 
 class NoiseInputs:
-    """The draws of one graph, in their order: each is a noise source of its own."""
+    """Makes the inputs that replace the random tensors of one graph; each tensor has a source."""
 
     def __init__(
         self,
-        laws: Mapping[RandomOp, list[LinearDim]],
-        first_stream: int,
+        draws: Mapping[RandomOp, list[LinearDim]],
+        first_source: int = 0,
         from_table: Collection[RandomOp] = (),
     ) -> None:
-        """`from_table`: draws that the graph makes itself, from rows that it is told."""
-        self._laws, self._first_stream = laws, first_stream
-        self._layouts = {draw: RowLayout.of(laws[draw]) for draw in from_table}
+        """`from_table`: tensors that the graph makes from a table of its own."""
+        self._draws, self._first_source = draws, first_source
+        self._layouts = {op: RowLayout.of(draws[op]) for op in from_table}
+
+    @classmethod
+    def of(
+        cls,
+        session: Session,
+        randoms: Mapping[RandomOp, list[LinearDim]],
+        first_source: int = 0,
+    ) -> "NoiseInputs":
+        """Select those of `randoms` that are inputs of the session's graph."""
+        inputs = {i.name for i in session.get_inputs()}
+        draws = {op: dims for op, dims in randoms.items() if {op.name, op.rows} & inputs}
+        return cls(draws, first_source, [op for op in draws if op.rows in inputs])
+
+    def __len__(self) -> int:
+        return len(self._draws)
 
     def feeds(self, seeds: Sequence[int], places: Sequence[Place]) -> Feeds:
-        """For rows that need the same size: [rows, …] for each draw."""
-        made: Feeds = {}
-        for stream, (draw, law) in enumerate(self._laws.items(), self._first_stream):
-            layout = self._layouts.get(draw)
-            each = [(Noise(seed, stream), at) for seed, at in zip(seeds, places, strict=True)]
+        """Return the inputs [rows, …] for rows of equal length."""
+        feeds: Feeds = {}
+        for source, (op, dims) in enumerate(self._draws.items(), self._first_source):
+            layout = self._layouts.get(op)
+            each = [(Noise(seed, source), place) for seed, place in zip(seeds, places, strict=True)]
             if layout is None:
-                made[draw.name] = np.concatenate([_drawn(draw, law, *one) for one in each])
+                feeds[op.name] = np.concatenate([_numbers(op, dims, *row) for row in each])
             else:
-                made[draw.rows] = np.concatenate([_rows(layout, law, *one) for one in each])
-        return made
+                feeds[op.rows] = np.concatenate([_table_rows(layout, dims, *row) for row in each])
+        return feeds
 
 
-def _rows(layout: RowLayout, law: list[LinearDim], noise: Noise, place: Place) -> Array:
-    """Rows of the table for one row of one draw."""
-    axis = time_axis(law)
+def _table_rows(layout: RowLayout, dims: list[LinearDim], noise: Noise, place: Place) -> Array:
+    """Return the table's rows for one row of a tensor."""
+    axis = time_axis(dims)
     assert axis is not None
-    prompt = place.length.prompt * law[axis].per_prompt // layout.steps
-    frames = law[axis].at(place.length) // layout.steps
+    prompt = place.length.prompt * dims[axis].per_prompt // layout.steps
+    frames = dims[axis].at(place.length) // layout.steps
     return layout.rows(noise, round(place.begin * MEL_FRAMES_PER_CODE), frames, prompt)
 
 
-def _drawn(draw: RandomOp, law: list[LinearDim], noise: Noise, place: Place) -> Array:
-    """One row of one draw, in the graph's own order of axes."""
-    axis = time_axis(law)
-    sizes = [extent.at(place.length) for extent in law]
+def _numbers(op: RandomOp, dims: list[LinearDim], noise: Noise, place: Place) -> Array:
+    """Return one row of a tensor, in the graph's order of axes."""
+    axis = time_axis(dims)
+    sizes = [dim.at(place.length) for dim in dims]
     if axis is None:
-        return noise.drawn(draw, 0, 1, math.prod(sizes)).reshape(sizes)
+        return noise.drawn(op, 0, 1, math.prod(sizes)).reshape(sizes)
     steps = sizes.pop(axis)
-    prompt = place.length.prompt * law[axis].per_prompt
-    # The prompt's noise stands before the stream's own, at negative places.
-    places = (-prompt, prompt), (round(place.begin * law[axis].per_code), steps - prompt)
-    pieces = [noise.drawn(draw, *place, math.prod(sizes)) for place in places]
+    prompt = place.length.prompt * dims[axis].per_prompt
+    # The prompt's noise is at negative positions, before the stream's own.
+    spans = (-prompt, prompt), (round(place.begin * dims[axis].per_code), steps - prompt)
+    pieces = [noise.drawn(op, *span, math.prod(sizes)) for span in spans]
     return np.moveaxis(np.concatenate(pieces).reshape(steps, *sizes), 0, axis)
 
 
 class PhaseInputs:
-    """The running sums of one graph."""
+    """Makes the inputs that let one graph's running sums continue from window to window."""
 
-    def __init__(self, laws: Mapping[PhaseSum, list[LinearDim]]) -> None:
-        self._laws = laws
-        self.outputs = [running.told for running in laws]  # what a run must be asked for
+    def __init__(self, sums: Mapping[PhaseSum, list[LinearDim]]) -> None:
+        self._sums = sums
+        self.outputs = [phase.carry_out for phase in sums]  # outputs that a run must return
 
     def feeds(
         self, carries: Sequence[Feeds | None], length: ProbeLength, anchor: int, mark: int
     ) -> Feeds:
-        """For rows that begin alike. `anchor` and `mark` are samples from the call's first;
-        `carries` is what `told` gave for the window before, None for a stream's first."""
-        made: Feeds = {}
-        use = float(carries[0] is not None)
-        for running, law in self._laws.items():
-            axis = time_axis(law)
-            assert axis is not None
-            steps = law[axis].at(length)
-            one = [1 if i == axis else extent.at(length) for i, extent in enumerate(law)]
-            rows = [c[running.carry] if c is not None else np.zeros(one) for c in carries]
-            made[running.carry] = np.concatenate(rows)
-            made[running.use] = np.array([use])
-            for name, sample in ((running.anchor, anchor), (running.mark, mark)):
-                step = sample * law[axis].per_code // SAMPLES_PER_CODE
-                made[name] = np.array([min(max(step, 0), steps - 1)], np.int64)
-        return made
+        """Return the inputs for rows that all begin a stream, or all continue one.
 
-    def told(self, values: Sequence[Array], row: int) -> Feeds:
-        """What the row's next window carries on with."""
-        named = zip(self._laws, values, strict=True)
-        return {running.carry: value[row : row + 1] for running, value in named}
+        `carries`: the result of `carry` for each row's last window, None for a first window.
+        `anchor`, `mark`: samples from the beginning of the call (see `PhaseSum`).
+        """
+        feeds: Feeds = {}
+        use = float(carries[0] is not None)
+        for phase, dims in self._sums.items():
+            axis = time_axis(dims)
+            assert axis is not None
+            steps = dims[axis].at(length)
+            one_step = [1 if i == axis else dim.at(length) for i, dim in enumerate(dims)]
+            rows = [np.zeros(one_step) if c is None else c[phase.carry] for c in carries]
+            feeds[phase.carry] = np.concatenate(rows)
+            feeds[phase.use] = np.array([use])
+            for name, sample in ((phase.anchor, anchor), (phase.mark, mark)):
+                step = sample * dims[axis].per_code // SAMPLES_PER_CODE
+                feeds[name] = np.array([min(max(step, 0), steps - 1)], np.int64)
+        return feeds
+
+    def carry(self, values: Sequence[Array], row: int) -> Feeds:
+        """Return the state for a row's next window, from the values of `outputs`."""
+        named = zip(self._sums, values, strict=True)
+        return {phase.carry: value[row : row + 1] for phase, value in named}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -21,7 +22,7 @@ from chatterbox.compile.snac import stream_jobs
 from chatterbox.config import TTSConfig
 from chatterbox.errors import ModelError
 from chatterbox.families.base import Voice
-from chatterbox.families.snac import OpenedCodec, open_codec
+from chatterbox.families.snac import open_codec
 from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.cuda_graphs import CapturedSession
 from chatterbox.runtime.decoder.snac import (
@@ -50,8 +51,13 @@ def reference_audio() -> F32:
     return np.random.default_rng(1).normal(0, 0.2, 9 * FRAME - 100).astype(np.float32)
 
 
-def opened(path: Path, data_dir: Path) -> OpenedCodec:
-    return open_codec(TTSConfig(data_dir=data_dir), path, CPU)
+class Codec(NamedTuple):
+    decoder: SnacDecoder
+    note: str
+
+
+def opened(path: Path, data_dir: Path) -> Codec:
+    return Codec(*open_codec(TTSConfig(data_dir=data_dir), path, CPU))
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +209,7 @@ def replayed(folder: Path, tmp_path_factory: pytest.TempPathFactory):
     session = CapturedSession(open_graph, Memory("cpu"), CROPS)
     decoder = SnacDecoder(session, max_rows=4, sizes=SIZES, replayed=True)
     with session.recording():
-        decoder.rehearse(Voice("nobody's", None))
+        decoder.run_all_shapes(Voice("nobody's", None))
     # Of 1, 2 and 4 rows: 3 sizes at the start or later, the largest behind others at the start.
     assert session.note == "21 shapes replayed"
     others, plainly = [], session.plain
