@@ -1,37 +1,37 @@
-"""Reads figures that are names: telephone numbers, codes, versions, models, house numbers.
+"""Read numbers that are names: telephone numbers, codes, versions, models, house numbers.
 
-What has to be typed in is read digit by digit, in its groups; what is said as a name is read in
-pairs: `RTX 4090`, `flight BA2490`, `error 404`, `1428 Elm Street`.
+Numbers that have to be typed in are read digit by digit, in their groups. Names are read in pairs
+of digits: `RTX 4090`, `flight BA2490`, `error 404`, `1428 Elm Street`.
 """
 
 import re
 
 from chatterbox.text.lexicon import STREETS, any_in, any_of, words_in
 from chatterbox.text.numbers import cardinal, digits, in_pairs, number, plural
-from chatterbox.text.rules import Step, space_after, text_after
+from chatterbox.text.rules import Match, Step, space_after, text_after
 
 read = Step(__name__, needs="[0-9]")
-"""Figures that are names."""
+"""Read numbers that are names as words: `RTX 4090` → `RTX forty ninety`."""
 _NEAR = r"[0-9][ .)-]{1,2}\(?[0-9]|\+\(?[0-9]"
-"""Figures that may be groups of one number."""
+"""Matches where several groups of digits may make up one number."""
 
 
-def _say_digits(match: re.Match[str]) -> str:
+def _say_digits(match: Match) -> str:
     return digits(match[0])
 
 
-def _say_last(match: re.Match[str]) -> str:
-    """The last group digit by digit, the one before it as it is."""
+def _say_last(match: Match) -> str:
+    """Read the second group of the match digit by digit, leave the first as it is."""
     return match[1] + digits(match[2])
 
 
-def _in_groups(figures: str) -> str:
-    """Digit by digit with pauses, as long numbers are dictated: 4155552671 → 415, 555, 2671."""
-    if len(figures) == 16:
-        return digits(" ".join(figures[at : at + 4] for at in range(0, 16, 4)))
-    if len(figures) in (7, 10):
-        return digits(" ".join((figures[:-7], figures[-7:-4], figures[-4:])))
-    return digits(figures)
+def _in_groups(written: str) -> str:
+    """Digit by digit, in the groups of a card or telephone number: 4155552671 → 415, 555, 2671."""
+    if len(written) == 16:
+        return digits(" ".join(written[at : at + 4] for at in range(0, 16, 4)))
+    if len(written) in (7, 10):
+        return digits(f"{written[:-7]} {written[-7:-4]} {written[-4:]}")
+    return digits(written)
 
 
 # --- codes ---------------------------------------------------------------------------------------
@@ -42,18 +42,19 @@ _LINK = (
 )
 _COUNTED = rf"(?! ?{any_in('counted by codes')}\b)"
 _CODE = re.compile(r"(?=[A-Z]*\d)(?=\d*[A-Z])[A-Z\d]{5,24}")
-_WEAK_WORDS = words_in("code words")
+_CODE_WORDS = words_in("code words")
 
 
-def _spelled(value: str) -> str:
-    """A code sign by sign: AB12-34 → A B one two, three four."""
+def _spelled(code: str) -> str:
+    """AB12-34 → A B one two, three four."""
     said = ""
-    for part in re.findall(r"\d+|[A-Za-z]+|[ -]", value):
+    for part in re.findall(r"\d+|[A-Za-z]+|[ -]", code):
         if part in " -":
             said += ","
+        elif part.isdigit():
+            said += " " + _in_groups(part)
         else:
-            spaced = part if len(part) > 3 else " ".join(part.upper())
-            said += " " + (_in_groups(part) if part.isdigit() else spaced)
+            said += " " + (part if len(part) > 3 else " ".join(part.upper()))
     return said.lstrip()
 
 
@@ -69,11 +70,11 @@ read.add(
     rf"(?<!\d code){_LINK}{_VALUE}{_COUNTED}",
     rf"[0-9]{{3}}|{_NEAR}",
 )
-def _say_strong(match: re.Match[str]) -> str:
-    count = sum(c.isdigit() for c in match["value"])
-    if count < 3 and not _CODE.fullmatch(match["value"]):
-        return match[0]
-    return f"{match['word']}{match['link']}{_spelled(match['value'])}"
+def _say_code(match: Match) -> str:
+    """code 1945, otp is ab9453"""
+    word, link, value = match.group("word", "link", "value")
+    few = sum(c.isdigit() for c in value) < 3
+    return match[0] if few and not _CODE.fullmatch(value) else f"{word}{link}{_spelled(value)}"
 
 
 read.add(
@@ -89,17 +90,15 @@ read.add(
     r"(?! [a-z]+s\b(?<!has|.is|was))",
     rf"[0-9]{{3}}|{_NEAR}",
 )
-def _say_weak(match: re.Match[str]) -> str:
-    """`order number 1234`, `order 12345`; not `order 1234`, which counts."""
+def _say_weak_code(match: Match) -> str:
+    """`order number 1234` and `order 12345`, but not `order 1234`, which counts."""
     word, link, value = match.group("word", "link", "value")
-    if word.lower() not in _WEAK_WORDS or (word in ("id", "Id") and not link):
+    if word.lower() not in _CODE_WORDS or (word in ("id", "Id") and not link):
         return match[0]
     marked = re.search(r"number|no\b|[#:=]|ending|is|was", link) or word.upper() == "ID"
-    count = sum(c.isdigit() for c in value)
-    counted = count < (4 if marked else 5) or (value.endswith("000") and not marked)
-    if counted and not _CODE.fullmatch(value):
-        return match[0]
-    return f"{word}{link}{_spelled(value)}"
+    few = sum(c.isdigit() for c in value) < (4 if marked else 5)
+    counted = few or (value.endswith("000") and not marked)
+    return match[0] if counted and not _CODE.fullmatch(value) else f"{word}{link}{_spelled(value)}"
 
 
 read.add(
@@ -115,8 +114,7 @@ read.add(
     "[0-9]{4} is",
 )
 read.add(
-    rf"(\b{any_in('states')},? |, [A-Z][a-z]{{3,12}} |\b(?:New York|Los Angeles|Beverly Hills"
-    rf"|Las Vegas|San (?:Francisco|Diego|Jose|Antonio)|{any_in('cities')}) )"
+    rf"(\b{any_in('states')},? |, [A-Z][a-z]{{3,12}} |\b{any_in('cities')} )"
     r"(\d{5}(?:-\d{4})?)(?![\w-]|,\d)(?! [a-z])",
     _say_last,
     "[0-9]{5}",
@@ -125,31 +123,33 @@ read.add(
 
 # --- telephone numbers ---------------------------------------------------------------------------
 @read.rule(r"(?<![\w-])(1[- ])?(8([08765432])\3|900)-([A-Z][A-Z-]{2,12})(?![\w-])", "[0-9]-[A-Z]")
-def _say_vanity(match: re.Match[str]) -> str:
+def _say_vanity(match: Match) -> str:
     """1-800-FLOWERS → one eight hundred FLOWERS."""
     code = "eight hundred" if match[2] == "800" else digits(match[2])
     return f"{'one ' * bool(match[1])}{code} {match[4]}"
 
 
 read.add(
-    r"(?<![\w.+-])(?:\+?\d{1,3}(?:[ .-]|(?=\()))?(?:\(\d{3}\)[ -]?"
-    r"|\d{3}[ .-])\d{3}[ .-]\d{4}(?![\w-])"
-    r"|(?<![\w.+-])\d{3}-\d{4}(?![\w-])|(?<![\w.+,$-])555 \d{4}(?![\w-]|[.,]\d)"
-    r"|(?<!\w)\(0\d{1,5}\)[ -]?\d{3,4}[ -]?\d{3,6}(?![\w-])",
+    r"""(?x)
+    (?<![\w.+-])(?:\+?\d{1,3}(?:[ .-]|(?=\()))?(?:\(\d{3}\)[ -]?|\d{3}[ .-])\d{3}[ .-]\d{4}(?![\w-])
+    | (?<![\w.+-])\d{3}-\d{4}(?![\w-])
+    | (?<![\w.+,$-])555[ ]\d{4}(?![\w-]|[.,]\d)
+    | (?<!\w)\(0\d{1,5}\)[ -]?\d{3,4}[ -]?\d{3,6}(?![\w-])""",
     _say_digits,
     _NEAR,
 )
 
 
 @read.rule(r"(?<![\w+])\+\d[\d ().-]{6,20}\d(?!\d)", r"\+[0-9]")
-def _say_international(match: re.Match[str]) -> str:
+def _say_international(match: Match) -> str:
+    """+44 20 7946 0958"""
     count = sum(c.isdigit() for c in match[0])
     return f"plus {digits(match[0])}" if 8 <= count <= 15 else match[0]
 
 
 @read.rule(r"(?<![\w.,$£€¥-])\d{2,8}(?: \d{2,8}){1,6}(?![\w%-]|[.,]\d)", "[0-9] [0-9]")
-def _say_blanks(match: re.Match[str]) -> str:
-    """07911 123456, 4111 1111 1111 1111; not 1 000 000 or 2019 2020 2021."""
+def _say_spaced(match: Match) -> str:
+    """07911 123456 and 4111 1111 1111 1111, but not 1 000 000 or 2019 2020 2021."""
     groups = match[0].split(" ")
     sizes = [len(group) for group in groups]
     if groups[0][0] == "0":
@@ -168,35 +168,35 @@ read.add(
     "[0-9]{9}",
 )
 read.add(
-    r"(?i)\b(call|dial|called|dialed|dialled|ring|phone|text|telephone|tel|fax|mobile|cell|hotline)"
-    r"((?: (?:me|us|him|her|them|now|on|at|is|number|no))*(?: [A-Z]{2,10})?(?: to)?:? )"
-    r"(\d{3}(?: \d{4})?|\d{5,15})(?![\w%-]|[.,:]\d)(?! (?:\d|[a-z]+s|people|men|women|more|of)\b)",
+    r"""(?xi)
+    \b(call|dial|called|dialed|dialled|ring|phone|text|telephone|tel|fax|mobile|cell|hotline)
+    ((?:[ ](?:me|us|him|her|them|now|on|at|is|number|no))*(?:[ ][A-Z]{2,10})?(?:[ ]to)?:?[ ])
+    (\d{3}(?:[ ]\d{4})?|\d{5,15})
+    (?![\w%-]|[.,:]\d)(?![ ](?:\d|[a-z]+s|people|men|women|more|of)\b)""",
     lambda m: m[1] + m[2] + _in_groups(m[3]),
     "[0-9]{3}",
 )
 read.add(
-    rf"\b(911|999|112|988|[2-8]11)(?= {any_in('emergency services')}\b)",
-    _say_digits,
-    "[0-9]{3} ",
+    rf"\b(911|999|112|988|[2-8]11)(?= {any_in('emergency services')}\b)", _say_digits, "[0-9]{3} "
 )
 read.add(r"(?<![\w.-])\d++(?:-\d++){2,}+(?!\w)(?! ?=)", _say_digits, "-[0-9]+-[0-9]")
 
 
 # --- versions and names --------------------------------------------------------------------------
-_RELEASED, _NAMES = words_in("released"), words_in("numbered things")
+_RELEASED, _NUMBERED = words_in("released"), words_in("numbered things")
 _STREET = rf"(?:{any_of(STREETS.values())}|Way|St|Ave|Rd|Dr|Ln|Blvd|Ct|Pl|Hwy|Pkwy)\b"
 
 
-def _named(figures: str) -> str:
-    return digits(figures) if figures[0] == "0" else in_pairs(int(figures))
+def _named(written: str) -> str:
+    return digits(written) if written[0] == "0" else in_pairs(int(written))
 
 
-def _say_name(match: re.Match[str]) -> str:
+def _say_name(match: Match) -> str:
     return _named(match[0]) + (" " if re.match(r"(?!s)[A-Za-z]", text_after(match)) else "")
 
 
 def _dotted(version: str) -> str:
-    """3.10 → three point ten: the parts of a version are numbers of their own."""
+    """3.10 → three point ten: each part of a version is a number of its own."""
     return " point ".join(number(part) for part in version.split("."))
 
 
@@ -204,7 +204,8 @@ def _dotted(version: str) -> str:
     r"(?<![\w.])(?:[vV] ?)?(\d++(?:\.\d++){2,}+)|\bv(\d{1,4}(?:\.\d{1,4})?)(?![\w.]\d)",
     "[.v][0-9]",
 )
-def _say_version(match: re.Match[str]) -> str:
+def _say_version(match: Match) -> str:
+    """1.2.3, v2.0, 192.168.1.1"""
     parts = (match[1] or match[2]).split(".")
     if len(parts) == 4 and all(len(p) < 4 and int(p) < 256 for p in parts):
         return " dot ".join(digits(p) for p in parts)  # an IPv4 address
@@ -213,8 +214,8 @@ def _say_version(match: re.Match[str]) -> str:
 
 
 @read.rule(r"\b([A-Za-z]{2,7}) (\d{1,2}\.[1-9]\d|\d\d\.\d\d)(?!\w|\.\d)", r" [0-9]{1,2}\.[0-9]{2}")
-def _say_release(match: re.Match[str]) -> str:
-    """Python 3.12."""
+def _say_release(match: Match) -> str:
+    """Python 3.12"""
     released = match[1].lower() in _RELEASED
     return f"{match[1]} {_dotted(match[2])}" if released else match[0]
 
@@ -224,15 +225,11 @@ read.add(
     lambda m: f"eight oh two dot {cardinal(int(m[1]))} ",
     r"802\.",
 )
-
-
-@read.rule(r"\b(7[0-8]7|A3\d\d)-(\d{1,4})(?=[A-Z]{0,3}\b)", "[0-9]{2}-[0-9]")
-def _say_series(match: re.Match[str]) -> str:
-    """737-800, A320-200."""
-    first = match[1].replace("A", "A ")
-    return f"{first[:-3]}{_named(first[-3:])} {_named(match[2])}{space_after(match)}"
-
-
+read.add(  # 737-800, A320-200
+    r"\b(A?)(7[0-8]7|(?<=A)3\d\d)-(\d{1,4})(?=[A-Z]{0,3}\b)",
+    lambda m: f"{m[1] and 'A '}{_named(m[2])} {_named(m[3])}{space_after(m)}",
+    "[0-9]{2}-[0-9]",
+)
 read.add(
     r"(?<=\b[Ff]light [A-Z][A-Z\d] )\d{3,4}(?![\w%]|[.,:/-]\d)",
     lambda m: _named(m[0]),
@@ -244,8 +241,9 @@ read.add(
     r"\b([A-Za-z]{2,10}) (\d{3,4})(?![\d%]|[.,:/]\d|-\d)(?! (?:[a-z]+s|people|men|women)\b)",
     "[a-zA-Z] [0-9]{3}",
 )
-def _say_named(match: re.Match[str]) -> str:
-    named = match[1].lower() in _NAMES
+def _say_numbered(match: Match) -> str:
+    """error 404"""
+    named = match[1].lower() in _NUMBERED
     return f"{match[1]} {in_pairs(int(match[2]))}" if named else match[0]
 
 
@@ -254,8 +252,8 @@ def _say_named(match: re.Match[str]) -> str:
     r"([A-Z][A-Za-z]{0,4}-?|[ixh])(\d{3,4})(?![\d%]|[.,:/]\d|-\d)",
     "[a-zA-Z-][0-9]{3}",
 )
-def _say_model(match: re.Match[str]) -> str:
-    """A380; of several, A380s, the plural is said by the step that knows plurals."""
+def _say_model(match: Match) -> str:
+    """A380; the step `years.decades` reads the plural of A380s."""
     if re.match(r"s\b", text_after(match, 2)):
         return f"{match[1]} {plural(_named(match[2])).removesuffix('s')}"
     return f"{match[1].rstrip('-')} {_named(match[2])}{space_after(match)}"
@@ -274,22 +272,23 @@ read.add(
 
 
 @read.rule(
-    r"(?<![\w.,$£€-])(\d{3,5})(?= (?:(?:[NSEW]|[NS][EW]|North|South|East|West)\.? )?"
-    rf"(?!{_STREET})"
-    rf"(?:[A-Z][\w'-]*\.?|\d{{1,3}}(?:st|nd|rd|th)) (?:[A-Z][\w'-]* ){{0,2}}{_STREET})",
-    "[0-9]{3} ",
+    r"(?<![\w.,$£€-])(\d{3}(?= )|\d{4,5})"
+    r"(?=[A-Za-z]? (?:(?:[NSEW]|[NS][EW]|North|South|East|West)\.? )?"
+    rf"(?!{_STREET})(?:[A-Z][\w'-]*\.?|\d{{1,3}}(?:st|nd|rd|th)) "
+    rf"(?:[A-Z][\w'-]* ){{0,2}}{_STREET})",
+    "[0-9]{3}[A-Za-z]? ",
 )
-def _say_house(match: re.Match[str]) -> str:
+def _say_house(match: Match) -> str:
     """12345 Main Street → twelve three forty-five."""
-    house = match[1]
+    house, gap = match[1], space_after(match)
     if len(house) < 5:
-        return _named(house)
-    if house[2] == "0":
-        return cardinal(int(house)) if house.endswith("000") else digits(house)
-    return f"{cardinal(int(house[:2]))} {in_pairs(int(house[2:]))}"
+        return _named(house) + gap
+    if house[2] != "0":
+        return f"{cardinal(int(house[:2]))} {in_pairs(int(house[2:]))}{gap}"
+    return (cardinal(int(house)) if house.endswith("000") else digits(house)) + gap
 
 
-# --- signs before figures ------------------------------------------------------------------------
+# --- signs before numbers ------------------------------------------------------------------------
 read.add(r"\.(?<![\w.].)(?=\d)", "0.", r"\.[0-9]")
 read.add(
     r"-(?<![\w)\].,%°$£€¥^-].)(?=[^\w\s-]?\d|[A-Z]{1,2}\$\d)", "minus ", r"-[^\w]?[0-9]|-[A-Z]"

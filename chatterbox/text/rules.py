@@ -58,7 +58,7 @@ def text_after(match: Match, chars: int = 1) -> str:
     return match.string[match.end() : match.end() + chars]
 
 
-_LAST_WORD = re.compile(r"(?<![\w'-])[\w'-]+(?= $)")
+_LAST_WORD = re.compile(r"(?<!\w)\w[\w'-]*(?= $)")
 
 
 def word_before(match: Match) -> str:

@@ -1,6 +1,6 @@
-"""Abbreviations, initials, streets and verses in words.
+"""Read abbreviations, initials, streets and verses as words.
 
-Needs single blanks. Runs before figures, so that `No. 5` still has its figure.
+The steps need single spaces. They run before numbers are read, so that `No. 5` still has its 5.
 """
 
 import re
@@ -8,118 +8,100 @@ import re
 from chatterbox.text import lexicon
 from chatterbox.text.lexicon import any_in, any_of, word_set
 from chatterbox.text.numbers import cardinal
-from chatterbox.text.rules import Step, space_after, text_after, text_before
+from chatterbox.text.rules import Match, Step, space_after, text_after, text_before, word_before
 
 _NEXT_WORD = re.compile(r" ([^\W\d_][\w']{0,30})")
 
 
-def _at_end(match: re.Match[str]) -> bool:
+def _ends_line(match: Match) -> bool:
     return text_after(match) in ("", "\n")
 
 
-def _stop(match: re.Match[str]) -> str:
-    """The stop of an abbreviation again, where it also ends a sentence: at the end of a line, or
+def _stop(match: Match) -> str:
+    """Return "." where the stop of an abbreviation also ends a sentence: at the end of a line, or
     before a word that is capitalised only because a sentence begins."""
     following = _NEXT_WORD.match(match.string, match.end())
-    return "." if _at_end(match) or (following and following[1] in lexicon.STARTERS) else ""
+    begins = following is not None and following[1] in lexicon.STARTERS
+    return "." if begins or _ends_line(match) else ""
 
 
-# --- streets: `708 N Main St, Apt 4`, `E 5th Ave` ------------------------------------------------
+# --- streets -------------------------------------------------------------------------------------
 streets = Step(__name__, "streets", r"[0-9NSEW](?<![A-Za-z].)")
-"""The abbreviations in addresses; the number of a house is parted: 14 28 Elm Street."""
-_WAY = any_of(lexicon.DIRECTIONS)
+"""Read abbreviations in addresses as words: `K St. NW` → `K Street Northwest`."""
+_DIRECTION = rf"(?P<direction>{any_of(lexicon.DIRECTIONS)})\b"
 _STREETS, _STREET_NAMES = any_of(lexicon.STREETS), any_of(lexicon.STREETS.values())
 _NTH = r"\d{1,3}(?i:st|nd|rd|th)"
 _NAME = re.compile(rf"\b(?:{_STREET_NAMES})$")
-_LAST_WORD = re.compile(r"\b([A-Za-z][\w']{0,20}) $")
-_DATED = word_set("in since during until by from the of late early")
-"""Words before a figure that make it a year, not a house."""
-
-
-def _word_before(match: re.Match[str]) -> str:
-    found = _LAST_WORD.search(text_before(match, 24))
-    return found[1] if found else ""
 
 
 @streets.rule(
-    rf"(?<![\w.,$/:-])(?P<house>\d{{1,5}})(?P<letter>[A-Za-z]?) "
+    r"(?<![\w.,$/:-])(?P<house>\d{1,5}[A-Za-z]?) "
     rf"(?P<name>(?:(?:[A-Z][\w'-]{{0,30}}\.?|{_NTH}) ){{1,4}}?)(?P<street>(?i:{_STREETS}))\b"
     r"(?P<stop>\.?)(?= (?P<next>\w+)|\W|$)",
     "[0-9][A-Za-z]? [A-Z0-9]",
 )
-def _say_house(match: re.Match[str]) -> str:
-    house, following = match["house"], match["next"]
-    street = match["street"].capitalize()
-    named = following is not None and following[0].isupper()
-    title = (
-        named
-        and following not in lexicon.STARTERS
-        and following not in lexicon.DIRECTIONS
-        and street in lexicon.TITLES
-    )
-    if title and (match["stop"] or street != "St" or match["name"].strip().isupper()):
-        return match[0]  # 7 AM Dr. Smith
-    if len(house) == 5 and house[2] != "0":
-        house = f"{house[:2]} {house[2:]}"
-    elif len(house) == 4 and house[1:3] != "00" and _word_before(match).lower() not in _DATED:
-        house = f"{house[:2]} {'hundred' if house[2:] == '00' else house[2:]}"
-    elif len(match["name"]) == 2:
-        house = cardinal(int(house))  # 100 L St are no liters
+def _say_street(match: Match) -> str:
+    """9 Mill St"""
+    following, street = match["next"] or "", match["street"].capitalize()
+    is_name = following[:1].isupper() and following not in lexicon.STARTERS
+    if is_name and following not in lexicon.DIRECTIONS and street in lexicon.TITLES:
+        if match["stop"] or street != "St" or match["name"].strip().isupper():
+            return match[0]  # 7 AM Dr. Smith
     stop = _stop(match) if match["stop"] else ""
-    return f"{house}{match['letter']} {match['name']}{lexicon.STREETS[street]}{stop}"
+    return f"{match['house']} {match['name']}{lexicon.STREETS[street]}{stop}"
 
 
 @streets.rule(
-    rf"\b(?P<way>{_WAY})\b\.? "
+    rf"\b{_DIRECTION}\.? "
     rf"(?=(?:(?:[A-Z][\w'-]{{0,30}}|{_NTH}) ){{1,3}}(?:{_STREET_NAMES}|{_STREETS})\b)",
     r"\b[NSEW]{1,2}\b",
 )
-def _say_way_before(match: re.Match[str]) -> str:
-    previous = _word_before(match)
+def _say_direction_before(match: Match) -> str:
+    """E 5th Ave"""
+    previous = word_before(match)
     if previous[:1].isupper() and previous not in lexicon.STARTERS:
         return match[0]  # John W. Smith Road
-    return f"{lexicon.DIRECTIONS[match['way']]} "
+    return f"{lexicon.DIRECTIONS[match['direction']]} "
 
 
 @streets.rule(
-    rf"(?<=[a-z])(?:,(?= [NS][EW]\b))? (?P<way>{_WAY})\b(?P<stop>\.?)(?!['&-]\w)",
-    r"\b[NSEW]{1,2}\b",
+    rf"(?<=[a-z])(?:,(?= [NS][EW]\b))? {_DIRECTION}(?P<stop>\.?)(?!['&-]\w)", r"\b[NSEW]{1,2}\b"
 )
-def _say_way_behind(match: re.Match[str]) -> str:
+def _say_direction_behind(match: Match) -> str:
+    """K Street NW"""
     if not _NAME.search(text_before(match, 12)):
         return match[0]
-    return f" {lexicon.DIRECTIONS[match['way']]}{_stop(match) if match['stop'] else ''}"
+    return f" {lexicon.DIRECTIONS[match['direction']]}{_stop(match) if match['stop'] else ''}"
 
 
 streets.add(
     rf"\b([NSEW])\. (?={any_in('lands')})", lambda m: f"{lexicon.DIRECTIONS[m[1]]} ", r"\b[NSEW]\."
 )
-# I-95 N
-streets.add(
+streets.add(  # I-95 N
     r"\b((?:I|US|SR|Hwy|Highway|Route|Interstate)[- ]\d{1,3}) ([NSEW])\b(?!\.\w)",
     lambda m: f"{m[1]} {lexicon.DIRECTIONS[m[2]]}",
     r" [NSEW]\b",
 )
-# --- what stands before a figure -----------------------------------------------------------------
+
+# --- abbreviations in front of a number ----------------------------------------------------------
 figured = Step(__name__, "figured", "[0-9]")
-"""Abbreviations of figures."""
+"""Read abbreviations of numbered things as words: `No. 5, pp. 3-5` → `Number five, pages three`."""
 _NAMES = word_set("Dan Gal Gen Jn Josh Mal Mic Phil Sam Tim")
 """Books whose abbreviation without a stop is a name or a word."""
 _NTH_BOOK = {"1": "First ", "2": "Second ", "3": "Third ", None: ""}
 _LIVES = {"b": "born ", "d": "died ", "fl": "flourished ", "r": "reigned ", "m": "married "}
 _BEFORE_YEAR = {"est": "established", "fl": "flourished"}
 _DIVISION = re.compile(r"(?i)\b(?:article|section|part|chapter|title|table|book|appendix)s? $")
-_WORD_BEFORE = re.compile(r"\b([A-Za-z]{3,10}) $")
-
-
-@figured.rule(r"(?:(?<=\()|(?<=[,;] ))(b|d|fl|r|m)\. ?(?=(?:c\. ?|ca\. ?)?\d{3,4}\b)", "[0-9]{3}")
-def _say_life(match: re.Match[str]) -> str:
-    """(b. 1945)"""
-    return _LIVES[match[1]]
+figured.add(  # (b. 1945)
+    r"(?:(?<=\()|(?<=[,;] ))(b|d|fl|r|m)\. ?(?=(?:c\. ?|ca\. ?)?\d{3,4}\b)",
+    lambda m: _LIVES[m[1]],
+    "[0-9]{3}",
+)
 
 
 @figured.rule(rf"\b(?:([123]) )?({any_of(lexicon.BOOKS)})(?:\. ?| )(?=\d{{1,3}}:\d)", "[0-9]:[0-9]")
-def _say_book(match: re.Match[str]) -> str:
+def _say_book(match: Match) -> str:
+    """1 Cor. 9:4"""
     if match[2] in _NAMES and not match[1] and "." not in match[0]:
         return match[0]  # Tim 9:30
     return f"{_NTH_BOOK[match[1]]}{lexicon.BOOKS[match[2]]} "
@@ -129,7 +111,7 @@ figured.add(r"(?<=\dth )c\.(?= [a-z])", "century", r"th c\.")
 
 
 @figured.rule(r"(?<![\w.'])([A-Z])\.(?:(\d)(\d\d)|(\d{1,2}))(?![\w.]\d|\w)", r"[A-Z]\.[0-9]")
-def _say_standard(match: re.Match[str]) -> str:
+def _say_standard(match: Match) -> str:
     """H.264 → H 2 64, X.25 → X 25, M.2 → M dot 2."""
     letter, hundreds, tens, small = match.groups()
     if _DIVISION.search(text_before(match, 12)):
@@ -148,19 +130,20 @@ figured.add(
 )
 
 
-def _labelled(match: re.Match[str]) -> str:
-    """The word before, where a single capital belongs to it: `Figure C`."""
-    found = _WORD_BEFORE.search(text_before(match, 12))
-    return found[1].lower() if found and found[1].lower() in lexicon.LABELS else ""
+def _label_before(match: Match) -> str:
+    """Return the word that the single capital of the match belongs to: `Figure C`."""
+    label = word_before(match).lower()
+    return label if label in lexicon.LABELS else ""
 
 
 @figured.rule(r"(?<![\w.'/-])(?P<word>[A-Za-z/]{1,7}+)(?P<gap>\. ?| )(?=\d)", "[. ][0-9]")
-def _say_before_figure(match: re.Match[str]) -> str:
+def _say_before_figure(match: Match) -> str:
+    """No. 5"""
     written, gap = match["word"], match["gap"]
     word = written.lower()
     if word not in (lexicon.BARE_BEFORE_FIGURE if gap == " " else lexicon.BEFORE_FIGURE):
         return match[0]
-    if len(written) == 1 and written.isupper() and (label := _labelled(match)):
+    if len(written) == 1 and written.isupper() and (label := _label_before(match)):
         return f"{written} " if label in ("figure", "table", "section", "appendix") else match[0]
     if word in ("min", "sec") and text_before(match, 2)[:-1].isdigit():
         return match[0]  # 5 min. 30
@@ -174,13 +157,13 @@ def _say_before_figure(match: re.Match[str]) -> str:
 
 # --- titles, streets, other abbreviations, initials ----------------------------------------------
 read = Step(__name__)
-"""Other abbreviations, and initials."""
+"""Read titles, initials and other abbreviations as words: `Dr. Day` → `Doctor Day`."""
 _SAID_TITLES = lexicon.TITLES.keys() | lexicon.TITLES.values()
-_NAME_BEFORE = re.compile(r"\b([A-Z][\w'-]{0,30}|\d{1,4}(?:st|nd|rd|th)) $")
+_NAME_OR_NTH = re.compile(r"[A-Z][\w'-]*|\d{1,4}(?:st|nd|rd|th)")
 _TITLE = re.compile(rf"(?:and|or) (?:{any_of(lexicon.TITLES)})\b")
 read.add(
     r"\b(?!Chapter|Part|Section|Act|Book|Article)([A-Z][\w'&-]{1,30}[.,]?) v\.? "
-    rf"(?=[A-Z])(?!(?:{'|'.join(lexicon.STARTERS)})\b)",
+    rf"(?=[A-Z])(?!(?:{any_of(lexicon.STARTERS)})\b)",
     r"\1 versus ",
     r" v\.? ",
 )
@@ -196,24 +179,23 @@ read.add(
     rf"\b(?=[A-Z])(?P<word>{any_of({*lexicon.TITLES, *lexicon.STREETS})})\b"
     r"(?P<stop>\.?)(?P<gap> ?)(?=(?P<next>[^\W\d_][\w']{0,30})?)"
 )
-def _say_title_or_street(match: re.Match[str]) -> str:
-    word, stop, following = match.group("word", "stop", "next")
-    name = _NAME_BEFORE.search(text_before(match, 32))
-    previous = name[1] if name else ""
-    named = previous != "" and previous not in lexicon.STARTERS and previous not in _SAID_TITLES
-    name_follows = following is not None and following[0].isupper()
-    if word in lexicon.STREETS and named and (not name_follows or following in lexicon.STARTERS):
+def _say_title_or_street(match: Match) -> str:
+    """Dr. Smith, Oak Dr."""
+    word, stop, following = match["word"], match["stop"], match["next"] or ""
+    previous = word_before(match)
+    named = _NAME_OR_NTH.fullmatch(previous) and not (
+        previous in lexicon.STARTERS or previous in _SAID_TITLES
+    )
+    name_follows, starts = following[:1].isupper(), following in lexicon.STARTERS
+    if word in lexicon.STREETS and named and (not name_follows or starts):
         if stop or previous[0].isdigit() or word in lexicon.BARE_STREETS:
-            ends = stop and (following in lexicon.STARTERS or _at_end(match))
+            ends = stop and (starts or _ends_line(match))
             return f"{lexicon.STREETS[word]}{'.' if ends else ''}{match['gap']}"
         return match[0]
     title_follows = following in ("and", "or") and _TITLE.match(match.string, match.end())
-    if word in lexicon.TITLES and (name_follows or title_follows):
-        return (
-            f"{lexicon.TITLES[word]} "
-            if stop or (word in lexicon.BARE_TITLES and not named)
-            else match[0]
-        )
+    is_title = word in lexicon.TITLES and (name_follows or title_follows)
+    if is_title and (stop or (word in lexicon.BARE_TITLES and not named)):
+        return f"{lexicon.TITLES[word]} "
     return match[0]
 
 
@@ -221,7 +203,8 @@ def _say_title_or_street(match: re.Match[str]) -> str:
     r"(?<![\w.'/])(?:[A-Za-z]{1,6}+(?:(?:[./][A-Za-z]{1,3}(?![A-Za-z])){1,3}+[./]?+|[./])|vs\b)",
     r"[./]|vs\b",
 )
-def _say_abbreviation(match: re.Match[str]) -> str:
+def _say_abbreviation(match: Match) -> str:
+    """e.g. apples, etc."""
     written = match[0]
     if written in lexicon.ABBREVIATIONS:
         stop = _stop(match) if written[-1] == "." else ""
@@ -231,7 +214,7 @@ def _say_abbreviation(match: re.Match[str]) -> str:
     return written
 
 
-read.add(
+read.add(  # U.S.
     r"[A-Z](?<!\w[A-Z])\.(?:[A-Z]\.)+",
     lambda m: m[0].replace(".", "") + _stop(m) + space_after(m),
     r"\.",
@@ -243,21 +226,23 @@ read.add(
     r" ?(?=([A-Z][\w']{0,30}))",
     r"\.",
 )
-def _say_initial(match: re.Match[str]) -> str:
-    if _labelled(match):
+def _say_initial(match: Match) -> str:
+    """J. Smith"""
+    if _label_before(match):
         return f"{match[1]}. "
     return match[0] if match[2] in lexicon.STARTERS else match[1] + " "
 
 
-# --- chapter and verse: `Romans 8:28-30`, before times of day ------------------------------------
+# --- chapter and verse, before times of day ------------------------------------------------------
 verses = Step(__name__, "verses", "[0-9]:[0-9]")
+"""Read chapter and verse as words: `Romans 8:28-30` → `Romans eight twenty-eight to thirty`."""
 
 
 @verses.rule(
     rf"(?:(?<![\w.])([123]) )?\b({any_of(lexicon.BOOKS.values())}|{any_in('more books')}) "
     r"(\d{1,3}):(\d{1,3})(?: ?[-–—] ?(\d{1,3})(?![:\d]))?(?![\w:])"
 )
-def _say_verse(match: re.Match[str]) -> str:
+def _say_verse(match: Match) -> str:
     book, name, chapter, first, last = match.groups()
     said = f"{_NTH_BOOK[book]}{name} {cardinal(int(chapter))} {cardinal(int(first))}"
     return f"{said} to {cardinal(int(last))}" if last else said

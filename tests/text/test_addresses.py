@@ -30,6 +30,8 @@ STREETS = [
     ("16 W. 9th Ave. Then left", "Sixteen West ninth Avenue. Then left."),
     ("It is 3460 Elm Ln, Ste. 20.", "It is thirty-four sixty Elm Lane, Suite twenty."),
     ("Take hwy 5 to the Bay Expy", "Take highway five to the Bay Expressway."),
+    ("1408 Elm St.", "Fourteen oh eight Elm Street."),
+    ("1408A Elm Rd", "Fourteen oh eight A Elm Road."),
     ("on Oak St and E 8th Ave", "on Oak Street and East eighth Avenue."),
     ("7 Elm Ln. Apt. 3 in S. Dakota", "Seven Elm Lane Apartment three in South Dakota."),
     ("At 9 PM Dr. Day met St. Paul.", "At nine PM Doctor Day met Saint Paul."),
