@@ -43,10 +43,10 @@ _NAME = re.compile(rf"\b(?:{_STREET_NAMES})$")
 def _say_street(match: Match) -> str:
     """9 Mill St"""
     following, street = match["next"] or "", match["street"].capitalize()
-    is_name = following[:1].isupper() and following not in lexicon.STARTERS
-    if is_name and following not in lexicon.DIRECTIONS and street in lexicon.TITLES:
-        if match["stop"] or street != "St" or match["name"].strip().isupper():
-            return match[0]  # 7 AM Dr. Smith
+    is_name = following[:1].isupper() and following not in lexicon.STARTERS | {*lexicon.DIRECTIONS}
+    is_title = match["stop"] or street != "St" or match["name"].strip().isupper()
+    if is_name and street in lexicon.TITLES and is_title:
+        return match[0]  # 7 AM Dr. Smith
     stop = _stop(match) if match["stop"] else ""
     return f"{match['house']} {match['name']}{lexicon.STREETS[street]}{stop}"
 
