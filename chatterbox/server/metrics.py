@@ -64,32 +64,19 @@ SEGMENTS = {
 }
 """Outcome of a segment → the engine's counter."""
 COUNTERS = {
-    "retried_attempts": (
-        "retried_segments",
-        "Attempts at a segment that the runaway guard discarded",
-    ),
+    "retried_attempts": ("retried_segments", "Attempts discarded by the runaway guard"),
     "underruns": ("underruns", "Times that a client playing in real time ran out of audio"),
-    "underrun_seconds": (
-        "underrun_s",
-        "Seconds that clients playing in real time were out of audio",
-    ),
+    "underrun_seconds": ("underrun_s", "Seconds that such clients had no audio to play"),
     "codes": ("codes", "Speech codes sampled"),
     "steps": ("steps", "Steps of the language model"),
-    "stepped_rows": (
-        "stepped_rows",
-        "Rows over all steps; divided by `steps`, the mean batch size",
-    ),
+    "stepped_rows": ("stepped_rows", "Sum of the batch sizes of all steps"),
 }
 """Metric → the engine's counter and the help text."""
 MODEL_GAUGES: tuple[tuple[str, str, Callable[[Model], float]], ...] = (
     ("loaded", "1 while the model is in memory", lambda model: model.is_loaded),
     ("active_requests", "Requests that use the model", lambda model: model.users),
     ("loads", "Times that the model was loaded", lambda model: model.loads),
-    (
-        "memory_bytes",
-        "Memory taken by the model, measured when it was loaded",
-        lambda model: model.memory_bytes,
-    ),
+    ("memory_bytes", "Memory measured when the model was loaded", lambda model: model.memory_bytes),
 )
 """For each model: metric, help text and value."""
 
@@ -134,15 +121,11 @@ class Metrics(Collector):
         self._last: deque[tuple[float, dict[str, Any]]] = deque(maxlen=SHOWN_REQUESTS)
         self._audio_s = 0.0
         self._registry = registry = CollectorRegistry(auto_describe=True)
+        labels = ["route", "outcome"]
+        text = "requests by route and outcome (`ok` or an error's code)"
         self._requests, self._speech_requests = (
-            Counter(f"chatterbox_{name}", text, ["route", "outcome"], registry=registry)
-            for name, text in (
-                ("requests", "All requests by route and outcome (`ok` or an error's code)"),
-                (
-                    "speech_requests",
-                    "Speech requests alone, by route and outcome",
-                ),
-            )
+            Counter(f"chatterbox_{name}", f"{which} {text}", labels, registry=registry)
+            for name, which in (("requests", "All"), ("speech_requests", "Speech"))
         )
         self._distributions = {
             name: Distribution(*described, registry) for name, described in DISTRIBUTIONS.items()
