@@ -1,4 +1,4 @@
-"""FAULTS B: what is not JSON, not a number, not a field, not a body."""
+"""Invalid requests (section B of the fault table)."""
 
 import pytest
 from harness import error_of, serving
@@ -13,11 +13,11 @@ def bounds(field: FieldInfo) -> list[object]:
 
 
 @pytest.mark.parametrize("name", ["temperature", "top_k", "top_p", "repetition_penalty"])
-def test_a_calls_bounds_are_those_of_the_settings(name):
+def test_call_fields_have_the_same_bounds_as_settings(name):
     assert bounds(SpeechFields.model_fields[name]) == bounds(TTSConfig.model_fields[name])
 
 
-async def test_a_recording_has_a_size():
+async def test_too_large_recording_is_refused():
     async with serving(max_voice_file_size=2048) as client:
         post = client.post
         too_big = {"voice_file": ("a.wav", b"RIFF" + bytes(2048))}
@@ -26,7 +26,7 @@ async def test_a_recording_has_a_size():
         error_of(await post("/voices/register", files=huge), 413, "body_too_large")
 
 
-async def test_a_body_without_a_length_is_bounded_too():
+async def test_body_without_content_length_is_limited():
     async def endless():
         while True:
             yield b"text=" + b"a" * 4096
@@ -38,7 +38,7 @@ async def test_a_body_without_a_length_is_bounded_too():
 
 
 @pytest.mark.parametrize("charset", ["rot13", "idna", "punycode", "utf-7", "undefined", "nonsense"])
-async def test_a_strange_charset_is_no_crash(charset):
+async def test_unknown_charset_is_refused(charset):
     body = b'--x\r\nContent-Disposition: form-data; name="text"\r\n\r\n\xff\xfe--x\r\n--x--\r\n'
     headers = {"content-type": f"multipart/form-data; boundary=x; charset={charset}"}
     async with serving() as client:

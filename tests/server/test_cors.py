@@ -1,4 +1,4 @@
-"""Pages of other addresses may call only where the setting names them."""
+"""CORS: pages of other sites may call only if `cors_origins` names them."""
 
 import pytest
 from harness import SPEECH, serving
@@ -14,14 +14,14 @@ ASKING = {
 }
 
 
-async def test_nobody_may_unless_named():
+async def test_no_origin_is_allowed_by_default():
     async with serving() as client:
         answer = await client.post("/tts", json=SPEECH, headers={"origin": PAGE})
         assert not [name for name in answer.headers if name.startswith("access-control")]
         assert (await client.options("/tts", headers=ASKING)).status_code == 405
 
 
-async def test_a_named_page_may_call_and_read():
+async def test_configured_origin_may_call_and_read():
     async with serving(cors_origins=f"https://other.example, {PAGE}") as client:
         asked = await client.options("/tts", headers=ASKING)
         assert asked.status_code == 200
@@ -39,6 +39,6 @@ async def test_a_named_page_may_call_and_read():
 @pytest.mark.parametrize(
     "value", ["tavern", "http://a/b", "http://a b", "http://*.a", "ftp://a", ","]
 )
-def test_what_is_no_origin_is_a_wrong_setting(value):
+def test_malformed_origin_is_a_config_error(value):
     with pytest.raises(ConfigError):
         load(ServerConfig, {"cors_origins": value})

@@ -1,4 +1,4 @@
-"""The whole path, nothing faked: the embedded model behind the real routes."""
+"""End-to-end tests without fakes: the embedded model behind the real routes."""
 
 import asyncio
 import io
@@ -54,8 +54,8 @@ def recording(name: str = "kal16", seconds: float = 6.0) -> dict:
 
 
 SAME = 0.9
-"""Correlation of equal codes decoded twice: the graphs draw their own noise. Measured: above 0.99
-for equal codes, below 0.3 for others."""
+"""Least correlation of two decodings of the same codes, which differ because the graphs draw noise.
+Measured: above 0.99 for the same codes, below 0.3 for others."""
 
 
 def same_speech(one: np.ndarray, other: np.ndarray) -> bool:
@@ -67,7 +67,7 @@ def pcm(response: httpx.Response) -> np.ndarray:
     return np.frombuffer(response.content, "<i2")
 
 
-async def test_register_speak_restart_speak_again(engine, data_dir):
+async def test_registered_voice_survives_a_restart(engine, data_dir):
     async with calling(engine) as client:
         registered = await client.post("/voices/register", files=recording(), data={"name": "me"})
         assert registered.status_code == 201, registered.text
@@ -89,7 +89,7 @@ async def test_register_speak_restart_speak_again(engine, data_dir):
         restarted.close()
 
 
-async def test_streamed_whole_and_once_only_are_the_same_sound(engine):
+async def test_streamed_whole_and_one_time_voice_sound_the_same(engine):
     form = {"text": "One sound, three ways.", "seed": 5, "response_format": "pcm"}
     async with calling(engine) as client:
         streamed = pcm(await client.post("/tts", data=form))
@@ -106,7 +106,7 @@ async def test_streamed_whole_and_once_only_are_the_same_sound(engine):
         assert not same_speech(pcm(once), streamed)
 
 
-async def test_alone_and_in_company(engine):
+async def test_batching_does_not_change_the_sound(engine):
     calls = [
         {"text": f"Sentence number {n}.", "seed": n, "voice_id": voice, "response_format": "pcm"}
         for n, voice in enumerate(["slt", "rms", "awb"] * 2)
@@ -121,15 +121,15 @@ async def test_alone_and_in_company(engine):
         assert (metrics["active"], metrics["queued"]) == (0, 0)
 
 
-async def test_a_long_text_is_spoken_whole(engine):
+async def test_long_text_is_spoken_to_its_end(engine):
     async with calling(engine) as client:
         facts = (await client.post("/tts/json", json={"text": LONG, "seed": 1})).json()
         assert facts["segments"] > 1
         assert facts["audio_duration"] > 10
-        assert facts["first_audio"] > 0  # generation_time leaves out what its reader takes
+        assert facts["first_audio"] > 0  # generation_time excludes the time of a slow reader
 
 
-async def test_what_cannot_be_spoken_or_read(engine):
+async def test_unspeakable_text_and_unreadable_recording_are_refused(engine):
     async with calling(engine) as client:
         for text in ("?!…", "\ufeff\u200d", "🙂🙂"):
             error_of(await client.post("/tts", json={"text": text}), 422, "empty_text", "text")
@@ -144,7 +144,7 @@ async def test_what_cannot_be_spoken_or_read(engine):
         assert too_many.status_code in (200, 422)
 
 
-async def test_leaving_frees_the_row_at_once(engine):
+async def test_disconnect_frees_the_row_at_once(engine):
     app = create_app(engine, server_config(), DIALECTS)
     left = asyncio.Event()
     body = [{"type": "http.request", "body": b'{"text": "%s"}' % LONG.encode(), "more_body": False}]

@@ -1,4 +1,4 @@
-"""A server whose model has voices of its own: listed, spoken, and never taught another."""
+"""A server whose model has fixed voices and cannot clone."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ FIXED = FixedVoices(
 CLIP = {"voice_file": ("me.wav", encoded(babble(2)))}
 
 
-async def test_voices_of_the_models_own_are_listed_and_speak(tmp_path):
+async def test_fixed_voices_are_listed_and_speak(tmp_path):
     async with running(tmp_path, engine={"fixed": FIXED}) as rig:
         listed = (await rig.client.get("/voices")).json()
         assert [voice["voice_id"] for voice in listed["voices"]] == ["tara", "leo"]
@@ -31,7 +31,7 @@ async def test_voices_of_the_models_own_are_listed_and_speak(tmp_path):
         error_of(await rig.speak(voice_id="slt"), 404, "voice_not_found", "voice_id")
 
 
-async def test_f116_a_recording_is_refused_with_the_reason(tmp_path):
+async def test_f116_recording_is_refused_with_the_reason(tmp_path):
     async with running(tmp_path, engine={"fixed": FIXED}) as rig:
         for path, form in (
             ("/voices/register", {}),
@@ -46,7 +46,7 @@ async def test_f116_a_recording_is_refused_with_the_reason(tmp_path):
         error_of(await rig.client.delete("/voices/leo"), 403, "voice_protected", "voice_id")
 
 
-async def test_what_is_said_in_a_recording_may_be_sent_along(tmp_path, monkeypatch):
+async def test_transcript_can_be_sent_with_a_recording(tmp_path, monkeypatch):
     monkeypatch.setattr("chatterbox.voices.library.guarded_decoder", AudioDecoder)
     async with running(tmp_path) as rig:
         told, encode = [], rig.encoder.encode
@@ -57,7 +57,7 @@ async def test_what_is_said_in_a_recording_may_be_sent_along(tmp_path, monkeypat
         assert told == [None], "Turbo does not need it"
 
 
-async def test_what_the_model_speaks_is_said_to_every_client(tmp_path):
+async def test_every_dialect_reports_the_model_s_languages(tmp_path):
     async with running(tmp_path, engine={"fixed": FIXED}) as rig:
         model = rig.engine.model
         rig.engine.model = replace(model, family=replace(model.family, languages=("de", "fr")))

@@ -1,4 +1,4 @@
-"""Ids and seeds differ, and the system is not asked for them."""
+"""Request ids and seeds are random, but not drawn from the system's generator."""
 
 import random
 import secrets
@@ -11,7 +11,7 @@ from chatterbox.server.schemas import SEED_LIMIT, random_seed
 
 @pytest.fixture
 def a_system_without_numbers(monkeypatch):
-    """Whoever asks it gives the interpreter's lock away."""
+    """Fail on calls of the system's generator: they release the interpreter's lock."""
 
     def asked(*_):
         raise AssertionError("the system was asked for random numbers")
@@ -21,7 +21,7 @@ def a_system_without_numbers(monkeypatch):
         secrets.token_hex(8)
 
 
-def test_ids_and_seeds(a_system_without_numbers):
+def test_ids_and_seeds_differ_without_the_system_generator(a_system_without_numbers):
     ids = [request_id(None) for _ in range(1000)]
     assert len(set(ids)) == 1000
     assert {len(name) for name in ids} == {len("req-0123456789abcdef")}
@@ -31,6 +31,6 @@ def test_ids_and_seeds(a_system_without_numbers):
     assert SEED_LIMIT * 0.9 < max(seeds) < SEED_LIMIT
 
 
-def test_a_client_s_own_id_is_kept(a_system_without_numbers):
+def test_client_s_request_id_is_used(a_system_without_numbers):
     assert request_id("my-call-7") == "my-call-7"
     assert request_id(None).startswith("req-")

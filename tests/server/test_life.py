@@ -1,4 +1,4 @@
-"""Places, deadlines and departures, within one event loop."""
+"""Places, deadlines and disconnects, with a fake engine."""
 
 import asyncio
 
@@ -23,7 +23,7 @@ NEVER = 3600.0
 @pytest.mark.parametrize(
     ("stream", "limit"), [(True, "first_audio_timeout_s"), (False, "request_timeout_s")]
 )
-async def test_no_sound_in_time_is_504(stream, limit):
+async def test_no_sound_before_the_deadline_is_504(stream, limit):
     engine = FakeEngine(script=[NEVER])
     async with serving(engine, **{limit: 0.05}) as client:
         response = await client.post("/tts", json={**SPEECH, "stream": stream})
@@ -31,8 +31,7 @@ async def test_no_sound_in_time_is_504(stream, limit):
         assert (engine.open_streams, engine.admission.active) == (0, 0)
 
 
-async def test_whole_speech_may_begin_late():
-    """It comes in whole segments, and nobody listens meanwhile."""
+async def test_whole_response_has_no_first_sound_deadline():
     gate = asyncio.Event()
     engine = FakeEngine(script=[gate, PIECE_SAMPLES])
     async with serving(engine, first_audio_timeout_s=0.05) as client:
@@ -42,7 +41,7 @@ async def test_whole_speech_may_begin_late():
         assert (await whole).status_code == 200
 
 
-async def test_whole_speech_that_takes_too_long_is_504():
+async def test_whole_response_past_its_deadline_is_504():
     engine = FakeEngine(script=[PIECE_SAMPLES, NEVER])
     async with serving(engine, request_timeout_s=0.05) as client:
         response = await client.post("/tts", json={**SPEECH, "stream": False})
@@ -51,7 +50,7 @@ async def test_whole_speech_that_takes_too_long_is_504():
 
 
 class Caller:
-    """One raw ASGI call whose client can leave."""
+    """A raw ASGI request whose client can disconnect."""
 
     def __init__(self, app, body: bytes, path: str = "/tts", *, more_body: bool = False) -> None:
         self.messages: list[dict] = []
@@ -83,14 +82,14 @@ class Caller:
             await self.task
 
 
-async def test_sound_already_made_moves_the_deadline_on():
-    """Half a minute of sound gives half a minute more: a listener at the speed of speech."""
+async def test_streamed_audio_extends_the_deadline():
+    """A client that reads at the speed of speech is not cut off."""
     script = [PIECE_SAMPLES * 300, lambda: put_forward(35), PIECE_SAMPLES]
     async with serving(FakeEngine(script=script), request_timeout_s=10) as client:
         assert (await client.post("/tts", json=SPEECH)).status_code == 200
 
 
-async def test_a_fault_in_mid_stream_is_logged_and_leaves_the_answer_unfinished(caplog):
+async def test_fault_in_mid_stream_is_logged_and_cuts_the_response(caplog):
     engine = FakeEngine(script=[PIECE_SAMPLES, ValueError("a bug")])
     caller = Caller(create_app(engine, server_config(), DIALECTS), b'{"text": "a"}')
     async with asyncio.timeout(60):
@@ -100,7 +99,7 @@ async def test_a_fault_in_mid_stream_is_logged_and_leaves_the_answer_unfinished(
     assert engine.admission.active == 0
 
 
-async def test_a_body_that_stalls(monkeypatch):
+async def test_stalled_body_is_408(monkeypatch):
     monkeypatch.setattr("chatterbox.server.body.STALL_S", 0.05)
 
     async def stalling():
@@ -121,7 +120,7 @@ async def test_a_body_that_stalls(monkeypatch):
         ({"text": "?!"}, (422, "empty_text", "text")),
     ],
 )
-async def test_what_needs_no_place_does_not_wait_for_one(path, fields, error):
+async def test_invalid_request_is_refused_without_waiting_for_a_place(path, fields, error):
     gate = asyncio.Event()
     engine = FakeEngine(script=[gate, PIECE_SAMPLES], capacity=1, queue_capacity=1)
     async with serving(engine) as client:

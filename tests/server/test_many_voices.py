@@ -1,4 +1,4 @@
-"""The program itself, on the embedded model, with ten thousand voices on disk."""
+"""A server process on the embedded model, with ten thousand stored voices."""
 
 import os
 import re
@@ -26,7 +26,7 @@ STALL_S = 10
 
 
 def fill(directory: Path) -> None:
-    """Voices that were registered with another model: each is still to be encoded for this one."""
+    """Store voices registered with another model, which this one must encode."""
     clip = built_in_voices()[0]
     files = {REFERENCE_NAME: clip.sha256}
     for number in range(VOICES):
@@ -38,7 +38,7 @@ def fill(directory: Path) -> None:
 
 
 @pytest.mark.slow
-def test_f86_a_server_with_ten_thousand_voices_starts_serves_and_stays(tmp_path):
+def test_f86_server_with_ten_thousand_voices_starts_and_serves(tmp_path):
     fill(tmp_path / "data" / "voices")
     settings = {
         "CHATTERBOX_MODEL": "mini",
@@ -72,7 +72,7 @@ def test_f86_a_server_with_ten_thousand_voices_starts_serves_and_stays(tmp_path)
                     assert len(client.get("/voices").json()["voices"]) == VOICES + 4
                     time.sleep(0.2)
                 memory = psutil.Process(process.pid).memory_info().rss
-                assert memory < 1 << 30  # far below ten thousand voices' tensors
+                assert memory < 1 << 30  # far less than the tensors of ten thousand voices
         finally:
             process.send_signal(signal.SIGTERM)
             code = process.wait(60)

@@ -1,4 +1,4 @@
-"""Several models in one server: which one speaks, when it is loaded, when it goes."""
+"""Several models in one server: choice, loading and unloading."""
 
 import asyncio
 import re
@@ -23,7 +23,7 @@ def states(client) -> dict[str, str]:
     return {model.name: model.state for model in client.pool.models}
 
 
-async def test_a_name_picks_a_model_hosted_names_and_none_the_default_one_others_are_refused():
+async def test_model_names_are_resolved_or_refused():
     async with serving_models() as client:
         for name in ("b", "C", None, "tts-1-hd", "gpt-4o-mini-tts", "eleven_v3", ""):
             assert (await say(client, name)).status_code == 200
@@ -34,7 +34,7 @@ async def test_a_name_picks_a_model_hosted_names_and_none_the_default_one_others
         assert (await client.get("/v1/models/d")).status_code == 404
 
 
-async def test_with_one_model_any_name_is_taken_as_before():
+async def test_only_model_answers_to_any_name():
     async with serving() as client:
         for name in ("tts-1", "whatever", "mini"):
             assert (await say(client, name)).status_code == 200
@@ -42,7 +42,7 @@ async def test_with_one_model_any_name_is_taken_as_before():
         assert "models" not in (await client.get("/health")).json()
 
 
-async def test_a_choice_ends_with_its_request(caplog):
+async def test_chosen_model_applies_to_one_request_only(caplog):
     caplog.set_level("INFO", "chatterbox.requests")
     async with serving_models() as client:
         await say(client, "b")
@@ -61,12 +61,12 @@ async def test_a_choice_ends_with_its_request(caplog):
         ({"max_loaded_models": 2}, "ab"),
     ],
 )
-async def test_what_is_loaded_at_the_start(limits, loaded):
+async def test_models_loaded_at_startup(limits, loaded):
     async with serving_models(**limits) as client:
         assert [n for n, state in states(client).items() if state == "ready"] == list(loaded)
 
 
-async def test_a_model_is_loaded_once_for_all_who_wait_and_they_are_not_refused():
+async def test_concurrent_requests_share_one_load():
     async with serving_models(load_models="first_use") as client:
         answers = await asyncio.gather(*(say(client, "b") for _ in range(6)))
         assert [answer.status_code for answer in answers] == [200] * 6
@@ -80,7 +80,7 @@ async def test_a_model_is_loaded_once_for_all_who_wait_and_they_are_not_refused(
         )
 
 
-async def test_the_one_used_least_recently_makes_room():
+async def test_least_recently_used_model_is_unloaded_for_another():
     async with serving_models(max_loaded_models=2) as client:
         for name, there in (
             ("b", "ab"),
@@ -96,7 +96,7 @@ async def test_the_one_used_least_recently_makes_room():
         assert len(client.pool.made) == 5
 
 
-async def test_f120_a_model_that_speaks_is_unloaded_when_it_has_spoken_and_comes_back():
+async def test_f120_model_in_use_is_unloaded_after_its_last_request():
     gate = asyncio.Event()
 
     def setup(engine):
@@ -117,7 +117,7 @@ async def test_f120_a_model_that_speaks_is_unloaded_when_it_has_spoken_and_comes
         assert [engine.info.name for engine in client.pool.made] == ["a", "b", "a"]
 
 
-async def test_f121_who_cannot_be_served_in_time_is_told_when_to_come_again():
+async def test_f121_request_that_cannot_wait_for_a_load_gets_retry_after():
     async with serving_models(load_models="first_use") as client:
         held = []
 
@@ -132,11 +132,11 @@ async def test_f121_who_cannot_be_served_in_time_is_told_when_to_come_again():
         assert refused.value.retry_after_s >= 1
         assert states(client)["b"] == "loading"
         assert (await client.get("/health/ready")).status_code == 200
-        assert (await say(client)).status_code == 200  # the default one is there
+        assert (await say(client)).status_code == 200  # with the default model
         held[0].load_gate.set()
         await until(lambda: states(client)["b"] == "ready")
         assert (await say(client, "b")).status_code == 200
-        client.pool.models[1].load_s = 3600.0  # it is known to take too long: refused at once
+        client.pool.models[1].load_s = 3600.0  # a load known to be too long is refused at once
         await client.post("/models/b/unload")
         answer = await say(client, "b")
         error_of(answer, 503, "not_ready")
@@ -145,7 +145,7 @@ async def test_f121_who_cannot_be_served_in_time_is_told_when_to_come_again():
         await until(lambda: states(client)["b"] == "ready")
 
 
-async def test_f119_a_model_that_cannot_be_loaded_is_one_clear_error_and_is_tried_again():
+async def test_f119_failed_load_is_reported_and_retried_later():
     async with serving_models(load_models="first_use") as client:
 
         def fail(engine):
@@ -156,7 +156,7 @@ async def test_f119_a_model_that_cannot_be_loaded_is_one_clear_error_and_is_trie
             answer = await say(client, "b")
             assert "secret" not in answer.text
             error_of(answer, 503, "model_unavailable")
-        assert len(client.pool.made) == 2 and client.pool.made[1].closed  # not tried at once again
+        assert len(client.pool.made) == 2 and client.pool.made[1].closed  # not retried at once
         assert states(client)["b"] == "failed"
         client.pool.made_by(lambda engine: None)
         client.pool.models[1].retry_at = time.monotonic()
@@ -164,7 +164,7 @@ async def test_f119_a_model_that_cannot_be_loaded_is_one_clear_error_and_is_trie
 
 
 @pytest.mark.parametrize("broken", "ab")
-async def test_f119_a_broken_model_ends_the_start(broken):
+async def test_f119_broken_model_ends_the_startup(broken):
     def setup(engine):
         if engine.info.name == broken:
             engine.load_fault = ModelError(f"{broken} is missing")
@@ -173,7 +173,7 @@ async def test_f119_a_broken_model_ends_the_start(broken):
         await pool.start()
 
 
-async def test_idle_models_are_unloaded_and_the_server_stays_ready():
+async def test_idle_models_are_unloaded_while_the_server_stays_ready():
     async with serving_models(idle_unload_minutes=0.0005) as client:
         watching = asyncio.create_task(client.pool.watch())
         await until(lambda: set(states(client).values()) == {"unloaded"})
@@ -204,23 +204,23 @@ async def test_operators_load_and_unload_by_key():
         error_of(answer, 404, "model_not_found", "model")
 
 
-async def test_metrics_say_it_of_each_model_and_go_on_counting():
+async def test_metrics_by_model_survive_an_unload():
     async with serving_models(load_models="first_use") as client:
         await say(client, "b")
         steps = (await client.get("/metrics")).json()["batch"]["steps"]
         text = (await client.get("/metrics", headers={"accept": "text/plain"})).text
         told = dict(re.findall(r'chatterbox_model_loaded\{model="(\w)"\} (\d)', text))
         assert told == {"a": "1", "b": "1", "c": "0"}
-        assert steps == 8  # of both
+        assert steps == 8  # of both models
 
 
-async def test_a_dead_engine_of_any_model_is_the_server_s_death():
+async def test_dead_engine_of_any_model_makes_the_server_dead():
     async with serving_models() as client:
         client.pool.made[1].state = "dead"
         assert (await client.get("/health/live")).status_code == 503
 
 
-def test_the_names_of_models(tmp_path):
+def test_names_of_models(tmp_path):
     (tmp_path / "one" / "mine").mkdir(parents=True)
     (tmp_path / "two" / "mine").mkdir(parents=True)
     plain = TTSConfig(_env_file=None)
@@ -239,7 +239,7 @@ def test_the_names_of_models(tmp_path):
         configs_of(TTSConfig(model_revision="x", _env_file=None), "turbo,orpheus")
 
 
-async def test_a_recording_goes_to_a_model_that_clones():
+async def test_recording_is_registered_with_a_cloning_model():
     def setup(engine):
         engine.cloning = None if engine.info.name == "a" else "unused"
 
@@ -249,5 +249,5 @@ async def test_a_recording_goes_to_a_model_that_clones():
         assert [len(engine.voices.infos) for engine in client.pool.made] == [1, 2, 1]
 
 
-def test_fakes_are_what_the_pool_asks_for():
+def test_fake_engines_have_the_interface_that_the_pool_uses():
     assert FakeEngine().voice_store.shared is False

@@ -1,4 +1,4 @@
-"""A real process on a real socket: signals, exit codes, departures, what HTTP itself refuses."""
+"""A server process on a real socket: startup, signals, exit codes, memory and threads."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ from chatterbox.server.run import address_of, bind, serve
 
 @pytest.fixture(scope="module")
 def shared(process, tmp_path_factory) -> Iterator[Process]:
-    """One server for all tests that leave it as it was; F30 at its end."""
+    """Share one server between tests that leave it unchanged; at its end, test F30."""
     with process(tmp_path_factory.mktemp("shared"), tones="") as server:
         yield server
         server.signal()
@@ -31,7 +31,7 @@ def shared(process, tmp_path_factory) -> Iterator[Process]:
         assert "Traceback" not in server.log
 
 
-def test_sound_arrives_before_the_synthesis_ends(shared):
+def test_audio_arrives_before_synthesis_ends(shared):
     with shared.client.stream("POST", "/tts", json=SPEECH) as response:
         assert response.headers["transfer-encoding"] == "chunked"
         pieces = response.iter_raw()
@@ -41,8 +41,8 @@ def test_sound_arrives_before_the_synthesis_ends(shared):
     shared.until(lambda: shared.metrics()["active"] == 0)
 
 
-async def test_answers_leave_at_once():
-    """A head and its body are two writes: without TCP_NODELAY the second waits 40 ms (Linux)."""
+async def test_responses_are_sent_without_nagle_delay():
+    """Head and body are two writes; without TCP_NODELAY the second would wait 40 ms on Linux."""
     flags = asyncio.Queue()
 
     def accepted(_reader, writer) -> None:
@@ -57,7 +57,7 @@ async def test_answers_leave_at_once():
         writer.close()
 
 
-def test_a_large_body_is_refused_while_it_is_sent(shared):
+def test_large_body_is_refused_before_it_is_complete(shared):
     body = b"a" * 5_000_000
     headers = {"content-type": "application/json"}
     response = shared.client.post("/tts", content=body, headers=headers)
@@ -73,7 +73,7 @@ def test_f33_sigint_while_loading(process, tmp_path):
         assert (server.ended(), "Traceback" in server.log) == (130, False)
 
 
-def test_f49_nobody_is_sent_to_a_server_that_is_not_warm_but_who_comes_is_served(process, tmp_path):
+def test_f49_cold_server_is_not_ready_but_serves_requests(process, tmp_path):
     with process(tmp_path, tones="rehearses", ready=False) as server:
         server.until(lambda: server.client.get("/health").json()["status"] == "ok")
         assert server.client.get("/health").json()["ready"] is False
@@ -86,14 +86,14 @@ def test_f49_nobody_is_sent_to_a_server_that_is_not_warm_but_who_comes_is_served
         assert (server.ended(), "Traceback" in server.log) == (130, False)
 
 
-def test_a_model_that_cannot_be_had_ends_it_too():
+def test_missing_model_ends_the_process():
     engine = FakeEngine()
     engine.load_fault = ModelError("no such model")
     with bind("127.0.0.1", 0) as sock, pytest.raises(ModelError, match="no such model"):
         serve(engine, server_config(), DIALECTS, sock, lambda address: None)
 
 
-def test_f01_the_event_loop_waits_a_millisecond_for_the_interpreter_s_lock():
+def test_f01_switch_interval_is_one_millisecond():
     engine, before = FakeEngine(), sys.getswitchinterval()
     engine.load_fault = ModelError("no such model")
     try:
@@ -104,8 +104,8 @@ def test_f01_the_event_loop_waits_a_millisecond_for_the_interpreter_s_lock():
         sys.setswitchinterval(before)
 
 
-def test_routes_are_built_before_anybody_asks(monkeypatch):
-    """FastAPI builds them when first asked for: tens of milliseconds of the event loop's time."""
+def test_routes_are_built_at_startup(monkeypatch):
+    """FastAPI builds routes on first use, which blocks the event loop for tens of milliseconds."""
     apps, engine = [], FakeEngine()
     engine.load_fault = ModelError("what follows the routes")
 
@@ -119,7 +119,7 @@ def test_routes_are_built_before_anybody_asks(monkeypatch):
     assert apps[0].openapi_schema is not None
 
 
-def test_free_memory_goes_back_to_the_system(monkeypatch):
+def test_free_memory_is_returned_to_the_system(monkeypatch):
     numbers = iter([signal.SIGTERM])
 
     def trim() -> None:
@@ -133,8 +133,8 @@ def test_free_memory_goes_back_to_the_system(monkeypatch):
     assert code == 128 + signal.SIGTERM
 
 
-def test_all_threads_for_what_blocks_are_there_from_the_start(monkeypatch):
-    """Else one more comes whenever the others happen to be busy."""
+def test_all_pool_threads_are_started_at_startup(monkeypatch):
+    """The pool would otherwise add a thread whenever all others are busy."""
     engine, counts = FakeEngine(), []
 
     def load() -> None:
@@ -154,7 +154,7 @@ def test_all_threads_for_what_blocks_are_there_from_the_start(monkeypatch):
     assert blocking() == 0
 
 
-def test_a_taken_port_is_one_clear_line():
+def test_port_in_use_is_a_one_line_error():
     with bind("127.0.0.1", 0) as taken:
         port = int(address_of(taken).rsplit(":", 1)[1])
         with pytest.raises(ConfigError, match=re.escape(f"127.0.0.1:{port}: Address already in")):
@@ -163,13 +163,13 @@ def test_a_taken_port_is_one_clear_line():
         bind("no such host", 8000)
 
 
-def test_the_address_is_one_to_click_on():
+def test_announced_address_is_a_usable_url():
     for host, shown in (("0.0.0.0", "127.0.0.1"), ("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")):
         with bind(host, 0) as sock:
             assert re.fullmatch(rf"http://{re.escape(shown)}:\d+", address_of(sock))
 
 
-def test_f109_systemd_hears_ready_alive_and_stopping(process, tmp_path):
+def test_f109_systemd_is_notified_of_ready_alive_and_stopping(process, tmp_path):
     environment = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))

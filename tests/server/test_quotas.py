@@ -1,4 +1,4 @@
-"""A key that floods is kept to its share, and its refusals cost nobody else time."""
+"""Quotas of API keys, and the delay of refusals."""
 
 import asyncio
 from contextlib import asynccontextmanager, contextmanager
@@ -39,18 +39,18 @@ async def refused_after_s(quotas) -> float:
 
 @asynccontextmanager
 async def refused_once(quotas, key):
-    """Whoever comes with `key` has all it may have, and was told so."""
+    """Use `key` with its quota exhausted, after one refusal."""
     with coming_with(key):
         async with quotas.reserve(requests=1):
             assert await refused_after_s(quotas) == 0
             yield
 
 
-def test_a_refusal_comes_at_once_and_later_to_who_comes_again_too_soon(quotas):
+def test_refusal_is_delayed_only_for_a_client_that_retries_too_early(quotas):
     async def main():
         async with refused_once(quotas, MINE):
             assert await refused_after_s(quotas) == REFUSAL_DELAY_S
-            await asyncio.sleep(RETRY_AFTER_S)  # as it was told
+            await asyncio.sleep(RETRY_AFTER_S)  # the Retry-After time
             assert await refused_after_s(quotas) == 0
         with coming_with(MINE):
             await quotas.check(requests=1)
@@ -58,7 +58,7 @@ def test_a_refusal_comes_at_once_and_later_to_who_comes_again_too_soon(quotas):
     run(main())
 
 
-def test_sockets_and_texts_are_no_way_around_it(quotas):
+def test_delay_applies_to_all_kinds_of_requests(quotas):
     async def main():
         async with refused_once(quotas, MINE), quotas.reserve(sockets=1):
             loop = asyncio.get_running_loop()
@@ -72,7 +72,7 @@ def test_sockets_and_texts_are_no_way_around_it(quotas):
     run(main())
 
 
-def test_others_are_not_kept_waiting_nor_is_a_whole_crowd(quotas):
+def test_other_keys_are_not_delayed_and_delays_are_limited(quotas):
     async def main():
         async with refused_once(quotas, THEIRS):
             come = range(2 * MAX_DELAYED_REFUSALS)
@@ -85,7 +85,7 @@ def test_others_are_not_kept_waiting_nor_is_a_whole_crowd(quotas):
     run(main())
 
 
-def test_who_leaves_meanwhile_is_not_counted(quotas):
+def test_cancelled_refusal_is_not_counted(quotas):
     async def main():
         async with refused_once(quotas, MINE):
             come = range(MAX_DELAYED_REFUSALS)
@@ -99,7 +99,7 @@ def test_who_leaves_meanwhile_is_not_counted(quotas):
     run(main())
 
 
-async def test_the_engine_is_told_whose_a_request_is():
+async def test_engine_gets_the_key_as_tenant():
     engine = FakeEngine()
     async with serving(engine, api_keys="first-key-0123,second-key-0123") as client:
         for key in ("second-key-0123", "first-key-0123"):
@@ -111,7 +111,7 @@ async def test_the_engine_is_told_whose_a_request_is():
     assert first != second
 
 
-def test_without_keys_nobody_is_counted(quotas):
+def test_no_quota_without_keys(quotas):
     async def main():
         async with quotas.reserve(requests=1):
             await quotas.check(requests=1)

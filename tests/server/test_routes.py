@@ -1,4 +1,4 @@
-"""Status, metrics, voices, and every path and method that is none of ours."""
+"""Routes for status, metrics and voices, and unknown paths and methods."""
 
 import asyncio
 import dataclasses
@@ -21,7 +21,7 @@ PROMETHEUS = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;versio
 # --- status
 
 
-async def test_health_says_what_is_loaded():
+async def test_health_reports_the_loaded_model():
     async with serving() as client:
         health = (await client.get("/health")).json()
         assert health["status"] == "ok"
@@ -36,7 +36,7 @@ async def test_health_says_what_is_loaded():
 @pytest.mark.parametrize(
     ("state", "code", "live"), [("loading", "not_ready", 200), ("dead", "engine_dead", 503)]
 )
-async def test_work_is_refused_unless_ready(state, code, live):
+async def test_work_is_refused_in_other_phases(state, code, live):
     async with serving() as client:
         client.engine.state = state
         health = await client.get("/health")
@@ -58,7 +58,7 @@ async def test_work_is_refused_unless_ready(state, code, live):
         assert (await client.get("/metrics")).status_code == 200
 
 
-async def test_draining_refuses_new_work_and_stays_live():
+async def test_draining_server_refuses_work_but_is_live():
     async with serving() as client:
         client.lifecycle.drain()
         error_of(await client.post("/tts", json=SPEECH), 503, "draining")
@@ -67,7 +67,7 @@ async def test_draining_refuses_new_work_and_stays_live():
         assert (await client.get("/health")).json()["status"] == "draining"
 
 
-async def test_a_nearly_full_queue_is_not_ready():
+async def test_nearly_full_queue_is_not_ready():
     async with serving(FakeEngine(capacity=1, queue_capacity=1)) as client:
         assert (await client.get("/health/ready")).status_code == 200
         admission = client.engine.admission
@@ -88,7 +88,7 @@ async def test_root_lists_the_calls():
         assert (await client.head("/health/ready")).status_code == 200
 
 
-# --- requests around it
+# --- request handling
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ async def test_request_ids(offered, taken):
         assert taken or answer.startswith("req-")
 
 
-async def test_one_log_line_without_text_or_names(caplog):
+async def test_log_line_has_no_text_and_no_names(caplog):
     caplog.set_level(logging.INFO)
     async with serving() as client:
         await client.post("/tts", json={"text": "my secret words", "voice_id": "slt"})
@@ -127,7 +127,7 @@ async def test_one_log_line_without_text_or_names(caplog):
         assert "private" not in "".join(lines)
 
 
-async def test_docs_are_there():
+async def test_docs_page_and_schema_are_served():
     async with serving() as client:
         assert "page/reference.js" in (await client.get("/docs")).text
         assert (await client.get("/openapi.json")).json()["info"]["title"] == "Chatterbox Server"
@@ -166,7 +166,7 @@ async def test_metrics_as_json():
 
 
 async def scraped(client, accept="text/plain") -> dict[tuple[str, ...], float]:
-    """Samples by name and labels' values."""
+    """Return samples by name and label values."""
     response = await client.get("/metrics", headers={"accept": accept})
     assert response.headers["content-type"].split(";")[0] in accept
     return {
@@ -199,7 +199,7 @@ async def test_metrics_for_prometheus(accept):
         assert samples["chatterbox_retried_attempts_total",] == 5
 
 
-async def test_waiting_for_a_place_is_part_of_the_time_to_first_audio(monkeypatch):
+async def test_time_to_first_audio_includes_the_queue(monkeypatch):
     ahead = 0.0
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + ahead)
     monkeypatch.setattr("chatterbox.server.speech_service.time", clock)
@@ -216,7 +216,7 @@ async def test_waiting_for_a_place_is_part_of_the_time_to_first_audio(monkeypatc
         assert [(await task).status_code for task in (first, second)] == [200, 200]
         metrics = (await client.get("/metrics")).json()
         queue, arrival = metrics["queue_s"], metrics["time_to_first_audio_s"]
-        assert (queue["count"], arrival["count"]) == (2, 2)  # who was refused did not wait
+        assert (queue["count"], arrival["count"]) == (2, 2)  # the refused request did not wait
         assert queue["p50"] < 0.3 < queue["p95"]
         assert arrival["p50"] > 0.3
         assert metrics["first_audio_s"]["p95"] == 0.01
@@ -226,7 +226,7 @@ async def test_waiting_for_a_place_is_part_of_the_time_to_first_audio(monkeypatc
         assert samples["chatterbox_speech_requests_total", "/tts", "overloaded"] == 1
 
 
-async def test_who_gives_up_waiting_has_waited():
+async def test_queue_time_is_counted_for_requests_that_give_up():
     engine = FakeEngine(capacity=1, script=[asyncio.Event()])
     async with serving(engine, first_audio_timeout_s=0.1) as client:
         answers = await asyncio.gather(*(client.post("/tts", json=SPEECH) for _ in range(2)))
@@ -237,7 +237,7 @@ async def test_who_gives_up_waiting_has_waited():
         assert metrics["time_to_first_audio_s"]["count"] == 0
 
 
-async def test_memory_of_each_gpu_that_is_used(monkeypatch):
+async def test_memory_of_each_used_gpu(monkeypatch):
     asked = []
 
     def memory(gpu: int) -> tuple[int, int]:
@@ -264,7 +264,7 @@ async def test_memory_of_each_gpu_that_is_used(monkeypatch):
 # --- voices
 
 
-async def test_a_voice_from_recording_to_deletion():
+async def test_voice_lifecycle_over_http():
     async with serving() as client:
         response = await client.post("/voices/register", files=WAV, data={"name": "me"})
         body = response.json()

@@ -1,4 +1,4 @@
-"""What systemd is told, over a socket of our own."""
+"""Notifications to systemd, received by a socket of the test."""
 
 import socket
 
@@ -8,7 +8,7 @@ from chatterbox.server.watchdog import ALIVE, READY, notify
 
 
 @pytest.mark.parametrize("abstract", [False, True])
-def test_the_state_arrives(abstract, tmp_path):
+def test_state_arrives_at_the_socket(abstract, tmp_path):
     name = f"@chatterbox-test-{tmp_path.name}" if abstract else str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(name.replace("@", "\0", 1) if abstract else name)
@@ -19,11 +19,11 @@ def test_the_state_arrives(abstract, tmp_path):
 
 
 @pytest.mark.parametrize("address", [None, "", "/nowhere/at/all", "@nobody", "x" * 300, "a\0b"])
-def test_nobody_who_listens_changes_nothing(address):
+def test_missing_service_manager_is_ignored(address):
     notify(READY, address)
 
 
-def test_a_manager_that_does_not_read_is_not_waited_for(tmp_path):
+def test_notify_does_not_block_on_a_full_socket(tmp_path):
     name = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(name)

@@ -1,4 +1,4 @@
-"""`/tts` and `/tts/json`: three kinds of body, streamed and whole."""
+"""`/tts` and `/tts/json`: content types, formats, streaming and errors."""
 
 import io
 import json
@@ -31,7 +31,7 @@ def sound(response) -> np.ndarray:
     ],
     ids=["json", "form", "multipart with a file", "multipart"],
 )
-async def test_every_kind_of_body_is_streamed_wav(sent):
+async def test_every_content_type_gets_streamed_wav(sent):
     async with serving() as client:
         response = await client.post("/tts", **sent)
         assert response.headers["content-type"] == "audio/wav"
@@ -50,7 +50,7 @@ async def test_every_kind_of_body_is_streamed_wav(sent):
         assert client.engine.admission.active == 0
 
 
-async def test_whole_speech_has_true_sizes_and_its_figures():
+async def test_whole_response_has_true_sizes_and_report_headers():
     async with serving() as client:
         response = await client.post("/tts", json={**SPEECH, "stream": False})
         assert len(sound(response)) == 2 * PIECE_SAMPLES
@@ -63,7 +63,7 @@ async def test_whole_speech_has_true_sizes_and_its_figures():
 
 
 @pytest.mark.parametrize("stream", ["true", "false"])
-async def test_other_containers(stream):
+async def test_other_formats(stream):
     async with serving() as client:
         form = {**SPEECH, "stream": stream}
         pcm = await client.post("/tts", data={**form, "response_format": "pcm"})
@@ -75,7 +75,7 @@ async def test_other_containers(stream):
         assert len(sound(flac)) == 2 * PIECE_SAMPLES
 
 
-async def test_metadata_alone():
+async def test_json_report_without_audio():
     async with serving() as client:
         response = await client.post("/tts/json", data=SPEECH)
         body = response.json()
@@ -93,7 +93,7 @@ async def test_metadata_alone():
         }
 
 
-async def test_sampling_fields_are_passed_on_over_the_servers_defaults():
+async def test_sampling_fields_override_the_defaults():
     async with serving() as client:
         await client.post(
             "/tts", json={**SPEECH, "top_k": 5, "temperature": 0, "max_new_tokens": 9}
@@ -106,7 +106,7 @@ async def test_sampling_fields_are_passed_on_over_the_servers_defaults():
         assert second.max_new_tokens is None
 
 
-async def test_a_seed_is_drawn_and_told():
+async def test_random_seed_is_reported():
     async with serving() as client:
         seeds = set()
         for _ in range(3):
@@ -116,14 +116,14 @@ async def test_a_seed_is_drawn_and_told():
         assert {request.seed for request in client.engine.requests} == seeds
 
 
-async def test_raw_utf8_in_a_form_is_read_as_such():
+async def test_raw_utf8_in_a_form_is_decoded():
     async with serving() as client:
         headers = {"content-type": "application/x-www-form-urlencoded"}
         await client.post("/tts", content="text=Grüße+%C3%BC".encode(), headers=headers)
         assert client.engine.requests[0].text == "Grüße ü"
 
 
-async def test_control_characters_reach_the_text_room_and_no_header():
+async def test_control_characters_do_not_reach_headers():
     text = "a\x00b\x1b[31mc\r\nX-Evil: 1\u202e\u2028d"
     async with serving() as client:
         response = await client.post("/tts", json={"text": text})
@@ -141,7 +141,7 @@ async def test_control_characters_reach_the_text_room_and_no_header():
         (ValueError("secret /path"), 500),
     ],
 )
-async def test_an_error_before_the_first_sound_has_its_status(stream, fault, status):
+async def test_error_before_the_first_sound_has_its_status(stream, fault, status):
     async with serving(FakeEngine(script=[fault])) as client:
         response = await client.post("/tts", json={**SPEECH, "stream": stream})
         code = getattr(fault, "code", "internal_error")
@@ -153,11 +153,11 @@ async def test_an_error_before_the_first_sound_has_its_status(stream, fault, sta
         assert client.engine.admission.active == 0
 
 
-async def test_silence_before_an_error_does_not_cost_it_its_status():
+async def test_error_after_leading_silence_has_its_status():
     engine = FakeEngine()
 
     class Pausing:
-        """A stream whose first piece is a pause, and whose second is an error."""
+        """A stream that raises after a leading pause."""
 
         def __init__(self, stream):
             self._stream = stream
@@ -179,12 +179,12 @@ async def test_silence_before_an_error_does_not_cost_it_its_status():
         error_of(await client.post("/tts", json=SPEECH), 500, "generation_failed")
 
 
-async def test_no_sound_at_all_is_an_error():
+async def test_no_sound_is_an_error():
     async with serving(FakeEngine(script=[])) as client:
         error_of(await client.post("/tts", json=SPEECH), 500, "generation_failed")
 
 
-async def test_errors_of_text_and_voice():
+async def test_text_and_voice_errors():
     async with serving(max_text_length=50) as client:
         post = client.post
         error_of(await post("/tts", json={"text": "..."}), 422, "empty_text", "text")
@@ -206,7 +206,7 @@ async def test_errors_of_text_and_voice():
         error_of(await post("/tts", json=SPEECH), 422, "invalid_text", "text")
 
 
-async def test_openapi_has_the_calls():
+async def test_openapi_describes_the_calls():
     async with serving() as client:
         paths = (await client.get("/openapi.json")).json()["paths"]
         body = paths["/tts"]["post"]["requestBody"]["content"]
@@ -217,11 +217,13 @@ async def test_openapi_has_the_calls():
         }
         assert "voice_file" in body["multipart/form-data"]["schema"]["properties"]
         assert "voice_file" not in body["application/json"]["schema"]["properties"]
-        assert "422" not in paths["/voices/{voice_id}"]["get"]["responses"]  # FastAPI's own shape
+        assert (
+            "422" not in paths["/voices/{voice_id}"]["get"]["responses"]
+        )  # not FastAPI's own error shape
         assert "detail" not in json.dumps(paths)
 
 
-async def test_code_blocks_are_asked_for_by_call():
+async def test_code_blocks_field_is_passed_on():
     async with serving() as client:
         for wanted in ("skip", "speak", None):
             fields = {"code_blocks": wanted} if wanted else {}
@@ -238,7 +240,7 @@ async def test_code_blocks_are_asked_for_by_call():
 
 @pytest.mark.parametrize(("path", "field"), [("/tts", "text"), ("/v1/audio/speech", "input")])
 @pytest.mark.parametrize("stream", [True, False])
-async def test_words_that_are_no_tags_are_named(path, field, stream):
+async def test_unknown_tags_are_listed_in_a_header(path, field, stream):
     async with serving() as client:
         text = "[giggle] Well, [laugh] and [Sigh]."
         answer = await client.post(path, json={field: text, "stream": stream})

@@ -1,4 +1,4 @@
-"""Memory that is free goes back to the system."""
+"""Free memory is returned to the system."""
 
 import asyncio
 import platform
@@ -19,7 +19,7 @@ from chatterbox.server.memory import trim
 def rss_mib():
     return psutil.Process().memory_info().rss / 2**20
 
-blocks = [b"x" * 65_536 for _ in range(1600)]  # 100 MiB, none large enough for pages of its own
+blocks = [b"x" * 65_536 for _ in range(1600)]  # 100 MiB, in blocks too small to be mapped
 kept = blocks[::2]
 del blocks
 with_holes = rss_mib()
@@ -31,12 +31,12 @@ print(with_holes - rss_mib())
 @pytest.mark.skipif(
     platform.libc_ver()[0] != "glibc", reason="other C libraries have no holes to trim"
 )
-def test_holes_in_the_heap_are_handed_back():
+def test_trim_returns_holes_in_the_heap():
     done = subprocess.run([sys.executable, "-c", HOLES], capture_output=True, text=True, check=True)
     assert float(done.stdout) > 40  # of 50
 
 
-async def test_again_and_again(monkeypatch):
+async def test_watch_trims_periodically(monkeypatch):
     three, times = threading.Event(), []
 
     def trim() -> None:

@@ -1,4 +1,4 @@
-"""Real models in one process, one in memory at a time: the right one speaks, memory goes back."""
+"""Several real models in one process, one in memory at a time."""
 
 import asyncio
 import multiprocessing
@@ -25,7 +25,8 @@ from tools.model_builder.orpheus import OrpheusSize, write_orpheus
 TEXTS = ("Hello there.", "A second one.", "And the third of them.")
 TOGETHER = 16
 MOST_GROWTH = 1.1
-"""Of what 1,000 requests leave: 3 % on a quiet machine (the goal is 5), and room for chance."""
+"""Allowed growth of memory over 1,000 requests: 3 % on a quiet machine (the goal is 5 %), with
+room for chance."""
 
 
 @asynccontextmanager
@@ -52,10 +53,10 @@ async def sound(client, model: str, text: str) -> bytes:
 
 
 async def check(client, requests: int, allowed: float, looks: int) -> None:
-    """So many requests in random order. Memory is looked at so often, with all unloaded: that of
-    the second half of the looks, in the middle, against that of the first. One look says little: it
-    is 7 % more or less from one time to the next."""
-    files = {"voice_file": ("me.wav", clip(), "audio/wav")}  # libraries that only that needs
+    """Send requests in random order, and compare memory over time with all models unloaded: the
+    median of the second half of the measurements against that of the first. A single measurement
+    varies by 7 %."""
+    files = {"voice_file": ("me.wav", clip(), "audio/wav")}  # loads the libraries for uploads
     assert (await client.post("/voices/register", files=files)).status_code == 201
     names = [model.name for model in client.pool.models]
     right = {(n, text): await sound(client, n, text) for n in names for text in TEXTS}
@@ -94,7 +95,7 @@ async def test_f122_two_models_take_turns(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_f122_a_thousand_requests_over_three_models():
-    """In a process of its own: what other tests left in this one's heaps is not the models'."""
+    """Runs in its own process, whose heaps hold nothing of other tests."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as alone:
         alone.submit(a_thousand_requests).result()
 
@@ -112,8 +113,8 @@ async def _a_thousand_requests() -> None:
 
 
 @pytest.mark.slow
-async def test_a_voice_is_registered_once_for_all_models_that_clone(tmp_path):
-    """By the one that clones, spoken by the other from the stored recording, gone for both."""
+async def test_voice_is_registered_once_for_all_cloning_models(tmp_path):
+    """One model registers it, the other speaks it from the recording, and both forget it."""
     models = ["mini", str(made.path())]
     async with server(tmp_path, models, compile_lm=False, decoder_int8=False) as client:
         mini, other = (model.name for model in client.pool.models)

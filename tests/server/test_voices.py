@@ -1,4 +1,4 @@
-"""Voices over HTTP: lists of thousands, and registrations at a bad moment."""
+"""Voices over HTTP: long lists, and registrations interrupted by a shutdown or a deletion."""
 
 import asyncio
 import json
@@ -39,10 +39,10 @@ def many(engine: FakeEngine, count: int) -> None:
         engine.voices.infos[info.voice_id] = info
 
 
-# --- at a bad moment
+# --- interrupted registrations
 
 
-async def test_f90_a_registration_that_runs_at_sigterm_is_told_that_it_is_stored():
+async def test_f90_registration_running_at_sigterm_is_answered():
     async with serving() as client:
         register, begun = client.engine.voices.register, []
 
@@ -66,7 +66,7 @@ async def test_f90_a_registration_that_runs_at_sigterm_is_told_that_it_is_stored
     "path",
     ["/voices/register", "/v1/audio/voices", "/v1/voices/add", "/clone_speaker"],
 )
-async def test_f90_a_voice_that_is_deleted_once_it_is_stored_was_registered(path):
+async def test_f90_voice_deleted_right_after_registration_counts_as_registered(path):
     fields = {
         "/voices/register": "voice_file",
         "/v1/audio/voices": "audio_sample",
@@ -85,7 +85,7 @@ async def test_f90_a_voice_that_is_deleted_once_it_is_stored_was_registered(path
         assert answer.status_code in (200, 201)
 
 
-async def test_f87_a_voice_file_is_bounded_before_it_is_read():
+async def test_f87_voice_file_size_is_limited_before_it_is_read():
     async with serving() as client:
         files = {"voice_file": ("x.voice", b"x" * (9 << 20))}
         error_of(await client.post("/voices/import", files=files), 413, "body_too_large")
@@ -96,7 +96,7 @@ async def test_f87_a_voice_file_is_bounded_before_it_is_read():
 
 
 @pytest.mark.parametrize("path", LISTS)
-async def test_a_list_follows_every_change(path):
+async def test_cached_list_follows_every_change(path):
     async with serving() as client:
         many(client.engine, 2)
         first = await client.get(path)
@@ -121,14 +121,14 @@ async def test_a_list_follows_every_change(path):
         [[[[1]]]],
     ],
 )
-def test_pieces_are_what_json_writes(value):
+def test_piecewise_json_equals_json_dumps(value):
     written = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     assert to_json(value) == written.encode()
 
 
 @pytest.mark.parametrize("path", LISTS)
-async def test_f92_a_long_list_keeps_nobody_waiting(path, monkeypatch):
-    """It is encoded by another thread, a little at a time, so that the event loop goes on."""
+async def test_f92_long_list_does_not_block_the_event_loop(path, monkeypatch):
+    """A thread encodes it piece by piece, so that the event loop can run in between."""
     sizes, threads, dumped = [], set(), voice_service.dump
 
     def noted(value):
@@ -147,7 +147,7 @@ async def test_f92_a_long_list_keeps_nobody_waiting(path, monkeypatch):
         assert threading.main_thread() not in threads
 
 
-async def test_f92_a_list_is_encoded_once_for_all_who_ask():
+async def test_f92_list_is_encoded_once_for_concurrent_requests():
     calls = []
 
     def render(voices):
@@ -161,7 +161,7 @@ async def test_f92_a_list_is_encoded_once_for_all_who_ask():
         assert len(set(bodies)) == len(calls) == 1
 
 
-async def test_f92_a_list_is_sent_in_pieces():
+async def test_f92_large_response_is_sent_in_parts():
     sent = []
 
     async def send(message):
@@ -196,7 +196,7 @@ async def test_pages_of_voices():
         assert "has_more" not in (await client.get("/voices?anything=else")).json()
 
 
-# --- what is told
+# --- facts about the server
 
 
 @pytest.mark.parametrize(
@@ -210,11 +210,11 @@ async def test_pages_of_voices():
         (r"C:\data\models\x.onnx is missing", "x.onnx is missing"),
     ],
 )
-def test_f95_where_files_lie_is_not_told(said, told):
+def test_f95_paths_are_reduced_to_file_names(said, told):
     assert without_directories(said, Path("/srv/data")) == (told or said)
 
 
-async def test_f95_health_tells_no_path_and_not_thousands_of_skipped_voices():
+async def test_f95_health_has_no_paths_and_few_skipped_voices():
     import dataclasses
 
     engine = FakeEngine()
@@ -228,7 +228,7 @@ async def test_f95_health_tells_no_path_and_not_thousands_of_skipped_voices():
         assert len(body["skipped_voices"]) == 100
 
 
-async def test_the_recording_of_a_voice_can_be_heard():
+async def test_recording_of_a_voice_can_be_downloaded():
     async with serving() as client:
         answer = await client.get("/voices/slt/recording")
         assert (answer.headers["content-type"], answer.content) == ("audio/flac", b"fLaCslt")
