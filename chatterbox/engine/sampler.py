@@ -169,7 +169,7 @@ class Sampler:
         """Scores [B, columns] of the tokens allowed at each row's place, and of the stop tokens."""
         scores, width = self._scores[: len(logits)], self._width
         if self._places == 1 or (place == place[0]).all():
-            start = self._starts[place[0]]
+            start = int(self._starts[place[0]])
             scores[:, :width] = logits[:, start : start + width]
         else:
             windows = sliding_window_view(logits, width, axis=1)

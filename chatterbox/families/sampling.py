@@ -30,10 +30,11 @@ class TopLimits:
     """Top-k and top-p of a batch's rows, with values that follow from them alone."""
 
     top_k: list[int]  # [B]; the number of columns: off
+    smallest_k: int  # of all rows
     top_p: F32  # [B]; infinite: nothing is dropped
     gap: F32  # [B, 1]: scores this far below the best are dropped
     crowd: list[int]  # [B]: sampled scores from which a row has more than `top_k` high ones
-    rest: F32  # [B]: 1 - top_p
+    rest: list[float]  # [B]: 1 - top_p
     edges: I64  # [B + 1]: where each row begins in the flattened scores
 
     @classmethod
@@ -46,7 +47,8 @@ class TopLimits:
         top_p = np.where(off, np.float32(np.inf), top_p)
         gap = np.where(off, np.float32(np.inf), NEGLIGIBLE_GAP)[:, None]
         edges = np.arange(len(top_k) + 1) * columns
-        return cls(top_k.tolist(), top_p, gap, crowd.tolist(), 1 - top_p, edges)
+        rest, smallest = (1 - top_p).tolist(), int(top_k.min())
+        return cls(top_k.tolist(), smallest, top_p, gap, crowd.tolist(), rest, edges)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,47 +164,49 @@ def top_k_top_p(candidates: Candidates) -> None:
     if candidates.rows.top is None:
         return
     limits, scores, best = candidates.rows.top, candidates.scores, candidates.best()
-    lowest = guess = best - limits.gap
-    sampled = scores[:, ::SAMPLE_STRIDE]
-    high = np.add.reduce(sampled >= lowest, axis=1).tolist()
-    crowded = [row for row, count in enumerate(high) if count >= limits.crowd[row]]
-    if crowded:  # raise the bound to a score that probably the `top_k` best reach, and few others
-        guess = lowest.copy()
-        ordered = np.sort(sampled[crowded], axis=1)
-        guess[crowded, 0] = ordered[range(len(crowded)), [-limits.crowd[row] for row in crowded]]
-    indices, starts, counts = _reaching(scores, guess, limits)
-    too_few = [row for row in crowded if counts[row] < limits.top_k[row]]
-    if too_few:
-        guess[too_few] = lowest[too_few]
-        indices, starts, counts = _reaching(scores, guess, limits)
-    weights = np.exp(scores.reshape(-1).take(indices) - _spread(best[:, 0], counts))
-    total = np.add.reduceat(weights, starts)
-    least = limits.rest * total / np.array(counts)  # scores below it sum to less than the rest
-    for row, (begin, count, top_k) in enumerate(zip(starts, counts, limits.top_k, strict=True)):
-        if count > top_k:
+    lowest = best - limits.gap
+    high = scores >= lowest
+    if np.count_nonzero(high) > limits.smallest_k:
+        high = _uncrowded(scores, high, lowest, limits)
+    indices = high.reshape(-1).nonzero()[0]  # into the flattened scores
+    bounds = indices.searchsorted(limits.edges).tolist()
+    counts = [end - begin for begin, end in pairwise(bounds)]
+    weights = np.exp(scores.reshape(-1).take(indices) - best[:, 0].repeat(counts))
+    total = np.add.reduceat(weights, bounds[:-1])
+    least = []  # weights below sum to less than the row's rest, or are not among its `top_k`
+    for row, (count, mass) in enumerate(zip(counts, total.tolist(), strict=True)):
+        if count > (top_k := limits.top_k[row]):
             others = count - top_k
-            top = np.partition(weights[begin : begin + count], others)[others:]
+            top = np.partition(weights[bounds[row] : bounds[row + 1]], others)[others:]
             total[row] = np.add.reduce(top)
-            least[row] = max(top[0], float(limits.rest[row] * total[row]) / top_k)
-    candidates.keep(indices[weights >= _spread(least, counts)])
-    ordered = np.sort(candidates.scores, axis=1)[:, ::-1]  # [B, K], highest first
+            least.append(max(float(top[0]), limits.rest[row] * float(total[row]) / top_k))
+        else:
+            least.append(limits.rest[row] * mass / count)
+    candidates.keep(indices[weights >= np.array(least).repeat(counts)])
+    ordered = candidates.scores.copy()
+    ordered.sort(axis=1)
+    ordered = ordered[:, ::-1]  # [B, K], highest first
     mass = np.exp(ordered - best)
     better = np.add.accumulate(mass, axis=1, dtype=np.float64) - mass  # mass of all better tokens
     count = np.add.reduce(better < (limits.top_p * total)[:, None], axis=1)  # at least the best
     candidates.drop_below(ordered[candidates.rows.row, count - 1][:, None])
 
 
-def _reaching(scores: F32, lowest: F32, limits: TopLimits) -> tuple[I64, list[int], list[int]]:
-    """Indices into the flattened scores of those not below their row's `lowest` [B, 1]; where each
-    row begins among the indices, and how many it has."""
-    indices = (scores >= lowest).reshape(-1).nonzero()[0]
-    bounds = indices.searchsorted(limits.edges).tolist()
-    return indices, bounds[:-1], [end - begin for begin, end in pairwise(bounds)]
-
-
-def _spread(values: NDArray[np.floating], counts: list[int]) -> NDArray[np.floating]:
-    """Each row's value [B] repeated `counts` times; a single row's broadcasts."""
-    return values if len(counts) == 1 else values.repeat(counts)
+def _uncrowded(scores: F32, high: Mask, lowest: F32, limits: TopLimits) -> Mask:
+    """Which scores are not below a bound that probably the `top_k` best of a row reach, and few
+    others: `lowest` [B, 1], which those in `high` reach, or a higher one."""
+    sampled = np.add.reduce(high[:, ::SAMPLE_STRIDE], axis=1).tolist()
+    crowded = [row for row, count in enumerate(sampled) if count >= limits.crowd[row]]
+    if not crowded:
+        return high
+    ordered = np.sort(scores[crowded, ::SAMPLE_STRIDE], axis=1)
+    bound = lowest.copy()
+    bound[crowded, 0] = ordered[range(len(crowded)), [-limits.crowd[row] for row in crowded]]
+    reached = scores >= bound
+    counts = np.add.reduce(reached[crowded], axis=1).tolist()
+    too_few = [row for row, n in zip(crowded, counts, strict=True) if n < limits.top_k[row]]
+    reached[too_few] = high[too_few]
+    return reached
 
 
 def min_p(candidates: Candidates) -> None:
