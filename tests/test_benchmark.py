@@ -124,7 +124,7 @@ def test_underruns_are_counted(measure, fake: Behaviour) -> None:
     assert (level["underruns"], level["replies_with_underruns"]) == (3, 3)
     assert level["underrun_s"] > 0.3
     assert 0.1 < level["longest_underrun_s"] < level["underrun_s"]
-    assert "3 of 3 replies broke off" in out
+    assert "3 of 3 replies had gaps" in out
 
 
 def test_refusals_are_outcomes(measure, fake: Behaviour) -> None:
@@ -179,7 +179,7 @@ def test_a_duration_bounds_a_level(measure, fake: Behaviour) -> None:
     out, figures = measure("--concurrency", "2", "--duration", "0.05", "--warmup", "0")
     assert figures["workload"]["requests"] is None
     assert figures["levels"][0]["requests"] == len(fake.forms) >= 2
-    assert "a level is 0.05 s" in out
+    assert "0.05 s per level" in out
 
 
 @pytest.mark.parametrize(("fault", "code"), [("cut", "broken_reply"), ("html", "not_wav")])
@@ -215,7 +215,7 @@ def test_the_picture(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str
     flags = ["--concurrency", "1,2", "--requests", "2", "--warmup", "0", "--plot", str(picture)]
     assert main(["--url", url, *flags]) == 0
     assert picture.read_bytes().startswith(PNG)
-    assert f"Picture: {picture}" in capsys.readouterr().out
+    assert f"Plot: {picture}" in capsys.readouterr().out
 
 
 def test_what_stands_in_the_picture(
@@ -246,7 +246,7 @@ def test_a_key(measure, complaint, fake: Behaviour, url: str) -> None:
     fake.api_key = "secret"
     measure("--api-key", "secret", "--concurrency", "1", "--requests", "1")
     exit_code, line = complaint("--url", url)
-    assert (exit_code, line) == (2, f"benchmark.py: {url} wants a key: use --api-key.")
+    assert (exit_code, line) == (2, f"benchmark.py: {url} requires a key: use --api-key.")
 
 
 def test_nobody_there(complaint) -> None:
@@ -269,7 +269,7 @@ def test_a_server_that_is_not_ready(complaint, fake: Behaviour, url: str) -> Non
 def test_another_kind_of_server(complaint, fake: Behaviour, url: str) -> None:
     exit_code, line = complaint("--url", f"{url}/elsewhere")
     assert exit_code == 1
-    assert "not that of a speech server (HTTP 404)" in line
+    assert "is not a speech server: /health answers HTTP 404" in line
 
 
 def test_a_refused_voice(complaint, url: str, tmp_path: Path) -> None:

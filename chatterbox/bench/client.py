@@ -1,4 +1,4 @@
-"""The benchmark's requests, and the native calls as a client sees them, each measured by itself."""
+"""Client of the benchmark: sends the native calls and measures each request."""
 
 import asyncio
 import time
@@ -16,26 +16,27 @@ from chatterbox.bench.report import Outcome
 CONNECT_TIMEOUT_S = 5.0
 POLL_S = 0.2
 KEEPALIVE_S = 2.0
-"""Below the 5 s after which uvicorn closes an idle connection: no request meets a closing one."""
-CONTENT_SHOWN_CHARS = 200
+"""Below the 5 s after which the server closes an idle connection, so that no request meets a
+closing connection."""
+MAX_QUOTED_CHARS = 200  # of an error response that is not JSON
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
-SEEDS = 2**32
-"""Seeds are 0 ≤ seed < 2**32."""
+SEEDS = 2**32  # seeds are below this
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """The requests of every level: number n is the same in all, so that levels can be compared."""
+    """The requests of every level. Request n is the same in all levels, so that they are
+    comparable."""
 
     texts: Sequence[str]
-    voice_id: str | None  # None: the server's default voice
+    voice_id: str | None  # None for the server's default voice
     seed: int
     stream: bool
 
     def form(self, number: int) -> dict[str, str]:
-        """The form fields of request `number`."""
+        """Return the form fields of request `number`."""
         fields = {
             "text": self.texts[number % len(self.texts)],
             "seed": str((self.seed + number) % SEEDS),
@@ -46,7 +47,7 @@ class Workload:
 
 
 class BenchmarkError(Exception):
-    """The benchmark cannot go on: one line for the person who started it, and the exit code."""
+    """The benchmark cannot continue. Has one line for the user and the exit code."""
 
     def __init__(self, message: str, exit_code: int = EXIT_FAILED) -> None:
         super().__init__(message)
@@ -54,7 +55,7 @@ class BenchmarkError(Exception):
 
 
 class Server(httpx.AsyncClient):
-    """One server under test."""
+    """HTTP client of the server under test."""
 
     def __init__(self, url: str, *, api_key: str | None, timeout_s: float) -> None:
         self.url = url.rstrip("/")
@@ -67,20 +68,23 @@ class Server(httpx.AsyncClient):
                 base_url=self.url,
                 headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
                 timeout=httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
-                limits=httpx.Limits(keepalive_expiry=KEEPALIVE_S),  # as many as the level asks
-                trust_env=False,  # no proxy between the clock and the server
+                limits=httpx.Limits(keepalive_expiry=KEEPALIVE_S),  # any number of connections
+                trust_env=False,  # no proxy
             )
         except (httpx.InvalidURL, ValueError) as failure:
             raise BenchmarkError(f"--url {url}: {failure}", EXIT_USAGE) from None
 
     async def ready(self, wait_s: float) -> dict[str, Any]:
-        """What /health says once the server is ready; BenchmarkError if that takes too long."""
-        give_up_s = time.perf_counter() + wait_s
+        """Wait until the server is ready and return the answer of /health.
+
+        Raises BenchmarkError if the server is not ready after `wait_s`.
+        """
+        deadline_s = time.perf_counter() + wait_s
         while True:
             try:
                 return await self._health()
             except BenchmarkError as failure:
-                if failure.exit_code == EXIT_USAGE or time.perf_counter() >= give_up_s:
+                if failure.exit_code == EXIT_USAGE or time.perf_counter() >= deadline_s:
                     raise
             await asyncio.sleep(POLL_S)
 
@@ -88,11 +92,10 @@ class Server(httpx.AsyncClient):
         response = await self._call("GET", "/health")
         health = _json_object(response)
         if response.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-            raise BenchmarkError(f"{self.url} wants a key: use --api-key.", EXIT_USAGE)
+            raise BenchmarkError(f"{self.url} requires a key: use --api-key.", EXIT_USAGE)
         if "ready" not in health and "status" not in health:
             raise BenchmarkError(
-                f"{self.url} answers, but /health is not that of a speech server "
-                f"(HTTP {response.status_code})."
+                f"{self.url} is not a speech server: /health answers HTTP {response.status_code}."
             )
         if not health.get("ready", response.is_success):
             status = health.get("status", f"HTTP {response.status_code}")
@@ -100,14 +103,14 @@ class Server(httpx.AsyncClient):
         return health
 
     async def register(self, path: Path) -> str:
-        """Upload a reference recording; returns the voice's id."""
+        """Upload a reference recording and return the voice's id."""
         try:
             recording = path.read_bytes()
         except OSError as failure:
             raise BenchmarkError(
                 f"Cannot read the voice file {path}: {failure.strerror}.", EXIT_USAGE
             ) from None
-        upload = {"voice_file": (path.name, recording)}  # no name: the id is enough
+        upload = {"voice_file": (path.name, recording)}
         response = await self._call("POST", "/voices/register", files=upload)
         voice_id = _json_object(response).get("voice_id")
         if not response.is_success or not isinstance(voice_id, str):
@@ -122,12 +125,13 @@ class Server(httpx.AsyncClient):
                 f"No server answers at {self.url}. Start one with ./run.sh, or name it with --url."
             ) from None
         except httpx.TimeoutException:
-            raise BenchmarkError(f"{self.url}{path} does not answer in time.") from None
+            raise BenchmarkError(f"{self.url}{path} did not answer in time.") from None
         except httpx.HTTPError as failure:
             raise BenchmarkError(f"{self.url}{path}: {failure}") from None
 
     async def speak(self, workload: Workload, number: int, due_s: float) -> Outcome:
-        """Send request `number` and listen to the whole reply. Faults are outcomes too."""
+        """Send request `number`, due at `due_s`, and read its whole response. Never raises: errors
+        are part of the outcome."""
         listener = Listener()
         error: str | None = None
         server_rtf: float | None = None
@@ -170,13 +174,13 @@ def _json_object(response: httpx.Response) -> dict[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-def _error(response: httpx.Response, fact: str) -> str | None:
-    """The `code` or the `message` of an error of this server's shape."""
+def _error(response: httpx.Response, field: str) -> str | None:
+    """Return a field of the server's error object, or None."""
     error = _json_object(response).get("error")
-    value = error.get(fact) if isinstance(error, dict) else None
+    value = error.get(field) if isinstance(error, dict) else None
     return value if isinstance(value, str) and value else None
 
 
 def _refusal(response: httpx.Response) -> str:
-    said = _error(response, "message") or response.text[:CONTENT_SHOWN_CHARS]
-    return f"HTTP {response.status_code} {' '.join(said.split())}"
+    message = _error(response, "message") or response.text[:MAX_QUOTED_CHARS]
+    return f"HTTP {response.status_code} {' '.join(message.split())}"

@@ -1,6 +1,6 @@
-"""What a listener in real time hears of a streamed reply, and where it breaks off.
+"""Simulates a listener who plays a streamed response while it arrives, and finds the gaps.
 
-Neither network nor clock: the caller says when each piece arrived.
+Uses neither network nor clock: the caller passes the arrival time of each piece.
 """
 
 import struct
@@ -9,10 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 AUDIBLE_DBFS = -50.0
-"""A sample above this is sound; one below it is lead-in silence or a fade's first step."""
+"""Level above which a sample is audible. Leading silence and the start of a fade-in are below
+it."""
 PLAYER_BUFFER_S = 0.005
-"""The simulated player starts this long after the first samples: the client's own scheduling
-jitter is no underrun."""
+"""Delay between the first samples and the start of playback, so that the client's own scheduling
+jitter does not count as an underrun."""
 
 _AUDIBLE_INT16 = int(32768 * 10 ** (AUDIBLE_DBFS / 20))
 _SAMPLE_BYTES = 2
@@ -21,19 +22,20 @@ _UNKNOWN_SIZE = 0xFFFF_FFFF
 
 
 class BadAudio(Exception):
-    """The reply is not audio that can be listened to here; the message is an error code."""
+    """The response is not a complete mono 16-bit WAV. The message is an error code."""
 
 
 class WavHeader(NamedTuple):
-    """What stands before the samples."""
+    """The header of a WAV file."""
 
     sample_rate_hz: int
-    announced_samples: int | None  # None: not known when the header was sent
+    announced_samples: int | None  # None if not known when the header was sent
     size_bytes: int
 
 
 def parse_header(data: bytes) -> WavHeader | None:
-    """The header of a mono 16-bit WAV, None while bytes of it are missing, or BadAudio."""
+    """Parse the header of a mono 16-bit WAV. Returns None while it is incomplete; raises BadAudio
+    for other data."""
     if not b"RIFF".startswith(data[:4]) or not b"WAVE".startswith(data[8:12]):
         raise BadAudio("not_wav")
     offset = 12
@@ -57,14 +59,14 @@ def parse_header(data: bytes) -> WavHeader | None:
 
 
 class Player:
-    """Plays one stream from its first sound on, and stands still where nothing is left to play."""
+    """Simulates playback of one stream, which pauses whenever no samples are left."""
 
     def __init__(self) -> None:
         self.silences_s: list[float] = []  # each underrun's length
         self._plays_until_s: float | None = None
 
     def play(self, sound_s: float, at_s: float) -> None:
-        """So many seconds of sound have arrived at `at_s`."""
+        """Add `sound_s` seconds of audio that arrived at `at_s`."""
         if self._plays_until_s is None:
             self._plays_until_s = at_s + PLAYER_BUFFER_S
         elif at_s > self._plays_until_s:
@@ -74,7 +76,7 @@ class Player:
 
 
 class Listener:
-    """One reply: takes its bytes as they arrive, notes when sound came and where it broke off."""
+    """Parses one response as it arrives and measures its first audible sample and its gaps."""
 
     def __init__(self) -> None:
         self.samples = 0
@@ -86,11 +88,11 @@ class Listener:
 
     @property
     def audio_s(self) -> float:
-        """Length of what has arrived."""
+        """Duration of the audio that has arrived."""
         return self.samples / self._header.sample_rate_hz if self._header else 0.0
 
     def feed(self, data: bytes, at_s: float) -> None:
-        """More bytes of the reply; BadAudio where they are no mono 16-bit WAV."""
+        """Add bytes of the response. Raises BadAudio if they are not a mono 16-bit WAV."""
         self._pending += data
         if self._header is None:
             self._header = parse_header(self._pending)
@@ -109,7 +111,7 @@ class Listener:
             self.first_audible_s = at_s
 
     def finish(self) -> None:
-        """The reply has ended; BadAudio where there was none or less than announced."""
+        """End the response. Raises BadAudio if there was no audio or less than announced."""
         if self._header is None or self.samples == 0:
             raise BadAudio("no_audio")
         if self._header.announced_samples not in (None, self.samples):

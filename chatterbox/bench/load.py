@@ -1,6 +1,7 @@
-"""Load patterns, the levels that are measured with them, and the search for the largest one.
+"""Load patterns, measurement of levels, and the search for the largest concurrency.
 
-A closed loop keeps so many requests under way, an open loop sends them when they are due (Poisson).
+A closed loop keeps a fixed number of requests running. An open loop sends requests at Poisson
+times.
 """
 
 import asyncio
@@ -17,14 +18,14 @@ from tqdm import tqdm
 from chatterbox.bench.report import Level, Outcome, SearchResult
 
 LOG_INTERVAL_S = 10.0
-"""Where standard error is a file, the bar is written as a line this often."""
+"""Time between lines of the progress bar if standard error is not a terminal."""
 Speak = Callable[[int, float], Coroutine[Any, Any, Outcome]]
-"""(number of the request, when it was due by `time.perf_counter`) → outcome; raises nothing."""
+"""Sends a request, given its number and due time (`time.perf_counter`). Never raises."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """When a level stops sending: after so many requests, so much time, or whichever is first."""
+    """When a level stops sending: after a number of requests or a duration, whichever is first."""
 
     requests: int | None
     duration_s: float | None
@@ -33,13 +34,14 @@ class Bound:
         assert self.requests is not None or self.duration_s is not None, "a level must end"
 
     def allows(self, number: int, elapsed_s: float) -> bool:
-        """Whether request `number` (from 0) may still be sent at this time."""
+        """Return whether request `number` (from 0) may be sent at this time."""
         in_count = self.requests is None or number < self.requests
         return in_count and (self.duration_s is None or elapsed_s < self.duration_s)
 
 
 async def closed_loop(speak: Speak, concurrency: int, bound: Bound) -> None:
-    """`concurrency` clients, each sending its next request when its last one has been answered."""
+    """Run `concurrency` clients, each of which sends a request when its previous one is
+    answered."""
     started_s = time.perf_counter()
     sent = 0
 
@@ -55,7 +57,8 @@ async def closed_loop(speak: Speak, concurrency: int, bound: Bound) -> None:
 
 
 def poisson_arrivals(rate_hz: float, bound: Bound, seed: int) -> Iterator[float]:
-    """Seconds after the start at which requests are due; the same seed gives the same times."""
+    """Yield the seconds after the start at which requests are due. A seed always gives the same
+    times."""
     gaps_s = np.random.default_rng(seed)
     at_s = 0.0
     number = 0
@@ -66,9 +69,9 @@ def poisson_arrivals(rate_hz: float, bound: Bound, seed: int) -> Iterator[float]
 
 
 async def open_loop(speak: Speak, rate_hz: float, bound: Bound, seed: int) -> None:
-    """Requests sent when they are due, however many are still under way.
+    """Send requests when they are due, however many are still running.
 
-    Time counts from when a request was due, so a client that falls behind cannot flatter.
+    Times count from when a request was due, so that a slow client does not improve the results.
     """
     started_s = time.perf_counter()
     async with asyncio.TaskGroup() as requests:
@@ -79,17 +82,18 @@ async def open_loop(speak: Speak, rate_hz: float, bound: Bound, seed: int) -> No
 
 @dataclass(slots=True)
 class Runner:
-    """Measures levels one after another and keeps them, also when the rest is interrupted."""
+    """Measures levels one after another. `levels` holds the finished ones, also after an
+    interrupt."""
 
     speak: Speak
     bound: Bound
-    warmup: int  # requests before each level that are not counted
+    warmup: int  # uncounted requests before each level
     seed: int
-    shown: Callable[[Level], None]  # called with each level as soon as it is done
+    on_level: Callable[[Level], None]  # called with each finished level
     levels: list[Level] = field(default_factory=list)
 
     async def at_concurrency(self, concurrency: int, *, rounds: int = 1) -> Level:
-        """A closed-loop level of at least `rounds` requests for each client."""
+        """Measure a closed-loop level of at least `rounds` requests per client."""
         bound = self.bound
         if bound.requests is not None:
             bound = replace(bound, requests=max(bound.requests, rounds * concurrency))
@@ -98,7 +102,7 @@ class Runner:
         return self._keep(Level(outcomes, concurrency=concurrency))
 
     async def at_rate(self, rate_hz: float) -> Level:
-        """An open-loop level."""
+        """Measure an open-loop level."""
         load = partial(open_loop, rate_hz=rate_hz, bound=self.bound, seed=self.seed)
         outcomes = await self._outcomes(load, 1, f"rate {rate_hz:g}/s", self.bound)
         return self._keep(Level(outcomes, rate_hz=rate_hz))
@@ -106,7 +110,7 @@ class Runner:
     async def _outcomes(
         self, load: Callable[[Speak], Awaitable[None]], warm: int, name: str, bound: Bound
     ) -> list[Outcome]:
-        """Of the load, after `warm` clients' warm-up; with a progress bar on standard error."""
+        """Run a load after a warm-up by `warm` clients, with a progress bar on standard error."""
         if self.warmup:
             await closed_loop(self.speak, warm, Bound(self.warmup, None))
         outcomes: list[Outcome] = []
@@ -118,7 +122,7 @@ class Runner:
             async def speak(number: int, due_s: float) -> Outcome:
                 outcomes.append(outcome := await self.speak(number, due_s))
                 if outcome.error is not None:
-                    errors = sum(each.error is not None for each in outcomes)
+                    errors = sum(o.error is not None for o in outcomes)
                     bar.set_postfix(errors=errors, refresh=False)
                 bar.update()
                 return outcome
@@ -128,14 +132,14 @@ class Runner:
 
     def _keep(self, level: Level) -> Level:
         self.levels.append(level)
-        self.shown(level)
+        self.on_level(level)
         return level
 
 
 def verdict(level: Level) -> str | None:
-    """Why a level does not pass; None where it does (p95 RTF < 1 and no errors)."""
+    """Return why a level fails, or None if it passes (p95 RTF < 1 and no errors)."""
     if level.errors:
-        return f"errors ({level.errors_said})"
+        return f"errors ({level.errors_text})"
     if not level.realtime_p95:
         assert level.rtf is not None, "a level without errors has successes"
         return f"RTF (p95 {level.rtf.p95:.3f})"
@@ -143,16 +147,16 @@ def verdict(level: Level) -> str | None:
 
 
 async def find_largest(measure: Callable[[int], Awaitable[Level]], limit: int) -> SearchResult:
-    """The largest concurrency in 1..limit that passes, taking it that more load is never easier.
+    """Find the largest concurrency in 1..limit that passes, assuming that more load never helps.
 
-    Needs about 2·log2 of the answer levels, where a scan would need the answer itself.
+    Measures about 2·log2(answer) levels.
     """
     best, stopped_at, reason = 0, None, f"the limit of {limit}"
     candidate = 1
     while candidate > best:
-        if (why := verdict(await measure(candidate))) is None:
+        if (failure := verdict(await measure(candidate))) is None:
             best = candidate
         else:
-            stopped_at, reason = candidate, why
+            stopped_at, reason = candidate, failure
         candidate = min(2 * best, limit) if stopped_at is None else (best + stopped_at) // 2
     return SearchResult(best, stopped_at, reason)

@@ -1,4 +1,4 @@
-"""One run of the benchmark: find the server, register a voice, measure, report, draw."""
+"""Runs the benchmark: finds the server, registers a voice, measures levels, reports and plots."""
 
 import argparse
 import asyncio
@@ -24,18 +24,17 @@ from chatterbox.bench.load import Bound, Runner, find_largest
 from chatterbox.bench.report import Level, SearchResult
 
 SCHEMA = 1
-"""Of the JSON file: raised when a field changes its meaning or goes away."""
+"""Version of the JSON file, raised when a field is removed or changes its meaning."""
 GIT_TIMEOUT_S = 5.0
 SEARCH_ROUNDS = 3
-"""Requests of a probe for each of its clients, so that most of it runs at full load."""
+"""Requests per client at each level of a search, so that most of them run at full load."""
 EXIT_INTERRUPTED = 130
-SERVED = ("model", "precision", "device")
-"""What /health says of what is measured."""
+MODEL_FIELDS = ("model", "precision", "device")  # of /health
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a run, whole or interrupted, has brought."""
+    """Results of a complete or interrupted run."""
 
     started: datetime
     health: Mapping[str, Any]
@@ -47,27 +46,26 @@ class Measured:
 
 
 say = partial(print, flush=True)
-"""Lines of the report."""
 
 
-def _said(health: Mapping[str, Any], *facts: str) -> str:
-    """`mini, q4, cpu` from what /health says."""
-    return ", ".join(str(health.get(fact) or "?") for fact in facts)
+def _describe(health: Mapping[str, Any], *fields: str) -> str:
+    """Join fields of /health, as in `mini, q4, cpu`."""
+    return ", ".join(str(health.get(field) or "?") for field in fields)
 
 
 def _title(flags: argparse.Namespace, measured: Measured) -> str:
     counts = sorted({level.requests for level in measured.levels})
     facts = (
-        _said(measured.health, *SERVED),
-        _said(measured.health, "machine"),
+        _describe(measured.health, *MODEL_FIELDS),
+        _describe(measured.health, "machine"),
         "streamed" if flags.stream else "whole files",
-        "n = " + "–".join(str(n) for n in dict.fromkeys((counts[0], counts[-1]))) + " a level",
+        f"n = {'–'.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} per level",
         f"{measured.started:%Y-%m-%d}",
     )
     return f"{report.sentence(measured.levels, streamed=flags.stream)}\n{' · '.join(facts)}"
 
 
-def _introduce(flags: argparse.Namespace, measured: Measured) -> None:
+def _print_introduction(flags: argparse.Namespace, measured: Measured) -> None:
     workload, level = measured.workload, measured.bound
     lengths = [len(text) for text in workload.texts]
     until = [f"{level.requests} requests"] if level.requests is not None else []
@@ -75,12 +73,11 @@ def _introduce(flags: argparse.Namespace, measured: Measured) -> None:
     source = f" ({flags.register_voice})" if flags.register_voice else ""
     replies = "streamed" if flags.stream else "whole"
     lines = (
-        f"Server  {flags.url.rstrip('/')}: {_said(measured.health, *SERVED)}",
-        f"Machine {_said(measured.health, 'machine')}, {measured.started:%Y-%m-%d}",
+        f"Server  {flags.url.rstrip('/')}: {_describe(measured.health, *MODEL_FIELDS)}",
+        f"Machine {_describe(measured.health, 'machine')}, {measured.started:%Y-%m-%d}",
         f"Voice   {workload.voice_id or 'the default of the server'}{source}",
         f"Texts   {len(lengths)} of {min(lengths)} to {max(lengths)} characters, seed {flags.seed}",
-        f"Load    {replies} replies; a level is {' or '.join(until)}, after {flags.warmup} of"
-        " warm-up",
+        f"Load    {replies} replies; {' or '.join(until)} per level, {flags.warmup} of warm-up",
         "",
         report.header(open_loop=flags.rate is not None),
     )
@@ -88,7 +85,7 @@ def _introduce(flags: argparse.Namespace, measured: Measured) -> None:
 
 
 async def measure(flags: argparse.Namespace) -> Measured:
-    """Everything that talks to the server."""
+    """Run all requests of the benchmark."""
     started = datetime.now(UTC)
     spoken, until = texts(flags), bound(flags)
     async with Server(flags.url, api_key=flags.api_key, timeout_s=flags.timeout) as server:
@@ -102,14 +99,14 @@ async def measure(flags: argparse.Namespace) -> Measured:
             bound=until,
             warmup=flags.warmup,
             seed=flags.seed,
-            shown=lambda level: say(report.row(level, streamed=flags.stream)),
+            on_level=lambda level: say(report.row(level, streamed=flags.stream)),
         )
         measured = Measured(started, health, workload, until, runner.levels)
-        _introduce(flags, measured)
-        return await _levels(runner, flags, measured)
+        _print_introduction(flags, measured)
+        return await _run_levels(runner, flags, measured)
 
 
-async def _levels(runner: Runner, flags: argparse.Namespace, measured: Measured) -> Measured:
+async def _run_levels(runner: Runner, flags: argparse.Namespace, measured: Measured) -> Measured:
     try:
         if flags.find_max_concurrency:
             search = await find_largest(
@@ -122,13 +119,13 @@ async def _levels(runner: Runner, flags: argparse.Namespace, measured: Measured)
         else:
             for concurrency in flags.concurrency or DEFAULT_LADDER:
                 await runner.at_concurrency(concurrency)
-    except asyncio.CancelledError:  # Ctrl-C: what is done is still worth a report
+    except asyncio.CancelledError:  # Ctrl-C: report the finished levels
         return replace(measured, interrupted=True)
     return measured
 
 
 def commit() -> str | None:
-    """The short commit of this checkout, `-dirty` if tracked files differ; None outside of one."""
+    """Return the short commit of this checkout, with `-dirty` if files differ; None if unknown."""
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     with suppress(OSError, subprocess.SubprocessError):
         done = subprocess.run(  # noqa: S603 - fixed arguments, no shell
@@ -139,7 +136,7 @@ def commit() -> str | None:
 
 
 def record(measured: Measured, *, url: str, warmup: int) -> dict[str, Any]:
-    """The whole run as one JSON object."""
+    """Return the whole run as a JSON object."""
     workload, levels, search = measured.workload, measured.levels, measured.search
     lengths_chars = [len(text) for text in workload.texts]
     by_mean, by_p95 = report.largest_realtime(levels)
@@ -181,7 +178,7 @@ def _load(level: Level | None) -> float | None:
 
 
 def publish(flags: argparse.Namespace, measured: Measured) -> None:
-    """The lines below the table, the JSON file and the picture."""
+    """Print the summary and write the JSON file and the plot."""
     for paragraph in (
         report.notes(measured.levels),
         ["Interrupted."] if measured.interrupted else [],
@@ -200,13 +197,14 @@ def publish(flags: argparse.Namespace, measured: Measured) -> None:
                 measured.levels, _title(flags, measured), flags.plot, report.knee(measured.levels)
             )
         except ImportError:
-            sys.stderr.write("No picture: matplotlib is not installed.\n")
+            sys.stderr.write("No plot: matplotlib is not installed.\n")
         else:
-            say(f"Picture: {flags.plot}")
+            say(f"Plot: {flags.plot}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0: measured; 1: could not be; 2: wrong flags or files; 130: interrupted."""
+    """Run the benchmark. Returns 0 on success, 1 if nothing could be measured, 2 for wrong flags or
+    files, and 130 if interrupted."""
     flags = parser().parse_args(arguments)
     try:
         measured = asyncio.run(measure(flags))

@@ -1,6 +1,6 @@
-"""The report as a picture: first audio, RTF, throughput, and what went wrong, over the load.
+"""Plots first audio, RTF, throughput and errors over the load.
 
-matplotlib is imported only when something is drawn.
+matplotlib is imported only when a plot is drawn.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,16 +13,16 @@ STRONG, PALE, BAD = "#1f5fa8", "#8fb4dc", "#c0392b"
 SIZE_INCHES = (10, 7.5)
 DPI = 120
 HEADROOM = 1.1
-"""Of the highest point, so that its marker is not cut off."""
-LEAST_PERCENT = 10
-"""On the axis of what went wrong: one request in fifty shall not look like all."""
+"""Height of an axis relative to the highest point, so that its marker is not cut off."""
+MIN_ERROR_AXIS_PERCENT = 10
+"""Minimum height of the axis of errors, so that a single error does not look like many."""
 REAL_TIME = "1 = as fast as it plays"
 
 
 def draw(levels: Sequence[Level], title: str, path: Path, knee: Level | None = None) -> None:
-    """Write a PNG. Of levels without a successful request there are errors alone.
+    """Write a PNG. Levels without a successful request appear only as errors.
 
-    ImportError without matplotlib, OSError where the file cannot be written.
+    Raises ImportError if matplotlib is missing, and OSError if the file cannot be written.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator
@@ -54,11 +54,13 @@ def draw(levels: Sequence[Level], title: str, path: Path, knee: Level | None = N
             axes.set_xscale("log", base=2)
             axes.xaxis.set_major_formatter("{x:g}")
             axes.minorticks_off()
-        axes.set_ylim(0, HEADROOM * max(axes.get_ylim()[1], LEAST_PERCENT if axes is wrong else 0))
+        axes.set_ylim(
+            0, HEADROOM * max(axes.get_ylim()[1], MIN_ERROR_AXIS_PERCENT if axes is wrong else 0)
+        )
         axes.set_xlabel("requests a second sent" if open_loop else "listeners at once")
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    # RTF: twice as fast is as far below the line of real time as half as fast is above it
+    # RTF on a log scale: twice real time is as far below 1 as half real time is above it
     values = [value for line in rtf.get_lines() for value in line.get_ydata() if value > 0] or [1]
     rtf.set_yscale("log")
     rtf.set_ylim(min(0.6, min(values) / 1.5), max(1.6, max(values) * 1.5))

@@ -51,7 +51,7 @@ def test_the_answer() -> None:
     lines = report.verdicts(LADDER, None)
     assert lines == [
         "Verdict: 1 listener at once, first sound 250 ms (p95), no gaps",
-        "Optimal concurrency (the knee): 1: 4.00 s of audio a second of 5.00 at most",
+        "Optimal concurrency (the knee): 1: 4.00 of at most 5.00 s of audio per second",
         "Optimal concurrency (lowest mean RTF): 2 (mean RTF 0.450)",
         "Largest concurrency with RTF < 1: 2 by p95 and without errors, 8 by mean",
     ]
@@ -111,12 +111,12 @@ def test_the_highest_tried_is_no_limit_of_the_server() -> None:
         (
             [level(0, [0.5], rate_hz=1)],
             True,
-            "1 request a second, first sound 250 ms (p95), no gaps",
+            "1 request per second, first sound 250 ms (p95), no gaps",
         ),
         (
             [level(0, [0.5], rate_hz=2.5)],
             True,
-            "2.5 requests a second, first sound 250 ms (p95), no gaps",
+            "2.5 requests per second, first sound 250 ms (p95), no gaps",
         ),
     ],
 )
