@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import av
 import av.container
@@ -18,6 +18,9 @@ SAMPLE_BYTES = 2
 UNKNOWN_SIZE = 0xFFFF_FFFF
 """Both size fields of a WAV of unknown length: players read until the stream ends."""
 _RIFF_OVERHEAD_BYTES = 36  # between the RIFF size field and the first sample
+
+USUAL_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+TELEPHONE_RATES_HZ = (8000,)  # ITU-T G.711
 
 
 def to_int16(samples: F32) -> NDArray[np.int16]:
@@ -68,13 +71,16 @@ class Encoder:
     This class makes headerless signed 16-bit little-endian PCM; subclasses make other formats.
     """
 
+    media_type = "audio/pcm"
+    rates_hz: tuple[int, ...] = USUAL_RATES_HZ
+    default_bit_rate: int | None = None  # bits per second; None: the format has no choice
+
     def __init__(
         self, sample_rate_hz: int, total_samples: int | None, bit_rate: int | None = None
     ) -> None:
-        """`total_samples`: the exact number at 24 kHz; None: unknown. `bit_rate`: bits per second,
-        if the format has a choice."""
+        """`total_samples`: the exact number at 24 kHz; None: unknown."""
         self._sample_rate_hz = sample_rate_hz
-        self._bit_rate = bit_rate
+        self._bit_rate = bit_rate or self.default_bit_rate
         self._resampler = None if sample_rate_hz == SAMPLE_RATE_HZ else Resampler(sample_rate_hz)
         self._total_samples = total_samples  # of the file
         if total_samples is not None:
@@ -129,19 +135,10 @@ def wav_header(sample_rate_hz: int, total_samples: int | None) -> bytes:
 class WavEncoder(Encoder):
     """PCM behind a WAV header, which states the length if it is known."""
 
+    media_type = "audio/wav"
+
     def start(self) -> bytes:
         return wav_header(self._sample_rate_hz, self._total_samples)
-
-
-@dataclass(frozen=True, slots=True)
-class Coding:
-    """The muxer, the codec and their options, by FFmpeg's names."""
-
-    muxer: str
-    codec: str
-    codec_options: Mapping[str, str] = field(default_factory=dict)
-    muxer_options: Mapping[str, str] = field(default_factory=dict)
-    bit_rate: int | None = None  # default, in bits per second; None: lossless
 
 
 _EVERY_MUXER = {
@@ -149,33 +146,6 @@ _EVERY_MUXER = {
     "fflags": "+bitexact",  # no random serial numbers: equal samples give equal bytes
 }
 _EVERY_CODEC = {"flags": "+bitexact"}  # no library version in the file
-
-MP3 = Coding(
-    "mp3",
-    "libmp3lame",
-    # 7 takes half the time of LAME's default 5, with the same error: 26 dB below speech.
-    {"compression_level": "7"},
-    # Both would be completed at the end, in bytes already sent.
-    {"write_xing": "0", "id3v2_version": "0"},
-    bit_rate=96_000,  # LAME takes the nearest that MPEG has at the sample rate
-)
-OPUS = Coding(
-    "ogg",
-    "libopus",
-    {"application": "audio"},  # "voip" changes the wave's shape
-    {"page_duration": "20000"},  # µs: one packet for each page; FFmpeg's default is a second
-    bit_rate=64_000,
-)
-AAC = Coding("adts", "aac", {"aac_coder": "fast"}, bit_rate=96_000)  # slower coders err more
-MU_LAW = Coding("mulaw", "pcm_mulaw")
-A_LAW = Coding("alaw", "pcm_alaw")
-FLAC = Coding(
-    "flac",
-    "flac",
-    # FFmpeg's default at 24 kHz is 96 ms, which would delay the first sound.
-    {"frame_size": str(SAMPLE_RATE_HZ // 25)},
-    {"metadata_header_padding": "0"},  # else 8 KiB of zeros lead the stream
-)
 
 
 class _Sink:
@@ -195,24 +165,23 @@ class _Sink:
 
 
 class ContainerEncoder(Encoder):
-    """Encodes with a codec in a container through PyAV."""
+    """Encodes with a codec in a container through PyAV. Subclasses give FFmpeg's names of both."""
+
+    muxer: str
+    codec: str
+    muxer_options: Mapping[str, str] = {}
+    codec_options: Mapping[str, str] = {}
 
     def __init__(
-        self,
-        coding: Coding,
-        sample_rate_hz: int,
-        total_samples: int | None,
-        bit_rate: int | None = None,
+        self, sample_rate_hz: int, total_samples: int | None, bit_rate: int | None = None
     ) -> None:
-        super().__init__(sample_rate_hz, total_samples, bit_rate or coding.bit_rate)
+        super().__init__(sample_rate_hz, total_samples, bit_rate)
         self._sink = _Sink()
-        options = {**_EVERY_MUXER, **coding.muxer_options}
-        container = av.open(self._sink, "w", format=coding.muxer, options=options)
+        options = {**_EVERY_MUXER, **self.muxer_options}
+        container = av.open(self._sink, "w", format=self.muxer, options=options)
+        options = {**_EVERY_CODEC, **self.codec_options}
         stream = container.add_stream(
-            coding.codec,
-            rate=sample_rate_hz,
-            layout="mono",
-            options={**_EVERY_CODEC, **coding.codec_options},
+            self.codec, rate=sample_rate_hz, layout="mono", options=options
         )
         if self._bit_rate is not None:
             stream.bit_rate = self._bit_rate
@@ -248,6 +217,50 @@ class ContainerEncoder(Encoder):
         return self._sink.take()
 
 
+class Mp3Encoder(ContainerEncoder):
+    """MP3 by LAME."""
+
+    media_type, muxer, codec = "audio/mpeg", "mp3", "libmp3lame"
+    # Both would be completed at the end, in bytes already sent.
+    muxer_options = MappingProxyType({"write_xing": "0", "id3v2_version": "0"})
+    # 7 takes half the time of LAME's default 5, with the same error: 26 dB below speech.
+    codec_options = MappingProxyType({"compression_level": "7"})
+    default_bit_rate = 96_000  # LAME takes the nearest that MPEG has at the sample rate
+
+
+class OpusEncoder(ContainerEncoder):
+    """Opus in Ogg."""
+
+    media_type, muxer, codec = "audio/ogg", "ogg", "libopus"
+    rates_hz = (8000, 12000, 16000, 24000, 48000)  # RFC 6716, 2
+    # µs: one packet for each page; FFmpeg's default is a second.
+    muxer_options = MappingProxyType({"page_duration": "20000"})
+    codec_options = MappingProxyType({"application": "audio"})  # "voip" changes the wave's shape
+    default_bit_rate = 64_000
+
+
+class AacEncoder(ContainerEncoder):
+    """AAC in ADTS."""
+
+    media_type, muxer, codec = "audio/aac", "adts", "aac"
+    codec_options = MappingProxyType({"aac_coder": "fast"})  # slower coders err more
+    default_bit_rate = 96_000
+
+
+class MuLawEncoder(ContainerEncoder):
+    """Headerless G.711 µ-law."""
+
+    media_type, muxer, codec = "audio/basic", "mulaw", "pcm_mulaw"
+    rates_hz = TELEPHONE_RATES_HZ
+
+
+class ALawEncoder(ContainerEncoder):
+    """Headerless G.711 A-law."""
+
+    media_type, muxer, codec = "audio/PCMA", "alaw", "pcm_alaw"
+    rates_hz = TELEPHONE_RATES_HZ
+
+
 _FLAC_TOTAL_OFFSET = 21
 """The byte of a FLAC file in whose low half the 36-bit number of samples begins (RFC 9639, 8.2)."""
 _FLAC_TOTAL_LIMIT = 1 << 36
@@ -255,6 +268,11 @@ _FLAC_TOTAL_LIMIT = 1 << 36
 
 class FlacEncoder(ContainerEncoder):
     """FLAC with 16 bits."""
+
+    media_type, muxer, codec = "audio/flac", "flac", "flac"
+    muxer_options = MappingProxyType({"metadata_header_padding": "0"})  # else 8 KiB of zeros
+    # FFmpeg's default at 24 kHz is 96 ms, which would delay the first sound.
+    codec_options = MappingProxyType({"frame_size": str(SAMPLE_RATE_HZ // 25)})
 
     def start(self) -> bytes:
         """The header, with the length if it is known: FFmpeg would write it at the end, over bytes

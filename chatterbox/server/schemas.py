@@ -16,7 +16,8 @@ from pydantic.functional_validators import BeforeValidator
 from pydantic_core import PydanticCustomError
 from starlette.responses import Response
 
-from chatterbox.audio.encode import FORMATS, USUAL_RATES_HZ
+from chatterbox.audio.encode import FORMATS
+from chatterbox.audio.encoders import USUAL_RATES_HZ
 from chatterbox.audio.shaping import FASTEST, SLOWEST
 from chatterbox.config.tts import (
     SAMPLING,
@@ -196,7 +197,7 @@ def file_route(*media_types: str) -> dict[str, Any]:
     }
 
 
-SOUND_ROUTE = file_route(*(row.media_type for row in FORMATS.values()))
+SOUND_ROUTE = file_route(*(encoder.media_type for encoder in FORMATS.values()))
 
 
 def random_seed() -> int:

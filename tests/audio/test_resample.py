@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatterbox.arrays import SAMPLE_RATE_HZ
-from chatterbox.audio.encode import USUAL_RATES_HZ
-from chatterbox.audio.encoders import Resampler, resampled_samples
+from chatterbox.audio.encoders import USUAL_RATES_HZ, Resampler, resampled_samples
 
 OTHERS = [rate for rate in USUAL_RATES_HZ if rate != SAMPLE_RATE_HZ]
 
