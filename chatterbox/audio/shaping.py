@@ -242,9 +242,6 @@ def load_watermark(wanted: bool) -> Watermark | None:
             "pip install resemble-perth"
         ) from None
     marker = perth.PerthImplicitWatermarker()
-
-    def mark(samples: F32) -> F32:
-        marked = marker.apply_watermark(samples, sample_rate=SAMPLE_RATE_HZ)
-        return np.asarray(marked, dtype=np.float32)
-
-    return mark
+    return lambda samples: np.asarray(
+        marker.apply_watermark(samples, sample_rate=SAMPLE_RATE_HZ), np.float32
+    )

@@ -74,7 +74,7 @@ def _ogg_files(data: bytes) -> Iterator[bytes]:
 
 def _decode(data: bytes, container: Container, limit: LengthLimit) -> Recording:
     """Decode one file; a second time if the mean of its channels would lose the voice."""
-    read = _read_libsndfile if container.reader == "libsndfile" else _read_pyav
+    read = read_libsndfile if container.reader == "libsndfile" else read_pyav
     builder, stated_frames = read(data, container, limit, None)
     downmix = builder.better_downmix()
     if downmix is not None:
@@ -88,9 +88,10 @@ def _check_codec(container: Container, format_: str, codec: str) -> None:
         raise UnsupportedAudio("This file's codec is not read here.", param="voice_file")
 
 
-def _read_libsndfile(
+def read_libsndfile(
     data: bytes, container: Container, limit: LengthLimit, downmix: Downmix | None
 ) -> Reading:
+    """Decode with libsndfile. Raises as `decode_audio`."""
     import soundfile  # slow to import: only where audio is decoded
 
     stated: int | None = None
@@ -116,9 +117,10 @@ def _read_libsndfile(
         raise sniff.unreadable(UNDECODABLE) from failure
 
 
-def _read_pyav(
+def read_pyav(
     data: bytes, container: Container, limit: LengthLimit, downmix: Downmix | None
 ) -> Reading:
+    """Decode with FFmpeg. Raises as `decode_audio`."""
     import av  # slow to import: only where audio is decoded
 
     try:

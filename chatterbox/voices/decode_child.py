@@ -20,8 +20,9 @@ from chatterbox.errors import (
     UnsupportedAudio,
 )
 from chatterbox.hardening import deny_inspection
-from chatterbox.voices.audio_file import decode_audio
-from chatterbox.voices.recording import Recording
+from chatterbox.voices.audio_file import decode_audio, read_libsndfile, read_pyav
+from chatterbox.voices.recording import LengthLimit, Recording
+from chatterbox.voices.sniff import WAV, Container
 
 if sys.platform != "win32":  # on Windows there is no decode child
     import resource
@@ -119,20 +120,13 @@ def main() -> None:
 
 def rehearse() -> None:
     """Decode a short file with each reader, to load what the libraries load on first use."""
-    import av  # slow to import, and not needed in the server
-    import soundfile
+    import soundfile  # slow to import, and not needed in the server
 
-    silence = np.zeros((1, 2 * REHEARSAL_RATE_HZ), np.float32)
-    wav, m4a = io.BytesIO(), io.BytesIO()
-    soundfile.write(wav, silence[0], REHEARSAL_RATE_HZ, format="WAV")
-    with av.open(m4a, "w", format="ipod") as file:
-        stream = file.add_stream("aac", rate=REHEARSAL_RATE_HZ, layout="mono")
-        frame = av.AudioFrame.from_ndarray(silence, format="fltp", layout="mono")
-        frame.sample_rate = REHEARSAL_RATE_HZ
-        for packet in (*stream.encode(frame), *stream.encode(None)):
-            file.mux(packet)
-    for buffer in (wav, m4a):
-        decode_audio(buffer.getvalue(), max_seconds=10)
+    wav = io.BytesIO()
+    soundfile.write(wav, np.zeros(2 * REHEARSAL_RATE_HZ), REHEARSAL_RATE_HZ, format="WAV")
+    read_libsndfile(wav.getvalue(), WAV, LengthLimit(10), None)
+    by_pyav = Container("pyav", ("wav",), ("pcm_s16le",))
+    read_pyav(wav.getvalue(), by_pyav, LengthLimit(10), None)
 
 
 def restrict() -> None:

@@ -73,23 +73,21 @@ def load_in_background(store: VoiceStore) -> Callable[[], StoreContents]:
 def poll_in_background(refresh: Callable[[], object], stop: threading.Event) -> None:
     """Call `refresh` every POLL_S seconds in a thread until `stop` is set, whatever it raises. Log
     when the store becomes unreachable and when it is back."""
-    threading.Thread(
-        target=_poll, args=(refresh, stop), name="watching voices", daemon=True
-    ).start()
 
+    def poll() -> None:
+        failing = False
+        while not stop.wait(POLL_S):
+            try:
+                refresh()
+            except STORAGE_ERRORS as failure:
+                if not failing:
+                    log.warning("the voices' store cannot be reached: %s", _reason(failure))
+                failing = True
+            except Exception:
+                log.exception("looking for changed voices failed")
+            else:
+                if failing:
+                    log.warning("the voices' store is back")
+                failing = False
 
-def _poll(refresh: Callable[[], object], stop: threading.Event) -> None:
-    failing = False
-    while not stop.wait(POLL_S):
-        try:
-            refresh()
-        except STORAGE_ERRORS as failure:
-            if not failing:
-                log.warning("the voices' store cannot be reached: %s", _reason(failure))
-            failing = True
-        except Exception:
-            log.exception("looking for changed voices failed")
-        else:
-            if failing:
-                log.warning("the voices' store is back")
-            failing = False
+    threading.Thread(target=poll, name="watching voices", daemon=True).start()
