@@ -76,7 +76,7 @@ class Replica:
         async def entry(scope: Scope, receive: Receive, send: Send) -> None:
             async def update_then_send(message: Message) -> None:
                 if message["type"] == "http.response.start" and message["status"] < 300:
-                    await self._broadcast("look")
+                    await self._broadcast("refresh_voices")
                 await send(message)
 
             if scope["type"] == "lifespan":  # the middleware does not handle it
@@ -98,7 +98,7 @@ class Replica:
         body = metrics.as_text("text/plain")[0].decode("utf-8") if prometheus else metrics.as_json()
         return serve.get_replica_context().replica_tag, body
 
-    async def look(self) -> None:
+    async def refresh_voices(self) -> None:
         """Read the voices again: another replica has changed one."""
         for library in self._models.libraries():
             await asyncio.to_thread(library.refresh)

@@ -57,8 +57,6 @@ OPUS, WAV = audio_format("opus"), audio_format("wav")
 
 
 class Query(SamplingFields):
-    """Fields of the socket's address."""
-
     voice: Name | None = None
     format: Literal["PcmMessagePack", "Pcm", "OggOpus", "OggOpusMessagePack"] = "OggOpus"
     seed: int | None = None
@@ -72,8 +70,6 @@ def _join(value: object) -> object:
 
 
 class PostFields(SamplingFields):
-    """Fields of the POST call."""
-
     text: Annotated[Text, BeforeValidator(_join)]
     voice: Name | None = None
     seed: int | None = None
@@ -81,8 +77,6 @@ class PostFields(SamplingFields):
 
 
 class TextMessage(LenientCall):
-    """`Text`."""
-
     text: Text
 
 

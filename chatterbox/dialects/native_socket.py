@@ -38,8 +38,6 @@ PATH = "/v1/audio/speech/stream"
 
 
 class Config(SamplingFields):
-    """`session.config`."""
-
     harmless = frozenset({"type", "context", "split_granularity", "stream_audio"})
 
     voice: Name | None = None
@@ -55,9 +53,7 @@ class Config(SamplingFields):
     speed: float = Field(1.0, ge=SLOWEST, le=FASTEST, description="Tempo; same pitch")
 
 
-class Input(LenientCall):
-    """`input.text`."""
-
+class InputText(LenientCall):
     text: Text
 
 
@@ -161,7 +157,7 @@ class Session(ContextSocket[Context]):
             case "session.config":
                 await self._configure(name, message)
             case "input.text":
-                text = message_fields(Input, message).text
+                text = message_fields(InputText, message).text
                 self._context(name).queue.feed(text)
             case "input.flush":
                 self._context(name).queue.flush()

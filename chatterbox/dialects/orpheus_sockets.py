@@ -97,8 +97,6 @@ def _read_message(received: str | bytes) -> Message:
 
 
 class TextMessage(LenientCall):
-    """`Speak` and `Text`."""
-
     text: Text
     voice: Name | None = None
 

@@ -22,7 +22,10 @@ from chatterbox.server.dialect import Dialect
 from chatterbox.server.reference import Conversation, Fields
 
 CLIENT_FIELDS: Mapping[str, Mapping[str, Fields]] = {
-    native_socket.PATH: {"session.config": native_socket.Config, "input.text": native_socket.Input},
+    native_socket.PATH: {
+        "session.config": native_socket.Config,
+        "input.text": native_socket.InputText,
+    },
     **{path: {"query": Query, "text": Message} for path in (SINGLE_PATH, MULTI_PATH)},
     orpheus_sockets.YAP_PATH: {"text": orpheus_sockets.Message},
     orpheus_sockets.UNMUTE_PATH: dict.fromkeys(("Speak", "Text"), orpheus_sockets.TextMessage),

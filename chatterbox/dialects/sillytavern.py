@@ -74,17 +74,13 @@ class SpeechFields(SamplingFields):
     language: Name | None = None
 
 
-class SpeakerFields(SpokenCall):
-    """xtts-api-server's fields."""
-
+class XttsFields(SpokenCall):
     text: Text
     speaker_wav: Name | None = None
     language: Name | None = None
 
 
 class CoquiFields(LenientCall):
-    """Coqui's fields."""
-
     harmless = frozenset({"gpt_cond_latent", "stream_chunk_size"})
 
     text: Text
@@ -137,7 +133,7 @@ def _read_tts_server(services: Services, body: Body) -> SpeechRequest:
 
 
 def _read_xtts(services: Services, body: Body) -> SpeechRequest:
-    fields, unknown = lenient_fields_of(SpeakerFields, body)
+    fields, unknown = lenient_fields_of(XttsFields, body)
     return services.speech.build_request(
         fields.text,
         _find_voice(services, fields.speaker_wav),
@@ -181,12 +177,8 @@ def _answer(
     read: Callable[[Services, Body], SpeechRequest],
     build: ResponseBuilder | None = None,
 ) -> Response:
-    """Answer a call; the fields of a GET call are in its address."""
     return SpeechResponse(
-        services.speech,
-        request,
-        lambda body: SpeechPlan(read(services, body), build=build),
-        from_query=request.method == "GET",
+        services.speech, request, lambda body: SpeechPlan(read(services, body), build=build)
     )
 
 
@@ -241,13 +233,13 @@ def _registered_names(voices: list[VoiceInfo]) -> list[str]:
 def add_xtts(routes: APIRouter, services: Services) -> None:
     voices = services.voices
 
-    @routes.post("/tts_to_audio/", openapi_extra=form_schema(SpeakerFields), **SOUND_ROUTE)
+    @routes.post("/tts_to_audio/", openapi_extra=form_schema(XttsFields), **SOUND_ROUTE)
     @routes.post("/tts_to_audio", include_in_schema=False)
     async def to_audio(request: Request) -> Response:
         """xtts-api-server: the whole audio."""
         return _answer(services, request, _read_xtts, file_response)
 
-    @routes.get("/tts_stream", openapi_extra=query_schema(SpeakerFields), **SOUND_ROUTE)
+    @routes.get("/tts_stream", openapi_extra=query_schema(XttsFields), **SOUND_ROUTE)
     @routes.get("/tts_stream/", include_in_schema=False)
     async def stream_of_speaker(request: Request) -> Response:
         """xtts-api-server: audio while it is made, with the fields in the address."""

@@ -160,8 +160,9 @@ async def send_streamed(
 
 
 class SpeechResponse(Response):
-    """Response that reads the request's body, runs synthesis and sends the audio. The upload, the
-    place and the engine's rows are released when it returns or raises."""
+    """Response that reads the fields of a call (in the body, or in the address of a GET call), runs
+    synthesis and sends the audio. The upload, the place and the engine's rows are released when it
+    returns or raises."""
 
     def __init__(
         self,
@@ -170,14 +171,13 @@ class SpeechResponse(Response):
         read_plan: PlanReader,
         *,
         limits: BodyLimits | None = None,
-        from_query: bool = False,
     ) -> None:
         super().__init__()
         self._service = service
         self._read_plan = read_plan
         self._body: Callable[[], AbstractAsyncContextManager[Body]] = (
             (lambda: nullcontext(read_query(request)))
-            if from_query
+            if request.method == "GET"
             else (lambda: read_body(request, limits or service.limits, service.admission))
         )
 

@@ -104,14 +104,10 @@ OutputFormat = Annotated[Name, Field(json_schema_extra={"enum": list(OUTPUT_FORM
 
 
 class FormatQuery(LenientCall):
-    """Fields of the address."""
-
     output_format: OutputFormat = DEFAULT_OUTPUT_FORMAT
 
 
 class SpeechFields(SpokenCall):
-    """Fields of the body; others are named as ignored."""
-
     text: Text
     model_id: Name | None = None
     language_code: Name | None = None

@@ -34,8 +34,6 @@ _ERROR_WORDS = {IdleTimeout: "input_timeout_exceeded", Overloaded: "system_busy"
 
 
 class Query(LenientCall):
-    """Fields of the socket's address; others are ignored."""
-
     output_format: OutputFormat | None = None
     inactivity_timeout: float = Field(
         20, gt=0, le=180, description="Seconds without a message, then close"
@@ -45,9 +43,7 @@ class Query(LenientCall):
     seed: int | None = Field(None, description="Same seed, same speech; random by default")
 
 
-class Generation(LenientCall):
-    """`generation_config`."""
-
+class GenerationConfig(LenientCall):
     chunk_length_schedule: list[int] = Field(
         default=[], max_length=32, description="Characters to collect before each part is spoken"
     )
@@ -59,7 +55,7 @@ class Message(LenientCall):
     text: Text | None = None
     flush: bool = Field(False, description="Speak the text sent so far")
     try_trigger_generation: bool = Field(False, description="Speak the complete sentences")
-    generation_config: Generation | None = None
+    generation_config: GenerationConfig | None = None
     context: str | None = Field(
         None,
         max_length=MAX_NAME_CHARS,
@@ -258,14 +254,13 @@ class Multi(ContextSocket[Context]):
         """End the context, or for an unknown voice the socket: all contexts share its voice."""
         if isinstance(error, VoiceNotFound):
             raise error
-        await self.socket.send_json({**error_message(error), "contextId": name, "context_id": name})
+        await _send_error(self.socket, error, contextId=name, context_id=name)
 
 
-def error_message(error: ChatterboxError) -> dict[str, Any]:
-    """Return the `error` message: a word, and the code with which the socket is, or would be,
-    closed."""
+async def _send_error(socket: Socket, error: ChatterboxError, **context: str | None) -> None:
     word = _ERROR_WORDS.get(type(error), error.code)
-    return {"message": error.message, "error": word, "code": close_code(error)}
+    body = {"message": error.message, "error": word, "code": close_code(error)}
+    await socket.send_json(body | context)
 
 
 async def _receive(socket: Socket) -> Message:
@@ -281,9 +276,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
             voice = await find_voice(services, socket.path["voice_id"], ELEVENLABS_VOICES)
             await kind(services, socket, voice, query).run()
 
-        return services.sockets.serve(
-            websocket, protocol, lambda socket, error: socket.send_json(error_message(error))
-        )
+        return services.sockets.serve(websocket, protocol, _send_error)
 
     @routes.websocket(SINGLE_PATH)
     async def single(websocket: WebSocket) -> None:

@@ -12,7 +12,6 @@ from starlette.responses import JSONResponse, Response
 
 from chatterbox.dialects.elevenlabs.http import FIXED
 from chatterbox.dialects.shared.voice_names import ELEVENLABS_VOICES, find_voice
-from chatterbox.errors import InvalidValue
 from chatterbox.server.body import Body, BodyLimits
 from chatterbox.server.dialect import Services
 from chatterbox.server.multipart import FileField, Upload
@@ -35,17 +34,13 @@ SETTINGS = FIXED["settings"]
 
 
 class VoiceFields(LenientCall):
-    """Fields of a new or changed voice."""
-
     name: Name
 
 
 class SearchFields(LenientCall):
-    """Fields of a search."""
-
     search: Name = ""
     page_size: int = Field(PAGE, ge=1, le=MAX_PAGE)
-    next_page_token: Name = ""
+    next_page_token: int = Field(0, ge=0)  # index of the page's first voice
     category: Name = ""
     voice_type: Name = ""
     sort: Literal["created_at_unix", "name"] = "created_at_unix"
@@ -89,7 +84,7 @@ def _add_lists(routes: APIRouter, services: Services) -> None:
         """ElevenLabs: search voices by name, alias, id and category, page by page."""
         fields, unknown = lenient_fields_of(SearchFields, Body(dict(request.query_params)))
         found = await voices.run(_search, await voices.list_all(), fields)
-        start = _page_start(fields.next_page_token)
+        start = fields.next_page_token
         page = found[start : start + fields.page_size]
         has_more = start + len(page) < len(found)
         body = {
@@ -192,15 +187,6 @@ def _matches(info: VoiceInfo, fields: SearchFields) -> bool:
         and fields.category in ("", category)
         and (not fields.voice_type or fields.voice_type in kinds)
     )
-
-
-def _page_start(token: str) -> int:
-    if token and not (token.isascii() and token.isdecimal()):
-        raise InvalidValue(
-            "There is no such page; use `next_page_token` of the last answer.",
-            param="next_page_token",
-        )
-    return int(token or 0)
 
 
 def _ignored(body: Body, unknown: tuple[str, ...]) -> tuple[str, ...]:

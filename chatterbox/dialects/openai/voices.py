@@ -36,36 +36,26 @@ PAGE, MAX_PAGE = 20, 100
 
 
 class VoiceFields(LenientCall):
-    """Fields of a new voice, sent with its sample."""
-
     name: Name | None = None
     consent: Name | None = None
     type: Literal["audio_sample", "prompt"] = "audio_sample"
 
 
-class LibraryFields(LenientCall):
-    """Fields of a new voice in travisvn's Chatterbox API, sent with its recording."""
-
+class TravisvnVoiceFields(LenientCall):
     voice_name: Name
     language: Name | None = None
 
 
 class ConsentFields(LenientCall):
-    """Fields of a consent, sent with its recording."""
-
     name: Name
     language: Name = "en-US"
 
 
-class ConsentName(LenientCall):
-    """Fields of a changed consent."""
-
+class RenameFields(LenientCall):
     name: Name
 
 
 class PageFields(LenientCall):
-    """Fields of a list of consents."""
-
     after: Name | None = None
     limit: int = Field(PAGE, ge=1, le=MAX_PAGE)
 
@@ -157,13 +147,13 @@ def _add_voices(routes: APIRouter, voices: VoiceService, book: ConsentBook) -> N
 
 
 def _add_library(routes: APIRouter, voices: VoiceService) -> None:
-    @routes.post("/v1/voices", openapi_extra=form_schema(LibraryFields, file=FILE))
+    @routes.post("/v1/voices", openapi_extra=form_schema(TravisvnVoiceFields, file=FILE))
     @routes.post("/voices", include_in_schema=False)
     async def upload_voice(request: Request) -> Response:
         """travisvn's Chatterbox API: register a recording as a voice."""
 
         async def work(form: Body, upload: Upload) -> Response:
-            fields, unknown = lenient_fields_of(LibraryFields, form)
+            fields, unknown = lenient_fields_of(TravisvnVoiceFields, form)
             info, _ = await voices.register(upload, fields.voice_name)
             voice = {
                 "id": info.voice_id,
@@ -178,7 +168,11 @@ def _add_library(routes: APIRouter, voices: VoiceService) -> None:
             return JSONResponse(body, status_code=201, headers=headers)
 
         return await answer_upload(
-            request, voices, FILE, work, check=lambda body: lenient_fields_of(LibraryFields, body)
+            request,
+            voices,
+            FILE,
+            work,
+            check=lambda body: lenient_fields_of(TravisvnVoiceFields, body),
         )
 
 
@@ -217,11 +211,11 @@ def _add_consents(routes: APIRouter, voices: VoiceService, book: ConsentBook) ->
         """OpenAI: one consent."""
         return JSONResponse(consent_body(await voices.run(book.get, consent_id)))
 
-    @routes.post(base + "/{consent_id}", openapi_extra=form_schema(ConsentName))
+    @routes.post(base + "/{consent_id}", openapi_extra=form_schema(RenameFields))
     async def rename_consent(request: Request, consent_id: str) -> Response:
         """OpenAI: rename a consent."""
         async with voices.read_body(request) as body:
-            fields, _ = lenient_fields_of(ConsentName, body)
+            fields, _ = lenient_fields_of(RenameFields, body)
         renamed = await voices.run(book.rename, consent_id, fields.name)
         return JSONResponse(consent_body(renamed))
 

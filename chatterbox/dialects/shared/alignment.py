@@ -90,11 +90,11 @@ class Timing:
     `pieces[n]` is the part of the text that segment `n` speaks (`original_pieces`); `lead_s` is the
     silence before the first segment. Times count from the start of the audio, silence included:
 
-        >>> timing = Timing(["Hi.", " Bye."], report)  # segments end at 0.3 s and 0.8 s
-        >>> timing.until(0.5).characters
-        ['H', 'i', '.', ' ', 'B', 'y']
+        >>> timing = Timing(["Hi.", " Bye."], report)  # spoken from 0 to 0.3 s and 0.4 to 0.8 s
+        >>> timing.until(0.6).characters
+        ['H', 'i', '.', ' ', 'B']
         >>> timing.until(0.8, last=True).characters
-        ['e', '.']
+        ['y', 'e', '.']
     """
 
     def __init__(self, pieces: Sequence[str], report: SpeechReport, lead_s: float = 0.0) -> None:

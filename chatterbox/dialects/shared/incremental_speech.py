@@ -53,8 +53,6 @@ MAX_ITEMS = 256
 LOOK_AHEAD_S = 0.005
 """How long a piece of audio waits for the next one. If a whole segment is made at once, the end of
 the segment is then known with its start, and its characters get exact times."""
-
-
 Action = Callable[[], Awaitable[None]]
 """Sends a message once everything before it in the queue has been spoken."""
 QueueItem = str | SpeechRequest | Action

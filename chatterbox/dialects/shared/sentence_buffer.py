@@ -21,6 +21,7 @@ MAX_UNDECIDED_CHARS = 600
 """Most characters that wait for more text to decide what they are (a sentence end, an unclosed
 code fence). Above it, they are ordinary text."""
 
+# Where text without a sentence end is cut: after a clause, between words, at any blank.
 _CLAUSE_END = re.compile(r"(?<!\d)[,;:—]\s(?=[^\s\d])")
 _BLANKS = (re.compile(r"(?<=[a-z]{2}) (?=[a-z]{2})"), re.compile(r" "))
 _CLOSERS = "\"'”’)]*_"
@@ -29,21 +30,22 @@ _STOPS = ".!?…。！？\n"
 _THOUGHTS = "|".join(THOUGHTS)
 _FORMULA = r"[^\\]{0,500}(?:(?:\\\\|\\(?![\[\]()\\]))[^\\]{0,500}){0,60}"
 _UNSPLITTABLE: dict[str, tuple[re.Pattern[str], re.Pattern[str]]] = {
-    opener: (re.compile(whole), re.compile(begun))
-    for opener, whole, begun in (
+    opener: (re.compile(complete), re.compile(incomplete))
+    for opener, complete, incomplete in (
         (
-            "[",
+            "[",  # link, or tag of the model
             r"\[[^\[\]\n]{0,300}\](?:\((?:[^()\n]|\([^()\n]{0,200}\)){0,500}\)|(?=[^(]))",
             r"\[[^\[\]\n]{0,300}(?:\](?:\((?:[^()\n]|\([^()\n]{0,200}\)){0,500}"
             r"(?:\([^()\n]{0,200})?)?)?\Z",
         ),
         (
-            "<",
+            "<",  # element
             rf"<(?P<h>{_THOUGHTS})>(?:(?!</(?P=h)>)[^\n]){{0,400}}</(?P=h)>"
             rf"|<(?!(?:{_THOUGHTS})>)[/!?]?[A-Za-z][^<>\n]{{0,400}}>",
             rf"<(?:(?:{_THOUGHTS})>[^\n]{{0,400}}"
             r"|[/!?]?(?:[A-Za-z][\w:-]{0,30}(?:\s+[\w:.-]*(?:=[^<>\n]{0,300})?)?)?)\Z",
         ),
+        # inline code, two kinds of formula, source reference
         ("`", r"(?<!\w)(`{1,3})[^`\n]{1,300}\1", r"(?<!\w)`{1,3}[^`\n]{0,300}`{0,2}\Z"),
         ("$", r"\$\$[^$]{1,500}\$\$", r"\$(?:\$[^$]{0,500}\$?)?\Z"),
         ("\\", rf"\\\[{_FORMULA}\\\]|\\\({_FORMULA}\\\)", rf"\\(?:[\[(]{_FORMULA}\\?)?\Z"),
@@ -53,6 +55,7 @@ _UNSPLITTABLE: dict[str, tuple[re.Pattern[str], re.Pattern[str]]] = {
 """First character → patterns of a construct that is never cut in two: complete, and incomplete at
 the end of the text."""
 _DECISION = re.compile(rf"{STOP.pattern}|\n|(?<![.!?…])[.!?…][\"'”’)\]*_.!?…]*\Z|[\[<`$\\【]")
+"""A place to decide on: a possible end of a sentence, or the start of such a construct."""
 _MAY_OPEN_BLOCK = re.compile(
     r"[ \t>]*(?:[-*+] ?|\d{1,3}(?:[.)] ?)?)?[ \t]*(?:`*|~*)\Z|[ \t]*<[A-Za-z]{0,9}\Z"
 )
