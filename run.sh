@@ -162,6 +162,7 @@ run_tests() {
     cd "$root"
     install requirements-dev.txt
     python=$(venv_python)
+    export PYTHONDONTWRITEBYTECODE= # keep compiled tests: compiling them takes ten seconds
     case ${1:-} in
     --soak)
         shift

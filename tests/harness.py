@@ -1,6 +1,7 @@
 """A server around fakes: an engine that says tones, a library of made-up voices."""
 
 import asyncio
+import functools
 import threading
 from collections.abc import AsyncIterator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -174,7 +175,7 @@ class FakeEngine:
         queue_capacity: int = 2,
         script: Iterable[object] = (PIECE_SAMPLES, PIECE_SAMPLES),
     ) -> None:
-        self.config = TTSConfig(model="mini", _env_file=None)
+        self.config = _engine_config().model_copy()
         self.info = ModelInfo(
             name="mini",
             precision={"language_model": "q4", "conditional_decoder": "fp32"},
@@ -269,7 +270,18 @@ class FakeEngine:
 
 
 def server_config(**changes) -> ServerConfig:
-    return ServerConfig(_env_file=None, **changes)
+    return ServerConfig(_env_file=None, **changes) if changes else _server_config().model_copy()
+
+
+# Reading settings takes milliseconds, and hundreds of tests want them as they are.
+@functools.cache
+def _server_config() -> ServerConfig:
+    return ServerConfig(_env_file=None)
+
+
+@functools.cache
+def _engine_config() -> TTSConfig:
+    return TTSConfig(model="mini", _env_file=None)
 
 
 @asynccontextmanager

@@ -1,13 +1,14 @@
-"""The house's import rules: who may know whom."""
+"""The import rules: which room may import which."""
 
 import ast
+import functools
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent
 PACKAGE = TESTS.parent / "chatterbox"
 FILES = sorted(PACKAGE.rglob("*.py"))
-TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 
 PURE = [
     "text/*.py",
@@ -38,21 +39,36 @@ MAY_KNOW = {
 }
 
 
-def imported(path: Path) -> set[str]:
-    """Dotted names of every module a file imports, function bodies included."""
+@functools.cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield every statement below a node, without the expressions."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.stmt | ast.excepthandler | ast.match_case):
+            yield child
+            yield from statements(child)
+
+
+@functools.cache
+def imported(path: Path) -> frozenset[str]:
+    """Return the dotted names of all modules that a file imports, also inside functions."""
     names: set[str] = set()
-    for node in ast.walk(TREES[path]):
+    for node in statements(tree(path)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             assert node.module is not None
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return names
+    return frozenset(names)
 
 
-IMPORTED = {path: imported(path) for path in FILES}
-ROOTS_OF = {path: {name.split(".")[0] for name in names} for path, names in IMPORTED.items()}
+def packages(path: Path) -> set[str]:
+    """Return the top-level packages that a file imports."""
+    return {name.split(".")[0] for name in imported(path)}
 
 
 def room(path: Path) -> str:
@@ -68,10 +84,10 @@ def wrong(found: dict[Path, set[str]]) -> dict[str, set[str]]:
 def test_rooms_know_only_their_neighbours():
     modules = {path.name.removesuffix(".py") for path in PACKAGE.iterdir()}
     found = {}
-    for path, names in IMPORTED.items():
+    for path in FILES:
         here = room(path)
         if here in MAY_KNOW:  # else the roots and the command line
-            known = {n.split(".")[1] for n in names if n.startswith("chatterbox.")}
+            known = {n.split(".")[1] for n in imported(path) if n.startswith("chatterbox.")}
             found[path] = known & modules - MAY_KNOW[here] - ROOTS - {here}
     assert wrong(found) == {}
 
@@ -90,8 +106,8 @@ def test_libraries_stay_in_their_rooms():
     assert (
         wrong(
             {
-                path: {name for name in roots if room(path) not in HOMES.get(name, {room(path)})}
-                for path, roots in ROOTS_OF.items()
+                path: {n for n in packages(path) if room(path) not in HOMES.get(n, {room(path)})}
+                for path in FILES
             }
         )
         == {}
@@ -103,21 +119,21 @@ def test_pure_cores_touch_neither_graphs_nor_loops():
     for pattern in PURE:
         paths = sorted(PACKAGE.glob(pattern))
         assert paths, pattern
-        assert wrong({path: ROOTS_OF[path] & outside for path in paths}) == {}
+        assert wrong({path: packages(path) & outside for path in paths}) == {}
 
 
-def attributes(tree: ast.AST) -> set[str]:
-    """`name.attribute`, of whatever name."""
+def attributes(module: ast.Module) -> set[str]:
+    """Return every `name.attribute` of a module."""
     return {
         f"{node.value.id}.{node.attr}"
-        for node in ast.walk(tree)
+        for node in ast.walk(module)
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
     }
 
 
 def test_only_config_reads_the_environment():
     outside = (path for path in FILES if path.parent != PACKAGE / "config")
-    read = {path: attributes(TREES[path]) & {"os.environ", "os.getenv"} for path in outside}
+    read = {path: attributes(tree(path)) & {"os.environ", "os.getenv"} for path in outside}
     assert wrong(read) == {}
 
 
@@ -140,7 +156,7 @@ def test_a_family_is_known_in_its_own_folder_alone():
                 continue
             own = f"chatterbox.families.{folder.name}"
             if where != "families/load.py":
-                found[path] |= {name for name in IMPORTED[path] if f"{name}.".startswith(f"{own}.")}
+                found[path] |= {name for name in imported(path) if f"{name}.".startswith(f"{own}.")}
             if where not in CODECS:
                 found[path] |= set(re.findall(rf"\b(?:{CONSTANTS[folder.name]})\b", text))
     assert wrong(found) == {}

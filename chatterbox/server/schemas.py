@@ -4,6 +4,7 @@ Native calls refuse unknown fields. Dialects accept them, because their clients 
 them in the header `X-Ignored-Params`; only a recording to clone is refused there too.
 """
 
+import functools
 import random
 import re
 from collections.abc import Iterable
@@ -276,6 +277,7 @@ def _unknown(name: str, known: Iterable[str] = ()) -> ChatterboxError:
     return UnknownField(f"There is no field '{excerpt(name)}'{hint}", param=excerpt(name))
 
 
+@functools.cache
 def query_schema(kind: type[BaseModel]) -> dict[str, Any]:
     """Return OpenAPI's parameters for a call with its fields in the query."""
     schema = kind.model_json_schema()
@@ -288,6 +290,7 @@ def query_schema(kind: type[BaseModel]) -> dict[str, Any]:
     }
 
 
+@functools.cache
 def form_schema(kind: type[BaseModel], *, file: str | None = None) -> dict[str, Any]:
     """Return OpenAPI's request body for a call that accepts JSON, forms and multipart."""
     schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
