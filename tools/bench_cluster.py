@@ -1,4 +1,4 @@
-"""What a cluster costs, and how it grows: `overhead` compares servers, `scale` counts replicas.
+"""Measures the overhead of a cluster (`overhead`) and its throughput by replicas (`scale`).
 
     ./run.sh --model mini --port 8001 &   ./run.sh cluster --model mini --port 8002 &
     .venv/bin/python tools/bench_cluster.py overhead http://127.0.0.1:8001 http://127.0.0.1:8002

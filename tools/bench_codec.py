@@ -1,4 +1,4 @@
-"""Cost of the SNAC codec for a second of sound: stock windows and ours, interleaved.
+"""Measures the cost of the SNAC codec per second of audio: published graph and ours, interleaved.
 
     python tools/bench_codec.py [--directory DIR] [--rounds 20] [--rows 1,4] [--threads 2]
 

@@ -1,4 +1,4 @@
-"""Engine time outside the graphs: milliseconds of the loop's CPU time a step, by rows.
+"""Measures the engine's own CPU time per step, without the graphs, by number of rows.
 
 Drives the real loop, language model and sampler; every call into onnxruntime is clocked and taken
 off, or with `--empty` left out, so that no session pushes the loop's data out of the caches.

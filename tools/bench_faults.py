@@ -1,4 +1,4 @@
-"""Measures the times that docs/inside/faults.md promises, on a server with the embedded model.
+"""Measures the times promised in docs/inside/faults.md, on a server with the embedded model.
 
 Its clients come in numbers, leave, crawl, guess and attack.
 

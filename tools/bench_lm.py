@@ -1,4 +1,4 @@
-"""Time of a step of the language model: stock, compiled and the authors' own, interleaved.
+"""Measures a language model step: published graph, compiled graph and the authors' code.
 
     python tools/bench_lm.py --directory forms/plain [--authors authors] [--json FILE]
 

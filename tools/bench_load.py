@@ -1,4 +1,4 @@
-"""Time that a model takes to load: `python tools/bench_load.py DIRECTORY [--starts 3]`
+"""Measures the time to load a model: `python tools/bench_load.py DIRECTORY [--starts 3]`
 
 Each start is a process of its own with the same data directory, which is empty at first: the first
 one compiles, those after it open what was compiled.

@@ -1,5 +1,5 @@
-"""Cost of a step of Orpheus' language model: the published graph in a plain loop, the same in
-place, and compiled; interleaved, at full width, scaled to all layers.
+"""Measures a step of Orpheus' language model: published graph in a plain loop, published graph with
+an in-place cache, and compiled graph; interleaved, at full width, scaled to all layers.
 
     python tools/bench_orpheus.py [--precision q4] [--layers 1,3] [--batches 1,4,8] [--context 700]
 

@@ -1,4 +1,4 @@
-"""The programs one would use instead: the model card's loop, and the authors' PyTorch.
+"""Runs the alternatives to this server: the model card's loop and the authors' PyTorch code.
 
 Each speaks a given number of codes. The second one runs in a
 process of its own (`python -m tools.bench_peers --authors DIR --codes N`), since it alone needs

@@ -1,4 +1,4 @@
-"""How long a server takes from its start to readiness, by the number of voices on disk.
+"""Measures the time from a server's start to readiness, by the number of voices on disk.
 
     python tools/bench_start.py --voices 4,10000 --rounds 3
     python tools/bench_start.py --model FULL --flag model-dtype=q4 --rounds 2

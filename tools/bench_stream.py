@@ -1,4 +1,4 @@
-"""Time to first sound, real-time factor, and the silences that a listener in real time hears.
+"""Measures time to first audio, real-time factor, and gaps heard by a listener in real time.
 
 The engine, and beside it what one would use instead, in one run.
 

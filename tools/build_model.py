@@ -1,4 +1,4 @@
-"""Makes a model directory: `python tools/build_model.py made|random|convert|orpheus DIRECTORY …`
+"""Builds a model directory: `python tools/build_model.py made|random|convert|orpheus DIRECTORY …`
 
 Knows the command line; `tools/model_builder` writes the files.
 

@@ -1,4 +1,4 @@
-"""Drives LiveKit's and Pipecat's services against a running server, interruptions included.
+"""Runs LiveKit's and Pipecat's services against a running server, including interruptions.
 
     python -m venv clients && clients/bin/pip install -r requirements-clients.txt
     ./run.sh --model mini &                         (any model will do)

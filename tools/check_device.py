@@ -1,4 +1,4 @@
-"""Checks that a device computes what a CPU does, shortcuts included, before anything is timed.
+"""Checks that a device computes the same results as a CPU, before benchmarks.
 
     python tools/check_device.py --model DIR --device cuda --set model_dtype=fp16
 

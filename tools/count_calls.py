@@ -1,4 +1,4 @@
-"""Counts the Python calls of `chatterbox/` that one streamed sentence costs, through a real server.
+"""Counts the Python calls in `chatterbox/` for one streamed sentence through a real server.
 
 `python tools/count_calls.py [--text TEXT] [--runs N] [--top N]` serves `mini` on a free port, sends
 one streamed `POST /tts` at a time, and counts between the request and the end of its answer, in all

@@ -1,4 +1,4 @@
-"""Quality of a model's speech: words, endings, length, pitch, voice, precision, speed; as JSON.
+"""Evaluates a model's speech: words, endings, length, pitch, voice, precision and speed, as JSON.
 
     python tools/evaluate.py --model DIRECTORY --json figures.json
 

@@ -1,4 +1,4 @@
-"""A server under attack: its longest stop, its memory, and when all is given back.
+"""Measures a server under attack: its longest pause, its memory, and when it recovers.
 
 For `bench_faults.py`; the attacks are in `fault_attacks.py`.
 """

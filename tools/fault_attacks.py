@@ -1,4 +1,4 @@
-"""Hostile clients: each attack once, as bytes on connections of its own.
+"""Simulates hostile clients: each attack once, as bytes on its own connections.
 
 Signals and model files are not among them: no client sends those (rows F31 to F34 and F110).
 

@@ -1,4 +1,4 @@
-"""Opens, hears and leaves every kind of call, and meters the server's work meanwhile.
+"""Opens, reads and abandons every kind of call, and measures the server's work meanwhile.
 
 For `bench_faults.py`: a server of its own, the calls of every dialect, and a meter of its work.
 """

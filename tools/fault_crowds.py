@@ -1,4 +1,4 @@
-"""The clients of `bench_faults.py` that come in numbers, some in processes of their own."""
+"""Runs crowds of clients for `bench_faults.py`, some of them in separate processes."""
 
 import asyncio
 import multiprocessing

@@ -1,4 +1,4 @@
-"""How late the machine itself wakes a thread that only sleeps.
+"""Measures how late the machine wakes a thread that only sleeps.
 
 For `bench_faults.py`: a time that is larger than its bound once in a hundred tries says something
 of the server only where the machine, with no server on it, does better.

@@ -1,4 +1,4 @@
-"""One line of the table of `bench_faults.py`: quantiles, a bound, and whether it is kept."""
+"""Formats a row of the table of `bench_faults.py`: quantiles, bound and result."""
 
 import statistics
 from collections.abc import Sequence

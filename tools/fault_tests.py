@@ -1,4 +1,4 @@
-"""Keeps the test column of docs/inside/faults.md true to the tests that there are.
+"""Updates the test column of docs/inside/faults.md from the existing tests.
 
 `python tools/fault_tests.py` adds tests that are named after a row (`test_f07_…`), follows tests
 whose file was renamed, takes out those that are gone, and lists rows that no test shows.

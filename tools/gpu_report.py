@@ -1,4 +1,4 @@
-"""Everything there is to measure on a GPU, within 20 minutes, as one JSON and one Markdown file.
+"""Runs all GPU measurements within 20 minutes and writes one JSON and one Markdown file.
 
     python tools/gpu_report.py                     the published model, which is downloaded
     python tools/gpu_report.py --model DIR         another one, with config.json and onnx/

@@ -1,4 +1,4 @@
-"""What bench_lm measures: a step of each graph at each batch and context, ready to be called.
+"""Prepares the graphs that `bench_lm.py` measures: a step at each batch size and context.
 
 Only prefills are timed here.
 """

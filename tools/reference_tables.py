@@ -1,5 +1,4 @@
-"""Writes the pages of docs/reference/ made from the code: calls, sockets, settings, errors,
-metrics.
+"""Generates the pages in docs/reference/: calls, sockets, settings, errors and metrics.
 
 `python tools/reference_tables.py` rewrites them; tests/test_readme.py fails when that would change
 anything.

@@ -1,1 +1,1 @@
-"""The decoder's two graphs, flow and vocoder, written from the authors' published weights."""
+"""Writes the decoder's two graphs, flow and vocoder, from the authors' published weights."""

@@ -1,4 +1,4 @@
-"""Compares the written decoder with the authors' own code.
+"""Compares the generated decoder with the authors' code.
 
     python -m tools.decoder.against_authors --package DIR
 

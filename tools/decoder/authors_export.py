@@ -1,4 +1,4 @@
-"""What does `torch.onnx` make of the authors' own S3Gen? A `conditional_decoder` as published.
+"""Exports the authors' S3Gen with `torch.onnx` as a `conditional_decoder`, as published.
 
     python -m tools.decoder.authors_export --package DIR --out DIR [--precision fp32,q4]
 

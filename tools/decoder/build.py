@@ -1,4 +1,4 @@
-"""Makes a `conditional_decoder` from the authors' published weights.
+"""Builds a `conditional_decoder` from the authors' published weights.
 
     python -m tools.decoder.build --weights s3gen_meanflow.safetensors --out DIR
 

@@ -1,4 +1,4 @@
-"""The flow as a graph: speech codes become mel frames.
+"""Writes the flow as a graph: speech codes to mel frames.
 
 Most of it works on [B, T, C] (authors' source: `models/s3gen/flow.py`,
 `transformer/upsample_encoder.py`, `decoder.py`; names of weights are theirs).

@@ -1,4 +1,4 @@
-"""Other forms of a decoder graph: what exporters and optimisers make, or may make, of the same.
+"""Rewrites a decoder graph into equivalent forms that exporters and optimisers produce.
 
 Each function changes a model of `tools.decoder.model` in place and keeps what it computes, but for
 `with_inner_bias`, whose bias is new, and `with_sums_in`, whose sums round otherwise.

@@ -1,4 +1,4 @@
-"""Joins flow and vocoder to one `conditional_decoder` in the published form."""
+"""Joins flow and vocoder into one `conditional_decoder` in the published form."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""A decoder compiled and opened, with nothing kept on disk: for tests and tools."""
+"""Compiles and opens a decoder without caching it on disk, for tests and tools."""
 
 from pathlib import Path
 

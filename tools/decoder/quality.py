@@ -1,4 +1,4 @@
-"""Measures how far streamed speech is from the same decoded at once, and how loud its seams are.
+"""Measures how streamed speech differs from speech decoded at once, and the level of its seams.
 
     python -m tools.decoder.quality --decoder DIR/onnx/conditional_decoder.onnx
 

@@ -1,4 +1,4 @@
-"""The vocoder as a graph: mel frames become samples.
+"""Writes the vocoder as a graph: mel frames to samples.
 
 All of it works on [B, C, T] (authors' source: `models/s3gen/hifigan.py` and `f0_predictor.py`;
 names of weights are theirs, weight norm already folded).

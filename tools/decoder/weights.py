@@ -1,4 +1,4 @@
-"""The decoder's weights: from the authors' file, or random."""
+"""Loads the decoder's weights from the authors' file, or makes random weights."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Runs onnxruntime's CUDA provider without a GPU.
+"""Command line of the dry run of onnxruntime's CUDA provider without a GPU.
 
     python -m tools.gpu_dry_run report [memory] [mini] [random] [orpheus] [--decoder-on 1]
     python -m tools.gpu_dry_run report … --json FILE

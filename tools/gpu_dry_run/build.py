@@ -1,4 +1,4 @@
-"""Compiles the stand-ins with gcc, and gives the environment in which the provider finds them."""
+"""Compiles the stand-in libraries with gcc and returns the environment that loads them."""
 
 import importlib.util
 import os

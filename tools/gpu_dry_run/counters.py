@@ -1,4 +1,4 @@
-"""Counts and lists what the provider asks of the stand-ins, and where it puts nodes.
+"""Counts and lists the provider's calls to the stand-ins, and the placement of nodes.
 
 Only in a process that runs with the stand-ins (`python -m tools.gpu_dry_run`); imported before
 onnxruntime, it keeps a real runtime out. Kinds of events: `h2d`, `d2h`, `d2d` are copies,

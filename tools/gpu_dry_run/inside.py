@@ -1,4 +1,4 @@
-"""What is asked in a process that runs with the stand-ins; `__main__.py` starts it."""
+"""Runs the requested report in the process with the stand-ins, which `__main__.py` starts."""
 
 import argparse
 import asyncio

@@ -1,4 +1,4 @@
-"""The project on a pretended GPU: small models, opened as a user's would be.
+"""Opens small models of the project on a simulated GPU, as the server would.
 
 Kernels compute nothing here, so whatever compares results is told that they are equal.
 """

@@ -1,4 +1,4 @@
-"""Blocks that random-weight encoders and decoders share: norms, attention, convolution.
+"""Graph blocks shared by random-weight encoders and decoders: norms, attention, convolution.
 
 Knows no model. Activations are [B, T, channels] in the precision's own type.
 """

@@ -1,4 +1,4 @@
-"""The embedding graph: two tables, between which it chooses by place.
+"""Writes the embedding graph: two tables, selected by the position of an id.
 
 All ids but the last two are text; the last two, and an id standing alone, are speech. The text's
 own end id among them is the start code: in the published model it lies above every speech code, in

@@ -1,4 +1,4 @@
-"""Writes one graph in one precision: nodes in memory, weights straight to the sidecar.
+"""Writes one graph in one precision, with weights streamed to the weight file.
 
 Knows the five precisions and the hub's file names; knows no model.
 """

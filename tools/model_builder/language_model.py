@@ -1,4 +1,4 @@
-"""The language-model graph: GPT-2 over embeddings, plain past → present.
+"""Writes the language-model graph: GPT-2 over embeddings with plain past and present.
 
 Knows the computation; its weights come from outside, one at a time.
 """

@@ -1,4 +1,4 @@
-"""The files beside the graphs, as on the hub: tokenizer and settings.
+"""Writes the files besides the graphs, as on the hub: tokenizer and settings.
 
 Knows no weights. The made tokenizer has GPT-2's structure with no merges: a byte is a token.
 """

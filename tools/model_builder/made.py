@@ -1,4 +1,4 @@
-"""The model that tests know by heart: the made graphs in all five precisions.
+"""Builds the hand-made model for tests: its graphs in all five precisions.
 
 Knows where each part is written, not what is in it.
 """

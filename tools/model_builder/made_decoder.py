@@ -1,4 +1,4 @@
-"""The made model's decoder: a buzz and a hiss through three moving resonances.
+"""Decoder of the hand-made model: a buzz and a hiss through three moving resonances.
 
 Knows codes only by their half and sound. Pitch and timbre come from the speaker vector and the
 prompt's spectrum; arithmetic is float32 in every precision, only weights are stored smaller.

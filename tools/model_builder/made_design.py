@@ -1,4 +1,4 @@
-"""The numbers that the parts of the made language model share.
+"""Constants that the parts of the hand-made language model share.
 
 Nothing is trained: the weights are written down so that the model behaves like a speaker.
 

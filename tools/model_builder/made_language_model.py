@@ -1,4 +1,4 @@
-"""Weights that make the made language model speak; `made_design.py` has the idea.
+"""Weights of the hand-made language model; `made_design.py` explains the idea.
 
 Knows no ONNX: arrays by the names that `language_model.py` asks for.
 """

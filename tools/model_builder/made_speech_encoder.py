@@ -1,4 +1,4 @@
-"""The made speech encoder: a reference's pitch, spectrum, and how it changes.
+"""Speech encoder of the hand-made model: pitch, spectrum, and their change over time.
 
 Knows nothing of text. Every number comes from the reference alone; arithmetic is float32 in every
 precision, only weights are stored smaller.

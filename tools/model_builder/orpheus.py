@@ -1,5 +1,5 @@
-"""Writes an Orpheus model in the hub's layout: a Llama with random weights, a tokenizer of its own
-that has the published ids, and a small SNAC codec in `snac/`.
+"""Writes a random Orpheus model in the hub's layout: a Llama, a tokenizer with the published ids,
+and a small SNAC codec in `snac/`.
 
 The tokenizer's text is bytes: no merges, so that a text has as many ids as bytes.
 """

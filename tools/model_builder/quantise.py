@@ -1,4 +1,4 @@
-"""Turns a matrix into the 4- or 8-bit blocks of `MatMulNBits` and `GatherBlockQuantized`.
+"""Quantises a matrix into the 4- or 8-bit blocks of `MatMulNBits` and `GatherBlockQuantized`.
 
 Blocks of 32 along the inner axis, each with a scale and a zero point: the sizes of the published
 q4, q4f16 and q8 sidecars are exactly those of this scheme.

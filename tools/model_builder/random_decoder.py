@@ -1,4 +1,4 @@
-"""A stand-in for the published decoder in benchmarks: its parts at their published sizes.
+"""Random-weight decoder for benchmarks, with the parts and sizes of the published decoder.
 
 Encoder (25 → 50 Hz), flow estimator run for two Euler steps, vocoder: layers, widths and rates are
 the authors'; relative positions are left out (of the encoder, about a tenth). Weights are random,

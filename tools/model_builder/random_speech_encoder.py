@@ -1,4 +1,4 @@
-"""A stand-in for the published speech encoder in benchmarks: a transformer of its size.
+"""Random-weight speech encoder for benchmarks: a transformer of the published size.
 
 About 260 M parameters at full size, as the published file has; what it computes is another thing:
 log-mel → 25 Hz → transformer → four outputs of the right shapes. Weights are random.

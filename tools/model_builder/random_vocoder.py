@@ -1,4 +1,4 @@
-"""A stand-in for the published vocoder: HiFT's layers with random weights, mel → samples.
+"""Random-weight vocoder for benchmarks: HiFT's layers from mel to samples.
 
 Pitch, phase and the inverse transform are float32 in every precision.
 """

@@ -1,4 +1,4 @@
-"""The end of every decoder: the prompt taken off, the fade at the start.
+"""Last steps of every decoder: removes the prompt and fades in.
 
 Knows no model.
 """

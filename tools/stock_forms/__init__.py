@@ -1,1 +1,1 @@
-"""Stock forms of the language model, built to prove the tuned one against."""
+"""Builds published forms of the language model, to prove the compiled form against them."""

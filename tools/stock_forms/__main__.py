@@ -1,4 +1,4 @@
-"""Write stock language models to disk: `python -m tools.stock_forms DIRECTORY …`
+"""Writes published forms of language models to disk: `python -m tools.stock_forms DIRECTORY …`
 
     python -m tools.stock_forms forms --precision fp32,q4
     python -m tools.stock_forms forms --form torchscript,dynamo --authors authors

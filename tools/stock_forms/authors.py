@@ -1,4 +1,4 @@
-"""The authors' T3 and its exports: their code, random weights, `torch.onnx`.
+"""Loads the authors' T3 with random weights and exports it with `torch.onnx`.
 
 Needs requirements-torch.txt and the unpacked source of `chatterbox-tts` (`pip download --no-deps
 chatterbox-tts`, then unzip). Their package has our package's name, so it is loaded under another.

@@ -1,4 +1,4 @@
-"""Convert an exported fp32 graph to the other four precisions with onnxruntime's own tools.
+"""Converts an exported fp32 graph to the other four precisions with onnxruntime's tools.
 
 What publishers use: blocks of 32 with zero points for MatMul and the position table, fp16 with the
 boundary kept in fp32 but for the cache.

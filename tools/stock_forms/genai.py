@@ -1,4 +1,4 @@
-"""The language model as onnxruntime-genai's model builder writes it: the published files' form.
+"""Writes the language model as onnxruntime-genai's model builder does: the published form.
 
 Names, order, attributes and unused outputs are the builder's (0.11 to 0.18, q, k and v as separate
 products); the position table's name is made up. Precisions follow onnxruntime's quantizer and fp16

@@ -1,5 +1,5 @@
-"""A graph as onnxruntime-genai's model builder names it, tensor by tensor: a weight is made when it
-is written, so the file's sizes can be had without any."""
+"""Writes a graph with the names of onnxruntime-genai's model builder, tensor by tensor. Weights are
+created when written, so that a file's size can be computed without them."""
 
 import math
 from collections.abc import Callable

@@ -1,5 +1,5 @@
-"""Llama as onnxruntime-genai's model builder writes it for a CPU or CUDA: ids and a mask in, rotary
-inside the attention, query, key and value one product; and random weights for it, of any size.
+"""Writes a random Llama as onnxruntime-genai's model builder does for a CPU or CUDA: ids and a mask
+as inputs, rotary positions inside the attention, and one product for query, key and value.
 
 In float, the head is stored once and the table is its transpose; quantised, both are.
 """

@@ -1,5 +1,5 @@
-"""Llama as a plain exporter leaves it: rotary, attention, norms and gates spelled out, positions
-counted from the past, keys and values grown by a Concat."""
+"""Writes Llama as a plain exporter does: rotary positions, attention, norms and gates spelled out,
+positions counted from the past, and keys and values extended by a Concat."""
 
 from pathlib import Path
 from typing import Any

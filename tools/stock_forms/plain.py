@@ -1,4 +1,4 @@
-"""Hand-built stock language models: plain past → present, in every precision and several styles.
+"""Builds published forms by hand: plain past and present, every precision and several styles.
 
 The contract is the published one (inputs_embeds, attention_mask, position_ids, past_key_values.*);
 what is inside is what exporters and optimisers are known to leave there.

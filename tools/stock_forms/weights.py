@@ -1,4 +1,4 @@
-"""Random weights of a GPT-2 as the tuner's own value type; full size or small.
+"""Random weights of a GPT-2 as the compiler's `Transformer`, at full size or small.
 
 Knows no file.
 """

@@ -1,4 +1,4 @@
-"""Makes the embedded model from nothing: `python -m tools.train_mini --work DIR --out DIR`.
+"""Trains the embedded model from scratch: `python -m tools.train_mini --work DIR --out DIR`.
 
 Stages that are done are not done again, and training goes on from its checkpoint. Equal seeds and
 step counts give equal weights on the same machine type with `--threads 1`; `--minutes` ends a

@@ -1,4 +1,4 @@
-"""Aligns letters with codes: phones with times, matched to letters by a small HMM.
+"""Aligns letters with codes: maps timed phones to letters with a small HMM.
 
 Knows no audio. Serves the language model's training alone: its guide, and how long a letter lasts.
 """

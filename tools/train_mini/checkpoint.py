@@ -1,4 +1,4 @@
-"""Writes a run's state, and ends a run early without losing work."""
+"""Writes checkpoints of a training run, and stops a run early without losing work."""
 
 import signal
 import time

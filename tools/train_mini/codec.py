@@ -1,4 +1,4 @@
-"""The codec: a decoder from codes to sound, and a small encoder.
+"""Codec of the embedded model: a decoder from codes to audio, and a small encoder.
 
 Knows no text. Codes are relative to a speaker's mean spectrum and pitch; the decoder adds both.
 """

@@ -1,4 +1,4 @@
-"""Training speech in memory: features, lengths, texts and voices of many shards.
+"""Loads training speech into memory: features, lengths, texts and voices of many shards.
 
 Knows no model.
 """

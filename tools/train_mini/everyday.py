@@ -1,4 +1,4 @@
-"""Everyday words, which technical texts lack and whose spelling is no guide.
+"""Word lists of everyday words, which technical texts lack and whose spelling misleads.
 
 Written down for this by theme; knows no text.
 """

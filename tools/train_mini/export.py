@@ -1,4 +1,4 @@
-"""Exports a checkpoint: codec and language model → the hub's layout.
+"""Exports a checkpoint of codec and language model to the hub's layout.
 
 Knows where weights lie; `graphs.py` knows what is computed with them.
 """

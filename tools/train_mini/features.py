@@ -1,4 +1,4 @@
-"""Speech features: 80 log-mel bands, pitch and voicing at 100 frames a second.
+"""Computes speech features: 80 log-mel bands, pitch and voicing at 100 frames per second.
 
 Knows nothing of files or learning; `graphs.py` computes the same numbers in ONNX operators.
 """

@@ -1,4 +1,4 @@
-"""Trains the decoder on its own rendered sound, to be heard as flite's speech is.
+"""Trains the decoder on its own rendered audio, to match flite's speech after rendering.
 
 Knows no text. What pieces, filters and smoothed features lose on the way to the ear, the decoder
 and the renderer's sharpening make up for, because the loss is taken behind them.

@@ -1,4 +1,4 @@
-"""Judges of speech: words recognised, pitch, length, and whose voice it is.
+"""Measures speech: recognised words, pitch, length, and similarity of voice.
 
 Knows no model: audio in, numbers out. `pocketsphinx` hears; nothing here was trained with ours.
 """

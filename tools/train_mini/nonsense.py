@@ -1,4 +1,4 @@
-"""Sentences of common words strung together, each word as often as is wanted.
+"""Generates sentences of common words, with each word as often as requested.
 
 Knows no audio; lists of words come from SCOWL's package and from `everyday.py`.
 """

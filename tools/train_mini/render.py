@@ -1,4 +1,4 @@
-"""Renders features as sound: harmonics and noise, shaped by a filter every 10 ms.
+"""Renders features as audio: harmonics and noise, filtered in steps of 10 ms.
 
 Knows no codes. Written in torch operations that the ONNX exporter knows; nothing here is learnt.
 """

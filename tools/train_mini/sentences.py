@@ -1,4 +1,4 @@
-"""Sentences that a model is judged by; none of them is trained on."""
+"""Sentences for evaluating a model. None of them is in the training data."""
 
 # ruff: noqa: E501 - a sentence is a line
 

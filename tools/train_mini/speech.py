@@ -1,4 +1,4 @@
-"""Makes the training speech: flite reads each sentence; features and phones stay.
+"""Makes the training speech: flite reads each sentence, and features and phones are stored.
 
 Knows no network: a folder of shards is all that later stages see.
 """

@@ -1,4 +1,4 @@
-"""Common words that the language model says wrong: its guesses against flite's phones.
+"""Finds common words that the language model mispronounces, by its guesses of flite's phones.
 
 Knows no audio. Told what was said so far, the model says what it expects next; of a word it knows,
 that is the phone being said or the one before or after it, since only the moment is open.

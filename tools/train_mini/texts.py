@@ -1,4 +1,4 @@
-"""Sentences that the embedded model learns to say: Debian's packages, cleaned, and made ones.
+"""Collects the training sentences: cleaned texts of Debian's packages, and generated sentences.
 
 Knows nothing of audio.
 """
