@@ -1,4 +1,4 @@
-"""The rig, for every row."""
+"""Fixtures for fault tests."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -9,14 +9,14 @@ from faults.harness import Rig, running
 
 @pytest.fixture
 async def rig(tmp_path) -> AsyncIterator[Rig]:
-    """A server with default settings."""
+    """Return a server with default settings."""
     async with running(tmp_path) as rig:
         yield rig
 
 
 @pytest.fixture(scope="session")
 def right(tmp_path_factory) -> Callable[[dict], bytes]:
-    """The sound of a call, as every server on the same fakes makes it."""
+    """Return a function from a call to the audio that a server on the same fakes makes for it."""
 
     def answer(call: dict) -> bytes:
         async def speak() -> bytes:

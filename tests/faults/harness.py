@@ -1,8 +1,8 @@
-"""One server, one fault, six invariants: what FAULTS.md promises after every row.
+"""Runs one server through one fault and checks six invariants of docs/inside/faults.md.
 
 `Rig` is the whole server (HTTP, admission, engine thread, decode thread, voices) on fake graphs,
-on a real socket, in the test's own event loop, so that a test sees both sides of it. Where signals
-or exit codes matter, see `process.py`.
+on a real socket, in the test's own event loop, so that a test sees both sides of it. Tests of
+signals and exit codes use `process.py`.
 
     async def test_f99_something(rig):
         async with rig.fault():  # a golden request is in the air
@@ -47,12 +47,12 @@ from chatterbox.server.request_log import native_shape
 from chatterbox.server.run import Server, bind, http_config, is_worth_logging
 
 SECRET = "zebrafish"
-"""Every text and key of these tests has this word in it; no log line ever may."""
+"""Word in every text and key of these tests, which no log line may contain."""
 KEY = f"sk-{SECRET}-0123456789abcdef"
 SHORT = {"text": f"A {SECRET}.", "seed": 11, "response_format": "pcm"}
 LONG_TEXT = " ".join(f"My {SECRET} swims {n}." for n in ("one", "two", "three", "four", "five"))
 GOLDEN = {"text": LONG_TEXT, "seed": 7, "response_format": "pcm"}
-"""More segments than are in work at once, so that it is half done while its reader waits."""
+"""More segments than run at once, so that the request is half done while its reader waits."""
 QUIET_LOOKS = 5
 SETTINGS = {
     "first_segment_words": 3,
@@ -61,7 +61,7 @@ SETTINGS = {
     "top_k": 50,  # quicker to sample
 }
 NO_REQUEST = ("chatterbox.requests WS ", "chatterbox.requests - ")
-"""How lines of utterances begin, and of what was refused before it was a request."""
+"""Beginnings of log lines of utterances, and of requests refused while their head was read."""
 SETTLE_S = 60.0  # a second or two on a machine with nothing else to do
 PATIENCE_S = 3600.0
 """Of the server: the golden request rests as long as a fault takes, on a machine however slow."""
@@ -73,8 +73,8 @@ _NORMAL = np.random.default_rng(0).standard_normal(2 * VOCAB, dtype=np.float32)
 
 
 class Model(FakeLanguageModel):
-    """A hook before each prefill and step, called on the engine thread; it may block or raise. As
-    the fake it is made of, but quicker: its logits are a piece of one table."""
+    """A quick fake language model with a hook before each prefill and step. The hook runs on the
+    engine thread, and may block or raise."""
 
     def __init__(self, slots: int) -> None:
         super().__init__(slots)
@@ -102,8 +102,8 @@ def fake_engine(
     fixed: FixedVoices | None = None,
     **settings,
 ) -> TTSEngine:
-    """An engine on fakes, loaded; its parts are in `engine.parts`. `fixed`: in place of cloned
-    voices."""
+    """Return a loaded engine on fakes, with its parts in `engine.parts`. `fixed` voices replace
+    cloning."""
     config = TTSConfig(data_dir=directory, _env_file=None, **(SETTINGS | settings))
     engine = TTSEngine(config)
     engine.parts = LoadedModel(
@@ -121,7 +121,7 @@ def fake_engine(
 
 @dataclass(frozen=True)
 class Held:
-    """What a server holds (I4)."""
+    """The resources that a server holds (I4)."""
 
     active: int
     queued: int
@@ -135,13 +135,13 @@ class Held:
     tasks: int
 
     def beyond(self, before: "Held") -> dict[str, tuple[int, int]]:
-        """What is more than it was."""
+        """Return the resources that have increased."""
         pairs = {f.name: (getattr(before, f.name), getattr(self, f.name)) for f in fields(self)}
         return {name: pair for name, pair in pairs.items() if pair[1] > pair[0]}
 
 
 def decode_children() -> list[int]:
-    """Process ids of the children that decode recordings."""
+    """Return the process ids of the children that decode recordings."""
     found = []
     for child in psutil.Process().children():
         with suppress(psutil.NoSuchProcess):
@@ -151,7 +151,7 @@ def decode_children() -> list[int]:
 
 
 class Log(logging.Handler):
-    """Every line that anybody logs."""
+    """Collects all log lines."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -163,7 +163,7 @@ class Log(logging.Handler):
 
     @property
     def outcomes(self) -> list[str]:
-        """The lines that say how requests ended."""
+        """Return the lines about ended requests."""
         return [line for line in self.lines if _is_outcome(line)]
 
 
@@ -172,7 +172,7 @@ def _is_outcome(line: str) -> bool:
 
 
 class Rig:
-    """See the top of this file. Made by `running`."""
+    """A server under test; see the top of this file. Made by `running`."""
 
     _golden: ClassVar[dict[tuple[object, ...], bytes]] = {}  # what is right, by request
 
@@ -214,7 +214,7 @@ class Rig:
         self.client = self.new_client()
 
     async def close(self) -> None:
-        """Stop, whatever is stuck. What a failed test left open is no fault of the next one."""
+        """Stop, even if something hangs, so that a failed test does not affect the next one."""
         self.patch.undo()
         for writer in self.connections:
             if not writer.is_closing():
@@ -230,8 +230,7 @@ class Rig:
         logging.getLogger().setLevel(self._level)
 
     def new_client(self, *, narrow: bool = False) -> httpx.AsyncClient:
-        """A client that checks I5 on every answer; `narrow`: with little room for what it has not
-        read."""
+        """Return a client that checks I5 on every response; `narrow` gives it a small buffer."""
         options = [(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)] if narrow else []
         return httpx.AsyncClient(
             base_url=self.url,
@@ -246,18 +245,18 @@ class Rig:
         await self.app(scope, receive, send)
 
     def set(self, **server: Any) -> None:
-        """Settings that a request looks at: for those that come from now on."""
+        """Change settings for later requests."""
         self._config.__dict__.update(server)  # it is frozen
 
     # --- calls
 
     async def speak(self, text: str | None = None, **body: object) -> httpx.Response:
-        """One POST /tts."""
+        """Send one POST /tts."""
         call = SHORT | body | ({} if text is None else {"text": text})
         return await self.client.post("/tts", json=call, headers=self.headers)
 
     async def raw(self, data: bytes = b"") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A bare connection that has sent `data`."""
+        """Open a raw connection and send `data`."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         self.connections.append(writer)
         writer.write(data)
@@ -265,14 +264,14 @@ class Rig:
         return reader, writer
 
     async def until(self, true: Callable[[], object], timeout_s: float = 60.0) -> None:
-        """Wait for something to become so."""
+        """Wait until the condition is true."""
         give_up = time.monotonic() + timeout_s
         while not true():
             assert time.monotonic() < give_up, f"it did not happen; holding {self.held()}"
             await asyncio.sleep(0.002)
 
     async def quiet(self) -> None:
-        """Until the engine has nothing to do: whoever is being spoken to does not read."""
+        """Wait until the engine has nothing to do because its clients do not read."""
         steps, looks = -1, 0
         while looks < QUIET_LOOKS:  # an outbox that is full for a moment will be read in between
             looks = looks + 1 if steps == self.model.steps and self._all_wait() else 0
@@ -280,8 +279,8 @@ class Rig:
             await asyncio.sleep(0.02)
 
     def _all_wait(self) -> bool:
-        """Whether every row there is waits for its reader: on a busy machine the engine's thread
-        may not have had a turn for long, and still have work."""
+        """Return whether every row waits for its reader. On a busy machine the engine's thread may
+        also be idle because it got no processor time."""
         outboxes = [request.outbox for request in self.engine.generation.requests()]
         return all(outbox.full or outbox.closed for outbox in outboxes)
 
@@ -291,8 +290,9 @@ class Rig:
     async def fault(
         self, *, live: int = 200, ready: int = 200, golden: bool = True
     ) -> AsyncIterator[None]:
-        """The fault happens inside. `live` and `ready` are the probes' statuses right after it;
-        `golden`: whether the request in the air survives it, and one after it is spoken."""
+        """Check the invariants around a fault that happens inside the context. `live` and `ready`
+        are the probes' statuses right after it; `golden` tells whether the running request
+        survives and a later one is spoken."""
         for call in (GOLDEN, SHORT):
             await self.right(call)
         await self.settled()
@@ -319,7 +319,7 @@ class Rig:
         self._check_log(self.log.lines[lines:], self.begun - begun)
 
     async def settled(self, before: Held | None = None) -> None:
-        """I4: nothing more is held than `before`; without it, nothing is being worked at."""
+        """Check I4: no more is held than `before`, or without it, no work is running."""
         give_up = time.monotonic() + SETTLE_S
         while True:
             now = self.held()
@@ -330,7 +330,7 @@ class Rig:
             await asyncio.sleep(0.005)
 
     def held(self) -> Held:
-        """Everything that a request may hold."""
+        """Return everything that a request may hold."""
         engine, voices = self.engine, self.directory / "voices"
         dead = engine.state == "dead"
         here = psutil.Process()
@@ -364,8 +364,8 @@ class Rig:
         half: asyncio.Event | None = None,
         go_on: asyncio.Event | None = None,
     ) -> bytes:
-        """The sound of `call`, read to the end by a client of its own; where told, it reads a
-        little, says so and waits."""
+        """Return the audio of `call`, read by a separate client. If `half` is given, the client
+        reads a little, sets it, and waits for `go_on`."""
         heard = bytearray()
         async with (
             self.new_client(narrow=half is not None) as client,
@@ -400,7 +400,7 @@ class Rig:
 
 
 async def _check_error_shape(response: httpx.Response) -> None:
-    """I5, where the native shape is spoken; other dialects have their own tests."""
+    """Check I5 for the native error shape; other dialects have their own tests."""
     path = response.request.url.path
     if response.status_code < 400 or response.request.method == "HEAD":
         return
@@ -421,7 +421,7 @@ async def running(
     engine: dict[str, Any] | None = None,
     **server: Any,
 ) -> AsyncIterator[Rig]:
-    """A rig with these settings of the engine (and `slots`, `decoder_rows`) and of the server."""
+    """Run a rig with these settings of the engine (and `slots`, `decoder_rows`) and the server."""
     rig = Rig(fake_engine(directory, **(engine or {})), directory, **server)
     await rig.open()
     try:

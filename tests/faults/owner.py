@@ -1,4 +1,4 @@
-"""Somebody who registers and deletes voices while the server is killed, and checks what is left."""
+"""A client that registers and deletes voices while the server is killed, and checks the result."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ from chatterbox.voices.store import VoiceRecord
 
 
 class Owner:
-    """Somebody who registers voices and deletes some, and remembers what was acknowledged."""
+    """A client that registers and deletes voices, and remembers what was acknowledged."""
 
     def __init__(self) -> None:
         self.clips = [
@@ -58,8 +58,8 @@ class Owner:
             self.gone.add(voice)
 
     def check(self, directory: Path, *, wholly: bool = False) -> None:
-        """What a restart finds; `wholly`: also of voices whose files were right before, so that
-        many checks read each voice once, and the last one all of them."""
+        """Check the voices that a restart finds. `wholly` also reads files that an earlier check
+        found to be right; the last check does that."""
         store = FolderStore(directory / "voices")
         store.prepare()
         records, skipped = store.scan()

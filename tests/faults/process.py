@@ -1,4 +1,4 @@
-"""A server process for the rows about signals, crashes and exit codes."""
+"""Server processes for tests of signals, crashes and exit codes."""
 
 import json
 import os
@@ -17,11 +17,11 @@ from faults.harness import GOLDEN, SECRET, SHORT
 SCRIPT = Path(__file__).with_name("fake_server.py")
 ENDS_S = 60
 STARTS_S = 60
-"""A start takes a second, and on a machine with ten jobs for each core more than ten."""
+"""Time limit for a start: it takes one second, but over ten on a crowded machine."""
 
 
 class Forge:
-    """The process that makes servers."""
+    """The process that forks servers (`fake_server.py`)."""
 
     def __init__(self) -> None:
         self._popen = subprocess.Popen(
@@ -29,20 +29,20 @@ class Forge:
         )
 
     def ask(self, order: dict) -> int | None:
-        """One line there and one back."""
+        """Send one line and return the answer."""
         self._popen.stdin.write(json.dumps(order) + "\n")
         self._popen.stdin.flush()
         return json.loads(self._popen.stdout.readline())
 
     def close(self) -> None:
-        """It ends with its input."""
+        """Close its input, which ends it."""
         self._popen.stdin.close()
         self._popen.wait()
         self._popen.stdout.close()
 
 
 class Process:
-    """A server that runs."""
+    """A running server process."""
 
     def __init__(self, forge: Forge, directory: Path, settings: dict) -> None:
         self.directory = directory
@@ -59,7 +59,7 @@ class Process:
         )
 
     def wait_ready(self) -> None:
-        """Until it has said so."""
+        """Wait until the server has announced that it is ready."""
         self.until(lambda: "ready" in self._out, STARTS_S)
 
     @property
@@ -68,44 +68,44 @@ class Process:
 
     @property
     def log(self) -> str:
-        """What it has logged so far."""
+        """Its log so far."""
         return (self.directory / "log").read_text()
 
     @property
     def code(self) -> int | None:
-        """The exit code, None while it runs."""
+        """Return the exit code, or None while it runs."""
         if self._code is None:
             self._code = self._forge.ask({"wait": self.pid})
         return self._code
 
     def arm(self) -> None:
-        """The fault happens at the next occasion."""
+        """Let the fault happen at the next occasion."""
         (self.directory / "armed").touch()
 
     def speak(self, call: dict | None = None) -> httpx.Response:
-        """One POST /tts."""
+        """Send one POST /tts."""
         return self.client.post("/tts", json=call or SHORT)
 
     def metrics(self) -> dict:
-        """GET /metrics."""
+        """Return GET /metrics."""
         return self.client.get("/metrics").json()
 
     def status(self, probe: str) -> int:
-        """Of a health probe; 0 where nobody answers."""
+        """Return the status of a health probe, or 0 if the server does not answer."""
         try:
             return self.client.get(f"/health/{probe}").status_code
         except httpx.TransportError:
             return 0
 
     def until(self, true: Callable[[], object], timeout_s: float = 60) -> None:
-        """Wait for something to become so."""
+        """Wait until the condition is true."""
         give_up = time.monotonic() + timeout_s
         while not true():
             assert time.monotonic() < give_up, self.log
             time.sleep(0.005)
 
     def raw(self, call: dict | None = None) -> socket.socket:
-        """A bare connection that has asked for speech."""
+        """Open a raw connection and request speech."""
         body = json.dumps(call or GOLDEN).encode()
         head = f"POST /tts HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
         connection = socket.create_connection(("127.0.0.1", self.port), timeout=ENDS_S)
@@ -113,12 +113,12 @@ class Process:
         return connection
 
     def signal(self, number: int = signal.SIGTERM) -> float:
-        """Send it; when that was."""
+        """Send a signal; return the time."""
         os.kill(self.pid, number)
         return time.monotonic()
 
     def ended(self) -> int:
-        """Wait for the exit code; checks what must hold of every log (I6)."""
+        """Return the exit code, once the process has ended and its log passes I6."""
         self.until(lambda: self.code is not None, ENDS_S)
         log = self.log
         assert SECRET not in log.lower(), log
@@ -130,7 +130,7 @@ class Process:
 
 
 class Servers:
-    """Starts servers; a fixture of the session."""
+    """Starts servers. A session fixture."""
 
     def __init__(self) -> None:
         self._forge = Forge()
@@ -139,7 +139,7 @@ class Servers:
     def __call__(
         self, directory: Path, *, ready: bool = True, **settings: object
     ) -> Iterator[Process]:
-        """A server with these settings; it is killed at the end where it still runs."""
+        """Start a server with these settings, which is killed at the end of the test."""
         directory.mkdir(parents=True, exist_ok=True)
         running = Process(self._forge, directory, settings)
         try:
@@ -153,5 +153,5 @@ class Servers:
                 running.until(lambda: running.code is not None)
 
     def close(self) -> None:
-        """No more of them."""
+        """Stop the forge."""
         self._forge.close()

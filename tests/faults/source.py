@@ -1,4 +1,4 @@
-"""What our own code says, for tests of what it must not say."""
+"""The package's syntax trees, for tests of forbidden constructs."""
 
 import ast
 from collections.abc import Iterator
@@ -6,15 +6,15 @@ from pathlib import Path
 
 
 def nodes(package: Path) -> Iterator[tuple[Path, ast.AST]]:
-    """Of every file, with it."""
+    """Yield (file, node) for all nodes of all files."""
     for path in package.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             yield path, node
 
 
 def dotted(node: ast.AST) -> str:
-    """`name` or `name.attribute` as it is written; nothing for whatever else (`ast.unparse` of
-    every call would take seconds)."""
+    """Return `name` or `name.attribute` as written, or "" for other nodes. `ast.unparse` of every
+    call would take seconds."""
     if isinstance(node, ast.Name):
         return node.id
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):

@@ -1,4 +1,4 @@
-"""FAULTS B: what is no JSON, no number and no text, through the whole server."""
+"""Fault table, section B: invalid JSON, numbers and texts."""
 
 import json
 import time
@@ -35,11 +35,11 @@ def with_field(text_field: str, field: str, value: str) -> str:
 
 
 def strict(answer) -> dict:
-    """The body, which must be JSON as everybody reads it."""
+    """Return the body, which must be strict JSON."""
     return json.loads(answer.content, parse_constant=lambda word: 1 / 0)
 
 
-async def test_f06_numbers_that_are_none(rig):
+async def test_f06_invalid_numbers(rig):
     async with rig.fault():
         for path, (text_field, fields) in NUMBERS.items():
             for field in fields:
@@ -98,7 +98,7 @@ NO_BODIES = [
 ]
 
 
-async def test_f08_bodies_that_are_none(rig):
+async def test_f08_invalid_bodies(rig):
     async with rig.fault():  # I6 looks for the bytes in the log
         for path in ("/tts", "/v1/audio/speech", ELEVEN, "/tts_to_audio/"):
             for content, kind, status in NO_BODIES:
@@ -108,7 +108,7 @@ async def test_f08_bodies_that_are_none(rig):
                 assert SECRET not in answer.text
 
 
-async def test_f09_depths_and_lengths(rig):
+async def test_f09_deeply_nested_and_long_bodies(rig):
     async with rig.fault():
         for raw in ("[" * 100_000, '{"a":' * 20_000, '{"seed": ' + "9" * 5_000 + "}"):
             answer = await rig.client.post("/tts", content=raw, headers=JSON)
@@ -137,7 +137,7 @@ NOTHING = [
 ]
 
 
-async def test_f10_nothing_to_say(rig):
+async def test_f10_texts_without_words(rig):
     async with rig.fault():
         for text in NOTHING:
             error_of(await rig.speak(text), 422, "empty_text", "text")
@@ -152,7 +152,7 @@ async def test_f10_nothing_to_say(rig):
     assert rig.model.begun == begun, "the engine was asked"
 
 
-async def test_f11_too_much_to_say(tmp_path):
+async def test_f11_too_long_texts(tmp_path):
     limit = len(LONG_TEXT)  # of the golden request
     async with running(tmp_path, max_text_length=limit) as rig, rig.fault():
         text = (f"{SECRET} " * limit)[:limit]
@@ -195,9 +195,9 @@ async def test_f12_hostile_texts(rig):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
-def test_f12_in_linear_time(name):
-    """16 times the text: 256 times the work if it grew with the square, so that a machine whose
-    speed changes in between is no failure."""
+def test_f12_hostile_texts_take_linear_time(name):
+    """With 16 times the text, quadratic work would take 256 times as long: a wide margin for a
+    machine whose speed varies."""
     unit = HOSTILE[name]
 
     def least_s(chars: int) -> float:
@@ -248,7 +248,7 @@ MARKUP = [
 ]
 
 
-async def test_f14_markup_is_text(rig):
+async def test_f14_markup_is_read_as_text(rig):
     async with rig.fault():
         for text in MARKUP:
             assert (await rig.speak(text)).status_code == 200, text
@@ -268,7 +268,7 @@ async def test_f15_unknown_fields(rig):
 
 
 @pytest.mark.parametrize("count", [40, pytest.param(1000, marks=pytest.mark.slow)])
-async def test_f16_the_shortest_texts(rig, count):
+async def test_f16_shortest_texts(rig, count):
     cap_samples = 24_000 * rig.engine.max_tokens / 25
     async with rig.fault():
         for number in range(count):
@@ -297,7 +297,7 @@ BOUNDS = {  # field → inside, outside
 
 
 @pytest.mark.parametrize("kind", BOUNDS)
-async def test_f19_bounds(rig, kind):
+async def test_f19_values_out_of_range(rig, kind):
     Loudness(-20.0)  # what it imports when first needed takes seconds on a busy machine
     async with rig.fault():
         for field, (inside, outside) in BOUNDS[kind].items():

@@ -1,4 +1,4 @@
-"""FAULTS F96 to F100: what bodies may cost before anybody has a place, and while they have one."""
+"""Fault table, F96 to F100: limits on request bodies and uploads."""
 
 import asyncio
 import encodings.aliases
@@ -18,15 +18,15 @@ CODECS += ["punycode", "idna", "unicode_escape", "raw_unicode_escape", "undefine
 CODECS += ["UTF-8", "US-ASCII", "ISO-8859-1", "windows-1252", "shift_jis", "rot13"]
 READ = {"utf8", "ascii", "usascii", "latin1", "iso88591"}
 SLOW = ("\U00010000" + "x" * 20_000).encode("punycode") + b"a" * 90_000
-"""Takes Python's punycode seconds."""
+"""Text that Python's punycode codec takes seconds to decode."""
 QUICK_S = 0.5
-"""Of the processor, ten times what is promised."""
+"""Allowed processor time: ten times what the fault table says."""
 FIELD = b'--x\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n'
 MIB = 2**20
 
 
 def form(*parts: tuple[bytes, bytes, bytes]) -> bytes:
-    """Parts of (name, the rest of their head, content)."""
+    """Return a multipart body of parts (name, rest of the head, content)."""
     return b"".join(FIELD % part for part in parts) + b"--x--\r\n"
 
 
@@ -65,7 +65,7 @@ async def test_f96_only_utf8_and_latin1_are_decoded(rig):
             assert answer.status_code < 500
 
 
-async def test_f96_old_clients_are_read(rig):
+async def test_f96_old_clients_encodings_are_read(rig):
     said = "Grüße, Zoë."
     multipart = "multipart/form-data; boundary=x"
     urlencoded = "application/x-www-form-urlencoded"
@@ -92,7 +92,7 @@ async def test_f96_old_clients_are_read(rig):
     assert unnamed.content == heard
 
 
-async def test_f96_parts_are_sent_as_they_are(rig):
+async def test_f96_encoded_parts_are_refused(rig):
     async with rig.fault():
         for encoding, right in (
             (b"8bit", True),
@@ -108,8 +108,8 @@ async def test_f96_parts_are_sent_as_they_are(rig):
             assert answer.status_code == (200 if right else 415), encoding
 
 
-async def test_f96_dense_bodies_do_not_stop_the_loop(rig):
-    """Whatever the bytes: boundaries that are nearly there, options without end, deep JSON."""
+async def test_f96_costly_bodies_do_not_block_the_event_loop(rig):
+    """Near-boundaries, long header options and deep JSON are costly to parse."""
     near = b"\r\n--" * 30_000
     options = "multipart/form-data; boundary=x" + ";a=b" * 7000
     quotes = 'multipart/form-data; boundary="' + ';"' * 15_000
@@ -133,7 +133,7 @@ async def test_f96_dense_bodies_do_not_stop_the_loop(rig):
 
 
 async def longest_stop(work) -> float:
-    """How long the event loop computed at most without a turn for others while `work` was done."""
+    """Return the longest time that `work` blocked the event loop."""
     task, longest_s = asyncio.ensure_future(work), 0.0
     while not task.done():
         began = time.thread_time()
@@ -145,7 +145,7 @@ async def longest_stop(work) -> float:
 
 @asynccontextmanager
 async def held_back(rig: Rig, path: str, data: bytes, count: int, head: bytes = b""):
-    """So many uploads whose last 40 bytes do not come."""
+    """Send `count` uploads without their last 40 bytes."""
     start = (
         b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n%s"
         b"Content-Type: multipart/form-data; boundary=x\r\n\r\n"
@@ -175,8 +175,8 @@ async def held_back(rig: Rig, path: str, data: bytes, count: int, head: bytes = 
 FILE = b'; filename="a.wav"'
 
 
-async def test_f97_one_file_is_kept_and_little_of_it_in_memory(rig):
-    """Eight bodies of 32 files, each just small enough to be kept in memory once."""
+async def test_f97_only_one_file_is_stored_mostly_on_disk(rig):
+    """Eight bodies of 32 files, each just small enough to stay in memory alone."""
     data = form(*[(b"voice_file", FILE, bytes(1_046_576))] * 32)
     async with rig.fault():
         before = psutil.Process().memory_info().rss
@@ -186,7 +186,7 @@ async def test_f97_one_file_is_kept_and_little_of_it_in_memory(rig):
         await rig.until(lambda: not rig.app.services.admission.disk.used_bytes)
 
 
-async def test_f97_of_repeated_files_the_first_counts(rig):
+async def test_f97_first_of_repeated_files_is_used(rig):
     first, second = encoded(babble(3, seed=1)), encoded(babble(3, seed=2))
     parts = [(b"files", FILE, first), (b"files", FILE, second), (b"name", b"", b"n")]
     kind = "multipart/form-data; boundary=x"
@@ -203,7 +203,7 @@ async def test_f97_of_repeated_files_the_first_counts(rig):
         assert other.status_code == 422
 
 
-async def test_f97_bodies_have_one_bound_together(tmp_path):
+async def test_f97_all_bodies_share_one_memory_limit(tmp_path):
     text = b'{"text": "' + b" " * 50_000
     head = b"POST /tts HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     async with running(tmp_path, body_memory_mb=1) as rig, rig.fault():
@@ -222,7 +222,7 @@ async def test_f97_bodies_have_one_bound_together(tmp_path):
 
 
 async def test_f98_uploads_leave_half_of_the_places(tmp_path):
-    """They wait for each other, and for nobody's speech."""
+    """Uploads wait for each other, but not for speech."""
     going = asyncio.Event()
 
     async with running(tmp_path, engine={"max_concurrent_requests": 4}) as rig, rig.fault():
@@ -250,7 +250,7 @@ async def test_f98_uploads_leave_half_of_the_places(tmp_path):
         assert {(await answer).status_code for answer in uploads} == {201}
 
 
-async def test_f98_slow_uploads_hold_no_place_of_speech(tmp_path):
+async def test_f98_slow_uploads_hold_no_speech_place(tmp_path):
     data = form((b"voice_file", FILE, bytes(MIB)))
     engine = {"max_concurrent_requests": 2, "max_queued_requests": 0}
     async with (
@@ -265,7 +265,7 @@ async def test_f98_slow_uploads_hold_no_place_of_speech(tmp_path):
         assert (await rig.client.post("/tts", files=fields)).status_code == 200
 
 
-async def test_f98_one_key_leaves_others_a_place_to_upload(tmp_path):
+async def test_f98_one_key_leaves_upload_places_for_others(tmp_path):
     other = f"other-{SECRET}-0123456789"
     mine, theirs = ({"authorization": f"Bearer {key}"} for key in (KEY, other))
     data = form((b"voice_file", FILE, bytes(MIB)))
@@ -281,7 +281,7 @@ async def test_f98_one_key_leaves_others_a_place_to_upload(tmp_path):
             error_of(answer, 429, "key_limit")
 
 
-async def test_f98_speech_like_a_recording_gives_its_upload_back_before_it_speaks(tmp_path):
+async def test_f98_cloning_request_releases_its_upload_before_speaking(tmp_path):
     engine = {"max_concurrent_requests": 4}
     async with running(tmp_path, engine=engine) as rig, AsyncExitStack() as held:
         files = {"voice_file": ("a", encoded(babble(3)))}
@@ -294,8 +294,8 @@ async def test_f98_speech_like_a_recording_gives_its_upload_back_before_it_speak
         assert not rig.app.services.admission.disk.used_bytes
 
 
-async def test_f99_what_is_held_back_ends_soon(rig, monkeypatch):
-    """However much has come: nothing is saved up."""
+async def test_f99_withheld_upload_times_out(rig, monkeypatch):
+    """Early bytes give no credit."""
     monkeypatch.setattr(body, "STALL_S", 0.4)
     data = form((b"voice_file", FILE, bytes(4 * MIB)))
     async with rig.fault():
@@ -319,7 +319,7 @@ async def test_f99_what_is_held_back_ends_soon(rig, monkeypatch):
         writer.transport.abort()
 
 
-async def test_f99_a_full_disk_is_said_and_passes(tmp_path, monkeypatch):
+async def test_f99_full_disk_is_reported_and_recovers(tmp_path, monkeypatch):
     data = form((b"voice_file", FILE, bytes(700_000)))
     kind = "multipart/form-data; boundary=x"
     async with running(tmp_path, upload_disk_mb=1) as rig, rig.fault():
@@ -344,7 +344,7 @@ async def test_f99_a_full_disk_is_said_and_passes(tmp_path, monkeypatch):
         assert (await rig.client.post("/voices/register", files=files)).status_code == 201
 
 
-async def test_f100_consents_are_hashed_from_disk_in_a_place(rig):
+async def test_f100_consent_recordings_are_hashed_while_holding_a_place(rig):
     data = np.random.default_rng(0).bytes(24 * MIB)
     fields = {"name": "n", "language": "en-US"}
     async with rig.fault():
@@ -377,7 +377,7 @@ async def test_f100_consents_are_hashed_from_disk_in_a_place(rig):
         assert answer.status_code == 422
 
 
-async def test_f100_one_key_leaves_room_for_others_consents(tmp_path, monkeypatch):
+async def test_f100_one_key_leaves_room_for_other_keys_consents(tmp_path, monkeypatch):
     other = f"other-{SECRET}-0123456789"
     monkeypatch.setattr("chatterbox.voices.consents.MAX_OF_ONE_KEY", 3)
     async with running(tmp_path, api_keys=f"{KEY},{other}") as rig:

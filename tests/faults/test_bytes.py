@@ -1,6 +1,6 @@
-"""Whatever the bytes are: a value, or one of our refusals; never another exception, never 1011.
+"""Property tests of all parsers of untrusted bytes: bodies, hosts, keys, names, frames, Wyoming.
 
-Parsers of untrusted bytes: bodies, hosts, keys, names, frames of every socket, Wyoming's events.
+Any input gives a value or one of our errors, never another exception, and never close code 1011.
 """
 
 import asyncio
@@ -74,7 +74,7 @@ MORE = settings(suppress_health_check=list(HealthCheck), max_examples=150)
 
 @contextlib.contextmanager
 def refusals():
-    """Only ours come out."""
+    """Allow only our own errors."""
     with contextlib.suppress(ChatterboxError):
         yield
 
@@ -176,7 +176,7 @@ def test_keys(headers):
 
 @MORE
 @given(st.text(max_size=80), st.lists(st.text(max_size=80), max_size=20))
-def test_what_goes_into_headers(word, names):
+def test_header_values(word, names):
     for value in (request_id(word), *ignored_header(names).values()):
         assert value.isascii()
         assert value.isprintable()
@@ -185,7 +185,7 @@ def test_what_goes_into_headers(word, names):
 
 @MORE
 @given(st.text(max_size=70))
-def test_f73_a_voices_id_is_a_plain_word(text):
+def test_f73_voice_ids_are_plain_words(text):
     if is_voice_id(text):
         assert text.isascii()
         assert not set(text) & set("/\\.:%\x00 ~")
@@ -213,7 +213,7 @@ EVENTS = st.lists(st.one_of(LINES, st.binary(max_size=30)), max_size=5).map(b"".
 
 @MORE
 @given(st.one_of(EVENTS, st.binary(max_size=200)))
-def test_wyomings_events(data):
+def test_wyoming_events(data):
     async def read() -> None:
         reader = asyncio.StreamReader(limit=65_536)
         reader.feed_data(data)
@@ -247,7 +247,7 @@ def server():
 
 
 def converse(server, path: str, messages: list[str | bytes]) -> int | None:
-    """Say all of it; how the server ends the conversation."""
+    """Send all messages; return the server's close code."""
     with connect(server.ws + path, max_size=2**24) as talk:
         try:
             for message in messages:
@@ -308,7 +308,7 @@ EDITS = st.lists(
 
 
 def asked(server, data: bytes) -> bytes:
-    """All that comes for it, up to the handshake of a socket."""
+    """Send data and return the response, up to a WebSocket handshake."""
     heard = b""
     port = int(server.http.rsplit(":", 1)[1])
     with (
@@ -350,7 +350,7 @@ def test_requests_many_times(server, caplog, monkeypatch):
     check_requests(server, 600, caplog, monkeypatch)
 
 
-def test_wyomings_end_is_no_error():
+def test_wyoming_disconnect_is_no_error():
     async def read() -> None:
         reader = asyncio.StreamReader()
         reader.feed_eof()

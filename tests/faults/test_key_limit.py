@@ -1,4 +1,4 @@
-"""FAULTS F05b: one key floods; another one is served as if it were alone."""
+"""Fault table, F05b: a key that floods the server does not affect other keys."""
 
 from contextlib import AsyncExitStack
 
@@ -16,7 +16,7 @@ def bearer(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 
-async def test_f05b_a_flood_leaves_places_for_others(tmp_path, monkeypatch):
+async def test_f05b_flooding_key_leaves_places_for_others(tmp_path, monkeypatch):
     monkeypatch.setattr("chatterbox.server.admission_control.REFUSAL_DELAY_S", 0.01)
     async with running(tmp_path, engine=ENGINE, api_keys=f"{KEY},{FLOODER}") as rig:
         rig.headers = bearer(KEY)
@@ -49,7 +49,7 @@ async def test_f05b_a_flood_leaves_places_for_others(tmp_path, monkeypatch):
             assert rig.engine.admission.active == SHARE + 1
 
 
-async def test_f05b_sockets_and_characters_are_shared_too(tmp_path):
+async def test_f05b_sockets_and_characters_are_limited_per_key(tmp_path):
     keys = f"{KEY},{FLOODER}"
     limits = {"max_websockets": 4, "max_characters_per_key": 20}
     async with running(tmp_path, engine=ENGINE, api_keys=keys, **limits) as rig:
@@ -71,7 +71,7 @@ async def test_f05b_sockets_and_characters_are_shared_too(tmp_path):
                 pass
 
 
-async def test_f05b_a_key_alone_has_all_places(tmp_path):
+async def test_f05b_only_key_may_use_all_places(tmp_path):
     async with running(tmp_path, engine=ENGINE, api_keys=KEY) as rig:
         rig.headers = bearer(KEY)
         async with rig.fault(), AsyncExitStack() as held:

@@ -1,4 +1,4 @@
-"""FAULTS F70 to F72 and F80: who may come in, and who guesses."""
+"""Fault table, F70 to F72, F80 and F103: API keys, and clients that guess them."""
 
 import ast
 import hashlib
@@ -24,7 +24,7 @@ PUBLIC = {"/health/live", "/health/ready", "/healthz", "/page/{name}"}
 
 
 def routes(router) -> list[tuple[str, str]]:
-    """(method, path) of every route there is; WS for sockets."""
+    """Return (method, path) of every route; the method of sockets is WS."""
     found = []
     for route in router:
         if (inner := getattr(route, "original_router", None)) is not None:
@@ -36,7 +36,7 @@ def routes(router) -> list[tuple[str, str]]:
 
 
 def refused(response, request: str) -> None:
-    """401, in the shape of the path's clients."""
+    """Check for a 401 in the error shape of the path."""
     assert response.status_code == 401, request
     assert response.headers["www-authenticate"].startswith("Bearer"), request
     if response.request.method != "HEAD":
@@ -47,13 +47,13 @@ def refused(response, request: str) -> None:
 
 @pytest.fixture
 async def locked(tmp_path):
-    """A server that wants a key."""
+    """Return a server that needs a key."""
     async with running(tmp_path, api_keys=f"{OTHER_KEY}, {KEY}") as rig:
         rig.headers = {"authorization": f"Bearer {KEY}"}
         yield rig
 
 
-async def test_f70_f80_every_route_wants_a_key(locked):
+async def test_f70_f80_every_route_needs_a_key(locked):
     async with locked.fault():
         table = routes(locked.app.routes)
         assert len(table) > 70
@@ -70,7 +70,7 @@ async def test_f70_f80_every_route_wants_a_key(locked):
             assert response.status_code == (404 if "page" in path else 401), path
 
 
-async def test_f70_probes_and_the_page_do_not(locked):
+async def test_f70_probes_and_the_page_need_no_key(locked):
     async with locked.fault():
         for path in ("/health/live", "/health/ready", "/healthz", "/page/app.js"):
             assert (await locked.client.get(path)).status_code == 200
@@ -110,7 +110,7 @@ NO_KEYS = (
 )
 
 
-async def test_f70_each_dialects_header(locked):
+async def test_f70_key_in_each_dialect_s_header(locked):
     async with locked.fault():
         for headers in KEYS:
             assert (await locked.client.get("/voices", headers=headers)).status_code == 200
@@ -119,7 +119,7 @@ async def test_f70_each_dialects_header(locked):
                 pass
 
 
-async def test_f70_a_browsers_socket_brings_its_key_as_a_subprotocol(locked):
+async def test_f70_browser_socket_sends_its_key_as_a_subprotocol(locked):
     async with locked.fault():
         url = f"ws://127.0.0.1:{locked.port}/v1/audio/speech/stream"
         words = ["realtime", f"openai-insecure-api-key.{KEY}"]
@@ -129,7 +129,7 @@ async def test_f70_a_browsers_socket_brings_its_key_as_a_subprotocol(locked):
         assert (await refusal_of(locked, "/v1/audio/speech/stream", subprotocols=words))[0] == 401
 
 
-async def test_f70_what_is_no_key(locked):
+async def test_f70_malformed_keys_are_refused(locked):
     async with locked.fault():
         for headers in NO_KEYS:
             response = await locked.client.get("/voices", headers=headers)
@@ -140,7 +140,7 @@ async def test_f70_what_is_no_key(locked):
         assert (await refusal_of(locked, f"/api/tts_streaming?auth_id={KEY}"))[0] == 401
 
 
-async def test_f70_in_each_dialects_shape(locked):
+async def test_f70_refusal_has_each_dialect_s_shape(locked):
     async with locked.fault():
         post = locked.client.post
         assert (await post("/v1/text-to-speech/slt")).json()["detail"]["status"] == (
@@ -153,19 +153,19 @@ async def test_f70_in_each_dialects_shape(locked):
         assert (status, '"status": "invalid_api_key"' in body) == (401, True)
 
 
-async def test_f70_without_keys_anyone_may_call_and_any_key_will_do(rig):
+async def test_f70_without_configured_keys_any_key_is_accepted(rig):
     async with rig.fault():
         for headers in ({}, {"authorization": "Bearer anything"}, {"xi-api-key": "anything"}):
             assert (await rig.client.get("/voices", headers=headers)).status_code == 200
 
 
-def test_f70_wyoming_is_no_way_around_the_keys():
+def test_f70_wyoming_port_cannot_be_combined_with_keys():
     config = server_config(host="0.0.0.0", api_keys=KEY, wyoming_port=1)
     with bind("127.0.0.1", 0) as sock, pytest.raises(ConfigError, match="Wyoming"):
         serve(FakeEngine(), config, DIALECTS, sock, lambda address: None)
 
 
-def test_f71_keys_are_hashes_compared_all_and_in_constant_time(monkeypatch):
+def test_f71_all_keys_are_compared_as_hashes_in_constant_time(monkeypatch):
     compared = []
 
     def compare(one: bytes, other: bytes) -> bool:
@@ -180,7 +180,7 @@ def test_f71_keys_are_hashes_compared_all_and_in_constant_time(monkeypatch):
     assert not any(b"key" in part for pair in compared for part in pair)
 
 
-def test_f71_no_key_is_compared_in_any_other_way():
+def test_f71_keys_are_compared_only_in_keyring():
     tree = ast.parse(Path(access.__file__).read_text())
     keyring = next(n for n in ast.walk(tree) if isinstance(n, ast.ClassDef) and n.name == "Keyring")
     assert "hmac.compare_digest" in ast.unparse(keyring)
@@ -189,7 +189,7 @@ def test_f71_no_key_is_compared_in_any_other_way():
         assert not isinstance(node, ast.Compare), ast.unparse(node)
 
 
-async def test_f72_guesses_are_slowed_down(locked):
+async def test_f72_wrong_keys_are_rate_limited(locked):
     async with locked.fault():
         wrong = {"authorization": "Bearer wrong"}
         answers = [await locked.client.get("/voices", headers=wrong) for _ in range(30)]
@@ -206,7 +206,7 @@ async def test_f72_guesses_are_slowed_down(locked):
         assert (await locked.client.get("/health/live")).status_code == 200
 
 
-def test_f72_the_window_ends_and_the_table_is_bounded():
+def test_f72_window_expires_and_table_size_is_limited():
     now, guesses = [0.0], itertools.count()
     attempts = LoginThrottle(now=lambda: now[0])
 
@@ -227,8 +227,8 @@ def test_f72_the_window_ends_and_the_table_is_bounded():
     assert len(attempts) == MAX_COUNTED
 
 
-async def test_f103_a_forwarded_address_gives_no_further_guesses(locked):
-    """From this machine any `X-Forwarded-For` is believed; of the connection there is one."""
+async def test_f103_forwarded_addresses_give_no_extra_guesses(locked):
+    """Any `X-Forwarded-For` from this machine is believed, but the peer address counts too."""
     async with locked.fault():
         statuses = []
         for number in range(60):
@@ -241,7 +241,7 @@ async def test_f103_a_forwarded_address_gives_no_further_guesses(locked):
             assert (await locked.client.get("/voices", headers=headers)).status_code == 200
 
 
-def test_f103_many_addresses_guess_the_end_of_one_key_no_faster():
+def test_f103_many_addresses_share_the_limit_for_one_key_beginning():
     attempts = LoginThrottle()
     for number in range(MAX_FAILURES):
         attempts.note_wrong([f"10.0.0.{number}"], f"sk-known-{number}".encode())

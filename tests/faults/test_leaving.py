@@ -1,4 +1,4 @@
-"""Section C: clients that leave or crawl. Rows F20 to F29."""
+"""Fault table, section C (F20 to F29): clients that disconnect or read slowly."""
 
 import asyncio
 import signal
@@ -19,7 +19,7 @@ def outcomes(rig) -> str:
 
 
 async def endless(rig) -> str:
-    """The voice `awb` speaks until it is stopped; its key."""
+    """Let the voice `awb` speak without end; return its key."""
     key = (await asyncio.to_thread(rig.engine.voices.get, "awb")).key
     rig.model.endless.add(key)
     return key
@@ -29,7 +29,7 @@ SLOW = pytest.mark.slow
 
 
 @pytest.mark.parametrize("how", ["reset", pytest.param("close", marks=SLOW)])
-async def test_f20_leaving_after_the_first_sound_stops_the_work(tmp_path, how):
+async def test_f20_disconnect_after_the_first_sound_stops_the_work(tmp_path, how):
     async with running(tmp_path, engine={"runaway_guard": False}) as rig:
         key = await endless(rig)
         stepped = []
@@ -50,7 +50,7 @@ async def test_f20_leaving_after_the_first_sound_stops_the_work(tmp_path, how):
 
 
 async def crowd(rig, count: int) -> None:
-    """So many clients that ask for a long text, in one process, which is then killed."""
+    """Let `count` clients request a long text, in one process that is then killed."""
     program = (
         "import socket, sys\n"
         "port, count = int(sys.argv[1]), int(sys.argv[2])\n"
@@ -108,8 +108,10 @@ WAYS = {
         *(pytest.param(*case, marks=SLOW) for case in (("whole", True), ("streamed", True))),
     ],
 )
-async def test_f22_leaving_before_anything_came_with_every_layer_on(tmp_path, way, queued):
-    """Keys, hosts and CORS are on: none of them may hide that the client has left."""
+async def test_f22_disconnect_before_the_response_is_seen_through_all_middleware(
+    tmp_path, way, queued
+):
+    """No middleware for keys, hosts or CORS may hide the disconnect."""
     places = {"max_concurrent_requests": 2, "runaway_guard": False}
     async with running(
         tmp_path, engine=places, api_keys=KEY, cors_origins="https://example.com"
@@ -143,7 +145,7 @@ async def test_f22_leaving_before_anything_came_with_every_layer_on(tmp_path, wa
         assert "outcome=cancelled" in outcomes(rig)
 
 
-async def test_f23_leaving_during_an_upload(rig):
+async def test_f23_disconnect_during_an_upload(rig):
     async with rig.fault():
         head = (
             "POST /voices/register HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 500000\r\n"
@@ -162,7 +164,7 @@ FORMATS = ("mp3", "opus", "flac", "aac", "wav")
 
 
 @SLOW
-def test_f24_leaving_in_the_middle_of_every_encoder(process, tmp_path, right):
+def test_f24_disconnect_in_the_middle_of_every_encoder(process, tmp_path, right):
     places = {"max_concurrent_requests": 64, "max_queued_requests": 64}
     with process(tmp_path, engine=places) as server:
         calls = [
@@ -182,7 +184,7 @@ def test_f24_leaving_in_the_middle_of_every_encoder(process, tmp_path, right):
     ("count", "whole"),
     [(6, False), pytest.param(6, True, marks=SLOW), pytest.param(32, False, marks=SLOW)],
 )
-async def test_f25_readers_that_do_not_read_are_cut_off(tmp_path, monkeypatch, count, whole):
+async def test_f25_clients_that_do_not_read_are_cut_off(tmp_path, monkeypatch, count, whole):
     monkeypatch.setattr("chatterbox.engine.sequence.CAPACITY_SAMPLES", 24_000)
     room = {"max_concurrent_requests": 40, "slots": 40, "max_inflight_segments": 2}
     async with running(tmp_path, engine=room) as rig:
@@ -214,7 +216,7 @@ def _metrics(rig) -> str:
     return rig.app.metrics.as_text("text/plain")[0].decode()
 
 
-async def test_f26_the_end_comes_behind_a_full_outbox(tmp_path, monkeypatch):
+async def test_f26_end_arrives_after_a_full_outbox(tmp_path, monkeypatch):
     monkeypatch.setattr("chatterbox.engine.sequence.CAPACITY_SAMPLES", 24_000)
     async with running(tmp_path, engine={"runaway_guard": False}) as rig:
         key = await endless(rig)
@@ -240,7 +242,7 @@ _UPGRADE = (
 
 
 async def handshake(rig):
-    """A WebSocket by hand: whatever comes afterwards is not answered."""
+    """Open a WebSocket on a raw connection, which answers no frames."""
     reader, writer = await rig.raw(_UPGRADE)
     answer = await reader.readuntil(b"\r\n\r\n")
     assert b" 101 " in answer.split(b"\r\n")[0]
@@ -248,7 +250,7 @@ async def handshake(rig):
 
 
 def frame(text: str) -> bytes:
-    """A masked text frame; the mask is zero."""
+    """Return a masked text frame with a zero mask."""
     data = text.encode()
     assert len(data) < 126
     return bytes([0x81, 0x80 | len(data), 0, 0, 0, 0]) + data
@@ -267,7 +269,7 @@ async def drain(reader: asyncio.StreamReader) -> None:
         pytest.param("gone without a goodbye", marks=SLOW),
     ],
 )
-async def test_f27_half_open_sockets_are_found_out(tmp_path, monkeypatch, how):
+async def test_f27_half_open_sockets_are_detected(tmp_path, monkeypatch, how):
     monkeypatch.setattr("chatterbox.server.run.PING_S", 0.2)
     monkeypatch.setattr("chatterbox.server.socket_server.STALL_S", 0.4)
     async with running(tmp_path, engine={"runaway_guard": False}) as rig:

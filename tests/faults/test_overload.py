@@ -1,4 +1,4 @@
-"""Section A: overload and deadlines. Rows F01 to F05; F17 and F18 on lengths."""
+"""Fault table, section A (F01 to F05): overload and deadlines; F17 and F18: lengths."""
 
 import asyncio
 import itertools
@@ -17,7 +17,7 @@ from chatterbox.errors import DeadlineExceeded, Overloaded
 # --- F01
 
 
-async def test_f01_as_many_as_places_and_queue_hold_and_no_more(tmp_path):
+async def test_f01_requests_beyond_places_and_queue_are_refused(tmp_path):
     places = {"max_concurrent_requests": 3, "max_queued_requests": 3}  # one place is the golden's
     async with running(tmp_path, engine=places) as rig:
         gate = threading.Event()
@@ -50,7 +50,7 @@ WAIT_S = 60.0  # `first_audio_timeout_s`
 
 
 class Crowd:
-    """Clients that ask, and ask again when they are sent away, as long as the server says."""
+    """Clients that retry after a refusal, as the server's Retry-After says."""
 
     def __init__(self, monkeypatch, clients: int) -> None:
         self.admission = Admission(PLACES, QUEUE)
@@ -103,8 +103,8 @@ def test_f02_goodput_at_ten_times_the_capacity(monkeypatch):
     assert all(abs(turn - place) < PLACES for place, turn in enumerate(served))
 
 
-def test_f02_clients_that_never_wait_gain_nothing_and_harm_nobody(monkeypatch):
-    """Those who do not listen to Retry-After are only sent away more often."""
+def test_f02_clients_that_ignore_retry_after_gain_nothing(monkeypatch):
+    """They are only refused more often."""
     crowd = Crowd(monkeypatch, 10 * PLACES)
     monkeypatch.setattr(Admission, "retry_after_s", lambda self: 0.05)
     run(crowd.run())
@@ -114,7 +114,7 @@ def test_f02_clients_that_never_wait_gain_nothing_and_harm_nobody(monkeypatch):
 # --- F03
 
 
-async def test_f03_a_storm_of_retries(tmp_path):
+async def test_f03_retry_storm(tmp_path):
     places = {"max_concurrent_requests": 2, "max_queued_requests": 2}
     async with running(tmp_path, engine=places) as rig:
         gate = threading.Event()
@@ -137,7 +137,7 @@ async def test_f03_a_storm_of_retries(tmp_path):
 # --- F04, F05
 
 
-async def test_f04_who_waits_too_long_never_reaches_the_model(tmp_path):
+async def test_f04_request_that_waits_too_long_never_reaches_the_model(tmp_path):
     async with running(tmp_path, engine={"max_concurrent_requests": 1}) as rig, rig.fault():
         await rig.quiet()
         begun = []
@@ -149,8 +149,8 @@ async def test_f04_who_waits_too_long_never_reaches_the_model(tmp_path):
         assert not any(key.startswith("awb") for key in begun)
 
 
-async def test_f05_the_total_deadline_cuts_off_what_is_too_slow(tmp_path):
-    """Slower than speech: the sound made moves the deadline on, but not fast enough."""
+async def test_f05_total_deadline_cuts_off_slow_synthesis(tmp_path):
+    """Synthesis slower than speech extends the deadline, but not enough."""
     async with running(tmp_path) as rig:
         body = {"text": GOLDEN["text"], "voice_id": "awb", "seed": 3, "response_format": "pcm"}
         whole = (await rig.speak(**body)).content
@@ -180,7 +180,7 @@ async def test_f05_the_total_deadline_cuts_off_what_is_too_slow(tmp_path):
 
 
 def _unchunked(answer: bytes) -> bytes:
-    """The body of an answer in chunks, the last of which may be cut."""
+    """Return the body of a chunked response, whose last chunk may be cut."""
     rest = answer.partition(b"\r\n\r\n")[2]
     body = b""
     while rest:
@@ -195,7 +195,7 @@ def _unchunked(answer: bytes) -> bytes:
 
 
 @pytest.mark.slow
-async def test_f17_one_word_beside_three_hundred(tmp_path):
+async def test_f17_one_word_beside_three_hundred_words(tmp_path):
     async with running(tmp_path, request_timeout_s=600) as rig:
         long = " ".join(f"The {SECRET} says number {n} now." for n in range(60))
         calls = [SHORT | {"text": f"{SECRET}."}, GOLDEN | {"text": long, "voice_id": "awb"}]
@@ -206,7 +206,7 @@ async def test_f17_one_word_beside_three_hundred(tmp_path):
                 assert [answer.content for answer in together] == alone
 
 
-async def test_f18_a_model_that_never_stops(tmp_path):
+async def test_f18_model_that_never_stops(tmp_path):
     async with running(tmp_path, engine={"runaway_guard": False}) as rig:
         key = (await asyncio.to_thread(rig.engine.voices.get, "awb")).key
         rig.model.endless.add(key)

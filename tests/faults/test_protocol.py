@@ -1,4 +1,4 @@
-"""FAULTS F: what is no HTTP, or HTTP that never ends."""
+"""Fault table, section F: malformed, slow and endless HTTP."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ CLOSES_S = 60.0
 
 
 async def answer_of(rig: Rig, data: bytes) -> bytes:
-    """Everything that comes for `data`, to the connection's end; empty: it was just closed."""
+    """Send data, and return everything received until the connection ends."""
     reader, writer = await rig.raw()
     try:
         async with asyncio.timeout(CLOSES_S):
@@ -52,7 +52,7 @@ def status_of(answer: bytes) -> int:
 
 
 def error_in(answer: bytes) -> str:
-    """The code in an error, which must be all there is, and in its one shape."""
+    """Return the code of a response that must be one error in the native shape."""
     head, _, said = answer.partition(b"\r\n\r\n")
     assert re.search(rb"connection: close", head.lower()), head
     error = json.loads(said)["error"]
@@ -63,20 +63,20 @@ def error_in(answer: bytes) -> str:
 
 @pytest.fixture
 async def brief(rig) -> Rig:
-    """A server of little patience."""
+    """Return a server with short timeouts."""
     rig.app.limiter.timeouts = BRIEF
     return rig
 
 
 @pytest.fixture
 async def brief_for_bodies(rig) -> Rig:
-    """Of little patience with the rest of a body only: a pause of this process ends no connection
-    before its first byte, and none whose answer is to be read."""
+    """Return a server with a short timeout only for the rest of a body, so that a pause of the test
+    process does not close other connections."""
     rig.app.limiter.timeouts = replace(BRIEF, head_s=60, flush_s=60)
     return rig
 
 
-async def test_f51_silence_and_trickles_are_ended(brief):
+async def test_f51_silent_and_slow_connections_are_closed(brief):
     async with brief.fault():
         assert await answer_of(brief, b"") == b""
         for start in (b"G", LIVE[:-2], LIVE + b"GET / HT"):
@@ -100,8 +100,8 @@ async def drip(writer: asyncio.StreamWriter, data: bytes) -> None:
         await asyncio.sleep(0.02)
 
 
-async def test_f51_a_busy_connection_is_left_alone(brief):
-    """Though all of it takes longer than the patience; on a machine that has none, again."""
+async def test_f51_busy_connection_stays_open(brief):
+    """Although the whole takes longer than the timeout. Repeated if the machine pauses."""
     async with brief.fault():
         longest_s = BRIEF.head_s
         while longest_s >= BRIEF.head_s:
@@ -119,7 +119,7 @@ async def test_f51_a_busy_connection_is_left_alone(brief):
         assert heard == 40
 
 
-async def test_f51_the_silent_make_room(tmp_path):
+async def test_f51_idle_connections_are_closed_for_new_ones(tmp_path):
     async with running(tmp_path, max_connections=40) as rig, rig.fault():
         silent = [await rig.raw() for _ in range(100)]
         assert (await rig.speak()).status_code == 200
@@ -128,7 +128,7 @@ async def test_f51_the_silent_make_room(tmp_path):
             await gone(writer)
 
 
-async def test_f51_too_many_that_are_busy(tmp_path):
+async def test_f51_too_many_busy_connections(tmp_path):
     stalled = POST + b"Content-Length: 10\r\n\r\n{"
     socket = LIVE.replace(b"/health/live", b"/ws")[:-2] + (
         b"Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
@@ -149,7 +149,7 @@ async def test_f51_too_many_that_are_busy(tmp_path):
             await gone(writer)
 
 
-async def test_f51_the_door_by_its_own_clock():
+async def test_f51_limiter_with_a_fake_clock():
     class Somebody:
         def __init__(self, wait: Wait | None) -> None:
             self.now, self.request, self.ended_by = wait, 0, None
@@ -176,7 +176,7 @@ async def test_f51_the_door_by_its_own_clock():
     assert Timeouts().flush_s + 2 * Timeouts().sweep_s <= 30
 
 
-async def test_f52_a_body_that_stalls_or_crawls(brief_for_bodies, monkeypatch):
+async def test_f52_stalled_or_slow_body(brief_for_bodies, monkeypatch):
     rig = brief_for_bodies
     async with rig.fault():
         monkeypatch.setattr(body, "STALL_S", 0.1)
@@ -209,7 +209,7 @@ HEADS = {
 }
 
 
-async def test_f53_heads_without_end(rig):
+async def test_f53_too_large_heads(rig):
     async with rig.fault():
         for name, head in HEADS.items():
             answer = await answer_of(rig, head)
@@ -244,7 +244,7 @@ SMUGGLED = {
 }
 
 
-async def test_f54_what_could_be_read_in_two_ways(rig):
+async def test_f54_ambiguous_requests_are_refused(rig):
     async with rig.fault():
         for name, data in SMUGGLED.items():
             answer = await answer_of(rig, data + NEXT)
@@ -261,8 +261,8 @@ async def test_f54_what_could_be_read_in_two_ways(rig):
         assert all("outcome=invalid_http" in line for line in log)
 
 
-async def test_f104_lines_that_go_on_and_lengths_said_twice(rig):
-    """h11 would take them."""
+async def test_f104_folded_lines_and_repeated_lengths_are_refused(rig):
+    """h11 by itself accepts them."""
     body, chunk = b'{"text":""}', b"Transfer-Encoding: chunked\r\n"
     heads = (
         b"Content-Length: 11, 11\r\n\r\n",
@@ -292,7 +292,7 @@ def chunked(count: int, size: int) -> bytes:
     return (b"%x\r\n%s\r\n" % (size, b"a" * size)) * count + b"0\r\n\r\n"
 
 
-async def test_f55_bodies_without_end(rig):
+async def test_f55_endless_bodies(rig):
     limit = BodyLimits.for_text(5000).fields_bytes
     async with rig.fault():
         headers = POST + b"Content-Length: %d\r\n\r\n"
@@ -314,7 +314,7 @@ async def tiny_chunks(rig: Rig, count: int, times: int) -> None:
 
 
 @pytest.mark.slow
-async def test_f55_a_hundred_times(rig):
+async def test_f55_tiny_chunks_a_hundred_times(rig):
     await tiny_chunks(rig, 1_000_000, 50)  # buffers of both sides have their size then
     before = psutil.Process().memory_info().rss
     await tiny_chunks(rig, 1_000_000, 100)
@@ -322,7 +322,7 @@ async def test_f55_a_hundred_times(rig):
 
 
 async def until_answer(rig: Rig, data: bytes) -> bytes:
-    """The first line that comes, however much is still to be sent."""
+    """Send data until the first line of the response arrives; return that line."""
     reader, writer = await rig.raw()
 
     async def send() -> None:
@@ -342,7 +342,7 @@ async def until_answer(rig: Rig, data: bytes) -> bytes:
         await gone(writer)
 
 
-async def test_f55_who_sends_all_before_looking_sees_the_answer(rig):
+async def test_f55_client_that_sends_everything_first_gets_the_response(rig):
     async def pieces():
         for _ in range(300):
             yield b"a" * 65_536
@@ -354,7 +354,7 @@ async def test_f55_who_sends_all_before_looking_sees_the_answer(rig):
         assert (await rig.speak()).status_code == 200
 
 
-async def test_f55_the_rest_of_a_refused_body_has_an_end(brief_for_bodies):
+async def test_f55_rest_of_a_refused_body_times_out(brief_for_bodies):
     rig = brief_for_bodies
     async with rig.fault():
         reader, writer = await rig.raw(POST + b"Content-Length: 999999999\r\n\r\n")
@@ -366,7 +366,7 @@ async def test_f55_the_rest_of_a_refused_body_has_an_end(brief_for_bodies):
         await gone(writer)
 
 
-async def test_f56_packed_bodies(rig):
+async def test_f56_compressed_bodies_are_refused(rig):
     async with rig.fault():
         for encoding in ("gzip", "deflate", "br", "zstd", "gzip, gzip", "x"):
             answer = await rig.client.post(
@@ -375,7 +375,7 @@ async def test_f56_packed_bodies(rig):
             error_of(answer, 415, "unsupported_media_type")
 
 
-async def test_f57_ranges_are_not_read(rig):
+async def test_f57_range_headers_are_ignored(rig):
     ranges = "bytes=" + ",".join(f"{n}-{n}" for n in range(3000))  # 30 KB: all that a head holds
     async with rig.fault():
         for path in ("/page/app.js", "/", "/voices/slt", "/openapi.json"):
@@ -398,7 +398,7 @@ async def wander(rig: Rig, count: int) -> None:
         assert answer.status_code in (400, 404, 405), path
 
 
-async def test_f58_paths_that_do_not_exist(rig):
+async def test_f58_unknown_paths(rig):
     prometheus = {"accept": "text/plain"}
     async with rig.fault():
         for _ in range(2):
@@ -410,7 +410,7 @@ async def test_f58_paths_that_do_not_exist(rig):
 
 
 @pytest.mark.slow
-async def test_f58_twenty_thousand_of_them(rig):
+async def test_f58_twenty_thousand_unknown_paths(rig):
     prometheus = {"accept": "text/plain"}
     for _ in range(2):
         await wander(rig, 100)
@@ -420,7 +420,7 @@ async def test_f58_twenty_thousand_of_them(rig):
     assert len(after.splitlines()) <= len(before.splitlines())
 
 
-async def test_f59_other_ways_to_ask(rig):
+async def test_f59_other_methods(rig):
     async with rig.fault():
         head = await rig.client.head("/health/live")
         assert (head.status_code, head.content) == (200, b"")
@@ -444,7 +444,7 @@ async def test_f59_other_ways_to_ask(rig):
         assert status_of(star) < 500
 
 
-async def test_one_line_for_what_was_no_request(rig):
+async def test_malformed_request_has_one_log_line(rig):
     await answer_of(rig, b"nonsense\r\n\r\n")
     line = rig.log.outcomes[-1]
     assert re.search(r"requests - other status=400 outcome=invalid_http ms=\d+ id=req-\w+$", line)

@@ -1,6 +1,6 @@
-"""Whatever fits the schema, and much that does not: never a fault of the server's.
+"""Calls generated from `/openapi.json` by schemathesis, valid and invalid, never cause a 500.
 
-schemathesis makes the calls out of `/openapi.json`, with a key and without one.
+They are made with and without a key.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ GENERATE = {"phases": [Phase.generate], "suppress_health_check": list(HealthChec
 
 @pytest.fixture(scope="module")
 def operations() -> dict[str, Any]:
-    """By call. Here, since schemathesis takes seconds to import."""
+    """Return the operations by call. Imports schemathesis, which takes seconds."""
     import schemathesis
 
     found = schemathesis.openapi.from_dict(SCHEMA).get_all_operations()
@@ -79,13 +79,13 @@ def check(case: Any, answer: Any) -> None:
         assert "Traceback" not in answer.text
 
 
-def test_the_schema_has_every_call(operations):
+def test_schema_has_every_call(operations):
     assert sorted(operations) == sorted(CALLS)
     assert len(CALLS) > 55
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_any_call_gets_an_answer(unlocked, operations, name):
+def test_generated_calls_get_valid_responses(unlocked, operations, name):
     @settings(max_examples=2, **GENERATE)
     @given(cases(operations[name]))
     def calls(case) -> None:
@@ -96,7 +96,7 @@ def test_any_call_gets_an_answer(unlocked, operations, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CALLS)
-def test_any_call_gets_an_answer_many_times(unlocked, locked, operations, name):
+def test_generated_calls_get_valid_responses_many_times(unlocked, locked, operations, name):
     @settings(max_examples=150, **GENERATE)
     @given(cases(operations[name]))
     def calls(case) -> None:
@@ -107,7 +107,7 @@ def test_any_call_gets_an_answer_many_times(unlocked, locked, operations, name):
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_f70_f80_without_a_key_no_call_is_answered(locked, operations, name):
+def test_f70_f80_generated_calls_without_a_key_are_refused(locked, operations, name):
     @settings(max_examples=1, **GENERATE)
     @given(cases(operations[name]))
     def calls(case) -> None:

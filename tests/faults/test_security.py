@@ -1,4 +1,4 @@
-"""FAULTS F73 to F79: ids that are paths, foreign names and pages, addresses, pickles."""
+"""Fault table, F73 to F79, F101 and F102: path-like ids, foreign hosts and pages, URLs, pickles."""
 
 import ast
 import asyncio
@@ -28,7 +28,7 @@ IDS = ["../x", "..%2f..%2fetc%2fpasswd", "%00", "%2fetc%2fpasswd", "C:%5cx", "co
 IDS += ["%D1%95lt", ".tmp-1", "%2e%2e", "~root", "slt%0d%0aX-Evil:%201"]
 
 
-async def test_f73_ids_that_are_paths(rig, monkeypatch):
+async def test_f73_ids_that_look_like_paths(rig, monkeypatch):
     opened: list[str] = []
 
     def spy(event: str, arguments: tuple) -> None:
@@ -64,7 +64,7 @@ async def test_f73_ids_that_are_paths(rig, monkeypatch):
 
 
 @pytest.mark.parametrize("host", ["evil.example:8000", "localhost.evil.example"])
-async def test_f74_foreign_names_are_refused(rig, host):
+async def test_f74_foreign_host_names_are_refused(rig, host):
     async with rig.fault():
         answer = await rig.client.get("/health/live", headers={"host": host})
         error_of(answer, 421, "host_forbidden")
@@ -79,7 +79,7 @@ async def test_f74_foreign_names_are_refused(rig, host):
         writer.close()
 
 
-async def test_f74_our_own_names_are_not(tmp_path):
+async def test_f74_own_host_names_are_accepted(tmp_path):
     async with running(tmp_path, allowed_hosts="tts.example, other.example") as rig:
         for host in ("localhost", "127.0.0.1:1", "[::1]:8000", "TTS.example:443", "10.1.2.3"):
             answer = await rig.client.get("/voices", headers={"host": host})
@@ -91,7 +91,7 @@ async def test_f74_our_own_names_are_not(tmp_path):
         assert answer.status_code == 200
 
 
-async def test_f74_foreign_pages_neither_read_nor_change(rig):
+async def test_f74_foreign_pages_can_neither_read_nor_change(rig):
     async with rig.fault():
         for origin in ("null", "http://evil.example", "http://localhost:1", "x", ""):
             headers = {"origin": origin}
@@ -105,7 +105,7 @@ async def test_f74_foreign_pages_neither_read_nor_change(rig):
                 assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
-async def test_f74_our_own_page_does(tmp_path):
+async def test_f74_own_page_can_call(tmp_path):
     async with running(tmp_path, cors_origins="http://tavern.example:8000") as rig:
         for headers in (
             {"origin": rig.url},
@@ -134,7 +134,7 @@ SPOKEN = (
 )
 
 
-async def test_f101_foreign_pages_take_no_place(tmp_path):
+async def test_f101_foreign_pages_get_no_place(tmp_path):
     async with running(tmp_path, cors_origins="http://tavern.example:8000") as rig, rig.fault():
         for headers in FOREIGN:
             for path in SPOKEN:
@@ -149,7 +149,7 @@ async def test_f101_foreign_pages_take_no_place(tmp_path):
         assert rig.engine.admission.active == 1
 
 
-async def test_f101_who_is_named_or_no_page_does(tmp_path):
+async def test_f101_allowed_origins_and_programs_get_a_place(tmp_path):
     named = {"sec-fetch-site": "cross-site", "referer": "http://tavern.example:8000/chat?a=b"}
     async with running(tmp_path, cors_origins="http://tavern.example:8000") as rig, rig.fault():
         for headers, policy in (
@@ -171,8 +171,8 @@ async def test_f101_who_is_named_or_no_page_does(tmp_path):
         assert answer.headers["cross-origin-resource-policy"] == "cross-origin"
 
 
-async def test_f102_every_answer_is_kept_from_other_sites(tmp_path):
-    """Whoever makes it: routes, layers, the protocol, a socket's handshake."""
+async def test_f102_every_response_has_a_resource_policy(tmp_path):
+    """Responses of routes, middleware, the HTTP protocol and WebSocket handshakes."""
     begin = b"GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"
     key = b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
     raw = (
@@ -224,7 +224,7 @@ async def test_f75_sockets_of_foreign_pages(rig):
         assert len(lines) == 2 * len(SOCKETS)
 
 
-def test_hosts_and_addresses():
+def test_host_header_parsing():
     for given, host in (
         ("LocalHost:80", "localhost"),
         ("[::1]", "::1"),
@@ -250,7 +250,7 @@ def test_hosts_and_addresses():
 URLS = ["file:///etc/passwd", "http://169.254.169.254/latest/meta-data", "\\\\host\\share\\a.wav"]
 
 
-async def test_f76_no_address_is_ever_fetched(rig, monkeypatch):
+async def test_f76_no_url_is_ever_fetched(rig, monkeypatch):
     ours = rig.port
 
     async with rig.fault():
@@ -272,7 +272,7 @@ async def test_f76_no_address_is_ever_fetched(rig, monkeypatch):
         assert set(connects) <= {("127.0.0.1", ours)}
 
 
-async def test_f79_what_is_said_of_errors(rig):
+async def test_f79_error_messages_reveal_nothing(rig):
     async with rig.fault():  # I6: nor does the log say it
         secret = f"/home/{SECRET}/x"
         for body in (
@@ -291,7 +291,7 @@ async def test_f79_what_is_said_of_errors(rig):
             assert SECRET not in answer.text
 
 
-async def test_f77_names_are_data(rig):
+async def test_f77_names_are_treated_as_data(rig):
     names = ('<img src=x onerror="alert(1)">', 'a"; filename="b.exe', "${7*7}", "a'b")
     async with rig.fault():
         for number, name in enumerate(names):
@@ -311,7 +311,7 @@ async def test_f77_names_are_data(rig):
         assert "default-src 'self'" in page.headers["content-security-policy"]
 
 
-async def test_f78_a_pickle_among_the_voices(tmp_path):
+async def test_f78_pickle_among_the_voices_is_not_loaded(tmp_path):
     class Trap:
         def __reduce__(self):
             return (Path.touch, (tmp_path / "sprung",))
@@ -332,7 +332,7 @@ async def test_f78_a_pickle_among_the_voices(tmp_path):
     assert not (tmp_path / "sprung").exists()
 
 
-def test_f78_nothing_here_unpickles():
+def test_f78_code_never_unpickles():
     for path, node in nodes(Path(chatterbox.__file__).parent):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = {alias.name for alias in node.names} | {getattr(node, "module", None)}

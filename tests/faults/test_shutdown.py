@@ -1,4 +1,4 @@
-"""Section D: stopping and crashing. Rows F30 to F34, F40."""
+"""Fault table, section D (F30 to F34, F40): shutdown and crashes."""
 
 import itertools
 import signal
@@ -18,7 +18,7 @@ from faults.source import dotted, nodes
 PACKAGE = Path(__file__).resolve().parents[2] / "chatterbox"
 
 
-def test_f30_f31_sigterm_without_and_with_a_lame_duck(process, tmp_path):
+def test_f30_f31_sigterm_with_and_without_a_shutdown_delay(process, tmp_path):
     with process(tmp_path / "a") as server:
         server.signal(signal.SIGTERM)
         assert server.ended() == 143
@@ -39,7 +39,7 @@ def test_f30_f31_sigterm_without_and_with_a_lame_duck(process, tmp_path):
 
 
 @pytest.mark.slow
-def test_f31_eight_streams_are_finished_first(process, tmp_path, right):
+def test_f31_running_streams_are_finished_before_exit(process, tmp_path, right):
     with process(tmp_path, pace_s=0.02) as server, ThreadPoolExecutor(8) as clients:
         calls = [clients.submit(_speak, server.url) for _ in range(8)]
         server.until(lambda: server.metrics()["active"] == 8)
@@ -54,10 +54,8 @@ def test_f31_eight_streams_are_finished_first(process, tmp_path, right):
 
 
 @pytest.mark.slow
-def test_f31_no_answer_is_lost_while_one_server_after_the_other_is_updated(
-    process, tmp_path, right
-):
-    """Behind a balancer that looks ten times a second, as docs/run/upgrade.md says."""
+def test_f31_rolling_update_loses_no_response(process, tmp_path, right):
+    """Behind a load balancer with ten health checks a second, as in docs/run/upgrade.md."""
     settings = {"pace_s": 0.01, "server": {"shutdown_delay_s": 4}}  # a look may come late
     with ExitStack() as stack, ThreadPoolExecutor(5) as clients:
         servers = [stack.enter_context(process(tmp_path / name, **settings)) for name in "ab"]
@@ -77,7 +75,7 @@ def test_f31_no_answer_is_lost_while_one_server_after_the_other_is_updated(
 
 
 class Balancer:
-    """Sends each request to the next server that was ready when it last looked."""
+    """Sends each request to the next server that was ready at its last health check."""
 
     def __init__(self, servers: list) -> None:
         self.servers = servers
@@ -106,9 +104,9 @@ def _speak(url: str) -> bytes:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("times", [1, 2])
-def test_f32_f33_whatever_is_stuck_it_ends(process, tmp_path, times):
-    """The engine hangs in a step; once the drain's time is over, or with a second signal, the
-    process goes, and the answer is cut."""
+def test_f32_f33_process_ends_although_the_engine_hangs(process, tmp_path, times):
+    """While the engine hangs in a step, the process ends after the drain timeout or a second
+    signal, and the response is cut."""
     drain_s = 0.3 if times == 1 else 60
     with (
         process(tmp_path, fault="hang", server={"drain_timeout_s": drain_s}) as server,
@@ -128,7 +126,7 @@ LIVES = 100
 
 
 @pytest.mark.slow
-def test_f34_kill_dash_nine_while_voices_come_and_go(process, tmp_path):
+def test_f34_sigkill_while_voices_are_registered_and_deleted(process, tmp_path):
     owner = Owner()
     rng = np.random.default_rng(7)
     for life in range(LIVES):
@@ -147,7 +145,7 @@ def test_f34_kill_dash_nine_while_voices_come_and_go(process, tmp_path):
     owner.check(tmp_path, wholly=True)
 
 
-async def test_f40_a_clock_that_jumps_ends_nothing(rig, monkeypatch):
+async def test_f40_clock_jump_ends_nothing(rig, monkeypatch):
     real = time.time
     async with rig.fault():
         for days in (1, -2, 1):
@@ -155,8 +153,8 @@ async def test_f40_a_clock_that_jumps_ends_nothing(rig, monkeypatch):
             assert (await rig.speak()).status_code == 200
 
 
-def test_f40_no_wait_depends_on_the_clock():
-    """The wall clock says when something was, never how long it takes."""
+def test_f40_no_wait_depends_on_the_wall_clock():
+    """The wall clock is used for times of day only, never for durations."""
     told = {
         "voices/catalogue.py",  # when a voice was made
         "voices/consents.py",

@@ -1,4 +1,4 @@
-"""FAULTS G: recordings that are none, through every call that takes one."""
+"""Fault table, section G: invalid recordings, through every call that takes one."""
 
 import ast
 import io

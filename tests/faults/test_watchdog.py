@@ -1,4 +1,4 @@
-"""The watchdog by itself: F46 and F109 where not even the event loop can end the process, F40."""
+"""Fault table, F46, F47 and F109: the watchdog by itself."""
 
 import subprocess
 import sys
@@ -31,7 +31,7 @@ def watched(
     return dog, told, left, gone
 
 
-def test_f46_an_event_loop_that_hangs(capfd):
+def test_f46_hanging_event_loop(capfd):
     heartbeat = Heartbeat("event loop")
     heartbeat.beat()
     _, told, left, gone = watched([heartbeat], last_resort_s=SOON_S)
@@ -40,7 +40,7 @@ def test_f46_an_event_loop_that_hangs(capfd):
     assert "most recent call first" in capfd.readouterr().err
 
 
-def test_f46_whoever_was_told_ends_the_process_in_time():
+def test_f46_watchdog_waits_for_an_orderly_end():
     heartbeat, dogs = Heartbeat("engine"), []
     heartbeat.beat()
     told = threading.Event()
@@ -57,7 +57,7 @@ def test_f46_whoever_was_told_ends_the_process_in_time():
     assert left == []
 
 
-def test_f47_what_rests_or_gets_on_is_left_alone():
+def test_f47_idle_or_working_threads_are_left_alone():
     resting, busy, looks = Heartbeat("decoder"), Heartbeat("engine"), threading.Semaphore(0)
 
     def on_look() -> None:
@@ -89,7 +89,7 @@ print("let go")
 
 
 def held(hold: str) -> subprocess.CompletedProcess[str]:
-    """A process with a watchdog whose main thread does `hold`."""
+    """Run a process with a watchdog whose main thread executes `hold`."""
     program = [sys.executable, "-c", HELD.format(hold=hold)]
     return subprocess.run(program, capture_output=True, text=True, timeout=300, check=False)
 
@@ -102,7 +102,7 @@ def held(hold: str) -> subprocess.CompletedProcess[str]:
         "sum(range(10**11))",
     ],
 )
-def test_f109_who_keeps_the_interpreters_lock_is_ended_without_it(hold):
+def test_f109_process_that_holds_the_interpreter_lock_is_ended(hold):
     began_at = time.monotonic()
     done = held(hold)
     assert (done.returncode, done.stdout) == (1, "")
@@ -111,13 +111,13 @@ def test_f109_who_keeps_the_interpreters_lock_is_ended_without_it(hold):
     assert time.monotonic() - began_at < 30
 
 
-def test_f109_who_lets_go_in_time_is_left_alone():
+def test_f109_short_hold_of_the_lock_is_left_alone():
     stay = "for _ in range(15): ctypes.PyDLL(None).usleep(100_000); time.sleep(0.05)"
     done = held(stay + "\ndog.stop(); time.sleep(0.2)")
     assert (done.returncode, done.stdout, done.stderr) == (0, "let go\n", "")
 
 
-def test_a_service_manager_hears_of_every_look():
+def test_every_check_is_reported_to_the_service_manager():
     heartbeat, looks = Heartbeat("engine"), threading.Semaphore(0)
     dog, _, _, gone = watched([heartbeat], on_look=looks.release)
     for _ in range(20):

@@ -1,4 +1,4 @@
-"""An event loop whose clock jumps to the next timer: an hour of waiting in a moment."""
+"""An event loop whose clock jumps to the next timer, so that waiting takes no time."""
 
 import asyncio
 import selectors
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class _Selector(selectors.DefaultSelector):
-    """Nothing ever happens outside: the time that would be waited has passed at once."""
+    """A selector that returns at once and advances the clock by the timeout."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -20,7 +20,7 @@ class _Selector(selectors.DefaultSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """`time()` is virtual."""
+    """An event loop with virtual time."""
 
     def __init__(self) -> None:
         self._virtual = _Selector()
@@ -31,6 +31,6 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 def run(main: Coroutine[Any, Any, Any]) -> Any:
-    """`main` in virtual time."""
+    """Run `main` in virtual time."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(main)
