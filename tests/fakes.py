@@ -203,10 +203,10 @@ class FakeEncoder:
     """Turbo's voices with tensors from a hash of the audio."""
 
     key, rules = "fake", TurboVoices.rules
-    to_arrays, from_arrays, alike = (
+    to_arrays, from_arrays, is_compatible = (
         TurboVoices.to_arrays,
         TurboVoices.from_arrays,
-        TurboVoices.alike,
+        TurboVoices.is_compatible,
     )
 
     def __init__(self) -> None:

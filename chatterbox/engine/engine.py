@@ -105,7 +105,7 @@ class TTSEngine:
             stored()  # one that cannot be reached is told before minutes of loading
         watermark = load_watermark(self.config.apply_watermark)
         self.model = model or load_model(
-            self.config, log.warning, with_model=ours.call, with_decoder=decoders.call
+            self.config, log.warning, in_model_thread=ours.call, in_decoder_thread=decoders.call
         )
         family, cloned = self.model.family, self.model.cloned
         self.cloning = cloned.rules.transcript if cloned else None  # are words of recordings used
@@ -196,7 +196,7 @@ class TTSEngine:
         self.close(60.0)  # a voice that is being encoded is waited for
         if self.state == "closed":
             self._voices.unload()
-            self.model = self.model.emptied()
+            self.model = self.model.without_graphs()
             del self.generation, self.vocoding, self._owners, self._reader
             self._encoder = self._preparation = None
             self.state = "unloaded"

@@ -177,8 +177,8 @@ class StreamState:
         begin, stop = window.begin * self._per_frame, window.stop * self._per_frame
         held_back = 0 if window.last else self._settings.cross_fade_samples
         tokens = np.array(self.take.tokens[begin:stop], np.int64)
-        next_from = window.end_sample - held_back
-        return DecodeJob(self._stream, window, tokens, self._seams.next_sample, next_from)
+        resume_sample = window.end_sample - held_back
+        return DecodeJob(self._stream, window, tokens, self._seams.next_sample, resume_sample)
 
     def start(self, window: Window) -> None:
         """`window` is being decoded."""

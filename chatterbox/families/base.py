@@ -1,8 +1,8 @@
-"""The seam between the engine and a family of models: what a family is, as data and protocols.
+"""The interface between the engine and a family of models: data and protocols.
 
-The engine counts tokens, frames and samples by a `CodecSpec`, passes `Prompt` and `Voice` on
-without looking into them, and drives a `LanguageModel` and a `StreamingDecoder`. A token is what
-the language model says in one step, a frame the least that the codec decodes.
+The engine counts tokens, frames and samples by a `CodecSpec`, treats `Prompt` and `Voice` as
+opaque, and drives a `LanguageModel` and a `StreamingDecoder`. A token is what the language model
+makes in one step; a frame is the least that the codec decodes.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -16,18 +16,18 @@ from chatterbox.text.segment import SegmentLimits, finish
 
 @dataclass(frozen=True, slots=True)
 class CodecSpec:
-    """How tokens become sound."""
+    """Rates and context of a codec, which turns tokens into sound."""
 
     sample_rate_hz: int
     tokens_per_frame: int
     samples_per_frame: int
-    look_ahead_frames: int  # fed behind a window, since its sound depends on them
-    left_context_frames: int  # fed before a window, where there are any
-    tail_frames: int = 0  # that the decoder itself adds behind a stream's last window
+    look_ahead_frames: int  # decoded after a window, whose sound depends on them
+    left_context_frames: int  # decoded before a window, where the stream has them
+    tail_frames: int = 0  # that the decoder itself adds after a stream's last window
     fade_in_frames: int = 0  # at the beginning of every call, whose sound is muted or faded in
     delay_samples: int = 0
-    """At a window's end, not final although the whole frames of `look_ahead_frames` were fed: a
-    codec that sees 4757 samples ahead looks 2 frames of 2048 ahead, and keeps 661 samples back."""
+    """Samples at a window's end that are not final in spite of `look_ahead_frames`. A codec that
+    sees 4757 samples ahead has a look-ahead of 2 frames of 2048, and a delay of 661 samples."""
     cross_fade_ms: int = 15  # over which windows are blended; 0: they agree to rounding
     silence_tokens: frozenset[int] = frozenset()  # known to sound silent
 
@@ -44,11 +44,11 @@ class CodecSpec:
 
 @dataclass(frozen=True, slots=True)
 class TokenSpec:
-    """What a language model says, and how its next token is drawn.
+    """Vocabulary of a language model, and how its next token is drawn.
 
-    The frame's places follow each other: at position n, of which 0 is a row's first token, place
-    n modulo `len(starts)`. There the tokens from `starts[place]` on may come, `width` of them; and
-    the stop tokens between two frames, so never first.
+    The tokens of a frame have places in a fixed order: the token at position n of a row has place
+    n modulo `len(starts)`. At a place, the `width` tokens from `starts[place]` on are allowed. Stop
+    tokens are allowed between two frames, and so never first.
     """
 
     vocabulary: int  # width of the logits
@@ -60,70 +60,69 @@ class TokenSpec:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """What the engine knows of a family of models; a checkpoint may have its own, by `replace`."""
+    """What the engine knows about a family of models; a checkpoint may differ, by `replace`."""
 
     name: str
     codec: CodecSpec
     tokens: TokenSpec
     tags: frozenset[str]
-    """Sounds that may stand in a text, without brackets. Users write `[laugh]` or `<laugh>`;
+    """Sounds that a text may contain, without brackets. Users write `[laugh]` or `<laugh>`;
     `Prompts.prompt` always gets `[laugh]`, and writes what its model was trained with."""
     languages: tuple[str, ...]  # ISO 639-1
     title: str = ""  # for people
     sampling: Mapping[str, float] = field(default_factory=dict)
-    """The authors' parameters, by the names of the settings; all that a call may send. What a
-    model's `generation_config.json` says goes before them (`LoadedModel.sampling`)."""
-    segments: SegmentLimits = field(default_factory=SegmentLimits)  # that it speaks well
+    """The authors' sampling parameters, by the names of the settings; a call may send only these.
+    A model's `generation_config.json` takes precedence (`LoadedModel.sampling`)."""
+    segments: SegmentLimits = field(default_factory=SegmentLimits)  # that the model speaks well
     max_tokens: int = 1024  # of a segment, where nothing is set
     clean_up: Callable[[str], str] = finish
     """What the authors' program does to a segment's text before it tokenises it; adds a stop."""
     token_text: Callable[[int], str] | None = None
-    """How other servers of such a model write a token, where they send tokens for sound."""
+    """How other servers of such a model write a token, if they send tokens rather than sound."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Voice:
-    """A voice as the engine sees it. `key` is its identity in caches: equal key, equal data."""
+    """A voice as the engine sees it. `key` identifies it in caches: equal key, equal data."""
 
     key: str
-    data: Any  # the family's own
+    data: Any  # of a type of the family
 
 
 class Prompt(Protocol):
-    """What a language model is given before its first token; opaque to the engine."""
+    """Input of a language model before its first token; opaque to the engine."""
 
     def __len__(self) -> int:
-        """Positions that it takes in a slot."""
+        """Return the number of positions that it takes in a slot."""
 
     @property
     def text_tokens(self) -> int:
-        """How many of them are the text's."""
+        """Positions that belong to the text."""
 
     @property
     def prefix_key(self) -> str | None:
-        """Names the rows that it begins with, where they can be kept for other prompts."""
+        """Key under which the prompt's first rows can be cached for other prompts, if any."""
 
 
 class Prompts(Protocol):
-    """Text and voice → prompts."""
+    """Makes prompts from texts and voices."""
 
     def prompt(self, text: str, voice: Voice) -> Prompt:
-        """For a segment's text. Raises EmptyText where the model has no token for it."""
+        """Return the prompt of a segment. Raises EmptyText when the model has no token for it."""
 
     def prefix(self, voice: Voice) -> Prompt:
-        """What all prompts of a voice begin with, for `LanguageModel.cache_prefix`."""
+        """Return what all prompts of a voice begin with, for `LanguageModel.cache_prefix`."""
 
 
 class LanguageModel(Protocol):
-    """A fixed number of slots, each holding one sequence's keys and values; ragged sequences step
-    together.
+    """A language model with a fixed number of slots, one sequence in each, of any lengths.
 
-    Called by the generation thread alone. A call that raises has changed nothing: a slot whose
-    `prefill` failed is free. What an exception means for whom: `runtime/ort_errors.py`.
+    Only the generation thread calls it. A call that raises has changed nothing: a slot whose
+    `prefill` failed is free. `runtime/ort_errors.py` classifies its exceptions.
     """
 
-    slots: int  # how many sequences can be held at once
-    capacity: int  # positions that a slot can hold: prompt and tokens
+    slots: int  # most sequences at once
+    capacity: int  # positions of a slot: prompt and tokens
     vocab: int  # width of the logits
 
     def prefill(self, slot: int, prompt: Any) -> F32:
@@ -131,93 +130,98 @@ class LanguageModel(Protocol):
         first token."""
 
     def decode(self, slots: Sequence[int], tokens: I64) -> F32:
-        """Append one token [B] to each of `slots`; returns logits [B, vocab] in that order. The
-        next call may overwrite them."""
+        """Append one token [B] to each of `slots`. Returns logits [B, vocab] in that order, which
+        the next call may overwrite."""
 
     def free(self, slot: int) -> None:
-        """Forget what the slot holds."""
+        """Forget the sequence in a slot."""
 
     def cache_prefix(self, prompt: Any) -> None:
-        """Compute once, and keep, what `prefill` will need of this prompt's prefix, where memory
-        for it is left; may do nothing."""
+        """Compute and cache what `prefill` needs of this prompt's prefix, if memory is left for it.
+        May do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One decode of one stream, in frames counted from the segment's first."""
+    """Frames of a stream that are decoded together, counted from the segment's first frame."""
 
-    begin: int  # the first frame fed
-    fresh: int  # the first frame not decoded before
+    begin: int  # the first frame that is decoded
+    fresh: int  # the first frame that was not decoded before
     end: int  # frames before this one come out final
-    stop: int  # fed up to here: look-ahead included
-    last: bool  # the tail is fed too, and everything comes out
+    stop: int  # the end of the frames that are decoded, look-ahead included
+    last: bool  # the tail is decoded too, and everything comes out
     codec: CodecSpec
 
     @property
     def tail_frames(self) -> int:
-        """Frames that the decoder adds behind those it is given."""
+        """Frames that the decoder adds after the window's own."""
         return self.codec.tail_frames if self.last else 0
 
     @property
     def fed_frames(self) -> int:
-        """Frames the decoder works on, tail included, prompt not."""
+        """Frames that the decoder works on, including the tail but not the prompt."""
         return self.stop - self.begin + self.tail_frames
 
     @property
     def end_sample(self) -> int:
-        """Where the final samples end, counted from the segment's first sample."""
-        kept_back = 0 if self.last else self.codec.delay_samples
-        return (self.end + self.tail_frames) * self.codec.samples_per_frame - kept_back
+        """End of the final samples, counted from the segment's first sample."""
+        delay = 0 if self.last else self.codec.delay_samples
+        return (self.end + self.tail_frames) * self.codec.samples_per_frame - delay
 
 
 class DecodeStream(Protocol):
-    """What a decoder keeps of one stream between its windows; made by `open`, owned by the engine,
-    looked into by the decoder alone. At most one of its windows is decoded at a time, in order."""
+    """A decoder's state of one stream, which `open` makes.
 
-    voice: Voice  # whose it speaks in
+    The engine owns it, and only the decoder reads it. At most one window of a stream is decoded at
+    a time, in order.
+    """
+
+    voice: Voice
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodeJob:
-    """One window of one stream."""
+    """One window of one stream to decode."""
 
     stream: DecodeStream
     window: Window
-    tokens: I64  # those of the frames from window.begin to window.stop, without prompt and tail
-    next_sample: int  # the first sample wanted, counted from the segment's first (`Crossfader`)
-    next_from: int  # the first sample that the next window will be asked for
+    tokens: I64  # of the frames from window.begin to window.stop, without prompt and tail
+    next_sample: int  # the first sample to return, counted from the segment's first (`Crossfader`)
+    resume_sample: int  # the first sample that the stream's next job will ask for
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rendered:
-    """What became of a job."""
+    """Result of a job."""
 
     samples: F32  # [n], final
-    at: int  # where they begin: at the job's `next_sample` or before
+    at: int  # position of the first: the job's `next_sample` or before
 
 
 class StreamingDecoder(Protocol):
-    """Windows of tokens → samples. Called by one thread at a time."""
+    """Turns windows of tokens into samples. Only one thread may call it at a time."""
 
     codec: CodecSpec  # the family's, with the context that this decoder needs
     window_frames: tuple[int, ...]
-    """The numbers of fresh frames that windows should come in, smallest first, so that rows of one
-    shape meet; none: it does not matter."""
+    """Numbers of fresh frames that windows should have, ascending, so that rows of one shape share
+    calls; empty: any."""
     max_rows: int  # most jobs that gain from sharing a call
 
     def open(self, voice: Voice, seed: int) -> DecodeStream:
-        """A new stream. Equal voice, seed and windows give equal samples."""
+        """Start a stream. Equal voice, seed and windows give equal samples."""
 
     def warm(self, voice: Voice) -> None:
-        """Compute once, and keep, what windows in this voice will need; may do nothing."""
+        """Compute and cache what windows in this voice will need. May do nothing."""
 
     def bucket(self, job: DecodeJob) -> Hashable:
-        """Jobs of equal bucket may share a call."""
+        """Return a key; jobs with equal keys can share a call."""
 
     def start(self, jobs: Sequence[DecodeJob]) -> Callable[[], list[Rendered]]:
-        """Begin to decode jobs of one bucket together; what it returns does the rest, in order.
-        Other streams may be decoded in between. Raising, either has moved no stream on."""
+        """Run the first part of decoding jobs of one bucket. The result runs the rest.
+
+        Other streams may be decoded in between. If either part raises, no stream has moved on.
+        """
 
     def run(self, jobs: Sequence[DecodeJob]) -> list[Rendered]:
-        """Both at once."""
+        """Decode jobs of one bucket."""
         return self.start(jobs)()

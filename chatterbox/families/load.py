@@ -1,5 +1,4 @@
-"""Open the model that is configured, of whichever family it is. To add a family: its entry in
-`FAMILIES`."""
+"""Opens the configured model, of whichever family. To add a family, add an entry to `FAMILIES`."""
 
 import logging
 from collections.abc import Callable
@@ -7,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from chatterbox.config import TTSConfig
 from chatterbox.errors import ConfigError, ModelError, first_line
-from chatterbox.families.model import Doing, LoadedModel, LoadRequest, here
+from chatterbox.families.model import LoadedModel, LoadRequest, Runner, run_here
 from chatterbox.families.orpheus import load as orpheus
 from chatterbox.families.orpheus.spec import FILES as ORPHEUS_FILES
 from chatterbox.families.turbo import load as turbo
@@ -22,36 +21,46 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Registered:
-    """A family's folder."""
+class RegisteredFamily:
+    """The entry points of a family's folder."""
 
     files: FamilyFiles
     load: Callable[[LoadRequest], LoadedModel]
     compile_model: Callable[[LoadRequest], list[str]]
-    """Compiles its graphs, or finds them compiled; what was proven, for the operator."""
+    """Compiles the model's graphs unless they are in the cache; returns notes for the operator."""
 
 
 FAMILIES = (
-    Registered(TURBO_FILES, turbo.load, turbo.compile_model),
-    Registered(ORPHEUS_FILES, orpheus.load, orpheus.compile_model),
+    RegisteredFamily(TURBO_FILES, turbo.load, turbo.compile_model),
+    RegisteredFamily(ORPHEUS_FILES, orpheus.load, orpheus.compile_model),
 )
-"""The first one is served where nothing is chosen: `auto`, and the embedded model."""
+"""The first one is the default, for `auto` and for the embedded model."""
 
 
 def load_model(
-    config: TTSConfig, notify: Notify, *, with_model: Doing = here, with_decoder: Doing = here
+    config: TTSConfig,
+    notify: Notify,
+    *,
+    in_model_thread: Runner = run_here,
+    in_decoder_thread: Runner = run_here,
 ) -> LoadedModel:
-    """Select, check and open everything. What is captured is so in the threads that will call it:
-    onnxruntime keeps CUDA graphs for each. (Opened there without need, a full-size model leaves
-    96 MiB behind in their allocator's arenas.) Raises ModelError or ConfigError with one line."""
+    """Select, check and open the configured model.
+
+    Graphs that are captured are opened by the threads that will call them, since onnxruntime keeps
+    CUDA graphs for each thread. Others are opened by this thread: opened elsewhere, a full-size
+    model leaves 96 MiB in the arenas of the thread's allocator. Raises ModelError or ConfigError
+    with one line.
+    """
     try:
-        family, request = _found(config, notify)
+        family, request = _select(config, notify)
         if captures(config, request.settings):
-            request = replace(request, with_model=with_model, with_decoder=with_decoder)
+            request = replace(
+                request, in_model_thread=in_model_thread, in_decoder_thread=in_decoder_thread
+            )
         return family.load(request)
     except (ModelError, ConfigError):
         raise
-    except Exception as fault:  # a file that passed all checks may still break whatever reads it
+    except Exception as fault:  # a file that passed all checks may still break its reader
         log.debug("the model cannot be loaded", exc_info=True)
         what = f"{type(fault).__name__}: {first_line(fault)}"
         hint = "; lower CHATTERBOX_MAX_SEQUENCES" if is_out_of_memory(fault) else ""
@@ -59,18 +68,18 @@ def load_model(
 
 
 def compile_model(config: TTSConfig, notify: Notify) -> list[str]:
-    """Select a model and compile it, or find it compiled; what was proven, for the operator. Raises
-    ModelError or ConfigError with one line."""
-    family, request = _found(config, notify)
+    """Compile the configured model unless it is in the cache. Returns what was proven, for the
+    operator. Raises ModelError or ConfigError with one line."""
+    family, request = _select(config, notify)
     return [f"{request.name}: {line}" for line in family.compile_model(request)]
 
 
 def find_model(config: TTSConfig, notify: Notify) -> ModelFiles:
-    """The files of the model that is configured, fetched where need be. Raises ModelError."""
-    return _found(config, notify)[1].files
+    """Return the files of the configured model, downloaded if necessary. Raises ModelError."""
+    return _select(config, notify)[1].files
 
 
-def _found(config: TTSConfig, notify: Notify) -> tuple[Registered, LoadRequest]:
+def _select(config: TTSConfig, notify: Notify) -> tuple[RegisteredFamily, LoadRequest]:
     settings = session_settings(config)
     families = {family.files.family: family for family in FAMILIES}
     selection = select(config, settings.device, notify, [family.files for family in FAMILIES])

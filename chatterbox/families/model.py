@@ -1,7 +1,7 @@
-"""A model that is being opened, and one that is loaded: what a family is given, and what it gives.
+"""Data that a family gets to open a model, and the loaded model that it returns.
 
-A family has a `load(request: LoadRequest) -> LoadedModel` and a
-`compile_model(request: LoadRequest) -> list[str]`, named in `families/load.py`.
+A family has functions `load(request: LoadRequest) -> LoadedModel` and
+`compile_model(request: LoadRequest) -> list[str]`, which `families/load.py` names.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,34 +32,34 @@ from chatterbox.runtime.sessions import SessionSettings, open_session
 T = TypeVar("T")
 
 
-class Doing(Protocol):
-    """Has work done in some thread, and gives what comes of it."""
+class Runner(Protocol):
+    """Runs a function in some thread and waits for it."""
 
     def __call__(self, work: Callable[[], T]) -> T:
-        """Returns or raises what `work` does."""
+        """Return or raise what `work` does."""
 
 
-def here(work: Callable[[], T]) -> T:
-    """In this thread."""
+def run_here(work: Callable[[], T]) -> T:
+    """Run a function in this thread."""
     return work()
 
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What was loaded, for people: /health, the console, benchmarks."""
+    """Description of a loaded model, for /health, the console and benchmarks."""
 
     name: str
     precision: Mapping[str, str]  # by graph
     device: str
-    fallback: str | None  # why `auto` settled for the embedded model
-    notes: tuple[str, ...]  # what else the operator should know
-    expected_rtf: float | None = None  # seconds of computing for one of speech, where measured
-    device_note: str = ""  # that of `notes` which says why this device
+    fallback: str | None  # why `auto` chose the embedded model
+    notes: tuple[str, ...]  # for the operator
+    expected_rtf: float | None = None  # seconds of computing for a second of speech, if measured
+    device_note: str = ""  # the one of `notes` that explains the choice of the device
     machine: str = ""  # the GPU, or the CPU and its cores
 
     @property
     def slowness(self) -> str | None:
-        """What a person should know before waiting; None where speech is faster than real time."""
+        """A warning for people, or None when speech is made faster than real time."""
         if self.expected_rtf is None or self.expected_rtf < 1:
             return None
         return (
@@ -69,7 +69,7 @@ class ModelInfo:
 
     @property
     def precision_text(self) -> str:
-        """One word when all graphs agree, else `graph=precision` for each."""
+        """The precision of all graphs if they agree, else `graph=precision` for each."""
         values = set(self.precision.values())
         if len(values) == 1:
             return values.pop()
@@ -78,31 +78,34 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class LoadRequest:
-    """What a family opens a model from; its files are there and whole."""
+    """Everything that a family needs to open a model, whose files are complete."""
 
     config: TTSConfig
     settings: SessionSettings
     name: str  # "mini", a hub id, or a directory's name
     files: ModelFiles
     fallback: str | None = None
-    with_model: Doing = here  # the thread that will step the language model
-    with_decoder: Doing = here  # the thread that will call the decoder
+    in_model_thread: Runner = run_here  # the thread that will step the language model
+    in_decoder_thread: Runner = run_here  # the thread that will call the decoder
 
     @contextmanager
-    def beside(self, work: Callable[[], T]) -> Iterator[Callable[[], T]]:
-        """Have `work` done beside what is done within, or when it is asked for: on a GPU, whose
-        memory both share, and at a first start, which compiles. Given is what asks for it."""
+    def in_background(self, work: Callable[[], T]) -> Iterator[Callable[[], T]]:
+        """Run `work` at the same time as the block, and yield a function that returns its result.
+
+        On a GPU, whose memory both would share, and at a first start, which compiles, `work` only
+        runs when that function is called.
+        """
         if self.settings.device == "cuda" or not (self.config.data_dir / DIRECTORY).is_dir():
             yield work
             return
-        begun = run_in_thread(work)
+        future = run_in_thread(work)
         try:
-            yield begun.result
+            yield future.result
         finally:
-            wait([begun])
+            wait([future])
 
     def open(self, graph: str) -> ort.InferenceSession:
-        """A session on a published graph."""
+        """Open a session on a published graph."""
         return open_session(self.files.graph(graph), self.settings)
 
     def compiled(
@@ -111,21 +114,24 @@ class LoadRequest:
         options: CompileOptions,
         *,
         embedding: Callable[[Callable[..., Any]], Any],
-        **how: Any,
+        **arguments: Any,
     ) -> CompiledGraph | NotCompiled:
-        """The language model from the cache in the data directory, or compiled now. `graphs`: its
-        own, and what else it is made of. `embedding` is given the compiler's `Embedding` to make;
-        `how`: more of `compile_lm`'s arguments."""
+        """Return the compiled language model, from the cache or compiled now.
+
+        `graphs`: the language model's own, and others that it is made from. `embedding` gets the
+        compiler's `Embedding` class and returns an object of it. `arguments`: further arguments of
+        `compile_lm`.
+        """
         if not self.config.compile_lm:
             return NotCompiled("compiling is switched off")
         paths = [self.files.graph(name) for name in graphs]
         precision, data_dir = self.files.precisions[graphs[0]], self.config.data_dir
         sources = [file for path in paths for file in graph_sources(path)]
-        known_by = language_model_identity(sources, precision, self.settings, options)
-        entry = CompiledCache(data_dir).find(known_by)
+        key = language_model_identity(sources, precision, self.settings, options)
+        entry = CompiledCache(data_dir).find(key)
         if entry is not None:
             return language_model_of(entry)
-        # Here, since a start that finds everything compiled needs no compiler.
+        # Imported here, since a start with a full cache needs no compiler.
         from chatterbox.compile.lm.compiler import Embedding, compile_lm
         from chatterbox.compile.progress import compile_bar
 
@@ -138,11 +144,11 @@ class LoadRequest:
                 options=options,
                 embedding=embedding(Embedding),
                 progress=progress,
-                **how,
+                **arguments,
             )
 
     def info(self, *notes: str) -> ModelInfo:
-        """What is loaded. `notes`: of the family, for the operator."""
+        """Describe the loaded model. `notes`: the family's, for the operator."""
         chosen = [self.settings.note] if self.settings.note else []
         precisions, device = self.files.precisions, self.settings.device
         return ModelInfo(
@@ -156,19 +162,19 @@ class LoadRequest:
         )
 
     def sampling(self) -> dict[str, float]:
-        """How the model's `generation_config.json` wants its tokens drawn: whatever of it is usable
-        as a setting of the same name."""
-        stated = self.files.generation_config()
-        usable: dict[str, float] = {}
+        """Return the sampling parameters in the model's `generation_config.json`, except those that
+        are not valid as the setting of the same name."""
+        values = self.files.generation_config()
+        valid: dict[str, float] = {}
         for name, kind in SAMPLING.items():
             with suppress(ValidationError):
-                usable[name] = TypeAdapter(kind).validate_python(stated.get(name), strict=True)
-        return usable
+                valid[name] = TypeAdapter(kind).validate_python(values.get(name), strict=True)
+        return valid
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """The parts that the engine drives. At least one of `cloned` and `fixed` is there."""
+    """The parts that the engine drives. At least one of `cloned` and `fixed` is set."""
 
     info: ModelInfo
     family: Family
@@ -178,9 +184,9 @@ class LoadedModel:
     cloned: ClonedVoices | None = None
     fixed: FixedVoices | None = None
     sampling: Mapping[str, float] = field(default_factory=dict)  # of its generation_config.json
-    loudest_rms: float | None = None  # what is louder is no speech of it, and turned down
+    loudest_rms: float | None = None  # of its speech; louder sound is turned down
 
-    def emptied(self) -> "LoadedModel":
-        """What is known of it, without all that computes."""
-        gone: Any = None
-        return replace(self, prompts=gone, language_model=gone, decoder=gone, cloned=gone)
+    def without_graphs(self) -> "LoadedModel":
+        """Return the model's data without the parts that compute, so that their memory is freed."""
+        none: Any = None
+        return replace(self, prompts=none, language_model=none, decoder=none, cloned=none)

@@ -1,4 +1,4 @@
-"""Text → ids, by the hub's `tokenizer.json` and the `tokenizers` library."""
+"""Turns text into ids with the model's `tokenizer.json` and the `tokenizers` library."""
 
 import json
 from collections.abc import Callable
@@ -15,21 +15,21 @@ from chatterbox.errors import EmptyText, ModelError
 
 @dataclass(frozen=True, slots=True)
 class Tokenizer:
-    """A text that spells out a control token is spoken, never obeyed."""
+    """A tokenizer for untrusted texts: a control token that a text spells out is read as text."""
 
     library: Any
-    ends: tuple[int, ...] = ()  # ids behind every text
+    ends: tuple[int, ...] = ()  # ids appended to every text
 
     @classmethod
     def from_file(cls, path: Path, read_in_texts: Callable[[str], bool]) -> "Tokenizer":
-        """Of all the added tokens those that are `read_in_texts` are found in a text. Raises
-        ModelError where the file is damaged."""
+        """Read a tokenizer. Of its added tokens, only those for which `read_in_texts` returns True
+        are recognised in a text. Raises ModelError when the file is damaged."""
         try:
-            written = json.loads(path.read_text(encoding="utf-8"))
-            for token in written["added_tokens"]:
-                # "special" ones are then passed over in texts: `encode_special_tokens`
+            definition = json.loads(path.read_text(encoding="utf-8"))
+            for token in definition["added_tokens"]:
+                # with `encode_special_tokens`, texts cannot contain special tokens
                 token["special"] = not read_in_texts(token["content"])
-            library = tokenizers.Tokenizer.from_str(json.dumps(written))
+            library = tokenizers.Tokenizer.from_str(json.dumps(definition))
         except Exception as failure:
             raise ModelError(f"{path.name} cannot be read: {failure}") from failure
         library.encode_special_tokens = True
@@ -39,12 +39,11 @@ class Tokenizer:
 
     @property
     def largest_id(self) -> int:
-        """Of all tokens."""
+        """Largest id of the vocabulary."""
         return int(max(self.library.get_vocab().values()))
 
     def encode(self, text: str) -> I64:
-        """Ids of `text`, then the `ends`. Raises EmptyText where the model has no id for anything
-        in it."""
+        """Return the ids of `text`, then `ends`. Raises EmptyText when the text has no ids."""
         ids = self.library.encode(text, add_special_tokens=False).ids
         if not ids:
             raise EmptyText("The model has no letters for this text.", param="text")

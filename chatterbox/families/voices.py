@@ -1,4 +1,4 @@
-"""What a family's voices are: encoded from recordings, or known by name, or both."""
+"""Voices of a family: cloned from recordings, or fixed and known by name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,49 +10,49 @@ from chatterbox.arrays import F32
 from chatterbox.families.base import Voice
 
 Arrays = dict[str, NDArray[Any]]
-"""A voice's data as it is kept in files: by name, of float32, int64 or int16."""
+"""A voice's data in files: arrays of float32, int64 or int16, by name."""
 
 
 class UnusableVoice(ValueError):
-    """Arrays that cannot be a voice of this family; the text says why, without a stop."""
+    """The arrays are not a voice of this family; the message says why, without a full stop."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReferenceRules:
-    """Which recordings a family takes, and how it wants to hear them."""
+    """Which recordings a family accepts, and how they are prepared."""
 
-    max_s: float  # the stretch with the most speech is chosen from a longer one
-    min_s: float = 1.0  # less is refused
-    good_s: float = 5.0  # less gets a warning
-    loudness_lufs: float | None = None  # that it is brought to; None: left as it is
-    transcript: Literal["unused", "optional", "required"] = "unused"  # what is said in it
+    max_s: float  # of a longer one, the stretch with the most speech is used
+    min_s: float = 1.0  # a shorter one is refused
+    good_s: float = 5.0  # a shorter one gets a warning
+    loudness_lufs: float | None = None  # to which it is normalised; None: unchanged
+    transcript: Literal["unused", "optional", "required"] = "unused"  # the words of the recording
 
 
 class ClonedVoices(Protocol):
-    """Recordings → voices. Called by any thread, by several at once."""
+    """Turns recordings into voices. Thread-safe."""
 
     @property
     def key(self) -> str:
-        """Names the encoder: voices encoded under another key are encoded again. Letters, digits,
-        `.`, `_` and `-`, at most 64: a part of files' names."""
+        """Identity of the encoder: a voice of another key is encoded again. At most 64 letters,
+        digits, `.`, `_` and `-`, since it is part of file names."""
 
     @property
     def rules(self) -> ReferenceRules:
-        """Which recordings it takes."""
+        """Which recordings are accepted."""
 
     def encode(self, audio: F32, transcript: str | None) -> Any:
-        """`audio`: [samples] mono float32, by the `rules` → a voice's data, which say how many
-        bytes they take (`nbytes`)."""
+        """Encode `audio`, mono float32 [samples] prepared by the `rules`. Returns a voice's data,
+        with its size as `nbytes`."""
 
     def to_arrays(self, data: Any) -> Arrays:
-        """Data as they are kept; equal data give equal arrays."""
+        """Return data as arrays for a file; equal data give equal arrays."""
 
     def from_arrays(self, arrays: Arrays) -> Any:
-        """The inverse, of arrays that anybody may have written. Raises UnusableVoice."""
+        """Return data from untrusted arrays of a file. Raises UnusableVoice."""
 
-    def alike(self, data: Any, own: Any) -> bool:
-        """Whether data of another installation have the sizes that this model's `own` have: others
-        would end the engine, not only the request."""
+    def is_compatible(self, data: Any, own: Any) -> bool:
+        """Return whether data of another installation have the sizes of this model's `own` data.
+        Other sizes would make the language model fail for all requests, not only for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,20 +64,15 @@ class FixedVoice:
     description: str = ""
 
 
-def _named(name: str) -> Any:
-    return name
-
-
 @dataclass(frozen=True, slots=True)
 class FixedVoices:
-    """The voices that a model was trained with, asked for by name."""
+    """The voices that a model was trained with, by name."""
 
     voices: tuple[FixedVoice, ...]
     default: str
-    data: Callable[[str], Any] = _named  # of a voice, by its name
+    data: Callable[[str], Any] = str  # of a voice, by its name
 
     def voice(self, name: str) -> Voice | None:
-        """The one of that exact name."""
-        if all(voice.name != name for voice in self.voices):
-            return None
-        return Voice(f"fixed:{name}", self.data(name))
+        """Return the voice of this exact name, or None."""
+        known = any(voice.name == name for voice in self.voices)
+        return Voice(f"fixed:{name}", self.data(name)) if known else None

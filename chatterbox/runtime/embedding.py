@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import onnxruntime as ort
 from numpy.typing import NDArray
 
 from chatterbox.arrays import F32, I64
+from chatterbox.runtime.gpu import SEVERITY_FATAL
 from chatterbox.runtime.quantized_weights import Array, BlockQuantized, dense
+from chatterbox.runtime.sessions import require
 
 SPEECH_FILE, TEXT_FILE = "embedding.speech.npy", "embedding.text.npy"
 SCALES_FILE, ZEROS_FILE = "embedding.text_scales.npy", "embedding.text_zeros.npy"
@@ -55,6 +58,37 @@ class TokensInGraph:
 
     def codes(self, codes: I64) -> I64:
         return codes
+
+
+class EmbeddingSession:
+    """An `Embedder` that runs the published graph embed_tokens."""
+
+    def __init__(self, session: ort.InferenceSession) -> None:
+        require(session, "embed_tokens", {"input_ids"}, {"inputs_embeds"})
+        self._session = session
+
+    def text(self, ids: I64) -> F32:
+        assert len(ids) > START_IDS, "an id standing alone would be read as a speech code"
+        rows: F32 = self._run(ids[None])[0]
+        return rows
+
+    def codes(self, codes: I64) -> F32:
+        rows: F32 = self._run(codes[:, None])[:, 0]  # a sequence of one is read as a speech code
+        return rows
+
+    def has_row(self, text_id: int, end_id: int) -> bool:
+        """Return whether a text may contain an id."""
+        options = ort.RunOptions()
+        options.log_severity_level = SEVERITY_FATAL
+        try:
+            self._run(np.array([[text_id, end_id, end_id]], np.int64), options)
+        except Exception:  # noqa: BLE001 - onnxruntime raises its own kinds
+            return False
+        return True
+
+    def _run(self, ids: I64, options: ort.RunOptions | None = None) -> F32:
+        embeds: F32 = self._session.run(["inputs_embeds"], {"input_ids": ids}, options)[0]
+        return embeds
 
 
 class HostEmbedder:

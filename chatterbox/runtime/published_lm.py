@@ -20,6 +20,7 @@ from chatterbox.errors import ModelError
 from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.embedding import Embedder
 from chatterbox.runtime.kv_slots import PrefixedPrompt
+from chatterbox.runtime.sessions import require
 
 PAST, PRESENT = "past_key_values", "present"
 
@@ -29,15 +30,6 @@ rounding stays under it, a row that reads its neighbour's past or the padding do
 
 Cache = Sequence[NDArray[np.floating] | ort.OrtValue]
 """2 × layers of [B, heads, past, head_dim]: key, value, key, …; values lie on a GPU."""
-
-
-def require(session: ort.InferenceSession, graph: str, inputs: set[str], outputs: set[str]) -> None:
-    """Raise ModelError unless the session has these inputs and outputs."""
-    missing = (inputs - {i.name for i in session.get_inputs()}) | (
-        outputs - {o.name for o in session.get_outputs()}
-    )
-    if missing:
-        raise ModelError(f"{graph} has no {', '.join(sorted(missing))}: it is of another family")
 
 
 def cache_of(session: ort.InferenceSession) -> dict[str, NDArray[np.floating]]:

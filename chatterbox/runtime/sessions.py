@@ -185,3 +185,11 @@ def open_session(
     if on_gpu and session.get_providers()[0] != CUDA:
         raise ModelError(f"{name} was opened on the CPU: CUDA did not start for it")
     return session
+
+
+def require(session: ort.InferenceSession, graph: str, inputs: set[str], outputs: set[str]) -> None:
+    """Raise ModelError unless the session's graph has these inputs and outputs."""
+    missing = inputs - {i.name for i in session.get_inputs()}
+    missing |= outputs - {o.name for o in session.get_outputs()}
+    if missing:
+        raise ModelError(f"{graph} has no {', '.join(sorted(missing))}: it is of another family")

@@ -236,7 +236,7 @@ class VoiceLibrary(VoiceCatalogue):
             self._check_room(voice_id)
             listed = self._names.voices.values()
             own = next(info for info in listed if info.report)  # a built-in voice
-            if voice and not cloned.alike(voice.data, self._voice(own).data):
+            if voice and not cloned.is_compatible(voice.data, self._voice(own).data):
                 voice = None
             imported = voice is not None
             voice = voice or self._encoder.encode(voice_id, reference)

@@ -7,7 +7,7 @@ import pytest
 from chatterbox.config import TTSConfig
 from chatterbox.errors import ModelError
 from chatterbox.families import load
-from chatterbox.families.load import FAMILIES, Registered
+from chatterbox.families.load import FAMILIES, RegisteredFamily
 from chatterbox.families.model import LoadRequest
 from chatterbox.hub.files import ModelFiles
 from chatterbox.runtime.sessions import session_settings
@@ -40,7 +40,7 @@ def test_memory_that_is_short_is_said_with_its_remedy(monkeypatch):
     def short(_):
         raise RuntimeError("CUDA failure 2: out of memory; cudaMalloc")
 
-    found = Registered(FAMILIES[0].files, short, FAMILIES[0].compile_model)
+    found = RegisteredFamily(FAMILIES[0].files, short, FAMILIES[0].compile_model)
     monkeypatch.setattr(load, "FAMILIES", (found,))
     with pytest.raises(ModelError, match=r"out of memory.*; lower CHATTERBOX_MAX_SEQUENCES"):
         load.load_model(TTSConfig(device="cpu", model="mini"), print)

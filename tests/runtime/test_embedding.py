@@ -7,8 +7,9 @@ import pytest
 
 from chatterbox import mini
 from chatterbox.compile.lm.equivalence import host_embedder
-from chatterbox.families.turbo.load import EmbedGraph, open_tokenizer
+from chatterbox.families.turbo.load import open_tokenizer
 from chatterbox.hub.files import PRECISION_SUFFIX, PRECISIONS
+from chatterbox.runtime.embedding import EmbeddingSession
 from chatterbox.runtime.sessions import SessionSettings, open_session
 
 CPU = SessionSettings("cpu", 1, {})
@@ -23,7 +24,7 @@ def graph(precision="fp32"):
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_tables_give_what_the_session_gives(precision):
-    session = EmbedGraph(open_session(graph(precision), CPU))
+    session = EmbeddingSession(open_session(graph(precision), CPU))
     host = host_embedder(graph(precision), session, VOCAB, END_ID)
     assert host is not None
     np.testing.assert_allclose(host.text(IDS), session.text(IDS), atol=1e-6)
@@ -34,7 +35,7 @@ def test_the_tables_give_what_the_session_gives(precision):
 
 
 def test_tables_that_do_not_give_what_the_session_gives_are_not_used():
-    session = EmbedGraph(open_session(graph(), CPU))
+    session = EmbeddingSession(open_session(graph(), CPU))
 
     class Another:
         def text(self, ids):
@@ -47,7 +48,7 @@ def test_tables_that_do_not_give_what_the_session_gives_are_not_used():
 
 
 def test_tables_that_cannot_be_told_apart_are_not_used(tmp_path):
-    session = EmbedGraph(open_session(graph(), CPU))
+    session = EmbeddingSession(open_session(graph(), CPU))
     assert host_embedder(graph(), session, VOCAB + 1, END_ID) is None
     model = onnx.load(str(graph()))
     tables = [node for node in model.graph.node if node.op_type == "Gather"]
@@ -60,7 +61,7 @@ def test_tables_that_cannot_be_told_apart_are_not_used(tmp_path):
 def test_tables_that_are_only_a_part_of_a_row_are_not_used():
     """The embedded model adds to each letter where its sound is expected, and parts of codes."""
     path = mini.path() / "onnx" / "embed_tokens.onnx"
-    session = EmbedGraph(open_session(path, CPU))
+    session = EmbeddingSession(open_session(path, CPU))
     again = session.text(np.array([104, 104, END_ID, END_ID]))
     assert np.abs(again[0] - again[1]).max() > 0.01
     assert host_embedder(path, session, VOCAB, END_ID) is None

@@ -8,11 +8,12 @@ from fakes import fake_voice
 from chatterbox.config import TTSConfig
 from chatterbox.errors import ModelError
 from chatterbox.families.base import Voice
-from chatterbox.families.turbo.load import EmbedGraph, open_tokenizer
+from chatterbox.families.turbo.load import open_tokenizer
 from chatterbox.families.turbo.spec import GRAPHS
 from chatterbox.families.turbo.voice import TurboVoices, VoiceTensors
 from chatterbox.hub.files import PRECISIONS, ModelFiles
 from chatterbox.runtime.buffers import Memory
+from chatterbox.runtime.embedding import EmbeddingSession
 from chatterbox.runtime.kv_slots import PrefixedPrompt
 from chatterbox.runtime.published_lm import BATCH_TOLERANCE, PublishedLanguageModel
 from chatterbox.runtime.sessions import open_session, session_settings
@@ -26,7 +27,7 @@ def files(precision: str) -> ModelFiles:
 
 def language_model(precision: str = "fp32", session=None, memory=None) -> PublishedLanguageModel:
     model = files(precision)
-    embed = EmbedGraph(open_session(model.graph("embed_tokens"), SETTINGS))
+    embed = EmbeddingSession(open_session(model.graph("embed_tokens"), SETTINGS))
     session = session or open_session(model.graph("language_model"), SETTINGS)
     return PublishedLanguageModel(session, embed, slots=4, capacity=2048, memory=memory)
 
@@ -84,7 +85,7 @@ def test_what_the_session_says_is_read_not_assumed():
 
 def test_a_graph_of_another_kind_is_refused():
     decoder = open_session(files("q4").graph("conditional_decoder"), SETTINGS)
-    embed = EmbedGraph(open_session(files("q4").graph("embed_tokens"), SETTINGS))
+    embed = EmbeddingSession(open_session(files("q4").graph("embed_tokens"), SETTINGS))
     with pytest.raises(ModelError, match="is of another family"):
         PublishedLanguageModel(decoder, embed, slots=1, capacity=10)
     with pytest.raises(ModelError, match=r"speech_encoder has no .*audio_values"):

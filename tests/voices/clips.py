@@ -66,10 +66,10 @@ class FakeEncoder:
     wait or fail."""
 
     rules = TurboVoices.rules
-    to_arrays, from_arrays, alike = (
+    to_arrays, from_arrays, is_compatible = (
         TurboVoices.to_arrays,
         TurboVoices.from_arrays,
-        TurboVoices.alike,
+        TurboVoices.is_compatible,
     )
 
     def __init__(self, rows: int = 8, hidden: int = 4, before: Callable[[], None] | None = None):

@@ -1,1 +1,1 @@
-"""Orpheus: a Llama that says SNAC's tokens."""
+"""Orpheus: a Llama language model whose tokens are SNAC's."""

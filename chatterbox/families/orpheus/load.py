@@ -43,44 +43,47 @@ from chatterbox.runtime.masked_lm import open_in_place
 
 IDS = TokenIds(FIRST_AUDIO)
 TRIAL_STEPS = 8
+"""Steps that are timed to predict the speed."""
 
 
 def load(request: LoadRequest) -> LoadedModel:
-    """Open both graphs; of a pretrained checkpoint the codec's encoder too."""
+    """Open both graphs, and the codec's encoder for a checkpoint that clones voices."""
     files, settings = request.files, request.settings
     tokenizer = open_tokenizer(files.tokenizer)
-    language_model, note = request.with_model(lambda: open_language_model(request))
+    language_model, note = request.in_model_thread(lambda: open_language_model(request))
     decoding = settings.on_gpu(request.config.decoder_device_id)
-    decoder, decoder_note = request.with_decoder(
+    decoder, decoder_note = request.in_decoder_thread(
         lambda: open_codec(request.config, files.graph(DECODER), decoding)
     )
-    rtf = request.with_model(lambda: expected_rtf(language_model))
+    rtf = request.in_model_thread(lambda: expected_rtf(language_model))
+    notes = f"language model: {note}", f"decoder: {decoder_note}"
     spoken = languages(request.name)
     tags = ORPHEUS.tags.union(*(TAGS.get(code, ()) for code in spoken))
-    cloned = is_pretrained(request.name)
+    clones = is_pretrained(request.name)
     return LoadedModel(
-        info=replace(
-            request.info(f"language model: {note}", f"decoder: {decoder_note}"), expected_rtf=rtf
-        ),
+        info=replace(request.info(*notes), expected_rtf=rtf),
         family=replace(ORPHEUS, tags=tags, languages=spoken),
         prompts=OrpheusPrompts(tokenizer, tags, request.config.prompt_form),
         language_model=language_model,
         decoder=decoder,
-        cloned=_cloned(request) if cloned else None,
-        fixed=None if cloned else fixed_voices(spoken, request.config.model_voices),
+        cloned=_cloned_voices(request) if clones else None,
+        fixed=None if clones else fixed_voices(spoken, request.config.model_voices),
         sampling=request.sampling(),
     )
 
 
 def open_language_model(request: LoadRequest) -> tuple[LanguageModel, str]:
-    """A language model, and which form of it. Raises ModelError."""
+    """Open the compiled graph, or the published one stepped in place. Returns the model and a note
+    for the operator. Raises ModelError."""
     config, settings = request.config, request.settings
+    recording = REFERENCE_POSITIONS if is_pretrained(request.name) else 0
+    capacity = min(config.max_sequence_length + recording, POSITIONS)
     graph = compiled_graph(request)
     if isinstance(graph, CompiledGraph):
-        return open_compiled(graph, IDS, config, settings, _capacity(request))
+        return open_compiled(graph, IDS, config, settings, capacity)
     session = request.open(LANGUAGE_MODEL)
     try:
-        model = open_in_place(session, IDS, COLUMNS, config, settings, _capacity(request))
+        model = open_in_place(session, IDS, COLUMNS, config, settings, capacity)
     except Exception as fault:  # onnxruntime raises its own kinds
         raise ModelError(
             f"the language model is neither compiled ({graph.reason}) nor can it be stepped as it "
@@ -90,47 +93,40 @@ def open_language_model(request: LoadRequest) -> tuple[LanguageModel, str]:
 
 
 def compiled_graph(request: LoadRequest) -> CompiledGraph | NotCompiled:
-    """From the cache in the data directory, or compiled now."""
+    """Return the compiled graph, from the cache or compiled now."""
     from chatterbox.compile.lm.weights import angles_of
 
-    usual = default_options(request.settings.device, request.files.precisions[LANGUAGE_MODEL])
+    options = default_options(request.settings.device, request.files.precisions[LANGUAGE_MODEL])
     return request.compiled(
         [LANGUAGE_MODEL],
-        replace(usual, cache="float", head=COLUMNS),
+        replace(options, cache="float", head=COLUMNS),
         embedding=lambda make: make(IDS, AUDIO_IDS, ORPHEUS.tokens.stop),
         angles=angles_of(request.files.config()),
     )
 
 
-def _capacity(request: LoadRequest) -> int:
-    """Positions of a slot: what is configured, and room for a reference where there are any; at
-    most what the model was trained with."""
-    reference = REFERENCE_POSITIONS if is_pretrained(request.name) else 0
-    return min(request.config.max_sequence_length + reference, POSITIONS)
-
-
 def expected_rtf(model: LanguageModel) -> float:
-    """Seconds of computing for a second of sound, for one sequence alone, by some steps."""
+    """Measure the seconds of computing for a second of speech, with one sequence in the model."""
     ids = np.full(TRIAL_STEPS, START_OF_HUMAN)
     model.prefill(0, PrefixedPrompt("", ids[:0], ids))
-    took = []
+    times_s = []
     for _ in range(TRIAL_STEPS):
-        began_s = time.perf_counter()
+        start_s = time.perf_counter()
         model.decode([0], np.zeros(1, np.int64))
-        took.append(time.perf_counter() - began_s)
+        times_s.append(time.perf_counter() - start_s)
     model.free(0)
-    return float(np.median(took)) * ORPHEUS.codec.token_rate_hz
+    return float(np.median(times_s)) * ORPHEUS.codec.token_rate_hz
 
 
-def _cloned(request: LoadRequest) -> ReferenceVoices:
-    """Raises ModelError where the codec came without its encoder."""
+def _cloned_voices(request: LoadRequest) -> ReferenceVoices:
+    """Open the codec's encoder. Raises ModelError when the codec came without it."""
     if ENCODER not in request.files.precisions:
         raise ModelError(f"{request.name} imitates recordings, which needs the codec's {ENCODER}")
     return ReferenceVoices(SnacEncoder(request.open(ENCODER)), request.files.fingerprint(ENCODER))
 
 
 def compile_model(request: LoadRequest) -> list[str]:
-    """Compile language model and codec, or find them compiled; what was proven."""
+    """Compile language model and codec unless they are in the cache. Returns what was proven."""
     graph = compiled_graph(request)
     _, decoder_note = open_codec(request.config, request.files.graph(DECODER), request.settings)
     return [f"language model: {graph.proof}", f"decoder: {decoder_note}"]

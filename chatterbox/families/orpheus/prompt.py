@@ -1,10 +1,10 @@
-"""Orpheus' prompt: a human turn with the text, a turn of the model that begins to speak.
+"""Orpheus' prompt: a human turn with the text, and the beginning of the model's turn.
 
     start of human, begin of text, `voice: text`, end of text, end of human, start of AI, start of
     speech
 
-A cloned voice is such a pair of turns that is finished, its reference's text and codes, before one
-without a name.
+The prompt of a cloned voice begins with a complete pair of turns, the recording's transcript and
+codes. The turn with the text then has no name.
 """
 
 import re
@@ -33,18 +33,22 @@ from chatterbox.families.tokenizer import Tokenizer
 from chatterbox.runtime.kv_slots import PrefixedPrompt
 
 PromptForm = Literal["trained", "package"]
-"""As in the training data; or as the authors' package sends it, whose server puts another begin of
-text in front."""
+"""Form of the prompt: as in the training data, or as the authors' package sends it, whose server
+puts another begin of text in front."""
 
-SURE = {BEGIN_OF_TEXT: "<|begin_of_text|>", END_OF_SPEECH: "<custom_token_2>"}
-SURE |= {FIRST_AUDIO: "<custom_token_10>"}
+CHECKED_TOKENS = {
+    BEGIN_OF_TEXT: "<|begin_of_text|>",
+    END_OF_SPEECH: "<custom_token_2>",
+    FIRST_AUDIO: "<custom_token_10>",
+}
+"""Tokens by which Orpheus' tokenizer is recognised."""
 _TAG = re.compile(r"\[([^\[\]]+)\]")
 
 
 def open_tokenizer(path: Path) -> Tokenizer:
-    """Llama's, by `tokenizer.json`. Raises ModelError where it is damaged or of another model."""
+    """Open the tokenizer. Raises ModelError when it is damaged or belongs to another model."""
     tokenizer = Tokenizer.from_file(path, lambda _: False)
-    for number, token in SURE.items():
+    for number, token in CHECKED_TOKENS.items():
         if tokenizer.library.token_to_id(token) != number:
             raise ModelError(f"{path.name} is not Orpheus' tokenizer: {token} is not {number}")
     return tokenizer
@@ -52,21 +56,20 @@ def open_tokenizer(path: Path) -> Tokenizer:
 
 @dataclass(frozen=True, slots=True)
 class OrpheusPrompts:
-    """Implements `Prompts`."""
+    """A `Prompts`."""
 
     tokenizer: Tokenizer
     tags: frozenset[str]
     form: PromptForm = "trained"
 
     def prompt(self, text: str, voice: Voice) -> PrefixedPrompt:
-        """The voice's name in front of the text; a reference has none. Raises EmptyText."""
-        said = _TAG.sub(self._tag, text)
+        text = _TAG.sub(self._tag, text)
         cloned = isinstance(voice.data, Reference)
-        ids = self._turns(said if cloned else f"{voice.data}: {said}", first=not cloned)
+        ids = self._turns(text if cloned else f"{voice.data}: {text}", first=not cloned)
         return self.prefix(voice).with_text(ids)
 
     def prefix(self, voice: Voice) -> PrefixedPrompt:
-        """A reference's turns; nothing of a voice that is only named."""
+        """Return a cloned voice's turns; the prefix of a named voice is empty."""
         none = np.zeros(0, np.int64)
         if not isinstance(voice.data, Reference):
             return PrefixedPrompt(voice.key, none, none)
@@ -76,7 +79,7 @@ class OrpheusPrompts:
         return PrefixedPrompt(voice.key, spoken, none)
 
     def _tag(self, match: re.Match[str]) -> str:
-        """As the model was trained with it; other brackets stay."""
+        """Return a tag as in training; other brackets stay."""
         return f"<{match[1]}>" if match[1] in self.tags else match[0]
 
     def _turns(self, text: str, *, first: bool) -> I64:

@@ -1,7 +1,8 @@
-"""Orpheus: how it is published, ids, tokens, how they are drawn, tags; how its texts end.
+"""Facts of Orpheus: its files, ids, tokens, sampling and tags; and how its texts are cleaned up.
 
-A token is `4096 × place + code`, by the place 0 … 6 in its frame; the stop token follows. Facts
-marked [authors] are from canopyai/Orpheus-TTS, [notebook] from copies of its training notebook.
+A token is `4096 × place + code`, where `place` is its position 0 … 6 in the frame; the stop token
+has the next number. Facts marked [authors] are from canopyai/Orpheus-TTS, [notebook] from copies of
+its training notebook.
 """
 
 import re
@@ -20,8 +21,8 @@ SUITABLE: dict[str, Precision | tuple[Precision, ...]] = {
 EXACT: dict[str, Precision] = {"cpu": "fp32", "cuda": "fp32"}
 FLOATS: tuple[Precision, ...] = ("fp32", "fp16")
 SNAC_REVISION = "e0b0016bc39c9d144e51aba2f275f59b7a6874d6"
-"""As a program that ships this decoder pins it; the hub was not asked. No revision of the language
-model was found pinned anywhere: it is taken from `main`."""
+"""The revision that another program with this decoder pins; it was not checked on the hub. No
+pinned revision of the language model is known: it is taken from `main`."""
 
 FILES = FamilyFiles(
     family="orpheus",
@@ -44,28 +45,28 @@ FILES = FamilyFiles(
     ),
     models={"orpheus": ("onnx-community/orpheus-3b-0.1-ft-ONNX", "main")},
 )
-"""Four bits are never chosen unasked: measured by others, such files pick other tokens than the
-float ones in 2 to 15 of 25 steps. SNAC is usable in fp32 and fp16 alone: 8 bits add five times the
-noise that it makes itself."""
+"""Four bits are never chosen automatically: as others measured, such files choose other tokens than
+float files in 2 to 15 of 25 steps. SNAC is usable only in fp32 and fp16: 8 bits add five times the
+noise of the codec itself."""
 
 STOPS = {r"[\u3040-\u30ff\u4e00-\u9fff]": "。", r"[\u0900-\u097f]": "।"}
-"""By script: full stops other than a point."""
+"""Full stops of scripts that use no point."""
 _TAGS = r"(?:\s*[\[<][^\W\d][\w ]*[\]>])*"
-_TRAILING = re.compile(rf"(?P<said>.*?)(?P<tags>{_TAGS})", re.DOTALL)
+_TRAILING = re.compile(rf"(?P<words>.*?)(?P<tags>{_TAGS})", re.DOTALL)
 _ENDED = re.compile(r"[.!?…。！？।]['\"»”’)\]]*$")
 
 
 def clean_up(text: str) -> str:
-    """A full stop where there is none, before the sounds that end it: without one the model repeats
-    itself more often."""
+    """Add a full stop if there is none, before tags at the end: without it the model repeats itself
+    more often."""
     text = " ".join(text.split())
     match = _TRAILING.fullmatch(text)
-    said, tags = (match["said"], match["tags"]) if match else (text, "")
-    if not said or _ENDED.search(said):
+    words, tags = (match["words"], match["tags"]) if match else (text, "")
+    if not words or _ENDED.search(words):
         return text
-    said = said.rstrip(" ,;:-–—，；：、")
-    stop = next((stop for script, stop in STOPS.items() if re.search(script + r"\W*$", said)), ".")
-    return said + stop + tags
+    words = words.rstrip(" ,;:-–—，；：、")
+    stop = next((stop for script, stop in STOPS.items() if re.search(script + r"\W*$", words)), ".")
+    return words + stop + tags
 
 
 BEGIN_OF_TEXT, END_OF_TEXT = 128000, 128009
@@ -76,7 +77,7 @@ FIRST_AUDIO = 128266  # code 0 at place 0 [authors]
 AUDIO_IDS = CODES * PLACES
 STOP = AUDIO_IDS  # the token
 COLUMNS = ((FIRST_AUDIO, FIRST_AUDIO + AUDIO_IDS), (END_OF_SPEECH, END_OF_SPEECH + 1))
-"""Of the logits those of tokens, in the tokens' order, from and up to."""
+"""Columns of the logits that belong to tokens, in the tokens' order: ranges [begin, end)."""
 POSITIONS = 8192  # of the longest sequence in training [authors]
 
 ORPHEUS = Family(
@@ -86,7 +87,7 @@ ORPHEUS = Family(
     tokens=TokenSpec(
         vocabulary=AUDIO_IDS + 1,
         stop=frozenset({STOP}),
-        starts=tuple(range(0, AUDIO_IDS, CODES)),  # so that no frame slips
+        starts=tuple(range(0, AUDIO_IDS, CODES)),
         width=CODES,
         processors=(repetition_penalty, temperature, top_k_top_p, min_p),
     ),
@@ -98,6 +99,6 @@ ORPHEUS = Family(
     clean_up=clean_up,
     token_text=lambda token: f"<custom_token_{token + 10}>",
 )
-"""The order of the processors is vLLM's, with which the authors serve. A penalty of at least 1.1
-keeps speech stable [authors]; the greedy model loops. A segment of 240 characters takes 17 s, far
-below the 45 s beyond which users report that it degrades."""
+"""The processors are in the order of vLLM, with which the authors serve. A repetition penalty of at
+least 1.1 keeps speech stable [authors]; without sampling the model loops. A segment of 240
+characters takes 17 s, far below the 45 s from which users report worse speech."""

@@ -1,14 +1,12 @@
-"""Opens Chatterbox Turbo: which wrapper belongs to which graph, compiled where it is proven; and
-what its language model reads."""
+"""Opens Chatterbox Turbo: its tokenizer, prompts, language model, decoder and voices."""
 
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 
-from chatterbox.arrays import F32, I64
+from chatterbox.arrays import I64
 from chatterbox.errors import ModelError
 from chatterbox.families.base import LanguageModel, Voice
 from chatterbox.families.model import LoadedModel, LoadRequest
@@ -24,85 +22,46 @@ from chatterbox.runtime.compiled_lm import (
     open_compiled,
 )
 from chatterbox.runtime.decoder.s3gen import CODE_COUNT
-from chatterbox.runtime.gpu import SEVERITY_FATAL
+from chatterbox.runtime.embedding import START_IDS, EmbeddingSession
 from chatterbox.runtime.kv_slots import PrefixedPrompt
-from chatterbox.runtime.published_lm import PublishedLanguageModel, require
+from chatterbox.runtime.published_lm import PublishedLanguageModel
 
 END_OF_TEXT = "<|endoftext|>"
-END_TOKENS = 2
-"""The published embedding graph reads the last two ids of a text as speech codes, the start code
-twice; `tokenizer.json` appends them."""
+"""Token that `tokenizer.json` appends to a text, `START_IDS` times."""
 PROOF_SENTENCE = "Well, the quick brown fox jumps over the lazy dog, and then it rests."
-"""Spoken while the compiled graph is proven."""
+"""Text that is spoken while the compiled graph is proven."""
 PUBLISHED_POSITIONS = 8196
-"""Rows of the published model's position table (its sidecar's size says so); used where
-`config.json` does not give a number."""
+"""Rows of the published model's position table (the size of its sidecar says so); the limit where
+`config.json` does not give a lower one."""
 POSITION_KEYS = ("n_positions", "max_position_embeddings", "n_ctx")
-LM_GRAPHS = ("language_model", "embed_tokens")
 
 
 def open_tokenizer(path: Path) -> Tokenizer:
-    """Of all the added tokens only the model's tags are read from text. Raises ModelError where
+    """Open the tokenizer, which recognises the model's tags in texts. Raises ModelError when
     `tokenizer.json` is damaged or lacks the end token."""
     tokenizer = Tokenizer.from_file(path, lambda content: content[1:-1] in TAGS)
     end_id = tokenizer.library.token_to_id(END_OF_TEXT)
     if end_id is None:
         raise ModelError(f"{path.name} has no token {END_OF_TEXT}")
-    return replace(tokenizer, ends=(end_id,) * END_TOKENS)
+    return replace(tokenizer, ends=(end_id,) * START_IDS)
 
 
 @dataclass(frozen=True, slots=True)
 class TurboPrompts:
-    """Implements `Prompts`: ids of a segment's text behind the voice's conditioning rows."""
+    """A `Prompts`: the voice's conditioning rows, then the text's ids."""
 
     tokenizer: Tokenizer
 
     def prompt(self, text: str, voice: Voice) -> PrefixedPrompt:
-        """The text's ids end in two end tokens, which the embedding reads as start codes. Raises
-        EmptyText."""
         return self.prefix(voice).with_text(self.tokenizer.encode(text))
 
     def prefix(self, voice: Voice) -> PrefixedPrompt:
-        """The conditioning rows alone."""
         return PrefixedPrompt(voice.key, voice.data.features, np.zeros(0, np.int64))
-
-
-class EmbedGraph:
-    """embed_tokens: ids → the language model's rows."""
-
-    def __init__(self, session: ort.InferenceSession) -> None:
-        require(session, "embed_tokens", {"input_ids"}, {"inputs_embeds"})
-        self._session = session
-
-    def text(self, ids: I64) -> F32:
-        """Text ids [S ≥ 3], the two end tokens last, which become start codes → [S, hidden]."""
-        assert len(ids) >= 3, "an id standing alone would be read as a speech code"
-        rows: F32 = self._run(ids[None])[0]
-        return rows
-
-    def codes(self, codes: I64) -> F32:
-        """Speech codes [B] → [B, hidden]; a sequence of one is read as a speech code."""
-        rows: F32 = self._run(codes[:, None])[:, 0]
-        return rows
-
-    def has_row(self, text_id: int, end_id: int) -> bool:
-        """Whether a text may hold that id."""
-        options = ort.RunOptions()
-        options.log_severity_level = SEVERITY_FATAL
-        try:
-            self._run(np.array([[text_id, end_id, end_id]], np.int64), options)
-        except Exception:  # noqa: BLE001 - onnxruntime raises its own kinds
-            return False
-        return True
-
-    def _run(self, ids: I64, options: ort.RunOptions | None = None) -> F32:
-        embeds: F32 = self._session.run(["inputs_embeds"], {"input_ids": ids}, options)[0]
-        return embeds
 
 
 @dataclass(frozen=True, slots=True)
 class LanguageModelParts:
-    """What a language model is opened from."""
+    """Everything that a language model is opened from."""
 
     request: LoadRequest
     sentence: I64  # ids of PROOF_SENTENCE, which ends in the tokenizer's end tokens
@@ -113,21 +72,21 @@ class LanguageModelParts:
         return cls(request, tokenizer.encode(PROOF_SENTENCE), tokenizer.largest_id)
 
     @property
-    def positions(self) -> int:
-        """Of a slot: what is configured, at most what the model has embeddings for."""
-        stated = self.request.files.config()
-        known = [n for key in POSITION_KEYS if isinstance(n := stated.get(key), int)]
-        return min(self.request.config.max_sequence_length, *known, PUBLISHED_POSITIONS)
+    def capacity(self) -> int:
+        """Positions of a slot: the setting, at most those that the model has embeddings for."""
+        config = self.request.files.config()
+        limits = [n for key in POSITION_KEYS if isinstance(n := config.get(key), int)]
+        return min(self.request.config.max_sequence_length, *limits, PUBLISHED_POSITIONS)
 
-    def embedding(self) -> EmbedGraph:
-        """A session on embed_tokens. Raises ModelError where the tokenizer is another model's."""
-        graph = EmbedGraph(self.request.open("embed_tokens"))
-        self.must_have_rows(graph.has_row(self.largest_id, int(self.sentence[-1])))
-        return graph
+    def embedding(self) -> EmbeddingSession:
+        """Open embed_tokens. Raises ModelError when the tokenizer belongs to another model."""
+        embedding = EmbeddingSession(self.request.open("embed_tokens"))
+        self.check_rows(embedding.has_row(self.largest_id, int(self.sentence[-1])))
+        return embedding
 
-    def must_have_rows(self, enough: bool) -> None:
+    def check_rows(self, has_all: bool) -> None:
         """Raise ModelError unless the embedding has a row for each of the tokenizer's ids."""
-        if not enough:
+        if not has_all:
             files = self.request.files
             raise ModelError(
                 f"{files.tokenizer} has ids up to {self.largest_id}, for which "
@@ -136,19 +95,20 @@ class LanguageModelParts:
 
 
 def open_language_model(parts: LanguageModelParts) -> tuple[LanguageModel, str]:
-    """The compiled form where it is proven equal, else the graph as published; and which it was."""
+    """Open the compiled graph if it is proven equal, else the published one. Returns the model and
+    a note for the operator."""
     config, settings = parts.request.config, parts.request.settings
     result = compiled_graph(parts)
     if isinstance(result, CompiledGraph):
         if result.embedder is not None:
-            parts.must_have_rows(parts.largest_id < result.embedder.text_rows)
-        rows = result.embedder or parts.embedding()
-        return open_compiled(result, rows, config, settings, parts.positions)
+            parts.check_rows(parts.largest_id < result.embedder.text_rows)
+        embed = result.embedder or parts.embedding()
+        return open_compiled(result, embed, config, settings, parts.capacity)
     model = PublishedLanguageModel(
         parts.request.open("language_model"),
         parts.embedding(),
         slots=config.max_sequences,
-        capacity=parts.positions,
+        capacity=parts.capacity,
         memory=Memory("cuda", settings.device_id) if settings.device == "cuda" else None,
     )
     how = "rows share a batch" if model.batched else "rows differ in a batch, so one by one"
@@ -156,17 +116,16 @@ def open_language_model(parts: LanguageModelParts) -> tuple[LanguageModel, str]:
 
 
 def compiled_graph(parts: LanguageModelParts) -> CompiledGraph | NotCompiled:
-    """From the cache in the data directory, or compiled now: with the first options whose graph is
-    proven."""
+    """Return the compiled graph, from the cache or compiled now. An int8 cache that fails its proof
+    is replaced by a float cache."""
     request = parts.request
     options = default_options(request.settings.device, request.files.precisions["language_model"])
-    asked = request.config.kv_dtype
-    if asked != "auto":
-        options = replace(options, cache=asked)
+    if request.config.kv_dtype != "auto":
+        options = replace(options, cache=request.config.kv_dtype)
     end_id, path = int(parts.sentence[-1]), request.files.graph("embed_tokens")
     compiled = partial(
         request.compiled,
-        LM_GRAPHS,
+        ["language_model", "embed_tokens"],
         embedding=lambda make: make(
             parts.embedding(), CODE_COUNT, TOKENS.stop, end_id=end_id, path=path
         ),
@@ -174,19 +133,19 @@ def compiled_graph(parts: LanguageModelParts) -> CompiledGraph | NotCompiled:
     )
     result = compiled(options)
     if isinstance(result, NotCompiled) and options.cache == "int8":
-        result = compiled(replace(options, cache="float"))  # which always passes where any does
+        result = compiled(replace(options, cache="float"))
     return result
 
 
 def load(request: LoadRequest) -> LoadedModel:
-    """Open all four graphs, the decoder beside the others where it can be."""
+    """Open all four graphs, the decoder at the same time as the others if possible."""
     config, settings, files = request.config, request.settings, request.files
     tokenizer = open_tokenizer(files.tokenizer)
     parts = LanguageModelParts.of(request, tokenizer)
     decoding, path = settings.on_gpu(config.decoder_device_id), files.graph("conditional_decoder")
-    decoder = partial(request.with_decoder, lambda: open_decoder(config, path, decoding))
-    with request.beside(decoder) as opened_decoder:
-        language_model, note = request.with_model(lambda: open_language_model(parts))
+    decoder = partial(request.in_decoder_thread, lambda: open_decoder(config, path, decoding))
+    with request.in_background(decoder) as opened_decoder:
+        language_model, note = request.in_model_thread(lambda: open_language_model(parts))
         encoder = request.open("speech_encoder")
         opened = opened_decoder()
     return LoadedModel(
@@ -202,7 +161,7 @@ def load(request: LoadRequest) -> LoadedModel:
 
 
 def compile_model(request: LoadRequest) -> list[str]:
-    """Compile language model and decoder, or find them compiled; what was proven."""
+    """Compile language model and decoder unless they are in the cache. Returns what was proven."""
     config, settings, files = request.config, request.settings, request.files
     graph = compiled_graph(LanguageModelParts.of(request, open_tokenizer(files.tokenizer)))
     path = files.graph("conditional_decoder")

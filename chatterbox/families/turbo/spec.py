@@ -1,5 +1,5 @@
-"""Chatterbox Turbo's constants: how it is published, tokens, tags, sampling, rules for voices; its
-codec is S3Gen.
+"""Facts of Chatterbox Turbo: its files, tokens, tags, sampling, limits of voices. Its codec is
+S3Gen.
 
 Facts marked [card] are from the model card of ResembleAI/chatterbox-turbo-ONNX, those marked
 [source] from the authors' published code (chatterbox-tts 0.1.7).
@@ -20,7 +20,7 @@ AUTOMATIC_DECODER: dict[str, Precision | tuple[Precision, ...]] = {
     "cpu": "q4",
     "cuda": ("fp32", "fp16"),
 }
-"""In half precision a decoder may lose its phase; in fp32 its products run in TF32 on a GPU."""
+"""fp32 first on a GPU: in half precision a decoder may lose its phase. Its products run in TF32."""
 ROOT_FILES = (
     "config.json",
     "generation_config.json",
@@ -53,18 +53,18 @@ FILES = FamilyFiles(
 START_CODE, STOP_CODE = 6561, 6562  # [card]
 VOCABULARY = STOP_CODE + 1
 END_OF_TEXT_ID = 50256
-"""GPT-2's `<|endoftext|>`; the tokenizer ends every text with two of them [card]. Read from
-`tokenizer.json` where it differs, as in the embedded model."""
+"""GPT-2's `<|endoftext|>`, of which the tokenizer appends two to every text [card]. The embedded
+model's `tokenizer.json` has another id."""
 
 LM_PROMPT_S = 15.0
-"""The language model is conditioned on at most the first 15 s of the reference [source]."""
+"""Most seconds of the recording that condition the language model, from its beginning [source]."""
 DECODER_PROMPT_S = 10.0
-"""The decoder is prompted with at most the first 10 s of the reference [source]."""
+"""Most seconds of the recording that prompt the decoder, from its beginning [source]."""
 LOUDEST_SPEECH_RMS = 10 ** (-10 / 20)
-"""No speech is louder for 0.2 s: references are brought to -27 LUFS, and speech in such a voice
-stays 9 dB below this at its loudest (measured on the embedded model)."""
+"""Level that no speech exceeds for 0.2 s: recordings are normalised to -27 LUFS, and the loudest
+speech in such a voice stays 9 dB below this level (measured on the embedded model)."""
 REFERENCE_LUFS = -27.0
-"""Loudness the reference is brought to before encoding [source]."""
+"""Loudness that recordings are normalised to before encoding [source]."""
 
 TOKENS = TokenSpec(
     vocabulary=VOCABULARY,
@@ -73,14 +73,13 @@ TOKENS = TokenSpec(
     width=CODE_COUNT,
     processors=(temperature, top_k_top_p, min_p, repetition_penalty),
 )
-"""The processors' order is that of the authors' `T3.inference_turbo` [source]; theirs have no
-min-p."""
+"""Processors in the order of the authors' `T3.inference_turbo` [source], which has no min-p."""
 
 TAGS = word_set(
     "angry fear surprised whispering advertisement dramatic narration crying happy sarcastic "
     "sigh shush cough groan sniff gasp chuckle laugh"
 ) | {"clear throat"}
-"""Added tokens of its `tokenizer.json`; the model spells out any other."""
+"""Added tokens of its `tokenizer.json`; the model spells out any other tag."""
 
 _REPLACED = (
     ("…", ", "),
@@ -93,18 +92,21 @@ _REPLACED = (
     ("‘", "'"),
     ("’", "'"),
 )
-"""In this order (chatterbox-tts 0.1.7)."""
+"""Replacements, in this order [source]."""
 _ENDS = (".", "!", "?", "-", ",")
 
 
 def clean_up(text: str) -> str:
-    """`text` as the model was trained to see it. At most one character longer than before, unless
-    it begins with a letter whose capital is several, or holds an ellipsis character."""
+    """Normalise a segment's text as in training: a capital first, plain punctuation, an end mark.
+
+    The result is at most one character longer, unless the text begins with a letter whose capital
+    is several letters, or contains an ellipsis character.
+    """
     if text[:1].islower():
         text = text[0].upper() + text[1:]
     text = " ".join(text.split())
-    for written, put in _REPLACED:
-        text = text.replace(written, put)
+    for old, new in _REPLACED:
+        text = text.replace(old, new)
     text = text.rstrip(" ")
     return text if text.endswith(_ENDS) else text + "."
 

@@ -1,4 +1,4 @@
-"""A Turbo voice: what the speech encoder makes of a reference, and whether tensors can be that."""
+"""Turbo's voices: the tensors that the speech encoder makes of a recording, and their checks."""
 
 from dataclasses import dataclass, fields
 from typing import ClassVar
@@ -10,7 +10,7 @@ from chatterbox.arrays import F32, I64
 from chatterbox.families.turbo.spec import DECODER_PROMPT_S, LM_PROMPT_S, REFERENCE_LUFS
 from chatterbox.families.voices import Arrays, ReferenceRules, UnusableVoice
 from chatterbox.runtime.decoder.s3gen import CODE_COUNT, CODE_RATE_HZ, MEL_FRAMES_PER_CODE
-from chatterbox.runtime.published_lm import require
+from chatterbox.runtime.sessions import require
 
 OUTPUTS = {
     "features": ("audio_features", np.float32),
@@ -18,7 +18,7 @@ OUTPUTS = {
     "speaker": ("speaker_embeddings", np.float32),
     "prompt_mel": ("speaker_features", np.float32),
 }
-"""Of speech_encoder, with a batch axis."""
+"""Fields of `VoiceTensors`: the output of speech_encoder, which has a batch axis, and the type."""
 MAX_FEATURE_ROWS = int(LM_PROMPT_S * CODE_RATE_HZ) + 1
 """One speaker row and a row for each code of the prompt."""
 MAX_PROMPT_CODES = int(DECODER_PROMPT_S * CODE_RATE_HZ)
@@ -26,9 +26,9 @@ MAX_PROMPT_CODES = int(DECODER_PROMPT_S * CODE_RATE_HZ)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VoiceTensors:
-    """What the speech encoder makes of a reference; all a request needs of a voice."""
+    """Data of a voice."""
 
-    features: F32  # [rows ≤ 376, hidden]: the LM's conditioning rows
+    features: F32  # [rows ≤ 376, hidden]: the language model's conditioning rows
     prompt_codes: I64  # [n ≤ 250]: the decoder's prompt
     speaker: F32  # [192]: x-vector
     prompt_mel: F32  # [2n, 80]: log-mel of the prompt
@@ -39,7 +39,7 @@ class VoiceTensors:
 
 
 def tensors_fault(tensors: VoiceTensors) -> str | None:
-    """Why these cannot be a voice's tensors, None where they can."""
+    """Return why these cannot be a voice's tensors, or None."""
     codes, floats = tensors.prompt_codes, (tensors.features, tensors.prompt_mel, tensors.speaker)
     if any(array.dtype != np.float32 for array in floats) or codes.dtype != np.int64:
         return "a tensor has the wrong type"
@@ -58,7 +58,7 @@ def tensors_fault(tensors: VoiceTensors) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class TurboVoices:
-    """Implements `ClonedVoices` on the graph speech_encoder."""
+    """A `ClonedVoices` that encodes recordings with the graph speech_encoder."""
 
     session: ort.InferenceSession
     key: str
@@ -67,39 +67,34 @@ class TurboVoices:
 
     @classmethod
     def of(cls, session: ort.InferenceSession, key: str) -> "TurboVoices":
-        """Raises ModelError where the graph is another one."""
+        """Raises ModelError when the graph is not a speech_encoder."""
         require(session, "speech_encoder", {"audio_values"}, {name for name, _ in OUTPUTS.values()})
         return cls(session, key)
 
     def encode(self, audio: F32, transcript: str | None) -> VoiceTensors:  # noqa: ARG002
-        """Of the recording alone, [samples] at 24 kHz. Safe to call from several threads."""
         names = [name for name, _ in OUTPUTS.values()]
-        made = self.session.run(names, {"audio_values": audio[None].astype(np.float32)})
-        both = zip(OUTPUTS.items(), made, strict=True)
+        values = self.session.run(names, {"audio_values": audio[None].astype(np.float32)})
+        rows = zip(OUTPUTS.items(), values, strict=True)
         return VoiceTensors(
-            **{field: np.ascontiguousarray(one[0], kind) for (field, (_, kind)), one in both}
+            **{field: np.ascontiguousarray(value[0], dtype) for (field, (_, dtype)), value in rows}
         )
 
     def to_arrays(self, data: VoiceTensors) -> Arrays:
-        """By the tensors' names."""
-        return {field.name: getattr(data, field.name) for field in fields(data)}
+        return {name: getattr(data, name) for name in OUTPUTS}
 
     def from_arrays(self, arrays: Arrays) -> VoiceTensors:
-        """Checked as a stranger's."""
-        names = {field.name for field in fields(VoiceTensors)}
-        if missing := sorted(names - arrays.keys()):
+        if missing := sorted(OUTPUTS.keys() - arrays.keys()):
             raise UnusableVoice(f"it has no tensor {missing[0]!r}")
-        if arrays.keys() != names:
+        if arrays.keys() != OUTPUTS.keys():
             raise UnusableVoice("it holds something else than a voice")
         tensors = VoiceTensors(**arrays)
         if fault := tensors_fault(tensors):
             raise UnusableVoice(fault)
         return tensors
 
-    def alike(self, data: VoiceTensors, own: VoiceTensors) -> bool:
-        """Rows, x-vector and mel are as wide."""
-        widths = [
-            (one.features.shape[1], one.speaker.shape, one.prompt_mel.shape[1])
-            for one in (data, own)
-        ]
-        return widths[0] == widths[1]
+    def is_compatible(self, data: VoiceTensors, own: VoiceTensors) -> bool:
+        """Return whether conditioning rows, x-vectors and mels have the same widths."""
+        ours, others = (
+            (v.features.shape[1], v.speaker.shape, v.prompt_mel.shape[1]) for v in (data, own)
+        )
+        return ours == others

@@ -162,7 +162,7 @@ class _Vocoding:
         self.first = window.fresh * MEL_FRAMES_PER_CODE - before.shape[1]  # frame of the stream
         self.anchor = job.next_sample - self.first * SAMPLES_PER_FRAME  # sample of the call
         # Nothing follows a last window: with one mark, last windows of any length share a call.
-        self.mark = 0 if window.last else job.next_from - self.first * SAMPLES_PER_FRAME
+        self.mark = 0 if window.last else job.resume_sample - self.first * SAMPLES_PER_FRAME
 
     @property
     def group(self) -> Hashable:
@@ -222,7 +222,9 @@ class WholeDecoder(StreamDecoder):
             feeds[LENGTHS] = np.array([prompt + length.codes], np.int64)
         at = window.begin * SAMPLES_PER_CODE
         feeds |= self._noise.feeds([stream.seed], [Place(length, window.begin)])
-        feeds |= self._sums.feeds([stream.carry], length, job.next_sample - at, job.next_from - at)
+        feeds |= self._sums.feeds(
+            [stream.carry], length, job.next_sample - at, job.resume_sample - at
+        )
         outputs = [WAVEFORM, *self._sums.outputs]
         wave, *sums = self._session.run(outputs, cast_feeds(self._session, feeds))
         stream.carry = self._sums.carry(sums, 0)

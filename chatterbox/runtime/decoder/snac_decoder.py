@@ -111,8 +111,8 @@ class CarryingGraph:
         wave, *layers = self._session.run(self._outputs, cast_feeds(self._session, feeds))
         sound = np.concatenate([carry.sound, np.asarray(wave[0, 0], np.float32)])
         rendered = Rendered(sound[job.next_sample - carry.first_sample :], job.next_sample)
-        again = sound[job.next_from - carry.first_sample :]
-        return rendered, Carry(window.stop, layers, again, job.next_from)
+        again = sound[job.resume_sample - carry.first_sample :]
+        return rendered, Carry(window.stop, layers, again, job.resume_sample)
 
 
 def _block_steps(frames: int) -> list[int]:

@@ -156,7 +156,7 @@ def test_samples_held_back_for_a_cross_fade_come_again(decoder: SnacDecoder):
     for job in stream_jobs(decoder, tokens, repeat(1)):
         held = 0 if job.window.last else 360
         again = replace(
-            job, next_sample=max(job.next_sample - 360, 0), next_from=job.next_from - held
+            job, next_sample=max(job.next_sample - 360, 0), resume_sample=job.resume_sample - held
         )
         (one,) = decoder.run([again])
         assert one.at == again.next_sample
