@@ -1,4 +1,4 @@
-"""Two replicas of the embedded model behind one address: `./run.sh cluster`, for all tests here."""
+"""Fixtures: a cluster of two replicas of the embedded model, started by `./run.sh cluster`."""
 
 import os
 import shutil
@@ -19,12 +19,12 @@ from websockets.asyncio.client import connect
 ROOT = Path(__file__).parents[2]
 STARTS_S, ENDS_S = 120, 60
 PLACES, QUEUE = 8, 1
-"""Of each replica."""
+"""Requests that each replica runs and queues."""
 REPLICAS = 2
 
 
 class Cluster:
-    """A cluster that runs; what is called as the server of `dialects.live` is."""
+    """A running cluster, with the interface of the server in `dialects.live`."""
 
     def __init__(self, home: Path) -> None:
         with socket.socket() as free:
@@ -38,11 +38,11 @@ class Cluster:
         self.until(lambda: "Ready: " in self.log, STARTS_S)
 
     def redeploy(self) -> subprocess.Popen:
-        """The same once more, to the cluster that runs."""
+        """Deploy again to the running cluster."""
         return self.command("--cluster-address=auto", f"--voices={self._home / 'data'}")
 
     def command(self, *flags: str) -> subprocess.Popen:
-        """`./run.sh cluster`, which starts a cluster, or deploys to one that runs."""
+        """Run `./run.sh cluster`, which starts a cluster or deploys to a running one."""
         given = {
             "replicas": REPLICAS,
             "cpus-per-replica": 0.5,  # a machine of one core will do
@@ -70,7 +70,7 @@ class Cluster:
         return connect(self.ws + path, max_size=2**24, **more)
 
     def replicas(self) -> list[psutil.Process]:
-        """Their processes; the oldest first."""
+        """The processes of the replicas, oldest first."""
         found = [p for p in psutil.process_iter() if self._is_ours(p, "ray::ServeReplica")]
         return sorted(found, key=lambda process: process.create_time())
 
@@ -85,7 +85,7 @@ class Cluster:
         return httpx.get(self.http + "/metrics", timeout=30).json()
 
     def whole(self) -> bool:
-        """Whether all replicas are there, and nothing of those that were before."""
+        """Whether all replicas run, and no earlier ones."""
         return self.counted()["replicas"] == len(self.replicas()) == REPLICAS
 
     def until(self, holds: Callable[[], object], limit_s: float) -> None:
@@ -123,14 +123,14 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture
 def whole(cluster) -> Cluster:
-    """With all its replicas: one that an earlier test has ended is replaced."""
+    """The cluster with all replicas: those that an earlier test has ended are replaced."""
     cluster.until(cluster.whole, STARTS_S)
     return cluster
 
 
 @pytest.fixture(scope="session")
 def mini(cluster) -> Cluster:
-    """The server that the tests of clients speak to."""
+    """The server for the client tests of `tests/dialects`."""
     return cluster
 
 
@@ -140,7 +140,7 @@ def address(cluster) -> str:
 
 
 def pytest_collection_modifyitems(config, items) -> None:
-    """Of the tests of clients, only those of a server as a whole are run again here."""
+    """Of the client tests, run only those that need no access to the engine."""
     mine = [i for i in items if i.get_closest_marker("cluster") and "cluster" not in i.fixturenames]
     mine += [
         i for i in items if "an_interruption_frees_rows" in i.name and "cluster" in i.path.parts

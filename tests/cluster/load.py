@@ -1,4 +1,4 @@
-"""Requests to a cluster, one after another by several callers, and what became of each."""
+"""Load on a cluster: several callers that send one request after another, and their answers."""
 
 import asyncio
 import time
@@ -15,7 +15,8 @@ WAIT_S = 60
 
 @dataclass
 class Answer:
-    """One request: `fault` where it was cut, `sound` what came until then."""
+    """The answer to a request. If the connection was cut, `fault` is the exception and `sound` the
+    audio until then."""
 
     status: int | None = None
     headers: httpx.Headers = field(default_factory=httpx.Headers)
@@ -29,7 +30,7 @@ class Answer:
 
     @property
     def clean(self) -> bool:
-        """Whether the caller sees that it failed: it was cut before its end, or refused."""
+        """Whether the caller can see the failure: it was cut, or refused with Retry-After."""
         cut = isinstance(self.fault, httpx.RemoteProtocolError)
         return cut or (self.status == 503 and "retry-after" in self.headers)
 
@@ -53,7 +54,7 @@ def client_of(url: str) -> httpx.AsyncClient:
 
 @asynccontextmanager
 async def load(url: str, callers: int) -> AsyncIterator[list[Answer]]:
-    """So many callers for the time of the context; the list has all answers once it is left."""
+    """Run `callers` callers during the context. The list has all answers when it is left."""
     answers: list[Answer] = []
     over = False
 

@@ -1,4 +1,4 @@
-"""What Ray answers itself reaches clients in the shape of our own answers."""
+"""Ray's own errors reach clients in the server's error format."""
 
 import asyncio
 
@@ -16,7 +16,7 @@ def refused(status: int, **headers: str):
 
 
 async def nothing(scope, receive, send):
-    """A replica that ends before it answers."""
+    """An application that ends without an answer."""
 
 
 async def asked(app, path: str = "/tts") -> httpx.Response:
@@ -35,19 +35,19 @@ async def asked(app, path: str = "/tts") -> httpx.Response:
         (nothing, 503, "engine_dead", "5"),
     ],
 )
-async def test_refusals_are_ours_and_say_when_to_come_again(app, status, code, retry):
+async def test_rays_refusals_have_our_format_and_retry_after(app, status, code, retry):
     answer = await asked(app)
     assert (answer.status_code, answer.headers["Retry-After"]) == (status, retry)
     error = answer.json()["error"]
     assert (error["code"], error["request_id"]) == (code, "mine")
 
 
-async def test_each_dialects_clients_read_their_own_shape():
+async def test_rays_refusals_have_the_shape_of_the_dialect():
     answer = await asked(refused(429), "/v1/text-to-speech/slt")
     assert "detail" in answer.json()
 
 
-async def test_what_a_replica_answers_and_rays_own_paths_stay_as_they_are():
+async def test_answers_of_replicas_and_rays_own_paths_are_not_changed():
     ours = {"X-Content-Type-Options": "nosniff"}
     for app, path in ((refused(404, **ours), "/tts"), (refused(503), "/-/healthz")):
         answer = await asked(app, path)
@@ -60,7 +60,7 @@ async def test_a_request_has_one_id():
     assert (await asked(answer)).headers.get_list("X-Request-ID") == ["a"]
 
 
-async def test_a_replica_that_ends_within_an_answer_leaves_it_without_an_end():
+async def test_a_replica_that_ends_in_mid_answer_cuts_the_connection():
     sent = []
 
     async def half(scope, receive, send):
@@ -74,7 +74,7 @@ async def test_a_replica_that_ends_within_an_answer_leaves_it_without_an_end():
     assert [message.get("more_body") for message in sent] == [None, True]
 
 
-def test_a_socket_whose_replica_ends_is_told_to_come_again():
+def test_a_socket_whose_replica_ends_is_closed_with_1012():
     async def accepts(scope, receive, send):
         await WebSocket(scope, receive, send).accept()
 
@@ -85,7 +85,7 @@ def test_a_socket_whose_replica_ends_is_told_to_come_again():
 
 
 @pytest.mark.parametrize(("app", "status"), [(refused(429), 429), (nothing, 503)])
-def test_a_socket_is_refused_as_a_request_is(app, status):
+def test_a_socket_is_refused_like_a_request(app, status):
     with pytest.raises(WebSocketDenialResponse) as denied:
         TestClient(RayAnswers(app)).websocket_connect("/v1/x").__enter__()
     assert denied.value.status_code == status

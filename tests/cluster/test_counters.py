@@ -20,7 +20,7 @@ async def replicas():
     return found
 
 
-def test_what_people_read_is_added_up(replicas):
+def test_json_is_summed(replicas):
     one, two = (body for body, _ in replicas)
     both = merged_json([one, two])
     assert both.pop("replicas") == 2
@@ -39,7 +39,7 @@ def test_means_are_over_all_requests_and_quantiles_of_the_worst_replica():
     assert merged_json([{"rtf": few}, {"rtf": many}])["rtf"] == {"count": 4, "mean": 2.5, "p95": 4}
 
 
-def test_machines_read_each_replica(replicas):
+def test_prometheus_text_has_each_replica(replicas):
     named = [(name, text) for name, (_, text) in zip("ab", replicas, strict=True)]
     body, content_type = merged_text(named, "text/plain")
     assert content_type.startswith("text/plain")

@@ -32,7 +32,7 @@ def golden(cluster) -> bytes:
 
 
 @pytest.mark.parametrize("kills", [1, pytest.param(50, marks=LONG)])
-async def test_a_killed_replica_costs_its_own_requests_alone(whole, golden, kills):
+async def test_a_killed_replica_fails_only_its_own_requests(whole, golden, kills):
     async with load(whole.http, CALLERS) as answers:
         for _ in range(kills):
             await asyncio.sleep(2)
@@ -63,7 +63,7 @@ async def speak(cluster, utterances: int) -> list[bytes]:
     return sounds
 
 
-async def test_newer_replicas_take_over_without_a_cut(whole, golden):
+async def test_a_redeployment_cuts_no_request(whole, golden):
     before = whole.replicas()
     async with load(whole.http, CALLERS) as answers:
         sockets = [asyncio.create_task(speak(whole, 8)) for _ in range(4)]
@@ -77,7 +77,7 @@ async def test_newer_replicas_take_over_without_a_cut(whole, golden):
     assert all(sound for spoken in sounds for sound in spoken)
 
 
-async def test_who_finds_no_place_is_told_when_to_come_again(whole, golden):
+async def test_a_full_cluster_answers_429_with_retry_after(whole, golden):
     places = REPLICAS * (PLACES + QUEUE)
     async with client_of(whole.http) as client:
         answers = await asyncio.gather(*(ask(client) for _ in range(3 * places)))
@@ -99,7 +99,7 @@ def test_one_scrape_has_all_replicas(whole):
     assert len({sample.labels["replica"] for sample in read["chatterbox_ready"].samples}) == 2
 
 
-def test_rays_own_counters_are_at_the_port_that_is_said(whole):
+def test_rays_metrics_are_at_the_reported_port(whole):
     port = whole.log.split("metrics: port ")[1].split(")")[0]
     text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
     assert "ray_serve_num_http_requests" in text

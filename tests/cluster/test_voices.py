@@ -62,7 +62,7 @@ async def test_a_voice_registered_once_speaks_in_all_replicas_and_is_deleted_in_
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(50, marks=LONG)])
-async def test_what_was_acknowledged_is_kept_though_replicas_are_killed(whole, kills):
+async def test_acknowledged_voices_survive_killed_replicas(whole, kills):
     kept: dict[str, str] = {}
     over = False
 

@@ -1,4 +1,4 @@
-"""One embedded model and one live server for all real clients."""
+"""Fixtures: one embedded model and one live server, shared by all tests with real clients."""
 
 import warnings
 from collections.abc import Iterator

@@ -1,5 +1,4 @@
-"""A real server on loopback, in its own thread, around any engine; and what its clients send and
-hear."""
+"""A real server on loopback, in its own thread, with any engine; and helpers for its clients."""
 
 import asyncio
 import contextlib
@@ -28,7 +27,7 @@ TEXT = "Hello there. This is a test of the speech."
 
 
 class Gate(asyncio.Event):
-    """For a script of the fake engine: opened from another thread than the server's."""
+    """A gate in a script of the fake engine, opened from outside the server's thread."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +40,7 @@ class Gate(asyncio.Event):
 
 
 class Quiet(uvicorn.Server):
-    """Ends at once where uvicorn looks every 0.1 s."""
+    """A server that stops at once; uvicorn's checks every 0.1 s."""
 
     @contextlib.contextmanager
     def capture_signals(self):
@@ -59,7 +58,7 @@ class Quiet(uvicorn.Server):
 
 
 class Live:
-    """Where the server is, and the engine behind it. `call` runs in the server's own loop."""
+    """A running server: its addresses, its engine and its application."""
 
     def __init__(self, engine, app, sock) -> None:
         self.engine, self.app = engine, app
@@ -77,7 +76,7 @@ class Live:
             runner.run(self.server.serve(sockets=[sock]))
 
     def put_forward(self, seconds: float) -> None:
-        """Its clock, for all that waits in its loop."""
+        """Advance the clock of the server's event loop."""
         self.server.loop.call_soon_threadsafe(put_forward, seconds)
 
     def outcomes(self) -> dict[str, int]:
@@ -110,7 +109,7 @@ async def talking(server: Live, path: str, **more) -> AsyncIterator["Talk"]:
 
 
 class Talk:
-    """JSON out, JSON or bytes in."""
+    """A client's socket: sends JSON, receives JSON or bytes."""
 
     def __init__(self, socket) -> None:
         self.socket = socket
@@ -123,14 +122,14 @@ class Talk:
         return message if isinstance(message, bytes) else json.loads(message)
 
     async def hear_until(self, last) -> list:
-        """Every message up to the first for which `last` holds, that one included."""
+        """Receive messages up to and including the first for which `last` is true."""
         heard = []
         while not (heard and last(heard[-1])):
             heard.append(await self.hear())
         return heard
 
     async def closed(self) -> tuple[int, list]:
-        """Everything until the close, and its code."""
+        """Receive until the close. Returns the close code and the messages."""
         heard = []
         with contextlib.suppress(websockets.ConnectionClosed):
             while True:
@@ -139,7 +138,7 @@ class Talk:
 
 
 def kinds(messages: list) -> list[str]:
-    """What the messages are, in short; runs of sound as one."""
+    """The types of the messages, with successive audio messages as one `sound`."""
     found: list[str] = []
     for message in messages:
         kind = "sound" if isinstance(message, bytes) else message["type"]
@@ -149,7 +148,7 @@ def kinds(messages: list) -> list[str]:
 
 
 def clip(name: str = "kal16", seconds: float = 6.0) -> bytes:
-    """A recording as a person would upload it."""
+    """A recording as a WAV file, ready for an upload."""
     samples, rate_hz = soundfile.read(DIRECTORY / f"{name}.flac", dtype="int16")
     file = io.BytesIO()
     soundfile.write(file, samples[: int(seconds * rate_hz)], rate_hz, format="WAV")
@@ -157,7 +156,7 @@ def clip(name: str = "kal16", seconds: float = 6.0) -> bytes:
 
 
 def decoded(data: bytes, muxer: str | None = None, rate_hz: int | None = None):
-    """([samples] float32, sample rate) of any file; `muxer` and rate for what has no header."""
+    """Decode an audio file to ([n] float32, sample rate). Raw data needs `muxer` and a rate."""
     options = {"sample_rate": str(rate_hz)} if muxer else {}
     with av.open(io.BytesIO(data), format=muxer, options=options) as container:
         stream = container.streams.audio[0]
@@ -171,7 +170,7 @@ def decoded(data: bytes, muxer: str | None = None, rate_hz: int | None = None):
 
 
 def likeness(one: np.ndarray, other: np.ndarray) -> float:
-    """The correlation of two sounds at the shift where they are most alike; 1: the same sound."""
+    """Largest correlation of two signals over all shifts; 1 for equal signals."""
     size = 1 << (len(one) + len(other)).bit_length()
     product = np.fft.rfft(one, size) * np.conj(np.fft.rfft(other, size))
     return float(np.fft.irfft(product, size).max() / np.sqrt((one**2).sum() * (other**2).sum()))

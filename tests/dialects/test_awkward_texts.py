@@ -1,4 +1,4 @@
-"""Real clients with texts that once ended in an error, and with texts without words."""
+"""Calls of all dialects with texts that once caused errors, and with texts without words."""
 
 import io
 
@@ -24,7 +24,7 @@ SILENT_SAMPLES = 2400
 @pytest.mark.parametrize(
     "text", [AWKWARD[0], *(pytest.param(text, marks=pytest.mark.slow) for text in AWKWARD[1:])]
 )
-def test_an_awkward_text_is_spoken_to_every_client(address, text):
+def test_every_call_speaks_an_awkward_text(address, text):
     with openai.OpenAI(base_url=f"{address}/v1", api_key="none") as client:
         call = {"model": "tts-1", "voice": "slt", "input": text, "response_format": "pcm"}
         assert np.abs(np.frombuffer(client.audio.speech.create(**call).content, "<i2")).max() > 500
@@ -49,7 +49,7 @@ def silent_calls(text: str) -> dict[str, dict]:
 
 
 @pytest.mark.parametrize("text", WORDLESS)
-def test_no_words_are_a_short_silence_where_clients_cut_at_punctuation(address, text):
+def test_text_without_words_is_a_short_silence_in_compatible_calls(address, text):
     for path, call in silent_calls(text).items():
         answer = httpx.post(address + path, json=call)
         assert answer.status_code == 200, (path, answer.text)
@@ -61,7 +61,7 @@ def test_no_words_are_a_short_silence_where_clients_cut_at_punctuation(address, 
     assert httpx.get(f"{address}/tts_stream", params=query).status_code == 200
 
 
-def test_no_words_are_an_error_natively_and_no_text_is_one_anywhere(address):
+def test_text_without_words_is_an_error_in_native_calls_and_empty_text_everywhere(address):
     for text in (*WORDLESS, "", " \n"):
         answer = httpx.post(f"{address}/tts", json={"text": text})
         assert (answer.status_code, answer.json()["error"]["code"]) == (422, "empty_text")

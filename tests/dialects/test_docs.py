@@ -1,4 +1,4 @@
-"""docs/reference/dialects.md says what the code does; the example of a new dialect works."""
+"""docs/reference/dialects.md matches the code; the example in new-dialect.md works."""
 
 import re
 from pathlib import Path
@@ -26,13 +26,13 @@ async def test_every_call_is_named():
             assert last.startswith("{") or last in DOCS, path
 
 
-def test_every_voice_name_is_where_the_code_sends_it():
+def test_the_table_of_voice_names_matches_the_code():
     section = DOCS.split("## OpenAI\n")[1].split("## ElevenLabs")[0]
     rows = re.findall(r"\| ([a-z, ]+) \| `(\w+)` \|", section)
     assert {name: voice for names, voice in rows for name in names.split(", ")} == OPENAI_VOICES
 
 
-def test_every_format_is_there():
+def test_every_format_is_named():
     for name, row in FORMATS.items():
         assert f"`{name}`" in DOCS
         assert row.media_type in DOCS

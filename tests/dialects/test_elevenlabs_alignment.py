@@ -1,4 +1,4 @@
-"""Characters and their times: every character once, in order, within its segment."""
+"""Alignment: every character has a time, once, in order, within its segment."""
 
 import pytest
 from hypothesis import example, given, settings
@@ -28,12 +28,12 @@ LIMITS = SegmentLimits(first_words=6, next_words=8, tail_words=1, max_chars=80)
         ],
     ],
 )
-def test_cuts_are_where_the_segments_begin(pairs: list[tuple[str, str]]) -> None:
+def test_cuts_are_at_the_starts_of_segments(pairs: list[tuple[str, str]]) -> None:
     written = [piece for piece, _ in pairs]
     assert original_pieces("".join(written), [segment for _, segment in pairs]) == written
 
 
-def test_real_segments_begin_with_their_own_words() -> None:
+def test_pieces_of_real_segments_begin_with_the_same_words() -> None:
     text = "One sentence is here. " + "Then Dr. Smith paid $3.50 at 9:30, or so he said. " * 9
     segments = [segment.text for segment in prepare(text, LIMITS)]
     first = [segment.split()[0] for segment in segments]
@@ -60,7 +60,7 @@ WORDS = st.sampled_from(
 @given(words=st.lists(WORDS, max_size=60), others=st.lists(st.lists(WORDS), min_size=1, max_size=6))
 @example(words=[], others=[[], []])
 @example(words=["a"] * 40, others=[["a"] * 9, ["a"] * 9])
-def test_pieces_are_the_text_whatever_was_spoken(words, others) -> None:
+def test_joined_pieces_are_the_text_whatever_was_spoken(words, others) -> None:
     text = " ".join(words)
     pieces = original_pieces(text, [" ".join(other) for other in others])
     assert "".join(pieces) == text

@@ -48,7 +48,7 @@ def greeting(address) -> np.ndarray:
 
 
 def heard(data: bytes, output_format: str) -> np.ndarray:
-    """At 8 kHz: what all formats have in common."""
+    """Decode at 8 kHz, which every format can be resampled to."""
     name, rate_hz = output_format.split("_")[:2]
     raw = (RAW[name], int(rate_hz)) if name in RAW else ()
     samples, rate = decoded(data, *raw)
@@ -66,7 +66,7 @@ def test_every_output_format_is_the_same_speech(client, greeting, name):
     assert likeness(heard(b"".join(pieces), name), greeting) > 0.9
 
 
-def test_mp3_44100_128_is_what_comes_when_nothing_is_asked(address, said):
+def test_mp3_44100_128_is_the_default(address, said):
     answer = httpx.post(f"{address}/v1/text-to-speech/slt/stream", json={"text": TEXT, "seed": 11})
     assert answer.headers["content-type"] == "audio/mpeg"
     assert answer.headers["request-id"] == answer.headers["x-request-id"]
@@ -99,8 +99,8 @@ def test_the_first_chunk_comes_before_synthesis_ends():
     assert len(data) == 5 * PIECE_SAMPLES * 2
 
 
-def test_their_premade_voices_speak_in_the_built_in_ones(client, address):
-    """What their quickstart sends, with the address changed and nothing else."""
+def test_premade_voices_stand_for_built_in_voices(client, address):
+    """Call as ElevenLabs' quickstart does, at this server's address."""
 
     def spoken(voice_id: str) -> bytes:
         sound = client.text_to_speech.convert(
@@ -124,7 +124,7 @@ def test_their_premade_voices_speak_in_the_built_in_ones(client, address):
         httpx.delete(own).raise_for_status()
 
 
-def test_premade_ids_are_ids_and_mean_a_built_in_voice():
+def test_premade_ids_are_valid_and_map_to_built_in_voices():
     assert [voice for voice in ELEVENLABS_VOICES if not re.fullmatch(r"[a-z0-9]{20}", voice)] == []
     assert set(ELEVENLABS_VOICES.values()) == {"slt", "rms", "awb", "kal16"}
 
@@ -198,7 +198,7 @@ def test_lines_are_short_enough_for_aiohttp(address):
 # --- errors, and what is ignored
 
 
-def test_errors_have_their_shape(client, address):
+def test_errors_have_elevenlabs_shape(client, address):
     with pytest.raises(ApiError) as caught:
         list(client.text_to_speech.convert("nobody", text="Hello."))
     assert caught.value.status_code == 404
@@ -233,7 +233,7 @@ def test_busy_and_broken():
         assert (answer.status_code, answer.json()["detail"]["status"]) == (429, "system_busy")
 
 
-def test_what_is_ignored_is_named(address):
+def test_ignored_fields_are_named(address):
     call = {
         "text": "Hello.",
         "model_id": "eleven_v3",
@@ -255,7 +255,7 @@ def test_what_is_ignored_is_named(address):
 # --- voices, models, user
 
 
-def test_a_voice_from_its_recording_to_its_end(client):
+def test_a_voice_is_created_edited_and_deleted(client):
     made = client.voices.ivc.create(
         name="eleven", files=[("a.wav", clip("rms"), "audio/wav"), ("b.wav", b"x", "audio/wav")]
     )
@@ -292,7 +292,7 @@ def test_lists_and_pages(client):
         client.voices.search(page_size=0)
 
 
-def test_what_clients_ask_before_they_speak(client):
+def test_calls_that_clients_make_before_they_speak(client):
     (model,) = client.models.list()
     assert (model.model_id, model.can_do_text_to_speech) == ("mini", True)
     assert model.languages[0].language_id == "en"

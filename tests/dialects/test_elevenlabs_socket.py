@@ -29,7 +29,8 @@ def text(messages) -> str:
 
 
 def check_alignment(messages, *, clock: bool) -> None:
-    """Each message's characters cover its own sound, by its own clock or by one for all."""
+    """Check that each message's characters cover exactly its audio, timed from the message or, with
+    sync_alignment, from the context."""
     at_ms = 0.0
     for message in messages:
         if not message.get("audio"):
@@ -82,14 +83,14 @@ async def test_the_golden_transcript_of_one_stream(server, clock):
     check_alignment(heard, clock=clock)
 
 
-async def test_sound_comes_before_the_text_is_complete(server):
+async def test_audio_is_sent_before_the_text_is_complete(server):
     async with talking(server, SINGLE) as talk:
         await talk.say(text=" ")
         await talk.say(text="The first sentence is whole. The second")
         assert sound([await talk.hear()])
 
 
-async def test_a_schedule_holds_short_text_back_and_a_trigger_does_not(server):
+async def test_a_schedule_delays_short_text_and_a_trigger_releases_it(server):
     async with talking(server, SINGLE) as talk:
         await talk.say(text=" ", generation_config={"chunk_length_schedule": [120, 50]})
         await talk.say(text="One short sentence. ")
@@ -102,7 +103,7 @@ async def test_a_schedule_holds_short_text_back_and_a_trigger_does_not(server):
         assert server.engine.requests[-1].text.count(".") == 3
 
 
-async def test_mp3_is_one_file_and_the_default(server):
+async def test_mp3_is_the_default_and_one_file(server):
     async with talking(server, SINGLE.split("?")[0]) as talk:
         await talk.say(text=" ")
         await talk.say(text="The first of two sentences. ", flush=True)
@@ -133,7 +134,7 @@ async def test_errors(server, path, code, word):
 
 
 @pytest.mark.parametrize("path", [SINGLE, MULTI])
-async def test_a_premade_voice_of_theirs_speaks(server, path):
+async def test_a_premade_voice_speaks(server, path):
     async with talking(server, path.replace("/slt/", "/JBFqnCBsd6RMkjVDRZzb/")) as talk:
         await talk.say(text="Hello there. ", flush=True)
         await talk.say(text="", close_socket=True)
@@ -171,7 +172,7 @@ async def test_the_golden_transcript_of_contexts(server):
 
 
 @pytest.mark.parametrize("flushed", [False, True])
-async def test_closing_a_context_that_was_not_flushed_silences_it(flushed):
+async def test_closing_a_context_without_a_flush_stops_it(flushed):
     engine = FakeEngine(script=[PIECE_SAMPLES, NEVER])
     with live(engine) as server:
         async with talking(server, MULTI) as talk:
@@ -198,7 +199,7 @@ async def test_closing_a_context_that_was_not_flushed_silences_it(flushed):
             assert [m["contextId"] for m in rest if final(m)] == ["b"]
 
 
-async def test_one_context_too_many_is_refused_alone(server):
+async def test_a_context_above_the_limit_is_refused_alone(server):
     async with talking(server, MULTI) as talk:
         for nth in range(17):
             await talk.say(text=" ", context_id=f"c{nth}")
@@ -208,7 +209,7 @@ async def test_one_context_too_many_is_refused_alone(server):
         assert (await talk.hear())["context_id"] == "c0"
 
 
-async def test_in_auto_mode_a_flush_with_text_is_no_end_of_a_turn():
+async def test_in_auto_mode_a_flush_with_text_does_not_end_the_turn():
     engine = FakeEngine(script=[PIECE_SAMPLES, NEVER])
     with live(engine) as server:
         async with talking(server, MULTI + "&auto_mode=true") as talk:

@@ -1,4 +1,4 @@
-"""Whatever is sent to a dialect: an answer below 500 in that dialect's shape, nothing repeated."""
+"""Invalid input to every dialect: a status below 500, in its error shape, without the input."""
 
 import json
 
@@ -68,7 +68,7 @@ async def test_any_value_in_any_field(path):
 
 
 @pytest.mark.parametrize("path", [*SPEECH, *FORMS])
-async def test_bodies_that_are_none(path):
+async def test_invalid_bodies(path):
     async with serving(FakeEngine()) as client:
         for content, kind in (
             (b"", "application/json"),
@@ -84,7 +84,7 @@ async def test_bodies_that_are_none(path):
 
 
 @pytest.mark.parametrize("path", FORMS[:-1])
-async def test_forms_without_their_file_or_with_another(path):
+async def test_forms_with_a_missing_or_wrong_file(path):
     async with serving(FakeEngine()) as client:
         check(await client.post(path, data={"name": "x", "labels": "{" * 500}))
         check(await client.post(path, files={"wrong": ("../../a", b"RIFF")}, data={"name": "x"}))
@@ -93,7 +93,7 @@ async def test_forms_without_their_file_or_with_another(path):
 
 
 @pytest.mark.parametrize("path", ["/v2/voices", "/v1/audio/voice_consents", "/tts-stream"])
-async def test_addresses(path):
+async def test_invalid_addresses(path):
     async with serving(FakeEngine()) as client:
         for query in (
             "page_size=x&limit=-1",
@@ -108,7 +108,7 @@ async def test_addresses(path):
             check(await client.get(f"{path}?{query}"))
 
 
-async def test_ids_that_are_none():
+async def test_invalid_ids():
     async with serving(FakeEngine()) as client:
         for name in ("..%2f..%2fetc", "%00", "a" * 5000, "%F0%9F%98%80", "slt%20"):
             for path in ("/v1/voices/", "/v1/audio/voices/", "/v1/audio/voice_consents/"):

@@ -1,4 +1,4 @@
-"""Voices as other servers' clients name them: files, second names, recordings along with a call."""
+"""Voices under the names that clients use: file names, aliases, recordings in a speech call."""
 
 import io
 import wave
@@ -29,7 +29,7 @@ async def register(client, data: bytes = b"RIFF1234", name: str = "Emily") -> st
         ("GET", "/tts_stream", {"text": "Hi.", "speaker_wav": "NAME"}),
     ],
 )
-async def test_a_voice_may_be_called_like_its_file(method, path, call):
+async def test_a_voice_name_may_have_a_file_suffix(method, path, call):
     async with serving() as client:
         voice = await register(client, name="Dr. Emily")
         kind = "json" if method == "POST" else "params"
@@ -46,7 +46,7 @@ async def test_a_voice_may_be_called_like_its_file(method, path, call):
             assert (await said(other)).status_code == 404
 
 
-async def test_a_second_name_is_shown_wherever_names_are_listed():
+async def test_aliases_are_in_every_list_of_names():
     async with serving() as client:
         voice = await register(client, name="Anna")
         again = await client.post(
@@ -80,7 +80,7 @@ async def test_a_second_name_is_shown_wherever_names_are_listed():
 
 
 @pytest.mark.parametrize("path", ["/v1/voices", "/voices"])
-async def test_a_voice_is_made_as_for_travisvns_server(path):
+async def test_a_voice_is_registered_with_travisvns_call(path):
     async with serving() as client:
         form = {"voice_name": "Emily", "language": "en"}
         files = {"voice_file": ("e.wav", b"RIFF1234", "audio/wav")}
@@ -106,7 +106,7 @@ REFERENCES = [
 ]
 
 
-async def test_a_recording_along_with_a_call_is_never_ignored():
+async def test_a_recording_in_a_speech_call_is_refused():
     async with serving() as client:
         for name in REFERENCES:
             call = {"input": "Hi.", "voice": "slt"}
@@ -129,7 +129,7 @@ async def test_a_recording_along_with_a_call_is_never_ignored():
         ("/api/tts_streaming", {"text": "Hi.", "voice": "slt"}),
     ],
 )
-async def test_nor_is_it_on_other_routes(path, call):
+async def test_a_recording_is_refused_on_every_route(path, call):
     async with serving() as client:
         assert (await client.post(path, json=call)).status_code == 200
         answer = await client.post(path, json=call | {"ref_audio": "a.wav"})
@@ -145,7 +145,7 @@ NO_REFERENCES = [
 ]
 
 
-async def test_what_names_no_recording_is_ignored_as_ever():
+async def test_fields_without_a_recording_are_ignored():
     async with serving() as client:
         for name in NO_REFERENCES:
             answer = await client.post(SPEECH, json={"input": "Hi.", "voice": "slt", name: "x"})
@@ -160,7 +160,7 @@ async def test_what_names_no_recording_is_ignored_as_ever():
         {"path": SPEECH, "json": {"input": "Hi.", "response_format": "wav", "stream": False}},
     ],
 )
-async def test_a_file_that_is_saved_has_its_true_length(call):
+async def test_whole_files_have_their_true_length(call):
     async with serving() as client:
         answer = await client.post(call.pop("path"), **call)
         assert "x-ignored-params" not in answer.headers
@@ -169,7 +169,7 @@ async def test_a_file_that_is_saved_has_its_true_length(call):
 
 
 @pytest.mark.parametrize("stream", [True, None, "true"])
-async def test_openais_call_is_streamed_unless_it_says_otherwise(stream):
+async def test_openais_call_is_streamed_by_default(stream):
     async with serving() as client:
         call = {"input": "Hi.", "response_format": "wav", "stream": stream}
         answer = await client.post(SPEECH, json=call)
@@ -186,7 +186,7 @@ async def test_openais_call_is_streamed_unless_it_says_otherwise(stream):
         ("/v1/text-to-speech/slt", {"text": "Hi."}),
     ],
 )
-async def test_nor_is_a_file_along_with_a_call(path, call):
+async def test_an_uploaded_file_in_a_speech_call_is_refused(path, call):
     async with serving() as client:
         for name in ("voice_file", "file", "ref_audio"):
             answer = await client.post(path, data=call, files={name: ("a.wav", b"RIFF1234")})

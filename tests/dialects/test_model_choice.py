@@ -1,4 +1,4 @@
-"""Each dialect's calls speak with the model that they name; `a` is the default one."""
+"""Calls of each dialect use the model that they name; `a` is the default model."""
 
 import asyncio
 import json
@@ -51,7 +51,7 @@ async def client():
 
 
 @pytest.mark.parametrize("name", CALLS)
-async def test_a_call_picks(client, name):
+async def test_a_call_chooses_its_model(client, name):
     path, body = CALLS[name]
     answer = await (client.get(path) if body is None else client.post(path, json=body))
     assert answer.status_code == 200, answer.text
@@ -65,7 +65,7 @@ async def test_a_call_picks(client, name):
     assert answer.status_code == 404 and "there are: a, b" in answer.text
 
 
-async def test_lists_are_of_the_model_that_the_address_names(client):
+async def test_lists_are_for_the_model_in_the_address(client):
     for engine in client.pool.made:
         assert engine.info.name == "a"
     voices = (await client.get("/voices?model=b")).json()  # it is loaded for that
@@ -107,7 +107,7 @@ SOCKETS = {
 }
 
 
-async def test_sockets_pick():
+async def test_sockets_choose_their_model():
     with pool_of("a,b") as pool:
         await pool.start()
         with live(pool) as server:

@@ -66,7 +66,7 @@ async def test_the_golden_transcript(server):
         assert await talk.closed() == (1000, [])
 
 
-async def test_code_blocks_are_asked_for_by_context():
+async def test_code_blocks_is_a_setting_of_the_context():
     with live() as server:
         async with talking(server, PATH) as talk:
             for wanted in ("skip", "speak"):
@@ -80,7 +80,7 @@ async def test_code_blocks_are_asked_for_by_context():
         assert (code, heard[-1]["param"]) == (1008, "code_blocks")
 
 
-async def test_a_sentence_is_spoken_before_the_next_is_written(server):
+async def test_a_sentence_is_spoken_before_the_next_is_sent(server):
     async with talking(server, PATH) as talk:
         await talk.say(type="input.text", text="The first sentence is whole. The sec")
         heard = await talk.hear_until(of("audio.done"))
@@ -103,7 +103,7 @@ async def test_each_sentence_or_the_whole_turn_is_one_file(server, per):
             assert len(samples) / rate == pytest.approx(heard[-1]["audio_s"], abs=1e-3)
 
 
-async def test_words_have_their_times(server):
+async def test_words_have_times(server):
     async with talking(server, PATH) as talk:
         await talk.say(type="session.config", response_format="pcm", word_timestamps=True)
         await talk.say(type="input.text", text="One two three. Four five.")
@@ -131,7 +131,7 @@ async def test_named_contexts_speak_side_by_side(server):
         assert sorted(ended) == ["a", "b"]
 
 
-async def test_an_interruption_is_silence_at_once_and_only_there():
+async def test_an_interruption_stops_only_its_context_at_once():
     engine = FakeEngine(script=[PIECE_SAMPLES, NEVER])
     with live(engine) as server:
         async with talking(server, PATH) as talk:
@@ -165,7 +165,7 @@ async def test_leaving_without_a_goodbye_frees_everything():
         await until(lambda: server.outcomes() == {"cancelled": 1})
 
 
-async def test_busy_says_when_and_closes_with_1013():
+async def test_a_busy_server_closes_with_1013_and_retry_after():
     engine = FakeEngine(capacity=1, queue_capacity=0, script=[PIECE_SAMPLES, NEVER])
     with live(engine) as server:
         async with talking(server, PATH) as one, talking(server, PATH) as other:
@@ -198,7 +198,7 @@ async def test_busy_says_when_and_closes_with_1013():
         ('{"type": "input.text", "text": "%s"}' % ("a" * 6000), 1008, "text_too_long"),
     ],
 )
-async def test_f28_what_cannot_be_read(server, message, code, word):
+async def test_f28_unreadable_messages(server, message, code, word):
     before = len(server.engine.requests)
     async with talking(server, PATH) as talk:
         await talk.socket.send(message)
@@ -207,7 +207,7 @@ async def test_f28_what_cannot_be_read(server, message, code, word):
         assert len(server.engine.requests) == before
 
 
-async def test_f28_a_frame_that_is_too_large_and_one_that_is_not_text(server):
+async def test_f28_a_frame_that_is_too_large_or_not_text(server):
     async with talking(server, PATH) as talk:
         await talk.socket.send("x" * (64 * 1024 + 1))
         assert (await talk.closed())[0] == 1009
@@ -227,13 +227,13 @@ async def test_f28_many_tiny_frames(server):
         assert said == ("Many tiny pieces make one sentence. " * 20).strip()
 
 
-async def test_what_is_ignored_is_named(server):
+async def test_ignored_fields_are_named(server):
     async with talking(server, PATH) as talk:
         await talk.say(type="session.config", speed=1.5, instructions="shout", model="tts-1")
         assert (await talk.hear())["ignored"] == ["instructions"]
 
 
-async def test_an_idle_socket_is_closed_but_not_while_it_is_spoken_to():
+async def test_an_idle_socket_is_closed_but_not_during_speech():
     gate = Gate()
     engine = FakeEngine(script=[PIECE_SAMPLES, gate, PIECE_SAMPLES])
     with live(engine, websocket_idle_timeout_s=10) as server:
@@ -250,7 +250,7 @@ async def test_an_idle_socket_is_closed_but_not_while_it_is_spoken_to():
             assert (code, heard[-1]["code"]) == (1008, "idle_timeout")
 
 
-async def test_more_contexts_than_there_may_be(server):
+async def test_contexts_above_the_limit_are_refused(server):
     async with talking(server, PATH) as talk:
         for nth in range(17):
             await talk.say(type="input.text", context=f"c{nth}", text="unfinished")
@@ -287,7 +287,7 @@ async def test_a_slow_reader_waits_for_itself_only():
 
 
 class Unheard:
-    """A client that says nothing, and is told something when 0.6 of the idle time is over."""
+    """A client that sends nothing, and receives a message after 0.6 of the idle time."""
 
     def __init__(self) -> None:
         self.query_params = self.path_params = {}
@@ -307,7 +307,7 @@ class Unheard:
         pass
 
 
-async def test_a_socket_is_idle_from_the_last_message_either_way():
+async def test_idle_time_counts_from_the_last_message_in_either_direction():
     client = Unheard()
     with pytest.raises(IdleTimeout):
         await client.socket.receive()

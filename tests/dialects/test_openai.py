@@ -33,14 +33,14 @@ def client(address):
 
 @pytest.fixture(scope="module")
 def said(address) -> np.ndarray:
-    """The same call in the native dialect, as bare samples."""
+    """The samples of the equal native call."""
     call = {"text": TEXT, "voice_id": "slt", "response_format": "pcm", **SEED}
     response = httpx.post(f"{address}/tts", json=call)
     return np.frombuffer(response.content, "<i2") / np.float32(32768)
 
 
 def heard(data: bytes, name: str) -> np.ndarray:
-    """At 24 kHz."""
+    """Decode and resample to 24 kHz."""
     samples, rate_hz = decoded(data, *(("s16le", 24000) if name == "pcm" else ()))
     return samples[:: rate_hz // 24000]
 
@@ -55,7 +55,7 @@ def test_every_format_is_the_same_speech(client, said, name):
     assert likeness(sound, said) > 0.9
 
 
-def test_mp3_is_what_comes_when_nothing_is_asked(client):
+def test_mp3_is_the_default(client):
     answer = client.audio.speech.create(model="gpt-4o-mini-tts", voice="alloy", input=TEXT)
     assert answer.response.headers["content-type"] == "audio/mpeg"
     assert answer.read()[:2] in (b"\xff\xf3", b"\xff\xfb")
@@ -119,7 +119,7 @@ def test_events_join_to_one_file(client, said, name):
     assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"]
 
 
-def test_an_event_tells_of_a_fault_in_mid_stream():
+def test_a_fault_in_mid_stream_is_an_event():
     engine = FakeEngine(script=[PIECE_SAMPLES, GenerationFailed("The model failed.")])
     with live(engine) as server, client_of(server.http) as client:
         lines: list[str] = []
@@ -139,7 +139,7 @@ def test_an_event_tells_of_a_fault_in_mid_stream():
 # --- what is asked beside it
 
 
-def test_parameters_are_honoured_or_named(client):
+def test_parameters_have_an_effect_or_are_named_as_ignored(client):
     raw = client.audio.speech.with_raw_response.create(
         model="tts-1",
         voice="slt",
@@ -178,7 +178,7 @@ async def test_sampling_reaches_the_engine():
     assert request.seed == 2**32 - 1
 
 
-def test_openais_names_speak():
+def test_openais_voice_names_speak():
     engine = FakeEngine()
     looked_up = engine.voices.looked_up
     with live(engine) as server, client_of(server.http) as client:
@@ -193,7 +193,7 @@ def test_openais_names_speak():
     assert looked_up[-1] == mine.id  # a real voice of that name goes first
 
 
-def test_the_mapping_goes_to_voices_that_there_are(engine):
+def test_voice_names_map_to_existing_voices(engine):
     built_in = {info.voice_id for info in engine.voices.list() if info.built_in}
     assert set(OPENAI_VOICES.values()) <= built_in
     assert len(OPENAI_VOICES) == 13
@@ -210,7 +210,7 @@ def raised(kind, client, **call) -> openai.APIStatusError:
     return error
 
 
-def test_errors_have_their_classes(client):
+def test_errors_raise_the_sdks_classes(client):
     error = raised(openai.NotFoundError, client, voice="nobody")
     assert (error.code, error.param) == ("voice_not_found", "voice")
     assert raised(openai.NotFoundError, client, voice={"id": "gone"}).code == "voice_not_found"
@@ -230,7 +230,7 @@ def test_errors_have_their_classes(client):
     assert (error.code, error.param) == ("invalid_value", "input")
 
 
-def test_no_body_and_no_path_are_errors_of_the_same_shape(address):
+def test_missing_bodies_and_unknown_paths_have_the_same_error_shape(address):
     for answer in (
         httpx.post(f"{address}/v1/audio/speech", content=b"{", headers=JSON),
         httpx.post(f"{address}/v1/audio/nothing"),
@@ -240,7 +240,7 @@ def test_no_body_and_no_path_are_errors_of_the_same_shape(address):
         assert {"message", "type", "param", "code"} <= answer.json()["error"].keys()
 
 
-def test_busy_is_tried_again_when_the_server_said_and_then_raised():
+def test_the_sdk_retries_a_busy_server_after_the_stated_time_then_raises():
     engine = FakeEngine(capacity=1, queue_capacity=0, script=[PIECE_SAMPLES, Gate()])
     engine.admission.retry_after_s = lambda: 0.05
     seen = []
@@ -267,7 +267,7 @@ def test_busy_is_tried_again_when_the_server_said_and_then_raised():
     assert waited_s >= 0.1  # by retry-after-ms; by retry-after it would have been 2 s
 
 
-def test_what_will_not_heal_is_not_tried_again():
+def test_the_sdk_does_not_retry_permanent_errors():
     engine = FakeEngine(script=[GenerationFailed("The model failed.")])
     with live(engine) as server, client_of(server.http, max_retries=2) as client:
         error = raised(openai.InternalServerError, client)
@@ -278,7 +278,7 @@ def test_what_will_not_heal_is_not_tried_again():
 # --- voices, models
 
 
-def test_a_cloned_voice_speaks_and_goes(client, address):
+def test_a_cloned_voice_speaks_and_is_deleted(client, address):
     consent = client.audio.voice_consents.create(
         name="Me", language="en-US", recording=("yes.wav", clip("rms", 3.0), "audio/wav")
     )
@@ -298,7 +298,7 @@ def test_a_cloned_voice_speaks_and_goes(client, address):
     client.audio.voice_consents.delete(consent.id)
 
 
-def test_voices_are_made_of_recordings(client):
+def test_voices_need_a_recording(client):
     with pytest.raises(openai.UnprocessableEntityError) as caught:
         client.audio.voices.create(name="x", type="prompt", prompt="A deep voice.")
     assert caught.value.param == "type"
@@ -309,7 +309,7 @@ def test_voices_are_made_of_recordings(client):
         client.audio.voices.delete("slt")
 
 
-def test_every_known_reader_finds_the_voices(address):
+def test_every_known_client_can_read_the_list_of_voices(address):
     listed = httpx.get(f"{address}/v1/audio/voices").json()
     assert {voice["id"]: voice["name"] for voice in listed["voices"]}["slt"] == "slt"  # Open WebUI
     assert [voice["name"] for voice in listed["data"] if voice["id"]]  # Marinara, mlx-audio
@@ -320,7 +320,7 @@ def test_every_known_reader_finds_the_voices(address):
     assert httpx.get(f"{address}/v1/audio/voices/slt").json()["object"] == "audio.voice"
 
 
-def test_consents_are_kept(client, address):
+def test_consents_are_stored(client, address):
     made = [
         client.audio.voice_consents.create(
             name=f"Speaker {n}", language="en-GB", recording=("yes.wav", b"RIFF" + bytes([n]))
@@ -349,7 +349,7 @@ def test_models(client, address):
     assert [model["id"] for model in listed] == names
 
 
-async def test_what_the_model_understands_is_said_with_bounds_and_defaults():
+async def test_models_list_parameters_with_bounds_and_defaults():
     async with serving() as client:
         model, alias, *_ = (await client.get("/v1/models")).json()["data"]
         assert "laugh" in model["tags"]
@@ -362,7 +362,7 @@ async def test_what_the_model_understands_is_said_with_bounds_and_defaults():
         assert (await client.get(f"/v1/models/{model['id']}")).json() == model
 
 
-async def test_events_say_when_asked_which_part_of_the_text_begins():
+async def test_events_name_the_part_of_the_text_that_begins_if_requested():
     async with serving() as client:
         call = {"input": TEXT, "stream_format": "sse", "response_format": "pcm"}
         plain = await client.post("/v1/audio/speech", json=call)

@@ -29,7 +29,7 @@ def server():
 
 @pytest.fixture
 def said(server):
-    """What the engine was asked to say since the test began."""
+    """Texts that the engine has received since the test began."""
     before = len(server.engine.requests)
     return lambda: [request.text.strip() for request in server.engine.requests[before:]]
 
@@ -40,7 +40,7 @@ UTTERANCE_BYTES = 2 * 2 * PIECE_SAMPLES
 # --- Yap
 
 
-async def test_yap_in_its_base_revision(server, said):
+async def test_yap_first_revision(server, said):
     async with talking(server, YAP) as talk:
         for text in ("Hello from the first.", "And hello from the second."):
             await talk.say(text=text, voice="tara")
@@ -51,7 +51,7 @@ async def test_yap_in_its_base_revision(server, said):
     assert said() == ["Hello from the first.", "And hello from the second."]
 
 
-async def test_yap_says_end_only_when_nothing_is_queued():
+async def test_yap_sends_end_only_when_the_queue_is_empty():
     engine = FakeEngine(script=[PIECE_SAMPLES, 0.2, PIECE_SAMPLES])
     with live(engine) as server:
         async with talking(server, YAP) as talk:
@@ -62,7 +62,7 @@ async def test_yap_says_end_only_when_nothing_is_queued():
 
 
 @pytest.mark.parametrize("end", ["__END__", '{"end": true}', b"__END__"])
-async def test_yap_in_its_repository_revision(server, said, end):
+async def test_yap_second_revision(server, said, end):
     async with talking(server, YAP) as talk:
         await talk.say(voice="tara", temperature=0.6, top_p=0.9, trim_silence=True)
         await talk.socket.send("A bare string is spoken.")
@@ -86,7 +86,7 @@ async def test_yap_in_its_repository_revision(server, said, end):
         (b"\x00\x01\x02", 1003),
     ],
 )
-async def test_yap_says_errors_by_close_code_only(server, said, message, code):
+async def test_yap_errors_are_close_codes_only(server, said, message, code):
     async with talking(server, YAP) as talk:
         await talk.socket.send(message)
         assert await talk.closed() == (code, [])
@@ -100,7 +100,7 @@ async def test_yap_text_without_words_is_an_empty_utterance(server, said):
     assert said() == []
 
 
-async def test_busy_and_not_ready_are_1013():
+async def test_busy_and_not_ready_close_with_1013():
     engine = FakeEngine(capacity=1, queue_capacity=0, script=[PIECE_SAMPLES, NEVER])
     with live(engine) as server:
         async with talking(server, YAP) as one:
@@ -163,7 +163,7 @@ async def test_the_golden_transcript_of_speak(server, said):
     assert said() == ["The first words.", "The second words."]
 
 
-async def test_its_next_revision(server, said):
+async def test_unmute_second_revision(server, said):
     async with talking(server, "/ws?ready=json") as talk:
         packed = Packed(talk)
         assert await talk.hear() == {"type": "Ready"}
@@ -186,7 +186,7 @@ async def test_its_next_revision(server, said):
         (msgpack.packb({"type": "Speak", "text": "a", "voice": "nobody"}), 1008),
     ],
 )
-async def test_speak_errors(server, message, code):
+async def test_unmute_errors(server, message, code):
     async with talking(server, "/ws") as talk:
         await talk.hear()
         await talk.socket.send(message)

@@ -1,4 +1,4 @@
-"""What SillyTavern's Chatterbox provider sends, as its source has it."""
+"""Calls of SillyTavern's Chatterbox provider, as in its source."""
 
 import io
 
@@ -24,7 +24,7 @@ CALL = {
 }
 
 
-async def test_its_json_on_tts_is_told_from_the_native_one():
+async def test_json_on_tts_is_told_from_native_json():
     async with serving() as client:
         answer = await client.post("/tts", json=CALL)
         assert answer.headers["content-type"] == "audio/wav"
@@ -42,7 +42,7 @@ async def test_its_json_on_tts_is_told_from_the_native_one():
 
 
 @pytest.mark.parametrize("output_format", ["wav", "opus", "mp3"])
-async def test_streaming_has_the_call_in_the_address(output_format):
+async def test_streaming_has_its_fields_in_the_address(output_format):
     query = {name: str(value) for name, value in CALL.items()}
     query |= {"seed": "-1", "output_format": output_format}
     async with serving() as client:
@@ -53,7 +53,7 @@ async def test_streaming_has_the_call_in_the_address(output_format):
         assert client.engine.requests[0].seed == int(answer.headers["x-seed"])
 
 
-async def test_voices_are_named_like_files():
+async def test_voice_names_may_have_a_file_suffix():
     async with serving() as client:
         mine = ("files", ("My Voice.wav", b"RIFF1234", "audio/wav"))
         answer = await client.post("/upload_reference", files=[mine])
@@ -73,7 +73,7 @@ async def test_voices_are_named_like_files():
             assert voices.looked_up[-1] == wanted
 
 
-async def test_what_it_asks_for_in_vain_is_named():
+async def test_fields_without_effect_are_named():
     asked = {
         **CALL,
         "speed_factor": 1.5,

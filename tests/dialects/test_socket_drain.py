@@ -1,4 +1,4 @@
-"""Sockets when the process is asked to stop."""
+"""Sockets of a process that is told to stop."""
 
 import signal
 
@@ -8,7 +8,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 
-async def test_what_is_spoken_is_spoken_to_its_end_and_new_text_is_told_to_go(process, tmp_path):
+async def test_a_draining_server_finishes_speech_and_refuses_new_text(process, tmp_path):
     with process(tmp_path, tones="") as server:
         url = server.url.replace("http", "ws") + "/v1/audio/speech/stream"
         async with connect(url) as busy, connect(url) as idle:

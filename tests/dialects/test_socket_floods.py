@@ -1,4 +1,4 @@
-"""F106 to F108: frames that carry nothing, answers that nobody reads, on a real server."""
+"""F106 to F108: frames without content, and answers that the client does not read."""
 
 import contextlib
 import socket
@@ -40,7 +40,7 @@ def frame(opcode: int, payload: bytes = b"", *, last: bool = True) -> bytes:
 
 @contextlib.contextmanager
 def accepted(server):
-    """A socket that reads as little as it may; the server's end of it."""
+    """A client that reads almost nothing, and the server's end of its connection."""
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", int(server.http.rsplit(":", 1)[1])))
@@ -55,7 +55,7 @@ def accepted(server):
 
 
 def sent(client: socket.socket, data: bytes) -> bool:
-    """Whether the server took it all within two seconds; False also where it hung up."""
+    """Whether the server read everything within two seconds. False if it closed the connection."""
     client.settimeout(2)
     try:
         client.sendall(data)
@@ -77,7 +77,7 @@ def rest_of(client: socket.socket) -> bytes:
 
 
 @pytest.mark.parametrize("payload", [b"", b"x" * 125])
-def test_f106_answers_that_nobody_reads_are_not_made(server, payload, monkeypatch):
+def test_f106_no_answers_are_made_while_none_are_read(server, payload, monkeypatch):
     monkeypatch.setattr(websocket_protocol, "BURST_FRAMES", 1e9)
     pings, largest = 0, 0
     with accepted(server) as (client, protocol):
@@ -103,7 +103,7 @@ def test_f106_answers_that_nobody_reads_are_not_made(server, payload, monkeypatc
     ],
     ids=["pings", "pongs", "fragments", "mixed"],
 )
-def test_f107_frames_that_carry_nothing_are_counted(server, flood):
+def test_f107_frames_without_content_are_limited(server, flood):
     with accepted(server) as (client, protocol):
         sent(client, flood)
         heard = rest_of(client)
@@ -114,7 +114,7 @@ def test_f107_frames_that_carry_nothing_are_counted(server, flood):
         assert client.recv(100)[2:] == b"still there?"
 
 
-def test_f107_frames_after_our_close_are_counted(server):
+def test_f107_frames_after_the_close_are_limited(server):
     with accepted(server) as (client, protocol):
         client.sendall(frame(TEXT, b"Hello.") + frame(2, b"\0"))  # all said: the server closes
         give_up = time.monotonic() + 60
@@ -126,7 +126,7 @@ def test_f107_frames_after_our_close_are_counted(server):
         assert protocol.transport.is_closing()
 
 
-async def test_f107_who_pings_as_clients_do_is_served(server):
+async def test_f107_ordinary_pings_are_answered(server):
     async with talking(server, PATH) as talk:
         for _ in range(80):
             await (await talk.socket.ping())
@@ -158,7 +158,7 @@ async def test_f108_messages_wait_for_the_application_without_limit_or_loss(serv
     assert [request.text for request in server.engine.requests] == ["Hello."]
 
 
-def test_an_allowance_comes_back_with_time():
+def test_a_token_bucket_refills_with_time():
     now = 0.0
     allowance = TokenBucket(2.0, 10.0, lambda: now)
     assert [allowance.take(5) for _ in range(3)] == [True, True, False]

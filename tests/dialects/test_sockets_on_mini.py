@@ -1,4 +1,4 @@
-"""The embedded model behind the sockets: nothing faked."""
+"""The sockets with the embedded model instead of a fake engine."""
 
 import base64
 import io
@@ -22,7 +22,7 @@ def server(mini):
     return mini
 
 
-async def test_words_arrive_and_are_heard(server):
+async def test_text_sent_in_pieces_is_spoken(server):
     async with talking(server, NATIVE) as talk:
         await talk.say(
             type="session.config", voice="slt", response_format="wav", file_per="turn", seed=3
@@ -37,7 +37,7 @@ async def test_words_arrive_and_are_heard(server):
         assert np.abs(samples).max() > 0.01
 
 
-async def test_a_model_without_audio_tokens_says_so(server):
+async def test_a_model_without_audio_tokens_answers_404(server):
     async with httpx.AsyncClient(base_url=server.http) as client:
         answer = await client.post("/v1/completions", json={"prompt": "tara: Hello."})
     assert answer.status_code == 404
@@ -57,7 +57,7 @@ async def test_an_interruption_frees_rows_and_place(server):
         await until(lambda: not engine.stats().running_rows + engine.stats().waiting_rows)
 
 
-async def test_elevenlabs_alignment_is_as_long_as_the_sound(server):
+async def test_elevenlabs_alignment_is_as_long_as_the_audio(server):
     path = "/v1/text-to-speech/rms/stream-input?output_format=pcm_16000&sync_alignment=true"
     async with talking(server, path) as talk:
         await talk.say(text=" ")

@@ -1,4 +1,4 @@
-"""A text that cannot be read costs its sentence; the socket and other contexts go on."""
+"""A sentence that the text layer fails on is skipped; the socket and other contexts go on."""
 
 import msgpack
 import pytest
@@ -20,7 +20,7 @@ def server(mini):
 
 @pytest.fixture
 def faulty(monkeypatch):
-    """The text layer fails on `broken`, where no rule is to blame."""
+    """Make the text layer fail on `broken`, outside of any rule."""
 
     def fails(text, *more, **named):
         if "broken" in text:
@@ -44,7 +44,7 @@ async def said_natively(talk, name: str | None, *texts: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", [None, "a"])
-async def test_natively_it_costs_the_sentence(server, faulty, name):
+async def test_the_native_socket_skips_the_sentence(server, faulty, name):
     async with talking(server, NATIVE) as talk:
         await talk.say(type="session.config", response_format="pcm")
         await talk.hear()
@@ -97,7 +97,7 @@ async def test_yap_messagepack_and_kyutai_go_on(server, faulty):
     assert spoken == ALSO_GOOD.split()
 
 
-async def test_a_failed_rule_costs_nothing_but_itself(server, monkeypatch):
+async def test_a_rule_that_fails_is_skipped(server, monkeypatch):
     def fails(*_: object) -> str:
         raise ValueError
 

@@ -1,4 +1,4 @@
-"""Text in pieces: which of it is spoken when, and which characters go with which sound."""
+"""Text in pieces: which sentences are released when, and the times of characters."""
 
 import itertools
 import time
@@ -41,7 +41,7 @@ def parts(*pieces: str, **how) -> list[str]:
         (["", ""], [""]),
     ],
 )
-def test_sentences_leave_as_soon_as_they_are_whole(pieces, expected):
+def test_sentences_are_released_as_soon_as_they_are_complete(pieces, expected):
     assert parts(*pieces) == expected
 
 
@@ -53,7 +53,7 @@ def test_sentences_leave_as_soon_as_they_are_whole(pieces, expected):
         *("Title of the text\nT", "It ends at 5 p.m. The "),
     ],
 )
-def test_a_sentence_leaves_with_the_letter_that_decides_it(text):
+def test_a_sentence_is_released_by_the_character_that_decides_it(text):
     buffer = SentenceBuffer()
     for letter in text[:-1]:
         buffer.feed(letter)
@@ -63,7 +63,7 @@ def test_a_sentence_leaves_with_the_letter_that_decides_it(text):
 
 
 @pytest.mark.parametrize("size", [1, 3, 100])
-def test_code_and_thoughts_are_left_away_as_they_arrive(size):
+def test_code_and_thoughts_are_dropped_as_they_arrive(size):
     text = (
         "<think>\nHm. Well. No.\n</think>\nHere it is:\n\n```python\nx = 1. \n\ny = 2\n```\n"
         "Run `x. y` now. See\n> ~~~\n> z. Z\n> ~~~\nAnd so on. "
@@ -75,7 +75,7 @@ def test_code_and_thoughts_are_left_away_as_they_arrive(size):
     assert "".join(spoken) == text[text.index("Here") :]
 
 
-def test_open_code_survives_a_flush_and_ends_with_its_text():
+def test_open_code_stays_open_after_a_flush_and_ends_with_its_text():
     buffer = SentenceBuffer()
     buffer.feed("Here it is:\n```\nx = 1. \ny")
     assert buffer.flush() == "Here it is:\n"
@@ -89,7 +89,7 @@ def test_open_code_survives_a_flush_and_ends_with_its_text():
     assert buffer.take() == "The next one begins."
 
 
-def test_a_long_block_of_code_takes_no_room():
+def test_a_long_block_of_code_is_not_buffered():
     buffer = SentenceBuffer()
     buffer.feed("```\n")
     for _ in range(2000):
@@ -101,7 +101,7 @@ def test_a_long_block_of_code_takes_no_room():
 @pytest.mark.parametrize(
     "unit", ["a. ", "U.S. ", "[a](b", "<a b=", "`a ", "\\[", "...", "a\n", "\n "]
 )
-def test_the_work_for_a_letter_does_not_grow_with_what_waits(unit):
+def test_time_per_character_does_not_grow_with_the_buffer(unit):
     def seconds(chars: int) -> float:
         buffer, began = SentenceBuffer(), time.thread_time()
         for letter in (unit * chars)[:chars]:
@@ -111,7 +111,7 @@ def test_the_work_for_a_letter_does_not_grow_with_what_waits(unit):
     assert seconds(16_000) < 10 * seconds(4_000) + 0.1
 
 
-def test_a_sentence_without_end_is_cut_where_a_clause_ends():
+def test_an_endless_sentence_is_cut_after_a_clause():
     text = "and then he went on, and on " * 20
     found = parts(*(word + " " for word in text.split()))
     assert len(found) > 2
@@ -120,7 +120,7 @@ def test_a_sentence_without_end_is_cut_where_a_clause_ends():
     assert len(parts("x" * 1000, "y")[0]) == MAX_CHARS
 
 
-def test_a_schedule_waits_for_more():
+def test_a_schedule_holds_text_back():
     sentence = "Twenty characters ok. "
     assert parts(*[sentence] * 5, min_chars=[60, 20]) == [
         (sentence * 3).rstrip(),
@@ -134,7 +134,7 @@ def test_a_schedule_waits_for_more():
     assert buffer.take(at_once=True) == sentence.rstrip()
 
 
-def test_a_complete_piece_ends_without_the_blank_after_it():
+def test_a_complete_piece_ends_without_a_following_blank():
     buffer = SentenceBuffer()
     buffer.feed("This is whole.", complete=True)
     assert buffer.take() == "This is whole."
@@ -191,7 +191,7 @@ TEXTS = ("The first part.", "And the second part.")
 @pytest.mark.parametrize("step_s", [0.01, 0.3, 0.5, 10])
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("lead_s", [0.0, 0.12])
-def test_every_character_comes_once_and_fills_its_time(step_s, known, lead_s):
+def test_every_character_is_returned_once_without_gaps(step_s, known, lead_s):
     full = report(1.0, 2.5, texts=TEXTS)
     seen = full if known else report(texts=TEXTS)
     timing = Timing(original_pieces(TEXT, TEXTS), seen, lead_s)

@@ -1,4 +1,4 @@
-"""Wyoming, with its own client, on a real port."""
+"""Wyoming on a real port, with the protocol's own client."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ SPOKEN_BYTES = 2 * 2 * PIECE_SAMPLES
 
 @asynccontextmanager
 async def listening(engine=None, **config):
-    """The port, within this event loop."""
+    """Serve the port in this event loop."""
     engine = engine or FakeEngine()
     app = create_app(engine, server_config(**config), DIALECTS)
     sock = bind("127.0.0.1", 0)
@@ -70,7 +70,7 @@ def sound(events) -> bytes:
     return b"".join(c.audio for c in chunks)
 
 
-async def test_what_there_is():
+async def test_describe():
     async with listening() as (_, port), AsyncTcpClient("127.0.0.1", port) as client:
         await client.write_event(Describe().event())
         info = Info.from_event(await client.read_event())
@@ -109,7 +109,7 @@ async def test_streamed_text():
         assert said == ["The light is on.", "The door is closed."]
 
 
-async def test_nothing_to_say_is_still_answered():
+async def test_text_without_words_is_answered():
     async with listening() as (_, port), AsyncTcpClient("127.0.0.1", port) as client:
         await client.write_event(Synthesize("🙂").event())
         heard = await heard_until(client, AudioStop)
@@ -117,7 +117,7 @@ async def test_nothing_to_say_is_still_answered():
         assert sound(heard) == bytes(2 * 2400)
 
 
-async def test_a_text_that_cannot_be_read_costs_itself():
+async def test_a_text_that_fails_is_skipped():
     async with listening() as (engine, port), AsyncTcpClient("127.0.0.1", port) as client:
         for fault in (None, TextFault("no"), None):
             engine.text_error = fault
@@ -141,7 +141,7 @@ async def test_a_text_that_cannot_be_read_costs_itself():
         (b'{"type": "synthesize", "data": {"voice": {"name": "nobody"}}}\n', "voice_not_found"),
     ],
 )
-async def test_what_cannot_be_read(line, code):
+async def test_unreadable_events(line, code):
     async with listening() as (engine, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(line)
@@ -157,7 +157,7 @@ async def test_what_cannot_be_read(line, code):
         assert engine.requests == []
 
 
-async def test_leaving_stops_the_work():
+async def test_a_client_that_leaves_stops_the_speech():
     engine = FakeEngine(script=[PIECE_SAMPLES, NEVER])
     async with listening(engine) as (_, port):
         async with AsyncTcpClient("127.0.0.1", port) as client:
@@ -168,7 +168,7 @@ async def test_leaving_stops_the_work():
         assert engine.open_streams == 0
 
 
-async def test_busy_idle_crowded_and_cut_off():
+async def test_busy_idle_crowded_and_interrupted():
     engine = FakeEngine(capacity=1, queue_capacity=0, script=[PIECE_SAMPLES, NEVER])
     async with (
         listening(engine, websocket_idle_timeout_s=10, max_websockets=2) as (_, port),

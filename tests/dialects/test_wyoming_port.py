@@ -17,7 +17,7 @@ def free_port() -> int:
         return sock.getsockname()[1]
 
 
-async def test_it_lives_as_long_as_the_server(process, tmp_path):
+async def test_the_port_is_open_as_long_as_the_server_runs(process, tmp_path):
     port = free_port()
     with process(tmp_path, tones="held", server={"wyoming_port": port}) as server:
         async with (
@@ -41,7 +41,7 @@ async def test_it_lives_as_long_as_the_server(process, tmp_path):
         assert server.ended() == 128 + signal.SIGTERM
 
 
-def test_a_port_that_is_taken_is_said_in_one_line(process, tmp_path):
+def test_a_port_in_use_is_reported_in_one_line(process, tmp_path):
     with bind("127.0.0.1", 0) as taken:
         port = {"wyoming_port": taken.getsockname()[1]}
         with process(tmp_path, tones="", server=port, ready=False) as server:

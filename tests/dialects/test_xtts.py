@@ -1,4 +1,4 @@
-"""What the clients of xtts-api-server and of Coqui's server send, as their sources have it."""
+"""Calls of xtts-api-server's and Coqui's clients, as in their sources."""
 
 import base64
 import io
