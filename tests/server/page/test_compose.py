@@ -72,7 +72,7 @@ def test_text_files_are_opened_and_dropped(browser, address, tmp_path, width):
 def test_settings_show_defaults_bounds_and_what_they_do(browser, address, width):
     with Visit(browser, address, **size(width)).ready() as visit:
         visit.page.click("#advanced summary")
-        model = visit.page.evaluate("fetch('v1/models').with_text((a) => a.json())")["data"][0]
+        model = visit.page.evaluate("fetch('v1/models').then((a) => a.json())")["data"][0]
         for name, row in model["settings"].items():
             usual = visit.page.get_attribute(f"#{name}", "placeholder")
             assert float(usual) == pytest.approx(row["default"], abs=0.001)

@@ -125,7 +125,7 @@ def test_the_drawer_shows_how_busy_the_server_is(browser, address, width):
         visit.page.focus("#server-box summary")
         visit.page.keyboard.press("Enter")
         visit.until(
-            "document.querySelector('#server-facts').textContent.includes('First sound, p95')"
+            "document.querySelector('#server-facts').textContent.includes('First audio, p95')"
         )
         facts = visit.text("#server-facts")
         assert all(

@@ -91,7 +91,7 @@ def test_the_form_of_the_sound_is_chosen_and_kept(browser, address):
         visit.page.select_option("#form-of-sound", "opus")
         assert "Opus, a sixth" in visit.text("#form-says")
         visit.reload()
-        take(visit, "Compressed on purpose, and a part of it is said anew. " * 8)
+        take(visit, "Compressed on purpose, and a part of it is regenerated. " * 8)
         assert sent == ["opus"]
         visit.page.locator("#pieces button").first.click()
         visit.page.click("#anew")

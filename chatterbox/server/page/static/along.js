@@ -58,7 +58,7 @@ async function sayAnew() {
   const said = [];
   showError($("takes-error"));
   $("anew").disabled = true;
-  $("takes-status").textContent = "The part is said anew …";
+  $("takes-status").textContent = "The part is regenerated …";
   try {
     const fields = { ...take.fields, input: take.marks[nth].text.trim(), seed: drawnSeed() };
     await speak(fields, take.form ?? "pcm", { onSound: (samples) => said.push(samples) });
@@ -71,7 +71,7 @@ async function sayAnew() {
     const audio = wavOf(whole.from(0), whole.sampleRate);
     const kept = await addTake({ ...take, marks: moved, seconds: whole.seconds, edited: true, figures: {}, audio });
     dock.load(whole, { label: labelOf(kept), marks: kept.marks, take: kept }, { at: from / whole.sampleRate });
-    $("takes-status").textContent = `Part ${nth + 1} is said anew: take ${kept.id}.`;
+    $("takes-status").textContent = `Part ${nth + 1} is regenerated: take ${kept.id}.`;
   } catch (fault) {
     $("takes-status").textContent = "";
     showError($("takes-error"), fault);

@@ -19,7 +19,7 @@ import { offerFormats, startTakes } from "./takes.js";
 const COPIED_MS = 1500;
 const MODEL = "chatterbox.model";
 const THEME = "chatterbox.theme";
-const THEMES = { system: "Colours: as the system", light: "Colours: light", dark: "Colours: dark" };
+const THEMES = { system: "Colours: follow the system", light: "Colours: light", dark: "Colours: dark" };
 
 /** What hangs on the loaded model, and the voices. */
 async function showServer() {
@@ -70,7 +70,7 @@ async function copySnippet() {
     document.execCommand("copy");
   }
   $("copy").textContent = "Copied";
-  $("copied").textContent = "The program is copied.";
+  $("copied").textContent = "Copied.";
   setTimeout(() => {
     $("copy").textContent = "Copy";
     $("copied").textContent = "";

@@ -53,14 +53,14 @@ export function check({ samples, sampleRate }, { start, end }) {
   const clipped = stretch.reduce((sum, sample) => sum + (Math.abs(sample) >= FULL), 0) / (stretch.length || 1);
   const silence = peaks.filter((level) => level < QUIET).length / (peaks.length || 1);
   const problems = [];
-  if (peak < QUIET) problems.push("Nothing is to be heard. Record again.");
+  if (peak < QUIET) problems.push("The recording is silent. Record again.");
   else if (seconds < LEAST_S) problems.push("This is too short. Record 10 to 15 s.");
   const usable = problems.length === 0;
   if (usable) {
-    if (seconds < FEW_S) problems.push("It is short: with 10 s the voice becomes more like.");
-    if (clipped > 0.001) problems.push("It is overdriven, and the voice would sound harsh. Record again at a greater distance.");
-    if (peak < 0.1) problems.push("It is very quiet. Record again nearer to the microphone.");
-    if (silence > 0.5) problems.push("More than half of it is silence. Take a denser stretch.");
+    if (seconds < FEW_S) problems.push("The recording is short. With 10 s the voice would be a closer match.");
+    if (clipped > 0.001) problems.push("The recording is clipped, and the voice would sound harsh. Record again, further from the microphone.");
+    if (peak < 0.1) problems.push("The recording is very quiet. Record again, closer to the microphone.");
+    if (silence > 0.5) problems.push("More than half of the recording is silence. Choose a stretch with more speech.");
   }
   return { seconds, peak, clipped, silence, problems, usable };
 }

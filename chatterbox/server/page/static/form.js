@@ -7,12 +7,12 @@ import { keepDraft, readDraft } from "./keep.js";
 const SETTINGS = {
   speed: ["Speed", "Faster or slower, at the same pitch.", 0.05],
   temperature: ["Temperature", "Higher: livelier and less predictable. Lower: steadier.", 0.05],
-  top_p: ["Top p", "Higher: rarer sounds may come too. 1: all of them.", 0.01],
-  top_k: ["Top k", "How many sounds are drawn from at each step. 0: all of them."],
+  top_p: ["Top p", "Higher: rarer sounds are allowed too. 1: all.", 0.01],
+  top_k: ["Top k", "How many candidate sounds to draw from at each step. 0: all."],
   min_p: ["Min p", "Higher: unlikely sounds are left out. 0: none is.", 0.01],
   repetition_penalty: ["Repetition penalty", "Higher: less stuttering; too high cuts vowels short.", 0.05],
   penalty_window: ["Penalty window", "How many of the last tokens the penalty looks at. 0: all."],
-  max_tokens: ["Longest piece", "Most speech tokens for one piece of the text."],
+  max_tokens: ["Longest segment", "Maximum speech tokens for one segment of the text."],
 };
 const SEED = { minimum: 0, maximum: 2 ** 32 - 1 };
 const FIELD_OF_PARAM = { input: "text", max_new_tokens: "max_tokens" };
@@ -125,7 +125,7 @@ export function restoreTake({ fields: { input, voice, model, ...settings }, voic
   fill(settings);
   $("advanced").open = true;
   $("text").focus();
-  $("progress").textContent = there ? "The take is in the form again." : `The voice “${voiceName}” is gone; the rest is in the form again.`;
+  $("progress").textContent = there ? "The take was restored into the form." : `The voice “${voiceName}” no longer exists; the other fields were restored.`;
 }
 
 /** The voice of the draft, to be chosen once the list is there. */

@@ -148,7 +148,7 @@ async function register() {
 
 const send = (work) => {
   if (!$("sheet").open) open(); // errors stand there
-  return busy("The server listens to it …", async () => {
+  return busy("The server is checking it …", async () => {
     const { message, name, warnings, voice_id: id } = await work();
     await refreshVoices({ choose: id });
     $("sheet").close();

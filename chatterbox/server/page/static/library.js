@@ -136,14 +136,14 @@ function type(letter, options) {
 
 /** The report as names and values for people; a voice of the model's own has none. */
 function reportOf({ report, aliases, voice_id: id, description }) {
-  if (!report) return el("p", {}, description || "A voice that the model was trained with.");
+  if (!report) return el("p", {}, description || "A voice the model was trained on.");
   const percent = (share) => `${(100 * share).toFixed(share && share < 0.01 ? 2 : 0)} %`;
   const rows = {
     Who: description,
     Recording: `${report.duration_s.toFixed(1)} s at ${report.sample_rate_hz / 1000} kHz`,
-    "Heard by the model": `${report.used_duration_s.toFixed(1)} s from ${report.used_start_s.toFixed(1)} s on`,
+    "Used by the model": `${report.used_duration_s.toFixed(1)} s from ${report.used_start_s.toFixed(1)} s on`,
     Loudness: report.loudness_lufs === null ? "too quiet to measure" : `${report.loudness_lufs} LUFS`,
-    "Loudest sample": percent(report.peak) + " of full scale",
+    "Peak level": percent(report.peak) + " of full scale",
     Clipped: percent(report.clipped_share),
     Silence: percent(report.silence_share),
     "Also called": aliases.join(", "),

@@ -174,8 +174,8 @@ function say({ seconds, stopped }) {
 function refuse(fault, utterance) {
   const made = utterance?.seconds;
   $("progress").textContent = made
-    ? `It broke off: the first ${made.toFixed(1)} s are kept.`
-    : "Nothing was made. What was there before is still there.";
+    ? `Generation stopped early: the first ${made.toFixed(1)} s are kept.`
+    : "No audio was generated. Your earlier takes are unchanged.";
   showError($("speak-error"), fault);
   showProblem(fault);
 }

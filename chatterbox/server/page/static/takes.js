@@ -54,7 +54,7 @@ async function fetchFile(take) {
   try {
     if (!possible || (format === "wav" && form === "pcm")) {
       download(take.audio, fileName(take, format));
-      $("takes-status").textContent = format === wanted ? "" : "This take was put together, so it comes as WAV.";
+      $("takes-status").textContent = format === wanted ? "" : "This take was assembled from parts, so it is saved as WAV.";
       return;
     }
     $("takes-status").textContent = `The server makes the ${format} file …`;
@@ -95,7 +95,7 @@ function item(take) {
   });
   const keep = act("★", "Keep take", () => star(take, keep));
   keep.ariaPressed = String(Boolean(take.star));
-  keep.title = "Keep it, whatever comes after it";
+  keep.title = "Keep this take when newer ones arrive";
   const when = new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
   const facts = [
     when,
