@@ -1,4 +1,4 @@
-// Which words are heard? The text of a take, piece by piece: read along, gone to, said anew.
+// Read-along: shows a take's text part by part, highlights the one playing, seeks, regenerates one.
 
 import { speak } from "./api.js";
 import * as dock from "./dock.js";
@@ -13,7 +13,7 @@ const QUIET = 0.01; // below it, the end of a piece counts as its pause
 let marks = null; // that are shown
 let current = -1;
 
-/** Follows the sound; the pieces of speech that is still made come one by one. */
+/** Highlights the part that is playing; parts of speech still being generated are added as they come. */
 export function showAlong(position, _track, about) {
   const given = about.marks ?? [];
   $("along").hidden = given.length === 0;
@@ -42,13 +42,13 @@ export function showAlong(position, _track, about) {
   });
 }
 
-/** How many samples at the end of a stretch are its pause. */
+/** The number of samples of the pause at the end of a stretch. */
 function pauseOf(samples) {
   const last = samples.findLastIndex((sample) => Math.abs(sample) >= QUIET);
   return samples.length - 1 - last;
 }
 
-/** Says the piece that is heard once more, and keeps the whole as another take. */
+/** Regenerates the part that is playing, and keeps the result as a new take. */
 async function sayAnew() {
   const { take } = dock.loaded();
   const { track } = dock.player;
@@ -78,5 +78,5 @@ async function sayAnew() {
   }
 }
 
-/** Connects the button. */
+/** Connects the "Regenerate this part" button. */
 export const startAlong = () => $("anew").addEventListener("click", sayAnew);

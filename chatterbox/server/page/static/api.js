@@ -1,5 +1,5 @@
-// How does the page talk to the server? Calls, refusals, and speech as it is made.
-// Knows no element. Paths are relative, so that the page works below a proxy's prefix.
+// Calls to the server: JSON, uploads, errors, and streamed speech.
+// Touches no element. Paths are relative, so that the page works below a proxy's prefix.
 
 import { OPUS_RATE_HZ, OpusReader } from "./opus.js";
 import { samplesOf } from "./sound.js";
@@ -8,7 +8,7 @@ const KEY = "chatterbox.key";
 const UNREACHABLE = "The server cannot be reached. Is it still running?";
 const CUT = "The connection was cut before the speech was complete.";
 
-/** What the server refused, in its own words. */
+/** An error answer of the server, with its message. */
 export class ServerError extends Error {
   constructor(message, { code, param, request_id: requestId, status, retryAfterS } = {}) {
     super(message);
@@ -18,15 +18,15 @@ export class ServerError extends Error {
 
 export const getKey = () => sessionStorage.getItem(KEY) ?? "";
 
-/** Keeps the key for this tab; what no header can carry is left out. */
+/** Stores the key for this tab, without characters that a header cannot contain. */
 export const setKey = (key) => sessionStorage.setItem(KEY, key.replace(/[^\x21-\x7e]/g, ""));
 
 let model = "";
 
-/** Which model all calls are about, where the server has several. */
+/** Selects the model for all calls, if the server has several. */
 export const useModel = (name) => (model = name);
 
-/** One call. Answers a Response that is ok; throws ServerError, or AbortError when stopped. */
+/** Makes one call. Returns an ok Response; throws ServerError, or AbortError when stopped. */
 export async function call(path, { method = "GET", json, body, signal } = {}) {
   const headers = new Headers({ Accept: "application/json" });
   if (getKey()) headers.set("Authorization", `Bearer ${getKey()}`);
@@ -55,10 +55,10 @@ async function refusal(response) {
   }
 }
 
-/** The body of a call that answers JSON. */
+/** Makes a call and returns its JSON. */
 export const getJson = async (path, options) => (await call(path, options)).json();
 
-/** A form with one file. */
+/** A form that contains one file. */
 export function form(file, fields = {}) {
   const data = new FormData();
   data.append("voice_file", file, file.name ?? "recording");
@@ -67,10 +67,10 @@ export function form(file, fields = {}) {
 }
 
 /**
- * Speaks; the sound comes as `form`, `pcm` or `opus`. `onSound(samples, sampleRate)` is told of each
- * piece, `onPart({index, of, start_s, text})` that a part of the text begins. Answers the number of
- * codes. The call is OpenAI's with events, because they carry the codes, and an error that comes
- * after the first sound; raw PCM could only break off.
+ * Streams speech in the format `form`, `pcm` or `opus`. Calls `onSound(samples, sampleRate)` for each
+ * piece of audio and `onPart({index, of, start_s, text})` when a part of the text begins. Returns the
+ * number of tokens. Uses OpenAI's call with events, because they carry the token count and errors
+ * that occur after the first audio; raw PCM could only break off.
  */
 export async function speak(fields, form, { signal, onPart = () => {}, onSound }) {
   const sse = { response_format: form, stream_format: "sse", timings: true };

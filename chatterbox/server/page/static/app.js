@@ -1,5 +1,5 @@
-// What does the page do? Connects its parts, shows programs, keeps the key.
-// Each part answers its own question: see the imports.
+// Entry point: connects the page's parts, shows code examples, stores the API key.
+// Each imported module is one part of the page.
 
 import { getJson, getKey, setKey, useModel } from "./api.js";
 import { showAlong, startAlong } from "./along.js";
@@ -21,7 +21,7 @@ const MODEL = "chatterbox.model";
 const THEME = "chatterbox.theme";
 const THEMES = { system: "Colours: follow the system", light: "Colours: light", dark: "Colours: dark" };
 
-/** What hangs on the loaded model, and the voices. */
+/** Updates everything that depends on the loaded model, and the voices. */
 async function showServer() {
   try {
     let models = await readModels();
@@ -44,14 +44,14 @@ async function showServer() {
   }
 }
 
-/** Without the names that other servers' models have here. */
+/** The models without the aliases of other servers' models. */
 async function readModels() {
   return (await getJson("v1/models")).data.filter((model, nth) => nth === 0 || model.settings || model.state);
 }
 
 async function chooseModel() {
   localStorage.setItem(MODEL, $("model").value);
-  $("progress").textContent = `${$("model").value} is made ready …`;
+  $("progress").textContent = `${$("model").value} is being loaded …`;
   await showServer();
   $("progress").textContent = "";
 }
@@ -61,7 +61,7 @@ function showSnippet() {
   $("snippet").textContent = snippet(kind, { ...fieldsOfForm(), ...voiceInUse() });
 }
 
-/** The clipboard belongs to https:// and localhost; elsewhere the text is selected and copied. */
+/** Copies the example. The clipboard API needs https:// or localhost; elsewhere the text is selected and copied. */
 async function copySnippet() {
   try {
     await navigator.clipboard.writeText($("snippet").textContent);

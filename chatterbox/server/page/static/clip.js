@@ -1,5 +1,5 @@
-// Is a recording good enough, and which stretch of it is taken? Decoded, measured and trimmed in
-// the browser, before anything is sent. Knows no element.
+// Checks a recording and finds the stretch to use: decodes, measures and trims it in
+// the browser, before anything is sent. Touches no element.
 
 import { wavOf } from "./sound.js";
 
@@ -12,7 +12,7 @@ const MOST_S = 20; // the models hear 15 s at most
 const FEW_S = 5;
 export const LEAST_S = 1;
 
-/** A recording as mono samples. Throws where the browser cannot read it. */
+/** Decodes a recording to mono samples. Throws if the browser cannot read it. */
 export async function decode(file) {
   const context = new OfflineAudioContext(1, 1, RATE_HZ);
   const buffer = await context.decodeAudioData(await file.arrayBuffer());
@@ -23,7 +23,7 @@ export async function decode(file) {
   return { samples, sampleRate: buffer.sampleRate, seconds: buffer.duration };
 }
 
-/** The loudest sample of each frame. */
+/** The peak of each frame. */
 function peaksOf(samples, each) {
   const peaks = [];
   for (let at = 0; at < samples.length; at += each) {
@@ -34,7 +34,7 @@ function peaksOf(samples, each) {
   return peaks;
 }
 
-/** Where the speech begins and ends, in seconds; at most as much as a model hears. */
+/** The start and end of the speech, in seconds; at most as long as a model uses. */
 export function speechIn({ samples, sampleRate, seconds }) {
   const peaks = peaksOf(samples, Math.round(FRAME_S * sampleRate));
   const first = peaks.findIndex((peak) => peak >= QUIET);
@@ -44,7 +44,7 @@ export function speechIn({ samples, sampleRate, seconds }) {
   return { start, end: Math.min(seconds, (last + 1) * FRAME_S + EDGE_S, start + MOST_S) };
 }
 
-/** What can be said of a stretch: figures, what could be better, and whether it is of any use. */
+/** The report on a stretch: figures, advice, and whether it is usable. */
 export function check({ samples, sampleRate }, { start, end }) {
   const stretch = samples.subarray(Math.round(start * sampleRate), Math.round(end * sampleRate));
   const peaks = peaksOf(stretch, Math.round(FRAME_S * sampleRate));
@@ -65,6 +65,6 @@ export function check({ samples, sampleRate }, { start, end }) {
   return { seconds, peak, clipped, silence, problems, usable };
 }
 
-/** The stretch as a WAV file. */
+/** Encodes the stretch as a WAV file. */
 export const cut = ({ samples, sampleRate }, { start, end }) =>
   wavOf(samples.subarray(Math.round(start * sampleRate), Math.round(end * sampleRate)), sampleRate);

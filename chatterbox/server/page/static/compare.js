@@ -1,4 +1,4 @@
-// Which of two takes is better? Heard blind, at the same second, and named afterwards.
+// Blind comparison of two takes, switched at the same position and revealed afterwards.
 
 import * as dock from "./dock.js";
 import { $ } from "./dom.js";
@@ -6,7 +6,7 @@ import { labelOf, trackOf } from "./takes.js";
 
 const LETTERS = ["a", "b"];
 
-/** Asks in a dialog; which one is A is drawn. */
+/** Opens the comparison; which take is A is random. */
 export async function askCompare(pair) {
   const takes = Math.random() < 0.5 ? pair : [...pair].reverse();
   const tracks = await Promise.all(takes.map(trackOf));

@@ -1,4 +1,4 @@
-// How does a text come into being? Tags at the cursor, text files, and a counter below it.
+// The text field: tag buttons, text files, and the counter.
 
 import { $, clock, el, roving } from "./dom.js";
 import { changed } from "./form.js";
@@ -14,7 +14,7 @@ const SUBTITLE_LINES = /^(WEBVTT.*|\d+|.*-->.*)$\n?/gm;
 let mostChars = Infinity;
 let known = []; // tags
 
-/** The tags that the loaded model knows, and how long a text may be. */
+/** Sets the loaded model's tags and the length limit. */
 export function showModel({ tags, max_text_length: most }) {
   mostChars = most;
   known = tags;
@@ -26,7 +26,7 @@ export function showModel({ tags, max_text_length: most }) {
   count();
 }
 
-/** Puts words at the cursor, with a blank where one is missing. */
+/** Inserts words at the cursor, adding missing spaces. */
 function insert(words) {
   const { selectionStart: start, selectionEnd: end, value } = $("text");
   const before = start && !/\s/.test(value[start - 1]) ? " " : "";
@@ -51,16 +51,16 @@ function count() {
   }).join(" ");
 }
 
-/** What stands in brackets as a tag does, and is none; but for a citation or a link. */
+/** Words in brackets that are not tags, except citations and links. */
 function unknownTags(text) {
   const found = [...text.matchAll(IN_BRACKETS)].map(([, tag]) => tag);
   return [...new Set(found)].filter((tag) => !known.includes(tag) && !/^pause\b/i.test(tag));
 }
 
-/** Whether a file is a text, to be read by `takeText`. */
+/** Whether `takeText` can read the file. */
 export const isText = (file) => TEXT_FILE.test(file.name ?? "") || file.type.startsWith("text/");
 
-/** The words of a text file become the text. Subtitles lose their numbers and times. */
+/** Loads a text file into the field; removes numbers and times from subtitles. */
 export async function takeText(file) {
   if (file.size > MOST_BYTES) {
     $("progress").textContent = `${file.name} is too long for a text.`;

@@ -1,5 +1,5 @@
-// What is heard now, and where in it are we? The dock at the bottom: one player, always in view.
-// Knows tracks and their marks; neither the server nor how takes are kept.
+// The dock at the bottom: one player, always in view, with position and volume.
+// Uses tracks and their marks only; independent of the server and of stored takes.
 
 import { $, clock } from "./dom.js";
 import { Player } from "./player.js";
@@ -13,8 +13,8 @@ const wave = new Wave($("wave"));
 let shown = null; // what is loaded: {label, marks, …}
 let onMove = () => {};
 
-/** Shows a track and goes to a second of it; `expectedS` is a guess at the length of one that is
- * still made. `about` has the `label`, and the `marks` of its sentences. */
+/** Loads a track and seeks to a second; `expectedS` is the estimated length of a track that is
+ * still being generated. `about` has the `label`, and the `marks` of its sentences. */
 export function load(track, about, { at = 0, expectedS = 0, play = true } = {}) {
   shown = about;
   player.load(track, at);
@@ -27,7 +27,7 @@ export function load(track, about, { at = 0, expectedS = 0, play = true } = {}) 
   show();
 }
 
-/** Sound was added to the track that is loaded. */
+/** Call after adding audio to the loaded track. */
 export function grown(track, samples) {
   if (player.track !== track) return;
   player.grown();
@@ -35,13 +35,13 @@ export function grown(track, samples) {
   show();
 }
 
-/** The track will not grow any more. */
+/** Call when the track is complete. */
 export function finished(track) {
   track.complete = true;
   if (player.track === track) wave.finish();
 }
 
-/** What is loaded, as it was given to `load`. */
+/** The loaded track, as given to `load`. */
 export const loaded = () => shown;
 
 export function pause() {
@@ -83,7 +83,7 @@ function follow() {
   requestAnimationFrame(follow);
 }
 
-/** Connects the dock; `moved(position, track, about)` is called as the sound goes on. */
+/** Connects the dock; calls `moved(position, track, about)` during playback. */
 export function startDock({ moved }) {
   onMove = moved;
   $("play").addEventListener("click", toggle);

@@ -1,23 +1,23 @@
-// How are the page's elements found, made and filled? Text becomes text only, never markup.
-// Knows no call and no state.
+// Helpers that find, create and fill elements. Text is inserted as text only, never as markup.
+// Makes no calls and keeps no state.
 
 export const $ = (id) => document.getElementById(id);
 
-/** An element with properties and children; a child that is a string stays a string. */
+/** Creates an element with properties and children; string children become text nodes. */
 export function el(tag, properties = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
   element.append(...children);
   return element;
 }
 
-/** Seconds as people read them: `1:02`, or `6.4 s` where there are places. */
+/** Formats seconds: `1:02`, or `6.4 s` with decimals. */
 export function clock(seconds, places = 0) {
   if (places && seconds < 60) return `${seconds.toFixed(places)} s`;
   const whole = Math.floor(seconds);
   return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
 }
 
-/** Shows an error in its place, or hides the place. The words are the server's. */
+/** Shows an error message, or hides the element if there is none. */
 export function showError(place, error = null) {
   place.hidden = error === null;
   place.replaceChildren();
@@ -32,7 +32,7 @@ export function showError(place, error = null) {
   if (line) place.append(el("small", {}, line));
 }
 
-/** One Tab stop for many buttons: the arrow keys go from one to the next. */
+/** Makes a group of buttons one Tab stop, with arrow keys between them. */
 export function roving(place, selector) {
   const all = () => [...place.querySelectorAll(selector)];
   all().forEach((one, nth) => (one.tabIndex = nth ? -1 : 0));
@@ -48,14 +48,14 @@ export function roving(place, selector) {
   };
 }
 
-/** Hands a blob to the browser as a file. */
+/** Downloads a blob as a file. */
 export function download(blob, name) {
   const url = URL.createObjectURL(blob);
   el("a", { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
 
-/** Asks in a dialog. Answers what was typed, true where none is asked for, null on "Cancel". */
+/** Opens a dialog. Returns the text entered, true if no text was asked for, null on "Cancel". */
 export function ask({ title, text = "", yes, label = "New name", name = null, danger = false }) {
   const dialog = $("ask");
   $("ask-title").textContent = title;
@@ -78,5 +78,5 @@ export function ask({ title, text = "", yes, label = "New name", name = null, da
   });
 }
 
-/** Waits. */
+/** Resolves after a time. */
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));

@@ -1,4 +1,4 @@
-// How busy is the server? A drawer for who runs it, from `/health` and `/metrics`, asked while it is open.
+// The operator's drawer: load and figures from `/health` and `/metrics`, refreshed while it is open.
 
 import { getJson } from "./api.js";
 import { $, el } from "./dom.js";

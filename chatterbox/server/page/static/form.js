@@ -1,4 +1,4 @@
-// What does the form say? Text, voice and settings: read, checked, kept as a draft, put back.
+// The form: reads, checks, saves and restores text, voice and settings.
 // The settings, their bounds and defaults come from the server.
 
 import { $, el } from "./dom.js";
@@ -23,7 +23,7 @@ let wantedVoice = null; // of the draft, until the list of voices has come
 
 const names = () => [...Object.keys(bounds), "seed"];
 
-/** What the form says; empty fields leave the choice to the server. */
+/** The form's values; empty fields are omitted and left to the server. */
 export function fieldsOfForm() {
   const fields = { input: $("text").value, voice: $("voice").value };
   if ($("model").value) fields.model = $("model").value;
@@ -34,10 +34,10 @@ export function fieldsOfForm() {
   return fields;
 }
 
-/** Drawn here and sent, so that whatever is said can be said again. */
+/** A random seed. The page always sends one, so that any take can be reproduced. */
 export const drawnSeed = () => crypto.getRandomValues(new Uint32Array(1))[0];
 
-/** The first field that cannot be right, as an error; or null. */
+/** The first invalid field as an error, or null. */
 export function fieldProblem() {
   for (const name of names()) {
     const { minimum, maximum } = bounds[name] ?? SEED;
@@ -51,7 +51,7 @@ export function fieldProblem() {
   return null;
 }
 
-/** Marks the field that an error is about, and goes there. */
+/** Marks the field of an error and focuses it. */
 export function showProblem({ param }) {
   const input = $(FIELD_OF_PARAM[param] ?? param);
   if (!input || !$("speak").contains(input)) return;
@@ -60,7 +60,7 @@ export function showProblem({ param }) {
   input.focus();
 }
 
-/** Makes the fields of the settings that the loaded model has. */
+/** Creates the fields for the loaded model's settings. */
 export function showSettings(settings) {
   const draft = { ...readDraft().settings, ...values() };
   bounds = settings;
@@ -106,10 +106,10 @@ function fill(settings) {
   changed();
 }
 
-/** Tells the draft, the counter and the programs that a field has changed. */
+/** Notifies draft, counter and code examples that a field has changed. */
 export const changed = () => $("speak").dispatchEvent(new Event("input", { bubbles: true }));
 
-/** Puts a take's text, voice, settings and seed back. */
+/** Restores a take's text, voice, settings and seed. */
 export function restoreTake({ fields: { input, voice, model, ...settings }, voiceName }) {
   $("text").value = input;
   if (model && model !== $("model").value && [...$("model").options].some(({ value }) => value === model)) {
@@ -128,14 +128,14 @@ export function restoreTake({ fields: { input, voice, model, ...settings }, voic
   $("progress").textContent = there ? "The take was restored into the form." : `The voice “${voiceName}” no longer exists; the other fields were restored.`;
 }
 
-/** The voice of the draft, to be chosen once the list is there. */
+/** The draft's voice, to be selected once the list is loaded. */
 export function draftVoice() {
   const voice = wantedVoice;
   wantedVoice = null;
   return voice;
 }
 
-/** Brings the draft back, and keeps it from now on. */
+/** Restores the draft and saves it from now on. */
 export function startForm() {
   const draft = readDraft();
   if (draft.text !== undefined) $("text").value = draft.text;
@@ -153,7 +153,7 @@ export function startForm() {
 
 const all = () => Object.fromEntries(names().map((name) => [name, $(name)?.value ?? ""]));
 
-/** "Exact" keeps to a seed, so that a text is said in the same way each time. */
+/** "Exact" sets a fixed seed, so that a text always sounds the same. */
 function preset(word, share) {
   const { default: usual, maximum } = bounds.temperature;
   const { speed, seed = word === "Exact" ? String(drawnSeed()) : "" } = values();

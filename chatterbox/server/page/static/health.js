@@ -1,4 +1,4 @@
-// How is the server? Asked every ten seconds, more often until it is ready; told as it is.
+// Server state: polls `/health` every ten seconds, more often until the server is ready.
 
 import { getJson, getKey } from "./api.js";
 import { $ } from "./dom.js";
@@ -14,7 +14,7 @@ let warm = false;
 let onReady = async () => {};
 export let state = "loading";
 
-/** Asks how the server is, and again after a while; `anew`: as if nothing were known of it. */
+/** Polls the state and schedules the next poll; `anew` forgets the previous state. */
 export async function checkHealth({ anew = false } = {}) {
   clearTimeout(poll);
   const before = anew ? "" : state;
@@ -66,7 +66,7 @@ function showHealth({ status, loading, model, precision, device, version, notice
   }
 }
 
-/** Begins to ask; `ready()` is called each time that the server has become ready. */
+/** Starts polling; calls `ready()` each time the server becomes ready. */
 export function startHealth({ ready }) {
   onReady = ready;
   $("notice-close").addEventListener("click", () => {

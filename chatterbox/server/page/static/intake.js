@@ -1,5 +1,5 @@
-// How does a recording become a voice? Three steps in a sheet: record or choose, check and trim,
-// name and hear. Nothing is stored before "Keep voice".
+// The "New voice" sheet with three steps: record or choose, check and trim,
+// name and listen. Nothing is stored before "Keep voice".
 
 import { call, form, getJson } from "./api.js";
 import { LEAST_S, check, cut, decode, speechIn } from "./clip.js";
@@ -89,7 +89,7 @@ function showClip(moved) {
   wave.select(range());
 }
 
-/** What is sent: the stretch, or the file as it is where nothing much is cut off. */
+/** The audio to send: the trimmed stretch, or the original file if hardly anything is cut off. */
 function chosenStretch() {
   if (!clip) return file;
   const { start, end } = range();
@@ -104,7 +104,7 @@ function hearClip() {
   dock.load(Track.of(stretch, sampleRate), { label: "The recording" });
 }
 
-/** Says a sentence in the voice, without keeping anything on the server. */
+/** Speaks a test sentence in the voice, without storing anything on the server. */
 async function hearSentence() {
   await busy("A sentence is spoken …", async () => {
     dock.player.unlock();
@@ -133,7 +133,7 @@ async function busy(words, work) {
   }
 }
 
-/** The speaker's consent is noted, then the voice is made. */
+/** Records the speaker's consent, then registers the voice. */
 async function register() {
   const name = $("name").value.trim();
   const sound = chosenStretch();
@@ -224,7 +224,7 @@ function startDropping() {
   });
 }
 
-/** Connects the sheet; a file may be dropped anywhere on the page. */
+/** Connects the sheet, and dropping a file anywhere on the page. */
 export function startIntake() {
   $("new").addEventListener("click", open);
   $("sheet-close").addEventListener("click", () => $("sheet").close());

@@ -1,5 +1,5 @@
-// What does the browser keep? Takes in IndexedDB, the draft in local storage.
-// Knows no element. Where a browser keeps nothing (a private window), it is kept until the reload.
+// Browser storage: takes in IndexedDB, the draft in local storage.
+// Touches no element. If the browser stores nothing (a private window), data lasts until the reload.
 
 const MOST_TAKES = 20;
 const DRAFT = "chatterbox.draft";
@@ -25,13 +25,13 @@ async function inStore(mode, act) {
   });
 }
 
-/** All takes, the newest first. */
+/** Loads all takes, newest first. */
 export async function readTakes() {
   const kept = (await inStore("readonly", (store) => store.getAll())) ?? [];
   return (memory = kept.sort((a, b) => b.id - a.id));
 }
 
-/** Keeps a take and gives it the next number. Of those without a star, 20 are kept. */
+/** Stores a take under the next number, and drops all but the last 20 without a star. */
 export async function keepTake(take) {
   const kept = { ...take, id: 1 + (memory[0]?.id ?? 0), at: Date.now() };
   const old = [kept, ...memory].filter(({ star }) => !star).slice(MOST_TAKES);
@@ -43,7 +43,7 @@ export async function keepTake(take) {
   return kept;
 }
 
-/** Keeps a take for good, or no longer. */
+/** Sets or clears a take's star. */
 export async function starTake(take) {
   take.star = !take.star;
   await inStore("readwrite", (store) => store.put(take));
@@ -54,10 +54,10 @@ export async function dropTake(id) {
   await inStore("readwrite", (store) => store.delete(id));
 }
 
-/** The takes as they are known now, the newest first. */
+/** The takes in memory, newest first. */
 export const takes = () => memory;
 
-/** The form as it was when the page was left: `{text, voice, settings}`, or nothing. */
+/** The saved draft, `{text, voice, settings}`, or nothing. */
 export function readDraft() {
   try {
     return JSON.parse(localStorage.getItem(DRAFT)) ?? {};

@@ -1,9 +1,9 @@
-// Which key opens this server? Asked for in a dialog, where a page has no field for it.
+// The API key dialog, for pages without a key field.
 
 import { getKey, setKey } from "./api.js";
 import { el } from "./dom.js";
 
-/** What `call` answers; while the server wants a key for it, the key is asked for. */
+/** Runs `call`; asks for the key as long as the server requires one. */
 export async function withKey(call) {
   for (;;) {
     try {
@@ -14,7 +14,7 @@ export async function withKey(call) {
   }
 }
 
-/** Whether a key was given. */
+/** Asks for a key; returns whether one was entered. */
 function askKey({ message }) {
   const says = getKey() ? message : "This server asks for a key.";
   const key = el("input", { id: "key", type: "password", autocomplete: "off", spellcheck: false, required: true });

@@ -1,5 +1,5 @@
-// Which voices are there, and what can be done with each? One list to choose from, and below it
-// what is known of the chosen one. Names are other people's words: they only ever become text.
+// The list of voices, and below it the details and actions of the selected one.
+// Voice names are untrusted input and are only ever inserted as text.
 
 import { call, getJson } from "./api.js";
 import { decode } from "./clip.js";
@@ -17,7 +17,7 @@ let byDefault = "";
 let known = ""; // the last answer, to tell whether anything is new
 let typed = { word: "", at: 0 };
 
-/** Asks for the list and shows it; `choose` is the id of the voice to speak with. */
+/** Loads and shows the list; `choose` is the id of the voice to select. */
 export async function refreshVoices({ choose = $("voice").value } = {}) {
   const answer = await getJson("voices");
   const text = JSON.stringify(answer);
@@ -34,7 +34,7 @@ export async function refreshVoices({ choose = $("voice").value } = {}) {
   $("voice").dispatchEvent(new Event("change", { bubbles: true }));
 }
 
-/** The given name, or one with a number where it is taken. */
+/** The name, with a number appended if it is taken. */
 export function freeName(name) {
   const taken = new Set(voices.flatMap((voice) => [voice.name, ...voice.aliases]).map((one) => one.toLowerCase()));
   let free = name;
@@ -51,7 +51,7 @@ const defaultId = () =>
 
 const chosen = () => voices.find(({ voice_id: id }) => id === $("voice").value);
 
-/** What programs need to know of it: its name, its id, and whether there is a recording of it. */
+/** The facts that code examples need: the voice's name, its id, and whether it has a recording. */
 export function voiceInUse() {
   const voice = chosen();
   return voice ? { voice: voice.name, id: voice.voice_id, recorded: Boolean(voice.report) } : {};
@@ -83,7 +83,7 @@ function item(voice) {
   return option;
 }
 
-/** Marks the chosen voice, and shows what is known of it. */
+/** Marks the selected voice and shows its details. */
 function mark() {
   $("voices").removeAttribute("aria-activedescendant");
   for (const option of $("voices").querySelectorAll("[role=option]")) {
@@ -115,7 +115,7 @@ function choose(id) {
   $("voice").dispatchEvent(new Event("change", { bubbles: true }));
 }
 
-/** Arrow keys choose the next voice, letters one that begins with them, Enter lets it be heard. */
+/** Keyboard: arrow keys select the next voice, letters search by prefix, Enter plays. */
 function onKey(event) {
   const options = [...$("voices").querySelectorAll("[role=option]")];
   const at = options.findIndex((option) => option.ariaSelected === "true");
@@ -134,7 +134,7 @@ function type(letter, options) {
   if (found) choose(found.dataset.id);
 }
 
-/** The report as names and values for people; a voice of the model's own has none. */
+/** The quality report as readable names and values; a model's fixed voice has none. */
 function reportOf({ report, aliases, voice_id: id, description }) {
   if (!report) return el("p", {}, description || "A voice the model was trained on.");
   const percent = (share) => `${(100 * share).toFixed(share && share < 0.01 ? 2 : 0)} %`;
@@ -156,7 +156,7 @@ function reportOf({ report, aliases, voice_id: id, description }) {
   return el("div", {}, warningsOf(report.warnings), list);
 }
 
-/** "name: a sentence" → the sentences, in a list. */
+/** The sentences of "name: a sentence" strings, as a list element. */
 export function warningsOf(warnings) {
   const sentences = warnings.map((warning) => warning.replace(/^\w+: /, ""));
   const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
@@ -171,7 +171,7 @@ function actions(voice) {
   return all;
 }
 
-/** Does one thing to the library and says how it went. */
+/** Runs one action on the library and reports the outcome. */
 async function act(action) {
   showError($("voices-error"));
   try {
@@ -184,7 +184,7 @@ async function act(action) {
 
 const pathOf = ({ voice_id: id }) => `voices/${encodeURIComponent(id)}`;
 
-/** The recording of a voice; one of the model's own says a sentence. */
+/** Plays a voice's recording, or a spoken sentence for a model's fixed voice. */
 async function hear(voice) {
   dock.player.unlock();
   const json = { input: SAMPLE, voice: voice.voice_id, response_format: "wav", stream: false, seed: 1 };
@@ -230,7 +230,7 @@ async function remove(voice) {
   return message;
 }
 
-/** Connects the list with the choice of a voice. */
+/** Connects the list with the voice selector. */
 export function startLibrary() {
   $("filter").addEventListener("input", show);
   $("voice").addEventListener("change", mark);

@@ -1,4 +1,4 @@
-// How fast is the connection, and in which form does speech come over it? Measured, or chosen.
+// Connection speed, and the audio format chosen by it or by the user.
 
 import { $, sleep } from "./dom.js";
 import { playsOpus } from "./opus.js";
@@ -9,7 +9,7 @@ const SLOW_KBIT_S = 1000; // uncompressed speech takes 512, as events carry it
 
 let kbitPerS = Infinity;
 
-/** Fetches a file of the page anew and takes the time of its body. */
+/** Measures the speed by fetching one of the page's files again. */
 export async function measureLink() {
   try {
     performance.clearResourceTimings();
@@ -23,7 +23,7 @@ export async function measureLink() {
   show();
 }
 
-/** The browser's own times of a file; they may come a moment after its last byte. */
+/** The browser's timing entry for a file, which may appear shortly after its last byte. */
 async function timesOf(url) {
   for (let tries = 0; tries < 50 && !performance.getEntriesByName(url).length; tries++) await sleep(20);
   return performance.getEntriesByName(url).at(-1);
@@ -31,7 +31,7 @@ async function timesOf(url) {
 
 const isSlow = () => navigator.connection?.saveData || kbitPerS < SLOW_KBIT_S;
 
-/** `opus` or `pcm`: how the next speech is asked for. */
+/** The format to request next: `opus` or `pcm`. */
 export function formOfSound() {
   const wanted = $("form-of-sound").value;
   return wanted === "auto" ? (isSlow() && playsOpus() ? "opus" : "pcm") : wanted;
@@ -43,7 +43,7 @@ function show() {
   $("form-says").textContent = `The connection: ${speed}. Speech comes as ${form}.`;
 }
 
-/** Connects the choice. */
+/** Connects the format selector. */
 export function startLink() {
   const select = $("form-of-sound");
   select.querySelector("[value=opus]").disabled = !playsOpus();

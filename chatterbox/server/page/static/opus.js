@@ -1,6 +1,6 @@
-// How does Ogg Opus become samples while it still comes? Each new stretch is decoded as a small file
-// of its own, behind some packets that the codec needs to find its way. Knows no network.
-// A WebCodecs decoder would need HTTPS, which a server on a home network has not.
+// Incremental Ogg Opus decoder: each new stretch is decoded as a small file
+// of its own, preceded by the packets that the codec needs to converge. Uses no network.
+// A WebCodecs decoder would need HTTPS, which a server on a home network does not have.
 
 export const OPUS_RATE_HZ = 48_000;
 const LEAD_PAGES = 6; // of 20 ms: RFC 7845 wants 80 ms
@@ -11,7 +11,7 @@ const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
   return crc;
 });
 
-/** Whether this browser can. */
+/** Whether this browser can decode Opus this way. */
 export const playsOpus = () => new Audio().canPlayType("audio/ogg; codecs=opus") !== "";
 
 export class OpusReader {
@@ -19,7 +19,7 @@ export class OpusReader {
   #pages = []; // the headers, and the last ones that were decoded
   #at = 0; // granule position of the last page
 
-  /** More bytes of the stream → the samples that they hold. */
+  /** Decodes more bytes of the stream to samples. */
   async read(bytes) {
     const fresh = this.#split(bytes);
     const lead = this.#pages.slice(HEADERS).slice(-LEAD_PAGES);
@@ -36,7 +36,7 @@ export class OpusReader {
     return decoded.slice(Math.max(0, decoded.length - (this.#at - from)));
   }
 
-  /** The pages that are complete. */
+  /** Splits off the complete Ogg pages. */
   #split(bytes) {
     const all = new Uint8Array(this.#rest.length + bytes.length);
     all.set(this.#rest);
@@ -54,7 +54,7 @@ export class OpusReader {
   }
 }
 
-/** RFC 3533, 6: 27 bytes, the table of the lengths of segments, the segments. */
+/** The page layout of RFC 3533, section 6: 27 bytes, the segment table, the segments. */
 function pageAt(all, start) {
   const body = 27 + (all[start + 26] ?? Infinity);
   if (start + body > all.length) return null;
@@ -65,7 +65,7 @@ function pageAt(all, start) {
   return { bytes, view, body, granule: view.getUint32(6, true) };
 }
 
-/** The pages as one stream that begins at 0. */
+/** Joins pages into one stream that begins at 0. */
 function joined(pages) {
   const sound = pages.slice(HEADERS);
   const start = sound[0].granule - lengthOf(sound);
@@ -81,5 +81,5 @@ function joined(pages) {
   });
 }
 
-/** Of one page's packet, in samples: the stream's packets are alike. */
+/** The duration of one page in samples; all pages of the stream are alike. */
 const lengthOf = (sound) => (sound.length > 1 ? sound[1].granule - sound[0].granule : sound[0].granule);

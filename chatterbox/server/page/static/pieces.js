@@ -1,15 +1,15 @@
-// How is a text sent that is longer than one call may be? In pieces, one after the other, which end
-// with a paragraph where one ends, else with a line, a sentence, a word.
+// Splits a text that is too long for one call into pieces that end
+// at a paragraph if possible, else at a line, a sentence or a word.
 
 const ENDS = [/\n\s*\n/g, /\n/g, /[.!?…。！？]["'”’»)\]]*\s|[。！？]/g, /\s/g];
 const LEAST = 1 / 3; // of what a piece may be: shorter ones are left for the next kind of end
 
 let most = Infinity;
 
-/** The most that one call takes. */
+/** Sets the limit of one call. */
 export const allow = (chars) => (most = chars);
 
-/** The text in pieces that one call takes each. */
+/** The text as pieces within that limit. */
 export function piecesOf(text) {
   const pieces = [];
   let rest = text;

@@ -1,12 +1,12 @@
-// How is sound heard? One player, for speech that is still being made and for takes that are kept.
-// Knows neither the network nor elements.
+// The audio player, for speech still being generated and for stored takes.
+// Uses neither the network nor elements.
 
 const FIRST_LEAD_S = 0.1; // between the first sound's arrival and its start
 const LONGEST_LEAD_S = 2;
 const ROOM = 1 << 18; // samples that a track has room for at first
 export const VOLUME_KEY = "chatterbox.volume";
 
-/** Mono samples from -1 to 1 that may still grow. */
+/** A growing sequence of mono samples from -1 to 1. */
 export class Track {
   #samples = new Float32Array(ROOM);
   length = 0;
@@ -33,7 +33,7 @@ export class Track {
     this.length += samples.length;
   }
 
-  /** What there is from one sample to another, uncopied. */
+  /** A view of the samples between two positions, without copying. */
   from(start, end = this.length) {
     return this.#samples.subarray(start, Math.min(end, this.length));
   }
@@ -44,8 +44,8 @@ export class Track {
 }
 
 /**
- * Plays a track, without a gap while its sound comes in time. Buffers are scheduled one after the
- * other; an AudioWorklet would need HTTPS, which a server on a home network has not.
+ * Plays a track without gaps as long as its audio arrives in time. Schedules buffers one after the
+ * other; an AudioWorklet would need HTTPS, which a server on a home network does not have.
  */
 export class Player {
   #context = null;
@@ -61,7 +61,7 @@ export class Player {
   playing = false;
   waited = 0; // times that the sound of this track came late
 
-  /** Called inside a click: browsers let no page sound by itself. */
+  /** Starts the audio context; call it from a click, because browsers block sound otherwise. */
   unlock() {
     if (this.#context) return;
     this.#context = new AudioContext();
@@ -69,7 +69,7 @@ export class Player {
     this.#gain.connect(this.#context.destination);
   }
 
-  /** Puts another track in place of the one before, at a second of it. */
+  /** Replaces the track and seeks to a second of it. */
   load(track, at = 0) {
     this.#track = track;
     this.#lead = FIRST_LEAD_S;
@@ -95,7 +95,7 @@ export class Player {
     this.#context?.suspend();
   }
 
-  /** Goes to a second of what there is. */
+  /** Seeks within the available audio. */
   seek(second) {
     for (const source of this.#sources) source.stop();
     this.#sources.clear();
@@ -105,7 +105,7 @@ export class Player {
     this.grown();
   }
 
-  /** Schedules what has been added to the track. */
+  /** Schedules audio added to the track. */
   grown() {
     if (!this.playing || !this.#track || this.#next >= this.#track.length) return;
     const { sampleRate } = this.#track;
@@ -118,7 +118,7 @@ export class Player {
     this.#sources.add(source);
     const now = this.#context.currentTime;
     if (this.#end < now) {
-      // The first sound, or one that comes late: wait a little, and longer each time.
+      // First or late audio: wait a little, and longer each time.
       const late = this.#end > 0;
       this.waited += late;
       this.#lead = late ? Math.min(2 * this.#lead, LONGEST_LEAD_S) : this.#lead;
@@ -130,14 +130,14 @@ export class Player {
     this.#next = this.#track.length;
   }
 
-  /** The second of the track that is heard now. */
+  /** The current position in seconds. */
   get position() {
     if (!this.#end) return this.#began;
     const heard = this.#context.currentTime - this.#shift;
     return Math.max(this.#began, Math.min(heard, this.#next / this.#track.sampleRate));
   }
 
-  /** Whether all of a complete track was heard. */
+  /** Whether a complete track has been played to its end. */
   get ended() {
     if (!this.#track?.complete) return false;
     return this.position >= this.#track.seconds - 0.005;

@@ -1,5 +1,5 @@
-// How is the microphone recorded? By the browser's own encoder, in whatever container it makes.
-// Knows no element. WebM and Ogg with Opus and MP4 with AAC are all read by the server.
+// Records the microphone with the browser's own encoder and container.
+// Touches no element. The server reads WebM and Ogg with Opus, and MP4 with AAC.
 
 export const MAX_RECORDING_S = 20; // the model hears 15 s; the rest is room to choose from
 const NOT_HERE =
@@ -7,9 +7,9 @@ const NOT_HERE =
   "Record with another program and choose the file here.";
 
 /**
- * Starts to record once `ready()` is done; `onLevel(level, seconds)` follows, level from 0 to 1.
- * Answers `stop()` and `file`, a promise of the recording. Throws where there is no microphone to
- * be had.
+ * Starts recording once `ready()` resolves, and calls `onLevel(level, seconds)`, level from 0 to 1.
+ * Returns `stop()` and `file`, a promise of the recording. Throws if no microphone is
+ * available.
  */
 export async function record(onLevel, ready) {
   if (!navigator.mediaDevices?.getUserMedia) throw new Error(NOT_HERE);
@@ -46,7 +46,7 @@ export async function record(onLevel, ready) {
 }
 
 async function microphone() {
-  // A voice is wanted as it is: what makes telephone calls pleasant would become part of it.
+  // Record the unprocessed voice: noise or echo removal would become part of the clone.
   const plain = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
   try {
     return await navigator.mediaDevices.getUserMedia({ audio: plain });

@@ -1,4 +1,4 @@
-// Which calls and sockets are there, with which fields, and how is each used? `openapi.json` as a
+// The API reference: renders calls, sockets, fields and examples from `openapi.json`, as a
 // page that needs no other host.
 
 import { getJson, getKey } from "./api.js";
@@ -35,7 +35,7 @@ function answersOf({ responses = {} }) {
   return el("div", {}, table(["Answer", "What", "Content"], rows), fieldsTable(fields, "Answer's field"));
 }
 
-/** A program to copy; with a key in use, the variable that would hold it. */
+/** An example to copy; a key is shown as the variable that holds it. */
 function exampleOf({ "x-codeSamples": samples = [] }) {
   const key = getKey() ? ' -H "Authorization: Bearer $KEY"' : "";
   return samples.map(({ source }) => {
@@ -77,7 +77,7 @@ const socketEntry = ({ path, description, encoding, query, client, server, examp
 const errorEntry = ({ code, status, description, do: remedy }) =>
   entry(String(status), code, description, el("p", {}, ...coded(remedy)));
 
-/** Shows what has all the words, and the headings above it. */
+/** Shows the entries that contain all search words, with their headings. */
 function filter() {
   const words = $("filter").value.toLowerCase().split(/\s+/);
   const has = (text) => words.every((word) => text.toLowerCase().includes(word));
@@ -92,7 +92,7 @@ function filter() {
   $("found").textContent = $("filter").value ? `${shown} found` : "";
 }
 
-/** What the loaded model draws with where a call says nothing; nothing while it loads. */
+/** The loaded model's default sampling parameters; empty while it loads. */
 async function modelDefaults() {
   const { data } = await getJson("v1/models").catch(() => ({ data: [] }));
   return Object.fromEntries(Object.entries(data[0]?.settings ?? {}).map(([name, about]) => [name, about.default]));

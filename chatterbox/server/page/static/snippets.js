@@ -1,5 +1,5 @@
-// Which program would do the same? The form's fields as calls in several languages and libraries.
-// Knows quoting; never shows a key, only the variable that would hold it.
+// Code examples: the form's fields as calls in several languages and libraries.
+// Quotes values for each language; never shows a key, only the variable that holds it.
 
 import { getKey } from "./api.js";
 
@@ -9,7 +9,7 @@ const base = new URL(".", location.href).href;
 const shell = (value) => `'${String(value).replaceAll("'", "'\\''")}'`;
 const python = (value) => (value === false ? "False" : JSON.stringify(value)); // others are written alike
 
-/** The form's names are OpenAI's; these are the native ones. A file gets its true length. */
+/** Converts the form's OpenAI field names to the native ones, for a whole file with its true length. */
 function native({ input, voice, max_tokens, id, recorded, ...rest }) {
   return { text: input, voice_id: voice, ...rest, ...(max_tokens && { max_new_tokens: max_tokens }), stream: false };
 }
@@ -20,7 +20,7 @@ function curl(fields) {
   return ["curl --fail-with-body -o speech.wav", ...lines, shell(`${base}tts`)].join(" \\\n  ");
 }
 
-/** For Windows' `cmd`, and for any shell: one line, and all that one of them would read is escaped. */
+/** The example for Windows' `cmd`, which also works in other shells: one line, all special characters escaped. */
 function windows(fields) {
   const code = (sign) => `\\u${sign.charCodeAt(sign.length - 1).toString(16).padStart(4, "0")}`;
   const json = JSON.stringify(native(fields)).replace(/\\["\\]|[^ \w.,:;{}[\]"'()\\-]/g, code);
@@ -51,7 +51,7 @@ except urllib.error.HTTPError as error:
     raise SystemExit(error.read().decode())`;
 }
 
-/** For Node: \u2028 and the like are the same in JSON and in JavaScript. */
+/** The Node example; JSON strings, even with \u2028, are valid JavaScript. */
 function javaScript(fields) {
   const rows = Object.entries(native(fields)).map(([name, value]) => `    ${name}: ${JSON.stringify(value)},`);
   const key = getKey() ? `\n    Authorization: \`Bearer \${process.env.${KEY_VARIABLE}}\`,` : "";
@@ -101,7 +101,7 @@ with open("speech.mp3", "wb") as file:
         file.write(piece)`;
 }
 
-/** For Node, too; the text may come in as many messages as there are. */
+/** The WebSocket example, also for Node; a text may be sent in any number of messages. */
 function webSocket({ input, max_tokens, id, recorded, ...rest }) {
   const config = { type: "session.config", ...rest, ...(max_tokens && { max_new_tokens: max_tokens }), response_format: "mp3", file_per: "turn" };
   const key = getKey() ? `, ["chatterbox", "openai-insecure-api-key." + process.env.${KEY_VARIABLE}]` : "";
@@ -128,7 +128,7 @@ socket.onmessage = ({ data }) => {
 socket.onerror = ({ message }) => { throw new Error(message || "no connection"); };`;
 }
 
-/** The recording of the voice in use, and how a recording becomes a voice, here or elsewhere. */
+/** The example that downloads the current voice's recording and registers it as a voice. */
 function register({ voice, id, recorded }) {
   const key = getKey() ? ` -H "Authorization: Bearer $${KEY_VARIABLE}"` : "";
   const fetched = `curl --fail-with-body -o recording.flac${key} ${shell(`${base}voices/${encodeURIComponent(id)}/recording`)}\n`;
@@ -139,5 +139,5 @@ function register({ voice, id, recorded }) {
 
 const KINDS = { curl, windows, python: plainPython, javascript: javaScript, openai, elevenlabs: elevenLabs, websocket: webSocket, register };
 
-/** The program of one kind, for the form's fields; `voice` is its name, `id` its id. */
+/** The example of one kind for the form's fields; `voice` is the voice's name, `id` its id. */
 export const snippet = (kind, fields) => KINDS[kind](fields);

@@ -1,16 +1,16 @@
-// What are the bytes of speech? 16-bit little-endian mono samples, and WAV files of them.
-// Knows neither the network nor elements.
+// Converts 16-bit little-endian mono PCM and WAV files.
+// Uses neither the network nor elements.
 
 const FULL_SCALE = 32768;
 const HEADER_BYTES = 44;
 
-/** Bytes → samples from -1 to 1. */
+/** PCM bytes → samples from -1 to 1. */
 export function samplesOf(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   return Float32Array.from({ length: bytes.length >> 1 }, (_, i) => view.getInt16(2 * i, true) / FULL_SCALE);
 }
 
-/** Samples → the bytes that they came from. */
+/** Samples → PCM bytes. */
 export function bytesOf(samples) {
   const view = new DataView(new ArrayBuffer(2 * samples.length));
   samples.forEach((sample, i) => {

@@ -1,5 +1,5 @@
-// What happens between "Speak" and the last sound? One utterance: asked for, heard, kept as a take.
-// Nothing that is there is touched before the first sound of the new one has come.
+// One utterance, from "Speak" to the stored take: requests, plays and stores it.
+// Earlier takes and playback stay untouched until the new utterance's first audio arrives.
 
 import { speak } from "./api.js";
 import * as dock from "./dock.js";
@@ -59,7 +59,7 @@ class Utterance {
     return this.#abort.signal.aborted;
   }
 
-  /** Ends the work on the server; the sound that has come is kept. */
+  /** Stops the work on the server; keeps the audio received so far. */
   stop() {
     this.#abort.abort();
   }
@@ -68,7 +68,7 @@ class Utterance {
     return (performance.now() - this.#began) / 1000;
   }
 
-  /** Says one piece; where the server is full between two of them, it is asked again. */
+  /** Speaks one piece; retries if the server is full between two pieces. */
   async #patiently(nth) {
     const before = this.seconds;
     for (let again = 0; ; again++) {
@@ -110,7 +110,7 @@ class Utterance {
     dock.grown(this.#track, samples);
   }
 
-  /** Only now what was made or heard before makes room. */
+  /** Replaces the previous playback, at the first audio of the new utterance. */
   #first(sampleRate) {
     for (const other of making) if (other !== this) other.stop();
     this.#figures.first_audio = this.#since.toFixed(2);
@@ -180,7 +180,7 @@ function refuse(fault, utterance) {
   showProblem(fault);
 }
 
-/** Which part of the text is heard, of how many, and how long it will go on. */
+/** Shows which part of the text is playing, of how many, and the time left. */
 export function showWhere(position, track, { marks = [], text = "" }) {
   const nth = marks.findLastIndex(({ start }) => start <= position + 0.01);
   const words = [];
@@ -193,7 +193,7 @@ export function showWhere(position, track, { marks = [], text = "" }) {
   if ($("where").textContent !== line) $("where").textContent = line;
 }
 
-/** Until the end of what is not made yet, by the pace of the parts that are complete. */
+/** Estimates the remaining time from the pace of the completed parts. */
 function leftS(position, track, marks, whole) {
   if (track.complete) return track.seconds - position;
   const { start } = marks.at(-1);

@@ -1,5 +1,5 @@
-// How does a schema look as a table? Fields with type, allowed values, default and bounds.
-// Knows OpenAPI as this server writes it, and no call.
+// Renders a schema as a table: fields with type, allowed values, default and bounds.
+// Reads OpenAPI as this server writes it; makes no calls.
 
 import { el } from "./dom.js";
 
@@ -8,14 +8,14 @@ const BOUNDS = { minimum: "≥", exclusiveMinimum: ">", maximum: "≤", exclusiv
 let schemas = {};
 let defaults = {};
 
-/** Whose names `$ref`s mean, and the loaded model's own defaults by field. */
+/** Sets the schemas that `$ref` resolves to, and the loaded model's defaults by field. */
 export function know(named, ofModel) {
   [schemas, defaults] = [named, ofModel];
 }
 
 export const resolved = (schema) => (schema?.$ref ? schemas[schema.$ref.split("/").pop()] : schema) ?? {};
 
-/** The schema itself, or its one alternative that is not null. */
+/** The schema itself, or its single non-null alternative. */
 function essence(schema) {
   const kinds = (schema.anyOf ?? []).map(resolved).filter(({ type }) => type !== "null");
   return kinds.length === 1 ? { ...kinds[0], ...schema } : { ...resolved(schema), ...schema };
@@ -41,7 +41,7 @@ function boundsOf(schema) {
   return bounds.map((name) => `${BOUNDS[name]} ${known[name]}`).join(", ");
 }
 
-/** Text with its words in backticks as code. */
+/** Converts text with words in backticks to elements with code. */
 export const coded = (text) =>
   (text ?? "").split("`").map((part, nth) => (nth % 2 ? el("code", {}, part) : part));
 
@@ -50,7 +50,7 @@ export function table(head, rows) {
   return el("div", { className: "scroll" }, el("table", {}, row(head, "th"), ...rows.map((cells) => row(cells, "td"))));
 }
 
-/** Fields by name, needed ones first, sampling last; nothing where there are none. */
+/** A table of the fields by name, required ones first, sampling last; empty without fields. */
 export function fieldsTable(schema, head = "Field") {
   const { properties = {}, required = [] } = resolved(schema);
   const needed = (name) => required.includes(name);

@@ -1,5 +1,5 @@
-// Which takes are there, and what can be done with each? Heard, fetched, restored, compared.
-// The list lives in the browser; the server is asked only for other formats.
+// The list of takes: play, download, restore, compare.
+// The list is stored in the browser; only other formats need the server.
 
 import { call } from "./api.js";
 import { askCompare } from "./compare.js";
@@ -16,20 +16,20 @@ const compared = new Set(); // ids of the two that are ticked
 
 let restore = () => {};
 
-/** Keeps a take and shows it in the list. */
+/** Stores a take and shows it in the list. */
 export async function addTake(take) {
   const kept = await keepTake(take);
   show();
   return kept;
 }
 
-/** What the dock says of a take. */
+/** The dock's label for a take. */
 export const labelOf = ({ id, voiceName, fields }) =>
   `${id ? `Take ${id}: ` : ""}${voiceName}, “${shortened(fields.input)}”`;
 
 const shortened = (text) => (text.length > 60 ? `${text.slice(0, 58).trimEnd()}…` : text);
 
-/** `slt-on-the-first-clear.mp3`: letters and digits of any script, the rest becomes a hyphen. */
+/** A file name such as `slt-on-the-first-clear.mp3`: letters and digits of any script, hyphens for the rest. */
 function fileName({ voiceName, fields }, format) {
   const words = fields.input.split(/\s+/).slice(0, FIRST_WORDS).join(" ");
   const plain = `${voiceName} ${words}`.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-");
@@ -43,8 +43,8 @@ async function hear(take) {
   dock.load(await trackOf(take), { label: labelOf(take), marks: take.marks, take });
 }
 
-/** WAV is at hand; any other format is made by the server of the same text, voice and seed. So is
- * the WAV of a take that came as Opus. */
+/** WAV is stored already; the server generates other formats from the same text, voice and seed, and also
+ * the WAV of a take that was streamed as Opus. */
 async function fetchFile(take) {
   const { edited, form, pieces } = take;
   showError($("takes-error"));
@@ -143,14 +143,14 @@ function showCompare() {
   $("compare").disabled = pair().length !== 2;
 }
 
-/** Which formats there are to fetch: the server says. */
+/** Offers the server's formats for download. */
 export function offerFormats(formats) {
   $("format").replaceChildren(...formats.map((name) => el("option", {}, name)));
   const wanted = localStorage.getItem(FORMAT);
   $("format").value = formats.includes(wanted) ? wanted : "wav";
 }
 
-/** Shows the takes; `onRestore(take)` puts one back into the form. */
+/** Shows the takes; `onRestore(take)` restores one into the form. */
 export async function startTakes({ onRestore }) {
   restore = onRestore;
   $("compare").addEventListener("click", () => askCompare(pair()));

@@ -1,5 +1,5 @@
-// What does the server answer to an example? Makes the call and shows status and answer.
-// Knows a call by its path and JSON; sound gets a player.
+// The "Try" button of an example: makes the call and shows status and response.
+// A call is a path and JSON; audio responses get a player.
 
 import { call } from "./api.js";
 import { el, showError } from "./dom.js";
@@ -25,7 +25,7 @@ function pretty(text) {
   }
 }
 
-/** A button, and the place for the answer; nothing where the page cannot make the call. */
+/** A button and the element for the response; nothing if the page cannot make the call. */
 export function tryIt(method, example) {
   if (!example) return [];
   const place = el("div", { role: "status" });

@@ -1,5 +1,5 @@
-// How does sound look while it grows? Bars on a canvas, those already heard in another colour.
-// Knows samples and seconds; knows neither the server nor the player.
+// The growing waveform: bars on a canvas, with the part already played in another colour.
+// Works on samples and seconds; independent of the server and the player.
 
 const PEAKS_PER_S = 100;
 const BAR_PX = 3;
@@ -24,7 +24,7 @@ export class Wave {
     document.addEventListener("themechange", () => this.#redraw());
   }
 
-  /** Begin again; `expectedS` is a guess at the length, so that the wave grows to the right. */
+  /** Clears the wave; `expectedS` is the estimated length, so that the wave grows to the right. */
   reset(expectedS) {
     this.#peaks = [];
     this.#open = { peak: 0, samples: 0 };
@@ -45,25 +45,25 @@ export class Wave {
     this.#redraw();
   }
 
-  /** No more will come: what there is fills the width. */
+  /** Marks the audio as complete, so that it fills the width. */
   finish() {
     this.#expectedS = 0;
     this.#redraw();
   }
 
-  /** Seconds that were heard. */
+  /** Sets the played seconds. */
   move(position) {
     this.#position = position;
     this.#redraw();
   }
 
-  /** Colours a stretch. */
+  /** Highlights a stretch. */
   select(range) {
     this.#selected = range;
     this.#redraw();
   }
 
-  /** How much sound the width stands for. */
+  /** The seconds that the full width represents. */
   get seconds() {
     return Math.max(this.#expectedS, this.#peaks.length / PEAKS_PER_S);
   }
@@ -99,7 +99,7 @@ export class Wave {
     }
   }
 
-  /** The mean of some peaks: it shows syllables, where the largest of them would show a wall. */
+  /** The mean of several peaks; it shows syllables where the maximum would show a solid block. */
   #levelIn(from, to) {
     const first = Math.floor(from);
     if (first >= this.#peaks.length) return null;
