@@ -7,8 +7,8 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 venv=$root/.venv
 newest_first="python3.13 python3.12 python3.11 python3 python"
 
-# glibc: two arenas for all threads, not eight for each core; and large blocks (a FLAC encoder is
-# one of 7 MiB) go back to the system when they are free, instead of leaving holes.
+# glibc: use two arenas for all threads, not eight per core, and return large free blocks (a FLAC
+# encoder takes 7 MiB) to the system, instead of fragmenting the heap.
 export MALLOC_ARENA_MAX=2 MALLOC_MMAP_THRESHOLD_=1048576 MALLOC_TRIM_THRESHOLD_=4194304
 export ORT_DISABLE_TELEMETRY=1
 export PIP_DISABLE_PIP_VERSION_CHECK=1
@@ -21,20 +21,20 @@ usage() {
 ./run.sh ray ARGS              Ray's own commands, for many machines (docs/run/cluster.md)
 ./run.sh say TEXT [FLAGS]      speak into a file, without a server
 ./run.sh voices [ACTION]       list, add, delete, export and import voices
-./run.sh compile [FLAGS]       compile the model now, so that the first start need not
+./run.sh compile [FLAGS]       compile the model ahead of the first start
 ./run.sh health [FLAGS]        ask whether a server is alive (exit code 0 or 1)
 ./run.sh benchmark [FLAGS]     measure a running server
 ./run.sh test [--all] [ARGS]   formatter, linter, type checker, tests; --all: the slow ones too
-./run.sh test --soak [MINUTES] use it for two hours, or so many minutes, and show what has grown
+./run.sh test --soak [MINUTES] run under load for two hours, or that many minutes, and look for leaks
 ./run.sh test --cluster [ARGS] the tests of several replicas (installs Ray)
 ./run.sh setup                 only set up the server
 
 Examples:
   ./run.sh                                        then open http://127.0.0.1:8000 in a browser
-  ./run.sh --port 9000 --model mini               elsewhere, with the demo model
+  ./run.sh --port 9000 --model mini               another port, with the demo model
   ./run.sh say "Hello there." --voice me.wav --out hello.wav
 
-`serve --help`, `say --help` and so on list the flags, `--help-all` all of them. Flags go anywhere.
+`serve --help`, `say --help` and so on list the common flags, `--help-all` all of them, in any order.
 Settings are also read from CHATTERBOX_* and from a file .env. PYTHON=/path/to/python chooses the
 interpreter for .venv.
 TEXT
@@ -81,9 +81,9 @@ make_venv() {
     "$python" -m venv --clear "$venv" || die "could not make $venv"
 }
 
-# Installs a requirements file unless exactly this one was installed before: a second start neither
-# needs the network nor waits for pip. A lock file names every package with its hashes, and nothing of
-# it is built here.
+# Installs a requirements file unless exactly this file was installed before: a second start needs
+# neither the network nor pip. A lock file lists every package with its hashes; nothing is built from
+# source.
 install() {
     local file=$root/$1 stamp=$venv/.installed-$1 log=$venv/install.log sum
     local -a how=()
@@ -91,23 +91,23 @@ install() {
     if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$sum" ]; then
         return
     fi
-    say "installing $1: $(size_of "$1"). pip's words: $log"
+    say "installing $1: $(size_of "$1"). Log: $log"
     rm -f "$stamp"
     case $1 in *.lock) how=(--no-deps --require-hashes --only-binary :all:) ;; esac
-    # uv is quicker, but reads other settings than pip: of an index of one's own it may not know.
+    # uv is faster, but does not read pip's settings, such as a private index; fall back to pip.
     SECONDS=0
     if ! {
         { command -v uv && uv pip install --python "$(venv_python)" ${how[@]+"${how[@]}"} -r "$file"; } ||
             "$(venv_python)" -m pip install ${how[@]+"${how[@]}"} -r "$file"
     } >"$log" 2>&1; then
         tail -n 15 "$log" >&2
-        die "could not install $1; run ./run.sh again to go on (pip's reason is above)"
+        die "could not install $1 (the reason is above); run ./run.sh again to continue"
     fi
     say "installed in $SECONDS s"
     printf '%s\n' "$sum" >"$stamp"
 }
 
-# What an installation takes; measured on Linux.
+# Download size and time of an installation, measured on Linux.
 size_of() {
     case $1 in
     requirements.lock) printf '360 MB to download, 0.8 GB on disk, once; two to five minutes' ;;
@@ -117,8 +117,8 @@ size_of() {
     esac
 }
 
-# Whether there is an NVIDIA GPU that the locked CUDA libraries (1.3 GB) run on; of one that is too
-# old for them, or too new for onnxruntime, says so.
+# Succeeds if there is an NVIDIA GPU that the locked CUDA libraries (1.3 GB) support. Says so if a
+# GPU is too old for them, or too new for onnxruntime.
 has_usable_gpu() {
     local gpus name driver capability reason
     gpus=$(nvidia-smi --query-gpu=name,driver_version,compute_cap --format=csv,noheader 2>/dev/null) ||
@@ -139,13 +139,13 @@ has_usable_gpu() {
     return 1
 }
 
-# Whether CHATTERBOX_VOICES, its line in .env or --voices is an address.
+# Succeeds if CHATTERBOX_VOICES, its line in .env, or --voices is a URL.
 has_remote_voices() {
     [[ ${CHATTERBOX_VOICES:-} == *://* || " $*" =~ \ --voices[=\ ][^\ ]*:// ]] ||
         grep -qs '^ *CHATTERBOX_VOICES=.*://' .env
 }
 
-# For a command with these flags.
+# Installs what a command with these flags needs.
 setup() {
     make_venv
     install requirements.lock

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Register a voice and benchmark: ./run_benchmark.sh VOICE.wav [flags of benchmark.py]
-# Starts a server for the time of the benchmark where none answers at --url. Knows no figures:
-# benchmark.py measures, run.sh sets up and serves.
+# If no server answers at --url, starts one for the duration of the benchmark.
+# benchmark.py does the measuring.
 set -euo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
@@ -30,8 +30,8 @@ done
 python="$root/.venv/bin/python"
 [ -x "$python" ] || python="$root/.venv/Scripts/python.exe"
 
-# One word: ready, loading, refused (no server on this machine yet, followed by its port), or
-# remote (nothing answers, and it is not for us to start it).
+# Prints the server's state: ready, loading, refused PORT (no server on this machine yet), or
+# remote (no answer from another machine, where this script cannot start a server).
 state() {
     "$python" - "$url" <<'PY'
 import json, sys, urllib.error, urllib.parse, urllib.request
