@@ -261,9 +261,8 @@ class ALawEncoder(ContainerEncoder):
     rates_hz = TELEPHONE_RATES_HZ
 
 
-_FLAC_TOTAL_OFFSET = 21
-"""The byte of a FLAC file in whose low half the 36-bit number of samples begins (RFC 9639, 8.2)."""
-_FLAC_TOTAL_LIMIT = 1 << 36
+_FLAC_TOTAL = slice(21, 26)
+"""The bytes of a FLAC file whose low 36 bits are the number of samples (RFC 9639, 8.2)."""
 
 
 class FlacEncoder(ContainerEncoder):
@@ -279,8 +278,7 @@ class FlacEncoder(ContainerEncoder):
         already sent."""
         header = bytearray(super().start())
         assert header[:4] == b"fLaC", "the stream does not begin as FLAC"
-        if self._total_samples is not None and self._total_samples < _FLAC_TOTAL_LIMIT:
-            high, low = divmod(self._total_samples, 1 << 32)
-            header[_FLAC_TOTAL_OFFSET] |= high
-            header[_FLAC_TOTAL_OFFSET + 1 : _FLAC_TOTAL_OFFSET + 5] = low.to_bytes(4, "big")
+        if self._total_samples is not None:
+            field = int.from_bytes(header[_FLAC_TOTAL], "big") | self._total_samples
+            header[_FLAC_TOTAL] = field.to_bytes(5, "big")
         return bytes(header)

@@ -6,17 +6,15 @@ Encodes nothing. Methods may block on disk or network and are thread-safe.
 
 import builtins
 import logging
-import random
 import re
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from chatterbox.errors import InvalidVoiceId, StorageFull, StorageUnavailable, VoiceProtected
+from chatterbox.errors import InvalidVoiceId, StorageFull, VoiceProtected
 from chatterbox.families.voices import Arrays, FixedVoices
 from chatterbox.voices.built_in import built_in_voices
 from chatterbox.voices.names import (
@@ -33,10 +31,10 @@ from chatterbox.voices.store import (
     REFERENCE_NAME,
     SCHEMA,
     BadEntry,
-    Outdated,
     StoreContents,
     VoiceRecord,
     VoiceStore,
+    retry_outdated,
 )
 from chatterbox.voices.voice_file import DamagedFile, flac_to_reference, pack, reference_to_flac
 
@@ -46,9 +44,6 @@ MODEL_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 P = ParamSpec("P")
 T = TypeVar("T")
 C = TypeVar("C", bound="VoiceCatalogue")
-CHANGE_S = 30.0
-"""Longest time for which a change is repeated because other servers are faster."""
-PAUSE_S = 0.05
 
 
 def exclusively(change: Callable[Concatenate[C, P], T]) -> Callable[Concatenate[C, P], T]:
@@ -59,15 +54,13 @@ def exclusively(change: Callable[Concatenate[C, P], T]) -> Callable[Concatenate[
     def alone(self: C, /, *args: P.args, **kwargs: P.kwargs) -> T:
         if not self._clones:
             return change(self, *args, **kwargs)
-        deadline = time.monotonic() + CHANGE_S
-        while time.monotonic() < deadline:
-            with suppress(Outdated), self._changing, self._store.exclusive() as contents:
+
+        def attempt() -> T:
+            with self._changing, self._store.exclusive() as contents:
                 self._apply(contents)
                 return change(self, *args, **kwargs)
-            time.sleep(random.uniform(0, PAUSE_S))
-        raise StorageUnavailable(
-            "Other servers change voices all the time; nothing was changed.", retry_after_s=1
-        )
+
+        return retry_outdated(attempt)
 
     return alone
 
@@ -283,17 +276,10 @@ class VoiceCatalogue:
             imported=(self._arrays_name,) if imported else (),
             transcript=reference.transcript,
         )
-        return self._create(record, reference_to_flac(reference.pcm), arrays), True
-
-    def _create(self, record: VoiceRecord, flac: bytes, arrays: Arrays | None) -> VoiceInfo:
-        if record.voice_id in self._built_in:  # another version may have stored another clip
-            self._store.delete(record.voice_id)
-        else:
-            self._store.set_aside(record.voice_id)
-        contents = {REFERENCE_NAME: flac}
-        if arrays is not None:
-            contents[self._arrays_name] = pack(arrays)
-        return self._enter(self._store.create(record, contents))
+        flac = reference_to_flac(reference.pcm)
+        self._store.set_aside(voice_id)
+        contents = {REFERENCE_NAME: flac, self._arrays_name: pack(arrays)}
+        return self._enter(self._store.create(record, contents)), True
 
     @exclusively
     def _store_arrays(
@@ -306,10 +292,13 @@ class VoiceCatalogue:
 
     def _save(self, record: VoiceRecord, arrays: Arrays | None = None) -> VoiceInfo:
         """Store the changed record of a voice, and its arrays if given."""
-        if not record.files:  # a built-in voice that is not stored yet
-            return self._create(record, self._built_in[record.voice_id].clip(), arrays)
-        if arrays is None:
-            self._store.update(record)
+        files = {} if arrays is None else {self._arrays_name: pack(arrays)}
+        if not record.files:  # a built-in voice that is not stored yet, or with another clip
+            files = {REFERENCE_NAME: self._built_in[record.voice_id].clip(), **files}
+            self._store.delete(record.voice_id)
+            record = self._store.create(record, files)
+        elif files:
+            record = self._store.add_file(record, self._arrays_name, files[self._arrays_name])
         else:
-            record = self._store.add_file(record, self._arrays_name, pack(arrays))
+            self._store.update(record)
         return self._enter(record)

@@ -20,7 +20,6 @@ from chatterbox.errors import (
 from chatterbox.families.base import Voice
 from chatterbox.families.voices import ClonedVoices, FixedVoices, UnusableVoice
 from chatterbox.runtime.lru import ByteLru, KeyedLocks
-from chatterbox.voices.built_in import built_in_voices
 from chatterbox.voices.catalogue import VoiceCatalogue
 from chatterbox.voices.names import VoiceInfo, normalize_name
 from chatterbox.voices.reference import Reference, ReferenceReport, prepare_reference
@@ -70,7 +69,7 @@ class VoiceLibrary(VoiceCatalogue):
         self._cache = ByteLru[Voice](cache_bytes, cache_size)
         self._encoding = KeyedLocks()
         self._fixed_voices = fixed
-        self._own_voice = fixed.default if fixed else built_in_voices()[0].voice_id
+        self._own_voice = fixed.default if fixed else next(iter(self._built_in))
         self.default_voice = default_voice or self._own_voice
         self._closing = threading.Event()
 

@@ -7,7 +7,6 @@ index only if it is still as the server read it, which serializes the changes of
 import gzip
 import logging
 import secrets
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -26,6 +25,7 @@ from chatterbox.voices.store import (
     StoreContents,
     VoiceRecord,
     VoiceStore,
+    retry_outdated,
     sha256,
     storage_errors,
 )
@@ -39,8 +39,6 @@ MAX_INDEX_BYTES = 64 * 1024 * 1024
 COMMITS_KEPT = 64
 ORPHAN_S = 24 * 3600.0
 """Age from which an object that the index does not name was left by a killed server."""
-ATTEMPTS = 20
-PAUSE_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,13 +180,12 @@ class ObjectStore(VoiceStore):
         return self._document(name)[0]
 
     def change_document(self, name: str, change: Callable[[bytes | None], bytes]) -> None:
-        for attempt in range(ATTEMPTS):
+        def attempt() -> None:
             data, tag = self._document(name)
-            with suppress(Outdated), storage_errors():
+            with storage_errors():
                 self._blobs.put(name, change(data), tag)
-                return
-            time.sleep(PAUSE_S * attempt)
-        raise StorageUnavailable("Other servers change this all the time.", retry_after_s=1)
+
+        retry_outdated(attempt)
 
     def _document(self, name: str) -> tuple[bytes | None, str]:
         with storage_errors(), suppress(FileNotFoundError):

@@ -1,7 +1,7 @@
 """Prepares a recording for the speech encoder, and reports on its quality to its owner."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -46,8 +46,7 @@ class ReferenceReport:
 
     def as_json(self) -> dict[str, Any]:
         """The fields of an answer."""
-        values: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
-        return values | {"warnings": list(self.warnings)}
+        return asdict(self) | {"warnings": list(self.warnings)}
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,14 +6,16 @@ Knows no audio and no model: to a store, a voice is a JSON record and named file
 import errno
 import hashlib
 import logging
+import random
 import re
+import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -33,6 +35,10 @@ MAX_META_BYTES = 64 * 1024
 MAX_FILE_BYTES = 8 * 1024 * 1024
 """Read limit for one file. Encoded voices have about 2 MB, references less than 1 MB."""
 RETRY_STORAGE_S = 30.0
+CHANGE_S = 30.0
+"""Longest time for which a change is repeated because other servers are faster."""
+PAUSE_S = 0.05
+T = TypeVar("T")
 STORAGE_ERRORS = (StorageFull, StorageUnavailable)
 
 
@@ -102,6 +108,18 @@ def is_voice_id(text: str) -> bool:
 def sha256(data: bytes) -> str:
     """The checksum used in records, in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
+
+
+def retry_outdated(attempt: Callable[[], T]) -> T:
+    """Call `attempt` until it does not raise Outdated. Raises StorageUnavailable after CHANGE_S."""
+    deadline = time.monotonic() + CHANGE_S
+    while time.monotonic() < deadline:
+        with suppress(Outdated):
+            return attempt()
+        time.sleep(random.uniform(0, PAUSE_S))
+    raise StorageUnavailable(
+        "Other servers change voices all the time; nothing was changed.", retry_after_s=1
+    )
 
 
 @contextmanager
